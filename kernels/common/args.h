@@ -1,0 +1,66 @@
+// Scalar arguments of every operation: the same structs for CPU, CUDA (passed by value) and Metal (setBytes).
+// All counts in elements. "rows" are tokens unless said otherwise.
+#pragma once
+#include "kernels/common/lang.h"
+
+namespace oss {
+
+// A page of the KV cache holds this many tokens of one layer. 64 keys of 64 floats are 16 KB: half of a 32 KB L1.
+constexpr int kPageTokens = 64;
+
+struct EmbedArgs {
+  int tokens, hidden;
+};
+
+struct RmsNormArgs {
+  int rows, hidden;
+  float eps;
+};
+
+// y[rows, out] (=|+=) x[rows, in] · w[out, in]ᵀ + bias[out]
+struct LinearArgs {
+  int rows, in, out;
+  int accumulate;  // 1: y += (the residual stream), 0: y =
+};
+
+struct RopeArgs {
+  int tokens, heads, head_dim;
+  int row_stride;  // elements between tokens
+};
+
+// The cache of one layer, f32: [page][k, v][kv_head][kPageTokens][head_dim]
+struct KvArgs {
+  int kv_heads, head_dim;
+};
+
+struct AttentionArgs {
+  int tokens, heads, kv_heads, head_dim;
+  int window;            // keys a query sees, itself included; 0 = all
+  int max_pages;         // row length of the block table
+  float scale;           // 1/sqrt(head_dim)
+};
+
+struct RouterArgs {
+  int tokens, experts, top_k;
+};
+
+struct ExpertsArgs {
+  int tokens, hidden, intermediate, experts, top_k;
+  float limit, alpha;    // of the clamped SwiGLU
+};
+
+struct LmHeadArgs {
+  int rows, hidden, vocab;
+};
+
+// One row's sampling parameters, checked by lib/sampling.ts. Neutral values: temperature 1, top_k 0, top_p 1, min_p 0.
+struct SamplingArgs {
+  float temperature;     // 0 = greedy
+  int top_k;             // 0 = off
+  float top_p, min_p;
+  unsigned seed_lo, seed_hi;
+  unsigned position;     // counter of the random stream: the index of the token within the completion
+  int mask_reserved;     // 1: the reserved ids of o200k_harmony cannot be drawn
+};
+
+}  // namespace oss

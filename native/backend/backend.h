@@ -1,0 +1,140 @@
+// The seam: what a device must do to run the model. One instance per engine, called from the engine thread only (loading:
+// from the loading thread only). Everything above speaks tokens and layers, everything below speaks memory.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "kernels/common/args.h"
+#include "native/base/tensor.h"
+
+namespace oss {
+
+struct DeviceInfo {
+  std::string backend;  // "cpu"
+  std::string device;   // "Intel(R) Xeon(R) Processor"
+  std::string isa;      // "avx512"
+  int threads = 0;
+};
+
+// Memory of the device; released when destroyed. Zero-filled, and committed on first touch where the system can.
+class Buffer {
+ public:
+  Buffer() = default;
+  Buffer(void* data, size_t bytes, std::function<void(void*, size_t)> release)
+      : data_(data), bytes_(bytes), release_(std::move(release)) {}
+  Buffer(Buffer&& other) noexcept { swap(other); }
+  Buffer& operator=(Buffer&& other) noexcept {
+    Buffer moved(std::move(other));
+    swap(moved);
+    return *this;
+  }
+  ~Buffer() {
+    if (data_ != nullptr) release_(data_, bytes_);
+  }
+  template <typename T>
+  T* as() const {
+    return static_cast<T*>(data_);
+  }
+  size_t bytes() const { return bytes_; }
+
+ private:
+  void swap(Buffer& other) {
+    std::swap(data_, other.data_);
+    std::swap(bytes_, other.bytes_);
+    std::swap(release_, other.release_);
+  }
+  void* data_ = nullptr;
+  size_t bytes_ = 0;
+  std::function<void(void*, size_t)> release_;
+};
+
+// Weights in the device's own layout. On the CPU a matrix is the mapped file itself.
+struct Matrix {  // bf16 [rows, cols]
+  const uint16_t* data = nullptr;
+  int rows = 0, cols = 0;
+};
+struct Vector {  // f32 [size]
+  const float* data = nullptr;
+  int size = 0;
+};
+struct ExpertMatrix {  // MXFP4 [experts, rows, cols] and its bias f32 [experts, rows]
+  const uint8_t* blocks = nullptr;  // [experts, rows, cols/32, 16]
+  const uint8_t* scales = nullptr;  // [experts, rows, cols/32]
+  const float* bias = nullptr;
+  int experts = 0, rows = 0, cols = 0;
+};
+
+// What the tokens of one step are, as flat arrays. Built by the engine, at the same addresses in every step.
+struct Step {
+  int num_tokens = 0;
+  int num_sequences = 0;
+  int num_rows = 0;                        // tokens whose logits are wanted
+  std::span<const int32_t> tokens;         // [num_tokens]
+  std::span<const int32_t> positions;      // [num_tokens] position of each token in its sequence
+  std::span<const int32_t> sequence;       // [num_tokens] row of the block table
+  std::span<const int32_t> block_table;    // [num_sequences, max_pages] page numbers
+  int max_pages = 0;
+  std::span<const float> rope;             // [num_tokens, 2, head_dim/2] cos and sin of each position, concentration included
+  std::span<const int32_t> logit_tokens;   // [num_rows] index into `tokens`
+};
+
+struct Sampled {
+  int32_t token = -1;
+  float logprob = 0;  // log softmax of the raw logits at `token`, before temperature and filters
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual DeviceInfo info() const = 0;
+  virtual Buffer allocate(size_t bytes, const char* what) = 0;  // kOutOfMemory names `what`
+
+  // Once, at load. The tensors outlive the backend's use of them.
+  virtual Matrix pack_matrix(const HostTensor& weight) = 0;
+  virtual Vector pack_vector(const HostTensor& vector) = 0;
+  virtual ExpertMatrix pack_experts(const HostTensor& blocks, const HostTensor& scales, const HostTensor& bias) = 0;
+  virtual size_t packed_bytes() const = 0;  // memory beyond the mapped files
+
+  // One operation per line of model/forward.cpp. Pointers are device memory, rows contiguous unless args say otherwise.
+  virtual void embed(const EmbedArgs&, const Matrix& table, const Step&, float* x) = 0;
+  virtual void rms_norm(const RmsNormArgs&, const float* x, const Vector& w, float* y) = 0;
+  virtual void linear(const LinearArgs&, const float* x, const Matrix& w, const Vector* bias, float* y) = 0;
+  // q, k [tokens, heads, head_dim] rotated in place.
+  virtual void rope(const RopeArgs&, const Step&, float* x) = 0;
+  virtual void kv_write(const KvArgs&, const Step&, const float* k, const float* v, float* cache) = 0;
+  virtual void attention(const AttentionArgs&, const Step&, const float* q, const float* cache, const Vector& sinks,
+                         float* out) = 0;
+  // index, weight [tokens, top_k], best first; on equal logits the lower expert first.
+  virtual void router(const RouterArgs&, const float* logits, int32_t* index, float* weight) = 0;
+  // x[t] += Σ_k weight[t,k] · down_e(swiglu(gate_up_e(normed[t]))) with e = index[t,k], summed in the order of k.
+  virtual void experts(const ExpertsArgs&, const float* normed, const int32_t* index, const float* weight,
+                       const ExpertMatrix& gate_up, const ExpertMatrix& down, float* x) = 0;
+  // logits[r] = x[r] · tableᵀ; x are the rows picked by gather_rows.
+  virtual void gather_rows(const Step&, int hidden, const float* x, float* rows) = 0;
+  virtual void lm_head(const LmHeadArgs&, const float* rows, const Matrix& table, float* logits) = 0;
+  virtual void sample(int rows, int vocab, const float* logits, std::span<const SamplingArgs> args,
+                      std::span<Sampled> out) = 0;
+  // Device → host, after everything before it.
+  virtual void read(const float* from, std::span<float> to) = 0;
+};
+
+struct BackendOptions {
+  std::string backend = "auto";
+  int threads = 0;  // 0 = one per physical core that this process may use
+};
+
+// Throws kUnsupported naming why a requested backend is absent.
+std::unique_ptr<Backend> make_backend(const BackendOptions& options);
+
+// What there is on this machine, for `doctor`: one entry per backend known to the build.
+struct BackendStatus {
+  std::string name;
+  bool available = false;
+  std::string detail;  // device and ISA, or why it is absent
+};
+std::span<const BackendStatus> list_backends();
+
+}  // namespace oss

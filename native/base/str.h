@@ -1,0 +1,29 @@
+// str("layer ", 3, ": expected ", n) → std::string. For messages that people read, never on the step path.
+#pragma once
+#include <sstream>
+#include <string>
+
+namespace oss {
+
+template <typename... Parts>
+std::string str(const Parts&... parts) {
+  std::ostringstream out;
+  (out << ... << parts);
+  return out.str();
+}
+
+// "[2, 3]" of any range of numbers.
+template <typename Range>
+std::string str_shape(const Range& range) {
+  std::ostringstream out;
+  out << '[';
+  const char* separator = "";
+  for (const auto& value : range) {
+    out << separator << value;
+    separator = ", ";
+  }
+  out << ']';
+  return out.str();
+}
+
+}  // namespace oss

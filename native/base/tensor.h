@@ -1,0 +1,57 @@
+// A tensor as it lies in a mapped file: bytes that somebody else owns, with a name that error messages can use.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace oss {
+
+enum class DType { kBool, kU8, kI8, kI16, kU16, kI32, kU32, kI64, kU64, kF16, kBF16, kF32, kF64 };
+
+constexpr size_t dtype_bytes(DType dtype) {
+  switch (dtype) {
+    case DType::kBool:
+    case DType::kU8:
+    case DType::kI8:
+      return 1;
+    case DType::kI16:
+    case DType::kU16:
+    case DType::kF16:
+    case DType::kBF16:
+      return 2;
+    case DType::kI32:
+    case DType::kU32:
+    case DType::kF32:
+      return 4;
+    case DType::kI64:
+    case DType::kU64:
+    case DType::kF64:
+      return 8;
+  }
+  return 0;
+}
+
+// The names of the safetensors format: "BF16", "U8", ...
+const char* dtype_name(DType dtype);
+
+struct HostTensor {
+  std::string name;  // as the file spells it
+  std::string file;  // path, for messages
+  DType dtype = DType::kU8;
+  std::vector<int64_t> shape;
+  const std::byte* data = nullptr;  // aligned to dtype_bytes(dtype); lives as long as the Checkpoint
+  size_t bytes = 0;
+
+  int64_t elements() const {
+    int64_t n = 1;
+    for (int64_t extent : shape) n *= extent;
+    return n;
+  }
+  template <typename T>
+  const T* as() const {
+    return reinterpret_cast<const T*>(data);
+  }
+};
+
+}  // namespace oss

@@ -1,0 +1,37 @@
+// A checkpoint on disk, opened: its config and its tensors under canonical names, all checked, nothing read but headers
+// and MXFP4 scales.
+#pragma once
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "native/base/tensor.h"
+#include "native/model/config.h"
+
+namespace oss {
+
+class MappedFile;
+
+struct Checkpoint {
+  std::string path;
+  std::string layout;  // "huggingface" | "original"
+  Config config;
+  // Canonical names are those of the Hugging Face layout, e.g. "model.layers.0.self_attn.q_proj.weight". The original
+  // layout's fused qkv appears as three row ranges of one tensor.
+  std::map<std::string, HostTensor> tensors;
+  std::vector<std::shared_ptr<const MappedFile>> files;
+  std::vector<std::vector<std::byte>> copies;  // tensors whose offset in the file is not a multiple of their element
+  uint64_t file_bytes = 0;                     // of the .safetensors files together
+
+  const HostTensor& tensor(const std::string& canonical_name) const;
+};
+
+// Opens and checks a checkpoint folder. Everything that can be wrong is found here: the tensors are exactly those that
+// the config asks for, with the right shapes and dtypes, and every MXFP4 scale is sane.
+// Throws Error kModelNotFound, kModelFormat, kModelShape or kUnsupported with a sentence that names file, tensor,
+// expected and found; or kCancelled when `cancelled` returns true.
+std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path, const std::function<bool()>& cancelled = {});
+
+}  // namespace oss
