@@ -8,11 +8,10 @@
 #include <vector>
 
 #include "native/base/tensor.h"
+#include "native/loader/safetensors.h"
 #include "native/model/config.h"
 
 namespace oss {
-
-class MappedFile;
 
 struct Checkpoint {
   std::string path;
@@ -22,7 +21,7 @@ struct Checkpoint {
   // layout's fused qkv appears as three row ranges of one tensor.
   std::map<std::string, HostTensor> tensors;
   std::vector<std::shared_ptr<const MappedFile>> files;
-  std::vector<std::vector<std::byte>> copies;  // tensors whose offset in the file is not a multiple of their element
+  std::vector<AlignedCopy> copies;  // tensors whose offset in the file is not a multiple of their element
   uint64_t file_bytes = 0;                     // of the .safetensors files together
 
   const HostTensor& tensor(const std::string& canonical_name) const;

@@ -1,0 +1,59 @@
+#include "native/loader/mapped_file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <system_error>
+
+#include "native/base/error.h"
+#include "native/base/str.h"
+
+namespace oss {
+namespace {
+
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  ~Descriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+[[noreturn]] void fail(const std::string& path, const char* what, int error) {
+  const Code code = error == ENOMEM ? Code::kOutOfMemory : Code::kModelNotFound;
+  throw Error(code, str("cannot ", what, " ", path, ": ", std::generic_category().message(error)));
+}
+
+}  // namespace
+
+std::shared_ptr<const MappedFile> MappedFile::open(const std::string& path) {
+  // Without O_NONBLOCK, opening a named pipe would wait for a writer for ever.
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (file.get() < 0) fail(path, "open", errno);
+  struct stat status {};
+  if (::fstat(file.get(), &status) != 0) fail(path, "examine", errno);
+  if (S_ISDIR(status.st_mode)) throw Error(Code::kModelFormat, str(path, " is a folder, expected a file"));
+  if (!S_ISREG(status.st_mode)) throw Error(Code::kModelFormat, str(path, " is not a regular file"));
+  const size_t size = size_t(status.st_size);
+  void* data = nullptr;
+  if (size > 0) {  // mmap refuses an empty range
+    data = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.get(), 0);
+    if (data == MAP_FAILED) fail(path, "map", errno);
+  }
+  return std::shared_ptr<const MappedFile>(new MappedFile(path, static_cast<const std::byte*>(data), size));
+}
+
+MappedFile::~MappedFile() {
+  if (data_) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+}  // namespace oss
