@@ -1,0 +1,100 @@
+#!/usr/bin/env python3
+"""Rewrites the golden models, model cases and kernel cases; the same bytes each time on one machine.
+
+  python3 make_golden.py OUT          (npm run golden: OUT = test/golden; about 15 seconds)
+"""
+import json
+import os
+import shutil
+import sys
+
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before numpy loads it: the order of its sums depends on the number of threads
+
+import numpy as np  # noqa: E402
+
+import kernel_cases  # noqa: E402
+import oracle  # noqa: E402
+import safetensors_io  # noqa: E402
+from make_checkpoint import TINY, write_checkpoint  # noqa: E402
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+MODELS = {
+    "a": {**TINY, "seed": 11},
+    "b": {**TINY, "num_hidden_layers": 2, "hidden_size": 160, "num_attention_heads": 8, "num_local_experts": 32, "seed": 12},
+    "c": {**TINY, "num_hidden_layers": 3, "hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4,
+          "num_local_experts": 5, "vocab_size": 301, "sliding_window": 7, "seed": 13},
+}
+SHARD_BYTES = {"c": 280_000}  # three shards
+GREEDY_STEPS = 32
+# Below these a correct float32 engine could choose another expert or token (its logits move by up to 2e-4 of 8).
+LEAST_ROUTER_GAP, LEAST_GREEDY_MARGIN = 4e-5, 2.5e-3
+
+
+def run(folder, prompt, dtype, round_activations=None):
+    """(logits at the stored positions, greedy continuation, router gap [layers, T])"""
+    model = oracle.Model(folder, dtype, round_activations)
+    model.taps = {}
+    logits = model.forward(prompt["tokens"], prompt["positions"])
+    ordered = [np.sort(model.taps[f"{n}.router_logits"], -1) for n in range(model.config.layers)]
+    gap = np.stack([o[:, -model.config.top_k] - o[:, -model.config.top_k - 1] for o in ordered])
+    model.taps = None
+    return logits, model.greedy(logits[-1], GREEDY_STEPS), gap
+
+
+def difference(x, reference):
+    x = x.astype(np.float64)
+    return {"max_rel": float(np.abs(x - reference).max() / np.abs(reference).max()),
+            "rms_rel": float(np.sqrt(((x - reference) ** 2).mean() / (reference ** 2).mean())),
+            "top1_agree": float((x.argmax(-1) == reference.argmax(-1)).mean())}
+
+
+def first_difference(greedy, reference):
+    """The step at which two continuations part; their length if they do not."""
+    return next((i for i, (a, b) in enumerate(zip(greedy, reference)) if a["token"] != b["token"]), len(reference))
+
+
+def model_case(out, name, prompt):
+    """Writes one case and returns its line of the manifest."""
+    folder = os.path.join(out, "models", prompt["model"])
+    logits, greedy, gap = run(folder, prompt, np.float64)
+    logits_f32, greedy_f32, _ = run(folder, prompt, np.float32)
+    logits_bf16, greedy_bf16, _ = run(folder, prompt, np.float32, "bf16")
+    margin = min(step["margin"] for step in greedy)
+    assert gap.min() >= LEAST_ROUTER_GAP and margin >= LEAST_GREEDY_MARGIN, (name, gap.min(), margin)
+    assert first_difference(greedy_f32, greedy) == GREEDY_STEPS, f"{name}: float32 continues otherwise than float64"
+    tensors = {"tokens": np.array(prompt["tokens"], np.int32), "positions": np.array(prompt["positions"], np.int32),
+               "logits_f64": logits, "logits_f32": logits_f32, "router_gap": gap[:, prompt["positions"]]}
+    for key, dtype in (("token", np.int32), ("second", np.int32), ("margin", np.float64), ("logprob", np.float64)):
+        tensors["greedy_tokens" if key == "token" else "greedy_" + key] = np.array([step[key] for step in greedy], dtype)
+    file = f"cases/{name}.safetensors"
+    safetensors_io.save(os.path.join(out, file), tensors)
+    return {"file": file, "model": f"models/{prompt['model']}", "tokens": len(prompt["tokens"]),
+            "min_router_gap": float(gap.min()), "min_greedy_margin": margin, "f32_vs_f64": difference(logits_f32, logits),
+            "bf16_vs_f64": difference(logits_bf16, logits),
+            "bf16_greedy_first_difference": first_difference(greedy_bf16, greedy)}
+
+
+def main():
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    out = sys.argv[1]
+    for part in ("models", "cases", "kernels"):
+        shutil.rmtree(os.path.join(out, part), ignore_errors=True)
+        os.makedirs(os.path.join(out, part))
+    for name, model in MODELS.items():
+        shape = {key: value for key, value in model.items() if key != "seed"}
+        layout = {"shard_bytes": SHARD_BYTES[name]} if name in SHARD_BYTES else {}
+        write_checkpoint(os.path.join(out, "models", name), shape, model["seed"], **layout)
+    for case in kernel_cases.CASES:
+        safetensors_io.save(os.path.join(out, "kernels", case.__name__ + ".safetensors"), case())
+    with open(os.path.join(HERE, "prompts.json"), encoding="utf-8") as f:
+        prompts = json.load(f)
+    manifest = {"models": MODELS, "cases": [model_case(out, name, prompt) for name, prompt in prompts.items()],
+                "kernels": [f"kernels/{case.__name__}.safetensors" for case in kernel_cases.CASES]}
+    with open(os.path.join(out, "manifest.json"), "w", encoding="utf-8") as f:
+        json.dump(manifest, f, indent=1)
+        f.write("\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,270 @@
+#!/usr/bin/env python3
+"""The forward pass of gpt-oss in numpy, in float64 or float32: what every backend is compared with.
+
+Slow and obvious: each step of the model is one short function, each shape is written down. Reads a checkpoint folder in
+the Hugging Face layout (config.json and *.safetensors).
+
+  python3 oracle.py CHECKPOINT --tokens 1,2,3 --dtype float64 --top 5
+  python3 oracle.py CHECKPOINT --tokens @prompt.json --greedy 32
+  python3 oracle.py CHECKPOINT --tokens 1,2,3 --out logits.safetensors --dump activations.safetensors
+
+T tokens, S keys, H query heads, KV key-value heads, D = head_dim, E experts, I = intermediate.
+"""
+import argparse
+import json
+import math
+import os
+
+import numpy as np
+
+import safetensors_io
+
+# E2M1: bit 3 is the sign.
+FP4 = np.array([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0])
+
+
+class Config:
+    """The numbers of a Hugging Face config.json that the model needs."""
+
+    def __init__(self, c):
+        rope = c["rope_scaling"]
+        self.layers, self.hidden, self.vocab = c["num_hidden_layers"], c["hidden_size"], c["vocab_size"]
+        self.heads, self.kv_heads, self.head_dim = c["num_attention_heads"], c["num_key_value_heads"], c["head_dim"]
+        self.experts, self.top_k = c["num_local_experts"], c["num_experts_per_tok"]
+        self.window, self.layer_types = c["sliding_window"], c["layer_types"]
+        self.eps, self.limit, self.alpha = c["rms_norm_eps"], c["swiglu_limit"], 1.702
+        self.theta, self.factor = float(c["rope_theta"]), float(rope["factor"])
+        self.beta_fast, self.beta_slow = rope["beta_fast"], rope["beta_slow"]
+        self.original_context = rope["original_max_position_embeddings"]
+        # gpt-oss leaves the ends of the YaRN ramp unrounded; a config that rounds them is another model
+        assert rope["truncate"] is False, "gpt-oss has truncate: false"
+
+    @staticmethod
+    def load(folder):
+        with open(os.path.join(folder, "config.json"), encoding="utf-8") as f:
+            return Config(json.load(f))
+
+
+def rms_norm(x, weight, eps):
+    """x [T, hidden]"""
+    return x / np.sqrt(np.mean(x * x, -1, keepdims=True, dtype=x.dtype) + x.dtype.type(eps)) * weight
+
+
+def linear(x, weight, bias=0):
+    """x [T, in], weight [out, in]"""
+    return x @ weight.T + bias
+
+
+def rope_frequencies(config, dtype):
+    """YaRN: (concentration, inv_freq [D/2]). Fast pairs keep their angle, slow ones are divided by the factor, and a ramp
+    joins them between the pairs that turn beta_fast and beta_slow times over the original context."""
+    half = config.head_dim // 2
+
+    def pair_that_turns(times):
+        return half * math.log(config.original_context / (times * 2 * math.pi)) / math.log(config.theta)
+
+    low, high = pair_that_turns(config.beta_fast), pair_that_turns(config.beta_slow)
+    frequency = dtype(config.theta) ** (np.arange(0, config.head_dim, 2).astype(dtype) / dtype(config.head_dim))
+    ramp = np.clip((np.arange(half).astype(dtype) - dtype(low)) / dtype(high - low), 0, 1)
+    inv_freq = 1 / (dtype(config.factor) * frequency) * ramp + 1 / frequency * (1 - ramp)
+    return 0.1 * math.log(config.factor) + 1, inv_freq.astype(dtype)
+
+
+def rope_cos_sin(config, positions, dtype):
+    """cos, sin [T, D/2], multiplied by the concentration. In float32 the angle itself is rounded to float32, as in
+    OpenAI's torch reference; in float64 it is exact."""
+    concentration, inv_freq = rope_frequencies(config, dtype)
+    angle = np.asarray(positions).astype(dtype)[:, None] * inv_freq
+    return np.cos(angle) * dtype(concentration), np.sin(angle) * dtype(concentration)
+
+
+def rope_apply(x, cos, sin):
+    """x [T, heads, D]. The partner of element i is i + D/2: halves, not neighbours."""
+    a, b = np.split(x, 2, -1)
+    cos, sin = cos[:, None], sin[:, None]
+    return np.concatenate([a * cos - b * sin, b * cos + a * sin], -1)
+
+
+def attention(q, k, v, sinks, window, start):
+    """q [T, H, D] at positions start .. start + T - 1; k, v [S, KV, D] from position 0; sinks [H]. Returns [T, H * D].
+    Position i sees j where i - window < j <= i, or every j <= i if window is 0. Query head h reads key-value head
+    h // (H / KV). The sink is one more logit of the softmax, unscaled and without a value."""
+    T, H, D = q.shape
+    S, KV, _ = k.shape
+    group, out = H // KV, np.empty_like(q)
+    rows = max(1, int(2e7 // (group * S)))  # of queries at a time: scores stay below 160 MB
+    for first in range(0, T, rows):
+        last = min(T, first + rows)
+        from_key, to_key = (max(0, start + first - window + 1) if window else 0), start + last
+        i = np.arange(start + first, start + last)[:, None]
+        j = np.arange(from_key, to_key)
+        unseen = (j > i) | ((j <= i - window) if window else False)
+        for kv_head in range(KV):
+            heads = slice(kv_head * group, (kv_head + 1) * group)
+            keys, values = k[from_key:to_key, kv_head], v[from_key:to_key, kv_head]
+            score = np.einsum("tgd,sd->gts", q[first:last, heads], keys, optimize=True) / q.dtype.type(math.sqrt(D))
+            score[:, unseen] = -np.inf
+            sink = sinks[heads][:, None, None]
+            top = np.maximum(score.max(-1, keepdims=True), sink)
+            weight = np.exp(score - top)
+            weight /= weight.sum(-1, keepdims=True) + np.exp(sink - top)
+            out[first:last, heads] = np.einsum("gts,sd->tgd", weight, values, optimize=True)
+    return out.reshape(T, H * D)
+
+
+def dequantize_mxfp4(blocks, scales, dtype):
+    """blocks uint8 [..., G, 16], scales uint8 [..., G] -> [..., G * 32]. The low nibble of byte j is element 2j, the high one
+    2j + 1; value = fp4 * 2^(scale - 127). Scale 255 is NaN by the OCP MX specification."""
+    out = np.empty(blocks.shape[:-1] + (32,), dtype)
+    values = FP4.astype(dtype)
+    out[..., 0::2], out[..., 1::2] = values[blocks & 15], values[blocks >> 4]
+    with np.errstate(over="ignore"):
+        out = np.ldexp(out, scales.astype(np.int32)[..., None] - 127)
+    out[scales == 255] = np.nan
+    return out.reshape(*blocks.shape[:-2], -1)
+
+
+def swiglu(x, alpha, limit):
+    """x [..., 2 * I]: gate at even, linear at odd indices. The gate is clamped from above only."""
+    gate, up = np.minimum(x[..., 0::2], limit), np.clip(x[..., 1::2], -limit, limit)
+    with np.errstate(over="ignore"):  # exp of a very negative gate: the quotient is -0, as it should be
+        return (gate / (1 + np.exp(-x.dtype.type(alpha) * gate)) * (up + 1)).astype(x.dtype)
+
+
+def route(logits, k):
+    """logits [T, E] -> (expert [T, k], weight [T, k]): the k largest, the lower index first on a tie; the softmax is over
+    those k alone."""
+    expert = np.argsort(-logits, -1, kind="stable")[:, :k]
+    top = np.take_along_axis(logits, expert, -1)
+    weight = np.exp(top - top[:, :1])
+    return expert, weight / weight.sum(-1, keepdims=True)
+
+
+class Model:
+    """One sequence: `forward` appends tokens to it, `reset` starts a new one.
+
+    round_activations = "bf16" rounds the output of each step, as an engine with bf16 activations and float32 sums does.
+    Set `taps` to a dict to receive every activation under the names listed in README.md."""
+
+    def __init__(self, folder, dtype, round_activations=None):
+        self.config, self.file, self.dtype = Config.load(folder), safetensors_io.Reader(folder), np.dtype(dtype).type
+        self.round = safetensors_io.round_to_bf16 if round_activations == "bf16" else lambda x: x
+        self.weights, self.taps = {}, None
+        self.reset()
+
+    def reset(self):
+        self.position, self.cache = 0, [None] * self.config.layers
+
+    def weight(self, name):
+        if name not in self.weights:
+            self.weights[name] = self.file.get(name, self.dtype)
+        return self.weights[name]
+
+    def expert(self, layer, expert, which):
+        """(weight [out, in], bias [out]) of one expert, dequantised when first chosen."""
+        base, key = f"model.layers.{layer}.mlp.experts.{which}_proj", (layer, expert, which)
+        if key not in self.weights:
+            blocks, scales = self.file.raw(base + "_blocks")[expert], self.file.raw(base + "_scales")[expert]
+            self.weights[key] = dequantize_mxfp4(blocks, scales, self.dtype)
+        return self.weights[key], self.weight(base + "_bias")[expert]
+
+    def tap(self, name, x):
+        if self.taps is not None:
+            self.taps[name] = np.array(x)
+        return x
+
+    def attention_block(self, n, x):
+        c, layer = self.config, f"model.layers.{n}."
+
+        def project(which, t):
+            base = f"{layer}self_attn.{which}_proj."
+            return self.round(linear(t, self.weight(base + "weight"), self.weight(base + "bias")))
+
+        t = self.tap(f"{n}.attn_norm", self.round(rms_norm(x, self.weight(layer + "input_layernorm.weight"), c.eps)))
+        q, k, v = (project(which, t).reshape(len(x), -1, c.head_dim) for which in "qkv")
+        cos, sin = rope_cos_sin(c, self.position + np.arange(len(x)), self.dtype)
+        q = self.tap(f"{n}.q_rope", self.round(rope_apply(q, cos, sin)))
+        k = self.tap(f"{n}.k_rope", self.round(rope_apply(k, cos, sin)))
+        self.tap(f"{n}.v", v)
+        if self.cache[n] is not None:
+            k, v = (np.concatenate([old, new]) for old, new in zip(self.cache[n], (k, v)))
+        self.cache[n] = k, v
+        window = c.window if c.layer_types[n] == "sliding_attention" else 0
+        t = attention(q, k, v, self.weight(layer + "self_attn.sinks"), window, self.position)
+        t = self.tap(f"{n}.attn", self.round(t))
+        return self.round(x + self.tap(f"{n}.attn_out", project("o", t)))
+
+    def moe_block(self, n, x):
+        c, layer = self.config, f"model.layers.{n}."
+        t = self.round(rms_norm(x, self.weight(layer + "post_attention_layernorm.weight"), c.eps))
+        self.tap(f"{n}.mlp_norm", t)
+        logits = linear(t, self.weight(layer + "mlp.router.weight"), self.weight(layer + "mlp.router.bias"))
+        logits = self.tap(f"{n}.router_logits", self.round(logits))
+        expert, weight = route(logits, c.top_k)
+        self.tap(f"{n}.expert_index", expert.astype(np.int32))
+        self.tap(f"{n}.expert_weight", weight)
+        y = np.zeros_like(x)
+        for e in np.unique(expert):
+            row, slot = np.nonzero(expert == e)
+            h = self.round(linear(t[row], *self.expert(n, e, "gate_up")))
+            h = self.round(swiglu(h, c.alpha, c.limit))
+            h = self.round(linear(h, *self.expert(n, e, "down")))
+            y[row] += weight[row, slot][:, None] * h  # rows are distinct: a token chooses an expert at most once
+        return self.round(x + self.tap(f"{n}.mlp_out", self.round(y)))
+
+    def forward(self, tokens, keep=None):
+        """Logits [len(keep), vocab] after each kept token; keep: indices into tokens, all of them by default."""
+        x = self.weight("model.embed_tokens.weight")[np.asarray(tokens)]
+        for n in range(self.config.layers):
+            x = self.tap(f"{n}.out", self.moe_block(n, self.attention_block(n, x)))
+        self.position += len(tokens)
+        x = x if keep is None else x[keep]
+        x = self.tap("final_norm", self.round(rms_norm(x, self.weight("model.norm.weight"), self.config.eps)))
+        return linear(x, self.weight("lm_head.weight"))
+
+    def greedy(self, logits, steps):
+        """Continues from the logits [vocab] of the last token; ties go to the lower id, end tokens do not end it."""
+        out = []
+        for _ in range(steps):
+            first, second = np.argsort(-logits, kind="stable")[:2]
+            margin, total = logits[first] - logits[second], np.logaddexp.reduce(logits.astype(np.float64))
+            out.append({"token": int(first), "second": int(second), "margin": float(margin),
+                        "logprob": float(logits[first] - total)})
+            logits = self.forward([first])[-1]
+        return out
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("checkpoint")
+    parser.add_argument("--tokens", required=True, help="1,2,3 or @file.json holding a list")
+    parser.add_argument("--dtype", choices=["float32", "float64"], default="float32")
+    parser.add_argument("--round", choices=["bf16"], help="round activations as a bf16 engine does")
+    parser.add_argument("--top", type=int, default=5, metavar="N", help="print the N best tokens after the last position")
+    parser.add_argument("--greedy", type=int, default=0, metavar="N", help="continue for N tokens")
+    parser.add_argument("--out", metavar="FILE.safetensors", help="the tokens and their logits")
+    parser.add_argument("--dump", metavar="FILE.safetensors", help="every activation of the prompt")
+    o = parser.parse_args()
+    if o.tokens.startswith("@"):
+        with open(o.tokens[1:], encoding="utf-8") as f:
+            tokens = json.load(f)
+    else:
+        tokens = [int(token) for token in o.tokens.split(",")]
+    model = Model(o.checkpoint, o.dtype, o.round)
+    model.taps = {} if o.dump else None
+    logits = model.forward(tokens)
+    if o.dump:
+        safetensors_io.save(o.dump, model.taps)
+        model.taps = None
+    if o.out:
+        safetensors_io.save(o.out, {"tokens": np.array(tokens, np.int32), "logits": logits})
+    last = logits[-1]
+    for token in np.argsort(-last, kind="stable")[:o.top]:
+        print(f"{token:7d}  logit {last[token]:+.6f}  logprob {last[token] - np.logaddexp.reduce(last):+.6f}")
+    if o.greedy:
+        steps = model.greedy(last, o.greedy)
+        print("greedy", [s["token"] for s in steps], "least margin", min(s["margin"] for s in steps))
+
+
+if __name__ == "__main__":
+    main()
