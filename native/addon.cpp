@@ -1,0 +1,17 @@
+// The Node addon. Context-aware: everything it keeps hangs on the environment, so each worker thread has its own.
+#include <napi.h>
+
+#include "native/binding/bandwidth.h"
+#include "native/binding/engine_wrap.h"
+#include "native/binding/sampling_wrap.h"
+#include "native/binding/tokenizer_wrap.h"
+
+static Napi::Object init(Napi::Env env, Napi::Object exports) {
+  oss::init_engine(env, exports);
+  oss::init_sampling(env, exports);
+  oss::init_tokenizer(env, exports);
+  oss::init_bandwidth(env, exports);
+  return exports;
+}
+
+NODE_API_MODULE(gpt_oss, init)

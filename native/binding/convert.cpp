@@ -1,0 +1,223 @@
+#include "native/binding/convert.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "native/binding/errors.h"
+#include "native/loader/mapped_file.h"
+
+namespace oss {
+
+static double number(const Napi::Object& from, const char* key) { return from.Get(key).As<Napi::Number>().DoubleValue(); }
+
+EngineOptions engine_options_from_js(const Napi::Object& options) {
+  return {
+      .backend = options.Get("backend").As<Napi::String>().Utf8Value(),
+      .threads = int(number(options, "threads")),
+      .context_length = int64_t(number(options, "contextLength")),
+      .max_sequences = int(number(options, "maxSequences")),
+      .max_queue = int(number(options, "maxQueue")),
+      .max_batch_tokens = int(number(options, "maxBatchTokens")),
+      .kv_bytes = uint64_t(number(options, "kvBytes")),
+  };
+}
+
+SamplingArgs sampling_from_js(const Napi::Object& params) {
+  bool lossless = false;
+  const uint64_t seed = params.Get("seed").As<Napi::BigInt>().Uint64Value(&lossless);
+  return {
+      .temperature = float(number(params, "temperature")),
+      .top_k = int(number(params, "topK")),
+      .top_p = float(number(params, "topP")),
+      .min_p = float(number(params, "minP")),
+      .seed_lo = unsigned(seed),
+      .seed_hi = unsigned(seed >> 32),
+      .position = 0,
+      .mask_reserved = params.Get("maskReserved").As<Napi::Boolean>().Value() ? 1 : 0,
+  };
+}
+
+static std::vector<int32_t> tokens_from_js(const Napi::Value& value) {
+  const auto array = value.As<Napi::Uint32Array>();
+  std::vector<int32_t> tokens(array.ElementLength());
+  const uint32_t* data = array.Data();
+  if (data == nullptr && !tokens.empty()) throw Error(Code::kInvalidArgument, "the array of tokens has been detached");
+  // Ids past 2^31 would wrap to negative ones; both are outside every vocabulary and refused by submit().
+  std::transform(data, data + tokens.size(), tokens.begin(), [](uint32_t id) { return int32_t(id); });
+  return tokens;
+}
+
+Request request_from_js(const Napi::Object& request) {
+  Request out{
+      .id = uint64_t(number(request, "id")),
+      .prompt = tokens_from_js(request.Get("prompt")),
+      .max_tokens = int64_t(number(request, "maxTokens")),
+      .stop_tokens = tokens_from_js(request.Get("stopTokens")),
+      .sampling = sampling_from_js(request.Get("sampling").As<Napi::Object>()),
+      .logits_last = int64_t(number(request, "logitsLast")),
+  };
+  std::sort(out.stop_tokens.begin(), out.stop_tokens.end());
+  return out;
+}
+
+// Object.set for a row of numbers, in order.
+static void set_numbers(Napi::Object& object, std::initializer_list<std::pair<const char*, double>> values) {
+  for (const auto& [key, value] : values) object.Set(key, value);
+}
+
+Napi::Object config_to_js(Napi::Env env, const Config& c) {
+  Napi::Object out = Napi::Object::New(env);
+  set_numbers(out, {{"layers", c.num_layers},
+                    {"hidden", c.hidden},
+                    {"intermediate", c.intermediate},
+                    {"heads", c.num_heads},
+                    {"kvHeads", c.num_kv_heads},
+                    {"headDim", c.head_dim},
+                    {"experts", c.num_experts},
+                    {"expertsPerToken", c.experts_per_token},
+                    {"vocab", c.vocab},
+                    {"slidingWindow", c.sliding_window},
+                    {"rmsEps", c.rms_eps},
+                    {"swigluLimit", c.swiglu_limit},
+                    {"swigluAlpha", c.swiglu_alpha},
+                    {"maxContext", double(c.max_context)},
+                    {"parameters", double(c.parameters())}});
+  Napi::Array types = Napi::Array::New(env, c.num_layers);
+  for (int i = 0; i < c.num_layers; ++i) types[i] = Napi::String::New(env, c.layer_sliding[i] ? "sliding" : "full");
+  out.Set("layerTypes", types);
+  Napi::Object rope = Napi::Object::New(env);
+  set_numbers(rope, {{"theta", c.rope.theta},
+                     {"factor", c.rope.factor},
+                     {"betaFast", c.rope.beta_fast},
+                     {"betaSlow", c.rope.beta_slow},
+                     {"originalContext", double(c.rope.original_context)}});
+  rope.Set("truncate", c.rope.truncate);
+  out.Set("rope", rope);
+  Napi::Array eos = Napi::Array::New(env, c.eos_tokens.size());
+  for (size_t i = 0; i < c.eos_tokens.size(); ++i) eos[i] = Napi::Number::New(env, c.eos_tokens[i]);
+  out.Set("eosTokens", eos);
+  return out;
+}
+
+Napi::Object info_to_js(Napi::Env env, const EngineInfo& info, const Config& config, const std::string& layout) {
+  Napi::Object out = Napi::Object::New(env);
+  Napi::Object model = config_to_js(env, config);
+  model.Set("layout", layout);
+  out.Set("model", model);
+  out.Set("backend", info.device.backend);
+  out.Set("device", info.device.device);
+  out.Set("isa", info.device.isa);
+  out.Set("threads", info.device.threads);
+  Napi::Object memory = Napi::Object::New(env);
+  set_numbers(memory, {{"weightsBytes", double(info.weights_bytes)},
+                       {"packedBytes", double(info.packed_bytes)},
+                       {"workspaceBytes", double(info.workspace_bytes)},
+                       {"kvBytes", double(info.kv_bytes)},
+                       {"kvTokens", double(info.kv_tokens)}});
+  out.Set("memory", memory);
+  Napi::Object limits = Napi::Object::New(env);
+  set_numbers(limits, {{"contextLength", double(info.context_length)},
+                       {"maxSequences", info.max_sequences},
+                       {"maxQueue", info.max_queue},
+                       {"maxBatchTokens", info.max_batch_tokens}});
+  out.Set("limits", limits);
+  return out;
+}
+
+Napi::Object stats_to_js(Napi::Env env, const EngineStats& stats) {
+  Napi::Object out = Napi::Object::New(env);
+  set_numbers(out, {{"running", stats.running},
+                    {"waiting", stats.waiting},
+                    {"steps", double(stats.steps)},
+                    {"stepMilliseconds", stats.step_ms},
+                    {"promptTokens", double(stats.prompt_tokens)},
+                    {"completionTokens", double(stats.completion_tokens)},
+                    {"preemptions", double(stats.preemptions)},
+                    {"pagesTotal", stats.pages_total},
+                    {"pagesFree", stats.pages_free}});
+  return out;
+}
+
+Napi::Object checkpoint_to_js(Napi::Env env, const Checkpoint& checkpoint) {
+  Napi::Object out = Napi::Object::New(env);
+  out.Set("path", checkpoint.path);
+  out.Set("layout", checkpoint.layout);
+  out.Set("fileBytes", double(checkpoint.file_bytes));
+  out.Set("model", config_to_js(env, checkpoint.config));
+  Napi::Array files = Napi::Array::New(env);
+  for (const auto& file : checkpoint.files) {
+    Napi::Object entry = Napi::Object::New(env);
+    entry.Set("path", file->path());
+    entry.Set("bytes", double(file->size()));
+    files.Set(files.Length(), entry);
+  }
+  out.Set("files", files);
+  Napi::Array tensors = Napi::Array::New(env);
+  for (const auto& [name, tensor] : checkpoint.tensors) {
+    Napi::Object entry = Napi::Object::New(env);
+    entry.Set("name", name);
+    entry.Set("storedName", tensor.name);
+    entry.Set("file", tensor.file);
+    entry.Set("dtype", dtype_name(tensor.dtype));
+    Napi::Array shape = Napi::Array::New(env, tensor.shape.size());
+    for (size_t i = 0; i < tensor.shape.size(); ++i) shape[i] = Napi::Number::New(env, double(tensor.shape[i]));
+    entry.Set("shape", shape);
+    entry.Set("bytes", double(tensor.bytes));
+    tensors.Set(tensors.Length(), entry);
+  }
+  out.Set("tensors", tensors);
+  return out;
+}
+
+static const char* reason_name(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kStop:
+      return "stop";
+    case FinishReason::kLength:
+      return "length";
+    case FinishReason::kCancelled:
+      return "cancelled";
+  }
+  return "stop";
+}
+
+Napi::Array events_to_js(Napi::Env env, std::vector<Event> events) {
+  Napi::Array out = Napi::Array::New(env, events.size());
+  for (size_t i = 0; i < events.size(); ++i) {
+    Event& event = events[i];
+    Napi::Object entry = Napi::Object::New(env);
+    entry.Set("id", double(event.id));
+    switch (event.kind) {
+      case Event::Kind::kToken:
+        entry.Set("kind", "token");
+        entry.Set("token", event.token);
+        entry.Set("logprob", event.logprob);
+        break;
+      case Event::Kind::kLogits: {
+        auto logits = Napi::Float32Array::New(env, event.logits.size());
+        std::memcpy(logits.Data(), event.logits.data(), event.logits.size() * sizeof(float));
+        entry.Set("kind", "logits");
+        entry.Set("logits", logits);
+        break;
+      }
+      case Event::Kind::kDone: {
+        Napi::Object timings = Napi::Object::New(env);
+        set_numbers(timings, {{"queueMilliseconds", event.timings.queue_ms},
+                              {"prefillMilliseconds", event.timings.prefill_ms},
+                              {"decodeMilliseconds", event.timings.decode_ms}});
+        entry.Set("kind", "done");
+        entry.Set("reason", reason_name(event.reason));
+        entry.Set("timings", timings);
+        break;
+      }
+      case Event::Kind::kError:
+        entry.Set("kind", "error");
+        entry.Set("error", to_js_error(env, event.code, event.message).Value());
+        break;
+    }
+    out[uint32_t(i)] = entry;
+  }
+  return out;
+}
+
+}  // namespace oss

@@ -1,0 +1,19 @@
+// JavaScript values ⇄ our structs. TypeScript has checked types and ranges; here they are only carried over.
+#pragma once
+#include <napi.h>
+
+#include "native/engine/engine.h"
+
+namespace oss {
+
+EngineOptions engine_options_from_js(const Napi::Object& options);
+Request request_from_js(const Napi::Object& request);  // kInvalidArgument when the tokens' buffer is detached
+SamplingArgs sampling_from_js(const Napi::Object& params);
+
+Napi::Object config_to_js(Napi::Env env, const Config& config);
+Napi::Object info_to_js(Napi::Env env, const EngineInfo& info, const Config& config, const std::string& layout);
+Napi::Object stats_to_js(Napi::Env env, const EngineStats& stats);
+Napi::Object checkpoint_to_js(Napi::Env env, const Checkpoint& checkpoint);
+Napi::Array events_to_js(Napi::Env env, std::vector<Event> events);
+
+}  // namespace oss

@@ -1,0 +1,273 @@
+#include "native/binding/engine_wrap.h"
+
+#include <memory>
+
+#include "native/binding/convert.h"
+#include "native/binding/errors.h"
+
+namespace oss {
+namespace {
+
+class EngineHost;
+void deliver(Napi::Env env, Napi::Function on_events, EngineHost* host, void*);
+using Wake = Napi::TypedThreadSafeFunction<EngineHost, void, deliver>;
+
+// An engine together with its way back into one JavaScript environment. The engine thread wakes that environment at most
+// once per step; the function is referenced only while a request runs, so that an idle engine keeps no process alive.
+class EngineHost {
+ public:
+  EngineHost(Napi::Env env, std::unique_ptr<Engine> loaded, Napi::Function on_events)
+      : engine(std::move(loaded)), on_events_(Napi::Persistent(on_events)) {
+    wake_ = Wake::New(env, on_events, "gpt-oss events", 0, 1, this);
+    wake_.Unref(env);
+    engine->on_events([this] { wake_.NonBlockingCall(); });
+    // Registered after the thread-safe function, hence run before it goes: the thread is joined while it is still valid.
+    hook_ = std::make_unique<Hook>(env.AddCleanupHook([](EngineHost* host) { host->engine->close(); }, this));
+  }
+
+  void submit(Napi::Env env, Request request) {
+    engine->submit(std::move(request));
+    if (active_++ == 0) wake_.Ref(env);
+  }
+
+  // Hands everything in the mailbox to JavaScript.
+  void drain(Napi::Env env) {
+    std::vector<Event> events = engine->take_events();
+    if (events.empty()) return;
+    int ended = 0;
+    for (const Event& event : events) ended += event.kind == Event::Kind::kDone || event.kind == Event::Kind::kError;
+    active_ -= ended;
+    if (ended > 0 && active_ == 0 && !released_) wake_.Unref(env);
+    on_events_.Call({events_to_js(env, std::move(events))});
+  }
+
+  // On the JavaScript thread, after engine->close().
+  void release(Napi::Env env) {
+    if (released_) return;
+    drain(env);
+    released_ = true;
+    wake_.Release();
+    hook_->Remove(env);
+  }
+
+  const std::unique_ptr<Engine> engine;
+
+ private:
+  using Hook = Napi::Env::CleanupHook<void (*)(EngineHost*), EngineHost>;
+  Napi::FunctionReference on_events_;
+  Wake wake_;
+  std::unique_ptr<Hook> hook_;
+  int active_ = 0;  // requests submitted and not ended; JavaScript thread only
+  bool released_ = false;
+};
+
+void deliver(Napi::Env env, Napi::Function, EngineHost* host, void*) {
+  if (env != nullptr) host->drain(env);
+}
+
+class CloseWorker : public Napi::AsyncWorker {
+ public:
+  CloseWorker(Napi::Env env, std::shared_ptr<EngineHost> host)
+      : AsyncWorker(env, "gpt-oss close"), deferred(env), host_(std::move(host)) {}
+  void Execute() override { host_->engine->close(); }
+  void OnOK() override {
+    host_->release(Env());
+    deferred.Resolve(Env().Undefined());
+  }
+  Napi::Promise::Deferred deferred;
+
+ private:
+  std::shared_ptr<EngineHost> host_;
+};
+
+class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
+ public:
+  static Napi::Function define(Napi::Env env) {
+    return DefineClass(env, "NativeEngine",
+                       {InstanceAccessor<&EngineWrap::info>("info"), InstanceMethod<&EngineWrap::submit>("submit"),
+                        InstanceMethod<&EngineWrap::cancel>("cancel"), InstanceMethod<&EngineWrap::stats>("stats"),
+                        InstanceMethod<&EngineWrap::bytes_per_token>("bytesPerToken"),
+                        InstanceMethod<&EngineWrap::close>("close")});
+  }
+
+  // Made by LoadWorker only: the argument is an External of a shared_ptr<EngineHost>.
+  explicit EngineWrap(const Napi::CallbackInfo& info) : ObjectWrap(info) {
+    if (info.Length() != 1 || !info[0].IsExternal()) {
+      throw to_js_error(info.Env(), Code::kInvalidArgument, "a NativeEngine is made by loadEngine()");
+    }
+    host_ = *info[0].As<Napi::External<std::shared_ptr<EngineHost>>>().Data();
+  }
+
+  // Collected without close(): the thread ends here. JavaScript keeps the object while a request runs.
+  void Finalize(Napi::BasicEnv) override { host_->engine->close(); }
+
+ private:
+  Napi::Value info(const Napi::CallbackInfo& call) {
+    const Engine& engine = *host_->engine;
+    return info_to_js(call.Env(), engine.info(), engine.model().config, engine.model().checkpoint->layout);
+  }
+  void submit(const Napi::CallbackInfo& call) {
+    guarded(call.Env(), [&] { host_->submit(call.Env(), request_from_js(call[0].As<Napi::Object>())); });
+  }
+  void cancel(const Napi::CallbackInfo& call) {
+    host_->engine->cancel(uint64_t(call[0].As<Napi::Number>().DoubleValue()));
+  }
+  Napi::Value stats(const Napi::CallbackInfo& call) { return stats_to_js(call.Env(), host_->engine->stats()); }
+  Napi::Value bytes_per_token(const Napi::CallbackInfo& call) {
+    const int64_t context = call[0].As<Napi::Number>().Int64Value();
+    return Napi::Number::New(call.Env(), host_->engine->model().config.bytes_per_token(context, sizeof(float)));
+  }
+  Napi::Value close(const Napi::CallbackInfo& call) {
+    auto* worker = new CloseWorker(call.Env(), host_);
+    worker->Queue();
+    return worker->deferred.Promise();
+  }
+
+  std::shared_ptr<EngineHost> host_;
+};
+
+// Per environment (main thread or worker): the constructor of NativeEngine.
+struct Instance {
+  Napi::FunctionReference engine_class;
+};
+
+class LoadWorker : public Napi::AsyncProgressQueueWorker<LoadProgress> {
+ public:
+  LoadWorker(Napi::Env env, std::string path, EngineOptions options, Napi::Function on_events, Napi::Value on_progress,
+             std::shared_ptr<std::atomic<bool>> cancelled)
+      : AsyncProgressQueueWorker(env, "gpt-oss load"),
+        deferred(env),
+        path_(std::move(path)),
+        options_(std::move(options)),
+        on_events_(Napi::Persistent(on_events)),
+        cancelled_(std::move(cancelled)) {
+    if (on_progress.IsFunction()) on_progress_ = Napi::Persistent(on_progress.As<Napi::Function>());
+  }
+
+  void Execute(const ExecutionProgress& execution) override {
+    try {
+      engine_ = std::make_unique<Engine>(
+          path_, options_, [&](const LoadProgress& progress) { execution.Send(&progress, 1); },
+          [this] { return cancelled_->load(); });
+    } catch (...) {
+      failure_ = std::current_exception();
+      SetError("load failed");  // OnError finds the reason in failure_
+    }
+  }
+
+  void OnProgress(const LoadProgress* progress, size_t count) override {
+    if (on_progress_.IsEmpty()) return;
+    for (size_t i = 0; i < count; ++i) {
+      Napi::Object event = Napi::Object::New(Env());
+      event.Set("phase", progress[i].phase);
+      event.Set("loadedBytes", double(progress[i].loaded_bytes));
+      event.Set("totalBytes", double(progress[i].total_bytes));
+      on_progress_.Call({event});
+    }
+  }
+
+  void OnOK() override {
+    auto host = std::make_shared<EngineHost>(Env(), std::move(engine_), on_events_.Value());
+    auto& constructor = Env().GetInstanceData<Instance>()->engine_class;
+    deferred.Resolve(constructor.New({Napi::External<std::shared_ptr<EngineHost>>::New(Env(), &host)}));
+  }
+
+  void OnError(const Napi::Error&) override {
+    try {
+      std::rethrow_exception(failure_);
+    } catch (const std::exception& error) {
+      deferred.Reject(to_js_error(Env(), error).Value());
+    }
+  }
+
+  Napi::Promise::Deferred deferred;
+
+ private:
+  std::string path_;
+  EngineOptions options_;
+  Napi::FunctionReference on_events_, on_progress_;
+  std::shared_ptr<std::atomic<bool>> cancelled_;
+  std::unique_ptr<Engine> engine_;
+  std::exception_ptr failure_;
+};
+
+Napi::Value load_engine(const Napi::CallbackInfo& call) {
+  const Napi::Env env = call.Env();
+  auto cancelled = std::make_shared<std::atomic<bool>>(false);
+  auto* worker = new LoadWorker(env, call[0].As<Napi::String>(), engine_options_from_js(call[1].As<Napi::Object>()),
+                                call[2].As<Napi::Function>(), call[3], cancelled);
+  Napi::Object loading = Napi::Object::New(env);
+  loading.Set("promise", worker->deferred.Promise());
+  loading.Set("cancel", Napi::Function::New(env, [cancelled](const Napi::CallbackInfo&) { *cancelled = true; }));
+  worker->Queue();
+  return loading;
+}
+
+class InspectWorker : public Napi::AsyncWorker {
+ public:
+  InspectWorker(Napi::Env env, std::string path)
+      : AsyncWorker(env, "gpt-oss inspect"), deferred(env), path_(std::move(path)) {}
+  void Execute() override {
+    try {
+      checkpoint_ = open_checkpoint(path_);
+    } catch (...) {
+      failure_ = std::current_exception();
+      SetError("inspect failed");
+    }
+  }
+  void OnOK() override { deferred.Resolve(checkpoint_to_js(Env(), *checkpoint_)); }
+  void OnError(const Napi::Error&) override {
+    try {
+      std::rethrow_exception(failure_);
+    } catch (const std::exception& error) {
+      deferred.Reject(to_js_error(Env(), error).Value());
+    }
+  }
+  Napi::Promise::Deferred deferred;
+
+ private:
+  std::string path_;
+  std::unique_ptr<Checkpoint> checkpoint_;
+  std::exception_ptr failure_;
+};
+
+Napi::Value inspect(const Napi::CallbackInfo& call) {
+  auto* worker = new InspectWorker(call.Env(), call[0].As<Napi::String>());
+  worker->Queue();
+  return worker->deferred.Promise();
+}
+
+Napi::Value list_backends_js(const Napi::CallbackInfo& call) {
+  return guarded(call.Env(), [&] {
+    Napi::Array out = Napi::Array::New(call.Env());
+    for (const BackendStatus& status : list_backends()) {
+      Napi::Object entry = Napi::Object::New(call.Env());
+      entry.Set("name", status.name);
+      entry.Set("available", status.available);
+      entry.Set("detail", status.detail);
+      out.Set(out.Length(), entry);
+    }
+    return out;
+  });
+}
+
+Napi::Value error_codes(const Napi::CallbackInfo& call) {
+  Napi::Array out = Napi::Array::New(call.Env());
+#define OSS_PUSH(name, text) out.Set(out.Length(), text);
+  OSS_ERROR_CODES(OSS_PUSH)
+#undef OSS_PUSH
+  return out;
+}
+
+}  // namespace
+
+void init_engine(Napi::Env env, Napi::Object exports) {
+  auto* instance = new Instance{Napi::Persistent(EngineWrap::define(env))};
+  env.SetInstanceData(instance);
+  exports.Set("loadEngine", Napi::Function::New<load_engine>(env));
+  exports.Set("inspect", Napi::Function::New<inspect>(env));
+  exports.Set("listBackends", Napi::Function::New<list_backends_js>(env));
+  exports.Set("errorCodes", Napi::Function::New<error_codes>(env));
+}
+
+}  // namespace oss

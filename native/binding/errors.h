@@ -1,0 +1,24 @@
+// oss::Error → JavaScript Error with a `code`; lib/errors.ts makes it a GptOssError.
+#pragma once
+#include <napi.h>
+
+#include "native/base/error.h"
+
+namespace oss {
+
+Napi::Error to_js_error(Napi::Env env, Code code, const std::string& message);
+Napi::Error to_js_error(Napi::Env env, const std::exception& error);
+
+// Runs the body of a native function; whatever C++ throws arrives in JavaScript as an error with a code.
+template <typename Body>
+auto guarded(Napi::Env env, Body&& body) -> decltype(body()) {
+  try {
+    return body();
+  } catch (const Napi::Error&) {
+    throw;
+  } catch (const std::exception& error) {
+    throw to_js_error(env, error);
+  }
+}
+
+}  // namespace oss

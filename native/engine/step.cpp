@@ -1,0 +1,49 @@
+#include "native/engine/step.h"
+
+#include <algorithm>
+
+namespace oss {
+
+StepBuilder::StepBuilder(const Config& config, int max_tokens, int max_sequences, int max_pages)
+    : rope_(config), rope_row_(config.head_dim), max_pages_(max_pages) {
+  tokens_.resize(max_tokens);
+  positions_.resize(max_tokens);
+  sequence_.resize(max_tokens);
+  logit_tokens_.resize(max_tokens);
+  rope_rows_.resize(size_t(max_tokens) * rope_row_);
+  block_table_.resize(size_t(max_sequences) * max_pages);
+}
+
+void StepBuilder::begin() { num_tokens_ = num_sequences_ = num_rows_ = 0; }
+
+void StepBuilder::add(const Sequence& sequence, int64_t tokens, int64_t rows) {
+  std::copy(sequence.pages.begin(), sequence.pages.end(), block_table_.begin() + size_t(num_sequences_) * max_pages_);
+  for (int64_t i = 0; i < tokens; ++i) {
+    const int64_t position = sequence.computed + i;
+    tokens_[num_tokens_] = sequence.tokens[position];
+    positions_[num_tokens_] = int32_t(position);
+    sequence_[num_tokens_] = num_sequences_;
+    rope_.fill(position, &rope_rows_[num_tokens_ * rope_row_]);
+    if (i >= tokens - rows) logit_tokens_[num_rows_++] = num_tokens_;
+    ++num_tokens_;
+  }
+  ++num_sequences_;
+}
+
+const Step& StepBuilder::finish() {
+  step_ = {
+      .num_tokens = num_tokens_,
+      .num_sequences = num_sequences_,
+      .num_rows = num_rows_,
+      .tokens = {tokens_.data(), size_t(num_tokens_)},
+      .positions = {positions_.data(), size_t(num_tokens_)},
+      .sequence = {sequence_.data(), size_t(num_tokens_)},
+      .block_table = {block_table_.data(), size_t(num_sequences_) * max_pages_},
+      .max_pages = max_pages_,
+      .rope = {rope_rows_.data(), num_tokens_ * rope_row_},
+      .logit_tokens = {logit_tokens_.data(), size_t(num_rows_)},
+  };
+  return step_;
+}
+
+}  // namespace oss

@@ -1,0 +1,30 @@
+// Builds the flat arrays of a step. The arrays keep their addresses from step to step.
+#pragma once
+#include <vector>
+
+#include "native/backend/backend.h"
+#include "native/engine/sequence.h"
+#include "native/model/rope.h"
+
+namespace oss {
+
+class StepBuilder {
+ public:
+  StepBuilder(const Config& config, int max_tokens, int max_sequences, int max_pages);
+
+  void begin();
+  // The next `tokens` tokens of a sequence, whose pages must reach that far; logits for the last `rows` of them.
+  void add(const Sequence& sequence, int64_t tokens, int64_t rows);
+  const Step& finish();
+
+ private:
+  Rope rope_;
+  size_t rope_row_;
+  int max_pages_;
+  std::vector<int32_t> tokens_, positions_, sequence_, block_table_, logit_tokens_;
+  std::vector<float> rope_rows_;
+  int num_tokens_ = 0, num_sequences_ = 0, num_rows_ = 0;
+  Step step_;
+};
+
+}  // namespace oss

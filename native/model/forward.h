@@ -1,0 +1,55 @@
+// The forward pass of gpt-oss: the maths of the model, once, in the words of the backend seam.
+#pragma once
+#include <atomic>
+
+#include "native/backend/backend.h"
+#include "native/model/model.h"
+
+namespace oss {
+
+// Keys and values of all layers, in pages of kPageTokens tokens. A page number means the same page in every layer.
+class KvStorage {
+ public:
+  KvStorage(const Config& config, Backend& backend, int num_pages);
+  float* layer(int index) const { return buffer_.as<float>() + size_t(index) * layer_elements_; }
+  static size_t bytes_per_page(const Config& config);  // all layers together
+
+ private:
+  size_t layer_elements_;
+  Buffer buffer_;
+};
+
+class Forward {
+ public:
+  // Activations are allocated once, for steps of at most max_tokens tokens and max_rows rows of logits.
+  Forward(const Model& model, Backend& backend, int max_tokens, int max_rows);
+
+  // Appends the step's tokens to their sequences in `kv` and leaves logits [step.num_rows, vocab] in logits().
+  // When `stop` becomes true the pass ends early, between layers, and returns false: logits() is then meaningless.
+  bool run(const Step& step, const KvStorage& kv, const std::atomic<bool>& stop);
+
+  const float* logits() const { return logits_; }
+  size_t workspace_bytes() const { return workspace_.bytes(); }
+
+ private:
+  void attention_block(const Layer& layer, int index, const Step& step, const KvStorage& kv);
+  void moe_block(const Layer& layer, const Step& step);
+
+  const Model& model_;
+  Backend& backend_;
+  Buffer workspace_;
+  float* x_;              // [tokens, hidden] residual stream
+  float* normed_;         // [tokens, hidden]
+  float* q_;              // [tokens, q_size]
+  float* k_;              // [tokens, kv_size]
+  float* v_;              // [tokens, kv_size]
+  float* attended_;       // [tokens, q_size]
+  float* router_logits_;  // [tokens, experts]
+  int32_t* expert_;       // [tokens, top_k]
+  float* expert_weight_;  // [tokens, top_k]
+  float* rows_;           // [rows, hidden]
+  float* rows_normed_;    // [rows, hidden]
+  float* logits_;         // [rows, vocab]
+};
+
+}  // namespace oss

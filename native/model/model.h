@@ -1,0 +1,34 @@
+// A model in the memory of one device: the config and every weight in the layout that the backend's kernels like.
+#pragma once
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "native/backend/backend.h"
+#include "native/loader/checkpoint.h"
+#include "native/model/config.h"
+
+namespace oss {
+
+struct Layer {
+  Vector attn_norm, q_bias, k_bias, v_bias, sinks, o_bias;
+  Matrix q, k, v, o;
+  Vector mlp_norm, router_bias;
+  Matrix router;
+  ExpertMatrix gate_up;  // rows interleaved: gate of unit i at 2i, up at 2i + 1
+  ExpertMatrix down;
+};
+
+struct Model {
+  std::unique_ptr<const Checkpoint> checkpoint;  // its mapped files may be the weights themselves
+  Config config;
+  Matrix embed, lm_head;
+  Vector final_norm;
+  std::vector<Layer> layers;
+};
+
+// Hands every weight to the backend once. `progress(done, total)` counts layers and may throw to stop the loading.
+Model pack_model(std::unique_ptr<const Checkpoint> checkpoint, Backend& backend,
+                 const std::function<void(size_t, size_t)>& progress);
+
+}  // namespace oss
