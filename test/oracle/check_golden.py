@@ -33,7 +33,8 @@ def main():
         logits = model.forward(stored.raw("tokens"), stored.raw("positions"))
         d = difference(logits, np.array(stored.raw("logits_f64")))
         worst = max(worst, d["max_rel"])
-        print(f"{case['file']:28s} max_rel {d['max_rel']:.2e}  rms_rel {d['rms_rel']:.2e}  top-1 agree {d['top1_agree']:.3f}")
+        print(f"{case['file']:28s} max_rel {d['max_rel']:.2e}  rms_rel {d['rms_rel']:.2e}  "
+              f"top-1 agree {d['top1_agree']:.3f}")
     if worst > o.tolerance:
         sys.exit(f"furthest off by {worst:.2e}, above the tolerance of {o.tolerance:.0e}")
 

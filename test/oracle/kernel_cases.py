@@ -1,14 +1,14 @@
 """The inputs of single operations that are easy to get wrong, with the oracle's answers.
 
-Each function returns {tensor name: array}. Inputs are float32 values (also where they are stored as float64), so an engine
-in float32 starts from exactly the numbers the expectation was computed from.
+Each function returns {tensor name: array}. Inputs are float32 values (also where they are stored as float64), so an
+engine in float32 starts from exactly the numbers that the expectation was computed from.
 """
 import numpy as np
 
 import make_checkpoint
 import oracle
 
-CONFIG = oracle.Config(make_checkpoint.huggingface_config(make_checkpoint.TINY))  # only its RoPE numbers and limits matter
+CONFIG = oracle.Config(make_checkpoint.huggingface_config(make_checkpoint.TINY))  # its RoPE and its limits
 
 
 def normal(seed, *dims):
@@ -16,7 +16,7 @@ def normal(seed, *dims):
 
 
 def mxfp4():
-    """Every byte value once per scale: the ends of the scale's range, the seams of bf16 and float16, and what models use."""
+    """Every byte value once per scale: the ends of the scale's range, what models use, and the middle between them."""
     scale = [0, 1, 2, 60, 100, 112, 117, 118, 119, 120, 121, 122, 126, 127, 128, 140, 200, 251, 252, 253, 254, 255]
     blocks = np.broadcast_to(np.arange(256, dtype=np.uint8).reshape(16, 16), (len(scale), 16, 16))
     scales = np.repeat(np.array(scale, np.uint8)[:, None], 16, 1)
@@ -54,8 +54,8 @@ def rope():
 
 
 def attention():
-    """One head over 40 positions. From no sink at all to one that takes nearly all the mass; without a window, with one that
-    shows a query only itself, and with one of 7."""
+    """One head over 40 positions. From no sink at all to one that takes nearly all the mass; without a window, with one
+    that shows a query only itself, and with one of 7."""
     q, k, v = (scale * normal(seed, 40, 1, 64).astype(np.float64) for seed, scale in ((3, 1.5), (4, 1.5), (5, 1)))
     sinks = np.array([-1e30, -5, 0, 1.5, 4, 20])
     out = {"q": q, "k": k, "v": v, "sinks": sinks}
@@ -66,8 +66,8 @@ def attention():
 
 
 def router():
-    """`plain` has no ties among its 32 experts; `ties` has little else: all equal, equal at the border of the 4, signed zeros,
-    pairs, one clear winner, large values."""
+    """`plain` has no ties among its 32 experts; `ties` has little else: all equal, equal at the border of the 4, signed
+    zeros, pairs, one clear winner, large values."""
     plain = 2 * normal(6, 24, 32).astype(np.float64)
     ordered = np.sort(plain, -1)
     assert np.diff(ordered[:, -6:]).min() > 1e-3, "near ties in the plain rows: take another seed"
@@ -90,8 +90,8 @@ def rmsnorm():
     size = np.array([1, 1, 1, 1, 1, 1, 1e-4, 1e-4, 0, 1e3, 1e3], np.float32)
     x = size[:, None] * normal(7, len(size), 160)
     weight = 1 + np.float32(0.2) * normal(8, 160)
-    return {"x": x, "weight": weight, "expect_f64": oracle.rms_norm(x.astype(np.float64), weight.astype(np.float64), CONFIG.eps),
-            "expect_f32": oracle.rms_norm(x, weight, CONFIG.eps)}
+    exact = oracle.rms_norm(x.astype(np.float64), weight.astype(np.float64), CONFIG.eps)
+    return {"x": x, "weight": weight, "expect_f64": exact, "expect_f32": oracle.rms_norm(x, weight, CONFIG.eps)}
 
 
 CASES = [mxfp4, swiglu, rope, attention, router, rmsnorm]

@@ -24,8 +24,8 @@ FP4_RMS = math.sqrt(68.5 / 8)  # of a uniformly drawn nibble
 
 
 class Weights:
-    """Tensors by their Hugging Face name. Every tensor and every expert has a random stream of its own, so neither their
-    order nor the layout changes a value."""
+    """Tensors by their Hugging Face name. Every tensor and every expert has a random stream of its own, so
+    neither their order nor the layout changes a value."""
 
     def __init__(self, shape, seed):
         self.shape, self.seed = shape, seed
@@ -35,13 +35,18 @@ class Weights:
         # (dimensions, mean, standard deviation) of bf16 tensors
         self.layer = {
             "input_layernorm.weight": ((hidden,), 1, 0.15),
-            "self_attn.q_proj.weight": ((q, hidden), 0, 0.95 / math.sqrt(hidden)), "self_attn.q_proj.bias": ((q,), 0, 0.3),
-            "self_attn.k_proj.weight": ((kv, hidden), 0, 0.95 / math.sqrt(hidden)), "self_attn.k_proj.bias": ((kv,), 0, 0.3),
-            "self_attn.v_proj.weight": ((kv, hidden), 0, 1 / math.sqrt(hidden)), "self_attn.v_proj.bias": ((kv,), 0, 0.3),
+            "self_attn.q_proj.weight": ((q, hidden), 0, 0.95 / math.sqrt(hidden)),
+            "self_attn.q_proj.bias": ((q,), 0, 0.3),
+            "self_attn.k_proj.weight": ((kv, hidden), 0, 0.95 / math.sqrt(hidden)),
+            "self_attn.k_proj.bias": ((kv,), 0, 0.3),
+            "self_attn.v_proj.weight": ((kv, hidden), 0, 1 / math.sqrt(hidden)),
+            "self_attn.v_proj.bias": ((kv,), 0, 0.3),
             "self_attn.sinks": ((heads,), 3, 2),  # near the log-sum-exp of 10 .. 300 keys
-            "self_attn.o_proj.weight": ((hidden, q), 0, 1.5 / math.sqrt(q)), "self_attn.o_proj.bias": ((hidden,), 0, 0.2),
+            "self_attn.o_proj.weight": ((hidden, q), 0, 1.5 / math.sqrt(q)),
+            "self_attn.o_proj.bias": ((hidden,), 0, 0.2),
             "post_attention_layernorm.weight": ((hidden,), 1, 0.15),
-            "mlp.router.weight": ((experts, hidden), 0, 1.5 / math.sqrt(hidden)), "mlp.router.bias": ((experts,), 0, 0.4),
+            "mlp.router.weight": ((experts, hidden), 0, 1.5 / math.sqrt(hidden)),
+            "mlp.router.bias": ((experts,), 0, 0.4),
             "mlp.experts.gate_up_proj": None,
             "mlp.experts.gate_up_proj_bias": ((experts, 2 * inter), 0, 0.5),
             "mlp.experts.down_proj": None,
@@ -72,8 +77,8 @@ class Weights:
         return safetensors_io.f32_to_bf16(x * np.float32(deviation) + np.float32(mean))
 
     def expert(self, name, e):
-        """(blocks uint8 [rows, G, 16], scales uint8 [rows, G]): uniform nibbles, and per block a power of two that is right
-        for the target in half of them and one binade lower or higher in a quarter each."""
+        """(blocks uint8 [rows, G, 16], scales uint8 [rows, G]): uniform nibbles, and per block a power of two that is
+        right for the target in half of them and one binade lower or higher in a quarter each."""
         (_, rows, cols), target = self.spec(name)
         stream = self.stream(name, e)
         blocks = np.frombuffer(stream.bytes(rows * cols // 2), np.uint8).reshape(rows, cols // 32, 16)
@@ -97,13 +102,14 @@ def huggingface_config(shape):
         "num_key_value_heads": shape["num_key_value_heads"], "num_local_experts": shape["num_local_experts"],
         "output_router_logits": False, "pad_token_id": pad,
         "quantization_config": {
-            "modules_to_not_convert": ["model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens", "lm_head"],
+            "modules_to_not_convert": ["model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens",
+                                       "lm_head"],
             "quant_method": "mxfp4"},
         "rms_norm_eps": 1e-05,
         "rope_scaling": {"beta_fast": 32.0, "beta_slow": 1.0, "factor": 32.0, "original_max_position_embeddings": 4096,
                          "rope_type": "yarn", "truncate": False},
-        "rope_theta": 150000, "router_aux_loss_coef": 0.9, "sliding_window": shape["sliding_window"], "swiglu_limit": 7.0,
-        "tie_word_embeddings": False, "transformers_version": "4.55.0.dev0", "use_cache": True, "vocab_size": vocab}
+        "rope_theta": 150000, "router_aux_loss_coef": 0.9, "sliding_window": shape["sliding_window"],
+        "swiglu_limit": 7.0, "tie_word_embeddings": False, "transformers_version": "4.55.0.dev0", "use_cache": True, "vocab_size": vocab}
 
 
 def original_config(shape):
@@ -123,9 +129,12 @@ def dense_tensor(weights, name, *sources):
 
 def expert_tensors(weights, name, source):
     (experts, rows, cols), _ = weights.spec(source)
-    blocks = name + "blocks", "U8", (experts, rows, cols // 32, 16), lambda: (weights.expert(source, e)[0] for e in range(experts))
-    scales = name + "scales", "U8", (experts, rows, cols // 32), lambda: (weights.expert(source, e)[1] for e in range(experts))
-    return [blocks, scales]
+    groups = (experts, rows, cols // 32)
+
+    def chunks(part):
+        return lambda: (weights.expert(source, e)[part] for e in range(experts))
+
+    return [(name + "blocks", "U8", (*groups, 16), chunks(0)), (name + "scales", "U8", groups, chunks(1))]
 
 
 def huggingface_tensors(w):
@@ -142,7 +151,8 @@ def original_tensors(w):
         block, layer = f"block.{n}.", f"model.layers.{n}."
         out.append(dense_tensor(w, block + "attn.norm.scale", layer + "input_layernorm.weight"))
         for part in ("weight", "bias"):
-            out.append(dense_tensor(w, block + "attn.qkv." + part, *(f"{layer}self_attn.{m}_proj.{part}" for m in "qkv")))
+            qkv = (f"{layer}self_attn.{m}_proj.{part}" for m in "qkv")
+            out.append(dense_tensor(w, block + "attn.qkv." + part, *qkv))
             out.append(dense_tensor(w, block + "attn.out." + part, f"{layer}self_attn.o_proj.{part}"))
             out.append(dense_tensor(w, block + "mlp.gate." + part, f"{layer}mlp.router.{part}"))
         out.append(dense_tensor(w, block + "attn.sinks", layer + "self_attn.sinks"))
@@ -150,12 +160,13 @@ def original_tensors(w):
         for mlp, which in (("mlp1", "gate_up"), ("mlp2", "down")):
             out += expert_tensors(w, f"{block}mlp.{mlp}_weight.", f"{layer}mlp.experts.{which}_proj")
             out.append(dense_tensor(w, f"{block}mlp.{mlp}_bias", f"{layer}mlp.experts.{which}_proj_bias"))
-    return out + [dense_tensor(w, "norm.scale", "model.norm.weight"), dense_tensor(w, "unembedding.weight", "lm_head.weight")]
+    out.append(dense_tensor(w, "norm.scale", "model.norm.weight"))
+    return out + [dense_tensor(w, "unembedding.weight", "lm_head.weight")]
 
 
 def write_checkpoint(folder, shape, seed, layout="huggingface", shard_bytes=4_800_000_000):
-    """Shards fill up in the order of the tensors. As in the released models their names count from 0 and carry the index of
-    the last one, not the count."""
+    """Shards fill up in the order of the tensors. As in the released models their names count from 0 and carry the index
+    of the last one, not the count."""
     weights = Weights(shape, seed)
     tensors = (huggingface_tensors if layout == "huggingface" else original_tensors)(weights)
     sizes = [safetensors_io.num_bytes(dtype, dims) for _, dtype, dims, _ in tensors]

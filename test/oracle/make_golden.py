@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 
-os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before numpy loads it: the order of its sums depends on the number of threads
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before numpy loads it: threads change the order of its sums
 
 import numpy as np  # noqa: E402
 
@@ -20,7 +20,8 @@ from make_checkpoint import TINY, write_checkpoint  # noqa: E402
 HERE = os.path.dirname(os.path.abspath(__file__))
 MODELS = {
     "a": {**TINY, "seed": 11},
-    "b": {**TINY, "num_hidden_layers": 2, "hidden_size": 160, "num_attention_heads": 8, "num_local_experts": 32, "seed": 12},
+    "b": {**TINY, "num_hidden_layers": 2, "hidden_size": 160, "num_attention_heads": 8, "num_local_experts": 32,
+          "seed": 12},
     "c": {**TINY, "num_hidden_layers": 3, "hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4,
           "num_local_experts": 5, "vocab_size": 301, "sliding_window": 7, "seed": 13},
 }
@@ -64,13 +65,14 @@ def model_case(out, name, prompt):
     assert first_difference(greedy_f32, greedy) == GREEDY_STEPS, f"{name}: float32 continues otherwise than float64"
     tensors = {"tokens": np.array(prompt["tokens"], np.int32), "positions": np.array(prompt["positions"], np.int32),
                "logits_f64": logits, "logits_f32": logits_f32, "router_gap": gap[:, prompt["positions"]]}
-    for key, dtype in (("token", np.int32), ("second", np.int32), ("margin", np.float64), ("logprob", np.float64)):
-        tensors["greedy_tokens" if key == "token" else "greedy_" + key] = np.array([step[key] for step in greedy], dtype)
+    for name_in_file, key, dtype in (("tokens", "token", np.int32), ("second", "second", np.int32),
+                                     ("margin", "margin", np.float64), ("logprob", "logprob", np.float64)):
+        tensors["greedy_" + name_in_file] = np.array([step[key] for step in greedy], dtype)
     file = f"cases/{name}.safetensors"
     safetensors_io.save(os.path.join(out, file), tensors)
     return {"file": file, "model": f"models/{prompt['model']}", "tokens": len(prompt["tokens"]),
-            "min_router_gap": float(gap.min()), "min_greedy_margin": margin, "f32_vs_f64": difference(logits_f32, logits),
-            "bf16_vs_f64": difference(logits_bf16, logits),
+            "min_router_gap": float(gap.min()), "min_greedy_margin": margin,
+            "f32_vs_f64": difference(logits_f32, logits), "bf16_vs_f64": difference(logits_bf16, logits),
             "bf16_greedy_first_difference": first_difference(greedy_bf16, greedy)}
 
 

@@ -56,8 +56,8 @@ def linear(x, weight, bias=0):
 
 
 def rope_frequencies(config, dtype):
-    """YaRN: (concentration, inv_freq [D/2]). Fast pairs keep their angle, slow ones are divided by the factor, and a ramp
-    joins them between the pairs that turn beta_fast and beta_slow times over the original context."""
+    """YaRN: (concentration, inv_freq [D/2]). Fast pairs keep their angle, slow ones are divided by the factor, and a
+    ramp joins them between the pairs that turn beta_fast and beta_slow times over the original context."""
     half = config.head_dim // 2
 
     def pair_that_turns(times):
@@ -113,8 +113,8 @@ def attention(q, k, v, sinks, window, start):
 
 
 def dequantize_mxfp4(blocks, scales, dtype):
-    """blocks uint8 [..., G, 16], scales uint8 [..., G] -> [..., G * 32]. The low nibble of byte j is element 2j, the high one
-    2j + 1; value = fp4 * 2^(scale - 127). Scale 255 is NaN by the OCP MX specification."""
+    """blocks uint8 [..., G, 16], scales uint8 [..., G] -> [..., G * 32]. The low nibble of byte j is element 2j, the
+    high one 2j + 1; value = fp4 * 2^(scale - 127). Scale 255 is NaN by the OCP MX specification."""
     out = np.empty(blocks.shape[:-1] + (32,), dtype)
     values = FP4.astype(dtype)
     out[..., 0::2], out[..., 1::2] = values[blocks & 15], values[blocks >> 4]
@@ -132,8 +132,8 @@ def swiglu(x, alpha, limit):
 
 
 def route(logits, k):
-    """logits [T, E] -> (expert [T, k], weight [T, k]): the k largest, the lower index first on a tie; the softmax is over
-    those k alone."""
+    """logits [T, E] -> (expert [T, k], weight [T, k]): the k largest, the lower index first on a tie; the softmax is
+    over those k alone."""
     expert = np.argsort(-logits, -1, kind="stable")[:, :k]
     top = np.take_along_axis(logits, expert, -1)
     weight = np.exp(top - top[:, :1])
@@ -240,7 +240,7 @@ def main():
     parser.add_argument("--tokens", required=True, help="1,2,3 or @file.json holding a list")
     parser.add_argument("--dtype", choices=["float32", "float64"], default="float32")
     parser.add_argument("--round", choices=["bf16"], help="round activations as a bf16 engine does")
-    parser.add_argument("--top", type=int, default=5, metavar="N", help="print the N best tokens after the last position")
+    parser.add_argument("--top", type=int, default=5, metavar="N", help="print the N best next tokens")
     parser.add_argument("--greedy", type=int, default=0, metavar="N", help="continue for N tokens")
     parser.add_argument("--out", metavar="FILE.safetensors", help="the tokens and their logits")
     parser.add_argument("--dump", metavar="FILE.safetensors", help="every activation of the prompt")
