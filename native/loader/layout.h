@@ -1,0 +1,28 @@
+// A layout: how one publisher names and packs the tensors, and how its config.json spells the numbers.
+#pragma once
+#include <map>
+#include <string>
+#include <vector>
+
+#include "native/loader/json_file.h"
+#include "native/model/config.h"
+#include "native/model/weights.h"
+
+namespace oss {
+
+struct Layout {
+  const char* name;
+  Config (*read_config)(const JsonReader& json);
+  // The tensors that the files of a checkpoint with this config must hold, under the files' names.
+  std::vector<WeightSpec> (*file_specs)(const Config& config);
+  // From the files' tensors, which satisfy file_specs, to canonical ones.
+  std::map<std::string, HostTensor> (*canonical)(const Config& config, std::map<std::string, HostTensor> tensors);
+};
+
+extern const Layout kHuggingFaceLayout;
+extern const Layout kOriginalLayout;
+
+// By its keys: only Hugging Face configs name a class, only original ones count num_experts without one.
+const Layout& layout_of(const JsonReader& config);
+
+}  // namespace oss

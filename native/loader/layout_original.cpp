@@ -1,0 +1,118 @@
+// OpenAI's original/ layout: its own names, and q, k and v as row ranges of one tensor.
+#include <string_view>
+#include <utility>
+
+#include "native/loader/layout.h"
+
+namespace oss {
+namespace {
+
+constexpr std::pair<std::string_view, std::string_view> kTopNames[] = {
+    {"model.embed_tokens.weight", "embedding.weight"},
+    {"model.norm.weight", "norm.scale"},
+    {"lm_head.weight", "unembedding.weight"},
+};
+
+constexpr std::pair<std::string_view, std::string_view> kLayerNames[] = {
+    {"input_layernorm.weight", "attn.norm.scale"},
+    {"self_attn.q_proj.weight", "attn.qkv.weight"},
+    {"self_attn.q_proj.bias", "attn.qkv.bias"},
+    {"self_attn.k_proj.weight", "attn.qkv.weight"},
+    {"self_attn.k_proj.bias", "attn.qkv.bias"},
+    {"self_attn.v_proj.weight", "attn.qkv.weight"},
+    {"self_attn.v_proj.bias", "attn.qkv.bias"},
+    {"self_attn.sinks", "attn.sinks"},
+    {"self_attn.o_proj.weight", "attn.out.weight"},
+    {"self_attn.o_proj.bias", "attn.out.bias"},
+    {"post_attention_layernorm.weight", "mlp.norm.scale"},
+    {"mlp.router.weight", "mlp.gate.weight"},
+    {"mlp.router.bias", "mlp.gate.bias"},
+    {"mlp.experts.gate_up_proj_blocks", "mlp.mlp1_weight.blocks"},
+    {"mlp.experts.gate_up_proj_scales", "mlp.mlp1_weight.scales"},
+    {"mlp.experts.gate_up_proj_bias", "mlp.mlp1_bias"},
+    {"mlp.experts.down_proj_blocks", "mlp.mlp2_weight.blocks"},
+    {"mlp.experts.down_proj_scales", "mlp.mlp2_weight.scales"},
+    {"mlp.experts.down_proj_bias", "mlp.mlp2_bias"},
+};
+
+// "model.layers.3.self_attn.sinks" → "block.3.attn.sinks"
+std::string file_name(std::string_view canonical) {
+  constexpr std::string_view kLayers = "model.layers.";
+  for (const auto& [name, original] : kTopNames)
+    if (canonical == name) return std::string(original);
+  if (canonical.starts_with(kLayers)) {
+    canonical.remove_prefix(kLayers.size());
+    const size_t dot = canonical.find('.');
+    for (const auto& [name, original] : kLayerNames)
+      if (canonical.substr(dot + 1) == name) return str("block.", canonical.substr(0, dot), ".", original);
+  }
+  throw Error(Code::kInternal, str("the original layout has no name for ", canonical));
+}
+
+// Fallbacks are the values that OpenAI's reference has in its code; its files leave them out.
+Config read_config(const JsonReader& json) {
+  Config c;
+  c.num_layers = json.count("num_hidden_layers");
+  c.hidden = json.count("hidden_size");
+  c.intermediate = json.count("intermediate_size");
+  c.num_heads = json.count("num_attention_heads");
+  c.num_kv_heads = json.count("num_key_value_heads");
+  c.head_dim = json.count("head_dim");
+  c.num_experts = json.count("num_experts");
+  c.experts_per_token = json.count("experts_per_token");
+  c.vocab = json.count("vocab_size");
+  c.sliding_window = json.count("sliding_window");
+  for (int i = 0; i < c.num_layers; ++i) c.layer_sliding.push_back(i % 2 == 0);
+  c.rms_eps = float(json.number("rms_norm_eps", 1e-5));
+  c.swiglu_limit = float(json.number("swiglu_limit", 7));
+  c.swiglu_alpha = float(json.number("swiglu_alpha", 1.702));
+  c.rope.theta = json.number("rope_theta");
+  c.rope.factor = json.number("rope_scaling_factor");
+  c.rope.beta_slow = json.number("rope_ntk_alpha", 1);
+  c.rope.beta_fast = json.number("rope_ntk_beta", 32);
+  c.rope.original_context = json.tokens("initial_context_length");
+  // The product is checked before it becomes an integer: a factor of 1e300 has no int64.
+  const double max_context = double(c.rope.original_context) * c.rope.factor;
+  if (!(max_context >= 1 && max_context < 1e15))
+    json.fail(Code::kModelFormat, "rope_scaling_factor", "expected a factor whose product with initial_context_length is a context, found ",
+              c.rope.factor);
+  c.max_context = int64_t(max_context);
+  return c;
+}
+
+// The canonical tensors under their names here; those of one name are one tensor, its rows those of all of them.
+std::vector<WeightSpec> file_specs(const Config& config) {
+  std::vector<WeightSpec> specs;
+  std::map<std::string, size_t> place;
+  for (WeightSpec& spec : weight_specs(config)) {
+    spec.name = file_name(spec.name);
+    const auto [known, fresh] = place.emplace(spec.name, specs.size());
+    if (fresh) {
+      specs.push_back(std::move(spec));
+    } else {
+      specs[known->second].shape[0] += spec.shape[0];
+    }
+  }
+  return specs;
+}
+
+// Rows are taken from the front of a tensor in canonical order: q first, then k, then v.
+std::map<std::string, HostTensor> canonical(const Config& config, std::map<std::string, HostTensor> tensors) {
+  std::map<std::string, HostTensor> out;
+  for (const WeightSpec& spec : weight_specs(config)) {
+    HostTensor& rest = tensors.at(file_name(spec.name));
+    HostTensor part = rest;
+    part.shape = spec.shape;
+    part.bytes = size_t(part.elements()) * dtype_bytes(part.dtype);
+    rest.data += part.bytes;
+    rest.bytes -= part.bytes;
+    out.emplace(spec.name, std::move(part));
+  }
+  return out;
+}
+
+}  // namespace
+
+const Layout kOriginalLayout = {"original", read_config, file_specs, canonical};
+
+}  // namespace oss

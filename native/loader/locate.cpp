@@ -1,0 +1,95 @@
+#include "native/loader/locate.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+
+#include "native/base/error.h"
+#include "native/base/str.h"
+
+namespace oss {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr char kWeightsSuffix[] = ".safetensors";
+constexpr char kGgufAdvice[] = "GGUF files do not run yet; use the Hugging Face or the original/ checkpoint (.safetensors)";
+
+bool is_there(const fs::path& path) {
+  std::error_code ignored;
+  return fs::exists(path, ignored);
+}
+
+// In order of their names. Hidden files are not weights: macOS leaves "._model.safetensors" on foreign disks.
+std::vector<std::string> files_ending_in(const fs::path& folder, const std::string& suffix) {
+  std::vector<std::string> paths;
+  std::error_code error;
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    if (name.ends_with(suffix) && name[0] != '.') paths.push_back(entry->path().string());
+  }
+  if (error) throw Error(Code::kModelNotFound, str("cannot list ", folder.string(), ": ", error.message()));
+  std::sort(paths.begin(), paths.end());
+  return paths;
+}
+
+bool is_gguf(const fs::path& file) {
+  char magic[4] = {};
+  std::ifstream(file, std::ios::binary).read(magic, sizeof magic);
+  return file.extension() == ".gguf" || std::string(magic, sizeof magic) == "GGUF";
+}
+
+Location with_configs(const fs::path& folder) {
+  const fs::path config = folder / "config.json", generation = folder / "generation_config.json";
+  Location location;
+  location.folder = folder.string();
+  location.config = config.string();
+  if (is_there(generation)) location.generation_config = generation.string();
+  return location;
+}
+
+Location locate_file(const fs::path& file) {
+  if (is_gguf(file)) throw Error(Code::kUnsupported, str(file.string(), ": ", kGgufAdvice));
+  if (!file.string().ends_with(kWeightsSuffix))
+    throw Error(Code::kModelFormat, str(file.string(), ": expected a checkpoint folder or a ", kWeightsSuffix, " file"));
+  Location location = with_configs(file.parent_path());
+  if (!is_there(location.config))
+    throw Error(Code::kModelNotFound, str("expected a config.json beside ", file.string(), ", found none"));
+  location.weights = {file.string()};
+  return location;
+}
+
+Location locate_folder(const fs::path& folder) {
+  Location location = with_configs(folder);
+  if (!is_there(location.config)) {
+    if (is_there(folder / "original" / "config.json")) return locate_folder(folder / "original");
+    if (!files_ending_in(folder, ".gguf").empty()) throw Error(Code::kUnsupported, str(folder.string(), ": ", kGgufAdvice));
+    throw Error(Code::kModelNotFound, str("expected a config.json in ", folder.string(), ", found none"));
+  }
+  // The order in which transformers looks: a single file wins over an index.
+  const fs::path single = folder / "model.safetensors", index = folder / "model.safetensors.index.json";
+  if (is_there(single)) {
+    location.weights = {single.string()};
+  } else if (is_there(index)) {
+    location.index = index.string();
+  } else {
+    location.weights = files_ending_in(folder, kWeightsSuffix);
+    if (location.weights.empty())
+      throw Error(Code::kModelNotFound, str("expected ", kWeightsSuffix, " files in ", folder.string(), ", found none"));
+  }
+  return location;
+}
+
+}  // namespace
+
+Location locate_checkpoint(const std::string& path) {
+  std::error_code error;
+  const bool has_nul = path.find('\0') != std::string::npos;  // the system would read the part before it
+  const fs::file_status status = has_nul ? fs::file_status(fs::file_type::not_found) : fs::status(path, error);
+  if (!fs::exists(status))
+    throw Error(Code::kModelNotFound, str("expected a checkpoint folder or a ", kWeightsSuffix, " file at ", path.empty() ? "\"\"" : path,
+                                          ", found ", error && status.type() == fs::file_type::none ? error.message() : "nothing"));
+  return fs::is_directory(status) ? locate_folder(path) : locate_file(path);
+}
+
+}  // namespace oss

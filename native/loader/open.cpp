@@ -1,0 +1,69 @@
+// From a path to a checked checkpoint: locate → config → shards → layout → scales.
+#include <algorithm>
+#include <utility>
+
+#include "native/base/error.h"
+#include "native/base/json.h"
+#include "native/base/str.h"
+#include "native/loader/checkpoint.h"
+#include "native/loader/json_file.h"
+#include "native/loader/layout.h"
+#include "native/loader/locate.h"
+#include "native/loader/scales.h"
+#include "native/loader/shards.h"
+
+namespace oss {
+namespace {
+
+// generation_config.json lists more end tokens than config.json: [200002, 199999] against 200002.
+void add_eos_tokens(Config& config, const std::string& path) {
+  const Json json = read_json_file(path);
+  for (int32_t token : JsonReader(path, json).token_ids("eos_token_id")) config.eos_tokens.push_back(token);
+}
+
+void remove_repeated(std::vector<int32_t>& tokens) {
+  std::vector<int32_t> unique;
+  for (int32_t token : tokens)
+    if (std::find(unique.begin(), unique.end(), token) == unique.end()) unique.push_back(token);
+  tokens = std::move(unique);
+}
+
+}  // namespace
+
+const HostTensor& Checkpoint::tensor(const std::string& canonical_name) const {
+  const auto found = tensors.find(canonical_name);
+  if (found == tensors.end()) throw Error(Code::kInternal, str(path, ": no tensor ", quote(canonical_name)));
+  return found->second;
+}
+
+std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path, const std::function<bool()>& cancelled) {
+  const Location location = locate_checkpoint(path);
+  const Json config_json = read_json_file(location.config);
+  const JsonReader config_reader(location.config, config_json);
+  const Layout& layout = layout_of(config_reader);
+
+  auto checkpoint = std::make_unique<Checkpoint>();
+  Config& config = checkpoint->config;
+  config = layout.read_config(config_reader);
+  check_config(config, location.config);
+  if (!location.generation_config.empty()) {
+    add_eos_tokens(config, location.generation_config);
+    check_config(config, location.generation_config);
+  }
+  remove_repeated(config.eos_tokens);
+
+  Shards shards = read_shards(location, cancelled);
+  check_weights(layout.file_specs(config), shards.tensors, location.folder);
+  for (const auto& [name, tensor] : shards.tensors)
+    if (name.ends_with("scales")) check_scales(tensor, cancelled);
+
+  checkpoint->path = path;
+  checkpoint->layout = layout.name;
+  checkpoint->tensors = layout.canonical(config, std::move(shards.tensors));
+  checkpoint->files = std::move(shards.files);
+  checkpoint->copies = std::move(shards.copies);
+  checkpoint->file_bytes = shards.file_bytes;
+  return checkpoint;
+}
+
+}  // namespace oss
