@@ -22,7 +22,7 @@ class EngineHost {
     wake_.Unref(env);
     engine->on_events([this] { wake_.NonBlockingCall(); });
     // Registered after the thread-safe function, hence run before it goes: the thread is joined while it is still valid.
-    hook_ = std::make_unique<Hook>(env.AddCleanupHook([](EngineHost* host) { host->engine->close(); }, this));
+    hook_ = std::make_unique<Hook>(env.AddCleanupHook(&EngineHost::on_environment_exit, this));
   }
 
   void submit(Napi::Env env, Request request) {
@@ -53,6 +53,11 @@ class EngineHost {
   const std::unique_ptr<Engine> engine;
 
  private:
+  static void on_environment_exit(EngineHost* host) {
+    host->engine->close();
+    host->released_ = true;  // the environment frees the thread-safe function itself
+  }
+
   using Hook = Napi::Env::CleanupHook<void (*)(EngineHost*), EngineHost>;
   Napi::FunctionReference on_events_;
   Wake wake_;
@@ -99,7 +104,10 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
   }
 
   // Collected without close(): the thread ends here. JavaScript keeps the object while a request runs.
-  void Finalize(Napi::BasicEnv) override { host_->engine->close(); }
+  void Finalize(Napi::Env env) override {
+    host_->engine->close();
+    host_->release(env);
+  }
 
  private:
   Napi::Value info(const Napi::CallbackInfo& call) {

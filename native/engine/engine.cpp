@@ -1,6 +1,7 @@
 #include "native/engine/engine.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "native/base/str.h"
 #include "native/base/system.h"

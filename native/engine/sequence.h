@@ -35,10 +35,10 @@ struct Event {
   int32_t token = 0;
   float logprob = 0;
   FinishReason reason = FinishReason::kStop;
-  Timings timings;
-  std::vector<float> logits;  // [logits_last, vocab]
+  Timings timings{};
+  std::vector<float> logits{};  // [logits_last, vocab]
   Code code = Code::kInternal;
-  std::string message;
+  std::string message{};
 };
 
 struct Sequence {
