@@ -3,6 +3,7 @@ import { createRequire } from "node:module";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { GptOssError } from "./errors.js";
+import type { LoadProgress, NativeEngineOptions } from "./options.js";
 
 /** The one file that finds, loads and types the addon. */
 
@@ -30,7 +31,113 @@ export interface NativeSamplingParams {
   maskReserved: boolean;
 }
 
+export interface NativeTimings {
+  queueMilliseconds: number;
+  prefillMilliseconds: number;
+  decodeMilliseconds: number;
+}
+
+export type NativeEvent = { id: number } & (
+  | { kind: "token"; token: number; logprob: number }
+  | { kind: "logits"; logits: Float32Array }
+  | { kind: "done"; reason: "stop" | "length" | "cancelled"; timings: NativeTimings }
+  | { kind: "error"; error: Error }
+);
+
+export interface NativeRequest {
+  id: number;
+  prompt: Uint32Array;
+  maxTokens: number;
+  stopTokens: Uint32Array;
+  sampling: NativeSamplingParams;
+  /** > 0: the logits of that many last positions of the prompt instead of a completion. */
+  logitsLast: number;
+}
+
+/** The config of a checkpoint as its files state it. */
+export interface ModelConfig {
+  layers: number;
+  hidden: number;
+  intermediate: number;
+  heads: number;
+  kvHeads: number;
+  headDim: number;
+  experts: number;
+  expertsPerToken: number;
+  vocab: number;
+  slidingWindow: number;
+  rmsEps: number;
+  swigluLimit: number;
+  swigluAlpha: number;
+  maxContext: number;
+  parameters: number;
+  layerTypes: ("sliding" | "full")[];
+  rope: {
+    theta: number;
+    factor: number;
+    betaFast: number;
+    betaSlow: number;
+    originalContext: number;
+    truncate: boolean;
+  };
+  eosTokens: number[];
+}
+
+export interface NativeEngineInfo {
+  model: ModelConfig & { layout: "huggingface" | "original" };
+  backend: string;
+  device: string;
+  isa: string;
+  threads: number;
+  /** Bytes: mapped weight files, copies beside them, activations, KV cache; and the tokens that the cache holds. */
+  memory: { weightsBytes: number; packedBytes: number; workspaceBytes: number; kvBytes: number; kvTokens: number };
+  limits: { contextLength: number; maxSequences: number; maxQueue: number; maxBatchTokens: number };
+}
+
+export interface EngineStats {
+  running: number;
+  waiting: number;
+  steps: number;
+  /** Sum over all steps. */
+  stepMilliseconds: number;
+  promptTokens: number;
+  completionTokens: number;
+  /** How often a sequence gave up its KV pages to an older one. */
+  preemptions: number;
+  pagesTotal: number;
+  pagesFree: number;
+}
+
+export interface NativeEngine {
+  readonly info: NativeEngineInfo;
+  submit(request: NativeRequest): void;
+  cancel(id: number): void;
+  stats(): EngineStats;
+  /** Bytes that one decode step of one sequence reads with `context` tokens in the cache. */
+  bytesPerToken(context: number): number;
+  close(): Promise<void>;
+}
+
+export interface CheckpointSummary {
+  path: string;
+  layout: "huggingface" | "original";
+  fileBytes: number;
+  model: ModelConfig;
+  files: { path: string; bytes: number }[];
+  /** By canonical (Hugging Face) name; `storedName` is what the file calls it. */
+  tensors: { name: string; storedName: string; file: string; dtype: string; shape: number[]; bytes: number }[];
+}
+
 export interface NativeAddon extends NativeTokenizer {
+  loadEngine(
+    path: string,
+    options: NativeEngineOptions,
+    onEvents: (events: NativeEvent[]) => void,
+    onProgress: ((progress: LoadProgress) => void) | null,
+  ): { promise: Promise<NativeEngine>; cancel(): void };
+  inspect(path: string): Promise<CheckpointSummary>;
+  /** Bytes per second that `threads` threads read from a buffer of `bytes`; the median of 7 runs. */
+  memoryBandwidth(bytes: number, threads: number): number;
   listBackends(): NativeBackendStatus[];
   errorCodes(): string[];
   /** One draw from one row of logits, exactly as the engine draws the token with this index of a completion. */

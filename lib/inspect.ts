@@ -1,0 +1,19 @@
+import { addon, type CheckpointSummary } from "./binding.js";
+import { fromNative } from "./errors.js";
+import { modelPath } from "./model-path.js";
+
+export type { CheckpointSummary } from "./binding.js";
+
+/**
+ * Opens and checks a checkpoint as loading would, and tells what is in it.
+ *
+ * @throws GptOssError MODEL_NOT_FOUND, MODEL_FORMAT, MODEL_SHAPE or UNSUPPORTED when it is not one that could be loaded.
+ */
+export async function inspectCheckpoint(model: string): Promise<CheckpointSummary> {
+  const path = await modelPath(model);
+  try {
+    return await addon().inspect(path);
+  } catch (error) {
+    throw fromNative(error);
+  }
+}

@@ -1,0 +1,153 @@
+import { GptOssError, invalidArgument } from "./errors.js";
+
+/** Options of `Engine.load`: defaults, checks and meaning, in that order and nowhere else. */
+
+export interface KvCacheOptions {
+  /** Element type of keys and values. This build has `"f32"`. */
+  dtype?: "f32" | "bf16" | "fp8";
+  /** Memory of the cache: bytes, `"4GiB"`, `"512MiB"`, or `"auto"` (four full contexts, at most half of the free memory). */
+  bytes?: number | string;
+}
+
+export interface LoadProgress {
+  phase: "open" | "pack" | "ready";
+  loadedBytes: number;
+  totalBytes: number;
+}
+
+export interface EngineOptions {
+  /** `"auto"` takes the best one present. This build has `"cpu"`. */
+  backend?: "auto" | "cpu" | "cuda" | `cuda:${number}` | "metal";
+  /** Tokens that one sequence may reach, prompt and output together. Default: the model's, or what the KV cache holds. */
+  contextLength?: number;
+  /** Sequences running at once; more wait in the queue. Default 64. */
+  maxSequences?: number;
+  /** Waiting requests; one more is refused with `QUEUE_FULL`. Default 1024. */
+  maxQueue?: number;
+  /** Tokens of one step, prompt chunks and decodes together. Default 256. */
+  maxBatchTokens?: number;
+  kvCache?: KvCacheOptions;
+  /** Reuse of shared prompt prefixes; not in this build, so only `false` is taken. */
+  prefixCache?: boolean;
+  /** Worker threads of the CPU backend. `"auto"`: one per core that the process may use. */
+  threads?: number | "auto";
+  /** This build keeps attention, embedding and head as they are in the files: `"bf16"`. */
+  denseWeights?: "bf16" | "q8";
+  /** This build computes with float32 activations: `"exact"`. */
+  numerics?: "exact" | "fast";
+  /** The CPU backend gives the same bits in any batch, whatever is said here. */
+  repeatable?: boolean;
+  onProgress?: (progress: LoadProgress) => void;
+  /** Also honoured while loading: `load` then rejects with `signal.reason`. */
+  signal?: AbortSignal;
+}
+
+/** What the addon takes: every value present, 0 where the addon chooses. */
+export interface NativeEngineOptions {
+  backend: string;
+  threads: number;
+  contextLength: number;
+  maxSequences: number;
+  maxQueue: number;
+  maxBatchTokens: number;
+  kvBytes: number;
+}
+
+const known = new Set([
+  "backend",
+  "contextLength",
+  "maxSequences",
+  "maxQueue",
+  "maxBatchTokens",
+  "kvCache",
+  "prefixCache",
+  "threads",
+  "denseWeights",
+  "numerics",
+  "repeatable",
+  "onProgress",
+  "signal",
+]);
+
+/**
+ * @throws GptOssError INVALID_ARGUMENT for an unknown name or a value that cannot be meant, UNSUPPORTED for one that
+ *   this build does not have.
+ */
+export function nativeEngineOptions(options: EngineOptions): NativeEngineOptions {
+  refuseUnknown("Engine.load", options, known);
+  const { backend = "auto", threads = "auto", kvCache = {}, onProgress, signal } = options;
+  if (typeof backend !== "string" || !/^(auto|cpu|metal|cuda(:\d+)?)$/.test(backend)) {
+    throw invalidArgument("backend", '"auto", "cpu", "cuda", "cuda:N" or "metal"', backend);
+  }
+  if (onProgress !== undefined && typeof onProgress !== "function") {
+    throw invalidArgument("onProgress", "a function", onProgress);
+  }
+  checkSignal(signal);
+  if (kvCache === null || typeof kvCache !== "object") throw invalidArgument("kvCache", "an object", kvCache);
+  refuseUnknown("kvCache", kvCache, new Set(["dtype", "bytes"]));
+  onlyBuilt("kvCache.dtype", kvCache.dtype, ["f32"], ["f32", "bf16", "fp8"]);
+  onlyBuilt("prefixCache", options.prefixCache, [false], [false, true]);
+  onlyBuilt("denseWeights", options.denseWeights, ["bf16"], ["bf16", "q8"]);
+  onlyBuilt("numerics", options.numerics, ["exact"], ["exact", "fast"]);
+  onlyBuilt("repeatable", options.repeatable, [false, true], [false, true]);
+  return {
+    backend: process.env.GPT_OSS_BACKEND && backend === "auto" ? process.env.GPT_OSS_BACKEND : backend,
+    threads: threads === "auto" ? 0 : checkInteger("threads", threads, 1, 1024),
+    contextLength: optionalInteger("contextLength", options.contextLength, 0, 1, 2 ** 31 - 1),
+    maxSequences: optionalInteger("maxSequences", options.maxSequences, 64, 1, 4096),
+    maxQueue: optionalInteger("maxQueue", options.maxQueue, 1024, 1, 2 ** 31 - 1),
+    maxBatchTokens: optionalInteger("maxBatchTokens", options.maxBatchTokens, 256, 1, 65536),
+    kvBytes: parseBytes("kvCache.bytes", kvCache.bytes ?? "auto"),
+  };
+}
+
+/** A misspelt option must not be ignored in silence. */
+export function refuseUnknown(what: string, options: object, names: ReadonlySet<string>): void {
+  if (options === null || typeof options !== "object" || Array.isArray(options)) {
+    throw invalidArgument(`the options of ${what}`, "an object", options);
+  }
+  for (const name of Object.keys(options)) {
+    if (!names.has(name)) {
+      throw new GptOssError("INVALID_ARGUMENT", `Unknown option "${name}" for ${what}; known are ${[...names].join(", ")}`);
+    }
+  }
+}
+
+/** `undefined` and built values pass; a value of the contract that this build lacks is UNSUPPORTED, others are wrong. */
+export function onlyBuilt(name: string, value: unknown, built: readonly unknown[], contract: readonly unknown[]): void {
+  if (value === undefined || built.includes(value)) return;
+  const list = (values: readonly unknown[]) => values.map((v) => JSON.stringify(v)).join(" or ");
+  if (contract.includes(value)) {
+    throw new GptOssError("UNSUPPORTED", `${name} ${JSON.stringify(value)} is not in this build, which has ${list(built)}`);
+  }
+  throw invalidArgument(name, list(contract), value);
+}
+
+export function checkInteger(name: string, value: unknown, least: number, most: number): number {
+  if (typeof value !== "number" || !Number.isInteger(value) || value < least || value > most) {
+    throw invalidArgument(name, `an integer in [${least}, ${most}]`, value);
+  }
+  return value;
+}
+
+export function optionalInteger(name: string, value: unknown, fallback: number, least: number, most: number): number {
+  return value === undefined ? fallback : checkInteger(name, value, least, most);
+}
+
+export function checkSignal(signal: unknown): void {
+  if (signal !== undefined && !(signal instanceof AbortSignal)) throw invalidArgument("signal", "an AbortSignal", signal);
+}
+
+const units = { "": 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40, KB: 1e3, MB: 1e6, GB: 1e9, TB: 1e12 };
+
+/** Bytes of `4096`, `"512MiB"`, `"80GB"`; `"auto"` is 0. */
+export function parseBytes(name: string, value: unknown): number {
+  if (value === "auto") return 0;
+  const expected = 'a positive number of bytes, a size such as "4GiB", or "auto"';
+  const match = typeof value === "string" ? /^(\d+(?:\.\d+)?) ?([KMGT]i?B)?$/.exec(value) : undefined;
+  const bytes = match ? Number(match[1]) * units[(match[2] ?? "") as keyof typeof units] : value;
+  if (typeof bytes !== "number" || !(bytes >= 1) || bytes > Number.MAX_SAFE_INTEGER) {
+    throw invalidArgument(name, expected, value);
+  }
+  return Math.floor(bytes);
+}
