@@ -1,0 +1,148 @@
+import { randomUUID } from "node:crypto";
+import { type FileHandle, mkdir, open, readFile, rename, rm, stat } from "node:fs/promises";
+import path from "node:path";
+import { GptOssError } from "../errors.js";
+
+/**
+ * The pack is one safetensors file: every tensor of a checkpoint under its official name, but of the two token tables only
+ * the rows that `tokens` lists, and the text of config.json in the metadata. All other rows are zero; in the expanded file
+ * they are holes, so that its 105 MB take 19 MB of disk.
+ */
+
+const tables = new Set(["model.embed_tokens.weight", "lm_head.weight"]);
+const bf16Bytes = 2;
+
+interface Tensor {
+  dtype: string;
+  shape: number[];
+  data_offsets: [number, number];
+}
+
+interface Piece {
+  position: number;
+  bytes: Uint8Array;
+}
+
+/** What has to be on disk: two files, the second given by its length and the pieces that are not zero. */
+export interface Expansion {
+  config: string;
+  modelBytes: number;
+  pieces: Piece[];
+}
+
+/** @throws GptOssError MODEL_FORMAT when this is not a pack, or only a part of one. */
+export function expandPack(pack: Uint8Array): Expansion {
+  try {
+    return expand(Buffer.from(pack.buffer, pack.byteOffset, pack.byteLength));
+  } catch (cause) {
+    throw new GptOssError("MODEL_FORMAT", "The pack of the demo model is damaged; reinstall this package", { cause });
+  }
+}
+
+function expand(pack: Buffer): Expansion {
+  const headerEnd = 8 + Number(pack.readBigUInt64LE(0));
+  const { __metadata__: metadata, ...tensors } = JSON.parse(pack.toString("utf8", 8, headerEnd)) as {
+    __metadata__: Record<string, string>;
+  } & Record<string, Tensor>;
+  if (metadata.format !== "gpt-oss-demo-pack" || metadata.version !== "1") throw new Error("not a version 1 pack");
+  const config = metadata.config!;
+  const { vocab_size: vocab, hidden_size: hidden } = JSON.parse(config) as { vocab_size: number; hidden_size: number };
+
+  const content = ({ data_offsets: [begin, end] }: Tensor) => {
+    if (headerEnd + end > pack.length) throw new Error("the file is cut off");
+    return pack.subarray(headerEnd + begin, headerEnd + end);
+  };
+  const { tokens: tokenTensor, ...weights } = tensors;
+  const tokenBytes = content(tokenTensor!);
+  const tokens = Array.from({ length: tokenTensor!.shape[0]! }, (_, i) => tokenBytes.readInt32LE(4 * i));
+
+  const header: Record<string, unknown> = { __metadata__: { format: "pt" } };
+  let length = 0;
+  for (const [name, tensor] of Object.entries(weights)) {
+    const bytes = tables.has(name) ? vocab * hidden * bf16Bytes : content(tensor).length;
+    const shape = tables.has(name) ? [vocab, hidden] : tensor.shape;
+    header[name] = { dtype: tensor.dtype, shape, data_offsets: [length, length + bytes] };
+    length += bytes;
+  }
+  const text = JSON.stringify(header);
+  const padded = Buffer.from(text.padEnd(Math.ceil(text.length / 8) * 8));
+  const headerLength = Buffer.alloc(8);
+  headerLength.writeBigUInt64LE(BigInt(padded.length));
+
+  const base = headerLength.length + padded.length;
+  const pieces: Piece[] = [{ position: 0, bytes: Buffer.concat([headerLength, padded]) }];
+  for (const [name, tensor] of Object.entries(weights)) {
+    const position = base + (header[name] as Tensor).data_offsets[0];
+    if (tables.has(name)) pieces.push(...rows(content(tensor), tokens, hidden * bf16Bytes, position));
+    else pieces.push({ position, bytes: content(tensor) });
+  }
+  return { config, modelBytes: base + length, pieces };
+}
+
+/** The rows of a table at their places, neighbours in one piece. */
+function rows(bytes: Buffer, tokens: number[], rowBytes: number, tablePosition: number): Piece[] {
+  const pieces: Piece[] = [];
+  for (let first = 0, next = 1; first < tokens.length; first = next++) {
+    while (next < tokens.length && tokens[next] === tokens[next - 1]! + 1) next++;
+    pieces.push({
+      position: tablePosition + tokens[first]! * rowBytes,
+      bytes: bytes.subarray(first * rowBytes, next * rowBytes),
+    });
+  }
+  return pieces;
+}
+
+/** Whether the folder holds the expansion: the right config, and a model file of the right length. */
+export async function isExpanded(folder: string, expansion: Expansion): Promise<boolean> {
+  try {
+    const config = await readFile(path.join(folder, "config.json"), "utf8");
+    const { size } = await stat(path.join(folder, "model.safetensors"));
+    return config === expansion.config && size === expansion.modelBytes;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Writes the two files into the folder, each under a temporary name first and renamed when it is complete and on the disk.
+ * Hence a file under its own name is whole, whenever a process or the machine stopped; and processes that do this at the
+ * same time replace each other's files with equal ones, while whoever has one open keeps it.
+ */
+export async function writeExpansion(folder: string, expansion: Expansion): Promise<void> {
+  await mkdir(folder, { recursive: true });
+  await replaceFile(folder, "model.safetensors", expansion, async (file) => {
+    await file.truncate(expansion.modelBytes); // everything that is not written below reads as zero
+    for (const { position, bytes } of expansion.pieces) await writeAt(file, bytes, position);
+  });
+  await replaceFile(folder, "config.json", expansion, (file) => file.writeFile(expansion.config));
+}
+
+async function replaceFile(
+  folder: string,
+  name: string,
+  expansion: Expansion,
+  write: (file: FileHandle) => Promise<void>,
+): Promise<void> {
+  const temporary = path.join(folder, `${name}.${randomUUID()}.partial`);
+  try {
+    const file = await open(temporary, "wx");
+    try {
+      await write(file);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(temporary, path.join(folder, name));
+  } catch (error) {
+    await rm(temporary, { force: true });
+    // Windows does not replace a file that another process has open: it was that process's work, and it is done
+    if (!(await isExpanded(folder, expansion))) throw error;
+  }
+}
+
+async function writeAt(file: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
+  for (let done = 0; done < bytes.length; ) {
+    const { bytesWritten } = await file.write(bytes, done, bytes.length - done, position + done);
+    done += bytesWritten;
+  }
+}

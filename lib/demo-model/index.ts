@@ -1,0 +1,93 @@
+import { createHash } from "node:crypto";
+import { mkdir, readdir, readFile, rm, stat } from "node:fs/promises";
+import { homedir, tmpdir } from "node:os";
+import path from "node:path";
+import { packageRoot } from "../binding.js";
+import { GptOssError } from "../errors.js";
+import { type Expansion, expandPack, isExpanded, writeExpansion } from "./expand.js";
+
+/** Say so wherever it is used: this is not gpt-oss, only its architecture. */
+export const demoModelLabel = "demo model (3 M parameters, knows about 130 things, not gpt-oss)";
+
+const pack = path.join(packageRoot, "lib", "demo-model", "demo-model.safetensors");
+
+/**
+ * A checkpoint folder with the embedded demo model, expanded into the user's cache on first use. The folder is named by the
+ * content of the pack, so another version of the package does not meet it.
+ *
+ * @throws GptOssError MODEL_NOT_FOUND when the pack is not installed, or no folder could be written (denied, disk full);
+ *   MODEL_FORMAT when the pack is damaged.
+ */
+export async function demoModelPath(): Promise<string> {
+  const bytes = await readPack();
+  const expansion = expandPack(bytes);
+  const name = `demo-model-${createHash("sha256").update(bytes).digest("hex").slice(0, 16)}`;
+  const refusals: string[] = [];
+  for (const cache of cacheFolders()) {
+    const folder = path.join(cache, name);
+    try {
+      await ensureOwned(cache);
+      if (!(await isExpanded(folder, expansion))) await expandInto(folder, expansion);
+      return folder;
+    } catch (error) {
+      refusals.push(`${cache}: ${(error as Error).message}`);
+    }
+  }
+  throw new GptOssError(
+    "MODEL_NOT_FOUND",
+    `The demo model could not be unpacked, which takes 20 MB of disk; make one of these folders writable, or set ${process.platform === "win32" ? "LOCALAPPDATA" : "XDG_CACHE_HOME"} to one that is (${refusals.join("; ")})`,
+  );
+}
+
+async function readPack(): Promise<Buffer> {
+  try {
+    return await readFile(pack);
+  } catch (cause) {
+    throw new GptOssError("MODEL_NOT_FOUND", `The demo model is not installed: expected it in ${pack}`, { cause });
+  }
+}
+
+/** The user's cache, and the temporary folder for accounts that have none. */
+function cacheFolders(): string[] {
+  const user = userCache();
+  const temporary = path.join(tmpdir(), `gpt-oss-node-${process.getuid?.() ?? "cache"}`);
+  return user ? [path.join(user, "gpt-oss-node"), temporary] : [temporary];
+}
+
+function userCache(): string | undefined {
+  const { XDG_CACHE_HOME: xdg, LOCALAPPDATA: local } = process.env;
+  if (process.platform === "win32") return local;
+  if (xdg && path.isAbsolute(xdg)) return xdg;
+  try {
+    return path.join(homedir(), process.platform === "darwin" ? "Library/Caches" : ".cache");
+  } catch {
+    return undefined; // an account without a home, as containers have
+  }
+}
+
+/** Makes the folder, for this user alone: in a shared temporary folder a stranger could have put a model of his own. */
+async function ensureOwned(folder: string): Promise<void> {
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const owner = (await stat(folder)).uid;
+  if (process.getuid && owner !== process.getuid()) throw new Error(`the folder belongs to user ${owner}`);
+}
+
+async function expandInto(folder: string, expansion: Expansion): Promise<void> {
+  await writeExpansion(folder, expansion);
+  await removeLeftovers(folder);
+}
+
+const abandonedAfter = 3_600_000; // milliseconds; an expansion takes well under a second
+
+/** Deletes what processes that were killed while expanding left behind. */
+async function removeLeftovers(folder: string): Promise<void> {
+  for (const name of await readdir(folder)) {
+    if (!name.endsWith(".partial")) continue;
+    const file = path.join(folder, name);
+    const modified = await stat(file).then(
+      (info) => info.mtimeMs,
+      () => Date.now(), // another process was faster
+    );
+    if (Date.now() - modified > abandonedAfter) await rm(file, { force: true });
+  }
+}
