@@ -1,0 +1,75 @@
+// npm run sanitize: AddressSanitizer and UndefinedBehaviorSanitizer over the C++ tests (with leak detection) and over the
+// addon inside Node; ThreadSanitizer over the engine and the thread pool. Ends with one line `N passed, N failed`.
+import { spawnSync } from "node:child_process";
+import { existsSync, readFileSync, rmSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+
+const root = path.resolve(import.meta.dirname, "..");
+const totals = { passed: 0, failed: 0 };
+
+function run(command, args, options = {}) {
+  console.log(`\n$ ${command} ${args.join(" ")}`);
+  const { status, signal, stdout } = spawnSync(command, args, {
+    cwd: root,
+    stdio: ["ignore", options.capture ? "pipe" : "inherit", "inherit"],
+    encoding: "utf8",
+    maxBuffer: 2 ** 28,
+    env: { ...process.env, ...options.env },
+  });
+  if (options.capture) process.stdout.write(stdout);
+  return { ok: status === 0, status, signal, stdout };
+}
+
+function build(sanitize, target) {
+  const built = run(process.execPath, ["native/build.mjs", "--sanitize", sanitize, "--target", target]);
+  if (!built.ok) process.exit(1);
+}
+
+/** Runs the C++ tests whose names contain one of `parts`; a report of a sanitizer ends the process, which counts as a failure. */
+function nativeTests(sanitize, parts, env) {
+  const folder = path.join(root, ".cmake", `${process.platform}-${process.arch}-${sanitize.replaceAll(",", "-")}`);
+  const executable = [path.join(folder, "oss_tests"), path.join(folder, "Release", "oss_tests")].find(existsSync);
+  const { ok, stdout } = run(executable, parts, { capture: true, env });
+  const [, passed, failed] = /^(\d+) passed, (\d+) failed$/m.exec(stdout) ?? [0, 0, 0];
+  totals.passed += Number(passed);
+  totals.failed += Number(failed) + (ok || Number(failed) > 0 ? 0 : 1);
+}
+
+function library(name) {
+  return spawnSync("g++", [`-print-file-name=${name}`], { encoding: "utf8" }).stdout.trim();
+}
+
+build("address,undefined", "oss_tests");
+nativeTests("address,undefined", [], { ASAN_OPTIONS: "detect_stack_use_after_return=1", UBSAN_OPTIONS: "print_stacktrace=1" });
+
+build("address,undefined", "gpt_oss");
+const report = path.join(os.tmpdir(), `gpt-oss-sanitize-${process.pid}.json`);
+run(
+  process.execPath,
+  ["node_modules/vitest/vitest.mjs", "run", "test/lib", "--reporter=default", "--reporter=json", `--outputFile.json=${report}`],
+  {
+    env: {
+      LD_PRELOAD: `${library("libasan.so")} ${library("libubsan.so")}`,
+      // Node itself keeps memory until it exits: leaks are looked for in the C++ tests instead.
+      ASAN_OPTIONS: "detect_leaks=0",
+      UBSAN_OPTIONS: "print_stacktrace=1",
+      NODE_OPTIONS: `--require ${path.join(root, "test/support/sanitized-addon.cjs")}`,
+      GPT_OSS_TEST_SANITIZED: "1",
+    },
+  },
+);
+if (existsSync(report)) {
+  const { numPassedTests, numFailedTests, numFailedTestSuites, success } = JSON.parse(readFileSync(report, "utf8"));
+  totals.passed += numPassedTests;
+  totals.failed += numFailedTests || (success ? 0 : Math.max(1, numFailedTestSuites));
+  rmSync(report);
+} else {
+  totals.failed += 1; // the run died before it could report
+}
+
+build("thread", "oss_tests");
+nativeTests("thread", ["engine:", "thread pool", "scheduler:"], { TSAN_OPTIONS: "halt_on_error=1" });
+
+console.log(`${totals.passed} passed, ${totals.failed} failed`);
+process.exit(totals.failed === 0 ? 0 : 1);
