@@ -1,0 +1,145 @@
+import { invalidArgument } from "../errors.js";
+import { refuseUnknown } from "../options.js";
+import { builtinTools } from "./builtin-tools.js";
+import type { Message, ReasoningEffort, ToolNamespace, ToolNamespaces } from "./message.js";
+import { constrainMarker } from "./tokens.js";
+import { type FunctionTool, functionsNamespace, functionTools } from "./tools.js";
+
+/** Messages in canonical shape, with the defaults that gpt-oss was trained with. */
+
+export const defaultIdentity = "You are ChatGPT, a large language model trained by OpenAI.";
+export const defaultKnowledgeCutoff = "2024-06";
+
+export interface SystemMessageOptions {
+  /** null leaves the line out, here and below. */
+  modelIdentity?: string | null;
+  knowledgeCutoff?: string | null;
+  /** `YYYY-MM-DD`; no date by default. */
+  currentDate?: string | null;
+  /** Default "medium". */
+  reasoningEffort?: ReasoningEffort | null;
+  /** Default analysis, commentary and final; null or empty leaves the line out. */
+  channels?: readonly string[] | null;
+  /** Built-in tools, by name or as namespaces of your own. */
+  tools?: readonly ("browser" | "python" | ToolNamespace)[];
+}
+
+export interface DeveloperMessageOptions {
+  instructions?: string | null;
+  /** The caller's functions, as OpenAI function-tool definitions. */
+  tools?: readonly FunctionTool[];
+  namespaces?: readonly ToolNamespace[];
+}
+
+export interface AssistantMessageOptions {
+  content: string;
+  /** Default "final"; null for none. */
+  channel?: string | null;
+  /** The tool that is called, for example "functions.get_weather". */
+  recipient?: string | null;
+  /** For example "<|constrain|>json". */
+  contentType?: string | null;
+}
+
+export interface ToolMessageOptions {
+  /** Author, for example "functions.get_weather". */
+  name: string;
+  content: string;
+  /** Default "assistant". */
+  recipient?: string | null;
+  /** Default "commentary"; built-in tools answer on "analysis". */
+  channel?: string | null;
+}
+
+/** @throws GptOssError INVALID_ARGUMENT on an unknown option or built-in tool */
+export function systemMessage(options: SystemMessageOptions = {}): Message {
+  refuseUnknown(
+    "systemMessage",
+    options,
+    new Set(["modelIdentity", "knowledgeCutoff", "currentDate", "reasoningEffort", "channels", "tools"]),
+  );
+  const {
+    modelIdentity = defaultIdentity,
+    knowledgeCutoff = defaultKnowledgeCutoff,
+    currentDate = null,
+    reasoningEffort = "medium",
+    channels = ["analysis", "commentary", "final"],
+    tools = [],
+  } = options;
+  return {
+    role: "system",
+    content: [
+      {
+        type: "system_content",
+        model_identity: modelIdentity,
+        reasoning_effort: reasoningEffort,
+        conversation_start_date: currentDate,
+        knowledge_cutoff: knowledgeCutoff,
+        channel_config: channels === null ? null : { valid_channels: [...channels], channel_required: true },
+        tools: tools.length > 0 ? byName(tools.map(namespaceOf)) : null,
+      },
+    ],
+  };
+}
+
+/** @throws GptOssError INVALID_ARGUMENT on an unknown option or a bad tool definition */
+export function developerMessage(options: DeveloperMessageOptions): Message {
+  refuseUnknown("developerMessage", options, new Set(["instructions", "tools", "namespaces"]));
+  const { instructions = null, tools = [], namespaces = [] } = options;
+  const all = tools.length > 0 ? [functionTools(tools), ...namespaces] : namespaces;
+  return {
+    role: "developer",
+    content: [{ type: "developer_content", instructions, tools: all.length > 0 ? byName(all) : null }],
+  };
+}
+
+export function userMessage(text: string): Message {
+  return { role: "user", content: [{ type: "text", text }] };
+}
+
+/** A string is the answer on the `final` channel. */
+export function assistantMessage(options: string | AssistantMessageOptions): Message {
+  if (typeof options === "string") return assistantMessage({ content: options });
+  refuseUnknown("assistantMessage", options, new Set(["content", "channel", "recipient", "contentType"]));
+  const { content, channel = "final", recipient = null, contentType = null } = options;
+  return {
+    role: "assistant",
+    content: [{ type: "text", text: content }],
+    ...(recipient !== null && { recipient }),
+    ...(channel !== null && { channel }),
+    ...(contentType !== null && { content_type: contentType }),
+  };
+}
+
+/** The call of one of the caller's functions, as it stands in a conversation's history. */
+export function functionCallMessage(name: string, argumentsJson: string): Message {
+  return assistantMessage({
+    content: argumentsJson,
+    channel: "commentary",
+    recipient: `${functionsNamespace}.${name}`,
+    contentType: `${constrainMarker}json`,
+  });
+}
+
+export function toolMessage(options: ToolMessageOptions): Message {
+  refuseUnknown("toolMessage", options, new Set(["name", "content", "recipient", "channel"]));
+  const { name, content, recipient = "assistant", channel = "commentary" } = options;
+  return {
+    role: "tool",
+    name,
+    content: [{ type: "text", text: content }],
+    ...(recipient !== null && { recipient }),
+    ...(channel !== null && { channel }),
+  };
+}
+
+function namespaceOf(tool: "browser" | "python" | ToolNamespace): ToolNamespace {
+  if (typeof tool !== "string") return tool;
+  const builtin = builtinTools[tool];
+  if (builtin === undefined) throw invalidArgument("tools", '"browser", "python" or a namespace', tool);
+  return builtin;
+}
+
+function byName(namespaces: readonly ToolNamespace[]): ToolNamespaces {
+  return Object.fromEntries(namespaces.map((namespace) => [namespace.name, namespace]));
+}

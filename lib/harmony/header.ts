@@ -1,0 +1,86 @@
+import { GptOssError } from "../errors.js";
+import { type Role, roles } from "./message.js";
+import { channelMarker, constrainMarker } from "./tokens.js";
+
+/** What stands between `<|start|>` and `<|message|>`, read from its text with control tokens spelled out. */
+export interface Header {
+  role: Role;
+  name: string | null;
+  channel: string | null;
+  recipient: string | null;
+  contentType: string | null;
+}
+
+/** An error of the parser; its first words are the reference's, which people search for. */
+export function malformed(what: string): GptOssError {
+  return new GptOssError("INVALID_ARGUMENT", `${what} (malformed harmony tokens)`);
+}
+
+/**
+ * The reference's reading of a header.
+ * @param role the role when it is known beforehand; otherwise the header's first word says it
+ * @throws GptOssError INVALID_ARGUMENT
+ */
+export function parseHeader(text: string, role: Role | null): Header {
+  const { channel, rest } = splitChannel(text);
+  if (channel === "") throw malformed("channel marker present but no channel value found in header");
+  const words = headerWords(rest);
+  const author = takeAuthor(words, role);
+
+  let recipient: string | null = null;
+  let contentType: string | null = null;
+  const last = words.pop();
+  if (last?.startsWith("to=")) {
+    recipient = last.slice(3);
+  } else if (last !== undefined) {
+    const before = words.pop();
+    contentType = before === undefined ? null : last;
+    recipient = withoutTo(before ?? last);
+  }
+  if (words.length > 0)
+    throw malformed(`unexpected tokens remaining in message header: ${JSON.stringify(words.join(" "))}`);
+  return { ...author, channel, recipient, contentType };
+}
+
+/** Cuts the first `<|channel|>NAME` out of a header; the name is empty when none follows the marker. */
+export function splitChannel(text: string): { channel: string | null; rest: string } {
+  const marker = text.indexOf(channelMarker);
+  if (marker < 0) return { channel: null, rest: text };
+  const after = text.slice(marker + channelMarker.length);
+  const channel = /^[^\p{White_Space}<]*/u.exec(after)![0];
+  return { channel, rest: text.slice(0, marker) + after.slice(channel.length) };
+}
+
+/** The words of a header; `<|constrain|>` begins a word wherever it stands. Only ASCII white space separates. */
+export function headerWords(text: string): string[] {
+  const trimmed = text.replace(/^\p{White_Space}+|\p{White_Space}+$/gu, "");
+  const spaced = trimmed.replaceAll(constrainMarker, ` ${constrainMarker}`);
+  return spaced.split(/[ \t\n\f\r]+/).filter((word) => word !== "");
+}
+
+function takeAuthor(words: string[], preset: Role | null): { role: Role; name: string | null } {
+  let author: { role: Role; name: string | null } = { role: preset ?? "assistant", name: null };
+  if (preset === null) {
+    const [first] = words;
+    if (first === undefined) throw malformed("message header did not contain a role");
+    author = authorOf(first, words.length > 1);
+    if (!isRole(first)) words.shift();
+  }
+  if (words[0] === author.role) words.shift();
+  return author;
+}
+
+/** An unknown word is the name of a tool if more words follow or if it is a recipient itself. */
+function authorOf(word: string, moreFollow: boolean): { role: Role; name: string | null } {
+  if (isRole(word)) return { role: word, name: word === "tool" ? word : null };
+  if (moreFollow || word.startsWith("to=")) return { role: "tool", name: word };
+  throw malformed(`Unknown role: ${word}`);
+}
+
+export function isRole(word: string | undefined): word is Role {
+  return (roles as readonly (string | undefined)[]).includes(word);
+}
+
+function withoutTo(word: string): string {
+  return word.startsWith("to=") ? word.slice(3) : word;
+}

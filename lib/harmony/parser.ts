@@ -1,0 +1,189 @@
+import { invalidArgument } from "../errors.js";
+import { refuseUnknown } from "../options.js";
+import { tokenizer } from "../tokenizer/tokenizer.js";
+import { type Header, headerWords, malformed, parseHeader, splitChannel } from "./header.js";
+import { type Message, type Role, readRole } from "./message.js";
+import { endsMessage, formatTokens, lastToken } from "./tokens.js";
+import { decodeStrict, Utf8Stream } from "./utf8.js";
+
+export interface ParserOptions {
+  /** Role of the first message when its header's beginning is already in the prompt: `"assistant"` for a completion. */
+  role?: Role | null;
+  /** `false` accepts a first message whose `<|message|>` is missing; every other malformation still throws. */
+  strict?: boolean;
+}
+
+export type ParserState = "ExpectStart" | "Header" | "Content";
+
+/**
+ * Token ids in, messages out: a state machine over ids, so that text which merely looks like `<|end|>` stays text.
+ * It reads as the reference implementation does, step by step. What a model writes is better read with
+ * `RecoveringParser`, which never throws.
+ */
+export class StreamableParser {
+  /** Messages that are complete. They stay readable after an error. */
+  readonly messages: Message[] = [];
+  /** Every token so far, the refused one included. */
+  readonly tokens: number[] = [];
+
+  private readonly strict: boolean;
+  private presetRole: Role | null;
+  private phase: ParserState;
+  private headerTokens: number[] = [];
+  private header: Header | null = null;
+  private content = "";
+  private readonly utf8 = new Utf8Stream();
+  /** After an id without bytes the rest of the message cannot be decoded; it ends as one U+FFFD. */
+  private undecodable = false;
+  private delta: string | null = null;
+
+  /** @throws GptOssError INVALID_ARGUMENT on an unknown option or role */
+  constructor(options: ParserOptions = {}) {
+    const { role, strict } = checkOptions(options);
+    this.presetRole = role;
+    this.strict = strict;
+    this.phase = role === null ? "ExpectStart" : "Header";
+  }
+
+  get state(): ParserState {
+    return this.phase;
+  }
+
+  get currentRole(): Role | null {
+    return this.header?.role ?? this.presetRole;
+  }
+
+  get currentChannel(): string | null {
+    return this.header?.channel ?? null;
+  }
+
+  get currentRecipient(): string | null {
+    return this.header?.recipient ?? null;
+  }
+
+  get currentContentType(): string | null {
+    return this.header?.contentType ?? null;
+  }
+
+  /** Decoded text of the message under way, without the bytes of a character that is not complete. */
+  get currentContent(): string {
+    return this.content;
+  }
+
+  /** Text that the last token added; null in headers, on closing tokens and while a character is incomplete. */
+  get lastContentDelta(): string | null {
+    return this.delta;
+  }
+
+  /** @throws GptOssError INVALID_ARGUMENT when the token cannot stand here */
+  process(token: number): void {
+    if (!Number.isInteger(token) || token < 0 || token > 0xffffffff) {
+      throw invalidArgument("token", "an integer in [0, 4294967295]", token);
+    }
+    this.tokens.push(token);
+    switch (this.phase) {
+      case "ExpectStart":
+        if (token !== formatTokens.start) {
+          throw malformed(`Unexpected token ${token} while expecting start token ${formatTokens.start}`);
+        }
+        this.phase = "Header";
+        this.headerTokens = [];
+        break;
+      case "Header":
+        if (token === formatTokens.message) this.openContent();
+        else if (!this.strict && endsMessage(token)) this.acceptBareMessage();
+        else this.headerTokens.push(token);
+        break;
+      case "Content":
+        if (endsMessage(token)) this.closeMessage();
+        else this.addContent(token);
+        break;
+    }
+  }
+
+  /**
+   * The stream is over: closes a message under way.
+   * @throws GptOssError INVALID_ARGUMENT inside a header
+   */
+  processEos(): void {
+    if (this.phase === "Header") throw malformed("Unexpected EOS while waiting for message header to complete");
+    if (this.phase === "Content") this.closeMessage();
+  }
+
+  private openContent(): void {
+    this.phase = "ExpectStart"; // where an error leaves the parser
+    this.header = parseHeader(this.headerText(), this.presetRole);
+    this.presetRole = null;
+    this.phase = "Content";
+    this.content = "";
+    this.undecodable = false;
+  }
+
+  /** `<|message|>` is missing: the first message is what was said after the channel; a later one is passed over. */
+  private acceptBareMessage(): void {
+    if (this.presetRole !== null && this.headerTokens.length > 0) {
+      const { channel, rest } = splitChannel(this.headerText());
+      if (channel === "") throw malformed("channel marker present but no channel value found in header");
+      const words = headerWords(rest);
+      if (words[0] === this.presetRole) words.shift();
+      const header = { role: this.presetRole, name: null, channel, recipient: null, contentType: null };
+      this.messages.push(messageOf(header, words.join(" ")));
+    }
+    this.presetRole = null;
+    this.phase = "ExpectStart";
+  }
+
+  private addContent(token: number): void {
+    this.undecodable ||= token > lastToken;
+    this.delta = this.undecodable ? null : this.utf8.push(tokenizer.decodeBytes([token]));
+    this.content += this.delta ?? "";
+  }
+
+  private closeMessage(): void {
+    const tail = (this.undecodable ? "\uFFFD" : "") + this.utf8.flush();
+    this.messages.push(messageOf(this.header!, this.content + tail));
+    this.phase = "ExpectStart";
+    this.header = null;
+    this.content = "";
+    this.delta = null;
+  }
+
+  private headerText(): string {
+    const known = this.headerTokens.every((token) => token <= lastToken);
+    const text = known ? decodeStrict(tokenizer.decodeBytes(this.headerTokens)) : null;
+    if (text === null) throw malformed("could not decode header");
+    return text;
+  }
+}
+
+/** A message in canonical shape; fields that the header does not have are absent. */
+export function messageOf(header: Header, text: string): Message {
+  return {
+    role: header.role,
+    ...(header.name !== null && { name: header.name }),
+    ...(header.recipient !== null && { recipient: header.recipient }),
+    content: [{ type: "text", text }],
+    ...(header.channel !== null && { channel: header.channel }),
+    ...(header.contentType !== null && { content_type: header.contentType }),
+  };
+}
+
+/**
+ * The messages of a whole stream: of a completion with `role: "assistant"`, else of one that begins with `<|start|>`.
+ * @throws GptOssError INVALID_ARGUMENT on malformed tokens
+ */
+export function parseMessagesFromCompletionTokens(tokens: Iterable<number>, options: ParserOptions = {}): Message[] {
+  const parser = new StreamableParser(options);
+  for (const token of tokens) parser.process(token);
+  parser.processEos();
+  return parser.messages;
+}
+
+const parserOptionNames = new Set(["role", "strict"]);
+
+function checkOptions(options: ParserOptions): { role: Role | null; strict: boolean } {
+  refuseUnknown("the harmony parser", options, parserOptionNames);
+  const { role = null, strict = true } = options;
+  if (typeof strict !== "boolean") throw invalidArgument("strict", "a boolean", strict);
+  return { role: role === null ? null : readRole(role, "role"), strict };
+}

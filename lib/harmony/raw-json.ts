@@ -1,0 +1,152 @@
+import { GptOssError } from "../errors.js";
+
+/**
+ * JSON values as a schema needs them: `JSON.parse` moves integer-like keys to the front and turns `1.0` into `1`, and
+ * both are visible in a rendered tool definition. A value read by `readJson` has `Map` objects and `JsonNumber`
+ * numbers; the accessors below take those and plain JavaScript values alike.
+ */
+
+/** A number with the digits it was written with. */
+export class JsonNumber {
+  constructor(readonly lexeme: string) {}
+}
+
+/** Nesting that the reference reader accepts; also what ends a cyclic JavaScript object. */
+export const maxJsonDepth = 128;
+
+const space = /[ \t\n\r]*/y;
+const number = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
+const string = /"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/y;
+const word = /true|false|null/y;
+
+/** @throws GptOssError INVALID_ARGUMENT with the position of the first character that is not JSON. */
+export function readJson(text: string, name: string): unknown {
+  let at = 0;
+
+  function match(pattern: RegExp): string | undefined {
+    pattern.lastIndex = at;
+    const found = pattern.exec(text)?.[0];
+    if (found !== undefined) at += found.length;
+    return found;
+  }
+
+  function fail(expected: string): never {
+    const found = at < text.length ? JSON.stringify(text.slice(at, at + 12)) : "the end of the text";
+    throw new GptOssError(
+      "INVALID_ARGUMENT",
+      `Expected ${expected} at position ${at} of ${name} but received ${found}`,
+    );
+  }
+
+  /** Takes the next punctuation mark if it is one of these. */
+  function take(marks: string): string | undefined {
+    match(space);
+    const mark = text[at];
+    if (mark === undefined || !marks.includes(mark)) return undefined;
+    at++;
+    return mark;
+  }
+
+  function stringValue(): string {
+    const literal = match(string);
+    return literal === undefined ? fail("a JSON string") : (JSON.parse(literal) as string);
+  }
+
+  function arrayValue(depth: number): unknown[] {
+    const items: unknown[] = [];
+    if (take("]")) return items;
+    do items.push(value(depth));
+    while (take(","));
+    if (!take("]")) fail('"," or "]"');
+    return items;
+  }
+
+  function objectValue(depth: number): Map<string, unknown> {
+    const members = new Map<string, unknown>();
+    if (take("}")) return members;
+    do {
+      match(space);
+      const key = stringValue();
+      if (!take(":")) fail('":"');
+      members.set(key, value(depth)); // a repeated key keeps its first place and takes its last value
+    } while (take(","));
+    if (!take("}")) fail('"," or "}"');
+    return members;
+  }
+
+  function value(depth: number): unknown {
+    if (depth > maxJsonDepth) fail(`at most ${maxJsonDepth} levels`);
+    const open = take("[{");
+    if (open === "[") return arrayValue(depth + 1);
+    if (open === "{") return objectValue(depth + 1);
+    if (text[at] === '"') return stringValue();
+    const literal = match(word);
+    if (literal !== undefined) return literal === "null" ? null : literal === "true";
+    const digits = match(number);
+    return digits === undefined ? fail("a JSON value") : new JsonNumber(digits);
+  }
+
+  const result = value(0);
+  match(space);
+  if (at < text.length) fail("the end of the JSON text");
+  return result;
+}
+
+/** Whether this is a JSON object, read or plain; an instance of any other class is not one. */
+export function isJsonObject(value: unknown): value is Map<string, unknown> | Record<string, unknown> {
+  if (value instanceof Map) return true;
+  return typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof JsonNumber);
+}
+
+/** Member of a JSON object; `undefined` when it is absent or `value` is no object. */
+export function member(value: unknown, key: string): unknown {
+  if (value instanceof Map) return value.get(key);
+  return isJsonObject(value) && Object.hasOwn(value, key) ? (value as Record<string, unknown>)[key] : undefined;
+}
+
+/** Members in written order; those of plain objects in JavaScript's order, without `undefined` ones. */
+export function members(value: unknown): [string, unknown][] {
+  if (value instanceof Map) return [...value];
+  return isJsonObject(value) ? Object.entries(value).filter(([, item]) => item !== undefined) : [];
+}
+
+/** JSON text without spaces, numbers in the reference's spelling. */
+export function compactJson(value: unknown, depth = 0): string {
+  if (depth > maxJsonDepth) {
+    throw new GptOssError("INVALID_ARGUMENT", `Expected at most ${maxJsonDepth} levels in a JSON value; is it cyclic?`);
+  }
+  if (value instanceof JsonNumber) return numberText(value.lexeme);
+  if (typeof value === "number") return Number.isFinite(value) ? numberText(JSON.stringify(value)) : "null";
+  if (Array.isArray(value)) return `[${value.map((item) => compactJson(item, depth + 1)).join(",")}]`;
+  if (isJsonObject(value)) {
+    return `{${members(value)
+      .map(([key, item]) => `${JSON.stringify(key)}:${compactJson(item, depth + 1)}`)
+      .join(",")}}`;
+  }
+  return JSON.stringify(value) ?? "null";
+}
+
+/**
+ * A number as the reference prints it after reading it: integers of 64 bits verbatim, everything else as the shortest
+ * float64 that always shows a fraction or an exponent (`2.0`, `2.50` → `2.5`, `1e3` → `1000.0`, `1E-7` → `1e-7`).
+ */
+export function numberText(lexeme: string): string {
+  if (/^-?\d+$/.test(lexeme) && lexeme !== "-0") {
+    const integer = BigInt(lexeme);
+    if (integer >= -(2n ** 63n) && integer < 2n ** 64n) return lexeme;
+  }
+  const value = Number(lexeme);
+  if (!Number.isFinite(value)) return lexeme;
+  if (value === 0) return Object.is(value, -0) ? "-0.0" : "0.0";
+  const sign = value < 0 ? "-" : "";
+  const [mantissa, exponent] = Math.abs(value).toExponential().split("e") as [string, string];
+  const digits = mantissa.replace(".", "");
+  const point = Number(exponent) + 1; // where the decimal point stands, counted from the first digit
+  if (point > 16 || point <= -5) {
+    const fraction = digits.length > 1 ? `.${digits.slice(1)}` : "";
+    return `${sign}${digits[0]}${fraction}e${point - 1}`;
+  }
+  if (point <= 0) return `${sign}0.${"0".repeat(-point)}${digits}`;
+  if (digits.length <= point) return `${sign}${digits.padEnd(point, "0")}.0`;
+  return `${sign}${digits.slice(0, point)}.${digits.slice(point)}`;
+}

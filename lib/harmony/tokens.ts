@@ -1,0 +1,39 @@
+/** The format tokens of `o200k_harmony`. They enter a prompt by id only: no text, whoever wrote it, encodes to one. */
+export const formatTokens = {
+  startOfText: 199998,
+  endOfText: 199999,
+  return: 200002,
+  constrain: 200003,
+  channel: 200005,
+  start: 200006,
+  end: 200007,
+  message: 200008,
+  call: 200012,
+} as const;
+
+/** Ids from here up are control or reserved tokens; ids below are ordinary text. */
+export const firstSpecialToken = 199998;
+
+/** Highest id the tokenizer can decode (`<|reserved_201088|>`; the model has no row for this last one). */
+export const lastToken = 201088;
+
+const messageEnds: ReadonlySet<number> = new Set([formatTokens.return, formatTokens.end, formatTokens.call]);
+
+/** Whether this token closes a message. */
+export function endsMessage(token: number): boolean {
+  return messageEnds.has(token);
+}
+
+/** Tokens that close a message: `<|return|>`, `<|end|>`, `<|call|>`. */
+export function stopTokens(): number[] {
+  return [...messageEnds];
+}
+
+/** Tokens at which sampling of an assistant turn stops: `<|return|>` and `<|call|>`; `<|end|>` only separates messages. */
+export function stopTokensForAssistantActions(): number[] {
+  return [formatTokens.return, formatTokens.call];
+}
+
+/** The marker as it appears in the header text and in `content_type`, where it stands for the control token. */
+export const constrainMarker = "<|constrain|>";
+export const channelMarker = "<|channel|>";

@@ -1,0 +1,101 @@
+import { invalidArgument } from "../errors.js";
+import { schemaType } from "./json-schema-type.js";
+import type { ToolDescription, ToolNamespace, ToolNamespaces } from "./message.js";
+import { isJsonObject, member } from "./raw-json.js";
+
+/** Tool definitions: from the shape of OpenAI's API, and as the text that stands in a prompt. */
+
+/** An OpenAI function tool, nested as in Chat Completions or flat as in Responses. */
+export type FunctionTool =
+  | { type: "function"; function: FunctionDefinition }
+  | ({ type: "function" } & FunctionDefinition);
+
+export interface FunctionDefinition {
+  name: string;
+  description?: string | null;
+  /** JSON Schema of the arguments; absent or null: the function takes none. */
+  parameters?: unknown;
+  strict?: boolean | null;
+}
+
+/** Namespace that holds the caller's functions; their recipients are `functions.NAME`. */
+export const functionsNamespace = "functions";
+
+/** A name must stay one word of a message header, and be distinguishable from its markers. */
+const toolName = /^[^\s<>]{1,256}$/;
+
+/** @throws GptOssError INVALID_ARGUMENT unless a tool of this name can be addressed in a message header. */
+export function checkToolName(value: unknown, name: string): string {
+  if (typeof value !== "string" || !toolName.test(value)) {
+    throw invalidArgument(name, 'a name of 1 to 256 characters without spaces, "<" and ">"', value);
+  }
+  return value;
+}
+
+/**
+ * The `functions` namespace of OpenAI function-tool definitions.
+ * @throws GptOssError INVALID_ARGUMENT on another kind of tool, a bad or repeated name
+ */
+export function functionTools(tools: unknown, name = "tools"): ToolNamespace {
+  if (!Array.isArray(tools)) throw invalidArgument(name, "an array of function tools", tools);
+  const seen = new Set<string>();
+  const descriptions = tools.map((tool, index) => {
+    const description = readFunctionTool(tool, `${name}[${index}]`);
+    if (seen.has(description.name))
+      throw invalidArgument(`${name}[${index}].name`, "a name used once", description.name);
+    seen.add(description.name);
+    return description;
+  });
+  return { name: functionsNamespace, description: null, tools: descriptions };
+}
+
+function readFunctionTool(tool: unknown, name: string): ToolDescription {
+  const type = member(tool, "type");
+  if (type !== "function") throw invalidArgument(`${name}.type`, '"function"', type);
+  const nested = member(tool, "function");
+  const definition = nested === undefined ? tool : nested;
+  const place = nested === undefined ? name : `${name}.function`;
+
+  const description = member(definition, "description") ?? "";
+  if (typeof description !== "string") throw invalidArgument(`${place}.description`, "a string or null", description);
+  const parameters = member(definition, "parameters") ?? null;
+  if (parameters !== null && !isJsonObject(parameters)) {
+    throw invalidArgument(`${place}.parameters`, "a JSON Schema object or null", parameters);
+  }
+  return { name: checkToolName(member(definition, "name"), `${place}.name`), description, parameters };
+}
+
+/** The `# Tools` section; namespaces in the order of their keys' code points, as the reference's sorted map has them. */
+export function toolsSection(namespaces: ToolNamespaces): string {
+  const keys = Object.keys(namespaces).sort(byCodePoints);
+  return ["# Tools", ...keys.map((key) => namespaceText(namespaces[key]!))].join("\n\n");
+}
+
+function namespaceText(namespace: ToolNamespace): string {
+  const hasTools = namespace.tools.length > 0;
+  const lines = [`## ${namespace.name}\n`];
+  for (const line of linesOf(namespace.description ?? "")) lines.push(hasTools ? `// ${line}` : line);
+  if (hasTools) {
+    lines.push(`namespace ${namespace.name} {\n`);
+    for (const tool of namespace.tools) {
+      for (const line of linesOf(tool.description)) lines.push(`// ${line}`);
+      const parameters = tool.parameters ?? null;
+      const argument = parameters === null ? "" : `_: ${schemaType(parameters, "")}`;
+      lines.push(`type ${tool.name} = (${argument}) => any;\n`);
+    }
+    lines.push(`} // namespace ${namespace.name}`);
+  }
+  return lines.join("\n");
+}
+
+/** Lines without their ends; an end of line at the end of the text starts no further line. */
+function linesOf(text: string): string[] {
+  const lines = text.split("\n");
+  const last = lines.pop()!;
+  const complete = lines.map((line) => (line.endsWith("\r") ? line.slice(0, -1) : line));
+  return last === "" ? complete : [...complete, last];
+}
+
+function byCodePoints(a: string, b: string): number {
+  return Buffer.compare(Buffer.from(a), Buffer.from(b));
+}
