@@ -1,0 +1,28 @@
+// The 1,091 special tokens of o200k_harmony, ids 199998..201088: ten that mean something, and reserved ones named after
+// their ids. lib/tokenizer/special-tokens.ts has the same table; both are tested against test/golden/harmony.
+#pragma once
+#include <bitset>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace oss::tokenizer {
+
+constexpr uint32_t kFirstSpecial = 199998, kLastSpecial = 201088;
+constexpr uint32_t kNumSpecial = kLastSpecial - kFirstSpecial + 1;
+
+// Some of the special tokens, by id - kFirstSpecial.
+using SpecialSet = std::bitset<kNumSpecial>;
+
+// "<|start|>" of 200006; "<|reserved_200014|>" of 200014.
+std::string special_text(uint32_t id);
+
+struct SpecialMatch {
+  size_t begin, end;  // in the text; begin == end == text.size() when there is none
+  uint32_t id;
+};
+
+// The first special token of `allowed` that the text spells out at or after `from`.
+SpecialMatch find_special(std::string_view text, size_t from, const SpecialSet& allowed);
+
+}  // namespace oss::tokenizer

@@ -1,0 +1,81 @@
+// The 199,998 byte strings of o200k_base, found by id or by content. The data lies inside the library
+// (vocabulary_data.S); the hash table over it is built when it is first asked for.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <vector>
+
+namespace oss::tokenizer {
+
+using Bytes = std::span<const uint8_t>;
+
+class Vocabulary {
+ public:
+  static constexpr uint32_t kNone = ~0u;
+
+  // The one of this process, shared by every thread; the first call builds it.
+  static const Vocabulary& get();
+
+  uint32_t size() const { return uint32_t(offsets_.size()) - 1; }
+  Bytes bytes(uint32_t id) const { return {blob_ + offsets_[id], offsets_[id + 1] - offsets_[id]}; }
+
+  // The id of these bytes, which is also their rank as a merge; kNone when they are no token.
+  uint32_t find(const uint8_t* bytes, size_t size) const {
+    if (size > longest_) return kNone;
+    const uint64_t h = hash(bytes, size);
+    for (size_t at = h & mask_;; at = (at + 1) & mask_) {
+      const Slot slot = slots_[at];
+      if (slot.id == kNone) return kNone;
+      if (slot.tag == uint32_t(h >> 32) && equals(slot.id, bytes, size)) return slot.id;
+    }
+  }
+
+  uint32_t find_pair(uint8_t first, uint8_t second) const { return pairs_[first << 8 | second]; }
+
+ private:
+  struct Slot {
+    uint32_t tag;  // upper half of the hash: nearly every other string is refused without a look at its bytes
+    uint32_t id;
+  };
+
+  Vocabulary();
+
+  bool equals(uint32_t id, const uint8_t* bytes, size_t size) const {
+    const Bytes token = this->bytes(id);
+    return token.size() == size && std::memcmp(token.data(), bytes, size) == 0;
+  }
+
+  template <typename Word>
+  static uint64_t load(const uint8_t* bytes) {
+    Word word;
+    std::memcpy(&word, bytes, sizeof word);
+    return word;
+  }
+
+  static uint64_t mix(uint64_t h) {
+    h *= 0x9E3779B97F4A7C15u;
+    h ^= h >> 32;
+    h *= 0xD6E8FEB86659FD93u;
+    return h ^ h >> 32;
+  }
+
+  // Reads whole words; the last one overlaps its neighbour rather than stopping at each byte.
+  static uint64_t hash(const uint8_t* bytes, size_t size) {
+    if (size < 4) return mix(size << 24 | uint64_t(bytes[0]) << 16 | uint64_t(bytes[size / 2]) << 8 | bytes[size - 1]);
+    if (size < 8) return mix(size ^ load<uint32_t>(bytes) << 32 ^ load<uint32_t>(bytes + size - 4));
+    uint64_t h = size;
+    for (size_t at = 0; at + 8 < size; at += 8) h = mix(h ^ load<uint64_t>(bytes + at));
+    return mix(h ^ load<uint64_t>(bytes + size - 8));
+  }
+
+  const uint8_t* blob_;            // the tokens, one after the other
+  std::vector<uint32_t> offsets_;  // [tokens + 1] into blob_
+  size_t longest_ = 0;
+  std::vector<Slot> slots_;        // open addressing; a power of two, at most 40 % full
+  size_t mask_;
+  std::vector<uint32_t> pairs_;    // [256 * 256] find() of every two bytes: where each merge begins
+};
+
+}  // namespace oss::tokenizer
