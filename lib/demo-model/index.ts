@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { mkdir, readdir, readFile, rm, stat } from "node:fs/promises";
+import { lstat, mkdir, readdir, readFile, rm, stat } from "node:fs/promises";
 import { homedir, tmpdir } from "node:os";
 import path from "node:path";
 import { packageRoot } from "../binding.js";
@@ -23,10 +23,10 @@ export async function demoModelPath(): Promise<string> {
   const expansion = expandPack(bytes);
   const name = `demo-model-${createHash("sha256").update(bytes).digest("hex").slice(0, 16)}`;
   const refusals: string[] = [];
-  for (const cache of cacheFolders()) {
+  for (const { cache, shared } of caches()) {
     const folder = path.join(cache, name);
     try {
-      await ensureOwned(cache);
+      if (shared) await ensureOwned(cache);
       if (!(await isExpanded(folder, expansion))) await expandInto(folder, expansion);
       return folder;
     } catch (error) {
@@ -47,11 +47,12 @@ async function readPack(): Promise<Buffer> {
   }
 }
 
-/** The user's cache, and the temporary folder for accounts that have none. */
-function cacheFolders(): string[] {
+/** The user's cache, and the temporary folder, which others write to as well, for accounts that have none. */
+function caches(): { cache: string; shared: boolean }[] {
   const user = userCache();
   const temporary = path.join(tmpdir(), `gpt-oss-node-${process.getuid?.() ?? "cache"}`);
-  return user ? [path.join(user, "gpt-oss-node"), temporary] : [temporary];
+  const own = user === undefined ? [] : [{ cache: path.join(user, "gpt-oss-node"), shared: false }];
+  return [...own, { cache: temporary, shared: true }];
 }
 
 function userCache(): string | undefined {
@@ -65,11 +66,13 @@ function userCache(): string | undefined {
   }
 }
 
-/** Makes the folder, for this user alone: in a shared temporary folder a stranger could have put a model of his own. */
+/** Makes the folder for this user alone; a stranger could have been first, with a model of his own in it. */
 async function ensureOwned(folder: string): Promise<void> {
   await mkdir(folder, { recursive: true, mode: 0o700 });
-  const owner = (await stat(folder)).uid;
-  if (process.getuid && owner !== process.getuid()) throw new Error(`the folder belongs to user ${owner}`);
+  const info = await lstat(folder);
+  if (process.getuid && (info.uid !== process.getuid() || !info.isDirectory())) {
+    throw new Error(`this is not a folder of user ${process.getuid()}`);
+  }
 }
 
 async function expandInto(folder: string, expansion: Expansion): Promise<void> {
