@@ -138,10 +138,13 @@ class Parser {
     std::vector<size_t> order(object.size());
     for (size_t i = 0; i < order.size(); ++i) order[i] = i;
     const auto key = [&](size_t i) -> const std::string& { return object[i].first; };
-    std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return key(a) != key(b) ? key(a) < key(b) : a < b; });
-    const auto twice = std::adjacent_find(order.begin(), order.end(), [&](size_t a, size_t b) { return key(a) == key(b); });
+    std::sort(order.begin(), order.end(),
+              [&](size_t a, size_t b) { return key(a) != key(b) ? key(a) < key(b) : a < b; });
+    const auto twice =
+        std::adjacent_find(order.begin(), order.end(), [&](size_t a, size_t b) { return key(a) == key(b); });
     if (twice != order.end())
-      fail_at(key_offsets[twice[1]], "the key ", quote(key(twice[1])), " appears twice, first at byte ", key_offsets[twice[0]]);
+      fail_at(key_offsets[twice[1]], "the key ", quote(key(twice[1])), " appears twice, first at byte ",
+              key_offsets[twice[0]]);
   }
 
   Json::Array parse_array(int depth) {
@@ -237,7 +240,8 @@ class Parser {
         return number;
       }
     }
-    // A stream with the classic locale: strtod obeys the process's locale, and not every libc++ has from_chars of double.
+    // A stream with the classic locale: strtod obeys the process's locale, and not every libc++ has from_chars of
+    // double.
     std::istringstream digits(std::string(first, at_ - start));
     digits.imbue(std::locale::classic());
     if (!(digits >> number.value)) fail_at(start, "a number beyond the range of double");

@@ -2,8 +2,8 @@
 //
 // Own code rather than a package for two reasons: a key that appears twice must be refused (a second tensor of the same
 // name is an attack or a broken writer, and common parsers keep the last one silently), and the build needs g++ and npm
-// alone. It refuses what RFC 8259 leaves to the reader: duplicate keys, unpaired surrogates, numbers beyond double, more
-// than kMaxDepth levels and more than kMaxValues values.
+// alone. It refuses what RFC 8259 leaves to the reader: duplicate keys, unpaired surrogates, numbers beyond double,
+// more than kMaxDepth levels and more than kMaxValues values.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -18,8 +18,8 @@ namespace oss {
 
 class Json {
  public:
-  static constexpr int kMaxDepth = 64;             // the files we read use 4 levels; bounds the recursion
-  static constexpr size_t kMaxValues = 1u << 20;   // the 120b header has 6,200; bounds memory to some 60 MB
+  static constexpr int kMaxDepth = 64;            // the files we read use 4 levels; bounds the recursion
+  static constexpr size_t kMaxValues = 1u << 20;  // the 120b header has 6,200; bounds memory to some 60 MB
 
   struct Number {
     double value = 0;

@@ -23,7 +23,8 @@ class JsonReader {
   bool has(const char* key) const { return find(key) != nullptr; }
 
   // Those without a fallback throw kModelFormat when the key is absent; all of them when the type is another.
-  int count(const char* key) const;  // an integer in [1, 2^24]: more than any dimension of a model, so products fit 64 bits
+  int count(
+      const char* key) const;  // an integer in [1, 2^24]: more than any dimension of a model, so products fit 64 bits
   int64_t tokens(const char* key) const;  // an integer in [1, 2^40]
   double number(const char* key) const;
   double number(const char* key, double fallback) const;

@@ -17,7 +17,8 @@ void refuse_other_models(const JsonReader& json) {
   };
   if (!json.has("model_type") && !json.has("architectures"))
     json.fail(Code::kModelFormat, "model_type", "expected ", quote(kModelType), ", found nothing");
-  if (json.has("model_type") && json.string("model_type") != kModelType) refuse("model_type", quote(json.string("model_type")));
+  if (json.has("model_type") && json.string("model_type") != kModelType)
+    refuse("model_type", quote(json.string("model_type")));
   if (!json.has("architectures")) return;
   const std::vector<std::string> names = json.strings("architectures");
   if (std::find(names.begin(), names.end(), kArchitecture) == names.end())
@@ -35,15 +36,16 @@ void refuse_variants(const JsonReader& json) {
   if (!json.has("quantization_config")) return;  // then the tensors must show that the experts are MXFP4
   const JsonReader quantization = json.object("quantization_config");
   if (quantization.string("quant_method") != "mxfp4")
-    quantization.fail(Code::kUnsupported, "quant_method", "expected \"mxfp4\", found ", quote(quantization.string("quant_method")),
-                      "; only MXFP4 expert weights run");
+    quantization.fail(Code::kUnsupported, "quant_method", "expected \"mxfp4\", found ",
+                      quote(quantization.string("quant_method")), "; only MXFP4 expert weights run");
 }
 
 // One number that may stand under two keys, and must then be the same.
 int agreeing_count(const JsonReader& json, const char* key, const char* other) {
   if (!json.has(other)) return json.count(key);
   if (json.has(key) && json.count(key) != json.count(other))
-    json.fail(Code::kModelFormat, key, "expected the same as ", other, " = ", json.count(other), ", found ", json.count(key));
+    json.fail(Code::kModelFormat, key, "expected the same as ", other, " = ", json.count(other), ", found ",
+              json.count(key));
   return json.count(other);
 }
 
@@ -55,7 +57,8 @@ std::vector<bool> read_layer_types(const JsonReader& json, int num_layers) {
   }
   for (const std::string& type : json.strings("layer_types")) {
     if (type != "sliding_attention" && type != "full_attention")
-      json.fail(Code::kModelFormat, "layer_types", "expected \"sliding_attention\" or \"full_attention\", found ", quote(type));
+      json.fail(Code::kModelFormat, "layer_types", "expected \"sliding_attention\" or \"full_attention\", found ",
+                quote(type));
     sliding.push_back(type == "sliding_attention");
   }
   return sliding;
@@ -64,7 +67,8 @@ std::vector<bool> read_layer_types(const JsonReader& json, int num_layers) {
 double read_theta(const JsonReader& json, const JsonReader& rope) {
   if (!rope.has("rope_theta")) return json.number("rope_theta");
   if (json.has("rope_theta") && json.number("rope_theta") != rope.number("rope_theta"))
-    rope.fail(Code::kModelFormat, "rope_theta", "expected the same as outside, ", json.number("rope_theta"), ", found ", rope.number("rope_theta"));
+    rope.fail(Code::kModelFormat, "rope_theta", "expected the same as outside, ", json.number("rope_theta"), ", found ",
+              rope.number("rope_theta"));
   return rope.number("rope_theta");
 }
 
@@ -81,7 +85,8 @@ RopeConfig read_yarn(const JsonReader& json, const JsonReader& rope, double thet
   // Keys of other models' YaRN that would change the scale of cos and sin, which for gpt-oss follows from the factor.
   const double concentration = 0.1 * std::log(out.factor) + 1;
   if (rope.has("attention_factor") && !(std::fabs(rope.number("attention_factor") - concentration) < 1e-4))
-    rope.fail(Code::kUnsupported, "attention_factor", "expected 0.1 ln(factor) + 1 = ", concentration, ", found ", rope.number("attention_factor"));
+    rope.fail(Code::kUnsupported, "attention_factor", "expected 0.1 ln(factor) + 1 = ", concentration, ", found ",
+              rope.number("attention_factor"));
   for (const char* key : {"mscale", "mscale_all_dim"})
     if (rope.has(key)) rope.fail(Code::kUnsupported, key, "expected nothing, found ", rope.number(key));
   return out;
@@ -97,7 +102,8 @@ RopeConfig read_rope(const JsonReader& json, int64_t max_context) {
   const char* type_key = rope.has("rope_type") ? "rope_type" : "type";
   const std::string type = rope.has(type_key) ? rope.string(type_key) : "default";
   if (type == "yarn") return read_yarn(json, rope, theta);
-  if (type != "default") rope.fail(Code::kUnsupported, type_key, "expected \"yarn\" or \"default\", found ", quote(type));
+  if (type != "default")
+    rope.fail(Code::kUnsupported, type_key, "expected \"yarn\" or \"default\", found ", quote(type));
   return {.theta = theta, .original_context = max_context};
 }
 
@@ -126,7 +132,9 @@ Config read_config(const JsonReader& json) {
   return c;
 }
 
-std::map<std::string, HostTensor> canonical(const Config&, std::map<std::string, HostTensor> tensors) { return tensors; }
+std::map<std::string, HostTensor> canonical(const Config&, std::map<std::string, HostTensor> tensors) {
+  return tensors;
+}
 
 }  // namespace
 

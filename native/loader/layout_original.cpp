@@ -74,8 +74,8 @@ Config read_config(const JsonReader& json) {
   // The product is checked before it becomes an integer: a factor of 1e300 has no int64.
   const double max_context = double(c.rope.original_context) * c.rope.factor;
   if (!(max_context >= 1 && max_context < 1e15))
-    json.fail(Code::kModelFormat, "rope_scaling_factor", "expected a factor whose product with initial_context_length is a context, found ",
-              c.rope.factor);
+    json.fail(Code::kModelFormat, "rope_scaling_factor",
+              "expected a factor whose product with initial_context_length is a context, found ", c.rope.factor);
   c.max_context = int64_t(max_context);
   return c;
 }

@@ -13,7 +13,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr char kWeightsSuffix[] = ".safetensors";
-constexpr char kGgufAdvice[] = "GGUF files do not run yet; use the Hugging Face or the original/ checkpoint (.safetensors)";
+constexpr char kGgufAdvice[] =
+    "GGUF files do not run yet; use the Hugging Face or the original/ checkpoint (.safetensors)";
 
 bool is_there(const fs::path& path) {
   std::error_code ignored;
@@ -51,7 +52,8 @@ Location with_configs(const fs::path& folder) {
 Location locate_file(const fs::path& file) {
   if (is_gguf(file)) throw Error(Code::kUnsupported, str(file.string(), ": ", kGgufAdvice));
   if (!file.string().ends_with(kWeightsSuffix))
-    throw Error(Code::kModelFormat, str(file.string(), ": expected a checkpoint folder or a ", kWeightsSuffix, " file"));
+    throw Error(Code::kModelFormat,
+                str(file.string(), ": expected a checkpoint folder or a ", kWeightsSuffix, " file"));
   Location location = with_configs(file.parent_path());
   if (!is_there(location.config))
     throw Error(Code::kModelNotFound, str("expected a config.json beside ", file.string(), ", found none"));
@@ -63,7 +65,8 @@ Location locate_folder(const fs::path& folder) {
   Location location = with_configs(folder);
   if (!is_there(location.config)) {
     if (is_there(folder / "original" / "config.json")) return locate_folder(folder / "original");
-    if (!files_ending_in(folder, ".gguf").empty()) throw Error(Code::kUnsupported, str(folder.string(), ": ", kGgufAdvice));
+    if (!files_ending_in(folder, ".gguf").empty())
+      throw Error(Code::kUnsupported, str(folder.string(), ": ", kGgufAdvice));
     throw Error(Code::kModelNotFound, str("expected a config.json in ", folder.string(), ", found none"));
   }
   // The order in which transformers looks: a single file wins over an index.
@@ -75,7 +78,8 @@ Location locate_folder(const fs::path& folder) {
   } else {
     location.weights = files_ending_in(folder, kWeightsSuffix);
     if (location.weights.empty())
-      throw Error(Code::kModelNotFound, str("expected ", kWeightsSuffix, " files in ", folder.string(), ", found none"));
+      throw Error(Code::kModelNotFound,
+                  str("expected ", kWeightsSuffix, " files in ", folder.string(), ", found none"));
   }
   return location;
 }
@@ -87,8 +91,9 @@ Location locate_checkpoint(const std::string& path) {
   const bool has_nul = path.find('\0') != std::string::npos;  // the system would read the part before it
   const fs::file_status status = has_nul ? fs::file_status(fs::file_type::not_found) : fs::status(path, error);
   if (!fs::exists(status))
-    throw Error(Code::kModelNotFound, str("expected a checkpoint folder or a ", kWeightsSuffix, " file at ", path.empty() ? "\"\"" : path,
-                                          ", found ", error && status.type() == fs::file_type::none ? error.message() : "nothing"));
+    throw Error(Code::kModelNotFound,
+                str("expected a checkpoint folder or a ", kWeightsSuffix, " file at ", path.empty() ? "\"\"" : path,
+                    ", found ", error && status.type() == fs::file_type::none ? error.message() : "nothing"));
   return fs::is_directory(status) ? locate_folder(path) : locate_file(path);
 }
 

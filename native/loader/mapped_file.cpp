@@ -39,7 +39,7 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::string& path) {
   // Without O_NONBLOCK, opening a named pipe would wait for a writer for ever.
   const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (file.get() < 0) fail(path, "open", errno);
-  struct stat status {};
+  struct stat status{};
   if (::fstat(file.get(), &status) != 0) fail(path, "examine", errno);
   if (S_ISDIR(status.st_mode)) throw Error(Code::kModelFormat, str(path, " is a folder, expected a file"));
   if (!S_ISREG(status.st_mode)) throw Error(Code::kModelFormat, str(path, " is not a regular file"));

@@ -15,8 +15,9 @@ constexpr uint64_t kLengthBytes = 8;
 constexpr uint64_t kMaxHeaderBytes = 100'000'000;  // the limit of the reference implementation
 constexpr size_t kMaxDimensions = 32;              // more than anybody uses; keeps messages readable
 
-constexpr DType kDTypes[] = {DType::kBool, DType::kU8,  DType::kI8,  DType::kI16,  DType::kU16, DType::kI32, DType::kU32,
-                             DType::kI64,  DType::kU64, DType::kF16, DType::kBF16, DType::kF32, DType::kF64};
+constexpr DType kDTypes[] = {DType::kBool, DType::kU8,  DType::kI8,  DType::kI16, DType::kU16,
+                             DType::kI32,  DType::kU32, DType::kI64, DType::kU64, DType::kF16,
+                             DType::kBF16, DType::kF32, DType::kF64};
 
 template <typename... Parts>
 [[noreturn]] void fail(const std::string& path, const Parts&... parts) {
@@ -25,7 +26,8 @@ template <typename... Parts>
 
 // What people download by mistake in place of weights.
 std::string likely_cause(std::string_view file) {
-  if (file.starts_with("version https://git-lfs")) return "; this is a Git LFS pointer, fetch the file with: git lfs pull";
+  if (file.starts_with("version https://git-lfs"))
+    return "; this is a Git LFS pointer, fetch the file with: git lfs pull";
   if (file.starts_with("GGUF")) return "; this is a GGUF file";
   if (file.starts_with("<")) return "; this is a web page, not the file behind it";
   return "; the file is cut short, or no safetensors file";
@@ -38,11 +40,13 @@ std::string_view header_text(const MappedFile& file) {
   for (int i = 0; i < int(kLengthBytes); ++i) length |= uint64_t(file.data()[i]) << (8 * i);
   const uint64_t available = file.size() - kLengthBytes;
   if (length > available)
-    fail(file.path(), "expected a header of ", length, " bytes, found ", available, " bytes in all", likely_cause(file.text()));
+    fail(file.path(), "expected a header of ", length, " bytes, found ", available, " bytes in all",
+         likely_cause(file.text()));
   if (length > kMaxHeaderBytes)
     fail(file.path(), "expected a header of at most ", kMaxHeaderBytes, " bytes, found ", length);
   const std::string_view text = file.text().substr(kLengthBytes, length);
-  if (!text.starts_with('{')) fail(file.path(), "expected a header that begins with '{', found ", quote(text.substr(0, 8)));
+  if (!text.starts_with('{'))
+    fail(file.path(), "expected a header that begins with '{', found ", quote(text.substr(0, 8)));
   return text;
 }
 
@@ -65,7 +69,8 @@ class EntryReader {
     out.tensor.file = path_;
     out.tensor.dtype = dtype();
     const Json::Array& shape = field_list("shape");
-    if (shape.size() > kMaxDimensions) fail_here("expected at most ", kMaxDimensions, " dimensions, found ", shape.size());
+    if (shape.size() > kMaxDimensions)
+      fail_here("expected at most ", kMaxDimensions, " dimensions, found ", shape.size());
     for (const Json& extent : shape) out.tensor.shape.push_back(int64_t(natural("shape", extent)));
     const Json::Array& offsets = field_list("data_offsets");
     if (offsets.size() != 2) fail_here("expected two data_offsets, found ", offsets.size());
@@ -143,17 +148,18 @@ std::map<std::string, std::string> read_metadata(const std::string& path, const 
 
 // The ranges, in order, must cover [0, data_bytes) exactly.
 void check_tiling(const std::string& path, std::vector<Entry>& entries, uint64_t data_bytes) {
-  std::stable_sort(entries.begin(), entries.end(),
-                   [](const Entry& a, const Entry& b) { return a.begin != b.begin ? a.begin < b.begin : a.end < b.end; });
+  std::stable_sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
+    return a.begin != b.begin ? a.begin < b.begin : a.end < b.end;
+  });
   uint64_t covered = 0;
   const Entry* previous = nullptr;
   for (const Entry& entry : entries) {
     if (entry.begin < covered)
-      fail(path, "tensor ", quote(entry.tensor.name), ": data_offsets [", entry.begin, ", ", entry.end, "] overlap tensor ",
-           quote(previous->tensor.name), ", which ends at ", covered);
+      fail(path, "tensor ", quote(entry.tensor.name), ": data_offsets [", entry.begin, ", ", entry.end,
+           "] overlap tensor ", quote(previous->tensor.name), ", which ends at ", covered);
     if (entry.begin > covered)
-      fail(path, "tensor ", quote(entry.tensor.name), ": data_offsets [", entry.begin, ", ", entry.end, "] leave a hole of ",
-           entry.begin - covered, " bytes before it");
+      fail(path, "tensor ", quote(entry.tensor.name), ": data_offsets [", entry.begin, ", ", entry.end,
+           "] leave a hole of ", entry.begin - covered, " bytes before it");
     covered = entry.end;
     previous = &entry;
   }

@@ -3,7 +3,8 @@
 //   u64 N, little-endian | N bytes of JSON, beginning with '{' | the data
 //   {"NAME": {"dtype": "BF16", "shape": [2, 3], "data_offsets": [begin, end]}, ..., "__metadata__": {"KEY": "VALUE"}}
 //
-// Offsets count from the end of the header. The ranges must tile the data: no overlap, no hole, nothing behind the last.
+// Offsets count from the end of the header. The ranges must tile the data: no overlap, no hole, nothing behind the
+// last.
 #pragma once
 #include <cstddef>
 #include <functional>
@@ -24,7 +25,7 @@ using AlignedCopy = std::unique_ptr<std::byte[]>;
 struct SafetensorsFile {
   std::string path;
   std::shared_ptr<const MappedFile> mapping;
-  std::map<std::string, HostTensor> tensors;    // data points into `mapping`, or into `copies`
+  std::map<std::string, HostTensor> tensors;  // data points into `mapping`, or into `copies`
   std::map<std::string, std::string> metadata;
   // The format lets a tensor begin at any byte. Those whose address is not a multiple of their element are copied here,
   // so that nobody reads misaligned.

@@ -27,9 +27,9 @@ bool all_sane(std::span<const uint8_t> scales) {
 [[noreturn]] void fail(const HostTensor& tensor, size_t at) {
   const size_t blocks = size_t(tensor.shape[2]), rows = size_t(tensor.shape[1]);
   throw Error(Code::kModelFormat,
-              str(tensor.file, ": tensor ", quote(tensor.name), ": expert ", at / blocks / rows, ", row ", at / blocks % rows, ", block ",
-                  at % blocks, ": expected a scale in [", int(kLeastScale), ", ", int(kGreatestScale), "], found ",
-                  int(tensor.as<uint8_t>()[at])));
+              str(tensor.file, ": tensor ", quote(tensor.name), ": expert ", at / blocks / rows, ", row ",
+                  at / blocks % rows, ", block ", at % blocks, ": expected a scale in [", int(kLeastScale), ", ",
+                  int(kGreatestScale), "], found ", int(tensor.as<uint8_t>()[at])));
 }
 
 }  // namespace
@@ -39,7 +39,8 @@ void check_scales(const HostTensor& scales, const std::function<bool()>& cancell
   for (size_t begin = 0; begin < all.size(); begin += kChunk) {
     if (cancelled && cancelled()) throw Error(Code::kCancelled, str("loading ", scales.file, " was cancelled"));
     const auto chunk = all.subspan(begin, std::min(kChunk, all.size() - begin));
-    if (!all_sane(chunk)) fail(scales, begin + size_t(std::find_if_not(chunk.begin(), chunk.end(), is_sane) - chunk.begin()));
+    if (!all_sane(chunk))
+      fail(scales, begin + size_t(std::find_if_not(chunk.begin(), chunk.end(), is_sane) - chunk.begin()));
   }
 }
 

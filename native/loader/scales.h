@@ -12,8 +12,8 @@ namespace oss {
 // finite, normal bf16 (its exponents are those of float32, -126 to 127):
 //   least      ½ · 2^(scale - 127) = 2^(scale - 128)          >= 2^-126   ⇔  scale >= 2
 //   greatest   6 · 2^(scale - 127) = 1½ · 2^(scale - 125)     <  2^128    ⇔  scale <= 252
-// 255 is NaN by the OCP MX specification. A kernel may build ½ · 2^(scale - 127) by shifting scale - 1 into an exponent.
-// Trained weights lie near 2^-8, so nothing real comes close to either bound.
+// 255 is NaN by the OCP MX specification. A kernel may build ½ · 2^(scale - 127) by shifting scale - 1 into an
+// exponent. Trained weights lie near 2^-8, so nothing real comes close to either bound.
 constexpr uint8_t kLeastScale = 2;
 constexpr uint8_t kGreatestScale = 252;
 

@@ -28,7 +28,8 @@ class Index {
     if (!weight_map || !weight_map->object())
       fail(path_, ": weight_map: expected an object, found ", weight_map ? weight_map->describe() : "nothing");
     for (const auto& [tensor, file] : *weight_map->object()) {
-      if (!file.string()) fail(path_, ": weight_map ", quote(tensor), ": expected a file name, found ", file.describe());
+      if (!file.string())
+        fail(path_, ": weight_map ", quote(tensor), ": expected a file name, found ", file.describe());
       file_of_.emplace(tensor, shard_path(location.folder, tensor, *file.string()));
     }
   }
@@ -43,7 +44,8 @@ class Index {
     for (const auto& [name, tensor] : file.tensors) {
       const auto entry = file_of_.find(name);
       if (entry == file_of_.end()) fail(file.path, ": tensor ", quote(name), " is not in ", path_);
-      if (entry->second != file.path) fail(file.path, ": tensor ", quote(name), ": ", path_, " has it in ", entry->second);
+      if (entry->second != file.path)
+        fail(file.path, ": tensor ", quote(name), ": ", path_, " has it in ", entry->second);
     }
   }
 
@@ -56,7 +58,8 @@ class Index {
   // A name, not a path: an index must not reach outside its folder.
   std::string shard_path(const std::string& folder, const std::string& tensor, const std::string& name) const {
     if (name.find('/') != std::string::npos || name.find('\0') != std::string::npos || !name.ends_with(".safetensors"))
-      fail(path_, ": weight_map ", quote(tensor), ": expected the name of a .safetensors file beside the index, found ", quote(name));
+      fail(path_, ": weight_map ", quote(tensor), ": expected the name of a .safetensors file beside the index, found ",
+           quote(name));
     const std::filesystem::path path = std::filesystem::path(folder) / name;
     std::error_code ignored;
     if (!std::filesystem::exists(path, ignored)) fail(path_, ": the shard ", quote(name), " is missing");

@@ -15,7 +15,7 @@ constexpr int kMxBlock = 32;  // weights that share one scale
 // Keys are those of the Hugging Face config; limits are what the kernels index and keep in registers or on the stack.
 struct Dimension {
   const char* key;
-  int Config::*value;
+  int Config::* value;
   int highest;
 };
 constexpr Dimension kDimensions[] = {
@@ -35,7 +35,8 @@ class Checker {
   explicit Checker(const std::string& file) : file_(file) {}
 
   template <typename Value>
-  void expect(bool fine, const char* key, const char* expected, const Value& found, Code code = Code::kModelFormat) const {
+  void expect(bool fine, const char* key, const char* expected, const Value& found,
+              Code code = Code::kModelFormat) const {
     if (!fine) throw Error(code, str(file_, ": ", key, ": expected ", expected, ", found ", found));
   }
   void expect_multiple(const char* key, int value, const std::string& what, int divisor) const {
@@ -51,21 +52,23 @@ class Checker {
 
 void check_rope(const RopeConfig& rope, const Checker& check) {
   check.expect(std::isfinite(rope.theta) && rope.theta > 1, "rope_theta", "a finite number above 1", rope.theta);
-  check.expect(std::isfinite(rope.factor) && rope.factor >= 1, "rope_scaling factor", "a finite number of 1 or more", rope.factor);
+  check.expect(std::isfinite(rope.factor) && rope.factor >= 1, "rope_scaling factor", "a finite number of 1 or more",
+               rope.factor);
   if (rope.factor == 1) return;
   check.expect_positive("rope_scaling beta_slow", rope.beta_slow);
   check.expect(std::isfinite(rope.beta_fast) && rope.beta_fast > rope.beta_slow, "rope_scaling beta_fast",
                str("a finite number above beta_slow = ", rope.beta_slow).c_str(), rope.beta_fast);
-  check.expect(rope.original_context >= 1, "rope_scaling original_max_position_embeddings", "1 or more", rope.original_context);
+  check.expect(rope.original_context >= 1, "rope_scaling original_max_position_embeddings", "1 or more",
+               rope.original_context);
 }
 
 // Weights of one layer, as numbers of elements.
 struct LayerElements {
-  int64_t attention;       // q, k, v and o
+  int64_t attention;  // q, k, v and o
   int64_t router;
-  int64_t expert;          // gate, up and down of one expert
+  int64_t expert;  // gate, up and down of one expert
   int64_t expert_bias;
-  int64_t vectors;         // norms, attention and router biases, sinks
+  int64_t vectors;  // norms, attention and router biases, sinks
 };
 
 LayerElements layer_elements(const Config& c) {
@@ -86,9 +89,11 @@ void check_config(const Config& c, const std::string& file) {
   for (const Dimension& dimension : kDimensions) {
     const int value = c.*dimension.value;
     check.expect(value >= 1, dimension.key, "1 or more", value);
-    check.expect(value <= dimension.highest, dimension.key, str("at most ", dimension.highest).c_str(), value, Code::kUnsupported);
+    check.expect(value <= dimension.highest, dimension.key, str("at most ", dimension.highest).c_str(), value,
+                 Code::kUnsupported);
   }
-  check.expect_multiple("num_attention_heads", c.num_heads, str("num_key_value_heads = ", c.num_kv_heads), c.num_kv_heads);
+  check.expect_multiple("num_attention_heads", c.num_heads, str("num_key_value_heads = ", c.num_kv_heads),
+                        c.num_kv_heads);
   check.expect_multiple("hidden_size", c.hidden, "32, the MXFP4 block", kMxBlock);
   check.expect_multiple("intermediate_size", c.intermediate, "32, the MXFP4 block", kMxBlock);
   check.expect_multiple("head_dim", c.head_dim, "2, as RoPE turns pairs", 2);

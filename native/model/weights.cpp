@@ -12,14 +12,14 @@ namespace {
 
 struct LayerWeight {
   const char* suffix;
-  HostTensor HostLayer::*member;
+  HostTensor HostLayer::* member;
   WeightKind kind;
   std::vector<int64_t> shape;
 };
 
 struct TopWeight {
   const char* name;
-  HostTensor HostWeights::*member;
+  HostTensor HostWeights::* member;
   WeightKind kind;
   std::vector<int64_t> shape;
 };
@@ -35,7 +35,8 @@ std::vector<TopWeight> top_weights(const Config& c) {
 std::vector<LayerWeight> layer_weights(const Config& c) {
   using enum WeightKind;
   const int64_t q = c.q_size(), kv = c.kv_size(), experts = c.num_experts;
-  const int64_t hidden_blocks = c.hidden / 32, intermediate_blocks = c.intermediate / 32, gate_up = 2 * int64_t(c.intermediate);
+  const int64_t hidden_blocks = c.hidden / 32, intermediate_blocks = c.intermediate / 32,
+                gate_up = 2 * int64_t(c.intermediate);
   return {
       {"input_layernorm.weight", &HostLayer::attn_norm, kVector, {c.hidden}},
       {"self_attn.q_proj.weight", &HostLayer::q, kMatrix, {q, c.hidden}},
@@ -87,7 +88,8 @@ bool dtype_fits(WeightKind kind, DType dtype) {
 
 void check_weight(const WeightSpec& spec, const HostTensor& tensor) {
   const auto fail = [&](const auto& expected, const auto& found) {
-    throw Error(Code::kModelShape, str(tensor.file, ": tensor ", quote(tensor.name), ": expected ", expected, ", found ", found));
+    throw Error(Code::kModelShape,
+                str(tensor.file, ": tensor ", quote(tensor.name), ": expected ", expected, ", found ", found));
   };
   if (!dtype_fits(spec.kind, tensor.dtype)) fail(expected_dtype(spec.kind), dtype_name(tensor.dtype));
   if (tensor.shape != spec.shape) fail(str("shape ", str_shape(spec.shape)), str_shape(tensor.shape));
@@ -99,8 +101,9 @@ void refuse_unpacked(const WeightSpec& missing, const std::map<std::string, Host
   if (missing.kind != WeightKind::kPacked || !missing.name.ends_with(kEnding.substr(1))) return;
   const auto unpacked = tensors.find(missing.name.substr(0, missing.name.size() - kEnding.size()));
   if (unpacked == tensors.end()) return;
-  throw Error(Code::kUnsupported, str(unpacked->second.file, ": tensor ", quote(unpacked->first), ": expected MXFP4 blocks and scales, found ",
-                                      dtype_name(unpacked->second.dtype), "; only MXFP4 expert weights run"));
+  throw Error(Code::kUnsupported, str(unpacked->second.file, ": tensor ", quote(unpacked->first),
+                                      ": expected MXFP4 blocks and scales, found ", dtype_name(unpacked->second.dtype),
+                                      "; only MXFP4 expert weights run"));
 }
 
 }  // namespace
@@ -130,13 +133,15 @@ void check_weights(const std::vector<WeightSpec>& specs, const std::map<std::str
     }
   }
   if (missing > 0)
-    throw Error(Code::kModelFormat, str(where, ": expected ", specs.size(), " tensors, ", missing, missing == 1 ? " is" : " are",
-                                        " missing: ", quote(first_missing->name), missing == 1 ? "" : " and others"));
+    throw Error(Code::kModelFormat,
+                str(where, ": expected ", specs.size(), " tensors, ", missing, missing == 1 ? " is" : " are",
+                    " missing: ", quote(first_missing->name), missing == 1 ? "" : " and others"));
   if (tensors.size() == specs.size()) return;
   for (const auto& [name, tensor] : tensors) {
     if (wanted.contains(name)) continue;
-    throw Error(Code::kModelFormat, str(tensor.file, ": tensor ", quote(name), ": no gpt-oss tensor of this name is expected, found ",
-                                        tensors.size() - specs.size(), " too many"));
+    throw Error(Code::kModelFormat,
+                str(tensor.file, ": tensor ", quote(name), ": no gpt-oss tensor of this name is expected, found ",
+                    tensors.size() - specs.size(), " too many"));
   }
 }
 

@@ -10,16 +10,17 @@
 namespace oss {
 
 struct HostLayer {
-  HostTensor attn_norm;                              // [hidden]
-  HostTensor q, q_bias;                              // [q_size, hidden], [q_size]
-  HostTensor k, k_bias, v, v_bias;                   // [kv_size, hidden], [kv_size]
-  HostTensor sinks;                                  // [num_heads]
-  HostTensor o, o_bias;                              // [hidden, q_size], [hidden]
-  HostTensor mlp_norm;                               // [hidden]
-  HostTensor router, router_bias;                    // [num_experts, hidden], [num_experts]
-  HostTensor gate_up_blocks, gate_up_scales;         // [num_experts, 2·intermediate, hidden/32, 16], the same without 16
-  HostTensor gate_up_bias;                           // [num_experts, 2·intermediate]; even rows gate, odd rows up
-  HostTensor down_blocks, down_scales, down_bias;    // [num_experts, hidden, intermediate/32, 16], ..., [num_experts, hidden]
+  HostTensor attn_norm;                       // [hidden]
+  HostTensor q, q_bias;                       // [q_size, hidden], [q_size]
+  HostTensor k, k_bias, v, v_bias;            // [kv_size, hidden], [kv_size]
+  HostTensor sinks;                           // [num_heads]
+  HostTensor o, o_bias;                       // [hidden, q_size], [hidden]
+  HostTensor mlp_norm;                        // [hidden]
+  HostTensor router, router_bias;             // [num_experts, hidden], [num_experts]
+  HostTensor gate_up_blocks, gate_up_scales;  // [num_experts, 2·intermediate, hidden/32, 16], the same without 16
+  HostTensor gate_up_bias;                    // [num_experts, 2·intermediate]; even rows gate, odd rows up
+  HostTensor down_blocks, down_scales,
+      down_bias;  // [num_experts, hidden, intermediate/32, 16], ..., [num_experts, hidden]
 };
 
 struct HostWeights {
