@@ -8,8 +8,10 @@ import type { LoadProgress, NativeEngineOptions } from "./options.js";
 /** The one file that finds, loads and types the addon. */
 
 export interface NativeTokenizer {
-  /** Ordinary encoding of UTF-16 text; text that looks like a control token is text. */
-  tokenizerEncode(text: string): Uint32Array;
+  /** Text that spells out one of these special tokens becomes that token; all other text is ordinary. */
+  tokenizerEncode(text: string, allowedSpecial?: Uint32Array): Uint32Array;
+  /** The same on a thread of the pool. */
+  tokenizerEncodeAsync(text: string, allowedSpecial?: Uint32Array): Promise<Uint32Array>;
   tokenizerCount(text: string): number;
   /** Bytes of ordinary tokens and of the 1,091 special ones; throws INVALID_ARGUMENT on an id above 201088. */
   tokenizerDecode(ids: Uint32Array): Uint8Array;

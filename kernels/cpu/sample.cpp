@@ -154,15 +154,15 @@ class Row {
     double sum = 0;
     for (int bucket = 0; bucket < kBuckets; ++bucket) {
       if (mass[bucket] == 0) continue;
-      if (sum + mass[bucket] >= wanted) {
-        for (const Key key : sorted_bucket(bucket)) {
-          sum += weight(int(uint32_t(key)));
-          limit_ = key;
-          if (sum >= wanted) return;
-        }
-        return;  // rounding: the bucket's own order of summation fell short of `wanted` at its last token
+      if (sum + mass[bucket] < wanted) {
+        sum += mass[bucket];
+        continue;
       }
-      sum += mass[bucket];
+      for (const Key key : sorted_bucket(bucket)) {
+        sum += weight(int(uint32_t(key)));
+        limit_ = key;
+        if (sum >= wanted) return;
+      }
     }
   }
 

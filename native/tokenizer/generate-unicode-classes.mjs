@@ -12,7 +12,9 @@ const unicode = "16.0";
 const blockSize = 128; // small tables, and fewer than 256 different blocks
 
 if (process.versions.unicode !== unicode) {
-  throw new Error(`Expected a Node with Unicode ${unicode}, like 22.12.0, but this is ${process.version} with ${process.versions.unicode}`);
+  throw new Error(
+    `Expected a Node with Unicode ${unicode}, like 22.12.0, but this is ${process.version} with ${process.versions.unicode}`,
+  );
 }
 
 // First match wins. \s of the pattern is White_Space; JavaScript's own \s lacks U+0085 and has U+FEFF.

@@ -31,7 +31,10 @@ export function packVocabulary() {
   const header = Buffer.alloc(16);
   header.write("OSSRANK1", "latin1");
   header.writeUInt32LE(tokens.length, 8);
-  header.writeUInt32LE(tokens.reduce((sum, token) => sum + token.length, 0), 12);
+  header.writeUInt32LE(
+    tokens.reduce((sum, token) => sum + token.length, 0),
+    12,
+  );
   return Buffer.concat([header, Buffer.from(tokens.map((token) => token.length)), ...tokens]);
 }
 

@@ -48,14 +48,15 @@ std::string decode(std::span<const uint32_t> ids) {
   const Vocabulary& vocabulary = Vocabulary::get();
   std::string out;
   for (size_t i = 0; i < ids.size(); ++i) {
-    if (ids[i] < vocabulary.size()) {
-      const Bytes bytes = vocabulary.bytes(ids[i]);
+    const uint32_t id = ids[i];  // read once: JavaScript may share the array with another thread
+    if (id < vocabulary.size()) {
+      const Bytes bytes = vocabulary.bytes(id);
       out.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-    } else if (ids[i] <= kLastSpecial) {
-      out += special_text(ids[i]);
+    } else if (id <= kLastSpecial) {
+      out += special_text(id);
     } else {
-      throw Error(Code::kInvalidArgument, str("token id ", ids[i], " at index ", i, " is not one of o200k_harmony, whose ids end at ",
-                                              kLastSpecial));
+      throw Error(Code::kInvalidArgument,
+                  str("token id ", id, " at index ", i, " is not one of o200k_harmony, whose ids end at ", kLastSpecial));
     }
   }
   return out;

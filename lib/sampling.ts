@@ -1,0 +1,175 @@
+import type { NativeSamplingParams } from "./binding.js";
+import { invalidArgument } from "./errors.js";
+import { optionalInteger } from "./options.js";
+
+/**
+ * How one token is chosen from the logits of a position. The definition is here: the options, their checks, and a
+ * reference sampler that is slow and obvious. `kernels/cpu/sample.cpp` executes it; a test holds the two equal token
+ * for token.
+ *
+ * 1. Out are logits that are not finite (NaN, -Infinity; +Infinity counts as the largest float32), and, when
+ *    `maskReserved`, the reserved ids of o200k_harmony: they have rows in the model and no meaning.
+ * 2. `temperature` 0 takes the highest logit; among equals the lowest id. Otherwise a token weighs
+ *    exp((logit - highest) / temperature).
+ * 3. `topK` > 0 keeps the k highest logits; among equals the lower ids.
+ * 4. `topP` < 1 keeps, of those in descending order (among equals the lower id first), the shortest beginning that weighs at
+ *    least topP of their total, and at least one token.
+ * 5. `minP` keeps, of those, the tokens that weigh at least minP of the highest.
+ * 6. u in [0, 1) comes from Philox4x32-10 with the seed as key and the index of the token within the completion as
+ *    counter: a draw depends on nothing else. Taken is the first kept id, ascending, at which the running sum of weights
+ *    exceeds u times their total.
+ *
+ * Weights and sums are float64, summed by ascending id; parameters are rounded to float32 first, as the addon takes them.
+ * V8's exp and the C library's may differ in the last bit, and the addon sums top-p's mass in groups: the two can choose
+ * differently only where u or topP comes within about 1e-15 (relative) of a border between two tokens.
+ *
+ * When nothing is left (all NaN), token 0 is taken: the lowest id, which is never masked.
+ */
+
+export interface SamplingOptions {
+  /** 0 is greedy; 1, the default, is the model's own distribution. At most 100. */
+  temperature?: number;
+  /** In (0, 1]. Default 1: off. */
+  topP?: number;
+  /** 0, the default: off. */
+  topK?: number;
+  /** In [0, 1]. Default 0: off. */
+  minP?: number;
+  /** 64 bits. The same seed and the same request give the same tokens. Default: random. */
+  seed?: number | bigint;
+}
+
+export type SamplingParams = Omit<NativeSamplingParams, "maskReserved">;
+
+export const samplingOptionNames: readonly string[] = ["temperature", "topP", "topK", "minP", "seed"];
+
+/** Defaults and checks; reads its own options only. Throws INVALID_ARGUMENT. */
+export function checkSampling(options: SamplingOptions): SamplingParams {
+  const { temperature = 1, topP = 1, minP = 0, seed = randomSeed() } = options;
+  if (!isNumberIn(temperature, 0, 100)) throw invalidArgument("temperature", "a number in [0, 100]", temperature);
+  const topK = optionalInteger("topK", options.topK, 0, 0, 2 ** 31 - 1);
+  if (!isNumberIn(topP, 0, 1) || topP === 0) throw invalidArgument("topP", "a number in (0, 1]", topP);
+  if (!isNumberIn(minP, 0, 1)) throw invalidArgument("minP", "a number in [0, 1]", minP);
+  return { temperature, topK, topP, minP, seed: checkSeed(seed) };
+}
+
+function isNumberIn(value: unknown, low: number, high: number): value is number {
+  return typeof value === "number" && value >= low && value <= high; // false for NaN
+}
+
+function checkSeed(seed: unknown): bigint {
+  const isInteger = typeof seed === "bigint" || Number.isSafeInteger(seed);
+  const value = isInteger ? BigInt(seed as bigint | number) : -1n;
+  if (value >= 0n && value < 1n << 64n) return value;
+  throw invalidArgument("seed", "an integer in [0, 2^64 - 1], as a bigint from 2^53 on,", seed);
+}
+
+/** 53 bits, so that a seed that was reported can be given back as a number. */
+function randomSeed(): bigint {
+  return crypto.getRandomValues(new BigUint64Array(1))[0]! >> 11n;
+}
+
+/** The definition, executed literally. `position` is the index of the token within the completion. */
+export function sampleReference(
+  logits: Float32Array,
+  params: NativeSamplingParams,
+  position: number,
+): { token: number; logprob: number } {
+  const largest = Math.fround(3.4028234663852886e38);
+  const logit = (id: number) => Math.min(logits[id]!, largest);
+  const finite = Array.from(logits.keys()).filter((id) => logits[id]! >= -largest);
+
+  const token = choose(
+    finite.filter((id) => !(params.maskReserved && isReserved(id))),
+    logit,
+    params,
+    position,
+  );
+
+  const highest = finite.reduce((max, id) => Math.max(max, logit(id)), Number.NEGATIVE_INFINITY);
+  const total = finite.reduce((sum, id) => sum + Math.exp(logit(id) - highest), 0);
+  const logprob = logits[token]! >= -largest ? logit(token) - highest - Math.log(total) : Number.NEGATIVE_INFINITY;
+  return { token, logprob };
+}
+
+function choose(
+  candidates: readonly number[],
+  logit: (id: number) => number,
+  params: NativeSamplingParams,
+  position: number,
+): number {
+  const temperature = Math.fround(params.temperature);
+  const topP = Math.fround(params.topP);
+  const minP = Math.fround(params.minP);
+  const descending = [...candidates].sort((a, b) => logit(b) - logit(a) || a - b);
+  const best = descending[0];
+  if (best === undefined) return 0;
+  if (temperature === 0) return best;
+  const weight = (id: number) => Math.exp((logit(id) - logit(best)) / temperature);
+  const total = (ids: readonly number[]) => ascending(ids).reduce((sum, id) => sum + weight(id), 0);
+
+  let kept = params.topK > 0 ? descending.slice(0, params.topK) : descending;
+  if (topP < 1) {
+    const wanted = topP * total(kept);
+    const last = firstSum(kept, weight, (sum) => sum >= wanted);
+    if (last >= 0) kept = kept.slice(0, last + 1);
+  }
+  kept = ascending(kept.filter((id) => weight(id) >= minP)); // the best token weighs 1
+
+  const target = uniform(params.seed, position) * total(kept);
+  const drawn = firstSum(kept, weight, (sum) => sum > target);
+  return kept[drawn]!; // there is one: u <= 1 - 2^-53 keeps the target below the total, rounded or not
+}
+
+function ascending(ids: readonly number[]): number[] {
+  return Array.from(Uint32Array.from(ids).sort());
+}
+
+/** The index of the first id at which the running sum of weights passes the test; -1 if none. */
+function firstSum(ids: readonly number[], weight: (id: number) => number, passes: (sum: number) => boolean): number {
+  let sum = 0;
+  return ids.findIndex((id) => {
+    sum += weight(id);
+    return passes(sum);
+  });
+}
+
+/** Ids of o200k_harmony without a meaning, and 201088, which the model does not have. */
+function isReserved(id: number): boolean {
+  return id >= 200000 && !meaningful.has(id);
+}
+
+const meaningful: ReadonlySet<number> = new Set([200002, 200003, 200005, 200006, 200007, 200008, 200012]);
+
+/** 53 bits in [0, 1). */
+function uniform(seed: bigint, position: number): number {
+  const key: Philox2 = [Number(seed & 0xffffffffn), Number(seed >> 32n)];
+  const [x, y] = philox4x32([position, 0, 0, 0], key);
+  return ((x >>> 5) * 2 ** 26 + (y >>> 6)) * 2 ** -53;
+}
+
+type Philox2 = readonly [number, number];
+type Philox4 = readonly [number, number, number, number];
+
+/** Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011): random numbers without state, from a counter and a key. */
+export function philox4x32(counter: Philox4, key: Philox2): Philox4 {
+  let [x, y, z, w] = counter;
+  let [low, high] = key;
+  for (let round = 0; round < 10; round++) {
+    const evenHigh = mulHigh(0xd2511f53, x);
+    const oddHigh = mulHigh(0xcd9e8d57, z);
+    const [evenLow, oddLow] = [Math.imul(0xd2511f53, x) >>> 0, Math.imul(0xcd9e8d57, z) >>> 0];
+    [x, y, z, w] = [(oddHigh ^ y ^ low) >>> 0, oddLow, (evenHigh ^ w ^ high) >>> 0, evenLow];
+    low = (low + 0x9e3779b9) >>> 0; // the Weyl sequences of the paper: the golden ratio, and √3 - 1
+    high = (high + 0xbb67ae85) >>> 0;
+  }
+  return [x, y, z, w];
+}
+
+/** The upper 32 bits of the product of two 32-bit integers, from four 16-bit products. */
+function mulHigh(a: number, b: number): number {
+  const [aLow, aHigh, bLow, bHigh] = [a & 0xffff, a >>> 16, b & 0xffff, b >>> 16];
+  const middle = aHigh * bLow + ((aLow * bLow) >>> 16);
+  const carry = aLow * bHigh + (middle & 0xffff);
+  return aHigh * bHigh + (middle >>> 16) + (carry >>> 16);
+}

@@ -1,0 +1,105 @@
+#include "native/binding/tokenizer_wrap.h"
+
+#include <cstring>
+#include <memory>
+
+#include "native/binding/errors.h"
+#include "native/tokenizer/tokenizer.h"
+
+namespace oss {
+namespace {
+
+// The UTF-8 of a JavaScript string; lone surrogates become U+FFFD. Filled by V8 in one pass: a UTF-16 unit needs three
+// bytes at most, and pages that stay untouched cost nothing.
+class Utf8 {
+ public:
+  explicit Utf8(const Napi::Value& value) {
+    size_t units = 0;
+    check(value, napi_get_value_string_utf16(value.Env(), value, nullptr, 0, &units));
+    const size_t capacity = 3 * units + 1;
+    bytes_.reset(new char[capacity]);
+    check(value, napi_get_value_string_utf8(value.Env(), value, bytes_.get(), capacity, &size_));
+  }
+  std::string_view view() const { return {bytes_.get(), size_}; }
+
+ private:
+  static void check(const Napi::Value& value, napi_status status) {
+    if (status != napi_ok) throw Napi::Error::New(value.Env());
+  }
+  std::unique_ptr<char[]> bytes_;
+  size_t size_ = 0;
+};
+
+// The second argument of both encoders: ids of the special tokens that may be recognised, or nothing.
+tokenizer::SpecialSet specials_from_js(const Napi::Value& value) {
+  tokenizer::SpecialSet allowed;
+  if (value.IsUndefined()) return allowed;
+  const auto ids = value.As<Napi::Uint32Array>();
+  for (size_t i = 0; i < ids.ElementLength(); ++i) allowed.set(ids[i] - tokenizer::kFirstSpecial);  // checks its range
+  return allowed;
+}
+
+Napi::Uint32Array ids_to_js(Napi::Env env, const std::vector<uint32_t>& ids) {
+  auto array = Napi::Uint32Array::New(env, ids.size());
+  if (!ids.empty()) std::memcpy(array.Data(), ids.data(), ids.size() * sizeof ids[0]);
+  return array;
+}
+
+Napi::Value encode(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    return ids_to_js(info.Env(), tokenizer::encode(Utf8(info[0]).view(), specials_from_js(info[1])));
+  });
+}
+
+Napi::Value count(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] { return Napi::Number::New(info.Env(), double(tokenizer::count(Utf8(info[0]).view()))); });
+}
+
+Napi::Value decode(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    const auto ids = info[0].As<Napi::Uint32Array>();
+    const std::string bytes = tokenizer::decode({ids.Data(), ids.ElementLength()});
+    auto array = Napi::Uint8Array::New(info.Env(), bytes.size());
+    if (!bytes.empty()) std::memcpy(array.Data(), bytes.data(), bytes.size());
+    return array;
+  });
+}
+
+class EncodeWorker : public Napi::AsyncWorker {
+ public:
+  EncodeWorker(Napi::Env env, Utf8 text, const tokenizer::SpecialSet& allowed)
+      : AsyncWorker(env, "gpt_oss.tokenizerEncode"), text_(std::move(text)), allowed_(allowed), promise_(env) {}
+  Napi::Promise promise() const { return promise_.Promise(); }
+
+ private:
+  void Execute() override { ids_ = tokenizer::encode(text_.view(), allowed_); }
+  void OnOK() override { promise_.Resolve(ids_to_js(Env(), ids_)); }
+  void OnError(const Napi::Error& error) override {  // encoding fails for want of memory only
+    promise_.Reject(to_js_error(Env(), Code::kOutOfMemory, error.Message()).Value());
+  }
+
+  Utf8 text_;
+  tokenizer::SpecialSet allowed_;
+  Napi::Promise::Deferred promise_;
+  std::vector<uint32_t> ids_;
+};
+
+Napi::Value encode_async(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    auto worker = std::make_unique<EncodeWorker>(info.Env(), Utf8(info[0]), specials_from_js(info[1]));
+    const Napi::Promise promise = worker->promise();
+    worker.release()->Queue();  // deletes itself when it is done
+    return promise;
+  });
+}
+
+}  // namespace
+
+void init_tokenizer(Napi::Env env, Napi::Object exports) {
+  exports.Set("tokenizerEncode", Napi::Function::New(env, encode, "tokenizerEncode"));
+  exports.Set("tokenizerEncodeAsync", Napi::Function::New(env, encode_async, "tokenizerEncodeAsync"));
+  exports.Set("tokenizerCount", Napi::Function::New(env, count, "tokenizerCount"));
+  exports.Set("tokenizerDecode", Napi::Function::New(env, decode, "tokenizerDecode"));
+}
+
+}  // namespace oss
