@@ -1,0 +1,11 @@
+// Compiled with -mavx512{f,bw,dq,vl} besides the flags of AVX2.
+#if defined(__GNUC__) && !defined(__clang__)
+// GCC 12 takes the deliberately undefined operand inside its own intrinsics for a mistake (its bug 105593).
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+#include <immintrin.h>
+
+#define OSS_SIMD_AVX512
+#define OSS_ISA avx512
+#include "kernels/cpu/ops.inl"

@@ -1,0 +1,3 @@
+// Whatever the target's baseline is: no flags of its own.
+#define OSS_ISA scalar
+#include "kernels/cpu/ops.inl"

@@ -1,0 +1,84 @@
+// The CPU kernels of one instruction set, as a table of functions. A kernel runs on the calling thread and does the part
+// of an operation that its range names; cpu_backend.cpp divides the work among threads.
+//
+// Every element is computed in an order that depends on its own row alone (its length, its position), never on the
+// range, on the other rows of the batch or on the thread. So results repeat bit for bit.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/common/args.h"
+
+namespace oss::cpu {
+
+// Experts read activations with the even elements of each block of 32 before the odd ones, as MXFP4's nibbles lie.
+struct ExpertWeights {
+  const uint8_t* blocks;  // [rows, cols/32, 16] of one expert
+  const uint8_t* scales;  // [rows, cols/32]
+  const float* bias;      // [rows]
+};
+
+// Pages of attention that are summed up by themselves, then merged: fixed places in the sequence, so that threads may
+// share a long one. 1024 keys cost a merge 1/500 of their time.
+constexpr int kChunkPages = 16;
+
+// Consecutive tokens of one sequence whose queries share one pass over a kv head's keys. Eight tokens of the 20b keep
+// 64 queries, 33 KB with their sums, next to a page of 16 KB.
+constexpr int kAttentionTokens = 8;
+
+struct AttentionTask {
+  int tokens;                // 1 .. kAttentionTokens
+  int kv_head;
+  const float* q;            // [tokens, heads, head_dim]
+  const int32_t* positions;  // [tokens], consecutive
+  const int32_t* pages;      // [max_pages] of the sequence
+  const float* cache;        // [page][k, v][kv_head][kPageTokens][head_dim]
+};
+
+// Softmax in progress, for each token and head of a task: Σ p·v [head_dim], then max and Σ p, then unused.
+constexpr int attention_state_stride(const AttentionArgs& args) { return args.head_dim + 16; }
+constexpr size_t attention_state_floats(const AttentionArgs& args) {
+  return size_t(kAttentionTokens) * size_t(args.heads / args.kv_heads) * size_t(attention_state_stride(args));
+}
+// A page of keys, transposed, and the scores of one token's heads with it.
+constexpr size_t attention_work_floats(const AttentionArgs& args) {
+  return size_t(args.head_dim + args.heads / args.kv_heads) * kPageTokens;
+}
+// The first key that a query sees.
+constexpr int attention_first_key(const AttentionArgs& args, int position) {
+  return args.window > 0 && position >= args.window ? position - args.window + 1 : 0;
+}
+
+struct Kernels {
+  const char* isa;
+
+  void (*widen)(size_t n, const uint16_t* from, float* to);  // bf16 → f32
+  void (*rms_norm)(const RmsNormArgs&, const float* x, const float* w, float* y);
+  // Weight rows [begin, end) for all rows of x. bias may be null.
+  void (*linear)(const LinearArgs&, int begin, int end, const float* x, const uint16_t* w, const float* bias, float* y);
+  void (*rope)(const RopeArgs&, const float* table, float* x);
+
+  void (*attention_clear)(const AttentionArgs&, int tokens, float* state);
+  // state = the task's softmax over the keys of one chunk.
+  void (*attention_chunk)(const AttentionArgs&, const AttentionTask&, int chunk, float* work, float* state);
+  void (*attention_merge)(const AttentionArgs&, int tokens, const float* chunk_state, float* state);
+  // Adds the sinks, divides, and writes the task's rows of out [tokens, heads, head_dim].
+  void (*attention_finish)(const AttentionArgs&, const AttentionTask&, const float* sinks, float* state, float* out);
+
+  void (*router)(const RouterArgs&, const float* logits, int32_t* index, float* weight);
+  void (*swiglu)(int n, float alpha, float limit, const float* gate, const float* up, float* y);
+  void (*mxfp4_dequantize)(size_t num_blocks, const uint8_t* blocks, const uint8_t* scales, float* y);
+
+  // Even elements of each block of 32, then odd ones.
+  void (*experts_split)(size_t n, const float* x, float* split);
+  // For each pair p = token·top_k + k of `pairs`: act[p] [intermediate], split, elements [begin, end), multiples of 32.
+  void (*experts_gate_up)(const ExpertsArgs&, const ExpertWeights&, int begin, int end, const int32_t* pairs, int num_pairs,
+                          const float* x_split, float* act);
+  // out[p] [hidden], elements [begin, end).
+  void (*experts_down)(const ExpertsArgs&, const ExpertWeights&, int begin, int end, const int32_t* pairs, int num_pairs,
+                       const float* act, float* out);
+  // x[t] += Σ_k weight[t,k] · out[t·top_k + k], elements [begin, end).
+  void (*experts_sum)(const ExpertsArgs&, int begin, int end, const float* weight, const float* out, float* x);
+};
+
+}  // namespace oss::cpu

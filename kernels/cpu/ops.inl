@@ -1,0 +1,47 @@
+// Every kernel, once per isa_*.cpp: that file names the namespace, includes the intrinsics, and defines OSS_SIMD_*.
+// Nothing but common/ and intrinsics may be included in those files: see OSS_FN in common/lang.h.
+#include "kernels/common/dtype.h"
+#include "kernels/common/mxfp4.h"
+#include "kernels/common/softmax.h"
+#include "kernels/common/swiglu.h"
+#include "kernels/cpu/kernels.h"
+
+namespace oss::cpu::OSS_ISA {
+
+namespace {
+#include "kernels/cpu/simd.h"
+// clang-format off: experts uses swiglu
+#include "kernels/cpu/widen.inl"
+#include "kernels/cpu/rms_norm.inl"
+#include "kernels/cpu/linear.inl"
+#include "kernels/cpu/rope.inl"
+#include "kernels/cpu/attention.inl"
+#include "kernels/cpu/router.inl"
+#include "kernels/cpu/swiglu.inl"
+#include "kernels/cpu/experts.inl"
+// clang-format on
+}  // namespace
+
+#define OSS_STRING_(x) #x
+#define OSS_STRING(x) OSS_STRING_(x)
+
+extern constexpr Kernels kKernels = {
+    .isa = OSS_STRING(OSS_ISA),
+    .widen = widen,
+    .rms_norm = rms_norm,
+    .linear = linear,
+    .rope = rope,
+    .attention_clear = attention_clear,
+    .attention_chunk = attention_chunk,
+    .attention_merge = attention_merge,
+    .attention_finish = attention_finish,
+    .router = router,
+    .swiglu = swiglu_row,
+    .mxfp4_dequantize = mxfp4_dequantize,
+    .experts_split = experts_split,
+    .experts_gate_up = experts_gate_up,
+    .experts_down = experts_down,
+    .experts_sum = experts_sum,
+};
+
+}  // namespace oss::cpu::OSS_ISA

@@ -1,0 +1,311 @@
+#include "native/backend/cpu/cpu_backend.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstring>
+#include <fstream>
+
+#include "kernels/common/mxfp4.h"
+#include "kernels/cpu/dispatch.h"
+#include "kernels/cpu/sample.h"
+#include "native/backend/registry.h"
+#include "native/base/error.h"
+#include "native/base/str.h"
+
+namespace oss {
+
+// A range of weight rows that a thread takes at once. From 16 KB a range outlasts the taking of it (100 ns), and up to
+// 128 KB it stays in L2 while the tokens pass.
+static constexpr int64_t kRangeBytesLeast = 16 << 10, kRangeBytesMost = 128 << 10;
+
+// Rows per range, a multiple of `unit`: about eight ranges per thread, so that a slow thread leaves its share to others.
+static int64_t rows_per_range(int64_t rows, int64_t row_bytes, int64_t unit, int threads) {
+  const int64_t bytes = std::clamp(rows * row_bytes / (8 * threads), kRangeBytesLeast, kRangeBytesMost);
+  return std::max<int64_t>(1, bytes / (row_bytes * unit)) * unit;
+}
+
+static std::string cpu_name() {
+  std::ifstream in("/proc/cpuinfo");
+  for (std::string line; std::getline(in, line);) {
+    const size_t colon = line.find(": ");
+    if (line.starts_with("model name") && colon != std::string::npos) return line.substr(colon + 2);
+  }
+  return "CPU";
+}
+
+BackendStatus cpu_status() {
+  std::string isas;
+  for (const cpu::Kernels* kernels : cpu::available_kernels()) isas += str(isas.empty() ? "" : ", ", kernels->isa);
+  return {"cpu", true, str(cpu_name(), "; ", isas)};
+}
+
+std::unique_ptr<Backend> make_cpu_backend(const BackendOptions& options) {
+  if (options.threads < 0 || options.threads > 1024) {
+    throw Error(Code::kInvalidArgument,
+                str("expected an integer in [0, 1024] for threads but received ", options.threads));
+  }
+  return std::make_unique<CpuBackend>(cpu::choose_kernels(), options.threads > 0 ? options.threads : default_threads());
+}
+
+DeviceInfo CpuBackend::info() const { return {"cpu", cpu_name(), kernels_.isa, pool_.size()}; }
+
+Buffer CpuBackend::allocate(size_t bytes, const char* what) {
+  if (bytes == 0) return {};
+  // Without a reservation: a KV cache may be larger than what will ever be touched.
+  void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (data == MAP_FAILED) {
+    throw Error(Code::kOutOfMemory, str("cannot allocate ", bytes, " bytes for ", what, ": ", std::strerror(errno)));
+  }
+  return Buffer(data, bytes, [](void* begin, size_t size) { munmap(begin, size); });
+}
+
+float* CpuBackend::Scratch::reserve(CpuBackend& backend, size_t floats, const char* what) {
+  const size_t bytes = floats * sizeof(float);
+  if (bytes > buffer_.bytes()) {
+    buffer_ = Buffer();  // before, not after: both at once may be too much
+    buffer_ = backend.allocate(bytes, what);
+  }
+  return buffer_.as<float>();
+}
+
+static void expect_dtype(const HostTensor& tensor, bool accepted, const char* expected) {
+  if (accepted) return;
+  throw Error(Code::kUnsupported, str(tensor.file, ": the CPU backend needs ", expected, " for ", tensor.name, " but it is ",
+                                      dtype_name(tensor.dtype)));
+}
+
+Matrix CpuBackend::pack_matrix(const HostTensor& weight) {
+  expect_dtype(weight, weight.dtype == DType::kBF16 && weight.shape.size() == 2, "a BF16 matrix");
+  return {weight.as<uint16_t>(), int(weight.shape[0]), int(weight.shape[1])};
+}
+
+Vector CpuBackend::pack_vector(const HostTensor& vector) {
+  expect_dtype(vector, vector.dtype == DType::kBF16 || vector.dtype == DType::kF32, "BF16 or F32");
+  const size_t n = size_t(vector.elements());
+  auto copy = std::make_unique<float[]>(n);
+  if (vector.dtype == DType::kBF16) {
+    kernels_.widen(n, vector.as<uint16_t>(), copy.get());
+  } else {
+    std::memcpy(copy.get(), vector.data, n * sizeof(float));
+  }
+  packed_bytes_ += n * sizeof(float);
+  packed_.push_back(std::move(copy));
+  return {packed_.back().get(), int(n)};
+}
+
+ExpertMatrix CpuBackend::pack_experts(const HostTensor& blocks, const HostTensor& scales, const HostTensor& bias) {
+  expect_dtype(blocks, blocks.dtype == DType::kU8 && blocks.shape.size() == 4, "U8 [experts, rows, cols/32, 16]");
+  expect_dtype(scales, scales.dtype == DType::kU8, "U8");
+  return {blocks.as<uint8_t>(),     scales.as<uint8_t>(),       pack_vector(bias).data,
+          int(blocks.shape[0]), int(blocks.shape[1]), int(blocks.shape[2]) * kMxBlock};
+}
+
+void CpuBackend::embed(const EmbedArgs& args, const Matrix& table, const Step& step, float* x) {
+  pool_.parallel_for(args.tokens, 8, [&](int64_t begin, int64_t end, int) {
+    for (int64_t t = begin; t < end; ++t) {
+      kernels_.widen(size_t(args.hidden), table.data + size_t(step.tokens[t]) * args.hidden, x + t * args.hidden);
+    }
+  });
+}
+
+void CpuBackend::rms_norm(const RmsNormArgs& args, const float* x, const Vector& w, float* y) {
+  pool_.parallel_for(args.rows, 8, [&](int64_t begin, int64_t end, int) {
+    const RmsNormArgs part = {int(end - begin), args.hidden, args.eps};
+    kernels_.rms_norm(part, x + begin * args.hidden, w.data, y + begin * args.hidden);
+  });
+}
+
+void CpuBackend::linear(const LinearArgs& args, const float* x, const Matrix& w, const Vector* bias, float* y) {
+  const int64_t grain = rows_per_range(args.out, int64_t(args.in) * 2, 4, pool_.size());
+  pool_.parallel_for(args.out, grain, [&](int64_t begin, int64_t end, int) {
+    kernels_.linear(args, int(begin), int(end), x, w.data, bias != nullptr ? bias->data : nullptr, y);
+  });
+}
+
+void CpuBackend::rope(const RopeArgs& args, const Step& step, float* x) {
+  pool_.parallel_for(args.tokens, 8, [&](int64_t begin, int64_t end, int) {
+    RopeArgs part = args;
+    part.tokens = int(end - begin);
+    kernels_.rope(part, step.rope.data() + begin * args.head_dim, x + begin * args.row_stride);
+  });
+}
+
+void CpuBackend::kv_write(const KvArgs& args, const Step& step, const float* k, const float* v, float* cache) {
+  const size_t head_dim = size_t(args.head_dim), plane = kPageTokens * head_dim, row = size_t(args.kv_heads) * head_dim;
+  for (int t = 0; t < step.num_tokens; ++t) {
+    const int position = step.positions[t];
+    const int32_t page = step.block_table[size_t(step.sequence[t]) * step.max_pages + position / kPageTokens];
+    float* keys = cache + size_t(page) * 2 * args.kv_heads * plane + size_t(position % kPageTokens) * head_dim;
+    float* values = keys + size_t(args.kv_heads) * plane;
+    for (size_t h = 0; h < size_t(args.kv_heads); ++h) {
+      std::memcpy(keys + h * plane, k + t * row + h * head_dim, head_dim * sizeof(float));
+      std::memcpy(values + h * plane, v + t * row + h * head_dim, head_dim * sizeof(float));
+    }
+  }
+}
+
+void CpuBackend::divide_attention(const AttentionArgs& args, const Step& step) {
+  constexpr int kChunkTokens = cpu::kChunkPages * kPageTokens;
+  blocks_.clear();
+  size_t parts = 0;
+  for (int t = 0; t < args.tokens;) {
+    int n = 1;
+    while (n < cpu::kAttentionTokens && t + n < args.tokens && step.sequence[t + n] == step.sequence[t] &&
+           step.positions[t + n] == step.positions[t] + n) {
+      ++n;
+    }
+    blocks_.push_back({.first = t,
+                       .tokens = n,
+                       .first_chunk = cpu::attention_first_key(args, step.positions[t]) / kChunkTokens,
+                       .last_chunk = step.positions[t + n - 1] / kChunkTokens,
+                       .first_part = parts});
+    parts += blocks_.back().parts(args);
+    t += n;
+  }
+}
+
+void CpuBackend::attention(const AttentionArgs& args, const Step& step, const float* q, const float* cache,
+                           const Vector& sinks, float* out) {
+  if (args.tokens == 0) return;
+  divide_attention(args, step);
+  const size_t q_row = size_t(args.heads) * args.head_dim;
+  const auto task_of = [&](const AttentionBlock& block, int kv_head) {
+    return cpu::AttentionTask{.tokens = block.tokens,
+                              .kv_head = kv_head,
+                              .q = q + block.first * q_row,
+                              .positions = step.positions.data() + block.first,
+                              .pages = step.block_table.data() + size_t(step.sequence[block.first]) * args.max_pages,
+                              .cache = cache};
+  };
+  const size_t state_floats = cpu::attention_state_floats(args), work_floats = cpu::attention_work_floats(args);
+  const size_t thread_floats = work_floats + 2 * state_floats;
+  float* work = attention_work_.reserve(*this, thread_floats * pool_.size(), "attention");
+
+  // One pass per task when there are enough of them; else threads share the chunks of a long sequence. Same sums either way.
+  const int64_t num_tasks = int64_t(blocks_.size()) * args.kv_heads;
+  const int64_t num_parts = int64_t(blocks_.back().first_part + blocks_.back().parts(args));
+  const bool share = num_tasks < 2 * pool_.size() && num_parts > num_tasks && pool_.size() > 1;
+  float* parts = nullptr;
+  if (share) {
+    parts = attention_parts_.reserve(*this, size_t(num_parts) * state_floats, "attention");
+    pool_.parallel_for(num_parts, 1, [&](int64_t begin, int64_t end, int thread) {
+      for (int64_t part = begin; part < end; ++part) {
+        const auto after = std::upper_bound(blocks_.begin(), blocks_.end(), size_t(part),
+                                            [](size_t p, const AttentionBlock& b) { return p < b.first_part; });
+        const AttentionBlock& block = *(after - 1);
+        const int chunks = block.last_chunk - block.first_chunk + 1, at = int(part - int64_t(block.first_part));
+        kernels_.attention_chunk(args, task_of(block, at / chunks), block.first_chunk + at % chunks,
+                                 work + thread_floats * thread, parts + part * state_floats);
+      }
+    });
+  }
+  pool_.parallel_for(num_tasks, 1, [&](int64_t begin, int64_t end, int thread) {
+    float* chunk_state = work + thread_floats * thread + work_floats;
+    float* state = chunk_state + state_floats;
+    for (int64_t i = begin; i < end; ++i) {
+      const AttentionBlock& block = blocks_[i / args.kv_heads];
+      const int kv_head = int(i % args.kv_heads), chunks = block.last_chunk - block.first_chunk + 1;
+      const cpu::AttentionTask task = task_of(block, kv_head);
+      kernels_.attention_clear(args, block.tokens, state);
+      for (int c = 0; c < chunks; ++c) {
+        const float* from = chunk_state;
+        if (share) {
+          from = parts + (block.first_part + size_t(kv_head) * chunks + c) * state_floats;
+        } else {
+          kernels_.attention_chunk(args, task, block.first_chunk + c, chunk_state - work_floats, chunk_state);
+        }
+        kernels_.attention_merge(args, block.tokens, from, state);
+      }
+      kernels_.attention_finish(args, task, sinks.data, state, out + block.first * q_row);
+    }
+  });
+}
+
+void CpuBackend::router(const RouterArgs& args, const float* logits, int32_t* index, float* weight) {
+  pool_.parallel_for(args.tokens, 64, [&](int64_t begin, int64_t end, int) {
+    const RouterArgs part = {int(end - begin), args.experts, args.top_k};
+    kernels_.router(part, logits + begin * args.experts, index + begin * args.top_k, weight + begin * args.top_k);
+  });
+}
+
+void CpuBackend::group_by_expert(const ExpertsArgs& args, const int32_t* index) {
+  const int num_pairs = args.tokens * args.top_k;
+  pair_begin_.assign(size_t(args.experts) + 1, 0);
+  for (int p = 0; p < num_pairs; ++p) ++pair_begin_[size_t(index[p]) + 1];
+  chosen_.clear();
+  for (int e = 0; e < args.experts; ++e) {
+    if (pair_begin_[e + 1] > 0) chosen_.push_back(e);
+    pair_begin_[e + 1] += pair_begin_[e];
+  }
+  pairs_.resize(num_pairs);
+  // Placing moves each begin to its end, which is the next one's begin: afterwards they move one up.
+  for (int p = 0; p < num_pairs; ++p) pairs_[pair_begin_[index[p]]++] = p;
+  for (int e = args.experts; e > 0; --e) pair_begin_[e] = pair_begin_[e - 1];
+  pair_begin_[0] = 0;
+}
+
+static cpu::ExpertWeights weights_of(const ExpertMatrix& matrix, int expert) {
+  const size_t rows = size_t(expert) * matrix.rows, num_blocks = rows * (matrix.cols / kMxBlock);
+  return {matrix.blocks + num_blocks * kMxBlockBytes, matrix.scales + num_blocks, matrix.bias + rows};
+}
+
+void CpuBackend::experts(const ExpertsArgs& args, const float* normed, const int32_t* index, const float* weight,
+                         const ExpertMatrix& gate_up, const ExpertMatrix& down, float* x) {
+  group_by_expert(args, index);
+  const size_t num_pairs = pairs_.size();
+  float* split = split_.reserve(*this, size_t(args.tokens) * args.hidden, "the experts' inputs");
+  float* act = act_.reserve(*this, num_pairs * args.intermediate, "the experts' activations");
+  float* out = out_.reserve(*this, num_pairs * args.hidden, "the experts' outputs");
+  const auto pairs_of = [&](int expert) { return std::span(pairs_).subspan(pair_begin_[expert], pair_begin_[expert + 1] - pair_begin_[expert]); };
+
+  pool_.parallel_for(args.tokens, 8, [&](int64_t begin, int64_t end, int) {
+    kernels_.experts_split(size_t(end - begin) * args.hidden, normed + begin * args.hidden, split + begin * args.hidden);
+  });
+
+  // A range is one block of 32 activations: 64 rows of gate and up, 98 KB in the 20b.
+  const int act_blocks = args.intermediate / kMxBlock;
+  pool_.parallel_for(int64_t(chosen_.size()) * act_blocks, 1, [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int expert = chosen_[i / act_blocks], block = int(i % act_blocks) * kMxBlock;
+      const auto pairs = pairs_of(expert);
+      kernels_.experts_gate_up(args, weights_of(gate_up, expert), block, block + kMxBlock, pairs.data(), int(pairs.size()),
+                               split, act);
+    }
+  });
+
+  // A range of output rows goes through all experts, so the same thread can sum them up.
+  const int64_t row_bytes = int64_t(chosen_.size()) * (args.intermediate / kMxBlock) * (kMxBlockBytes + 1);
+  const int64_t grain = rows_per_range(args.hidden, row_bytes, 16, pool_.size());
+  pool_.parallel_for(args.hidden, grain, [&](int64_t begin, int64_t end, int) {
+    for (const int expert : chosen_) {
+      const auto pairs = pairs_of(expert);
+      kernels_.experts_down(args, weights_of(down, expert), int(begin), int(end), pairs.data(), int(pairs.size()), act, out);
+    }
+    kernels_.experts_sum(args, int(begin), int(end), weight, out, x);
+  });
+}
+
+void CpuBackend::gather_rows(const Step& step, int hidden, const float* x, float* rows) {
+  for (int r = 0; r < step.num_rows; ++r) {
+    std::memcpy(rows + size_t(r) * hidden, x + size_t(step.logit_tokens[r]) * hidden, size_t(hidden) * sizeof(float));
+  }
+}
+
+void CpuBackend::lm_head(const LmHeadArgs& args, const float* rows, const Matrix& table, float* logits) {
+  linear({.rows = args.rows, .in = args.hidden, .out = args.vocab, .accumulate = 0}, rows, table, nullptr, logits);
+}
+
+void CpuBackend::sample(int rows, int vocab, const float* logits, std::span<const SamplingArgs> args,
+                        std::span<Sampled> out) {
+  pool_.parallel_for(rows, 1, [&](int64_t begin, int64_t end, int) {
+    for (int64_t r = begin; r < end; ++r) {
+      const cpu::SampledToken drawn = cpu::sample_row(args[r], logits + r * vocab, vocab);
+      out[r] = {drawn.token, drawn.logprob};
+    }
+  });
+}
+
+void CpuBackend::read(const float* from, std::span<float> to) { std::memcpy(to.data(), from, to.size_bytes()); }
+
+}  // namespace oss

@@ -1,0 +1,77 @@
+// The CPU below the seam: kernels of the best instruction set, divided among a pool of threads. Weights are used where the
+// file is mapped; only vectors (norms, biases, sinks) are copied, as f32.
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "kernels/cpu/kernels.h"
+#include "native/backend/backend.h"
+#include "native/backend/cpu/thread_pool.h"
+
+namespace oss {
+
+class CpuBackend final : public Backend {
+ public:
+  CpuBackend(const cpu::Kernels& kernels, int threads) : kernels_(kernels), pool_(threads) {}
+
+  DeviceInfo info() const override;
+  Buffer allocate(size_t bytes, const char* what) override;
+
+  Matrix pack_matrix(const HostTensor& weight) override;
+  Vector pack_vector(const HostTensor& vector) override;
+  ExpertMatrix pack_experts(const HostTensor& blocks, const HostTensor& scales, const HostTensor& bias) override;
+  size_t packed_bytes() const override { return packed_bytes_; }
+
+  void embed(const EmbedArgs&, const Matrix& table, const Step&, float* x) override;
+  void rms_norm(const RmsNormArgs&, const float* x, const Vector& w, float* y) override;
+  void linear(const LinearArgs&, const float* x, const Matrix& w, const Vector* bias, float* y) override;
+  void rope(const RopeArgs&, const Step&, float* x) override;
+  void kv_write(const KvArgs&, const Step&, const float* k, const float* v, float* cache) override;
+  void attention(const AttentionArgs&, const Step&, const float* q, const float* cache, const Vector& sinks,
+                 float* out) override;
+  void router(const RouterArgs&, const float* logits, int32_t* index, float* weight) override;
+  void experts(const ExpertsArgs&, const float* normed, const int32_t* index, const float* weight,
+               const ExpertMatrix& gate_up, const ExpertMatrix& down, float* x) override;
+  void gather_rows(const Step&, int hidden, const float* x, float* rows) override;
+  void lm_head(const LmHeadArgs&, const float* rows, const Matrix& table, float* logits) override;
+  void sample(int rows, int vocab, const float* logits, std::span<const SamplingArgs> args,
+              std::span<Sampled> out) override;
+  void read(const float* from, std::span<float> to) override;
+
+ private:
+  // Memory of one kind of intermediate result: grows to the largest step, then stays.
+  class Scratch {
+   public:
+    float* reserve(CpuBackend& backend, size_t floats, const char* what);
+
+   private:
+    Buffer buffer_;
+  };
+
+  // Consecutive tokens of one sequence, and the chunks of keys that they see.
+  struct AttentionBlock {
+    int first, tokens;
+    int first_chunk, last_chunk;
+    size_t first_part;  // (kv head, chunk) pairs of the blocks before
+    size_t parts(const AttentionArgs& args) const { return size_t(last_chunk - first_chunk + 1) * size_t(args.kv_heads); }
+  };
+
+  void divide_attention(const AttentionArgs&, const Step&);
+  void group_by_expert(const ExpertsArgs&, const int32_t* index);
+
+  const cpu::Kernels& kernels_;
+  ThreadPool pool_;
+
+  std::vector<std::unique_ptr<float[]>> packed_;
+  size_t packed_bytes_ = 0;
+
+  std::vector<AttentionBlock> blocks_;
+  Scratch attention_work_, attention_parts_;
+
+  std::vector<int32_t> pairs_;          // token·top_k + k, grouped by expert
+  std::vector<int32_t> pair_begin_;     // [experts + 1] into pairs_
+  std::vector<int32_t> chosen_;         // experts with at least one pair
+  Scratch split_, act_, out_;
+};
+
+}  // namespace oss

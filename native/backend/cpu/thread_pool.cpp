@@ -1,0 +1,141 @@
+#include "native/backend/cpu/thread_pool.h"
+
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
+#include <algorithm>
+#include <chrono>
+#include <fstream>
+#include <set>
+#include <string>
+
+#include "native/base/str.h"
+
+namespace oss {
+
+static constexpr uint64_t kClosed = uint64_t(1) << 31;
+
+// Longer than the gap between two operations of a step, shorter than anybody's notion of a busy process.
+static constexpr auto kSpin = std::chrono::microseconds(50);
+
+static uint32_t generation(uint64_t job) { return uint32_t(job >> 32); }
+
+static void relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// The cgroup's quota in whole CPUs, rounded up; `fallback` without one.
+static int cgroup_cpus(int fallback) {
+  std::ifstream in("/sys/fs/cgroup/cpu.max");  // "200000 100000", or "max 100000"
+  double quota = 0, period = 0;
+  if (!(in >> quota >> period) || quota <= 0 || period <= 0) return fallback;
+  return int((quota + period - 1) / period);
+}
+
+int default_threads() {
+  int cores = int(std::thread::hardware_concurrency());
+#if defined(__linux__)
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof(allowed), &allowed) == 0) {
+    std::set<std::string> distinct;  // hyperthreads of one core name the same siblings
+    for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+      if (!CPU_ISSET(cpu, &allowed)) continue;
+      std::ifstream in(str("/sys/devices/system/cpu/cpu", cpu, "/topology/thread_siblings_list"));
+      std::string siblings;
+      distinct.insert(std::getline(in, siblings) ? siblings : str("cpu", cpu));
+    }
+    cores = int(distinct.size());
+  }
+#endif
+  return std::clamp(std::min(cores, cgroup_cpus(cores)), 1, 64);
+}
+
+ThreadPool::ThreadPool(int threads) : job_(kClosed) {
+  workers_.reserve(size_t(threads) - 1);
+  for (int thread = 1; thread < threads; ++thread) workers_.emplace_back([this, thread] { work(thread); });
+}
+
+ThreadPool::~ThreadPool() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  wake_.notify_all();
+  for (std::thread& worker : workers_) worker.join();
+}
+
+void ThreadPool::run(int64_t count, int64_t grain, const void* context, Call call) {
+  if (count <= 0) return;
+  if (workers_.empty() || count <= grain) {
+    call(context, 0, count, 0);
+    return;
+  }
+  call_ = call;
+  context_ = context;
+  count_ = count;
+  grain_ = grain;
+  next_.store(0, std::memory_order_relaxed);
+  left_.store(0, std::memory_order_relaxed);
+  job_.store(uint64_t(generation(job_.load(std::memory_order_relaxed)) + 1) << 32);
+  // Either this sees the sleeper, or the sleeper, who counts itself first, sees the new generation.
+  if (sleepers_.load() > 0) {
+    { std::lock_guard lock(mutex_); }
+    wake_.notify_all();
+  }
+  take_ranges(0);
+  const uint32_t entered = uint32_t(job_.fetch_or(kClosed, std::memory_order_acq_rel) & (kClosed - 1));
+  for (int spins = 0; left_.load(std::memory_order_acquire) != entered; ++spins) {
+    if (spins < 2000) {
+      relax();
+    } else {
+      std::this_thread::yield();  // a worker's core was taken while it was inside
+    }
+  }
+}
+
+void ThreadPool::take_ranges(int thread) {
+  for (;;) {
+    const int64_t begin = next_.fetch_add(grain_, std::memory_order_relaxed);
+    if (begin >= count_) return;
+    call_(context_, begin, std::min(begin + grain_, count_), thread);
+  }
+}
+
+void ThreadPool::wait_for_job(uint32_t seen) {
+  const auto news = [&] { return stopping_.load() || generation(job_.load()) != seen; };
+  const auto deadline = std::chrono::steady_clock::now() + kSpin;
+  do {
+    for (int i = 0; i < 32; ++i) {
+      if (news()) return;
+      relax();
+    }
+  } while (std::chrono::steady_clock::now() < deadline);
+  std::unique_lock lock(mutex_);
+  ++sleepers_;
+  wake_.wait(lock, news);
+  --sleepers_;
+}
+
+void ThreadPool::work(int thread) {
+  uint32_t seen = 0;
+  for (;;) {
+    wait_for_job(seen);
+    if (stopping_) return;
+    uint64_t job = job_.load(std::memory_order_acquire);
+    while ((job & kClosed) == 0) {
+      if (job_.compare_exchange_weak(job, job + 1, std::memory_order_acq_rel, std::memory_order_acquire)) {
+        take_ranges(thread);
+        left_.fetch_add(1, std::memory_order_release);
+        break;
+      }
+    }
+    seen = generation(job);
+  }
+}
+
+}  // namespace oss

@@ -1,0 +1,63 @@
+// Fork and join: parallel_for divides a range among a fixed set of threads, the caller being one of them.
+//
+// A step of decode makes some hundred calls a few microseconds apart, so a worker that has finished looks for the next
+// call for a moment before it sleeps; an idle engine uses no CPU. A worker that comes late (its core was taken) does not
+// hold up a call that the others have finished.
+#pragma once
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace oss {
+
+// One per physical core that this process may use: its affinity, its cgroup's quota, at most 64.
+int default_threads();
+
+class ThreadPool {
+ public:
+  explicit ThreadPool(int threads);  // >= 1; with 1 there is no other thread
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int size() const { return int(workers_.size()) + 1; }
+
+  // Calls body(begin, end, thread) on ranges that cover [0, count) once, `grain` long each (a range may be longer when one
+  // thread does it all), from threads 0 .. size()-1. Returns when all are done. One call at a time; body does not throw.
+  template <typename Body>
+  void parallel_for(int64_t count, int64_t grain, const Body& body) {
+    run(count, grain, &body, [](const void* context, int64_t begin, int64_t end, int thread) {
+      (*static_cast<const Body*>(context))(begin, end, thread);
+    });
+  }
+
+ private:
+  using Call = void (*)(const void* context, int64_t begin, int64_t end, int thread);
+
+  void run(int64_t count, int64_t grain, const void* context, Call call);
+  void take_ranges(int thread);
+  void work(int thread);
+  void wait_for_job(uint32_t seen);
+
+  // The call in progress. Written only while no worker is inside.
+  Call call_ = nullptr;
+  const void* context_ = nullptr;
+  int64_t count_ = 0, grain_ = 1;
+  alignas(64) std::atomic<int64_t> next_{0};  // first index that nobody has taken
+
+  // Which call, whether it still admits workers, and how many have come in: one word, so that coming in and closing exclude
+  // each other. Generation in the upper half, kClosed, count in the rest.
+  alignas(64) std::atomic<uint64_t> job_;
+  alignas(64) std::atomic<uint32_t> left_{0};  // workers that came in and are done
+  std::atomic<bool> stopping_{false};
+
+  std::atomic<int> sleepers_{0};
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::vector<std::thread> workers_;
+};
+
+}  // namespace oss

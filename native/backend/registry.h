@@ -1,0 +1,17 @@
+// The backends known to the sources. One that this build lacks is defined in absent.cpp and says so.
+#pragma once
+#include <memory>
+
+#include "native/backend/backend.h"
+
+namespace oss {
+
+BackendStatus cpu_status();
+BackendStatus cuda_status();
+BackendStatus metal_status();
+
+std::unique_ptr<Backend> make_cpu_backend(const BackendOptions& options);
+std::unique_ptr<Backend> make_cuda_backend(const BackendOptions& options);
+std::unique_ptr<Backend> make_metal_backend(const BackendOptions& options);
+
+}  // namespace oss
