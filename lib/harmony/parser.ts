@@ -1,9 +1,10 @@
 import { invalidArgument } from "../errors.js";
 import { refuseUnknown } from "../options.js";
+import { lastSpecialToken } from "../tokenizer/special-tokens.js";
 import { tokenizer } from "../tokenizer/tokenizer.js";
 import { type Header, headerWords, malformed, parseHeader, splitChannel } from "./header.js";
 import { type Message, type Role, readRole } from "./message.js";
-import { endsMessage, formatTokens, lastToken } from "./tokens.js";
+import { endsMessage, formatTokens } from "./tokens.js";
 import { decodeStrict, Utf8Stream } from "./utf8.js";
 
 export interface ParserOptions {
@@ -134,7 +135,7 @@ export class StreamableParser {
   }
 
   private addContent(token: number): void {
-    this.undecodable ||= token > lastToken;
+    this.undecodable ||= token > lastSpecialToken;
     this.delta = this.undecodable ? null : this.utf8.push(tokenizer.decodeBytes([token]));
     this.content += this.delta ?? "";
   }
@@ -149,7 +150,7 @@ export class StreamableParser {
   }
 
   private headerText(): string {
-    const known = this.headerTokens.every((token) => token <= lastToken);
+    const known = this.headerTokens.every((token) => token <= lastSpecialToken);
     const text = known ? decodeStrict(tokenizer.decodeBytes(this.headerTokens)) : null;
     if (text === null) throw malformed("could not decode header");
     return text;

@@ -16,7 +16,6 @@ export const maxJsonDepth = 128;
 
 const space = /[ \t\n\r]*/y;
 const number = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
-const string = /"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/y;
 const word = /true|false|null/y;
 
 /** @throws GptOssError INVALID_ARGUMENT with the position of the first character that is not JSON. */
@@ -47,9 +46,19 @@ export function readJson(text: string, name: string): unknown {
     return mark;
   }
 
+  /** Finds the closing quote and leaves the rest to `JSON.parse`, which also refuses bad escapes. */
   function stringValue(): string {
-    const literal = match(string);
-    return literal === undefined ? fail("a JSON string") : (JSON.parse(literal) as string);
+    const open = at;
+    if (text[open] !== '"') fail("a JSON string");
+    let close = open + 1;
+    while (close < text.length && text[close] !== '"') close += text[close] === "\\" ? 2 : 1;
+    try {
+      const result = JSON.parse(text.slice(open, close + 1)) as string;
+      at = close + 1;
+      return result;
+    } catch {
+      return fail("a JSON string");
+    }
   }
 
   function arrayValue(depth: number): unknown[] {

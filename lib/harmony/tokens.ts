@@ -11,12 +11,6 @@ export const formatTokens = {
   call: 200012,
 } as const;
 
-/** Ids from here up are control or reserved tokens; ids below are ordinary text. */
-export const firstSpecialToken = 199998;
-
-/** Highest id the tokenizer can decode (`<|reserved_201088|>`; the model has no row for this last one). */
-export const lastToken = 201088;
-
 const messageEnds: ReadonlySet<number> = new Set([formatTokens.return, formatTokens.end, formatTokens.call]);
 
 /** Whether this token closes a message. */

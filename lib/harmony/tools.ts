@@ -5,10 +5,11 @@ import { isJsonObject, member } from "./raw-json.js";
 
 /** Tool definitions: from the shape of OpenAI's API, and as the text that stands in a prompt. */
 
-/** An OpenAI function tool, nested as in Chat Completions or flat as in Responses. */
-export type FunctionTool =
-  | { type: "function"; function: FunctionDefinition }
-  | ({ type: "function" } & FunctionDefinition);
+/** A function tool as OpenAI's Chat Completions API has it. */
+export interface FunctionTool {
+  type: "function";
+  function: FunctionDefinition;
+}
 
 export interface FunctionDefinition {
   name: string;
@@ -42,7 +43,7 @@ export function functionTools(tools: unknown, name = "tools"): ToolNamespace {
   const descriptions = tools.map((tool, index) => {
     const description = readFunctionTool(tool, `${name}[${index}]`);
     if (seen.has(description.name))
-      throw invalidArgument(`${name}[${index}].name`, "a name used once", description.name);
+      throw invalidArgument(`${name}[${index}].function.name`, "a name used once", description.name);
     seen.add(description.name);
     return description;
   });
@@ -52,17 +53,16 @@ export function functionTools(tools: unknown, name = "tools"): ToolNamespace {
 function readFunctionTool(tool: unknown, name: string): ToolDescription {
   const type = member(tool, "type");
   if (type !== "function") throw invalidArgument(`${name}.type`, '"function"', type);
-  const nested = member(tool, "function");
-  const definition = nested === undefined ? tool : nested;
-  const place = nested === undefined ? name : `${name}.function`;
+  const definition = member(tool, "function");
+  if (!isJsonObject(definition)) throw invalidArgument(`${name}.function`, "a function definition", definition);
 
   const description = member(definition, "description") ?? "";
-  if (typeof description !== "string") throw invalidArgument(`${place}.description`, "a string or null", description);
+  if (typeof description !== "string") throw invalidArgument(`${name}.function.description`, "a string", description);
   const parameters = member(definition, "parameters") ?? null;
   if (parameters !== null && !isJsonObject(parameters)) {
-    throw invalidArgument(`${place}.parameters`, "a JSON Schema object or null", parameters);
+    throw invalidArgument(`${name}.function.parameters`, "a JSON Schema object or null", parameters);
   }
-  return { name: checkToolName(member(definition, "name"), `${place}.name`), description, parameters };
+  return { name: checkToolName(member(definition, "name"), `${name}.function.name`), description, parameters };
 }
 
 /** The `# Tools` section; namespaces in the order of their keys' code points, as the reference's sorted map has them. */

@@ -9,7 +9,8 @@ import {
   renderConversationForTraining,
   renderMessage,
 } from "../../lib/harmony/index.js";
-import { firstSpecialToken, formatTokens } from "../../lib/harmony/tokens.js";
+import { formatTokens } from "../../lib/harmony/tokens.js";
+import { firstSpecialToken } from "../../lib/tokenizer/special-tokens.js";
 import { tokenizer } from "../../lib/tokenizer/tokenizer.js";
 
 const golden = new URL("../golden/harmony/", import.meta.url);

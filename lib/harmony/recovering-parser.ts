@@ -1,0 +1,291 @@
+import { firstSpecialToken } from "../tokenizer/special-tokens.js";
+import { tokenizer } from "../tokenizer/tokenizer.js";
+import { builtinRecipients } from "./builtin-tools.js";
+import { type Header, headerWords, isRole, splitChannel } from "./header.js";
+import type { Message, Role } from "./message.js";
+import { messageOf } from "./parser.js";
+import { channelMarker, constrainMarker, endsMessage, formatTokens } from "./tokens.js";
+import { functionsNamespace } from "./tools.js";
+import { decode, Utf8Stream } from "./utf8.js";
+
+/** A piece of the message under way; the pieces of one message, joined, are its text. */
+export interface ParsedDelta {
+  type: "delta";
+  role: Role;
+  channel: string | null;
+  recipient: string | null;
+  contentType: string | null;
+  text: string;
+}
+
+/** A message that is complete; it follows its deltas. */
+export interface ParsedMessage {
+  type: "message";
+  message: Message;
+}
+
+export interface RecoveringParserOptions {
+  /** True when the prompt ends with `<|start|>assistant`, as that of a completion does (the default). */
+  headerOpen?: boolean;
+  /** Names of the functions declared to the model, without the namespace. */
+  tools?: Iterable<string>;
+}
+
+/**
+ * Longest header in tokens. A real one has at most about 40; past this the model has forgotten `<|message|>` and what
+ * it writes is the message, so it streams on instead of waiting for an end that may not come.
+ */
+const maxHeaderTokens = 128;
+
+/** What text between messages may yet become: a header whose `<|start|>`, or `<|start|>assistant`, was forgotten. */
+const headerBeginnings = ["to=", "assistant"];
+
+type State =
+  | { phase: "between"; pending: number[] }
+  | { phase: "header"; tokens: number[]; role: Role | null }
+  | { phase: "content"; header: Header; text: string; utf8: Utf8Stream };
+
+/**
+ * Reads what a model writes, whatever it writes: never throws, always ends, and gives well-formed streams the same
+ * messages as `StreamableParser`. Malformed ones are read as they were most likely meant:
+ *
+ * - between messages a forgotten `<|start|>assistant` is supplied before a header, stray closing tokens are passed
+ *   over, and plain text begins a message without a channel;
+ * - `<|start|>` or `<|channel|>` inside a message ends it, for control tokens are never text; others are passed over;
+ * - a header that never gets its `<|message|>` gives its words to the channel that it names; a tool call cut off there
+ *   is dropped;
+ * - markers inside a recipient are cut off, a stray word that names no tool is not a recipient, and a declared
+ *   function is recognised without its namespace.
+ */
+export class RecoveringParser {
+  readonly messages: Message[] = [];
+
+  private readonly functions: ReadonlySet<string>;
+  private state: State;
+  private events: (ParsedDelta | ParsedMessage)[] = [];
+
+  constructor(options: RecoveringParserOptions = {}) {
+    this.functions = new Set(options.tools ?? []);
+    this.state =
+      (options.headerOpen ?? true)
+        ? { phase: "header", tokens: [], role: "assistant" }
+        : { phase: "between", pending: [] };
+  }
+
+  /** Reads one token; returns what it completed. */
+  push(token: number): (ParsedDelta | ParsedMessage)[] {
+    if (token < firstSpecialToken) this.pushText(token);
+    else this.pushControl(token);
+    return this.takeEvents();
+  }
+
+  /** The stream is over. A message under way is complete as it is; a second call returns nothing. */
+  end(): (ParsedDelta | ParsedMessage)[] {
+    this.close(false);
+    return this.takeEvents();
+  }
+
+  private pushText(token: number): void {
+    switch (this.state.phase) {
+      case "between":
+        this.pushBetween(token, this.state.pending);
+        break;
+      case "header":
+        this.pushHeader(token, this.state);
+        break;
+      case "content":
+        this.emit(this.state.utf8.push(tokenizer.decodeBytes([token])));
+        break;
+    }
+  }
+
+  private pushControl(token: number): void {
+    const { phase } = this.state;
+    if (endsMessage(token)) {
+      this.close(true);
+    } else if (token === formatTokens.endOfText) {
+      this.close(false);
+    } else if (token === formatTokens.start) {
+      this.close(false);
+      this.state = { phase: "header", tokens: [], role: null };
+    } else if (token === formatTokens.message) {
+      if (this.state.phase === "header") this.startContent(this.state.tokens, this.state.role);
+      else if (phase === "between") this.startContent([], "assistant");
+    } else if (token === formatTokens.channel || token === formatTokens.constrain) {
+      if (this.state.phase === "header") {
+        this.pushHeader(token, this.state);
+      } else if (phase === "between" || token === formatTokens.channel) {
+        this.close(false);
+        this.state = { phase: "header", tokens: [token], role: "assistant" };
+      }
+    }
+  }
+
+  /** White space between messages is nothing, `to=` begins a header, all else a message without a channel. */
+  private pushBetween(token: number, before: readonly number[]): void {
+    const tokens = [...before, token];
+    const text = decode(tokenizer.decodeBytes(tokens)).trimStart();
+    if (text.startsWith("to=")) {
+      this.state = { phase: "header", tokens, role: "assistant" };
+    } else if (headerBeginnings.some((beginning) => beginning.startsWith(text))) {
+      this.state = { phase: "between", pending: text === "" ? [] : tokens };
+    } else {
+      const utf8 = new Utf8Stream();
+      const begun = decodeInto(utf8, tokens).trimStart();
+      this.state = { phase: "content", header: this.readHeader("", "assistant"), text: "", utf8 };
+      this.emit(begun);
+    }
+  }
+
+  private pushHeader(token: number, header: { tokens: number[]; role: Role | null }): void {
+    header.tokens.push(token);
+    if (header.tokens.length > maxHeaderTokens) this.startBareContent(header.tokens, header.role);
+  }
+
+  private startContent(headerTokens: readonly number[], role: Role | null): void {
+    const header = this.readHeader(decode(tokenizer.decodeBytes(headerTokens)), role);
+    this.state = { phase: "content", header, text: "", utf8: new Utf8Stream() };
+  }
+
+  /** `<|message|>` is missing: the header says where its own words go. */
+  private startBareContent(tokens: readonly number[], role: Role | null): void {
+    const utf8 = new Utf8Stream(); // keeps a half character for the token that completes it
+    const { header, text } = this.readBare(decodeInto(utf8, tokens), role);
+    this.state = { phase: "content", header, text: "", utf8 };
+    this.emit(text);
+  }
+
+  /** Completes whatever is under way; `closed` when by a closing token, so that a call is meant as it stands. */
+  private close(closed: boolean): void {
+    if (this.state.phase === "between") this.state = { phase: "header", tokens: this.state.pending, role: "assistant" };
+    if (this.state.phase === "header") {
+      const { tokens, role } = this.state;
+      const { header, text } = this.readBare(decode(tokenizer.decodeBytes(tokens)), role);
+      const isMessage = header.recipient === null ? text !== "" : closed;
+      if (isMessage) this.startBareContent(tokens, role);
+    }
+    if (this.state.phase === "content") {
+      this.emit(this.state.utf8.flush());
+      const message = messageOf(this.state.header, this.state.text);
+      this.messages.push(message);
+      this.events.push({ type: "message", message });
+    }
+    this.state = { phase: "between", pending: [] };
+  }
+
+  private emit(text: string | null): void {
+    if (text === null || text === "" || this.state.phase !== "content") return;
+    const { role, channel, recipient, contentType } = this.state.header;
+    this.state.text += text;
+    this.events.push({ type: "delta", role, channel, recipient, contentType, text });
+  }
+
+  private takeEvents(): (ParsedDelta | ParsedMessage)[] {
+    const events = this.events;
+    this.events = [];
+    return events;
+  }
+
+  /** A header before `<|message|>`, as the reference reads it, but every text has a reading. */
+  private readHeader(text: string, preset: Role | null): Header {
+    const { channel, rest } = splitChannel(text.replace(spaceAfterConstrain, constrainMarker));
+    const words = headerWords(rest);
+    const author = this.takeAuthor(words, preset);
+
+    let recipient: string | null = null;
+    let contentType: string | null = null;
+    const plain: string[] = [];
+    for (const word of words) {
+      if (word.startsWith("to=")) recipient ??= cutMarkers(word.slice(3));
+      else if (word.startsWith(constrainMarker)) contentType ??= constrained(word.slice(constrainMarker.length));
+      else if (cutMarkers(word) !== null) plain.push(cutMarkers(word)!);
+    }
+    if (recipient === null && this.isRecipient(plain, contentType)) recipient = plain.shift()!;
+    if (plain.length === 1) contentType ??= plain[0]!;
+    return { ...author, channel: cutMarkers(channel ?? ""), recipient: this.qualified(recipient), contentType };
+  }
+
+  /** A header that lacks `<|message|>`: author, channel and recipient as far as they stand first, the rest is text. */
+  private readBare(written: string, preset: Role | null): { header: Header; text: string } {
+    const { channel, rest } = splitChannel(written);
+    let text = rest.trimStart();
+    const first = /^[a-z]+(?=\s|<|$)/.exec(text)?.[0];
+    const role = preset ?? (isRole(first) ? first : "assistant");
+    if (first === role) text = text.slice(role.length).trimStart();
+
+    let recipient: string | null = null;
+    let contentType: string | null = null;
+    const addressed = /^to=(\S*)\s*/.exec(text);
+    if (addressed !== null) {
+      recipient = cutMarkers(addressed[1]!);
+      text = text.slice("to=".length + (recipient ?? "").length).trimStart();
+      const typed = /^(<\|constrain\|>)?\s*(json|code)?\s*/.exec(text)!;
+      if (typed[2] !== undefined) contentType = typed[1] === undefined ? typed[2] : constrained(typed[2]);
+      text = text.slice(typed[0].length);
+    }
+    text = text.replaceAll(channelMarker, "").replaceAll(constrainMarker, "");
+    const header = {
+      role,
+      name: null,
+      channel: cutMarkers(channel ?? ""),
+      recipient: this.qualified(recipient),
+      contentType,
+    };
+    return { header, text };
+  }
+
+  /** The author: a role, or a tool if the first word names one or is addressed to someone; else it is passed over. */
+  private takeAuthor(words: string[], preset: Role | null): { role: Role; name: string | null } {
+    const [first, second] = words;
+    const role = preset ?? (isRole(first) ? first : "assistant");
+    if (first === role) {
+      words.shift();
+      return { role, name: role === "tool" && preset === null ? role : null };
+    }
+    if (preset !== null || first === undefined || first.startsWith("to=")) return { role, name: null };
+    words.shift();
+    return this.namesTool(first) || second?.startsWith("to=") ? { role: "tool", name: first } : { role, name: null };
+  }
+
+  /** Whether the first word without `to=` is a recipient: it names a tool, or a content type follows it. */
+  private isRecipient(plain: readonly string[], contentType: string | null): boolean {
+    const [first, second] = plain;
+    if (first === undefined) return false;
+    if (this.namesTool(first)) return true;
+    return contentType !== null ? plain.length === 1 : plain.length === 2 && (second === "json" || second === "code");
+  }
+
+  private namesTool(word: string): boolean {
+    return word.startsWith(`${functionsNamespace}.`) || builtinRecipients.includes(word) || this.functions.has(word);
+  }
+
+  private qualified(recipient: string | null): string | null {
+    return recipient !== null && this.functions.has(recipient) ? `${functionsNamespace}.${recipient}` : recipient;
+  }
+}
+
+/** Text of tokens one by one, as they would have streamed; half a character stays in `utf8`. */
+function decodeInto(utf8: Utf8Stream, tokens: readonly number[]): string {
+  return tokens.map((token) => utf8.push(tokenizer.decodeBytes([token])) ?? "").join("");
+}
+
+/** The name of the tool that a recipient addresses, functions without their namespace; null when it is none. */
+export function calledTool(recipient: string | null | undefined): string | null {
+  if (!recipient || recipient === "all" || isRole(recipient)) return null;
+  const prefix = `${functionsNamespace}.`;
+  return recipient.startsWith(prefix) ? recipient.slice(prefix.length) : recipient;
+}
+
+/** A content type is one word, but a model may put a space after its marker. */
+const spaceAfterConstrain = /<\|constrain\|>[ \t\n\f\r]+(?!to=)/g;
+
+function constrained(type: string): string {
+  return `${constrainMarker}${cutMarkers(type) ?? ""}`;
+}
+
+/** A word up to the first control token in it; null when nothing is left. */
+function cutMarkers(word: string): string | null {
+  const marker = word.indexOf("<|");
+  const cut = marker < 0 ? word : word.slice(0, marker);
+  return cut === "" ? null : cut;
+}
