@@ -20,7 +20,7 @@ Json read_json_file(const std::string& path) {
 
 JsonReader::JsonReader(std::string file, const Json& json, std::string prefix)
     : file_(std::move(file)), json_(&json), prefix_(std::move(prefix)) {
-  if (!json.object()) fail(Code::kModelFormat, "", "expected an object, found ", json.describe());
+  if (!json.object()) throw Error(Code::kModelFormat, str(file_, ": expected an object, found ", json.describe()));
 }
 
 const Json* JsonReader::find(const char* key) const {
@@ -95,7 +95,9 @@ std::vector<int32_t> JsonReader::token_ids(const char* key) const {
 }
 
 JsonReader JsonReader::object(const char* key) const {
-  return JsonReader(file_, require(key, "an object"), prefix_ + key + ".");
+  const Json& value = require(key, "an object");
+  if (!value.object()) fail(Code::kModelFormat, key, "expected an object, found ", value.describe());
+  return JsonReader(file_, value, prefix_ + key + ".");
 }
 
 }  // namespace oss
