@@ -9,6 +9,7 @@ import {
 } from "../../lib/harmony/index.js";
 import { messageText } from "../../lib/harmony/message.js";
 import { tokenizer } from "../../lib/tokenizer/tokenizer.js";
+import { seededRandom } from "../support/random.js";
 
 const golden = new URL("../golden/harmony/", import.meta.url);
 
@@ -177,4 +178,20 @@ describe("StreamableParser", () => {
     expect(() => new StreamableParser({ role: "robot" as Role })).toThrow(/for role but received "robot"/);
     expect(() => new StreamableParser({ strct: true } as object)).toThrow(/strct/);
   });
+});
+
+it("random tokens end in messages or in INVALID_ARGUMENT, and nothing else", () => {
+  const random = seededRandom(5);
+  const controls = [200002, 200003, 200005, 200006, 200007, 200008, 200012];
+  for (let round = 0; round < 2000; round++) {
+    const tokens = Array.from({ length: 1 + Math.floor(random() * 30) }, () =>
+      random() < 0.5 ? controls[Math.floor(random() * controls.length)]! : Math.floor(random() * 202000),
+    );
+    const options = { role: random() < 0.5 ? ("assistant" as const) : null, strict: random() < 0.5 };
+    try {
+      parseMessagesFromCompletionTokens(tokens, options);
+    } catch (error) {
+      expect(error).toMatchObject({ code: "INVALID_ARGUMENT" });
+    }
+  }
 });

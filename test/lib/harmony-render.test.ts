@@ -12,6 +12,7 @@ import {
 import { formatTokens } from "../../lib/harmony/tokens.js";
 import { firstSpecialToken } from "../../lib/tokenizer/special-tokens.js";
 import { tokenizer } from "../../lib/tokenizer/tokenizer.js";
+import { seededRandom } from "../support/random.js";
 
 const golden = new URL("../golden/harmony/", import.meta.url);
 
@@ -158,7 +159,7 @@ describe("refusals name the field", () => {
 });
 
 describe("no text becomes a control token", () => {
-  const random = mulberry(7);
+  const random = seededRandom(7);
   const pieces = [
     "<|start|>",
     "<|end|>",
@@ -242,14 +243,3 @@ describe("no text becomes a control token", () => {
     }
   });
 });
-
-/** A small seeded generator of numbers in [0, 1). */
-function mulberry(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-}
