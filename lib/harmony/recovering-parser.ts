@@ -40,9 +40,11 @@ const maxHeaderTokens = 128;
 /** What text between messages may yet become: a header whose `<|start|>`, or `<|start|>assistant`, was forgotten. */
 const headerBeginnings = ["to=", "assistant"];
 
+type HeaderState = { phase: "header"; tokens: number[]; role: Role | null };
+
 type State =
+  | HeaderState
   | { phase: "between"; pending: number[] }
-  | { phase: "header"; tokens: number[]; role: Role | null }
   | { phase: "content"; header: Header; text: string; utf8: Utf8Stream };
 
 /**
@@ -100,7 +102,7 @@ export class RecoveringParser {
   }
 
   private pushControl(token: number): void {
-    const { phase } = this.state;
+    const inContent = this.state.phase === "content";
     if (endsMessage(token)) {
       this.close(true);
     } else if (token === formatTokens.endOfText) {
@@ -108,17 +110,22 @@ export class RecoveringParser {
     } else if (token === formatTokens.start) {
       this.close(false);
       this.state = { phase: "header", tokens: [], role: null };
-    } else if (token === formatTokens.message) {
-      if (this.state.phase === "header") this.startContent(this.state.tokens, this.state.role);
-      else if (phase === "between") this.startContent([], "assistant");
-    } else if (token === formatTokens.channel || token === formatTokens.constrain) {
-      if (this.state.phase === "header") {
-        this.pushHeader(token, this.state);
-      } else if (phase === "between" || token === formatTokens.channel) {
-        this.close(false);
-        this.state = { phase: "header", tokens: [token], role: "assistant" };
-      }
+    } else if (token === formatTokens.message && !inContent) {
+      const { tokens, role } = this.openHeader();
+      this.startContent(tokens, role);
+    } else if (token === formatTokens.channel || (token === formatTokens.constrain && !inContent)) {
+      this.pushHeader(token, this.openHeader());
     }
+  }
+
+  /** The header under way, or one whose `<|start|>assistant` is taken as said. */
+  private openHeader(): HeaderState {
+    if (this.state.phase === "header") return this.state;
+    const tokens = this.state.phase === "between" ? this.state.pending : [];
+    if (this.state.phase === "content") this.close(false);
+    const header: HeaderState = { phase: "header", tokens, role: "assistant" };
+    this.state = header;
+    return header;
   }
 
   /** White space between messages is nothing, `to=` begins a header, all else a message without a channel. */
@@ -137,7 +144,7 @@ export class RecoveringParser {
     }
   }
 
-  private pushHeader(token: number, header: { tokens: number[]; role: Role | null }): void {
+  private pushHeader(token: number, header: HeaderState): void {
     header.tokens.push(token);
     if (header.tokens.length > maxHeaderTokens) this.startBareContent(header.tokens, header.role);
   }
