@@ -1,0 +1,150 @@
+#include <cstdlib>
+#include <cstring>
+
+#include "test/kernels/support.h"
+
+namespace oss::test {
+
+// Sets GPT_OSS_ISA for the length of a test.
+class WithIsa {
+ public:
+  explicit WithIsa(const char* value) {
+    const char* before = std::getenv("GPT_OSS_ISA");
+    if (before != nullptr) before_ = std::make_unique<std::string>(before);
+    setenv("GPT_OSS_ISA", value, 1);
+  }
+  ~WithIsa() {
+    if (before_ != nullptr) {
+      setenv("GPT_OSS_ISA", before_->c_str(), 1);
+    } else {
+      unsetenv("GPT_OSS_ISA");
+    }
+  }
+
+ private:
+  std::unique_ptr<std::string> before_;
+};
+
+TEST("dispatch: GPT_OSS_ISA picks an instruction set, or says which there are") {
+  CHECK(std::strcmp(cpu::available_kernels().back()->isa, "scalar") == 0);
+  for (const cpu::Kernels* kernels : cpu::available_kernels()) {
+    const WithIsa isa(kernels->isa);
+    CHECK_EQ(make_backend({"cpu", 1})->info().isa, std::string(kernels->isa));
+  }
+  const WithIsa unknown("avx1024");
+  CHECK_THROWS(Code::kUnsupported, "scalar", make_backend({"cpu", 1}));
+}
+
+TEST("dispatch: an empty GPT_OSS_ISA means the fastest") {
+  const WithIsa empty("");
+  CHECK_EQ(make_backend({"cpu", 1})->info().isa, std::string(cpu::available_kernels().front()->isa));
+}
+
+TEST("registry: cpu and auto are there; cuda and metal say that this build lacks them") {
+  CHECK_EQ(make_backend({"auto", 1})->info().backend, std::string("cpu"));
+  CHECK_EQ(make_backend({"cpu", 3})->info().threads, 3);
+  CHECK(!make_backend({"cpu", 0})->info().device.empty());
+  for (const char* name : {"cuda", "cuda:1", "metal"}) CHECK_THROWS(Code::kUnsupported, "not in this build", make_backend({name, 1}));
+  for (const char* name : {"", "gpu", "cpu:1", "CUDA"}) CHECK_THROWS(Code::kInvalidArgument, "expected \"auto\"", make_backend({name, 1}));
+  CHECK_THROWS(Code::kInvalidArgument, "threads", make_backend({"cpu", -1}));
+  const auto all = list_backends();
+  CHECK_EQ(all.size(), size_t(3));
+  CHECK(all[0].name == "cpu" && all[0].available && all[0].detail.find("scalar") != std::string::npos);
+  CHECK(all[1].name == "cuda" && !all[1].available && !all[1].detail.empty());
+  CHECK(all[2].name == "metal" && !all[2].available);
+}
+
+TEST("cpu_backend: memory is zero, lazy, and refused by name") {
+  CpuBackend backend(*cpu::available_kernels().front(), 1);
+  const Buffer small = backend.allocate(100, "a test");
+  for (int i = 0; i < 100; ++i) CHECK_EQ(int(small.as<uint8_t>()[i]), 0);
+  const Buffer large = backend.allocate(size_t(1) << 36, "a test");  // 64 GB, never touched
+  large.as<uint8_t>()[size_t(1) << 35] = 1;
+  CHECK_EQ(backend.allocate(0, "nothing").bytes(), size_t(0));
+  CHECK_THROWS(Code::kOutOfMemory, "for the KV cache", backend.allocate(size_t(1) << 60, "the KV cache"));
+}
+
+TEST("cpu_backend: weights stay in the file, vectors become f32") {
+  CpuBackend backend(*cpu::available_kernels().front(), 1);
+  const std::vector<uint16_t> bf16 = random_bf16(6, 1);
+  const std::vector<float> f32 = random_floats(6, 2);
+  const Matrix matrix = backend.pack_matrix(tensor_of("m", DType::kBF16, {2, 3}, bf16.data()));
+  CHECK(matrix.data == bf16.data() && matrix.rows == 2 && matrix.cols == 3);
+  CHECK_EQ(backend.packed_bytes(), size_t(0));
+  const Vector a = backend.pack_vector(tensor_of("a", DType::kBF16, {6}, bf16.data()));
+  const Vector b = backend.pack_vector(tensor_of("b", DType::kF32, {6}, f32.data()));
+  CHECK_EQ(a.size, 6);
+  for (int i = 0; i < 6; ++i) {
+    CHECK_EQ(a.data[i], bf16_to_f32(bf16[i]));
+    CHECK_EQ(b.data[i], f32[i]);
+  }
+  CHECK_EQ(backend.packed_bytes(), size_t(48));
+  CHECK_THROWS(Code::kUnsupported, "BF16 matrix for m but it is F32", backend.pack_matrix(tensor_of("m", DType::kF32, {2, 3}, f32.data())));
+
+  const std::vector<uint8_t> blocks = random_bytes(2 * 4 * 3 * 16, 3), scales = random_bytes(2 * 4 * 3, 4);
+  const std::vector<uint16_t> bias = random_bf16(8, 5);
+  const ExpertMatrix experts = backend.pack_experts(tensor_of("blocks", DType::kU8, {2, 4, 3, 16}, blocks.data()),
+                                                    tensor_of("scales", DType::kU8, {2, 4, 3}, scales.data()),
+                                                    tensor_of("bias", DType::kBF16, {2, 4}, bias.data()));
+  CHECK(experts.blocks == blocks.data() && experts.scales == scales.data());
+  CHECK(experts.experts == 2 && experts.rows == 4 && experts.cols == 96);
+  CHECK_EQ(experts.bias[7], bf16_to_f32(bias[7]));
+  CHECK_EQ(backend.packed_bytes(), size_t(80));
+}
+
+TEST("embed, gather_rows, read: rows are copied exactly, any width") {
+  for (const int hidden : {5, 16, 96}) {
+    const std::vector<uint16_t> table = random_bf16(size_t(7) * hidden, 1);
+    const std::vector<int32_t> tokens = {6, 0, 3, 3}, wanted = {3, 0};
+    for (const cpu::Kernels* kernels : cpu::available_kernels()) {
+      CpuBackend backend(*kernels, 2);
+      Step step;
+      step.tokens = tokens;
+      step.num_tokens = 4;
+      step.logit_tokens = wanted;
+      step.num_rows = 2;
+      std::vector<float> x(size_t(4) * hidden), rows(size_t(2) * hidden), host(size_t(2) * hidden);
+      backend.embed({4, hidden}, {table.data(), 7, hidden}, step, x.data());
+      backend.gather_rows(step, hidden, x.data(), rows.data());
+      backend.read(rows.data(), host);
+      for (int t = 0; t < 4; ++t) {
+        for (int c = 0; c < hidden; ++c) CHECK_EQ(x[t * hidden + c], bf16_to_f32(table[tokens[t] * hidden + c]));
+      }
+      for (int c = 0; c < hidden; ++c) CHECK(host[c] == x[3 * hidden + c] && host[hidden + c] == x[c]);
+    }
+  }
+}
+
+TEST("rope and rms_norm: many tokens on threads equal the kernel itself") {
+  const int tokens = 37, heads = 3, head_dim = 64, row = heads * head_dim;
+  const std::vector<float> x = random_floats(size_t(tokens) * row, 1), table = random_floats(size_t(tokens) * head_dim, 2), w = random_floats(row, 3);
+  for (const cpu::Kernels* kernels : cpu::available_kernels()) {
+    CpuBackend backend(*kernels, 3);
+    Step step;
+    step.rope = table;
+    std::vector<float> rotated = x, expected = x, normed(x.size()), expected_normed(x.size());
+    backend.rope({tokens, heads, head_dim, row}, step, rotated.data());
+    kernels->rope({tokens, heads, head_dim, row}, table.data(), expected.data());
+    CHECK_BITS(kernels->isa, rotated, expected);
+    backend.rms_norm({tokens, row, 1e-5f}, x.data(), {w.data(), row}, normed.data());
+    kernels->rms_norm({tokens, row, 1e-5f}, x.data(), w.data(), expected_normed.data());
+    CHECK_BITS(kernels->isa, normed, expected_normed);
+  }
+}
+
+TEST("sample: rows on threads equal rows one by one") {
+  const int rows = 5, vocab = 301;
+  const std::vector<float> logits = random_floats(size_t(rows) * vocab, 1, 5);
+  std::vector<SamplingArgs> args;
+  for (int r = 0; r < rows; ++r) args.push_back({.temperature = r == 0 ? 0.0f : 1.0f, .top_k = 0, .top_p = 1, .min_p = 0, .seed_lo = 7, .seed_hi = 0, .position = unsigned(r), .mask_reserved = 0});
+  std::vector<Sampled> one(rows), three(rows);
+  CpuBackend(*cpu::available_kernels().front(), 1).sample(rows, vocab, logits.data(), args, one);
+  CpuBackend(*cpu::available_kernels().front(), 3).sample(rows, vocab, logits.data(), args, three);
+  for (int r = 0; r < rows; ++r) {
+    CHECK_EQ(one[r].token, three[r].token);
+    CHECK_EQ(one[r].logprob, three[r].logprob);
+    CHECK(one[r].token >= 0 && one[r].token < vocab);
+  }
+}
+
+}  // namespace oss::test
