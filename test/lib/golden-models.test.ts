@@ -1,0 +1,109 @@
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
+import { Engine } from "../../lib/index.js";
+import { writeCheckpoint } from "../support/checkpoint.js";
+import { expectClose } from "../support/compare.js";
+import { SafetensorsFile } from "../support/safetensors.js";
+
+/** The engine against the oracle: every model case of test/golden, on every instruction set of this machine. */
+
+const golden = path.resolve("test/golden");
+const cases = readdirSync(path.join(golden, "cases")).map((file) => path.basename(file, ".safetensors"));
+const isas = process.arch === "arm64" ? ["scalar", "neon"] : ["scalar", "avx2", "avx512"];
+
+/** The `require` column of test/golden/README.md for a float32 engine whose RoPE angles are double. */
+const tolerance = (name: string) => (name.endsWith(".yarn") ? 3e-5 : 1e-5);
+const logprobTolerance = 1e-4; // absolute; logits reach 12, times 1e-5
+
+const load = (folder: string) => Engine.load(folder, { kvCache: { bytes: "64MiB" } });
+
+/** `undefined` where GPT_OSS_ISA names an instruction set that this machine does not have. */
+async function isaOf(name: string): Promise<string | undefined> {
+  vi.stubEnv("GPT_OSS_ISA", name);
+  try {
+    await using engine = await load(path.join(golden, "models/c"));
+    return engine.info.isa;
+  } catch (error) {
+    if ((error as { code?: string }).code === "UNSUPPORTED") return undefined;
+    throw error;
+  } finally {
+    vi.unstubAllEnvs();
+  }
+}
+
+for (const isa of isas) {
+  if ((await isaOf(isa)) === undefined) {
+    it(`${isa}: golden models NOT RUN, this machine does not have it; asking for it is refused`, async () => {
+      expect(await isaOf(isa)).toBeUndefined();
+    });
+    continue;
+  }
+
+  describe(isa, () => {
+    beforeAll(() => {
+      vi.stubEnv("GPT_OSS_ISA", isa);
+    });
+    afterAll(() => {
+      vi.unstubAllEnvs();
+    });
+
+    // the 5000 tokens of b.yarn, twice: 35 s for scalar code on two busy cores
+    it.each(cases)("%s: logits and greedy continuation", { timeout: 300_000 }, async (name) => {
+      const file = new SafetensorsFile(path.join(golden, "cases", `${name}.safetensors`));
+      const tokens = file.i32("tokens");
+      const positions = file.i32("positions");
+      await using engine = await load(path.join(golden, "models", name.split(".")[0]!));
+      expect(engine.info.isa).toBe(isa);
+      expect(engine.info.numerics).toBe("exact");
+      const { vocab } = engine.info.model;
+
+      const first = positions[0]!;
+      const logits = await engine.logits(tokens, { last: tokens.length - first });
+      const stored = Array.from(positions, (p) => logits.subarray((p - first) * vocab, (p - first + 1) * vocab));
+      const actual = Float32Array.from(stored.flatMap((row) => [...row]));
+      expectClose(`${name} logits`, actual, file.f64("logits_f64"), [positions.length, vocab], tolerance(name));
+
+      const expected = [...file.i32("greedy_tokens")];
+      const run = engine.generate(tokens, { temperature: 0, maxTokens: expected.length, ignoreEos: true });
+      const logprobs: number[] = [];
+      for await (const { logprob } of run) logprobs.push(logprob);
+      expect((await run.result).tokens).toEqual(expected);
+      for (const [i, logprob] of file.f64("greedy_logprob").entries()) {
+        expect(Math.abs(logprobs[i]! - logprob), `logprob of step ${i}`).toBeLessThan(logprobTolerance);
+      }
+    });
+
+    it("gives the same bits for a prompt in chunks of 7 tokens", async () => {
+      const tokens = new SafetensorsFile(path.join(golden, "cases", "c.window.safetensors")).i32("tokens");
+      const folder = path.join(golden, "models/c");
+      await using engine = await load(folder);
+      await using narrow = await Engine.load(folder, { kvCache: { bytes: "64MiB" }, maxBatchTokens: 7 });
+      expect(await narrow.logits(tokens, { last: 60 })).toEqual(await engine.logits(tokens, { last: 60 }));
+    });
+  });
+}
+
+describe("a checkpoint in OpenAI's layout", () => {
+  const root = mkdtempSync(path.join(tmpdir(), "gpt-oss-layouts-"));
+  afterEach(() => rmSync(root, { recursive: true }));
+
+  it("gives the same bits as in the Hugging Face layout, in one file or in shards", async () => {
+    const tokens = Array.from({ length: 200 }, (_, i) => (i * 97) % 512);
+    const variants = [
+      { layout: "huggingface" },
+      { layout: "original" },
+      { layout: "original", shardBytes: 500_000 },
+    ] as const;
+    const logits: Float32Array[] = [];
+    for (const [i, variant] of variants.entries()) {
+      const folder = path.join(root, String(i));
+      writeCheckpoint(folder, { layers: 2, window: 16, ...variant });
+      await using engine = await load(folder);
+      logits.push(await engine.logits(tokens, { last: 3 }));
+    }
+    expect(logits[1]).toEqual(logits[0]);
+    expect(logits[2]).toEqual(logits[0]);
+  });
+});
