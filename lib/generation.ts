@@ -1,5 +1,6 @@
 import type { NativeEvent, NativeTimings } from "./binding.js";
 import { fromNative } from "./errors.js";
+import { EventLog } from "./event-log.js";
 import type { TextStream } from "./tokenizer/text-stream.js";
 
 export interface GeneratedToken {
@@ -42,13 +43,10 @@ export class Generation implements AsyncIterable<GeneratedToken> {
   readonly result: Promise<GenerationResult>;
   readonly promptTokens: Uint32Array;
 
-  readonly #tokens: GeneratedToken[] = [];
+  readonly #log = new EventLog<GeneratedToken>();
   readonly #stopTokens: ReadonlySet<number>;
   readonly #text: TextStream;
   readonly #cancel: () => void;
-  #ended = false;
-  #failure: { reason: unknown } | undefined;
-  #wake: (() => void)[] = [];
   #settle!: { resolve: (result: GenerationResult) => void; reject: (reason: unknown) => void };
 
   /** Made by `Engine.generate`. `cancel` asks the engine to stop; the engine answers with a "done" event. */
@@ -65,73 +63,50 @@ export class Generation implements AsyncIterable<GeneratedToken> {
 
   /** Stops the request; `result` resolves with what there is. Without effect once it has ended. */
   cancel(): void {
-    if (!this.#ended) this.#cancel();
+    if (!this.#log.ended) this.#cancel();
   }
 
   /** Stops the request; iteration and `result` reject with `reason` at once. */
   abort(reason: unknown): void {
-    if (this.#ended) return;
-    this.fail(reason);
+    if (this.#log.ended) return;
+    this.#fail(reason);
     this.#cancel();
   }
 
   /** An event of the engine about this request; what arrives after its end is of no interest to anybody. */
   accept(event: NativeEvent): void {
-    if (this.#ended) return;
+    if (this.#log.ended) return;
     if (event.kind === "token") {
       const text = this.#stopTokens.has(event.token) ? "" : this.#text.push(event.token);
-      this.#tokens.push({ token: event.token, text, logprob: event.logprob, index: 0 });
+      this.#log.push({ token: event.token, text, logprob: event.logprob, index: 0 });
     } else if (event.kind === "done") {
       this.#finish(event.reason, event.timings);
     } else if (event.kind === "error") {
-      this.fail(fromNative(event.error));
+      this.#fail(fromNative(event.error));
     }
-    this.#notify();
   }
 
-  fail(reason: unknown): void {
-    if (this.#ended) return;
-    this.#ended = true;
-    this.#failure = { reason };
-    this.#settle.reject(reason);
-    this.#notify();
+  [Symbol.asyncIterator](): AsyncGenerator<GeneratedToken, void, undefined> {
+    return this.#log.read(() => this.cancel());
   }
 
-  #finish(reason: FinishReason, timings: Timings): void {
-    this.#ended = true;
-    const last = this.#tokens.at(-1);
+  #finish(finishReason: FinishReason, timings: Timings): void {
+    const generated = this.#log.items;
+    const last = generated.at(-1);
     // The engine tells of the last token and of the end in one breath, so nobody has read that token yet.
     if (last) last.text += this.#text.end();
     this.#settle.resolve({
-      tokens: this.#tokens.map((t) => t.token),
-      text: this.#tokens.map((t) => t.text).join(""),
-      finishReason: reason,
-      usage: { promptTokens: this.promptTokens.length, cachedTokens: 0, completionTokens: this.#tokens.length },
+      tokens: generated.map((t) => t.token),
+      text: generated.map((t) => t.text).join(""),
+      finishReason,
+      usage: { promptTokens: this.promptTokens.length, cachedTokens: 0, completionTokens: generated.length },
       timings,
     });
+    this.#log.end();
   }
 
-  #notify(): void {
-    for (const wake of this.#wake.splice(0)) wake();
-  }
-
-  async *[Symbol.asyncIterator](): AsyncGenerator<GeneratedToken, void, undefined> {
-    try {
-      for (let next = 0; ; ) {
-        const token = this.#tokens[next];
-        if (token) {
-          next++;
-          yield token;
-        } else if (this.#failure) {
-          throw this.#failure.reason;
-        } else if (this.#ended) {
-          return;
-        } else {
-          await new Promise<void>((resolve) => this.#wake.push(resolve));
-        }
-      }
-    } finally {
-      this.cancel();
-    }
+  #fail(reason: unknown): void {
+    this.#settle.reject(reason);
+    this.#log.fail(reason);
   }
 }

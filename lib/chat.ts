@@ -1,0 +1,125 @@
+import { randomUUID } from "node:crypto";
+import { type ChatConversationOptions, type ChatMessage, chatConversation, chatConversationOptionNames } from "./chat-messages.js";
+import { EventLog } from "./event-log.js";
+import { type GenerateOptions, generateOptionNames } from "./generate-options.js";
+import type { FinishReason, Generation, Usage } from "./generation.js";
+import { type Message, messageText } from "./harmony/message.js";
+import { calledTool, type ParsedDelta, type ParsedMessage, RecoveringParser } from "./harmony/recovering-parser.js";
+import { renderConversationForCompletion } from "./harmony/render.js";
+import { refuseUnknown } from "./options.js";
+
+export type { ChatMessage } from "./chat-messages.js";
+
+/** How to answer, and how to sample while doing so. */
+export type ChatOptions = ChatConversationOptions & Omit<GenerateOptions, "stopTokens" | "ignoreEos">;
+
+export interface ToolCall {
+  id: string;
+  /** Name of the function as it was declared, without the harmony namespace. */
+  name: string;
+  /** JSON text as the model wrote it; not checked. */
+  arguments: string;
+}
+
+export interface ChatAnswer {
+  /** Everything the model wrote, message by message; append them to the conversation to go on. */
+  messages: Message[];
+  /** Text of the analysis channel: the model's reasoning, not meant for end users. */
+  reasoning: string;
+  /** Text for the user. */
+  content: string;
+  toolCalls: ToolCall[];
+  finishReason: FinishReason;
+  usage: Usage;
+}
+
+export type ChatEvent =
+  | ParsedDelta
+  | ParsedMessage
+  | { type: "done"; finishReason: FinishReason; usage: Usage };
+
+const chatOnlyNames: ReadonlySet<string> = new Set(chatConversationOptionNames);
+const chatNames: ReadonlySet<string> = new Set(
+  [...chatOnlyNames, ...generateOptionNames].filter((name) => name !== "stopTokens" && name !== "ignoreEos"),
+);
+
+/** The tokens of a conversation up to and including `<|start|>assistant`. */
+export function renderChat(messages: readonly ChatMessage[], options: ChatOptions): Uint32Array {
+  refuseUnknown("chat", options, chatNames);
+  return renderConversationForCompletion(chatConversation(messages, pick(options, true)), "assistant", {
+    autoDropAnalysis: false, // chatConversation has dropped what the model was trained not to see
+  });
+}
+
+/** The part of the options that `Engine.generate` takes. */
+export function chatGenerateOptions(options: ChatOptions): GenerateOptions {
+  return pick(options, false);
+}
+
+function pick(options: ChatOptions, chatOnly: boolean): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(options).filter(([name]) => chatOnlyNames.has(name) === chatOnly));
+}
+
+/** One answer that is being written: an AsyncIterable of what happens, and `result` for the whole. Cancels as Generation does. */
+export class ChatRun implements AsyncIterable<ChatEvent> {
+  readonly result: Promise<ChatAnswer>;
+  /** What the model was given. */
+  readonly promptTokens: Uint32Array;
+  readonly #generation: Generation;
+  readonly #parser: RecoveringParser;
+  readonly #log = new EventLog<ChatEvent>();
+
+  /** Made by `Engine.chat`. */
+  constructor(generation: Generation, options: ChatOptions) {
+    this.#generation = generation;
+    this.promptTokens = generation.promptTokens;
+    this.#parser = new RecoveringParser({ tools: (options.tools ?? []).map((tool) => tool.function.name) });
+    this.result = this.#run();
+    this.result.catch(() => {}); // a caller who only iterates hears of the failure there
+  }
+
+  cancel(): void {
+    this.#generation.cancel();
+  }
+
+  [Symbol.asyncIterator](): AsyncGenerator<ChatEvent, void, undefined> {
+    return this.#log.read(() => this.cancel());
+  }
+
+  async #run(): Promise<ChatAnswer> {
+    try {
+      for await (const { token } of this.#generation) {
+        for (const event of this.#parser.push(token)) this.#log.push(event);
+      }
+      const { finishReason, usage } = await this.#generation.result;
+      for (const event of this.#parser.end()) this.#log.push(event);
+      this.#log.push({ type: "done", finishReason, usage });
+      this.#log.end();
+      return { ...summarize(this.#parser.messages), finishReason, usage };
+    } catch (reason) {
+      this.#log.fail(reason);
+      throw reason;
+    }
+  }
+}
+
+/** What OpenAI's API calls reasoning, content and tool calls, from the messages of one turn. */
+export function summarize(messages: Message[]): Omit<ChatAnswer, "finishReason" | "usage"> {
+  const toolCalls: ToolCall[] = [];
+  const reasoning: string[] = [];
+  const final: string[] = [];
+  const preamble: string[] = [];
+  for (const message of messages) {
+    const text = messageText(message);
+    const tool = calledTool(message.recipient);
+    if (tool !== null) {
+      message.id ??= `call_${randomUUID().replaceAll("-", "")}`;
+      toolCalls.push({ id: message.id, name: tool, arguments: text });
+    } else if (message.channel === "analysis") reasoning.push(text);
+    else if (message.channel === "commentary") preamble.push(text);
+    else final.push(text);
+  }
+  // A preamble is what the model tells the user before it calls a tool; with a final message it is part of the way there.
+  const content = final.length > 0 ? final : preamble;
+  return { messages, reasoning: reasoning.join("\n"), content: content.join("\n"), toolCalls };
+}
