@@ -1,0 +1,51 @@
+import { execFile } from "node:child_process";
+import { mkdtempSync, rmSync, statfsSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { promisify } from "node:util";
+import { afterAll, describe, expect, it } from "vitest";
+import { packageRoot } from "../../lib/binding.js";
+import { sized, writeCheckpoint } from "../support/checkpoint.js";
+
+/** Weights are mapped, not copied: a process that runs a model needs its files' size in memory and little more. */
+
+const bytes = 1_000_000_000;
+const allowance = 300_000_000; // Node with tsx 120 MB, KV cache 64 MiB, activations and logits; the rest is slack
+
+const folder = mkdtempSync(path.join(tmpdir(), "gpt-oss-memory-"));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+/** Runs the model in a process of its own, since memory is counted per process. */
+const script = `
+  import { Engine } from "./lib/index.ts";
+  const engine = await Engine.load(process.argv[1], { kvCache: { bytes: "64MiB" } });
+  const prompt = Array.from({ length: 64 }, (_, i) => (i * 7919) % engine.info.model.vocab);
+  const { tokens } = await engine.generate(prompt, { temperature: 0, maxTokens: 4, ignoreEos: true }).result;
+  await engine.close();
+  process.stdout.write(JSON.stringify({ tokens, peakBytes: process.resourceUsage().maxRSS * 1024 }));
+`;
+
+describe("a checkpoint of 1 GB", () => {
+  it("takes at most its size and 300 MB of memory", { timeout: 300_000 }, async () => {
+    const { bavail, bsize } = statfsSync(folder);
+    const free = bavail * bsize;
+    if (free < 1.1 * bytes) {
+      throw new Error(
+        `This test writes a checkpoint of 1 GB into ${tmpdir()}, where only ${Math.floor(free / 1e6)} MB are free; set TMPDIR to a folder with 1.1 GB`,
+      );
+    }
+    writeCheckpoint(folder, sized(bytes));
+    const fileBytes = statSync(path.join(folder, "model.safetensors")).size;
+    expect(fileBytes).toBeGreaterThan(0.95 * bytes);
+
+    const { stdout } = await promisify(execFile)(
+      process.execPath,
+      ["--import", "tsx", "--input-type=module", "-e", script, folder],
+      { cwd: packageRoot },
+    );
+    const { tokens, peakBytes } = JSON.parse(stdout) as { tokens: number[]; peakBytes: number };
+    expect(tokens).toHaveLength(4);
+    expect(peakBytes).toBeGreaterThan(fileBytes / 2); // nearly every expert was read, so this measures something
+    expect(peakBytes).toBeLessThan(fileBytes + allowance);
+  });
+});
