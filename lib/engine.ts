@@ -1,12 +1,12 @@
 import { addon, type EngineStats, type NativeEngine, type NativeEngineInfo, type NativeEvent } from "./binding.js";
-import { type ChatMessage, ChatRun, chatGenerateOptions, type ChatOptions, renderChat } from "./chat.js";
+import { type ChatMessage, type ChatOptions, ChatRun, chatGenerateOptions, renderChat } from "./chat.js";
 import { fromNative, GptOssError, invalidArgument, nativeCall } from "./errors.js";
-import { Generation } from "./generation.js";
 import { type GenerateOptions, nativeRequestOptions } from "./generate-options.js";
+import { Generation } from "./generation.js";
 import { modelPath } from "./model-path.js";
-import { checkInteger, type EngineOptions, nativeEngineOptions, refuseUnknown } from "./options.js";
-import { tokenizer } from "./tokenizer/tokenizer.js";
+import { checkInteger, type EngineOptions, type LoadProgress, nativeEngineOptions, refuseUnknown } from "./options.js";
 import type { Tokenizer } from "./tokenizer/tokenizer.js";
+import { tokenizer } from "./tokenizer/tokenizer.js";
 
 export interface EngineInfo extends NativeEngineInfo {
   /** Why this backend: what was asked for, and what there was. */
@@ -49,7 +49,8 @@ export class Engine implements AsyncDisposable {
    * Loads a checkpoint: a folder in the Hugging Face or OpenAI's original layout, or `"demo"`.
    *
    * @throws GptOssError with code MODEL_NOT_FOUND, MODEL_FORMAT, MODEL_SHAPE, UNSUPPORTED, OUT_OF_MEMORY,
-   *   INVALID_ARGUMENT or ADDON_NOT_FOUND; `signal.reason` after an abort. Nothing is left half loaded.
+   *   INVALID_ARGUMENT or ADDON_NOT_FOUND; `signal.reason` after an abort; what `onProgress` throws. Nothing is left
+   *   half loaded.
    */
   static async load(model: string, options: EngineOptions = {}): Promise<Engine> {
     const native = nativeEngineOptions(options);
@@ -58,20 +59,33 @@ export class Engine implements AsyncDisposable {
     const path = await modelPath(model);
     signal?.throwIfAborted();
     const dispatcher = new Dispatcher();
-    const loading = nativeCall(() => addon().loadEngine(path, native, dispatcher.accept, onProgress ?? null));
-    signal?.addEventListener("abort", loading.cancel, { once: true });
+    // Loading ends early for an abort, and for an exception of onProgress.
+    const stop = new AbortController();
+    const abort = () => stop.abort(signal?.reason);
+    const progress = (event: LoadProgress) => {
+      try {
+        onProgress?.(event);
+      } catch (error) {
+        stop.abort(error);
+      }
+    };
+    const loading = nativeCall(() => addon().loadEngine(path, native, dispatcher.accept, onProgress ? progress : null));
+    stop.signal.addEventListener("abort", loading.cancel, { once: true });
+    signal?.addEventListener("abort", abort, { once: true });
     try {
       const loaded = await loading.promise;
-      if (signal?.aborted) await loaded.close();
-      signal?.throwIfAborted();
+      if (stop.signal.aborted) await loaded.close();
+      stop.signal.throwIfAborted();
       const reason =
-        native.backend === "auto" ? `the best of this build: ${loaded.info.isa}` : `asked for by name: ${native.backend}`;
+        native.backend === "auto"
+          ? `the best of this build: ${loaded.info.isa}`
+          : `asked for by name: ${native.backend}`;
       return new Engine(loaded, dispatcher, reason);
     } catch (error) {
-      signal?.throwIfAborted();
+      stop.signal.throwIfAborted();
       throw fromNative(error);
     } finally {
-      signal?.removeEventListener("abort", loading.cancel);
+      signal?.removeEventListener("abort", abort);
     }
   }
 
@@ -130,13 +144,19 @@ export class Engine implements AsyncDisposable {
    *
    * @returns row-major [last, vocab]
    */
-  async logits(tokens: ArrayLike<number>, options: { last?: number; signal?: AbortSignal } = {}): Promise<Float32Array> {
+  async logits(
+    tokens: ArrayLike<number>,
+    options: { last?: number; signal?: AbortSignal } = {},
+  ): Promise<Float32Array> {
     refuseUnknown("logits", options, new Set(["last", "signal"]));
     const prompt = checkTokens(tokens);
     const last = checkInteger("last", options.last ?? 1, 1, Math.max(1, prompt.length));
     const bytes = last * this.info.model.vocab * 4;
     if (bytes > 2 ** 31) {
-      throw new GptOssError("INVALID_ARGUMENT", `The logits of ${last} positions take ${bytes} bytes; at most 2 GiB can be asked for at once`);
+      throw new GptOssError(
+        "INVALID_ARGUMENT",
+        `The logits of ${last} positions take ${bytes} bytes; at most 2 GiB can be asked for at once`,
+      );
     }
     const { signal } = options;
     signal?.throwIfAborted();

@@ -1,0 +1,366 @@
+import { execFile, spawn } from "node:child_process";
+import path from "node:path";
+import { promisify } from "node:util";
+import { Worker } from "node:worker_threads";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { Engine } from "../../lib/engine.js";
+import type { GptOssError } from "../../lib/errors.js";
+
+const model = path.resolve("test/golden/models/a"); // vocabulary of 512, ends with 510
+const built = path.resolve("dist/index.js");
+const prompt = [1, 2, 3, 4, 5];
+const run = promisify(execFile);
+
+let engine: Engine;
+beforeAll(async () => {
+  engine = await Engine.load(model, { contextLength: 1024 });
+});
+afterAll(() => engine.close());
+
+/** The error of a call that must fail, whether at once or through its promise. */
+async function failure(call: () => unknown): Promise<GptOssError> {
+  try {
+    await call();
+  } catch (error) {
+    return error as GptOssError;
+  }
+  return expect.fail("nothing was thrown");
+}
+
+describe("Engine.load", () => {
+  it("tells config, device, memory and limits", () => {
+    expect(engine.info).toMatchObject({
+      model: { layers: 4, hidden: 96, heads: 16, kvHeads: 2, experts: 8, vocab: 512, slidingWindow: 128 },
+      backend: "cpu",
+      numerics: "exact",
+      limits: { contextLength: 1024, maxSequences: 64, maxQueue: 1024, maxBatchTokens: 256 },
+    });
+    expect(engine.info.memory.weightsBytes).toBeGreaterThan(2e6);
+    expect(engine.info.memory.kvTokens).toBeGreaterThanOrEqual(1024);
+    expect(engine.info.backendReason).toContain(engine.info.isa);
+  });
+
+  it("reports progress up to the end", async () => {
+    const phases: string[] = [];
+    const totals = new Set<number>();
+    const loaded = await Engine.load(model, {
+      onProgress: ({ phase, loadedBytes, totalBytes }) => {
+        expect(loadedBytes).toBeLessThanOrEqual(totalBytes);
+        totals.add(totalBytes);
+        phases.push(phase);
+      },
+    });
+    await loaded.close();
+    expect(phases[0]).toBe("open");
+    expect(phases.at(-1)).toBe("ready");
+    expect(totals.size).toBe(1);
+  });
+
+  it.each([
+    [{ contextLenght: 5 }, "INVALID_ARGUMENT", /Unknown option "contextLenght" for Engine.load; known are backend/],
+    [
+      { maxSequences: "8" },
+      "INVALID_ARGUMENT",
+      /Expected an integer in \[1, 4096\] for maxSequences but received "8" \(string\)/,
+    ],
+    [{ maxSequences: 0 }, "INVALID_ARGUMENT", /received 0 \(number\)/],
+    [{ contextLength: Number.NaN }, "INVALID_ARGUMENT", /contextLength but received NaN/],
+    [{ contextLength: 131073 }, "INVALID_ARGUMENT", /131073 is more than the model's 131072/],
+    [{ threads: -1 }, "INVALID_ARGUMENT", /threads/],
+    [{ kvCache: { bytes: "4 giga" } }, "INVALID_ARGUMENT", /"4GiB".*received "4 giga"/],
+    [{ kvCache: { bytes: "64KiB" }, contextLength: 100000 }, "OUT_OF_MEMORY", /needs \d+ bytes.*allows \d+/],
+    [{ kvCache: { size: 3 } }, "INVALID_ARGUMENT", /Unknown option "size" for kvCache/],
+    [{ kvCache: { dtype: "fp8" } }, "UNSUPPORTED", /kvCache.dtype "fp8" is not in this build/],
+    [{ kvCache: { dtype: "int4" } }, "INVALID_ARGUMENT", /kvCache.dtype/],
+    [{ numerics: "fast" }, "UNSUPPORTED", /numerics/],
+    [{ backend: "cuda" }, "UNSUPPORTED", /cuda/],
+    [{ backend: "tpu" }, "INVALID_ARGUMENT", /backend/],
+    [{ onProgress: 3 }, "INVALID_ARGUMENT", /onProgress/],
+    [{ signal: {} }, "INVALID_ARGUMENT", /AbortSignal/],
+    [null, "INVALID_ARGUMENT", /an object/],
+  ])("refuses %j", async (options, code, message) => {
+    const error = await failure(() => Engine.load(model, options as never));
+    expect(error.code).toBe(code);
+    expect(error.message).toMatch(message);
+  });
+
+  it.each([[""], [7], [undefined], ["a\0b"]])("refuses %j as a model", async (name) => {
+    expect((await failure(() => Engine.load(name as never))).code).toBe("INVALID_ARGUMENT");
+  });
+
+  it("rejects with the signal's reason, before and while loading", async () => {
+    const reason = new Error("not today");
+    expect(await failure(() => Engine.load(model, { signal: AbortSignal.abort(reason) }))).toBe(reason);
+    const controller = new AbortController();
+    const loading = Engine.load(model, { signal: controller.signal });
+    controller.abort(reason);
+    expect(await failure(() => loading)).toBe(reason);
+  });
+
+  it("rejects with what onProgress throws", async () => {
+    const reason = new Error("mine");
+    const loading = Engine.load(model, {
+      onProgress() {
+        throw reason;
+      },
+    });
+    expect(await failure(() => loading)).toBe(reason);
+  });
+});
+
+describe("generate", () => {
+  it("streams what result holds, and is the same twice", async () => {
+    const first = engine.generate(prompt, { temperature: 0, maxTokens: 20 });
+    const streamed = [];
+    for await (const t of first) streamed.push(t);
+    const whole = await first.result;
+    expect(streamed.map((t) => t.token)).toEqual(whole.tokens);
+    expect(streamed.map((t) => t.text).join("")).toBe(whole.text);
+    expect(streamed.every((t) => t.logprob <= 0 && t.index === 0)).toBe(true);
+    expect(whole.finishReason).toBe("length");
+    expect(whole.usage).toEqual({ promptTokens: 5, cachedTokens: 0, completionTokens: 20 });
+    expect(whole.timings.prefillMilliseconds).toBeGreaterThan(0);
+    expect((await engine.generate(prompt, { temperature: 0, maxTokens: 20 }).result).tokens).toEqual(whole.tokens);
+  });
+
+  it("gives the same tokens for the same seed, whatever else runs, and others for another seed", async () => {
+    const sample = (seed: number) => engine.generate(prompt, { seed, maxTokens: 30, ignoreEos: true }).result;
+    const alone = (await sample(7)).tokens;
+    const crowd = await Promise.all([sample(1), sample(7), sample(2), sample(7), sample(3)]);
+    expect(crowd[1]!.tokens).toEqual(alone);
+    expect(crowd[3]!.tokens).toEqual(alone);
+    expect(crowd[0]!.tokens).not.toEqual(alone);
+  });
+
+  it("is the argmax of logits() when greedy", async () => {
+    const { tokens } = await engine.generate(prompt, { temperature: 0, maxTokens: 3, ignoreEos: true }).result;
+    const logits = await engine.logits([...prompt, ...tokens.slice(0, 2)], { last: 3 });
+    expect(logits.length).toBe(3 * 512);
+    for (let i = 0; i < 3; i++) {
+      const row = logits.subarray(i * 512, (i + 1) * 512);
+      expect(row.indexOf(Math.max(...row))).toBe(tokens[i]);
+    }
+  });
+
+  it("stops at a stop token, which is its last", async () => {
+    const { tokens } = await engine.generate(prompt, { temperature: 0, maxTokens: 20, ignoreEos: true }).result;
+    const stop = tokens[10]!;
+    const stopped = await engine.generate(prompt, { temperature: 0, stopTokens: [stop] }).result;
+    expect(stopped.finishReason).toBe("stop");
+    expect(stopped.tokens).toEqual(tokens.slice(0, tokens.indexOf(stop) + 1));
+  });
+
+  it("ends a loop that is left early as cancelled", async () => {
+    const generation = engine.generate(prompt, { maxTokens: 900, ignoreEos: true });
+    let seen = 0;
+    for await (const _ of generation) if (++seen === 3) break;
+    const { finishReason, tokens } = await generation.result;
+    expect(finishReason).toBe("cancelled");
+    expect(tokens.length).toBeLessThan(900);
+    expect(engine.stats().pagesFree).toBe(engine.stats().pagesTotal);
+  });
+
+  it("rejects with the signal's reason, and frees its pages", async () => {
+    const controller = new AbortController();
+    const generation = engine.generate(prompt, { maxTokens: 900, ignoreEos: true, signal: controller.signal });
+    const reason = new Error("enough");
+    const streamed = failure(async () => {
+      for await (const _ of generation) controller.abort(reason);
+    });
+    expect(await streamed).toBe(reason);
+    expect(await failure(() => generation.result)).toBe(reason);
+    expect((await failure(() => engine.generate(prompt, { signal: AbortSignal.abort(reason) }))) as unknown).toBe(
+      reason,
+    );
+    await engine.generate(prompt, { maxTokens: 1 }).result; // a step later
+    expect(engine.stats().pagesFree).toBe(engine.stats().pagesTotal);
+  });
+
+  it("an exception in the consumer's loop cancels", async () => {
+    const generation = engine.generate(prompt, { maxTokens: 900, ignoreEos: true });
+    const error = await failure(async () => {
+      for await (const _ of generation) throw new Error("consumer");
+    });
+    expect(error.message).toBe("consumer");
+    expect((await generation.result).finishReason).toBe("cancelled");
+  });
+
+  it("serves more requests than run at once", async () => {
+    const small = await Engine.load(model, { contextLength: 256, maxSequences: 2 });
+    const results = await Promise.all(
+      Array.from(
+        { length: 9 },
+        (_, i) => small.generate([i + 1], { temperature: 0, maxTokens: 10, ignoreEos: true }).result,
+      ),
+    );
+    const alone = await small.generate([9], { temperature: 0, maxTokens: 10, ignoreEos: true }).result;
+    expect(results[8]!.tokens).toEqual(alone.tokens);
+    await small.close();
+  });
+
+  it.each([
+    [[], {}, "INVALID_ARGUMENT", /no tokens/],
+    ["", {}, "INVALID_ARGUMENT", /no tokens/],
+    [[512], {}, "INVALID_ARGUMENT", /token 512 at index 0 .* vocabulary of 512/],
+    [[1.5], {}, "INVALID_ARGUMENT", /token 0 of the prompt/],
+    [[-1], {}, "INVALID_ARGUMENT", /token 0 of the prompt/],
+    [["1"], {}, "INVALID_ARGUMENT", /token 0 of the prompt/],
+    [null, {}, "INVALID_ARGUMENT", /text or an array/],
+    [5, {}, "INVALID_ARGUMENT", /text or an array/],
+    [new Array(1024).fill(1), {}, "CONTEXT_OVERFLOW", /1024 tokens/],
+    [[1], { maxTokens: 0 }, "INVALID_ARGUMENT", /maxTokens/],
+    [[1], { maxTokens: -3 }, "INVALID_ARGUMENT", /maxTokens/],
+    [[1], { temperature: Number.NaN }, "INVALID_ARGUMENT", /temperature/],
+    [[1], { temperature: -1 }, "INVALID_ARGUMENT", /temperature/],
+    [[1], { topP: 0 }, "INVALID_ARGUMENT", /topP/],
+    [[1], { topK: 1.5 }, "INVALID_ARGUMENT", /topK/],
+    [[1], { seed: "x" }, "INVALID_ARGUMENT", /seed/],
+    [[1], { stopTokens: 3 }, "INVALID_ARGUMENT", /stopTokens/],
+    [[1], { stopTokens: [1, -1] }, "INVALID_ARGUMENT", /stopTokens\[1\]/],
+    [[1], { ignoreEos: 1 }, "INVALID_ARGUMENT", /ignoreEos/],
+    [[1], { presencePenalty: 0.5 }, "UNSUPPORTED", /presencePenalty/],
+    [[1], { n: 2 }, "UNSUPPORTED", /n 2 is not in this build/],
+    [[1], { tempreature: 1 }, "INVALID_ARGUMENT", /Unknown option "tempreature"/],
+    [[1], null, "INVALID_ARGUMENT", /an object/],
+  ])("refuses %j with %j", async (tokens, options, code, message) => {
+    const error = await failure(() => engine.generate(tokens as never, options as never));
+    expect(error.code).toBe(code);
+    expect(error.message).toMatch(message);
+  });
+
+  it("refuses a detached array", async () => {
+    const tokens = Uint32Array.of(1, 2, 3);
+    structuredClone(tokens, { transfer: [tokens.buffer] });
+    expect((await failure(() => engine.generate(tokens))).code).toBe("INVALID_ARGUMENT");
+  });
+
+  it("refuses one request more than the queue holds, and serves the others", async () => {
+    const small = await Engine.load(model, { contextLength: 256, maxSequences: 1, maxQueue: 2 });
+    const runs = [];
+    const refused = [];
+    for (let i = 0; i < 10; i++) {
+      try {
+        runs.push(small.generate([i + 1], { maxTokens: 50, ignoreEos: true }).result);
+      } catch (error) {
+        refused.push((error as GptOssError).code);
+      }
+    }
+    expect(new Set(refused)).toEqual(new Set(["QUEUE_FULL"]));
+    expect((await Promise.all(runs)).every((r) => r.tokens.length === 50)).toBe(true);
+    await small.close();
+  });
+});
+
+describe("logits", () => {
+  it.each([
+    [[1, 2], { last: 3 }, /last/],
+    [[1, 2], { last: 0 }, /last/],
+    [[], {}, /no tokens/],
+    [[1], { lats: 1 }, /Unknown option "lats"/],
+  ])("refuses %j with %j", async (tokens, options, message) => {
+    const error = await failure(() => engine.logits(tokens, options as never));
+    expect(error.code).toBe("INVALID_ARGUMENT");
+    expect(error.message).toMatch(message);
+  });
+
+  it("rejects with the signal's reason", async () => {
+    const controller = new AbortController();
+    const logits = engine.logits(new Array(1000).fill(1), { signal: controller.signal });
+    controller.abort("gone");
+    expect(await failure(() => logits)).toBe("gone");
+  });
+});
+
+describe("close", () => {
+  it("rejects what runs and what comes later with CLOSED, may be called twice, and during a step", async () => {
+    const other = await Engine.load(model, { contextLength: 1024 });
+    const running = other.generate(new Array(900).fill(1), { maxTokens: 100, ignoreEos: true });
+    const queued = other.logits([1, 2, 3]);
+    const closing = Promise.all([other.close(), other.close()]);
+    expect((await failure(() => running.result)).code).toBe("CLOSED");
+    expect((await failure(() => queued)).code).toBe("CLOSED");
+    await closing;
+    expect((await failure(() => other.generate(prompt))).code).toBe("CLOSED");
+    expect((await failure(() => other.logits(prompt))).code).toBe("CLOSED");
+    expect(other.stats().running).toBe(0);
+  });
+
+  it("is what `await using` does", async () => {
+    let inside: Engine;
+    {
+      await using scoped = await Engine.load(model, { contextLength: 64 });
+      inside = scoped;
+    }
+    expect((await failure(() => inside.generate(prompt))).code).toBe("CLOSED");
+  });
+});
+
+describe("the process", () => {
+  const script = (body: string) => `
+    import { Engine } from ${JSON.stringify(built)};
+    const engine = await Engine.load(${JSON.stringify(model)}, { contextLength: 1024 });
+    ${body}`;
+  const node = (body: string, ...flags: string[]) =>
+    run(process.execPath, [...flags, "--input-type=module", "-e", script(body)], { timeout: 30_000 });
+
+  it("ends by itself with an idle engine that nobody closed", async () => {
+    const { stdout } = await node(`await engine.generate([1], { maxTokens: 3 }).result; console.log("idle");`);
+    expect(stdout.trim()).toBe("idle");
+  });
+
+  it("stays until a busy engine has answered", async () => {
+    const { stdout } = await node(
+      `engine.generate([1], { maxTokens: 40, ignoreEos: true }).result.then((r) => console.log(r.tokens.length));`,
+    );
+    expect(stdout.trim()).toBe("40");
+  });
+
+  it("exits cleanly in mid-stream, by process.exit and by SIGTERM", async () => {
+    const { stdout } = await node(
+      `for await (const t of engine.generate([1], { maxTokens: 900, ignoreEos: true })) { console.log("out"); process.exit(0); }`,
+    );
+    expect(stdout.trim()).toBe("out");
+    const child = spawn(process.execPath, [
+      "--input-type=module",
+      "-e",
+      script(`console.log("ready"); for await (const t of engine.generate([1], { maxTokens: 900, ignoreEos: true }));`),
+    ]);
+    await new Promise((resolve) => child.stdout.once("data", resolve));
+    child.kill("SIGTERM");
+    const signal = await new Promise((resolve) => child.once("exit", (_, s) => resolve(s)));
+    expect(signal).toBe("SIGTERM");
+  });
+
+  it("frees an engine that was forgotten, and one that is forgotten while it works answers first", async () => {
+    const { stdout } = await node(
+      `
+      import { readdirSync } from "node:fs";
+      const threads = () => readdirSync("/proc/self/task").length;
+      const load = () => Engine.load(${JSON.stringify(model)}, { contextLength: 256, threads: 2 });
+      const forget = async () => { await (await load()).generate([1], { maxTokens: 2 }).result; };
+      const begin = async () => { const run = (await load()).generate([1], { maxTokens: 200, ignoreEos: true }); return () => run.result; };
+      await forget();
+      const before = threads();
+      for (let i = 0; i < 5; i++) await forget();
+      const held = threads();
+      const answer = (await begin())();
+      for (let i = 0; i < 20; i++) { gc(); await new Promise((r) => setTimeout(r, 20)); }
+      console.log(JSON.stringify({ grew: held > before, after: threads() < held - 6, tokens: (await answer).tokens.length }));`,
+      "--expose-gc",
+    );
+    expect(JSON.parse(stdout)).toEqual({ grew: true, after: true, tokens: 200 });
+  });
+
+  it("survives workers that share nothing, and one that is terminated in mid-stream", async () => {
+    const source = `
+      const { parentPort } = require("node:worker_threads");
+      import(${JSON.stringify(built)}).then(async ({ Engine }) => {
+        const engine = await Engine.load(${JSON.stringify(model)}, { contextLength: 1024 });
+        for await (const t of engine.generate([1], { maxTokens: 900, ignoreEos: true })) parentPort.postMessage(t.token);
+      });`;
+    const workers = [0, 1].map(() => new Worker(source, { eval: true }));
+    await Promise.all(workers.map((worker) => new Promise((resolve) => worker.once("message", resolve))));
+    await Promise.all(workers.map((worker) => worker.terminate()));
+    expect((await engine.generate(prompt, { maxTokens: 5, ignoreEos: true }).result).tokens).toHaveLength(5);
+  });
+});
