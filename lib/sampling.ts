@@ -12,16 +12,16 @@ import { optionalInteger } from "./options.js";
  * 2. `temperature` 0 takes the highest logit; among equals the lowest id. Otherwise a token weighs
  *    exp((logit - highest) / temperature).
  * 3. `topK` > 0 keeps the k highest logits; among equals the lower ids.
- * 4. `topP` < 1 keeps, of those in descending order (among equals the lower id first), the shortest beginning that weighs at
- *    least topP of their total, and at least one token.
+ * 4. `topP` < 1 keeps, of those in descending order (among equals the lower id first), the shortest beginning that
+ *    weighs at least topP of their total; one token at least.
  * 5. `minP` keeps, of those, the tokens that weigh at least minP of the highest.
  * 6. u in [0, 1) comes from Philox4x32-10 with the seed as key and the index of the token within the completion as
- *    counter: a draw depends on nothing else. Taken is the first kept id, ascending, at which the running sum of weights
- *    exceeds u times their total.
+ *    counter: a draw depends on nothing else. Taken is the first kept id, ascending, at which the running sum of
+ *    weights exceeds u times their total.
  *
- * Weights and sums are float64, summed by ascending id; parameters are rounded to float32 first, as the addon takes them.
- * V8's exp and the C library's may differ in the last bit, and the addon sums top-p's mass in groups: the two can choose
- * differently only where u or topP comes within about 1e-15 (relative) of a border between two tokens.
+ * Weights and sums are float64, summed by ascending id; parameters are rounded to float32 first, as the addon takes
+ * them. V8's exp and the C library's may differ in the last bit, and the addon sums top-p's mass in groups: the two
+ * can choose differently only where u or topP comes within about 1e-15 (relative) of a border between two tokens.
  *
  * When nothing is left (all NaN), token 0 is taken: the lowest id, which is never masked.
  */

@@ -13,7 +13,7 @@
 // added bucket by bucket rather than token by token, so a sum can differ from the reference by about 1e-15 of itself.
 // That changes a choice only when the draw or topP · total falls that close to a border between two tokens.
 //
-// Cost at 201,088 logits: one exp per token for w (1 ms), one expf for the logprob (½ ms); filters add passes without exp.
+// Cost at 201,088 logits: an exp per token for w (1 ms) and an expf for the logprob (½ ms); filters add passes, no exp.
 #include "kernels/cpu/sample.h"
 
 #include <algorithm>
@@ -36,17 +36,21 @@ struct Range {
   int begin, end;
 };
 
-// The ids that may be drawn: between them lie the reserved ids of o200k_harmony, which no training ever taught a meaning.
+// The ids that may be drawn: between them lie the reserved ids of o200k_harmony, which have no meaning.
 constexpr Range kUnreserved[] = {{0, 200000}, {200002, 200004}, {200005, 200009}, {200012, 200013}};
 
 // Orders tokens by logit descending, then by id ascending: a smaller key is a better token.
 using Key = uint64_t;
-constexpr int kBucketShift = 64 - 13;  // 13 leading bits: sign, exponent, 4 of mantissa; 64 KB of sums stay in L2
-constexpr int kBuckets = 1 << 13;
+
+// A bucket is the leading bits of a key: sign, exponent and 4 bits of mantissa. 64 KB of sums stay in L2.
+constexpr int kBucketBits = 13;
+constexpr int kBucketShift = 64 - kBucketBits;
+constexpr int kBuckets = 1 << kBucketBits;
 
 Key key_of(float logit, int id) {
   const uint32_t bits = std::bit_cast<uint32_t>(logit + 0.0f);  // -0 + 0 = +0: equal logits get equal bits
-  const uint32_t ascending = (bits >> 31) != 0 ? ~bits : bits | 0x80000000u;
+  const uint32_t negative = uint32_t(int32_t(bits) >> 31);      // all ones or none: a branch would be a coin toss
+  const uint32_t ascending = bits ^ (negative | 0x80000000u);
   return Key(~ascending) << 32 | uint32_t(id);
 }
 
@@ -68,14 +72,12 @@ class Row {
   // The normaliser is a float64 sum of float32 terms: 1e-7 relative, as fine as the float that is returned.
   float logprob(int token) const {
     if (!finite_or_positive_inf(logits_[token])) return -std::numeric_limits<float>::infinity();
-    float highest = -kLargest;
-    for (int id = 0; id < vocab_; ++id) highest = std::max(highest, logits_[id]);  // a NaN in second place loses
-    highest = std::min(highest, kLargest);
+    const float best = highest(0, vocab_);
     double sum = 0;
     for (int id = 0; id < vocab_; ++id) {
-      if (finite_or_positive_inf(logits_[id])) sum += std::exp(logit(id) - highest);
+      if (finite_or_positive_inf(logits_[id])) sum += std::exp(logit(id) - best);
     }
-    return float(double(logit(token)) - highest - std::log(sum));
+    return float(double(logit(token)) - best - std::log(sum));
   }
 
  private:
@@ -88,16 +90,21 @@ class Row {
 
   bool kept(int id) const { return key_of(logit(id), id) <= limit_; }
 
-  // Calls visit(id) for the candidates in [begin, end), ascending.
+  // Calls visit(begin, end) for the parts of [begin, end) that may be drawn from, ascending.
+  template <typename Visit>
+  void for_each_range(int begin, int end, const Visit& visit) const {
+    if (args_.mask_reserved == 0) return visit(begin, end);
+    for (const Range& range : kUnreserved) visit(std::max(range.begin, begin), std::min(range.end, end));
+  }
+
+  // Calls visit(id) for the candidates of [begin, end), ascending.
   template <typename Visit>
   void for_each_candidate(int begin, int end, const Visit& visit) const {
-    const auto scan = [&](int first, int last) {
-      for (int id = std::max(first, begin); id < std::min(last, end); ++id) {
+    for_each_range(begin, end, [&](int first, int last) {
+      for (int id = first; id < last; ++id) {
         if (finite_or_positive_inf(logits_[id])) visit(id);
       }
-    };
-    if (args_.mask_reserved == 0) return scan(0, vocab_);
-    for (const Range& range : kUnreserved) scan(range.begin, std::min(range.end, vocab_));
+    });
   }
 
   template <typename Visit>
@@ -105,16 +112,30 @@ class Row {
     for_each_candidate(0, vocab_, visit);
   }
 
+  // The highest logit of [begin, end), NaN skipped; -inf when there is none. Sixteen lanes, which become vectors: one
+  // running maximum would wait for itself at every step.
+  float highest(int begin, int end) const {
+    constexpr int kLanes = 16;
+    float lanes[kLanes];
+    std::fill_n(lanes, kLanes, -std::numeric_limits<float>::infinity());
+    int id = begin;
+    for (; id + kLanes <= end; id += kLanes) {
+      for (int lane = 0; lane < kLanes; ++lane) lanes[lane] = std::max(lanes[lane], logits_[id + lane]);
+    }
+    for (; id < end; ++id) lanes[0] = std::max(lanes[0], logits_[id]);
+    return std::min(*std::max_element(lanes, lanes + kLanes), kLargest);
+  }
+
   int argmax() const {
-    int best = -1;
-    float highest = 0;
-    for_each_candidate([&](int id) {
-      if (best < 0 || logit(id) > highest) {
-        best = id;
-        highest = logit(id);
+    float best = -std::numeric_limits<float>::infinity();
+    for_each_range(0, vocab_, [&](int begin, int end) { best = std::max(best, highest(begin, end)); });
+    int at = -1;
+    for_each_range(0, vocab_, [&](int begin, int end) {
+      for (int id = begin; id < end && at < 0; ++id) {
+        if (finite_or_positive_inf(logits_[id]) && logit(id) == best) at = id;
       }
     });
-    return best;
+    return at;
   }
 
   // The kept tokens of one bucket, best first.

@@ -6,13 +6,13 @@ import { TextStream } from "./text-stream.js";
 
 export interface EncodeOptions {
   /**
-   * Special tokens that the text may spell out: `"all"`, or their texts. Default: none, so `<|start|>` in a text is five
-   * ordinary tokens, and what a user writes can never become control.
+   * Special tokens that the text may spell out: `"all"`, or their texts. Default: none, so `<|start|>` in a text is
+   * five ordinary tokens, and what a user writes can never become control.
    */
   allowedSpecial?: "all" | readonly string[];
 }
 
-/** o200k_harmony, the tokenizer of every gpt-oss model. It needs no model and no file: its vocabulary is in the addon. */
+/** o200k_harmony, the tokenizer of every gpt-oss model. It needs no model and no file: the addon has its vocabulary. */
 export interface Tokenizer {
   readonly name: "o200k_harmony";
   /** Rows of the model's embedding. The tokenizer knows one id more, 201088, which the model never produces. */

@@ -20,6 +20,8 @@ static Napi::Value sample(const Napi::CallbackInfo& info) {
   });
 }
 
-void init_sampling(Napi::Env env, Napi::Object exports) { exports.Set("sample", Napi::Function::New(env, sample, "sample")); }
+void init_sampling(Napi::Env env, Napi::Object exports) {
+  exports.Set("sample", Napi::Function::New(env, sample, "sample"));
+}
 
 }  // namespace oss

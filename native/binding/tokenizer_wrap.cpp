@@ -52,7 +52,8 @@ Napi::Value encode(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value count(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&] { return Napi::Number::New(info.Env(), double(tokenizer::count(Utf8(info[0]).view()))); });
+  return guarded(info.Env(),
+                 [&] { return Napi::Number::New(info.Env(), double(tokenizer::count(Utf8(info[0]).view()))); });
 }
 
 Napi::Value decode(const Napi::CallbackInfo& info) {

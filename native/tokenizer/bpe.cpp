@@ -12,8 +12,8 @@ std::vector<uint32_t> merge_long(const Vocabulary& vocabulary, Bytes piece) {
 
   // A part is known by its start. rank[start] is that of the part joined with the next, kNone for a part that is gone.
   std::vector<uint32_t> next(size), previous(size), rank(size);
-  // Candidates as rank << 32 | start, so that the smallest is the leftmost of the lowest rank. One whose rank is no longer
-  // that of its part is out of date and skipped.
+  // Candidates as rank << 32 | start, so that the smallest is the leftmost of the lowest rank. One whose rank is no
+  // longer that of its part is out of date and skipped.
   std::vector<uint64_t> heap;
   heap.reserve(size);
   for (uint32_t i = 0; i < size; ++i) {

@@ -1,5 +1,5 @@
-// Byte-pair encoding of one piece: neighbours whose concatenation has the lowest rank are merged, the leftmost first among
-// equals, until no concatenation is a token.
+// Byte-pair encoding of one piece: neighbours whose concatenation has the lowest rank are merged, the leftmost first
+// among equals, until no concatenation is a token.
 #pragma once
 #include <utility>
 #include <vector>

@@ -63,7 +63,7 @@ const uint8_t* skip(const uint8_t* p, const uint8_t* end, unsigned set, size_t l
   return p;
 }
 
-// (?i:'s|'t|'re|'ve|'m|'ll|'d)?  Case folding takes ſ (U+017F, C5 BF) for an s; the other letters have ASCII cases only.
+// (?i:'s|'t|'re|'ve|'m|'ll|'d)?  Case folding takes ſ (U+017F, C5 BF) for an s; the others are ASCII.
 const uint8_t* skip_contraction(const uint8_t* p, const uint8_t* end) {
   const ptrdiff_t left = end - p;
   if (left < 2 || *p != '\'') return p;
@@ -72,12 +72,14 @@ const uint8_t* skip_contraction(const uint8_t* p, const uint8_t* end) {
   if (left < 3) return p;
   if (p[1] == 0xC5 && p[2] == 0xBF) return p + 3;
   const int second = p[2] | 0x20;
-  const bool two = (first == 'r' && second == 'e') || (first == 'v' && second == 'e') || (first == 'l' && second == 'l');
+  const bool two =
+      (first == 'r' && second == 'e') || (first == 'v' && second == 'e') || (first == 'l' && second == 'l');
   return two ? p + 3 : p;
 }
 
-// Alternative 1 after its prefix: the end of the match, or null. The first run takes all it can; if no lower-case letter
-// follows, it gives back up to its last character that may also stand in the second run, which then matches just that.
+// Alternative 1 after its prefix: the end of the match, or null. The first run takes all it can; if no lower-case
+// letter follows, it gives back up to its last character that may stand in the second run too, which then matches just
+// that.
 const uint8_t* match_lower(const uint8_t* p, const uint8_t* end) {
   const uint8_t* given_back = nullptr;
   while (p < end) {

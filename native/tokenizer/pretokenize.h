@@ -4,8 +4,8 @@
 
 namespace oss::tokenizer {
 
-// The end of the piece that starts at `text`, which is before `end`. The bytes should be UTF-8; a malformed one counts as
-// a symbol by itself. Linear: over a whole text each byte is looked at a fixed number of times.
+// The end of the piece that starts at `text`, which is before `end`. The bytes should be UTF-8; a malformed one counts
+// as a symbol by itself. Linear: over a whole text each byte is looked at a fixed number of times.
 const uint8_t* piece_end(const uint8_t* text, const uint8_t* end);
 
 }  // namespace oss::tokenizer

@@ -11,9 +11,9 @@ struct Named {
   std::string_view text;
 };
 constexpr Named kNamed[] = {
-    {199998, "<|startoftext|>"}, {199999, "<|endoftext|>"}, {200002, "<|return|>"}, {200003, "<|constrain|>"},
-    {200005, "<|channel|>"},     {200006, "<|start|>"},     {200007, "<|end|>"},    {200008, "<|message|>"},
-    {200012, "<|call|>"},
+    {199998, "<|startoftext|>"}, {199999, "<|endoftext|>"}, {200002, "<|return|>"},
+    {200003, "<|constrain|>"},   {200005, "<|channel|>"},   {200006, "<|start|>"},
+    {200007, "<|end|>"},         {200008, "<|message|>"},   {200012, "<|call|>"},
 };
 constexpr std::string_view kOpen = "<|", kClose = "|>", kReserved = "<|reserved_";
 constexpr size_t kLongest = std::string_view("<|reserved_201088|>").size();
@@ -38,8 +38,8 @@ std::string special_text(uint32_t id) {
   return std::string(kReserved) + std::to_string(id) + std::string(kClose);
 }
 
-// No special text contains "<|" or "|>" but at its two ends. So at most one can begin at a place, the one that ends with
-// the next "|>", and the longest match is the only one.
+// No special text contains "<|" or "|>" but at its two ends. So at most one can begin at a place, the one that ends
+// with the next "|>", and the longest match is the only one.
 SpecialMatch find_special(std::string_view text, size_t from, const SpecialSet& allowed) {
   for (size_t begin = text.find(kOpen, from); begin != text.npos; begin = text.find(kOpen, begin + 1)) {
     const std::string_view candidate = text.substr(begin, kLongest);

@@ -1,4 +1,4 @@
-// The 1,091 special tokens of o200k_harmony, ids 199998..201088: ten that mean something, and reserved ones named after
+// The 1,091 special tokens of o200k_harmony, ids 199998..201088: nine that mean something, and reserved ones named after
 // their ids. lib/tokenizer/special-tokens.ts has the same table; both are tested against test/golden/harmony.
 #pragma once
 #include <bitset>

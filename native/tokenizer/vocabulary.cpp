@@ -25,7 +25,8 @@ Vocabulary::Vocabulary() {
   const size_t available = size_t(oss_vocabulary_end - oss_vocabulary_begin);
   const size_t tokens = load<uint32_t>(data + 8), bytes = load<uint32_t>(data + 12);
   if (std::memcmp(data, kMagic, 8) != 0 || available != kHeader + tokens + bytes) {
-    throw Error(Code::kInternal, str("the embedded vocabulary is damaged: ", available, " bytes for ", tokens, " tokens"));
+    throw Error(Code::kInternal,
+                str("the embedded vocabulary is damaged: ", available, " bytes for ", tokens, " tokens"));
   }
 
   const uint8_t* lengths = data + kHeader;

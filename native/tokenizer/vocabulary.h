@@ -73,9 +73,9 @@ class Vocabulary {
   const uint8_t* blob_;            // the tokens, one after the other
   std::vector<uint32_t> offsets_;  // [tokens + 1] into blob_
   size_t longest_ = 0;
-  std::vector<Slot> slots_;        // open addressing; a power of two, at most 40 % full
+  std::vector<Slot> slots_;  // open addressing; a power of two, at most 40 % full
   size_t mask_;
-  std::vector<uint32_t> pairs_;    // [256 * 256] find() of every two bytes: where each merge begins
+  std::vector<uint32_t> pairs_;  // [256 * 256] find() of every two bytes: where each merge begins
 };
 
 }  // namespace oss::tokenizer

@@ -1,5 +1,5 @@
-// Sampling of one row. test/lib/sampling.test.ts holds it equal to the TypeScript reference on thousands of rows; here are
-// the properties that need no reference.
+// Sampling of one row. test/lib/sampling.test.ts holds it equal to the TypeScript reference on thousands of rows; here
+// are the properties that need no reference.
 #include "kernels/cpu/sample.h"
 
 #include <cmath>
@@ -15,7 +15,15 @@ namespace {
 constexpr float kInf = std::numeric_limits<float>::infinity();
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 constexpr SamplingArgs kNeutral = {
-    .temperature = 1, .top_k = 0, .top_p = 1, .min_p = 0, .seed_lo = 7, .seed_hi = 0, .position = 0, .mask_reserved = 1};
+    .temperature = 1,
+    .top_k = 0,
+    .top_p = 1,
+    .min_p = 0,
+    .seed_lo = 7,
+    .seed_hi = 0,
+    .position = 0,
+    .mask_reserved = 1,
+};
 
 int draw(const SamplingArgs& args, const std::vector<float>& logits) {
   return cpu::sample_row(args, logits.data(), int(logits.size())).token;
