@@ -67,7 +67,12 @@ class EngineHost {
 };
 
 void deliver(Napi::Env env, Napi::Function, EngineHost* host, void*) {
-  if (env != nullptr) host->drain(env);
+  if (env == nullptr) return;
+  try {
+    host->drain(env);
+  } catch (const Napi::Error&) {
+    // The dispatcher of lib/engine.ts does not throw: this environment is being terminated and runs no more JavaScript.
+  }
 }
 
 class CloseWorker : public Napi::AsyncWorker {
