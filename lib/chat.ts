@@ -1,5 +1,10 @@
 import { randomUUID } from "node:crypto";
-import { type ChatConversationOptions, type ChatMessage, chatConversation, chatConversationOptionNames } from "./chat-messages.js";
+import {
+  type ChatConversationOptions,
+  type ChatMessage,
+  chatConversation,
+  chatConversationOptionNames,
+} from "./chat-messages.js";
 import { EventLog } from "./event-log.js";
 import { type GenerateOptions, generateOptionNames } from "./generate-options.js";
 import type { FinishReason, Generation, Usage } from "./generation.js";
@@ -33,10 +38,7 @@ export interface ChatAnswer {
   usage: Usage;
 }
 
-export type ChatEvent =
-  | ParsedDelta
-  | ParsedMessage
-  | { type: "done"; finishReason: FinishReason; usage: Usage };
+export type ChatEvent = ParsedDelta | ParsedMessage | { type: "done"; finishReason: FinishReason; usage: Usage };
 
 const chatOnlyNames: ReadonlySet<string> = new Set(chatConversationOptionNames);
 const chatNames: ReadonlySet<string> = new Set(

@@ -36,9 +36,11 @@ export function invalidArgument(name: string, expected: string, received: unknow
 function describe(value: unknown): string {
   if (value === null) return "null";
   if (value === undefined) return "undefined";
-  if (typeof value === "string") return `${JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}…` : value)} (string)`;
+  if (typeof value === "string")
+    return `${JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}…` : value)} (string)`;
   if (typeof value === "function") return "a function";
-  if (typeof value === "object") return Array.isArray(value) ? "an array" : `an object (${value.constructor?.name ?? "no prototype"})`;
+  if (typeof value === "object")
+    return Array.isArray(value) ? "an array" : `an object (${value.constructor?.name ?? "no prototype"})`;
   return `${String(value)} (${typeof value})`;
 }
 

@@ -9,7 +9,10 @@ export async function modelPath(model: string): Promise<string> {
   }
   if (model === "demo") return demoModelPath();
   if (model.startsWith("synthetic:")) {
-    throw new GptOssError("UNSUPPORTED", `Synthetic models are not in this build: ${JSON.stringify(model)} needs a checkpoint`);
+    throw new GptOssError(
+      "UNSUPPORTED",
+      `Synthetic models are not in this build: ${JSON.stringify(model)} needs a checkpoint`,
+    );
   }
   return path.resolve(model);
 }

@@ -108,7 +108,10 @@ export function refuseUnknown(what: string, options: object, names: ReadonlySet<
   }
   for (const name of Object.keys(options)) {
     if (!names.has(name)) {
-      throw new GptOssError("INVALID_ARGUMENT", `Unknown option "${name}" for ${what}; known are ${[...names].join(", ")}`);
+      throw new GptOssError(
+        "INVALID_ARGUMENT",
+        `Unknown option "${name}" for ${what}; known are ${[...names].join(", ")}`,
+      );
     }
   }
 }
@@ -118,7 +121,10 @@ export function onlyBuilt(name: string, value: unknown, built: readonly unknown[
   if (value === undefined || built.includes(value)) return;
   const list = (values: readonly unknown[]) => values.map((v) => JSON.stringify(v)).join(" or ");
   if (contract.includes(value)) {
-    throw new GptOssError("UNSUPPORTED", `${name} ${JSON.stringify(value)} is not in this build, which has ${list(built)}`);
+    throw new GptOssError(
+      "UNSUPPORTED",
+      `${name} ${JSON.stringify(value)} is not in this build, which has ${list(built)}`,
+    );
   }
   throw invalidArgument(name, list(contract), value);
 }
@@ -135,7 +141,8 @@ export function optionalInteger(name: string, value: unknown, fallback: number, 
 }
 
 export function checkSignal(signal: unknown): void {
-  if (signal !== undefined && !(signal instanceof AbortSignal)) throw invalidArgument("signal", "an AbortSignal", signal);
+  if (signal !== undefined && !(signal instanceof AbortSignal))
+    throw invalidArgument("signal", "an AbortSignal", signal);
 }
 
 const units = { "": 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40, KB: 1e3, MB: 1e6, GB: 1e9, TB: 1e12 };

@@ -36,7 +36,10 @@ for (const [program, why] of [["cmake", "CMake >= 3.20 (Debian/Ubuntu: apt-get i
 
 const cli = path.join(path.dirname(require.resolve("cmake-js/package.json")), "bin", "cmake-js");
 function cmakeJs(...args) {
-  const run = spawnSync(process.execPath, [cli, ...args, "-O", out], { cwd: root, stdio: ["ignore", "inherit", "inherit"] });
+  const run = spawnSync(process.execPath, [cli, ...args, "-O", out], {
+    cwd: root,
+    stdio: ["ignore", "inherit", "inherit"],
+  });
   if (run.status !== 0) process.exit(run.status ?? 1);
 }
 cmakeJs("configure", "--log-level", "warn", `--CDOSS_SANITIZE=${sanitize}`);

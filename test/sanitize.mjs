@@ -41,13 +41,23 @@ function library(name) {
 }
 
 build("address,undefined", "oss_tests");
-nativeTests("address,undefined", [], { ASAN_OPTIONS: "detect_stack_use_after_return=1", UBSAN_OPTIONS: "print_stacktrace=1" });
+nativeTests("address,undefined", [], {
+  ASAN_OPTIONS: "detect_stack_use_after_return=1",
+  UBSAN_OPTIONS: "print_stacktrace=1",
+});
 
 build("address,undefined", "gpt_oss");
 const report = path.join(os.tmpdir(), `gpt-oss-sanitize-${process.pid}.json`);
 run(
   process.execPath,
-  ["node_modules/vitest/vitest.mjs", "run", "test/lib", "--reporter=default", "--reporter=json", `--outputFile.json=${report}`],
+  [
+    "node_modules/vitest/vitest.mjs",
+    "run",
+    "test/lib",
+    "--reporter=default",
+    "--reporter=json",
+    `--outputFile.json=${report}`,
+  ],
   {
     env: {
       LD_PRELOAD: `${library("libasan.so")} ${library("libubsan.so")}`,
