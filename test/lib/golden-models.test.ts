@@ -1,7 +1,7 @@
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { Engine } from "../../lib/index.js";
 import { writeCheckpoint } from "../support/checkpoint.js";
 import { expectClose } from "../support/compare.js";
@@ -86,8 +86,11 @@ for (const isa of isas) {
 }
 
 describe("a checkpoint in OpenAI's layout", () => {
-  const root = mkdtempSync(path.join(tmpdir(), "gpt-oss-layouts-"));
-  afterEach(() => rmSync(root, { recursive: true }));
+  let root: string;
+  beforeAll(() => {
+    root = mkdtempSync(path.join(tmpdir(), "gpt-oss-layouts-"));
+  });
+  afterAll(() => rmSync(root, { recursive: true }));
 
   it("gives the same bits as in the Hugging Face layout, in one file or in shards", async () => {
     const tokens = Array.from({ length: 200 }, (_, i) => (i * 97) % 512);
