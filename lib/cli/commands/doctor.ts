@@ -1,0 +1,98 @@
+import { readFileSync } from "node:fs";
+import { availableParallelism, cpus, freemem, totalmem } from "node:os";
+import path from "node:path";
+import { Command } from "commander";
+import { addon, type NativeBackendStatus, packageRoot } from "../../binding.js";
+import { demoModelPath } from "../../demo-model/index.js";
+import { exitCodes } from "../exit.js";
+import { bytesText, Output } from "../output.js";
+
+/** What the program finds of the machine and of itself; `problem` says why something is not there. */
+interface Report {
+  ok: boolean;
+  version: string;
+  node: string;
+  platform: string;
+  cpu: { model: string; cores: number };
+  memory: { totalBytes: number; freeBytes: number };
+  addon: { path: string } | { problem: string };
+  backends: NativeBackendStatus[];
+  demoModel: { path: string } | { problem: string };
+  environment: Record<string, string>;
+}
+
+export function doctorCommand(): Command {
+  return new Command("doctor")
+    .description(
+      "Show what this program finds: addon, backends and why one is absent, demo model. Exit 1 if it cannot run.",
+    )
+    .option("--json", "print one JSON object instead of text")
+    .action(doctor);
+}
+
+async function doctor(flags: { json?: true }): Promise<void> {
+  const report = await examine();
+  const out = new Output(process.stdout);
+  if (flags.json) out.line(JSON.stringify(report));
+  else print(out, report);
+  if (!report.ok) process.exitCode = exitCodes.failure;
+}
+
+export function packageVersion(): string {
+  return (JSON.parse(readFileSync(path.join(packageRoot, "package.json"), "utf8")) as { version: string }).version;
+}
+
+async function examine(): Promise<Report> {
+  const { addon: found, backends } = examineAddon();
+  const environment = Object.entries(process.env).filter(([name]) => name.startsWith("GPT_OSS_"));
+  return {
+    ok: backends.some((backend) => backend.available),
+    version: packageVersion(),
+    node: process.version,
+    platform: `${process.platform}-${process.arch}`,
+    cpu: { model: cpus()[0]?.model ?? "unknown", cores: availableParallelism() },
+    memory: { totalBytes: totalmem(), freeBytes: freemem() },
+    addon: found,
+    backends,
+    demoModel: await demoModelPath().then((folder) => ({ path: folder }), problem),
+    environment: Object.fromEntries(environment.map(([name, value]) => [name, value ?? ""])),
+  };
+}
+
+function examineAddon(): Pick<Report, "addon" | "backends"> {
+  try {
+    const loaded: ReturnType<typeof addon> & { path?: string } = addon(); // `bindings` notes where it found the file
+    return { addon: { path: loaded.path ?? "unknown" }, backends: loaded.listBackends() };
+  } catch (error) {
+    return { addon: problem(error), backends: [] };
+  }
+}
+
+function problem(error: unknown): { problem: string } {
+  return { problem: error instanceof Error ? error.message : String(error) };
+}
+
+function print(out: Output, report: Report): void {
+  const { cpu, memory } = report;
+  const facts: [string, string][] = [
+    ["gpt-oss-node", report.version],
+    ["Node", `${report.node} on ${report.platform}`],
+    ["CPU", `${cpu.model}, ${cpu.cores} cores`],
+    ["memory", `${bytesText(memory.totalBytes)}, ${bytesText(memory.freeBytes)} free`],
+    ["addon", place(report.addon)],
+    ...report.backends.map(({ name, available, detail }): [string, string] => [
+      `backend ${name}`,
+      available ? detail : `absent: ${detail}`,
+    ]),
+    ["demo model", place(report.demoModel)],
+    ...Object.entries(report.environment),
+  ];
+  const width = Math.max(...facts.map(([name]) => name.length)) + 2;
+  for (const [name, value] of facts) out.line(`${name.padEnd(width)}${value}`);
+  out.line();
+  out.line(report.ok ? "Ready." : "Not ready: no backend can be used.");
+}
+
+function place(found: { path: string } | { problem: string }): string {
+  return "path" in found ? found.path : `absent: ${found.problem}`;
+}

@@ -1,0 +1,66 @@
+import { Command } from "commander";
+import { demoModelLabel } from "../../demo-model/index.js";
+import { type CheckpointSummary, inspectCheckpoint } from "../../inspect.js";
+import { bytesText, Output } from "../output.js";
+
+export function inspectCommand(): Command {
+  return new Command("inspect")
+    .description("Check a checkpoint as loading would, and show its config, files and tensors.")
+    .argument("<model>", 'checkpoint folder or file, or "demo"')
+    .option("--json", "print one JSON object instead of text")
+    .action(inspect);
+}
+
+async function inspect(model: string, flags: { json?: true }): Promise<void> {
+  const summary = await inspectCheckpoint(model);
+  const out = new Output(process.stdout);
+  if (model === "demo") new Output(process.stderr).line(demoModelLabel);
+  if (flags.json) out.line(JSON.stringify(summary));
+  else print(out, summary);
+}
+
+const layouts = { huggingface: "Hugging Face layout", original: "OpenAI's original layout" };
+
+function print(out: Output, { path, layout, fileBytes, files, model, tensors }: CheckpointSummary): void {
+  const { rope } = model;
+  const sliding = model.layerTypes.filter((type) => type === "sliding").length;
+  const facts: [string, string][] = [
+    ["checkpoint", path],
+    ["format", `${layouts[layout]}, ${bytesText(fileBytes)} in ${files.length} file${files.length === 1 ? "" : "s"}`],
+    ["parameters", parametersText(model.parameters)],
+    ["layers", `${model.layers}, ${sliding} of them with a sliding window of ${model.slidingWindow}`],
+    ["hidden", String(model.hidden)],
+    ["attention", `${model.heads} heads and ${model.kvHeads} kv_heads of ${model.headDim}`],
+    ["experts", `${model.experts}, ${model.expertsPerToken} per token, intermediate ${model.intermediate}`],
+    ["vocabulary", `${model.vocab}; ends with ${model.eosTokens.join(", ")}`],
+    ["context", `${model.maxContext} tokens`],
+    ["RoPE", `theta ${rope.theta}, YaRN factor ${rope.factor} over ${rope.originalContext} tokens`],
+    ["formats", formats(tensors)],
+  ];
+  for (const [name, value] of facts) out.line(`${name.padEnd(12)}${value}`);
+  out.line();
+  const width = Math.max(...tensors.map(({ name }) => name.length)) + 2;
+  for (const { name, dtype, shape, bytes } of tensors) {
+    out.line(
+      `${name.padEnd(width)}${dtype.padEnd(6)}${`[${shape.join(", ")}]`.padEnd(22)}${bytesText(bytes).padStart(10)}`,
+    );
+  }
+}
+
+/** How many bytes there are of each element type, largest first. */
+function formats(tensors: CheckpointSummary["tensors"]): string {
+  const bytesOf = new Map<string, { bytes: number; count: number }>();
+  for (const { dtype, bytes } of tensors) {
+    const sum = bytesOf.get(dtype) ?? { bytes: 0, count: 0 };
+    bytesOf.set(dtype, { bytes: sum.bytes + bytes, count: sum.count + 1 });
+  }
+  const largest = [...bytesOf].sort(([, a], [, b]) => b.bytes - a.bytes);
+  const named = (dtype: string) => (dtype === "U8" ? "MXFP4 (U8 blocks and scales)" : dtype);
+  return largest
+    .map(([dtype, { bytes, count }]) => `${named(dtype)} ${bytesText(bytes)} in ${count} tensors`)
+    .join(", ");
+}
+
+function parametersText(count: number): string {
+  return count >= 1e9 ? `${(count / 1e9).toPrecision(3)} billion` : `${(count / 1e6).toPrecision(3)} million`;
+}

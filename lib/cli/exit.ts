@@ -1,0 +1,30 @@
+import { CommanderError } from "commander";
+import { GptOssError } from "../errors.js";
+import { harmless } from "./output.js";
+
+/** How the program ends: 0 success, 1 failure, 2 wrong usage, 130 interrupted. */
+export const exitCodes = { success: 0, failure: 1, usage: 2, interrupted: 130 } as const;
+
+/** The command line does not say what to do. */
+export class UsageError extends Error {
+  override readonly name = "UsageError";
+}
+
+/** One sentence on stderr that says what is wrong and its code. */
+export function reportError(error: unknown): void {
+  process.stderr.write(`gpt-oss: ${harmless(errorSentence(error).replaceAll("\n", " "))}\n`);
+}
+
+function errorSentence(error: unknown): string {
+  if (error instanceof GptOssError) return `${error.message} (${error.code})`;
+  if (error instanceof UsageError) return `${error.message} (USAGE)`;
+  if (error instanceof Error) return `${error.message} (${(error as NodeJS.ErrnoException).code ?? "INTERNAL"})`;
+  return `${String(error)} (INTERNAL)`;
+}
+
+/** An option with a value that cannot be meant is wrong usage, wherever it was noticed. */
+export function exitCodeOf(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.success : exitCodes.usage;
+  if (error instanceof UsageError) return exitCodes.usage;
+  return error instanceof GptOssError && error.code === "INVALID_ARGUMENT" ? exitCodes.usage : exitCodes.failure;
+}
