@@ -87,14 +87,22 @@ Location locate_folder(const fs::path& folder) {
 }  // namespace
 
 Location locate_checkpoint(const std::string& path) {
+  // The system would read the part before it.
+  if (path.find('\0') != std::string::npos)
+    throw Error(Code::kModelNotFound, "a path with a NUL character in it leads nowhere");
   std::error_code error;
-  const bool has_nul = path.find('\0') != std::string::npos;  // the system would read the part before it
-  const fs::file_status status = has_nul ? fs::file_status(fs::file_type::not_found) : fs::status(path, error);
-  if (!fs::exists(status))
+  const fs::file_status status = fs::status(path, error);
+  if (!fs::exists(status)) {
+    const bool unreadable = status.type() == fs::file_type::none;
     throw Error(Code::kModelNotFound,
                 str("expected a checkpoint folder or a ", kWeightsSuffix, " file at ", path.empty() ? "\"\"" : path,
-                    ", found ", error && status.type() == fs::file_type::none ? error.message() : "nothing"));
-  return fs::is_directory(status) ? locate_folder(path) : locate_file(path);
+                    ", found ", unreadable ? error.message() : "nothing"));
+  }
+  if (fs::is_directory(status)) return locate_folder(path);
+  // Not even looked into: reading the first bytes of a named pipe would wait for a writer for ever.
+  if (!fs::is_regular_file(status))
+    throw Error(Code::kModelFormat, str(path, " is neither a folder nor a regular file"));
+  return locate_file(path);
 }
 
 }  // namespace oss

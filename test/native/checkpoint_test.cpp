@@ -1,0 +1,455 @@
+#include "native/loader/checkpoint.h"
+
+#include <sys/stat.h>
+
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <random>
+
+#include "native/model/weights.h"
+#include "test/native/checkpoint_files.h"
+
+using namespace oss;
+using namespace oss::test;
+
+static const char kOriginalConfig[] = R"({"num_hidden_layers": 4, "num_experts": 8, "experts_per_token": 4,
+  "vocab_size": 512, "hidden_size": 96, "intermediate_size": 96, "swiglu_limit": 7.0, "head_dim": 64,
+  "num_attention_heads": 16, "num_key_value_heads": 2, "sliding_window": 128, "initial_context_length": 4096,
+  "rope_theta": 150000, "rope_scaling_factor": 32.0, "rope_ntk_alpha": 1, "rope_ntk_beta": 32})";
+
+static bool same_bytes(const HostTensor& a, const HostTensor& b) {
+  return a.dtype == b.dtype && a.shape == b.shape && a.bytes == b.bytes && std::memcmp(a.data, b.data, a.bytes) == 0;
+}
+
+// Every tensor of `actual` has the bytes that `expected` has under the same canonical name.
+static void check_same_tensors(const Checkpoint& actual, const Checkpoint& expected) {
+  CHECK_EQ(actual.tensors.size(), expected.tensors.size());
+  for (const auto& [name, tensor] : actual.tensors) CHECK(same_bytes(tensor, expected.tensor(name)));
+}
+
+// The folder of golden c, whose three shards and index can be damaged.
+static void copy_golden_c(const TempFolder& folder) {
+  for (const auto& entry : std::filesystem::directory_iterator(golden_model("c")))
+    write_bytes(folder / entry.path().filename().string(), read_bytes(entry.path().string()));
+}
+
+static size_t mappings_under(const std::string& folder) {
+  std::ifstream maps("/proc/self/maps");
+  size_t count = 0;
+  for (std::string line; std::getline(maps, line);) count += line.find(folder) != std::string::npos;
+  return count;
+}
+
+TEST("checkpoint: the golden models open") {
+  const auto a = open_checkpoint(golden_model("a"));
+  CHECK_EQ(a->layout, "huggingface");
+  CHECK_EQ(a->path, golden_model("a"));
+  CHECK(a->tensors.size() == 79 && a->files.size() == 1 && a->copies.empty());
+  CHECK_EQ(a->file_bytes, a->files[0]->size());
+  const HostTensor& k = a->tensor("model.layers.2.self_attn.k_proj.weight");
+  CHECK_EQ(str_shape(k.shape), "[128, 96]");
+  CHECK_EQ(k.name, "model.layers.2.self_attn.k_proj.weight");
+  CHECK_EQ(k.file, golden_model("a") + "/model.safetensors");
+  CHECK_THROWS(Code::kInternal, "no tensor \"x\"", a->tensor("x"));
+  const auto b = open_checkpoint(golden_model("b"));
+  CHECK(b->tensors.size() == 41 && b->config.num_experts == 32 && b->config.hidden == 160);
+  const auto c = open_checkpoint(golden_model("c") + "/");
+  CHECK(c->tensors.size() == 60 && c->files.size() == 3 && c->config.vocab == 301);
+  int64_t elements = 0;
+  for (const auto& [name, tensor] : c->tensors)
+    if (!name.ends_with("_scales")) elements += tensor.elements() * (name.ends_with("_blocks") ? 2 : 1);
+  CHECK_EQ(c->config.parameters(), elements);
+}
+
+TEST("checkpoint: weights by role") {
+  const auto checkpoint = open_checkpoint(golden_model("c"));
+  const HostWeights weights = bind_weights(checkpoint->config, checkpoint->tensors);
+  CHECK_EQ(weights.layers.size(), 3u);
+  CHECK(weights.embed.data == checkpoint->tensor("model.embed_tokens.weight").data);
+  CHECK(weights.lm_head.data == checkpoint->tensor("lm_head.weight").data);
+  CHECK(weights.final_norm.data == checkpoint->tensor("model.norm.weight").data);
+  const HostLayer& layer = weights.layers[2];
+  const std::pair<const HostTensor*, const char*> roles[] = {
+      {&layer.attn_norm, "input_layernorm.weight"},
+      {&layer.q, "self_attn.q_proj.weight"},
+      {&layer.q_bias, "self_attn.q_proj.bias"},
+      {&layer.k, "self_attn.k_proj.weight"},
+      {&layer.k_bias, "self_attn.k_proj.bias"},
+      {&layer.v, "self_attn.v_proj.weight"},
+      {&layer.v_bias, "self_attn.v_proj.bias"},
+      {&layer.sinks, "self_attn.sinks"},
+      {&layer.o, "self_attn.o_proj.weight"},
+      {&layer.o_bias, "self_attn.o_proj.bias"},
+      {&layer.mlp_norm, "post_attention_layernorm.weight"},
+      {&layer.router, "mlp.router.weight"},
+      {&layer.router_bias, "mlp.router.bias"},
+      {&layer.gate_up_blocks, "mlp.experts.gate_up_proj_blocks"},
+      {&layer.gate_up_scales, "mlp.experts.gate_up_proj_scales"},
+      {&layer.gate_up_bias, "mlp.experts.gate_up_proj_bias"},
+      {&layer.down_blocks, "mlp.experts.down_proj_blocks"},
+      {&layer.down_scales, "mlp.experts.down_proj_scales"},
+      {&layer.down_bias, "mlp.experts.down_proj_bias"},
+  };
+  for (const auto& [tensor, name] : roles) CHECK_EQ(tensor->name, str("model.layers.2.", name));
+}
+
+TEST("checkpoint: the original layout holds the same bytes") {
+  const TempFolder folder;
+  const StoredModel huggingface = read_golden_model("a");
+  const StoredModel original = to_original_layout(huggingface, kOriginalConfig);
+  CHECK_EQ(original.tensors.size(), 3u + 4 * 15);
+  original.write(folder / "original");
+  const auto expected = open_checkpoint(golden_model("a"));
+  // the folder itself, the folder around it, the file in it
+  for (const char* path : {"original", "", "original/model.safetensors"}) {
+    const auto actual = open_checkpoint(folder / path);
+    CHECK_EQ(actual->layout, "original");
+    CHECK_EQ(actual->files.size(), 1u);
+    CHECK(actual->copies.empty());
+    check_same_tensors(*actual, *expected);
+  }
+  const auto actual = open_checkpoint(folder.path());
+  CHECK_EQ(actual->tensor("model.layers.1.self_attn.v_proj.bias").name, "block.1.attn.qkv.bias");
+  CHECK(actual->tensor("model.layers.1.self_attn.k_proj.weight").data ==
+        actual->tensor("model.layers.1.self_attn.q_proj.weight").data + 1024 * 96 * 2);
+}
+
+TEST("checkpoint: several files without an index") {
+  const TempFolder folder;
+  const StoredModel model = read_golden_model("a");
+  write_bytes(folder / "config.json", model.config);
+  const auto middle = model.tensors.begin() + 30;
+  write_bytes(folder / "part1.safetensors", safetensors_of({model.tensors.begin(), middle}));
+  write_bytes(folder / "part2.safetensors", safetensors_of({middle, model.tensors.end()}));
+  write_bytes(folder / "._part1.safetensors", "left by macOS");
+  const auto checkpoint = open_checkpoint(folder.path());
+  CHECK_EQ(checkpoint->files.size(), 2u);
+  check_same_tensors(*checkpoint, *open_checkpoint(golden_model("a")));
+}
+
+TEST("checkpoint: misaligned tensors are copied, and only those") {
+  const TempFolder folder;
+  read_golden_model("c").write(folder.path(), 1);
+  const auto checkpoint = open_checkpoint(folder.path());
+  CHECK_EQ(checkpoint->copies.size(), 3u + 3 * 15);  // all but blocks and scales, which are bytes
+  check_same_tensors(*checkpoint, *open_checkpoint(golden_model("c")));
+  for (const auto& [name, tensor] : checkpoint->tensors)
+    CHECK_EQ(reinterpret_cast<uintptr_t>(tensor.data) % dtype_bytes(tensor.dtype), 0u);
+}
+
+TEST("checkpoint: vectors may be F32, matrices may not") {
+  const TempFolder folder;
+  StoredModel model = read_golden_model("c");
+  StoredTensor& norm = model.tensor("model.layers.0.input_layernorm.weight");
+  norm.dtype = DType::kF32;
+  norm.bytes.resize(64 * 4);
+  model.write(folder.path());
+  CHECK(open_checkpoint(folder.path())->tensor("model.layers.0.input_layernorm.weight").dtype == DType::kF32);
+}
+
+TEST("checkpoint: end tokens of config.json and generation_config.json") {
+  const TempFolder folder;
+  const StoredModel model = read_golden_model("c");
+  model.write(folder.path());
+  CHECK(open_checkpoint(folder.path())->config.eos_tokens == std::vector<int32_t>{299});
+  write_bytes(folder / "generation_config.json", R"({"bos_token_id": 1, "eos_token_id": [299, 300, 7, 300]})");
+  CHECK(open_checkpoint(folder.path())->config.eos_tokens == (std::vector<int32_t>{299, 300, 7}));
+  write_bytes(folder / "generation_config.json", "{}");
+  CHECK(open_checkpoint(folder.path())->config.eos_tokens == std::vector<int32_t>{299});
+  const std::pair<const char*, const char*> rows[] = {
+      {"{", "generation_config.json: byte 1: expected a key"},
+      {"[]", "generation_config.json: expected an object, found a list of 0"},
+      {R"({"eos_token_id": "x"})",
+       "generation_config.json: eos_token_id: expected a token id or a list of them, found \"x\""},
+      {R"({"eos_token_id": 301})",
+       "generation_config.json: eos_token_id: expected ids below vocab_size = 301, found 301"},
+  };
+  for (const auto& [text, part] : rows) {
+    write_bytes(folder / "generation_config.json", text);
+    expect_error(text, Code::kModelFormat, part, [&] { open_checkpoint(folder.path()); });
+  }
+}
+
+TEST("checkpoint: paths that lead to no checkpoint") {
+  const TempFolder folder;
+  const StoredModel model = read_golden_model("c");
+  const auto expect = [&](const std::string& path, Code code, const std::string& part) {
+    expect_error(path, code, part, [&] { open_checkpoint(path); });
+  };
+  expect("", Code::kModelNotFound, "expected a checkpoint folder or a .safetensors file at \"\", found nothing");
+  expect(folder / "none", Code::kModelNotFound, "/none, found nothing");
+  expect(golden_model("c") + std::string("\0x", 2), Code::kModelNotFound, "a NUL character");
+  expect(std::string(5000, 'x'), Code::kModelNotFound, "found File name too long");
+  expect(folder.path(), Code::kModelNotFound, str("expected a config.json in ", folder.path(), ", found none"));
+  write_bytes(folder / "model.gguf", "GGUF");
+  expect(folder.path(), Code::kUnsupported, "GGUF files do not run yet");
+  expect(folder / "model.gguf", Code::kUnsupported, "GGUF files do not run yet");
+  write_bytes(folder / "disguised.safetensors", "GGUF\3\0\0\0");
+  expect(folder / "disguised.safetensors", Code::kUnsupported, "GGUF files do not run yet");
+  write_bytes(folder / "model.bin", "x");
+  expect(folder / "model.bin", Code::kModelFormat, "model.bin: expected a checkpoint folder or a .safetensors file");
+  write_bytes(folder / "alone/model.safetensors", safetensors_of(model.tensors));
+  expect(folder / "alone/model.safetensors", Code::kModelNotFound, "expected a config.json beside");
+  write_bytes(folder / "empty/config.json", model.config);
+  expect(folder / "empty", Code::kModelNotFound, "expected .safetensors files in");
+  std::filesystem::create_directories(folder / "config-is-a-folder/config.json");
+  write_bytes(folder / "config-is-a-folder/model.safetensors", safetensors_of(model.tensors));
+  expect(folder / "config-is-a-folder", Code::kModelFormat, "config.json is a folder, expected a file");
+  write_bytes(folder / "weights-are-a-folder/config.json", model.config);
+  std::filesystem::create_directories(folder / "weights-are-a-folder/model.safetensors");
+  expect(folder / "weights-are-a-folder", Code::kModelFormat, "model.safetensors is a folder, expected a file");
+  CHECK_EQ(::mkfifo((folder / "pipe.safetensors").c_str(), 0600), 0);
+  expect(folder / "pipe.safetensors", Code::kModelFormat, "pipe.safetensors is neither a folder nor a regular file");
+}
+
+TEST("checkpoint: tensors that do not fit the config") {
+  struct Row {
+    const char* name;
+    std::function<void(StoredModel&)> damage;
+    Code code;
+    const char* part;
+  };
+  const auto reshape = [](const char* tensor, std::vector<int64_t> shape) {
+    return [=](StoredModel& model) {
+      StoredTensor& stored = model.tensor(tensor);
+      stored.shape = shape;
+      stored.bytes.resize(dtype_bytes(stored.dtype));
+      for (int64_t extent : shape) stored.bytes.resize(stored.bytes.size() * size_t(extent));
+    };
+  };
+  const auto retype = [](const char* tensor, DType dtype) {
+    return [=](StoredModel& model) {
+      StoredTensor& stored = model.tensor(tensor);
+      stored.bytes.resize(stored.bytes.size() / dtype_bytes(stored.dtype) * dtype_bytes(dtype));
+      stored.dtype = dtype;
+    };
+  };
+  const auto remove = [](std::vector<std::string> names) {
+    return [=](StoredModel& model) {
+      for (const std::string& name : names) model.remove(name);
+    };
+  };
+  using enum Code;
+  const Row rows[] = {
+      {"q rows", reshape("model.layers.1.self_attn.q_proj.weight", {255, 64}), kModelShape,
+       "tensor \"model.layers.1.self_attn.q_proj.weight\": expected shape [256, 64], found [255, 64]"},
+      {"q transposed", reshape("model.layers.1.self_attn.q_proj.weight", {64, 256}), kModelShape,
+       "expected shape [256, 64], found [64, 256]"},
+      {"sinks", reshape("model.layers.2.self_attn.sinks", {5}), kModelShape, "expected shape [4], found [5]"},
+      {"norm as a matrix", reshape("model.norm.weight", {64, 1}), kModelShape, "expected shape [64], found [64, 1]"},
+      {"embedding rows", reshape("model.embed_tokens.weight", {300, 64}), kModelShape,
+       "expected shape [301, 64], found [300, 64]"},
+      {"head rows", reshape("lm_head.weight", {302, 64}), kModelShape, "expected shape [301, 64], found [302, 64]"},
+      {"experts", reshape("model.layers.0.mlp.experts.down_proj_bias", {4, 64}), kModelShape,
+       "expected shape [5, 64], found [4, 64]"},
+      {"blocks", reshape("model.layers.0.mlp.experts.gate_up_proj_blocks", {5, 256, 2, 15}), kModelShape,
+       "expected shape [5, 256, 2, 16], found [5, 256, 2, 15]"},
+      {"scales", reshape("model.layers.0.mlp.experts.down_proj_scales", {5, 64, 3}), kModelShape,
+       "expected shape [5, 64, 4], found [5, 64, 3]"},
+      {"F32 matrix", retype("model.layers.0.self_attn.o_proj.weight", DType::kF32), kModelShape,
+       "tensor \"model.layers.0.self_attn.o_proj.weight\": expected BF16, found F32"},
+      {"F16 router", retype("model.layers.0.mlp.router.weight", DType::kF16), kModelShape, "expected BF16, found F16"},
+      {"F16 norm", retype("model.layers.0.input_layernorm.weight", DType::kF16), kModelShape,
+       "expected BF16 or F32, found F16"},
+      {"I8 blocks", retype("model.layers.0.mlp.experts.down_proj_blocks", DType::kI8), kModelShape,
+       "expected U8, found I8"},
+      {"one missing", remove({"model.layers.2.mlp.router.bias"}), kModelFormat,
+       "expected 60 tensors, 1 is missing: \"model.layers.2.mlp.router.bias\""},
+      {"three missing", remove({"model.layers.0.self_attn.sinks", "model.layers.1.self_attn.sinks", "lm_head.weight"}),
+       kModelFormat, "expected 60 tensors, 3 are missing: \"lm_head.weight\" and others"},
+      {"one too many",
+       [](StoredModel& m) { m.tensors.push_back({"model.layers.3.self_attn.sinks", DType::kU8, {1}, "x"}); },
+       kModelFormat,
+       "tensor \"model.layers.3.self_attn.sinks\": no gpt-oss tensor of this name is expected, found 1 too many"},
+      {"a rotary table", [](StoredModel& m) { m.tensors.push_back({"rotary.inv_freq", DType::kU8, {1}, "x"}); },
+       kModelFormat, "tensor \"rotary.inv_freq\": no gpt-oss tensor of this name"},
+      {"the same twice", [](StoredModel& m) { m.tensors.push_back(m.tensor("model.norm.weight")); }, kModelFormat,
+       "the key \"model.norm.weight\" appears twice"},
+      {"experts in BF16",
+       [](StoredModel& m) {
+         m.remove("model.layers.0.mlp.experts.gate_up_proj_blocks");
+         m.remove("model.layers.0.mlp.experts.gate_up_proj_scales");
+         m.tensors.push_back({"model.layers.0.mlp.experts.gate_up_proj", DType::kBF16, {1}, "xx"});
+       },
+       kUnsupported,
+       "\"model.layers.0.mlp.experts.gate_up_proj\": expected MXFP4 blocks and scales, found BF16; only MXFP4 expert "
+       "weights run"},
+      {"other dimensions",
+       [](StoredModel& m) { m.config = replaced(m.config, "\"head_dim\": 64", "\"head_dim\": 32"); }, kModelShape,
+       "expected shape [128, 64], found [256, 64]"},
+      {"other layers",
+       [](StoredModel& m) {
+         m.config = replaced(m.config, "\"num_hidden_layers\": 3", "\"num_hidden_layers\": 4");
+         m.config = replaced(m.config, "\"layer_types\": [", "\"layer_types\": [\"full_attention\", ");
+       },
+       kModelFormat, "expected 79 tensors, 19 are missing: \"model.layers.3.input_layernorm.weight\" and others"},
+  };
+  const StoredModel golden = read_golden_model("c");
+  const TempFolder folder;
+  for (const Row& row : rows) {
+    StoredModel model = golden;
+    row.damage(model);
+    model.write(folder.path());
+    expect_error(row.name, row.code, row.part, [&] { open_checkpoint(folder.path()); });
+    expect_error(row.name, row.code, folder.path(), [&] { open_checkpoint(folder.path()); });
+  }
+  CHECK_EQ(mappings_under(folder.path()), 0u);
+}
+
+TEST("checkpoint: tensors of the original layout that do not fit") {
+  const StoredModel original = to_original_layout(read_golden_model("a"), kOriginalConfig);
+  const TempFolder folder;
+  StoredModel model = original;
+  model.remove("block.3.attn.qkv.bias");
+  model.write(folder.path());
+  CHECK_THROWS(Code::kModelFormat, "expected 63 tensors, 1 is missing: \"block.3.attn.qkv.bias\"",
+               open_checkpoint(folder.path()));
+  model = original;
+  model.tensor("block.3.attn.qkv.bias").shape = {1279};
+  model.tensor("block.3.attn.qkv.bias").bytes.resize(2 * 1279);
+  model.write(folder.path());
+  CHECK_THROWS(Code::kModelShape, "tensor \"block.3.attn.qkv.bias\": expected shape [1280], found [1279]",
+               open_checkpoint(folder.path()));
+  model = original;
+  model.remove("block.0.mlp.mlp2_weight.blocks");
+  model.tensors.push_back({"block.0.mlp.mlp2_weight", DType::kBF16, {1}, "xx"});
+  model.write(folder.path());
+  CHECK_THROWS(Code::kUnsupported, "tensor \"block.0.mlp.mlp2_weight\": expected MXFP4 blocks",
+               open_checkpoint(folder.path()));
+  // the config of one layout with the tensors of the other
+  model = {kOriginalConfig, read_golden_model("a").tensors};
+  model.write(folder.path());
+  CHECK_THROWS(Code::kModelFormat, "expected 63 tensors, 63 are missing: \"embedding.weight\"",
+               open_checkpoint(folder.path()));
+}
+
+TEST("checkpoint: shards and their index") {
+  struct Row {
+    const char* name;
+    std::function<void(const TempFolder&)> damage;
+    const char* part;
+  };
+  const std::string index_text = read_bytes(golden_model("c") + "/model.safetensors.index.json");
+  const std::string norm = "\"model.norm.weight\": \"model-00001-of-00002.safetensors\"";
+  const auto edit = [&](const std::string& from, const std::string& to) {
+    return [=](const TempFolder& folder) {
+      write_bytes(folder / "model.safetensors.index.json", replaced(index_text, from, to));
+    };
+  };
+  const auto index = [](const char* text) {
+    return [=](const TempFolder& folder) { write_bytes(folder / "model.safetensors.index.json", text); };
+  };
+  const Row rows[] = {
+      {"shard missing",
+       [](const TempFolder& folder) { std::filesystem::remove(folder / "model-00001-of-00002.safetensors"); },
+       "model.safetensors.index.json: the shard \"model-00001-of-00002.safetensors\" is missing"},
+      {"shard cut short",
+       [](const TempFolder& folder) {
+         std::filesystem::resize_file(folder / "model-00001-of-00002.safetensors", 100000);
+       },
+       "model-00001-of-00002.safetensors: tensor \""},
+      {"shard empty", [](const TempFolder& folder) { write_bytes(folder / "model-00002-of-00002.safetensors", ""); },
+       "model-00002-of-00002.safetensors: expected a header length of 8 bytes"},
+      {"shard swapped",
+       [](const TempFolder& folder) {
+         write_bytes(folder / "model-00002-of-00002.safetensors",
+                     read_bytes(folder / "model-00000-of-00002.safetensors"));
+       },
+       "model-00002-of-00002.safetensors: tensor \"model.embed_tokens.weight\": "},
+      {"not in the index", edit(norm, "\"x\": \"model-00001-of-00002.safetensors\""),
+       "model-00001-of-00002.safetensors: tensor \"model.norm.weight\" is not in "},
+      {"in another shard", edit(norm, "\"model.norm.weight\": \"model-00000-of-00002.safetensors\""),
+       "model-00001-of-00002.safetensors: tensor \"model.norm.weight\": "},
+      {"not in its shard", edit(norm, norm + ", \"x\": \"model-00001-of-00002.safetensors\""),
+       "model-00001-of-00002.safetensors: expected tensor \"x\" as "},
+      {"the same twice", edit(norm, norm + ", " + norm), "the key \"model.norm.weight\" appears twice"},
+      {"outside the folder", edit(norm, "\"model.norm.weight\": \"../x.safetensors\""),
+       "weight_map \"model.norm.weight\": expected the name of a .safetensors file beside the index, found "
+       "\"../x.safetensors\""},
+      {"another kind of file", edit(norm, "\"model.norm.weight\": \"model.bin\""),
+       "beside the index, found \"model.bin\""},
+      {"no file name", edit(norm, "\"model.norm.weight\": 1"),
+       "weight_map \"model.norm.weight\": expected a file name, found 1 (integer)"},
+      {"no JSON", index("{"), "model.safetensors.index.json: byte 1: expected a key"},
+      {"no object", index("[]"), "weight_map: expected an object, found nothing"},
+      {"no weight_map", index("{}"), "weight_map: expected an object, found nothing"},
+      {"weight_map a list", index("{\"weight_map\": []}"), "weight_map: expected an object, found a list of 0"},
+      {"weight_map empty", index("{\"weight_map\": {}}"), "expected 60 tensors, 60 are missing"},
+      {"no index, one tensor in two files",
+       [](const TempFolder& folder) {
+         std::filesystem::remove(folder / "model.safetensors.index.json");
+         write_bytes(folder / "z.safetensors", safetensors_of({{"model.norm.weight", DType::kBF16, {1}, "xx"}}));
+       },
+       "z.safetensors: tensor \"model.norm.weight\" is in "},
+  };
+  for (const Row& row : rows) {
+    const TempFolder folder;
+    copy_golden_c(folder);
+    row.damage(folder);
+    expect_error(row.name, Code::kModelFormat, row.part, [&] { open_checkpoint(folder.path()); });
+    CHECK_EQ(mappings_under(folder.path()), 0u);
+  }
+}
+
+TEST("checkpoint: MXFP4 scales") {
+  const StoredModel golden = read_golden_model("c");
+  const TempFolder folder;
+  const auto write = [&](const char* tensor, size_t at, int value) {
+    StoredModel model = golden;
+    model.tensor(tensor).bytes[at] = char(value);
+    model.write(folder.path());
+  };
+  const char* down = "model.layers.2.mlp.experts.down_proj_scales";  // [5, 64, 4]
+  for (int value : {0, 1, 253, 254, 255}) {
+    write(down, (3 * 64 + 17) * 4 + 2, value);
+    expect_error(str("scale ", value), Code::kModelFormat,
+                 str("/model.safetensors: tensor \"", down,
+                     "\": expert 3, row 17, block 2: expected a scale in [2, 252], found ", value),
+                 [&] { open_checkpoint(folder.path()); });
+  }
+  for (int value : {2, 252}) {
+    write(down, 0, value);
+    expect_success(str("scale ", value), [&] { open_checkpoint(folder.path()); });
+  }
+  write("model.layers.0.mlp.experts.gate_up_proj_scales", 5 * 256 * 2 - 1, 255);
+  CHECK_THROWS(Code::kModelFormat,
+               "gate_up_proj_scales\": expert 4, row 255, block 1: ", open_checkpoint(folder.path()));
+  // and in the original layout, under its own name
+  StoredModel original = to_original_layout(read_golden_model("a"), kOriginalConfig);
+  original.tensor("block.1.mlp.mlp1_weight.scales").bytes[0] = '\0';
+  original.write(folder.path());
+  CHECK_THROWS(Code::kModelFormat,
+               "tensor \"block.1.mlp.mlp1_weight.scales\": expert 0, row 0, block 0: ", open_checkpoint(folder.path()));
+}
+
+TEST("checkpoint: opening can be cancelled, and leaves nothing mapped") {
+  int asked = 0;
+  CHECK_THROWS(Code::kCancelled, "was cancelled", open_checkpoint(golden_model("b"), [&] { return ++asked == 3; }));
+  CHECK_EQ(asked, 3);
+  CHECK_EQ(mappings_under(golden_model("b")), 0u);
+  const auto open = open_checkpoint(golden_model("b"), [] { return false; });
+  CHECK_EQ(mappings_under(golden_model("b")), std::filesystem::exists("/proc/self/maps") ? 1u : 0u);
+}
+
+TEST("checkpoint: damaged headers of a whole model never crash") {
+  const StoredModel golden = read_golden_model("c");
+  const TempFolder folder;
+  golden.write(folder.path());
+  const std::string valid = read_bytes(folder / "model.safetensors");
+  const size_t header_end = valid.find("}}") + 2;
+  std::mt19937 random(4);
+  for (int round = 0; round < 300; ++round) {
+    std::string bytes = valid;
+    const size_t at = random() % header_end;
+    bytes[at] = random() % 4 == 0 ? char(random()) : "0123456789[]{},:\"-"[random() % 18];
+    write_bytes(folder / "model.safetensors", bytes);
+    try {
+      const auto checkpoint = open_checkpoint(folder.path());
+      CHECK_EQ(checkpoint->tensors.size(), 60u);
+    } catch (const Error& error) {
+      if (error.code() != Code::kModelFormat && error.code() != Code::kModelShape && error.code() != Code::kUnsupported)
+        fail(__FILE__, __LINE__, error.what());
+    }
+  }
+}
