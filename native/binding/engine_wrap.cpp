@@ -1,6 +1,7 @@
 #include "native/binding/engine_wrap.h"
 
 #include <memory>
+#include <utility>
 
 #include "native/binding/convert.h"
 #include "native/binding/errors.h"
@@ -9,20 +10,32 @@ namespace oss {
 namespace {
 
 class EngineHost;
-void deliver(Napi::Env env, Napi::Function on_events, EngineHost* host, void*);
-using Wake = Napi::TypedThreadSafeFunction<EngineHost, void, deliver>;
+
+// What a call that is still queued holds on to: it may be delivered when its engine is long gone.
+struct Link {
+  EngineHost* host;
+};
+void deliver(Napi::Env env, Napi::Function on_events, Link* link, void*);
+using Wake = Napi::TypedThreadSafeFunction<Link, void, deliver>;
 
 // An engine together with its way back into one JavaScript environment. The engine thread wakes that environment at most
 // once per step; the function is referenced only while a request runs, so that an idle engine keeps no process alive.
 class EngineHost {
  public:
   EngineHost(Napi::Env env, std::unique_ptr<Engine> loaded, Napi::Function on_events)
-      : engine(std::move(loaded)), on_events_(Napi::Persistent(on_events)) {
-    wake_ = Wake::New(env, on_events, "gpt-oss events", 0, 1, this);
+      : engine(std::move(loaded)), env_(env), on_events_(Napi::Persistent(on_events)), link_(new Link{this}) {
+    wake_ = Wake::New(
+        env, on_events, "gpt-oss events", 0, 1, link_, [](Napi::Env, Link* owned, Link*) { delete owned; }, link_);
     wake_.Unref(env);
     engine->on_events([this] { wake_.NonBlockingCall(); });
     // Registered after the thread-safe function, hence run before it goes: the thread is joined while it is still valid.
     hook_ = std::make_unique<Hook>(env.AddCleanupHook(&EngineHost::on_environment_exit, this));
+  }
+
+  // On the JavaScript thread: after close(), by the collector, or because this environment could not even take the engine.
+  ~EngineHost() {
+    engine->close();
+    release();
   }
 
   void submit(Napi::Env env, Request request) {
@@ -37,17 +50,16 @@ class EngineHost {
     int ended = 0;
     for (const Event& event : events) ended += event.kind == Event::Kind::kDone || event.kind == Event::Kind::kError;
     active_ -= ended;
-    if (ended > 0 && active_ == 0 && !released_) wake_.Unref(env);
+    if (ended > 0 && active_ == 0) wake_.Unref(env);
     on_events_.Call({events_to_js(env, std::move(events))});
   }
 
-  // On the JavaScript thread, after engine->close().
-  void release(Napi::Env env) {
-    if (released_) return;
-    drain(env);
-    released_ = true;
+  // After engine->close(): gives back what ties the engine to its environment.
+  void release() {
+    if (std::exchange(released_, true)) return;
+    link_->host = nullptr;
     wake_.Release();
-    hook_->Remove(env);
+    hook_->Remove(env_);
   }
 
   const std::unique_ptr<Engine> engine;
@@ -55,21 +67,24 @@ class EngineHost {
  private:
   static void on_environment_exit(EngineHost* host) {
     host->engine->close();
+    host->link_->host = nullptr;
     host->released_ = true;  // the environment frees the thread-safe function itself
   }
 
   using Hook = Napi::Env::CleanupHook<void (*)(EngineHost*), EngineHost>;
+  Napi::Env env_;
   Napi::FunctionReference on_events_;
+  Link* link_;  // owned by wake_
   Wake wake_;
   std::unique_ptr<Hook> hook_;
   int active_ = 0;  // requests submitted and not ended; JavaScript thread only
   bool released_ = false;
 };
 
-void deliver(Napi::Env env, Napi::Function, EngineHost* host, void*) {
-  if (env == nullptr) return;
+void deliver(Napi::Env env, Napi::Function, Link* link, void*) {
+  if (env == nullptr || link->host == nullptr) return;
   try {
-    host->drain(env);
+    link->host->drain(env);
   } catch (const Napi::Error&) {
     // The dispatcher of lib/engine.ts does not throw: this environment is being terminated and runs no more JavaScript.
   }
@@ -81,7 +96,8 @@ class CloseWorker : public Napi::AsyncWorker {
       : AsyncWorker(env, "gpt-oss close"), deferred(env), host_(std::move(host)) {}
   void Execute() override { host_->engine->close(); }
   void OnOK() override {
-    host_->release(Env());
+    host_->drain(Env());  // the rejections come before close() resolves
+    host_->release();
     deferred.Resolve(Env().Undefined());
   }
   Napi::Promise::Deferred deferred;
@@ -108,12 +124,6 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
     host_ = *info[0].As<Napi::External<std::shared_ptr<EngineHost>>>().Data();
   }
 
-  // Collected without close(): the thread ends here. JavaScript keeps the object while a request runs.
-  void Finalize(Napi::Env env) override {
-    host_->engine->close();
-    host_->release(env);
-  }
-
  private:
   Napi::Value info(const Napi::CallbackInfo& call) {
     const Engine& engine = *host_->engine;
@@ -136,7 +146,7 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
     return worker->deferred.Promise();
   }
 
-  std::shared_ptr<EngineHost> host_;
+  std::shared_ptr<EngineHost> host_;  // with the object collected, the engine ends
 };
 
 // Per environment (main thread or worker): the constructor of NativeEngine.
