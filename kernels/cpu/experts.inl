@@ -52,6 +52,8 @@ void mxfp4_tile(int num_blocks, const float* const (&x)[T] /*[32·num_blocks] ea
     OSS_UNROLL for (int r = 0; r < R; ++r) sums[t][r] = Vec(0.0f);
   }
   for (int b = 0; b < num_blocks; ++b) {
+    // A tile's rows lie one after another, and the next tile behind them: it is asked for in order, R blocks at a time.
+    prefetch<R * kMxBlockBytes>(blocks + (size_t(R) * num_blocks + size_t(R) * b) * kMxBlockBytes);
     OSS_UNROLL for (int r = 0; r < R; ++r) {
       const size_t at = size_t(r) * num_blocks + b;
       Vec even, odd;

@@ -13,6 +13,8 @@ void linear_tile(int n, const float* x /*[T, n]*/, const uint16_t* w /*[R, n]*/,
   }
   int k = 0;
   for (; k + kLanes <= n; k += kLanes) {
+    // A tile's rows lie one after another, and the next tile behind them: it is asked for in order.
+    prefetch<R * kLanes * sizeof(uint16_t)>(w + size_t(R) * n + size_t(R) * k);
     Vec weights[R];
     OSS_UNROLL for (int r = 0; r < R; ++r) weights[r] = load_bf16(w + size_t(r) * n + k);
     OSS_UNROLL for (int t = 0; t < T; ++t) {

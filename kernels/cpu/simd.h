@@ -343,6 +343,12 @@ inline void transpose16(const float* from, int from_stride, float* to, int to_st
 
 #endif
 
+// Asks for the cache lines of this many bytes. The address may lie past the end of everything.
+template <size_t kBytes>
+inline void prefetch(const void* p) {
+  OSS_UNROLL for (size_t at = 0; at < kBytes; at += 64) __builtin_prefetch(static_cast<const char*>(p) + at);
+}
+
 // The last n < 16 elements of a row; the other lanes are 0.
 inline Vec load(const float* p, int n) {
   float buffer[kLanes] = {};
