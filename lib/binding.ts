@@ -131,6 +131,8 @@ export interface CheckpointSummary {
 }
 
 export interface NativeAddon extends NativeTokenizer {
+  /** The file that was loaded. */
+  readonly path?: string;
   loadEngine(
     path: string,
     options: NativeEngineOptions,

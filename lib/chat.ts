@@ -112,6 +112,7 @@ export function summarize(messages: Message[]): Omit<ChatAnswer, "finishReason" 
   const final: string[] = [];
   const preamble: string[] = [];
   for (const message of messages) {
+    if (message.role !== "assistant") continue; // a model that goes on to play the user answers nobody
     const text = messageText(message);
     const tool = calledTool(message.recipient);
     if (tool !== null) {

@@ -61,7 +61,7 @@ async function examine(): Promise<Report> {
 
 function examineAddon(): Pick<Report, "addon" | "backends"> {
   try {
-    const loaded: ReturnType<typeof addon> & { path?: string } = addon(); // `bindings` notes where it found the file
+    const loaded = addon();
     return { addon: { path: loaded.path ?? "unknown" }, backends: loaded.listBackends() };
   } catch (error) {
     return { addon: problem(error), backends: [] };
