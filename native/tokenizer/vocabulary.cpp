@@ -41,12 +41,12 @@ Vocabulary::Vocabulary() {
   size_t capacity = 1;
   while (capacity * 2 < tokens * 5) capacity *= 2;
   mask_ = capacity - 1;
-  slots_.assign(capacity, {0, kNone});
+  slots_.assign(capacity, kNone);
   for (uint32_t id = 0; id < tokens; ++id) {
     const uint64_t h = hash(blob_ + offsets_[id], lengths[id]);
     size_t at = h & mask_;
-    while (slots_[at].id != kNone) at = (at + 1) & mask_;
-    slots_[at] = {uint32_t(h >> 32), id};
+    while (slots_[at] != kNone) at = (at + 1) & mask_;
+    slots_[at] = uint32_t(h >> kTagShift) << kIdBits | id;
   }
 
   pairs_.resize(256 * 256);
