@@ -126,7 +126,7 @@ TEST("json: values and names in messages") {
   CHECK_EQ(parse("[1,2]").describe(), "a list of 2");
   CHECK_EQ(parse("{\"a\":1}").describe(), "an object of 1");
   CHECK_EQ(quote("a\"b\\\x01\xFF"), "\"a\\\"b\\\\\\x01\\xff\"");
-  CHECK_EQ(quote(std::string(200, 'x')), "\"" + std::string(80, 'x') + "…\"");
+  CHECK_EQ(quote(std::string(200, 'x')), str('"', std::string(80, 'x'), "…\""));
 }
 
 TEST("json: 20,000 damaged texts never crash") {
@@ -147,7 +147,6 @@ TEST("json: 20,000 damaged texts never crash") {
         default:
           text.insert(at, 1, "{}[]\",:\\u0-.eE\0\xFF"[random() % 17]);
       }
-      if (text.empty()) text = "x";
     }
     try {
       accepted += parse(text).object() != nullptr;

@@ -13,7 +13,7 @@ using namespace oss::test;
 static const std::string kTwo =
     R"({"a":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},"b":{"dtype":"U8","shape":[4],"data_offsets":[24,28]}})";
 
-static std::string entry(const std::string& fields) { return "{\"a\":{" + fields + "}}"; }
+static std::string entry(const std::string& fields) { return str("{\"a\":{", fields, "}}"); }
 
 TEST("safetensors: tensors, metadata, scalars, empty tensors") {
   const TempFolder folder;
