@@ -1,6 +1,7 @@
 // A file as read-only memory. The pages belong to the kernel's page cache: mapping 65 GB costs address space only, and
 // what is read once is shared with every other process that maps the same file. No madvise: a cold file of 1 GB was
-// read in order at 1.5 GB/s without, at 1.2 with WILLNEED ahead of the reader, at 0.7 with SEQUENTIAL (on a virtio disk).
+// read in order at 1.5 GB/s without, at 1.2 with WILLNEED ahead of the reader, at 0.7 with SEQUENTIAL (on a virtio
+// disk).
 #pragma once
 #include <cstddef>
 #include <memory>
