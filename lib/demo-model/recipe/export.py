@@ -26,7 +26,8 @@ def bf16_bits(x):
 
 
 def mxfp4_bytes(weight):
-    """weight [E, rows, cols] -> blocks uint8 [E, rows, cols/32, 16] (low nibble: even element), scales [E, rows, cols/32]."""
+    """weight [E, rows, cols] -> blocks uint8 [E, rows, cols/32, 16] (low nibble: even element), scales uint8
+    [E, rows, cols/32]."""
     values, exponents = mxfp4_parts(weight.detach())
     values, exponents = values.numpy(), exponents.numpy()[..., 0]
     magnitude = np.searchsorted(FP4.numpy(), np.abs(values)).astype(np.uint8)

@@ -113,8 +113,10 @@ class Block(nn.Module):
         self.o, self.o_b = normal(hidden, q, std=0.3 * q ** -0.5), normal(hidden, std=0.02)
         self.sinks = nn.Parameter(torch.zeros(c["num_attention_heads"]))
         self.router, self.router_b = normal(experts, hidden, std=hidden ** -0.5), normal(experts, std=0.02)
-        self.up, self.up_b = normal(experts, 2 * inter, hidden, std=1.2 * hidden ** -0.5), normal(experts, 2 * inter, std=0.02)
-        self.down, self.down_b = normal(experts, hidden, inter, std=0.3 * inter ** -0.5), normal(experts, hidden, std=0.02)
+        self.up = normal(experts, 2 * inter, hidden, std=1.2 * hidden ** -0.5)
+        self.up_b = normal(experts, 2 * inter, std=0.02)
+        self.down = normal(experts, hidden, inter, std=0.3 * inter ** -0.5)
+        self.down_b = normal(experts, hidden, std=0.02)
 
 
 class GptOss(nn.Module):
