@@ -99,10 +99,10 @@ Napi::Object config_to_js(Napi::Env env, const Config& c) {
   return out;
 }
 
-Napi::Object info_to_js(Napi::Env env, const EngineInfo& info, const Config& config, const std::string& layout) {
+Napi::Object info_to_js(Napi::Env env, const EngineInfo& info) {
   Napi::Object out = Napi::Object::New(env);
-  Napi::Object model = config_to_js(env, config);
-  model.Set("layout", layout);
+  Napi::Object model = config_to_js(env, info.model);
+  model.Set("layout", info.layout);
   out.Set("model", model);
   out.Set("backend", info.device.backend);
   out.Set("device", info.device.device);

@@ -11,7 +11,7 @@ Request request_from_js(const Napi::Object& request);  // kInvalidArgument when 
 SamplingArgs sampling_from_js(const Napi::Object& params);
 
 Napi::Object config_to_js(Napi::Env env, const Config& config);
-Napi::Object info_to_js(Napi::Env env, const EngineInfo& info, const Config& config, const std::string& layout);
+Napi::Object info_to_js(Napi::Env env, const EngineInfo& info);
 Napi::Object stats_to_js(Napi::Env env, const EngineStats& stats);
 Napi::Object checkpoint_to_js(Napi::Env env, const Checkpoint& checkpoint);
 Napi::Array events_to_js(Napi::Env env, std::vector<Event> events);

@@ -126,8 +126,7 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
 
  private:
   Napi::Value info(const Napi::CallbackInfo& call) {
-    const Engine& engine = *host_->engine;
-    return info_to_js(call.Env(), engine.info(), engine.model().config, engine.model().checkpoint->layout);
+    return info_to_js(call.Env(), host_->engine->info());
   }
   void submit(const Napi::CallbackInfo& call) {
     guarded(call.Env(), [&] { host_->submit(call.Env(), request_from_js(call[0].As<Napi::Object>())); });
@@ -138,7 +137,7 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
   Napi::Value stats(const Napi::CallbackInfo& call) { return stats_to_js(call.Env(), host_->engine->stats()); }
   Napi::Value bytes_per_token(const Napi::CallbackInfo& call) {
     const int64_t context = call[0].As<Napi::Number>().Int64Value();
-    return Napi::Number::New(call.Env(), host_->engine->model().config.bytes_per_token(context, sizeof(float)));
+    return Napi::Number::New(call.Env(), host_->engine->info().model.bytes_per_token(context, sizeof(float)));
   }
   Napi::Value close(const Napi::CallbackInfo& call) {
     auto* worker = new CloseWorker(call.Env(), host_);

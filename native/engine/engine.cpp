@@ -59,6 +59,8 @@ Engine::Engine(const std::string& path, const EngineOptions& options,
   const Config& config = model_.config;
   const int64_t pages = plan_pages(config, options, info_.context_length);
   info_.device = backend_->info();
+  info_.model = config;
+  info_.layout = model_.checkpoint->layout;
   info_.max_sequences = options.max_sequences;
   info_.max_queue = options.max_queue;
   info_.max_batch_tokens = std::max(options.max_batch_tokens, options.max_sequences);  // room for every decode
@@ -93,7 +95,7 @@ std::vector<Event> Engine::take_events() {
 }
 
 void Engine::submit(Request request) {
-  const Config& config = model_.config;
+  const Config& config = info_.model;
   if (request.prompt.empty()) throw Error(Code::kInvalidArgument, "the prompt has no tokens: at least one is needed");
   for (size_t i = 0; i < request.prompt.size(); ++i) {
     if (request.prompt[i] < 0 || request.prompt[i] >= config.vocab) {
@@ -144,7 +146,12 @@ void Engine::close() {
     closing_ = true;
   }
   changed_.notify_one();
-  if (thread_.joinable()) thread_.join();
+  if (!thread_.joinable()) return;
+  thread_.join();
+  forward_.reset();
+  kv_.reset();
+  model_ = {};
+  backend_.reset();
 }
 
 void Engine::loop() {

@@ -34,6 +34,8 @@ struct EngineOptions {
 
 struct EngineInfo {
   DeviceInfo device;
+  Config model;
+  std::string layout;            // of the checkpoint's files
   int64_t context_length = 0;
   int max_sequences = 0, max_queue = 0, max_batch_tokens = 0;
   uint64_t weights_bytes = 0;    // mapped files
@@ -64,7 +66,6 @@ class Engine {
   ~Engine();  // as close()
 
   const EngineInfo& info() const { return info_; }
-  const Model& model() const { return model_; }
 
   // Called on the engine thread when the mailbox becomes non-empty; take_events() empties it. Set before the first submit.
   void on_events(std::function<void()> wake);
@@ -75,7 +76,8 @@ class Engine {
   void cancel(uint64_t id);
   EngineStats stats() const;
 
-  // Ends the step that runs (between two layers), rejects every request with kClosed, joins the thread. Idempotent.
+  // Ends the step that runs (between two layers), rejects every request with kClosed, joins the thread, and frees weights
+  // and cache. Idempotent; info() and stats() stay.
   void close();
 
  private:

@@ -11,7 +11,7 @@ namespace oss {
 
 struct Candidate {
   int64_t uncomputed;   // tokens not yet in the cache; 1 = decode, more = prefill
-  int64_t wants_rows;   // rows of logits, over its last tokens
+  int64_t wants_rows;   // rows of logits, over its last tokens; those already computed do not count
 };
 
 struct Scheduled {
@@ -27,10 +27,10 @@ inline std::vector<Scheduled> schedule(std::span<const Candidate> candidates, in
     const Candidate& c = candidates[index];
     int64_t tokens = std::min(c.uncomputed, max_tokens);
     // Rows wanted lie at the end: a chunk that stops before the end of the prompt has those that it reaches.
-    const int64_t first_wanted = c.uncomputed - c.wants_rows;  // offset from the first uncomputed token
-    if (tokens - first_wanted > max_rows) tokens = std::max<int64_t>(first_wanted, 0) + max_rows;
+    const int64_t without_rows = std::max<int64_t>(c.uncomputed - c.wants_rows, 0);
+    tokens = std::min(tokens, without_rows + max_rows);
     if (tokens <= 0) return;
-    const int64_t rows = std::clamp<int64_t>(tokens - first_wanted, 0, tokens);
+    const int64_t rows = std::max<int64_t>(tokens - without_rows, 0);
     step.push_back({index, tokens, rows});
     max_tokens -= tokens;
     max_rows -= rows;

@@ -396,6 +396,7 @@ describe("after failures", () => {
       copy.delete();
     }
     expect(await greedy(good)).toEqual(before);
+    expect(mappingsUnder(good)).toBe(0); // a closed engine holds nothing either
   });
 });
 

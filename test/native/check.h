@@ -42,8 +42,8 @@ std::string source_path(const std::string& relative);
 
 #define CHECK_EQ(actual, expected)                                                                              \
   do {                                                                                                          \
-    const auto& oss_actual = (actual);                                                                          \
-    const auto& oss_expected = (expected);                                                                      \
+    const auto oss_actual = (actual);                                                                           \
+    const auto oss_expected = (expected);                                                                       \
     if (!(oss_actual == oss_expected))                                                                          \
       ::oss::test::fail(__FILE__, __LINE__, ::oss::str(#actual, ": expected ", oss_expected, ", got ", oss_actual)); \
   } while (0)

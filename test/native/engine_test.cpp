@@ -156,7 +156,7 @@ TEST("engine: logits are the same bits in any chunking, and beside other request
 TEST("engine: out of KV pages, the youngest waits and still gets its tokens") {
   EngineOptions options = small_options();
   options.context_length = 256;
-  options.kv_bytes = 5 * KvStorage::bytes_per_page(Harness().engine->model().config);
+  options.kv_bytes = 5 * KvStorage::bytes_per_page(Harness().engine->info().model);
   Harness harness(options);
   for (int i = 0; i < 4; ++i) harness.engine->submit(request(i + 1, prompt_of(i, 60), 100));
   harness.wait_for_ends(4);

@@ -32,11 +32,12 @@ TEST("scheduler: wanted logits never exceed the rows of a step, and none is lost
   CHECK_EQ(plan({{10, 2}}, 20, 4), "0:10/2");
   CHECK_EQ(plan({{10, 2}}, 9, 4), "0:9/1");
   CHECK_EQ(plan({{1, 1}, {10, 1}}, 20, 1), "0:1/1 1:9/0");  // its last token waits for a row
+  CHECK_EQ(plan({{50, 100}}, 7, 64), "0:7/7");              // half of the wanted rows are done
   for (int64_t tokens = 1; tokens < 40; ++tokens) {
     for (int64_t wanted = 1; wanted <= tokens; ++wanted) {
       int64_t left = tokens, rows = 0, steps = 0;
       while (left > 0 && ++steps < 100) {
-        const auto step = schedule(std::vector<Candidate>{{left, std::min(wanted, left)}}, 7, 3);
+        const auto step = schedule(std::vector<Candidate>{{left, wanted}}, 7, 3);
         CHECK(step.size() == 1 && step[0].tokens > 0 && step[0].tokens <= 7 && step[0].rows <= 3);
         left -= step[0].tokens;
         rows += step[0].rows;
