@@ -139,15 +139,14 @@ async function main(args: string[]): Promise<void> {
       continue;
     }
     const folder = mkdtempSync(path.join(tmpdir(), "gpt-oss-bench-"));
-    try {
-      writeCheckpoint(folder, presets.small);
-      await measure(model, folder, plan, print);
-    } finally {
-      rmSync(folder, { recursive: true });
-    }
+    process.once("exit", () => rmSync(folder, { recursive: true, force: true }));
+    writeCheckpoint(folder, presets.small);
+    await measure(model, folder, plan, print);
   }
 }
 
+// an interrupted run takes its 0.7 GB with it, too
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
 try {
   await main(process.argv.slice(2));
 } catch (error) {
