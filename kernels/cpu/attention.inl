@@ -1,11 +1,11 @@
-// Attention:  out[t,h] = Σ_j p[t,h,j] · v[j]      p = softmax over the visible keys j of scale · q[t,h]·k[j], and the sink
+// Attention:  out[t,h] = Σ_j p[t,h,j] · v[j]      p = softmax over scale · q[t,h]·k[j] of the visible keys j and the sink
 //   q, out  [tokens, heads, head_dim]  f32      query head h reads kv head h / (heads / kv_heads)
 //   cache   [page][k, v][kv_head][kPageTokens][head_dim]  f32      sinks  [heads]: one more score, without a value
 //   a query at position i sees keys j <= i and, with a window, j > i - window
 //
-// A decode step reads the visible keys and values once, 8·head_dim bytes per key and kv head: memory-bound while the group
-// of query heads (8) is one pass. A page of keys is transposed first, so that scores come out with one key per lane;
-// prefill shares that, and the page in L1, among kAttentionTokens tokens.
+// A decode step reads the visible keys and values once, 8·head_dim bytes per key and kv head: memory-bound while the
+// group of query heads (8) is one pass. A page of keys is transposed first, so that scores come out with one key per
+// lane; prefill shares that, and the page in L1, among kAttentionTokens tokens.
 //
 // Online softmax (common/softmax.h) page by page, then chunk by chunk: both lie at fixed places in the sequence, so the
 // order of every sum depends on the position alone.
@@ -37,7 +37,9 @@ void accumulate_rows(int n, int columns, const float* a, int a_stride, const flo
   for (; c + kTileColumns * kLanes <= columns; c += kTileColumns * kLanes) {
     accumulate_tile<R, kTileColumns>(n, a, a_stride, b + c, b_stride, out + c, out_stride);
   }
-  for (; c + kLanes <= columns; c += kLanes) accumulate_tile<R, 1>(n, a, a_stride, b + c, b_stride, out + c, out_stride);
+  for (; c + kLanes <= columns; c += kLanes) {
+    accumulate_tile<R, 1>(n, a, a_stride, b + c, b_stride, out + c, out_stride);
+  }
   for (; c < columns; ++c) {
     for (int r = 0; r < R; ++r) {
       float& total = out[size_t(r) * out_stride + c];
@@ -52,15 +54,18 @@ void accumulate(int rows, int n, int columns, const float* a, int a_stride, cons
   constexpr int kRows = 4;  // of a group's heads; AVX2 keeps 4 × 2 sums in registers, AVX-512 4 × 4
   int r = 0;
   for (; r + kRows <= rows; r += kRows) {
-    accumulate_rows<kRows>(n, columns, a + size_t(r) * a_stride, a_stride, b, b_stride, out + size_t(r) * out_stride, out_stride);
+    accumulate_rows<kRows>(n, columns, a + size_t(r) * a_stride, a_stride, b, b_stride, out + size_t(r) * out_stride,
+                           out_stride);
   }
   for (; r < rows; ++r) {
-    accumulate_rows<1>(n, columns, a + size_t(r) * a_stride, a_stride, b, b_stride, out + size_t(r) * out_stride, out_stride);
+    accumulate_rows<1>(n, columns, a + size_t(r) * a_stride, a_stride, b, b_stride, out + size_t(r) * out_stride,
+                       out_stride);
   }
 }
 
 // to[d, key] = from[key, d] for keys [begin, end), multiples of 16.
-void transpose_keys(int begin, int end, int head_dim, const float* from /*[64, head_dim]*/, float* to /*[head_dim, 64]*/) {
+void transpose_keys(int begin, int end, int head_dim, const float* from /*[64, head_dim]*/,
+                    float* to /*[head_dim, 64]*/) {
   for (int key = begin; key < end; key += kLanes) {
     int d = 0;
     for (; d + kLanes <= head_dim; d += kLanes) {
@@ -122,7 +127,8 @@ void softmax_page(const AttentionArgs& args, int begin, int end, float* scores /
 }
 
 void attention_chunk(const AttentionArgs& args, const AttentionTask& task, int chunk,
-                     float* work /*keys [head_dim, 64], scores [group, 64]*/, float* state /*[tokens, group, stride]*/) {
+                     float* work /*keys [head_dim, 64], scores [group, 64]*/,
+                     float* state /*[tokens, group, stride]*/) {
   const int group = args.heads / args.kv_heads, head_dim = args.head_dim, stride = attention_state_stride(args);
   const size_t plane = size_t(kPageTokens) * head_dim;  // keys or values of one head in one page
   float* keys = work;
@@ -146,7 +152,8 @@ void attention_chunk(const AttentionArgs& args, const AttentionTask& task, int c
 
     for (int t = 0; t < task.tokens; ++t) {
       const int position = task.positions[t], first_key = attention_first_key(args, position) - base;
-      const int begin = first_key > 0 ? first_key : 0, end = position + 1 - base < kPageTokens ? position + 1 - base : kPageTokens;
+      const int begin = first_key > 0 ? first_key : 0;
+      const int end = position + 1 - base < kPageTokens ? position + 1 - base : kPageTokens;
       if (begin >= end) continue;
       const int column = begin / kLanes * kLanes, columns = (end + kLanes - 1) / kLanes * kLanes - column;
       const float* q = task.q + (size_t(t) * args.heads + size_t(task.kv_head) * group) * head_dim;
@@ -155,14 +162,18 @@ void attention_chunk(const AttentionArgs& args, const AttentionTask& task, int c
         for (int c = column; c < column + columns; ++c) scores[g * kPageTokens + c] = 0;
       }
       accumulate(group, head_dim, columns, q, head_dim, keys + column, kPageTokens, scores + column, kPageTokens);
-      for (int g = 0; g < group; ++g) softmax_page(args, begin, end, scores + g * kPageTokens, rows + size_t(g) * stride);
-      accumulate(group, end - begin, head_dim, scores + begin, kPageTokens, v + size_t(begin) * head_dim, head_dim, rows, stride);
+      for (int g = 0; g < group; ++g) {
+        softmax_page(args, begin, end, scores + g * kPageTokens, rows + size_t(g) * stride);
+      }
+      accumulate(group, end - begin, head_dim, scores + begin, kPageTokens, v + size_t(begin) * head_dim, head_dim,
+                 rows, stride);
     }
   }
 }
 
 void attention_merge(const AttentionArgs& args, int tokens, const float* chunk_state, float* state) {
-  const int rows = tokens * (args.heads / args.kv_heads), head_dim = args.head_dim, stride = attention_state_stride(args);
+  const int rows = tokens * (args.heads / args.kv_heads);
+  const int head_dim = args.head_dim, stride = attention_state_stride(args);
   for (int i = 0; i < rows; ++i) {
     const float* from = chunk_state + size_t(i) * stride;
     float* to = state + size_t(i) * stride;
@@ -174,8 +185,8 @@ void attention_merge(const AttentionArgs& args, int tokens, const float* chunk_s
   }
 }
 
-void attention_finish(const AttentionArgs& args, const AttentionTask& task, const float* sinks /*[heads]*/, float* state,
-                      float* out /*[tokens, heads, head_dim]*/) {
+void attention_finish(const AttentionArgs& args, const AttentionTask& task, const float* sinks /*[heads]*/,
+                      float* state, float* out /*[tokens, heads, head_dim]*/) {
   const int group = args.heads / args.kv_heads, head_dim = args.head_dim;
   for (int t = 0; t < task.tokens; ++t) {
     for (int g = 0; g < group; ++g) {

@@ -3,15 +3,16 @@
 //   out[p,r] = W2[r]·act[p] + b2[r]      x[t] += Σ_k weight[t,k] · out[p]
 //   W1  [2·intermediate, hidden]  W2  [hidden, intermediate]  MXFP4 of one expert      activations f32
 //
-// Decode reads 17 bytes per 32 weights once: 13.2 MB per expert of the 20b, 4 experts a token. Memory-bound when 32 weights
-// take less than 17 bytes' time; on AVX-512 they take 7 vector instructions and 3.5 cycles.
+// Decode reads 17 bytes per 32 weights once: 13.2 MB per expert of the 20b, 4 experts a token. Memory-bound when 32
+// weights take less than 17 bytes' time; on AVX-512 they take 7 vector instructions and 3.5 cycles.
+//
 // An activation row is stored "split": each block of 32 as 16 even elements, then 16 odd ones, because the low nibbles of
 // a block are its even elements. Then a block is two table look-ups, with no shuffling between lanes.
 //
-// All pairs of one expert pass over a range of its rows together, in tiles as in linear.inl, so that a range is read from
-// memory once and from L2 after that.
+// All pairs of one expert pass over a range of its rows together, in tiles as in linear.inl, so that a range is read
+// from memory once and from L2 after that.
 
-// The scale of each byte. A constant, not computed at load: start-up code of this file must not run on an older machine.
+// The scale of each byte. A constant: code that fills it at start-up would run on machines without these instructions.
 struct ScaleTable {
   float half[256];
   constexpr ScaleTable() : half() {
@@ -20,8 +21,8 @@ struct ScaleTable {
 };
 constexpr ScaleTable kScales;
 
-void mxfp4_dequantize(size_t num_blocks, const uint8_t* blocks /*[num_blocks, 16]*/, const uint8_t* scales /*[num_blocks]*/,
-                      float* y /*[num_blocks, 32]*/) {
+void mxfp4_dequantize(size_t num_blocks, const uint8_t* blocks /*[num_blocks, 16]*/,
+                      const uint8_t* scales /*[num_blocks]*/, float* y /*[num_blocks, 32]*/) {
   for (size_t b = 0; b < num_blocks; ++b, blocks += kMxBlockBytes, y += kMxBlock) {
     Vec even, odd;
     load_mxfp4(blocks, Vec(kScales.half[scales[b]]), even, odd);
@@ -46,11 +47,10 @@ void experts_split(size_t n, const float* x /*[n]*/, float* split /*[n]*/) {
 
 template <int T, int R>
 void mxfp4_tile(int num_blocks, const float* const (&x)[T] /*[32·num_blocks] each, split*/,
-                const uint8_t* blocks /*[R, num_blocks, 16]*/, const uint8_t* scales /*[R, num_blocks]*/, float (&y)[T][R]) {
+                const uint8_t* blocks /*[R, num_blocks, 16]*/, const uint8_t* scales /*[R, num_blocks]*/,
+                float (&y)[T][R]) {
   Vec sums[T][R];
-  OSS_UNROLL for (int t = 0; t < T; ++t) {
-    OSS_UNROLL for (int r = 0; r < R; ++r) sums[t][r] = Vec(0.0f);
-  }
+  OSS_UNROLL for (int t = 0; t < T; ++t) { OSS_UNROLL for (int r = 0; r < R; ++r) sums[t][r] = Vec(0.0f); }
   for (int b = 0; b < num_blocks; ++b) {
     // A tile's rows lie one after another, and the next tile behind them: it is asked for in order, R blocks at a time.
     prefetch<R * kMxBlockBytes>(blocks + (size_t(R) * num_blocks + size_t(R) * b) * kMxBlockBytes);
@@ -64,9 +64,7 @@ void mxfp4_tile(int num_blocks, const float* const (&x)[T] /*[32·num_blocks] ea
       }
     }
   }
-  OSS_UNROLL for (int t = 0; t < T; ++t) {
-    OSS_UNROLL for (int r = 0; r < R; ++r) y[t][r] = sum(sums[t][r]);
-  }
+  OSS_UNROLL for (int t = 0; t < T; ++t) { OSS_UNROLL for (int r = 0; r < R; ++r) y[t][r] = sum(sums[t][r]); }
 }
 
 // Rows [row, row + R) of an expert for T activation rows, bias added.
@@ -133,8 +131,8 @@ void down_pairs(const ExpertsArgs& args, const ExpertWeights& w, int begin, int 
   }
 }
 
-void experts_down(const ExpertsArgs& args, const ExpertWeights& w, int begin, int end, const int32_t* pairs, int num_pairs,
-                  const float* act /*[pairs, intermediate]*/, float* out /*[pairs, hidden]*/) {
+void experts_down(const ExpertsArgs& args, const ExpertWeights& w, int begin, int end, const int32_t* pairs,
+                  int num_pairs, const float* act /*[pairs, intermediate]*/, float* out /*[pairs, hidden]*/) {
   int p = 0;
   for (; p + kTileTokens <= num_pairs; p += kTileTokens) {
     down_pairs<kTileTokens>(args, w, begin, end, pairs + p, act, out);

@@ -1,5 +1,5 @@
-// The CPU kernels of one instruction set, as a table of functions. A kernel runs on the calling thread and does the part
-// of an operation that its range names; cpu_backend.cpp divides the work among threads.
+// The CPU kernels of one instruction set, as a table of functions. A kernel runs on the calling thread and does the
+// part of an operation that its range names; cpu_backend.cpp divides the work among threads.
 //
 // Every element is computed in an order that depends on its own row alone (its length, its position), never on the
 // range, on the other rows of the batch or on the thread. So results repeat bit for bit.
@@ -27,7 +27,7 @@ constexpr int kChunkPages = 16;
 constexpr int kAttentionTokens = 8;
 
 struct AttentionTask {
-  int tokens;                // 1 .. kAttentionTokens
+  int tokens;  // 1 .. kAttentionTokens
   int kv_head;
   const float* q;            // [tokens, heads, head_dim]
   const int32_t* positions;  // [tokens], consecutive
@@ -72,11 +72,11 @@ struct Kernels {
   // Even elements of each block of 32, then odd ones.
   void (*experts_split)(size_t n, const float* x, float* split);
   // For each pair p = token·top_k + k of `pairs`: act[p] [intermediate], split, elements [begin, end), multiples of 32.
-  void (*experts_gate_up)(const ExpertsArgs&, const ExpertWeights&, int begin, int end, const int32_t* pairs, int num_pairs,
-                          const float* x_split, float* act);
+  void (*experts_gate_up)(const ExpertsArgs&, const ExpertWeights&, int begin, int end, const int32_t* pairs,
+                          int num_pairs, const float* x_split, float* act);
   // out[p] [hidden], elements [begin, end).
-  void (*experts_down)(const ExpertsArgs&, const ExpertWeights&, int begin, int end, const int32_t* pairs, int num_pairs,
-                       const float* act, float* out);
+  void (*experts_down)(const ExpertsArgs&, const ExpertWeights&, int begin, int end, const int32_t* pairs,
+                       int num_pairs, const float* act, float* out);
   // x[t] += Σ_k weight[t,k] · out[t·top_k + k], elements [begin, end).
   void (*experts_sum)(const ExpertsArgs&, int begin, int end, const float* weight, const float* out, float* x);
 };

@@ -3,14 +3,12 @@
 //   each sum in 16 lanes along k, then the lanes; f32 accumulation, fused multiply-add where there is one
 //
 // Decode (one row) reads 2·in·out bytes of w once: memory-bound, two instructions and one multiply-add per 32 bytes.
-// Prefill holds a tile of kTileTokens × kTileRows sums in registers, so w is widened once per kTileTokens tokens, and the
-// caller's range of weight rows stays in L2 while all tokens pass.
+// Prefill holds a tile of kTileTokens × kTileRows sums in registers, so w is widened once per kTileTokens tokens, and
+// the caller's range of weight rows stays in L2 while all tokens pass.
 template <int T, int R>
 void linear_tile(int n, const float* x /*[T, n]*/, const uint16_t* w /*[R, n]*/, float (&y)[T][R]) {
   Vec sums[T][R];
-  OSS_UNROLL for (int t = 0; t < T; ++t) {
-    OSS_UNROLL for (int r = 0; r < R; ++r) sums[t][r] = Vec(0.0f);
-  }
+  OSS_UNROLL for (int t = 0; t < T; ++t) { OSS_UNROLL for (int r = 0; r < R; ++r) sums[t][r] = Vec(0.0f); }
   int k = 0;
   for (; k + kLanes <= n; k += kLanes) {
     // A tile's rows lie one after another, and the next tile behind them: it is asked for in order.
@@ -24,7 +22,9 @@ void linear_tile(int n, const float* x /*[T, n]*/, const uint16_t* w /*[R, n]*/,
   }
   OSS_UNROLL for (int t = 0; t < T; ++t) {
     OSS_UNROLL for (int r = 0; r < R; ++r) {
-      if (k < n) sums[t][r] = fma(load(x + size_t(t) * n + k, n - k), load_bf16(w + size_t(r) * n + k, n - k), sums[t][r]);
+      if (k < n) {
+        sums[t][r] = fma(load(x + size_t(t) * n + k, n - k), load_bf16(w + size_t(r) * n + k, n - k), sums[t][r]);
+      }
       y[t][r] = sum(sums[t][r]);
     }
   }

@@ -3,7 +3,8 @@
 //   x  [tokens, heads, head_dim]  f32, tokens row_stride apart      table  [tokens, 2, head_dim/2]  f32: cos, then sin
 //
 // In place; 8 bytes of traffic per element, all of it in cache after the projection.
-void rope(const RopeArgs& args, const float* table /*[tokens, 2, head_dim/2]*/, float* x /*[tokens, heads, head_dim]*/) {
+void rope(const RopeArgs& args, const float* table /*[tokens, 2, head_dim/2]*/,
+          float* x /*[tokens, heads, head_dim]*/) {
   const int half = args.head_dim / 2, full = half - half % kLanes;
   for (int t = 0; t < args.tokens; ++t) {
     const float* cosines = table + size_t(t) * args.head_dim;

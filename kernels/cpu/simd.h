@@ -56,9 +56,7 @@ inline Vec max(Vec a, Vec b) { return _mm512_max_ps(a.v, b.v); }
 inline Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a.v, b.v, c.v); }
 inline float fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 inline Vec round(Vec a) { return _mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-inline float sum(Vec a) {
-  return sum8(_mm256_add_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1)));
-}
+inline float sum(Vec a) { return sum8(_mm256_add_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1))); }
 inline float largest(Vec a) {
   return largest8(_mm256_max_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1)));
 }
@@ -72,8 +70,8 @@ inline Vec keep(Vec a, int begin, int end, float other) {
   const __mmask16 inside = __mmask16(((1u << end) - 1u) & ~((1u << begin) - 1u));
   return _mm512_mask_mov_ps(_mm512_set1_ps(other), inside, a.v);
 }
-// One MXFP4 block times `half_scale`: its 16 even and 16 odd elements. The permutation looks at 4 bits of each index, so
-// the high nibbles need no mask, and scaling the 16 table entries scales all 32 weights.
+// One MXFP4 block times `half_scale`: its 16 even and 16 odd elements. The permutation looks at 4 bits of each index,
+// so the high nibbles need no mask, and scaling the 16 table entries scales all 32 weights.
 inline void load_mxfp4(const uint8_t* block, Vec half_scale, Vec& even, Vec& odd) {
   alignas(64) static constexpr float kTable[16] = {OSS_E2M1_TIMES2};
   const __m512 table = _mm512_mul_ps(_mm512_load_ps(kTable), half_scale.v);
@@ -95,7 +93,8 @@ inline void transpose16(const float* from, int from_stride, float* to, int to_st
     quad[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(b, d));
   }
   OSS_UNROLL for (int j = 0; j < 4; ++j) {
-    const __m512 p = _mm512_shuffle_f32x4(quad[j], quad[4 + j], 0x44), q = _mm512_shuffle_f32x4(quad[j], quad[4 + j], 0xEE);
+    const __m512 p = _mm512_shuffle_f32x4(quad[j], quad[4 + j], 0x44);
+    const __m512 q = _mm512_shuffle_f32x4(quad[j], quad[4 + j], 0xEE);
     const __m512 r = _mm512_shuffle_f32x4(quad[8 + j], quad[12 + j], 0x44);
     const __m512 s = _mm512_shuffle_f32x4(quad[8 + j], quad[12 + j], 0xEE);
     _mm512_storeu_ps(to + (0 + j) * to_stride, _mm512_shuffle_f32x4(p, r, 0x88));
@@ -133,9 +132,7 @@ inline Vec operator*(Vec a, Vec b) { return {_mm256_mul_ps(a.lo, b.lo), _mm256_m
 inline Vec operator/(Vec a, Vec b) { return {_mm256_div_ps(a.lo, b.lo), _mm256_div_ps(a.hi, b.hi)}; }
 inline Vec min(Vec a, Vec b) { return {_mm256_min_ps(a.lo, b.lo), _mm256_min_ps(a.hi, b.hi)}; }
 inline Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi)}; }
-inline Vec fma(Vec a, Vec b, Vec c) {
-  return {_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)};
-}
+inline Vec fma(Vec a, Vec b, Vec c) { return {_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)}; }
 inline float fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 inline Vec round(Vec a) {
   constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
@@ -188,7 +185,9 @@ inline void transpose8(const float* from, int from_stride, float* to, int to_str
 }
 inline void transpose16(const float* from, int from_stride, float* to, int to_stride) {
   for (int r = 0; r < 16; r += 8) {
-    for (int c = 0; c < 16; c += 8) transpose8(from + r * from_stride + c, from_stride, to + c * to_stride + r, to_stride);
+    for (int c = 0; c < 16; c += 8) {
+      transpose8(from + r * from_stride + c, from_stride, to + c * to_stride + r, to_stride);
+    }
   }
 }
 
@@ -278,7 +277,9 @@ inline void transpose4(const float* from, int from_stride, float* to, int to_str
 }
 inline void transpose16(const float* from, int from_stride, float* to, int to_stride) {
   for (int r = 0; r < 16; r += 4) {
-    for (int c = 0; c < 16; c += 4) transpose4(from + r * from_stride + c, from_stride, to + c * to_stride + r, to_stride);
+    for (int c = 0; c < 16; c += 4) {
+      transpose4(from + r * from_stride + c, from_stride, to + c * to_stride + r, to_stride);
+    }
   }
 }
 
@@ -294,8 +295,8 @@ struct Vec {
   }
 };
 
-#define OSS_EACH(expression)                          \
-  Vec out;                                            \
+#define OSS_EACH(expression)                                \
+  Vec out;                                                  \
   for (int i = 0; i < kLanes; ++i) out.v[i] = (expression); \
   return out
 inline Vec load(const float* p) { OSS_EACH(p[i]); }

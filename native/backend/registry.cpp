@@ -10,8 +10,9 @@ std::unique_ptr<Backend> make_backend(const BackendOptions& options) {
   if (options.backend == "auto" || options.backend == "cpu") return make_cpu_backend(options);
   if (name == "cuda") return make_cuda_backend(options);
   if (name == "metal") return make_metal_backend(options);
-  throw Error(Code::kInvalidArgument,
-              str("expected \"auto\", \"cpu\", \"cuda\" or \"metal\" for backend but received \"", options.backend, "\""));
+  throw Error(
+      Code::kInvalidArgument,
+      str("expected \"auto\", \"cpu\", \"cuda\" or \"metal\" for backend but received \"", options.backend, "\""));
 }
 
 std::span<const BackendStatus> list_backends() {

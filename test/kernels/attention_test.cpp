@@ -71,7 +71,9 @@ struct Paged {
       for (int h = 0; h < args.heads; ++h) {
         std::vector<double> score, sum(d);
         double best = sinks[h];
-        const auto row = [&](const std::vector<float>& of, int key) { return of.data() + ((first_key(s) + key) * args.kv_heads + h / group) * d; };
+        const auto row = [&](const std::vector<float>& of, int key) {
+          return of.data() + ((first_key(s) + key) * args.kv_heads + h / group) * d;
+        };
         for (int key = first; key <= position; ++key) {
           double dot = 0;
           for (int i = 0; i < d; ++i) dot += double(q[(t * args.heads + h) * d + i]) * row(k, key)[i];
@@ -92,7 +94,8 @@ struct Paged {
 };
 
 static std::vector<float> run(CpuBackend& backend, Paged& paged, const std::vector<std::pair<int, int>>& tokens,
-                              const std::vector<float>& q, const std::vector<float>& cache, const std::vector<float>& sinks) {
+                              const std::vector<float>& q, const std::vector<float>& cache,
+                              const std::vector<float>& sinks) {
   std::vector<float> out(q.size());
   AttentionArgs args = paged.args;
   args.tokens = int(tokens.size());
@@ -109,13 +112,16 @@ TEST("attention: golden sinks and windows") {
     CpuBackend backend(*kernels, 2);
     for (const int window : {0, 1, 7}) {
       const std::vector<double> expected = doubles(file.tensors.at(str("expect_window", window, "_f64")));
-      Paged paged({.tokens = 40, .heads = 1, .kv_heads = 1, .head_dim = 64, .window = window, .max_pages = 1, .scale = 0}, {40});
+      Paged paged(
+          {.tokens = 40, .heads = 1, .kv_heads = 1, .head_dim = 64, .window = window, .max_pages = 1, .scale = 0},
+          {40});
       paged.k = floats(file.tensors.at("k"));
       paged.v = floats(file.tensors.at("v"));
       const std::vector<float> cache = paged.cache(backend);
       for (size_t s = 0; s < sinks.size(); ++s) {
         const std::vector<float> out = run(backend, paged, tokens, q, cache, {sinks[s]});
-        CHECK_CLOSE(str(kernels->isa, " window ", window, " sink ", sinks[s]), out.data(), expected.data() + s * 40 * 64, 40 * 64, 5e-6, 0);
+        CHECK_CLOSE(str(kernels->isa, " window ", window, " sink ", sinks[s]), out.data(),
+                    expected.data() + s * 40 * 64, 40 * 64, 5e-6, 0);
       }
     }
   }
@@ -127,19 +133,29 @@ TEST("attention: page and window edges, grouped heads, any head_dim, several seq
   };
   for (const Shape s : {Shape{8, 1, 64}, {4, 2, 64}, {6, 2, 48}, {3, 3, 18}, {10, 2, 16}}) {
     for (const int window : {0, 1, 7, 64, 128}) {
-      Paged paged({.tokens = 0, .heads = s.heads, .kv_heads = s.kv_heads, .head_dim = s.head_dim, .window = window, .max_pages = 0, .scale = 0},
+      Paged paged({.tokens = 0,
+                   .heads = s.heads,
+                   .kv_heads = s.kv_heads,
+                   .head_dim = s.head_dim,
+                   .window = window,
+                   .max_pages = 0,
+                   .scale = 0},
                   {1, 63, 64, 65, 127, 128, 129, 200});
       std::vector<std::pair<int, int>> tokens;
-      for (int sequence = 0; sequence < int(paged.lengths.size()); ++sequence) tokens.emplace_back(sequence, paged.lengths[sequence] - 1);
-      for (int position = 120; position < 140; ++position) tokens.emplace_back(7, position);  // prefill, over a page's edge
-      const std::vector<float> q = random_floats(tokens.size() * s.heads * s.head_dim, 13, 2), sinks = random_floats(s.heads, 14, 2);
+      for (int sequence = 0; sequence < int(paged.lengths.size()); ++sequence)
+        tokens.emplace_back(sequence, paged.lengths[sequence] - 1);
+      for (int position = 120; position < 140; ++position)
+        tokens.emplace_back(7, position);  // prefill, over a page's edge
+      const std::vector<float> q = random_floats(tokens.size() * s.heads * s.head_dim, 13, 2),
+                               sinks = random_floats(s.heads, 14, 2);
       const std::vector<double> expected = paged.expected(tokens, q, sinks);
       std::vector<float> fastest;
       for (const cpu::Kernels* kernels : cpu::available_kernels()) {
         CpuBackend backend(*kernels, 2);
         const std::vector<float> cache = paged.cache(backend);
         const std::vector<float> out = run(backend, paged, tokens, q, cache, sinks);
-        const std::string what = str(kernels->isa, " heads ", s.heads, "/", s.kv_heads, " head_dim ", s.head_dim, " window ", window);
+        const std::string what =
+            str(kernels->isa, " heads ", s.heads, "/", s.kv_heads, " head_dim ", s.head_dim, " window ", window);
         CHECK_CLOSE(what, out.data(), expected.data(), out.size(), 2e-6, 0);  // values are within 1; golden allows 5e-6
         if (fastest.empty()) fastest = out;
         if (fused(*kernels)) CHECK_BITS(what + " and the fastest", out, fastest);
@@ -150,9 +166,11 @@ TEST("attention: page and window edges, grouped heads, any head_dim, several seq
 
 TEST("attention: a token's result does not depend on its batch, on chunking or on threads") {
   for (const int window : {0, 128}) {
-    Paged paged({.tokens = 0, .heads = 8, .kv_heads = 2, .head_dim = 64, .window = window, .max_pages = 0, .scale = 0}, {2200, 70});
+    Paged paged({.tokens = 0, .heads = 8, .kv_heads = 2, .head_dim = 64, .window = window, .max_pages = 0, .scale = 0},
+                {2200, 70});
     std::vector<std::pair<int, int>> tokens;
-    for (int position = 1000; position < 1060; ++position) tokens.emplace_back(0, position);  // over the edge of a chunk
+    for (int position = 1000; position < 1060; ++position)
+      tokens.emplace_back(0, position);  // over the edge of a chunk
     for (int position = 2150; position < 2200; ++position) tokens.emplace_back(0, position);
     for (int position = 0; position < 70; ++position) tokens.emplace_back(1, position);
     const size_t row = 8 * 64;
@@ -168,7 +186,8 @@ TEST("attention: a token's result does not depend on its batch, on chunking or o
         CHECK_BITS(str(kernels->isa, " window ", window, " threads ", threads), out, batch);
         std::vector<float> single;
         for (size_t t = 0; t < tokens.size(); ++t) {  // with 3 threads and more, two kv heads share their chunks
-          const std::vector<float> one = run(backend, paged, {tokens[t]}, {q.begin() + t * row, q.begin() + (t + 1) * row}, cache, sinks);
+          const std::vector<float> one =
+              run(backend, paged, {tokens[t]}, {q.begin() + t * row, q.begin() + (t + 1) * row}, cache, sinks);
           single.insert(single.end(), one.begin(), one.end());
         }
         CHECK_BITS(str(kernels->isa, " window ", window, " one by one, threads ", threads), single, batch);

@@ -44,8 +44,10 @@ TEST("registry: cpu and auto are there; cuda and metal say that this build lacks
   CHECK_EQ(make_backend({"auto", 1})->info().backend, std::string("cpu"));
   CHECK_EQ(make_backend({"cpu", 3})->info().threads, 3);
   CHECK(!make_backend({"cpu", 0})->info().device.empty());
-  for (const char* name : {"cuda", "cuda:1", "metal"}) CHECK_THROWS(Code::kUnsupported, "not in this build", make_backend({name, 1}));
-  for (const char* name : {"", "gpu", "cpu:1", "CUDA"}) CHECK_THROWS(Code::kInvalidArgument, "expected \"auto\"", make_backend({name, 1}));
+  for (const char* name : {"cuda", "cuda:1", "metal"})
+    CHECK_THROWS(Code::kUnsupported, "not in this build", make_backend({name, 1}));
+  for (const char* name : {"", "gpu", "cpu:1", "CUDA"})
+    CHECK_THROWS(Code::kInvalidArgument, "expected \"auto\"", make_backend({name, 1}));
   CHECK_THROWS(Code::kInvalidArgument, "threads", make_backend({"cpu", -1}));
   const auto all = list_backends();
   CHECK_EQ(all.size(), size_t(3));
@@ -79,7 +81,8 @@ TEST("cpu_backend: weights stay in the file, vectors become f32") {
     CHECK_EQ(b.data[i], f32[i]);
   }
   CHECK_EQ(backend.packed_bytes(), size_t(48));
-  CHECK_THROWS(Code::kUnsupported, "BF16 matrix for m but it is F32", backend.pack_matrix(tensor_of("m", DType::kF32, {2, 3}, f32.data())));
+  CHECK_THROWS(Code::kUnsupported, "BF16 matrix for m but it is F32",
+               backend.pack_matrix(tensor_of("m", DType::kF32, {2, 3}, f32.data())));
 
   const std::vector<uint8_t> blocks = random_bytes(2 * 4 * 3 * 16, 3), scales = random_bytes(2 * 4 * 3, 4);
   const std::vector<uint16_t> bias = random_bf16(8, 5);
@@ -117,7 +120,8 @@ TEST("embed, gather_rows, read: rows are copied exactly, any width") {
 
 TEST("rope and rms_norm: many tokens on threads equal the kernel itself") {
   const int tokens = 37, heads = 3, head_dim = 64, row = heads * head_dim;
-  const std::vector<float> x = random_floats(size_t(tokens) * row, 1), table = random_floats(size_t(tokens) * head_dim, 2), w = random_floats(row, 3);
+  const std::vector<float> x = random_floats(size_t(tokens) * row, 1),
+                           table = random_floats(size_t(tokens) * head_dim, 2), w = random_floats(row, 3);
   for (const cpu::Kernels* kernels : cpu::available_kernels()) {
     CpuBackend backend(*kernels, 3);
     Step step;
@@ -136,7 +140,15 @@ TEST("sample: rows on threads equal rows one by one") {
   const int rows = 5, vocab = 301;
   const std::vector<float> logits = random_floats(size_t(rows) * vocab, 1, 5);
   std::vector<SamplingArgs> args;
-  for (int r = 0; r < rows; ++r) args.push_back({.temperature = r == 0 ? 0.0f : 1.0f, .top_k = 0, .top_p = 1, .min_p = 0, .seed_lo = 7, .seed_hi = 0, .position = unsigned(r), .mask_reserved = 0});
+  for (int r = 0; r < rows; ++r)
+    args.push_back({.temperature = r == 0 ? 0.0f : 1.0f,
+                    .top_k = 0,
+                    .top_p = 1,
+                    .min_p = 0,
+                    .seed_lo = 7,
+                    .seed_hi = 0,
+                    .position = unsigned(r),
+                    .mask_reserved = 0});
   std::vector<Sampled> one(rows), three(rows);
   CpuBackend(*cpu::available_kernels().front(), 1).sample(rows, vocab, logits.data(), args, one);
   CpuBackend(*cpu::available_kernels().front(), 3).sample(rows, vocab, logits.data(), args, three);

@@ -9,7 +9,8 @@ struct Experts {
   std::vector<uint8_t> up_blocks, up_scales, down_blocks, down_scales;
   std::vector<float> up_bias, down_bias;
 
-  Experts(int hidden, int intermediate, int experts, int top_k) : args{0, hidden, intermediate, experts, top_k, 7.0f, 1.702f} {
+  Experts(int hidden, int intermediate, int experts, int top_k)
+      : args{0, hidden, intermediate, experts, top_k, 7.0f, 1.702f} {
     const size_t up = size_t(experts) * 2 * intermediate * hidden, down = size_t(experts) * hidden * intermediate;
     up_blocks = random_bytes(up / 2, 21);
     up_scales = random_bytes(up / 32, 22, 118, 124);
@@ -77,7 +78,8 @@ TEST("experts: against a double loop; an expert with no token, one with all of t
   };
   for (const Shape s : {Shape{64, 128, 5, 4, 7}, {96, 96, 8, 4, 3}, {160, 96, 32, 4, 1}, {32, 32, 2, 1, 9}}) {
     const Experts experts(s.hidden, s.intermediate, s.experts, s.top_k);
-    const std::vector<float> normed = random_floats(size_t(s.tokens) * s.hidden, 31, 2), x = random_floats(size_t(s.tokens) * s.hidden, 32);
+    const std::vector<float> normed = random_floats(size_t(s.tokens) * s.hidden, 31, 2),
+                             x = random_floats(size_t(s.tokens) * s.hidden, 32);
     const std::vector<float> weight = random_floats(size_t(s.tokens) * s.top_k, 33);
     std::vector<int32_t> index = random_index(s.tokens, s.experts, s.top_k, 34);
     for (const bool crowded : {false, true}) {
@@ -89,7 +91,8 @@ TEST("experts: against a double loop; an expert with no token, one with all of t
       for (const cpu::Kernels* kernels : cpu::available_kernels()) {
         CpuBackend backend(*kernels, 2);
         const std::vector<float> y = experts.run(backend, normed, index, weight, x);
-        const std::string what = str(kernels->isa, " hidden ", s.hidden, " tokens ", s.tokens, crowded ? " crowded" : "");
+        const std::string what =
+            str(kernels->isa, " hidden ", s.hidden, " tokens ", s.tokens, crowded ? " crowded" : "");
         // Two matrices one after the other.
         CHECK_CLOSE(what, y.data(), expected.data(), y.size(), 0, 2 * sum_tolerance(s.hidden + s.intermediate));
         if (fastest.empty()) fastest = y;
@@ -114,8 +117,11 @@ TEST("experts: a batch equals its tokens one by one, on 1, 2 and 3 threads, and 
       CHECK_BITS(str(kernels->isa, " threads ", threads), y, batch);
       std::vector<float> single;
       for (int t = 0; t < tokens; ++t) {
-        const auto part = [&](const auto& of, int width) { return std::decay_t<decltype(of)>(of.begin() + t * width, of.begin() + (t + 1) * width); };
-        const std::vector<float> one = experts.run(backend, part(normed, 96), part(index, top_k), part(weight, top_k), part(x, 96));
+        const auto part = [&](const auto& of, int width) {
+          return std::decay_t<decltype(of)>(of.begin() + t * width, of.begin() + (t + 1) * width);
+        };
+        const std::vector<float> one =
+            experts.run(backend, part(normed, 96), part(index, top_k), part(weight, top_k), part(x, 96));
         single.insert(single.end(), one.begin(), one.end());
       }
       CHECK_BITS(str(kernels->isa, " one by one, threads ", threads), single, batch);

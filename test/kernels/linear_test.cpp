@@ -3,12 +3,14 @@
 namespace oss::test {
 
 static std::vector<double> reference_linear(const LinearArgs& args, const std::vector<float>& x,
-                                            const std::vector<uint16_t>& w, const float* bias, const std::vector<float>& y) {
+                                            const std::vector<uint16_t>& w, const float* bias,
+                                            const std::vector<float>& y) {
   std::vector<double> expected(y.begin(), y.end());
   for (int t = 0; t < args.rows; ++t) {
     for (int r = 0; r < args.out; ++r) {
       double total = bias != nullptr ? bias[r] : 0;
-      for (int k = 0; k < args.in; ++k) total += double(x[size_t(t) * args.in + k]) * bf16_to_f32(w[size_t(r) * args.in + k]);
+      for (int k = 0; k < args.in; ++k)
+        total += double(x[size_t(t) * args.in + k]) * bf16_to_f32(w[size_t(r) * args.in + k]);
       double& out = expected[size_t(t) * args.out + r];
       out = args.accumulate != 0 ? out + total : total;
     }
@@ -20,7 +22,8 @@ TEST("linear: any shape, against a double loop") {
   struct Shape {
     int rows, in, out;
   };
-  for (const Shape s : {Shape{1, 1, 1}, {1, 15, 3}, {2, 33, 5}, {3, 64, 7}, {4, 96, 16}, {5, 160, 301}, {9, 128, 18}, {1, 2880, 32}}) {
+  for (const Shape s :
+       {Shape{1, 1, 1}, {1, 15, 3}, {2, 33, 5}, {3, 64, 7}, {4, 96, 16}, {5, 160, 301}, {9, 128, 18}, {1, 2880, 32}}) {
     for (const int accumulate : {0, 1}) {
       const LinearArgs args = {s.rows, s.in, s.out, accumulate};
       const std::vector<float> x = random_floats(size_t(s.rows) * s.in, 1), bias = random_floats(s.out, 2);
@@ -31,8 +34,8 @@ TEST("linear: any shape, against a double loop") {
         for (const cpu::Kernels* kernels : cpu::available_kernels()) {
           std::vector<float> y = before;
           kernels->linear(args, 0, s.out, x.data(), w.data(), b, y.data());
-          CHECK_CLOSE(str(kernels->isa, " rows ", s.rows, " in ", s.in, " out ", s.out), y.data(), expected.data(), y.size(),
-                      1e-7, sum_tolerance(s.in + 4));
+          CHECK_CLOSE(str(kernels->isa, " rows ", s.rows, " in ", s.in, " out ", s.out), y.data(), expected.data(),
+                      y.size(), 1e-7, sum_tolerance(s.in + 4));
         }
       }
     }
@@ -67,7 +70,8 @@ TEST("linear: a batch of 7 equals seven batches of 1; 1, 2 and 3 threads agree; 
       std::vector<float> y(size_t(7) * out);
       backend.linear({7, in, out, 0}, x.data(), matrix, &vector, y.data());
       CHECK_BITS(str(kernels->isa, " with threads ", threads), y, batch);
-      for (int t = 0; t < 7; ++t) backend.linear({1, in, out, 0}, x.data() + size_t(t) * in, matrix, &vector, single.data() + size_t(t) * out);
+      for (int t = 0; t < 7; ++t)
+        backend.linear({1, in, out, 0}, x.data() + size_t(t) * in, matrix, &vector, single.data() + size_t(t) * out);
       CHECK_BITS(str(kernels->isa, " one by one, threads ", threads), single, batch);
     }
     if (fastest.empty()) fastest = batch;
@@ -79,7 +83,8 @@ TEST("lm_head: odd vocab, no bias") {
   const int hidden = 64, vocab = 301, rows = 3;
   const std::vector<float> x = random_floats(size_t(rows) * hidden, 1);
   const std::vector<uint16_t> w = random_bf16(size_t(vocab) * hidden, 2);
-  const std::vector<double> expected = reference_linear({rows, hidden, vocab, 0}, x, w, nullptr, std::vector<float>(size_t(rows) * vocab));
+  const std::vector<double> expected =
+      reference_linear({rows, hidden, vocab, 0}, x, w, nullptr, std::vector<float>(size_t(rows) * vocab));
   for (const cpu::Kernels* kernels : cpu::available_kernels()) {
     CpuBackend backend(*kernels, 2);
     std::vector<float> logits(size_t(rows) * vocab);

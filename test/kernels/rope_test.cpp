@@ -23,7 +23,8 @@ TEST("rope: golden rotations up to position 131071") {
 TEST("rope: any even head_dim, rows with a stride, nothing else touched") {
   for (const int head_dim : {2, 14, 32, 34, 48, 64, 128}) {
     const int tokens = 3, heads = 2, stride = heads * head_dim + 5, half = head_dim / 2;
-    const std::vector<float> x = random_floats(size_t(tokens) * stride, 3), table = random_floats(size_t(tokens) * head_dim, 4);
+    const std::vector<float> x = random_floats(size_t(tokens) * stride, 3),
+                             table = random_floats(size_t(tokens) * head_dim, 4);
     std::vector<double> expected(x.begin(), x.end());
     for (int t = 0; t < tokens; ++t) {
       for (int h = 0; h < heads; ++h) {

@@ -55,11 +55,13 @@ inline double sum_tolerance(int n) { return std::sqrt(double(n)) * 0x1p-24; }
 
 inline void check_bits(const char* file, int line, const std::string& what, const std::vector<float>& actual,
                        const std::vector<float>& expected) {
-  if (actual.size() != expected.size()) return fail(file, line, str(what, ": sizes ", actual.size(), ", ", expected.size()));
+  if (actual.size() != expected.size())
+    return fail(file, line, str(what, ": sizes ", actual.size(), ", ", expected.size()));
   for (size_t i = 0; i < actual.size(); ++i) {
     if (std::bit_cast<uint32_t>(actual[i]) != std::bit_cast<uint32_t>(expected[i])) {
-      return fail(file, line, str(what, " [", actual.size(), "]: first different bit at ", i, ": ", std::hexfloat,
-                                  actual[i], " and ", expected[i]));
+      return fail(file, line,
+                  str(what, " [", actual.size(), "]: first different bit at ", i, ": ", std::hexfloat, actual[i],
+                      " and ", expected[i]));
     }
   }
 }

@@ -17,7 +17,8 @@ static void check_swiglu(const SafetensorsFile& file, const std::string& name) {
     for (size_t i = 0; i < y.size(); ++i) {
       const double error = std::fabs(y[i] - expected[i]);
       if (error <= 1e-6 + 1e-6 * std::fabs(expected[i])) continue;  // the golden set's tolerance, per element
-      fail(__FILE__, __LINE__, str(kernels->isa, " ", name, ": swiglu(", gate[i], ", ", up[i], ") = ", y[i], ", expected ", expected[i]));
+      fail(__FILE__, __LINE__,
+           str(kernels->isa, " ", name, ": swiglu(", gate[i], ", ", up[i], ") = ", y[i], ", expected ", expected[i]));
     }
   }
 }

@@ -19,7 +19,7 @@ namespace oss {
 // 128 KB it stays in L2 while the tokens pass.
 static constexpr int64_t kRangeBytesLeast = 16 << 10, kRangeBytesMost = 128 << 10;
 
-// Rows per range, a multiple of `unit`: about eight ranges per thread, so that a slow thread leaves its share to others.
+// Rows per range, a multiple of `unit`: about eight ranges per thread, so that a slow one leaves work to the others.
 static int64_t rows_per_range(int64_t rows, int64_t row_bytes, int64_t unit, int threads) {
   const int64_t bytes = std::clamp(rows * row_bytes / (8 * threads), kRangeBytesLeast, kRangeBytesMost);
   return std::max<int64_t>(1, bytes / (row_bytes * unit)) * unit;
@@ -71,8 +71,8 @@ float* CpuBackend::Scratch::reserve(CpuBackend& backend, size_t floats, const ch
 
 static void expect_dtype(const HostTensor& tensor, bool accepted, const char* expected) {
   if (accepted) return;
-  throw Error(Code::kUnsupported, str(tensor.file, ": the CPU backend needs ", expected, " for ", tensor.name, " but it is ",
-                                      dtype_name(tensor.dtype)));
+  throw Error(Code::kUnsupported, str(tensor.file, ": the CPU backend needs ", expected, " for ", tensor.name,
+                                      " but it is ", dtype_name(tensor.dtype)));
 }
 
 Matrix CpuBackend::pack_matrix(const HostTensor& weight) {
@@ -97,7 +97,7 @@ Vector CpuBackend::pack_vector(const HostTensor& vector) {
 ExpertMatrix CpuBackend::pack_experts(const HostTensor& blocks, const HostTensor& scales, const HostTensor& bias) {
   expect_dtype(blocks, blocks.dtype == DType::kU8 && blocks.shape.size() == 4, "U8 [experts, rows, cols/32, 16]");
   expect_dtype(scales, scales.dtype == DType::kU8, "U8");
-  return {blocks.as<uint8_t>(),     scales.as<uint8_t>(),       pack_vector(bias).data,
+  return {blocks.as<uint8_t>(), scales.as<uint8_t>(), pack_vector(bias).data,
           int(blocks.shape[0]), int(blocks.shape[1]), int(blocks.shape[2]) * kMxBlock};
 }
 
@@ -182,7 +182,8 @@ void CpuBackend::attention(const AttentionArgs& args, const Step& step, const fl
   const size_t thread_floats = work_floats + 2 * state_floats;
   float* work = attention_work_.reserve(*this, thread_floats * pool_.size(), "attention");
 
-  // One pass per task when there are enough of them; else threads share the chunks of a long sequence. Same sums either way.
+  // One pass per task when there are enough of them; else threads share the chunks of a long sequence. The sums are the
+  // same either way.
   const int64_t num_tasks = int64_t(blocks_.size()) * args.kv_heads;
   const int64_t num_parts = int64_t(blocks_.back().first_part + blocks_.back().parts(args));
   const bool share = num_tasks < 2 * pool_.size() && num_parts > num_tasks && pool_.size() > 1;
@@ -257,10 +258,13 @@ void CpuBackend::experts(const ExpertsArgs& args, const float* normed, const int
   float* split = split_.reserve(*this, size_t(args.tokens) * args.hidden, "the experts' inputs");
   float* act = act_.reserve(*this, num_pairs * args.intermediate, "the experts' activations");
   float* out = out_.reserve(*this, num_pairs * args.hidden, "the experts' outputs");
-  const auto pairs_of = [&](int expert) { return std::span(pairs_).subspan(pair_begin_[expert], pair_begin_[expert + 1] - pair_begin_[expert]); };
+  const auto pairs_of = [&](int expert) {
+    return std::span(pairs_).subspan(pair_begin_[expert], pair_begin_[expert + 1] - pair_begin_[expert]);
+  };
 
   pool_.parallel_for(args.tokens, 8, [&](int64_t begin, int64_t end, int) {
-    kernels_.experts_split(size_t(end - begin) * args.hidden, normed + begin * args.hidden, split + begin * args.hidden);
+    kernels_.experts_split(size_t(end - begin) * args.hidden, normed + begin * args.hidden,
+                           split + begin * args.hidden);
   });
 
   // A range is one block of 32 activations: 64 rows of gate and up, 98 KB in the 20b.
@@ -269,8 +273,8 @@ void CpuBackend::experts(const ExpertsArgs& args, const float* normed, const int
     for (int64_t i = begin; i < end; ++i) {
       const int expert = chosen_[i / act_blocks], block = int(i % act_blocks) * kMxBlock;
       const auto pairs = pairs_of(expert);
-      kernels_.experts_gate_up(args, weights_of(gate_up, expert), block, block + kMxBlock, pairs.data(), int(pairs.size()),
-                               split, act);
+      kernels_.experts_gate_up(args, weights_of(gate_up, expert), block, block + kMxBlock, pairs.data(),
+                               int(pairs.size()), split, act);
     }
   });
 
@@ -280,7 +284,8 @@ void CpuBackend::experts(const ExpertsArgs& args, const float* normed, const int
   pool_.parallel_for(args.hidden, grain, [&](int64_t begin, int64_t end, int) {
     for (const int expert : chosen_) {
       const auto pairs = pairs_of(expert);
-      kernels_.experts_down(args, weights_of(down, expert), int(begin), int(end), pairs.data(), int(pairs.size()), act, out);
+      kernels_.experts_down(args, weights_of(down, expert), int(begin), int(end), pairs.data(), int(pairs.size()), act,
+                            out);
     }
     kernels_.experts_sum(args, int(begin), int(end), weight, out, x);
   });

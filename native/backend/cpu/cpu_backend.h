@@ -1,5 +1,5 @@
-// The CPU below the seam: kernels of the best instruction set, divided among a pool of threads. Weights are used where the
-// file is mapped; only vectors (norms, biases, sinks) are copied, as f32.
+// The CPU below the seam: kernels of the best instruction set, divided among a pool of threads. Weights are used where
+// the file is mapped; only vectors (norms, biases, sinks) are copied, as f32.
 #pragma once
 #include <memory>
 #include <vector>
@@ -53,7 +53,9 @@ class CpuBackend final : public Backend {
     int first, tokens;
     int first_chunk, last_chunk;
     size_t first_part;  // (kv head, chunk) pairs of the blocks before
-    size_t parts(const AttentionArgs& args) const { return size_t(last_chunk - first_chunk + 1) * size_t(args.kv_heads); }
+    size_t parts(const AttentionArgs& args) const {
+      return size_t(last_chunk - first_chunk + 1) * size_t(args.kv_heads);
+    }
   };
 
   void divide_attention(const AttentionArgs&, const Step&);
@@ -68,9 +70,9 @@ class CpuBackend final : public Backend {
   std::vector<AttentionBlock> blocks_;
   Scratch attention_work_, attention_parts_;
 
-  std::vector<int32_t> pairs_;          // token·top_k + k, grouped by expert
-  std::vector<int32_t> pair_begin_;     // [experts + 1] into pairs_
-  std::vector<int32_t> chosen_;         // experts with at least one pair
+  std::vector<int32_t> pairs_;       // token·top_k + k, grouped by expert
+  std::vector<int32_t> pair_begin_;  // [experts + 1] into pairs_
+  std::vector<int32_t> chosen_;      // experts with at least one pair
   Scratch split_, act_, out_;
 };
 

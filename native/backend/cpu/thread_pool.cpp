@@ -84,7 +84,9 @@ void ThreadPool::run(int64_t count, int64_t grain, const void* context, Call cal
   job_.store(uint64_t(generation(job_.load(std::memory_order_relaxed)) + 1) << 32);
   // Either this sees the sleeper, or the sleeper, who counts itself first, sees the new generation.
   if (sleepers_.load() > 0) {
-    { std::lock_guard lock(mutex_); }
+    {
+      std::lock_guard lock(mutex_);
+    }
     wake_.notify_all();
   }
   take_ranges(0);

@@ -1,8 +1,8 @@
 // Fork and join: parallel_for divides a range among a fixed set of threads, the caller being one of them.
 //
 // A step of decode makes some hundred calls a few microseconds apart, so a worker that has finished looks for the next
-// call for a moment before it sleeps; an idle engine uses no CPU. A worker that comes late (its core was taken) does not
-// hold up a call that the others have finished.
+// call for a moment before it sleeps; an idle engine uses no CPU. A worker that comes late (its core was taken) does
+// not hold up a call that the others have finished.
 #pragma once
 #include <atomic>
 #include <condition_variable>
@@ -25,8 +25,9 @@ class ThreadPool {
 
   int size() const { return int(workers_.size()) + 1; }
 
-  // Calls body(begin, end, thread) on ranges that cover [0, count) once, `grain` long each (a range may be longer when one
-  // thread does it all), from threads 0 .. size()-1. Returns when all are done. One call at a time; body does not throw.
+  // Calls body(begin, end, thread) on ranges that cover [0, count) once, `grain` long each (a range may be longer when
+  // one thread does it all), from threads 0 .. size()-1. Returns when all are done. One call at a time; body does not
+  // throw.
   template <typename Body>
   void parallel_for(int64_t count, int64_t grain, const Body& body) {
     run(count, grain, &body, [](const void* context, int64_t begin, int64_t end, int thread) {
@@ -48,8 +49,8 @@ class ThreadPool {
   int64_t count_ = 0, grain_ = 1;
   alignas(64) std::atomic<int64_t> next_{0};  // first index that nobody has taken
 
-  // Which call, whether it still admits workers, and how many have come in: one word, so that coming in and closing exclude
-  // each other. Generation in the upper half, kClosed, count in the rest.
+  // Which call, whether it still admits workers, and how many have come in: one word, so that coming in and closing
+  // exclude each other. Generation in the upper half, kClosed, count in the rest.
   alignas(64) std::atomic<uint64_t> job_;
   alignas(64) std::atomic<uint32_t> left_{0};  // workers that came in and are done
   std::atomic<bool> stopping_{false};
