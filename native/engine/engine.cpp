@@ -292,6 +292,7 @@ void Engine::step() {
 }
 
 void Engine::read_logits(Sequence& sequence, int first_row, int64_t rows) {
+  if (rows == 0) return;
   const size_t vocab = model_.config.vocab;
   const size_t before = sequence.logits.size();
   sequence.logits.resize(before + rows * vocab);
