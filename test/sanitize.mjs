@@ -55,9 +55,7 @@ run(
     "run",
     // Where the addon does the work. Not memory.test.ts, which measures what a sanitizer changes; the kernels themselves
     // ran above, on every instruction set.
-    ...["engine", "bad-checkpoints", "tokenizer", "sampling", "demo-conversations"].map(
-      (name) => `test/lib/${name}.test.ts`,
-    ),
+    ...["engine", "bad-checkpoints", "tokenizer", "sampling"].map((name) => `test/lib/${name}.test.ts`),
     "--testTimeout=600000",
     "--reporter=default",
     "--reporter=json",
