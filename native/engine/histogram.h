@@ -1,0 +1,27 @@
+// A histogram of positive values with logarithmic buckets: percentiles within 10 % at a fixed, small size.
+#pragma once
+#include <array>
+#include <cstdint>
+
+namespace oss {
+
+class Histogram {
+ public:
+  // Negative values and those that are not finite are ignored.
+  void add(double value);
+  // The value up to which `share` (0 .. 1) of the values lie; 0 when there is none. Less than 10^-3 reads as 0, more
+  // than 10^9 as the maximum; the maximum itself is exact.
+  double percentile(double share) const;
+  uint64_t count() const { return count_; }
+  double sum() const { return sum_; }
+  double max() const { return max_; }
+
+ private:
+  // 10^-3 .. 10^9 in 20 buckets per factor of 10 (12 % wide: within 6 % of the middle), one below and one above.
+  static constexpr int kPerDecade = 20, kDecades = 12;
+  std::array<uint64_t, kPerDecade * kDecades + 2> buckets_{};
+  uint64_t count_ = 0;
+  double sum_ = 0, max_ = 0;
+};
+
+}  // namespace oss
