@@ -28,9 +28,22 @@ export interface NativeSamplingParams {
   topK: number;
   topP: number;
   minP: number;
+  repetitionPenalty: number;
+  presencePenalty: number;
+  frequencyPenalty: number;
   /** 64 bits. */
   seed: bigint;
   maskReserved: boolean;
+}
+
+/** What a draw depends on beside logits and params; `lib/sampling.ts` defines how. */
+export interface NativeSamplingContext {
+  /** Which of the n choices. */
+  choice: number;
+  prompt: Uint32Array;
+  completion: Uint32Array;
+  bias: { tokens: Uint32Array; values: Float32Array };
+  topLogprobs: number;
 }
 
 export interface NativeTimings {
@@ -39,19 +52,48 @@ export interface NativeTimings {
   decodeMilliseconds: number;
 }
 
-export type NativeEvent = { id: number } & (
-  | { kind: "token"; token: number; logprob: number }
+export interface TokenLogprob {
+  token: number;
+  logprob: number;
+}
+
+/** `index` is which of the request's n choices it is about. Every choice ends with one "done", or all with one "error". */
+export type NativeEvent = { id: number; index: number } & (
+  | { kind: "token"; token: number; text: string; logprob: number; top?: TokenLogprob[] }
+  /** A row of logits for the request's logitsProcessor; the choice waits until `supplyLogits` brings it back. */
+  | { kind: "process"; tokens: Uint32Array; logits: Float32Array }
   | { kind: "logits"; logits: Float32Array }
-  | { kind: "done"; reason: "stop" | "length" | "cancelled"; timings: NativeTimings }
+  /** `text`: what was held back as a possible stop string, or an incomplete character, and is text after all. */
+  | {
+      kind: "done";
+      reason: "stop" | "length" | "cancelled";
+      text: string;
+      cachedTokens: number;
+      timings: NativeTimings;
+    }
   | { kind: "error"; error: Error }
 );
 
 export interface NativeRequest {
   id: number;
   prompt: Uint32Array;
+  /** Choices that share the prompt's pages; choice i draws from the random stream (seed, i). */
+  n: number;
   maxTokens: number;
+  /** The first so many tokens are not stop tokens: those are banned until then. */
+  minTokens: number;
   stopTokens: Uint32Array;
+  /** Texts that end the completion; they are not part of its text. */
+  stop: string[];
   sampling: NativeSamplingParams;
+  bias: { tokens: Uint32Array; values: Float32Array };
+  topLogprobs: number;
+  /** Higher runs sooner; one that waits rises. */
+  priority: number;
+  /** Prefixes are shared within one salt only. */
+  cacheSalt: string;
+  /** Logits go through JavaScript before each draw. */
+  processed: boolean;
   /** > 0: the logits of that many last positions of the prompt instead of a completion. */
   logitsLast: number;
 }
@@ -93,30 +135,62 @@ export interface NativeEngineInfo {
   threads: number;
   /** Bytes: mapped weight files, copies beside them, activations, KV cache; and the tokens that the cache holds. */
   memory: { weightsBytes: number; packedBytes: number; workspaceBytes: number; kvBytes: number; kvTokens: number };
+  kvCacheDtype: "f32" | "bf16";
+  prefixCache: boolean;
   limits: { contextLength: number; maxSequences: number; maxQueue: number; maxBatchTokens: number };
+}
+
+/** Of milliseconds, since the engine was loaded; percentiles within 10 %. */
+export interface Histogram {
+  count: number;
+  sum: number;
+  p50: number;
+  p90: number;
+  p99: number;
+  max: number;
+}
+
+/** Pages of 64 tokens of one group of layers. Cached ones hold a prefix that nobody uses now; they count as free too. */
+export interface PageStats {
+  total: number;
+  free: number;
+  cached: number;
+  /** Used by more than one sequence. */
+  shared: number;
 }
 
 export interface EngineStats {
   running: number;
   waiting: number;
   steps: number;
-  /** Sum over all steps. */
-  stepMilliseconds: number;
   promptTokens: number;
+  /** Prompt tokens that were not computed because their pages were found. */
+  cachedTokens: number;
   completionTokens: number;
-  /** How often a sequence gave up its KV pages to an older one. */
+  /** How often a sequence gave up its KV pages to another one. */
   preemptions: number;
-  pagesTotal: number;
-  pagesFree: number;
+  /** KV pages of the layers that see everything, and of those with a sliding window. */
+  pages: { full: PageStats; window: PageStats };
+  stepMilliseconds: Histogram;
+  tokensPerStep: Histogram;
+  queueMilliseconds: Histogram;
+  firstTokenMilliseconds: Histogram;
+  interTokenMilliseconds: Histogram;
 }
 
 export interface NativeEngine {
   readonly info: NativeEngineInfo;
   submit(request: NativeRequest): void;
   cancel(id: number): void;
+  /** Stops and restarts the decoding of one choice; it keeps its pages while nobody else needs them. */
+  pause(id: number, index: number, paused: boolean): void;
+  /** The answer to a "process" event. */
+  supplyLogits(id: number, index: number, logits: Float32Array): void;
   stats(): EngineStats;
   /** Bytes that one decode step of one sequence reads with `context` tokens in the cache. */
   bytesPerToken(context: number): number;
+  /** A number with which another thread of this process can `attachEngine`. */
+  share(): number;
   close(): Promise<void>;
 }
 
@@ -139,13 +213,20 @@ export interface NativeAddon extends NativeTokenizer {
     onEvents: (events: NativeEvent[]) => void,
     onProgress: ((progress: LoadProgress) => void) | null,
   ): { promise: Promise<NativeEngine>; cancel(): void };
+  /** The engine that another thread shared: its own requests and events, the same weights, cache and steps. */
+  attachEngine(handle: number, onEvents: (events: NativeEvent[]) => void): NativeEngine;
   inspect(path: string): Promise<CheckpointSummary>;
   /** Bytes per second that `threads` threads read from a buffer of `bytes`; the median of 7 runs. */
   memoryBandwidth(bytes: number, threads: number): number;
   listBackends(): NativeBackendStatus[];
   errorCodes(): string[];
   /** One draw from one row of logits, exactly as the engine draws the token with this index of a completion. */
-  sample(logits: Float32Array, params: NativeSamplingParams, position: number): { token: number; logprob: number };
+  sample(
+    logits: Float32Array,
+    params: NativeSamplingParams,
+    position: number,
+    context?: NativeSamplingContext,
+  ): { token: number; logprob: number; top: TokenLogprob[] };
 }
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");

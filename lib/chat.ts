@@ -5,6 +5,7 @@ import {
   chatConversation,
   chatConversationOptionNames,
 } from "./chat-messages.js";
+import { invalidArgument } from "./errors.js";
 import { EventLog } from "./event-log.js";
 import { type GenerateOptions, generateOptionNames } from "./generate-options.js";
 import type { FinishReason, Generation, Usage } from "./generation.js";
@@ -15,7 +16,10 @@ import { refuseUnknown } from "./options.js";
 
 export type { ChatMessage } from "./chat-messages.js";
 
-/** How to answer, and how to sample while doing so. */
+/**
+ * How to answer, and how to sample while doing so; with one choice. Stop strings are looked for in all that the model
+ * writes, its reasoning and the harmony markup included, and the messages keep what they held of it.
+ */
 export type ChatOptions = ChatConversationOptions & Omit<GenerateOptions, "stopTokens" | "ignoreEos">;
 
 export interface ToolCall {
@@ -48,6 +52,7 @@ const chatNames: ReadonlySet<string> = new Set(
 /** The tokens of a conversation up to and including `<|start|>assistant`. */
 export function renderChat(messages: readonly ChatMessage[], options: ChatOptions): Uint32Array {
   refuseUnknown("chat", options, chatNames);
+  if (options.n !== undefined && options.n !== 1) throw invalidArgument("n", "1 (a chat has one answer)", options.n);
   return renderConversationForCompletion(chatConversation(messages, pick(options, true)), "assistant", {
     autoDropAnalysis: false, // chatConversation has dropped what the model was trained not to see
   });
@@ -62,14 +67,17 @@ function pick(options: ChatOptions, chatOnly: boolean): Record<string, unknown> 
   return Object.fromEntries(Object.entries(options).filter(([name]) => chatOnlyNames.has(name) === chatOnly));
 }
 
-/** One answer that is being written: an AsyncIterable of what happens, and `result` for the whole. Cancels as Generation does. */
+/**
+ * One answer that is being written: an AsyncIterable of what happens, and `result` for the whole. Cancels as Generation
+ * does, and like it stops while a reader is too far behind.
+ */
 export class ChatRun implements AsyncIterable<ChatEvent> {
   readonly result: Promise<ChatAnswer>;
   /** What the model was given. */
   readonly promptTokens: Uint32Array;
   readonly #generation: Generation;
   readonly #parser: RecoveringParser;
-  readonly #log = new EventLog<ChatEvent>();
+  readonly #log = new EventLog<ChatEvent>((held) => this.#generation.hold(held));
 
   /** Made by `Engine.chat`. */
   constructor(generation: Generation, options: ChatOptions) {

@@ -1,7 +1,15 @@
-import { addon, type EngineStats, type NativeEngine, type NativeEngineInfo, type NativeEvent } from "./binding.js";
+import {
+  addon,
+  type EngineStats,
+  type NativeEngine,
+  type NativeEngineInfo,
+  type NativeEvent,
+  type NativeRequest,
+} from "./binding.js";
 import { type ChatMessage, type ChatOptions, ChatRun, chatGenerateOptions, renderChat } from "./chat.js";
+import { channels, type RequestMessage } from "./diagnostics.js";
 import { fromNative, GptOssError, invalidArgument, nativeCall } from "./errors.js";
-import { type GenerateOptions, nativeRequestOptions } from "./generate-options.js";
+import { type GenerateOptions, type ModelTraits, nativeRequestOptions } from "./generate-options.js";
 import { Generation } from "./generation.js";
 import { modelPath } from "./model-path.js";
 import { checkInteger, type EngineOptions, type LoadProgress, nativeEngineOptions, refuseUnknown } from "./options.js";
@@ -15,34 +23,55 @@ export interface EngineInfo extends NativeEngineInfo {
   numerics: "exact";
   /** Attention, embedding and head as they are in the files. */
   denseWeights: "bf16";
-  kvCacheDtype: "f32";
+}
+
+/** An engine on its way to another thread: `postMessage` it, and `Engine.attach` it there. */
+export interface EngineHandle {
+  handle: number;
+  backendReason: string;
+}
+
+interface InFlight {
+  run: { accept(event: NativeEvent): void };
+  /** Choices that have not ended. */
+  choices: number;
+  /** An engine with a request in flight is not collected. */
+  engine: Engine;
 }
 
 /** Finds the run that an event belongs to. Apart from Engine, so that the addon's hold on it does not keep an Engine alive. */
 class Dispatcher {
-  readonly runs = new Map<number, { accept(event: NativeEvent): void }>();
+  readonly inFlight = new Map<number, InFlight>();
 
   readonly accept = (events: NativeEvent[]): void => {
     for (const event of events) {
-      const run = this.runs.get(event.id);
-      if (event.kind === "done" || event.kind === "error") this.runs.delete(event.id);
-      run?.accept(event);
+      const found = this.inFlight.get(event.id);
+      if (!found) continue;
+      if (event.kind === "error" || (event.kind === "done" && --found.choices === 0)) this.inFlight.delete(event.id);
+      found.run.accept(event);
     }
   };
+
+  /** What the engine tells no more: an attached one leaves without waiting for its requests. */
+  rejectAll(error: Error): void {
+    this.accept([...this.inFlight.keys()].map((id) => ({ id, index: 0, kind: "error", error })));
+  }
 }
+
+/** Of this thread, whichever engine a request goes to: an id names one request in everything that tells of them. */
+let lastId = 0;
 
 /** A model that is loaded and ready. Made by `Engine.load`; close it, or let `await using` do so. */
 export class Engine implements AsyncDisposable {
   readonly info: EngineInfo;
   readonly #native: NativeEngine;
   readonly #dispatcher: Dispatcher;
-  #nextId = 1;
   #closing: Promise<void> | undefined;
 
   private constructor(native: NativeEngine, dispatcher: Dispatcher, backendReason: string) {
     this.#native = native;
     this.#dispatcher = dispatcher;
-    this.info = { ...native.info, backendReason, numerics: "exact", denseWeights: "bf16", kvCacheDtype: "f32" };
+    this.info = { ...native.info, backendReason, numerics: "exact", denseWeights: "bf16" };
   }
 
   /**
@@ -89,6 +118,28 @@ export class Engine implements AsyncDisposable {
     }
   }
 
+  /**
+   * The engine that another thread of this process has shared: the same weights, cache and steps, with requests of its
+   * own. `close()` here ends those only; when the owner closes the engine, they end with CLOSED as well.
+   *
+   * @throws GptOssError INVALID_ARGUMENT for what is no handle, CLOSED when the owner has closed its engine.
+   */
+  static attach(handle: EngineHandle): Engine {
+    if (handle === null || typeof handle !== "object" || typeof handle.backendReason !== "string") {
+      throw invalidArgument("handle", "what Engine.share() returned", handle);
+    }
+    const number = checkInteger("handle", handle.handle, 0, 2 ** 32 - 1);
+    const dispatcher = new Dispatcher();
+    const native = nativeCall(() => addon().attachEngine(number, dispatcher.accept));
+    return new Engine(native, dispatcher, handle.backendReason);
+  }
+
+  /** A name for this engine that other threads of this process can attach to, as long as it is not closed or forgotten. */
+  share(): EngineHandle {
+    this.#refuseClosed();
+    return { handle: nativeCall(() => this.#native.share()), backendReason: this.info.backendReason };
+  }
+
   /** The tokenizer of every gpt-oss model, o200k_harmony. */
   get tokenizer(): Tokenizer {
     return tokenizer;
@@ -111,17 +162,16 @@ export class Engine implements AsyncDisposable {
    */
   generate(prompt: string | ArrayLike<number>, options: GenerateOptions = {}): Generation {
     const tokens = typeof prompt === "string" ? tokenizer.encode(prompt) : checkTokens(prompt);
-    const { maxTokens, stopTokens, sampling, signal } = nativeRequestOptions(options, this.#defaultStopTokens());
+    const { request: asked, logitsProcessor, signal } = nativeRequestOptions(options, this.#traits());
     signal?.throwIfAborted();
-    const id = this.#nextId++;
-    const run = new Generation(tokens, new Set(stopTokens), tokenizer.stream(), () => this.#native.cancel(id));
-    this.#submit(id, run, {
-      prompt: tokens,
-      maxTokens,
-      stopTokens: Uint32Array.from(stopTokens),
-      sampling: { ...sampling, maskReserved: this.#hasReservedTokens() },
-      logitsLast: 0,
-    });
+    const request = { id: ++lastId, prompt: tokens, ...asked, logitsLast: 0 };
+    const run = new Generation(this.#native, request, logitsProcessor);
+    this.#submit(request, run);
+    if (channels.request.hasSubscribers) {
+      const { id, n, maxTokens, priority } = request;
+      const message: RequestMessage = { id, promptTokens: tokens.length, n, maxTokens, priority };
+      channels.request.publish(message);
+    }
     if (signal) {
       const abort = () => run.abort(signal.reason);
       signal.addEventListener("abort", abort, { once: true });
@@ -160,7 +210,8 @@ export class Engine implements AsyncDisposable {
     }
     const { signal } = options;
     signal?.throwIfAborted();
-    const id = this.#nextId++;
+    const id = ++lastId;
+    const { request } = nativeRequestOptions({ temperature: 0, seed: 0, maxTokens: 1 }, this.#traits());
     return new Promise((resolve, reject) => {
       const abort = () => {
         this.#native.cancel(id);
@@ -171,16 +222,19 @@ export class Engine implements AsyncDisposable {
         if (event.kind === "error") reject(fromNative(event.error));
         if (event.kind === "done" || event.kind === "error") signal?.removeEventListener("abort", abort);
       };
-      const sampling = { temperature: 0, topK: 0, topP: 1, minP: 0, seed: 0n, maskReserved: false };
-      const none = new Uint32Array();
-      this.#submit(id, { accept }, { prompt, maxTokens: 0, stopTokens: none, sampling, logitsLast: last });
+      this.#submit({ id, prompt, ...request, logitsLast: last }, { accept });
       signal?.addEventListener("abort", abort, { once: true });
     });
   }
 
-  /** Ends every request with CLOSED, waits for the engine's thread, frees everything. May be called again. */
+  /**
+   * Ends every request with CLOSED, those of attached engines too, waits for the engine's thread, frees everything. May
+   * be called again. An attached engine ends its own requests and leaves the others alone.
+   */
   close(): Promise<void> {
-    this.#closing ??= this.#native.close();
+    this.#closing ??= this.#native.close().then(() => {
+      this.#dispatcher.rejectAll(new GptOssError("CLOSED", "The engine was closed"));
+    });
     return this.#closing;
   }
 
@@ -188,32 +242,28 @@ export class Engine implements AsyncDisposable {
     await this.close();
   }
 
-  #submit(
-    id: number,
-    run: { accept(event: NativeEvent): void },
-    request: Omit<Parameters<NativeEngine["submit"]>[0], "id">,
-  ): void {
-    if (this.#closing) throw new GptOssError("CLOSED", "The engine is closed");
-    // The run refers to this engine, so an engine with a request in flight is not collected.
-    const keep = { accept: (event: NativeEvent) => run.accept(event), engine: this };
-    this.#dispatcher.runs.set(id, keep);
+  #submit(request: NativeRequest, run: InFlight["run"]): void {
+    this.#refuseClosed();
+    this.#dispatcher.inFlight.set(request.id, { run, choices: request.n, engine: this });
     try {
-      nativeCall(() => this.#native.submit({ id, ...request }));
+      nativeCall(() => this.#native.submit(request));
     } catch (error) {
-      this.#dispatcher.runs.delete(id);
+      this.#dispatcher.inFlight.delete(request.id);
       throw error;
     }
   }
 
-  /** Reserved ids exist only in the full vocabulary; small test models use their ids for anything. */
-  #hasReservedTokens(): boolean {
-    return this.info.model.vocab === tokenizer.vocabSize;
+  #refuseClosed(): void {
+    if (this.#closing) throw new GptOssError("CLOSED", "The engine is closed");
   }
 
-  /** What the checkpoint lists, and for the full vocabulary the ends of an assistant's turn. */
-  #defaultStopTokens(): number[] {
-    const own = this.info.model.eosTokens;
-    return this.#hasReservedTokens() ? [...new Set([...own, 199999, 200002, 200012])] : own;
+  /** Reserved ids exist only in the full vocabulary; small test models use their ids for anything. */
+  #traits(): ModelTraits {
+    const { vocab, eosTokens } = this.info.model;
+    const maskReserved = vocab === tokenizer.vocabSize;
+    // What the checkpoint lists, and for the full vocabulary the ends of an assistant's turn.
+    const stopTokens = maskReserved ? [...new Set([...eosTokens, 199999, 200002, 200012])] : eosTokens;
+    return { vocab, stopTokens, maskReserved };
   }
 }
 

@@ -1,8 +1,20 @@
+/** Items that a reader may be behind before the writer is asked to hold, and how near it must come for him to go on. */
+export const holdAt = 1024;
+export const goOnAt = 256;
+
 /** What happened so far and what is still to come: any number of readers, each from the start. */
 export class EventLog<T> {
   readonly items: T[] = [];
+  readonly #onHold: (held: boolean) => void;
+  readonly #readers = new Set<{ next: number }>();
+  #held = false;
   #end: { failure?: { reason: unknown } } | undefined;
   #waiting: (() => void)[] = [];
+
+  /** `onHold` hears when the slowest reader falls more than `holdAt` items behind, and when it is back at `goOnAt`. */
+  constructor(onHold: (held: boolean) => void) {
+    this.#onHold = onHold;
+  }
 
   get ended(): boolean {
     return this.#end !== undefined;
@@ -10,6 +22,7 @@ export class EventLog<T> {
 
   push(item: T): void {
     this.items.push(item);
+    this.#weigh();
     this.#wake();
   }
 
@@ -25,16 +38,31 @@ export class EventLog<T> {
 
   /** Ends with the log or throws its failure. `left` is called when the reader stops, early or not. */
   async *read(left: () => void): AsyncGenerator<T, void, undefined> {
+    const reader = { next: 0 };
+    this.#readers.add(reader);
     try {
-      for (let next = 0; ; ) {
-        if (next < this.items.length) yield this.items[next++] as T;
+      for (;;) {
+        this.#weigh();
+        if (reader.next < this.items.length) yield this.items[reader.next++] as T;
         else if (this.#end?.failure) throw this.#end.failure.reason;
         else if (this.#end) return;
         else await new Promise<void>((resolve) => this.#waiting.push(resolve));
       }
     } finally {
+      this.#readers.delete(reader);
+      this.#weigh();
       left();
     }
+  }
+
+  #weigh(): void {
+    if (this.#end) return;
+    let behind = 0;
+    for (const { next } of this.#readers) behind = Math.max(behind, this.items.length - next);
+    const held = behind > (this.#held ? goOnAt : holdAt);
+    if (held === this.#held) return;
+    this.#held = held;
+    this.#onHold(held);
   }
 
   #wake(): void {

@@ -1,64 +1,123 @@
-import type { NativeSamplingParams } from "./binding.js";
-import { invalidArgument } from "./errors.js";
-import { checkSignal, onlyBuilt, optionalInteger, refuseUnknown } from "./options.js";
+import type { NativeRequest } from "./binding.js";
+import { GptOssError, invalidArgument } from "./errors.js";
+import type { LogitsProcessor } from "./logits-processor.js";
+import { checkSignal, optionalInteger, refuseUnknown } from "./options.js";
 import { checkSampling, type SamplingOptions, samplingOptionNames } from "./sampling.js";
 
 export interface GenerateOptions extends SamplingOptions {
   /** Tokens of the completion, the stop token included. Default: what the context still holds. */
   maxTokens?: number;
+  /** The completion does not end at a stop token before it has so many tokens: those are banned until then. Default 0. */
+  minTokens?: number;
   /** Ids that end the completion; they are its last token. Default: the model's own end tokens. */
   stopTokens?: ArrayLike<number>;
+  /** Texts that end the completion wherever they begin and end within tokens; its `text` stops before them. */
+  stop?: string | readonly string[];
   /** Goes on past the model's own end tokens; `stopTokens` given here still stop. */
   ignoreEos?: boolean;
+  /** Completions of the same prompt, which is computed once. Choice 0 is that of a request with n = 1. Default 1. */
+  n?: number;
+  /** How many of the likeliest tokens to tell of each position, up to 20. Default 0: none. */
+  logprobs?: number;
+  /** Added to the logits of these ids, in [-100, 100]; -Infinity bans the token. */
+  logitBias?: Readonly<Record<number, number>> | ReadonlyMap<number, number>;
+  logitsProcessor?: LogitsProcessor;
+  /** In [-1000, 1000]: requests with a higher one run sooner; those that wait long rise. Default 0. */
+  priority?: number;
+  /** Prompts are reused only among requests with the same salt: one per tenant keeps tenants from probing each other. */
+  cacheSalt?: string;
   signal?: AbortSignal;
 }
 
-/** Options of the contract that this build takes only with the value that changes nothing. */
-const neutral: Record<string, readonly unknown[]> = {
-  repetitionPenalty: [1],
-  presencePenalty: [0],
-  frequencyPenalty: [0],
-  minTokens: [0],
-  n: [1],
-  logprobs: [0],
-  priority: [0],
-  cacheSalt: [""],
+/** What the addon takes too, and checks again. */
+const limits = {
+  choices: 64,
+  stopStrings: 1024,
+  stopBytes: 65_536,
+  logprobs: 20,
+  bias: 100,
+  biasEntries: 4096,
+  priority: 1000,
+  saltCharacters: 1024,
 };
 
 export const generateOptionNames: ReadonlySet<string> = new Set([
   ...samplingOptionNames,
   "maxTokens",
+  "minTokens",
   "stopTokens",
+  "stop",
   "ignoreEos",
+  "n",
+  "logprobs",
+  "logitBias",
+  "logitsProcessor",
+  "priority",
+  "cacheSalt",
   "signal",
-  ...Object.keys(neutral),
 ]);
 
-/** Defaults and checks of one request; INVALID_ARGUMENT or UNSUPPORTED as `nativeEngineOptions`. */
-export function nativeRequestOptions(
-  options: GenerateOptions,
-  defaultStopTokens: readonly number[],
-): {
-  maxTokens: number;
-  stopTokens: number[];
-  sampling: Omit<NativeSamplingParams, "maskReserved">;
+/** What the meaning of some options depends on. */
+export interface ModelTraits {
+  vocab: number;
+  /** Where a completion ends unless it is told otherwise. */
+  stopTokens: readonly number[];
+  /** There are reserved ids, and they must not be drawn. */
+  maskReserved: boolean;
+}
+
+export interface CheckedRequest {
+  request: Omit<NativeRequest, "id" | "prompt" | "logitsLast">;
+  logitsProcessor: LogitsProcessor | undefined;
   signal: AbortSignal | undefined;
-} {
+}
+
+/**
+ * Defaults and checks of one request.
+ *
+ * @throws GptOssError INVALID_ARGUMENT for an unknown name or a value that cannot be meant.
+ */
+export function nativeRequestOptions(options: GenerateOptions, model: ModelTraits): CheckedRequest {
   refuseUnknown("generate", options, generateOptionNames);
-  for (const [name, built] of Object.entries(neutral)) {
-    const value = (options as Record<string, unknown>)[name];
-    onlyBuilt(name, value, built, typeof value === typeof built[0] ? [value] : built);
-  }
   checkSignal(options.signal);
-  const { ignoreEos = false } = options;
+  const { ignoreEos = false, logitsProcessor, cacheSalt = "" } = options;
   if (typeof ignoreEos !== "boolean") throw invalidArgument("ignoreEos", "true or false", ignoreEos);
-  const given = options.stopTokens === undefined ? undefined : checkStopTokens(options.stopTokens);
+  if (logitsProcessor !== undefined && typeof logitsProcessor !== "function") {
+    throw invalidArgument("logitsProcessor", "a function", logitsProcessor);
+  }
+  checkText("cacheSalt", cacheSalt);
+  if (cacheSalt.length > limits.saltCharacters) {
+    throw tooMuch("cacheSalt", cacheSalt.length, limits.saltCharacters, "characters");
+  }
+  const maxTokens = optionalInteger("maxTokens", options.maxTokens, 2 ** 31 - 1, 1, 2 ** 31 - 1);
+  const stopTokens =
+    options.stopTokens === undefined ? (ignoreEos ? [] : model.stopTokens) : checkStopTokens(options.stopTokens);
   return {
-    maxTokens: optionalInteger("maxTokens", options.maxTokens, 2 ** 31 - 1, 1, 2 ** 31 - 1),
-    stopTokens: given ?? (ignoreEos ? [] : [...defaultStopTokens]),
-    sampling: checkSampling(options),
+    request: {
+      n: optionalInteger("n", options.n, 1, 1, limits.choices),
+      maxTokens,
+      minTokens: optionalInteger("minTokens", options.minTokens, 0, 0, maxTokens),
+      stopTokens: Uint32Array.from(stopTokens),
+      stop: options.stop === undefined ? [] : checkStop(options.stop),
+      sampling: { ...checkSampling(options), maskReserved: model.maskReserved },
+      bias: checkLogitBias(options.logitBias === undefined ? {} : options.logitBias, model.vocab),
+      topLogprobs: optionalInteger("logprobs", options.logprobs, 0, 0, limits.logprobs),
+      priority: optionalInteger("priority", options.priority, 0, -limits.priority, limits.priority),
+      cacheSalt,
+      processed: logitsProcessor !== undefined,
+    },
+    logitsProcessor,
     signal: options.signal,
   };
+}
+
+function tooMuch(name: string, received: number, most: number, what: string): GptOssError {
+  return new GptOssError("INVALID_ARGUMENT", `Expected at most ${most} ${what} for ${name} but received ${received}`);
+}
+
+/** Lone surrogates have no UTF-8: two texts that differ in them only would become one in the addon. */
+function checkText(name: string, value: unknown): asserts value is string {
+  if (typeof value !== "string" || /\p{Surrogate}/u.test(value)) throw invalidArgument(name, "well-formed text", value);
 }
 
 function checkStopTokens(ids: ArrayLike<number>): number[] {
@@ -69,4 +128,45 @@ function checkStopTokens(ids: ArrayLike<number>): number[] {
     if (!Number.isInteger(id) || id < 0 || id >= 2 ** 31) throw invalidArgument(`stopTokens[${i}]`, "a token id", id);
     return id;
   });
+}
+
+function checkStop(stop: string | readonly string[]): string[] {
+  const strings: unknown = typeof stop === "string" ? [stop] : stop;
+  if (!Array.isArray(strings)) throw invalidArgument("stop", "a text or an array of texts", stop);
+  if (strings.length > limits.stopStrings) throw tooMuch("stop", strings.length, limits.stopStrings, "texts");
+  let bytes = 0;
+  for (let i = 0; i < strings.length; i++) {
+    const name = strings === stop ? `stop[${i}]` : "stop";
+    checkText(name, strings[i]);
+    if (strings[i] === "") throw invalidArgument(name, "a text that is not empty", "");
+    bytes += Buffer.byteLength(strings[i]);
+  }
+  if (bytes > limits.stopBytes) throw tooMuch("stop", bytes, limits.stopBytes, "bytes of UTF-8 together");
+  return [...strings];
+}
+
+function checkLogitBias(bias: NonNullable<GenerateOptions["logitBias"]>, vocab: number): NativeRequest["bias"] {
+  const kind = Object.prototype.toString.call(bias);
+  if (kind !== "[object Map]" && kind !== "[object Object]") {
+    throw invalidArgument("logitBias", "an object or a Map from token ids to numbers", bias);
+  }
+  const entries: [unknown, unknown][] =
+    kind === "[object Map]"
+      ? [...(bias as ReadonlyMap<unknown, unknown>)]
+      : Object.entries(bias).map(([key, value]) => [/^(0|[1-9]\d*)$/.test(key) ? Number(key) : key, value]);
+  if (entries.length > limits.biasEntries) throw tooMuch("logitBias", entries.length, limits.biasEntries, "entries");
+  for (const [id, value] of entries) {
+    if (typeof id !== "number" || !Number.isInteger(id) || id < 0 || id >= vocab) {
+      throw invalidArgument("an id of logitBias", `a token id below ${vocab}`, id);
+    }
+    const isAllowed =
+      typeof value === "number" && (Math.abs(value) <= limits.bias || value === Number.NEGATIVE_INFINITY);
+    if (!isAllowed) {
+      throw invalidArgument(`logitBias[${id}]`, `a number in [-${limits.bias}, ${limits.bias}], or -Infinity,`, value);
+    }
+  }
+  return {
+    tokens: Uint32Array.from(entries, ([id]) => id as number),
+    values: Float32Array.from(entries, ([, value]) => value as number),
+  };
 }

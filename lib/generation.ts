@@ -1,14 +1,20 @@
-import type { NativeEvent, NativeTimings } from "./binding.js";
+import type { NativeEngine, NativeEvent, NativeRequest, NativeTimings, TokenLogprob } from "./binding.js";
+import { channels, type DoneMessage, type FirstTokenMessage, type RequestOutcome } from "./diagnostics.js";
 import { fromNative } from "./errors.js";
 import { EventLog } from "./event-log.js";
-import type { TextStream } from "./tokenizer/text-stream.js";
+import { type LogitsProcessor, processLogits } from "./logits-processor.js";
 
 export interface GeneratedToken {
   token: number;
-  /** What this token adds to the text; empty while a character is incomplete, and for the stop token. */
+  /**
+   * What is certain to be text with this token: empty for the stop token, and while a character or a possible stop
+   * string is incomplete.
+   */
   text: string;
-  /** Natural logarithm of the token's probability under the model itself, before temperature and filters. */
+  /** Natural logarithm of the token's probability under the model itself, before penalties, temperature and filters. */
   logprob: number;
+  /** The likeliest tokens of this position, likeliest first; only when `logprobs` asked for some. */
+  top?: TokenLogprob[];
   /** Which of the `n` choices it belongs to. */
   index: number;
 }
@@ -19,42 +25,76 @@ export interface Usage {
   promptTokens: number;
   /** Prompt tokens whose keys and values were reused instead of computed. */
   cachedTokens: number;
+  /** Of all choices together. */
   completionTokens: number;
 }
 
 /** Milliseconds: waiting for a place, from there to the first token, from the first to the last token. */
 export type Timings = NativeTimings;
 
-export interface GenerationResult {
+/** One position of a completion: its token, and the likeliest ones. */
+export interface PositionLogprobs extends TokenLogprob {
+  top: TokenLogprob[];
+}
+
+export interface Completion {
   /** Everything that was generated, the stop token included. */
   tokens: number[];
-  /** The text of `tokens` without the stop token. */
+  /** The text of `tokens` without the stop token, and up to the stop string. */
   text: string;
   finishReason: FinishReason;
+  /** One for each of `tokens`, when `logprobs` asked for some. */
+  logprobs?: PositionLogprobs[];
+}
+
+/** The completion is that of the first choice. */
+export interface GenerationResult extends Completion {
+  /** Every choice in order, when `n` asked for more than one. */
+  choices?: (Completion & { index: number })[];
   usage: Usage;
+  /** Of the first choice. */
   timings: Timings;
 }
 
+interface Choice {
+  tokens: GeneratedToken[];
+  end?: NativeEvent & { kind: "done" };
+}
+
 /**
- * One request that runs: an AsyncIterable of tokens, and `result` for the whole. Leaving a `for await` loop early
- * cancels it, and `result` then resolves with `finishReason: "cancelled"`; an abort rejects both with `signal.reason`.
+ * One request that runs: an AsyncIterable of the tokens of all its choices as they come, and `result` for the whole.
+ * Leaving a `for await` loop early cancels it, and `result` then resolves with `finishReason: "cancelled"`; an abort
+ * rejects both with `signal.reason`.
+ *
+ * Who iterates must go on reading: when a reader is more than 1,024 tokens behind, the engine stops this request, and
+ * goes on when the reader has come within 256 tokens. Meanwhile `result` is not settled either. Who only awaits
+ * `result` is never stopped: what is kept for him is bounded by `maxTokens`.
  */
 export class Generation implements AsyncIterable<GeneratedToken> {
   readonly result: Promise<GenerationResult>;
   readonly promptTokens: Uint32Array;
 
-  readonly #log = new EventLog<GeneratedToken>();
-  readonly #stopTokens: ReadonlySet<number>;
-  readonly #text: TextStream;
-  readonly #cancel: () => void;
+  readonly #id: number;
+  readonly #native: Pick<NativeEngine, "cancel" | "pause" | "supplyLogits">;
+  readonly #choices: Choice[];
+  readonly #hasLogprobs: boolean;
+  readonly #processor: LogitsProcessor | undefined;
+  readonly #log = new EventLog<GeneratedToken>((held) => this.#hold("reader", held));
+  readonly #heldBy = new Set<"reader" | "owner">();
   #settle!: { resolve: (result: GenerationResult) => void; reject: (reason: unknown) => void };
 
-  /** Made by `Engine.generate`. `cancel` asks the engine to stop; the engine answers with a "done" event. */
-  constructor(promptTokens: Uint32Array, stopTokens: ReadonlySet<number>, text: TextStream, cancel: () => void) {
-    this.promptTokens = promptTokens;
-    this.#stopTokens = stopTokens;
-    this.#text = text;
-    this.#cancel = cancel;
+  /** Made by `Engine.generate`, which passes on the request's events. */
+  constructor(
+    native: Pick<NativeEngine, "cancel" | "pause" | "supplyLogits">,
+    request: Pick<NativeRequest, "id" | "prompt" | "n" | "topLogprobs">,
+    processor?: LogitsProcessor,
+  ) {
+    this.promptTokens = request.prompt;
+    this.#id = request.id;
+    this.#native = native;
+    this.#choices = Array.from({ length: request.n }, () => ({ tokens: [] }));
+    this.#hasLogprobs = request.topLogprobs > 0;
+    this.#processor = processor;
     this.result = new Promise((resolve, reject) => {
       this.#settle = { resolve, reject };
     });
@@ -63,50 +103,110 @@ export class Generation implements AsyncIterable<GeneratedToken> {
 
   /** Stops the request; `result` resolves with what there is. Without effect once it has ended. */
   cancel(): void {
-    if (!this.#log.ended) this.#cancel();
+    if (!this.#log.ended) this.#native.cancel(this.#id);
   }
 
   /** Stops the request; iteration and `result` reject with `reason` at once. */
   abort(reason: unknown): void {
     if (this.#log.ended) return;
     this.#fail(reason);
-    this.#cancel();
+    this.#native.cancel(this.#id);
+  }
+
+  /** Stops and restarts the decoding, for a reader that hands everything on to a slower one. */
+  hold(held: boolean): void {
+    if (!this.#log.ended) this.#hold("owner", held);
   }
 
   /** An event of the engine about this request; what arrives after its end is of no interest to anybody. */
   accept(event: NativeEvent): void {
     if (this.#log.ended) return;
-    if (event.kind === "token") {
-      const text = this.#stopTokens.has(event.token) ? "" : this.#text.push(event.token);
-      this.#log.push({ token: event.token, text, logprob: event.logprob, index: 0 });
-    } else if (event.kind === "done") {
-      this.#finish(event.reason, event.timings);
-    } else if (event.kind === "error") {
-      this.#fail(fromNative(event.error));
-    }
+    if (event.kind === "token") this.#append(event);
+    else if (event.kind === "done") this.#end(event);
+    else if (event.kind === "error") this.#fail(fromNative(event.error));
+    else if (event.kind === "process" && this.#processor) void this.#process(this.#processor, event);
   }
 
   [Symbol.asyncIterator](): AsyncGenerator<GeneratedToken, void, undefined> {
     return this.#log.read(() => this.cancel());
   }
 
-  #finish(finishReason: FinishReason, timings: Timings): void {
-    const generated = this.#log.items;
-    const last = generated.at(-1);
-    // The engine tells of the last token and of the end in one breath, so nobody has read that token yet.
-    if (last) last.text += this.#text.end();
+  #append({ token, text, logprob, top, index }: NativeEvent & { kind: "token" }): void {
+    if (this.#log.items.length === 0 && channels.firstToken.hasSubscribers) {
+      const message: FirstTokenMessage = { id: this.#id, promptTokens: this.promptTokens.length };
+      channels.firstToken.publish(message);
+    }
+    const generated = { token, text, logprob, index, ...(top && { top }) };
+    this.#choices[index]!.tokens.push(generated);
+    this.#log.push(generated);
+  }
+
+  /** Of one choice; the last one ends the request. */
+  #end(event: NativeEvent & { kind: "done" }): void {
+    const choice = this.#choices[event.index]!;
+    choice.end = event;
+    const last = choice.tokens.at(-1);
+    // The engine tells of the last token and of the end in one breath, so nobody has read that token yet; unless the
+    // request was cancelled, and then nobody expects the whole.
+    if (last) last.text += event.text;
+    if (this.#choices.every(({ end }) => end)) this.#finish();
+  }
+
+  #finish(): void {
+    const completions = this.#choices.map((choice) => this.#completion(choice));
+    const { cachedTokens, timings } = this.#choices[0]!.end!;
+    const [first] = completions as [Completion];
+    const promptTokens = this.promptTokens.length;
+    const completionTokens = this.#log.items.length;
     this.#settle.resolve({
-      tokens: generated.map((t) => t.token),
-      text: generated.map((t) => t.text).join(""),
-      finishReason,
-      usage: { promptTokens: this.promptTokens.length, cachedTokens: 0, completionTokens: generated.length },
+      ...first,
+      ...(completions.length > 1 && { choices: completions.map((completion, index) => ({ index, ...completion })) }),
+      usage: { promptTokens, cachedTokens, completionTokens },
       timings,
     });
     this.#log.end();
+    this.#publishDone({ finishReason: first.finishReason, cachedTokens, timings });
+  }
+
+  #completion({ tokens, end }: Choice): Completion {
+    return {
+      tokens: tokens.map((t) => t.token),
+      text: tokens.map((t) => t.text).join(""),
+      finishReason: end!.reason,
+      ...(this.#hasLogprobs && { logprobs: tokens.map(({ token, logprob, top = [] }) => ({ token, logprob, top })) }),
+    };
   }
 
   #fail(reason: unknown): void {
     this.#settle.reject(reason);
     this.#log.fail(reason);
+    this.#publishDone({ error: reason });
+  }
+
+  #publishDone(outcome: RequestOutcome): void {
+    if (!channels.done.hasSubscribers) return;
+    const completionTokens = this.#log.items.length;
+    const message: DoneMessage = { id: this.#id, promptTokens: this.promptTokens.length, completionTokens, ...outcome };
+    channels.done.publish(message);
+  }
+
+  #hold(by: "reader" | "owner", held: boolean): void {
+    const wasHeld = this.#heldBy.size > 0;
+    if (held) this.#heldBy.add(by);
+    else this.#heldBy.delete(by);
+    const isHeld = this.#heldBy.size > 0;
+    if (isHeld === wasHeld) return;
+    for (const [index, { end }] of this.#choices.entries()) {
+      if (!end) this.#native.pause(this.#id, index, isHeld);
+    }
+  }
+
+  async #process(processor: LogitsProcessor, event: NativeEvent & { kind: "process" }): Promise<void> {
+    try {
+      const logits = await processLogits(processor, event.logits, event.tokens);
+      if (!this.#log.ended) this.#native.supplyLogits(this.#id, event.index, logits);
+    } catch (error) {
+      this.abort(fromNative(error));
+    }
   }
 }

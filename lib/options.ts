@@ -3,7 +3,7 @@ import { GptOssError, invalidArgument } from "./errors.js";
 /** Options of `Engine.load`: defaults, checks and meaning, in that order and nowhere else. */
 
 export interface KvCacheOptions {
-  /** Element type of keys and values. This build has `"f32"`. */
+  /** Element type of keys and values: `"f32"`, the default, or `"bf16"`, which takes half the memory and rounds them. */
   dtype?: "f32" | "bf16" | "fp8";
   /** Memory of the cache: bytes, `"4GiB"`, `"512MiB"`, or `"auto"` (four full contexts, at most half of the free memory). */
   bytes?: number | string;
@@ -27,7 +27,7 @@ export interface EngineOptions {
   /** Tokens of one step, prompt chunks and decodes together. Default 256. */
   maxBatchTokens?: number;
   kvCache?: KvCacheOptions;
-  /** Reuse of shared prompt prefixes; not in this build, so only `false` is taken. */
+  /** Reuse of what earlier and concurrent requests have in common with the beginning of a prompt. Default true. */
   prefixCache?: boolean;
   /** Worker threads of the CPU backend. `"auto"`: one per core that the process may use. */
   threads?: number | "auto";
@@ -51,6 +51,8 @@ export interface NativeEngineOptions {
   maxQueue: number;
   maxBatchTokens: number;
   kvBytes: number;
+  kvDtype: "f32" | "bf16";
+  prefixCache: boolean;
 }
 
 const known = new Set([
@@ -85,8 +87,8 @@ export function nativeEngineOptions(options: EngineOptions): NativeEngineOptions
   checkSignal(signal);
   if (kvCache === null || typeof kvCache !== "object") throw invalidArgument("kvCache", "an object", kvCache);
   refuseUnknown("kvCache", kvCache, new Set(["dtype", "bytes"]));
-  onlyBuilt("kvCache.dtype", kvCache.dtype, ["f32"], ["f32", "bf16", "fp8"]);
-  onlyBuilt("prefixCache", options.prefixCache, [false], [false, true]);
+  onlyBuilt("kvCache.dtype", kvCache.dtype, ["f32", "bf16"], ["f32", "bf16", "fp8"]);
+  onlyBuilt("prefixCache", options.prefixCache, [false, true], [false, true]);
   onlyBuilt("denseWeights", options.denseWeights, ["bf16"], ["bf16", "q8"]);
   onlyBuilt("numerics", options.numerics, ["exact"], ["exact", "fast"]);
   onlyBuilt("repeatable", options.repeatable, [false, true], [false, true]);
@@ -98,6 +100,8 @@ export function nativeEngineOptions(options: EngineOptions): NativeEngineOptions
     maxQueue: optionalInteger("maxQueue", options.maxQueue, 1024, 1, 2 ** 31 - 1),
     maxBatchTokens: optionalInteger("maxBatchTokens", options.maxBatchTokens, 256, 1, 65536),
     kvBytes: parseBytes("kvCache.bytes", kvCache.bytes ?? "auto"),
+    kvDtype: kvCache.dtype === "bf16" ? "bf16" : "f32",
+    prefixCache: options.prefixCache ?? true,
   };
 }
 

@@ -27,6 +27,11 @@ async function failure(call: () => unknown): Promise<GptOssError> {
   return expect.fail("nothing was thrown");
 }
 
+function pagesInUse(of: Engine): number {
+  const { full, window } = of.stats().pages;
+  return full.total - full.free + window.total - window.free;
+}
+
 describe("Engine.load", () => {
   it("tells config, device, memory and limits", () => {
     expect(engine.info).toMatchObject({
@@ -71,6 +76,7 @@ describe("Engine.load", () => {
     [{ kvCache: { bytes: "64KiB" }, contextLength: 100000 }, "OUT_OF_MEMORY", /needs \d+ bytes.*allows \d+/],
     [{ kvCache: { size: 3 } }, "INVALID_ARGUMENT", /Unknown option "size" for kvCache/],
     [{ kvCache: { dtype: "fp8" } }, "UNSUPPORTED", /kvCache.dtype "fp8" is not in this build/],
+    [{ prefixCache: 1 }, "INVALID_ARGUMENT", /false or true for prefixCache/],
     [{ kvCache: { dtype: "int4" } }, "INVALID_ARGUMENT", /kvCache.dtype/],
     [{ numerics: "fast" }, "UNSUPPORTED", /numerics/],
     [{ backend: "cuda" }, "UNSUPPORTED", /cuda/],
@@ -157,7 +163,7 @@ describe("generate", () => {
     const { finishReason, tokens } = await generation.result;
     expect(finishReason).toBe("cancelled");
     expect(tokens.length).toBeLessThan(900);
-    expect(engine.stats().pagesFree).toBe(engine.stats().pagesTotal);
+    expect(pagesInUse(engine)).toBe(0);
   });
 
   it("rejects with the signal's reason, and frees its pages", async () => {
@@ -173,7 +179,7 @@ describe("generate", () => {
       reason,
     );
     await engine.generate(prompt, { maxTokens: 1 }).result; // a step later
-    expect(engine.stats().pagesFree).toBe(engine.stats().pagesTotal);
+    expect(pagesInUse(engine)).toBe(0);
   });
 
   it("an exception in the consumer's loop cancels", async () => {
@@ -218,14 +224,31 @@ describe("generate", () => {
     [[1], { stopTokens: 3 }, "INVALID_ARGUMENT", /stopTokens/],
     [[1], { stopTokens: [1, -1] }, "INVALID_ARGUMENT", /stopTokens\[1\]/],
     [[1], { ignoreEos: 1 }, "INVALID_ARGUMENT", /ignoreEos/],
-    [[1], { presencePenalty: 0.5 }, "UNSUPPORTED", /presencePenalty/],
-    [[1], { n: 2 }, "UNSUPPORTED", /n 2 is not in this build/],
+    [[1], { presencePenalty: 3 }, "INVALID_ARGUMENT", /presencePenalty/],
+    [[1], { n: 65 }, "INVALID_ARGUMENT", /\[1, 64\] for n but received 65/],
+    [[1], { n: -1 }, "INVALID_ARGUMENT", /n but received -1/],
+    [[1], { minTokens: Number.NaN }, "INVALID_ARGUMENT", /minTokens but received NaN/],
+    [[1], { priority: Number.NaN }, "INVALID_ARGUMENT", /priority but received NaN/],
+    [[1], { logitBias: { 512: 1 } }, "INVALID_ARGUMENT", /below 512 for an id of logitBias but received 512/],
     [[1], { tempreature: 1 }, "INVALID_ARGUMENT", /Unknown option "tempreature"/],
     [[1], null, "INVALID_ARGUMENT", /an object/],
   ])("refuses %j with %j", async (tokens, options, code, message) => {
     const error = await failure(() => engine.generate(tokens as never, options as never));
     expect(error.code).toBe(code);
     expect(error.message).toMatch(message);
+  });
+
+  it("refuses 100,000 stop strings, and stop strings of 64 KiB and more", async () => {
+    const many = await failure(() => engine.generate([1], { stop: Array.from({ length: 100_000 }, (_, i) => `${i}`) }));
+    expect(many).toMatchObject({ code: "INVALID_ARGUMENT", message: expect.stringMatching(/1024.*received 100000/) });
+    const long = await failure(() => engine.generate([1], { stop: "x".repeat(65_537) }));
+    expect(long).toMatchObject({ code: "INVALID_ARGUMENT", message: expect.stringMatching(/65536.*received 65537/) });
+  });
+
+  it("fills the context to the last place", async () => {
+    const { tokens, finishReason } = await engine.generate(new Array(1023).fill(1), { ignoreEos: true }).result;
+    expect(tokens).toHaveLength(1);
+    expect(finishReason).toBe("length");
   });
 
   it("refuses a detached array", async () => {

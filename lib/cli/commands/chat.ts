@@ -186,16 +186,17 @@ class ChatSession {
     this.out.line(`effort      ${this.effort}`);
     if (this.last !== undefined) {
       const { answer, firstMs, totalMs } = this.last;
-      const { promptTokens, completionTokens } = answer.usage;
+      const { promptTokens, cachedTokens, completionTokens } = answer.usage;
       const perSecond = completionTokens > 1 ? (1000 * (completionTokens - 1)) / Math.max(1, totalMs - firstMs) : 0;
       this.out.line(
         `last answer ${promptTokens} tokens read, ${completionTokens} written; ` +
-          `first after ${Math.round(firstMs)} ms, then ${perSecond.toFixed(1)} per second`,
+          `first after ${Math.round(firstMs)} ms, then ${perSecond.toFixed(1)} per second; ${cachedTokens} of those read were known`,
       );
     }
     this.out.line(
       `in total    ${stats.promptTokens} tokens read, ${stats.completionTokens} written in ${stats.steps} steps`,
     );
-    this.out.line(`KV cache    ${stats.pagesTotal - stats.pagesFree} of ${stats.pagesTotal} pages in use`);
+    const { total, free, cached } = stats.pages.full;
+    this.out.line(`KV cache    ${total - free} of ${total} pages in use, ${cached} with what may come again`);
   }
 }
