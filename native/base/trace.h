@@ -1,0 +1,105 @@
+// Where the time goes, on one axis: GPT_OSS_TRACE=FILE writes what JavaScript, the engine thread and the device do, as
+// a Chrome trace (JSON array format) for chrome://tracing and ui.perfetto.dev.
+//
+//   TraceSpan span("engine", "step");   // to the end of the scope
+//   span.arg("tokens", num_tokens);
+#pragma once
+#include <concepts>
+#include <condition_variable>
+#include <cstdint>
+#include <cstdio>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+namespace oss {
+
+// What a viewer shows for an event. Texts are escaped; bytes that are no UTF-8 become U+FFFD.
+class TraceArgs {
+ public:
+  TraceArgs& add(std::string_view key, std::string_view value);
+  TraceArgs& add(std::string_view key, double value);  // null when not finite: JSON has no word for it
+  TraceArgs& add(std::string_view key, std::integral auto value) { return add_raw(key, std::to_string(value)); }
+  std::string json() const { return members_.empty() ? "" : "{" + members_ + "}"; }
+
+ private:
+  TraceArgs& add_raw(std::string_view key, std::string_view json);
+
+  std::string members_;
+};
+
+// A track is a row of the viewer: "engine", "device", "js". Safe on any thread.
+class Trace {
+ public:
+  // Null when GPT_OSS_TRACE is unset or its file cannot be written: then a test of a pointer is all that tracing costs.
+  static Trace* get() { return process_; }
+
+  // Starts the file; what is wrong with it goes to `complaints` as one line, and the result is null, as it is without a
+  // path.
+  static std::unique_ptr<Trace> open(const char* path, std::FILE* complaints);
+  ~Trace() { finish(); }
+  Trace(const Trace&) = delete;
+  Trace& operator=(const Trace&) = delete;
+
+  // Something that took a time. `args_json` is an object, as TraceArgs::json() gives it, or empty.
+  void complete(const char* track, const char* name, double start_us, double duration_us,
+                const std::string& args_json = "");
+  // Something that happened.
+  void instant(const char* track, const char* name, double at_us, const std::string& args_json = "");
+
+  // Microseconds of the steady clock, from the same zero as process.hrtime() on Linux.
+  static double now_us();
+
+  // Writes everything and closes the file; events that come later are dropped. Done by itself when the process exits.
+  void finish();
+
+ private:
+  Trace(std::FILE* file, std::string path, std::FILE* complaints);
+  void append(const char* track, const std::string& event);
+  void write_until_finished();
+
+  static Trace* const process_;
+
+  // Only the writer thread touches the file while it runs.
+  std::FILE* file_;
+  const std::string path_;
+  std::FILE* const complaints_;
+
+  std::mutex mutex_;
+  std::condition_variable wake_;  // the writer: the buffer is large, or this is the end
+  std::string buffer_;            // not written yet
+  std::vector<std::string> tracks_;
+  bool finished_ = false;
+
+  std::thread writer_;
+};
+
+// A complete event from construction to destruction; nothing when tracing is off. Track and name must outlive it.
+class TraceSpan {
+ public:
+  TraceSpan(const char* track, const char* name) : TraceSpan(Trace::get(), track, name) {}
+  TraceSpan(Trace* trace, const char* track, const char* name) : trace_(trace), track_(track), name_(name) {
+    if (trace_) start_us_ = Trace::now_us();
+  }
+  ~TraceSpan() {
+    if (trace_) trace_->complete(track_, name_, start_us_, Trace::now_us() - start_us_, args_.json());
+  }
+  TraceSpan(const TraceSpan&) = delete;
+  TraceSpan& operator=(const TraceSpan&) = delete;
+
+  template <typename Value>
+  void arg(std::string_view key, const Value& value) {
+    if (trace_) args_.add(key, value);
+  }
+
+ private:
+  Trace* const trace_;
+  const char *track_, *name_;
+  double start_us_ = 0;
+  TraceArgs args_;
+};
+
+}  // namespace oss
