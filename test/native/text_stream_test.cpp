@@ -154,7 +154,7 @@ TEST("text stream: refuses stop strings that cannot be") {
   CHECK(make_stop_strings({std::string(65536, 'a')}) != nullptr);
 }
 
-// Takes minutes, not milliseconds, when a token costs as much as what is held back.
+// Moves 64 GB when a token costs as much as what is held back.
 TEST("text stream: the longest stop string, almost complete at every token") {
   constexpr size_t kLength = 65536, kTokens = 1000000;
   TextStream stream(make_stop_strings({std::string(kLength - 1, 'a') + "b"}));
