@@ -18,7 +18,9 @@ EngineOptions engine_options_from_js(const Napi::Object& options) {
       .max_sequences = int(number(options, "maxSequences")),
       .max_queue = int(number(options, "maxQueue")),
       .max_batch_tokens = int(number(options, "maxBatchTokens")),
+      .kv_type = options.Get("kvDtype").As<Napi::String>().Utf8Value() == "bf16" ? kKvBF16 : kKvF32,
       .kv_bytes = uint64_t(number(options, "kvBytes")),
+      .prefix_cache = options.Get("prefixCache").As<Napi::Boolean>().Value(),
   };
 }
 
@@ -33,6 +35,10 @@ SamplingArgs sampling_from_js(const Napi::Object& params) {
       .seed_lo = unsigned(seed),
       .seed_hi = unsigned(seed >> 32),
       .position = 0,
+      .choice = 0,
+      .repetition_penalty = float(number(params, "repetitionPenalty")),
+      .presence_penalty = float(number(params, "presencePenalty")),
+      .frequency_penalty = float(number(params, "frequencyPenalty")),
       .mask_reserved = params.Get("maskReserved").As<Napi::Boolean>().Value() ? 1 : 0,
   };
 }
@@ -47,16 +53,37 @@ static std::vector<int32_t> tokens_from_js(const Napi::Value& value) {
   return tokens;
 }
 
+std::vector<float> floats_from_js(const Napi::Value& value) {
+  const auto array = value.As<Napi::Float32Array>();
+  if (array.Data() == nullptr) return {};
+  return {array.Data(), array.Data() + array.ElementLength()};
+}
+
 Request request_from_js(const Napi::Object& request) {
+  const Napi::Object bias = request.Get("bias").As<Napi::Object>();
+  const std::vector<int32_t> biased = tokens_from_js(bias.Get("tokens"));
+  const std::vector<float> values = floats_from_js(bias.Get("values"));
+  const Napi::Array stop = request.Get("stop").As<Napi::Array>();
+  std::vector<std::string> stop_strings;
+  for (uint32_t i = 0; i < stop.Length(); ++i) stop_strings.push_back(stop.Get(i).As<Napi::String>().Utf8Value());
   Request out{
       .id = uint64_t(number(request, "id")),
       .prompt = tokens_from_js(request.Get("prompt")),
+      .choices = int(number(request, "n")),
       .max_tokens = int64_t(number(request, "maxTokens")),
+      .min_tokens = int64_t(number(request, "minTokens")),
       .stop_tokens = tokens_from_js(request.Get("stopTokens")),
+      .stop_strings = stop_strings.empty() ? nullptr : make_stop_strings(stop_strings),
       .sampling = sampling_from_js(request.Get("sampling").As<Napi::Object>()),
+      .bias = {},
+      .top_logprobs = int(number(request, "topLogprobs")),
+      .priority = int(number(request, "priority")),
+      .salt = request.Get("cacheSalt").As<Napi::String>().Utf8Value(),
+      .processed = request.Get("processed").As<Napi::Boolean>().Value(),
       .logits_last = int64_t(number(request, "logitsLast")),
   };
   std::sort(out.stop_tokens.begin(), out.stop_tokens.end());
+  for (size_t i = 0; i < std::min(biased.size(), values.size()); ++i) out.bias.push_back({biased[i], values[i]});
   return out;
 }
 
@@ -121,6 +148,25 @@ Napi::Object info_to_js(Napi::Env env, const EngineInfo& info) {
                        {"maxQueue", info.max_queue},
                        {"maxBatchTokens", info.max_batch_tokens}});
   out.Set("limits", limits);
+  out.Set("kvCacheDtype", info.kv_type == kKvBF16 ? "bf16" : "f32");
+  out.Set("prefixCache", info.prefix_cache);
+  return out;
+}
+
+static Napi::Object histogram_to_js(Napi::Env env, const Histogram& histogram) {
+  Napi::Object out = Napi::Object::New(env);
+  set_numbers(out, {{"count", double(histogram.count())},
+                    {"sum", histogram.sum()},
+                    {"p50", histogram.percentile(0.5)},
+                    {"p90", histogram.percentile(0.9)},
+                    {"p99", histogram.percentile(0.99)},
+                    {"max", histogram.max()}});
+  return out;
+}
+
+static Napi::Object pages_to_js(Napi::Env env, const PageStats& pages) {
+  Napi::Object out = Napi::Object::New(env);
+  set_numbers(out, {{"total", pages.total}, {"free", pages.free}, {"cached", pages.cached}, {"shared", pages.shared}});
   return out;
 }
 
@@ -129,12 +175,19 @@ Napi::Object stats_to_js(Napi::Env env, const EngineStats& stats) {
   set_numbers(out, {{"running", stats.running},
                     {"waiting", stats.waiting},
                     {"steps", double(stats.steps)},
-                    {"stepMilliseconds", stats.step_ms},
                     {"promptTokens", double(stats.prompt_tokens)},
+                    {"cachedTokens", double(stats.cached_tokens)},
                     {"completionTokens", double(stats.completion_tokens)},
-                    {"preemptions", double(stats.preemptions)},
-                    {"pagesTotal", stats.pages_total},
-                    {"pagesFree", stats.pages_free}});
+                    {"preemptions", double(stats.preemptions)}});
+  Napi::Object pages = Napi::Object::New(env);
+  pages.Set("full", pages_to_js(env, stats.pages[kKvFull]));
+  pages.Set("window", pages_to_js(env, stats.pages[kKvWindow]));
+  out.Set("pages", pages);
+  out.Set("stepMilliseconds", histogram_to_js(env, stats.step_ms));
+  out.Set("tokensPerStep", histogram_to_js(env, stats.step_tokens));
+  out.Set("queueMilliseconds", histogram_to_js(env, stats.queue_ms));
+  out.Set("firstTokenMilliseconds", histogram_to_js(env, stats.first_token_ms));
+  out.Set("interTokenMilliseconds", histogram_to_js(env, stats.inter_token_ms));
   return out;
 }
 
@@ -181,42 +234,68 @@ static const char* reason_name(FinishReason reason) {
   return "stop";
 }
 
-Napi::Array events_to_js(Napi::Env env, std::vector<Event> events) {
-  Napi::Array out = Napi::Array::New(env, events.size());
-  for (size_t i = 0; i < events.size(); ++i) {
-    Event& event = events[i];
-    Napi::Object entry = Napi::Object::New(env);
-    entry.Set("id", double(event.id));
-    switch (event.kind) {
-      case Event::Kind::kToken:
-        entry.Set("kind", "token");
-        entry.Set("token", event.token);
-        entry.Set("logprob", event.logprob);
-        break;
-      case Event::Kind::kLogits: {
-        auto logits = Napi::Float32Array::New(env, event.logits.size());
-        std::memcpy(logits.Data(), event.logits.data(), event.logits.size() * sizeof(float));
-        entry.Set("kind", "logits");
-        entry.Set("logits", logits);
-        break;
+static Napi::Float32Array floats_to_js(Napi::Env env, const std::vector<float>& values) {
+  auto out = Napi::Float32Array::New(env, values.size());
+  if (!values.empty()) std::memcpy(out.Data(), values.data(), values.size() * sizeof(float));
+  return out;
+}
+
+static Napi::Object event_to_js(Napi::Env env, const Event& event) {
+  Napi::Object out = Napi::Object::New(env);
+  out.Set("id", double(event.id));
+  out.Set("index", event.choice);
+  switch (event.kind) {
+    case Event::Kind::kToken: {
+      out.Set("kind", "token");
+      out.Set("token", event.sampled.token);
+      out.Set("text", event.text);
+      out.Set("logprob", event.sampled.logprob);
+      if (event.sampled.top.empty()) break;
+      Napi::Array top = Napi::Array::New(env, event.sampled.top.size());
+      for (size_t i = 0; i < event.sampled.top.size(); ++i) {
+        Napi::Object entry = Napi::Object::New(env);
+        entry.Set("token", event.sampled.top[i].token);
+        entry.Set("logprob", event.sampled.top[i].logprob);
+        top[uint32_t(i)] = entry;
       }
-      case Event::Kind::kDone: {
-        Napi::Object timings = Napi::Object::New(env);
-        set_numbers(timings, {{"queueMilliseconds", event.timings.queue_ms},
-                              {"prefillMilliseconds", event.timings.prefill_ms},
-                              {"decodeMilliseconds", event.timings.decode_ms}});
-        entry.Set("kind", "done");
-        entry.Set("reason", reason_name(event.reason));
-        entry.Set("timings", timings);
-        break;
-      }
-      case Event::Kind::kError:
-        entry.Set("kind", "error");
-        entry.Set("error", to_js_error(env, event.code, event.message).Value());
-        break;
+      out.Set("top", top);
+      break;
     }
-    out[uint32_t(i)] = entry;
+    case Event::Kind::kProcess: {
+      auto tokens = Napi::Uint32Array::New(env, event.tokens.size());
+      std::copy(event.tokens.begin(), event.tokens.end(), tokens.Data());
+      out.Set("kind", "process");
+      out.Set("tokens", tokens);
+      out.Set("logits", floats_to_js(env, event.logits));
+      break;
+    }
+    case Event::Kind::kLogits:
+      out.Set("kind", "logits");
+      out.Set("logits", floats_to_js(env, event.logits));
+      break;
+    case Event::Kind::kDone: {
+      Napi::Object timings = Napi::Object::New(env);
+      set_numbers(timings, {{"queueMilliseconds", event.timings.queue_ms},
+                            {"prefillMilliseconds", event.timings.prefill_ms},
+                            {"decodeMilliseconds", event.timings.decode_ms}});
+      out.Set("kind", "done");
+      out.Set("reason", reason_name(event.reason));
+      out.Set("text", event.text);
+      out.Set("cachedTokens", double(event.cached_tokens));
+      out.Set("timings", timings);
+      break;
+    }
+    case Event::Kind::kError:
+      out.Set("kind", "error");
+      out.Set("error", to_js_error(env, event.code, event.message).Value());
+      break;
   }
+  return out;
+}
+
+Napi::Array events_to_js(Napi::Env env, const std::vector<Event>& events) {
+  Napi::Array out = Napi::Array::New(env, events.size());
+  for (size_t i = 0; i < events.size(); ++i) out[uint32_t(i)] = event_to_js(env, events[i]);
   return out;
 }
 

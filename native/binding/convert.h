@@ -8,12 +8,13 @@ namespace oss {
 
 EngineOptions engine_options_from_js(const Napi::Object& options);
 Request request_from_js(const Napi::Object& request);  // kInvalidArgument when the tokens' buffer is detached
+std::vector<float> floats_from_js(const Napi::Value& value);
 SamplingArgs sampling_from_js(const Napi::Object& params);
 
 Napi::Object config_to_js(Napi::Env env, const Config& config);
 Napi::Object info_to_js(Napi::Env env, const EngineInfo& info);
 Napi::Object stats_to_js(Napi::Env env, const EngineStats& stats);
 Napi::Object checkpoint_to_js(Napi::Env env, const Checkpoint& checkpoint);
-Napi::Array events_to_js(Napi::Env env, std::vector<Event> events);
+Napi::Array events_to_js(Napi::Env env, const std::vector<Event>& events);
 
 }  // namespace oss

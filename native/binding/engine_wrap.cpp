@@ -1,6 +1,8 @@
 #include "native/binding/engine_wrap.h"
 
+#include <map>
 #include <memory>
+#include <mutex>
 #include <utility>
 
 #include "native/binding/convert.h"
@@ -18,66 +20,119 @@ struct Link {
 void deliver(Napi::Env env, Napi::Function on_events, Link* link, void*);
 using Wake = Napi::TypedThreadSafeFunction<Link, void, deliver>;
 
-// An engine together with its way back into one JavaScript environment. The engine thread wakes that environment at most
-// once per step; the function is referenced only while a request runs, so that an idle engine keeps no process alive.
+// Engines that may be attached to from other threads, by handle.
+class SharedEngines {
+ public:
+  uint32_t add(const std::shared_ptr<Engine>& engine) {
+    std::lock_guard lock(mutex_);
+    std::erase_if(engines_, [](const auto& entry) { return entry.second.expired(); });
+    for (const auto& [handle, known] : engines_) {
+      if (known.lock() == engine) return handle;
+    }
+    engines_[++last_] = engine;
+    return last_;
+  }
+  std::shared_ptr<Engine> find(uint32_t handle) {
+    std::lock_guard lock(mutex_);
+    const auto at = engines_.find(handle);
+    return at == engines_.end() ? nullptr : at->second.lock();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<uint32_t, std::weak_ptr<Engine>> engines_;
+  uint32_t last_ = 0;
+};
+
+SharedEngines& shared_engines() {
+  static SharedEngines all;
+  return all;
+}
+
+// One JavaScript environment's way to an engine and back. The engine thread wakes that environment at most once per step;
+// the function is referenced only while a request runs, so that an idle engine keeps no process alive.
 class EngineHost {
  public:
-  EngineHost(Napi::Env env, std::unique_ptr<Engine> loaded, Napi::Function on_events)
-      : engine(std::move(loaded)), env_(env), on_events_(Napi::Persistent(on_events)), link_(new Link{this}) {
+  // owner: the engine ends with this host; else only this host's requests do.
+  EngineHost(Napi::Env env, std::shared_ptr<Engine> shared, bool owner, Napi::Function on_events)
+      : engine(std::move(shared)), owner_(owner), env_(env), on_events_(Napi::Persistent(on_events)) {
+    client_ = engine->connect([this] { wake_.NonBlockingCall(); });  // not before the first request
+    link_ = new Link{this};
     wake_ = Wake::New(
         env, on_events, "gpt-oss events", 0, 1, link_, [](Napi::Env, Link* owned, Link*) { delete owned; }, link_);
     wake_.Unref(env);
-    engine->on_events([this] { wake_.NonBlockingCall(); });
-    // Registered after the thread-safe function, hence run before it goes: the thread is joined while it is still valid.
+    // Registered after the thread-safe function, hence run before it goes: nobody wakes it any more then.
     hook_ = std::make_unique<Hook>(env.AddCleanupHook(&EngineHost::on_environment_exit, this));
   }
 
   // On the JavaScript thread: after close(), by the collector, or because this environment could not even take the engine.
   ~EngineHost() {
-    engine->close();
+    leave();
     release();
   }
 
   void submit(Napi::Env env, Request request) {
+    const int choices = request.choices;
+    request.client = client_;
+    const uint64_t id = request.id;
     engine->submit(std::move(request));
-    if (active_++ == 0) wake_.Ref(env);
+    open_[id] = choices;
+    if (open_.size() == 1) wake_.Ref(env);
   }
+  uint64_t client() const { return client_; }
 
   // Hands everything in the mailbox to JavaScript.
   void drain(Napi::Env env) {
-    std::vector<Event> events = engine->take_events();
+    const std::vector<Event> events = engine->take_events(client_);
     if (events.empty()) return;
-    int ended = 0;
-    for (const Event& event : events) ended += event.kind == Event::Kind::kDone || event.kind == Event::Kind::kError;
-    active_ -= ended;
-    if (ended > 0 && active_ == 0) wake_.Unref(env);
-    on_events_.Call({events_to_js(env, std::move(events))});
+    const bool was_busy = !open_.empty();
+    for (const Event& event : events) {
+      const auto at = open_.find(event.id);
+      if (at == open_.end()) continue;
+      if (event.kind == Event::Kind::kDone) --at->second;
+      if (event.kind == Event::Kind::kError || at->second == 0) open_.erase(at);
+    }
+    if (was_busy && open_.empty()) wake_.Unref(env);
+    on_events_.Call({events_to_js(env, events)});
   }
 
-  // After engine->close(): gives back what ties the engine to its environment.
+  // Any thread. Ends the engine, or this host's part in it; what is left to tell is in the mailbox for drain().
+  void close() {
+    if (owner_) engine->close();
+  }
+
+  // After close(): gives back what ties the engine to its environment.
   void release() {
     if (std::exchange(released_, true)) return;
+    engine->disconnect(client_);
     link_->host = nullptr;
     wake_.Release();
     hook_->Remove(env_);
   }
 
-  const std::unique_ptr<Engine> engine;
+  const std::shared_ptr<Engine> engine;
 
  private:
+  using Hook = Napi::Env::CleanupHook<void (*)(EngineHost*), EngineHost>;
+
+  void leave() {
+    engine->disconnect(client_);
+    close();
+  }
   static void on_environment_exit(EngineHost* host) {
-    host->engine->close();
+    host->leave();
     host->link_->host = nullptr;
     host->released_ = true;  // the environment frees the thread-safe function itself
   }
 
-  using Hook = Napi::Env::CleanupHook<void (*)(EngineHost*), EngineHost>;
+  const bool owner_;
   Napi::Env env_;
   Napi::FunctionReference on_events_;
-  Link* link_;  // owned by wake_
+  Link* link_ = nullptr;  // owned by wake_
   Wake wake_;
   std::unique_ptr<Hook> hook_;
-  int active_ = 0;  // requests submitted and not ended; JavaScript thread only
+  uint64_t client_ = 0;
+  std::map<uint64_t, int> open_;  // requests and how many of their choices have not ended; JavaScript thread only
   bool released_ = false;
 };
 
@@ -94,7 +149,7 @@ class CloseWorker : public Napi::AsyncWorker {
  public:
   CloseWorker(Napi::Env env, std::shared_ptr<EngineHost> host)
       : AsyncWorker(env, "gpt-oss close"), deferred(env), host_(std::move(host)) {}
-  void Execute() override { host_->engine->close(); }
+  void Execute() override { host_->close(); }
   void OnOK() override {
     host_->drain(Env());  // the rejections come before close() resolves
     host_->release();
@@ -111,7 +166,9 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
   static Napi::Function define(Napi::Env env) {
     return DefineClass(env, "NativeEngine",
                        {InstanceAccessor<&EngineWrap::info>("info"), InstanceMethod<&EngineWrap::submit>("submit"),
-                        InstanceMethod<&EngineWrap::cancel>("cancel"), InstanceMethod<&EngineWrap::stats>("stats"),
+                        InstanceMethod<&EngineWrap::cancel>("cancel"), InstanceMethod<&EngineWrap::pause>("pause"),
+                        InstanceMethod<&EngineWrap::supply_logits>("supplyLogits"),
+                        InstanceMethod<&EngineWrap::stats>("stats"), InstanceMethod<&EngineWrap::share>("share"),
                         InstanceMethod<&EngineWrap::bytes_per_token>("bytesPerToken"),
                         InstanceMethod<&EngineWrap::close>("close")});
   }
@@ -131,9 +188,17 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
   void submit(const Napi::CallbackInfo& call) {
     guarded(call.Env(), [&] { host_->submit(call.Env(), request_from_js(call[0].As<Napi::Object>())); });
   }
-  void cancel(const Napi::CallbackInfo& call) {
-    host_->engine->cancel(uint64_t(call[0].As<Napi::Number>().DoubleValue()));
+  void cancel(const Napi::CallbackInfo& call) { host_->engine->cancel(host_->client(), id_of(call)); }
+  void pause(const Napi::CallbackInfo& call) {
+    host_->engine->pause(host_->client(), id_of(call), call[1].As<Napi::Number>(), call[2].As<Napi::Boolean>());
   }
+  void supply_logits(const Napi::CallbackInfo& call) {
+    host_->engine->supply_logits(host_->client(), id_of(call), call[1].As<Napi::Number>(), floats_from_js(call[2]));
+  }
+  Napi::Value share(const Napi::CallbackInfo& call) {
+    return Napi::Number::New(call.Env(), shared_engines().add(host_->engine));
+  }
+  static uint64_t id_of(const Napi::CallbackInfo& call) { return uint64_t(call[0].As<Napi::Number>().DoubleValue()); }
   Napi::Value stats(const Napi::CallbackInfo& call) { return stats_to_js(call.Env(), host_->engine->stats()); }
   Napi::Value bytes_per_token(const Napi::CallbackInfo& call) {
     const int64_t context = call[0].As<Napi::Number>().Int64Value();
@@ -153,6 +218,19 @@ struct Instance {
   Napi::FunctionReference engine_class;
 };
 
+Napi::Object wrap(Napi::Env env, std::shared_ptr<EngineHost> host) {
+  auto& constructor = env.GetInstanceData<Instance>()->engine_class;
+  return constructor.New({Napi::External<std::shared_ptr<EngineHost>>::New(env, &host)});
+}
+
+Napi::Value attach_engine(const Napi::CallbackInfo& call) {
+  return guarded(call.Env(), [&]() -> Napi::Value {
+    std::shared_ptr<Engine> engine = shared_engines().find(call[0].As<Napi::Number>());
+    if (engine == nullptr) throw Error(Code::kClosed, "the engine of this handle is gone, or of another process");
+    return wrap(call.Env(), std::make_shared<EngineHost>(call.Env(), std::move(engine), false, call[1].As<Napi::Function>()));
+  });
+}
+
 class LoadWorker : public Napi::AsyncProgressQueueWorker<LoadProgress> {
  public:
   LoadWorker(Napi::Env env, std::string path, EngineOptions options, Napi::Function on_events, Napi::Value on_progress,
@@ -168,7 +246,7 @@ class LoadWorker : public Napi::AsyncProgressQueueWorker<LoadProgress> {
 
   void Execute(const ExecutionProgress& execution) override {
     try {
-      engine_ = std::make_unique<Engine>(
+      engine_ = std::make_shared<Engine>(
           path_, options_, [&](const LoadProgress& progress) { execution.Send(&progress, 1); },
           [this] { return cancelled_->load(); });
     } catch (...) {
@@ -189,9 +267,7 @@ class LoadWorker : public Napi::AsyncProgressQueueWorker<LoadProgress> {
   }
 
   void OnOK() override {
-    auto host = std::make_shared<EngineHost>(Env(), std::move(engine_), on_events_.Value());
-    auto& constructor = Env().GetInstanceData<Instance>()->engine_class;
-    deferred.Resolve(constructor.New({Napi::External<std::shared_ptr<EngineHost>>::New(Env(), &host)}));
+    deferred.Resolve(wrap(Env(), std::make_shared<EngineHost>(Env(), std::move(engine_), true, on_events_.Value())));
   }
 
   void OnError(const Napi::Error&) override {
@@ -209,7 +285,7 @@ class LoadWorker : public Napi::AsyncProgressQueueWorker<LoadProgress> {
   EngineOptions options_;
   Napi::FunctionReference on_events_, on_progress_;
   std::shared_ptr<std::atomic<bool>> cancelled_;
-  std::unique_ptr<Engine> engine_;
+  std::shared_ptr<Engine> engine_;
   std::exception_ptr failure_;
 };
 
@@ -287,6 +363,7 @@ void init_engine(Napi::Env env, Napi::Object exports) {
   auto* instance = new Instance{Napi::Persistent(EngineWrap::define(env))};
   env.SetInstanceData(instance);
   exports.Set("loadEngine", Napi::Function::New<load_engine>(env));
+  exports.Set("attachEngine", Napi::Function::New<attach_engine>(env));
   exports.Set("inspect", Napi::Function::New<inspect>(env));
   exports.Set("listBackends", Napi::Function::New<list_backends_js>(env));
   exports.Set("errorCodes", Napi::Function::New<error_codes>(env));

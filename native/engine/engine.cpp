@@ -1,45 +1,21 @@
 #include "native/engine/engine.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "native/base/str.h"
 #include "native/base/system.h"
-#include "native/engine/scheduler.h"
+#include "native/base/trace.h"
+#include "native/engine/kv_plan.h"
 
 namespace oss {
 
 // A request for the logits of many positions gets them in portions of this many rows: 51 MB for the full vocabulary.
 constexpr int kLogitRows = 64;
 
-static int64_t pages_for(int64_t tokens) { return (tokens + kPageTokens - 1) / kPageTokens; }
 static double ms_between(Clock::time_point from, Clock::time_point to) {
   return std::chrono::duration<double, std::milli>(to - from).count();
-}
-
-// How many pages the KV cache gets, and the context length that fits in it.
-static int64_t plan_pages(const Config& config, const EngineOptions& options, int64_t& context_length) {
-  const uint64_t page_bytes = KvStorage::bytes_per_page(config);
-  context_length = options.context_length > 0 ? options.context_length : config.max_context;
-  if (context_length > config.max_context) {
-    throw Error(Code::kInvalidArgument, str("contextLength ", context_length, " is more than the model's ",
-                                            config.max_context, " tokens"));
-  }
-  const int64_t one_context = pages_for(context_length);
-  int64_t pages = 0;
-  if (options.kv_bytes > 0) {
-    pages = int64_t(options.kv_bytes / page_bytes);
-  } else {
-    pages = std::min<int64_t>(one_context * std::min(4, options.max_sequences), int64_t(available_memory() / 2 / page_bytes));
-  }
-  if (pages < 1 || (options.context_length > 0 && pages < one_context)) {
-    throw Error(Code::kOutOfMemory,
-                str("a KV cache for ", context_length, " tokens needs ", uint64_t(one_context) * page_bytes,
-                    " bytes, and kvCache.bytes or half of the free memory allows ", uint64_t(pages) * page_bytes,
-                    ": lower contextLength or raise kvCache.bytes"));
-  }
-  context_length = std::min(context_length, pages * kPageTokens);
-  return pages;
 }
 
 Engine::Engine(const std::string& path, const EngineOptions& options,
@@ -57,26 +33,32 @@ Engine::Engine(const std::string& path, const EngineOptions& options,
   });
 
   const Config& config = model_.config;
-  const int64_t pages = plan_pages(config, options, info_.context_length);
-  info_.device = backend_->info();
-  info_.model = config;
-  info_.layout = model_.checkpoint->layout;
-  info_.max_sequences = options.max_sequences;
-  info_.max_queue = options.max_queue;
-  info_.max_batch_tokens = std::max(options.max_batch_tokens, options.max_sequences);  // room for every decode
-  kv_ = std::make_unique<KvStorage>(config, *backend_, int(pages));
-  pool_ = std::make_unique<PagePool>(int(pages));
-  logit_rows_ = std::max(options.max_sequences, kLogitRows);
-  forward_ = std::make_unique<Forward>(model_, *backend_, info_.max_batch_tokens, logit_rows_);
-  builder_ = std::make_unique<StepBuilder>(config, info_.max_batch_tokens, options.max_sequences,
-                                           int(pages_for(info_.context_length)));
-  info_.weights_bytes = total;
-  info_.packed_bytes = backend_->packed_bytes();
-  info_.workspace_bytes = forward_->workspace_bytes();
-  info_.kv_bytes = uint64_t(pages) * KvStorage::bytes_per_page(config);
-  info_.kv_tokens = pages * kPageTokens;
-  counters_.pages_total = stats_.pages_total = int(pages);
-  counters_.pages_free = stats_.pages_free = int(pages);
+  const KvPlan plan = plan_kv_cache(config, options, available_memory() / 2);
+  const int max_tokens = std::max(options.max_batch_tokens, options.max_sequences);  // room for every decode
+  const int max_rows = std::max(options.max_sequences, kLogitRows);
+  kv_ = std::make_unique<KvStorage>(config, *backend_, options.kv_type, plan.pages);
+  cache_ = std::make_unique<KvCache>(plan.pages, config.sliding_window);
+  scheduler_ = std::make_unique<Scheduler>(SchedulerLimits{options.max_sequences, max_tokens, max_rows}, *cache_);
+  forward_ = std::make_unique<Forward>(model_, *backend_, max_tokens, max_rows);
+  builder_ = std::make_unique<StepBuilder>(config, max_tokens, options.max_sequences,
+                                           int((plan.context_length + kPageTokens - 1) / kPageTokens));
+  info_ = {
+      .device = backend_->info(),
+      .model = config,
+      .layout = model_.checkpoint->layout,
+      .context_length = plan.context_length,
+      .max_sequences = options.max_sequences,
+      .max_queue = options.max_queue,
+      .max_batch_tokens = max_tokens,
+      .kv_type = options.kv_type,
+      .prefix_cache = options.prefix_cache,
+      .weights_bytes = total,
+      .packed_bytes = backend_->packed_bytes(),
+      .workspace_bytes = forward_->workspace_bytes(),
+      .kv_bytes = kv_->bytes(),
+      .kv_tokens = int64_t(plan.pages[kKvFull]) * kPageTokens,
+  };
+  for (const KvGroup group : {kKvFull, kKvWindow}) stats_.pages[group] = cache_->stats(group);
   check_cancelled();
   progress({"ready", total, total});
   thread_ = std::thread([this] { loop(); });
@@ -84,14 +66,25 @@ Engine::Engine(const std::string& path, const EngineOptions& options,
 
 Engine::~Engine() { close(); }
 
-void Engine::on_events(std::function<void()> wake) {
+uint64_t Engine::connect(std::function<void()> wake) {
   std::lock_guard lock(mutex_);
-  wake_ = std::move(wake);
+  if (closing_) throw Error(Code::kClosed, "the engine is closed");
+  clients_[++last_client_].wake = std::move(wake);
+  return last_client_;
 }
 
-std::vector<Event> Engine::take_events() {
+void Engine::disconnect(uint64_t client) {
+  {
+    std::lock_guard lock(mutex_);
+    clients_.erase(client);
+  }
+  send(Cancel{client, 0, true});
+}
+
+std::vector<Event> Engine::take_events(uint64_t client) {
   std::lock_guard lock(mutex_);
-  return std::exchange(mailbox_, {});
+  const auto at = clients_.find(client);
+  return at == clients_.end() ? std::vector<Event>() : std::exchange(at->second.mailbox, {});
 }
 
 void Engine::submit(Request request) {
@@ -101,6 +94,12 @@ void Engine::submit(Request request) {
     if (request.prompt[i] < 0 || request.prompt[i] >= config.vocab) {
       throw Error(Code::kInvalidArgument, str("token ", request.prompt[i], " at index ", i,
                                               " of the prompt is outside the vocabulary of ", config.vocab));
+    }
+  }
+  for (const SamplingContext::Bias& bias : request.bias) {
+    if (bias.token < 0 || bias.token >= config.vocab) {
+      throw Error(Code::kInvalidArgument,
+                  str("token ", bias.token, " of the logit bias is outside the vocabulary of ", config.vocab));
     }
   }
   const int64_t prompt = int64_t(request.prompt.size());
@@ -115,21 +114,32 @@ void Engine::submit(Request request) {
     std::lock_guard lock(mutex_);
     if (!broken_.empty()) throw Error(Code::kClosed, str("the engine has ended: ", broken_));
     if (closing_) throw Error(Code::kClosed, "the engine is closed");
-    if (queued_ >= info_.max_queue) {
-      throw Error(Code::kQueueFull, str("the queue holds ", info_.max_queue, " waiting requests, its maximum"));
+    if (queued_ + request.choices > info_.max_queue) {
+      throw Error(Code::kQueueFull, str("the queue holds ", queued_, " of at most ", info_.max_queue,
+                                        " waiting requests, and this one asks for ", request.choices, " more"));
     }
-    ++queued_;
-    submitted_.push_back(std::move(request));
+    queued_ += request.choices;
+    // Salts of the two kinds cannot meet: without the prefix cache, only the choices of one request share.
+    request.salt = info_.prefix_cache ? "=" + request.salt : str("#", request.client, ",", request.id);
+    commands_.push_back(std::move(request));
   }
   changed_.notify_one();
 }
 
-void Engine::cancel(uint64_t id) {
+void Engine::send(Command command) {
   {
     std::lock_guard lock(mutex_);
-    cancelled_.push_back(id);
+    commands_.push_back(std::move(command));
   }
   changed_.notify_one();
+}
+
+void Engine::cancel(uint64_t client, uint64_t id) { send(Cancel{client, id, false}); }
+
+void Engine::pause(uint64_t client, uint64_t id, int choice, bool paused) { send(Pause{client, id, choice, paused}); }
+
+void Engine::supply_logits(uint64_t client, uint64_t id, int choice, std::vector<float> logits) {
+  send(Supply{client, id, choice, std::move(logits)});
 }
 
 EngineStats Engine::stats() const {
@@ -155,18 +165,15 @@ void Engine::close() {
 }
 
 void Engine::loop() {
+  bool idle = false;  // nothing can run before a command comes
   while (!closing_) {
     {
       std::unique_lock lock(mutex_);
-      changed_.wait(lock, [&] {
-        return closing_ || !submitted_.empty() || !cancelled_.empty() || !running_.empty() || !waiting_.empty();
-      });
+      changed_.wait(lock, [&] { return closing_ || !commands_.empty() || !idle; });
     }
     try {
       take_commands();
-      drop_cancelled();
-      admit();
-      if (!running_.empty()) step();
+      idle = !step();
     } catch (const std::exception& error) {
       // A step that fails leaves the cache in an unknown state: the engine ends, the process does not.
       {
@@ -186,186 +193,222 @@ void Engine::loop() {
 }
 
 void Engine::take_commands() {
-  std::vector<Request> submitted;
-  std::vector<uint64_t> cancelled;
+  std::vector<Command> commands;
   {
     std::lock_guard lock(mutex_);
-    submitted.swap(submitted_);
-    cancelled.swap(cancelled_);
+    commands.swap(commands_);
   }
-  for (Request& request : submitted) waiting_.push_back(std::make_unique<Sequence>(std::move(request)));
-  for (const uint64_t id : cancelled) {
-    for (auto& sequence : waiting_) sequence->cancelled |= sequence->request.id == id;
-    for (auto& sequence : running_) sequence->cancelled |= sequence->request.id == id;
+  for (Command& command : commands) {
+    std::visit([this](auto& c) { carry_out(std::move(c)); }, command);
   }
 }
 
-void Engine::drop_cancelled() {
-  const auto drop = [&](auto& list) {
-    for (auto& sequence : list) {
-      if (sequence->cancelled) end(sequence, FinishReason::kCancelled);
-    }
-    std::erase(list, nullptr);
-  };
-  drop(running_);
-  drop(waiting_);
-}
-
-// First come, first served; a sequence starts when the pages for all its tokens so far, and the next one, are there.
-void Engine::admit() {
-  const auto now = Clock::now();
-  while (!waiting_.empty() && int(running_.size()) < info_.max_sequences) {
-    Sequence& next = *waiting_.front();
-    if (!pool_->grow(next.pages, pages_for(int64_t(next.tokens.size())))) break;
-    if (next.admitted == Clock::time_point{}) next.admitted = now;
-    running_.push_back(std::move(waiting_.front()));
-    waiting_.pop_front();
+void Engine::carry_out(Request request) {
+  auto shared = std::make_shared<SharedRequest>(std::move(request));
+  for (int choice = 0; choice < shared->request.choices; ++choice) {
+    auto sequence = std::make_unique<Sequence>(shared, choice, ++arrivals_);
+    sequence->submitted = Clock::now();
+    scheduler_->add(std::move(sequence));
   }
 }
 
-// Every running sequence gets the page of its next token; when there is none left, the youngest gives up its pages and
-// computes its tokens again later. The oldest always fits, because one context never needs more than all pages.
-void Engine::ensure_pages() {
-  for (size_t i = 0; i < running_.size(); ++i) {
-    while (!pool_->grow(running_[i]->pages, pages_for(int64_t(running_[i]->tokens.size())))) {
-      preempt(running_.size() - 1);
-      if (i == running_.size()) return;  // it was itself the youngest
+void Engine::carry_out(const Cancel& cancel) {
+  for (Sequence* sequence : scheduler_->all()) {
+    const Request& request = sequence->request();
+    if (request.client == cancel.client && (cancel.whole_client || request.id == cancel.id)) {
+      end(*sequence, FinishReason::kCancelled, sequence->text.end());
     }
   }
 }
 
-void Engine::preempt(size_t index) {
-  std::unique_ptr<Sequence> sequence = std::move(running_[index]);
-  running_.erase(running_.begin() + index);
-  pool_->release(sequence->pages);
-  sequence->computed = 0;
-  sequence->logits.clear();
-  waiting_.push_front(std::move(sequence));
-  ++counters_.preemptions;
+void Engine::carry_out(const Pause& pause) {
+  for (Sequence* sequence : scheduler_->all()) {
+    const Request& request = sequence->request();
+    if (request.client == pause.client && request.id == pause.id && sequence->choice == pause.choice) {
+      sequence->paused = pause.paused;
+    }
+  }
 }
 
-void Engine::step() {
-  ensure_pages();
-  std::vector<Candidate> candidates;
-  for (const auto& sequence : running_) {
-    const int64_t wanted = sequence->request.logits_last > 0 ? sequence->request.logits_last : 1;
-    candidates.push_back({.uncomputed = sequence->uncomputed(), .wants_rows = wanted});
+void Engine::carry_out(Supply supply) {
+  for (Sequence* sequence : scheduler_->all()) {
+    const Request& request = sequence->request();
+    if (request.client != supply.client || request.id != supply.id || sequence->choice != supply.choice) continue;
+    if (!sequence->processing || supply.logits.size() != size_t(info_.model.vocab)) continue;
+    sequence->processing = false;
+    backend_->write(supply.logits, forward_->logits());
+    draw({{sequence, 0}});
+    return;
   }
-  const std::vector<Scheduled> chosen = schedule(candidates, info_.max_batch_tokens, logit_rows_);
-  if (chosen.empty()) return;
-  builder_->begin();
-  for (const Scheduled& part : chosen) builder_->add(*running_[part.index], part.tokens, part.rows);
+}
 
+// One step of everything that can run; false when nothing can.
+bool Engine::step() {
   const auto started = Clock::now();
-  if (!forward_->run(builder_->finish(), *kv_, closing_)) return;
+  const std::vector<Scheduler::Part> parts = scheduler_->plan(started);
+  if (parts.empty()) return false;
+  builder_->begin();
+  for (const Scheduler::Part& part : parts) builder_->add(*part.sequence, part.tokens, part.rows);
+  const Step& step = builder_->finish();
+  TraceSpan whole("engine", "step");
+  whole.arg("sequences", step.num_sequences);
+  {
+    TraceSpan span("device", "forward");
+    span.arg("tokens", step.num_tokens);
+    if (!forward_->run(step, *kv_, closing_)) return true;
+  }
+
   int row = 0;
   std::vector<std::pair<Sequence*, int>> drawn;  // and the row of its logits
-  for (const Scheduled& part : chosen) {
-    Sequence& sequence = *running_[part.index];
-    counters_.prompt_tokens += std::clamp<int64_t>(int64_t(sequence.request.prompt.size()) - sequence.computed, 0, part.tokens);
-    sequence.computed += part.tokens;
-    if (sequence.request.logits_last > 0) {
+  std::vector<Sequence*> collecting;
+  for (const Scheduler::Part& part : parts) {
+    Sequence& sequence = *part.sequence;
+    const int64_t prompt = int64_t(sequence.request().prompt.size());
+    counters_.prompt_tokens += uint64_t(std::clamp<int64_t>(prompt - sequence.computed, 0, part.tokens));
+    scheduler_->advance(part);
+    if (sequence.request().logits_last > 0) {
       read_logits(sequence, row, part.rows);
+      collecting.push_back(&sequence);
+    } else if (part.rows > 0 && sequence.request().processed) {
+      Event event{.kind = Event::Kind::kProcess, .tokens = sequence.tokens};
+      event.logits.resize(size_t(info_.model.vocab));
+      backend_->read(forward_->logits() + size_t(row) * event.logits.size(), event.logits);
+      sequence.processing = true;
+      tell(sequence, std::move(event));
     } else if (part.rows > 0) {
       drawn.push_back({&sequence, row});
     }
     row += int(part.rows);
   }
-  sample_next(drawn);
-  ++counters_.steps;
-  counters_.step_ms += ms_between(started, Clock::now());
-
-  for (auto& sequence : running_) {
-    const Request& request = sequence->request;
-    if (sequence->uncomputed() == 0 && request.logits_last > 0) {
-      outbox_.push_back({.id = request.id, .kind = Event::Kind::kLogits, .logits = std::move(sequence->logits)});
-      end(sequence, FinishReason::kStop);
-    } else if (sequence->completion() > 0 && sequence->uncomputed() == 1) {
-      if (std::binary_search(request.stop_tokens.begin(), request.stop_tokens.end(), sequence->tokens.back())) {
-        end(sequence, FinishReason::kStop);
-      } else if (sequence->completion() >= request.max_tokens) {
-        end(sequence, FinishReason::kLength);
-      }
-    }
+  draw(drawn);
+  for (Sequence* sequence : collecting) {
+    if (sequence->uncomputed() > 0) continue;
+    tell(*sequence, {.kind = Event::Kind::kLogits, .logits = std::move(sequence->logits)});
+    end(*sequence, FinishReason::kStop, "");
   }
-  std::erase(running_, nullptr);
+
+  ++counters_.steps;
+  counters_.step_ms.add(ms_between(started, Clock::now()));
+  counters_.step_tokens.add(double(step.num_tokens));
+  return true;
 }
 
 void Engine::read_logits(Sequence& sequence, int first_row, int64_t rows) {
   if (rows == 0) return;
-  const size_t vocab = model_.config.vocab;
+  const size_t vocab = size_t(info_.model.vocab);
   const size_t before = sequence.logits.size();
-  sequence.logits.resize(before + rows * vocab);
-  backend_->read(forward_->logits() + first_row * vocab, {sequence.logits.data() + before, size_t(rows) * vocab});
+  sequence.logits.resize(before + size_t(rows) * vocab);
+  backend_->read(forward_->logits() + size_t(first_row) * vocab, {sequence.logits.data() + before, size_t(rows) * vocab});
 }
 
-void Engine::sample_next(const std::vector<std::pair<Sequence*, int>>& drawn) {
-  if (drawn.empty()) return;
-  // Rows of sequences that only want their logits may lie between: sampling runs over maximal runs of neighbours.
-  const size_t vocab = model_.config.vocab;
-  for (size_t first = 0; first < drawn.size();) {
+// Draws the next token of each sequence from its row of logits.
+void Engine::draw(const std::vector<std::pair<Sequence*, int>>& rows) {
+  const size_t vocab = size_t(info_.model.vocab);
+  // Rows of sequences that only want their logits may lie between: sampling runs over neighbours.
+  for (size_t first = 0; first < rows.size();) {
     size_t last = first + 1;
-    while (last < drawn.size() && drawn[last].second == drawn[last - 1].second + 1) ++last;
+    while (last < rows.size() && rows[last].second == rows[last - 1].second + 1) ++last;
     std::vector<SamplingArgs> args;
+    std::vector<SamplingContext> contexts;
+    std::vector<std::vector<SamplingContext::Bias>> biases(last - first);
     for (size_t i = first; i < last; ++i) {
-      args.push_back(drawn[i].first->request.sampling);
-      args.back().position = unsigned(drawn[i].first->completion());
+      const Sequence& sequence = *rows[i].first;
+      const Request& request = sequence.request();
+      args.push_back(request.sampling);
+      args.back().position = unsigned(sequence.completion());
+      args.back().choice = unsigned(sequence.choice);
+      std::vector<SamplingContext::Bias>& bias = biases[i - first];
+      bias = request.bias;
+      if (sequence.completion() < request.min_tokens) {
+        for (const int32_t token : request.stop_tokens) bias.push_back({token, -std::numeric_limits<float>::infinity()});
+      }
+      contexts.push_back({.seen = sequence.seen, .bias = bias, .top_logprobs = request.top_logprobs});
     }
     std::vector<Sampled> sampled(args.size());
-    backend_->sample(int(args.size()), int(vocab), forward_->logits() + size_t(drawn[first].second) * vocab, args, sampled);
+    backend_->sample(int(args.size()), int(vocab), forward_->logits() + size_t(rows[first].second) * vocab, args, contexts,
+                     sampled);
     const auto now = Clock::now();
-    for (size_t i = first; i < last; ++i) append_token(*drawn[i].first, sampled[i - first], now);
+    for (size_t i = first; i < last; ++i) append_token(*rows[i].first, std::move(sampled[i - first]), now);
     first = last;
   }
 }
 
-void Engine::append_token(Sequence& sequence, const Sampled& sampled, Clock::time_point now) {
-  sequence.tokens.push_back(sampled.token);
-  if (sequence.completion() == 1) sequence.first_token = now;
+void Engine::append_token(Sequence& sequence, Sampled sampled, Clock::time_point now) {
+  const int32_t token = sampled.token;
+  sequence.tokens.push_back(token);
+  sequence.count(token, 1);
+  if (sequence.completion() == 1) {
+    sequence.first_token = now;
+    counters_.queue_ms.add(ms_between(sequence.submitted, sequence.admitted));
+    counters_.first_token_ms.add(ms_between(sequence.submitted, now));
+    counters_.cached_tokens += uint64_t(sequence.cached_tokens);
+  } else {
+    counters_.inter_token_ms.add(ms_between(sequence.last_token, now));
+  }
   sequence.last_token = now;
   ++counters_.completion_tokens;
-  outbox_.push_back({.id = sequence.request.id, .token = sampled.token, .logprob = sampled.logprob});
+
+  const Request& request = sequence.request();
+  const bool stop_token = std::binary_search(request.stop_tokens.begin(), request.stop_tokens.end(), token);
+  TextStream::Piece piece;
+  if (!stop_token) piece = sequence.text.push(token);
+  tell(sequence, {.sampled = std::move(sampled), .text = std::move(piece.text)});
+  if (stop_token || piece.stopped) {
+    end(sequence, FinishReason::kStop, piece.stopped ? "" : sequence.text.end());
+  } else if (sequence.completion() >= request.max_tokens) {
+    end(sequence, FinishReason::kLength, sequence.text.end());
+  }
 }
 
-void Engine::end(std::unique_ptr<Sequence>& sequence, FinishReason reason) {
-  Event event{.id = sequence->request.id, .kind = Event::Kind::kDone, .reason = reason};
+void Engine::end(Sequence& sequence, FinishReason reason, std::string text) {
+  Event event{.kind = Event::Kind::kDone, .text = std::move(text), .reason = reason, .cached_tokens = sequence.cached_tokens};
   const auto now = Clock::now();
-  const bool admitted = sequence->admitted != Clock::time_point{};
-  const bool answered = sequence->first_token != Clock::time_point{};
-  event.timings.queue_ms = ms_between(sequence->submitted, admitted ? sequence->admitted : now);
-  if (admitted) event.timings.prefill_ms = ms_between(sequence->admitted, answered ? sequence->first_token : now);
-  if (answered) event.timings.decode_ms = ms_between(sequence->first_token, sequence->last_token);
-  outbox_.push_back(std::move(event));
-  pool_->release(sequence->pages);
-  sequence.reset();
+  const bool admitted = sequence.admitted != Clock::time_point{};
+  const bool answered = sequence.first_token != Clock::time_point{};
+  event.timings.queue_ms = ms_between(sequence.submitted, admitted ? sequence.admitted : now);
+  if (admitted) event.timings.prefill_ms = ms_between(sequence.admitted, answered ? sequence.first_token : now);
+  if (answered) event.timings.decode_ms = ms_between(sequence.first_token, sequence.last_token);
+  tell(sequence, std::move(event));
+  // Without its first choice, the others compute the prompt themselves.
+  sequence.shared->prompt_is_known = true;
+  scheduler_->remove(&sequence);
 }
 
 void Engine::fail_all(Code code, const std::string& message) {
-  const auto fail = [&](auto& list) {
-    for (auto& sequence : list) {
-      outbox_.push_back({.id = sequence->request.id, .kind = Event::Kind::kError, .code = code, .message = message});
-      pool_->release(sequence->pages);
+  for (Sequence* sequence : scheduler_->all()) {
+    if (sequence->choice == 0 || !sequence->shared->failed) {
+      sequence->shared->failed = true;
+      tell(*sequence, {.kind = Event::Kind::kError, .code = code, .message = message});
     }
-    list.clear();
-  };
-  fail(running_);
-  fail(waiting_);
+    scheduler_->remove(sequence);
+  }
+}
+
+void Engine::tell(const Sequence& sequence, Event event) {
+  event.id = sequence.request().id;
+  event.choice = sequence.choice;
+  outbox_.push_back({sequence.request().client, std::move(event)});
 }
 
 void Engine::publish() {
-  counters_.running = int(running_.size());
-  counters_.pages_free = pool_->num_free();
-  std::function<void()> wake;
-  {
-    std::lock_guard lock(mutex_);
-    stats_ = counters_;
-    queued_ = int(waiting_.size() + submitted_.size());
-    if (outbox_.empty()) return;
-    if (mailbox_.empty()) wake = wake_;
-    std::move(outbox_.begin(), outbox_.end(), std::back_inserter(mailbox_));
+  counters_.running = scheduler_->num_running();
+  counters_.preemptions = scheduler_->preemptions();
+  for (const KvGroup group : {kKvFull, kKvWindow}) counters_.pages[group] = cache_->stats(group);
+  std::lock_guard lock(mutex_);
+  stats_ = counters_;
+  queued_ = scheduler_->num_waiting();
+  for (const Command& command : commands_) {
+    if (const Request* request = std::get_if<Request>(&command)) queued_ += request->choices;
+  }
+  for (auto& [id, event] : outbox_) {
+    const auto client = clients_.find(id);
+    if (client == clients_.end()) continue;
+    const bool was_empty = client->second.mailbox.empty();
+    client->second.mailbox.push_back(std::move(event));
+    // Under the lock: after disconnect() nobody may be woken.
+    if (was_empty && client->second.wake) client->second.wake();
   }
   outbox_.clear();
-  if (wake) wake();
 }
 
 }  // namespace oss

@@ -1,20 +1,23 @@
 // The engine: a thread that takes commands, steps the model for all running sequences together, and publishes events.
 //
-// Only that thread touches the backend, the KV pages and the running list, so none of them needs a lock. Callers meet it
-// at two places, both under one mutex held for moments: the command queue in, the mailbox out.
+// Only that thread touches the backend, the scheduler and the KV cache, so none of them needs a lock. Callers meet it at two
+// places, both under a mutex held for moments: the command queue in, and the mailbox of each client out.
 #pragma once
 #include <atomic>
 #include <condition_variable>
-#include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
+#include <variant>
 #include <vector>
 
 #include "native/backend/backend.h"
-#include "native/engine/page_pool.h"
+#include "native/engine/histogram.h"
+#include "native/engine/kv_cache.h"
+#include "native/engine/scheduler.h"
 #include "native/engine/sequence.h"
 #include "native/engine/step.h"
 #include "native/model/forward.h"
@@ -29,7 +32,9 @@ struct EngineOptions {
   int max_sequences = 64;
   int max_queue = 1024;
   int max_batch_tokens = 256;   // a CPU gains nothing from larger prefill chunks, and a cancel waits for one chunk
+  KvType kv_type = kKvF32;
   uint64_t kv_bytes = 0;        // 0 = room for 4 full contexts, at most half of the memory available
+  bool prefix_cache = true;
 };
 
 struct EngineInfo {
@@ -38,18 +43,20 @@ struct EngineInfo {
   std::string layout;            // of the checkpoint's files
   int64_t context_length = 0;
   int max_sequences = 0, max_queue = 0, max_batch_tokens = 0;
+  KvType kv_type = kKvF32;
+  bool prefix_cache = true;
   uint64_t weights_bytes = 0;    // mapped files
   uint64_t packed_bytes = 0;     // copies beside them
   uint64_t workspace_bytes = 0;
   uint64_t kv_bytes = 0;
-  int64_t kv_tokens = 0;
+  int64_t kv_tokens = 0;         // that layers which see everything can hold
 };
 
 struct EngineStats {
   int running = 0, waiting = 0;
-  uint64_t steps = 0, prompt_tokens = 0, completion_tokens = 0, preemptions = 0;
-  double step_ms = 0;  // sum over all steps
-  int pages_total = 0, pages_free = 0;
+  uint64_t steps = 0, prompt_tokens = 0, cached_tokens = 0, completion_tokens = 0, preemptions = 0;
+  PageStats pages[kKvGroups];
+  Histogram step_ms, step_tokens, queue_ms, first_token_ms, inter_token_ms;
 };
 
 struct LoadProgress {
@@ -67,13 +74,19 @@ class Engine {
 
   const EngineInfo& info() const { return info_; }
 
-  // Called on the engine thread when the mailbox becomes non-empty; take_events() empties it. Set before the first submit.
-  void on_events(std::function<void()> wake);
-  std::vector<Event> take_events();
+  // A client is whoever submits requests and hears of them. `wake` is called on the engine thread when the client's mailbox
+  // becomes non-empty; it must not call back. After disconnect() it is not called any more and the client's requests end.
+  uint64_t connect(std::function<void()> wake);
+  void disconnect(uint64_t client);
+  std::vector<Event> take_events(uint64_t client);
 
   // Any thread. submit throws kInvalidArgument, kContextOverflow, kQueueFull or kClosed; everything after that is an event.
   void submit(Request request);
-  void cancel(uint64_t id);
+  void cancel(uint64_t client, uint64_t id);
+  // A paused choice gets no further tokens; it keeps its pages while nobody else needs them.
+  void pause(uint64_t client, uint64_t id, int choice, bool paused);
+  // The answer to kProcess, [vocab].
+  void supply_logits(uint64_t client, uint64_t id, int choice, std::vector<float> logits);
   EngineStats stats() const;
 
   // Ends the step that runs (between two layers), rejects every request with kClosed, joins the thread, and frees weights
@@ -81,18 +94,40 @@ class Engine {
   void close();
 
  private:
+  struct Cancel {
+    uint64_t client, id;
+    bool whole_client;
+  };
+  struct Pause {
+    uint64_t client, id;
+    int choice;
+    bool paused;
+  };
+  struct Supply {
+    uint64_t client, id;
+    int choice;
+    std::vector<float> logits;
+  };
+  using Command = std::variant<Request, Cancel, Pause, Supply>;
+  struct Client {
+    std::function<void()> wake;
+    std::vector<Event> mailbox;
+  };
+
+  void send(Command command);
   void loop();
   void take_commands();
-  void drop_cancelled();
-  void admit();
-  void ensure_pages();
-  void preempt(size_t index);
-  void step();
+  void carry_out(Request request);
+  void carry_out(const Cancel& cancel);
+  void carry_out(const Pause& pause);
+  void carry_out(Supply supply);
+  bool step();
   void read_logits(Sequence& sequence, int first_row, int64_t rows);
-  void sample_next(const std::vector<std::pair<Sequence*, int>>& rows);
-  void append_token(Sequence& sequence, const Sampled& sampled, Clock::time_point now);
-  void end(std::unique_ptr<Sequence>& sequence, FinishReason reason);
+  void draw(const std::vector<std::pair<Sequence*, int>>& rows);
+  void append_token(Sequence& sequence, Sampled sampled, Clock::time_point now);
+  void end(Sequence& sequence, FinishReason reason, std::string text);
   void fail_all(Code code, const std::string& message);
+  void tell(const Sequence& sequence, Event event);
   void publish();
 
   std::unique_ptr<Backend> backend_;
@@ -102,22 +137,20 @@ class Engine {
   // The engine thread's own.
   std::unique_ptr<Forward> forward_;
   std::unique_ptr<KvStorage> kv_;
-  std::unique_ptr<PagePool> pool_;
+  std::unique_ptr<KvCache> cache_;
+  std::unique_ptr<Scheduler> scheduler_;
   std::unique_ptr<StepBuilder> builder_;
-  std::deque<std::unique_ptr<Sequence>> waiting_;
-  std::vector<std::unique_ptr<Sequence>> running_;  // oldest first
-  std::vector<Event> outbox_;                       // of this step
-  int logit_rows_ = 0;                              // of one step, at most
+  std::vector<std::pair<uint64_t, Event>> outbox_;  // of this step, by client
   EngineStats counters_;
+  uint64_t arrivals_ = 0;
 
   mutable std::mutex mutex_;  // guards what follows
   std::condition_variable changed_;
-  std::vector<Request> submitted_;
-  std::vector<uint64_t> cancelled_;
-  std::vector<Event> mailbox_;
-  std::function<void()> wake_;
+  std::vector<Command> commands_;
+  std::map<uint64_t, Client> clients_;
+  uint64_t last_client_ = 0;
   EngineStats stats_;
-  int queued_ = 0;            // submitted and not yet running
+  int queued_ = 0;            // sequences submitted and not yet running
   std::string broken_;        // why the engine ended by itself; empty while it lives
 
   std::atomic<bool> closing_{false};

@@ -1,47 +1,62 @@
-// Which sequences run in the next step, and how many tokens of each. Pure: counts in, decisions out.
+// Which sequences run in the next step, and how many tokens of each. Pure: it sees counts, page numbers and a clock that
+// the caller reads.
 //
-// Every sequence that is past its prompt gets its next token; what is left of max_tokens goes to prompts, oldest first.
+// Waiting sequences start in the order of their priority, which rises by one with each second of waiting so that nobody
+// waits forever, and inside a priority first come, first served; one starts when the pages for all its tokens are there.
+// Every running sequence past its prompt gets its next token; what is left of max_tokens goes to prompts. When pages run
+// out, a sequence that cannot go on anyway, else the last in order, gives up its pages and computes its tokens again later.
 #pragma once
-#include <algorithm>
-#include <cstdint>
-#include <span>
+#include <memory>
 #include <vector>
+
+#include "native/engine/sequence.h"
 
 namespace oss {
 
-struct Candidate {
-  int64_t uncomputed;   // tokens not yet in the cache; 1 = decode, more = prefill
-  int64_t wants_rows;   // rows of logits, over its last tokens; those already computed do not count
+struct SchedulerLimits {
+  int max_sequences;   // running at once
+  int64_t max_tokens;  // of a step
+  int64_t max_rows;    // of logits of a step
 };
 
-struct Scheduled {
-  int index;            // into the candidates
-  int64_t tokens;       // its next tokens
-  int64_t rows;         // logits of the last `rows` of them
-};
-
-// candidates: running sequences, oldest first. Each step makes progress as long as max_tokens and max_rows are positive.
-inline std::vector<Scheduled> schedule(std::span<const Candidate> candidates, int64_t max_tokens, int64_t max_rows) {
-  std::vector<Scheduled> step;
-  const auto take = [&](int index) {
-    const Candidate& c = candidates[index];
-    int64_t tokens = std::min(c.uncomputed, max_tokens);
-    // Rows wanted lie at the end: a chunk that stops before the end of the prompt has those that it reaches.
-    const int64_t without_rows = std::max<int64_t>(c.uncomputed - c.wants_rows, 0);
-    tokens = std::min(tokens, without_rows + max_rows);
-    if (tokens <= 0) return;
-    const int64_t rows = std::max<int64_t>(tokens - without_rows, 0);
-    step.push_back({index, tokens, rows});
-    max_tokens -= tokens;
-    max_rows -= rows;
+class Scheduler {
+ public:
+  struct Part {
+    Sequence* sequence;
+    int64_t tokens;  // its next tokens
+    int64_t rows;    // logits of the last `rows` of them
   };
-  for (int i = 0; i < int(candidates.size()); ++i) {
-    if (candidates[i].uncomputed == 1) take(i);
-  }
-  for (int i = 0; i < int(candidates.size()); ++i) {
-    if (candidates[i].uncomputed > 1) take(i);
-  }
-  return step;
-}
+
+  Scheduler(SchedulerLimits limits, KvCache& cache) : limits_(limits), cache_(cache) {}
+
+  void add(std::unique_ptr<Sequence> sequence);
+  // Admits, preempts and reserves pages; the parts in the order of their rows. Empty when nothing can run now.
+  const std::vector<Part>& plan(Clock::time_point now);
+  // The step of a part is over: its tokens are in the cache.
+  void advance(const Part& part);
+  // Takes a sequence out, running or waiting; its pages are given back.
+  std::unique_ptr<Sequence> remove(Sequence* sequence);
+
+  // Running ones first.
+  std::vector<Sequence*> all() const;
+  int num_running() const { return int(running_.size()); }
+  int num_waiting() const { return int(waiting_.size()); }
+  uint64_t preemptions() const { return preemptions_; }
+
+ private:
+  void admit(Clock::time_point now);
+  bool start(Sequence& sequence, Clock::time_point now);
+  void take(Sequence& sequence);
+  bool reserve(Sequence& sequence, int64_t tokens);
+  bool preempt_one(const Sequence* for_whom);
+  void preempt(size_t index);
+
+  SchedulerLimits limits_;
+  KvCache& cache_;
+  std::vector<std::unique_ptr<Sequence>> waiting_;
+  std::vector<std::unique_ptr<Sequence>> running_;  // in order: higher priority first, then first come
+  std::vector<Part> parts_;                         // of the step that is planned or runs
+  uint64_t preemptions_ = 0;
+};
 
 }  // namespace oss

@@ -1,23 +1,37 @@
-// A request, and what becomes of it on its way through the engine.
+// A request, and what becomes of each of its choices on its way through the engine.
 #pragma once
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "kernels/common/args.h"
+#include "native/backend/backend.h"
 #include "native/base/error.h"
+#include "native/engine/kv_cache.h"
+#include "native/engine/text_stream.h"
 
 namespace oss {
 
 using Clock = std::chrono::steady_clock;
 
 struct Request {
-  uint64_t id = 0;
+  uint64_t client = 0;                 // who hears of it
+  uint64_t id = 0;                     // the client's own number
   std::vector<int32_t> prompt;
-  int64_t max_tokens = 0;              // of the completion
+  int choices = 1;
+  int64_t max_tokens = 0;              // of each completion
+  int64_t min_tokens = 0;              // stop tokens are banned before
   std::vector<int32_t> stop_tokens;    // sorted; the one that ends the completion is its last token
-  SamplingArgs sampling{};             // `position` is filled in per token
+  std::shared_ptr<const StopStrings> stop_strings;
+  SamplingArgs sampling{};             // `position` and `choice` are filled in per draw
+  std::vector<SamplingContext::Bias> bias;
+  int top_logprobs = 0;
+  int priority = 0;                    // higher runs sooner
+  std::string salt;                    // prefixes are shared within one salt only
+  bool processed = false;              // logits go through the client before each draw
   int64_t logits_last = 0;             // > 0: no completion; the logits of the last positions of the prompt instead
 };
 
@@ -27,33 +41,73 @@ struct Timings {
   double queue_ms = 0, prefill_ms = 0, decode_ms = 0;  // waiting; until the first token; from the first to the last
 };
 
-// What the engine tells about a request. Exactly one kDone or kError ends it.
+// What the engine tells about a request. Each choice ends with one kDone, or all of them with one kError.
 struct Event {
-  enum class Kind { kToken, kLogits, kDone, kError };
+  enum class Kind { kToken, kProcess, kLogits, kDone, kError };
   uint64_t id = 0;
+  int choice = 0;
   Kind kind = Kind::kToken;
-  int32_t token = 0;
-  float logprob = 0;
+  Sampled sampled{};
+  std::string text{};             // of a token; of kDone: what was held back
+  std::vector<int32_t> tokens{};  // of kProcess: prompt and completion
+  std::vector<float> logits{};    // [vocab] or [logits_last, vocab]
   FinishReason reason = FinishReason::kStop;
+  int64_t cached_tokens = 0;
   Timings timings{};
-  std::vector<float> logits{};  // [logits_last, vocab]
   Code code = Code::kInternal;
   std::string message{};
 };
 
-struct Sequence {
-  explicit Sequence(Request r) : request(std::move(r)), tokens(request.prompt) {}
+// What the choices of one request share.
+struct SharedRequest {
+  explicit SharedRequest(Request r) : request(std::move(r)) {}
+  const Request request;
+  bool prompt_is_known = false;  // the first choice has computed the prompt: the others find its pages
+  bool failed = false;           // its client has been told
+};
 
-  Request request;
+struct Sequence {
+  Sequence(std::shared_ptr<SharedRequest> from, int index, uint64_t arrival_number)
+      : shared(std::move(from)),
+        choice(index),
+        arrival(arrival_number),
+        tokens(request().prompt),
+        text(request().stop_strings) {
+    const SamplingArgs& sampling = request().sampling;
+    penalized = sampling.repetition_penalty != 1 || sampling.presence_penalty != 0 || sampling.frequency_penalty != 0;
+    for (const int32_t token : tokens) count(token, 0);
+  }
+
+  // Notes a token for the penalties.
+  void count(int32_t token, int32_t in_completion) {
+    if (!penalized) return;
+    const auto [at, is_new] = seen_at.try_emplace(token, seen.size());
+    if (is_new) seen.push_back({token, 0});
+    seen[at->second].in_completion += in_completion;
+  }
+
+  const Request& request() const { return shared->request; }
+  int64_t completion() const { return int64_t(tokens.size() - request().prompt.size()); }
+  int64_t uncomputed() const { return int64_t(tokens.size()) - computed; }
+  bool blocked() const { return paused || processing; }
+
+  std::shared_ptr<SharedRequest> shared;
+  int choice;
+  uint64_t arrival;             // orders sequences of one priority
   std::vector<int32_t> tokens;  // prompt, then completion
   int64_t computed = 0;         // tokens whose keys and values are in the cache
-  std::vector<int32_t> pages;   // of the KV cache, in order
-  std::vector<float> logits;    // collected for logits_last
-  Clock::time_point submitted = Clock::now(), admitted{}, first_token{}, last_token{};
+  SequencePages pages;
+  TextStream text;
+  std::vector<float> logits;    // collected for logits_last, or supplied by the client
+  // For the penalties, where there are any: every distinct token, and where it stands in the list.
+  bool penalized = false;
+  std::vector<SamplingContext::Seen> seen;
+  std::unordered_map<int32_t, size_t> seen_at;
+  int64_t cached_tokens = 0;    // of the prompt, found instead of computed
+  Clock::time_point submitted{}, admitted{}, first_token{}, last_token{};
+  bool paused = false;          // its reader is far behind
+  bool processing = false;      // its logits are with the client
   bool cancelled = false;
-
-  int64_t completion() const { return int64_t(tokens.size() - request.prompt.size()); }
-  int64_t uncomputed() const { return int64_t(tokens.size()) - computed; }
 };
 
 }  // namespace oss

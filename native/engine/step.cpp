@@ -11,13 +11,16 @@ StepBuilder::StepBuilder(const Config& config, int max_tokens, int max_sequences
   sequence_.resize(max_tokens);
   logit_tokens_.resize(max_tokens);
   rope_rows_.resize(size_t(max_tokens) * rope_row_);
-  block_table_.resize(size_t(max_sequences) * max_pages);
+  for (auto& table : block_tables_) table.resize(size_t(max_sequences) * max_pages);
 }
 
 void StepBuilder::begin() { num_tokens_ = num_sequences_ = num_rows_ = 0; }
 
 void StepBuilder::add(const Sequence& sequence, int64_t tokens, int64_t rows) {
-  std::copy(sequence.pages.begin(), sequence.pages.end(), block_table_.begin() + size_t(num_sequences_) * max_pages_);
+  for (int group = 0; group < kKvGroups; ++group) {
+    const std::vector<int32_t>& pages = sequence.pages.table[group];
+    std::copy(pages.begin(), pages.end(), block_tables_[group].begin() + std::ptrdiff_t(num_sequences_) * max_pages_);
+  }
   for (int64_t i = 0; i < tokens; ++i) {
     const int64_t position = sequence.computed + i;
     tokens_[num_tokens_] = sequence.tokens[position];
@@ -38,7 +41,7 @@ const Step& StepBuilder::finish() {
       .tokens = {tokens_.data(), size_t(num_tokens_)},
       .positions = {positions_.data(), size_t(num_tokens_)},
       .sequence = {sequence_.data(), size_t(num_tokens_)},
-      .block_table = {block_table_.data(), size_t(num_sequences_) * max_pages_},
+      .block_tables = {block_tables_[kKvFull], block_tables_[kKvWindow]},
       .max_pages = max_pages_,
       .rope = {rope_rows_.data(), num_tokens_ * rope_row_},
       .logit_tokens = {logit_tokens_.data(), size_t(num_rows_)},

@@ -21,7 +21,8 @@ class StepBuilder {
   Rope rope_;
   size_t rope_row_;
   int max_pages_;
-  std::vector<int32_t> tokens_, positions_, sequence_, block_table_, logit_tokens_;
+  std::vector<int32_t> tokens_, positions_, sequence_, logit_tokens_;
+  std::vector<int32_t> block_tables_[kKvGroups];
   std::vector<float> rope_rows_;
   int num_tokens_ = 0, num_sequences_ = 0, num_rows_ = 0;
   Step step_;

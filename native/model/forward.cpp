@@ -4,13 +4,29 @@
 
 namespace oss {
 
-size_t KvStorage::bytes_per_page(const Config& config) {
-  return size_t(config.num_layers) * 2 * config.kv_size() * kPageTokens * sizeof(float);
+static KvGroup group_of(const Config& config, int layer) { return config.layer_sliding[layer] ? kKvWindow : kKvFull; }
+
+// Of one layer: keys and values.
+static size_t page_bytes(const Config& config, KvType type) {
+  return size_t(2) * config.kv_size() * kPageTokens * (type == kKvBF16 ? 2 : 4);
 }
 
-KvStorage::KvStorage(const Config& config, Backend& backend, int num_pages)
-    : layer_elements_(size_t(num_pages) * 2 * config.kv_size() * kPageTokens),
-      buffer_(backend.allocate(size_t(num_pages) * bytes_per_page(config), "the KV cache")) {}
+size_t KvStorage::bytes_per_page(const Config& config, KvType type, KvGroup group) {
+  size_t layers = 0;
+  for (int layer = 0; layer < config.num_layers; ++layer) layers += group_of(config, layer) == group;
+  return layers * page_bytes(config, type);
+}
+
+KvStorage::KvStorage(const Config& config, Backend& backend, KvType type, std::array<int, kKvGroups> pages) : type_(type) {
+  size_t bytes[kKvGroups] = {};
+  for (int layer = 0; layer < config.num_layers; ++layer) {
+    const KvGroup group = group_of(config, layer);
+    group_of_.push_back(group);
+    offset_of_.push_back(bytes[group]);
+    bytes[group] += size_t(pages[group]) * page_bytes(config, type);
+  }
+  for (int group = 0; group < kKvGroups; ++group) buffers_[group] = backend.allocate(bytes[group], "the KV cache");
+}
 
 Forward::Forward(const Model& model, Backend& backend, int max_tokens, int max_rows)
     : model_(model), backend_(backend) {
@@ -74,11 +90,14 @@ void Forward::attention_block(const Layer& layer, int index, const Step& step, c
   project(layer.v, layer.v_bias, v_);
   backend_.rope({.tokens = tokens, .heads = c.num_heads, .head_dim = c.head_dim, .row_stride = c.q_size()}, step, q_);
   backend_.rope({.tokens = tokens, .heads = c.num_kv_heads, .head_dim = c.head_dim, .row_stride = c.kv_size()}, step, k_);
-  backend_.kv_write({.kv_heads = c.num_kv_heads, .head_dim = c.head_dim}, step, k_, v_, kv.layer(index));
+  backend_.kv_write({.kv_heads = c.num_kv_heads, .head_dim = c.head_dim, .group = kv.group(index), .type = kv.type()}, step,
+                    k_, v_, kv.layer(index));
   backend_.attention({.tokens = tokens,
                       .heads = c.num_heads,
                       .kv_heads = c.num_kv_heads,
                       .head_dim = c.head_dim,
+                      .group = kv.group(index),
+                      .type = kv.type(),
                       .window = c.window_of(index),
                       .max_pages = step.max_pages,
                       .scale = float(1 / std::sqrt(double(c.head_dim)))},

@@ -1,22 +1,31 @@
 // The forward pass of gpt-oss: the maths of the model, once, in the words of the backend seam.
 #pragma once
+#include <array>
 #include <atomic>
+#include <cstddef>
+#include <vector>
 
 #include "native/backend/backend.h"
 #include "native/model/model.h"
 
 namespace oss {
 
-// Keys and values of all layers, in pages of kPageTokens tokens. A page number means the same page in every layer.
+// Keys and values of all layers, in pages of kPageTokens tokens. A page number means the same page in every layer of a group.
 class KvStorage {
  public:
-  KvStorage(const Config& config, Backend& backend, int num_pages);
-  float* layer(int index) const { return buffer_.as<float>() + size_t(index) * layer_elements_; }
-  static size_t bytes_per_page(const Config& config);  // all layers together
+  KvStorage(const Config& config, Backend& backend, KvType type, std::array<int, kKvGroups> pages);
+  void* layer(int index) const { return buffers_[group_of_[size_t(index)]].as<std::byte>() + offset_of_[size_t(index)]; }
+  KvGroup group(int index) const { return group_of_[size_t(index)]; }
+  KvType type() const { return type_; }
+  size_t bytes() const { return buffers_[kKvFull].bytes() + buffers_[kKvWindow].bytes(); }
+
+  static size_t bytes_per_page(const Config& config, KvType type, KvGroup group);  // all layers of the group together
 
  private:
-  size_t layer_elements_;
-  Buffer buffer_;
+  KvType type_;
+  std::vector<KvGroup> group_of_;   // [layers]
+  std::vector<size_t> offset_of_;   // [layers], bytes in the buffer of the group
+  Buffer buffers_[kKvGroups];
 };
 
 class Forward {
@@ -28,7 +37,7 @@ class Forward {
   // When `stop` becomes true the pass ends early, between layers, and returns false: logits() is then meaningless.
   bool run(const Step& step, const KvStorage& kv, const std::atomic<bool>& stop);
 
-  const float* logits() const { return logits_; }
+  float* logits() const { return logits_; }
   size_t workspace_bytes() const { return workspace_.bytes(); }
 
  private:

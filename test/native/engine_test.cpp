@@ -24,12 +24,15 @@ Request request(uint64_t id, std::vector<int32_t> prompt, int64_t max_tokens) {
   r.max_tokens = max_tokens;
   r.sampling.temperature = 0;
   r.sampling.top_p = 1;
+  r.sampling.repetition_penalty = 1;
   return r;
 }
 
 struct Outcome {
   std::vector<int32_t> tokens;
   std::vector<float> logits;
+  std::string text;
+  int64_t cached_tokens = 0;
   int ends = 0;
   FinishReason reason = FinishReason::kStop;
   Code code = Code::kInternal;
@@ -42,11 +45,16 @@ class Harness {
   explicit Harness(EngineOptions options = small_options())
       : engine(std::make_unique<Engine>(test::source_path("test/golden/models/a"), options, [](const LoadProgress&) {},
                                         [] { return false; })) {
-    engine->on_events([this] {
+    client = engine->connect([this] {
       std::lock_guard lock(mutex_);
       woken_ = true;
       changed_.notify_all();
     });
+  }
+
+  void submit(Request r) {
+    r.client = client;
+    engine->submit(std::move(r));
   }
 
   // Until `count` requests have ended (300 s at most: an emulator on a busy machine takes its time).
@@ -64,12 +72,21 @@ class Harness {
   }
 
   void collect() {
-    for (Event& event : engine->take_events()) {
-      Outcome& outcome = outcomes[event.id];
+    for (Event& event : engine->take_events(client)) {
+      Outcome& outcome = outcomes[event.id + 1000 * uint64_t(event.choice)];
       CHECK(outcome.ends == 0);  // nothing comes after the end
-      if (event.kind == Event::Kind::kToken) outcome.tokens.push_back(event.token);
+      if (event.kind == Event::Kind::kToken) outcome.tokens.push_back(event.sampled.token);
+      if (event.kind == Event::Kind::kToken || event.kind == Event::Kind::kDone) outcome.text += event.text;
+      if (event.kind == Event::Kind::kProcess) {
+        // The processor of these tests bans token 0 and every token before the last one.
+        for (int32_t token = 0; token < event.tokens.back(); ++token) event.logits[size_t(token)] = -1e30f;
+        engine->supply_logits(client, event.id, event.choice, std::move(event.logits));
+      }
       if (event.kind == Event::Kind::kLogits) outcome.logits = std::move(event.logits);
-      if (event.kind == Event::Kind::kDone) outcome.reason = event.reason;
+      if (event.kind == Event::Kind::kDone) {
+        outcome.reason = event.reason;
+        outcome.cached_tokens = event.cached_tokens;
+      }
       if (event.kind == Event::Kind::kError) {
         outcome.failed = true;
         outcome.code = event.code;
@@ -85,6 +102,7 @@ class Harness {
   }
 
   std::unique_ptr<Engine> engine;
+  uint64_t client = 0;
   std::map<uint64_t, Outcome> outcomes;
 
  private:
@@ -92,6 +110,14 @@ class Harness {
   std::condition_variable changed_;
   bool woken_ = false;
 };
+
+void check_all_pages_free(const EngineStats& stats) {
+  for (const PageStats& pages : stats.pages) {
+    CHECK(pages.total > 0);
+    CHECK_EQ(pages.free, pages.total);
+    CHECK_EQ(pages.shared, 0);
+  }
+}
 
 std::vector<int32_t> prompt_of(int seed, int length) {
   std::vector<int32_t> prompt;
@@ -105,7 +131,7 @@ std::vector<int32_t> prompt_of(int seed, int length) {
 
 std::vector<int32_t> alone(int seed, int length, int64_t max_tokens) {
   Harness harness;
-  harness.engine->submit(request(1, prompt_of(seed, length), max_tokens));
+  harness.submit(request(1, prompt_of(seed, length), max_tokens));
   harness.wait_for_ends(1);
   return harness.outcomes[1].tokens;
 }
@@ -115,7 +141,7 @@ std::vector<int32_t> alone(int seed, int length, int64_t max_tokens) {
 TEST("engine: many requests at once give each the tokens it gets alone") {
   Harness harness;
   const int lengths[] = {1, 5, 63, 64, 65, 130, 200};
-  for (int i = 0; i < 7; ++i) harness.engine->submit(request(i + 1, prompt_of(i, lengths[i]), 20));
+  for (int i = 0; i < 7; ++i) harness.submit(request(i + 1, prompt_of(i, lengths[i]), 20));
   harness.wait_for_ends(7);
   for (int i = 0; i < 7; ++i) {
     CHECK_EQ(harness.outcomes[i + 1].tokens.size(), size_t(20));
@@ -123,7 +149,7 @@ TEST("engine: many requests at once give each the tokens it gets alone") {
     CHECK(harness.outcomes[i + 1].tokens == alone(i, lengths[i], 20));
   }
   const EngineStats stats = harness.engine->stats();
-  CHECK_EQ(stats.pages_free, stats.pages_total);
+  check_all_pages_free(stats);
   CHECK_EQ(stats.completion_tokens, uint64_t(140));
   CHECK_EQ(stats.running, 0);
 }
@@ -138,15 +164,15 @@ TEST("engine: logits are the same bits in any chunking, and beside other request
     Harness harness(options);
     Request r = request(1, prompt, 0);
     r.logits_last = 100;
-    harness.engine->submit(std::move(r));
+    harness.submit(std::move(r));
     harness.wait_for_ends(1);
     results.push_back(harness.outcomes[1].logits);
   }
   Harness busy;
-  for (int i = 0; i < 5; ++i) busy.engine->submit(request(10 + i, prompt_of(i, 40), 30));
+  for (int i = 0; i < 5; ++i) busy.submit(request(10 + i, prompt_of(i, 40), 30));
   Request r = request(1, prompt, 0);
   r.logits_last = 100;
-  busy.engine->submit(std::move(r));
+  busy.submit(std::move(r));
   busy.wait_for_ends(6);
   results.push_back(busy.outcomes[1].logits);
   CHECK_EQ(results[0].size(), size_t(100 * 512));
@@ -156,36 +182,40 @@ TEST("engine: logits are the same bits in any chunking, and beside other request
 TEST("engine: out of KV pages, the youngest waits and still gets its tokens") {
   EngineOptions options = small_options();
   options.context_length = 256;
-  options.kv_bytes = 5 * KvStorage::bytes_per_page(Harness().engine->info().model);
+  const Config model = Harness().engine->info().model;
+  options.max_batch_tokens = 32;
+  options.max_sequences = 4;
+  options.kv_bytes = 5 * (KvStorage::bytes_per_page(model, kKvF32, kKvFull) + KvStorage::bytes_per_page(model, kKvF32, kKvWindow));
   Harness harness(options);
-  for (int i = 0; i < 4; ++i) harness.engine->submit(request(i + 1, prompt_of(i, 60), 100));
+  for (int i = 0; i < 4; ++i) harness.submit(request(i + 1, prompt_of(i, 60), 100));
   harness.wait_for_ends(4);
   for (int i = 0; i < 4; ++i) CHECK(harness.outcomes[i + 1].tokens == alone(i, 60, 100));
   const EngineStats stats = harness.engine->stats();
   CHECK(stats.preemptions > 0);
-  CHECK_EQ(stats.pages_free, 5);
+  check_all_pages_free(stats);
+  CHECK_EQ(stats.pages[kKvFull].total, 5);
 }
 
 TEST("engine: a cancelled request ends as cancelled, waiting or running, and disturbs nobody") {
   EngineOptions options = small_options();
   options.max_sequences = 2;
   Harness harness(options);
-  for (int i = 0; i < 4; ++i) harness.engine->submit(request(i + 1, prompt_of(i, 30), 200));
-  harness.engine->cancel(2);
-  harness.engine->cancel(4);
-  harness.engine->cancel(99);  // nobody
+  for (int i = 0; i < 4; ++i) harness.submit(request(i + 1, prompt_of(i, 30), 200));
+  harness.engine->cancel(harness.client, 2);
+  harness.engine->cancel(harness.client, 4);
+  harness.engine->cancel(harness.client, 99);  // nobody
   harness.wait_for_ends(4);
   CHECK(harness.outcomes[2].reason == FinishReason::kCancelled);
   CHECK(harness.outcomes[4].reason == FinishReason::kCancelled);
   CHECK(harness.outcomes[1].tokens == alone(0, 30, 200));
   CHECK(harness.outcomes[3].tokens == alone(2, 30, 200));
-  CHECK_EQ(harness.engine->stats().pages_free, harness.engine->stats().pages_total);
+  check_all_pages_free(harness.engine->stats());
 }
 
 TEST("engine: close() in the middle of a step rejects what runs, and later calls") {
   Harness harness;
-  harness.engine->submit(request(1, prompt_of(1, 400), 100));
-  harness.engine->submit(request(2, prompt_of(2, 10), 100));
+  harness.submit(request(1, prompt_of(1, 400), 100));
+  harness.submit(request(2, prompt_of(2, 10), 100));
   harness.engine->close();
   harness.engine->close();
   harness.wait_for_ends(2);
@@ -193,7 +223,7 @@ TEST("engine: close() in the middle of a step rejects what runs, and later calls
     CHECK(harness.outcomes[id].failed);
     CHECK(harness.outcomes[id].code == Code::kClosed);
   }
-  CHECK_THROWS(Code::kClosed, "closed", harness.engine->submit(request(3, {1}, 1)));
+  CHECK_THROWS(Code::kClosed, "closed", harness.submit(request(3, {1}, 1)));
 }
 
 TEST("engine: refusals name the limit") {
@@ -201,16 +231,15 @@ TEST("engine: refusals name the limit") {
   options.max_queue = 2;
   options.max_sequences = 1;
   Harness harness(options);
-  Engine& engine = *harness.engine;
-  CHECK_THROWS(Code::kInvalidArgument, "no tokens", engine.submit(request(1, {}, 1)));
-  CHECK_THROWS(Code::kInvalidArgument, "512 at index 1", engine.submit(request(1, {0, 512}, 1)));
-  CHECK_THROWS(Code::kInvalidArgument, "-1 at index 0", engine.submit(request(1, {-1}, 1)));
-  CHECK_THROWS(Code::kContextOverflow, "512 tokens", engine.submit(request(1, prompt_of(1, 512), 1)));
-  engine.submit(request(1, prompt_of(1, 511), 400));  // one token of room is left
+  CHECK_THROWS(Code::kInvalidArgument, "no tokens", harness.submit(request(1, {}, 1)));
+  CHECK_THROWS(Code::kInvalidArgument, "512 at index 1", harness.submit(request(1, {0, 512}, 1)));
+  CHECK_THROWS(Code::kInvalidArgument, "-1 at index 0", harness.submit(request(1, {-1}, 1)));
+  CHECK_THROWS(Code::kContextOverflow, "512 tokens", harness.submit(request(1, prompt_of(1, 512), 1)));
+  harness.submit(request(1, prompt_of(1, 511), 400));  // one token of room is left
   int refused = 0;
   for (int id = 2; id < 20; ++id) {
     try {
-      engine.submit(request(id, prompt_of(id, 300), 100));
+      harness.submit(request(id, prompt_of(id, 300), 100));
     } catch (const Error& error) {
       CHECK(error.code() == Code::kQueueFull);
       ++refused;
@@ -235,6 +264,142 @@ TEST("engine: a load that is cancelled throws and leaves nothing") {
   CHECK_THROWS(Code::kCancelled, "cancel",
                Engine(test::source_path("test/golden/models/a"), small_options(), [](const LoadProgress&) {},
                       [&] { return ++polls > 2; }));
+}
+
+TEST("engine: bf16 keys and values, the same bits whatever runs beside") {
+  EngineOptions options = small_options();
+  options.kv_type = kKvBF16;
+  Harness solo(options), crowd(options);
+  solo.submit(request(1, prompt_of(1, 200), 40));
+  solo.wait_for_ends(1);
+  for (int i = 0; i < 5; ++i) crowd.submit(request(i + 1, prompt_of(i + 1, 200 - i), 40));
+  crowd.wait_for_ends(5);
+  CHECK(solo.outcomes[1].tokens == crowd.outcomes[1].tokens);
+}
+
+TEST("engine: a conversation computes only its new tokens, and says what it would have said") {
+  Harness harness;
+  std::vector<int32_t> conversation = prompt_of(1, 20);
+  for (int turn = 1; turn <= 10; ++turn) {
+    harness.submit(request(turn, conversation, 15));
+    harness.wait_for_ends(turn);
+    const Outcome& outcome = harness.outcomes[turn];
+    if (turn > 1) CHECK(outcome.cached_tokens > int64_t(conversation.size()) - 10 - 1 - kPageTokens);
+    Harness cold;
+    cold.submit(request(1, conversation, 15));
+    cold.wait_for_ends(1);
+    CHECK(cold.outcomes[1].tokens == outcome.tokens);
+    CHECK_EQ(cold.outcomes[1].cached_tokens, int64_t(0));
+    conversation.insert(conversation.end(), outcome.tokens.begin(), outcome.tokens.end());
+    const auto more = prompt_of(turn + 50, 10);
+    conversation.insert(conversation.end(), more.begin(), more.end());
+  }
+  check_all_pages_free(harness.engine->stats());
+}
+
+TEST("engine: salts keep tenants apart, and without the prefix cache nobody shares") {
+  for (const bool prefix_cache : {true, false}) {
+    EngineOptions options = small_options();
+    options.prefix_cache = prefix_cache;
+    Harness harness(options);
+    int ends = 0;
+    for (const char* salt : {"a", "b", "a"}) {
+      Request r = request(++ends, prompt_of(1, 200), 3);
+      r.salt = salt;
+      harness.submit(std::move(r));
+      harness.wait_for_ends(ends);
+    }
+    CHECK_EQ(harness.outcomes[2].cached_tokens, int64_t(0));
+    CHECK_EQ(harness.outcomes[3].cached_tokens, int64_t(prefix_cache ? 192 : 0));
+  }
+}
+
+TEST("engine: choices share the prompt and draw from streams of their own") {
+  Harness harness;
+  Request r = request(1, prompt_of(1, 150), 20);
+  r.choices = 3;
+  r.sampling.temperature = 1;
+  r.sampling.seed_lo = 7;
+  Request first = r;
+  first.id = 2;
+  first.choices = 1;
+  harness.submit(std::move(r));
+  harness.wait_for_ends(3);
+  harness.submit(std::move(first));
+  harness.wait_for_ends(4);
+  CHECK(harness.outcomes[1].tokens == harness.outcomes[2].tokens);
+  CHECK(harness.outcomes[1].tokens != harness.outcomes[1001].tokens);
+  CHECK(harness.outcomes[1001].tokens != harness.outcomes[2001].tokens);
+  CHECK_EQ(harness.outcomes[1001].cached_tokens, int64_t(128));
+  check_all_pages_free(harness.engine->stats());
+}
+
+TEST("engine: a stop string ends the text before it, a banned token is not drawn before min_tokens") {
+  Harness harness;
+  harness.submit(request(1, prompt_of(1, 30), 40));
+  harness.wait_for_ends(1);
+  const std::string whole = harness.outcomes[1].text;
+  size_t at = whole.size() / 2;  // two ASCII characters: a stop string is whole characters
+  while (at + 2 < whole.size() && ((whole[at] | whole[at + 1]) & 0x80) != 0) ++at;
+  const std::string stop = whole.substr(at, 2);
+  Request r = request(2, prompt_of(1, 30), 40);
+  r.stop_strings = make_stop_strings({stop});
+  harness.submit(std::move(r));
+  harness.wait_for_ends(2);
+  CHECK_EQ(harness.outcomes[2].text, whole.substr(0, whole.find(stop)));
+  CHECK(harness.outcomes[2].reason == FinishReason::kStop);
+
+  const int32_t early = harness.outcomes[1].tokens[2];
+  Request late = request(3, prompt_of(1, 30), 40);
+  late.stop_tokens = {early};
+  late.min_tokens = 10;
+  harness.submit(std::move(late));
+  harness.wait_for_ends(3);
+  const std::vector<int32_t>& tokens = harness.outcomes[3].tokens;
+  for (size_t i = 0; i < 10; ++i) CHECK(tokens[i] != early);
+}
+
+TEST("engine: a request whose logits pass through its client slows nobody else, and gets what it decides") {
+  Harness harness;
+  Request r = request(1, prompt_of(1, 30), 10);
+  r.processed = true;
+  harness.submit(std::move(r));
+  harness.submit(request(2, prompt_of(2, 30), 40));
+  harness.wait_for_ends(2);
+  const std::vector<int32_t>& tokens = harness.outcomes[1].tokens;
+  for (size_t i = 1; i < tokens.size(); ++i) CHECK(tokens[i] >= tokens[i - 1]);
+  CHECK_EQ(tokens.size(), size_t(10));
+  CHECK(harness.outcomes[2].tokens == alone(2, 30, 40));
+}
+
+TEST("engine: paused choices wait, and go on with the same tokens") {
+  EngineOptions options = small_options();
+  options.max_sequences = 1;
+  Harness harness(options);
+  harness.submit(request(1, prompt_of(1, 30), 50));
+  harness.engine->pause(harness.client, 1, 0, true);
+  for (int id = 2; id < 5; ++id) harness.submit(request(id, prompt_of(id, 30), 5));
+  harness.wait_for_ends(3);
+  CHECK_EQ(harness.outcomes[1].ends, 0);
+  harness.engine->pause(harness.client, 1, 0, false);
+  harness.wait_for_ends(4);
+  CHECK(harness.outcomes[1].tokens == alone(1, 30, 50));
+}
+
+TEST("engine: two clients hear of their own requests only, and one that leaves takes its requests with it") {
+  Harness harness;
+  const uint64_t other = harness.engine->connect([] {});
+  Request r = request(1, prompt_of(1, 30), 400);
+  r.client = other;
+  harness.engine->submit(std::move(r));
+  harness.submit(request(1, prompt_of(2, 30), 20));
+  harness.wait_for_ends(1);
+  CHECK(harness.outcomes[1].tokens == alone(2, 30, 20));
+  harness.engine->disconnect(other);
+  harness.submit(request(2, prompt_of(3, 5), 1));
+  harness.wait_for_ends(2);
+  check_all_pages_free(harness.engine->stats());
+  CHECK(harness.engine->take_events(other).empty());
 }
 
 }  // namespace oss

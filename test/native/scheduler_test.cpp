@@ -1,66 +1,263 @@
+// The scheduler and the KV cache under random load, with a virtual clock and a model that is nothing but the memory of the
+// pages: what it says next is a hash of the tokens it finds there. So a lost, mixed up or unwritten page changes a word.
 #include "native/engine/scheduler.h"
 
-#include <string>
+#include <random>
 
-#include "native/engine/page_pool.h"
 #include "test/native/check.h"
 
 namespace oss {
+namespace {
 
-// "index:tokens/rows" of each scheduled part, in order.
-static std::string plan(std::vector<Candidate> candidates, int64_t max_tokens, int64_t max_rows) {
-  std::string out;
-  for (const Scheduled& part : schedule(candidates, max_tokens, max_rows)) {
-    out += str(out.empty() ? "" : " ", part.index, ":", part.tokens, "/", part.rows);
+constexpr int kWindow = 128;
+
+int32_t next_token(uint64_t hash) { return int32_t((hash ^ hash >> 31) % 997); }
+uint64_t extend(uint64_t hash, int32_t token) { return (hash ^ uint64_t(token + 1)) * 0x9E3779B97F4A7C15u; }
+
+std::vector<int32_t> alone(std::vector<int32_t> tokens, int64_t count) {
+  uint64_t hash = 1;
+  for (const int32_t token : tokens) hash = extend(hash, token);
+  std::vector<int32_t> out;
+  for (int64_t i = 0; i < count; ++i) {
+    out.push_back(next_token(hash));
+    hash = extend(hash, out.back());
   }
   return out;
 }
 
-TEST("scheduler: decodes first, then prompts with what is left, oldest first") {
-  CHECK_EQ(plan({{1, 1}}, 8, 8), "0:1/1");
-  CHECK_EQ(plan({{5, 1}}, 8, 8), "0:5/1");
-  CHECK_EQ(plan({{20, 1}}, 8, 8), "0:8/0");
-  CHECK_EQ(plan({{20, 1}, {1, 1}, {1, 1}}, 8, 8), "1:1/1 2:1/1 0:6/0");
-  CHECK_EQ(plan({{3, 1}, {4, 1}, {5, 1}}, 8, 8), "0:3/1 1:4/1 2:1/0");
-  CHECK_EQ(plan({{1, 1}, {1, 1}, {1, 1}}, 2, 8), "0:1/1 1:1/1");
-  CHECK_EQ(plan({}, 8, 8), "");
+struct World {
+  World(SchedulerLimits limits, std::array<int, kKvGroups> pages) : cache(pages, kWindow), scheduler(limits, cache) {
+    for (int g = 0; g < kKvGroups; ++g) memory[g].assign(size_t(pages[g]), std::vector<int32_t>(kPageTokens, -1));
+  }
+
+  Sequence* add(std::vector<int32_t> prompt, int64_t max_tokens, int priority = 0, std::string salt = "", int choices = 1) {
+    Request request;
+    request.id = ++last_id;
+    request.prompt = std::move(prompt);
+    request.max_tokens = max_tokens;
+    request.priority = priority;
+    request.salt = std::move(salt);
+    request.choices = choices;
+    request.sampling.repetition_penalty = 1;
+    auto shared = std::make_shared<SharedRequest>(std::move(request));
+    Sequence* first = nullptr;
+    for (int choice = 0; choice < choices; ++choice) {
+      auto sequence = std::make_unique<Sequence>(shared, choice, ++arrivals);
+      sequence->submitted = now;
+      if (first == nullptr) first = sequence.get();
+      scheduler.add(std::move(sequence));
+    }
+    return first;
+  }
+
+  int32_t& at(int group, const Sequence& s, int64_t position) {
+    const int32_t page = s.pages.table[group][size_t(position / kPageTokens)];
+    if (page < 0) throw std::runtime_error(str("position ", position, " of group ", group, " has no page"));
+    return memory[group][size_t(page)][size_t(position % kPageTokens)];
+  }
+
+  // One step of the fake model; false when nothing could run.
+  bool step() {
+    now += std::chrono::milliseconds(5);
+    const std::vector<Scheduler::Part> parts = scheduler.plan(now);
+    int64_t tokens = 0;
+    std::vector<Sequence*> done;
+    for (const auto& part : parts) {
+      Sequence& s = *part.sequence;
+      tokens += part.tokens;
+      for (int64_t p = s.computed; p < s.computed + part.tokens; ++p) {
+        for (int g = 0; g < kKvGroups; ++g) at(g, s, p) = s.tokens[size_t(p)];
+      }
+    }
+    most_tokens = std::max(most_tokens, tokens);
+    for (const auto& part : parts) {
+      Sequence& s = *part.sequence;
+      const int64_t end = s.computed + part.tokens;
+      for (int64_t p = std::max<int64_t>(0, s.computed - kWindow + 1); p < end; ++p) {
+        if (at(kKvWindow, s, p) != s.tokens[size_t(p)]) throw std::runtime_error("a window page holds something else");
+      }
+      uint64_t hash = 1;
+      for (int64_t p = 0; p < end; ++p) hash = extend(hash, at(kKvFull, s, p));
+      scheduler.advance(part);
+      if (part.rows == 0) continue;
+      s.tokens.push_back(next_token(hash));
+      if (s.completion() >= s.request().max_tokens) done.push_back(&s);
+    }
+    for (Sequence* s : done) finish(s);
+    return !parts.empty();
+  }
+
+  void finish(Sequence* s) {
+    const std::vector<int32_t> said(s->tokens.begin() + std::ptrdiff_t(s->request().prompt.size()), s->tokens.end());
+    CHECK(said == alone(s->request().prompt, s->completion()));
+    finished.push_back({s->request().id, s->choice});
+    s->shared->prompt_is_known = true;
+    scheduler.remove(s);
+  }
+
+  bool empty() const { return scheduler.num_running() + scheduler.num_waiting() == 0; }
+  void check_no_leaks() const {
+    for (const KvGroup g : {kKvFull, kKvWindow}) {
+      CHECK_EQ(cache.stats(g).free, cache.stats(g).total);
+      CHECK_EQ(cache.stats(g).shared, 0);
+    }
+  }
+
+  KvCache cache;
+  Scheduler scheduler;
+  std::vector<std::vector<int32_t>> memory[kKvGroups];
+  Clock::time_point now{};
+  std::vector<std::pair<uint64_t, int>> finished;
+  uint64_t last_id = 0, arrivals = 0;
+  int64_t most_tokens = 0;
+};
+
+std::vector<int32_t> words(int seed, int length) {
+  std::mt19937 random{unsigned(seed)};
+  std::vector<int32_t> out;
+  for (int i = 0; i < length; ++i) out.push_back(int32_t(random() % 997));
+  return out;
 }
 
-TEST("scheduler: wanted logits never exceed the rows of a step, and none is lost") {
-  CHECK_EQ(plan({{6, 6}}, 8, 4), "0:4/4");
-  CHECK_EQ(plan({{10, 6}}, 20, 4), "0:8/4");   // four tokens without logits, then four with
-  CHECK_EQ(plan({{10, 2}}, 20, 4), "0:10/2");
-  CHECK_EQ(plan({{10, 2}}, 9, 4), "0:9/1");
-  CHECK_EQ(plan({{1, 1}, {10, 1}}, 20, 1), "0:1/1 1:9/0");  // its last token waits for a row
-  CHECK_EQ(plan({{50, 100}}, 7, 64), "0:7/7");              // half of the wanted rows are done
-  for (int64_t tokens = 1; tokens < 40; ++tokens) {
-    for (int64_t wanted = 1; wanted <= tokens; ++wanted) {
-      int64_t left = tokens, rows = 0, steps = 0;
-      while (left > 0 && ++steps < 100) {
-        const auto step = schedule(std::vector<Candidate>{{left, wanted}}, 7, 3);
-        CHECK(step.size() == 1 && step[0].tokens > 0 && step[0].tokens <= 7 && step[0].rows <= 3);
-        left -= step[0].tokens;
-        rows += step[0].rows;
-      }
-      CHECK_EQ(rows, wanted);
+// "index of request:tokens/rows" of each part.
+std::string plan(World& world) {
+  std::string out;
+  for (const auto& part : world.scheduler.plan(world.now)) {
+    out += str(out.empty() ? "" : " ", part.sequence->request().id, ":", part.tokens, "/", part.rows);
+  }
+  return out;
+}
+
+}  // namespace
+
+TEST("scheduler: decodes first, then prompts with what is left, oldest first") {
+  World world({.max_sequences = 8, .max_tokens = 8, .max_rows = 8}, {64, 64});
+  world.add(words(1, 3), 10);
+  CHECK_EQ(plan(world), "1:3/1");
+  world.step();
+  world.add(words(2, 20), 10);
+  world.add(words(3, 5), 10);
+  CHECK_EQ(plan(world), "1:1/1 2:7/0");
+  world.step();
+  CHECK_EQ(plan(world), "1:1/1 2:7/0");
+  world.step();
+  CHECK_EQ(plan(world), "1:1/1 2:6/1 3:1/0");
+}
+
+TEST("scheduler: logits of many positions come in portions, and none is lost") {
+  for (const int64_t wanted : {1, 2, 3, 7, 39, 40}) {
+    World world({.max_sequences = 2, .max_tokens = 7, .max_rows = 3}, {8, 8});
+    Sequence* s = world.add(words(1, 40), 1);
+    const_cast<Request&>(s->request()).logits_last = wanted;
+    int64_t rows = 0;
+    for (int steps = 0; s->uncomputed() > 0 && steps < 100; ++steps) {
+      const auto parts = world.scheduler.plan(world.now);
+      CHECK(parts.size() == 1 && parts[0].tokens <= 7 && parts[0].rows <= 3);
+      rows += parts[0].rows;
+      world.scheduler.advance(parts[0]);
     }
+    CHECK_EQ(rows, wanted);
   }
 }
 
-TEST("page pool: hands out all pages once, takes them back, refuses without taking") {
-  PagePool pool(4);
-  std::vector<int32_t> a, b;
-  CHECK(pool.grow(a, 3));
-  CHECK_EQ(a[0], 0);
-  CHECK(!pool.grow(b, 2));
-  CHECK(b.empty());
-  CHECK_EQ(pool.num_free(), 1);
-  CHECK(pool.grow(a, 2));  // never shrinks
-  CHECK_EQ(a.size(), size_t(3));
-  pool.release(a);
-  CHECK(a.empty());
-  CHECK(pool.grow(b, 4));
-  CHECK_EQ(pool.num_free(), 0);
+TEST("scheduler: higher priority first, first come inside one, and waiting rises") {
+  World world({.max_sequences = 1, .max_tokens = 64, .max_rows = 8}, {64, 64});
+  world.add(words(1, 5), 2, 0);
+  world.add(words(2, 5), 2, 0);
+  world.add(words(3, 5), 2, 5);
+  while (!world.empty()) world.step();
+  CHECK(world.finished == (std::vector<std::pair<uint64_t, int>>{{3, 0}, {1, 0}, {2, 0}}));
+
+  // Urgent requests without end: the patient one still gets its turn.
+  World busy({.max_sequences = 1, .max_tokens = 64, .max_rows = 8}, {64, 64});
+  busy.add(words(1, 5), 1, 0);
+  bool served = false;
+  for (int i = 0; i < 3000 && !served; ++i) {
+    busy.add(words(i, 5), 1, 5);
+    busy.step();
+    for (const auto& [id, choice] : busy.finished) served = served || id == 1;
+  }
+  CHECK(served);
+  CHECK(busy.finished.size() > 900);
+}
+
+TEST("scheduler: a sequence that cannot go on keeps neither its place nor its pages from others") {
+  World world({.max_sequences = 2, .max_tokens = 64, .max_rows = 8}, {4, 4});
+  Sequence* slow = world.add(words(1, 100), 50);
+  while (slow->completion() < 5) world.step();
+  slow->paused = true;
+  for (int i = 2; i < 6; ++i) world.add(words(i, 100), 20);
+  for (int i = 0; i < 500 && world.finished.size() < 4; ++i) world.step();
+  CHECK_EQ(world.finished.size(), size_t(4));
+  CHECK(!world.step());  // only the paused one is left
+  slow->paused = false;
+  while (!world.empty()) CHECK(world.step());
+  CHECK_EQ(world.finished.size(), size_t(5));
+  world.check_no_leaks();
+}
+
+TEST("scheduler: the choices of a request share the pages of its prompt") {
+  World world({.max_sequences = 8, .max_tokens = 256, .max_rows = 8}, {64, 64});
+  world.add(words(1, 200), 30, 0, "", 4);
+  int64_t computed = 0;
+  while (!world.empty()) {
+    for (const auto& part : world.scheduler.plan(world.now)) computed += part.tokens;
+    if (world.scheduler.num_running() == 4) CHECK_EQ(world.cache.stats(kKvFull).shared, 3);
+    world.step();
+  }
+  CHECK_EQ(world.finished.size(), size_t(4));
+  CHECK(computed < 200 + 4 * 30 + 3 * (200 - 192) + 4);
+  world.check_no_leaks();
+}
+
+TEST("scheduler: 3,000 random schedules say what each request says alone, and end with every page free") {
+  uint64_t preemptions = 0;
+  for (int round = 0; round < 3000; ++round) {
+    std::mt19937 random{unsigned(round)};
+    const auto pick = [&](int low, int high) { return low + int(random() % unsigned(high - low + 1)); };
+    const int64_t max_tokens = pick(1, 5) == 1 ? pick(1, 8) : pick(16, 300);
+    // Enough for one context of 400 tokens at least.
+    const int full = pick(7, 20), window = std::min(full, pick(10, 20));
+    World world({.max_sequences = pick(1, 6), .max_tokens = std::max<int64_t>(max_tokens, 6), .max_rows = 6}, {full, window});
+    int arriving = pick(1, 14);
+    int cancelled = 0, expected = 0;
+    for (int steps = 0; arriving > 0 || !world.empty(); ++steps) {
+      if (steps > 20000) {
+        test::fail(__FILE__, __LINE__, str("round ", round, " does not end"));
+        return;
+      }
+      if (arriving > 0 && pick(0, 3) == 0) {
+        std::vector<int32_t> prompt = words(pick(1, 3), pick(1, 200));
+        for (int extra = pick(0, 80); extra > 0; --extra) prompt.push_back(int32_t(random() % 997));
+        const int choices = pick(0, 5) == 0 ? pick(2, 3) : 1;
+        world.add(std::move(prompt), pick(1, 60), pick(-2, 2), pick(0, 3) == 0 ? "salt" : "", choices);
+        expected += choices;
+        --arriving;
+      }
+      const std::vector<Sequence*> all = world.scheduler.all();
+      if (!all.empty() && pick(0, 40) == 0) {
+        Sequence* victim = all[random() % all.size()];
+        victim->shared->prompt_is_known = true;
+        world.scheduler.remove(victim);
+        ++cancelled;
+      }
+      for (Sequence* s : world.scheduler.all()) {
+        if (pick(0, 60) == 0) s->paused = !s->paused;
+        if (arriving == 0 && steps % 50 == 0) s->paused = false;
+      }
+      try {
+        world.step();
+      } catch (const std::exception& error) {
+        test::fail(__FILE__, __LINE__, str("round ", round, ": ", error.what()));
+        return;
+      }
+      CHECK(world.most_tokens <= std::max<int64_t>(max_tokens, 6));
+    }
+    CHECK_EQ(int(world.finished.size()) + cancelled, expected);
+    world.check_no_leaks();
+    preemptions += world.scheduler.preemptions();
+  }
+  CHECK(preemptions > 1000);
 }
 
 }  // namespace oss

@@ -1,0 +1,160 @@
+#include "native/engine/scheduler.h"
+
+#include <algorithm>
+
+namespace oss {
+
+// Whether a goes before b among running sequences.
+static bool before(const Sequence& a, const Sequence& b) {
+  const int pa = a.request().priority, pb = b.request().priority;
+  return pa != pb ? pa > pb : a.arrival < b.arrival;
+}
+
+static int64_t waited_seconds(const Sequence& sequence, Clock::time_point now) {
+  return std::chrono::duration_cast<std::chrono::seconds>(now - sequence.submitted).count();
+}
+
+// A further choice of a request waits until the first one has computed the prompt, whose pages it then shares.
+static bool may_start(const Sequence& sequence) {
+  return !sequence.blocked() && (sequence.choice == 0 || sequence.shared->prompt_is_known);
+}
+
+static int64_t wanted_rows(const Sequence& sequence) { return std::max<int64_t>(1, sequence.request().logits_last); }
+
+void Scheduler::add(std::unique_ptr<Sequence> sequence) { waiting_.push_back(std::move(sequence)); }
+
+void Scheduler::admit(Clock::time_point now) {
+  const auto rank = [&](const Sequence& s) { return s.request().priority + waited_seconds(s, now); };
+  for (;;) {
+    auto next = waiting_.end();
+    for (auto it = waiting_.begin(); it != waiting_.end(); ++it) {
+      if (!may_start(**it)) continue;
+      if (next == waiting_.end() || rank(**it) > rank(**next) ||
+          (rank(**it) == rank(**next) && (*it)->arrival < (*next)->arrival)) {
+        next = it;
+      }
+    }
+    if (next == waiting_.end()) return;
+    const bool full = int(running_.size()) >= limits_.max_sequences;
+    if (full || !start(**next, now)) {
+      // Sequences that cannot go on keep neither a place nor pages from one that can.
+      const auto idle = std::find_if(running_.rbegin(), running_.rend(), [](const auto& s) { return s->blocked(); });
+      if (idle == running_.rend()) return;
+      preempt(size_t(running_.rend() - idle) - 1);
+      continue;
+    }
+    std::unique_ptr<Sequence> sequence = std::move(*next);
+    waiting_.erase(next);
+    const auto place = std::find_if(running_.begin(), running_.end(), [&](const auto& s) { return before(*sequence, *s); });
+    running_.insert(place, std::move(sequence));
+  }
+}
+
+// Finds what is known of the sequence and makes sure that the rest has room; the pages are taken chunk by chunk.
+bool Scheduler::start(Sequence& sequence, Clock::time_point now) {
+  const int64_t tokens = int64_t(sequence.tokens.size());
+  const int64_t wanted = sequence.completion() > 0 ? 1 : wanted_rows(sequence);
+  const int64_t found = cache_.reuse(sequence.pages, sequence.tokens, tokens - wanted, sequence.request().salt);
+  const auto needed = cache_.pages_needed(tokens, limits_.max_tokens);
+  for (const KvGroup group : {kKvFull, kKvWindow}) {
+    int64_t held = 0;
+    for (const int32_t page : sequence.pages.table[group]) held += page >= 0;
+    if (needed[group] - held > cache_.stats(group).free) {
+      cache_.release(sequence.pages);
+      return false;
+    }
+  }
+  sequence.computed = found;
+  if (sequence.admitted == Clock::time_point{}) {
+    sequence.admitted = now;
+    sequence.cached_tokens = found;
+  }
+  return true;
+}
+
+void Scheduler::preempt(size_t index) {
+  std::unique_ptr<Sequence> sequence = std::move(running_[index]);
+  running_.erase(running_.begin() + std::ptrdiff_t(index));
+  cache_.release(sequence->pages);
+  sequence->computed = 0;
+  if (!sequence->processing) sequence->logits.clear();
+  std::erase_if(parts_, [&](const Part& part) { return part.sequence == sequence.get(); });
+  waiting_.push_back(std::move(sequence));
+  ++preemptions_;
+}
+
+// Frees pages for a running sequence at the cost of another one; false when only those before it in order are left.
+bool Scheduler::preempt_one(const Sequence* for_whom) {
+  size_t victim = running_.size();
+  for (size_t i = running_.size(); i-- > 0 && victim == running_.size();) {
+    if (running_[i]->blocked() && running_[i].get() != for_whom) victim = i;
+  }
+  if (victim == running_.size()) victim = running_.size() - 1;
+  const bool itself = running_[victim].get() == for_whom;
+  preempt(victim);
+  return !itself;
+}
+
+bool Scheduler::reserve(Sequence& sequence, int64_t tokens) {
+  while (!cache_.reserve(sequence.pages, sequence.computed, sequence.computed + tokens)) {
+    if (!preempt_one(&sequence)) return false;
+  }
+  return true;
+}
+
+void Scheduler::take(Sequence& sequence) {
+  int64_t tokens_left = limits_.max_tokens, rows_left = limits_.max_rows;
+  for (const Part& part : parts_) {
+    if (part.sequence == &sequence) return;
+    tokens_left -= part.tokens;
+    rows_left -= part.rows;
+  }
+  const int64_t uncomputed = sequence.uncomputed();
+  // Rows wanted lie at the end: a chunk that stops before the end of the prompt has those that it reaches.
+  const int64_t wanted = sequence.completion() > 0 ? 1 : wanted_rows(sequence);
+  const int64_t without_rows = std::max<int64_t>(uncomputed - wanted, 0);
+  const int64_t tokens = std::min({uncomputed, tokens_left, without_rows + rows_left});
+  if (tokens <= 0 || !reserve(sequence, tokens)) return;
+  parts_.push_back({&sequence, tokens, std::max<int64_t>(tokens - without_rows, 0)});
+}
+
+const std::vector<Scheduler::Part>& Scheduler::plan(Clock::time_point now) {
+  parts_.clear();
+  admit(now);
+  for (const bool decode : {true, false}) {
+    for (size_t i = 0; i < running_.size(); ++i) {  // it may get shorter meanwhile
+      Sequence& sequence = *running_[i];
+      if (!sequence.blocked() && (sequence.uncomputed() == 1) == decode) take(sequence);
+    }
+  }
+  return parts_;
+}
+
+void Scheduler::advance(const Part& part) {
+  Sequence& sequence = *part.sequence;
+  sequence.computed += part.tokens;
+  cache_.commit(sequence.pages, sequence.tokens, sequence.computed, sequence.request().salt);
+  if (sequence.computed >= int64_t(sequence.request().prompt.size())) sequence.shared->prompt_is_known = true;
+}
+
+std::unique_ptr<Sequence> Scheduler::remove(Sequence* sequence) {
+  for (auto* list : {&running_, &waiting_}) {
+    const auto at = std::find_if(list->begin(), list->end(), [&](const auto& s) { return s.get() == sequence; });
+    if (at == list->end()) continue;
+    std::unique_ptr<Sequence> taken = std::move(*at);
+    list->erase(at);
+    cache_.release(taken->pages);
+    return taken;
+  }
+  return nullptr;
+}
+
+std::vector<Sequence*> Scheduler::all() const {
+  std::vector<Sequence*> out;
+  for (const auto* list : {&running_, &waiting_}) {
+    for (const auto& sequence : *list) out.push_back(sequence.get());
+  }
+  return out;
+}
+
+}  // namespace oss
