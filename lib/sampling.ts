@@ -1,4 +1,4 @@
-import type { NativeSamplingParams } from "./binding.js";
+import type { NativeSamplingContext, NativeSamplingParams, TokenLogprob } from "./binding.js";
 import { invalidArgument } from "./errors.js";
 import { optionalInteger } from "./options.js";
 
@@ -7,23 +7,30 @@ import { optionalInteger } from "./options.js";
  * reference sampler that is slow and obvious. `kernels/cpu/sample.cpp` executes it; a test holds the two equal token
  * for token.
  *
- * 1. Out are logits that are not finite (NaN, -Infinity; +Infinity counts as the largest float32), and, when
+ * 1. `repetitionPenalty` r over the tokens that prompt or completion hold: a logit l > 0 becomes l / r, any other l * r.
+ * 2. `presencePenalty` is subtracted from the logits of tokens that the completion holds, then `frequencyPenalty` times
+ *    how often.
+ * 3. A token's bias is added; -Infinity bans it.
+ * 4. Out are logits that are not finite (NaN, -Infinity; +Infinity counts as the largest float32), and, when
  *    `maskReserved`, the reserved ids of o200k_harmony: they have rows in the model and no meaning.
- * 2. `temperature` 0 takes the highest logit; among equals the lowest id. Otherwise a token weighs
+ * 5. `temperature` 0 takes the highest logit; among equals the lowest id. Otherwise a token weighs
  *    exp((logit - highest) / temperature).
- * 3. `topK` > 0 keeps the k highest logits; among equals the lower ids.
- * 4. `topP` < 1 keeps, of those in descending order (among equals the lower id first), the shortest beginning that
+ * 6. `topK` > 0 keeps the k highest logits; among equals the lower ids.
+ * 7. `topP` < 1 keeps, of those in descending order (among equals the lower id first), the shortest beginning that
  *    weighs at least topP of their total; one token at least.
- * 5. `minP` keeps, of those, the tokens that weigh at least minP of the highest.
- * 6. u in [0, 1) comes from Philox4x32-10 with the seed as key and the index of the token within the completion as
- *    counter: a draw depends on nothing else. Taken is the first kept id, ascending, at which the running sum of
- *    weights exceeds u times their total.
+ * 8. `minP` keeps, of those, the tokens that weigh at least minP of the highest.
+ * 9. u in [0, 1) comes from Philox4x32-10 with the seed as key and, as counter, the index of the token within the
+ *    completion and the number of the choice (which of n completions of one prompt): a draw depends on nothing else.
+ *    Taken is the first kept id, ascending, at which the running sum of weights exceeds u times their total.
  *
- * Weights and sums are float64, summed by ascending id; parameters are rounded to float32 first, as the addon takes
+ * Log probabilities are those of the model: log softmax over the finite logits before all of this. `top` are the most
+ * probable tokens so, most probable first, among equals the lower id first; without reserved ids when `maskReserved`.
+ *
+ * Logits are float32 and stay so: every operation of 1 to 3 is rounded to it. Weights and sums are float64, summed by ascending id; parameters are rounded to float32 first, as the addon takes
  * them. V8's exp and the C library's may differ in the last bit, and the addon sums top-p's mass in groups: the two
  * can choose differently only where u or topP comes within about 1e-15 (relative) of a border between two tokens.
  *
- * When nothing is left (all NaN), token 0 is taken: the lowest id, which is never masked.
+ * When nothing is left (all NaN, all banned), token 0 is taken: the lowest id, which is never masked.
  */
 
 export interface SamplingOptions {
@@ -35,22 +42,56 @@ export interface SamplingOptions {
   topK?: number;
   /** In [0, 1]. Default 0: off. */
   minP?: number;
+  /** In (0, 10]. Above 1, tokens of prompt and completion become less likely. Default 1: off. */
+  repetitionPenalty?: number;
+  /** In [-2, 2]. Above 0, tokens that the completion already holds become less likely. Default 0: off. */
+  presencePenalty?: number;
+  /** In [-2, 2]. The same, once for each time that the token was generated. Default 0: off. */
+  frequencyPenalty?: number;
   /** 64 bits. The same seed and the same request give the same tokens. Default: random. */
   seed?: number | bigint;
 }
 
 export type SamplingParams = Omit<NativeSamplingParams, "maskReserved">;
 
-export const samplingOptionNames: readonly string[] = ["temperature", "topP", "topK", "minP", "seed"];
+export const samplingOptionNames: readonly string[] = [
+  "temperature",
+  "topP",
+  "topK",
+  "minP",
+  "repetitionPenalty",
+  "presencePenalty",
+  "frequencyPenalty",
+  "seed",
+];
 
 /** Defaults and checks; reads its own options only. Throws INVALID_ARGUMENT. */
 export function checkSampling(options: SamplingOptions): SamplingParams {
   const { temperature = 1, topP = 1, minP = 0, seed = randomSeed() } = options;
+  const { repetitionPenalty = 1, presencePenalty = 0, frequencyPenalty = 0 } = options;
   if (!isNumberIn(temperature, 0, 100)) throw invalidArgument("temperature", "a number in [0, 100]", temperature);
   const topK = optionalInteger("topK", options.topK, 0, 0, 2 ** 31 - 1);
   if (!isNumberIn(topP, 0, 1) || topP === 0) throw invalidArgument("topP", "a number in (0, 1]", topP);
   if (!isNumberIn(minP, 0, 1)) throw invalidArgument("minP", "a number in [0, 1]", minP);
-  return { temperature, topK, topP, minP, seed: checkSeed(seed) };
+  if (!isNumberIn(repetitionPenalty, 0, 10) || repetitionPenalty === 0) {
+    throw invalidArgument("repetitionPenalty", "a number in (0, 10]", repetitionPenalty);
+  }
+  if (!isNumberIn(presencePenalty, -2, 2)) {
+    throw invalidArgument("presencePenalty", "a number in [-2, 2]", presencePenalty);
+  }
+  if (!isNumberIn(frequencyPenalty, -2, 2)) {
+    throw invalidArgument("frequencyPenalty", "a number in [-2, 2]", frequencyPenalty);
+  }
+  return {
+    temperature,
+    topK,
+    topP,
+    minP,
+    repetitionPenalty,
+    presencePenalty,
+    frequencyPenalty,
+    seed: checkSeed(seed),
+  };
 }
 
 function isNumberIn(value: unknown, low: number, high: number): value is number {
@@ -74,38 +115,76 @@ export function sampleReference(
   logits: Float32Array,
   params: NativeSamplingParams,
   position: number,
-): { token: number; logprob: number } {
-  const largest = Math.fround(3.4028234663852886e38);
-  const logit = (id: number) => Math.min(logits[id]!, largest);
-  const finite = Array.from(logits.keys()).filter((id) => logits[id]! >= -largest);
+  context: NativeSamplingContext = noContext,
+): { token: number; logprob: number; top: TokenLogprob[] } {
+  const token = choose(adjusted(logits, params, context), params, position, context.choice);
 
-  const token = choose(
-    finite.filter((id) => !(params.maskReserved && isReserved(id))),
-    logit,
-    params,
-    position,
-  );
-
-  const highest = finite.reduce((max, id) => Math.max(max, logit(id)), Number.NEGATIVE_INFINITY);
-  const total = finite.reduce((sum, id) => sum + Math.exp(logit(id) - highest), 0);
-  const logprob = logits[token]! >= -largest ? logit(token) - highest - Math.log(total) : Number.NEGATIVE_INFINITY;
-  return { token, logprob };
+  const finite = finiteIds(logits);
+  const highest = finite.reduce((max, id) => Math.max(max, clamped(logits[id]!)), Number.NEGATIVE_INFINITY);
+  const total = finite.reduce((sum, id) => sum + Math.exp(clamped(logits[id]!) - highest), 0);
+  const logprob = (id: number) =>
+    logits[id]! >= -largest ? clamped(logits[id]!) - highest - Math.log(total) : Number.NEGATIVE_INFINITY;
+  const top = byLogit(unmasked(finite, params), logits).slice(0, context.topLogprobs);
+  return { token, logprob: logprob(token), top: top.map((id) => ({ token: id, logprob: logprob(id) })) };
 }
 
-function choose(
-  candidates: readonly number[],
-  logit: (id: number) => number,
-  params: NativeSamplingParams,
-  position: number,
-): number {
+const noContext: NativeSamplingContext = {
+  choice: 0,
+  prompt: new Uint32Array(),
+  completion: new Uint32Array(),
+  bias: { tokens: new Uint32Array(), values: new Float32Array() },
+  topLogprobs: 0,
+};
+
+const largest = Math.fround(3.4028234663852886e38);
+
+function clamped(logit: number): number {
+  return Math.min(logit, largest);
+}
+
+function finiteIds(logits: Float32Array): number[] {
+  return Array.from(logits.keys()).filter((id) => logits[id]! >= -largest);
+}
+
+function unmasked(ids: readonly number[], params: NativeSamplingParams): readonly number[] {
+  return params.maskReserved ? ids.filter((id) => !isReserved(id)) : ids;
+}
+
+/** Highest first, among equals the lower id first. */
+function byLogit(ids: readonly number[], logits: Float32Array): number[] {
+  return [...ids].sort((a, b) => clamped(logits[b]!) - clamped(logits[a]!) || a - b);
+}
+
+/** Logits after penalties and bias. What is stored in a Float32Array is rounded; so is each step before. */
+function adjusted(raw: Float32Array, params: NativeSamplingParams, context: NativeSamplingContext): Float32Array {
+  const logits = Float32Array.from(raw);
+  const repetition = Math.fround(params.repetitionPenalty);
+  const presence = Math.fround(params.presencePenalty);
+  const frequency = Math.fround(params.frequencyPenalty);
+  const counts = new Map(Array.from(context.prompt, (id) => [id, 0]));
+  for (const id of context.completion) counts.set(id, (counts.get(id) ?? 0) + 1);
+  for (const [id, count] of counts) {
+    logits[id] = logits[id]! > 0 ? logits[id]! / repetition : logits[id]! * repetition;
+    if (count > 0) {
+      logits[id] = logits[id]! - presence;
+      logits[id] = logits[id]! - Math.fround(frequency * count);
+    }
+  }
+  context.bias.tokens.forEach((id, i) => {
+    logits[id] = logits[id]! + context.bias.values[i]!;
+  });
+  return logits;
+}
+
+function choose(logits: Float32Array, params: NativeSamplingParams, position: number, choice: number): number {
   const temperature = Math.fround(params.temperature);
   const topP = Math.fround(params.topP);
   const minP = Math.fround(params.minP);
-  const descending = [...candidates].sort((a, b) => logit(b) - logit(a) || a - b);
+  const descending = byLogit(unmasked(finiteIds(logits), params), logits);
   const best = descending[0];
   if (best === undefined) return 0;
   if (temperature === 0) return best;
-  const weight = (id: number) => Math.exp((logit(id) - logit(best)) / temperature);
+  const weight = (id: number) => Math.exp((clamped(logits[id]!) - clamped(logits[best]!)) / temperature);
   const total = (ids: readonly number[]) => ascending(ids).reduce((sum, id) => sum + weight(id), 0);
 
   let kept = params.topK > 0 ? descending.slice(0, params.topK) : descending;
@@ -116,7 +195,7 @@ function choose(
   }
   kept = ascending(kept.filter((id) => weight(id) >= minP)); // the best token weighs 1
 
-  const target = uniform(params.seed, position) * total(kept);
+  const target = uniform(params.seed, position, choice) * total(kept);
   const drawn = firstSum(kept, weight, (sum) => sum > target);
   return kept[drawn]!; // there is one: u <= 1 - 2^-53 keeps the target below the total, rounded or not
 }
@@ -142,9 +221,9 @@ function isReserved(id: number): boolean {
 const meaningful: ReadonlySet<number> = new Set([200002, 200003, 200005, 200006, 200007, 200008, 200012]);
 
 /** 53 bits in [0, 1). */
-function uniform(seed: bigint, position: number): number {
+function uniform(seed: bigint, position: number, choice: number): number {
   const key: Philox2 = [Number(seed & 0xffffffffn), Number(seed >> 32n)];
-  const [x, y] = philox4x32([position, 0, 0, 0], key);
+  const [x, y] = philox4x32([position, choice, 0, 0], key);
   return ((x >>> 5) * 2 ** 26 + (y >>> 6)) * 2 ** -53;
 }
 

@@ -28,16 +28,26 @@ struct RopeArgs {
   int row_stride;  // elements between tokens
 };
 
-// The cache of one layer, f32: [page][k, v][kv_head][kPageTokens][head_dim]
+// Layers that see everything and layers with a sliding window keep their pages apart: the latter give up what no query
+// can see any more, so a page number means something within its group only.
+enum KvGroup { kKvFull = 0, kKvWindow = 1, kKvGroups = 2 };
+
+enum KvType { kKvF32 = 0, kKvBF16 = 1 };
+
+// The cache of one layer: [page][k, v][kv_head][kPageTokens][head_dim], elements of `type`
 struct KvArgs {
   int kv_heads, head_dim;
+  KvGroup group;
+  KvType type;
 };
 
 struct AttentionArgs {
   int tokens, heads, kv_heads, head_dim;
-  int window;            // keys a query sees, itself included; 0 = all
-  int max_pages;         // row length of the block table
-  float scale;           // 1/sqrt(head_dim)
+  KvGroup group;
+  KvType type;
+  int window;     // keys a query sees, itself included; 0 = all
+  int max_pages;  // row length of the block table
+  float scale;    // 1/sqrt(head_dim)
 };
 
 struct RouterArgs {
@@ -46,21 +56,24 @@ struct RouterArgs {
 
 struct ExpertsArgs {
   int tokens, hidden, intermediate, experts, top_k;
-  float limit, alpha;    // of the clamped SwiGLU
+  float limit, alpha;  // of the clamped SwiGLU
 };
 
 struct LmHeadArgs {
   int rows, hidden, vocab;
 };
 
-// One row's sampling parameters, checked by lib/sampling.ts. Neutral values: temperature 1, top_k 0, top_p 1, min_p 0.
+// One row's sampling parameters, checked by lib/sampling.ts. Neutral values: temperature 1, top_k 0, top_p 1, min_p 0,
+// penalties 1, 0 and 0.
 struct SamplingArgs {
-  float temperature;     // 0 = greedy
-  int top_k;             // 0 = off
+  float temperature;  // 0 = greedy
+  int top_k;          // 0 = off
   float top_p, min_p;
   unsigned seed_lo, seed_hi;
-  unsigned position;     // counter of the random stream: the index of the token within the completion
-  int mask_reserved;     // 1: the reserved ids of o200k_harmony cannot be drawn
+  unsigned position;  // counter of the random stream: the index of the token within the completion ...
+  unsigned choice;    // ... and which of several completions of one prompt it is
+  float repetition_penalty, presence_penalty, frequency_penalty;
+  int mask_reserved;  // 1: the reserved ids of o200k_harmony cannot be drawn
 };
 
 }  // namespace oss

@@ -1,11 +1,14 @@
-// Attention:  out[t,h] = Σ_j p[t,h,j] · v[j]      p = softmax over scale · q[t,h]·k[j] of the visible keys j and the sink
+// Attention:  out[t,h] = Σ_j p[t,h,j] · v[j]      p = softmax over scale · q[t,h]·k[j] of the visible keys j and the
+// sink
 //   q, out  [tokens, heads, head_dim]  f32      query head h reads kv head h / (heads / kv_heads)
-//   cache   [page][k, v][kv_head][kPageTokens][head_dim]  f32      sinks  [heads]: one more score, without a value
+//   cache   [page][k, v][kv_head][kPageTokens][head_dim]  f32 or bf16      sinks  [heads]: one more score, no value
 //   a query at position i sees keys j <= i and, with a window, j > i - window
 //
-// A decode step reads the visible keys and values once, 8·head_dim bytes per key and kv head: memory-bound while the
-// group of query heads (8) is one pass. A page of keys is transposed first, so that scores come out with one key per
-// lane; prefill shares that, and the page in L1, among kAttentionTokens tokens.
+// A decode step reads the visible keys and values once, 8·head_dim bytes per key and kv head (bf16: 4): memory-bound
+// while the group of query heads (8) is one pass. A page of keys is transposed first, so that scores come out with one
+// key per lane; prefill shares that, and the page in L1, among kAttentionTokens tokens. bf16 is widened on the way:
+// keys when they are transposed, values into a buffer (one pass, for every 4 heads of every token read them again). All
+// sums are float32, so bf16 gives the bits that f32 gives for rounded keys and values.
 //
 // Online softmax (common/softmax.h) page by page, then chunk by chunk: both lie at fixed places in the sequence, so the
 // order of every sum depends on the position alone.
@@ -63,18 +66,46 @@ void accumulate(int rows, int n, int columns, const float* a, int a_stride, cons
   }
 }
 
+float element(float value) { return value; }
+float element(uint16_t bf16) { return bf16_to_f32(bf16); }
+
 // to[d, key] = from[key, d] for keys [begin, end), multiples of 16.
-void transpose_keys(int begin, int end, int head_dim, const float* from /*[64, head_dim]*/,
-                    float* to /*[head_dim, 64]*/) {
+template <typename T>
+void transpose_keys(int begin, int end, int head_dim, const T* from /*[64, head_dim]*/, float* to /*[head_dim, 64]*/) {
   for (int key = begin; key < end; key += kLanes) {
     int d = 0;
     for (; d + kLanes <= head_dim; d += kLanes) {
       transpose16(from + size_t(key) * head_dim + d, head_dim, to + size_t(d) * kPageTokens + key, kPageTokens);
     }
     for (; d < head_dim; ++d) {
-      for (int i = key; i < key + kLanes; ++i) to[size_t(d) * kPageTokens + i] = from[size_t(i) * head_dim + d];
+      for (int i = key; i < key + kLanes; ++i)
+        to[size_t(d) * kPageTokens + i] = element(from[size_t(i) * head_dim + d]);
     }
   }
+}
+
+// One kv head's page as the sums want it, keys [begin, end) at least: transposed keys in `work`, and the values.
+struct Page {
+  const float* keys;    // [head_dim, 64]
+  const float* values;  // [64, head_dim]
+};
+
+Page load_page(const AttentionArgs& args, const AttentionTask& task, int page, int begin, int end,
+               float* work /*keys, with bf16 values too*/) {
+  const size_t plane = size_t(kPageTokens) * args.head_dim;  // keys or values of one head in one page
+  const size_t k = (size_t(task.pages[page]) * 2 * args.kv_heads + task.kv_head) * plane, v = k + args.kv_heads * plane;
+  const int from = begin / kLanes * kLanes, to = (end + kLanes - 1) / kLanes * kLanes;
+  if (args.type == kKvF32) {
+    const float* cache = static_cast<const float*>(task.cache);
+    transpose_keys(from, to, args.head_dim, cache + k, work);
+    return {work, cache + v};
+  }
+  const uint16_t* cache = static_cast<const uint16_t*>(task.cache);
+  float* values = work + plane;
+  transpose_keys(from, to, args.head_dim, cache + k, work);
+  const size_t first = size_t(begin) * args.head_dim;
+  widen(size_t(end - begin) * args.head_dim, cache + v + first, values + first);
+  return {work, values};
 }
 
 constexpr float kNoScore = -__builtin_inff();
@@ -127,12 +158,10 @@ void softmax_page(const AttentionArgs& args, int begin, int end, float* scores /
 }
 
 void attention_chunk(const AttentionArgs& args, const AttentionTask& task, int chunk,
-                     float* work /*keys [head_dim, 64], scores [group, 64]*/,
-                     float* state /*[tokens, group, stride]*/) {
+                     float* work /*scores [group, 64], then a page*/, float* state /*[tokens, group, stride]*/) {
   const int group = args.heads / args.kv_heads, head_dim = args.head_dim, stride = attention_state_stride(args);
-  const size_t plane = size_t(kPageTokens) * head_dim;  // keys or values of one head in one page
-  float* keys = work;
-  float* scores = work + plane;
+  float* scores = work;
+  float* page_work = work + size_t(group) * kPageTokens;
   attention_clear(args, task.tokens, state);
 
   const int oldest = attention_first_key(args, task.positions[0]) / kPageTokens;
@@ -141,14 +170,11 @@ void attention_chunk(const AttentionArgs& args, const AttentionTask& task, int c
   const int last_page = newest < (chunk + 1) * kChunkPages ? newest : (chunk + 1) * kChunkPages - 1;
   for (int page = first_page; page <= last_page; ++page) {
     const int base = page * kPageTokens;
-    const float* k = task.cache + (size_t(task.pages[page]) * 2 * args.kv_heads + task.kv_head) * plane;
-    const float* v = k + size_t(args.kv_heads) * plane;
     // Visible to any of the tokens: the window of the first starts it, the position of the last ends it.
     const int seen_begin = attention_first_key(args, task.positions[0]) - base;
     const int seen_end = task.positions[task.tokens - 1] + 1 - base;
-    const int from = seen_begin > 0 ? seen_begin / kLanes * kLanes : 0;
-    const int to = seen_end < kPageTokens ? (seen_end + kLanes - 1) / kLanes * kLanes : kPageTokens;
-    transpose_keys(from, to, head_dim, k, keys);
+    const auto [keys, values] = load_page(args, task, page, seen_begin > 0 ? seen_begin : 0,
+                                          seen_end < kPageTokens ? seen_end : kPageTokens, page_work);
 
     for (int t = 0; t < task.tokens; ++t) {
       const int position = task.positions[t], first_key = attention_first_key(args, position) - base;
@@ -165,7 +191,7 @@ void attention_chunk(const AttentionArgs& args, const AttentionTask& task, int c
       for (int g = 0; g < group; ++g) {
         softmax_page(args, begin, end, scores + g * kPageTokens, rows + size_t(g) * stride);
       }
-      accumulate(group, end - begin, head_dim, scores + begin, kPageTokens, v + size_t(begin) * head_dim, head_dim,
+      accumulate(group, end - begin, head_dim, scores + begin, kPageTokens, values + size_t(begin) * head_dim, head_dim,
                  rows, stride);
     }
   }

@@ -32,7 +32,7 @@ struct AttentionTask {
   const float* q;            // [tokens, heads, head_dim]
   const int32_t* positions;  // [tokens], consecutive
   const int32_t* pages;      // [max_pages] of the sequence
-  const float* cache;        // [page][k, v][kv_head][kPageTokens][head_dim]
+  const void* cache;         // [page][k, v][kv_head][kPageTokens][head_dim] of AttentionArgs::type
 };
 
 // Softmax in progress, for each token and head of a task: Σ p·v [head_dim], then max and Σ p, then unused.
@@ -40,9 +40,10 @@ constexpr int attention_state_stride(const AttentionArgs& args) { return args.he
 constexpr size_t attention_state_floats(const AttentionArgs& args) {
   return size_t(kAttentionTokens) * size_t(args.heads / args.kv_heads) * size_t(attention_state_stride(args));
 }
-// A page of keys, transposed, and the scores of one token's heads with it.
+// The scores of one token's heads with a page, its keys, transposed, and its values when they are widened.
 constexpr size_t attention_work_floats(const AttentionArgs& args) {
-  return size_t(args.head_dim + args.heads / args.kv_heads) * kPageTokens;
+  const int planes = args.type == kKvBF16 ? 2 : 1;
+  return size_t(args.heads / args.kv_heads + planes * args.head_dim) * kPageTokens;
 }
 // The first key that a query sees.
 constexpr int attention_first_key(const AttentionArgs& args, int position) {
@@ -52,7 +53,8 @@ constexpr int attention_first_key(const AttentionArgs& args, int position) {
 struct Kernels {
   const char* isa;
 
-  void (*widen)(size_t n, const uint16_t* from, float* to);  // bf16 → f32
+  void (*widen)(size_t n, const uint16_t* from, float* to);   // bf16 → f32
+  void (*narrow)(size_t n, const float* from, uint16_t* to);  // f32 → bf16, to nearest, ties to even
   void (*rms_norm)(const RmsNormArgs&, const float* x, const float* w, float* y);
   // Weight rows [begin, end) for all rows of x. bias may be null.
   void (*linear)(const LinearArgs&, int begin, int end, const float* x, const uint16_t* w, const float* bias, float* y);

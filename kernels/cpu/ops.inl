@@ -10,8 +10,9 @@ namespace oss::cpu::OSS_ISA {
 
 namespace {
 #include "kernels/cpu/simd.h"
-// clang-format off: experts uses swiglu
+// clang-format off: experts uses swiglu, attention uses widen
 #include "kernels/cpu/widen.inl"
+#include "kernels/cpu/narrow.inl"
 #include "kernels/cpu/rms_norm.inl"
 #include "kernels/cpu/linear.inl"
 #include "kernels/cpu/rope.inl"
@@ -28,6 +29,7 @@ namespace {
 extern constexpr Kernels kKernels = {
     .isa = OSS_STRING(OSS_ISA),
     .widen = widen,
+    .narrow = narrow,
     .rms_norm = rms_norm,
     .linear = linear,
     .rope = rope,

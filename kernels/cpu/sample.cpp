@@ -13,7 +13,8 @@
 // added bucket by bucket rather than token by token, so a sum can differ from the reference by about 1e-15 of itself.
 // That changes a choice only when the draw or topP · total falls that close to a border between two tokens.
 //
-// Cost at 201,088 logits: an exp per token for w (1 ms) and an expf for the logprob (½ ms); filters add passes, no exp.
+// Cost at 201,088 logits: an exp per token for w (1 ms) and an expf for the logprob (½ ms); filters add passes, no exp,
+// and the most probable tokens one pass of comparisons.
 #include "kernels/cpu/sample.h"
 
 #include <algorithm>
@@ -31,6 +32,7 @@ namespace {
 constexpr float kLargest = std::numeric_limits<float>::max();
 
 bool finite_or_positive_inf(float logit) { return logit >= -kLargest; }  // false for NaN and -inf
+float clamped(float logit) { return std::min(logit, kLargest); }
 
 struct Range {
   int begin, end;
@@ -38,6 +40,27 @@ struct Range {
 
 // The ids that may be drawn: between them lie the reserved ids of o200k_harmony, which have no meaning.
 constexpr Range kUnreserved[] = {{0, 200000}, {200002, 200004}, {200005, 200009}, {200012, 200013}};
+
+// Calls visit(begin, end) for the parts of [begin, end) that may be drawn from, ascending.
+template <typename Visit>
+void for_each_range(const SamplingArgs& args, int begin, int end, const Visit& visit) {
+  if (args.mask_reserved == 0) return visit(begin, end);
+  for (const Range& range : kUnreserved) visit(std::max(range.begin, begin), std::min(range.end, end));
+}
+
+// The highest of logits [begin, end), NaN skipped; -inf when there is none. Sixteen lanes, which become vectors: one
+// running maximum would wait for itself at every step.
+float highest(const float* logits, int begin, int end) {
+  constexpr int kLanes = 16;
+  float lanes[kLanes];
+  std::fill_n(lanes, kLanes, -std::numeric_limits<float>::infinity());
+  int id = begin;
+  for (; id + kLanes <= end; id += kLanes) {
+    for (int lane = 0; lane < kLanes; ++lane) lanes[lane] = std::max(lanes[lane], logits[id + lane]);
+  }
+  for (; id < end; ++id) lanes[0] = std::max(lanes[0], logits[id]);
+  return std::min(*std::max_element(lanes, lanes + kLanes), kLargest);
+}
 
 // Orders tokens by logit descending, then by id ascending: a smaller key is a better token.
 using Key = uint64_t;
@@ -69,19 +92,8 @@ class Row {
     return draw();
   }
 
-  // The normaliser is a float64 sum of float32 terms: 1e-7 relative, as fine as the float that is returned.
-  float logprob(int token) const {
-    if (!finite_or_positive_inf(logits_[token])) return -std::numeric_limits<float>::infinity();
-    const float best = highest(0, vocab_);
-    double sum = 0;
-    for (int id = 0; id < vocab_; ++id) {
-      if (finite_or_positive_inf(logits_[id])) sum += std::exp(logit(id) - best);
-    }
-    return float(double(logit(token)) - best - std::log(sum));
-  }
-
  private:
-  float logit(int id) const { return std::min(logits_[id], kLargest); }
+  float logit(int id) const { return clamped(logits_[id]); }
 
   double weight(int id) const {
     const double scaled = (double(logit(id)) - max_) / args_.temperature;
@@ -90,17 +102,10 @@ class Row {
 
   bool kept(int id) const { return key_of(logit(id), id) <= limit_; }
 
-  // Calls visit(begin, end) for the parts of [begin, end) that may be drawn from, ascending.
-  template <typename Visit>
-  void for_each_range(int begin, int end, const Visit& visit) const {
-    if (args_.mask_reserved == 0) return visit(begin, end);
-    for (const Range& range : kUnreserved) visit(std::max(range.begin, begin), std::min(range.end, end));
-  }
-
   // Calls visit(id) for the candidates of [begin, end), ascending.
   template <typename Visit>
   void for_each_candidate(int begin, int end, const Visit& visit) const {
-    for_each_range(begin, end, [&](int first, int last) {
+    for_each_range(args_, begin, end, [&](int first, int last) {
       for (int id = first; id < last; ++id) {
         if (finite_or_positive_inf(logits_[id])) visit(id);
       }
@@ -112,25 +117,11 @@ class Row {
     for_each_candidate(0, vocab_, visit);
   }
 
-  // The highest logit of [begin, end), NaN skipped; -inf when there is none. Sixteen lanes, which become vectors: one
-  // running maximum would wait for itself at every step.
-  float highest(int begin, int end) const {
-    constexpr int kLanes = 16;
-    float lanes[kLanes];
-    std::fill_n(lanes, kLanes, -std::numeric_limits<float>::infinity());
-    int id = begin;
-    for (; id + kLanes <= end; id += kLanes) {
-      for (int lane = 0; lane < kLanes; ++lane) lanes[lane] = std::max(lanes[lane], logits_[id + lane]);
-    }
-    for (; id < end; ++id) lanes[0] = std::max(lanes[0], logits_[id]);
-    return std::min(*std::max_element(lanes, lanes + kLanes), kLargest);
-  }
-
   int argmax() const {
     float best = -std::numeric_limits<float>::infinity();
-    for_each_range(0, vocab_, [&](int begin, int end) { best = std::max(best, highest(begin, end)); });
+    for_each_range(args_, 0, vocab_, [&](int begin, int end) { best = std::max(best, highest(logits_, begin, end)); });
     int at = -1;
-    for_each_range(0, vocab_, [&](int begin, int end) {
+    for_each_range(args_, 0, vocab_, [&](int begin, int end) {
       for (int id = begin; id < end && at < 0; ++id) {
         if (finite_or_positive_inf(logits_[id]) && logit(id) == best) at = id;
       }
@@ -217,7 +208,7 @@ class Row {
   }
 
   double uniform() const {
-    const Philox4 random = philox4x32_10({args_.position, 0, 0, 0}, args_.seed_lo, args_.seed_hi);
+    const Philox4 random = philox4x32_10({args_.position, args_.choice, 0, 0}, args_.seed_lo, args_.seed_hi);
     return (double(random.x >> 5) * 0x1p26 + double(random.y >> 6)) * 0x1p-53;  // 53 bits in [0, 1)
   }
 
@@ -231,10 +222,43 @@ class Row {
 
 }  // namespace
 
-SampledToken sample_row(const SamplingArgs& args, const float* logits, int vocab) {
-  Row row(args, logits, vocab);
-  const int token = row.sample();
-  return {token, row.logprob(token)};
+int draw_token(const SamplingArgs& args, const float* logits, int vocab) { return Row(args, logits, vocab).sample(); }
+
+int top_tokens(const SamplingArgs& args, const float* logits, int vocab, int n, int32_t* top) {
+  constexpr int kBlock = 256;  // most blocks hold nothing better than the n best so far, and vectors tell
+  int count = 0;
+  float bar = -std::numeric_limits<float>::infinity();  // what a token must exceed: an equal one has the higher id
+  const auto insert = [&](int id) {
+    int at = count < n ? count++ : n - 1;
+    for (; at > 0 && clamped(logits[id]) > clamped(logits[top[at - 1]]); --at) top[at] = top[at - 1];
+    top[at] = id;
+    if (count == n) bar = clamped(logits[top[n - 1]]);
+  };
+  if (n == 0) return 0;
+  for_each_range(args, 0, vocab, [&](int begin, int end) {
+    for (int block = begin; block < end; block += kBlock) {
+      const int block_end = std::min(block + kBlock, end);
+      if (!(highest(logits, block, block_end) > bar)) continue;
+      for (int id = block; id < block_end; ++id) {
+        if (clamped(logits[id]) > bar) insert(id);  // false for NaN
+      }
+    }
+  });
+  return count;
+}
+
+LogSoftmax::LogSoftmax(const float* logits, int vocab) : logits_(logits), highest_(highest(logits, 0, vocab)) {
+  // A float64 sum of float32 terms: 1e-7 relative, as fine as the float that is returned.
+  double sum = 0;
+  for (int id = 0; id < vocab; ++id) {
+    if (finite_or_positive_inf(logits[id])) sum += std::exp(clamped(logits[id]) - highest_);
+  }
+  log_sum_ = std::log(sum);
+}
+
+float LogSoftmax::operator()(int token) const {
+  if (!finite_or_positive_inf(logits_[token])) return -std::numeric_limits<float>::infinity();
+  return float(double(clamped(logits_[token])) - highest_ - log_sum_);
 }
 
 }  // namespace oss::cpu

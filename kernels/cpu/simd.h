@@ -344,6 +344,13 @@ inline void transpose16(const float* from, int from_stride, float* to, int to_st
 
 #endif
 
+// The same from bf16, by way of a block in L1.
+inline void transpose16(const uint16_t* from, int from_stride, float* to, int to_stride) {
+  alignas(64) float wide[kLanes * kLanes];
+  OSS_UNROLL for (int r = 0; r < kLanes; ++r) store(wide + r * kLanes, load_bf16(from + r * from_stride));
+  transpose16(wide, kLanes, to, to_stride);
+}
+
 // Asks for the cache lines of this many bytes. The address may lie past the end of everything.
 template <size_t kBytes>
 inline void prefetch(const void* p) {

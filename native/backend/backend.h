@@ -1,11 +1,12 @@
-// The seam: what a device must do to run the model. One instance per engine, called from the engine thread only (loading:
-// from the loading thread only). Everything above speaks tokens and layers, everything below speaks memory.
+// The seam: what a device must do to run the model. One instance per engine, called from the engine thread only
+// (loading: from the loading thread only). Everything above speaks tokens and layers, everything below speaks memory.
 #pragma once
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "kernels/common/args.h"
 #include "native/base/tensor.h"
@@ -60,7 +61,7 @@ struct Vector {  // f32 [size]
   const float* data = nullptr;
   int size = 0;
 };
-struct ExpertMatrix {  // MXFP4 [experts, rows, cols] and its bias f32 [experts, rows]
+struct ExpertMatrix {               // MXFP4 [experts, rows, cols] and its bias f32 [experts, rows]
   const uint8_t* blocks = nullptr;  // [experts, rows, cols/32, 16]
   const uint8_t* scales = nullptr;  // [experts, rows, cols/32]
   const float* bias = nullptr;
@@ -71,19 +72,41 @@ struct ExpertMatrix {  // MXFP4 [experts, rows, cols] and its bias f32 [experts,
 struct Step {
   int num_tokens = 0;
   int num_sequences = 0;
-  int num_rows = 0;                        // tokens whose logits are wanted
-  std::span<const int32_t> tokens;         // [num_tokens]
-  std::span<const int32_t> positions;      // [num_tokens] position of each token in its sequence
-  std::span<const int32_t> sequence;       // [num_tokens] row of the block table
-  std::span<const int32_t> block_table;    // [num_sequences, max_pages] page numbers
+  int num_rows = 0;                    // tokens whose logits are wanted
+  std::span<const int32_t> tokens;     // [num_tokens]
+  std::span<const int32_t> positions;  // [num_tokens] position of each token in its sequence
+  std::span<const int32_t> sequence;   // [num_tokens] row of the block tables
+  // By KvGroup: [num_sequences, max_pages] page numbers, -1 where a window has left its page.
+  std::span<const int32_t> block_tables[kKvGroups];
   int max_pages = 0;
-  std::span<const float> rope;             // [num_tokens, 2, head_dim/2] cos and sin of each position, concentration included
-  std::span<const int32_t> logit_tokens;   // [num_rows] index into `tokens`
+  std::span<const float> rope;  // [num_tokens, 2, head_dim/2] cos and sin of each position, concentration included
+  std::span<const int32_t> logit_tokens;  // [num_rows] index into `tokens`
+};
+
+struct TopLogprob {
+  int32_t token;
+  float logprob;
+};
+
+// What a row's draw depends on beside its logits and SamplingArgs. lib/sampling.ts defines how.
+struct SamplingContext {
+  struct Seen {
+    int32_t token;
+    int32_t in_completion;  // how often; a token of the prompt alone has 0
+  };
+  struct Bias {
+    int32_t token;
+    float bias;  // added to the logit; -infinity bans the token
+  };
+  std::span<const Seen> seen;  // every distinct token of prompt and completion; may stay empty when no penalty is on
+  std::span<const Bias> bias;
+  int top_logprobs = 0;  // how many of the most probable tokens to report
 };
 
 struct Sampled {
   int32_t token = -1;
-  float logprob = 0;  // log softmax of the raw logits at `token`, before temperature and filters
+  float logprob = 0;  // log softmax of the raw logits at `token`: before penalties, bias, temperature and filters
+  std::vector<TopLogprob> top;  // most probable first; of the raw logits too
 };
 
 class Backend {
@@ -104,8 +127,8 @@ class Backend {
   virtual void linear(const LinearArgs&, const float* x, const Matrix& w, const Vector* bias, float* y) = 0;
   // q, k [tokens, heads, head_dim] rotated in place.
   virtual void rope(const RopeArgs&, const Step&, float* x) = 0;
-  virtual void kv_write(const KvArgs&, const Step&, const float* k, const float* v, float* cache) = 0;
-  virtual void attention(const AttentionArgs&, const Step&, const float* q, const float* cache, const Vector& sinks,
+  virtual void kv_write(const KvArgs&, const Step&, const float* k, const float* v, void* cache) = 0;
+  virtual void attention(const AttentionArgs&, const Step&, const float* q, const void* cache, const Vector& sinks,
                          float* out) = 0;
   // index, weight [tokens, top_k], best first; on equal logits the lower expert first.
   virtual void router(const RouterArgs&, const float* logits, int32_t* index, float* weight) = 0;
@@ -115,10 +138,12 @@ class Backend {
   // logits[r] = x[r] · tableᵀ; x are the rows picked by gather_rows.
   virtual void gather_rows(const Step&, int hidden, const float* x, float* rows) = 0;
   virtual void lm_head(const LmHeadArgs&, const float* rows, const Matrix& table, float* logits) = 0;
-  virtual void sample(int rows, int vocab, const float* logits, std::span<const SamplingArgs> args,
-                      std::span<Sampled> out) = 0;
-  // Device → host, after everything before it.
+  // logits [rows, vocab] may be changed. args, contexts and out have one element per row.
+  virtual void sample(int rows, int vocab, float* logits, std::span<const SamplingArgs> args,
+                      std::span<const SamplingContext> contexts, std::span<Sampled> out) = 0;
+  // Device → host, after everything before it; host → device, before everything after it.
   virtual void read(const float* from, std::span<float> to) = 0;
+  virtual void write(std::span<const float> from, float* to) = 0;
 };
 
 struct BackendOptions {

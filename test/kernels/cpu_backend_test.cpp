@@ -136,11 +136,14 @@ TEST("rope and rms_norm: many tokens on threads equal the kernel itself") {
   }
 }
 
-TEST("sample: rows on threads equal rows one by one") {
-  const int rows = 5, vocab = 301;
+TEST("sample: rows on threads equal rows one by one, each with its own context, and stay what they were") {
+  const int rows = 7, vocab = 301;
   const std::vector<float> logits = random_floats(size_t(rows) * vocab, 1, 5);
+  const std::vector<SamplingContext::Seen> seen = {{0, 0}, {3, 2}, {300, 1}};
+  const std::vector<SamplingContext::Bias> bias = {{3, 1.5f}, {100, -INFINITY}};
   std::vector<SamplingArgs> args;
-  for (int r = 0; r < rows; ++r)
+  std::vector<SamplingContext> contexts;
+  for (int r = 0; r < rows; ++r) {
     args.push_back({.temperature = r == 0 ? 0.0f : 1.0f,
                     .top_k = 0,
                     .top_p = 1,
@@ -148,14 +151,30 @@ TEST("sample: rows on threads equal rows one by one") {
                     .seed_lo = 7,
                     .seed_hi = 0,
                     .position = unsigned(r),
+                    .choice = unsigned(r % 2),
+                    .repetition_penalty = 1.3f,
+                    .presence_penalty = 0.5f,
+                    .frequency_penalty = 0.25f,
                     .mask_reserved = 0});
+    contexts.push_back({.seen = r % 3 == 0 ? std::span<const SamplingContext::Seen>() : seen,
+                        .bias = r % 2 == 0 ? std::span<const SamplingContext::Bias>() : bias,
+                        .top_logprobs = r % 4});
+  }
   std::vector<Sampled> one(rows), three(rows);
-  CpuBackend(*cpu::available_kernels().front(), 1).sample(rows, vocab, logits.data(), args, one);
-  CpuBackend(*cpu::available_kernels().front(), 3).sample(rows, vocab, logits.data(), args, three);
+  std::vector<float> used = logits;
+  CpuBackend(*cpu::available_kernels().front(), 1).sample(rows, vocab, used.data(), args, contexts, one);
+  CHECK_BITS("logits", used, logits);
+  CpuBackend(*cpu::available_kernels().front(), 3).sample(rows, vocab, used.data(), args, contexts, three);
+  CHECK_BITS("logits", used, logits);
   for (int r = 0; r < rows; ++r) {
     CHECK_EQ(one[r].token, three[r].token);
     CHECK_EQ(one[r].logprob, three[r].logprob);
     CHECK(one[r].token >= 0 && one[r].token < vocab);
+    CHECK_EQ(one[r].top.size(), size_t(r % 4));
+    CHECK_EQ(three[r].top.size(), size_t(r % 4));
+    for (size_t i = 0; i < one[r].top.size(); ++i) {
+      CHECK(one[r].top[i].token == three[r].top[i].token && one[r].top[i].logprob == three[r].top[i].logprob);
+    }
   }
 }
 

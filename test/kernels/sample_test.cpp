@@ -1,6 +1,6 @@
 // Sampling of one row. test/lib/sampling.test.ts holds it equal to the TypeScript reference on thousands of rows; here
 // are the properties that need no reference.
-#include "kernels/cpu/sample.h"
+#include "native/backend/cpu/sample_row.h"
 
 #include <cmath>
 #include <limits>
@@ -22,12 +22,21 @@ constexpr SamplingArgs kNeutral = {
     .seed_lo = 7,
     .seed_hi = 0,
     .position = 0,
+    .choice = 0,
+    .repetition_penalty = 1,
+    .presence_penalty = 0,
+    .frequency_penalty = 0,
     .mask_reserved = 1,
 };
 
-int draw(const SamplingArgs& args, const std::vector<float>& logits) {
-  return cpu::sample_row(args, logits.data(), int(logits.size())).token;
+using Seen = std::vector<SamplingContext::Seen>;
+using Biases = std::vector<SamplingContext::Bias>;
+
+Sampled sample(const SamplingArgs& args, std::vector<float> logits, const SamplingContext& context = {}) {
+  return sample_row(args, context, logits.data(), int(logits.size()));
 }
+
+int draw(const SamplingArgs& args, const std::vector<float>& logits) { return sample(args, logits).token; }
 
 // How often each id is drawn at positions 0..draws-1.
 std::vector<int> counts(SamplingArgs args, const std::vector<float>& logits, int draws) {
@@ -63,8 +72,8 @@ TEST("sample: temperature 0 takes the highest logit, the lowest id among equals"
 }
 
 TEST("sample: a row without any finite logit gives token 0 with logprob -inf") {
-  const std::vector<float> logits = {kNan, -kInf, kNan};
-  const cpu::SampledToken sampled = cpu::sample_row(kNeutral, logits.data(), 3);
+  const Sampled sampled = sample(kNeutral, {kNan, -kInf, kNan}, {.seen = {}, .bias = {}, .top_logprobs = 3});
+  CHECK(sampled.top.empty());
   CHECK_EQ(sampled.token, 0);
   CHECK_EQ(sampled.logprob, -kInf);
 }
@@ -129,7 +138,7 @@ TEST("sample: reserved ids are drawn only without the mask, and the mask does no
   for (const int id : {199999, 200002, 200003, 200005, 200006, 200007, 200008, 200012}) allowed += masked[id];
   CHECK_EQ(allowed, 200);
   args.temperature = 0;
-  const cpu::SampledToken best = cpu::sample_row(args, logits.data(), int(logits.size()));
+  const Sampled best = sample(args, logits);
   CHECK_EQ(best.token, 199999);
   CHECK(std::fabs(best.logprob - (-10 - std::log(8.0 + 8 * std::exp(-10.0)))) < 1e-5);
   args.mask_reserved = 0;
@@ -147,6 +156,109 @@ TEST("sample: the same seed and position give the same token, other positions ot
   args = kNeutral;
   args.seed_hi = 1;  // all 64 bits of the seed count
   CHECK(draw(args, flat) != first);
+  args = kNeutral;
+  args.choice = 1;  // of several completions of one prompt
+  CHECK(draw(args, flat) != first);
+}
+
+// The token that is highest after penalties and bias, and the log probability of the logits themselves.
+Sampled greedy(SamplingArgs args, const std::vector<float>& logits, const Seen& seen, const Biases& bias) {
+  args.temperature = 0;
+  return sample(args, logits, {.seen = seen, .bias = bias, .top_logprobs = 0});
+}
+
+TEST("sample: the repetition penalty moves every token seen towards less, whatever its sign") {
+  SamplingArgs args = kNeutral;
+  args.repetition_penalty = 2;
+  CHECK_EQ(greedy(args, {3, 2, 1}, {{0, 0}}, {}).token, 1);        // 1.5
+  CHECK_EQ(greedy(args, {3, 1.5f, 1}, {{0, 1}}, {}).token, 0);     // a tie: the lowest id
+  CHECK_EQ(greedy(args, {3, 1.25f, 1}, {{0, 9}}, {}).token, 0);    // once, however often it was seen
+  CHECK_EQ(greedy(args, {-1, -1.5f, -3}, {{0, 0}}, {}).token, 1);  // -2
+  CHECK_EQ(greedy(args, {0, -1}, {{0, 1}}, {}).token, 0);
+  CHECK_EQ(greedy(args, {kNan, -kInf, -3}, {{0, 1}, {1, 1}, {2, 1}}, {}).token, 2);
+  args.repetition_penalty = 0.5f;
+  CHECK_EQ(greedy(args, {1, 1.5f}, {{0, 0}}, {}).token, 0);  // 2
+}
+
+TEST("sample: presence counts once and frequency each time, both for the completion alone") {
+  SamplingArgs args = kNeutral;
+  args.presence_penalty = 1;
+  CHECK_EQ(greedy(args, {3, 2.5f, 1}, {{0, 0}}, {}).token, 0);
+  CHECK_EQ(greedy(args, {3, 2.5f, 1}, {{0, 1}}, {}).token, 1);
+  CHECK_EQ(greedy(args, {3, 1.5f, 1}, {{0, 9}}, {}).token, 0);
+  args.presence_penalty = 0;
+  args.frequency_penalty = 0.5f;
+  CHECK_EQ(greedy(args, {3, 1.75f}, {{0, 2}}, {}).token, 0);
+  CHECK_EQ(greedy(args, {3, 1.75f}, {{0, 3}}, {}).token, 1);
+  args.frequency_penalty = -0.5f;
+  CHECK_EQ(greedy(args, {1, 1.75f}, {{0, 2}}, {}).token, 0);
+  args = kNeutral;
+  args.repetition_penalty = 2;  // first the quotient, then the differences, then the bias: 8/2 - 1 - 3·0.5 + 0.25
+  args.presence_penalty = 1;
+  args.frequency_penalty = 0.5f;
+  CHECK_EQ(greedy(args, {8, 1.5f}, {{0, 3}}, {}).token, 0);
+  CHECK_EQ(greedy(args, {8, 1.75f}, {{0, 3}}, {{0, 0.25f}}).token, 0);
+  CHECK_EQ(greedy(args, {8, 1.76f}, {{0, 3}}, {{0, 0.25f}}).token, 1);
+}
+
+TEST("sample: a bias is added, -inf bans, and the log probability stays the model's") {
+  const std::vector<float> logits = {std::log(0.5f), std::log(0.3f), std::log(0.2f)};
+  const Sampled biased = greedy(kNeutral, logits, {}, {{2, 5}});
+  CHECK_EQ(biased.token, 2);
+  CHECK(std::fabs(biased.logprob - std::log(0.2f)) < 1e-6);
+  CHECK_EQ(greedy(kNeutral, logits, {}, {{0, -kInf}}).token, 1);
+  CHECK_EQ(greedy(kNeutral, logits, {}, {{0, -1}, {0, 1}, {1, 0.25f}}).token, 0);  // two of one token: both
+  for (SamplingArgs args = kNeutral; args.position < 100; ++args.position) {
+    const Biases bans = {{0, -kInf}, {1, -kInf}};
+    CHECK_EQ(sample(args, logits, {.seen = {}, .bias = bans, .top_logprobs = 0}).token, 2);
+  }
+  const Biases all = {{0, -kInf}, {1, -kInf}, {2, -kInf}};
+  const Sampled none = sample(kNeutral, logits, {.seen = {}, .bias = all, .top_logprobs = 3});
+  CHECK_EQ(none.token, 0);
+  CHECK(std::fabs(none.logprob - std::log(0.5f)) < 1e-6);
+  CHECK_EQ(none.top.size(), size_t(3));  // of the raw logits too
+}
+
+TEST("sample: logits are what they were afterwards, bit for bit") {
+  std::vector<float> logits = {1, -0.0f, kInf, -kInf, 7};
+  const Seen seen = {{0, 1}, {1, 2}, {2, 0}, {3, 1}};
+  const Biases bias = {{0, 1}, {2, -kInf}, {0, 3}};
+  SamplingArgs args = kNeutral;
+  args.repetition_penalty = 1.7f;
+  args.presence_penalty = 0.3f;
+  sample_row(args, {.seen = seen, .bias = bias, .top_logprobs = 2}, logits.data(), 5);
+  CHECK(logits[0] == 1 && logits[1] == 0 && std::signbit(logits[1]) && logits[2] == kInf && logits[3] == -kInf);
+}
+
+TEST("sample: the most probable tokens, best first, the lower id first among equals") {
+  const auto top = [](const SamplingArgs& args, const std::vector<float>& logits, int n) {
+    std::string ids;
+    for (const auto& [token, logprob] : sample(args, logits, {.seen = {}, .bias = {}, .top_logprobs = n}).top) {
+      ids += str(ids.empty() ? "" : " ", token);
+    }
+    return ids;
+  };
+  CHECK_EQ(top(kNeutral, {1, 3, 2, 3, 3}, 0), "");
+  CHECK_EQ(top(kNeutral, {1, 3, 2, 3, 3}, 1), "1");
+  CHECK_EQ(top(kNeutral, {1, 3, 2, 3, 3}, 2), "1 3");
+  CHECK_EQ(top(kNeutral, {1, 3, 2, 3, 3}, 4), "1 3 4 2");
+  CHECK_EQ(top(kNeutral, {1, 3, 2, 3, 3}, 20), "1 3 4 2 0");
+  CHECK_EQ(top(kNeutral, {kNan, -kInf, -1, kInf, std::numeric_limits<float>::max()}, 20), "3 4 2");
+  std::vector<float> logits(201088);
+  for (size_t id = 0; id < logits.size(); ++id) logits[id] = float((id * 7919) % 201088) / 1000;
+  logits[200001] = 1000;
+  logits[200012] = 999;
+  logits[200011] = 998;
+  SamplingArgs args = kNeutral;
+  CHECK_EQ(top(args, logits, 1), "200012");
+  args.mask_reserved = 0;
+  CHECK_EQ(top(args, logits, 3), "200001 200012 200011");
+  const Sampled sampled = sample(args, logits, {.seen = {}, .bias = {}, .top_logprobs = 20});
+  CHECK_EQ(sampled.top.size(), size_t(20));
+  CHECK(std::fabs(sampled.top[1].logprob - (-1 - std::log(1 + std::exp(-1.0) + std::exp(-2.0)))) < 1e-5);
+  for (size_t i = 1; i < sampled.top.size(); ++i) {
+    CHECK(logits[sampled.top[i - 1].token] >= logits[sampled.top[i].token]);
+  }
 }
 
 }  // namespace

@@ -8,7 +8,7 @@
 
 #include "kernels/common/mxfp4.h"
 #include "kernels/cpu/dispatch.h"
-#include "kernels/cpu/sample.h"
+#include "native/backend/cpu/sample_row.h"
 #include "native/backend/registry.h"
 #include "native/base/error.h"
 #include "native/base/str.h"
@@ -131,18 +131,29 @@ void CpuBackend::rope(const RopeArgs& args, const Step& step, float* x) {
   });
 }
 
-void CpuBackend::kv_write(const KvArgs& args, const Step& step, const float* k, const float* v, float* cache) {
-  const size_t head_dim = size_t(args.head_dim), plane = kPageTokens * head_dim, row = size_t(args.kv_heads) * head_dim;
-  for (int t = 0; t < step.num_tokens; ++t) {
-    const int position = step.positions[t];
-    const int32_t page = step.block_table[size_t(step.sequence[t]) * step.max_pages + position / kPageTokens];
-    float* keys = cache + size_t(page) * 2 * args.kv_heads * plane + size_t(position % kPageTokens) * head_dim;
-    float* values = keys + size_t(args.kv_heads) * plane;
-    for (size_t h = 0; h < size_t(args.kv_heads); ++h) {
-      std::memcpy(keys + h * plane, k + t * row + h * head_dim, head_dim * sizeof(float));
-      std::memcpy(values + h * plane, v + t * row + h * head_dim, head_dim * sizeof(float));
+void CpuBackend::kv_write(const KvArgs& args, const Step& step, const float* k, const float* v, void* cache) {
+  const size_t head_dim = size_t(args.head_dim), plane = kPageTokens * head_dim, kv_heads = size_t(args.kv_heads);
+  const std::span<const int32_t> table = step.block_tables[args.group];
+  // `at` counts elements from the start of the cache.
+  const auto write_row = [&](size_t at, const float* from) {
+    if (args.type == kKvBF16) {
+      kernels_.narrow(head_dim, from, static_cast<uint16_t*>(cache) + at);
+    } else {
+      std::memcpy(static_cast<float*>(cache) + at, from, head_dim * sizeof(float));
     }
-  }
+  };
+  pool_.parallel_for(step.num_tokens, 8, [&](int64_t begin, int64_t end, int) {
+    for (int64_t t = begin; t < end; ++t) {
+      const int position = step.positions[t];
+      const int32_t page = table[size_t(step.sequence[t]) * step.max_pages + position / kPageTokens];
+      const size_t keys = size_t(page) * 2 * kv_heads * plane + size_t(position % kPageTokens) * head_dim;
+      for (size_t h = 0; h < kv_heads; ++h) {
+        const size_t from = (size_t(t) * kv_heads + h) * head_dim;
+        write_row(keys + h * plane, k + from);
+        write_row(keys + (kv_heads + h) * plane, v + from);
+      }
+    }
+  });
 }
 
 void CpuBackend::divide_attention(const AttentionArgs& args, const Step& step) {
@@ -165,17 +176,18 @@ void CpuBackend::divide_attention(const AttentionArgs& args, const Step& step) {
   }
 }
 
-void CpuBackend::attention(const AttentionArgs& args, const Step& step, const float* q, const float* cache,
+void CpuBackend::attention(const AttentionArgs& args, const Step& step, const float* q, const void* cache,
                            const Vector& sinks, float* out) {
   if (args.tokens == 0) return;
   divide_attention(args, step);
   const size_t q_row = size_t(args.heads) * args.head_dim;
+  const std::span<const int32_t> table = step.block_tables[args.group];
   const auto task_of = [&](const AttentionBlock& block, int kv_head) {
     return cpu::AttentionTask{.tokens = block.tokens,
                               .kv_head = kv_head,
                               .q = q + block.first * q_row,
                               .positions = step.positions.data() + block.first,
-                              .pages = step.block_table.data() + size_t(step.sequence[block.first]) * args.max_pages,
+                              .pages = table.data() + size_t(step.sequence[block.first]) * args.max_pages,
                               .cache = cache};
   };
   const size_t state_floats = cpu::attention_state_floats(args), work_floats = cpu::attention_work_floats(args);
@@ -301,16 +313,15 @@ void CpuBackend::lm_head(const LmHeadArgs& args, const float* rows, const Matrix
   linear({.rows = args.rows, .in = args.hidden, .out = args.vocab, .accumulate = 0}, rows, table, nullptr, logits);
 }
 
-void CpuBackend::sample(int rows, int vocab, const float* logits, std::span<const SamplingArgs> args,
-                        std::span<Sampled> out) {
+void CpuBackend::sample(int rows, int vocab, float* logits, std::span<const SamplingArgs> args,
+                        std::span<const SamplingContext> contexts, std::span<Sampled> out) {
   pool_.parallel_for(rows, 1, [&](int64_t begin, int64_t end, int) {
-    for (int64_t r = begin; r < end; ++r) {
-      const cpu::SampledToken drawn = cpu::sample_row(args[r], logits + r * vocab, vocab);
-      out[r] = {drawn.token, drawn.logprob};
-    }
+    for (int64_t r = begin; r < end; ++r) out[r] = sample_row(args[r], contexts[r], logits + r * vocab, vocab);
   });
 }
 
 void CpuBackend::read(const float* from, std::span<float> to) { std::memcpy(to.data(), from, to.size_bytes()); }
+
+void CpuBackend::write(std::span<const float> from, float* to) { std::memcpy(to, from.data(), from.size_bytes()); }
 
 }  // namespace oss

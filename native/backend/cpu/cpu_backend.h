@@ -26,17 +26,18 @@ class CpuBackend final : public Backend {
   void rms_norm(const RmsNormArgs&, const float* x, const Vector& w, float* y) override;
   void linear(const LinearArgs&, const float* x, const Matrix& w, const Vector* bias, float* y) override;
   void rope(const RopeArgs&, const Step&, float* x) override;
-  void kv_write(const KvArgs&, const Step&, const float* k, const float* v, float* cache) override;
-  void attention(const AttentionArgs&, const Step&, const float* q, const float* cache, const Vector& sinks,
+  void kv_write(const KvArgs&, const Step&, const float* k, const float* v, void* cache) override;
+  void attention(const AttentionArgs&, const Step&, const float* q, const void* cache, const Vector& sinks,
                  float* out) override;
   void router(const RouterArgs&, const float* logits, int32_t* index, float* weight) override;
   void experts(const ExpertsArgs&, const float* normed, const int32_t* index, const float* weight,
                const ExpertMatrix& gate_up, const ExpertMatrix& down, float* x) override;
   void gather_rows(const Step&, int hidden, const float* x, float* rows) override;
   void lm_head(const LmHeadArgs&, const float* rows, const Matrix& table, float* logits) override;
-  void sample(int rows, int vocab, const float* logits, std::span<const SamplingArgs> args,
-              std::span<Sampled> out) override;
+  void sample(int rows, int vocab, float* logits, std::span<const SamplingArgs> args,
+              std::span<const SamplingContext> contexts, std::span<Sampled> out) override;
   void read(const float* from, std::span<float> to) override;
+  void write(std::span<const float> from, float* to) override;
 
  private:
   // Memory of one kind of intermediate result: grows to the largest step, then stays.
