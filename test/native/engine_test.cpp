@@ -4,6 +4,8 @@
 
 #include <chrono>
 #include <map>
+#include <random>
+#include <thread>
 
 #include "test/native/check.h"
 
@@ -42,8 +44,8 @@ struct Outcome {
 // An engine whose events are collected by request, and waited for.
 class Harness {
  public:
-  explicit Harness(EngineOptions options = small_options())
-      : engine(std::make_unique<Engine>(test::source_path("test/golden/models/a"), options, [](const LoadProgress&) {},
+  explicit Harness(EngineOptions options = small_options(), const char* model = "a")
+      : engine(std::make_unique<Engine>(test::source_path(str("test/golden/models/", model)), options, [](const LoadProgress&) {},
                                         [] { return false; })) {
     client = engine->connect([this] {
       std::lock_guard lock(mutex_);
@@ -177,6 +179,22 @@ TEST("engine: logits are the same bits in any chunking, and beside other request
   results.push_back(busy.outcomes[1].logits);
   CHECK_EQ(results[0].size(), size_t(100 * 512));
   for (const auto& result : results) CHECK(result == results[0]);
+}
+
+TEST("engine: logits are the same bits when their prefix was computed by somebody else") {
+  const std::vector<int32_t> prompt = prompt_of(4, 300);
+  const auto logits_of = [&](Harness& harness, uint64_t id) {
+    Request r = request(id, prompt, 0);
+    r.logits_last = 20;
+    harness.submit(std::move(r));
+    harness.wait_for_ends(int(id));
+    return harness.outcomes[id];
+  };
+  Harness harness;
+  const Outcome cold = logits_of(harness, 1), warm = logits_of(harness, 2);
+  CHECK_EQ(cold.cached_tokens, int64_t(0));
+  CHECK_EQ(warm.cached_tokens, int64_t(256));
+  CHECK(cold.logits == warm.logits);
 }
 
 TEST("engine: out of KV pages, the youngest waits and still gets its tokens") {
@@ -400,6 +418,69 @@ TEST("engine: two clients hear of their own requests only, and one that leaves t
   harness.wait_for_ends(2);
   check_all_pages_free(harness.engine->stats());
   CHECK(harness.engine->take_events(other).empty());
+}
+
+// Random arrivals, lengths, shared beginnings, priorities, cancellations, page budgets, chunk sizes and pauses on a model of
+// three layers with a window of 7.
+TEST("engine: 300 random loads give each request what it gets alone, and end with every page free") {
+  std::map<std::vector<int32_t>, std::vector<int32_t>> alone_cache;
+  Harness solo({.context_length = 512, .max_sequences = 1}, "c");
+  int solo_requests = 0;
+  const auto expected = [&](const std::vector<int32_t>& prompt) {
+    auto [at, is_new] = alone_cache.try_emplace(prompt);
+    if (is_new) {
+      Request r = request(uint64_t(++solo_requests), prompt, 40);
+      r.salt = str(solo_requests);  // computed from the start
+      solo.submit(std::move(r));
+      solo.wait_for_ends(solo_requests);
+      at->second = solo.outcomes[uint64_t(solo_requests)].tokens;
+    }
+    return at->second;
+  };
+  uint64_t preemptions = 0, cached = 0;
+  for (unsigned round = 0; round < 300; ++round) {
+    std::mt19937 random{round};
+    const auto pick = [&](int low, int high) { return low + int(random() % unsigned(high - low + 1)); };
+    EngineOptions options;
+    options.context_length = 320;
+    options.max_sequences = pick(1, 6);
+    options.max_batch_tokens = pick(1, 4) == 1 ? pick(1, 9) : pick(20, 200);
+    options.threads = pick(1, 3);
+    options.prefix_cache = pick(0, 3) > 0;
+    const Config& model = solo.engine->info().model;
+    options.kv_bytes = uint64_t(pick(7, 14)) * (KvStorage::bytes_per_page(model, kKvF32, kKvFull) +
+                                                KvStorage::bytes_per_page(model, kKvF32, kKvWindow));
+    Harness harness(options, "c");
+    std::map<uint64_t, std::pair<std::vector<int32_t>, int64_t>> sent;
+    std::vector<uint64_t> cancelled;
+    const int requests = pick(2, 8);
+    for (int id = 1; id <= requests; ++id) {
+      std::vector<int32_t> prompt = prompt_of(pick(1, 3), pick(0, 2) == 0 ? pick(1, 60) : pick(64, 200));
+      for (int32_t& token : prompt) token %= 300;
+      const int64_t max_tokens = pick(1, 40);
+      sent[uint64_t(id)] = {prompt, max_tokens};
+      Request r = request(uint64_t(id), std::move(prompt), max_tokens);
+      r.priority = pick(-1, 1);
+      harness.submit(std::move(r));
+      if (pick(0, 5) == 0) cancelled.push_back(uint64_t(pick(1, id)));
+      if (!cancelled.empty() && pick(0, 1) == 0) harness.engine->cancel(harness.client, cancelled.back());
+      if (pick(0, 4) == 0) harness.engine->pause(harness.client, uint64_t(id), 0, true);
+      if (pick(0, 2) == 0) std::this_thread::sleep_for(std::chrono::microseconds(pick(0, 2000)));
+    }
+    for (int id = 1; id <= requests; ++id) harness.engine->pause(harness.client, uint64_t(id), 0, false);
+    harness.wait_for_ends(requests);
+    for (const auto& [id, what] : sent) {
+      const Outcome& outcome = harness.outcomes[id];
+      std::vector<int32_t> whole = expected(what.first);
+      whole.resize(outcome.reason == FinishReason::kCancelled ? outcome.tokens.size() : size_t(what.second));
+      CHECK(outcome.tokens == whole);
+      cached += uint64_t(outcome.cached_tokens);
+    }
+    check_all_pages_free(harness.engine->stats());
+    preemptions += harness.engine->stats().preemptions;
+  }
+  CHECK(preemptions > 20);
+  CHECK(cached > 5000);
 }
 
 }  // namespace oss
