@@ -3,20 +3,23 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { addon } from "../lib/binding.js";
-import { Engine } from "../lib/index.js";
+import { Engine, type EngineInfo } from "../lib/index.js";
 import { presets, writeCheckpoint } from "../test/support/checkpoint.js";
 import { commit, machine } from "./support/machine.js";
 import { summarize } from "./support/statistics.js";
+import { randomPrompt, runStreams, type StreamsTimings } from "./support/streams.js";
 
 const help = `Usage: npm run bench -- [MODEL...] [options]
 
-Loading, prefill and decode of one sequence, as JSON lines on stdout.
+Loading, prefill and decode of one sequence, and many sequences at once, as JSON lines on stdout.
 
   MODEL              demo, small (random weights, 0.72 GB, written to a temporary folder), or the path of a
                      checkpoint; demo and small by default
   --prefill LIST     prompt lengths                                    [128,512]
   --context LIST     tokens in the KV cache when decoding starts       [128,1024]
   --decode N         tokens decoded per measurement                    [32]
+  --streams LIST     concurrent requests, each with a prompt of 64 tokens and 64 tokens of output; "none" leaves them out
+                                                                       [demo 1,4,16,64,256; others 1,4]
   --repeats N        measurements of each kind, at least 5             [7]
   --threads N        worker threads                                    [one per core]
   --help             this text
@@ -25,12 +28,15 @@ GPT_OSS_ISA=scalar|avx2|avx512|neon chooses the kernels. See bench/README.md for
 `;
 
 const roofBuffer = 512e6; // bytes; past the last-level cache of any machine at hand
+const streamTokens = 64; // of each prompt, and of each completion
 
 interface Plan {
   models: string[];
   prefill: number[];
   context: number[];
   decode: number;
+  /** Undefined: what suits the model. */
+  streams: number[] | undefined;
   repeats: number;
   threads: number | "auto";
 }
@@ -45,6 +51,7 @@ function readPlan(args: string[]): Plan | "help" {
       prefill: { type: "string", default: "128,512" },
       context: { type: "string", default: "128,1024" },
       decode: { type: "string", default: "32" },
+      streams: { type: "string" },
       repeats: { type: "string", default: "7" },
       threads: { type: "string" },
       help: { type: "boolean", default: false },
@@ -63,14 +70,11 @@ function readPlan(args: string[]): Plan | "help" {
     prefill: counts("prefill", values.prefill),
     context: counts("context", values.context),
     decode: counts("decode", values.decode)[0]!,
+    streams:
+      values.streams === undefined ? undefined : values.streams === "none" ? [] : counts("streams", values.streams),
     repeats: counts("repeats", values.repeats, 5)[0]!,
     threads: values.threads === undefined ? "auto" : counts("threads", values.threads)[0]!,
   };
-}
-
-/** Random ids, other ones each time, so that no prefix can be reused. */
-function prompt(tokens: number, vocab: number): number[] {
-  return Array.from({ length: tokens }, () => Math.floor(Math.random() * Math.min(vocab, 199_998)));
 }
 
 async function measure(model: string, folder: string, plan: Plan, print: (line: object) => void): Promise<void> {
@@ -90,7 +94,7 @@ async function measure(model: string, folder: string, plan: Plan, print: (line: 
   print({ ...about, measure: "load", milliseconds: summarize(loads) });
 
   const timings = async (promptTokens: number, maxTokens: number) => {
-    const run = engine.generate(prompt(promptTokens, vocab), { temperature: 0, maxTokens, ignoreEos: true });
+    const run = engine.generate(randomPrompt(promptTokens, vocab), { temperature: 0, maxTokens, ignoreEos: true });
     return (await run.result).timings;
   };
   await timings(Math.max(...plan.prefill), plan.decode); // warm up: pages of the weights, and the threads
@@ -123,6 +127,67 @@ async function measure(model: string, folder: string, plan: Plan, print: (line: 
       shareOfRoof: summarize(speeds.map((speed, i) => (bytesPerToken * speed) / roofs[i]!)),
     });
   }
+
+  await engine.close(); // its cache, before another one
+  const streams = plan.streams ?? (model === "demo" ? [1, 4, 16, 64, 256] : [1, 4]);
+  if (streams.length > 0) {
+    const bytes = cacheBytes(engine.info.model, Math.max(...streams));
+    await measureStreams(folder, streams, bytes, plan, (line) => print({ ...about, ...line }));
+  }
+}
+
+async function measureStreams(
+  folder: string,
+  counts: number[],
+  cacheBytes: number,
+  plan: Plan,
+  print: (line: object) => void,
+): Promise<void> {
+  const maxSequences = Math.max(256, ...counts);
+  await using engine = await Engine.load(folder, {
+    threads: plan.threads,
+    contextLength: 2 * streamTokens,
+    maxSequences,
+    prefixCache: false,
+    kvCache: { bytes: cacheBytes },
+  });
+  const bytesPerToken = Math.round(engine.bytesPerToken(1.5 * streamTokens));
+  const shape = { promptTokens: streamTokens, maxTokens: streamTokens };
+  await runStreams(engine, { ...shape, streams: 1 }); // warm up
+  for (const streams of counts) {
+    const runs: StreamsTimings[] = [];
+    const roofs: number[] = [];
+    for (let i = 0; i < plan.repeats; i++) {
+      runs.push(await runStreams(engine, { ...shape, streams }));
+      if (streams === 1) roofs.push(addon().memoryBandwidth(roofBuffer, engine.info.threads));
+    }
+    const over = (value: (run: StreamsTimings) => number) => summarize(runs.map(value));
+    const percentiles = (key: "firstTokenMilliseconds" | "interTokenMilliseconds") => ({
+      p50: over((run) => run[key].p50),
+      p99: over((run) => run[key].p99),
+    });
+    const speeds = runs.map(({ decodeMilliseconds }) => (1000 * (streamTokens - 1)) / decodeMilliseconds);
+    print({
+      measure: "streams",
+      streams,
+      promptTokens: streamTokens,
+      tokens: streamTokens,
+      tokensPerSecond: over((run) => run.tokensPerSecond),
+      firstTokenMilliseconds: percentiles("firstTokenMilliseconds"),
+      interTokenMilliseconds: percentiles("interTokenMilliseconds"),
+      ...(streams === 1 && {
+        bytesPerToken,
+        roofBytesPerSecond: summarize(roofs),
+        shareOfRoof: summarize(speeds.map((speed, i) => (bytesPerToken * speed) / roofs[i]!)),
+      }),
+    });
+  }
+}
+
+/** Of a cache in which every stream has all its pages, and as many again lie free: nobody waits for one. */
+function cacheBytes({ layers, kvHeads, headDim }: EngineInfo["model"], streams: number): number {
+  const keysAndValues = 2 * 4 * kvHeads * headDim * layers; // of one token, in float32
+  return 2 * streams * 2 * streamTokens * keysAndValues;
 }
 
 async function main(args: string[]): Promise<void> {

@@ -55,7 +55,9 @@ run(
     "run",
     // Where the addon does the work. Not memory.test.ts, which measures what a sanitizer changes; the kernels themselves
     // ran above, on every instruction set.
-    ...["engine", "bad-checkpoints", "tokenizer", "sampling"].map((name) => `test/lib/${name}.test.ts`),
+    ...["engine", "engine-options", "engine-sharing", "bad-checkpoints", "tokenizer", "sampling"].map(
+      (name) => `test/lib/${name}.test.ts`,
+    ),
     "--testTimeout=600000",
     "--reporter=default",
     "--reporter=json",
@@ -81,7 +83,7 @@ if (existsSync(report)) {
 }
 
 build("thread", "oss_tests");
-nativeTests("thread", ["engine:", "thread pool", "scheduler:"], { TSAN_OPTIONS: "halt_on_error=1" });
+nativeTests("thread", ["engine:", "thread pool", "trace"], { TSAN_OPTIONS: "halt_on_error=1" });
 
 console.log(`${totals.passed} passed, ${totals.failed} failed`);
 process.exit(totals.failed === 0 ? 0 : 1);

@@ -202,7 +202,8 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
   Napi::Value stats(const Napi::CallbackInfo& call) { return stats_to_js(call.Env(), host_->engine->stats()); }
   Napi::Value bytes_per_token(const Napi::CallbackInfo& call) {
     const int64_t context = call[0].As<Napi::Number>().Int64Value();
-    return Napi::Number::New(call.Env(), host_->engine->info().model.bytes_per_token(context, sizeof(float)));
+    const EngineInfo& info = host_->engine->info();
+    return Napi::Number::New(call.Env(), info.model.bytes_per_token(context, info.kv_type == kKvBF16 ? 2 : 4));
   }
   Napi::Value close(const Napi::CallbackInfo& call) {
     auto* worker = new CloseWorker(call.Env(), host_);

@@ -114,11 +114,10 @@ void Engine::submit(Request request) {
     std::lock_guard lock(mutex_);
     if (!broken_.empty()) throw Error(Code::kClosed, str("the engine has ended: ", broken_));
     if (closing_) throw Error(Code::kClosed, "the engine is closed");
-    if (queued_ + request.choices > info_.max_queue) {
-      throw Error(Code::kQueueFull, str("the queue holds ", queued_, " of at most ", info_.max_queue,
-                                        " waiting requests, and this one asks for ", request.choices, " more"));
+    if (queued_ >= info_.max_queue) {
+      throw Error(Code::kQueueFull, str("the queue holds ", info_.max_queue, " waiting requests, its maximum"));
     }
-    queued_ += request.choices;
+    ++queued_;
     // Salts of the two kinds cannot meet: without the prefix cache, only the choices of one request share.
     request.salt = info_.prefix_cache ? "=" + request.salt : str("#", request.client, ",", request.id);
     commands_.push_back(std::move(request));
@@ -129,6 +128,7 @@ void Engine::submit(Request request) {
 void Engine::send(Command command) {
   {
     std::lock_guard lock(mutex_);
+    if (closing_ || !broken_.empty()) return;  // nobody is left to carry it out
     commands_.push_back(std::move(command));
   }
   changed_.notify_one();
@@ -376,8 +376,7 @@ void Engine::end(Sequence& sequence, FinishReason reason, std::string text) {
 
 void Engine::fail_all(Code code, const std::string& message) {
   for (Sequence* sequence : scheduler_->all()) {
-    if (sequence->choice == 0 || !sequence->shared->failed) {
-      sequence->shared->failed = true;
+    if (!std::exchange(sequence->shared->failed, true)) {
       tell(*sequence, {.kind = Event::Kind::kError, .code = code, .message = message});
     }
     scheduler_->remove(sequence);
@@ -396,10 +395,8 @@ void Engine::publish() {
   for (const KvGroup group : {kKvFull, kKvWindow}) counters_.pages[group] = cache_->stats(group);
   std::lock_guard lock(mutex_);
   stats_ = counters_;
-  queued_ = scheduler_->num_waiting();
-  for (const Command& command : commands_) {
-    if (const Request* request = std::get_if<Request>(&command)) queued_ += request->choices;
-  }
+  queued_ = scheduler_->num_waiting_requests();
+  for (const Command& command : commands_) queued_ += std::holds_alternative<Request>(command);
   for (auto& [id, event] : outbox_) {
     const auto client = clients_.find(id);
     if (client == clients_.end()) continue;

@@ -150,7 +150,7 @@ class Engine {
   std::map<uint64_t, Client> clients_;
   uint64_t last_client_ = 0;
   EngineStats stats_;
-  int queued_ = 0;            // sequences submitted and not yet running
+  int queued_ = 0;            // requests submitted and not yet running
   std::string broken_;        // why the engine ended by itself; empty while it lives
 
   std::atomic<bool> closing_{false};

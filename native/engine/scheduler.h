@@ -6,6 +6,7 @@
 // Every running sequence past its prompt gets its next token; what is left of max_tokens goes to prompts. When pages run
 // out, a sequence that cannot go on anyway, else the last in order, gives up its pages and computes its tokens again later.
 #pragma once
+#include <algorithm>
 #include <memory>
 #include <vector>
 
@@ -41,6 +42,10 @@ class Scheduler {
   std::vector<Sequence*> all() const;
   int num_running() const { return int(running_.size()); }
   int num_waiting() const { return int(waiting_.size()); }
+  // The further choices of a request do not count: they follow the first one.
+  int num_waiting_requests() const {
+    return int(std::count_if(waiting_.begin(), waiting_.end(), [](const auto& s) { return s->choice == 0; }));
+  }
   uint64_t preemptions() const { return preemptions_; }
 
  private:

@@ -420,9 +420,16 @@ TEST("engine: two clients hear of their own requests only, and one that leaves t
   CHECK(harness.engine->take_events(other).empty());
 }
 
+// ThreadSanitizer slows every memory access: races show in the first loads or never.
+#if defined(__SANITIZE_THREAD__)
+constexpr unsigned kRandomLoads = 12;
+#else
+constexpr unsigned kRandomLoads = 300;
+#endif
+
 // Random arrivals, lengths, shared beginnings, priorities, cancellations, page budgets, chunk sizes and pauses on a model of
 // three layers with a window of 7.
-TEST("engine: 300 random loads give each request what it gets alone, and end with every page free") {
+TEST("engine: random loads give each request what it gets alone, and end with every page free") {
   std::map<std::vector<int32_t>, std::vector<int32_t>> alone_cache;
   Harness solo({.context_length = 512, .max_sequences = 1}, "c");
   int solo_requests = 0;
@@ -438,7 +445,7 @@ TEST("engine: 300 random loads give each request what it gets alone, and end wit
     return at->second;
   };
   uint64_t preemptions = 0, cached = 0;
-  for (unsigned round = 0; round < 300; ++round) {
+  for (unsigned round = 0; round < kRandomLoads; ++round) {
     std::mt19937 random{round};
     const auto pick = [&](int low, int high) { return low + int(random() % unsigned(high - low + 1)); };
     EngineOptions options;
@@ -479,8 +486,8 @@ TEST("engine: 300 random loads give each request what it gets alone, and end wit
     check_all_pages_free(harness.engine->stats());
     preemptions += harness.engine->stats().preemptions;
   }
-  CHECK(preemptions > 20);
-  CHECK(cached > 5000);
+  CHECK(preemptions > kRandomLoads / 15);
+  CHECK(cached > 16 * kRandomLoads);
 }
 
 }  // namespace oss
