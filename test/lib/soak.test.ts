@@ -8,7 +8,13 @@ import { expect, it } from "vitest";
 const run = promisify(execFile);
 
 it("1,500 disturbed requests leave nothing behind", { timeout: 300_000 }, async () => {
-  const { stdout } = await run(process.execPath, [path.resolve("test/soak.mjs"), "--requests", "1500"]);
+  const { stdout } = await run(process.execPath, [
+    "--import",
+    "tsx",
+    path.resolve("bench/soak.ts"),
+    "--requests",
+    "1500",
+  ]);
   const report = JSON.parse(stdout);
   expect(report).toMatchObject({ requests: 1500, violations: [] });
   const { stop, length, cancelled, aborted } = report.ends;

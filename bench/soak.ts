@@ -1,10 +1,11 @@
-// npm run soak: many short requests of every kind, most of them disturbed, against one engine. Memory stays flat, and at
+// npm run soak: many short requests of every kind, many of them cut short, against one engine. Memory stays flat, and at
 // the end every page is free. Prints one JSON line; exits with 1 when something does not hold.
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import { Engine } from "../dist/index.js";
+import { Engine, type GenerateOptions } from "../lib/index.js";
+import { seededRandom } from "../test/support/random.js";
 
 const { values } = parseArgs({ options: { requests: { type: "string", default: "20000" } } });
 const requests = Number(values.requests);
@@ -18,21 +19,12 @@ const warmUp = 0.25; // of the requests: heap, arenas of malloc and prefix cache
 const samples = 64; // of memory, after the warm-up
 
 setFlagsFromString("--expose-gc");
-const collectGarbage = runInNewContext("gc");
+const collectGarbage = runInNewContext("gc") as () => void;
 
-/** Numbers in [0, 1) from a seed, so that a soak that fails can be run again (but for the clock, which decides races). */
-function seededRandom(seed) {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-}
+// The same requests in every run; the clock decides where a cancellation meets one.
 const random = seededRandom(1);
-const below = (n) => Math.floor(random() * n);
-const chance = (p) => random() < p;
+const below = (n: number) => Math.floor(random() * n);
+const chance = (p: number) => random() < p;
 
 const stopTexts = ["e", "ing", "\n", "st", "0", " the", "::", "x y"];
 const beginnings = Array.from({ length: 8 }, () => Array.from({ length: 64 + below(160) }, () => below(500)));
@@ -40,7 +32,7 @@ const beginnings = Array.from({ length: 8 }, () => Array.from({ length: 64 + bel
 /** A request, and how it is disturbed. Half of the prompts have a beginning in common with others. */
 function draw() {
   const own = Array.from({ length: 1 + below(40) }, () => below(500));
-  const options = {
+  const options: GenerateOptions = {
     maxTokens: 1 + below(24),
     temperature: chance(0.3) ? 0 : 1,
     seed: below(1e9),
@@ -51,17 +43,17 @@ function draw() {
     ...(chance(0.2) && { cacheSalt: `tenant ${below(4)}` }),
     ...(chance(0.1) && { logprobs: 1 + below(5) }),
     ...(chance(0.1) && { repetitionPenalty: 1.2, logitBias: { [below(512)]: Number.NEGATIVE_INFINITY } }),
-    ...(chance(0.02) && { logitsProcessor: (logits) => logits.fill(0, 0, 10) }),
+    ...(chance(0.02) && { logitsProcessor: (logits: Float32Array) => logits.fill(0, 0, 10) }),
   };
   const fates = ["result", "result", "read", "read", "leave", "cancel", "abort"];
-  const prompt = chance(0.5) ? [...beginnings[below(beginnings.length)], ...own] : own;
-  return { prompt, options, fate: fates[below(fates.length)], after: below(60) };
+  const prompt = chance(0.5) ? [...beginnings[below(beginnings.length)]!, ...own] : own;
+  return { prompt, options, fate: fates[below(fates.length)]!, after: below(60) };
 }
 
 const ends = { stop: 0, length: 0, cancelled: 0, aborted: 0 };
-const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+const pause = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
-async function oneRequest(engine) {
+async function oneRequest(engine: Engine): Promise<void> {
   const { prompt, options, fate, after } = draw();
   const controller = new AbortController();
   const run = engine.generate(prompt, { ...options, ...(fate === "abort" && { signal: controller.signal }) });
@@ -76,8 +68,8 @@ async function oneRequest(engine) {
   }
   const end = await run.result.then(
     ({ finishReason }) => finishReason,
-    (error) => {
-      if (fate === "abort" && error === controller.signal.reason) return "aborted";
+    (error: unknown) => {
+      if (fate === "abort" && error === controller.signal.reason) return "aborted" as const;
       throw error;
     },
   );
@@ -85,25 +77,25 @@ async function oneRequest(engine) {
 }
 
 /** Least squares: MB per 1,000 requests. */
-function slope(points) {
-  const mean = (numbers) => numbers.reduce((sum, number) => sum + number, 0) / numbers.length;
+function slope(points: { done: number; bytes: number }[]): number {
+  const mean = (numbers: number[]) => numbers.reduce((sum, number) => sum + number, 0) / numbers.length;
   const x = mean(points.map(({ done }) => done));
   const y = mean(points.map(({ bytes }) => bytes));
   const covariance = mean(points.map(({ done, bytes }) => (done - x) * (bytes - y)));
   return (covariance / mean(points.map(({ done }) => (done - x) ** 2))) * 1e-3;
 }
 
-const rounded = (number) => Number(number.toPrecision(3));
+const rounded = (number: number) => Number(number.toPrecision(3));
 
-async function main() {
+async function main(): Promise<void> {
   // Room for about 40 of the longest sequences: pages run out, prefixes are evicted, sequences preempted.
-  const engine = await Engine.load(path.join(import.meta.dirname, "golden/models/a"), {
+  const engine = await Engine.load(path.resolve(import.meta.dirname, "../test/golden/models/a"), {
     contextLength: 1024,
     maxSequences: 64,
     kvCache: { bytes: "24MiB" },
   });
   const started = performance.now();
-  const memory = [];
+  const memory: (NodeJS.MemoryUsage & { done: number })[] = [];
   let begun = 0;
   let done = 0;
   const every = Math.floor((requests * (1 - warmUp)) / samples);
@@ -147,7 +139,7 @@ async function main() {
     cachedTokens,
     completionTokens,
     preemptions,
-    rssMB: { first: rounded(rss[0]), last: rounded(rss.at(-1)), max: rounded(Math.max(...rss)) },
+    rssMB: { first: rounded(rss[0]!), last: rounded(rss.at(-1)!), max: rounded(Math.max(...rss)) },
     rssSlopeMBPer1000: rounded(rssSlope),
     heapSlopeMBPer1000: rounded(heapSlope),
     boundMBPer1000: { rss: rounded(bound.rss), heap: rounded(bound.heap) },
