@@ -19,7 +19,10 @@ static bool may_start(const Sequence& sequence) {
   return !sequence.blocked() && (sequence.choice == 0 || sequence.shared->prompt_is_known);
 }
 
-static int64_t wanted_rows(const Sequence& sequence) { return std::max<int64_t>(1, sequence.request().logits_last); }
+// Logits of its last tokens: those that the request is about, then one for each further token.
+static int64_t wanted_rows(const Sequence& sequence) {
+  return sequence.completion() > 0 ? 1 : std::max<int64_t>(1, sequence.request().logits_last);
+}
 
 void Scheduler::add(std::unique_ptr<Sequence> sequence) { waiting_.push_back(std::move(sequence)); }
 
@@ -45,30 +48,34 @@ void Scheduler::admit(Clock::time_point now) {
     }
     std::unique_ptr<Sequence> sequence = std::move(*next);
     waiting_.erase(next);
+    sequence->running = true;
     const auto place = std::find_if(running_.begin(), running_.end(), [&](const auto& s) { return before(*sequence, *s); });
     running_.insert(place, std::move(sequence));
   }
 }
 
-// Finds what is known of the sequence and makes sure that the rest has room; the pages are taken chunk by chunk.
+// Takes over what is known of a sequence that has nothing yet.
+void Scheduler::find(Sequence& sequence) {
+  const int64_t limit = int64_t(sequence.tokens.size()) - wanted_rows(sequence);
+  sequence.computed = cache_.reuse(sequence.pages, sequence.tokens, limit, sequence.request().salt);
+  // Of the prompt: a sequence that was preempted finds its own tokens again.
+  if (sequence.completion() == 0 && !sequence.was_preempted) sequence.cached_tokens = sequence.computed;
+}
+
+// Makes sure that what is not known of a sequence has room; the pages are taken chunk by chunk.
 bool Scheduler::start(Sequence& sequence, Clock::time_point now) {
-  const int64_t tokens = int64_t(sequence.tokens.size());
-  const int64_t wanted = sequence.completion() > 0 ? 1 : wanted_rows(sequence);
-  const int64_t found = cache_.reuse(sequence.pages, sequence.tokens, tokens - wanted, sequence.request().salt);
-  const auto needed = cache_.pages_needed(tokens, limits_.max_tokens);
+  find(sequence);
+  const auto needed = cache_.pages_needed(int64_t(sequence.tokens.size()), limits_.max_tokens);
   for (const KvGroup group : {kKvFull, kKvWindow}) {
     int64_t held = 0;
     for (const int32_t page : sequence.pages.table[group]) held += page >= 0;
     if (needed[group] - held > cache_.stats(group).free) {
       cache_.release(sequence.pages);
+      sequence.computed = 0;
       return false;
     }
   }
-  sequence.computed = found;
-  if (sequence.admitted == Clock::time_point{}) {
-    sequence.admitted = now;
-    sequence.cached_tokens = found;
-  }
+  if (sequence.admitted == Clock::time_point{}) sequence.admitted = now;
   return true;
 }
 
@@ -77,6 +84,8 @@ void Scheduler::preempt(size_t index) {
   running_.erase(running_.begin() + std::ptrdiff_t(index));
   cache_.release(sequence->pages);
   sequence->computed = 0;
+  sequence->was_preempted = true;
+  sequence->running = false;
   if (!sequence->processing) sequence->logits.clear();
   std::erase_if(parts_, [&](const Part& part) { return part.sequence == sequence.get(); });
   waiting_.push_back(std::move(sequence));
@@ -109,10 +118,11 @@ void Scheduler::take(Sequence& sequence) {
     tokens_left -= part.tokens;
     rows_left -= part.rows;
   }
+  // Of prompts that came together, the later ones find here what the first has computed since they were admitted.
+  if (sequence.pages.table[kKvFull].empty()) find(sequence);
   const int64_t uncomputed = sequence.uncomputed();
   // Rows wanted lie at the end: a chunk that stops before the end of the prompt has those that it reaches.
-  const int64_t wanted = sequence.completion() > 0 ? 1 : wanted_rows(sequence);
-  const int64_t without_rows = std::max<int64_t>(uncomputed - wanted, 0);
+  const int64_t without_rows = std::max<int64_t>(uncomputed - wanted_rows(sequence), 0);
   const int64_t tokens = std::min({uncomputed, tokens_left, without_rows + rows_left});
   if (tokens <= 0 || !reserve(sequence, tokens)) return;
   parts_.push_back({&sequence, tokens, std::max<int64_t>(tokens - without_rows, 0)});
@@ -121,12 +131,24 @@ void Scheduler::take(Sequence& sequence) {
 const std::vector<Scheduler::Part>& Scheduler::plan(Clock::time_point now) {
   parts_.clear();
   admit(now);
-  for (const bool decode : {true, false}) {
-    for (size_t i = 0; i < running_.size(); ++i) {  // it may get shorter meanwhile
-      Sequence& sequence = *running_[i];
-      if (!sequence.blocked() && (sequence.uncomputed() == 1) == decode) take(sequence);
+  std::vector<Sequence*> decodes, prompts;
+  for (const auto& sequence : running_) {
+    if (!sequence->blocked()) (sequence->uncomputed() == 1 ? decodes : prompts).push_back(sequence.get());
+  }
+  // Prompts keep a quarter of the step, or many streams would leave a newcomer a few tokens of each: the decodes then take
+  // turns, those first that have waited longest.
+  const size_t most_decodes = size_t(std::max<int64_t>(1, limits_.max_tokens * 3 / 4));
+  if (!prompts.empty() && decodes.size() > most_decodes) {
+    std::stable_sort(decodes.begin(), decodes.end(), [](auto* a, auto* b) { return a->last_step < b->last_step; });
+    decodes.resize(most_decodes);
+  }
+  for (const auto* group : {&decodes, &prompts}) {
+    for (Sequence* sequence : *group) {
+      if (sequence->running) take(*sequence);  // it may have lost its pages to one before it
     }
   }
+  ++step_;
+  for (const Part& part : parts_) part.sequence->last_step = step_;
   return parts_;
 }
 

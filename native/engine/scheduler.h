@@ -3,7 +3,8 @@
 //
 // Waiting sequences start in the order of their priority, which rises by one with each second of waiting so that nobody
 // waits forever, and inside a priority first come, first served; one starts when the pages for all its tokens are there.
-// Every running sequence past its prompt gets its next token; what is left of max_tokens goes to prompts. When pages run
+// Every running sequence past its prompt gets its next token; what is left of max_tokens, a quarter at least, goes to
+// prompts. When pages run
 // out, a sequence that cannot go on anyway, else the last in order, gives up its pages and computes its tokens again later.
 #pragma once
 #include <algorithm>
@@ -50,6 +51,7 @@ class Scheduler {
 
  private:
   void admit(Clock::time_point now);
+  void find(Sequence& sequence);
   bool start(Sequence& sequence, Clock::time_point now);
   void take(Sequence& sequence);
   bool reserve(Sequence& sequence, int64_t tokens);
@@ -61,7 +63,7 @@ class Scheduler {
   std::vector<std::unique_ptr<Sequence>> waiting_;
   std::vector<std::unique_ptr<Sequence>> running_;  // in order: higher priority first, then first come
   std::vector<Part> parts_;                         // of the step that is planned or runs
-  uint64_t preemptions_ = 0;
+  uint64_t preemptions_ = 0, step_ = 0;
 };
 
 }  // namespace oss

@@ -107,7 +107,9 @@ struct Sequence {
   Clock::time_point submitted{}, admitted{}, first_token{}, last_token{};
   bool paused = false;          // its reader is far behind
   bool processing = false;      // its logits are with the client
-  bool cancelled = false;
+  // The scheduler's own.
+  bool running = false, was_preempted = false;
+  uint64_t last_step = 0;       // in which it had a part
 };
 
 }  // namespace oss
