@@ -175,6 +175,7 @@ async function measureStreams(
       tokensPerSecond: over((run) => run.tokensPerSecond),
       firstTokenMilliseconds: percentiles("firstTokenMilliseconds"),
       interTokenMilliseconds: percentiles("interTokenMilliseconds"),
+      eventLoopDelayMilliseconds: over((run) => run.eventLoopDelayMilliseconds),
       ...(streams === 1 && {
         bytesPerToken,
         roofBytesPerSecond: summarize(roofs),

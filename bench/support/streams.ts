@@ -1,3 +1,4 @@
+import { monitorEventLoopDelay } from "node:perf_hooks";
 import type { Engine } from "../../lib/index.js";
 import { percentile } from "./statistics.js";
 
@@ -14,6 +15,8 @@ export interface StreamsTimings {
   firstTokenMilliseconds: { p50: number; p99: number };
   /** From one token of a stream to its next one. */
   interTokenMilliseconds: { p50: number; p99: number };
+  /** How late a timer of 1 ms came meanwhile, p99: what a service's other work would have waited. */
+  eventLoopDelayMilliseconds: number;
   /** Between the first and the last token, of the first stream. */
   decodeMilliseconds: number;
 }
@@ -27,6 +30,8 @@ export function randomPrompt(tokens: number, vocab: number): number[] {
 export async function runStreams(engine: Engine, shape: StreamsShape): Promise<StreamsTimings> {
   const { streams, promptTokens, maxTokens } = shape;
   const prompts = Array.from({ length: streams }, () => randomPrompt(promptTokens, engine.info.model.vocab));
+  const delay = monitorEventLoopDelay({ resolution: 1 });
+  delay.enable();
   const started = performance.now();
   const arrivals = await Promise.all(
     prompts.map(async (prompt) => {
@@ -38,12 +43,14 @@ export async function runStreams(engine: Engine, shape: StreamsShape): Promise<S
     }),
   );
   const milliseconds = performance.now() - started;
+  delay.disable();
   const percentiles = (values: number[]) => ({ p50: percentile(values, 50), p99: percentile(values, 99) });
   const [first] = arrivals as [number[]];
   return {
     tokensPerSecond: (1000 * streams * maxTokens) / milliseconds,
     firstTokenMilliseconds: percentiles(arrivals.map((times) => times[0]! - started)),
     interTokenMilliseconds: percentiles(arrivals.flatMap((times) => times.slice(1).map((time, i) => time - times[i]!))),
+    eventLoopDelayMilliseconds: delay.percentile(99) / 1e6,
     decodeMilliseconds: first.at(-1)! - first[0]!,
   };
 }
