@@ -320,7 +320,10 @@ void Engine::draw(const std::vector<std::pair<Sequence*, int>>& rows) {
       std::vector<SamplingContext::Bias>& bias = biases[i - first];
       bias = request.bias;
       if (sequence.completion() < request.min_tokens) {
-        for (const int32_t token : request.stop_tokens) bias.push_back({token, -std::numeric_limits<float>::infinity()});
+        for (const int32_t token : request.stop_tokens) {
+          // One that the model cannot say needs no ban.
+          if (uint32_t(token) < vocab) bias.push_back({token, -std::numeric_limits<float>::infinity()});
+        }
       }
       contexts.push_back({.seen = sequence.seen, .bias = bias, .top_logprobs = request.top_logprobs});
     }

@@ -100,6 +100,12 @@ describe("minTokens", () => {
     expect(stopped.tokens.slice(0, first)).toEqual(tokens.slice(0, first));
     expect(stopped.tokens.slice(0, first + 3)).not.toContain(stop);
   });
+
+  it("takes stop tokens that the model cannot say", async () => {
+    const { tokens } = await result(greedy);
+    const beyond = await result({ ...greedy, stopTokens: [512, 400_000, 2 ** 31 - 1], minTokens: 5 });
+    expect(beyond.tokens).toEqual(tokens);
+  });
 });
 
 describe("stop", () => {
