@@ -83,7 +83,7 @@ if (existsSync(report)) {
 }
 
 build("thread", "oss_tests");
-nativeTests("thread", ["engine:", "thread pool", "trace"], { TSAN_OPTIONS: "halt_on_error=1" });
+nativeTests("thread", ["engine:", "thread_pool", "trace"], { TSAN_OPTIONS: "halt_on_error=1" });
 
 console.log(`${totals.passed} passed, ${totals.failed} failed`);
 process.exit(totals.failed === 0 ? 0 : 1);
