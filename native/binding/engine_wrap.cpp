@@ -5,6 +5,7 @@
 #include <mutex>
 #include <utility>
 
+#include "native/base/trace.h"
 #include "native/binding/convert.h"
 #include "native/binding/errors.h"
 
@@ -93,6 +94,8 @@ class EngineHost {
       if (event.kind == Event::Kind::kError || at->second == 0) open_.erase(at);
     }
     if (was_busy && open_.empty()) wake_.Unref(env);
+    TraceSpan span("js", "events");
+    span.arg("events", events.size());
     on_events_.Call({events_to_js(env, events)});
   }
 
