@@ -44,7 +44,7 @@ static std::vector<const Kernels*> detect() {
 }
 
 std::span<const Kernels* const> available_kernels() {
-  static const std::vector<const Kernels*> found = detect();
+  static const auto& found = *new std::vector<const Kernels*>(detect());  // never destroyed: engine threads may outlive the exit of main()
   return found;
 }
 

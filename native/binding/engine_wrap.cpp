@@ -46,7 +46,7 @@ class SharedEngines {
 };
 
 SharedEngines& shared_engines() {
-  static SharedEngines all;
+  static SharedEngines& all = *new SharedEngines;  // never destroyed: other threads may still ask when main() exits
   return all;
 }
 

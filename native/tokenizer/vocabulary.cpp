@@ -13,7 +13,7 @@ extern const uint8_t oss_vocabulary_end[];
 namespace oss::tokenizer {
 
 const Vocabulary& Vocabulary::get() {
-  static const Vocabulary vocabulary;
+  static const Vocabulary& vocabulary = *new Vocabulary;  // never destroyed: engine threads may outlive the exit of main()
   return vocabulary;
 }
 

@@ -339,10 +339,13 @@ describe("the process", () => {
   });
 
   it("exits cleanly in mid-stream, by process.exit and by SIGTERM", async () => {
-    const { stdout } = await node(
-      `for await (const t of engine.generate([1], { maxTokens: 900, ignoreEos: true })) { console.log("out"); process.exit(0); }`,
-    );
-    expect(stdout.trim()).toBe("out");
+    // Several times: what the engine's thread still uses while the process ends is a matter of luck.
+    for (let round = 0; round < 8; round++) {
+      const { stdout } = await node(
+        `for await (const t of engine.generate([1], { maxTokens: 900, ignoreEos: true })) { console.log("out"); process.exit(0); }`,
+      );
+      expect(stdout.trim()).toBe("out");
+    }
     const child = spawn(process.execPath, [
       "--input-type=module",
       "-e",
