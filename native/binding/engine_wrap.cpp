@@ -235,6 +235,15 @@ Napi::Value attach_engine(const Napi::CallbackInfo& call) {
   });
 }
 
+// What a worker thread threw, with its code.
+void reject(const Napi::Promise::Deferred& deferred, const std::exception_ptr& failure) {
+  try {
+    std::rethrow_exception(failure);
+  } catch (const std::exception& error) {
+    deferred.Reject(to_js_error(deferred.Env(), error).Value());
+  }
+}
+
 class LoadWorker : public Napi::AsyncProgressQueueWorker<LoadProgress> {
  public:
   LoadWorker(Napi::Env env, std::string path, EngineOptions options, Napi::Function on_events, Napi::Value on_progress,
@@ -274,13 +283,7 @@ class LoadWorker : public Napi::AsyncProgressQueueWorker<LoadProgress> {
     deferred.Resolve(wrap(Env(), std::make_shared<EngineHost>(Env(), std::move(engine_), true, on_events_.Value())));
   }
 
-  void OnError(const Napi::Error&) override {
-    try {
-      std::rethrow_exception(failure_);
-    } catch (const std::exception& error) {
-      deferred.Reject(to_js_error(Env(), error).Value());
-    }
-  }
+  void OnError(const Napi::Error&) override { reject(deferred, failure_); }
 
   Napi::Promise::Deferred deferred;
 
@@ -318,13 +321,7 @@ class InspectWorker : public Napi::AsyncWorker {
     }
   }
   void OnOK() override { deferred.Resolve(checkpoint_to_js(Env(), *checkpoint_)); }
-  void OnError(const Napi::Error&) override {
-    try {
-      std::rethrow_exception(failure_);
-    } catch (const std::exception& error) {
-      deferred.Reject(to_js_error(Env(), error).Value());
-    }
-  }
+  void OnError(const Napi::Error&) override { reject(deferred, failure_); }
   Napi::Promise::Deferred deferred;
 
  private:

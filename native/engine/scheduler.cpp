@@ -86,7 +86,7 @@ void Scheduler::preempt(size_t index) {
   sequence->computed = 0;
   sequence->was_preempted = true;
   sequence->running = false;
-  if (!sequence->processing) sequence->logits.clear();
+  sequence->logits.clear();
   std::erase_if(parts_, [&](const Part& part) { return part.sequence == sequence.get(); });
   waiting_.push_back(std::move(sequence));
   ++preemptions_;

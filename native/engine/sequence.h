@@ -98,7 +98,7 @@ struct Sequence {
   int64_t computed = 0;         // tokens whose keys and values are in the cache
   SequencePages pages;
   TextStream text;
-  std::vector<float> logits;    // collected for logits_last, or supplied by the client
+  std::vector<float> logits;    // collected for logits_last
   // For the penalties, where there are any: every distinct token, and where it stands in the list.
   bool penalized = false;
   std::vector<SamplingContext::Seen> seen;
