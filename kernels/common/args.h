@@ -28,15 +28,28 @@ struct RopeArgs {
   int row_stride;  // elements between tokens
 };
 
+// The width of a head in both gpt-oss models: what tensor-core kernels are made for.
+constexpr int kHeadDim = 64;
+
 // Layers that see everything and layers with a sliding window keep their pages apart: the latter give up what no query
 // can see any more, so a page number means something within its group only.
 enum KvGroup { kKvFull = 0, kKvWindow = 1, kKvGroups = 2 };
 
-enum KvType { kKvF32 = 0, kKvBF16 = 1 };
+// kKvFP8 is E4M3 without a scale: at most 448, three bits of mantissa.
+enum KvType { kKvF32 = 0, kKvBF16 = 1, kKvFP8 = 2 };
+
+OSS_FN constexpr int kv_element_bytes(KvType type) { return type == kKvF32 ? 4 : type == kKvBF16 ? 2 : 1; }
 
 // The cache of one layer: [page][k, v][kv_head][kPageTokens][head_dim], elements of `type`
 struct KvArgs {
   int kv_heads, head_dim;
+  KvGroup group;
+  KvType type;
+};
+
+// q[t] = rope(x[t] · Wqᵀ + bq); k and v likewise (v without rope) into the cache.
+struct QkvArgs {
+  int tokens, hidden, heads, kv_heads, head_dim;
   KvGroup group;
   KvType type;
 };

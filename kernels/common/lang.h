@@ -6,5 +6,9 @@
 #pragma once
 #include <stdint.h>
 
+#ifdef __CUDACC__
+#define OSS_FN static __host__ __device__ __forceinline__
+#else
 #define OSS_FN static inline
+#endif
 #define OSS_BITS(type, value) __builtin_bit_cast(type, value)

@@ -1,0 +1,38 @@
+// The only way to start a CUDA kernel.
+#pragma once
+#include <cuda_runtime.h>
+
+#include <utility>
+
+#include "kernels/cuda/kernels.h"
+#include "kernels/cuda/ptx/shared.cuh"
+
+namespace oss::cuda {
+
+struct Launch {
+  dim3 grid, block;
+  size_t shared = 0;  // bytes of dynamic shared memory
+  Stream stream = nullptr;
+};
+
+// Starts `kernel` and tells whether it could be started. A grid without blocks is a step without work, not an error.
+template <typename... Params, typename... Args>
+Status launch(void (*kernel)(Params...), const Launch& how, Args&&... args) {
+  if (how.grid.x == 0 || how.grid.y == 0 || how.grid.z == 0) return cudaSuccess;
+  constexpr size_t kWithoutAsking = 48 << 10;  // more dynamic shared memory needs a kernel's consent
+  if (how.shared > kWithoutAsking) {
+    const cudaError_t refused =
+        cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize, int(how.shared));
+    if (refused != cudaSuccess) return refused;
+  }
+  cudaLaunchConfig_t config{};
+  config.gridDim = how.grid;
+  config.blockDim = how.block;
+  config.dynamicSmemBytes = how.shared;
+  config.stream = static_cast<cudaStream_t>(how.stream);
+  return cudaLaunchKernelEx(&config, kernel, static_cast<Params>(std::forward<Args>(args))...);
+}
+
+constexpr int divide_up(int n, int d) { return (n + d - 1) / d; }
+
+}  // namespace oss::cuda

@@ -1,0 +1,67 @@
+// The C ABI between the addon and libgptoss_cuda, which is opened at run time: the addon itself needs no CUDA library.
+// The CUDA runtime is linked into the module; driver symbols are found by it when it is first used.
+#pragma once
+#include "kernels/cuda/kernels.h"
+
+namespace oss::cuda {
+
+// Raised when anything in kernels.h or here changes: an addon refuses a module of another number.
+constexpr int kModuleAbi = 1;
+
+struct DeviceProperties {
+  char name[256];
+  int compute_major, compute_minor;
+  int multiprocessors;
+  uint64_t memory_bytes, l2_bytes;
+};
+
+struct Module {
+  int abi;
+  const char* architectures;  // what it was compiled for, e.g. "80;90a"
+
+  const char* (*explain)(Status);
+  // 0 and 0 where there is no driver. The runtime's own version, as 1000 * major + 10 * minor.
+  Status (*versions)(int* driver, int* runtime);
+  Status (*device_count)(int*);
+  Status (*device_properties)(int device, DeviceProperties*);
+  // Whether a kernel of this module runs on the current device: kUnsupported architectures are found before loading.
+  Status (*probe)();
+  Status (*use_device)(int device);  // for the calling thread
+  Status (*memory_info)(size_t* free_bytes, size_t* total_bytes);
+
+  Status (*allocate)(void** device_memory, size_t bytes);
+  Status (*release)(void* device_memory);
+  Status (*allocate_pinned)(void** host_memory, size_t bytes);
+  Status (*release_pinned)(void* host_memory);
+
+  Status (*create_stream)(Stream*);
+  Status (*destroy_stream)(Stream);
+  Status (*synchronize)(Stream);
+  Status (*create_event)(void** event);
+  Status (*destroy_event)(void* event);
+  Status (*record_event)(void* event, Stream);
+  Status (*wait_event)(void* event, Stream);   // the stream waits
+  Status (*await_event)(void* event);          // the caller waits
+  Status (*elapsed)(void* from_event, void* to_event, float* milliseconds);
+
+  Status (*copy)(void* to, const void* from, size_t bytes, Stream);  // host memory must be pinned and stay untouched
+  Status (*fill)(void* to, int byte, size_t bytes, Stream);
+
+  // Launches between the two are recorded instead of run.
+  Status (*begin_capture)(Stream);
+  Status (*end_capture)(Stream, void** graph);
+  Status (*launch_graph)(void* graph, Stream);
+  Status (*destroy_graph)(void* graph);
+
+#define OSS_CUDA_KERNELS(X)                                                                                       \
+  X(pack_matrix) X(pack_expert_codes) X(pack_expert_scales) X(synthesize) X(embed) X(gather_rows) X(rms_norm) X(linear) \
+  X(qkv) X(attention_split) X(attention_tiles) X(router) X(experts) X(sample_scratch_bytes) X(sample)
+#define OSS_DECLARE(name) decltype(&oss::cuda::name) name;
+  OSS_CUDA_KERNELS(OSS_DECLARE)
+#undef OSS_DECLARE
+};
+
+}  // namespace oss::cuda
+
+// The module's only exported symbol.
+extern "C" const oss::cuda::Module* gptoss_cuda_module();

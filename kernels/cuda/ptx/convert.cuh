@@ -1,0 +1,31 @@
+// Small conversions and functions that are one instruction on the device.
+#pragma once
+#include <stdint.h>
+
+namespace oss::cuda {
+
+// Two floats to two bf16 in one register, `low` below; to nearest, ties to even.
+__device__ __forceinline__ uint32_t pack_bf16x2(float low, float high) {
+  uint32_t pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;\n" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+}
+
+__device__ __forceinline__ float low_bf16(uint32_t pair) { return __uint_as_float(pair << 16); }
+__device__ __forceinline__ float high_bf16(uint32_t pair) { return __uint_as_float(pair & 0xFFFF0000u); }
+
+// Elementwise product of two pairs of bf16, rounded once; subnormal operands count. An fma with -0 is what sm_80 has.
+__device__ __forceinline__ uint32_t mul_bf16x2(uint32_t a, uint32_t b) {
+  uint32_t product;
+  asm("fma.rn.bf16x2 %0, %1, %2, %3;\n" : "=r"(product) : "r"(a), "r"(b), "r"(0x80008000u));
+  return product;
+}
+
+// 2^x, within 2 units in the last place; 2^-inf = 0.
+__device__ __forceinline__ float exp2_approx(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;\n" : "=f"(y) : "f"(x));
+  return y;
+}
+
+}  // namespace oss::cuda

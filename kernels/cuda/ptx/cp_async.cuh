@@ -1,0 +1,22 @@
+// Copies from global to shared memory that run beside the arithmetic (sm_80). A thread commits its copies as groups and
+// waits for all but the newest groups; what a block waits for together needs __syncthreads() behind the wait.
+#pragma once
+#include <stdint.h>
+
+namespace oss::cuda {
+
+// 16 bytes, past L1; both addresses aligned to 16. With `valid` false the destination becomes zero and `from` is not read.
+__device__ __forceinline__ void cp_async_16(void* shared_to, const void* from, bool valid = true) {
+  const uint32_t to = uint32_t(__cvta_generic_to_shared(shared_to));
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(to), "l"(from), "r"(valid ? 16 : 0) : "memory");
+}
+
+__device__ __forceinline__ void cp_async_commit() { asm volatile("cp.async.commit_group;\n" ::: "memory"); }
+
+// Until at most `kPending` of the newest groups are still under way.
+template <int kPending>
+__device__ __forceinline__ void cp_async_wait() {
+  asm volatile("cp.async.wait_group %0;\n" ::"n"(kPending) : "memory");
+}
+
+}  // namespace oss::cuda

@@ -1,0 +1,12 @@
+// The dynamic shared memory of a block: as many bytes as its launch asked for, aligned to 128.
+#pragma once
+
+namespace oss::cuda {
+
+template <typename T>
+__device__ __forceinline__ T* dynamic_shared() {
+  extern __shared__ __align__(128) unsigned char oss_dynamic_shared[];
+  return reinterpret_cast<T*>(oss_dynamic_shared);
+}
+
+}  // namespace oss::cuda

@@ -1,0 +1,24 @@
+// Sums and maxima over the 32 lanes of a warp: every lane gets the result, in an order that never changes.
+#pragma once
+
+namespace oss::cuda {
+
+constexpr int kWarp = 32;
+constexpr unsigned kAllLanes = 0xFFFFFFFFu;
+
+template <typename T>
+__device__ __forceinline__ T warp_sum(T value) {
+  for (int offset = kWarp / 2; offset > 0; offset /= 2) value += __shfl_xor_sync(kAllLanes, value, offset);
+  return value;
+}
+
+template <typename T>
+__device__ __forceinline__ T warp_max(T value) {
+  for (int offset = kWarp / 2; offset > 0; offset /= 2) {
+    const T other = __shfl_xor_sync(kAllLanes, value, offset);
+    value = value > other ? value : other;
+  }
+  return value;
+}
+
+}  // namespace oss::cuda
