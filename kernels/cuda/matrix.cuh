@@ -1,0 +1,265 @@
+// The products of linear and qkv:  sums[o, t] = Σ_k w[o, k] · x[t, k]
+//   w  bf16 in 16 x 32 tiles of pack_matrix.cu      x  [tokens, cols]  bf16, rows contiguous      sums  float32
+//
+// Weights are the 16-row operand of mma.m16n8k16 and tokens the 8 columns, so that one token costs what eight cost.
+//
+// A sum is formed in one order, whatever the number of tokens and whichever kernel runs: the columns are cut into kParts
+// parts by their number alone, a part is summed by one mma after the other from zero, and 0 + part 0 + ... + part 7.
+//
+// Two kernels. Few tokens: the time is that of reading the weights, once, so each of a block's eight warps takes one part
+// and reads its weights straight into registers. Many tokens: tiles of both operands pass through shared memory, and
+// every warp walks over all parts of its own corner of the block's tile.
+#pragma once
+#include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/ptx/cp_async.cuh"
+#include "kernels/cuda/ptx/memory.cuh"
+#include "kernels/cuda/ptx/mma.cuh"
+#include "kernels/cuda/ptx/shared.cuh"
+#include "kernels/cuda/warp.cuh"
+
+namespace oss::cuda {
+
+constexpr int kParts = 8;            // one for each warp of a block
+constexpr int kMatrixThreads = kParts * kWarp;
+constexpr int kTokenTile = 8;        // columns of the second operand of mma.m16n8k16
+constexpr int kTileLoads = 2 * kWarp;                   // of 16 bytes: a packed tile has one per k-step and lane
+constexpr int kTokenLoads = kMatrixColTile * 2 / 16;    // of 16 bytes: one token's share of a column tile
+
+struct PackedMatrix {
+  const uint4* tiles;  // [row_tiles, col_tiles, k-step, lane]
+  int row_tiles, col_tiles;
+};
+
+__device__ __forceinline__ int first_tile_of_part(int part, int col_tiles) {
+  return int(int64_t(part) * col_tiles / kParts);
+}
+
+// One tile of weights times one tile of tokens. Lane (g, t) holds of the tokens' row g the columns 8t .. 8t + 7, the
+// first four of which meet k-step 0.
+__device__ __forceinline__ void multiply_tile(float (&sums)[4], const uint4 (&w)[2], const uint4& x) {
+  mma_m16n8k16(sums, {w[0].x, w[0].y, w[0].z, w[0].w}, {x.x, x.y});
+  mma_m16n8k16(sums, {w[1].x, w[1].y, w[1].z, w[1].w}, {x.z, x.w});
+}
+
+// Hands a lane's sums to the epilogue: rows g and g + 8 of a row tile, for tokens 2t and 2t + 1 of a token tile.
+template <typename Epilogue>
+__device__ __forceinline__ void finish_tile(const Epilogue& epilogue, int row_tile, int first_token, int tokens,
+                                            const float (&sums)[4]) {
+  const int lane = threadIdx.x % kWarp, row = lane / 4, token = first_token + lane % 4 * 2;
+  if (token < tokens) epilogue(row_tile, row, token, sums[0], sums[2]);
+  if (token + 1 < tokens) epilogue(row_tile, row, token + 1, sums[1], sums[3]);
+}
+
+// One block per kRowTiles row tiles, for up to kTokenTiles * 8 tokens; one warp per part. A warp has
+// kUnroll * kRowTiles KB of weights under way. The first are asked for before the number of tokens is known.
+template <int kRowTiles, int kTokenTiles, int kUnroll, typename Epilogue>
+__global__ void __launch_bounds__(kMatrixThreads, 2)
+    few_tokens_kernel(PackedMatrix w, const int32_t* num_tokens, const bf16* x /*[tokens, cols]*/, Epilogue epilogue) {
+  const int part = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
+  const int first_row_tile = blockIdx.x * kRowTiles;
+  const int begin = first_tile_of_part(part, w.col_tiles), end = first_tile_of_part(part + 1, w.col_tiles);
+  const int tokens = *num_tokens;
+
+  uint4 weights[kUnroll][kRowTiles][2];
+  const auto load_weights = [&](int from) {
+#pragma unroll
+    for (int u = 0; u < kUnroll; ++u) {
+      if (from + u >= end) break;
+#pragma unroll
+      for (int r = 0; r < kRowTiles; ++r) {
+        const int row_tile = min(first_row_tile + r, w.row_tiles - 1);  // past the last: read again, and dropped below
+        const uint4* tile = w.tiles + (size_t(row_tile) * w.col_tiles + from + u) * kTileLoads + lane;
+        weights[u][r][0] = load_streaming(tile);
+        weights[u][r][1] = load_streaming(tile + kWarp);
+      }
+    }
+  };
+  load_weights(begin);
+  if (tokens == 0) return;
+
+  const uint4* inputs = reinterpret_cast<const uint4*>(x) + lane % 4;
+  float sums[kRowTiles][kTokenTiles][4] = {};
+  for (int at = begin; at < end; at += kUnroll) {
+    uint4 values[kUnroll][kTokenTiles];
+#pragma unroll
+    for (int u = 0; u < kUnroll; ++u) {
+      if (at + u >= end) break;
+#pragma unroll
+      for (int n = 0; n < kTokenTiles; ++n) {
+        const int token = n * kTokenTile + lane / 4;
+        values[u][n] = uint4{};
+        if (token < tokens) values[u][n] = inputs[(size_t(token) * w.col_tiles + at + u) * kTokenLoads];
+      }
+    }
+#pragma unroll
+    for (int u = 0; u < kUnroll; ++u) {
+      if (at + u >= end) break;
+#pragma unroll
+      for (int r = 0; r < kRowTiles; ++r) {
+#pragma unroll
+        for (int n = 0; n < kTokenTiles; ++n) multiply_tile(sums[r][n], weights[u][r], values[u][n]);
+      }
+    }
+    load_weights(at + kUnroll);
+  }
+
+  // The parts meet in shared memory, 16 bytes per lane; then each warp adds up at most one tile.
+  constexpr int kTiles = kRowTiles * kTokenTiles;
+  static_assert(kTiles <= kParts);
+  float4* parts = dynamic_shared<float4>();  // [part, tile, lane]
+#pragma unroll
+  for (int r = 0; r < kRowTiles; ++r) {
+#pragma unroll
+    for (int n = 0; n < kTokenTiles; ++n) {
+      const float(&s)[4] = sums[r][n];
+      parts[(part * kTiles + r * kTokenTiles + n) * kWarp + lane] = {s[0], s[1], s[2], s[3]};
+    }
+  }
+  __syncthreads();
+  const int tile = part, row_tile = first_row_tile + tile / kTokenTiles;
+  if (tile >= kTiles || row_tile >= w.row_tiles) return;
+  float totals[4] = {};
+#pragma unroll
+  for (int p = 0; p < kParts; ++p) {
+    const float4 s = parts[(p * kTiles + tile) * kWarp + lane];
+    totals[0] += s.x, totals[1] += s.y, totals[2] += s.z, totals[3] += s.w;
+  }
+  finish_tile(epilogue, row_tile, tile % kTokenTiles * kTokenTile, tokens, totals);
+}
+
+// One block per 4 * kRowTiles row tiles and 2 * kTokenTiles token tiles; its warps stand 4 x 2, each with kRowTiles x
+// kTokenTiles of them. In shared memory a stage is one column tile: packed weights as they are, then 64 bytes of each
+// token. Both are read in the order of the lanes, 512 bytes at a time: no bank conflicts, nothing to pad.
+template <int kRowTiles, int kTokenTiles>
+struct ManyTokens {
+  static constexpr int kBlockRowTiles = 4 * kRowTiles, kBlockTokens = 2 * kTokenTiles * kTokenTile;
+  static constexpr int kWeightLoads = kBlockRowTiles * kTileLoads, kInputLoads = kBlockTokens * kTokenLoads;  // per stage
+  static constexpr int kStageLoads = kWeightLoads + kInputLoads;
+  // 48 KB, where three blocks share a multiprocessor, and 64 KB where one block has it alone.
+  static constexpr int kStages = kRowTiles == 1 ? 6 : 4;
+  static constexpr size_t kShared = size_t(kStages) * kStageLoads * sizeof(uint4);
+  static_assert(kWeightLoads % kMatrixThreads == 0 && kInputLoads % kMatrixThreads == 0);
+};
+
+template <int kRowTiles, int kTokenTiles, typename Epilogue>
+__global__ void __launch_bounds__(kMatrixThreads, kRowTiles == 1 ? 3 : 1)
+    many_tokens_kernel(PackedMatrix w, const int32_t* num_tokens, const bf16* x /*[tokens, cols]*/, Epilogue epilogue) {
+  using Shape = ManyTokens<kRowTiles, kTokenTiles>;
+  const int tokens = *num_tokens, first_token = blockIdx.x * Shape::kBlockTokens;
+  if (first_token >= tokens) return;
+  const int first_row_tile = blockIdx.y * Shape::kBlockRowTiles;
+  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
+  uint4* stages = dynamic_shared<uint4>();  // [stage, [row tile, k-step, lane], [token, 4]]
+
+  // What lies past the last row tile or token becomes zero.
+  const auto load = [&](int col_tile) {
+    if (col_tile < w.col_tiles) {
+      uint4* stage = stages + col_tile % Shape::kStages * Shape::kStageLoads;
+#pragma unroll
+      for (int i = 0; i < Shape::kWeightLoads / kMatrixThreads; ++i) {
+        const int to = i * kMatrixThreads + threadIdx.x, row_tile = first_row_tile + to / kTileLoads;
+        const bool valid = row_tile < w.row_tiles;
+        const size_t tile = size_t(valid ? row_tile : 0) * w.col_tiles + col_tile;
+        cp_async_16(stage + to, w.tiles + tile * kTileLoads + to % kTileLoads, valid);
+      }
+      const uint4* inputs = reinterpret_cast<const uint4*>(x);
+#pragma unroll
+      for (int i = 0; i < Shape::kInputLoads / kMatrixThreads; ++i) {
+        const int to = i * kMatrixThreads + threadIdx.x, token = first_token + to / kTokenLoads;
+        const bool valid = token < tokens;
+        const size_t from = (size_t(valid ? token : 0) * w.col_tiles + col_tile) * kTokenLoads + to % kTokenLoads;
+        cp_async_16(stage + Shape::kWeightLoads + to, inputs + from, valid);
+      }
+    }
+    cp_async_commit();  // a group per stage, empty behind the last: so that waiting can count them
+  };
+#pragma unroll
+  for (int s = 0; s < Shape::kStages - 1; ++s) load(s);
+
+  const int my_row_tile = warp % 4 * kRowTiles, my_token_tile = warp / 4 * kTokenTiles;
+  float totals[kRowTiles][kTokenTiles][4] = {};
+  for (int part = 0; part < kParts; ++part) {
+    const int begin = first_tile_of_part(part, w.col_tiles), end = first_tile_of_part(part + 1, w.col_tiles);
+    float sums[kRowTiles][kTokenTiles][4] = {};
+    for (int col_tile = begin; col_tile < end; ++col_tile) {
+      cp_async_wait<Shape::kStages - 2>();
+      __syncthreads();  // this stage has come for all threads, and all have left the one before, which is filled next
+      load(col_tile + Shape::kStages - 1);
+      const uint4* weights = stages + col_tile % Shape::kStages * Shape::kStageLoads + my_row_tile * kTileLoads + lane;
+      const uint4* inputs = stages + col_tile % Shape::kStages * Shape::kStageLoads + Shape::kWeightLoads +
+                            my_token_tile * kWarp + lane;
+      uint4 tile[kRowTiles][2];
+#pragma unroll
+      for (int r = 0; r < kRowTiles; ++r) {
+        tile[r][0] = weights[r * kTileLoads];
+        tile[r][1] = weights[r * kTileLoads + kWarp];
+      }
+#pragma unroll
+      for (int n = 0; n < kTokenTiles; ++n) {
+        const uint4 values = inputs[n * kWarp];
+#pragma unroll
+        for (int r = 0; r < kRowTiles; ++r) multiply_tile(sums[r][n], tile[r], values);
+      }
+    }
+#pragma unroll
+    for (int r = 0; r < kRowTiles; ++r) {
+#pragma unroll
+      for (int n = 0; n < kTokenTiles; ++n) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) totals[r][n][i] += sums[r][n][i];
+      }
+    }
+  }
+
+#pragma unroll
+  for (int n = 0; n < kTokenTiles; ++n) {
+#pragma unroll
+    for (int r = 0; r < kRowTiles; ++r) {
+      const int row_tile = first_row_tile + my_row_tile + r;
+      if (row_tile < w.row_tiles)
+        finish_tile(epilogue, row_tile, first_token + (my_token_tile + n) * kTokenTile, tokens, totals[r][n]);
+    }
+  }
+}
+
+template <int kRowTiles, int kTokenTiles, int kUnroll, typename Epilogue>
+Status multiply_few(const PackedMatrix& w, const int32_t* num_tokens, const bf16* x, const Epilogue& epilogue,
+                    Stream stream) {
+  return launch(few_tokens_kernel<kRowTiles, kTokenTiles, kUnroll, Epilogue>,
+                {.grid = dim3(divide_up(w.row_tiles, kRowTiles)),
+                 .block = dim3(kMatrixThreads),
+                 .shared = size_t(kRowTiles) * kTokenTiles * kMatrixThreads * sizeof(float4),
+                 .stream = stream},
+                w, num_tokens, x, epilogue);
+}
+
+template <int kRowTiles, int kTokenTiles, typename Epilogue>
+Status multiply_many(const PackedMatrix& w, int capacity, const int32_t* num_tokens, const bf16* x,
+                     const Epilogue& epilogue, Stream stream) {
+  using Shape = ManyTokens<kRowTiles, kTokenTiles>;
+  // Blocks of the same rows start one after another and find their weights in L2.
+  return launch(many_tokens_kernel<kRowTiles, kTokenTiles, Epilogue>,
+                {.grid = dim3(divide_up(capacity, Shape::kBlockTokens), divide_up(w.row_tiles, Shape::kBlockRowTiles)),
+                 .block = dim3(kMatrixThreads),
+                 .shared = Shape::kShared,
+                 .stream = stream},
+                w, num_tokens, x, epilogue);
+}
+
+// Calls epilogue(row_tile, row, token, low, high) once for every row < 8 of each row tile and every token < *num_tokens:
+// low and high are the sums of rows `row` and `row + 8`. Of rows that only fill up the last tile, too.
+template <typename Epilogue>
+Status multiply(const PackedMatrix& w, int capacity, const int32_t* num_tokens, const bf16* x, const Epilogue& epilogue,
+                Stream stream) {
+  if (capacity == 0) return cudaSuccess;
+  // 12 KB under way per warp and few registers: two or three blocks per multiprocessor keep 64 KB and more in flight.
+  // From 17 tokens on two row tiles share what is read of the tokens, which would outweigh the weights otherwise.
+  if (capacity <= 8) return multiply_few<1, 1, 6>(w, num_tokens, x, epilogue, stream);
+  if (capacity <= 16) return multiply_few<1, 2, 4>(w, num_tokens, x, epilogue, stream);
+  if (capacity <= 32) return multiply_few<2, 4, 2>(w, num_tokens, x, epilogue, stream);
+  // 64 rows x 64 tokens while blocks are few, 128 x 128 when L2 is what limits.
+  if (capacity <= 256) return multiply_many<1, 4>(w, capacity, num_tokens, x, epilogue, stream);
+  return multiply_many<2, 8>(w, capacity, num_tokens, x, epilogue, stream);
+}
+
+}  // namespace oss::cuda

@@ -1,0 +1,83 @@
+// QKV:  q = rope(x · Wqᵀ + bq) of every head, k likewise and v without rope of every kv_head
+//   rope:  with a = dim i < 32 and b = dim i + 32      a' = a·cos[i] - b·sin[i]      b' = b·cos[i] + a·sin[i]
+//   x  [tokens, hidden]  bf16      w  [q, k, v] rows packed, q and k in kRowsRope      bias  [q, k, v]  f32, plain order
+//   q  [tokens, heads * 64]  bf16      cache  [page][k, v][kv_head][kPageTokens][64]  bf16 or e4m3
+//
+// Traffic: 29.5 MB of weights, once, up to about 100 tokens. Rotation and the cache's addresses ride in the epilogue: in
+// kRowsRope a lane holds a and b of the same token.
+#include "kernels/common/dtype.h"
+#include "kernels/cuda/matrix.cuh"
+
+namespace oss::cuda {
+namespace {
+
+constexpr int kHalfHead = kHeadDim / 2;
+constexpr int kHeadTiles = kHeadDim / kRowTile;
+
+struct QkvEpilogue {
+  int heads, kv_heads, max_pages;
+  KvType type;
+  const int32_t* positions;    // [tokens]
+  const int32_t* sequence;     // [tokens]
+  const int32_t* block_table;  // [sequences, max_pages]
+  const float* rope;           // [tokens, 2, 32]
+  const float* bias;           // [(heads + 2 * kv_heads) * 64]
+  bf16* q;                     // [tokens, heads * 64]
+  void* cache;                 // [page][k, v][kv_head][kPageTokens][64]
+
+  __device__ __forceinline__ void operator()(int row_tile, int row, int token, float low, float high) const {
+    const int head = row_tile / kHeadTiles, tile = row_tile % kHeadTiles;  // q's heads, then k's, then v's
+    const bool is_value = head >= heads + kv_heads;
+    const int dim = is_value ? kRowTile * tile + row : 8 * tile + row;
+    const int other = is_value ? dim + 8 : dim + kHalfHead;
+    low += bias[head * kHeadDim + dim];
+    high += bias[head * kHeadDim + other];
+    if (!is_value) {
+      const float cosine = rope[size_t(token) * kHeadDim + dim], sine = rope[size_t(token) * kHeadDim + kHalfHead + dim];
+      const float a = low, b = high;
+      // Said as fma, so that every kernel with this epilogue rounds alike.
+      low = fmaf(a, cosine, -(b * sine));
+      high = fmaf(b, cosine, a * sine);
+    }
+    if (head < heads) {
+      bf16* to = q + (size_t(token) * heads + head) * kHeadDim;
+      to[dim] = f32_to_bf16(low);
+      to[other] = f32_to_bf16(high);
+      return;
+    }
+    const int position = positions[token], kv_head = head - heads - (is_value ? kv_heads : 0);
+    const int page = block_table[size_t(sequence[token]) * max_pages + position / kPageTokens];
+    const size_t plane = (size_t(page) * 2 + (is_value ? 1 : 0)) * kv_heads + kv_head;
+    const size_t to = (plane * kPageTokens + position % kPageTokens) * kHeadDim;
+    if (type == kKvFP8) {
+      static_cast<uint8_t*>(cache)[to + dim] = f32_to_e4m3(low);
+      static_cast<uint8_t*>(cache)[to + other] = f32_to_e4m3(high);
+    } else {
+      static_cast<bf16*>(cache)[to + dim] = f32_to_bf16(low);
+      static_cast<bf16*>(cache)[to + other] = f32_to_bf16(high);
+    }
+  }
+};
+
+}  // namespace
+
+Status qkv(const QkvArgs& args, const DeviceStep& step, const bf16* x, const void* w, const float* bias, bf16* q,
+           void* cache, Stream stream) {
+  if (args.head_dim != kHeadDim || (args.type != kKvBF16 && args.type != kKvFP8)) return cudaErrorInvalidValue;
+  const PackedMatrix packed = {static_cast<const uint4*>(w), (args.heads + 2 * args.kv_heads) * kHeadTiles,
+                               args.hidden / kMatrixColTile};
+  const QkvEpilogue epilogue = {.heads = args.heads,
+                                .kv_heads = args.kv_heads,
+                                .max_pages = step.max_pages,
+                                .type = args.type,
+                                .positions = step.positions,
+                                .sequence = step.sequence,
+                                .block_table = step.block_tables[args.group],
+                                .rope = step.rope,
+                                .bias = bias,
+                                .q = q,
+                                .cache = cache};
+  return multiply(packed, args.tokens, &step.counts->tokens, x, epilogue, stream);
+}
+
+}  // namespace oss::cuda
