@@ -128,14 +128,17 @@ export interface ModelConfig {
 }
 
 export interface NativeEngineInfo {
-  model: ModelConfig & { layout: "huggingface" | "original" };
+  model: ModelConfig & { layout: "huggingface" | "original" | "synthetic" };
   backend: string;
   device: string;
   isa: string;
   threads: number;
   /** Bytes: mapped weight files, copies beside them, activations, KV cache; and the tokens that the cache holds. */
   memory: { weightsBytes: number; packedBytes: number; workspaceBytes: number; kvBytes: number; kvTokens: number };
-  kvCacheDtype: "f32" | "bf16";
+  kvCacheDtype: "f32" | "bf16" | "fp8";
+  /** Of activations: float32, or bf16 with float32 sums. */
+  numerics: "exact" | "fast";
+  repeatable: boolean;
   prefixCache: boolean;
   limits: { contextLength: number; maxSequences: number; maxQueue: number; maxBatchTokens: number };
 }
@@ -196,7 +199,7 @@ export interface NativeEngine {
 
 export interface CheckpointSummary {
   path: string;
-  layout: "huggingface" | "original";
+  layout: "huggingface" | "original" | "synthetic";
   fileBytes: number;
   model: ModelConfig;
   files: { path: string; bytes: number }[];

@@ -20,7 +20,6 @@ export interface EngineInfo extends NativeEngineInfo {
   /** Why this backend: what was asked for, and what there was. */
   backendReason: string;
   /** `"exact"`: float32 activations and sums. */
-  numerics: "exact";
   /** Attention, embedding and head as they are in the files. */
   denseWeights: "bf16";
 }
@@ -71,11 +70,12 @@ export class Engine implements AsyncDisposable {
   private constructor(native: NativeEngine, dispatcher: Dispatcher, backendReason: string) {
     this.#native = native;
     this.#dispatcher = dispatcher;
-    this.info = { ...native.info, backendReason, numerics: "exact", denseWeights: "bf16" };
+    this.info = { ...native.info, backendReason, denseWeights: "bf16" };
   }
 
   /**
-   * Loads a checkpoint: a folder in the Hugging Face or OpenAI's original layout, or `"demo"`.
+   * Loads a checkpoint: a folder in the Hugging Face or OpenAI's original layout, `"demo"`, or a model of seeded random
+   * weights that needs no file, for measurements: `"synthetic:120b"`, `20b`, `small` or `tiny`, with `?seed=N&skew=X`.
    *
    * @throws GptOssError with code MODEL_NOT_FOUND, MODEL_FORMAT, MODEL_SHAPE, UNSUPPORTED, OUT_OF_MEMORY,
    *   INVALID_ARGUMENT or ADDON_NOT_FOUND; `signal.reason` after an abort; what `onProgress` throws. Nothing is left
@@ -107,7 +107,7 @@ export class Engine implements AsyncDisposable {
       stop.signal.throwIfAborted();
       const reason =
         native.backend === "auto"
-          ? `the best of this build: ${loaded.info.isa}`
+          ? `the best present: ${loaded.info.backend}, ${loaded.info.isa}`
           : `asked for by name: ${native.backend}`;
       return new Engine(loaded, dispatcher, reason);
     } catch (error) {

@@ -3,9 +3,15 @@ import { GptOssError, invalidArgument } from "./errors.js";
 /** Options of `Engine.load`: defaults, checks and meaning, in that order and nowhere else. */
 
 export interface KvCacheOptions {
-  /** Element type of keys and values: `"f32"`, the default, or `"bf16"`, which takes half the memory and rounds them. */
+  /**
+   * Element type of keys and values. The CPU has `"f32"`, its default, and `"bf16"`, which takes half the memory and
+   * rounds them; CUDA has `"bf16"`, its default, and `"fp8"` (e4m3), half of that and coarser.
+   */
   dtype?: "f32" | "bf16" | "fp8";
-  /** Memory of the cache: bytes, `"4GiB"`, `"512MiB"`, or `"auto"` (four full contexts, at most half of the free memory). */
+  /**
+   * Memory of the cache: bytes, `"4GiB"`, `"512MiB"`, or `"auto"`: on a GPU all that the weights leave, else four full
+   * contexts in half of the free memory at most.
+   */
   bytes?: number | string;
 }
 
@@ -16,7 +22,7 @@ export interface LoadProgress {
 }
 
 export interface EngineOptions {
-  /** `"auto"` takes the best one present. This build has `"cpu"`. */
+  /** `"auto"` takes the best one present: a GPU that the CUDA module runs on, else the CPU. */
   backend?: "auto" | "cpu" | "cuda" | `cuda:${number}` | "metal";
   /** Tokens that one sequence may reach, prompt and output together. Default: the model's, or what the KV cache holds. */
   contextLength?: number;
@@ -24,7 +30,7 @@ export interface EngineOptions {
   maxSequences?: number;
   /** Waiting requests; one more is refused with `QUEUE_FULL`. Default 1024. */
   maxQueue?: number;
-  /** Tokens of one step, prompt chunks and decodes together. Default 256. */
+  /** Tokens of one step, prompt chunks and decodes together. Default 256 on the CPU, 2048 on a GPU. */
   maxBatchTokens?: number;
   kvCache?: KvCacheOptions;
   /** Reuse of what earlier and concurrent requests have in common with the beginning of a prompt. Default true. */
@@ -33,9 +39,12 @@ export interface EngineOptions {
   threads?: number | "auto";
   /** This build keeps attention, embedding and head as they are in the files: `"bf16"`. */
   denseWeights?: "bf16" | "q8";
-  /** This build computes with float32 activations: `"exact"`. */
+  /** `"exact"`: float32 activations, what the CPU does. `"fast"`: bf16 activations and float32 sums, what GPUs do. */
   numerics?: "exact" | "fast";
-  /** The CPU backend gives the same bits in any batch, whatever is said here. */
+  /**
+   * The same request gives the same bits in any batch. The CPU does so whatever is said here; on a GPU it costs prefill
+   * speed, and without it the same bits come from run to run of the same load.
+   */
   repeatable?: boolean;
   onProgress?: (progress: LoadProgress) => void;
   /** Also honoured while loading: `load` then rejects with `signal.reason`. */
@@ -51,8 +60,10 @@ export interface NativeEngineOptions {
   maxQueue: number;
   maxBatchTokens: number;
   kvBytes: number;
-  kvDtype: "f32" | "bf16";
+  kvDtype: "auto" | "f32" | "bf16" | "fp8";
   prefixCache: boolean;
+  numerics: "auto" | "exact" | "fast";
+  repeatable: boolean;
 }
 
 const known = new Set([
@@ -87,10 +98,10 @@ export function nativeEngineOptions(options: EngineOptions): NativeEngineOptions
   checkSignal(signal);
   if (kvCache === null || typeof kvCache !== "object") throw invalidArgument("kvCache", "an object", kvCache);
   refuseUnknown("kvCache", kvCache, new Set(["dtype", "bytes"]));
-  onlyBuilt("kvCache.dtype", kvCache.dtype, ["f32", "bf16"], ["f32", "bf16", "fp8"]);
+  onlyBuilt("kvCache.dtype", kvCache.dtype, ["f32", "bf16", "fp8"], ["f32", "bf16", "fp8"]);
   onlyBuilt("prefixCache", options.prefixCache, [false, true], [false, true]);
   onlyBuilt("denseWeights", options.denseWeights, ["bf16"], ["bf16", "q8"]);
-  onlyBuilt("numerics", options.numerics, ["exact"], ["exact", "fast"]);
+  onlyBuilt("numerics", options.numerics, ["exact", "fast"], ["exact", "fast"]);
   onlyBuilt("repeatable", options.repeatable, [false, true], [false, true]);
   return {
     backend: process.env.GPT_OSS_BACKEND && backend === "auto" ? process.env.GPT_OSS_BACKEND : backend,
@@ -98,10 +109,12 @@ export function nativeEngineOptions(options: EngineOptions): NativeEngineOptions
     contextLength: optionalInteger("contextLength", options.contextLength, 0, 1, 2 ** 31 - 1),
     maxSequences: optionalInteger("maxSequences", options.maxSequences, 64, 1, 4096),
     maxQueue: optionalInteger("maxQueue", options.maxQueue, 1024, 1, 2 ** 31 - 1),
-    maxBatchTokens: optionalInteger("maxBatchTokens", options.maxBatchTokens, 256, 1, 65536),
+    maxBatchTokens: optionalInteger("maxBatchTokens", options.maxBatchTokens, 0, 1, 65536),
     kvBytes: parseBytes("kvCache.bytes", kvCache.bytes ?? "auto"),
-    kvDtype: kvCache.dtype === "bf16" ? "bf16" : "f32",
+    kvDtype: kvCache.dtype ?? "auto",
     prefixCache: options.prefixCache ?? true,
+    numerics: options.numerics ?? "auto",
+    repeatable: options.repeatable ?? false,
   };
 }
 

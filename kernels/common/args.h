@@ -72,10 +72,6 @@ struct ExpertsArgs {
   float limit, alpha;  // of the clamped SwiGLU
 };
 
-struct LmHeadArgs {
-  int rows, hidden, vocab;
-};
-
 // One row's sampling parameters, checked by lib/sampling.ts. Neutral values: temperature 1, top_k 0, top_p 1, min_p 0,
 // penalties 1, 0 and 0.
 struct SamplingArgs {

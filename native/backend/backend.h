@@ -18,6 +18,7 @@ struct DeviceInfo {
   std::string device;   // "Intel(R) Xeon(R) Processor"
   std::string isa;      // "avx512"
   int threads = 0;
+  std::string numerics = "exact";  // float32 activations; "fast": bf16, with float32 sums
 };
 
 // Memory of the device; released when destroyed. Zero-filled, and committed on first touch where the system can.
@@ -52,7 +53,22 @@ class Buffer {
   std::function<void(void*, size_t)> release_;
 };
 
+// Activations as the matrix products of a device read them: float32 on the CPU, bf16 on CUDA. Sums, and the residual
+// stream, are float32 everywhere.
+struct Operand {
+  void* data = nullptr;
+  template <typename T>
+  T* as() const {
+    return static_cast<T*>(data);
+  }
+};
+
 // Weights in the device's own layout. On the CPU a matrix is the mapped file itself.
+enum class MatrixUse {
+  kTable,    // rows are looked up
+  kProduct,  // rows are multiplied with
+};
+enum class ExpertUse { kGateUp, kDown };
 struct Matrix {  // bf16 [rows, cols]
   const uint16_t* data = nullptr;
   int rows = 0, cols = 0;
@@ -60,6 +76,10 @@ struct Matrix {  // bf16 [rows, cols]
 struct Vector {  // f32 [size]
   const float* data = nullptr;
   int size = 0;
+};
+struct QkvWeights {
+  Matrix q, k, v;
+  Vector q_bias, k_bias, v_bias;
 };
 struct ExpertMatrix {               // MXFP4 [experts, rows, cols] and its bias f32 [experts, rows]
   const uint8_t* blocks = nullptr;  // [experts, rows, cols/32, 16]
@@ -109,35 +129,76 @@ struct Sampled {
   std::vector<TopLogprob> top;  // most probable first; of the raw logits too
 };
 
+// The largest step that an engine will make, and the shapes in it: what a backend plans its own memory from.
+struct StepLimits {
+  int tokens = 0, sequences = 0, rows = 0, max_pages = 0;
+  int hidden = 0, intermediate = 0, heads = 0, kv_heads = 0, head_dim = 0, experts = 0, top_k = 0, vocab = 0;
+};
+
+struct DeviceMemory {
+  uint64_t free_bytes = 0, total_bytes = 0;
+  bool dedicated = false;  // the device's own: nobody minds when all of it is taken
+};
+
+// What a backend does where the options leave it open.
+struct BackendDefaults {
+  KvType kv_type;
+  int max_batch_tokens;
+};
+
+// What the rows of an operation are: a device that repeats recorded work looks up how many there are.
+enum class RowsOf { kTokens, kLogits };
+
 class Backend {
  public:
   virtual ~Backend() = default;
   virtual DeviceInfo info() const = 0;
+  virtual DeviceMemory memory() const = 0;
+  virtual BackendDefaults defaults() const = 0;
+  // Throws kUnsupported when this backend cannot run such a model or cache.
+  virtual void check(const StepLimits&, KvType) const = 0;
   virtual Buffer allocate(size_t bytes, const char* what) = 0;  // kOutOfMemory names `what`
+  virtual size_t operand_bytes() const = 0;                     // of one element of an Operand
 
-  // Once, at load. The tensors outlive the backend's use of them.
-  virtual Matrix pack_matrix(const HostTensor& weight) = 0;
+  // Memory that weights take beside the mapped files, before any is loaded; then the whole of it is reserved at once.
+  virtual uint64_t matrix_bytes(int64_t rows, int64_t cols, MatrixUse) const = 0;
+  virtual uint64_t vector_bytes(int64_t size) const = 0;
+  virtual uint64_t experts_bytes(int64_t experts, int64_t rows, int64_t cols) const = 0;  // without the bias
+  virtual void reserve_weights(uint64_t bytes) = 0;
+
+  // Once each, at load. The tensors outlive the backend's use of them.
+  virtual Matrix pack_matrix(const HostTensor& weight, MatrixUse) = 0;
   virtual Vector pack_vector(const HostTensor& vector) = 0;
-  virtual ExpertMatrix pack_experts(const HostTensor& blocks, const HostTensor& scales, const HostTensor& bias) = 0;
+  virtual Matrix pack_rope_matrix(const HostTensor& weight) = 0;  // of q or k: the rows of heads that will be rotated
+  virtual ExpertMatrix pack_experts(const HostTensor& blocks, const HostTensor& scales, const HostTensor& bias,
+                                    ExpertUse) = 0;
+  virtual void loaded() = 0;                // all weights have been handed over
   virtual size_t packed_bytes() const = 0;  // memory beyond the mapped files
+
+  // The backend's own memory for steps within the limits.
+  virtual uint64_t workspace_bytes(const StepLimits&) const = 0;
+  virtual void reserve_workspace(const StepLimits&) = 0;
+
+  // A step: begin() takes its arrays to the device, run() does what `body` says with the operations below, either by
+  // calling it or by repeating what a call of it for an equally shaped step did. `body` may not depend on anything else.
+  virtual void begin(const Step&) = 0;
+  virtual void run(const std::function<void()>& body) = 0;
 
   // One operation per line of model/forward.cpp. Pointers are device memory, rows contiguous unless args say otherwise.
   virtual void embed(const EmbedArgs&, const Matrix& table, const Step&, float* x) = 0;
-  virtual void rms_norm(const RmsNormArgs&, const float* x, const Vector& w, float* y) = 0;
-  virtual void linear(const LinearArgs&, const float* x, const Matrix& w, const Vector* bias, float* y) = 0;
-  // q, k [tokens, heads, head_dim] rotated in place.
-  virtual void rope(const RopeArgs&, const Step&, float* x) = 0;
-  virtual void kv_write(const KvArgs&, const Step&, const float* k, const float* v, void* cache) = 0;
-  virtual void attention(const AttentionArgs&, const Step&, const float* q, const void* cache, const Vector& sinks,
-                         float* out) = 0;
+  virtual void rms_norm(const RmsNormArgs&, RowsOf, const float* x, const Vector& w, Operand y) = 0;
+  virtual void linear(const LinearArgs&, RowsOf, Operand x, const Matrix& w, const Vector* bias, float* y) = 0;
+  // q [tokens, heads, head_dim] rotated; keys (rotated) and values to their places in the cache.
+  virtual void qkv(const QkvArgs&, const Step&, Operand x, const QkvWeights&, Operand q, void* cache) = 0;
+  virtual void attention(const AttentionArgs&, const Step&, Operand q, const void* cache, const Vector& sinks,
+                         Operand out) = 0;
   // index, weight [tokens, top_k], best first; on equal logits the lower expert first.
   virtual void router(const RouterArgs&, const float* logits, int32_t* index, float* weight) = 0;
   // x[t] += Σ_k weight[t,k] · down_e(swiglu(gate_up_e(normed[t]))) with e = index[t,k], summed in the order of k.
-  virtual void experts(const ExpertsArgs&, const float* normed, const int32_t* index, const float* weight,
+  virtual void experts(const ExpertsArgs&, Operand normed, const int32_t* index, const float* weight,
                        const ExpertMatrix& gate_up, const ExpertMatrix& down, float* x) = 0;
-  // logits[r] = x[r] · tableᵀ; x are the rows picked by gather_rows.
+  // rows[r] = x[logit_tokens[r]]
   virtual void gather_rows(const Step&, int hidden, const float* x, float* rows) = 0;
-  virtual void lm_head(const LmHeadArgs&, const float* rows, const Matrix& table, float* logits) = 0;
   // logits [rows, vocab] may be changed. args, contexts and out have one element per row.
   virtual void sample(int rows, int vocab, float* logits, std::span<const SamplingArgs> args,
                       std::span<const SamplingContext> contexts, std::span<Sampled> out) = 0;
@@ -148,7 +209,9 @@ class Backend {
 
 struct BackendOptions {
   std::string backend = "auto";
-  int threads = 0;  // 0 = one per physical core that this process may use
+  int threads = 0;          // 0 = one per physical core that this process may use
+  std::string numerics = "auto";
+  bool repeatable = false;  // the same bits in any batch, also where that costs time
 };
 
 // Throws kUnsupported naming why a requested backend is absent.

@@ -10,6 +10,15 @@ namespace oss {
 
 static double number(const Napi::Object& from, const char* key) { return from.Get(key).As<Napi::Number>().DoubleValue(); }
 
+static std::optional<KvType> kv_type_of(const std::string& dtype) {
+  if (dtype == "f32") return kKvF32;
+  if (dtype == "bf16") return kKvBF16;
+  if (dtype == "fp8") return kKvFP8;
+  return std::nullopt;  // "auto"
+}
+
+static const char* name_of(KvType type) { return type == kKvF32 ? "f32" : type == kKvBF16 ? "bf16" : "fp8"; }
+
 EngineOptions engine_options_from_js(const Napi::Object& options) {
   return {
       .backend = options.Get("backend").As<Napi::String>().Utf8Value(),
@@ -18,9 +27,11 @@ EngineOptions engine_options_from_js(const Napi::Object& options) {
       .max_sequences = int(number(options, "maxSequences")),
       .max_queue = int(number(options, "maxQueue")),
       .max_batch_tokens = int(number(options, "maxBatchTokens")),
-      .kv_type = options.Get("kvDtype").As<Napi::String>().Utf8Value() == "bf16" ? kKvBF16 : kKvF32,
+      .kv_type = kv_type_of(options.Get("kvDtype").As<Napi::String>().Utf8Value()),
       .kv_bytes = uint64_t(number(options, "kvBytes")),
       .prefix_cache = options.Get("prefixCache").As<Napi::Boolean>().Value(),
+      .numerics = options.Get("numerics").As<Napi::String>().Utf8Value(),
+      .repeatable = options.Get("repeatable").As<Napi::Boolean>().Value(),
   };
 }
 
@@ -148,7 +159,9 @@ Napi::Object info_to_js(Napi::Env env, const EngineInfo& info) {
                        {"maxQueue", info.max_queue},
                        {"maxBatchTokens", info.max_batch_tokens}});
   out.Set("limits", limits);
-  out.Set("kvCacheDtype", info.kv_type == kKvBF16 ? "bf16" : "f32");
+  out.Set("kvCacheDtype", name_of(info.kv_type));
+  out.Set("numerics", info.device.numerics);
+  out.Set("repeatable", info.repeatable);
   out.Set("prefixCache", info.prefix_cache);
   return out;
 }

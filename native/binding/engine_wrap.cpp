@@ -206,7 +206,7 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
   Napi::Value bytes_per_token(const Napi::CallbackInfo& call) {
     const int64_t context = call[0].As<Napi::Number>().Int64Value();
     const EngineInfo& info = host_->engine->info();
-    return Napi::Number::New(call.Env(), info.model.bytes_per_token(context, info.kv_type == kKvBF16 ? 2 : 4));
+    return Napi::Number::New(call.Env(), info.model.bytes_per_token(context, kv_element_bytes(info.kv_type)));
   }
   Napi::Value close(const Napi::CallbackInfo& call) {
     auto* worker = new CloseWorker(call.Env(), host_);

@@ -5,14 +5,10 @@
 #include <utility>
 
 #include "native/base/str.h"
-#include "native/base/system.h"
 #include "native/base/trace.h"
-#include "native/engine/kv_plan.h"
+#include "native/engine/memory_plan.h"
 
 namespace oss {
-
-// A request for the logits of many positions gets them in portions of this many rows: 51 MB for the full vocabulary.
-constexpr int kLogitRows = 64;
 
 static double ms_between(Clock::time_point from, Clock::time_point to) {
   return std::chrono::duration<double, std::milli>(to - from).count();
@@ -23,40 +19,45 @@ Engine::Engine(const std::string& path, const EngineOptions& options,
   const auto check_cancelled = [&] {
     if (cancelled && cancelled()) throw Error(Code::kCancelled, "loading was cancelled");
   };
-  backend_ = make_backend({.backend = options.backend, .threads = options.threads});
+  backend_ = make_backend({.backend = options.backend,
+                           .threads = options.threads,
+                           .numerics = options.numerics,
+                           .repeatable = options.repeatable});
   auto checkpoint = open_checkpoint(path, cancelled);
+  const Config config = checkpoint->config;
   const uint64_t total = checkpoint->file_bytes;
   progress({"open", 0, total});
+
+  // Everything that this engine will ever take is planned before the first byte of weights is moved.
+  const MemoryPlan plan = plan_memory(config, options, *backend_);
+  backend_->reserve_weights(plan.weights_bytes);
+  backend_->reserve_workspace(plan.limits);
+  kv_ = std::make_unique<KvStorage>(config, *backend_, plan.kv_type, plan.kv.pages);
   model_ = pack_model(std::move(checkpoint), *backend_, [&](size_t done, size_t layers) {
     check_cancelled();
     progress({"pack", total * done / layers, total});
   });
-
-  const Config& config = model_.config;
-  const KvPlan plan = plan_kv_cache(config, options, available_memory() / 2);
-  const int max_tokens = std::max(options.max_batch_tokens, options.max_sequences);  // room for every decode
-  const int max_rows = std::max(options.max_sequences, kLogitRows);
-  kv_ = std::make_unique<KvStorage>(config, *backend_, options.kv_type, plan.pages);
-  cache_ = std::make_unique<KvCache>(plan.pages, config.sliding_window);
-  scheduler_ = std::make_unique<Scheduler>(SchedulerLimits{options.max_sequences, max_tokens, max_rows}, *cache_);
-  forward_ = std::make_unique<Forward>(model_, *backend_, max_tokens, max_rows);
-  builder_ = std::make_unique<StepBuilder>(config, max_tokens, options.max_sequences,
-                                           int((plan.context_length + kPageTokens - 1) / kPageTokens));
+  cache_ = std::make_unique<KvCache>(plan.kv.pages, config.sliding_window);
+  scheduler_ = std::make_unique<Scheduler>(
+      SchedulerLimits{plan.limits.sequences, plan.limits.tokens, plan.limits.rows}, *cache_);
+  forward_ = std::make_unique<Forward>(model_, *backend_, plan.limits);
+  builder_ = std::make_unique<StepBuilder>(config, plan.limits.tokens, plan.limits.sequences, plan.limits.max_pages);
   info_ = {
       .device = backend_->info(),
       .model = config,
       .layout = model_.checkpoint->layout,
-      .context_length = plan.context_length,
+      .context_length = plan.kv.context_length,
       .max_sequences = options.max_sequences,
       .max_queue = options.max_queue,
-      .max_batch_tokens = max_tokens,
-      .kv_type = options.kv_type,
+      .max_batch_tokens = plan.limits.tokens,
+      .kv_type = plan.kv_type,
       .prefix_cache = options.prefix_cache,
+      .repeatable = options.repeatable,
       .weights_bytes = total,
       .packed_bytes = backend_->packed_bytes(),
-      .workspace_bytes = forward_->workspace_bytes(),
+      .workspace_bytes = plan.workspace_bytes,
       .kv_bytes = kv_->bytes(),
-      .kv_tokens = int64_t(plan.pages[kKvFull]) * kPageTokens,
+      .kv_tokens = int64_t(plan.kv.pages[kKvFull]) * kPageTokens,
   };
   for (const KvGroup group : {kKvFull, kKvWindow}) stats_.pages[group] = cache_->stats(group);
   check_cancelled();

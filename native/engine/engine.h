@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <variant>
@@ -31,10 +32,12 @@ struct EngineOptions {
   int64_t context_length = 0;   // 0 = the model's, or what the KV cache holds if that is less
   int max_sequences = 64;
   int max_queue = 1024;
-  int max_batch_tokens = 256;   // a CPU gains nothing from larger prefill chunks, and a cancel waits for one chunk
-  KvType kv_type = kKvF32;
-  uint64_t kv_bytes = 0;        // 0 = room for 4 full contexts, at most half of the memory available
+  int max_batch_tokens = 0;     // 0 = the backend's choice
+  std::optional<KvType> kv_type{};  // none = the backend's choice
+  uint64_t kv_bytes = 0;        // 0 = on a card of its own all that is left, else room for 4 contexts in half of the free memory
   bool prefix_cache = true;
+  std::string numerics = "auto";  // "exact" or "fast"; the backend refuses what it does not have
+  bool repeatable = false;      // the same bits in any batch, also where that costs time
 };
 
 struct EngineInfo {
@@ -45,6 +48,7 @@ struct EngineInfo {
   int max_sequences = 0, max_queue = 0, max_batch_tokens = 0;
   KvType kv_type = kKvF32;
   bool prefix_cache = true;
+  bool repeatable = false;
   uint64_t weights_bytes = 0;    // mapped files
   uint64_t packed_bytes = 0;     // copies beside them
   uint64_t workspace_bytes = 0;

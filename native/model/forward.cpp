@@ -8,7 +8,7 @@ static KvGroup group_of(const Config& config, int layer) { return config.layer_s
 
 // Of one layer: keys and values.
 static size_t page_bytes(const Config& config, KvType type) {
-  return size_t(2) * config.kv_size() * kPageTokens * (type == kKvBF16 ? 2 : 4);
+  return size_t(2) * config.kv_size() * kPageTokens * kv_element_bytes(type);
 }
 
 size_t KvStorage::bytes_per_page(const Config& config, KvType type, KvGroup group) {
@@ -28,92 +28,109 @@ KvStorage::KvStorage(const Config& config, Backend& backend, KvType type, std::a
   for (int group = 0; group < kKvGroups; ++group) buffers_[group] = backend.allocate(bytes[group], "the KV cache");
 }
 
-Forward::Forward(const Model& model, Backend& backend, int max_tokens, int max_rows)
-    : model_(model), backend_(backend) {
-  const Config& c = model.config;
-  const size_t tokens = max_tokens, rows = max_rows;
-  const struct {
-    float** at;
-    size_t elements;
-  } parts[] = {
-      {&x_, tokens * c.hidden},
-      {&normed_, tokens * c.hidden},
-      {&q_, tokens * c.q_size()},
-      {&k_, tokens * c.kv_size()},
-      {&v_, tokens * c.kv_size()},
-      {&attended_, tokens * c.q_size()},
-      {&router_logits_, tokens * c.num_experts},
-      {reinterpret_cast<float**>(&expert_), tokens * c.experts_per_token},
-      {&expert_weight_, tokens * c.experts_per_token},
-      {&rows_, rows * c.hidden},
-      {&rows_normed_, rows * c.hidden},
-      {&logits_, rows * c.vocab},
+std::vector<Forward::Part> Forward::parts(const StepLimits& l) {
+  const uint64_t tokens = uint64_t(l.tokens), rows = uint64_t(l.rows), q_size = uint64_t(l.heads) * l.head_dim;
+  return {
+      {&Forward::x_, nullptr, tokens * l.hidden},
+      {nullptr, &Forward::normed_, tokens * l.hidden},
+      {nullptr, &Forward::q_, tokens * q_size},
+      {nullptr, &Forward::attended_, tokens * q_size},
+      {&Forward::router_logits_, nullptr, tokens * l.experts},
+      {&Forward::expert_, nullptr, tokens * l.top_k},
+      {&Forward::expert_weight_, nullptr, tokens * l.top_k},
+      {&Forward::rows_, nullptr, rows * l.hidden},
+      {nullptr, &Forward::rows_normed_, rows * l.hidden},
+      {&Forward::logits_, nullptr, rows * l.vocab},
   };
-  // 16 floats = one cache line: no two tensors share a line, so threads that fill different ones do not disturb each other.
-  const auto padded = [](size_t elements) { return (elements + 15) / 16 * 16; };
-  size_t total = 0;
-  for (const auto& part : parts) total += padded(part.elements);
-  workspace_ = backend.allocate(total * sizeof(float), "the activations");
-  float* next = workspace_.as<float>();
-  for (const auto& part : parts) {
-    *part.at = next;
-    next += padded(part.elements);
+}
+
+// 256 bytes: no two tensors share a cache line or a memory transaction.
+static uint64_t padded(uint64_t bytes) { return (bytes + 255) / 256 * 256; }
+
+uint64_t Forward::workspace_bytes(const StepLimits& limits, const Backend& backend) {
+  uint64_t total = 0;
+  for (const Part& part : parts(limits)) {
+    total += padded(part.elements * (part.operand != nullptr ? backend.operand_bytes() : sizeof(float)));
+  }
+  return total;
+}
+
+Forward::Forward(const Model& model, Backend& backend, const StepLimits& limits)
+    : model_(model), backend_(backend), workspace_(backend.allocate(workspace_bytes(limits, backend), "the activations")) {
+  std::byte* next = workspace_.as<std::byte>();
+  for (const Part& part : parts(limits)) {
+    if (part.operand != nullptr) {
+      this->*part.operand = {next};
+    } else {
+      this->*part.floats = reinterpret_cast<float*>(next);
+    }
+    next += padded(part.elements * (part.operand != nullptr ? backend.operand_bytes() : sizeof(float)));
   }
 }
 
 bool Forward::run(const Step& step, const KvStorage& kv, const std::atomic<bool>& stop) {
   const Config& c = model_.config;
-  backend_.embed({.tokens = step.num_tokens, .hidden = c.hidden}, model_.embed, step, x_);
-  for (int index = 0; index < c.num_layers; ++index) {
-    if (stop.load(std::memory_order_relaxed)) return false;
-    attention_block(model_.layers[index], index, step, kv);
-    moe_block(model_.layers[index], step);
-  }
-  if (step.num_rows == 0) return true;
+  bool stopped = false;
+  backend_.begin(step);
+  backend_.run([&] {
+    backend_.embed({.tokens = step.num_tokens, .hidden = c.hidden}, model_.embed, step, x_);
+    for (int index = 0; index < c.num_layers && !stopped; ++index) {
+      attention_block(model_.layers[index], index, step, kv);
+      moe_block(model_.layers[index], step);
+      stopped = stop.load(std::memory_order_relaxed);
+    }
+    if (step.num_rows > 0 && !stopped) head(step);
+  });
+  return !stopped;
+}
+
+// logits[r] = lm_head(norm(x[logit_tokens[r]]))
+void Forward::head(const Step& step) {
+  const Config& c = model_.config;
   backend_.gather_rows(step, c.hidden, x_, rows_);
-  backend_.rms_norm({.rows = step.num_rows, .hidden = c.hidden, .eps = c.rms_eps}, rows_, model_.final_norm,
-                    rows_normed_);
-  backend_.lm_head({.rows = step.num_rows, .hidden = c.hidden, .vocab = c.vocab}, rows_normed_, model_.lm_head, logits_);
-  return true;
+  backend_.rms_norm({.rows = step.num_rows, .hidden = c.hidden, .eps = c.rms_eps}, RowsOf::kLogits, rows_,
+                    model_.final_norm, rows_normed_);
+  backend_.linear({.rows = step.num_rows, .in = c.hidden, .out = c.vocab, .accumulate = 0}, RowsOf::kLogits,
+                  rows_normed_, model_.lm_head, nullptr, logits_);
 }
 
 // x += o_proj(attention(rope(qkv(norm(x)))))
 void Forward::attention_block(const Layer& layer, int index, const Step& step, const KvStorage& kv) {
   const Config& c = model_.config;
   const int tokens = step.num_tokens;
-  backend_.rms_norm({.rows = tokens, .hidden = c.hidden, .eps = c.rms_eps}, x_, layer.attn_norm, normed_);
-  const auto project = [&](const Matrix& w, const Vector& bias, float* y) {
-    backend_.linear({.rows = tokens, .in = c.hidden, .out = w.rows, .accumulate = 0}, normed_, w, &bias, y);
-  };
-  project(layer.q, layer.q_bias, q_);
-  project(layer.k, layer.k_bias, k_);
-  project(layer.v, layer.v_bias, v_);
-  backend_.rope({.tokens = tokens, .heads = c.num_heads, .head_dim = c.head_dim, .row_stride = c.q_size()}, step, q_);
-  backend_.rope({.tokens = tokens, .heads = c.num_kv_heads, .head_dim = c.head_dim, .row_stride = c.kv_size()}, step, k_);
-  backend_.kv_write({.kv_heads = c.num_kv_heads, .head_dim = c.head_dim, .group = kv.group(index), .type = kv.type()}, step,
-                    k_, v_, kv.layer(index));
+  const KvGroup group = kv.group(index);
+  backend_.rms_norm({.rows = tokens, .hidden = c.hidden, .eps = c.rms_eps}, RowsOf::kTokens, x_, layer.attn_norm, normed_);
+  backend_.qkv({.tokens = tokens,
+                .hidden = c.hidden,
+                .heads = c.num_heads,
+                .kv_heads = c.num_kv_heads,
+                .head_dim = c.head_dim,
+                .group = group,
+                .type = kv.type()},
+               step, normed_, layer.qkv, q_, kv.layer(index));
   backend_.attention({.tokens = tokens,
                       .heads = c.num_heads,
                       .kv_heads = c.num_kv_heads,
                       .head_dim = c.head_dim,
-                      .group = kv.group(index),
+                      .group = group,
                       .type = kv.type(),
                       .window = c.window_of(index),
                       .max_pages = step.max_pages,
                       .scale = float(1 / std::sqrt(double(c.head_dim)))},
                      step, q_, kv.layer(index), layer.sinks, attended_);
-  backend_.linear({.rows = tokens, .in = c.q_size(), .out = c.hidden, .accumulate = 1}, attended_, layer.o, &layer.o_bias,
-                  x_);
+  backend_.linear({.rows = tokens, .in = c.q_size(), .out = c.hidden, .accumulate = 1}, RowsOf::kTokens, attended_,
+                  layer.o, &layer.o_bias, x_);
 }
 
 // x += Σ over the chosen experts of weight · expert(norm(x))
 void Forward::moe_block(const Layer& layer, const Step& step) {
   const Config& c = model_.config;
   const int tokens = step.num_tokens;
-  backend_.rms_norm({.rows = tokens, .hidden = c.hidden, .eps = c.rms_eps}, x_, layer.mlp_norm, normed_);
-  backend_.linear({.rows = tokens, .in = c.hidden, .out = c.num_experts, .accumulate = 0}, normed_, layer.router,
-                  &layer.router_bias, router_logits_);
-  backend_.router({.tokens = tokens, .experts = c.num_experts, .top_k = c.experts_per_token}, router_logits_, expert_,
+  int32_t* chosen = reinterpret_cast<int32_t*>(expert_);
+  backend_.rms_norm({.rows = tokens, .hidden = c.hidden, .eps = c.rms_eps}, RowsOf::kTokens, x_, layer.mlp_norm, normed_);
+  backend_.linear({.rows = tokens, .in = c.hidden, .out = c.num_experts, .accumulate = 0}, RowsOf::kTokens, normed_,
+                  layer.router, &layer.router_bias, router_logits_);
+  backend_.router({.tokens = tokens, .experts = c.num_experts, .top_k = c.experts_per_token}, router_logits_, chosen,
                   expert_weight_);
   backend_.experts({.tokens = tokens,
                     .hidden = c.hidden,
@@ -122,7 +139,7 @@ void Forward::moe_block(const Layer& layer, const Step& step) {
                     .top_k = c.experts_per_token,
                     .limit = c.swiglu_limit,
                     .alpha = c.swiglu_alpha},
-                   normed_, expert_, expert_weight_, layer.gate_up, layer.down, x_);
+                   normed_, chosen, expert_weight_, layer.gate_up, layer.down, x_);
 }
 
 }  // namespace oss

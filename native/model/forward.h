@@ -30,35 +30,41 @@ class KvStorage {
 
 class Forward {
  public:
-  // Activations are allocated once, for steps of at most max_tokens tokens and max_rows rows of logits.
-  Forward(const Model& model, Backend& backend, int max_tokens, int max_rows);
+  // Activations are allocated once, for steps within the limits.
+  Forward(const Model& model, Backend& backend, const StepLimits& limits);
+  static uint64_t workspace_bytes(const StepLimits& limits, const Backend& backend);
 
   // Appends the step's tokens to their sequences in `kv` and leaves logits [step.num_rows, vocab] in logits().
-  // When `stop` becomes true the pass ends early, between layers, and returns false: logits() is then meaningless.
+  // When `stop` becomes true the pass may end early, between layers, and returns false: logits() is then meaningless.
   bool run(const Step& step, const KvStorage& kv, const std::atomic<bool>& stop);
 
   float* logits() const { return logits_; }
-  size_t workspace_bytes() const { return workspace_.bytes(); }
 
  private:
+  struct Part {
+    float* Forward::* floats;      // one of the two
+    Operand Forward::* operand;
+    uint64_t elements;
+  };
+  static std::vector<Part> parts(const StepLimits& limits);
+
   void attention_block(const Layer& layer, int index, const Step& step, const KvStorage& kv);
   void moe_block(const Layer& layer, const Step& step);
+  void head(const Step& step);
 
   const Model& model_;
   Backend& backend_;
   Buffer workspace_;
-  float* x_;              // [tokens, hidden] residual stream
-  float* normed_;         // [tokens, hidden]
-  float* q_;              // [tokens, q_size]
-  float* k_;              // [tokens, kv_size]
-  float* v_;              // [tokens, kv_size]
-  float* attended_;       // [tokens, q_size]
-  float* router_logits_;  // [tokens, experts]
-  int32_t* expert_;       // [tokens, top_k]
-  float* expert_weight_;  // [tokens, top_k]
-  float* rows_;           // [rows, hidden]
-  float* rows_normed_;    // [rows, hidden]
-  float* logits_;         // [rows, vocab]
+  float* x_ = nullptr;              // [tokens, hidden] residual stream
+  Operand normed_;                  // [tokens, hidden]
+  Operand q_;                       // [tokens, q_size]
+  Operand attended_;                // [tokens, q_size]
+  float* router_logits_ = nullptr;  // [tokens, experts]
+  float* expert_ = nullptr;         // int32 [tokens, top_k]
+  float* expert_weight_ = nullptr;  // [tokens, top_k]
+  float* rows_ = nullptr;           // [rows, hidden]
+  Operand rows_normed_;             // [rows, hidden]
+  float* logits_ = nullptr;         // [rows, vocab]
 };
 
 }  // namespace oss

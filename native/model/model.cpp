@@ -4,35 +4,54 @@
 
 namespace oss {
 
+uint64_t packed_bytes(const Config& c, const Backend& backend) {
+  const auto product = [&](int64_t rows, int64_t cols) { return backend.matrix_bytes(rows, cols, MatrixUse::kProduct); };
+  const auto vector = [&](int64_t size) { return backend.vector_bytes(size); };
+  const uint64_t attention = vector(c.hidden) + product(c.q_size(), c.hidden) + 2 * product(c.kv_size(), c.hidden) +
+                             vector(c.q_size()) + 2 * vector(c.kv_size()) + vector(c.num_heads) +
+                             product(c.hidden, c.q_size()) + vector(c.hidden);
+  const uint64_t moe = vector(c.hidden) + product(c.num_experts, c.hidden) + vector(c.num_experts) +
+                       backend.experts_bytes(c.num_experts, 2 * int64_t(c.intermediate), c.hidden) +
+                       vector(int64_t(c.num_experts) * 2 * c.intermediate) +
+                       backend.experts_bytes(c.num_experts, c.hidden, c.intermediate) +
+                       vector(int64_t(c.num_experts) * c.hidden);
+  return backend.matrix_bytes(c.vocab, c.hidden, MatrixUse::kTable) + product(c.vocab, c.hidden) + vector(c.hidden) +
+         uint64_t(c.num_layers) * (attention + moe);
+}
+
 Model pack_model(std::unique_ptr<const Checkpoint> checkpoint, Backend& backend,
                  const std::function<void(size_t, size_t)>& progress) {
   const HostWeights host = bind_weights(checkpoint->config, checkpoint->tensors);
+  const auto product = [&](const HostTensor& weight) { return backend.pack_matrix(weight, MatrixUse::kProduct); };
+  const auto vector = [&](const HostTensor& values) { return backend.pack_vector(values); };
   Model model;
   model.config = checkpoint->config;
-  model.embed = backend.pack_matrix(host.embed);
-  model.lm_head = backend.pack_matrix(host.lm_head);
-  model.final_norm = backend.pack_vector(host.final_norm);
+  model.embed = backend.pack_matrix(host.embed, MatrixUse::kTable);
+  model.lm_head = product(host.lm_head);
+  model.final_norm = vector(host.final_norm);
   model.layers.reserve(host.layers.size());
   for (const HostLayer& from : host.layers) {
     progress(model.layers.size(), host.layers.size());
+    // Members are filled in the order of their declaration: q, k and v, and their biases, lie side by side.
     model.layers.push_back({
-        .attn_norm = backend.pack_vector(from.attn_norm),
-        .q_bias = backend.pack_vector(from.q_bias),
-        .k_bias = backend.pack_vector(from.k_bias),
-        .v_bias = backend.pack_vector(from.v_bias),
-        .sinks = backend.pack_vector(from.sinks),
-        .o_bias = backend.pack_vector(from.o_bias),
-        .q = backend.pack_matrix(from.q),
-        .k = backend.pack_matrix(from.k),
-        .v = backend.pack_matrix(from.v),
-        .o = backend.pack_matrix(from.o),
-        .mlp_norm = backend.pack_vector(from.mlp_norm),
-        .router_bias = backend.pack_vector(from.router_bias),
-        .router = backend.pack_matrix(from.router),
-        .gate_up = backend.pack_experts(from.gate_up_blocks, from.gate_up_scales, from.gate_up_bias),
-        .down = backend.pack_experts(from.down_blocks, from.down_scales, from.down_bias),
+        .attn_norm = vector(from.attn_norm),
+        .qkv = {.q = backend.pack_rope_matrix(from.q),
+                .k = backend.pack_rope_matrix(from.k),
+                .v = product(from.v),
+                .q_bias = vector(from.q_bias),
+                .k_bias = vector(from.k_bias),
+                .v_bias = vector(from.v_bias)},
+        .sinks = vector(from.sinks),
+        .o = product(from.o),
+        .o_bias = vector(from.o_bias),
+        .mlp_norm = vector(from.mlp_norm),
+        .router_bias = vector(from.router_bias),
+        .router = product(from.router),
+        .gate_up = backend.pack_experts(from.gate_up_blocks, from.gate_up_scales, from.gate_up_bias, ExpertUse::kGateUp),
+        .down = backend.pack_experts(from.down_blocks, from.down_scales, from.down_bias, ExpertUse::kDown),
     });
   }
+  backend.loaded();
   progress(host.layers.size(), host.layers.size());
   model.checkpoint = std::move(checkpoint);
   return model;

@@ -11,9 +11,11 @@
 namespace oss {
 
 struct Layer {
-  Vector attn_norm, q_bias, k_bias, v_bias, sinks, o_bias;
-  Matrix q, k, v, o;
-  Vector mlp_norm, router_bias;
+  Vector attn_norm;
+  QkvWeights qkv;
+  Vector sinks;
+  Matrix o;
+  Vector o_bias, mlp_norm, router_bias;
   Matrix router;
   ExpertMatrix gate_up;  // rows interleaved: gate of unit i at 2i, up at 2i + 1
   ExpertMatrix down;
@@ -27,7 +29,10 @@ struct Model {
   std::vector<Layer> layers;
 };
 
-// Hands every weight to the backend once. `progress(done, total)` counts layers and may throw to stop the loading.
+// Memory that the weights of such a model take on a device beside their files.
+uint64_t packed_bytes(const Config& config, const Backend& backend);
+
+// Hands every weight to the backend once, for which reserve_weights() has made room. `progress(done, total)` counts layers and may throw to stop the loading.
 Model pack_model(std::unique_ptr<const Checkpoint> checkpoint, Backend& backend,
                  const std::function<void(size_t, size_t)>& progress);
 

@@ -76,7 +76,7 @@ struct Paged {
     return step;
   }
   size_t page_bytes() const {
-    return size_t(2) * args.kv_heads * kPageTokens * args.head_dim * (args.type == kKvBF16 ? 2 : 4);
+    return size_t(2) * args.kv_heads * kPageTokens * args.head_dim * kv_element_bytes(args.type);
   }
   Buffer cache(CpuBackend& backend) {
     Buffer cache = nan_cache(num_pages * page_bytes(), page_bytes());
@@ -135,7 +135,7 @@ static std::vector<float> run(CpuBackend& backend, Paged& paged, const std::vect
   std::vector<float> out(q.size());
   AttentionArgs args = paged.args;
   args.tokens = int(tokens.size());
-  backend.attention(args, paged.step(tokens), q.data(), cache.as<void>(), {sinks.data(), args.heads}, out.data());
+  backend.attention(args, paged.step(tokens), operand(q.data()), cache.as<void>(), {sinks.data(), args.heads}, operand(out.data()));
   return out;
 }
 

@@ -64,14 +64,14 @@ TEST("linear: a batch of 7 equals seven batches of 1; 1, 2 and 3 threads agree; 
   std::vector<float> fastest;
   for (const cpu::Kernels* kernels : cpu::available_kernels()) {
     std::vector<float> batch(size_t(7) * out), single(size_t(7) * out);
-    CpuBackend(*kernels, 1).linear({7, in, out, 0}, x.data(), matrix, &vector, batch.data());
+    CpuBackend(*kernels, 1).linear({7, in, out, 0}, RowsOf::kTokens, operand(x.data()), matrix, &vector, batch.data());
     for (const int threads : {1, 2, 3}) {
       CpuBackend backend(*kernels, threads);
       std::vector<float> y(size_t(7) * out);
-      backend.linear({7, in, out, 0}, x.data(), matrix, &vector, y.data());
+      backend.linear({7, in, out, 0}, RowsOf::kTokens, operand(x.data()), matrix, &vector, y.data());
       CHECK_BITS(str(kernels->isa, " with threads ", threads), y, batch);
       for (int t = 0; t < 7; ++t)
-        backend.linear({1, in, out, 0}, x.data() + size_t(t) * in, matrix, &vector, single.data() + size_t(t) * out);
+        backend.linear({1, in, out, 0}, RowsOf::kTokens, operand(x.data() + size_t(t) * in), matrix, &vector, single.data() + size_t(t) * out);
       CHECK_BITS(str(kernels->isa, " one by one, threads ", threads), single, batch);
     }
     if (fastest.empty()) fastest = batch;
@@ -88,7 +88,8 @@ TEST("lm_head: odd vocab, no bias") {
   for (const cpu::Kernels* kernels : cpu::available_kernels()) {
     CpuBackend backend(*kernels, 2);
     std::vector<float> logits(size_t(rows) * vocab);
-    backend.lm_head({rows, hidden, vocab}, x.data(), {w.data(), vocab, hidden}, logits.data());
+    backend.linear({rows, hidden, vocab, 0}, RowsOf::kLogits, operand(x.data()), {w.data(), vocab, hidden}, nullptr,
+                   logits.data());
     CHECK_CLOSE(kernels->isa, logits.data(), expected.data(), logits.size(), 0, sum_tolerance(hidden));
   }
 }

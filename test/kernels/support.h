@@ -70,6 +70,9 @@ inline void check_bits(const char* file, int line, const std::string& what, cons
 // Instruction sets with fused multiply-add agree bit for bit; "scalar" rounds twice.
 inline bool fused(const cpu::Kernels& kernels) { return std::string(kernels.isa) != "scalar"; }
 
+// Operations only read their operands, but an Operand is also what others write to.
+inline Operand operand(const float* values) { return {const_cast<float*>(values)}; }
+
 inline HostTensor tensor_of(const std::string& name, DType dtype, std::vector<int64_t> shape, const void* data) {
   HostTensor tensor{name, "test", dtype, std::move(shape), static_cast<const std::byte*>(data), 0};
   tensor.bytes = size_t(tensor.elements()) * dtype_bytes(dtype);

@@ -1,4 +1,4 @@
-#include "native/backend/cpu/thread_pool.h"
+#include "native/base/thread_pool.h"
 
 #include <time.h>
 

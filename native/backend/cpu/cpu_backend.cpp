@@ -12,6 +12,7 @@
 #include "native/backend/registry.h"
 #include "native/base/error.h"
 #include "native/base/str.h"
+#include "native/base/system.h"
 
 namespace oss {
 
@@ -45,10 +46,24 @@ std::unique_ptr<Backend> make_cpu_backend(const BackendOptions& options) {
     throw Error(Code::kInvalidArgument,
                 str("expected an integer in [0, 1024] for threads but received ", options.threads));
   }
+  if (options.numerics == "fast") {
+    throw Error(Code::kUnsupported, "numerics \"fast\" is not in this build's CPU backend, which has \"exact\"");
+  }
   return std::make_unique<CpuBackend>(cpu::choose_kernels(), options.threads > 0 ? options.threads : default_threads());
 }
 
-DeviceInfo CpuBackend::info() const { return {"cpu", cpu_name(), kernels_.isa, pool_.size()}; }
+DeviceInfo CpuBackend::info() const { return {.backend = "cpu", .device = cpu_name(), .isa = kernels_.isa, .threads = pool_.size()}; }
+
+DeviceMemory CpuBackend::memory() const { return {.free_bytes = available_memory(), .total_bytes = 0, .dedicated = false}; }
+
+// A CPU gains nothing from larger chunks of a prompt, and a cancel waits for one chunk.
+BackendDefaults CpuBackend::defaults() const { return {.kv_type = kKvF32, .max_batch_tokens = 256}; }
+
+void CpuBackend::check(const StepLimits&, KvType type) const {
+  if (type == kKvFP8) {
+    throw Error(Code::kUnsupported, "kvCache.dtype \"fp8\" needs a GPU; the CPU has \"f32\" and \"bf16\"");
+  }
+}
 
 Buffer CpuBackend::allocate(size_t bytes, const char* what) {
   if (bytes == 0) return {};
@@ -75,10 +90,12 @@ static void expect_dtype(const HostTensor& tensor, bool accepted, const char* ex
                                       " but it is ", dtype_name(tensor.dtype)));
 }
 
-Matrix CpuBackend::pack_matrix(const HostTensor& weight) {
+Matrix CpuBackend::pack_matrix(const HostTensor& weight, MatrixUse) {
   expect_dtype(weight, weight.dtype == DType::kBF16 && weight.shape.size() == 2, "a BF16 matrix");
   return {weight.as<uint16_t>(), int(weight.shape[0]), int(weight.shape[1])};
 }
+
+Matrix CpuBackend::pack_rope_matrix(const HostTensor& weight) { return pack_matrix(weight, MatrixUse::kProduct); }
 
 Vector CpuBackend::pack_vector(const HostTensor& vector) {
   expect_dtype(vector, vector.dtype == DType::kBF16 || vector.dtype == DType::kF32, "BF16 or F32");
@@ -94,7 +111,8 @@ Vector CpuBackend::pack_vector(const HostTensor& vector) {
   return {packed_.back().get(), int(n)};
 }
 
-ExpertMatrix CpuBackend::pack_experts(const HostTensor& blocks, const HostTensor& scales, const HostTensor& bias) {
+ExpertMatrix CpuBackend::pack_experts(const HostTensor& blocks, const HostTensor& scales, const HostTensor& bias,
+                                      ExpertUse) {
   expect_dtype(blocks, blocks.dtype == DType::kU8 && blocks.shape.size() == 4, "U8 [experts, rows, cols/32, 16]");
   expect_dtype(scales, scales.dtype == DType::kU8, "U8");
   return {blocks.as<uint8_t>(), scales.as<uint8_t>(), pack_vector(bias).data,
@@ -109,18 +127,36 @@ void CpuBackend::embed(const EmbedArgs& args, const Matrix& table, const Step& s
   });
 }
 
-void CpuBackend::rms_norm(const RmsNormArgs& args, const float* x, const Vector& w, float* y) {
+void CpuBackend::rms_norm(const RmsNormArgs& args, RowsOf, const float* x, const Vector& w, Operand out) {
+  float* y = out.as<float>();
   pool_.parallel_for(args.rows, 8, [&](int64_t begin, int64_t end, int) {
     const RmsNormArgs part = {int(end - begin), args.hidden, args.eps};
     kernels_.rms_norm(part, x + begin * args.hidden, w.data, y + begin * args.hidden);
   });
 }
 
-void CpuBackend::linear(const LinearArgs& args, const float* x, const Matrix& w, const Vector* bias, float* y) {
+void CpuBackend::linear(const LinearArgs& args, RowsOf, Operand in, const Matrix& w, const Vector* bias, float* y) {
+  const float* x = in.as<float>();
   const int64_t grain = rows_per_range(args.out, int64_t(args.in) * 2, 4, pool_.size());
   pool_.parallel_for(args.out, grain, [&](int64_t begin, int64_t end, int) {
     kernels_.linear(args, int(begin), int(end), x, w.data, bias != nullptr ? bias->data : nullptr, y);
   });
+}
+
+void CpuBackend::qkv(const QkvArgs& args, const Step& step, Operand x, const QkvWeights& weights, Operand q, void* cache) {
+  const int q_size = args.heads * args.head_dim, kv_size = args.kv_heads * args.head_dim;
+  float* k = qkv_work_.reserve(*this, 2 * size_t(args.tokens) * kv_size, "keys and values");
+  float* v = k + size_t(args.tokens) * kv_size;
+  const auto project = [&](const Matrix& w, const Vector& bias, float* y) {
+    linear({.rows = args.tokens, .in = args.hidden, .out = w.rows, .accumulate = 0}, RowsOf::kTokens, x, w, &bias, y);
+  };
+  project(weights.q, weights.q_bias, q.as<float>());
+  project(weights.k, weights.k_bias, k);
+  project(weights.v, weights.v_bias, v);
+  rope({.tokens = args.tokens, .heads = args.heads, .head_dim = args.head_dim, .row_stride = q_size}, step, q.as<float>());
+  rope({.tokens = args.tokens, .heads = args.kv_heads, .head_dim = args.head_dim, .row_stride = kv_size}, step, k);
+  kv_write({.kv_heads = args.kv_heads, .head_dim = args.head_dim, .group = args.group, .type = args.type}, step, k, v,
+           cache);
 }
 
 void CpuBackend::rope(const RopeArgs& args, const Step& step, float* x) {
@@ -176,8 +212,10 @@ void CpuBackend::divide_attention(const AttentionArgs& args, const Step& step) {
   }
 }
 
-void CpuBackend::attention(const AttentionArgs& args, const Step& step, const float* q, const void* cache,
-                           const Vector& sinks, float* out) {
+void CpuBackend::attention(const AttentionArgs& args, const Step& step, Operand queries, const void* cache,
+                           const Vector& sinks, Operand attended) {
+  const float* q = queries.as<float>();
+  float* out = attended.as<float>();
   if (args.tokens == 0) return;
   divide_attention(args, step);
   const size_t q_row = size_t(args.heads) * args.head_dim;
@@ -263,8 +301,9 @@ static cpu::ExpertWeights weights_of(const ExpertMatrix& matrix, int expert) {
   return {matrix.blocks + num_blocks * kMxBlockBytes, matrix.scales + num_blocks, matrix.bias + rows};
 }
 
-void CpuBackend::experts(const ExpertsArgs& args, const float* normed, const int32_t* index, const float* weight,
+void CpuBackend::experts(const ExpertsArgs& args, Operand operand, const int32_t* index, const float* weight,
                          const ExpertMatrix& gate_up, const ExpertMatrix& down, float* x) {
+  const float* normed = operand.as<float>();
   group_by_expert(args, index);
   const size_t num_pairs = pairs_.size();
   float* split = split_.reserve(*this, size_t(args.tokens) * args.hidden, "the experts' inputs");
@@ -307,10 +346,6 @@ void CpuBackend::gather_rows(const Step& step, int hidden, const float* x, float
   for (int r = 0; r < step.num_rows; ++r) {
     std::memcpy(rows + size_t(r) * hidden, x + size_t(step.logit_tokens[r]) * hidden, size_t(hidden) * sizeof(float));
   }
-}
-
-void CpuBackend::lm_head(const LmHeadArgs& args, const float* rows, const Matrix& table, float* logits) {
-  linear({.rows = args.rows, .in = args.hidden, .out = args.vocab, .accumulate = 0}, rows, table, nullptr, logits);
 }
 
 void CpuBackend::sample(int rows, int vocab, float* logits, std::span<const SamplingArgs> args,

@@ -6,7 +6,7 @@
 
 #include "kernels/cpu/kernels.h"
 #include "native/backend/backend.h"
-#include "native/backend/cpu/thread_pool.h"
+#include "native/base/thread_pool.h"
 
 namespace oss {
 
@@ -15,29 +15,48 @@ class CpuBackend final : public Backend {
   CpuBackend(const cpu::Kernels& kernels, int threads) : kernels_(kernels), pool_(threads) {}
 
   DeviceInfo info() const override;
+  DeviceMemory memory() const override;
+  BackendDefaults defaults() const override;
+  void check(const StepLimits&, KvType) const override;
   Buffer allocate(size_t bytes, const char* what) override;
+  size_t operand_bytes() const override { return sizeof(float); }
 
-  Matrix pack_matrix(const HostTensor& weight) override;
+  // Matrices stay in the mapped files, vectors are copied as f32.
+  uint64_t matrix_bytes(int64_t, int64_t, MatrixUse) const override { return 0; }
+  uint64_t vector_bytes(int64_t size) const override { return uint64_t(size) * sizeof(float); }
+  uint64_t experts_bytes(int64_t, int64_t, int64_t) const override { return 0; }
+  void reserve_weights(uint64_t) override {}
+  Matrix pack_matrix(const HostTensor& weight, MatrixUse) override;
   Vector pack_vector(const HostTensor& vector) override;
-  ExpertMatrix pack_experts(const HostTensor& blocks, const HostTensor& scales, const HostTensor& bias) override;
+  Matrix pack_rope_matrix(const HostTensor& weight) override;
+  ExpertMatrix pack_experts(const HostTensor& blocks, const HostTensor& scales, const HostTensor& bias,
+                            ExpertUse) override;
+  void loaded() override {}
   size_t packed_bytes() const override { return packed_bytes_; }
+  uint64_t workspace_bytes(const StepLimits&) const override { return 0; }  // grows with the steps instead
+  void reserve_workspace(const StepLimits&) override {}
+
+  void begin(const Step&) override {}
+  void run(const std::function<void()>& body) override { body(); }
 
   void embed(const EmbedArgs&, const Matrix& table, const Step&, float* x) override;
-  void rms_norm(const RmsNormArgs&, const float* x, const Vector& w, float* y) override;
-  void linear(const LinearArgs&, const float* x, const Matrix& w, const Vector* bias, float* y) override;
-  void rope(const RopeArgs&, const Step&, float* x) override;
-  void kv_write(const KvArgs&, const Step&, const float* k, const float* v, void* cache) override;
-  void attention(const AttentionArgs&, const Step&, const float* q, const void* cache, const Vector& sinks,
-                 float* out) override;
+  void rms_norm(const RmsNormArgs&, RowsOf, const float* x, const Vector& w, Operand y) override;
+  void linear(const LinearArgs&, RowsOf, Operand x, const Matrix& w, const Vector* bias, float* y) override;
+  void qkv(const QkvArgs&, const Step&, Operand x, const QkvWeights&, Operand q, void* cache) override;
+  void attention(const AttentionArgs&, const Step&, Operand q, const void* cache, const Vector& sinks,
+                 Operand out) override;
   void router(const RouterArgs&, const float* logits, int32_t* index, float* weight) override;
-  void experts(const ExpertsArgs&, const float* normed, const int32_t* index, const float* weight,
+  void experts(const ExpertsArgs&, Operand normed, const int32_t* index, const float* weight,
                const ExpertMatrix& gate_up, const ExpertMatrix& down, float* x) override;
   void gather_rows(const Step&, int hidden, const float* x, float* rows) override;
-  void lm_head(const LmHeadArgs&, const float* rows, const Matrix& table, float* logits) override;
   void sample(int rows, int vocab, float* logits, std::span<const SamplingArgs> args,
               std::span<const SamplingContext> contexts, std::span<Sampled> out) override;
   void read(const float* from, std::span<float> to) override;
   void write(std::span<const float> from, float* to) override;
+
+  // The parts of qkv. q, k [tokens, heads, head_dim] are rotated in place.
+  void rope(const RopeArgs&, const Step&, float* x);
+  void kv_write(const KvArgs&, const Step&, const float* k, const float* v, void* cache);
 
  private:
   // Memory of one kind of intermediate result: grows to the largest step, then stays.
@@ -69,7 +88,7 @@ class CpuBackend final : public Backend {
   size_t packed_bytes_ = 0;
 
   std::vector<AttentionBlock> blocks_;
-  Scratch attention_work_, attention_parts_;
+  Scratch qkv_work_, attention_work_, attention_parts_;
 
   std::vector<int32_t> pairs_;       // token·top_k + k, grouped by expert
   std::vector<int32_t> pair_begin_;  // [experts + 1] into pairs_

@@ -1,0 +1,68 @@
+#include "native/engine/memory_plan.h"
+
+#include <algorithm>
+
+#include "native/base/str.h"
+#include "native/model/model.h"
+
+namespace oss {
+
+// A request for the logits of many positions gets them in portions of this many rows: 51 MB for the full vocabulary.
+constexpr int kLogitRows = 64;
+
+// Of a card of its own, what is left alone: recorded graphs, and what the driver takes for each kernel it loads.
+constexpr uint64_t kLeftAlone = 256ull << 20;
+
+static std::string gigabytes(uint64_t bytes) { return str(double(bytes / 10'000'000) / 100, " GB"); }
+
+MemoryPlan plan_memory(const Config& config, const EngineOptions& options, const Backend& backend) {
+  const BackendDefaults defaults = backend.defaults();
+  const int batch = options.max_batch_tokens > 0 ? options.max_batch_tokens : defaults.max_batch_tokens;
+  const int64_t context = options.context_length > 0 ? options.context_length : config.max_context;
+  MemoryPlan plan;
+  plan.kv_type = options.kv_type.value_or(defaults.kv_type);
+  plan.limits = {
+      .tokens = std::max(batch, options.max_sequences),  // room for every decode
+      .sequences = options.max_sequences,
+      .rows = std::max(options.max_sequences, kLogitRows),
+      .max_pages = int((context + kPageTokens - 1) / kPageTokens),
+      .hidden = config.hidden,
+      .intermediate = config.intermediate,
+      .heads = config.num_heads,
+      .kv_heads = config.num_kv_heads,
+      .head_dim = config.head_dim,
+      .experts = config.num_experts,
+      .top_k = config.experts_per_token,
+      .vocab = config.vocab,
+  };
+  backend.check(plan.limits, plan.kv_type);
+  plan.weights_bytes = packed_bytes(config, backend);
+  plan.workspace_bytes = Forward::workspace_bytes(plan.limits, backend) + backend.workspace_bytes(plan.limits);
+
+  const DeviceMemory memory = backend.memory();
+  KvNeeds needs{.context_length = options.context_length,
+                .max_sequences = options.max_sequences,
+                .max_tokens = plan.limits.tokens,
+                .type = plan.kv_type,
+                .bytes = options.kv_bytes,
+                .contexts = std::min(4, options.max_sequences)};
+  uint64_t left = memory.free_bytes / 2;
+  if (memory.dedicated) {
+    const uint64_t taken = plan.weights_bytes + plan.workspace_bytes + kLeftAlone;
+    left = memory.free_bytes > taken ? memory.free_bytes - taken : 0;
+    if (left == 0 || options.kv_bytes > left) {
+      throw Error(Code::kOutOfMemory,
+                  str("the model needs ", gigabytes(plan.weights_bytes), " for weights, ", gigabytes(plan.workspace_bytes),
+                      " for activations", options.kv_bytes > 0 ? str(", ", gigabytes(options.kv_bytes), " for kvCache.bytes") : "",
+                      " and ", gigabytes(kLeftAlone), " besides; the device has ", gigabytes(memory.free_bytes), " free of ",
+                      gigabytes(memory.total_bytes),
+                      ": free some, or lower maxBatchTokens, maxSequences, contextLength or kvCache.bytes"));
+    }
+    needs.contexts = options.max_sequences;
+  }
+  plan.kv = plan_kv_cache(config, needs, left);
+  plan.limits.max_pages = int((plan.kv.context_length + kPageTokens - 1) / kPageTokens);
+  return plan;
+}
+
+}  // namespace oss
