@@ -1,11 +1,13 @@
 // Builds the native part with cmake-js and puts the addon where `bindings` and prebuildify look: build/Release.
 //
-//   node native/build.mjs [--unless-present] [--target NAME] [--sanitize LIST]
+//   node native/build.mjs [--unless-present] [--target NAME] [--sanitize LIST] [--cuda-architectures LIST]
+//
+// With an nvcc the CUDA module goes beside the addon; LIST is that of kernels/cuda/module.cmake, e.g. "native".
 //
 // CMake works in .cmake/<platform>-<arch>, outside build/, because node-gyp wipes build/; one directory per architecture,
 // so that a cross build never reuses the wrong objects.
 import { spawnSync } from "node:child_process";
-import { copyFileSync, existsSync, mkdirSync, renameSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { availableParallelism } from "node:os";
 import path from "node:path";
@@ -42,16 +44,34 @@ function cmakeJs(...args) {
   });
   if (run.status !== 0) process.exit(run.status ?? 1);
 }
-cmakeJs("configure", "--log-level", "warn", `--CDOSS_SANITIZE=${sanitize}`);
-cmakeJs("build", "--log-level", "warn", "--target", target, "--parallel", String(availableParallelism()));
+cmakeJs(
+  ...["configure", "--log-level", "warn", `--CDOSS_SANITIZE=${sanitize}`],
+  `--CDOSS_CUDA_ARCHITECTURES=${option("--cuda-architectures") ?? "80;90a"}`,
+);
+function make(name) {
+  cmakeJs("build", "--log-level", "warn", "--target", name, "--parallel", String(availableParallelism()));
+}
+make(target);
+
+/** Renamed into place: a process that has the old file mapped keeps it. */
+function install(name, folder) {
+  const built = [path.join(out, name), path.join(out, "Release", name)].find(existsSync);
+  if (!built) throw new Error(`The build left no ${name} in ${out}`);
+  const temporary = path.join(folder, `${name}.${process.pid}`);
+  copyFileSync(built, temporary);
+  renameSync(temporary, path.join(folder, name));
+}
 
 if (target === "gpt_oss") {
-  const built = [path.join(out, "gpt_oss.node"), path.join(out, "Release", "gpt_oss.node")].find(existsSync);
-  if (!built) throw new Error(`The build left no gpt_oss.node in ${out}`);
   const folder = path.join(root, "build", sanitize ? "Sanitize" : "Release");
   mkdirSync(folder, { recursive: true });
-  // Renamed into place: a process that has the old addon mapped keeps its file.
-  const temporary = path.join(folder, `gpt_oss.node.${process.pid}`);
-  copyFileSync(built, temporary);
-  renameSync(temporary, path.join(folder, "gpt_oss.node"));
+  install("gpt_oss.node", folder);
+  const absent = readFileSync(path.join(out, "cuda-absent.txt"), "utf8");
+  if (absent) {
+    rmSync(path.join(folder, "libgptoss_cuda.so"), { force: true }); // of an earlier build
+    console.log(`gpt-oss-node: the CUDA module is left out: ${absent}`);
+  } else {
+    make("gptoss_cuda"); // after the addon, which does not wait for it
+    install("libgptoss_cuda.so", folder);
+  }
 }

@@ -32,7 +32,8 @@ Status device_properties(int device, DeviceProperties* out) {
   cudaDeviceProp from{};
   if (const cudaError_t status = cudaGetDeviceProperties(&from, device); status != cudaSuccess) return status;
   *out = {};
-  std::strncpy(out->name, from.name, sizeof(out->name) - 1);
+  static_assert(sizeof(out->name) == sizeof(from.name));
+  std::memcpy(out->name, from.name, sizeof(out->name));
   out->compute_major = from.major;
   out->compute_minor = from.minor;
   out->multiprocessors = from.multiProcessorCount;

@@ -11,12 +11,12 @@ namespace oss {
 
 enum class CudaState {
   kAvailable,
-  kNotBuilt,           // no module beside the addon: there was no nvcc when it was built
+  kNotBuilt,           // no module was built, or none lies beside this library
   kDamaged,            // it does not load, or belongs to another version
   kNoDriver,
   kDriverTooOld,
   kNoDevice,           // none there, or none visible to this process
-  kUnsupportedDevice,  // of a compute capability that the module has no kernels for
+  kUnsupportedDevice,  // only some of a compute capability that the module has no kernels for
   kFailed,             // the driver says something else
 };
 
@@ -30,7 +30,7 @@ struct CudaPresence {
   CudaState state = CudaState::kFailed;
   std::string detail;               // the devices, or why there is none that can be used
   std::vector<CudaDevice> devices;  // all that are visible, whether usable or not
-  std::string driver;               // the CUDA version that it supports, "13.0"; empty without one
+  std::string driver;               // the CUDA version that the driver supports, "13.0"; empty without one
 };
 
 // Opened once. Throws kUnsupported when there is none, saying why.
@@ -39,11 +39,14 @@ const cuda::Module& cuda_module();
 // Asks anew at each call. Starts CUDA on one device of each compute capability; the calling thread's device is then 0.
 CudaPresence cuda_presence();
 
-// The device that "cuda" (the first usable one) or "cuda:N" means. Throws kUnsupported where CUDA cannot be used, or that
-// device cannot, and kInvalidArgument for a number that no device has.
+// The device that "cuda" (the first usable one) or "cuda:N" means. Throws kUnsupported where CUDA or that device cannot
+// be used, and kInvalidArgument for a number that no device has.
 int cuda_device(std::string_view backend);
 
 // Put in the place of the library, for instance the emulated module; nullptr puts the library back.
 void set_cuda_module_for_tests(const cuda::Module* module);
+
+// What cuda_module() does with the file beside this library. On success `why` stays empty.
+const cuda::Module* open_cuda_module(const std::string& file, CudaState& state, std::string& why);
 
 }  // namespace oss
