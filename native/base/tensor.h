@@ -2,6 +2,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,13 @@ constexpr size_t dtype_bytes(DType dtype) {
 // The names of the safetensors format: "BF16", "U8", ...
 const char* dtype_name(DType dtype);
 
+// How to make the bytes of a tensor that lies in no file.
+struct SyntheticSource {
+  int kind = 0;  // SyntheticKind of kernels/common/synthetic.h
+  uint64_t key = 0;
+  float scale = 0;
+};
+
 struct HostTensor {
   std::string name;  // as the file spells it
   std::string file;  // path, for messages
@@ -42,6 +50,7 @@ struct HostTensor {
   std::vector<int64_t> shape;
   const std::byte* data = nullptr;  // aligned to dtype_bytes(dtype); lives as long as the Checkpoint
   size_t bytes = 0;
+  std::optional<SyntheticSource> synthetic{};  // then data is null
 
   int64_t elements() const {
     int64_t n = 1;

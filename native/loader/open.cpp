@@ -1,4 +1,4 @@
-// From a path to a checked checkpoint: locate → config → shards → layout → scales.
+// From a path to a checked checkpoint: locate → config → shards → layout → scales; or a synthetic one without files.
 #include <algorithm>
 #include <utility>
 
@@ -11,6 +11,7 @@
 #include "native/loader/locate.h"
 #include "native/loader/scales.h"
 #include "native/loader/shards.h"
+#include "native/model/synthetic.h"
 
 namespace oss {
 namespace {
@@ -37,6 +38,7 @@ const HostTensor& Checkpoint::tensor(const std::string& canonical_name) const {
 }
 
 std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path, const std::function<bool()>& cancelled) {
+  if (is_synthetic(path)) return synthetic_checkpoint(path);
   const Location location = locate_checkpoint(path);
   const Json config_json = read_json_file(location.config);
   const JsonReader config_reader(location.config, config_json);

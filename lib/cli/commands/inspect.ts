@@ -6,7 +6,7 @@ import { bytesText, Output } from "../output.js";
 export function inspectCommand(): Command {
   return new Command("inspect")
     .description("Check a checkpoint as loading would, and show its config, files and tensors.")
-    .argument("<model>", 'checkpoint folder or file, or "demo"')
+    .argument("<model>", 'checkpoint folder or file, "demo", or "synthetic:20b"')
     .option("--json", "print one JSON object instead of text")
     .action(inspect);
 }
@@ -19,14 +19,18 @@ async function inspect(model: string, flags: { json?: true }): Promise<void> {
   else print(out, summary);
 }
 
-const layouts = { huggingface: "Hugging Face layout", original: "OpenAI's original layout" };
+const layouts = {
+  huggingface: "Hugging Face layout",
+  original: "OpenAI's original layout",
+  synthetic: "synthetic, random weights without a file",
+};
 
 function print(out: Output, { path, layout, fileBytes, files, model, tensors }: CheckpointSummary): void {
   const { rope } = model;
   const sliding = model.layerTypes.filter((type) => type === "sliding").length;
   const facts: [string, string][] = [
     ["checkpoint", path],
-    ["format", `${layouts[layout]}, ${bytesText(fileBytes)} in ${files.length} file${files.length === 1 ? "" : "s"}`],
+    ["format", `${layouts[layout]}, ${bytesText(fileBytes)}${place(files.length)}`],
     ["parameters", parametersText(model.parameters)],
     ["layers", `${model.layers}, ${sliding} of them with a sliding window of ${model.slidingWindow}`],
     ["hidden", String(model.hidden)],
@@ -45,6 +49,10 @@ function print(out: Output, { path, layout, fileBytes, files, model, tensors }: 
       `${name.padEnd(width)}${dtype.padEnd(6)}${`[${shape.join(", ")}]`.padEnd(22)}${bytesText(bytes).padStart(10)}`,
     );
   }
+}
+
+function place(files: number): string {
+  return files === 0 ? "" : ` in ${files} file${files === 1 ? "" : "s"}`;
 }
 
 /** How many bytes there are of each element type, largest first. */
