@@ -8,7 +8,7 @@ set(OSS_CUDA_ARCHITECTURES "80;90a" CACHE STRING "architectures of libgptoss_cud
 set(OSS_CUDA_OLDEST_NVCC 12.4)
 function(oss_find_cuda)
   set(absent "")
-  find_program(OSS_NVCC NAMES ${CMAKE_CUDA_COMPILER} nvcc HINTS ENV CUDACXX ENV CUDA_HOME /usr/local/cuda
+  find_program(OSS_NVCC NAMES ${CMAKE_CUDA_COMPILER} $ENV{CUDACXX} nvcc HINTS ENV CUDA_HOME PATHS /usr/local/cuda
     PATH_SUFFIXES bin)
   if(NOT OSS_CUDA)
     set(absent "switched off with OSS_CUDA")
