@@ -1,0 +1,388 @@
+#include "test/emu/block.h"
+
+#include <bit>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <numeric>
+#include <random>
+#include <vector>
+
+#include "native/base/str.h"
+#include "test/emu/fiber.h"
+
+namespace oss::emu {
+
+constinit thread_local Thread* current __attribute__((tls_model("initial-exec"))) = nullptr;
+
+namespace {
+
+constexpr int kMaxWarps = 32;
+
+bool same(const Where& a, const Where& b) {
+  return a.line() == b.line() && (a.file_name() == b.file_name() || std::strcmp(a.file_name(), b.file_name()) == 0);
+}
+std::string name_of(const Where& where) { return str(where.file_name(), ":", where.line()); }
+std::string name_of(const Index& index) { return str("(", index.x, ", ", index.y, ", ", index.z, ")"); }
+
+struct AsyncCopy {
+  void* to;
+  const void* from;  // null: zeros
+};
+
+struct DeviceThread : Thread {
+  Fiber fiber;
+  int warp, lane;
+  Where waits_at;
+  const char* waits_for = nullptr;
+  std::vector<AsyncCopy> copies;
+  std::vector<size_t> groups;  // ends of the committed ones in `copies`
+};
+
+// Lanes that wait for each other.
+struct Meeting {
+  unsigned mask = 0;  // 0: free
+  unsigned arrived = 0;
+  Operation operation = nullptr;
+  Where where;
+};
+
+struct Warp {
+  unsigned alive = 0, ready = 0;
+  Meeting meetings[4];  // more than one only where parts of a warp go separate ways
+  void* operands[kWarpLanes];
+};
+
+// Exactly as large as asked, on the heap, so that ASan sees an access past its end.
+struct SharedMemory {
+  explicit SharedMemory(size_t size) : bytes(size) {
+    void* memory = nullptr;
+    if (posix_memalign(&memory, 128, bytes) != 0) throw std::bad_alloc();
+    data = static_cast<unsigned char*>(memory);
+  }
+  ~SharedMemory() { std::free(data); }
+  SharedMemory(const SharedMemory&) = delete;
+  SharedMemory& operator=(const SharedMemory&) = delete;
+  void poison() { std::memset(data, kPoison, bytes); }
+
+  size_t bytes;
+  unsigned char* data;
+};
+
+void start_thread();
+
+// Chooses who goes on. In order: the rest of the warp, then the lowest warp. Shuffled: from a random place upwards or
+// downwards, and another one now and then, so that some run far ahead and others lag far behind.
+class Order {
+ public:
+  explicit Order(unsigned seed) : state_(seed * 0x9E3779B97F4A7C15ull) {}
+  void next_block() {
+    if (state_ != 0) redraw();
+  }
+  bool stays() const { return stays_; }
+  int choose(unsigned candidates) {
+    if (state_ == 0) return std::countr_zero(candidates);
+    if ((random() & 15) == 0) redraw();
+    const unsigned turned = std::rotr(candidates, turn_);
+    return int((down_ ? 31 - std::countl_zero(turned) : std::countr_zero(turned)) + turn_) % 32;
+  }
+  uint64_t random() {
+    state_ ^= state_ << 13;
+    state_ ^= state_ >> 7;
+    return state_ ^= state_ << 17;
+  }
+
+ private:
+  void redraw() {
+    const uint64_t bits = random();
+    turn_ = int(bits >> 8 & 31);
+    down_ = bits >> 16 & 1;
+    stays_ = (bits >> 20 & 3) != 0;
+  }
+  uint64_t state_;
+  int turn_ = 0;
+  bool down_ = false, stays_ = true;
+};
+
+class Block {
+ public:
+  std::optional<Fault> run(const Grid& grid, const Index& index, const std::function<void()>& kernel, SharedMemory& shared,
+                           Order& order) {
+    kernel_ = &kernel;
+    order_ = &order;
+    index_ = index;
+    fault_.reset();
+    shared.poison();
+    order.next_block();
+    const int threads = int(grid.threads.count());
+    num_threads_ = alive_ = threads;
+    num_warps_ = (threads + kWarpLanes - 1) / kWarpLanes;
+    at_barrier_ = 0;
+    sum_ = 0;
+    ready_warps_ = num_warps_ == kMaxWarps ? ~0u : (1u << num_warps_) - 1;
+    if (threads_.size() < size_t(threads)) threads_.resize(size_t(threads));
+    for (int w = 0; w < num_warps_; ++w) {
+      const int lanes = std::min(threads - w * kWarpLanes, kWarpLanes);
+      warps_[w] = Warp{};
+      warps_[w].alive = warps_[w].ready = lanes == kWarpLanes ? kWholeWarp : (1u << lanes) - 1;
+    }
+    Index at{0, 0, 0};
+    for (int i = 0; i < threads; ++i) {
+      DeviceThread& thread = threads_[size_t(i)];
+      thread.index = at;
+      thread.grid = &grid;
+      thread.block = &index_;
+      thread.dynamic_shared = shared.data;
+      thread.warp = i / kWarpLanes;
+      thread.lane = i % kWarpLanes;
+      thread.copies.clear();
+      thread.groups.clear();
+      thread.fiber.stack = stacks_.at(size_t(i));
+      prepare(thread.fiber, start_thread);
+      if (++at.x == grid.threads.x) {
+        at.x = 0;
+        if (++at.y == grid.threads.y) {
+          at.y = 0;
+          ++at.z;
+        }
+      }
+    }
+    running_ = nullptr;
+    running_ = &choose();
+    current = running_;
+    switch_fiber(host_, running_->fiber);
+    current = nullptr;
+    return fault_;
+  }
+
+  void begin() { arrive(host_); }
+  void call_kernel() { (*kernel_)(); }
+
+  [[noreturn]] void finish() {
+    Warp& warp = warps_[running_->warp];
+    const unsigned bit = 1u << running_->lane;
+    warp.alive &= ~bit;
+    put_aside();
+    --alive_;
+    for (Meeting& meeting : warp.meetings) {
+      if ((meeting.mask & bit) != 0 && meeting.arrived == (meeting.mask & warp.alive)) hold(running_->warp, meeting);
+    }
+    if (alive_ > 0 && at_barrier_ == alive_) open_barrier();
+    if (alive_ == 0) leave();
+    go_on();
+    std::abort();  // nobody resumes a thread that has ended
+  }
+
+  int barrier(int value, const Where& where) {
+    if (at_barrier_ == 0) {
+      barrier_where_ = where;
+      sum_ = 0;
+    } else if (!same(barrier_where_, where)) {
+      fail(kLaunchFailure, str("a barrier is reached while other threads of the block wait at another, ", name_of(barrier_where_)), where);
+    }
+    sum_ += value;
+    if (++at_barrier_ == alive_) {
+      open_barrier();
+    } else {
+      wait("a barrier", where);
+    }
+    return opened_sum_;
+  }
+
+  void collective(unsigned mask, Operation operation, void* operand, const Where& where) {
+    Warp& warp = warps_[running_->warp];
+    const unsigned bit = 1u << running_->lane;
+    if ((mask & bit) == 0) fail(kLaunchFailure, "a lane is not in the mask of its own warp-wide operation", where);
+    Meeting* meeting = nullptr;
+    for (Meeting& other : warp.meetings) {
+      if (other.mask == 0) {
+        if (meeting == nullptr) meeting = &other;
+      } else if (other.mask == mask) {
+        if (other.operation != operation || !same(other.where, where)) {
+          fail(kLaunchFailure, str("a warp-wide operation is reached while other lanes wait at another, ", name_of(other.where)), where);
+        }
+        meeting = &other;
+        break;
+      } else if ((other.mask & mask) != 0) {
+        fail(kLaunchFailure, str("the masks of two warp-wide operations overlap, the other is ", name_of(other.where)), where);
+      }
+    }
+    if (meeting == nullptr) fail(kLaunchFailure, "a warp waits in more than four parts", where);
+    if (meeting->mask == 0) {
+      meeting->mask = mask;
+      meeting->arrived = 0;
+      meeting->operation = operation;
+      meeting->where = where;
+    }
+    warp.operands[running_->lane] = operand;
+    meeting->arrived |= bit;
+    if (meeting->arrived == (mask & warp.alive)) {
+      hold(running_->warp, *meeting);
+    } else {
+      wait("other lanes", where);
+    }
+  }
+
+  [[noreturn]] void fail(int status, const std::string& what, const Where& where) {
+    fault_ = Fault{status, str(name_of(where), ": ", what, " [block ", name_of(index_), ", thread ", name_of(running_->index), "]")};
+    leave();
+  }
+
+  DeviceThread& running() { return *running_; }
+
+ private:
+  [[noreturn]] void leave() {
+    switch_fiber(running_->fiber, host_);
+    std::abort();  // the block is over
+  }
+
+  void put_aside() {
+    Warp& warp = warps_[running_->warp];
+    warp.ready &= ~(1u << running_->lane);
+    if (warp.ready == 0) ready_warps_ &= ~(1u << running_->warp);
+  }
+
+  void wait(const char* what, const Where& where) {
+    running_->waits_for = what;
+    running_->waits_at = where;
+    put_aside();
+    go_on();
+  }
+
+  DeviceThread& choose() {
+    int warp = running_ == nullptr ? 0 : running_->warp;
+    if (warps_[warp].ready == 0 || warp >= num_warps_ || !order_->stays()) warp = order_->choose(ready_warps_);
+    return threads_[size_t(warp * kWarpLanes + order_->choose(warps_[warp].ready))];
+  }
+
+  void go_on() {
+    if (ready_warps_ == 0) report_deadlock();
+    DeviceThread& from = *running_;
+    running_ = &choose();
+    current = running_;
+    switch_fiber(from.fiber, running_->fiber);
+  }
+
+  // Performs what the lanes have met for, and lets them go on.
+  void hold(int w, Meeting& meeting) {
+    Warp& warp = warps_[w];
+    const Meeting held = meeting;
+    meeting.mask = 0;
+    if (held.operation != nullptr) {
+      running_->waits_at = held.where;
+      held.operation(warp.operands, held.arrived);
+    }
+    warp.ready |= held.arrived;
+    ready_warps_ |= 1u << w;
+  }
+
+  void open_barrier() {
+    for (int w = 0; w < num_warps_; ++w) {
+      warps_[w].ready = warps_[w].alive;
+      if (warps_[w].alive != 0) ready_warps_ |= 1u << w;
+    }
+    at_barrier_ = 0;
+    opened_sum_ = sum_;
+  }
+
+  [[noreturn]] void report_deadlock() {
+    std::vector<std::string> places;
+    const DeviceThread* first = nullptr;
+    for (int i = 0; i < num_threads_; ++i) {
+      const DeviceThread& thread = threads_[size_t(i)];
+      if ((warps_[thread.warp].alive >> thread.lane & 1) == 0) continue;
+      if (first == nullptr) first = &thread;
+      const std::string place = str(thread.waits_for, " at ", name_of(thread.waits_at));
+      bool known = false;
+      for (const std::string& other : places) known = known || other == place;
+      if (!known) places.push_back(place);
+    }
+    std::string all;
+    for (const std::string& place : places) all += (all.empty() ? "" : "; ") + place;
+    fail(kLaunchFailure, "deadlock, threads wait for " + all, first->waits_at);
+  }
+
+  const std::function<void()>* kernel_ = nullptr;
+  Order* order_ = nullptr;
+  Index index_;
+  std::optional<Fault> fault_;
+  int num_threads_ = 0, num_warps_ = 0, alive_ = 0;
+  int at_barrier_ = 0, sum_ = 0, opened_sum_ = 0;
+  Where barrier_where_;
+  unsigned ready_warps_ = 0;
+  Warp warps_[kMaxWarps];
+  std::vector<DeviceThread> threads_;
+  DeviceThread* running_ = nullptr;
+  Fiber host_;
+  Stacks stacks_;
+};
+
+constinit thread_local Block* block __attribute__((tls_model("initial-exec"))) = nullptr;
+
+void start_thread() {
+  block->begin();
+  block->call_kernel();
+  block->finish();
+}
+
+}  // namespace
+
+void barrier(Where where) { block->barrier(0, where); }
+int barrier_sum(int value, Where where) { return block->barrier(value, where); }
+void collective(unsigned mask, Operation operation, void* operand, Where where) {
+  block->collective(mask, operation, operand, where);
+}
+void fault(int status, const std::string& what, Where where) { block->fail(status, what, where); }
+
+void async_copy(void* to, const void* from, bool valid, Where where) {
+  check_aligned(to, 16, where);
+  if (valid) check_aligned(from, 16, where);
+  std::memset(to, kPoison, 16);
+  block->running().copies.push_back({to, valid ? from : nullptr});
+}
+
+void async_commit() {
+  DeviceThread& thread = block->running();
+  thread.groups.push_back(thread.copies.size());
+}
+
+void async_wait(int pending) {
+  DeviceThread& thread = block->running();
+  if (thread.groups.size() <= size_t(pending)) return;
+  const size_t complete = thread.groups.size() - size_t(pending), copies = thread.groups[complete - 1];
+  for (size_t i = 0; i < copies; ++i) {
+    const AsyncCopy& copy = thread.copies[i];
+    if (copy.from != nullptr) {
+      std::memcpy(copy.to, copy.from, 16);
+    } else {
+      std::memset(copy.to, 0, 16);
+    }
+  }
+  thread.copies.erase(thread.copies.begin(), thread.copies.begin() + ptrdiff_t(copies));
+  thread.groups.erase(thread.groups.begin(), thread.groups.begin() + ptrdiff_t(complete));
+  for (size_t& end : thread.groups) end -= copies;
+}
+
+std::optional<Fault> run_grid(const Grid& grid, const std::function<void()>& kernel, unsigned seed) {
+  thread_local Block stays_for_the_next_launch;
+  block = &stays_for_the_next_launch;
+  SharedMemory shared(grid.shared_bytes);
+  Order order(seed);
+  std::vector<uint32_t> sequence;
+  if (seed != 0) {
+    sequence.resize(grid.blocks.count());
+    std::iota(sequence.begin(), sequence.end(), 0u);
+    std::mt19937 random(seed);
+    for (size_t i = sequence.size(); i > 1; --i) std::swap(sequence[i - 1], sequence[random() % i]);
+  }
+  for (size_t i = 0; i < grid.blocks.count(); ++i) {
+    const size_t b = seed == 0 ? i : sequence[i];
+    const Index index{unsigned(b % grid.blocks.x), unsigned(b / grid.blocks.x % grid.blocks.y),
+                      unsigned(b / grid.blocks.x / grid.blocks.y)};
+    if (std::optional<Fault> fault = block->run(grid, index, kernel, shared, order)) return fault;
+  }
+  return std::nullopt;
+}
+
+}  // namespace oss::emu

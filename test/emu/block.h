@@ -1,0 +1,68 @@
+// One block of a kernel: its threads are fibers of the calling OS thread, and only a barrier or a warp-wide operation
+// lets another of them go on. Device code reaches this through include/cuda_runtime.h and include/kernels/cuda/ptx.
+#pragma once
+#include <cstddef>
+#include <functional>
+#include <optional>
+#include <source_location>
+#include <string>
+
+namespace oss::emu {
+
+using Where = std::source_location;
+
+constexpr int kWarpLanes = 32;
+constexpr unsigned kWholeWarp = 0xFFFFFFFFu;
+constexpr int kPoison = 0xCD;  // 0xCDCDCDCD: as float -4e8, as two bf16 likewise; as an index out of every range
+
+struct Index {
+  unsigned x = 1, y = 1, z = 1;
+  size_t count() const { return size_t(x) * y * z; }
+};
+
+struct Grid {
+  Index blocks, threads;
+  size_t shared_bytes = 0;  // dynamic
+};
+
+struct Thread {
+  Index index;
+  const Grid* grid;
+  const Index* block;
+  unsigned char* dynamic_shared;
+};
+// The thread that is running. Never used on the host.
+extern constinit thread_local Thread* current __attribute__((tls_model("initial-exec")));
+
+// --- for device code --------------------------------------------------------------------------------------------------
+
+void barrier(Where);
+int barrier_sum(int value, Where);  // of all threads that are still there
+
+// All lanes of `mask` that are still there meet; the last of them performs `operation` for all, on what each has brought.
+using Operation = void (*)(void* const* operands, unsigned lanes);
+void collective(unsigned mask, Operation operation, void* operand, Where);
+
+// A thread's copies of 16 bytes to shared memory. Each destination is poisoned at once and written only when the thread
+// waits for the copy's group: who reads too early, or still needed what was there, computes nonsense.
+void async_copy(void* to, const void* from, bool valid, Where);
+void async_commit();
+void async_wait(int pending);
+
+constexpr int kLaunchFailure = 719, kMisalignedAddress = 716;  // of cudaError_t
+[[noreturn]] void fault(int status, const std::string& what, Where);
+inline void check_aligned(const void* address, size_t bytes, Where where) {
+  if (reinterpret_cast<size_t>(address) % bytes != 0) fault(kMisalignedAddress, "misaligned address", where);
+}
+
+// --- for the runtime ----------------------------------------------------------------------------------------------------
+
+struct Fault {
+  int status;
+  std::string text;
+};
+
+// Runs all blocks. Seed 0 keeps threads and blocks in order; others shuffle both, each in its own way.
+std::optional<Fault> run_grid(const Grid&, const std::function<void()>& kernel, unsigned seed);
+
+}  // namespace oss::emu

@@ -1,0 +1,44 @@
+// Stacks, and jumps between them: what a GPU thread is on a CPU.
+#pragma once
+#include <cstddef>
+#include <vector>
+
+namespace oss::emu {
+
+// A place to continue: a stack that is not running. What ASan wants to know of each travels with it.
+struct Fiber {
+  void* stack_pointer = nullptr;
+  char* stack = nullptr;  // lowest byte; null for the host's own stack
+  void* fake_stack = nullptr;
+  const void* asan_stack = nullptr;
+  size_t asan_bytes = 0;
+};
+
+// `fiber` will begin in `entry`, which never returns. Whatever it was doing is forgotten.
+void prepare(Fiber& fiber, void (*entry)());
+
+// Leaves `from` where it is and continues `to`.
+void switch_fiber(Fiber& from, Fiber& to);
+
+// The first line of an entry: tells ASan that the jump has arrived, and learns the bounds of the host's stack.
+void arrive(Fiber& host);
+
+// Stacks of equal size with an unmapped page below each, kept for the next block.
+class Stacks {
+ public:
+  Stacks() = default;
+  ~Stacks();
+  Stacks(const Stacks&) = delete;
+  Stacks& operator=(const Stacks&) = delete;
+  char* at(size_t index);
+
+ private:
+  struct Mapping {
+    char* memory;
+    size_t bytes;
+  };
+  std::vector<Mapping> mappings_;
+  std::vector<char*> stacks_;
+};
+
+}  // namespace oss::emu

@@ -1,0 +1,12 @@
+// Emulated: see kernels/cuda/ptx/shared.cuh.
+#pragma once
+#include "test/emu/block.h"
+
+namespace oss::cuda {
+
+template <typename T>
+T* dynamic_shared() {
+  return reinterpret_cast<T*>(emu::current->dynamic_shared);
+}
+
+}  // namespace oss::cuda

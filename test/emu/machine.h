@@ -1,0 +1,34 @@
+// The machine that the emulated CUDA runtime finds, and what befalls it. Devices execute one stream operation at a time,
+// and none before somebody waits for it.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+namespace oss::emu {
+
+struct Machine {
+  int devices = 1;          // 0: no driver is installed
+  bool old_driver = false;  // older than the runtime needs
+  int compute_major = 9, compute_minor = 0;
+  int multiprocessors = 16;
+  size_t memory_bytes = size_t(4) << 30;  // of each device
+};
+
+// The default machine again: no fault, no failure to come, threads in order. Memory, streams and events stay.
+void reset();
+// As reset(), but another machine.
+void set_machine(const Machine&);
+
+// The n-th launch that runs from now on (1 = the next) fails with `status`, and everything on its device after it.
+void fail_launch(int n, int status);
+
+// 0: threads and blocks in order. A result that depends on the seed misses a barrier.
+void set_schedule_seed(unsigned seed);
+
+size_t bytes_in_use(int device = 0);
+
+// What the last fault was and where, in words; empty after reset().
+std::string last_fault();
+
+}  // namespace oss::emu
