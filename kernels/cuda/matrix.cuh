@@ -61,20 +61,19 @@ __global__ void __launch_bounds__(kMatrixThreads, 2)
   const int tokens = *num_tokens;
 
   uint4 weights[kUnroll][kRowTiles][2];
-  const auto load_weights = [&](int from) {
+  const auto load_weights = [&](int u, int col_tile) {
 #pragma unroll
-    for (int u = 0; u < kUnroll; ++u) {
-      if (from + u >= end) break;
-#pragma unroll
-      for (int r = 0; r < kRowTiles; ++r) {
-        const int row_tile = min(first_row_tile + r, w.row_tiles - 1);  // past the last: read again, and dropped below
-        const uint4* tile = w.tiles + (size_t(row_tile) * w.col_tiles + from + u) * kTileLoads + lane;
-        weights[u][r][0] = load_streaming(tile);
-        weights[u][r][1] = load_streaming(tile + kWarp);
-      }
+    for (int r = 0; r < kRowTiles; ++r) {
+      const int row_tile = min(first_row_tile + r, w.row_tiles - 1);  // past the last: read again, and dropped below
+      const uint4* tile = w.tiles + (size_t(row_tile) * w.col_tiles + col_tile) * kTileLoads + lane;
+      weights[u][r][0] = load_streaming(tile);
+      weights[u][r][1] = load_streaming(tile + kWarp);
     }
   };
-  load_weights(begin);
+#pragma unroll
+  for (int u = 0; u < kUnroll; ++u) {
+    if (begin + u < end) load_weights(u, begin + u);
+  }
   if (tokens == 0) return;
 
   const uint4* inputs = reinterpret_cast<const uint4*>(x) + lane % 4;
@@ -99,8 +98,8 @@ __global__ void __launch_bounds__(kMatrixThreads, 2)
 #pragma unroll
         for (int n = 0; n < kTokenTiles; ++n) multiply_tile(sums[r][n], weights[u][r], values[u][n]);
       }
+      if (at + u + kUnroll < end) load_weights(u, at + u + kUnroll);
     }
-    load_weights(at + kUnroll);
   }
 
   // The parts meet in shared memory, 16 bytes per lane; then each warp adds up at most one tile.

@@ -7,6 +7,7 @@
 // kRowsRope a lane holds a and b of the same token.
 #include "kernels/common/dtype.h"
 #include "kernels/cuda/matrix.cuh"
+#include "kernels/cuda/ptx/convert.cuh"
 
 namespace oss::cuda {
 namespace {
@@ -40,9 +41,7 @@ struct QkvEpilogue {
       high = fmaf(b, cosine, a * sine);
     }
     if (head < heads) {
-      bf16* to = q + (size_t(token) * heads + head) * kHeadDim;
-      to[dim] = f32_to_bf16(low);
-      to[other] = f32_to_bf16(high);
+      store(q + (size_t(token) * heads + head) * kHeadDim, dim, other, low, high);
       return;
     }
     const int position = positions[token], kv_head = head - heads - (is_value ? kv_heads : 0);
@@ -53,9 +52,14 @@ struct QkvEpilogue {
       static_cast<uint8_t*>(cache)[to + dim] = f32_to_e4m3(low);
       static_cast<uint8_t*>(cache)[to + other] = f32_to_e4m3(high);
     } else {
-      static_cast<bf16*>(cache)[to + dim] = f32_to_bf16(low);
-      static_cast<bf16*>(cache)[to + other] = f32_to_bf16(high);
+      store(static_cast<bf16*>(cache) + to, dim, other, low, high);
     }
+  }
+
+  static __device__ __forceinline__ void store(bf16* head, int dim, int other, float low, float high) {
+    const uint32_t both = pack_bf16x2(low, high);
+    head[dim] = bf16(both);
+    head[other] = bf16(both >> 16);
   }
 };
 

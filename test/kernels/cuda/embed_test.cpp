@@ -1,0 +1,52 @@
+#include "test/kernels/cuda/values.h"
+
+namespace oss::test {
+
+TEST("cuda embed: the rows of the step's tokens, widened, and no more") {
+  for_each_cuda_device([](CudaDevice& device) {
+    const int vocab = 11, capacity = 6;
+    const std::vector<int32_t> ids = {10, 0, 3, 3};
+    const DeviceCounts counts(device, int(ids.size()));
+    const DeviceArray<int32_t> tokens(device, ids);
+    cuda::DeviceStep step{};
+    step.counts = counts.data();
+    step.tokens = tokens.data();
+    for (const int hidden : {32, 160, 2880, 3200}) {
+      const std::vector<float> table = exact_values(size_t(vocab) * hidden, 1);
+      const DeviceArray<uint16_t> device_table(device, to_bf16(table));
+      const DeviceArray<float> x(device, size_t(capacity) * hidden);
+      device.check(device.module.embed({capacity, hidden}, step, device_table.data(), x.data(), device.stream), "embed");
+      const std::vector<float> actual = x.read();
+      for (size_t i = 0; i < actual.size(); ++i) {
+        const size_t t = i / hidden;
+        if (t < ids.size() ? actual[i] != table[ids[t] * hidden + i % hidden] : !is_poison(actual[i]))
+          return fail(__FILE__, __LINE__, str(device.name, ": hidden ", hidden, ", token ", t, ", column ", i % hidden));
+      }
+    }
+  });
+}
+
+TEST("cuda gather_rows: the rows whose logits are wanted, and no more") {
+  for_each_cuda_device([](CudaDevice& device) {
+    const int tokens = 7, capacity = 5;
+    const std::vector<int32_t> wanted = {6, 2, 3};
+    const DeviceCounts counts(device, tokens, int(wanted.size()));
+    const DeviceArray<int32_t> logit_tokens(device, wanted);
+    cuda::DeviceStep step{};
+    step.counts = counts.data();
+    step.logit_tokens = logit_tokens.data();
+    for (const int hidden : {32, 2880}) {
+      const std::vector<float> x = exact_values(size_t(tokens) * hidden, 1);
+      const DeviceArray<float> from(device, x), rows(device, size_t(capacity) * hidden);
+      device.check(device.module.gather_rows({capacity, hidden}, step, from.data(), rows.data(), device.stream), "gather_rows");
+      const std::vector<float> actual = rows.read();
+      for (size_t i = 0; i < actual.size(); ++i) {
+        const size_t r = i / hidden;
+        if (r < wanted.size() ? actual[i] != x[wanted[r] * hidden + i % hidden] : !is_poison(actual[i]))
+          return fail(__FILE__, __LINE__, str(device.name, ": hidden ", hidden, ", row ", r, ", column ", i % hidden));
+      }
+    }
+  });
+}
+
+}  // namespace oss::test

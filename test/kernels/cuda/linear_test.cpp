@@ -1,0 +1,150 @@
+#include "test/kernels/cuda/values.h"
+
+namespace oss::test {
+namespace {
+
+struct Problem {
+  LinearArgs args;  // rows = capacity
+  int rows;
+  bool biased = true;
+};
+
+struct Operands {
+  std::vector<float> x, w, bias, y;
+
+  explicit Operands(const Problem& p)
+      : x(exact_values(size_t(p.rows) * p.args.in, 1)),
+        w(exact_values(size_t(p.args.out) * p.args.in, 2)),
+        bias(exact_values(p.args.out, 3)),
+        y(exact_values(size_t(p.rows) * p.args.out, 4)) {}
+};
+
+// y [capacity, out]; rows past p.rows as they were: poison.
+std::vector<float> run_linear(CudaDevice& device, const Problem& p, const Operands& operands) {
+  const DeviceArray<int32_t> num_rows(device, std::vector<int32_t>{p.rows});
+  const DeviceArray<uint16_t> x(device, to_bf16(operands.x)), raw(device, to_bf16(operands.w));
+  const DeviceArray<float> bias(device, operands.bias);
+  const DeviceArray<uint8_t> w(device, cuda::packed_matrix_bytes(p.args.out, p.args.in));
+  DeviceArray<float> y(device, size_t(p.args.rows) * p.args.out);
+  if (p.args.accumulate) y.write(operands.y);
+  const cuda::PackMatrixArgs pack = {p.args.out, p.args.in, cuda::kRowsPlain};
+  device.check(device.module.pack_matrix(pack, raw.data(), w.data(), device.stream), "pack_matrix");
+  device.check(device.module.linear(p.args, num_rows.data(), x.data(), w.data(), p.biased ? bias.data() : nullptr, y.data(),
+                                    device.stream),
+               "linear");
+  return y.read();
+}
+
+void check_linear(CudaDevice& device, const Problem& p) {
+  const auto& [capacity, in, out, accumulate] = p.args;
+  const std::string what = str(device.name, ": rows ", p.rows, " of ", capacity, ", in ", in, ", out ", out,
+                               accumulate ? ", accumulate" : "", p.biased ? "" : ", no bias");
+  const Operands operands(p);
+  const std::vector<float> actual = run_linear(device, p, operands);
+  std::vector<double> expected;
+  for (int r = 0; r < p.rows; ++r) {
+    for (int o = 0; o < out; ++o) {
+      double sum = accumulate ? operands.y[size_t(r) * out + o] : 0;
+      if (p.biased) sum += operands.bias[o];
+      const float *x = &operands.x[size_t(r) * in], *w = &operands.w[size_t(o) * in];
+      for (int k = 0; k < in; ++k) sum += double(x[k]) * w[k];
+      expected.push_back(sum);
+    }
+  }
+  CHECK_CLOSE(what, actual.data(), expected.data(), expected.size(), 0, matrix_tolerance(in));
+  for (size_t i = expected.size(); i < actual.size(); ++i) {
+    if (!is_poison(actual[i])) return fail(__FILE__, __LINE__, str(what, ": wrote past the rows, at ", i));
+  }
+}
+
+}  // namespace
+
+TEST("cuda linear: numbers of rows around every tile, with room for just them") {
+  for_each_cuda_device([](CudaDevice& device) {
+    for (const int rows : {1, 2, 7, 8, 9, 16, 17, 32, 33, 64, 65, 130}) check_linear(device, {{rows, 96, 96, 0}, rows});
+    check_linear(device, {{257, 64, 144, 1}, 257});
+  });
+}
+
+TEST("cuda linear: any number of columns and outputs, with and without bias, assigned and added") {
+  for_each_cuda_device([](CudaDevice& device) {
+    for (const int in : {32, 64, 96, 160}) {
+      for (const int out : {5, 16, 96, 301}) {
+        const int accumulate = in / 32 % 2;
+        check_linear(device, {{8, in, out, accumulate}, 3, out != 16});
+        check_linear(device, {{32, in, out, accumulate}, 19, out != 96});
+        check_linear(device, {{64, in, out, 1 - accumulate}, 9, out != 301});
+        if (out != 16) check_linear(device, {{300, in, out, accumulate}, 6, out != 5});
+      }
+    }
+    check_linear(device, {{4, 2880, 48, 1}, 3});
+    check_linear(device, {{64, 2880, 16, 0}, 3});
+  });
+}
+
+TEST("cuda linear: counts below the capacity, none included") {
+  for_each_cuda_device([](CudaDevice& device) {
+    for (const int capacity : {8, 16, 32, 256, 257}) {
+      for (const int rows : {0, 1, 8}) check_linear(device, {{capacity, 64, 16, 0}, rows});
+    }
+    check_linear(device, {{400, 64, 16, 0}, 65});
+  });
+}
+
+TEST("cuda linear: a row's bits depend on no other row and on no capacity") {
+  for_each_cuda_device([](CudaDevice& device) {
+    for (const auto& [in, out] : {std::pair(96, 37), {2880, 16}}) {
+      const int most = in > 1000 ? 20 : 140;
+      const Problem all = {{300, in, out, 1}, most};
+      const Operands operands(all);
+      const std::vector<float> expected = run_linear(device, all, operands);
+      for (const auto& [capacity, rows] :
+           {std::pair(1, 1), {8, 5}, {16, 16}, {16, 3}, {32, 18}, {32, 1}, {64, 20}, {140, 140}, {256, 2}, {300, 7}}) {
+        if (rows > most) continue;
+        const int first = (most - rows) / 2;  // elsewhere in the tiles, too
+        Operands part = operands;
+        const auto cut = [&](std::vector<float>& from, int width) {
+          from.assign(from.begin() + first * width, from.begin() + (first + rows) * width);
+        };
+        cut(part.x, in), cut(part.y, out);
+        const std::vector<float> actual = run_linear(device, {{capacity, in, out, 1}, rows}, part);
+        const size_t bytes = size_t(rows) * out * sizeof(float);
+        if (std::memcmp(actual.data(), expected.data() + first * out, bytes) != 0)
+          fail(__FILE__, __LINE__, str(device.name, ": in ", in, ", rows ", rows, " of ", capacity, " differ from ", most));
+      }
+    }
+  });
+}
+
+TEST("cuda pack_matrix: every element at its place, in every order of rows, and zeros behind the last row") {
+  for_each_cuda_device([](CudaDevice& device) {
+    for (const auto& [rows, cols, order] :
+         {std::tuple(5, 32, cuda::kRowsPlain), {48, 96, cuda::kRowsPlain}, {128, 64, cuda::kRowsRope}, {32, 160, cuda::kRowsGateUp}}) {
+      std::vector<uint16_t> raw;
+      for (int i = 0; i < rows * cols; ++i) raw.push_back(uint16_t(i + 1));
+      const DeviceArray<uint16_t> from(device, raw);
+      const DeviceArray<uint16_t> packed(device, cuda::packed_matrix_bytes(rows, cols) / 2);
+      device.check(device.module.pack_matrix({rows, cols, order}, from.data(), packed.data(), device.stream), "pack_matrix");
+      const std::vector<uint16_t> actual = packed.read();
+      // Each element of A by the fragment's definition in ptx/mma.cuh.
+      for (int tile = 0; tile < (rows + 15) / 16; ++tile) {
+        for (int row = 0; row < 16; ++row) {
+          int source = tile * 16 + row;
+          if (order == cuda::kRowsRope) source = tile / 4 * 64 + tile % 4 * 8 + row % 8 + row / 8 * 32;
+          if (order == cuda::kRowsGateUp) source = tile * 16 + 2 * (row % 8) + row / 8;
+          for (int col = 0; col < cols; ++col) {
+            const int lane = row % 8 * 4 + col % 32 / 8, step = col % 8 / 4, pair = col % 4 / 2;
+            const int slot = 2 * (row / 8 + 2 * pair) + col % 2;
+            const size_t at = (((size_t(tile) * (cols / 32) + col / 32) * 2 + step) * 32 + lane) * 8 + slot;
+            const uint16_t expected = source < rows ? raw[size_t(source) * cols + col] : 0;
+            if (actual.at(at) != expected)
+              return fail(__FILE__, __LINE__, str("order ", order, ", tile ", tile, ", row ", row, ", column ", col,
+                                                  ": expected ", expected, ", got ", actual[at]));
+          }
+        }
+      }
+    }
+  });
+}
+
+}  // namespace oss::test
