@@ -137,7 +137,7 @@ Tokens random_tokens(int count) {
   tokens.max_pages = 5;
   tokens.num_pages = 13;
   const int32_t first[] = {0, 60, 127};
-  tokens.block_table = {7, 2, 9, -1, -1, -1, 12, 0, 4, -1, -1, 5, 11, 1, -1};
+  tokens.block_table = {7, 2, 9, -1, -1, 12, 0, 4, -1, -1, -1, 5, 11, 1, -1};
   for (int t = 0; t < count; ++t) {
     const int sequence = t % 3;
     tokens.sequence.push_back(sequence);
