@@ -2,7 +2,7 @@
 // over the visible keys j, with the sink of h as one more score without a value
 //   q, out   [tokens, heads, 64]  bf16      query head h reads kv head h / (heads / kv_heads)
 //   cache    [page][k, v][kv_head][64 keys][64]  bf16 or e4m3      sinks  [heads] f32
-//   partial  [tokens, heads, kMaxSplits, 64 + 2]  f32: Σ p·v, the largest score, Σ p, of one part
+//   partial  [singles, heads, kMaxSplits, 64 + 2]  f32: Σ p·v, the largest score, Σ p, of one part
 //
 // A token and kv head is a matrix of `heads / kv_heads` rows that shares every key; its visible pages are cut into parts
 // (visible_pages(): by the position alone, so a token gets the same bits in any step), one block each. The four warps of
@@ -47,19 +47,19 @@ __device__ __forceinline__ void store_rows(const SoftmaxRows& rows, int group, f
   }
 }
 
-// One block per token, kv head and part.
+// One block per single token, kv head and part.
 template <KvType kType>
 __global__ void __launch_bounds__(kSplitThreads, 3)
     split_kernel(AttentionArgs args, DeviceStep step, const int32_t* block_table /*[sequences, max_pages]*/,
                  const bf16* q, const void* cache, const float* sinks, float* partial, bf16* out) {
-  const int token = blockIdx.x, kv_head = blockIdx.y, split = blockIdx.z;
-  if (token >= step.counts->tokens) return;
-  const int position = step.positions[token];
+  const int single = blockIdx.x, kv_head = blockIdx.y, split = blockIdx.z;
+  if (single >= step.counts->singles) return;
+  const int token = step.singles[single], position = step.positions[token];
   const VisiblePages visible = visible_pages(position, args.window);
   if (split >= visible.splits) return;
 
   const int group = args.heads / args.kv_heads, warp = threadIdx.x / kWarp, lane = lane_id();
-  const int64_t first_row = int64_t(token) * args.heads + kv_head * group;  // of q, out and partial
+  const int64_t first_row = int64_t(token) * args.heads + kv_head * group;  // of q and out
   const int32_t* pages = block_table + int64_t(step.sequence[token]) * step.max_pages;
   const int first_page = visible.first + split * visible.split_pages;
   const int end_page = min(first_page + visible.split_pages, visible.first + visible.count);
@@ -139,7 +139,8 @@ __global__ void __launch_bounds__(kSplitThreads, 3)
       const float scale = finish_factor(part, sinks[kv_head * group + row]);
       reinterpret_cast<uint32_t*>(out + (first_row + row) * kHeadDim)[lane] = pack_bf16x2(sums.x * scale, sums.y * scale);
     } else {
-      float2* to = reinterpret_cast<float2*>(partial + ((first_row + row) * kMaxSplits + split) * kPartial);
+      const int64_t of_single = int64_t(single) * args.heads + kv_head * group + row;
+      float2* to = reinterpret_cast<float2*>(partial + (of_single * kMaxSplits + split) * kPartial);
       to[lane] = sums;
       if (lane == 0) to[kHeadDim / 2] = {part.max, part.sum};
     }
@@ -151,13 +152,13 @@ constexpr int kMergeWarps = 4;
 static_assert(kMaxSplits <= kWarp, "a lane per part");
 __global__ void __launch_bounds__(kMergeWarps* kWarp)
     merge_kernel(AttentionArgs args, DeviceStep step, const float* partial, const float* sinks, bf16* out) {
-  const int token = blockIdx.x, head = blockIdx.y * kMergeWarps + threadIdx.x / kWarp, lane = lane_id();
-  if (head >= args.heads || token >= step.counts->tokens) return;
-  const int splits = visible_pages(step.positions[token], args.window).splits;
+  const int single = blockIdx.x, head = blockIdx.y * kMergeWarps + threadIdx.x / kWarp, lane = lane_id();
+  if (head >= args.heads || single >= step.counts->singles) return;
+  const int token = step.singles[single], splits = visible_pages(step.positions[token], args.window).splits;
   if (splits == 1) return;
 
-  const int64_t row = int64_t(token) * args.heads + head;
-  const float2* parts = reinterpret_cast<const float2*>(partial + row * kMaxSplits * kPartial);
+  const int64_t row = int64_t(token) * args.heads + head, of_single = int64_t(single) * args.heads + head;
+  const float2* parts = reinterpret_cast<const float2*>(partial + of_single * kMaxSplits * kPartial);
   constexpr int kStride = kPartial / 2;
   const float2 mine = lane < splits ? parts[lane * kStride + kHeadDim / 2] : float2{kNoMax, 0};
   const float max = warp_max(mine.x), my_scale = exp2_approx(mine.x - max), sum = warp_sum(my_scale * mine.y);

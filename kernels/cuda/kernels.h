@@ -19,6 +19,7 @@ using bf16 = uint16_t;
 struct StepCounts {
   int32_t tokens, sequences, rows;  // of this step; rows = tokens whose logits are wanted
   int32_t tiles;                    // of attention_tiles
+  int32_t singles = 0;              // of attention_split
 };
 
 // Consecutive tokens of one sequence, at most kAttentionTile.
@@ -37,6 +38,7 @@ struct DeviceStep {
   const int32_t* logit_tokens;              // [rows]
   const AttentionTile* tiles;               // [tiles]
   int max_pages;
+  const int32_t* singles = nullptr;         // [singles] tokens that walk over their keys alone
 };
 
 // --- load -----------------------------------------------------------------------------------------------------------------
@@ -84,9 +86,9 @@ Status linear(const LinearArgs&, const int32_t* num_rows, const bf16* x, const v
 // q bf16 [tokens, heads * 64] rotated; k (rotated) and v go to their places in the cache, element type args.type (not f32).
 Status qkv(const QkvArgs&, const DeviceStep&, const bf16* x, const void* w, const float* bias, bf16* q, void* cache, Stream);
 
-// The keys of each token divided into visible_pages().splits parts, `splits` of them at most in this step; scratch of
-// attention_scratch_bytes(args.tokens, args.heads). For steps of few tokens, and for all of them where a result must not
-// depend on how a prompt was cut. heads / kv_heads <= 16.
+// For the tokens in step.singles: the keys of each divided into visible_pages().splits parts, `splits` of them at most in
+// this step; scratch of attention_scratch_bytes(args.tokens, args.heads), with args.tokens = capacity of step.singles.
+// For decodes, and for all tokens where a result must not depend on how a prompt was cut. heads / kv_heads <= 16.
 Status attention_split(const AttentionArgs&, const DeviceStep&, int splits, const bf16* q, const void* cache,
                        const float* sinks, float* scratch, bf16* out, Stream);
 

@@ -11,9 +11,7 @@ static BackendStatus absent(const char* name) { return {name, false, "not in thi
                                       "\" is not in this build; use \"cpu\", or \"auto\" for the best there is"));
 }
 
-BackendStatus cuda_status() { return absent("cuda"); }
 BackendStatus metal_status() { return absent("metal"); }
-std::unique_ptr<Backend> make_cuda_backend(const BackendOptions& options) { refuse(options); }
 std::unique_ptr<Backend> make_metal_backend(const BackendOptions& options) { refuse(options); }
 
 }  // namespace oss

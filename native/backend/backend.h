@@ -133,6 +133,7 @@ struct Sampled {
 struct StepLimits {
   int tokens = 0, sequences = 0, rows = 0, max_pages = 0;
   int hidden = 0, intermediate = 0, heads = 0, kv_heads = 0, head_dim = 0, experts = 0, top_k = 0, vocab = 0;
+  int window = 0;  // of layers that do not see everything
 };
 
 struct DeviceMemory {
@@ -223,6 +224,6 @@ struct BackendStatus {
   bool available = false;
   std::string detail;  // device and ISA, or why it is absent
 };
-std::span<const BackendStatus> list_backends();
+std::vector<BackendStatus> list_backends();
 
 }  // namespace oss

@@ -7,7 +7,11 @@ namespace oss {
 
 std::unique_ptr<Backend> make_backend(const BackendOptions& options) {
   const std::string name = options.backend.substr(0, options.backend.find(':'));  // "cuda:1" is a device of "cuda"
-  if (options.backend == "auto" || options.backend == "cpu") return make_cpu_backend(options);
+  if (options.backend == "auto") {
+    // What asks for more than a GPU computes is meant for the CPU.
+    return options.numerics != "exact" && cuda_status().available ? make_cuda_backend(options) : make_cpu_backend(options);
+  }
+  if (options.backend == "cpu") return make_cpu_backend(options);
   if (name == "cuda") return make_cuda_backend(options);
   if (name == "metal") return make_metal_backend(options);
   throw Error(
@@ -15,9 +19,8 @@ std::unique_ptr<Backend> make_backend(const BackendOptions& options) {
       str("expected \"auto\", \"cpu\", \"cuda\" or \"metal\" for backend but received \"", options.backend, "\""));
 }
 
-std::span<const BackendStatus> list_backends() {
-  static const BackendStatus all[] = {cpu_status(), cuda_status(), metal_status()};
-  return all;
+std::vector<BackendStatus> list_backends() {
+  return {cpu_status(), cuda_status(), metal_status()};
 }
 
 }  // namespace oss

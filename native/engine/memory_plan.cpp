@@ -34,6 +34,7 @@ MemoryPlan plan_memory(const Config& config, const EngineOptions& options, const
       .experts = config.num_experts,
       .top_k = config.experts_per_token,
       .vocab = config.vocab,
+      .window = config.sliding_window,
   };
   backend.check(plan.limits, plan.kv_type);
   plan.weights_bytes = packed_bytes(config, backend);

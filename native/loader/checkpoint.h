@@ -29,7 +29,7 @@ struct Checkpoint {
 
 // Opens and checks a checkpoint folder. Everything that can be wrong is found here: the tensors are exactly those that
 // the config asks for, with the right shapes and dtypes, and every MXFP4 scale is sane.
-// "synthetic:20b" and the like are no folder: their tensors have no data, only how to make it (native/model/synthetic.h).
+// "synthetic:20b" and the like are no folder: their tensors have no data, only how to make it (native/base/synthetic_tensor.h).
 // Throws Error kModelNotFound, kModelFormat, kModelShape or kUnsupported with a sentence that names file, tensor,
 // expected and found; or kCancelled when `cancelled` returns true.
 std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path, const std::function<bool()>& cancelled = {});

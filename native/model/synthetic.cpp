@@ -1,7 +1,5 @@
 #include "native/model/synthetic.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <bit>
 #include <cerrno>
@@ -18,7 +16,6 @@
 namespace oss {
 namespace {
 
-static_assert(std::endian::native == std::endian::little, "words are stored as they are");
 
 constexpr std::string_view kPrefix = "synthetic:";
 
@@ -198,56 +195,5 @@ std::unique_ptr<Checkpoint> synthetic_checkpoint(const std::string& path) {
   }
   return checkpoint;
 }
-
-void synthesize(const HostTensor& tensor, uint64_t first_byte, uint64_t bytes, void* to) {
-  const SyntheticSource& source = *tensor.synthetic;
-  constexpr uint64_t kWord = 8;
-  auto* out = static_cast<std::byte*>(to);
-  const uint64_t end = first_byte + bytes;
-  // Bytes [begin, stop) of one word.
-  const auto part = [&](uint64_t begin, uint64_t stop) {
-    const uint64_t word = synthetic_word(source.kind, source.key, begin / kWord, source.scale);
-    std::memcpy(out + (begin - first_byte), reinterpret_cast<const std::byte*>(&word) + begin % kWord, stop - begin);
-  };
-  const uint64_t first_whole = (first_byte + kWord - 1) / kWord, last_whole = end / kWord;
-  if (first_whole > last_whole) return part(first_byte, end);
-  if (first_byte < first_whole * kWord) part(first_byte, first_whole * kWord);
-  const auto whole = [&](auto make) {
-    for (uint64_t word = first_whole; word < last_whole; ++word) {
-      const uint64_t value = make(source.key, word);
-      std::memcpy(out + (word * kWord - first_byte), &value, kWord);
-    }
-  };
-  const float scale = source.scale;
-  switch (source.kind) {  // outside the loop: 8 bytes take 3 ns
-    case kSyntheticNormal:
-      whole([&](uint64_t key, uint64_t word) { return synthetic_normal_word(key, word, scale); });
-      break;
-    case kSyntheticNorm:
-      whole([&](uint64_t key, uint64_t word) { return synthetic_norm_word(key, word, scale); });
-      break;
-    case kSyntheticScales:
-      whole([&](uint64_t key, uint64_t word) { return synthetic_scales_word(key, word, scale); });
-      break;
-    default:
-      whole(synthetic_bits);
-  }
-  if (end > last_whole * kWord) part(last_whole * kWord, end);
-}
-
-std::byte* SyntheticMemory::allocate(const HostTensor& tensor) {
-  void* data = mmap(nullptr, tensor.bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (data == MAP_FAILED)
-    throw Error(Code::kOutOfMemory,
-                str(tensor.file, ": cannot allocate ", tensor.bytes, " bytes for ", tensor.name, ": ", std::strerror(errno)));
-#ifdef MADV_HUGEPAGE
-  madvise(data, tensor.bytes, MADV_HUGEPAGE);  // a wish: faults and table walks become fewer
-#endif
-  blocks_.emplace_back(static_cast<std::byte*>(data), Unmap{tensor.bytes});
-  bytes_ += tensor.bytes;
-  return blocks_.back().get();
-}
-
-void SyntheticMemory::Unmap::operator()(std::byte* data) const { munmap(data, bytes); }
 
 }  // namespace oss

@@ -1,5 +1,7 @@
 #include "native/model/synthetic.h"
 
+#include "native/base/synthetic_tensor.h"
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>

@@ -92,12 +92,13 @@ static void expect_dtype(const HostTensor& tensor, bool accepted, const char* ex
 
 Matrix CpuBackend::pack_matrix(const HostTensor& weight, MatrixUse) {
   expect_dtype(weight, weight.dtype == DType::kBF16 && weight.shape.size() == 2, "a BF16 matrix");
-  return {weight.as<uint16_t>(), int(weight.shape[0]), int(weight.shape[1])};
+  return {synthetic_.materialize(weight, pool_).as<uint16_t>(), int(weight.shape[0]), int(weight.shape[1])};
 }
 
 Matrix CpuBackend::pack_rope_matrix(const HostTensor& weight) { return pack_matrix(weight, MatrixUse::kProduct); }
 
-Vector CpuBackend::pack_vector(const HostTensor& vector) {
+Vector CpuBackend::pack_vector(const HostTensor& tensor) {
+  const HostTensor vector = synthetic_.materialize(tensor, pool_);
   expect_dtype(vector, vector.dtype == DType::kBF16 || vector.dtype == DType::kF32, "BF16 or F32");
   const size_t n = size_t(vector.elements());
   auto copy = std::make_unique<float[]>(n);
@@ -115,7 +116,7 @@ ExpertMatrix CpuBackend::pack_experts(const HostTensor& blocks, const HostTensor
                                       ExpertUse) {
   expect_dtype(blocks, blocks.dtype == DType::kU8 && blocks.shape.size() == 4, "U8 [experts, rows, cols/32, 16]");
   expect_dtype(scales, scales.dtype == DType::kU8, "U8");
-  return {blocks.as<uint8_t>(), scales.as<uint8_t>(), pack_vector(bias).data,
+  return {synthetic_.materialize(blocks, pool_).as<uint8_t>(), synthetic_.materialize(scales, pool_).as<uint8_t>(), pack_vector(bias).data,
           int(blocks.shape[0]), int(blocks.shape[1]), int(blocks.shape[2]) * kMxBlock};
 }
 

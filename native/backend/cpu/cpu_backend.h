@@ -6,6 +6,7 @@
 
 #include "kernels/cpu/kernels.h"
 #include "native/backend/backend.h"
+#include "native/base/synthetic_tensor.h"
 #include "native/base/thread_pool.h"
 
 namespace oss {
@@ -84,6 +85,7 @@ class CpuBackend final : public Backend {
   const cpu::Kernels& kernels_;
   ThreadPool pool_;
 
+  SyntheticMemory synthetic_;  // weights that lie in no file
   std::vector<std::unique_ptr<float[]>> packed_;
   size_t packed_bytes_ = 0;
 

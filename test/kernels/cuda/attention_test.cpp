@@ -196,6 +196,7 @@ class Run {
         counts_(device, 1),
         positions_(device, capacity_),
         sequence_(device, capacity_),
+        singles_(device, capacity_),
         tiles_(device, capacity_),
         q_(device, capacity_ * row_),
         scratch_(device, cuda::attention_scratch_bytes(int64_t(capacity_), scene.args.heads) / 4) {
@@ -229,7 +230,14 @@ class Run {
     sequence_.write(sequence);
     tiles_.write(tiles);
     q_.write(q);
-    const StepCounts counts{int32_t(tokens.size()), scene_.num_sequences(), 0, int32_t(tiles.size())};
+    std::vector<int32_t> singles(tokens.size());  // any order: here the last first
+    for (size_t i = 0; i < singles.size(); ++i) singles[i] = int32_t(singles.size() - 1 - i);
+    singles_.write(singles);
+    const StepCounts counts{.tokens = int32_t(tokens.size()),
+                            .sequences = scene_.num_sequences(),
+                            .rows = 0,
+                            .tiles = int32_t(tiles.size()),
+                            .singles = int32_t(singles.size())};
     counts_.write(std::span(&counts, 1));
   }
 
@@ -262,6 +270,7 @@ class Run {
     step.positions = positions_.data();
     step.sequence = sequence_.data();
     step.tiles = tiles_.data();
+    step.singles = singles_.data();
     step.block_tables[scene_.args.group] = table_.data();
     step.block_tables[scene_.args.group == kKvFull ? kKvWindow : kKvFull] = other_table_.data();
     step.max_pages = scene_.args.max_pages;
@@ -283,7 +292,7 @@ class Run {
   DeviceArray<uint8_t> cache_;
   DeviceArray<float> sinks_;
   DeviceArray<StepCounts> counts_;
-  DeviceArray<int32_t> positions_, sequence_;
+  DeviceArray<int32_t> positions_, sequence_, singles_;
   DeviceArray<AttentionTile> tiles_;
   DeviceArray<uint16_t> q_;
   DeviceArray<float> scratch_;

@@ -1,6 +1,6 @@
 // The device makes the bytes that the host makes: of every kind, at any offset, with nothing written past the end.
 #include "kernels/common/synthetic.h"
-#include "native/model/synthetic.h"
+#include "native/base/synthetic_tensor.h"
 #include "test/kernels/cuda/support.h"
 
 namespace oss::test {

@@ -1,0 +1,93 @@
+// CUDA below the seam: the kernels of libgptoss_cuda on one GPU.
+//
+// Everything that changes from step to step lies at fixed addresses (StepBuffers), so a decode step is recorded once per
+// shape and replayed; only token ids and log probabilities come back.
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "native/backend/backend.h"
+#include "native/backend/cuda/gpu.h"
+#include "native/backend/cuda/graphs.h"
+#include "native/backend/cuda/step_buffers.h"
+#include "native/backend/cuda/weight_stream.h"
+
+namespace oss {
+
+class CudaBackend final : public Backend {
+ public:
+  CudaBackend(const cuda::Module& module, int device, bool repeatable);
+  ~CudaBackend() override;
+
+  DeviceInfo info() const override;
+  DeviceMemory memory() const override { return gpu_->memory(); }
+  BackendDefaults defaults() const override;
+  void check(const StepLimits&, KvType) const override;
+  Buffer allocate(size_t bytes, const char* what) override;
+  size_t operand_bytes() const override { return sizeof(uint16_t); }
+
+  uint64_t matrix_bytes(int64_t rows, int64_t cols, MatrixUse) const override;
+  uint64_t vector_bytes(int64_t size) const override;
+  uint64_t experts_bytes(int64_t experts, int64_t rows, int64_t cols) const override;
+  void reserve_weights(uint64_t bytes) override;
+
+  Matrix pack_matrix(const HostTensor& weight, MatrixUse) override;
+  Matrix pack_rope_matrix(const HostTensor& weight) override;
+  Vector pack_vector(const HostTensor& vector) override;
+  ExpertMatrix pack_experts(const HostTensor& blocks, const HostTensor& scales, const HostTensor& bias,
+                            ExpertUse) override;
+  void loaded() override;
+  size_t packed_bytes() const override { return weights_used_; }
+
+  uint64_t workspace_bytes(const StepLimits&) const override;
+  void reserve_workspace(const StepLimits&) override;
+
+  void begin(const Step&) override;
+  void run(const std::function<void()>& body) override;
+
+  void embed(const EmbedArgs&, const Matrix& table, const Step&, float* x) override;
+  void rms_norm(const RmsNormArgs&, RowsOf, const float* x, const Vector& w, Operand y) override;
+  void linear(const LinearArgs&, RowsOf, Operand x, const Matrix& w, const Vector* bias, float* y) override;
+  void qkv(const QkvArgs&, const Step&, Operand x, const QkvWeights&, Operand q, void* cache) override;
+  void attention(const AttentionArgs&, const Step&, Operand q, const void* cache, const Vector& sinks,
+                 Operand out) override;
+  void router(const RouterArgs&, const float* logits, int32_t* index, float* weight) override;
+  void experts(const ExpertsArgs&, Operand normed, const int32_t* index, const float* weight, const ExpertMatrix& gate_up,
+               const ExpertMatrix& down, float* x) override;
+  void gather_rows(const Step&, int hidden, const float* x, float* rows) override;
+  void sample(int rows, int vocab, float* logits, std::span<const SamplingArgs> args,
+              std::span<const SamplingContext> contexts, std::span<Sampled> out) override;
+  void read(const float* from, std::span<float> to) override;
+  void write(std::span<const float> from, float* to) override;
+
+ private:
+  std::byte* take_weights(uint64_t bytes);
+  // Sends a tensor in pieces of whole `unit`s and has each packed.
+  void send_units(const HostTensor& tensor, int64_t units, size_t unit_bytes,
+                  const std::function<void(const void* raw, int64_t first, int64_t count)>& pack);
+  Matrix pack_product(const HostTensor& weight, cuda::RowOrder order);
+  void launched(cuda::Status status, const char* kernel) const { gpu_->check(status, kernel); }
+  const int32_t* count_of(RowsOf rows) const;
+  int capacity_of(RowsOf rows) const { return rows == RowsOf::kTokens ? capacity_.tokens : capacity_.rows; }
+
+  std::shared_ptr<Gpu> gpu_;
+  const cuda::Module& module_;
+  const bool repeatable_;
+
+  Buffer weights_;
+  uint64_t weights_used_ = 0;
+  std::unique_ptr<WeightStream> stream_;  // while loading
+
+  StepLimits limits_;
+  std::unique_ptr<StepBuffers> step_;
+  std::unique_ptr<SamplingBuffers> sampling_;
+  Buffer attention_scratch_, experts_scratch_, sample_scratch_;
+
+  // Of the step that begin() was told of.
+  StepKey capacity_;
+  int tiles_ = 0, singles_ = 0;  // capacities
+  bool recorded_ = false;        // its launches depend on the key alone
+  std::unique_ptr<Graphs> graphs_;
+};
+
+}  // namespace oss

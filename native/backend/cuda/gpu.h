@@ -1,0 +1,53 @@
+// One GPU as an engine uses it: a device, a stream, memory that knows when it is full, and errors in words.
+#pragma once
+#include <memory>
+
+#include "kernels/cuda/module.h"
+#include "native/backend/backend.h"
+
+namespace oss {
+
+class Gpu : public std::enable_shared_from_this<Gpu> {
+ public:
+  Gpu(const cuda::Module& module, int device);
+  ~Gpu();
+  Gpu(const Gpu&) = delete;
+  Gpu& operator=(const Gpu&) = delete;
+
+  // CUDA keeps a current device per thread; whoever calls into the module says so first.
+  void use() const;
+  // Throws kDevice: the engine ends, the process does not.
+  void check(cuda::Status status, const char* what) const;
+
+  DeviceMemory memory() const;
+  Buffer allocate(size_t bytes, const char* what);         // on the device; throws kOutOfMemory with numbers
+  Buffer allocate_pinned(size_t bytes, const char* what);  // on the host, where copies can run beside everything else
+
+  // Queued on the stream; host memory must stay as it is until the copy has run.
+  void copy(void* to, const void* from, size_t bytes) const;
+  void synchronize() const;
+
+  const cuda::Module& module;
+  const int device;
+  cuda::DeviceProperties properties{};
+  cuda::Stream stream = nullptr;
+};
+
+// A point in a stream that the host can wait for.
+class GpuEvent {
+ public:
+  explicit GpuEvent(std::shared_ptr<Gpu> gpu);
+  ~GpuEvent();
+  GpuEvent(const GpuEvent&) = delete;
+  GpuEvent& operator=(const GpuEvent&) = delete;
+
+  void record();
+  void await();  // returns at once when nothing was recorded
+
+ private:
+  std::shared_ptr<Gpu> gpu_;
+  void* event_ = nullptr;
+  bool recorded_ = false;
+};
+
+}  // namespace oss

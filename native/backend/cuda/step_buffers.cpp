@@ -1,0 +1,232 @@
+#include "native/backend/cuda/step_buffers.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace oss {
+namespace {
+
+// Hands out the parts of a piece of memory one after the other, each aligned to 256 bytes.
+class Parts {
+ public:
+  explicit Parts(std::byte* begin) : next_(begin) {}
+  template <typename T>
+  T* take(size_t elements) {
+    T* part = reinterpret_cast<T*>(next_);
+    next_ += (elements * sizeof(T) + 255) / 256 * 256;
+    return part;
+  }
+  std::byte* next() const { return next_; }
+
+ private:
+  std::byte* next_;
+};
+
+struct TokenArrays {
+  cuda::StepCounts* counts;
+  int32_t *tokens, *positions, *sequence, *logit_tokens, *singles;
+  cuda::AttentionTile* tiles;
+  float* rope;
+};
+
+TokenArrays token_arrays(Parts& parts, const StepLimits& limits) {
+  const size_t tokens = size_t(limits.tokens);
+  return {.counts = parts.take<cuda::StepCounts>(1),
+          .tokens = parts.take<int32_t>(tokens),
+          .positions = parts.take<int32_t>(tokens),
+          .sequence = parts.take<int32_t>(tokens),
+          .logit_tokens = parts.take<int32_t>(size_t(limits.rows)),
+          .singles = parts.take<int32_t>(tokens),
+          .tiles = parts.take<cuda::AttentionTile>(tokens),
+          .rope = parts.take<float>(tokens * kHeadDim)};
+}
+
+size_t token_bytes(const StepLimits& limits) {
+  Parts parts(nullptr);
+  token_arrays(parts, limits);
+  return size_t(parts.next() - static_cast<std::byte*>(nullptr));
+}
+
+size_t table_bytes(const StepLimits& limits) {
+  Parts parts(nullptr);
+  parts.take<int32_t>(size_t(limits.sequences) * limits.max_pages);
+  return size_t(parts.next() - static_cast<std::byte*>(nullptr));
+}
+
+}  // namespace
+
+uint64_t StepBuffers::bytes(const StepLimits& limits) { return token_bytes(limits) + kKvGroups * table_bytes(limits); }
+
+StepBuffers::StepBuffers(std::shared_ptr<Gpu> gpu, const StepLimits& limits, bool apart)
+    : gpu_(gpu),
+      apart_(apart),
+      max_pages_(limits.max_pages),
+      token_bytes_(token_bytes(limits)),
+      host_(gpu->allocate_pinned(bytes(limits), "the arrays of a step")),
+      device_memory_(gpu->allocate(bytes(limits), "the arrays of a step")),
+      copied_(gpu) {
+  Parts host(host_.as<std::byte>()), on_device(device_memory_.as<std::byte>());
+  const TokenArrays here = token_arrays(host, limits), there = token_arrays(on_device, limits);
+  counts_ = here.counts;
+  tokens_ = here.tokens;
+  positions_ = here.positions;
+  sequence_ = here.sequence;
+  logit_tokens_ = here.logit_tokens;
+  singles_ = here.singles;
+  tiles_ = here.tiles;
+  rope_ = here.rope;
+  device_ = {.counts = there.counts,
+             .tokens = there.tokens,
+             .positions = there.positions,
+             .sequence = there.sequence,
+             .block_tables = {},
+             .rope = there.rope,
+             .logit_tokens = there.logit_tokens,
+             .tiles = there.tiles,
+             .max_pages = limits.max_pages,
+             .singles = there.singles};
+  const size_t entries = size_t(limits.sequences) * limits.max_pages;
+  for (int group = 0; group < kKvGroups; ++group) {
+    block_tables_[group] = host.take<int32_t>(entries);
+    std::fill_n(block_tables_[group], entries, -1);
+    device_.block_tables[group] = on_device.take<int32_t>(entries);
+    gpu_->copy(const_cast<int32_t*>(device_.block_tables[group]), block_tables_[group], entries * sizeof(int32_t));
+  }
+  copied_.record();
+}
+
+StepFacts StepBuffers::upload(const Step& step) {
+  copied_.await();
+  const StepFacts facts = fill(step);
+  // One copy, up to the last part of RoPE that is used: the arrays before it are small.
+  const size_t used = size_t(reinterpret_cast<std::byte*>(rope_ + step.rope.size()) - host_.as<std::byte>());
+  gpu_->copy(device_memory_.as<void>(), host_.as<void>(), used);
+  upload_tables(step);
+  copied_.record();
+  return facts;
+}
+
+StepFacts StepBuffers::fill(const Step& step) {
+  std::ranges::copy(step.tokens, tokens_);
+  std::ranges::copy(step.positions, positions_);
+  std::ranges::copy(step.sequence, sequence_);
+  std::ranges::copy(step.logit_tokens, logit_tokens_);
+  std::ranges::copy(step.rope, rope_);
+  StepFacts facts;
+  const auto alone = [&](int token) {
+    singles_[facts.singles++] = token;
+    facts.splits = std::max(facts.splits, cuda::visible_pages(step.positions[token], 0).splits);
+  };
+  for (int first = 0; first < step.num_tokens;) {
+    int end = first + 1;
+    while (end < step.num_tokens && end - first < cuda::kAttentionTile && step.sequence[end] == step.sequence[first] &&
+           step.positions[end] == step.positions[first] + (end - first)) {
+      ++end;
+    }
+    if (apart_ || end - first == 1) {
+      for (int token = first; token < end; ++token) alone(token);
+    } else {
+      tiles_[facts.tiles++] = {first, end - first};
+    }
+    first = end;
+  }
+  *counts_ = {.tokens = step.num_tokens,
+              .sequences = step.num_sequences,
+              .rows = step.num_rows,
+              .tiles = facts.tiles,
+              .singles = facts.singles};
+  return facts;
+}
+
+// From step to step little changes: a sequence gets a page every 64 tokens. Rows that changed are copied, as far as
+// they are used, neighbours together.
+void StepBuffers::upload_tables(const Step& step) {
+  int32_t pages_of_row = 0;
+  int token = 0;
+  int dirty_from[kKvGroups] = {-1, -1};
+  const auto flush = [&](int group, int end) {
+    if (dirty_from[group] < 0) return;
+    const size_t first = size_t(dirty_from[group]) * max_pages_;
+    const size_t entries = size_t(end - dirty_from[group]) * max_pages_;
+    gpu_->copy(const_cast<int32_t*>(device_.block_tables[group]) + first, block_tables_[group] + first,
+               entries * sizeof(int32_t));
+    dirty_from[group] = -1;
+  };
+  for (int row = 0; row < step.num_sequences; ++row) {
+    for (pages_of_row = 0; token < step.num_tokens && step.sequence[token] == row; ++token) {
+      pages_of_row = std::max(pages_of_row, step.positions[token] / kPageTokens + 1);
+    }
+    for (int group = 0; group < kKvGroups; ++group) {
+      const int32_t* wanted = step.block_tables[group].data() + size_t(row) * step.max_pages;
+      int32_t* has = block_tables_[group] + size_t(row) * max_pages_;
+      if (std::memcmp(has, wanted, size_t(pages_of_row) * sizeof(int32_t)) == 0) {
+        flush(group, row);
+        continue;
+      }
+      std::copy_n(wanted, pages_of_row, has);
+      if (dirty_from[group] < 0) dirty_from[group] = row;
+    }
+  }
+  for (int group = 0; group < kKvGroups; ++group) flush(group, step.num_sequences);
+}
+
+SamplingBuffers::SamplingBuffers(std::shared_ptr<Gpu> gpu, int max_rows)
+    : gpu_(gpu),
+      host_results_(gpu->allocate_pinned(size_t(max_rows) * sizeof(cuda::SampleResult), "sampled tokens")),
+      device_results_(gpu->allocate(size_t(max_rows) * sizeof(cuda::SampleResult), "sampled tokens")) {}
+
+SamplingBuffers::Device SamplingBuffers::upload(std::span<const SamplingArgs> args,
+                                                std::span<const SamplingContext> contexts) {
+  size_t num_seen = 0, num_bias = 0;
+  for (const SamplingContext& context : contexts) {
+    num_seen += context.seen.size();
+    num_bias += context.bias.size();
+  }
+  const auto lay_out = [&](std::byte* begin) {
+    Parts parts(begin);
+    struct {
+      int32_t* num_rows;
+      cuda::SampleRow* rows;
+      cuda::SampleSeen* seen;
+      cuda::SampleBias* bias;
+      std::byte* end;
+    } at{parts.take<int32_t>(1), parts.take<cuda::SampleRow>(args.size()), parts.take<cuda::SampleSeen>(num_seen),
+         parts.take<cuda::SampleBias>(num_bias), parts.next()};
+    at.end = parts.next();
+    return at;
+  };
+  const size_t bytes = size_t(lay_out(nullptr).end - static_cast<std::byte*>(nullptr));
+  if (host_.bytes() < bytes) {
+    host_ = Buffer();
+    device_memory_ = Buffer();
+    host_ = gpu_->allocate_pinned(2 * bytes, "sampling parameters");
+    device_memory_ = gpu_->allocate(2 * bytes, "sampling parameters");
+  }
+  const auto here = lay_out(host_.as<std::byte>()), there = lay_out(device_memory_.as<std::byte>());
+  *here.num_rows = int32_t(args.size());
+  int seen = 0, bias = 0;
+  for (size_t r = 0; r < args.size(); ++r) {
+    const SamplingContext& context = contexts[r];
+    cuda::SampleRow& row = here.rows[r] = {.args = args[r],
+                                           .row = int32_t(r),
+                                           .seen_begin = seen,
+                                           .seen_end = 0,
+                                           .bias_begin = bias,
+                                           .bias_end = 0,
+                                           .top_logprobs = context.top_logprobs};
+    for (const auto& [token, in_completion] : context.seen) here.seen[seen++] = {token, in_completion};
+    for (const auto& [token, value] : context.bias) here.bias[bias++] = {token, value};
+    row.seen_end = seen;
+    row.bias_end = bias;
+  }
+  gpu_->copy(device_memory_.as<void>(), host_.as<void>(), bytes);
+  return {there.num_rows, there.rows, there.seen, there.bias, device_results_.as<cuda::SampleResult>()};
+}
+
+std::span<const cuda::SampleResult> SamplingBuffers::download(int rows) {
+  gpu_->copy(host_results_.as<void>(), device_results_.as<void>(), size_t(rows) * sizeof(cuda::SampleResult));
+  gpu_->synchronize();
+  return {host_results_.as<cuda::SampleResult>(), size_t(rows)};
+}
+
+}  // namespace oss

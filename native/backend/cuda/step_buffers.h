@@ -1,0 +1,71 @@
+// The arrays of a step on both sides: filled by the host in pinned memory, copied to the same device addresses each time.
+#pragma once
+#include <memory>
+#include <span>
+
+#include "native/backend/backend.h"
+#include "native/backend/cuda/gpu.h"
+
+namespace oss {
+
+// What of a step decides about launches.
+struct StepFacts {
+  int tiles = 0;    // chunks of prompts that attention takes together
+  int singles = 0;  // tokens that walk over their keys alone
+  int splits = 1;   // most parts that the keys of one of those are divided into, on layers that see everything
+};
+
+class StepBuffers {
+ public:
+  // apart: every token walks alone, so that sums do not depend on how prompts are cut.
+  StepBuffers(std::shared_ptr<Gpu> gpu, const StepLimits& limits, bool apart);
+  static uint64_t bytes(const StepLimits& limits);
+
+  // Queues the copies.
+  StepFacts upload(const Step& step);
+
+  const cuda::DeviceStep& device() const { return device_; }
+
+ private:
+  StepFacts fill(const Step& step);
+  void upload_tables(const Step& step);
+
+  std::shared_ptr<Gpu> gpu_;
+  const bool apart_;
+  const int max_pages_;
+  const size_t token_bytes_;  // of everything but the block tables
+  Buffer host_, device_memory_;
+  cuda::DeviceStep device_{};
+  // The same arrays in pinned memory.
+  cuda::StepCounts* counts_ = nullptr;
+  int32_t *tokens_ = nullptr, *positions_ = nullptr, *sequence_ = nullptr, *logit_tokens_ = nullptr, *singles_ = nullptr;
+  cuda::AttentionTile* tiles_ = nullptr;
+  float* rope_ = nullptr;
+  int32_t* block_tables_[kKvGroups] = {};  // what the device has of them
+  GpuEvent copied_;
+};
+
+// The same for draws: parameters up, tokens down.
+class SamplingBuffers {
+ public:
+  SamplingBuffers(std::shared_ptr<Gpu> gpu, int max_rows);
+
+  struct Device {
+    const int32_t* num_rows;
+    const cuda::SampleRow* rows;
+    const cuda::SampleSeen* seen;
+    const cuda::SampleBias* bias;
+    cuda::SampleResult* results;
+  };
+  // Queues the copy of everything that the draws depend on. The stream must be idle or have nothing to do with the last.
+  Device upload(std::span<const SamplingArgs> args, std::span<const SamplingContext> contexts);
+  // Waits for the draws.
+  std::span<const cuda::SampleResult> download(int rows);
+
+ private:
+  std::shared_ptr<Gpu> gpu_;
+  Buffer host_, device_memory_;  // parameters; they grow with the lists
+  Buffer host_results_, device_results_;
+};
+
+}  // namespace oss
