@@ -269,10 +269,7 @@ class Block {
     Warp& warp = warps_[w];
     const Meeting held = meeting;
     meeting.mask = 0;
-    if (held.operation != nullptr) {
-      running_->waits_at = held.where;
-      held.operation(warp.operands, held.arrived);
-    }
+    if (held.operation != nullptr) held.operation(warp.operands, held.arrived, held.where);
     warp.ready |= held.arrived;
     ready_warps_ |= 1u << w;
   }

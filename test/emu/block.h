@@ -40,7 +40,7 @@ void barrier(Where);
 int barrier_sum(int value, Where);  // of all threads that are still there
 
 // All lanes of `mask` that are still there meet; the last of them performs `operation` for all, on what each has brought.
-using Operation = void (*)(void* const* operands, unsigned lanes);
+using Operation = void (*)(void* const* operands, unsigned lanes, const Where&);
 void collective(unsigned mask, Operation operation, void* operand, Where);
 
 // A thread's copies of 16 bytes to shared memory. Each destination is poisoned at once and written only when the thread

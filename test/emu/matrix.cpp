@@ -13,8 +13,8 @@ inline void widen(uint32_t pair, float* to) {
   to[1] = std::bit_cast<float>(pair & 0xFFFF0000u);
 }
 
-void need_all(unsigned lanes) {
-  if (lanes != kWholeWarp) fault(kLaunchFailure, "a matrix instruction in a warp whose other lanes have ended", Where::current());
+void need_all(unsigned lanes, const Where& where) {
+  if (lanes != kWholeWarp) fault(kLaunchFailure, "a matrix instruction in a warp whose other lanes have ended", where);
 }
 
 using Eight = float __attribute__((vector_size(32)));
@@ -22,8 +22,8 @@ using Eight = float __attribute__((vector_size(32)));
 }  // namespace
 
 // The hardware's order within these sixteen products is its secret; here they are added one by one, lowest k first.
-void mma_m16n8k16(void* const* operands, unsigned lanes) {
-  need_all(lanes);
+void mma_m16n8k16(void* const* operands, unsigned lanes, const Where& where) {
+  need_all(lanes, where);
   alignas(32) float a[16][16], b[16][8], d[16][8];
   for (int lane = 0; lane < kWarpLanes; ++lane) {
     const MmaOperand& mine = *static_cast<const MmaOperand*>(operands[lane]);
@@ -59,8 +59,8 @@ void mma_m16n8k16(void* const* operands, unsigned lanes) {
 }
 
 template <bool kTransposed>
-static void load_matrices(void* const* operands, unsigned lanes) {
-  need_all(lanes);
+static void load_matrices(void* const* operands, unsigned lanes, const Where& where) {
+  need_all(lanes, where);
   uint16_t matrices[4][8][8];
   for (int lane = 0; lane < kWarpLanes; ++lane) {
     std::memcpy(matrices[lane / 8][lane % 8], static_cast<const LdmatrixOperand*>(operands[lane])->row, 16);
@@ -77,7 +77,7 @@ static void load_matrices(void* const* operands, unsigned lanes) {
   }
 }
 
-void ldmatrix_x4(void* const* operands, unsigned lanes) { load_matrices<false>(operands, lanes); }
-void ldmatrix_x4_trans(void* const* operands, unsigned lanes) { load_matrices<true>(operands, lanes); }
+void ldmatrix_x4(void* const* operands, unsigned lanes, const Where& where) { load_matrices<false>(operands, lanes, where); }
+void ldmatrix_x4_trans(void* const* operands, unsigned lanes, const Where& where) { load_matrices<true>(operands, lanes, where); }
 
 }  // namespace oss::emu

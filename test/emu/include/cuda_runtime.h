@@ -87,7 +87,7 @@ struct Shuffle {
 
 // On the hardware the value of a lane that is not there is undefined; here it is poison.
 template <Pick kPick>
-void shuffle(void* const* operands, unsigned lanes) {
+void shuffle(void* const* operands, unsigned lanes, const Where&) {
   uint64_t results[kWarpLanes];
   for (int lane = 0; lane < kWarpLanes; ++lane) {
     if ((lanes >> lane & 1) == 0) continue;
@@ -121,7 +121,7 @@ T shuffle(unsigned mask, T value, int pick, int width, Where where) {
 // One value of every lane, combined in the order of the lanes, for all of them.
 template <typename T, T (*kCombine)(T, T)>
 T reduce(unsigned mask, T value, Where where) {
-  const Operation operation = [](void* const* operands, unsigned lanes) {
+  const Operation operation = [](void* const* operands, unsigned lanes, const Where&) {
     const int first = std::countr_zero(lanes);
     T all = *static_cast<const T*>(operands[first]);
     for (int lane = first + 1; lane < kWarpLanes; ++lane) {

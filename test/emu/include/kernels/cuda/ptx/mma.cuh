@@ -10,14 +10,14 @@ struct MmaOperand {
   float* d;
   const uint32_t *a, *b;
 };
-void mma_m16n8k16(void* const* operands, unsigned lanes);
+void mma_m16n8k16(void* const* operands, unsigned lanes, const Where&);
 
 struct LdmatrixOperand {
   uint32_t* r;
   const void* row;
 };
-void ldmatrix_x4(void* const* operands, unsigned lanes);
-void ldmatrix_x4_trans(void* const* operands, unsigned lanes);
+void ldmatrix_x4(void* const* operands, unsigned lanes, const Where&);
+void ldmatrix_x4_trans(void* const* operands, unsigned lanes, const Where&);
 
 }  // namespace oss::emu
 

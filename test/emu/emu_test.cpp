@@ -1,0 +1,517 @@
+// The emulator finds what it promises to find. Kernels here are right or wrong on purpose.
+#include <cstring>
+#include <random>
+
+#include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/ptx/convert.cuh"
+#include "kernels/cuda/ptx/cp_async.cuh"
+#include "kernels/cuda/ptx/memory.cuh"
+#include "kernels/cuda/ptx/mma.cuh"
+#include "kernels/cuda/warp.cuh"
+#include "test/emu/machine.h"
+#include "test/kernels/cuda/support.h"
+
+namespace oss::test {
+namespace {
+
+using cuda::dynamic_shared;
+using cuda::launch;
+
+// The emulated device with threads in the order of `seed`; afterwards the machine is as it was.
+void with_emulated(const std::function<void(CudaDevice&)>& body, unsigned seed = 0) {
+  emu::reset();
+  emu::set_schedule_seed(seed);
+  {
+    CudaDevice device(*gptoss_cuda_module(), "emulated");
+    body(device);
+  }
+  emu::reset();
+}
+
+void check_contains(const std::string& text, const std::string& part) {
+  if (text.find(part) == std::string::npos) fail(__FILE__, __LINE__, str("expected \"", part, "\" in \"", text, "\""));
+}
+
+// A kernel that must fail: the launch is fine, the status comes when somebody waits, and stays.
+template <typename... Params, typename... Args>
+void check_fault(int status, const std::string& part, void (*kernel)(Params...), const cuda::Launch& how, Args... args) {
+  with_emulated([&](CudaDevice& device) {
+    cuda::Launch on = how;
+    on.stream = device.stream;
+    CHECK_EQ(launch(kernel, on, args...), 0);
+    CHECK_EQ(device.module.synchronize(device.stream), status);
+    CHECK_EQ(device.module.synchronize(device.stream), status);
+    check_contains(emu::last_fault(), part);
+    check_contains(emu::last_fault(), "emu_test.cpp:");
+  });
+}
+
+// --- barriers -----------------------------------------------------------------------------------------------------------
+
+// Every thread reads what its neighbour in the next warp has written.
+template <bool kBarrier>
+__global__ void rotate_kernel(int* out) {
+  int* values = dynamic_shared<int>();
+  const int i = int(threadIdx.x), n = int(blockDim.x);
+  values[i] = i;
+  if constexpr (kBarrier) __syncthreads();
+  out[blockIdx.x * n + i] = values[(i + 32) % n];
+}
+
+template <bool kBarrier>
+std::vector<int> rotated(unsigned seed) {
+  std::vector<int> result;
+  with_emulated(
+      [&](CudaDevice& device) {
+        DeviceArray<int> out(device, 4 * 96);
+        const cuda::Launch how = {.grid = 4, .block = 96, .shared = 96 * sizeof(int), .stream = device.stream};
+        device.check(launch(rotate_kernel<kBarrier>, how, out.data()), "rotate");
+        result = out.read();
+      },
+      seed);
+  return result;
+}
+
+TEST("emu: a missing barrier changes results with the schedule") {
+  CHECK(rotated<true>(0) == rotated<true>(1));
+  CHECK(rotated<true>(0) == rotated<true>(2));
+  CHECK(rotated<true>(0)[31] == 63);
+  CHECK(rotated<false>(0) != rotated<false>(1));
+  CHECK(rotated<false>(0) != rotated<true>(0));
+  CHECK(rotated<false>(1) == rotated<false>(1));  // a seed can be tried again
+}
+
+__global__ void different_barriers_kernel() {
+  if (threadIdx.x < 32) {
+    __syncthreads();
+  } else {
+    __syncthreads();
+  }
+}
+__global__ void barrier_without_all_kernel() {
+  if (threadIdx.x == 5) {
+    __syncwarp();
+  } else {
+    __syncthreads();
+  }
+}
+__global__ void divergent_shuffle_kernel(int* out) {
+  const int lane = int(threadIdx.x);
+  if (lane < 16) {
+    *out = __shfl_xor_sync(0xFFFFFFFFu, lane, 1);
+  } else {
+    *out = __shfl_xor_sync(0xFFFFFFFFu, lane, 2);
+  }
+}
+__global__ void not_in_mask_kernel() { __syncwarp(0xFFFF0000u); }
+__global__ void misaligned_kernel(const uint32_t* from, uint32_t* to) {
+  *to = cuda::load_streaming(reinterpret_cast<const uint4*>(from + 1)).x;
+}
+__global__ void matrix_in_part_of_a_warp_kernel() {
+  if (threadIdx.x == 3) return;
+  float d[4] = {};
+  cuda::mma_m16n8k16(d, {0, 0, 0, 0}, {0, 0});
+}
+
+TEST("emu: threads that miss each other are a fault with a place, not a hang") {
+  check_fault(cudaErrorLaunchFailure, "other threads of the block wait at another", different_barriers_kernel, {.grid = 1, .block = 64});
+  check_fault(cudaErrorLaunchFailure, "deadlock", barrier_without_all_kernel, {.grid = 1, .block = 64});
+  check_fault(cudaErrorLaunchFailure, "other lanes wait at another", divergent_shuffle_kernel, {.grid = 1, .block = 32}, static_cast<int*>(nullptr));
+  check_fault(cudaErrorLaunchFailure, "not in the mask", not_in_mask_kernel, {.grid = 1, .block = 32});
+  check_fault(cudaErrorLaunchFailure, "whose other lanes have ended", matrix_in_part_of_a_warp_kernel, {.grid = 1, .block = 32});
+  alignas(16) uint32_t words[8] = {};
+  check_fault(cudaErrorMisalignedAddress, "misaligned", misaligned_kernel, {.grid = 1, .block = 1}, words, words);
+}
+
+__global__ void fault_in_one_block_kernel() {
+  if (blockIdx.x == 2 && blockIdx.y == 1 && threadIdx.x == 7) __trap();
+  __syncthreads();
+}
+
+TEST("emu: a fault names its block and thread, and the next block runs again") {
+  check_fault(cudaErrorLaunchFailure, "[block (2, 1, 0), thread (7, 0, 0)]", fault_in_one_block_kernel, {.grid = dim3(4, 2), .block = 40});
+  CHECK(rotated<true>(0)[0] == 32);
+}
+
+// Threads that have ended are not waited for.
+__global__ void early_end_kernel(int* out) {
+  if (threadIdx.x % 3 == 0) return;
+  const unsigned there = __ballot_sync(0xFFFFFFFFu, 1);
+  const int count = __syncthreads_count(threadIdx.x >= 32);
+  if (threadIdx.x % 32 == 2) {
+    out[threadIdx.x / 32 * 2] = int(there);
+    out[threadIdx.x / 32 * 2 + 1] = count;
+  }
+}
+TEST("emu: threads that have ended hold up neither barriers nor warps") {
+  for_each_cuda_device([](CudaDevice& device) {
+    if (device.name.find("emulated") != 0) return;
+    DeviceArray<int> out(device, 4);
+    device.check(launch(early_end_kernel, {.grid = 1, .block = 64, .stream = device.stream}, out.data()), "early_end");
+    const std::vector<int> values = out.read();
+    for (int warp = 0; warp < 2; ++warp) {
+      unsigned expected = 0;
+      for (int lane = 0; lane < 32; ++lane) expected |= (warp * 32 + lane) % 3 != 0 ? 1u << lane : 0u;
+      CHECK_EQ(unsigned(values[size_t(warp * 2)]), expected);
+      CHECK_EQ(values[size_t(warp * 2 + 1)], 21);  // of 32 .. 63, those not divisible by 3
+    }
+  });
+}
+
+// --- warps --------------------------------------------------------------------------------------------------------------
+
+__global__ void shuffles_kernel(int* out) {
+  const int lane = int(threadIdx.x);
+  int* mine = out + lane * 10;
+  mine[0] = __shfl_sync(0xFFFFFFFFu, lane, 5);
+  mine[1] = __shfl_sync(0xFFFFFFFFu, lane, lane + 1, 8);
+  mine[2] = __shfl_xor_sync(0xFFFFFFFFu, lane, 3);
+  mine[3] = __shfl_up_sync(0xFFFFFFFFu, lane, 2);
+  mine[4] = __shfl_down_sync(0xFFFFFFFFu, lane, 2, 16);
+  mine[5] = int(__ballot_sync(0xFFFFFFFFu, lane % 2));
+  mine[6] = __reduce_add_sync(0xFFFFFFFFu, lane);
+  mine[7] = __reduce_max_sync(0xFFFFFFFFu, -lane);
+  mine[8] = int(cuda::warp_sum(double(lane)));
+  // The halves of a warp on ways of their own.
+  if (lane < 16) {
+    mine[9] = __shfl_xor_sync(0x0000FFFFu, lane, 15);
+  } else {
+    mine[9] = __reduce_min_sync(0xFFFF0000u, lane);
+  }
+}
+TEST("emu: shuffles, votes and reductions") {
+  for_each_cuda_device([](CudaDevice& device) {
+    if (device.name.find("emulated") != 0) return;
+    DeviceArray<int> out(device, 320);
+    device.check(launch(shuffles_kernel, {.grid = 1, .block = 32, .stream = device.stream}, out.data()), "shuffles");
+    const std::vector<int> values = out.read();
+    for (int lane = 0; lane < 32; ++lane) {
+      const int* mine = &values[size_t(lane) * 10];
+      CHECK_EQ(mine[0], 5);
+      CHECK_EQ(mine[1], lane / 8 * 8 + (lane + 1) % 8);
+      CHECK_EQ(mine[2], lane ^ 3);
+      CHECK_EQ(mine[3], lane < 2 ? lane : lane - 2);
+      CHECK_EQ(mine[4], lane % 16 >= 14 ? lane : lane + 2);
+      CHECK_EQ(unsigned(mine[5]), 0xAAAAAAAAu);
+      CHECK_EQ(mine[6], 496);
+      CHECK_EQ(mine[7], 0);
+      CHECK_EQ(mine[8], 496);
+      CHECK_EQ(mine[9], lane < 16 ? 15 - lane : 16);
+    }
+  });
+}
+
+// Fragments are gathered as the PTX ISA lays them out, by formulas of its own and not those of matrix.cpp.
+__global__ void mma_kernel(const uint16_t* a /*[16, 16]*/, const uint16_t* b /*[16, 8]*/, float* d /*[16, 8]*/) {
+  const int group = int(threadIdx.x) >> 2, in_group = int(threadIdx.x) & 3;
+  uint32_t ar[4] = {}, br[2] = {};
+  for (int i = 0; i < 8; ++i) {
+    const int row = i < 2 || (i >= 4 && i < 6) ? group : group + 8, col = in_group * 2 + (i & 1) + (i >= 4 ? 8 : 0);
+    ar[i / 2] |= uint32_t(a[row * 16 + col]) << (i & 1) * 16;
+  }
+  for (int i = 0; i < 4; ++i) {
+    const int row = in_group * 2 + (i & 1) + (i >= 2 ? 8 : 0), col = group;
+    br[i / 2] |= uint32_t(b[row * 8 + col]) << (i & 1) * 16;
+  }
+  float dr[4];
+  for (int i = 0; i < 4; ++i) dr[i] = d[(i < 2 ? group : group + 8) * 8 + in_group * 2 + (i & 1)];
+  cuda::mma_m16n8k16(dr, ar, br);
+  for (int i = 0; i < 4; ++i) d[(i < 2 ? group : group + 8) * 8 + in_group * 2 + (i & 1)] = dr[i];
+}
+
+TEST("emu: mma is a matrix product") {
+  for_each_cuda_device([](CudaDevice& device) {
+    if (device.name.find("emulated") != 0) return;
+    const std::vector<float> a = random_bf16(256, 1), b = random_bf16(128, 2), d = random_bf16(128, 3);
+    DeviceArray<uint16_t> da(device, to_bf16(a)), db(device, to_bf16(b));
+    DeviceArray<float> dd(device, d);
+    device.check(launch(mma_kernel, {.grid = 1, .block = 32, .stream = device.stream}, da.data(), db.data(), dd.data()), "mma");
+    std::vector<double> expected(128);
+    for (size_t row = 0; row < 16; ++row) {
+      for (size_t col = 0; col < 8; ++col) {
+        double sum = d[row * 8 + col];
+        for (size_t k = 0; k < 16; ++k) sum += double(a[row * 16 + k]) * b[k * 8 + col];
+        expected[row * 8 + col] = sum;
+      }
+    }
+    CHECK_CLOSE("mma", dd.read().data(), expected.data(), 128, 0, 16 * 0x1p-24);
+  });
+}
+
+template <bool kTransposed>
+__global__ void ldmatrix_kernel(const uint16_t* matrices /*[4, 8, 8]*/, uint32_t* out /*[32, 4]*/) {
+  uint16_t* shared = dynamic_shared<uint16_t>();
+  for (int i = int(threadIdx.x); i < 256; i += 32) shared[i] = matrices[i];
+  __syncwarp();
+  uint32_t r[4];
+  if constexpr (kTransposed) {
+    cuda::ldmatrix_x4_trans(r, shared + threadIdx.x * 8);
+  } else {
+    cuda::ldmatrix_x4(r, shared + threadIdx.x * 8);
+  }
+  for (int i = 0; i < 4; ++i) out[threadIdx.x * 4 + unsigned(i)] = r[i];
+}
+
+TEST("emu: ldmatrix hands out rows, or columns") {
+  for_each_cuda_device([](CudaDevice& device) {
+    if (device.name.find("emulated") != 0) return;
+    std::vector<uint16_t> matrices(256);
+    for (size_t i = 0; i < 256; ++i) matrices[i] = uint16_t(i);  // matrix * 64 + row * 8 + column
+    DeviceArray<uint16_t> in(device, matrices);
+    DeviceArray<uint32_t> plain(device, 128), transposed(device, 128);
+    const cuda::Launch how = {.grid = 1, .block = 32, .shared = 512, .stream = device.stream};
+    device.check(launch(ldmatrix_kernel<false>, how, in.data(), plain.data()), "ldmatrix");
+    device.check(launch(ldmatrix_kernel<true>, how, in.data(), transposed.data()), "ldmatrix transposed");
+    const std::vector<uint32_t> rows = plain.read(), columns = transposed.read();
+    for (uint32_t lane = 0; lane < 32; ++lane) {
+      for (uint32_t m = 0; m < 4; ++m) {
+        const uint32_t row = m * 64 + lane / 4 * 8 + lane % 4 * 2, column = m * 64 + lane % 4 * 16 + lane / 4;
+        CHECK_EQ(rows[lane * 4 + m], row | (row + 1) << 16);
+        CHECK_EQ(columns[lane * 4 + m], column | (column + 8) << 16);
+      }
+    }
+  });
+}
+
+// --- small instructions -------------------------------------------------------------------------------------------------
+
+TEST("emu: conversions round once, to nearest even") {
+  CHECK_EQ(cuda::pack_bf16x2(1.0f, -2.0f), 0xC0003F80u);
+  CHECK_EQ(cuda::pack_bf16x2(1.00390625f, 1.01171875f), 0x3F823F80u);  // ties
+  CHECK_EQ(cuda::pack_bf16x2(NAN, INFINITY), 0x7F807FFFu);
+  CHECK_EQ(cuda::mul_bf16x2(0x3F803F80u, 0x4000C040u), 0x4000C040u);
+  std::mt19937 random(1);
+  for (int i = 0; i < 200000; ++i) {
+    // Small enough that many products are subnormal: the only place where two roundings could differ from one.
+    const auto draw = [&] { return uint16_t((random() & 0x80FFu) | (0x1F + random() % 4) << 8); };
+    const uint16_t a = draw(), b = draw();
+    const double exact = double(bf16_to_f32(a)) * bf16_to_f32(b);
+    const double unit = std::max(std::ldexp(1.0, std::ilogb(exact) - 7), 0x1p-133);
+    const float expected = float(std::nearbyint(exact / unit) * unit);
+    CHECK_EQ(bf16_to_f32(uint16_t(cuda::mul_bf16x2(a, b))), expected);
+    if (bf16_to_f32(uint16_t(cuda::mul_bf16x2(a, b))) != expected) break;
+  }
+  CHECK_EQ(cuda::exp2_approx(-INFINITY), 0.0f);
+  CHECK_EQ(cuda::exp2_approx(-127.0f), 0.0f);
+  CHECK_EQ(cuda::exp2_approx(3.0f), 8.0f);
+  CHECK_EQ(__byte_perm(0x33221100u, 0x77665544u, 0x7520u), 0x77552200u);
+  CHECK_EQ(__byte_perm(0x33221180u, 0, 0x8u), 0x808080FFu);
+}
+
+// --- asynchronous copies ------------------------------------------------------------------------------------------------
+
+// Two groups; how many may be pending when they are read.
+template <int kPending>
+__global__ void async_kernel(const int* from, int* out) {
+  int* shared = dynamic_shared<int>();
+  for (int group = 0; group < 2; ++group) {
+    cuda::cp_async_16(shared + group * 4, from + group * 4, group == 0);
+    cuda::cp_async_commit();
+  }
+  cuda::cp_async_wait<kPending>();
+  for (int i = 0; i < 8; ++i) out[i] = shared[i];
+}
+
+TEST("emu: an asynchronous copy arrives when it is waited for and not before") {
+  with_emulated([](CudaDevice& device) {
+    DeviceArray<int> in(device, std::vector<int>{1, 2, 3, 4, 5, 6, 7, 8}), out(device, 8);
+    const cuda::Launch how = {.grid = 1, .block = 1, .shared = 32, .stream = device.stream};
+    const int poison = int(0xCDCDCDCDu);
+    device.check(launch(async_kernel<0>, how, in.data(), out.data()), "async");
+    CHECK(out.read() == std::vector<int>({1, 2, 3, 4, 0, 0, 0, 0}));
+    device.check(launch(async_kernel<1>, how, in.data(), out.data()), "async");
+    CHECK(out.read() == std::vector<int>({1, 2, 3, 4, poison, poison, poison, poison}));
+    device.check(launch(async_kernel<2>, how, in.data(), out.data()), "async");
+    CHECK(out.read() == std::vector<int>(8, poison));
+  });
+}
+
+// --- streams ------------------------------------------------------------------------------------------------------------
+
+__global__ void add_kernel(int* value, const int* addend) { *value += *addend; }
+
+TEST("emu: streams run when somebody waits, and events order them") {
+  with_emulated([](CudaDevice& device) {
+    const cuda::Module& m = device.module;
+    DeviceArray<int> value(device, std::vector<int>{1}), addend(device, std::vector<int>{10});
+    cuda::Stream other = nullptr;
+    void *event = nullptr, *never = nullptr;
+    CHECK_EQ(m.create_stream(&other), 0);
+    CHECK_EQ(m.create_event(&event), 0);
+    CHECK_EQ(m.create_event(&never), 0);
+    void* pinned = nullptr;
+    CHECK_EQ(m.allocate_pinned(&pinned, 4), 0);
+    int* number = static_cast<int*>(pinned);
+
+    // Overwritten before the copy has run: the copy sees the later number.
+    *number = 100;
+    CHECK_EQ(m.copy(addend.data(), number, 4, device.stream), 0);
+    *number = 1000;
+    CHECK_EQ(launch(add_kernel, {.grid = 1, .block = 1, .stream = device.stream}, value.data(), addend.data()), 0);
+    CHECK_EQ(*value.data(), 1);  // device memory is host memory here: nothing has run
+    CHECK_EQ(m.record_event(event, device.stream), 0);
+    CHECK_EQ(m.fill(value.data(), 0, 4, device.stream), 0);  // after the event
+    CHECK_EQ(m.wait_event(event, other), 0);
+    CHECK_EQ(m.copy(number, value.data(), 4, other), 0);
+    CHECK_EQ(*number, 1000);
+    CHECK_EQ(m.synchronize(other), 0);
+    CHECK_EQ(*number, 1001);
+    CHECK_EQ(*value.data(), 1001);
+    float ms = -1;
+    CHECK_EQ(m.elapsed(event, event, &ms), 0);
+    CHECK_EQ(ms, 0.0f);
+    CHECK_EQ(m.record_event(event, device.stream), 0);
+    CHECK_EQ(m.elapsed(event, event, &ms), int(cudaErrorNotReady));
+    CHECK_EQ(m.await_event(event), 0);
+    CHECK_EQ(*value.data(), 0);
+    CHECK_EQ(m.await_event(never), 0);
+    CHECK_EQ(m.wait_event(never, device.stream), 0);
+
+    CHECK_EQ(m.release_pinned(pinned), 0);
+    CHECK_EQ(m.destroy_event(event), 0);
+    CHECK_EQ(m.destroy_event(never), 0);
+    CHECK_EQ(m.destroy_event(event), int(cudaErrorInvalidResourceHandle));
+    CHECK_EQ(m.destroy_stream(other), 0);
+    CHECK_EQ(m.synchronize(other), int(cudaErrorInvalidResourceHandle));
+    CHECK_EQ(m.copy(value.data(), addend.data(), 5, device.stream), int(cudaErrorInvalidValue));
+  });
+}
+
+TEST("emu: a graph replays its launches on what memory holds by then") {
+  with_emulated([](CudaDevice& device) {
+    const cuda::Module& m = device.module;
+    DeviceArray<int> value(device, std::vector<int>{0}), addend(device, std::vector<int>{3});
+    const cuda::Launch how = {.grid = 1, .block = 1, .stream = device.stream};
+    void* graph = nullptr;
+    CHECK_EQ(m.begin_capture(device.stream), 0);
+    CHECK_EQ(launch(add_kernel, how, value.data(), addend.data()), 0);
+    CHECK_EQ(launch(add_kernel, how, value.data(), addend.data()), 0);
+    CHECK_EQ(m.end_capture(device.stream, &graph), 0);
+    CHECK_EQ(value.read()[0], 0);
+    CHECK_EQ(m.launch_graph(graph, device.stream), 0);
+    CHECK_EQ(value.read()[0], 6);
+    addend.write(std::vector<int>{100});
+    CHECK_EQ(m.launch_graph(graph, device.stream), 0);
+    CHECK_EQ(m.launch_graph(graph, device.stream), 0);
+    CHECK_EQ(m.destroy_graph(graph), 0);  // what is queued still runs
+    CHECK_EQ(value.read()[0], 406);
+    CHECK_EQ(m.launch_graph(graph, device.stream), int(cudaErrorInvalidValue));
+
+    // What a recording does not allow spoils it.
+    void* memory = nullptr;
+    CHECK_EQ(m.begin_capture(device.stream), 0);
+    CHECK_EQ(m.allocate(&memory, 16), int(cudaErrorStreamCaptureUnsupported));
+    CHECK_EQ(m.end_capture(device.stream, &graph), int(cudaErrorStreamCaptureInvalidated));
+    CHECK_EQ(m.begin_capture(device.stream), 0);
+    CHECK_EQ(m.synchronize(device.stream), int(cudaErrorStreamCaptureUnsupported));
+    CHECK_EQ(m.end_capture(device.stream, &graph), int(cudaErrorStreamCaptureInvalidated));
+    CHECK_EQ(m.end_capture(device.stream, &graph), int(cudaErrorStreamCaptureUnmatched));
+    CHECK_EQ(m.synchronize(device.stream), 0);
+  });
+}
+
+// --- the machine --------------------------------------------------------------------------------------------------------
+
+TEST("emu: memory has an end, and what is used is counted") {
+  const size_t before = emu::bytes_in_use();
+  emu::set_machine({.memory_bytes = before + 1000});
+  {
+    CudaDevice device(*gptoss_cuda_module(), "emulated");
+    void *first = nullptr, *second = nullptr;
+    CHECK_EQ(device.module.allocate(&first, 600), 0);
+    CHECK_EQ(device.module.allocate(&second, 401), int(cudaErrorMemoryAllocation));
+    size_t free_bytes = 0, total = 0;
+    CHECK_EQ(device.module.memory_info(&free_bytes, &total), 0);
+    CHECK_EQ(free_bytes, size_t(400));
+    CHECK_EQ(emu::bytes_in_use(), before + 600);
+    CHECK_EQ(device.module.allocate(&second, 400), 0);
+    CHECK_EQ(device.module.release(second), 0);
+    CHECK_EQ(device.module.release(first), 0);
+    CHECK_EQ(device.module.release(first), int(cudaErrorInvalidValue));
+    CHECK_EQ(emu::bytes_in_use(), before);
+  }
+  emu::reset();
+}
+
+TEST("emu: a launch fails when it is told to, and the device with it") {
+  with_emulated([](CudaDevice& device) {
+    const cuda::Module& m = device.module;
+    DeviceArray<int> value(device, std::vector<int>{0}), addend(device, std::vector<int>{1});
+    const cuda::Launch how = {.grid = 1, .block = 1, .stream = device.stream};
+    emu::fail_launch(2, cudaErrorIllegalAddress);
+    for (int i = 0; i < 3; ++i) CHECK_EQ(launch(add_kernel, how, value.data(), addend.data()), 0);
+    CHECK_EQ(m.synchronize(device.stream), int(cudaErrorIllegalAddress));
+    CHECK_EQ(*value.data(), 1);
+    void* memory = nullptr;
+    CHECK_EQ(m.allocate(&memory, 16), int(cudaErrorIllegalAddress));
+    CHECK_EQ(launch(add_kernel, how, value.data(), addend.data()), int(cudaErrorIllegalAddress));
+    emu::reset();
+    CHECK_EQ(m.synchronize(device.stream), 0);
+  });
+}
+
+__global__ void nothing_kernel() {}
+
+TEST("emu: launches that no GPU takes are refused") {
+  with_emulated([](CudaDevice& device) {
+    const auto status = [&](cuda::Launch how) {
+      how.stream = device.stream;
+      return launch(nothing_kernel, how);
+    };
+    CHECK_EQ(status({.grid = 1, .block = 1024, .shared = 163 << 10}), 0);
+    CHECK_EQ(status({.grid = 1, .block = 1, .shared = (163 << 10) + 1}), int(cudaErrorInvalidValue));
+    CHECK_EQ(status({.grid = 1, .block = 1025}), int(cudaErrorInvalidConfiguration));
+    CHECK_EQ(status({.grid = dim3(1, 65536), .block = 1}), int(cudaErrorInvalidConfiguration));
+    CHECK_EQ(status({.grid = dim3(0, 65536), .block = 1}), 0);  // a step without work
+    CHECK_EQ(device.module.synchronize(device.stream), 0);
+  });
+}
+
+__global__ void consent_kernel() {}
+
+TEST("emu: much shared memory needs a kernel's consent") {
+  with_emulated([](CudaDevice& device) {
+    cudaLaunchConfig_t config{};
+    config.gridDim = 1;
+    config.blockDim = 1;
+    config.stream = static_cast<cudaStream_t>(device.stream);
+    config.dynamicSmemBytes = 48 << 10;
+    CHECK_EQ(int(cudaLaunchKernelEx(&config, consent_kernel)), 0);
+    config.dynamicSmemBytes += 1;
+    CHECK_EQ(int(cudaLaunchKernelEx(&config, consent_kernel)), int(cudaErrorInvalidValue));
+  });
+}
+
+TEST("emu: machines without a driver, with an old one, with old and several devices") {
+  const cuda::Module& m = *gptoss_cuda_module();
+  int driver = -1, runtime = -1, count = -1;
+  emu::set_machine({.devices = 0});
+  CHECK_EQ(m.versions(&driver, &runtime), 0);
+  CHECK_EQ(driver, 0);
+  CHECK_EQ(m.device_count(&count), int(cudaErrorInsufficientDriver));
+  emu::set_machine({.old_driver = true});
+  CHECK_EQ(m.versions(&driver, &runtime), 0);
+  CHECK(driver > 0 && driver < runtime);
+  CHECK_EQ(m.device_count(&count), int(cudaErrorInsufficientDriver));
+  emu::set_machine({.compute_major = 7, .compute_minor = 5});
+  CHECK_EQ(m.device_count(&count), 0);
+  CHECK_EQ(count, 1);
+  CHECK_EQ(m.probe(), int(cudaErrorNoKernelImageForDevice));
+  emu::set_machine({.devices = 2});
+  CHECK_EQ(m.device_count(&count), 0);
+  CHECK_EQ(count, 2);
+  CHECK_EQ(m.use_device(2), int(cudaErrorInvalidDevice));
+  CHECK_EQ(m.use_device(1), 0);
+  void* memory = nullptr;
+  CHECK_EQ(m.allocate(&memory, 64), 0);
+  CHECK_EQ(emu::bytes_in_use(1), size_t(64));
+  CHECK_EQ(m.release(memory), 0);
+  cuda::DeviceProperties properties{};
+  CHECK_EQ(m.device_properties(1, &properties), 0);
+  CHECK_EQ(std::string(properties.name), std::string("Emulated GPU"));
+  CHECK_EQ(properties.compute_major, 9);
+  emu::reset();
+}
+
+}  // namespace
+}  // namespace oss::test
