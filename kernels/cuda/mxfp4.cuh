@@ -1,0 +1,79 @@
+// MXFP4 in registers: two words of 16 codes <-> eight pairs of bf16, by moving bits.
+//
+// Sign, exponent and mantissa of E2M1 are put where bf16 has its sign, the low two bits of its exponent and the highest of
+// its mantissa, which makes value · 2^-126, the subnormal ½ included. One packed product with 2^126 · scale, a power of
+// two, makes the value: exact, because a code has two significant bits.
+//
+// A pair takes 8 bits of a word, four in each half: {15, 8, 7, 6} and what rotations make of them. Rotations by 0, 4 and
+// 10 overlap nowhere and leave {10, 9, 1, 0}; those bits of two words, put side by side, are again two such sets, for
+// rotations by 6 and 12. So 16 codes cost 16 logical operations and 8 products, and no bit is wasted.
+//
+// A scale is kept as e + 126, the exponent field of 2^126 · 2^(e - 127) in bf16: e <= kMaxScaleByte leaves it finite.
+#pragma once
+#include <stdint.h>
+
+#include "kernels/cuda/ptx/convert.cuh"
+
+namespace oss::cuda {
+
+constexpr uint32_t kPairBits = 0x81C081C0u, kLeftBits = 0x06030603u;
+
+// Two words of one lane: `first` and `second` are its fragments of two k-steps, as a[0..3] of ptx/mma.cuh.
+struct CodeWords {
+  uint32_t first, second;
+};
+struct CodePairs {
+  uint32_t first[4], second[4];
+};
+
+__device__ __forceinline__ uint32_t rotate_left(uint32_t word, int bits) { return word << bits | word >> (32 - bits); }
+
+// The pairs are values · 2^-126.
+__device__ __forceinline__ CodePairs unpack_codes(CodeWords w) {
+  const uint32_t left = (w.first & kLeftBits) | (w.second << 2 & ~kLeftBits);
+  return {{w.first & kPairBits, w.first << 4 & kPairBits, rotate_left(w.first, 10) & kPairBits, left << 6 & kPairBits},
+          {w.second & kPairBits, w.second << 4 & kPairBits, rotate_left(w.second, 10) & kPairBits,
+           rotate_left(left, 12) & kPairBits}};
+}
+
+// The inverse, for pairs that have no other bits than kPairBits.
+__device__ __forceinline__ CodeWords pack_codes(const CodePairs& p) {
+  const uint32_t left = p.first[3] >> 6 | rotate_left(p.second[3], 20);
+  return {p.first[0] | p.first[1] >> 4 | rotate_left(p.first[2], 22) | (left & kLeftBits),
+          p.second[0] | p.second[1] >> 4 | rotate_left(p.second[2], 22) | (left & ~kLeftBits) >> 2};
+}
+
+// Codes of two values as a pair, `low` the first.
+__device__ __forceinline__ uint32_t pair_of_codes(uint32_t low, uint32_t high) {
+  const auto place = [](uint32_t code) { return (code & 8u) << 12 | (code & 7u) << 6; };
+  return place(low) | place(high) << 16;
+}
+
+// A lane's factors for rows g and g + 8 of one block of 32 columns, each twice in a register.
+struct ScalePairs {
+  uint32_t low, high;
+};
+// `word` has a byte of each block 0, 1 of row g, then of row g + 8.
+__device__ __forceinline__ ScalePairs unpack_scales(uint32_t word, int block) {
+  const uint32_t both = (block == 0 ? word << 7 : word >> 1) & 0x7F807F80u;
+  return {(both & 0xFFFFu) | both << 16, both >> 16 | (both & 0xFFFF0000u)};
+}
+__device__ __forceinline__ uint32_t packed_scale(uint32_t scale_byte) { return (scale_byte + 126u) & 0xFFu; }
+
+// The first operand of mma.m16n8k16 for two k-steps.
+struct WeightFragments {
+  uint32_t first[4], second[4];
+};
+__device__ __forceinline__ WeightFragments dequantize(CodeWords words, ScalePairs scale) {
+  const CodePairs codes = unpack_codes(words);
+  WeightFragments w;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const uint32_t factor = i % 2 == 0 ? scale.low : scale.high;
+    w.first[i] = mul_bf16x2(codes.first[i], factor);
+    w.second[i] = mul_bf16x2(codes.second[i], factor);
+  }
+  return w;
+}
+
+}  // namespace oss::cuda
