@@ -1,0 +1,24 @@
+# oss_emulated_cuda: the module of kernels/cuda for the emulated GPU, to be linked into oss_tests, or made a
+# libgptoss_cuda that the addon opens ($<TARGET_OBJECTS:oss_emulated_cuda> and threads). Not defined where the emulator
+# cannot switch stacks. Included by CMakeLists.txt, which gives the tests of test/emu to oss_tests.
+if(NOT CMAKE_SYSTEM_NAME STREQUAL "Linux" OR NOT CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64|aarch64|arm64")
+  return()
+endif()
+
+set(emu ${CMAKE_SOURCE_DIR}/test/emu)
+file(GLOB emulated_kernels CONFIGURE_DEPENDS kernels/cuda/*.cu)
+add_library(oss_emulated_cuda STATIC EXCLUDE_FROM_ALL
+  ${emulated_kernels} ${emu}/fiber.cpp ${emu}/block.cpp ${emu}/matrix.cpp ${emu}/runtime.cpp)
+target_include_directories(oss_emulated_cuda BEFORE PRIVATE ${emu}/include)  # its ptx/ hides that of kernels/cuda
+target_compile_definitions(oss_emulated_cuda PRIVATE "OSS_CUDA_ARCHITECTURES=\"emulated\"")
+if(NOT OSS_SANITIZE)
+  target_compile_options(oss_emulated_cuda PRIVATE -O2)
+endif()
+target_link_libraries(oss_emulated_cuda PUBLIC Threads::Threads)
+
+# As nvcc does: the runtime's header comes first, and `#pragma unroll` is known.
+file(GLOB emulator_tests CONFIGURE_DEPENDS ${emu}/*_test.cpp)
+set_source_files_properties(${emulated_kernels} ${emulator_tests} PROPERTIES
+  LANGUAGE CXX
+  INCLUDE_DIRECTORIES ${emu}/include
+  COMPILE_OPTIONS "-include;cuda_runtime.h;-Wno-unknown-pragmas")
