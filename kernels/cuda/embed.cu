@@ -1,5 +1,5 @@
 // Embedding:  x[t] = table[tokens[t]]          Gathering:  rows[r] = x[logit_tokens[r]]
-//   table  [vocab, hidden]  bf16      x  [tokens, hidden]  f32      rows  [rows, hidden]  f32      hidden a multiple of 8
+//   table  [vocab, hidden]  bf16      x  [tokens, hidden]  f32      rows  [rows, hidden]  f32      hidden % 8 == 0
 //
 // Traffic 6 and 8 bytes per value; one row is 17 and 23 KB, so the launch is the cost.
 #include "kernels/cuda/launch.cuh"

@@ -3,12 +3,12 @@
 //
 // Weights are the 16-row operand of mma.m16n8k16 and tokens the 8 columns, so that one token costs what eight cost.
 //
-// A sum is formed in one order, whatever the number of tokens and whichever kernel runs: the columns are cut into kParts
+// A sum is formed in one order, whatever the number of tokens and whichever kernel runs: the columns are cut into eight
 // parts by their number alone, a part is summed by one mma after the other from zero, and 0 + part 0 + ... + part 7.
 //
-// Two kernels. Few tokens: the time is that of reading the weights, once, so each of a block's eight warps takes one part
-// and reads its weights straight into registers. Many tokens: tiles of both operands pass through shared memory, and
-// every warp walks over all parts of its own corner of the block's tile.
+// Two kernels. Few tokens: the time is that of reading the weights, once, so each of a block's eight warps takes one
+// part and reads its weights straight into registers. Many tokens: tiles of both operands pass through shared memory,
+// and every warp walks over all parts of its own corner of the block's tile.
 #pragma once
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/ptx/cp_async.cuh"
@@ -19,11 +19,11 @@
 
 namespace oss::cuda {
 
-constexpr int kParts = 8;            // one for each warp of a block
+constexpr int kParts = 8;  // one for each warp of a block
 constexpr int kMatrixThreads = kParts * kWarp;
-constexpr int kTokenTile = 8;        // columns of the second operand of mma.m16n8k16
-constexpr int kTileLoads = 2 * kWarp;                   // of 16 bytes: a packed tile has one per k-step and lane
-constexpr int kTokenLoads = kMatrixColTile * 2 / 16;    // of 16 bytes: one token's share of a column tile
+constexpr int kTokenTile = 8;                         // columns of the second operand of mma.m16n8k16
+constexpr int kTileLoads = 2 * kWarp;                 // of 16 bytes: a packed tile has one per k-step and lane
+constexpr int kTokenLoads = kMatrixColTile * 2 / 16;  // of 16 bytes: one token's share of a column tile
 
 struct PackedMatrix {
   const uint4* tiles;  // [row_tiles, col_tiles, k-step, lane]
@@ -50,10 +50,13 @@ __device__ __forceinline__ void finish_tile(const Epilogue& epilogue, int row_ti
   if (token + 1 < tokens) epilogue(row_tile, row, token + 1, sums[1], sums[3]);
 }
 
+// Blocks that share a multiprocessor: with few sums to hold, 80 registers per thread are enough.
+constexpr int few_tokens_blocks(int row_tiles, int token_tiles) { return row_tiles * token_tiles <= 2 ? 3 : 2; }
+
 // One block per kRowTiles row tiles, for up to kTokenTiles * 8 tokens; one warp per part. A warp has
 // kUnroll * kRowTiles KB of weights under way. The first are asked for before the number of tokens is known.
 template <int kRowTiles, int kTokenTiles, int kUnroll, typename Epilogue>
-__global__ void __launch_bounds__(kMatrixThreads, 2)
+__global__ void __launch_bounds__(kMatrixThreads, few_tokens_blocks(kRowTiles, kTokenTiles))
     few_tokens_kernel(PackedMatrix w, const int32_t* num_tokens, const bf16* x /*[tokens, cols]*/, Epilogue epilogue) {
   const int part = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
   const int first_row_tile = blockIdx.x * kRowTiles;
@@ -110,7 +113,7 @@ __global__ void __launch_bounds__(kMatrixThreads, 2)
   for (int r = 0; r < kRowTiles; ++r) {
 #pragma unroll
     for (int n = 0; n < kTokenTiles; ++n) {
-      const float(&s)[4] = sums[r][n];
+      const float (&s)[4] = sums[r][n];
       parts[(part * kTiles + r * kTokenTiles + n) * kWarp + lane] = {s[0], s[1], s[2], s[3]};
     }
   }
@@ -132,7 +135,8 @@ __global__ void __launch_bounds__(kMatrixThreads, 2)
 template <int kRowTiles, int kTokenTiles>
 struct ManyTokens {
   static constexpr int kBlockRowTiles = 4 * kRowTiles, kBlockTokens = 2 * kTokenTiles * kTokenTile;
-  static constexpr int kWeightLoads = kBlockRowTiles * kTileLoads, kInputLoads = kBlockTokens * kTokenLoads;  // per stage
+  // Loads of one stage.
+  static constexpr int kWeightLoads = kBlockRowTiles * kTileLoads, kInputLoads = kBlockTokens * kTokenLoads;
   static constexpr int kStageLoads = kWeightLoads + kInputLoads;
   // 48 KB, where three blocks share a multiprocessor, and 64 KB where one block has it alone.
   static constexpr int kStages = kRowTiles == 1 ? 6 : 4;
@@ -185,8 +189,8 @@ __global__ void __launch_bounds__(kMatrixThreads, kRowTiles == 1 ? 3 : 1)
       __syncthreads();  // this stage has come for all threads, and all have left the one before, which is filled next
       load(col_tile + Shape::kStages - 1);
       const uint4* weights = stages + col_tile % Shape::kStages * Shape::kStageLoads + my_row_tile * kTileLoads + lane;
-      const uint4* inputs = stages + col_tile % Shape::kStages * Shape::kStageLoads + Shape::kWeightLoads +
-                            my_token_tile * kWarp + lane;
+      const uint4* inputs =
+          stages + col_tile % Shape::kStages * Shape::kStageLoads + Shape::kWeightLoads + my_token_tile * kWarp + lane;
       uint4 tile[kRowTiles][2];
 #pragma unroll
       for (int r = 0; r < kRowTiles; ++r) {
@@ -245,16 +249,17 @@ Status multiply_many(const PackedMatrix& w, int capacity, const int32_t* num_tok
                 w, num_tokens, x, epilogue);
 }
 
-// Calls epilogue(row_tile, row, token, low, high) once for every row < 8 of each row tile and every token < *num_tokens:
-// low and high are the sums of rows `row` and `row + 8`. Of rows that only fill up the last tile, too.
+// Calls epilogue(row_tile, row, token, low, high) once for each row < 8 of every row tile, those that only fill up the
+// last one included, and each token < *num_tokens: low and high are the sums of rows `row` and `row + 8`.
 template <typename Epilogue>
 Status multiply(const PackedMatrix& w, int capacity, const int32_t* num_tokens, const bf16* x, const Epilogue& epilogue,
                 Stream stream) {
   if (capacity == 0) return cudaSuccess;
-  // 12 KB under way per warp and few registers: two or three blocks per multiprocessor keep 64 KB and more in flight.
-  // From 17 tokens on two row tiles share what is read of the tokens, which would outweigh the weights otherwise.
-  if (capacity <= 8) return multiply_few<1, 1, 6>(w, num_tokens, x, epilogue, stream);
-  if (capacity <= 16) return multiply_few<1, 2, 4>(w, num_tokens, x, epilogue, stream);
+  // As many column tiles under way as 80 registers hold. With three blocks on each of 132 multiprocessors the 320 row
+  // tiles of qkv are all there at once, and 120 or 72 KB of weights in flight on each.
+  if (capacity <= 8) return multiply_few<1, 1, 5>(w, num_tokens, x, epilogue, stream);
+  if (capacity <= 16) return multiply_few<1, 2, 3>(w, num_tokens, x, epilogue, stream);
+  // Here what is read of the tokens would outweigh the weights, did not two row tiles share it; two blocks of 32 KB.
   if (capacity <= 32) return multiply_few<2, 4, 2>(w, num_tokens, x, epilogue, stream);
   // 64 rows x 64 tokens while blocks are few, 128 x 128 when L2 is what limits.
   if (capacity <= 256) return multiply_many<1, 4>(w, capacity, num_tokens, x, epilogue, stream);

@@ -45,9 +45,10 @@ Status pack_matrix(const PackMatrixArgs& args, const bf16* raw, void* packed, St
   if (args.cols % kMatrixColTile != 0) return cudaErrorInvalidValue;
   if (args.order == kRowsRope && args.rows % kHeadDim != 0) return cudaErrorInvalidValue;
   const int tiles = divide_up(args.rows, kRowTile) * (args.cols / kMatrixColTile);
-  return launch(pack_matrix_kernel,
-                {.grid = dim3(divide_up(tiles, kTilesPerBlock)), .block = dim3(kTilesPerBlock * kWarp), .stream = stream},
-                args, tiles, raw, static_cast<uint4*>(packed));
+  return launch(
+      pack_matrix_kernel,
+      {.grid = dim3(divide_up(tiles, kTilesPerBlock)), .block = dim3(kTilesPerBlock * kWarp), .stream = stream}, args,
+      tiles, raw, static_cast<uint4*>(packed));
 }
 
 }  // namespace oss::cuda

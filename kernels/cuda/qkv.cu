@@ -1,10 +1,11 @@
 // QKV:  q = rope(x · Wqᵀ + bq) of every head, k likewise and v without rope of every kv_head
 //   rope:  with a = dim i < 32 and b = dim i + 32      a' = a·cos[i] - b·sin[i]      b' = b·cos[i] + a·sin[i]
-//   x  [tokens, hidden]  bf16      w  [q, k, v] rows packed, q and k in kRowsRope      bias  [q, k, v]  f32, plain order
-//   q  [tokens, heads * 64]  bf16      cache  [page][k, v][kv_head][kPageTokens][64]  bf16 or e4m3
+//   x  [tokens, hidden]  bf16      w  [q, k, v]  bf16, rows of q and k packed in kRowsRope, those of v in kRowsPlain
+//   bias  [q, k, v]  f32, plain order      q  [tokens, heads * 64]  bf16
+//   cache  [page][k, v][kv_head][kPageTokens][64]  bf16 or e4m3
 //
-// Traffic: 29.5 MB of weights, once, up to about 100 tokens. Rotation and the cache's addresses ride in the epilogue: in
-// kRowsRope a lane holds a and b of the same token.
+// Traffic: 29.5 MB of weights, once, up to about 100 tokens. Rotation and the cache's addresses ride in the epilogue:
+// in kRowsRope a lane holds a and b of the same token.
 #include "kernels/common/dtype.h"
 #include "kernels/cuda/matrix.cuh"
 #include "kernels/cuda/ptx/convert.cuh"
@@ -34,7 +35,8 @@ struct QkvEpilogue {
     low += bias[head * kHeadDim + dim];
     high += bias[head * kHeadDim + other];
     if (!is_value) {
-      const float cosine = rope[size_t(token) * kHeadDim + dim], sine = rope[size_t(token) * kHeadDim + kHalfHead + dim];
+      const float* angle = rope + size_t(token) * kHeadDim;
+      const float cosine = angle[dim], sine = angle[kHalfHead + dim];
       const float a = low, b = high;
       // Said as fma, so that every kernel with this epilogue rounds alike.
       low = fmaf(a, cosine, -(b * sine));

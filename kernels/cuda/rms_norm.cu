@@ -47,9 +47,10 @@ Status rms_norm(const RmsNormArgs& args, const int32_t* num_rows, const float* x
                 Stream stream) {
   if (args.hidden % kPerThread != 0 || args.hidden > kPerThread * kMaxThreads) return cudaErrorInvalidValue;
   const int warps = divide_up(args.hidden, kPerThread * kWarp);
-  return launch(rms_norm_kernel,
-                {.grid = dim3(args.rows), .block = dim3(warps * kWarp), .shared = warps * sizeof(float), .stream = stream},
-                args, num_rows, x, w, y);
+  return launch(
+      rms_norm_kernel,
+      {.grid = dim3(args.rows), .block = dim3(warps * kWarp), .shared = warps * sizeof(float), .stream = stream}, args,
+      num_rows, x, w, y);
 }
 
 }  // namespace oss::cuda

@@ -15,12 +15,14 @@ TEST("cuda embed: the rows of the step's tokens, widened, and no more") {
       const std::vector<float> table = exact_values(size_t(vocab) * hidden, 1);
       const DeviceArray<uint16_t> device_table(device, to_bf16(table));
       const DeviceArray<float> x(device, size_t(capacity) * hidden);
-      device.check(device.module.embed({capacity, hidden}, step, device_table.data(), x.data(), device.stream), "embed");
+      device.check(device.module.embed({capacity, hidden}, step, device_table.data(), x.data(), device.stream),
+                   "embed");
       const std::vector<float> actual = x.read();
       for (size_t i = 0; i < actual.size(); ++i) {
         const size_t t = i / hidden;
         if (t < ids.size() ? actual[i] != table[ids[t] * hidden + i % hidden] : !is_poison(actual[i]))
-          return fail(__FILE__, __LINE__, str(device.name, ": hidden ", hidden, ", token ", t, ", column ", i % hidden));
+          return fail(__FILE__, __LINE__,
+                      str(device.name, ": hidden ", hidden, ", token ", t, ", column ", i % hidden));
       }
     }
   });
@@ -38,7 +40,8 @@ TEST("cuda gather_rows: the rows whose logits are wanted, and no more") {
     for (const int hidden : {32, 2880}) {
       const std::vector<float> x = exact_values(size_t(tokens) * hidden, 1);
       const DeviceArray<float> from(device, x), rows(device, size_t(capacity) * hidden);
-      device.check(device.module.gather_rows({capacity, hidden}, step, from.data(), rows.data(), device.stream), "gather_rows");
+      device.check(device.module.gather_rows({capacity, hidden}, step, from.data(), rows.data(), device.stream),
+                   "gather_rows");
       const std::vector<float> actual = rows.read();
       for (size_t i = 0; i < actual.size(); ++i) {
         const size_t r = i / hidden;

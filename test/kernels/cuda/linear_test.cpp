@@ -29,8 +29,8 @@ std::vector<float> run_linear(CudaDevice& device, const Problem& p, const Operan
   if (p.args.accumulate) y.write(operands.y);
   const cuda::PackMatrixArgs pack = {p.args.out, p.args.in, cuda::kRowsPlain};
   device.check(device.module.pack_matrix(pack, raw.data(), w.data(), device.stream), "pack_matrix");
-  device.check(device.module.linear(p.args, num_rows.data(), x.data(), w.data(), p.biased ? bias.data() : nullptr, y.data(),
-                                    device.stream),
+  device.check(device.module.linear(p.args, num_rows.data(), x.data(), w.data(), p.biased ? bias.data() : nullptr,
+                                    y.data(), device.stream),
                "linear");
   return y.read();
 }
@@ -110,7 +110,8 @@ TEST("cuda linear: a row's bits depend on no other row and on no capacity") {
         const std::vector<float> actual = run_linear(device, {{capacity, in, out, 1}, rows}, part);
         const size_t bytes = size_t(rows) * out * sizeof(float);
         if (std::memcmp(actual.data(), expected.data() + first * out, bytes) != 0)
-          fail(__FILE__, __LINE__, str(device.name, ": in ", in, ", rows ", rows, " of ", capacity, " differ from ", most));
+          fail(__FILE__, __LINE__,
+               str(device.name, ": in ", in, ", rows ", rows, " of ", capacity, " differ from ", most));
       }
     }
   });
@@ -118,13 +119,16 @@ TEST("cuda linear: a row's bits depend on no other row and on no capacity") {
 
 TEST("cuda pack_matrix: every element at its place, in every order of rows, and zeros behind the last row") {
   for_each_cuda_device([](CudaDevice& device) {
-    for (const auto& [rows, cols, order] :
-         {std::tuple(5, 32, cuda::kRowsPlain), {48, 96, cuda::kRowsPlain}, {128, 64, cuda::kRowsRope}, {32, 160, cuda::kRowsGateUp}}) {
+    for (const auto& [rows, cols, order] : {std::tuple(5, 32, cuda::kRowsPlain),
+                                            {48, 96, cuda::kRowsPlain},
+                                            {128, 64, cuda::kRowsRope},
+                                            {32, 160, cuda::kRowsGateUp}}) {
       std::vector<uint16_t> raw;
       for (int i = 0; i < rows * cols; ++i) raw.push_back(uint16_t(i + 1));
       const DeviceArray<uint16_t> from(device, raw);
       const DeviceArray<uint16_t> packed(device, cuda::packed_matrix_bytes(rows, cols) / 2);
-      device.check(device.module.pack_matrix({rows, cols, order}, from.data(), packed.data(), device.stream), "pack_matrix");
+      device.check(device.module.pack_matrix({rows, cols, order}, from.data(), packed.data(), device.stream),
+                   "pack_matrix");
       const std::vector<uint16_t> actual = packed.read();
       // Each element of A by the fragment's definition in ptx/mma.cuh.
       for (int tile = 0; tile < (rows + 15) / 16; ++tile) {
@@ -138,8 +142,9 @@ TEST("cuda pack_matrix: every element at its place, in every order of rows, and 
             const size_t at = (((size_t(tile) * (cols / 32) + col / 32) * 2 + step) * 32 + lane) * 8 + slot;
             const uint16_t expected = source < rows ? raw[size_t(source) * cols + col] : 0;
             if (actual.at(at) != expected)
-              return fail(__FILE__, __LINE__, str("order ", order, ", tile ", tile, ", row ", row, ", column ", col,
-                                                  ": expected ", expected, ", got ", actual[at]));
+              return fail(__FILE__, __LINE__,
+                          str("order ", order, ", tile ", tile, ", row ", row, ", column ", col, ": expected ",
+                              expected, ", got ", actual[at]));
           }
         }
       }

@@ -37,9 +37,10 @@ Result run_qkv(CudaDevice& device, const Layer& layer, KvType type, KvGroup grou
   const int rotated = (heads + kv_heads) * kHeadDim;
   device.check(device.module.pack_matrix({rotated, hidden, cuda::kRowsRope}, raw.data(), packed.data(), device.stream),
                "pack_matrix of q and k");
-  device.check(device.module.pack_matrix({kv_heads * kHeadDim, hidden, cuda::kRowsPlain}, raw.data() + size_t(rotated) * hidden,
-                                         packed.data() + cuda::packed_matrix_bytes(rotated, hidden), device.stream),
-               "pack_matrix of v");
+  device.check(
+      device.module.pack_matrix({kv_heads * kHeadDim, hidden, cuda::kRowsPlain}, raw.data() + size_t(rotated) * hidden,
+                                packed.data() + cuda::packed_matrix_bytes(rotated, hidden), device.stream),
+      "pack_matrix of v");
   const DeviceCounts counts(device, tokens.size());
   const DeviceArray<int32_t> positions(device, tokens.positions), sequence(device, tokens.sequence),
       table(device, tokens.block_table);
@@ -160,10 +161,13 @@ TEST("cuda qkv: heads rotated, keys and values in their pages, in bf16 and in e4
       const std::vector<float> x = exact_values(size_t(count) * layer.hidden, 3);
       for (const KvType type : {kKvBF16, kKvFP8}) {
         const KvGroup group = type == kKvBF16 ? kKvWindow : kKvFull;
-        const std::string what = str(device.name, ": ", count, " tokens of ", capacity, type == kKvFP8 ? ", e4m3" : ", bf16");
+        const std::string what =
+            str(device.name, ": ", count, " tokens of ", capacity, type == kKvFP8 ? ", e4m3" : ", bf16");
         const Result actual = run_qkv(device, layer, type, group, capacity, tokens, x);
-        if (type == kKvFP8) check_qkv<uint8_t>(what, layer, tokens, x, actual);
-        else check_qkv<uint16_t>(what, layer, tokens, x, actual);
+        if (type == kKvFP8)
+          check_qkv<uint8_t>(what, layer, tokens, x, actual);
+        else
+          check_qkv<uint16_t>(what, layer, tokens, x, actual);
       }
     }
   });

@@ -17,13 +17,15 @@ std::vector<uint16_t> run_rms_norm(CudaDevice& device, const RmsNormArgs& args, 
   return y.read();
 }
 
-void check_rows(const std::string& what, const std::vector<uint16_t>& actual, const std::vector<double>& expected, int hidden) {
+void check_rows(const std::string& what, const std::vector<uint16_t>& actual, const std::vector<double>& expected,
+                int hidden) {
   for (size_t row = 0; row < expected.size(); row += hidden) {
     const double tolerance = kTolerance * largest({expected.begin() + row, expected.begin() + row + hidden});
     for (size_t i = row; i < row + hidden; ++i) {
       if (!is_rounded(actual[i], expected[i], tolerance))
-        return fail(__FILE__, __LINE__, str(what, " row ", row / hidden, " column ", i - row, ": expected ", expected[i],
-                                            ", got ", bf16_to_f32(actual[i])));
+        return fail(__FILE__, __LINE__,
+                    str(what, " row ", row / hidden, " column ", i - row, ": expected ", expected[i], ", got ",
+                        bf16_to_f32(actual[i])));
     }
   }
   for (size_t i = expected.size(); i < actual.size(); ++i) {
@@ -36,7 +38,8 @@ void check_rows(const std::string& what, const std::vector<uint16_t>& actual, co
 TEST("cuda rms_norm: golden rows, tiny, zero and large") {
   const SafetensorsFile file = read_safetensors(source_path("test/golden/kernels/rmsnorm.safetensors"));
   const HostTensor &x = file.tensors.at("x"), &w = file.tensors.at("weight"), &y = file.tensors.at("expect_f64");
-  const std::vector<float> xs(x.as<float>(), x.as<float>() + x.elements()), ws(w.as<float>(), w.as<float>() + w.elements());
+  const std::vector<float> xs(x.as<float>(), x.as<float>() + x.elements()),
+      ws(w.as<float>(), w.as<float>() + w.elements());
   const std::vector<double> expected(y.as<double>(), y.as<double>() + y.elements());
   for_each_cuda_device([&](CudaDevice& device) {
     const RmsNormArgs args = {int(x.shape[0]), int(x.shape[1]), 1e-5f};

@@ -4,7 +4,7 @@
 
 namespace oss::test {
 
-// Repeatable values in [-scale, scale) that bf16 holds exactly, so that a test compares sums and not roundings of inputs.
+// Repeatable values in [-scale, scale] that bf16 holds exactly: a test compares sums and not roundings of its inputs.
 inline std::vector<float> exact_values(size_t size, uint32_t seed, float scale = 1) {
   std::mt19937 random(seed);
   std::vector<float> out(size);
@@ -13,16 +13,18 @@ inline std::vector<float> exact_values(size_t size, uint32_t seed, float scale =
 }
 
 // What the float32 sum of n products on a tensor core may be off by, relative to the largest result: each mma cuts its
-// products and the running sum to 24 bits, an error of up to 2^-23 of the largest; with random signs errors grow like the
-// square root, and of thousands of results the worst may be at twice that.
+// products and the running sum to 24 bits, an error of up to 2^-23 of the largest; with random signs errors grow like
+// the square root, and of thousands of results the worst may be at twice that.
 inline double matrix_tolerance(int n) { return std::sqrt(double(n)) * 0x1p-22; }
 
 inline float widened(uint16_t bits) { return bf16_to_f32(bits); }
 inline float widened(uint8_t bits) { return e4m3_to_f32(bits); }
 template <typename T>
 T narrowed(double value) {
-  if constexpr (sizeof(T) == 1) return f32_to_e4m3(float(value));
-  else return f32_to_bf16(float(value));
+  if constexpr (sizeof(T) == 1)
+    return f32_to_e4m3(float(value));
+  else
+    return f32_to_bf16(float(value));
 }
 
 // Rounding is monotonic: what was within `tolerance` of `expected` before it was narrowed to T lies between the bounds,
