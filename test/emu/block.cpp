@@ -7,6 +7,7 @@
 #include <memory>
 #include <numeric>
 #include <random>
+#include <set>
 #include <vector>
 
 #include "native/base/str.h"
@@ -54,20 +55,35 @@ struct Warp {
   void* operands[kWarpLanes];
 };
 
-// Exactly as large as asked, on the heap, so that ASan sees an access past its end.
-struct SharedMemory {
-  explicit SharedMemory(size_t size) : bytes(size) {
+// Dynamic shared memory. With ASan it is exactly as large as asked; without, writes nearby are seen when a block has ended.
+class SharedMemory {
+ public:
+  explicit SharedMemory(size_t bytes) : bytes_(bytes) {
     void* memory = nullptr;
-    if (posix_memalign(&memory, 128, bytes) != 0) throw std::bad_alloc();
-    data = static_cast<unsigned char*>(memory);
+    if (posix_memalign(&memory, 128, bytes + 2 * kMargin) != 0) throw std::bad_alloc();
+    memory_ = static_cast<unsigned char*>(memory);
   }
-  ~SharedMemory() { std::free(data); }
+  ~SharedMemory() { std::free(memory_); }
   SharedMemory(const SharedMemory&) = delete;
   SharedMemory& operator=(const SharedMemory&) = delete;
-  void poison() { std::memset(data, kPoison, bytes); }
 
-  size_t bytes;
-  unsigned char* data;
+  unsigned char* data() const { return memory_ + kMargin; }
+  void poison() { std::memset(memory_, kPoison, bytes_ + 2 * kMargin); }
+  bool overrun() const {
+    for (size_t i = 0; i < kMargin; ++i) {
+      if (memory_[i] != kPoison || memory_[kMargin + bytes_ + i] != kPoison) return true;
+    }
+    return false;
+  }
+
+ private:
+#if defined(__SANITIZE_ADDRESS__)
+  static constexpr size_t kMargin = 0;
+#else
+  static constexpr size_t kMargin = 1024;
+#endif
+  size_t bytes_;
+  unsigned char* memory_;
 };
 
 void start_thread();
@@ -112,7 +128,7 @@ class Block {
     kernel_ = &kernel;
     order_ = &order;
     index_ = index;
-    fault_.reset();
+    failure_.reset();
     shared.poison();
     order.next_block();
     const int threads = int(grid.threads.count());
@@ -133,7 +149,7 @@ class Block {
       thread.index = at;
       thread.grid = &grid;
       thread.block = &index_;
-      thread.dynamic_shared = shared.data;
+      thread.dynamic_shared = shared.data();
       thread.warp = i / kWarpLanes;
       thread.lane = i % kWarpLanes;
       thread.copies.clear();
@@ -153,7 +169,8 @@ class Block {
     current = running_;
     switch_fiber(host_, running_->fiber);
     current = nullptr;
-    return fault_;
+    if (!failure_ && shared.overrun()) return Fault{kIllegalAddress, str("a write outside of dynamic shared memory [block ", name_of(index_), "]")};
+    return failure_ ? std::optional(explain(*failure_)) : std::nullopt;
   }
 
   void begin() { arrive(host_); }
@@ -179,7 +196,7 @@ class Block {
       barrier_where_ = where;
       sum_ = 0;
     } else if (!same(barrier_where_, where)) {
-      fail(kLaunchFailure, str("a barrier is reached while other threads of the block wait at another, ", name_of(barrier_where_)), where);
+      fail(kLaunchFailure, "a barrier is reached while other threads of the block wait at another", where, &barrier_where_);
     }
     sum_ += value;
     if (++at_barrier_ == alive_) {
@@ -200,12 +217,12 @@ class Block {
         if (meeting == nullptr) meeting = &other;
       } else if (other.mask == mask) {
         if (other.operation != operation || !same(other.where, where)) {
-          fail(kLaunchFailure, str("a warp-wide operation is reached while other lanes wait at another, ", name_of(other.where)), where);
+          fail(kLaunchFailure, "a warp-wide operation is reached while other lanes wait at another", where, &other.where);
         }
         meeting = &other;
         break;
       } else if ((other.mask & mask) != 0) {
-        fail(kLaunchFailure, str("the masks of two warp-wide operations overlap, the other is ", name_of(other.where)), where);
+        fail(kLaunchFailure, "a warp-wide operation whose mask overlaps that of another", where, &other.where);
       }
     }
     if (meeting == nullptr) fail(kLaunchFailure, "a warp waits in more than four parts", where);
@@ -224,14 +241,21 @@ class Block {
     }
   }
 
-  [[noreturn]] void fail(int status, const std::string& what, const Where& where) {
-    fault_ = Fault{status, str(name_of(where), ": ", what, " [block ", name_of(index_), ", thread ", name_of(running_->index), "]")};
+  [[noreturn]] void fail(int status, const char* what, const Where& where, const Where* other = nullptr) {
+    failure_ = Failure{status, what, where, other == nullptr ? Where{} : *other};
     leave();
   }
 
   DeviceThread& running() { return *running_; }
 
  private:
+  // What a thread leaves behind when it fails. Nothing on its stack will ever be destroyed: the host finds the words.
+  struct Failure {
+    int status;
+    const char* what;  // null: nobody can go on
+    Where where, other;
+  };
+
   [[noreturn]] void leave() {
     switch_fiber(running_->fiber, host_);
     std::abort();  // the block is over
@@ -257,7 +281,7 @@ class Block {
   }
 
   void go_on() {
-    if (ready_warps_ == 0) report_deadlock();
+    if (ready_warps_ == 0) fail(kLaunchFailure, nullptr, running_->waits_at);
     DeviceThread& from = *running_;
     running_ = &choose();
     current = running_;
@@ -283,27 +307,26 @@ class Block {
     opened_sum_ = sum_;
   }
 
-  [[noreturn]] void report_deadlock() {
-    std::vector<std::string> places;
-    const DeviceThread* first = nullptr;
+  Fault explain(const Failure& failure) const {
+    const std::string thread = str(" [block ", name_of(index_), ", thread ", name_of(running_->index), "]");
+    if (failure.what != nullptr) {
+      const std::string other = failure.other.line() == 0 ? "" : ", " + name_of(failure.other);
+      return {failure.status, str(name_of(failure.where), ": ", failure.what, other, thread)};
+    }
+    std::set<std::string> places;
     for (int i = 0; i < num_threads_; ++i) {
-      const DeviceThread& thread = threads_[size_t(i)];
-      if ((warps_[thread.warp].alive >> thread.lane & 1) == 0) continue;
-      if (first == nullptr) first = &thread;
-      const std::string place = str(thread.waits_for, " at ", name_of(thread.waits_at));
-      bool known = false;
-      for (const std::string& other : places) known = known || other == place;
-      if (!known) places.push_back(place);
+      const DeviceThread& waiting = threads_[size_t(i)];
+      if ((warps_[waiting.warp].alive >> waiting.lane & 1) != 0) places.insert(str(waiting.waits_for, " at ", name_of(waiting.waits_at)));
     }
     std::string all;
-    for (const std::string& place : places) all += (all.empty() ? "" : "; ") + place;
-    fail(kLaunchFailure, "deadlock, threads wait for " + all, first->waits_at);
+    for (const std::string& place : places) all += (all.empty() ? "" : ", others for ") + place;
+    return {failure.status, str("deadlock: some threads wait for ", all, thread)};
   }
 
   const std::function<void()>* kernel_ = nullptr;
   Order* order_ = nullptr;
   Index index_;
-  std::optional<Fault> fault_;
+  std::optional<Failure> failure_;
   int num_threads_ = 0, num_warps_ = 0, alive_ = 0;
   int at_barrier_ = 0, sum_ = 0, opened_sum_ = 0;
   Where barrier_where_;
@@ -330,7 +353,7 @@ int barrier_sum(int value, Where where) { return block->barrier(value, where); }
 void collective(unsigned mask, Operation operation, void* operand, Where where) {
   block->collective(mask, operation, operand, where);
 }
-void fault(int status, const std::string& what, Where where) { block->fail(status, what, where); }
+void fault(int status, const char* what, Where where) { block->fail(status, what, where); }
 
 void async_copy(void* to, const void* from, bool valid, Where where) {
   check_aligned(to, 16, where);

@@ -13,7 +13,7 @@ using Where = std::source_location;
 
 constexpr int kWarpLanes = 32;
 constexpr unsigned kWholeWarp = 0xFFFFFFFFu;
-constexpr int kPoison = 0xCD;  // 0xCDCDCDCD: as float -4e8, as two bf16 likewise; as an index out of every range
+constexpr int kPoison = 0xCD;  // as float or bf16 -4e8, as an index negative
 
 struct Index {
   unsigned x = 1, y = 1, z = 1;
@@ -49,8 +49,8 @@ void async_copy(void* to, const void* from, bool valid, Where);
 void async_commit();
 void async_wait(int pending);
 
-constexpr int kLaunchFailure = 719, kMisalignedAddress = 716;  // of cudaError_t
-[[noreturn]] void fault(int status, const std::string& what, Where);
+constexpr int kIllegalAddress = 700, kMisalignedAddress = 716, kLaunchFailure = 719;  // of cudaError_t
+[[noreturn]] void fault(int status, const char* what, Where);  // `what` lives as long as the program
 inline void check_aligned(const void* address, size_t bytes, Where where) {
   if (reinterpret_cast<size_t>(address) % bytes != 0) fault(kMisalignedAddress, "misaligned address", where);
 }

@@ -158,6 +158,18 @@ TEST("emu: threads that have ended hold up neither barriers nor warps") {
   });
 }
 
+#if !defined(__SANITIZE_ADDRESS__)  // which would end the program
+__global__ void overrun_kernel(int at) { dynamic_shared<int>()[at] = 1; }
+TEST("emu: a write past dynamic shared memory is found even without ASan") {
+  for (const int at : {-1, 8}) {
+    with_emulated([&](CudaDevice& device) {
+      CHECK_EQ(launch(overrun_kernel, {.grid = 1, .block = 1, .shared = 32, .stream = device.stream}, at), 0);
+      CHECK_EQ(device.module.synchronize(device.stream), int(cudaErrorIllegalAddress));
+    });
+  }
+}
+#endif
+
 // --- warps --------------------------------------------------------------------------------------------------------------
 
 __global__ void shuffles_kernel(int* out) {
