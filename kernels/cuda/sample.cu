@@ -1,0 +1,738 @@
+// Sampling, defined in lib/sampling.ts and executed for the CPU in kernels/cpu/sample.cpp:
+//
+//   logits       [rows, vocab] f32; penalties and bias on a copy of the row, made only when there are any
+//   candidates   finite logits (+inf counts as the largest float), without the reserved ids when they are masked
+//   temperature  0: the highest logit, the lowest id among equals;  else  w[i] = exp((logit[i] - max) / temperature)
+//   filters      top-k, then top-p, then min-p
+//   draw         the first kept id, ascending, at which the running sum of w exceeds u * (sum of the kept w)
+//
+// A row is cut into slices of 2,048 tokens, one block each; the block that is the last of its row to finish combines the
+// slices in their order, so the same row gives the same bits in any batch. Nobody waits for the host, and what later
+// launches have to do is in lists of rows: for rows that were done before, a launch is 1 to 2 us and nothing else.
+//
+//   read      everything that is said about the raw logits, and the whole draw of rows without penalties, bias, filters
+//   weigh     the same for rows whose logits were adjusted by the last block of `read`
+//   refine    six times, three for top-k and three for top-p: where the tokens that are kept end
+//   filtered  the weights of those, and the draw
+//
+// What top-k and top-p keep are the tokens above a limit in the order (logit descending, id ascending). The limit is found
+// by radix select: a histogram over 11 bits of the ordered logit, the bucket in which the count or the mass that is wanted
+// is reached, then 11 and 10 bits more within it. Mass is summed in fixed point of 62 bits: integers may be added in any
+// order, and an error of 2^-44 at most (of a sum of 1 at least) is closer than two orders of summation in float64 agree.
+//
+// Traffic: a row is read once without filters (0.8 MB), five times with one, from L2 but for the first time; w costs an exp
+// in float64 per token and pass. An H200 should take 15 us for one row without filters and 40 with top-p, most of it
+// latency of launches and of the last blocks; 64 rows with top-p 0.3 ms. To be measured.
+#include <cfloat>
+
+#include "kernels/common/penalty.h"
+#include "kernels/common/philox.h"
+#include "kernels/cuda/block.cuh"
+#include "kernels/cuda/launch.cuh"
+
+namespace oss::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kThreadTokens = 8;  // consecutive ones: two loads of 16 bytes
+constexpr int kSliceTokens = kThreads * kThreadTokens;
+constexpr int kMostBlocks = 1024;  // about as many as run at once; a block takes every 1,024th slice of all rows
+
+// --- the order of tokens ---------------------------------------------------------------------------------------------------
+
+using Word = unsigned long long;  // as atomicAdd and shuffles like it
+
+// Smaller is better. Equal logits have equal ranks.
+__device__ __forceinline__ uint32_t rank_of(float logit) {
+  const uint32_t bits = __float_as_uint(__fadd_rn(logit, 0.0f));  // -0 becomes +0
+  return bits >> 31 != 0 ? bits : ~bits & 0x7FFFFFFFu;
+}
+__device__ __forceinline__ float logit_of(uint32_t rank) {
+  return __uint_as_float(rank >> 31 != 0 ? rank : ~rank & 0x7FFFFFFFu);
+}
+constexpr uint32_t kNoLimit = 0xFFFFFFFFu;  // behind every rank
+
+// Rank, then id: what orders all tokens of a row.
+using Key = Word;
+constexpr Key kNoKey = ~Key(0);
+__device__ __forceinline__ Key key_of(float logit, int id) { return Key(rank_of(logit)) << 32 | uint32_t(id); }
+__device__ __forceinline__ float logit_of_key(Key key) { return logit_of(uint32_t(key >> 32)); }
+__device__ __forceinline__ int id_of_key(Key key) { return int(uint32_t(key)); }
+
+__device__ __forceinline__ bool is_finite_or_positive_inf(float logit) { return logit >= -FLT_MAX; }  // false for NaN
+__device__ __forceinline__ float clamped(float logit) { return logit > FLT_MAX ? FLT_MAX : logit; }
+
+// Ids of o200k_harmony without a meaning.
+__device__ __forceinline__ bool is_reserved(int id) {
+  if (id < 200000) return false;
+  return !(id == 200002 || id == 200003 || (id >= 200005 && id < 200009) || id == 200012);
+}
+__device__ __forceinline__ bool is_candidate(const SamplingArgs& args, float logit, int id) {
+  return is_finite_or_positive_inf(logit) && !(args.mask_reserved != 0 && is_reserved(id));
+}
+
+__device__ __forceinline__ double weight_of(float logit, float max, float temperature) {
+  return exp((double(logit) - double(max)) / double(temperature));
+}
+
+// --- scratch ---------------------------------------------------------------------------------------------------------------
+
+__extension__ typedef unsigned __int128 Amount;  // a count of tokens, or mass in units of 2^-62
+
+struct RowState {
+  double raw_log_sum;  // of exp(logit - raw_max) over the raw logits
+  float raw_max;
+  float max;  // the best candidate's logit
+  // What the filters so far keep: ranks below `limit`, and of those equal to it the first `ties` ids.
+  uint32_t limit;
+  int ties;
+  // The search for a new limit: its leading bits, the amount of better tokens, and the amount that is wanted.
+  int searching;
+  uint32_t prefix;
+  Amount above, wanted;
+};
+
+enum List { kAdjusted, kFirstLimit, kSecondLimit, kFiltered, kLists };
+
+constexpr int kBuckets = 2048;  // of the histogram
+constexpr int kLimbs = 3;       // a token's mass is 20 + 21 + 21 bits: 2,048 of them fit 32-bit sums
+
+struct Scratch {
+  int* tickets;      // [rows] slices that are done
+  int* list_size;    // [kLists]
+  int* lists;        // [kLists, rows] rows that a launch has to work on, in the order in which they came
+  RowState* states;  // [rows]
+  // [rows, slices]
+  float* raw_max;
+  double* raw_sum;  // of exp(logit - raw_max), all of this slice
+  Key* best;        // candidate
+  double* sum;      // of the weights: relative to the best candidate of the slice (read, weigh) or of the row (filtered)
+  int* ties;        // candidates at the limit
+  Key* top;         // [rows, slices, kMaxTopLogprobs]
+  Word* histogram;  // [rows, kBuckets, 2] mass in units of 2^-41 and 2^-62; counts in the second
+  float* adjusted;  // [rows, vocab]
+  size_t zeroed, bytes;
+};
+
+Scratch scratch_of(const SampleArgs& args, void* base) {
+  const size_t rows = size_t(args.rows), slices = size_t(divide_up(args.vocab, kSliceTokens));
+  size_t bytes = 0;
+  const auto part = [&]<typename T>(T*& pointer, size_t count) {
+    pointer = reinterpret_cast<T*>(static_cast<char*>(base) + bytes);
+    bytes += (count * sizeof(T) + 255) / 256 * 256;
+  };
+  Scratch s{};
+  part(s.tickets, rows);
+  part(s.list_size, kLists);
+  s.zeroed = bytes;
+  part(s.lists, kLists * rows);
+  part(s.states, rows);
+  part(s.raw_max, rows * slices);
+  part(s.raw_sum, rows * slices);
+  part(s.best, rows * slices);
+  part(s.sum, rows * slices);
+  part(s.ties, rows * slices);
+  part(s.top, rows * slices * kMaxTopLogprobs);
+  part(s.histogram, rows * kBuckets * 2);
+  part(s.adjusted, rows * size_t(args.vocab));
+  s.bytes = bytes;
+  return s;
+}
+
+struct Problem {
+  int capacity, vocab, slices;
+  const float* logits;  // [.., vocab]
+  const SampleRow* rows;
+  const SampleSeen* seen;
+  const SampleBias* bias;
+  SampleResult* out;
+  Scratch s;
+
+  __device__ const float* raw(int row) const { return logits + size_t(rows[row].row) * vocab; }
+  __device__ float* adjusted(int row) const { return s.adjusted + size_t(row) * vocab; }
+  __device__ size_t at(int row, int slice) const { return size_t(row) * slices + slice; }
+};
+
+__device__ __forceinline__ bool has_penalty(const SamplingArgs& args) {
+  return args.repetition_penalty != 1 || args.presence_penalty != 0 || args.frequency_penalty != 0;
+}
+__device__ __forceinline__ bool is_adjusted(const SampleRow& row) {
+  return (has_penalty(row.args) && row.seen_begin < row.seen_end) || row.bias_begin < row.bias_end;
+}
+// The logits that are drawn from.
+__device__ __forceinline__ const float* drawn_logits(const Problem& p, int row) {
+  return is_adjusted(p.rows[row]) ? p.adjusted(row) : p.raw(row);
+}
+
+// Calls visit(row, slice) for this block's share of all slices of the rows in a list, or of the first `num_rows` rows.
+template <typename Visit>
+__device__ __forceinline__ void for_each_slice(const Problem& p, int num_rows, const int* list, Visit visit) {
+  for (int item = int(blockIdx.x); item < num_rows * p.slices; item += int(gridDim.x)) {
+    const int row = item / p.slices;
+    visit(list != nullptr ? list[row] : row, item % p.slices);
+  }
+}
+template <typename Visit>
+__device__ __forceinline__ void for_each_slice(const Problem& p, List list, Visit visit) {
+  for_each_slice(p, p.s.list_size[list], p.s.lists + size_t(list) * p.capacity, visit);
+}
+
+// By one thread. The order of a list changes from run to run, and nothing depends on it.
+__device__ __forceinline__ void append(const Problem& p, List list, int row) {
+  p.s.lists[size_t(list) * p.capacity + atomicAdd(&p.s.list_size[list], 1)] = row;
+}
+
+// Whether the block is the last of its row: then it sees what the others wrote, past L1 (__ldcg).
+__device__ __forceinline__ bool last_of_row(const Problem& p, int row) {
+  __shared__ int last;
+  __threadfence();
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    last = atomicAdd(&p.s.tickets[row], 1) == p.slices - 1 ? 1 : 0;
+    if (last != 0) p.s.tickets[row] = 0;  // for the next launch
+  }
+  __syncthreads();
+  __threadfence();
+  return last != 0;
+}
+
+// --- slices ----------------------------------------------------------------------------------------------------------------
+
+// The tokens of a thread; NaN past the end of the row.
+struct Tokens {
+  int first;
+  float logits[kThreadTokens];
+};
+
+__device__ __forceinline__ Tokens load_tokens(const Problem& p, const float* row, int slice) {
+  Tokens t;
+  t.first = slice * kSliceTokens + int(threadIdx.x) * kThreadTokens;
+  const float* from = row + t.first;
+  if (t.first + kThreadTokens <= p.vocab && reinterpret_cast<uintptr_t>(from) % 16 == 0) {
+    for (int i = 0; i < kThreadTokens; i += 4) {
+      const float4 four = *reinterpret_cast<const float4*>(from + i);
+      t.logits[i] = four.x;
+      t.logits[i + 1] = four.y;
+      t.logits[i + 2] = four.z;
+      t.logits[i + 3] = four.w;
+    }
+  } else {
+    for (int i = 0; i < kThreadTokens; ++i) t.logits[i] = t.first + i < p.vocab ? from[i] : NAN;
+  }
+  return t;
+}
+
+template <typename Visit>
+__device__ __forceinline__ void for_each_candidate(const Tokens& t, const SamplingArgs& args, Visit visit) {
+#pragma unroll
+  for (int i = 0; i < kThreadTokens; ++i) {
+    if (is_candidate(args, t.logits[i], t.first + i)) visit(t.first + i, clamped(t.logits[i]));
+  }
+}
+
+// The best key of a thread's candidates that is not below `least`.
+__device__ __forceinline__ Key best_from(const Tokens& t, const SamplingArgs& args, Key least) {
+  Key best = kNoKey;
+  for_each_candidate(t, args, [&](int id, float logit) {
+    const Key key = key_of(logit, id);
+    if (key >= least && key < best) best = key;
+  });
+  return best;
+}
+
+// What is said about the raw logits: log softmax and the best tokens.
+__device__ __forceinline__ void read_raw(const Problem& p, const SampleRow& row, const Tokens& t, size_t at) {
+  float highest = -INFINITY;
+  for (const float logit : t.logits) {
+    if (is_finite_or_positive_inf(logit)) highest = fmaxf(highest, clamped(logit));
+  }
+  highest = block_max<kThreads>(highest);
+  float sum = 0;
+  for (const float logit : t.logits) {
+    if (is_finite_or_positive_inf(logit)) sum += expf(clamped(logit) - highest);
+  }
+  const double total = block_sum<kThreads>(double(sum));
+  if (threadIdx.x == 0) {
+    p.s.raw_max[at] = highest;
+    p.s.raw_sum[at] = total;
+  }
+  Key mine = row.top_logprobs > 0 ? best_from(t, row.args, 0) : kNoKey;
+  for (int i = 0; i < row.top_logprobs; ++i) {
+    const Key best = block_min<kThreads>(mine);
+    if (threadIdx.x == 0) p.s.top[at * kMaxTopLogprobs + i] = best;
+    if (mine == best && best != kNoKey) mine = best_from(t, row.args, best + 1);
+  }
+}
+
+// The best candidate, and the weights where nothing more has to be known to draw.
+__device__ __forceinline__ bool has_filter(const SamplingArgs& args) {
+  return args.top_k > 0 || args.top_p < 1 || args.min_p > 0;
+}
+__device__ __forceinline__ void weigh_slice(const Problem& p, const SamplingArgs& args, const Tokens& t, size_t at) {
+  const Key best = block_min<kThreads>(best_from(t, args, 0));
+  if (threadIdx.x == 0) p.s.best[at] = best;
+  if (args.temperature == 0 || has_filter(args) || best == kNoKey) return;
+  double sum = 0;
+  for_each_candidate(t, args,
+                     [&](int, float logit) { sum += weight_of(logit, logit_of_key(best), args.temperature); });
+  sum = block_sum<kThreads>(sum);
+  if (threadIdx.x == 0) p.s.sum[at] = sum;
+}
+
+// --- rows, by their last block -----------------------------------------------------------------------------------------------
+
+struct LogSoftmax {
+  float max;
+  double log_sum;
+  __device__ float operator()(float logit) const {
+    if (!is_finite_or_positive_inf(logit)) return -INFINITY;
+    return float(double(clamped(logit)) - double(max) - log_sum);
+  }
+};
+
+__device__ __forceinline__ LogSoftmax combine_raw(const Problem& p, int row) {
+  float highest = -INFINITY;
+  for (int slice = int(threadIdx.x); slice < p.slices; slice += kThreads) {
+    highest = fmaxf(highest, __ldcg(&p.s.raw_max[p.at(row, slice)]));
+  }
+  highest = block_max<kThreads>(highest);
+  double sum = 0;
+  for (int slice = int(threadIdx.x); slice < p.slices; slice += kThreads) {
+    const float of_slice = __ldcg(&p.s.raw_max[p.at(row, slice)]);
+    if (of_slice > -INFINITY) sum += __ldcg(&p.s.raw_sum[p.at(row, slice)]) * exp(double(of_slice) - double(highest));
+  }
+  return {highest, log(block_sum<kThreads>(sum))};
+}
+
+__device__ __forceinline__ void write_top(const Problem& p, int row, const LogSoftmax& logprob) {
+  const int wanted = p.rows[row].top_logprobs;
+  SampleResult& out = p.out[row];
+  // The best of this thread's lists that is not below `least`.
+  const auto best_of_lists = [&](Key least) {
+    Key best = kNoKey;
+    for (int slice = int(threadIdx.x); slice < p.slices; slice += kThreads) {
+      const Key* list = p.s.top + p.at(row, slice) * kMaxTopLogprobs;
+      for (int i = 0; i < wanted; ++i) {
+        const Key key = __ldcg(list + i);
+        if (key < least) continue;
+        if (key < best) best = key;
+        break;
+      }
+    }
+    return best;
+  };
+  Key mine = wanted > 0 ? best_of_lists(0) : kNoKey;
+  int count = 0;
+  while (count < wanted) {
+    const Key best = block_min<kThreads>(mine);
+    if (best == kNoKey) break;
+    if (mine == best) mine = best_of_lists(best + 1);
+    if (threadIdx.x == 0) {
+      out.top_token[count] = id_of_key(best);
+      out.top_logprob[count] = logprob(logit_of_key(best));
+    }
+    ++count;
+  }
+  if (threadIdx.x == 0) out.num_top = count;
+}
+
+// Penalties, then bias, on the row's copy.
+__device__ __forceinline__ void adjust(const Problem& p, int row) {
+  const SampleRow& r = p.rows[row];
+  const float* raw = p.raw(row);
+  float* logits = p.adjusted(row);
+  if (has_penalty(r.args)) {
+    for (int i = r.seen_begin + int(threadIdx.x); i < r.seen_end; i += kThreads) {
+      const SampleSeen seen = p.seen[i];
+      logits[seen.token] = penalize(raw[seen.token], r.args.repetition_penalty, r.args.presence_penalty,
+                                    r.args.frequency_penalty, seen.in_completion);
+    }
+  }
+  __syncthreads();
+  // The first entry of a token adds those that follow, in their order. Lists are short: OpenAI's API takes 300.
+  for (int i = r.bias_begin + int(threadIdx.x); i < r.bias_end; i += kThreads) {
+    const int token = p.bias[i].token;
+    bool is_first = true;
+    for (int other = r.bias_begin; other < i && is_first; ++other) is_first = p.bias[other].token != token;
+    if (!is_first) continue;
+    float logit = __ldcg(logits + token);
+    for (int other = i; other < r.bias_end; ++other) {
+      if (p.bias[other].token == token) logit = __fadd_rn(logit, p.bias[other].bias);
+    }
+    logits[token] = logit;
+  }
+}
+
+// 53 bits in [0, 1).
+__device__ __forceinline__ double uniform_of(const SamplingArgs& args) {
+  const Philox4 random = philox4x32_10({args.position, args.choice, 0, 0}, args.seed_lo, args.seed_hi);
+  return (double(random.x >> 5) * 0x1p26 + double(random.y >> 6)) * 0x1p-53;
+}
+
+// What is kept of a row's candidates.
+struct Kept {
+  float max;
+  uint32_t limit;
+  int ties;
+};
+
+struct SliceChoice {
+  int slice, ties_before;
+  double before, target;  // sums of kept weights
+};
+
+// In which slice the draw falls. Every thread returns the same.
+__device__ __forceinline__ SliceChoice choose_slice(const Problem& p, int row, const Kept& kept, bool is_filtered) {
+  const SamplingArgs& args = p.rows[row].args;
+  double tie_weight = kept.ties > 0 ? weight_of(logit_of(kept.limit), kept.max, args.temperature) : 0;
+  if (!(tie_weight >= double(args.min_p))) tie_weight = 0;
+
+  // Calls visit(slice, its sum, the sums before, ties before) for all slices, kThreads at a time. Products are rounded, so
+  // that both times the same sums come.
+  const auto for_each_sum = [&](auto visit) {
+    double sum_before = 0;
+    int ties_before = 0;
+    for (int first = 0; first < p.slices; first += kThreads) {
+      const int slice = first + int(threadIdx.x);
+      const bool there = slice < p.slices;
+      const int ties = there && kept.ties > 0 ? __ldcg(&p.s.ties[p.at(row, slice)]) : 0;
+      const Prefix<int> tie_prefix = block_prefix<kThreads>(ties);
+      const int before = ties_before + tie_prefix.before;
+      const int kept_ties = max(0, min(ties, kept.ties - before));
+      double sum = 0;
+      if (there && is_filtered) {
+        sum = __dadd_rn(__ldcg(&p.s.sum[p.at(row, slice)]), __dmul_rn(double(kept_ties), tie_weight));
+      } else if (there) {
+        const Key best = __ldcg(&p.s.best[p.at(row, slice)]);
+        if (best != kNoKey) {
+          const double factor = weight_of(logit_of_key(best), kept.max, args.temperature);
+          sum = __dmul_rn(__ldcg(&p.s.sum[p.at(row, slice)]), factor);
+        }
+      }
+      const Prefix<double> prefix = block_prefix<kThreads>(sum);
+      visit(slice, sum, __dadd_rn(sum_before, prefix.before), before);
+      sum_before = __dadd_rn(sum_before, prefix.total);
+      ties_before += tie_prefix.total;
+    }
+  };
+
+  double total = 0;  // the largest sum that a slice with any weight reaches, so that one of them exceeds the target
+  for_each_sum([&](int, double sum, double before, int) {
+    if (sum > 0) total = fmax(total, __dadd_rn(before, sum));
+  });
+  const double target = uniform_of(args) * block_max<kThreads>(total);
+
+  __shared__ SliceChoice chosen;
+  int first = INT32_MAX;
+  SliceChoice mine{};
+  for_each_sum([&](int slice, double sum, double before, int ties_before) {
+    if (slice >= first || !(sum > 0) || !(__dadd_rn(before, sum) > target)) return;
+    first = slice;
+    mine = {slice, ties_before, before, target};
+  });
+  const int slice = block_min<kThreads>(first);
+  if (first == slice) chosen = mine;
+  __syncthreads();
+  return chosen;
+}
+
+// The token of the row that the draw takes; the same in every thread.
+__device__ __forceinline__ int draw(const Problem& p, int row, const Kept& kept, bool is_filtered) {
+  const SamplingArgs& args = p.rows[row].args;
+  const SliceChoice choice = choose_slice(p, row, kept, is_filtered);
+  const Tokens t = load_tokens(p, drawn_logits(p, row), choice.slice);
+  int ties = 0;
+  for_each_candidate(t, args, [&](int, float logit) { ties += rank_of(logit) == kept.limit ? 1 : 0; });
+  int ties_before = choice.ties_before + block_prefix<kThreads>(ties).before;
+
+  double weights[kThreadTokens], sum = 0;
+#pragma unroll
+  for (int i = 0; i < kThreadTokens; ++i) {
+    weights[i] = 0;
+    if (!is_candidate(args, t.logits[i], t.first + i)) continue;
+    const float logit = clamped(t.logits[i]);
+    const uint32_t rank = rank_of(logit);
+    if (rank > kept.limit || (rank == kept.limit && ties_before++ >= kept.ties)) continue;
+    const double w = weight_of(logit, kept.max, args.temperature);
+    if (w >= double(args.min_p)) weights[i] = w;
+    sum += weights[i];
+  }
+  double running = choice.before + block_prefix<kThreads>(sum).before;
+  int first = INT32_MAX, last = 0;
+#pragma unroll
+  for (int i = 0; i < kThreadTokens; ++i) {
+    running += weights[i];
+    if (!(weights[i] > 0)) continue;
+    last = t.first + i;
+    if (running > choice.target) first = min(first, last);
+  }
+  // Sums by threads and sums by slices are rounded differently: then it is the slice's last token.
+  first = block_min<kThreads>(first);
+  last = block_max<kThreads>(last);
+  return first != INT32_MAX ? first : last;
+}
+
+__device__ __forceinline__ void write_token(const Problem& p, int row, int token, const LogSoftmax& logprob) {
+  if (threadIdx.x != 0) return;
+  p.out[row].token = token;
+  p.out[row].logprob = logprob(p.raw(row)[token]);
+}
+
+// All candidates are weighed: draws, or prepares the search for what the filters keep.
+__device__ __forceinline__ void decide(const Problem& p, int row, const LogSoftmax& logprob) {
+  const SamplingArgs& args = p.rows[row].args;
+  Key best = kNoKey;
+  for (int slice = int(threadIdx.x); slice < p.slices; slice += kThreads) {
+    const Key of_slice = __ldcg(&p.s.best[p.at(row, slice)]);
+    if (of_slice < best) best = of_slice;
+  }
+  best = block_min<kThreads>(best);
+  if (best == kNoKey) return write_token(p, row, 0, logprob);  // the lowest id is never masked
+  if (args.temperature == 0) return write_token(p, row, id_of_key(best), logprob);
+  if (!has_filter(args)) {
+    const int token = draw(p, row, {logit_of_key(best), kNoLimit, 0}, false);
+    return write_token(p, row, token, logprob);
+  }
+  Word* histogram = p.s.histogram + size_t(row) * kBuckets * 2;
+  for (int i = int(threadIdx.x); i < kBuckets * 2; i += kThreads) histogram[i] = 0;
+  if (threadIdx.x != 0) return;
+  p.s.states[row] = {.raw_log_sum = logprob.log_sum,
+                     .raw_max = logprob.max,
+                     .max = logit_of_key(best),
+                     .limit = kNoLimit,
+                     .ties = 0,
+                     .searching = 0,
+                     .prefix = 0,
+                     .above = 0,
+                     .wanted = 0};
+  const int limits = (args.top_k > 0 ? 1 : 0) + (args.top_p < 1 ? 1 : 0);
+  if (limits > 0) append(p, kFirstLimit, row);
+  if (limits > 1) append(p, kSecondLimit, row);
+  append(p, kFiltered, row);
+}
+
+// --- kernels: read, weigh ----------------------------------------------------------------------------------------------------
+
+__global__ void __launch_bounds__(kThreads, 3) read_kernel(Problem p, const int32_t* num_rows) {
+  for_each_slice(p, *num_rows, nullptr, [&](int row, int slice) {
+    const SampleRow& r = p.rows[row];
+    const Tokens t = load_tokens(p, p.raw(row), slice);
+    read_raw(p, r, t, p.at(row, slice));
+    if (is_adjusted(r)) {
+      float* copy = p.adjusted(row);
+      for (int i = 0; i < kThreadTokens; ++i) {
+        if (t.first + i < p.vocab) copy[t.first + i] = t.logits[i];
+      }
+    } else {
+      weigh_slice(p, r.args, t, p.at(row, slice));
+    }
+    if (!last_of_row(p, row)) return;
+    const LogSoftmax logprob = combine_raw(p, row);
+    write_top(p, row, logprob);
+    if (!is_adjusted(r)) return decide(p, row, logprob);
+    adjust(p, row);
+    if (threadIdx.x != 0) return;
+    p.s.states[row].raw_max = logprob.max;
+    p.s.states[row].raw_log_sum = logprob.log_sum;
+    append(p, kAdjusted, row);
+  });
+}
+
+__global__ void __launch_bounds__(kThreads) weigh_kernel(Problem p) {
+  for_each_slice(p, kAdjusted, [&](int row, int slice) {
+    weigh_slice(p, p.rows[row].args, load_tokens(p, p.adjusted(row), slice), p.at(row, slice));
+    if (last_of_row(p, row)) decide(p, row, {p.s.states[row].raw_max, p.s.states[row].raw_log_sum});
+  });
+}
+
+// --- kernel: refine ------------------------------------------------------------------------------------------------------------
+
+// Which bits of a rank are the bucket.
+template <int kPass>
+struct Digit {
+  static constexpr int kBits = kPass < 2 ? 11 : 10;
+  static constexpr int kShift = kPass == 0 ? 21 : kPass == 1 ? 10 : 0;
+  __device__ static bool is_within(uint32_t rank, uint32_t prefix) {
+    return kPass == 0 || rank >> ((kShift + kBits) % 32) == prefix;
+  }
+  __device__ static int bucket(uint32_t rank) { return int(rank >> kShift & ((1u << kBits) - 1u)); }
+};
+
+struct Limbs {
+  uint32_t high, middle, low;  // units of 2^-20, 2^-41 and 2^-62; what is below is cut off
+  __device__ explicit Limbs(double w) {
+    double rest = w * 0x1p20;
+    high = uint32_t(rest);
+    rest = (rest - high) * 0x1p21;
+    middle = uint32_t(rest);
+    low = uint32_t((rest - middle) * 0x1p21);
+  }
+  __device__ Amount amount() const { return Amount(Word(high) << 42 | Word(middle) << 21 | low); }
+};
+constexpr double kUnit = 0x1p-62;
+
+__device__ __forceinline__ Amount amount_of(float logit, float max, float temperature, bool by_mass) {
+  return by_mass ? Limbs(weight_of(logit, max, temperature)).amount() : Amount(1);
+}
+
+// The bucket in which the amount that is wanted is reached, by the last block of a row.
+template <int kPass>
+__device__ __forceinline__ void choose_bucket(const Problem& p, int row, bool by_mass) {
+  using D = Digit<kPass>;
+  constexpr int kOwn = (1 << D::kBits) / kThreads;
+  const SamplingArgs& args = p.rows[row].args;
+  RowState& state = p.s.states[row];
+  const RowState before = state;
+
+  ulonglong2* histogram = reinterpret_cast<ulonglong2*>(p.s.histogram) + size_t(row) * kBuckets + threadIdx.x * kOwn;
+  Amount amounts[kOwn];
+  Word high = 0, low = 0;
+#pragma unroll
+  for (int i = 0; i < kOwn; ++i) {
+    const ulonglong2 sums = __ldcg(histogram + i);
+    amounts[i] = (Amount(sums.x) << 21) + sums.y;
+    high += sums.x;
+    low += sums.y;
+    histogram[i] = make_ulonglong2(0, 0);  // for the next pass
+  }
+  // Tokens at the limit before are not in the histogram: only some of them are kept.
+  const int tied = D::bucket(before.limit) - int(threadIdx.x) * kOwn;
+  const bool has_ties = before.ties > 0 && D::is_within(before.limit, before.prefix);
+  const Amount tied_amount =
+      has_ties ? Amount(Word(before.ties)) * amount_of(logit_of(before.limit), before.max, args.temperature, by_mass) : 0;
+  if (has_ties && tied >= 0 && tied < kOwn) {
+#pragma unroll
+    for (int i = 0; i < kOwn; ++i) {  // not amounts[tied]: an array with a variable index does not stay in registers
+      if (i == tied) amounts[i] += tied_amount;
+    }
+    high += Word(tied_amount >> 21);
+    low += Word(tied_amount) & 0x1FFFFFu;
+  }
+  const Prefix<Word> high_prefix = block_prefix<kThreads>(high), low_prefix = block_prefix<kThreads>(low);
+
+  Amount wanted = before.wanted;
+  if (kPass == 0) {
+    const Amount total = (Amount(high_prefix.total) << 21) + low_prefix.total;
+    wanted = Amount(Word(args.top_k));
+    if (by_mass) wanted = Amount(ceil(double(args.top_p) * (double(total) * kUnit) * (1 / kUnit)));
+    if (wanted == 0) wanted = 1;  // one token at least
+    if (threadIdx.x == 0) {
+      state.searching = wanted <= total ? 1 : 0;  // else everything is kept: fewer candidates than k
+      state.wanted = wanted;
+    }
+  }
+  Amount sum = (Amount(high_prefix.before) << 21) + low_prefix.before;
+  if (kPass > 0) sum += before.above;
+#pragma unroll
+  for (int i = 0; i < kOwn; ++i) {
+    const Amount next = sum + amounts[i];
+    if (sum < wanted && wanted <= next) {  // of one bucket of one thread
+      const uint32_t prefix = (kPass > 0 ? before.prefix << D::kBits : 0u) | (threadIdx.x * kOwn + uint32_t(i));
+      if (kPass < 2) {
+        state.prefix = prefix;
+        state.above = sum;
+      } else {
+        const Amount each = amount_of(logit_of(prefix), before.max, args.temperature, by_mass);
+        const int most = prefix == before.limit ? before.ties : INT32_MAX;
+        state.limit = prefix;
+        state.ties = min(most, max(1, int(ceil(double(wanted - sum) / double(each)))));
+      }
+    }
+    sum = next;
+  }
+}
+
+template <int kPass>
+__global__ void __launch_bounds__(kThreads) refine_kernel(Problem p, List list) {
+  using D = Digit<kPass>;
+  __shared__ uint32_t limbs[kLimbs][kBuckets];
+  for_each_slice(p, list, [&](int row, int slice) {
+    const SamplingArgs& args = p.rows[row].args;
+    const RowState& state = p.s.states[row];
+    if (kPass > 0 && state.searching == 0) return;
+    const bool by_mass = list == kSecondLimit || args.top_k == 0;
+    const uint32_t limit = state.limit, prefix = state.prefix;
+    const float max = state.max;
+    for (int i = int(threadIdx.x); i < kLimbs * kBuckets; i += kThreads) limbs[0][i] = 0;
+    __syncthreads();
+    int any = 0;
+    for_each_candidate(load_tokens(p, drawn_logits(p, row), slice), args, [&](int, float logit) {
+      const uint32_t rank = rank_of(logit);
+      if (rank >= limit || !D::is_within(rank, prefix)) return;
+      const int bucket = D::bucket(rank);
+      any = 1;
+      if (!by_mass) {
+        atomicAdd(&limbs[2][bucket], 1u);
+        return;
+      }
+      const Limbs mass(weight_of(logit, max, args.temperature));
+      if (mass.high != 0) atomicAdd(&limbs[0][bucket], mass.high);
+      if (mass.middle != 0) atomicAdd(&limbs[1][bucket], mass.middle);
+      if (mass.low != 0) atomicAdd(&limbs[2][bucket], mass.low);
+    });
+    if (__syncthreads_or(any) != 0) {
+      Word* histogram = p.s.histogram + size_t(row) * kBuckets * 2;
+      for (int bucket = int(threadIdx.x); bucket < kBuckets; bucket += kThreads) {
+        const Word high = (Word(limbs[0][bucket]) << 21) + limbs[1][bucket], low = limbs[2][bucket];
+        if (high != 0) atomicAdd(&histogram[2 * bucket], high);
+        if (low != 0) atomicAdd(&histogram[2 * bucket + 1], low);
+      }
+    }
+    if (last_of_row(p, row)) choose_bucket<kPass>(p, row, by_mass);
+  });
+}
+
+// --- kernel: filtered ----------------------------------------------------------------------------------------------------------
+
+__global__ void __launch_bounds__(kThreads) filtered_kernel(Problem p) {
+  for_each_slice(p, kFiltered, [&](int row, int slice) {
+    const SamplingArgs& args = p.rows[row].args;
+    const RowState& state = p.s.states[row];
+    const Kept kept = {state.max, state.limit, state.ties};
+    double sum = 0;
+    int ties = 0;
+    for_each_candidate(load_tokens(p, drawn_logits(p, row), slice), args, [&](int, float logit) {
+      const uint32_t rank = rank_of(logit);
+      ties += rank == kept.limit ? 1 : 0;
+      if (rank >= kept.limit) return;
+      const double w = weight_of(logit, kept.max, args.temperature);
+      if (w >= double(args.min_p)) sum += w;
+    });
+    sum = block_sum<kThreads>(sum);
+    ties = block_sum<kThreads>(ties);
+    if (threadIdx.x == 0) {
+      p.s.sum[p.at(row, slice)] = sum;
+      p.s.ties[p.at(row, slice)] = ties;
+    }
+    if (!last_of_row(p, row)) return;
+    write_token(p, row, draw(p, row, kept, true), {state.raw_max, state.raw_log_sum});
+  });
+}
+
+}  // namespace
+
+size_t sample_scratch_bytes(const SampleArgs& args) { return scratch_of(args, nullptr).bytes; }
+
+Status sample(const SampleArgs& args, const int32_t* num_rows, float* logits, const SampleRow* rows, const SampleSeen* seen,
+              const SampleBias* bias, void* scratch, SampleResult* out, Stream stream) {
+  if (args.rows == 0) return cudaSuccess;
+  const int slices = divide_up(args.vocab, kSliceTokens);
+  const Problem p = {args.rows, args.vocab, slices, logits, rows, seen, bias, out, scratch_of(args, scratch)};
+  const unsigned blocks = unsigned(min(int64_t(args.rows) * slices, int64_t(kMostBlocks)));
+  const Launch how = {.grid = blocks, .block = kThreads, .stream = stream};
+  Status status = cudaMemsetAsync(scratch, 0, p.s.zeroed, static_cast<cudaStream_t>(stream));
+  const auto then = [&](auto kernel, auto... arguments) {
+    if (status == cudaSuccess) status = launch(kernel, how, p, arguments...);
+  };
+  then(read_kernel, num_rows);
+  then(weigh_kernel);
+  for (const List limit : {kFirstLimit, kSecondLimit}) {
+    then(refine_kernel<0>, limit);
+    then(refine_kernel<1>, limit);
+    then(refine_kernel<2>, limit);
+  }
+  then(filtered_kernel);
+  return status;
+}
+
+}  // namespace oss::cuda
