@@ -2,7 +2,7 @@
 //
 //   node native/build.mjs [--unless-present] [--target NAME] [--sanitize LIST] [--cuda-architectures LIST]
 //
-// With an nvcc the CUDA module goes beside the addon; LIST is that of kernels/cuda/module.cmake, e.g. "native".
+// With an nvcc the CUDA module goes beside the addon; LIST is that of kernels/cuda/CMakeLists.txt, e.g. "native".
 //
 // CMake works in .cmake/<platform>-<arch>, outside build/, because node-gyp wipes build/; one directory per architecture,
 // so that a cross build never reuses the wrong objects.

@@ -16,7 +16,7 @@ import { parseArgs } from "node:util";
 
 const root = path.resolve(import.meta.dirname, "..");
 const emptyBody = 256; // bytes of code that a kernel without statements has: exit, and padding
-// as module.cmake has them
+// as kernels/cuda/CMakeLists.txt has them
 const flags = ["-std=c++20", "-O3", "-I.", "--expt-relaxed-constexpr", '-DOSS_CUDA_ARCHITECTURES="none"', "-cubin"];
 
 export const noNvcc = "NOT RUN: no nvcc on PATH or in /usr/local/cuda/bin";

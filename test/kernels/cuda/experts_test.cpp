@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <bit>
+#include <memory>
 
 #include "kernels/common/args.h"
 #include "kernels/common/mxfp4.h"
