@@ -163,7 +163,7 @@ __global__ void __launch_bounds__(kThreads, 2)
     if (i < tiles) load(i);
   }
 
-  __shared__ float parts[2][kParts][kWarp][4];
+  __shared__ __align__(16) float parts[2][kParts][kWarp][4];  // written as float4
   const int column = threadIdx.x % kTokenTile, row = threadIdx.x / kTokenTile;  // of a tile's sums, of the first 64 threads
   uint4 values[kPartTiles][2];
   int pair_of_column = -1;
@@ -315,6 +315,7 @@ __global__ void __launch_bounds__(kSortThreads)
 template <int kRowTiles>
 struct ManyPairs {
   static constexpr int kBlockRowTiles = kParts * kRowTiles, kTokenTiles = kExpertTokenTile / kTokenTile;
+  static constexpr int kSomeTokenTiles = kTokenTiles / 2;
   static constexpr int kScaleLoads = kBlockRowTiles * kScaleWords / 4;  // of 16 bytes
   static constexpr int kInputs = kBlockRowTiles * kCodeLoads + kScaleLoads;  // where the pairs begin
   static constexpr int kStageLoads = kInputs + kExpertTokenTile * kTokenLoads;
@@ -336,7 +337,10 @@ __global__ void __launch_bounds__(kThreads, kRowTiles == 1 ? 2 : 1)
   uint4* stages = dynamic_shared<uint4>();  // [stage, [row tile, lane], [row tile, g], [pair, 8]]
 
   const int rows = min(lists.begin[item.expert + 1] - item.first, kExpertTokenTile);
-  const int token_tiles = divide_up(rows, kTokenTile);
+  // Some tiles of tokens, or all of them, if need be with zeros: without a choice at each, loads and mma overlap better.
+  const int some = divide_up(rows, kTokenTile);
+  const bool all = some > Shape::kSomeTokenTiles;
+  const int staged_rows = all ? kExpertTokenTile : some * kTokenTile;
   // Each thread brings the same sixteenth-byte of kStagedRows pairs in every stage; -1 where there is none.
   constexpr int kRowsAtOnce = kThreads / kTokenLoads, kStagedRows = kExpertTokenTile / kRowsAtOnce;
   const int my_load = threadIdx.x % kTokenLoads, my_row = threadIdx.x / kTokenLoads;
@@ -370,7 +374,7 @@ __global__ void __launch_bounds__(kThreads, kRowTiles == 1 ? 2 : 1)
 #pragma unroll
       for (int i = 0; i < kStagedRows; ++i) {
         const int r = my_row + i * kRowsAtOnce, col = col_tile * kExpertColTile;
-        if (r >= token_tiles * kTokenTile) break;
+        if (r >= staged_rows) break;
         const bool valid = from_row[i] != nullptr && col + my_load * 8 < inputs.cols;
         cp_async_16(stage + Shape::kInputs + place_of_token_load(r, my_load), valid ? from_row[i] + col : inputs.rows, valid);
       }
@@ -382,6 +386,7 @@ __global__ void __launch_bounds__(kThreads, kRowTiles == 1 ? 2 : 1)
 
   const int my_row_tile = warp * kRowTiles;
   float totals[kRowTiles][Shape::kTokenTiles][4] = {};
+#pragma unroll 1
   for (int part = 0; part < kParts; ++part) {
     const int begin = first_tile_of_part(part, w.col_tiles), end = first_tile_of_part(part + 1, w.col_tiles);
     float sums[kRowTiles][Shape::kTokenTiles][4] = {};
@@ -406,14 +411,21 @@ __global__ void __launch_bounds__(kThreads, kRowTiles == 1 ? 2 : 1)
           const CodeWords words = h == 0 ? CodeWords{codes[r].x, codes[r].y} : CodeWords{codes[r].z, codes[r].w};
           weights[r] = dequantize(words, unpack_scales(scales[r], h));
         }
-#pragma unroll
-        for (int n = 0; n < Shape::kTokenTiles; ++n) {
-          if (n >= token_tiles) break;
+        const auto multiply = [&](int n) {
           const uint4 values = stage[Shape::kInputs + place_of_token_load(n * kTokenTile + g, 4 * h + t)];
 #pragma unroll
           for (int r = 0; r < kRowTiles; ++r) {
             mma_m16n8k16(sums[r][n], weights[r].first, {values.x, values.y});
             mma_m16n8k16(sums[r][n], weights[r].second, {values.z, values.w});
+          }
+        };
+        if (all) {
+#pragma unroll
+          for (int n = 0; n < Shape::kTokenTiles; ++n) multiply(n);
+        } else {
+#pragma unroll
+          for (int n = 0; n < Shape::kSomeTokenTiles; ++n) {
+            if (n < some) multiply(n);
           }
         }
       }
