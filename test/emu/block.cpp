@@ -12,10 +12,11 @@
 
 #include "native/base/str.h"
 #include "test/emu/fiber.h"
+#include "test/emu/static_shared.h"
 
 namespace oss::emu {
 
-constinit thread_local Thread* current __attribute__((tls_model("initial-exec"))) = nullptr;
+constinit Thread* current = nullptr;
 
 namespace {
 
@@ -164,6 +165,7 @@ class Block {
         }
       }
     }
+    host_ = {};
     running_ = nullptr;
     running_ = &choose();
     current = running_;
@@ -338,7 +340,8 @@ class Block {
   Stacks stacks_;
 };
 
-constinit thread_local Block* block __attribute__((tls_model("initial-exec"))) = nullptr;
+// Never destroyed: a stream may be used until the very end of a process.
+Block* const block = new Block;
 
 void start_thread() {
   block->begin();
@@ -385,8 +388,7 @@ void async_wait(int pending) {
 }
 
 std::optional<Fault> run_grid(const Grid& grid, const std::function<void()>& kernel, unsigned seed) {
-  thread_local Block stays_for_the_next_launch;
-  block = &stays_for_the_next_launch;
+  thread_local const std::vector<std::span<unsigned char>> static_shared = static_shared_memory();
   SharedMemory shared(grid.shared_bytes);
   Order order(seed);
   std::vector<uint32_t> sequence;
@@ -400,6 +402,7 @@ std::optional<Fault> run_grid(const Grid& grid, const std::function<void()>& ker
     const size_t b = seed == 0 ? i : sequence[i];
     const Index index{unsigned(b % grid.blocks.x), unsigned(b / grid.blocks.x % grid.blocks.y),
                       unsigned(b / grid.blocks.x / grid.blocks.y)};
+    for (const std::span<unsigned char>& array : static_shared) std::memset(array.data(), kPoison, array.size());
     if (std::optional<Fault> fault = block->run(grid, index, kernel, shared, order)) return fault;
   }
   return std::nullopt;

@@ -31,8 +31,8 @@ struct Thread {
   const Index* block;
   unsigned char* dynamic_shared;
 };
-// The thread that is running. Never used on the host.
-extern constinit thread_local Thread* current __attribute__((tls_model("initial-exec")));
+// The thread that is running; one of all devices, since the runtime runs one launch at a time.
+extern constinit Thread* current;
 
 // --- for device code --------------------------------------------------------------------------------------------------
 

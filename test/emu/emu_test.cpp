@@ -158,7 +158,28 @@ TEST("emu: threads that have ended hold up neither barriers nor warps") {
   });
 }
 
-#if !defined(__SANITIZE_ADDRESS__)  // which would end the program
+#if !defined(__SANITIZE_ADDRESS__)
+template <typename T>
+__device__ T left_behind(T value) {
+  __shared__ T kept;
+  const T before = kept;
+  kept = value;
+  return before;
+}
+__global__ void left_behind_kernel(int* out) {
+  __shared__ int counts[3];
+  out[blockIdx.x * 2] = counts[2]++;
+  out[blockIdx.x * 2 + 1] = left_behind(7);
+}
+TEST("emu: shared arrays are no better than random when a block begins") {
+  with_emulated([&](CudaDevice& device) {
+    DeviceArray<int> out(device, 4);
+    device.check(launch(left_behind_kernel, {.grid = 2, .block = 1, .stream = device.stream}, out.data()), "left_behind");
+    CHECK(out.read() == std::vector<int>(4, int(0xCDCDCDCDu)));
+  });
+}
+
+// With ASan the program would end here.
 __global__ void overrun_kernel(int at) { dynamic_shared<int>()[at] = 1; }
 TEST("emu: a write past dynamic shared memory is found even without ASan") {
   for (const int at : {-1, 8}) {
@@ -234,7 +255,7 @@ __global__ void mma_kernel(const uint16_t* a /*[16, 16]*/, const uint16_t* b /*[
 TEST("emu: mma is a matrix product") {
   for_each_cuda_device([](CudaDevice& device) {
     if (device.name.find("emulated") != 0) return;
-    const std::vector<float> a = random_bf16(256, 1), b = random_bf16(128, 2), d = random_bf16(128, 3);
+    const std::vector<float> a = bf16_values(256, 1), b = bf16_values(128, 2), d = bf16_values(128, 3);
     DeviceArray<uint16_t> da(device, to_bf16(a)), db(device, to_bf16(b));
     DeviceArray<float> dd(device, d);
     device.check(launch(mma_kernel, {.grid = 1, .block = 32, .stream = device.stream}, da.data(), db.data(), dd.data()), "mma");

@@ -29,9 +29,9 @@
 #define __align__(bytes) __attribute__((aligned(bytes)))
 #define __launch_bounds__(...)
 #if defined(__SANITIZE_ADDRESS__)
-#define __shared__ static  // ASan puts red zones around these and not around thread-locals; it runs one block at a time
+#define __shared__ static  // ASan puts red zones around these and not around thread-locals
 #else
-#define __shared__ static thread_local
+#define __shared__ static thread_local  // which static_shared.h can tell from the statics of the host
 #endif
 
 #define OSS_EMU_VECTORS(type, name, align2, align4)                                   \
