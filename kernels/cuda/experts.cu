@@ -50,7 +50,7 @@ struct Inputs {
   const bf16* rows;
   int cols, stride, pairs_per_row;
 
-  __device__ __forceinline__ const bf16* of_pair(int pair) const { return rows + size_t(pair / pairs_per_row) * stride; }
+  __device__ __forceinline__ uint32_t row_of_pair(int pair) const { return uint32_t(pair) / uint32_t(pairs_per_row); }
 };
 
 // --- epilogues: what becomes of the sums of rows g and g + 8 of a row tile -------------------------------------------------
@@ -172,7 +172,7 @@ __global__ void __launch_bounds__(kThreads, 2)
       const uint32_t pairs = __shfl_sync(kAllLanes, chosen.pairs, speaker);
       pair_of_column = nth_bit(pairs, column);
       const int pair = nth_bit(pairs, g);
-      const bf16* from = inputs.of_pair(pair < 0 ? 0 : pair);
+      const bf16* from = inputs.rows + size_t(inputs.row_of_pair(pair < 0 ? 0 : pair)) * inputs.stride;
 #pragma unroll
       for (int i = 0; i < kPartTiles; ++i) {
 #pragma unroll
@@ -337,121 +337,135 @@ __global__ void __launch_bounds__(kThreads, kRowTiles == 1 ? 2 : 1)
   uint4* stages = dynamic_shared<uint4>();  // [stage, [row tile, lane], [row tile, g], [pair, 8]]
 
   const int rows = min(lists.begin[item.expert + 1] - item.first, kExpertTokenTile);
-  // Some tiles of tokens, or all of them, if need be with zeros: without a choice at each, loads and mma overlap better.
+  // The first half of the tiles of tokens may be left out one by one. The second comes as a whole, if need be with zeros:
+  // without a choice at each, loads and mma overlap better.
   const int some = divide_up(rows, kTokenTile);
   const bool all = some > Shape::kSomeTokenTiles;
-  const int staged_rows = all ? kExpertTokenTile : some * kTokenTile;
-  // Each thread brings the same sixteenth-byte of kStagedRows pairs in every stage; -1 where there is none.
-  constexpr int kRowsAtOnce = kThreads / kTokenLoads, kStagedRows = kExpertTokenTile / kRowsAtOnce;
-  const int my_load = threadIdx.x % kTokenLoads, my_row = threadIdx.x / kTokenLoads;
-  const bf16* from_row[kStagedRows];
-#pragma unroll
-  for (int i = 0; i < kStagedRows; ++i) {
-    const int r = my_row + i * kRowsAtOnce;
-    from_row[i] = r < rows ? inputs.of_pair(lists.pairs[item.first + r]) + my_load * 8 : nullptr;
-  }
 
-  // What lies past the last row tile, pair or column becomes zero.
-  const size_t first_of_all = size_t(item.expert) * w.row_tiles;
+  // What this thread brings in every stage, from column tile 0 on: codes of a row tile, perhaps scales of one, and eight
+  // columns of one pair in each half, in the first `full` column tiles. The rest becomes zero.
+  const auto first_of_row_tile = [&](int row_tile) {  // past the last: read again, and dropped below
+    return uint32_t(item.expert * w.row_tiles + min(row_tile, w.row_tiles - 1)) * w.col_tiles;
+  };
+  uint32_t codes_from[kRowTiles];
+#pragma unroll
+  for (int i = 0; i < kRowTiles; ++i)
+    codes_from[i] = first_of_row_tile(first_row_tile + i * kParts + warp) * kCodeLoads + lane;
+  constexpr int kScaleLoads = kScaleWords / 4;  // of a tile
+  const uint32_t scales_from =
+      first_of_row_tile(first_row_tile + threadIdx.x / kScaleLoads) * kScaleLoads + threadIdx.x % kScaleLoads;
+  constexpr int kHalf = kThreads / kTokenLoads;
+  static_assert(kHalf == Shape::kSomeTokenTiles * kTokenTile && 2 * kHalf == kExpertTokenTile);
+  const int my_load = threadIdx.x % kTokenLoads, my_row = threadIdx.x / kTokenLoads;
+  const int my_place = Shape::kInputs + place_of_token_load(my_row, my_load);
+  uint32_t inputs_from[2];
+  int full[2];
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    const int row = my_row + i * kHalf;
+    const bool there = row < rows;
+    inputs_from[i] = inputs.row_of_pair(there ? lists.pairs[item.first + row] : 0) * (inputs.stride / 8) + my_load;
+    full[i] = there ? (inputs.cols - my_load * 8 + kExpertColTile - 1) / kExpertColTile : 0;
+  }
+  int filling = 0;  // the stage that is filled next
   const auto load = [&](int col_tile) {
     if (col_tile < w.col_tiles) {
-      uint4* stage = stages + col_tile % Shape::kStages * Shape::kStageLoads;
+      uint4* stage = stages + filling * Shape::kStageLoads;
 #pragma unroll
-      for (int i = 0; i < kRowTiles; ++i) {
-        const int to = i * kThreads + threadIdx.x, row_tile = first_row_tile + to / kCodeLoads;
-        const bool valid = row_tile < w.row_tiles;
-        const size_t tile = (first_of_all + (valid ? row_tile : 0)) * w.col_tiles + col_tile;
-        cp_async_16(stage + to, w.codes + tile * kCodeLoads + to % kCodeLoads, valid);
-      }
-      if (int(threadIdx.x) < Shape::kScaleLoads) {
-        constexpr int kLoads = kScaleWords / 4;
-        const int row_tile = first_row_tile + threadIdx.x / kLoads;
-        const bool valid = row_tile < w.row_tiles;
-        const size_t tile = (first_of_all + (valid ? row_tile : 0)) * w.col_tiles + col_tile;
+      for (int i = 0; i < kRowTiles; ++i)
+        cp_async_16(stage + i * kThreads + threadIdx.x, w.codes + codes_from[i] + col_tile * kCodeLoads);
+      if (int(threadIdx.x) < Shape::kScaleLoads)
         cp_async_16(stage + Shape::kBlockRowTiles * kCodeLoads + threadIdx.x,
-                    w.scales + tile * kScaleWords + threadIdx.x % kLoads * 4, valid);
-      }
+                    w.scales + (scales_from + col_tile * kScaleLoads) * 4);
 #pragma unroll
-      for (int i = 0; i < kStagedRows; ++i) {
-        const int r = my_row + i * kRowsAtOnce, col = col_tile * kExpertColTile;
-        if (r >= staged_rows) break;
-        const bool valid = from_row[i] != nullptr && col + my_load * 8 < inputs.cols;
-        cp_async_16(stage + Shape::kInputs + place_of_token_load(r, my_load), valid ? from_row[i] + col : inputs.rows, valid);
+      for (int i = 0; i < 2; ++i) {
+        if (i == 1 && !all) break;
+        cp_async_16(stage + my_place + i * kThreads, inputs.rows + size_t(inputs_from[i] + col_tile * kTokenLoads) * 8,
+                    col_tile < full[i]);
       }
     }
     cp_async_commit();  // a group per stage, empty behind the last: so that waiting can count them
+    filling = filling + 1 == Shape::kStages ? 0 : filling + 1;
   };
 #pragma unroll
   for (int s = 0; s < Shape::kStages - 1; ++s) load(s);
 
   const int my_row_tile = warp * kRowTiles;
   float totals[kRowTiles][Shape::kTokenTiles][4] = {};
+  float sums[kRowTiles][Shape::kTokenTiles][4] = {};
+  int part = 0, part_end = first_tile_of_part(1, w.col_tiles), reading = 0;
 #pragma unroll 1
-  for (int part = 0; part < kParts; ++part) {
-    const int begin = first_tile_of_part(part, w.col_tiles), end = first_tile_of_part(part + 1, w.col_tiles);
-    float sums[kRowTiles][Shape::kTokenTiles][4] = {};
-    for (int col_tile = begin; col_tile < end; ++col_tile) {
-      cp_async_wait<Shape::kStages - 2>();
-      __syncthreads();  // this stage has come for all threads, and all have left the one before, which is filled next
-      load(col_tile + Shape::kStages - 1);
-      const uint4* stage = stages + col_tile % Shape::kStages * Shape::kStageLoads;
-      const uint32_t* stage_scales = reinterpret_cast<const uint32_t*>(stage + Shape::kBlockRowTiles * kCodeLoads);
-      uint4 codes[kRowTiles];
-      uint32_t scales[kRowTiles];
+  for (int col_tile = 0; col_tile < w.col_tiles; ++col_tile) {
+    cp_async_wait<Shape::kStages - 2>();
+    __syncthreads();  // this stage has come for all threads, and all have left the one before, which is filled next
+    load(col_tile + Shape::kStages - 1);
+    const uint4* stage = stages + reading * Shape::kStageLoads;
+    const uint32_t* stage_scales = reinterpret_cast<const uint32_t*>(stage + Shape::kBlockRowTiles * kCodeLoads);
+    reading = reading + 1 == Shape::kStages ? 0 : reading + 1;
+    uint4 codes[kRowTiles];
+    uint32_t scales[kRowTiles];
+#pragma unroll
+    for (int r = 0; r < kRowTiles; ++r) {
+      codes[r] = stage[(my_row_tile + r) * kCodeLoads + lane];
+      scales[r] = stage_scales[(my_row_tile + r) * kScaleWords + g];
+    }
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      WeightFragments weights[kRowTiles];
 #pragma unroll
       for (int r = 0; r < kRowTiles; ++r) {
-        codes[r] = stage[(my_row_tile + r) * kCodeLoads + lane];
-        scales[r] = stage_scales[(my_row_tile + r) * kScaleWords + g];
+        const CodeWords words = h == 0 ? CodeWords{codes[r].x, codes[r].y} : CodeWords{codes[r].z, codes[r].w};
+        weights[r] = dequantize(words, unpack_scales(scales[r], h));
       }
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        WeightFragments weights[kRowTiles];
+      const auto multiply = [&](int n) {
+        const uint4 values = stage[Shape::kInputs + place_of_token_load(n * kTokenTile + g, 4 * h + t)];
 #pragma unroll
         for (int r = 0; r < kRowTiles; ++r) {
-          const CodeWords words = h == 0 ? CodeWords{codes[r].x, codes[r].y} : CodeWords{codes[r].z, codes[r].w};
-          weights[r] = dequantize(words, unpack_scales(scales[r], h));
+          mma_m16n8k16(sums[r][n], weights[r].first, {values.x, values.y});
+          mma_m16n8k16(sums[r][n], weights[r].second, {values.z, values.w});
         }
-        const auto multiply = [&](int n) {
-          const uint4 values = stage[Shape::kInputs + place_of_token_load(n * kTokenTile + g, 4 * h + t)];
+      };
+      if (all) {
 #pragma unroll
-          for (int r = 0; r < kRowTiles; ++r) {
-            mma_m16n8k16(sums[r][n], weights[r].first, {values.x, values.y});
-            mma_m16n8k16(sums[r][n], weights[r].second, {values.z, values.w});
-          }
-        };
-        if (all) {
+        for (int n = 0; n < Shape::kTokenTiles; ++n) multiply(n);
+      } else {
 #pragma unroll
-          for (int n = 0; n < Shape::kTokenTiles; ++n) multiply(n);
-        } else {
-#pragma unroll
-          for (int n = 0; n < Shape::kSomeTokenTiles; ++n) {
-            if (n < some) multiply(n);
-          }
+        for (int n = 0; n < Shape::kSomeTokenTiles; ++n) {
+          if (n < some) multiply(n);
         }
       }
     }
+    if (col_tile + 1 < part_end) continue;
 #pragma unroll
     for (int r = 0; r < kRowTiles; ++r) {
 #pragma unroll
       for (int n = 0; n < Shape::kTokenTiles; ++n) {
 #pragma unroll
-        for (int i = 0; i < 4; ++i) totals[r][n][i] += sums[r][n][i];
+        for (int i = 0; i < 4; ++i) {
+          totals[r][n][i] += sums[r][n][i];
+          sums[r][n][i] = 0;
+        }
       }
     }
+    do part_end = first_tile_of_part(++part + 1, w.col_tiles);
+    while (part_end <= col_tile + 1);  // parts without a tile: adding their 0 would change nothing
   }
 
+  // Asked for again rather than kept in registers, which are all in use above.
+  const WorkItem done = lists.items[1 + blockIdx.y];
+  const int done_rows = lists.begin[done.expert + 1] - done.first;
 #pragma unroll
   for (int r = 0; r < kRowTiles; ++r) {
     const int row_tile = first_row_tile + my_row_tile + r;
     if (row_tile >= w.row_tiles) break;
-    const float2 bias = epilogue.biases(item.expert * w.row_tiles + row_tile, g);
+    const float2 bias = epilogue.biases(done.expert * w.row_tiles + row_tile, g);
 #pragma unroll
     for (int n = 0; n < Shape::kTokenTiles; ++n) {
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
         const int column = n * kTokenTile + 2 * t + i;
-        if (column >= rows) break;
-        epilogue.store(row_tile, g, lists.pairs[item.first + column], totals[r][n][i] + bias.x, totals[r][n][i + 2] + bias.y);
+        if (column >= done_rows) break;
+        epilogue.store(row_tile, g, lists.pairs[done.first + column], totals[r][n][i] + bias.x, totals[r][n][i + 2] + bias.y);
       }
     }
   }

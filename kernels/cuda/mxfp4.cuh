@@ -56,7 +56,7 @@ struct ScalePairs {
 // `word` has a byte of each block 0, 1 of row g, then of row g + 8.
 __device__ __forceinline__ ScalePairs unpack_scales(uint32_t word, int block) {
   const uint32_t both = (block == 0 ? word << 7 : word >> 1) & 0x7F807F80u;
-  return {(both & 0xFFFFu) | both << 16, both >> 16 | (both & 0xFFFF0000u)};
+  return {__byte_perm(both, both, 0x1010), __byte_perm(both, both, 0x3232)};
 }
 __device__ __forceinline__ uint32_t packed_scale(uint32_t scale_byte) { return (scale_byte + 126u) & 0xFFu; }
 
