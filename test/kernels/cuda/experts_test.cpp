@@ -7,6 +7,7 @@
 #include "test/kernels/cuda/support.h"
 
 namespace oss::test {
+namespace {
 
 // One matrix of every expert as checkpoints hold it, and the values that it stands for.
 struct RawExperts {
@@ -25,7 +26,7 @@ struct RawExperts {
     std::mt19937 random(seed);
     for (uint8_t& byte : blocks) byte = uint8_t(random());
     for (uint8_t& byte : scales) byte = uint8_t(least + int(random() % uint32_t(most - least + 1)));
-    bias = random_bf16(bias.size(), seed + 1, 0.5f);
+    bias = bf16_values(bias.size(), seed + 1, 0.5f);
     return *this;
   }
   size_t block_of(int expert, int row, int col) const {
@@ -90,8 +91,8 @@ struct StepInput {
 
 static StepInput random_step(const ExpertsArgs& args, int tokens, uint32_t seed) {
   StepInput step;
-  step.normed = random_bf16(size_t(tokens) * args.hidden, seed);
-  step.x = random_bf16(size_t(tokens) * args.hidden, seed + 1);
+  step.normed = bf16_values(size_t(tokens) * args.hidden, seed);
+  step.x = bf16_values(size_t(tokens) * args.hidden, seed + 1);
   std::mt19937 random(seed + 2);
   for (int t = 0; t < tokens; ++t) {
     std::vector<int32_t> order(args.experts);
@@ -338,4 +339,5 @@ TEST("cuda experts: refuses what it cannot hold") {
   });
 }
 
+}  // namespace
 }  // namespace oss::test

@@ -2,6 +2,7 @@
 #include "test/kernels/cuda/support.h"
 
 namespace oss::test {
+namespace {
 
 struct RouterResult {
   std::vector<int32_t> index;
@@ -43,7 +44,7 @@ TEST("cuda router: 1 to 256 experts, infinite and equal logits; nothing past the
     int tokens, capacity, experts, top_k;
   };
   for (const Shape s : {Shape{1, 1, 32, 4}, {3, 8, 128, 4}, {9, 9, 5, 4}, {2, 5, 256, 8}, {4, 4, 6, 6}, {1, 2, 1, 1}, {0, 3, 32, 4}}) {
-    std::vector<float> logits = random_bf16(size_t(s.capacity) * s.experts, 5, 3);
+    std::vector<float> logits = bf16_values(size_t(s.capacity) * s.experts, 5, 3);
     for (size_t i = 0; i < logits.size(); i += 7) logits[i] = i % 2 == 0 ? 0.0f : -0.0f;
     if (s.experts == 128) logits[3] = -INFINITY;
     if (s.experts == 6) std::fill(logits.begin(), logits.end(), 2.5f);
@@ -70,4 +71,5 @@ TEST("cuda router: 1 to 256 experts, infinite and equal logits; nothing past the
   }
 }
 
+}  // namespace
 }  // namespace oss::test

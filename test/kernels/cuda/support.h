@@ -82,7 +82,7 @@ inline std::vector<float> from_bf16(std::span<const uint16_t> values) {
   return out;
 }
 // Values that bf16 holds exactly, so that a test compares sums and not roundings of its inputs.
-inline std::vector<float> random_bf16(size_t size, uint32_t seed, float scale = 1) {
+inline std::vector<float> bf16_values(size_t size, uint32_t seed, float scale = 1) {
   std::mt19937 random(seed);
   std::normal_distribution<float> normal(0, scale);
   std::vector<float> out(size);
