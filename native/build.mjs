@@ -54,9 +54,10 @@ function make(name) {
 make(target);
 
 /** Renamed into place: a process that has the old file mapped keeps it. */
-function install(name, folder) {
-  const built = [path.join(out, name), path.join(out, "Release", name)].find(existsSync);
-  if (!built) throw new Error(`The build left no ${name} in ${out}`);
+function install(name, folder, from = out) {
+  const built = [path.join(from, name), path.join(from, "Release", name)].find(existsSync);
+  if (!built) throw new Error(`The build left no ${name} in ${from}`);
+  mkdirSync(folder, { recursive: true });
   const temporary = path.join(folder, `${name}.${process.pid}`);
   copyFileSync(built, temporary);
   renameSync(temporary, path.join(folder, name));
@@ -64,7 +65,6 @@ function install(name, folder) {
 
 if (target === "gpt_oss") {
   const folder = path.join(root, "build", sanitize ? "Sanitize" : "Release");
-  mkdirSync(folder, { recursive: true });
   install("gpt_oss.node", folder);
   const absent = readFileSync(path.join(out, "cuda-absent.txt"), "utf8");
   if (absent) {
@@ -74,4 +74,13 @@ if (target === "gpt_oss") {
     make("gptoss_cuda"); // after the addon, which does not wait for it
     install("libgptoss_cuda.so", folder);
   }
+}
+
+// For tests of the addon: itself, and the CUDA module for the emulated GPU beside it.
+if (target === "oss_tests" && !sanitize && platform === "linux") {
+  const folder = path.join(root, "build", "Emulated");
+  make("gpt_oss");
+  make("gptoss_cuda_emulated");
+  install("gpt_oss.node", folder);
+  install("libgptoss_cuda.so", folder, path.join(out, "Emulated"));
 }
