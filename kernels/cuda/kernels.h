@@ -77,10 +77,13 @@ Status embed(const EmbedArgs&, const DeviceStep&, const bf16* table, float* x, S
 // rows[r] = x[logit_tokens[r]]      args.tokens = capacity of rows
 Status gather_rows(const EmbedArgs&, const DeviceStep&, const float* x, float* rows, Stream);
 
-Status rms_norm(const RmsNormArgs&, const int32_t* num_rows, const float* x, const float* w, bf16* y, Stream);
+// y_low: what rounding took from y, rounded in its turn; may be null. Together they are within 2^-17 of the float32 value.
+Status rms_norm(const RmsNormArgs&, const int32_t* num_rows, const float* x, const float* w, bf16* y, bf16* y_low, Stream);
 
-// y[r, o] (=|+=) x[r] · w[o] + bias[o]      w packed in kRowsPlain; bias may be null; y f32, row stride args.out
-Status linear(const LinearArgs&, const int32_t* num_rows, const bf16* x, const void* w, const float* bias, float* y, Stream);
+// y[r, o] (=|+=) (x[r] + x_low[r]) · w[o] + bias[o]      w packed in kRowsPlain; x_low and bias may be null; y f32, row
+// stride args.out
+Status linear(const LinearArgs&, const int32_t* num_rows, const bf16* x, const bf16* x_low, const void* w,
+              const float* bias, float* y, Stream);
 
 // w packed: rows of q and k in kRowsRope, then those of v in kRowsPlain; bias f32 [q, k, v] in plain order.
 // q bf16 [tokens, heads * 64] rotated; k (rotated) and v go to their places in the cache, element type args.type (not f32).

@@ -1,5 +1,5 @@
-// Linear:  y[t,o] (=|+=) Σ_k x[t,k] · w[o,k] + bias[o]
-//   x  [rows, in]  bf16      w  [out, in]  bf16, packed in kRowsPlain
+// Linear:  y[t,o] (=|+=) Σ_k (x[t,k] + x_low[t,k]) · w[o,k] + bias[o]
+//   x, x_low  [rows, in]  bf16      w  [out, in]  bf16, packed in kRowsPlain
 //   bias  [out]  f32 or null      y  [rows, out]  f32
 //
 // Traffic: the weights, 2·in·out bytes, are all that counts up to about 100 rows (o 23.6 MB, head 1.16 GB); from 300 on
@@ -29,10 +29,12 @@ struct LinearEpilogue {
 
 }  // namespace
 
-Status linear(const LinearArgs& args, const int32_t* num_rows, const bf16* x, const void* w, const float* bias,
-              float* y, Stream stream) {
+Status linear(const LinearArgs& args, const int32_t* num_rows, const bf16* x, const bf16* x_low, const void* w,
+              const float* bias, float* y, Stream stream) {
   const PackedMatrix packed = {static_cast<const uint4*>(w), divide_up(args.out, kRowTile), args.in / kMatrixColTile};
-  return multiply(packed, args.rows, num_rows, x, LinearEpilogue{args.out, args.accumulate != 0, bias, y}, stream);
+  const LinearEpilogue epilogue{args.out, args.accumulate != 0, bias, y};
+  if (x_low == nullptr) return multiply(packed, args.rows, num_rows, Columns<false>{x, nullptr}, epilogue, stream);
+  return multiply(packed, args.rows, num_rows, Columns<true>{x, x_low}, epilogue, stream);
 }
 
 }  // namespace oss::cuda

@@ -6,6 +6,9 @@
 // A sum is formed in one order, whatever the number of tokens and whichever kernel runs: the columns are cut into eight
 // parts by their number alone, a part is summed by one mma after the other from zero, and 0 + part 0 + ... + part 7.
 //
+// A token may come as two columns, its bf16 values and what rounding to them has left: then products are with 16 bits of
+// it. Both sums of a row lie in one lane, which adds them in the end.
+//
 // Two kernels. Few tokens: the time is that of reading the weights, once, so each of a block's eight warps takes one
 // part and reads its weights straight into registers. Many tokens: tiles of both operands pass through shared memory,
 // and every warp walks over all parts of its own corner of the block's tile.
@@ -25,6 +28,18 @@ constexpr int kTokenTile = 8;                         // columns of the second o
 constexpr int kTileLoads = 2 * kWarp;                 // of 16 bytes: a packed tile has one per k-step and lane
 constexpr int kTokenLoads = kMatrixColTile * 2 / 16;  // of 16 bytes: one token's share of a column tile
 
+// The second operand: columns of tokens.
+template <bool kPaired>
+struct Columns {
+  const bf16* x;      // [tokens, cols]
+  const bf16* x_low;  // the same, when paired
+  __device__ __forceinline__ const uint4* loads_of(int column, int col_tiles) const {
+    const bf16* from = kPaired && column % 2 != 0 ? x_low : x;
+    return reinterpret_cast<const uint4*>(from) + size_t(kPaired ? column / 2 : column) * col_tiles * kTokenLoads;
+  }
+  static __host__ __device__ constexpr int count(int tokens) { return kPaired ? 2 * tokens : tokens; }
+};
+
 struct PackedMatrix {
   const uint4* tiles;  // [row_tiles, col_tiles, k-step, lane]
   int row_tiles, col_tiles;
@@ -41,27 +56,31 @@ __device__ __forceinline__ void multiply_tile(float (&sums)[4], const uint4 (&w)
   mma_m16n8k16(sums, {w[1].x, w[1].y, w[1].z, w[1].w}, {x.z, x.w});
 }
 
-// Hands a lane's sums to the epilogue: rows g and g + 8 of a row tile, for tokens 2t and 2t + 1 of a token tile.
-template <typename Epilogue>
-__device__ __forceinline__ void finish_tile(const Epilogue& epilogue, int row_tile, int first_token, int tokens,
+// Hands a lane's sums to the epilogue: rows g and g + 8 of a row tile, for columns 2t and 2t + 1 of a token tile.
+template <bool kPaired, typename Epilogue>
+__device__ __forceinline__ void finish_tile(const Epilogue& epilogue, int row_tile, int first_column, int columns,
                                             const float (&sums)[4]) {
-  const int lane = threadIdx.x % kWarp, row = lane / 4, token = first_token + lane % 4 * 2;
-  if (token < tokens) epilogue(row_tile, row, token, sums[0], sums[2]);
-  if (token + 1 < tokens) epilogue(row_tile, row, token + 1, sums[1], sums[3]);
+  const int lane = threadIdx.x % kWarp, row = lane / 4, column = first_column + lane % 4 * 2;
+  if constexpr (kPaired) {
+    if (column < columns) epilogue(row_tile, row, column / 2, sums[0] + sums[1], sums[2] + sums[3]);
+  } else {
+    if (column < columns) epilogue(row_tile, row, column, sums[0], sums[2]);
+    if (column + 1 < columns) epilogue(row_tile, row, column + 1, sums[1], sums[3]);
+  }
 }
 
 // Blocks that share a multiprocessor: with few sums to hold, 80 registers per thread are enough.
 constexpr int few_tokens_blocks(int row_tiles, int token_tiles) { return row_tiles * token_tiles <= 2 ? 3 : 2; }
 
-// One block per kRowTiles row tiles, for up to kTokenTiles * 8 tokens; one warp per part. A warp has
+// One block per kRowTiles row tiles, for up to kTokenTiles * 8 columns; one warp per part. A warp has
 // kUnroll * kRowTiles KB of weights under way. The first are asked for before the number of tokens is known.
-template <int kRowTiles, int kTokenTiles, int kUnroll, typename Epilogue>
+template <int kRowTiles, int kTokenTiles, int kUnroll, bool kPaired, typename Epilogue>
 __global__ void __launch_bounds__(kMatrixThreads, few_tokens_blocks(kRowTiles, kTokenTiles))
-    few_tokens_kernel(PackedMatrix w, const int32_t* num_tokens, const bf16* x /*[tokens, cols]*/, Epilogue epilogue) {
+    few_tokens_kernel(PackedMatrix w, const int32_t* num_tokens, Columns<kPaired> x, Epilogue epilogue) {
   const int part = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
   const int first_row_tile = blockIdx.x * kRowTiles;
   const int begin = first_tile_of_part(part, w.col_tiles), end = first_tile_of_part(part + 1, w.col_tiles);
-  const int tokens = *num_tokens;
+  const int columns = x.count(*num_tokens);
 
   uint4 weights[kUnroll][kRowTiles][2];
   const auto load_weights = [&](int u, int col_tile) {
@@ -77,9 +96,8 @@ __global__ void __launch_bounds__(kMatrixThreads, few_tokens_blocks(kRowTiles, k
   for (int u = 0; u < kUnroll; ++u) {
     if (begin + u < end) load_weights(u, begin + u);
   }
-  if (tokens == 0) return;
+  if (columns == 0) return;
 
-  const uint4* inputs = reinterpret_cast<const uint4*>(x) + lane % 4;
   float sums[kRowTiles][kTokenTiles][4] = {};
   for (int at = begin; at < end; at += kUnroll) {
     uint4 values[kUnroll][kTokenTiles];
@@ -88,9 +106,9 @@ __global__ void __launch_bounds__(kMatrixThreads, few_tokens_blocks(kRowTiles, k
       if (at + u >= end) break;
 #pragma unroll
       for (int n = 0; n < kTokenTiles; ++n) {
-        const int token = n * kTokenTile + lane / 4;
+        const int column = n * kTokenTile + lane / 4;
         values[u][n] = uint4{};
-        if (token < tokens) values[u][n] = inputs[(size_t(token) * w.col_tiles + at + u) * kTokenLoads];
+        if (column < columns) values[u][n] = x.loads_of(column, w.col_tiles)[(at + u) * kTokenLoads + lane % 4];
       }
     }
 #pragma unroll
@@ -126,7 +144,7 @@ __global__ void __launch_bounds__(kMatrixThreads, few_tokens_blocks(kRowTiles, k
     const float4 s = parts[(p * kTiles + tile) * kWarp + lane];
     totals[0] += s.x, totals[1] += s.y, totals[2] += s.z, totals[3] += s.w;
   }
-  finish_tile(epilogue, row_tile, tile % kTokenTiles * kTokenTile, tokens, totals);
+  finish_tile<kPaired>(epilogue, row_tile, tile % kTokenTiles * kTokenTile, columns, totals);
 }
 
 // One block per 4 * kRowTiles row tiles and 2 * kTokenTiles token tiles; its warps stand 4 x 2, each with kRowTiles x
@@ -144,12 +162,12 @@ struct ManyTokens {
   static_assert(kWeightLoads % kMatrixThreads == 0 && kInputLoads % kMatrixThreads == 0);
 };
 
-template <int kRowTiles, int kTokenTiles, typename Epilogue>
+template <int kRowTiles, int kTokenTiles, bool kPaired, typename Epilogue>
 __global__ void __launch_bounds__(kMatrixThreads, kRowTiles == 1 ? 3 : 1)
-    many_tokens_kernel(PackedMatrix w, const int32_t* num_tokens, const bf16* x /*[tokens, cols]*/, Epilogue epilogue) {
+    many_tokens_kernel(PackedMatrix w, const int32_t* num_tokens, Columns<kPaired> x, Epilogue epilogue) {
   using Shape = ManyTokens<kRowTiles, kTokenTiles>;
-  const int tokens = *num_tokens, first_token = blockIdx.x * Shape::kBlockTokens;
-  if (first_token >= tokens) return;
+  const int columns = x.count(*num_tokens), first_column = blockIdx.x * Shape::kBlockTokens;
+  if (first_column >= columns) return;
   const int first_row_tile = blockIdx.y * Shape::kBlockRowTiles;
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
   uint4* stages = dynamic_shared<uint4>();  // [stage, [row tile, k-step, lane], [token, 4]]
@@ -165,13 +183,12 @@ __global__ void __launch_bounds__(kMatrixThreads, kRowTiles == 1 ? 3 : 1)
         const size_t tile = size_t(valid ? row_tile : 0) * w.col_tiles + col_tile;
         cp_async_16(stage + to, w.tiles + tile * kTileLoads + to % kTileLoads, valid);
       }
-      const uint4* inputs = reinterpret_cast<const uint4*>(x);
 #pragma unroll
       for (int i = 0; i < Shape::kInputLoads / kMatrixThreads; ++i) {
-        const int to = i * kMatrixThreads + threadIdx.x, token = first_token + to / kTokenLoads;
-        const bool valid = token < tokens;
-        const size_t from = (size_t(valid ? token : 0) * w.col_tiles + col_tile) * kTokenLoads + to % kTokenLoads;
-        cp_async_16(stage + Shape::kWeightLoads + to, inputs + from, valid);
+        const int to = i * kMatrixThreads + threadIdx.x, column = first_column + to / kTokenLoads;
+        const bool valid = column < columns;
+        const uint4* from = x.loads_of(valid ? column : 0, w.col_tiles) + col_tile * kTokenLoads + to % kTokenLoads;
+        cp_async_16(stage + Shape::kWeightLoads + to, from, valid);
       }
     }
     cp_async_commit();  // a group per stage, empty behind the last: so that waiting can count them
@@ -220,15 +237,15 @@ __global__ void __launch_bounds__(kMatrixThreads, kRowTiles == 1 ? 3 : 1)
     for (int r = 0; r < kRowTiles; ++r) {
       const int row_tile = first_row_tile + my_row_tile + r;
       if (row_tile < w.row_tiles)
-        finish_tile(epilogue, row_tile, first_token + (my_token_tile + n) * kTokenTile, tokens, totals[r][n]);
+        finish_tile<kPaired>(epilogue, row_tile, first_column + (my_token_tile + n) * kTokenTile, columns, totals[r][n]);
     }
   }
 }
 
-template <int kRowTiles, int kTokenTiles, int kUnroll, typename Epilogue>
-Status multiply_few(const PackedMatrix& w, const int32_t* num_tokens, const bf16* x, const Epilogue& epilogue,
+template <int kRowTiles, int kTokenTiles, int kUnroll, bool kPaired, typename Epilogue>
+Status multiply_few(const PackedMatrix& w, const int32_t* num_tokens, const Columns<kPaired>& x, const Epilogue& epilogue,
                     Stream stream) {
-  return launch(few_tokens_kernel<kRowTiles, kTokenTiles, kUnroll, Epilogue>,
+  return launch(few_tokens_kernel<kRowTiles, kTokenTiles, kUnroll, kPaired, Epilogue>,
                 {.grid = dim3(divide_up(w.row_tiles, kRowTiles)),
                  .block = dim3(kMatrixThreads),
                  .shared = size_t(kRowTiles) * kTokenTiles * kMatrixThreads * sizeof(float4),
@@ -236,13 +253,13 @@ Status multiply_few(const PackedMatrix& w, const int32_t* num_tokens, const bf16
                 w, num_tokens, x, epilogue);
 }
 
-template <int kRowTiles, int kTokenTiles, typename Epilogue>
-Status multiply_many(const PackedMatrix& w, int capacity, const int32_t* num_tokens, const bf16* x,
+template <int kRowTiles, int kTokenTiles, bool kPaired, typename Epilogue>
+Status multiply_many(const PackedMatrix& w, int columns, const int32_t* num_tokens, const Columns<kPaired>& x,
                      const Epilogue& epilogue, Stream stream) {
   using Shape = ManyTokens<kRowTiles, kTokenTiles>;
   // Blocks of the same rows start one after another and find their weights in L2.
-  return launch(many_tokens_kernel<kRowTiles, kTokenTiles, Epilogue>,
-                {.grid = dim3(divide_up(capacity, Shape::kBlockTokens), divide_up(w.row_tiles, Shape::kBlockRowTiles)),
+  return launch(many_tokens_kernel<kRowTiles, kTokenTiles, kPaired, Epilogue>,
+                {.grid = dim3(divide_up(columns, Shape::kBlockTokens), divide_up(w.row_tiles, Shape::kBlockRowTiles)),
                  .block = dim3(kMatrixThreads),
                  .shared = Shape::kShared,
                  .stream = stream},
@@ -251,19 +268,20 @@ Status multiply_many(const PackedMatrix& w, int capacity, const int32_t* num_tok
 
 // Calls epilogue(row_tile, row, token, low, high) once for each row < 8 of every row tile, those that only fill up the
 // last one included, and each token < *num_tokens: low and high are the sums of rows `row` and `row + 8`.
-template <typename Epilogue>
-Status multiply(const PackedMatrix& w, int capacity, const int32_t* num_tokens, const bf16* x, const Epilogue& epilogue,
-                Stream stream) {
+template <bool kPaired, typename Epilogue>
+Status multiply(const PackedMatrix& w, int capacity, const int32_t* num_tokens, const Columns<kPaired>& x,
+                const Epilogue& epilogue, Stream stream) {
   if (capacity == 0) return cudaSuccess;
+  const int columns = x.count(capacity);
   // As many column tiles under way as 80 registers hold. With three blocks on each of 132 multiprocessors the 320 row
   // tiles of qkv are all there at once, and 120 or 72 KB of weights in flight on each.
-  if (capacity <= 8) return multiply_few<1, 1, 5>(w, num_tokens, x, epilogue, stream);
-  if (capacity <= 16) return multiply_few<1, 2, 3>(w, num_tokens, x, epilogue, stream);
+  if (columns <= 8) return multiply_few<1, 1, 5>(w, num_tokens, x, epilogue, stream);
+  if (columns <= 16) return multiply_few<1, 2, 3>(w, num_tokens, x, epilogue, stream);
   // Here what is read of the tokens would outweigh the weights, did not two row tiles share it; two blocks of 32 KB.
-  if (capacity <= 32) return multiply_few<2, 4, 2>(w, num_tokens, x, epilogue, stream);
+  if (columns <= 32) return multiply_few<2, 4, 2>(w, num_tokens, x, epilogue, stream);
   // 64 rows x 64 tokens while blocks are few, 128 x 128 when L2 is what limits.
-  if (capacity <= 256) return multiply_many<1, 4>(w, capacity, num_tokens, x, epilogue, stream);
-  return multiply_many<2, 8>(w, capacity, num_tokens, x, epilogue, stream);
+  if (columns <= 256) return multiply_many<1, 4>(w, columns, num_tokens, x, epilogue, stream);
+  return multiply_many<2, 8>(w, columns, num_tokens, x, epilogue, stream);
 }
 
 }  // namespace oss::cuda

@@ -83,7 +83,7 @@ Status qkv(const QkvArgs& args, const DeviceStep& step, const bf16* x, const voi
                                 .bias = bias,
                                 .q = q,
                                 .cache = cache};
-  return multiply(packed, args.tokens, &step.counts->tokens, x, epilogue, stream);
+  return multiply(packed, args.tokens, &step.counts->tokens, Columns<false>{x, nullptr}, epilogue, stream);
 }
 
 }  // namespace oss::cuda

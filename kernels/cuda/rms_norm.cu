@@ -17,7 +17,8 @@ constexpr int kMaxThreads = 1024;
 // One block per row.
 __global__ void __launch_bounds__(kMaxThreads)
     rms_norm_kernel(RmsNormArgs args, const int32_t* num_rows, const float* x /*[rows, hidden]*/,
-                    const float* w /*[hidden]*/, bf16* y /*[rows, hidden]*/) {
+                    const float* w /*[hidden]*/, bf16* y /*[rows, hidden]*/,
+                    bf16* y_low /*[rows, hidden] or null*/) {
   const int row = blockIdx.x, column = threadIdx.x * kPerThread;
   if (row >= *num_rows) return;
   const size_t at = size_t(row) * args.hidden + column;
@@ -37,20 +38,25 @@ __global__ void __launch_bounds__(kMaxThreads)
 
   if (column >= args.hidden) return;
   const float scale = 1.0f / sqrtf(sum / float(args.hidden) + args.eps);
-  *reinterpret_cast<uint2*>(y + at) = {pack_bf16x2(values.x * scale * weights.x, values.y * scale * weights.y),
-                                       pack_bf16x2(values.z * scale * weights.z, values.w * scale * weights.w)};
+  const float4 out = {values.x * scale * weights.x, values.y * scale * weights.y, values.z * scale * weights.z,
+                      values.w * scale * weights.w};
+  const uint2 high = {pack_bf16x2(out.x, out.y), pack_bf16x2(out.z, out.w)};
+  *reinterpret_cast<uint2*>(y + at) = high;
+  if (y_low == nullptr) return;
+  *reinterpret_cast<uint2*>(y_low + at) = {pack_bf16x2(out.x - low_bf16(high.x), out.y - high_bf16(high.x)),
+                                           pack_bf16x2(out.z - low_bf16(high.y), out.w - high_bf16(high.y))};
 }
 
 }  // namespace
 
 Status rms_norm(const RmsNormArgs& args, const int32_t* num_rows, const float* x, const float* w, bf16* y,
-                Stream stream) {
+                bf16* y_low, Stream stream) {
   if (args.hidden % kPerThread != 0 || args.hidden > kPerThread * kMaxThreads) return cudaErrorInvalidValue;
   const int warps = divide_up(args.hidden, kPerThread * kWarp);
   return launch(
       rms_norm_kernel,
       {.grid = dim3(args.rows), .block = dim3(warps * kWarp), .shared = warps * sizeof(float), .stream = stream}, args,
-      num_rows, x, w, y);
+      num_rows, x, w, y, y_low);
 }
 
 }  // namespace oss::cuda

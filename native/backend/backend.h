@@ -57,6 +57,7 @@ class Buffer {
 // stream, are float32 everywhere.
 struct Operand {
   void* data = nullptr;
+  void* low = nullptr;  // where rounding costs much (the router's choice, the logits): what it took, rounded itself
   template <typename T>
   T* as() const {
     return static_cast<T*>(data);
@@ -160,6 +161,7 @@ class Backend {
   virtual void check(const StepLimits&, KvType) const = 0;
   virtual Buffer allocate(size_t bytes, const char* what) = 0;  // kOutOfMemory names `what`
   virtual size_t operand_bytes() const = 0;                     // of one element of an Operand
+  virtual bool operands_have_low() const = 0;                   // or are exact without
 
   // Memory that weights take beside the mapped files, before any is loaded; then the whole of it is reserved at once.
   virtual uint64_t matrix_bytes(int64_t rows, int64_t cols, MatrixUse) const = 0;

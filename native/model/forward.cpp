@@ -28,20 +28,26 @@ KvStorage::KvStorage(const Config& config, Backend& backend, KvType type, std::a
   for (int group = 0; group < kKvGroups; ++group) buffers_[group] = backend.allocate(bytes[group], "the KV cache");
 }
 
-std::vector<Forward::Part> Forward::parts(const StepLimits& l) {
+std::vector<Forward::Part> Forward::parts(const StepLimits& l, const Backend& backend) {
   const uint64_t tokens = uint64_t(l.tokens), rows = uint64_t(l.rows), q_size = uint64_t(l.heads) * l.head_dim;
-  return {
-      {&Forward::x_, nullptr, tokens * l.hidden},
-      {nullptr, &Forward::normed_, tokens * l.hidden},
-      {nullptr, &Forward::q_, tokens * q_size},
-      {nullptr, &Forward::attended_, tokens * q_size},
-      {&Forward::router_logits_, nullptr, tokens * l.experts},
-      {&Forward::expert_, nullptr, tokens * l.top_k},
-      {&Forward::expert_weight_, nullptr, tokens * l.top_k},
-      {&Forward::rows_, nullptr, rows * l.hidden},
-      {nullptr, &Forward::rows_normed_, rows * l.hidden},
-      {&Forward::logits_, nullptr, rows * l.vocab},
+  const uint64_t element = backend.operand_bytes();
+  std::vector<Part> parts = {
+      {[](Forward& f, void* at) { f.x_ = static_cast<float*>(at); }, tokens * l.hidden * sizeof(float)},
+      {[](Forward& f, void* at) { f.normed_.data = at; }, tokens * l.hidden * element},
+      {[](Forward& f, void* at) { f.q_.data = at; }, tokens * q_size * element},
+      {[](Forward& f, void* at) { f.attended_.data = at; }, tokens * q_size * element},
+      {[](Forward& f, void* at) { f.router_logits_ = static_cast<float*>(at); }, tokens * l.experts * sizeof(float)},
+      {[](Forward& f, void* at) { f.expert_ = static_cast<int32_t*>(at); }, tokens * l.top_k * sizeof(int32_t)},
+      {[](Forward& f, void* at) { f.expert_weight_ = static_cast<float*>(at); }, tokens * l.top_k * sizeof(float)},
+      {[](Forward& f, void* at) { f.rows_ = static_cast<float*>(at); }, rows * l.hidden * sizeof(float)},
+      {[](Forward& f, void* at) { f.rows_normed_.data = at; }, rows * l.hidden * element},
+      {[](Forward& f, void* at) { f.logits_ = static_cast<float*>(at); }, rows * l.vocab * sizeof(float)},
   };
+  if (backend.operands_have_low()) {
+    parts.push_back({[](Forward& f, void* at) { f.normed_.low = at; }, tokens * l.hidden * element});
+    parts.push_back({[](Forward& f, void* at) { f.rows_normed_.low = at; }, rows * l.hidden * element});
+  }
+  return parts;
 }
 
 // 256 bytes: no two tensors share a cache line or a memory transaction.
@@ -49,22 +55,16 @@ static uint64_t padded(uint64_t bytes) { return (bytes + 255) / 256 * 256; }
 
 uint64_t Forward::workspace_bytes(const StepLimits& limits, const Backend& backend) {
   uint64_t total = 0;
-  for (const Part& part : parts(limits)) {
-    total += padded(part.elements * (part.operand != nullptr ? backend.operand_bytes() : sizeof(float)));
-  }
+  for (const Part& part : parts(limits, backend)) total += padded(part.bytes);
   return total;
 }
 
 Forward::Forward(const Model& model, Backend& backend, const StepLimits& limits)
     : model_(model), backend_(backend), workspace_(backend.allocate(workspace_bytes(limits, backend), "the activations")) {
   std::byte* next = workspace_.as<std::byte>();
-  for (const Part& part : parts(limits)) {
-    if (part.operand != nullptr) {
-      this->*part.operand = {next};
-    } else {
-      this->*part.floats = reinterpret_cast<float*>(next);
-    }
-    next += padded(part.elements * (part.operand != nullptr ? backend.operand_bytes() : sizeof(float)));
+  for (const Part& part : parts(limits, backend)) {
+    part.place(*this, next);
+    next += padded(part.bytes);
   }
 }
 
@@ -99,7 +99,8 @@ void Forward::attention_block(const Layer& layer, int index, const Step& step, c
   const Config& c = model_.config;
   const int tokens = step.num_tokens;
   const KvGroup group = kv.group(index);
-  backend_.rms_norm({.rows = tokens, .hidden = c.hidden, .eps = c.rms_eps}, RowsOf::kTokens, x_, layer.attn_norm, normed_);
+  const Operand normed = {normed_.data};
+  backend_.rms_norm({.rows = tokens, .hidden = c.hidden, .eps = c.rms_eps}, RowsOf::kTokens, x_, layer.attn_norm, normed);
   backend_.qkv({.tokens = tokens,
                 .hidden = c.hidden,
                 .heads = c.num_heads,
@@ -107,7 +108,7 @@ void Forward::attention_block(const Layer& layer, int index, const Step& step, c
                 .head_dim = c.head_dim,
                 .group = group,
                 .type = kv.type()},
-               step, normed_, layer.qkv, q_, kv.layer(index));
+               step, normed, layer.qkv, q_, kv.layer(index));
   backend_.attention({.tokens = tokens,
                       .heads = c.num_heads,
                       .kv_heads = c.num_kv_heads,
@@ -126,11 +127,10 @@ void Forward::attention_block(const Layer& layer, int index, const Step& step, c
 void Forward::moe_block(const Layer& layer, const Step& step) {
   const Config& c = model_.config;
   const int tokens = step.num_tokens;
-  int32_t* chosen = reinterpret_cast<int32_t*>(expert_);
   backend_.rms_norm({.rows = tokens, .hidden = c.hidden, .eps = c.rms_eps}, RowsOf::kTokens, x_, layer.mlp_norm, normed_);
   backend_.linear({.rows = tokens, .in = c.hidden, .out = c.num_experts, .accumulate = 0}, RowsOf::kTokens, normed_,
                   layer.router, &layer.router_bias, router_logits_);
-  backend_.router({.tokens = tokens, .experts = c.num_experts, .top_k = c.experts_per_token}, router_logits_, chosen,
+  backend_.router({.tokens = tokens, .experts = c.num_experts, .top_k = c.experts_per_token}, router_logits_, expert_,
                   expert_weight_);
   backend_.experts({.tokens = tokens,
                     .hidden = c.hidden,
@@ -139,7 +139,7 @@ void Forward::moe_block(const Layer& layer, const Step& step) {
                     .top_k = c.experts_per_token,
                     .limit = c.swiglu_limit,
                     .alpha = c.swiglu_alpha},
-                   normed_, chosen, expert_weight_, layer.gate_up, layer.down, x_);
+                   normed_, expert_, expert_weight_, layer.gate_up, layer.down, x_);
 }
 
 }  // namespace oss

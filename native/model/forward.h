@@ -42,11 +42,10 @@ class Forward {
 
  private:
   struct Part {
-    float* Forward::* floats;      // one of the two
-    Operand Forward::* operand;
-    uint64_t elements;
+    void (*place)(Forward&, void* at);
+    uint64_t bytes;
   };
-  static std::vector<Part> parts(const StepLimits& limits);
+  static std::vector<Part> parts(const StepLimits& limits, const Backend& backend);
 
   void attention_block(const Layer& layer, int index, const Step& step, const KvStorage& kv);
   void moe_block(const Layer& layer, const Step& step);
@@ -60,7 +59,7 @@ class Forward {
   Operand q_;                       // [tokens, q_size]
   Operand attended_;                // [tokens, q_size]
   float* router_logits_ = nullptr;  // [tokens, experts]
-  float* expert_ = nullptr;         // int32 [tokens, top_k]
+  int32_t* expert_ = nullptr;       // [tokens, top_k]
   float* expert_weight_ = nullptr;  // [tokens, top_k]
   float* rows_ = nullptr;           // [rows, hidden]
   Operand rows_normed_;             // [rows, hidden]

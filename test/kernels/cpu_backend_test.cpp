@@ -40,20 +40,22 @@ TEST("dispatch: an empty GPT_OSS_ISA means the fastest") {
   CHECK_EQ(make_backend({"cpu", 1})->info().isa, std::string(cpu::available_kernels().front()->isa));
 }
 
-TEST("registry: cpu and auto are there; cuda and metal say that this build lacks them") {
-  CHECK_EQ(make_backend({"auto", 1})->info().backend, std::string("cpu"));
-  CHECK_EQ(make_backend({"cpu", 3})->info().threads, 3);
-  CHECK(!make_backend({"cpu", 0})->info().device.empty());
-  for (const char* name : {"cuda", "cuda:1", "metal"})
-    CHECK_THROWS(Code::kUnsupported, "not in this build", make_backend({name, 1}));
-  for (const char* name : {"", "gpu", "cpu:1", "CUDA"})
-    CHECK_THROWS(Code::kInvalidArgument, "expected \"auto\"", make_backend({name, 1}));
-  CHECK_THROWS(Code::kInvalidArgument, "threads", make_backend({"cpu", -1}));
+TEST("registry: cpu is there, auto is the best, and what cannot be used says why") {
   const auto all = list_backends();
   CHECK_EQ(all.size(), size_t(3));
   CHECK(all[0].name == "cpu" && all[0].available && all[0].detail.find("scalar") != std::string::npos);
-  CHECK(all[1].name == "cuda" && !all[1].available && !all[1].detail.empty());
+  CHECK(all[1].name == "cuda" && !all[1].detail.empty());
   CHECK(all[2].name == "metal" && !all[2].available);
+  CHECK_EQ(make_backend({.backend = "auto"})->info().backend, std::string(all[1].available ? "cuda" : "cpu"));
+  CHECK_EQ(make_backend({.backend = "auto", .numerics = "exact"})->info().backend, std::string("cpu"));
+  CHECK_EQ(make_backend({"cpu", 3})->info().threads, 3);
+  CHECK(!make_backend({"cpu", 0})->info().device.empty());
+  if (!all[1].available) CHECK_THROWS(Code::kUnsupported, "cannot be used", make_backend({"cuda", 1}));
+  CHECK_THROWS(Code::kUnsupported, "not in this build", make_backend({"metal", 1}));
+  CHECK_THROWS(Code::kUnsupported, "\"fast\"", make_backend({.backend = "cpu", .numerics = "fast"}));
+  for (const char* name : {"", "gpu", "cpu:1", "CUDA"})
+    CHECK_THROWS(Code::kInvalidArgument, "expected \"auto\"", make_backend({name, 1}));
+  CHECK_THROWS(Code::kInvalidArgument, "threads", make_backend({"cpu", -1}));
 }
 
 TEST("cpu_backend: memory is zero, lazy, and refused by name") {

@@ -21,6 +21,7 @@ class CpuBackend final : public Backend {
   void check(const StepLimits&, KvType) const override;
   Buffer allocate(size_t bytes, const char* what) override;
   size_t operand_bytes() const override { return sizeof(float); }
+  bool operands_have_low() const override { return false; }
 
   // Matrices stay in the mapped files, vectors are copied as f32.
   uint64_t matrix_bytes(int64_t, int64_t, MatrixUse) const override { return 0; }

@@ -292,14 +292,14 @@ void CudaBackend::gather_rows(const Step&, int hidden, const float* x, float* ro
 
 void CudaBackend::rms_norm(const RmsNormArgs& args, RowsOf rows, const float* x, const Vector& w, Operand y) {
   launched(module_.rms_norm({.rows = capacity_of(rows), .hidden = args.hidden, .eps = args.eps}, count_of(rows), x, w.data,
-                            y.as<uint16_t>(), gpu_->stream),
+                            y.as<uint16_t>(), static_cast<uint16_t*>(y.low), gpu_->stream),
            "rms_norm");
 }
 
 void CudaBackend::linear(const LinearArgs& args, RowsOf rows, Operand x, const Matrix& w, const Vector* bias, float* y) {
   launched(module_.linear({.rows = capacity_of(rows), .in = args.in, .out = args.out, .accumulate = args.accumulate},
-                          count_of(rows), x.as<uint16_t>(), w.data, bias != nullptr ? bias->data : nullptr, y,
-                          gpu_->stream),
+                          count_of(rows), x.as<uint16_t>(), static_cast<const uint16_t*>(x.low), w.data,
+                          bias != nullptr ? bias->data : nullptr, y, gpu_->stream),
            "linear");
 }
 

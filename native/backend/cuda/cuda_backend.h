@@ -25,6 +25,7 @@ class CudaBackend final : public Backend {
   void check(const StepLimits&, KvType) const override;
   Buffer allocate(size_t bytes, const char* what) override;
   size_t operand_bytes() const override { return sizeof(uint16_t); }
+  bool operands_have_low() const override { return true; }
 
   uint64_t matrix_bytes(int64_t rows, int64_t cols, MatrixUse) const override;
   uint64_t vector_bytes(int64_t size) const override;

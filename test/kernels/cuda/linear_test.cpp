@@ -7,13 +7,15 @@ struct Problem {
   LinearArgs args;  // rows = capacity
   int rows;
   bool biased = true;
+  bool paired = false;  // with x_low
 };
 
 struct Operands {
-  std::vector<float> x, w, bias, y;
+  std::vector<float> x, x_low, w, bias, y;
 
   explicit Operands(const Problem& p)
       : x(exact_values(size_t(p.rows) * p.args.in, 1)),
+        x_low(exact_values(x.size(), 5, 0x1p-9f)),
         w(exact_values(size_t(p.args.out) * p.args.in, 2)),
         bias(exact_values(p.args.out, 3)),
         y(exact_values(size_t(p.rows) * p.args.out, 4)) {}
@@ -22,15 +24,16 @@ struct Operands {
 // y [capacity, out]; rows past p.rows as they were: poison.
 std::vector<float> run_linear(CudaDevice& device, const Problem& p, const Operands& operands) {
   const DeviceArray<int32_t> num_rows(device, std::vector<int32_t>{p.rows});
-  const DeviceArray<uint16_t> x(device, to_bf16(operands.x)), raw(device, to_bf16(operands.w));
+  const DeviceArray<uint16_t> x(device, to_bf16(operands.x)), x_low(device, to_bf16(operands.x_low)),
+      raw(device, to_bf16(operands.w));
   const DeviceArray<float> bias(device, operands.bias);
   const DeviceArray<uint8_t> w(device, cuda::packed_matrix_bytes(p.args.out, p.args.in));
   DeviceArray<float> y(device, size_t(p.args.rows) * p.args.out);
   if (p.args.accumulate) y.write(operands.y);
   const cuda::PackMatrixArgs pack = {p.args.out, p.args.in, cuda::kRowsPlain};
   device.check(device.module.pack_matrix(pack, raw.data(), w.data(), device.stream), "pack_matrix");
-  device.check(device.module.linear(p.args, num_rows.data(), x.data(), w.data(), p.biased ? bias.data() : nullptr,
-                                    y.data(), device.stream),
+  device.check(device.module.linear(p.args, num_rows.data(), x.data(), p.paired ? x_low.data() : nullptr, w.data(),
+                                    p.biased ? bias.data() : nullptr, y.data(), device.stream),
                "linear");
   return y.read();
 }
@@ -38,7 +41,8 @@ std::vector<float> run_linear(CudaDevice& device, const Problem& p, const Operan
 void check_linear(CudaDevice& device, const Problem& p) {
   const auto& [capacity, in, out, accumulate] = p.args;
   const std::string what = str(device.name, ": rows ", p.rows, " of ", capacity, ", in ", in, ", out ", out,
-                               accumulate ? ", accumulate" : "", p.biased ? "" : ", no bias");
+                               accumulate ? ", accumulate" : "", p.biased ? "" : ", no bias",
+                               p.paired ? ", paired" : "");
   const Operands operands(p);
   const std::vector<float> actual = run_linear(device, p, operands);
   std::vector<double> expected;
@@ -46,8 +50,9 @@ void check_linear(CudaDevice& device, const Problem& p) {
     for (int o = 0; o < out; ++o) {
       double sum = accumulate ? operands.y[size_t(r) * out + o] : 0;
       if (p.biased) sum += operands.bias[o];
-      const float *x = &operands.x[size_t(r) * in], *w = &operands.w[size_t(o) * in];
-      for (int k = 0; k < in; ++k) sum += double(x[k]) * w[k];
+      const float *x = &operands.x[size_t(r) * in], *low = &operands.x_low[size_t(r) * in];
+      const float* w = &operands.w[size_t(o) * in];
+      for (int k = 0; k < in; ++k) sum += (double(x[k]) + (p.paired ? low[k] : 0)) * w[k];
       expected.push_back(sum);
     }
   }
@@ -82,6 +87,15 @@ TEST("cuda linear: any number of columns and outputs, with and without bias, ass
   });
 }
 
+TEST("cuda linear: 16 bits of each value, in two columns") {
+  for_each_cuda_device([](CudaDevice& device) {
+    for (const int rows : {1, 3, 4, 5, 8, 16, 17, 40, 65, 130}) {
+      check_linear(device, {{rows, 96, 40, rows % 2}, rows, rows % 3 != 0, true});
+      check_linear(device, {{rows + 9, 64, 5, 0}, rows, true, true});
+    }
+  });
+}
+
 TEST("cuda linear: counts below the capacity, none included") {
   for_each_cuda_device([](CudaDevice& device) {
     for (const int capacity : {8, 16, 32, 256, 257}) {
@@ -93,9 +107,9 @@ TEST("cuda linear: counts below the capacity, none included") {
 
 TEST("cuda linear: a row's bits depend on no other row and on no capacity") {
   for_each_cuda_device([](CudaDevice& device) {
-    for (const auto& [in, out] : {std::pair(96, 37), {2880, 16}}) {
+    for (const auto& [in, out, paired] : {std::tuple(96, 37, false), {2880, 16, false}, {96, 37, true}}) {
       const int most = in > 1000 ? 20 : 140;
-      const Problem all = {{300, in, out, 1}, most};
+      const Problem all = {{300, in, out, 1}, most, true, paired};
       const Operands operands(all);
       const std::vector<float> expected = run_linear(device, all, operands);
       for (const auto& [capacity, rows] :
@@ -106,8 +120,8 @@ TEST("cuda linear: a row's bits depend on no other row and on no capacity") {
         const auto cut = [&](std::vector<float>& from, int width) {
           from.assign(from.begin() + first * width, from.begin() + (first + rows) * width);
         };
-        cut(part.x, in), cut(part.y, out);
-        const std::vector<float> actual = run_linear(device, {{capacity, in, out, 1}, rows}, part);
+        cut(part.x, in), cut(part.x_low, in), cut(part.y, out);
+        const std::vector<float> actual = run_linear(device, {{capacity, in, out, 1}, rows, true, paired}, part);
         const size_t bytes = size_t(rows) * out * sizeof(float);
         if (std::memcmp(actual.data(), expected.data() + first * out, bytes) != 0)
           fail(__FILE__, __LINE__,

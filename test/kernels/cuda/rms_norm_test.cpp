@@ -7,14 +7,24 @@ namespace {
 // 2e-6 of the row's largest value is the golden set's tolerance before rounding to bf16.
 constexpr double kTolerance = 2e-6;
 
-std::vector<uint16_t> run_rms_norm(CudaDevice& device, const RmsNormArgs& args, int rows, const std::vector<float>& x,
-                                   const std::vector<float>& w) {
+struct Normed {
+  std::vector<uint16_t> y, low;
+};
+
+Normed run_both(CudaDevice& device, const RmsNormArgs& args, int rows, const std::vector<float>& x,
+                const std::vector<float>& w, bool want_low) {
   const DeviceArray<int32_t> num_rows(device, std::vector<int32_t>{rows});
   const DeviceArray<float> device_x(device, x), device_w(device, w);
-  const DeviceArray<uint16_t> y(device, size_t(args.rows) * args.hidden);
-  device.check(device.module.rms_norm(args, num_rows.data(), device_x.data(), device_w.data(), y.data(), device.stream),
+  const DeviceArray<uint16_t> y(device, size_t(args.rows) * args.hidden), low(device, y.size());
+  device.check(device.module.rms_norm(args, num_rows.data(), device_x.data(), device_w.data(), y.data(),
+                                      want_low ? low.data() : nullptr, device.stream),
                "rms_norm");
-  return y.read();
+  return {y.read(), low.read()};
+}
+
+std::vector<uint16_t> run_rms_norm(CudaDevice& device, const RmsNormArgs& args, int rows, const std::vector<float>& x,
+                                   const std::vector<float>& w) {
+  return run_both(device, args, rows, x, w, false).y;
 }
 
 void check_rows(const std::string& what, const std::vector<uint16_t>& actual, const std::vector<double>& expected,
@@ -44,6 +54,26 @@ TEST("cuda rms_norm: golden rows, tiny, zero and large") {
   for_each_cuda_device([&](CudaDevice& device) {
     const RmsNormArgs args = {int(x.shape[0]), int(x.shape[1]), 1e-5f};
     check_rows(device.name, run_rms_norm(device, args, args.rows, xs, ws), expected, args.hidden);
+  });
+}
+
+TEST("cuda rms_norm: with what rounding took, 16 bits of each value") {
+  for_each_cuda_device([](CudaDevice& device) {
+    const int rows = 3, hidden = 160, capacity = 5;
+    const std::vector<float> x = exact_values(size_t(rows) * hidden, 1, 4), w = exact_values(hidden, 2);
+    const Normed both = run_both(device, {capacity, hidden, 1e-5f}, rows, x, w, true);
+    CHECK(both.y == run_rms_norm(device, {capacity, hidden, 1e-5f}, rows, x, w));
+    for (int t = 0; t < rows; ++t) {
+      double mean = 0;
+      for (int c = 0; c < hidden; ++c) mean += double(x[t * hidden + c]) * x[t * hidden + c] / hidden;
+      for (int c = 0; c < hidden; ++c) {
+        const double expected = x[t * hidden + c] / std::sqrt(mean + 1e-5) * w[c];
+        const double sum = double(bf16_to_f32(both.y[t * hidden + c])) + bf16_to_f32(both.low[t * hidden + c]);
+        // 2^-9 is left of 2^-9; and what float32 has missed before.
+        CHECK(std::abs(sum - expected) <= std::abs(expected) * (0x1p-17 + kTolerance));
+      }
+    }
+    for (size_t i = size_t(rows) * hidden; i < both.low.size(); ++i) CHECK(is_poison(both.low[i]));
   });
 }
 
