@@ -1,20 +1,20 @@
 // The experts of one layer. For each pair p = (t, k) of a token and its k-th expert e = index[t,k]:
-//   gate[i] = W1[2i]·normed[t] + b1[2i]      up[i] = W1[2i+1]·normed[t] + b1[2i+1]      act[p,i] = swiglu(gate[i], up[i])
+//   gate[i] = W1[2i]·normed[t] + b1[2i]    up[i] = W1[2i+1]·normed[t] + b1[2i+1]    act[p,i] = swiglu(gate[i], up[i])
 //   out[p,r] = W2[r]·act[p] + b2[r]          x[t] += Σ_k weight[t,k] · out[p], in the order of k
 //   W1  [2·intermediate, hidden]  in kRowsGateUp, W2  [hidden, intermediate]  in kRowsPlain: MXFP4 of pack_experts.cu
 //   normed, act  bf16      out, x and all sums  float32
 //
-// Traffic: 17 bytes per 32 weights, once per expert that a pair has chosen: 13.2 MB of either model, 12.3 us for the four
-// of one token at 4.3 TB/s. Memory-bound up to about 100 tokens per expert; then 2·3·intermediate·hidden per pair.
+// Traffic: 17 bytes per 32 weights, once per expert that a pair has chosen: 13.2 MB of either model, 12.3 us for the
+// four of one token at 4.3 TB/s. Memory-bound up to about 100 tokens per expert; then 6·intermediate·hidden per pair.
 //
-// Weights are the 16-row operand of mma.m16n8k16 and tokens the 8 columns; a lane dequantises what it multiplies. An SM
-// has 64 logical lanes per cycle and 61 weights to dequantise in a nanosecond: mxfp4.cuh spends 1.25 on one.
+// Weights are the 16-row operand of mma.m16n8k16 and tokens the 8 columns; a lane dequantises what it multiplies. To
+// keep up, an SM has to dequantise 61 weights in a nanosecond, and has 112 logical operations: mxfp4.cuh spends 1.1.
 //
 // A sum is formed in one order, whatever else is in the step and whichever kernel runs: the column tiles are cut into
-// kParts parts by their number alone, a part is summed by one mma after the other from zero, and 0 + part 0 + ... + part 7.
+// kParts parts by their number alone, a part is summed by one mma after the other from zero, then 0 + part 0 + ...
 //
 // Two kernels for either product. A handful of tokens: a block's eight warps take one part each, and find by themselves
-// who chose which expert. More: pairs are sorted by expert first, and a block multiplies up to kExpertTokenTile of them.
+// who chose which expert. More: pairs are sorted by expert first, and a block multiplies up to kExpertTokenTile pairs.
 #include "kernels/common/swiglu.h"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/mxfp4.cuh"
@@ -53,7 +53,7 @@ struct Inputs {
   __device__ __forceinline__ uint32_t row_of_pair(int pair) const { return uint32_t(pair) / uint32_t(pairs_per_row); }
 };
 
-// --- epilogues: what becomes of the sums of rows g and g + 8 of a row tile -------------------------------------------------
+// --- epilogues: what becomes of the sums of rows g and g + 8 of a row tile -------------------------------------------
 
 // A float with the functions that swiglu() looks for. min(bound, x) keeps a NaN in x, unlike CUDA's own.
 struct Real {
@@ -98,7 +98,7 @@ struct Down {
   }
 };
 
-// --- a handful of tokens ---------------------------------------------------------------------------------------------------
+// --- a handful of tokens ---------------------------------------------------------------------------------------------
 
 // Then every expert has a column of the operand for each of its pairs, and each lane of a warp can hold one pair.
 constexpr int kFewTokens = kTokenTile, kFewPairs = kWarp;
@@ -128,17 +128,19 @@ struct Chosen {
   }
 };
 
-// The work is every row tile of every chosen expert, one after another; each block takes an equal run of it. One warp per
-// part. While a tile is multiplied, the loads of the next are under way: 3.3 KB per warp, 52 KB per SM.
+// The work is every row tile of every chosen expert, one after another; each block takes an equal run of it. One warp
+// per part. While a tile is multiplied, the loads of the next are under way: 3.3 KB per warp, 52 KB per SM.
 template <typename Epilogue>
 __global__ void __launch_bounds__(kThreads, 2)
     few_pairs_kernel(PackedMatrix w, int top_k, const int32_t* num_tokens, const int32_t* index /*[tokens, top_k]*/,
                      Inputs inputs, Epilogue epilogue) {
   const int part = threadIdx.x / kWarp, lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
-  const int first_tile = first_tile_of_part(part, w.col_tiles), tiles = first_tile_of_part(part + 1, w.col_tiles) - first_tile;
+  const int first_tile = first_tile_of_part(part, w.col_tiles);
+  const int tiles = first_tile_of_part(part + 1, w.col_tiles) - first_tile;
   const Chosen chosen(index, *num_tokens * top_k);
   const int work = __popc(chosen.first) * w.row_tiles;
-  const int begin = int(int64_t(work) * blockIdx.x / gridDim.x), end = int(int64_t(work) * (blockIdx.x + 1) / gridDim.x);
+  const int begin = int(int64_t(work) * blockIdx.x / gridDim.x);
+  const int end = int(int64_t(work) * (blockIdx.x + 1) / gridDim.x);
   if (begin == end) return;
 
   const uint4* codes_at = nullptr;
@@ -164,7 +166,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   }
 
   __shared__ __align__(16) float parts[2][kParts][kWarp][4];  // written as float4
-  const int column = threadIdx.x % kTokenTile, row = threadIdx.x / kTokenTile;  // of a tile's sums, of the first 64 threads
+  const int column = threadIdx.x % kTokenTile, row = threadIdx.x / kTokenTile;  // 64 threads add up a sum of each
   uint4 values[kPartTiles][2];
   int pair_of_column = -1;
   for (int at = begin; at < end; ++at) {
@@ -225,7 +227,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   }
 }
 
-// --- more tokens: pairs by expert ------------------------------------------------------------------------------------------
+// --- more tokens: pairs by expert ------------------------------------------------------------------------------------
 
 struct WorkItem {
   int32_t expert, first;  // of its pairs, into `pairs`
@@ -250,7 +252,8 @@ __device__ __forceinline__ int sum_of_lanes_up_to_mine(int value) {
 
 // A stable counting sort in one block: the order of a list is that of its pairs, whatever the threads do.
 __global__ void __launch_bounds__(kSortThreads)
-    sort_pairs_kernel(int experts, int top_k, const int32_t* num_tokens, const int32_t* index /*[tokens, top_k]*/, Lists to) {
+    sort_pairs_kernel(int experts, int top_k, const int32_t* num_tokens, const int32_t* index /*[tokens, top_k]*/,
+                      Lists to) {
   __shared__ int next[kMaxExperts];                 // where an expert's next pair goes
   __shared__ int places[kSortWarps][kMaxExperts];   // the same for each warp's share of a round
   const int pairs = *num_tokens * top_k, warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
@@ -283,7 +286,9 @@ __global__ void __launch_bounds__(kSortThreads)
     const int pair = round + threadIdx.x;
     const bool there = pair < pairs;
     const int expert = there ? index[pair] : 0;
-    for (int i = threadIdx.x; i < kSortWarps * kMaxExperts; i += kSortThreads) places[i / kMaxExperts][i % kMaxExperts] = 0;
+    for (int i = threadIdx.x; i < kSortWarps * kMaxExperts; i += kSortThreads) {
+      places[i / kMaxExperts][i % kMaxExperts] = 0;
+    }
     __syncthreads();
     uint32_t same = __ballot_sync(kAllLanes, there);
 #pragma unroll
@@ -309,9 +314,9 @@ __global__ void __launch_bounds__(kSortThreads)
   }
 }
 
-// One block per work item and 8 * kRowTiles row tiles; a warp has kRowTiles of them and all of the item's pairs. In shared
-// memory a stage is one column tile: codes and scales as they are packed, then 128 bytes of each pair's row, whose halves
-// change places in odd rows: eight lanes then read from all banks.
+// One block per work item and 8 * kRowTiles row tiles; a warp has kRowTiles of them and all of the item's pairs. In
+// shared memory a stage is one column tile: codes and scales as they are packed, then 128 bytes of each pair's row.
+// Their halves change places in odd rows: eight lanes then read from all banks.
 template <int kRowTiles>
 struct ManyPairs {
   static constexpr int kBlockRowTiles = kParts * kRowTiles, kTokenTiles = kExpertTokenTile / kTokenTile;
@@ -324,7 +329,9 @@ struct ManyPairs {
   static constexpr size_t kShared = size_t(kStages) * kStageLoads * sizeof(uint4);
 };
 
-__device__ __forceinline__ int place_of_token_load(int row, int load) { return row * kTokenLoads + (load ^ (row % 2 * 4)); }
+__device__ __forceinline__ int place_of_token_load(int row, int load) {
+  return row * kTokenLoads + (load ^ (row % 2 * 4));
+}
 
 template <int kRowTiles, typename Epilogue>
 __global__ void __launch_bounds__(kThreads, kRowTiles == 1 ? 2 : 1)
@@ -337,13 +344,13 @@ __global__ void __launch_bounds__(kThreads, kRowTiles == 1 ? 2 : 1)
   uint4* stages = dynamic_shared<uint4>();  // [stage, [row tile, lane], [row tile, g], [pair, 8]]
 
   const int rows = min(lists.begin[item.expert + 1] - item.first, kExpertTokenTile);
-  // The first half of the tiles of tokens may be left out one by one. The second comes as a whole, if need be with zeros:
-  // without a choice at each, loads and mma overlap better.
+  // Tiles of tokens in the first half may be left out one by one. The second half comes as a whole, if need be with
+  // zeros: without a choice at each, loads and mma overlap better.
   const int some = divide_up(rows, kTokenTile);
   const bool all = some > Shape::kSomeTokenTiles;
 
-  // What this thread brings in every stage, from column tile 0 on: codes of a row tile, perhaps scales of one, and eight
-  // columns of one pair in each half, in the first `full` column tiles. The rest becomes zero.
+  // What this thread brings in every stage, counted in 16 bytes: codes of a row tile, perhaps scales of one, and eight
+  // columns of one pair of each half, in the first `full` column tiles. The rest becomes zero.
   const auto first_of_row_tile = [&](int row_tile) {  // past the last: read again, and dropped below
     return uint32_t(item.expert * w.row_tiles + min(row_tile, w.row_tiles - 1)) * w.col_tiles;
   };
@@ -465,18 +472,20 @@ __global__ void __launch_bounds__(kThreads, kRowTiles == 1 ? 2 : 1)
       for (int i = 0; i < 2; ++i) {
         const int column = n * kTokenTile + 2 * t + i;
         if (column >= done_rows) break;
-        epilogue.store(row_tile, g, lists.pairs[done.first + column], totals[r][n][i] + bias.x, totals[r][n][i + 2] + bias.y);
+        epilogue.store(row_tile, g, lists.pairs[done.first + column], totals[r][n][i] + bias.x,
+                       totals[r][n][i + 2] + bias.y);
       }
     }
   }
 }
 
-// --- the sum over a token's experts ----------------------------------------------------------------------------------------
+// --- the sum over a token's experts ----------------------------------------------------------------------------------
 
 constexpr int kSumThreads = 128;
 
 // One block per token and 512 columns, four for each thread.
-__global__ void sum_experts_kernel(int hidden, int top_k, const int32_t* num_tokens, const float* weight /*[tokens, top_k]*/,
+__global__ void sum_experts_kernel(int hidden, int top_k, const int32_t* num_tokens,
+                                   const float* weight /*[tokens, top_k]*/,
                                    const float* out /*[tokens, top_k, hidden]*/, float* x /*[tokens, hidden]*/) {
   const int token = blockIdx.y, column = (blockIdx.x * kSumThreads + threadIdx.x) * 4;
   if (token >= *num_tokens || column >= hidden) return;
@@ -495,7 +504,7 @@ __global__ void sum_experts_kernel(int hidden, int top_k, const int32_t* num_tok
   *to = {before.x + total.x, before.y + total.y, before.z + total.z, before.w + total.w};
 }
 
-// --- launches ------------------------------------------------------------------------------------------------------------
+// --- launches --------------------------------------------------------------------------------------------------------
 
 // Of the first device that asks; another one is merely not filled as evenly.
 int multiprocessors() {
@@ -513,8 +522,8 @@ Status multiply_few(const ExpertsArgs& args, const int32_t* num_tokens, const in
                     const Inputs& inputs, const Epilogue& epilogue, Stream stream) {
   const int most = min(args.experts, args.tokens * args.top_k) * w.row_tiles;
   return launch(few_pairs_kernel<Epilogue>,
-                {.grid = dim3(min(2 * multiprocessors(), most)), .block = dim3(kThreads), .stream = stream}, w, args.top_k,
-                num_tokens, index, inputs, epilogue);
+                {.grid = dim3(min(2 * multiprocessors(), most)), .block = dim3(kThreads), .stream = stream}, w,
+                args.top_k, num_tokens, index, inputs, epilogue);
 }
 
 template <int kRowTiles, typename Epilogue>
@@ -553,12 +562,14 @@ Status experts(const ExpertsArgs& args, const int32_t* num_tokens, const bf16* n
   float* out = reinterpret_cast<float*>(base + at.outputs);
 
   const auto packed = [](const PackedExperts& w, int row_tiles, int col_tiles) {
-    return PackedMatrix{static_cast<const uint4*>(w.codes), static_cast<const uint32_t*>(w.scales), row_tiles, col_tiles};
+    return PackedMatrix{static_cast<const uint4*>(w.codes), static_cast<const uint32_t*>(w.scales), row_tiles,
+                        col_tiles};
   };
   const PackedMatrix w1 = packed(gate_up, 2 * args.intermediate / kRowTile, hidden_tiles);
   const PackedMatrix w2 = packed(down, args.hidden / kRowTile, intermediate_tiles);
   const int act_stride = intermediate_tiles * kExpertColTile;
-  const Inputs tokens_in = {normed, args.hidden, args.hidden, args.top_k}, act_in = {act, args.intermediate, act_stride, 1};
+  const Inputs tokens_in = {normed, args.hidden, args.hidden, args.top_k};
+  const Inputs act_in = {act, args.intermediate, act_stride, 1};
   const GateUp gate_up_epilogue = {args.limit, args.alpha, gate_up.bias, act, act_stride};
   const Down down_epilogue = {down.bias, out, args.hidden};
 
@@ -578,7 +589,9 @@ Status experts(const ExpertsArgs& args, const int32_t* num_tokens, const bf16* n
   if (status == cudaSuccess) status = multiply(w2, act_in, down_epilogue);
   if (status != cudaSuccess) return status;
   return launch(sum_experts_kernel,
-                {.grid = dim3(divide_up(args.hidden / 4, kSumThreads), args.tokens), .block = dim3(kSumThreads), .stream = stream},
+                {.grid = dim3(divide_up(args.hidden / 4, kSumThreads), args.tokens),
+                 .block = dim3(kSumThreads),
+                 .stream = stream},
                 args.hidden, args.top_k, num_tokens, weight, out, x);
 }
 

@@ -1,12 +1,12 @@
 // MXFP4 in registers: two words of 16 codes <-> eight pairs of bf16, by moving bits.
 //
-// Sign, exponent and mantissa of E2M1 are put where bf16 has its sign, the low two bits of its exponent and the highest of
-// its mantissa, which makes value · 2^-126, the subnormal ½ included. One packed product with 2^126 · scale, a power of
-// two, makes the value: exact, because a code has two significant bits.
+// Sign, exponent and mantissa of E2M1 are put where bf16 has its sign, the low two bits of its exponent and the highest
+// of its mantissa, which makes value · 2^-126, the subnormal ½ included. One packed product with 2^126 · scale, a power
+// of two, makes the value: exact, because a code has two significant bits.
 //
-// A pair takes 8 bits of a word, four in each half: {15, 8, 7, 6} and what rotations make of them. Rotations by 0, 4 and
-// 10 overlap nowhere and leave {10, 9, 1, 0}; those bits of two words, put side by side, are again two such sets, for
-// rotations by 6 and 12. So 16 codes cost 16 logical operations and 8 products, and no bit is wasted.
+// A pair takes 8 bits of a word, four in each half: {15, 8, 7, 6} and what rotations make of them. Rotations by 0, 4
+// and 10 overlap nowhere and leave {10, 9, 1, 0}; those bits of two words, put side by side, are again two such sets,
+// for rotations by 6 and 12. So 16 codes cost 17 shifts and logical operations and 8 products, and no bit is wasted.
 //
 // A scale is kept as e + 126, the exponent field of 2^126 · 2^(e - 127) in bf16: e <= kMaxScaleByte leaves it finite.
 #pragma once

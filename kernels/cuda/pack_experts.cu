@@ -3,9 +3,9 @@
 //   -> scales  [expert][row tile of 16][column tile of 64][g] 4 bytes: blocks 0 and 1 of row g, then of row g + 8, each
 //      as packed_scale() of mxfp4.cuh
 // Word 2h + s of lane 4g + t is the first operand of mma.m16n8k16, a[0..3] of ptx/mma.cuh, for k-step s of the columns
-// 32h .. 32h + 31, which are one MXFP4 block. Rows g and g + 8 of the tile are rows of the matrix by RowOrder; the k-step's
-// columns 2t, 2t + 1, 2t + 8, 2t + 9 are columns 8t + 4s .. 8t + 4s + 3 of the block, so that a lane meets eight
-// neighbouring columns of a token in both k-steps: one 16-byte load of it. mxfp4.cuh has the order of a word's bits.
+// 32h .. 32h + 31, which are one MXFP4 block. Rows g and g + 8 of the tile are rows of the matrix by RowOrder; the
+// k-step's columns 2t, 2t + 1, 2t + 8, 2t + 9 are columns 8t + 4s .. 8t + 4s + 3 of the block, so that a lane meets
+// eight neighbouring columns of a token in both k-steps: one 16-byte load of it. mxfp4.cuh orders a word's bits.
 //
 // Traffic: each byte is read and written once, at load. A warp reads 16 bytes of each row and stores 512 together.
 #include "kernels/cuda/launch.cuh"
@@ -34,7 +34,8 @@ struct Tile {
 };
 
 // One warp per tile.
-__global__ void pack_codes_kernel(PackExpertsArgs args, int64_t tiles, int col_tiles, const uint8_t* raw, uint4* packed) {
+__global__ void pack_codes_kernel(PackExpertsArgs args, int64_t tiles, int col_tiles, const uint8_t* raw,
+                                  uint4* packed) {
   const int64_t at = int64_t(blockIdx.x) * kThreads + threadIdx.x;
   if (at / kWarp >= tiles) return;
   const int lane = int(at % kWarp), g = lane / 4, t = lane % 4, blocks = args.cols / kMxBlock;
@@ -48,7 +49,9 @@ __global__ void pack_codes_kernel(PackExpertsArgs args, int64_t tiles, int col_t
       return *reinterpret_cast<const uint32_t*>(from);
     };
     const uint32_t low = eight_of_row(tile.low), high = eight_of_row(tile.high);
-    const auto pair = [](uint32_t eight, int column) { return pair_of_codes(eight >> 4 * column, eight >> 4 * (column + 1)); };
+    const auto pair = [](uint32_t eight, int column) {
+      return pair_of_codes(eight >> 4 * column, eight >> 4 * (column + 1));
+    };
     words[h] = pack_codes({{pair(low, 0), pair(high, 0), pair(low, 2), pair(high, 2)},
                            {pair(low, 4), pair(high, 4), pair(low, 6), pair(high, 6)}});
   }
@@ -65,7 +68,9 @@ __global__ void pack_scales_kernel(PackExpertsArgs args, int64_t tiles, int col_
   uint32_t word = 0;
   for (int h = 0; h < kBlocksPerTile; ++h) {
     const int block = tile.first_block + h;
-    const uint32_t low = block < blocks ? raw[tile.low * blocks + block] : 1u, high = block < blocks ? raw[tile.high * blocks + block] : 1u;
+    const bool there = block < blocks;  // the scale of zeros is any number
+    const uint32_t low = there ? raw[tile.low * blocks + block] : 127u;
+    const uint32_t high = there ? raw[tile.high * blocks + block] : 127u;
     word |= packed_scale(low) << 8 * h | packed_scale(high) << 8 * (h + kBlocksPerTile);
   }
   packed[at] = word;
@@ -82,7 +87,9 @@ Status pack(void (*kernel)(PackExpertsArgs, int64_t, int, const uint8_t*, Packed
   const int col_tiles = int(tiles_of(args.cols, kExpertColTile));
   const int64_t tiles = int64_t(args.experts) * (args.rows / kRowTile) * col_tiles;
   return launch(kernel,
-                {.grid = dim3(unsigned(tiles_of(tiles * threads_per_tile, kThreads))), .block = dim3(kThreads), .stream = stream},
+                {.grid = dim3(unsigned(tiles_of(tiles * threads_per_tile, kThreads))),
+                 .block = dim3(kThreads),
+                 .stream = stream},
                 args, tiles, col_tiles, raw, static_cast<Packed*>(packed));
 }
 

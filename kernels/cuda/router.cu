@@ -57,7 +57,8 @@ __global__ void router_kernel(RouterArgs args, const int32_t* num_tokens, const 
 
 Status router(const RouterArgs& args, const int32_t* num_tokens, const float* logits, int32_t* index, float* weight,
               Stream stream) {
-  if (args.experts > kMaxPerLane * kWarp || args.top_k > kWarp || args.top_k > args.experts) return cudaErrorInvalidValue;
+  if (args.experts > kMaxPerLane * kWarp || args.top_k > kWarp || args.top_k > args.experts)
+    return cudaErrorInvalidValue;
   return launch(router_kernel,
                 {.grid = dim3(divide_up(args.tokens, kTokensPerBlock)),
                  .block = dim3(kTokensPerBlock * kWarp),

@@ -66,7 +66,8 @@ struct DeviceExperts {
     const cuda::PackExpertsArgs args = {raw.experts, raw.rows, raw.cols, order};
     const DeviceArray<uint8_t> raw_blocks(device, raw.blocks), raw_scales(device, raw.scales);
     device.check(device.module.pack_expert_codes(args, raw_blocks.data(), codes.data(), device.stream), "pack codes");
-    device.check(device.module.pack_expert_scales(args, raw_scales.data(), scales.data(), device.stream), "pack scales");
+    device.check(device.module.pack_expert_scales(args, raw_scales.data(), scales.data(), device.stream),
+                 "pack scales");
     device.synchronize();
   }
   cuda::PackedExperts packed() const { return {codes.data(), scales.data(), bias.data()}; }
@@ -138,9 +139,10 @@ class Runner {
     const DeviceArray<int32_t> count(device_, std::vector<int32_t>{tokens});
     const DeviceArray<uint8_t> scratch(
         device_, cuda::experts_scratch(args.tokens, args.top_k, args.experts, args.hidden, args.intermediate).bytes);
-    device_.check(device_.module.experts(args, count.data(), normed->data(), index->data(), weight->data(), gate_up_.packed(),
-                                         down_.packed(), scratch.data(), x->data(), device_.stream),
-                  "experts");
+    device_.check(
+        device_.module.experts(args, count.data(), normed->data(), index->data(), weight->data(), gate_up_.packed(),
+                               down_.packed(), scratch.data(), x->data(), device_.stream),
+        "experts");
     std::vector<float> out = x->read();
     for (size_t i = size_t(tokens) * args.hidden; i < out.size(); ++i) {
       if (std::bit_cast<uint32_t>(out[i]) != 0xCDCDCDCDu) {
@@ -162,7 +164,8 @@ static void check_bits(const std::string& what, const std::vector<float>& actual
   CHECK_EQ(actual.size(), expected.size());
   for (size_t i = 0; i < actual.size(); ++i) {
     if (std::bit_cast<uint32_t>(actual[i]) == std::bit_cast<uint32_t>(expected[i])) continue;
-    return fail(__FILE__, __LINE__, str(what, ": first different bit at ", i, ": ", std::hexfloat, actual[i], " and ", expected[i]));
+    return fail(__FILE__, __LINE__,
+                str(what, ": first different bit at ", i, ": ", std::hexfloat, actual[i], " and ", expected[i]));
   }
 }
 
@@ -211,7 +214,8 @@ TEST("cuda experts: every code with every scale, in every place of the second ma
   Layer layer(hidden, intermediate, 1, 1);
   for (int i = 0; i < intermediate; ++i) layer.gate_up.set(0, 2 * i, i, 2, 127);
   for (int r = 0; r < hidden; ++r) {
-    for (int c = 0; c < intermediate; ++c) layer.down.set(0, r, c, (r + 7 * c + c / 16) % 16, 2 + (r + 53 * (c / 32)) % 127);
+    for (int c = 0; c < intermediate; ++c)
+      layer.down.set(0, r, c, (r + 7 * c + c / 16) % 16, 2 + (r + 53 * (c / 32)) % 127);
   }
   StepInput step;
   step.normed.resize(size_t(intermediate) * hidden);
@@ -239,7 +243,8 @@ TEST("cuda experts: every code with every scale, in every place of the first mat
   const int hidden = 96, intermediate = 160;
   Layer layer(hidden, intermediate, 1, 1);
   for (int r = 0; r < 2 * intermediate; ++r) {
-    for (int c = 0; c < hidden; ++c) layer.gate_up.set(0, r, c, (r / 2 + 7 * c + c / 16 + r % 2 * 5) % 16, 2 + (r + 53 * (c / 32)) % 127);
+    for (int c = 0; c < hidden; ++c)
+      layer.gate_up.set(0, r, c, (r / 2 + 7 * c + c / 16 + r % 2 * 5) % 16, 2 + (r + 53 * (c / 32)) % 127);
   }
   StepInput step;
   step.normed.resize(size_t(hidden) * hidden);
@@ -264,8 +269,9 @@ TEST("cuda experts: every code with every scale, in every place of the first mat
               swiglu(layer.args, layer.gate_up.value(0, 2 * unit, t), layer.gate_up.value(0, 2 * unit + 1, t));
           // Rounding to bf16, and a little for float32 before it.
           if (std::fabs(y[size_t(t) * hidden + r] - expected) <= 1.001 * 0x1p-8 * std::fabs(expected)) continue;
-          return fail(__FILE__, __LINE__, str(device.name, " token ", t, " unit ", unit, ": expected ", expected, ", got ",
-                                              y[size_t(t) * hidden + r]));
+          return fail(__FILE__, __LINE__,
+                      str(device.name, " token ", t, " unit ", unit, ": expected ", expected, ", got ",
+                          y[size_t(t) * hidden + r]));
         }
       }
     });
@@ -276,9 +282,10 @@ TEST("cuda experts: against a double loop; an expert with no token, one with all
   struct Shape {
     int hidden, intermediate, experts, top_k, tokens, capacity;
   };
-  for (const Shape s : {Shape{64, 128, 5, 4, 1, 1}, {160, 96, 32, 4, 1, 8}, {96, 160, 32, 4, 7, 7}, {128, 64, 4, 4, 8, 8},
-                        {32, 32, 2, 1, 2, 5}, {64, 96, 32, 4, 9, 9}, {160, 160, 5, 4, 9, 64}, {128, 128, 4, 2, 40, 40},
-                        {96, 32, 32, 4, 70, 70}, {32, 64, 5, 4, 130, 130}, {64, 32, 6, 4, 70, 520}, {96, 64, 12, 8, 7, 7},
+  for (const Shape s : {Shape{64, 128, 5, 4, 1, 1}, {160, 96, 32, 4, 1, 8}, {96, 160, 32, 4, 7, 7},
+                        {128, 64, 4, 4, 8, 8}, {32, 32, 2, 1, 2, 5}, {64, 96, 32, 4, 9, 9}, {160, 160, 5, 4, 9, 64},
+                        {128, 128, 4, 2, 40, 40}, {96, 32, 32, 4, 70, 70}, {32, 64, 5, 4, 130, 130},
+                        {64, 32, 6, 4, 70, 520}, {96, 64, 12, 8, 7, 7}, {2880, 32, 5, 4, 8, 8}, {2880, 32, 2, 1, 9, 9},
                         {32, 32, 4, 4, 0, 3}}) {
     Layer layer(s.hidden, s.intermediate, s.experts, s.top_k);
     layer.gate_up.randomize(11, 118, 124);
@@ -291,8 +298,8 @@ TEST("cuda experts: against a double loop; an expert with no token, one with all
       const Reference expected = reference(layer, step);
       for_each_cuda_device([&](CudaDevice& device) {
         const std::vector<float> y = Runner(device, layer)(step, s.capacity);
-        // The sums round like sqrt(K) · 2^-22 (tensor cores cut off). A float32 sum may round an activation to the other
-        // side, which is 2^-7 of it: in one of 10,000, so in two terms of a sum at most.
+        // The sums round like sqrt(K) · 2^-22 (tensor cores cut off). A float32 sum may round an activation to the
+        // other side, which is 2^-7 of it: in one of 10,000, so in two terms of a sum at most.
         CHECK_CLOSE(str(device.name, " hidden ", s.hidden, " tokens ", s.tokens, crowded ? " crowded" : ""), y.data(),
                     expected.x.data(), y.size(), 2 * 0x1p-7 * expected.largest_term,
                     std::sqrt(double(s.hidden + s.intermediate)) * 0x1p-22);
@@ -335,7 +342,8 @@ TEST("cuda experts: refuses what it cannot hold") {
     CHECK(device.module.pack_expert_codes(odd, nullptr, nullptr, device.stream) != 0);
     CHECK(device.module.pack_expert_scales(rope, nullptr, nullptr, device.stream) != 0);
     const ExpertsArgs wide = {1, 4096, 64, 4, 4, 7.0f, 1.702f};
-    CHECK(device.module.experts(wide, nullptr, nullptr, nullptr, nullptr, {}, {}, nullptr, nullptr, device.stream) != 0);
+    CHECK(device.module.experts(wide, nullptr, nullptr, nullptr, nullptr, {}, {}, nullptr, nullptr, device.stream) !=
+          0);
   });
 }
 

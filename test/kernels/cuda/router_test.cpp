@@ -9,11 +9,13 @@ struct RouterResult {
   std::vector<float> weight;
 };
 // `tokens` of a step with room for args.tokens.
-static RouterResult run_router(CudaDevice& device, const RouterArgs& args, int tokens, const std::vector<float>& logits) {
+static RouterResult run_router(CudaDevice& device, const RouterArgs& args, int tokens,
+                               const std::vector<float>& logits) {
   const DeviceArray<int32_t> count(device, std::vector<int32_t>{tokens});
   const DeviceArray<float> in(device, logits), weight(device, size_t(args.tokens) * args.top_k);
   const DeviceArray<int32_t> index(device, weight.size());
-  device.check(device.module.router(args, count.data(), in.data(), index.data(), weight.data(), device.stream), "router");
+  device.check(device.module.router(args, count.data(), in.data(), index.data(), weight.data(), device.stream),
+               "router");
   return {index.read(), weight.read()};
 }
 
@@ -43,7 +45,8 @@ TEST("cuda router: 1 to 256 experts, infinite and equal logits; nothing past the
   struct Shape {
     int tokens, capacity, experts, top_k;
   };
-  for (const Shape s : {Shape{1, 1, 32, 4}, {3, 8, 128, 4}, {9, 9, 5, 4}, {2, 5, 256, 8}, {4, 4, 6, 6}, {1, 2, 1, 1}, {0, 3, 32, 4}}) {
+  for (const Shape s : {Shape{1, 1, 32, 4}, {3, 8, 128, 4}, {9, 9, 5, 4}, {2, 5, 256, 8}, {4, 4, 6, 6}, {1, 2, 1, 1},
+                        {0, 3, 32, 4}}) {
     std::vector<float> logits = bf16_values(size_t(s.capacity) * s.experts, 5, 3);
     for (size_t i = 0; i < logits.size(); i += 7) logits[i] = i % 2 == 0 ? 0.0f : -0.0f;
     if (s.experts == 128) logits[3] = -INFINITY;
@@ -66,7 +69,8 @@ TEST("cuda router: 1 to 256 experts, infinite and equal logits; nothing past the
         for (double& w : expected) w /= total;
         CHECK_CLOSE(what, got.weight.data() + size_t(t) * s.top_k, expected.data(), expected.size(), 0, 5e-7);
       }
-      for (size_t i = size_t(s.tokens) * s.top_k; i < got.index.size(); ++i) CHECK(uint32_t(got.index[i]) == 0xCDCDCDCDu);
+      for (size_t i = size_t(s.tokens) * s.top_k; i < got.index.size(); ++i)
+        CHECK(uint32_t(got.index[i]) == 0xCDCDCDCDu);
     });
   }
 }
