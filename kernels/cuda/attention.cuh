@@ -1,12 +1,11 @@
 // What both attention kernels do with a page: bring it into shared memory, and take 16 rows of queries over it.
 //
-// A warp holds its rows as fragments (ptx/mma.cuh): lane (g, t) has row g in elements 0, 1 and row g + 8 in 2, 3 of each
-// tile of 8 columns. Scores leave the tensor cores in the very places in which probabilities enter them again.
+// A warp holds its rows as fragments (ptx/mma.cuh): lane (g, t) has row g in elements 0, 1 and row g + 8 in 2, 3 of
+// each tile of 8 columns. Scores leave the tensor cores in the very places in which probabilities enter them again.
 //
 // Scores count in units of ln 2, so that a probability is one exp2: `factor` = scale · log2(e), a sink enters as
-// sink · log2(e). Probabilities are rounded to bf16 to be multiplied. Their sum is one more tile of the same
-// multiplication, with a column of ones for values: numerator and denominator see the same roundings, and a row of equal
-// values stays exactly that value.
+// sink · log2(e). Probabilities are rounded to bf16 to be multiplied. Their sum is one more tile of the multiplication,
+// with columns of ones for values: numerator and denominator see the same roundings, equal values come out as they are.
 #pragma once
 #include "kernels/common/args.h"
 #include "kernels/common/softmax.h"
@@ -18,16 +17,21 @@
 
 namespace oss::cuda {
 
-constexpr int kRows = 16;                        // of queries, in a warp
-constexpr int kDimTiles = kHeadDim / 8;          // of 8 sums each
-constexpr int kDimSteps = kHeadDim / 16;         // of 16 products of a score each
-constexpr int kPlane = kPageTokens * kHeadDim;   // elements of one head's keys, or values, in a page
-constexpr int kChunk = 8;                        // bf16 in 16 bytes: what cp.async copies and ldmatrix reads at a time
+constexpr int kRows = 16;                       // of queries, in a warp
+constexpr int kMaxGroup = 16;                   // query heads of one kv head: a token's rows fit a warp
+constexpr int kDimTiles = kHeadDim / 8;         // of 8 sums each
+constexpr int kDimSteps = kHeadDim / 16;        // of 16 products of a score each
+constexpr int kPlane = kPageTokens * kHeadDim;  // elements of one head's keys, or values, in a page
+constexpr int kChunk = 8;                       // bf16 in 16 bytes: what cp.async copies and ldmatrix reads at a time
 constexpr int kRowChunks = kHeadDim / kChunk;
 constexpr float kLog2E = 1.44269504088896341f;
 
 // Below every score, and finite: before the first visible key a row's maximum minus itself must be 0, not NaN.
 constexpr float kNoMax = -1e30f;
+
+inline bool attention_fits(const AttentionArgs& args) {
+  return args.type != kKvF32 && args.head_dim == kHeadDim && args.heads <= kMaxGroup * args.kv_heads;
+}
 
 __device__ __forceinline__ int lane_id() { return int(threadIdx.x % kWarp); }
 
@@ -35,10 +39,10 @@ __device__ __forceinline__ int first_visible_key(int position, int window) {
   return window > 0 && position >= window ? position - window + 1 : 0;
 }
 
-// --- a plane in shared memory: [64 keys, 64] bf16 -----------------------------------------------------------------------
+// --- a plane in shared memory: [64 keys, 64] bf16 --------------------------------------------------------------------
 
-// Rows are 128 bytes, all banks once. Chunk c of row r lies at c ^ (r % 8): eight rows of one column of chunks, which is
-// what ldmatrix reads at a time, lie in different banks.
+// Rows are 128 bytes, all banks once. Chunk c of row r lies at c ^ (r % 8): eight rows of one column of chunks, which
+// ldmatrix reads at a time, lie in different banks.
 __device__ __forceinline__ bf16* chunk_at(bf16* plane, uint32_t key, uint32_t chunk) {
   return plane + key * kHeadDim + (chunk ^ (key % 8)) * kChunk;
 }
@@ -48,7 +52,7 @@ __device__ __forceinline__ int64_t keys_of(const AttentionArgs& args, int32_t pa
   return (int64_t(page) * 2 * args.kv_heads + kv_head) * kPlane;
 }
 
-// The first 16 bytes of cache elements hold so many; bf16 fill one chunk, e4m3 become two.
+// Elements in 16 bytes of the cache: bf16 fill one chunk, e4m3 become two.
 template <KvType kType>
 constexpr int kPerCopy = 16 / kv_element_bytes(kType);
 
@@ -65,8 +69,8 @@ __device__ __forceinline__ uint2 widen_e4m3(uint32_t four) {
 // Sends the plane at `cache + from` on its way; this is thread `thread` of `threads`. Keys outside [begin, end) become
 // zeros and are not read: nobody may see what lies there, and 0 times a NaN would be one.
 template <KvType kType>
-__device__ __forceinline__ void start_plane(const void* cache, int64_t from, int begin, int end, int thread, int threads,
-                                            bf16* plane) {
+__device__ __forceinline__ void start_plane(const void* cache, int64_t from, int begin, int end, int thread,
+                                            int threads, bf16* plane) {
   constexpr int kCopies = kHeadDim / kPerCopy<kType>;  // per key
   const auto* bytes = static_cast<const unsigned char*>(cache) + from * kv_element_bytes(kType);
 #pragma unroll
@@ -76,7 +80,7 @@ __device__ __forceinline__ void start_plane(const void* cache, int64_t from, int
   }
 }
 
-// Makes bf16 of what this thread has copied, once it has waited for it. The 16 bytes of e4m3 lie in the first of the two
+// Makes bf16 of what this thread has copied, once it has waited for it. 16 bytes of e4m3 lie in the first of the two
 // chunks they become, so no other thread's data is in the way.
 template <KvType kType>
 __device__ __forceinline__ void finish_plane(int thread, int threads, bf16* plane) {
@@ -94,7 +98,7 @@ __device__ __forceinline__ void finish_plane(int thread, int threads, bf16* plan
   }
 }
 
-// --- 16 rows over 8 · kTiles keys, a page or less --------------------------------------------------------------------------------------------------
+// --- 16 rows over 8 · kTiles keys, a page or less --------------------------------------------------------------------
 
 // The queries of rows g and g + 8, each [64]. Rows do not touch each other: one that nobody needs may be any.
 __device__ __forceinline__ void load_queries(const bf16* const (&rows)[2], uint32_t (&q)[kDimSteps][4]) {
@@ -107,7 +111,8 @@ __device__ __forceinline__ void load_queries(const bf16* const (&rows)[2], uint3
 
 // scores[16, keys] = q[16, 64] · keys[keys, 64]ᵀ
 template <int kTiles>
-__device__ __forceinline__ void multiply_keys(const uint32_t (&q)[kDimSteps][4], bf16* keys, float (&scores)[kTiles][4]) {
+__device__ __forceinline__ void multiply_keys(const uint32_t (&q)[kDimSteps][4], bf16* keys,
+                                              float (&scores)[kTiles][4]) {
   const uint32_t lane = lane_id();
 #pragma unroll
   for (int tile = 0; tile < kTiles; ++tile) {
@@ -125,7 +130,8 @@ __device__ __forceinline__ void multiply_keys(const uint32_t (&q)[kDimSteps][4],
 
 // Rows g and g + 8 are tokens at these positions; `base` is the first of the keys.
 template <int kTiles>
-__device__ __forceinline__ void mask_scores(int base, int window, const int (&positions)[2], float (&scores)[kTiles][4]) {
+__device__ __forceinline__ void mask_scores(int base, int window, const int (&positions)[2],
+                                            float (&scores)[kTiles][4]) {
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int mine = base + lane_id() % 4 * 2;  // the first of this lane's keys

@@ -4,15 +4,15 @@
 //   cache    [page][k, v][kv_head][64 keys][64]  bf16 or e4m3      sinks  [heads] f32
 //   partial  [singles, heads, kMaxSplits, 64 + 2]  f32: Σ p·v, the largest score, Σ p, of one part
 //
-// A token and kv head is a matrix of `heads / kv_heads` rows that shares every key; its visible pages are cut into parts
-// (visible_pages(): by the position alone, so a token gets the same bits in any step), one block each. The four warps of
-// a block take pages in turn, each with a softmax of its own, and merge in their order. A second kernel merges the parts.
-// A token of one part, such as any in a window layer, is finished by the first.
+// The query heads of a kv head are rows that share every key. A token's visible pages are cut into parts (by its
+// position alone, see visible_pages(): it gets the same bits in any step), one block each. The four warps of a block
+// take pages in turn, each with a softmax of its own, and are merged in their order; a second kernel merges the parts.
+// What has one part, as everything in a layer with a window of 128, is finished by the first.
 //
-// Traffic 4 · 64 · keys · kv_heads bytes per token in bf16, half of it in e4m3; memory-bound: a page of 16 KB costs a warp
-// 68 multiplications of 16 x 8 x 16, a fifth of the time in which one SM gets those bytes at 4.8 TB/s. Three blocks per SM
-// keep 96 KB and more on their way where 25 hide the latency, so one buffer per warp is enough: keys of the next page are
-// fetched once those of this one are multiplied, values likewise.
+// Traffic 4 · 64 · keys · kv_heads bytes per token in bf16, half of it in e4m3; memory-bound. A page of 16 KB costs a
+// warp 68 multiplications of 16 x 8 x 16: a fifth of the time in which an SM of an H200 gets that page. Three blocks
+// per SM keep 96 KB and more under way where 25 hide the latency, so one buffer per warp is enough: keys of the next
+// page are fetched once those of this one are multiplied, values likewise.
 #include "kernels/cuda/attention.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/ptx/shared.cuh"
@@ -25,7 +25,7 @@ constexpr int kSplitThreads = kSplitWarps * kWarp;
 constexpr int kPartial = kHeadDim + 2;
 constexpr size_t kSplitShared = kSplitWarps * 2 * kPlane * sizeof(bf16);  // 64 KB: a page for each warp
 
-// A row of a warp's result in shared memory: sums, maximum, Σ p, and 6 floats that put rows g .. g + 3 in different banks.
+// A row of a warp's result in shared memory: sums, maximum, Σ p, and 6 floats that put neighbours in different banks.
 constexpr int kMergeRow = kHeadDim + 8;
 static_assert(kSplitWarps * kRows * kMergeRow * sizeof(float) <= kSplitShared);
 
@@ -38,7 +38,8 @@ __device__ __forceinline__ void store_rows(const SoftmaxRows& rows, int group, f
     float* to = merge + row * kMergeRow;
 #pragma unroll
     for (int tile = 0; tile < kDimTiles; ++tile) {
-      *reinterpret_cast<float2*>(to + tile * 8 + lane % 4 * 2) = {rows.sums[tile][2 * half], rows.sums[tile][2 * half + 1]};
+      float2* pair = reinterpret_cast<float2*>(to + tile * 8 + lane % 4 * 2);
+      *pair = {rows.sums[tile][2 * half], rows.sums[tile][2 * half + 1]};
     }
     if (lane % 4 == 0) {
       to[kHeadDim] = rows.part(half).max;
@@ -137,7 +138,8 @@ __global__ void __launch_bounds__(kSplitThreads, 3)
     }
     if (visible.splits == 1) {
       const float scale = finish_factor(part, sinks[kv_head * group + row]);
-      reinterpret_cast<uint32_t*>(out + (first_row + row) * kHeadDim)[lane] = pack_bf16x2(sums.x * scale, sums.y * scale);
+      uint32_t* to = reinterpret_cast<uint32_t*>(out + (first_row + row) * kHeadDim);
+      to[lane] = pack_bf16x2(sums.x * scale, sums.y * scale);
     } else {
       const int64_t of_single = int64_t(single) * args.heads + kv_head * group + row;
       float2* to = reinterpret_cast<float2*>(partial + (of_single * kMaxSplits + split) * kPartial);
@@ -178,13 +180,18 @@ __global__ void __launch_bounds__(kMergeWarps* kWarp)
 
 Status attention_split(const AttentionArgs& args, const DeviceStep& step, int splits, const bf16* q, const void* cache,
                        const float* sinks, float* scratch, bf16* out, Stream stream) {
-  if (args.type == kKvF32 || args.head_dim != kHeadDim || args.heads > kRows * args.kv_heads) return cudaErrorInvalidValue;
-  const Launch how{.grid = dim3(args.tokens, args.kv_heads, splits), .block = kSplitThreads, .shared = kSplitShared, .stream = stream};
-  const Status status = launch(args.type == kKvFP8 ? split_kernel<kKvFP8> : split_kernel<kKvBF16>, how, args, step,
-                               step.block_tables[args.group], q, cache, sinks, scratch, out);
+  if (!attention_fits(args)) return cudaErrorInvalidValue;
+  const Status status = launch(args.type == kKvFP8 ? split_kernel<kKvFP8> : split_kernel<kKvBF16>,
+                               {.grid = dim3(args.tokens, args.kv_heads, splits),
+                                .block = kSplitThreads,
+                                .shared = kSplitShared,
+                                .stream = stream},
+                               args, step, step.block_tables[args.group], q, cache, sinks, scratch, out);
   if (status != cudaSuccess || splits == 1) return status;
   return launch(merge_kernel,
-                {.grid = dim3(args.tokens, divide_up(args.heads, kMergeWarps)), .block = kMergeWarps * kWarp, .stream = stream},
+                {.grid = dim3(args.tokens, divide_up(args.heads, kMergeWarps)),
+                 .block = kMergeWarps * kWarp,
+                 .stream = stream},
                 args, step, scratch, sinks, out);
 }
 

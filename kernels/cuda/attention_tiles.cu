@@ -1,13 +1,13 @@
 // Attention of long prefills: up to 16 tokens of one sequence walk over the keys together.
-//   out[t,h] = Σ_j p[t,h,j] · v[j]      p = softmax of scale · q[t,h]·k[j] over the keys j that t sees, and the sink of h
+//   out[t,h] = Σ_j p[t,h,j] · v[j]      p = softmax of scale · q[t,h]·k[j] over the visible keys j, and the sink of h
 //   q, out  [tokens, heads, 64]  bf16      query head h reads kv head h / group, group = heads / kv_heads
 //   cache   [page][k, v][kv_head][64 keys][64]  bf16 or e4m3      sinks  [heads] f32      tiles  (first token, tokens)
 //
-// One block per tile and kv head. Row r is token r / group and head r % group of them, 16 rows to a warp: 16 · group rows
-// are `group` warps. A page is staged once per block, the next one while this one is multiplied. Row sums stay in
-// registers from the first page to the last.
+// One block per tile and kv head. Row r is token r / group and head r % group of them, 16 rows to a warp, so `group`
+// warps. A page is staged once per block, the next one while this one is multiplied. Row sums stay in registers from
+// the first page to the last.
 //
-// Arithmetic 4 · 64 · keys FLOP per token and head. Of 128 rows (group 8), a page of 16 KB is worth 4.2 MFLOP: 256 per
+// Arithmetic 4 · 64 · keys FLOP per token and head. To 128 rows (group 8) a page of 16 KB is worth 2.1 MFLOP: 128 per
 // byte from L2, compute-bound. Per warp and page 68 multiplications of 16 x 8 x 16 (136 clocks of an A100's SM), 16 KB
 // of fragments from shared memory (128 clocks) and 1024 exp2 (64) run beside each other.
 #include "kernels/cuda/attention.cuh"
@@ -17,16 +17,17 @@
 namespace oss::cuda {
 namespace {
 
-constexpr int kMaxTileThreads = kAttentionTile * kRows / kRows * kWarp;  // 16 query heads per kv head
-constexpr size_t kTileShared = 2 * 2 * kPlane * sizeof(bf16);            // 32 KB: this page and the next
+static_assert(kAttentionTile == kRows, "a tile has as many warps as a group has heads");
+constexpr int kMaxTileThreads = kMaxGroup * kWarp;
+constexpr size_t kTileShared = 2 * 2 * kPlane * sizeof(bf16);  // 32 KB: this page and the next
 
 // A page is taken in two parts: 64 scores per row would not leave two blocks per SM their 128 registers per thread.
 constexpr int kPartKeys = kPageTokens / 2;
 
 template <KvType kType>
 __global__ void __launch_bounds__(kMaxTileThreads)
-    tiles_kernel(AttentionArgs args, DeviceStep step, const int32_t* block_table /*[sequences, max_pages]*/, const bf16* q,
-                 const void* cache, const float* sinks, bf16* out) {
+    tiles_kernel(AttentionArgs args, DeviceStep step, const int32_t* block_table /*[sequences, max_pages]*/,
+                 const bf16* q, const void* cache, const float* sinks, bf16* out) {
   // The later tokens of a sequence have more keys to see: they begin first.
   const int tile_index = step.counts->tiles - 1 - int(blockIdx.x), kv_head = blockIdx.y;
   if (tile_index < 0) return;
@@ -39,8 +40,8 @@ __global__ void __launch_bounds__(kMaxTileThreads)
   const int first_key = first_visible_key(first_position, args.window);           // that any of them sees
   const int all_see_from = first_visible_key(last_position, args.window), all_see_to = first_position;
 
-  // Rows g and g + 8 of this warp: their tokens' positions, and where they are in q and out [tokens · heads, 64]. Past the
-  // tile's last, they are rows of its last token once more, and are not written.
+  // Rows g and g + 8 of this warp: their tokens' positions, and where they are in q and out [tokens · heads, 64]. Past
+  // the tile's last, they are rows of its last token once more, and are not written.
   int positions[2], at[2];
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
@@ -103,10 +104,13 @@ __global__ void __launch_bounds__(kMaxTileThreads)
 
 Status attention_tiles(const AttentionArgs& args, const DeviceStep& step, int tiles, const bf16* q, const void* cache,
                        const float* sinks, bf16* out, Stream stream) {
-  if (args.type == kKvF32 || args.head_dim != kHeadDim || args.heads > kRows * args.kv_heads) return cudaErrorInvalidValue;
-  const int warps = divide_up(kAttentionTile * (args.heads / args.kv_heads), kRows);
+  if (!attention_fits(args)) return cudaErrorInvalidValue;
+  const int warps = args.heads / args.kv_heads;
   return launch(args.type == kKvFP8 ? tiles_kernel<kKvFP8> : tiles_kernel<kKvBF16>,
-                {.grid = dim3(tiles, args.kv_heads), .block = dim3(warps * kWarp), .shared = kTileShared, .stream = stream},
+                {.grid = dim3(tiles, args.kv_heads),
+                 .block = dim3(warps * kWarp),
+                 .shared = kTileShared,
+                 .stream = stream},
                 args, step, step.block_tables[args.group], q, cache, sinks, out);
 }
 

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <bit>
 #include <random>
 
 #include "native/loader/safetensors.h"
@@ -30,15 +29,15 @@ struct Token {
 
 int first_visible(int position, int window) { return window > 0 ? std::max(0, position - window + 1) : 0; }
 
-// Tokens of sequences whose pages lie scrambled in a cache full of NaN: only what some token of a sequence sees is written,
-// and only pages that hold such keys stand in the block table. The first `shared` pages of sequence 1 are those of
-// sequence 0.
+// Tokens of sequences whose pages lie scrambled in a cache full of NaN: only what some token of a sequence sees is
+// written, and only pages that hold such keys stand in the block table. The first `shared` pages of sequence 1 are
+// those of sequence 0.
 struct Scene {
   AttentionArgs args{};
   std::vector<Token> tokens;
   int shared = 0;
-  std::vector<double> q, sinks;               // [tokens, heads, 64], [heads]
-  std::vector<std::vector<double>> k, v;      // of each sequence [keys, kv_heads, 64]
+  std::vector<double> q, sinks;           // [tokens, heads, 64], [heads]
+  std::vector<std::vector<double>> k, v;  // of each sequence [keys, kv_heads, 64]
 
   struct Shape {
     int heads, kv_heads;
@@ -46,7 +45,7 @@ struct Scene {
     KvType type = kKvBF16;
     KvGroup group = kKvFull;
   };
-  Scene(Shape shape, std::vector<Token> of, uint32_t seed = 1, int shared_pages = 0) : tokens(std::move(of)), shared(shared_pages) {
+  Scene(Shape shape, std::vector<Token> of, int shared_pages = 0) : tokens(std::move(of)), shared(shared_pages) {
     int longest = 0;
     for (const Token& token : tokens) longest = std::max(longest, token.position + 1);
     args = {.tokens = int(tokens.size()),
@@ -58,12 +57,12 @@ struct Scene {
             .window = shape.window,
             .max_pages = (longest + kPageTokens - 1) / kPageTokens,
             .scale = 0.125f};
-    q = random_values(tokens.size() * shape.heads * kHeadDim, seed, 4);
-    sinks = random_values(shape.heads, seed + 1, 4);
+    q = random_values(tokens.size() * shape.heads * kHeadDim, 1, 4);
+    sinks = random_values(shape.heads, 2, 4);
     for (int s = 0; s < num_sequences(); ++s) {
       const size_t row = size_t(shape.kv_heads) * kHeadDim, size = range(s).second * row;
-      k.push_back(random_values(size, seed + 2 + 2 * s, 2, shape.type));
-      v.push_back(random_values(size, seed + 3 + 2 * s, 2, shape.type));
+      k.push_back(random_values(size, 3 + 2 * s, 2, shape.type));
+      v.push_back(random_values(size, 4 + 2 * s, 2, shape.type));
       if (s != 1) continue;
       std::copy_n(k[0].begin(), shared * kPageTokens * row, k[1].begin());
       std::copy_n(v[0].begin(), shared * kPageTokens * row, v[1].begin());
@@ -104,10 +103,10 @@ struct Scene {
       for (int key = range(s).first; key < range(s).second; ++key) {
         const size_t page = table[s * args.max_pages + key / kPageTokens];
         for (int i = 0; i < args.kv_heads * kHeadDim; ++i) {
-          const int head = i / kHeadDim, d = i % kHeadDim;
           for (const bool value : {false, true}) {
             const float x = float((value ? v : k)[s][size_t(key) * args.kv_heads * kHeadDim + i]);
-            const size_t at = ((page * 2 + value) * args.kv_heads + head) * plane + size_t(key % kPageTokens) * kHeadDim + d;
+            const size_t at = ((page * 2 + value) * args.kv_heads + i / kHeadDim) * plane +
+                              size_t(key % kPageTokens) * kHeadDim + i % kHeadDim;
             const uint16_t wide = f32_to_bf16(x);
             const uint8_t narrow = f32_to_e4m3(x);
             std::memcpy(bytes.data() + at * element, element == 2 ? static_cast<const void*>(&wide) : &narrow, element);
@@ -120,8 +119,8 @@ struct Scene {
 };
 
 // The result in double, and how far bf16 may be from it:
-//   - each p is rounded, by 2^-8 of itself at most, in numerator and denominator alike: out moves by the weighted distance
-//     of that value from out. Independent errors add like squares; 3 · 2^-8 is five deviations of such a rounding.
+//   - each p is rounded, by 2^-8 of itself at most, in numerator and denominator alike: out moves by the weighted
+//     distance of that value from out. Independent errors add like squares; 3 · 2^-8 is five deviations of one.
 //   - out is rounded: 2^-8 of itself.
 //   - `raw` inputs are rounded too: v, and by q and k the scores.
 // Errors of float32 sums are a hundredth of these.
@@ -176,7 +175,8 @@ void check_within(const std::string& what, const std::vector<uint16_t>& actual, 
   for (size_t i = 0; i < actual.size(); ++i) {
     parts.push_back(float((bf16_to_f32(actual[i]) - expected.out[i]) / expected.bound[i]));
   }
-  CHECK_CLOSE(what + ", errors as parts of the bound", parts.data(), std::vector<double>(parts.size()).data(), parts.size(), 1, 0);
+  const std::vector<double> none(parts.size());
+  CHECK_CLOSE(what + ", errors as parts of the bound", parts.data(), none.data(), parts.size(), 1, 0);
 }
 
 // A scene on a device, with room for more tokens than it has: what lies there stays as it was.
@@ -205,9 +205,10 @@ class Run {
     choose(all);
   }
 
-  // The step consists of these tokens of the scene.
-  void choose(const std::vector<int>& tokens) {
-    std::vector<int32_t> positions, sequence;
+  // The step consists of these tokens of the scene. All are singles, the last first, and all are in tiles; with
+  // `apart`, those with neighbours are in tiles and the others singles.
+  void choose(const std::vector<int>& tokens, bool apart = false) {
+    std::vector<int32_t> positions, sequence, singles;
     std::vector<uint16_t> q;
     std::vector<AttentionTile> tiles;
     splits_ = 1;
@@ -220,18 +221,24 @@ class Run {
       } else {
         tiles.push_back({int32_t(positions.size()), 1});
       }
+      singles.insert(singles.begin(), int32_t(positions.size()));
       positions.push_back(token.position);
       sequence.push_back(token.sequence);
       for (size_t i = 0; i < row_; ++i) q.push_back(f32_to_bf16(float(scene_.q[t * row_ + i])));
       splits_ = std::max(splits_, visible_pages(token.position, scene_.args.window).splits);
+    }
+    if (apart) {
+      singles.clear();
+      for (const AttentionTile& tile : tiles) {
+        if (tile.tokens == 1) singles.push_back(tile.first);
+      }
+      std::erase_if(tiles, [](const AttentionTile& tile) { return tile.tokens == 1; });
     }
     num_tokens_ = tokens.size();
     positions_.write(positions);
     sequence_.write(sequence);
     tiles_.write(tiles);
     q_.write(q);
-    std::vector<int32_t> singles(tokens.size());  // any order: here the last first
-    for (size_t i = 0; i < singles.size(); ++i) singles[i] = int32_t(singles.size() - 1 - i);
     singles_.write(singles);
     const StepCounts counts{.tokens = int32_t(tokens.size()),
                             .sequences = scene_.num_sequences(),
@@ -243,22 +250,34 @@ class Run {
 
   std::vector<uint16_t> split(int more_splits = 0) {
     DeviceArray<uint16_t> out(device_, capacity_ * row_);
-    const int splits = splits_ + more_splits;  // a step of one split needs no scratch
-    device_.check(device_.module.attention_split(args(), step(), splits, q_.data(), cache_.data(), sinks_.data(),
-                                                 splits == 1 ? nullptr : scratch_.data(), out.data(), device_.stream),
-                  "attention_split");
+    launch_split(out, more_splits);
     return written(out);
   }
   std::vector<uint16_t> tiles() {
     DeviceArray<uint16_t> out(device_, capacity_ * row_);
-    device_.check(device_.module.attention_tiles(args(), step(), int(capacity_), q_.data(), cache_.data(), sinks_.data(),
-                                                 out.data(), device_.stream),
-                  "attention_tiles");
+    launch_tiles(out);
+    return written(out);
+  }
+  std::vector<uint16_t> both() {
+    DeviceArray<uint16_t> out(device_, capacity_ * row_);
+    launch_split(out, 0);
+    launch_tiles(out);
     return written(out);
   }
   int splits() const { return splits_; }
 
  private:
+  void launch_split(DeviceArray<uint16_t>& out, int more_splits) {
+    const int splits = splits_ + more_splits;  // a step of one split needs no scratch
+    device_.check(device_.module.attention_split(args(), step(), splits, q_.data(), cache_.data(), sinks_.data(),
+                                                 splits == 1 ? nullptr : scratch_.data(), out.data(), device_.stream),
+                  "attention_split");
+  }
+  void launch_tiles(DeviceArray<uint16_t>& out) {
+    device_.check(device_.module.attention_tiles(args(), step(), int(capacity_), q_.data(), cache_.data(),
+                                                 sinks_.data(), out.data(), device_.stream),
+                  "attention_tiles");
+  }
   AttentionArgs args() const {
     AttentionArgs args = scene_.args;
     args.tokens = int(capacity_);
@@ -339,7 +358,9 @@ TEST("cuda attention: golden sinks and windows") {
       scene.sinks = sinks;
       const std::vector<double> golden = values(str("expect_window", window, "_f64"));  // [sinks, 40, 64]
       for (int t = 0; t < 40; ++t) {
-        for (int h = 0; h < heads; ++h) std::copy_n(&q[t * kHeadDim], kHeadDim, &scene.q[(t * heads + h) * kHeadDim]);
+        for (int h = 0; h < heads; ++h) {
+          std::copy_n(&q[t * kHeadDim], kHeadDim, &scene.q[(t * heads + h) * kHeadDim]);
+        }
       }
       Expected want = expected(scene, true);
       double worst = 0;  // of this file's reference
@@ -382,7 +403,7 @@ TEST("cuda attention: many keys in several splits") {
   std::vector<Token> tokens = at_positions({255, 256, 511, 512, 1535});
   add_prefill(tokens, 1495, 1505);
   const Scene scene({.heads = 4, .kv_heads = 1}, tokens);
-  const Scene long_scene({.heads = 2, .kv_heads = 1}, at_positions({64 * 4 * 32 - 1, 8300}));  // 32 splits; 5 pages in one
+  const Scene long_scene({.heads = 2, .kv_heads = 1}, at_positions({8191, 8300}));  // 32 splits; 5 pages in each
   CHECK_EQ(visible_pages(8300, 0).split_pages, 5);
   for_each_cuda_device([&](CudaDevice& device) {
     check_both(device, name_of(scene), scene, expected(scene));
@@ -412,12 +433,28 @@ TEST("cuda attention: a token's split result does not depend on its step") {
   });
 }
 
+TEST("cuda attention: decodes and prompts of one step, each by its own kernel") {
+  std::vector<Token> tokens = at_positions({5, 300});
+  add_prefill(tokens, 100, 119);
+  tokens.push_back({3, 270});
+  add_prefill(tokens, 0, 4);
+  for_each_cuda_device([&](CudaDevice& device) {
+    const Scene scene({.heads = 4, .kv_heads = 2}, tokens);
+    Run run(device, scene);
+    std::vector<int> all;
+    for (size_t t = 0; t < tokens.size(); ++t) all.push_back(int(t));
+    run.choose(all, true);
+    check_within(str(device.name, " ", name_of(scene)), run.both(), expected(scene));
+  });
+}
+
 TEST("cuda attention: sequences that share pages, in either group") {
   std::vector<Token> tokens = {{0, 150}, {1, 170}, {2, 90}};
   for (int position = 129; position < 135; ++position) tokens.push_back({1, position});
   for_each_cuda_device([&](CudaDevice& device) {
     for (const KvGroup group : {kKvFull, kKvWindow}) {
-      const Scene scene({.heads = 8, .kv_heads = 1, .window = group == kKvFull ? 0 : 100, .group = group}, tokens, 1, 2);
+      const int window = group == kKvFull ? 0 : 100;
+      const Scene scene({.heads = 8, .kv_heads = 1, .window = window, .group = group}, tokens, 2);
       CHECK_EQ(scene.block_table()[1], scene.block_table()[scene.args.max_pages + 1]);
       check_both(device, name_of(scene), scene, expected(scene));
     }
