@@ -21,8 +21,9 @@
 // order, and an error of 2^-44 at most (of a sum of 1 at least) is closer than two orders of summation in float64 agree.
 //
 // Traffic: a row is read once without filters (0.8 MB), five times with one, from L2 but for the first time; w costs an exp
-// in float64 per token and pass. An H200 should take 15 us for one row without filters and 40 with top-p, most of it
-// latency of launches and of the last blocks; 64 rows with top-p 0.3 ms. To be measured.
+// in float64 per token, and with top-p a second one. By count of launches (2 us each), slices (2 to 4 us each, 500 at once)
+// and last blocks (5 us) an H200 should take 25 us for one row without filters, 50 with top-p, and 64 rows with top-p 0.4
+// ms. Estimates: no GPU has run this yet.
 #include <cfloat>
 
 #include "kernels/common/penalty.h"
@@ -264,10 +265,10 @@ __device__ __forceinline__ void read_raw(const Problem& p, const SampleRow& row,
   }
 }
 
-// The best candidate, and the weights where nothing more has to be known to draw.
 __device__ __forceinline__ bool has_filter(const SamplingArgs& args) {
   return args.top_k > 0 || args.top_p < 1 || args.min_p > 0;
 }
+// The best candidate, and the weights where nothing more has to be known to draw.
 __device__ __forceinline__ void weigh_slice(const Problem& p, const SamplingArgs& args, const Tokens& t, size_t at) {
   const Key best = block_min<kThreads>(best_from(t, args, 0));
   if (threadIdx.x == 0) p.s.best[at] = best;
@@ -396,7 +397,7 @@ __device__ __forceinline__ SliceChoice choose_slice(const Problem& p, int row, c
       const int slice = first + int(threadIdx.x);
       const bool there = slice < p.slices;
       const int ties = there && kept.ties > 0 ? __ldcg(&p.s.ties[p.at(row, slice)]) : 0;
-      const Prefix<int> tie_prefix = block_prefix<kThreads>(ties);
+      const Prefix<int> tie_prefix = kept.ties > 0 ? block_prefix<kThreads>(ties) : Prefix<int>{0, 0};
       const int before = ties_before + tie_prefix.before;
       const int kept_ties = max(0, min(ties, kept.ties - before));
       double sum = 0;
@@ -443,7 +444,7 @@ __device__ __forceinline__ int draw(const Problem& p, int row, const Kept& kept,
   const Tokens t = load_tokens(p, drawn_logits(p, row), choice.slice);
   int ties = 0;
   for_each_candidate(t, args, [&](int, float logit) { ties += rank_of(logit) == kept.limit ? 1 : 0; });
-  int ties_before = choice.ties_before + block_prefix<kThreads>(ties).before;
+  int ties_before = choice.ties_before + (kept.ties > 0 ? block_prefix<kThreads>(ties).before : 0);
 
   double weights[kThreadTokens], sum = 0;
 #pragma unroll
@@ -570,6 +571,8 @@ struct Limbs {
   __device__ Amount amount() const { return Amount(Word(high) << 42 | Word(middle) << 21 | low); }
 };
 constexpr double kUnit = 0x1p-62;
+constexpr int kLowBits = 21;
+__device__ __forceinline__ Amount amount_of(Word high, Word low) { return (Amount(high) << kLowBits) + low; }
 
 __device__ __forceinline__ Amount amount_of(float logit, float max, float temperature, bool by_mass) {
   return by_mass ? Limbs(weight_of(logit, max, temperature)).amount() : Amount(1);
@@ -585,34 +588,27 @@ __device__ __forceinline__ void choose_bucket(const Problem& p, int row, bool by
   const RowState before = state;
 
   ulonglong2* histogram = reinterpret_cast<ulonglong2*>(p.s.histogram) + size_t(row) * kBuckets + threadIdx.x * kOwn;
-  Amount amounts[kOwn];
-  Word high = 0, low = 0;
-#pragma unroll
-  for (int i = 0; i < kOwn; ++i) {
-    const ulonglong2 sums = __ldcg(histogram + i);
-    amounts[i] = (Amount(sums.x) << 21) + sums.y;
-    high += sums.x;
-    low += sums.y;
-    histogram[i] = make_ulonglong2(0, 0);  // for the next pass
-  }
   // Tokens at the limit before are not in the histogram: only some of them are kept.
   const int tied = D::bucket(before.limit) - int(threadIdx.x) * kOwn;
-  const bool has_ties = before.ties > 0 && D::is_within(before.limit, before.prefix);
-  const Amount tied_amount =
-      has_ties ? Amount(Word(before.ties)) * amount_of(logit_of(before.limit), before.max, args.temperature, by_mass) : 0;
-  if (has_ties && tied >= 0 && tied < kOwn) {
-#pragma unroll
-    for (int i = 0; i < kOwn; ++i) {  // not amounts[tied]: an array with a variable index does not stay in registers
-      if (i == tied) amounts[i] += tied_amount;
-    }
-    high += Word(tied_amount >> 21);
-    low += Word(tied_amount) & 0x1FFFFFu;
+  const bool has_ties = before.ties > 0 && D::is_within(before.limit, before.prefix) && tied >= 0 && tied < kOwn;
+  Word tied_high = 0, tied_low = 0;
+  if (has_ties) {
+    const Amount amount =
+        Amount(Word(before.ties)) * amount_of(logit_of(before.limit), before.max, args.temperature, by_mass);
+    tied_high = Word(amount >> kLowBits);
+    tied_low = Word(amount) & ((Word(1) << kLowBits) - 1);
+  }
+  Word high = tied_high, low = tied_low;
+  for (int i = 0; i < kOwn; ++i) {
+    const ulonglong2 sums = __ldcg(histogram + i);
+    high += sums.x;
+    low += sums.y;
   }
   const Prefix<Word> high_prefix = block_prefix<kThreads>(high), low_prefix = block_prefix<kThreads>(low);
 
   Amount wanted = before.wanted;
   if (kPass == 0) {
-    const Amount total = (Amount(high_prefix.total) << 21) + low_prefix.total;
+    const Amount total = amount_of(high_prefix.total, low_prefix.total);
     wanted = Amount(Word(args.top_k));
     if (by_mass) wanted = Amount(ceil(double(args.top_p) * (double(total) * kUnit) * (1 / kUnit)));
     if (wanted == 0) wanted = 1;  // one token at least
@@ -621,11 +617,13 @@ __device__ __forceinline__ void choose_bucket(const Problem& p, int row, bool by
       state.wanted = wanted;
     }
   }
-  Amount sum = (Amount(high_prefix.before) << 21) + low_prefix.before;
+  Amount sum = amount_of(high_prefix.before, low_prefix.before);
   if (kPass > 0) sum += before.above;
-#pragma unroll
   for (int i = 0; i < kOwn; ++i) {
-    const Amount next = sum + amounts[i];
+    const ulonglong2 sums = __ldcg(histogram + i);
+    histogram[i] = make_ulonglong2(0, 0);  // for the next pass
+    Amount next = sum + amount_of(sums.x, sums.y);
+    if (has_ties && i == tied) next += amount_of(tied_high, tied_low);
     if (sum < wanted && wanted <= next) {  // of one bucket of one thread
       const uint32_t prefix = (kPass > 0 ? before.prefix << D::kBits : 0u) | (threadIdx.x * kOwn + uint32_t(i));
       if (kPass < 2) {
@@ -645,7 +643,10 @@ __device__ __forceinline__ void choose_bucket(const Problem& p, int row, bool by
 template <int kPass>
 __global__ void __launch_bounds__(kThreads) refine_kernel(Problem p, List list) {
   using D = Digit<kPass>;
-  __shared__ uint32_t limbs[kLimbs][kBuckets];
+  __shared__ uint32_t limbs[kLimbs][kBuckets];  // all 0 between slices
+  if (p.s.list_size[list] == 0) return;
+  for (int i = int(threadIdx.x); i < kLimbs * kBuckets; i += kThreads) limbs[i / kBuckets][i % kBuckets] = 0;
+  __syncthreads();
   for_each_slice(p, list, [&](int row, int slice) {
     const SamplingArgs& args = p.rows[row].args;
     const RowState& state = p.s.states[row];
@@ -653,8 +654,6 @@ __global__ void __launch_bounds__(kThreads) refine_kernel(Problem p, List list) 
     const bool by_mass = list == kSecondLimit || args.top_k == 0;
     const uint32_t limit = state.limit, prefix = state.prefix;
     const float max = state.max;
-    for (int i = int(threadIdx.x); i < kLimbs * kBuckets; i += kThreads) limbs[0][i] = 0;
-    __syncthreads();
     int any = 0;
     for_each_candidate(load_tokens(p, drawn_logits(p, row), slice), args, [&](int, float logit) {
       const uint32_t rank = rank_of(logit);
@@ -672,10 +671,11 @@ __global__ void __launch_bounds__(kThreads) refine_kernel(Problem p, List list) 
     });
     if (__syncthreads_or(any) != 0) {
       Word* histogram = p.s.histogram + size_t(row) * kBuckets * 2;
-      for (int bucket = int(threadIdx.x); bucket < kBuckets; bucket += kThreads) {
-        const Word high = (Word(limbs[0][bucket]) << 21) + limbs[1][bucket], low = limbs[2][bucket];
+      for (int bucket = int(threadIdx.x); bucket < 1 << D::kBits; bucket += kThreads) {
+        const Word high = (Word(limbs[0][bucket]) << kLowBits) + limbs[1][bucket], low = limbs[2][bucket];
         if (high != 0) atomicAdd(&histogram[2 * bucket], high);
         if (low != 0) atomicAdd(&histogram[2 * bucket + 1], low);
+        for (int limb = 0; limb < kLimbs; ++limb) limbs[limb][bucket] = 0;
       }
     }
     if (last_of_row(p, row)) choose_bucket<kPass>(p, row, by_mass);
