@@ -22,8 +22,9 @@ namespace {
 
 constexpr int kMaxWarps = 32;
 
-bool same(const Where& a, const Where& b) {
-  return a.line() == b.line() && (a.file_name() == b.file_name() || std::strcmp(a.file_name(), b.file_name()) == 0);
+inline bool same(const Where& a, const Where& b) {
+  return std::memcmp(&a, &b, sizeof(Where)) == 0 ||
+         (a.line() == b.line() && std::strcmp(a.file_name(), b.file_name()) == 0);
 }
 std::string name_of(const Where& where) { return str(where.file_name(), ":", where.line()); }
 std::string name_of(const Index& index) { return str("(", index.x, ", ", index.y, ", ", index.z, ")"); }
@@ -31,15 +32,6 @@ std::string name_of(const Index& index) { return str("(", index.x, ", ", index.y
 struct AsyncCopy {
   void* to;
   const void* from;  // null: zeros
-};
-
-struct DeviceThread : Thread {
-  Fiber fiber;
-  int warp, lane;
-  Where waits_at;
-  const char* waits_for = nullptr;
-  std::vector<AsyncCopy> copies;
-  std::vector<size_t> groups;  // ends of the committed ones in `copies`
 };
 
 // Lanes that wait for each other.
@@ -54,6 +46,16 @@ struct Warp {
   unsigned alive = 0, ready = 0;
   Meeting meetings[4];  // more than one only where parts of a warp go separate ways
   void* operands[kWarpLanes];
+  int first = 0;  // thread
+};
+
+struct DeviceThread : Thread {
+  Fiber fiber;
+  Warp* warp;
+  unsigned lane, bit;
+  Where waits_at;
+  std::vector<AsyncCopy> copies;
+  std::vector<size_t> groups;  // ends of the committed ones in `copies`
 };
 
 // Dynamic shared memory. With ASan it is exactly as large as asked; without, writes nearby are seen when a block has ended.
@@ -71,17 +73,16 @@ class SharedMemory {
   unsigned char* data() const { return memory_ + kMargin; }
   void poison() { std::memset(memory_, kPoison, bytes_ + 2 * kMargin); }
   bool overrun() const {
-    for (size_t i = 0; i < kMargin; ++i) {
-      if (memory_[i] != kPoison || memory_[kMargin + bytes_ + i] != kPoison) return true;
-    }
-    return false;
+    unsigned char untouched[kMargin + 1];
+    std::memset(untouched, kPoison, kMargin);
+    return std::memcmp(memory_, untouched, kMargin) != 0 || std::memcmp(memory_ + kMargin + bytes_, untouched, kMargin) != 0;
   }
 
  private:
 #if defined(__SANITIZE_ADDRESS__)
   static constexpr size_t kMargin = 0;
 #else
-  static constexpr size_t kMargin = 1024;
+  static constexpr size_t kMargin = 256;
 #endif
   size_t bytes_;
   unsigned char* memory_;
@@ -97,6 +98,7 @@ class Order {
   void next_block() {
     if (state_ != 0) redraw();
   }
+  bool shuffled() const { return state_ != 0; }
   bool stays() const { return stays_; }
   int choose(unsigned candidates) {
     if (state_ == 0) return std::countr_zero(candidates);
@@ -128,6 +130,7 @@ class Block {
                            Order& order) {
     kernel_ = &kernel;
     order_ = &order;
+    shuffled_ = order.shuffled();
     index_ = index;
     failure_.reset();
     shared.poison();
@@ -137,11 +140,11 @@ class Block {
     num_warps_ = (threads + kWarpLanes - 1) / kWarpLanes;
     at_barrier_ = 0;
     sum_ = 0;
-    ready_warps_ = num_warps_ == kMaxWarps ? ~0u : (1u << num_warps_) - 1;
     if (threads_.size() < size_t(threads)) threads_.resize(size_t(threads));
     for (int w = 0; w < num_warps_; ++w) {
       const int lanes = std::min(threads - w * kWarpLanes, kWarpLanes);
       warps_[w] = Warp{};
+      warps_[w].first = w * kWarpLanes;
       warps_[w].alive = warps_[w].ready = lanes == kWarpLanes ? kWholeWarp : (1u << lanes) - 1;
     }
     Index at{0, 0, 0};
@@ -151,8 +154,9 @@ class Block {
       thread.grid = &grid;
       thread.block = &index_;
       thread.dynamic_shared = shared.data();
-      thread.warp = i / kWarpLanes;
-      thread.lane = i % kWarpLanes;
+      thread.warp = &warps_[i / kWarpLanes];
+      thread.lane = unsigned(i % kWarpLanes);
+      thread.bit = 1u << thread.lane;
       thread.copies.clear();
       thread.groups.clear();
       thread.fiber.stack = stacks_.at(size_t(i));
@@ -166,10 +170,10 @@ class Block {
       }
     }
     host_ = {};
-    running_ = nullptr;
-    running_ = &choose();
-    current = running_;
-    switch_fiber(host_, running_->fiber);
+    DeviceThread& first = threads_[size_t(order.choose(num_warps_ == kMaxWarps ? kWholeWarp : (1u << num_warps_) - 1) * kWarpLanes)];
+    current = &first;
+    switch_fiber(host_, first.fiber);
+    stopped_ = &running();
     current = nullptr;
     if (!failure_ && shared.overrun()) return Fault{kIllegalAddress, str("a write outside of dynamic shared memory [block ", name_of(index_), "]")};
     return failure_ ? std::optional(explain(*failure_)) : std::nullopt;
@@ -179,13 +183,13 @@ class Block {
   void call_kernel() { (*kernel_)(); }
 
   [[noreturn]] void finish() {
-    Warp& warp = warps_[running_->warp];
-    const unsigned bit = 1u << running_->lane;
-    warp.alive &= ~bit;
-    put_aside();
+    DeviceThread& me = running();
+    Warp& warp = *me.warp;
+    warp.alive &= ~me.bit;
+    warp.ready &= ~me.bit;
     --alive_;
     for (Meeting& meeting : warp.meetings) {
-      if ((meeting.mask & bit) != 0 && meeting.arrived == (meeting.mask & warp.alive)) hold(running_->warp, meeting);
+      if ((meeting.mask & me.bit) != 0 && meeting.arrived == (meeting.mask & warp.alive)) hold(warp, meeting);
     }
     if (alive_ > 0 && at_barrier_ == alive_) open_barrier();
     if (alive_ == 0) leave();
@@ -193,7 +197,9 @@ class Block {
     std::abort();  // nobody resumes a thread that has ended
   }
 
-  int barrier(int value, const Where& where) {
+  void barrier(int value, Where where) {
+    DeviceThread& me = running();
+    me.waits_at = where;
     if (at_barrier_ == 0) {
       barrier_where_ = where;
       sum_ = 0;
@@ -201,18 +207,75 @@ class Block {
       fail(kLaunchFailure, "a barrier is reached while other threads of the block wait at another", where, &barrier_where_);
     }
     sum_ += value;
-    if (++at_barrier_ == alive_) {
-      open_barrier();
-    } else {
-      wait("a barrier", where);
+    if (++at_barrier_ == alive_) return open_barrier();
+    wait(me);
+  }
+  int barrier_sum() const { return opened_sum_; }
+
+  void collective(unsigned mask, Operation operation, void* operand, Where where) {
+    DeviceThread& me = running();
+    Warp& warp = *me.warp;
+    Meeting& meeting = warp.meetings[0];
+    warp.operands[me.lane] = operand;
+    me.waits_at = where;
+    const unsigned arrived = meeting.arrived | me.bit;
+    // Nearly always a lane is neither the first that comes nor the last.
+    if (meeting.mask != mask || meeting.operation != operation || !same(meeting.where, where) ||
+        arrived == (mask & warp.alive) || (mask & me.bit) == 0) {
+      return meet(mask, operation, where);
     }
-    return opened_sum_;
+    meeting.arrived = arrived;
+    wait(me);
   }
 
-  void collective(unsigned mask, Operation operation, void* operand, const Where& where) {
-    Warp& warp = warps_[running_->warp];
-    const unsigned bit = 1u << running_->lane;
-    if ((mask & bit) == 0) fail(kLaunchFailure, "a lane is not in the mask of its own warp-wide operation", where);
+  [[noreturn]] void fail(int status, const char* what, const Where& where, const Where* other = nullptr) {
+    failure_ = Failure{status, what, where, other == nullptr ? Where{} : *other};
+    leave();
+  }
+
+  DeviceThread& running() { return *static_cast<DeviceThread*>(current); }
+
+ private:
+  // What a thread leaves behind when it fails. Nothing on its stack will ever be destroyed: the host finds the words.
+  struct Failure {
+    int status;
+    const char* what;  // null: nobody can go on
+    Where where, other;
+  };
+
+  [[noreturn]] void leave() {
+    switch_fiber(running().fiber, host_);
+    std::abort();  // the block is over
+  }
+
+  // These two do nothing behind the jump, so that a waiting thread resumes in the kernel itself.
+  void wait(DeviceThread& me) {
+    Warp& warp = *me.warp;
+    warp.ready &= ~me.bit;
+    if (warp.ready == 0 || shuffled_) return go_on();
+    continue_as(me, threads_[size_t(warp.first + std::countr_zero(warp.ready))]);
+  }
+  void continue_as(DeviceThread& me, DeviceThread& next) {
+    current = &next;
+    switch_fiber(me.fiber, next.fiber);
+  }
+
+  [[gnu::noinline]] void go_on() {
+    DeviceThread& me = running();
+    Warp* warp = me.warp;
+    if (warp->ready == 0 || !order_->stays()) {
+      unsigned ready = 0;
+      for (int w = 0; w < num_warps_; ++w) ready |= (warps_[w].ready != 0 ? 1u : 0u) << w;
+      if (ready == 0) fail(kLaunchFailure, nullptr, me.waits_at);
+      warp = &warps_[order_->choose(ready)];
+    }
+    continue_as(me, threads_[size_t(warp->first + order_->choose(warp->ready))]);
+  }
+
+  [[gnu::noinline]] void meet(unsigned mask, Operation operation, Where where) {
+    DeviceThread& me = running();
+    Warp& warp = *me.warp;
+    if ((mask & me.bit) == 0) fail(kLaunchFailure, "a lane is not in the mask of its own warp-wide operation", where);
     Meeting* meeting = nullptr;
     for (Meeting& other : warp.meetings) {
       if (other.mask == 0) {
@@ -228,89 +291,28 @@ class Block {
       }
     }
     if (meeting == nullptr) fail(kLaunchFailure, "a warp waits in more than four parts", where);
-    if (meeting->mask == 0) {
-      meeting->mask = mask;
-      meeting->arrived = 0;
-      meeting->operation = operation;
-      meeting->where = where;
-    }
-    warp.operands[running_->lane] = operand;
-    meeting->arrived |= bit;
-    if (meeting->arrived == (mask & warp.alive)) {
-      hold(running_->warp, *meeting);
-    } else {
-      wait("other lanes", where);
-    }
-  }
-
-  [[noreturn]] void fail(int status, const char* what, const Where& where, const Where* other = nullptr) {
-    failure_ = Failure{status, what, where, other == nullptr ? Where{} : *other};
-    leave();
-  }
-
-  DeviceThread& running() { return *running_; }
-
- private:
-  // What a thread leaves behind when it fails. Nothing on its stack will ever be destroyed: the host finds the words.
-  struct Failure {
-    int status;
-    const char* what;  // null: nobody can go on
-    Where where, other;
-  };
-
-  [[noreturn]] void leave() {
-    switch_fiber(running_->fiber, host_);
-    std::abort();  // the block is over
-  }
-
-  void put_aside() {
-    Warp& warp = warps_[running_->warp];
-    warp.ready &= ~(1u << running_->lane);
-    if (warp.ready == 0) ready_warps_ &= ~(1u << running_->warp);
-  }
-
-  void wait(const char* what, const Where& where) {
-    running_->waits_for = what;
-    running_->waits_at = where;
-    put_aside();
-    go_on();
-  }
-
-  DeviceThread& choose() {
-    int warp = running_ == nullptr ? 0 : running_->warp;
-    if (warps_[warp].ready == 0 || warp >= num_warps_ || !order_->stays()) warp = order_->choose(ready_warps_);
-    return threads_[size_t(warp * kWarpLanes + order_->choose(warps_[warp].ready))];
-  }
-
-  void go_on() {
-    if (ready_warps_ == 0) fail(kLaunchFailure, nullptr, running_->waits_at);
-    DeviceThread& from = *running_;
-    running_ = &choose();
-    current = running_;
-    switch_fiber(from.fiber, running_->fiber);
+    if (meeting->mask == 0) *meeting = Meeting{mask, 0, operation, where};
+    meeting->arrived |= me.bit;
+    if (meeting->arrived == (mask & warp.alive)) return hold(warp, *meeting);
+    wait(me);
   }
 
   // Performs what the lanes have met for, and lets them go on.
-  void hold(int w, Meeting& meeting) {
-    Warp& warp = warps_[w];
+  void hold(Warp& warp, Meeting& meeting) {
     const Meeting held = meeting;
     meeting.mask = 0;
     if (held.operation != nullptr) held.operation(warp.operands, held.arrived, held.where);
     warp.ready |= held.arrived;
-    ready_warps_ |= 1u << w;
   }
 
   void open_barrier() {
-    for (int w = 0; w < num_warps_; ++w) {
-      warps_[w].ready = warps_[w].alive;
-      if (warps_[w].alive != 0) ready_warps_ |= 1u << w;
-    }
+    for (int w = 0; w < num_warps_; ++w) warps_[w].ready = warps_[w].alive;
     at_barrier_ = 0;
     opened_sum_ = sum_;
   }
 
   Fault explain(const Failure& failure) const {
-    const std::string thread = str(" [block ", name_of(index_), ", thread ", name_of(running_->index), "]");
+    const std::string thread = str(" [block ", name_of(index_), ", thread ", name_of(stopped_->index), "]");
     if (failure.what != nullptr) {
       const std::string other = failure.other.line() == 0 ? "" : ", " + name_of(failure.other);
       return {failure.status, str(name_of(failure.where), ": ", failure.what, other, thread)};
@@ -318,7 +320,10 @@ class Block {
     std::set<std::string> places;
     for (int i = 0; i < num_threads_; ++i) {
       const DeviceThread& waiting = threads_[size_t(i)];
-      if ((warps_[waiting.warp].alive >> waiting.lane & 1) != 0) places.insert(str(waiting.waits_for, " at ", name_of(waiting.waits_at)));
+      if ((waiting.warp->alive & waiting.bit) == 0) continue;
+      bool met = false;
+      for (const Meeting& meeting : waiting.warp->meetings) met = met || (meeting.mask != 0 && (meeting.arrived & waiting.bit) != 0);
+      places.insert(str(met ? "other lanes at " : "a barrier at ", name_of(waiting.waits_at)));
     }
     std::string all;
     for (const std::string& place : places) all += (all.empty() ? "" : ", others for ") + place;
@@ -327,15 +332,15 @@ class Block {
 
   const std::function<void()>* kernel_ = nullptr;
   Order* order_ = nullptr;
+  bool shuffled_ = false;
   Index index_;
   std::optional<Failure> failure_;
   int num_threads_ = 0, num_warps_ = 0, alive_ = 0;
   int at_barrier_ = 0, sum_ = 0, opened_sum_ = 0;
   Where barrier_where_;
-  unsigned ready_warps_ = 0;
   Warp warps_[kMaxWarps];
   std::vector<DeviceThread> threads_;
-  DeviceThread* running_ = nullptr;
+  const DeviceThread* stopped_ = nullptr;  // when the block came to its end
   Fiber host_;
   Stacks stacks_;
 };
@@ -352,7 +357,10 @@ void start_thread() {
 }  // namespace
 
 void barrier(Where where) { block->barrier(0, where); }
-int barrier_sum(int value, Where where) { return block->barrier(value, where); }
+int barrier_sum(int value, Where where) {
+  block->barrier(value, where);
+  return block->barrier_sum();
+}
 void collective(unsigned mask, Operation operation, void* operand, Where where) {
   block->collective(mask, operation, operand, where);
 }

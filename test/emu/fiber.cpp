@@ -21,9 +21,6 @@ constexpr size_t kStackBytes = 64 << 10;
 #endif
 constexpr size_t kStacksPerMapping = 64;
 
-// Saves what a called function must preserve, and the place; continues another.
-extern "C" void oss_emu_jump(void** save_stack_pointer, void* load_stack_pointer);
-
 #if defined(__x86_64__)
 asm(R"(
 .pushsection .text
@@ -118,15 +115,13 @@ void prepare(Fiber& fiber, void (*entry)()) {
   fiber.stack_pointer = first_frame(fiber.stack + kStackBytes - color, entry);
 }
 
+#if defined(__SANITIZE_ADDRESS__)
 void switch_fiber(Fiber& from, Fiber& to) {
-#if defined(__SANITIZE_ADDRESS__)
   __sanitizer_start_switch_fiber(&from.fake_stack, to.asan_stack, to.asan_bytes);
-#endif
   oss_emu_jump(&from.stack_pointer, to.stack_pointer);
-#if defined(__SANITIZE_ADDRESS__)
   __sanitizer_finish_switch_fiber(from.fake_stack, nullptr, nullptr);
-#endif
 }
+#endif
 
 void arrive([[maybe_unused]] Fiber& host) {
 #if defined(__SANITIZE_ADDRESS__)

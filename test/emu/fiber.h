@@ -17,8 +17,15 @@ struct Fiber {
 // `fiber` will begin in `entry`, which never returns. Whatever it was doing is forgotten.
 void prepare(Fiber& fiber, void (*entry)());
 
-// Leaves `from` where it is and continues `to`.
+// Saves what a called function must preserve, and the place; continues another.
+extern "C" void oss_emu_jump(void** save_stack_pointer, void* load_stack_pointer);
+
+// Leaves `from` where it is and continues `to`. As the last thing that a function does it is one jump.
+#if defined(__SANITIZE_ADDRESS__)
 void switch_fiber(Fiber& from, Fiber& to);
+#else
+inline void switch_fiber(Fiber& from, Fiber& to) { oss_emu_jump(&from.stack_pointer, to.stack_pointer); }
+#endif
 
 // The first line of an entry: tells ASan that the jump has arrived, and learns the bounds of the host's stack.
 void arrive(Fiber& host);
