@@ -1,0 +1,119 @@
+// What this GPU gives at best, measured as a program of plain loops: the denominators of every share in a result file.
+//
+//   oss_gpu_roofs [MEGABYTES]      one JSON object on stdout; each number is the best of 15, since a roof is a best case
+//
+//   readBytesPerSecond    every byte of a buffer read once, summed up and dropped: what a decode step does with weights
+//   copyBytesPerSecond    read and written bytes of a copy
+//   mmaFlopsPerSecond     mma.sync.m16n8k16 bf16 -> f32 from registers
+//   launchMicroseconds    between two kernels that do nothing, in a recorded graph
+#include <cuda_runtime.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+
+#include "kernels/cuda/ptx/mma.cuh"
+
+namespace {
+
+void check(cudaError_t status, const char* what) {
+  if (status == cudaSuccess) return;
+  std::fprintf(stderr, "%s: %s\n", what, cudaGetErrorString(status));
+  std::exit(1);
+}
+
+constexpr int kThreads = 512;
+constexpr int kLoads = 8;  // 16-byte loads in flight per thread
+
+__global__ void read_kernel(const uint4* from, size_t count, unsigned* sum) {
+  const size_t stride = size_t(gridDim.x) * kThreads;
+  unsigned all = 0;
+  for (size_t i = size_t(blockIdx.x) * kThreads + threadIdx.x; i < count; i += kLoads * stride) {
+    uint4 v[kLoads];
+#pragma unroll
+    for (int j = 0; j < kLoads; ++j) v[j] = __ldcs(from + i + j * stride);
+#pragma unroll
+    for (int j = 0; j < kLoads; ++j) all ^= v[j].x ^ v[j].y ^ v[j].z ^ v[j].w;
+  }
+  if (all == 0x9E3779B9u) *sum = all;  // never in practice, but the compiler cannot know
+}
+
+__global__ void copy_kernel(const uint4* from, uint4* to, size_t count) {
+  const size_t stride = size_t(gridDim.x) * kThreads;
+  for (size_t i = size_t(blockIdx.x) * kThreads + threadIdx.x; i < count; i += stride) to[i] = __ldcs(from + i);
+}
+
+constexpr int kChains = 8, kRounds = 4096;  // independent sums per warp: enough to hide each other's latency
+__global__ void mma_kernel(float* out) {
+  float sums[kChains][4] = {};
+  const uint32_t seed = threadIdx.x * 0x3F803F80u;
+  const uint32_t a[4] = {seed, seed + 1, seed + 2, seed + 3};
+  const uint32_t b[2] = {seed + 4, seed + 5};
+  for (int round = 0; round < kRounds; ++round) {
+#pragma unroll
+    for (int chain = 0; chain < kChains; ++chain) oss::cuda::mma_m16n8k16(sums[chain], a, b);
+  }
+  float all = 0;
+#pragma unroll
+  for (int chain = 0; chain < kChains; ++chain) all += sums[chain][0] + sums[chain][1] + sums[chain][2] + sums[chain][3];
+  if (all == 12345.0f) *out = all;
+}
+
+__global__ void nothing_kernel() {}
+
+// The least seconds of 15 runs after two that do not count.
+double seconds(const std::function<void(cudaStream_t)>& body, cudaStream_t stream) {
+  cudaEvent_t from, to;
+  check(cudaEventCreate(&from), "event");
+  check(cudaEventCreate(&to), "event");
+  double least = 1e30;
+  for (int i = 0; i < 17; ++i) {
+    check(cudaEventRecord(from, stream), "record");
+    body(stream);
+    check(cudaEventRecord(to, stream), "record");
+    check(cudaEventSynchronize(to), "run");
+    float milliseconds = 0;
+    check(cudaEventElapsedTime(&milliseconds, from, to), "elapsed");
+    if (i >= 2) least = std::min(least, double(milliseconds) / 1000);
+  }
+  check(cudaEventDestroy(from), "event");
+  check(cudaEventDestroy(to), "event");
+  return least;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  cudaDeviceProp device{};
+  check(cudaGetDeviceProperties(&device, 0), "no GPU");
+  const int blocks = device.multiProcessorCount * (device.maxThreadsPerMultiProcessor / kThreads);
+  const size_t round = size_t(blocks) * kThreads * kLoads * sizeof(uint4);
+  const size_t bytes = (size_t(argc > 1 ? std::atoi(argv[1]) : 4096) << 20) / round * round;  // no remainder to read
+  const size_t count = bytes / sizeof(uint4);
+  cudaStream_t stream;
+  check(cudaStreamCreate(&stream), "stream");
+  uint4 *from, *to;
+  check(cudaMalloc(&from, bytes), "memory");
+  check(cudaMalloc(&to, bytes), "memory");
+  check(cudaMemset(from, 0x5A, bytes), "memory");
+  check(cudaMemset(to, 0, bytes), "memory");
+
+  const double read = seconds([&](cudaStream_t s) { read_kernel<<<blocks, kThreads, 0, s>>>(from, count, reinterpret_cast<unsigned*>(to)); }, stream);
+  const double copy = seconds([&](cudaStream_t s) { copy_kernel<<<blocks, kThreads, 0, s>>>(from, to, count); }, stream);
+  const double mma = seconds([&](cudaStream_t s) { mma_kernel<<<device.multiProcessorCount * 2, kThreads, 0, s>>>(reinterpret_cast<float*>(to)); }, stream);
+
+  constexpr int kNodes = 500;
+  cudaGraph_t graph;
+  cudaGraphExec_t ready;
+  check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "capture");
+  for (int i = 0; i < kNodes; ++i) nothing_kernel<<<1, 32, 0, stream>>>();
+  check(cudaStreamEndCapture(stream, &graph), "capture");
+  check(cudaGraphInstantiate(&ready, graph, 0), "graph");
+  const double launch = seconds([&](cudaStream_t s) { check(cudaGraphLaunch(ready, s), "graph"); }, stream);
+  check(cudaDeviceSynchronize(), "end");
+
+  const double mma_flops = double(device.multiProcessorCount) * 2 * (kThreads / 32) * kChains * kRounds * (2.0 * 16 * 8 * 16);
+  std::printf("{\"readBytesPerSecond\":%.4g,\"copyBytesPerSecond\":%.4g,\"mmaFlopsPerSecond\":%.4g,\"launchMicroseconds\":%.4g}\n",
+              double(bytes) / read, 2.0 * double(bytes) / copy, mma_flops / mma, launch * 1e6 / kNodes);
+}
