@@ -11,11 +11,11 @@ namespace {
 constexpr int kThreads = 384;  // 2880 values are 360 times eight
 
 // One block per token, eight values per thread and turn.
-__global__ void embed_kernel(EmbedArgs args, const StepCounts* counts, const int32_t* tokens /*[tokens]*/,
-                             const bf16* table /*[vocab, hidden]*/, float* x /*[tokens, hidden]*/) {
+__global__ void embed_kernel(EmbedArgs args, DeviceStep step, const bf16* table /*[vocab, hidden]*/, float* x /*[tokens, hidden]*/) {
   const int token = blockIdx.x;
-  if (token >= counts->tokens) return;
-  const uint4* from = reinterpret_cast<const uint4*>(table + size_t(tokens[token]) * args.hidden);
+  if (token >= step.counts->tokens) return;
+  const int given = step.tokens[token], id = given >= 0 ? given : step.drawn[-1 - given].token;
+  const uint4* from = reinterpret_cast<const uint4*>(table + size_t(id) * args.hidden);
   float4* to = reinterpret_cast<float4*>(x + size_t(token) * args.hidden);
   for (int i = threadIdx.x; i < args.hidden / 8; i += kThreads) {
     const uint4 eight = from[i];
@@ -38,8 +38,8 @@ __global__ void gather_rows_kernel(EmbedArgs args, const StepCounts* counts, con
 
 Status embed(const EmbedArgs& args, const DeviceStep& step, const bf16* table, float* x, Stream stream) {
   if (args.hidden % 8 != 0) return cudaErrorInvalidValue;
-  return launch(embed_kernel, {.grid = dim3(args.tokens), .block = dim3(kThreads), .stream = stream}, args, step.counts,
-                step.tokens, table, x);
+  return launch(embed_kernel, {.grid = dim3(args.tokens), .block = dim3(kThreads), .stream = stream}, args, step, table,
+                x);
 }
 
 Status gather_rows(const EmbedArgs& args, const DeviceStep& step, const float* x, float* rows, Stream stream) {

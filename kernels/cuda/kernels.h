@@ -27,10 +27,12 @@ struct AttentionTile {
   int32_t first, tokens;
 };
 
+struct SampleResult;
+
 // The arrays of a step. Their addresses never change, so a recorded launch finds every later step in them.
 struct DeviceStep {
   const StepCounts* counts;
-  const int32_t* tokens;                    // [tokens]
+  const int32_t* tokens;                    // [tokens]; -1 - r: the token of drawn[r]
   const int32_t* positions;                 // [tokens]
   const int32_t* sequence;                  // [tokens] row of the block tables
   const int32_t* block_tables[kKvGroups];   // [sequences, max_pages] page numbers, -1 where a window has left
@@ -39,6 +41,7 @@ struct DeviceStep {
   const AttentionTile* tiles;               // [tiles]
   int max_pages;
   const int32_t* singles = nullptr;         // [singles] tokens that walk over their keys alone
+  const SampleResult* drawn = nullptr;      // by the step before
 };
 
 // --- load -----------------------------------------------------------------------------------------------------------------
@@ -71,7 +74,7 @@ Status synthesize(const SynthesizeArgs&, void* to, Stream);
 // --- step -----------------------------------------------------------------------------------------------------------------
 // `num_rows` points into StepCounts. The counts in args are capacities.
 
-// x[t] = table[tokens[t]]      table bf16 [vocab, hidden] rows as they are, x f32
+// x[t] = table[tokens[t]], or of what was drawn      table bf16 [vocab, hidden] rows as they are, x f32
 Status embed(const EmbedArgs&, const DeviceStep&, const bf16* table, float* x, Stream);
 
 // rows[r] = x[logit_tokens[r]]      args.tokens = capacity of rows

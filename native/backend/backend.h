@@ -94,7 +94,7 @@ struct Step {
   int num_tokens = 0;
   int num_sequences = 0;
   int num_rows = 0;                    // tokens whose logits are wanted
-  std::span<const int32_t> tokens;     // [num_tokens]
+  std::span<const int32_t> tokens;     // [num_tokens]; -1 - r, where a backend runs ahead: what row r of the last draws gives
   std::span<const int32_t> positions;  // [num_tokens] position of each token in its sequence
   std::span<const int32_t> sequence;   // [num_tokens] row of the block tables
   // By KvGroup: [num_sequences, max_pages] page numbers, -1 where a window has left its page.
@@ -202,9 +202,14 @@ class Backend {
                        const ExpertMatrix& gate_up, const ExpertMatrix& down, float* x) = 0;
   // rows[r] = x[logit_tokens[r]]
   virtual void gather_rows(const Step&, int hidden, const float* x, float* rows) = 0;
-  // logits [rows, vocab] may be changed. args, contexts and out have one element per row.
+  // Draws a token from each row of logits [rows, vocab]; args and contexts have one element per row. A device may do so
+  // later than it says; at most two draws that nobody has asked for are under way.
   virtual void sample(int rows, int vocab, float* logits, std::span<const SamplingArgs> args,
-                      std::span<const SamplingContext> contexts, std::span<Sampled> out) = 0;
+                      std::span<const SamplingContext> contexts) = 0;
+  // Waits for the oldest of them.
+  virtual std::vector<Sampled> sampled() = 0;
+  // Whether a step may be begun while the draws of the one before are under way, with tokens that they will give.
+  virtual bool runs_ahead() const = 0;
   // Device → host, after everything before it; host → device, before everything after it.
   virtual void read(const float* from, std::span<float> to) = 0;
   virtual void write(std::span<const float> from, float* to) = 0;

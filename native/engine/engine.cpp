@@ -238,7 +238,8 @@ void Engine::carry_out(Supply supply) {
     if (!sequence->processing || supply.logits.size() != size_t(info_.model.vocab)) continue;
     sequence->processing = false;
     backend_->write(supply.logits, forward_->logits());
-    draw({{sequence, 0}});
+    const Draw draw{sequence, 0, sequence->completion()};
+    draw_now({&draw, 1});
     return;
   }
 }
@@ -246,52 +247,98 @@ void Engine::carry_out(Supply supply) {
 // One step of everything that can run; false when nothing can.
 bool Engine::step() {
   const auto started = Clock::now();
-  const std::vector<Scheduler::Part> parts = scheduler_->plan(started);
-  if (parts.empty()) return false;
-  builder_->begin();
-  for (const Scheduler::Part& part : parts) builder_->add(*part.sequence, part.tokens, part.rows);
-  const Step& step = builder_->finish();
   TraceSpan whole("engine", "step");
-  whole.arg("sequences", step.num_sequences);
+  Launched current;
+  if (ahead_) {
+    current = std::move(*std::exchange(ahead_, std::nullopt));
+  } else {
+    current.parts = scheduler_->plan(started);
+    if (current.parts.empty()) return false;
+    if (!launch(current)) return true;
+  }
+  if (current.queued && backend_->runs_ahead()) {
+    // While the device works on this step, the next one is prepared, and handed over when it is all that could come.
+    Launched next{.parts = scheduler_->plan_ahead(current.parts)};
+    if (!next.parts.empty()) {
+      if (!launch(next)) return true;
+      ahead_ = std::move(next);
+    }
+  }
+  whole.arg("sequences", int(current.parts.size()));
+  finish(current);
+
+  ++counters_.steps;
+  counters_.step_ms.add(ms_between(started, Clock::now()));
+  counters_.step_tokens.add(double(current.num_tokens));
+  return true;
+}
+
+// Begins a step, and its draws where they are all that is wanted of it; false when the engine is closing.
+bool Engine::launch(Launched& step) {
+  builder_->begin();
+  for (const Scheduler::Part& part : step.parts) builder_->add(part);
+  const Step& arrays = builder_->finish();
+  step.num_tokens = arrays.num_tokens;
   {
     TraceSpan span("device", "forward");
-    span.arg("tokens", step.num_tokens);
-    if (!forward_->run(step, *kv_, closing_)) return true;
+    span.arg("tokens", arrays.num_tokens);
+    if (!forward_->run(arrays, *kv_, closing_)) return false;
   }
+  std::vector<Draw> draws;
+  for (const Scheduler::Part& part : step.parts) {
+    const Request& request = part.sequence->request();
+    if (request.logits_last > 0 || request.processed) return true;
+    if (part.rows > 0) draws.push_back({part.sequence, int(draws.size()), drawn_position(part)});
+  }
+  step.queued = !draws.empty();
+  if (step.queued) queue_draws(draws);
+  return true;
+}
 
+// Which token of its completion the logits of a part decide.
+int64_t Engine::drawn_position(const Scheduler::Part& part) {
+  return part.begin + part.tokens - int64_t(part.sequence->request().prompt.size());
+}
+
+// Waits for a step, and tells what came of it.
+void Engine::finish(const Launched& step) {
+  std::vector<Sampled> sampled;
+  if (step.queued) sampled = backend_->sampled();
   int row = 0;
-  std::vector<std::pair<Sequence*, int>> drawn;  // and the row of its logits
+  std::vector<Draw> draws;
   std::vector<Sequence*> collecting;
-  for (const Scheduler::Part& part : parts) {
+  for (const Scheduler::Part& part : step.parts) {
+    const int first_row = row;
+    row += int(part.rows);
+    if (part.sequence == nullptr) continue;
     Sequence& sequence = *part.sequence;
     const int64_t prompt = int64_t(sequence.request().prompt.size());
-    counters_.prompt_tokens += uint64_t(std::clamp<int64_t>(prompt - sequence.computed, 0, part.tokens));
+    counters_.prompt_tokens += uint64_t(std::clamp<int64_t>(prompt - part.begin, 0, part.tokens));
     scheduler_->advance(part);
     if (sequence.request().logits_last > 0) {
-      read_logits(sequence, row, part.rows);
+      read_logits(sequence, first_row, part.rows);
       collecting.push_back(&sequence);
     } else if (part.rows > 0 && sequence.request().processed) {
       Event event{.kind = Event::Kind::kProcess, .tokens = sequence.tokens};
       event.logits.resize(size_t(info_.model.vocab));
-      backend_->read(forward_->logits() + size_t(row) * event.logits.size(), event.logits);
+      backend_->read(forward_->logits() + size_t(first_row) * event.logits.size(), event.logits);
       sequence.processing = true;
       tell(sequence, std::move(event));
     } else if (part.rows > 0) {
-      drawn.push_back({&sequence, row});
+      draws.push_back({&sequence, first_row, drawn_position(part)});
     }
-    row += int(part.rows);
   }
-  draw(drawn);
+  if (step.queued) {
+    const auto now = Clock::now();
+    for (const Draw& draw : draws) append_token(*draw.sequence, std::move(sampled[size_t(draw.row)]), now);
+  } else {
+    draw_now(draws);
+  }
   for (Sequence* sequence : collecting) {
     if (sequence->uncomputed() > 0) continue;
     tell(*sequence, {.kind = Event::Kind::kLogits, .logits = std::move(sequence->logits)});
     end(*sequence, FinishReason::kStop, "");
   }
-
-  ++counters_.steps;
-  counters_.step_ms.add(ms_between(started, Clock::now()));
-  counters_.step_tokens.add(double(step.num_tokens));
-  return true;
 }
 
 void Engine::read_logits(Sequence& sequence, int first_row, int64_t rows) {
@@ -302,37 +349,40 @@ void Engine::read_logits(Sequence& sequence, int first_row, int64_t rows) {
   backend_->read(forward_->logits() + size_t(first_row) * vocab, {sequence.logits.data() + before, size_t(rows) * vocab});
 }
 
-// Draws the next token of each sequence from its row of logits.
-void Engine::draw(const std::vector<std::pair<Sequence*, int>>& rows) {
+// Draws from rows of the logits that lie side by side.
+void Engine::queue_draws(std::span<const Draw> draws) {
   const size_t vocab = size_t(info_.model.vocab);
-  // Rows of sequences that only want their logits may lie between: sampling runs over neighbours.
-  for (size_t first = 0; first < rows.size();) {
-    size_t last = first + 1;
-    while (last < rows.size() && rows[last].second == rows[last - 1].second + 1) ++last;
-    std::vector<SamplingArgs> args;
-    std::vector<SamplingContext> contexts;
-    std::vector<std::vector<SamplingContext::Bias>> biases(last - first);
-    for (size_t i = first; i < last; ++i) {
-      const Sequence& sequence = *rows[i].first;
-      const Request& request = sequence.request();
-      args.push_back(request.sampling);
-      args.back().position = unsigned(sequence.completion());
-      args.back().choice = unsigned(sequence.choice);
-      std::vector<SamplingContext::Bias>& bias = biases[i - first];
-      bias = request.bias;
-      if (sequence.completion() < request.min_tokens) {
-        for (const int32_t token : request.stop_tokens) {
-          // One that the model cannot say needs no ban.
-          if (uint32_t(token) < vocab) bias.push_back({token, -std::numeric_limits<float>::infinity()});
-        }
+  std::vector<SamplingArgs> args;
+  std::vector<SamplingContext> contexts;
+  std::vector<std::vector<SamplingContext::Bias>> biases(draws.size());
+  for (size_t i = 0; i < draws.size(); ++i) {
+    const Sequence& sequence = *draws[i].sequence;
+    const Request& request = sequence.request();
+    args.push_back(request.sampling);
+    args.back().position = unsigned(draws[i].position);
+    args.back().choice = unsigned(sequence.choice);
+    std::vector<SamplingContext::Bias>& bias = biases[i];
+    bias = request.bias;
+    if (draws[i].position < request.min_tokens) {
+      for (const int32_t token : request.stop_tokens) {
+        // One that the model cannot say needs no ban.
+        if (uint32_t(token) < vocab) bias.push_back({token, -std::numeric_limits<float>::infinity()});
       }
-      contexts.push_back({.seen = sequence.seen, .bias = bias, .top_logprobs = request.top_logprobs});
     }
-    std::vector<Sampled> sampled(args.size());
-    backend_->sample(int(args.size()), int(vocab), forward_->logits() + size_t(rows[first].second) * vocab, args, contexts,
-                     sampled);
+    contexts.push_back({.seen = sequence.seen, .bias = bias, .top_logprobs = request.top_logprobs});
+  }
+  backend_->sample(int(args.size()), int(vocab), forward_->logits() + size_t(draws.front().row) * vocab, args, contexts);
+}
+
+// Rows of sequences that only want their logits may lie between.
+void Engine::draw_now(std::span<const Draw> draws) {
+  for (size_t first = 0; first < draws.size();) {
+    size_t last = first + 1;
+    while (last < draws.size() && draws[last].row == draws[last - 1].row + 1) ++last;
+    queue_draws(draws.subspan(first, last - first));
+    std::vector<Sampled> sampled = backend_->sampled();
     const auto now = Clock::now();
-    for (size_t i = first; i < last; ++i) append_token(*rows[i].first, std::move(sampled[i - first]), now);
+    for (size_t i = first; i < last; ++i) append_token(*draws[i].sequence, std::move(sampled[i - first]), now);
     first = last;
   }
 }
@@ -375,6 +425,16 @@ void Engine::end(Sequence& sequence, FinishReason reason, std::string text) {
   tell(sequence, std::move(event));
   // Without its first choice, the others compute the prompt themselves.
   sequence.shared->prompt_is_known = true;
+  remove(sequence);
+}
+
+// The device may be computing its next token: nobody will ask for that.
+void Engine::remove(Sequence& sequence) {
+  if (ahead_) {
+    for (Scheduler::Part& part : ahead_->parts) {
+      if (part.sequence == &sequence) part.sequence = nullptr;
+    }
+  }
   scheduler_->remove(&sequence);
 }
 
@@ -383,7 +443,7 @@ void Engine::fail_all(Code code, const std::string& message) {
     if (!std::exchange(sequence->shared->failed, true)) {
       tell(*sequence, {.kind = Event::Kind::kError, .code = code, .message = message});
     }
-    scheduler_->remove(sequence);
+    remove(*sequence);
   }
 }
 

@@ -10,6 +10,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <thread>
 #include <variant>
@@ -118,6 +119,18 @@ class Engine {
     std::vector<Event> mailbox;
   };
 
+  // A step that the device has, or has had.
+  struct Launched {
+    std::vector<Scheduler::Part> parts;  // sequence null: it has ended meanwhile
+    int num_tokens = 0;
+    bool queued = false;                 // its draws are under way, one for each part with a row
+  };
+  struct Draw {
+    Sequence* sequence;
+    int row;           // of the logits
+    int64_t position;  // in the completion
+  };
+
   void send(Command command);
   void loop();
   void take_commands();
@@ -126,10 +139,15 @@ class Engine {
   void carry_out(const Pause& pause);
   void carry_out(Supply supply);
   bool step();
+  bool launch(Launched& step);
+  void finish(const Launched& step);
+  static int64_t drawn_position(const Scheduler::Part& part);
   void read_logits(Sequence& sequence, int first_row, int64_t rows);
-  void draw(const std::vector<std::pair<Sequence*, int>>& rows);
+  void queue_draws(std::span<const Draw> draws);
+  void draw_now(std::span<const Draw> draws);
   void append_token(Sequence& sequence, Sampled sampled, Clock::time_point now);
   void end(Sequence& sequence, FinishReason reason, std::string text);
+  void remove(Sequence& sequence);
   void fail_all(Code code, const std::string& message);
   void tell(const Sequence& sequence, Event event);
   void publish();
@@ -144,6 +162,7 @@ class Engine {
   std::unique_ptr<KvCache> cache_;
   std::unique_ptr<Scheduler> scheduler_;
   std::unique_ptr<StepBuilder> builder_;
+  std::optional<Launched> ahead_;                   // the step after the one that is told of next
   std::vector<std::pair<uint64_t, Event>> outbox_;  // of this step, by client
   EngineStats counters_;
   uint64_t arrivals_ = 0;

@@ -125,7 +125,7 @@ void Scheduler::take(Sequence& sequence) {
   const int64_t without_rows = std::max<int64_t>(uncomputed - wanted_rows(sequence), 0);
   const int64_t tokens = std::min({uncomputed, tokens_left, without_rows + rows_left});
   if (tokens <= 0 || !reserve(sequence, tokens)) return;
-  parts_.push_back({&sequence, tokens, std::max<int64_t>(tokens - without_rows, 0)});
+  parts_.push_back({&sequence, tokens, std::max<int64_t>(tokens - without_rows, 0), sequence.computed});
 }
 
 const std::vector<Scheduler::Part>& Scheduler::plan(Clock::time_point now) {
@@ -150,6 +150,30 @@ const std::vector<Scheduler::Part>& Scheduler::plan(Clock::time_point now) {
   ++step_;
   for (const Part& part : parts_) part.sequence->last_step = step_;
   return parts_;
+}
+
+std::vector<Scheduler::Part> Scheduler::plan_ahead(const std::vector<Part>& parts) {
+  std::vector<Part> ahead;
+  const bool full = int(running_.size()) >= limits_.max_sequences;
+  if (parts.size() != running_.size() || (!waiting_.empty() && !full)) return {};
+  int row = 0;
+  for (const Part& part : parts) {
+    if (part.sequence == nullptr) return {};  // it has ended since the step was planned, so others may come
+    Sequence& sequence = *part.sequence;
+    const Request& request = sequence.request();
+    const int64_t begin = part.begin + part.tokens;
+    // Its logits are for somebody else, its prompt goes on, or what it has said decides about what it may say.
+    if (part.rows != 1 || request.logits_last > 0 || request.processed || sequence.penalized || sequence.blocked()) return {};
+    const int64_t said = begin - int64_t(request.prompt.size());  // by the time of this step
+    if (said + 1 < request.max_tokens) {
+      if (!cache_.reserve(sequence.pages, begin, begin + 1)) return {};
+      ahead.push_back({&sequence, 1, 1, begin, row});
+    }
+    ++row;
+  }
+  if (!ahead.empty()) ++step_;
+  for (const Part& part : ahead) part.sequence->last_step = step_;
+  return ahead;
 }
 
 void Scheduler::advance(const Part& part) {

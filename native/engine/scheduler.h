@@ -27,6 +27,8 @@ class Scheduler {
     Sequence* sequence;
     int64_t tokens;  // its next tokens
     int64_t rows;    // logits of the last `rows` of them
+    int64_t begin = 0;   // position of the first of them
+    int drawn_row = -1;  // planned ahead: the only token is what this row of logits of the step before will give
   };
 
   Scheduler(SchedulerLimits limits, KvCache& cache) : limits_(limits), cache_(cache) {}
@@ -34,6 +36,9 @@ class Scheduler {
   void add(std::unique_ptr<Sequence> sequence);
   // Admits, preempts and reserves pages; the parts in the order of their rows. Empty when nothing can run now.
   const std::vector<Part>& plan(Clock::time_point now);
+  // The step after the one with these parts, while that one runs: the next token of each of its sequences that may get one.
+  // Empty when that is not all there is to do, or when something must be known first.
+  std::vector<Part> plan_ahead(const std::vector<Part>& parts);
   // The step of a part is over: its tokens are in the cache.
   void advance(const Part& part);
   // Takes a sequence out, running or waiting; its pages are given back.

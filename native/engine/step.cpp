@@ -16,18 +16,19 @@ StepBuilder::StepBuilder(const Config& config, int max_tokens, int max_sequences
 
 void StepBuilder::begin() { num_tokens_ = num_sequences_ = num_rows_ = 0; }
 
-void StepBuilder::add(const Sequence& sequence, int64_t tokens, int64_t rows) {
+void StepBuilder::add(const Scheduler::Part& part) {
+  const Sequence& sequence = *part.sequence;
   for (int group = 0; group < kKvGroups; ++group) {
     const std::vector<int32_t>& pages = sequence.pages.table[group];
     std::copy(pages.begin(), pages.end(), block_tables_[group].begin() + std::ptrdiff_t(num_sequences_) * max_pages_);
   }
-  for (int64_t i = 0; i < tokens; ++i) {
-    const int64_t position = sequence.computed + i;
-    tokens_[num_tokens_] = sequence.tokens[position];
+  for (int64_t i = 0; i < part.tokens; ++i) {
+    const int64_t position = part.begin + i;
+    tokens_[num_tokens_] = part.drawn_row >= 0 ? -1 - part.drawn_row : sequence.tokens[position];
     positions_[num_tokens_] = int32_t(position);
     sequence_[num_tokens_] = num_sequences_;
     rope_.fill(position, &rope_rows_[num_tokens_ * rope_row_]);
-    if (i >= tokens - rows) logit_tokens_[num_rows_++] = num_tokens_;
+    if (i >= part.tokens - part.rows) logit_tokens_[num_rows_++] = num_tokens_;
     ++num_tokens_;
   }
   ++num_sequences_;

@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "native/backend/backend.h"
-#include "native/engine/sequence.h"
+#include "native/engine/scheduler.h"
 #include "native/model/rope.h"
 
 namespace oss {
@@ -13,8 +13,8 @@ class StepBuilder {
   StepBuilder(const Config& config, int max_tokens, int max_sequences, int max_pages);
 
   void begin();
-  // The next `tokens` tokens of a sequence, whose pages must reach that far; logits for the last `rows` of them.
-  void add(const Sequence& sequence, int64_t tokens, int64_t rows);
+  // What a sequence, whose pages must reach that far, gets in this step.
+  void add(const Scheduler::Part& part);
   const Step& finish();
 
  private:

@@ -162,12 +162,14 @@ TEST("sample: rows on threads equal rows one by one, each with its own context, 
                         .bias = r % 2 == 0 ? std::span<const SamplingContext::Bias>() : bias,
                         .top_logprobs = r % 4});
   }
-  std::vector<Sampled> one(rows), three(rows);
   std::vector<float> used = logits;
-  CpuBackend(*cpu::available_kernels().front(), 1).sample(rows, vocab, used.data(), args, contexts, one);
-  CHECK_BITS("logits", used, logits);
-  CpuBackend(*cpu::available_kernels().front(), 3).sample(rows, vocab, used.data(), args, contexts, three);
-  CHECK_BITS("logits", used, logits);
+  const auto drawn_by = [&](int threads) {
+    CpuBackend backend(*cpu::available_kernels().front(), threads);
+    backend.sample(rows, vocab, used.data(), args, contexts);
+    CHECK_BITS("logits", used, logits);
+    return backend.sampled();
+  };
+  const std::vector<Sampled> one = drawn_by(1), three = drawn_by(3);
   for (int r = 0; r < rows; ++r) {
     CHECK_EQ(one[r].token, three[r].token);
     CHECK_EQ(one[r].logprob, three[r].logprob);

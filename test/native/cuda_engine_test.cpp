@@ -230,6 +230,44 @@ TEST("cuda engine: sequences come and go, and each gets what it gets alone") {
   });
 }
 
+// The device is a step ahead: what it computes for a sequence that has ended meanwhile is nobody's.
+TEST("cuda engine: stop tokens, cancels and newcomers in the middle change nothing for the others") {
+  for_each_device([](bool) {
+    EngineOptions options = cuda_options();
+    options.repeatable = true;
+    options.max_batch_tokens = 32;
+    std::vector<std::vector<int32_t>> alone;
+    for (int i = 0; i < 6; ++i) {
+      Harness harness(options);
+      harness.submit(request(1, prompt_of(i, 9 + 11 * i), 40));
+      harness.wait_for_ends(1);
+      alone.push_back(harness.outcomes[1].tokens);
+    }
+    Harness harness(options);
+    for (int i = 0; i < 4; ++i) {
+      Request r = request(uint64_t(i + 1), prompt_of(i, 9 + 11 * i), 40);
+      // Two of them stop at a token that they say on the way, the second may not before its third.
+      if (i < 2) r.stop_tokens = {alone[size_t(i)][size_t(5 + 10 * i)]};
+      if (i == 1) r.min_tokens = 3;
+      harness.submit(std::move(r));
+    }
+    harness.wait_for_ends(1);
+    harness.submit(request(5, prompt_of(4, 9 + 11 * 4), 40));
+    harness.engine->cancel(harness.client, 4);
+    harness.submit(request(6, prompt_of(5, 9 + 11 * 5), 40));
+    harness.wait_for_ends(6);
+    for (int i = 0; i < 6; ++i) {
+      const Outcome& outcome = harness.outcomes[uint64_t(i + 1)];
+      const std::vector<int32_t>& want = alone[size_t(i)];
+      if (i != 1) CHECK(std::equal(outcome.tokens.begin(), outcome.tokens.end(), want.begin()));
+      if (i == 2 || i >= 4) CHECK_EQ(outcome.tokens.size(), want.size());
+      if (i == 0) CHECK(outcome.reason == FinishReason::kStop && outcome.tokens.size() <= 6);
+      if (i == 3) CHECK(outcome.reason == FinishReason::kCancelled || outcome.tokens.size() == want.size());
+    }
+    check_all_pages_free(harness.engine->stats());
+  });
+}
+
 TEST("cuda engine: a cache too small for all makes sequences wait and start over, and loses nothing") {
   for_each_device([](bool) {
     EngineOptions options = cuda_options();

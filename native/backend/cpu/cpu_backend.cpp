@@ -350,10 +350,18 @@ void CpuBackend::gather_rows(const Step& step, int hidden, const float* x, float
 }
 
 void CpuBackend::sample(int rows, int vocab, float* logits, std::span<const SamplingArgs> args,
-                        std::span<const SamplingContext> contexts, std::span<Sampled> out) {
+                        std::span<const SamplingContext> contexts) {
+  std::vector<Sampled> out(args.size());
   pool_.parallel_for(rows, 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t r = begin; r < end; ++r) out[r] = sample_row(args[r], contexts[r], logits + r * vocab, vocab);
   });
+  drawn_.push_back(std::move(out));
+}
+
+std::vector<Sampled> CpuBackend::sampled() {
+  std::vector<Sampled> oldest = std::move(drawn_.front());
+  drawn_.erase(drawn_.begin());
+  return oldest;
 }
 
 void CpuBackend::read(const float* from, std::span<float> to) { std::memcpy(to.data(), from, to.size_bytes()); }

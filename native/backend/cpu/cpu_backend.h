@@ -52,7 +52,9 @@ class CpuBackend final : public Backend {
                const ExpertMatrix& gate_up, const ExpertMatrix& down, float* x) override;
   void gather_rows(const Step&, int hidden, const float* x, float* rows) override;
   void sample(int rows, int vocab, float* logits, std::span<const SamplingArgs> args,
-              std::span<const SamplingContext> contexts, std::span<Sampled> out) override;
+              std::span<const SamplingContext> contexts) override;
+  std::vector<Sampled> sampled() override;
+  bool runs_ahead() const override { return false; }
   void read(const float* from, std::span<float> to) override;
   void write(std::span<const float> from, float* to) override;
 
@@ -97,6 +99,8 @@ class CpuBackend final : public Backend {
   std::vector<int32_t> pair_begin_;  // [experts + 1] into pairs_
   std::vector<int32_t> chosen_;      // experts with at least one pair
   Scratch split_, act_, out_;
+
+  std::vector<std::vector<Sampled>> drawn_;  // and not asked for yet
 };
 
 }  // namespace oss

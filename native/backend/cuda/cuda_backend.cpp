@@ -239,14 +239,14 @@ uint64_t CudaBackend::workspace_bytes(const StepLimits& l) const {
   return StepBuffers::bytes(l) + aligned(cuda::attention_scratch_bytes(singles, l.heads)) +
          aligned(cuda::experts_scratch(l.tokens, l.top_k, l.experts, l.hidden, l.intermediate).bytes) +
          aligned(module_.sample_scratch_bytes({.rows = l.rows, .vocab = l.vocab})) +
-         aligned(uint64_t(l.rows) * (sizeof(cuda::SampleResult) + sizeof(cuda::SampleRow)));
+         aligned(SamplingBuffers::bytes(l.rows));
 }
 
 void CudaBackend::reserve_workspace(const StepLimits& l) {
   limits_ = l;
   const int singles = repeatable_ ? l.tokens : l.sequences;
-  step_ = std::make_unique<StepBuffers>(gpu_, l, repeatable_);
   sampling_ = std::make_unique<SamplingBuffers>(gpu_, l.rows);
+  step_ = std::make_unique<StepBuffers>(gpu_, l, repeatable_, sampling_->results());
   attention_scratch_ = gpu_->allocate(cuda::attention_scratch_bytes(singles, l.heads), "attention");
   experts_scratch_ = gpu_->allocate(
       cuda::experts_scratch(l.tokens, l.top_k, l.experts, l.hidden, l.intermediate).bytes, "the experts' activations");
@@ -348,18 +348,23 @@ void CudaBackend::experts(const ExpertsArgs& args, Operand normed, const int32_t
 }
 
 void CudaBackend::sample(int rows, int vocab, float* logits, std::span<const SamplingArgs> args,
-                         std::span<const SamplingContext> contexts, std::span<Sampled> out) {
+                         std::span<const SamplingContext> contexts) {
   gpu_->use();
   const SamplingBuffers::Device on_device = sampling_->upload(args, contexts);
   launched(module_.sample({.rows = rows, .vocab = vocab}, on_device.num_rows, logits, on_device.rows, on_device.seen,
-                          on_device.bias, sample_scratch_.as<void>(), on_device.results, gpu_->stream),
+                          on_device.bias, sample_scratch_.as<void>(), sampling_->results(), gpu_->stream),
            "sample");
-  const std::span<const cuda::SampleResult> results = sampling_->download(rows);
-  for (int r = 0; r < rows; ++r) {
-    const cuda::SampleResult& from = results[size_t(r)];
-    out[size_t(r)] = {.token = from.token, .logprob = from.logprob, .top = {}};
-    for (int i = 0; i < from.num_top; ++i) out[size_t(r)].top.push_back({from.top_token[i], from.top_logprob[i]});
+  sampling_->download(rows);
+}
+
+std::vector<Sampled> CudaBackend::sampled() {
+  gpu_->use();
+  std::vector<Sampled> out;
+  for (const cuda::SampleResult& from : sampling_->await()) {
+    Sampled& one = out.emplace_back(Sampled{.token = from.token, .logprob = from.logprob, .top = {}});
+    for (int i = 0; i < from.num_top; ++i) one.top.push_back({from.top_token[i], from.top_logprob[i]});
   }
+  return out;
 }
 
 void CudaBackend::read(const float* from, std::span<float> to) {

@@ -57,7 +57,9 @@ class CudaBackend final : public Backend {
                const ExpertMatrix& down, float* x) override;
   void gather_rows(const Step&, int hidden, const float* x, float* rows) override;
   void sample(int rows, int vocab, float* logits, std::span<const SamplingArgs> args,
-              std::span<const SamplingContext> contexts, std::span<Sampled> out) override;
+              std::span<const SamplingContext> contexts) override;
+  std::vector<Sampled> sampled() override;
+  bool runs_ahead() const override { return true; }
   void read(const float* from, std::span<float> to) override;
   void write(std::span<const float> from, float* to) override;
 

@@ -57,7 +57,7 @@ size_t table_bytes(const StepLimits& limits) {
 
 uint64_t StepBuffers::bytes(const StepLimits& limits) { return token_bytes(limits) + kKvGroups * table_bytes(limits); }
 
-StepBuffers::StepBuffers(std::shared_ptr<Gpu> gpu, const StepLimits& limits, bool apart)
+StepBuffers::StepBuffers(std::shared_ptr<Gpu> gpu, const StepLimits& limits, bool apart, const cuda::SampleResult* drawn)
     : gpu_(gpu),
       apart_(apart),
       max_pages_(limits.max_pages),
@@ -84,7 +84,8 @@ StepBuffers::StepBuffers(std::shared_ptr<Gpu> gpu, const StepLimits& limits, boo
              .logit_tokens = there.logit_tokens,
              .tiles = there.tiles,
              .max_pages = limits.max_pages,
-             .singles = there.singles};
+             .singles = there.singles,
+             .drawn = drawn};
   const size_t entries = size_t(limits.sequences) * limits.max_pages;
   for (int group = 0; group < kKvGroups; ++group) {
     block_tables_[group] = host.take<int32_t>(entries);
@@ -170,10 +171,13 @@ void StepBuffers::upload_tables(const Step& step) {
   for (int group = 0; group < kKvGroups; ++group) flush(group, step.num_sequences);
 }
 
+SamplingBuffers::Slot::Slot(std::shared_ptr<Gpu> gpu, int max_rows)
+    : results(gpu->allocate_pinned(bytes(max_rows), "sampled tokens")), done(gpu) {}
+
 SamplingBuffers::SamplingBuffers(std::shared_ptr<Gpu> gpu, int max_rows)
     : gpu_(gpu),
-      host_results_(gpu->allocate_pinned(size_t(max_rows) * sizeof(cuda::SampleResult), "sampled tokens")),
-      device_results_(gpu->allocate(size_t(max_rows) * sizeof(cuda::SampleResult), "sampled tokens")) {}
+      device_results_(gpu->allocate(bytes(max_rows), "sampled tokens")),
+      slots_{{gpu, max_rows}, {gpu, max_rows}} {}
 
 SamplingBuffers::Device SamplingBuffers::upload(std::span<const SamplingArgs> args,
                                                 std::span<const SamplingContext> contexts) {
@@ -182,27 +186,36 @@ SamplingBuffers::Device SamplingBuffers::upload(std::span<const SamplingArgs> ar
     num_seen += context.seen.size();
     num_bias += context.bias.size();
   }
+  struct Lists {
+    int32_t* num_rows;
+    cuda::SampleRow* rows;
+    cuda::SampleSeen* seen;
+    cuda::SampleBias* bias;
+    std::byte* end;
+  };
   const auto lay_out = [&](std::byte* begin) {
     Parts parts(begin);
-    struct {
-      int32_t* num_rows;
-      cuda::SampleRow* rows;
-      cuda::SampleSeen* seen;
-      cuda::SampleBias* bias;
-      std::byte* end;
-    } at{parts.take<int32_t>(1), parts.take<cuda::SampleRow>(args.size()), parts.take<cuda::SampleSeen>(num_seen),
-         parts.take<cuda::SampleBias>(num_bias), parts.next()};
-    at.end = parts.next();
-    return at;
+    Lists lists{};
+    lists.num_rows = parts.take<int32_t>(1);
+    lists.rows = parts.take<cuda::SampleRow>(args.size());
+    lists.seen = parts.take<cuda::SampleSeen>(num_seen);
+    lists.bias = parts.take<cuda::SampleBias>(num_bias);
+    lists.end = parts.next();
+    return lists;
   };
   const size_t bytes = size_t(lay_out(nullptr).end - static_cast<std::byte*>(nullptr));
-  if (host_.bytes() < bytes) {
-    host_ = Buffer();
-    device_memory_ = Buffer();
-    host_ = gpu_->allocate_pinned(2 * bytes, "sampling parameters");
-    device_memory_ = gpu_->allocate(2 * bytes, "sampling parameters");
+  Slot& slot = slots_[next_];
+  slot.done.await();
+  if (slot.parameters.bytes() < bytes) {
+    slot.parameters = Buffer();
+    slot.parameters = gpu_->allocate_pinned(2 * bytes, "sampling parameters");
   }
-  const auto here = lay_out(host_.as<std::byte>()), there = lay_out(device_memory_.as<std::byte>());
+  if (parameters_.bytes() < bytes) {
+    gpu_->synchronize();  // draws that are under way read the old ones
+    parameters_ = Buffer();
+    parameters_ = gpu_->allocate(2 * bytes, "sampling parameters");
+  }
+  const Lists here = lay_out(slot.parameters.as<std::byte>()), there = lay_out(parameters_.as<std::byte>());
   *here.num_rows = int32_t(args.size());
   int seen = 0, bias = 0;
   for (size_t r = 0; r < args.size(); ++r) {
@@ -219,14 +232,23 @@ SamplingBuffers::Device SamplingBuffers::upload(std::span<const SamplingArgs> ar
     row.seen_end = seen;
     row.bias_end = bias;
   }
-  gpu_->copy(device_memory_.as<void>(), host_.as<void>(), bytes);
-  return {there.num_rows, there.rows, there.seen, there.bias, device_results_.as<cuda::SampleResult>()};
+  gpu_->copy(parameters_.as<void>(), slot.parameters.as<void>(), bytes);
+  return {there.num_rows, there.rows, there.seen, there.bias};
 }
 
-std::span<const cuda::SampleResult> SamplingBuffers::download(int rows) {
-  gpu_->copy(host_results_.as<void>(), device_results_.as<void>(), size_t(rows) * sizeof(cuda::SampleResult));
-  gpu_->synchronize();
-  return {host_results_.as<cuda::SampleResult>(), size_t(rows)};
+void SamplingBuffers::download(int rows) {
+  Slot& slot = slots_[next_];
+  next_ = 1 - next_;
+  slot.rows = rows;
+  gpu_->copy(slot.results.as<void>(), device_results_.as<void>(), size_t(rows) * sizeof(cuda::SampleResult));
+  slot.done.record();
+}
+
+std::span<const cuda::SampleResult> SamplingBuffers::await() {
+  Slot& slot = slots_[oldest_];
+  oldest_ = 1 - oldest_;
+  slot.done.await();
+  return {slot.results.as<cuda::SampleResult>(), size_t(slot.rows)};
 }
 
 }  // namespace oss

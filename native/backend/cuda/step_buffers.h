@@ -17,8 +17,8 @@ struct StepFacts {
 
 class StepBuffers {
  public:
-  // apart: every token walks alone, so that sums do not depend on how prompts are cut.
-  StepBuffers(std::shared_ptr<Gpu> gpu, const StepLimits& limits, bool apart);
+  // apart: every token walks alone, so that sums do not depend on how prompts are cut. drawn: where draws lie.
+  StepBuffers(std::shared_ptr<Gpu> gpu, const StepLimits& limits, bool apart, const cuda::SampleResult* drawn);
   static uint64_t bytes(const StepLimits& limits);
 
   // Queues the copies.
@@ -45,27 +45,40 @@ class StepBuffers {
   GpuEvent copied_;
 };
 
-// The same for draws: parameters up, tokens down.
+// The same for draws: parameters up, tokens down. Two draws may be under way: the host's side is there twice.
 class SamplingBuffers {
  public:
   SamplingBuffers(std::shared_ptr<Gpu> gpu, int max_rows);
+  static uint64_t bytes(int max_rows) { return uint64_t(max_rows) * sizeof(cuda::SampleResult); }
 
   struct Device {
     const int32_t* num_rows;
     const cuda::SampleRow* rows;
     const cuda::SampleSeen* seen;
     const cuda::SampleBias* bias;
-    cuda::SampleResult* results;
   };
-  // Queues the copy of everything that the draws depend on. The stream must be idle or have nothing to do with the last.
+  // Queues the copy of everything that the draws depend on.
   Device upload(std::span<const SamplingArgs> args, std::span<const SamplingContext> contexts);
-  // Waits for the draws.
-  std::span<const cuda::SampleResult> download(int rows);
+  // Where the draws of the last upload go, and stay until those of the next one.
+  cuda::SampleResult* results() const { return device_results_.as<cuda::SampleResult>(); }
+  // Queues the copy of the results.
+  void download(int rows);
+  // Waits for the oldest download that nobody has asked for.
+  std::span<const cuda::SampleResult> await();
 
  private:
+  struct Slot {
+    Slot(std::shared_ptr<Gpu> gpu, int max_rows);
+    Buffer parameters, results;
+    GpuEvent done;
+    int rows = 0;
+  };
+
   std::shared_ptr<Gpu> gpu_;
-  Buffer host_, device_memory_;  // parameters; they grow with the lists
-  Buffer host_results_, device_results_;
+  Buffer parameters_;  // on the device; grow with the lists
+  Buffer device_results_;
+  Slot slots_[2];
+  int next_ = 0, oldest_ = 0;
 };
 
 }  // namespace oss

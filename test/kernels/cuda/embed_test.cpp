@@ -2,15 +2,20 @@
 
 namespace oss::test {
 
-TEST("cuda embed: the rows of the step's tokens, widened, and no more") {
+TEST("cuda embed: the rows of the step's tokens, given or drawn before, widened, and no more") {
   for_each_cuda_device([](CudaDevice& device) {
     const int vocab = 11, capacity = 6;
-    const std::vector<int32_t> ids = {10, 0, 3, 3};
+    const std::vector<int32_t> given = {10, -2, 3, -1}, ids = {10, 0, 3, 7};
+    std::vector<cuda::SampleResult> drawn(2);
+    drawn[0].token = 7;
+    drawn[1].token = 0;
     const DeviceCounts counts(device, int(ids.size()));
-    const DeviceArray<int32_t> tokens(device, ids);
+    const DeviceArray<int32_t> tokens(device, given);
+    const DeviceArray<cuda::SampleResult> device_drawn(device, drawn);
     cuda::DeviceStep step{};
     step.counts = counts.data();
     step.tokens = tokens.data();
+    step.drawn = device_drawn.data();
     for (const int hidden : {32, 160, 2880, 3200}) {
       const std::vector<float> table = exact_values(size_t(vocab) * hidden, 1);
       const DeviceArray<uint16_t> device_table(device, to_bf16(table));
