@@ -15,6 +15,8 @@ export interface NativeTokenizer {
   tokenizerCount(text: string): number;
   /** Bytes of ordinary tokens and of the 1,091 special ones; throws INVALID_ARGUMENT on an id above 201088. */
   tokenizerDecode(ids: Uint32Array): Uint8Array;
+  /** The bytes of all 201,089 tokens one after the other, and where each of them ends. */
+  tokenizerTable(): { bytes: Uint8Array; ends: Uint32Array };
 }
 
 export interface NativeBackendStatus {

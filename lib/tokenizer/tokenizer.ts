@@ -71,7 +71,7 @@ export const tokenizer: Tokenizer = Object.freeze({
   },
 
   stream(): TextStream {
-    return new TextStream(decodeBytes);
+    return new TextStream();
   },
 } as const);
 

@@ -45,6 +45,12 @@ Napi::Uint32Array ids_to_js(Napi::Env env, const std::vector<uint32_t>& ids) {
   return array;
 }
 
+Napi::Uint8Array bytes_to_js(Napi::Env env, std::string_view bytes) {
+  auto array = Napi::Uint8Array::New(env, bytes.size());
+  if (!bytes.empty()) std::memcpy(array.Data(), bytes.data(), bytes.size());
+  return array;
+}
+
 Napi::Value encode(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     return ids_to_js(info.Env(), tokenizer::encode(Utf8(info[0]).view(), specials_from_js(info[1])));
@@ -59,10 +65,22 @@ Napi::Value count(const Napi::CallbackInfo& info) {
 Napi::Value decode(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     const auto ids = info[0].As<Napi::Uint32Array>();
-    const std::string bytes = tokenizer::decode({ids.Data(), ids.ElementLength()});
-    auto array = Napi::Uint8Array::New(info.Env(), bytes.size());
-    if (!bytes.empty()) std::memcpy(array.Data(), bytes.data(), bytes.size());
-    return array;
+    return bytes_to_js(info.Env(), tokenizer::decode({ids.Data(), ids.ElementLength()}));
+  });
+}
+
+Napi::Value table(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    std::string bytes;
+    std::vector<uint32_t> ends;
+    for (uint32_t id = 0; id <= tokenizer::kLastSpecial; ++id) {
+      bytes += tokenizer::decode({&id, 1});
+      ends.push_back(uint32_t(bytes.size()));
+    }
+    auto result = Napi::Object::New(info.Env());
+    result.Set("bytes", bytes_to_js(info.Env(), bytes));
+    result.Set("ends", ids_to_js(info.Env(), ends));
+    return result;
   });
 }
 
@@ -101,6 +119,7 @@ void init_tokenizer(Napi::Env env, Napi::Object exports) {
   exports.Set("tokenizerEncodeAsync", Napi::Function::New(env, encode_async, "tokenizerEncodeAsync"));
   exports.Set("tokenizerCount", Napi::Function::New(env, count, "tokenizerCount"));
   exports.Set("tokenizerDecode", Napi::Function::New(env, decode, "tokenizerDecode"));
+  exports.Set("tokenizerTable", Napi::Function::New(env, table, "tokenizerTable"));
 }
 
 }  // namespace oss

@@ -6,6 +6,7 @@ import { describe, expect, it } from "vitest";
 import { packageRoot } from "../../lib/binding.js";
 import { GptOssError } from "../../lib/errors.js";
 import { tokenizer } from "../../lib/tokenizer/index.js";
+import { tokenBytes, tokenText } from "../../lib/tokenizer/token-table.js";
 import { packVocabulary } from "../../native/tokenizer/pack-vocabulary.mjs";
 
 interface Golden {
@@ -217,6 +218,29 @@ describe("stream", () => {
   it("keeps a byte order mark and speaks special tokens", () => {
     expect(streamed(tokenizer.encode("\ufeffbom")).join("")).toBe("\ufeffbom");
     expect(streamed([200006, 64])).toEqual(["<|start|>", "a", ""]);
+  });
+});
+
+describe("the table of tokens", () => {
+  it("has the bytes of every token, and the text of those that are whole characters", () => {
+    const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+    let without = 0;
+    for (let id = 0; id < tokenizer.vocabSize + 1; id++) {
+      const bytes = tokenizer.decodeBytes([id]);
+      if (Buffer.compare(tokenBytes(id), bytes) !== 0) expect.fail(`the bytes of ${id} differ`);
+      const text = tokenText(id);
+      if (text === null) expect(() => strict.decode(bytes), String(id)).toThrow(TypeError);
+      else if (text !== strict.decode(bytes)) expect.fail(`the text of ${id} differs`);
+      if (tokenText(id) !== text) expect.fail(`the text of ${id} is another one the second time`);
+      without += Number(text === null);
+    }
+    expect(without).toBeGreaterThan(128);
+  });
+
+  it.each([-1, 1.5, Number.NaN, 201_089, undefined, "64", "length"])("refuses %s", (id) => {
+    for (const look of [tokenText, tokenBytes]) {
+      expect(() => look(id as number)).toThrow(expect.objectContaining({ code: "INVALID_ARGUMENT" }));
+    }
   });
 });
 
