@@ -179,7 +179,7 @@ class Block {
     return failure_ ? std::optional(explain(*failure_)) : std::nullopt;
   }
 
-  void begin() { arrive(host_); }
+  void begin() { arrive(running().fiber, host_); }
   void call_kernel() { (*kernel_)(); }
 
   [[noreturn]] void finish() {

@@ -108,7 +108,6 @@ void prepare(Fiber& fiber, void (*entry)()) {
   __asan_unpoison_memory_region(fiber.stack, kStackBytes);  // frames that a fault left behind
   fiber.asan_stack = fiber.stack;
   fiber.asan_bytes = kStackBytes;
-  fiber.fake_stack = nullptr;
 #endif
   // Tops at different distances from a page's end: otherwise all stacks compete for the same few cache sets.
   const size_t color = reinterpret_cast<uintptr_t>(fiber.stack) / (kStackBytes + kPage) % 16 * 256;
@@ -123,12 +122,12 @@ void switch_fiber(Fiber& from, Fiber& to) {
 }
 #endif
 
-void arrive([[maybe_unused]] Fiber& host) {
+void arrive([[maybe_unused]] Fiber& fiber, [[maybe_unused]] Fiber& host) {
 #if defined(__SANITIZE_ADDRESS__)
   // The first fiber of a block comes from the host's stack, whose bounds nobody else tells; later ones do not matter.
   const void* bottom = nullptr;
   size_t bytes = 0;
-  __sanitizer_finish_switch_fiber(nullptr, &bottom, &bytes);
+  __sanitizer_finish_switch_fiber(fiber.fake_stack, &bottom, &bytes);
   if (host.asan_stack == nullptr) {
     host.asan_stack = bottom;
     host.asan_bytes = bytes;

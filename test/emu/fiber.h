@@ -9,7 +9,7 @@ namespace oss::emu {
 struct Fiber {
   void* stack_pointer = nullptr;
   char* stack = nullptr;  // lowest byte; null for the host's own stack
-  void* fake_stack = nullptr;
+  void* fake_stack = nullptr;  // kept from block to block
   const void* asan_stack = nullptr;
   size_t asan_bytes = 0;
 };
@@ -28,7 +28,7 @@ inline void switch_fiber(Fiber& from, Fiber& to) { oss_emu_jump(&from.stack_poin
 #endif
 
 // The first line of an entry: tells ASan that the jump has arrived, and learns the bounds of the host's stack.
-void arrive(Fiber& host);
+void arrive(Fiber& fiber, Fiber& host);
 
 // Stacks of equal size with an unmapped page below each, kept for the next block.
 class Stacks {

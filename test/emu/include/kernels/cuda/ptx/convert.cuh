@@ -13,19 +13,22 @@ inline uint32_t bf16_bits(float value) {
   return (bits + 0x7FFFu + (bits >> 16 & 1)) >> 16;
 }
 
-// A float product of two bf16 is exact but where it is subnormal: there it is rounded to odd first, which keeps the
-// second rounding honest.
-inline uint32_t bf16_product(float a, float b) {
-  float product = a * b;
-  if (std::fabs(product) < 0x1p-100f) {
-    const double exact = double(a) * double(b);
-    uint32_t bits = std::bit_cast<uint32_t>(product);
-    if (double(product) != exact && (bits & 1) == 0) {
-      bits += std::fabs(double(product)) < std::fabs(exact) ? 1u : ~0u;
-      product = std::bit_cast<float>(bits);
-    }
-  }
-  return bf16_bits(product);
+// Exactly, and without the host's subnormal floats, each of which costs as much as a hundred others.
+inline double bf16_exactly(uint32_t bits) {
+  const uint64_t magnitude = bits & 0x7FFFu, sign = uint64_t(bits & 0x8000u) << 48;
+  // With the exponent of double's bias; a subnormal bf16 comes out as (1 + m) 2^-127 and means m 2^-126.
+  const double value = std::bit_cast<double>((magnitude << 45) + (uint64_t(1023 - 127) << 52));
+  const double result = magnitude < 0x80u ? (value - 0x1p-127) * 2 : value;
+  const double infinite = magnitude >= 0x7F80u ? std::bit_cast<double>(magnitude << 45 | uint64_t(2047) << 52) : result;
+  return std::bit_cast<double>(std::bit_cast<uint64_t>(infinite) | sign);
+}
+
+inline uint32_t bf16_product(uint32_t a, uint32_t b) {
+  const double product = bf16_exactly(a) * bf16_exactly(b);
+  // A normal result is a float before it is rounded; a subnormal one counts units of 2^-133, rounded by adding 2^52.
+  const uint32_t normal = bf16_bits(float(product));
+  const uint32_t units = uint32_t(std::bit_cast<uint64_t>(std::fabs(product) * 0x1p133 + 0x1p52));
+  return std::fabs(product) < 0x1p-126 ? units | ((a ^ b) & 0x8000u) : normal;
 }
 
 }  // namespace oss::emu
@@ -38,7 +41,7 @@ inline float low_bf16(uint32_t pair) { return std::bit_cast<float>(pair << 16); 
 inline float high_bf16(uint32_t pair) { return std::bit_cast<float>(pair & 0xFFFF0000u); }
 
 inline uint32_t mul_bf16x2(uint32_t a, uint32_t b) {
-  return emu::bf16_product(high_bf16(a), high_bf16(b)) << 16 | emu::bf16_product(low_bf16(a), low_bf16(b));
+  return emu::bf16_product(a >> 16, b >> 16) << 16 | emu::bf16_product(a & 0xFFFFu, b & 0xFFFFu);
 }
 
 // Subnormals are zeros, as `ftz` says.
