@@ -19,6 +19,7 @@ struct Case {
   void (*body)();
 };
 std::vector<Case>& cases();
+extern bool gpu_only;  // what runs on every CUDA device is wanted on a real one alone
 void fail(const char* file, int line, const std::string& message);  // records; the case goes on
 
 struct Register {

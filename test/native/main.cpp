@@ -1,4 +1,5 @@
-// oss_tests [--list] [PART_OF_A_NAME ...]: runs the cases whose names contain any of the parts, all without arguments.
+// oss_tests [--list] [--gpu] [PART_OF_A_NAME ...]: runs the cases whose names contain any of the parts, all without any.
+// --gpu: what runs on every CUDA device runs on the machine's GPU alone, and fails where there is none.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -10,6 +11,8 @@
 namespace oss::test {
 
 static std::vector<std::string> failures;
+
+bool gpu_only = false;
 
 std::vector<Case>& cases() {
   static std::vector<Case> all;
@@ -57,6 +60,11 @@ int main(int argc, char** argv) {
   if (argc > 1 && std::strcmp(argv[1], "--list") == 0) {
     for (const Case& test : cases()) std::printf("%s\n", test.name);
     return 0;
+  }
+  if (argc > 1 && std::strcmp(argv[1], "--gpu") == 0) {
+    gpu_only = true;
+    ++argv;
+    --argc;
   }
   int passed = 0, failed = 0;
   for (const Case& test : cases()) {

@@ -36,6 +36,7 @@ static const cuda::Module* real_module() {
 
 void for_each_cuda_device(const std::function<void(CudaDevice&)>& body) {
   for (const unsigned seed : {0u, 1u}) {
+    if (gpu_only) break;
     emu::reset();
     emu::set_schedule_seed(seed);
     CudaDevice device(*gptoss_cuda_module(), seed == 0 ? "emulated" : "emulated, shuffled");
@@ -45,8 +46,11 @@ void for_each_cuda_device(const std::function<void(CudaDevice&)>& body) {
   int count = 0;
   cuda::DeviceProperties properties{};
   const cuda::Module* module = real_module();
-  if (module == nullptr || module->device_count(&count) != 0 || count == 0) return;
-  if (module->use_device(0) != 0 || module->probe() != 0 || module->device_properties(0, &properties) != 0) return;
+  if (module == nullptr || module->device_count(&count) != 0 || count == 0 || module->use_device(0) != 0 ||
+      module->probe() != 0 || module->device_properties(0, &properties) != 0) {
+    if (gpu_only) throw Error(Code::kUnsupported, "there is no GPU here that the CUDA module runs on");
+    return;
+  }
   CudaDevice device(*module, properties.name);
   body(device);
 }

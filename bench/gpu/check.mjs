@@ -1,0 +1,382 @@
+// npm run gpu:check: everything that only a GPU can tell, within nine minutes. Builds for the GPU present, runs every kernel
+// and engine test on it, measures, and writes bench/results/<gpu>-<date>-<commit>.json.
+//
+//   node bench/gpu/check.mjs [--budget SECONDS] [--out FOLDER] [--only STEP,…] [--emulated]
+//
+// Works without a network, and in a bundle (bundle.mjs) without npm. The file is rewritten after every step, so that an
+// interrupted run leaves what it knew. Exits 1 with one sentence where there is no GPU, and when a test fails.
+// --emulated tries the program itself, on the emulated GPU with tiny shapes: nothing is written into bench/results, and
+// no measurement is kept.
+import { execFileSync, spawn, spawnSync } from "node:child_process";
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { availableParallelism, tmpdir } from "node:os";
+import path from "node:path";
+import { parseArgs } from "node:util";
+import { allowance, kernelRow, nativeCounts, Report, roofShare } from "./report.mjs";
+
+const root = path.resolve(import.meta.dirname, "../..");
+const { values: flags } = parseArgs({
+  options: {
+    budget: { type: "string", default: "540" },
+    out: { type: "string" },
+    only: { type: "string" },
+    emulated: { type: "boolean", default: false },
+    help: { type: "boolean", default: false },
+  },
+});
+const { emulated } = flags;
+const started = Date.now();
+const remaining = () => Number(flags.budget) - (Date.now() - started) / 1000;
+const build = path.join(root, ".cmake", `${process.platform}-${process.arch}`);
+const scratch = mkdtempSync(path.join(tmpdir(), "gpt-oss-gpu-"));
+process.once("exit", () => rmSync(scratch, { recursive: true, force: true }));
+for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(1));
+
+/** Ends the process with the sentence that says why there is nothing to check. */
+function refuse(sentence) {
+  console.error(`gpu:check: ${sentence}`);
+  process.exit(1);
+}
+
+/** stdout and stderr in one text; a child past its time is ended with all that it started. */
+function run(command, args, { seconds, env = {}, show = true }) {
+  const child = spawn(command, args, {
+    cwd: root,
+    env: { ...process.env, ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+    detached: true,
+  });
+  let text = "";
+  let late = false;
+  const end = () => {
+    try {
+      process.kill(-child.pid, "SIGKILL");
+    } catch {
+      // it has just ended
+    }
+  };
+  process.once("exit", end);
+  const timer = setTimeout(() => {
+    late = true;
+    end();
+  }, seconds * 1000);
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding("utf8").on("data", (chunk) => {
+      text += chunk;
+      if (show) process.stdout.write(chunk);
+    });
+  }
+  return new Promise((resolve) => {
+    const done = (status, problem) => {
+      clearTimeout(timer);
+      process.off("exit", end);
+      if (late) text += `\nended after ${Math.round(seconds)} s: out of time\n`;
+      resolve({ ok: status === 0 && !late, status, late, text: problem ? `${problem}\n${text}` : text });
+    };
+    child.on("error", (error) => done(-1, error.message));
+    child.on("close", (status) => done(status));
+  });
+}
+const node = (args, options) => run(process.execPath, args, options);
+
+function jsonLines(text) {
+  return text.split("\n").flatMap((line) => {
+    if (!line.startsWith("{")) return [];
+    try {
+      return [JSON.parse(line)];
+    } catch {
+      return []; // cut off where the process was ended
+    }
+  });
+}
+const last = (text, lines) => text.trimEnd().split("\n").slice(-lines).join("\n");
+const program = (name) => [".", "Release"].map((folder) => path.join(build, folder, name)).find(existsSync);
+
+/** Name and driver of the first GPU. */
+function findGpu() {
+  if (emulated) return { gpu: "emulated", driver: "none" };
+  let said;
+  try {
+    said = execFileSync("nvidia-smi", ["--query-gpu=name,driver_version", "--format=csv,noheader", "-i", "0"], {
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+  } catch (error) {
+    if (error.code === "ENOENT")
+      refuse("there is no NVIDIA GPU with a driver on this machine (nvidia-smi is not there).");
+    refuse(
+      `nvidia-smi finds no GPU: ${
+        String(error.stdout || error.stderr || error.message)
+          .trim()
+          .split("\n")[0]
+      }`,
+    );
+  }
+  const [gpu, driver] = said.trim().split(", ");
+  return { gpu, driver };
+}
+
+/** Of the checkout, or of the one that the bundle was made from. */
+function findCommit() {
+  const git = (...args) => spawnSync("git", args, { cwd: root, encoding: "utf8" });
+  const head = git("rev-parse", "--short", "HEAD");
+  if (head.status === 0) {
+    const changed = git("status", "--porcelain", "--untracked-files=no").stdout.trim() !== "";
+    return head.stdout.trim() + (changed ? "+" : "");
+  }
+  const bundled = path.join(root, ".gpu", "commit");
+  return existsSync(bundled) ? readFileSync(bundled, "utf8").trim() : "unknown";
+}
+
+const report = new Report({ ...findGpu(), date: new Date(), commit: findCommit() });
+const out = path.resolve(flags.out ?? (emulated ? scratch : path.join(root, "bench/results")));
+function save() {
+  mkdirSync(out, { recursive: true });
+  writeFileSync(path.join(out, report.fileName), report.toString());
+}
+/** What an emulator measures is no measurement. */
+function addRow(row) {
+  if (!emulated) report.result.rows.push(row);
+}
+function count(step, { passed, failed, skipped }, why) {
+  report.count({ passed, failed, skipped });
+  if (why) report.log(step, why);
+}
+
+const tiny = emulated ? ["--tokens", "1,3", "--prefill", "20", "--context", "100,200"] : [];
+const vitestFiles = emulated
+  ? ["test/lib/errors.test.ts"]
+  : ["demo-conversations", "conversation", "engine", "engine-options", "engine-sharing", "streams", "soak"].map(
+      (name) => `test/lib/${name}.test.ts`,
+    );
+
+async function engineBench(step, model, seconds, ...args) {
+  const until = Date.now() + (seconds - 15) * 1000;
+  const said = await node(["bench/gpu/engine.mjs", model, "--until", String(until), ...args], {
+    seconds,
+    env: device(),
+  });
+  for (const line of jsonLines(said.text)) {
+    const { bytes, flops, microseconds } = line;
+    const timed = microseconds !== undefined && report.result.roofs.readBytesPerSecond;
+    addRow({
+      ...line,
+      ...(timed && { roofShare: roofShare({ bytes, flops, seconds: microseconds / 1e6 }, report.result.roofs) }),
+    });
+  }
+  if (said.ok) return count(step, { passed: 1 });
+  count(step, { failed: 1 }, last(said.text, 30));
+}
+async function kernelBench(step, model, seconds, ...args) {
+  let bench = program("oss_gpu_bench");
+  if (emulated) {
+    bench = path.join(scratch, "oss_gpu_bench"); // it takes the module that lies beside it
+    copyFileSync(program("oss_gpu_bench"), bench);
+    copyFileSync(path.join(root, "build/Emulated/libgptoss_cuda.so"), path.join(scratch, "libgptoss_cuda.so"));
+  }
+  const said = await run(bench, [model, "--seconds", String(seconds - 10), ...args], { seconds });
+  if (report.result.roofs.readBytesPerSecond)
+    for (const line of jsonLines(said.text)) addRow(kernelRow(model, line, report.result.roofs));
+  count(step, said.ok ? { passed: 1 } : { failed: 1 }, said.ok ? "" : last(said.text, 30));
+}
+async function nativeTests(step, seconds, names, before = []) {
+  const [command, ...args] = [...before, program("oss_tests"), ...(emulated ? [] : ["--gpu"]), ...names];
+  const said = await run(command, args, { seconds, show: false });
+  const { passed, failed, failures } = nativeCounts(said.text);
+  const broke = !said.ok && failed === 0 ? 1 : 0;
+  console.log(`${passed} passed, ${failed + broke} failed`);
+  count(step, { passed, failed: failed + broke }, [...failures, ...(said.ok ? [] : [last(said.text, 20)])].join("\n"));
+  return said;
+}
+/** What makes the package take the emulated GPU. */
+function device() {
+  return emulated
+    ? { NODE_OPTIONS: `--require ${path.join(root, "test/support/emulated-addon.cjs")}`, GPT_OSS_BACKEND: "cuda" }
+    : { GPT_OSS_BACKEND: "cuda" };
+}
+async function sanitizer(step, tool, seconds) {
+  const [found] = ["compute-sanitizer", "/usr/local/cuda/bin/compute-sanitizer"].filter(
+    (name) => spawnSync(name, ["--version"], { stdio: "ignore" }).status === 0,
+  );
+  if (!found || emulated) return count(step, { skipped: 1 }, `NOT RUN: no compute-sanitizer on this machine`);
+  const cases = [
+    "cuda rms_norm",
+    "cuda embed",
+    "cuda gather_rows",
+    "cuda router",
+    "cuda linear",
+    "cuda qkv",
+    "cuda sample",
+  ];
+  const said = await nativeTests(
+    step,
+    seconds,
+    [...cases, "cuda attention: page", "cuda experts: against"],
+    [found, "--tool", tool, "--error-exitcode", "9"],
+  );
+  if (/not supported/i.test(said.text)) report.log(step, "NOT RUN: compute-sanitizer does not support this device");
+  report.log(
+    step,
+    said.text
+      .split("\n")
+      .filter((line) => line.startsWith("========="))
+      .slice(-12)
+      .join("\n"),
+  );
+}
+
+const steps = [
+  {
+    name: "build",
+    least: 45,
+    most: 240,
+    async run(seconds) {
+      if (emulated) return;
+      const first = await node(["native/build.mjs", "--cuda-architectures", "native"], { seconds });
+      const targets = ["oss_tests", "oss_gpu_bench", "oss_gpu_roofs"];
+      const second =
+        first.ok &&
+        (await run("cmake", ["--build", build, "--parallel", String(availableParallelism()), "--target", ...targets], {
+          seconds,
+        }));
+      const failed = first.ok ? second : first;
+      if (!failed.ok) {
+        report.log("build", last(failed.text, 60));
+        save();
+        refuse(`the build failed; see ${path.join(out, report.fileName)}`);
+      }
+      // what is tested is what is packed: the module beside the addon, and the same beside the test executable
+      copyFileSync(
+        path.join(root, "build/Release/libgptoss_cuda.so"),
+        path.join(path.dirname(program("oss_tests")), "libgptoss_cuda.so"),
+      );
+      if (!existsSync(path.join(root, "dist/index.js"))) {
+        const tsc = await node(["node_modules/typescript/bin/tsc", "-p", "tsconfig.build.json"], {
+          seconds: remaining(),
+        });
+        if (!tsc.ok) refuse(`dist/ is missing and cannot be built: ${last(tsc.text, 3)}`);
+      }
+    },
+  },
+  {
+    name: "roofs",
+    least: 5,
+    most: 30,
+    async run(seconds) {
+      if (emulated) return;
+      const said = await run(program("oss_gpu_roofs"), [], { seconds });
+      [report.result.roofs = {}] = jsonLines(said.text);
+      count("roofs", said.ok ? { passed: 1 } : { failed: 1 }, said.ok ? "" : last(said.text, 10));
+    },
+  },
+  {
+    name: "kernels",
+    least: 15,
+    most: 90,
+    run: (seconds) => nativeTests("kernels", seconds, emulated ? ["cuda rms_norm"] : ["cuda"]),
+  },
+  {
+    name: "engine:20b",
+    least: 40,
+    most: 90,
+    run: (seconds) =>
+      emulated
+        ? engineBench(
+            "engine:20b",
+            "synthetic:tiny",
+            seconds,
+            "--batches",
+            "1,4",
+            "--prefill",
+            "20",
+            "--prompt",
+            "16",
+            "--decode",
+            "4",
+          )
+        : engineBench("engine:20b", "synthetic:20b", seconds),
+  },
+  {
+    name: "engine:120b",
+    least: 40,
+    most: 110,
+    run: (seconds) => (emulated ? undefined : engineBench("engine:120b", "synthetic:120b", seconds)),
+  },
+  {
+    name: "node",
+    least: 20,
+    most: 90,
+    async run(seconds) {
+      const file = path.join(scratch, "vitest.json");
+      const vitest = "node_modules/vitest/vitest.mjs";
+      if (!existsSync(path.join(root, vitest)))
+        return count("node", { skipped: 1 }, "NOT RUN: vitest is not installed");
+      const said = await node(
+        [vitest, "run", ...vitestFiles, "--reporter=default", "--reporter=json", `--outputFile.json=${file}`],
+        { seconds, env: device(), show: false },
+      );
+      if (!existsSync(file)) return count("node", { failed: 1 }, last(said.text, 40));
+      const { numPassedTests, numFailedTests, numPendingTests, testResults } = JSON.parse(readFileSync(file, "utf8"));
+      const failures = testResults.flatMap(({ assertionResults, message }) => [
+        ...assertionResults
+          .filter(({ status }) => status === "failed")
+          .map(({ fullName, failureMessages }) => `FAIL ${fullName}: ${failureMessages.join(" ").split("\n")[0]}`),
+        ...(message ? [message.split("\n")[0]] : []),
+      ]);
+      console.log(`${numPassedTests} passed, ${numFailedTests} failed`);
+      count("node", { passed: numPassedTests, failed: numFailedTests, skipped: numPendingTests }, failures.join("\n"));
+    },
+  },
+  {
+    name: "repeatable",
+    least: 15,
+    most: 60,
+    async run(seconds) {
+      const args = emulated ? ["synthetic:tiny", "40", "4", "3"] : ["synthetic:20b"];
+      const said = await node(["bench/gpu/repeatable.mjs", ...args], { seconds, env: device() });
+      for (const row of jsonLines(said.text)) addRow(row);
+      const { passed, failed, failures } = nativeCounts(said.text);
+      count("repeatable", { passed, failed }, said.ok ? "" : [...failures, last(said.text, 10)].join("\n"));
+    },
+  },
+  {
+    name: "bench:20b",
+    least: 15,
+    most: 60,
+    run: (seconds) => kernelBench("bench:20b", emulated ? "tiny" : "20b", seconds, ...tiny),
+  },
+  {
+    name: "bench:120b",
+    least: 10,
+    most: 40,
+    run: (seconds) => (emulated ? undefined : kernelBench("bench:120b", "120b", seconds)),
+  },
+  { name: "memcheck", least: 15, most: 60, run: (seconds) => sanitizer("memcheck", "memcheck", seconds) },
+  { name: "racecheck", least: 15, most: 60, run: (seconds) => sanitizer("racecheck", "racecheck", seconds) },
+];
+
+if (flags.help) {
+  console.log(
+    `gpu:check [--budget 540] [--out FOLDER] [--only STEP,…]     steps: ${steps.map(({ name }) => name).join(", ")}`,
+  );
+  process.exit(0);
+}
+const only = flags.only?.split(",");
+for (const [i, step] of steps.entries()) {
+  if (only && !only.includes(step.name)) continue;
+  const seconds = allowance(steps, i, remaining());
+  console.log(`\n== ${step.name}: at most ${Math.round(seconds)} s of ${Math.round(remaining())} s`);
+  if (seconds === 0) {
+    count(step.name, { skipped: 1 }, "NOT RUN: out of time");
+    continue;
+  }
+  const from = Date.now();
+  await step.run(seconds);
+  report.log(step.name, `took ${((Date.now() - from) / 1000).toFixed(1)} s`);
+  save();
+}
+const { passed, failed, skipped } = report.result.tests;
+save();
+console.log(`\n${emulated ? "emulated: nothing measured" : path.join(out, report.fileName)}`);
+console.log(`${passed} passed, ${failed} failed, ${skipped} skipped`);
+process.exitCode = failed > 0 ? 1 : 0;

@@ -1,0 +1,124 @@
+// Loading, prefill and decode of one model through the package, one JSON object per line. Run by check.mjs:
+//
+//   node bench/gpu/engine.mjs MODEL --until EPOCH_MILLISECONDS [--batches 1,8,…] [--prefill 1024,8192] [--prompt 512]
+//
+// Lines have what was measured; check.mjs adds the shares of the roofs. Past --until what is left says "skipped".
+import { execFileSync } from "node:child_process";
+import { parseArgs } from "node:util";
+import { digits, median, steadyRate, stepBytes, tokenFlops } from "./report.mjs";
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    until: { type: "string", default: "0" },
+    batches: { type: "string", default: "1,8,32,64,128,256" },
+    prefill: { type: "string", default: "1024,8192" },
+    prompt: { type: "string", default: "512" },
+    decode: { type: "string", default: "128" },
+  },
+});
+const [model = "synthetic:20b"] = positionals;
+const until = Number(values.until) || Number.POSITIVE_INFINITY;
+const numbers = (text) => text.split(",").map(Number);
+const { Engine } = await import("../../dist/index.js");
+
+function print(row) {
+  process.stdout.write(`${JSON.stringify({ model, ...row })}\n`);
+}
+function outOfTime(row) {
+  if (Date.now() < until) return false;
+  print({ ...row, skipped: "out of time" });
+  return true;
+}
+/** Of all processes on the first GPU; undefined without nvidia-smi. */
+function usedMemory() {
+  try {
+    const said = execFileSync("nvidia-smi", ["--query-gpu=memory.used", "--format=csv,noheader,nounits", "-i", "0"]);
+    return Number(said) * 2 ** 20;
+  } catch {
+    return undefined;
+  }
+}
+/** Other tokens each time, so that no prefix is reused and no expert is favoured. */
+function randomPrompt(tokens, vocab) {
+  return Array.from({ length: tokens }, () => Math.floor(Math.random() * Math.min(vocab, 199_998)));
+}
+
+const batches = numbers(values.batches);
+const prefills = numbers(values.prefill);
+const promptTokens = Number(values.prompt);
+const before = usedMemory();
+const started = performance.now();
+const engine = await Engine.load(model, {
+  backend: "cuda",
+  maxSequences: Math.max(...batches),
+  contextLength: Math.max(...prefills, 2 * promptTokens) + 512,
+  prefixCache: false,
+});
+const milliseconds = digits(performance.now() - started);
+const used = usedMemory();
+const { info } = engine;
+print({
+  bench: "load",
+  milliseconds,
+  device: info.device,
+  isa: info.isa,
+  memory: info.memory,
+  ...(used !== undefined && { bytes: used - before }),
+});
+const options = { temperature: 0, ignoreEos: true };
+const prompt = (tokens) => randomPrompt(tokens, info.model.vocab);
+await engine.generate(prompt(64), { ...options, maxTokens: 16 }).result; // warm up
+
+for (const tokens of prefills) {
+  const row = { bench: "prefill", batch: 1, context: tokens, tokens };
+  if (outOfTime(row)) continue;
+  const times = [];
+  for (let i = 0; i < 5 && Date.now() < until; i++) {
+    const { timings } = await engine.generate(prompt(tokens), { ...options, maxTokens: 1 }).result;
+    times.push(timings.prefillMilliseconds);
+  }
+  const seconds = median(times) / 1000;
+  const flops = tokenFlops(info.model, tokens, tokens / 2, 1);
+  const bytes = stepBytes(info.model, tokens, 0); // every weight once
+  print({
+    ...row,
+    tokensPerSecond: digits(tokens / seconds),
+    bytes: Math.round(bytes),
+    flops,
+    microseconds: digits(seconds * 1e6),
+    repeats: times.length,
+  });
+}
+
+for (const batch of batches) {
+  const row = { bench: "decode", batch, context: promptTokens };
+  if (outOfTime(row)) continue;
+  // prompts come in over so many steps, in which the first streams already decode
+  const staggered = Math.ceil((batch * promptTokens) / info.limits.maxBatchTokens);
+  const maxTokens = Math.min(staggered, promptTokens) + Number(values.decode);
+  const arrivals = await Promise.all(
+    Array.from({ length: batch }, async () => {
+      const times = [];
+      for await (const _ of engine.generate(prompt(promptTokens), { ...options, maxTokens }))
+        times.push(performance.now());
+      return times;
+    }),
+  );
+  const rate = steadyRate(arrivals);
+  if (rate === undefined) {
+    print({ ...row, skipped: "the streams never decoded all together" });
+    continue;
+  }
+  const context = promptTokens + Math.round(maxTokens / 2);
+  print({
+    ...row,
+    context,
+    tokens: maxTokens,
+    tokensPerSecond: digits(rate),
+    bytes: Math.round(stepBytes(info.model, batch, context)), // of a step
+    flops: tokenFlops(info.model, batch, context),
+    microseconds: digits((1e6 * batch) / rate), // of a step
+  });
+}
+await engine.close();

@@ -1,0 +1,150 @@
+// The parts of gpu:check that decide and compute, without a GPU or a clock: what a step may take, what a decode must read,
+// what share of a roof a time is, and what a result file holds. test/gpu-check.test.ts runs them.
+
+/**
+ * Seconds that step `index` may take: all that is left but what the later ones need at least, and no more than it wants.
+ * 0: it is left out.
+ *
+ * @param {{ least: number, most: number }[]} steps
+ */
+export function allowance(steps, index, remaining) {
+  const later = steps.slice(index + 1).reduce((sum, step) => sum + step.least, 0);
+  const step = steps[index];
+  if (remaining < step.least) return 0;
+  return Math.min(step.most, Math.max(step.least, remaining - later));
+}
+
+/** Of a full-shape model: `engine.info.model` has these names. */
+function counts(model) {
+  const { layers, hidden, intermediate, heads, kvHeads, headDim, experts, vocab } = model;
+  const attention = hidden * (heads + 2 * kvHeads) * headDim + heads * headDim * hidden;
+  return {
+    dense: layers * (attention + hidden * experts) + vocab * hidden,
+    expert: 3 * hidden * intermediate,
+    expertBias: 2 * intermediate + hidden,
+  };
+}
+
+/** Experts of a layer that at least one of `tokens` tokens chooses, when all are equally likely. */
+export function distinctExperts({ experts, expertsPerToken }, tokens) {
+  return experts * (1 - (1 - expertsPerToken / experts) ** tokens);
+}
+
+function fullLayers(model) {
+  return model.layerTypes.filter((type) => type === "full").length;
+}
+
+/**
+ * Bytes that a decode step of `batch` sequences must read with `context` tokens each in the cache: dense weights once in
+ * bf16, the MXFP4 weights of the experts that are chosen (4.25 bits each, biases in float32), keys and values in bf16.
+ */
+export function stepBytes(model, batch, context) {
+  const { layers, kvHeads, headDim, slidingWindow } = model;
+  const { dense, expert, expertBias } = counts(model);
+  const full = fullLayers(model);
+  const keys = full * context + (layers - full) * Math.min(context, slidingWindow);
+  return (
+    2 * dense +
+    layers * distinctExperts(model, batch) * ((expert * 17) / 32 + 4 * expertBias) +
+    batch * keys * 2 * kvHeads * headDim * 2
+  );
+}
+
+/** Floating-point operations of `tokens` tokens with `keys` keys seen by each on average in layers that see everything. */
+export function tokenFlops(model, tokens, keys, heads = tokens) {
+  const { layers, expertsPerToken, vocab, hidden, slidingWindow } = model;
+  const { dense, expert } = counts(model);
+  const full = fullLayers(model);
+  const seen = full * keys + (layers - full) * Math.min(keys, slidingWindow);
+  const perToken =
+    2 * (dense - vocab * hidden + layers * expertsPerToken * expert) + 4 * seen * model.heads * model.headDim;
+  return tokens * perToken + heads * 2 * vocab * hidden;
+}
+
+/** Of the time that the slower of both roofs allows: 1 would be as fast as this machine can. */
+export function roofShare({ bytes, flops = 0, seconds }, roofs) {
+  const least = Math.max(bytes / roofs.readBytesPerSecond, flops / roofs.mmaFlopsPerSecond);
+  return digits(least / seconds);
+}
+
+export function digits(value, count = 4) {
+  return Number(value.toPrecision(count));
+}
+
+export function median(values) {
+  if (values.length === 0) throw new Error("nothing was measured");
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length / 2;
+  return (sorted[Math.ceil(middle) - 1] + sorted[Math.floor(middle)]) / 2;
+}
+
+/** Tokens per second while all streams decode: from the last first token to the first last one; undefined if never. */
+export function steadyRate(arrivals) {
+  const from = Math.max(...arrivals.map((times) => times[0]));
+  const to = Math.min(...arrivals.map((times) => times.at(-1)));
+  if (!(to > from)) return undefined;
+  const tokens = arrivals.reduce((sum, times) => sum + times.filter((time) => time > from && time <= to).length, 0);
+  return (1000 * tokens) / (to - from);
+}
+
+/** A kernel's line from oss_gpu_bench as a row of the result. */
+export function kernelRow(model, line, roofs) {
+  const { kernel, tokens, context, microseconds, bytes, flops, skipped } = line;
+  const row = { bench: "kernel", model, kernel, tokens, context };
+  if (skipped) return { ...row, skipped };
+  const seconds = microseconds / 1e6;
+  return { ...row, microseconds, bytes, flops, roofShare: roofShare({ bytes, flops, seconds }, roofs) };
+}
+
+/** `N passed, N failed` of oss_tests, and its failures; undefined when it did not come to its end. */
+export function nativeCounts(text) {
+  const end = /^(\d+) passed, (\d+) failed$/m.exec(text);
+  const failures = [...text.matchAll(/^FAIL .*(?:\n {2}.*)*/gm)].map(([block]) => block);
+  return end ? { passed: Number(end[1]), failed: Number(end[2]), failures } : { passed: 0, failed: 1, failures };
+}
+
+export class Report {
+  constructor({ gpu, driver, date, commit }) {
+    this.result = {
+      gpu,
+      driver,
+      date: date.toISOString(),
+      commit,
+      tests: { passed: 0, failed: 0, skipped: 0 },
+      roofs: {},
+      rows: [],
+      log: [],
+    };
+  }
+
+  count({ passed = 0, failed = 0, skipped = 0 }) {
+    this.result.tests.passed += passed;
+    this.result.tests.failed += failed;
+    this.result.tests.skipped += skipped;
+  }
+
+  /** What a step said, as it said it. */
+  log(step, text) {
+    for (const line of text.split("\n")) if (line.trim()) this.result.log.push(`${step}: ${line.trimEnd()}`);
+  }
+
+  /** bench/results/<gpu>-<date>-<commit>.json */
+  get fileName() {
+    const { gpu, date, commit } = this.result;
+    const word = (text) =>
+      text
+        .toLowerCase()
+        .replace(/[^a-z0-9.]+/g, "-")
+        .replace(/^-+|-+$/g, "");
+    return `${word(gpu)}-${date.slice(0, 10)}-${word(commit.replace("+", "-dirty"))}.json`;
+  }
+
+  /** One line per row, so that two files can be compared as text. */
+  toString() {
+    const { rows, log, ...head } = this.result;
+    const list = (items) =>
+      items.length ? `[\n    ${items.map((item) => JSON.stringify(item)).join(",\n    ")}\n  ]` : "[]";
+    const fields = Object.entries(head).map(([name, value]) => `  ${JSON.stringify(name)}: ${JSON.stringify(value)}`);
+    return `{\n${[...fields, `  "rows": ${list(rows)}`, `  "log": ${list(log)}`].join(",\n")}\n}\n`;
+  }
+}
