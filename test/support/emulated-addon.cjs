@@ -1,5 +1,5 @@
-// Preloaded into Node processes of the vitest project "emulated CUDA": where the package asks for its addon, it gets the
-// one beside which the CUDA module of the emulated GPU lies. The package itself knows nothing of it.
+// Imported by tests that want a GPU: where the package asks for its addon, it gets the one that has the CUDA module for
+// the emulated GPU beside it (test/emu). The package itself knows nothing of it.
 const Module = require("node:module");
 
 const load = Module._extensions[".node"];

@@ -1,0 +1,142 @@
+import "../support/emulated-addon.cjs";
+import { existsSync } from "node:fs";
+import path from "node:path";
+import { describe, expect, it } from "vitest";
+import { addon } from "../../lib/binding.js";
+import { Engine, GptOssError } from "../../lib/index.js";
+import { SafetensorsFile } from "../support/safetensors.js";
+
+/** The CUDA backend through the public API, on the emulated GPU; the kernels and the engine have their own tests in C++. */
+
+const golden = path.resolve("test/golden");
+const model = path.join(golden, "models/a");
+const small = { contextLength: 512, maxSequences: 4, maxBatchTokens: 64, kvCache: { bytes: "4MiB" } } as const;
+const load = (options: object = {}) => Engine.load(model, { backend: "cuda", ...small, ...options });
+const prompt = (seed: number, length: number) => Array.from({ length }, (_, i) => (i * 97 + seed * 31) % 512);
+
+async function failure(action: () => Promise<unknown>): Promise<GptOssError> {
+  try {
+    await action();
+  } catch (error) {
+    return error as GptOssError;
+  }
+  throw new Error("nothing was refused");
+}
+
+// The emulator switches stacks, which it knows of x86-64 and arm64 on Linux.
+const emulated = process.platform === "linux" && ["x64", "arm64"].includes(process.arch);
+
+if (!emulated) {
+  it(`cuda: NOT RUN, there is no emulated GPU for ${process.platform}-${process.arch}`, () => {
+    expect(existsSync("build/Emulated/libgptoss_cuda.so")).toBe(false);
+  });
+}
+
+(emulated ? describe : () => undefined)("cuda", () => {
+  it("is listed with its device, and is what auto takes", async () => {
+    const status = addon()
+      .listBackends()
+      .find(({ name }) => name === "cuda");
+    expect(status).toMatchObject({ available: true, detail: expect.stringContaining("Emulated GPU") });
+    await using engine = await Engine.load(model, { ...small, backend: "auto" });
+    expect(engine.info.backend).toBe(process.env.GPT_OSS_BACKEND ?? "cuda");
+  });
+
+  it("tells of itself", async () => {
+    await using engine = await load();
+    expect(engine.info).toMatchObject({
+      backend: "cuda",
+      device: "Emulated GPU",
+      isa: "sm_90",
+      numerics: "fast",
+      kvCacheDtype: "bf16",
+      repeatable: false,
+      limits: { contextLength: 512, maxSequences: 4, maxBatchTokens: 64 },
+    });
+    const { weightsBytes, packedBytes, workspaceBytes, kvBytes, kvTokens } = engine.info.memory;
+    expect(packedBytes).toBeGreaterThan(weightsBytes / 2);
+    expect(workspaceBytes).toBeGreaterThan(0);
+    expect(kvBytes).toBeLessThanOrEqual(4 << 20);
+    expect(kvTokens).toBeGreaterThanOrEqual(512);
+  });
+
+  it("streams the golden tokens, with log probabilities", async () => {
+    const file = new SafetensorsFile(path.join(golden, "cases/a.short.safetensors"));
+    const expected = [...file.i32("greedy_tokens")].slice(0, 12);
+    await using engine = await load();
+    const run = engine.generate(file.i32("tokens"), { temperature: 0, maxTokens: 12, ignoreEos: true, logprobs: 2 });
+    const logprobs: number[] = [];
+    for await (const { token, logprob, top } of run) {
+      expect(top).toHaveLength(2);
+      expect(top?.[0]).toEqual({ token, logprob });
+      logprobs.push(logprob ?? Number.NaN);
+    }
+    expect((await run.result).tokens).toEqual(expected);
+    const wanted = file.f64("greedy_logprob");
+    for (const [i, logprob] of logprobs.entries()) expect(Math.abs(logprob - wanted[i]!)).toBeLessThan(0.2); // bf16
+  });
+
+  it("gives a crowd what each gets alone, with repeatable, and takes a seed, choices and logit processing", async () => {
+    await using engine = await load({ repeatable: true });
+    expect(engine.info.repeatable).toBe(true);
+    const options = { maxTokens: 10, ignoreEos: true, seed: 5 };
+    const alone = await engine.generate(prompt(1, 70), options).result;
+    const crowd = await Promise.all([1, 2, 3, 4, 5].map((i) => engine.generate(prompt(i, 69 + i), options).result));
+    expect(crowd[0]?.tokens).toEqual(alone.tokens);
+    const both = engine.generate(prompt(1, 70), { ...options, n: 2 });
+    const byChoice: number[][] = [[], []];
+    for await (const { token, index } of both) byChoice[index]?.push(token);
+    expect(byChoice[0]).toEqual(alone.tokens);
+    expect(byChoice[1]).not.toEqual(alone.tokens);
+  });
+
+  it("stops what is aborted and what is left, and goes on with the rest", async () => {
+    await using engine = await load();
+    const controller = new AbortController();
+    const aborted = engine.generate(prompt(1, 20), { maxTokens: 400, ignoreEos: true, signal: controller.signal });
+    const rest = engine.generate(prompt(2, 20), { maxTokens: 20, ignoreEos: true });
+    for await (const _ of engine.generate(prompt(3, 20), { maxTokens: 400, ignoreEos: true })) break;
+    controller.abort(new Error("enough"));
+    await expect(aborted.result).rejects.toThrow("enough");
+    expect((await rest.result).tokens).toHaveLength(20);
+    expect(engine.stats()).toMatchObject({ running: 0, waiting: 0 });
+  });
+
+  it("rejects what runs when it is closed", async () => {
+    const engine = await load();
+    const run = engine.generate(prompt(1, 20), { maxTokens: 400, ignoreEos: true });
+    await run[Symbol.asyncIterator]().next();
+    await engine.close();
+    expect((await failure(() => run.result)).code).toBe("CLOSED");
+  });
+
+  it("halves the cache with fp8, and refuses what it does not have", async () => {
+    await using wide = await load();
+    await using narrow = await load({ kvCache: { bytes: "4MiB", dtype: "fp8" } });
+    expect(narrow.info.kvCacheDtype).toBe("fp8");
+    expect(narrow.info.memory.kvTokens).toBeGreaterThan(1.9 * wide.info.memory.kvTokens);
+    expect((await narrow.generate(prompt(1, 70), { maxTokens: 5, ignoreEos: true }).result).tokens).toHaveLength(5);
+    for (const [options, message] of [
+      [{ kvCache: { dtype: "f32" } }, /"bf16" or "fp8"/],
+      [{ numerics: "exact" }, /the CPU backend has "exact"/],
+    ] as const) {
+      const error = await failure(() => load(options));
+      expect(error).toBeInstanceOf(GptOssError);
+      expect(error.code).toBe("UNSUPPORTED");
+      expect(error.message).toMatch(message);
+    }
+    const error = await failure(() => load({ backend: "cuda:5" }));
+    expect(error.code).toBe("INVALID_ARGUMENT");
+    expect(error.message).toMatch(/cuda:5/);
+  });
+
+  it("answers with the demo model as the CPU does", async () => {
+    const messages = [{ role: "user" as const, content: "Hello" }];
+    const options = { maxTokens: 6, temperature: 0, reasoningEffort: "low" as const };
+    const limits = { contextLength: 512, maxSequences: 1, maxBatchTokens: 128 };
+    await using cpu = await Engine.load("demo", { backend: "cpu", ...limits });
+    await using gpu = await Engine.load("demo", { backend: "cuda", ...limits, kvCache: { bytes: "16MiB" } });
+    const expected = await cpu.chat(messages, options).result;
+    expect(await gpu.chat(messages, options).result).toMatchObject({ messages: expected.messages });
+  }, 240_000);
+});
