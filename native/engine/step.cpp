@@ -27,7 +27,7 @@ void StepBuilder::add(const Scheduler::Part& part) {
     tokens_[num_tokens_] = part.drawn_row >= 0 ? -1 - part.drawn_row : sequence.tokens[position];
     positions_[num_tokens_] = int32_t(position);
     sequence_[num_tokens_] = num_sequences_;
-    rope_.fill(position, &rope_rows_[num_tokens_ * rope_row_]);
+    std::copy_n(rope_.row(position), rope_row_, &rope_rows_[num_tokens_ * rope_row_]);
     if (i >= part.tokens - part.rows) logit_tokens_[num_rows_++] = num_tokens_;
     ++num_tokens_;
   }

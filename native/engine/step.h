@@ -18,7 +18,7 @@ class StepBuilder {
   const Step& finish();
 
  private:
-  Rope rope_;
+  RopeTable rope_;
   size_t rope_row_;
   int max_pages_;
   std::vector<int32_t> tokens_, positions_, sequence_, logit_tokens_;

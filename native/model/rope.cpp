@@ -39,4 +39,17 @@ void Rope::fill(int64_t position, float* cos_sin) const {
   }
 }
 
+const float* RopeTable::row(int64_t position) {
+  constexpr int64_t kPiece = 256;
+  const size_t piece = size_t(position / kPiece);
+  if (pieces_.size() <= piece) pieces_.resize(piece + 1);
+  if (pieces_[piece] == nullptr) {
+    pieces_[piece] = std::make_unique<float[]>(size_t(kPiece) * row_size_);
+    for (int64_t i = 0; i < kPiece; ++i) {
+      rope_.fill(int64_t(piece) * kPiece + i, &pieces_[piece][size_t(i) * row_size_]);
+    }
+  }
+  return &pieces_[piece][size_t(position % kPiece) * row_size_];
+}
+
 }  // namespace oss

@@ -10,6 +10,7 @@
 // Everything is computed in double: in float32 the angle alone is off by 5.9e-3 at position 131,071.
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "native/model/config.h"
@@ -29,6 +30,20 @@ class Rope {
  private:
   std::vector<double> inv_freq_;  // [head_dim/2]
   double concentration_ = 1;
+};
+
+// The rows of fill(), made once: 64 angles take 2 µs, and a chunk of a prompt has thousands of positions. 256 bytes for
+// each position that was ever reached, in pieces of 256 positions.
+class RopeTable {
+ public:
+  explicit RopeTable(const Config& config) : rope_(config), row_size_(size_t(config.head_dim)) {}
+
+  const float* row(int64_t position);  // [head_dim]
+
+ private:
+  Rope rope_;
+  size_t row_size_;
+  std::vector<std::unique_ptr<float[]>> pieces_;
 };
 
 }  // namespace oss

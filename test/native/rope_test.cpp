@@ -50,4 +50,15 @@ TEST("rope: truncated bounds are whole numbers, as transformers' default has the
   CHECK(rounded.inv_freq()[18] == exact.inv_freq()[18]);  // above both: 18 >= 17.4
 }
 
+TEST("rope: the table has the rows that fill() makes, whichever comes first") {
+  const Config config = gpt_oss_rope();
+  const Rope rope(config);
+  RopeTable table(config);
+  std::vector<float> row(size_t(config.head_dim));
+  for (const int64_t position : {100'000, 0, 255, 256, 131'071, 100'001, 1}) {
+    rope.fill(position, row.data());
+    CHECK(std::equal(row.begin(), row.end(), table.row(position)));
+  }
+}
+
 }  // namespace oss
