@@ -53,10 +53,20 @@ export function splitChannel(text: string): { channel: string | null; rest: stri
 
 /** The words of a header; `<|constrain|>` begins a word wherever it stands. Only ASCII white space separates. */
 export function headerWords(text: string): string[] {
-  const trimmed = text.replace(/^\p{White_Space}+|\p{White_Space}+$/gu, "");
-  const spaced = trimmed.replaceAll(constrainMarker, ` ${constrainMarker}`);
+  const spaced = trimmed(text).replaceAll(constrainMarker, ` ${constrainMarker}`);
   return spaced.split(/[ \t\n\f\r]+/).filter((word) => word !== "");
 }
+
+/** Without Unicode white space at both ends; a pattern would look again from each space of a long run inside. */
+function trimmed(text: string): string {
+  let from = 0;
+  let to = text.length;
+  while (from < to && whiteSpace.test(text[from]!)) from++;
+  while (to > from && whiteSpace.test(text[to - 1]!)) to--;
+  return text.slice(from, to);
+}
+
+const whiteSpace = /\p{White_Space}/u; // every one of them is a single UTF-16 unit
 
 function takeAuthor(words: string[], preset: Role | null): { role: Role; name: string | null } {
   let author: { role: Role; name: string | null } = { role: preset ?? "assistant", name: null };

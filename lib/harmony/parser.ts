@@ -1,11 +1,10 @@
 import { invalidArgument } from "../errors.js";
 import { refuseUnknown } from "../options.js";
 import { lastSpecialToken } from "../tokenizer/special-tokens.js";
-import { tokenizer } from "../tokenizer/tokenizer.js";
 import { type Header, headerWords, malformed, parseHeader, splitChannel } from "./header.js";
 import { type Message, type Role, readRole } from "./message.js";
 import { endsMessage, formatTokens } from "./tokens.js";
-import { decodeStrict, Utf8Stream } from "./utf8.js";
+import { strictTextOf, Utf8Stream } from "./utf8.js";
 
 export interface ParserOptions {
   /** Role of the first message when its header's beginning is already in the prompt: `"assistant"` for a completion. */
@@ -33,7 +32,7 @@ export class StreamableParser {
   private headerTokens: number[] = [];
   private header: Header | null = null;
   private content = "";
-  private readonly utf8 = new Utf8Stream();
+  private readonly utf8 = new Utf8Stream({ replaceOnePerStep: true });
   /** After an id without bytes the rest of the message cannot be decoded; it ends as one U+FFFD. */
   private undecodable = false;
   private delta: string | null = null;
@@ -136,8 +135,8 @@ export class StreamableParser {
 
   private addContent(token: number): void {
     this.undecodable ||= token > lastSpecialToken;
-    this.delta = this.undecodable ? null : this.utf8.push(tokenizer.decodeBytes([token]));
-    this.content += this.delta ?? "";
+    this.delta = this.undecodable ? null : this.utf8.push(token);
+    if (this.delta !== null) this.content += this.delta;
   }
 
   private closeMessage(): void {
@@ -151,7 +150,7 @@ export class StreamableParser {
 
   private headerText(): string {
     const known = this.headerTokens.every((token) => token <= lastSpecialToken);
-    const text = known ? decodeStrict(tokenizer.decodeBytes(this.headerTokens)) : null;
+    const text = known ? strictTextOf(this.headerTokens) : null;
     if (text === null) throw malformed("could not decode header");
     return text;
   }

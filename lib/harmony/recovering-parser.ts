@@ -1,12 +1,11 @@
 import { firstSpecialToken } from "../tokenizer/special-tokens.js";
-import { tokenizer } from "../tokenizer/tokenizer.js";
 import { builtinRecipients } from "./builtin-tools.js";
 import { type Header, headerWords, isRole, splitChannel } from "./header.js";
 import type { Message, Role } from "./message.js";
 import { messageOf } from "./parser.js";
 import { channelMarker, constrainMarker, endsMessage, formatTokens } from "./tokens.js";
 import { functionsNamespace } from "./tools.js";
-import { decode, Utf8Stream } from "./utf8.js";
+import { textOf, Utf8Stream } from "./utf8.js";
 
 /** A piece of the message under way; the pieces of one message, joined, are its text. */
 export interface ParsedDelta {
@@ -23,6 +22,8 @@ export interface ParsedMessage {
   type: "message";
   message: Message;
 }
+
+export type ParsedEvent = ParsedDelta | ParsedMessage;
 
 export interface RecoveringParserOptions {
   /** True when the prompt ends with `<|start|>assistant`, as that of a completion does (the default). */
@@ -41,11 +42,10 @@ const maxHeaderTokens = 128;
 const headerBeginnings = ["to=", "assistant"];
 
 type HeaderState = { phase: "header"; tokens: number[]; role: Role | null };
+type ContentState = { phase: "content"; header: Header; text: string; utf8: Utf8Stream };
+type State = HeaderState | ContentState | { phase: "between"; pending: number[] };
 
-type State =
-  | HeaderState
-  | { phase: "between"; pending: number[] }
-  | { phase: "content"; header: Header; text: string; utf8: Utf8Stream };
+const noEvents: readonly ParsedEvent[] = Object.freeze([]);
 
 /**
  * Reads what a model writes, whatever it writes: never throws, always ends, and gives well-formed streams the same
@@ -64,7 +64,7 @@ export class RecoveringParser {
 
   private readonly functions: ReadonlySet<string>;
   private state: State;
-  private events: (ParsedDelta | ParsedMessage)[] = [];
+  private events: ParsedEvent[] = [];
 
   constructor(options: RecoveringParserOptions = {}) {
     this.functions = new Set(options.tools ?? []);
@@ -74,31 +74,35 @@ export class RecoveringParser {
         : { phase: "between", pending: [] };
   }
 
-  /** Reads one token; returns what it completed. */
-  push(token: number): (ParsedDelta | ParsedMessage)[] {
-    if (token < firstSpecialToken) this.pushText(token);
-    else this.pushControl(token);
+  /** Reads one token; returns what it completed. What is no token is passed over. */
+  push(token: number): readonly ParsedEvent[] {
+    if (!Number.isInteger(token) || token < 0) return noEvents;
+    if (token >= firstSpecialToken) {
+      this.pushControl(token);
+    } else if (this.state.phase === "content") {
+      const text = this.state.utf8.push(token);
+      return text === null ? noEvents : [this.delta(this.state, text)]; // what nearly all tokens come to
+    } else if (this.state.phase === "between") {
+      this.pushBetween(token, this.state.pending);
+    } else {
+      this.pushHeader(token, this.state);
+    }
     return this.takeEvents();
+  }
+
+  /** Reads several tokens, as `push` does one after the other. */
+  pushAll(tokens: Iterable<number>): readonly ParsedEvent[] {
+    const events: ParsedEvent[] = [];
+    for (const token of tokens) {
+      for (const event of this.push(token)) events.push(event);
+    }
+    return events;
   }
 
   /** The stream is over. A message under way is complete as it is; a second call returns nothing. */
-  end(): (ParsedDelta | ParsedMessage)[] {
+  end(): readonly ParsedEvent[] {
     this.close(false);
     return this.takeEvents();
-  }
-
-  private pushText(token: number): void {
-    switch (this.state.phase) {
-      case "between":
-        this.pushBetween(token, this.state.pending);
-        break;
-      case "header":
-        this.pushHeader(token, this.state);
-        break;
-      case "content":
-        this.emit(this.state.utf8.push(tokenizer.decodeBytes([token])));
-        break;
-    }
   }
 
   private pushControl(token: number): void {
@@ -131,13 +135,13 @@ export class RecoveringParser {
   /** White space between messages is nothing, `to=` begins a header, all else a message without a channel. */
   private pushBetween(token: number, before: readonly number[]): void {
     const tokens = [...before, token];
-    const text = decode(tokenizer.decodeBytes(tokens)).trimStart();
+    const text = textOf(tokens).trimStart();
     if (text.startsWith("to=")) {
       this.state = { phase: "header", tokens, role: "assistant" };
     } else if (headerBeginnings.some((beginning) => beginning.startsWith(text))) {
       this.state = { phase: "between", pending: text === "" ? [] : tokens };
     } else {
-      const utf8 = new Utf8Stream();
+      const utf8 = new Utf8Stream({ replaceOnePerStep: false });
       const begun = decodeInto(utf8, tokens).trimStart();
       this.state = { phase: "content", header: this.readHeader("", "assistant"), text: "", utf8 };
       this.emit(begun);
@@ -150,13 +154,13 @@ export class RecoveringParser {
   }
 
   private startContent(headerTokens: readonly number[], role: Role | null): void {
-    const header = this.readHeader(decode(tokenizer.decodeBytes(headerTokens)), role);
-    this.state = { phase: "content", header, text: "", utf8: new Utf8Stream() };
+    const header = this.readHeader(textOf(headerTokens), role);
+    this.state = { phase: "content", header, text: "", utf8: new Utf8Stream({ replaceOnePerStep: false }) };
   }
 
   /** `<|message|>` is missing: the header says where its own words go. */
   private startBareContent(tokens: readonly number[], role: Role | null): void {
-    const utf8 = new Utf8Stream(); // keeps a half character for the token that completes it
+    const utf8 = new Utf8Stream({ replaceOnePerStep: false }); // keeps a half character for the token that completes it
     const { header, text } = this.readBare(decodeInto(utf8, tokens), role);
     this.state = { phase: "content", header, text: "", utf8 };
     this.emit(text);
@@ -167,7 +171,7 @@ export class RecoveringParser {
     if (this.state.phase === "between") this.state = { phase: "header", tokens: this.state.pending, role: "assistant" };
     if (this.state.phase === "header") {
       const { tokens, role } = this.state;
-      const { header, text } = this.readBare(decode(tokenizer.decodeBytes(tokens)), role);
+      const { header, text } = this.readBare(textOf(tokens), role);
       const isMessage = header.recipient === null ? text !== "" : closed;
       if (isMessage) this.startBareContent(tokens, role);
     }
@@ -180,14 +184,19 @@ export class RecoveringParser {
     this.state = { phase: "between", pending: [] };
   }
 
-  private emit(text: string | null): void {
-    if (text === null || text === "" || this.state.phase !== "content") return;
-    const { role, channel, recipient, contentType } = this.state.header;
-    this.state.text += text;
-    this.events.push({ type: "delta", role, channel, recipient, contentType, text });
+  private emit(text: string): void {
+    if (text === "" || this.state.phase !== "content") return;
+    this.events.push(this.delta(this.state, text));
   }
 
-  private takeEvents(): (ParsedDelta | ParsedMessage)[] {
+  private delta(content: ContentState, text: string): ParsedDelta {
+    content.text += text;
+    const { role, channel, recipient, contentType } = content.header;
+    return { type: "delta", role, channel, recipient, contentType, text };
+  }
+
+  private takeEvents(): readonly ParsedEvent[] {
+    if (this.events.length === 0) return noEvents;
     const events = this.events;
     this.events = [];
     return events;
@@ -273,7 +282,7 @@ export class RecoveringParser {
 
 /** Text of tokens one by one, as they would have streamed; half a character stays in `utf8`. */
 function decodeInto(utf8: Utf8Stream, tokens: readonly number[]): string {
-  return tokens.map((token) => utf8.push(tokenizer.decodeBytes([token])) ?? "").join("");
+  return tokens.map((token) => utf8.push(token) ?? "").join("");
 }
 
 /** The name of the tool that a recipient addresses, functions without their namespace; null when it is none. */

@@ -1,41 +1,97 @@
+import { tokenBytes, tokenText } from "../tokenizer/token-table.js";
+
 /** Bytes of successive tokens as text, never half a character: the tail waits for the token that completes it. */
 export class Utf8Stream {
-  private pending: Uint8Array = new Uint8Array(0);
+  /** `buffer[from, to)` waits. */
+  private buffer = Buffer.alloc(0);
+  private from = 0;
+  private to = 0;
+  private readonly replaceOnePerStep: boolean;
 
   /**
-   * Adds bytes and returns the text that is now certain, or null while there is none. An invalid sequence becomes one
-   * U+FFFD and ends the step: what follows it is looked at with the next bytes, or by `flush`.
+   * An invalid sequence becomes one U+FFFD. With `replaceOnePerStep`, as in the reference, it also ends the step: what
+   * follows it is looked at with the next token, or by `flush`. Otherwise at most three bytes ever wait.
    */
-  push(bytes: Uint8Array): string | null {
-    const all = this.pending.length === 0 ? bytes : Buffer.concat([this.pending, bytes]);
-    let end = 0;
-    let step = 0;
-    while (end < all.length) {
-      step = characterLength(all, end);
-      if (step <= 0) break;
-      end += step;
+  constructor(options: { replaceOnePerStep: boolean }) {
+    this.replaceOnePerStep = options.replaceOnePerStep;
+  }
+
+  /**
+   * Adds the bytes of a token and returns the text that is now certain, or null while there is none.
+   * @throws GptOssError INVALID_ARGUMENT when there is no such token
+   */
+  push(token: number): string | null {
+    if (this.from === this.to) {
+      const whole = tokenText(token);
+      if (whole !== null) return whole;
     }
-    const invalid = end < all.length && step < 0 ? -step : 0;
-    this.pending = all.slice(end + invalid);
-    const text = decode(all.subarray(0, end)) + (invalid > 0 ? "\uFFFD" : "");
+    this.append(tokenBytes(token));
+    let text = "";
+    for (;;) {
+      const { end, invalid } = validUntil(this.buffer, this.from, this.to);
+      text += this.buffer.toString("utf8", this.from, end);
+      this.from = end + invalid;
+      if (invalid === 0) break;
+      text += "\uFFFD";
+      if (this.replaceOnePerStep) break;
+    }
     return text === "" ? null : text;
   }
 
   /** The waiting tail, invalid parts replaced. */
   flush(): string {
-    const text = decode(this.pending);
-    this.pending = new Uint8Array(0);
+    if (this.from === this.to) return "";
+    const text = decode(this.buffer.subarray(this.from, this.to));
+    this.from = this.to;
     return text;
+  }
+
+  /** Behind what waits; room grows by doubling, so that however much waits, a byte is moved a few times at most. */
+  private append(bytes: Uint8Array): void {
+    const waiting = this.to - this.from;
+    if (this.to + bytes.length > this.buffer.length) {
+      const needed = waiting + bytes.length;
+      const room = needed * 2 > this.buffer.length ? Buffer.allocUnsafe(Math.max(64, needed * 2)) : this.buffer;
+      this.buffer.copy(room, 0, this.from, this.to);
+      this.buffer = room;
+      this.from = 0;
+      this.to = waiting;
+    }
+    this.buffer.set(bytes, this.to);
+    this.to += bytes.length;
   }
 }
 
+/** Text of tokens that belong together; invalid parts replaced. Every id must be one of the tokenizer's. */
+export function textOf(tokens: readonly number[]): string {
+  return wholeTextOf(tokens) ?? decode(bytesOf(tokens));
+}
+
+/** The same, or null when their bytes are not UTF-8. */
+export function strictTextOf(tokens: readonly number[]): string | null {
+  return wholeTextOf(tokens) ?? decodeStrict(bytesOf(tokens));
+}
+
+function wholeTextOf(tokens: readonly number[]): string | null {
+  let text = "";
+  for (const token of tokens) {
+    const whole = tokenText(token);
+    if (whole === null) return null;
+    text += whole;
+  }
+  return text;
+}
+
+function bytesOf(tokens: readonly number[]): Uint8Array {
+  return Buffer.concat(tokens.map(tokenBytes));
+}
+
 /** Text of whole bytes; invalid parts replaced, a byte order mark kept. */
-export function decode(bytes: Uint8Array): string {
+function decode(bytes: Uint8Array): string {
   return lossy.decode(bytes);
 }
 
-/** Text of whole bytes, or null when they are not UTF-8. */
-export function decodeStrict(bytes: Uint8Array): string | null {
+function decodeStrict(bytes: Uint8Array): string | null {
   try {
     return strict.decode(bytes);
   } catch {
@@ -46,8 +102,19 @@ export function decodeStrict(bytes: Uint8Array): string | null {
 const lossy = new TextDecoder("utf-8", { ignoreBOM: true });
 const strict = new TextDecoder("utf-8", { ignoreBOM: true, fatal: true });
 
+/** Where the complete characters from `at` on end, and the length of the invalid sequence there, if it is one. */
+function validUntil(bytes: Uint8Array, at: number, to: number): { end: number; invalid: number } {
+  let end = at;
+  while (end < to) {
+    const length = characterLength(bytes, end, to);
+    if (length <= 0) return { end, invalid: -length };
+    end += length;
+  }
+  return { end, invalid: 0 };
+}
+
 /** Length of the character at `at`; 0 when it is cut off by the end; minus the length of an invalid sequence. */
-function characterLength(bytes: Uint8Array, at: number): number {
+function characterLength(bytes: Uint8Array, at: number, to: number): number {
   const lead = bytes[at]!;
   if (lead < 0x80) return 1;
   if (lead < 0xc2 || lead > 0xf4) return -1;
@@ -56,8 +123,8 @@ function characterLength(bytes: Uint8Array, at: number): number {
   let least = lead === 0xe0 ? 0xa0 : lead === 0xf0 ? 0x90 : 0x80;
   let most = lead === 0xed ? 0x9f : lead === 0xf4 ? 0x8f : 0xbf;
   for (let i = 1; i < length; i++) {
-    const byte = bytes[at + i];
-    if (byte === undefined) return 0;
+    if (at + i >= to) return 0;
+    const byte = bytes[at + i]!;
     if (byte < least || byte > most) return -i;
     least = 0x80;
     most = 0xbf;
