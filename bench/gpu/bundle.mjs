@@ -1,0 +1,112 @@
+// npm run bundle: what gpu:check needs on a machine with no network and no Node, in one archive: node, the packages that
+// build the addon and run its tests, the compiled TypeScript, and a start script.
+//
+//   npm run bundle          writes .gpu/bundle.tar.xz and .gpu/start.sh
+//
+// Copy the repository and .gpu/ to the machine, then: bash .gpu/start.sh [options of gpu:check]
+import { spawnSync } from "node:child_process";
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+
+const root = path.resolve(import.meta.dirname, "../..");
+const out = path.join(root, ".gpu");
+const most = 40e6; // bytes of the archive
+const wanted = ["bindings", "cmake-js", "commander", "node-addon-api", "node-api-headers", "vitest"];
+const unneeded = /\.(d\.ts|d\.mts|d\.cts|map|md|markdown)$|\/(test|tests|docs|example|examples)\/|-musl\//;
+
+function run(command, args, options = {}) {
+  const { status, stdout, error } = spawnSync(command, args, {
+    cwd: root,
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "inherit"],
+    ...options,
+  });
+  if (status !== 0) {
+    console.error(`bundle: ${command} ${args[0]} failed${error ? `: ${error.message}` : ""}`);
+    process.exit(1);
+  }
+  return stdout;
+}
+
+/** Folders of the packages, with all that they depend on, as npm resolved them. */
+function packages(names) {
+  const lock = JSON.parse(readFileSync(path.join(root, "package-lock.json"), "utf8")).packages;
+  const resolve = (from, name) => {
+    for (let at = from; ; at = at.slice(0, at.lastIndexOf("node_modules/")).replace(/\/$/, "")) {
+      const folder = path.posix.join(at, "node_modules", name);
+      if (lock[folder] && existsSync(path.join(root, folder))) return folder;
+      if (!at) return undefined; // optional, and not for this platform
+    }
+  };
+  const found = new Set();
+  const add = (folder) => {
+    if (!folder || found.has(folder)) return;
+    found.add(folder);
+    const { dependencies, optionalDependencies } = lock[folder];
+    for (const name of Object.keys({ ...dependencies, ...optionalDependencies })) add(resolve(folder, name));
+  };
+  for (const name of names) add(resolve("", name));
+  return [...found].filter((folder) => !folder.startsWith("node_modules/@types/"));
+}
+
+const stage = mkdtempSync(path.join(tmpdir(), "gpt-oss-bundle-"));
+process.once("exit", () => rmSync(stage, { recursive: true, force: true }));
+
+if (/libnode\.so/.test(run("ldd", [process.execPath]))) {
+  console.error("bundle: this node is a small program around a shared libnode; run it with a node from nodejs.org");
+  process.exit(1);
+}
+run("strip", ["-o", path.join(stage, "node"), process.execPath]);
+for (const folder of packages(wanted)) {
+  cpSync(path.join(root, folder), path.join(stage, folder), {
+    recursive: true,
+    // a package's own node_modules are packages of their own
+    filter: (from) => {
+      const inside = from.slice(path.join(root, folder).length);
+      return (
+        !unneeded.test(`${inside}${statSync(from).isDirectory() ? "/" : ""}`) && !inside.startsWith("/node_modules")
+      );
+    },
+  });
+}
+run(process.execPath, ["node_modules/typescript/bin/tsc", "-p", "tsconfig.build.json"], { stdio: "inherit" });
+cpSync(path.join(root, "dist"), path.join(stage, "dist"), { recursive: true });
+const changed = run("git", ["status", "--porcelain", "--untracked-files=no"]).trim() !== "";
+writeFileSync(path.join(stage, "commit"), run("git", ["rev-parse", "--short", "HEAD"]).trim() + (changed ? "+" : ""));
+const start = `#!/usr/bin/env bash
+# Unpacks node, packages and the compiled TypeScript beside itself, and runs gpu:check with them. No network, no Node needed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+unpack="import tarfile; tarfile.open('.gpu/bundle.tar.xz').extractall('.gpu')"
+[ -x .gpu/node ] || tar -xJf .gpu/bundle.tar.xz -C .gpu 2>/dev/null || python3 -c "$unpack"
+[ -e node_modules ] || ln -s .gpu/node_modules node_modules
+[ -e dist ] || ln -s .gpu/dist dist
+export PATH="$PWD/.gpu:$PATH:/usr/local/cuda/bin"
+exec .gpu/node bench/gpu/check.mjs "$@"
+`;
+mkdirSync(out, { recursive: true });
+for (const folder of [stage, out]) {
+  writeFileSync(path.join(folder, "start.sh"), start);
+  chmodSync(path.join(folder, "start.sh"), 0o755);
+}
+const archive = path.join(out, "bundle.tar.xz");
+run("tar", ["-C", stage, "--sort=name", "--owner=0", "--group=0", "-cJf", archive, "."], {
+  env: { ...process.env, XZ_OPT: "-6 -T0" },
+});
+const { size } = statSync(archive);
+console.log(`${path.relative(root, archive)}: ${(size / 1e6).toFixed(1)} MB; on the GPU machine: bash .gpu/start.sh`);
+if (size > most) {
+  console.error(`bundle: more than ${most / 1e6} MB`);
+  process.exit(1);
+}
