@@ -68,7 +68,7 @@ export const chatConversationOptionNames = [
 
 /**
  * The harmony conversation for chat messages: one system message, the developer message with instructions and tools,
- * then the turns, without analysis that precedes the last final answer. Render it with `autoDropAnalysis: false`.
+ * then the turns. Render it with `autoDropAnalysis: "past"`, as the model was trained.
  *
  * A `system_content` that the first message brings is kept, changed only where an option is given.
  *
@@ -93,13 +93,7 @@ export function chatConversation(
 
   const conversation: Message[] = [{ role: "system", content: [system] }];
   if (developer !== null) conversation.push({ role: "developer", content: [developer] });
-  return { messages: [...conversation, ...withoutPastAnalysis(turns.messages)] };
-}
-
-/** Drops every analysis message before the last final answer; what was thought since then belongs to the open turn. */
-function withoutPastAnalysis(messages: readonly Message[]): Message[] {
-  const lastFinal = messages.findLastIndex((message) => message.role === "assistant" && message.channel === "final");
-  return messages.filter((message, index) => index > lastFinal || message.channel !== "analysis");
+  return { messages: [...conversation, ...turns.messages] };
 }
 
 function checkShape(message: unknown, name: string): void {

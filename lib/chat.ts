@@ -9,18 +9,36 @@ import { invalidArgument } from "./errors.js";
 import { EventLog } from "./event-log.js";
 import { type GenerateOptions, generateOptionNames } from "./generate-options.js";
 import type { FinishReason, Generation, Usage } from "./generation.js";
+import {
+  type CompletionOptions,
+  type CompletionPrompt,
+  ConversationRenderer,
+} from "./harmony/conversation-renderer.js";
 import { type Message, messageText } from "./harmony/message.js";
-import { calledTool, type ParsedDelta, type ParsedMessage, RecoveringParser } from "./harmony/recovering-parser.js";
-import { renderConversationForCompletion } from "./harmony/render.js";
+import {
+  calledTool,
+  type ParsedDelta,
+  type ParsedEvent,
+  type ParsedMessage,
+  RecoveringParser,
+} from "./harmony/recovering-parser.js";
 import { refuseUnknown } from "./options.js";
 
 export type { ChatMessage } from "./chat-messages.js";
+
+/** What of the history the model sees, and in which tokens. */
+export type ChatHistoryOptions = Pick<CompletionOptions, "toolCallOrder" | "originalTokens"> & {
+  /** Default "past": no analysis from before the last final answer; `true` is the reference's rule. */
+  autoDropAnalysis?: CompletionOptions["autoDropAnalysis"];
+};
 
 /**
  * How to answer, and how to sample while doing so; with one choice. Stop strings are looked for in all that the model
  * writes, its reasoning and the harmony markup included, and the messages keep what they held of it.
  */
-export type ChatOptions = ChatConversationOptions & Omit<GenerateOptions, "stopTokens" | "ignoreEos">;
+export type ChatOptions = ChatConversationOptions &
+  ChatHistoryOptions &
+  Omit<GenerateOptions, "stopTokens" | "ignoreEos">;
 
 export interface ToolCall {
   id: string;
@@ -44,27 +62,40 @@ export interface ChatAnswer {
 
 export type ChatEvent = ParsedDelta | ParsedMessage | { type: "done"; finishReason: FinishReason; usage: Usage };
 
-const chatOnlyNames: ReadonlySet<string> = new Set(chatConversationOptionNames);
-const chatNames: ReadonlySet<string> = new Set(
-  [...chatOnlyNames, ...generateOptionNames].filter((name) => name !== "stopTokens" && name !== "ignoreEos"),
+const conversationNames: ReadonlySet<string> = new Set(chatConversationOptionNames);
+const historyNames: ReadonlySet<string> = new Set([
+  "autoDropAnalysis",
+  "toolCallOrder",
+  "originalTokens",
+] as const satisfies readonly (keyof ChatHistoryOptions)[]);
+const generateNames: ReadonlySet<string> = new Set(
+  [...generateOptionNames].filter((name) => name !== "stopTokens" && name !== "ignoreEos"),
 );
+const chatNames: ReadonlySet<string> = new Set([...conversationNames, ...historyNames, ...generateNames]);
 
-/** The tokens of a conversation up to and including `<|start|>assistant`. */
-export function renderChat(messages: readonly ChatMessage[], options: ChatOptions): Uint32Array {
+/** Of all engines of this thread: what was said and written before, in tokens. */
+const renderer = new ConversationRenderer();
+
+/** The tokens of a conversation up to and including `<|start|>assistant`, and where its answer belongs. */
+export function renderChat(messages: readonly ChatMessage[], options: ChatOptions): CompletionPrompt {
   refuseUnknown("chat", options, chatNames);
   if (options.n !== undefined && options.n !== 1) throw invalidArgument("n", "1 (a chat has one answer)", options.n);
-  return renderConversationForCompletion(chatConversation(messages, pick(options, true)), "assistant", {
-    autoDropAnalysis: false, // chatConversation has dropped what the model was trained not to see
+  const conversation = chatConversation(messages, pick(options, conversationNames));
+  return renderer.renderForCompletion(conversation, "assistant", {
+    autoDropAnalysis: "past",
+    ...pick(options, historyNames),
+    cacheSalt: options.cacheSalt,
   });
 }
 
 /** The part of the options that `Engine.generate` takes. */
 export function chatGenerateOptions(options: ChatOptions): GenerateOptions {
-  return pick(options, false);
+  return pick(options, generateNames);
 }
 
-function pick(options: ChatOptions, chatOnly: boolean): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(options).filter(([name]) => chatOnlyNames.has(name) === chatOnly));
+/** What is undefined is as good as absent. */
+function pick(options: ChatOptions, names: ReadonlySet<string>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(options).filter(([name, value]) => names.has(name) && value !== undefined));
 }
 
 /**
@@ -77,10 +108,15 @@ export class ChatRun implements AsyncIterable<ChatEvent> {
   readonly promptTokens: Uint32Array;
   readonly #generation: Generation;
   readonly #parser: RecoveringParser;
+  /** Where its messages belong as history; null: nowhere. */
+  #scope: string | null;
+  /** What the parser took since the last message that it completed. */
+  #pending: number[] = [];
   readonly #log = new EventLog<ChatEvent>((held) => this.#generation.hold(held));
 
-  /** Made by `Engine.chat`. */
-  constructor(generation: Generation, options: ChatOptions) {
+  /** Made by `Engine.chat`; `scope` is that of the prompt from `renderChat`. */
+  constructor(generation: Generation, options: ChatOptions, scope: string | null = null) {
+    this.#scope = scope;
     this.#generation = generation;
     this.promptTokens = generation.promptTokens;
     this.#parser = new RecoveringParser({ tools: (options.tools ?? []).map((tool) => tool.function.name) });
@@ -99,10 +135,11 @@ export class ChatRun implements AsyncIterable<ChatEvent> {
   async #run(): Promise<ChatAnswer> {
     try {
       for await (const { token } of this.#generation) {
-        for (const event of this.#parser.push(token)) this.#log.push(event);
+        this.#pending.push(token);
+        this.#accept(this.#parser.push(token));
       }
       const { finishReason, usage } = await this.#generation.result;
-      for (const event of this.#parser.end()) this.#log.push(event);
+      this.#accept(this.#parser.end());
       this.#log.push({ type: "done", finishReason, usage });
       this.#log.end();
       return { ...summarize(this.#parser.messages), finishReason, usage };
@@ -110,6 +147,20 @@ export class ChatRun implements AsyncIterable<ChatEvent> {
       this.#log.fail(reason);
       throw reason;
     }
+  }
+
+  #accept(events: readonly ParsedEvent[]): void {
+    for (const event of events) {
+      if (event.type === "message") this.#remember(event.message);
+      this.#log.push(event);
+    }
+  }
+
+  /** Once the model has gone on to play somebody else, what follows answers what nobody said. */
+  #remember(message: Message): void {
+    if (message.role !== "assistant") this.#scope = null;
+    if (this.#scope !== null) renderer.remember(this.#scope, message, this.#pending);
+    this.#pending = [];
   }
 }
 

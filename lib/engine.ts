@@ -185,8 +185,8 @@ export class Engine implements AsyncDisposable {
 
   /** Answers a conversation, in the harmony format the model was trained on. */
   chat(messages: readonly ChatMessage[], options: ChatOptions = {}): ChatRun {
-    const prompt = renderChat(messages, options);
-    return new ChatRun(this.generate(prompt, chatGenerateOptions(options)), options);
+    const { tokens, scope } = renderChat(messages, options);
+    return new ChatRun(this.generate(tokens, chatGenerateOptions(options)), options, scope);
   }
 
   /**

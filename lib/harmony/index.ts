@@ -12,6 +12,12 @@ export {
   userMessage,
 } from "./builders.js";
 export { builtinTools } from "./builtin-tools.js";
+export {
+  type CompletionOptions,
+  type CompletionPrompt,
+  ConversationRenderer,
+  type ConversationRendererOptions,
+} from "./conversation-renderer.js";
 export type {
   ChannelConfig,
   Content,
@@ -32,6 +38,13 @@ export {
   parseMessagesFromCompletionTokens,
   StreamableParser,
 } from "./parser.js";
+export {
+  type ParsedDelta,
+  type ParsedEvent,
+  type ParsedMessage,
+  RecoveringParser,
+  type RecoveringParserOptions,
+} from "./recovering-parser.js";
 export {
   type RenderOptions,
   renderConversation,

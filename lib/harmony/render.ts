@@ -22,10 +22,16 @@ import { constrainMarker, formatTokens } from "./tokens.js";
 
 export interface RenderOptions {
   /**
-   * Leave out analysis before the first `final` message when the last assistant message is `final` (default true).
-   * This is the reference's rule; `chat-messages.ts` has the stricter one that the model was trained with.
+   * Which analysis to leave out. `true` (the default) is the reference's rule: when the last assistant message is
+   * `final`, what stands before the first `final` message. `"past"` is what the model was trained with and what
+   * `Engine.chat` does: all that stands before the last `final` message. `false`: none.
    */
-  autoDropAnalysis?: boolean;
+  autoDropAnalysis?: boolean | "past" | undefined;
+  /**
+   * What comes first in the header of an assistant's tool call: the recipient, as the reference writes it (the default),
+   * or the channel, as the model itself does.
+   */
+  toolCallOrder?: "recipient-first" | "channel-first" | undefined;
 }
 
 /**
@@ -33,7 +39,7 @@ export interface RenderOptions {
  * @throws GptOssError INVALID_ARGUMENT on a malformed conversation
  */
 export function renderConversation(conversation: Conversation, options: RenderOptions = {}): Uint32Array {
-  return renderAll(readConversation(conversation), options).finish();
+  return joined(writtenMessages(conversation, options).map(encodeMessage));
 }
 
 /**
@@ -45,11 +51,8 @@ export function renderConversationForCompletion(
   nextRole: Role = "assistant",
   options: RenderOptions = {},
 ): Uint32Array {
-  const role = readRole(nextRole, "nextRole");
-  const out = renderAll(readConversation(conversation), options);
-  out.control(formatTokens.start);
-  out.text(role);
-  return out.finish();
+  const opening = openingOf(readRole(nextRole, "nextRole"));
+  return joined([...writtenMessages(conversation, options).map(encodeMessage), opening]);
 }
 
 /**
@@ -57,8 +60,8 @@ export function renderConversationForCompletion(
  * @throws GptOssError INVALID_ARGUMENT on a malformed conversation
  */
 export function renderConversationForTraining(conversation: Conversation, options: RenderOptions = {}): Uint32Array {
-  const messages = readConversation(conversation);
-  const tokens = renderAll(messages, options).finish();
+  const messages = writtenMessages(conversation, options);
+  const tokens = joined(messages.map(encodeMessage));
   const last = messages.at(-1);
   if (last?.role === "assistant" && last.channel === "final") tokens[tokens.length - 1] = formatTokens.return;
   return tokens;
@@ -69,59 +72,55 @@ export function renderConversationForTraining(conversation: Conversation, option
  * @throws GptOssError INVALID_ARGUMENT on a malformed message
  */
 export function renderMessage(message: Message | string, options: RenderOptions = {}): Uint32Array {
-  dropsAnalysis(options);
+  const { channelFirst } = checkOptions(options);
   const value: unknown = typeof message === "string" ? readJson(message, "message") : message;
   const checked = readMessage(value, "message");
-  const out = new TokenWriter();
-  writeMessage(out, checked, declaresFunctions([checked]));
-  return out.finish();
+  return encodeMessage(written(checked, declaresFunctions([checked]), channelFirst));
 }
 
-class TokenWriter {
-  private readonly runs: ArrayLike<number>[] = [];
-  private length = 0;
+// --- from messages to what is written of them ---
 
-  control(token: number): void {
-    this.append([token]);
-  }
-
-  text(text: string): void {
-    if (text !== "") this.append(tokenizer.encode(text));
-  }
-
-  finish(): Uint32Array {
-    const tokens = new Uint32Array(this.length);
-    let at = 0;
-    for (const run of this.runs) {
-      tokens.set(run, at);
-      at += run.length;
-    }
-    return tokens;
-  }
-
-  private append(run: ArrayLike<number>): void {
-    this.runs.push(run);
-    this.length += run.length;
-  }
+/** A message as it will be written: its tokens depend on nothing else. */
+export interface WrittenMessage extends Omit<CheckedMessage, "content"> {
+  /** Of each part of the content. */
+  texts: string[];
+  channelFirst: boolean;
 }
 
-function renderAll(messages: readonly CheckedMessage[], options: RenderOptions): TokenWriter {
+/**
+ * The messages that stay, in their order.
+ * @throws GptOssError INVALID_ARGUMENT on a malformed conversation or option
+ */
+export function writtenMessages(conversation: Conversation, options: RenderOptions): WrittenMessage[] {
+  const messages = readConversation(conversation);
+  const { dropped, channelFirst } = checkOptions(options);
   const hasFunctionTools = declaresFunctions(messages);
-  const kept = dropsAnalysis(options) ? withoutEarlyAnalysis(messages) : messages;
-  const out = new TokenWriter();
-  for (const message of kept) writeMessage(out, message, hasFunctionTools);
-  return out;
+  return dropped(messages).map((message) => written(message, hasFunctionTools, channelFirst));
 }
 
-const renderOptionNames = new Set(["autoDropAnalysis"]);
+type Dropping = (messages: readonly CheckedMessage[]) => readonly CheckedMessage[];
 
-function dropsAnalysis(options: RenderOptions): boolean {
+const renderOptionNames = new Set(["autoDropAnalysis", "toolCallOrder"]);
+
+function checkOptions(options: RenderOptions): { dropped: Dropping; channelFirst: boolean } {
   refuseUnknown("rendering", options, renderOptionNames);
-  const drop = options.autoDropAnalysis ?? true;
-  if (typeof drop !== "boolean") throw invalidArgument("autoDropAnalysis", "a boolean", drop);
-  return drop;
+  const { autoDropAnalysis = true, toolCallOrder = "recipient-first" } = options;
+  if (typeof autoDropAnalysis !== "boolean" && autoDropAnalysis !== "past") {
+    throw invalidArgument("autoDropAnalysis", 'a boolean or "past"', autoDropAnalysis);
+  }
+  if (toolCallOrder !== "recipient-first" && toolCallOrder !== "channel-first") {
+    throw invalidArgument("toolCallOrder", '"recipient-first" or "channel-first"', toolCallOrder);
+  }
+  const dropped =
+    autoDropAnalysis === "past" ? withoutPastAnalysis : autoDropAnalysis ? withoutEarlyAnalysis : unchanged;
+  return { dropped, channelFirst: toolCallOrder === "channel-first" };
 }
 
+function unchanged(messages: readonly CheckedMessage[]): readonly CheckedMessage[] {
+  return messages;
+}
+
+/** The reference's rule. In a long chat it keeps what was thought after the first final answer. */
 function withoutEarlyAnalysis(messages: readonly CheckedMessage[]): readonly CheckedMessage[] {
   const lastAssistant = messages.findLast((message) => message.role === "assistant");
   if (lastAssistant?.channel !== "final") return messages;
@@ -129,35 +128,15 @@ function withoutEarlyAnalysis(messages: readonly CheckedMessage[]): readonly Che
   return messages.filter((message, index) => index >= firstFinal || message.channel !== "analysis");
 }
 
-function writeMessage(out: TokenWriter, message: CheckedMessage, hasFunctionTools: boolean): void {
-  out.control(formatTokens.start);
-  writeHeader(out, message);
-  out.control(formatTokens.message);
-  for (const part of message.content) out.text(contentText(part, hasFunctionTools));
-  const isCall = message.role === "assistant" && message.recipient !== null;
-  out.control(isCall ? formatTokens.call : formatTokens.end);
+/** What was thought since the last final answer belongs to the open turn and stays. */
+function withoutPastAnalysis(messages: readonly CheckedMessage[]): readonly CheckedMessage[] {
+  const lastFinal = messages.findLastIndex((message) => message.role === "assistant" && message.channel === "final");
+  return messages.filter((message, index) => index > lastFinal || message.channel !== "analysis");
 }
 
-/** Author, recipient, channel, content type. The model itself writes the channel first; history has this order. */
-function writeHeader(out: TokenWriter, message: CheckedMessage): void {
-  if (message.role === "tool") {
-    out.text(message.name ?? "");
-  } else {
-    out.text(message.role);
-    if (message.name !== null) out.text(`:${message.name}`);
-  }
-  if (message.recipient !== null && message.recipient !== "all") out.text(` to=${message.recipient}`);
-  if (message.channel !== null) {
-    out.control(formatTokens.channel);
-    out.text(message.channel);
-  }
-  if (message.contentType?.startsWith(constrainMarker)) {
-    out.text(" ");
-    out.control(formatTokens.constrain);
-    out.text(message.contentType.slice(constrainMarker.length));
-  } else if (message.contentType !== null) {
-    out.text(` ${message.contentType}`);
-  }
+function written(message: CheckedMessage, hasFunctionTools: boolean, channelFirst: boolean): WrittenMessage {
+  const { content, ...header } = message;
+  return { ...header, texts: content.map((part) => contentText(part, hasFunctionTools)), channelFirst };
 }
 
 function contentText(part: Content, hasFunctionTools: boolean): string {
@@ -169,4 +148,84 @@ function contentText(part: Content, hasFunctionTools: boolean): string {
     case "developer_content":
       return developerText(part);
   }
+}
+
+// --- from there to tokens ---
+
+/** One message from `<|start|>` to its closing token. */
+export function encodeMessage(message: WrittenMessage): Uint32Array {
+  const out = new TokenWriter();
+  out.control(formatTokens.start);
+  writeHeader(out, message);
+  out.control(formatTokens.message);
+  for (const text of message.texts) out.text(text);
+  out.control(closingToken(message));
+  return out.finish();
+}
+
+/** `<|call|>` after what the assistant addresses to anybody, else `<|end|>`. */
+export function closingToken(message: Pick<WrittenMessage, "role" | "recipient">): number {
+  return message.role === "assistant" && message.recipient !== null ? formatTokens.call : formatTokens.end;
+}
+
+/** `<|start|>` and the role: the header whose rest a completion writes. */
+export function openingOf(role: Role): Uint32Array {
+  const out = new TokenWriter();
+  out.control(formatTokens.start);
+  out.text(role);
+  return out.finish();
+}
+
+export function joined(runs: readonly ArrayLike<number>[]): Uint32Array {
+  const tokens = new Uint32Array(runs.reduce((length, run) => length + run.length, 0));
+  let at = 0;
+  for (const run of runs) {
+    tokens.set(run, at);
+    at += run.length;
+  }
+  return tokens;
+}
+
+class TokenWriter {
+  private readonly runs: ArrayLike<number>[] = [];
+
+  control(token: number): void {
+    this.runs.push([token]);
+  }
+
+  text(text: string): void {
+    if (text !== "") this.runs.push(tokenizer.encode(text));
+  }
+
+  finish(): Uint32Array {
+    return joined(this.runs);
+  }
+}
+
+/** Author, recipient, channel, content type; the channel before the recipient only where a call asks for it. */
+function writeHeader(out: TokenWriter, message: WrittenMessage): void {
+  const { role, name, recipient, channel, contentType } = message;
+  if (role === "tool") {
+    out.text(name ?? "");
+  } else {
+    out.text(role);
+    if (name !== null) out.text(`:${name}`);
+  }
+  const channelFirst = message.channelFirst && role === "assistant";
+  if (channelFirst) writeChannel(out, channel);
+  if (recipient !== null && recipient !== "all") out.text(` to=${recipient}`);
+  if (!channelFirst) writeChannel(out, channel);
+  if (contentType?.startsWith(constrainMarker)) {
+    out.text(" ");
+    out.control(formatTokens.constrain);
+    out.text(contentType.slice(constrainMarker.length));
+  } else if (contentType !== null) {
+    out.text(` ${contentType}`);
+  }
+}
+
+function writeChannel(out: TokenWriter, channel: string | null): void {
+  if (channel === null) return;
+  out.control(formatTokens.channel);
+  out.text(channel);
 }

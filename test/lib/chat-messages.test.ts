@@ -19,7 +19,7 @@ const demo = readFileSync(new URL("../golden/demo/expected.jsonl", import.meta.u
 
 function prompt(messages: unknown, options: ChatConversationOptions = {}): Uint32Array {
   const conversation = chatConversation(messages as ChatMessage[], { currentDate: null, ...options });
-  return renderConversationForCompletion(conversation, "assistant", { autoDropAnalysis: false });
+  return renderConversationForCompletion(conversation, "assistant", { autoDropAnalysis: "past" });
 }
 
 /** The prompt's text after the system message, without the opening of the answer. */

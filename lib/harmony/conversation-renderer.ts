@@ -1,0 +1,144 @@
+import { hash } from "node:crypto";
+import { invalidArgument } from "../errors.js";
+import { refuseUnknown } from "../options.js";
+import { firstSpecialToken } from "../tokenizer/special-tokens.js";
+import { type Conversation, type Message, type Role, readRole } from "./message.js";
+import { parseMessagesFromCompletionTokens } from "./parser.js";
+import {
+  closingToken,
+  encodeMessage,
+  joined,
+  openingOf,
+  type RenderOptions,
+  type WrittenMessage,
+  writtenMessages,
+} from "./render.js";
+import { TokenCache } from "./token-cache.js";
+import { endsMessage, formatTokens } from "./tokens.js";
+
+export interface ConversationRendererOptions {
+  /** What may be kept, in bytes; a message takes four for each token and some 300. Default 32 MiB. */
+  maxBytes?: number;
+}
+
+export interface CompletionOptions extends RenderOptions {
+  /** Requests of one salt share what was encoded and generated before, those of different salts nothing. Default "". */
+  cacheSalt?: string | undefined;
+  /**
+   * An assistant message that `remember` knows from this conversation is written as the tokens it was generated as
+   * (default); `false` encodes every message from its text.
+   */
+  originalTokens?: boolean | undefined;
+}
+
+export interface CompletionPrompt {
+  tokens: Uint32Array;
+  /** Stands for the salt and all that users and tools have said so far: where the answer to this prompt belongs. */
+  scope: string;
+}
+
+/**
+ * Renders conversations that grow: a message is encoded once, however often it comes again, and what a model wrote goes
+ * back to it as it wrote it. The same ids as `renderConversationForCompletion` otherwise.
+ *
+ * Both memories go by a SHA-256 digest of what is to be written, so an object that was changed is another message, and
+ * no text is kept.
+ */
+export class ConversationRenderer {
+  private readonly encoded: TokenCache;
+  private readonly generated: TokenCache;
+
+  constructor(options: ConversationRendererOptions = {}) {
+    refuseUnknown("ConversationRenderer", options, new Set(["maxBytes"]));
+    const { maxBytes = 32 * 2 ** 20 } = options;
+    if (!Number.isSafeInteger(maxBytes) || maxBytes < 0)
+      throw invalidArgument("maxBytes", "a number of bytes", maxBytes);
+    this.encoded = new TokenCache(maxBytes / 2);
+    this.generated = new TokenCache(maxBytes / 2);
+  }
+
+  /**
+   * All messages, then `<|start|>` and the role that speaks next.
+   * @throws GptOssError INVALID_ARGUMENT on a malformed conversation, role or option
+   */
+  renderForCompletion(
+    conversation: Conversation,
+    nextRole: Role = "assistant",
+    options: CompletionOptions = {},
+  ): CompletionPrompt {
+    const opening = openingOf(readRole(nextRole, "nextRole"));
+    const { cacheSalt = "", originalTokens = true, ...renderOptions } = options;
+    if (typeof cacheSalt !== "string") throw invalidArgument("cacheSalt", "a string", cacheSalt);
+    if (typeof originalTokens !== "boolean") throw invalidArgument("originalTokens", "a boolean", originalTokens);
+
+    let scope = digest(cacheSalt);
+    const runs = writtenMessages(conversation, renderOptions).map((message) => {
+      const key = digestOf(message);
+      const original = originalTokens ? this.generated.get(scope + key) : undefined;
+      if (message.role === "user" || message.role === "tool") scope = digest(scope + key);
+      return original ?? this.encode(message, key, cacheSalt);
+    });
+    return { tokens: joined([...runs, opening]), scope };
+  }
+
+  /**
+   * Keeps the tokens of a message that a model wrote in answer to a prompt, for when it comes back as history.
+   *
+   * @param tokens from its header on, with or without `<|start|>assistant` and its closing token
+   * @returns false when they do not read as exactly this message of the assistant; they are then not kept
+   */
+  remember(scope: string, message: Message, tokens: readonly number[]): boolean {
+    const [given] = writtenMessages([message], { autoDropAnalysis: false });
+    if (given?.role !== "assistant") return false;
+    const closed = endsMessage(tokens.at(-1) ?? -1);
+    const ids = joined([
+      tokens[0] === formatTokens.start ? [] : openingOf("assistant"),
+      closed ? tokens.slice(0, -1) : tokens,
+      [closingToken(given)], // `<|return|>` is what ends sampling, not what ends a message in a history
+    ]);
+    const key = digestOf(given);
+    if (!readsAs(ids, key)) return false;
+    this.generated.set(scope + key, ids);
+    return true;
+  }
+
+  private encode(message: WrittenMessage, key: string, salt: string): Uint32Array {
+    const whole = `${key}${message.channelFirst ? "c" : "r"}${salt}`;
+    const known = this.encoded.get(whole);
+    if (known !== undefined) return known;
+    const tokens = encodeMessage(message);
+    this.encoded.set(whole, tokens);
+    return tokens;
+  }
+}
+
+/** Whether the reference reads these tokens as this one message, without a control token where none belongs. */
+function readsAs(ids: Uint32Array, key: string): boolean {
+  const content = ids.indexOf(formatTokens.message) + 1;
+  if (content === 0 || ids.subarray(content, -1).some((id) => id >= firstSpecialToken)) return false;
+  const marks = ids.subarray(1, content - 1).filter((id) => id >= firstSpecialToken);
+  if (
+    marks.some((id, i) => (id !== formatTokens.channel && id !== formatTokens.constrain) || marks.indexOf(id) !== i)
+  ) {
+    return false;
+  }
+  let messages: Message[];
+  try {
+    messages = parseMessagesFromCompletionTokens(ids);
+  } catch {
+    return false; // a header that only the recovering parser understands
+  }
+  const [read, ...more] = writtenMessages(messages, { autoDropAnalysis: false });
+  return read !== undefined && more.length === 0 && digestOf(read) === key;
+}
+
+/** Of everything that is written of a message, but for the order within its header. */
+function digestOf({ role, name, recipient, channel, contentType, texts }: WrittenMessage): string {
+  const header = JSON.stringify([role, name, recipient, channel, contentType, texts.map((text) => text.length)]);
+  return digest(header + texts.join(""));
+}
+
+/** 44 characters, always. Lone surrogates count as U+FFFD, which is what they are encoded as. */
+function digest(text: string): string {
+  return hash("sha256", text, "base64");
+}
