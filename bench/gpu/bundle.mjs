@@ -91,7 +91,7 @@ cd "$(dirname "$0")/.."
 unpack="import tarfile; tarfile.open('.gpu/bundle.tar.xz').extractall('.gpu')"
 [ -x .gpu/node ] || tar -xJf .gpu/bundle.tar.xz -C .gpu 2>/dev/null || python3 -c "$unpack"
 [ -e node_modules ] || ln -s .gpu/node_modules node_modules
-[ -e dist ] || ln -s .gpu/dist dist
+[ -e dist ] || cp -r .gpu/dist dist
 export PATH="$PWD/.gpu:$PATH:/usr/local/cuda/bin"
 exec .gpu/node bench/gpu/check.mjs "$@"
 `;

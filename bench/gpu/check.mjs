@@ -9,7 +9,7 @@
 // no measurement is kept.
 import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { availableParallelism, tmpdir } from "node:os";
+import { availableParallelism, homedir, tmpdir } from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { allowance, kernelRow, nativeCounts, Report, roofShare } from "./report.mjs";
@@ -128,7 +128,7 @@ function findCommit() {
   return existsSync(bundled) ? readFileSync(bundled, "utf8").trim() : "unknown";
 }
 
-const report = new Report({ ...findGpu(), date: new Date(), commit: findCommit() });
+const report = new Report({ ...findGpu(), date: new Date(), commit: findCommit(), hidden: [root, scratch, homedir()] });
 const out = path.resolve(flags.out ?? (emulated ? scratch : path.join(root, "bench/results")));
 function save() {
   mkdirSync(out, { recursive: true });

@@ -104,7 +104,11 @@ export function nativeCounts(text) {
 }
 
 export class Report {
-  constructor({ gpu, driver, date, commit }) {
+  #hidden;
+
+  /** `hidden`: paths of this machine, which stay out of the log. */
+  constructor({ gpu, driver, date, commit, hidden = [] }) {
+    this.#hidden = hidden;
     this.result = {
       gpu,
       driver,
@@ -125,7 +129,8 @@ export class Report {
 
   /** What a step said, as it said it. */
   log(step, text) {
-    for (const line of text.split("\n")) if (line.trim()) this.result.log.push(`${step}: ${line.trimEnd()}`);
+    const shown = this.#hidden.reduce((rest, path) => rest.replaceAll(path, "."), text);
+    for (const line of shown.split("\n")) if (line.trim()) this.result.log.push(`${step}: ${line.trimEnd()}`);
   }
 
   /** bench/results/<gpu>-<date>-<commit>.json */

@@ -1,0 +1,224 @@
+import { spawnSync } from "node:child_process";
+import path from "node:path";
+import { describe, expect, it } from "vitest";
+
+/** What `npm run gpu:check` decides and computes: bench/gpu/report.mjs, without a GPU. */
+
+interface Model {
+  layers: number;
+  hidden: number;
+  intermediate: number;
+  heads: number;
+  kvHeads: number;
+  headDim: number;
+  experts: number;
+  expertsPerToken: number;
+  vocab: number;
+  slidingWindow: number;
+  layerTypes: string[];
+}
+interface Result {
+  gpu: string;
+  tests: { passed: number; failed: number; skipped: number };
+  roofs: object;
+  rows: object[];
+  log: string[];
+}
+interface Module {
+  allowance(steps: { least: number; most: number }[], index: number, remaining: number): number;
+  distinctExperts(model: Model, tokens: number): number;
+  stepBytes(model: Model, batch: number, context: number): number;
+  tokenFlops(model: Model, tokens: number, keys: number, heads?: number): number;
+  roofShare(work: { bytes: number; flops?: number; seconds: number }, roofs: object): number;
+  steadyRate(arrivals: number[][]): number | undefined;
+  median(values: number[]): number;
+  kernelRow(model: string, line: object, roofs: object): object;
+  nativeCounts(text: string): { passed: number; failed: number; failures: string[] };
+  Report: new (of: {
+    gpu: string;
+    driver: string;
+    date: Date;
+    commit: string;
+    hidden?: string[];
+  }) => {
+    result: Result;
+    fileName: string;
+    count(tests: object): void;
+    log(step: string, text: string): void;
+    toString(): string;
+  };
+}
+const report = (await import(path.resolve("bench/gpu/report.mjs"))) as Module;
+
+const of20b: Model = {
+  layers: 24,
+  hidden: 2880,
+  intermediate: 2880,
+  heads: 64,
+  kvHeads: 8,
+  headDim: 64,
+  experts: 32,
+  expertsPerToken: 4,
+  vocab: 201_088,
+  slidingWindow: 128,
+  layerTypes: Array.from({ length: 24 }, (_, i) => (i % 2 === 0 ? "sliding" : "full")),
+};
+const of120b: Model = {
+  ...of20b,
+  layers: 36,
+  experts: 128,
+  layerTypes: Array.from({ length: 36 }, (_, i) => (i % 2 === 0 ? "sliding" : "full")),
+};
+const roofs = { readBytesPerSecond: 4e12, mmaFlopsPerSecond: 6e14 };
+
+describe("the budget", () => {
+  const steps = [
+    { least: 45, most: 240 },
+    { least: 15, most: 90 },
+    { least: 40, most: 100 },
+  ];
+
+  it("gives what a step wants while the later ones keep their least", () => {
+    expect(report.allowance(steps, 0, 540)).toBe(240);
+    expect(report.allowance(steps, 0, 200)).toBe(145);
+    expect(report.allowance(steps, 1, 120)).toBe(80);
+    expect(report.allowance(steps, 2, 70)).toBe(70);
+  });
+
+  it("gives the least to one that starves others, and nothing where not even that is left", () => {
+    expect(report.allowance(steps, 0, 60)).toBe(45);
+    expect(report.allowance(steps, 1, 15)).toBe(15);
+    expect(report.allowance(steps, 2, 39)).toBe(0);
+    expect(report.allowance(steps, 2, -5)).toBe(0);
+  });
+});
+
+describe("bytes and operations", () => {
+  it("of one token are those of bench/README and STYLE: 3.7 GB and 5.0 GB", () => {
+    expect(report.stepBytes(of20b, 1, 0) / 1e9).toBeCloseTo(3.7, 1);
+    expect(report.stepBytes(of120b, 1, 0) / 1e9).toBeCloseTo(5.0, 1);
+  });
+
+  it("grow with the experts that a batch draws, and with the cache", () => {
+    expect(report.distinctExperts(of20b, 1)).toBeCloseTo(4, 10);
+    expect(report.distinctExperts(of20b, 8)).toBeCloseTo(32 * (1 - (7 / 8) ** 8), 10);
+    expect(report.distinctExperts(of120b, 1e6)).toBeCloseTo(128, 10);
+    // 12 layers see everything, 12 at most 128 keys; 2 · 8 · 64 values of 2 bytes for each key
+    const keys = (context: number) => report.stepBytes(of20b, 3, context) - report.stepBytes(of20b, 3, 0);
+    expect(keys(1000)).toBeCloseTo(3 * (12 * 1000 + 12 * 128) * 2048, 0);
+    expect(keys(100)).toBeCloseTo(3 * 24 * 100 * 2048, 0);
+  });
+
+  it("of a token are twice its active parameters, and four per key, head and dimension", () => {
+    expect(report.tokenFlops(of20b, 1, 0) / 2e9).toBeCloseTo(3.6, 1); // 3.6 B active parameters
+    const attention = report.tokenFlops(of20b, 10, 1000, 1) - report.tokenFlops(of20b, 10, 0, 1);
+    expect(attention).toBe(10 * 4 * (12 * 1000 + 12 * 128) * 64 * 64);
+  });
+});
+
+describe("shares of the roofs", () => {
+  it("take the slower one", () => {
+    expect(report.roofShare({ bytes: 4e9, seconds: 2e-3 }, roofs)).toBe(0.5);
+    expect(report.roofShare({ bytes: 4e9, flops: 9e11, seconds: 2e-3 }, roofs)).toBe(0.75);
+  });
+
+  it("of a kernel's line", () => {
+    const line = { kernel: "linear o", tokens: 8, context: 0, microseconds: 10, bytes: 2e7, flops: 1e8 };
+    expect(report.kernelRow("20b", line, roofs)).toEqual({ bench: "kernel", model: "20b", ...line, roofShare: 0.5 });
+    expect(report.kernelRow("20b", { kernel: "qkv", tokens: 8, context: 0, skipped: "out of time" }, roofs)).toEqual({
+      bench: "kernel",
+      model: "20b",
+      kernel: "qkv",
+      tokens: 8,
+      context: 0,
+      skipped: "out of time",
+    });
+  });
+});
+
+describe("measurements", () => {
+  it("the steady rate counts while all streams decode", () => {
+    // both decode between 20 and 50 ms: four tokens of one and two of the other
+    expect(
+      report.steadyRate([
+        [0, 10, 20, 30, 40, 45, 50],
+        [20, 35, 50, 65],
+      ]),
+    ).toBeCloseTo(6 / 0.03, 6);
+    expect(
+      report.steadyRate([
+        [0, 10],
+        [20, 30],
+      ]),
+    ).toBeUndefined();
+    expect(report.steadyRate([[0, 10, 20]])).toBe(100);
+  });
+
+  it("the median, and nothing out of nothing", () => {
+    expect(report.median([3, 1, 2])).toBe(2);
+    expect(report.median([4, 1, 2, 3])).toBe(2.5);
+    expect(() => report.median([])).toThrow("nothing was measured");
+  });
+
+  it("the C++ tests' own count; one that did not come to its end has failed", () => {
+    expect(report.nativeCounts("ok a\nFAIL b\n  why\n  and\nok c\n2 passed, 1 failed\n")).toEqual({
+      passed: 2,
+      failed: 1,
+      failures: ["FAIL b\n  why\n  and"],
+    });
+    expect(report.nativeCounts("ok a\n")).toEqual({ passed: 0, failed: 1, failures: [] });
+  });
+});
+
+describe("the result file", () => {
+  const make = () =>
+    new report.Report({
+      gpu: "NVIDIA H200",
+      driver: "580.0",
+      date: new Date("2026-11-21T23:00:00Z"),
+      commit: "abc1234+",
+      hidden: ["/home/someone/repository"],
+    });
+
+  it("is named by GPU, date and commit", () => {
+    expect(make().fileName).toBe("nvidia-h200-2026-11-21-abc1234-dirty.json");
+  });
+
+  it("has what was measured, one row per line, and no path of the machine", () => {
+    const file = make();
+    file.count({ passed: 3 });
+    file.count({ failed: 1, skipped: 2 });
+    file.result.roofs = roofs;
+    file.result.rows.push({ bench: "decode", model: "synthetic:20b", batch: 8 }, { bench: "load" });
+    file.log("build", "at /home/someone/repository/native/a.cpp\n\nsecond line\n");
+    const text = file.toString();
+    expect(JSON.parse(text)).toEqual({
+      gpu: "NVIDIA H200",
+      driver: "580.0",
+      date: "2026-11-21T23:00:00.000Z",
+      commit: "abc1234+",
+      tests: { passed: 3, failed: 1, skipped: 2 },
+      roofs,
+      rows: [{ bench: "decode", model: "synthetic:20b", batch: 8 }, { bench: "load" }],
+      log: ["build: at ./native/a.cpp", "build: second line"],
+    });
+    expect(text).toContain('\n    {"bench":"decode","model":"synthetic:20b","batch":8},\n');
+  });
+
+  it("is valid when nothing was measured", () => {
+    expect(JSON.parse(make().toString())).toMatchObject({
+      tests: { passed: 0, failed: 0, skipped: 0 },
+      rows: [],
+      log: [],
+    });
+  });
+});
+
+it("says in one sentence that there is no GPU, and measures nothing", () => {
+  const { status, stdout, stderr } = spawnSync(process.execPath, ["bench/gpu/check.mjs"], {
+    encoding: "utf8",
+    env: { ...process.env, PATH: "" },
+  });
+  expect({ status, stdout }).toEqual({ status: 1, stdout: "" });
+  expect(stderr).toBe("gpu:check: there is no NVIDIA GPU with a driver on this machine (nvidia-smi is not there).\n");
+});
