@@ -69,7 +69,7 @@ describe("a conversation that grows", () => {
       const renderer = new ConversationRenderer({ maxBytes });
       let messages: Message[] = [];
       for (let step = 0; step < 1000; step++) {
-        if (step % 25 === 0) messages = randomConversation(random);
+        if (step % 10 === 0) messages = randomConversation(random);
         else changeConversation(random, messages);
         const options: RenderOptions = {
           autoDropAnalysis: oneOf(random, [true, false, "past"]),

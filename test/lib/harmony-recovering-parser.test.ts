@@ -8,9 +8,8 @@ import {
   RecoveringParser,
   type RecoveringParserOptions,
 } from "../../lib/harmony/recovering-parser.js";
-import { formatTokens } from "../../lib/harmony/tokens.js";
+import { tokenBytes } from "../../lib/tokenizer/token-table.js";
 import { tokenizer } from "../../lib/tokenizer/tokenizer.js";
-import { seededRandom } from "../support/random.js";
 
 /** Feeds all tokens and holds the events against each other: deltas of a message are its text, and come before it. */
 function read(tokens: Iterable<number>, options: RecoveringParserOptions = {}): Message[] {
@@ -45,6 +44,12 @@ function headerOf(message: Message) {
 }
 
 const special = (text: string) => tokenizer.encode(text, { allowedSpecial: "all" });
+
+/** The token that is exactly these bytes. */
+function firstIdOf(bytes: Uint8Array): number {
+  for (let id = 0; id < 200_000; id++) if (Buffer.compare(tokenBytes(id), bytes) === 0) return id;
+  throw new Error("no token has these bytes");
+}
 
 /** `channel>recipient:type|text`, absent parts left out: enough to see where everything went. */
 function brief(messages: Message[]): string[] {
@@ -231,10 +236,23 @@ describe("malformed streams read as they were meant", () => {
     expect(messageText(message!).endsWith("𠜎")).toBe(true);
   });
 
-  it("ids that the tokenizer does not know are passed over", () => {
-    expect(brief(read([...special("<|channel|>final<|message|>a"), 201089, 4e9, ...special("b")]))).toEqual([
-      "final|ab",
-    ]);
+  it("ids that the tokenizer does not know are passed over, and what is no id", () => {
+    const strange = [201089, 4e9, 2 ** 53, -1, 0.5, Number.NaN, Number.POSITIVE_INFINITY];
+    for (const text of ["<|channel|>final<|message|>a", "<|channel|>fin", "<|message|><|end|><|chan"]) {
+      expect(read([...strange, ...special(text), ...strange, ...special("b")])).toEqual(
+        read([...special(text), ...special("b")]),
+      );
+    }
+  });
+
+  it("invalid bytes are replaced at once, each by one U+FFFD", () => {
+    const parser = new RecoveringParser();
+    parser.pushAll(special("<|channel|>final<|message|>"));
+    const byte = (value: number) => firstIdOf(Uint8Array.of(value));
+    const texts = [0xff, 0xe6, 0x9d, 0x41, 0x80, 0xe6, 0xff].map((value) =>
+      parser.push(byte(value)).map((event) => event.type === "delta" && event.text),
+    );
+    expect(texts).toEqual([["\ufffd"], [], [], ["\ufffdA"], ["\ufffd"], [], ["\ufffd\ufffd"]]);
   });
 });
 
@@ -249,55 +267,4 @@ describe("calledTool", () => {
     [null, null],
     [undefined, null],
   ])("%j calls %j", (recipient, tool) => expect(calledTool(recipient)).toBe(tool));
-});
-
-describe("any stream", () => {
-  const random = seededRandom(11);
-  const controls = Object.values(formatTokens);
-  const frequent = [
-    ...special('assistant analysis final commentary to= json functions.f \n user tool {"a":1} python code'),
-  ];
-  const pick = <T>(items: readonly T[]): T => items[Math.floor(random() * items.length)]!;
-  const valid = special(
-    "<|channel|>analysis<|message|>The 東京 👨‍👩‍👧‍👦 weather.<|end|><|start|>assistant<|channel|>commentary to=functions.f " +
-      '<|constrain|>json<|message|>{"city":"東京"}<|call|><|start|>functions.f to=assistant<|channel|>commentary<|message|>' +
-      "{}<|end|><|start|>assistant<|channel|>final<|message|>Das ist größer als 𠜎.<|return|>",
-  );
-
-  function anyToken(): number {
-    const kind = random();
-    if (kind < 0.4) return pick(frequent);
-    if (kind < 0.7) return pick(controls);
-    if (kind < 0.95) return Math.floor(random() * 200000);
-    return 199998 + Math.floor(random() * 1200);
-  }
-
-  function mutated(): number[] {
-    const tokens = [...valid];
-    for (let change = Math.floor(random() * 6); change >= 0; change--) {
-      const at = Math.floor(random() * tokens.length);
-      const kind = random();
-      if (kind < 0.35) tokens.splice(at, 1 + Math.floor(random() * 3));
-      else if (kind < 0.7) tokens.splice(at, 0, anyToken());
-      else if (kind < 0.9) tokens[at] = anyToken();
-      else tokens.splice(at, 0, ...tokens.slice(0, Math.floor(random() * tokens.length)));
-    }
-    return tokens;
-  }
-
-  it("150,000 random tokens never throw, always end, and deltas make up the messages", () => {
-    for (let left = 150_000; left > 0; ) {
-      const tokens = Array.from({ length: 1 + Math.floor(random() * 120) }, anyToken);
-      left -= tokens.length;
-      read(tokens, { headerOpen: random() < 0.7, tools: ["f"] });
-    }
-  });
-
-  it("150,000 tokens of mutated streams do neither", () => {
-    for (let left = 150_000; left > 0; ) {
-      const tokens = mutated();
-      left -= tokens.length;
-      read(tokens, { tools: ["f"] });
-    }
-  });
 });
