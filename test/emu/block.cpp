@@ -17,14 +17,16 @@
 namespace oss::emu {
 
 constinit Thread* current = nullptr;
+constinit RunningBlock running_block{};
 
 namespace {
 
 constexpr int kMaxWarps = 32;
 
-inline bool same(const Where& a, const Where& b) {
-  return std::memcmp(&a, &b, sizeof(Where)) == 0 ||
-         (a.line() == b.line() && std::strcmp(a.file_name(), b.file_name()) == 0);
+// The same call, compiled once; or the same line, which several instances of a template have.
+bool identical(const Where& a, const Where& b) { return std::memcmp(&a, &b, sizeof(Where)) == 0; }
+bool same(const Where& a, const Where& b) {
+  return identical(a, b) || (a.line() == b.line() && std::strcmp(a.file_name(), b.file_name()) == 0);
 }
 std::string name_of(const Where& where) { return str(where.file_name(), ":", where.line()); }
 std::string name_of(const Index& index) { return str("(", index.x, ", ", index.y, ", ", index.z, ")"); }
@@ -49,10 +51,11 @@ struct Warp {
   int first = 0;  // thread
 };
 
-struct DeviceThread : Thread {
+// What every switch touches comes first and fills one cache line at most.
+struct alignas(64) DeviceThread : Thread {
   Fiber fiber;
   Warp* warp;
-  unsigned lane, bit;
+  unsigned bit;
   Where waits_at;
   std::vector<AsyncCopy> copies;
   std::vector<size_t> groups;  // ends of the committed ones in `copies`
@@ -131,7 +134,7 @@ class Block {
     kernel_ = &kernel;
     order_ = &order;
     shuffled_ = order.shuffled();
-    index_ = index;
+    running_block = {&grid, index, shared.data()};
     failure_.reset();
     shared.poison();
     order.next_block();
@@ -151,9 +154,6 @@ class Block {
     for (int i = 0; i < threads; ++i) {
       DeviceThread& thread = threads_[size_t(i)];
       thread.index = at;
-      thread.grid = &grid;
-      thread.block = &index_;
-      thread.dynamic_shared = shared.data();
       thread.warp = &warps_[i / kWarpLanes];
       thread.lane = unsigned(i % kWarpLanes);
       thread.bit = 1u << thread.lane;
@@ -175,7 +175,7 @@ class Block {
     switch_fiber(host_, first.fiber);
     stopped_ = &running();
     current = nullptr;
-    if (!failure_ && shared.overrun()) return Fault{kIllegalAddress, str("a write outside of dynamic shared memory [block ", name_of(index_), "]")};
+    if (!failure_ && shared.overrun()) return Fault{kIllegalAddress, str("a write outside of dynamic shared memory [block ", name_of(running_block.index), "]")};
     return failure_ ? std::optional(explain(*failure_)) : std::nullopt;
   }
 
@@ -220,12 +220,12 @@ class Block {
     me.waits_at = where;
     const unsigned arrived = meeting.arrived | me.bit;
     // Nearly always a lane is neither the first that comes nor the last.
-    if (meeting.mask != mask || meeting.operation != operation || !same(meeting.where, where) ||
-        arrived == (mask & warp.alive) || (mask & me.bit) == 0) {
-      return meet(mask, operation, where);
+    if (meeting.mask == mask && meeting.operation == operation && identical(meeting.where, where) &&
+        arrived != (mask & warp.alive) && (mask & me.bit) != 0) {
+      meeting.arrived = arrived;
+      return wait(me);
     }
-    meeting.arrived = arrived;
-    wait(me);
+    meet(mask, operation, where);
   }
 
   [[noreturn]] void fail(int status, const char* what, const Where& where, const Where* other = nullptr) {
@@ -253,7 +253,15 @@ class Block {
     Warp& warp = *me.warp;
     warp.ready &= ~me.bit;
     if (warp.ready == 0 || shuffled_) return go_on();
-    continue_as(me, threads_[size_t(warp.first + std::countr_zero(warp.ready))]);
+    DeviceThread* lanes = threads_.data() + warp.first;
+    const unsigned later = warp.ready & (warp.ready - 1);
+    if (later != 0) {  // its stack has left the nearest cache since it ran
+      const char* top = static_cast<const char*>(lanes[std::countr_zero(later)].fiber.stack_pointer);
+      __builtin_prefetch(top);
+      __builtin_prefetch(top + 64);
+      __builtin_prefetch(top + 128);
+    }
+    continue_as(me, lanes[std::countr_zero(warp.ready)]);
   }
   void continue_as(DeviceThread& me, DeviceThread& next) {
     current = &next;
@@ -312,7 +320,7 @@ class Block {
   }
 
   Fault explain(const Failure& failure) const {
-    const std::string thread = str(" [block ", name_of(index_), ", thread ", name_of(stopped_->index), "]");
+    const std::string thread = str(" [block ", name_of(running_block.index), ", thread ", name_of(stopped_->index), "]");
     if (failure.what != nullptr) {
       const std::string other = failure.other.line() == 0 ? "" : ", " + name_of(failure.other);
       return {failure.status, str(name_of(failure.where), ": ", failure.what, other, thread)};
@@ -333,7 +341,6 @@ class Block {
   const std::function<void()>* kernel_ = nullptr;
   Order* order_ = nullptr;
   bool shuffled_ = false;
-  Index index_;
   std::optional<Failure> failure_;
   int num_threads_ = 0, num_warps_ = 0, alive_ = 0;
   int at_barrier_ = 0, sum_ = 0, opened_sum_ = 0;

@@ -27,12 +27,16 @@ struct Grid {
 
 struct Thread {
   Index index;
+  unsigned lane;
+};
+struct RunningBlock {
   const Grid* grid;
-  const Index* block;
+  Index index;
   unsigned char* dynamic_shared;
 };
-// The thread that is running; one of all devices, since the runtime runs one launch at a time.
+// The thread that is running and its block; one of all devices, since the runtime runs one launch at a time.
 extern constinit Thread* current;
+extern constinit RunningBlock running_block;
 
 // --- for device code --------------------------------------------------------------------------------------------------
 

@@ -70,9 +70,9 @@ struct dim3 {
 #define blockDim oss_block_size()
 #define gridDim oss_grid_size()
 inline const oss::emu::Index& threadIdx { return oss::emu::current->index; }
-inline const oss::emu::Index& blockIdx { return *oss::emu::current->block; }
-inline const oss::emu::Index& blockDim { return oss::emu::current->grid->threads; }
-inline const oss::emu::Index& gridDim { return oss::emu::current->grid->blocks; }
+inline const oss::emu::Index& blockIdx { return oss::emu::running_block.index; }
+inline const oss::emu::Index& blockDim { return oss::emu::running_block.grid->threads; }
+inline const oss::emu::Index& gridDim { return oss::emu::running_block.grid->blocks; }
 constexpr int warpSize = 32;
 
 // --- barriers and warps -----------------------------------------------------------------------------------------------
@@ -149,7 +149,6 @@ template <typename T>
 T larger(T a, T b) {
   return a > b ? a : b;
 }
-inline int lane() { return int((current->index.x + current->grid->threads.x * (current->index.y + current->grid->threads.y * current->index.z)) % 32); }
 
 }  // namespace oss::emu
 
@@ -181,7 +180,7 @@ T __shfl_down_sync(unsigned mask, T value, unsigned delta, int width = 32, OSS_E
   return oss::emu::shuffle<oss::emu::Pick::kDown>(mask, value, int(delta), width, where);
 }
 inline unsigned __ballot_sync(unsigned mask, int predicate, OSS_EMU_HERE) {
-  return oss::emu::reduce<unsigned, oss::emu::bit_or>(mask, predicate != 0 ? 1u << oss::emu::lane() : 0u, where);
+  return oss::emu::reduce<unsigned, oss::emu::bit_or>(mask, predicate != 0 ? 1u << oss::emu::current->lane : 0u, where);
 }
 inline int __any_sync(unsigned mask, int predicate, OSS_EMU_HERE) {
   return oss::emu::reduce<unsigned, oss::emu::bit_or>(mask, predicate != 0, where) != 0;

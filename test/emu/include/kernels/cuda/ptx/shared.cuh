@@ -6,7 +6,7 @@ namespace oss::cuda {
 
 template <typename T>
 T* dynamic_shared() {
-  return reinterpret_cast<T*>(emu::current->dynamic_shared);
+  return reinterpret_cast<T*>(emu::running_block.dynamic_shared);
 }
 
 }  // namespace oss::cuda
