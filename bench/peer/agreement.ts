@@ -1,0 +1,61 @@
+import type { Answer } from "./turn.js";
+
+/** How near two engines are that run the same weights. */
+export interface Agreement {
+  positions: number;
+  /** Positions where both prefer the same token. */
+  sameTop: number;
+  /** Mean over positions of sum p log(p / q), p ours, in nats. */
+  kl: number;
+  /** Root mean square difference of log probabilities, of tokens that ours gives 0.1 % or more. */
+  rmsLogProbability: number;
+  /** Tokens that both greedy continuations begin with, for each prompt, out of `continuationTokens`. */
+  sameContinuation: number[];
+  continuationTokens: number;
+}
+
+export function agreement(ours: Answer, peer: Answer): Agreement {
+  let kl = 0;
+  let squares = 0;
+  let likely = 0;
+  let sameTop = 0;
+  for (const [position, row] of ours.logits.entries()) {
+    const p = logSoftmax(row);
+    const q = logSoftmax(peer.logits[position]!);
+    if (indexOfGreatest(p) === indexOfGreatest(q)) sameTop++;
+    for (let i = 0; i < p.length; i++) {
+      kl += Math.exp(p[i]!) * (p[i]! - q[i]!);
+      if (p[i]! < Math.log(0.001)) continue;
+      squares += (p[i]! - q[i]!) ** 2;
+      likely++;
+    }
+  }
+  const positions = ours.logits.length;
+  return {
+    positions,
+    sameTop,
+    kl: kl / positions,
+    rmsLogProbability: Math.sqrt(squares / likely),
+    sameContinuation: ours.continuations.map((tokens, i) => commonPrefix(tokens, peer.continuations[i]!)),
+    continuationTokens: ours.continuations[0]!.length,
+  };
+}
+
+function logSoftmax(logits: Float32Array): Float64Array {
+  const greatest = logits[indexOfGreatest(logits)]!;
+  let sum = 0;
+  for (const logit of logits) sum += Math.exp(logit - greatest);
+  if (!Number.isFinite(sum)) throw new Error("Some logits are missing or not finite");
+  return Float64Array.from(logits, (logit) => logit - greatest - Math.log(sum));
+}
+
+function indexOfGreatest(values: ArrayLike<number>): number {
+  let best = 0;
+  for (let i = 1; i < values.length; i++) if (values[i]! > values[best]!) best = i;
+  return best;
+}
+
+function commonPrefix(a: number[], b: number[]): number {
+  const differs = a.findIndex((token, i) => token !== b[i]);
+  return differs === -1 ? a.length : differs;
+}

@@ -1,0 +1,351 @@
+import { execFileSync, fork } from "node:child_process";
+import { closeSync, mkdtempSync, openSync, readdirSync, readSync, rmSync, statSync } from "node:fs";
+import { availableParallelism, loadavg, tmpdir } from "node:os";
+import path from "node:path";
+import { parseArgs } from "node:util";
+import type { CheckpointShape } from "../../test/support/checkpoint.js";
+import { commit, machine } from "../support/machine.js";
+import { type Summary, summarize } from "../support/statistics.js";
+import { agreement } from "./agreement.js";
+import type { DenseType } from "./convert.js";
+import { installPeer } from "./install.js";
+import { compareFiles } from "./readback.js";
+import { RoofMeter } from "./roofs.js";
+import type { SubjectName, SubjectOptions } from "./subject.js";
+import { type Answer, decodePromptTokens, type Measurements, randomTokens, type Task, type Turn } from "./turn.js";
+import { shapes, Weights } from "./weights.js";
+
+const help = `Usage: npm run bench:peer -- [options]
+
+This engine and node-llama-cpp on the same random weights, in turns, each turn in a process of its own. A table on
+stderr, JSON lines on stdout. The first run fetches node-llama-cpp into bench/peer/node_modules.
+
+  --shape NAME       small (0.7 GB, one minute or two), 20b (27 GB of disk, 24 GB of memory, most of an hour) or tiny
+                                                                       [small]
+  --set KEY=N,...    other numbers in the shape: ${Object.keys(shapes.tiny!).join(", ")}
+  --dense LIST       dense weights of the peer: bf16, q8_0 or both     [bf16]
+  --prefill LIST     prompt lengths                                    [128,512; 20b 512]
+  --sequences LIST   sequences that decode together                    [1,4,8]
+  --decode N         tokens that each decodes                          [32]
+  --pairs N          pairs of turns, at least 5                        [5]
+  --threads N        threads of each engine                            [one per core]
+  --scheduler NAME   other, or rr: real-time round robin (Linux, root); stops everything else on the machine  [other]
+  --options JSON     options for Engine.load, such as '{"numerics":"exact"}'
+  --folder PATH      where the weights are written, and found again; otherwise a temporary folder, removed afterwards
+  --check            no speed: reads the files back and compares what the engines say
+  --help             this text
+
+See bench/README.md for what is measured.
+`;
+
+interface Plan {
+  shapeName: string;
+  shape: CheckpointShape;
+  dense: DenseType[];
+  measurements: Measurements;
+  pairs: number;
+  threads: number;
+  scheduler: "other" | "rr";
+  extra: Record<string, unknown>;
+  folder: string | undefined;
+  check: boolean;
+}
+
+class UsageError extends Error {}
+
+const leastPairs = 5;
+const quiet = 0.02; // of the processor's time that others may use before a pair is called disturbed
+
+function readPlan(args: string[]): Plan | "help" {
+  const { values } = parseArgs({
+    args,
+    options: {
+      shape: { type: "string", default: "small" },
+      set: { type: "string", default: "" },
+      dense: { type: "string", default: "bf16" },
+      prefill: { type: "string" },
+      sequences: { type: "string", default: "1,4,8" },
+      decode: { type: "string", default: "32" },
+      pairs: { type: "string", default: String(leastPairs) },
+      threads: { type: "string", default: String(availableParallelism()) },
+      scheduler: { type: "string", default: "other" },
+      options: { type: "string", default: "{}" },
+      folder: { type: "string" },
+      check: { type: "boolean", default: false },
+      help: { type: "boolean", default: false },
+    },
+  });
+  if (values.help) return "help";
+  const counts = (name: string, text: string, least = 1) => {
+    const numbers = text.split(",").map(Number);
+    if (numbers.some((n) => !Number.isInteger(n) || n < least)) {
+      throw new UsageError(`Expected integers >= ${least} for --${name} but received "${text}"`);
+    }
+    return numbers;
+  };
+  const oneOf = <T extends string>(name: string, text: string, allowed: readonly T[]): T => {
+    if (!allowed.includes(text as T))
+      throw new UsageError(`Expected ${allowed.join(" or ")} for --${name} but received "${text}"`);
+    return text as T;
+  };
+  const shapeName = oneOf("shape", values.shape, Object.keys(shapes));
+  return {
+    shapeName: values.set ? `${shapeName},${values.set}` : shapeName,
+    shape: changedShape(shapes[shapeName]!, values.set),
+    dense: values.dense.split(",").map((text) => oneOf("dense", text, ["bf16", "q8_0"])),
+    measurements: {
+      prefill: counts("prefill", values.prefill ?? (shapeName === "20b" ? "512" : "128,512"), 4),
+      sequences: counts("sequences", values.sequences),
+      decodeTokens: counts("decode", values.decode)[0]!,
+    },
+    pairs: counts("pairs", values.pairs, leastPairs)[0]!,
+    threads: counts("threads", values.threads)[0]!,
+    scheduler: oneOf("scheduler", values.scheduler, ["other", "rr"]),
+    extra: JSON.parse(values.options),
+    folder: values.folder,
+    check: values.check,
+  };
+}
+
+function changedShape(shape: CheckpointShape, changes: string): CheckpointShape {
+  const changed = { ...shape };
+  for (const change of changes.split(",").filter(Boolean)) {
+    const [key, number] = change.split("=") as [keyof CheckpointShape, string];
+    if (!(key in shape) || !(Number.isInteger(Number(number)) && Number(number) > 0)) {
+      throw new UsageError(`Expected KEY=N with a KEY among ${Object.keys(shape).join(", ")} but received "${change}"`);
+    }
+    changed[key] = Number(number);
+  }
+  return changed;
+}
+
+// ---- one turn ----
+
+/** The command before node that pins scheduler and processors, and what it says in the results. */
+function launcher(plan: Plan): string[] {
+  if (process.platform !== "linux") {
+    if (plan.scheduler === "rr") throw new UsageError("--scheduler rr is for Linux");
+    return [];
+  }
+  const pin = plan.threads < availableParallelism() ? ["taskset", "-c", `0-${plan.threads - 1}`] : [];
+  return [...pin, ...(plan.scheduler === "rr" ? ["chrt", "-r", "1"] : ["chrt", "-o", "0"])];
+}
+
+function takeTurn<Result>(plan: Plan, task: Task): Promise<Result> {
+  const command = [...launcher(plan), process.execPath, "--import", "tsx"];
+  const child = fork(path.join(import.meta.dirname, "turn.ts"), {
+    execPath: command[0]!,
+    execArgv: command.slice(1),
+    serialization: "advanced",
+    stdio: ["ignore", 2, 2, "ipc"], // what llama.cpp prints is no result
+  });
+  return new Promise((resolve, reject) => {
+    child.once("message", (result) => resolve(result as Result));
+    child.once("error", reject);
+    child.once("exit", (code, signal) => reject(new Error(`The turn of ${task.subject} ended with ${signal ?? code}`)));
+    child.send(task);
+  });
+}
+
+function subjectOptions(plan: Plan, dense: DenseType, model: string): SubjectOptions {
+  const { prefill, sequences, decodeTokens } = plan.measurements;
+  const { layers, kvHeads, headDim, vocab } = plan.shape;
+  const most = Math.max(...sequences);
+  const contextLength = Math.max(...prefill, decodePromptTokens) + decodeTokens + 64;
+  const page = 64;
+  const tokens = Math.max(contextLength, most * (decodePromptTokens + decodeTokens + page));
+  const kvBytes = 2 * tokens * 2 * 4 * kvHeads * headDim * layers; // in float32, and as much again: nobody waits
+  return { model, vocab, dense, threads: plan.threads, contextLength, sequences: most, kvBytes, extra: plan.extra };
+}
+
+/** Reads the files once, so that the turn finds them in the page cache, if they fit. */
+function warmPageCache(model: string): void {
+  const files = statSync(model).isDirectory() ? readdirSync(model).map((name) => path.join(model, name)) : [model];
+  const buffer = Buffer.alloc(1 << 24);
+  for (const file of files) {
+    const fd = openSync(file, "r");
+    while (readSync(fd, buffer) > 0);
+    closeSync(fd);
+  }
+}
+
+// ---- speed ----
+
+interface Pair {
+  ours: Turn;
+  peer: Turn;
+}
+
+/** What is compared: its value in a turn, and whether more of it is better. */
+interface Measure {
+  row: Record<string, string | number>;
+  unit: "tokensPerSecond" | "milliseconds" | "bytes";
+  value(turn: Turn): number;
+}
+
+function measures({ prefill, sequences, decodeTokens }: Measurements): Measure[] {
+  return [
+    { row: { measure: "load" }, unit: "milliseconds", value: (turn) => turn.loadMilliseconds },
+    { row: { measure: "firstToken" }, unit: "milliseconds", value: (turn) => turn.firstTokenMilliseconds },
+    { row: { measure: "residentPeak" }, unit: "bytes", value: (turn) => turn.memory.peakBytes },
+    ...prefill.map(
+      (tokens): Measure => ({
+        row: { measure: "prefill", tokens },
+        unit: "tokensPerSecond",
+        value: (turn) => turn.prefill[tokens]!,
+      }),
+    ),
+    ...sequences.map(
+      (count): Measure => ({
+        row: { measure: "decode", sequences: count, tokens: decodeTokens },
+        unit: "tokensPerSecond",
+        value: (turn) => turn.decode[count]!,
+      }),
+    ),
+  ];
+}
+
+async function compareSpeed(plan: Plan, weights: Weights, dense: DenseType, print: Print): Promise<void> {
+  const models = { ours: weights.checkpoint, peer: weights.gguf(dense) };
+  using meter = new RoofMeter(plan.threads);
+  const roofs = [meter.measure()];
+  const load = [loadavg()[0]!];
+  const pairs: Pair[] = [];
+  for (let i = 0; i < plan.pairs; i++) {
+    const take = (subject: SubjectName) => {
+      warmPageCache(models[subject]);
+      const options = subjectOptions(plan, dense, models[subject]);
+      return takeTurn<Turn>(plan, { kind: "measure", subject, options, seed: i, measurements: plan.measurements });
+    };
+    pairs.push({ ours: await take("ours"), peer: await take("peer") });
+    roofs.push(meter.measure());
+    load.push(loadavg()[0]!);
+    process.stderr.write(`pair ${i + 1} of ${plan.pairs}: ${describeDisturbance(pairs.at(-1)!)}\n`);
+  }
+
+  const { ours, peer } = pairs[0]!;
+  const disturbed = pairs.filter(isDisturbed).length;
+  const run = {
+    dense: { ours: ours.about.denseWeights, peer: dense },
+    threads: plan.threads,
+    scheduler: launcher(plan).join(" ") || "default",
+    pairs: plan.pairs,
+    disturbedPairs: disturbed,
+    about: { ours: ours.about, peer: peer.about },
+  };
+  print({
+    ...run,
+    measure: "roofs",
+    bytesPerSecond: roofs.map((roof) => roof.bytesPerSecond),
+    int8: roofs.map((roof) => roof.int8),
+    loadAverage: load,
+    disturbance: pairs.map((pair) => ({ ours: pair.ours.disturbance, peer: pair.peer.disturbance })),
+    memory: { ours: ours.memory, peer: peer.memory },
+  });
+  const lossy = ours.about.denseWeights === "bf16" && dense === "q8_0" ? ", the peer's lossy, ours not" : "";
+  const lines = [
+    `${plan.shapeName}, dense weights ${dense}${lossy}; ${plan.threads} threads, ${run.scheduler}; ${plan.pairs} pairs, ${disturbed} of them disturbed`,
+    `memory ${spread(summarize(roofs.map((roof) => roof.bytesPerSecond / 1e9)))} GB/s${int8Line(roofs)}`,
+    `${"".padEnd(22)}${"ours".padEnd(26)}${"peer".padEnd(26)}times better (median of pairs, min .. max)`,
+  ];
+  for (const { row, unit, value } of measures(plan.measurements)) {
+    const ratio = summarize(
+      pairs.map((pair) => {
+        const [a, b] = [value(pair.ours), value(pair.peer)];
+        return unit === "tokensPerSecond" ? a / b : b / a;
+      }),
+    );
+    const of = (subject: SubjectName) => summarize(pairs.map((pair) => value(pair[subject])));
+    const figures = { ours: of("ours"), peer: of("peer") };
+    print({ ...run, ...row, unit, ...figures, timesBetter: ratio });
+    const [name, ...rest] = Object.values(row);
+    const cell = (summary: Summary) => spread(summary, unit).padEnd(26);
+    lines.push(`${`${name} ${rest[0] ?? ""}`.padEnd(22)}${cell(figures.ours)}${cell(figures.peer)}${spread(ratio)}`);
+  }
+  process.stderr.write(`\n${lines.join("\n")}\n\n`);
+}
+
+function isDisturbed({ ours, peer }: Pair): boolean {
+  return [ours, peer].some(({ disturbance }) => disturbance.others > quiet || disturbance.steal > quiet);
+}
+
+function describeDisturbance(pair: Pair): string {
+  const of = ({ disturbance }: Turn) =>
+    `${(100 * disturbance.others).toFixed(1)} % used by others, ${(100 * disturbance.steal).toFixed(1)} % stolen`;
+  return `ours ${of(pair.ours)}; peer ${of(pair.peer)}${isDisturbed(pair) ? " (disturbed)" : ""}`;
+}
+
+function int8Line(roofs: ReturnType<RoofMeter["measure"]>[]): string {
+  const known = roofs.flatMap((roof) => (roof.int8 ? [roof.int8] : []));
+  if (known.length === 0) return "";
+  return `, int8 ${spread(summarize(known.map((peak) => peak.operationsPerSecond / 1e9)))} Gop/s (${known[0]!.instruction})`;
+}
+
+function spread({ median, min, max }: Summary, unit?: Measure["unit"]): string {
+  const scale = unit === "bytes" ? 1e9 : unit === "milliseconds" ? 1e3 : 1;
+  const suffix = { bytes: " GB", milliseconds: " s", tokensPerSecond: " tok/s" };
+  const digits = (value: number) => String(Number((value / scale).toPrecision(3)));
+  return `${digits(median)} [${digits(min)} .. ${digits(max)}]${unit ? suffix[unit] : ""}`;
+}
+
+// ---- agreement ----
+
+async function compareAnswers(plan: Plan, weights: Weights, dense: DenseType, print: Print): Promise<void> {
+  const file = weights.gguf(dense);
+  const readback = compareFiles(weights.checkpoint, file, plan.shape.layers, dense);
+  print({ measure: "readback", dense, ...readback });
+  process.stderr.write(
+    `${plan.shapeName}, ${dense}: ${readback.tensors} tensors, ${readback.values} values read back, ${readback.rounded} rounded, by ${readback.greatestSteps.toFixed(2)} steps at most\n`,
+  );
+
+  const random = randomTokens(11, plan.shape.vocab);
+  const prompt = random(200); // past the window of 128
+  const continuations = [8, 32, 150].map((length) => ({ prompt: random(length), tokens: 32 }));
+  const ask = (subject: SubjectName, model: string) => {
+    const options = subjectOptions(plan, dense, model);
+    return takeTurn<Answer>(plan, { kind: "answer", subject, options, seed: 0, prompt, last: 100, continuations });
+  };
+  const peer = await ask("peer", file);
+  for (const [rope, model] of Object.entries({ reference: weights.checkpoint, rounded: weights.roundedRope() })) {
+    const result = agreement(await ask("ours", model), peer);
+    print({ measure: "agreement", dense, rope, ...result });
+    process.stderr.write(
+      `  ours with ${rope === "rounded" ? "YaRN's bounds rounded as the peer does" : "the reference's RoPE"}: ` +
+        `same first choice at ${result.sameTop} of ${result.positions}, KL ${result.kl.toExponential(1)}, ` +
+        `rms of log p ${result.rmsLogProbability.toFixed(3)}, ` +
+        `greedy ${result.sameContinuation.join(", ")} of ${result.continuationTokens} tokens the same\n`,
+    );
+  }
+}
+
+// ---- the run ----
+
+type Print = (line: object) => void;
+
+async function main(args: string[]): Promise<void> {
+  const plan = readPlan(args);
+  if (plan === "help") {
+    process.stdout.write(help);
+    return;
+  }
+  if (launcher(plan).length > 0) execFileSync(launcher(plan)[0]!, [...launcher(plan).slice(1), "true"]); // may it?
+  installPeer();
+  const every = { bench: "peer", commit: commit(), machine: machine(), shape: plan.shapeName, flags: args.join(" ") };
+  const print = (line: object) => process.stdout.write(`${JSON.stringify({ ...every, ...line })}\n`);
+  const folder = plan.folder ?? mkdtempSync(path.join(tmpdir(), "gpt-oss-peer-"));
+  if (plan.folder === undefined) process.once("exit", () => rmSync(folder, { recursive: true, force: true }));
+  const weights = new Weights(folder, plan.shape, 1);
+  for (const dense of plan.dense) {
+    await (plan.check ? compareAnswers : compareSpeed)(plan, weights, dense, print);
+  }
+}
+
+// an interrupted run takes its weights with it, too
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
+try {
+  await main(process.argv.slice(2));
+} catch (error) {
+  const isUsage = error instanceof UsageError || (error as { code?: string }).code?.startsWith("ERR_PARSE_ARGS");
+  process.stderr.write(`${(error as Error).message}\n`);
+  process.exitCode = isUsage ? 2 : 1;
+}

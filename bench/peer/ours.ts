@@ -1,0 +1,50 @@
+import type { EngineOptions } from "../../lib/index.js";
+import type { Session, Subject, SubjectOptions } from "./subject.js";
+
+/** This engine as it is published: the compiled package, not the TypeScript. */
+export async function loadOurs(o: SubjectOptions): Promise<Subject> {
+  const { Engine, GptOssError } = (await import(
+    "../../dist/index.js" as string
+  )) as typeof import("../../lib/index.js");
+  const options: EngineOptions = {
+    backend: "cpu",
+    threads: o.threads,
+    contextLength: o.contextLength,
+    maxSequences: o.sequences,
+    prefixCache: false,
+    kvCache: { bytes: o.kvBytes },
+    ...o.extra,
+  };
+  const load = async () => {
+    if (o.dense === "bf16") return Engine.load(o.model, options);
+    try {
+      return await Engine.load(o.model, { ...options, denseWeights: "q8" });
+    } catch (error) {
+      if (!(error instanceof GptOssError && error.code === "UNSUPPORTED")) throw error;
+      return Engine.load(o.model, options); // a build without q8: `about` tells
+    }
+  };
+  const engine = await load();
+  const { isa, numerics, denseWeights, kvCacheDtype, threads, memory, limits } = engine.info;
+  const session: Session = {
+    async generate(prompts, tokens, arrived) {
+      const runs = prompts.map((prompt) =>
+        engine.generate(prompt, { temperature: 0, maxTokens: tokens, ignoreEos: true }),
+      );
+      await Promise.all(
+        runs.map(async (run, i) => {
+          for await (const { token } of run) arrived(i, token);
+        }),
+      );
+    },
+    async logits(tokens, last) {
+      const rows = await engine.logits(tokens, { last });
+      return Array.from({ length: last }, (_, i) => rows.subarray(i * o.vocab, (i + 1) * o.vocab));
+    },
+    async [Symbol.asyncDispose]() {},
+  };
+  return {
+    about: { isa, numerics, denseWeights, kvCacheDtype, threads, memory, maxBatchTokens: limits.maxBatchTokens },
+    open: async () => session, // one engine has room for all of them from the start
+  };
+}

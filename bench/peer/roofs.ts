@@ -1,0 +1,46 @@
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { addon } from "../../lib/binding.js";
+
+/** What the machine can do at the moment, to hold next to what the engines do. */
+export interface Roofs {
+  /** Of a plain read loop over 512 MB. */
+  bytesPerSecond: number;
+  /** Of a loop of int8 dot products in registers; null without a compiler. */
+  int8: { instruction: string; operationsPerSecond: number } | null;
+}
+
+const buffer = 512e6; // bytes; past the last-level cache of most machines
+
+export class RoofMeter implements Disposable {
+  readonly #folder = mkdtempSync(path.join(tmpdir(), "gpt-oss-peak-"));
+  readonly #program: string | undefined;
+
+  constructor(readonly threads: number) {
+    const program = path.join(this.#folder, "peak");
+    const flags = ["-std=c++20", "-O2", "-march=native", "-pthread", "-o", program];
+    try {
+      execFileSync(process.env.CXX ?? "c++", [...flags, path.join(import.meta.dirname, "peak.cpp")], {
+        stdio: ["ignore", "ignore", "pipe"],
+      });
+      this.#program = program;
+    } catch (error) {
+      process.stderr.write(`No int8 peak: ${(error as Error).message.split("\n").slice(0, 3).join(" ")}\n`);
+    }
+  }
+
+  measure(): Roofs {
+    const bytesPerSecond = Number(addon().memoryBandwidth(buffer, this.threads).toPrecision(4));
+    if (!this.#program) return { bytesPerSecond, int8: null };
+    return {
+      bytesPerSecond,
+      int8: JSON.parse(execFileSync(this.#program, [String(this.threads)], { encoding: "utf8" })),
+    };
+  }
+
+  [Symbol.dispose](): void {
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,122 @@
+// One turn of one engine, in a process of its own: `main.ts` starts it, sends the task, and gets what was measured.
+import { loadOurs } from "./ours.js";
+import { loadPeer } from "./peer.js";
+import { disturbanceSince, memory, processorTimes } from "./process.js";
+import type { Subject, SubjectName, SubjectOptions } from "./subject.js";
+
+export interface Measurements {
+  /** Lengths of prompts. */
+  prefill: number[];
+  /** Counts of sequences that decode together. */
+  sequences: number[];
+  /** Tokens that each of them decodes after its first. */
+  decodeTokens: number;
+}
+
+export type Task = { subject: SubjectName; options: SubjectOptions; seed: number } & (
+  | { kind: "measure"; measurements: Measurements }
+  /** For the comparison of what they say: logits over a prompt, and greedy continuations of its beginnings. */
+  | { kind: "answer"; prompt: number[]; last: number; continuations: { prompt: number[]; tokens: number }[] }
+);
+
+export interface Turn {
+  about: Record<string, unknown>;
+  /** From the import of the package to the model that is ready. */
+  loadMilliseconds: number;
+  /** From the start of the process to the first token of a short prompt. */
+  firstTokenMilliseconds: number;
+  /** Tokens per second, by the length of the prompt. */
+  prefill: Record<string, number>;
+  /** Tokens per second of all sequences together, by their count. */
+  decode: Record<string, number>;
+  memory: ReturnType<typeof memory>;
+  disturbance: ReturnType<typeof disturbanceSince>;
+}
+
+export interface Answer {
+  about: Record<string, unknown>;
+  logits: Float32Array[];
+  continuations: number[][];
+}
+
+export const firstPromptTokens = 16;
+export const decodePromptTokens = 32;
+
+async function measure(subject: Subject, loadMilliseconds: number, task: Task & { kind: "measure" }): Promise<Turn> {
+  const { prefill, sequences, decodeTokens } = task.measurements;
+  const random = randomTokens(task.seed, task.options.vocab);
+  await generate(subject, [random(firstPromptTokens)], 1);
+  const firstTokenMilliseconds = performance.now(); // counts from the start of the process
+
+  // What follows is about speed when all pages of the weights have been touched.
+  await generate(subject, [random(Math.min(...prefill))], 4);
+  const turn: Turn = {
+    about: subject.about,
+    loadMilliseconds,
+    firstTokenMilliseconds,
+    prefill: {},
+    decode: {},
+    memory: memory(),
+    disturbance: { others: 0, steal: 0 },
+  };
+  const before = processorTimes();
+  for (const length of prefill) {
+    const { started, arrivals } = await generate(subject, [random(length)], 1);
+    turn.prefill[length] = (1000 * length) / (arrivals[0]![0]! - started);
+  }
+  for (const count of sequences) {
+    const prompts = Array.from({ length: count }, () => random(decodePromptTokens));
+    turn.decode[count] = decodeSpeed((await generate(subject, prompts, decodeTokens + 1)).arrivals);
+  }
+  turn.disturbance = disturbanceSince(before);
+  turn.memory = memory();
+  return turn;
+}
+
+/** When it began, and when each token of each sequence came. */
+async function generate(subject: Subject, prompts: number[][], tokens: number) {
+  await using session = await subject.open(prompts.length, Math.max(...prompts.map(({ length }) => length)) + tokens);
+  const arrivals = prompts.map((): number[] => []);
+  const started = performance.now();
+  await session.generate(prompts, tokens, (sequence) => arrivals[sequence]!.push(performance.now()));
+  return { started, arrivals };
+}
+
+/** Tokens per second while all sequences decode: from the first token of the last of them to the end of the first. */
+function decodeSpeed(arrivals: number[][]): number {
+  const begin = Math.max(...arrivals.map((times) => times[0]!));
+  const end = Math.min(...arrivals.map((times) => times.at(-1)!));
+  const counted = arrivals.flat().filter((time) => time > begin && time <= end).length;
+  return (1000 * counted) / (end - begin);
+}
+
+async function answer(subject: Subject, task: Task & { kind: "answer" }): Promise<Answer> {
+  const continuations: number[][] = [];
+  for (const { prompt, tokens } of task.continuations) {
+    const continuation: number[] = [];
+    await using session = await subject.open(1, prompt.length + tokens);
+    await session.generate([prompt], tokens, (_, token) => continuation.push(token));
+    continuations.push(continuation);
+  }
+  await using session = await subject.open(1, task.prompt.length + 1);
+  return { about: subject.about, logits: await session.logits(task.prompt, task.last), continuations };
+}
+
+/** Prompts of ids below those with a meaning; the same ones for both engines of a pair. */
+export function randomTokens(seed: number, vocab: number): (count: number) => number[] {
+  let state = seed >>> 0;
+  const limit = Math.min(vocab - 8, 199_998);
+  return (count) =>
+    Array.from({ length: count }, () => {
+      state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+      return (state >>> 8) % limit;
+    });
+}
+
+process.once("message", async (task: Task) => {
+  const started = performance.now();
+  const subject = await (task.subject === "ours" ? loadOurs : loadPeer)(task.options);
+  const loadMilliseconds = performance.now() - started;
+  const result = task.kind === "measure" ? await measure(subject, loadMilliseconds, task) : await answer(subject, task);
+  process.send!(result, () => process.exit(0)); // without a goodbye: what closing costs is not measured
+});
