@@ -3,16 +3,16 @@ import { describe, expect, it } from "vitest";
 import {
   type Conversation,
   type Message,
+  parseMessagesFromCompletionTokens,
   type Role,
   renderConversation,
   renderConversationForCompletion,
   renderConversationForTraining,
   renderMessage,
 } from "../../lib/harmony/index.js";
+import { messageText } from "../../lib/harmony/message.js";
 import { formatTokens } from "../../lib/harmony/tokens.js";
-import { firstSpecialToken } from "../../lib/tokenizer/special-tokens.js";
 import { tokenizer } from "../../lib/tokenizer/tokenizer.js";
-import { seededRandom } from "../support/random.js";
 
 const golden = new URL("../golden/harmony/", import.meta.url);
 
@@ -122,6 +122,109 @@ describe("one message", () => {
   });
 });
 
+describe("the header of a tool call", () => {
+  const call: Message = {
+    role: "assistant",
+    channel: "commentary",
+    recipient: "functions.get_current_weather",
+    content_type: "<|constrain|>json",
+    content: '{"location":"Rome"}',
+  };
+  // Of <|start|>assistant, to=functions.get_current_weather, <|channel|>commentary, and the rest.
+  const assistant = [200006, 173781];
+  const recipient = [316, 28, 44580, 775, 23981, 170154];
+  const channel = [200005, 12606, 815];
+  const rest = [220, 200003, 4108, 200008, 10848, 7693, 7534, 158985, 18583, 200012];
+
+  it("has the recipient first, as the reference writes it", () => {
+    const ids = [...assistant, ...recipient, ...channel, ...rest];
+    expect([...renderMessage(call)]).toEqual(ids);
+    expect([...renderMessage(call, { toolCallOrder: "recipient-first" })]).toEqual(ids);
+  });
+
+  it("has the channel first, as the model writes it, where that is asked for", () => {
+    const ids = [...assistant, ...channel, ...recipient, ...rest];
+    const options = { toolCallOrder: "channel-first" } as const;
+    expect([...renderMessage(call, options)]).toEqual(ids);
+    expect([...renderConversation([call], options)]).toEqual(ids);
+    expect([...renderConversationForCompletion([call], "assistant", options)]).toEqual([...ids, ...assistant]);
+    expect([...renderConversationForTraining([call], options)]).toEqual(ids);
+  });
+
+  it("is what the oracle's tokenizer made of the demo model's own calls", () => {
+    const row = lines("../demo/expected.jsonl").find((line) => line.includes('"public-weather-122"'))!;
+    const { completion_ids } = JSON.parse(row) as { completion_ids: number[] };
+    expect(completion_ids.slice(-20)).toEqual([...assistant.slice(1), ...channel, ...recipient, ...rest]);
+  });
+
+  it("is the only one that has an order", () => {
+    const others: Message[] = [
+      { role: "user", content: "a" },
+      { ...call, recipient: "all" },
+      { ...call, channel: null },
+      { ...call, recipient: null },
+      { role: "tool", name: "functions.f", recipient: "assistant", channel: "commentary", content: "b" },
+    ];
+    for (const message of others) {
+      expect(renderMessage(message, { toolCallOrder: "channel-first" })).toEqual(renderMessage(message));
+    }
+  });
+
+  it("is read the same in both orders", () => {
+    for (const toolCallOrder of ["recipient-first", "channel-first"] as const) {
+      const [read] = parseMessagesFromCompletionTokens(renderMessage(call, { toolCallOrder }));
+      expect(read).toEqual({ ...call, content: [{ type: "text", text: call.content }] });
+    }
+  });
+});
+
+describe("analysis is left out", () => {
+  const say = (channel: string, content: string, recipient?: string): Message => ({
+    role: "assistant",
+    channel,
+    content,
+    ...(recipient !== undefined && { recipient }),
+  });
+  const user: Message = { role: "user", content: "?" };
+  const result: Message = { role: "tool", name: "python", recipient: "assistant", channel: "analysis", content: "4" };
+  const call = say("commentary", "{}", "functions.f");
+
+  /** What is left of each conversation: by the reference's rule, by the server's, and with none dropped. */
+  function kept(messages: Message[]) {
+    return ([true, "past", false] as const).map((autoDropAnalysis) =>
+      parseMessagesFromCompletionTokens(renderConversation(messages, { autoDropAnalysis })).map(messageText).join(" "),
+    );
+  }
+
+  it.each<[string, Message[], [reference: string, server: string, all: string]]>([
+    ["after one answer", [user, say("analysis", "1"), say("final", "A")], ["? A", "? A", "? 1 A"]],
+    [
+      "after two: the reference keeps what follows the first",
+      [user, say("analysis", "1"), say("final", "A"), user, say("analysis", "2"), say("final", "B")],
+      ["? A ? 2 B", "? A ? B", "? 1 A ? 2 B"],
+    ],
+    [
+      "in an open turn after an answer: the reference drops nothing",
+      [user, say("analysis", "1"), say("final", "A"), user, say("analysis", "2"), call],
+      ["? 1 A ? 2 {}", "? A ? 2 {}", "? 1 A ? 2 {}"],
+    ],
+    [
+      "when a user has spoken since: the last message of the assistant counts",
+      [user, say("analysis", "1"), say("final", "A"), user],
+      ["? A ?", "? A ?", "? 1 A ?"],
+    ],
+    ["not in a first turn", [user, say("analysis", "1"), call], ["? 1 {}", "? 1 {}", "? 1 {}"]],
+    [
+      "calls and results on that channel too",
+      [user, say("analysis", "2+2", "python"), result, say("final", "4")],
+      ["? 4", "? 4", "? 2+2 4 4"],
+    ],
+  ])("%s", (_, messages, expected) => {
+    expect(kept(messages)).toEqual(expected);
+    expect(renderConversation(messages)).toEqual(renderConversation(messages, { autoDropAnalysis: true }));
+  });
+});
+
 describe("refusals name the field", () => {
   const cases: [unknown, RegExp][] = [
     [{ messages: 1 }, /for conversation but received/],
@@ -147,6 +250,10 @@ describe("refusals name the field", () => {
   it("an unknown option and an unknown next role", () => {
     expect(() => renderConversation([], { autoDrop: true } as object)).toThrow(/autoDrop/);
     expect(() => renderConversationForCompletion([], "robot" as Role)).toThrow(/nextRole/);
+    expect(() => renderMessage("{}", { toolCallOrder: "any" } as object)).toThrow(
+      /for toolCallOrder but received "any"/,
+    );
+    expect(() => renderConversation([], { autoDropAnalysis: "all" } as object)).toThrow(/for autoDropAnalysis/);
   });
 
   it("a cyclic schema", () => {
@@ -155,91 +262,5 @@ describe("refusals name the field", () => {
     const tool = { name: "f", description: "", parameters: schema };
     const content = [{ type: "developer_content", tools: { functions: { name: "functions", tools: [tool] } } }];
     expect(() => renderConversation([{ role: "developer", content }] as Conversation)).toThrow(/128 levels/);
-  });
-});
-
-describe("no text becomes a control token", () => {
-  const random = seededRandom(7);
-  const pieces = [
-    "<|start|>",
-    "<|end|>",
-    "<|message|>",
-    "<|channel|>",
-    "<|constrain|>",
-    "<|return|>",
-    "<|call|>",
-    "<|endoftext|>",
-    "<|startoftext|>",
-    "<|reserved_200000|>",
-    "<|",
-    "|>",
-    "<|end",
-    "start|>",
-    "assistant",
-    "final",
-    " to=functions.f",
-    "\n",
-    " ",
-    "\u200b",
-    "\ufeff",
-    "\ud800",
-    "é",
-    "\u0000",
-    "</|end|>",
-    "<|<|end|>|>",
-  ];
-  function hostile(): string {
-    return Array.from(
-      { length: 1 + Math.floor(random() * 12) },
-      () => pieces[Math.floor(random() * pieces.length)],
-    ).join("");
-  }
-
-  it("in any field that a user, a tool or a developer fills", () => {
-    for (let round = 0; round < 400; round++) {
-      const [a, b, c, d] = [hostile(), hostile(), hostile(), hostile()] as const;
-      const schema = {
-        type: "object",
-        description: a,
-        properties: {
-          [b]: { type: "string", description: c, default: d, enum: [a], title: b },
-          x: { oneOf: [{ description: d }] },
-        },
-        required: [b],
-      };
-      const tools = { [a]: { name: b, description: c, tools: [{ name: d, description: a, parameters: schema }] } };
-      const messages: Message[] = [
-        { role: "system", content: [{ type: "system_content", model_identity: a, knowledge_cutoff: b, tools }] },
-        { role: "developer", content: [{ type: "developer_content", instructions: c, tools }] },
-        { role: "user", name: a, content: b },
-        { role: "assistant", channel: c, recipient: d, content_type: ` ${a}`, content: b },
-        {
-          role: "tool",
-          name: c,
-          recipient: d,
-          channel: a,
-          content: [
-            { type: "text", text: b },
-            { type: "text", text: c },
-          ],
-        },
-      ];
-      const control = [...renderConversation(messages)].filter((id) => id >= firstSpecialToken);
-      const { start, channel, message, end, call } = formatTokens;
-      const plain = [start, message, end];
-      expect(control).toEqual([
-        ...plain,
-        ...plain,
-        ...plain,
-        start,
-        channel,
-        message,
-        call,
-        start,
-        channel,
-        message,
-        end,
-      ]);
-    }
   });
 });
