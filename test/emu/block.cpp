@@ -61,7 +61,8 @@ struct alignas(64) DeviceThread : Thread {
   std::vector<size_t> groups;  // ends of the committed ones in `copies`
 };
 
-// Dynamic shared memory. With ASan it is exactly as large as asked; without, writes nearby are seen when a block has ended.
+// Dynamic shared memory. With ASan it is exactly as large as asked; without, writes nearby are seen when a block has
+// ended.
 class SharedMemory {
  public:
   explicit SharedMemory(size_t bytes) : bytes_(bytes) {
@@ -78,7 +79,8 @@ class SharedMemory {
   bool overrun() const {
     unsigned char untouched[kMargin + 1];
     std::memset(untouched, kPoison, kMargin);
-    return std::memcmp(memory_, untouched, kMargin) != 0 || std::memcmp(memory_ + kMargin + bytes_, untouched, kMargin) != 0;
+    return std::memcmp(memory_, untouched, kMargin) != 0 ||
+           std::memcmp(memory_ + kMargin + bytes_, untouched, kMargin) != 0;
   }
 
  private:
@@ -129,8 +131,8 @@ class Order {
 
 class Block {
  public:
-  std::optional<Fault> run(const Grid& grid, const Index& index, const std::function<void()>& kernel, SharedMemory& shared,
-                           Order& order) {
+  std::optional<Fault> run(const Grid& grid, const Index& index, const std::function<void()>& kernel,
+                           SharedMemory& shared, Order& order) {
     kernel_ = &kernel;
     order_ = &order;
     shuffled_ = order.shuffled();
@@ -170,12 +172,15 @@ class Block {
       }
     }
     host_ = {};
-    DeviceThread& first = threads_[size_t(order.choose(num_warps_ == kMaxWarps ? kWholeWarp : (1u << num_warps_) - 1) * kWarpLanes)];
+    DeviceThread& first =
+        threads_[size_t(order.choose(num_warps_ == kMaxWarps ? kWholeWarp : (1u << num_warps_) - 1) * kWarpLanes)];
     current = &first;
     switch_fiber(host_, first.fiber);
     stopped_ = &running();
     current = nullptr;
-    if (!failure_ && shared.overrun()) return Fault{kIllegalAddress, str("a write outside of dynamic shared memory [block ", name_of(running_block.index), "]")};
+    if (!failure_ && shared.overrun())
+      return Fault{kIllegalAddress,
+                   str("a write outside of dynamic shared memory [block ", name_of(running_block.index), "]")};
     return failure_ ? std::optional(explain(*failure_)) : std::nullopt;
   }
 
@@ -204,7 +209,8 @@ class Block {
       barrier_where_ = where;
       sum_ = 0;
     } else if (!same(barrier_where_, where)) {
-      fail(kLaunchFailure, "a barrier is reached while other threads of the block wait at another", where, &barrier_where_);
+      fail(kLaunchFailure, "a barrier is reached while other threads of the block wait at another", where,
+           &barrier_where_);
     }
     sum_ += value;
     if (++at_barrier_ == alive_) return open_barrier();
@@ -290,7 +296,8 @@ class Block {
         if (meeting == nullptr) meeting = &other;
       } else if (other.mask == mask) {
         if (other.operation != operation || !same(other.where, where)) {
-          fail(kLaunchFailure, "a warp-wide operation is reached while other lanes wait at another", where, &other.where);
+          fail(kLaunchFailure, "a warp-wide operation is reached while other lanes wait at another", where,
+               &other.where);
         }
         meeting = &other;
         break;
@@ -320,7 +327,8 @@ class Block {
   }
 
   Fault explain(const Failure& failure) const {
-    const std::string thread = str(" [block ", name_of(running_block.index), ", thread ", name_of(stopped_->index), "]");
+    const std::string thread =
+        str(" [block ", name_of(running_block.index), ", thread ", name_of(stopped_->index), "]");
     if (failure.what != nullptr) {
       const std::string other = failure.other.line() == 0 ? "" : ", " + name_of(failure.other);
       return {failure.status, str(name_of(failure.where), ": ", failure.what, other, thread)};
@@ -330,7 +338,8 @@ class Block {
       const DeviceThread& waiting = threads_[size_t(i)];
       if ((waiting.warp->alive & waiting.bit) == 0) continue;
       bool met = false;
-      for (const Meeting& meeting : waiting.warp->meetings) met = met || (meeting.mask != 0 && (meeting.arrived & waiting.bit) != 0);
+      for (const Meeting& meeting : waiting.warp->meetings)
+        met = met || (meeting.mask != 0 && (meeting.arrived & waiting.bit) != 0);
       places.insert(str(met ? "other lanes at " : "a barrier at ", name_of(waiting.waits_at)));
     }
     std::string all;

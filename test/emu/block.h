@@ -38,12 +38,14 @@ struct RunningBlock {
 extern constinit Thread* current;
 extern constinit RunningBlock running_block;
 
-// --- for device code --------------------------------------------------------------------------------------------------
+// --- for device code
+// --------------------------------------------------------------------------------------------------
 
 void barrier(Where);
 int barrier_sum(int value, Where);  // of all threads that are still there
 
-// All lanes of `mask` that are still there meet; the last of them performs `operation` for all, on what each has brought.
+// All lanes of `mask` that are still there meet; the last of them performs `operation` for all, on what each has
+// brought.
 using Operation = void (*)(void* const* operands, unsigned lanes, const Where&);
 void collective(unsigned mask, Operation operation, void* operand, Where);
 
@@ -59,7 +61,8 @@ inline void check_aligned(const void* address, size_t bytes, Where where) {
   if (reinterpret_cast<size_t>(address) % bytes != 0) fault(kMisalignedAddress, "misaligned address", where);
 }
 
-// --- for the runtime ----------------------------------------------------------------------------------------------------
+// --- for the runtime
+// ----------------------------------------------------------------------------------------------------
 
 struct Fault {
   int status;

@@ -34,7 +34,8 @@ void check_contains(const std::string& text, const std::string& part) {
 
 // A kernel that must fail: the launch is fine, the status comes when somebody waits, and stays.
 template <typename... Params, typename... Args>
-void check_fault(int status, const std::string& part, void (*kernel)(Params...), const cuda::Launch& how, Args... args) {
+void check_fault(int status, const std::string& part, void (*kernel)(Params...), const cuda::Launch& how,
+                 Args... args) {
   with_emulated([&](CudaDevice& device) {
     cuda::Launch on = how;
     on.stream = device.stream;
@@ -46,7 +47,8 @@ void check_fault(int status, const std::string& part, void (*kernel)(Params...),
   });
 }
 
-// --- barriers -----------------------------------------------------------------------------------------------------------
+// --- barriers
+// -----------------------------------------------------------------------------------------------------------
 
 // Every thread reads what its neighbour in the next warp has written.
 template <bool kBarrier>
@@ -114,11 +116,14 @@ __global__ void matrix_in_part_of_a_warp_kernel() {
 }
 
 TEST("emu: threads that miss each other are a fault with a place, not a hang") {
-  check_fault(cudaErrorLaunchFailure, "other threads of the block wait at another", different_barriers_kernel, {.grid = 1, .block = 64});
+  check_fault(cudaErrorLaunchFailure, "other threads of the block wait at another", different_barriers_kernel,
+              {.grid = 1, .block = 64});
   check_fault(cudaErrorLaunchFailure, "deadlock", barrier_without_all_kernel, {.grid = 1, .block = 64});
-  check_fault(cudaErrorLaunchFailure, "other lanes wait at another", divergent_shuffle_kernel, {.grid = 1, .block = 32}, static_cast<int*>(nullptr));
+  check_fault(cudaErrorLaunchFailure, "other lanes wait at another", divergent_shuffle_kernel, {.grid = 1, .block = 32},
+              static_cast<int*>(nullptr));
   check_fault(cudaErrorLaunchFailure, "not in the mask", not_in_mask_kernel, {.grid = 1, .block = 32});
-  check_fault(cudaErrorLaunchFailure, "whose other lanes have ended", matrix_in_part_of_a_warp_kernel, {.grid = 1, .block = 32});
+  check_fault(cudaErrorLaunchFailure, "whose other lanes have ended", matrix_in_part_of_a_warp_kernel,
+              {.grid = 1, .block = 32});
   alignas(16) uint32_t words[8] = {};
   check_fault(cudaErrorMisalignedAddress, "misaligned", misaligned_kernel, {.grid = 1, .block = 1}, words, words);
 }
@@ -129,7 +134,8 @@ __global__ void fault_in_one_block_kernel() {
 }
 
 TEST("emu: a fault names its block and thread, and the next block runs again") {
-  check_fault(cudaErrorLaunchFailure, "[block (2, 1, 0), thread (7, 0, 0)]", fault_in_one_block_kernel, {.grid = dim3(4, 2), .block = 40});
+  check_fault(cudaErrorLaunchFailure, "[block (2, 1, 0), thread (7, 0, 0)]", fault_in_one_block_kernel,
+              {.grid = dim3(4, 2), .block = 40});
   CHECK(rotated<true>(0)[0] == 32);
 }
 
@@ -174,7 +180,8 @@ __global__ void left_behind_kernel(int* out) {
 TEST("emu: shared arrays are no better than random when a block begins") {
   with_emulated([&](CudaDevice& device) {
     DeviceArray<int> out(device, 4);
-    device.check(launch(left_behind_kernel, {.grid = 2, .block = 1, .stream = device.stream}, out.data()), "left_behind");
+    device.check(launch(left_behind_kernel, {.grid = 2, .block = 1, .stream = device.stream}, out.data()),
+                 "left_behind");
     CHECK(out.read() == std::vector<int>(4, int(0xCDCDCDCDu)));
   });
 }
@@ -191,7 +198,8 @@ TEST("emu: a write past dynamic shared memory is found even without ASan") {
 }
 #endif
 
-// --- warps --------------------------------------------------------------------------------------------------------------
+// --- warps
+// --------------------------------------------------------------------------------------------------------------
 
 __global__ void shuffles_kernel(int* out) {
   const int lane = int(threadIdx.x);
@@ -258,7 +266,8 @@ TEST("emu: mma is a matrix product") {
     const std::vector<float> a = bf16_values(256, 1), b = bf16_values(128, 2), d = bf16_values(128, 3);
     DeviceArray<uint16_t> da(device, to_bf16(a)), db(device, to_bf16(b));
     DeviceArray<float> dd(device, d);
-    device.check(launch(mma_kernel, {.grid = 1, .block = 32, .stream = device.stream}, da.data(), db.data(), dd.data()), "mma");
+    device.check(launch(mma_kernel, {.grid = 1, .block = 32, .stream = device.stream}, da.data(), db.data(), dd.data()),
+                 "mma");
     std::vector<double> expected(128);
     for (size_t row = 0; row < 16; ++row) {
       for (size_t col = 0; col < 8; ++col) {
@@ -306,7 +315,8 @@ TEST("emu: ldmatrix hands out rows, or columns") {
   });
 }
 
-// --- small instructions -------------------------------------------------------------------------------------------------
+// --- small instructions
+// -------------------------------------------------------------------------------------------------
 
 TEST("emu: conversions round once, to nearest even") {
   CHECK_EQ(cuda::pack_bf16x2(1.0f, -2.0f), 0xC0003F80u);
@@ -316,7 +326,9 @@ TEST("emu: conversions round once, to nearest even") {
   std::mt19937 random(1);
   for (int i = 0; i < 200000; ++i) {
     // Small enough that many products are subnormal, with operands that are; the other operand makes up for some.
-    const auto draw = [&] { return uint16_t((random() & 0x80FFu) | (random() % 3 == 0 ? random() % 2 : 0x1F + random() % 4) << 8); };
+    const auto draw = [&] {
+      return uint16_t((random() & 0x80FFu) | (random() % 3 == 0 ? random() % 2 : 0x1F + random() % 4) << 8);
+    };
     const auto large = [&] { return uint16_t((random() & 0x80FFu) | (0x70 + random() % 8) << 8); };
     const uint16_t a = draw(), b = i % 2 == 0 ? draw() : large();
     const double exact = double(bf16_to_f32(a)) * bf16_to_f32(b);
@@ -332,7 +344,8 @@ TEST("emu: conversions round once, to nearest even") {
   CHECK_EQ(__byte_perm(0x33221180u, 0, 0x8u), 0x808080FFu);
 }
 
-// --- asynchronous copies ------------------------------------------------------------------------------------------------
+// --- asynchronous copies
+// ------------------------------------------------------------------------------------------------
 
 // Two groups; how many may be pending when they are read.
 template <int kPending>
@@ -360,7 +373,8 @@ TEST("emu: an asynchronous copy arrives when it is waited for and not before") {
   });
 }
 
-// --- streams ------------------------------------------------------------------------------------------------------------
+// --- streams
+// ------------------------------------------------------------------------------------------------------------
 
 __global__ void add_kernel(int* value, const int* addend) { *value += *addend; }
 
@@ -444,7 +458,8 @@ TEST("emu: a graph replays its launches on what memory holds by then") {
   });
 }
 
-// --- the machine --------------------------------------------------------------------------------------------------------
+// --- the machine
+// --------------------------------------------------------------------------------------------------------
 
 TEST("emu: memory has an end, and what is used is counted") {
   const size_t before = emu::bytes_in_use();

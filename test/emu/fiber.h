@@ -8,7 +8,7 @@ namespace oss::emu {
 // A place to continue: a stack that is not running. What ASan wants to know of each travels with it.
 struct Fiber {
   void* stack_pointer = nullptr;
-  char* stack = nullptr;  // lowest byte; null for the host's own stack
+  char* stack = nullptr;       // lowest byte; null for the host's own stack
   void* fake_stack = nullptr;  // kept from block to block
   const void* asan_stack = nullptr;
   size_t asan_bytes = 0;

@@ -1,5 +1,5 @@
-// The machine that the emulated CUDA runtime finds, and what befalls it. Devices execute one stream operation at a time,
-// and none before somebody waits for it.
+// The machine that the emulated CUDA runtime finds, and what befalls it. Devices execute one stream operation at a
+// time, and none before somebody waits for it.
 #pragma once
 #include <cstddef>
 #include <cstdint>

@@ -77,7 +77,11 @@ static void load_matrices(void* const* operands, unsigned lanes, const Where& wh
   }
 }
 
-void ldmatrix_x4(void* const* operands, unsigned lanes, const Where& where) { load_matrices<false>(operands, lanes, where); }
-void ldmatrix_x4_trans(void* const* operands, unsigned lanes, const Where& where) { load_matrices<true>(operands, lanes, where); }
+void ldmatrix_x4(void* const* operands, unsigned lanes, const Where& where) {
+  load_matrices<false>(operands, lanes, where);
+}
+void ldmatrix_x4_trans(void* const* operands, unsigned lanes, const Where& where) {
+  load_matrices<true>(operands, lanes, where);
+}
 
 }  // namespace oss::emu

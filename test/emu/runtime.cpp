@@ -7,6 +7,7 @@
 #include <map>
 #include <mutex>
 #include <set>
+#include <sstream>
 #include <thread>
 #include <vector>
 
@@ -80,8 +81,37 @@ struct State {
   std::string last_fault;
 };
 
+// EMULATED_GPU="devices=2 memory_bytes=100000000": for tests through Node, which cannot call set_machine().
+void obey_environment(State& on) {
+  const char* text = std::getenv("EMULATED_GPU");
+  std::istringstream words(text == nullptr ? "" : text);
+  for (std::string name; std::getline(words >> std::ws, name, '=');) {
+    size_t value = 0;
+    words >> value;
+    if (name == "devices") {
+      on.machine.devices = int(value);
+    } else if (name == "old_driver") {
+      on.machine.old_driver = value != 0;
+    } else if (name == "compute_major") {
+      on.machine.compute_major = int(value);
+    } else if (name == "memory_bytes") {
+      on.machine.memory_bytes = value;
+    } else if (name == "seed") {
+      on.seed = unsigned(value);
+    } else {
+      std::fprintf(stderr, "EMULATED_GPU: \"%s\" is not devices, old_driver, compute_major, memory_bytes or seed\n",
+                   name.c_str());
+      std::abort();
+    }
+  }
+}
+
 State& state() {
-  static State* never_destroyed = new State;  // streams may be used until the very end of a process
+  static State* never_destroyed = [] {  // streams may be used until the very end of a process
+    State* created = new State;
+    obey_environment(*created);
+    return created;
+  }();
   return *never_destroyed;
 }
 
@@ -182,7 +212,8 @@ cudaError_t allocate(void** to, size_t bytes, int index) {
   if (bytes == 0) return cudaSuccess;
   if (index >= 0) {
     Device& on = state().devices[index];
-    if (bytes > state().machine.memory_bytes || on.in_use > state().machine.memory_bytes - bytes) return cudaErrorMemoryAllocation;
+    if (bytes > state().machine.memory_bytes || on.in_use > state().machine.memory_bytes - bytes)
+      return cudaErrorMemoryAllocation;
     on.in_use += bytes;
   }
   void* memory = nullptr;
@@ -221,7 +252,8 @@ cudaError_t launch_now(const Grid& grid, const std::function<void()>& body) {
   if (state().launches_to_failure > 0 && --state().launches_to_failure == 0) {
     return fail(state().failure, "a launch failed as it was told to");
   }
-  if (const std::optional<Fault> fault = run_grid(grid, body, state().seed)) return fail(cudaError_t(fault->status), fault->text);
+  if (const std::optional<Fault> fault = run_grid(grid, body, state().seed))
+    return fail(cudaError_t(fault->status), fault->text);
   return cudaSuccess;
 }
 
@@ -229,7 +261,8 @@ Index index_of(const dim3& from) { return {from.x, from.y, from.z}; }
 
 }  // namespace
 
-// --- the machine --------------------------------------------------------------------------------------------------------
+// --- the machine
+// --------------------------------------------------------------------------------------------------------
 
 namespace oss::emu {
 
@@ -270,9 +303,9 @@ cudaError_t queue_launch(const cudaLaunchConfig_t& config, const void* kernel, s
   if (stream == nullptr || stream->device != current_device) return remember(cudaErrorInvalidResourceHandle);
   if (state().machine.compute_major < 8) return remember(cudaErrorNoKernelImageForDevice);
   const Grid grid{index_of(config.grid_size), index_of(config.block_size), config.dynamicSmemBytes};
-  const bool possible = grid.threads.count() >= 1 && grid.threads.count() <= 1024 && grid.threads.z <= 64 && grid.blocks.x >= 1 &&
-                        grid.blocks.x <= 0x7FFFFFFFu && grid.blocks.y >= 1 && grid.blocks.y <= 65535 && grid.blocks.z >= 1 &&
-                        grid.blocks.z <= 65535;
+  const bool possible = grid.threads.count() >= 1 && grid.threads.count() <= 1024 && grid.threads.z <= 64 &&
+                        grid.blocks.x >= 1 && grid.blocks.x <= 0x7FFFFFFFu && grid.blocks.y >= 1 &&
+                        grid.blocks.y <= 65535 && grid.blocks.z >= 1 && grid.blocks.z <= 65535;
   if (!possible) return remember(cudaErrorInvalidConfiguration);
   const auto limit = device().shared_limits.find(kernel);
   if (grid.shared_bytes > (limit == device().shared_limits.end() ? kSharedBytes : size_t(limit->second))) {
@@ -285,7 +318,8 @@ cudaError_t queue_launch(const cudaLaunchConfig_t& config, const void* kernel, s
 
 }  // namespace oss::emu
 
-// --- versions and devices -----------------------------------------------------------------------------------------------
+// --- versions and devices
+// -----------------------------------------------------------------------------------------------
 
 const char* cudaGetErrorString(cudaError_t error) {
   switch (error) {
@@ -407,7 +441,8 @@ cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute, int valu
   return cudaSuccess;
 }
 
-// --- memory ---------------------------------------------------------------------------------------------------------------
+// --- memory
+// ---------------------------------------------------------------------------------------------------------------
 
 cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total_bytes) {
   const Lock lock(state().mutex);
@@ -448,7 +483,8 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
   const cudaStream_t stream = find_stream(handle);
   if (stream == nullptr) return remember(cudaErrorInvalidResourceHandle);
   if (bytes == 0) return cudaSuccess;
-  if (to == nullptr || from == nullptr || !within_memory(to, bytes) || !within_memory(from, bytes)) return remember(cudaErrorInvalidValue);
+  if (to == nullptr || from == nullptr || !within_memory(to, bytes) || !within_memory(from, bytes))
+    return remember(cudaErrorInvalidValue);
   queue(stream, unless_failed(stream->device, [=] {
           std::memmove(to, from, bytes);
           return cudaSuccess;
@@ -469,7 +505,8 @@ cudaError_t cudaMemsetAsync(void* to, int byte, size_t bytes, cudaStream_t handl
   return cudaSuccess;
 }
 
-// --- streams and events -----------------------------------------------------------------------------------------------
+// --- streams and events
+// -----------------------------------------------------------------------------------------------
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   const Lock lock(state().mutex);
@@ -567,7 +604,8 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEven
   return cudaSuccess;
 }
 
-// --- graphs -------------------------------------------------------------------------------------------------------------
+// --- graphs
+// -------------------------------------------------------------------------------------------------------------
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
   const Lock lock(state().mutex);

@@ -29,7 +29,7 @@ Program find_program() {
       [](dl_phdr_info* info, size_t, void* out) {
         const auto here = reinterpret_cast<ElfW(Addr)>(&find_program);
         for (int i = 0; i < info->dlpi_phnum; ++i) {
-          const ElfW(Phdr)& part = info->dlpi_phdr[i];
+          const ElfW(Phdr) & part = info->dlpi_phdr[i];
           const ElfW(Addr) begin = info->dlpi_addr + part.p_vaddr;
           if (part.p_type != PT_LOAD || here < begin || here >= begin + part.p_memsz) continue;
           Program& found = *static_cast<Program*>(out);
@@ -56,7 +56,7 @@ std::vector<std::span<unsigned char>> static_shared_memory() {
   std::vector<std::span<unsigned char>> found;
   const Program program = find_program();
   const int file = open(program.file.c_str(), O_RDONLY | O_CLOEXEC);
-  struct stat status {};
+  struct stat status{};
   if (program.thread_locals == nullptr || file < 0 || fstat(file, &status) != 0) return found;
   void* mapped = mmap(nullptr, size_t(status.st_size), PROT_READ, MAP_PRIVATE, file, 0);
   close(file);
@@ -69,7 +69,7 @@ std::vector<std::span<unsigned char>> static_shared_memory() {
     const char* names = bytes + sections[sections[s].sh_link].sh_offset;
     const auto* symbols = reinterpret_cast<const ElfW(Sym)*>(bytes + sections[s].sh_offset);
     for (size_t i = 0; i < sections[s].sh_size / sizeof(*symbols); ++i) {
-      const ElfW(Sym)& symbol = symbols[i];
+      const ElfW(Sym) & symbol = symbols[i];
       if (ELF64_ST_TYPE(symbol.st_info) != STT_TLS || !is_shared_array(names + symbol.st_name)) continue;
       found.emplace_back(program.thread_locals + symbol.st_value, symbol.st_size);
     }

@@ -17,7 +17,8 @@
 
 #include "test/emu/block.h"
 
-// --- the language -------------------------------------------------------------------------------------------------------
+// --- the language
+// -------------------------------------------------------------------------------------------------------
 
 #define __global__
 #define __device__
@@ -34,18 +35,12 @@
 #define __shared__ static thread_local  // which static_shared.h can tell from the statics of the host
 #endif
 
-#define OSS_EMU_VECTORS(type, name, align2, align4)                                   \
-  struct alignas(align2) name##2 {                                                    \
-    type x, y;                                                                        \
-  };                                                                                  \
-  struct name##3 {                                                                    \
-    type x, y, z;                                                                     \
-  };                                                                                  \
-  struct alignas(align4) name##4 {                                                    \
-    type x, y, z, w;                                                                  \
-  };                                                                                  \
-  constexpr name##2 make_##name##2(type x, type y) { return {x, y}; }                 \
-  constexpr name##3 make_##name##3(type x, type y, type z) { return {x, y, z}; }      \
+#define OSS_EMU_VECTORS(type, name, align2, align4)                              \
+  struct alignas(align2) name##2 { type x, y; };                                 \
+  struct name##3 { type x, y, z; };                                              \
+  struct alignas(align4) name##4 { type x, y, z, w; };                           \
+  constexpr name##2 make_##name##2(type x, type y) { return {x, y}; }            \
+  constexpr name##3 make_##name##3(type x, type y, type z) { return {x, y, z}; } \
   constexpr name##4 make_##name##4(type x, type y, type z, type w) { return {x, y, z, w}; }
 OSS_EMU_VECTORS(signed char, char, 2, 4)
 OSS_EMU_VECTORS(unsigned char, uchar, 2, 4)
@@ -75,7 +70,8 @@ inline const oss::emu::Index& blockDim { return oss::emu::running_block.grid->th
 inline const oss::emu::Index& gridDim { return oss::emu::running_block.grid->blocks; }
 constexpr int warpSize = 32;
 
-// --- barriers and warps -----------------------------------------------------------------------------------------------
+// --- barriers and warps
+// -----------------------------------------------------------------------------------------------
 
 namespace oss::emu {
 
@@ -158,7 +154,9 @@ inline void __syncthreads(OSS_EMU_HERE) { oss::emu::barrier(where); }
 inline int __syncthreads_count(int predicate, OSS_EMU_HERE) { return oss::emu::barrier_sum(predicate != 0, where); }
 inline int __syncthreads_or(int predicate, OSS_EMU_HERE) { return oss::emu::barrier_sum(predicate != 0, where) != 0; }
 inline int __syncthreads_and(int predicate, OSS_EMU_HERE) { return oss::emu::barrier_sum(predicate == 0, where) == 0; }
-inline void __syncwarp(unsigned mask = 0xFFFFFFFFu, OSS_EMU_HERE) { oss::emu::collective(mask, nullptr, nullptr, where); }
+inline void __syncwarp(unsigned mask = 0xFFFFFFFFu, OSS_EMU_HERE) {
+  oss::emu::collective(mask, nullptr, nullptr, where);
+}
 inline void __threadfence() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 inline void __threadfence_block() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 inline void __trap(OSS_EMU_HERE) { oss::emu::fault(oss::emu::kLaunchFailure, "__trap", where); }
@@ -197,21 +195,22 @@ inline unsigned __reduce_and_sync(unsigned mask, unsigned value, OSS_EMU_HERE) {
 inline unsigned __reduce_xor_sync(unsigned mask, unsigned value, OSS_EMU_HERE) {
   return oss::emu::reduce<unsigned, oss::emu::bit_xor>(mask, value, where);
 }
-#define OSS_EMU_REDUCE(type)                                                        \
-  inline type __reduce_add_sync(unsigned mask, type value, OSS_EMU_HERE) {          \
-    return oss::emu::reduce<type, oss::emu::sum_of<type>>(mask, value, where);      \
-  }                                                                                 \
-  inline type __reduce_min_sync(unsigned mask, type value, OSS_EMU_HERE) {          \
-    return oss::emu::reduce<type, oss::emu::smaller<type>>(mask, value, where);     \
-  }                                                                                 \
-  inline type __reduce_max_sync(unsigned mask, type value, OSS_EMU_HERE) {          \
-    return oss::emu::reduce<type, oss::emu::larger<type>>(mask, value, where);      \
+#define OSS_EMU_REDUCE(type)                                                    \
+  inline type __reduce_add_sync(unsigned mask, type value, OSS_EMU_HERE) {      \
+    return oss::emu::reduce<type, oss::emu::sum_of<type>>(mask, value, where);  \
+  }                                                                             \
+  inline type __reduce_min_sync(unsigned mask, type value, OSS_EMU_HERE) {      \
+    return oss::emu::reduce<type, oss::emu::smaller<type>>(mask, value, where); \
+  }                                                                             \
+  inline type __reduce_max_sync(unsigned mask, type value, OSS_EMU_HERE) {      \
+    return oss::emu::reduce<type, oss::emu::larger<type>>(mask, value, where);  \
   }
 OSS_EMU_REDUCE(int)
 OSS_EMU_REDUCE(unsigned)
 #undef OSS_EMU_REDUCE
 
-// --- atomics: integers only, since a sum of floats in whatever order the threads come is a different sum every time ------
+// --- atomics: integers only, since a sum of floats in whatever order the threads come is a different sum every time
+// ------
 
 namespace oss::emu {
 template <typename T>
@@ -227,16 +226,16 @@ T atomic_change(T* at, Change change, Where where) {
 }
 }  // namespace oss::emu
 
-#define OSS_EMU_ATOMIC(name, expression)                                                            \
-  template <typename T>                                                                             \
-  T name(T* at, oss::emu::Same<T> value, OSS_EMU_HERE) {                                            \
-    return oss::emu::atomic_change(at, [value](T old) -> T { return expression; }, where);          \
+#define OSS_EMU_ATOMIC(name, expression)                                                   \
+  template <typename T>                                                                    \
+  T name(T* at, oss::emu::Same<T> value, OSS_EMU_HERE) {                                   \
+    return oss::emu::atomic_change(at, [value](T old) -> T { return expression; }, where); \
   }
 OSS_EMU_ATOMIC(atomicAdd, T(std::make_unsigned_t<T>(old) + std::make_unsigned_t<T>(value)))
 OSS_EMU_ATOMIC(atomicSub, T(std::make_unsigned_t<T>(old) - std::make_unsigned_t<T>(value)))
 OSS_EMU_ATOMIC(atomicMax, old > value ? old : value)
 OSS_EMU_ATOMIC(atomicMin, old < value ? old : value)
-OSS_EMU_ATOMIC(atomicAnd, old & value)
+OSS_EMU_ATOMIC(atomicAnd, old& value)
 OSS_EMU_ATOMIC(atomicOr, old | value)
 OSS_EMU_ATOMIC(atomicXor, old ^ value)
 OSS_EMU_ATOMIC(atomicExch, (static_cast<void>(old), value))
@@ -247,7 +246,8 @@ T atomicCAS(T* at, oss::emu::Same<T> expected, oss::emu::Same<T> value, OSS_EMU_
   return oss::emu::atomic_change(at, [=](T old) -> T { return old == expected ? value : old; }, where);
 }
 
-// --- arithmetic ---------------------------------------------------------------------------------------------------------
+// --- arithmetic
+// ---------------------------------------------------------------------------------------------------------
 
 template <typename A, typename B>
 constexpr auto min(A a, B b) {
@@ -315,7 +315,7 @@ namespace oss::emu {
 __extension__ using Wide = unsigned __int128;
 }
 inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {
-  return (unsigned long long)((oss::emu::Wide)(a) * b >> 64);
+  return (unsigned long long)((oss::emu::Wide)(a)*b >> 64);
 }
 
 inline unsigned __float_as_uint(float v) { return std::bit_cast<unsigned>(v); }
@@ -365,7 +365,8 @@ inline float rsqrtf(float v) { return float(1.0 / std::sqrt(double(v))); }
 inline double rsqrt(double v) { return 1.0 / std::sqrt(v); }
 inline float __saturatef(float v) { return std::fmin(std::fmax(v, 0.0f), 1.0f); }
 
-// --- the runtime's API --------------------------------------------------------------------------------------------------
+// --- the runtime's API
+// --------------------------------------------------------------------------------------------------
 
 enum cudaError {
   cudaSuccess = 0,
@@ -411,7 +412,8 @@ struct cudaFuncAttributes {
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 enum cudaMemcpyKind { cudaMemcpyDefault = 4 };
 enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
-constexpr unsigned cudaHostAllocDefault = 0, cudaStreamNonBlocking = 1, cudaEventDefault = 0, cudaEventDisableTiming = 2;
+constexpr unsigned cudaHostAllocDefault = 0, cudaStreamNonBlocking = 1, cudaEventDefault = 0,
+                   cudaEventDisableTiming = 2;
 
 struct cudaLaunchAttribute;
 struct cudaLaunchConfig_t {

@@ -4,7 +4,8 @@
 
 namespace oss::cuda {
 
-inline void cp_async_16(void* shared_to, const void* from, bool valid = true, emu::Where where = emu::Where::current()) {
+inline void cp_async_16(void* shared_to, const void* from, bool valid = true,
+                        emu::Where where = emu::Where::current()) {
   emu::async_copy(shared_to, from, valid, where);
 }
 inline void cp_async_commit() { emu::async_commit(); }
