@@ -123,7 +123,7 @@ describe("harmony messages", () => {
 
   it("in every rendering", () => {
     const renderer = new ConversationRenderer();
-    for (let round = 0; round < 300; round++) {
+    for (let round = 0; round < 100; round++) {
       const messages = conversation();
       for (const toolCallOrder of ["recipient-first", "channel-first"] as const) {
         const options = { toolCallOrder };
