@@ -7,6 +7,8 @@ export interface Agreement {
   sameTop: number;
   /** Mean over positions of sum p log(p / q), p ours, in nats. */
   kl: number;
+  /** Far below the mean where few positions have sent a token to another expert, which a rounding error can do. */
+  medianKl: number;
   /** Root mean square difference of log probabilities, of tokens that ours gives 0.1 % or more. */
   rmsLogProbability: number;
   /** Tokens that both greedy continuations begin with, for each prompt, out of `continuationTokens`. */
@@ -15,13 +17,14 @@ export interface Agreement {
 }
 
 export function agreement(ours: Answer, peer: Answer): Agreement {
-  let kl = 0;
+  const divergences: number[] = [];
   let squares = 0;
   let likely = 0;
   let sameTop = 0;
   for (const [position, row] of ours.logits.entries()) {
     const p = logSoftmax(row);
     const q = logSoftmax(peer.logits[position]!);
+    let kl = 0;
     if (indexOfGreatest(p) === indexOfGreatest(q)) sameTop++;
     for (let i = 0; i < p.length; i++) {
       kl += Math.exp(p[i]!) * (p[i]! - q[i]!);
@@ -29,12 +32,14 @@ export function agreement(ours: Answer, peer: Answer): Agreement {
       squares += (p[i]! - q[i]!) ** 2;
       likely++;
     }
+    divergences.push(kl);
   }
   const positions = ours.logits.length;
   return {
     positions,
     sameTop,
-    kl: kl / positions,
+    kl: divergences.reduce((a, b) => a + b, 0) / positions,
+    medianKl: divergences.sort((a, b) => a - b)[Math.floor(positions / 2)]!,
     rmsLogProbability: Math.sqrt(squares / likely),
     sameContinuation: ours.continuations.map((tokens, i) => commonPrefix(tokens, peer.continuations[i]!)),
     continuationTokens: ours.continuations[0]!.length,

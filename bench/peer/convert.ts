@@ -8,8 +8,8 @@ import { Checkpoint } from "./safetensors.js";
  * but in the dense matrices of a Q8_0 file. Norms, biases, sinks and the router are float32 there, as llama.cpp asks.
  */
 
-/** Of embedding, attention and head. */
-export type DenseType = "bf16" | "q8_0";
+/** Of embedding, attention and head. F32 is for --check: the same values, and no rounding of activations on the way. */
+export type DenseType = "bf16" | "q8_0" | "f32";
 
 /** Where each tensor of a GGUF comes from; `rows`: every second row (0: gate, 1: up) of an interleaved one. */
 export interface Source {

@@ -23,7 +23,7 @@ stderr, JSON lines on stdout. The first run fetches node-llama-cpp into bench/pe
   --shape NAME       small (0.7 GB, one minute or two), 20b (27 GB of disk, 24 GB of memory, most of an hour) or tiny
                                                                        [small]
   --set KEY=N,...    other numbers in the shape: ${Object.keys(shapes.tiny!).join(", ")}
-  --dense LIST       dense weights of the peer: bf16, q8_0 or both     [bf16]
+  --dense LIST       dense weights of the peer: bf16, q8_0, f32        [bf16]
   --prefill LIST     prompt lengths                                    [128,512; 20b 512]
   --sequences LIST   sequences that decode together                    [1,4,8]
   --decode N         tokens that each decodes                          [32]
@@ -92,7 +92,7 @@ function readPlan(args: string[]): Plan | "help" {
   return {
     shapeName: values.set ? `${shapeName},${values.set}` : shapeName,
     shape: changedShape(shapes[shapeName]!, values.set),
-    dense: values.dense.split(",").map((text) => oneOf("dense", text, ["bf16", "q8_0"])),
+    dense: values.dense.split(",").map((text) => oneOf("dense", text, ["bf16", "q8_0", "f32"])),
     measurements: {
       prefill: counts("prefill", values.prefill ?? (shapeName === "20b" ? "512" : "128,512"), 4),
       sequences: counts("sequences", values.sequences),
@@ -311,7 +311,7 @@ async function compareAnswers(plan: Plan, weights: Weights, dense: DenseType, pr
     print({ measure: "agreement", dense, rope, ...result });
     process.stderr.write(
       `  ours with ${rope === "rounded" ? "YaRN's bounds rounded as the peer does" : "the reference's RoPE"}: ` +
-        `same first choice at ${result.sameTop} of ${result.positions}, KL ${result.kl.toExponential(1)}, ` +
+        `same first choice at ${result.sameTop} of ${result.positions}, KL ${result.kl.toExponential(1)} (median ${result.medianKl.toExponential(1)}), ` +
         `rms of log p ${result.rmsLogProbability.toFixed(3)}, ` +
         `greedy ${result.sameContinuation.join(", ")} of ${result.continuationTokens} tokens the same\n`,
     );

@@ -16,7 +16,7 @@ export async function loadOurs(o: SubjectOptions): Promise<Subject> {
     ...o.extra,
   };
   const load = async () => {
-    if (o.dense === "bf16") return Engine.load(o.model, options);
+    if (o.dense !== "q8_0") return Engine.load(o.model, options);
     try {
       return await Engine.load(o.model, { ...options, denseWeights: "q8" });
     } catch (error) {
