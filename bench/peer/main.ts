@@ -1,8 +1,9 @@
 import { execFileSync, fork } from "node:child_process";
-import { closeSync, mkdtempSync, openSync, readdirSync, readSync, rmSync, statSync } from "node:fs";
+import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, readSync, rmSync, statSync } from "node:fs";
 import { availableParallelism, loadavg, tmpdir } from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
+import { packageRoot } from "../../lib/binding.js";
 import type { CheckpointShape } from "../../test/support/checkpoint.js";
 import { commit, machine } from "../support/machine.js";
 import { type Summary, summarize } from "../support/statistics.js";
@@ -231,11 +232,12 @@ async function compareSpeed(plan: Plan, weights: Weights, dense: DenseType, prin
     scheduler: launcher(plan).join(" ") || "default",
     pairs: plan.pairs,
     disturbedPairs: disturbed,
-    about: { ours: ours.about, peer: peer.about },
+    versions: { ours: version(), peer: `node-llama-cpp ${peer.about.version}, llama.cpp ${peer.about.release}` },
   };
   print({
     ...run,
     measure: "roofs",
+    about: { ours: ours.about, peer: peer.about },
     bytesPerSecond: roofs.map((roof) => roof.bytesPerSecond),
     int8: roofs.map((roof) => roof.int8),
     loadAverage: load,
@@ -246,7 +248,7 @@ async function compareSpeed(plan: Plan, weights: Weights, dense: DenseType, prin
   const lines = [
     `${plan.shapeName}, dense weights ${dense}${lossy}; ${plan.threads} threads, ${run.scheduler}; ${plan.pairs} pairs, ${disturbed} of them disturbed`,
     `memory ${spread(summarize(roofs.map((roof) => roof.bytesPerSecond / 1e9)))} GB/s${int8Line(roofs)}`,
-    `${"".padEnd(22)}${"ours".padEnd(26)}${"peer".padEnd(26)}times better (median of pairs, min .. max)`,
+    `${"".padEnd(22)}${"ours".padEnd(32)}${"peer".padEnd(32)}times better (median of pairs, min .. max)`,
   ];
   for (const { row, unit, value } of measures(plan.measurements)) {
     const ratio = summarize(
@@ -259,10 +261,14 @@ async function compareSpeed(plan: Plan, weights: Weights, dense: DenseType, prin
     const figures = { ours: of("ours"), peer: of("peer") };
     print({ ...run, ...row, unit, ...figures, timesBetter: ratio });
     const [name, ...rest] = Object.values(row);
-    const cell = (summary: Summary) => spread(summary, unit).padEnd(26);
+    const cell = (summary: Summary) => spread(summary, unit).padEnd(32);
     lines.push(`${`${name} ${rest[0] ?? ""}`.padEnd(22)}${cell(figures.ours)}${cell(figures.peer)}${spread(ratio)}`);
   }
   process.stderr.write(`\n${lines.join("\n")}\n\n`);
+}
+
+function version(): string {
+  return (JSON.parse(readFileSync(path.join(packageRoot, "package.json"), "utf8")) as { version: string }).version;
 }
 
 function isDisturbed({ ours, peer }: Pair): boolean {
@@ -298,12 +304,13 @@ async function compareAnswers(plan: Plan, weights: Weights, dense: DenseType, pr
     `${plan.shapeName}, ${dense}: ${readback.tensors} tensors, ${readback.values} values read back, ${readback.rounded} rounded, by ${readback.greatestSteps.toFixed(2)} steps at most\n`,
   );
 
+  const last = Math.min(100, Math.ceil(3.3e6 / plan.shape.vocab)); // positions; the peer's rows take 50 bytes a logit
   const random = randomTokens(11, plan.shape.vocab);
   const prompt = random(200); // past the window of 128
   const continuations = [8, 32, 150].map((length) => ({ prompt: random(length), tokens: 32 }));
   const ask = (subject: SubjectName, model: string) => {
     const options = subjectOptions(plan, dense, model);
-    return takeTurn<Answer>(plan, { kind: "answer", subject, options, seed: 0, prompt, last: 100, continuations });
+    return takeTurn<Answer>(plan, { kind: "answer", subject, options, seed: 0, prompt, last, continuations });
   };
   const peer = await ask("peer", file);
   for (const [rope, model] of Object.entries({ reference: weights.checkpoint, rounded: weights.roundedRope() })) {
