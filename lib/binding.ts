@@ -10,8 +10,13 @@ import type { LoadProgress, NativeEngineOptions } from "./options.js";
 export interface NativeTokenizer {
   /** Text that spells out one of these special tokens becomes that token; all other text is ordinary. */
   tokenizerEncode(text: string, allowedSpecial?: Uint32Array): Uint32Array;
-  /** The same on a thread of the pool. */
-  tokenizerEncodeAsync(text: string, allowedSpecial?: Uint32Array): Promise<Uint32Array>;
+  /** The same into `target`, as far as it reaches; returns how many tokens the text has. */
+  tokenizerEncodeInto(text: string, target: Uint32Array, allowedSpecial?: Uint32Array): number;
+  /** Several texts on a thread of the pool; after `cancel` the promise soon rejects with CANCELLED. */
+  tokenizerEncodeAsync(
+    texts: readonly string[],
+    allowedSpecial?: Uint32Array,
+  ): { promise: Promise<Uint32Array[]>; cancel(): void };
   tokenizerCount(text: string): number;
   /** Bytes of ordinary tokens and of the 1,091 special ones; throws INVALID_ARGUMENT on an id above 201088. */
   tokenizerDecode(ids: Uint32Array): Uint8Array;

@@ -1,3 +1,3 @@
 export { GptOssError } from "../errors.js";
 export type { TextStream } from "./text-stream.js";
-export { type EncodeOptions, type Tokenizer, tokenizer } from "./tokenizer.js";
+export { type EncodeAsyncOptions, type EncodeOptions, type Tokenizer, tokenizer } from "./tokenizer.js";

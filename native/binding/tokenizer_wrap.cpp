@@ -1,7 +1,10 @@
 #include "native/binding/tokenizer_wrap.h"
 
+#include <atomic>
 #include <cstring>
+#include <exception>
 #include <memory>
+#include <vector>
 
 #include "native/binding/errors.h"
 #include "native/tokenizer/tokenizer.h"
@@ -30,7 +33,7 @@ class Utf8 {
   size_t size_ = 0;
 };
 
-// The second argument of both encoders: ids of the special tokens that may be recognised, or nothing.
+// The last argument of the encoders: ids of the special tokens that may be recognised, or nothing.
 tokenizer::SpecialSet specials_from_js(const Napi::Value& value) {
   tokenizer::SpecialSet allowed;
   if (value.IsUndefined()) return allowed;
@@ -54,6 +57,15 @@ Napi::Uint8Array bytes_to_js(Napi::Env env, std::string_view bytes) {
 Napi::Value encode(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     return ids_to_js(info.Env(), tokenizer::encode(Utf8(info[0]).view(), specials_from_js(info[1])));
+  });
+}
+
+Napi::Value encode_into(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    auto target = info[1].As<Napi::Uint32Array>();
+    const size_t tokens = tokenizer::encode_into({target.Data(), target.ElementLength()}, Utf8(info[0]).view(),
+                                                 specials_from_js(info[2]));
+    return Napi::Number::New(info.Env(), double(tokens));
   });
 }
 
@@ -86,29 +98,57 @@ Napi::Value table(const Napi::CallbackInfo& info) {
 
 class EncodeWorker : public Napi::AsyncWorker {
  public:
-  EncodeWorker(Napi::Env env, Utf8 text, const tokenizer::SpecialSet& allowed)
-      : AsyncWorker(env, "gpt_oss.tokenizerEncode"), text_(std::move(text)), allowed_(allowed), promise_(env) {}
+  EncodeWorker(Napi::Env env, std::vector<Utf8> texts, const tokenizer::SpecialSet& allowed,
+               std::shared_ptr<std::atomic<bool>> cancelled)
+      : AsyncWorker(env, "gpt_oss.tokenizerEncode"),
+        texts_(std::move(texts)),
+        allowed_(allowed),
+        cancelled_(std::move(cancelled)),
+        promise_(env) {}
   Napi::Promise promise() const { return promise_.Promise(); }
 
  private:
-  void Execute() override { ids_ = tokenizer::encode(text_.view(), allowed_); }
-  void OnOK() override { promise_.Resolve(ids_to_js(Env(), ids_)); }
-  void OnError(const Napi::Error& error) override {  // encoding fails for want of memory only
-    promise_.Reject(to_js_error(Env(), Code::kOutOfMemory, error.Message()).Value());
+  void Execute() override {
+    try {
+      for (const Utf8& text : texts_) ids_.push_back(tokenizer::encode(text.view(), allowed_, cancelled_.get()));
+    } catch (const std::exception&) {
+      error_ = std::current_exception();
+    }
+  }
+  void OnOK() override {
+    try {
+      if (error_) std::rethrow_exception(error_);
+      auto arrays = Napi::Array::New(Env(), ids_.size());
+      for (size_t i = 0; i < ids_.size(); ++i) arrays.Set(uint32_t(i), ids_to_js(Env(), ids_[i]));
+      promise_.Resolve(arrays);
+    } catch (const Napi::Error& error) {  // JavaScript has no memory for the arrays
+      promise_.Reject(error.Value());
+    } catch (const std::exception& error) {
+      promise_.Reject(to_js_error(Env(), error).Value());
+    }
   }
 
-  Utf8 text_;
+  std::vector<Utf8> texts_;
   tokenizer::SpecialSet allowed_;
+  std::shared_ptr<std::atomic<bool>> cancelled_;
   Napi::Promise::Deferred promise_;
-  std::vector<uint32_t> ids_;
+  std::vector<std::vector<uint32_t>> ids_;
+  std::exception_ptr error_;
 };
 
 Napi::Value encode_async(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
-    auto worker = std::make_unique<EncodeWorker>(info.Env(), Utf8(info[0]), specials_from_js(info[1]));
-    const Napi::Promise promise = worker->promise();
+    const auto array = info[0].As<Napi::Array>();
+    std::vector<Utf8> texts;
+    texts.reserve(array.Length());
+    for (uint32_t i = 0; i < array.Length(); ++i) texts.emplace_back(array.Get(i));
+    auto cancelled = std::make_shared<std::atomic<bool>>(false);
+    auto worker = std::make_unique<EncodeWorker>(info.Env(), std::move(texts), specials_from_js(info[1]), cancelled);
+    auto job = Napi::Object::New(info.Env());
+    job.Set("promise", worker->promise());
+    job.Set("cancel", Napi::Function::New(info.Env(), [cancelled](const Napi::CallbackInfo&) { *cancelled = true; }));
     worker.release()->Queue();  // deletes itself when it is done
-    return promise;
+    return job;
   });
 }
 
@@ -116,6 +156,7 @@ Napi::Value encode_async(const Napi::CallbackInfo& info) {
 
 void init_tokenizer(Napi::Env env, Napi::Object exports) {
   exports.Set("tokenizerEncode", Napi::Function::New(env, encode, "tokenizerEncode"));
+  exports.Set("tokenizerEncodeInto", Napi::Function::New(env, encode_into, "tokenizerEncodeInto"));
   exports.Set("tokenizerEncodeAsync", Napi::Function::New(env, encode_async, "tokenizerEncodeAsync"));
   exports.Set("tokenizerCount", Napi::Function::New(env, count, "tokenizerCount"));
   exports.Set("tokenizerDecode", Napi::Function::New(env, decode, "tokenizerDecode"));

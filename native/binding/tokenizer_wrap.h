@@ -1,5 +1,5 @@
-// tokenizerEncode, tokenizerEncodeAsync, tokenizerCount, tokenizerDecode, tokenizerTable: lib/binding.ts says what they
-// take and give.
+// tokenizerEncode, tokenizerEncodeInto, tokenizerEncodeAsync, tokenizerCount, tokenizerDecode, tokenizerTable:
+// lib/binding.ts says what they take and give.
 #pragma once
 #include <napi.h>
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <functional>
 
+#include "native/base/error.h"
+
 namespace oss::tokenizer {
 namespace {
 
@@ -22,9 +24,78 @@ void sort_by_rank(std::vector<Candidate>& candidates) {
   }
 }
 
+// Up to here the quadratic merge in two small arrays is faster than the heap.
+constexpr size_t kShort = 64;
+
 }  // namespace
 
-std::vector<uint32_t> merge_long(const Vocabulary& vocabulary, Bytes piece) {
+void check_cancelled(const std::atomic<bool>* cancelled) {
+  if (cancelled != nullptr && cancelled->load(std::memory_order_relaxed)) {
+    throw Error(Code::kCancelled, "the encoding was cancelled");
+  }
+}
+
+PieceEncoder& PieceEncoder::of_this_thread() {
+  thread_local PieceEncoder encoder;
+  return encoder;
+}
+
+PieceEncoder::PieceEncoder() : vocabulary_(Vocabulary::get()), memory_(new Remembered[kRemembered]) {}
+
+std::span<const uint32_t> PieceEncoder::encode(Bytes piece, uint64_t hash, const std::atomic<bool>* cancelled) {
+  Remembered& place = memory_[hash % kRemembered];
+  if (place.size == piece.size() && Vocabulary::equal(place.bytes.data(), piece.data(), piece.size())) {
+    return {place.ids.data(), place.num_ids};
+  }
+  ids_.clear();
+  if (piece.size() > kShort) {
+    merge_long(piece, cancelled);
+    return ids_;
+  }
+  merge_short(piece);
+  if (piece.size() <= place.bytes.size() && ids_.size() <= place.ids.size()) {
+    place.size = uint8_t(piece.size());
+    place.num_ids = uint8_t(ids_.size());
+    std::copy(piece.begin(), piece.end(), place.bytes.begin());
+    std::copy(ids_.begin(), ids_.end(), place.ids.begin());
+  }
+  return ids_;
+}
+
+void PieceEncoder::merge_short(Bytes piece) {
+  const uint8_t* text = piece.data();
+  const size_t size = piece.size();
+  uint32_t start[kShort + 1];  // of each part; the last is the end of the piece
+  uint32_t rank[kShort];       // of each part joined with the next; of the last part kNone
+  uint32_t parts = uint32_t(size);
+  for (uint32_t i = 0; i < parts; ++i) {
+    start[i] = i;
+    rank[i] = i + 1 < parts ? vocabulary_.find_pair(text[i], text[i + 1]) : Vocabulary::kNone;
+  }
+  start[parts] = parts;
+  const auto joined_rank = [&](uint32_t i) {
+    return i + 2 <= parts ? vocabulary_.find(text + start[i], start[i + 2] - start[i]) : Vocabulary::kNone;
+  };
+  for (;;) {
+    uint32_t best = 0;
+    for (uint32_t i = 1; i < parts; ++i) {
+      if (rank[i] < rank[best]) best = i;
+    }
+    if (rank[best] == Vocabulary::kNone) break;
+    --parts;
+    for (uint32_t i = best + 1; i < parts; ++i) {
+      start[i] = start[i + 1];
+      rank[i] = rank[i + 1];
+    }
+    start[parts] = uint32_t(size);
+    rank[best] = joined_rank(best);
+    if (best > 0) rank[best - 1] = joined_rank(best - 1);
+  }
+  for (uint32_t i = 0; i < parts; ++i) ids_.push_back(vocabulary_.find(text + start[i], start[i + 1] - start[i]));
+}
+
+// A linked list and a heap, n·log n.
+void PieceEncoder::merge_long(Bytes piece, const std::atomic<bool>* cancelled) {
   constexpr uint32_t kNone = Vocabulary::kNone;
   const uint8_t* text = piece.data();
   const uint32_t size = uint32_t(piece.size());
@@ -38,20 +109,21 @@ std::vector<uint32_t> merge_long(const Vocabulary& vocabulary, Bytes piece) {
   for (uint32_t i = 0; i < size; ++i) {
     next[i] = i + 1;
     previous[i] = i - 1;
-    rank[i] = i + 1 < size ? vocabulary.find_pair(text[i], text[i + 1]) : kNone;
+    rank[i] = i + 1 < size ? vocabulary_.find_pair(text[i], text[i + 1]) : kNone;
     if (rank[i] != kNone) pairs.push_back(Candidate(rank[i]) << 32 | i);
   }
   sort_by_rank(pairs);
 
   const auto update = [&](uint32_t start) {
     const uint32_t middle = next[start];
-    rank[start] = middle < size ? vocabulary.find(text + start, next[middle] - start) : kNone;
+    rank[start] = middle < size ? vocabulary_.find(text + start, next[middle] - start) : kNone;
     if (rank[start] == kNone) return;
     heap.push_back(Candidate(rank[start]) << 32 | start);
     std::push_heap(heap.begin(), heap.end(), std::greater<>());
   };
   auto pair = pairs.begin();
-  while (pair != pairs.end() || !heap.empty()) {
+  for (uint32_t turn = 0; pair != pairs.end() || !heap.empty(); ++turn) {
+    if (turn % 4096 == 0) check_cancelled(cancelled);
     Candidate best;
     if (heap.empty() || (pair != pairs.end() && *pair < heap.front())) {
       best = *pair++;
@@ -70,10 +142,9 @@ std::vector<uint32_t> merge_long(const Vocabulary& vocabulary, Bytes piece) {
     if (start > 0) update(previous[start]);
   }
 
-  std::vector<uint32_t> starts;
-  for (uint32_t start = 0; start < size; start = next[start]) starts.push_back(start);
-  starts.push_back(size);
-  return starts;
+  for (uint32_t start = 0; start < size; start = next[start]) {
+    ids_.push_back(vocabulary_.find(text + start, next[start] - start));
+  }
 }
 
 }  // namespace oss::tokenizer

@@ -8,40 +8,74 @@
 namespace oss::tokenizer {
 namespace {
 
+// Calls emit(id) for a piece that is a token and emit(ids) for one that is several.
 template <typename Emit>
-void encode_ordinary(std::string_view text, const Emit& emit) {
+void encode_ordinary(std::string_view text, const std::atomic<bool>* cancelled, Emit& emit) {
   const Vocabulary& vocabulary = Vocabulary::get();
+  PieceEncoder& encoder = PieceEncoder::of_this_thread();
   const uint8_t* p = reinterpret_cast<const uint8_t*>(text.data());
   const uint8_t* end = p + text.size();
   while (p < end) {
-    const uint8_t* next = piece_end(p, end);
-    encode_piece(vocabulary, {p, next}, emit);
-    p = next;
+    check_cancelled(cancelled);
+    const Bytes piece(p, piece_end(p, end));
+    const uint64_t hash = piece.size() <= vocabulary.longest() ? Vocabulary::hash(piece.data(), piece.size()) : 0;
+    const uint32_t whole = vocabulary.find(piece.data(), piece.size(), hash);
+    if (whole != Vocabulary::kNone) {
+      emit(whole);
+    } else {
+      emit(encoder.encode(piece, hash, cancelled));
+    }
+    p += piece.size();
+  }
+}
+
+template <typename Emit>
+void encode_text(std::string_view text, const SpecialSet& allowed, const std::atomic<bool>* cancelled, Emit& emit) {
+  if (allowed.none()) return encode_ordinary(text, cancelled, emit);
+  for (size_t at = 0; at < text.size();) {
+    const SpecialMatch special = find_special(text, at, allowed);
+    encode_ordinary(text.substr(at, special.begin - at), cancelled, emit);
+    if (special.begin != special.end) emit(special.id);
+    at = special.end;
   }
 }
 
 }  // namespace
 
-std::vector<uint32_t> encode(std::string_view text, const SpecialSet& allowed) {
-  std::vector<uint32_t> ids;
-  const auto append = [&](uint32_t id) { ids.push_back(id); };
-  if (allowed.none()) {
-    encode_ordinary(text, append);
-    return ids;
-  }
-  for (size_t at = 0; at < text.size();) {
-    const SpecialMatch special = find_special(text, at, allowed);
-    encode_ordinary(text.substr(at, special.begin - at), append);
-    if (special.begin != special.end) ids.push_back(special.id);
-    at = special.end;
-  }
-  return ids;
+std::vector<uint32_t> encode(std::string_view text, const SpecialSet& allowed, const std::atomic<bool>* cancelled) {
+  struct {
+    std::vector<uint32_t> ids;
+    void operator()(uint32_t id) { ids.push_back(id); }
+    void operator()(std::span<const uint32_t> some) { ids.insert(ids.end(), some.begin(), some.end()); }
+  } append;
+  encode_text(text, allowed, cancelled, append);
+  return std::move(append.ids);
+}
+
+size_t encode_into(std::span<uint32_t> target, std::string_view text, const SpecialSet& allowed) {
+  struct {
+    std::span<uint32_t> target;
+    size_t tokens = 0;
+    void operator()(uint32_t id) {
+      if (tokens < target.size()) target[tokens] = id;
+      ++tokens;
+    }
+    void operator()(std::span<const uint32_t> some) {
+      for (const uint32_t id : some) operator()(id);
+    }
+  } fill{target};
+  encode_text(text, allowed, nullptr, fill);
+  return fill.tokens;
 }
 
 size_t count(std::string_view text) {
-  size_t tokens = 0;
-  encode_ordinary(text, [&](uint32_t) { ++tokens; });
-  return tokens;
+  struct {
+    size_t tokens = 0;
+    void operator()(uint32_t) { ++tokens; }
+    void operator()(std::span<const uint32_t> some) { tokens += some.size(); }
+  } sum;
+  encode_text(text, {}, nullptr, sum);
+  return sum.tokens;
 }
 
 std::string decode(std::span<const uint32_t> ids) {

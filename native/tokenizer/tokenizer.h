@@ -1,5 +1,6 @@
 // o200k_harmony: text ⇄ token ids. Texts are UTF-8; ids are those of the model. All functions are safe on any thread.
 #pragma once
+#include <atomic>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -11,7 +12,13 @@
 namespace oss::tokenizer {
 
 // Text that spells out a special token becomes that token only when `allowed` has it; by default it is ordinary text.
-std::vector<uint32_t> encode(std::string_view text, const SpecialSet& allowed = {});
+// Throws kCancelled soon after the flag, if there is one, becomes true.
+std::vector<uint32_t> encode(std::string_view text, const SpecialSet& allowed = {},
+                             const std::atomic<bool>* cancelled = nullptr);
+
+// The same into memory that is there. Returns how many tokens the text has; when they do not fit, the first ones are
+// written.
+size_t encode_into(std::span<uint32_t> target, std::string_view text, const SpecialSet& allowed = {});
 
 // encode(text).size() without the ids.
 size_t count(std::string_view text);

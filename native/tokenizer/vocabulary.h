@@ -19,12 +19,15 @@ class Vocabulary {
   static const Vocabulary& get();
 
   uint32_t size() const { return uint32_t(offsets_.size()) - 1; }
+  size_t longest() const { return longest_; }
   Bytes bytes(uint32_t id) const { return {blob_ + offsets_[id], offsets_[id + 1] - offsets_[id]}; }
 
   // The id of these bytes, which is also their rank as a merge; kNone when they are no token.
   uint32_t find(const uint8_t* bytes, size_t size) const {
-    if (size > longest_) return kNone;
-    const uint64_t h = hash(bytes, size);
+    return size > longest_ ? kNone : find(bytes, size, hash(bytes, size));
+  }
+  // The same where their hash is known.
+  uint32_t find(const uint8_t* bytes, size_t size, uint64_t h) const {
     for (size_t at = h & mask_;; at = (at + 1) & mask_) {
       const uint32_t slot = slots_[at];
       if (slot == kNone) return kNone;
@@ -33,6 +36,29 @@ class Vocabulary {
   }
 
   uint32_t find_pair(uint8_t first, uint8_t second) const { return pairs_[first << 8 | second]; }
+
+  // Of at least one byte, as is `equal`. They read whole words; the last one overlaps its neighbour rather than stopping
+  // at each byte.
+  static uint64_t hash(const uint8_t* bytes, size_t size) {
+    if (size < 4) return mix(size << 24 | uint64_t(bytes[0]) << 16 | uint64_t(bytes[size / 2]) << 8 | bytes[size - 1]);
+    if (size < 8) return mix(size ^ load<uint32_t>(bytes) << 32 ^ load<uint32_t>(bytes + size - 4));
+    uint64_t h = size;
+    for (size_t at = 0; at + 8 < size; at += 8) h = mix(h ^ load<uint64_t>(bytes + at));
+    return mix(h ^ load<uint64_t>(bytes + size - 8));
+  }
+
+  static bool equal(const uint8_t* a, const uint8_t* b, size_t size) {
+    if (size >= 8) {
+      for (size_t at = 0; at + 8 < size; at += 8) {
+        if (load<uint64_t>(a + at) != load<uint64_t>(b + at)) return false;
+      }
+      return load<uint64_t>(a + size - 8) == load<uint64_t>(b + size - 8);
+    }
+    if (size >= 4) {
+      return load<uint32_t>(a) == load<uint32_t>(b) && load<uint32_t>(a + size - 4) == load<uint32_t>(b + size - 4);
+    }
+    return a[0] == b[0] && a[size / 2] == b[size / 2] && a[size - 1] == b[size - 1];
+  }
 
  private:
   // A slot is an id below the upper bits of the hash, which refuse nearly every other string without a look at its
@@ -51,18 +77,7 @@ class Vocabulary {
 
   bool equals(uint32_t id, const uint8_t* bytes, size_t size) const {
     const Bytes token = this->bytes(id);
-    if (token.size() != size) return false;
-    if (size >= 8) {
-      for (size_t at = 0; at + 8 < size; at += 8) {
-        if (load<uint64_t>(token.data() + at) != load<uint64_t>(bytes + at)) return false;
-      }
-      return load<uint64_t>(token.data() + size - 8) == load<uint64_t>(bytes + size - 8);
-    }
-    if (size >= 4) {
-      return load<uint32_t>(token.data()) == load<uint32_t>(bytes) &&
-             load<uint32_t>(token.data() + size - 4) == load<uint32_t>(bytes + size - 4);
-    }
-    return token[0] == bytes[0] && token[size / 2] == bytes[size / 2] && token[size - 1] == bytes[size - 1];
+    return token.size() == size && equal(token.data(), bytes, size);
   }
 
   static uint64_t mix(uint64_t h) {
@@ -70,15 +85,6 @@ class Vocabulary {
     h ^= h >> 32;
     h *= 0xD6E8FEB86659FD93u;
     return h ^ h >> 32;
-  }
-
-  // Reads whole words; the last one overlaps its neighbour rather than stopping at each byte.
-  static uint64_t hash(const uint8_t* bytes, size_t size) {
-    if (size < 4) return mix(size << 24 | uint64_t(bytes[0]) << 16 | uint64_t(bytes[size / 2]) << 8 | bytes[size - 1]);
-    if (size < 8) return mix(size ^ load<uint32_t>(bytes) << 32 ^ load<uint32_t>(bytes + size - 4));
-    uint64_t h = size;
-    for (size_t at = 0; at + 8 < size; at += 8) h = mix(h ^ load<uint64_t>(bytes + at));
-    return mix(h ^ load<uint64_t>(bytes + size - 8));
   }
 
   const uint8_t* blob_;            // the tokens, one after the other

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import path from "node:path";
 import { Worker } from "node:worker_threads";
 import { encode as peerEncode } from "gpt-tokenizer/encoding/o200k_base";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { packageRoot } from "../../lib/binding.js";
 import { GptOssError } from "../../lib/errors.js";
 import { tokenizer } from "../../lib/tokenizer/index.js";
@@ -100,6 +100,153 @@ describe("agreement with gpt-tokenizer", () => {
   });
 });
 
+describe("encodeInto", () => {
+  const text = "<|start|>Hello, Größe 漢字 and unbelievableness";
+  const expected = ids(text);
+
+  it("fills an array that is there and says how many tokens the text has", () => {
+    for (const length of [expected.length, expected.length + 3]) {
+      const target = new Uint32Array(length).fill(7);
+      expect(tokenizer.encodeInto(text, target)).toBe(expected.length);
+      expect(Array.from(target)).toEqual([...expected, ...Array(length - expected.length).fill(7)]);
+    }
+  });
+
+  it("says how many were needed when they do not fit, and stays inside the array", () => {
+    for (let length = 0; length < expected.length; length++) {
+      const memory = new Uint32Array(expected.length + 2).fill(7);
+      expect(tokenizer.encodeInto(text, memory.subarray(1, 1 + length))).toBe(expected.length);
+      expect(Array.from(memory)).toEqual([7, ...expected.slice(0, length), ...memory.subarray(1 + length)]);
+      expect(memory.subarray(1 + length).every((id) => id === 7)).toBe(true);
+    }
+  });
+
+  it("knows special tokens where they are allowed, and the empty text", () => {
+    const target = new Uint32Array(2);
+    expect(tokenizer.encodeInto("<|start|>a", target, { allowedSpecial: "all" })).toBe(2);
+    expect(Array.from(target)).toEqual([200006, 64]);
+    expect(tokenizer.encodeInto("", target)).toBe(0);
+    expect(Array.from(target)).toEqual([200006, 64]);
+  });
+
+  it("writes nothing into an array whose memory was taken away", () => {
+    const target = new Uint32Array(8);
+    structuredClone(target, { transfer: [target.buffer] });
+    expect(tokenizer.encodeInto("hello world", target)).toBe(2);
+  });
+});
+
+describe("encodeAsync and encodeBatch", () => {
+  const long = "The quick brown fox jumps over the lazy dog; 速い茶色の狐。\n".repeat(5000); // 0.4 MB
+
+  it("give what encode gives, for short and long texts", async () => {
+    for (const text of ["", "a", "x".repeat(8191), "x ".repeat(4096), "x".repeat(8193), long, "\ud800".repeat(9000)]) {
+      expect(await tokenizer.encodeAsync(text)).toEqual(tokenizer.encode(text));
+    }
+    const special = `<|start|>${long}<|end|>`;
+    const options = { allowedSpecial: ["<|end|>"] };
+    expect(await tokenizer.encodeAsync(special, options)).toEqual(tokenizer.encode(special, options));
+  });
+
+  it("keep the order of a batch", async () => {
+    expect(await tokenizer.encodeBatch([])).toEqual([]);
+    expect(await tokenizer.encodeBatch(["", "b", ""])).toEqual(["", "b", ""].map((text) => tokenizer.encode(text)));
+    const random = randomIntegers(9);
+    const texts = Array.from(
+      { length: 200 },
+      (_, i) => `${i} ${long.slice(0, random(10) === 0 ? 90_000 : random(9000))}`,
+    );
+    expect(await tokenizer.encodeBatch(texts)).toEqual(texts.map((text) => tokenizer.encode(text)));
+  });
+
+  it("let the event loop run meanwhile", async () => {
+    let turns = 0;
+    const timer = setInterval(() => turns++, 1);
+    await tokenizer.encodeAsync(long);
+    clearInterval(timer);
+    expect(turns).toBeGreaterThan(0);
+  });
+
+  it("reject with the signal's reason, before and while they run", async () => {
+    const reason = Object.assign(new Error("enough"), { code: "DEVICE" }); // a code of ours, yet not our error
+    const before = AbortSignal.abort(reason);
+    for (const text of ["a", long]) {
+      await expect(tokenizer.encodeAsync(text, { signal: before })).rejects.toBe(reason);
+      await expect(tokenizer.encodeBatch([text], { signal: before })).rejects.toBe(reason);
+    }
+    const controller = new AbortController();
+    const running = tokenizer.encodeBatch([long, long, long, long, long, long], { signal: controller.signal });
+    setImmediate(() => controller.abort(reason));
+    await expect(running).rejects.toBe(reason);
+    const unused = new AbortController();
+    const removed = vi.spyOn(unused.signal, "removeEventListener");
+    expect(await tokenizer.encodeAsync(long, { signal: unused.signal })).toEqual(tokenizer.encode(long));
+    expect(removed).toHaveBeenCalled();
+  });
+
+  it("stop in the middle of one long piece", async () => {
+    const controller = new AbortController();
+    const running = tokenizer.encodeAsync("ab".repeat(4_000_000), { signal: controller.signal }); // a second and more
+    setTimeout(() => controller.abort(), 10);
+    await expect(running).rejects.toMatchObject({ name: "AbortError" });
+  });
+
+  it("may be under way when their thread ends", async () => {
+    const addon = JSON.stringify(path.join(packageRoot, "build/Release/gpt_oss.node"));
+    const source = `
+      const { promise } = require(${addon}).tokenizerEncodeAsync(["many words ".repeat(500_000)]);
+      promise.then(() => {}, () => {});
+      require("node:worker_threads").parentPort.postMessage("started");
+      setInterval(() => {}, 1000);`;
+    const worker = new Worker(source, { eval: true });
+    await new Promise((resolve, reject) => worker.once("message", resolve).once("error", reject));
+    expect(await worker.terminate()).toBe(1);
+  });
+});
+
+describe("control tokens", () => {
+  const specialTexts = Object.keys(tokenizer.specialTokens);
+  const pieces = [
+    ...specialTexts.slice(0, 14),
+    ...["<", "|", ">", "<|", "|>", "||", "<|start", "start|>", "start", "end", "message", "channel", "call", "return"],
+    ...["reserved_", "2000", "14", "constrain", "startoftext", "endoftext", "<|reserved_", "<|START|>", "＜|start|＞"],
+    ...["\ud83d", "\ude00", "\ufeff", "\u200b", "\u0000", " ", "\n", "\t", "é", "漢", "'s", "a"],
+  ];
+
+  it("never come from ordinary text, whatever it is put together from", () => {
+    const random = randomIntegers(11);
+    const target = new Uint32Array(4096);
+    for (let i = 0; i < 20_000; i++) {
+      const parts = Array.from({ length: 1 + random(12) }, () => {
+        const kind = random(8);
+        if (kind === 0) return specialTexts[random(specialTexts.length)]!;
+        if (kind === 1) return specialTexts[random(specialTexts.length)]!.slice(random(4), 3 + random(12));
+        // The text of any token, special ones too: what a merge across the border of two might find.
+        if (kind === 2) return tokenizer.decode([random(201_089)]);
+        return pieces[random(pieces.length)]!;
+      });
+      const text = parts.join("");
+      const encoded = tokenizer.encode(text);
+      if (encoded.some((id) => id >= 199_998)) expect.fail(`${JSON.stringify(text)} became ${encoded}`);
+      if (tokenizer.decode(encoded) !== wellFormed(text)) expect.fail(`${JSON.stringify(text)} is not kept`);
+      const needed = tokenizer.encodeInto(text, target);
+      if (target.subarray(0, needed).some((id) => id >= 199_998)) expect.fail(`${JSON.stringify(text)} in encodeInto`);
+    }
+  });
+
+  it("come from the allowed ones only, and the text around them is ordinary", () => {
+    const random = randomIntegers(12);
+    for (let i = 0; i < 5000; i++) {
+      const text = Array.from({ length: 1 + random(12) }, () => pieces[random(pieces.length)]!).join("");
+      const allowed = specialTexts.slice(0, 14).filter(() => random(3) === 0);
+      const expected = text
+        .split(new RegExp(`(${[...allowed, "$^"].map((t) => t.replaceAll("|", "\\|")).join("|")})`))
+        .flatMap((part) => (allowed.includes(part) ? [tokenizer.specialTokens[part]!] : ids(part)));
+      expect(ids(text, allowed), JSON.stringify({ text, allowed })).toEqual(expected);
+    }
+  });
+});
+
 describe("every text", () => {
   it("survives encode and decode, lone surrogates as U+FFFD, and is counted", async () => {
     const random = randomIntegers(7);
@@ -145,6 +292,22 @@ describe("every text", () => {
     const encoded = tokenizer.encode(text);
     expect(encoded.length).toBe(2_300_000 * ids("All work and no play makes Jack a dull boy.\n").length);
     expect(tokenizer.decode(encoded) === text).toBe(true);
+    expect(tokenizer.count(text)).toBe(encoded.length);
+    expect(tokenizer.encodeInto(text, new Uint32Array(10))).toBe(encoded.length);
+    const wide = "速い茶色の狐。".repeat(5_000_000); // 105 MB of UTF-8, in one piece per sentence
+    expect(tokenizer.count(wide)).toBe(5_000_000 * ids("速い茶色の狐。").length);
+  });
+
+  it("may be too long for a JavaScript string, which decode says", () => {
+    const [spaces] = tokenizer.encode(" ".repeat(64));
+    const ids = new Uint32Array(540_000_000 / tokenizer.decode([spaces!]).length).fill(spaces!);
+    expect(() => tokenizer.decode(ids)).toThrow(
+      expect.objectContaining({
+        name: "GptOssError",
+        code: "INVALID_ARGUMENT",
+        message: expect.stringContaining("540000000 bytes"),
+      }),
+    );
   });
 
   it("is the same in a worker thread", async () => {
@@ -254,6 +417,13 @@ describe("refusals", () => {
     ],
     ["a missing text", () => tokenizer.count(wrong(undefined)), "Expected a string for text but received undefined"],
     ["a String object", () => tokenizer.encode(wrong(new String("a"))), "Expected a string for text"],
+    ["a target that is a plain array", () => tokenizer.encodeInto("a", wrong([])), "Expected a Uint32Array for target"],
+    [
+      "a target of bytes",
+      () => tokenizer.encodeInto("a", wrong(new Uint8Array(8))),
+      "for target but received an object",
+    ],
+    ["a signal for encode", () => tokenizer.encode("a", wrong({ signal: null })), 'Unknown option "signal"'],
     ["an unknown option", () => tokenizer.encode("a", wrong({ allowSpecial: "all" })), 'Unknown option "allowSpecial"'],
     ["options null", () => tokenizer.encode("a", wrong(null)), "Expected an object for the options of encode"],
     [
@@ -300,8 +470,16 @@ describe("refusals", () => {
     expect(call).toThrow(expect.objectContaining({ code: "INVALID_ARGUMENT" }));
   });
 
-  it("come as rejections from encodeAsync", async () => {
-    await expect(tokenizer.encodeAsync(wrong(7))).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+  it.each<[string, () => Promise<unknown>]>([
+    ["encodeAsync of a number", () => tokenizer.encodeAsync(wrong(7))],
+    ["encodeAsync with an unknown option", () => tokenizer.encodeAsync("a", wrong({ abort: 1 }))],
+    ["encodeAsync with a signal that is none", () => tokenizer.encodeAsync("a", { signal: wrong({}) })],
+    ["encodeBatch of a string", () => tokenizer.encodeBatch(wrong("abc"))],
+    ["encodeBatch of numbers", () => tokenizer.encodeBatch(["a", wrong(7)])],
+    ["encodeBatch of a sparse array", () => tokenizer.encodeBatch(wrong(Array(2)))],
+    ["encodeBatch without anything", () => tokenizer.encodeBatch(wrong(undefined))],
+  ])("come as rejections: %s", async (_, call) => {
+    await expect(call()).rejects.toMatchObject({ name: "GptOssError", code: "INVALID_ARGUMENT" });
   });
 });
 

@@ -171,6 +171,47 @@ TEST("bpe: short and long pieces merge as the definition says") {
   }
 }
 
+TEST("bpe: a remembered piece is what it was, also after others took its place") {
+  std::mt19937 random(2);
+  std::vector<std::string> pieces;
+  for (int i = 0; i < 30000; ++i) {  // more than are remembered; lengths on both sides of what is
+    std::string piece(2 + random() % 33, ' ');
+    for (char& letter : piece) letter = char('a' + random() % 4);
+    pieces.push_back(piece);
+  }
+  for (int round = 0; round < 3; ++round) {
+    for (size_t i = 0; i < pieces.size(); i += 1 + random() % 20) {
+      const Ids ids = encode(pieces[i]);
+      CHECK(ids == encode(pieces[i]));
+      CHECK(ids == merge_slowly(pieces[i]));
+      CHECK_EQ(count(pieces[i]), ids.size());
+    }
+  }
+}
+
+TEST("tokenizer: encode_into fills what is there and counts the rest") {
+  const std::string text = "<|start|>unbelievableness 漢字<|end|>";
+  for (const SpecialSet& allowed : {SpecialSet(), all_specials()}) {
+    const Ids ids = encode(text, allowed);
+    for (size_t size = 0; size <= ids.size() + 1; ++size) {
+      std::vector<uint32_t> target(size, 7);  // on the heap and exact, for the sanitizer
+      CHECK_EQ(encode_into(target, text, allowed), ids.size());
+      for (size_t i = 0; i < size; ++i) CHECK_EQ(target[i], i < ids.size() ? ids[i] : 7u);
+    }
+  }
+}
+
+TEST("tokenizer: a cancelled encoding stops, in a long piece too, and the next one is whole") {
+  std::atomic<bool> cancelled = true;
+  CHECK_THROWS(Code::kCancelled, "cancelled", encode("a b", {}, &cancelled));
+  const std::string piece(20'000'000, 'a');
+  cancelled = false;
+  std::thread other([&] { cancelled = true; });
+  CHECK_THROWS(Code::kCancelled, "cancelled", encode(piece, {}, &cancelled));
+  other.join();
+  CHECK_EQ(join(encode("hello world")), join({24912, 2375}));
+}
+
 TEST("vocabulary: every token is found by its bytes and encodes to itself when it is one piece") {
   const Vocabulary& vocabulary = Vocabulary::get();
   CHECK_EQ(vocabulary.size(), 199998u);
