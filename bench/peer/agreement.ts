@@ -5,6 +5,8 @@ export interface Agreement {
   positions: number;
   /** Positions where both prefer the same token. */
   sameTop: number;
+  /** Where they do not: how much likelier ours finds its own choice, at most, as a difference of log probabilities. */
+  greatestGap: number;
   /** Mean over positions of sum p log(p / q), p ours, in nats. */
   kl: number;
   /** Far below the mean where few positions have sent a token to another expert, which a rounding error can do. */
@@ -21,11 +23,14 @@ export function agreement(ours: Answer, peer: Answer): Agreement {
   let squares = 0;
   let likely = 0;
   let sameTop = 0;
+  let greatestGap = 0;
   for (const [position, row] of ours.logits.entries()) {
     const p = logSoftmax(row);
     const q = logSoftmax(peer.logits[position]!);
     let kl = 0;
-    if (indexOfGreatest(p) === indexOfGreatest(q)) sameTop++;
+    const gap = p[indexOfGreatest(p)]! - p[indexOfGreatest(q)]!;
+    if (gap === 0) sameTop++;
+    greatestGap = Math.max(greatestGap, gap);
     for (let i = 0; i < p.length; i++) {
       kl += Math.exp(p[i]!) * (p[i]! - q[i]!);
       if (p[i]! < Math.log(0.001)) continue;
@@ -38,6 +43,7 @@ export function agreement(ours: Answer, peer: Answer): Agreement {
   return {
     positions,
     sameTop,
+    greatestGap,
     kl: divergences.reduce((a, b) => a + b, 0) / positions,
     medianKl: divergences.sort((a, b) => a - b)[Math.floor(positions / 2)]!,
     rmsLogProbability: Math.sqrt(squares / likely),

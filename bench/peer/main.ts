@@ -318,7 +318,7 @@ async function compareAnswers(plan: Plan, weights: Weights, dense: DenseType, pr
     print({ measure: "agreement", dense, rope, ...result });
     process.stderr.write(
       `  ours with ${rope === "rounded" ? "YaRN's bounds rounded as the peer does" : "the reference's RoPE"}: ` +
-        `same first choice at ${result.sameTop} of ${result.positions}, KL ${result.kl.toExponential(1)} (median ${result.medianKl.toExponential(1)}), ` +
+        `same first choice at ${result.sameTop} of ${result.positions} and within ${result.greatestGap.toFixed(2)} elsewhere, KL ${result.kl.toExponential(1)} (median ${result.medianKl.toExponential(1)}), ` +
         `rms of log p ${result.rmsLogProbability.toFixed(3)}, ` +
         `greedy ${result.sameContinuation.join(", ")} of ${result.continuationTokens} tokens the same\n`,
     );
@@ -348,7 +348,12 @@ async function main(args: string[]): Promise<void> {
 }
 
 // an interrupted run takes its weights with it, too
-for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  process.once(signal, () => {
+    process.stderr.write(`Ended by ${signal}\n`);
+    process.exit(1);
+  });
+}
 try {
   await main(process.argv.slice(2));
 } catch (error) {

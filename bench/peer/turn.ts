@@ -113,6 +113,7 @@ export function randomTokens(seed: number, vocab: number): (count: number) => nu
     });
 }
 
+process.once("disconnect", () => process.exit(1)); // the run was interrupted
 process.once("message", async (task: Task) => {
   const started = performance.now();
   const subject = await (task.subject === "ours" ? loadOurs : loadPeer)(task.options);
