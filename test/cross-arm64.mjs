@@ -1,6 +1,6 @@
 // Builds the C++ tests for 64-bit ARM and runs them in an emulator: the NEON kernels, without an ARM machine.
 //
-//   node test/cross-arm64.mjs [PART_OF_A_NAME ...]      default: all cases
+//   node test/cross-arm64.mjs [BEGIN_OF_A_NAME ...]      default: all cases
 //
 // The last line is "N passed, N failed". Exits 0 when none failed, 1 when some did or the build broke, 2 when a program is
 // missing, so that nothing was run.

@@ -26,7 +26,7 @@ function build(sanitize, target) {
   if (!built.ok) process.exit(1);
 }
 
-/** Runs the C++ tests whose names contain one of `parts`; a report of a sanitizer ends the process, which counts as a failure. */
+/** Runs the C++ tests whose names begin with one of `parts`; a report of a sanitizer ends the process, which counts as a failure. */
 function nativeTests(sanitize, parts, env) {
   const folder = path.join(root, ".cmake", `${process.platform}-${process.arch}-${sanitize.replaceAll(",", "-")}`);
   const executable = [path.join(folder, "oss_tests"), path.join(folder, "Release", "oss_tests")].find(existsSync);

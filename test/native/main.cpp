@@ -1,10 +1,11 @@
-// oss_tests [--list] [--gpu] [PART_OF_A_NAME ...]: runs the cases whose names contain any of the parts, all without any.
+// oss_tests [--list] [--gpu] [BEGIN_OF_A_NAME ...]: runs the cases whose names begin with any of these, all without any.
 // --gpu: what runs on every CUDA device runs on the machine's GPU alone, and fails where there is none.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <string_view>
 
 #include "test/native/check.h"
 
@@ -68,7 +69,7 @@ int main(int argc, char** argv) {
   }
   int passed = 0, failed = 0;
   for (const Case& test : cases()) {
-    const bool wanted = argc == 1 || std::any_of(argv + 1, argv + argc, [&](const char* part) { return std::strstr(test.name, part) != nullptr; });
+    const bool wanted = argc == 1 || std::any_of(argv + 1, argv + argc, [&](const char* begin) { return std::string_view(test.name).starts_with(begin); });
     if (!wanted) continue;
     failures.clear();
     try {
