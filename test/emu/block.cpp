@@ -172,8 +172,8 @@ class Block {
       }
     }
     host_ = {};
-    DeviceThread& first =
-        threads_[size_t(order.choose(num_warps_ == kMaxWarps ? kWholeWarp : (1u << num_warps_) - 1) * kWarpLanes)];
+    const Warp& warp = warps_[order.choose(num_warps_ == kMaxWarps ? kWholeWarp : (1u << num_warps_) - 1)];
+    DeviceThread& first = threads_[size_t(warp.first + order.choose(warp.ready))];
     current = &first;
     switch_fiber(host_, first.fiber);
     stopped_ = &running();
@@ -181,7 +181,9 @@ class Block {
     if (!failure_ && shared.overrun())
       return Fault{kIllegalAddress,
                    str("a write outside of dynamic shared memory [block ", name_of(running_block.index), "]")};
-    return failure_ ? std::optional(explain(*failure_)) : std::nullopt;
+    if (!failure_) return std::nullopt;
+    for (DeviceThread& thread : threads_) thread.fiber.abandoned = true;
+    return explain(*failure_);
   }
 
   void begin() { arrive(running().fiber, host_); }

@@ -12,9 +12,7 @@ add_library(oss_emulated_cuda STATIC EXCLUDE_FROM_ALL
 target_include_directories(oss_emulated_cuda BEFORE PRIVATE ${emu}/include)  # its ptx/ hides that of kernels/cuda
 target_compile_definitions(oss_emulated_cuda PRIVATE "OSS_CUDA_ARCHITECTURES=\"emulated\"")
 target_compile_options(oss_emulated_cuda PRIVATE -ftrivial-auto-var-init=pattern)  # a forgotten sum is no zero either
-if(NOT OSS_SANITIZE)
-  target_compile_options(oss_emulated_cuda PRIVATE -O2)
-endif()
+target_compile_options(oss_emulated_cuda PRIVATE -O2)  # with sanitizers too: whole models run on it
 target_link_libraries(oss_emulated_cuda PUBLIC Threads::Threads)
 
 # Fibers are beyond ThreadSanitizer, and one thread runs them at a time; the host's calls it sees all the same.

@@ -105,7 +105,10 @@ void* first_frame(char* top, void (*entry)()) {
 
 void prepare(Fiber& fiber, void (*entry)()) {
 #if defined(__SANITIZE_ADDRESS__)
-  __asan_unpoison_memory_region(fiber.stack, kStackBytes);  // frames that a fault left behind
+  // What nothing returned from: after a fault anything, else only the frames of the entry.
+  const size_t frames = fiber.abandoned ? kStackBytes : 2 * kPage;
+  __asan_unpoison_memory_region(fiber.stack + kStackBytes - frames, frames);
+  fiber.abandoned = false;
   fiber.asan_stack = fiber.stack;
   fiber.asan_bytes = kStackBytes;
 #endif

@@ -9,6 +9,7 @@ namespace oss::emu {
 struct Fiber {
   void* stack_pointer = nullptr;
   char* stack = nullptr;       // lowest byte; null for the host's own stack
+  bool abandoned = false;      // it has frames that nothing will return from
   void* fake_stack = nullptr;  // kept from block to block
   const void* asan_stack = nullptr;
   size_t asan_bytes = 0;
