@@ -213,10 +213,14 @@ async function compareSpeed(plan: Plan, weights: Weights, dense: DenseType, prin
   const load = [loadavg()[0]!];
   const pairs: Pair[] = [];
   for (let i = 0; i < plan.pairs; i++) {
-    const take = (subject: SubjectName) => {
+    const take = async (subject: SubjectName) => {
       warmPageCache(models[subject]);
       const options = subjectOptions(plan, dense, models[subject]);
-      return takeTurn<Turn>(plan, { kind: "measure", subject, options, seed: i, measurements: plan.measurements });
+      const task: Task = { kind: "measure", subject, options, seed: i, measurements: plan.measurements };
+      const turn = await takeTurn<Turn>(plan, task);
+      const { about: _, ...figures } = turn;
+      print({ measure: "turn", pair: i, subject, dense, ...figures }); // an interrupted run leaves these
+      return turn;
     };
     pairs.push({ ours: await take("ours"), peer: await take("peer") });
     roofs.push(meter.measure());
