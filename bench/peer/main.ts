@@ -208,7 +208,7 @@ function measures({ prefill, sequences, decodeTokens }: Measurements): Measure[]
 
 async function compareSpeed(plan: Plan, weights: Weights, dense: DenseType, print: Print): Promise<void> {
   const models = { ours: weights.checkpoint, peer: weights.gguf(dense) };
-  using meter = new RoofMeter(plan.threads);
+  const meter = new RoofMeter(plan.threads);
   const roofs = [meter.measure()];
   const load = [loadavg()[0]!];
   const pairs: Pair[] = [];

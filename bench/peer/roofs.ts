@@ -14,11 +14,12 @@ export interface Roofs {
 
 const buffer = 512e6; // bytes; past the last-level cache of most machines
 
-export class RoofMeter implements Disposable {
+export class RoofMeter {
   readonly #folder = mkdtempSync(path.join(tmpdir(), "gpt-oss-peak-"));
   readonly #program: string | undefined;
 
   constructor(readonly threads: number) {
+    process.once("exit", () => rmSync(this.#folder, { recursive: true, force: true }));
     const program = path.join(this.#folder, "peak");
     const flags = ["-std=c++20", "-O2", "-march=native", "-pthread", "-o", program];
     try {
@@ -38,9 +39,5 @@ export class RoofMeter implements Disposable {
       bytesPerSecond,
       int8: JSON.parse(execFileSync(this.#program, [String(this.threads)], { encoding: "utf8" })),
     };
-  }
-
-  [Symbol.dispose](): void {
-    rmSync(this.#folder, { recursive: true, force: true });
   }
 }
