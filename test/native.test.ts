@@ -29,6 +29,7 @@ describe("C++", () => {
     expect(cases.length).toBeGreaterThan(0);
     expect(run.stdout).toMatch(/^\d+ passed, \d+ failed$/m);
     expect(run.signal).toBeNull();
-    expect(run.stderr).toBe("");
+    // the emulated GPU tells of the faults that its tests cause
+    expect(run.stderr.split("\n").filter((line) => line && !line.startsWith("emulated device: "))).toEqual([]);
   });
 });
