@@ -30,7 +30,7 @@ export function wellFormed(text: string): string {
 }
 
 /** As many whole characters as fit. */
-function upTo(text: string, bytes: number): string {
+export function upTo(text: string, bytes: number): string {
   const { read } = new TextEncoder().encodeInto(text, new Uint8Array(bytes));
   return text.slice(0, read);
 }

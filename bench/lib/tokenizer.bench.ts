@@ -1,7 +1,6 @@
 // The tokenizer beside two others from npm, on the same texts in the same process, in turns. bench/README.md says what
 // each line means.
 import { spawnSync } from "node:child_process";
-import { monitorEventLoopDelay } from "node:perf_hooks";
 import { parseArgs } from "node:util";
 import * as gptTokenizer from "gpt-tokenizer/encoding/o200k_base";
 import { get_encoding } from "tiktoken";
@@ -10,14 +9,14 @@ import { tokenizer } from "../../lib/tokenizer/index.js";
 import { tokenText } from "../../lib/tokenizer/token-table.js";
 import { commit, machine } from "../support/machine.js";
 import { type Summary, summarize } from "../support/statistics.js";
-import { texts, traps, wellFormed } from "./texts.js";
+import { texts, traps, upTo, wellFormed } from "./texts.js";
 
 const help = `Usage: npm run bench:tokenizer -- [options]
 
 Encode and decode by language, prompts, single long pieces and loading, beside tiktoken and gpt-tokenizer.
 A table on stderr, JSON lines on stdout.
 
-  --only LIST      encode, decode, prompt, trap, count, async, load     [all of them]
+  --only LIST      encode, fresh, decode, prompt, trap, count, async, load     [all of them]
   --rounds N       turns of each measurement                            [7]
   --peer-traps N   characters of the trap rows for the peers, who are quadratic: 100,000 take minutes  [10000]
   --help           this text
@@ -156,12 +155,13 @@ function encodeRows(corpus: Record<string, string>, count: number): void {
   }
 }
 
+/** Texts are asked for a character, as V8 puts a concatenation together only when somebody reads it. */
 function decodeRows(corpus: Record<string, string>, count: number): void {
   for (const [name, text] of Object.entries(corpus)) {
     const bytes = Buffer.byteLength(text);
     const ids = tokenizer.encode(text);
     const calls: Record<string, () => unknown> = Object.fromEntries(
-      agreeing(text).map((c) => [c.name, () => c.decode(ids)]),
+      agreeing(text).map((c) => [c.name, () => c.decode(ids).charCodeAt(0)]),
     );
     report({
       measure: "decode",
@@ -198,11 +198,11 @@ function promptRows(corpus: Record<string, string>, count: number): void {
   for (const name of ["english", "mixed", "code"]) {
     const text = corpus[name]!;
     for (const bytes of [1000, 10_000]) {
-      const perUnit = text.length / Buffer.byteLength(text);
-      const units = Math.round(bytes * perUnit);
       const prompts: string[] = [];
-      for (let at = 0; at + units <= text.length && prompts.length < 64; at += units) {
-        prompts.push(wellFormed(text.slice(at, at + units)));
+      for (let at = 0; prompts.length < 64; at += prompts.at(-1)!.length) {
+        const prompt = upTo(text.slice(at), bytes);
+        if (Buffer.byteLength(prompt) < bytes - 3) break; // what is left is less
+        prompts.push(prompt);
       }
       const calls = Object.fromEntries(
         agreeing(prompts.join("\n")).map((c) => {
@@ -274,6 +274,29 @@ function trapRows(count: number, peerCharacters: number): void {
   }
 }
 
+/** The second half of a text of which the first half was encoded just now, and many others before it. */
+function freshRows(corpus: Record<string, string>, count: number): void {
+  for (const [name, text] of Object.entries(corpus)) {
+    const middle = Math.floor(text.length / 2);
+    const [before, after] = [wellFormed(text.slice(0, middle)), wellFormed(text.slice(middle))];
+    const others = Object.values(corpus).filter((other) => other !== text && other !== corpus.mixed);
+    const times: Record<string, number[]> = {};
+    for (let turn = 0; turn < count; turn++) {
+      for (const { name: contender, encode } of [ours, ...peers]) {
+        gptTokenizer.clearMergeCache();
+        for (const other of name === "mixed" ? [] : others) encode(other);
+        encode(before);
+        const started = cpuMilliseconds();
+        encode(after);
+        times[contender] ??= [];
+        times[contender].push(cpuMilliseconds() - started);
+      }
+    }
+    const bytes = Buffer.byteLength(after);
+    report({ measure: "fresh", text: name, bytes, unit: "MB/s", ...compared(times, megabytes(bytes)) });
+  }
+}
+
 /** How long the event loop is away during one long prompt, and when its tokens are there: wall-clock time. */
 async function asyncRows(corpus: Record<string, string>, count: number): Promise<void> {
   const text = tokenizer.decode(tokenizer.encode(corpus.mixed!.repeat(2)).slice(0, 100_000));
@@ -286,17 +309,25 @@ async function asyncRows(corpus: Record<string, string>, count: number): Promise
   for (const [name, call] of Object.entries(calls)) {
     const milliseconds: number[] = [];
     const away: number[] = [];
-    for (let turn = 0; turn < count; turn++) {
-      const delay = monitorEventLoopDelay({ resolution: 1 });
-      delay.enable();
-      await new Promise((resolve) => setTimeout(resolve, 20));
-      delay.reset();
+    for (let turn = -1; turn < count; turn++) {
+      let [running, last, longest] = [true, performance.now(), 0];
+      const look = () => {
+        const now = performance.now();
+        longest = Math.max(longest, now - last);
+        last = now;
+        if (running) setImmediate(look);
+      };
+      setImmediate(look);
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      longest = 0;
       const started = performance.now();
       await call();
-      milliseconds.push(performance.now() - started);
-      await new Promise((resolve) => setTimeout(resolve, 5));
-      delay.disable();
-      away.push(delay.max / 1e6);
+      const done = performance.now();
+      await new Promise((resolve) => setImmediate(resolve));
+      running = false;
+      if (turn < 0) continue;
+      milliseconds.push(done - started);
+      away.push(longest);
     }
     report({ measure: "async", text: name, unit: "ms", wall: summarize(milliseconds), eventLoopAway: summarize(away) });
   }
@@ -340,7 +371,7 @@ function loadRows(count: number): void {
 
 const { values } = parseArgs({
   options: {
-    only: { type: "string", default: "encode,decode,prompt,trap,count,async,load" },
+    only: { type: "string", default: "encode,fresh,decode,prompt,trap,count,async,load" },
     rounds: { type: "string", default: "7" },
     "peer-traps": { type: "string", default: "10000" },
     help: { type: "boolean", default: false },
@@ -353,6 +384,7 @@ if (values.help) {
   const count = Number(values.rounds);
   const only = new Set(values.only.split(","));
   if (only.has("encode")) encodeRows(corpus, count);
+  if (only.has("fresh")) freshRows(corpus, count);
   if (only.has("decode")) decodeRows(corpus, count);
   if (only.has("prompt")) promptRows(corpus, count);
   if (only.has("count")) countRows(corpus, count);

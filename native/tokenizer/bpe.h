@@ -10,11 +10,11 @@
 
 namespace oss::tokenizer {
 
-// Encodes pieces and remembers the short ones: words that are no token by themselves come again and again, and a look
-// at the memory is ten times faster than the merges.
+// Encodes pieces and remembers the short ones: words that are no token by themselves come again and again, so does the
+// history of a conversation, and a look at the memory is ten times faster than the merges.
 class PieceEncoder {
  public:
-  // A memory has no lock, so each thread has its own: 512 KB, from its first piece on that is no token.
+  // A memory has no lock, so each thread has its own: 1 MB, from its first piece on that is no token.
   static PieceEncoder& of_this_thread();
 
   // The tokens of a piece that is no token itself, and whose hash this is; they are valid until the next call.
@@ -22,11 +22,11 @@ class PieceEncoder {
   std::span<const uint32_t> encode(Bytes piece, uint64_t hash, const std::atomic<bool>* cancelled);
 
  private:
-  // One cache line. A piece has one place, where the next one with the same place replaces it.
-  struct alignas(64) Remembered {
+  // Two cache lines. A piece has one place, where the next one with the same place replaces it.
+  struct alignas(128) Remembered {
     uint8_t size = 0, num_ids = 0;
-    std::array<uint8_t, 30> bytes;
-    std::array<uint32_t, 8> ids;
+    std::array<uint8_t, 62> bytes;
+    std::array<uint32_t, 16> ids;
   };
   static constexpr size_t kRemembered = 8192;
 
