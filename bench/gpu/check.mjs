@@ -146,7 +146,7 @@ function count(step, { passed, failed, skipped }, why) {
 const tiny = emulated ? ["--tokens", "1,3", "--prefill", "20", "--context", "100,200"] : [];
 const vitestFiles = emulated
   ? ["test/lib/errors.test.ts"]
-  : ["demo-conversations", "conversation", "engine", "engine-options", "engine-sharing", "streams", "soak"].map(
+  : ["demo-conversations", "conversation", "engine", "engine-options", "engine-sharing", "streams"].map(
       (name) => `test/lib/${name}.test.ts`,
     );
 
