@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { addon, type NativeTokenizer } from "../binding.js";
 import { fromNative, GptOssError, invalidArgument, nativeCall } from "../errors.js";
 import { checkSignal, refuseUnknown } from "../options.js";
@@ -36,7 +37,7 @@ export interface Tokenizer {
    * millisecond, are encoded at once. What stays on the main thread is the copy of the text, about 1 ms per MB.
    */
   encodeAsync(text: string, options?: EncodeAsyncOptions): Promise<Uint32Array>;
-  /** Many texts, chosen by their size together, on up to four threads of the pool. Results are in the texts' order. */
+  /** Many texts, chosen by their size together, on up to four threads of the pool, one less than there are cores. Results are in the texts' order. */
   encodeBatch(texts: readonly string[], options?: EncodeAsyncOptions): Promise<Uint32Array[]>;
   /** `encode(text).length` without any array of ids. */
   count(text: string): number;
@@ -104,8 +105,11 @@ export const tokenizer: Tokenizer = Object.freeze({
 
 /** UTF-16 units from which threads are worth their 50 µs: the least text that may take a millisecond. */
 const offThreadUnits = 8192;
-/** Four is the size of libuv's pool by default; a job with less than 64K units would be more waiting than work. */
-const maxJobs = 4;
+/**
+ * Four is the size of libuv's pool by default, and one core is left to the event loop; a job with less than 64K units
+ * would be more waiting than work.
+ */
+const maxJobs = Math.min(4, Math.max(1, availableParallelism() - 1));
 const minJobUnits = 65_536;
 
 async function encodeAll(texts: string[], options: EncodeAsyncOptions, caller: string): Promise<Uint32Array[]> {
