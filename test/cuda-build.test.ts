@@ -27,9 +27,12 @@ function examine(...sources: string[]): Examined {
   return JSON.parse(run.stdout) as Examined;
 }
 
-describe.runIf(absent)("CUDA left out", () => {
-  if (absent) console.warn(`NOT RUN: the CUDA kernels were not compiled: ${absent}`);
+// A machine without nvcc has one half of these, one with it the other.
+const withCuda: typeof describe = absent ? ((() => undefined) as never) : describe;
+const withoutCuda: typeof describe = absent ? describe : ((() => undefined) as never);
+if (absent) console.warn(`NOT RUN: the CUDA kernels were not compiled: ${absent}`);
 
+withoutCuda("CUDA left out", () => {
   it("leaves no module behind, and the backend says why", () => {
     expect(existsSync(library)).toBe(false);
     const cuda = addon()
@@ -38,13 +41,15 @@ describe.runIf(absent)("CUDA left out", () => {
     expect(cuda).toMatchObject({ available: false, detail: `not in this build (${absent})` });
   });
 
-  it.runIf(absent.startsWith("no nvcc"))("npm run ptxas says that it looked at nothing", () => {
-    const { status, stdout } = spawnSync(process.execPath, ["test/ptxas.mjs"], { encoding: "utf8" });
-    expect({ status, stdout }).toEqual({ status: 2, stdout: `${ptxas.noNvcc}\n` });
-  });
+  if (absent.startsWith("no nvcc")) {
+    it("npm run ptxas says that it looked at nothing", () => {
+      const { status, stdout } = spawnSync(process.execPath, ["test/ptxas.mjs"], { encoding: "utf8" });
+      expect({ status, stdout }).toEqual({ status: 2, stdout: `${ptxas.noNvcc}\n` });
+    });
+  }
 });
 
-describe.skipIf(absent)("libgptoss_cuda.so", () => {
+withCuda("libgptoss_cuda.so", () => {
   it("exports one symbol and needs no CUDA library", () => {
     const { stdout: symbols } = spawnSync("nm", ["-D", "--defined-only", library], { encoding: "utf8" });
     expect(symbols.trim().split("\n")).toEqual([expect.stringMatching(/ T gptoss_cuda_module$/)]);
@@ -55,7 +60,7 @@ describe.skipIf(absent)("libgptoss_cuda.so", () => {
   });
 });
 
-describe.skipIf(absent)("CUDA kernels as compiled", () => {
+withCuda("CUDA kernels as compiled", () => {
   const { kernels, problems } = absent ? { kernels: [], problems: [] } : examine();
 
   it.each([...new Set(kernels.map(({ file }) => file))])("%s: no spills, nothing empty, no warnings", (file) => {
