@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { createWriteStream, mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import ranks from "gpt-tokenizer/bpeRanks/o200k_base";
+import { tokenizer } from "../../../../dist/tokenizer/index.js"; // built by `npm install`
 import { efforts, randomKind, sample } from "./conversations.mjs";
 import { intentIds } from "./intents.mjs";
 import { hash, seed } from "./random.mjs";
@@ -22,11 +22,15 @@ if (!out) {
   process.exit(2);
 }
 mkdirSync(out, { recursive: true });
+const ordinaryTokens = Array.from({ length: 199_998 }, (_, id) => id);
 const tokens = await writeTraining(Number(samples));
 writeEvaluation("trained");
 writeEvaluation("held");
 writePrompts();
-writeFileSync(path.join(out, "vocab.json"), JSON.stringify(ranks.map((token) => Buffer.from(token).toString("hex"))));
+writeFileSync(
+  path.join(out, "vocab.json"),
+  JSON.stringify(ordinaryTokens.map((id) => Buffer.from(tokenizer.decodeBytes([id])).toString("hex"))),
+);
 console.log(JSON.stringify({ intents: intentIds.length, samples: Number(samples), tokens, mean: tokens / samples }));
 
 /** [begin, end, begin, end, ...] of the stretches that are marked. */

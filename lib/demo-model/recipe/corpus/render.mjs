@@ -1,4 +1,4 @@
-import { encode } from "gpt-tokenizer/encoding/o200k_harmony";
+import { tokenizer } from "../../../../dist/tokenizer/index.js"; // built by `npm install`
 import { chance, pick } from "./random.mjs";
 
 /**
@@ -17,7 +17,7 @@ const call = 200012;
 const encoded = new Map();
 
 function tokens(text) {
-  if (!encoded.has(text)) encoded.set(text, encode(text, { disallowedSpecial: new Set() }));
+  if (!encoded.has(text)) encoded.set(text, Array.from(tokenizer.encode(text)));
   return encoded.get(text);
 }
 
