@@ -5,6 +5,7 @@ import { parseArgs } from "node:util";
 import { addon } from "../lib/binding.js";
 import { Engine, type EngineInfo } from "../lib/index.js";
 import { presets, writeCheckpoint } from "../test/support/checkpoint.js";
+import { counts, UsageError } from "./support/arguments.js";
 import { commit, machine } from "./support/machine.js";
 import { summarize } from "./support/statistics.js";
 import { randomPrompt, runStreams, type StreamsTimings } from "./support/streams.js";
@@ -41,8 +42,6 @@ interface Plan {
   threads: number | "auto";
 }
 
-class UsageError extends Error {}
-
 function readPlan(args: string[]): Plan | "help" {
   const { values, positionals } = parseArgs({
     args,
@@ -58,13 +57,6 @@ function readPlan(args: string[]): Plan | "help" {
     },
   });
   if (values.help) return "help";
-  const counts = (name: string, text: string, least = 1) => {
-    const numbers = text.split(",").map(Number);
-    if (numbers.some((n) => !Number.isInteger(n) || n < least)) {
-      throw new UsageError(`Expected integers >= ${least} for --${name} but received "${text}"`);
-    }
-    return numbers;
-  };
   return {
     models: positionals.length > 0 ? positionals : ["demo", "small"],
     prefill: counts("prefill", values.prefill),

@@ -5,6 +5,7 @@ import path from "node:path";
 import { parseArgs } from "node:util";
 import { packageRoot } from "../../lib/binding.js";
 import type { CheckpointShape } from "../../test/support/checkpoint.js";
+import { counts, UsageError } from "../support/arguments.js";
 import { commit, machine } from "../support/machine.js";
 import { type Summary, summarize } from "../support/statistics.js";
 import { agreement } from "./agreement.js";
@@ -52,8 +53,6 @@ interface Plan {
   check: boolean;
 }
 
-class UsageError extends Error {}
-
 const leastPairs = 5;
 const quiet = 0.02; // of the processor's time that others may use before a pair is called disturbed
 
@@ -77,13 +76,6 @@ function readPlan(args: string[]): Plan | "help" {
     },
   });
   if (values.help) return "help";
-  const counts = (name: string, text: string, least = 1) => {
-    const numbers = text.split(",").map(Number);
-    if (numbers.some((n) => !Number.isInteger(n) || n < least)) {
-      throw new UsageError(`Expected integers >= ${least} for --${name} but received "${text}"`);
-    }
-    return numbers;
-  };
   const oneOf = <T extends string>(name: string, text: string, allowed: readonly T[]): T => {
     if (!allowed.includes(text as T))
       throw new UsageError(`Expected ${allowed.join(" or ")} for --${name} but received "${text}"`);

@@ -84,7 +84,6 @@ Status create_event(void** event) {
 }
 Status destroy_event(void* event) { return cudaEventDestroy(event_of(event)); }
 Status record_event(void* event, Stream stream) { return cudaEventRecord(event_of(event), stream_of(stream)); }
-Status wait_event(void* event, Stream stream) { return cudaStreamWaitEvent(stream_of(stream), event_of(event), 0); }
 Status await_event(void* event) { return cudaEventSynchronize(event_of(event)); }
 Status elapsed(void* from, void* to, float* milliseconds) {
   return cudaEventElapsedTime(milliseconds, event_of(from), event_of(to));
@@ -135,7 +134,6 @@ constexpr Module kModule = {
     .create_event = create_event,
     .destroy_event = destroy_event,
     .record_event = record_event,
-    .wait_event = wait_event,
     .await_event = await_event,
     .elapsed = elapsed,
     .copy = copy,

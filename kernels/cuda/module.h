@@ -40,8 +40,7 @@ struct Module {
   Status (*create_event)(void** event);
   Status (*destroy_event)(void* event);
   Status (*record_event)(void* event, Stream);
-  Status (*wait_event)(void* event, Stream);   // the stream waits
-  Status (*await_event)(void* event);          // the caller waits
+  Status (*await_event)(void* event);  // the caller waits
   Status (*elapsed)(void* from_event, void* to_event, float* milliseconds);
 
   Status (*copy)(void* to, const void* from, size_t bytes, Stream);  // host memory must be pinned and stay untouched

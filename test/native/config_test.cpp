@@ -5,6 +5,7 @@
 #include <random>
 
 #include "native/loader/layout.h"
+#include "native/model/synthetic.h"
 #include "test/native/checkpoint_files.h"
 
 using namespace oss;
@@ -31,27 +32,6 @@ struct BadEdit {
   Code code;
   const char* part;
 };
-
-// The released models; the numbers that vary are layers and experts.
-static Config released(int layers, int experts) {
-  Config c;
-  c.num_layers = layers;
-  c.hidden = c.intermediate = 2880;
-  c.num_heads = 64;
-  c.num_kv_heads = 8;
-  c.head_dim = 64;
-  c.num_experts = experts;
-  c.experts_per_token = 4;
-  c.vocab = 201088;
-  c.sliding_window = 128;
-  for (int i = 0; i < layers; ++i) c.layer_sliding.push_back(i % 2 == 0);
-  c.rms_eps = 1e-5f;
-  c.swiglu_limit = 7;
-  c.swiglu_alpha = 1.702f;
-  c.rope = {.theta = 150000, .factor = 32, .original_context = 4096};
-  c.max_context = 131072;
-  return c;
-}
 
 TEST("config: every value of a Hugging Face config.json") {
   const Config c = read(golden_config());
@@ -317,30 +297,30 @@ TEST("config: what is refused in an original config.json") {
 }
 
 TEST("config: values that no file can hold are refused too") {
-  Config c = released(24, 32);
+  Config c = synthetic_checkpoint("synthetic:20b")->config;
   expect_success("20b", [&] { check_config(c, "f"); });
   c.rms_eps = std::numeric_limits<float>::quiet_NaN();
   CHECK_THROWS(Code::kModelFormat, "f: rms_norm_eps: expected a finite number above 0, found nan",
                check_config(c, "f"));
-  c = released(24, 32);
+  c = synthetic_checkpoint("synthetic:20b")->config;
   c.rope.theta = std::numeric_limits<double>::infinity();
   CHECK_THROWS(Code::kModelFormat, "rope_theta: expected a finite number above 1, found inf", check_config(c, "f"));
-  c = released(24, 32);
+  c = synthetic_checkpoint("synthetic:20b")->config;
   c.hidden = -32;
   CHECK_THROWS(Code::kModelFormat, "hidden_size: expected 1 or more, found -32", check_config(c, "f"));
 }
 
 TEST("config: parameters of the released models") {
   // The model card: 20.91 and 116.83 billion.
-  CHECK_EQ(std::round(double(released(24, 32).parameters()) / 1e7), 2091.0);
-  CHECK_EQ(std::round(double(released(36, 128).parameters()) / 1e7), 11683.0);
+  CHECK_EQ(std::round(double(synthetic_checkpoint("synthetic:20b")->config.parameters()) / 1e7), 2091.0);
+  CHECK_EQ(std::round(double(synthetic_checkpoint("synthetic:120b")->config.parameters()) / 1e7), 11683.0);
 }
 
 TEST("config: bytes per token of the released models") {
   // shared numbers of the roofline: 20b 2.44 + 1.27 GB, 120b 3.10 + 1.91 GB; KV 24 and 36 KiB per token at 2 bytes
-  CHECK(std::fabs(released(24, 32).bytes_per_token(0, 2) / 3.71e9 - 1) < 2e-3);
-  CHECK(std::fabs(released(36, 128).bytes_per_token(0, 2) / 5.00e9 - 1) < 2e-3);
-  const Config c = released(24, 32);
+  CHECK(std::fabs(synthetic_checkpoint("synthetic:20b")->config.bytes_per_token(0, 2) / 3.71e9 - 1) < 2e-3);
+  CHECK(std::fabs(synthetic_checkpoint("synthetic:120b")->config.bytes_per_token(0, 2) / 5.00e9 - 1) < 2e-3);
+  const Config c = synthetic_checkpoint("synthetic:20b")->config;
   CHECK_EQ(c.bytes_per_token(1001, 2) - c.bytes_per_token(1000, 2), 24.0 * 1024);
   CHECK_EQ(c.bytes_per_token(101, 2) - c.bytes_per_token(100, 2), 48.0 * 1024);  // sliding layers too, below the window
   CHECK_EQ(c.bytes_per_token(1001, 4) - c.bytes_per_token(1000, 4), 48.0 * 1024);
