@@ -33,6 +33,7 @@ interface Module {
   steadyRate(arrivals: number[][]): number | undefined;
   median(values: number[]): number;
   kernelRow(model: string, line: object, roofs: object): object;
+  floorRow(line: object, roofs: object): object;
   nativeCounts(text: string): { passed: number; failed: number; failures: string[] };
   Report: new (of: {
     gpu: string;
@@ -133,6 +134,19 @@ describe("shares of the roofs", () => {
       context: 0,
       skipped: "out of time",
     });
+  });
+});
+
+describe("the floor", () => {
+  it("a stream has a share of the reading roof", () => {
+    const line = { floor: "stream", model: "20b", batch: 1, edges: "none", microseconds: 1000, bytes: 3.7e9 };
+    expect(report.floorRow(line, roofs)).toEqual({ bench: "floor", ...line, roofShare: 0.925 });
+    expect(report.floorRow(line, {})).toEqual({ bench: "floor", ...line });
+  });
+
+  it("what moves nothing has none", () => {
+    const line = { floor: "barrier", blocks: 132, microseconds: 1.5 };
+    expect(report.floorRow(line, roofs)).toEqual({ bench: "floor", ...line });
   });
 });
 

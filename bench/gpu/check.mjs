@@ -12,7 +12,7 @@ import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync,
 import { availableParallelism, homedir, tmpdir } from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
-import { allowance, kernelRow, nativeCounts, Report, roofShare } from "./report.mjs";
+import { allowance, floorRow, kernelRow, nativeCounts, Report, roofShare } from "./report.mjs";
 
 const root = path.resolve(import.meta.dirname, "../..");
 const { values: flags } = parseArgs({
@@ -233,7 +233,7 @@ const steps = [
     async run(seconds) {
       if (emulated) return;
       const first = await node(["native/build.mjs", "--cuda-architectures", "native"], { seconds });
-      const targets = ["oss_tests", "oss_gpu_bench", "oss_gpu_roofs"];
+      const targets = ["oss_tests", "oss_gpu_bench", "oss_gpu_roofs", "oss_gpu_floor"];
       const second =
         first.ok &&
         (await run("cmake", ["--build", build, "--parallel", String(availableParallelism()), "--target", ...targets], {
@@ -267,6 +267,17 @@ const steps = [
       const said = await run(program("oss_gpu_roofs"), [], { seconds });
       [report.result.roofs = {}] = jsonLines(said.text);
       count("roofs", said.ok ? { passed: 1 } : { failed: 1 }, said.ok ? "" : last(said.text, 10));
+    },
+  },
+  {
+    name: "floor",
+    least: 5,
+    most: 40,
+    async run(seconds) {
+      if (emulated) return;
+      const said = await run(program("oss_gpu_floor"), [], { seconds });
+      for (const line of jsonLines(said.text)) addRow(floorRow(line, report.result.roofs));
+      count("floor", said.ok ? { passed: 1 } : { failed: 1 }, said.ok ? "" : last(said.text, 10));
     },
   },
   {

@@ -96,6 +96,13 @@ export function kernelRow(model, line, roofs) {
   return { ...row, microseconds, bytes, flops, roofShare: roofShare({ bytes, flops, seconds }, roofs) };
 }
 
+/** A line of oss_gpu_floor as a row of the result; only streams have bytes, and a share. */
+export function floorRow({ floor, ...line }, roofs) {
+  const row = { bench: "floor", floor, ...line };
+  if (!line.bytes || !roofs.readBytesPerSecond) return row;
+  return { ...row, roofShare: digits(line.bytes / roofs.readBytesPerSecond / (line.microseconds / 1e6)) };
+}
+
 /** `N passed, N failed` of oss_tests, and its failures; undefined when it did not come to its end. */
 export function nativeCounts(text) {
   const end = /^(\d+) passed, (\d+) failed$/m.exec(text);

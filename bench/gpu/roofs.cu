@@ -6,22 +6,13 @@
 //   copyBytesPerSecond    read and written bytes of a copy
 //   mmaFlopsPerSecond     mma.sync.m16n8k16 bf16 -> f32 from registers
 //   launchMicroseconds    between two kernels that do nothing, in a recorded graph
-#include <cuda_runtime.h>
-
-#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
-#include <functional>
 
+#include "bench/gpu/timing.cuh"
 #include "kernels/cuda/ptx/mma.cuh"
 
 namespace {
-
-void check(cudaError_t status, const char* what) {
-  if (status == cudaSuccess) return;
-  std::fprintf(stderr, "%s: %s\n", what, cudaGetErrorString(status));
-  std::exit(1);
-}
 
 constexpr int kThreads = 512;
 constexpr int kLoads = 8;  // 16-byte loads in flight per thread
@@ -62,26 +53,6 @@ __global__ void mma_kernel(float* out) {
 
 __global__ void nothing_kernel() {}
 
-// The least seconds of 15 runs after two that do not count.
-double seconds(const std::function<void(cudaStream_t)>& body, cudaStream_t stream) {
-  cudaEvent_t from, to;
-  check(cudaEventCreate(&from), "event");
-  check(cudaEventCreate(&to), "event");
-  double least = 1e30;
-  for (int i = 0; i < 17; ++i) {
-    check(cudaEventRecord(from, stream), "record");
-    body(stream);
-    check(cudaEventRecord(to, stream), "record");
-    check(cudaEventSynchronize(to), "run");
-    float milliseconds = 0;
-    check(cudaEventElapsedTime(&milliseconds, from, to), "elapsed");
-    if (i >= 2) least = std::min(least, double(milliseconds) / 1000);
-  }
-  check(cudaEventDestroy(from), "event");
-  check(cudaEventDestroy(to), "event");
-  return least;
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -104,13 +75,10 @@ int main(int argc, char** argv) {
   const double mma = seconds([&](cudaStream_t s) { mma_kernel<<<device.multiProcessorCount * 2, kThreads, 0, s>>>(reinterpret_cast<float*>(to)); }, stream);
 
   constexpr int kNodes = 500;
-  cudaGraph_t graph;
-  cudaGraphExec_t ready;
-  check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "capture");
-  for (int i = 0; i < kNodes; ++i) nothing_kernel<<<1, 32, 0, stream>>>();
-  check(cudaStreamEndCapture(stream, &graph), "capture");
-  check(cudaGraphInstantiate(&ready, graph, 0), "graph");
-  const double launch = seconds([&](cudaStream_t s) { check(cudaGraphLaunch(ready, s), "graph"); }, stream);
+  const auto launches = [](cudaStream_t s) {
+    for (int i = 0; i < kNodes; ++i) nothing_kernel<<<1, 32, 0, s>>>();
+  };
+  const double launch = replay_seconds(launches, stream);
   check(cudaDeviceSynchronize(), "end");
 
   const double mma_flops = double(device.multiProcessorCount) * 2 * (kThreads / 32) * kChains * kRounds * (2.0 * 16 * 8 * 16);
