@@ -2,7 +2,7 @@ import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { addon } from "../../lib/binding.js";
+import { addon, packageRoot } from "../../lib/binding.js";
 
 /** What the machine can do at the moment, to hold next to what the engines do. */
 export interface Roofs {
@@ -21,11 +21,10 @@ export class RoofMeter {
   constructor(readonly threads: number) {
     process.once("exit", () => rmSync(this.#folder, { recursive: true, force: true }));
     const program = path.join(this.#folder, "peak");
-    const flags = ["-std=c++20", "-O2", "-march=native", "-pthread", "-o", program];
+    const sources = ["bench/peer/peak.cpp", "bench/cpu/peaks.cpp"].map((file) => path.join(packageRoot, file));
+    const flags = ["-std=c++20", "-O2", "-march=native", "-pthread", "-I", packageRoot, "-o", program];
     try {
-      execFileSync(process.env.CXX ?? "c++", [...flags, path.join(import.meta.dirname, "peak.cpp")], {
-        stdio: ["ignore", "ignore", "pipe"],
-      });
+      execFileSync(process.env.CXX ?? "c++", [...flags, ...sources], { stdio: ["ignore", "ignore", "pipe"] });
       this.#program = program;
     } catch (error) {
       process.stderr.write(`No int8 peak: ${(error as Error).message.split("\n").slice(0, 3).join(" ")}\n`);
