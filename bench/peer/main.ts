@@ -10,11 +10,20 @@ import { commit, machine } from "../support/machine.js";
 import { type Summary, summarize } from "../support/statistics.js";
 import { agreement } from "./agreement.js";
 import type { DenseType } from "./convert.js";
+import { compareGolden } from "./golden.js";
 import { installPeer } from "./install.js";
 import { compareFiles } from "./readback.js";
 import { RoofMeter } from "./roofs.js";
 import type { SubjectName, SubjectOptions } from "./subject.js";
-import { type Answer, decodePromptTokens, type Measurements, randomTokens, type Task, type Turn } from "./turn.js";
+import {
+  type Answer,
+  decodePromptTokens,
+  type Failure,
+  type Measurements,
+  randomTokens,
+  type Task,
+  type Turn,
+} from "./turn.js";
 import { shapes, Weights } from "./weights.js";
 
 const help = `Usage: npm run bench:peer -- [options]
@@ -35,6 +44,7 @@ stderr, JSON lines on stdout. The first run fetches node-llama-cpp into bench/pe
   --options JSON     options for Engine.load, such as '{"numerics":"exact"}'
   --folder PATH      where the weights are written, and found again; otherwise a temporary folder, removed afterwards
   --check            no speed: reads the files back and compares what the engines say
+  --golden           no speed: how far each engine is from the float64 oracle on the golden models  [--dense f32,bf16]
   --help             this text
 
 See bench/README.md for what is measured.
@@ -51,6 +61,7 @@ interface Plan {
   extra: Record<string, unknown>;
   folder: string | undefined;
   check: boolean;
+  golden: boolean;
 }
 
 const leastPairs = 5;
@@ -62,7 +73,7 @@ function readPlan(args: string[]): Plan | "help" {
     options: {
       shape: { type: "string", default: "small" },
       set: { type: "string", default: "" },
-      dense: { type: "string", default: "bf16" },
+      dense: { type: "string" },
       prefill: { type: "string" },
       sequences: { type: "string", default: "1,4,8" },
       decode: { type: "string", default: "32" },
@@ -72,6 +83,7 @@ function readPlan(args: string[]): Plan | "help" {
       options: { type: "string", default: "{}" },
       folder: { type: "string" },
       check: { type: "boolean", default: false },
+      golden: { type: "boolean", default: false },
       help: { type: "boolean", default: false },
     },
   });
@@ -85,7 +97,9 @@ function readPlan(args: string[]): Plan | "help" {
   return {
     shapeName: values.set ? `${shapeName},${values.set}` : shapeName,
     shape: changedShape(shapes[shapeName]!, values.set),
-    dense: values.dense.split(",").map((text) => oneOf("dense", text, ["bf16", "q8_0", "f32"])),
+    dense: (values.dense ?? (values.golden ? "f32,bf16" : "bf16"))
+      .split(",")
+      .map((text) => oneOf("dense", text, ["bf16", "q8_0", "f32"])),
     measurements: {
       prefill: counts("prefill", values.prefill ?? (shapeName === "20b" ? "512" : "128,512"), 4),
       sequences: counts("sequences", values.sequences),
@@ -97,6 +111,7 @@ function readPlan(args: string[]): Plan | "help" {
     extra: JSON.parse(values.options),
     folder: values.folder,
     check: values.check,
+    golden: values.golden,
   };
 }
 
@@ -124,7 +139,7 @@ function launcher(plan: Plan): string[] {
   return [...pin, ...(plan.scheduler === "rr" ? ["chrt", "-r", "1"] : ["chrt", "-o", "0"])];
 }
 
-function takeTurn<Result>(plan: Plan, task: Task): Promise<Result> {
+function takeTurn<Result extends object>(plan: Plan, task: Task): Promise<Result> {
   const command = [...launcher(plan), process.execPath, "--import", "tsx"];
   const child = fork(path.join(import.meta.dirname, "turn.ts"), {
     execPath: command[0]!,
@@ -133,7 +148,10 @@ function takeTurn<Result>(plan: Plan, task: Task): Promise<Result> {
     stdio: ["ignore", 2, 2, "ipc"], // what llama.cpp prints is no result
   });
   return new Promise((resolve, reject) => {
-    child.once("message", (result) => resolve(result as Result));
+    child.once("message", (result: Result | Failure) => {
+      if ("failure" in result) reject(new Error(result.failure));
+      else resolve(result);
+    });
     child.once("error", reject);
     child.once("exit", (code, signal) => reject(new Error(`The turn of ${task.subject} ended with ${signal ?? code}`)));
     child.send(task);
@@ -333,8 +351,14 @@ async function main(args: string[]): Promise<void> {
   }
   if (launcher(plan).length > 0) execFileSync(launcher(plan)[0]!, [...launcher(plan).slice(1), "true"]); // may it?
   installPeer();
-  const every = { bench: "peer", commit: commit(), machine: machine(), shape: plan.shapeName, flags: args.join(" ") };
+  const shape = plan.golden ? undefined : plan.shapeName;
+  const every = { bench: "peer", commit: commit(), machine: machine(), shape, flags: args.join(" ") };
   const print = (line: object) => process.stdout.write(`${JSON.stringify({ ...every, ...line })}\n`);
+  if (plan.golden) {
+    const { dense, threads, extra } = plan;
+    await compareGolden({ dense, threads, extra, print, ask: (task) => takeTurn<Answer>(plan, task) });
+    return;
+  }
   const folder = plan.folder ?? mkdtempSync(path.join(tmpdir(), "gpt-oss-peer-"));
   if (plan.folder === undefined) process.once("exit", () => rmSync(folder, { recursive: true, force: true }));
   const weights = new Weights(folder, plan.shape, 1);

@@ -39,6 +39,10 @@ export interface Answer {
   continuations: number[][];
 }
 
+export interface Failure {
+  failure: string;
+}
+
 export const firstPromptTokens = 16;
 export const decodePromptTokens = 32;
 
@@ -111,9 +115,16 @@ export function randomTokens(seed: number, vocab: number): (count: number) => nu
 
 process.once("disconnect", () => process.exit(1)); // the run was interrupted
 process.once("message", async (task: Task) => {
-  const started = performance.now();
-  const subject = await (task.subject === "ours" ? loadOurs : loadPeer)(task.options);
-  const loadMilliseconds = performance.now() - started;
-  const result = task.kind === "measure" ? await measure(subject, loadMilliseconds, task) : await answer(subject, task);
-  process.send!(result, () => process.exit(0)); // without a goodbye: what closing costs is not measured
+  process.send!(await take(task), () => process.exit(0)); // without a goodbye: what closing costs is not measured
 });
+
+async function take(task: Task): Promise<Turn | Answer | Failure> {
+  try {
+    const started = performance.now();
+    const subject = await (task.subject === "ours" ? loadOurs : loadPeer)(task.options);
+    const loadMilliseconds = performance.now() - started;
+    return await (task.kind === "measure" ? measure(subject, loadMilliseconds, task) : answer(subject, task));
+  } catch (error) {
+    return { failure: (error as Error).message };
+  }
+}
