@@ -1,6 +1,5 @@
 #include "native/base/bandwidth.h"
 
-#include <algorithm>
 #include <chrono>
 #include <thread>
 #include <vector>
@@ -17,23 +16,18 @@ static uint64_t sum_words(const uint64_t* words, size_t count) {
 }
 
 double read_bandwidth(std::span<const uint64_t> words, int threads) {
-  std::vector<double> rates;
-  volatile uint64_t sink = 0;
-  for (int round = 0; round < 7; ++round) {
-    const auto start = std::chrono::steady_clock::now();
-    std::vector<std::thread> workers;
-    std::vector<uint64_t> sums(threads);
-    for (int t = 0; t < threads; ++t) {
-      const size_t begin = words.size() * t / threads, end = words.size() * (t + 1) / threads;
-      workers.emplace_back([&, t, begin, end] { sums[t] = sum_words(words.data() + begin, end - begin); });
-    }
-    for (std::thread& worker : workers) worker.join();
-    for (const uint64_t sum : sums) sink = sink + sum;
-    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
-    rates.push_back(double(words.size_bytes()) / elapsed.count());
+  const auto start = std::chrono::steady_clock::now();
+  std::vector<std::thread> workers;
+  std::vector<uint64_t> sums(threads);
+  for (int t = 0; t < threads; ++t) {
+    const size_t begin = words.size() * t / threads, end = words.size() * (t + 1) / threads;
+    workers.emplace_back([&, t, begin, end] { sums[t] = sum_words(words.data() + begin, end - begin); });
   }
-  std::nth_element(rates.begin(), rates.begin() + rates.size() / 2, rates.end());
-  return rates[rates.size() / 2];
+  for (std::thread& worker : workers) worker.join();
+  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+  volatile uint64_t sink = 0;
+  for (const uint64_t sum : sums) sink = sink + sum;
+  return double(words.size_bytes()) / elapsed.count();
 }
 
 }  // namespace oss

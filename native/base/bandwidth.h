@@ -5,8 +5,8 @@
 
 namespace oss {
 
-// Bytes per second of a plain loop over `words`, divided among `threads` threads; the median of 7 times. Past the
-// last-level cache it is the memory that is measured.
+// Bytes per second of one pass of a plain loop over `words`, divided among `threads` threads. Past the last-level cache it
+// is the memory that is measured.
 double read_bandwidth(std::span<const uint64_t> words, int threads);
 
 }  // namespace oss
