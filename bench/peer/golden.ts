@@ -39,7 +39,7 @@ export async function compareGolden({ dense, threads, extra, ask, print }: Golde
     }),
     ...dense.map((type): Variant => ({ subject: "peer", name: `peer, dense ${type}`, dense: type, extra: {} })),
   ];
-  process.stderr.write(tableRow("", "", "KL, mean", "rms of log p", "same first choice"));
+  process.stderr.write(tableRow("", "", "KL, mean", "KL, median", "rms of log p", "same first choice"));
   for (const name of cases) {
     const { model, vocab, tokens, lastLogits } = readGoldenCase(name);
     for (const variant of variants) {
@@ -78,8 +78,9 @@ export async function compareGolden({ dense, threads, extra, ask, print }: Golde
   }
 }
 
-function resultRow(name: string, variant: string, { kl, rmsLogProbability, sameTop, positions }: Divergence): string {
-  return tableRow(name, variant, kl.toExponential(1), rmsLogProbability.toExponential(1), `${sameTop} of ${positions}`);
+function resultRow(name: string, variant: string, result: Divergence): string {
+  const small = [result.kl, result.medianKl, result.rmsLogProbability].map((value) => value.toExponential(1));
+  return tableRow(name, variant, ...small, `${result.sameTop} of ${result.positions}`);
 }
 
 function tableRow(name: string, variant: string, ...figures: string[]): string {
