@@ -20,7 +20,8 @@ struct RmsNormArgs {
 // y[rows, out] (=|+=) x[rows, in] · w[out, in]ᵀ + bias[out]
 struct LinearArgs {
   int rows, in, out;
-  int accumulate;  // 1: y += (the residual stream), 0: y =
+  int accumulate;   // 1: y += (the residual stream), 0: y =
+  int precise = 0;  // 1: where rounding activations costs much (the router's choice, the logits), 16 bits of them count
 };
 
 struct RopeArgs {

@@ -53,11 +53,11 @@ class Buffer {
   std::function<void(void*, size_t)> release_;
 };
 
-// Activations as the matrix products of a device read them: float32 on the CPU, bf16 on CUDA. Sums, and the residual
-// stream, are float32 everywhere.
+// Activations as a device keeps them between its operations: float32 on the CPU, which rounds them (numerics "fast") when
+// it packs them for a product, bf16 on CUDA. Sums, and the residual stream, are float32 everywhere.
 struct Operand {
   void* data = nullptr;
-  void* low = nullptr;  // where rounding costs much (the router's choice, the logits): what it took, rounded itself
+  void* low = nullptr;  // for LinearArgs::precise: what rounding took, rounded itself
   template <typename T>
   T* as() const {
     return static_cast<T*>(data);

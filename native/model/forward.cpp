@@ -90,8 +90,8 @@ void Forward::head(const Step& step) {
   backend_.gather_rows(step, c.hidden, x_, rows_);
   backend_.rms_norm({.rows = step.num_rows, .hidden = c.hidden, .eps = c.rms_eps}, RowsOf::kLogits, rows_,
                     model_.final_norm, rows_normed_);
-  backend_.linear({.rows = step.num_rows, .in = c.hidden, .out = c.vocab, .accumulate = 0}, RowsOf::kLogits,
-                  rows_normed_, model_.lm_head, nullptr, logits_);
+  backend_.linear({.rows = step.num_rows, .in = c.hidden, .out = c.vocab, .accumulate = 0, .precise = 1},
+                  RowsOf::kLogits, rows_normed_, model_.lm_head, nullptr, logits_);
 }
 
 // x += o_proj(attention(rope(qkv(norm(x)))))
@@ -128,8 +128,8 @@ void Forward::moe_block(const Layer& layer, const Step& step) {
   const Config& c = model_.config;
   const int tokens = step.num_tokens;
   backend_.rms_norm({.rows = tokens, .hidden = c.hidden, .eps = c.rms_eps}, RowsOf::kTokens, x_, layer.mlp_norm, normed_);
-  backend_.linear({.rows = tokens, .in = c.hidden, .out = c.num_experts, .accumulate = 0}, RowsOf::kTokens, normed_,
-                  layer.router, &layer.router_bias, router_logits_);
+  backend_.linear({.rows = tokens, .in = c.hidden, .out = c.num_experts, .accumulate = 0, .precise = 1}, RowsOf::kTokens,
+                  normed_, layer.router, &layer.router_bias, router_logits_);
   backend_.router({.tokens = tokens, .experts = c.num_experts, .top_k = c.experts_per_token}, router_logits_, expert_,
                   expert_weight_);
   backend_.experts({.tokens = tokens,

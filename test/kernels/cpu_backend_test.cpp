@@ -37,7 +37,34 @@ TEST("dispatch: GPT_OSS_ISA picks an instruction set, or says which there are") 
 
 TEST("dispatch: an empty GPT_OSS_ISA means the fastest") {
   const WithIsa empty("");
-  CHECK_EQ(make_backend({"cpu", 1})->info().isa, std::string(cpu::available_kernels().front()->isa));
+  const bool fast = !cpu::available_bf16_kernels().empty();
+  CHECK_EQ(make_backend({.backend = "cpu", .threads = 1, .numerics = "exact"})->info().isa,
+           std::string(cpu::available_kernels().front()->isa));
+  const DeviceInfo chosen = make_backend({"cpu", 1})->info();
+  CHECK_EQ(chosen.numerics, std::string(fast ? "fast" : "exact"));
+  if (fast) CHECK_EQ(chosen.isa, std::string(cpu::available_bf16_kernels().front()->isa));
+}
+
+TEST("dispatch: numerics and GPT_OSS_ISA together") {
+  for (const cpu::Bf16Kernels* bf16 : cpu::available_bf16_kernels()) {
+    const WithIsa isa(bf16->isa);
+    CHECK_EQ(make_backend({"cpu", 1})->info().isa, std::string(bf16->isa));
+    CHECK_EQ(make_backend({.backend = "cpu", .numerics = "exact"})->info().isa, std::string(cpu::available_kernels().front()->isa));
+  }
+  for (const cpu::Kernels* kernels : cpu::available_kernels()) {
+    const WithIsa isa(kernels->isa);
+    CHECK_EQ(make_backend({"cpu", 1})->info().numerics, std::string("exact"));
+    CHECK_THROWS(Code::kUnsupported, "bf16", make_backend({.backend = "cpu", .numerics = "fast"}));
+  }
+}
+
+TEST("dispatch: the status names what is chosen, and why others are not") {
+  const std::string detail = list_backends()[0].detail;
+  for (const cpu::IsaStatus& isa : cpu::isa_status()) {
+    CHECK(detail.find(isa.isa) != std::string::npos);
+    CHECK(isa.available == (*isa.reason == '\0'));
+    if (!isa.available) CHECK(detail.find(isa.reason) != std::string::npos);
+  }
 }
 
 TEST("registry: cpu is there, auto is the best, and what cannot be used says why") {
@@ -52,7 +79,6 @@ TEST("registry: cpu is there, auto is the best, and what cannot be used says why
   CHECK(!make_backend({"cpu", 0})->info().device.empty());
   if (!all[1].available) CHECK_THROWS(Code::kUnsupported, "cannot be used", make_backend({"cuda", 1}));
   CHECK_THROWS(Code::kUnsupported, "not in this build", make_backend({"metal", 1}));
-  CHECK_THROWS(Code::kUnsupported, "\"fast\"", make_backend({.backend = "cpu", .numerics = "fast"}));
   for (const char* name : {"", "gpu", "cpu:1", "CUDA"})
     CHECK_THROWS(Code::kInvalidArgument, "expected \"auto\"", make_backend({name, 1}));
   CHECK_THROWS(Code::kInvalidArgument, "threads", make_backend({"cpu", -1}));

@@ -37,9 +37,10 @@ describe("Engine.load", () => {
     expect(engine.info).toMatchObject({
       model: { layers: 4, hidden: 96, heads: 16, kvHeads: 2, experts: 8, vocab: 512, slidingWindow: 128 },
       backend: "cpu",
-      numerics: "exact",
-      limits: { contextLength: 1024, maxSequences: 64, maxQueue: 1024, maxBatchTokens: 256 },
+      limits: { contextLength: 1024, maxSequences: 64, maxQueue: 1024 },
     });
+    const { numerics, limits } = engine.info;
+    expect(limits.maxBatchTokens).toBe(numerics === "fast" ? 512 : 256);
     expect(engine.info.memory.weightsBytes).toBeGreaterThan(2e6);
     expect(engine.info.memory.kvTokens).toBeGreaterThanOrEqual(1024);
     expect(engine.info.backendReason).toContain("cpu");
@@ -78,7 +79,7 @@ describe("Engine.load", () => {
     [{ kvCache: { dtype: "fp8" } }, "UNSUPPORTED", /kvCache.dtype "fp8" needs a GPU/],
     [{ prefixCache: 1 }, "INVALID_ARGUMENT", /false or true for prefixCache/],
     [{ kvCache: { dtype: "int4" } }, "INVALID_ARGUMENT", /kvCache.dtype/],
-    [{ numerics: "fast" }, "UNSUPPORTED", /numerics/],
+    [{ numerics: "bf16" }, "INVALID_ARGUMENT", /"exact" or "fast" for numerics/],
     [{ backend: "metal" }, "UNSUPPORTED", /metal/],
     [{ backend: "tpu" }, "INVALID_ARGUMENT", /backend/],
     [{ onProgress: 3 }, "INVALID_ARGUMENT", /onProgress/],

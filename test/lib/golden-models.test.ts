@@ -4,14 +4,15 @@ import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { Engine } from "../../lib/index.js";
 import { writeCheckpoint } from "../support/checkpoint.js";
-import { expectClose } from "../support/compare.js";
+import { difference, expectClose } from "../support/compare.js";
 import { SafetensorsFile } from "../support/safetensors.js";
 
-/** The engine against the oracle: every model case of test/golden, on every instruction set of this machine. */
+/** The engine against the oracle: every model case of test/golden, on everything that this machine multiplies with. */
 
 const golden = path.resolve("test/golden");
 const cases = readdirSync(path.join(golden, "cases")).map((file) => path.basename(file, ".safetensors"));
 const isas = process.arch === "arm64" ? ["scalar", "neon"] : ["scalar", "avx2", "avx512"];
+const bf16Units = process.arch === "arm64" ? ["neonbf16"] : ["avx512bf16", "amx"];
 
 /** The `require` column of test/golden/README.md for a float32 engine whose RoPE angles are double. */
 const tolerance = (name: string) => (name.endsWith(".yarn") ? 3e-5 : 1e-5);
@@ -33,14 +34,73 @@ async function isaOf(name: string): Promise<string | undefined> {
   }
 }
 
-for (const isa of isas) {
-  if ((await isaOf(isa)) === undefined) {
+/** Those that are here; the others must be refused. */
+async function available(names: string[]): Promise<string[]> {
+  const here: string[] = [];
+  for (const isa of names) {
+    if ((await isaOf(isa)) !== undefined) {
+      here.push(isa);
+      continue;
+    }
     it(`${isa}: golden models NOT RUN, this machine does not have it; asking for it is refused`, async () => {
       expect(await isaOf(isa)).toBeUndefined();
     });
-    continue;
   }
+  return here;
+}
 
+for (const isa of await available(bf16Units)) {
+  describe(isa, () => {
+    beforeAll(() => {
+      vi.stubEnv("GPT_OSS_ISA", isa);
+    });
+    afterAll(() => {
+      vi.unstubAllEnvs();
+    });
+
+    it.each(cases)("%s: logits, and the golden tokens one by one", { timeout: 300_000 }, async (name) => {
+      const file = new SafetensorsFile(path.join(golden, "cases", `${name}.safetensors`));
+      const tokens = file.i32("tokens");
+      const positions = file.i32("positions");
+      const greedy = file.i32("greedy_tokens");
+      await using engine = await load(path.join(golden, "models", name.split(".")[0]!));
+      expect(engine.info).toMatchObject({ isa, numerics: "fast" });
+      const { vocab } = engine.info.model;
+
+      const first = positions[0]!;
+      const all = [...tokens, ...greedy];
+      const logits = await engine.logits(all, { last: all.length - first });
+      const row = (position: number) => logits.subarray((position - first) * vocab, (position - first + 1) * vocab);
+      const actual = Float32Array.from(Array.from(positions, (p) => [...row(p)]).flat());
+      const { maxRel, rmsRel } = difference(actual, file.f64("logits_f64"));
+      // the `require` column for bf16 activations
+      expect(maxRel).toBeLessThan(4e-2);
+      expect(rmsRel).toBeLessThan(2e-2);
+
+      const margins = file.f64("greedy_margin");
+      for (const [i, token] of greedy.entries()) {
+        const at = row(tokens.length - 1 + i);
+        const best = at.indexOf(Math.max(...at));
+        if (margins[i]! > 4e-2 * Math.max(...at.map(Math.abs))) expect(best, `step ${i}`).toBe(token);
+      }
+    });
+
+    it("gives the same bits for a prompt in chunks of 7 tokens, and for each token alone", async () => {
+      const tokens = new SafetensorsFile(path.join(golden, "cases", "a.window.safetensors"))
+        .i32("tokens")
+        .slice(0, 140);
+      const folder = path.join(golden, "models/a");
+      await using engine = await load(folder);
+      const whole = await engine.logits(tokens, { last: 60 });
+      for (const maxBatchTokens of [7, 1]) {
+        await using narrow = await Engine.load(folder, { kvCache: { bytes: "64MiB" }, maxBatchTokens });
+        expect(await narrow.logits(tokens, { last: 60 })).toEqual(whole);
+      }
+    });
+  });
+}
+
+for (const isa of await available(isas)) {
   describe(isa, () => {
     beforeAll(() => {
       vi.stubEnv("GPT_OSS_ISA", isa);

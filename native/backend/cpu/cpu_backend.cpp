@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 
@@ -35,10 +36,29 @@ static std::string cpu_name() {
   return "CPU";
 }
 
+// What auto chooses, and why not something else.
 BackendStatus cpu_status() {
-  std::string isas;
-  for (const cpu::Kernels* kernels : cpu::available_kernels()) isas += str(isas.empty() ? "" : ", ", kernels->isa);
-  return {"cpu", true, str(cpu_name(), "; ", isas)};
+  const auto list = [](bool available, const char* numerics) {
+    std::string names;
+    for (const cpu::IsaStatus& isa : cpu::isa_status()) {
+      if (isa.available != available || (*numerics != '\0' && isa.numerics != std::string(numerics))) continue;
+      names += str(names.empty() ? "" : ", ", isa.isa, available ? "" : str(" (", isa.reason, ")"));
+    }
+    return names;
+  };
+  const cpu::Choice choice = cpu::choose_kernels("auto");
+  std::string detail = cpu_name();
+  if (choice.bf16 != nullptr) {
+    detail += str("; numerics fast with ", choice.bf16->isa, ", exact with ", choice.kernels.isa, ": the fastest of ",
+                  list(true, ""));
+  } else {
+    detail += str("; numerics exact with ", choice.kernels.isa, ": the fastest of ", list(true, "exact"));
+  }
+  const char* wanted = std::getenv("GPT_OSS_ISA");
+  if (wanted != nullptr && *wanted != '\0') detail += str(", as GPT_OSS_ISA=", wanted, " asks");
+  const std::string absent = list(false, "");
+  if (!absent.empty()) detail += str("; not ", absent);
+  return {"cpu", true, detail};
 }
 
 std::unique_ptr<Backend> make_cpu_backend(const BackendOptions& options) {
@@ -46,18 +66,26 @@ std::unique_ptr<Backend> make_cpu_backend(const BackendOptions& options) {
     throw Error(Code::kInvalidArgument,
                 str("expected an integer in [0, 1024] for threads but received ", options.threads));
   }
-  if (options.numerics == "fast") {
-    throw Error(Code::kUnsupported, "numerics \"fast\" is not in this build's CPU backend, which has \"exact\"");
-  }
-  return std::make_unique<CpuBackend>(cpu::choose_kernels(), options.threads > 0 ? options.threads : default_threads());
+  const cpu::Choice choice = cpu::choose_kernels(options.numerics);
+  return std::make_unique<CpuBackend>(choice.kernels, options.threads > 0 ? options.threads : default_threads(),
+                                      choice.bf16);
 }
 
-DeviceInfo CpuBackend::info() const { return {.backend = "cpu", .device = cpu_name(), .isa = kernels_.isa, .threads = pool_.size()}; }
+DeviceInfo CpuBackend::info() const {
+  return {.backend = "cpu",
+          .device = cpu_name(),
+          .isa = bf16_ != nullptr ? bf16_->isa : kernels_.isa,
+          .threads = pool_.size(),
+          .numerics = bf16_ != nullptr ? "fast" : "exact"};
+}
 
 DeviceMemory CpuBackend::memory() const { return {.free_bytes = available_memory(), .total_bytes = 0, .dedicated = false}; }
 
-// A CPU gains nothing from larger chunks of a prompt, and a cancel waits for one chunk.
-BackendDefaults CpuBackend::defaults() const { return {.kv_type = kKvF32, .max_batch_tokens = 256}; }
+// A cancel, and whoever decodes meanwhile, waits for one chunk of a prompt. Exact products gain nothing from larger ones;
+// fast ones unpack each expert's weights once per chunk.
+BackendDefaults CpuBackend::defaults() const {
+  return {.kv_type = kKvF32, .max_batch_tokens = bf16_ != nullptr ? 512 : 256};
+}
 
 void CpuBackend::check(const StepLimits&, KvType type) const {
   if (type == kKvFP8) {
@@ -75,13 +103,12 @@ Buffer CpuBackend::allocate(size_t bytes, const char* what) {
   return Buffer(data, bytes, [](void* begin, size_t size) { munmap(begin, size); });
 }
 
-float* CpuBackend::Scratch::reserve(CpuBackend& backend, size_t floats, const char* what) {
-  const size_t bytes = floats * sizeof(float);
+void* CpuBackend::Scratch::reserve_bytes(CpuBackend& backend, size_t bytes, const char* what) {
   if (bytes > buffer_.bytes()) {
     buffer_ = Buffer();  // before, not after: both at once may be too much
     buffer_ = backend.allocate(bytes, what);
   }
-  return buffer_.as<float>();
+  return buffer_.as<void>();
 }
 
 static void expect_dtype(const HostTensor& tensor, bool accepted, const char* expected) {
@@ -136,20 +163,56 @@ void CpuBackend::rms_norm(const RmsNormArgs& args, RowsOf, const float* x, const
   });
 }
 
-void CpuBackend::linear(const LinearArgs& args, RowsOf, Operand in, const Matrix& w, const Vector* bias, float* y) {
-  const float* x = in.as<float>();
-  const int64_t grain = rows_per_range(args.out, int64_t(args.in) * 2, 4, pool_.size());
-  pool_.parallel_for(args.out, grain, [&](int64_t begin, int64_t end, int) {
-    kernels_.linear(args, int(begin), int(end), x, w.data, bias != nullptr ? bias->data : nullptr, y);
+// Panels of `panel_rows` rows each, the last one filled up.
+static int panels_for(const cpu::Bf16Kernels& bf16, int rows) { return (rows + bf16.panel_rows - 1) / bf16.panel_rows; }
+
+constexpr int kMostPanelRows = 16;
+
+CpuBackend::Packed CpuBackend::pack_rows(int rows, int cols, const float* x, bool precise) {
+  if (bf16_ == nullptr) return {.rows = x};
+  const int num_panels = panels_for(*bf16_, rows);
+  const size_t elements = size_t(bf16_->panel_rows) * cpu::panel_cols(cols);
+  uint16_t* panels = panels_.reserve<uint16_t>(*this, num_panels * elements, "packed activations");
+  uint16_t* low = precise ? panels_low_.reserve<uint16_t>(*this, num_panels * elements, "packed activations") : nullptr;
+  pool_.parallel_for(num_panels, 1, [&](int64_t begin, int64_t end, int) {
+    for (int64_t p = begin; p < end; ++p) {
+      const float* from[kMostPanelRows];
+      const int first = int(p) * bf16_->panel_rows, n = std::min(bf16_->panel_rows, rows - first);
+      for (int i = 0; i < n; ++i) from[i] = x + size_t(first + i) * cols;
+      bf16_->pack(cols, from, n, panels + p * elements,
+                  low != nullptr ? low + p * elements : nullptr);
+    }
   });
+  return {.rows = x, .panels = panels, .low = low};
+}
+
+void CpuBackend::multiply(const LinearArgs& args, const Packed& x, const Matrix& w, const Vector* bias, float* y) {
+  const float* b = bias != nullptr ? bias->data : nullptr;
+  const int64_t row_bytes = int64_t(args.in) * 2;
+  if (bf16_ == nullptr) {
+    pool_.parallel_for(args.out, rows_per_range(args.out, row_bytes, 4, pool_.size()), [&](int64_t begin, int64_t end, int) {
+      kernels_.linear(args, int(begin), int(end), x.rows, w.data, b, y);
+    });
+    return;
+  }
+  // Rows of a range share the panels in L2: four units of them when there are many panels.
+  const int unit = bf16_->row_unit * (panels_for(*bf16_, args.rows) > 4 ? 4 : 1);
+  pool_.parallel_for(args.out, rows_per_range(args.out, row_bytes, unit, pool_.size()), [&](int64_t begin, int64_t end, int) {
+    bf16_->linear(args, int(begin), int(end), x.panels, x.low, w.data, b, y);
+  });
+}
+
+void CpuBackend::linear(const LinearArgs& args, RowsOf, Operand x, const Matrix& w, const Vector* bias, float* y) {
+  multiply(args, pack_rows(args.rows, args.in, x.as<float>(), args.precise != 0), w, bias, y);
 }
 
 void CpuBackend::qkv(const QkvArgs& args, const Step& step, Operand x, const QkvWeights& weights, Operand q, void* cache) {
   const int q_size = args.heads * args.head_dim, kv_size = args.kv_heads * args.head_dim;
-  float* k = qkv_work_.reserve(*this, 2 * size_t(args.tokens) * kv_size, "keys and values");
+  float* k = qkv_work_.reserve<float>(*this, 2 * size_t(args.tokens) * kv_size, "keys and values");
   float* v = k + size_t(args.tokens) * kv_size;
+  const Packed packed = pack_rows(args.tokens, args.hidden, x.as<float>(), false);
   const auto project = [&](const Matrix& w, const Vector& bias, float* y) {
-    linear({.rows = args.tokens, .in = args.hidden, .out = w.rows, .accumulate = 0}, RowsOf::kTokens, x, w, &bias, y);
+    multiply({.rows = args.tokens, .in = args.hidden, .out = w.rows, .accumulate = 0}, packed, w, &bias, y);
   };
   project(weights.q, weights.q_bias, q.as<float>());
   project(weights.k, weights.k_bias, k);
@@ -231,7 +294,7 @@ void CpuBackend::attention(const AttentionArgs& args, const Step& step, Operand 
   };
   const size_t state_floats = cpu::attention_state_floats(args), work_floats = cpu::attention_work_floats(args);
   const size_t thread_floats = work_floats + 2 * state_floats;
-  float* work = attention_work_.reserve(*this, thread_floats * pool_.size(), "attention");
+  float* work = attention_work_.reserve<float>(*this, thread_floats * pool_.size(), "attention");
 
   // One pass per task when there are enough of them; else threads share the chunks of a long sequence. The sums are the
   // same either way.
@@ -240,7 +303,7 @@ void CpuBackend::attention(const AttentionArgs& args, const Step& step, Operand 
   const bool share = num_tasks < 2 * pool_.size() && num_parts > num_tasks && pool_.size() > 1;
   float* parts = nullptr;
   if (share) {
-    parts = attention_parts_.reserve(*this, size_t(num_parts) * state_floats, "attention");
+    parts = attention_parts_.reserve<float>(*this, size_t(num_parts) * state_floats, "attention");
     pool_.parallel_for(num_parts, 1, [&](int64_t begin, int64_t end, int thread) {
       for (int64_t part = begin; part < end; ++part) {
         const auto after = std::upper_bound(blocks_.begin(), blocks_.end(), size_t(part),
@@ -304,15 +367,25 @@ static cpu::ExpertWeights weights_of(const ExpertMatrix& matrix, int expert) {
 
 void CpuBackend::experts(const ExpertsArgs& args, Operand operand, const int32_t* index, const float* weight,
                          const ExpertMatrix& gate_up, const ExpertMatrix& down, float* x) {
-  const float* normed = operand.as<float>();
   group_by_expert(args, index);
-  const size_t num_pairs = pairs_.size();
-  float* split = split_.reserve(*this, size_t(args.tokens) * args.hidden, "the experts' inputs");
-  float* act = act_.reserve(*this, num_pairs * args.intermediate, "the experts' activations");
-  float* out = out_.reserve(*this, num_pairs * args.hidden, "the experts' outputs");
-  const auto pairs_of = [&](int expert) {
-    return std::span(pairs_).subspan(pair_begin_[expert], pair_begin_[expert + 1] - pair_begin_[expert]);
-  };
+  if (bf16_ != nullptr) {
+    experts_fast(args, operand.as<float>(), weight, gate_up, down, x);
+  } else {
+    experts_exact(args, operand.as<float>(), weight, gate_up, down, x);
+  }
+}
+
+// A range of output rows goes through all experts, so the same thread can sum them up.
+static int64_t down_grain(const ExpertsArgs& args, size_t num_chosen, int unit, int threads) {
+  const int64_t row_bytes = int64_t(num_chosen) * (args.intermediate / kMxBlock) * (kMxBlockBytes + 1);
+  return rows_per_range(args.hidden, row_bytes, unit, threads);
+}
+
+void CpuBackend::experts_exact(const ExpertsArgs& args, const float* normed, const float* weight,
+                               const ExpertMatrix& gate_up, const ExpertMatrix& down, float* x) {
+  float* split = split_.reserve<float>(*this, size_t(args.tokens) * args.hidden, "the experts' inputs");
+  float* act = act_.reserve<float>(*this, pairs_.size() * args.intermediate, "the experts' activations");
+  float* out = out_.reserve<float>(*this, pairs_.size() * args.hidden, "the experts' outputs");
 
   pool_.parallel_for(args.tokens, 8, [&](int64_t begin, int64_t end, int) {
     kernels_.experts_split(size_t(end - begin) * args.hidden, normed + begin * args.hidden,
@@ -330,14 +403,62 @@ void CpuBackend::experts(const ExpertsArgs& args, Operand operand, const int32_t
     }
   });
 
-  // A range of output rows goes through all experts, so the same thread can sum them up.
-  const int64_t row_bytes = int64_t(chosen_.size()) * (args.intermediate / kMxBlock) * (kMxBlockBytes + 1);
-  const int64_t grain = rows_per_range(args.hidden, row_bytes, 16, pool_.size());
+  const int64_t grain = down_grain(args, chosen_.size(), 16, pool_.size());
   pool_.parallel_for(args.hidden, grain, [&](int64_t begin, int64_t end, int) {
     for (const int expert : chosen_) {
       const auto pairs = pairs_of(expert);
       kernels_.experts_down(args, weights_of(down, expert), int(begin), int(end), pairs.data(), int(pairs.size()), act,
                             out);
+    }
+    kernels_.experts_sum(args, int(begin), int(end), weight, out, x);
+  });
+}
+
+void CpuBackend::experts_fast(const ExpertsArgs& args, const float* normed, const float* weight,
+                              const ExpertMatrix& gate_up, const ExpertMatrix& down, float* x) {
+  expert_panels_.clear();
+  panel_begin_.clear();
+  for (const int expert : chosen_) {
+    panel_begin_.push_back(int(expert_panels_.size()));
+    for (int pair = pair_begin_[expert]; pair < pair_begin_[expert + 1]; pair += bf16_->panel_rows) {
+      expert_panels_.push_back({pair, std::min(bf16_->panel_rows, pair_begin_[expert + 1] - pair)});
+    }
+  }
+  const size_t num_panels = expert_panels_.size();
+  const size_t panel_elements = size_t(bf16_->panel_rows) * args.hidden;
+  const size_t act_elements = size_t(bf16_->panel_rows) * args.intermediate;
+  const size_t work_elements = bf16_->work_elements(std::max(args.hidden, args.intermediate));
+  uint16_t* panels = panels_.reserve<uint16_t>(*this, num_panels * panel_elements, "the experts' inputs");
+  uint16_t* act = act_.reserve<uint16_t>(*this, num_panels * act_elements, "the experts' activations");
+  uint16_t* work = bf16_work_.reserve<uint16_t>(*this, work_elements * pool_.size(), "the experts' weights in tiles");
+  float* out = out_.reserve<float>(*this, pairs_.size() * args.hidden, "the experts' outputs");
+
+  pool_.parallel_for(int64_t(num_panels), 1, [&](int64_t begin, int64_t end, int) {
+    for (int64_t p = begin; p < end; ++p) {
+      const auto [first, n] = expert_panels_[p];
+      const float* from[kMostPanelRows];
+      for (int i = 0; i < n; ++i) from[i] = normed + size_t(pairs_[first + i] / args.top_k) * args.hidden;
+      bf16_->pack(args.hidden, from, n, panels + p * panel_elements, nullptr);
+    }
+  });
+
+  const int act_blocks = args.intermediate / kMxBlock;
+  pool_.parallel_for(int64_t(chosen_.size()) * act_blocks, 1, [&](int64_t begin, int64_t end, int thread) {
+    for (int64_t i = begin; i < end; ++i) {
+      const size_t chosen = size_t(i / act_blocks);
+      const int block = int(i % act_blocks) * kMxBlock, panel = panel_begin_[chosen];
+      bf16_->experts_gate_up(args, weights_of(gate_up, chosen_[chosen]), block, block + kMxBlock,
+                             int(pairs_of(chosen_[chosen]).size()), panels + panel * panel_elements,
+                             act + panel * act_elements, work + thread * work_elements);
+    }
+  });
+
+  const int64_t grain = down_grain(args, chosen_.size(), kMxBlock, pool_.size());
+  pool_.parallel_for(args.hidden, grain, [&](int64_t begin, int64_t end, int thread) {
+    for (size_t chosen = 0; chosen < chosen_.size(); ++chosen) {
+      const auto pairs = pairs_of(chosen_[chosen]);
+      bf16_->experts_down(args, weights_of(down, chosen_[chosen]), int(begin), int(end), pairs.data(), int(pairs.size()),
+                          act + panel_begin_[chosen] * act_elements, out, work + thread * work_elements);
     }
     kernels_.experts_sum(args, int(begin), int(end), weight, out, x);
   });

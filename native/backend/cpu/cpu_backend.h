@@ -1,9 +1,13 @@
 // The CPU below the seam: kernels of the best instruction set, divided among a pool of threads. Weights are used where
 // the file is mapped; only vectors (norms, biases, sinks) are copied, as f32.
+//
+// Numerics "exact" multiplies float32 activations; "fast" packs them as bf16 for a unit that multiplies those
+// (kernels/cpu/bf16.h), and only there: norms, attention and sums are the same.
 #pragma once
 #include <memory>
 #include <vector>
 
+#include "kernels/cpu/bf16.h"
 #include "kernels/cpu/kernels.h"
 #include "native/backend/backend.h"
 #include "native/base/synthetic_tensor.h"
@@ -13,7 +17,8 @@ namespace oss {
 
 class CpuBackend final : public Backend {
  public:
-  CpuBackend(const cpu::Kernels& kernels, int threads) : kernels_(kernels), pool_(threads) {}
+  CpuBackend(const cpu::Kernels& kernels, int threads, const cpu::Bf16Kernels* bf16 = nullptr)
+      : kernels_(kernels), bf16_(bf16), pool_(threads) {}
 
   DeviceInfo info() const override;
   DeviceMemory memory() const override;
@@ -66,9 +71,13 @@ class CpuBackend final : public Backend {
   // Memory of one kind of intermediate result: grows to the largest step, then stays.
   class Scratch {
    public:
-    float* reserve(CpuBackend& backend, size_t floats, const char* what);
+    template <typename T>
+    T* reserve(CpuBackend& backend, size_t count, const char* what) {
+      return static_cast<T*>(reserve_bytes(backend, count * sizeof(T), what));
+    }
 
    private:
+    void* reserve_bytes(CpuBackend& backend, size_t bytes, const char* what);
     Buffer buffer_;
   };
 
@@ -82,10 +91,27 @@ class CpuBackend final : public Backend {
     }
   };
 
+  // Activation rows as a product reads them: all of them packed as bf16, or as they are.
+  struct Packed {
+    const float* rows = nullptr;
+    const uint16_t* panels = nullptr;
+    const uint16_t* low = nullptr;
+  };
+  Packed pack_rows(int rows, int cols, const float* x, bool precise);
+  void multiply(const LinearArgs&, const Packed& x, const Matrix& w, const Vector* bias, float* y);
+
   void divide_attention(const AttentionArgs&, const Step&);
   void group_by_expert(const ExpertsArgs&, const int32_t* index);
+  std::span<const int32_t> pairs_of(int expert) const {
+    return std::span(pairs_).subspan(pair_begin_[expert], pair_begin_[expert + 1] - pair_begin_[expert]);
+  }
+  void experts_exact(const ExpertsArgs&, const float* normed, const float* weight, const ExpertMatrix& gate_up,
+                     const ExpertMatrix& down, float* x);
+  void experts_fast(const ExpertsArgs&, const float* normed, const float* weight, const ExpertMatrix& gate_up,
+                    const ExpertMatrix& down, float* x);
 
   const cpu::Kernels& kernels_;
+  const cpu::Bf16Kernels* bf16_;  // null: exact
   ThreadPool pool_;
 
   SyntheticMemory synthetic_;  // weights that lie in no file
@@ -99,6 +125,13 @@ class CpuBackend final : public Backend {
   std::vector<int32_t> pair_begin_;  // [experts + 1] into pairs_
   std::vector<int32_t> chosen_;      // experts with at least one pair
   Scratch split_, act_, out_;
+
+  struct ExpertPanel {  // fast: rows of one expert that are packed together
+    int first_pair, num_pairs;
+  };
+  std::vector<ExpertPanel> expert_panels_;  // expert by expert, as chosen_
+  std::vector<int> panel_begin_;            // [chosen_.size()] into expert_panels_
+  Scratch panels_, panels_low_, bf16_work_;
 
   std::vector<std::vector<Sampled>> drawn_;  // and not asked for yet
 };

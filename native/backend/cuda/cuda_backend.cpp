@@ -298,7 +298,7 @@ void CudaBackend::rms_norm(const RmsNormArgs& args, RowsOf rows, const float* x,
 
 void CudaBackend::linear(const LinearArgs& args, RowsOf rows, Operand x, const Matrix& w, const Vector* bias, float* y) {
   launched(module_.linear({.rows = capacity_of(rows), .in = args.in, .out = args.out, .accumulate = args.accumulate},
-                          count_of(rows), x.as<uint16_t>(), static_cast<const uint16_t*>(x.low), w.data,
+                          count_of(rows), x.as<uint16_t>(), args.precise != 0 ? static_cast<const uint16_t*>(x.low) : nullptr, w.data,
                           bias != nullptr ? bias->data : nullptr, y, gpu_->stream),
            "linear");
 }

@@ -39,7 +39,7 @@ std::vector<float> run_linear(CudaDevice& device, const Problem& p, const Operan
 }
 
 void check_linear(CudaDevice& device, const Problem& p) {
-  const auto& [capacity, in, out, accumulate] = p.args;
+  const int capacity = p.args.rows, in = p.args.in, out = p.args.out, accumulate = p.args.accumulate;
   const std::string what = str(device.name, ": rows ", p.rows, " of ", capacity, ", in ", in, ", out ", out,
                                accumulate ? ", accumulate" : "", p.biased ? "" : ", no bias",
                                p.paired ? ", paired" : "");

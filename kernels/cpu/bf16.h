@@ -1,0 +1,41 @@
+// Matrix products of bf16 activations, float32 sums: what numerics "fast" runs on. A table of functions per unit that
+// multiplies bf16; everything else of a step runs on the Kernels of the instruction set below it.
+//
+// MXFP4 weights and bf16 weights are bf16 numbers without rounding, so only activations are rounded: to 8 bits of
+// mantissa, or to 16 (LinearArgs::precise) by adding the product with what the rounding took.
+//
+// Every sum goes along k in an order of its own unit, for one activation row as for many: results do not depend on the
+// batch, the range or the thread. Units differ in that order, so they differ in the last bits.
+#pragma once
+#include "kernels/common/mxfp4.h"
+#include "kernels/cpu/kernels.h"
+
+namespace oss::cpu {
+
+// A panel holds the activation rows that a unit multiplies at once, `panel_rows` of them; missing ones are zeros, and so
+// are columns up to a multiple of 32.
+constexpr int panel_cols(int cols) { return (cols + kMxBlock - 1) / kMxBlock * kMxBlock; }
+
+struct Bf16Kernels {
+  const char* isa;
+  int panel_rows;
+  int row_unit;  // ranges of weight rows begin at multiples of it
+  // Elements of a thread's work area for weights of `cols` columns.
+  size_t (*work_elements)(int cols);
+
+  // One panel from 1 .. panel_rows rows of f32 [cols]. low: what rounding took, or null.
+  void (*pack)(int cols, const float* const* rows, int num_rows, uint16_t* panel, uint16_t* low);
+
+  // Weight rows [begin, end) for all args.rows rows. low: null unless args.precise.
+  void (*linear)(const LinearArgs&, int begin, int end, const uint16_t* panels, const uint16_t* low, const uint16_t* w,
+                 const float* bias, float* y);
+
+  // The pairs of one expert → their activations, panels again: units [begin, end), multiples of 32.
+  void (*experts_gate_up)(const ExpertsArgs&, const ExpertWeights&, int begin, int end, int num_pairs,
+                          const uint16_t* panels, uint16_t* act_panels, uint16_t* work);
+  // out[pairs[p]] [hidden], elements [begin, end).
+  void (*experts_down)(const ExpertsArgs&, const ExpertWeights&, int begin, int end, const int32_t* pairs,
+                       int num_pairs, const uint16_t* act_panels, float* out, uint16_t* work);
+};
+
+}  // namespace oss::cpu

@@ -1,0 +1,316 @@
+// Products on AMX tiles: 16 weight rows × 32 k by 32 k × 16 activation rows, one instruction, 16 cycles.
+//   linear    y[t,r] (=|+=) Σ_k x[t,k]·w[r,k] + bias[r]      experts    as in experts.inl
+//
+// Weights are the left operand, straight from the file when they are bf16. MXFP4 is turned into tiles first, in L1 for a
+// few activation rows and in L2 for many: 7 instructions for 32 weights, next to which the tile products are nothing.
+// Activations are packed once per operation (pack), 16 rows to a panel: a tile of step s is [16 pairs of k][16 rows][2],
+// 1 KB. A panel with one row costs what 16 cost, which decode does not notice.
+//
+// Sums of a tile element go along k, 32 at a time, in one tile register: the same for every number of rows.
+
+constexpr int kTile = 16;          // rows of a tile, weights' and activations'
+constexpr int kTileK = 32;         // k of a tile
+constexpr int kTileElements = kTile * kTileK;
+static_assert(kTileK == kMxBlock);
+// Steps of MXFP4 that one or two panels take at a time: few, so that unpacking the next ones overlaps their products.
+constexpr int kChunkSteps = 2;
+// Panels that pass over a range of bf16 weights together: 128 rows of 2880 are 737 KB of L2.
+constexpr int kBlockPanels = 8;
+
+struct alignas(64) TileConfig {
+  uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+constexpr TileConfig kTileConfig;
+
+template <int N>
+struct Count {
+  static constexpr int value = N;
+};
+using One = Count<1>;
+using Two = Count<2>;
+
+// The tile registers, for the length of a kernel: 0 to 3 sums, 4 and 5 weights, 6 and 7 activations.
+struct TileRegisters {
+  TileRegisters() { _tile_loadconfig(&kTileConfig); }
+  ~TileRegisters() { _tile_release(); }
+  TileRegisters(const TileRegisters&) = delete;
+  TileRegisters& operator=(const TileRegisters&) = delete;
+};
+
+// Sums of R weight tiles × P panels.
+template <int R, int P>
+inline void clear_sums() {
+  _tile_zero(0);
+  if constexpr (P == 2) _tile_zero(1);
+  if constexpr (R == 2) _tile_zero(2);
+  if constexpr (R == 2 && P == 2) _tile_zero(3);
+}
+template <int R>
+inline void load_weights(const uint16_t* first, const uint16_t* second, size_t row_bytes) {
+  _tile_loadd(4, first, row_bytes);
+  if constexpr (R == 2) _tile_loadd(5, second, row_bytes);
+}
+template <int R, int P>
+inline void add_products(const uint16_t* first, const uint16_t* second) {
+  _tile_loadd(6, first, 64);
+  if constexpr (P == 2) _tile_loadd(7, second, 64);
+  _tile_dpbf16ps(0, 4, 6);
+  if constexpr (P == 2) _tile_dpbf16ps(1, 4, 7);
+  if constexpr (R == 2) _tile_dpbf16ps(2, 5, 6);
+  if constexpr (R == 2 && P == 2) _tile_dpbf16ps(3, 5, 7);
+}
+// sums[r][p] = [16 weight rows][16 activation rows]
+template <int R, int P>
+inline void store_sums(float (&sums)[2][2][kTile * kTile]) {
+  _tile_stored(0, sums[0][0], 64);
+  if constexpr (P == 2) _tile_stored(1, sums[0][1], 64);
+  if constexpr (R == 2) _tile_stored(2, sums[1][0], 64);
+  if constexpr (R == 2 && P == 2) _tile_stored(3, sums[1][1], 64);
+}
+
+inline int min_of(int a, int b) { return a < b ? a : b; }
+inline int panels_of(int rows) { return (rows + kTile - 1) / kTile; }
+inline __mmask16 first_lanes(int n) { return __mmask16((1u << n) - 1u); }
+inline __mmask32 first_columns(int n) { return n < kTileK ? (1u << n) - 1u : ~0u; }
+
+// Sixteen rows of 16 dwords become 16 columns.
+inline void store_transposed(const __m512i (&rows)[kTile], uint16_t* tile) {
+  alignas(64) float block[kTile * kTile];
+  OSS_UNROLL for (int i = 0; i < kTile; ++i) _mm512_store_si512(block + i * kTile, rows[i]);
+  transpose16(block, kTile, reinterpret_cast<float*>(tile), kTile);
+}
+
+inline __m512i narrowed(__m512 low_half, __m512 high_half) {
+  return __m512i(_mm512_cvtne2ps_pbh(high_half, low_half));
+}
+inline __m512 rounding_error(__m512 x) {
+  const __m512i rounded = _mm512_slli_epi32(_mm512_cvtepu16_epi32(__m256i(_mm512_cvtneps_pbh(x))), 16);
+  return _mm512_sub_ps(x, _mm512_castsi512_ps(rounded));
+}
+inline void pack_step(const __m512 (&x)[kTile][2], uint16_t* panel, uint16_t* low) {
+  __m512i rows[kTile];
+  OSS_UNROLL for (int i = 0; i < kTile; ++i) rows[i] = narrowed(x[i][0], x[i][1]);
+  store_transposed(rows, panel);
+  if (low == nullptr) return;
+  OSS_UNROLL for (int i = 0; i < kTile; ++i) rows[i] = narrowed(rounding_error(x[i][0]), rounding_error(x[i][1]));
+  store_transposed(rows, low);
+}
+
+void pack(int cols, const float* const* rows /*[num_rows] of [cols]*/, int num_rows,
+          uint16_t* panel /*[panel_cols/32, 16, 16, 2]*/, uint16_t* low /*the same or null*/) {
+  __m512 x[kTile][2] = {};
+  for (int k = 0; k < cols; k += kTileK) {
+    const __mmask32 inside = first_columns(cols - k);
+    for (int i = 0; i < num_rows; ++i) {
+      x[i][0] = _mm512_maskz_loadu_ps(__mmask16(inside), rows[i] + k);
+      x[i][1] = _mm512_maskz_loadu_ps(__mmask16(inside >> 16), rows[i] + k + 16);
+    }
+    const size_t at = size_t(k) * kTile;
+    pack_step(x, panel + at, low != nullptr ? low + at : nullptr);
+  }
+}
+
+// y[t, row + r] for the tokens of a panel and n <= 16 weight rows.
+inline void write_rows(const float* sums /*[16 weight rows][16 tokens]*/, int tokens, int n, const float* bias,
+                       bool accumulate, float* y, size_t stride) {
+  alignas(64) float by_token[kTile * kTile];
+  transpose16(sums, kTile, by_token, kTile);
+  const __mmask16 lanes = first_lanes(n);
+  const __m512 b = bias != nullptr ? _mm512_maskz_loadu_ps(lanes, bias) : _mm512_setzero_ps();
+  for (int t = 0; t < tokens; ++t, y += stride) {
+    __m512 value = _mm512_add_ps(_mm512_load_ps(by_token + t * kTile), b);
+    if (accumulate) value = _mm512_add_ps(_mm512_maskz_loadu_ps(lanes, y), value);
+    _mm512_mask_storeu_ps(y, lanes, value);
+  }
+}
+
+// Weight rows [row, row + num_rows), at most 16·R, for panels [panel, panel + P).
+template <int R, int P>
+void linear_tiles(const LinearArgs& args, int row, int num_rows, int panel, const uint16_t* panels,
+                  const uint16_t* low, const uint16_t* weights, const float* bias, float* y) {
+  const size_t cols = size_t(args.in), panel_elements = size_t(panel_cols(args.in)) * kTile;
+  const uint16_t* x = panels + size_t(panel) * panel_elements;
+  const uint16_t* x_low = low != nullptr ? low + size_t(panel) * panel_elements : nullptr;
+  const uint16_t* w = weights + size_t(row) * cols;
+  alignas(64) uint16_t partial[R * kTileElements] = {};  // tiles that reach past the last row or column
+  clear_sums<R, P>();
+  for (size_t k = 0; k < cols; k += kTileK) {
+    const size_t at = k * kTile;
+    if (num_rows < R * kTile || k + kTileK > cols) {
+      const __mmask32 inside = first_columns(int(cols - k));
+      for (int r = 0; r < num_rows; ++r) {
+        _mm512_store_si512(partial + r * kTileK, _mm512_maskz_loadu_epi16(inside, w + size_t(r) * cols + k));
+      }
+      load_weights<R>(partial, partial + kTileElements, 64);
+    } else {
+      load_weights<R>(w + k, w + kTile * cols + k, cols * sizeof(uint16_t));
+    }
+    add_products<R, P>(x + at, x + at + panel_elements);
+    if (x_low != nullptr) add_products<R, P>(x_low + at, x_low + at + panel_elements);
+  }
+  alignas(64) float sums[2][2][kTile * kTile];
+  store_sums<R, P>(sums);
+  for (int r = 0; r < R; ++r) {
+    for (int p = 0; p < P; ++p) {
+      const int first = (panel + p) * kTile, at = row + r * kTile;
+      if (at >= row + num_rows) break;
+      write_rows(sums[r][p], min_of(kTile, args.rows - first), min_of(kTile, row + num_rows - at),
+                 bias != nullptr ? bias + at : nullptr, args.accumulate != 0, y + size_t(first) * args.out + at,
+                 size_t(args.out));
+    }
+  }
+}
+
+void linear(const LinearArgs& args, int begin, int end, const uint16_t* panels, const uint16_t* low, const uint16_t* w,
+            const float* bias, float* y) {
+  const TileRegisters registers;
+  const int num_panels = panels_of(args.rows);
+  for (int block = 0; block < num_panels; block += kBlockPanels) {
+    const int block_end = min_of(block + kBlockPanels, num_panels);
+    for (int row = begin; row < end; row += 2 * kTile) {
+      const int rows = min_of(2 * kTile, end - row);
+      for (int p = block; p < block_end; p += 2) {
+        if (p + 1 < block_end) {
+          linear_tiles<2, 2>(args, row, rows, p, panels, low, w, bias, y);
+        } else {
+          linear_tiles<2, 1>(args, row, rows, p, panels, low, w, bias, y);
+        }
+      }
+    }
+  }
+}
+
+// Blocks [begin, end) of 16 weight rows → one tile each. The rows after next are asked for meanwhile, in the order in
+// which they lie: as many bytes with each block as were read.
+inline void dequantize_tiles(const ExpertWeights& w, int row, int num_blocks, int begin, int end, uint16_t* tiles) {
+  const size_t stride = size_t(num_blocks) * kMxBlockBytes;
+  const uint8_t* next = w.blocks + (row + 2 * kTile) * stride + size_t(begin) * kTile * kMxBlockBytes;
+  for (int b = begin; b < end; ++b, tiles += kTileElements, next += kTile * kMxBlockBytes) {
+    const uint8_t* block = w.blocks + row * stride + size_t(b) * kMxBlockBytes;
+    const uint8_t* scale = w.scales + size_t(row) * num_blocks + b;
+    OSS_UNROLL for (int i = 0; i < kTile; ++i) {
+      if (i % 4 == 0) __builtin_prefetch(next + i * kMxBlockBytes, 0, 2);  // into L2: L1 is full of tiles
+      _mm512_store_si512(tiles + i * kTileK, load_mxfp4(block + i * stride, scale[size_t(i) * num_blocks]).v);
+    }
+  }
+}
+
+// Of 16 rows, as many steps as are unpacked at a time; two of them are a work area.
+constexpr size_t kChunkElements = size_t(kChunkSteps) * kTileElements;
+
+size_t work_elements(int cols) {
+  const size_t all = size_t(kTile) * panel_cols(cols);
+  return 2 * (all > kChunkElements ? all : kChunkElements);
+}
+
+// Products of steps of two weight tiles with P panels, added to the sums.
+template <int P>
+inline void add_steps(int steps, const uint16_t* first, const uint16_t* second, const uint16_t* x, size_t panel_elements) {
+  for (int s = 0; s < steps; ++s) {
+    const size_t at = size_t(s) * kTileElements;
+    load_weights<2>(first + at, second + at, 64);
+    add_products<2, P>(x + at, x + at + panel_elements);
+  }
+}
+
+// Rows [row, row + 32) of an expert times all panels; finish(p, sums) gets the sums of panels p and, if there is one,
+// p + 1: [2 weight tiles][2 panels].
+template <typename Finish>
+void expert_rows32(const ExpertWeights& w, int cols, int row, int num_panels, const uint16_t* panels, uint16_t* work,
+                   const Finish& finish) {
+  const int steps = cols / kMxBlock;
+  const size_t panel_elements = size_t(steps) * kTileElements;
+  alignas(64) float sums[2][2][kTile * kTile];
+  if (num_panels <= 2) {  // each tile is needed once: it never leaves L1
+    uint16_t* second = work + kChunkElements;
+    const auto stream = [&](auto panels_at_once) {
+      constexpr int P = decltype(panels_at_once)::value;
+      clear_sums<2, P>();
+      for (int begin = 0; begin < steps; begin += kChunkSteps) {
+        const int end = min_of(begin + kChunkSteps, steps);
+        dequantize_tiles(w, row, steps, begin, end, work);
+        dequantize_tiles(w, row + kTile, steps, begin, end, second);
+        add_steps<P>(end - begin, work, second, panels + size_t(begin) * kTileElements, panel_elements);
+      }
+      store_sums<2, P>(sums);
+    };
+    if (num_panels == 2) {
+      stream(Two{});
+    } else {
+      stream(One{});
+    }
+    finish(0, sums);
+    return;
+  }
+  uint16_t* second = work + panel_elements;
+  dequantize_tiles(w, row, steps, 0, steps, work);
+  dequantize_tiles(w, row + kTile, steps, 0, steps, second);
+  for (int p = 0; p < num_panels; p += 2) {
+    const uint16_t* x = panels + size_t(p) * panel_elements;
+    if (p + 1 < num_panels) {
+      clear_sums<2, 2>();
+      add_steps<2>(steps, work, second, x, panel_elements);
+      store_sums<2, 2>(sums);
+    } else {
+      clear_sums<2, 1>();
+      add_steps<1>(steps, work, second, x, panel_elements);
+      store_sums<2, 1>(sums);
+    }
+    finish(p, sums);
+  }
+}
+
+// Eight units from the sums of their 16 rows, gate and up alternating, into a panel: a unit is a column k of it.
+inline void write_activations(const ExpertsArgs& args, const float* sums, const float* bias /*[16]*/, int unit,
+                              uint16_t* panel) {
+  uint16_t* pairs = panel + size_t(unit) * kTile;  // [2 units] of 16 rows is 64 bytes
+  for (int j = 0; j < kTile; j += 4) {
+    __m512i act[2];
+    OSS_UNROLL for (int i = 0; i < 2; ++i) {
+      const int row = j + 2 * i;
+      const Vec gate = load(sums + row * kTile) + Vec(bias[row]);
+      const Vec up = load(sums + (row + 1) * kTile) + Vec(bias[row + 1]);
+      act[i] = _mm512_cvtepu16_epi32(__m256i(_mm512_cvtneps_pbh(swiglu(gate, up, args.alpha, args.limit).v)));
+    }
+    _mm512_store_si512(pairs + j / 4 * kTileK, _mm512_or_si512(act[0], _mm512_slli_epi32(act[1], 16)));
+  }
+}
+
+void experts_gate_up(const ExpertsArgs& args, const ExpertWeights& w, int begin, int end, int num_pairs,
+                     const uint16_t* panels, uint16_t* act_panels, uint16_t* work) {
+  const TileRegisters registers;
+  const int num_panels = panels_of(num_pairs);
+  const size_t act_elements = size_t(args.intermediate) * kTile;
+  for (int unit = begin; unit < end; unit += kTile) {
+    expert_rows32(w, args.hidden, 2 * unit, num_panels, panels, work, [&](int first, const auto& sums) {
+      for (int p = first; p < min_of(first + 2, num_panels); ++p) {
+        for (int r = 0; r < 2; ++r) {
+          write_activations(args, sums[r][p - first], w.bias + 2 * (unit + 8 * r), unit + 8 * r,
+                            act_panels + size_t(p) * act_elements);
+        }
+      }
+    });
+  }
+}
+
+void experts_down(const ExpertsArgs& args, const ExpertWeights& w, int begin, int end, const int32_t* pairs,
+                  int num_pairs, const uint16_t* act_panels, float* out, uint16_t* work) {
+  const TileRegisters registers;
+  const int num_panels = panels_of(num_pairs);
+  for (int row = begin; row < end; row += 2 * kTile) {
+    expert_rows32(w, args.intermediate, row, num_panels, act_panels, work, [&](int first, const auto& sums) {
+      alignas(64) float by_pair[kTile * kTile];
+      for (int p = first; p < min_of(first + 2, num_panels); ++p) {
+        for (int r = 0; r < 2; ++r) {
+          const int at = row + r * kTile;
+          transpose16(sums[r][p - first], kTile, by_pair, kTile);
+          for (int i = 0; i < min_of(kTile, num_pairs - p * kTile); ++i) {
+            store(out + size_t(pairs[p * kTile + i]) * args.hidden + at, load(by_pair + i * kTile) + load(w.bias + at));
+          }
+        }
+      }
+    });
+  }
+}

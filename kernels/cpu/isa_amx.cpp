@@ -1,0 +1,36 @@
+// Compiled with the flags of AVX-512 and -mavx512bf16 -mamx-tile -mamx-bf16.
+#if defined(__GNUC__) && !defined(__clang__)
+// GCC 12 takes the deliberately undefined operand inside its own intrinsics for a mistake (its bug 105593).
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+#include <immintrin.h>
+
+#define OSS_SIMD_AVX512
+#include "kernels/common/dtype.h"
+#include "kernels/common/mxfp4.h"
+#include "kernels/common/swiglu.h"
+#include "kernels/cpu/bf16.h"
+
+namespace oss::cpu::amx {
+
+namespace {
+// clang-format off: each uses the one before
+#include "kernels/cpu/simd.h"
+#include "kernels/cpu/simd_bf16.h"
+#include "kernels/cpu/bf16_tiles.inl"
+// clang-format on
+}  // namespace
+
+extern constexpr Bf16Kernels kBf16 = {
+    .isa = "amx",
+    .panel_rows = kTile,
+    .row_unit = 2 * kTile,
+    .work_elements = work_elements,
+    .pack = pack,
+    .linear = linear,
+    .experts_gate_up = experts_gate_up,
+    .experts_down = experts_down,
+};
+
+}  // namespace oss::cpu::amx

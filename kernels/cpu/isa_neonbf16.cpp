@@ -1,0 +1,31 @@
+// Compiled with -march=armv8.2-a+bf16.
+#include <arm_neon.h>
+
+#define OSS_SIMD_NEON
+#include "kernels/common/dtype.h"
+#include "kernels/common/mxfp4.h"
+#include "kernels/common/swiglu.h"
+#include "kernels/cpu/bf16.h"
+
+namespace oss::cpu::neonbf16 {
+
+namespace {
+// clang-format off: each uses the one before
+#include "kernels/cpu/simd.h"
+#include "kernels/cpu/simd_bf16.h"
+#include "kernels/cpu/bf16_rows.inl"
+// clang-format on
+}  // namespace
+
+extern constexpr Bf16Kernels kBf16 = {
+    .isa = "neonbf16",
+    .panel_rows = 1,
+    .row_unit = kTileRows,
+    .work_elements = work_elements,
+    .pack = pack,
+    .linear = linear,
+    .experts_gate_up = experts_gate_up,
+    .experts_down = experts_down,
+};
+
+}  // namespace oss::cpu::neonbf16
