@@ -26,9 +26,10 @@ import { optionalInteger } from "./options.js";
  * Log probabilities are those of the model: log softmax over the finite logits before all of this. `top` are the most
  * probable tokens so, most probable first, among equals the lower id first; without reserved ids when `maskReserved`.
  *
- * Logits are float32 and stay so: every operation of 1 to 3 is rounded to it. Weights and sums are float64, summed by ascending id; parameters are rounded to float32 first, as the addon takes
- * them. V8's exp and the C library's may differ in the last bit, and the addon sums top-p's mass in groups: the two
- * can choose differently only where u or topP comes within about 1e-15 (relative) of a border between two tokens.
+ * Logits are float32 and stay so: every operation of 1 to 3 is rounded to it. Weights and sums are float64, summed by
+ * ascending id; parameters are rounded to float32 first, as the addon takes them. V8's exp and the C library's may
+ * differ in the last bit, and a GPU sums in groups: the addon can choose differently only where u or topP comes within
+ * about 1e-15 (relative) of a border between two tokens.
  *
  * When nothing is left (all NaN, all banned), token 0 is taken: the lowest id, which is never masked.
  */

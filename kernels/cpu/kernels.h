@@ -50,6 +50,10 @@ constexpr int attention_first_key(const AttentionArgs& args, int position) {
   return args.window > 0 && position >= args.window ? position - args.window + 1 : 0;
 }
 
+// Logits that sampling looks at together: few enough to walk one block by one, and enough that a vector's worth of work
+// per block is little.
+constexpr int kSampleBlock = 128;
+
 struct Kernels {
   const char* isa;
 
@@ -81,6 +85,13 @@ struct Kernels {
                        int num_pairs, const float* act, float* out);
   // x[t] += Σ_k weight[t,k] · out[t·top_k + k], elements [begin, end).
   void (*experts_sum)(const ExpertsArgs&, int begin, int end, const float* weight, const float* out, float* x);
+
+  // Of each kSampleBlock logits, the last block being what is left: the highest that is finite, +inf counting as the
+  // largest float; -inf when there is none.
+  void (*sample_highest)(int n, const float* logits, float* highest);
+  // ... the sum of 2^((logit - top) · scale) over those with lowest <= logit <= top. The exponent may not be below
+  // -1022.
+  void (*sample_weights)(int n, const float* logits, double top, double scale, double lowest, double* sum);
 };
 
 }  // namespace oss::cpu

@@ -20,6 +20,7 @@ namespace {
 #include "kernels/cpu/router.inl"
 #include "kernels/cpu/swiglu.inl"
 #include "kernels/cpu/experts.inl"
+#include "kernels/cpu/sample.inl"
 // clang-format on
 }  // namespace
 
@@ -44,6 +45,8 @@ extern constexpr Kernels kKernels = {
     .experts_gate_up = experts_gate_up,
     .experts_down = experts_down,
     .experts_sum = experts_sum,
+    .sample_highest = sample_highest,
+    .sample_weights = sample_weights,
 };
 
 }  // namespace oss::cpu::OSS_ISA

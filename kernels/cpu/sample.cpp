@@ -5,24 +5,27 @@
 //   filters      top-k, then top-p, then min-p
 //   draw         the first kept id, ascending, at which the running sum of w exceeds u · (sum of the kept w)
 //
-// Everything is a pass over the row; nothing of its size is stored or sorted. The tokens that top-k and top-p keep are
-// those above a *limit* in the order (logit descending, id ascending). A histogram over the leading bits of the logits
-// (of counts for top-k, of probability mass for top-p) finds the bucket of the limit, and only that bucket is sorted.
+// What a filter keeps are the tokens up to a *limit* in the order (logit descending, id ascending). Once few tokens are
+// left, the definition is executed literally, with the C library's exp and sums in the order that it says.
 //
-// Weights are float64. V8's exp and the C library's may differ in the last bit, and the mass above the border bucket is
-// added bucket by bucket rather than token by token, so a sum can differ from the reference by about 1e-15 of itself.
-// That changes a choice only when the draw or topP · total falls that close to a border between two tokens.
+// Of many tokens a kernel sums the weights by block of 128 ids, right to 2^-34, and one block is walked literally. When
+// a border between two tokens is closer to the draw (or to topP · total) than the errors of all sums can reach, and
+// only then, the definition is executed literally after all: so neither the kernel's exp nor its order of sums ever
+// shows. V8's exp and the C library's may differ in the last bit: a choice can differ from the reference in TypeScript
+// within about 1e-15 of a border. For rows of equal weights the literal way is taken in 1 of 12,000 draws, for others
+// less often.
 //
-// Cost at 201,088 logits: an exp per token for w (1 ms) and an expf for the logprob (½ ms); filters add passes, no exp,
-// and the most probable tokens one pass of comparisons.
+// Cost at 201,088 logits with AVX-512: a pass for the highest of each block (9 us), one for the weights (135 us), which
+// the log probability shares with a draw at temperature 1. Filters look at blocks whose highest logit can pass; top-p
+// with many thousand tokens takes an exp for each, 1 to 3 ms.
 #include "kernels/cpu/sample.h"
 
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <cstdint>
+#include <functional>
 #include <limits>
-#include <vector>
+#include <numbers>
 
 #include "kernels/common/philox.h"
 
@@ -30,6 +33,21 @@ namespace oss::cpu {
 namespace {
 
 constexpr float kLargest = std::numeric_limits<float>::max();
+constexpr float kInf = std::numeric_limits<float>::infinity();
+
+// Sorting a thousand keys takes less than the pass over the row that it saves.
+constexpr size_t kFew = 1024;
+
+double total_of(const std::vector<double>& sums) {
+  double total = 0;
+  for (const double sum : sums) total += sum;
+  return total;
+}
+
+// A bucket is the leading bits of a key: sign, exponent and 7 bits of mantissa. Few tokens share one, and the sums of
+// all buckets, 512 KB, stay in L2.
+constexpr int kBucketBits = 16, kBucketShift = 64 - kBucketBits;
+constexpr size_t kBuckets = size_t(1) << kBucketBits;
 
 bool finite_or_positive_inf(float logit) { return logit >= -kLargest; }  // false for NaN and -inf
 float clamped(float logit) { return std::min(logit, kLargest); }
@@ -41,224 +59,273 @@ struct Range {
 // The ids that may be drawn: between them lie the reserved ids of o200k_harmony, which have no meaning.
 constexpr Range kUnreserved[] = {{0, 200000}, {200002, 200004}, {200005, 200009}, {200012, 200013}};
 
-// Calls visit(begin, end) for the parts of [begin, end) that may be drawn from, ascending.
-template <typename Visit>
-void for_each_range(const SamplingArgs& args, int begin, int end, const Visit& visit) {
-  if (args.mask_reserved == 0) return visit(begin, end);
-  for (const Range& range : kUnreserved) visit(std::max(range.begin, begin), std::min(range.end, end));
-}
+}  // namespace
 
-// The highest of logits [begin, end), NaN skipped; -inf when there is none. Sixteen lanes, which become vectors: one
-// running maximum would wait for itself at every step.
-float highest(const float* logits, int begin, int end) {
-  constexpr int kLanes = 16;
-  float lanes[kLanes];
-  std::fill_n(lanes, kLanes, -std::numeric_limits<float>::infinity());
-  int id = begin;
-  for (; id + kLanes <= end; id += kLanes) {
-    for (int lane = 0; lane < kLanes; ++lane) lanes[lane] = std::max(lanes[lane], logits[id + lane]);
-  }
-  for (; id < end; ++id) lanes[0] = std::max(lanes[0], logits[id]);
-  return std::min(*std::max_element(lanes, lanes + kLanes), kLargest);
-}
+const LogitRow::Key LogitRow::kNoLimit = last_key_of(-kLargest);
 
-// Orders tokens by logit descending, then by id ascending: a smaller key is a better token.
-using Key = uint64_t;
-
-// A bucket is the leading bits of a key: sign, exponent and 4 bits of mantissa. 64 KB of sums stay in L2.
-constexpr int kBucketBits = 13;
-constexpr int kBucketShift = 64 - kBucketBits;
-constexpr int kBuckets = 1 << kBucketBits;
-
-Key key_of(float logit, int id) {
+LogitRow::Key LogitRow::key_of(float logit, uint32_t id) {
   const uint32_t bits = std::bit_cast<uint32_t>(logit + 0.0f);  // -0 + 0 = +0: equal logits get equal bits
   const uint32_t negative = uint32_t(int32_t(bits) >> 31);      // all ones or none: a branch would be a coin toss
   const uint32_t ascending = bits ^ (negative | 0x80000000u);
-  return Key(~ascending) << 32 | uint32_t(id);
+  return Key(~ascending) << 32 | id;
 }
 
-class Row {
- public:
-  Row(const SamplingArgs& args, const float* logits, int vocab) : args_(args), logits_(logits), vocab_(vocab) {
-    best_ = argmax();
-    if (best_ >= 0) max_ = logit(best_);
-  }
+float LogitRow::logit_of(Key key) {
+  const uint32_t ascending = ~uint32_t(key >> 32);
+  return std::bit_cast<float>(ascending >> 31 != 0 ? ascending ^ 0x80000000u : ~ascending);
+}
 
-  int sample() {
-    if (best_ < 0) return 0;  // no candidate at all: id 0 is the lowest id that is never masked
-    if (args_.temperature == 0) return best_;
-    if (args_.top_k > 0) keep_top_k();
-    if (args_.top_p < 1) keep_top_p();
-    return draw();
-  }
-
- private:
-  float logit(int id) const { return clamped(logits_[id]); }
-
-  double weight(int id) const {
-    const double scaled = (double(logit(id)) - max_) / args_.temperature;
-    return scaled < -745.2 ? 0 : std::exp(scaled);  // below half of the smallest denormal: exp gives 0, slowly
-  }
-
-  bool kept(int id) const { return key_of(logit(id), id) <= limit_; }
-
-  // Calls visit(id) for the candidates of [begin, end), ascending.
-  template <typename Visit>
-  void for_each_candidate(int begin, int end, const Visit& visit) const {
-    for_each_range(args_, begin, end, [&](int first, int last) {
-      for (int id = first; id < last; ++id) {
-        if (finite_or_positive_inf(logits_[id])) visit(id);
-      }
-    });
-  }
-
-  template <typename Visit>
-  void for_each_candidate(const Visit& visit) const {
-    for_each_candidate(0, vocab_, visit);
-  }
-
-  int argmax() const {
-    float best = -std::numeric_limits<float>::infinity();
-    for_each_range(args_, 0, vocab_, [&](int begin, int end) { best = std::max(best, highest(logits_, begin, end)); });
-    int at = -1;
-    for_each_range(args_, 0, vocab_, [&](int begin, int end) {
-      for (int id = begin; id < end && at < 0; ++id) {
-        if (finite_or_positive_inf(logits_[id]) && logit(id) == best) at = id;
-      }
-    });
-    return at;
-  }
-
-  // The kept tokens of one bucket, best first.
-  std::vector<Key> sorted_bucket(Key bucket) const {
-    std::vector<Key> keys;
-    for_each_candidate([&](int id) {
-      const Key key = key_of(logit(id), id);
-      if (key >> kBucketShift == bucket && key <= limit_) keys.push_back(key);
-    });
-    std::sort(keys.begin(), keys.end());
-    return keys;
-  }
-
-  void keep_top_k() {
-    std::vector<int> count(kBuckets);
-    for_each_candidate([&](int id) { ++count[key_of(logit(id), id) >> kBucketShift]; });
-    int wanted = args_.top_k;
-    for (int bucket = 0; bucket < kBuckets; ++bucket) {
-      if (wanted <= count[bucket]) {
-        limit_ = sorted_bucket(bucket)[wanted - 1];
-        return;
-      }
-      wanted -= count[bucket];
-    }
-  }
-
-  void keep_top_p() {
-    std::vector<double> mass(kBuckets);
-    double total = 0;
-    for_each_candidate([&](int id) {
-      if (!kept(id)) return;
-      const double w = weight(id);
-      total += w;
-      mass[key_of(logit(id), id) >> kBucketShift] += w;
-    });
-    const double wanted = args_.top_p * total;
-    double sum = 0;
-    for (int bucket = 0; bucket < kBuckets; ++bucket) {
-      if (mass[bucket] == 0) continue;
-      if (sum + mass[bucket] < wanted) {
-        sum += mass[bucket];
-        continue;
-      }
-      for (const Key key : sorted_bucket(bucket)) {
-        sum += weight(int(uint32_t(key)));
-        limit_ = key;
-        if (sum >= wanted) return;
-      }
-    }
-  }
-
-  // The sum of the kept weights is noted at the start of each block of ids; the draw then walks one block again.
-  int draw() const {
-    constexpr int kBlock = 1024;
-    const bool limited = limit_ != ~Key(0);
-    const auto for_each_kept = [&](int begin, const auto& visit) {
-      for_each_candidate(begin, std::min(begin + kBlock, vocab_), [&](int id) {
-        if (limited && !kept(id)) return;
-        const double w = weight(id);
-        if (w >= args_.min_p) visit(id, w);  // the best token has weight 1
-      });
-    };
-    std::vector<double> before;
-    double sum = 0;
-    for (int begin = 0; begin < vocab_; begin += kBlock) {
-      before.push_back(sum);
-      for_each_kept(begin, [&](int, double w) { sum += w; });
-    }
-    // u <= 1 − 2⁻⁵³, so the product stays below the sum even when it is rounded: some token passes it.
-    const double target = uniform() * sum;
-    const auto block = std::prev(std::upper_bound(before.begin(), before.end(), target));
-    int chosen = -1;
-    sum = *block;
-    for_each_kept(int(block - before.begin()) * kBlock, [&](int id, double w) {
-      sum += w;
-      if (chosen < 0 && sum > target) chosen = id;
-    });
-    return chosen;
-  }
-
-  double uniform() const {
-    const Philox4 random = philox4x32_10({args_.position, args_.choice, 0, 0}, args_.seed_lo, args_.seed_hi);
-    return (double(random.x >> 5) * 0x1p26 + double(random.y >> 6)) * 0x1p-53;  // 53 bits in [0, 1)
-  }
-
-  const SamplingArgs& args_;
-  const float* logits_;
-  int vocab_;
-  int best_ = -1;
-  double max_ = 0;
-  Key limit_ = ~Key(0);  // tokens with a larger key are out
-};
-
-}  // namespace
-
-int draw_token(const SamplingArgs& args, const float* logits, int vocab) { return Row(args, logits, vocab).sample(); }
-
-int top_tokens(const SamplingArgs& args, const float* logits, int vocab, int n, int32_t* top) {
-  constexpr int kBlock = 256;  // most blocks hold nothing better than the n best so far, and vectors tell
-  int count = 0;
-  float bar = -std::numeric_limits<float>::infinity();  // what a token must exceed: an equal one has the higher id
-  const auto insert = [&](int id) {
-    int at = count < n ? count++ : n - 1;
-    for (; at > 0 && clamped(logits[id]) > clamped(logits[top[at - 1]]); --at) top[at] = top[at - 1];
-    top[at] = id;
-    if (count == n) bar = clamped(logits[top[n - 1]]);
-  };
-  if (n == 0) return 0;
-  for_each_range(args, 0, vocab, [&](int begin, int end) {
-    for (int block = begin; block < end; block += kBlock) {
-      const int block_end = std::min(block + kBlock, end);
-      if (!(highest(logits, block, block_end) > bar)) continue;
-      for (int id = block; id < block_end; ++id) {
-        if (clamped(logits[id]) > bar) insert(id);  // false for NaN
-      }
-    }
+LogitRow::LogitRow(const SampleMachine& machine, const SamplingArgs& args, const float* logits, int vocab)
+    : machine_(machine), args_(args), logits_(logits), vocab_(vocab) {
+  block_highest_.resize(size_t(vocab + kSampleBlock - 1) / kSampleBlock);
+  machine_.parallel_for(num_blocks(), [&](int begin, int end) {
+    machine_.kernels.sample_highest(num_logits(begin, end), logits + block_begin(begin), block_highest_.data() + begin);
   });
-  return count;
-}
-
-LogSoftmax::LogSoftmax(const float* logits, int vocab) : logits_(logits), highest_(highest(logits, 0, vocab)) {
-  // A float64 sum of float32 terms: 1e-7 relative, as fine as the float that is returned.
-  double sum = 0;
-  for (int id = 0; id < vocab; ++id) {
-    if (finite_or_positive_inf(logits[id])) sum += std::exp(clamped(logits[id]) - highest_);
+  highest_ = *std::max_element(block_highest_.begin(), block_highest_.end());
+  open_blocks_ = args.mask_reserved != 0 ? std::min(num_blocks(), kUnreserved[0].end / kSampleBlock) : num_blocks();
+  for (int block = open_blocks_; block < num_blocks(); ++block) {
+    float& highest = block_highest_[size_t(block)];
+    highest = -kInf;
+    for_each_candidate_of(block, [&](int id) { highest = std::max(highest, logit(id)); });
   }
-  log_sum_ = std::log(sum);
+  best_logit_ = *std::max_element(block_highest_.begin(), block_highest_.end());
 }
 
-float LogSoftmax::operator()(int token) const {
-  if (!finite_or_positive_inf(logits_[token])) return -std::numeric_limits<float>::infinity();
-  return float(double(clamped(logits_[token])) - highest_ - log_sum_);
+float LogitRow::logit(int id) const { return clamped(logits_[id]); }
+
+double LogitRow::weight(Key key) const {
+  const double scaled = (double(logit_of(key)) - best_logit_) / args_.temperature;
+  return scaled < -745.2 ? 0 : std::exp(scaled);  // below half of the smallest denormal: exp gives 0, slowly
+}
+
+// Calls visit(id) for the candidates of a block, ascending.
+template <typename Visit>
+void LogitRow::for_each_candidate_of(int block, const Visit& visit) const {
+  const int begin = block_begin(block), end = begin + num_logits(block, block + 1);
+  const auto visit_range = [&](int first, int last) {
+    for (int id = first; id < last; ++id) {
+      if (finite_or_positive_inf(logits_[id])) visit(id);
+    }
+  };
+  if (block < open_blocks_) return visit_range(begin, end);
+  for (const Range& range : kUnreserved) visit_range(std::max(range.begin, begin), std::min(range.end, end));
+}
+
+int LogitRow::best() const {
+  const int block = int(std::find(block_highest_.begin(), block_highest_.end(), best_logit_) - block_highest_.begin());
+  int found = -1;
+  for_each_candidate_of(block, [&](int id) {
+    if (found < 0 && logit(id) == best_logit_) found = id;
+  });
+  return found;
+}
+
+// The candidates up to the limit, by id ascending. False, and only some of them, when there are more than `most`.
+bool LogitRow::gather(Key limit, size_t most, std::vector<Key>& keys) const {
+  keys.clear();
+  const float lowest = logit_of(limit);
+  for (int block = 0; block < num_blocks() && keys.size() <= most; ++block) {
+    if (block_highest_[size_t(block)] < lowest) continue;
+    for_each_candidate_of(block, [&](int id) {
+      if (logit(id) < lowest) return;
+      const Key key = key_of(logit(id), uint32_t(id));
+      if (key <= limit) keys.push_back(key);
+    });
+  }
+  return keys.size() <= most;
+}
+
+// The n best candidates, the last of them in the last place; all, in any order, when there are fewer.
+std::vector<LogitRow::Key> LogitRow::best_keys(int n) const {
+  // At least n candidates are as high as the n-th highest of blocks.
+  float lowest = -kLargest;
+  if (n <= num_blocks()) {
+    std::vector<float> highest = block_highest_;
+    std::nth_element(highest.begin(), highest.begin() + (n - 1), highest.end(), std::greater<>());
+    lowest = std::max(lowest, highest[size_t(n - 1)]);
+  }
+  std::vector<Key> keys;
+  gather(last_key_of(lowest), size_t(vocab_), keys);
+  if (keys.size() >= size_t(n)) {
+    std::nth_element(keys.begin(), keys.begin() + (n - 1), keys.end());
+    keys.resize(size_t(n));
+  }
+  return keys;
+}
+
+std::vector<int32_t> LogitRow::top(int n) const {
+  if (n == 0) return {};
+  std::vector<Key> keys = best_keys(n);
+  std::sort(keys.begin(), keys.end());
+  return {keys.begin(), keys.end()};  // the lower half of a key is the id
+}
+
+float LogitRow::logprob(int token) {
+  if (!finite_or_positive_inf(logits_[token])) return -kInf;
+  if (log_total_ < 0) log_total_ = std::log(total_of(softmax_sums()));
+  return float(double(logit(token)) - highest_ - log_total_);
+}
+
+// Sums of exp((logit - top) / temperature) over logits >= lowest, by block, of all ids. Weights below 2^-1000 are left
+// out.
+void LogitRow::weigh(int begin_block, int end_block, double top, double temperature, double lowest,
+                     double* sums) const {
+  if (begin_block >= end_block) return;
+  const double scale = std::numbers::log2e / temperature, least = std::max(lowest, top - 1000 / scale);
+  machine_.parallel_for(end_block - begin_block, [&](int begin, int end) {
+    const int first = begin_block + begin, n = num_logits(first, begin_block + end);
+    machine_.kernels.sample_weights(n, logits_ + block_begin(first), top, scale, least, sums + first);
+  });
+}
+
+const std::vector<double>& LogitRow::softmax_sums() {
+  if (softmax_sums_.empty()) {
+    softmax_sums_.resize(block_highest_.size());
+    weigh(0, num_blocks(), highest_, 1, -kLargest, softmax_sums_.data());
+  }
+  return softmax_sums_;
+}
+
+// The sum of the weights of the candidates up to the limit, by block.
+std::vector<double> LogitRow::block_weights(Key limit) {
+  std::vector<double> sums(block_highest_.size());
+  int literally = open_blocks_;  // the block in which the limit lies: of equal logits it keeps some
+  if (limit == kNoLimit && args_.temperature == 1 && best_logit_ == highest_) {
+    std::copy_n(softmax_sums().begin(), open_blocks_, sums.begin());
+  } else {
+    literally = int(std::min(id_of(limit) / kSampleBlock, uint32_t(open_blocks_)));
+    const float lowest = logit_of(limit), above = std::nextafter(lowest, kInf);
+    weigh(0, literally, best_logit_, args_.temperature, lowest, sums.data());
+    weigh(literally + 1, open_blocks_, best_logit_, args_.temperature, above, sums.data());
+  }
+  const auto weigh_literally = [&](int block) {
+    for_each_candidate_of(block, [&](int id) {
+      const Key key = key_of(logit(id), uint32_t(id));
+      if (key <= limit) sums[size_t(block)] += weight(key);
+    });
+  };
+  if (literally < open_blocks_) weigh_literally(literally);
+  for (int block = open_blocks_; block < num_blocks(); ++block) weigh_literally(block);
+  return sums;
+}
+
+// How far the distance from a running sum to a fraction of the total may be from what the literal sums say. Each of the
+// two is off by 2^-34 of the total for the kernel's exp and by 2^-53 for each addition of the literal sum; other
+// roundings, some thousand at most, are covered by counting twice as many.
+double LogitRow::margin(double total) const { return 2 * (0x1p-34 + vocab_ * 0x1p-52) * total; }
+
+LogitRow::Key LogitRow::top_k_limit() const {
+  const std::vector<Key> keys = best_keys(std::min(args_.top_k, vocab_));
+  return keys.size() < size_t(args_.top_k) ? kNoLimit : keys.back();
+}
+
+LogitRow::Key LogitRow::exact_top_p_limit(Key limit, const std::vector<Key>& keys) const {
+  double total = 0;
+  for (const Key key : keys) total += weight(key);
+  std::vector<Key> sorted = keys;
+  std::sort(sorted.begin(), sorted.end());
+  double sum = 0;
+  for (const Key key : sorted) {
+    sum += weight(key);
+    if (sum >= args_.top_p * total) return key;
+  }
+  return limit;
+}
+
+LogitRow::Key LogitRow::top_p_limit(Key limit) {
+  std::vector<Key> keys;
+  if (gather(limit, kFew, keys)) return exact_top_p_limit(limit, keys);
+
+  const double total = total_of(block_weights(limit));
+  const double wanted = args_.top_p * total, error = margin(total);
+  // All tokens that weigh less than this together weigh half of what top-p leaves out.
+  const double least_weight = (total - wanted) / (2.0 * vocab_);
+  const auto least_logit = float(std::max(-double(kLargest), best_logit_ + args_.temperature * std::log(least_weight)));
+  gather(std::min(limit, last_key_of(least_logit)), size_t(vocab_), keys);
+  // The bucket of logits in which the sum reaches `wanted`, best first, and what is summed before it.
+  std::vector<double> mass(kBuckets);
+  for (const Key key : keys) mass[key >> kBucketShift] += weight(key);
+  size_t bucket = 0;
+  double before = 0;
+  for (; bucket < kBuckets - 1 && before + mass[bucket] < wanted; ++bucket) before += mass[bucket];
+  std::erase_if(keys, [&](Key key) { return key >> kBucketShift != bucket; });
+  std::sort(keys.begin(), keys.end());
+  for (const Key key : keys) {
+    const double sum = before + weight(key);
+    if (sum + error >= wanted) {
+      const bool certain = sum - error >= wanted && (before + error < wanted || before == 0);
+      if (certain) return key;
+      break;
+    }
+    before = sum;
+  }
+
+  gather(limit, size_t(vocab_), keys);
+  return exact_top_p_limit(limit, keys);
+}
+
+// Weights grow with logits: the lowest logit that weighs min_p, by bisection.
+LogitRow::Key LogitRow::min_p_limit() const {
+  const auto is_kept = [&](uint32_t order) { return weight(Key(order) << 32) >= args_.min_p; };
+  auto in = uint32_t(key_of(best_logit_, 0) >> 32), out = uint32_t(kNoLimit >> 32);
+  if (is_kept(out)) return kNoLimit;
+  while (out - in > 1) {
+    const uint32_t middle = in + (out - in) / 2;
+    (is_kept(middle) ? in : out) = middle;
+  }
+  return Key(in) << 32 | ~0u;
+}
+
+int LogitRow::exact_draw(const std::vector<Key>& keys) const {
+  double total = 0;
+  for (const Key key : keys) total += weight(key);
+  // u <= 1 − 2⁻⁵³, so the product stays below the sum even when it is rounded: some token passes it.
+  const double target = uniform() * total;
+  double sum = 0;
+  const auto drawn = std::find_if(keys.begin(), keys.end(), [&](Key key) {
+    sum += weight(key);
+    return sum > target;
+  });
+  return int(id_of(*drawn));
+}
+
+int LogitRow::draw_within(Key limit) {
+  std::vector<Key> keys;
+  if (gather(limit, kFew, keys)) return exact_draw(keys);
+
+  const std::vector<double> sums = block_weights(limit);
+  const double total = total_of(sums);
+  const double target = uniform() * total, error = margin(total);
+  double before = 0;
+  int block = 0;
+  for (; block < num_blocks() - 1 && before + sums[size_t(block)] <= target; ++block) before += sums[size_t(block)];
+  int certain = -1;
+  for_each_candidate_of(block, [&](int id) {
+    const Key key = key_of(logit(id), uint32_t(id));
+    if (key > limit) return;
+    const double sum = before + weight(key);
+    if (before + error < target && sum - error > target) certain = id;
+    before = sum;
+  });
+  if (certain >= 0) return certain;
+
+  gather(limit, size_t(vocab_), keys);
+  return exact_draw(keys);
+}
+
+double LogitRow::uniform() const {
+  const Philox4 random = philox4x32_10({args_.position, args_.choice, 0, 0}, args_.seed_lo, args_.seed_hi);
+  return (double(random.x >> 5) * 0x1p26 + double(random.y >> 6)) * 0x1p-53;  // 53 bits in [0, 1)
+}
+
+int LogitRow::draw() {
+  if (best_logit_ == -kInf) return 0;  // no candidate at all: id 0 is the lowest id that is never masked
+  if (args_.temperature == 0) return best();
+  Key limit = kNoLimit;
+  if (args_.top_k > 0) limit = top_k_limit();
+  if (args_.top_p < 1) limit = top_p_limit(limit);
+  if (args_.min_p > 0) limit = std::min(limit, min_p_limit());
+  return draw_within(limit);
 }
 
 }  // namespace oss::cpu

@@ -1,16 +1,23 @@
 // Sampling of one row. test/lib/sampling.test.ts holds it equal to the TypeScript reference on thousands of rows; here
-// are the properties that need no reference.
+// are the kernels, large rows against the definition, and the properties that need no reference.
 #include "native/backend/cpu/sample_row.h"
 
+#include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
+#include <numbers>
+#include <random>
 #include <vector>
 
 #include "kernels/common/philox.h"
+#include "test/kernels/support.h"
 #include "test/native/check.h"
 
 namespace oss {
 namespace {
+
+using test::fail;
 
 constexpr float kInf = std::numeric_limits<float>::infinity();
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
@@ -159,6 +166,221 @@ TEST("sample: the same seed and position give the same token, other positions ot
   args = kNeutral;
   args.choice = 1;  // of several completions of one prompt
   CHECK(draw(args, flat) != first);
+}
+
+constexpr float kMax = std::numeric_limits<float>::max();
+
+std::vector<float> block_highest(const cpu::Kernels& kernels, const std::vector<float>& x) {
+  std::vector<float> highest((x.size() + cpu::kSampleBlock - 1) / cpu::kSampleBlock, kNan);
+  kernels.sample_highest(int(x.size()), x.data(), highest.data());
+  return highest;
+}
+
+TEST("sample: the highest logit of each block, whatever stands around it") {
+  for (const cpu::Kernels* kernels : cpu::available_kernels()) {
+    for (const size_t n : {1, 2, 15, 16, 17, 31, 127, 128, 129, 143, 256, 300}) {
+      for (size_t at = 0; at < n; ++at) {
+        std::vector<float> x(n, at % 2 == 0 ? kNan : -kInf);
+        if (at > 0) x[at - 1] = kNan;
+        x[at] = -3;
+        std::vector<float> expected((n + 127) / 128, -kInf);
+        expected[at / 128] = -3;
+        CHECK_BITS(str(kernels->isa, " ", n), block_highest(*kernels, x), expected);
+      }
+    }
+    CHECK_EQ(block_highest(*kernels, {1, kInf, 2})[0], kMax);
+    CHECK_EQ(block_highest(*kernels, {-kMax, -kInf})[0], -kMax);
+    CHECK_EQ(block_highest(*kernels, {0.0f, -0.0f, -1})[0], 0.0f);
+    const std::vector<float> x = test::random_floats(201088, 1, 30), highest = block_highest(*kernels, x);
+    for (size_t block = 0; block < highest.size(); ++block) {
+      CHECK_EQ(highest[block], *std::max_element(x.begin() + block * 128, x.begin() + block * 128 + 128));
+    }
+  }
+}
+
+std::vector<double> block_weights(const cpu::Kernels& kernels, const std::vector<float>& x, double top, double scale,
+                                  double lowest) {
+  std::vector<double> sums((x.size() + cpu::kSampleBlock - 1) / cpu::kSampleBlock, kNan);
+  kernels.sample_weights(int(x.size()), x.data(), top, scale, lowest, sums.data());
+  return sums;
+}
+
+// One logit per block, so that its sum is one weight.
+TEST("sample: a weight to 2^-34 over its whole range, and 1 for the highest") {
+  const double top = 7.25;
+  std::vector<float> x(128 * 4001, -kInf);
+  for (size_t i = 0; i <= 4000; ++i) x[i * 128 + i % 128] = float(top - double(i) / 4000 * 690);
+  for (const cpu::Kernels* kernels : cpu::available_kernels()) {
+    for (const double temperature : {1.0, 0.7, 3.0, 100.0}) {
+      const double scale = std::numbers::log2e / temperature;
+      const std::vector<double> weights = block_weights(*kernels, x, top, scale, -1e4);
+      double worst = 0;
+      for (size_t i = 0; i <= 4000; ++i) {
+        const double expected = std::exp((x[i * 128 + i % 128] - top) / temperature);
+        if (expected > 0x1p-1000) worst = std::max(worst, std::fabs(weights[i] / expected - 1));
+      }
+      CHECK(worst < 0x1p-34);
+      CHECK_EQ(weights[0], 1.0);
+    }
+  }
+}
+
+TEST("sample: weights of finite logits from the lowest on, the same bits on every instruction set") {
+  std::mt19937 random(1);
+  for (const size_t n : {1, 2, 15, 16, 17, 31, 127, 128, 129, 143, 256, 300, 5000}) {
+    std::vector<float> x = test::random_floats(n, uint32_t(n), 20);
+    for (size_t i = 0; i < n / 5; ++i) x[1 + random() % (n - 1)] = i % 2 == 0 ? kNan : -kInf;
+    for (const double lowest : {-double(kMax), -3.0, double(x[0]), 21.0}) {
+      std::vector<double> expected((n + 127) / 128);
+      for (size_t i = 0; i < n; ++i) expected[i / 128] += x[i] >= lowest ? std::exp((x[i] - 20.0) / 1.5) : 0;
+      std::vector<double> first;
+      for (const cpu::Kernels* kernels : cpu::available_kernels()) {
+        const std::vector<double> sums = block_weights(*kernels, x, 20, std::numbers::log2e / 1.5, lowest);
+        for (size_t i = 0; i < sums.size(); ++i) CHECK(std::fabs(sums[i] - expected[i]) <= 0x1p-34 * expected[i]);
+        if (first.empty()) first = sums;
+        CHECK(sums == first);
+      }
+    }
+  }
+  for (const cpu::Kernels* kernels : cpu::available_kernels()) {
+    CHECK_EQ(block_weights(*kernels, {kInf, kMax, kNan, -kInf}, kMax, 1, -double(kMax) / 1e30)[0], 2.0);
+    CHECK_EQ(block_weights(*kernels, std::vector<float>(128, -kInf), 0, 1, -1000)[0], 0.0);
+  }
+}
+
+bool is_reserved(int id) {
+  return id >= 200000 && id != 200002 && id != 200003 && !(id >= 200005 && id <= 200008) && id != 200012;
+}
+
+double uniform(const SamplingArgs& args) {
+  const Philox4 random = philox4x32_10({args.position, args.choice, 0, 0}, args.seed_lo, args.seed_hi);
+  return (double(random.x >> 5) * 0x1p26 + double(random.y >> 6)) * 0x1p-53;
+}
+
+// The definition in lib/sampling.ts, executed literally; penalties and bias are not in it.
+Sampled by_definition(const SamplingArgs& args, const std::vector<float>& logits, int top_logprobs) {
+  const auto clamped = [&](int id) { return std::min(logits[size_t(id)], kMax); };
+  std::vector<int> finite, kept;
+  for (int id = 0; id < int(logits.size()); ++id) {
+    if (!(logits[size_t(id)] >= -kMax)) continue;
+    finite.push_back(id);
+    if (args.mask_reserved == 0 || !is_reserved(id)) kept.push_back(id);
+  }
+  if (kept.empty()) return {.token = 0, .logprob = -kInf, .top = {}};
+  float highest = -kInf;
+  for (const int id : finite) highest = std::max(highest, clamped(id));
+  double softmax_total = 0;
+  for (const int id : finite) softmax_total += std::exp(double(clamped(id)) - highest);
+  const auto logprob = [&](int id) { return float(double(clamped(id)) - highest - std::log(softmax_total)); };
+
+  std::stable_sort(kept.begin(), kept.end(), [&](int a, int b) { return clamped(a) > clamped(b); });
+  Sampled out;
+  for (size_t i = 0; i < std::min(size_t(top_logprobs), kept.size()); ++i) out.top.push_back({kept[i], logprob(kept[i])});
+  const double best = clamped(kept[0]);
+  const auto weight = [&](int id) { return std::exp((clamped(id) - best) / args.temperature); };
+  const auto total = [&] {
+    std::vector<int> ascending = kept;
+    std::sort(ascending.begin(), ascending.end());
+    double sum = 0;
+    for (const int id : ascending) sum += weight(id);
+    return sum;
+  };
+  if (args.temperature == 0) kept.resize(1);
+  if (args.top_k > 0) kept.resize(std::min(kept.size(), size_t(args.top_k)));
+  if (args.top_p < 1) {
+    const double wanted = args.top_p * total();
+    double sum = 0;
+    const auto last = std::find_if(kept.begin(), kept.end(), [&](int id) { return (sum += weight(id)) >= wanted; });
+    if (last != kept.end()) kept.erase(last + 1, kept.end());
+  }
+  std::erase_if(kept, [&](int id) { return args.temperature > 0 && weight(id) < args.min_p; });
+  std::sort(kept.begin(), kept.end());
+  const double target = args.temperature > 0 ? uniform(args) * total() : -1;
+  double sum = 0;
+  out.token = *std::find_if(kept.begin(), kept.end(), [&](int id) {
+    return args.temperature == 0 || (sum += weight(id)) > target;
+  });
+  out.logprob = logprob(out.token);
+  return out;
+}
+
+void check_by_definition(const std::string& what, const SamplingArgs& args, std::vector<float> logits, int top = 0) {
+  const Sampled expected = by_definition(args, logits, top);
+  for (const cpu::Kernels* kernels : cpu::available_kernels()) {
+    const SamplingContext context = {.seen = {}, .bias = {}, .top_logprobs = top};
+    const Sampled got = sample_row(args, context, logits.data(), int(logits.size()), {*kernels});
+    const std::string where = str(kernels->isa, ", ", what, " of ", logits.size(), ", temperature ", args.temperature,
+                                  ", top_k ", args.top_k, ", top_p ", args.top_p, ", min_p ", args.min_p, ", position ",
+                                  args.position, ", top ", top);
+    if (got.token != expected.token) fail(__FILE__, __LINE__, str(where, ": ", got.token, ", not ", expected.token));
+    // 2^-34 in the sum and the rounding to float; the sum here is off by 2^-53 per addition.
+    const auto near = [&](float a, float b) { return a == b || std::fabs(a - b) <= 1.2e-10 + 1.2e-7 * std::fabs(b); };
+    if (!near(got.logprob, expected.logprob)) {
+      fail(__FILE__, __LINE__, str(where, ": logprob ", got.logprob, ", not ", expected.logprob));
+    }
+    CHECK_EQ(got.top.size(), expected.top.size());
+    for (size_t i = 0; i < got.top.size(); ++i) {
+      if (got.top[i].token != expected.top[i].token || !near(got.top[i].logprob, expected.top[i].logprob)) {
+        fail(__FILE__, __LINE__, str(where, ": top ", i, " is ", got.top[i].token, ", not ", expected.top[i].token));
+      }
+    }
+  }
+}
+
+TEST("sample: large rows are drawn from by definition, on every instruction set") {
+  std::mt19937 random(1);
+  const auto pick = [&](const auto& values) { return values[random() % std::size(values)]; };
+  const auto normal = [&] {
+    const double u = (random() + 1.0) / 0x1p32, v = random() / 0x1p32;
+    return float(std::sqrt(-2 * std::log(u)) * std::cos(2 * std::numbers::pi * v));
+  };
+  const std::pair<const char*, std::function<float(int)>> kinds[] = {
+      {"normal", [&](int) { return 3 * normal(); }},
+      {"flat", [&](int) { return 0.01f * normal(); }},
+      {"steep", [&](int) { return 40 * normal(); }},
+      {"tied", [&](int) { return std::round(normal()) / 2; }},
+      {"equal", [&](int) { return 1.5f; }},
+      {"two levels", [&](int) { return float(random() % 2); }},
+      {"signed zeros", [&](int) { return random() % 2 == 0 ? 0.0f : -0.0f; }},
+      {"ascending", [&](int id) { return float(id) / 16; }},
+      {"broken", [&](int) { return pick(std::vector<float>{normal(), kNan, -kInf, random() % 50 > 0 ? 1 : kInf}); }},
+      {"huge", [&](int) { return normal() * 1e38f; }},
+      {"reserved above", [&](int id) { return normal() + (is_reserved(id) ? 50 : 0); }},
+      {"few above", [&](int) { return normal() + (random() % 4096 == 0 ? 15 : 0); }},
+  };
+  for (const auto& [vocab, rows] : {std::pair(1000, 60), {1025, 120}, {5000, 240}, {201088, 36}}) {
+    for (int row = 0; row < rows; ++row) {
+      const auto& [kind, logit] = kinds[size_t(row) % std::size(kinds)];
+      std::vector<float> logits(static_cast<size_t>(vocab));
+      for (int id = 0; id < vocab; ++id) logits[size_t(id)] = logit(id);
+      SamplingArgs args = kNeutral;
+      args.temperature = pick(std::vector<float>{0, 1e-3f, 1e-42f, 0.6f, 1, 1, 1, 1.7f, 100});
+      args.top_k = pick(std::vector<int>{0, 0, 0, 0, 2, 50, 1024, 1500, vocab, vocab + 1});
+      args.top_p = pick(std::vector<float>{1, 1, 1, 0.999999f, 0.9f, 0.5f, 1e-6f, 1e-30f});
+      args.min_p = pick(std::vector<float>{0, 0, 0, 1e-4f, 0.05f, 0.5f, 1, 1e-44f});
+      args.position = uint32_t(random());
+      args.mask_reserved = int(random() % 2);
+      check_by_definition(kind, args, logits, pick(std::vector<int>{0, 1, 20}));
+    }
+  }
+}
+
+// The draw falls among tokens that weigh less than what a kernel's sum may be off: then the literal sums decide.
+TEST("sample: a draw that the kernel's accuracy cannot decide is decided by definition") {
+  const int vocab = 201088;
+  SamplingArgs args = kNeutral;
+  args.mask_reserved = 0;
+  int among = 0;
+  for (args.position = 0; args.position < 8; ++args.position) {
+    const double u = uniform(args), dust = 1e-6;
+    std::vector<float> logits(vocab, float(std::log(dust / vocab)));
+    logits.front() = float(std::log((u * (1 + dust) - dust / 2) / (1 - u)));
+    logits.back() = 0;
+    check_by_definition("dust", args, logits);
+    const int token = draw(args, logits);
+    among += token > 0 && token < vocab - 1;
+  }
+  CHECK(among >= 4);  // the rounding of the first logit may be more than all dust
 }
 
 // The token that is highest after penalties and bias, and the log probability of the logits themselves.

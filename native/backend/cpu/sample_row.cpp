@@ -1,19 +1,21 @@
 #include "native/backend/cpu/sample_row.h"
 
 #include "kernels/common/penalty.h"
-#include "kernels/cpu/sample.h"
 
 namespace oss {
 namespace {
 
+bool is_penalized(const SamplingArgs& args) {
+  return args.repetition_penalty != 1 || args.presence_penalty != 0 || args.frequency_penalty != 0;
+}
+
 // Penalties and bias are in the logits while this lives: log probabilities are of the raw ones. It costs what the
-// context holds, nothing when that asks for nothing.
+// context holds.
 class Adjusted {
  public:
   Adjusted(const SamplingArgs& args, const SamplingContext& context, float* logits) : logits_(logits) {
-    const bool penalized = args.repetition_penalty != 1 || args.presence_penalty != 0 || args.frequency_penalty != 0;
-    before_.reserve((penalized ? context.seen.size() : 0) + context.bias.size());
-    if (penalized) {
+    before_.reserve((is_penalized(args) ? context.seen.size() : 0) + context.bias.size());
+    if (is_penalized(args)) {
       for (const auto& [token, in_completion] : context.seen) {
         set(token, penalize(logits[token], args.repetition_penalty, args.presence_penalty, args.frequency_penalty,
                             in_completion));
@@ -43,22 +45,24 @@ class Adjusted {
   std::vector<Change> before_;
 };
 
-int draw(const SamplingArgs& args, const SamplingContext& context, float* logits, int vocab) {
-  const Adjusted adjusted(args, context, logits);
-  return cpu::draw_token(args, logits, vocab);
+bool is_adjusted(const SamplingArgs& args, const SamplingContext& context) {
+  return is_penalized(args) || !context.bias.empty();
 }
 
 }  // namespace
 
-Sampled sample_row(const SamplingArgs& args, const SamplingContext& context, float* logits, int vocab) {
-  const int token = draw(args, context, logits, vocab);
-  const cpu::LogSoftmax logprob(logits, vocab);
-  Sampled out{.token = token, .logprob = logprob(token), .top = {}};
-  if (context.top_logprobs > 0) {
-    std::vector<int32_t> top(size_t(context.top_logprobs));
-    const int count = cpu::top_tokens(args, logits, vocab, context.top_logprobs, top.data());
-    for (int i = 0; i < count; ++i) out.top.push_back({top[i], logprob(top[i])});
+Sampled sample_row(const SamplingArgs& args, const SamplingContext& context, float* logits, int vocab,
+                   const cpu::SampleMachine& machine) {
+  cpu::LogitRow row(machine, args, logits, vocab);
+  Sampled out;
+  if (is_adjusted(args, context)) {
+    const Adjusted adjusted(args, context, logits);
+    out.token = cpu::LogitRow(machine, args, logits, vocab).draw();
+  } else {
+    out.token = row.draw();
   }
+  out.logprob = row.logprob(out.token);
+  for (const int32_t token : row.top(context.top_logprobs)) out.top.push_back({token, row.logprob(token)});
   return out;
 }
 
