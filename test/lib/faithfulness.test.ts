@@ -7,8 +7,8 @@ import { readGoldenCase } from "../support/golden.js";
  * How far the engine is from the float64 oracle, beside llama.cpp in the same measure: KL in nats over the last 5 (short),
  * 16 (window) or 8 (yarn) positions. The bounds are what the CPU path of node-llama-cpp 3.22.1 (llama.cpp v0.5.0) has with
  * the same weights, dense ones in float32, on processors with AVX-512; `npm run bench:peer -- --golden` measures it again.
- * At one position of b.short the 4th and the 5th expert are 4e-4 apart, and who rounds to 8 bits takes the other one: that
- * is all of its mean, ours and llama.cpp's, and none of its median.
+ * At one position of b.short the 4th and the 5th expert are 4e-4 apart, and llama.cpp takes the other one: that is all of
+ * its mean, and none of its median.
  */
 const peerKl = {
   "a.short": { mean: 8.7e-4, median: 8.5e-4 },
