@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "kernels/cuda/dependent.cuh"
 #include "kernels/cuda/kernels.h"
 #include "kernels/cuda/ptx/shared.cuh"
 
@@ -14,6 +15,18 @@ struct Launch {
   size_t shared = 0;  // bytes of dynamic shared memory
   Stream stream = nullptr;
 };
+
+// Whether `kernel`, as compiled for this device, waits by itself for the launch before; and the driver can record that.
+inline bool can_start_early(const void* kernel) {
+  static const int driver = [] {
+    int version = 0;
+    return cudaDriverGetVersion(&version) == cudaSuccess ? version : 0;
+  }();
+  constexpr int kRecordsEarlyStarts = 12030;
+  cudaFuncAttributes attributes{};
+  return driver >= kRecordsEarlyStarts && cudaFuncGetAttributes(&attributes, kernel) == cudaSuccess &&
+         attributes.ptxVersion >= 90;
+}
 
 // Starts `kernel` and tells whether it could be started. A grid without blocks is a step without work, not an error.
 template <typename... Params, typename... Args>
@@ -30,6 +43,13 @@ Status launch(void (*kernel)(Params...), const Launch& how, Args&&... args) {
   config.blockDim = how.block;
   config.dynamicSmemBytes = how.shared;
   config.stream = static_cast<cudaStream_t>(how.stream);
+  cudaLaunchAttribute early{};
+  if constexpr ((kIsEarlier<Params> || ...)) {
+    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    early.val.programmaticStreamSerializationAllowed = 1;
+    config.attrs = &early;
+    config.numAttrs = can_start_early(reinterpret_cast<const void*>(kernel)) ? 1 : 0;
+  }
   return cudaLaunchKernelEx(&config, kernel, static_cast<Params>(std::forward<Args>(args))...);
 }
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <memory>
 #include <numeric>
 #include <random>
@@ -36,6 +37,20 @@ struct AsyncCopy {
   const void* from;  // null: zeros
 };
 
+// What a barrier of copies holds in its eight bytes.
+struct CopyRounds {
+  static constexpr uint16_t kReady = 0xBA55;
+  uint16_t ready;
+  uint16_t begun, done;  // rounds
+  uint16_t unused;
+};
+struct RunCopy {
+  const CopyRounds* barrier;
+  void* to;
+  const void* from;
+  size_t bytes;
+};
+
 // Lanes that wait for each other.
 struct Meeting {
   unsigned mask = 0;  // 0: free
@@ -59,6 +74,7 @@ struct alignas(64) DeviceThread : Thread {
   Where waits_at;
   std::vector<AsyncCopy> copies;
   std::vector<size_t> groups;  // ends of the committed ones in `copies`
+  bool waited;                 // for the launch before
 };
 
 // Dynamic shared memory. With ASan it is exactly as large as asked; without, writes nearby are seen when a block has
@@ -132,8 +148,9 @@ class Order {
 class Block {
  public:
   std::optional<Fault> run(const Grid& grid, const Index& index, const std::function<void()>& kernel,
-                           SharedMemory& shared, Order& order) {
+                           SharedMemory& shared, Order& order, Part part) {
     kernel_ = &kernel;
+    part_ = part;
     order_ = &order;
     shuffled_ = order.shuffled();
     running_block = {&grid, index, shared.data()};
@@ -145,6 +162,7 @@ class Block {
     num_warps_ = (threads + kWarpLanes - 1) / kWarpLanes;
     at_barrier_ = 0;
     sum_ = 0;
+    runs_.clear();
     if (threads_.size() < size_t(threads)) threads_.resize(size_t(threads));
     for (int w = 0; w < num_warps_; ++w) {
       const int lanes = std::min(threads - w * kWarpLanes, kWarpLanes);
@@ -161,6 +179,7 @@ class Block {
       thread.bit = 1u << thread.lane;
       thread.copies.clear();
       thread.groups.clear();
+      thread.waited = false;
       thread.fiber.stack = stacks_.at(size_t(i));
       prepare(thread.fiber, start_thread);
       if (++at.x == grid.threads.x) {
@@ -187,7 +206,24 @@ class Block {
   }
 
   void begin() { arrive(running().fiber, host_); }
-  void call_kernel() { (*kernel_)(); }
+  void call_kernel() {
+    (*kernel_)();
+    if (part_ == Part::kBeforeWait)
+      fail(kLaunchFailure, "a thread ends without having waited for the launch before", Where{});
+  }
+
+  void dependency_wait(Where where) {
+    DeviceThread& me = running();
+    if (me.waited) fail(kLaunchFailure, "a thread waits twice for the launch before", where);
+    me.waited = true;
+    if (part_ != Part::kBeforeWait) return;
+    me.fiber.abandoned = true;
+    finish();
+  }
+  void dependency_launch(Where where) {
+    if (!running().waited)
+      fail(kLaunchFailure, "the next launch is let in by a thread that has not waited for the one before", where);
+  }
 
   [[noreturn]] void finish() {
     DeviceThread& me = running();
@@ -199,7 +235,11 @@ class Block {
       if ((meeting.mask & me.bit) != 0 && meeting.arrived == (meeting.mask & warp.alive)) hold(warp, meeting);
     }
     if (alive_ > 0 && at_barrier_ == alive_) open_barrier();
-    if (alive_ == 0) leave();
+    if (alive_ == 0) {
+      if (!runs_.empty() && part_ == Part::kAll)
+        fail(kLaunchFailure, "a block ends while copies to its shared memory are under way", Where{});
+      leave();
+    }
     go_on();
     std::abort();  // nobody resumes a thread that has ended
   }
@@ -242,6 +282,46 @@ class Block {
   }
 
   DeviceThread& running() { return *static_cast<DeviceThread*>(current); }
+
+  // --- copies of runs
+
+  CopyRounds& rounds_of(void* barrier, const Where& where) {
+    check_aligned(barrier, sizeof(CopyRounds), where);
+    CopyRounds& rounds = *static_cast<CopyRounds*>(barrier);
+    if (rounds.ready != CopyRounds::kReady) fail(kLaunchFailure, "a barrier of copies that was not initialised", where);
+    return rounds;
+  }
+  void begin_copies(void* barrier, size_t bytes, const Where& where) {
+    CopyRounds& rounds = rounds_of(barrier, where);
+    if (rounds.begun != rounds.done) fail(kLaunchFailure, "copies begin before the last ones were waited for", where);
+    ++rounds.begun;
+    expected_[&rounds] = bytes;
+  }
+  void copy_run(void* barrier, void* to, const void* from, size_t bytes, const Where& where) {
+    CopyRounds& rounds = rounds_of(barrier, where);
+    if (rounds.begun == rounds.done) fail(kLaunchFailure, "a copy in no round", where);
+    if (bytes == 0 || bytes % 16 != 0) fail(kMisalignedAddress, "a copy of no multiple of 16 bytes", where);
+    check_aligned(to, 16, where);
+    check_aligned(from, 16, where);
+    for (size_t i = 0; i < bytes; i += 16) touch(static_cast<const char*>(from) + i);
+    std::memset(to, kPoison, bytes);
+    runs_.push_back({&rounds, to, from, bytes});
+  }
+  void wait_copies(void* barrier, unsigned odd, const Where& where) {
+    CopyRounds& rounds = rounds_of(barrier, where);
+    if ((rounds.done & 1) != (odd & 1)) return;  // that round is over
+    if (rounds.begun == rounds.done) fail(kLaunchFailure, "a wait for copies that nobody has begun", where);
+    size_t bytes = 0;
+    for (const RunCopy& run : runs_) {
+      if (run.barrier != &rounds) continue;
+      std::memcpy(run.to, run.from, run.bytes);
+      bytes += run.bytes;
+    }
+    std::erase_if(runs_, [&](const RunCopy& run) { return run.barrier == &rounds; });
+    if (bytes != expected_[&rounds]) fail(kLaunchFailure, "copies are not of the bytes that were announced", where);
+    ++rounds.done;
+  }
+  static void touch(const void* from) { static_cast<void>(*static_cast<const volatile char*>(from)); }
 
  private:
   // What a thread leaves behind when it fails. Nothing on its stack will ever be destroyed: the host finds the words.
@@ -333,7 +413,8 @@ class Block {
         str(" [block ", name_of(running_block.index), ", thread ", name_of(stopped_->index), "]");
     if (failure.what != nullptr) {
       const std::string other = failure.other.line() == 0 ? "" : ", " + name_of(failure.other);
-      return {failure.status, str(name_of(failure.where), ": ", failure.what, other, thread)};
+      const std::string where = failure.where.line() == 0 ? "" : name_of(failure.where) + ": ";
+      return {failure.status, str(where, failure.what, other, thread)};
     }
     std::set<std::string> places;
     for (int i = 0; i < num_threads_; ++i) {
@@ -351,6 +432,7 @@ class Block {
 
   const std::function<void()>* kernel_ = nullptr;
   Order* order_ = nullptr;
+  Part part_ = Part::kAll;
   bool shuffled_ = false;
   std::optional<Failure> failure_;
   int num_threads_ = 0, num_warps_ = 0, alive_ = 0;
@@ -358,6 +440,8 @@ class Block {
   Where barrier_where_;
   Warp warps_[kMaxWarps];
   std::vector<DeviceThread> threads_;
+  std::vector<RunCopy> runs_;                        // under way
+  std::map<const CopyRounds*, size_t> expected_;     // bytes of a barrier's round
   const DeviceThread* stopped_ = nullptr;  // when the block came to its end
   Fiber host_;
   Stacks stacks_;
@@ -382,11 +466,41 @@ int barrier_sum(int value, Where where) {
 void collective(unsigned mask, Operation operation, void* operand, Where where) {
   block->collective(mask, operation, operand, where);
 }
+void init_copies(void* barrier, Where where) {
+  check_aligned(barrier, sizeof(CopyRounds), where);
+  *static_cast<CopyRounds*>(barrier) = {CopyRounds::kReady, 0, 0, 0};
+}
+void begin_copies(void* barrier, unsigned bytes, Where where) { block->begin_copies(barrier, bytes, where); }
+void copy_run(void* barrier, void* to, const void* from, unsigned bytes, Where where) {
+  block->copy_run(barrier, to, from, bytes, where);
+}
+// The whole warp meets: on the device each lane waits, and none of them long for another.
+void wait_copies(void* barrier, unsigned odd, Where where) {
+  struct Wait {
+    void* barrier;
+    unsigned odd;
+  } mine{barrier, odd};
+  const Operation operation = [](void* const* operands, unsigned lanes, const Where& at) {
+    const Wait& first = *static_cast<const Wait*>(operands[std::countr_zero(lanes)]);
+    for (int lane = 0; lane < kWarpLanes; ++lane) {
+      if ((lanes >> lane & 1) == 0) continue;
+      const Wait& other = *static_cast<const Wait*>(operands[lane]);
+      if (other.barrier != first.barrier || other.odd != first.odd)
+        block->fail(kLaunchFailure, "lanes of a warp wait for different copies", at);
+    }
+    block->wait_copies(first.barrier, first.odd, at);
+  };
+  collective(kWholeWarp, operation, &mine, where);
+}
+
+void dependency_wait(Where where) { block->dependency_wait(where); }
+void dependency_launch(Where where) { block->dependency_launch(where); }
 void fault(int status, const char* what, Where where) { block->fail(status, what, where); }
 
 void async_copy(void* to, const void* from, bool valid, Where where) {
   check_aligned(to, 16, where);
   if (valid) check_aligned(from, 16, where);
+  if (valid) Block::touch(from);
   std::memset(to, kPoison, 16);
   block->running().copies.push_back({to, valid ? from : nullptr});
 }
@@ -413,7 +527,7 @@ void async_wait(int pending) {
   for (size_t& end : thread.groups) end -= copies;
 }
 
-std::optional<Fault> run_grid(const Grid& grid, const std::function<void()>& kernel, unsigned seed) {
+std::optional<Fault> run_grid(const Grid& grid, const std::function<void()>& kernel, unsigned seed, Part part) {
   thread_local const std::vector<std::span<unsigned char>> static_shared = static_shared_memory();
   SharedMemory shared(grid.shared_bytes);
   Order order(seed);
@@ -429,7 +543,7 @@ std::optional<Fault> run_grid(const Grid& grid, const std::function<void()>& ker
     const Index index{unsigned(b % grid.blocks.x), unsigned(b / grid.blocks.x % grid.blocks.y),
                       unsigned(b / grid.blocks.x / grid.blocks.y)};
     for (const std::span<unsigned char>& array : static_shared) std::memset(array.data(), kPoison, array.size());
-    if (std::optional<Fault> fault = block->run(grid, index, kernel, shared, order)) return fault;
+    if (std::optional<Fault> fault = block->run(grid, index, kernel, shared, order, part)) return fault;
   }
   return std::nullopt;
 }

@@ -55,6 +55,17 @@ void async_copy(void* to, const void* from, bool valid, Where);
 void async_commit();
 void async_wait(int pending);
 
+// Copies of runs that tell a barrier: begun by one lane, waited for by a whole warp. Poisoned at once and written by the
+// wait, likewise; a wait for nothing, and bytes that are not those announced, would never end.
+void init_copies(void* barrier, Where);
+void begin_copies(void* barrier, unsigned bytes, Where);
+void copy_run(void* barrier, void* to, const void* from, unsigned bytes, Where);
+void wait_copies(void* barrier, unsigned odd, Where);
+
+// Programmatic dependent launch: a thread waits for the launch before, its block lets the next one begin.
+void dependency_wait(Where);
+void dependency_launch(Where);
+
 constexpr int kIllegalAddress = 700, kMisalignedAddress = 716, kLaunchFailure = 719;  // of cudaError_t
 [[noreturn]] void fault(int status, const char* what, Where);  // `what` lives as long as the program
 inline void check_aligned(const void* address, size_t bytes, Where where) {
@@ -69,7 +80,12 @@ struct Fault {
   std::string text;
 };
 
+enum class Part {
+  kAll,
+  kBeforeWait,  // each thread ends where it waits for the launch before, and must get there
+};
+
 // Runs all blocks. Seed 0 keeps threads and blocks in order; others shuffle both, each in its own way.
-std::optional<Fault> run_grid(const Grid&, const std::function<void()>& kernel, unsigned seed);
+std::optional<Fault> run_grid(const Grid&, const std::function<void()>& kernel, unsigned seed, Part = Part::kAll);
 
 }  // namespace oss::emu

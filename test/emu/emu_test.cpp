@@ -3,6 +3,7 @@
 #include <random>
 
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/ptx/bulk_copy.cuh"
 #include "kernels/cuda/ptx/convert.cuh"
 #include "kernels/cuda/ptx/cp_async.cuh"
 #include "kernels/cuda/ptx/memory.cuh"
@@ -377,6 +378,118 @@ TEST("emu: an asynchronous copy arrives when it is waited for and not before") {
 // ------------------------------------------------------------------------------------------------------------
 
 __global__ void add_kernel(int* value, const int* addend) { *value += *addend; }
+
+// --- copies of runs, and launches that start early
+// ------------------------------------------------------------------
+
+// One warp: two slots in turn, `runs` runs of 512 bytes; out[i] = 1 + in[i].
+enum class Ring { kRight, kNoWait, kTooEarly, kWrongBytes, kLeft };
+template <Ring kRing>
+__global__ void ring_kernel(int runs, const int* in, int* out) {
+  constexpr int kRun = 128;
+  int* slots = dynamic_shared<int>();
+  cuda::CopyBarrier* barriers = reinterpret_cast<cuda::CopyBarrier*>(slots + 2 * kRun);
+  const int lane = int(threadIdx.x);
+  if (lane < 2) cuda::init_copies(barriers + lane);
+  __syncwarp();
+  const auto start = [&](int run) {
+    if (run >= runs) return;
+    cuda::begin_copies(barriers + run % 2, kRing == Ring::kWrongBytes ? 496 : 512);
+    cuda::copy_run(barriers + run % 2, slots + run % 2 * kRun, in + run * kRun, 512);
+    cuda::end_copies(barriers + run % 2);
+  };
+  start(0);
+  start(1);
+  for (int run = 0; run < runs - (kRing == Ring::kLeft ? 1 : 0); ++run) {
+    if (kRing != Ring::kNoWait) cuda::wait_copies(barriers + run % 2, run / 2 % 2);
+    if (kRing == Ring::kTooEarly) start(run + 2);
+    for (int i = 0; i < 4; ++i) out[run * kRun + i * 32 + lane] = 1 + slots[run % 2 * kRun + (i * 32 + lane + 7) % kRun];
+    if (kRing == Ring::kTooEarly) continue;
+    __syncwarp();
+    start(run + 2);
+  }
+}
+
+template <Ring kRing>
+std::vector<int> run_ring(CudaDevice& device) {
+  constexpr int kRuns = 5;
+  std::vector<int> values(kRuns * 128);
+  for (size_t i = 0; i < values.size(); ++i) values[i] = int(i);
+  const DeviceArray<int> in(device, values);
+  DeviceArray<int> out(device, values.size());
+  CHECK_EQ(launch(ring_kernel<kRing>, {.grid = 1, .block = 32, .shared = 2 * 512 + 16, .stream = device.stream}, kRuns,
+                  in.data(), out.data()),
+           0);
+  return out.read();
+}
+
+TEST("emu: copies of runs arrive when they are waited for, in slots that are free") {
+  for (const unsigned seed : {0u, 1u, 2u}) {
+    with_emulated(
+        [](CudaDevice& device) {
+          const std::vector<int> right = run_ring<Ring::kRight>(device);
+          for (size_t i = 0; i < right.size(); ++i) {
+            const size_t expected = i / 128 * 128 + (i % 128 + 7) % 128 + 1;
+            if (right[i] != int(expected)) return fail(__FILE__, __LINE__, str("at ", i, ": ", right[i]));
+          }
+          CHECK(run_ring<Ring::kTooEarly>(device) != right);
+        },
+        seed);
+  }
+  with_emulated([](CudaDevice& device) {
+    CHECK_THROWS(Code::kDevice, "before the last ones were waited for", run_ring<Ring::kNoWait>(device));
+    emu::reset();
+    CHECK_THROWS(Code::kDevice, "not of the bytes that were announced", run_ring<Ring::kWrongBytes>(device));
+    emu::reset();
+    CHECK_THROWS(Code::kDevice, "under way", run_ring<Ring::kLeft>(device));
+  });
+}
+
+__global__ void write_kernel(int value, int* to) { to[threadIdx.x] = value; }
+
+enum class Early { kRight, kReads, kCopies, kWrites, kNeverWaits, kLetsInFirst };
+template <Early kEarly>
+__global__ void early_kernel(const int* weights, const int* before_last, cuda::Earlier<const int> last, const int* leaked,
+                             int* to) {
+  int sum = weights[threadIdx.x] + before_last[threadIdx.x];
+  if (kEarly == Early::kReads && threadIdx.x == 5) sum += leaked[threadIdx.x];
+  if (kEarly == Early::kCopies) cuda::cp_async_16(dynamic_shared<int>() + 4 * threadIdx.x, leaked);
+  if (kEarly == Early::kWrites) to[threadIdx.x] = sum;
+  if (kEarly == Early::kNeverWaits && threadIdx.x == 9) return;
+  if (kEarly == Early::kLetsInFirst) cuda::grid_dependency_launch();
+  const cuda::Waited waited = cuda::wait_for_earlier();
+  to[threadIdx.x] = sum + last(waited)[threadIdx.x];
+}
+
+template <Early kEarly>
+int run_early(CudaDevice& device, int compute_major = 9) {
+  emu::Machine machine;
+  machine.compute_major = compute_major;
+  emu::set_machine(machine);
+  const DeviceArray<int> weights(device, std::vector<int>(32, 1));
+  DeviceArray<int> before_last(device, 32), last(device, 32), to(device, 32);
+  device.check(launch(write_kernel, {.grid = 1, .block = 32, .stream = device.stream}, 10, before_last.data()), "first");
+  device.check(launch(early_kernel<Early::kRight>, {.grid = 1, .block = 32, .stream = device.stream}, weights.data(),
+                      weights.data(), before_last.data(), before_last.data(), last.data()),
+               "second");
+  device.check(launch(early_kernel<kEarly>, {.grid = 2, .block = 32, .shared = 512, .stream = device.stream},
+                      weights.data(), before_last.data(), last.data(), last.data(), to.data()),
+               "third");
+  return to.read()[31];
+}
+
+TEST("emu: a launch that starts early touches nothing too early") {
+  with_emulated([](CudaDevice& device) {
+    CHECK_EQ(run_early<Early::kRight>(device), 1 + 10 + 12);
+    CHECK_EQ(run_early<Early::kReads>(device, 8), 1 + 10 + 12);  // where launches follow each other
+    CHECK_THROWS(Code::kDevice, "a thread touches what the launch before", run_early<Early::kReads>(device));
+    check_contains(emu::last_fault(), "[block (0, 0, 0), thread (5, 0, 0)]");
+    CHECK_THROWS(Code::kDevice, "a thread touches what the launch before", run_early<Early::kCopies>(device));
+    CHECK_THROWS(Code::kDevice, "a thread writes to global memory before", run_early<Early::kWrites>(device));
+    CHECK_THROWS(Code::kDevice, "ends without having waited", run_early<Early::kNeverWaits>(device));
+    CHECK_THROWS(Code::kDevice, "let in by a thread that has not waited", run_early<Early::kLetsInFirst>(device));
+  });
+}
 
 TEST("emu: streams run when somebody waits, and events order them") {
   with_emulated([](CudaDevice& device) {

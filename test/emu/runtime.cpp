@@ -11,11 +11,30 @@
 #include <thread>
 #include <vector>
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
+
 #include "native/base/str.h"
+#include "test/emu/guard.h"
 #include "test/emu/include/cuda_runtime.h"
 #include "test/emu/machine.h"
 
-using Queued = std::function<cudaError_t()>;
+// What a stream has queued, or a graph recorded.
+struct Queued {
+  std::function<cudaError_t(bool before_early_start)> run;
+  bool starts_early = false;  // a launch that may begin while the one before it still runs
+
+  Queued() = default;
+  template <typename Body>
+  Queued(Body body, bool starts_early_ = false) : starts_early(starts_early_) {
+    if constexpr (std::is_invocable_v<Body, bool>) {
+      run = std::move(body);
+    } else {
+      run = [body = std::move(body)](bool) { return body(); };
+    }
+  }
+};
 
 struct CUgraph_st {
   std::vector<Queued> operations;
@@ -64,6 +83,7 @@ struct Device {
   size_t in_use = 0;
   CUstream_st default_stream{};
   std::map<const void*, int> shared_limits;  // by kernel
+  Pages last_written;                        // by the last launch, when the next one starts early
 };
 
 struct State {
@@ -155,7 +175,8 @@ void run(cudaStream_t stream, Enough enough) {
   while (!stream->operations.empty() && !enough()) {
     const Queued operation = std::move(stream->operations.front());
     stream->operations.pop_front();
-    const cudaError_t error = operation();
+    const bool before_early_start = !stream->operations.empty() && stream->operations.front().starts_early;
+    const cudaError_t error = operation.run(before_early_start);
     if (error != cudaSuccess && on.fault == cudaSuccess) on.fault = error;
   }
 }
@@ -183,6 +204,7 @@ template <typename Body>
 Queued unless_failed(int index, Body body) {
   return [index, body]() -> cudaError_t {
     if (state().devices[index].fault != cudaSuccess) return cudaSuccess;
+    state().devices[index].last_written.clear();
     return body();
   };
 }
@@ -216,12 +238,15 @@ cudaError_t allocate(void** to, size_t bytes, int index) {
       return cudaErrorMemoryAllocation;
     on.in_use += bytes;
   }
-  void* memory = nullptr;
-  if (posix_memalign(&memory, 256, bytes) != 0) {
+  void* memory = nullptr;  // whole pages: see guard.h
+  if (posix_memalign(&memory, kPageBytes, (bytes + kPageBytes - 1) / kPageBytes * kPageBytes) != 0) {
     if (index >= 0) state().devices[index].in_use -= bytes;
     return cudaErrorMemoryAllocation;
   }
   if (bytes <= kPoisonedAllocation) std::memset(memory, kPoison, bytes);
+#if defined(__SANITIZE_ADDRESS__)
+  __asan_poison_memory_region(static_cast<char*>(memory) + bytes, (kPageBytes - bytes % kPageBytes) % kPageBytes);
+#endif
   state().memory[static_cast<char*>(memory)] = {bytes, index};
   *to = memory;
   return cudaSuccess;
@@ -248,12 +273,35 @@ cudaError_t fail(cudaError_t status, const std::string& text) {
   return status;
 }
 
-cudaError_t launch_now(const Grid& grid, const std::function<void()>& body) {
+std::vector<Span> device_memory(int index) {
+  std::vector<Span> spans;
+  for (const auto& [begin, memory] : state().memory) {
+    if (memory.device == index)
+      spans.push_back({const_cast<char*>(begin), (memory.bytes + kPageBytes - 1) / kPageBytes * kPageBytes});
+  }
+  return spans;
+}
+
+// A launch that starts early runs twice: first every thread up to its wait, with what the launch before has written out
+// of reach, then all of it.
+cudaError_t launch_now(int index, const Grid& grid, const std::function<void()>& body, bool starts_early,
+                       bool before_early_start) {
   if (state().launches_to_failure > 0 && --state().launches_to_failure == 0) {
     return fail(state().failure, "a launch failed as it was told to");
   }
-  if (const std::optional<Fault> fault = run_grid(grid, body, state().seed))
-    return fail(cudaError_t(fault->status), fault->text);
+  Device& on = state().devices[index];
+  std::optional<Fault> fault;
+  if (starts_early) {
+    const std::string trespassed = trespass(device_memory(index), on.last_written, [&] {
+      fault = run_grid(grid, body, state().seed, Part::kBeforeWait);
+    });
+    if (!trespassed.empty()) return fail(cudaErrorLaunchFailure, trespassed);
+  }
+  on.last_written.clear();
+  const auto run_all = [&] { fault = run_grid(grid, body, state().seed); };
+  if (!fault && before_early_start) on.last_written = pages_written(device_memory(index), run_all);
+  if (!fault && !before_early_start) run_all();
+  if (fault) return fail(cudaError_t(fault->status), fault->text);
   return cudaSuccess;
 }
 
@@ -311,8 +359,18 @@ cudaError_t queue_launch(const cudaLaunchConfig_t& config, const void* kernel, s
   if (grid.shared_bytes > (limit == device().shared_limits.end() ? kSharedBytes : size_t(limit->second))) {
     return remember(cudaErrorInvalidValue);
   }
-  if (config.numAttrs != 0) return remember(cudaErrorNotSupported);
-  queue(stream, unless_failed(stream->device, [grid, body = std::move(body)] { return launch_now(grid, body); }));
+  bool starts_early = false;
+  for (unsigned i = 0; i < config.numAttrs; ++i) {
+    const cudaLaunchAttribute& attribute = config.attrs[i];
+    if (attribute.id != cudaLaunchAttributeProgrammaticStreamSerialization || state().machine.compute_major < 9)
+      return remember(cudaErrorNotSupported);
+    starts_early = attribute.val.programmaticStreamSerializationAllowed != 0;
+  }
+  const auto run = [index = stream->device, grid, starts_early, body = std::move(body)](bool before_early_start) {
+    if (state().devices[index].fault != cudaSuccess) return cudaSuccess;
+    return launch_now(index, grid, body, starts_early, before_early_start);
+  };
+  queue(stream, {run, starts_early});
   return cudaSuccess;
 }
 
@@ -429,7 +487,8 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* out, const void* kernel) {
   if (const cudaError_t error = device_error()) return remember(error);
   if (state().machine.compute_major < 8) return remember(cudaErrorNoKernelImageForDevice);
   const auto limit = device().shared_limits.find(kernel);
-  *out = {1024, limit == device().shared_limits.end() ? int(kSharedBytes) : limit->second};
+  *out = {1024, limit == device().shared_limits.end() ? int(kSharedBytes) : limit->second,
+          10 * state().machine.compute_major + state().machine.compute_minor};
   return cudaSuccess;
 }
 cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute, int value) {
@@ -651,8 +710,9 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t handle) {
   if (stream == nullptr) return remember(cudaErrorInvalidResourceHandle);
   if (state().executables.count(executable) == 0) return remember(cudaErrorInvalidValue);
   queue(stream, [graph = executable->graph]() -> cudaError_t {
-    for (const Queued& operation : graph->operations) {
-      if (const cudaError_t error = operation()) return error;
+    for (size_t i = 0; i < graph->operations.size(); ++i) {
+      const bool before_early_start = i + 1 < graph->operations.size() && graph->operations[i + 1].starts_early;
+      if (const cudaError_t error = graph->operations[i].run(before_early_start)) return error;
     }
     return cudaSuccess;
   });

@@ -408,6 +408,7 @@ struct cudaDeviceProp {
 };
 struct cudaFuncAttributes {
   int maxThreadsPerBlock, maxDynamicSharedSizeBytes;
+  int ptxVersion;  // 10 * major + minor of the architecture that the kernel was compiled for
 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 enum cudaMemcpyKind { cudaMemcpyDefault = 4 };
@@ -415,14 +416,20 @@ enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
 constexpr unsigned cudaHostAllocDefault = 0, cudaStreamNonBlocking = 1, cudaEventDefault = 0,
                    cudaEventDisableTiming = 2;
 
-struct cudaLaunchAttribute;
+enum cudaLaunchAttributeID { cudaLaunchAttributeProgrammaticStreamSerialization = 6 };
+struct cudaLaunchAttribute {
+  cudaLaunchAttributeID id;
+  struct {
+    int programmaticStreamSerializationAllowed;
+  } val;
+};
 struct cudaLaunchConfig_t {
   dim3 grid_size, block_size;
   dim3& gridDim { return grid_size; }
   dim3& blockDim { return block_size; }
   size_t dynamicSmemBytes;
   cudaStream_t stream;
-  cudaLaunchAttribute* attrs;  // none is emulated: numAttrs is 0
+  cudaLaunchAttribute* attrs;
   unsigned numAttrs;
 };
 

@@ -1,0 +1,98 @@
+#include "test/emu/guard.h"
+
+#include <signal.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstdint>
+
+#include "native/base/str.h"
+#include "test/emu/block.h"
+
+namespace oss::emu {
+namespace {
+
+// What the signal handler works on while `body` runs.
+struct Watch {
+  const std::vector<Span>* memory;
+  const Pages* closed = nullptr;  // null: writes are only noted
+  Pages written;
+  std::string trespass;
+};
+Watch* watch = nullptr;
+struct sigaction before;
+
+void protect(char* begin, size_t bytes, int how) { mprotect(begin, bytes, how); }
+
+std::string place() {
+  const Index& block = running_block.index;
+  const Index& thread = current->index;
+  return str(" [block (", block.x, ", ", block.y, ", ", block.z, "), thread (", thread.x, ", ", thread.y, ", ", thread.z,
+             ")]");
+}
+
+// Opens the page that was touched and lets the thread try again.
+void touched(int, siginfo_t* info, void*) {
+  char* const at = static_cast<char*>(info->si_addr);
+  const bool ours = watch != nullptr && std::ranges::any_of(*watch->memory, [at](const Span& span) {
+    return at >= span.begin && at < span.begin + span.bytes;
+  });
+  if (!ours) {
+    sigaction(SIGSEGV, &before, nullptr);  // comes again, to whoever was asked before
+    return;
+  }
+  char* const page = at - reinterpret_cast<uintptr_t>(at) % kPageBytes;
+  if (watch->closed == nullptr) {
+    watch->written.push_back(page);
+  } else if (watch->trespass.empty()) {
+    const bool closed = std::ranges::binary_search(*watch->closed, page);
+    watch->trespass = (closed ? "a thread touches what the launch before may still write, before it waits for it"
+                              : "a thread writes to global memory before it waits for the launch before") +
+                      place();
+  }
+  protect(page, kPageBytes, PROT_READ | PROT_WRITE);
+}
+
+// On a stack of its own: those of emulated threads may be too small for a signal.
+void run_watched(Watch& mine, const std::function<void()>& body) {
+  constexpr size_t kHandlerStack = 256 << 10;
+  stack_t old{};
+  sigaltstack(nullptr, &old);
+  std::vector<char> memory;
+  if ((old.ss_flags & SS_DISABLE) != 0 || old.ss_size < kHandlerStack) {
+    memory.resize(kHandlerStack);
+    const stack_t own = {.ss_sp = memory.data(), .ss_flags = 0, .ss_size = memory.size()};
+    sigaltstack(&own, nullptr);
+  }
+  struct sigaction action {};
+  action.sa_sigaction = touched;
+  action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+  sigaction(SIGSEGV, &action, &before);
+  watch = &mine;
+  for (const Span& span : *mine.memory) protect(span.begin, span.bytes, PROT_READ);
+  if (mine.closed != nullptr) {
+    for (char* page : *mine.closed) protect(page, kPageBytes, PROT_NONE);
+  }
+  body();
+  for (const Span& span : *mine.memory) protect(span.begin, span.bytes, PROT_READ | PROT_WRITE);
+  watch = nullptr;
+  sigaction(SIGSEGV, &before, nullptr);
+  if (!memory.empty()) sigaltstack(&old, nullptr);
+}
+
+}  // namespace
+
+Pages pages_written(const std::vector<Span>& memory, const std::function<void()>& body) {
+  Watch mine{.memory = &memory, .closed = nullptr, .written = {}, .trespass = {}};
+  run_watched(mine, body);
+  std::ranges::sort(mine.written);
+  return std::move(mine.written);
+}
+
+std::string trespass(const std::vector<Span>& memory, const Pages& closed, const std::function<void()>& body) {
+  Watch mine{.memory = &memory, .closed = &closed, .written = {}, .trespass = {}};
+  run_watched(mine, body);
+  return std::move(mine.trespass);
+}
+
+}  // namespace oss::emu

@@ -1,0 +1,25 @@
+// Watches device memory by pages: which of them a launch writes, and what the next one does before it waits. One launch
+// at a time, on one thread.
+#pragma once
+#include <cstddef>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace oss::emu {
+
+constexpr size_t kPageBytes = 4096;
+
+struct Span {
+  char* begin;   // of a page
+  size_t bytes;  // whole pages
+};
+using Pages = std::vector<char*>;  // in the order of their addresses
+
+// Runs `body`; the pages of `memory` that it writes.
+Pages pages_written(const std::vector<Span>& memory, const std::function<void()>& body);
+
+// Runs `body`, which may write nothing in `memory` and not even read `closed`; what it did all the same, or nothing.
+std::string trespass(const std::vector<Span>& memory, const Pages& closed, const std::function<void()>& body);
+
+}  // namespace oss::emu
