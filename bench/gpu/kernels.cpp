@@ -1,6 +1,6 @@
 // Every CUDA kernel at the shapes of a model, one JSON object per line:
 //
-//   oss_gpu_bench 20b|120b|tiny [--tokens 1,8,32,64,128,256] [--prefill 2048] [--seconds 40]
+//   oss_gpu_bench 20b|120b|tiny [--tokens 1,4,8,16,32,64,128,256] [--prefill 2048] [--seconds 40]
 //
 //   {"kernel":"linear o","tokens":8,"context":0,"microseconds":7.1,"bytes":23756800,"flops":188743680}
 //
@@ -20,6 +20,7 @@
 
 #include "kernels/common/dtype.h"
 #include "kernels/common/synthetic.h"
+#include "kernels/cuda/plan.h"
 #include "native/backend/cuda/cuda_module.h"
 #include "native/base/error.h"
 #include "native/base/str.h"
@@ -42,6 +43,9 @@ class Bench {
     cuda::DeviceProperties properties{};
     check(cuda_.device_properties(device, &properties), "device_properties");
     cold_bytes_ = s_.hidden == kTiny.hidden ? 1 : 4 * properties.l2_bytes;
+    most_fused_ = cuda::most_fused_tokens(
+        {.hidden = s_.hidden, .intermediate = s_.intermediate, .experts = s_.experts, .top_k = s_.top_k},
+        {.multiprocessors = properties.multiprocessors, .shared_bytes = size_t(properties.shared_bytes)});
     check(cuda_.create_stream(&stream_), "create_stream");
     check(cuda_.create_event(&from_), "create_event");
     check(cuda_.create_event(&to_), "create_event");
@@ -72,6 +76,12 @@ class Bench {
   template <typename T>
   T* empty(size_t count) {
     return static_cast<T*>(allocate(count * sizeof(T)));
+  }
+  template <typename T>
+  T* zeros(size_t count) {
+    T* to = empty<T>(count);
+    check(cuda_.fill(to, 0, count * sizeof(T), stream_), "fill");
+    return to;
   }
   template <typename T>
   T* upload(const std::vector<T>& values) {
@@ -151,6 +161,7 @@ class Bench {
   const Shape s_;
   const Clock::time_point deadline_;
   size_t cold_bytes_ = 0;
+  int most_fused_ = 0;  // tokens of a step that runs in fused phases
   cuda::Stream stream_ = nullptr;
   void *from_ = nullptr, *to_ = nullptr;
   std::vector<void*> memory_;
@@ -252,8 +263,9 @@ void Bench::attention(const StepArrays& arrays, int sequences, int each, int con
   if (each == 1) {
     const int splits = window > 0 ? 1 : arrays.most_splits;
     float* scratch = static_cast<float*>(allocate(cuda::attention_scratch_bytes(tokens, s_.heads)));
+    int32_t* counters = zeros<int32_t>(size_t(tokens) * s_.kv_heads);
     measure("attention_split " + kind, bytes, flops, [&, splits](size_t i) {
-      return cuda_.attention_split(args, arrays.step, splits, q, caches[i % caches.size()], sinks, scratch, out, stream_);
+      return cuda_.attention_split(args, arrays.step, splits, q, caches[i % caches.size()], sinks, scratch, counters, out, stream_);
     });
   } else {
     measure("attention_tiles " + kind, bytes, flops, [&](size_t i) {
@@ -289,6 +301,11 @@ void Bench::matrices(const StepArrays& arrays, int tokens, int rows) {
     measure("qkv", weight + 2 * per_token + 2.0 * tokens * qkv_width, 2 * per_token * qkv_width, [&](size_t i) {
       return cuda_.qkv(args, arrays.step, normed, weights[i % weights.size()], bias, q, cache, stream_);
     });
+    if (tokens <= most_fused_) {
+      measure("norm_qkv", weight + 4 * per_token + 2.0 * tokens * qkv_width, 2 * per_token * qkv_width, [&](size_t i) {
+        return cuda_.norm_qkv(args, 1e-5f, arrays.step, x, norm, weights[i % weights.size()], bias, q, cache, stream_);
+      });
+    }
   }
   const auto linear = [&](const std::string& name, const int32_t* counted, int count, int in, int out, bool accumulate,
                           const cuda::bf16* from) {
@@ -307,6 +324,17 @@ void Bench::matrices(const StepArrays& arrays, int tokens, int rows) {
   linear("linear router", num_tokens, tokens, s_.hidden, s_.experts, false, normed);
   linear("linear head", num_rows, rows, s_.hidden, s_.vocab, false, normed);
 
+  if (tokens <= most_fused_) {
+    const double weight = 2.0 * s_.hidden * s_.experts;
+    const auto weights = rotating<const void*>(size_t(weight), [&] { return matrix(s_.experts, s_.hidden); });
+    const float* bias = floats(size_t(s_.experts), 0.1f);
+    float* to = empty<float>(size_t(tokens) * s_.experts);
+    measure("norm_linear router", weight + 6 * per_token, 4 * per_token * s_.experts, [&](size_t i) {
+      return cuda_.norm_linear({.rows = tokens, .in = s_.hidden, .out = s_.experts, .accumulate = 0}, 1e-5f, num_tokens, x,
+                               norm, weights[i % weights.size()], bias, normed, to, stream_);
+    });
+  }
+
   float* logits = floats(size_t(tokens) * s_.experts, 1);
   int32_t* chosen = empty<int32_t>(size_t(tokens) * s_.top_k);
   float* share = empty<float>(size_t(tokens) * s_.top_k);
@@ -315,6 +343,7 @@ void Bench::matrices(const StepArrays& arrays, int tokens, int rows) {
   });
   {
     std::vector<int32_t> index;
+    std::vector<float> logits_of_index(size_t(tokens) * s_.experts, 0.0f);  // which choose the same
     std::vector<bool> drawn(size_t(s_.experts), false);
     for (int t = 0; t < tokens; ++t) {
       std::vector<int32_t> all(size_t(s_.experts));
@@ -323,6 +352,7 @@ void Bench::matrices(const StepArrays& arrays, int tokens, int rows) {
       for (int k = 0; k < s_.top_k; ++k) {
         index.push_back(all[size_t(k)]);
         drawn[size_t(all[size_t(k)])] = true;
+        logits_of_index[size_t(t) * s_.experts + size_t(all[size_t(k)])] = float(s_.top_k - k);
       }
     }
     const auto distinct = double(std::ranges::count(drawn, true));
@@ -335,13 +365,20 @@ void Bench::matrices(const StepArrays& arrays, int tokens, int rows) {
     });
     const int32_t* device_index = upload(index);
     const float* weights = upload(std::vector<float>(index.size(), 1.0f / float(s_.top_k)));
-    void* scratch = allocate(cuda::experts_scratch(tokens, s_.top_k, s_.experts, s_.hidden, s_.intermediate).bytes);
+    void* scratch = zeros<uint8_t>(cuda::experts_scratch(tokens, s_.top_k, s_.experts, s_.hidden, s_.intermediate).bytes);
     const ExpertsArgs args = {.tokens = tokens, .hidden = s_.hidden, .intermediate = s_.intermediate, .experts = s_.experts,
                               .top_k = s_.top_k, .limit = 7, .alpha = 1.702f};
     measure("experts", weight * distinct + 10 * per_token, 6.0 * tokens * s_.top_k * s_.hidden * s_.intermediate, [&](size_t i) {
       const Layer& layer = layers[i % layers.size()];
       return cuda_.experts(args, num_tokens, normed, device_index, weights, layer.gate_up, layer.down, scratch, x, stream_);
     });
+    if (tokens <= most_fused_) {
+      const float* routed = upload(logits_of_index);
+      measure("few_experts", weight * distinct + 10 * per_token, 6.0 * tokens * s_.top_k * s_.hidden * s_.intermediate, [&](size_t i) {
+        const Layer& layer = layers[i % layers.size()];
+        return cuda_.few_experts(args, num_tokens, routed, normed, layer.gate_up, layer.down, scratch, x, stream_);
+      });
+    }
   }
   {
     float* rows_logits = floats(size_t(rows) * s_.vocab, 2);
@@ -396,7 +433,7 @@ std::vector<int> counts(const std::string& list) {
 }
 
 int run(int argc, char** argv) {
-  std::string model = "20b", tokens = "1,8,32,64,128,256", prefill = "2048", context = "1024,8192";
+  std::string model = "20b", tokens = "1,4,8,16,32,64,128,256", prefill = "2048", context = "1024,8192";
   double seconds = 60;
   for (int i = 1; i < argc; ++i) {
     const std::string arg = argv[i];

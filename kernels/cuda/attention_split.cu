@@ -3,11 +3,12 @@
 //   q, out   [tokens, heads, 64]  bf16      query head h reads kv head h / (heads / kv_heads)
 //   cache    [page][k, v][kv_head][64 keys][64]  bf16 or e4m3      sinks  [heads] f32
 //   partial  [singles, heads, kMaxSplits, 64 + 2]  f32: Σ p·v, the largest score, Σ p, of one part
+//   counters [singles, kv_heads]  i32: parts that are there
 //
 // The query heads of a kv head are rows that share every key. A token's visible pages are cut into parts (by its
 // position alone, see visible_pages(): it gets the same bits in any step), one block each. The four warps of a block
-// take pages in turn, each with a softmax of its own, and are merged in their order; a second kernel merges the parts.
-// What has one part, as everything in a layer with a window of 128, is finished by the first.
+// take pages in turn, each with a softmax of its own, and are merged in their order; the block that finds all parts of
+// its token and kv head there merges them, in their order too, and adds the sink.
 //
 // Traffic 4 · 64 · keys · kv_heads bytes per token in bf16, half of it in e4m3; memory-bound. A page of 16 KB costs a
 // warp 68 multiplications of 16 x 8 x 16: a fifth of the time in which an SM of an H200 gets that page. Three blocks
@@ -48,16 +49,41 @@ __device__ __forceinline__ void store_rows(const SoftmaxRows& rows, int group, f
   }
 }
 
+// The parts of a token's head that has several, by one warp, a lane for the weight of each.
+static_assert(kMaxSplits <= kWarp, "a lane per part");
+__device__ __forceinline__ void merge_parts(const float* partial /*[kMaxSplits, kPartial]*/, int splits, float sink,
+                                            bf16* out) {
+  const int lane = lane_id();
+  const float2* parts = reinterpret_cast<const float2*>(partial);
+  constexpr int kStride = kPartial / 2;
+  const float2 mine = lane < splits ? __ldcg(parts + lane * kStride + kHeadDim / 2) : float2{kNoMax, 0};
+  const float max = warp_max(mine.x), my_scale = exp2_approx(mine.x - max), sum = warp_sum(my_scale * mine.y);
+  float2 sums{0, 0};
+#pragma unroll 8
+  for (int split = 0; split < splits; ++split) {
+    const float scale = __shfl_sync(kAllLanes, my_scale, split);
+    const float2 of_split = __ldcg(parts + split * kStride + lane);
+    sums.x = fmaf(scale, of_split.x, sums.x);
+    sums.y = fmaf(scale, of_split.y, sums.y);
+  }
+  const float scale = finish_factor({max, sum}, sink);
+  reinterpret_cast<uint32_t*>(out)[lane] = pack_bf16x2(sums.x * scale, sums.y * scale);
+}
+
 // One block per single token, kv head and part.
 template <KvType kType>
 __global__ void __launch_bounds__(kSplitThreads, 3)
     split_kernel(AttentionArgs args, DeviceStep step, const int32_t* block_table /*[sequences, max_pages]*/,
-                 const bf16* q, const void* cache, const float* sinks, float* partial, bf16* out) {
+                 Earlier<const bf16> q_written, Earlier<const void> cache_written, const float* sinks, float* partial,
+                 int32_t* counters, bf16* out) {
   const int single = blockIdx.x, kv_head = blockIdx.y, split = blockIdx.z;
-  if (single >= step.counts->singles) return;
-  const int token = step.singles[single], position = step.positions[token];
+  const bool is_there = single < step.counts->singles;
+  const int token = is_there ? step.singles[single] : 0, position = is_there ? step.positions[token] : 0;
   const VisiblePages visible = visible_pages(position, args.window);
-  if (split >= visible.splits) return;
+  const Waited waited = wait_for_earlier();
+  if (!is_there || split >= visible.splits) return;
+  const bf16* q = q_written(waited);
+  const void* cache = cache_written(waited);
 
   const int group = args.heads / args.kv_heads, warp = threadIdx.x / kWarp, lane = lane_id();
   const int64_t first_row = int64_t(token) * args.heads + kv_head * group;  // of q and out
@@ -147,52 +173,36 @@ __global__ void __launch_bounds__(kSplitThreads, 3)
       if (lane == 0) to[kHeadDim / 2] = {part.max, part.sum};
     }
   }
-}
+  if (visible.splits == 1) return;
 
-// One warp per token and head: the parts of a token that has several.
-constexpr int kMergeWarps = 4;
-static_assert(kMaxSplits <= kWarp, "a lane per part");
-__global__ void __launch_bounds__(kMergeWarps* kWarp)
-    merge_kernel(AttentionArgs args, DeviceStep step, const float* partial, const float* sinks, bf16* out) {
-  const int single = blockIdx.x, head = blockIdx.y * kMergeWarps + threadIdx.x / kWarp, lane = lane_id();
-  if (head >= args.heads || single >= step.counts->singles) return;
-  const int token = step.singles[single], splits = visible_pages(step.positions[token], args.window).splits;
-  if (splits == 1) return;
-
-  const int64_t row = int64_t(token) * args.heads + head, of_single = int64_t(single) * args.heads + head;
-  const float2* parts = reinterpret_cast<const float2*>(partial + of_single * kMaxSplits * kPartial);
-  constexpr int kStride = kPartial / 2;
-  const float2 mine = lane < splits ? parts[lane * kStride + kHeadDim / 2] : float2{kNoMax, 0};
-  const float max = warp_max(mine.x), my_scale = exp2_approx(mine.x - max), sum = warp_sum(my_scale * mine.y);
-  float2 sums{0, 0};
-#pragma unroll 8
-  for (int split = 0; split < splits; ++split) {
-    const float scale = __shfl_sync(kAllLanes, my_scale, split);
-    const float2 of_split = parts[split * kStride + lane];
-    sums.x = fmaf(scale, of_split.x, sums.x);
-    sums.y = fmaf(scale, of_split.y, sums.y);
+  // Who adds the last part to the count finds all of them there.
+  __shared__ bool is_last;
+  __threadfence();
+  __syncthreads();
+  int32_t* counter = counters + single * args.kv_heads + kv_head;
+  if (threadIdx.x == 0) is_last = atomicAdd(counter, 1) == visible.splits - 1;
+  __syncthreads();
+  if (!is_last) return;
+  __threadfence();
+  for (int row = warp; row < group; row += kSplitWarps) {
+    const int head = kv_head * group + row;
+    merge_parts(partial + (int64_t(single) * args.heads + head) * kMaxSplits * kPartial, visible.splits, sinks[head],
+                out + (first_row + row) * kHeadDim);
   }
-  const float scale = finish_factor({max, sum}, sinks[head]);
-  reinterpret_cast<uint32_t*>(out + row * kHeadDim)[lane] = pack_bf16x2(sums.x * scale, sums.y * scale);
+  if (threadIdx.x == 0) *counter = 0;
 }
 
 }  // namespace
 
 Status attention_split(const AttentionArgs& args, const DeviceStep& step, int splits, const bf16* q, const void* cache,
-                       const float* sinks, float* scratch, bf16* out, Stream stream) {
+                       const float* sinks, float* scratch, int32_t* counters, bf16* out, Stream stream) {
   if (!attention_fits(args)) return cudaErrorInvalidValue;
-  const Status status = launch(args.type == kKvFP8 ? split_kernel<kKvFP8> : split_kernel<kKvBF16>,
-                               {.grid = dim3(args.tokens, args.kv_heads, splits),
-                                .block = kSplitThreads,
-                                .shared = kSplitShared,
-                                .stream = stream},
-                               args, step, step.block_tables[args.group], q, cache, sinks, scratch, out);
-  if (status != cudaSuccess || splits == 1) return status;
-  return launch(merge_kernel,
-                {.grid = dim3(args.tokens, divide_up(args.heads, kMergeWarps)),
-                 .block = kMergeWarps * kWarp,
+  return launch(args.type == kKvFP8 ? split_kernel<kKvFP8> : split_kernel<kKvBF16>,
+                {.grid = dim3(args.tokens, args.kv_heads, splits),
+                 .block = kSplitThreads,
+                 .shared = kSplitShared,
                  .stream = stream},
-                args, step, scratch, sinks, out);
+                args, step, step.block_tables[args.group], q, cache, sinks, scratch, counters, out);
 }
 
 }  // namespace oss::cuda

@@ -13,221 +13,15 @@
 // A sum is formed in one order, whatever else is in the step and whichever kernel runs: the column tiles are cut into
 // kParts parts by their number alone, a part is summed by one mma after the other from zero, then 0 + part 0 + ...
 //
-// Two kernels for either product. A handful of tokens: a block's eight warps take one part each, and find by themselves
-// who chose which expert. More: pairs are sorted by expert first, and a block multiplies up to kExpertTokenTile pairs.
-#include "kernels/common/swiglu.h"
-#include "kernels/cuda/launch.cuh"
-#include "kernels/cuda/mxfp4.cuh"
-#include "kernels/cuda/ptx/convert.cuh"
+// Pairs are sorted by expert first, and a block multiplies up to kExpertTokenTile of them. few_experts.cu does the same
+// for a handful of tokens.
+#include "kernels/cuda/experts.cuh"
 #include "kernels/cuda/ptx/cp_async.cuh"
-#include "kernels/cuda/ptx/memory.cuh"
-#include "kernels/cuda/ptx/mma.cuh"
-#include "kernels/cuda/ptx/shared.cuh"
-#include "kernels/cuda/warp.cuh"
 
 namespace oss::cuda {
 namespace {
 
-constexpr int kParts = 8;  // one for each warp of a block
-constexpr int kThreads = kParts * kWarp;
-constexpr int kTokenTile = 8;  // columns of the second operand of mma.m16n8k16
-constexpr int kMaxExperts = 256;
-
-// What a column tile has: 16 bytes of codes for each lane, four bytes of scales for each pair of rows, and of a token's
-// 64 columns 8 times 16 bytes, of which a lane takes one in each half.
-constexpr int kCodeLoads = kWarp, kScaleWords = kRowTile / 2, kTokenLoads = kExpertColTile * 2 / 16;
-
-struct PackedMatrix {
-  const uint4* codes;      // [experts, row_tiles, col_tiles, lane]
-  const uint32_t* scales;  // [experts, row_tiles, col_tiles, g]
-  int row_tiles, col_tiles;
-};
-
-__device__ __forceinline__ int first_tile_of_part(int part, int col_tiles) { return part * col_tiles / kParts; }
-
-// The other operand: the row of a pair, which several pairs may share. What lies past `cols` counts as zero.
-struct Inputs {
-  const bf16* rows;
-  int cols, stride, pairs_per_row;
-
-  __device__ __forceinline__ uint32_t row_of_pair(int pair) const { return uint32_t(pair) / uint32_t(pairs_per_row); }
-};
-
-// --- epilogues: what becomes of the sums of rows g and g + 8 of a row tile -------------------------------------------
-
-// A float with the functions that swiglu() looks for. min(bound, x) keeps a NaN in x, unlike CUDA's own.
-struct Real {
-  float value;
-  __device__ explicit Real(float v) : value(v) {}
-  __device__ friend Real operator+(Real a, Real b) { return Real(a.value + b.value); }
-  __device__ friend Real operator*(Real a, Real b) { return Real(a.value * b.value); }
-  __device__ friend Real operator/(Real a, Real b) { return Real(a.value / b.value); }
-  __device__ friend Real min(Real bound, Real x) { return bound.value < x.value ? bound : x; }
-  __device__ friend Real max(Real bound, Real x) { return bound.value > x.value ? bound : x; }
-  __device__ friend Real exp(Real x) { return Real(expf(x.value)); }
-};
-
-struct GateUp {
-  float limit, alpha;
-  const float* bias;  // [experts, 16 * row_tiles]
-  bf16* act;          // [pairs, stride]
-  int stride;
-
-  __device__ __forceinline__ float2 biases(int tile_of_all, int g) const {
-    return *reinterpret_cast<const float2*>(bias + size_t(tile_of_all) * kRowTile + 2 * g);
-  }
-  __device__ __forceinline__ void store(int row_tile, int g, int pair, float gate, float up) const {
-    const float y = swiglu(Real(gate), Real(up), alpha, limit).value;
-    act[size_t(pair) * stride + row_tile * (kRowTile / 2) + g] = bf16(pack_bf16x2(y, 0));
-  }
-};
-
-struct Down {
-  const float* bias;  // [experts, 16 * row_tiles]
-  float* out;         // [pairs, stride]
-  int stride;
-
-  __device__ __forceinline__ float2 biases(int tile_of_all, int g) const {
-    const float* first = bias + size_t(tile_of_all) * kRowTile + g;
-    return {first[0], first[8]};
-  }
-  __device__ __forceinline__ void store(int row_tile, int g, int pair, float low, float high) const {
-    float* to = out + size_t(pair) * stride + row_tile * kRowTile + g;
-    to[0] = low;
-    to[8] = high;
-  }
-};
-
-// --- a handful of tokens ---------------------------------------------------------------------------------------------
-
-// Then every expert has a column of the operand for each of its pairs, and each lane of a warp can hold one pair.
-constexpr int kFewTokens = kTokenTile, kFewPairs = kWarp;
-constexpr int kPartTiles = 6;  // of columns, in registers: up to 3072 columns, and gpt-oss has 2880
-
-__device__ __forceinline__ int nth_bit(uint32_t bits, int n) {
-  for (int i = 0; i < n; ++i) bits &= bits - 1;
-  return bits == 0 ? -1 : __ffs(int(bits)) - 1;
-}
-
-// The experts of a few pairs in the order in which they are first chosen, found by a warp for itself.
-struct Chosen {
-  int expert;      // of this lane's pair
-  uint32_t pairs;  // the lanes with the same expert
-  uint32_t first;  // the lanes with the first pair of an expert
-
-  __device__ Chosen(const int32_t* index, int count) {
-    const int lane = threadIdx.x % kWarp;
-    expert = lane < count ? index[lane] : 0;
-    pairs = __ballot_sync(kAllLanes, lane < count);
-#pragma unroll
-    for (int bit = 1; bit < kMaxExperts; bit *= 2) {
-      const uint32_t with = __ballot_sync(kAllLanes, (expert & bit) != 0);
-      pairs &= (expert & bit) != 0 ? with : ~with;
-    }
-    first = __ballot_sync(kAllLanes, lane < count && __ffs(int(pairs)) - 1 == lane);
-  }
-};
-
-// The work is every row tile of every chosen expert, one after another; each block takes an equal run of it. One warp
-// per part. While a tile is multiplied, the loads of the next are under way: 3.3 KB per warp, 52 KB per SM.
-template <typename Epilogue>
-__global__ void __launch_bounds__(kThreads, 2)
-    few_pairs_kernel(PackedMatrix w, int top_k, const int32_t* num_tokens, const int32_t* index /*[tokens, top_k]*/,
-                     Inputs inputs, Epilogue epilogue) {
-  const int part = threadIdx.x / kWarp, lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
-  const int first_tile = first_tile_of_part(part, w.col_tiles);
-  const int tiles = first_tile_of_part(part + 1, w.col_tiles) - first_tile;
-  const Chosen chosen(index, *num_tokens * top_k);
-  const int work = __popc(chosen.first) * w.row_tiles;
-  const int begin = int(int64_t(work) * blockIdx.x / gridDim.x);
-  const int end = int(int64_t(work) * (blockIdx.x + 1) / gridDim.x);
-  if (begin == end) return;
-
-  const uint4* codes_at = nullptr;
-  const uint32_t* scales_at = nullptr;
-  const auto find = [&](int expert, int row_tile) {
-    const size_t tile = (size_t(expert) * w.row_tiles + row_tile) * w.col_tiles + first_tile;
-    codes_at = w.codes + tile * kCodeLoads + lane;
-    scales_at = w.scales + tile * kScaleWords + g;
-  };
-  uint4 codes[kPartTiles];
-  uint32_t scales[kPartTiles];
-  const auto load = [&](int i) {
-    codes[i] = load_streaming(codes_at + i * kCodeLoads);
-    scales[i] = load_streaming(scales_at + i * kScaleWords);
-  };
-
-  int slot = begin / w.row_tiles, row_tile = begin % w.row_tiles;
-  int speaker = nth_bit(chosen.first, slot), expert = __shfl_sync(kAllLanes, chosen.expert, speaker);
-  find(expert, row_tile);
-#pragma unroll
-  for (int i = 0; i < kPartTiles; ++i) {
-    if (i < tiles) load(i);
-  }
-
-  __shared__ __align__(16) float parts[2][kParts][kWarp][4];  // written as float4
-  const int column = threadIdx.x % kTokenTile, row = threadIdx.x / kTokenTile;  // 64 threads add up a sum of each
-  uint4 values[kPartTiles][2];
-  int pair_of_column = -1;
-  for (int at = begin; at < end; ++at) {
-    if (at == begin || row_tile == 0) {
-      const uint32_t pairs = __shfl_sync(kAllLanes, chosen.pairs, speaker);
-      pair_of_column = nth_bit(pairs, column);
-      const int pair = nth_bit(pairs, g);
-      const bf16* from = inputs.rows + size_t(inputs.row_of_pair(pair < 0 ? 0 : pair)) * inputs.stride;
-#pragma unroll
-      for (int i = 0; i < kPartTiles; ++i) {
-#pragma unroll
-        for (int h = 0; h < 2; ++h) {
-          const int col = (first_tile + i) * kExpertColTile + h * kMxBlock + 8 * t;
-          values[i][h] = uint4{};
-          if (pair >= 0 && i < tiles && col < inputs.cols) values[i][h] = *reinterpret_cast<const uint4*>(from + col);
-        }
-      }
-    }
-    const int this_row_tile = row_tile, tile_of_all = expert * w.row_tiles + row_tile;
-    const bool finishes = row < kRowTile / 2 && pair_of_column >= 0;
-    float2 bias{};
-    if (finishes) bias = epilogue.biases(tile_of_all, row);
-
-    const bool more = at + 1 < end;
-    if (more && ++row_tile == w.row_tiles) {
-      row_tile = 0;
-      speaker = nth_bit(chosen.first, ++slot);
-      expert = __shfl_sync(kAllLanes, chosen.expert, speaker);
-    }
-    if (more) find(expert, row_tile);
-    float sums[4] = {};
-#pragma unroll
-    for (int i = 0; i < kPartTiles; ++i) {
-      if (i >= tiles) break;
-      const WeightFragments left = dequantize({codes[i].x, codes[i].y}, unpack_scales(scales[i], 0));
-      const WeightFragments right = dequantize({codes[i].z, codes[i].w}, unpack_scales(scales[i], 1));
-      if (more) load(i);
-      mma_m16n8k16(sums, left.first, {values[i][0].x, values[i][0].y});
-      mma_m16n8k16(sums, left.second, {values[i][0].z, values[i][0].w});
-      mma_m16n8k16(sums, right.first, {values[i][1].x, values[i][1].y});
-      mma_m16n8k16(sums, right.second, {values[i][1].z, values[i][1].w});
-    }
-
-    // The parts meet in shared memory. Two sets of places: who comes round with the next tile need not wait again.
-    auto& meeting = parts[at % 2];
-    *reinterpret_cast<float4*>(meeting[part][lane]) = {sums[0], sums[1], sums[2], sums[3]};
-    __syncthreads();
-    if (finishes) {
-      float low = 0, high = 0;
-#pragma unroll
-      for (int p = 0; p < kParts; ++p) {
-        const float* of_lane = meeting[p][4 * row + column / 2];
-        low += of_lane[column % 2];
-        high += of_lane[column % 2 + 2];
-      }
-      epilogue.store(this_row_tile, row, pair_of_column, low + bias.x, high + bias.y);
-    }
-  }
-}
-
-// --- more tokens: pairs by expert ------------------------------------------------------------------------------------
+// --- pairs by expert ------------------------------------------------------------------------------------
 
 struct WorkItem {
   int32_t expert, first;  // of its pairs, into `pairs`
@@ -334,8 +128,8 @@ __device__ __forceinline__ int place_of_token_load(int row, int load) {
 }
 
 template <int kRowTiles, typename Epilogue>
-__global__ void __launch_bounds__(kThreads, kRowTiles == 1 ? 2 : 1)
-    many_pairs_kernel(PackedMatrix w, Lists lists, Inputs inputs, Epilogue epilogue) {
+__global__ void __launch_bounds__(kExpertThreads, kRowTiles == 1 ? 2 : 1)
+    many_pairs_kernel(PackedCodes w, Lists lists, const bf16* rows_of_inputs, Inputs inputs, Epilogue epilogue) {
   using Shape = ManyPairs<kRowTiles>;
   if (int(blockIdx.y) >= lists.items[0].first) return;
   const WorkItem item = lists.items[1 + blockIdx.y];
@@ -361,7 +155,7 @@ __global__ void __launch_bounds__(kThreads, kRowTiles == 1 ? 2 : 1)
   constexpr int kScaleLoads = kScaleWords / 4;  // of a tile
   const uint32_t scales_from =
       first_of_row_tile(first_row_tile + threadIdx.x / kScaleLoads) * kScaleLoads + threadIdx.x % kScaleLoads;
-  constexpr int kHalf = kThreads / kTokenLoads;
+  constexpr int kHalf = kExpertThreads / kTokenLoads;
   static_assert(kHalf == Shape::kSomeTokenTiles * kTokenTile && 2 * kHalf == kExpertTokenTile);
   const int my_load = threadIdx.x % kTokenLoads, my_row = threadIdx.x / kTokenLoads;
   const int my_place = Shape::kInputs + place_of_token_load(my_row, my_load);
@@ -380,14 +174,14 @@ __global__ void __launch_bounds__(kThreads, kRowTiles == 1 ? 2 : 1)
       uint4* stage = stages + filling * Shape::kStageLoads;
 #pragma unroll
       for (int i = 0; i < kRowTiles; ++i)
-        cp_async_16(stage + i * kThreads + threadIdx.x, w.codes + codes_from[i] + col_tile * kCodeLoads);
+        cp_async_16(stage + i * kExpertThreads + threadIdx.x, w.codes + codes_from[i] + col_tile * kCodeLoads);
       if (int(threadIdx.x) < Shape::kScaleLoads)
         cp_async_16(stage + Shape::kBlockRowTiles * kCodeLoads + threadIdx.x,
                     w.scales + (scales_from + col_tile * kScaleLoads) * 4);
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
         if (i == 1 && !all) break;
-        cp_async_16(stage + my_place + i * kThreads, inputs.rows + size_t(inputs_from[i] + col_tile * kTokenLoads) * 8,
+        cp_async_16(stage + my_place + i * kExpertThreads, rows_of_inputs + size_t(inputs_from[i] + col_tile * kTokenLoads) * 8,
                     col_tile < full[i]);
       }
     }
@@ -506,37 +300,17 @@ __global__ void sum_experts_kernel(int hidden, int top_k, const int32_t* num_tok
 
 // --- launches --------------------------------------------------------------------------------------------------------
 
-// Of the first device that asks; another one is merely not filled as evenly.
-int multiprocessors() {
-  static const int count = [] {
-    int device = 0;
-    cudaDeviceProp properties{};
-    if (cudaGetDevice(&device) != cudaSuccess || cudaGetDeviceProperties(&properties, device) != cudaSuccess) return 1;
-    return properties.multiProcessorCount;
-  }();
-  return count;
-}
-
-template <typename Epilogue>
-Status multiply_few(const ExpertsArgs& args, const int32_t* num_tokens, const int32_t* index, const PackedMatrix& w,
-                    const Inputs& inputs, const Epilogue& epilogue, Stream stream) {
-  const int most = min(args.experts, args.tokens * args.top_k) * w.row_tiles;
-  return launch(few_pairs_kernel<Epilogue>,
-                {.grid = dim3(min(2 * multiprocessors(), most)), .block = dim3(kThreads), .stream = stream}, w,
-                args.top_k, num_tokens, index, inputs, epilogue);
-}
-
 template <int kRowTiles, typename Epilogue>
-Status multiply_many(const ExpertsArgs& args, const Lists& lists, const PackedMatrix& w, const Inputs& inputs,
-                     const Epilogue& epilogue, Stream stream) {
+Status multiply_many(const ExpertsArgs& args, const Lists& lists, const PackedCodes& w, const bf16* rows,
+                     const Inputs& inputs, const Epilogue& epilogue, Stream stream) {
   using Shape = ManyPairs<kRowTiles>;
   const int pairs = args.tokens * args.top_k, items = min(args.experts, pairs) + pairs / kExpertTokenTile;
   return launch(many_pairs_kernel<kRowTiles, Epilogue>,
                 {.grid = dim3(divide_up(w.row_tiles, Shape::kBlockRowTiles), items),
-                 .block = dim3(kThreads),
+                 .block = dim3(kExpertThreads),
                  .shared = Shape::kShared,
                  .stream = stream},
-                w, lists, inputs, epilogue);
+                w, lists, rows, inputs, epilogue);
 }
 
 }  // namespace
@@ -545,54 +319,33 @@ Status experts(const ExpertsArgs& args, const int32_t* num_tokens, const bf16* n
                const float* weight, const PackedExperts& gate_up, const PackedExperts& down, void* scratch, float* x,
                Stream stream) {
   if (args.tokens == 0) return cudaSuccess;
-  const int hidden_tiles = int(tiles_of(args.hidden, kExpertColTile));
-  const int intermediate_tiles = int(tiles_of(args.intermediate, kExpertColTile));
-  if (args.hidden % kMxBlock != 0 || args.intermediate % kMxBlock != 0 || args.experts > kMaxExperts ||
-      max(hidden_tiles, intermediate_tiles) > kParts * kPartTiles)
-    return cudaErrorInvalidValue;
-
-  const ExpertsScratch at = experts_scratch(args.tokens, args.top_k, args.experts, args.hidden, args.intermediate);
-  char* base = static_cast<char*>(scratch);
-  const int pairs = args.tokens * args.top_k;
+  if (!experts_fit(args)) return cudaErrorInvalidValue;
+  const ExpertsBuffers at(args, scratch);
   Lists lists{};
-  lists.items = reinterpret_cast<WorkItem*>(base + at.lists);
-  lists.begin = reinterpret_cast<int32_t*>(lists.items + pairs + 2);
+  lists.items = static_cast<WorkItem*>(at.lists);
+  lists.begin = reinterpret_cast<int32_t*>(lists.items + args.tokens * args.top_k + 2);
   lists.pairs = lists.begin + args.experts + 1;
-  bf16* act = reinterpret_cast<bf16*>(base + at.activations);
-  float* out = reinterpret_cast<float*>(base + at.outputs);
 
-  const auto packed = [](const PackedExperts& w, int row_tiles, int col_tiles) {
-    return PackedMatrix{static_cast<const uint4*>(w.codes), static_cast<const uint32_t*>(w.scales), row_tiles,
-                        col_tiles};
-  };
-  const PackedMatrix w1 = packed(gate_up, 2 * args.intermediate / kRowTile, hidden_tiles);
-  const PackedMatrix w2 = packed(down, args.hidden / kRowTile, intermediate_tiles);
-  const int act_stride = intermediate_tiles * kExpertColTile;
-  const Inputs tokens_in = {normed, args.hidden, args.hidden, args.top_k};
-  const Inputs act_in = {act, args.intermediate, act_stride, 1};
-  const GateUp gate_up_epilogue = {args.limit, args.alpha, gate_up.bias, act, act_stride};
-  const Down down_epilogue = {down.bias, out, args.hidden};
-
-  const auto multiply = [&](const PackedMatrix& w, const Inputs& inputs, const auto& epilogue) {
-    if (args.tokens <= kFewTokens && pairs <= kFewPairs)
-      return multiply_few(args, num_tokens, index, w, inputs, epilogue, stream);
+  const auto multiply = [&](const PackedCodes& w, const bf16* rows, const Inputs& inputs, const auto& epilogue) {
     // Twice the rows per block halve what is read from shared memory, but leave one block per multiprocessor.
-    if (args.tokens <= 512) return multiply_many<1>(args, lists, w, inputs, epilogue, stream);
-    return multiply_many<2>(args, lists, w, inputs, epilogue, stream);
+    if (args.tokens <= 512) return multiply_many<1>(args, lists, w, rows, inputs, epilogue, stream);
+    return multiply_many<2>(args, lists, w, rows, inputs, epilogue, stream);
   };
-  Status status = cudaSuccess;
-  if (args.tokens > kFewTokens || pairs > kFewPairs) {
-    status = launch(sort_pairs_kernel, {.grid = dim3(1), .block = dim3(kSortThreads), .stream = stream}, args.experts,
-                    args.top_k, num_tokens, index, lists);
-  }
-  if (status == cudaSuccess) status = multiply(w1, tokens_in, gate_up_epilogue);
-  if (status == cudaSuccess) status = multiply(w2, act_in, down_epilogue);
+  Status status = launch(sort_pairs_kernel, {.grid = dim3(1), .block = dim3(kSortThreads), .stream = stream},
+                         args.experts, args.top_k, num_tokens, index, lists);
+  if (status == cudaSuccess)
+    status = multiply(packed_codes(gate_up, 2 * args.intermediate, args.hidden), normed,
+                      {args.hidden, args.hidden, args.top_k},
+                      GateUp{args.limit, args.alpha, gate_up.bias, at.act, at.act_stride});
+  if (status == cudaSuccess)
+    status = multiply(packed_codes(down, args.hidden, args.intermediate), at.act, {args.intermediate, at.act_stride, 1},
+                      Down{down.bias, at.out, args.hidden});
   if (status != cudaSuccess) return status;
   return launch(sum_experts_kernel,
                 {.grid = dim3(divide_up(args.hidden / 4, kSumThreads), args.tokens),
                  .block = dim3(kSumThreads),
                  .stream = stream},
-                args.hidden, args.top_k, num_tokens, weight, out, x);
+                args.hidden, args.top_k, num_tokens, weight, at.out, x);
 }
 
 }  // namespace oss::cuda

@@ -88,15 +88,25 @@ Status rms_norm(const RmsNormArgs&, const int32_t* num_rows, const float* x, con
 Status linear(const LinearArgs&, const int32_t* num_rows, const bf16* x, const bf16* x_low, const void* w,
               const float* bias, float* y, Stream);
 
+// y[r] = 16 bits of normed[r] · w + bias with normed = rms_norm(x, norm), which is also written in bf16. For steps of at
+// most most_fused_tokens() of plan.h.
+Status norm_linear(const LinearArgs&, float eps, const int32_t* num_rows, const float* x, const float* norm, const void* w,
+                   const float* bias, bf16* normed, float* y, Stream);
+
 // w packed: rows of q and k in kRowsRope, then those of v in kRowsPlain; bias f32 [q, k, v] in plain order.
 // q bf16 [tokens, heads * 64] rotated; k (rotated) and v go to their places in the cache, element type args.type (not f32).
 Status qkv(const QkvArgs&, const DeviceStep&, const bf16* x, const void* w, const float* bias, bf16* q, void* cache, Stream);
 
+// The same of rms_norm(x, norm), for steps of at most most_fused_tokens().
+Status norm_qkv(const QkvArgs&, float eps, const DeviceStep&, const float* x, const float* norm, const void* w,
+                const float* bias, bf16* q, void* cache, Stream);
+
 // For the tokens in step.singles: the keys of each divided into visible_pages().splits parts, `splits` of them at most in
 // this step; scratch of attention_scratch_bytes(args.tokens, args.heads), with args.tokens = capacity of step.singles.
+// counters [args.tokens, args.kv_heads] are 0 before the first step, and again after each.
 // For decodes, and for all tokens where a result must not depend on how a prompt was cut. heads / kv_heads <= 16.
 Status attention_split(const AttentionArgs&, const DeviceStep&, int splits, const bf16* q, const void* cache,
-                       const float* sinks, float* scratch, bf16* out, Stream);
+                       const float* sinks, float* scratch, int32_t* counters, bf16* out, Stream);
 
 // Tiles of kAttentionTile tokens of one sequence walk over the keys together; `tiles` = capacity of step.tiles.
 Status attention_tiles(const AttentionArgs&, const DeviceStep&, int tiles, const bf16* q, const void* cache,
@@ -114,6 +124,11 @@ struct PackedExperts {
 // gate_up is packed in kRowsGateUp, down in kRowsPlain. scratch: experts_scratch(...).bytes.
 Status experts(const ExpertsArgs&, const int32_t* num_tokens, const bf16* normed, const int32_t* index, const float* weight,
                const PackedExperts& gate_up, const PackedExperts& down, void* scratch, float* x, Stream);
+
+// router and experts for steps of at most most_fused_tokens(). Counters in the scratch memory (ExpertsScratch::done) are 0
+// before the first step, and again after each.
+Status few_experts(const ExpertsArgs&, const int32_t* num_tokens, const float* logits, const bf16* normed,
+                   const PackedExperts& gate_up, const PackedExperts& down, void* scratch, float* x, Stream);
 
 // --- sampling ---------------------------------------------------------------------------------------------------------------
 

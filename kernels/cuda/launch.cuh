@@ -6,6 +6,7 @@
 
 #include "kernels/cuda/dependent.cuh"
 #include "kernels/cuda/kernels.h"
+#include "kernels/cuda/plan.h"
 #include "kernels/cuda/ptx/shared.cuh"
 
 namespace oss::cuda {
@@ -51,6 +52,16 @@ Status launch(void (*kernel)(Params...), const Launch& how, Args&&... args) {
     config.numAttrs = can_start_early(reinterpret_cast<const void*>(kernel)) ? 1 : 0;
   }
   return cudaLaunchKernelEx(&config, kernel, static_cast<Params>(std::forward<Args>(args))...);
+}
+
+// Of the current device; nothing where it does not say.
+inline Resources resources() {
+  int device = 0, multiprocessors = 0, shared_bytes = 0;
+  if (cudaGetDevice(&device) != cudaSuccess ||
+      cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device) != cudaSuccess ||
+      cudaDeviceGetAttribute(&shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) != cudaSuccess)
+    return {};
+  return {multiprocessors, size_t(shared_bytes)};
 }
 
 constexpr int divide_up(int n, int d) { return (n + d - 1) / d; }

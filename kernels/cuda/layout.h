@@ -62,6 +62,9 @@ OSS_FN constexpr VisiblePages visible_pages(int position, int window) {
   return {first, count, split_pages, (count + split_pages - 1) / split_pages};
 }
 
+// Counters of the splits that are there: int32 [tokens, kv_heads].
+constexpr size_t attention_counter_bytes(int64_t tokens, int64_t kv_heads) { return size_t(tokens * kv_heads * 4); }
+
 // float32 [tokens, heads, kMaxSplits, head_dim + 2]: sums, largest score, sum of weights
 constexpr size_t attention_scratch_bytes(int64_t tokens, int64_t heads) {
   return size_t(tokens * heads * kMaxSplits * (kHeadDim + 2) * 4);
@@ -75,14 +78,15 @@ constexpr int kExpertTokenTile = 64;
 // What `experts` needs beside its operands, for steps of at most `tokens` tokens: pair lists, the activations of every
 // (token, expert) pair in bf16 and its output in float32. Each part is aligned to 256 bytes.
 struct ExpertsScratch {
-  size_t lists, activations, outputs, bytes;  // offsets of the parts, and the size of all
+  size_t done, lists, activations, outputs, bytes;  // offsets of the parts, and the size of all
 };
 constexpr ExpertsScratch experts_scratch(int64_t tokens, int64_t top_k, int64_t experts, int64_t hidden, int64_t intermediate) {
   const auto aligned = [](int64_t bytes) { return (size_t(bytes) + 255) / 256 * 256; };
   const int64_t pairs = tokens * top_k;
   ExpertsScratch at{};
+  at.done = 0;  // counters of few_experts: in the same place whatever the number of tokens
   // begin of each expert's pairs, the pairs, and a work list (expert, first pair) of token tiles
-  at.lists = 0;
+  at.lists = at.done + aligned(tiles_of(hidden, kRowTile) * 4);
   at.activations = at.lists + aligned((experts + 1 + pairs + 2 * (pairs + 2)) * 4);
   at.outputs = at.activations + aligned(pairs * tiles_of(intermediate, kExpertColTile) * kExpertColTile * 2);
   at.bytes = at.outputs + aligned(pairs * hidden * 4);

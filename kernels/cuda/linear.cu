@@ -4,7 +4,9 @@
 //
 // Traffic: the weights, 2·in·out bytes, are all that counts up to about 100 rows (o 23.6 MB, head 1.16 GB); from 300 on
 // it is arithmetic, 2·rows·in·out. With `accumulate` y is read as well: the residual stream is added to in place.
-#include "kernels/cuda/matrix.cuh"
+//
+// norm_linear is rms_norm and linear in one launch for steps of few tokens, of 16 bits of each normed value.
+#include "kernels/cuda/matrix_stream.cuh"
 
 namespace oss::cuda {
 namespace {
@@ -33,8 +35,25 @@ Status linear(const LinearArgs& args, const int32_t* num_rows, const bf16* x, co
               const float* bias, float* y, Stream stream) {
   const PackedMatrix packed = {static_cast<const uint4*>(w), divide_up(args.out, kRowTile), args.in / kMatrixColTile};
   const LinearEpilogue epilogue{args.out, args.accumulate != 0, bias, y};
-  if (x_low == nullptr) return multiply(packed, args.rows, num_rows, Columns<false>{x, nullptr}, epilogue, stream);
-  return multiply(packed, args.rows, num_rows, Columns<true>{x, x_low}, epilogue, stream);
+  const auto multiply_columns = [&]<bool kPaired>(const Columns<kPaired>& columns) {
+    const int count = columns.count(args.rows);
+    const MatrixStream plan = plan_matrix_stream(packed.row_tiles, args.in, count, resources());
+    if (count == 0 || plan.blocks == 0) return multiply(packed, args.rows, num_rows, columns, epilogue, stream);
+    return multiply_stream<kPaired>(packed, plan, count, num_rows, x, GivenRows<kPaired>{x_low}, epilogue, stream);
+  };
+  if (x_low == nullptr) return multiply_columns(Columns<false>{x, nullptr});
+  return multiply_columns(Columns<true>{x, x_low});
+}
+
+Status norm_linear(const LinearArgs& args, float eps, const int32_t* num_rows, const float* x, const float* norm,
+                   const void* w, const float* bias, bf16* normed, float* y, Stream stream) {
+  if (args.rows == 0) return cudaSuccess;
+  const PackedMatrix packed = {static_cast<const uint4*>(w), divide_up(args.out, kRowTile), args.in / kMatrixColTile};
+  const int columns = Columns<true>::count(args.rows);
+  const MatrixStream plan = plan_matrix_stream(packed.row_tiles, args.in, min(columns, kStreamColumns), resources());
+  if (plan.blocks == 0) return cudaErrorInvalidValue;
+  return multiply_stream<true>(packed, plan, columns, num_rows, x, NormedRows<true>{norm, eps, normed},
+                               LinearEpilogue{args.out, args.accumulate != 0, bias, y}, stream);
 }
 
 }  // namespace oss::cuda

@@ -9,11 +9,12 @@
 // A token may come as two columns, its bf16 values and what rounding to them has left: then products are with 16 bits of
 // it. Both sums of a row lie in one lane, which adds them in the end.
 //
-// Two kernels. Few tokens: the time is that of reading the weights, once, so each of a block's eight warps takes one
-// part and reads its weights straight into registers. Many tokens: tiles of both operands pass through shared memory,
-// and every warp walks over all parts of its own corner of the block's tile.
+// Two kernels, and matrix_stream.cuh for up to 16 columns. Few tokens: each of a block's eight warps takes one part and
+// reads its weights straight into registers. Many tokens: tiles of both operands pass through shared memory, and every
+// warp walks over all parts of its own corner of the block's tile.
 #pragma once
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/plan.h"
 #include "kernels/cuda/ptx/cp_async.cuh"
 #include "kernels/cuda/ptx/memory.cuh"
 #include "kernels/cuda/ptx/mma.cuh"
@@ -22,7 +23,6 @@
 
 namespace oss::cuda {
 
-constexpr int kParts = 8;  // one for each warp of a block
 constexpr int kMatrixThreads = kParts * kWarp;
 constexpr int kTokenTile = 8;                         // columns of the second operand of mma.m16n8k16
 constexpr int kTileLoads = 2 * kWarp;                 // of 16 bytes: a packed tile has one per k-step and lane
@@ -45,10 +45,6 @@ struct PackedMatrix {
   int row_tiles, col_tiles;
 };
 
-__device__ __forceinline__ int first_tile_of_part(int part, int col_tiles) {
-  return int(int64_t(part) * col_tiles / kParts);
-}
-
 // One tile of weights times one tile of tokens. Lane (g, t) holds of the tokens' row g the columns 8t .. 8t + 7, the
 // first four of which meet k-step 0.
 __device__ __forceinline__ void multiply_tile(float (&sums)[4], const uint4 (&w)[2], const uint4& x) {
@@ -69,13 +65,10 @@ __device__ __forceinline__ void finish_tile(const Epilogue& epilogue, int row_ti
   }
 }
 
-// Blocks that share a multiprocessor: with few sums to hold, 80 registers per thread are enough.
-constexpr int few_tokens_blocks(int row_tiles, int token_tiles) { return row_tiles * token_tiles <= 2 ? 3 : 2; }
-
 // One block per kRowTiles row tiles, for up to kTokenTiles * 8 columns; one warp per part. A warp has
 // kUnroll * kRowTiles KB of weights under way. The first are asked for before the number of tokens is known.
 template <int kRowTiles, int kTokenTiles, int kUnroll, bool kPaired, typename Epilogue>
-__global__ void __launch_bounds__(kMatrixThreads, few_tokens_blocks(kRowTiles, kTokenTiles))
+__global__ void __launch_bounds__(kMatrixThreads, 2)
     few_tokens_kernel(PackedMatrix w, const int32_t* num_tokens, Columns<kPaired> x, Epilogue epilogue) {
   const int part = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
   const int first_row_tile = blockIdx.x * kRowTiles;
@@ -273,10 +266,6 @@ Status multiply(const PackedMatrix& w, int capacity, const int32_t* num_tokens, 
                 const Epilogue& epilogue, Stream stream) {
   if (capacity == 0) return cudaSuccess;
   const int columns = x.count(capacity);
-  // As many column tiles under way as 80 registers hold. With three blocks on each of 132 multiprocessors the 320 row
-  // tiles of qkv are all there at once, and 120 or 72 KB of weights in flight on each.
-  if (columns <= 8) return multiply_few<1, 1, 5>(w, num_tokens, x, epilogue, stream);
-  if (columns <= 16) return multiply_few<1, 2, 3>(w, num_tokens, x, epilogue, stream);
   // Here what is read of the tokens would outweigh the weights, did not two row tiles share it; two blocks of 32 KB.
   if (columns <= 32) return multiply_few<2, 4, 2>(w, num_tokens, x, epilogue, stream);
   // 64 rows x 64 tokens while blocks are few, 128 x 128 when L2 is what limits.

@@ -39,6 +39,7 @@ Status device_properties(int device, DeviceProperties* out) {
   out->multiprocessors = from.multiProcessorCount;
   out->memory_bytes = from.totalGlobalMem;
   out->l2_bytes = uint64_t(from.l2CacheSize);
+  out->shared_bytes = from.sharedMemPerBlockOptin;
   return cudaSuccess;
 }
 

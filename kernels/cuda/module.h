@@ -6,13 +6,14 @@
 namespace oss::cuda {
 
 // Raised when anything in kernels.h or here changes: an addon refuses a module of another number.
-constexpr int kModuleAbi = 1;
+constexpr int kModuleAbi = 2;
 
 struct DeviceProperties {
   char name[256];
   int compute_major, compute_minor;
   int multiprocessors;
   uint64_t memory_bytes, l2_bytes;
+  uint64_t shared_bytes;  // that a block may have at most
 };
 
 struct Module {
@@ -52,9 +53,10 @@ struct Module {
   Status (*launch_graph)(void* graph, Stream);
   Status (*destroy_graph)(void* graph);
 
-#define OSS_CUDA_KERNELS(X)                                                                                       \
-  X(pack_matrix) X(pack_expert_codes) X(pack_expert_scales) X(synthesize) X(embed) X(gather_rows) X(rms_norm) X(linear) \
-  X(qkv) X(attention_split) X(attention_tiles) X(router) X(experts) X(sample_scratch_bytes) X(sample)
+#define OSS_CUDA_KERNELS(X)                                                                                            \
+  X(pack_matrix) X(pack_expert_codes) X(pack_expert_scales) X(synthesize) X(embed) X(gather_rows) X(rms_norm)         \
+  X(linear) X(norm_linear) X(qkv) X(norm_qkv) X(attention_split) X(attention_tiles) X(router) X(experts) X(few_experts) \
+  X(sample_scratch_bytes) X(sample)
 #define OSS_DECLARE(name) decltype(&oss::cuda::name) name;
   OSS_CUDA_KERNELS(OSS_DECLARE)
 #undef OSS_DECLARE

@@ -6,8 +6,10 @@
 //
 // Traffic: 29.5 MB of weights, once, up to about 100 tokens. Rotation and the cache's addresses ride in the epilogue:
 // in kRowsRope a lane holds a and b of the same token.
+//
+// norm_qkv is rms_norm and qkv in one launch for steps of few tokens.
 #include "kernels/common/dtype.h"
-#include "kernels/cuda/matrix.cuh"
+#include "kernels/cuda/matrix_stream.cuh"
 #include "kernels/cuda/ptx/convert.cuh"
 
 namespace oss::cuda {
@@ -65,25 +67,46 @@ struct QkvEpilogue {
   }
 };
 
+bool is_possible(const QkvArgs& args) {
+  return args.head_dim == kHeadDim && (args.type == kKvBF16 || args.type == kKvFP8);
+}
+
+PackedMatrix packed_of(const QkvArgs& args, const void* w) {
+  return {static_cast<const uint4*>(w), (args.heads + 2 * args.kv_heads) * kHeadTiles, args.hidden / kMatrixColTile};
+}
+
+QkvEpilogue epilogue_of(const QkvArgs& args, const DeviceStep& step, const float* bias, bf16* q, void* cache) {
+  return {.heads = args.heads,
+          .kv_heads = args.kv_heads,
+          .max_pages = step.max_pages,
+          .type = args.type,
+          .positions = step.positions,
+          .sequence = step.sequence,
+          .block_table = step.block_tables[args.group],
+          .rope = step.rope,
+          .bias = bias,
+          .q = q,
+          .cache = cache};
+}
+
 }  // namespace
 
 Status qkv(const QkvArgs& args, const DeviceStep& step, const bf16* x, const void* w, const float* bias, bf16* q,
            void* cache, Stream stream) {
-  if (args.head_dim != kHeadDim || (args.type != kKvBF16 && args.type != kKvFP8)) return cudaErrorInvalidValue;
-  const PackedMatrix packed = {static_cast<const uint4*>(w), (args.heads + 2 * args.kv_heads) * kHeadTiles,
-                               args.hidden / kMatrixColTile};
-  const QkvEpilogue epilogue = {.heads = args.heads,
-                                .kv_heads = args.kv_heads,
-                                .max_pages = step.max_pages,
-                                .type = args.type,
-                                .positions = step.positions,
-                                .sequence = step.sequence,
-                                .block_table = step.block_tables[args.group],
-                                .rope = step.rope,
-                                .bias = bias,
-                                .q = q,
-                                .cache = cache};
-  return multiply(packed, args.tokens, &step.counts->tokens, Columns<false>{x, nullptr}, epilogue, stream);
+  if (!is_possible(args)) return cudaErrorInvalidValue;
+  return multiply(packed_of(args, w), args.tokens, &step.counts->tokens, Columns<false>{x, nullptr},
+                  epilogue_of(args, step, bias, q, cache), stream);
+}
+
+Status norm_qkv(const QkvArgs& args, float eps, const DeviceStep& step, const float* x, const float* norm,
+                const void* w, const float* bias, bf16* q, void* cache, Stream stream) {
+  if (!is_possible(args)) return cudaErrorInvalidValue;
+  if (args.tokens == 0) return cudaSuccess;
+  const PackedMatrix packed = packed_of(args, w);
+  const MatrixStream plan = plan_matrix_stream(packed.row_tiles, args.hidden, args.tokens, resources());
+  if (plan.blocks == 0) return cudaErrorInvalidValue;
+  return multiply_stream<false>(packed, plan, args.tokens, &step.counts->tokens, x, NormedRows<false>{norm, eps, nullptr},
+                                epilogue_of(args, step, bias, q, cache), stream);
 }
 
 }  // namespace oss::cuda

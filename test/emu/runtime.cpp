@@ -474,6 +474,13 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* out, int index) {
   out->sharedMemPerBlockOptin = kSharedBytesOnRequest;
   return cudaSuccess;
 }
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int index) {
+  cudaDeviceProp properties{};
+  if (const cudaError_t error = cudaGetDeviceProperties(&properties, index)) return error;
+  *value = attribute == cudaDevAttrMultiProcessorCount ? properties.multiProcessorCount
+                                                       : int(properties.sharedMemPerBlockOptin);
+  return cudaSuccess;
+}
 cudaError_t cudaDeviceSynchronize() {
   const Lock lock(state().mutex);
   if (const cudaError_t error = device_error()) return remember(error);

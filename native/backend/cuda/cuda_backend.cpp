@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "kernels/common/dtype.h"
+#include "kernels/cuda/plan.h"
 #include "native/backend/cuda/cuda_module.h"
 #include "native/backend/registry.h"
 #include "native/base/error.h"
@@ -237,6 +238,7 @@ void CudaBackend::loaded() {
 uint64_t CudaBackend::workspace_bytes(const StepLimits& l) const {
   const int singles = repeatable_ ? l.tokens : l.sequences;
   return StepBuffers::bytes(l) + aligned(cuda::attention_scratch_bytes(singles, l.heads)) +
+         aligned(cuda::attention_counter_bytes(singles, l.kv_heads)) +
          aligned(cuda::experts_scratch(l.tokens, l.top_k, l.experts, l.hidden, l.intermediate).bytes) +
          aligned(module_.sample_scratch_bytes({.rows = l.rows, .vocab = l.vocab})) +
          aligned(SamplingBuffers::bytes(l.rows));
@@ -248,8 +250,14 @@ void CudaBackend::reserve_workspace(const StepLimits& l) {
   sampling_ = std::make_unique<SamplingBuffers>(gpu_, l.rows);
   step_ = std::make_unique<StepBuffers>(gpu_, l, repeatable_, sampling_->results());
   attention_scratch_ = gpu_->allocate(cuda::attention_scratch_bytes(singles, l.heads), "attention");
+  attention_counters_ = allocate(cuda::attention_counter_bytes(singles, l.kv_heads), "attention");
   experts_scratch_ = gpu_->allocate(
       cuda::experts_scratch(l.tokens, l.top_k, l.experts, l.hidden, l.intermediate).bytes, "the experts' activations");
+  const cuda::ExpertsScratch at = cuda::experts_scratch(l.tokens, l.top_k, l.experts, l.hidden, l.intermediate);
+  gpu_->check(module_.fill(experts_scratch_.as<std::byte>() + at.done, 0, at.lists - at.done, gpu_->stream), "clearing memory");
+  most_fused_tokens_ = cuda::most_fused_tokens(
+      {.hidden = l.hidden, .intermediate = l.intermediate, .experts = l.experts, .top_k = l.top_k},
+      {.multiprocessors = gpu_->properties.multiprocessors, .shared_bytes = size_t(gpu_->properties.shared_bytes)});
   sample_scratch_ = gpu_->allocate(module_.sample_scratch_bytes({.rows = l.rows, .vocab = l.vocab}), "sampling");
 }
 
@@ -291,15 +299,28 @@ void CudaBackend::gather_rows(const Step&, int hidden, const float* x, float* ro
 }
 
 void CudaBackend::rms_norm(const RmsNormArgs& args, RowsOf rows, const float* x, const Vector& w, Operand y) {
+  norm_ = {};
+  if (rows == RowsOf::kTokens && fused()) {
+    norm_ = {.x = x, .weights = w.data, .eps = args.eps, .normed = y.data};
+    return;
+  }
   launched(module_.rms_norm({.rows = capacity_of(rows), .hidden = args.hidden, .eps = args.eps}, count_of(rows), x, w.data,
                             y.as<uint16_t>(), static_cast<uint16_t*>(y.low), gpu_->stream),
            "rms_norm");
 }
 
 void CudaBackend::linear(const LinearArgs& args, RowsOf rows, Operand x, const Matrix& w, const Vector* bias, float* y) {
-  launched(module_.linear({.rows = capacity_of(rows), .in = args.in, .out = args.out, .accumulate = args.accumulate},
-                          count_of(rows), x.as<uint16_t>(), args.precise != 0 ? static_cast<const uint16_t*>(x.low) : nullptr, w.data,
-                          bias != nullptr ? bias->data : nullptr, y, gpu_->stream),
+  LinearArgs in_step = args;
+  in_step.rows = capacity_of(rows);
+  const float* bias_data = bias != nullptr ? bias->data : nullptr;
+  if (norm_.normed == x.data && norm_.normed != nullptr) {
+    launched(module_.norm_linear(in_step, norm_.eps, count_of(rows), norm_.x, norm_.weights, w.data, bias_data,
+                                 x.as<uint16_t>(), y, gpu_->stream),
+             "norm_linear");
+    return;
+  }
+  const auto* low = args.precise != 0 ? static_cast<const uint16_t*>(x.low) : nullptr;
+  launched(module_.linear(in_step, count_of(rows), x.as<uint16_t>(), low, w.data, bias_data, y, gpu_->stream),
            "linear");
 }
 
@@ -307,6 +328,12 @@ void CudaBackend::linear(const LinearArgs& args, RowsOf rows, Operand x, const M
 void CudaBackend::qkv(const QkvArgs& args, const Step&, Operand x, const QkvWeights& weights, Operand q, void* cache) {
   QkvArgs in_step = args;
   in_step.tokens = capacity_.tokens;
+  if (norm_.normed == x.data && norm_.normed != nullptr) {
+    launched(module_.norm_qkv(in_step, norm_.eps, step_->device(), norm_.x, norm_.weights, weights.q.data,
+                              weights.q_bias.data, q.as<uint16_t>(), cache, gpu_->stream),
+             "norm_qkv");
+    return;
+  }
   launched(module_.qkv(in_step, step_->device(), x.as<uint16_t>(), weights.q.data, weights.q_bias.data, q.as<uint16_t>(),
                        cache, gpu_->stream),
            "qkv");
@@ -320,7 +347,8 @@ void CudaBackend::attention(const AttentionArgs& args, const Step&, Operand q, c
     in_step.tokens = singles_;
     const int splits = args.window > 0 ? window_splits(args.window) : capacity_.splits;
     launched(module_.attention_split(in_step, step_->device(), splits, q.as<uint16_t>(), cache, sinks.data,
-                                     attention_scratch_.as<float>(), out.as<uint16_t>(), gpu_->stream),
+                                     attention_scratch_.as<float>(), attention_counters_.as<int32_t>(), out.as<uint16_t>(),
+                                     gpu_->stream),
              "attention_split");
   }
   if (tiles_ > 0) {
@@ -332,6 +360,10 @@ void CudaBackend::attention(const AttentionArgs& args, const Step&, Operand q, c
 }
 
 void CudaBackend::router(const RouterArgs& args, const float* logits, int32_t* index, float* weight) {
+  if (fused()) {
+    router_logits_ = logits;
+    return;
+  }
   launched(module_.router({.tokens = capacity_.tokens, .experts = args.experts, .top_k = args.top_k},
                           count_of(RowsOf::kTokens), logits, index, weight, gpu_->stream),
            "router");
@@ -341,8 +373,14 @@ void CudaBackend::experts(const ExpertsArgs& args, Operand normed, const int32_t
                           const ExpertMatrix& gate_up, const ExpertMatrix& down, float* x) {
   ExpertsArgs in_step = args;
   in_step.tokens = capacity_.tokens;
-  launched(module_.experts(in_step, count_of(RowsOf::kTokens), normed.as<uint16_t>(), index, weight,
-                           {gate_up.blocks, gate_up.scales, gate_up.bias}, {down.blocks, down.scales, down.bias},
+  const cuda::PackedExperts w1 = {gate_up.blocks, gate_up.scales, gate_up.bias}, w2 = {down.blocks, down.scales, down.bias};
+  if (fused()) {
+    launched(module_.few_experts(in_step, count_of(RowsOf::kTokens), router_logits_, normed.as<uint16_t>(), w1, w2,
+                                 experts_scratch_.as<void>(), x, gpu_->stream),
+             "few_experts");
+    return;
+  }
+  launched(module_.experts(in_step, count_of(RowsOf::kTokens), normed.as<uint16_t>(), index, weight, w1, w2,
                            experts_scratch_.as<void>(), x, gpu_->stream),
            "experts");
 }

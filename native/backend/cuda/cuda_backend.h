@@ -71,6 +71,7 @@ class CudaBackend final : public Backend {
   Matrix pack_product(const HostTensor& weight, cuda::RowOrder order);
   void launched(cuda::Status status, const char* kernel) const { gpu_->check(status, kernel); }
   const int32_t* count_of(RowsOf rows) const;
+  bool fused() const { return capacity_.tokens <= most_fused_tokens_; }
   int capacity_of(RowsOf rows) const { return rows == RowsOf::kTokens ? capacity_.tokens : capacity_.rows; }
 
   std::shared_ptr<Gpu> gpu_;
@@ -84,12 +85,21 @@ class CudaBackend final : public Backend {
   StepLimits limits_;
   std::unique_ptr<StepBuffers> step_;
   std::unique_ptr<SamplingBuffers> sampling_;
-  Buffer attention_scratch_, experts_scratch_, sample_scratch_;
+  Buffer attention_scratch_, attention_counters_, experts_scratch_, sample_scratch_;
 
   // Of the step that begin() was told of.
   StepKey capacity_;
   int tiles_ = 0, singles_ = 0;  // capacities
   bool recorded_ = false;        // its launches depend on the key alone
+  // In steps of few tokens norms and routers are no launches of their own: what reads them does them on its way.
+  int most_fused_tokens_ = 0;
+  struct {
+    const float* x;
+    const float* weights;
+    float eps;
+    const void* normed;  // by which the operation that reads it is known
+  } norm_{};
+  const float* router_logits_ = nullptr;
   std::unique_ptr<Graphs> graphs_;
 };
 

@@ -199,7 +199,8 @@ class Run {
         singles_(device, capacity_),
         tiles_(device, capacity_),
         q_(device, capacity_ * row_),
-        scratch_(device, cuda::attention_scratch_bytes(int64_t(capacity_), scene.args.heads) / 4) {
+        scratch_(device, cuda::attention_scratch_bytes(int64_t(capacity_), scene.args.heads) / 4),
+        counters_(device, std::vector<int32_t>(size_t(capacity_) * scene.args.kv_heads, 0)) {
     std::vector<int> all;
     for (size_t t = 0; t < scene.tokens.size(); ++t) all.push_back(int(t));
     choose(all);
@@ -270,7 +271,8 @@ class Run {
   void launch_split(DeviceArray<uint16_t>& out, int more_splits) {
     const int splits = splits_ + more_splits;  // a step of one split needs no scratch
     device_.check(device_.module.attention_split(args(), step(), splits, q_.data(), cache_.data(), sinks_.data(),
-                                                 splits == 1 ? nullptr : scratch_.data(), out.data(), device_.stream),
+                                                 splits == 1 ? nullptr : scratch_.data(), counters_.data(), out.data(),
+                                                 device_.stream),
                   "attention_split");
   }
   void launch_tiles(DeviceArray<uint16_t>& out) {
@@ -315,6 +317,7 @@ class Run {
   DeviceArray<AttentionTile> tiles_;
   DeviceArray<uint16_t> q_;
   DeviceArray<float> scratch_;
+  DeviceArray<int32_t> counters_;
 };
 
 // Both kernels against the same reference with the same bound, and thereby against each other.

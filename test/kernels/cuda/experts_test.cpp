@@ -114,6 +114,15 @@ static StepInput tokens_of(const ExpertsArgs& args, const StepInput& step, int f
           part(step.x, args.hidden)};
 }
 
+static void check_bits(const std::string& what, const std::vector<float>& actual, const std::vector<float>& expected) {
+  CHECK_EQ(actual.size(), expected.size());
+  for (size_t i = 0; i < actual.size(); ++i) {
+    if (std::bit_cast<uint32_t>(actual[i]) == std::bit_cast<uint32_t>(expected[i])) continue;
+    return fail(__FILE__, __LINE__,
+                str(what, ": first different bit at ", i, ": ", std::hexfloat, actual[i], " and ", expected[i]));
+  }
+}
+
 // A layer on a device.
 class Runner {
  public:
@@ -124,7 +133,15 @@ class Runner {
         down_(device, layer.down, cuda::kRowsPlain) {}
 
   // In a step with room for `capacity` tokens, 0 = no more than there are. Past them nothing is touched.
-  std::vector<float> operator()(const StepInput& step, int capacity = 0) {
+  std::vector<float> operator()(const StepInput& step, int capacity = 0) { return run(step, nullptr, capacity); }
+  // With the choice that the logits [tokens, experts] make: by router and experts, or by few_experts.
+  std::vector<float> routed(const StepInput& step, const std::vector<float>& logits, bool few, int capacity = 0) {
+    few_ = few;
+    return run(step, &logits, capacity);
+  }
+
+ private:
+  std::vector<float> run(const StepInput& step, const std::vector<float>* logits, int capacity) {
     const int tokens = int(step.x.size()) / args_.hidden;
     ExpertsArgs args = args_;
     args.tokens = std::max(capacity, tokens);
@@ -139,10 +156,29 @@ class Runner {
     const DeviceArray<int32_t> count(device_, std::vector<int32_t>{tokens});
     const DeviceArray<uint8_t> scratch(
         device_, cuda::experts_scratch(args.tokens, args.top_k, args.experts, args.hidden, args.intermediate).bytes);
-    device_.check(
-        device_.module.experts(args, count.data(), normed->data(), index->data(), weight->data(), gate_up_.packed(),
-                               down_.packed(), scratch.data(), x->data(), device_.stream),
-        "experts");
+    const cuda::ExpertsScratch at =
+        cuda::experts_scratch(args.tokens, args.top_k, args.experts, args.hidden, args.intermediate);
+    device_.check(device_.module.fill(scratch.data() + at.done, 0, at.lists - at.done, device_.stream), "fill");
+    const auto device_logits = with_room(logits != nullptr ? *logits : std::vector<float>{}, args.experts);
+    if (logits != nullptr && few_) {
+      const auto again = with_room(step.x, args.hidden);
+      for (float* to : {again->data(), x->data()}) {  // counters must be as they were after the first
+        device_.check(device_.module.few_experts(args, count.data(), device_logits->data(), normed->data(),
+                                                 gate_up_.packed(), down_.packed(), scratch.data(), to, device_.stream),
+                      "few_experts");
+      }
+      check_bits("the second time", x->read(), again->read());
+    } else {
+      if (logits != nullptr) {
+        device_.check(device_.module.router({args.tokens, args.experts, args.top_k}, count.data(), device_logits->data(),
+                                            index->data(), weight->data(), device_.stream),
+                      "router");
+      }
+      device_.check(
+          device_.module.experts(args, count.data(), normed->data(), index->data(), weight->data(), gate_up_.packed(),
+                                 down_.packed(), scratch.data(), x->data(), device_.stream),
+          "experts");
+    }
     std::vector<float> out = x->read();
     for (size_t i = size_t(tokens) * args.hidden; i < out.size(); ++i) {
       if (std::bit_cast<uint32_t>(out[i]) != 0xCDCDCDCDu) {
@@ -158,16 +194,8 @@ class Runner {
   CudaDevice& device_;
   ExpertsArgs args_;
   DeviceExperts gate_up_, down_;
+  bool few_ = false;
 };
-
-static void check_bits(const std::string& what, const std::vector<float>& actual, const std::vector<float>& expected) {
-  CHECK_EQ(actual.size(), expected.size());
-  for (size_t i = 0; i < actual.size(); ++i) {
-    if (std::bit_cast<uint32_t>(actual[i]) == std::bit_cast<uint32_t>(expected[i])) continue;
-    return fail(__FILE__, __LINE__,
-                str(what, ": first different bit at ", i, ": ", std::hexfloat, actual[i], " and ", expected[i]));
-  }
-}
 
 static double swiglu(const ExpertsArgs& args, double gate, double up) {
   gate = std::min(gate, double(args.limit));
@@ -336,6 +364,29 @@ TEST("cuda experts: a token's result is the same in every batch and from every k
   }
 }
 
+TEST("cuda few_experts: bit for bit what router and experts give") {
+  struct Shape {
+    int hidden, intermediate, experts, top_k, tokens, capacity;
+  };
+  for (const Shape s : {Shape{64, 128, 5, 4, 1, 1}, {160, 96, 32, 4, 1, 8}, {96, 160, 32, 4, 7, 7}, {640, 64, 4, 4, 8, 8},
+                        {32, 32, 2, 1, 2, 5}, {64, 96, 32, 4, 9, 9}, {160, 160, 5, 4, 16, 16}, {96, 64, 12, 8, 7, 8},
+                        {128, 64, 2, 1, 16, 16}, {2880, 32, 5, 4, 2, 2}, {64, 32, 40, 4, 13, 16}, {32, 32, 4, 4, 0, 3}}) {
+    Layer layer(s.hidden, s.intermediate, s.experts, s.top_k);
+    layer.gate_up.randomize(31, 118, 124);
+    layer.down.randomize(33, 118, 124);
+    const StepInput step = random_step(layer.args, s.tokens, 37);
+    for (const bool crowded : {false, true}) {  // every token chooses the same experts
+      std::vector<float> logits = bf16_values(size_t(s.tokens) * s.experts, 39);
+      for (size_t i = 0; crowded && i < logits.size(); ++i) logits[i] = 0.001f * logits[i] + float(i % size_t(s.experts));
+      for_each_cuda_device([&](CudaDevice& device) {
+        Runner run(device, layer);
+        check_bits(str(device.name, " hidden ", s.hidden, " tokens ", s.tokens, crowded ? " crowded" : ""),
+                   run.routed(step, logits, true, s.capacity), run.routed(step, logits, false, s.capacity));
+      });
+    }
+  }
+}
+
 TEST("cuda experts: refuses what it cannot hold") {
   for_each_cuda_device([](CudaDevice& device) {
     const cuda::PackExpertsArgs odd = {1, 24, 32, cuda::kRowsPlain}, rope = {1, 64, 32, cuda::kRowsRope};
@@ -344,6 +395,8 @@ TEST("cuda experts: refuses what it cannot hold") {
     const ExpertsArgs wide = {1, 4096, 64, 4, 4, 7.0f, 1.702f};
     CHECK(device.module.experts(wide, nullptr, nullptr, nullptr, nullptr, {}, {}, nullptr, nullptr, device.stream) !=
           0);
+    const ExpertsArgs many = {17, 64, 64, 4, 4, 7.0f, 1.702f};
+    CHECK(device.module.few_experts(many, nullptr, nullptr, nullptr, {}, {}, nullptr, nullptr, device.stream) != 0);
   });
 }
 

@@ -32,6 +32,7 @@ std::vector<float> run_linear(CudaDevice& device, const Problem& p, const Operan
   if (p.args.accumulate) y.write(operands.y);
   const cuda::PackMatrixArgs pack = {p.args.out, p.args.in, cuda::kRowsPlain};
   device.check(device.module.pack_matrix(pack, raw.data(), w.data(), device.stream), "pack_matrix");
+  device.synchronize();  // weights are there before a step begins
   device.check(device.module.linear(p.args, num_rows.data(), x.data(), p.paired ? x_low.data() : nullptr, w.data(),
                                     p.biased ? bias.data() : nullptr, y.data(), device.stream),
                "linear");
@@ -127,6 +128,38 @@ TEST("cuda linear: a row's bits depend on no other row and on no capacity") {
           fail(__FILE__, __LINE__,
                str(device.name, ": in ", in, ", rows ", rows, " of ", capacity, " differ from ", most));
       }
+    }
+  });
+}
+
+TEST("cuda norm_linear: bit for bit what rms_norm and linear give, and the same normed rows") {
+  for_each_cuda_device([](CudaDevice& device) {
+    for (const auto& [rows, capacity, in, out] : {std::tuple(1, 1, 2880, 37), {1, 8, 96, 160}, {3, 4, 64, 5}, {5, 5, 256, 300},
+                                                  {8, 8, 1056, 16}, {9, 9, 96, 48}, {16, 16, 320, 128}, {2, 16, 32, 33}, {0, 3, 64, 16}, {17, 17, 96, 16}}) {
+      const LinearArgs args = {capacity, in, out, 0};
+      const float eps = 1e-5f;
+      const DeviceArray<int32_t> num_rows(device, std::vector<int32_t>{rows});
+      const DeviceArray<float> x(device, exact_values(size_t(capacity) * in, 11)), norm(device, exact_values(in, 12)),
+          bias(device, exact_values(out, 13));
+      const DeviceArray<uint16_t> raw(device, to_bf16(exact_values(size_t(out) * in, 14)));
+      const DeviceArray<uint8_t> w(device, cuda::packed_matrix_bytes(out, in));
+      device.check(device.module.pack_matrix({out, in, cuda::kRowsPlain}, raw.data(), w.data(), device.stream), "pack");
+      const DeviceArray<uint16_t> normed(device, size_t(capacity) * in), low(device, size_t(capacity) * in),
+          fused_normed(device, size_t(capacity) * in);
+      const DeviceArray<float> y(device, size_t(capacity) * out), fused_y(device, size_t(capacity) * out);
+      device.check(device.module.rms_norm({capacity, in, eps}, num_rows.data(), x.data(), norm.data(), normed.data(),
+                                          low.data(), device.stream),
+                   "rms_norm");
+      device.check(device.module.linear(args, num_rows.data(), normed.data(), low.data(), w.data(), bias.data(), y.data(),
+                                        device.stream),
+                   "linear");
+      device.check(device.module.norm_linear(args, eps, num_rows.data(), x.data(), norm.data(), w.data(), bias.data(),
+                                             fused_normed.data(), fused_y.data(), device.stream),
+                   "norm_linear");
+      const std::string what = str(device.name, ": rows ", rows, " of ", capacity, ", in ", in, ", out ", out);
+      if (fused_y.read() != y.read() && std::memcmp(fused_y.read().data(), y.read().data(), y.bytes()) != 0)
+        return fail(__FILE__, __LINE__, what + ": other sums");
+      if (fused_normed.read() != normed.read()) return fail(__FILE__, __LINE__, what + ": other normed rows");
     }
   });
 }

@@ -29,8 +29,11 @@ struct Result {
   std::vector<uint8_t> cache;  // bytes of [page][k, v][kv_head][kPageTokens][64]
 };
 
+// What x is: rows as they are, or float32 rows that a norm is made of, by a launch of its own or by norm_qkv.
+enum class Rows { kGiven, kNormed, kNormedOnTheWay };
+
 Result run_qkv(CudaDevice& device, const Layer& layer, KvType type, KvGroup group, int capacity, const Tokens& tokens,
-               const std::vector<float>& x) {
+               const std::vector<float>& x, Rows rows = Rows::kGiven) {
   const auto [hidden, heads, kv_heads, w, bias] = layer;
   const DeviceArray<uint16_t> raw(device, to_bf16(w)), device_x(device, to_bf16(x));
   const DeviceArray<uint8_t> packed(device, cuda::packed_matrix_bytes(layer.rows(), hidden));
@@ -56,9 +59,22 @@ Result run_qkv(CudaDevice& device, const Layer& layer, KvType type, KvGroup grou
   const DeviceArray<uint8_t> cache(
       device, size_t(tokens.num_pages) * 2 * kv_heads * kPageTokens * kHeadDim * kv_element_bytes(type));
   const QkvArgs args = {capacity, hidden, heads, kv_heads, kHeadDim, group, type};
-  device.check(device.module.qkv(args, step, device_x.data(), packed.data(), device_bias.data(), q.data(), cache.data(),
-                                 device.stream),
-               "qkv");
+  const float eps = 1e-5f;
+  const DeviceArray<float> float_x(device, x), norm(device, exact_values(size_t(hidden), 99));
+  if (rows == Rows::kNormed) {
+    device.check(device.module.rms_norm({tokens.size(), hidden, eps}, &counts.data()->tokens, float_x.data(), norm.data(),
+                                        device_x.data(), nullptr, device.stream),
+                 "rms_norm");
+  }
+  if (rows == Rows::kNormedOnTheWay) {
+    device.check(device.module.norm_qkv(args, eps, step, float_x.data(), norm.data(), packed.data(), device_bias.data(),
+                                        q.data(), cache.data(), device.stream),
+                 "norm_qkv");
+  } else {
+    device.check(device.module.qkv(args, step, device_x.data(), packed.data(), device_bias.data(), q.data(),
+                                   cache.data(), device.stream),
+                 "qkv");
+  }
   return {q.read(), cache.read()};
 }
 
@@ -203,6 +219,22 @@ TEST("cuda qkv: a token's bits depend on no other token and on no capacity") {
       }
     }
   });
+}
+
+TEST("cuda norm_qkv: bit for bit what rms_norm and qkv give") {
+  for (const auto& [hidden, heads, kv_heads, capacity, count, type] :
+       {std::tuple(96, 2, 1, 1, 1, kKvBF16), {256, 4, 2, 8, 5, kKvBF16}, {2880, 1, 1, 2, 2, kKvFP8}, {160, 2, 2, 9, 9, kKvBF16},
+        {128, 3, 1, 16, 16, kKvFP8}, {32, 1, 1, 16, 0, kKvBF16}}) {
+    const Layer layer = random_layer(hidden, heads, kv_heads);
+    const Tokens tokens = random_tokens(count);
+    const std::vector<float> x = exact_values(size_t(count) * hidden, 31);
+    for_each_cuda_device([&](CudaDevice& device) {
+      const Result expected = run_qkv(device, layer, type, kKvFull, capacity, tokens, x, Rows::kNormed);
+      const Result actual = run_qkv(device, layer, type, kKvFull, capacity, tokens, x, Rows::kNormedOnTheWay);
+      if (actual.q != expected.q || actual.cache != expected.cache)
+        return fail(__FILE__, __LINE__, str(device.name, ": ", count, " tokens of ", capacity, ", hidden ", hidden));
+    });
+  }
 }
 
 TEST("cuda qkv: golden rotations up to position 131071") {

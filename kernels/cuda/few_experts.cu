@@ -1,0 +1,278 @@
+// Router and experts of one layer for few tokens, bit for bit what router and experts give, in two launches:
+//   gate_up   the choice of every token, then act of every pair          down   out of every pair, then their sums into x
+//   logits [tokens, experts] f32, normed [tokens, hidden] bf16; the rest as in experts.cu
+//
+// Traffic: 13.2 MB for each expert that is chosen. Every block finds by itself who chose what, from the logits; 4 tokens
+// of 128 experts are 2 KB and some 300 instructions. Experts are known only then; so gate_up has nothing to ask for
+// before it waits, but down has: the logits are two launches old, and its weights come while gate_up still runs.
+//
+// The work is every row tile of every expert that was chosen, one after another; each block takes an equal run of it, and
+// each of its eight warps one part of the columns. A warp's weights come through a ring of its own in shared memory (as in
+// matrix_stream.cuh), two row tiles of 3.2 KB ahead: 104 KB under way per multiprocessor.
+//
+// An expert with more than eight pairs counts as two. x is summed by the block that finds all outputs of 16 rows there,
+// counted by row tile: which block that is differs from run to run, the order of the sum does not.
+#include "kernels/cuda/choice.cuh"
+#include "kernels/cuda/experts.cuh"
+#include "kernels/cuda/plan.h"
+#include "kernels/cuda/ptx/bulk_copy.cuh"
+
+namespace oss::cuda {
+namespace {
+
+static_assert(kFewPairs <= kExpertThreads);
+
+// Who chose what. In shared memory, the same in every block.
+struct Routing {
+  int32_t expert[kFewPairs];  // of each pair
+  float weight[kFewPairs];
+  int32_t rank[kFewPairs];  // among the pairs of its expert
+  int32_t slots;            // experts with up to eight of their pairs
+  int32_t slot_expert[kFewPairs];
+  int8_t slot_pairs[kFewPairs][kTokenTile];  // -1: none
+};
+
+// All threads of a block call.
+__device__ __forceinline__ void route(Routing& to, int experts, int top_k, int tokens, const float* logits) {
+  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp, pair = threadIdx.x, pairs = tokens * top_k;
+  for (int token = warp; token < tokens; token += kParts) {
+    const Choice choice = choose_experts(experts, top_k, logits + size_t(token) * experts);
+    if (lane < top_k) {
+      to.expert[token * top_k + lane] = choice.expert;
+      to.weight[token * top_k + lane] = choice.weight;
+    }
+  }
+  for (int i = threadIdx.x; i < kFewPairs * kTokenTile; i += kExpertThreads) to.slot_pairs[i / kTokenTile][i % kTokenTile] = -1;
+  __syncthreads();
+  int rank = 0;
+  if (pair < pairs) {
+    for (int other = 0; other < pair; ++other) rank += to.expert[other] == to.expert[pair];
+    to.rank[pair] = rank;
+  }
+  __syncthreads();
+  // A slot begins with every eighth pair of an expert; slots are in the order of those.
+  if (pair <= pairs) {
+    int opener = pairs;
+    if (pair < pairs) {
+      for (opener = 0; to.expert[opener] != to.expert[pair] || to.rank[opener] != rank / kTokenTile * kTokenTile;) ++opener;
+    }
+    int slot = 0;
+    for (int other = 0; other < opener; ++other) slot += to.rank[other] % kTokenTile == 0;
+    if (pair == pairs) {
+      to.slots = slot;
+    } else {
+      to.slot_pairs[slot][rank % kTokenTile] = int8_t(pair);
+      to.slot_expert[slot] = to.expert[pair];
+    }
+  }
+  __syncthreads();
+}
+
+// A warp's part of the row tiles in this block's run, on their way and multiplied.
+class PairStream {
+ public:
+  // The ring lies in dynamic shared memory.
+  __device__ __forceinline__ PairStream(const PackedCodes& w, const Routing& routing)
+      : w_(w), routing_(routing), part_(threadIdx.x / kWarp), lane_(threadIdx.x % kWarp) {
+    first_tile_ = first_tile_of_part(part_, w.col_tiles);
+    tiles_ = first_tile_of_part(part_ + 1, w.col_tiles) - first_tile_;
+    barriers_ = dynamic_shared<CopyBarrier>() + part_ * kExpertStages;
+    ring_ = reinterpret_cast<unsigned char*>(dynamic_shared<CopyBarrier>() + kParts * kExpertStages) +
+            part_ * kExpertStages * kStage;
+    if (lane_ < kExpertStages) init_copies(barriers_ + lane_);
+    __syncwarp();
+    const int64_t work = int64_t(routing.slots) * w.row_tiles;
+    begin = first_of_block(work, blockIdx.x, gridDim.x);
+    end = first_of_block(work, blockIdx.x + 1, gridDim.x);
+    asked_ = begin;
+    asked_slot_ = begin / w.row_tiles;
+    asked_row_tile_ = begin % w.row_tiles;
+    for (int stage = 0; stage < kExpertStages; ++stage) ask(stage);
+  }
+
+  // rows: the other operand, as `inputs` says.
+  template <typename Epilogue>
+  __device__ __forceinline__ void multiply(const bf16* rows, const Inputs& inputs, const Epilogue& epilogue) {
+    __shared__ __align__(16) float parts[2][kParts][kWarp][4];  // written as float4
+    const int g = lane_ / 4, t = lane_ % 4;
+    const int column = threadIdx.x % kTokenTile, row = threadIdx.x / kTokenTile;  // 64 threads add up a sum of each
+    uint4 values[kPartTiles][2];
+    int pair_of_column = -1, slot = begin / w_.row_tiles, row_tile = begin % w_.row_tiles, stage = 0;
+    uint32_t odd = 0;
+    for (int at = begin; at < end; ++at) {
+      if (at == begin || row_tile == 0) {
+        pair_of_column = routing_.slot_pairs[slot][column];
+        const int pair = routing_.slot_pairs[slot][g];
+        const bf16* from = rows + size_t(inputs.row_of_pair(pair < 0 ? 0 : pair)) * inputs.stride;
+#pragma unroll
+        for (int i = 0; i < kPartTiles; ++i) {
+#pragma unroll
+          for (int h = 0; h < 2; ++h) {
+            const int col = (first_tile_ + i) * kExpertColTile + h * kMxBlock + 8 * t;
+            values[i][h] = uint4{};
+            if (pair >= 0 && i < tiles_ && col < inputs.cols) values[i][h] = *reinterpret_cast<const uint4*>(from + col);
+          }
+        }
+      }
+      const bool finishes = row < kRowTile / 2 && pair_of_column >= 0;
+      float2 bias{};
+      if (finishes) bias = epilogue.biases(routing_.slot_expert[slot] * w_.row_tiles + row_tile, row);
+
+      float sums[4] = {};
+      if (tiles_ > 0) wait_copies(barriers_ + stage, odd);
+      const uint4* codes_at = reinterpret_cast<const uint4*>(ring_ + stage * kStage) + lane_;
+      const uint32_t* scales_at = reinterpret_cast<const uint32_t*>(ring_ + stage * kStage + kCodes) + g;
+#pragma unroll
+      for (int i = 0; i < kPartTiles; ++i) {
+        if (i >= tiles_) break;
+        const uint4 codes = codes_at[i * kCodeLoads];
+        const uint32_t scales = scales_at[i * kScaleWords];
+        const WeightFragments left = dequantize({codes.x, codes.y}, unpack_scales(scales, 0));
+        const WeightFragments right = dequantize({codes.z, codes.w}, unpack_scales(scales, 1));
+        mma_m16n8k16(sums, left.first, {values[i][0].x, values[i][0].y});
+        mma_m16n8k16(sums, left.second, {values[i][0].z, values[i][0].w});
+        mma_m16n8k16(sums, right.first, {values[i][1].x, values[i][1].y});
+        mma_m16n8k16(sums, right.second, {values[i][1].z, values[i][1].w});
+      }
+      __syncwarp();  // all lanes have read what comes next into this stage's place
+      ask(stage);
+      if (++stage == kExpertStages) {
+        stage = 0;
+        odd ^= 1;
+      }
+
+      // The parts meet in shared memory. Two sets of places: who comes round with the next tile need not wait again.
+      auto& meeting = parts[at % 2];
+      *reinterpret_cast<float4*>(meeting[part_][lane_]) = {sums[0], sums[1], sums[2], sums[3]};
+      __syncthreads();
+      if (finishes) {
+        float low = 0, high = 0;
+#pragma unroll
+        for (int p = 0; p < kParts; ++p) {
+          const float* of_lane = meeting[p][4 * row + column / 2];
+          low += of_lane[column % 2];
+          high += of_lane[column % 2 + 2];
+        }
+        epilogue.store(row_tile, row, pair_of_column, low + bias.x, high + bias.y);
+      }
+      if (++row_tile == w_.row_tiles) {
+        row_tile = 0;
+        ++slot;
+      }
+    }
+  }
+
+  int begin, end;  // this block's run of the work
+
+ private:
+  static constexpr int kCodes = kPartTiles * kCodeLoads * int(sizeof(uint4));
+  static constexpr int kStage = kCodes + kPartTiles * kScaleWords * int(sizeof(uint32_t));
+  static_assert(kStage == expert_stage_bytes(kPartTiles));
+
+  __device__ __forceinline__ void ask(int stage) {
+    if (asked_ >= end || tiles_ == 0) return;
+    const uint32_t codes_bytes = uint32_t(tiles_) * kCodeLoads * sizeof(uint4);
+    const uint32_t scales_bytes = uint32_t(tiles_) * kScaleWords * sizeof(uint32_t);
+    const size_t row_tile = size_t(routing_.slot_expert[asked_slot_]) * w_.row_tiles + asked_row_tile_;
+    const size_t tile = row_tile * w_.col_tiles + first_tile_;
+    unsigned char* to = ring_ + stage * kStage;
+    begin_copies(barriers_ + stage, codes_bytes + scales_bytes);
+    copy_run(barriers_ + stage, to, w_.codes + tile * kCodeLoads, codes_bytes);
+    copy_run(barriers_ + stage, to + kCodes, w_.scales + tile * kScaleWords, scales_bytes);
+    end_copies(barriers_ + stage);
+    ++asked_;
+    if (++asked_row_tile_ == w_.row_tiles) {
+      asked_row_tile_ = 0;
+      ++asked_slot_;
+    }
+  }
+
+  const PackedCodes& w_;
+  const Routing& routing_;
+  const int part_, lane_;
+  int first_tile_, tiles_;
+  CopyBarrier* barriers_;
+  unsigned char* ring_;
+  int asked_, asked_slot_, asked_row_tile_;
+};
+
+__global__ void __launch_bounds__(kExpertThreads, kExpertBlocks)
+    few_gate_up_kernel(PackedCodes w, int experts, int top_k, const int32_t* num_tokens,
+                       Earlier<const float> logits /*[tokens, experts]*/, Earlier<const bf16> normed /*[tokens, hidden]*/,
+                       Inputs inputs, GateUp epilogue) {
+  __shared__ Routing routing;
+  const Waited waited = wait_for_earlier();
+  route(routing, experts, top_k, *num_tokens, logits(waited));
+  PairStream stream(w, routing);
+  stream.multiply(normed(waited), inputs, epilogue);
+}
+
+// Adds weight[t,k] · out[t,k] to x[t], in the order of k, for the 16 rows of a tile and all tokens. All threads call.
+__device__ __forceinline__ void sum_row_tile(const Routing& routing, int row_tile, int top_k, int tokens, int hidden,
+                                             const float* out, float* x) {
+  for (int i = threadIdx.x; i < tokens * kRowTile; i += kExpertThreads) {
+    const int token = i / kRowTile, row = row_tile * kRowTile + i % kRowTile;
+    float total = 0;
+    for (int pair = token * top_k; pair < (token + 1) * top_k; ++pair)
+      total = fmaf(routing.weight[pair], __ldcg(out + size_t(pair) * hidden + row), total);
+    x[size_t(token) * hidden + row] += total;
+  }
+}
+
+__global__ void __launch_bounds__(kExpertThreads, kExpertBlocks)
+    few_down_kernel(PackedCodes w, int experts, int top_k, const int32_t* num_tokens,
+                    const float* logits /*[tokens, experts], of the launch before the last*/,
+                    Earlier<const bf16> act /*[pairs, stride]*/, Inputs inputs, Down epilogue,
+                    int32_t* done /*[row_tiles]*/, float* x /*[tokens, hidden]*/) {
+  __shared__ Routing routing;
+  __shared__ bool complete[kExpertThreads];
+  const int tokens = *num_tokens;
+  route(routing, experts, top_k, tokens, logits);
+  PairStream stream(w, routing);
+  const Waited waited = wait_for_earlier();
+  stream.multiply(act(waited), inputs, epilogue);
+
+  // Who adds the last output of a row tile to the count finds all of them there.
+  __threadfence();
+  for (int first = stream.begin; first < stream.end; first += kExpertThreads) {
+    __syncthreads();
+    const int at = first + int(threadIdx.x);
+    complete[threadIdx.x] = at < stream.end && atomicAdd(done + at % w.row_tiles, 1) == routing.slots - 1;
+    __syncthreads();
+    __threadfence();
+    for (int i = 0; i < min(kExpertThreads, stream.end - first); ++i) {
+      if (!complete[i]) continue;
+      const int row_tile = (first + i) % w.row_tiles;
+      sum_row_tile(routing, row_tile, top_k, tokens, epilogue.stride, epilogue.out, x);
+      if (threadIdx.x == 0) done[row_tile] = 0;
+    }
+  }
+}
+
+}  // namespace
+
+Status few_experts(const ExpertsArgs& args, const int32_t* num_tokens, const float* logits, const bf16* normed,
+                   const PackedExperts& gate_up, const PackedExperts& down, void* scratch, float* x, Stream stream) {
+  if (args.tokens == 0) return cudaSuccess;
+  const int pairs = args.tokens * args.top_k;
+  if (!experts_fit(args) || pairs > kFewPairs || args.top_k > kWarp || args.top_k > args.experts)
+    return cudaErrorInvalidValue;
+  const ExpertsBuffers at(args, scratch);
+  const PackedCodes w1 = packed_codes(gate_up, 2 * args.intermediate, args.hidden);
+  const PackedCodes w2 = packed_codes(down, args.hidden, args.intermediate);
+  const Resources gpu = resources();
+  const auto how = [&](const PackedCodes& w) {
+    return Launch{.grid = dim3(plan_expert_stream(min(args.experts, pairs) * w.row_tiles, gpu)),
+                  .block = dim3(kExpertThreads),
+                  .shared = expert_ring_bytes(),
+                  .stream = stream};
+  };
+  const Status status =
+      launch(few_gate_up_kernel, how(w1), w1, args.experts, args.top_k, num_tokens, logits, normed,
+             Inputs{args.hidden, args.hidden, args.top_k}, GateUp{args.limit, args.alpha, gate_up.bias, at.act, at.act_stride});
+  if (status != cudaSuccess) return status;
+  return launch(few_down_kernel, how(w2), w2, args.experts, args.top_k, num_tokens, logits, at.act,
+                Inputs{args.intermediate, at.act_stride, 1}, Down{down.bias, at.out, args.hidden}, at.done, x);
+}
+
+}  // namespace oss::cuda

@@ -1,0 +1,93 @@
+// How steps of few tokens divide their work on a GPU: pure functions of shapes and of what a GPU has. No CUDA headers.
+//
+// Such a step is a chain of launches that begin early (dependent.cuh). Each takes half of a multiprocessor's shared
+// memory where it can, so that the blocks of the next one are there beside it and have their weights under way.
+#pragma once
+#include <algorithm>
+
+#include "kernels/cuda/layout.h"
+
+namespace oss::cuda {
+
+// What a launch divides its work by.
+struct Resources {
+  int multiprocessors;
+  size_t shared_bytes;  // that a block may have at most
+};
+
+// The GPU keeps 1 KB for each block, and a block may have all of the rest.
+constexpr size_t kBlockReserve = 1 << 10;
+constexpr size_t half_shared_bytes(const Resources& of) { return (of.shared_bytes + kBlockReserve) / 2 - kBlockReserve; }
+
+// The first of `block`'s items: runs that differ by one item at most, in order.
+OSS_FN constexpr int first_of_block(int64_t items, int block, int blocks) { return int(items * block / blocks); }
+
+// Sums are formed of so many parts of the columns, by the number of column tiles alone: one for each warp of a block.
+constexpr int kParts = 8;
+OSS_FN constexpr int first_tile_of_part(int part, int col_tiles) { return int(int64_t(part) * col_tiles / kParts); }
+
+// --- streams of bf16 matrices (matrix_stream.cuh) ------------------------------------------------------------------------
+
+constexpr int kStreamColumns = 16;             // of tokens: two tiles of 8
+constexpr int kStageTiles = 2;                 // column tiles that a warp asks for at a time: copies of 2 KB
+constexpr size_t kStageBytes = kStageTiles * kRowTile * kMatrixColTile * 2;
+constexpr int kLeastStages = 2, kMostStages = 6;  // 6: 96 KB under way per multiprocessor, three times what hides latency
+constexpr size_t kColumnPad = 64;              // bytes behind a token's row: neighbours lie in different banks
+
+constexpr size_t stream_column_bytes(int cols) { return size_t(cols) * 2 + kColumnPad; }
+
+struct MatrixStream {
+  int blocks = 0;  // 0: the columns leave no room for weights
+  int stages = 0;  // of each warp's ring
+  size_t shared_bytes = 0;
+};
+// Shared memory: rings, their barriers, the columns, and the parts of two row tiles on their way to each other.
+constexpr MatrixStream plan_matrix_stream(int row_tiles, int cols, int columns, const Resources& gpu) {
+  const int tiles = columns <= 8 ? 1 : 2;
+  const size_t stage = kParts * (kStageBytes + sizeof(uint64_t));
+  const size_t rest = size_t(columns) * stream_column_bytes(cols) + size_t(2) * kParts * tiles * 32 * 16;
+  const auto stages_in = [&](size_t bytes) { return bytes < rest ? 0 : int((bytes - rest) / stage); };
+  int stages = stages_in(half_shared_bytes(gpu));
+  if (stages < kMostStages / 2) stages = stages_in(gpu.shared_bytes);  // rather alone than with a shallow ring
+  if (columns > kStreamColumns || stages < kLeastStages) return {};
+  stages = std::min(stages, kMostStages);
+  return {std::min(row_tiles, gpu.multiprocessors), stages, rest + size_t(stages) * stage};
+}
+
+// --- streams of experts (few_experts.cu) -------------------------------------------------------------------------------
+
+constexpr int kFewPairs = 64;                // of a token and an expert
+constexpr int kPartTiles = 6;                // most column tiles of a part: up to 3072 columns, and gpt-oss has 2880
+constexpr int kExpertBlocks = 2;             // of a multiprocessor: dequantising wants 16 warps
+constexpr int kExpertStages = 2;             // parts of row tiles that a warp has under way: 104 KB per multiprocessor
+
+constexpr int expert_stage_bytes(int most_tiles) {
+  return most_tiles * (kRowTile * kExpertColTile / 2 + kRowTile * kExpertColTile / kMxBlock);
+}
+constexpr size_t expert_ring_bytes() {
+  return size_t(kParts) * kExpertStages * (expert_stage_bytes(kPartTiles) + sizeof(uint64_t));
+}
+constexpr int plan_expert_stream(int most_items, const Resources& gpu) {  // blocks
+  return std::min(most_items, kExpertBlocks * gpu.multiprocessors);
+}
+
+// --- all phases together -------------------------------------------------------------------------------------------------
+
+struct StepShape {
+  int hidden, intermediate, experts, top_k;
+};
+// Most tokens of a step whose phases run fused: what each of them can hold. 0: none.
+constexpr int most_fused_tokens(const StepShape& of, const Resources& gpu) {
+  constexpr int kMostTiles = kParts * kPartTiles;
+  constexpr int kMostHidden = 4096;  // that a norm sums up
+  if (of.hidden % kMxBlock != 0 || of.intermediate % kMxBlock != 0 || of.hidden > kMostHidden || of.top_k > 32 ||
+      std::max(tiles_of(of.hidden, kExpertColTile), tiles_of(of.intermediate, kExpertColTile)) > kMostTiles ||
+      expert_ring_bytes() > gpu.shared_bytes)
+    return 0;
+  const auto fits = [&](int columns) { return plan_matrix_stream(1, of.hidden, columns, gpu).blocks > 0; };
+  int tokens = std::min(kStreamColumns, kFewPairs / of.top_k);
+  while (tokens > 0 && !(fits(tokens) && fits(std::min(2 * tokens, kStreamColumns)))) --tokens;
+  return tokens;
+}
+
+}  // namespace oss::cuda
