@@ -17,6 +17,10 @@ struct LinearEpilogue {
   const float* bias;  // [out] or null
   float* y;           // [rows, out]
 
+  __device__ __forceinline__ void prefetch(int first_row_tile, int end_row_tile) const {
+    const int first = first_row_tile * kRowTile, end = min(end_row_tile * kRowTile, out);
+    if (bias != nullptr) prefetch_lines(bias + first, size_t(end - first) * sizeof(float));
+  }
   __device__ __forceinline__ void store(int o, int token, float sum) const {
     if (o >= out) return;
     float* to = y + size_t(token) * out + o;

@@ -29,6 +29,10 @@ struct QkvEpilogue {
   bf16* q;                     // [tokens, heads * 64]
   void* cache;                 // [page][k, v][kv_head][kPageTokens][64]
 
+  __device__ __forceinline__ void prefetch(int first_row_tile, int end_row_tile) const {
+    const int first = first_row_tile / kHeadTiles, end = divide_up(end_row_tile, kHeadTiles);  // heads
+    prefetch_lines(bias + first * kHeadDim, size_t(end - first) * kHeadDim * sizeof(float));
+  }
   __device__ __forceinline__ void operator()(int row_tile, int row, int token, float low, float high) const {
     const int head = row_tile / kHeadTiles, tile = row_tile % kHeadTiles;  // q's heads, then k's, then v's
     const bool is_value = head >= heads + kv_heads;

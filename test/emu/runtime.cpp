@@ -498,10 +498,11 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* out, const void* kernel) {
           10 * state().machine.compute_major + state().machine.compute_minor};
   return cudaSuccess;
 }
-cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute, int value) {
+cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute, int value) {
   const Lock lock(state().mutex);
   if (const cudaError_t error = device_error()) return remember(error);
   if (state().machine.compute_major < 8) return remember(cudaErrorNoKernelImageForDevice);
+  if (attribute == cudaFuncAttributePreferredSharedMemoryCarveout) return cudaSuccess;  // a matter of speed
   if (value < 0 || size_t(value) > kSharedBytesOnRequest) return remember(cudaErrorInvalidValue);
   device().shared_limits[kernel] = value;
   return cudaSuccess;

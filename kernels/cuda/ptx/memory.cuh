@@ -1,5 +1,6 @@
 // Loads that say what the caches should make of them.
 #pragma once
+#include <stddef.h>
 #include <stdint.h>
 
 namespace oss::cuda {
@@ -17,6 +18,16 @@ __device__ __forceinline__ uint32_t load_streaming(const uint32_t* from) {
   uint32_t value;
   asm volatile("ld.global.nc.L1::no_allocate.u32 %0, [%1];\n" : "=r"(value) : "l"(from));
   return value;
+}
+
+// Brings the 128 bytes around `at` into L2, sometime. Nothing waits for it.
+__device__ __forceinline__ void prefetch_line(const void* at) {
+  asm volatile("prefetch.global.L2 [%0];\n" ::"l"(at));
+}
+
+// All threads of a block together.
+__device__ __forceinline__ void prefetch_lines(const void* from, size_t bytes) {
+  for (size_t i = threadIdx.x * 128u; i < bytes; i += blockDim.x * 128u) prefetch_line(static_cast<const char*>(from) + i);
 }
 
 }  // namespace oss::cuda
