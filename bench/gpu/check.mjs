@@ -207,6 +207,9 @@ async function sanitizer(step, tool, seconds) {
     "cuda linear",
     "cuda qkv",
     "cuda sample",
+    "cuda norm_linear",
+    "cuda norm_qkv",
+    "cuda few_experts",
   ];
   const said = await nativeTests(
     step,
@@ -233,7 +236,7 @@ const steps = [
     async run(seconds) {
       if (emulated) return;
       const first = await node(["native/build.mjs", "--cuda-architectures", "native"], { seconds });
-      const targets = ["oss_tests", "oss_gpu_bench", "oss_gpu_roofs", "oss_gpu_floor"];
+      const targets = ["oss_tests", "oss_gpu_bench", "oss_gpu_roofs", "oss_gpu_floor", "oss_gpu_stages"];
       const second =
         first.ok &&
         (await run("cmake", ["--build", build, "--parallel", String(availableParallelism()), "--target", ...targets], {
@@ -361,6 +364,25 @@ const steps = [
     least: 10,
     most: 40,
     run: (seconds) => (emulated ? undefined : kernelBench("bench:120b", "120b", seconds)),
+  },
+  {
+    name: "stages",
+    least: 10,
+    most: 60,
+    async run(seconds) {
+      if (emulated) return;
+      for (const [model, share] of [
+        ["120b", 0.6],
+        ["20b", 0.4],
+      ]) {
+        const limit = seconds * share;
+        const said = await run(program("oss_gpu_stages"), [`synthetic:${model}`, "--seconds", String(limit / 2)], {
+          seconds: limit,
+        });
+        for (const line of jsonLines(said.text)) addRow({ bench: "stage", model, ...line });
+        count("stages", said.ok ? { passed: 1 } : { failed: 1 }, said.ok ? "" : last(said.text, 10));
+      }
+    },
   },
   { name: "memcheck", least: 15, most: 60, run: (seconds) => sanitizer("memcheck", "memcheck", seconds) },
   { name: "racecheck", least: 15, most: 60, run: (seconds) => sanitizer("racecheck", "racecheck", seconds) },
