@@ -208,4 +208,39 @@ TEST("sample: rows on threads equal rows one by one, each with its own context, 
   }
 }
 
+TEST("sample: a row that threads share equals the same row on one thread") {
+  const int vocab = 201088;
+  std::vector<float> logits = random_floats(vocab, 1, 5);
+  const SamplingContext context = {.seen = {}, .bias = {}, .top_logprobs = 3};
+  for (const float temperature : {0.0f, 0.7f, 1.0f}) {
+    for (const float top_p : {0.9f, 1.0f}) {
+      const SamplingArgs args = {.temperature = temperature,
+                                 .top_k = 0,
+                                 .top_p = top_p,
+                                 .min_p = 0,
+                                 .seed_lo = 7,
+                                 .seed_hi = 0,
+                                 .position = 0,
+                                 .choice = 0,
+                                 .repetition_penalty = 1,
+                                 .presence_penalty = 0,
+                                 .frequency_penalty = 0,
+                                 .mask_reserved = 1};
+      const auto drawn_by = [&](int threads) {
+        CpuBackend backend(*cpu::available_kernels().front(), threads);
+        backend.sample(1, vocab, logits.data(), {&args, 1}, {&context, 1});
+        return backend.sampled().front();
+      };
+      const Sampled one = drawn_by(1);
+      for (const int threads : {2, 3, 8}) {
+        const Sampled shared = drawn_by(threads);
+        CHECK_EQ(shared.token, one.token);
+        CHECK_EQ(shared.logprob, one.logprob);
+        CHECK_EQ(shared.top.size(), size_t(3));
+        for (size_t i = 0; i < 3; ++i) CHECK_EQ(shared.top[i].logprob, one.top[i].logprob);
+      }
+    }
+  }
+}
+
 }  // namespace oss::test
