@@ -76,6 +76,9 @@ if (target === "gpt_oss") {
   }
 }
 
+// No test needs its numbers, one sees that it runs.
+if (target === "oss_tests" && !sanitize) make("oss_cpu_bench");
+
 // For tests of the addon: itself, and the CUDA module for the emulated GPU beside it.
 if (target === "oss_tests" && !sanitize && platform === "linux") {
   const folder = path.join(root, "build", "Emulated");
