@@ -317,7 +317,7 @@ void Bench::matrices(const StepArrays& arrays, int tokens, int rows) {
     const double bytes = weight + 2.0 * count * in + (accumulate ? 8.0 : 4.0) * count * out;
     measure(name, bytes, 2.0 * count * in * out, [&](size_t i) {
       return cuda_.linear({.rows = count, .in = in, .out = out, .accumulate = accumulate}, counted, from, nullptr,
-                          weights[i % weights.size()], bias, to, stream_);
+                          weights[i % weights.size()], bias, to, {}, stream_);
     });
   };
   linear("linear o", num_tokens, tokens, q_width, s_.hidden, true, q);

@@ -33,9 +33,9 @@ struct LeftOut<kEntry> {
   static cuda::Status call(Args...) { return 0; }
 };
 cuda::Status linear_left_out(const LinearArgs& args, const int32_t* rows, const cuda::bf16* x, const cuda::bf16* x_low,
-                             const void* w, const float* bias, float* y, cuda::Stream stream) {
+                             const void* w, const float* bias, float* y, const cuda::Prefetch& next, cuda::Stream stream) {
   if (args.accumulate == left_out_accumulate) return 0;
-  return original.linear(args, rows, x, x_low, w, bias, y, stream);
+  return original.linear(args, rows, x, x_low, w, bias, y, next, stream);
 }
 
 struct Stage {

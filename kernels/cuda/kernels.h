@@ -83,10 +83,16 @@ Status gather_rows(const EmbedArgs&, const DeviceStep&, const float* x, float* r
 // y_low: what rounding took from y, rounded in its turn; may be null. Together they are within 2^-17 of the float32 value.
 Status rms_norm(const RmsNormArgs&, const int32_t* num_rows, const float* x, const float* w, bf16* y, bf16* y_low, Stream);
 
+// Memory that a later launch will read, and this one may bring into L2 when it is done with its own.
+struct Prefetch {
+  const void* from = nullptr;
+  size_t bytes = 0;
+};
+
 // y[r, o] (=|+=) (x[r] + x_low[r]) · w[o] + bias[o]      w packed in kRowsPlain; x_low and bias may be null; y f32, row
 // stride args.out
 Status linear(const LinearArgs&, const int32_t* num_rows, const bf16* x, const bf16* x_low, const void* w,
-              const float* bias, float* y, Stream);
+              const float* bias, float* y, const Prefetch& next, Stream);
 
 // y[r] = 16 bits of normed[r] · w + bias with normed = rms_norm(x, norm), which is also written in bf16. For steps of at
 // most most_fused_tokens() of plan.h.

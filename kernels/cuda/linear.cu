@@ -36,14 +36,15 @@ struct LinearEpilogue {
 }  // namespace
 
 Status linear(const LinearArgs& args, const int32_t* num_rows, const bf16* x, const bf16* x_low, const void* w,
-              const float* bias, float* y, Stream stream) {
+              const float* bias, float* y, const Prefetch& next, Stream stream) {
   const PackedMatrix packed = {static_cast<const uint4*>(w), divide_up(args.out, kRowTile), args.in / kMatrixColTile};
   const LinearEpilogue epilogue{args.out, args.accumulate != 0, bias, y};
   const auto multiply_columns = [&]<bool kPaired>(const Columns<kPaired>& columns) {
     const int count = columns.count(args.rows);
     const MatrixStream plan = plan_matrix_stream(packed.row_tiles, args.in, count, resources());
     if (count == 0 || plan.blocks == 0) return multiply(packed, args.rows, num_rows, columns, epilogue, stream);
-    return multiply_stream<kPaired>(packed, plan, count, num_rows, x, GivenRows<kPaired>{x_low}, epilogue, stream);
+    return multiply_stream<kPaired>(packed, plan, count, num_rows, x, GivenRows<kPaired>{x_low}, epilogue, next,
+                                    stream);
   };
   if (x_low == nullptr) return multiply_columns(Columns<false>{x, nullptr});
   return multiply_columns(Columns<true>{x, x_low});
@@ -57,7 +58,7 @@ Status norm_linear(const LinearArgs& args, float eps, const int32_t* num_rows, c
   const MatrixStream plan = plan_matrix_stream(packed.row_tiles, args.in, min(columns, kStreamColumns), resources());
   if (plan.blocks == 0) return cudaErrorInvalidValue;
   return multiply_stream<true>(packed, plan, columns, num_rows, x, NormedRows<true>{norm, eps, normed},
-                               LinearEpilogue{args.out, args.accumulate != 0, bias, y}, stream);
+                               LinearEpilogue{args.out, args.accumulate != 0, bias, y}, {}, stream);
 }
 
 }  // namespace oss::cuda

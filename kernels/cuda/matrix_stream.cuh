@@ -91,7 +91,7 @@ constexpr int kStageLoads = int(kStageBytes / sizeof(uint4));
 template <int kTokenTiles, bool kPaired, typename Rows, typename Epilogue>
 __global__ void __launch_bounds__(kMatrixThreads, 2)
     matrix_stream_kernel(PackedMatrix w, int stages, const int32_t* num_tokens, Earlier<const typename Rows::Element> x,
-                         Rows rows, Epilogue epilogue) {
+                         Rows rows, Epilogue epilogue, Prefetch next) {
   const int part = threadIdx.x / kWarp, lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
   const int first_row_tile = first_of_block(w.row_tiles, blockIdx.x, gridDim.x);
   const int end_row_tile = first_of_block(w.row_tiles, blockIdx.x + 1, gridDim.x);
@@ -180,12 +180,16 @@ __global__ void __launch_bounds__(kMatrixThreads, 2)
       finish_tile<kPaired>(epilogue, row_tile, first_column + n * kTokenTile, all_columns, totals);
     }
   }
+  const Share share = share_of_block(next.bytes, blockIdx.x, gridDim.x);
+  if (threadIdx.x == 0 && share.bytes > 0)
+    prefetch_run(static_cast<const unsigned char*>(next.from) + share.first, uint32_t(share.bytes));
 }
 
 // As multiply() of matrix.cuh, and epilogue.prefetch(first, end) for what it needs of these row tiles; `plan` is not empty.
 template <bool kPaired, typename Rows, typename Epilogue>
 Status multiply_stream(const PackedMatrix& w, const MatrixStream& plan, int columns, const int32_t* num_tokens,
-                       const typename Rows::Element* x, const Rows& rows, const Epilogue& epilogue, Stream stream) {
+                       const typename Rows::Element* x, const Rows& rows, const Epilogue& epilogue, const Prefetch& next,
+                       Stream stream) {
   const auto kernel = columns <= kTokenTile ? matrix_stream_kernel<1, kPaired, Rows, Epilogue>
                                             : matrix_stream_kernel<2, kPaired, Rows, Epilogue>;
   return launch(kernel,
@@ -193,7 +197,8 @@ Status multiply_stream(const PackedMatrix& w, const MatrixStream& plan, int colu
                  .block = dim3(kMatrixThreads),
                  .shared = plan.shared_bytes,
                  .stream = stream},
-                w, plan.stages, num_tokens, x, rows, epilogue);
+                w, plan.stages, num_tokens, x, rows, epilogue,
+                Prefetch{next.from, next.bytes < kPrefetchBytes ? next.bytes : kPrefetchBytes});
 }
 
 }  // namespace oss::cuda

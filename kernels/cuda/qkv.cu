@@ -110,7 +110,7 @@ Status norm_qkv(const QkvArgs& args, float eps, const DeviceStep& step, const fl
   const MatrixStream plan = plan_matrix_stream(packed.row_tiles, args.hidden, args.tokens, resources());
   if (plan.blocks == 0) return cudaErrorInvalidValue;
   return multiply_stream<false>(packed, plan, args.tokens, &step.counts->tokens, x, NormedRows<false>{norm, eps, nullptr},
-                                epilogue_of(args, step, bias, q, cache), stream);
+                                epilogue_of(args, step, bias, q, cache), {}, stream);
 }
 
 }  // namespace oss::cuda

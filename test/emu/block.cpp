@@ -307,6 +307,12 @@ class Block {
     std::memset(to, kPoison, bytes);
     runs_.push_back({&rounds, to, from, bytes});
   }
+  void prefetch_run(const void* from, size_t bytes, const Where& where) {
+    if (bytes == 0 || bytes % 16 != 0) fail(kMisalignedAddress, "a prefetch of no multiple of 16 bytes", where);
+    check_aligned(from, 16, where);
+    touch(from);
+    touch(static_cast<const char*>(from) + bytes - 1);
+  }
   void wait_copies(void* barrier, unsigned odd, const Where& where) {
     CopyRounds& rounds = rounds_of(barrier, where);
     if ((rounds.done & 1) != (odd & 1)) return;  // that round is over
@@ -474,6 +480,7 @@ void begin_copies(void* barrier, unsigned bytes, Where where) { block->begin_cop
 void copy_run(void* barrier, void* to, const void* from, unsigned bytes, Where where) {
   block->copy_run(barrier, to, from, bytes, where);
 }
+void prefetch_run(const void* from, unsigned bytes, Where where) { block->prefetch_run(from, bytes, where); }
 // The whole warp meets: on the device each lane waits, and none of them long for another.
 void wait_copies(void* barrier, unsigned odd, Where where) {
   struct Wait {

@@ -61,6 +61,7 @@ void init_copies(void* barrier, Where);
 void begin_copies(void* barrier, unsigned bytes, Where);
 void copy_run(void* barrier, void* to, const void* from, unsigned bytes, Where);
 void wait_copies(void* barrier, unsigned odd, Where);
+void prefetch_run(const void* from, unsigned bytes, Where);
 
 // Programmatic dependent launch: a thread waits for the launch before, its block lets the next one begin.
 void dependency_wait(Where);

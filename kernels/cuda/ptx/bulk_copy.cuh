@@ -3,7 +3,8 @@
 // The rounds of a barrier follow each other: one is waited for before the next begins.
 //
 // On sm_90 one lane asks for a whole run and the barrier counts bytes; on sm_80 each lane copies 16 bytes at a time and
-// the barrier counts lanes. Addresses and sizes are multiples of 16.
+// the barrier counts lanes. Addresses and sizes are multiples of 16. What is copied is read once: on sm_90 it is the first to
+// leave L2.
 #pragma once
 #include <stdint.h>
 
@@ -37,9 +38,12 @@ __device__ __forceinline__ void copy_run([[maybe_unused]] CopyBarrier* barrier, 
 #if __CUDA_ARCH__ >= 900
   const uint32_t at = uint32_t(__cvta_generic_to_shared(barrier));
   if (threadIdx.x % 32 == 0)
-    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];\n" ::"r"(to),
-                 "l"(from), "r"(bytes), "r"(at)
-                 : "memory");
+    asm volatile(
+        "{\n.reg .b64 once;\ncreatepolicy.fractional.L2::evict_first.b64 once, 1.0;\n"
+        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], once;\n}\n" ::
+            "r"(to),
+        "l"(from), "r"(bytes), "r"(at)
+        : "memory");
 #else
   for (uint32_t i = threadIdx.x % 32 * 16; i < bytes; i += 32 * 16)
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;\n" ::"r"(to + i), "l"(static_cast<const char*>(from) + i)
@@ -73,6 +77,13 @@ __device__ __forceinline__ void wait_copies(CopyBarrier* barrier, uint32_t odd) 
         : "memory");
 #endif
   } while (arrived == 0);
+}
+
+// Brings a run into L2, sometime; by one thread. Nothing waits for it. Only sm_90 has an engine for it.
+__device__ __forceinline__ void prefetch_run([[maybe_unused]] const void* from, [[maybe_unused]] uint32_t bytes) {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;\n" ::"l"(from), "r"(bytes) : "memory");
+#endif
 }
 
 }  // namespace oss::cuda

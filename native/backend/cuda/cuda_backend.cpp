@@ -289,6 +289,7 @@ void CudaBackend::run(const std::function<void()>& body) {
 }
 
 void CudaBackend::embed(const EmbedArgs& args, const Matrix& table, const Step&, float* x) {
+  last_added_ = nullptr;  // a step begins
   launched(module_.embed({.tokens = capacity_.tokens, .hidden = args.hidden}, step_->device(), table.data, x, gpu_->stream),
            "embed");
 }
@@ -320,7 +321,12 @@ void CudaBackend::linear(const LinearArgs& args, RowsOf rows, Operand x, const M
     return;
   }
   const auto* low = args.precise != 0 ? static_cast<const uint16_t*>(x.low) : nullptr;
-  launched(module_.linear(in_step, count_of(rows), x.as<uint16_t>(), low, w.data, bias_data, y, gpu_->stream),
+  cuda::Prefetch next;
+  if (args.accumulate != 0) {
+    last_added_ = w.data;
+    if (const auto known = next_qkv_.find(w.data); known != next_qkv_.end()) next = known->second;
+  }
+  launched(module_.linear(in_step, count_of(rows), x.as<uint16_t>(), low, w.data, bias_data, y, next, gpu_->stream),
            "linear");
 }
 
@@ -328,6 +334,10 @@ void CudaBackend::linear(const LinearArgs& args, RowsOf rows, Operand x, const M
 void CudaBackend::qkv(const QkvArgs& args, const Step&, Operand x, const QkvWeights& weights, Operand q, void* cache) {
   QkvArgs in_step = args;
   in_step.tokens = capacity_.tokens;
+  if (last_added_ != nullptr) {
+    const int64_t rows = int64_t(args.heads + 2 * args.kv_heads) * args.head_dim;
+    next_qkv_[last_added_] = {weights.q.data, cuda::packed_matrix_bytes(rows, args.hidden)};
+  }
   if (norm_.normed == x.data && norm_.normed != nullptr) {
     launched(module_.norm_qkv(in_step, norm_.eps, step_->device(), norm_.x, norm_.weights, weights.q.data,
                               weights.q_bias.data, q.as<uint16_t>(), cache, gpu_->stream),

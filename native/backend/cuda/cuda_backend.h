@@ -3,6 +3,7 @@
 // Everything that changes from step to step lies at fixed addresses (StepBuffers), so a decode step is recorded once per
 // shape and replayed; only token ids and log probabilities come back.
 #pragma once
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -100,6 +101,10 @@ class CudaBackend final : public Backend {
     const void* normed;  // by which the operation that reads it is known
   } norm_{};
   const float* router_logits_ = nullptr;
+  // Which weights of q, k and v follow a matrix that is added to the residual stream, as the steps so far have shown. A step
+  // is recorded when one like it has run, so a recording knows them all.
+  const void* last_added_ = nullptr;
+  std::map<const void*, cuda::Prefetch> next_qkv_;
   std::unique_ptr<Graphs> graphs_;
 };
 

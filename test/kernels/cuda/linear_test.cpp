@@ -34,7 +34,8 @@ std::vector<float> run_linear(CudaDevice& device, const Problem& p, const Operan
   device.check(device.module.pack_matrix(pack, raw.data(), w.data(), device.stream), "pack_matrix");
   device.synchronize();  // weights are there before a step begins
   device.check(device.module.linear(p.args, num_rows.data(), x.data(), p.paired ? x_low.data() : nullptr, w.data(),
-                                    p.biased ? bias.data() : nullptr, y.data(), device.stream),
+                                    p.biased ? bias.data() : nullptr, y.data(), {raw.data(), raw.bytes() / 16 * 16},
+                                    device.stream),
                "linear");
   return y.read();
 }
@@ -151,7 +152,7 @@ TEST("cuda norm_linear: bit for bit what rms_norm and linear give, and the same 
                                           low.data(), device.stream),
                    "rms_norm");
       device.check(device.module.linear(args, num_rows.data(), normed.data(), low.data(), w.data(), bias.data(), y.data(),
-                                        device.stream),
+                                        {}, device.stream),
                    "linear");
       device.check(device.module.norm_linear(args, eps, num_rows.data(), x.data(), norm.data(), w.data(), bias.data(),
                                              fused_normed.data(), fused_y.data(), device.stream),

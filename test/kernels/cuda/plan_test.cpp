@@ -75,6 +75,19 @@ TEST("cuda plan: every phase of the released models has enough under way on an H
   CHECK_EQ(plan_expert_stream(5, kH200), 5);
 }
 
+TEST("cuda plan: blocks share a range of bytes in multiples of 16") {
+  for (const size_t bytes : {size_t(0), size_t(16), size_t(4096), kPrefetchBytes, size_t(29491200)}) {
+    size_t next = 0;
+    for (int block = 0; block < 132; ++block) {
+      const Share share = share_of_block(bytes, block, 132);
+      CHECK_EQ(share.first, next);
+      CHECK_EQ(share.bytes % 16, size_t(0));
+      next += share.bytes;
+    }
+    CHECK_EQ(next, bytes);
+  }
+}
+
 TEST("cuda plan: how many tokens run fused") {
   CHECK_EQ(most_fused_tokens(k120b, kH200), 16);
   CHECK_EQ(most_fused_tokens(k120b, kA100), 16);
