@@ -143,13 +143,20 @@ void experts_down(const ExpertsArgs& args, const ExpertWeights& w, int begin, in
 void experts_sum(const ExpertsArgs& args, int begin, int end, const float* weight /*[tokens, top_k]*/,
                  const float* out /*[tokens, top_k, hidden]*/, float* x /*[tokens, hidden]*/) {
   for (int t = 0; t < args.tokens; ++t) {
-    for (int c = begin; c < end; ++c) {
-      float total = 0;
+    const size_t first = size_t(t) * args.top_k;
+    float* row = x + size_t(t) * args.hidden;
+    int c = begin;
+    for (; c + kLanes <= end; c += kLanes) {
+      Vec total(0.0f);
       for (int k = 0; k < args.top_k; ++k) {
-        const size_t pair = size_t(t) * args.top_k + k;
-        total = fma(weight[pair], out[pair * args.hidden + c], total);
+        total = fma(Vec(weight[first + k]), load(out + (first + k) * args.hidden + c), total);
       }
-      x[size_t(t) * args.hidden + c] += total;
+      store(row + c, load(row + c) + total);
+    }
+    for (; c < end; ++c) {
+      float total = 0;
+      for (int k = 0; k < args.top_k; ++k) total = fma(weight[first + k], out[(first + k) * args.hidden + c], total);
+      row[c] += total;
     }
   }
 }

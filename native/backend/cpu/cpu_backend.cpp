@@ -375,12 +375,6 @@ void CpuBackend::experts(const ExpertsArgs& args, Operand operand, const int32_t
   }
 }
 
-// A range of output rows goes through all experts, so the same thread can sum them up.
-static int64_t down_grain(const ExpertsArgs& args, size_t num_chosen, int unit, int threads) {
-  const int64_t row_bytes = int64_t(num_chosen) * (args.intermediate / kMxBlock) * (kMxBlockBytes + 1);
-  return rows_per_range(args.hidden, row_bytes, unit, threads);
-}
-
 void CpuBackend::experts_exact(const ExpertsArgs& args, const float* normed, const float* weight,
                                const ExpertMatrix& gate_up, const ExpertMatrix& down, float* x) {
   float* split = split_.reserve<float>(*this, size_t(args.tokens) * args.hidden, "the experts' inputs");
@@ -403,7 +397,9 @@ void CpuBackend::experts_exact(const ExpertsArgs& args, const float* normed, con
     }
   });
 
-  const int64_t grain = down_grain(args, chosen_.size(), 16, pool_.size());
+  // A range of output rows goes through all experts, so the same thread can sum them up.
+  const int64_t row_bytes = int64_t(chosen_.size()) * (args.intermediate / kMxBlock) * (kMxBlockBytes + 1);
+  const int64_t grain = rows_per_range(args.hidden, row_bytes, 16, pool_.size());
   pool_.parallel_for(args.hidden, grain, [&](int64_t begin, int64_t end, int) {
     for (const int expert : chosen_) {
       const auto pairs = pairs_of(expert);
@@ -442,18 +438,25 @@ void CpuBackend::experts_fast(const ExpertsArgs& args, const float* normed, cons
     }
   });
 
+  // Long ranges: kernels ask for the rows ahead, which is in vain at the end of a range.
+  constexpr int kRangesPerThread = 12;
   const int act_blocks = args.intermediate / kMxBlock;
-  pool_.parallel_for(int64_t(chosen_.size()) * act_blocks, 1, [&](int64_t begin, int64_t end, int thread) {
-    for (int64_t i = begin; i < end; ++i) {
-      const size_t chosen = size_t(i / act_blocks);
-      const int block = int(i % act_blocks) * kMxBlock, panel = panel_begin_[chosen];
-      bf16_->experts_gate_up(args, weights_of(gate_up, chosen_[chosen]), block, block + kMxBlock,
-                             int(pairs_of(chosen_[chosen]).size()), panels + panel * panel_elements,
-                             act + panel * act_elements, work + thread * work_elements);
+  const int64_t num_blocks = int64_t(chosen_.size()) * act_blocks;
+  const int64_t blocks_grain = std::max<int64_t>(1, num_blocks / (kRangesPerThread * pool_.size()));
+  pool_.parallel_for(num_blocks, blocks_grain, [&](int64_t begin, int64_t end, int thread) {
+    while (begin < end) {
+      const size_t chosen = size_t(begin / act_blocks);
+      const int64_t expert_end = std::min(end, int64_t(chosen + 1) * act_blocks), first = int64_t(chosen) * act_blocks;
+      const int panel = panel_begin_[chosen];
+      bf16_->experts_gate_up(args, weights_of(gate_up, chosen_[chosen]), int(begin - first) * kMxBlock,
+                             int(expert_end - first) * kMxBlock, int(pairs_of(chosen_[chosen]).size()),
+                             panels + panel * panel_elements, act + panel * act_elements, work + thread * work_elements);
+      begin = expert_end;
     }
   });
 
-  const int64_t grain = down_grain(args, chosen_.size(), kMxBlock, pool_.size());
+  const int64_t row_blocks = args.hidden / kMxBlock;
+  const int64_t grain = std::max<int64_t>(1, row_blocks / (kRangesPerThread * pool_.size())) * kMxBlock;
   pool_.parallel_for(args.hidden, grain, [&](int64_t begin, int64_t end, int thread) {
     for (size_t chosen = 0; chosen < chosen_.size(); ++chosen) {
       const auto pairs = pairs_of(chosen_[chosen]);
