@@ -438,31 +438,33 @@ void CpuBackend::experts_fast(const ExpertsArgs& args, const float* normed, cons
     }
   });
 
-  // Long ranges: kernels ask for the rows ahead, which is in vain at the end of a range.
-  constexpr int kRangesPerThread = 12;
-  const int act_blocks = args.intermediate / kMxBlock;
-  const int64_t num_blocks = int64_t(chosen_.size()) * act_blocks;
-  const int64_t blocks_grain = std::max<int64_t>(1, num_blocks / (kRangesPerThread * pool_.size()));
-  pool_.parallel_for(num_blocks, blocks_grain, [&](int64_t begin, int64_t end, int thread) {
-    while (begin < end) {
-      const size_t chosen = size_t(begin / act_blocks);
-      const int64_t expert_end = std::min(end, int64_t(chosen + 1) * act_blocks), first = int64_t(chosen) * act_blocks;
-      const int panel = panel_begin_[chosen];
-      bf16_->experts_gate_up(args, weights_of(gate_up, chosen_[chosen]), int(begin - first) * kMxBlock,
-                             int(expert_end - first) * kMxBlock, int(pairs_of(chosen_[chosen]).size()),
-                             panels + panel * panel_elements, act + panel * act_elements, work + thread * work_elements);
-      begin = expert_end;
-    }
+  // Calls body(chosen, first, last, thread) on blocks of 32 rows of each chosen expert. Long ranges, because kernels ask for
+  // the rows ahead, which is in vain at the end of a range.
+  const auto for_each_expert = [&](int rows, const auto& body) {
+    constexpr int kRangesPerThread = 12;
+    const int blocks = rows / kMxBlock;
+    const int64_t count = int64_t(chosen_.size()) * blocks;
+    pool_.parallel_for(count, std::max<int64_t>(1, count / (kRangesPerThread * pool_.size())),
+                       [&](int64_t begin, int64_t end, int thread) {
+                         while (begin < end) {
+                           const int64_t chosen = begin / blocks, last = std::min(end, (chosen + 1) * blocks);
+                           body(size_t(chosen), int(begin % blocks) * kMxBlock, int(last - chosen * blocks) * kMxBlock, thread);
+                           begin = last;
+                         }
+                       });
+  };
+  for_each_expert(args.intermediate, [&](size_t chosen, int begin, int end, int thread) {
+    const int expert = chosen_[chosen], panel = panel_begin_[chosen];
+    bf16_->experts_gate_up(args, weights_of(gate_up, expert), begin, end, int(pairs_of(expert).size()),
+                           panels + panel * panel_elements, act + panel * act_elements, work + thread * work_elements);
   });
-
-  const int64_t row_blocks = args.hidden / kMxBlock;
-  const int64_t grain = std::max<int64_t>(1, row_blocks / (kRangesPerThread * pool_.size())) * kMxBlock;
-  pool_.parallel_for(args.hidden, grain, [&](int64_t begin, int64_t end, int thread) {
-    for (size_t chosen = 0; chosen < chosen_.size(); ++chosen) {
-      const auto pairs = pairs_of(chosen_[chosen]);
-      bf16_->experts_down(args, weights_of(down, chosen_[chosen]), int(begin), int(end), pairs.data(), int(pairs.size()),
-                          act + panel_begin_[chosen] * act_elements, out, work + thread * work_elements);
-    }
+  for_each_expert(args.hidden, [&](size_t chosen, int begin, int end, int thread) {
+    const int expert = chosen_[chosen], panel = panel_begin_[chosen];
+    const auto pairs = pairs_of(expert);
+    bf16_->experts_down(args, weights_of(down, expert), begin, end, pairs.data(), int(pairs.size()),
+                        act + panel * act_elements, out, work + thread * work_elements);
+  });
+  pool_.parallel_for(args.hidden, 480, [&](int64_t begin, int64_t end, int) {
     kernels_.experts_sum(args, int(begin), int(end), weight, out, x);
   });
 }
