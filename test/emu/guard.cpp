@@ -12,24 +12,18 @@
 namespace oss::emu {
 namespace {
 
-// What the signal handler works on while `body` runs.
+// What the signal handler works on while `body` runs. It allocates nothing: `written` has room for every page.
 struct Watch {
   const std::vector<Span>* memory;
   const Pages* closed = nullptr;  // null: writes are only noted
   Pages written;
-  std::string trespass;
+  enum { kNothing, kTouches, kWrites } trespass = kNothing;  // the first that was done
+  Index block, thread;                                       // and by whom
 };
 Watch* watch = nullptr;
 struct sigaction before;
 
 void protect(char* begin, size_t bytes, int how) { mprotect(begin, bytes, how); }
-
-std::string place() {
-  const Index& block = running_block.index;
-  const Index& thread = current->index;
-  return str(" [block (", block.x, ", ", block.y, ", ", block.z, "), thread (", thread.x, ", ", thread.y, ", ", thread.z,
-             ")]");
-}
 
 // Opens the page that was touched and lets the thread try again.
 void touched(int, siginfo_t* info, void*) {
@@ -44,11 +38,10 @@ void touched(int, siginfo_t* info, void*) {
   char* const page = at - reinterpret_cast<uintptr_t>(at) % kPageBytes;
   if (watch->closed == nullptr) {
     watch->written.push_back(page);
-  } else if (watch->trespass.empty()) {
-    const bool closed = std::ranges::binary_search(*watch->closed, page);
-    watch->trespass = (closed ? "a thread touches what the launch before may still write, before it waits for it"
-                              : "a thread writes to global memory before it waits for the launch before") +
-                      place();
+  } else if (watch->trespass == Watch::kNothing) {
+    watch->trespass = std::ranges::binary_search(*watch->closed, page) ? Watch::kTouches : Watch::kWrites;
+    watch->block = running_block.index;
+    watch->thread = current->index;
   }
   protect(page, kPageBytes, PROT_READ | PROT_WRITE);
 }
@@ -83,16 +76,24 @@ void run_watched(Watch& mine, const std::function<void()>& body) {
 }  // namespace
 
 Pages pages_written(const std::vector<Span>& memory, const std::function<void()>& body) {
-  Watch mine{.memory = &memory, .closed = nullptr, .written = {}, .trespass = {}};
+  Watch mine{.memory = &memory, .closed = nullptr, .written = {}, .block = {}, .thread = {}};
+  size_t pages = 0;
+  for (const Span& span : memory) pages += span.bytes / kPageBytes;
+  mine.written.reserve(pages);
   run_watched(mine, body);
   std::ranges::sort(mine.written);
   return std::move(mine.written);
 }
 
 std::string trespass(const std::vector<Span>& memory, const Pages& closed, const std::function<void()>& body) {
-  Watch mine{.memory = &memory, .closed = &closed, .written = {}, .trespass = {}};
+  Watch mine{.memory = &memory, .closed = &closed, .written = {}, .block = {}, .thread = {}};
   run_watched(mine, body);
-  return std::move(mine.trespass);
+  if (mine.trespass == Watch::kNothing) return "";
+  const auto name = [](const Index& at) { return str("(", at.x, ", ", at.y, ", ", at.z, ")"); };
+  return str(mine.trespass == Watch::kTouches
+                 ? "a thread touches what the launch before may still write, before it waits for it"
+                 : "a thread writes to global memory before it waits for the launch before",
+             " [block ", name(mine.block), ", thread ", name(mine.thread), "]");
 }
 
 }  // namespace oss::emu
