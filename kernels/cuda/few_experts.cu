@@ -8,7 +8,8 @@
 //
 // The work is every row tile of every expert that was chosen, one after another; each block takes an equal run of it, and
 // each of its eight warps one part of the columns. A warp's weights come through a ring of its own in shared memory (as in
-// matrix_stream.cuh), two row tiles of 3.2 KB ahead: 104 KB under way per multiprocessor.
+// matrix_stream.cuh), two row tiles of 3.2 KB ahead: 104 KB under way per multiprocessor. The other operand is read again
+// for each row tile, from L1: to keep it would take 48 registers, and with them the room for a block of the next launch.
 //
 // An expert with more than eight pairs counts as two. x is summed by the block that finds all outputs of 16 rows there,
 // counted by row tile: which block that is differs from run to run, the order of the sum does not.
@@ -21,6 +22,7 @@ namespace oss::cuda {
 namespace {
 
 static_assert(kFewPairs <= kExpertThreads);
+constexpr int kRoomForBlocks = kExpertBlocks + 1;  // registers: those of a multiprocessor, and one of the next launch
 
 // Who chose what. In shared memory, the same in every block.
 struct Routing {
@@ -96,23 +98,14 @@ class PairStream {
     __shared__ __align__(16) float parts[2][kParts][kWarp][4];  // written as float4
     const int g = lane_ / 4, t = lane_ % 4;
     const int column = threadIdx.x % kTokenTile, row = threadIdx.x / kTokenTile;  // 64 threads add up a sum of each
-    uint4 values[kPartTiles][2];
+    const bf16* values_at = nullptr;  // of the pair of column g, null where there is none
     int pair_of_column = -1, slot = begin / w_.row_tiles, row_tile = begin % w_.row_tiles, stage = 0;
     uint32_t odd = 0;
     for (int at = begin; at < end; ++at) {
       if (at == begin || row_tile == 0) {
         pair_of_column = routing_.slot_pairs[slot][column];
         const int pair = routing_.slot_pairs[slot][g];
-        const bf16* from = rows + size_t(inputs.row_of_pair(pair < 0 ? 0 : pair)) * inputs.stride;
-#pragma unroll
-        for (int i = 0; i < kPartTiles; ++i) {
-#pragma unroll
-          for (int h = 0; h < 2; ++h) {
-            const int col = (first_tile_ + i) * kExpertColTile + h * kMxBlock + 8 * t;
-            values[i][h] = uint4{};
-            if (pair >= 0 && i < tiles_ && col < inputs.cols) values[i][h] = *reinterpret_cast<const uint4*>(from + col);
-          }
-        }
+        values_at = pair < 0 ? nullptr : rows + size_t(inputs.row_of_pair(pair)) * inputs.stride;
       }
       const bool finishes = row < kRowTile / 2 && pair_of_column >= 0;
       float2 bias{};
@@ -127,12 +120,16 @@ class PairStream {
         if (i >= tiles_) break;
         const uint4 codes = codes_at[i * kCodeLoads];
         const uint32_t scales = scales_at[i * kScaleWords];
-        const WeightFragments left = dequantize({codes.x, codes.y}, unpack_scales(scales, 0));
-        const WeightFragments right = dequantize({codes.z, codes.w}, unpack_scales(scales, 1));
-        mma_m16n8k16(sums, left.first, {values[i][0].x, values[i][0].y});
-        mma_m16n8k16(sums, left.second, {values[i][0].z, values[i][0].w});
-        mma_m16n8k16(sums, right.first, {values[i][1].x, values[i][1].y});
-        mma_m16n8k16(sums, right.second, {values[i][1].z, values[i][1].w});
+#pragma unroll
+        for (int h = 0; h < 2; ++h) {
+          const int col = (first_tile_ + i) * kExpertColTile + h * kMxBlock + 8 * t;
+          uint4 values{};
+          if (values_at != nullptr && col < inputs.cols) values = *reinterpret_cast<const uint4*>(values_at + col);
+          const CodeWords words = h == 0 ? CodeWords{codes.x, codes.y} : CodeWords{codes.z, codes.w};
+          const WeightFragments weights = dequantize(words, unpack_scales(scales, h));
+          mma_m16n8k16(sums, weights.first, {values.x, values.y});
+          mma_m16n8k16(sums, weights.second, {values.z, values.w});
+        }
       }
       __syncwarp();  // all lanes have read what comes next into this stage's place
       ask(stage);
@@ -196,7 +193,7 @@ class PairStream {
   int asked_, asked_slot_, asked_row_tile_;
 };
 
-__global__ void __launch_bounds__(kExpertThreads, kExpertBlocks)
+__global__ void __launch_bounds__(kExpertThreads, kRoomForBlocks)
     few_gate_up_kernel(PackedCodes w, int experts, int top_k, const int32_t* num_tokens,
                        Earlier<const float> logits /*[tokens, experts]*/, Earlier<const bf16> normed /*[tokens, hidden]*/,
                        Inputs inputs, GateUp epilogue) {
@@ -219,7 +216,7 @@ __device__ __forceinline__ void sum_row_tile(const Routing& routing, int row_til
   }
 }
 
-__global__ void __launch_bounds__(kExpertThreads, kExpertBlocks)
+__global__ void __launch_bounds__(kExpertThreads, kRoomForBlocks)
     few_down_kernel(PackedCodes w, int experts, int top_k, const int32_t* num_tokens,
                     const float* logits /*[tokens, experts], of the launch before the last*/,
                     Earlier<const bf16> act /*[pairs, stride]*/, Inputs inputs, Down epilogue,
