@@ -11,7 +11,7 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     until: { type: "string", default: "0" },
-    batches: { type: "string", default: "1,8,32,64,128,256" },
+    batches: { type: "string", default: "1,8,16,32,64,128,256" },
     prefill: { type: "string", default: "1024,8192" },
     prompt: { type: "string", default: "512" },
     decode: { type: "string", default: "128" },
