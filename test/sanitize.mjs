@@ -1,6 +1,6 @@
 // npm run sanitize: AddressSanitizer and UndefinedBehaviorSanitizer over the C++ tests (with leak detection) and over the
 // addon inside Node; ThreadSanitizer over the engine and the thread pool. Ends with one line `N passed, N failed`.
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -8,34 +8,46 @@ import path from "node:path";
 const root = path.resolve(import.meta.dirname, "..");
 const totals = { passed: 0, failed: 0 };
 
-function run(command, args, options = {}) {
-  console.log(`\n$ ${command} ${args.length > 20 ? "…" : args.join(" ")}`);
-  const { status, signal, stdout } = spawnSync(command, args, {
-    cwd: root,
-    stdio: ["ignore", options.capture ? "pipe" : "inherit", "inherit"],
-    encoding: "utf8",
-    maxBuffer: 2 ** 28,
-    env: { ...process.env, ...options.env },
+function run(command, args, env) {
+  console.log(`\n$ ${command} ${args.join(" ")}`);
+  const { status } = spawnSync(command, args, { cwd: root, stdio: "inherit", env: { ...process.env, ...env } });
+  return status === 0;
+}
+
+/** What a command wrote to stdout, shown as well. */
+function capture(command, args, env) {
+  return new Promise((resolve) => {
+    const child = spawn(command, args, { stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, ...env } });
+    let stdout = "";
+    child.stdout.setEncoding("utf8").on("data", (text) => {
+      stdout += text;
+      process.stdout.write(text);
+    });
+    child.once("close", (status) => resolve({ ok: status === 0, stdout }));
   });
-  if (options.capture) process.stdout.write(stdout);
-  return { ok: status === 0, status, signal, stdout };
 }
 
 function build(sanitize, target) {
-  const built = run(process.execPath, ["native/build.mjs", "--sanitize", sanitize, "--target", target]);
-  if (!built.ok) process.exit(1);
+  if (!run(process.execPath, ["native/build.mjs", "--sanitize", sanitize, "--target", target])) process.exit(1);
 }
 
-/** Runs the C++ tests that are `wanted`; a report of a sanitizer ends the process, which counts as a failure. */
-function nativeTests(sanitize, wanted, env) {
+/**
+ * Runs the C++ tests that are `wanted`, in as many processes as there are cores; a report of a sanitizer ends its process,
+ * which counts as a failure.
+ */
+async function nativeTests(sanitize, wanted, env) {
   const folder = path.join(root, ".cmake", `${process.platform}-${process.arch}-${sanitize.replaceAll(",", "-")}`);
   const executable = [path.join(folder, "oss_tests"), path.join(folder, "Release", "oss_tests")].find(existsSync);
   const names = spawnSync(executable, ["--list"], { encoding: "utf8" }).stdout.trim().split("\n").filter(wanted);
-  console.log(`\n${names.length} C++ tests with -fsanitize=${sanitize}`);
-  const { ok, stdout } = run(executable, names, { capture: true, env });
-  const [, passed, failed] = /^(\d+) passed, (\d+) failed$/m.exec(stdout) ?? [0, 0, 0];
-  totals.passed += Number(passed);
-  totals.failed += Number(failed) + (ok || Number(failed) > 0 ? 0 : 1);
+  const processes = os.availableParallelism();
+  console.log(`\n${names.length} C++ tests with -fsanitize=${sanitize} in ${processes} processes`);
+  const parts = Array.from({ length: processes }, (_, part) => names.filter((_, i) => i % processes === part));
+  const runs = parts.filter((part) => part.length > 0).map((part) => capture(executable, part, env));
+  for (const { ok, stdout } of await Promise.all(runs)) {
+    const [, passed, failed] = /^(\d+) passed, (\d+) failed$/m.exec(stdout) ?? [0, 0, 0];
+    totals.passed += Number(passed);
+    totals.failed += Number(failed) + (ok || Number(failed) > 0 ? 0 : 1);
+  }
 }
 
 function library(name) {
@@ -52,7 +64,7 @@ const slow = [
 ];
 
 build("address,undefined", "oss_tests");
-nativeTests("address,undefined", (name) => !slow.some((begin) => name.startsWith(begin)), {
+await nativeTests("address,undefined", (name) => !slow.some((begin) => name.startsWith(begin)), {
   ASAN_OPTIONS: "detect_stack_use_after_return=1",
   UBSAN_OPTIONS: "print_stacktrace=1",
 });
@@ -75,13 +87,11 @@ run(
     `--outputFile.json=${report}`,
   ],
   {
-    env: {
-      LD_PRELOAD: `${library("libasan.so")} ${library("libubsan.so")}`,
-      // Node itself keeps memory until it exits: leaks are looked for in the C++ tests instead.
-      ASAN_OPTIONS: "detect_leaks=0",
-      UBSAN_OPTIONS: "print_stacktrace=1",
-      NODE_OPTIONS: `--require ${path.join(root, "test/support/sanitized-addon.cjs")}`,
-    },
+    LD_PRELOAD: `${library("libasan.so")} ${library("libubsan.so")}`,
+    // Node itself keeps memory until it exits: leaks are looked for in the C++ tests instead.
+    ASAN_OPTIONS: "detect_leaks=0",
+    UBSAN_OPTIONS: "print_stacktrace=1",
+    NODE_OPTIONS: `--require ${path.join(root, "test/support/sanitized-addon.cjs")}`,
   },
 );
 if (existsSync(report)) {
@@ -94,7 +104,7 @@ if (existsSync(report)) {
 }
 
 build("thread", "oss_tests");
-nativeTests("thread", (name) => /^(engine:|thread_pool|trace)/.test(name), { TSAN_OPTIONS: "halt_on_error=1" });
+await nativeTests("thread", (name) => /^(engine:|thread_pool|trace)/.test(name), { TSAN_OPTIONS: "halt_on_error=1" });
 
 console.log(`${totals.passed} passed, ${totals.failed} failed`);
 process.exit(totals.failed === 0 ? 0 : 1);
