@@ -36,6 +36,12 @@ struct Bf16Kernels {
   // out[pairs[p]] [hidden], elements [begin, end).
   void (*experts_down)(const ExpertsArgs&, const ExpertWeights&, int begin, int end, const int32_t* pairs,
                        int num_pairs, const uint16_t* act_panels, float* out, uint16_t* work);
+
+  // Kernels::attention_chunk where head_dim is kHeadDim, for up to attention_tokens tokens of a sequence; null when the
+  // unit has none that is faster. Float32 queries, keys and values keep 16 bits.
+  int attention_tokens;
+  size_t (*attention_work)(const AttentionArgs&);  // floats
+  void (*attention_chunk)(const AttentionArgs&, const AttentionTask&, int chunk, float* work, float* state);
 };
 
 }  // namespace oss::cpu

@@ -19,6 +19,7 @@ namespace {
 #include "kernels/cpu/simd.h"
 #include "kernels/cpu/simd_bf16.h"
 #include "kernels/cpu/bf16_tiles.inl"
+#include "kernels/cpu/bf16_attention.inl"
 // clang-format on
 }  // namespace
 
@@ -31,6 +32,9 @@ extern constexpr Bf16Kernels kBf16 = {
     .linear = linear,
     .experts_gate_up = experts_gate_up,
     .experts_down = experts_down,
+    .attention_tokens = kAttentionTileTokens,
+    .attention_work = attention_work,
+    .attention_chunk = attention_chunk,
 };
 
 }  // namespace oss::cpu::amx

@@ -26,6 +26,9 @@ extern constexpr Bf16Kernels kBf16 = {
     .linear = linear,
     .experts_gate_up = experts_gate_up,
     .experts_down = experts_down,
+    .attention_tokens = 0,
+    .attention_work = nullptr,
+    .attention_chunk = nullptr,
 };
 
 }  // namespace oss::cpu::neonbf16

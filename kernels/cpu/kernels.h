@@ -27,7 +27,7 @@ constexpr int kChunkPages = 16;
 constexpr int kAttentionTokens = 8;
 
 struct AttentionTask {
-  int tokens;  // 1 .. kAttentionTokens
+  int tokens;  // 1 .. kAttentionTokens, or what a unit of bf16.h takes
   int kv_head;
   const float* q;            // [tokens, heads, head_dim]
   const int32_t* positions;  // [tokens], consecutive
@@ -35,10 +35,12 @@ struct AttentionTask {
   const void* cache;         // [page][k, v][kv_head][kPageTokens][head_dim] of AttentionArgs::type
 };
 
-// Softmax in progress, for each token and head of a task: Σ p·v [head_dim], then max and Σ p, then unused.
+// Softmax in progress, for each token and head of a task: Σ p·v [head_dim], then max and Σ p, then unused. Tiles have 16
+// rows, those past the last are unused.
 constexpr int attention_state_stride(const AttentionArgs& args) { return args.head_dim + 16; }
-constexpr size_t attention_state_floats(const AttentionArgs& args) {
-  return size_t(kAttentionTokens) * size_t(args.heads / args.kv_heads) * size_t(attention_state_stride(args));
+constexpr size_t attention_state_floats(const AttentionArgs& args, int tokens) {
+  const int rows = tokens * (args.heads / args.kv_heads);
+  return size_t((rows + 15) / 16 * 16) * size_t(attention_state_stride(args));
 }
 // The scores of one token's heads with a page, its keys, transposed, and its values when they are widened.
 constexpr size_t attention_work_floats(const AttentionArgs& args) {

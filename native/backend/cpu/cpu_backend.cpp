@@ -256,13 +256,20 @@ void CpuBackend::kv_write(const KvArgs& args, const Step& step, const float* k, 
   });
 }
 
-void CpuBackend::divide_attention(const AttentionArgs& args, const Step& step) {
+CpuBackend::AttentionKernel CpuBackend::attention_kernel(const AttentionArgs& args) const {
+  if (bf16_ != nullptr && bf16_->attention_chunk != nullptr && args.head_dim == kHeadDim) {
+    return {bf16_->attention_tokens, bf16_->attention_work(args), bf16_->attention_chunk};
+  }
+  return {cpu::kAttentionTokens, cpu::attention_work_floats(args), kernels_.attention_chunk};
+}
+
+void CpuBackend::divide_attention(const AttentionArgs& args, const Step& step, int block_tokens) {
   constexpr int kChunkTokens = cpu::kChunkPages * kPageTokens;
   blocks_.clear();
   size_t parts = 0;
   for (int t = 0; t < args.tokens;) {
     int n = 1;
-    while (n < cpu::kAttentionTokens && t + n < args.tokens && step.sequence[t + n] == step.sequence[t] &&
+    while (n < block_tokens && t + n < args.tokens && step.sequence[t + n] == step.sequence[t] &&
            step.positions[t + n] == step.positions[t] + n) {
       ++n;
     }
@@ -281,7 +288,8 @@ void CpuBackend::attention(const AttentionArgs& args, const Step& step, Operand 
   const float* q = queries.as<float>();
   float* out = attended.as<float>();
   if (args.tokens == 0) return;
-  divide_attention(args, step);
+  const AttentionKernel kernel = attention_kernel(args);
+  divide_attention(args, step, kernel.tokens);
   const size_t q_row = size_t(args.heads) * args.head_dim;
   const std::span<const int32_t> table = step.block_tables[args.group];
   const auto task_of = [&](const AttentionBlock& block, int kv_head) {
@@ -292,7 +300,9 @@ void CpuBackend::attention(const AttentionArgs& args, const Step& step, Operand 
                               .pages = table.data() + size_t(step.sequence[block.first]) * args.max_pages,
                               .cache = cache};
   };
-  const size_t state_floats = cpu::attention_state_floats(args), work_floats = cpu::attention_work_floats(args);
+  int most_tokens = 0;
+  for (const AttentionBlock& block : blocks_) most_tokens = std::max(most_tokens, block.tokens);
+  const size_t state_floats = cpu::attention_state_floats(args, most_tokens), work_floats = kernel.work_floats;
   const size_t thread_floats = work_floats + 2 * state_floats;
   float* work = attention_work_.reserve<float>(*this, thread_floats * pool_.size(), "attention");
 
@@ -310,8 +320,8 @@ void CpuBackend::attention(const AttentionArgs& args, const Step& step, Operand 
                                             [](size_t p, const AttentionBlock& b) { return p < b.first_part; });
         const AttentionBlock& block = *(after - 1);
         const int chunks = block.last_chunk - block.first_chunk + 1, at = int(part - int64_t(block.first_part));
-        kernels_.attention_chunk(args, task_of(block, at / chunks), block.first_chunk + at % chunks,
-                                 work + thread_floats * thread, parts + part * state_floats);
+        kernel.chunk(args, task_of(block, at / chunks), block.first_chunk + at % chunks, work + thread_floats * thread,
+                     parts + part * state_floats);
       }
     });
   }
@@ -328,7 +338,7 @@ void CpuBackend::attention(const AttentionArgs& args, const Step& step, Operand 
         if (share) {
           from = parts + (block.first_part + size_t(kv_head) * chunks + c) * state_floats;
         } else {
-          kernels_.attention_chunk(args, task, block.first_chunk + c, chunk_state - work_floats, chunk_state);
+          kernel.chunk(args, task, block.first_chunk + c, chunk_state - work_floats, chunk_state);
         }
         kernels_.attention_merge(args, block.tokens, from, state);
       }

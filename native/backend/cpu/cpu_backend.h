@@ -2,7 +2,7 @@
 // the file is mapped; only vectors (norms, biases, sinks) are copied, as f32.
 //
 // Numerics "exact" multiplies float32 activations; "fast" packs them as bf16 for a unit that multiplies those
-// (kernels/cpu/bf16.h), and only there: norms, attention and sums are the same.
+// (kernels/cpu/bf16.h); norms and sums are the same, and so is attention where the unit has none of its own.
 #pragma once
 #include <memory>
 #include <vector>
@@ -100,7 +100,15 @@ class CpuBackend final : public Backend {
   Packed pack_rows(int rows, int cols, const float* x, bool precise);
   void multiply(const LinearArgs&, const Packed& x, const Matrix& w, const Vector* bias, float* y);
 
-  void divide_attention(const AttentionArgs&, const Step&);
+  // What runs the chunks of a task, and how many tokens it takes at once: on every call the same, for a sequence must not
+  // change hands.
+  struct AttentionKernel {
+    int tokens;
+    size_t work_floats;
+    void (*chunk)(const AttentionArgs&, const cpu::AttentionTask&, int chunk, float* work, float* state);
+  };
+  AttentionKernel attention_kernel(const AttentionArgs&) const;
+  void divide_attention(const AttentionArgs&, const Step&, int block_tokens);
   void group_by_expert(const ExpertsArgs&, const int32_t* index);
   std::span<const int32_t> pairs_of(int expert) const {
     return std::span(pairs_).subspan(pair_begin_[expert], pair_begin_[expert + 1] - pair_begin_[expert]);
