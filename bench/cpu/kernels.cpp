@@ -105,11 +105,11 @@ class RoofMeter {
   std::span<const uint64_t> words_;
 };
 
-// What multiplies in these kernels: bf16 is for products with weights only.
-Unit unit_of(const DeviceInfo& info, bool has_weights) {
+// What multiplies in these kernels: bf16 is for products with weights, and for attention on tiles.
+Unit unit_of(const DeviceInfo& info, bool on_bf16_unit) {
   const auto named = [&](const char* part) { return info.isa.find(part) != std::string::npos; };
-  if (has_weights && named("amx")) return Unit::kBf16Matrix;
-  if (has_weights && named("bf16")) return Unit::kBf16;
+  if (on_bf16_unit && named("amx")) return Unit::kBf16Matrix;
+  if (on_bf16_unit && named("bf16")) return Unit::kBf16;
   return named("avx2") ? Unit::kFloat32Avx2 : Unit::kFloat32;
 }
 
@@ -118,7 +118,7 @@ Unit unit_of(const DeviceInfo& info, bool has_weights) {
 struct Row {
   std::string kernel;
   int tokens = 0, context = 0;  // 0: none
-  bool has_weights = false;
+  bool on_bf16_unit = false;  // of numerics fast
   double bytes = 0, flops = 0;     // of one call: bytes that it reads for the first time, operations that the result needs
   double median = 0, least = 0, most = 0;  // seconds of one call
   int repeats = 0;
@@ -295,7 +295,7 @@ void Bench::describe(const Roofs& roofs) {
 }
 
 void Bench::report(const Row& row, const Roofs& roofs) const {
-  const Unit unit = unit_of(info_, row.has_weights);
+  const Unit unit = unit_of(info_, row.on_bf16_unit);
   const auto* named = std::ranges::find(kUnits, unit, [](const auto& one) { return one.unit; });
   const double peak = roofs.operations_per_second[named - kUnits];
   const double by_memory = row.bytes / roofs.bytes_per_second, by_unit = peak > 0 ? row.flops / peak : 0;
@@ -448,7 +448,7 @@ void Bench::qkv() {
                           .head_dim = c_.head_dim,
                           .group = kKvFull,
                           .type = type};
-    measure({.kernel = "qkv", .tokens = tokens, .has_weights = true, .bytes = bytes, .flops = 2.0 * tokens * rows * c_.hidden},
+    measure({.kernel = "qkv", .tokens = tokens, .on_bf16_unit = true, .bytes = bytes, .flops = 2.0 * tokens * rows * c_.hidden},
             [&](size_t i) { backend_->qkv(args, arrays->step, x, copies[i % copies.size()], q, cache); });
   }
 }
@@ -490,6 +490,7 @@ void Bench::attention() {
         measure({.kernel = kernel,
                  .tokens = tokens,
                  .context = seen,
+                 .on_bf16_unit = info_.isa == "amx" && c_.head_dim == kHeadDim,
                  .bytes = 2.0 * sequences * distinct * c_.kv_size() * kv_element_bytes(type),
                  .flops = 4 * keys * c_.q_size()},
                 [&](size_t i) { backend_->attention(args, arrays->step, q, caches[i % caches.size()], sinks, out); });
@@ -513,7 +514,7 @@ void Bench::linear_o() {
     const Operand attended = operand(size_t(tokens) * c_.q_size(), 1);
     float* x = floats(size_t(tokens) * c_.hidden, 1);
     const LinearArgs args = {.rows = tokens, .in = c_.q_size(), .out = c_.hidden, .accumulate = 1};
-    measure({.kernel = "linear o", .tokens = tokens, .has_weights = true, .bytes = bytes, .flops = bytes * tokens},
+    measure({.kernel = "linear o", .tokens = tokens, .on_bf16_unit = true, .bytes = bytes, .flops = bytes * tokens},
             [&](size_t i) {
               const Weights& weights = copies[i % copies.size()];
               backend_->linear(args, RowsOf::kTokens, attended, weights.o, &weights.bias, x);
@@ -530,7 +531,7 @@ void Bench::linear_router() {
     const Operand normed = operand(size_t(tokens) * c_.hidden, 1);
     float* logits = floats(size_t(tokens) * c_.num_experts, 0);
     const LinearArgs args = {.rows = tokens, .in = c_.hidden, .out = c_.num_experts, .accumulate = 0, .precise = 1};
-    measure({.kernel = "linear router", .tokens = tokens, .has_weights = true, .bytes = bytes, .flops = bytes * tokens},
+    measure({.kernel = "linear router", .tokens = tokens, .on_bf16_unit = true, .bytes = bytes, .flops = bytes * tokens},
             [&](size_t i) {
               backend_->linear(args, RowsOf::kTokens, normed, copies[i % copies.size()], &bias, logits);
             });
@@ -598,7 +599,7 @@ void Bench::experts() {
                               .alpha = c_.swiglu_alpha};
     measure({.kernel = "experts",
              .tokens = tokens,
-             .has_weights = true,
+             .on_bf16_unit = true,
              .bytes = expert_bytes * distinct,
              .flops = 6.0 * double(pairs) * c_.hidden * c_.intermediate},
             [&](size_t i) {
@@ -618,7 +619,7 @@ void Bench::head() {
     const Operand normed = operand(size_t(rows) * c_.hidden, 1);
     float* logits = floats(size_t(rows) * c_.vocab, 0);
     const LinearArgs args = {.rows = rows, .in = c_.hidden, .out = c_.vocab, .accumulate = 0, .precise = 1};
-    measure({.kernel = "linear head", .tokens = rows, .has_weights = true, .bytes = bytes, .flops = bytes * rows},
+    measure({.kernel = "linear head", .tokens = rows, .on_bf16_unit = true, .bytes = bytes, .flops = bytes * rows},
             [&](size_t i) {
               backend_->linear(args, RowsOf::kLogits, normed, copies[i % copies.size()], nullptr, logits);
             });
