@@ -140,11 +140,16 @@ export interface NativeEngineInfo {
   device: string;
   isa: string;
   threads: number;
-  /** Bytes: mapped weight files, copies beside them, activations, KV cache; and the tokens that the cache holds. */
+  /**
+   * Bytes: mapped weight files, copies beside them (vectors, and with `denseWeights: "q8"` the matrices that are not read
+   * from the files any more), activations, KV cache; and the tokens that the cache holds.
+   */
   memory: { weightsBytes: number; packedBytes: number; workspaceBytes: number; kvBytes: number; kvTokens: number };
   kvCacheDtype: "f32" | "bf16" | "fp8";
   /** Of activations: float32, or bf16 with float32 sums. */
   numerics: "exact" | "fast";
+  /** Attention, embedding and head as they are in the files, or a lossy copy of them in 8 bits. */
+  denseWeights: "bf16" | "q8";
   repeatable: boolean;
   prefixCache: boolean;
   limits: { contextLength: number; maxSequences: number; maxQueue: number; maxBatchTokens: number };

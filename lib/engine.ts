@@ -19,9 +19,6 @@ import { tokenizer } from "./tokenizer/tokenizer.js";
 export interface EngineInfo extends NativeEngineInfo {
   /** Why this backend: what was asked for, and what there was. */
   backendReason: string;
-  /** `"exact"`: float32 activations and sums. */
-  /** Attention, embedding and head as they are in the files. */
-  denseWeights: "bf16";
 }
 
 /** An engine on its way to another thread: `postMessage` it, and `Engine.attach` it there. */
@@ -70,7 +67,7 @@ export class Engine implements AsyncDisposable {
   private constructor(native: NativeEngine, dispatcher: Dispatcher, backendReason: string) {
     this.#native = native;
     this.#dispatcher = dispatcher;
-    this.info = { ...native.info, backendReason, denseWeights: "bf16" };
+    this.info = { ...native.info, backendReason };
   }
 
   /**

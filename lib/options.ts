@@ -37,7 +37,13 @@ export interface EngineOptions {
   prefixCache?: boolean;
   /** Worker threads of the CPU backend. `"auto"`: one per core that the process may use. */
   threads?: number | "auto";
-  /** This build keeps attention, embedding and head as they are in the files: `"bf16"`. */
+  /**
+   * Attention, embedding and head as they are in the files, `"bf16"`, or on the CPU as `"q8"`: copies made while loading, in
+   * blocks of 32 int8 with a float16 scale, each weight within 1/254 of the largest of its block. Lossy. A decode step reads
+   * half the dense bytes; the copies take half the memory of what they replace, which is read once. With numerics `"fast"`
+   * the products round them to bf16, 2^-9 more of each. On the golden models the logits move by 1.3 to 6.3 % (rms), most
+   * where another expert is chosen.
+   */
   denseWeights?: "bf16" | "q8";
   /**
    * `"exact"`: float32 activations, on every CPU. `"fast"`: matrix products read activations as bf16 and add in float32,
@@ -67,6 +73,7 @@ export interface NativeEngineOptions {
   kvDtype: "auto" | "f32" | "bf16" | "fp8";
   prefixCache: boolean;
   numerics: "auto" | "exact" | "fast";
+  denseWeights: "bf16" | "q8";
   repeatable: boolean;
 }
 
@@ -104,7 +111,7 @@ export function nativeEngineOptions(options: EngineOptions): NativeEngineOptions
   refuseUnknown("kvCache", kvCache, new Set(["dtype", "bytes"]));
   onlyBuilt("kvCache.dtype", kvCache.dtype, ["f32", "bf16", "fp8"], ["f32", "bf16", "fp8"]);
   onlyBuilt("prefixCache", options.prefixCache, [false, true], [false, true]);
-  onlyBuilt("denseWeights", options.denseWeights, ["bf16"], ["bf16", "q8"]);
+  onlyBuilt("denseWeights", options.denseWeights, ["bf16", "q8"], ["bf16", "q8"]);
   onlyBuilt("numerics", options.numerics, ["exact", "fast"], ["exact", "fast"]);
   onlyBuilt("repeatable", options.repeatable, [false, true], [false, true]);
   return {
@@ -118,6 +125,7 @@ export function nativeEngineOptions(options: EngineOptions): NativeEngineOptions
     kvDtype: kvCache.dtype ?? "auto",
     prefixCache: options.prefixCache ?? true,
     numerics: options.numerics ?? "auto",
+    denseWeights: options.denseWeights ?? "bf16",
     repeatable: options.repeatable ?? false,
   };
 }

@@ -2,7 +2,8 @@
 // multiplies bf16; everything else of a step runs on the Kernels of the instruction set below it.
 //
 // MXFP4 weights and bf16 weights are bf16 numbers without rounding, so only activations are rounded: to 8 bits of
-// mantissa, or to 16 (LinearArgs::precise) by adding the product with what the rounding took.
+// mantissa, or to 16 (LinearArgs::precise) by adding the product with what the rounding took. Q8 weights are rounded, too,
+// each by 2^-9 of itself at most, next to the 2^-8 of the largest of 32 that making them took.
 //
 // Every sum goes along k in an order of its own unit, for one activation row as for many: results do not depend on the
 // batch, the range or the thread. Units differ in that order, so they differ in the last bits.
@@ -29,6 +30,11 @@ struct Bf16Kernels {
   // Weight rows [begin, end) for all args.rows rows. low: null unless args.precise.
   void (*linear)(const LinearArgs&, int begin, int end, const uint16_t* panels, const uint16_t* low, const uint16_t* w,
                  const float* bias, float* y);
+
+  // The same of Q8 weights, with a work area for each thread.
+  size_t (*q8_work_elements)(int cols);
+  void (*linear_q8)(const LinearArgs&, int begin, int end, const uint16_t* panels, const uint16_t* low, const Q8Weights&,
+                    const float* bias, float* y, uint16_t* work);
 
   // The pairs of one expert → their activations, panels again: units [begin, end), multiples of 32.
   void (*experts_gate_up)(const ExpertsArgs&, const ExpertWeights&, int begin, int end, int num_pairs,

@@ -19,21 +19,49 @@ void pack(int cols, const float* const* rows /*[1] of [cols]*/, int, uint16_t* p
   }
 }
 
-template <int T, int R>
-void linear_tile(const LinearArgs& args, const uint16_t* x, const uint16_t* low, const uint16_t* w /*[R, in]*/,
+// Kinds of weight rows: 32 columns of one are a Wide.
+struct Bf16Rows {
+  const uint16_t* data;  // [rows, cols]
+  size_t cols;
+
+  Bf16Rows from(int row) const { return {data + size_t(row) * cols, cols}; }
+  Wide block(int row, size_t k) const {
+    const uint16_t* at = data + size_t(row) * cols + k;
+    return k + kMxBlock <= cols ? load_wide(at) : load_wide(at, int(cols - k));
+  }
+  // A tile's rows lie one after another, and the next tile behind them: it is asked for in order.
+  template <int R>
+  void prefetch_next(size_t k) const {
+    prefetch<R * kMxBlock * sizeof(uint16_t)>(data + R * cols + R * k);
+  }
+};
+struct Q8Rows {
+  const int8_t* codes;     // [rows, cols]
+  const uint16_t* scales;  // [rows, cols/32]
+  size_t cols;
+
+  Q8Rows from(int row) const { return {codes + size_t(row) * cols, scales + size_t(row) * cols / kQ8Block, cols}; }
+  Wide block(int row, size_t k) const {
+    const size_t at = size_t(row) * cols + k;
+    const Vec scale = q8_scale(scales[at / kQ8Block]);
+    return rounded(load_int8(codes + at) * scale, load_int8(codes + at + kLanes) * scale);
+  }
+  template <int R>
+  void prefetch_next(size_t k) const {
+    prefetch<R * kQ8Block>(codes + R * cols + R * k);
+  }
+};
+
+template <int T, int R, typename Rows>
+void linear_tile(const LinearArgs& args, const uint16_t* x, const uint16_t* low, const Rows& w /*[R, in]*/,
                  float (&y)[T][R]) {
   const size_t cols = size_t(args.in), stride = size_t(panel_cols(args.in));
-  constexpr size_t kStep = 2 * kLanes;
   Vec sums[T][R];
   OSS_UNROLL for (int t = 0; t < T; ++t) { OSS_UNROLL for (int r = 0; r < R; ++r) sums[t][r] = Vec(0.0f); }
-  for (size_t k = 0; k < cols; k += kStep) {
-    // A tile's rows lie one after another, and the next tile behind them: it is asked for in order.
-    prefetch<R * kStep * sizeof(uint16_t)>(w + R * cols + R * k);
+  for (size_t k = 0; k < cols; k += 2 * kLanes) {
+    w.template prefetch_next<R>(k);
     Wide weights[R];
-    OSS_UNROLL for (int r = 0; r < R; ++r) {
-      const uint16_t* from = w + size_t(r) * cols + k;
-      weights[r] = k + kStep <= cols ? load_wide(from) : load_wide(from, int(cols - k));
-    }
+    OSS_UNROLL for (int r = 0; r < R; ++r) weights[r] = w.block(r, k);
     OSS_UNROLL for (int t = 0; t < T; ++t) {
       const Wide activations = load_wide(x + size_t(t) * stride + k);
       OSS_UNROLL for (int r = 0; r < R; ++r) sums[t][r] = dot(sums[t][r], activations, weights[r]);
@@ -45,11 +73,11 @@ void linear_tile(const LinearArgs& args, const uint16_t* x, const uint16_t* low,
   OSS_UNROLL for (int t = 0; t < T; ++t) { OSS_UNROLL for (int r = 0; r < R; ++r) y[t][r] = sum(sums[t][r]); }
 }
 
-template <int T, int R>
-void linear_write(const LinearArgs& args, int r, const uint16_t* x, const uint16_t* low, const uint16_t* w,
+template <int T, int R, typename Rows>
+void linear_write(const LinearArgs& args, int r, const uint16_t* x, const uint16_t* low, const Rows& w,
                   const float* bias, float* y) {
   float tile[T][R];
-  linear_tile<T, R>(args, x, low, w + size_t(r) * args.in, tile);
+  linear_tile<T, R>(args, x, low, w.from(r), tile);
   for (int t = 0; t < T; ++t) {
     for (int i = 0; i < R; ++i) {
       float& out = y[size_t(t) * args.out + r + i];
@@ -59,16 +87,17 @@ void linear_write(const LinearArgs& args, int r, const uint16_t* x, const uint16
   }
 }
 
-template <int T>
-void linear_tokens(const LinearArgs& args, int begin, int end, const uint16_t* x, const uint16_t* low,
-                   const uint16_t* w, const float* bias, float* y) {
+template <int T, typename Rows>
+void linear_tokens(const LinearArgs& args, int begin, int end, const uint16_t* x, const uint16_t* low, const Rows& w,
+                   const float* bias, float* y) {
   int r = begin;
   for (; r + kTileRows <= end; r += kTileRows) linear_write<T, kTileRows>(args, r, x, low, w, bias, y);
   for (; r < end; ++r) linear_write<T, 1>(args, r, x, low, w, bias, y);
 }
 
-void linear(const LinearArgs& args, int begin, int end, const uint16_t* panels, const uint16_t* low, const uint16_t* w,
-            const float* bias, float* y) {
+template <typename Rows>
+void linear_rows(const LinearArgs& args, int begin, int end, const uint16_t* panels, const uint16_t* low, const Rows& w,
+                 const float* bias, float* y) {
   const size_t stride = size_t(panel_cols(args.in));
   const auto low_of = [&](int t) { return low != nullptr ? low + size_t(t) * stride : nullptr; };
   int t = 0;
@@ -77,6 +106,30 @@ void linear(const LinearArgs& args, int begin, int end, const uint16_t* panels, 
   }
   for (; t < args.rows; ++t) {
     linear_tokens<1>(args, begin, end, panels + size_t(t) * stride, low_of(t), w, bias, y + size_t(t) * args.out);
+  }
+}
+
+void linear(const LinearArgs& args, int begin, int end, const uint16_t* panels, const uint16_t* low, const uint16_t* w,
+            const float* bias, float* y) {
+  linear_rows(args, begin, end, panels, low, Bf16Rows{w, size_t(args.in)}, bias, y);
+}
+
+// Rows of Q8 that are rounded at a time, in L2, when more than one tile of tokens passes over them.
+constexpr int kQ8Rows = 16;
+
+size_t q8_work_elements(int cols) { return size_t(kQ8Rows) * cols; }
+
+void linear_q8(const LinearArgs& args, int begin, int end, const uint16_t* panels, const uint16_t* low,
+               const Q8Weights& w, const float* bias, float* y, uint16_t* work) {
+  const size_t cols = size_t(args.in);
+  const Q8Rows rows = {w.codes, w.scales, cols};
+  if (args.rows <= kTileTokens) return linear_rows(args, begin, end, panels, low, rows, bias, y);
+  for (int row = begin; row < end; row += kQ8Rows) {
+    const int n = end - row < kQ8Rows ? end - row : kQ8Rows;
+    for (int r = 0; r < n; ++r) {
+      for (size_t k = 0; k < cols; k += kQ8Block) store_wide(work + size_t(r) * cols + k, rows.block(row + r, k));
+    }
+    linear(args, 0, n, panels, low, work, bias != nullptr ? bias + row : nullptr, y + row);
   }
 }
 

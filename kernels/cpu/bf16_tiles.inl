@@ -126,6 +126,22 @@ inline void write_rows(const float* sums /*[16 weight rows][16 tokens]*/, int to
   }
 }
 
+// The sums of weight rows [row, row + num_rows), at most 16·R, for panels [panel, panel + P).
+template <int R, int P>
+inline void write_tiles(const LinearArgs& args, int row, int num_rows, int panel, const float* bias, float* y) {
+  alignas(64) float sums[2][2][kTile * kTile];
+  store_sums<R, P>(sums);
+  for (int r = 0; r < R; ++r) {
+    for (int p = 0; p < P; ++p) {
+      const int first = (panel + p) * kTile, at = row + r * kTile;
+      if (at >= row + num_rows) break;
+      write_rows(sums[r][p], min_of(kTile, args.rows - first), min_of(kTile, row + num_rows - at),
+                 bias != nullptr ? bias + at : nullptr, args.accumulate != 0, y + size_t(first) * args.out + at,
+                 size_t(args.out));
+    }
+  }
+}
+
 // Weight rows [row, row + num_rows), at most 16·R, for panels [panel, panel + P).
 template <int R, int P>
 void linear_tiles(const LinearArgs& args, int row, int num_rows, int panel, const uint16_t* panels,
@@ -150,17 +166,7 @@ void linear_tiles(const LinearArgs& args, int row, int num_rows, int panel, cons
     add_products<R, P>(x + at, x + at + panel_elements);
     if (x_low != nullptr) add_products<R, P>(x_low + at, x_low + at + panel_elements);
   }
-  alignas(64) float sums[2][2][kTile * kTile];
-  store_sums<R, P>(sums);
-  for (int r = 0; r < R; ++r) {
-    for (int p = 0; p < P; ++p) {
-      const int first = (panel + p) * kTile, at = row + r * kTile;
-      if (at >= row + num_rows) break;
-      write_rows(sums[r][p], min_of(kTile, args.rows - first), min_of(kTile, row + num_rows - at),
-                 bias != nullptr ? bias + at : nullptr, args.accumulate != 0, y + size_t(first) * args.out + at,
-                 size_t(args.out));
-    }
-  }
+  write_tiles<R, P>(args, row, num_rows, panel, bias, y);
 }
 
 void linear(const LinearArgs& args, int begin, int end, const uint16_t* panels, const uint16_t* low, const uint16_t* w,

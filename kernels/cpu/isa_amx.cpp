@@ -9,6 +9,7 @@
 #define OSS_SIMD_AVX512
 #include "kernels/common/dtype.h"
 #include "kernels/common/mxfp4.h"
+#include "kernels/common/q8.h"
 #include "kernels/common/swiglu.h"
 #include "kernels/cpu/bf16.h"
 
@@ -20,6 +21,7 @@ namespace {
 #include "kernels/cpu/simd_bf16.h"
 #include "kernels/cpu/bf16_tiles.inl"
 #include "kernels/cpu/bf16_attention.inl"
+#include "kernels/cpu/q8_tiles.inl"
 // clang-format on
 }  // namespace
 
@@ -30,6 +32,8 @@ extern constexpr Bf16Kernels kBf16 = {
     .work_elements = work_elements,
     .pack = pack,
     .linear = linear,
+    .q8_work_elements = q8_work_elements,
+    .linear_q8 = linear_q8,
     .experts_gate_up = experts_gate_up,
     .experts_down = experts_down,
     .attention_tokens = kAttentionTileTokens,

@@ -4,6 +4,7 @@
 #define OSS_SIMD_NEON
 #include "kernels/common/dtype.h"
 #include "kernels/common/mxfp4.h"
+#include "kernels/common/q8.h"
 #include "kernels/common/swiglu.h"
 #include "kernels/cpu/bf16.h"
 
@@ -24,6 +25,8 @@ extern constexpr Bf16Kernels kBf16 = {
     .work_elements = work_elements,
     .pack = pack,
     .linear = linear,
+    .q8_work_elements = q8_work_elements,
+    .linear_q8 = linear_q8,
     .experts_gate_up = experts_gate_up,
     .experts_down = experts_down,
     .attention_tokens = 0,

@@ -18,6 +18,12 @@ struct ExpertWeights {
   const float* bias;      // [rows]
 };
 
+// Rows in Q8 blocks (common/q8.h).
+struct Q8Weights {
+  const int8_t* codes;     // [rows, cols]
+  const uint16_t* scales;  // [rows, cols/32]
+};
+
 // Pages of attention that are summed up by themselves, then merged: fixed places in the sequence, so that threads may
 // share a long one. 1024 keys cost a merge 1/500 of their time.
 constexpr int kChunkPages = 16;
@@ -61,9 +67,13 @@ struct Kernels {
 
   void (*widen)(size_t n, const uint16_t* from, float* to);   // bf16 → f32
   void (*narrow)(size_t n, const float* from, uint16_t* to);  // f32 → bf16, to nearest, ties to even
+  // bf16 → Q8. False when a block has no scale: it holds a NaN, an infinity or a number beyond.
+  bool (*quantize_q8)(size_t num_blocks, const uint16_t* from, int8_t* codes, uint16_t* scales);
+  void (*widen_q8)(size_t num_blocks, const int8_t* codes, const uint16_t* scales, float* to);
   void (*rms_norm)(const RmsNormArgs&, const float* x, const float* w, float* y);
   // Weight rows [begin, end) for all rows of x. bias may be null.
   void (*linear)(const LinearArgs&, int begin, int end, const float* x, const uint16_t* w, const float* bias, float* y);
+  void (*linear_q8)(const LinearArgs&, int begin, int end, const float* x, const Q8Weights&, const float* bias, float* y);
   void (*rope)(const RopeArgs&, const float* table, float* x);
 
   void (*attention_clear)(const AttentionArgs&, int tokens, float* state);

@@ -2,6 +2,7 @@
 // Nothing but common/ and intrinsics may be included in those files: see OSS_FN in common/lang.h.
 #include "kernels/common/dtype.h"
 #include "kernels/common/mxfp4.h"
+#include "kernels/common/q8.h"
 #include "kernels/common/softmax.h"
 #include "kernels/common/swiglu.h"
 #include "kernels/cpu/kernels.h"
@@ -13,6 +14,7 @@ namespace {
 // clang-format off: experts uses swiglu, attention uses widen
 #include "kernels/cpu/widen.inl"
 #include "kernels/cpu/narrow.inl"
+#include "kernels/cpu/q8.inl"
 #include "kernels/cpu/rms_norm.inl"
 #include "kernels/cpu/linear.inl"
 #include "kernels/cpu/rope.inl"
@@ -31,8 +33,11 @@ extern constexpr Kernels kKernels = {
     .isa = OSS_STRING(OSS_ISA),
     .widen = widen,
     .narrow = narrow,
+    .quantize_q8 = quantize_q8,
+    .widen_q8 = widen_q8,
     .rms_norm = rms_norm,
     .linear = linear,
+    .linear_q8 = linear_q8,
     .rope = rope,
     .attention_clear = attention_clear,
     .attention_chunk = attention_chunk,

@@ -47,6 +47,10 @@ inline Vec load_bf16(const uint16_t* p) {
   const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
   return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
 }
+inline Vec load_int8(const int8_t* p) {
+  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+}
+inline Vec q8_scale(uint16_t bits) { return _mm512_cvtph_ps(_mm256_set1_epi16(int16_t(bits))); }
 inline Vec operator+(Vec a, Vec b) { return _mm512_add_ps(a.v, b.v); }
 inline Vec operator-(Vec a, Vec b) { return _mm512_sub_ps(a.v, b.v); }
 inline Vec operator*(Vec a, Vec b) { return _mm512_mul_ps(a.v, b.v); }
@@ -126,6 +130,14 @@ inline __m256 load8_bf16(const uint16_t* p) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
 }
 inline Vec load_bf16(const uint16_t* p) { return {load8_bf16(p), load8_bf16(p + 8)}; }
+inline __m256 load8_int8(const int8_t* p) {
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+}
+inline Vec load_int8(const int8_t* p) { return {load8_int8(p), load8_int8(p + 8)}; }
+inline Vec q8_scale(uint16_t bits) {
+  const __m256 wide = _mm256_cvtph_ps(_mm_set1_epi16(int16_t(bits)));
+  return {wide, wide};
+}
 inline Vec operator+(Vec a, Vec b) { return {_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)}; }
 inline Vec operator-(Vec a, Vec b) { return {_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)}; }
 inline Vec operator*(Vec a, Vec b) { return {_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)}; }
@@ -214,6 +226,16 @@ inline float32x4_t load4_bf16(const uint16_t* p) { return vreinterpretq_f32_u32(
 inline Vec load_bf16(const uint16_t* p) {
   return {load4_bf16(p), load4_bf16(p + 4), load4_bf16(p + 8), load4_bf16(p + 12)};
 }
+inline Vec to_floats(int8x16_t bytes) {
+  const int16x8_t low = vmovl_s8(vget_low_s8(bytes)), high = vmovl_s8(vget_high_s8(bytes));
+  return {vcvtq_f32_s32(vmovl_s16(vget_low_s16(low))), vcvtq_f32_s32(vmovl_s16(vget_high_s16(low))),
+          vcvtq_f32_s32(vmovl_s16(vget_low_s16(high))), vcvtq_f32_s32(vmovl_s16(vget_high_s16(high)))};
+}
+inline Vec load_int8(const int8_t* p) { return to_floats(vld1q_s8(p)); }
+inline Vec q8_scale(uint16_t bits) {
+  const float32x4_t wide = vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(bits)));
+  return {wide, wide, wide, wide};
+}
 #define OSS_EACH(function, x, y) {function(x.a, y.a), function(x.b, y.b), function(x.c, y.c), function(x.d, y.d)}
 inline Vec operator+(Vec x, Vec y) { return OSS_EACH(vaddq_f32, x, y); }
 inline Vec operator-(Vec x, Vec y) { return OSS_EACH(vsubq_f32, x, y); }
@@ -250,20 +272,13 @@ inline Vec keep(Vec x, int begin, int end, float other) {
   return {keep4(x.a, 0, begin, end, o), keep4(x.b, 4, begin, end, o), keep4(x.c, 8, begin, end, o),
           keep4(x.d, 12, begin, end, o)};
 }
-// Sixteen small integers, times the scale: the codes are looked up as bytes, all 16 at once.
-inline Vec scaled16(int8x16_t bytes, float32x4_t scale) {
-  const int16x8_t low = vmovl_s8(vget_low_s8(bytes)), high = vmovl_s8(vget_high_s8(bytes));
-  return {vmulq_f32(vcvtq_f32_s32(vmovl_s16(vget_low_s16(low))), scale),
-          vmulq_f32(vcvtq_f32_s32(vmovl_s16(vget_high_s16(low))), scale),
-          vmulq_f32(vcvtq_f32_s32(vmovl_s16(vget_low_s16(high))), scale),
-          vmulq_f32(vcvtq_f32_s32(vmovl_s16(vget_high_s16(high))), scale)};
-}
+// The codes are looked up as bytes, all 16 at once.
 inline void load_mxfp4(const uint8_t* block, Vec half_scale, Vec& even, Vec& odd) {
   const int8_t values[16] = {OSS_E2M1_TIMES2};
   const int8x16_t table = vld1q_s8(values);
   const uint8x16_t codes = vld1q_u8(block);
-  even = scaled16(vqtbl1q_s8(table, vandq_u8(codes, vdupq_n_u8(15))), half_scale.a);
-  odd = scaled16(vqtbl1q_s8(table, vshrq_n_u8(codes, 4)), half_scale.a);
+  even = to_floats(vqtbl1q_s8(table, vandq_u8(codes, vdupq_n_u8(15)))) * half_scale;
+  odd = to_floats(vqtbl1q_s8(table, vshrq_n_u8(codes, 4))) * half_scale;
 }
 inline void transpose4(const float* from, int from_stride, float* to, int to_stride) {
   const float32x4_t r0 = vld1q_f32(from), r1 = vld1q_f32(from + from_stride);
@@ -304,6 +319,8 @@ inline void store(float* p, Vec a) {
   for (int i = 0; i < kLanes; ++i) p[i] = a.v[i];
 }
 inline Vec load_bf16(const uint16_t* p) { OSS_EACH(bf16_to_f32(p[i])); }
+inline Vec load_int8(const int8_t* p) { OSS_EACH(float(p[i])); }
+inline Vec q8_scale(uint16_t bits) { return Vec(q8_scale_to_f32(bits)); }
 inline Vec operator+(Vec a, Vec b) { OSS_EACH(a.v[i] + b.v[i]); }
 inline Vec operator-(Vec a, Vec b) { OSS_EACH(a.v[i] - b.v[i]); }
 inline Vec operator*(Vec a, Vec b) { OSS_EACH(a.v[i] * b.v[i]); }

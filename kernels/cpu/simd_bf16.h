@@ -23,7 +23,9 @@ struct Wide {
 };
 
 inline Wide load_wide(const uint16_t* p) { return {_mm512_loadu_si512(p)}; }
+inline void store_wide(uint16_t* p, Wide a) { _mm512_storeu_si512(p, a.v); }
 inline Vec dot(Vec sum, Wide a, Wide b) { return _mm512_dpbf16_ps(sum.v, __m512bh(a.v), __m512bh(b.v)); }
+inline Wide rounded(Vec first, Vec second) { return {__m512i(_mm512_cvtne2ps_pbh(second.v, first.v))}; }
 inline void store_bf16(uint16_t* p, Vec a) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), __m256i(_mm512_cvtneps_pbh(a.v)));
 }
@@ -45,15 +47,28 @@ struct Wide {
 };
 
 inline Wide load_wide(const uint16_t* p) { return {vld1q_u16(p), vld1q_u16(p + 8), vld1q_u16(p + 16), vld1q_u16(p + 24)}; }
+inline void store_wide(uint16_t* p, Wide x) {
+  vst1q_u16(p, x.a);
+  vst1q_u16(p + 8, x.b);
+  vst1q_u16(p + 16, x.c);
+  vst1q_u16(p + 24, x.d);
+}
 inline float32x4_t dot4(float32x4_t sum, uint16x8_t a, uint16x8_t b) {
   return vbfdotq_f32(sum, vreinterpretq_bf16_u16(a), vreinterpretq_bf16_u16(b));
 }
 inline Vec dot(Vec sum, Wide a, Wide b) {
   return {dot4(sum.a, a.a, b.a), dot4(sum.b, a.b, b.b), dot4(sum.c, a.c, b.c), dot4(sum.d, a.d, b.d)};
 }
+inline uint16x8_t rounded8(float32x4_t low, float32x4_t high) {
+  return vreinterpretq_u16_bf16(vcvtq_high_bf16_f32(vcvtq_low_bf16_f32(low), high));
+}
+inline Wide rounded(Vec first, Vec second) {
+  return {rounded8(first.a, first.b), rounded8(first.c, first.d), rounded8(second.a, second.b),
+          rounded8(second.c, second.d)};
+}
 inline void store_bf16(uint16_t* p, Vec a) {
-  vst1q_u16(p, vreinterpretq_u16_bf16(vcvtq_high_bf16_f32(vcvtq_low_bf16_f32(a.a), a.b)));
-  vst1q_u16(p + 8, vreinterpretq_u16_bf16(vcvtq_high_bf16_f32(vcvtq_low_bf16_f32(a.c), a.d)));
+  vst1q_u16(p, rounded8(a.a, a.b));
+  vst1q_u16(p + 8, rounded8(a.c, a.d));
 }
 
 // Sixteen codes, the bytes of their words looked up apart.

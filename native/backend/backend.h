@@ -64,16 +64,22 @@ struct Operand {
   }
 };
 
-// Weights in the device's own layout. On the CPU a matrix is the mapped file itself.
+// Weights in the device's own layout. On the CPU a bf16 matrix is the mapped file itself.
 enum class MatrixUse {
   kTable,    // rows are looked up
   kProduct,  // rows are multiplied with
+  kRouter,   // the same, and never rounded: what it gives chooses
 };
 enum class ExpertUse { kGateUp, kDown };
-struct Matrix {  // bf16 [rows, cols]
-  const uint16_t* data = nullptr;
+struct Matrix {                    // [rows, cols]
+  const uint16_t* data = nullptr;  // bf16; null when the rows are Q8 (kernels/common/q8.h):
   int rows = 0, cols = 0;
+  const int8_t* q8_codes = nullptr;     // [rows, cols]
+  const uint16_t* q8_scales = nullptr;  // [rows, cols/32]
 };
+
+// What attention, embedding and head are held as. Q8 is made at load, half the bytes, and lossy.
+enum class DenseWeights { kBF16, kQ8 };
 struct Vector {  // f32 [size]
   const float* data = nullptr;
   int size = 0;
@@ -219,6 +225,7 @@ struct BackendOptions {
   std::string backend = "auto";
   int threads = 0;          // 0 = one per physical core that this process may use
   std::string numerics = "auto";
+  DenseWeights dense_weights = DenseWeights::kBF16;
   bool repeatable = false;  // the same bits in any batch, also where that costs time
 };
 

@@ -51,6 +51,7 @@ struct HostTensor {
   const std::byte* data = nullptr;  // aligned to dtype_bytes(dtype); lives as long as the Checkpoint
   size_t bytes = 0;
   std::optional<SyntheticSource> synthetic{};  // then data is null
+  bool mapped = false;  // data lies in a mapped file: its pages can be let go, and come back when they are read again
 
   int64_t elements() const {
     int64_t n = 1;

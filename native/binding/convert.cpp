@@ -31,6 +31,8 @@ EngineOptions engine_options_from_js(const Napi::Object& options) {
       .kv_bytes = uint64_t(number(options, "kvBytes")),
       .prefix_cache = options.Get("prefixCache").As<Napi::Boolean>().Value(),
       .numerics = options.Get("numerics").As<Napi::String>().Utf8Value(),
+      .dense_weights = options.Get("denseWeights").As<Napi::String>().Utf8Value() == "q8" ? DenseWeights::kQ8
+                                                                                          : DenseWeights::kBF16,
       .repeatable = options.Get("repeatable").As<Napi::Boolean>().Value(),
   };
 }
@@ -161,6 +163,7 @@ Napi::Object info_to_js(Napi::Env env, const EngineInfo& info) {
   out.Set("limits", limits);
   out.Set("kvCacheDtype", name_of(info.kv_type));
   out.Set("numerics", info.device.numerics);
+  out.Set("denseWeights", info.dense_weights == DenseWeights::kQ8 ? "q8" : "bf16");
   out.Set("repeatable", info.repeatable);
   out.Set("prefixCache", info.prefix_cache);
   return out;

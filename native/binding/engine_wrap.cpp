@@ -5,6 +5,7 @@
 #include <mutex>
 #include <utility>
 
+#include "kernels/common/q8.h"
 #include "native/base/trace.h"
 #include "native/binding/convert.h"
 #include "native/binding/errors.h"
@@ -206,7 +207,8 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
   Napi::Value bytes_per_token(const Napi::CallbackInfo& call) {
     const int64_t context = call[0].As<Napi::Number>().Int64Value();
     const EngineInfo& info = host_->engine->info();
-    return Napi::Number::New(call.Env(), info.model.bytes_per_token(context, kv_element_bytes(info.kv_type)));
+    const double dense_bytes = info.dense_weights == DenseWeights::kQ8 ? double(kQ8BlockBytes) / kQ8Block : 2;
+    return Napi::Number::New(call.Env(), info.model.bytes_per_token(context, kv_element_bytes(info.kv_type), dense_bytes));
   }
   Napi::Value close(const Napi::CallbackInfo& call) {
     auto* worker = new CloseWorker(call.Env(), host_);

@@ -22,6 +22,7 @@ Engine::Engine(const std::string& path, const EngineOptions& options,
   backend_ = make_backend({.backend = options.backend,
                            .threads = options.threads,
                            .numerics = options.numerics,
+                           .dense_weights = options.dense_weights,
                            .repeatable = options.repeatable});
   auto checkpoint = open_checkpoint(path, cancelled);
   const Config config = checkpoint->config;
@@ -52,6 +53,7 @@ Engine::Engine(const std::string& path, const EngineOptions& options,
       .max_batch_tokens = plan.limits.tokens,
       .kv_type = plan.kv_type,
       .prefix_cache = options.prefix_cache,
+      .dense_weights = options.dense_weights,
       .repeatable = options.repeatable,
       .weights_bytes = total,
       .packed_bytes = backend_->packed_bytes(),

@@ -38,6 +38,7 @@ struct EngineOptions {
   uint64_t kv_bytes = 0;        // 0 = on a card of its own all that is left, else room for 4 contexts in half of the free memory
   bool prefix_cache = true;
   std::string numerics = "auto";  // "exact" or "fast"; the backend refuses what it does not have
+  DenseWeights dense_weights = DenseWeights::kBF16;
   bool repeatable = false;      // the same bits in any batch, also where that costs time
 };
 
@@ -49,6 +50,7 @@ struct EngineInfo {
   int max_sequences = 0, max_queue = 0, max_batch_tokens = 0;
   KvType kv_type = kKvF32;
   bool prefix_cache = true;
+  DenseWeights dense_weights = DenseWeights::kBF16;
   bool repeatable = false;
   uint64_t weights_bytes = 0;    // mapped files
   uint64_t packed_bytes = 0;     // copies beside them

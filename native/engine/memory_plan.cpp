@@ -47,7 +47,7 @@ MemoryPlan plan_memory(const Config& config, const EngineOptions& options, const
                 .type = plan.kv_type,
                 .bytes = options.kv_bytes,
                 .contexts = std::min(4, options.max_sequences)};
-  uint64_t left = memory.free_bytes / 2;
+  uint64_t left = memory.free_bytes > plan.weights_bytes ? (memory.free_bytes - plan.weights_bytes) / 2 : 0;
   if (memory.dedicated) {
     const uint64_t taken = plan.weights_bytes + plan.workspace_bytes + kLeftAlone;
     left = memory.free_bytes > taken ? memory.free_bytes - taken : 0;

@@ -191,11 +191,13 @@ SafetensorsFile read_safetensors(const std::string& path, const std::function<bo
   for (Entry& entry : entries) {
     HostTensor& tensor = entry.tensor;
     tensor.data = data + entry.begin;
+    tensor.mapped = true;
     if (reinterpret_cast<uintptr_t>(tensor.data) % dtype_bytes(tensor.dtype) != 0) {
       if (cancelled && cancelled()) throw Error(Code::kCancelled, str("loading ", path, " was cancelled"));
       file.copies.push_back(std::make_unique_for_overwrite<std::byte[]>(tensor.bytes));
       std::memcpy(file.copies.back().get(), tensor.data, tensor.bytes);
       tensor.data = file.copies.back().get();
+      tensor.mapped = false;
     }
     std::string name = tensor.name;
     file.tensors.emplace(std::move(name), std::move(tensor));

@@ -115,13 +115,13 @@ void check_config(const Config& c, const std::string& file) {
 }
 
 // The formulas of the roofline, with the small vectors and the one embedding row in them.
-double Config::bytes_per_token(int64_t context, int kv_element_bytes) const {
+double Config::bytes_per_token(int64_t context, int kv_element_bytes, double dense_element_bytes) const {
   constexpr double kBf16 = 2, kMxfp4 = 4.25 / 8;  // 4 bits and a scale byte for 32
   const LayerElements layer = layer_elements(*this);
-  const double dense = kBf16 * double(layer.attention + layer.router + layer.vectors);
+  const double dense = dense_element_bytes * double(layer.attention) + kBf16 * double(layer.router + layer.vectors);
   const double expert = kMxfp4 * double(layer.expert) + kBf16 * double(layer.expert_bias);
   double bytes = num_layers * (dense + experts_per_token * expert);
-  bytes += kBf16 * (double(vocab) * hidden + 2.0 * hidden);  // lm_head, the final norm, one row of the embedding
+  bytes += dense_element_bytes * (double(vocab) * hidden + hidden) + kBf16 * hidden;  // lm_head, a row of the embedding, final norm
   for (int i = 0; i < num_layers; ++i) {
     const int64_t seen = layer_sliding[i] ? std::min<int64_t>(context, sliding_window) : context;
     bytes += 2.0 * kv_size() * kv_element_bytes * double(seen);

@@ -39,8 +39,9 @@ struct Config {
   int window_of(int layer) const { return layer_sliding[layer] ? sliding_window : 0; }  // 0 = sees everything
 
   // Bytes that one decode step of one sequence must read with `context` tokens in a KV cache of `kv_element_bytes`:
-  // all dense weights once, the chosen experts, the keys and values that each layer can see.
-  double bytes_per_token(int64_t context, int kv_element_bytes) const;
+  // all dense weights once, of `dense_element_bytes` in attention, embedding and head, the chosen experts, the keys and
+  // values that each layer can see.
+  double bytes_per_token(int64_t context, int kv_element_bytes, double dense_element_bytes = 2) const;
   int64_t parameters() const;
 };
 

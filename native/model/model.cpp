@@ -10,7 +10,8 @@ uint64_t packed_bytes(const Config& c, const Backend& backend) {
   const uint64_t attention = vector(c.hidden) + product(c.q_size(), c.hidden) + 2 * product(c.kv_size(), c.hidden) +
                              vector(c.q_size()) + 2 * vector(c.kv_size()) + vector(c.num_heads) +
                              product(c.hidden, c.q_size()) + vector(c.hidden);
-  const uint64_t moe = vector(c.hidden) + product(c.num_experts, c.hidden) + vector(c.num_experts) +
+  const uint64_t moe = vector(c.hidden) + backend.matrix_bytes(c.num_experts, c.hidden, MatrixUse::kRouter) +
+                       vector(c.num_experts) +
                        backend.experts_bytes(c.num_experts, 2 * int64_t(c.intermediate), c.hidden) +
                        vector(int64_t(c.num_experts) * 2 * c.intermediate) +
                        backend.experts_bytes(c.num_experts, c.hidden, c.intermediate) +
@@ -46,7 +47,7 @@ Model pack_model(std::unique_ptr<const Checkpoint> checkpoint, Backend& backend,
         .o_bias = vector(from.o_bias),
         .mlp_norm = vector(from.mlp_norm),
         .router_bias = vector(from.router_bias),
-        .router = product(from.router),
+        .router = backend.pack_matrix(from.router, MatrixUse::kRouter),
         .gate_up = backend.pack_experts(from.gate_up_blocks, from.gate_up_scales, from.gate_up_bias, ExpertUse::kGateUp),
         .down = backend.pack_experts(from.down_blocks, from.down_scales, from.down_bias, ExpertUse::kDown),
     });

@@ -75,6 +75,7 @@ TEST("registry: cpu is there, auto is the best, and what cannot be used says why
   CHECK(all[2].name == "metal" && !all[2].available);
   CHECK_EQ(make_backend({.backend = "auto"})->info().backend, std::string(all[1].available ? "cuda" : "cpu"));
   CHECK_EQ(make_backend({.backend = "auto", .numerics = "exact"})->info().backend, std::string("cpu"));
+  CHECK_EQ(make_backend({.backend = "auto", .dense_weights = DenseWeights::kQ8})->info().backend, std::string("cpu"));
   CHECK_EQ(make_backend({"cpu", 3})->info().threads, 3);
   CHECK(!make_backend({"cpu", 0})->info().device.empty());
   if (!all[1].available) CHECK_THROWS(Code::kUnsupported, "cannot be used", make_backend({"cuda", 1}));

@@ -120,6 +120,7 @@ if (!emulated) {
     for (const [options, message] of [
       [{ kvCache: { dtype: "f32" } }, /"bf16" or "fp8"/],
       [{ numerics: "exact" }, /the CPU backend has "exact"/],
+      [{ denseWeights: "q8" }, /denseWeights "q8" is for the CPU backend/],
     ] as const) {
       const error = await failure(() => load(options));
       expect(error).toBeInstanceOf(GptOssError);

@@ -437,3 +437,37 @@ describe("counters", () => {
     }
   });
 });
+
+describe("denseWeights", () => {
+  const options = { contextLength: 256, backend: "cpu" } as const;
+
+  it("q8 is told as such, and its copies are counted: 34 bytes for 32 weights of attention, embedding and head", async () => {
+    await using bf16 = await Engine.load(model, options);
+    await using q8 = await Engine.load(model, { ...options, denseWeights: "q8" });
+    expect(bf16.info.denseWeights).toBe("bf16");
+    expect(q8.info.denseWeights).toBe("q8");
+    const { layers, hidden, heads, kvHeads, headDim, vocab } = q8.info.model;
+    const attention = layers * hidden * headDim * (2 * heads + 2 * kvHeads);
+    expect(q8.info.memory.packedBytes - bf16.info.memory.packedBytes).toBe(
+      ((attention + 2 * vocab * hidden) / 32) * 34,
+    );
+    expect(q8.info.memory.weightsBytes).toBe(bf16.info.memory.weightsBytes);
+    // a step reads one row of the embedding
+    const read = attention + vocab * hidden + hidden;
+    expect(bf16.bytesPerToken(7) - q8.bytesPerToken(7)).toBeCloseTo(read * (2 - 34 / 32), 3);
+  });
+
+  it("q8 gives the same logits beside others and in other chunks", async () => {
+    const tokens = Array.from({ length: 50 }, (_, i) => (i * 97) % 500);
+    await using q8 = await Engine.load(model, { ...options, denseWeights: "q8" });
+    await using narrow = await Engine.load(model, { ...options, denseWeights: "q8", maxBatchTokens: 7, threads: 1 });
+    const alone = await q8.logits(tokens, { last: 20 });
+    expect(await narrow.logits(tokens, { last: 20 })).toEqual(alone);
+    const [beside] = await Promise.all([
+      q8.logits(tokens, { last: 20 }),
+      q8.generate([3, 4, 5], greedy).result,
+      q8.generate([6, 7], greedy).result,
+    ]);
+    expect(beside).toEqual(alone);
+  });
+});

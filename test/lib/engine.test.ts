@@ -80,6 +80,7 @@ describe("Engine.load", () => {
     [{ prefixCache: 1 }, "INVALID_ARGUMENT", /false or true for prefixCache/],
     [{ kvCache: { dtype: "int4" } }, "INVALID_ARGUMENT", /kvCache.dtype/],
     [{ numerics: "bf16" }, "INVALID_ARGUMENT", /"exact" or "fast" for numerics/],
+    [{ denseWeights: "q4" }, "INVALID_ARGUMENT", /"bf16" or "q8" for denseWeights/],
     [{ backend: "metal" }, "UNSUPPORTED", /metal/],
     [{ backend: "tpu" }, "INVALID_ARGUMENT", /backend/],
     [{ onProgress: 3 }, "INVALID_ARGUMENT", /onProgress/],

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, statfsSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { promisify } from "node:util";
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { packageRoot } from "../../lib/binding.js";
 import { sized, writeCheckpoint } from "../support/checkpoint.js";
 
@@ -18,15 +18,16 @@ afterAll(() => rmSync(folder, { recursive: true }));
 /** Runs the model in a process of its own, since memory is counted per process. */
 const script = `
   import { Engine } from "./lib/index.ts";
-  const engine = await Engine.load(process.argv[1], { kvCache: { bytes: "64MiB" } });
+  const engine = await Engine.load(process.argv[1], { kvCache: { bytes: "64MiB" }, denseWeights: process.argv[2] });
   const prompt = Array.from({ length: 64 }, (_, i) => (i * 7919) % engine.info.model.vocab);
   const { tokens } = await engine.generate(prompt, { temperature: 0, maxTokens: 4, ignoreEos: true }).result;
   await engine.close();
-  process.stdout.write(JSON.stringify({ tokens, peakBytes: process.resourceUsage().maxRSS * 1024 }));
+  process.stdout.write(JSON.stringify({ tokens, packedBytes: engine.info.memory.packedBytes, peakBytes: process.resourceUsage().maxRSS * 1024 }));
 `;
 
 describe("a checkpoint of 1 GB", () => {
-  it("takes at most its size and 300 MB of memory", { timeout: 300_000 }, async () => {
+  let fileBytes: number;
+  beforeAll(() => {
     const { bavail, bsize } = statfsSync(folder);
     const free = bavail * bsize;
     if (free < 1.1 * bytes) {
@@ -35,17 +36,31 @@ describe("a checkpoint of 1 GB", () => {
       );
     }
     writeCheckpoint(folder, sized(bytes));
-    const fileBytes = statSync(path.join(folder, "model.safetensors")).size;
+    fileBytes = statSync(path.join(folder, "model.safetensors")).size;
     expect(fileBytes).toBeGreaterThan(0.95 * bytes);
+  }, 300_000);
 
+  async function run(denseWeights: "bf16" | "q8") {
     const { stdout } = await promisify(execFile)(
       process.execPath,
-      ["--import", "tsx", "--input-type=module", "-e", script, folder],
+      ["--import", "tsx", "--input-type=module", "-e", script, folder, denseWeights],
       { cwd: packageRoot },
     );
-    const { tokens, peakBytes } = JSON.parse(stdout) as { tokens: number[]; peakBytes: number };
-    expect(tokens).toHaveLength(4);
-    expect(peakBytes).toBeGreaterThan(fileBytes / 2); // nearly every expert was read, so this measures something
-    expect(peakBytes).toBeLessThan(fileBytes + allowance);
+    const result = JSON.parse(stdout) as { tokens: number[]; packedBytes: number; peakBytes: number };
+    expect(result.tokens).toHaveLength(4);
+    expect(result.peakBytes).toBeGreaterThan(fileBytes / 2); // nearly every expert was read, so this measures something
+    return result;
+  }
+
+  it("takes at most its size and 300 MB of memory", { timeout: 300_000 }, async () => {
+    expect((await run("bf16")).peakBytes).toBeLessThan(fileBytes + allowance);
+  });
+
+  it('takes less with denseWeights "q8": of what was copied, the file\'s pages are let go', {
+    timeout: 300_000,
+  }, async () => {
+    const { packedBytes, peakBytes } = await run("q8");
+    expect(packedBytes).toBeGreaterThan(0.05 * bytes);
+    expect(peakBytes).toBeLessThan(fileBytes - (64 / 34) * packedBytes + packedBytes + allowance);
   });
 });

@@ -424,6 +424,9 @@ TEST("cuda engine: options that the backend does not have, and devices that are 
     options.numerics = "exact";
     CHECK_THROWS(Code::kUnsupported, "numerics \"exact\"", Harness{options});
     options = cuda_options();
+    options.dense_weights = DenseWeights::kQ8;
+    CHECK_THROWS(Code::kUnsupported, "denseWeights \"q8\"", Harness{options});
+    options = cuda_options();
     options.backend = "cuda:77";
     CHECK_THROWS(Code::kInvalidArgument, "cuda:77", Harness{options});
     if (emulated) CHECK_EQ(emu::bytes_in_use(), size_t(0));

@@ -1,7 +1,10 @@
 // What fits where, decided without loading anything: the emulated device only says how much memory it has.
 #include "native/engine/memory_plan.h"
 
+#include "kernels/cpu/dispatch.h"
+#include "native/backend/cpu/cpu_backend.h"
 #include "native/backend/cuda/cuda_backend.h"
+#include "native/loader/checkpoint.h"
 #include "native/model/model.h"
 #include "native/model/synthetic.h"
 #include "test/emu/machine.h"
@@ -72,6 +75,17 @@ TEST("memory_plan: a context that is asked for and does not fit is refused, one 
   CHECK(cut.plan.kv.context_length < kFullContext);
   options.context_length = kFullContext;
   CHECK_THROWS(Code::kOutOfMemory, "131072 tokens", plan("synthetic:20b", 15 * kGB, options));
+}
+
+TEST("memory_plan: what copies in Q8 take is known before they are made") {
+  CpuBackend backend(*cpu::available_kernels().front(), 2, nullptr, DenseWeights::kQ8);
+  auto checkpoint = open_checkpoint(test::source_path("test/golden/models/a"));
+  const Config config = checkpoint->config;
+  const uint64_t planned = packed_bytes(config, backend);
+  CHECK_EQ(plan_memory(config, {}, backend).weights_bytes, planned);
+  CHECK(planned > uint64_t(config.vocab) * config.hidden * 2);  // embedding and head, at a byte and more
+  pack_model(std::move(checkpoint), backend, [](size_t, size_t) {});
+  CHECK_EQ(uint64_t(backend.packed_bytes()), planned);
 }
 
 }  // namespace oss

@@ -1,13 +1,16 @@
 #include "native/backend/cpu/cpu_backend.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
 
 #include "kernels/common/mxfp4.h"
+#include "kernels/common/q8.h"
 #include "kernels/cpu/dispatch.h"
 #include "native/backend/cpu/sample_row.h"
 #include "native/backend/registry.h"
@@ -18,12 +21,13 @@
 namespace oss {
 
 // A range of weight rows that a thread takes at once. From 16 KB a range outlasts the taking of it (100 ns), and up to
-// 128 KB it stays in L2 while the tokens pass.
-static constexpr int64_t kRangeBytesLeast = 16 << 10, kRangeBytesMost = 128 << 10;
+// 128 KB it stays in L2 while the tokens pass. A range that is passed over once may be larger: where it begins, nothing has
+// been prefetched.
+static constexpr int64_t kRangeBytesLeast = 16 << 10, kRangeBytesMost = 128 << 10, kRangeBytesOnce = 1 << 20;
 
 // Rows per range, a multiple of `unit`: about eight ranges per thread, so that a slow one leaves work to the others.
-static int64_t rows_per_range(int64_t rows, int64_t row_bytes, int64_t unit, int threads) {
-  const int64_t bytes = std::clamp(rows * row_bytes / (8 * threads), kRangeBytesLeast, kRangeBytesMost);
+static int64_t rows_per_range(int64_t rows, int64_t row_bytes, int64_t unit, int threads, int64_t most = kRangeBytesMost) {
+  const int64_t bytes = std::clamp(rows * row_bytes / (8 * threads), kRangeBytesLeast, most);
   return std::max<int64_t>(1, bytes / (row_bytes * unit)) * unit;
 }
 
@@ -68,7 +72,7 @@ std::unique_ptr<Backend> make_cpu_backend(const BackendOptions& options) {
   }
   const cpu::Choice choice = cpu::choose_kernels(options.numerics);
   return std::make_unique<CpuBackend>(choice.kernels, options.threads > 0 ? options.threads : default_threads(),
-                                      choice.bf16);
+                                      choice.bf16, options.dense_weights);
 }
 
 DeviceInfo CpuBackend::info() const {
@@ -117,9 +121,54 @@ static void expect_dtype(const HostTensor& tensor, bool accepted, const char* ex
                                       " but it is ", dtype_name(tensor.dtype)));
 }
 
-Matrix CpuBackend::pack_matrix(const HostTensor& weight, MatrixUse) {
+bool CpuBackend::becomes_q8(int64_t cols, MatrixUse use) const {
+  return dense_weights_ == DenseWeights::kQ8 && use != MatrixUse::kRouter && cols % kQ8Block == 0;
+}
+
+uint64_t CpuBackend::matrix_bytes(int64_t rows, int64_t cols, MatrixUse use) const {
+  return becomes_q8(cols, use) ? uint64_t(rows * cols / kQ8Block) * kQ8BlockBytes : 0;
+}
+
+// The whole pages of a mapped file in [data, data + bytes) need not be resident any more.
+static void let_go(const std::byte* data, size_t bytes) {
+  static const uintptr_t page = uintptr_t(sysconf(_SC_PAGESIZE));
+  const uintptr_t begin = (reinterpret_cast<uintptr_t>(data) + page - 1) / page * page;
+  const uintptr_t end = (reinterpret_cast<uintptr_t>(data) + bytes) / page * page;
+  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
+
+bool CpuBackend::quantize(const HostTensor& weight, int8_t* codes, uint16_t* scales) {
+  SyntheticMemory passing;
+  const HostTensor from = passing.materialize(weight, pool_);
+  constexpr int64_t kGrain = (1 << 20) / (kQ8Block * sizeof(uint16_t));  // blocks of 1 MB
+  std::atomic<bool> all = true;
+  pool_.parallel_for(from.elements() / kQ8Block, kGrain, [&](int64_t begin, int64_t end, int) {
+    for (int64_t first = begin; first < end; first += kGrain) {
+      const size_t n = size_t(std::min(kGrain, end - first)), at = size_t(first) * kQ8Block;
+      if (!kernels_.quantize_q8(n, from.as<uint16_t>() + at, codes + at, scales + first)) all = false;
+      if (from.mapped) let_go(from.data + at * sizeof(uint16_t), n * kQ8Block * sizeof(uint16_t));
+    }
+  });
+  return all;
+}
+
+Matrix CpuBackend::pack_matrix(const HostTensor& weight, MatrixUse use) {
   expect_dtype(weight, weight.dtype == DType::kBF16 && weight.shape.size() == 2, "a BF16 matrix");
-  return {synthetic_.materialize(weight, pool_).as<uint16_t>(), int(weight.shape[0]), int(weight.shape[1])};
+  const int rows = int(weight.shape[0]), cols = int(weight.shape[1]);
+  if (becomes_q8(cols, use)) {
+    Buffer buffer = allocate(matrix_bytes(rows, cols, use), "weights in Q8");
+#ifdef MADV_HUGEPAGE
+    madvise(buffer.as<void>(), buffer.bytes(), MADV_HUGEPAGE);  // a wish: faults and table walks become fewer
+#endif
+    auto* codes = buffer.as<int8_t>();
+    auto* scales = reinterpret_cast<uint16_t*>(codes + weight.elements());
+    if (quantize(weight, codes, scales)) {
+      packed_bytes_ += buffer.bytes();
+      q8_.push_back(std::move(buffer));
+      return {.rows = rows, .cols = cols, .q8_codes = codes, .q8_scales = scales};
+    }
+  }
+  return {synthetic_.materialize(weight, pool_).as<uint16_t>(), rows, cols};
 }
 
 Matrix CpuBackend::pack_rope_matrix(const HostTensor& weight) { return pack_matrix(weight, MatrixUse::kProduct); }
@@ -149,8 +198,14 @@ ExpertMatrix CpuBackend::pack_experts(const HostTensor& blocks, const HostTensor
 
 void CpuBackend::embed(const EmbedArgs& args, const Matrix& table, const Step& step, float* x) {
   pool_.parallel_for(args.tokens, 8, [&](int64_t begin, int64_t end, int) {
+    const size_t hidden = size_t(args.hidden);
     for (int64_t t = begin; t < end; ++t) {
-      kernels_.widen(size_t(args.hidden), table.data + size_t(step.tokens[t]) * args.hidden, x + t * args.hidden);
+      const size_t at = size_t(step.tokens[t]) * hidden;
+      if (table.data != nullptr) {
+        kernels_.widen(hidden, table.data + at, x + t * args.hidden);
+      } else {
+        kernels_.widen_q8(hidden / kQ8Block, table.q8_codes + at, table.q8_scales + at / kQ8Block, x + t * args.hidden);
+      }
     }
   });
 }
@@ -188,17 +243,33 @@ CpuBackend::Packed CpuBackend::pack_rows(int rows, int cols, const float* x, boo
 
 void CpuBackend::multiply(const LinearArgs& args, const Packed& x, const Matrix& w, const Vector* bias, float* y) {
   const float* b = bias != nullptr ? bias->data : nullptr;
-  const int64_t row_bytes = int64_t(args.in) * 2;
+  const bool is_q8 = w.data == nullptr;
+  const cpu::Q8Weights q8 = {w.q8_codes, w.q8_scales};
+  const int64_t row_bytes = is_q8 ? int64_t(args.in) / kQ8Block * kQ8BlockBytes : int64_t(args.in) * 2;
+  const bool once = args.rows <= (bf16_ != nullptr ? bf16_->panel_rows : 1);
+  const auto range = [&](int unit) {
+    return rows_per_range(args.out, row_bytes, unit, pool_.size(), once ? kRangeBytesOnce : kRangeBytesMost);
+  };
   if (bf16_ == nullptr) {
-    pool_.parallel_for(args.out, rows_per_range(args.out, row_bytes, 4, pool_.size()), [&](int64_t begin, int64_t end, int) {
-      kernels_.linear(args, int(begin), int(end), x.rows, w.data, b, y);
+    pool_.parallel_for(args.out, range(4), [&](int64_t begin, int64_t end, int) {
+      if (is_q8) {
+        kernels_.linear_q8(args, int(begin), int(end), x.rows, q8, b, y);
+      } else {
+        kernels_.linear(args, int(begin), int(end), x.rows, w.data, b, y);
+      }
     });
     return;
   }
+  const size_t work_elements = is_q8 ? bf16_->q8_work_elements(args.in) : 0;
+  uint16_t* work = bf16_work_.reserve<uint16_t>(*this, work_elements * pool_.size(), "weights in bf16");
   // Rows of a range share the panels in L2: four units of them when there are many panels.
   const int unit = bf16_->row_unit * (panels_for(*bf16_, args.rows) > 4 ? 4 : 1);
-  pool_.parallel_for(args.out, rows_per_range(args.out, row_bytes, unit, pool_.size()), [&](int64_t begin, int64_t end, int) {
-    bf16_->linear(args, int(begin), int(end), x.panels, x.low, w.data, b, y);
+  pool_.parallel_for(args.out, range(unit), [&](int64_t begin, int64_t end, int thread) {
+    if (is_q8) {
+      bf16_->linear_q8(args, int(begin), int(end), x.panels, x.low, q8, b, y, work + thread * work_elements);
+    } else {
+      bf16_->linear(args, int(begin), int(end), x.panels, x.low, w.data, b, y);
+    }
   });
 }
 

@@ -3,6 +3,9 @@
 //
 // Numerics "exact" multiplies float32 activations; "fast" packs them as bf16 for a unit that multiplies those
 // (kernels/cpu/bf16.h); norms and sums are the same, and so is attention where the unit has none of its own.
+//
+// With DenseWeights::kQ8 matrices are copied in Q8 blocks, all but the router's, those whose rows are no whole blocks, and
+// those with a weight that has no scale. The file's pages are let go as they are read.
 #pragma once
 #include <memory>
 #include <vector>
@@ -17,8 +20,9 @@ namespace oss {
 
 class CpuBackend final : public Backend {
  public:
-  CpuBackend(const cpu::Kernels& kernels, int threads, const cpu::Bf16Kernels* bf16 = nullptr)
-      : kernels_(kernels), bf16_(bf16), pool_(threads) {}
+  CpuBackend(const cpu::Kernels& kernels, int threads, const cpu::Bf16Kernels* bf16 = nullptr,
+             DenseWeights dense_weights = DenseWeights::kBF16)
+      : kernels_(kernels), bf16_(bf16), dense_weights_(dense_weights), pool_(threads) {}
 
   DeviceInfo info() const override;
   DeviceMemory memory() const override;
@@ -28,8 +32,8 @@ class CpuBackend final : public Backend {
   size_t operand_bytes() const override { return sizeof(float); }
   bool operands_have_low() const override { return false; }
 
-  // Matrices stay in the mapped files, vectors are copied as f32.
-  uint64_t matrix_bytes(int64_t, int64_t, MatrixUse) const override { return 0; }
+  // bf16 matrices stay in the mapped files, vectors are copied as f32.
+  uint64_t matrix_bytes(int64_t rows, int64_t cols, MatrixUse) const override;
   uint64_t vector_bytes(int64_t size) const override { return uint64_t(size) * sizeof(float); }
   uint64_t experts_bytes(int64_t, int64_t, int64_t) const override { return 0; }
   void reserve_weights(uint64_t) override {}
@@ -100,6 +104,9 @@ class CpuBackend final : public Backend {
   Packed pack_rows(int rows, int cols, const float* x, bool precise);
   void multiply(const LinearArgs&, const Packed& x, const Matrix& w, const Vector* bias, float* y);
 
+  bool becomes_q8(int64_t cols, MatrixUse) const;
+  bool quantize(const HostTensor& weight, int8_t* codes, uint16_t* scales);
+
   // What runs the chunks of a task, and how many tokens it takes at once: on every call the same, for a sequence must not
   // change hands.
   struct AttentionKernel {
@@ -120,10 +127,12 @@ class CpuBackend final : public Backend {
 
   const cpu::Kernels& kernels_;
   const cpu::Bf16Kernels* bf16_;  // null: exact
+  const DenseWeights dense_weights_;
   ThreadPool pool_;
 
   SyntheticMemory synthetic_;  // weights that lie in no file
   std::vector<std::unique_ptr<float[]>> packed_;
+  std::vector<Buffer> q8_;
   size_t packed_bytes_ = 0;
 
   std::vector<AttentionBlock> blocks_;

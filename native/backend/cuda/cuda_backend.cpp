@@ -76,6 +76,9 @@ std::unique_ptr<Backend> make_cuda_backend(const BackendOptions& options) {
     throw Error(Code::kUnsupported,
                 "numerics \"exact\" is not what GPUs compute: they have \"fast\"; the CPU backend has \"exact\"");
   }
+  if (options.dense_weights == DenseWeights::kQ8) {
+    throw Error(Code::kUnsupported, "denseWeights \"q8\" is for the CPU backend; GPUs have \"bf16\"");
+  }
   const int device = cuda_device(options.backend == "auto" ? "cuda" : options.backend);
   return std::make_unique<CudaBackend>(cuda_module(), device, options.repeatable);
 }
@@ -160,7 +163,7 @@ void CudaBackend::send_units(const HostTensor& tensor, int64_t units, size_t uni
 }
 
 Matrix CudaBackend::pack_matrix(const HostTensor& weight, MatrixUse use) {
-  if (use == MatrixUse::kProduct) return pack_product(weight, cuda::kRowsPlain);
+  if (use != MatrixUse::kTable) return pack_product(weight, cuda::kRowsPlain);
   expect(weight, weight.dtype == DType::kBF16 && weight.shape.size() == 2, "a BF16 matrix");
   std::byte* to = take_weights(weight.bytes);
   stream_->send(weight, to);
