@@ -80,9 +80,9 @@ async function measure(model: string, folder: string, plan: Plan, print: (line: 
   }
 
   await using engine = await Engine.load(folder, options);
-  const { backend, isa, threads, numerics, memory } = engine.info;
+  const { backend, isa, threads, numerics, denseWeights, memory } = engine.info;
   const { vocab, parameters } = engine.info.model;
-  const about = { model, parameters, weightsBytes: memory.weightsBytes, backend, isa, threads, numerics };
+  const about = { model, parameters, weightsBytes: memory.weightsBytes, backend, isa, threads, numerics, denseWeights };
   print({ ...about, measure: "load", milliseconds: summarize(loads) });
 
   const timings = async (promptTokens: number, maxTokens: number) => {

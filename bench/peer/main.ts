@@ -34,7 +34,7 @@ stderr, JSON lines on stdout. The first run fetches node-llama-cpp into bench/pe
   --shape NAME       small (0.7 GB, one minute or two), 20b (27 GB of disk, 24 GB of memory, most of an hour) or tiny
                                                                        [small]
   --set KEY=N,...    other numbers in the shape: ${Object.keys(shapes.tiny!).join(", ")}
-  --dense LIST       dense weights of the peer: bf16, q8_0, f32        [bf16]
+  --dense LIST       dense weights: bf16, q8_0 (ours denseWeights q8), f32 (ours bf16)  [bf16]
   --prefill LIST     prompt lengths                                    [128,512; 20b 512]
   --sequences LIST   sequences that decode together                    [1,4,8]
   --decode N         tokens that each decodes                          [32]
@@ -258,7 +258,8 @@ async function compareSpeed(plan: Plan, weights: Weights, dense: DenseType, prin
     disturbance: pairs.map((pair) => ({ ours: pair.ours.disturbance, peer: pair.peer.disturbance })),
     memory: { ours: ours.memory, peer: peer.memory },
   });
-  const lossy = ours.about.denseWeights === "bf16" && dense === "q8_0" ? ", the peer's lossy, ours not" : "";
+  const oursToo = ours.about.denseWeights === "q8"; // unless --options says otherwise
+  const lossy = dense !== "q8_0" ? "" : oursToo ? " and q8, both lossy" : ", the peer's lossy, ours not";
   const lines = [
     `${plan.shapeName}, dense weights ${dense}${lossy}; ${plan.threads} threads, ${run.scheduler}; ${plan.pairs} pairs, ${disturbed} of them disturbed`,
     `memory ${spread(summarize(roofs.map((roof) => roof.bytesPerSecond / 1e9)))} GB/s${int8Line(roofs)}`,

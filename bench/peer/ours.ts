@@ -3,9 +3,7 @@ import type { Session, Subject, SubjectOptions } from "./subject.js";
 
 /** This engine as it is published: the compiled package, not the TypeScript. */
 export async function loadOurs(o: SubjectOptions): Promise<Subject> {
-  const { Engine, GptOssError } = (await import(
-    "../../dist/index.js" as string
-  )) as typeof import("../../lib/index.js");
+  const { Engine } = (await import("../../dist/index.js" as string)) as typeof import("../../lib/index.js");
   const options: EngineOptions = {
     backend: "cpu",
     threads: o.threads,
@@ -13,18 +11,10 @@ export async function loadOurs(o: SubjectOptions): Promise<Subject> {
     maxSequences: o.sequences,
     prefixCache: false,
     kvCache: { bytes: o.kvBytes },
+    denseWeights: o.dense === "q8_0" ? "q8" : "bf16",
     ...o.extra,
   };
-  const load = async () => {
-    if (o.dense !== "q8_0") return Engine.load(o.model, options);
-    try {
-      return await Engine.load(o.model, { ...options, denseWeights: "q8" });
-    } catch (error) {
-      if (!(error instanceof GptOssError && error.code === "UNSUPPORTED")) throw error;
-      return Engine.load(o.model, options); // a build without q8: `about` tells
-    }
-  };
-  const engine = await load();
+  const engine = await Engine.load(o.model, options);
   const { isa, numerics, denseWeights, kvCacheDtype, threads, memory, limits } = engine.info;
   const session: Session = {
     async generate(prompts, tokens, arrived) {
