@@ -97,11 +97,13 @@ struct ExpertsProblem {
       for (int i = 0; i < args.intermediate; ++i) {
         const size_t row = e * 2 * args.intermediate + 2 * i;
         const double gate = std::min(dot(up_blocks, up_scales, row, in) + up_bias[row], double(args.limit));
-        const double up = std::clamp(dot(up_blocks, up_scales, row + 1, in) + up_bias[row + 1], -double(args.limit), double(args.limit));
+        const double up = std::clamp(dot(up_blocks, up_scales, row + 1, in) + up_bias[row + 1], -double(args.limit),
+                                     double(args.limit));
         act.push_back(rounded(float(gate / (1 + std::exp(-double(args.alpha) * gate)) * (up + 1))));
       }
       for (int r = 0; r < args.hidden; ++r) {
-        const double value = weight[pair] * (dot(down_blocks, down_scales, e * args.hidden + r, act) + down_bias[e * args.hidden + r]);
+        const size_t row = e * args.hidden + r;
+        const double value = weight[pair] * (dot(down_blocks, down_scales, row, act) + down_bias[row]);
         out[r] += value;
         scale = std::max(scale, std::abs(value));
       }
@@ -111,8 +113,10 @@ struct ExpertsProblem {
   std::vector<float> run(CpuBackend& backend, int first, int tokens) const {
     ExpertsArgs part = args;
     part.tokens = tokens;
-    const ExpertMatrix up = {up_blocks.data(), up_scales.data(), up_bias.data(), args.experts, 2 * args.intermediate, args.hidden};
-    const ExpertMatrix down = {down_blocks.data(), down_scales.data(), down_bias.data(), args.experts, args.hidden, args.intermediate};
+    const ExpertMatrix up = {up_blocks.data(), up_scales.data(),      up_bias.data(),
+                             args.experts,     2 * args.intermediate, args.hidden};
+    const ExpertMatrix down = {down_blocks.data(), down_scales.data(), down_bias.data(),
+                               args.experts,       args.hidden,        args.intermediate};
     std::vector<float> y(x.begin() + size_t(first) * args.hidden, x.begin() + size_t(first + tokens) * args.hidden);
     backend.experts(part, operand(normed.data() + size_t(first) * args.hidden), index.data() + size_t(first) * args.top_k,
                     weight.data() + size_t(first) * args.top_k, up, down, y.data());
@@ -134,8 +138,8 @@ TEST("bf16 linear: any shape, against a double loop over rounded activations") {
         const std::vector<double> expected = problem.expected();
         CpuBackend backend(kernels, 2, &bf16);
         const std::vector<float> y = problem.run(backend, 0, args.rows);
-        CHECK_CLOSE(str(bf16.isa, " rows ", args.rows, " in ", args.in, " out ", args.out, precise ? " precise" : ""), y.data(),
-                    expected.data(), y.size(), 1e-7, sum_tolerance(2 * args.in + 4));
+        CHECK_CLOSE(str(bf16.isa, " rows ", args.rows, " in ", args.in, " out ", args.out, precise ? " precise" : ""),
+                    y.data(), expected.data(), y.size(), 1e-7, sum_tolerance(2 * args.in + 4));
       }
     }
   });
@@ -171,8 +175,9 @@ TEST("bf16 linear: weights at an odd multiple of two bytes") {
 
 TEST("bf16 experts: against a double loop over rounded activations; few tokens and many for one expert") {
   for_each_unit([](const cpu::Kernels& kernels, const cpu::Bf16Kernels& bf16) {
-    for (const ExpertsArgs& args : {ExpertsArgs{7, 64, 128, 5, 4, 7.0f, 1.702f}, {3, 96, 96, 8, 4, 7.0f, 1.702f},
-                                    {1, 160, 96, 32, 4, 7.0f, 1.702f}, {90, 32, 32, 2, 1, 7.0f, 1.702f}, {20, 352, 64, 1, 1, 7.0f, 1.702f}}) {
+    for (const ExpertsArgs& args :
+         {ExpertsArgs{7, 64, 128, 5, 4, 7.0f, 1.702f}, {3, 96, 96, 8, 4, 7.0f, 1.702f}, {1, 160, 96, 32, 4, 7.0f, 1.702f},
+          {90, 32, 32, 2, 1, 7.0f, 1.702f}, {20, 352, 64, 1, 1, 7.0f, 1.702f}}) {
       const ExpertsProblem problem(args);
       CpuBackend backend(kernels, 2, &bf16);
       const std::vector<float> y = problem.run(backend, 0, args.tokens);
@@ -183,8 +188,8 @@ TEST("bf16 experts: against a double loop over rounded activations; few tokens a
         expected.insert(expected.end(), row.begin(), row.end());
       }
       // An activation that float32 and float64 round to neighbours is 2^-8 of itself off: one or two of them.
-      CHECK_CLOSE(str(bf16.isa, " hidden ", args.hidden, " intermediate ", args.intermediate, " tokens ", args.tokens), y.data(),
-                  expected.data(), y.size(), 0x1p-8 * scale, 0);
+      CHECK_CLOSE(str(bf16.isa, " hidden ", args.hidden, " intermediate ", args.intermediate, " tokens ", args.tokens),
+                  y.data(), expected.data(), y.size(), 0x1p-8 * scale, 0);
       double squares = 0, sizes = 0;
       for (size_t i = 0; i < y.size(); ++i) {
         squares += (y[i] - expected[i]) * (y[i] - expected[i]);
@@ -204,7 +209,8 @@ TEST("bf16 experts: each token of a batch, on any number of threads, has the bit
     for (const int n : {1, 9, 17}) {
       for (const int t : {0, 31, 133}) {
         const auto begin = batch.begin() + size_t(t) * 160;
-        CHECK_BITS(str(bf16.isa, " tokens ", t, " to ", t + n), problem.run(three, t, n), std::vector<float>(begin, begin + size_t(n) * 160));
+        CHECK_BITS(str(bf16.isa, " tokens ", t, " to ", t + n), problem.run(three, t, n),
+                   std::vector<float>(begin, begin + size_t(n) * 160));
       }
     }
   });
@@ -223,16 +229,20 @@ TEST("bf16 experts: every MXFP4 code under every scale that a checkpoint may hav
       const ExpertsArgs args = {1, rows, cols, 1, 1, 7.0f, 1.702f};
       const size_t elements = size_t(bf16.panel_rows) * cpu::panel_cols(cols);
       std::vector<uint16_t> panel(elements + 32), work(bf16.work_elements(cols) + 32);
-      const auto aligned = [](std::vector<uint16_t>& v) { return v.data() + (64 - reinterpret_cast<uintptr_t>(v.data()) % 64) % 64 / 2; };
+      const auto aligned = [](std::vector<uint16_t>& v) {
+        return v.data() + (64 - reinterpret_cast<uintptr_t>(v.data()) % 64) % 64 / 2;
+      };
       for (int k = 0; k < cols; ++k) {
         std::vector<float> one_hot(cols), out(rows);
         one_hot[k] = 1;
         const float* from = one_hot.data();
         bf16.pack(cols, &from, 1, aligned(panel), nullptr);
         const int32_t pair = 0;
-        bf16.experts_down(args, {codes.data(), scales.data(), bias.data()}, 0, rows, &pair, 1, aligned(panel), out.data(), aligned(work));
+        bf16.experts_down(args, {codes.data(), scales.data(), bias.data()}, 0, rows, &pair, 1, aligned(panel), out.data(),
+                          aligned(work));
         for (int r = 0; r < rows; ++r) {
-          const int block = r * blocks + k / 32, byte = codes[block * 16 + k % 32 / 2], code = k % 2 == 0 ? byte & 15 : byte >> 4;
+          const int block = r * blocks + k / 32, byte = codes[block * 16 + k % 32 / 2];
+          const int code = k % 2 == 0 ? byte & 15 : byte >> 4;
           CHECK_EQ(out[r], float(std::ldexp(double(e2m1_times2(uint32_t(code))), scales[block] - 128)));
         }
       }

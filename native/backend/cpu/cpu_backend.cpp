@@ -192,8 +192,8 @@ ExpertMatrix CpuBackend::pack_experts(const HostTensor& blocks, const HostTensor
                                       ExpertUse) {
   expect_dtype(blocks, blocks.dtype == DType::kU8 && blocks.shape.size() == 4, "U8 [experts, rows, cols/32, 16]");
   expect_dtype(scales, scales.dtype == DType::kU8, "U8");
-  return {synthetic_.materialize(blocks, pool_).as<uint8_t>(), synthetic_.materialize(scales, pool_).as<uint8_t>(), pack_vector(bias).data,
-          int(blocks.shape[0]), int(blocks.shape[1]), int(blocks.shape[2]) * kMxBlock};
+  return {synthetic_.materialize(blocks, pool_).as<uint8_t>(), synthetic_.materialize(scales, pool_).as<uint8_t>(),
+          pack_vector(bias).data, int(blocks.shape[0]), int(blocks.shape[1]), int(blocks.shape[2]) * kMxBlock};
 }
 
 void CpuBackend::embed(const EmbedArgs& args, const Matrix& table, const Step& step, float* x) {
@@ -528,8 +528,9 @@ void CpuBackend::experts_fast(const ExpertsArgs& args, const float* normed, cons
     pool_.parallel_for(count, std::max<int64_t>(1, count / (kRangesPerThread * pool_.size())),
                        [&](int64_t begin, int64_t end, int thread) {
                          while (begin < end) {
-                           const int64_t chosen = begin / blocks, last = std::min(end, (chosen + 1) * blocks);
-                           body(size_t(chosen), int(begin % blocks) * kMxBlock, int(last - chosen * blocks) * kMxBlock, thread);
+                           const int64_t chosen = begin / blocks, first = chosen * blocks;
+                           const int64_t last = std::min(end, first + blocks);
+                           body(size_t(chosen), int(begin - first) * kMxBlock, int(last - first) * kMxBlock, thread);
                            begin = last;
                          }
                        });
