@@ -2,7 +2,7 @@
 //   linear    y[t,r] (=|+=) Σ_k x[t,k]·w[r,k] + bias[r]      experts    as in experts.inl
 //
 // Weights are the left operand, straight from the file when they are bf16. MXFP4 is turned into tiles first, in L1 for a
-// few activation rows and in L2 for many: 7 instructions for 32 weights, next to which the tile products are nothing.
+// few activation rows and in L2 for many: 7 instructions for 32 weights, three quarters of the time of one activation row.
 // Activations are packed once per operation (pack), 16 rows to a panel: a tile of step s is [16 pairs of k][16 rows][2],
 // 1 KB. A panel with one row costs what 16 cost, which decode does not notice.
 //
