@@ -152,8 +152,8 @@ PageTiles convert_values(const AttentionArgs& args, const AttentionTask& task, i
 template <int kFirst>
 inline void add_scores(const uint16_t* keys, const uint16_t* low) {
   constexpr size_t kRowBytes = kHeadDim * sizeof(uint16_t), kNext = size_t(kTile) * kHeadDim;
-  _tile_loadd(6, keys, kRowBytes);
-  _tile_loadd(7, keys + kNext, kRowBytes);
+  OSS_LOAD_TILE(6, keys, kRowBytes);
+  OSS_LOAD_TILE(7, keys + kNext, kRowBytes);
   if constexpr (kFirst == 0) {
     _tile_dpbf16ps(0, 6, 5);
     _tile_dpbf16ps(1, 7, 5);
@@ -166,8 +166,8 @@ inline void add_scores(const uint16_t* keys, const uint16_t* low) {
     _tile_dpbf16ps(3, 7, 4);
   }
   if (low == nullptr) return;
-  _tile_loadd(6, low, kRowBytes);
-  _tile_loadd(7, low + kNext, kRowBytes);
+  OSS_LOAD_TILE(6, low, kRowBytes);
+  OSS_LOAD_TILE(7, low + kNext, kRowBytes);
   if constexpr (kFirst == 0) {
     _tile_dpbf16ps(0, 6, 4);
     _tile_dpbf16ps(1, 7, 4);
@@ -183,8 +183,8 @@ void score_page(const PageTiles& page, Halves halves, const AttentionPanel& pane
   for (int step = 0; step < kDimSteps; ++step) {
     const uint16_t* keys = page.high + step * kTileK;
     const uint16_t* low = page.low != nullptr ? page.low + step * kTileK : nullptr;
-    _tile_loadd(4, panel.q[0] + step * kTileElements, 64);
-    _tile_loadd(5, panel.q[1] + step * kTileElements, 64);
+    OSS_LOAD_TILE(4, panel.q[0] + step * kTileElements, 64);
+    OSS_LOAD_TILE(5, panel.q[1] + step * kTileElements, 64);
     if (halves.begin == 0) add_scores<0>(keys, low);
     if (halves.end == 2) add_scores<2>(keys + kHalf, low != nullptr ? low + kHalf : nullptr);
   }
@@ -199,39 +199,39 @@ void score_page(const PageTiles& page, Halves halves, const AttentionPanel& pane
 }
 
 inline void add_values(const uint16_t* values, const uint16_t* low) {
-  _tile_loadd(6, values, 64);
-  _tile_loadd(7, values + kTileElements, 64);
+  OSS_LOAD_TILE(6, values, 64);
+  OSS_LOAD_TILE(7, values + kTileElements, 64);
   _tile_dpbf16ps(0, 5, 6);
   _tile_dpbf16ps(1, 5, 7);
   _tile_dpbf16ps(0, 4, 6);
   _tile_dpbf16ps(1, 4, 7);
-  _tile_loadd(6, values + 2 * kTileElements, 64);
-  _tile_loadd(7, values + 3 * kTileElements, 64);
+  OSS_LOAD_TILE(6, values + 2 * kTileElements, 64);
+  OSS_LOAD_TILE(7, values + 3 * kTileElements, 64);
   _tile_dpbf16ps(2, 5, 6);
   _tile_dpbf16ps(3, 5, 7);
   _tile_dpbf16ps(2, 4, 6);
   _tile_dpbf16ps(3, 4, 7);
   if (low == nullptr) return;
-  _tile_loadd(6, low, 64);
-  _tile_loadd(7, low + kTileElements, 64);
+  OSS_LOAD_TILE(6, low, 64);
+  OSS_LOAD_TILE(7, low + kTileElements, 64);
   _tile_dpbf16ps(0, 4, 6);
   _tile_dpbf16ps(1, 4, 7);
-  _tile_loadd(6, low + 2 * kTileElements, 64);
-  _tile_loadd(7, low + 3 * kTileElements, 64);
+  OSS_LOAD_TILE(6, low + 2 * kTileElements, 64);
+  OSS_LOAD_TILE(7, low + 3 * kTileElements, 64);
   _tile_dpbf16ps(2, 4, 6);
   _tile_dpbf16ps(3, 4, 7);
 }
 
 void weigh_values(const PageTiles& page, Halves halves, const AttentionPanel& panel, float* state, int stride) {
   const size_t row_bytes = size_t(stride) * sizeof(float);
-  _tile_loadd(0, state, row_bytes);
-  _tile_loadd(1, state + kTile, row_bytes);
-  _tile_loadd(2, state + 2 * kTile, row_bytes);
-  _tile_loadd(3, state + 3 * kTile, row_bytes);
+  OSS_LOAD_TILE(0, state, row_bytes);
+  OSS_LOAD_TILE(1, state + kTile, row_bytes);
+  OSS_LOAD_TILE(2, state + 2 * kTile, row_bytes);
+  OSS_LOAD_TILE(3, state + 3 * kTile, row_bytes);
   for (int half = halves.begin; half < halves.end; ++half) {
     const size_t at = size_t(half) * kHalfKeys * kHeadDim;
-    _tile_loadd(4, panel.p[0] + half * kTileElements, 64);
-    _tile_loadd(5, panel.p[1] + half * kTileElements, 64);
+    OSS_LOAD_TILE(4, panel.p[0] + half * kTileElements, 64);
+    OSS_LOAD_TILE(5, panel.p[1] + half * kTileElements, 64);
     add_values(page.high + at, page.low != nullptr ? page.low + at : nullptr);
   }
   _tile_stored(0, state, row_bytes);

@@ -39,6 +39,14 @@ struct TileRegisters {
   TileRegisters& operator=(const TileRegisters&) = delete;
 };
 
+// GCC 12's _tile_loadd does not say that it reads memory: a store could move past it, or go when another one follows.
+#define OSS_LOAD_TILE(tile, from, row_bytes)  \
+  do {                                        \
+    asm volatile("" ::: "memory");            \
+    _tile_loadd(tile, from, row_bytes);       \
+    asm volatile("" ::: "memory");            \
+  } while (false)
+
 // Sums of R weight tiles × P panels.
 template <int R, int P>
 inline void clear_sums() {
@@ -49,13 +57,13 @@ inline void clear_sums() {
 }
 template <int R>
 inline void load_weights(const uint16_t* first, const uint16_t* second, size_t row_bytes) {
-  _tile_loadd(4, first, row_bytes);
-  if constexpr (R == 2) _tile_loadd(5, second, row_bytes);
+  OSS_LOAD_TILE(4, first, row_bytes);
+  if constexpr (R == 2) OSS_LOAD_TILE(5, second, row_bytes);
 }
 template <int R, int P>
 inline void add_products(const uint16_t* first, const uint16_t* second) {
-  _tile_loadd(6, first, 64);
-  if constexpr (P == 2) _tile_loadd(7, second, 64);
+  OSS_LOAD_TILE(6, first, 64);
+  if constexpr (P == 2) OSS_LOAD_TILE(7, second, 64);
   _tile_dpbf16ps(0, 4, 6);
   if constexpr (P == 2) _tile_dpbf16ps(1, 4, 7);
   if constexpr (R == 2) _tile_dpbf16ps(2, 5, 6);
