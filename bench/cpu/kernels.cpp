@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "bench/cpu/peaks.h"
+#include "kernels/common/q8.h"
 #include "kernels/common/synthetic.h"
 #include "native/backend/registry.h"
 #include "native/base/bandwidth.h"
@@ -35,6 +36,8 @@ constexpr char kHelp[] = R"(Usage: oss_cpu_bench [options]
   --shape NAME       20b, 120b, small or tiny: the synthetic models      [20b]
   --threads N        [one per core]
   --numerics LIST    exact, fast                                         [exact,fast]
+  --dense LIST       bf16, q8: what attention, embedding and head are held as
+                                                                         [bf16]
   --tokens LIST      tokens in a step: up to 32 they are sequences that decode, else a chunk of one prompt
                                                                          [1,4,8,32,128,512]
   --context LIST     tokens that attention sees                          [1024,8192]
@@ -47,7 +50,7 @@ constexpr int kMostSequences = 32;
 struct Options {
   std::string shape = "20b";
   int threads = 0;
-  std::vector<std::string> numerics = {"exact", "fast"}, only;
+  std::vector<std::string> numerics = {"exact", "fast"}, dense = {"bf16"}, only;
   std::vector<int> tokens = {1, 4, 8, 32, 128, 512}, contexts = {1024, 8192};
   bool json = false, help = false;
 };
@@ -126,9 +129,10 @@ struct Row {
 
 class Bench {
  public:
-  Bench(const Options& options, const std::string& numerics)
+  Bench(const Options& options, const std::string& numerics, const std::string& dense)
       : options_(options),
         numerics_(numerics),
+        dense_(dense == "q8" ? DenseWeights::kQ8 : DenseWeights::kBF16),
         checkpoint_(synthetic_checkpoint("synthetic:" + options.shape)),
         c_(checkpoint_->config),
         weights_(bind_weights(c_, checkpoint_->tensors)),
@@ -143,13 +147,17 @@ class Bench {
 
  private:
   std::unique_ptr<Backend> make() const {
-    return make_cpu_backend({.backend = "cpu", .threads = options_.threads, .numerics = numerics_});
+    return make_cpu_backend({.backend = "cpu", .threads = options_.threads, .numerics = numerics_, .dense_weights = dense_});
   }
 
   // Operations that are measured between two measurements of the roofs, with a backend, and its weights, of their own.
   void group(const std::function<void()>& body);
   void describe(const Roofs& roofs);
   void report(const Row& row, const Roofs& roofs) const;
+  const char* dense_name() const { return dense_ == DenseWeights::kQ8 ? "q8" : "bf16"; }
+  double dense_bytes(double weights) const {
+    return dense_ == DenseWeights::kQ8 ? weights * kQ8BlockBytes / kQ8Block : 2 * weights;
+  }
   bool wanted(const std::string& kernel) const {
     return options_.only.empty() ||
            std::ranges::any_of(options_.only, [&](const std::string& begin) { return kernel.starts_with(begin); });
@@ -222,6 +230,7 @@ class Bench {
 
   const Options& options_;
   const std::string numerics_;
+  const DenseWeights dense_;
   const std::unique_ptr<const Checkpoint> checkpoint_;
   const Config& c_;
   const HostWeights weights_;
@@ -252,8 +261,8 @@ void Bench::run() {
 void Bench::group(const std::function<void()>& body) {
   if (!roofs_) {
     FILE* table = options_.json ? stderr : stdout;
-    std::fprintf(table, "%s, %s, %s, %d threads, numerics %s\n%-34s %10s %-22s %8s %9s %8s\n", options_.shape.c_str(),
-                 info_.device.c_str(), info_.isa.c_str(), info_.threads, info_.numerics.c_str(), "shape", "us",
+    std::fprintf(table, "%s, %s, %s, %d threads, numerics %s, dense %s\n%-34s %10s %-22s %8s %9s %8s\n", options_.shape.c_str(),
+                 info_.device.c_str(), info_.isa.c_str(), info_.threads, info_.numerics.c_str(), dense_name(), "shape", "us",
                  "[min .. max]", "GB/s", "GFLOP/s", "% of roof");
     roofs_ = meter_.measure();
     describe(*roofs_);
@@ -288,8 +297,8 @@ void Bench::describe(const Roofs& roofs) {
   std::fprintf(table, "\n");
   std::fflush(table);
   if (!options_.json) return;
-  std::printf("{\"measure\":\"roofs\",\"shape\":%s,\"isa\":%s,\"threads\":%d,\"numerics\":%s,\"bytesPerSecond\":%.4g%s}\n",
-              quote(options_.shape).c_str(), quote(info_.isa).c_str(), info_.threads, quote(info_.numerics).c_str(),
+  std::printf("{\"measure\":\"roofs\",\"shape\":%s,\"isa\":%s,\"threads\":%d,\"numerics\":%s,\"dense\":\"%s\",\"bytesPerSecond\":%.4g%s}\n",
+              quote(options_.shape).c_str(), quote(info_.isa).c_str(), info_.threads, quote(info_.numerics).c_str(), dense_name(),
               roofs.bytes_per_second, units.c_str());
   std::fflush(stdout);
 }
@@ -313,10 +322,10 @@ void Bench::report(const Row& row, const Roofs& roofs) const {
   std::fflush(table);
   if (!options_.json) return;
   std::printf(
-      "{\"measure\":\"kernel\",\"shape\":%s,\"isa\":%s,\"threads\":%d,\"numerics\":%s,\"kernel\":%s,\"tokens\":%d,\"context\":%d,"
+      "{\"measure\":\"kernel\",\"shape\":%s,\"isa\":%s,\"threads\":%d,\"numerics\":%s,\"dense\":\"%s\",\"kernel\":%s,\"tokens\":%d,\"context\":%d,"
       "\"microseconds\":{\"median\":%.4g,\"min\":%.4g,\"max\":%.4g,\"repeats\":%d},\"bytes\":%.0f,\"flops\":%.0f,"
       "\"gigabytesPerSecond\":%.4g,\"gigaflopsPerSecond\":%.4g,\"roof\":\"%s\",\"roofShare\":%.3g}\n",
-      quote(options_.shape).c_str(), quote(info_.isa).c_str(), info_.threads, quote(info_.numerics).c_str(),
+      quote(options_.shape).c_str(), quote(info_.isa).c_str(), info_.threads, quote(info_.numerics).c_str(), dense_name(),
       quote(row.kernel).c_str(), row.tokens, row.context, row.median * 1e6, row.least * 1e6, row.most * 1e6, row.repeats,
       row.bytes, row.flops, gigabytes, gigaflops, roof, share);
   std::fflush(stdout);
@@ -418,7 +427,7 @@ void Bench::embed() {
     std::vector<std::unique_ptr<StepArrays>> steps;  // with tokens of their own, 32,768 where they are few: 190 MB of rows
     const auto num_steps = size_t(tiny_ ? 1 : std::clamp(32768 / tokens, 16, 4096));
     while (steps.size() < num_steps) steps.push_back(make_step(tokens));
-    measure({.kernel = "embed", .tokens = tokens, .bytes = 2 * width}, [&](size_t i) {
+    measure({.kernel = "embed", .tokens = tokens, .bytes = dense_bytes(width)}, [&](size_t i) {
       backend_->embed({.tokens = tokens, .hidden = c_.hidden}, table, steps[i % steps.size()]->step, x);
     });
   }
@@ -426,7 +435,7 @@ void Bench::embed() {
 
 void Bench::qkv() {
   if (!wanted("qkv")) return;
-  const double rows = c_.q_size() + 2 * c_.kv_size(), bytes = 2 * rows * c_.hidden;
+  const double rows = c_.q_size() + 2 * c_.kv_size(), bytes = dense_bytes(rows * c_.hidden);
   const auto copies = rotating(bytes, [&](size_t i) {
     const HostLayer& from = layer(i);
     return QkvWeights{.q = backend_->pack_rope_matrix(from.q),
@@ -506,7 +515,7 @@ void Bench::linear_o() {
     Matrix o;
     Vector bias;
   };
-  const double bytes = 2.0 * c_.q_size() * c_.hidden;
+  const double weights = double(c_.q_size()) * c_.hidden, bytes = dense_bytes(weights);
   const auto copies = rotating(bytes, [&](size_t i) {
     return Weights{backend_->pack_matrix(layer(i).o, MatrixUse::kProduct), backend_->pack_vector(layer(i).o_bias)};
   });
@@ -514,7 +523,7 @@ void Bench::linear_o() {
     const Operand attended = operand(size_t(tokens) * c_.q_size(), 1);
     float* x = floats(size_t(tokens) * c_.hidden, 1);
     const LinearArgs args = {.rows = tokens, .in = c_.q_size(), .out = c_.hidden, .accumulate = 1};
-    measure({.kernel = "linear o", .tokens = tokens, .on_bf16_unit = true, .bytes = bytes, .flops = bytes * tokens},
+    measure({.kernel = "linear o", .tokens = tokens, .on_bf16_unit = true, .bytes = bytes, .flops = 2 * weights * tokens},
             [&](size_t i) {
               const Weights& weights = copies[i % copies.size()];
               backend_->linear(args, RowsOf::kTokens, attended, weights.o, &weights.bias, x);
@@ -525,7 +534,7 @@ void Bench::linear_o() {
 void Bench::linear_router() {
   if (!wanted("linear router")) return;
   const double bytes = 2.0 * c_.num_experts * c_.hidden;
-  const auto copies = rotating(bytes, [&](size_t i) { return backend_->pack_matrix(layer(i).router, MatrixUse::kProduct); });
+  const auto copies = rotating(bytes, [&](size_t i) { return backend_->pack_matrix(layer(i).router, MatrixUse::kRouter); });
   const Vector bias = backend_->pack_vector(layer(0).router_bias);
   for (const int tokens : options_.tokens) {
     const Operand normed = operand(size_t(tokens) * c_.hidden, 1);
@@ -612,14 +621,14 @@ void Bench::experts() {
 
 void Bench::head() {
   if (!wanted("linear head")) return;
-  const double bytes = 2.0 * c_.vocab * c_.hidden;
+  const double weights = double(c_.vocab) * c_.hidden, bytes = dense_bytes(weights);
   const auto copies = rotating(bytes, [&](size_t) { return backend_->pack_matrix(weights_.lm_head, MatrixUse::kProduct); });
   for (const int rows : options_.tokens) {
     if (rows > kMostSequences) continue;
     const Operand normed = operand(size_t(rows) * c_.hidden, 1);
     float* logits = floats(size_t(rows) * c_.vocab, 0);
     const LinearArgs args = {.rows = rows, .in = c_.hidden, .out = c_.vocab, .accumulate = 0, .precise = 1};
-    measure({.kernel = "linear head", .tokens = rows, .on_bf16_unit = true, .bytes = bytes, .flops = bytes * rows},
+    measure({.kernel = "linear head", .tokens = rows, .on_bf16_unit = true, .bytes = bytes, .flops = 2 * weights * rows},
             [&](size_t i) {
               backend_->linear(args, RowsOf::kLogits, normed, copies[i % copies.size()], nullptr, logits);
             });
@@ -690,6 +699,7 @@ Options read_options(int argc, char** argv) {
     if (name == "--shape") out.shape = value();
     else if (name == "--threads") out.threads = count(name, value(), 1);
     else if (name == "--numerics") out.numerics = list(value());
+    else if (name == "--dense") out.dense = list(value());
     else if (name == "--tokens") out.tokens = counts(1);
     else if (name == "--context") out.contexts = counts(1);
     else if (name == "--only") out.only = list(value());
@@ -700,24 +710,29 @@ Options read_options(int argc, char** argv) {
   return out;
 }
 
+void measure_all(const Options& options, const std::string& numerics, const std::string& dense) {
+  try {
+    Bench bench(options, numerics, dense);
+    bench.run();
+  } catch (const Error& error) {
+    if (error.code() != Code::kUnsupported) throw;
+    std::fprintf(options.json ? stderr : stdout, "%s: not measured: %s\n", numerics.c_str(), error.what());
+    if (options.json)
+      std::printf("{\"measure\":\"refused\",\"numerics\":%s,\"message\":%s}\n", quote(numerics).c_str(),
+                  quote(error.what()).c_str());
+  }
+}
+
 int run(int argc, char** argv) {
   const Options options = read_options(argc, argv);
   if (options.help) {
     std::fputs(kHelp, stdout);
     return 0;
   }
-  FILE* table = options.json ? stderr : stdout;
-  for (const std::string& numerics : options.numerics) {
-    try {
-      Bench bench(options, numerics);
-      bench.run();
-    } catch (const Error& error) {
-      if (error.code() != Code::kUnsupported) throw;
-      std::fprintf(table, "%s: not measured: %s\n", numerics.c_str(), error.what());
-      if (options.json)
-        std::printf("{\"measure\":\"refused\",\"numerics\":%s,\"message\":%s}\n", quote(numerics).c_str(),
-                    quote(error.what()).c_str());
-    }
+  for (const std::string& dense : options.dense) {
+    if (dense != "bf16" && dense != "q8")
+      throw Error(Code::kInvalidArgument, str("expected bf16 or q8 for --dense but received ", quote(dense)));
+    for (const std::string& numerics : options.numerics) measure_all(options, numerics, dense);
   }
   return 0;
 }

@@ -21,25 +21,23 @@ struct Bf16Kernels {
   const char* isa;
   int panel_rows;
   int row_unit;  // ranges of weight rows begin at multiples of it
-  // Elements of a thread's work area for weights of `cols` columns.
-  size_t (*work_elements)(int cols);
+  bool strips;   // MXFP4 and Q8 weights are in strips (kernels/cpu/strips.h), else rows as they are
 
-  // One panel from 1 .. panel_rows rows of f32 [cols]. low: what rounding took, or null.
+  // bf16 weights. pack: one panel from 1 .. panel_rows rows of f32 [cols]; low: what rounding took, or null.
   void (*pack)(int cols, const float* const* rows, int num_rows, uint16_t* panel, uint16_t* low);
-
   // Weight rows [begin, end) for all args.rows rows. low: null unless args.precise.
   void (*linear)(const LinearArgs&, int begin, int end, const uint16_t* panels, const uint16_t* low, const uint16_t* w,
                  const float* bias, float* y);
 
-  // The same of Q8 weights, with a work area for each thread.
-  size_t (*q8_work_elements)(int cols);
+  // MXFP4 and Q8 weights, with panels of their own, and elements of a work area for each thread.
+  void (*pack_packed)(int cols, const float* const* rows, int num_rows, uint16_t* panel, uint16_t* low);
+  size_t (*packed_work_elements)(int cols);
   void (*linear_q8)(const LinearArgs&, int begin, int end, const uint16_t* panels, const uint16_t* low, const Q8Weights&,
                     const float* bias, float* y, uint16_t* work);
-
   // The pairs of one expert → their activations, panels again: units [begin, end), multiples of 32.
   void (*experts_gate_up)(const ExpertsArgs&, const ExpertWeights&, int begin, int end, int num_pairs,
                           const uint16_t* panels, uint16_t* act_panels, uint16_t* work);
-  // out[pairs[p]] [hidden], elements [begin, end).
+  // out[pairs[p]] [hidden], elements [begin, end), multiples of 32.
   void (*experts_down)(const ExpertsArgs&, const ExpertWeights&, int begin, int end, const int32_t* pairs,
                        int num_pairs, const uint16_t* act_panels, float* out, uint16_t* work);
 

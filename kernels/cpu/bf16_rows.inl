@@ -4,8 +4,6 @@
 // A panel is one row. Each sum runs in 16 lanes along k, then the lanes are added, in tiles of kTileTokens × kTileRows
 // as in linear.inl: half the multiply-adds of float32 there.
 
-size_t work_elements(int) { return 0; }
-
 inline void pack16(Vec x, uint16_t* high, uint16_t* low) {
   store_bf16(high, x);
   if (low != nullptr) store_bf16(low, x - load_bf16(high));
@@ -117,7 +115,7 @@ void linear(const LinearArgs& args, int begin, int end, const uint16_t* panels, 
 // Rows of Q8 that are rounded at a time, in L2, when more than one tile of tokens passes over them.
 constexpr int kQ8Rows = 16;
 
-size_t q8_work_elements(int cols) { return size_t(kQ8Rows) * cols; }
+size_t packed_work_elements(int cols) { return size_t(kQ8Rows) * cols; }
 
 void linear_q8(const LinearArgs& args, int begin, int end, const uint16_t* panels, const uint16_t* low,
                const Q8Weights& w, const float* bias, float* y, uint16_t* work) {

@@ -1,10 +1,10 @@
-// Products on AMX tiles: 16 weight rows × 32 k by 32 k × 16 activation rows, one instruction, 16 cycles.
-//   linear    y[t,r] (=|+=) Σ_k x[t,k]·w[r,k] + bias[r]      experts    as in experts.inl
+// AMX tiles, and products of bf16 weights as the file has them:
+//   linear    y[t,r] (=|+=) Σ_k x[t,k]·w[r,k] + bias[r]
 //
-// Weights are the left operand, straight from the file when they are bf16. MXFP4 is turned into tiles first, in L1 for a
-// few activation rows and in L2 for many: 7 instructions for 32 weights, three quarters of the time of one activation row.
-// Activations are packed once per operation (pack), 16 rows to a panel: a tile of step s is [16 pairs of k][16 rows][2],
-// 1 KB. A panel with one row costs what 16 cost, which decode does not notice.
+// A product is 16 rows × 32 k by 32 k × 16 rows in one instruction, 16 cycles. The left operand is rows as they are: the
+// weights. The right one is [16 pairs of k][16 rows][2]: activations, packed once per operation, 16 rows to a panel, 1 KB
+// for each 32 k. (MXFP4 and Q8, which are unpacked anyway, stand on the right: bf16_strips.inl.) A panel with one row costs
+// what 16 cost, which decode does not notice.
 //
 // Sums of a tile element go along k, 32 at a time, in one tile register: the same for every number of rows.
 
@@ -12,8 +12,6 @@ constexpr int kTile = 16;          // rows of a tile, weights' and activations'
 constexpr int kTileK = 32;         // k of a tile
 constexpr int kTileElements = kTile * kTileK;
 static_assert(kTileK == kMxBlock);
-// Steps of MXFP4 that one or two panels take at a time: few, so that unpacking the next ones overlaps their products.
-constexpr int kChunkSteps = 2;
 // Panels that pass over a range of bf16 weights together: 128 rows of 2880 are 737 KB of L2.
 constexpr int kBlockPanels = 8;
 
@@ -23,13 +21,6 @@ struct alignas(64) TileConfig {
   uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
 };
 constexpr TileConfig kTileConfig;
-
-template <int N>
-struct Count {
-  static constexpr int value = N;
-};
-using One = Count<1>;
-using Two = Count<2>;
 
 // The tile registers, for the length of a kernel: 0 to 3 sums, 4 and 5 weights, 6 and 7 activations.
 struct TileRegisters {
@@ -193,138 +184,5 @@ void linear(const LinearArgs& args, int begin, int end, const uint16_t* panels, 
         }
       }
     }
-  }
-}
-
-// Blocks [begin, end) of 16 weight rows → one tile each. The rows after next are asked for meanwhile, in the order in
-// which they lie: as many bytes with each block as were read.
-inline void dequantize_tiles(const ExpertWeights& w, int row, int num_blocks, int begin, int end, uint16_t* tiles) {
-  const size_t stride = size_t(num_blocks) * kMxBlockBytes;
-  const uint8_t* next = w.blocks + (row + 2 * kTile) * stride + size_t(begin) * kTile * kMxBlockBytes;
-  for (int b = begin; b < end; ++b, tiles += kTileElements, next += kTile * kMxBlockBytes) {
-    const uint8_t* block = w.blocks + row * stride + size_t(b) * kMxBlockBytes;
-    const uint8_t* scale = w.scales + size_t(row) * num_blocks + b;
-    OSS_UNROLL for (int i = 0; i < kTile; ++i) {
-      if (i % 4 == 0) __builtin_prefetch(next + i * kMxBlockBytes, 0, 2);  // into L2: L1 is full of tiles
-      _mm512_store_si512(tiles + i * kTileK, load_mxfp4(block + i * stride, scale[size_t(i) * num_blocks]).v);
-    }
-  }
-}
-
-// Of 16 rows, as many steps as are unpacked at a time; two of them are a work area.
-constexpr size_t kChunkElements = size_t(kChunkSteps) * kTileElements;
-
-size_t work_elements(int cols) {
-  const size_t all = size_t(kTile) * panel_cols(cols);
-  return 2 * (all > kChunkElements ? all : kChunkElements);
-}
-
-// Products of steps of two weight tiles with P panels, added to the sums.
-template <int P>
-inline void add_steps(int steps, const uint16_t* first, const uint16_t* second, const uint16_t* x, size_t panel_elements) {
-  for (int s = 0; s < steps; ++s) {
-    const size_t at = size_t(s) * kTileElements;
-    load_weights<2>(first + at, second + at, 64);
-    add_products<2, P>(x + at, x + at + panel_elements);
-  }
-}
-
-// Rows [row, row + 32) of an expert times all panels; finish(p, sums) gets the sums of panels p and, if there is one,
-// p + 1: [2 weight tiles][2 panels].
-template <typename Finish>
-void expert_rows32(const ExpertWeights& w, int cols, int row, int num_panels, const uint16_t* panels, uint16_t* work,
-                   const Finish& finish) {
-  const int steps = cols / kMxBlock;
-  const size_t panel_elements = size_t(steps) * kTileElements;
-  alignas(64) float sums[2][2][kTile * kTile];
-  if (num_panels <= 2) {  // each tile is needed once: it never leaves L1
-    uint16_t* second = work + kChunkElements;
-    const auto stream = [&](auto panels_at_once) {
-      constexpr int P = decltype(panels_at_once)::value;
-      clear_sums<2, P>();
-      for (int begin = 0; begin < steps; begin += kChunkSteps) {
-        const int end = min_of(begin + kChunkSteps, steps);
-        dequantize_tiles(w, row, steps, begin, end, work);
-        dequantize_tiles(w, row + kTile, steps, begin, end, second);
-        add_steps<P>(end - begin, work, second, panels + size_t(begin) * kTileElements, panel_elements);
-      }
-      store_sums<2, P>(sums);
-    };
-    if (num_panels == 2) {
-      stream(Two{});
-    } else {
-      stream(One{});
-    }
-    finish(0, sums);
-    return;
-  }
-  uint16_t* second = work + panel_elements;
-  dequantize_tiles(w, row, steps, 0, steps, work);
-  dequantize_tiles(w, row + kTile, steps, 0, steps, second);
-  for (int p = 0; p < num_panels; p += 2) {
-    const uint16_t* x = panels + size_t(p) * panel_elements;
-    if (p + 1 < num_panels) {
-      clear_sums<2, 2>();
-      add_steps<2>(steps, work, second, x, panel_elements);
-      store_sums<2, 2>(sums);
-    } else {
-      clear_sums<2, 1>();
-      add_steps<1>(steps, work, second, x, panel_elements);
-      store_sums<2, 1>(sums);
-    }
-    finish(p, sums);
-  }
-}
-
-// Eight units from the sums of their 16 rows, gate and up alternating, into a panel: a unit is a column k of it.
-inline void write_activations(const ExpertsArgs& args, const float* sums, const float* bias /*[16]*/, int unit,
-                              uint16_t* panel) {
-  uint16_t* pairs = panel + size_t(unit) * kTile;  // [2 units] of 16 rows is 64 bytes
-  for (int j = 0; j < kTile; j += 4) {
-    __m512i act[2];
-    OSS_UNROLL for (int i = 0; i < 2; ++i) {
-      const int row = j + 2 * i;
-      const Vec gate = load(sums + row * kTile) + Vec(bias[row]);
-      const Vec up = load(sums + (row + 1) * kTile) + Vec(bias[row + 1]);
-      act[i] = _mm512_cvtepu16_epi32(__m256i(_mm512_cvtneps_pbh(swiglu(gate, up, args.alpha, args.limit).v)));
-    }
-    _mm512_store_si512(pairs + j / 4 * kTileK, _mm512_or_si512(act[0], _mm512_slli_epi32(act[1], 16)));
-  }
-}
-
-void experts_gate_up(const ExpertsArgs& args, const ExpertWeights& w, int begin, int end, int num_pairs,
-                     const uint16_t* panels, uint16_t* act_panels, uint16_t* work) {
-  const TileRegisters registers;
-  const int num_panels = panels_of(num_pairs);
-  const size_t act_elements = size_t(args.intermediate) * kTile;
-  for (int unit = begin; unit < end; unit += kTile) {
-    expert_rows32(w, args.hidden, 2 * unit, num_panels, panels, work, [&](int first, const auto& sums) {
-      for (int p = first; p < min_of(first + 2, num_panels); ++p) {
-        for (int r = 0; r < 2; ++r) {
-          write_activations(args, sums[r][p - first], w.bias + 2 * (unit + 8 * r), unit + 8 * r,
-                            act_panels + size_t(p) * act_elements);
-        }
-      }
-    });
-  }
-}
-
-void experts_down(const ExpertsArgs& args, const ExpertWeights& w, int begin, int end, const int32_t* pairs,
-                  int num_pairs, const uint16_t* act_panels, float* out, uint16_t* work) {
-  const TileRegisters registers;
-  const int num_panels = panels_of(num_pairs);
-  for (int row = begin; row < end; row += 2 * kTile) {
-    expert_rows32(w, args.intermediate, row, num_panels, act_panels, work, [&](int first, const auto& sums) {
-      alignas(64) float by_pair[kTile * kTile];
-      for (int p = first; p < min_of(first + 2, num_panels); ++p) {
-        for (int r = 0; r < 2; ++r) {
-          const int at = row + r * kTile;
-          transpose16(sums[r][p - first], kTile, by_pair, kTile);
-          for (int i = 0; i < min_of(kTile, num_pairs - p * kTile); ++i) {
-            store(out + size_t(pairs[p * kTile + i]) * args.hidden + at, load(by_pair + i * kTile) + load(w.bias + at));
-          }
-        }
-      }
-    });
   }
 }

@@ -12,6 +12,7 @@
 #include "kernels/common/q8.h"
 #include "kernels/common/swiglu.h"
 #include "kernels/cpu/bf16.h"
+#include "kernels/cpu/strips.h"
 
 namespace oss::cpu::amx {
 
@@ -20,8 +21,8 @@ namespace {
 #include "kernels/cpu/simd.h"
 #include "kernels/cpu/simd_bf16.h"
 #include "kernels/cpu/bf16_tiles.inl"
+#include "kernels/cpu/bf16_strips.inl"
 #include "kernels/cpu/bf16_attention.inl"
-#include "kernels/cpu/q8_tiles.inl"
 // clang-format on
 }  // namespace
 
@@ -29,10 +30,11 @@ extern constexpr Bf16Kernels kBf16 = {
     .isa = "amx",
     .panel_rows = kTile,
     .row_unit = 2 * kTile,
-    .work_elements = work_elements,
+    .strips = true,
     .pack = pack,
     .linear = linear,
-    .q8_work_elements = q8_work_elements,
+    .pack_packed = pack_left,
+    .packed_work_elements = strip_work_elements,
     .linear_q8 = linear_q8,
     .experts_gate_up = experts_gate_up,
     .experts_down = experts_down,

@@ -15,6 +15,13 @@ void for_each_unit(const Body& body) {
   for (const cpu::Bf16Kernels* bf16 : cpu::available_bf16_kernels()) body(*cpu::available_kernels().front(), *bf16);
 }
 
+ExpertMatrix experts_of(CpuBackend& backend, int experts, int rows, int cols, const std::vector<uint8_t>& blocks,
+                        const std::vector<uint8_t>& scales, const std::vector<float>& bias, ExpertUse use) {
+  return backend.pack_experts(tensor_of("blocks", DType::kU8, {experts, rows, cols / 32, 16}, blocks.data()),
+                              tensor_of("scales", DType::kU8, {experts, rows, cols / 32}, scales.data()),
+                              tensor_of("bias", DType::kF32, {experts, rows}, bias.data()), use);
+}
+
 struct LinearProblem {
   LinearArgs args;
   std::vector<float> x, bias, before;
@@ -113,10 +120,10 @@ struct ExpertsProblem {
   std::vector<float> run(CpuBackend& backend, int first, int tokens) const {
     ExpertsArgs part = args;
     part.tokens = tokens;
-    const ExpertMatrix up = {up_blocks.data(), up_scales.data(),      up_bias.data(),
-                             args.experts,     2 * args.intermediate, args.hidden};
-    const ExpertMatrix down = {down_blocks.data(), down_scales.data(), down_bias.data(),
-                               args.experts,       args.hidden,        args.intermediate};
+    const ExpertMatrix up = experts_of(backend, args.experts, 2 * args.intermediate, args.hidden, up_blocks, up_scales,
+                                       up_bias, ExpertUse::kGateUp);
+    const ExpertMatrix down = experts_of(backend, args.experts, args.hidden, args.intermediate, down_blocks, down_scales,
+                                         down_bias, ExpertUse::kDown);
     std::vector<float> y(x.begin() + size_t(first) * args.hidden, x.begin() + size_t(first + tokens) * args.hidden);
     backend.experts(part, operand(normed.data() + size_t(first) * args.hidden), index.data() + size_t(first) * args.top_k,
                     weight.data() + size_t(first) * args.top_k, up, down, y.data());
@@ -217,7 +224,7 @@ TEST("bf16 experts: each token of a batch, on any number of threads, has the bit
 }
 
 TEST("bf16 experts: every MXFP4 code under every scale that a checkpoint may have is its own number") {
-  for_each_unit([](const cpu::Kernels&, const cpu::Bf16Kernels& bf16) {
+  for_each_unit([](const cpu::Kernels& kernels, const cpu::Bf16Kernels& bf16) {
     for (const int blocks : {1, 2, 3}) {
       const int cols = 32 * blocks, rows = 32;
       std::vector<uint8_t> codes, scales;
@@ -226,9 +233,11 @@ TEST("bf16 experts: every MXFP4 code under every scale that a checkpoint may hav
         for (int j = 0; j < 16; ++j) codes.push_back(uint8_t(i * 7 + j * 17));
       }
       const std::vector<float> bias(rows);
+      CpuBackend backend(kernels, 1, &bf16);
+      const ExpertMatrix down = experts_of(backend, 1, rows, cols, codes, scales, bias, ExpertUse::kDown);
       const ExpertsArgs args = {1, rows, cols, 1, 1, 7.0f, 1.702f};
       const size_t elements = size_t(bf16.panel_rows) * cpu::panel_cols(cols);
-      std::vector<uint16_t> panel(elements + 32), work(bf16.work_elements(cols) + 32);
+      std::vector<uint16_t> panel(elements + 32), work(bf16.packed_work_elements(cols) + 32);
       const auto aligned = [](std::vector<uint16_t>& v) {
         return v.data() + (64 - reinterpret_cast<uintptr_t>(v.data()) % 64) % 64 / 2;
       };
@@ -236,9 +245,9 @@ TEST("bf16 experts: every MXFP4 code under every scale that a checkpoint may hav
         std::vector<float> one_hot(cols), out(rows);
         one_hot[k] = 1;
         const float* from = one_hot.data();
-        bf16.pack(cols, &from, 1, aligned(panel), nullptr);
+        bf16.pack_packed(cols, &from, 1, aligned(panel), nullptr);
         const int32_t pair = 0;
-        bf16.experts_down(args, {codes.data(), scales.data(), bias.data()}, 0, rows, &pair, 1, aligned(panel), out.data(),
+        bf16.experts_down(args, {down.blocks, down.scales, down.bias}, 0, rows, &pair, 1, aligned(panel), out.data(),
                           aligned(work));
         for (int r = 0; r < rows; ++r) {
           const int block = r * blocks + k / 32, byte = codes[block * 16 + k % 32 / 2];

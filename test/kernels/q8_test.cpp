@@ -21,9 +21,6 @@ struct Quantized {
     all = kernels.quantize_q8(scales.size(), from.data(), codes.data(), scales.data());
   }
   float value(size_t i) const { return float(codes[i]) * q8_scale_to_f32(scales[i / kQ8Block]); }
-  Matrix matrix(int rows, int cols) const {
-    return {.rows = rows, .cols = cols, .q8_codes = codes.data(), .q8_scales = scales.data()};
-  }
 };
 
 double rounded(float x) { return bf16_to_f32(f32_to_bf16(x)); }
@@ -44,6 +41,7 @@ void for_each_backend(int threads, const Body& body) {
 struct Problem {
   LinearArgs args;
   std::vector<float> x, bias, before;
+  std::vector<uint16_t> weights;
   Quantized w;
 
   explicit Problem(LinearArgs shape)
@@ -51,7 +49,8 @@ struct Problem {
         x(random_floats(size_t(shape.rows) * shape.in, 1)),
         bias(random_floats(size_t(shape.out), 2)),
         before(random_floats(size_t(shape.rows) * shape.out, 3)),
-        w(*cpu::available_kernels().front(), random_bf16(size_t(shape.out) * shape.in, 4, 0.1f)) {}
+        weights(random_bf16(size_t(shape.out) * shape.in, 4, 0.1f)),
+        w(*cpu::available_kernels().front(), weights) {}
 
   // fast: activations and weights are rounded to bf16, those of a precise product to twice that.
   std::vector<double> expected(bool fast) const {
@@ -74,7 +73,9 @@ struct Problem {
     part.rows = rows;
     std::vector<float> y(before.begin() + size_t(first) * args.out, before.begin() + size_t(first + rows) * args.out);
     const Vector vector = {bias.data(), args.out};
-    backend.linear(part, RowsOf::kTokens, operand(x.data() + size_t(first) * args.in), w.matrix(args.out, args.in), &vector, y.data());
+    const Matrix matrix =
+        backend.pack_matrix(tensor_of("w", DType::kBF16, {args.out, args.in}, weights.data()), MatrixUse::kProduct);
+    backend.linear(part, RowsOf::kTokens, operand(x.data() + size_t(first) * args.in), matrix, &vector, y.data());
     return y;
   }
 };
@@ -203,8 +204,10 @@ TEST("q8: the backend copies what it can, tells how much before and after, and l
     const Matrix table = backend.pack_matrix(tensor, MatrixUse::kTable);
     CHECK(table.data == nullptr && table.rows == rows && table.cols == cols);
     CHECK_EQ(backend.packed_bytes(), size_t(rows) * cols / 32 * 34);
-    CHECK_EQ(backend.matrix_bytes(rows, cols, MatrixUse::kProduct), uint64_t(backend.packed_bytes()));
+    CHECK_EQ(backend.matrix_bytes(rows, cols, MatrixUse::kTable), uint64_t(backend.packed_bytes()));
+    const uint64_t before = backend.packed_bytes();
     CHECK_EQ(backend.pack_rope_matrix(tensor).data, nullptr);
+    CHECK_EQ(backend.matrix_bytes(rows, cols, MatrixUse::kProduct), uint64_t(backend.packed_bytes()) - before);
     const Quantized made(*cpu::available_kernels().front(), bf16);
     const int32_t tokens[] = {39, 0, 7};
     Step step;

@@ -12,6 +12,7 @@
 #include "kernels/common/mxfp4.h"
 #include "kernels/common/q8.h"
 #include "kernels/cpu/dispatch.h"
+#include "kernels/cpu/strips.h"
 #include "native/backend/cpu/sample_row.h"
 #include "native/backend/registry.h"
 #include "native/base/error.h"
@@ -125,8 +126,14 @@ bool CpuBackend::becomes_q8(int64_t cols, MatrixUse use) const {
   return dense_weights_ == DenseWeights::kQ8 && use != MatrixUse::kRouter && cols % kQ8Block == 0;
 }
 
+// A table's rows are looked up one by one.
+bool CpuBackend::in_strips(MatrixUse use) const { return bf16_ != nullptr && bf16_->strips && use == MatrixUse::kProduct; }
+
+static int64_t whole_strips(int64_t rows) { return (rows + cpu::kStripRows - 1) / cpu::kStripRows * cpu::kStripRows; }
+
 uint64_t CpuBackend::matrix_bytes(int64_t rows, int64_t cols, MatrixUse use) const {
-  return becomes_q8(cols, use) ? uint64_t(rows * cols / kQ8Block) * kQ8BlockBytes : 0;
+  if (!becomes_q8(cols, use)) return 0;
+  return uint64_t((in_strips(use) ? whole_strips(rows) : rows) * cols / kQ8Block) * kQ8BlockBytes;
 }
 
 // The whole pages of a mapped file in [data, data + bytes) need not be resident any more.
@@ -137,34 +144,50 @@ static void let_go(const std::byte* data, size_t bytes) {
   if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
-bool CpuBackend::quantize(const HostTensor& weight, int8_t* codes, uint16_t* scales) {
+bool CpuBackend::quantize(const HostTensor& weight, MatrixUse use, int8_t* codes, uint16_t* scales) {
   SyntheticMemory passing;
   const HostTensor from = passing.materialize(weight, pool_);
-  constexpr int64_t kGrain = (1 << 20) / (kQ8Block * sizeof(uint16_t));  // blocks of 1 MB
+  const int64_t rows = from.shape[0], cols = from.shape[1], row_blocks = cols / kQ8Block;
+  const int64_t grain = (std::max<int64_t>(1, (1 << 20) / (cols * 2)) + cpu::kStripRows - 1) / cpu::kStripRows * cpu::kStripRows;
+  const bool strips = in_strips(use);
   std::atomic<bool> all = true;
-  pool_.parallel_for(from.elements() / kQ8Block, kGrain, [&](int64_t begin, int64_t end, int) {
-    for (int64_t first = begin; first < end; first += kGrain) {
-      const size_t n = size_t(std::min(kGrain, end - first)), at = size_t(first) * kQ8Block;
-      if (!kernels_.quantize_q8(n, from.as<uint16_t>() + at, codes + at, scales + first)) all = false;
-      if (from.mapped) let_go(from.data + at * sizeof(uint16_t), n * kQ8Block * sizeof(uint16_t));
+  pool_.parallel_for(rows, grain, [&](int64_t begin, int64_t end, int) {
+    std::vector<int8_t> row_codes(strips ? size_t(cpu::kStripRows * cols) : 0);
+    std::vector<uint16_t> row_scales(strips ? size_t(cpu::kStripRows * row_blocks) : 0);
+    for (int64_t row = begin; row < end; row += cpu::kStripRows) {
+      const int64_t n = std::min<int64_t>(cpu::kStripRows, end - row);
+      const uint16_t* x = from.as<uint16_t>() + row * cols;
+      int8_t* to_codes = strips ? row_codes.data() : codes + row * cols;
+      uint16_t* to_scales = strips ? row_scales.data() : scales + row * row_blocks;
+      if (!kernels_.quantize_q8(size_t(n * row_blocks), x, to_codes, to_scales)) all = false;
+      if (strips) {
+        cpu::pack_q8_strip(int(n), int(row_blocks), to_codes, to_scales, codes + row * cols, scales + row * row_blocks);
+      }
+      if (from.mapped) let_go(reinterpret_cast<const std::byte*>(x), size_t(n * cols) * sizeof(uint16_t));
     }
   });
   return all;
+}
+
+// Memory for weights of the backend's own.
+Buffer CpuBackend::allocate_weights(size_t bytes) {
+  Buffer buffer = allocate(bytes, "weights");
+#ifdef MADV_HUGEPAGE
+  madvise(buffer.as<void>(), buffer.bytes(), MADV_HUGEPAGE);  // a wish: faults and table walks become fewer
+#endif
+  return buffer;
 }
 
 Matrix CpuBackend::pack_matrix(const HostTensor& weight, MatrixUse use) {
   expect_dtype(weight, weight.dtype == DType::kBF16 && weight.shape.size() == 2, "a BF16 matrix");
   const int rows = int(weight.shape[0]), cols = int(weight.shape[1]);
   if (becomes_q8(cols, use)) {
-    Buffer buffer = allocate(matrix_bytes(rows, cols, use), "weights in Q8");
-#ifdef MADV_HUGEPAGE
-    madvise(buffer.as<void>(), buffer.bytes(), MADV_HUGEPAGE);  // a wish: faults and table walks become fewer
-#endif
+    Buffer buffer = allocate_weights(matrix_bytes(rows, cols, use));
     auto* codes = buffer.as<int8_t>();
-    auto* scales = reinterpret_cast<uint16_t*>(codes + weight.elements());
-    if (quantize(weight, codes, scales)) {
+    auto* scales = reinterpret_cast<uint16_t*>(codes + buffer.bytes() / kQ8BlockBytes * kQ8Block);
+    if (quantize(weight, use, codes, scales)) {
       packed_bytes_ += buffer.bytes();
-      q8_.push_back(std::move(buffer));
+      weights_.push_back(std::move(buffer));
       return {.rows = rows, .cols = cols, .q8_codes = codes, .q8_scales = scales};
     }
   }
@@ -188,12 +211,49 @@ Vector CpuBackend::pack_vector(const HostTensor& tensor) {
   return {packed_.back().get(), int(n)};
 }
 
+uint64_t CpuBackend::experts_bytes(int64_t experts, int64_t rows, int64_t cols) const {
+  return bf16_ != nullptr && bf16_->strips ? uint64_t(experts * rows * (cols / kMxBlock)) * (kMxBlockBytes + 1) : 0;
+}
+
 ExpertMatrix CpuBackend::pack_experts(const HostTensor& blocks, const HostTensor& scales, const HostTensor& bias,
-                                      ExpertUse) {
+                                      ExpertUse use) {
   expect_dtype(blocks, blocks.dtype == DType::kU8 && blocks.shape.size() == 4, "U8 [experts, rows, cols/32, 16]");
   expect_dtype(scales, scales.dtype == DType::kU8, "U8");
-  return {synthetic_.materialize(blocks, pool_).as<uint8_t>(), synthetic_.materialize(scales, pool_).as<uint8_t>(),
-          pack_vector(bias).data, int(blocks.shape[0]), int(blocks.shape[1]), int(blocks.shape[2]) * kMxBlock};
+  ExpertMatrix matrix = {.bias = pack_vector(bias).data,
+                         .experts = int(blocks.shape[0]),
+                         .rows = int(blocks.shape[1]),
+                         .cols = int(blocks.shape[2]) * kMxBlock};
+  if (bf16_ == nullptr || !bf16_->strips) {
+    matrix.blocks = synthetic_.materialize(blocks, pool_).as<uint8_t>();
+    matrix.scales = synthetic_.materialize(scales, pool_).as<uint8_t>();
+    return matrix;
+  }
+  Buffer buffer = allocate_weights(experts_bytes(matrix.experts, matrix.rows, matrix.cols));
+  pack_strips(blocks, scales, use, buffer.as<uint8_t>(), buffer.as<uint8_t>() + blocks.bytes);
+  matrix.blocks = buffer.as<uint8_t>();
+  matrix.scales = matrix.blocks + blocks.bytes;
+  packed_bytes_ += buffer.bytes();
+  weights_.push_back(std::move(buffer));
+  return matrix;
+}
+
+// All rows of all experts, strip by strip; the file's pages are let go as they are read.
+void CpuBackend::pack_strips(const HostTensor& blocks, const HostTensor& scales, ExpertUse use, uint8_t* to_codes,
+                             uint8_t* to_scales) {
+  SyntheticMemory passing;
+  const HostTensor from = passing.materialize(blocks, pool_), exponents = passing.materialize(scales, pool_);
+  const int64_t steps = from.shape[2], strips = from.shape[0] * from.shape[1] / cpu::kStripRows;
+  const size_t strip_scales = size_t(steps) * cpu::kStripRows, strip_bytes = strip_scales * kMxBlockBytes;
+  const int64_t grain = std::max<int64_t>(1, (1 << 20) / int64_t(strip_bytes));
+  pool_.parallel_for(strips, grain, [&](int64_t begin, int64_t end, int) {
+    for (int64_t s = begin; s < end; ++s) {
+      cpu::pack_mxfp4_strip(int(steps), use == ExpertUse::kGateUp, from.as<uint8_t>() + s * strip_bytes,
+                            exponents.as<uint8_t>() + s * strip_scales, to_codes + s * strip_bytes,
+                            to_scales + s * strip_scales);
+      const int64_t done = (s + 1 - begin) % grain == 0 || s + 1 == end ? (s - begin) % grain + 1 : 0;
+      if (from.mapped && done > 0) let_go(from.data + (s + 1 - done) * strip_bytes, size_t(done) * strip_bytes);
+    }
+  });
 }
 
 void CpuBackend::embed(const EmbedArgs& args, const Matrix& table, const Step& step, float* x) {
@@ -223,22 +283,22 @@ static int panels_for(const cpu::Bf16Kernels& bf16, int rows) { return (rows + b
 
 constexpr int kMostPanelRows = 16;
 
-CpuBackend::Packed CpuBackend::pack_rows(int rows, int cols, const float* x, bool precise) {
+CpuBackend::Packed CpuBackend::pack_rows(int rows, int cols, const float* x, bool precise, bool for_q8) {
   if (bf16_ == nullptr) return {.rows = x};
   const int num_panels = panels_for(*bf16_, rows);
   const size_t elements = size_t(bf16_->panel_rows) * cpu::panel_cols(cols);
   uint16_t* panels = panels_.reserve<uint16_t>(*this, num_panels * elements, "packed activations");
   uint16_t* low = precise ? panels_low_.reserve<uint16_t>(*this, num_panels * elements, "packed activations") : nullptr;
+  const auto pack = for_q8 ? bf16_->pack_packed : bf16_->pack;
   pool_.parallel_for(num_panels, 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t p = begin; p < end; ++p) {
       const float* from[kMostPanelRows];
       const int first = int(p) * bf16_->panel_rows, n = std::min(bf16_->panel_rows, rows - first);
       for (int i = 0; i < n; ++i) from[i] = x + size_t(first + i) * cols;
-      bf16_->pack(cols, from, n, panels + p * elements,
-                  low != nullptr ? low + p * elements : nullptr);
+      pack(cols, from, n, panels + p * elements, low != nullptr ? low + p * elements : nullptr);
     }
   });
-  return {.rows = x, .panels = panels, .low = low};
+  return {.rows = x, .for_q8 = for_q8, .panels = panels, .low = low};
 }
 
 void CpuBackend::multiply(const LinearArgs& args, const Packed& x, const Matrix& w, const Vector* bias, float* y) {
@@ -260,7 +320,7 @@ void CpuBackend::multiply(const LinearArgs& args, const Packed& x, const Matrix&
     });
     return;
   }
-  const size_t work_elements = is_q8 ? bf16_->q8_work_elements(args.in) : 0;
+  const size_t work_elements = is_q8 ? bf16_->packed_work_elements(args.in) : 0;
   uint16_t* work = bf16_work_.reserve<uint16_t>(*this, work_elements * pool_.size(), "weights in bf16");
   // Rows of a range share the panels in L2: four units of them when there are many panels.
   const int unit = bf16_->row_unit * (panels_for(*bf16_, args.rows) > 4 ? 4 : 1);
@@ -274,15 +334,17 @@ void CpuBackend::multiply(const LinearArgs& args, const Packed& x, const Matrix&
 }
 
 void CpuBackend::linear(const LinearArgs& args, RowsOf, Operand x, const Matrix& w, const Vector* bias, float* y) {
-  multiply(args, pack_rows(args.rows, args.in, x.as<float>(), args.precise != 0), w, bias, y);
+  multiply(args, pack_rows(args.rows, args.in, x.as<float>(), args.precise != 0, w.data == nullptr), w, bias, y);
 }
 
 void CpuBackend::qkv(const QkvArgs& args, const Step& step, Operand x, const QkvWeights& weights, Operand q, void* cache) {
   const int q_size = args.heads * args.head_dim, kv_size = args.kv_heads * args.head_dim;
   float* k = qkv_work_.reserve<float>(*this, 2 * size_t(args.tokens) * kv_size, "keys and values");
   float* v = k + size_t(args.tokens) * kv_size;
-  const Packed packed = pack_rows(args.tokens, args.hidden, x.as<float>(), false);
+  Packed packed = pack_rows(args.tokens, args.hidden, x.as<float>(), false, weights.q.data == nullptr);
   const auto project = [&](const Matrix& w, const Vector& bias, float* y) {
+    const bool is_q8 = w.data == nullptr;
+    if (packed.for_q8 != is_q8) packed = pack_rows(args.tokens, args.hidden, x.as<float>(), false, is_q8);
     multiply({.rows = args.tokens, .in = args.hidden, .out = w.rows, .accumulate = 0}, packed, w, &bias, y);
   };
   project(weights.q, weights.q_bias, q.as<float>());
@@ -504,7 +566,7 @@ void CpuBackend::experts_fast(const ExpertsArgs& args, const float* normed, cons
   const size_t num_panels = expert_panels_.size();
   const size_t panel_elements = size_t(bf16_->panel_rows) * args.hidden;
   const size_t act_elements = size_t(bf16_->panel_rows) * args.intermediate;
-  const size_t work_elements = bf16_->work_elements(std::max(args.hidden, args.intermediate));
+  const size_t work_elements = bf16_->packed_work_elements(std::max(args.hidden, args.intermediate));
   uint16_t* panels = panels_.reserve<uint16_t>(*this, num_panels * panel_elements, "the experts' inputs");
   uint16_t* act = act_.reserve<uint16_t>(*this, num_panels * act_elements, "the experts' activations");
   uint16_t* work = bf16_work_.reserve<uint16_t>(*this, work_elements * pool_.size(), "the experts' weights in tiles");
@@ -515,14 +577,14 @@ void CpuBackend::experts_fast(const ExpertsArgs& args, const float* normed, cons
       const auto [first, n] = expert_panels_[p];
       const float* from[kMostPanelRows];
       for (int i = 0; i < n; ++i) from[i] = normed + size_t(pairs_[first + i] / args.top_k) * args.hidden;
-      bf16_->pack(args.hidden, from, n, panels + p * panel_elements, nullptr);
+      bf16_->pack_packed(args.hidden, from, n, panels + p * panel_elements, nullptr);
     }
   });
 
   // Calls body(chosen, first, last, thread) on blocks of 32 rows of each chosen expert. Long ranges, because kernels ask for
   // the rows ahead, which is in vain at the end of a range.
   const auto for_each_expert = [&](int rows, const auto& body) {
-    constexpr int kRangesPerThread = 12;
+    constexpr int kRangesPerThread = 24;
     const int blocks = rows / kMxBlock;
     const int64_t count = int64_t(chosen_.size()) * blocks;
     pool_.parallel_for(count, std::max<int64_t>(1, count / (kRangesPerThread * pool_.size())),

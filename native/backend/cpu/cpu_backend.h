@@ -35,7 +35,7 @@ class CpuBackend final : public Backend {
   // bf16 matrices stay in the mapped files, vectors are copied as f32.
   uint64_t matrix_bytes(int64_t rows, int64_t cols, MatrixUse) const override;
   uint64_t vector_bytes(int64_t size) const override { return uint64_t(size) * sizeof(float); }
-  uint64_t experts_bytes(int64_t, int64_t, int64_t) const override { return 0; }
+  uint64_t experts_bytes(int64_t experts, int64_t rows, int64_t cols) const override;
   void reserve_weights(uint64_t) override {}
   Matrix pack_matrix(const HostTensor& weight, MatrixUse) override;
   Vector pack_vector(const HostTensor& vector) override;
@@ -95,17 +95,21 @@ class CpuBackend final : public Backend {
     }
   };
 
-  // Activation rows as a product reads them: all of them packed as bf16, or as they are.
+  // Activation rows as a product with bf16 or with Q8 weights reads them: all of them packed as bf16, or as they are.
   struct Packed {
     const float* rows = nullptr;
+    bool for_q8 = false;
     const uint16_t* panels = nullptr;
     const uint16_t* low = nullptr;
   };
-  Packed pack_rows(int rows, int cols, const float* x, bool precise);
+  Packed pack_rows(int rows, int cols, const float* x, bool precise, bool for_q8);
   void multiply(const LinearArgs&, const Packed& x, const Matrix& w, const Vector* bias, float* y);
 
   bool becomes_q8(int64_t cols, MatrixUse) const;
-  bool quantize(const HostTensor& weight, int8_t* codes, uint16_t* scales);
+  bool in_strips(MatrixUse) const;
+  Buffer allocate_weights(size_t bytes);
+  void pack_strips(const HostTensor& blocks, const HostTensor& scales, ExpertUse, uint8_t* to_codes, uint8_t* to_scales);
+  bool quantize(const HostTensor& weight, MatrixUse, int8_t* codes, uint16_t* scales);
 
   // What runs the chunks of a task, and how many tokens it takes at once: on every call the same, for a sequence must not
   // change hands.
@@ -132,7 +136,7 @@ class CpuBackend final : public Backend {
 
   SyntheticMemory synthetic_;  // weights that lie in no file
   std::vector<std::unique_ptr<float[]>> packed_;
-  std::vector<Buffer> q8_;
+  std::vector<Buffer> weights_;  // Q8, and MXFP4 in strips
   size_t packed_bytes_ = 0;
 
   std::vector<AttentionBlock> blocks_;
