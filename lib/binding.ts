@@ -150,6 +150,8 @@ export interface NativeEngineInfo {
   numerics: "exact" | "fast";
   /** Attention, embedding and head as they are in the files, or a lossy copy of them in 8 bits. */
   denseWeights: "bf16" | "q8";
+  /** Where the experts are in the backend's own order: nowhere, a copy in memory, or a file; `reason`: why no file. */
+  packedWeights: { in: "none" | "memory" | "file"; path?: string; reason?: string };
   repeatable: boolean;
   prefixCache: boolean;
   limits: { contextLength: number; maxSequences: number; maxQueue: number; maxBatchTokens: number };

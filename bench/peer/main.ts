@@ -1,5 +1,15 @@
 import { execFileSync, fork } from "node:child_process";
-import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, readSync, rmSync, statSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  rmSync,
+  statSync,
+} from "node:fs";
 import { availableParallelism, loadavg, tmpdir } from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
@@ -169,9 +179,21 @@ function subjectOptions(plan: Plan, dense: DenseType, model: string): SubjectOpt
   return { model, vocab, dense, threads: plan.threads, contextLength, sequences: most, kvBytes, extra: plan.extra };
 }
 
-/** Reads the files once, so that the turn finds them in the page cache, if they fit. */
-function warmPageCache(model: string): void {
-  const files = statSync(model).isDirectory() ? readdirSync(model).map((name) => path.join(model, name)) : [model];
+/**
+ * Reads once what the turn will read, so that it finds it in the page cache, if it fits. This engine starts once for that:
+ * the first time it makes its file of packed experts, and of the checkpoint it reads the rest alone.
+ */
+async function warmPageCache(plan: Plan, subject: SubjectName, options: SubjectOptions): Promise<void> {
+  const { model } = options;
+  if (subject === "peer") return readFiles([model]);
+  await takeTurn<Answer>(plan, { kind: "answer", subject, options, seed: 0, prompt: [0], last: 1, continuations: [] });
+  const packed = path.join(model, ".gpt-oss-node");
+  const folder = existsSync(packed) ? packed : model;
+  const entries = readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isFile());
+  readFiles(entries.map(({ name }) => path.join(folder, name)));
+}
+
+function readFiles(files: string[]): void {
   const buffer = Buffer.alloc(1 << 24);
   for (const file of files) {
     const fd = openSync(file, "r");
@@ -224,8 +246,8 @@ async function compareSpeed(plan: Plan, weights: Weights, dense: DenseType, prin
   const pairs: Pair[] = [];
   for (let i = 0; i < plan.pairs; i++) {
     const take = async (subject: SubjectName) => {
-      warmPageCache(models[subject]);
       const options = subjectOptions(plan, dense, models[subject]);
+      await warmPageCache(plan, subject, options);
       const task: Task = { kind: "measure", subject, options, seed: i, measurements: plan.measurements };
       const turn = await takeTurn<Turn>(plan, task);
       const { about: _, ...figures } = turn;

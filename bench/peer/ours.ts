@@ -15,7 +15,7 @@ export async function loadOurs(o: SubjectOptions): Promise<Subject> {
     ...o.extra,
   };
   const engine = await Engine.load(o.model, options);
-  const { isa, numerics, denseWeights, kvCacheDtype, threads, memory, limits } = engine.info;
+  const { isa, numerics, denseWeights, packedWeights, kvCacheDtype, threads, memory, limits } = engine.info;
   const session: Session = {
     async generate(prompts, tokens, arrived) {
       const runs = prompts.map((prompt) =>
@@ -34,7 +34,16 @@ export async function loadOurs(o: SubjectOptions): Promise<Subject> {
     async [Symbol.asyncDispose]() {},
   };
   return {
-    about: { isa, numerics, denseWeights, kvCacheDtype, threads, memory, maxBatchTokens: limits.maxBatchTokens },
+    about: {
+      isa,
+      numerics,
+      denseWeights,
+      packedWeights: packedWeights.in,
+      kvCacheDtype,
+      threads,
+      memory,
+      maxBatchTokens: limits.maxBatchTokens,
+    },
     open: async () => session, // one engine has room for all of them from the start
   };
 }

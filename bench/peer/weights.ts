@@ -59,7 +59,8 @@ export class Weights {
     if (existsSync(folder)) return folder;
     mkdirSync(folder);
     for (const file of readdirSync(this.checkpoint)) {
-      if (file !== "config.json") linkSync(path.join(this.checkpoint, file), path.join(folder, file));
+      if (file.endsWith(".safetensors") || file.endsWith(".index.json"))
+        linkSync(path.join(this.checkpoint, file), path.join(folder, file));
     }
     const config = JSON.parse(readFileSync(path.join(this.checkpoint, "config.json"), "utf8"));
     config.rope_scaling.truncate = true;

@@ -12,6 +12,7 @@ export interface EngineFlags {
   backend?: string;
   threads?: number;
   context?: number;
+  packedWeights?: string;
 }
 
 export interface SamplingFlags {
@@ -38,6 +39,10 @@ export function addEngineOptions(command: Command): Command {
       'where to compute: "auto", "cpu", "cuda", "cuda:N" or "metal" (default: $GPT_OSS_BACKEND, else auto)',
     )
     .option("--threads <n>", "worker threads of the CPU backend (default: one per core)", integer)
+    .option(
+      "--packed-weights <where>",
+      'on a CPU with AMX, where its copy of the experts is kept: "auto", "memory" or a folder (default: auto, beside the model)',
+    )
     .option("--context <tokens>", "tokens that prompt and answer may reach together (default: the model's)", integer);
 }
 
@@ -93,12 +98,18 @@ export async function loadModel(
   const isDemo = model === "demo";
   const notes = new Output(process.stderr);
   if (isDemo) notes.line(`${demoModelLabel}; for a real one: gpt-oss ${command} /path/to/gpt-oss-20b`);
+  let told = false;
   const options: EngineOptions = {
     maxSequences: 1,
     ...(flags.backend !== undefined && { backend: flags.backend as NonNullable<EngineOptions["backend"]> }),
     ...(flags.threads !== undefined && { threads: flags.threads }),
     ...(flags.context !== undefined && { contextLength: flags.context }),
-    onProgress: ({ loadedBytes, totalBytes }) => {
+    ...(flags.packedWeights !== undefined && { packedWeights: flags.packedWeights }),
+    onProgress: ({ loadedBytes, totalBytes, writes }) => {
+      if (writes !== undefined && !told) {
+        notes.line(`Packing the experts for this CPU, once, into ${writes} (--packed-weights memory: without a file)`);
+        told = true;
+      }
       const percent = totalBytes > 0 ? Math.floor((100 * loadedBytes) / totalBytes) : 0;
       notes.status(`Loading ${model}: ${percent} %`);
     },

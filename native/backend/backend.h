@@ -78,6 +78,19 @@ struct Matrix {                    // [rows, cols]
   const uint16_t* q8_scales = nullptr;  // [rows, cols/32]
 };
 
+// Of one pack_experts() call to come.
+struct ExpertShape {
+  int64_t experts, rows, cols;
+};
+
+// Where the experts are that a backend has in a layout of its own.
+struct PackedWeights {
+  std::string in = "none";  // it reads the checkpoint's files as they are; "memory" or "file": a copy
+  std::string path;         // of the file
+  bool made = false;        // it is written during this start
+  std::string reason;       // why there is no file where one was wanted
+};
+
 // What attention, embedding and head are held as. Q8 is made at load, half the bytes, and lossy.
 enum class DenseWeights { kBF16, kQ8 };
 struct Vector {  // f32 [size]
@@ -169,6 +182,12 @@ class Backend {
   virtual size_t operand_bytes() const = 0;                     // of one element of an Operand
   virtual bool operands_have_low() const = 0;                   // or are exact without
 
+  // First: what pack_experts() will be called for, in that order, and the files that may keep it from start to start, best
+  // first, under this key. May wait for another process that writes one. Throws kCancelled.
+  virtual PackedWeights keep_packed(std::span<const ExpertShape>, std::span<const std::string> /*places*/, uint64_t /*key*/,
+                                    const std::function<bool()>& /*cancelled*/) {
+    return {};
+  }
   // Memory that weights take beside the mapped files, before any is loaded; then the whole of it is reserved at once.
   virtual uint64_t matrix_bytes(int64_t rows, int64_t cols, MatrixUse) const = 0;
   virtual uint64_t vector_bytes(int64_t size) const = 0;

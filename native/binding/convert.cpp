@@ -33,6 +33,7 @@ EngineOptions engine_options_from_js(const Napi::Object& options) {
       .numerics = options.Get("numerics").As<Napi::String>().Utf8Value(),
       .dense_weights = options.Get("denseWeights").As<Napi::String>().Utf8Value() == "q8" ? DenseWeights::kQ8
                                                                                           : DenseWeights::kBF16,
+      .packed_weights = options.Get("packedWeights").As<Napi::String>().Utf8Value(),
       .repeatable = options.Get("repeatable").As<Napi::Boolean>().Value(),
   };
 }
@@ -164,6 +165,11 @@ Napi::Object info_to_js(Napi::Env env, const EngineInfo& info) {
   out.Set("kvCacheDtype", name_of(info.kv_type));
   out.Set("numerics", info.device.numerics);
   out.Set("denseWeights", info.dense_weights == DenseWeights::kQ8 ? "q8" : "bf16");
+  Napi::Object packed = Napi::Object::New(env);
+  packed.Set("in", info.packed_weights.in);
+  if (!info.packed_weights.path.empty()) packed.Set("path", info.packed_weights.path);
+  if (!info.packed_weights.reason.empty()) packed.Set("reason", info.packed_weights.reason);
+  out.Set("packedWeights", packed);
   out.Set("repeatable", info.repeatable);
   out.Set("prefixCache", info.prefix_cache);
   return out;

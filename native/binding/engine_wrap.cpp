@@ -1,14 +1,17 @@
 #include "native/binding/engine_wrap.h"
 
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <utility>
 
 #include "kernels/common/q8.h"
+#include "native/base/packed_file.h"
 #include "native/base/trace.h"
 #include "native/binding/convert.h"
 #include "native/binding/errors.h"
+#include "native/loader/packed_places.h"
 
 namespace oss {
 namespace {
@@ -277,6 +280,7 @@ class LoadWorker : public Napi::AsyncProgressQueueWorker<LoadProgress> {
       event.Set("phase", progress[i].phase);
       event.Set("loadedBytes", double(progress[i].loaded_bytes));
       event.Set("totalBytes", double(progress[i].total_bytes));
+      if (!progress[i].writes.empty()) event.Set("writes", progress[i].writes);
       on_progress_.Call({event});
     }
   }
@@ -317,18 +321,41 @@ class InspectWorker : public Napi::AsyncWorker {
   void Execute() override {
     try {
       checkpoint_ = open_checkpoint(path_);
+      for (const std::string& path : packed_places(*checkpoint_, "auto")) {
+        std::error_code absent;
+        const uintmax_t bytes = std::filesystem::file_size(path, absent);
+        if (!absent) packed_.push_back({path, bytes, PackedFile::damage(path)});
+      }
     } catch (...) {
       failure_ = std::current_exception();
       SetError("inspect failed");
     }
   }
-  void OnOK() override { deferred.Resolve(checkpoint_to_js(Env(), *checkpoint_)); }
+  void OnOK() override {
+    Napi::Object summary = checkpoint_to_js(Env(), *checkpoint_);
+    Napi::Array packed = Napi::Array::New(Env());
+    for (const Packed& file : packed_) {
+      Napi::Object entry = Napi::Object::New(Env());
+      entry.Set("path", file.path);
+      entry.Set("bytes", double(file.bytes));
+      entry.Set("damage", file.damage.empty() ? Env().Null() : Napi::String::New(Env(), file.damage));
+      packed.Set(packed.Length(), entry);
+    }
+    summary.Set("packed", packed);
+    deferred.Resolve(summary);
+  }
   void OnError(const Napi::Error&) override { reject(deferred, failure_); }
   Napi::Promise::Deferred deferred;
 
  private:
   std::string path_;
+  struct Packed {
+    std::string path;
+    uintmax_t bytes;
+    std::string damage;
+  };
   std::unique_ptr<Checkpoint> checkpoint_;
+  std::vector<Packed> packed_;
   std::exception_ptr failure_;
 };
 

@@ -7,11 +7,20 @@
 #include "native/base/str.h"
 #include "native/base/trace.h"
 #include "native/engine/memory_plan.h"
+#include "native/loader/packed_places.h"
 
 namespace oss {
 
 static double ms_between(Clock::time_point from, Clock::time_point to) {
   return std::chrono::duration<double, std::milli>(to - from).count();
+}
+
+// Packing less than this takes less time than anybody waits.
+constexpr uint64_t kPackedInMemory = 1ull << 30;
+
+static std::vector<std::string> places_for(const Checkpoint& checkpoint, const EngineOptions& options) {
+  if (options.packed_weights == "auto" && checkpoint.file_bytes < kPackedInMemory) return {};
+  return packed_places(checkpoint, options.packed_weights);
 }
 
 Engine::Engine(const std::string& path, const EngineOptions& options,
@@ -29,6 +38,8 @@ Engine::Engine(const std::string& path, const EngineOptions& options,
   const uint64_t total = checkpoint->file_bytes;
   progress({"open", 0, total});
 
+  const PackedWeights packed_weights =
+      backend_->keep_packed(expert_shapes(config), places_for(*checkpoint, options), fingerprint(*checkpoint), cancelled);
   // Everything that this engine will ever take is planned before the first byte of weights is moved.
   const MemoryPlan plan = plan_memory(config, options, *backend_);
   backend_->reserve_weights(plan.weights_bytes);
@@ -36,7 +47,7 @@ Engine::Engine(const std::string& path, const EngineOptions& options,
   kv_ = std::make_unique<KvStorage>(config, *backend_, plan.kv_type, plan.kv.pages);
   model_ = pack_model(std::move(checkpoint), *backend_, [&](size_t done, size_t layers) {
     check_cancelled();
-    progress({"pack", total * done / layers, total});
+    progress({"pack", total * done / layers, total, packed_weights.made ? packed_weights.path : ""});
   });
   cache_ = std::make_unique<KvCache>(plan.kv.pages, config.sliding_window);
   scheduler_ = std::make_unique<Scheduler>(
@@ -54,6 +65,7 @@ Engine::Engine(const std::string& path, const EngineOptions& options,
       .kv_type = plan.kv_type,
       .prefix_cache = options.prefix_cache,
       .dense_weights = options.dense_weights,
+      .packed_weights = packed_weights,
       .repeatable = options.repeatable,
       .weights_bytes = total,
       .packed_bytes = backend_->packed_bytes(),

@@ -39,6 +39,7 @@ struct EngineOptions {
   bool prefix_cache = true;
   std::string numerics = "auto";  // "exact" or "fast"; the backend refuses what it does not have
   DenseWeights dense_weights = DenseWeights::kBF16;
+  std::string packed_weights = "auto";  // where a backend keeps what it packs: "auto", "memory" or a folder
   bool repeatable = false;      // the same bits in any batch, also where that costs time
 };
 
@@ -51,6 +52,7 @@ struct EngineInfo {
   KvType kv_type = kKvF32;
   bool prefix_cache = true;
   DenseWeights dense_weights = DenseWeights::kBF16;
+  PackedWeights packed_weights;
   bool repeatable = false;
   uint64_t weights_bytes = 0;    // mapped files
   uint64_t packed_bytes = 0;     // copies beside them
@@ -69,6 +71,7 @@ struct EngineStats {
 struct LoadProgress {
   const char* phase;  // "open" | "pack" | "ready"
   uint64_t loaded_bytes, total_bytes;
+  std::string writes = "";  // a file that is being made, for later starts
 };
 
 class Engine {

@@ -20,6 +20,15 @@ uint64_t packed_bytes(const Config& c, const Backend& backend) {
          uint64_t(c.num_layers) * (attention + moe);
 }
 
+std::vector<ExpertShape> expert_shapes(const Config& c) {
+  std::vector<ExpertShape> shapes;
+  for (int layer = 0; layer < c.num_layers; ++layer) {
+    shapes.push_back({c.num_experts, 2 * int64_t(c.intermediate), c.hidden});
+    shapes.push_back({c.num_experts, c.hidden, c.intermediate});
+  }
+  return shapes;
+}
+
 Model pack_model(std::unique_ptr<const Checkpoint> checkpoint, Backend& backend,
                  const std::function<void(size_t, size_t)>& progress) {
   const HostWeights host = bind_weights(checkpoint->config, checkpoint->tensors);

@@ -29,6 +29,9 @@ struct Model {
   std::vector<Layer> layers;
 };
 
+// Of the experts, in the order in which pack_model() packs them.
+std::vector<ExpertShape> expert_shapes(const Config& config);
+
 // Memory that the weights of such a model take on a device beside their files.
 uint64_t packed_bytes(const Config& config, const Backend& backend);
 

@@ -7,7 +7,9 @@
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <fstream>
+#include <mutex>
 
 #include "kernels/common/mxfp4.h"
 #include "kernels/common/q8.h"
@@ -211,8 +213,39 @@ Vector CpuBackend::pack_vector(const HostTensor& tensor) {
   return {packed_.back().get(), int(n)};
 }
 
+PackedWeights CpuBackend::keep_packed(std::span<const ExpertShape> shapes, std::span<const std::string> places,
+                                      uint64_t key, const std::function<bool()>& cancelled) {
+  if (!packs_experts()) return {};
+  PackedWeights out{.in = "memory", .path = "", .made = false, .reason = ""};
+  std::vector<uint64_t> sections;
+  for (const ExpertShape& shape : shapes) {
+    const uint64_t blocks = uint64_t(shape.experts * shape.rows * (shape.cols / kMxBlock));
+    sections.push_back(blocks * kMxBlockBytes);
+    sections.push_back(blocks);
+  }
+  const auto keep = [&](std::unique_ptr<PackedFile> file, const std::string& reason) {
+    if (file == nullptr) {
+      out.reason += str(out.reason.empty() ? "" : "; ", reason);
+      return false;
+    }
+    out = {.in = "file", .path = file->path(), .made = !file->complete(), .reason = ""};
+    packed_file_ = std::move(file);
+    return true;
+  };
+  std::string reason;
+  for (const std::string& path : places) {
+    auto file = PackedFile::map(path, key, sections, reason);
+    if (file != nullptr && keep(std::move(file), "")) return out;
+  }
+  for (const std::string& path : places) {
+    if (keep(PackedFile::map_or_make(path, key, sections, reason, cancelled), reason)) break;
+  }
+  return out;
+}
+
 uint64_t CpuBackend::experts_bytes(int64_t experts, int64_t rows, int64_t cols) const {
-  return bf16_ != nullptr && bf16_->strips ? uint64_t(experts * rows * (cols / kMxBlock)) * (kMxBlockBytes + 1) : 0;
+  if (!packs_experts() || packed_file_ != nullptr) return 0;
+  return uint64_t(experts * rows * (cols / kMxBlock)) * (kMxBlockBytes + 1);
 }
 
 ExpertMatrix CpuBackend::pack_experts(const HostTensor& blocks, const HostTensor& scales, const HostTensor& bias,
@@ -223,37 +256,81 @@ ExpertMatrix CpuBackend::pack_experts(const HostTensor& blocks, const HostTensor
                          .experts = int(blocks.shape[0]),
                          .rows = int(blocks.shape[1]),
                          .cols = int(blocks.shape[2]) * kMxBlock};
-  if (bf16_ == nullptr || !bf16_->strips) {
+  if (!packs_experts()) {
     matrix.blocks = synthetic_.materialize(blocks, pool_).as<uint8_t>();
     matrix.scales = synthetic_.materialize(scales, pool_).as<uint8_t>();
-    return matrix;
+  } else if (packed_file_ != nullptr) {
+    const size_t codes = next_section_++, exponents = next_section_++;
+    if (!packed_file_->complete()) pack_strips_to_file(blocks, scales, use, codes, exponents);
+    matrix.blocks = reinterpret_cast<const uint8_t*>(packed_file_->section(codes));
+    matrix.scales = reinterpret_cast<const uint8_t*>(packed_file_->section(exponents));
+  } else {
+    Buffer buffer = allocate_weights(experts_bytes(matrix.experts, matrix.rows, matrix.cols));
+    auto* codes = buffer.as<uint8_t>();
+    auto* exponents = codes + blocks.bytes;
+    for_each_strip(blocks, scales, use, [&](int64_t strip, const PackStrip& pack) {
+      const size_t strip_scales = size_t(blocks.shape[2]) * cpu::kStripRows;
+      pack(codes + size_t(strip) * strip_scales * kMxBlockBytes, exponents + size_t(strip) * strip_scales);
+    });
+    matrix.blocks = codes;
+    matrix.scales = exponents;
+    packed_bytes_ += buffer.bytes();
+    weights_.push_back(std::move(buffer));
   }
-  Buffer buffer = allocate_weights(experts_bytes(matrix.experts, matrix.rows, matrix.cols));
-  pack_strips(blocks, scales, use, buffer.as<uint8_t>(), buffer.as<uint8_t>() + blocks.bytes);
-  matrix.blocks = buffer.as<uint8_t>();
-  matrix.scales = matrix.blocks + blocks.bytes;
-  packed_bytes_ += buffer.bytes();
-  weights_.push_back(std::move(buffer));
   return matrix;
 }
 
-// All rows of all experts, strip by strip; the file's pages are let go as they are read.
-void CpuBackend::pack_strips(const HostTensor& blocks, const HostTensor& scales, ExpertUse use, uint8_t* to_codes,
-                             uint8_t* to_scales) {
+// All rows of all experts, 32 at a time, on all threads; the checkpoint's pages are let go as they are read.
+void CpuBackend::for_each_strip(const HostTensor& blocks, const HostTensor& scales, ExpertUse use,
+                                const std::function<void(int64_t strip, const PackStrip&)>& body) {
   SyntheticMemory passing;
   const HostTensor from = passing.materialize(blocks, pool_), exponents = passing.materialize(scales, pool_);
   const int64_t steps = from.shape[2], strips = from.shape[0] * from.shape[1] / cpu::kStripRows;
   const size_t strip_scales = size_t(steps) * cpu::kStripRows, strip_bytes = strip_scales * kMxBlockBytes;
   const int64_t grain = std::max<int64_t>(1, (1 << 20) / int64_t(strip_bytes));
   pool_.parallel_for(strips, grain, [&](int64_t begin, int64_t end, int) {
-    for (int64_t s = begin; s < end; ++s) {
-      cpu::pack_mxfp4_strip(int(steps), use == ExpertUse::kGateUp, from.as<uint8_t>() + s * strip_bytes,
-                            exponents.as<uint8_t>() + s * strip_scales, to_codes + s * strip_bytes,
-                            to_scales + s * strip_scales);
-      const int64_t done = (s + 1 - begin) % grain == 0 || s + 1 == end ? (s - begin) % grain + 1 : 0;
-      if (from.mapped && done > 0) let_go(from.data + (s + 1 - done) * strip_bytes, size_t(done) * strip_bytes);
+    for (int64_t first = begin; first < end; first += grain) {
+      const int64_t last = std::min(first + grain, end);
+      for (int64_t s = first; s < last; ++s) {
+        body(s, [&](uint8_t* to_codes, uint8_t* to_scales) {
+          cpu::pack_mxfp4_strip(int(steps), use == ExpertUse::kGateUp, from.as<uint8_t>() + s * strip_bytes,
+                                exponents.as<uint8_t>() + s * strip_scales, to_codes, to_scales);
+        });
+      }
+      if (from.mapped) let_go(from.data + first * strip_bytes, size_t(last - first) * strip_bytes);
     }
   });
+  if (exponents.mapped) let_go(exponents.data, exponents.bytes);
+}
+
+void CpuBackend::pack_strips_to_file(const HostTensor& blocks, const HostTensor& scales, ExpertUse use, size_t codes,
+                                     size_t exponents) {
+  const size_t strip_scales = size_t(blocks.shape[2]) * cpu::kStripRows, strip_bytes = strip_scales * kMxBlockBytes;
+  std::mutex failing;
+  std::exception_ptr failure;
+  for_each_strip(blocks, scales, use, [&](int64_t strip, const PackStrip& pack) {
+    std::vector<uint8_t> packed(strip_bytes + strip_scales);
+    pack(packed.data(), packed.data() + strip_bytes);
+    try {
+      packed_file_->write(codes, uint64_t(strip) * strip_bytes, packed.data(), strip_bytes);
+      packed_file_->write(exponents, uint64_t(strip) * strip_scales, packed.data() + strip_bytes, strip_scales);
+    } catch (...) {  // nothing may leave a thread of the pool
+      std::lock_guard lock(failing);
+      failure = std::current_exception();
+    }
+  });
+  if (failure) std::rethrow_exception(failure);
+  for (const size_t section : {codes, exponents}) {
+    packed_file_->seal(section, [&](int64_t count, const std::function<void(int64_t)>& body) {
+      pool_.parallel_for(count, 1, [&](int64_t begin, int64_t end, int) {
+        for (int64_t i = begin; i < end; ++i) body(i);
+      });
+    });
+  }
+}
+
+void CpuBackend::loaded() {
+  if (packed_file_ != nullptr && !packed_file_->complete()) packed_file_->finish();
 }
 
 void CpuBackend::embed(const EmbedArgs& args, const Matrix& table, const Step& step, float* x) {

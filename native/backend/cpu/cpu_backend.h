@@ -1,5 +1,6 @@
 // The CPU below the seam: kernels of the best instruction set, divided among a pool of threads. Weights are used where
-// the file is mapped; only vectors (norms, biases, sinks) are copied, as f32.
+// the file is mapped; only vectors (norms, biases, sinks) are copied, as f32. A unit that wants strips (kernels/cpu/strips.h)
+// has its experts in a file of their own, made once, or in memory.
 //
 // Numerics "exact" multiplies float32 activations; "fast" packs them as bf16 for a unit that multiplies those
 // (kernels/cpu/bf16.h); norms and sums are the same, and so is attention where the unit has none of its own.
@@ -13,6 +14,7 @@
 #include "kernels/cpu/bf16.h"
 #include "kernels/cpu/kernels.h"
 #include "native/backend/backend.h"
+#include "native/base/packed_file.h"
 #include "native/base/synthetic_tensor.h"
 #include "native/base/thread_pool.h"
 
@@ -33,6 +35,8 @@ class CpuBackend final : public Backend {
   bool operands_have_low() const override { return false; }
 
   // bf16 matrices stay in the mapped files, vectors are copied as f32.
+  PackedWeights keep_packed(std::span<const ExpertShape>, std::span<const std::string> places, uint64_t key,
+                            const std::function<bool()>& cancelled) override;
   uint64_t matrix_bytes(int64_t rows, int64_t cols, MatrixUse) const override;
   uint64_t vector_bytes(int64_t size) const override { return uint64_t(size) * sizeof(float); }
   uint64_t experts_bytes(int64_t experts, int64_t rows, int64_t cols) const override;
@@ -42,7 +46,7 @@ class CpuBackend final : public Backend {
   Matrix pack_rope_matrix(const HostTensor& weight) override;
   ExpertMatrix pack_experts(const HostTensor& blocks, const HostTensor& scales, const HostTensor& bias,
                             ExpertUse) override;
-  void loaded() override {}
+  void loaded() override;
   size_t packed_bytes() const override { return packed_bytes_; }
   uint64_t workspace_bytes(const StepLimits&) const override { return 0; }  // grows with the steps instead
   void reserve_workspace(const StepLimits&) override {}
@@ -108,7 +112,11 @@ class CpuBackend final : public Backend {
   bool becomes_q8(int64_t cols, MatrixUse) const;
   bool in_strips(MatrixUse) const;
   Buffer allocate_weights(size_t bytes);
-  void pack_strips(const HostTensor& blocks, const HostTensor& scales, ExpertUse, uint8_t* to_codes, uint8_t* to_scales);
+  bool packs_experts() const { return bf16_ != nullptr && bf16_->strips; }
+  using PackStrip = std::function<void(uint8_t* codes, uint8_t* scales)>;
+  void for_each_strip(const HostTensor& blocks, const HostTensor& scales, ExpertUse,
+                      const std::function<void(int64_t strip, const PackStrip&)>& body);
+  void pack_strips_to_file(const HostTensor& blocks, const HostTensor& scales, ExpertUse, size_t codes, size_t exponents);
   bool quantize(const HostTensor& weight, MatrixUse, int8_t* codes, uint16_t* scales);
 
   // What runs the chunks of a task, and how many tokens it takes at once: on every call the same, for a sequence must not
@@ -138,6 +146,8 @@ class CpuBackend final : public Backend {
   std::vector<std::unique_ptr<float[]>> packed_;
   std::vector<Buffer> weights_;  // Q8, and MXFP4 in strips
   size_t packed_bytes_ = 0;
+  std::unique_ptr<PackedFile> packed_file_;  // with codes and scales of each pack_experts(), in turn
+  size_t next_section_ = 0;
 
   std::vector<AttentionBlock> blocks_;
   Scratch qkv_work_, attention_work_, attention_parts_;

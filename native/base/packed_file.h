@@ -1,0 +1,70 @@
+// A file of a backend's own: weights once packed, mapped from then on. It is a cache, so whatever is wrong with it, it is
+// made again.
+//
+//   bytes 0 ..   "OSSPACK" and the version of this format, then the number of sections, the key of what was packed and the
+//                size of the whole; for each section its offset, size and checksum; last a checksum of all this
+//   sections     each at a multiple of 4096
+//
+// It is written beside its name, with ".partial", under a lock, and gets its name when it is complete and on the disk: a
+// reader never sees half of one, and two processes never write one. Who crashes leaves a .partial that the next one takes
+// over. Checksums of sections are for `gpt-oss inspect`; a start reads the header alone.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace oss {
+
+class PackedFile {
+ public:
+  // Calls body(0 .. count - 1), on any threads.
+  using ForEach = std::function<void(int64_t count, const std::function<void(int64_t)>& body)>;
+
+  // The complete file for `key` with sections of these sizes. Null when it is not there or not that one: `reason` says why.
+  static std::unique_ptr<PackedFile> map(const std::string& path, uint64_t key, std::span<const uint64_t> section_bytes,
+                                         std::string& reason);
+  // The same, or a new one to be filled, with its room on the disk. Makes the folder; waits while another process fills it.
+  // Null when it cannot be. Throws kCancelled.
+  static std::unique_ptr<PackedFile> map_or_make(const std::string& path, uint64_t key,
+                                                 std::span<const uint64_t> section_bytes, std::string& reason,
+                                                 const std::function<bool()>& cancelled);
+  // Reads all of it. Empty when it is whole, else what is wrong.
+  static std::string damage(const std::string& path);
+
+  ~PackedFile();  // what is not finished is removed
+  PackedFile(const PackedFile&) = delete;
+  PackedFile& operator=(const PackedFile&) = delete;
+
+  const std::string& path() const { return path_; }
+  bool complete() const { return partial_.empty(); }
+  uint64_t bytes() const { return bytes_; }
+  const std::byte* section(size_t index) const;  // valid as long as this
+
+  // Until it is complete. write: any thread; throws kOutOfMemory when the disk refuses.
+  void write(size_t index, uint64_t offset, const void* data, size_t bytes);
+  void seal(size_t index, const ForEach& for_each);  // all of it has been written
+  void finish();                                     // all are sealed
+
+ private:
+  struct Section {
+    uint64_t offset, bytes, checksum;
+  };
+
+  PackedFile() = default;
+  static uint64_t lay_out(std::span<const uint64_t> section_bytes, std::vector<Section>& sections);
+  static uint64_t checksum(const std::byte* data, uint64_t bytes, const ForEach& for_each);
+  static std::vector<std::byte> header(uint64_t key, uint64_t bytes, std::span<const Section> sections);
+  void map_pages();
+
+  std::string path_, partial_;  // partial_: where it is until finish()
+  uint64_t key_ = 0, bytes_ = 0;
+  std::vector<Section> sections_;
+  int file_ = -1;  // open, and locked, until finish()
+  const std::byte* data_ = nullptr;
+};
+
+}  // namespace oss

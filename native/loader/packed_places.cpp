@@ -1,0 +1,60 @@
+#include "native/loader/packed_places.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+
+#include "native/base/str.h"
+
+namespace oss {
+
+// FNV-1a.
+static void add(uint64_t& sum, const void* data, size_t bytes) {
+  for (size_t i = 0; i < bytes; ++i) sum = (sum ^ static_cast<const unsigned char*>(data)[i]) * 0x100000001B3u;
+}
+
+uint64_t fingerprint(const Checkpoint& checkpoint) {
+  uint64_t sum = 0xCBF29CE484222325u;
+  const auto add_number = [&](uint64_t number) { add(sum, &number, sizeof number); };
+  for (const auto& file : checkpoint.files) {
+    const std::string name = std::filesystem::path(file->path()).filename().string();
+    add(sum, name.data(), name.size() + 1);
+    add_number(file->size());
+    struct stat status {};
+    if (::stat(file->path().c_str(), &status) == 0) {
+      add_number(uint64_t(status.st_mtim.tv_sec));
+      add_number(uint64_t(status.st_mtim.tv_nsec));
+    }
+    add(sum, file->data(), std::min<size_t>(file->size(), 4096));
+  }
+  for (const auto& [name, tensor] : checkpoint.tensors) {
+    add(sum, name.data(), name.size() + 1);
+    for (const int64_t extent : tensor.shape) add_number(uint64_t(extent));
+    const size_t sample = std::min<size_t>(tensor.bytes, 64);
+    if (tensor.data != nullptr) add(sum, tensor.data + (tensor.bytes - sample) / 2, sample);
+  }
+  return sum;
+}
+
+std::vector<std::string> packed_places(const Checkpoint& checkpoint, const std::string& wanted) {
+  if (wanted == "memory" || checkpoint.files.empty()) return {};
+  char name[64];
+  std::snprintf(name, sizeof name, "experts-%016llx.packed", static_cast<unsigned long long>(fingerprint(checkpoint)));
+  if (wanted != "auto") return {(std::filesystem::path(wanted) / name).string()};
+  std::vector<std::string> places;
+  const std::filesystem::path file = checkpoint.files.front()->path();
+  places.push_back((file.parent_path() / ".gpt-oss-node" / name).string());
+  const char* cache = std::getenv("XDG_CACHE_HOME");
+  const char* home = std::getenv("HOME");
+  if (cache != nullptr && *cache == '/') {
+    places.push_back((std::filesystem::path(cache) / "gpt-oss-node" / name).string());
+  } else if (home != nullptr && *home == '/') {
+    places.push_back((std::filesystem::path(home) / ".cache" / "gpt-oss-node" / name).string());
+  }
+  return places;
+}
+
+}  // namespace oss
