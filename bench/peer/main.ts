@@ -8,7 +8,6 @@ import {
   readFileSync,
   readSync,
   rmSync,
-  statSync,
 } from "node:fs";
 import { availableParallelism, loadavg, tmpdir } from "node:os";
 import path from "node:path";
