@@ -1,0 +1,17 @@
+import type { FastifyBaseLogger } from "fastify";
+import type { Engine } from "../engine.js";
+import type { Turn, TurnRequest } from "./turn.js";
+
+/** What every endpoint works with. */
+export interface ServerContext {
+  engine: Engine;
+  /** Unix seconds of the start, `created` of the models. */
+  created: number;
+  /** The names under which the model is asked for; the first is the one told. */
+  modelNames: readonly string[];
+  clock: () => Date;
+  /** Tokens of one sequence, prompt and output together. */
+  contextLength: number;
+  logger: FastifyBaseLogger;
+  startTurn(request: TurnRequest): Turn;
+}
