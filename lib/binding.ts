@@ -103,6 +103,17 @@ export interface NativeRequest {
   processed: boolean;
   /** > 0: the logits of that many last positions of the prompt instead of a completion. */
   logitsLast: number;
+  /** What the model is to write, for tests of everything around it. */
+  script?: NativeScript;
+}
+
+export interface NativeScript {
+  /** Choice i writes the one at i modulo their number; none is empty. */
+  choices: Uint32Array[];
+  /** Told of together. */
+  tokensPerStep: number;
+  /** That so many take. */
+  stepDelayMs: number;
 }
 
 /** The config of a checkpoint as its files state it. */
@@ -196,7 +207,8 @@ export interface EngineStats {
 export interface NativeEngine {
   readonly info: NativeEngineInfo;
   submit(request: NativeRequest): void;
-  cancel(id: number): void;
+  /** Of one choice, or of all. */
+  cancel(id: number, index?: number): void;
   /** Stops and restarts the decoding of one choice; it keeps its pages while nobody else needs them. */
   pause(id: number, index: number, paused: boolean): void;
   /** The answer to a "process" event. */
@@ -228,6 +240,8 @@ export interface NativeAddon extends NativeTokenizer {
     onEvents: (events: NativeEvent[]) => void,
     onProgress: ((progress: LoadProgress) => void) | null,
   ): { promise: Promise<NativeEngine>; cancel(): void };
+  /** The same, here and now: blocks this thread. */
+  loadEngineNow(path: string, options: NativeEngineOptions, onEvents: (events: NativeEvent[]) => void): NativeEngine;
   /** The engine that another thread shared: its own requests and events, the same weights, cache and steps. */
   attachEngine(handle: number, onEvents: (events: NativeEvent[]) => void): NativeEngine;
   inspect(path: string): Promise<CheckpointSummary>;

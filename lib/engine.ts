@@ -36,7 +36,7 @@ interface InFlight {
 }
 
 /** Finds the run that an event belongs to. Apart from Engine, so that the addon's hold on it does not keep an Engine alive. */
-class Dispatcher {
+export class Dispatcher {
   readonly inFlight = new Map<number, InFlight>();
 
   readonly accept = (events: NativeEvent[]): void => {
@@ -64,7 +64,7 @@ export class Engine implements AsyncDisposable {
   readonly #dispatcher: Dispatcher;
   #closing: Promise<void> | undefined;
 
-  private constructor(native: NativeEngine, dispatcher: Dispatcher, backendReason: string) {
+  protected constructor(native: NativeEngine, dispatcher: Dispatcher, backendReason: string) {
     this.#native = native;
     this.#dispatcher = dispatcher;
     this.info = { ...native.info, backendReason };

@@ -72,6 +72,17 @@ std::vector<float> floats_from_js(const Napi::Value& value) {
   return {array.Data(), array.Data() + array.ElementLength()};
 }
 
+static std::shared_ptr<const Script> script_from_js(const Napi::Value& value) {
+  if (!value.IsObject()) return nullptr;
+  const Napi::Object from = value.As<Napi::Object>();
+  auto script = std::make_shared<Script>();
+  const Napi::Array choices = from.Get("choices").As<Napi::Array>();
+  for (uint32_t i = 0; i < choices.Length(); ++i) script->choices.push_back(tokens_from_js(choices.Get(i)));
+  script->tokens_per_step = int(number(from, "tokensPerStep"));
+  script->step_ms = number(from, "stepDelayMs");
+  return script;
+}
+
 Request request_from_js(const Napi::Object& request) {
   const Napi::Object bias = request.Get("bias").As<Napi::Object>();
   const std::vector<int32_t> biased = tokens_from_js(bias.Get("tokens"));
@@ -94,6 +105,7 @@ Request request_from_js(const Napi::Object& request) {
       .salt = request.Get("cacheSalt").As<Napi::String>().Utf8Value(),
       .processed = request.Get("processed").As<Napi::Boolean>().Value(),
       .logits_last = int64_t(number(request, "logitsLast")),
+      .script = script_from_js(request.Get("script")),
   };
   std::sort(out.stop_tokens.begin(), out.stop_tokens.end());
   for (size_t i = 0; i < std::min(biased.size(), values.size()); ++i) out.bias.push_back({biased[i], values[i]});

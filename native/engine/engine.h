@@ -90,6 +90,7 @@ class Engine {
   // Any thread. submit throws kInvalidArgument, kContextOverflow, kQueueFull or kClosed; everything after that is an event.
   void submit(Request request);
   void cancel(uint64_t client, uint64_t id);
+  void cancel_choice(uint64_t client, uint64_t id, int choice);
   // A paused choice gets no further tokens; it keeps its pages while nobody else needs them.
   void pause(uint64_t client, uint64_t id, int choice, bool paused);
   // The answer to kProcess, [vocab].
@@ -102,8 +103,9 @@ class Engine {
 
  private:
   struct Cancel {
-    uint64_t client, id;
-    bool whole_client;
+    uint64_t client;
+    std::optional<uint64_t> id{};   // none: everything of the client
+    std::optional<int> choice{};  // none: all of them
   };
   struct Pause {
     uint64_t client, id;
@@ -151,7 +153,8 @@ class Engine {
   void end(Sequence& sequence, FinishReason reason, std::string text);
   void remove(Sequence& sequence);
   void fail_all(Code code, const std::string& message);
-  void tell(const Sequence& sequence, Event event);
+  void tell(Sequence& sequence, Event event);
+  void take_script_time();
   void publish();
 
   std::unique_ptr<Backend> backend_;
@@ -166,6 +169,7 @@ class Engine {
   std::unique_ptr<StepBuilder> builder_;
   std::optional<Launched> ahead_;                   // the step after the one that is told of next
   std::vector<std::pair<uint64_t, Event>> outbox_;  // of this step, by client
+  double script_ms_ = 0;                            // that this step takes beyond its computing
   EngineStats counters_;
   uint64_t arrivals_ = 0;
 

@@ -17,6 +17,15 @@ namespace oss {
 
 using Clock = std::chrono::steady_clock;
 
+// What the model is to write, for tests of everything around it: its logits are computed all the same.
+struct Script {
+  std::vector<std::vector<int32_t>> choices;  // none empty; choice i writes the one at i modulo their number
+  int tokens_per_step = 1;                    // told of together
+  double step_ms = 0;                         // that so many take
+
+  const std::vector<int32_t>& of(int choice) const { return choices[size_t(choice) % choices.size()]; }
+};
+
 struct Request {
   uint64_t client = 0;                 // who hears of it
   uint64_t id = 0;                     // the client's own number
@@ -33,6 +42,7 @@ struct Request {
   std::string salt;                    // prefixes are shared within one salt only
   bool processed = false;              // logits go through the client before each draw
   int64_t logits_last = 0;             // > 0: no completion; the logits of the last positions of the prompt instead
+  std::shared_ptr<const Script> script{};  // null: the model writes
 };
 
 enum class FinishReason { kStop, kLength, kCancelled };
@@ -99,6 +109,7 @@ struct Sequence {
   SequencePages pages;
   TextStream text;
   std::vector<float> logits;    // collected for logits_last
+  std::vector<Event> withheld;  // tokens of a script that are told of together
   // For the penalties, where there are any: every distinct token, and where it stands in the list.
   bool penalized = false;
   std::vector<SamplingContext::Seen> seen;
