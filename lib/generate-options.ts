@@ -1,4 +1,5 @@
 import type { NativeRequest } from "./binding.js";
+import type { Constraint } from "./constraint.js";
 import { GptOssError, invalidArgument } from "./errors.js";
 import type { LogitsProcessor } from "./logits-processor.js";
 import { checkSignal, optionalInteger, refuseUnknown } from "./options.js";
@@ -22,6 +23,8 @@ export interface GenerateOptions extends SamplingOptions {
   /** Added to the logits of these ids, in [-100, 100]; -Infinity bans the token. */
   logitBias?: Readonly<Record<number, number>> | ReadonlyMap<number, number>;
   logitsProcessor?: LogitsProcessor;
+  /** What the completion must be; tokens that cannot lead there are not drawn. */
+  constraint?: Constraint;
   /** In [-1000, 1000]: requests with a higher one run sooner; those that wait long rise. Default 0. */
   priority?: number;
   /** Prompts are reused only among requests with the same salt: one per tenant keeps tenants from probing each other. */
@@ -52,6 +55,7 @@ export const generateOptionNames: ReadonlySet<string> = new Set([
   "logprobs",
   "logitBias",
   "logitsProcessor",
+  "constraint",
   "priority",
   "cacheSalt",
   "signal",
