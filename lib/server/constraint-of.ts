@@ -1,0 +1,30 @@
+import type { Constraint, HarmonyConstraint, OutputFormat } from "../constraint.js";
+import type { TurnRequest } from "./turn.js";
+
+/** What the request asks of the tokens of its answer: harmony messages at least, so that no header can be malformed. */
+export function constraintOf(request: TurnRequest): Constraint {
+  const { toolChoice, format, analysisTokens } = request;
+  const isCalling = toolChoice.type !== "none" && request.tools.length > 0;
+  const constraint: HarmonyConstraint = { kind: "harmony", toolChoice: isCalling ? toolChoice.type : "none" };
+  if (isCalling) {
+    constraint.tools = request.tools.map(({ name, parameters }) => ({ name, parameters: parameters ?? null }));
+    if (toolChoice.names !== undefined) constraint.names = toolChoice.names;
+  }
+  if (format !== null) constraint.final = outputFormat(format);
+  if (analysisTokens !== undefined) constraint.analysisTokens = analysisTokens;
+  return constraint;
+}
+
+/** Without name and description, which are for the prompt. */
+function outputFormat(format: OutputFormat): OutputFormat {
+  switch (format.type) {
+    case "json_schema":
+      return { type: "json_schema", schema: format.schema };
+    case "json_object":
+      return { type: "json_object" };
+    case "regex":
+      return { type: "regex", pattern: format.pattern };
+    case "choice":
+      return { type: "choice", choices: format.choices };
+  }
+}
