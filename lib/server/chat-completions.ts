@@ -3,22 +3,25 @@ import type { FastifyInstance } from "fastify";
 import { ChatChoice, type LogprobEntry, type MessagePiece, usageOf } from "./chat-answer.js";
 import { type ChatBody, chatRequest, chatSchema, showsReasoning } from "./chat-request.js";
 import type { ServerContext } from "./context.js";
+import { disconnectSignal } from "./disconnect.js";
 import { withApiErrors } from "./error-response.js";
+import { type ApiError, apiError } from "./errors.js";
 import { checkModel } from "./model-name.js";
 import { checkedBody } from "./schema.js";
-import { data, disconnection, done, errorFrame, sendFrames } from "./sse.js";
+import { done, streamAnswer } from "./stream-answer.js";
 import type { Turn, TurnUsage } from "./turn.js";
 
 /** POST /v1/chat/completions. */
 export async function chatCompletions(app: FastifyInstance, context: ServerContext): Promise<void> {
-  app.post<{ Body: ChatBody }>("/v1/chat/completions", checkedBody(chatSchema), ({ body }, reply) =>
+  app.post<{ Body: ChatBody }>("/v1/chat/completions", checkedBody(chatSchema), (request, reply) =>
     withApiErrors(() => {
+      const { body } = request;
       checkModel(context, body.model);
-      const request = chatRequest(body, context, disconnection(reply));
-      const completion = new ChatCompletion(body, request.n, context);
-      const turn = context.startTurn(request);
+      const asked = chatRequest(body, context, disconnectSignal(request, reply));
+      const completion = new ChatCompletion(body, asked.n, context);
+      const turn = context.startTurn(asked);
       if (!body.stream) return completion.whole(turn);
-      return sendFrames(reply, completion.frames(turn), context.keepAliveMilliseconds);
+      return streamAnswer(reply, completion.chunks(turn), context.keepAliveMilliseconds);
     }),
   );
 }
@@ -64,11 +67,12 @@ class ChatCompletion {
   }
 
   /** The answer as it is written. */
-  async *frames(turn: Turn): AsyncGenerator<string, void, undefined> {
+  async *chunks(turn: Turn): AsyncGenerator<unknown, void, undefined> {
     const hasUsage = this.#body.stream_options?.include_usage === true;
     const { id, ...head } = this.#head;
-    const frame = (choices: object[], usage: object | null = null) =>
-      data({ id, object: "chat.completion.chunk", ...head, choices, ...(hasUsage && { usage }) });
+    const frame = (choices: object[], usage: object | null = null) => {
+      return { id, object: "chat.completion.chunk", ...head, choices, ...(hasUsage && { usage }) };
+    };
     const chunk = (index: number, delta: object, rest: object = {}) =>
       frame([{ index, delta, logprobs: null, finish_reason: null, ...rest }]);
     try {
@@ -88,8 +92,15 @@ class ChatCompletion {
       if (hasUsage) yield frame([], usageOf(this.#usages));
       yield done;
     } catch (error) {
-      yield errorFrame(error, this.#context.logger);
+      yield this.#failure(error);
     }
+  }
+
+  /** How an error is told once the stream has begun. */
+  #failure(error: unknown): ApiError {
+    const told = apiError(error);
+    if (told.status >= 500) this.#context.logger.error({ err: error }, "a stream ended with an error");
+    return told;
   }
 
   #logprobs(content: readonly LogprobEntry[]): object | null {

@@ -2,8 +2,7 @@ import type { GeneratedToken } from "../generation.js";
 import { Utf8Stream } from "../harmony/utf8.js";
 import { firstSpecialToken } from "../tokenizer/special-tokens.js";
 import { tokenBytes } from "../tokenizer/token-table.js";
-import type { TurnLogprob } from "./turn.js";
-import { type VisiblePiece, VisibleText } from "./visible-text.js";
+import { type VisibleLogprob, type VisiblePiece, VisibleText } from "./visible-text.js";
 
 export interface CompletionChoiceOptions {
   stop: readonly string[];
@@ -95,7 +94,7 @@ export class CompletionChoice {
     if (piece.stop !== null) this.stopped = true;
   }
 
-  #logprobs(tokens: readonly TurnLogprob[]): CompletionLogprobs {
+  #logprobs(tokens: readonly VisibleLogprob[]): CompletionLogprobs {
     const { nameOf } = this.#options;
     return {
       tokens: tokens.map(nameOf),

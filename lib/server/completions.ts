@@ -12,24 +12,27 @@ import {
   readPrompts,
 } from "./completion-request.js";
 import type { ServerContext } from "./context.js";
+import { disconnectSignal } from "./disconnect.js";
 import { withApiErrors } from "./error-response.js";
+import { apiError } from "./errors.js";
 import { interleaved } from "./interleaved.js";
 import { checkModel } from "./model-name.js";
 import { stopOf } from "./request-fields.js";
 import { checkedBody } from "./schema.js";
-import { data, disconnection, done, errorFrame, sendFrames } from "./sse.js";
 import { refuseOverflow } from "./start-turn.js";
+import { done, streamAnswer } from "./stream-answer.js";
 
 /** POST /v1/completions: the model continues a text as it is, without the harmony format. */
 export async function completions(app: FastifyInstance, context: ServerContext): Promise<void> {
-  app.post<{ Body: CompletionBody }>("/v1/completions", checkedBody(completionSchema), ({ body }, reply) =>
+  app.post<{ Body: CompletionBody }>("/v1/completions", checkedBody(completionSchema), (request, reply) =>
     withApiErrors(() => {
+      const { body } = request;
       checkModel(context, body.model);
       checkCompletion(body);
       const prompts = readPrompts(body, context.engine);
-      const completion = new TextCompletion(body, prompts, context, disconnection(reply));
+      const completion = new TextCompletion(body, prompts, context, disconnectSignal(request, reply));
       if (!body.stream) return completion.whole();
-      return sendFrames(reply, completion.frames(), context.keepAliveMilliseconds);
+      return streamAnswer(reply, completion.chunks(), context.keepAliveMilliseconds);
     }),
   );
 }
@@ -101,10 +104,11 @@ class TextCompletion {
     return { ...this.#head, choices, usage: await this.#usage() };
   }
 
-  async *frames(): AsyncGenerator<string, void, undefined> {
+  async *chunks(): AsyncGenerator<unknown, void, undefined> {
     const hasUsage = this.#body.stream_options?.include_usage === true;
-    const frame = (choices: object[], usage: object | null = null) =>
-      data({ ...this.#head, choices, ...(hasUsage && { usage }) });
+    const frame = (choices: object[], usage: object | null = null) => {
+      return { ...this.#head, choices, ...(hasUsage && { usage }) };
+    };
     const open = { logprobs: null, finish_reason: null, stop_reason: null };
     try {
       for (const index of this.#choices.keys()) {
@@ -118,7 +122,9 @@ class TextCompletion {
       if (hasUsage) yield frame([], await this.#usage());
       yield done;
     } catch (error) {
-      yield errorFrame(error, this.#context.logger);
+      const told = apiError(error);
+      if (told.status >= 500) this.#context.logger.error({ err: error }, "a stream ended with an error");
+      yield told;
     }
   }
 

@@ -34,12 +34,11 @@ const generationPrompt = 2;
 
 /** POST /tokenize and /detokenize. */
 export async function tokenize(app: FastifyInstance, context: ServerContext): Promise<void> {
-  const { tokenizer } = context.engine;
-
   app.post<{ Body: TokenizeBody }>("/tokenize", checkedBody(tokenizeSchema), ({ body }) =>
     withApiErrors(() => {
       if (body.model !== undefined) checkModel(context, body.model);
       const tokens = tokensOf(body, context);
+      const { tokenizer } = context.engine;
       return {
         count: tokens.length,
         max_model_len: context.contextLength,
@@ -57,7 +56,7 @@ export async function tokenize(app: FastifyInstance, context: ServerContext): Pr
   app.post<{ Body: { model?: string; tokens: unknown } }>("/detokenize", checkedBody(detokenizeSchema), ({ body }) =>
     withApiErrors(() => {
       if (body.model !== undefined) checkModel(context, body.model);
-      return { prompt: tokenizer.decode(readIds(body.tokens, "tokens", context.engine)) };
+      return { prompt: context.engine.tokenizer.decode(readIds(body.tokens, "tokens", context.engine)) };
     }),
   );
 }

@@ -52,7 +52,6 @@ export interface TurnRequest {
 }
 
 export interface TurnToken {
-  id: number;
   /** The token's bytes; a character may be spread over several tokens. */
   bytes: readonly number[];
   text: string;

@@ -3,7 +3,7 @@ import type { GeneratedToken } from "../generation.js";
 import { firstSpecialToken } from "../tokenizer/special-tokens.js";
 import { tokenBytes } from "../tokenizer/token-table.js";
 import { StopMatcher } from "./stop-matcher.js";
-import type { TurnLogprob, TurnToken } from "./turn.js";
+import type { TurnToken } from "./turn.js";
 
 /** A token and what of its bytes stands in the text: all of them but at a border. */
 export interface SpelledToken {
@@ -11,10 +11,20 @@ export interface SpelledToken {
   bytes: Uint8Array;
 }
 
+/** A TurnToken that knows its id. */
+export interface VisibleToken extends TurnToken {
+  id: number;
+}
+
+/** A TurnLogprob of such. */
+export interface VisibleLogprob extends VisibleToken {
+  top: VisibleToken[];
+}
+
 export interface VisiblePiece {
   text: string;
   /** Of the tokens that end within `text`; joined, their bytes are the text. */
-  logprobs: TurnLogprob[];
+  logprobs: VisibleLogprob[];
   /** The stop string that ended the text here. */
   stop: string | null;
 }
@@ -55,7 +65,7 @@ export class VisibleText {
     return { text, logprobs: this.#told(text), stop: null };
   }
 
-  #told(text: string): TurnLogprob[] {
+  #told(text: string): VisibleLogprob[] {
     if (!this.#hasLogprobs || text === "") return [];
     this.#toldBytes += Buffer.byteLength(text);
     const hidden = this.#waiting.findIndex(({ end }) => end > this.#toldBytes);
@@ -64,7 +74,7 @@ export class VisibleText {
   }
 
   /** A token of which the stop string leaves the beginning: its bytes are what one sees of it. */
-  #cut(): TurnLogprob[] {
+  #cut(): VisibleLogprob[] {
     const [next] = this.#waiting.splice(0);
     if (next === undefined) return [];
     const { token, bytes } = next.spelled;
@@ -102,17 +112,17 @@ function incompleteBytes(tokens: readonly SpelledToken[]): number {
 }
 
 /** Control tokens are no text: they are not told among the likeliest either. */
-function logprobOf({ token, bytes }: SpelledToken): TurnLogprob {
+function logprobOf({ token, bytes }: SpelledToken): VisibleLogprob {
   const top = (token.top ?? []).filter((likely) => likely.token < firstSpecialToken).map(turnToken);
   return { ...spelledToken(token.token, bytes, token.logprob), top };
 }
 
-function turnToken({ token, logprob }: TokenLogprob): TurnToken {
+function turnToken({ token, logprob }: TokenLogprob): VisibleToken {
   return spelledToken(token, tokenBytes(token), logprob);
 }
 
 /** JSON has no infinity; -9999 is what OpenAI's API says of what cannot be. */
-function spelledToken(id: number, bytes: Uint8Array, logprob: number): TurnToken {
+function spelledToken(id: number, bytes: Uint8Array, logprob: number): VisibleToken {
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("utf8");
   return { id, bytes: [...bytes], text, logprob: Number.isFinite(logprob) ? logprob : -9999 };
 }

@@ -2,7 +2,7 @@ import Fastify, { type FastifyInstance } from "fastify";
 import { chatCompletions } from "../../lib/server/chat-completions.js";
 import { completions } from "../../lib/server/completions.js";
 import type { ServerContext } from "../../lib/server/context.js";
-import { asApiError, errorBody } from "../../lib/server/error-response.js";
+import { handleError } from "../../lib/server/errors.js";
 import { startTurn } from "../../lib/server/start-turn.js";
 import { tokenize } from "../../lib/server/tokenize.js";
 import { type Script, ScriptedEngine, type ScriptedEngineOptions } from "../../lib/testing/index.js";
@@ -25,12 +25,8 @@ export async function scriptedServer(
   { context: given = {}, ...options }: ScriptedServerOptions = {},
 ): Promise<ScriptedServer> {
   const engine = new ScriptedEngine(scripts, options);
-  const app = Fastify();
-  app.setErrorHandler(async (error, _request, reply) => {
-    const refusal = asApiError(error);
-    reply.code(refusal.status);
-    return errorBody(refusal);
-  });
+  const app = Fastify({ forceCloseConnections: true });
+  app.setErrorHandler(handleError);
   const context: ServerContext = {
     engine,
     created: 1_700_000_000,

@@ -4,8 +4,9 @@ import type { AddressInfo } from "node:net";
 import { setTimeout as wait } from "node:timers/promises";
 import Fastify from "fastify";
 import { describe, expect, it } from "vitest";
+import { disconnectSignal } from "../../lib/server/disconnect.js";
 import { interleaved } from "../../lib/server/interleaved.js";
-import { data, disconnection, sendFrames } from "../../lib/server/sse.js";
+import { streamAnswer } from "../../lib/server/stream-answer.js";
 
 describe("a stream of events", () => {
   /** A server that counts the frames which were asked of it, 64 KiB each, and a client that has not read yet. */
@@ -16,14 +17,14 @@ describe("a stream of events", () => {
       try {
         while (state.asked < count && !signal.aborted) {
           state.asked++;
-          yield data("x".repeat(65_536));
+          yield "x".repeat(65_536);
         }
       } finally {
         state.ended = true;
         state.gone = signal.aborted;
       }
     }
-    app.get("/", (_request, reply) => sendFrames(reply, frames(disconnection(reply))));
+    app.get("/", (request, reply) => streamAnswer(reply, frames(disconnectSignal(request, reply))));
     await app.listen({ host: "127.0.0.1", port: 0 });
     const request = get({ port: (app.server.address() as AddressInfo).port, host: "127.0.0.1", agent: false });
     request.on("error", () => {});
@@ -47,7 +48,7 @@ describe("a stream of events", () => {
     expect(server.state.asked).toBeLessThan(count);
     let bytes = 0;
     for await (const piece of server.response) bytes += (piece as Buffer).length;
-    expect(bytes).toBe(count * data("x".repeat(65_536)).length);
+    expect(bytes).toBe(count * ("data: \n\n".length + 65_536));
     expect(server.state).toEqual({ asked: count, ended: true, gone: false });
   });
 
