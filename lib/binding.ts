@@ -101,6 +101,8 @@ export interface NativeRequest {
   cacheSalt: string;
   /** Logits go through JavaScript before each draw. */
   processed: boolean;
+  /** JSON text of a `Constraint`, checked; the addon compiles it while it takes the request. */
+  constraint: string | null;
   /** > 0: the logits of that many last positions of the prompt instead of a completion. */
   logitsLast: number;
   /** What the model is to write, for tests of everything around it. */

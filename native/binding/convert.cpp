@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "native/binding/errors.h"
+#include "native/grammar/constraint.h"
 #include "native/loader/mapped_file.h"
 
 namespace oss {
@@ -83,7 +84,7 @@ static std::shared_ptr<const Script> script_from_js(const Napi::Value& value) {
   return script;
 }
 
-Request request_from_js(const Napi::Object& request) {
+Request request_from_js(const Napi::Object& request, int vocab) {
   const Napi::Object bias = request.Get("bias").As<Napi::Object>();
   const std::vector<int32_t> biased = tokens_from_js(bias.Get("tokens"));
   const std::vector<float> values = floats_from_js(bias.Get("values"));
@@ -104,10 +105,15 @@ Request request_from_js(const Napi::Object& request) {
       .priority = int(number(request, "priority")),
       .salt = request.Get("cacheSalt").As<Napi::String>().Utf8Value(),
       .processed = request.Get("processed").As<Napi::Boolean>().Value(),
+      .constraint = nullptr,
       .logits_last = int64_t(number(request, "logitsLast")),
       .script = script_from_js(request.Get("script")),
   };
   std::sort(out.stop_tokens.begin(), out.stop_tokens.end());
+  if (const Napi::Value constraint = request.Get("constraint"); constraint.IsString()) {
+    out.constraint =
+        grammar::compile_constraint(constraint.As<Napi::String>().Utf8Value(), vocab, out.stop_tokens);
+  }
   for (size_t i = 0; i < std::min(biased.size(), values.size()); ++i) out.bias.push_back({biased[i], values[i]});
   return out;
 }

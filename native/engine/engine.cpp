@@ -136,7 +136,7 @@ void Engine::submit(Request request) {
     ++queued_;
     // Salts of the two kinds cannot meet: without the prefix cache, only the choices of one request share.
     request.salt = info_.prefix_cache ? "=" + request.salt : str("#", request.client, ",", request.id);
-    commands_.push_back(std::move(request));
+    commands_.emplace_back(std::move(request));
   }
   changed_.notify_one();
 }
@@ -191,8 +191,10 @@ void Engine::loop() {
     }
     try {
       take_commands();
+      remove_failed();
       idle = !step();
       take_script_time();
+      remove_failed();
     } catch (const std::exception& error) {
       // A step that fails leaves the cache in an unknown state: the engine ends, the process does not.
       {
@@ -376,6 +378,19 @@ static SamplingArgs script_sampling(SamplingArgs args) {
   return args;
 }
 
+// Of a constrained sequence the tokens that may come next. Where its constraint cannot go on, any token: append_token()
+// tells of that instead.
+std::span<const uint32_t> Engine::allowed_tokens(Sequence& sequence) {
+  if (sequence.matcher == nullptr) return {};
+  try {
+    TraceSpan span("engine", "mask");
+    return sequence.matcher->mask(sequence.request().max_tokens - sequence.completion());
+  } catch (const Error& error) {
+    sequence.constraint_failure = error;
+    return {};
+  }
+}
+
 // Draws from rows of the logits that lie side by side.
 void Engine::queue_draws(std::span<const Draw> draws) {
   const size_t vocab = size_t(info_.model.vocab);
@@ -404,6 +419,7 @@ void Engine::queue_draws(std::span<const Draw> draws) {
       seen = {};
     }
     contexts.push_back({.seen = seen, .bias = bias, .top_logprobs = request.top_logprobs});
+    contexts.back().allowed = allowed_tokens(*draws[i].sequence);
   }
   backend_->sample(int(args.size()), int(vocab), forward_->logits() + size_t(draws.front().row) * vocab, args, contexts);
 }
@@ -422,7 +438,10 @@ void Engine::draw_now(std::span<const Draw> draws) {
 }
 
 void Engine::append_token(Sequence& sequence, Sampled sampled, Clock::time_point now) {
+  if (sequence.shared->failed) return;
+  if (sequence.constraint_failure) return fail(sequence, *sequence.constraint_failure);
   const int32_t token = sampled.token;
+  if (sequence.matcher != nullptr) sequence.matcher->accept(token);
   sequence.tokens.push_back(token);
   sequence.count(token, 1);
   if (sequence.completion() == 1) {
@@ -437,7 +456,8 @@ void Engine::append_token(Sequence& sequence, Sampled sampled, Clock::time_point
   ++counters_.completion_tokens;
 
   const Request& request = sequence.request();
-  const bool stop_token = std::binary_search(request.stop_tokens.begin(), request.stop_tokens.end(), token);
+  const bool stop_token = std::binary_search(request.stop_tokens.begin(), request.stop_tokens.end(), token) ||
+                          (sequence.matcher != nullptr && sequence.matcher->done());
   TextStream::Piece piece;
   if (!stop_token) piece = sequence.text.push(token);
   tell(sequence, {.sampled = std::move(sampled), .text = std::move(piece.text)});
@@ -462,6 +482,20 @@ void Engine::end(Sequence& sequence, FinishReason reason, std::string text) {
   // Without its first choice, the others compute the prompt themselves.
   sequence.shared->prompt_is_known = true;
   remove(sequence);
+}
+
+// Ends all choices of a request, soon: those who call this may be in the middle of a list of them.
+void Engine::fail(Sequence& sequence, const Error& error) {
+  sequence.shared->failed = true;
+  any_failed_ = true;
+  tell(sequence, {.kind = Event::Kind::kError, .code = error.code(), .message = error.what()});
+}
+
+void Engine::remove_failed() {
+  if (!std::exchange(any_failed_, false)) return;
+  for (Sequence* sequence : scheduler_->all()) {
+    if (sequence->shared->failed) remove(*sequence);
+  }
 }
 
 // The device may be computing its next token: nobody will ask for that.

@@ -147,10 +147,13 @@ class Engine {
   void finish(const Launched& step);
   static int64_t drawn_position(const Scheduler::Part& part);
   void read_logits(Sequence& sequence, int first_row, int64_t rows);
+  static std::span<const uint32_t> allowed_tokens(Sequence& sequence);
   void queue_draws(std::span<const Draw> draws);
   void draw_now(std::span<const Draw> draws);
   void append_token(Sequence& sequence, Sampled sampled, Clock::time_point now);
   void end(Sequence& sequence, FinishReason reason, std::string text);
+  void fail(Sequence& sequence, const Error& error);
+  void remove_failed();
   void remove(Sequence& sequence);
   void fail_all(Code code, const std::string& message);
   void tell(Sequence& sequence, Event event);
@@ -172,6 +175,7 @@ class Engine {
   double script_ms_ = 0;                            // that this step takes beyond its computing
   EngineStats counters_;
   uint64_t arrivals_ = 0;
+  bool any_failed_ = false;                         // requests whose sequences are still there
 
   mutable std::mutex mutex_;  // guards what follows
   std::condition_variable changed_;

@@ -423,6 +423,26 @@ TEST("sample: presence counts once and frequency each time, both for the complet
   CHECK_EQ(greedy(args, {8, 1.76f}, {{0, 3}}, {{0, 0.25f}}).token, 1);
 }
 
+TEST("sample: only what is allowed is drawn, whatever penalties and bias say; the log probability stays the model's") {
+  const std::vector<float> logits = {1, 2, 3, 4, 5};
+  const Biases bias = {{4, 100}, {1, -kInf}};
+  const auto drawn = [&](uint32_t allowed, const Biases& biases, float temperature) {
+    SamplingArgs args = kNeutral;
+    args.temperature = temperature;
+    return sample(args, logits, {.seen = {}, .bias = biases, .top_logprobs = 2, .allowed = {&allowed, 1}});
+  };
+  const Sampled greedy_one = drawn(0b00101, bias, 0);
+  CHECK_EQ(greedy_one.token, 2);
+  CHECK_EQ(greedy_one.top[0].token, 4);
+  double sum = 0;
+  for (const float logit : logits) sum += std::exp(logit);
+  CHECK(std::fabs(greedy_one.logprob - (3 - std::log(sum))) < 1e-5);
+  CHECK_EQ(drawn(0b00011, {}, 0).token, 1);
+  CHECK_EQ(drawn(0b00011, bias, 1).token, 0);
+  CHECK_EQ(drawn(0b00010, bias, 1).token, 1);  // banned, and all there is
+  CHECK_EQ(drawn(0b11010, {{1, -kInf}, {3, -kInf}, {4, -kInf}}, 0).token, 1);
+}
+
 TEST("sample: a bias is added, -inf bans, and the log probability stays the model's") {
   const std::vector<float> logits = {std::log(0.5f), std::log(0.3f), std::log(0.2f)};
   const Sampled biased = greedy(kNeutral, logits, {}, {{2, 5}});

@@ -1,5 +1,9 @@
 #include "native/backend/cpu/sample_row.h"
 
+#include <algorithm>
+#include <bit>
+#include <limits>
+
 #include "kernels/common/penalty.h"
 
 namespace oss {
@@ -45,6 +49,28 @@ class Adjusted {
   std::vector<Change> before_;
 };
 
+// The row as far as it may be drawn from.
+std::vector<float> allowed_only(std::span<const uint32_t> allowed, const float* logits, int vocab) {
+  std::vector<float> row(size_t(vocab), -std::numeric_limits<float>::infinity());
+  for (size_t word = 0; word < allowed.size(); ++word) {
+    for (uint32_t bits = allowed[word]; bits != 0; bits &= bits - 1) {
+      const size_t token = word * 32 + size_t(std::countr_zero(bits));
+      row[token] = logits[token];
+    }
+  }
+  return row;
+}
+
+int32_t draw_allowed(const SamplingArgs& args, std::span<const uint32_t> allowed, const float* logits, int vocab,
+                     const cpu::SampleMachine& machine) {
+  if (allowed.empty()) return cpu::LogitRow(machine, args, logits, vocab).draw();
+  const std::vector<float> row = allowed_only(allowed, logits, vocab);
+  const int32_t token = cpu::LogitRow(machine, args, row.data(), vocab).draw();
+  if ((allowed[size_t(token) / 32] >> (token % 32) & 1) != 0) return token;
+  const auto word = std::find_if(allowed.begin(), allowed.end(), [](uint32_t bits) { return bits != 0; });
+  return int32_t(word - allowed.begin()) * 32 + std::countr_zero(*word);
+}
+
 bool is_adjusted(const SamplingArgs& args, const SamplingContext& context) {
   return is_penalized(args) || !context.bias.empty();
 }
@@ -57,7 +83,9 @@ Sampled sample_row(const SamplingArgs& args, const SamplingContext& context, flo
   Sampled out;
   if (is_adjusted(args, context)) {
     const Adjusted adjusted(args, context, logits);
-    out.token = cpu::LogitRow(machine, args, logits, vocab).draw();
+    out.token = draw_allowed(args, context.allowed, logits, vocab, machine);
+  } else if (!context.allowed.empty()) {
+    out.token = draw_allowed(args, context.allowed, logits, vocab, machine);
   } else {
     out.token = row.draw();
   }

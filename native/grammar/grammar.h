@@ -1,0 +1,75 @@
+// A compiled format of a text, and cursors in it: which tokens may come next, with every mask computed once for each state
+// of the machine. A grammar may be used on several threads, by any number of cursors; its memory is bounded (machine.h;
+// kMaxMasks masks of 25 KB).
+#pragma once
+#include <memory>
+#include <mutex>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "native/grammar/machine.h"
+#include "native/grammar/token_trie.h"
+
+namespace oss::grammar {
+
+class Cursor;
+
+class Grammar {
+ public:
+  static constexpr size_t kMaxMasks = 64;
+
+  Grammar(std::unique_ptr<Machine> machine, std::shared_ptr<const TokenTrie> trie);
+
+  // Bytes of the shortest text: with one token for each byte, an upper bound of its tokens.
+  uint32_t shortest() const { return shortest_; }
+  const TokenTrie& trie() const { return *trie_; }
+
+ private:
+  friend class Cursor;
+  struct Mask {
+    TokenMask tokens;
+    uint32_t farthest;  // the longest way to the end that any of these tokens leads to, in bytes
+    uint64_t used;
+  };
+
+  StateId walk(StateId from, std::string_view bytes);
+  const Mask& mask_of(StateId state);
+  void add_near_tokens(StateId state, int64_t distance, bool or_nearest, TokenMask& mask);
+  void make_room();
+  template <typename Visit>
+  void for_each_token(const std::vector<TokenTrie::Node>& nodes, StateId state, Visit&& visit);
+
+  const std::unique_ptr<Machine> machine_;
+  const std::shared_ptr<const TokenTrie> trie_;
+  uint32_t shortest_;
+  std::mutex mutex_;  // guards the machine and what follows
+  std::unordered_map<StateId, Mask> masks_;
+  uint64_t clock_ = 0;
+  std::vector<StateId> path_;  // of a walk over the trie, by depth
+  std::vector<Cursor*> cursors_;
+};
+
+// Where a text is in its grammar. It must not move: the grammar knows it.
+class Cursor {
+ public:
+  explicit Cursor(std::shared_ptr<Grammar> grammar);
+  ~Cursor();
+  Cursor(const Cursor&) = delete;
+  Cursor& operator=(const Cursor&) = delete;
+
+  // What the token stands for comes next; false, and nowhere to go from here, when it cannot.
+  bool advance(int32_t token);
+  bool accepts() const;
+  uint32_t distance() const;
+  // Adds the tokens that may come next such that the text can end at most `distance` bytes later; where there are none
+  // and or_nearest, those that come nearest to the end. Throws kUnsupported as the machine does.
+  void add_tokens(int64_t distance, bool or_nearest, TokenMask& mask) const;
+
+ private:
+  friend class Grammar;
+  const std::shared_ptr<Grammar> grammar_;
+  StateId state_;
+};
+
+}  // namespace oss::grammar
