@@ -72,7 +72,8 @@ export class Engine implements AsyncDisposable {
 
   /**
    * Loads a checkpoint: a folder in the Hugging Face or OpenAI's original layout, `"demo"`, or a model of seeded random
-   * weights that needs no file, for measurements: `"synthetic:120b"`, `20b`, `small` or `tiny`, with `?seed=N&skew=X`.
+   * weights that needs no file, for measurements: `"synthetic:120b"`, `20b`, `small`, `tiny` or `wide` (tiny, with the full
+   * vocabulary), with `?seed=N&skew=X`.
    *
    * @throws GptOssError with code MODEL_NOT_FOUND, MODEL_FORMAT, MODEL_SHAPE, UNSUPPORTED, OUT_OF_MEMORY,
    *   INVALID_ARGUMENT or ADDON_NOT_FOUND; `signal.reason` after an abort; what `onProgress` throws. Nothing is left

@@ -1,10 +1,11 @@
 import type { Engine } from "../engine.js";
+import { GptOssError } from "../errors.js";
 import type { GenerateOptions } from "../generate-options.js";
 import type { GeneratedToken, Generation } from "../generation.js";
 import type { CompletionPrompt } from "../harmony/conversation-renderer.js";
 import { formatTokens } from "../harmony/tokens.js";
 import { ChoiceReader } from "./choice-reader.js";
-import { constraintOf } from "./constraint-of.js";
+import { constraintOf, relaxedConstraintOf } from "./constraint-of.js";
 import { ApiError } from "./errors.js";
 import type { Turn, TurnEvent, TurnRequest } from "./turn.js";
 import { reasoningMemory, renderer, renderTurn } from "./turn-prompt.js";
@@ -21,8 +22,23 @@ const turnEnds: readonly number[] = [formatTokens.return, formatTokens.call, for
 export function startTurn(engine: Engine, request: TurnRequest): Turn {
   const prompt = renderTurn(request);
   refuseOverflow(prompt.tokens.length, request.maxTokens, engine.info.limits.contextLength);
-  const generation = engine.generate(prompt.tokens, generateOptions(engine, request));
-  return new RunningTurn(generation, request, prompt);
+  return new RunningTurn(begin(engine, prompt.tokens, request), request, prompt);
+}
+
+/** A function whose schema the engine cannot hold the model to can be called all the same, unless it is strict. */
+function begin(engine: Engine, prompt: Uint32Array, request: TurnRequest): Generation {
+  const options = generateOptions(engine, request);
+  try {
+    return engine.generate(prompt, options);
+  } catch (error) {
+    const constraint = options.constraint === undefined || !isRefusal(error) ? null : relaxedConstraintOf(request);
+    if (constraint === null) throw error;
+    return engine.generate(prompt, { ...options, constraint });
+  }
+}
+
+function isRefusal(error: unknown): boolean {
+  return error instanceof GptOssError && (error.code === "INVALID_ARGUMENT" || error.code === "UNSUPPORTED");
 }
 
 /** What was asked for expressly must fit; what is not asked for is as much as fits. */

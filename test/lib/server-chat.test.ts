@@ -4,8 +4,12 @@ import type { AddressInfo } from "node:net";
 import OpenAI from "openai";
 import { describe, expect, it } from "vitest";
 import type { EngineStats } from "../../lib/binding.js";
+import type { GenerateOptions } from "../../lib/generate-options.js";
+import type { Generation } from "../../lib/generation.js";
+import { GptOssError } from "../../lib/index.js";
 import { startTurn } from "../../lib/server/start-turn.js";
 import type { TurnEvent } from "../../lib/server/turn.js";
+import { ScriptedEngine } from "../../lib/testing/index.js";
 import {
   asking,
   assembled,
@@ -420,6 +424,34 @@ describe("a turn", () => {
         },
       },
     ]);
+  });
+
+  it("takes any object for a schema that cannot be enforced, unless the function is strict", async () => {
+    const asked: unknown[] = [];
+    class Particular extends ScriptedEngine {
+      override generate(prompt: string | ArrayLike<number>, options: GenerateOptions = {}): Generation {
+        const { constraint } = options;
+        asked.push(constraint);
+        if (JSON.stringify(constraint).includes("$ref")) throw new GptOssError("INVALID_ARGUMENT", "no $ref");
+        return super.generate(prompt, options);
+      }
+    }
+    await using engine = new Particular([{ tokens: called }]);
+    await using server = await scriptedServer([{ tokens: called }], {
+      context: { engine, startTurn: (request) => startTurn(engine, request) },
+    });
+    const odd = (strict: boolean) => [
+      { type: "function", function: { name: "get_weather", parameters: { $ref: "#/other" }, strict } },
+    ];
+    expect((await chat(server.app, { tools: odd(false) })).status).toBe(200);
+    expect(asked).toHaveLength(2);
+    expect(asked[1]).toEqual({
+      kind: "harmony",
+      toolChoice: "auto",
+      tools: [{ name: "get_weather", parameters: null }],
+    });
+    const { status, body } = await chat(server.app, { tools: odd(true) });
+    expect([status, body.error.message]).toEqual([400, "no $ref"]);
   });
 
   it("ends where the model goes on to play somebody else", async () => {
