@@ -37,7 +37,8 @@ NodeId root_of(Graph& graph, JsonText& json, const Json& format, Expected expect
 std::shared_ptr<Grammar> compile(const Json& format, Expected expected, const SharedTrie& trie) {
   Graph graph;
   JsonText json(graph);
-  graph.finish(graph.add_rule(root_of(graph, json, format, expected)));
+  const RuleId root = graph.add_rule(root_of(graph, json, format, expected));
+  graph.finish(root, trie.vocab() >= int(tokenizer::kFirstSpecial));
   const NodeId plain_node = json.plain_node();
   const RuleId plain_rule = json.plain_rule();
   return std::make_shared<Grammar>(std::make_unique<Machine>(std::move(graph), plain_node, plain_rule), trie);

@@ -34,7 +34,7 @@ class Frame {
     bool is_text = false;                // any ordinary token leads to after_text
     bool is_analysis = false;            // and counts as analysis
     PlaceId after_text = kDone;
-    uint32_t distance = kNever;  // tokens of the shortest way to kDone; a grammar's text counts by its bytes
+    uint32_t distance = kNever;  // tokens that suffice to reach kDone
   };
   struct Tool {
     std::string name;
@@ -69,7 +69,7 @@ class Frame {
   PlaceId start_ = kDone;
 };
 
-// Tokens of the fewest that lead from here to kDone after this way.
+// Tokens that suffice to reach kDone after this way.
 uint32_t distance_after(const Frame& frame, const Frame::Way& way);
 
 }  // namespace oss::grammar

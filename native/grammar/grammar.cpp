@@ -82,7 +82,7 @@ Grammar::Mask Grammar::make_mask(StateId state) {
   return mask;
 }
 
-// Tokens after which the end is `distance` bytes away at most, or the nearest.
+// Tokens after which the end is at most `distance` away, or the nearest.
 Grammar::Mask Grammar::make_near_mask(const Asked& asked) {
   Mask mask = {.tokens = trie_.get().empty()};
   uint32_t least = kNever;

@@ -21,7 +21,7 @@ class Grammar {
 
   Grammar(std::unique_ptr<Machine> machine, const SharedTrie& trie);
 
-  // Bytes of the shortest text: with one token for each byte, an upper bound of its tokens.
+  // Tokens that suffice for a text.
   uint32_t shortest() const { return shortest_; }
 
  private:
@@ -41,7 +41,7 @@ class Grammar {
   static constexpr int64_t kAnywhere = kNever;
   struct Mask {
     TokenMask tokens;
-    uint32_t farthest = 0;  // the longest way to the end that any of these tokens leads to, in bytes
+    uint32_t farthest = 0;  // the longest way to the end that any of these tokens leads to, in tokens
     uint64_t used = 0;
   };
 
@@ -75,7 +75,7 @@ class Cursor {
   bool advance(int32_t token);
   bool accepts() const;
   uint32_t distance() const;
-  // Adds the tokens that may come next such that the text can end at most `distance` bytes later; where there are none
+  // Adds the tokens that may come next such that `distance` more suffice to end the text; where there are none
   // and or_nearest, those that come nearest to the end. Throws kUnsupported as the machine does.
   void add_tokens(int64_t distance, bool or_nearest, TokenMask& mask) const;
 

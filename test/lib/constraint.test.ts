@@ -6,7 +6,8 @@ import { Engine } from "../../lib/engine.js";
 import type { GptOssError } from "../../lib/errors.js";
 import type { GenerateOptions } from "../../lib/generate-options.js";
 import type { Completion } from "../../lib/generation.js";
-import { RecoveringParser } from "../../lib/harmony/index.js";
+import { messageText } from "../../lib/harmony/message.js";
+import { RecoveringParser } from "../../lib/harmony/recovering-parser.js";
 
 /**
  * Constraints where nothing helps them: at temperature 1, on random weights (the first 512 tokens of the vocabulary) and on
@@ -50,12 +51,12 @@ interface Said {
 }
 
 function messages(tokens: number[]): Said[] {
-  const parser = new RecoveringParser({ role: "assistant" });
+  const parser = new RecoveringParser();
   const events = [...tokens.flatMap((token) => [...parser.push(token)]), ...parser.end()];
   return events.flatMap((event) => {
     if (event.type !== "message") return [];
-    const { channel = null, recipient = null, content } = event.message;
-    return [{ channel, recipient, text: content.map((part) => ("text" in part ? part.text : "")).join("") }];
+    const { channel = null, recipient = null } = event.message;
+    return [{ channel, recipient, text: messageText(event.message) }];
   });
 }
 
@@ -109,28 +110,38 @@ const tools: { name: string; parameters: Record<string, unknown> | null }[] = [
 ];
 
 describe("forced calls", () => {
-  it.each(tools)("of $name are valid for 200 seeds", async ({ name, parameters }) => {
-    const constraint: Constraint = { kind: "harmony", tools, toolChoice: "required", names: [name], analysisTokens: 2 };
-    const validate = ajv.compile(parameters ?? { type: "object" });
-    // Forty choices of five seeds are as many random streams.
-    const runs = [1, 2, 3, 4, 5].map((seed) =>
-      completions(demo, { seed, n: 40, maxTokens: 60, constraint }, startOfTurn),
-    );
-    let valid = 0;
-    for (const { tokens, finishReason } of (await Promise.all(runs)).flat()) {
-      expect(finishReason).toBe("stop");
-      const said = messages(tokens);
-      const call = said.at(-1);
-      expect(call).toMatchObject({ channel: "commentary", recipient: `functions.${name}` });
-      expect(said.slice(0, -1).every(({ channel, recipient }) => channel === "analysis" && recipient === null)).toBe(
-        true,
+  it.each(tools)(
+    "of $name are valid for 200 seeds",
+    async ({ name, parameters }) => {
+      const constraint: Constraint = {
+        kind: "harmony",
+        tools,
+        toolChoice: "required",
+        names: [name],
+        analysisTokens: 2,
+      };
+      const validate = ajv.compile(parameters ?? { type: "object" });
+      // Forty choices of five seeds are as many random streams.
+      const runs = [1, 2, 3, 4, 5].map((seed) =>
+        completions(demo, { seed, n: 40, maxTokens: 60, constraint }, startOfTurn),
       );
-      const value: unknown = JSON.parse(call!.text);
-      expect(validate(value), `${call!.text}: ${ajv.errorsText(validate.errors)}`).toBe(true);
-      valid++;
-    }
-    expect(valid).toBe(200);
-  }, 300_000);
+      let valid = 0;
+      for (const { tokens, finishReason } of (await Promise.all(runs)).flat()) {
+        expect(finishReason).toBe("stop");
+        const said = messages(tokens);
+        const call = said.at(-1);
+        expect(call).toMatchObject({ channel: "commentary", recipient: `functions.${name}` });
+        expect(said.slice(0, -1).every(({ channel, recipient }) => channel === "analysis" && recipient === null)).toBe(
+          true,
+        );
+        const value: unknown = JSON.parse(call!.text);
+        expect(validate(value), `${call!.text}: ${ajv.errorsText(validate.errors)}`).toBe(true);
+        valid++;
+      }
+      expect(valid).toBe(200);
+    },
+    300_000,
+  );
 });
 
 describe("turns", () => {
