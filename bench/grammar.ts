@@ -143,6 +143,7 @@ function report(rows: Row[], spans: Span[]): void {
   }
 }
 
+/** Where the child writes; absent in the parent. */
 const target = process.env.GPT_OSS_GRAMMAR_BENCH;
 if (target !== undefined) {
   await run(target);

@@ -123,7 +123,7 @@ describe("forced calls", () => {
       const validate = ajv.compile(parameters ?? { type: "object" });
       // Forty choices of five seeds are as many random streams.
       const runs = [1, 2, 3, 4, 5].map((seed) =>
-        completions(demo, { seed, n: 40, maxTokens: 60, constraint }, startOfTurn),
+        completions(demo, { seed, n: 40, maxTokens: 44, constraint }, startOfTurn),
       );
       let valid = 0;
       for (const { tokens, finishReason } of (await Promise.all(runs)).flat()) {
