@@ -34,10 +34,11 @@ NodeId root_of(Graph& graph, JsonText& json, const Json& format, Expected expect
   return expected == Expected::kObject ? schema.compile_object(kEnd) : schema.compile(kEnd);
 }
 
-std::shared_ptr<Grammar> compile(const Json& format, Expected expected, const std::shared_ptr<const TokenTrie>& trie) {
+std::shared_ptr<Grammar> compile(const Json& format, Expected expected, const SharedTrie& trie) {
   Graph graph;
   JsonText json(graph);
-  graph.finish(graph.add_rule(root_of(graph, json, format, expected)));
+  const RuleId root = graph.add_rule(root_of(graph, json, format, expected));
+  graph.finish(root, trie.vocab() >= int(tokenizer::kFirstSpecial));
   const NodeId plain_node = json.plain_node();
   const RuleId plain_rule = json.plain_rule();
   return std::make_shared<Grammar>(std::make_unique<Machine>(std::move(graph), plain_node, plain_rule), trie);
@@ -68,9 +69,9 @@ class Cache {
   std::list<Entry> entries_;
 };
 
-std::shared_ptr<Grammar> grammar_of(const Json& format, Expected expected, const std::shared_ptr<const TokenTrie>& trie) {
+std::shared_ptr<Grammar> grammar_of(const Json& format, Expected expected, const SharedTrie& trie) {
   static Cache& cache = *new Cache;  // never destroyed: engine threads may outlive the exit of main()
-  std::string key = str(trie->vocab(), expected == Expected::kObject ? "object" : "value", compact(format));
+  std::string key = str(trie.vocab(), expected == Expected::kObject ? "object" : "value", compact(format));
   if (std::shared_ptr<Grammar> known = cache.find(key)) return known;
   std::shared_ptr<Grammar> made = compile(format, expected, trie);
   cache.add(std::move(key), made);
@@ -78,7 +79,7 @@ std::shared_ptr<Grammar> grammar_of(const Json& format, Expected expected, const
 }
 
 // Errors say which part they are about.
-std::shared_ptr<Grammar> grammar_of(const Json& format, Expected expected, const std::shared_ptr<const TokenTrie>& trie,
+std::shared_ptr<Grammar> grammar_of(const Json& format, Expected expected, const SharedTrie& trie,
                                     const std::string& part) {
   try {
     return grammar_of(format, expected, trie);
@@ -95,10 +96,10 @@ Json format_of_arguments(const Json& tool) {
   return Json(Json::Object{{"type", Json(std::string("json_schema"))}, {"schema", *parameters}});
 }
 
-Constraint turn_of(const Json& json, const std::shared_ptr<const TokenTrie>& trie) {
-  if (trie->vocab() < int(tokenizer::kFirstSpecial)) {
+Constraint turn_of(const Json& json, const SharedTrie& trie) {
+  if (trie.vocab() < int(tokenizer::kFirstSpecial)) {
     throw Error(Code::kUnsupported, str("a constraint of kind \"harmony\" needs the full vocabulary; this model has ",
-                                        trie->vocab(), " tokens"));
+                                        trie.vocab(), " tokens"));
   }
   const auto text = [&](const char* key) { return json.find(key) ? *json.find(key)->string() : std::string(); };
   const std::string choice = text("toolChoice");
@@ -125,10 +126,10 @@ Constraint turn_of(const Json& json, const std::shared_ptr<const TokenTrie>& tri
   return {Frame::of_turn(turn, trie), analysis == nullptr ? -1 : int64_t(analysis->number()->value)};
 }
 
-Constraint text_of(const Json& json, std::span<const int32_t> ends, const std::shared_ptr<const TokenTrie>& trie) {
+Constraint text_of(const Json& json, std::span<const int32_t> ends, const SharedTrie& trie) {
   std::vector<int32_t> usable;
   for (const int32_t end : ends) {
-    if (end < 0 || end >= trie->vocab()) continue;
+    if (end < 0 || end >= trie.vocab()) continue;
     usable.push_back(end);
     // A text may need every byte; longer tokens can be spelled.
     if (end < int32_t(tokenizer::kFirstSpecial) && tokenizer::Vocabulary::get().bytes(uint32_t(end)).size() == 1) {
@@ -146,7 +147,7 @@ std::shared_ptr<const Constraint> compile_constraint(std::string_view text, int 
     throw Error(Code::kInvalidArgument,
                 str("the constraint has ", text.size(), " bytes of JSON, at most ", kMaxConstraintBytes, " are supported"));
   }
-  const std::shared_ptr<const TokenTrie> trie = TokenTrie::of_vocabulary(vocab);
+  const SharedTrie& trie = SharedTrie::of_vocabulary(vocab);
   const Json json = [&] {
     try {
       return parse_json(text, "constraint");

@@ -9,7 +9,7 @@
 
 namespace oss::grammar {
 
-constexpr size_t kMaxGrammars = 32;              // kept after their requests have ended; the least recently used goes
+constexpr size_t kMaxGrammars = 64;              // kept after their requests have ended; the least recently used goes
 constexpr size_t kMaxConstraintBytes = 1 << 20;  // of JSON text
 
 // `json` is the text of a Constraint of lib/constraint.ts, shape and types checked. `ends` are the tokens that end a text.

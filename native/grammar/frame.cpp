@@ -52,8 +52,8 @@ void Frame::add_sequence(PlaceId from, std::span<const int32_t> tokens, PlaceId 
   }
 }
 
-Frame Frame::of_turn(const Turn& turn, std::shared_ptr<const TokenTrie> trie) {
-  Frame frame(std::move(trie));
+Frame Frame::of_turn(const Turn& turn, const SharedTrie& trie) {
+  Frame frame(trie);
   const PlaceId message = frame.add();
   std::vector<int32_t> another = {kEnd, kStart};
   for (const uint32_t token : tokenizer::encode("assistant")) another.push_back(int32_t(token));
@@ -82,8 +82,8 @@ Frame Frame::of_turn(const Turn& turn, std::shared_ptr<const TokenTrie> trie) {
 }
 
 Frame Frame::of_text(std::shared_ptr<Grammar> grammar, std::span<const int32_t> ends,
-                     std::shared_ptr<const TokenTrie> trie) {
-  Frame frame(std::move(trie));
+                     const SharedTrie& trie) {
+  Frame frame(trie);
   const PlaceId body = frame.add({.grammar = std::move(grammar)});
   for (const int32_t end : ends) frame.places_[body].ways.push_back({end, kDone});
   frame.finish(body);

@@ -34,7 +34,7 @@ class Frame {
     bool is_text = false;                // any ordinary token leads to after_text
     bool is_analysis = false;            // and counts as analysis
     PlaceId after_text = kDone;
-    uint32_t distance = kNever;  // tokens of the shortest way to kDone; a grammar's text counts by its bytes
+    uint32_t distance = kNever;  // tokens that suffice to reach kDone
   };
   struct Tool {
     std::string name;
@@ -48,28 +48,28 @@ class Frame {
     std::shared_ptr<Grammar> final_text{};  // null: any text
   };
 
-  // From `<|start|>assistant` on. `trie` is that of the full vocabulary.
-  static Frame of_turn(const Turn& turn, std::shared_ptr<const TokenTrie> trie);
+  // From `<|start|>assistant` on. `trie` is that of the full vocabulary, as every trie kept for the process.
+  static Frame of_turn(const Turn& turn, const SharedTrie& trie);
   // A text, and then one of these tokens.
-  static Frame of_text(std::shared_ptr<Grammar> grammar, std::span<const int32_t> ends, std::shared_ptr<const TokenTrie> trie);
+  static Frame of_text(std::shared_ptr<Grammar> grammar, std::span<const int32_t> ends, const SharedTrie& trie);
 
   const Place& place(PlaceId id) const { return places_[id]; }
   PlaceId start() const { return start_; }
-  const TokenTrie& trie() const { return *trie_; }
+  const TokenTrie& trie() const { return trie_->get(); }  // waits until it is built
 
  private:
-  explicit Frame(std::shared_ptr<const TokenTrie> trie) : trie_(std::move(trie)), places_(1) {}
+  explicit Frame(const SharedTrie& trie) : trie_(&trie), places_(1) {}
   PlaceId add() { return add(Place()); }
   PlaceId add(Place place);
   void add_sequence(PlaceId from, std::span<const int32_t> tokens, PlaceId to, bool is_analysis = false);
   void finish(PlaceId start);
 
-  std::shared_ptr<const TokenTrie> trie_;
+  const SharedTrie* trie_;
   std::vector<Place> places_;
   PlaceId start_ = kDone;
 };
 
-// Tokens of the fewest that lead from here to kDone after this way.
+// Tokens that suffice to reach kDone after this way.
 uint32_t distance_after(const Frame& frame, const Frame::Way& way);
 
 }  // namespace oss::grammar

@@ -13,8 +13,8 @@ void add(const TokenMask& from, TokenMask& to) {
 
 }  // namespace
 
-Grammar::Grammar(std::unique_ptr<Machine> machine, std::shared_ptr<const TokenTrie> trie)
-    : machine_(std::move(machine)), trie_(std::move(trie)), path_(size_t(trie_->longest()) + 1) {
+Grammar::Grammar(std::unique_ptr<Machine> machine, const SharedTrie& trie)
+    : machine_(std::move(machine)), trie_(trie) {
   shortest_ = machine_->distance(machine_->start());
 }
 
@@ -29,6 +29,7 @@ StateId Grammar::walk(StateId from, std::string_view bytes) {
 // Calls visit(token, state after it) for every token whose bytes can come next.
 template <typename Visit>
 void Grammar::for_each_token(const std::vector<TokenTrie::Node>& nodes, StateId state, Visit&& visit) {
+  path_.resize(size_t(trie_.get().longest()) + 1);
   path_[0] = state;
   for (uint32_t i = 0; i < nodes.size();) {
     const TokenTrie::Node& node = nodes[i];
@@ -52,49 +53,65 @@ void Grammar::make_room() {
   machine_->collect(in_use);
 }
 
-const Grammar::Mask& Grammar::mask_of(StateId state) {
-  const auto known = masks_.find(state);
-  if (known != masks_.end()) {
-    known->second.used = ++clock_;
-    return known->second;
+const Grammar::Mask& Grammar::mask_of(const Asked& asked) {
+  auto known = masks_.find(asked);
+  if (known == masks_.end()) {
+    if (masks_.size() >= kMaxMasks) {
+      masks_.erase(std::min_element(masks_.begin(), masks_.end(),
+                                    [](const auto& a, const auto& b) { return a.second.used < b.second.used; }));
+    }
+    known = masks_.emplace(asked, asked.distance == kAnywhere ? make_mask(asked.state) : make_near_mask(asked)).first;
   }
-  Mask mask = {trie_->empty(), 0, ++clock_};
+  known->second.used = ++clock_;
+  return known->second;
+}
+
+Grammar::Mask Grammar::make_mask(StateId state) {
+  Mask mask = {.tokens = trie_.get().empty()};
   const auto visit = [&](int32_t token, StateId after) {
     allow(mask.tokens, token);
     mask.farthest = std::max(mask.farthest, machine_->distance(after));
   };
   if (const uint32_t characters = machine_->plain(state); characters > 0) {
-    add(trie_->plain(characters), mask.tokens);
+    add(trie_.get().plain(characters), mask.tokens);
     mask.farthest = machine_->distance(state);  // more characters never lead away from the end
-    for_each_token(trie_->not_plain(), state, visit);
+    for_each_token(trie_.get().not_plain(), state, visit);
   } else {
-    for_each_token(trie_->all(), state, visit);
+    for_each_token(trie_.get().all(), state, visit);
   }
-  if (masks_.size() >= kMaxMasks) {
-    masks_.erase(std::min_element(masks_.begin(), masks_.end(),
-                                  [](const auto& a, const auto& b) { return a.second.used < b.second.used; }));
-  }
-  return masks_.emplace(state, std::move(mask)).first->second;
+  return mask;
 }
 
-// As Cursor::add_tokens, token by token.
-void Grammar::add_near_tokens(StateId state, int64_t distance, bool or_nearest, TokenMask& mask) {
+// Tokens after which the end is at most `distance` away, or the nearest.
+Grammar::Mask Grammar::make_near_mask(const Asked& asked) {
+  Mask mask = {.tokens = trie_.get().empty()};
   uint32_t least = kNever;
   std::vector<int32_t> nearest;
   bool any = false;
-  for_each_token(trie_->all(), state, [&](int32_t token, StateId after) {
+  const auto visit = [&](int32_t token, StateId after) {
     const uint32_t left = machine_->distance(after);
-    if (left <= distance) {
-      allow(mask, token);
+    if (left <= asked.distance) {
+      allow(mask.tokens, token);
       any = true;
     }
     if (left > least) return;
     if (left < least) nearest.clear();
     least = left;
     nearest.push_back(token);
-  });
-  if (any || !or_nearest) return;
-  for (const int32_t token : nearest) allow(mask, token);
+  };
+  const uint32_t characters = machine_->plain(asked.state);
+  const bool plain_fit = characters > 0 && machine_->distance(asked.state) <= asked.distance;
+  if (plain_fit) {
+    add(trie_.get().plain(characters), mask.tokens);
+    any = true;
+  }
+  // Where a string may go on forever, no plain character leads nearer to its end.
+  const bool leaves_plain_out = plain_fit || characters == kUnlimited;
+  for_each_token(leaves_plain_out ? trie_.get().not_plain() : trie_.get().all(), asked.state, visit);
+  if (!any && asked.or_nearest) {
+    for (const int32_t token : nearest) allow(mask.tokens, token);
+  }
+  return mask;
 }
 
 Cursor::Cursor(std::shared_ptr<Grammar> grammar) : grammar_(std::move(grammar)) {
@@ -128,12 +145,9 @@ uint32_t Cursor::distance() const {
 void Cursor::add_tokens(int64_t distance, bool or_nearest, TokenMask& mask) const {
   std::lock_guard lock(grammar_->mutex_);
   grammar_->make_room();
-  const Grammar::Mask& all = grammar_->mask_of(state_);
-  if (all.farthest <= distance) {
-    add(all.tokens, mask);
-  } else {
-    grammar_->add_near_tokens(state_, distance, or_nearest, mask);
-  }
+  const Grammar::Mask& all = grammar_->mask_of({state_, Grammar::kAnywhere, false});
+  const bool fits = all.farthest <= distance;
+  add(fits ? all.tokens : grammar_->mask_of({state_, distance, or_nearest}).tokens, mask);
 }
 
 }  // namespace oss::grammar

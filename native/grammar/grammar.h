@@ -19,32 +19,45 @@ class Grammar {
  public:
   static constexpr size_t kMaxMasks = 64;
 
-  Grammar(std::unique_ptr<Machine> machine, std::shared_ptr<const TokenTrie> trie);
+  Grammar(std::unique_ptr<Machine> machine, const SharedTrie& trie);
 
-  // Bytes of the shortest text: with one token for each byte, an upper bound of its tokens.
+  // Tokens that suffice for a text.
   uint32_t shortest() const { return shortest_; }
-  const TokenTrie& trie() const { return *trie_; }
 
  private:
   friend class Cursor;
+  // What a mask was made for: a state, and how far from the end it may lead. kAnywhere: every token that can follow.
+  struct Asked {
+    StateId state;
+    int64_t distance;
+    bool or_nearest;
+    bool operator==(const Asked&) const = default;
+  };
+  struct AskedHash {
+    size_t operator()(const Asked& asked) const {
+      return (uint64_t(asked.state) << 32 ^ uint64_t(asked.distance) << 1 ^ uint64_t(asked.or_nearest)) * 0x9E3779B97F4A7C15u;
+    }
+  };
+  static constexpr int64_t kAnywhere = kNever;
   struct Mask {
     TokenMask tokens;
-    uint32_t farthest;  // the longest way to the end that any of these tokens leads to, in bytes
-    uint64_t used;
+    uint32_t farthest = 0;  // the longest way to the end that any of these tokens leads to, in tokens
+    uint64_t used = 0;
   };
 
   StateId walk(StateId from, std::string_view bytes);
-  const Mask& mask_of(StateId state);
-  void add_near_tokens(StateId state, int64_t distance, bool or_nearest, TokenMask& mask);
+  const Mask& mask_of(const Asked& asked);
+  Mask make_mask(StateId state);
+  Mask make_near_mask(const Asked& asked);
   void make_room();
   template <typename Visit>
   void for_each_token(const std::vector<TokenTrie::Node>& nodes, StateId state, Visit&& visit);
 
   const std::unique_ptr<Machine> machine_;
-  const std::shared_ptr<const TokenTrie> trie_;
+  const SharedTrie& trie_;
   uint32_t shortest_;
   std::mutex mutex_;  // guards the machine and what follows
-  std::unordered_map<StateId, Mask> masks_;
+  std::unordered_map<Asked, Mask, AskedHash> masks_;
   uint64_t clock_ = 0;
   std::vector<StateId> path_;  // of a walk over the trie, by depth
   std::vector<Cursor*> cursors_;
@@ -62,7 +75,7 @@ class Cursor {
   bool advance(int32_t token);
   bool accepts() const;
   uint32_t distance() const;
-  // Adds the tokens that may come next such that the text can end at most `distance` bytes later; where there are none
+  // Adds the tokens that may come next such that `distance` more suffice to end the text; where there are none
   // and or_nearest, those that come nearest to the end. Throws kUnsupported as the machine does.
   void add_tokens(int64_t distance, bool or_nearest, TokenMask& mask) const;
 

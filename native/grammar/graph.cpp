@@ -5,6 +5,7 @@
 
 #include "native/base/error.h"
 #include "native/base/str.h"
+#include "native/tokenizer/vocabulary.h"
 
 namespace oss::grammar {
 
@@ -96,7 +97,30 @@ NodeId Graph::choice(std::vector<std::string> texts, NodeId next) {
   return add(std::move(open[0]));
 }
 
-uint32_t Graph::distance_through(const Node& node) const {
+void Graph::find_jumps() {
+  constexpr size_t kLongest = 24;
+  const tokenizer::Vocabulary& vocabulary = tokenizer::Vocabulary::get();
+  for (NodeId id = 0; id < nodes_.size(); ++id) {
+    jump_begins_.push_back(uint32_t(jumps_.size()));
+    std::vector<uint8_t> bytes;
+    for (NodeId at = id; bytes.size() < kLongest;) {
+      const Node& node = nodes_[at];
+      if (node.edges.empty() && node.skips.size() == 1 && at != id) {
+        at = node.skips[0];
+        continue;
+      }
+      if (node.edges.size() != 1 || !node.skips.empty() || node.edges[0].first != node.edges[0].last) break;
+      bytes.push_back(node.edges[0].first);
+      at = node.edges[0].to;
+      const bool is_token = bytes.size() > 1 && vocabulary.find(bytes.data(), bytes.size()) != vocabulary.kNone;
+      if (is_token) jumps_.push_back(at);
+    }
+  }
+  jump_begins_.push_back(uint32_t(jumps_.size()));
+}
+
+uint32_t Graph::distance_through(NodeId id) const {
+  const Node& node = nodes_[id];
   switch (node.kind) {
     case Node::Kind::kEnd:
       return 0;
@@ -110,6 +134,11 @@ uint32_t Graph::distance_through(const Node& node) const {
   uint32_t least = kNever;
   for (const Edge& edge : node.edges) least = std::min(least, distance_sum(1, 1, distances_[edge.to]));
   for (const NodeId skip : node.skips) least = std::min(least, distances_[skip]);
+  if (!jumps_.empty()) {
+    for (uint32_t i = jump_begins_[id]; i < jump_begins_[id + 1]; ++i) {
+      least = std::min(least, distance_sum(1, 1, distances_[jumps_[i]]));
+    }
+  }
   return least;
 }
 
@@ -131,15 +160,16 @@ uint32_t Graph::height_through(const Node& node) const {
   return least;
 }
 
-void Graph::finish(RuleId root) {
+void Graph::finish(RuleId root, bool has_long_tokens) {
   root_ = root;
+  if (has_long_tokens) find_jumps();
   distances_.assign(nodes_.size(), kNever);
   heights_.assign(nodes_.size(), kNever);
   // What a node needs was mostly built before it, so few rounds are enough: one for each level of recursion.
   for (bool changed = true; changed;) {
     changed = false;
     for (NodeId id = 0; id < nodes_.size(); ++id) {
-      const uint32_t distance = distance_through(nodes_[id]), height = height_through(nodes_[id]);
+      const uint32_t distance = distance_through(id), height = height_through(nodes_[id]);
       changed |= distance != distances_[id] || height != heights_[id];
       distances_[id] = distance;
       heights_[id] = height;

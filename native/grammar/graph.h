@@ -63,16 +63,17 @@ class Graph {
   RuleId add_rule(NodeId start = kNowhere);
   void define(RuleId rule, NodeId start) { starts_[rule] = start; }
 
-  // Analyses what was built. Throws kInvalidArgument when no text leads to the end of the root, or when a rule begins
-  // with itself.
-  void finish(RuleId root);
+  // Analyses what was built. has_long_tokens: the tokens are all ordinary ones of o200k_harmony, not the single bytes
+  // alone. Throws kInvalidArgument when no text leads to the end of the root, or when a rule begins with itself.
+  void finish(RuleId root, bool has_long_tokens);
 
   // --- what is known after finish() ---
   RuleId root() const { return root_; }
   const Node& node(NodeId id) const { return nodes_[id]; }
   NodeId start(RuleId rule) const { return starts_[rule]; }
   size_t num_nodes() const { return nodes_.size(); }
-  // Bytes of the shortest text from here to the end of the rule; kNever when there is none.
+  // Tokens that suffice from here to the end of the rule: one for each byte of some text, and fewer where longer tokens
+  // spell what is fixed, such as names of properties. kNever: no text leads there.
   uint32_t distance(NodeId id) const { return distances_[id]; }
   // Levels of calls that the way to the end of the rule needs at least.
   uint32_t height(NodeId id) const { return heights_[id]; }
@@ -83,7 +84,8 @@ class Graph {
 
  private:
   NodeId add(Node node);
-  uint32_t distance_through(const Node& node) const;
+  uint32_t distance_through(NodeId id) const;
+  void find_jumps();
   uint32_t height_through(const Node& node) const;
   void refuse_left_recursion() const;
 
@@ -91,6 +93,9 @@ class Graph {
   std::vector<NodeId> starts_;  // by rule
   RuleId root_ = 0;
   std::vector<uint32_t> distances_, heights_;
+  // Where a token of several bytes leads from a node with one way on; [jump_begins_[id], jump_begins_[id + 1]) of jumps_.
+  std::vector<uint32_t> jump_begins_;
+  std::vector<NodeId> jumps_;
   std::array<uint8_t, 256> classes_{};
   std::vector<uint8_t> representatives_;
 };

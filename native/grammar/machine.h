@@ -39,7 +39,7 @@ class Machine {
   }
   // The text may end here.
   bool accepts(StateId state) const { return states_[state].accepts; }
-  // Bytes of the shortest text from here to the end.
+  // Tokens that suffice from here to the end (Graph::distance).
   uint32_t distance(StateId state) const { return states_[state].distance; }
   // How many plain characters of a JSON string may follow: kUnlimited, a count, or 0 when that is not all that is open here.
   uint32_t plain(StateId state) const { return states_[state].plain; }
@@ -58,7 +58,7 @@ class Machine {
     NodeId node;        // kCall or kRepeat
     uint32_t min, max;  // what a repetition still takes
     uint32_t parent;
-    uint32_t depth, distance;  // distance: bytes of the shortest way to the end after its rule has ended
+    uint32_t depth, distance;  // distance: to the end of the text after its rule has ended
     bool operator==(const Frame& o) const {
       return node == o.node && min == o.min && max == o.max && parent == o.parent;
     }

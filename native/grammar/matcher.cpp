@@ -23,7 +23,7 @@ const TokenMask& Matcher::mask(int64_t tokens_left) {
   const Frame& frame = constraint_->frame;
   const Frame::Place& place = frame.place(at_);
   const int64_t left = tokens_left - 1;  // after this one
-  mask_.assign(frame.trie().empty().size(), 0);
+  mask_.assign(frame.trie().mask_words(), 0);
 
   uint32_t nearest = kNever;  // of the ways
   for (const Frame::Way& way : place.ways) {

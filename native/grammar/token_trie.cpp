@@ -82,18 +82,12 @@ std::vector<TokenTrie::Node> build(std::span<const int32_t> sorted) {
 
 TokenTrie::TokenTrie(int vocab) : vocab_(vocab), ordinary_(empty()) {
   const int32_t count = std::min(vocab, int32_t(tokenizer::kFirstSpecial));
-  int single_bytes = 0;
   std::vector<uint32_t> characters;
   for (int32_t token = 0; token < count; ++token) {
     const std::string_view bytes = bytes_of(token);
-    single_bytes += bytes.size() == 1;
     longest_ = std::max(longest_, int(bytes.size()));
     characters.push_back(plain_characters(bytes));
     allow(ordinary_, token);
-  }
-  if (single_bytes < 256) {
-    throw Error(Code::kUnsupported, str("a vocabulary of ", vocab, " tokens lacks ", 256 - single_bytes,
-                                        " of the 256 single bytes: a constrained text may need them"));
   }
   const std::vector<int32_t> sorted = sorted_tokens(count);
   all_ = build(sorted);
@@ -116,13 +110,26 @@ const TokenMask& TokenTrie::plain(uint32_t characters) const {
   return plain_[std::min<size_t>(characters, plain_.size()) - 1];
 }
 
-std::shared_ptr<const TokenTrie> TokenTrie::of_vocabulary(int vocab) {
+SharedTrie::SharedTrie(int vocab) : vocab_(vocab) {
+  int missing = 0;
+  for (int byte = 0; byte < 256; ++byte) {
+    const uint8_t one = uint8_t(byte);
+    missing += tokenizer::Vocabulary::get().find(&one, 1) >= uint32_t(vocab);
+  }
+  if (missing > 0) {
+    throw Error(Code::kUnsupported, str("a vocabulary of ", vocab, " tokens lacks ", missing,
+                                        " of the 256 single bytes: a constrained text may need them"));
+  }
+  trie_ = std::async(std::launch::async, [vocab] { return std::make_unique<const TokenTrie>(vocab); });
+}
+
+const SharedTrie& SharedTrie::of_vocabulary(int vocab) {
   static std::mutex& mutex = *new std::mutex;  // never destroyed: engine threads may outlive the exit of main()
-  static auto& known = *new std::map<int, std::shared_ptr<const TokenTrie>>;
+  static auto& known = *new std::map<int, std::unique_ptr<const SharedTrie>>;
   std::lock_guard lock(mutex);
-  std::shared_ptr<const TokenTrie>& trie = known[vocab];
-  if (trie == nullptr) trie = std::make_shared<TokenTrie>(vocab);
-  return trie;
+  std::unique_ptr<const SharedTrie>& trie = known[vocab];
+  if (trie == nullptr) trie.reset(new SharedTrie(vocab));
+  return *trie;
 }
 
 }  // namespace oss::grammar

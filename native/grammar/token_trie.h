@@ -5,6 +5,7 @@
 // string is open, all of them are allowed, and a second, small trie has the others.
 #pragma once
 #include <cstdint>
+#include <future>
 #include <memory>
 #include <vector>
 
@@ -26,11 +27,7 @@ class TokenTrie {
     uint8_t depth;  // of the byte: 0 for the first
   };
 
-  // Of the first `vocab` ids of o200k_harmony without the special ones; kept for the process. Building takes some 100 ms.
-  // Throws kUnsupported when not every single byte is a token: then there are texts that cannot be written.
-  static std::shared_ptr<const TokenTrie> of_vocabulary(int vocab);
-
-  explicit TokenTrie(int vocab);
+  explicit TokenTrie(int vocab);  // of the first `vocab` ids of o200k_harmony without the special ones
 
   int vocab() const { return vocab_; }
   const std::vector<Node>& all() const { return all_; }
@@ -41,13 +38,30 @@ class TokenTrie {
   const TokenMask& ordinary() const { return ordinary_; }
   // Bytes of the longest token: a walk is never deeper.
   int longest() const { return longest_; }
-  TokenMask empty() const { return TokenMask(size_t(vocab_ + 31) / 32); }
+  size_t mask_words() const { return size_t(vocab_ + 31) / 32; }
+  TokenMask empty() const { return TokenMask(mask_words()); }
 
  private:
   int vocab_, longest_ = 0;
   std::vector<Node> all_, not_plain_;
   std::vector<TokenMask> plain_;  // [characters - 1], up to the longest
   TokenMask ordinary_;
+};
+
+// The trie of a vocabulary, kept for the process. Building takes some 100 ms, on a thread of its own that begins when the
+// vocabulary is first asked for; who looks into the trie waits for it.
+class SharedTrie {
+ public:
+  // Throws kUnsupported when not every single byte is a token: then there are texts that cannot be written.
+  static const SharedTrie& of_vocabulary(int vocab);
+
+  int vocab() const { return vocab_; }
+  const TokenTrie& get() const { return *trie_.get(); }
+
+ private:
+  explicit SharedTrie(int vocab);
+  int vocab_;
+  std::shared_future<std::unique_ptr<const TokenTrie>> trie_;
 };
 
 }  // namespace oss::grammar

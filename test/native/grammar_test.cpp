@@ -433,6 +433,24 @@ TEST("grammar: analysis has a budget for the whole turn") {
   CHECK(refused_at(short_one, str(kThought, kFinal)) != std::string::npos);
 }
 
+TEST("grammar: what is fixed counts by tokens, not by bytes") {
+  const std::string schema = json_schema(R"({"type":"object","properties":{"temperature_in_celsius":{"type":"string"},
+      "description_of_the_weather":{"type":"string"}},"required":["temperature_in_celsius","description_of_the_weather"]})");
+  const auto least = [&](int vocab) {
+    const auto constraint = compiled(schema, vocab);
+    return constraint->frame.place(constraint->frame.start()).distance;
+  };
+  CHECK(least(kSmall) > 60);
+  CHECK(least(kFull) < 30);
+  const auto constraint = compiled(schema, kFull);
+  std::mt19937 random(4);
+  for (int run = 0; run < 5; ++run) {
+    Matcher matcher(constraint);
+    drawn(matcher, least(kFull), random, kFull);
+    CHECK(matcher.done());
+  }
+}
+
 TEST("grammar: turns end within their tokens") {
   std::mt19937 random(3);
   for (const char* more : {"", R"(,"toolChoice":"required")", R"(,"toolChoice":"none","final":{"type":"json_object"})"}) {
