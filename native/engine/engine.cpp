@@ -149,6 +149,7 @@ EngineStats Engine::stats() const {
   std::lock_guard lock(mutex_);
   EngineStats stats = stats_;
   stats.waiting = queued_;
+  stats.ended = closing_ || !broken_.empty();
   return stats;
 }
 
@@ -457,6 +458,7 @@ void Engine::tell(const Sequence& sequence, Event event) {
 
 void Engine::publish() {
   counters_.running = scheduler_->num_running();
+  counters_.blocked = scheduler_->num_blocked();
   counters_.preemptions = scheduler_->preemptions();
   for (const KvGroup group : {kKvFull, kKvWindow}) counters_.pages[group] = cache_->stats(group);
   std::lock_guard lock(mutex_);
