@@ -36,7 +36,7 @@ export async function routes(app: FastifyInstance, parts: ServerParts): Promise<
   await app.register(async (scope) => operations(scope, parts));
   await app.register(async (scope) => {
     guard(scope, parts);
-    for (const endpoint of endpoints) endpoint(scope, parts.context);
+    for (const endpoint of endpoints) await endpoint(scope, parts.context);
     known.refuseUnder(scope);
   });
   return known;
