@@ -1,6 +1,70 @@
 import { once } from "node:events";
 import { type AddressInfo, connect, type Socket } from "node:net";
+import path from "node:path";
 import type { FastifyInstance } from "fastify";
+import { afterAll, afterEach, beforeAll } from "vitest";
+import { Engine } from "../../lib/engine.js";
+import { createServer, type ServerOptions } from "../../lib/server/index.js";
+
+export const tinyModel = path.resolve(import.meta.dirname, "../golden/models/a");
+
+/** Servers of one test file, closed after each test, and the engine that they have unless they get another one. */
+export function testServers() {
+  let engine: Engine;
+  const apps: FastifyInstance[] = [];
+  beforeAll(async () => {
+    engine = await Engine.load(tinyModel, { contextLength: 256 });
+  });
+  afterAll(() => engine.close());
+  afterEach(async () => {
+    for (const app of apps.splice(0)) {
+      app.server.closeAllConnections();
+      await app.close();
+    }
+  });
+  const keep = (app: FastifyInstance) => {
+    apps.push(app);
+    return app;
+  };
+  return {
+    engine: () => engine,
+    /** Closes an app with the others. */
+    keep,
+    server: async (options: Partial<ServerOptions> = {}) => keep(await createServer({ engine, ...options })),
+  };
+}
+
+/** A clock that a test moves. */
+export function testClock() {
+  let now = Date.UTC(2026, 0, 1);
+  return {
+    clock: () => new Date(now),
+    pass: (milliseconds: number) => {
+      now += milliseconds;
+    },
+  };
+}
+
+export const json = { "content-type": "application/json" };
+
+/** For `app.inject`. */
+export function post(url: string, payload: unknown, headers: Record<string, string> = {}) {
+  return { method: "POST", url, headers: { ...json, ...headers }, payload: JSON.stringify(payload) } as const;
+}
+
+export function bearer(key: string) {
+  return { authorization: `Bearer ${key}` };
+}
+
+/** What some work fails with. */
+export async function failure<T = Error & { code: string }>(work: () => unknown): Promise<T> {
+  try {
+    await work();
+  } catch (error) {
+    return error as T;
+  }
+  throw new Error("did not fail");
+}
 
 /** Listens on a free port of this machine, and returns it. */
 export async function listening(app: FastifyInstance): Promise<number> {
