@@ -8,7 +8,7 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { selfSigned } from "../support/certificate.js";
-import { rawConnection } from "../support/server.js";
+import { rawConnection } from "../support/server-operations.js";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 const program = path.join(root, "dist", "cli", "main.js");

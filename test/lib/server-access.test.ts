@@ -3,8 +3,16 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { createServer } from "../../lib/server/index.js";
-import { bearer, failure, listening, post, rawConnection, testClock, testServers } from "../support/server.js";
 import { held } from "../support/server-endpoints.js";
+import {
+  bearer,
+  failure,
+  listening,
+  post,
+  rawConnection,
+  testClock,
+  testServers,
+} from "../support/server-operations.js";
 
 vi.mock("../../lib/server/endpoints.js", () => import("../support/server-endpoints.js"));
 

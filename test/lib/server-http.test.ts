@@ -2,8 +2,8 @@ import type { FastifyBaseLogger } from "fastify";
 import { beforeEach, describe, expect, it, vi } from "vitest";
 import { GptOssError } from "../../lib/errors.js";
 import { ApiError } from "../../lib/server/index.js";
-import { bearer, json, listening, post, rawConnection, testServers } from "../support/server.js";
 import { held } from "../support/server-endpoints.js";
+import { bearer, json, listening, post, rawConnection, testServers } from "../support/server-operations.js";
 
 vi.mock("../../lib/server/endpoints.js", () => import("../support/server-endpoints.js"));
 

@@ -1,6 +1,6 @@
 import { describe, expect, it, vi } from "vitest";
 import { Engine } from "../../lib/engine.js";
-import { failure, post, testServers, tinyModel } from "../support/server.js";
+import { failure, post, testServers, tinyModel } from "../support/server-operations.js";
 
 vi.mock("../../lib/server/endpoints.js", () => import("../support/server-endpoints.js"));
 

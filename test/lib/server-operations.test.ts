@@ -6,8 +6,8 @@ import { Engine } from "../../lib/engine.js";
 import { GptOssError } from "../../lib/errors.js";
 import { createServer, gptOssPlugin, type ServerOptions } from "../../lib/server/index.js";
 import { selfSigned } from "../support/certificate.js";
-import { bearer, failure, listening, post, testClock, testServers, tinyModel } from "../support/server.js";
 import { held } from "../support/server-endpoints.js";
+import { bearer, failure, listening, post, testClock, testServers, tinyModel } from "../support/server-operations.js";
 
 vi.mock("../../lib/server/endpoints.js", () => import("../support/server-endpoints.js"));
 
