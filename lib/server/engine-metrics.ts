@@ -35,13 +35,10 @@ export class EngineMetrics {
       [gauge("vllm:gpu_cache_usage_perc", "The older name of vllm:kv_cache_usage_perc"), kvUsage],
     ];
     this.#counters = [
-      [
-        counter("vllm:prefix_cache_queries_total", "Prompt tokens looked up in the prefix cache"),
-        (s) => s.promptTokens,
-      ],
+      [counter("vllm:prefix_cache_queries_total", "Prompt tokens looked up in the prefix cache"), promptTokens],
       [counter("vllm:prefix_cache_hits_total", "Prompt tokens found in the prefix cache"), (s) => s.cachedTokens],
       [counter("vllm:num_preemptions_total", "Sequences that gave up their KV pages to others"), (s) => s.preemptions],
-      [counter("vllm:prompt_tokens_total", "Prompt tokens processed"), (s) => s.promptTokens],
+      [counter("vllm:prompt_tokens_total", "Prompt tokens, computed or found"), promptTokens],
       [counter("vllm:generation_tokens_total", "Tokens generated"), (s) => s.completionTokens],
     ];
     const seconds = 1e-3;
@@ -97,6 +94,11 @@ export class EngineMetrics {
       1,
     );
   }
+}
+
+/** The engine counts those that it computed, and those that it found, apart. */
+function promptTokens({ promptTokens, cachedTokens }: EngineStats): number {
+  return promptTokens + cachedTokens;
 }
 
 /** Of the fuller group of pages: that is the one that runs out. */

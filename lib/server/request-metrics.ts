@@ -69,12 +69,14 @@ export class RequestMetrics {
     if (!running) return;
     this.#running.delete(done.id);
     this.#success.inc({ ...this.#labels, finished_reason: outcomeOf(done) });
-    const { n, maxTokens } = running.message;
+    const { n, maxTokens, engine } = running.message;
     this.#observe("request_prompt_tokens", done.promptTokens);
     this.#observe("request_generation_tokens", done.completionTokens);
     this.#observe("request_max_num_generation_tokens", done.longestCompletion);
     this.#observe("request_params_n", n);
-    this.#observe("request_params_max_tokens", maxTokens);
+    // Who names no number may have all that the context holds.
+    const room = engine.info.limits.contextLength - done.promptTokens;
+    this.#observe("request_params_max_tokens", Math.min(maxTokens, room));
     this.#observe("e2e_request_latency_seconds", (performance.now() - running.started) / 1000);
     if ("timings" in done) this.#observeTimings(done.timings, done.completionTokens, n);
   };

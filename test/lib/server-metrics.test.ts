@@ -90,7 +90,11 @@ describe("metrics", () => {
     const value = (name: string, more = "") => values.get(`${name}{${labels}${more}}`);
     const bucket = (name: string, le: string) => values.get(`${name}_bucket{le="${le}",${labels}}`);
     expect(value("vllm:generation_tokens_total")).toBe(20);
-    expect(value("vllm:prompt_tokens_total")).toBe(own.stats().promptTokens);
+    const { promptTokens, cachedTokens } = own.stats();
+    expect(value("vllm:prompt_tokens_total")).toBe(promptTokens + cachedTokens);
+    expect(value("vllm:prefix_cache_queries_total")).toBe(promptTokens + cachedTokens);
+    expect(value("vllm:prefix_cache_hits_total")).toBe(cachedTokens);
+    expect(value("vllm:request_params_max_tokens_sum")).toBe(8 + 4);
     expect(value("vllm:request_success_total", ',finished_reason="length"')).toBe(2);
     expect(value("vllm:request_success_total", ',finished_reason="abort"')).toBe(0);
     expect(value("vllm:request_success_total", ',finished_reason="error"')).toBe(0);
@@ -115,8 +119,7 @@ describe("metrics", () => {
   it("tell apart who left, who aborted, and what failed", async () => {
     const own = await Engine.load(tinyModel, { contextLength: 256 });
     const app = await server({ engine: own });
-    const ask = (signal?: AbortSignal) =>
-      own.generate([7], { maxTokens: 200, ignoreEos: true, ...(signal && { signal }) });
+    const ask = (signal?: AbortSignal) => own.generate([7], { ignoreEos: true, ...(signal && { signal }) });
     const outcomes = async () => {
       const { values } = parse((await app.inject("/metrics")).body);
       const of = (reason: string) =>
@@ -125,6 +128,8 @@ describe("metrics", () => {
     };
     for await (const _ of ask()) break;
     await expect.poll(outcomes).toEqual({ stop: 1, length: 0, abort: 0, error: 0 });
+    const allowed = 'vllm:request_params_max_tokens_sum{model_name="gpt-oss",engine="0"} 255\n';
+    expect((await app.inject("/metrics")).body).toContain(allowed);
     const controller = new AbortController();
     const aborted = ask(controller.signal);
     controller.abort();
