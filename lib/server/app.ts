@@ -89,7 +89,7 @@ function buildApp(options: CheckedServerOptions): FastifyInstance {
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: options.maxBodyBytes,
     requestTimeout: options.requestMilliseconds,
-    keepAliveTimeout: options.keepAliveMilliseconds,
+    keepAliveTimeout: options.idleMilliseconds,
     genReqId: requestId,
     routerOptions: { maxParamLength: 512 },
     clientErrorHandler: refuseConnection,

@@ -46,8 +46,8 @@ export interface ServerOptions extends PluginOptions {
   headersMilliseconds?: number;
   /** In which a request must have come as a whole; its answer may take any time. Default 120,000. */
   requestMilliseconds?: number;
-  /** An idle connection is kept for so long; longer than a proxy in front keeps it. Default 75,000. */
-  keepAliveMilliseconds?: number;
+  /** An idle connection is kept for so long; a proxy in front should let go of it sooner. Default 75,000. */
+  idleMilliseconds?: number;
 }
 
 export interface CheckedPluginOptions extends Required<Omit<PluginOptions, "modelName" | "apiKeys" | "cors">> {
@@ -63,7 +63,7 @@ export interface CheckedServerOptions extends CheckedPluginOptions {
   maxHeaderBytes: number;
   headersMilliseconds: number;
   requestMilliseconds: number;
-  keepAliveMilliseconds: number;
+  idleMilliseconds: number;
 }
 
 const pluginNames = [
@@ -89,7 +89,7 @@ const serverNames = [
   "maxHeaderBytes",
   "headersMilliseconds",
   "requestMilliseconds",
-  "keepAliveMilliseconds",
+  "idleMilliseconds",
 ] as const satisfies readonly (keyof ServerOptions)[];
 
 const any = Number.MAX_SAFE_INTEGER;
@@ -122,7 +122,7 @@ export function checkServerOptions(options: ServerOptions): CheckedServerOptions
     maxHeaderBytes: optionalInteger("maxHeaderBytes", options.maxHeaderBytes, 16384, 1024, 2 ** 24),
     headersMilliseconds: optionalInteger("headersMilliseconds", options.headersMilliseconds, 10_000, 1, longest),
     requestMilliseconds: optionalInteger("requestMilliseconds", options.requestMilliseconds, 120_000, 1, longest),
-    keepAliveMilliseconds: optionalInteger("keepAliveMilliseconds", options.keepAliveMilliseconds, 75_000, 1, longest),
+    idleMilliseconds: optionalInteger("idleMilliseconds", options.idleMilliseconds, 75_000, 1, longest),
   };
 }
 
