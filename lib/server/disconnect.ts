@@ -1,3 +1,4 @@
+import type { Socket } from "node:net";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { RunningRequest } from "./drain.js";
 import { ApiError } from "./errors.js";
@@ -12,15 +13,40 @@ export function setPlace(request: FastifyRequest, place: RunningRequest): void {
 /** Calls back once, when a response has ended or its connection has; `complete`: all of it was handed to the system. */
 export function whenOver(reply: FastifyReply, callback: (complete: boolean) => void): void {
   const { raw } = reply;
+  const { socket } = reply.request.raw;
   const finished = () => over(true);
   const closed = () => over(raw.writableFinished);
   const over = (complete: boolean) => {
     raw.off("finish", finished);
     raw.off("close", closed);
+    forget();
     callback(complete);
   };
   raw.on("finish", finished);
   raw.on("close", closed);
+  const forget = onClose(socket, closed);
+  if (socket.closed) closed();
+}
+
+/** What is to be done when a connection closes, for all of its requests: a listener each would be too many. */
+const atClose = new WeakMap<Socket, Set<() => void>>();
+
+/**
+ * Of requests that were sent on one connection without waiting, Node tells only the first that the connection has closed.
+ * Returns what takes the callback back.
+ */
+function onClose(socket: Socket, callback: () => void): () => void {
+  let callbacks = atClose.get(socket);
+  if (!callbacks) {
+    const created = new Set<() => void>();
+    socket.once("close", () => {
+      for (const callback of [...created]) callback();
+    });
+    atClose.set(socket, created);
+    callbacks = created;
+  }
+  callbacks.add(callback);
+  return () => void callbacks.delete(callback);
 }
 
 /**

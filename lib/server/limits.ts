@@ -50,6 +50,11 @@ export class ClientLimits {
     };
   }
 
+  /** Clients that are remembered. */
+  get size(): number {
+    return this.#clients.size;
+  }
+
   #client(name: string): Client {
     const now = this.#now();
     const found = this.#clients.get(name);

@@ -2,12 +2,13 @@ import type { FastifyBaseLogger } from "fastify";
 import { beforeEach, describe, expect, it, vi } from "vitest";
 import { GptOssError } from "../../lib/errors.js";
 import { ApiError } from "../../lib/server/index.js";
+import { seededRandom } from "../support/random.js";
 import { held } from "../support/server-endpoints.js";
 import { bearer, json, listening, post, rawConnection, testServers } from "../support/server-operations.js";
 
 vi.mock("../../lib/server/endpoints.js", () => import("../support/server-endpoints.js"));
 
-const { server } = testServers();
+const { engine, server } = testServers();
 beforeEach(() => void held.splice(0));
 
 describe("bodies", () => {
@@ -112,6 +113,43 @@ describe("connections", () => {
   });
 });
 
+describe("a hostile client", () => {
+  it("does no harm: damaged, cut and doubled requests are answered or cut, and nothing stays behind", async () => {
+    const app = await server({ headersMilliseconds: 300, requestMilliseconds: 300, drainMilliseconds: 2 ** 31 - 1 });
+    const port = await listening(app);
+    const random = seededRandom(7);
+    const below = (n: number) => Math.floor(random() * n);
+    const body = '{"prompt": [1, 2, 3]}';
+    const whole = `POST /v1/work HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`;
+    const damage = [
+      (text: string) => text.slice(0, below(text.length)),
+      (text: string) => text + text.slice(0, below(text.length)),
+      (text: string) => text.replace(/\r\n/g, () => ["\r\n", "\n", "\r", "\0", "\r\n\r\n"][below(5)]!),
+      (text: string) => text.replace("content-length", ["transfer-encoding", "Content-Length: 3\r\nx", "x"][below(3)]!),
+      (text: string) => {
+        const at = below(text.length);
+        return text.slice(0, at) + String.fromCharCode(below(256)) + text.slice(at + below(3));
+      },
+    ];
+    const one = async () => {
+      const connection = await rawConnection(port);
+      let text = whole;
+      for (let i = below(3); i >= 0; i--) text = damage[below(damage.length)]!(text);
+      connection.say(text);
+      if (below(2) === 0) connection.socket.end();
+      if (below(4) === 0) connection.socket.resetAndDestroy();
+      // One that was answered may be kept for more.
+      await Promise.race([connection.closed, new Promise((resolve) => setTimeout(resolve, 50 + below(100)))]);
+      connection.socket.destroy();
+    };
+    for (let round = 0; round < 10; round++) await Promise.all(Array.from({ length: 30 }, one));
+    expect((await app.inject("/health")).statusCode).toBe(200);
+    expect((await app.inject(post("/v1/work", { prompt: [1] }))).statusCode).toBe(200);
+    await expect.poll(() => engine().stats().running).toBe(0);
+    await app.drain();
+  });
+});
+
 describe("disconnectSignal", () => {
   const ask = "POST /v1/hold HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n";
 
@@ -134,6 +172,20 @@ describe("disconnectSignal", () => {
 
     const metrics = async () => (await app.inject("/metrics")).body;
     await expect.poll(metrics).toContain('http_requests_total{handler="/v1/hold",method="POST",status="499"} 2');
+  });
+
+  it("aborts for every request of a connection that was sent without waiting for the one before", async () => {
+    const app = await server({ concurrentRequests: 20, drainMilliseconds: 2 ** 31 - 1 });
+    const port = await listening(app);
+    const client = await rawConnection(port);
+    client.say(ask.repeat(15));
+    await expect.poll(() => held.length).toBe(15);
+    held[1]!.release({}); // it has its answer, which nobody will read
+    client.socket.destroy();
+    await expect.poll(() => held.map(({ signal }) => signal.aborted)).not.toContain(false);
+    const metrics = async () => (await app.inject("/metrics")).body;
+    await expect.poll(metrics).toContain('http_requests_total{handler="/v1/hold",method="POST",status="499"} 15');
+    await app.drain();
   });
 
   it("does not abort at a normal end, nor when the client leaves after it", async () => {
