@@ -88,6 +88,7 @@ function buildApp(options: CheckedServerOptions): FastifyInstance {
     // Ours knows how a stream ended, and leaves out what clients write into queries.
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: options.maxBodyBytes,
+    trustProxy: options.trustProxy,
     requestTimeout: options.requestMilliseconds,
     keepAliveTimeout: options.idleMilliseconds,
     genReqId: requestId,

@@ -40,6 +40,8 @@ export interface ServerOptions extends PluginOptions {
   logLevel?: "trace" | "debug" | "info" | "warn" | "error" | "fatal";
   /** Certificate chain and key, PEM. Default: plain HTTP. */
   tls?: { cert: string | Buffer; key: string | Buffer };
+  /** Clients' addresses are those that a proxy in front tells in `x-forwarded-for`; without one, anybody could. Default false. */
+  trustProxy?: boolean;
   /** Of all headers of a request together; more is 431. Default 16 KiB. */
   maxHeaderBytes?: number;
   /** In which the headers of a request must have come. Default 10,000. */
@@ -60,6 +62,7 @@ export interface CheckedServerOptions extends CheckedPluginOptions {
   logger: boolean | FastifyBaseLogger;
   logLevel: NonNullable<ServerOptions["logLevel"]>;
   tls: NonNullable<ServerOptions["tls"]> | null;
+  trustProxy: boolean;
   maxHeaderBytes: number;
   headersMilliseconds: number;
   requestMilliseconds: number;
@@ -86,6 +89,7 @@ const serverNames = [
   "logger",
   "logLevel",
   "tls",
+  "trustProxy",
   "maxHeaderBytes",
   "headersMilliseconds",
   "requestMilliseconds",
@@ -105,7 +109,7 @@ export function checkPluginOptions(options: PluginOptions): CheckedPluginOptions
 /** @throws GptOssError INVALID_ARGUMENT for an unknown name or a value that cannot be meant. */
 export function checkServerOptions(options: ServerOptions): CheckedServerOptions {
   refuseUnknown("createServer", options, new Set<string>(serverNames));
-  const { logger = false, logLevel = "info", tls } = options;
+  const { logger = false, logLevel = "info", tls, trustProxy = false } = options;
   if (typeof logger !== "boolean" && typeof (logger as FastifyBaseLogger | null)?.info !== "function") {
     throw invalidArgument("logger", "true, false or a logger", logger);
   }
@@ -113,12 +117,14 @@ export function checkServerOptions(options: ServerOptions): CheckedServerOptions
     throw invalidArgument("logLevel", '"trace", "debug", "info", "warn", "error" or "fatal"', logLevel);
   }
   if (tls !== undefined && (tls === null || typeof tls !== "object")) throw invalidArgument("tls", "an object", tls);
+  if (typeof trustProxy !== "boolean") throw invalidArgument("trustProxy", "true or false", trustProxy);
   if (tls) refuseUnknown("tls", tls, new Set(["cert", "key"]));
   return {
     ...checked(options),
     logger,
     logLevel,
     tls: tls ?? null,
+    trustProxy,
     maxHeaderBytes: optionalInteger("maxHeaderBytes", options.maxHeaderBytes, 16384, 1024, 2 ** 24),
     headersMilliseconds: optionalInteger("headersMilliseconds", options.headersMilliseconds, 10_000, 1, longest),
     requestMilliseconds: optionalInteger("requestMilliseconds", options.requestMilliseconds, 120_000, 1, longest),

@@ -160,6 +160,16 @@ describe("limits of one client", () => {
     expect((await app.inject({ url: "/v1/models", headers: bearer("alpha") })).statusCode).toBe(200);
   });
 
+  it("are per address where there are no keys: the proxy's word for it counts only when it is trusted", async () => {
+    for (const trustProxy of [false, true]) {
+      const app = await server({ requestsPerMinute: 1, trustProxy });
+      const ask = async (address: string) =>
+        (await app.inject({ url: "/v1/models", headers: { "x-forwarded-for": address } })).statusCode;
+      const statuses = [await ask("192.0.2.1"), await ask("192.0.2.2"), await ask("192.0.2.1")];
+      expect(statuses).toEqual(trustProxy ? [200, 200, 429] : [200, 429, 429]);
+    }
+  });
+
   it("count a client that left as gone", async () => {
     const app = await server({ concurrentRequests: 1 });
     const port = await listening(app);

@@ -30,6 +30,7 @@ interface ServeFlags extends EngineFlags {
   denseWeights?: "bf16" | "q8";
   numerics?: "exact" | "fast";
   repeatable?: true;
+  trustProxy?: true;
   maxBodyBytes?: number;
   requestsPerMinute?: number;
   concurrentRequests?: number;
@@ -77,6 +78,7 @@ export function serveCommand(): Command {
       new Option("--numerics <kind>", "of activations (default: fast where it can be)").choices(["exact", "fast"]),
     )
     .option("--repeatable", "the same bits in any batch on a GPU, too")
+    .option("--trust-proxy", "take addresses from x-forwarded-for; only behind a proxy that sets it")
     .option("--max-body-bytes <n>", "of one request; more get 413 (default: 33554432)", integer)
     .option("--requests-per-minute <n>", "of one key, or one address; more get 429 (default: any)", integer)
     .option("--concurrent-requests <n>", "of one key, or one address; more get 429 (default: any)", integer)
@@ -169,6 +171,7 @@ function serverOptions(
     ...(flags.metricsNeedKey && { metricsNeedKey: true }),
     ...(flags.cors && { cors: flags.cors }),
     ...(tls && { tls }),
+    ...(flags.trustProxy && { trustProxy: true }),
     ...(maxBodyBytes !== undefined && { maxBodyBytes }),
     ...(requestsPerMinute !== undefined && { requestsPerMinute }),
     ...(concurrentRequests !== undefined && { concurrentRequests }),
