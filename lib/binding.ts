@@ -176,6 +176,11 @@ export interface Histogram {
   p90: number;
   p99: number;
   max: number;
+  /**
+   * How many values lie from `from` on, below the next bucket; 12 % wide, empty ones are left out. Absent where only the
+   * sums are kept.
+   */
+  buckets?: { from: number; count: number }[];
 }
 
 /** Pages of 64 tokens of one group of layers. Cached ones hold a prefix that nobody uses now; they count as free too. */
@@ -190,6 +195,10 @@ export interface PageStats {
 export interface EngineStats {
   running: number;
   waiting: number;
+  /** Sequences, running or not, that wait for their client: a reader that is behind, a logitsProcessor. Absent: none. */
+  blocked?: number;
+  /** Closed, or broken by a failure of the device: nothing runs any more. Absent: not known. */
+  ended?: boolean;
   steps: number;
   promptTokens: number;
   /** Prompt tokens that were not computed because their pages were found. */

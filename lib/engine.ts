@@ -167,7 +167,7 @@ export class Engine implements AsyncDisposable {
     this.#submit(request, run);
     if (channels.request.hasSubscribers) {
       const { id, n, maxTokens, priority } = request;
-      const message: RequestMessage = { id, promptTokens: tokens.length, n, maxTokens, priority };
+      const message: RequestMessage = { engine: this, id, promptTokens: tokens.length, n, maxTokens, priority };
       channels.request.publish(message);
     }
     if (signal) {

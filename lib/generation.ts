@@ -206,7 +206,9 @@ export class Generation implements AsyncIterable<GeneratedToken> {
   #publishDone(outcome: RequestOutcome): void {
     if (!channels.done.hasSubscribers) return;
     const completionTokens = this.#log.items.length;
-    const message: DoneMessage = { id: this.#id, promptTokens: this.promptTokens.length, completionTokens, ...outcome };
+    const longestCompletion = Math.max(...this.#choices.map(({ tokens }) => tokens.length));
+    const promptTokens = this.promptTokens.length;
+    const message: DoneMessage = { id: this.#id, promptTokens, completionTokens, longestCompletion, ...outcome };
     channels.done.publish(message);
   }
 

@@ -11,7 +11,7 @@ import { Output } from "./output.js";
 export interface EngineFlags {
   backend?: string;
   threads?: number;
-  context?: number;
+  contextLength?: number;
 }
 
 export interface SamplingFlags {
@@ -38,7 +38,11 @@ export function addEngineOptions(command: Command): Command {
       'where to compute: "auto", "cpu", "cuda", "cuda:N" or "metal" (default: $GPT_OSS_BACKEND, else auto)',
     )
     .option("--threads <n>", "worker threads of the CPU backend (default: one per core)", integer)
-    .option("--context <tokens>", "tokens that prompt and answer may reach together (default: the model's)", integer);
+    .option(
+      "--context, --context-length <tokens>",
+      "tokens that prompt and answer may reach together (default: the model's)",
+      integer,
+    );
 }
 
 export function addSamplingOptions(command: Command): Command {
@@ -80,6 +84,26 @@ export interface LoadedModel {
   isDemo: boolean;
 }
 
+/** The model that was named, or the default one; says when it is the demo model, and how to get a real one. */
+export function chosenModel(
+  argument: string | undefined,
+  command: string,
+  notes: Output,
+): { model: string; isDemo: boolean } {
+  const model = argument ?? (process.env.GPT_OSS_MODEL || "demo");
+  const isDemo = model === "demo";
+  if (isDemo) notes.line(`${demoModelLabel}; for a real one: gpt-oss ${command} /path/to/gpt-oss-20b`);
+  return { model, isDemo };
+}
+
+export function engineOptions({ backend, threads, contextLength }: EngineFlags): EngineOptions {
+  return {
+    ...(backend !== undefined && { backend: backend as NonNullable<EngineOptions["backend"]> }),
+    ...(threads !== undefined && { threads }),
+    ...(contextLength !== undefined && { contextLength }),
+  };
+}
+
 /**
  * Loads the model that was named, or the default one, for one conversation. Says on stderr how far it is, and when the
  * model is the demo model, that it is and how to get a real one.
@@ -89,15 +113,11 @@ export async function loadModel(
   flags: EngineFlags,
   command: string,
 ): Promise<LoadedModel> {
-  const model = argument ?? (process.env.GPT_OSS_MODEL || "demo");
-  const isDemo = model === "demo";
   const notes = new Output(process.stderr);
-  if (isDemo) notes.line(`${demoModelLabel}; for a real one: gpt-oss ${command} /path/to/gpt-oss-20b`);
+  const { model, isDemo } = chosenModel(argument, command, notes);
   const options: EngineOptions = {
     maxSequences: 1,
-    ...(flags.backend !== undefined && { backend: flags.backend as NonNullable<EngineOptions["backend"]> }),
-    ...(flags.threads !== undefined && { threads: flags.threads }),
-    ...(flags.context !== undefined && { contextLength: flags.context }),
+    ...engineOptions(flags),
     onProgress: ({ loadedBytes, totalBytes }) => {
       const percent = totalBytes > 0 ? Math.floor((100 * loadedBytes) / totalBytes) : 0;
       notes.status(`Loading ${model}: ${percent} %`);

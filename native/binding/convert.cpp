@@ -195,6 +195,14 @@ static Napi::Object histogram_to_js(Napi::Env env, const Histogram& histogram) {
                     {"p90", histogram.percentile(0.9)},
                     {"p99", histogram.percentile(0.99)},
                     {"max", histogram.max()}});
+  const std::vector<Histogram::Bucket> filled = histogram.buckets();
+  Napi::Array buckets = Napi::Array::New(env, filled.size());
+  for (uint32_t i = 0; i < filled.size(); ++i) {
+    Napi::Object bucket = Napi::Object::New(env);
+    set_numbers(bucket, {{"from", filled[i].from}, {"count", double(filled[i].count)}});
+    buckets.Set(i, bucket);
+  }
+  out.Set("buckets", buckets);
   return out;
 }
 
@@ -208,11 +216,13 @@ Napi::Object stats_to_js(Napi::Env env, const EngineStats& stats) {
   Napi::Object out = Napi::Object::New(env);
   set_numbers(out, {{"running", stats.running},
                     {"waiting", stats.waiting},
+                    {"blocked", stats.blocked},
                     {"steps", double(stats.steps)},
                     {"promptTokens", double(stats.prompt_tokens)},
                     {"cachedTokens", double(stats.cached_tokens)},
                     {"completionTokens", double(stats.completion_tokens)},
                     {"preemptions", double(stats.preemptions)}});
+  out.Set("ended", stats.ended);
   Napi::Object pages = Napi::Object::New(env);
   pages.Set("full", pages_to_js(env, stats.pages[kKvFull]));
   pages.Set("window", pages_to_js(env, stats.pages[kKvWindow]));

@@ -164,6 +164,7 @@ EngineStats Engine::stats() const {
   std::lock_guard lock(mutex_);
   EngineStats stats = stats_;
   stats.waiting = queued_;
+  stats.ended = closing_ || !broken_.empty();
   return stats;
 }
 
@@ -543,6 +544,7 @@ void Engine::take_script_time() {
 
 void Engine::publish() {
   counters_.running = scheduler_->num_running();
+  counters_.blocked = scheduler_->num_blocked();
   counters_.preemptions = scheduler_->preemptions();
   for (const KvGroup group : {kKvFull, kKvWindow}) counters_.pages[group] = cache_->stats(group);
   std::lock_guard lock(mutex_);

@@ -61,6 +61,8 @@ struct EngineInfo {
 
 struct EngineStats {
   int running = 0, waiting = 0;
+  int blocked = 0;     // sequences, running or not, that wait for their client: paused, or with logits to come back
+  bool ended = false;  // closed, or broken: nothing runs any more
   uint64_t steps = 0, prompt_tokens = 0, cached_tokens = 0, completion_tokens = 0, preemptions = 0;
   PageStats pages[kKvGroups];
   Histogram step_ms, step_tokens, queue_ms, first_token_ms, inter_token_ms;

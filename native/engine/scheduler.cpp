@@ -92,6 +92,12 @@ void Scheduler::preempt(size_t index) {
   ++preemptions_;
 }
 
+int Scheduler::num_blocked() const {
+  const auto blocked = [](const auto& sequence) { return sequence->blocked(); };
+  return int(std::count_if(running_.begin(), running_.end(), blocked) +
+             std::count_if(waiting_.begin(), waiting_.end(), blocked));
+}
+
 // Frees pages for a running sequence at the cost of another one; false when only those before it in order are left.
 bool Scheduler::preempt_one(const Sequence* for_whom) {
   size_t victim = running_.size();
