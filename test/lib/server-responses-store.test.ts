@@ -1,4 +1,7 @@
 import { describe, expect, it } from "vitest";
+import { conversationItem } from "../../lib/server/responses/conversation.js";
+import type { ResponseObject } from "../../lib/server/responses/objects.js";
+import { ResponseStore } from "../../lib/server/responses/store.js";
 import { scriptedServer } from "../support/scripted-server.js";
 import { call, final, reasoning, turn } from "../support/scripted-turns.js";
 
@@ -99,6 +102,21 @@ describe("the store", () => {
     expect((await brief.get(id)).status).toBe(200);
     later(1100);
     expect((await brief.get(id)).status).toBe(404);
+  });
+
+  it("is never larger than its limits", () => {
+    const limits = { responses: 300, bytes: 100_000 };
+    const store = new ResponseStore(() => new Date(0), limits);
+    const item = conversationItem({ type: "message", id: "msg_1", content: "x".repeat(100) }, null);
+    for (let n = 0; n < 10_000; n++) {
+      const response = { id: `resp_${n}`, output: [] } as unknown as ResponseObject;
+      expect(store.put({ response, context: Array(n % 20).fill(item), output: [], date: "2026-11-22" })).toBe(true);
+      expect(store.size).toBeLessThanOrEqual(limits.responses);
+      expect(store.bytes).toBeLessThanOrEqual(limits.bytes);
+      expect(store.size).toBeGreaterThan(0);
+    }
+    for (let n = 0; n < 10_000; n++) store.delete(`resp_${n}`);
+    expect([store.size, store.bytes]).toEqual([0, 0]);
   });
 
   it("does not inherit instructions", async () => {
