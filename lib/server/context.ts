@@ -14,4 +14,6 @@ export interface ServerContext {
   contextLength: number;
   logger: FastifyBaseLogger;
   startTurn(request: TurnRequest): Turn;
+  /** Silence after which a stream gets a comment, so that nobody between takes it for dead. Default 15,000. */
+  keepAliveMilliseconds?: number;
 }

@@ -1,4 +1,4 @@
-import type { FastifyBaseLogger, FastifyInstance, FastifyReply } from "fastify";
+import type { FastifyInstance, FastifyReply } from "fastify";
 import { GptOssError } from "../errors.js";
 import type { ServerContext } from "./context.js";
 import { disconnectSignal } from "./disconnect.js";
@@ -10,22 +10,21 @@ import { type ReadRequest, type ResponseBody, readRequest, responseSchema } from
 import { ResponseWriter } from "./responses/response-writer.js";
 import { existing, retrieval } from "./responses/retrieval.js";
 import { ResponseStore, type StoreLimits } from "./responses/store.js";
-import { dropOldestTurn } from "./responses/truncation.js";
+import { dropOldestTurns, tooLong } from "./responses/truncation.js";
+import { checkedBody } from "./schema.js";
 import { EventStream } from "./sse.js";
 import type { TurnEvent } from "./turn.js";
 
 export interface ResponsesOptions {
   /** What is kept of finished responses. */
   store?: StoreLimits;
-  /** Between two signs of life on a stream without events. Default 15 seconds. */
-  keepAliveMs?: number;
 }
 
 /** Registers `/v1/responses` and the endpoints of what it stores. */
 export function responses(app: FastifyInstance, context: ServerContext, options: ResponsesOptions = {}): void {
   const store = new ResponseStore(context.clock, options.store);
-  const endpoint = new ResponsesEndpoint(context, store, options.keepAliveMs ?? 15_000);
-  app.post<{ Body: ResponseBody }>("/v1/responses", { schema: { body: responseSchema } }, (request, reply) =>
+  const endpoint = new ResponsesEndpoint(context, store);
+  app.post<{ Body: ResponseBody }>("/v1/responses", checkedBody(responseSchema), (request, reply) =>
     endpoint.create(request.body, disconnectSignal(request, reply), reply),
   );
   retrieval(app, store);
@@ -40,24 +39,23 @@ interface Conversation {
 class ResponsesEndpoint {
   readonly #context: ServerContext;
   readonly #store: ResponseStore;
-  readonly #keepAliveMs: number;
   /** Tool types that the log has heard of. */
   readonly #warned = new Set<string>();
 
-  constructor(context: ServerContext, store: ResponseStore, keepAliveMs: number) {
+  constructor(context: ServerContext, store: ResponseStore) {
     this.#context = context;
     this.#store = store;
-    this.#keepAliveMs = keepAliveMs;
   }
 
   async create(body: ResponseBody, signal: AbortSignal, reply: FastifyReply): Promise<unknown> {
-    const request = readRequest(body, this.#context.modelNames);
+    const request = readRequest(body, this.#context.modelNames, this.#store.isOn);
     this.#warn(request.ignoredTools);
     const conversation = this.#conversation(body);
     const events = await this.#start(request, conversation, signal);
     const writer = new ResponseWriter(request.settings, this.#context.clock);
     if (request.stream) {
-      await this.#stream(reply, events, writer, conversation, signal);
+      const told = this.#told(events, writer, conversation, signal);
+      await sendAll(reply, told, this.#context.keepAliveMilliseconds ?? 15_000);
       return reply;
     }
     for await (const event of events) this.#accept(writer, event, conversation);
@@ -79,7 +77,7 @@ class ResponsesEndpoint {
     const history = previous === null ? [] : [...previous.context, ...previous.output];
     let stored: Map<string, ConversationItem> | undefined;
     const input = readInput(body.input, history, (id) => {
-      stored ??= this.#store.items();
+      stored ??= this.#store.issuedItems();
       return stored.get(id);
     });
     const items = [...history, ...input];
@@ -99,14 +97,16 @@ class ResponsesEndpoint {
     signal: AbortSignal,
   ): Promise<AsyncIterable<TurnEvent>> {
     let read: readonly ConversationItem[] = items;
-    for (;;) {
+    // Twice as many each time, or a conversation of many small turns would be rendered once for each of them.
+    for (let drop = 1; ; drop *= 2) {
       try {
         const messages = read.flatMap(({ message }) => (message === null ? [] : [message]));
         return await begun(this.#context.startTurn({ ...request.turn, messages, date, signal }));
       } catch (error) {
-        const isTooLong = error instanceof GptOssError && error.code === "CONTEXT_OVERFLOW";
-        const shorter = isTooLong && request.settings.truncation === "auto" ? dropOldestTurn(read) : null;
-        if (shorter === null) throw error;
+        const refusal = tooLong(error);
+        if (refusal === null) throw error;
+        const shorter = request.settings.truncation === "auto" ? dropOldestTurns(read, drop) : null;
+        if (shorter === null) throw refusal;
         read = shorter;
       }
     }
@@ -123,43 +123,36 @@ class ResponsesEndpoint {
     return told;
   }
 
-  async #stream(
-    reply: FastifyReply,
+  /** All that a client of a stream hears. Once it has begun, a failure is an event like any other. */
+  async *#told(
     events: AsyncIterable<TurnEvent>,
     writer: ResponseWriter,
     conversation: Conversation,
     signal: AbortSignal,
-  ): Promise<void> {
-    const stream = new EventStream(reply);
-    const keepAlive = setInterval(() => stream.comment("keep-alive"), this.#keepAliveMs);
+  ): AsyncGenerator<StreamEvent, void, undefined> {
+    yield* writer.opening();
     try {
-      await sendAll(stream, writer.opening());
       for await (const event of events) {
-        await sendAll(stream, this.#accept(writer, event, conversation));
+        yield* this.#accept(writer, event, conversation);
         if (signal.aborted) break;
       }
       if (!writer.ended) throw unfinished(signal);
     } catch (error) {
-      if (!signal.aborted) await sendFailure(stream, writer, error, reply.log);
-    } finally {
-      clearInterval(keepAlive);
-      stream.end();
+      if (!signal.aborted) this.#context.logger.error({ err: error }, "a response failed after its stream began");
+      if (!writer.ended) yield* writer.failed(error);
     }
   }
 }
 
-async function sendAll(stream: EventStream, events: readonly StreamEvent[]): Promise<void> {
-  for (const event of events) await stream.send(event, event.type);
-}
-
-async function sendFailure(
-  stream: EventStream,
-  writer: ResponseWriter,
-  error: unknown,
-  log: FastifyBaseLogger,
-): Promise<void> {
-  log.error({ err: error }, "a response failed after its stream began");
-  if (!writer.ended) await sendAll(stream, writer.failed(error));
+async function sendAll(reply: FastifyReply, events: AsyncIterable<StreamEvent>, keepAliveMs: number): Promise<void> {
+  const stream = new EventStream(reply);
+  const keepAlive = setInterval(() => stream.comment("keep-alive"), keepAliveMs);
+  try {
+    for await (const event of events) await stream.send(event, event.type);
+  } finally {
+    clearInterval(keepAlive);
+    stream.end();
+  }
 }
 
 function unfinished(signal: AbortSignal): unknown {

@@ -93,7 +93,15 @@ describe("row 17: max_output_tokens", () => {
   });
 });
 
-// Row 18, a call that is cut off, is the last third of row 17: its item has the status incomplete.
+describe("row 18: a call that is cut off", () => {
+  it.each([true, false])("is an incomplete item with the arguments so far (stream: %s)", async (stream) => {
+    await using server = scriptedServer([turn([reasoning("R"), call("f", '{"a":1}')], { cutAt: 4 })]);
+    const { text, json } = await server.post({ ...ask, tools, stream });
+    const response = stream ? replayed(streamEvents(text)) : json;
+    expect(response.status).toBe("incomplete");
+    expect(response.output[1]).toMatchObject({ type: "function_call", arguments: '{"a', status: "incomplete" });
+  });
+});
 
 describe("row 21: usage", () => {
   it.each([true, false])("counts what the turn counted (stream: %s)", async (stream) => {

@@ -1,7 +1,8 @@
 import { Agent, OpenAIProvider, Runner, tool } from "@openai/agents";
 import OpenAI, { NotFoundError } from "openai";
-import { describe, expect, it } from "vitest";
+import { describe, expect, expectTypeOf, it } from "vitest";
 import { z } from "zod";
+import type { OutputItem, ResponseObject } from "../../lib/server/responses/objects.js";
 import { type ScriptedServer, scriptedServer } from "../support/scripted-server.js";
 import { call, final, preamble, reasoning, type ScriptedTurn, turn } from "../support/scripted-turns.js";
 
@@ -33,6 +34,20 @@ const weatherTool: OpenAI.Responses.FunctionTool = {
 };
 
 describe("openai, responses", () => {
+  it("agrees with the types here", () => {
+    type Same =
+      | "id"
+      | "object"
+      | "created_at"
+      | "completed_at"
+      | "incomplete_details"
+      | "metadata"
+      | "model"
+      | "status";
+    expectTypeOf<OutputItem>().toExtend<OpenAI.Responses.ResponseOutputItem>();
+    expectTypeOf<Pick<ResponseObject, Same>>().toExtend<Pick<OpenAI.Responses.Response, Same>>();
+  });
+
   it("create", async () => {
     await using it = await served([hello]);
     const response = await it.client.responses.create({ model, input: "Hi", reasoning: { effort: "high" } });

@@ -44,6 +44,14 @@ describe("any body at all", () => {
     { type: "x" },
   ];
 
+  it.each(["", "null", "[]", "5", '"x"', "{", '{"__proto__":{}}', "\u0000"])("%j is refused", async (payload) => {
+    await using server = scriptedServer([hello]);
+    const headers = { "content-type": "application/json" };
+    const { statusCode, body } = await server.app.inject({ method: "POST", url: "/v1/responses", headers, payload });
+    expect(statusCode).toBe(400);
+    expect(JSON.parse(body).error).toMatchObject({ message: expect.any(String), type: "invalid_request_error" });
+  });
+
   it("is answered with less than 500", async () => {
     await using server = scriptedServer([hello]);
     const stored = (await server.post(ask)).json;

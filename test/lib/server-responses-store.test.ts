@@ -31,6 +31,33 @@ describe("the store", () => {
     expect((await server.get(json.id)).status).toBe(404);
   });
 
+  it("may be off", async () => {
+    await using server = scriptedServer([hello], { store: { responses: 0 } });
+    const { json } = await server.post({ ...ask, store: true });
+    expect(json.store).toBe(false);
+    expect((await server.get(json.id)).status).toBe(404);
+    expect(server.warnings).toEqual([]);
+  });
+
+  it("takes requests that declare a body and have none", async () => {
+    await using server = scriptedServer([hello]);
+    const { id } = (await server.post(ask)).json;
+    const send = async (method: "GET" | "POST" | "DELETE", path: string, payload?: string) => {
+      const headers = { "content-type": "application/json" };
+      const { statusCode } = await server.app.inject({
+        method,
+        url: `/v1/responses/${path}`,
+        headers,
+        ...(payload && { payload }),
+      });
+      return statusCode;
+    };
+    expect(await send("GET", id)).toBe(200);
+    expect(await send("POST", `${id}/cancel`)).toBe(400);
+    expect(await send("POST", "resp_1/cancel", "{}")).toBe(404);
+    expect(await send("DELETE", id)).toBe(200);
+  });
+
   it("cancels nothing, and replays no events", async () => {
     await using server = scriptedServer([hello]);
     const { json } = await server.post(ask);

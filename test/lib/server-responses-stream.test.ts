@@ -106,6 +106,7 @@ describe("a stream", () => {
     const { text } = await server.post(stream);
     expect(replayed(streamEvents(text)).status).toBe("failed");
     expect(text).not.toContain("secret");
+    expect(server.failures).toMatchObject([[{ err: { message: "secret" } }, expect.any(String)]]);
   });
 
   it("gives signs of life while it waits", async () => {
@@ -114,7 +115,7 @@ describe("a stream", () => {
       await heard.opened;
       yield* hello;
     }
-    await using server = scriptedServer([waiting], { keepAliveMs: 1 });
+    await using server = scriptedServer([waiting], { keepAliveMilliseconds: 1 });
     const reply = await fetch(`${await server.baseUrl()}/responses`, {
       method: "POST",
       headers: { "content-type": "application/json" },
@@ -157,6 +158,7 @@ describe("a stream", () => {
     client.abort();
     expect(await stopped.opened).toBeInstanceOf(Error);
     expect(await aborted).toBe(true);
+    expect(server.failures).toEqual([]);
   });
 });
 

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { GptOssError } from "../../lib/errors.js";
+import { ApiError } from "../../lib/server/errors.js";
 import type { TurnRequest } from "../../lib/server/turn.js";
 import { replayed, streamEvents } from "../support/response-stream.js";
 import { scriptedServer } from "../support/scripted-server.js";
@@ -377,6 +378,17 @@ describe("input items", () => {
   });
 });
 
+describe("references", () => {
+  it("find no item under a name that another client gave it", async () => {
+    await using server = scriptedServer([hello]);
+    await server.post({ ...ask, input: [{ role: "user", content: "secret", id: "msg_1" }] });
+    const stored = (await server.post({ ...ask, input: [{ role: "user", content: "mine" }] })).json;
+    const [item] = (await server.get(`${stored.id}/input_items`)).json.data;
+    const refer = async (id: string) => (await server.post({ ...ask, input: [{ type: "item_reference", id }] })).status;
+    expect([await refer("msg_1"), await refer(item.id)]).toEqual([404, 200]);
+  });
+});
+
 describe("truncation", () => {
   const long: ScriptedTurn = async function* ({ messages }) {
     if (messages.length > 2) throw new GptOssError("CONTEXT_OVERFLOW", "too long");
@@ -389,11 +401,30 @@ describe("truncation", () => {
     expect(request.messages).toEqual([{ role: "developer", content: "D" }, input[2]]);
   });
 
+  it("auto does not try every length", async () => {
+    const many = Array.from({ length: 1000 }, (_, index) => ({ role: "user", content: `${index}` }));
+    await using server = scriptedServer([long]);
+    expect((await server.post({ ...ask, truncation: "auto", input: many })).status).toBe(200);
+    expect(server.player.requests.length).toBeLessThan(12);
+    expect(server.player.last.messages).toEqual(many.slice(-1));
+  });
+
   it("disabled refuses, as does auto when one turn is too long", async () => {
     await using server = scriptedServer([long]);
-    const tooLong = { status: 400, json: { error: { code: "context_length_exceeded" } } };
+    const tooLong = { status: 400, json: { error: { code: "context_length_exceeded", param: "input" } } };
     expect(await server.post({ ...ask, input })).toMatchObject(tooLong);
     const one = [...input.slice(2), { role: "assistant", content: "d" }, { role: "assistant", content: "e" }];
     expect(await server.post({ ...ask, input: one, truncation: "auto" })).toMatchObject(tooLong);
+  });
+
+  it("is of no help to an answer that is asked for too long", async () => {
+    const refused = () => {
+      throw new ApiError(400, "too long", { code: "context_length_exceeded", param: "max_tokens" });
+    };
+    await using server = scriptedServer([refused]);
+    expect(await server.post({ ...ask, max_output_tokens: 99_999, truncation: "auto" })).toMatchObject({
+      status: 400,
+      json: { error: { code: "context_length_exceeded", param: "max_output_tokens" } },
+    });
   });
 });

@@ -6,11 +6,16 @@ import { ApiError } from "../../lib/server/errors.js";
 import { type ResponsesOptions, responses } from "../../lib/server/responses.js";
 import { type ScriptedTurn, TurnPlayer } from "./scripted-turns.js";
 
+export interface ScriptedServerOptions extends ResponsesOptions {
+  keepAliveMilliseconds?: number;
+}
+
 export interface ScriptedServer extends AsyncDisposable {
   app: FastifyInstance;
   player: TurnPlayer;
-  /** Lines of level warn. */
+  /** Lines of the log, of level warn and of level error. */
   warnings: unknown[];
+  failures: unknown[];
   clock: { now: Date };
   /** Starts to listen at its first use. */
   baseUrl(): Promise<string>;
@@ -27,13 +32,17 @@ export interface Answer {
 }
 
 /** The endpoints on turns that are written beforehand: no model, no engine. */
-export function scriptedServer(turns: readonly ScriptedTurn[], options: ResponsesOptions = {}): ScriptedServer {
+export function scriptedServer(turns: readonly ScriptedTurn[], options: ScriptedServerOptions = {}): ScriptedServer {
   const player = new TurnPlayer(turns);
   const clock = { now: new Date("2026-11-22T12:00:00Z") };
   const warnings: unknown[] = [];
-  const app = fastify({
-    bodyLimit: 2 ** 25,
-    ajv: { customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: false } },
+  const failures: unknown[] = [];
+  const app = fastify({ bodyLimit: 2 ** 25 });
+  // A body that is announced and empty is none: OpenAI's Python client announces one with every request.
+  const parse = app.getDefaultJsonParser("error", "error");
+  app.addContentTypeParser("application/json", { parseAs: "string" }, (request, body, done) => {
+    if (body === "") done(null, undefined);
+    else parse(request, body as string, done);
   });
   const context: ServerContext = {
     engine: null as unknown as Engine,
@@ -41,8 +50,12 @@ export function scriptedServer(turns: readonly ScriptedTurn[], options: Response
     modelNames: ["gpt-oss-20b", "alias"],
     clock: () => clock.now,
     contextLength: 4096,
-    logger: { ...app.log, warn: (...line: unknown[]) => warnings.push(line) } as unknown as FastifyBaseLogger,
+    logger: {
+      warn: (...line: unknown[]) => warnings.push(line),
+      error: (...line: unknown[]) => failures.push(line),
+    } as unknown as FastifyBaseLogger,
     startTurn: (request) => player.start(request),
+    ...(options.keepAliveMilliseconds !== undefined && { keepAliveMilliseconds: options.keepAliveMilliseconds }),
   };
   app.setErrorHandler((error: FastifyError, _request, reply) => {
     const { status, body } = told(error);
@@ -60,6 +73,7 @@ export function scriptedServer(turns: readonly ScriptedTurn[], options: Response
     app,
     player,
     warnings,
+    failures,
     clock,
     baseUrl: async () => {
       listening ??= app.listen({ host: "127.0.0.1", port: 0 });
@@ -86,13 +100,6 @@ function described(error: FastifyError): { status: number; param: string | null;
     if (error.code === "QUEUE_FULL") return { status: 429, param: null, code: "queue_full" };
     const isClients = error.code === "INVALID_ARGUMENT" || error.code === "UNSUPPORTED";
     return { status: isClients ? 400 : 500, param: null, code: null };
-  }
-  const [failure] = error.validation ?? [];
-  if (failure !== undefined) {
-    const missing = failure.params.missingProperty;
-    const path = failure.instancePath.split("/").slice(1);
-    const param = [...path, ...(typeof missing === "string" ? [missing] : [])].join(".");
-    return { status: 400, param: param || null, code: "invalid_value" };
   }
   return { status: error.statusCode ?? 500, param: null, code: null };
 }

@@ -67,7 +67,7 @@ function startOf(part: ScriptedPart) {
 }
 
 function logprob(text: string): TurnLogprob {
-  const token = { text, bytes: [...Buffer.from(text)], logprob: -1 };
+  const token = { id: 0, text, bytes: [...Buffer.from(text)], logprob: -1 };
   return { ...token, top: [token] };
 }
 

@@ -8,6 +8,8 @@ export interface ConversationItem {
   readonly message: ChatMessage | null;
   /** Of the item's JSON text. */
   readonly bytes: number;
+  /** The id was made here: nobody can guess it, nor have chosen it, so that who knows it may refer to the item. */
+  readonly issued: boolean;
 }
 
 const idPrefixes: Readonly<Record<string, string>> = {
@@ -24,8 +26,12 @@ export function newId(type: string): string {
   return `${idPrefixes[type] ?? type}_${randomUUID().replaceAll("-", "")}`;
 }
 
-export function conversationItem(item: ConversationItem["item"], message: ChatMessage | null): ConversationItem {
-  return { item, message, bytes: Buffer.byteLength(JSON.stringify(item)) };
+export function conversationItem(
+  item: ConversationItem["item"],
+  message: ChatMessage | null,
+  issued = true,
+): ConversationItem {
+  return { item, message, bytes: Buffer.byteLength(JSON.stringify(item)), issued };
 }
 
 /** A reasoning; null when it says nothing. */

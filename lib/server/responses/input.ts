@@ -134,8 +134,8 @@ function typeOf(item: Item, param: string): string {
 
 /** The item under its own id, or a new one. */
 function identified(item: Item, type: string, param: string, message: ChatMessage | null): ConversationItem {
-  const id = optionalString(item.id, `${param}.id`) || newId(type);
-  return conversationItem({ ...item, type, id }, message);
+  const id = optionalString(item.id, `${param}.id`);
+  return conversationItem({ ...item, type, id: id || newId(type) }, message, !id);
 }
 
 function readMessage(item: Item, param: string, channel: "commentary" | "final"): ConversationItem {

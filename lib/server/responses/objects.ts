@@ -4,7 +4,7 @@ export type ItemStatus = "in_progress" | "completed" | "incomplete";
 
 export interface TokenLogprob {
   token: string;
-  bytes: readonly number[];
+  bytes: number[];
   logprob: number;
 }
 

@@ -76,8 +76,8 @@ export function messageOf({ start, text }: OpenItem, complete: boolean): Convers
 export function outputLogprob({ text, bytes, logprob, top }: TurnLogprob): OutputLogprob {
   return {
     token: text,
-    bytes,
+    bytes: [...bytes],
     logprob,
-    top_logprobs: top.map((likely) => ({ token: likely.text, bytes: likely.bytes, logprob: likely.logprob })),
+    top_logprobs: top.map((likely) => ({ token: likely.text, bytes: [...likely.bytes], logprob: likely.logprob })),
   };
 }

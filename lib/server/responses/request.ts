@@ -98,8 +98,11 @@ export interface ReadRequest {
   stream: boolean;
 }
 
-/** @throws ApiError that names the field */
-export function readRequest(body: ResponseBody, modelNames: readonly string[]): ReadRequest {
+/**
+ * @param canStore whether a response can be kept at all
+ * @throws ApiError that names the field
+ */
+export function readRequest(body: ResponseBody, modelNames: readonly string[], canStore: boolean): ReadRequest {
   if (!modelNames.includes(body.model)) {
     throw new ApiError(404, `The model '${body.model}' does not exist.`, { param: "model", code: "model_not_found" });
   }
@@ -107,7 +110,10 @@ export function readRequest(body: ResponseBody, modelNames: readonly string[]): 
   const tools = readTools(body.tools);
   const { format, told } = readFormat(body.text?.format);
   return {
-    settings: settingsOf(body, modelNames[0] ?? body.model, told, tools),
+    settings: {
+      ...settingsOf(body, modelNames[0] ?? body.model, told, tools),
+      store: canStore && (body.store ?? true),
+    },
     turn: {
       instructions: body.instructions || null,
       tools: tools.functions,
@@ -144,7 +150,7 @@ function settingsOf(
   model: string,
   format: Record<string, unknown>,
   tools: ReadTools,
-): ResponseSettings {
+): Omit<ResponseSettings, "store"> {
   const { reasoning, text } = body;
   return {
     background: false,
@@ -159,7 +165,6 @@ function settingsOf(
       summary: reasoning?.summary ?? reasoning?.generate_summary ?? null,
     },
     service_tier: null,
-    store: body.store ?? true,
     temperature: body.temperature ?? 1,
     text: { format, ...(typeof text?.verbosity === "string" && { verbosity: text.verbosity }) },
     tool_choice: body.tool_choice ?? "auto",

@@ -11,7 +11,7 @@ export interface StoredResponse {
 }
 
 export interface StoreLimits {
-  /** Default 10,000. */
+  /** Default 10,000; 0 turns the store off. */
   responses?: number;
   /** Of JSON text, every response counted with its whole conversation, though they share it. Default 256 MiB. */
   bytes?: number;
@@ -42,6 +42,10 @@ export class ResponseStore {
     this.#limits = { responses, bytes, idleMs };
   }
 
+  get isOn(): boolean {
+    return this.#limits.responses > 0;
+  }
+
   get size(): number {
     return this.#entries.size;
   }
@@ -63,7 +67,7 @@ export class ResponseStore {
   put(stored: StoredResponse): boolean {
     this.#expire();
     const bytes = bytesOf(stored);
-    if (bytes > this.#limits.bytes || this.#limits.responses < 1) return false;
+    if (!this.isOn || bytes > this.#limits.bytes) return false;
     this.#entries.set(stored.response.id, { stored, bytes, usedAt: this.#now() });
     this.#bytes += bytes;
     for (const id of this.#entries.keys()) {
@@ -78,12 +82,14 @@ export class ResponseStore {
     return this.#drop(id);
   }
 
-  /** Every item of every response by its id. Walks the whole store. */
-  items(): Map<string, ConversationItem> {
+  /** Every item of every response by its id, but for those that a client named itself. Walks the whole store. */
+  issuedItems(): Map<string, ConversationItem> {
     this.#expire();
     const all = new Map<string, ConversationItem>();
     for (const { stored } of this.#entries.values()) {
-      for (const item of [...stored.context, ...stored.output]) all.set(item.item.id, item);
+      for (const item of [...stored.context, ...stored.output]) {
+        if (item.issued) all.set(item.item.id, item);
+      }
     }
     return all;
   }
