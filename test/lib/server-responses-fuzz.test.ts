@@ -55,7 +55,7 @@ describe("any body at all", () => {
   it("is answered with less than 500", async () => {
     await using server = scriptedServer([hello]);
     const stored = (await server.post(ask)).json;
-    const seeds = bodies(stored.output[1].id).map((body) => ({ ...body, previous_response_id: stored.id }));
+    const seeds = bodies(stored.output[1]!.id).map((body) => ({ ...body, previous_response_id: stored.id }));
     const random = seededRandom(7);
     const pick = <T>(list: readonly T[]): T => list[Math.floor(random() * list.length)]!;
     const statuses = new Set<number>();

@@ -3,6 +3,7 @@ import type { Engine } from "../../lib/engine.js";
 import { GptOssError } from "../../lib/errors.js";
 import type { ServerContext } from "../../lib/server/context.js";
 import { ApiError } from "../../lib/server/errors.js";
+import type { ResponseObject } from "../../lib/server/responses/objects.js";
 import { type ResponsesOptions, responses } from "../../lib/server/responses.js";
 import { type ScriptedTurn, TurnPlayer } from "./scripted-turns.js";
 
@@ -24,11 +25,16 @@ export interface ScriptedServer extends AsyncDisposable {
   delete(path: string): Promise<Answer>;
 }
 
+/** A response, an error or a list of items: a test knows which it asked for. */
+export type AnswerBody = Omit<ResponseObject, "error"> & {
+  error: { message: string; type: string; param: string | null; code: string | null };
+  data: { id: string }[];
+};
+
 export interface Answer {
   status: number;
   text: string;
-  // biome-ignore lint/suspicious/noExplicitAny: what tests look into has as many shapes as there are tests
-  json: any;
+  json: AnswerBody;
 }
 
 /** The endpoints on turns that are written beforehand: no model, no engine. */
