@@ -4,11 +4,11 @@ import { ApiKeys } from "./api-keys.js";
 import type { ServerContext } from "./context.js";
 import { Drain } from "./drain.js";
 import { EngineSource } from "./engine-source.js";
-import { ApiError } from "./errors.js";
 import { EngineHealth } from "./health.js";
 import { ClientLimits } from "./limits.js";
 import { ServerMetrics } from "./metrics.js";
 import type { CheckedPluginOptions } from "./options.js";
+import { startTurn } from "./start-turn.js";
 
 /** What one server is made of. */
 export interface ServerParts {
@@ -57,8 +57,6 @@ function buildContext(
     modelNames,
     clock,
     logger,
-    startTurn() {
-      throw new ApiError(501, "No endpoint of this build takes turns");
-    },
+    startTurn: (request) => startTurn(source.require(), request),
   };
 }
