@@ -101,8 +101,21 @@ export interface NativeRequest {
   cacheSalt: string;
   /** Logits go through JavaScript before each draw. */
   processed: boolean;
+  /** JSON text of a `Constraint`, checked; the addon compiles it while it takes the request. */
+  constraint: string | null;
   /** > 0: the logits of that many last positions of the prompt instead of a completion. */
   logitsLast: number;
+  /** What the model is to write, for tests of everything around it. */
+  script?: NativeScript;
+}
+
+export interface NativeScript {
+  /** Choice i writes the one at i modulo their number; none is empty. */
+  choices: Uint32Array[];
+  /** Told of together. */
+  tokensPerStep: number;
+  /** That so many take. */
+  stepDelayMs: number;
 }
 
 /** The config of a checkpoint as its files state it. */
@@ -165,6 +178,11 @@ export interface Histogram {
   p90: number;
   p99: number;
   max: number;
+  /**
+   * How many values lie from `from` on, below the next bucket; 12 % wide, empty ones are left out. Absent where only the
+   * sums are kept.
+   */
+  buckets?: { from: number; count: number }[];
 }
 
 /** Pages of 64 tokens of one group of layers. Cached ones hold a prefix that nobody uses now; they count as free too. */
@@ -179,6 +197,10 @@ export interface PageStats {
 export interface EngineStats {
   running: number;
   waiting: number;
+  /** Sequences, running or not, that wait for their client: a reader that is behind, a logitsProcessor. Absent: none. */
+  blocked?: number;
+  /** Closed, or broken by a failure of the device: nothing runs any more. Absent: not known. */
+  ended?: boolean;
   steps: number;
   promptTokens: number;
   /** Prompt tokens that were not computed because their pages were found. */
@@ -198,7 +220,8 @@ export interface EngineStats {
 export interface NativeEngine {
   readonly info: NativeEngineInfo;
   submit(request: NativeRequest): void;
-  cancel(id: number): void;
+  /** Of one choice, or of all. */
+  cancel(id: number, index?: number): void;
   /** Stops and restarts the decoding of one choice; it keeps its pages while nobody else needs them. */
   pause(id: number, index: number, paused: boolean): void;
   /** The answer to a "process" event. */
@@ -230,6 +253,8 @@ export interface NativeAddon extends NativeTokenizer {
     onEvents: (events: NativeEvent[]) => void,
     onProgress: ((progress: LoadProgress) => void) | null,
   ): { promise: Promise<NativeEngine>; cancel(): void };
+  /** The same, here and now: blocks this thread. */
+  loadEngineNow(path: string, options: NativeEngineOptions, onEvents: (events: NativeEvent[]) => void): NativeEngine;
   /** The engine that another thread shared: its own requests and events, the same weights, cache and steps. */
   attachEngine(handle: number, onEvents: (events: NativeEvent[]) => void): NativeEngine;
   inspect(path: string): Promise<CheckpointSummary>;

@@ -1,4 +1,5 @@
 import { channel } from "node:diagnostics_channel";
+import type { Engine } from "./engine.js";
 import type { FinishReason, Timings } from "./generation.js";
 
 /**
@@ -15,6 +16,8 @@ export const channels = {
 };
 
 export interface RequestMessage {
+  /** That took it. */
+  engine: Engine;
   id: number;
   promptTokens: number;
   n: number;
@@ -27,7 +30,13 @@ export interface FirstTokenMessage {
   promptTokens: number;
 }
 
-export type DoneMessage = { id: number; promptTokens: number; completionTokens: number } & RequestOutcome;
+/** `completionTokens` are those of all choices, `longestCompletion` those of the one that has most. */
+export type DoneMessage = {
+  id: number;
+  promptTokens: number;
+  completionTokens: number;
+  longestCompletion: number;
+} & RequestOutcome;
 
 /** Of the first choice; or what the result rejects with. */
 export type RequestOutcome =

@@ -36,7 +36,7 @@ interface InFlight {
 }
 
 /** Finds the run that an event belongs to. Apart from Engine, so that the addon's hold on it does not keep an Engine alive. */
-class Dispatcher {
+export class Dispatcher {
   readonly inFlight = new Map<number, InFlight>();
 
   readonly accept = (events: NativeEvent[]): void => {
@@ -64,7 +64,7 @@ export class Engine implements AsyncDisposable {
   readonly #dispatcher: Dispatcher;
   #closing: Promise<void> | undefined;
 
-  private constructor(native: NativeEngine, dispatcher: Dispatcher, backendReason: string) {
+  protected constructor(native: NativeEngine, dispatcher: Dispatcher, backendReason: string) {
     this.#native = native;
     this.#dispatcher = dispatcher;
     this.info = { ...native.info, backendReason };
@@ -72,7 +72,8 @@ export class Engine implements AsyncDisposable {
 
   /**
    * Loads a checkpoint: a folder in the Hugging Face or OpenAI's original layout, `"demo"`, or a model of seeded random
-   * weights that needs no file, for measurements: `"synthetic:120b"`, `20b`, `small` or `tiny`, with `?seed=N&skew=X`.
+   * weights that needs no file, for measurements: `"synthetic:120b"`, `20b`, `small`, `tiny` or `wide` (tiny, with the full
+   * vocabulary), with `?seed=N&skew=X`.
    *
    * @throws GptOssError with code MODEL_NOT_FOUND, MODEL_FORMAT, MODEL_SHAPE, UNSUPPORTED, OUT_OF_MEMORY,
    *   INVALID_ARGUMENT or ADDON_NOT_FOUND; `signal.reason` after an abort; what `onProgress` throws. Nothing is left
@@ -166,7 +167,7 @@ export class Engine implements AsyncDisposable {
     this.#submit(request, run);
     if (channels.request.hasSubscribers) {
       const { id, n, maxTokens, priority } = request;
-      const message: RequestMessage = { id, promptTokens: tokens.length, n, maxTokens, priority };
+      const message: RequestMessage = { engine: this, id, promptTokens: tokens.length, n, maxTokens, priority };
       channels.request.publish(message);
     }
     if (signal) {

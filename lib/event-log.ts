@@ -38,13 +38,21 @@ export class EventLog<T> {
 
   /** Ends with the log or throws its failure. `left` is called when the reader stops, early or not. */
   async *read(left: () => void): AsyncGenerator<T, void, undefined> {
+    for await (const items of this.readBatches(left, 1)) yield items[0] as T;
+  }
+
+  /** The same, but what is there already comes together, up to `most` items. */
+  async *readBatches(left: () => void, most = goOnAt): AsyncGenerator<T[], void, undefined> {
     const reader = { next: 0 };
     this.#readers.add(reader);
     try {
       for (;;) {
         this.#weigh();
-        if (reader.next < this.items.length) yield this.items[reader.next++] as T;
-        else if (this.#end?.failure) throw this.#end.failure.reason;
+        if (reader.next < this.items.length) {
+          const items = this.items.slice(reader.next, reader.next + most);
+          reader.next += items.length;
+          yield items;
+        } else if (this.#end?.failure) throw this.#end.failure.reason;
         else if (this.#end) return;
         else await new Promise<void>((resolve) => this.#waiting.push(resolve));
       }

@@ -1,4 +1,5 @@
 import type { NativeRequest } from "./binding.js";
+import { type Constraint, constraintText } from "./constraint.js";
 import { GptOssError, invalidArgument } from "./errors.js";
 import type { LogitsProcessor } from "./logits-processor.js";
 import { checkSignal, optionalInteger, refuseUnknown } from "./options.js";
@@ -22,6 +23,14 @@ export interface GenerateOptions extends SamplingOptions {
   /** Added to the logits of these ids, in [-100, 100]; -Infinity bans the token. */
   logitBias?: Readonly<Record<number, number>> | ReadonlyMap<number, number>;
   logitsProcessor?: LogitsProcessor;
+  /**
+   * What the completion must be; each choice by itself. Only tokens that keep to it can be drawn, after penalties, bias
+   * and processor, and whatever those and `minTokens` say: where they leave no allowed token a finite logit, the lowest
+   * allowed id comes. It ends with `finishReason: "stop"` once it is whole; `"length"` says that `maxTokens` never sufficed,
+   * `stop` and `stopTokens` still end it early. `logprob`s stay those of the model alone. What is not supported is refused
+   * with INVALID_ARGUMENT, by name; a pattern that leaves too many ways open, with UNSUPPORTED, perhaps after it has begun.
+   */
+  constraint?: Constraint;
   /** In [-1000, 1000]: requests with a higher one run sooner; those that wait long rise. Default 0. */
   priority?: number;
   /** Prompts are reused only among requests with the same salt: one per tenant keeps tenants from probing each other. */
@@ -52,6 +61,7 @@ export const generateOptionNames: ReadonlySet<string> = new Set([
   "logprobs",
   "logitBias",
   "logitsProcessor",
+  "constraint",
   "priority",
   "cacheSalt",
   "signal",
@@ -105,6 +115,7 @@ export function nativeRequestOptions(options: GenerateOptions, model: ModelTrait
       priority: optionalInteger("priority", options.priority, 0, -limits.priority, limits.priority),
       cacheSalt,
       processed: logitsProcessor !== undefined,
+      constraint: options.constraint === undefined ? null : constraintText(options.constraint),
     },
     logitsProcessor,
     signal: options.signal,

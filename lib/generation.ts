@@ -17,6 +17,13 @@ export interface GeneratedToken {
   top?: TokenLogprob[];
   /** Which of the `n` choices it belongs to. */
   index: number;
+  /** On the last token of a choice, unless it was cancelled: how it ended. */
+  last?: ChoiceEnd;
+}
+
+export interface ChoiceEnd {
+  finishReason: FinishReason;
+  cachedTokens: number;
 }
 
 export type FinishReason = "stop" | "length" | "cancelled";
@@ -101,9 +108,14 @@ export class Generation implements AsyncIterable<GeneratedToken> {
     this.result.catch(() => {}); // a caller who only iterates hears of the failure there
   }
 
-  /** Stops the request; `result` resolves with what there is. Without effect once it has ended. */
-  cancel(): void {
-    if (!this.#log.ended) this.#native.cancel(this.#id);
+  /**
+   * Stops the request, or that choice of it alone; `result` resolves with what there is. Without effect once it has
+   * ended.
+   */
+  cancel(index?: number): void {
+    if (this.#log.ended) return;
+    if (index === undefined) this.#native.cancel(this.#id);
+    else if (!this.#choices[index]?.end) this.#native.cancel(this.#id, index);
   }
 
   /** Stops the request; iteration and `result` reject with `reason` at once. */
@@ -131,12 +143,17 @@ export class Generation implements AsyncIterable<GeneratedToken> {
     return this.#log.read(() => this.cancel());
   }
 
+  /** As iterating, but tokens that are there already come together. */
+  batches(): AsyncGenerator<GeneratedToken[], void, undefined> {
+    return this.#log.readBatches(() => this.cancel());
+  }
+
   #append({ token, text, logprob, top, index }: NativeEvent & { kind: "token" }): void {
     if (this.#log.items.length === 0 && channels.firstToken.hasSubscribers) {
       const message: FirstTokenMessage = { id: this.#id, promptTokens: this.promptTokens.length };
       channels.firstToken.publish(message);
     }
-    const generated = { token, text, logprob, index, ...(top && { top }) };
+    const generated: GeneratedToken = { token, text, logprob, index, ...(top && { top }) };
     this.#choices[index]!.tokens.push(generated);
     this.#log.push(generated);
   }
@@ -148,7 +165,10 @@ export class Generation implements AsyncIterable<GeneratedToken> {
     const last = choice.tokens.at(-1);
     // The engine tells of the last token and of the end in one breath, so nobody has read that token yet; unless the
     // request was cancelled, and then nobody expects the whole.
-    if (last) last.text += event.text;
+    if (last) {
+      last.text += event.text;
+      if (event.reason !== "cancelled") last.last = { finishReason: event.reason, cachedTokens: event.cachedTokens };
+    }
     if (this.#choices.every(({ end }) => end)) this.#finish();
   }
 
@@ -186,7 +206,9 @@ export class Generation implements AsyncIterable<GeneratedToken> {
   #publishDone(outcome: RequestOutcome): void {
     if (!channels.done.hasSubscribers) return;
     const completionTokens = this.#log.items.length;
-    const message: DoneMessage = { id: this.#id, promptTokens: this.promptTokens.length, completionTokens, ...outcome };
+    const longestCompletion = Math.max(...this.#choices.map(({ tokens }) => tokens.length));
+    const promptTokens = this.promptTokens.length;
+    const message: DoneMessage = { id: this.#id, promptTokens, completionTokens, longestCompletion, ...outcome };
     channels.done.publish(message);
   }
 

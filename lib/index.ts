@@ -1,5 +1,6 @@
 export type { CheckpointSummary, EngineStats, Histogram, ModelConfig, PageStats, TokenLogprob } from "./binding.js";
 export type { ChatAnswer, ChatEvent, ChatMessage, ChatOptions, ChatRun, ToolCall } from "./chat.js";
+export type { Constraint, HarmonyConstraint, OutputFormat, TextConstraint } from "./constraint.js";
 export type { DoneMessage, FirstTokenMessage, RequestMessage } from "./diagnostics.js";
 export { Engine, type EngineHandle, type EngineInfo } from "./engine.js";
 export { type ErrorCode, GptOssError } from "./errors.js";

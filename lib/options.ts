@@ -33,7 +33,10 @@ export interface EngineOptions {
   maxSequences?: number;
   /** Waiting requests; one more is refused with `QUEUE_FULL`. Default 1024. */
   maxQueue?: number;
-  /** Tokens of one step, prompt chunks and decodes together. Default 256 on the CPU, 2048 on a GPU. */
+  /**
+   * Tokens of one step, prompt chunks and decodes together. Default 512 on the CPU,
+   * 256 with numerics "exact"; 2048 on a GPU.
+   */
   maxBatchTokens?: number;
   kvCache?: KvCacheOptions;
   /** Reuse of what earlier and concurrent requests have in common with the beginning of a prompt. Default true. */

@@ -153,6 +153,7 @@ struct SampleRow {
   int32_t seen_begin, seen_end;  // into the list of SampleSeen: distinct tokens
   int32_t bias_begin, bias_end;  // into the list of SampleBias: applied in order, tokens may repeat
   int32_t top_logprobs;          // <= kMaxTopLogprobs
+  const uint32_t* allowed;       // [(vocab + 31) / 32] bits of the tokens that may be drawn; null: all
 };
 struct SampleResult {
   int32_t token;

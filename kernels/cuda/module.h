@@ -6,7 +6,7 @@
 namespace oss::cuda {
 
 // Raised when anything in kernels.h or here changes: an addon refuses a module of another number.
-constexpr int kModuleAbi = 3;
+constexpr int kModuleAbi = 4;
 
 struct DeviceProperties {
   char name[256];

@@ -1,6 +1,6 @@
 // Sampling, defined in lib/sampling.ts and executed for the CPU in kernels/cpu/sample.cpp:
 //
-//   logits       [rows, vocab] f32; penalties and bias on a copy of the row, made only when there are any
+//   logits       [rows, vocab] f32; penalties, bias and what is not allowed on a copy of the row, made when there are any
 //   candidates   finite logits (+inf counts as the largest float), without the reserved ids when they are masked
 //   temperature  0: the highest logit, the lowest id among equals;  else  w[i] = exp((logit[i] - max) / temperature)
 //   filters      top-k, then top-p, then min-p
@@ -139,6 +139,7 @@ __device__ __forceinline__ void adjust(const Problem& p, int row) {
   if (has_penalty(r.args)) {
     for (int i = r.seen_begin + int(threadIdx.x); i < r.seen_end; i += kThreads) {
       const SampleSeen seen = p.seen[i];
+      if (!is_allowed(r, seen.token)) continue;
       logits[seen.token] = penalize(raw[seen.token], r.args.repetition_penalty, r.args.presence_penalty,
                                     r.args.frequency_penalty, seen.in_completion);
     }
@@ -273,6 +274,13 @@ __device__ __forceinline__ void write_token(const Problem& p, int row, int token
   p.out[row].logprob = logprob(p.raw(row)[token]);
 }
 
+// What is drawn where nothing is a candidate: id 0, which is never reserved, or the lowest that is allowed.
+__device__ __forceinline__ int lowest_allowed(const Problem& p, int row) {
+  int token = 0;
+  while (token < p.vocab && !is_allowed(p.rows[row], token)) ++token;
+  return token < p.vocab ? token : 0;
+}
+
 // All candidates are weighed: draws, or prepares the search for what the filters keep.
 __device__ __forceinline__ void decide(const Problem& p, int row, const LogSoftmax& logprob) {
   const SamplingArgs& args = p.rows[row].args;
@@ -282,7 +290,7 @@ __device__ __forceinline__ void decide(const Problem& p, int row, const LogSoftm
     if (of_slice < best) best = of_slice;
   }
   best = block_min<kThreads>(best);
-  if (best == kNoKey) return write_token(p, row, 0, logprob);  // the lowest id is never masked
+  if (best == kNoKey) return write_token(p, row, lowest_allowed(p, row), logprob);
   if (args.temperature == 0) return write_token(p, row, id_of_key(best), logprob);
   if (!has_filter(args)) {
     const int token = draw(p, row, {logit_of_key(best), kNoLimit, 0}, false);
@@ -316,7 +324,8 @@ __global__ void __launch_bounds__(kThreads, 3) read_kernel(Problem p, const int3
     if (is_adjusted(r)) {
       float* copy = p.adjusted(row);
       for (int i = 0; i < kThreadTokens; ++i) {
-        if (t.first + i < p.vocab) copy[t.first + i] = t.logits[i];
+        const int token = t.first + i;
+        if (token < p.vocab) copy[token] = is_allowed(r, token) ? t.logits[i] : -INFINITY;
       }
     } else {
       weigh_slice(p, r.args, t, p.at(row, slice));

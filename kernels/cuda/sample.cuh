@@ -132,7 +132,11 @@ __device__ __forceinline__ bool has_penalty(const SamplingArgs& args) {
   return args.repetition_penalty != 1 || args.presence_penalty != 0 || args.frequency_penalty != 0;
 }
 __device__ __forceinline__ bool is_adjusted(const SampleRow& row) {
-  return (has_penalty(row.args) && row.seen_begin < row.seen_end) || row.bias_begin < row.bias_end;
+  return (has_penalty(row.args) && row.seen_begin < row.seen_end) || row.bias_begin < row.bias_end ||
+         row.allowed != nullptr;
+}
+__device__ __forceinline__ bool is_allowed(const SampleRow& row, int token) {
+  return row.allowed == nullptr || (row.allowed[token / 32] >> (token % 32) & 1u) != 0;
 }
 // The logits that are drawn from.
 __device__ __forceinline__ const float* drawn_logits(const Problem& p, int row) {

@@ -1,16 +1,18 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from "commander";
+import { packageVersion } from "../version.js";
 import { chatCommand } from "./commands/chat.js";
-import { doctorCommand, packageVersion } from "./commands/doctor.js";
+import { doctorCommand } from "./commands/doctor.js";
 import { generateCommand } from "./commands/generate.js";
 import { inspectCommand } from "./commands/inspect.js";
+import { serveCommand } from "./commands/serve.js";
 import { exitCodeOf, exitCodes, reportError, UsageError } from "./exit.js";
 
 const program = new Command("gpt-oss")
   .description("gpt-oss-20b and gpt-oss-120b on this machine. Without a model, an embedded tiny demo model answers.")
   .version(packageVersion());
 
-for (const command of [chatCommand(), generateCommand(), inspectCommand(), doctorCommand()])
+for (const command of [chatCommand(), generateCommand(), serveCommand(), inspectCommand(), doctorCommand()])
   program.addCommand(command);
 
 for (const command of [program, ...program.commands]) {

@@ -11,7 +11,7 @@ import { Output } from "./output.js";
 export interface EngineFlags {
   backend?: string;
   threads?: number;
-  context?: number;
+  contextLength?: number;
   packedWeights?: string;
 }
 
@@ -40,10 +40,14 @@ export function addEngineOptions(command: Command): Command {
     )
     .option("--threads <n>", "worker threads of the CPU backend (default: one per core)", integer)
     .option(
+      "--context, --context-length <tokens>",
+      "tokens that prompt and answer may reach together (default: the model's)",
+      integer,
+    )
+    .option(
       "--packed-weights <where>",
       'on a CPU with AMX, where its copy of the experts is kept: "auto", "memory" or a folder (default: auto, beside the model)',
-    )
-    .option("--context <tokens>", "tokens that prompt and answer may reach together (default: the model's)", integer);
+    );
 }
 
 export function addSamplingOptions(command: Command): Command {
@@ -85,6 +89,26 @@ export interface LoadedModel {
   isDemo: boolean;
 }
 
+/** The model that was named, or the default one; says when it is the demo model, and how to get a real one. */
+export function chosenModel(
+  argument: string | undefined,
+  command: string,
+  notes: Output,
+): { model: string; isDemo: boolean } {
+  const model = argument ?? (process.env.GPT_OSS_MODEL || "demo");
+  const isDemo = model === "demo";
+  if (isDemo) notes.line(`${demoModelLabel}; for a real one: gpt-oss ${command} /path/to/gpt-oss-20b`);
+  return { model, isDemo };
+}
+
+export function engineOptions({ backend, threads, contextLength }: EngineFlags): EngineOptions {
+  return {
+    ...(backend !== undefined && { backend: backend as NonNullable<EngineOptions["backend"]> }),
+    ...(threads !== undefined && { threads }),
+    ...(contextLength !== undefined && { contextLength }),
+  };
+}
+
 /**
  * Loads the model that was named, or the default one, for one conversation. Says on stderr how far it is, and when the
  * model is the demo model, that it is and how to get a real one.
@@ -94,17 +118,12 @@ export async function loadModel(
   flags: EngineFlags,
   command: string,
 ): Promise<LoadedModel> {
-  const model = argument ?? (process.env.GPT_OSS_MODEL || "demo");
-  const isDemo = model === "demo";
   const notes = new Output(process.stderr);
-  if (isDemo) notes.line(`${demoModelLabel}; for a real one: gpt-oss ${command} /path/to/gpt-oss-20b`);
+  const { model, isDemo } = chosenModel(argument, command, notes);
   let told = false;
   const options: EngineOptions = {
     maxSequences: 1,
-    ...(flags.backend !== undefined && { backend: flags.backend as NonNullable<EngineOptions["backend"]> }),
-    ...(flags.threads !== undefined && { threads: flags.threads }),
-    ...(flags.context !== undefined && { contextLength: flags.context }),
-    ...(flags.packedWeights !== undefined && { packedWeights: flags.packedWeights }),
+    ...engineOptions(flags),
     onProgress: ({ loadedBytes, totalBytes, writes }) => {
       if (writes !== undefined && !told) {
         notes.line(`Packing the experts for this CPU, once, into ${writes} (--packed-weights memory: without a file)`);

@@ -172,7 +172,8 @@ export class RecoveringParser {
     if (this.state.phase === "header") {
       const { tokens, role } = this.state;
       const { header, text } = this.readBare(textOf(tokens), role);
-      const isMessage = header.recipient === null ? text !== "" : closed;
+      const isAddress = !closed && "to=".startsWith(text); // of which the rest was cut off
+      const isMessage = header.recipient === null ? text !== "" && !isAddress : closed;
       if (isMessage) this.startBareContent(tokens, role);
     }
     if (this.state.phase === "content") {

@@ -141,6 +141,9 @@ struct SamplingContext {
   std::span<const Seen> seen;  // every distinct token of prompt and completion; may stay empty when no penalty is on
   std::span<const Bias> bias;
   int top_logprobs = 0;  // how many of the most probable tokens to report
+  // One bit per token, [(vocab + 31) / 32]: only those that are set can be drawn, whatever penalties and bias say; at least
+  // one is. When their logits are no numbers, it is the lowest id. Empty: every token.
+  std::span<const uint32_t> allowed{};
 };
 
 struct Sampled {

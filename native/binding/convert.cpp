@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "native/binding/errors.h"
+#include "native/grammar/constraint.h"
 #include "native/loader/mapped_file.h"
 
 namespace oss {
@@ -73,7 +74,18 @@ std::vector<float> floats_from_js(const Napi::Value& value) {
   return {array.Data(), array.Data() + array.ElementLength()};
 }
 
-Request request_from_js(const Napi::Object& request) {
+static std::shared_ptr<const Script> script_from_js(const Napi::Value& value) {
+  if (!value.IsObject()) return nullptr;
+  const Napi::Object from = value.As<Napi::Object>();
+  auto script = std::make_shared<Script>();
+  const Napi::Array choices = from.Get("choices").As<Napi::Array>();
+  for (uint32_t i = 0; i < choices.Length(); ++i) script->choices.push_back(tokens_from_js(choices.Get(i)));
+  script->tokens_per_step = int(number(from, "tokensPerStep"));
+  script->step_ms = number(from, "stepDelayMs");
+  return script;
+}
+
+Request request_from_js(const Napi::Object& request, int vocab) {
   const Napi::Object bias = request.Get("bias").As<Napi::Object>();
   const std::vector<int32_t> biased = tokens_from_js(bias.Get("tokens"));
   const std::vector<float> values = floats_from_js(bias.Get("values"));
@@ -94,9 +106,15 @@ Request request_from_js(const Napi::Object& request) {
       .priority = int(number(request, "priority")),
       .salt = request.Get("cacheSalt").As<Napi::String>().Utf8Value(),
       .processed = request.Get("processed").As<Napi::Boolean>().Value(),
+      .constraint = nullptr,
       .logits_last = int64_t(number(request, "logitsLast")),
+      .script = script_from_js(request.Get("script")),
   };
   std::sort(out.stop_tokens.begin(), out.stop_tokens.end());
+  if (const Napi::Value constraint = request.Get("constraint"); constraint.IsString()) {
+    out.constraint =
+        grammar::compile_constraint(constraint.As<Napi::String>().Utf8Value(), vocab, out.stop_tokens);
+  }
   for (size_t i = 0; i < std::min(biased.size(), values.size()); ++i) out.bias.push_back({biased[i], values[i]});
   return out;
 }
@@ -183,6 +201,14 @@ static Napi::Object histogram_to_js(Napi::Env env, const Histogram& histogram) {
                     {"p90", histogram.percentile(0.9)},
                     {"p99", histogram.percentile(0.99)},
                     {"max", histogram.max()}});
+  const std::vector<Histogram::Bucket> filled = histogram.buckets();
+  Napi::Array buckets = Napi::Array::New(env, filled.size());
+  for (uint32_t i = 0; i < filled.size(); ++i) {
+    Napi::Object bucket = Napi::Object::New(env);
+    set_numbers(bucket, {{"from", filled[i].from}, {"count", double(filled[i].count)}});
+    buckets.Set(i, bucket);
+  }
+  out.Set("buckets", buckets);
   return out;
 }
 
@@ -196,11 +222,13 @@ Napi::Object stats_to_js(Napi::Env env, const EngineStats& stats) {
   Napi::Object out = Napi::Object::New(env);
   set_numbers(out, {{"running", stats.running},
                     {"waiting", stats.waiting},
+                    {"blocked", stats.blocked},
                     {"steps", double(stats.steps)},
                     {"promptTokens", double(stats.prompt_tokens)},
                     {"cachedTokens", double(stats.cached_tokens)},
                     {"completionTokens", double(stats.completion_tokens)},
                     {"preemptions", double(stats.preemptions)}});
+  out.Set("ended", stats.ended);
   Napi::Object pages = Napi::Object::New(env);
   pages.Set("full", pages_to_js(env, stats.pages[kKvFull]));
   pages.Set("window", pages_to_js(env, stats.pages[kKvWindow]));

@@ -193,9 +193,15 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
     return info_to_js(call.Env(), host_->engine->info());
   }
   void submit(const Napi::CallbackInfo& call) {
-    guarded(call.Env(), [&] { host_->submit(call.Env(), request_from_js(call[0].As<Napi::Object>())); });
+    guarded(call.Env(), [&] { host_->submit(call.Env(), request_from_js(call[0].As<Napi::Object>(), host_->engine->info().model.vocab)); });
   }
-  void cancel(const Napi::CallbackInfo& call) { host_->engine->cancel(host_->client(), id_of(call)); }
+  void cancel(const Napi::CallbackInfo& call) {
+    if (call[1].IsNumber()) {
+      host_->engine->cancel_choice(host_->client(), id_of(call), call[1].As<Napi::Number>());
+    } else {
+      host_->engine->cancel(host_->client(), id_of(call));
+    }
+  }
   void pause(const Napi::CallbackInfo& call) {
     host_->engine->pause(host_->client(), id_of(call), call[1].As<Napi::Number>(), call[2].As<Napi::Boolean>());
   }
@@ -314,6 +320,17 @@ Napi::Value load_engine(const Napi::CallbackInfo& call) {
   return loading;
 }
 
+// On the JavaScript thread, for models that are there in no time.
+Napi::Value load_engine_now(const Napi::CallbackInfo& call) {
+  return guarded(call.Env(), [&] {
+    auto engine = std::make_shared<Engine>(
+        call[0].As<Napi::String>().Utf8Value(), engine_options_from_js(call[1].As<Napi::Object>()),
+        [](const LoadProgress&) {}, nullptr);
+    return wrap(call.Env(),
+                std::make_shared<EngineHost>(call.Env(), std::move(engine), true, call[2].As<Napi::Function>()));
+  });
+}
+
 class InspectWorker : public Napi::AsyncWorker {
  public:
   InspectWorker(Napi::Env env, std::string path)
@@ -393,6 +410,7 @@ void init_engine(Napi::Env env, Napi::Object exports) {
   auto* instance = new Instance{Napi::Persistent(EngineWrap::define(env))};
   env.SetInstanceData(instance);
   exports.Set("loadEngine", Napi::Function::New<load_engine>(env));
+  exports.Set("loadEngineNow", Napi::Function::New<load_engine_now>(env));
   exports.Set("attachEngine", Napi::Function::New<attach_engine>(env));
   exports.Set("inspect", Napi::Function::New<inspect>(env));
   exports.Set("listBackends", Napi::Function::New<list_backends_js>(env));

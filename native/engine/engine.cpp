@@ -93,13 +93,25 @@ void Engine::disconnect(uint64_t client) {
     std::lock_guard lock(mutex_);
     clients_.erase(client);
   }
-  send(Cancel{client, 0, true});
+  send(Cancel{client});
 }
 
 std::vector<Event> Engine::take_events(uint64_t client) {
   std::lock_guard lock(mutex_);
   const auto at = clients_.find(client);
   return at == clients_.end() ? std::vector<Event>() : std::exchange(at->second.mailbox, {});
+}
+
+static void check_script(const Script& script, int64_t vocab) {
+  for (const std::vector<int32_t>& tokens : script.choices) {
+    if (tokens.empty()) throw Error(Code::kInvalidArgument, "a script has no tokens: at least one is needed");
+    for (const int32_t token : tokens) {
+      if (token < 0 || token >= vocab) {
+        throw Error(Code::kInvalidArgument, str("token ", token, " of a script is outside the vocabulary of ", vocab));
+      }
+    }
+  }
+  if (script.choices.empty()) throw Error(Code::kInvalidArgument, "a script has no choices: at least one is needed");
 }
 
 void Engine::submit(Request request) {
@@ -117,6 +129,7 @@ void Engine::submit(Request request) {
                   str("token ", bias.token, " of the logit bias is outside the vocabulary of ", config.vocab));
     }
   }
+  if (request.script) check_script(*request.script, config.vocab);
   const int64_t prompt = int64_t(request.prompt.size());
   const int64_t least_output = request.logits_last > 0 ? 0 : 1;
   if (prompt + least_output > info_.context_length) {
@@ -135,7 +148,7 @@ void Engine::submit(Request request) {
     ++queued_;
     // Salts of the two kinds cannot meet: without the prefix cache, only the choices of one request share.
     request.salt = info_.prefix_cache ? "=" + request.salt : str("#", request.client, ",", request.id);
-    commands_.push_back(std::move(request));
+    commands_.emplace_back(std::move(request));
   }
   changed_.notify_one();
 }
@@ -149,7 +162,9 @@ void Engine::send(Command command) {
   changed_.notify_one();
 }
 
-void Engine::cancel(uint64_t client, uint64_t id) { send(Cancel{client, id, false}); }
+void Engine::cancel(uint64_t client, uint64_t id) { send(Cancel{client, id}); }
+
+void Engine::cancel_choice(uint64_t client, uint64_t id, int choice) { send(Cancel{client, id, choice}); }
 
 void Engine::pause(uint64_t client, uint64_t id, int choice, bool paused) { send(Pause{client, id, choice, paused}); }
 
@@ -161,6 +176,7 @@ EngineStats Engine::stats() const {
   std::lock_guard lock(mutex_);
   EngineStats stats = stats_;
   stats.waiting = queued_;
+  stats.ended = closing_ || !broken_.empty();
   return stats;
 }
 
@@ -188,7 +204,10 @@ void Engine::loop() {
     }
     try {
       take_commands();
+      remove_failed();
       idle = !step();
+      take_script_time();
+      remove_failed();
     } catch (const std::exception& error) {
       // A step that fails leaves the cache in an unknown state: the engine ends, the process does not.
       {
@@ -230,9 +249,9 @@ void Engine::carry_out(Request request) {
 void Engine::carry_out(const Cancel& cancel) {
   for (Sequence* sequence : scheduler_->all()) {
     const Request& request = sequence->request();
-    if (request.client == cancel.client && (cancel.whole_client || request.id == cancel.id)) {
-      end(*sequence, FinishReason::kCancelled, sequence->text.end());
-    }
+    if (request.client != cancel.client || request.id != cancel.id.value_or(request.id)) continue;
+    if (sequence->choice != cancel.choice.value_or(sequence->choice)) continue;
+    end(*sequence, FinishReason::kCancelled, sequence->text.end());
   }
 }
 
@@ -363,6 +382,28 @@ void Engine::read_logits(Sequence& sequence, int first_row, int64_t rows) {
   backend_->read(forward_->logits() + size_t(first_row) * vocab, {sequence.logits.data() + before, size_t(rows) * vocab});
 }
 
+// The highest logit wins, whatever the request asks for.
+static SamplingArgs script_sampling(SamplingArgs args) {
+  args.temperature = 0;
+  args.repetition_penalty = 1;
+  args.presence_penalty = args.frequency_penalty = 0;
+  args.mask_reserved = 0;
+  return args;
+}
+
+// Of a constrained sequence the tokens that may come next. Where its constraint cannot go on, any token: append_token()
+// tells of that instead.
+std::span<const uint32_t> Engine::allowed_tokens(Sequence& sequence) {
+  if (sequence.matcher == nullptr) return {};
+  try {
+    TraceSpan span("engine", "mask");
+    return sequence.matcher->mask(sequence.request().max_tokens - sequence.completion());
+  } catch (const Error& error) {
+    sequence.constraint_failure = error;
+    return {};
+  }
+}
+
 // Draws from rows of the logits that lie side by side.
 void Engine::queue_draws(std::span<const Draw> draws) {
   const size_t vocab = size_t(info_.model.vocab);
@@ -383,7 +424,15 @@ void Engine::queue_draws(std::span<const Draw> draws) {
         if (uint32_t(token) < vocab) bias.push_back({token, -std::numeric_limits<float>::infinity()});
       }
     }
-    contexts.push_back({.seen = sequence.seen, .bias = bias, .top_logprobs = request.top_logprobs});
+    std::span<const SamplingContext::Seen> seen = sequence.seen;
+    if (request.script) {
+      // Drawn like any other token, so that its log probability is what the model gives it.
+      args.back() = script_sampling(args.back());
+      bias = {{request.script->of(sequence.choice)[size_t(draws[i].position)], std::numeric_limits<float>::max()}};
+      seen = {};
+    }
+    contexts.push_back({.seen = seen, .bias = bias, .top_logprobs = request.top_logprobs});
+    contexts.back().allowed = allowed_tokens(*draws[i].sequence);
   }
   backend_->sample(int(args.size()), int(vocab), forward_->logits() + size_t(draws.front().row) * vocab, args, contexts);
 }
@@ -402,7 +451,10 @@ void Engine::draw_now(std::span<const Draw> draws) {
 }
 
 void Engine::append_token(Sequence& sequence, Sampled sampled, Clock::time_point now) {
+  if (sequence.shared->failed) return;
+  if (sequence.constraint_failure) return fail(sequence, *sequence.constraint_failure);
   const int32_t token = sampled.token;
+  if (sequence.matcher != nullptr) sequence.matcher->accept(token);
   sequence.tokens.push_back(token);
   sequence.count(token, 1);
   if (sequence.completion() == 1) {
@@ -417,7 +469,8 @@ void Engine::append_token(Sequence& sequence, Sampled sampled, Clock::time_point
   ++counters_.completion_tokens;
 
   const Request& request = sequence.request();
-  const bool stop_token = std::binary_search(request.stop_tokens.begin(), request.stop_tokens.end(), token);
+  const bool stop_token = std::binary_search(request.stop_tokens.begin(), request.stop_tokens.end(), token) ||
+                          (sequence.matcher != nullptr && sequence.matcher->done());
   TextStream::Piece piece;
   if (!stop_token) piece = sequence.text.push(token);
   tell(sequence, {.sampled = std::move(sampled), .text = std::move(piece.text)});
@@ -425,6 +478,8 @@ void Engine::append_token(Sequence& sequence, Sampled sampled, Clock::time_point
     end(sequence, FinishReason::kStop, piece.stopped ? "" : sequence.text.end());
   } else if (sequence.completion() >= request.max_tokens) {
     end(sequence, FinishReason::kLength, sequence.text.end());
+  } else if (request.script && size_t(sequence.completion()) == request.script->of(sequence.choice).size()) {
+    end(sequence, FinishReason::kStop, sequence.text.end());
   }
 }
 
@@ -440,6 +495,20 @@ void Engine::end(Sequence& sequence, FinishReason reason, std::string text) {
   // Without its first choice, the others compute the prompt themselves.
   sequence.shared->prompt_is_known = true;
   remove(sequence);
+}
+
+// Ends all choices of a request, soon: those who call this may be in the middle of a list of them.
+void Engine::fail(Sequence& sequence, const Error& error) {
+  sequence.shared->failed = true;
+  any_failed_ = true;
+  tell(sequence, {.kind = Event::Kind::kError, .code = error.code(), .message = error.what()});
+}
+
+void Engine::remove_failed() {
+  if (!std::exchange(any_failed_, false)) return;
+  for (Sequence* sequence : scheduler_->all()) {
+    if (sequence->shared->failed) remove(*sequence);
+  }
 }
 
 // The device may be computing its next token: nobody will ask for that.
@@ -461,14 +530,33 @@ void Engine::fail_all(Code code, const std::string& message) {
   }
 }
 
-void Engine::tell(const Sequence& sequence, Event event) {
-  event.id = sequence.request().id;
+void Engine::tell(Sequence& sequence, Event event) {
+  const Request& request = sequence.request();
+  event.id = request.id;
   event.choice = sequence.choice;
-  outbox_.push_back({sequence.request().client, std::move(event)});
+  if (!request.script) {
+    outbox_.push_back({request.client, std::move(event)});
+    return;
+  }
+  const bool is_token = event.kind == Event::Kind::kToken;
+  sequence.withheld.push_back(std::move(event));
+  if (is_token && sequence.withheld.size() < size_t(request.script->tokens_per_step)) return;
+  for (Event& withheld : sequence.withheld) outbox_.push_back({request.client, std::move(withheld)});
+  sequence.withheld.clear();
+  if (is_token) script_ms_ = std::max(script_ms_, request.script->step_ms);
+}
+
+// A script may be slower than the model that it stands for; the engine is as busy as with a slow model.
+void Engine::take_script_time() {
+  const double ms = std::exchange(script_ms_, 0);
+  if (ms <= 0) return;
+  std::unique_lock lock(mutex_);
+  changed_.wait_for(lock, std::chrono::duration<double, std::milli>(ms), [this] { return closing_.load(); });
 }
 
 void Engine::publish() {
   counters_.running = scheduler_->num_running();
+  counters_.blocked = scheduler_->num_blocked();
   counters_.preemptions = scheduler_->preemptions();
   for (const KvGroup group : {kKvFull, kKvWindow}) counters_.pages[group] = cache_->stats(group);
   std::lock_guard lock(mutex_);

@@ -63,6 +63,8 @@ struct EngineInfo {
 
 struct EngineStats {
   int running = 0, waiting = 0;
+  int blocked = 0;     // sequences, running or not, that wait for their client: paused, or with logits to come back
+  bool ended = false;  // closed, or broken: nothing runs any more
   uint64_t steps = 0, prompt_tokens = 0, cached_tokens = 0, completion_tokens = 0, preemptions = 0;
   PageStats pages[kKvGroups];
   Histogram step_ms, step_tokens, queue_ms, first_token_ms, inter_token_ms;
@@ -93,6 +95,7 @@ class Engine {
   // Any thread. submit throws kInvalidArgument, kContextOverflow, kQueueFull or kClosed; everything after that is an event.
   void submit(Request request);
   void cancel(uint64_t client, uint64_t id);
+  void cancel_choice(uint64_t client, uint64_t id, int choice);
   // A paused choice gets no further tokens; it keeps its pages while nobody else needs them.
   void pause(uint64_t client, uint64_t id, int choice, bool paused);
   // The answer to kProcess, [vocab].
@@ -105,8 +108,9 @@ class Engine {
 
  private:
   struct Cancel {
-    uint64_t client, id;
-    bool whole_client;
+    uint64_t client;
+    std::optional<uint64_t> id{};   // none: everything of the client
+    std::optional<int> choice{};  // none: all of them
   };
   struct Pause {
     uint64_t client, id;
@@ -148,13 +152,17 @@ class Engine {
   void finish(const Launched& step);
   static int64_t drawn_position(const Scheduler::Part& part);
   void read_logits(Sequence& sequence, int first_row, int64_t rows);
+  static std::span<const uint32_t> allowed_tokens(Sequence& sequence);
   void queue_draws(std::span<const Draw> draws);
   void draw_now(std::span<const Draw> draws);
   void append_token(Sequence& sequence, Sampled sampled, Clock::time_point now);
   void end(Sequence& sequence, FinishReason reason, std::string text);
+  void fail(Sequence& sequence, const Error& error);
+  void remove_failed();
   void remove(Sequence& sequence);
   void fail_all(Code code, const std::string& message);
-  void tell(const Sequence& sequence, Event event);
+  void tell(Sequence& sequence, Event event);
+  void take_script_time();
   void publish();
 
   std::unique_ptr<Backend> backend_;
@@ -169,8 +177,10 @@ class Engine {
   std::unique_ptr<StepBuilder> builder_;
   std::optional<Launched> ahead_;                   // the step after the one that is told of next
   std::vector<std::pair<uint64_t, Event>> outbox_;  // of this step, by client
+  double script_ms_ = 0;                            // that this step takes beyond its computing
   EngineStats counters_;
   uint64_t arrivals_ = 0;
+  bool any_failed_ = false;                         // requests whose sequences are still there
 
   mutable std::mutex mutex_;  // guards what follows
   std::condition_variable changed_;

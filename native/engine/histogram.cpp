@@ -34,4 +34,14 @@ double Histogram::percentile(double share) const {
   return std::min(middle, max_);
 }
 
+std::vector<Histogram::Bucket> Histogram::buckets() const {
+  std::vector<Bucket> filled;
+  for (size_t i = 0; i < buckets_.size(); ++i) {
+    if (buckets_[i] == 0) continue;
+    const double border = std::pow(10.0, (double(i) - 1) / kPerDecade + kSmallestExponent);
+    filled.push_back({i == 0 ? 0 : border, buckets_[i]});
+  }
+  return filled;
+}
+
 }  // namespace oss

@@ -2,6 +2,7 @@
 #pragma once
 #include <array>
 #include <cstdint>
+#include <vector>
 
 namespace oss {
 
@@ -12,6 +13,12 @@ class Histogram {
   // The value up to which `share` (0 .. 1) of the values lie; 0 when there is none. Less than 10^-3 reads as 0, more
   // than 10^9 as the maximum; the maximum itself is exact.
   double percentile(double share) const;
+  // What lies from `from` on, and below the begin of the next bucket; empty ones are left out.
+  struct Bucket {
+    double from;
+    uint64_t count;
+  };
+  std::vector<Bucket> buckets() const;
   uint64_t count() const { return count_; }
   double sum() const { return sum_; }
   double max() const { return max_; }

@@ -92,6 +92,12 @@ void Scheduler::preempt(size_t index) {
   ++preemptions_;
 }
 
+int Scheduler::num_blocked() const {
+  const auto blocked = [](const auto& sequence) { return sequence->blocked(); };
+  return int(std::count_if(running_.begin(), running_.end(), blocked) +
+             std::count_if(waiting_.begin(), waiting_.end(), blocked));
+}
+
 // Frees pages for a running sequence at the cost of another one; false when only those before it in order are left.
 bool Scheduler::preempt_one(const Sequence* for_whom) {
   size_t victim = running_.size();
@@ -163,7 +169,10 @@ std::vector<Scheduler::Part> Scheduler::plan_ahead(const std::vector<Part>& part
     const Request& request = sequence.request();
     const int64_t begin = part.begin + part.tokens;
     // Its logits are for somebody else, its prompt goes on, or what it has said decides about what it may say.
-    if (part.rows != 1 || request.logits_last > 0 || request.processed || sequence.penalized || sequence.blocked()) return {};
+    if (part.rows != 1 || request.logits_last > 0 || request.processed || sequence.penalized || sequence.matcher != nullptr ||
+        sequence.blocked()) {
+      return {};
+    }
     const int64_t said = begin - int64_t(request.prompt.size());  // by the time of this step
     if (said + 1 < request.max_tokens) {
       if (!cache_.reserve(sequence.pages, begin, begin + 1)) return {};

@@ -47,6 +47,7 @@ class Scheduler {
   // Running ones first.
   std::vector<Sequence*> all() const;
   int num_running() const { return int(running_.size()); }
+  int num_blocked() const;  // running or waiting
   int num_waiting() const { return int(waiting_.size()); }
   // The further choices of a request do not count: they follow the first one.
   int num_waiting_requests() const {

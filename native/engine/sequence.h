@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -12,10 +13,20 @@
 #include "native/base/error.h"
 #include "native/engine/kv_cache.h"
 #include "native/engine/text_stream.h"
+#include "native/grammar/matcher.h"
 
 namespace oss {
 
 using Clock = std::chrono::steady_clock;
+
+// What the model is to write, for tests of everything around it: its logits are computed all the same.
+struct Script {
+  std::vector<std::vector<int32_t>> choices;  // none empty; choice i writes the one at i modulo their number
+  int tokens_per_step = 1;                    // told of together
+  double step_ms = 0;                         // that so many take
+
+  const std::vector<int32_t>& of(int choice) const { return choices[size_t(choice) % choices.size()]; }
+};
 
 struct Request {
   uint64_t client = 0;                 // who hears of it
@@ -32,7 +43,9 @@ struct Request {
   int priority = 0;                    // higher runs sooner
   std::string salt;                    // prefixes are shared within one salt only
   bool processed = false;              // logits go through the client before each draw
+  std::shared_ptr<const grammar::Constraint> constraint;  // what the completion must be; null: anything
   int64_t logits_last = 0;             // > 0: no completion; the logits of the last positions of the prompt instead
+  std::shared_ptr<const Script> script{};  // null: the model writes
 };
 
 enum class FinishReason { kStop, kLength, kCancelled };
@@ -76,6 +89,7 @@ struct Sequence {
     const SamplingArgs& sampling = request().sampling;
     penalized = sampling.repetition_penalty != 1 || sampling.presence_penalty != 0 || sampling.frequency_penalty != 0;
     for (const int32_t token : tokens) count(token, 0);
+    if (request().constraint != nullptr) matcher = std::make_unique<grammar::Matcher>(request().constraint);
   }
 
   // Notes a token for the penalties.
@@ -98,7 +112,10 @@ struct Sequence {
   int64_t computed = 0;         // tokens whose keys and values are in the cache
   SequencePages pages;
   TextStream text;
+  std::unique_ptr<grammar::Matcher> matcher;  // null: unconstrained
+  std::optional<Error> constraint_failure;    // why it cannot go on
   std::vector<float> logits;    // collected for logits_last
+  std::vector<Event> withheld;  // tokens of a script that are told of together
   // For the penalties, where there are any: every distinct token, and where it stands in the list.
   bool penalized = false;
   std::vector<SamplingContext::Seen> seen;

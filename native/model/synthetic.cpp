@@ -65,12 +65,24 @@ Config tiny() {
   return c;
 }
 
+// What a ScriptedEngine runs: any token can be read and written, and nothing takes long.
+Config wide() {
+  Config c = tiny();
+  c.num_layers = 1;
+  c.layer_sliding = {false};
+  c.num_experts = 4;
+  c.vocab = 201088;
+  c.eos_tokens = {200002};
+  return c;
+}
+
 Config config_of(const std::string& name) {
   if (name == "120b") return gpt_oss(36, 128);
   if (name == "20b") return gpt_oss(24, 32);
   if (name == "small") return small();
   if (name == "tiny") return tiny();
-  throw Error(Code::kModelNotFound, str("expected synthetic:120b, synthetic:20b, synthetic:small or synthetic:tiny, found ",
+  if (name == "wide") return wide();
+  throw Error(Code::kModelNotFound, str("expected synthetic:120b, synthetic:20b, synthetic:small, synthetic:tiny or synthetic:wide, found ",
                                         quote(str(kPrefix, name))));
 }
 

@@ -1,6 +1,7 @@
 // Models without files: the full shapes of gpt-oss with seeded random weights, made where they are needed.
 //
-//   synthetic:NAME[?seed=N&skew=X]      NAME  120b, 20b, small (0.4 GB, full vocabulary) or tiny (0.4 MB)
+//   synthetic:NAME[?seed=N&skew=X]      NAME  120b, 20b, small (0.4 GB, full vocabulary), tiny (0.4 MB) or
+//                                             wide (52 MB: as tiny, with the full vocabulary)
 //                                       seed  64 bits, 1 unless given      skew  0 .. 100, 0 unless given
 //
 // Weights are scaled so that activations stay as large as in a trained model (synthetic.cpp), all bytes are fixed by the

@@ -423,6 +423,56 @@ TEST("sample: presence counts once and frequency each time, both for the complet
   CHECK_EQ(greedy(args, {8, 1.76f}, {{0, 3}}, {{0, 0.25f}}).token, 1);
 }
 
+TEST("sample: only what is allowed is drawn, whatever penalties and bias say; the log probability stays the model's") {
+  const std::vector<float> logits = {1, 2, 3, 4, 5};
+  const Biases bias = {{4, 100}, {1, -kInf}};
+  const auto drawn = [&](uint32_t allowed, const Biases& biases, float temperature) {
+    SamplingArgs args = kNeutral;
+    args.temperature = temperature;
+    return sample(args, logits, {.seen = {}, .bias = biases, .top_logprobs = 2, .allowed = {&allowed, 1}});
+  };
+  const Sampled greedy_one = drawn(0b00101, bias, 0);
+  CHECK_EQ(greedy_one.token, 2);
+  CHECK_EQ(greedy_one.top[0].token, 4);
+  double sum = 0;
+  for (const float logit : logits) sum += std::exp(logit);
+  CHECK(std::fabs(greedy_one.logprob - (3 - std::log(sum))) < 1e-5);
+  CHECK_EQ(drawn(0b00011, {}, 0).token, 1);
+  CHECK_EQ(drawn(0b00011, bias, 1).token, 0);
+  CHECK_EQ(drawn(0b00010, bias, 1).token, 1);  // banned, and all there is
+  CHECK_EQ(drawn(0b11010, {{1, -kInf}, {3, -kInf}, {4, -kInf}}, 0).token, 1);
+}
+
+// Few tokens are drawn from by themselves, many in their places: both are the row with the others banned.
+TEST("sample: what is allowed is drawn as if the others were banned one by one") {
+  std::mt19937 random(5);
+  std::normal_distribution<float> normal(0, 2.5f);
+  constexpr int kVocab = 3000;
+  std::vector<float> logits(kVocab);
+  for (float& logit : logits) logit = normal(random);
+  for (const int share : {2, 3, 40, 700}) {
+    for (unsigned position = 0; position < 50; ++position) {
+      SamplingArgs args = kNeutral;
+      args.position = position;
+      args.top_p = position % 2 == 0 ? 1 : 0.8f;
+      args.top_k = position % 3 == 0 ? 20 : 0;
+      std::vector<uint32_t> allowed((kVocab + 31) / 32);
+      Biases banned;
+      for (int token = 0; token < kVocab; ++token) {
+        if (token == 1234 || random() % uint32_t(share) == 0) {
+          allowed[size_t(token) / 32] |= 1u << (token % 32);
+        } else {
+          banned.push_back({token, -kInf});
+        }
+      }
+      const Sampled by_mask = sample(args, logits, {.seen = {}, .bias = {}, .top_logprobs = 0, .allowed = allowed});
+      const Sampled by_bias = sample(args, logits, {.seen = {}, .bias = banned, .top_logprobs = 0});
+      CHECK_EQ(by_mask.token, by_bias.token);
+      CHECK_EQ(by_mask.logprob, by_bias.logprob);
+    }
+  }
+}
+
 TEST("sample: a bias is added, -inf bans, and the log probability stays the model's") {
   const std::vector<float> logits = {std::log(0.5f), std::log(0.3f), std::log(0.2f)};
   const Sampled biased = greedy(kNeutral, logits, {}, {{2, 5}});

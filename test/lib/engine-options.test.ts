@@ -1,6 +1,7 @@
 import diagnostics from "node:diagnostics_channel";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { RequestMessage } from "../../lib/diagnostics.js";
 import { Engine } from "../../lib/engine.js";
 import type { GptOssError } from "../../lib/errors.js";
 import type { GenerateOptions } from "../../lib/generate-options.js";
@@ -408,18 +409,40 @@ describe("diagnostics channels", () => {
       for (const name of names) diagnostics.unsubscribe(name, listen);
     }
     const id = told[0]!.message.id;
+    expect((told[0]!.message as RequestMessage).engine).toBe(engine);
     expect(told).toMatchObject([
       { name: names[0], message: { id, promptTokens: 5, n: 2, maxTokens: 3, priority: 7 } },
       { name: names[1], message: { id, promptTokens: 5 } },
       {
         name: names[2],
-        message: { id, promptTokens: 5, completionTokens: 6, finishReason: "length", cachedTokens: 0 },
+        message: {
+          id,
+          promptTokens: 5,
+          completionTokens: 6,
+          longestCompletion: 3,
+          finishReason: "length",
+          cachedTokens: 0,
+        },
       },
     ]);
   });
 });
 
 describe("counters", () => {
+  it("tell who waits for its client, and that nothing runs any more", async () => {
+    const fresh = await Engine.load(model, { contextLength: 256 });
+    const release: (() => void)[] = [];
+    const logitsProcessor = (logits: Float32Array) => new Promise<Float32Array>((go) => release.push(() => go(logits)));
+    const run = fresh.generate([1, 2], { ...greedy, maxTokens: 1, logitsProcessor });
+    await expect.poll(() => fresh.stats().blocked).toBe(1);
+    await expect.poll(() => release.length).toBe(1);
+    release[0]!();
+    await run.result;
+    expect(fresh.stats()).toMatchObject({ running: 0, blocked: 0, ended: false });
+    await fresh.close();
+    expect(fresh.stats().ended).toBe(true);
+  });
+
   it("are histograms of what happened", async () => {
     await using fresh = await Engine.load(model, { contextLength: 256 });
     await Promise.all([1, 2, 3].map((id) => fresh.generate([id, 4], { ...greedy, maxTokens: 10 }).result));
@@ -427,6 +450,10 @@ describe("counters", () => {
     expect(stats).toMatchObject({ running: 0, waiting: 0, promptTokens: 6, completionTokens: 30, preemptions: 0 });
     expect(stats.stepMilliseconds.count).toBe(stats.steps);
     expect(stats.tokensPerStep.sum).toBe(6 + 27);
+    for (const { buckets, count } of [stats.stepMilliseconds, stats.tokensPerStep, stats.interTokenMilliseconds]) {
+      expect(buckets!.reduce((sum, bucket) => sum + bucket.count, 0)).toBe(count);
+      expect(buckets!.map(({ from }) => from)).toEqual(buckets!.map(({ from }) => from).sort((a, b) => a - b));
+    }
     expect(stats.queueMilliseconds.count).toBe(3);
     expect(stats.firstTokenMilliseconds.count).toBe(3);
     expect(stats.interTokenMilliseconds.count).toBe(27);

@@ -283,9 +283,17 @@ describe("diagnostics channels", () => {
       ["gpt-oss:first-token", { id: 7, promptTokens: 3 }],
       [
         "gpt-oss:done",
-        { id: 7, promptTokens: 3, completionTokens: 2, finishReason: "length", cachedTokens: 2, timings },
+        {
+          id: 7,
+          promptTokens: 3,
+          completionTokens: 2,
+          longestCompletion: 1,
+          finishReason: "length",
+          cachedTokens: 2,
+          timings,
+        },
       ],
-      ["gpt-oss:done", { id: 7, promptTokens: 3, completionTokens: 0, error: "gone" }],
+      ["gpt-oss:done", { id: 7, promptTokens: 3, completionTokens: 0, longestCompletion: 0, error: "gone" }],
     ]);
   });
 });

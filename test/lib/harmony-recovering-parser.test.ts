@@ -124,6 +124,11 @@ describe("malformed streams read as they were meant", () => {
       "<|message|>a<|end|>to<|end|> assistants<|end|>assistant",
       ["|a", "|to", "|assistants"],
     ],
+    [
+      "an address that is cut off",
+      "<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>commentary to",
+      ["analysis|a"],
+    ],
     // Control tokens in a message.
     [
       "a forgotten end",

@@ -8,6 +8,8 @@
 #include <cmath>
 
 #include "native/backend/cuda/cuda_module.h"
+#include "native/base/json.h"
+#include "native/grammar/constraint.h"
 #include "native/loader/safetensors.h"
 #include "test/emu/machine.h"
 #include "test/kernels/cuda/support.h"
@@ -305,6 +307,33 @@ TEST("cuda engine: sampled tokens, penalties, bias and log probabilities are tho
       CHECK_EQ(tokens.size(), size_t(24));
       if (i == 2) CHECK(std::find(tokens.begin(), tokens.end(), 7) == tokens.end());
     }
+  });
+}
+
+TEST("cuda engine: constrained sequences keep to it, beside free ones that run ahead when they are alone") {
+  for_each_device([](bool) {
+    Harness harness(cuda_options(), "synthetic:tiny");
+    const int32_t end = 510;
+    const auto constraint =
+        grammar::compile_constraint(R"({"kind":"text","format":{"type":"json_object"}})", 512, {&end, 1});
+    for (uint64_t id = 1; id <= 4; ++id) {
+      Request r = request(id, prompt_of(int(id), 9), 24);
+      r.sampling.temperature = 1;
+      r.sampling.seed_lo = unsigned(id);
+      if (id % 2 == 0) {
+        r.constraint = constraint;
+        r.stop_tokens = {end};
+        r.sampling.presence_penalty = id == 4 ? 1.0f : 0.0f;
+        r.bias = {{90, -5}};
+      }
+      harness.submit(std::move(r));
+    }
+    harness.wait_for_ends(4);
+    for (const uint64_t id : {2, 4}) {
+      CHECK(harness.outcomes[id].reason == FinishReason::kStop);
+      CHECK(parse_json(harness.outcomes[id].text, "constrained").object() != nullptr);
+    }
+    check_all_pages_free(harness.engine->stats());
   });
 }
 

@@ -234,6 +234,51 @@ TEST("engine: choices share the prompt and draw from streams of their own") {
   check_all_pages_free(harness.engine->stats());
 }
 
+TEST("engine: one choice of several is cancelled, and the others go on") {
+  Harness harness;
+  Request r = request(1, prompt_of(1, 40), 200);
+  r.choices = 3;
+  harness.submit(std::move(r));
+  harness.engine->cancel_choice(harness.client, 1, 1);
+  harness.wait_for_ends(3);
+  CHECK(harness.outcomes[1001].reason == FinishReason::kCancelled);
+  CHECK(harness.outcomes[1].reason == FinishReason::kLength);
+  CHECK_EQ(harness.outcomes[1].tokens.size(), size_t(200));
+  CHECK(harness.outcomes[2001].tokens == harness.outcomes[1].tokens);
+  check_all_pages_free(harness.engine->stats());
+}
+
+TEST("engine: a script is written to its end, its stop token or the last token allowed, whatever was asked for") {
+  Harness harness;
+  Request r = request(1, prompt_of(1, 40), 10);
+  r.choices = 3;
+  r.min_tokens = 10;
+  r.sampling.temperature = 1;
+  r.sampling.frequency_penalty = 2;
+  r.bias = {{7, -100}};
+  r.stop_tokens = {9};
+  r.script = std::make_shared<Script>(Script{
+      .choices = {{7, 7, 7}, {7, 9, 7}, std::vector<int32_t>(50, 7)}, .tokens_per_step = 4, .step_ms = 1});
+  harness.submit(std::move(r));
+  harness.wait_for_ends(3);
+  CHECK(harness.outcomes[1].tokens == (std::vector<int32_t>{7, 7, 7}));
+  CHECK(harness.outcomes[1].reason == FinishReason::kStop);
+  CHECK(harness.outcomes[1001].tokens == (std::vector<int32_t>{7, 9}));
+  CHECK(harness.outcomes[1001].reason == FinishReason::kStop);
+  CHECK(harness.outcomes[2001].tokens == std::vector<int32_t>(10, 7));
+  CHECK(harness.outcomes[2001].reason == FinishReason::kLength);
+  check_all_pages_free(harness.engine->stats());
+
+  const auto refuse = [&](std::vector<std::vector<int32_t>> choices) {
+    Request refused = request(9, prompt_of(1, 4), 4);
+    refused.script = std::make_shared<Script>(Script{.choices = std::move(choices)});
+    harness.submit(std::move(refused));
+  };
+  CHECK_THROWS(Code::kInvalidArgument, "no choices", refuse({}));
+  CHECK_THROWS(Code::kInvalidArgument, "no tokens", refuse({{1}, {}}));
+  CHECK_THROWS(Code::kInvalidArgument, "token 512 of a script", refuse({{512}}));
+}
+
 TEST("engine: a stop string ends the text before it, a banned token is not drawn before min_tokens") {
   Harness harness;
   harness.submit(request(1, prompt_of(1, 30), 40));

@@ -91,5 +91,20 @@ TEST("histogram: percentiles of random values") {
   CHECK_EQ(histogram.max(), values.back());
 }
 
+TEST("histogram: buckets hold every value, in order, from their borders on") {
+  Histogram histogram;
+  CHECK(histogram.buckets().empty());
+  for (const double value : {0.0, 1e-4, 0.5, 0.5, 7.0, 1e12}) histogram.add(value);
+  const auto buckets = histogram.buckets();
+  CHECK_EQ(buckets.size(), size_t(4));
+  CHECK_EQ(buckets[0].from, 0.0);
+  CHECK_EQ(buckets[0].count, uint64_t(2));
+  CHECK(buckets[1].from <= 0.5 && buckets[1].from * 1.13 > 0.5);
+  CHECK_EQ(buckets[1].count, uint64_t(2));
+  CHECK(buckets[2].from <= 7 && buckets[2].from * 1.13 > 7);
+  CHECK(std::fabs(buckets[3].from - 1e9) < 1);
+  CHECK_EQ(buckets[3].count, uint64_t(1));
+}
+
 }  // namespace
 }  // namespace oss

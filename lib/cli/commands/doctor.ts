@@ -1,9 +1,8 @@
-import { readFileSync } from "node:fs";
 import { availableParallelism, cpus, freemem, totalmem } from "node:os";
-import path from "node:path";
 import { Command } from "commander";
-import { addon, type NativeBackendStatus, packageRoot } from "../../binding.js";
+import { addon, type NativeBackendStatus } from "../../binding.js";
 import { demoModelPath } from "../../demo-model/index.js";
+import { packageVersion } from "../../version.js";
 import { exitCodes } from "../exit.js";
 import { bytesText, Output } from "../output.js";
 
@@ -36,10 +35,6 @@ async function doctor(flags: { json?: true }): Promise<void> {
   if (flags.json) out.line(JSON.stringify(report));
   else print(out, report);
   if (!report.ok) process.exitCode = exitCodes.failure;
-}
-
-export function packageVersion(): string {
-  return (JSON.parse(readFileSync(path.join(packageRoot, "package.json"), "utf8")) as { version: string }).version;
 }
 
 async function examine(): Promise<Report> {

@@ -1,5 +1,8 @@
 #include "native/backend/cpu/sample_row.h"
 
+#include <bit>
+#include <limits>
+
 #include "kernels/common/penalty.h"
 
 namespace oss {
@@ -45,6 +48,48 @@ class Adjusted {
   std::vector<Change> before_;
 };
 
+// The row as far as it may be drawn from.
+std::vector<float> allowed_only(std::span<const uint32_t> allowed, const float* logits, int vocab) {
+  std::vector<float> row(size_t(vocab), -std::numeric_limits<float>::infinity());
+  for (size_t word = 0; word < allowed.size(); ++word) {
+    for (uint32_t bits = allowed[word]; bits != 0; bits &= bits - 1) {
+      const size_t token = word * 32 + size_t(std::countr_zero(bits));
+      row[token] = logits[token];
+    }
+  }
+  return row;
+}
+
+// Ascending; more than `most` when there are more.
+std::vector<int32_t> first_allowed(std::span<const uint32_t> allowed, size_t most) {
+  std::vector<int32_t> tokens;
+  for (size_t word = 0; word < allowed.size() && tokens.size() <= most; ++word) {
+    for (uint32_t bits = allowed[word]; bits != 0; bits &= bits - 1) {
+      tokens.push_back(int32_t(word) * 32 + std::countr_zero(bits));
+    }
+  }
+  return tokens;
+}
+
+// A draw looks at candidates in the order of their ids and at nothing else. So where few are allowed, they alone are the
+// row: in the frame of a constraint there is often a single one.
+int32_t draw_allowed(const SamplingArgs& args, std::span<const uint32_t> allowed, const float* logits, int vocab,
+                     const cpu::SampleMachine& machine) {
+  constexpr size_t kFew = 1024;
+  constexpr int32_t kFirstReserved = 200000;  // from here on, ids in the row must be what they are
+  if (allowed.empty()) return cpu::LogitRow(machine, args, logits, vocab).draw();
+  const std::vector<int32_t> few = first_allowed(allowed, kFew);
+  if (few.size() == 1) return few[0];
+  if (few.size() <= kFew && few.back() < kFirstReserved) {
+    std::vector<float> row;
+    for (const int32_t token : few) row.push_back(logits[token]);
+    return few[size_t(cpu::LogitRow(machine, args, row.data(), int(row.size())).draw())];
+  }
+  const std::vector<float> row = allowed_only(allowed, logits, vocab);
+  const int32_t token = cpu::LogitRow(machine, args, row.data(), vocab).draw();
+  return (allowed[size_t(token) / 32] >> (token % 32) & 1) != 0 ? token : few[0];
+}
+
 bool is_adjusted(const SamplingArgs& args, const SamplingContext& context) {
   return is_penalized(args) || !context.bias.empty();
 }
@@ -57,7 +102,9 @@ Sampled sample_row(const SamplingArgs& args, const SamplingContext& context, flo
   Sampled out;
   if (is_adjusted(args, context)) {
     const Adjusted adjusted(args, context, logits);
-    out.token = cpu::LogitRow(machine, args, logits, vocab).draw();
+    out.token = draw_allowed(args, context.allowed, logits, vocab, machine);
+  } else if (!context.allowed.empty()) {
+    out.token = draw_allowed(args, context.allowed, logits, vocab, machine);
   } else {
     out.token = row.draw();
   }

@@ -1,4 +1,4 @@
-// One row of logits from the model to its token: penalties and bias, the draw, and what is told of it.
+// One row of logits from the model to its token: penalties and bias, what is allowed, the draw, and what is told of it.
 #pragma once
 #include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/sample.h"

@@ -181,16 +181,18 @@ SamplingBuffers::SamplingBuffers(std::shared_ptr<Gpu> gpu, int max_rows)
 
 SamplingBuffers::Device SamplingBuffers::upload(std::span<const SamplingArgs> args,
                                                 std::span<const SamplingContext> contexts) {
-  size_t num_seen = 0, num_bias = 0;
+  size_t num_seen = 0, num_bias = 0, num_words = 0;
   for (const SamplingContext& context : contexts) {
     num_seen += context.seen.size();
     num_bias += context.bias.size();
+    num_words += context.allowed.size();
   }
   struct Lists {
     int32_t* num_rows;
     cuda::SampleRow* rows;
     cuda::SampleSeen* seen;
     cuda::SampleBias* bias;
+    uint32_t* allowed;
     std::byte* end;
   };
   const auto lay_out = [&](std::byte* begin) {
@@ -200,6 +202,7 @@ SamplingBuffers::Device SamplingBuffers::upload(std::span<const SamplingArgs> ar
     lists.rows = parts.take<cuda::SampleRow>(args.size());
     lists.seen = parts.take<cuda::SampleSeen>(num_seen);
     lists.bias = parts.take<cuda::SampleBias>(num_bias);
+    lists.allowed = parts.take<uint32_t>(num_words);
     lists.end = parts.next();
     return lists;
   };
@@ -218,6 +221,7 @@ SamplingBuffers::Device SamplingBuffers::upload(std::span<const SamplingArgs> ar
   const Lists here = lay_out(slot.parameters.as<std::byte>()), there = lay_out(parameters_.as<std::byte>());
   *here.num_rows = int32_t(args.size());
   int seen = 0, bias = 0;
+  size_t words = 0;
   for (size_t r = 0; r < args.size(); ++r) {
     const SamplingContext& context = contexts[r];
     cuda::SampleRow& row = here.rows[r] = {.args = args[r],
@@ -226,7 +230,10 @@ SamplingBuffers::Device SamplingBuffers::upload(std::span<const SamplingArgs> ar
                                            .seen_end = 0,
                                            .bias_begin = bias,
                                            .bias_end = 0,
-                                           .top_logprobs = context.top_logprobs};
+                                           .top_logprobs = context.top_logprobs,
+                                           .allowed = context.allowed.empty() ? nullptr : there.allowed + words};
+    std::ranges::copy(context.allowed, here.allowed + words);
+    words += context.allowed.size();
     for (const auto& [token, in_completion] : context.seen) here.seen[seen++] = {token, in_completion};
     for (const auto& [token, value] : context.bias) here.bias[bias++] = {token, value};
     row.seen_end = seen;

@@ -35,6 +35,7 @@ struct Draw {
   std::vector<SamplingContext::Seen> seen;
   std::vector<SamplingContext::Bias> bias;
   int top = 0;
+  std::vector<uint32_t> allowed{};
 };
 struct Batch {
   int vocab;
@@ -57,7 +58,8 @@ std::string described(const Batch& batch, size_t i) {
 
 void check_draw(const std::string& device, Batch& batch, size_t i, const cuda::SampleResult& got) {
   const Draw& draw = batch.draws[i];
-  const SamplingContext context = {.seen = draw.seen, .bias = draw.bias, .top_logprobs = draw.top};
+  const SamplingContext context = {.seen = draw.seen, .bias = draw.bias, .top_logprobs = draw.top,
+                                   .allowed = draw.allowed};
   const Sampled expected = sample_row(draw.args, context, batch.row(draw.row), batch.vocab);
   const auto wrong = [&](const auto& what, const auto& wanted, const auto& found) {
     fail(__FILE__, __LINE__, str(device, ": ", described(batch, i), ": ", what, ": expected ", wanted, ", got ", found));
@@ -85,14 +87,17 @@ std::vector<cuda::SampleResult> run_batch(CudaDevice& device, const Batch& batch
   std::vector<cuda::SampleRow> described_rows;
   std::vector<cuda::SampleSeen> seen;
   std::vector<cuda::SampleBias> bias;
+  std::vector<std::unique_ptr<DeviceArray<uint32_t>>> masks;
   for (const Draw& draw : batch.draws) {
+    masks.push_back(draw.allowed.empty() ? nullptr : std::make_unique<DeviceArray<uint32_t>>(device, draw.allowed));
     cuda::SampleRow row = {.args = draw.args,
                            .row = draw.row,
                            .seen_begin = int(seen.size()),
                            .seen_end = int(seen.size() + draw.seen.size()),
                            .bias_begin = int(bias.size()),
                            .bias_end = int(bias.size() + draw.bias.size()),
-                           .top_logprobs = draw.top};
+                           .top_logprobs = draw.top,
+                           .allowed = masks.back() == nullptr ? nullptr : masks.back()->data()};
     for (const auto& [token, in_completion] : draw.seen) seen.push_back({token, in_completion});
     for (const auto& [token, value] : draw.bias) bias.push_back({token, value});
     described_rows.push_back(row);
@@ -210,6 +215,14 @@ Draw random_draw(Random& random, int row, int vocab) {
     for (int i = 0; i < entries; ++i) {
       const int token = random.below(std::min(vocab, 50));  // few, so that they repeat
       draw.bias.push_back({token, random.of({0.1f, -0.3f, 5.0f, -kInf, 1e8f, -1e8f, random.normal(1)})});
+    }
+  }
+  if (random.below(4) == 0) {
+    draw.allowed.resize(size_t(vocab + 31) / 32);
+    const int tokens = random.of({1, 2, 30, vocab});
+    for (int i = 0; i < tokens; ++i) {
+      const int token = random.below(vocab);
+      draw.allowed[size_t(token) / 32] |= 1u << (token % 32);
     }
   }
   return draw;

@@ -1,0 +1,43 @@
+import type { FastifyInstance } from "fastify";
+import { exitCodes } from "../exit.js";
+
+const signals = ["SIGTERM", "SIGINT"] as const;
+
+/** From the signal that ends the server to its end: the first one is patient, the second is not. */
+export class Shutdown {
+  /** Resolves with the first signal. */
+  readonly requested: Promise<void>;
+  readonly #app: FastifyInstance;
+
+  /** `loading` is aborted by the first signal: what loads then is not waited for. */
+  constructor(app: FastifyInstance, loading: AbortController) {
+    this.#app = app;
+    let request: () => void;
+    this.requested = new Promise((resolve) => {
+      request = resolve;
+    });
+    let asked = false;
+    for (const signal of signals) {
+      process.on(signal, () => {
+        if (asked) process.exit(exitCodes.interrupted);
+        asked = true;
+        app.log.info({ signal }, "shutting down; once more quits at once");
+        loading.abort(new Error(signal));
+        request();
+      });
+    }
+  }
+
+  /** Until the last request has its answer, or its time is over. */
+  async drain(): Promise<void> {
+    await this.#app.drain();
+    this.#app.log.info("drained");
+  }
+
+  async close(): Promise<void> {
+    const closed = this.#app.close();
+    // Nobody is waiting any more: a connection that is still open is idle, or its client does not read.
+    this.#app.server.closeAllConnections();
+    await closed;
+  }
+}

@@ -1,0 +1,151 @@
+import { randomUUID } from "node:crypto";
+import type { FastifyInstance } from "fastify";
+import { ChatChoice, type LogprobEntry, type MessagePiece, usageOf } from "./chat-answer.js";
+import { type ChatBody, chatRequest, chatSchema, showsReasoning } from "./chat-request.js";
+import type { ServerContext } from "./context.js";
+import { disconnectSignal } from "./disconnect.js";
+import { withApiErrors } from "./error-response.js";
+import { type ApiError, apiError } from "./errors.js";
+import { checkModel } from "./model-name.js";
+import { checkedBody } from "./schema.js";
+import { done, streamAnswer } from "./stream-answer.js";
+import type { Turn, TurnUsage } from "./turn.js";
+
+/** POST /v1/chat/completions. */
+export async function chatCompletions(app: FastifyInstance, context: ServerContext): Promise<void> {
+  app.post<{ Body: ChatBody }>("/v1/chat/completions", checkedBody(chatSchema), (request, reply) =>
+    withApiErrors(() => {
+      const { body } = request;
+      checkModel(context, body.model);
+      const asked = chatRequest(body, context, disconnectSignal(request, reply));
+      const completion = new ChatCompletion(body, asked.n, context);
+      const turn = context.startTurn(asked);
+      if (!body.stream) return completion.whole(turn);
+      return streamAnswer(reply, completion.chunks(turn), context.keepAliveMilliseconds);
+    }),
+  );
+}
+
+class ChatCompletion {
+  readonly #body: ChatBody;
+  readonly #context: ServerContext;
+  readonly #head: { id: string; created: number; model: string; system_fingerprint: null; service_tier: null };
+  readonly #choices: ChatChoice[];
+  readonly #usages: TurnUsage[] = [];
+
+  constructor(body: ChatBody, n: number, context: ServerContext) {
+    this.#body = body;
+    this.#context = context;
+    this.#head = {
+      id: `chatcmpl-${randomUUID().replaceAll("-", "")}`,
+      created: Math.floor(context.clock().getTime() / 1000),
+      model: body.model,
+      system_fingerprint: null,
+      service_tier: null,
+    };
+    const options = { showsReasoning: showsReasoning(body) };
+    this.#choices = Array.from({ length: n }, () => new ChatChoice(options));
+  }
+
+  /** The answer when all of it is there. */
+  async whole(turn: Turn): Promise<object> {
+    const choices = this.#choices.map((_, index) => new WholeChoice(index, this.#body.logprobs === true));
+    for await (const event of turn) {
+      const step = this.#choices[event.choice]!.accept(event);
+      if (step === null) continue;
+      const choice = choices[event.choice]!;
+      if ("end" in step) {
+        choice.end = { finish_reason: step.end.finishReason, stop_reason: step.end.stopReason };
+        this.#usages[event.choice] = step.end.usage;
+      } else {
+        choice.add(step.piece, step.logprobs);
+      }
+    }
+    const { id, ...head } = this.#head;
+    const answers = choices.map((choice) => choice.toJSON());
+    return { id, object: "chat.completion", ...head, choices: answers, usage: usageOf(this.#usages) };
+  }
+
+  /** The answer as it is written. */
+  async *chunks(turn: Turn): AsyncGenerator<unknown, void, undefined> {
+    const hasUsage = this.#body.stream_options?.include_usage === true;
+    const { id, ...head } = this.#head;
+    const frame = (choices: object[], usage: object | null = null) => {
+      return { id, object: "chat.completion.chunk", ...head, choices, ...(hasUsage && { usage }) };
+    };
+    const chunk = (index: number, delta: object, rest: object = {}) =>
+      frame([{ index, delta, logprobs: null, finish_reason: null, ...rest }]);
+    try {
+      for (const index of this.#choices.keys()) yield chunk(index, { role: "assistant", content: "" });
+      for await (const event of turn) {
+        const { choice: index } = event;
+        const step = this.#choices[index]!.accept(event);
+        if (step === null) continue;
+        if ("end" in step) {
+          const { finishReason, stopReason, usage } = step.end;
+          this.#usages[index] = usage;
+          yield chunk(index, {}, { finish_reason: finishReason, stop_reason: stopReason });
+        } else {
+          yield chunk(index, step.piece, { logprobs: this.#logprobs(step.logprobs) });
+        }
+      }
+      if (hasUsage) yield frame([], usageOf(this.#usages));
+      yield done;
+    } catch (error) {
+      yield this.#failure(error);
+    }
+  }
+
+  /** How an error is told once the stream has begun. */
+  #failure(error: unknown): ApiError {
+    const told = apiError(error);
+    if (told.status >= 500) this.#context.logger.error({ err: error }, "a stream ended with an error");
+    return told;
+  }
+
+  #logprobs(content: readonly LogprobEntry[]): object | null {
+    return content.length > 0 ? { content, refusal: null } : null;
+  }
+}
+
+/** The pieces of one choice put together: what a client makes of the stream. */
+class WholeChoice {
+  end: { finish_reason: string; stop_reason: string | number | null } | undefined;
+  readonly #index: number;
+  readonly #hasLogprobs: boolean;
+  readonly #logprobs: LogprobEntry[] = [];
+  #content: string | null = null;
+  #reasoning = "";
+  readonly #calls: { id: string; type: "function"; function: { name: string; arguments: string } }[] = [];
+
+  constructor(index: number, hasLogprobs: boolean) {
+    this.#index = index;
+    this.#hasLogprobs = hasLogprobs;
+  }
+
+  add({ content, reasoning, tool_calls: calls = [] as never }: MessagePiece, logprobs: readonly LogprobEntry[]): void {
+    if (content !== undefined) this.#content = (this.#content ?? "") + content;
+    if (reasoning !== undefined) this.#reasoning += reasoning;
+    for (const { index, id, function: called } of calls) {
+      if (id !== undefined)
+        this.#calls[index] = { id, type: "function", function: { name: called.name!, arguments: "" } };
+      else this.#calls[index]!.function.arguments += called.arguments;
+    }
+    for (const entry of logprobs) this.#logprobs.push(entry);
+  }
+
+  toJSON(): object {
+    return {
+      index: this.#index,
+      message: {
+        role: "assistant",
+        content: this.#content,
+        refusal: null,
+        ...(this.#reasoning !== "" && { reasoning: this.#reasoning, reasoning_content: this.#reasoning }),
+        ...(this.#calls.length > 0 && { tool_calls: this.#calls }),
+      },
+      logprobs: this.#hasLogprobs ? { content: this.#logprobs, refusal: null } : null,
+      ...this.end,
+    };
+  }
+}

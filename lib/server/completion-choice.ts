@@ -1,0 +1,113 @@
+import type { GeneratedToken } from "../generation.js";
+import { Utf8Stream } from "../harmony/utf8.js";
+import { firstSpecialToken } from "../tokenizer/special-tokens.js";
+import { tokenBytes } from "../tokenizer/token-table.js";
+import { type VisibleLogprob, type VisiblePiece, VisibleText } from "./visible-text.js";
+
+export interface CompletionChoiceOptions {
+  stop: readonly string[];
+  includeStop: boolean;
+  /** Ids that end the completion and are not part of its text; those of the request's own are told as the reason. */
+  endTokens: readonly number[];
+  ownStopTokens: readonly number[];
+  hasLogprobs: boolean;
+  /** Control tokens are left out of the text. */
+  skipsSpecial: boolean;
+  /** Stands for a token in the logprobs. */
+  nameOf: (token: { id: number; text: string }) => string;
+}
+
+export interface CompletionLogprobs {
+  tokens: string[];
+  token_logprobs: number[];
+  top_logprobs: Record<string, number>[];
+  text_offset: number[];
+}
+
+export interface CompletionPiece {
+  text: string;
+  logprobs: CompletionLogprobs | null;
+  end: { finish_reason: "stop" | "length"; stop_reason: string | number | null } | null;
+}
+
+/** The text of one choice: up to its stop string, whole characters only. */
+export class CompletionChoice {
+  stopped = false;
+  tokens = 0;
+  readonly #options: CompletionChoiceOptions;
+  readonly #utf8 = new Utf8Stream({ replaceOnePerStep: false });
+  readonly #visible: VisibleText;
+  readonly #offsets = new TextDecoder();
+  #offset: number;
+
+  /** @param offset where its text begins, behind a prompt that is repeated */
+  constructor(options: CompletionChoiceOptions, offset: number) {
+    this.#options = options;
+    this.#offset = offset;
+    this.#visible = new VisibleText(options);
+  }
+
+  /** What tokens add that came together, the last of them perhaps the end. */
+  push(tokens: readonly GeneratedToken[]): CompletionPiece {
+    const pieces: VisiblePiece[] = [];
+    let end: CompletionPiece["end"] = null;
+    for (const generated of tokens) {
+      if (this.stopped) break;
+      const { token, last } = generated;
+      this.tokens++;
+      const isEnd = last?.finishReason === "stop" && this.#endsText(token);
+      if (!isEnd) this.#read(generated, pieces);
+      if (last === undefined || this.stopped) continue;
+      this.#flush(pieces);
+      const reason = isEnd && this.#options.ownStopTokens.includes(token) ? token : null;
+      end = { finish_reason: last.finishReason === "length" ? "length" : "stop", stop_reason: reason };
+    }
+    const stop = pieces.find((piece) => piece.stop !== null)?.stop;
+    if (stop !== undefined) end = { finish_reason: "stop", stop_reason: stop };
+    return {
+      text: pieces.map(({ text }) => text).join(""),
+      logprobs: this.#options.hasLogprobs ? this.#logprobs(pieces.flatMap(({ logprobs }) => logprobs)) : null,
+      end,
+    };
+  }
+
+  #endsText(token: number): boolean {
+    return this.#options.endTokens.includes(token) || this.#options.ownStopTokens.includes(token);
+  }
+
+  #read(generated: GeneratedToken, pieces: VisiblePiece[]): void {
+    const { token } = generated;
+    if (token >= firstSpecialToken && this.#options.skipsSpecial) return;
+    this.#show(
+      this.#visible.push(this.#utf8.push(token) ?? "", [{ token: generated, bytes: tokenBytes(token) }]),
+      pieces,
+    );
+  }
+
+  #flush(pieces: VisiblePiece[]): void {
+    this.#show(this.#visible.push(this.#utf8.flush(), []), pieces);
+    if (!this.stopped) this.#show(this.#visible.end(), pieces);
+  }
+
+  #show(piece: VisiblePiece, pieces: VisiblePiece[]): void {
+    pieces.push(piece);
+    if (piece.stop !== null) this.stopped = true;
+  }
+
+  #logprobs(tokens: readonly VisibleLogprob[]): CompletionLogprobs {
+    const { nameOf } = this.#options;
+    return {
+      tokens: tokens.map(nameOf),
+      token_logprobs: tokens.map(({ logprob }) => logprob),
+      // The token itself belongs to them, however unlikely it was.
+      top_logprobs: tokens.map((token) =>
+        Object.fromEntries([...token.top, token].map((likely) => [nameOf(likely), likely.logprob])),
+      ),
+      text_offset: tokens.map(({ bytes }) => {
+        const offset = this.#offset;
+        this.#offset += this.#offsets.decode(Uint8Array.from(bytes), { stream: true }).length;
+        return offset;
+      }),
+    };
+  }
+}

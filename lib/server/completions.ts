@@ -1,0 +1,178 @@
+import { randomUUID } from "node:crypto";
+import type { FastifyInstance } from "fastify";
+import type { Generation } from "../generation.js";
+import { usageOf } from "./chat-answer.js";
+import { CompletionChoice, type CompletionLogprobs, type CompletionPiece } from "./completion-choice.js";
+import {
+  type CompletionBody,
+  checkCompletion,
+  completionOptions,
+  completionSchema,
+  endTokens,
+  readPrompts,
+} from "./completion-request.js";
+import type { ServerContext } from "./context.js";
+import { disconnectSignal } from "./disconnect.js";
+import { withApiErrors } from "./error-response.js";
+import { apiError } from "./errors.js";
+import { interleaved } from "./interleaved.js";
+import { checkModel } from "./model-name.js";
+import { stopOf } from "./request-fields.js";
+import { checkedBody } from "./schema.js";
+import { refuseOverflow } from "./start-turn.js";
+import { done, streamAnswer } from "./stream-answer.js";
+
+/** POST /v1/completions: the model continues a text as it is, without the harmony format. */
+export async function completions(app: FastifyInstance, context: ServerContext): Promise<void> {
+  app.post<{ Body: CompletionBody }>("/v1/completions", checkedBody(completionSchema), (request, reply) =>
+    withApiErrors(() => {
+      const { body } = request;
+      checkModel(context, body.model);
+      checkCompletion(body);
+      const prompts = readPrompts(body, context.engine);
+      const completion = new TextCompletion(body, prompts, context, disconnectSignal(request, reply));
+      if (!body.stream) return completion.whole();
+      return streamAnswer(reply, completion.chunks(), context.keepAliveMilliseconds);
+    }),
+  );
+}
+
+/** A piece of choice `index` of the answer. */
+type Piece = CompletionPiece & { index: number };
+
+class TextCompletion {
+  readonly #body: CompletionBody;
+  readonly #context: ServerContext;
+  readonly #head: { id: string; object: "text_completion"; created: number; model: string };
+  readonly #generations: Generation[] = [];
+  readonly #choices: CompletionChoice[];
+  /** What is repeated before the completion of each prompt. */
+  readonly #echoes: string[];
+  readonly #n: number;
+
+  /** @throws ApiError, GptOssError when the engine refuses one of the prompts; none is computed then */
+  constructor(body: CompletionBody, prompts: readonly Uint32Array[], context: ServerContext, signal: AbortSignal) {
+    const { engine } = context;
+    this.#body = body;
+    this.#context = context;
+    this.#n = body.n ?? 1;
+    this.#head = {
+      id: `cmpl-${randomUUID().replaceAll("-", "")}`,
+      object: "text_completion",
+      created: Math.floor(context.clock().getTime() / 1000),
+      model: body.model,
+    };
+    const options = {
+      stop: stopOf(body),
+      includeStop: body.include_stop_str_in_output === true,
+      endTokens: endTokens(body, engine),
+      ownStopTokens: body.stop_token_ids ?? [],
+      hasLogprobs: body.logprobs !== undefined,
+      skipsSpecial: body.skip_special_tokens !== false,
+      nameOf: ({ id, text }: { id: number; text: string }) =>
+        body.return_tokens_as_token_ids === true ? `token_id:${id}` : text,
+    };
+    this.#echoes = prompts.map((tokens) => (body.echo === true ? engine.tokenizer.decode(tokens) : ""));
+    this.#choices = this.#echoes.flatMap((echo) =>
+      Array.from({ length: this.#n }, () => new CompletionChoice(options, echo.length)),
+    );
+    const generateOptions = completionOptions(body, engine, signal);
+    try {
+      for (const tokens of prompts) {
+        refuseOverflow(tokens.length, body.max_tokens, context.contextLength);
+        this.#generations.push(engine.generate(tokens, generateOptions));
+      }
+    } catch (error) {
+      for (const generation of this.#generations) generation.cancel();
+      throw error;
+    }
+  }
+
+  async whole(): Promise<object> {
+    const hasLogprobs = this.#body.logprobs !== undefined;
+    const choices = this.#choices.map((_, index) => ({
+      index,
+      text: this.#echoes[Math.floor(index / this.#n)]!,
+      logprobs: hasLogprobs ? noLogprobs() : null,
+    }));
+    for await (const { index, text, logprobs, end } of this.#pieces()) {
+      const choice = choices[index]!;
+      choice.text += text;
+      if (logprobs !== null && choice.logprobs !== null) append(choice.logprobs, logprobs);
+      Object.assign(choice, end);
+    }
+    return { ...this.#head, choices, usage: await this.#usage() };
+  }
+
+  async *chunks(): AsyncGenerator<unknown, void, undefined> {
+    const hasUsage = this.#body.stream_options?.include_usage === true;
+    const frame = (choices: object[], usage: object | null = null) => {
+      return { ...this.#head, choices, ...(hasUsage && { usage }) };
+    };
+    const open = { logprobs: null, finish_reason: null, stop_reason: null };
+    try {
+      for (const index of this.#choices.keys()) {
+        const text = this.#echoes[Math.floor(index / this.#n)]!;
+        if (text !== "") yield frame([{ index, text, ...open }]);
+      }
+      for await (const { index, text, logprobs, end } of this.#pieces()) {
+        if (text === "" && end === null) continue;
+        yield frame([{ index, text, ...open, logprobs, ...end }]);
+      }
+      if (hasUsage) yield frame([], await this.#usage());
+      yield done;
+    } catch (error) {
+      const told = apiError(error);
+      if (told.status >= 500) this.#context.logger.error({ err: error }, "a stream ended with an error");
+      yield told;
+    }
+  }
+
+  #pieces(): AsyncGenerator<Piece, void, undefined> {
+    return interleaved(this.#generations.map((generation, prompt) => this.#read(generation, prompt * this.#n)));
+  }
+
+  /** The choices of one prompt, which are `n` from `first` on. */
+  async *#read(generation: Generation, first: number): AsyncGenerator<Piece, void, undefined> {
+    for await (const batch of generation.batches()) {
+      for (let choice = 0; choice < this.#n; choice++) {
+        const tokens = batch.filter(({ index }) => index === choice);
+        const reader = this.#choices[first + choice]!;
+        if (tokens.length === 0 || reader.stopped) continue;
+        yield { index: first + choice, ...reader.push(tokens) };
+        if (reader.stopped) generation.cancel(choice);
+      }
+    }
+  }
+
+  async #usage(): Promise<object> {
+    const usages = await Promise.all(
+      this.#generations.map(async ({ result, promptTokens }, prompt) => {
+        const { cachedTokens } = (await result).usage;
+        const choices = this.#choices.slice(prompt * this.#n, (prompt + 1) * this.#n);
+        const completionTokens = choices.reduce((sum, { tokens }) => sum + tokens, 0);
+        return { promptTokens: promptTokens.length, cachedTokens, completionTokens };
+      }),
+    );
+    const sum = (key: keyof (typeof usages)[number]) => usages.reduce((total, usage) => total + usage[key], 0);
+    return usageOf([
+      {
+        promptTokens: sum("promptTokens"),
+        cachedTokens: sum("cachedTokens"),
+        completionTokens: sum("completionTokens"),
+        reasoningTokens: 0,
+      },
+    ]);
+  }
+}
+
+function noLogprobs(): CompletionLogprobs {
+  return { tokens: [], token_logprobs: [], top_logprobs: [], text_offset: [] };
+}
+
+function append(to: CompletionLogprobs, from: CompletionLogprobs): void {
+  to.tokens.push(...from.tokens);
+  to.token_logprobs.push(...from.token_logprobs);
+  to.top_logprobs.push(...from.top_logprobs);
+  to.text_offset.push(...from.text_offset);
+}

@@ -1,0 +1,20 @@
+import type { FastifyBaseLogger } from "fastify";
+import type { Engine } from "../engine.js";
+import type { Turn, TurnRequest } from "./turn.js";
+
+/** What every endpoint works with. */
+export interface ServerContext {
+  /** While the model loads, reading it throws a 503: routes are added before, so read it while you answer. */
+  readonly engine: Engine;
+  /** Unix seconds of the start, `created` of the models. */
+  created: number;
+  /** The names under which the model is asked for; the first is the one told. */
+  modelNames: readonly string[];
+  clock: () => Date;
+  /** Tokens of one sequence, prompt and output together. As the engine, there only when the model is. */
+  readonly contextLength: number;
+  logger: FastifyBaseLogger;
+  startTurn(request: TurnRequest): Turn;
+  /** Silence after which a stream gets a comment, so that nobody between takes it for dead. Default 15,000. */
+  keepAliveMilliseconds?: number;
+}

@@ -1,0 +1,128 @@
+import type { FastifyError, FastifyReply, FastifyRequest } from "fastify";
+import { type ErrorCode, GptOssError } from "../errors.js";
+
+/** What a client is told: `{ error: { message, type, param, code } }` with an HTTP status. */
+export class ApiError extends Error {
+  override readonly name = "ApiError";
+  readonly status: number;
+  readonly type: string;
+  readonly code: string | null;
+  /** The field of the request that is to blame. */
+  readonly param: string | null;
+  /** Seconds after which another try is worth it. */
+  readonly retryAfter: number | undefined;
+
+  constructor(
+    status: number,
+    message: string,
+    options: { type?: string; code?: string | null; param?: string | null; retryAfter?: number; cause?: unknown } = {},
+  ) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.status = status;
+    this.type = options.type ?? typeOf(status);
+    this.code = options.code ?? null;
+    this.param = options.param ?? null;
+    this.retryAfter = options.retryAfter;
+  }
+
+  /** The body of the answer, and the data of an error event once a stream has begun. */
+  toJSON(): { error: { message: string; type: string; param: string | null; code: string | null } } {
+    const { message, type, param, code } = this;
+    return { error: { message, type, param, code } };
+  }
+}
+
+function typeOf(status: number): string {
+  if (status === 401) return "authentication_error";
+  if (status === 404) return "not_found_error";
+  if (status === 429) return "rate_limit_error";
+  if (status === 503) return "service_unavailable";
+  return status >= 500 ? "server_error" : "invalid_request_error";
+}
+
+/** The model is not there yet, or not any more. */
+export function notReady(message: string, retryAfter: number): ApiError {
+  return new ApiError(503, message, { code: "not_ready", retryAfter });
+}
+
+/** How each failure of the engine looks from outside; what is not listed is a fault of the server. */
+const engineErrors: Partial<Record<ErrorCode, (error: GptOssError) => ApiError>> = {
+  INVALID_ARGUMENT: (cause) => new ApiError(400, cause.message, { code: "invalid_value", cause }),
+  UNSUPPORTED: (cause) => new ApiError(400, cause.message, { code: "unsupported_parameter", cause }),
+  CONTEXT_OVERFLOW: (cause) => new ApiError(400, cause.message, { code: "context_length_exceeded", cause }),
+  QUEUE_FULL: (cause) => new ApiError(429, cause.message, { code: "queue_full", retryAfter: 1, cause }),
+  CLOSED: (cause) =>
+    new ApiError(503, "The model is not available any more", { code: "not_ready", retryAfter: 10, cause }),
+};
+
+/** Fastify's own complaints by their code, where its words or its status are not ours. */
+const frameworkErrors: Record<string, (error: FastifyError) => ApiError> = {
+  FST_ERR_CTP_BODY_TOO_LARGE: (cause) =>
+    new ApiError(413, "The body of the request is larger than this server takes", { code: "request_too_large", cause }),
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: (cause) =>
+    new ApiError(415, "Expected a body of content-type application/json", { cause }),
+  FST_ERR_CTP_INVALID_JSON_BODY: (cause) => new ApiError(400, "The body is not valid JSON", { cause }),
+  FST_ERR_BAD_URL: (cause) => new ApiError(400, "The path of the request is not a valid URL", { cause }),
+};
+
+/** Anything that was thrown, in the words of the API. What is no client's business is kept as `cause` only. */
+export function apiError(error: unknown): ApiError {
+  if (error instanceof ApiError) return error;
+  if (error instanceof GptOssError) return engineErrors[error.code]?.(error) ?? internal(error);
+  if (!(error instanceof Error)) return internal(error);
+  const failure = error as FastifyError;
+  const known = frameworkErrors[failure.code];
+  if (known) return known(failure);
+  if (failure.validation) return validationError(failure);
+  const status = failure.statusCode ?? 500;
+  return status >= 400 && status < 500 ? new ApiError(status, failure.message, { cause: error }) : internal(error);
+}
+
+function internal(cause: unknown): ApiError {
+  return new ApiError(
+    500,
+    "The server failed to process this request; its log has the reason under this request's id",
+    {
+      cause,
+    },
+  );
+}
+
+/** `/messages/0/role` is `messages[0].role`; of a missing or unknown property, the property itself. */
+function validationError(error: FastifyError): ApiError {
+  const [first] = error.validation!;
+  const path = (first!.instancePath.slice(1) || "").split("/").filter((part) => part !== "");
+  const { missingProperty, additionalProperty } = first!.params as Record<string, string | undefined>;
+  const last = missingProperty ?? additionalProperty;
+  const parts = [...path, ...(last === undefined ? [] : [last])].map((part) =>
+    part.replaceAll("~1", "/").replaceAll("~0", "~"),
+  );
+  const param = parts.map((part, i) => (/^\d+$/.test(part) ? `[${part}]` : i === 0 ? part : `.${part}`)).join("");
+  if (missingProperty !== undefined) {
+    return new ApiError(400, `Expected a value for ${param}, which is required`, { param, cause: error });
+  }
+  const what = param === "" ? "the body of the request" : param;
+  const allowed = (first!.params as { allowedValues?: unknown[] }).allowedValues;
+  const values = allowed ? `: ${allowed.map((value) => JSON.stringify(value)).join(", ")}` : "";
+  return new ApiError(400, `Invalid ${what}: ${first!.message ?? "not as expected"}${values}`, {
+    code: "invalid_value",
+    param: param === "" ? null : param,
+    cause: error,
+  });
+}
+
+/** Fastify's error handler: tells the client, and logs what is the server's fault. */
+export function handleError(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
+  const told = apiError(error);
+  // A stream that has begun tells of its failures itself.
+  if (reply.raw.headersSent || reply.raw.destroyed) {
+    if (told.status === 500) request.log.error({ err: error }, "a response failed after it had begun");
+    reply.raw.destroy();
+    return;
+  }
+  if (told.status === 500) request.log.error({ err: told.cause ?? error }, told.message);
+  reply.code(told.status);
+  if (told.retryAfter !== undefined) reply.header("retry-after", String(told.retryAfter));
+  if (told.status === 401) reply.header("www-authenticate", "Bearer");
+  reply.send(told.toJSON());
+}

@@ -1,0 +1,74 @@
+import { Counter, collectDefaultMetrics, Histogram, Registry } from "prom-client";
+import { EngineMetrics } from "./engine-metrics.js";
+import type { EngineSource } from "./engine-source.js";
+import { RequestMetrics } from "./request-metrics.js";
+
+const durationBuckets = [0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300];
+
+/** The process's own numbers, process_* and nodejs_*: there is one process, however many servers it has. */
+let processRegistry: Registry | undefined;
+
+function ofProcess(): Registry {
+  if (!processRegistry) {
+    processRegistry = new Registry();
+    collectDefaultMetrics({ register: processRegistry });
+  }
+  return processRegistry;
+}
+
+/**
+ * What `/metrics` tells, by the names of vLLM, which dashboards and routers know. Endpoints need not do anything for it:
+ * the engine counts, and publishes on `diagnostics_channel` what becomes of each request.
+ */
+export class ServerMetrics {
+  readonly contentType = Registry.PROMETHEUS_CONTENT_TYPE;
+  readonly #registry = new Registry();
+  readonly #source: EngineSource;
+  readonly #engine: EngineMetrics;
+  readonly #requests: RequestMetrics;
+  readonly #http: { total: Counter; seconds: Histogram };
+
+  constructor(source: EngineSource, modelName: string) {
+    const labels = { model_name: modelName, engine: "0" };
+    const registers = [this.#registry];
+    this.#source = source;
+    this.#engine = new EngineMetrics(this.#registry, labels);
+    this.#requests = new RequestMetrics(this.#registry, labels, () => source.engine);
+    this.#http = {
+      total: new Counter({
+        name: "http_requests_total",
+        help: "Answered requests; 499: the client did not wait",
+        labelNames: ["handler", "method", "status"],
+        registers,
+      }),
+      seconds: new Histogram({
+        name: "http_request_duration_seconds",
+        help: "From the headers of a request to the end of its answer",
+        labelNames: ["handler", "method"],
+        buckets: durationBuckets,
+        registers,
+      }),
+    };
+    ofProcess();
+  }
+
+  /** A request is over. `handler` is a route, never a path that a client made up. */
+  answered(handler: string, method: string, status: number, seconds: number): void {
+    this.#http.total.inc({ handler, method, status: String(status) });
+    this.#http.seconds.observe({ handler, method }, seconds);
+  }
+
+  async text(): Promise<string> {
+    const { engine } = this.#source;
+    try {
+      if (engine) this.#engine.update(engine);
+    } catch {
+      // An engine that does not answer is what /health tells; here stays what it told last.
+    }
+    return `${await this.#registry.metrics()}${await ofProcess().metrics()}`;
+  }
+
+  close(): void {
+    this.#requests.close();
+  }
+}

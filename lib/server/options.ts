@@ -1,0 +1,194 @@
+import type { FastifyBaseLogger } from "fastify";
+import type { Engine } from "../engine.js";
+import { GptOssError, invalidArgument } from "../errors.js";
+import { optionalInteger, refuseUnknown } from "../options.js";
+
+/** Options of `createServer` and `gptOssPlugin`: defaults, checks and meaning, in that order and nowhere else. */
+
+/** What both take: all that does not concern the socket. */
+export interface PluginOptions {
+  /** The engine, or the promise of one: until it is there, `/ready` and the API answer 503. */
+  engine: Engine | Promise<Engine>;
+  /** The names under which the model is asked for; the first is the one told. Default "gpt-oss". */
+  modelName?: string | readonly string[];
+  /** Who may ask: keys, or a file with one per line, read again by `app.reloadApiKeys()`. Default: everybody. */
+  apiKeys?: readonly string[] | { file: string };
+  /** `/metrics` asks for a key as well. Default false. */
+  metricsNeedKey?: boolean;
+  /** Origins of web pages that may ask, or "*". Default: none. */
+  cors?: readonly string[];
+  /** Of one request. Default 32 MiB. */
+  maxBodyBytes?: number;
+  /** Of one request; more is 431. Default 100. */
+  maxHeaders?: number;
+  /** Requests that one key, or without keys one address, may make in a minute; they may come at once. Default: any. */
+  requestsPerMinute?: number;
+  /** Requests of one key, or without keys of one address, that may be under way at once. Default: any. */
+  concurrentRequests?: number;
+  /** What running requests get to finish when the server drains. Default 30,000. */
+  drainMilliseconds?: number;
+  /** Without a step for so long while sequences run, the engine counts as stalled. Default 60,000. */
+  stallMilliseconds?: number;
+  /** What time it is, for what is told and for limits. */
+  clock?: () => Date;
+}
+
+export interface ServerOptions extends PluginOptions {
+  /** JSON lines on stderr, or a logger of yours. Default false. */
+  logger?: boolean | FastifyBaseLogger;
+  /** Of `logger: true`. Default "info", a line per request. */
+  logLevel?: "trace" | "debug" | "info" | "warn" | "error" | "fatal";
+  /** Certificate chain and key, PEM. Default: plain HTTP. */
+  tls?: { cert: string | Buffer; key: string | Buffer };
+  /** Clients' addresses are those that a proxy in front tells in `x-forwarded-for`; without one, anybody could. Default false. */
+  trustProxy?: boolean;
+  /** Of all headers of a request together; more is 431. Default 16 KiB. */
+  maxHeaderBytes?: number;
+  /** In which the headers of a request must have come. Default 10,000. */
+  headersMilliseconds?: number;
+  /** In which a request must have come as a whole; its answer may take any time. Default 120,000. */
+  requestMilliseconds?: number;
+  /** An idle connection is kept for so long; a proxy in front should let go of it sooner. Default 75,000. */
+  idleMilliseconds?: number;
+}
+
+export interface CheckedPluginOptions extends Required<Omit<PluginOptions, "modelName" | "apiKeys" | "cors">> {
+  modelNames: readonly string[];
+  apiKeys: readonly string[] | { file: string } | null;
+  cors: readonly string[];
+}
+
+export interface CheckedServerOptions extends CheckedPluginOptions {
+  logger: boolean | FastifyBaseLogger;
+  logLevel: NonNullable<ServerOptions["logLevel"]>;
+  tls: NonNullable<ServerOptions["tls"]> | null;
+  trustProxy: boolean;
+  maxHeaderBytes: number;
+  headersMilliseconds: number;
+  requestMilliseconds: number;
+  idleMilliseconds: number;
+}
+
+const pluginNames = [
+  "engine",
+  "modelName",
+  "apiKeys",
+  "metricsNeedKey",
+  "cors",
+  "maxBodyBytes",
+  "maxHeaders",
+  "requestsPerMinute",
+  "concurrentRequests",
+  "drainMilliseconds",
+  "stallMilliseconds",
+  "clock",
+] as const satisfies readonly (keyof PluginOptions)[];
+
+const serverNames = [
+  ...pluginNames,
+  "logger",
+  "logLevel",
+  "tls",
+  "trustProxy",
+  "maxHeaderBytes",
+  "headersMilliseconds",
+  "requestMilliseconds",
+  "idleMilliseconds",
+] as const satisfies readonly (keyof ServerOptions)[];
+
+const any = Number.MAX_SAFE_INTEGER;
+const longest = 2 ** 31 - 1; // milliseconds of a timer
+
+/** @throws GptOssError INVALID_ARGUMENT for an unknown name or a value that cannot be meant. */
+export function checkPluginOptions(options: PluginOptions): CheckedPluginOptions {
+  // Fastify adds these to the options of a plugin.
+  refuseUnknown("gptOssPlugin", options, new Set<string>([...pluginNames, "prefix", "logLevel", "logSerializers"]));
+  return checked(options);
+}
+
+/** @throws GptOssError INVALID_ARGUMENT for an unknown name or a value that cannot be meant. */
+export function checkServerOptions(options: ServerOptions): CheckedServerOptions {
+  refuseUnknown("createServer", options, new Set<string>(serverNames));
+  const { logger = false, logLevel = "info", tls, trustProxy = false } = options;
+  if (typeof logger !== "boolean" && typeof (logger as FastifyBaseLogger | null)?.info !== "function") {
+    throw invalidArgument("logger", "true, false or a logger", logger);
+  }
+  if (!["trace", "debug", "info", "warn", "error", "fatal"].includes(logLevel)) {
+    throw invalidArgument("logLevel", '"trace", "debug", "info", "warn", "error" or "fatal"', logLevel);
+  }
+  if (tls !== undefined && (tls === null || typeof tls !== "object")) throw invalidArgument("tls", "an object", tls);
+  if (typeof trustProxy !== "boolean") throw invalidArgument("trustProxy", "true or false", trustProxy);
+  if (tls) refuseUnknown("tls", tls, new Set(["cert", "key"]));
+  return {
+    ...checked(options),
+    logger,
+    logLevel,
+    tls: tls ?? null,
+    trustProxy,
+    maxHeaderBytes: optionalInteger("maxHeaderBytes", options.maxHeaderBytes, 16384, 1024, 2 ** 24),
+    headersMilliseconds: optionalInteger("headersMilliseconds", options.headersMilliseconds, 10_000, 1, longest),
+    requestMilliseconds: optionalInteger("requestMilliseconds", options.requestMilliseconds, 120_000, 1, longest),
+    idleMilliseconds: optionalInteger("idleMilliseconds", options.idleMilliseconds, 75_000, 1, longest),
+  };
+}
+
+function checked(options: PluginOptions): CheckedPluginOptions {
+  const { engine, modelName = "gpt-oss", apiKeys, cors = [], clock = () => new Date() } = options;
+  const { metricsNeedKey = false } = options;
+  if (engine === null || typeof engine !== "object" || !("generate" in engine || "then" in engine)) {
+    throw invalidArgument("engine", "an Engine, or the promise of one", engine);
+  }
+  if (typeof clock !== "function") throw invalidArgument("clock", "a function", clock);
+  if (typeof metricsNeedKey !== "boolean") throw invalidArgument("metricsNeedKey", "true or false", metricsNeedKey);
+  const modelNames = typeof modelName === "string" ? [modelName] : modelName;
+  checkTexts("modelName", modelNames);
+  if (modelNames.length === 0) throw invalidArgument("modelName", "at least one name", modelName);
+  checkTexts("cors", cors);
+  for (const origin of cors) checkOrigin(origin);
+  return {
+    engine,
+    modelNames,
+    apiKeys: checkKeys(apiKeys),
+    metricsNeedKey,
+    cors,
+    maxBodyBytes: optionalInteger("maxBodyBytes", options.maxBodyBytes, 32 * 2 ** 20, 1, 2 ** 31 - 1),
+    maxHeaders: optionalInteger("maxHeaders", options.maxHeaders, 100, 1, 2000),
+    requestsPerMinute: optionalInteger("requestsPerMinute", options.requestsPerMinute, any, 1, any),
+    concurrentRequests: optionalInteger("concurrentRequests", options.concurrentRequests, any, 1, any),
+    drainMilliseconds: optionalInteger("drainMilliseconds", options.drainMilliseconds, 30_000, 0, longest),
+    stallMilliseconds: optionalInteger("stallMilliseconds", options.stallMilliseconds, 60_000, 1, any),
+    clock,
+  };
+}
+
+function checkTexts(name: string, values: unknown): void {
+  if (!Array.isArray(values)) throw invalidArgument(name, "a list of texts", values);
+  for (const value of values) {
+    if (typeof value !== "string" || value === "") throw invalidArgument(name, "texts that are not empty", value);
+  }
+}
+
+/** A browser sends scheme, host and port and nothing else; another form would never match. */
+function checkOrigin(origin: string): void {
+  if (origin !== "*" && (!URL.canParse(origin) || new URL(origin).origin !== origin)) {
+    throw invalidArgument("cors", 'origins such as "https://example.com", or "*"', origin);
+  }
+}
+
+/** An empty list would lock everybody out, or be meant as no lock at all: neither is guessed. */
+function checkKeys(apiKeys: PluginOptions["apiKeys"]): CheckedPluginOptions["apiKeys"] {
+  if (apiKeys === undefined) return null;
+  if (!Array.isArray(apiKeys)) {
+    const { file } = (apiKeys ?? {}) as { file?: unknown };
+    if (typeof file !== "string" || file === "") throw invalidArgument("apiKeys", "keys or { file }", apiKeys);
+    return { file };
+  }
+  checkTexts("apiKeys", apiKeys);
+  if (apiKeys.length === 0) {
+    throw new GptOssError(
+      "INVALID_ARGUMENT",
+      "Expected at least one key for apiKeys; leave it out to let everybody in",
+    );
+  }
+  return apiKeys;
+}

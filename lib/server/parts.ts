@@ -1,0 +1,62 @@
+import type { FastifyBaseLogger } from "fastify";
+import { packageVersion } from "../version.js";
+import { ApiKeys } from "./api-keys.js";
+import type { ServerContext } from "./context.js";
+import { Drain } from "./drain.js";
+import { EngineSource } from "./engine-source.js";
+import { EngineHealth } from "./health.js";
+import { ClientLimits } from "./limits.js";
+import { ServerMetrics } from "./metrics.js";
+import type { CheckedPluginOptions } from "./options.js";
+import { startTurn } from "./start-turn.js";
+
+/** What one server is made of. */
+export interface ServerParts {
+  options: CheckedPluginOptions;
+  source: EngineSource;
+  health: EngineHealth;
+  drain: Drain;
+  /** Null: everybody may ask. */
+  keys: ApiKeys | null;
+  limits: ClientLimits;
+  metrics: ServerMetrics;
+  version: string;
+  context: ServerContext;
+}
+
+/** @throws GptOssError INVALID_ARGUMENT when the file of keys is not usable. */
+export function buildParts(options: CheckedPluginOptions, logger: FastifyBaseLogger): ServerParts {
+  const keys = options.apiKeys ? new ApiKeys(options.apiKeys) : null;
+  const source = new EngineSource(options.engine);
+  return {
+    options,
+    source,
+    health: new EngineHealth(source, options),
+    drain: new Drain(options.drainMilliseconds),
+    keys,
+    limits: new ClientLimits(options),
+    metrics: new ServerMetrics(source, options.modelNames[0]!),
+    version: packageVersion(),
+    context: buildContext(options, source, logger),
+  };
+}
+
+function buildContext(
+  { modelNames, clock }: CheckedPluginOptions,
+  source: EngineSource,
+  logger: FastifyBaseLogger,
+): ServerContext {
+  return {
+    get engine() {
+      return source.require();
+    },
+    get contextLength() {
+      return source.require().info.limits.contextLength;
+    },
+    created: Math.floor(clock().getTime() / 1000),
+    modelNames,
+    clock,
+    logger,
+    startTurn: (request) => startTurn(source.require(), request),
+  };
+}

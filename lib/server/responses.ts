@@ -1,0 +1,181 @@
+import type { FastifyInstance, FastifyReply } from "fastify";
+import { GptOssError } from "../errors.js";
+import type { ServerContext } from "./context.js";
+import { disconnectSignal } from "./disconnect.js";
+import { ApiError } from "./errors.js";
+import type { ConversationItem } from "./responses/conversation.js";
+import { readInput } from "./responses/input.js";
+import type { StreamEvent } from "./responses/objects.js";
+import { type ReadRequest, type ResponseBody, readRequest, responseSchema } from "./responses/request.js";
+import { ResponseWriter } from "./responses/response-writer.js";
+import { existing, retrieval } from "./responses/retrieval.js";
+import { ResponseStore, type StoreLimits } from "./responses/store.js";
+import { dropOldestTurns, tooLong } from "./responses/truncation.js";
+import { checkedBody } from "./schema.js";
+import { EventStream } from "./sse.js";
+import type { TurnEvent } from "./turn.js";
+
+export interface ResponsesOptions {
+  /** What is kept of finished responses. */
+  store?: StoreLimits;
+}
+
+/** Registers `/v1/responses` and the endpoints of what it stores. */
+export function responses(app: FastifyInstance, context: ServerContext, options: ResponsesOptions = {}): void {
+  const store = new ResponseStore(context.clock, options.store);
+  const endpoint = new ResponsesEndpoint(context, store);
+  app.post<{ Body: ResponseBody }>("/v1/responses", checkedBody(responseSchema), (request, reply) =>
+    endpoint.create(request.body, disconnectSignal(request, reply), reply),
+  );
+  retrieval(app, store);
+}
+
+/** The conversation that a request goes on with. */
+interface Conversation {
+  items: ConversationItem[];
+  date: string;
+}
+
+class ResponsesEndpoint {
+  readonly #context: ServerContext;
+  readonly #store: ResponseStore;
+  /** Tool types that the log has heard of. */
+  readonly #warned = new Set<string>();
+
+  constructor(context: ServerContext, store: ResponseStore) {
+    this.#context = context;
+    this.#store = store;
+  }
+
+  async create(body: ResponseBody, signal: AbortSignal, reply: FastifyReply): Promise<unknown> {
+    const request = readRequest(body, this.#context.modelNames, this.#store.isOn);
+    this.#warn(request.ignoredTools);
+    const conversation = this.#conversation(body);
+    const events = await this.#start(request, conversation, signal);
+    const writer = new ResponseWriter(request.settings, this.#context.clock);
+    if (request.stream) {
+      const told = this.#told(events, writer, conversation, signal);
+      await sendAll(reply, told, this.#context.keepAliveMilliseconds ?? 15_000);
+      return reply;
+    }
+    for await (const event of events) this.#accept(writer, event, conversation);
+    if (!writer.ended) throw unfinished(signal);
+    return writer.response;
+  }
+
+  /** Agents send the same tools with every request; the log needs them once. */
+  #warn(types: readonly string[]): void {
+    const unheard = types.filter((type) => !this.#warned.has(type));
+    if (unheard.length === 0) return;
+    for (const type of unheard) this.#warned.add(type);
+    this.#context.logger.warn({ types: unheard }, "tools of these types have no backend here and are ignored");
+  }
+
+  #conversation(body: ResponseBody): Conversation {
+    const { previous_response_id: previousId } = body;
+    const previous = previousId ? existing(this.#store, previousId, "previous_response_id") : null;
+    const history = previous === null ? [] : [...previous.context, ...previous.output];
+    let stored: Map<string, ConversationItem> | undefined;
+    const input = readInput(body.input, history, (id) => {
+      stored ??= this.#store.issuedItems();
+      return stored.get(id);
+    });
+    const items = [...history, ...input];
+    if (!items.some(({ message }) => message !== null)) {
+      throw new ApiError(400, "There is nothing to answer: 'input' is empty.", {
+        param: "input",
+        code: "missing_required_parameter",
+      });
+    }
+    return { items, date: previous?.date ?? this.#context.clock().toISOString().slice(0, 10) };
+  }
+
+  /** A request that cannot run fails here, while there is still a status to fail with. */
+  async #start(
+    request: ReadRequest,
+    { items, date }: Conversation,
+    signal: AbortSignal,
+  ): Promise<AsyncIterable<TurnEvent>> {
+    let read: readonly ConversationItem[] = items;
+    // Twice as many each time, or a conversation of many small turns would be rendered once for each of them.
+    for (let drop = 1; ; drop *= 2) {
+      try {
+        const messages = read.flatMap(({ message }) => (message === null ? [] : [message]));
+        return await begun(this.#context.startTurn({ ...request.turn, messages, date, signal }));
+      } catch (error) {
+        const refusal = tooLong(error);
+        if (refusal === null) throw error;
+        const shorter = request.settings.truncation === "auto" ? dropOldestTurns(read, drop) : null;
+        if (shorter === null) throw refusal;
+        read = shorter;
+      }
+    }
+  }
+
+  /** Stored before the client hears of the end, so that its next request finds it. */
+  #accept(writer: ResponseWriter, event: TurnEvent, { items, date }: Conversation): StreamEvent[] {
+    const told = writer.accept(event);
+    if (writer.ended && writer.response.store) {
+      const { response, output } = writer;
+      const isKept = this.#store.put({ response, context: items, output, date });
+      if (!isKept) this.#context.logger.warn({ id: response.id }, "the response is larger than the store");
+    }
+    return told;
+  }
+
+  /** All that a client of a stream hears. Once it has begun, a failure is an event like any other. */
+  async *#told(
+    events: AsyncIterable<TurnEvent>,
+    writer: ResponseWriter,
+    conversation: Conversation,
+    signal: AbortSignal,
+  ): AsyncGenerator<StreamEvent, void, undefined> {
+    yield* writer.opening();
+    try {
+      for await (const event of events) {
+        yield* this.#accept(writer, event, conversation);
+        if (signal.aborted) break;
+      }
+      if (!writer.ended) throw unfinished(signal);
+    } catch (error) {
+      if (!signal.aborted) this.#context.logger.error({ err: error }, "a response failed after its stream began");
+      if (!writer.ended) yield* writer.failed(error);
+    }
+  }
+}
+
+async function sendAll(reply: FastifyReply, events: AsyncIterable<StreamEvent>, keepAliveMs: number): Promise<void> {
+  const stream = new EventStream(reply);
+  const keepAlive = setInterval(() => stream.comment("keep-alive"), keepAliveMs);
+  try {
+    for await (const event of events) await stream.send(event, event.type);
+  } finally {
+    clearInterval(keepAlive);
+    stream.end();
+  }
+}
+
+function unfinished(signal: AbortSignal): unknown {
+  if (signal.aborted) return signal.reason;
+  return new GptOssError("INTERNAL", "The turn ended without saying why.");
+}
+
+/**
+ * The same events, once the turn has begun: what it refuses at once, it refuses here. How long it waits in the engine's
+ * queue is not waited for.
+ */
+async function begun<T>(turn: AsyncIterable<T>): Promise<AsyncIterable<T>> {
+  const iterator = turn[Symbol.asyncIterator]();
+  const first = iterator.next();
+  first.catch(() => {}); // a failure that comes later is met by the reader
+  await Promise.race([first, new Promise((resolve) => setImmediate(resolve))]);
+  return resumed(iterator, first);
+}
+
+async function* resumed<T>(iterator: AsyncIterator<T>, first: Promise<IteratorResult<T>>): AsyncGenerator<T> {
+  try {
+    for (let step = await first; !step.done; step = await iterator.next()) yield step.value;
+  } finally {
+    await iterator.return?.();
+  }
+}

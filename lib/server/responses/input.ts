@@ -1,0 +1,200 @@
+import type { ChatMessage } from "../../chat-messages.js";
+import { ApiError } from "../errors.js";
+import { type ConversationItem, called, conversationItem, newId, said, thought } from "./conversation.js";
+import { invalid, isObject, optionalString, requiredName, requiredString } from "./refusals.js";
+
+/** Items of a request's `input`, checked and made into what the model reads. */
+
+type Item = Record<string, unknown>;
+
+/** What an assistant writes: while such items follow, it has not finished its turn. */
+const assistantTypes: ReadonlySet<string> = new Set(["reasoning", "function_call", "custom_tool_call"]);
+
+/** A name that can stand in a message's header. */
+const calledName = /^[^\s<>]{1,256}$/;
+
+/**
+ * @param history what the conversation held before: calls in it may be answered by the input
+ * @param find items of stored responses, for references
+ * @throws ApiError that names the item and field
+ */
+export function readInput(
+  input: unknown,
+  history: readonly ConversationItem[],
+  find: (id: string) => ConversationItem | undefined,
+): ConversationItem[] {
+  if (input === undefined || input === null) return [];
+  if (typeof input === "string") {
+    return input === "" ? [] : [readMessage({ role: "user", content: input }, "input", "final")];
+  }
+  if (!Array.isArray(input)) throw invalid("input", "a string or an array of items", input);
+  return new InputReader(input, history, find).read();
+}
+
+class InputReader {
+  readonly #items: Item[];
+  readonly #find: (id: string) => ConversationItem | undefined;
+  /** Ids of calls so far. */
+  readonly #calls = new Set<string>();
+
+  constructor(
+    input: readonly unknown[],
+    history: readonly ConversationItem[],
+    find: (id: string) => ConversationItem | undefined,
+  ) {
+    this.#items = input.map((item, index) => {
+      if (!isObject(item)) throw invalid(`input[${index}]`, "an item", item);
+      return item;
+    });
+    this.#find = find;
+    for (const known of history) this.#register(known);
+  }
+
+  read(): ConversationItem[] {
+    const all: ConversationItem[] = [];
+    // Backwards: whether an assistant's message is its answer is told by what follows.
+    let goesOn = false;
+    const channels = new Map<number, "commentary" | "final">();
+    for (let index = this.#items.length - 1; index >= 0; index--) {
+      const item = this.#items[index]!;
+      const type = typeOf(item, `input[${index}]`);
+      const isAssistants = assistantTypes.has(type) || (type === "message" && item.role === "assistant");
+      channels.set(index, goesOn ? "commentary" : "final");
+      goesOn = isAssistants;
+    }
+    for (const [index, item] of this.#items.entries()) {
+      const read = this.#read(item, `input[${index}]`, channels.get(index)!);
+      this.#register(read);
+      all.push(read);
+    }
+    return all;
+  }
+
+  #read(item: Item, param: string, channel: "commentary" | "final"): ConversationItem {
+    const type = typeOf(item, param);
+    switch (type) {
+      case "message":
+        return readMessage(item, param, channel);
+      case "reasoning":
+        return identified(item, type, param, thought(reasoningText(item, param)));
+      case "function_call":
+        return this.#call(item, type, param, requiredString(item.arguments, `${param}.arguments`));
+      case "custom_tool_call":
+        // Free text has no place in a harmony call's JSON but as a member of it.
+        return this.#call(item, type, param, JSON.stringify({ input: requiredString(item.input, `${param}.input`) }));
+      case "function_call_output":
+      case "custom_tool_call_output":
+        return this.#output(item, type, param);
+      case "item_reference":
+        return this.#reference(item, param);
+      default:
+        throw new ApiError(400, `Items of type '${type}' are not supported.`, {
+          param: `${param}.type`,
+          code: "invalid_value",
+        });
+    }
+  }
+
+  #call(item: Item, type: string, param: string, argumentsText: string): ConversationItem {
+    const name = requiredString(item.name, `${param}.name`);
+    if (!calledName.test(name)) throw invalid(`${param}.name`, "the name of a function", name);
+    const callId = requiredName(item.call_id, `${param}.call_id`);
+    return identified(item, type, param, called(callId, name, argumentsText));
+  }
+
+  #output(item: Item, type: string, param: string): ConversationItem {
+    const callId = requiredName(item.call_id, `${param}.call_id`);
+    if (!this.#calls.has(callId)) throw invalid(`${param}.call_id`, "the call_id of an earlier call", callId);
+    const content = textOf(item.output, `${param}.output`);
+    return identified(item, type, param, { role: "tool", tool_call_id: callId, content });
+  }
+
+  #reference(item: Item, param: string): ConversationItem {
+    const id = requiredName(item.id, `${param}.id`);
+    const found = this.#find(id);
+    if (found !== undefined) return found;
+    throw new ApiError(404, `Item with id '${id}' not found.`, { param: `${param}.id`, code: "item_not_found" });
+  }
+
+  #register({ item, message }: ConversationItem): void {
+    if (message !== null && typeof item.call_id === "string" && item.type.endsWith("_call")) {
+      this.#calls.add(item.call_id);
+    }
+  }
+}
+
+function typeOf(item: Item, param: string): string {
+  const { type } = item;
+  if (type === undefined || type === null) {
+    if (item.role === undefined && typeof item.id === "string") return "item_reference";
+    return "message";
+  }
+  return requiredString(type, `${param}.type`);
+}
+
+/** The item under its own id, or a new one. */
+function identified(item: Item, type: string, param: string, message: ChatMessage | null): ConversationItem {
+  const id = optionalString(item.id, `${param}.id`);
+  return conversationItem({ ...item, type, id: id || newId(type) }, message, !id);
+}
+
+function readMessage(item: Item, param: string, channel: "commentary" | "final"): ConversationItem {
+  const { role } = item;
+  if (role !== "user" && role !== "assistant" && role !== "system" && role !== "developer") {
+    throw invalid(`${param}.role`, "one of user, assistant, system, developer", role);
+  }
+  const text = textOf(item.content, `${param}.content`);
+  const message: ChatMessage = role === "assistant" ? said(text, phaseOf(item) ?? channel) : { role, content: text };
+  const partType = role === "assistant" ? "output_text" : "input_text";
+  const content = typeof item.content === "string" ? [{ type: partType, text }] : item.content;
+  return identified({ ...item, content }, "message", param, message);
+}
+
+/** What OpenAI's newer models say of their own messages. */
+function phaseOf(item: Item): "commentary" | "final" | null {
+  if (item.phase === "commentary") return "commentary";
+  return item.phase === "final_answer" ? "final" : null;
+}
+
+/** Text parts joined without a separator. */
+function textOf(content: unknown, param: string): string {
+  if (typeof content === "string") return content;
+  if (!Array.isArray(content)) throw invalid(param, "a string or an array of text parts", content);
+  return content.map((part, index) => partText(part, `${param}[${index}]`)).join("");
+}
+
+function partText(part: unknown, param: string): string {
+  if (!isObject(part)) throw invalid(param, "a text part", part);
+  switch (part.type) {
+    case "input_text":
+    case "output_text":
+    case "text":
+      return requiredString(part.text, `${param}.text`);
+    case "refusal":
+      return requiredString(part.refusal, `${param}.refusal`);
+    default:
+      throw new ApiError(
+        400,
+        `Expected a text part for '${param}': gpt-oss reads text only, no images, audio or files.`,
+        {
+          param: `${param}.type`,
+          code: "invalid_value",
+        },
+      );
+  }
+}
+
+/** The reasoning itself; a summary stands in where a client kept nothing else. */
+function reasoningText(item: Item, param: string): string {
+  const content = reasoningParts(item.content, `${param}.content`);
+  return content.length > 0 ? content.join("\n") : reasoningParts(item.summary, `${param}.summary`).join("\n");
+}
+
+function reasoningParts(value: unknown, param: string): string[] {
+  if (value === undefined || value === null) return [];
+  if (!Array.isArray(value)) throw invalid(param, "an array of text parts", value);
+  return value.map((part: unknown, index) => {
+    if (!isObject(part)) throw invalid(`${param}[${index}]`, "a text part", part);
+    return requiredString(part.text, `${param}[${index}].text`);
+  });
+}

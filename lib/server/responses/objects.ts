@@ -1,0 +1,95 @@
+/** What the Responses API sends, in the order and spelling of its documentation. */
+
+export type ItemStatus = "in_progress" | "completed" | "incomplete";
+
+export interface TokenLogprob {
+  token: string;
+  bytes: number[];
+  logprob: number;
+}
+
+export interface OutputLogprob extends TokenLogprob {
+  top_logprobs: TokenLogprob[];
+}
+
+export interface OutputText {
+  type: "output_text";
+  text: string;
+  annotations: never[];
+  logprobs: OutputLogprob[];
+}
+
+export interface ReasoningItem {
+  type: "reasoning";
+  id: string;
+  summary: never[];
+  content: { type: "reasoning_text"; text: string }[];
+  encrypted_content: null;
+  status: ItemStatus;
+}
+
+export interface MessageItem {
+  type: "message";
+  id: string;
+  role: "assistant";
+  status: ItemStatus;
+  content: OutputText[];
+}
+
+export interface FunctionCallItem {
+  type: "function_call";
+  id: string;
+  call_id: string;
+  name: string;
+  arguments: string;
+  status: ItemStatus;
+}
+
+export type OutputItem = ReasoningItem | MessageItem | FunctionCallItem;
+
+export interface ResponseUsage {
+  input_tokens: number;
+  input_tokens_details: { cached_tokens: number };
+  output_tokens: number;
+  output_tokens_details: { reasoning_tokens: number };
+  total_tokens: number;
+}
+
+/** The fields of a response that only repeat what was asked for. */
+export interface ResponseSettings {
+  background: false;
+  instructions: string | null;
+  max_output_tokens: number | null;
+  max_tool_calls: number | null;
+  model: string;
+  parallel_tool_calls: boolean;
+  previous_response_id: string | null;
+  reasoning: { effort: string; summary: string | null };
+  service_tier: null;
+  store: boolean;
+  temperature: number;
+  text: { format: Record<string, unknown>; verbosity?: string };
+  tool_choice: unknown;
+  tools: unknown[];
+  top_logprobs: number;
+  top_p: number;
+  truncation: "auto" | "disabled";
+  user: string | null;
+  metadata: Record<string, string>;
+}
+
+export interface ResponseObject extends ResponseSettings {
+  id: string;
+  object: "response";
+  /** Unix seconds, here and below. */
+  created_at: number;
+  completed_at: number | null;
+  status: "in_progress" | "completed" | "incomplete" | "failed";
+  error: { code: string; message: string } | null;
+  incomplete_details: { reason: "max_output_tokens" } | null;
+  output: OutputItem[];
+  usage: ResponseUsage | null;
+}
+
+/** An event of the stream; what else it holds depends on its type. */
+export type StreamEvent = { type: string; sequence_number: number } & Record<string, unknown>;

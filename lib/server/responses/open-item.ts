@@ -1,0 +1,83 @@
+import type { TurnEvent, TurnLogprob } from "../turn.js";
+import { type ConversationItem, called, said, thought } from "./conversation.js";
+import type {
+  FunctionCallItem,
+  ItemStatus,
+  MessageItem,
+  OutputItem,
+  OutputLogprob,
+  OutputText,
+  ReasoningItem,
+} from "./objects.js";
+
+export type PartStart = Extract<TurnEvent, { type: "part-start" }>;
+
+/** The item that is being written. */
+export interface OpenItem {
+  start: PartStart;
+  id: string;
+  outputIndex: number;
+  text: string;
+  logprobs: OutputLogprob[];
+  /** Whether the client has heard of it. */
+  announced: boolean;
+}
+
+/** As it is now; its objects are its own. */
+export function itemOf(open: OpenItem, status: ItemStatus): OutputItem {
+  const { start, id, text } = open;
+  switch (start.kind) {
+    case "reasoning":
+      // The part is there from the start, since no event announces it: the official client appends deltas to it.
+      return {
+        type: "reasoning",
+        id,
+        summary: [],
+        content: [{ type: "reasoning_text", text }],
+        encrypted_content: null,
+        status,
+      } satisfies ReasoningItem;
+    case "text":
+      return {
+        type: "message",
+        id,
+        role: "assistant",
+        status,
+        content: [outputText(open)],
+      } satisfies MessageItem;
+    case "call":
+      return {
+        type: "function_call",
+        id,
+        call_id: start.callId,
+        name: start.name,
+        arguments: text,
+        status,
+      } satisfies FunctionCallItem;
+  }
+}
+
+export function outputText({ text, logprobs }: OpenItem): OutputText {
+  return { type: "output_text", text, annotations: [], logprobs: [...logprobs] };
+}
+
+/** What the model reads of it in the next turn; a call that was cut off was not made. */
+export function messageOf({ start, text }: OpenItem, complete: boolean): ConversationItem["message"] {
+  switch (start.kind) {
+    case "reasoning":
+      return thought(text);
+    case "text":
+      return said(text, start.channel);
+    case "call":
+      return complete ? called(start.callId, start.name, text) : null;
+  }
+}
+
+export function outputLogprob({ text, bytes, logprob, top }: TurnLogprob): OutputLogprob {
+  return {
+    token: text,
+    bytes: [...bytes],
+    logprob,
+    top_logprobs: top.map((likely) => ({ token: likely.text, bytes: [...likely.bytes], logprob: likely.logprob })),
+  };
+}

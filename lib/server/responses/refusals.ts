@@ -1,0 +1,43 @@
+import { ApiError } from "../errors.js";
+
+/** A value that is not what it should be, in the one form that this endpoint's refusals have. */
+export function invalid(param: string, expected: string, received: unknown): ApiError {
+  return new ApiError(400, `Expected ${expected} for '${param}' but received ${kindOf(received)}.`, {
+    param,
+    code: received === undefined ? "missing_required_parameter" : "invalid_value",
+  });
+}
+
+/** Something that OpenAI's API has and this server does not. */
+export function unsupported(param: string, message: string): ApiError {
+  return new ApiError(400, message, { param, code: "unsupported_parameter" });
+}
+
+export function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+export function requiredString(value: unknown, param: string): string {
+  if (typeof value !== "string") throw invalid(param, "a string", value);
+  return value;
+}
+
+/** A string that is not empty, such as an id. */
+export function requiredName(value: unknown, param: string): string {
+  if (typeof value !== "string" || value === "") throw invalid(param, "a non-empty string", value);
+  return value;
+}
+
+/** null for what is absent. */
+export function optionalString(value: unknown, param: string): string | null {
+  return value === undefined || value === null ? null : requiredString(value, param);
+}
+
+/** What came, short enough for a message. */
+function kindOf(value: unknown): string {
+  if (value === undefined) return "nothing";
+  if (Array.isArray(value)) return "an array";
+  if (typeof value === "object" && value !== null) return "an object";
+  const text = JSON.stringify(value);
+  return text.length > 80 ? `${text.slice(0, 80)}…` : text;
+}

@@ -1,0 +1,229 @@
+import { ApiError } from "../errors.js";
+import type { TurnRequest } from "../turn.js";
+import type { ResponseSettings } from "./objects.js";
+import { invalid, isObject, optionalString, requiredString, unsupported } from "./refusals.js";
+import { type ReadTools, readToolChoice, readTools } from "./tools.js";
+
+/** The body of a request: its schema, its checks beyond that, its meaning. */
+
+const efforts = ["none", "minimal", "low", "medium", "high", "xhigh", "max"] as const;
+const summaries = ["auto", "concise", "detailed"] as const;
+
+const nullable = (type: string, more: object = {}) => ({ type, nullable: true, ...more });
+const nullableEnum = (values: readonly string[]) => nullable("string", { enum: [...values, null] });
+
+/**
+ * Fields whose refusal needs no more than their place. Those of many shapes (`input`, `tools`, `tool_choice`, the format)
+ * are checked by hand: of a union, a schema can only tell that none of its branches fits.
+ */
+export const responseSchema = {
+  type: "object",
+  required: ["model"],
+  properties: {
+    model: { type: "string" },
+    instructions: nullable("string"),
+    max_output_tokens: nullable("integer", { minimum: 1 }),
+    max_tool_calls: nullable("integer", { minimum: 1 }),
+    temperature: nullable("number", { minimum: 0, maximum: 2 }),
+    top_p: nullable("number", { exclusiveMinimum: 0, maximum: 1 }),
+    top_logprobs: nullable("integer", { minimum: 0, maximum: 20 }),
+    seed: nullable("integer", { minimum: 0, maximum: Number.MAX_SAFE_INTEGER }),
+    tools: nullable("array"),
+    parallel_tool_calls: nullable("boolean"),
+    reasoning: nullable("object", {
+      properties: {
+        effort: nullableEnum(efforts),
+        summary: nullableEnum(summaries),
+        generate_summary: nullableEnum(summaries),
+      },
+    }),
+    text: nullable("object", {
+      properties: { format: nullable("object"), verbosity: nullableEnum(["low", "medium", "high"]) },
+    }),
+    stream: nullable("boolean"),
+    stream_options: nullable("object"),
+    store: nullable("boolean"),
+    previous_response_id: nullable("string"),
+    background: nullable("boolean"),
+    include: nullable("array", { items: { type: "string" } }),
+    metadata: nullable("object", {
+      maxProperties: 16,
+      propertyNames: { type: "string", maxLength: 64 },
+      additionalProperties: { type: "string", maxLength: 512 },
+    }),
+    truncation: nullableEnum(["auto", "disabled"]),
+    user: nullable("string"),
+  },
+};
+
+/** What the schema lets through. */
+export interface ResponseBody {
+  model: string;
+  input?: unknown;
+  instructions?: string | null;
+  max_output_tokens?: number | null;
+  max_tool_calls?: number | null;
+  temperature?: number | null;
+  top_p?: number | null;
+  top_logprobs?: number | null;
+  seed?: number | null;
+  tools?: unknown[] | null;
+  tool_choice?: unknown;
+  parallel_tool_calls?: boolean | null;
+  reasoning?: {
+    effort?: (typeof efforts)[number] | null;
+    summary?: string | null;
+    generate_summary?: string | null;
+  } | null;
+  text?: { format?: Record<string, unknown> | null; verbosity?: string | null } | null;
+  stream?: boolean | null;
+  store?: boolean | null;
+  previous_response_id?: string | null;
+  background?: boolean | null;
+  conversation?: unknown;
+  prompt?: unknown;
+  include?: string[] | null;
+  metadata?: Record<string, string> | null;
+  truncation?: "auto" | "disabled" | null;
+  user?: string | null;
+}
+
+/** A request as it is understood, but for its input. */
+export interface ReadRequest {
+  settings: ResponseSettings;
+  /** The part of a turn that does not depend on the conversation. */
+  turn: Omit<TurnRequest, "messages" | "date" | "signal">;
+  /** Types of the tools that are left out. */
+  ignoredTools: readonly string[];
+  stream: boolean;
+}
+
+/**
+ * @param canStore whether a response can be kept at all
+ * @throws ApiError that names the field
+ */
+export function readRequest(body: ResponseBody, modelNames: readonly string[], canStore: boolean): ReadRequest {
+  if (!modelNames.includes(body.model)) {
+    throw new ApiError(404, `The model '${body.model}' does not exist.`, { param: "model", code: "model_not_found" });
+  }
+  refuseUnsupported(body);
+  const tools = readTools(body.tools);
+  const { format, told } = readFormat(body.text?.format);
+  return {
+    settings: {
+      ...settingsOf(body, modelNames[0] ?? body.model, told, tools),
+      store: canStore && (body.store ?? true),
+    },
+    turn: {
+      instructions: body.instructions || null,
+      tools: tools.functions,
+      toolChoice: readToolChoice(body.tool_choice, tools.functions),
+      format,
+      ...readEffort(body.reasoning?.effort),
+      sampling: {
+        temperature: body.temperature ?? 1,
+        topP: body.top_p ?? 1,
+        ...(typeof body.seed === "number" && { seed: body.seed }),
+      },
+      ...(typeof body.max_output_tokens === "number" && { maxTokens: body.max_output_tokens }),
+      stop: [],
+      topLogprobs: readLogprobs(body),
+      n: 1,
+    },
+    ignoredTools: tools.ignored,
+    stream: body.stream ?? false,
+  };
+}
+
+function refuseUnsupported(body: ResponseBody): void {
+  if (body.background === true) throw unsupported("background", "Background responses are not supported.");
+  if (body.conversation !== undefined && body.conversation !== null) {
+    throw unsupported("conversation", "Conversations are not supported; use 'previous_response_id'.");
+  }
+  if (body.prompt !== undefined && body.prompt !== null) {
+    throw unsupported("prompt", "Prompt templates are not supported; use 'instructions' and 'input'.");
+  }
+}
+
+function settingsOf(
+  body: ResponseBody,
+  model: string,
+  format: Record<string, unknown>,
+  tools: ReadTools,
+): Omit<ResponseSettings, "store"> {
+  const { reasoning, text } = body;
+  return {
+    background: false,
+    instructions: body.instructions ?? null,
+    max_output_tokens: body.max_output_tokens ?? null,
+    max_tool_calls: body.max_tool_calls ?? null,
+    model,
+    parallel_tool_calls: body.parallel_tool_calls ?? true,
+    previous_response_id: body.previous_response_id ?? null,
+    reasoning: {
+      effort: reasoning?.effort ?? "medium",
+      summary: reasoning?.summary ?? reasoning?.generate_summary ?? null,
+    },
+    service_tier: null,
+    temperature: body.temperature ?? 1,
+    text: { format, ...(typeof text?.verbosity === "string" && { verbosity: text.verbosity }) },
+    tool_choice: body.tool_choice ?? "auto",
+    tools: tools.declared,
+    top_logprobs: body.top_logprobs ?? 0,
+    top_p: body.top_p ?? 1,
+    truncation: body.truncation ?? "disabled",
+    user: body.user ?? null,
+    metadata: body.metadata ?? {},
+  };
+}
+
+/** gpt-oss knows three efforts. "none" is the least of them, with the analysis channel closed. */
+function readEffort(
+  effort: (typeof efforts)[number] | null | undefined,
+): Pick<TurnRequest, "effort" | "analysisTokens"> {
+  switch (effort) {
+    case "none":
+      return { effort: "low", analysisTokens: 0 };
+    case "minimal":
+    case "low":
+      return { effort: "low" };
+    case "high":
+    case "xhigh":
+    case "max":
+      return { effort: "high" };
+    default:
+      return { effort: "medium" };
+  }
+}
+
+/** Likeliest tokens to tell; null when nobody asked for log probabilities. */
+function readLogprobs(body: ResponseBody): number | null {
+  const wanted = body.include?.includes("message.output_text.logprobs") ?? false;
+  const top = body.top_logprobs ?? 0;
+  return wanted || top > 0 ? top : null;
+}
+
+/** The format that is enforced, and the one that the response tells. */
+function readFormat(format: Record<string, unknown> | null | undefined): {
+  format: TurnRequest["format"];
+  told: Record<string, unknown>;
+} {
+  if (format === undefined || format === null) return { format: null, told: { type: "text" } };
+  switch (format.type) {
+    case "text":
+      return { format: null, told: format };
+    case "json_object":
+      return { format: { type: "json_object" }, told: format };
+    case "json_schema": {
+      const name = requiredString(format.name, "text.format.name");
+      if (!/^[a-zA-Z0-9_-]{1,64}$/.test(name)) {
+        throw invalid("text.format.name", "1 to 64 letters, digits, '_' or '-'", name);
+      }
+      if (!isObject(format.schema)) throw invalid("text.format.schema", "a JSON schema object", format.schema);
+      const description = optionalString(format.description, "text.format.description");
+      return { format: { type: "json_schema", schema: format.schema, name, description }, told: format };
+    }
+    default:
+      throw invalid("text.format.type", "one of text, json_object, json_schema", format.type);
+  }
+}

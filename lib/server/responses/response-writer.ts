@@ -1,0 +1,216 @@
+import { GptOssError } from "../../errors.js";
+import type { TurnEvent, TurnUsage } from "../turn.js";
+import { type ConversationItem, conversationItem, newId } from "./conversation.js";
+import { failureOf } from "./failure.js";
+import type { OutputItem, ResponseObject, ResponseSettings, StreamEvent } from "./objects.js";
+import { itemOf, messageOf, type OpenItem, outputLogprob, outputText, type PartStart } from "./open-item.js";
+
+type PartDelta = Extract<TurnEvent, { type: "part-delta" }>;
+type PartEnd = Extract<TurnEvent, { type: "part-end" }>;
+
+/**
+ * Turns what a model does into a response, and tells each change of it as an event. A request without `stream` takes the
+ * same way and drops the events, so that both end in the same object.
+ */
+export class ResponseWriter {
+  readonly #clock: () => Date;
+  readonly #output: ConversationItem[] = [];
+  #response: ResponseObject;
+  #open: OpenItem | null = null;
+  #sequence = 0;
+
+  constructor(settings: ResponseSettings, clock: () => Date) {
+    this.#clock = clock;
+    this.#response = {
+      id: newId("resp"),
+      object: "response",
+      created_at: seconds(clock()),
+      completed_at: null,
+      status: "in_progress",
+      error: null,
+      incomplete_details: null,
+      ...settings,
+      output: [],
+      usage: null,
+    };
+  }
+
+  /** The response as far as it is; not changed afterwards. */
+  get response(): ResponseObject {
+    return this.#response;
+  }
+
+  /** What it adds to the conversation. */
+  get output(): readonly ConversationItem[] {
+    return this.#output;
+  }
+
+  get ended(): boolean {
+    return this.#response.status !== "in_progress";
+  }
+
+  opening(): StreamEvent[] {
+    return [
+      this.#event("response.created", { response: this.#response }),
+      this.#event("response.in_progress", { response: this.#response }),
+    ];
+  }
+
+  accept(event: TurnEvent): StreamEvent[] {
+    switch (event.type) {
+      case "part-start":
+        return this.#start(event);
+      case "part-delta":
+        return this.#delta(event);
+      case "part-end":
+        return this.#end(event);
+      case "choice-end":
+        return [this.#finish(event.finishReason === "length", event.usage)];
+    }
+  }
+
+  /** For an engine that fails after the stream began: what was written stays, the item under way is cut. */
+  failed(error: unknown): StreamEvent[] {
+    const closing = this.#open?.announced ? this.#close(this.#open, false) : [];
+    this.#response = { ...this.#response, status: "failed", error: failureOf(error), output: this.#items() };
+    return [...closing, this.#event("response.failed", { response: this.#response })];
+  }
+
+  #start(start: PartStart): StreamEvent[] {
+    const type = start.kind === "text" ? "message" : start.kind === "call" ? "function_call" : "reasoning";
+    this.#open = {
+      start,
+      id: newId(type),
+      outputIndex: this.#output.length,
+      text: "",
+      logprobs: [],
+      announced: false,
+    };
+    // A reasoning is worth an item only when it says something, which the first delta tells.
+    return start.kind === "reasoning" ? [] : this.#announce(this.#open);
+  }
+
+  #announce(open: OpenItem): StreamEvent[] {
+    open.announced = true;
+    const item = itemOf(open, "in_progress");
+    if (item.type !== "message") return [this.#added(open, item)];
+    return [
+      this.#added(open, { ...item, content: [] }),
+      this.#event("response.content_part.added", { ...this.#place(open), part: outputText(open) }),
+    ];
+  }
+
+  #added(open: OpenItem, item: OutputItem): StreamEvent {
+    return this.#event("response.output_item.added", { output_index: open.outputIndex, item });
+  }
+
+  #delta({ text, logprobs }: Pick<PartDelta, "text" | "logprobs">): StreamEvent[] {
+    const open = this.#opened();
+    const events = open.announced ? [] : this.#announce(open);
+    const told = logprobs.map(outputLogprob);
+    open.text += text;
+    open.logprobs.push(...told);
+    switch (open.start.kind) {
+      case "reasoning":
+        events.push(this.#event("response.reasoning_text.delta", { ...this.#place(open), delta: text }));
+        break;
+      case "text":
+        events.push(this.#event("response.output_text.delta", { ...this.#place(open), delta: text, logprobs: told }));
+        break;
+      case "call":
+        events.push(
+          this.#event("response.function_call_arguments.delta", {
+            item_id: open.id,
+            output_index: open.outputIndex,
+            delta: text,
+          }),
+        );
+        break;
+    }
+    return events;
+  }
+
+  #end({ text, complete }: PartEnd): StreamEvent[] {
+    const open = this.#opened();
+    // The arguments of a complete call are always JSON, and deltas always add up to the whole.
+    const whole = text === "" && open.start.kind === "call" && complete ? "{}" : text;
+    const rest = whole.slice(open.text.length);
+    const events = rest === "" ? [] : this.#delta({ text: rest, logprobs: [] });
+    if (!open.announced) {
+      this.#open = null;
+      return [];
+    }
+    return [...events, ...this.#close(open, complete)];
+  }
+
+  #close(open: OpenItem, complete: boolean): StreamEvent[] {
+    this.#open = null;
+    const item = itemOf(open, complete ? "completed" : "incomplete");
+    this.#output.push(conversationItem({ ...item }, messageOf(open, complete)));
+    return [
+      ...this.#contentDone(open),
+      this.#event("response.output_item.done", { output_index: open.outputIndex, item }),
+    ];
+  }
+
+  #contentDone(open: OpenItem): StreamEvent[] {
+    const { start, id, outputIndex, text, logprobs } = open;
+    switch (start.kind) {
+      case "reasoning":
+        return [this.#event("response.reasoning_text.done", { ...this.#place(open), text })];
+      case "text":
+        return [
+          this.#event("response.output_text.done", { ...this.#place(open), text, logprobs }),
+          this.#event("response.content_part.done", { ...this.#place(open), part: outputText(open) }),
+        ];
+      case "call":
+        return [
+          this.#event("response.function_call_arguments.done", {
+            item_id: id,
+            output_index: outputIndex,
+            name: start.name,
+            arguments: text,
+          }),
+        ];
+    }
+  }
+
+  #finish(cut: boolean, usage: TurnUsage): StreamEvent {
+    this.#response = {
+      ...this.#response,
+      status: cut ? "incomplete" : "completed",
+      completed_at: cut ? null : seconds(this.#clock()),
+      incomplete_details: cut ? { reason: "max_output_tokens" } : null,
+      output: this.#items(),
+      usage: {
+        input_tokens: usage.promptTokens,
+        input_tokens_details: { cached_tokens: usage.cachedTokens },
+        output_tokens: usage.completionTokens,
+        output_tokens_details: { reasoning_tokens: usage.reasoningTokens },
+        total_tokens: usage.promptTokens + usage.completionTokens,
+      },
+    };
+    return this.#event(cut ? "response.incomplete" : "response.completed", { response: this.#response });
+  }
+
+  #items(): OutputItem[] {
+    return this.#output.map(({ item }) => item as unknown as OutputItem);
+  }
+
+  #opened(): OpenItem {
+    if (this.#open === null) throw new GptOssError("INTERNAL", "A turn went on with a part that it had not started.");
+    return this.#open;
+  }
+
+  #place(open: OpenItem): { item_id: string; output_index: number; content_index: number } {
+    return { item_id: open.id, output_index: open.outputIndex, content_index: 0 };
+  }
+
+  #event(type: string, fields: Record<string, unknown>): StreamEvent {
+    return { type, sequence_number: this.#sequence++, ...fields };
+  }
+}
+
+function seconds(date: Date): number {
+  return Math.floor(date.getTime() / 1000);
+}

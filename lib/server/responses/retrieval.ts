@@ -1,0 +1,79 @@
+import type { FastifyInstance } from "fastify";
+import { ApiError } from "../errors.js";
+import { invalid, unsupported } from "./refusals.js";
+import type { ResponseStore, StoredResponse } from "./store.js";
+
+type Query = Record<string, unknown>;
+type ById = { Params: { id: string }; Querystring: Query };
+
+/** The endpoints of stored responses. One that is still being written is not there yet. */
+export function retrieval(app: FastifyInstance, store: ResponseStore): void {
+  app.get<ById>("/v1/responses/:id", (request, reply) => {
+    if (request.query.stream === "true") {
+      throw unsupported("stream", "The events of a stored response cannot be replayed.");
+    }
+    reply.send(existing(store, request.params.id).response);
+  });
+
+  app.delete<ById>("/v1/responses/:id", (request, reply) => {
+    const { id } = request.params;
+    if (!store.delete(id)) throw notFound(id);
+    reply.send({ id, object: "response", deleted: true });
+  });
+
+  // As at OpenAI, only what runs in the background can be cancelled: any other client hangs up.
+  app.post<ById>("/v1/responses/:id/cancel", (request) => {
+    existing(store, request.params.id);
+    throw new ApiError(400, "Only background responses can be cancelled; close the connection of a running one.", {
+      code: "response_not_cancellable",
+    });
+  });
+
+  app.get<ById>("/v1/responses/:id/input_items", (request, reply) => {
+    const { context } = existing(store, request.params.id);
+    reply.send(
+      page(
+        context.map(({ item }) => item),
+        request.query,
+      ),
+    );
+  });
+}
+
+/** @throws ApiError 404 that names `param` */
+export function existing(store: ResponseStore, id: string, param: string | null = null): StoredResponse {
+  const stored = store.get(id);
+  if (stored === undefined) throw notFound(id, param);
+  return stored;
+}
+
+function notFound(id: string, param: string | null = null): ApiError {
+  return new ApiError(404, `Response with id '${id}' not found.`, { code: "response_not_found", param });
+}
+
+/** One page of a list, newest first unless asked for otherwise, as OpenAI's cursors have it. */
+function page<T extends { id: string }>(items: readonly T[], query: Query): object {
+  const { order = "desc", after } = query;
+  const limit = limitOf(query.limit);
+  if (order !== "asc" && order !== "desc") throw invalid("order", "asc or desc", order);
+  const ordered = order === "asc" ? items : items.toReversed();
+  let from = 0;
+  if (after !== undefined) {
+    from = ordered.findIndex(({ id }) => id === after) + 1;
+    if (from === 0) throw invalid("after", "the id of one of the items", after);
+  }
+  const data = ordered.slice(from, from + limit);
+  return {
+    object: "list",
+    data,
+    first_id: data[0]?.id ?? null,
+    last_id: data.at(-1)?.id ?? null,
+    has_more: from + limit < ordered.length,
+  };
+}
+
+function limitOf(value: unknown): number {
+  const limit = value === undefined ? 20 : Number(value);
+  if (!Number.isInteger(limit) || limit < 1 || limit > 100) throw invalid("limit", "an integer in [1, 100]", value);
+  return limit;
+}

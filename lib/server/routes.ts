@@ -1,0 +1,64 @@
+import cors from "@fastify/cors";
+import type { FastifyInstance } from "fastify";
+import { whenOver } from "./disconnect.js";
+import { endpoints } from "./endpoints.js";
+import { handleError } from "./errors.js";
+import { KnownRoutes } from "./not-found.js";
+import { operations } from "./operations.js";
+import type { ServerParts } from "./parts.js";
+import { trackRequests } from "./track-requests.js";
+
+/** Everything that a server answers; `app` is its own, or a scope within somebody else's. */
+export async function routes(app: FastifyInstance, parts: ServerParts): Promise<KnownRoutes> {
+  const { options, metrics } = parts;
+  const known = new KnownRoutes(app);
+  app.setErrorHandler(handleError);
+  trackRequests(app, { ...parts, maxHeaders: options.maxHeaders });
+  if (options.cors.length > 0) {
+    await app.register(cors, {
+      origin: options.cors.includes("*") ? "*" : [...options.cors],
+      methods: ["GET", "POST", "DELETE"],
+      exposedHeaders: ["x-request-id", "retry-after"],
+      maxAge: 600,
+    });
+  }
+  app.addHook("onRequest", async (_, reply) => {
+    // An endpoint that writes its stream to the raw response has them, too.
+    for (const [name, value] of Object.entries(reply.getHeaders())) {
+      if (value !== undefined) reply.raw.setHeader(name, value);
+    }
+  });
+  app.addHook("onRoute", (route) => {
+    route.bodyLimit ??= options.maxBodyBytes;
+  });
+  acceptJson(app);
+  app.addHook("onClose", async () => metrics.close());
+  await app.register(async (scope) => operations(scope, parts));
+  await app.register(async (scope) => {
+    guard(scope, parts);
+    for (const endpoint of endpoints) await endpoint(scope, parts.context);
+    known.refuseUnder(scope);
+  });
+  return known;
+}
+
+/** Nobody comes past without a key where there are keys, before the model is there, or over a limit. */
+function guard(app: FastifyInstance, { keys, drain, source, limits }: ServerParts): void {
+  app.addHook("onRequest", async (request, reply) => {
+    const client = keys ? keys.identify(request.headers.authorization) : request.ip;
+    drain.refuseNew();
+    source.require();
+    const leave = limits.enter(client);
+    whenOver(reply, leave);
+  });
+}
+
+/** JSON and nothing else. A body that is announced and empty is none: clients send `content-type` with every POST. */
+function acceptJson(app: FastifyInstance): void {
+  const parse = app.getDefaultJsonParser("error", "error");
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser("application/json", { parseAs: "string" }, (request, body, done) => {
+    if (body === "") done(null, undefined);
+    else parse(request, body as string, done);
+  });
+}

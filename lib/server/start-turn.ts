@@ -1,0 +1,144 @@
+import type { Engine } from "../engine.js";
+import { GptOssError } from "../errors.js";
+import type { GenerateOptions } from "../generate-options.js";
+import type { GeneratedToken, Generation } from "../generation.js";
+import type { CompletionPrompt } from "../harmony/conversation-renderer.js";
+import { formatTokens } from "../harmony/tokens.js";
+import { ChoiceReader } from "./choice-reader.js";
+import { constraintOf, relaxedConstraintOf } from "./constraint-of.js";
+import { ApiError } from "./errors.js";
+import type { Turn, TurnEvent, TurnRequest } from "./turn.js";
+import { reasoningMemory, renderer, renderTurn } from "./turn-prompt.js";
+
+/** What ends an assistant's turn; `<|end|>` ends a message of it only. */
+const turnEnds: readonly number[] = [formatTokens.return, formatTokens.call, formatTokens.endOfText];
+
+/**
+ * Asks the engine for one turn of the assistant.
+ *
+ * @throws GptOssError INVALID_ARGUMENT, CONTEXT_OVERFLOW, QUEUE_FULL or CLOSED, and ApiError when `maxTokens` does not
+ *   fit behind the prompt, at once; what happens later arrives through the Turn.
+ */
+export function startTurn(engine: Engine, request: TurnRequest): Turn {
+  const prompt = renderTurn(request);
+  refuseOverflow(prompt.tokens.length, request.maxTokens, engine.info.limits.contextLength);
+  return new RunningTurn(begin(engine, prompt.tokens, request), request, prompt);
+}
+
+/** A function whose schema the engine cannot hold the model to can be called all the same, unless it is strict. */
+function begin(engine: Engine, prompt: Uint32Array, request: TurnRequest): Generation {
+  const options = generateOptions(engine, request);
+  try {
+    return engine.generate(prompt, options);
+  } catch (error) {
+    const constraint = options.constraint === undefined || !isRefusal(error) ? null : relaxedConstraintOf(request);
+    if (constraint === null) throw error;
+    return engine.generate(prompt, { ...options, constraint });
+  }
+}
+
+function isRefusal(error: unknown): boolean {
+  return error instanceof GptOssError && (error.code === "INVALID_ARGUMENT" || error.code === "UNSUPPORTED");
+}
+
+/** What was asked for expressly must fit; what is not asked for is as much as fits. */
+export function refuseOverflow(prompt: number, maxTokens: number | undefined, contextLength: number): void {
+  // A prompt that does not fit by itself is refused by the engine.
+  if (maxTokens === undefined || prompt >= contextLength || prompt + maxTokens <= contextLength) return;
+  throw new ApiError(
+    400,
+    `The context holds ${contextLength} tokens: ${prompt} of the prompt and ${maxTokens} of the answer are too many`,
+    { code: "context_length_exceeded", param: "max_tokens" },
+  );
+}
+
+function generateOptions(engine: Engine, request: TurnRequest): GenerateOptions {
+  const { maxTokens, minTokens, stopTokens = [], ignoreEos = false, logitBias, priority, cacheSalt } = request;
+  const isFullVocabulary = engine.info.model.vocab === engine.tokenizer.vocabSize;
+  const ends = ignoreEos ? [] : [...engine.info.model.eosTokens, ...turnEnds];
+  return {
+    ...request.sampling,
+    n: request.n,
+    logprobs: request.topLogprobs ?? 0,
+    stopTokens: [...ends, ...stopTokens],
+    signal: request.signal,
+    ...(maxTokens !== undefined && { maxTokens }),
+    ...(minTokens !== undefined && { minTokens }),
+    ...(logitBias !== undefined && { logitBias }),
+    ...(priority !== undefined && { priority }),
+    ...(cacheSalt !== undefined && { cacheSalt }),
+    ...(isFullVocabulary && { constraint: constraintOf(request) }),
+  };
+}
+
+class RunningTurn implements Turn {
+  readonly promptTokens: Uint32Array;
+  readonly #generation: Generation;
+  readonly #choices: ChoiceReader[];
+
+  constructor(generation: Generation, request: TurnRequest, { tokens, scope }: CompletionPrompt) {
+    this.promptTokens = tokens;
+    this.#generation = generation;
+    this.#choices = Array.from({ length: request.n }, (_, choice) => {
+      return new ChoiceReader({
+        choice,
+        tools: request.toolChoice.type === "none" ? [] : request.tools.map(({ name }) => name),
+        stop: request.stop,
+        includeStop: request.includeStop ?? false,
+        hasLogprobs: request.topLogprobs !== null,
+        stopTokens: (request.stopTokens ?? []).filter((token) => !turnEnds.includes(token)),
+        promptTokens: tokens.length,
+        onMessage: (message, written) => renderer.remember(scope, message, written),
+        onCall: (callId, analysis) => reasoningMemory.remember(callId, analysis),
+      });
+    });
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<TurnEvent, void, undefined> {
+    try {
+      for await (const batch of this.#generation.batches()) {
+        for (const choice of this.#choices.keys()) {
+          yield* merged(this.#read(choice, batch));
+        }
+      }
+      // Choices that were stopped here, for their engine only knows that they were cancelled.
+      const { cachedTokens } = (await this.#generation.result).usage;
+      for (const reader of this.#choices) {
+        if (!reader.ended) yield* reader.end({ finishReason: "stop", cachedTokens });
+      }
+    } finally {
+      this.#generation.cancel();
+    }
+  }
+
+  #read(choice: number, batch: readonly GeneratedToken[]): TurnEvent[] {
+    const reader = this.#choices[choice]!;
+    const events: TurnEvent[] = [];
+    for (const token of batch) {
+      if (token.index !== choice || reader.ended) continue;
+      const wasStopped = reader.stopped;
+      events.push(...reader.push(token));
+      if (reader.stopped && !wasStopped) this.#generation.cancel(choice);
+      if (token.last) events.push(...reader.end(token.last));
+    }
+    return events;
+  }
+}
+
+/** Pieces of one part that are there together become one. */
+function merged(events: readonly TurnEvent[]): TurnEvent[] {
+  const out: TurnEvent[] = [];
+  for (const event of events) {
+    const last = out.at(-1);
+    if (event.type === "part-delta" && last?.type === "part-delta" && last.part === event.part) {
+      out[out.length - 1] = {
+        ...last,
+        text: last.text + event.text,
+        logprobs: last.logprobs.length > 0 ? [...last.logprobs, ...event.logprobs] : event.logprobs,
+      };
+    } else {
+      out.push(event);
+    }
+  }
+  return out;
+}

@@ -1,0 +1,92 @@
+import { type ChatMessage, chatConversation } from "../chat-messages.js";
+import { type CompletionPrompt, ConversationRenderer } from "../harmony/conversation-renderer.js";
+import type { Message } from "../harmony/message.js";
+import type { FunctionTool } from "../harmony/tools.js";
+import { ReasoningMemory } from "./reasoning-memory.js";
+import type { DeclaredFunction, TurnRequest } from "./turn.js";
+
+/** Of all servers of this thread: what was said and written before, in tokens. */
+export const renderer = new ConversationRenderer();
+/** Of all servers of this thread: what was thought before a tool was called. */
+export const reasoningMemory = new ReasoningMemory();
+
+/** What of a request the model is to read. */
+export type PromptRequest = Pick<
+  TurnRequest,
+  "messages" | "instructions" | "tools" | "toolChoice" | "format" | "effort" | "date" | "modelIdentity" | "cacheSalt"
+>;
+
+/**
+ * The tokens of the conversation up to and including `<|start|>assistant`. Analysis from before the last final message
+ * is dropped; tools are left out when none may be called; the format of the answer ends the developer message.
+ *
+ * @throws GptOssError INVALID_ARGUMENT that names the message and field
+ */
+export function renderTurn(request: PromptRequest): CompletionPrompt {
+  const messages = reasoningMemory.restore(request.messages.filter((message) => !saysNothing(message)));
+  const isCalling = request.toolChoice.type !== "none" && request.tools.length > 0;
+  const conversation = chatConversation(messages, {
+    reasoningEffort: request.effort,
+    currentDate: request.date,
+    developerInstructions: request.instructions || undefined,
+    tools: isCalling ? request.tools.map(functionTool) : undefined,
+    modelIdentity: request.modelIdentity,
+  });
+  if (request.format !== null) describeFormat(conversation.messages, request.format);
+  return renderer.renderForCompletion(conversation, "assistant", {
+    autoDropAnalysis: "past",
+    cacheSalt: request.cacheSalt,
+  });
+}
+
+function functionTool({ name, description, parameters }: DeclaredFunction): FunctionTool {
+  return { type: "function", function: { name, description: description ?? "", parameters: parameters ?? null } };
+}
+
+/** Empty instructions would make an empty developer message; an answer that was cut off early comes back as nothing. */
+function saysNothing(message: ChatMessage): boolean {
+  if ("channel" in message || "recipient" in message) return false;
+  const { role, content } = message;
+  if (role === "system" || role === "developer") return isEmptyText(content);
+  if (role !== "assistant" || (content !== null && content !== undefined)) return false;
+  const { refusal, reasoning, reasoning_content, thinking, tool_calls } = message as Exclude<ChatMessage, Message>;
+  return [refusal, reasoning, reasoning_content, thinking].every((text) => !text) && !tool_calls?.length;
+}
+
+function isEmptyText(content: ChatMessage["content"]): boolean {
+  if (!Array.isArray(content)) return content === "";
+  return content.every((part) => part !== null && typeof part === "object" && "text" in part && part.text === "");
+}
+
+/** `# Response Formats`, as the model was trained to read it, at the end of the first developer message. */
+function describeFormat(messages: Message[], format: NonNullable<TurnRequest["format"]>): void {
+  const lines = ["# Response Formats", "", `## ${format.name ?? "response"}`, ""];
+  const description = format.description ?? meaningOf(format);
+  if (description) lines.push(...description.split(/\r?\n/).map((line) => `// ${line}`));
+  lines.push(JSON.stringify(schemaOf(format)));
+  const text = lines.join("\n");
+
+  const [, first] = messages; // behind the system message
+  if (first?.role === "developer" && Array.isArray(first.content)) {
+    first.content = [...first.content, { type: "text", text: `\n\n${text}` }];
+  } else {
+    messages.splice(1, 0, { role: "developer", content: [{ type: "text", text }] });
+  }
+}
+
+function meaningOf(format: NonNullable<TurnRequest["format"]>): string | null {
+  return format.type === "regex" || format.type === "choice" ? "The text itself, without quotation marks" : null;
+}
+
+function schemaOf(format: NonNullable<TurnRequest["format"]>): unknown {
+  switch (format.type) {
+    case "json_schema":
+      return format.schema;
+    case "json_object":
+      return { type: "object" };
+    case "regex":
+      return { type: "string", pattern: format.pattern };
+    case "choice":
+      return { type: "string", enum: format.choices };
+  }
+}

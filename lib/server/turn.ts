@@ -1,0 +1,100 @@
+import type { ChatMessage } from "../chat-messages.js";
+import type { OutputFormat } from "../constraint.js";
+import type { SamplingOptions } from "../sampling.js";
+
+/** A function that the model may call, as both APIs declare it. */
+export interface DeclaredFunction {
+  name: string;
+  description?: string | null;
+  /** JSON schema of the arguments; null or absent: any. */
+  parameters?: Record<string, unknown> | null;
+  strict?: boolean | null;
+}
+
+/** "auto": may call; "required": must call one of `names` (absent: of all), "allowed": may call one of `names`. */
+export type ToolChoice =
+  | { type: "none" }
+  | { type: "auto"; names?: readonly string[] }
+  | { type: "required"; names?: readonly string[] };
+
+/** One turn of the assistant, whichever endpoint asked for it. */
+export interface TurnRequest {
+  /** The conversation; `instructions` and leading system messages become the developer message. */
+  messages: readonly ChatMessage[];
+  instructions?: string | null;
+  tools: readonly DeclaredFunction[];
+  toolChoice: ToolChoice;
+  /** Format of the final message: enforced, and described to the model. */
+  format: (OutputFormat & { name?: string; description?: string | null }) | null;
+  effort: "low" | "medium" | "high";
+  /** Tokens of analysis after which the channel is closed; 0: no analysis at all; absent: as the model likes. */
+  analysisTokens?: number;
+  /** YYYY-MM-DD of the system message. */
+  date: string;
+  modelIdentity?: string;
+  sampling: SamplingOptions;
+  logitBias?: Readonly<Record<number, number>>;
+  /** Sampled tokens, reasoning included. Absent: what the context still holds. */
+  maxTokens?: number;
+  minTokens?: number;
+  /** Looked for in what the user sees: final message and preamble. */
+  stop: readonly string[];
+  includeStop?: boolean;
+  stopTokens?: readonly number[];
+  ignoreEos?: boolean;
+  /** Likeliest tokens to tell of each visible token; null: no logprobs. */
+  topLogprobs: number | null;
+  /** Independent answers. */
+  n: number;
+  priority?: number;
+  cacheSalt?: string;
+  signal: AbortSignal;
+}
+
+export interface TurnToken {
+  /** The token's bytes; a character may be spread over several tokens. */
+  bytes: readonly number[];
+  text: string;
+  logprob: number;
+}
+
+/** A token of visible text and the likeliest ones in its place, likeliest first. */
+export interface TurnLogprob extends TurnToken {
+  top: TurnToken[];
+}
+
+/** `part` counts what one choice writes: a reasoning, a visible text or a call, in order; parts never interleave. */
+export type TurnEvent = { choice: number } & (
+  | { type: "part-start"; part: number; kind: "reasoning" }
+  | { type: "part-start"; part: number; kind: "text"; channel: "commentary" | "final" }
+  | { type: "part-start"; part: number; kind: "call"; callId: string; name: string }
+  /** `text` is never empty; of a call it is a piece of the arguments' JSON text. */
+  | { type: "part-delta"; part: number; text: string; logprobs: TurnLogprob[] }
+  /** complete: false when the turn was cut off in it. A part that got no delta gets its end all the same. */
+  | { type: "part-end"; part: number; text: string; complete: boolean; tokens: readonly number[] }
+  /** "tool_calls" when it ended with a complete call. `stopReason`: the stop string or stop token id that ended it. */
+  | {
+      type: "choice-end";
+      finishReason: "stop" | "length" | "tool_calls";
+      stopReason: string | number | null;
+      usage: TurnUsage;
+    }
+);
+
+export interface TurnUsage {
+  promptTokens: number;
+  cachedTokens: number;
+  /** Every sampled id of this choice, control and stop tokens included. */
+  completionTokens: number;
+  /** Those among them that are text of the analysis channel. */
+  reasoningTokens: number;
+}
+
+/**
+ * The answer as it is written, choice by choice as they come. Leaving the loop early, or an abort of `signal`, frees the
+ * sequences within one step. Never throws because of what the model writes; a failing engine rejects with GptOssError.
+ */
+export interface Turn extends AsyncIterable<TurnEvent> {
+  /** Resolves when the engine has accepted the request and its first token is there. */
+  readonly promptTokens: Uint32Array;
+}

@@ -1,0 +1,106 @@
+// What a text may be, as a recursive transition network over bytes: rules, each a graph of nodes from its start to its end.
+//
+// It is built from the back: whoever describes a piece of text says where the text goes on after it (`next`), and gets the
+// node where the piece begins. Bounded repetition is a node with counts, not so many copies; recursion is a call. Both are
+// kept by the machine that walks the graph (machine.h).
+#pragma once
+#include <array>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace oss::grammar {
+
+using NodeId = uint32_t;
+using RuleId = uint32_t;
+
+constexpr uint32_t kUnlimited = ~0u;
+constexpr uint32_t kNever = 1u << 30;  // the distance to where no text leads
+
+struct Edge {
+  uint8_t first, last;  // bytes
+  NodeId to;
+};
+
+struct Node {
+  enum class Kind : uint8_t {
+    kStep,    // one of `edges` by a byte, or one of `skips` without
+    kCall,    // a text of `rule`, then `next`
+    kRepeat,  // min to max texts of `rule`, then `next`
+    kEnd,     // of any rule
+  };
+  Kind kind = Kind::kStep;
+  std::vector<Edge> edges{};
+  std::vector<NodeId> skips{};
+  RuleId rule = 0;
+  NodeId next = 0;
+  uint32_t min = 1, max = 1;
+};
+
+class Graph {
+ public:
+  static constexpr size_t kMaxNodes = 1u << 17;  // some 10 MB; the largest schemas in use take a tenth of it
+  static constexpr uint32_t kMaxDepth = 160;     // of calls and repetitions inside each other: some 50 levels of JSON
+
+  Graph();
+
+  // --- building; throws kInvalidArgument beyond kMaxNodes ---
+  static constexpr NodeId kEndNode = 0;
+  static constexpr NodeId kNowhere = 1;
+  NodeId range(uint8_t first, uint8_t last, NodeId next);
+  NodeId ranges(std::vector<Edge> edges);
+  NodeId text(std::string_view bytes, NodeId next);
+  NodeId any_of(std::vector<NodeId> starts);
+  NodeId optional(NodeId start, NodeId next) { return any_of({start, next}); }
+  NodeId call(RuleId rule, NodeId next);
+  NodeId repeat(RuleId rule, uint32_t min, uint32_t max, NodeId next);
+  // One of these texts, as a trie.
+  NodeId choice(std::vector<std::string> texts, NodeId next);
+  // A node that is filled in later: for loops.
+  NodeId placeholder() { return add({}); }
+  void fill(NodeId placeholder, std::vector<Edge> edges, std::vector<NodeId> skips);
+  RuleId add_rule(NodeId start = kNowhere);
+  void define(RuleId rule, NodeId start) { starts_[rule] = start; }
+
+  // Analyses what was built. has_long_tokens: the tokens are all ordinary ones of o200k_harmony, not the single bytes
+  // alone. Throws kInvalidArgument when no text leads to the end of the root, or when a rule begins with itself.
+  void finish(RuleId root, bool has_long_tokens);
+
+  // --- what is known after finish() ---
+  RuleId root() const { return root_; }
+  const Node& node(NodeId id) const { return nodes_[id]; }
+  NodeId start(RuleId rule) const { return starts_[rule]; }
+  size_t num_nodes() const { return nodes_.size(); }
+  // Tokens that suffice from here to the end of the rule: one for each byte of some text, and fewer where longer tokens
+  // spell what is fixed, such as names of properties. kNever: no text leads there.
+  uint32_t distance(NodeId id) const { return distances_[id]; }
+  // Levels of calls that the way to the end of the rule needs at least.
+  uint32_t height(NodeId id) const { return heights_[id]; }
+  // Bytes that no edge tells apart.
+  int num_classes() const { return int(representatives_.size()); }
+  uint8_t class_of(uint8_t byte) const { return classes_[byte]; }
+  uint8_t representative(int of_class) const { return representatives_[size_t(of_class)]; }
+
+ private:
+  NodeId add(Node node);
+  uint32_t distance_through(NodeId id) const;
+  void find_jumps();
+  uint32_t height_through(const Node& node) const;
+  void refuse_left_recursion() const;
+
+  std::vector<Node> nodes_;
+  std::vector<NodeId> starts_;  // by rule
+  RuleId root_ = 0;
+  std::vector<uint32_t> distances_, heights_;
+  // Where a token of several bytes leads from a node with one way on; [jump_begins_[id], jump_begins_[id + 1]) of jumps_.
+  std::vector<uint32_t> jump_begins_;
+  std::vector<NodeId> jumps_;
+  std::array<uint8_t, 256> classes_{};
+  std::vector<uint8_t> representatives_;
+};
+
+// a · b + c, and kNever beyond it.
+uint32_t distance_sum(uint64_t a, uint64_t b, uint64_t c);
+
+}  // namespace oss::grammar

@@ -1,0 +1,219 @@
+#include "native/grammar/machine.h"
+
+#include <algorithm>
+#include <set>
+
+#include "native/base/error.h"
+#include "native/base/str.h"
+
+namespace oss::grammar {
+namespace {
+
+uint64_t mix(uint64_t h, uint64_t value) {
+  h = (h ^ value) * 0x9E3779B97F4A7C15u;
+  return h ^ h >> 29;
+}
+
+}  // namespace
+
+size_t Machine::FrameHash::operator()(const Frame& frame) const {
+  return mix(mix(mix(mix(1, frame.node), frame.min), frame.max), frame.parent);
+}
+
+size_t Machine::PlacesHash::operator()(const std::vector<Place>& places) const {
+  uint64_t h = places.size();
+  for (const Place& place : places) h = mix(h, uint64_t(place.node) << 32 | place.frame);
+  return h;
+}
+
+Machine::Machine(Graph graph, NodeId plain_node, RuleId plain_rule)
+    : graph_(std::move(graph)),
+      plain_node_(plain_node),
+      plain_rule_(plain_rule),
+      classes_(size_t(graph_.num_classes())) {
+  reset();
+}
+
+void Machine::reset() {
+  frames_ = {Frame{Graph::kEndNode, 0, 0, 0, 0, 0}};
+  frame_ids_.clear();
+  states_.clear();
+  ids_.clear();
+  next_.clear();
+  intern({}, false, kNever, 0);  // kDead
+  std::fill(next_.begin(), next_.end(), kDead);
+}
+
+uint32_t Machine::frame_of(const Frame& frame) {
+  const auto [at, is_new] = frame_ids_.try_emplace(frame, uint32_t(frames_.size()));
+  if (is_new) frames_.push_back(frame);
+  return at->second;
+}
+
+// What can be reached from a set of places without a byte.
+struct Machine::Closure {
+  struct Todo {
+    NodeId node;
+    uint32_t min, max;  // what a repetition still takes
+    uint32_t frame;
+    auto operator<=>(const Todo&) const = default;
+  };
+
+  void reach(NodeId node, uint32_t frame) {
+    const Node& n = machine.graph_.node(node);
+    reach(node, n.kind == Node::Kind::kRepeat ? n.min : 0, n.kind == Node::Kind::kRepeat ? n.max : 0, frame);
+  }
+  void reach(NodeId node, uint32_t min, uint32_t max, uint32_t frame) {
+    const Graph& graph = machine.graph_;
+    const Frame& around = machine.frames_[frame];
+    if (graph.distance(node) >= kNever || around.distance >= kNever) return;
+    if (around.depth + graph.height(node) > Graph::kMaxDepth) return;
+    const Todo todo = {node, min, max, frame};
+    // Most sets are small, and then looking through them is quicker than a tree.
+    constexpr size_t kFew = 48;
+    if (order.size() < kFew) {
+      if (std::find(order.begin(), order.end(), todo) != order.end()) return;
+    } else {
+      if (seen.empty()) seen.insert(order.begin(), order.end());
+      if (!seen.insert(todo).second) return;
+    }
+    if (order.size() >= kMaxPlaces) {
+      throw Error(Code::kUnsupported, str("the constraint leaves more than ", kMaxPlaces,
+                                          " ways open at once: write the pattern or the choices less ambiguously"));
+    }
+    order.push_back(todo);
+  }
+  void enter(const Todo& at, uint32_t min, uint32_t max) {
+    const Graph& graph = machine.graph_;
+    const Node& node = graph.node(at.node);
+    const Frame around = machine.frames_[at.frame];
+    if (around.depth + 1 + graph.height(graph.start(node.rule)) > Graph::kMaxDepth) return;
+    Frame frame = {at.node, min, max, at.frame, around.depth + 1, 0};
+    frame.distance = distance_sum(1, around.distance, graph.distance(node.next));
+    frame.distance = distance_sum(min, graph.distance(graph.start(node.rule)), frame.distance);
+    reach(graph.start(node.rule), machine.frame_of(frame));
+  }
+  void visit(const Todo& at) {
+    const Node& node = machine.graph_.node(at.node);
+    switch (node.kind) {
+      case Node::Kind::kStep:
+        for (const NodeId skip : node.skips) reach(skip, at.frame);
+        if (!node.edges.empty()) places.push_back({at.node, at.frame});
+        break;
+      case Node::Kind::kCall:
+        enter(at, 0, 0);
+        break;
+      case Node::Kind::kRepeat:
+        if (at.max > 0) enter(at, at.min > 0 ? at.min - 1 : 0, at.max == kUnlimited ? kUnlimited : at.max - 1);
+        if (at.min == 0) reach(node.next, at.frame);
+        break;
+      case Node::Kind::kEnd: {
+        const Frame frame = machine.frames_[at.frame];
+        if (at.frame == 0) {
+          accepts = true;
+        } else if (machine.graph_.node(frame.node).kind == Node::Kind::kCall) {
+          reach(machine.graph_.node(frame.node).next, frame.parent);
+        } else {
+          reach(frame.node, frame.min, frame.max, frame.parent);
+        }
+        break;
+      }
+    }
+  }
+
+  Machine& machine;
+  std::vector<Todo> order{};
+  std::set<Todo> seen{};
+  std::vector<Place> places{};
+  bool accepts = false;
+};
+
+StateId Machine::start() { return close({{graph_.start(graph_.root()), 0}}); }
+
+StateId Machine::close(std::vector<Place> places) {
+  Closure closure{*this};
+  for (const Place& place : places) closure.reach(place.node, place.frame);
+  for (size_t i = 0; i < closure.order.size(); ++i) closure.visit(Closure::Todo(closure.order[i]));
+  if (closure.places.empty() && !closure.accepts) return kDead;
+  uint32_t plain = 0;
+  // One way has led here; what it passed without a byte tells whether it is inside of a string.
+  if (places.size() == 1) {
+    for (const Closure::Todo& at : closure.order) {
+      const Node& node = graph_.node(at.node);
+      if (at.node == plain_node_) plain = kUnlimited;
+      if (node.kind == Node::Kind::kRepeat && node.rule == plain_rule_) plain = at.max;
+      if (node.kind == Node::Kind::kStep && node.edges.empty() && node.skips.size() > 1) {
+        plain = 0;  // a choice: other things are open too
+        break;
+      }
+    }
+  }
+  uint32_t distance = closure.accepts ? 0 : kNever;
+  for (const Place& place : closure.places) {
+    distance = std::min(distance, distance_sum(1, graph_.distance(place.node), frames_[place.frame].distance));
+  }
+  std::sort(closure.places.begin(), closure.places.end());
+  closure.places.erase(std::unique(closure.places.begin(), closure.places.end()), closure.places.end());
+  return intern(std::move(closure.places), closure.accepts, distance, plain);
+}
+
+StateId Machine::intern(std::vector<Place> places, bool accepts, uint32_t distance, uint32_t plain) {
+  // The end is a place too: without it, two states could differ only in whether the text may end there.
+  if (accepts) places.push_back({Graph::kEndNode, 0});
+  const auto [at, is_new] = ids_.try_emplace(std::move(places), StateId(states_.size()));
+  if (!is_new) return at->second;
+  if (states_.size() >= kMostStates) {
+    ids_.erase(at);
+    throw Error(Code::kUnsupported, "the constraint has too many states: write the pattern less ambiguously");
+  }
+  states_.push_back({&at->first, distance, plain, accepts});
+  next_.resize(next_.size() + classes_, kUnknown);
+  return at->second;
+}
+
+StateId Machine::find_step(StateId from, uint8_t byte) {
+  std::vector<Place> reached;
+  for (const Place& place : *states_[from].places) {
+    for (const Edge& edge : graph_.node(place.node).edges) {
+      if (edge.first <= byte && byte <= edge.last) reached.push_back({edge.to, place.frame});
+    }
+  }
+  std::sort(reached.begin(), reached.end());
+  reached.erase(std::unique(reached.begin(), reached.end()), reached.end());
+  const StateId to = reached.empty() ? kDead : close(std::move(reached));
+  next_[size_t(from) * classes_ + graph_.class_of(byte)] = to;
+  return to;
+}
+
+void Machine::collect(std::span<StateId* const> in_use) {
+  const std::vector<Frame> frames = std::move(frames_);
+  std::vector<State> states;
+  std::vector<std::vector<Place>> places;
+  for (const StateId* state : in_use) {
+    states.push_back(states_[*state]);
+    places.push_back(*states_[*state].places);
+  }
+  reset();
+  // A frame's parent was made before it.
+  std::unordered_map<uint32_t, uint32_t> moved = {{0, 0}};
+  const auto move = [&](uint32_t frame) {
+    std::vector<uint32_t> chain;
+    for (; !moved.contains(frame); frame = frames[frame].parent) chain.push_back(frame);
+    uint32_t parent = moved[frame];
+    for (auto one = chain.rbegin(); one != chain.rend(); ++one) {
+      Frame copy = frames[*one];
+      copy.parent = parent;
+      parent = moved[*one] = frame_of(copy);
+    }
+    return parent;
+  };
+  for (size_t i = 0; i < states.size(); ++i) {
+    if (*in_use[i] == kDead) continue;
+    if (states[i].accepts) places[i].pop_back();
+    for (Place& place : places[i]) place.frame = moved.contains(place.frame) ? moved[place.frame] : move(place.frame);
+    std::sort(places[i].begin(), places[i].end());
+    *in_use[i] = intern(std::move(places[i]), states[i].accepts, states[i].distance, states[i].plain);
+  }
+}
+
+}  // namespace oss::grammar

@@ -1,0 +1,68 @@
+#include "native/grammar/matcher.h"
+
+#include <algorithm>
+
+#include "native/base/error.h"
+#include "native/base/str.h"
+
+namespace oss::grammar {
+
+Matcher::Matcher(std::shared_ptr<const Constraint> constraint)
+    : constraint_(std::move(constraint)), analysis_left_(constraint_->analysis_tokens) {
+  enter(constraint_->frame.start());
+}
+
+void Matcher::enter(Frame::PlaceId place) {
+  if (place == at_) return;
+  at_ = place;
+  const std::shared_ptr<Grammar>& grammar = constraint_->frame.place(place).grammar;
+  cursor_ = grammar != nullptr ? std::make_unique<Cursor>(grammar) : nullptr;
+}
+
+const TokenMask& Matcher::mask(int64_t tokens_left) {
+  const Frame& frame = constraint_->frame;
+  const Frame::Place& place = frame.place(at_);
+  const int64_t left = tokens_left - 1;  // after this one
+  mask_.assign(frame.trie().mask_words(), 0);
+
+  uint32_t nearest = kNever;  // of the ways
+  for (const Frame::Way& way : place.ways) {
+    if (is_open(way)) nearest = std::min(nearest, distance_after(frame, way));
+  }
+  const bool may_leave = cursor_ == nullptr || cursor_->accepts();
+  if (cursor_ != nullptr) {
+    cursor_->add_tokens(left - 1 - int64_t(nearest), !may_leave, mask_);
+    // Small vocabularies have ends that stand for bytes as well; here they are ends alone.
+    for (const Frame::Way& way : place.ways) forbid(mask_, way.token);
+  }
+  if (place.is_text && (!place.is_analysis || analysis_left_ != 0)) {
+    const bool is_only_way = nearest >= kNever;
+    if (is_only_way || int64_t(frame.place(place.after_text).distance) <= left) mask_ = frame.trie().ordinary();
+  }
+  if (may_leave) {
+    for (const Frame::Way& way : place.ways) {
+      const uint32_t distance = distance_after(frame, way);
+      if (is_open(way) && (distance == nearest || int64_t(distance) <= left)) allow(mask_, way.token);
+    }
+  }
+  return mask_;
+}
+
+void Matcher::accept(int32_t token) {
+  const Frame::Place& place = constraint_->frame.place(at_);
+  const auto refuse = [&] { throw Error(Code::kInternal, str("token ", token, " is outside of the constraint")); };
+  if (token < 0 || size_t(token) / 32 >= mask_.size() || !allows(mask_, token)) refuse();
+  for (const Frame::Way& way : place.ways) {
+    if (way.token != token) continue;
+    enter(way.to);
+    return;
+  }
+  if (cursor_ != nullptr) {
+    if (!cursor_->advance(token)) refuse();
+    return;
+  }
+  if (place.is_analysis && analysis_left_ > 0) --analysis_left_;
+  enter(place.after_text);
+}
+
+}  // namespace oss::grammar

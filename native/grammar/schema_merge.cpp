@@ -1,0 +1,302 @@
+#include "native/grammar/schema_merge.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "native/base/error.h"
+#include "native/base/str.h"
+#include "native/grammar/json_text.h"
+
+namespace oss::grammar {
+namespace {
+
+constexpr int kMaxReferences = 32;  // that lead to one another before anything else is said
+
+bool contains(std::initializer_list<std::string_view> list, std::string_view keyword) {
+  return std::find(list.begin(), list.end(), keyword) != list.end();
+}
+
+void set(Json::Object& object, const std::string& key, Json value) {
+  for (auto& [known, member] : object) {
+    if (known == key) {
+      member = std::move(value);
+      return;
+    }
+  }
+  object.emplace_back(key, std::move(value));
+}
+
+std::vector<std::string> texts_of(const Json* list) {
+  std::vector<std::string> out;
+  if (list == nullptr) return out;
+  if (list->string()) return {*list->string()};
+  if (list->array()) {
+    for (const Json& item : *list->array()) {
+      if (item.string()) out.push_back(*item.string());
+    }
+  }
+  return out;
+}
+
+Json types_in_common(const Json& a, const Json& b) {
+  Json::Array common;
+  const std::vector<std::string> theirs = texts_of(&b);
+  const auto has = [&](const std::string& name) { return std::find(theirs.begin(), theirs.end(), name) != theirs.end(); };
+  for (const std::string& name : texts_of(&a)) {
+    if (has(name) || (name == "integer" && has("number"))) {
+      common.emplace_back(name);
+    } else if (name == "number" && has("integer")) {
+      common.emplace_back(std::string("integer"));
+    }
+  }
+  return Json(std::move(common));
+}
+
+Json values_in_common(const Json::Array& a, const Json::Array& b) {
+  Json::Array common;
+  for (const Json& value : a) {
+    if (std::any_of(b.begin(), b.end(), [&](const Json& other) { return compact(other) == compact(value); })) {
+      common.push_back(value);
+    }
+  }
+  return Json(std::move(common));
+}
+
+// What a schema demands of a member of an object; null: nothing.
+const Json* schema_of_member(const Json& schema, const std::string& name) {
+  if (const Json* properties = schema.find("properties")) {
+    if (const Json* property = properties->find(name)) return property;
+  }
+  return schema.find("additionalProperties");
+}
+
+// Follows references, and adds what stands beside them.
+Json followed(const SchemaDocument& document, const Json& schema, const std::string& path, int hops = 0) {
+  const Json* reference = schema.find("$ref");
+  if (reference == nullptr) return schema;
+  if (hops > kMaxReferences) refuse_schema(path, "\"$ref\" leads back to itself");
+  if (!reference->string()) refuse_schema(path, "\"$ref\" is no text");
+  Json target = followed(document, document.resolve(*reference->string(), path), path, hops + 1);
+  const Json rest = without(schema, {"$ref", "$defs", "definitions"});
+  return demands_anything(rest) ? merge_schemas(document, rest, target, path) : target;
+}
+
+// "allOf" taken into the schema itself.
+Json flattened(const SchemaDocument& document, const Json& schema, const std::string& path, int depth = 0) {
+  if (depth > kMaxReferences) refuse_schema(path, "\"allOf\" leads back to itself");
+  Json whole = followed(document, schema, path);
+  const Json* all = whole.find("allOf");
+  if (all == nullptr) return whole;
+  if (!all->array()) refuse_schema(path, "\"allOf\" is no list");
+  const Json::Array parts = *all->array();
+  Json out = without(whole, {"allOf"});
+  for (const Json& part : parts) {
+    out = merge_schemas(document, out, flattened(document, part, path, depth + 1), path);
+  }
+  return out;
+}
+
+void merge_objects(const SchemaDocument& document, const Json& a, const Json& b, const std::string& path,
+                   Json::Object& out) {
+  Json::Object properties;
+  for (const Json* from : {&a, &b}) {
+    const Json* own = from->find("properties");
+    if (own == nullptr) continue;
+    if (!own->object()) refuse_schema(path, "\"properties\" is no object");
+    for (const auto& [name, schema] : *own->object()) {
+      if (Json(Json::Object(properties)).find(name)) continue;
+      const Json *in_a = schema_of_member(a, name), *in_b = schema_of_member(b, name);
+      properties.emplace_back(name, in_a != nullptr && in_b != nullptr
+                                        ? merge_schemas(document, *in_a, *in_b, str(path, "/properties/", name))
+                                        : (in_a != nullptr ? *in_a : *in_b));
+    }
+  }
+  if (!properties.empty()) set(out, "properties", Json(std::move(properties)));
+  const Json *more_a = a.find("additionalProperties"), *more_b = b.find("additionalProperties");
+  if (more_a != nullptr && more_b != nullptr) {
+    set(out, "additionalProperties", merge_schemas(document, *more_a, *more_b, path + "/additionalProperties"));
+  } else if (more_a != nullptr || more_b != nullptr) {
+    set(out, "additionalProperties", more_a != nullptr ? *more_a : *more_b);
+  }
+}
+
+// The JSON types that a schema may have values of, as bits; integers are numbers.
+int kinds_of(const Json& schema) {
+  constexpr std::string_view kNames[] = {"null", "boolean", "number", "string", "array", "object"};
+  const auto bit = [&](std::string_view name) {
+    if (name == "integer") name = "number";
+    for (int i = 0; i < 6; ++i) {
+      if (kNames[i] == name) return 1 << i;
+    }
+    return 0;
+  };
+  const auto of_value = [&](const Json& value) {
+    return value.is_null() ? 1 : value.boolean() ? 2 : value.number() ? 4 : value.string() ? 8 : value.array() ? 16 : 32;
+  };
+  int kinds = 63;
+  if (const Json* type = schema.find("type")) {
+    int named = 0;
+    for (const std::string& name : texts_of(type)) named |= bit(name);
+    if (const Json* nullable = schema.find("nullable"); nullable && nullable->boolean() && *nullable->boolean()) named |= 1;
+    kinds &= named;
+  }
+  int listed = 0;
+  if (const Json* value = schema.find("const")) kinds &= of_value(*value);
+  if (const Json* values = schema.find("enum"); values && values->array()) {
+    for (const Json& value : *values->array()) listed |= of_value(value);
+    kinds &= listed;
+  }
+  return kinds;
+}
+
+std::optional<std::vector<std::string>> listed_values(const Json& schema) {
+  if (const Json* value = schema.find("const")) return std::vector<std::string>{compact(*value)};
+  const Json* values = schema.find("enum");
+  if (values == nullptr || !values->array()) return std::nullopt;
+  std::vector<std::string> out;
+  for (const Json& value : *values->array()) out.push_back(compact(value));
+  return out;
+}
+
+bool are_disjoint(const SchemaDocument& document, Json a, Json b, int depth) {
+  if (depth > 4) return false;
+  a = followed(document, a, "");
+  b = followed(document, b, "");
+  const auto is_false = [](const Json& schema) { return schema.boolean() && !*schema.boolean(); };
+  if (is_false(a) || is_false(b)) return true;
+  if (!a.object() || !b.object()) return false;
+  for (auto [one, other] : {std::pair(&a, &b), std::pair(&b, &a)}) {
+    for (const char* keyword : {"anyOf", "oneOf"}) {
+      const Json* branches = one->find(keyword);
+      if (branches == nullptr || !branches->array()) continue;
+      const Json& against = *other;
+      if (std::all_of(branches->array()->begin(), branches->array()->end(),
+                      [&](const Json& branch) { return are_disjoint(document, branch, against, depth + 1); })) {
+        return true;
+      }
+    }
+  }
+  if ((kinds_of(a) & kinds_of(b)) == 0) return true;
+  const auto values_a = listed_values(a), values_b = listed_values(b);
+  if (values_a && values_b) {
+    return std::none_of(values_a->begin(), values_a->end(), [&](const std::string& value) {
+      return std::find(values_b->begin(), values_b->end(), value) != values_b->end();
+    });
+  }
+  if ((kinds_of(a) & kinds_of(b)) != 32) return false;
+  for (const auto& [one, other] : {std::pair(&a, &b), std::pair(&b, &a)}) {
+    for (const std::string& name : texts_of(one->find("required"))) {
+      const Json *here = schema_of_member(*one, name), *there = schema_of_member(*other, name);
+      if (there == nullptr) continue;
+      if (is_false(*there)) return true;
+      const auto required = texts_of(other->find("required"));
+      const bool both = std::find(required.begin(), required.end(), name) != required.end();
+      if (here != nullptr && both && are_disjoint(document, *here, *there, depth + 1)) return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace
+
+bool is_annotation(std::string_view keyword) {
+  return contains({"title", "description", "default", "examples", "example", "$schema", "$id", "$comment", "strict",
+                   "deprecated", "readOnly", "writeOnly", "contentEncoding", "contentMediaType", "$defs", "definitions"},
+                  keyword);
+}
+
+void refuse_schema(const std::string& path, const std::string& why) {
+  throw Error(Code::kInvalidArgument, str("schema ", path, ": ", why));
+}
+
+const Json& SchemaDocument::resolve(const std::string& reference, const std::string& path) const {
+  const auto fail = [&](const char* why) { refuse_schema(path, str("\"$ref\" ", quote(reference), " ", why)); };
+  if (!reference.starts_with('#')) fail("is not within the schema: only \"#\" and \"#/...\" are supported");
+  if (reference.size() > 1 && reference[1] != '/') fail("names an anchor: only \"#\" and \"#/...\" are supported");
+  const Json* at = &root_;
+  for (size_t begin = 2; begin <= reference.size() && reference.size() > 1;) {
+    const size_t end = std::min(reference.find('/', begin), reference.size());
+    std::string key;
+    for (size_t i = begin; i < end; ++i) {
+      if (reference[i] == '~' && i + 1 < end) {
+        key += reference[++i] == '1' ? '/' : '~';
+      } else if (reference[i] == '%') {
+        fail("has percent signs, which are not supported");
+      } else {
+        key += reference[i];
+      }
+    }
+    if (at->array()) {
+      const bool is_index = !key.empty() && key.size() < 7 && key.find_first_not_of("0123456789") == key.npos;
+      const size_t index = is_index ? std::stoul(key) : at->array()->size();
+      at = index < at->array()->size() ? &(*at->array())[index] : nullptr;
+    } else {
+      at = at->find(key);
+    }
+    if (at == nullptr) fail("leads nowhere");
+    begin = end + 1;
+  }
+  return *at;
+}
+
+Json without(const Json& object, std::initializer_list<std::string_view> keywords) {
+  Json::Object out;
+  for (const auto& member : *object.object()) {
+    if (!contains(keywords, member.first)) out.push_back(member);
+  }
+  return Json(std::move(out));
+}
+
+bool demands_anything(const Json& schema) {
+  if (!schema.object()) return true;
+  return std::any_of(schema.object()->begin(), schema.object()->end(),
+                     [](const auto& member) { return !is_annotation(member.first); });
+}
+
+Json merge_schemas(const SchemaDocument& document, const Json& first, const Json& second, const std::string& path) {
+  for (const auto& [one, other] : {std::pair(&first, &second), std::pair(&second, &first)}) {
+    if (one->boolean()) return *one->boolean() ? *other : *one;
+    if (!one->object()) refuse_schema(path, str("expected a schema, found ", one->describe()));
+  }
+  const Json a = flattened(document, first, path), b = flattened(document, second, path);
+  if (a.boolean() || b.boolean()) return merge_schemas(document, a, b, path);
+  Json::Object out = *a.object();
+  for (const auto& [keyword, theirs] : *b.object()) {
+    const Json* ours = a.find(keyword);
+    if (keyword == "properties" || keyword == "additionalProperties" || (is_annotation(keyword) && ours != nullptr)) continue;
+    if (ours == nullptr || compact(*ours) == compact(theirs)) {
+      set(out, keyword, theirs);
+    } else if (keyword == "type") {
+      set(out, keyword, types_in_common(*ours, theirs));
+    } else if (keyword == "required" && ours->array() && theirs.array()) {
+      Json::Array both = *ours->array();
+      for (const Json& name : *theirs.array()) {
+        if (std::none_of(both.begin(), both.end(), [&](const Json& n) { return compact(n) == compact(name); })) {
+          both.push_back(name);
+        }
+      }
+      set(out, keyword, Json(std::move(both)));
+    } else if (keyword == "enum" && ours->array() && theirs.array()) {
+      set(out, keyword, values_in_common(*ours->array(), *theirs.array()));
+    } else if (keyword == "items" && !ours->array() && !theirs.array()) {
+      set(out, keyword, merge_schemas(document, *ours, theirs, path + "/items"));
+    } else if (contains({"minimum", "exclusiveMinimum", "minLength", "minItems", "maximum", "exclusiveMaximum", "maxLength",
+                         "maxItems"},
+                        keyword) &&
+               ours->number() && theirs.number()) {
+      const bool takes_greater = contains({"minimum", "exclusiveMinimum", "minLength", "minItems"}, keyword);
+      const bool ours_greater = ours->number()->value >= theirs.number()->value;
+      set(out, keyword, ours_greater == takes_greater ? *ours : theirs);
+    } else {
+      refuse_schema(path, str("two different ", quote(keyword), " for the same value are not supported"));
+    }
+  }
+  merge_objects(document, a, b, path, out);
+  return Json(std::move(out));
+}
+
+bool are_disjoint(const SchemaDocument& document, const Json& a, const Json& b) {
+  return are_disjoint(document, a, b, 0);
+}
+
+}  // namespace oss::grammar

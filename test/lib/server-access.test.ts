@@ -1,0 +1,184 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { createServer } from "../../lib/server/index.js";
+import { held } from "../support/server-endpoints.js";
+import {
+  bearer,
+  failure,
+  listening,
+  post,
+  rawConnection,
+  testClock,
+  testServers,
+} from "../support/server-operations.js";
+
+vi.mock("../../lib/server/endpoints.js", () => import("../support/server-endpoints.js"));
+
+const { engine, server } = testServers();
+beforeEach(() => void held.splice(0));
+
+let folder: string;
+beforeAll(() => {
+  folder = mkdtempSync(path.join(tmpdir(), "gpt-oss-server-"));
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+describe("API keys", () => {
+  it("let in who has one, compare nothing else, and are not asked for by probes", async () => {
+    const app = await server({ apiKeys: ["alpha", "beta"] });
+    const status = async (headers: Record<string, string>) =>
+      (await app.inject({ url: "/v1/models", headers })).statusCode;
+    expect(await status(bearer("alpha"))).toBe(200);
+    expect(await status({ authorization: "bearer beta " })).toBe(200);
+    for (const authorization of [
+      "",
+      "Bearer",
+      "Bearer gamma",
+      "Bearer alph",
+      "Bearer alphaa",
+      "Basic alpha",
+      "alpha",
+    ]) {
+      expect([authorization, await status({ authorization })]).toEqual([authorization, 401]);
+    }
+    for (const url of ["/health", "/live", "/ready", "/ping", "/version", "/metrics"]) {
+      expect((await app.inject(url)).statusCode).toBe(200);
+    }
+    const refused = await app.inject(post("/v1/unknown", {}));
+    expect(refused.statusCode).toBe(401);
+    expect(refused.headers["www-authenticate"]).toBe("Bearer");
+    expect(refused.json()).toEqual({
+      error: {
+        message: expect.any(String),
+        type: "authentication_error",
+        param: null,
+        code: "invalid_api_key",
+      },
+    });
+  });
+
+  it("can be asked for at /metrics", async () => {
+    const app = await server({ apiKeys: ["alpha"], metricsNeedKey: true });
+    expect((await app.inject("/metrics")).statusCode).toBe(401);
+    expect((await app.inject({ url: "/metrics", headers: bearer("alpha") })).statusCode).toBe(200);
+  });
+
+  it("come from a file that can be read again, and stay when that fails", async () => {
+    const file = path.join(folder, "keys");
+    writeFileSync(file, "# who\n\n  alpha  \r\nbeta\n");
+    const app = await server({ apiKeys: { file } });
+    const status = async (key: string) => (await app.inject({ url: "/v1/models", headers: bearer(key) })).statusCode;
+    expect([await status("alpha"), await status("beta"), await status("gamma")]).toEqual([200, 200, 401]);
+    writeFileSync(file, "gamma\n");
+    expect(app.reloadApiKeys()).toBe(1);
+    expect([await status("alpha"), await status("gamma")]).toEqual([401, 200]);
+    for (const text of ["", "# none\n", "two words\n"]) {
+      writeFileSync(file, text);
+      expect((await failure(() => app.reloadApiKeys())).code).toBe("INVALID_ARGUMENT");
+      expect((await failure(() => createServer({ engine: engine(), apiKeys: { file } }))).code).toBe(
+        "INVALID_ARGUMENT",
+      );
+    }
+    expect(await status("gamma")).toBe(200);
+  });
+});
+
+describe("CORS", () => {
+  const origin = "https://a.example";
+  const preflight = {
+    origin,
+    "access-control-request-method": "POST",
+    "access-control-request-headers": "authorization",
+  };
+
+  it("is off by default", async () => {
+    const app = await server();
+    const { headers } = await app.inject({ url: "/v1/models", headers: { origin } });
+    expect(headers).not.toHaveProperty("access-control-allow-origin");
+    const options = await app.inject({ method: "OPTIONS", url: "/v1/hold", headers: preflight });
+    expect(options.statusCode).toBe(405);
+  });
+
+  it("lets pages of listed origins in, errors and preflights without a key included", async () => {
+    const app = await server({ cors: [origin], apiKeys: ["alpha"] });
+    const allowed = await app.inject({ method: "OPTIONS", url: "/v1/hold", headers: preflight });
+    expect(allowed.statusCode).toBe(204);
+    expect(allowed.headers).toMatchObject({
+      "access-control-allow-origin": origin,
+      "access-control-allow-headers": "authorization",
+      "access-control-allow-methods": expect.stringContaining("POST"),
+    });
+    const refused = await app.inject({ url: "/v1/models", headers: { origin } });
+    expect(refused.statusCode).toBe(401);
+    expect(refused.headers["access-control-allow-origin"]).toBe(origin);
+    const other = await app.inject({ url: "/v1/models", headers: { origin: "https://b.example" } });
+    expect(other.headers).not.toHaveProperty("access-control-allow-origin");
+  });
+
+  it("can be for all", async () => {
+    const app = await server({ cors: ["*"] });
+    const { headers } = await app.inject({ url: "/v1/models", headers: { origin } });
+    expect(headers["access-control-allow-origin"]).toBe("*");
+  });
+});
+
+describe("limits of one client", () => {
+  it("are so many requests per minute, which come back with time", async () => {
+    const { clock, pass } = testClock();
+    const app = await server({ requestsPerMinute: 2, apiKeys: ["alpha", "beta"], clock });
+    const ask = (key: string) => app.inject({ url: "/v1/models", headers: bearer(key) });
+    expect((await ask("alpha")).statusCode).toBe(200);
+    expect((await ask("alpha")).statusCode).toBe(200);
+    const refused = await ask("alpha");
+    expect(refused.statusCode).toBe(429);
+    expect(refused.headers["retry-after"]).toBe("30");
+    expect(refused.json()).toMatchObject({ error: { type: "rate_limit_error", code: "rate_limit_exceeded" } });
+    expect((await ask("beta")).statusCode).toBe(200);
+    pass(29_000);
+    expect((await ask("alpha")).headers["retry-after"]).toBe("1");
+    pass(1000);
+    expect((await ask("alpha")).statusCode).toBe(200);
+    expect((await ask("alpha")).statusCode).toBe(429);
+    pass(-3_600_000);
+    expect((await ask("alpha")).statusCode).toBe(429);
+    expect((await app.inject("/health")).statusCode).toBe(200);
+  });
+
+  it("are so many at once", async () => {
+    const app = await server({ concurrentRequests: 1, apiKeys: ["alpha", "beta"] });
+    const first = app.inject(post("/v1/hold", {}, bearer("alpha")));
+    await expect.poll(() => held.length).toBe(1);
+    const second = await app.inject({ url: "/v1/models", headers: bearer("alpha") });
+    expect(second.statusCode).toBe(429);
+    expect(second.headers["retry-after"]).toBe("1");
+    expect(second.json()).toMatchObject({ error: { code: "concurrency_limit_exceeded" } });
+    expect((await app.inject({ url: "/v1/models", headers: bearer("beta") })).statusCode).toBe(200);
+    held[0]!.release({});
+    expect((await first).statusCode).toBe(200);
+    expect((await app.inject({ url: "/v1/models", headers: bearer("alpha") })).statusCode).toBe(200);
+  });
+
+  it("are per address where there are no keys: the proxy's word for it counts only when it is trusted", async () => {
+    for (const trustProxy of [false, true]) {
+      const app = await server({ requestsPerMinute: 1, trustProxy });
+      const ask = async (address: string) =>
+        (await app.inject({ url: "/v1/models", headers: { "x-forwarded-for": address } })).statusCode;
+      const statuses = [await ask("192.0.2.1"), await ask("192.0.2.2"), await ask("192.0.2.1")];
+      expect(statuses).toEqual(trustProxy ? [200, 200, 429] : [200, 429, 429]);
+    }
+  });
+
+  it("count a client that left as gone", async () => {
+    const app = await server({ concurrentRequests: 1 });
+    const port = await listening(app);
+    const client = await rawConnection(port);
+    client.say("POST /v1/hold HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n");
+    await expect.poll(() => held.length).toBe(1);
+    const status = async () => (await fetch(`http://127.0.0.1:${port}/v1/models`)).status;
+    expect(await status()).toBe(429);
+    client.socket.destroy();
+    await expect.poll(status).toBe(200);
+  });
+});

@@ -1,0 +1,470 @@
+// Formats against texts, token masks against every token tried one by one, and turns of the harmony frame.
+#include <algorithm>
+#include <random>
+
+#include "native/base/json.h"
+#include "native/grammar/constraint.h"
+#include "native/tokenizer/tokenizer.h"
+#include "native/tokenizer/vocabulary.h"
+#include "test/native/check.h"
+
+namespace oss::grammar {
+namespace {
+
+constexpr int kSmall = 512, kFull = 201088;
+constexpr int32_t kEndOfText = 510;  // of the small vocabulary, where it is some text as well
+constexpr int64_t kPlenty = 1'000'000;
+
+std::string json_schema(const std::string& schema) {
+  return R"({"kind":"text","format":{"type":"json_schema","schema":)" + schema + "}}";
+}
+std::string pattern(const std::string& regex) {
+  return R"({"kind":"text","format":{"type":"regex","pattern":")" + regex + "\"}}";
+}
+
+std::shared_ptr<const Constraint> compiled(const std::string& json, int vocab = kSmall) {
+  const int32_t end = vocab == kFull ? 200002 : kEndOfText;
+  return compile_constraint(json, vocab, {&end, 1});
+}
+
+std::string bytes_of(int32_t token) { return tokenizer::decode(std::vector<uint32_t>{uint32_t(token)}); }
+
+int32_t token_of(uint8_t byte) { return int32_t(tokenizer::Vocabulary::get().find(&byte, 1)); }
+
+// Byte for byte; the index of the first that is refused, or npos.
+size_t first_refused(Matcher& matcher, std::string_view text) {
+  for (size_t i = 0; i < text.size(); ++i) {
+    const int32_t token = token_of(uint8_t(text[i]));
+    if (!allows(matcher.mask(kPlenty), token)) return i;
+    matcher.accept(token);
+  }
+  return std::string_view::npos;
+}
+
+bool accepts(const std::shared_ptr<const Constraint>& constraint, std::string_view text) {
+  Matcher matcher(constraint);
+  return first_refused(matcher, text) == std::string_view::npos && allows(matcher.mask(kPlenty), kEndOfText);
+}
+
+struct Case {
+  std::string constraint;
+  std::vector<std::string> accepted, refused;
+};
+
+void check(const Case& one) {
+  const auto constraint = compiled(one.constraint);
+  for (const std::string& text : one.accepted) {
+    if (!accepts(constraint, text)) test::fail(__FILE__, __LINE__, one.constraint + " refuses " + text);
+  }
+  for (const std::string& text : one.refused) {
+    if (accepts(constraint, text)) test::fail(__FILE__, __LINE__, one.constraint + " accepts " + text);
+  }
+}
+
+TEST("grammar: any JSON object") {
+  check({R"({"kind":"text","format":{"type":"json_object"}})",
+         {"{}", "{ }", R"({"a":1})", R"({"a": [1, 2.5e-3, "x", null, true, {"b": {}}]})", "{\n  \"a\": false\n}",
+          R"({"\u00e9\uD83D\ude00":"\ud83d\ude00 \n\"\\"})", "{\"\xC3\xA9\":\"\xF0\x9F\x98\x80\"}"},
+         {"", "[]", "1", "{", R"({"a":1,})", R"({"a" :1})", R"({a:1})", R"({"a":01})", R"({"a":.5})", R"({"a":1.})",
+          R"({"a":+1})", R"({"a":"\x"})", "{\"a\":\"\n\"}", R"({"a":"\ud800"})", R"({"a":"\ude00"})",
+          R"({"a":"\ud83dx"})", "{\"a\":\"\xFF\"}", "{\"a\":\"\xC3\"}", "{\"a\":\"\xED\xA0\x80\"}", "{\"a\":\"\xC0\xAF\"}",
+          "{}}", " {}", "{} ", "{   }", R"({"a":1234567890123456})"}});
+}
+
+TEST("grammar: JSON schemas of scalars") {
+  check({json_schema(R"({"type":"string"})"), {R"("")", R"("a\tb")"}, {"1", "null", "\"", R"("a)"}});
+  check({json_schema(R"({"type":"string","minLength":2,"maxLength":3})"),
+         {R"("ab")", R"("abc")", "\"\xC3\xA9\xC3\xA9\"", R"("\u0041\ud83d\ude00")"},
+         {R"("")", R"("a")", R"("abcd")"}});
+  check({json_schema(R"({"type":["string","null"],"title":"t","description":"d","default":1,"examples":[2]})"),
+         {"null", R"("a")"},
+         {"true", "1"}});
+  check({json_schema(R"({"type":"string","nullable":true})"), {"null", R"("a")"}, {"1"}});
+  check({json_schema(R"({"type":"boolean"})"), {"true", "false"}, {"null", "tru", "0"}});
+  check({json_schema(R"({"type":"integer"})"), {"0", "-7", "999999999999999"}, {"-0", "1.0", "1e3", "01", "--1", "-", "1000000000000000"}});
+  check({json_schema(R"({"type":"number"})"), {"0", "-0", "-7.25", "1e9", "2E+10", "0.5"}, {"NaN", "1.", ".5", "1e", "1e100"}});
+  check({json_schema(R"({"enum":["a\"b",1,null,{"k":[true]}]})"), {R"("a\"b")", "1", "null", R"({"k":[true]})"}, {R"("a")", "true", R"({"k": [true]})"}});
+  check({json_schema(R"({"type":"string","enum":["x",1]})"), {R"("x")"}, {"1"}});
+  check({json_schema(R"({"const":3.5})"), {"3.5"}, {"3", "3.50"}});
+  check({json_schema("true"), {"1", "{}", "[]", R"("")"}, {""}});
+}
+
+TEST("grammar: integers within bounds, every one of them") {
+  struct Range {
+    int least, most;
+  };
+  for (const auto& [least, most] : {Range{0, 0}, {1, 1}, {-5, 5}, {0, 255}, {17, 1023}, {-1000, -98}, {99, 101}, {-1, 0}}) {
+    const auto constraint = compiled(json_schema(str(R"({"type":"integer","minimum":)", least, R"(,"maximum":)", most, "}")));
+    for (int n = least - 120; n <= most + 120; ++n) {
+      if (accepts(constraint, std::to_string(n)) != (least <= n && n <= most)) {
+        test::fail(__FILE__, __LINE__, str(n, " in [", least, ", ", most, "]"));
+      }
+    }
+  }
+  check({json_schema(R"({"type":"integer","exclusiveMinimum":3,"exclusiveMaximum":6})"), {"4", "5"}, {"3", "6"}});
+  check({json_schema(R"({"type":"integer","minimum":2.5})"), {"3", "100000"}, {"2", "-3"}});
+  check({json_schema(R"({"type":"integer","maximum":-3})"), {"-3", "-999999999999999"}, {"-2", "0"}});
+  check({json_schema(R"({"type":"integer","minimum":0,"maximum":100,"multipleOf":25})"), {"0", "25", "100"}, {"24", "125", "-25"}});
+  check({json_schema(R"({"type":"integer","multipleOf":7})"), {"0", "7", "-14", "700007"}, {"8", "-1", "700008"}});
+  check({json_schema(R"({"type":"integer","minimum":0,"multipleOf":10})"), {"0", "10", "123450"}, {"5", "-10"}});
+}
+
+TEST("grammar: numbers within bounds, thousands of them") {
+  struct Range {
+    double least, most;
+    bool exclusive;
+  };
+  for (const auto& [least, most, exclusive] :
+       {Range{0, 1, false}, {0, 1, true}, {-1.5, 2.25, false}, {0.1, 0.3, true}, {-3, -2.5, true}, {99.5, 101, false}}) {
+    const auto constraint = compiled(json_schema(
+        exclusive ? str(R"({"type":"number","exclusiveMinimum":)", least, R"(,"exclusiveMaximum":)", most, "}")
+                  : str(R"({"type":"number","minimum":)", least, R"(,"maximum":)", most, "}")));
+    for (int n = -4000; n <= 4000; n += 7) {
+      for (const int scale : {1, 10, 1000}) {
+        const double value = double(n) / scale;
+        const std::string text = str(value);
+        if (text.find('e') != text.npos || text == "-0") continue;
+        const bool within = exclusive ? least < value && value < most : least <= value && value <= most;
+        if (accepts(constraint, text) != within) test::fail(__FILE__, __LINE__, str(text, " in ", least, " .. ", most));
+      }
+    }
+  }
+  check({json_schema(R"({"type":"number","minimum":0})"), {"0", "0.5", "12345.678", "1234567890123"}, {"-1", "-0", "1e3"}});
+  check({json_schema(R"({"type":"number","exclusiveMinimum":0})"), {"0.000001", "3"}, {"0", "0.0", "-1"}});
+}
+
+TEST("grammar: JSON schemas of objects") {
+  const std::string person = R"({"type":"object","properties":{"name":{"type":"string"},"age":{"type":"integer"},
+      "tags":{"type":"array","items":{"type":"string"}}},"required":["name"],"additionalProperties":false})";
+  check({json_schema(person),
+         {R"({"name":"x"})", R"({"name":"x","age":3})", R"({"name": "x", "tags": ["a", "b"]})",
+          R"({"name":"x","age":3,"tags":[]})", "{\n  \"name\": \"x\"\n}"},
+         {"{}", R"({"age":3})", R"({"age":3,"name":"x"})", R"({"name":"x","name":"y"})", R"({"name":"x","z":1})",
+          R"({"name":"x",})", R"({"name":1})"}});
+  check({json_schema(R"({"type":"object","properties":{"a":{"type":"null"},"b":{"type":"null"}}})"),
+         {"{}", R"({"a":null})", R"({"b":null})", R"({"a":null,"b":null})"},
+         {R"({"b":null,"a":null})", R"({"c":null})", R"({,"b":null})"}});
+  check({json_schema(R"({"type":"object","properties":{"ab":{"type":"null"}},"additionalProperties":{"type":"integer"}})"),
+         {"{}", R"({"ab":null})", R"({"a":1})", R"({"abc":1,"":2})", R"({"ab":null,"b":1})", "{\"\xC3\xA9\":1}"},
+         {R"({"ab":1})", R"({"a":null})", R"({"a":1,"ab":null})", R"({"\u0061b":1})"}});
+  check({json_schema(R"({"properties":{"é":{"const":1}},"additionalProperties":{"const":2}})"),
+         {R"({"é":1})", R"({"è":2})", R"({"éa":2})"},
+         {R"({"é":2})"}});
+  check({json_schema(R"({"type":"object","required":["x"]})"), {R"({"x":[1]})"}, {"{}"}});
+  check({json_schema(R"({"type":"object","additionalProperties":false})"), {"{}"}, {R"({"a":1})"}});
+}
+
+TEST("grammar: JSON schemas of arrays") {
+  check({json_schema(R"({"type":"array","items":{"type":"integer"},"minItems":1,"maxItems":3})"),
+         {"[1]", "[1,2]", "[1, 2, 3]", "[\n  1,\n  2\n]"},
+         {"[]", "[1,2,3,4]", "[1,]", "[,1]", R"(["a"])"}});
+  check({json_schema(R"({"type":"array","prefixItems":[{"const":"a"},{"type":"integer"}],"items":false,"minItems":2})"),
+         {R"(["a",1])"},
+         {R"(["a"])", "[]", R"(["a",1,2])", R"([1,"a"])"}});
+  check({json_schema(R"({"type":"array","prefixItems":[{"const":"a"}],"items":{"type":"null"}})"),
+         {"[]", R"(["a"])", R"(["a",null,null])"},
+         {"[null]", R"(["a","a"])"}});
+  check({json_schema(R"({"type":"array","items":{"type":"null"},"maxItems":0})"), {"[]", "[ ]"}, {"[null]"}});
+  check({json_schema(R"({"type":"array","items":{"type":"null"},"minItems":1000,"maxItems":1000})"), {}, {"[]", "[null]"}});
+}
+
+TEST("grammar: combined JSON schemas") {
+  check({json_schema(R"({"anyOf":[{"type":"integer"},{"type":"string","maxLength":1}]})"), {"5", R"("a")"}, {R"("ab")", "null"}});
+  check({json_schema(R"({"oneOf":[{"type":"object","properties":{"kind":{"const":"a"},"x":{"type":"integer"}},"required":["kind"]},
+                                  {"type":"object","properties":{"kind":{"const":"b"}},"required":["kind"]}]})"),
+         {R"({"kind":"a","x":1})", R"({"kind":"b"})"},
+         {R"({"kind":"b","x":1})", R"({"kind":"c"})"}});
+  check({json_schema(R"({"allOf":[{"type":"object","properties":{"a":{"type":"integer"}},"required":["a"]},
+                                  {"properties":{"a":{"maximum":9,"minimum":0},"b":{"type":"null"}},"required":["b"]}]})"),
+         {R"({"a":3,"b":null})"},
+         {R"({"a":3})", R"({"a":10,"b":null})"}});
+  check({json_schema(R"({"$ref":"#/$defs/t","$defs":{"t":{"type":"object","properties":{"v":{"type":"integer"},
+                         "next":{"anyOf":[{"$ref":"#/$defs/t"},{"type":"null"}]}},"required":["v","next"],"additionalProperties":false}}})"),
+         {R"({"v":1,"next":null})", R"({"v":1,"next":{"v":2,"next":{"v":3,"next":null}}})"},
+         {R"({"v":1})", R"({"v":1,"next":{"v":2}})"}});
+  check({json_schema(R"({"type":"array","items":{"$ref":"#"}})"), {"[]", "[[],[[]]]"}, {"[1]"}});
+  check({json_schema(R"({"$ref":"#/definitions/s","maxLength":2,"definitions":{"s":{"type":"string","minLength":1}}})"),
+         {R"("a")", R"("ab")"},
+         {R"("")", R"("abc")"}});
+}
+
+TEST("grammar: patterns") {
+  check({pattern("a+b?c*"), {"a", "aab", "abcc"}, {"", "b", "abb", "ca"}});
+  check({pattern("^(cat|dog)s?$"), {"cat", "dogs"}, {"catdog", "cats!", ""}});
+  check({pattern("[^a-c]{2}"), {"dd", "\xC3\xA9\xE2\x82\xAC"}, {"ad", "d", "ddd", "\xC3"}});
+  check({pattern(R"(\\d{2,3}-\\w+\\s\\u00e9\\u{1F600})"), {"12-a_\t\xC3\xA9\xF0\x9F\x98\x80"}, {"1-a \xC3\xA9\xF0\x9F\x98\x80"}});
+  check({pattern("(a*)*b"), {"b", "aaab"}, {"a", ""}});
+  check({pattern("(a|ab)(c|bcd)(d*)"), {"ac", "abcd", "abcdd"}, {"ad"}});
+  check({pattern("."), {"x", "\xE2\x82\xAC"}, {"", "\n", "xy"}});
+  check({pattern("x{0}"), {""}, {"x"}});
+  check({json_schema(R"({"type":"string","pattern":"^[A-Z]{2}\\d$"})"), {R"("AB1")"}, {R"("AB")", R"("xAB1")"}});
+  check({json_schema(R"({"type":"string","pattern":"b"})"), {R"("b")", R"("abc")", R"("\"b")", R"("\nb")"}, {R"("a")", R"("")", "\"\"b\""}});
+  check({json_schema(R"({"type":"string","pattern":"^[\"\\\\]$"})"), {R"("\"")", R"("\\")"}, {R"(""")", R"("\")"}});
+}
+
+TEST("grammar: formats") {
+  const auto format = [](const char* name) { return json_schema(str(R"({"type":"string","format":")", name, "\"}")); };
+  check({format("date"), {R"("2024-02-29")", R"("2025-12-31")", R"("2000-02-29")"}, {R"("2023-02-29")", R"("1900-02-29")", R"("2025-04-31")", R"("2025-13-01")"}});
+  check({format("time"), {R"("23:59:59Z")", R"("00:00:00.5+01:00")"}, {R"("24:00:00Z")", R"("12:00:00")"}});
+  check({format("date-time"), {R"("2025-01-02T03:04:05Z")"}, {R"("2025-01-02 03:04:05Z")", R"("2025-01-02")"}});
+  check({format("email"), {R"("a.b@example.com")"}, {R"("a@b")", R"("@b.c")", R"("a..b@c.de")"}});
+  check({format("uuid"), {R"("123e4567-e89b-12d3-a456-426614174000")"}, {R"("123e4567")"}});
+  check({format("ipv4"), {R"("255.0.10.199")"}, {R"("256.0.0.1")", R"("1.2.3")", R"("01.2.3.4")"}});
+  check({format("uri"), {R"("https://example.com/a?b=c#d")"}, {R"("example.com")", R"("http://")"}});
+}
+
+TEST("grammar: choices") {
+  check({R"({"kind":"text","format":{"type":"choice","choices":["yes","no","not now",""]}})",
+         {"yes", "no", "not now", ""},
+         {"y", "not", "nope", "yesno"}});
+}
+
+TEST("grammar: what is not supported is refused by name and path") {
+  const auto refused = [](const std::string& schema, const char* part) {
+    CHECK_THROWS(Code::kInvalidArgument, part, compiled(json_schema(schema)));
+  };
+  refused(R"({"type":"array","uniqueItems":true})", "schema #: the keyword \"uniqueItems\" is not supported");
+  refused(R"({"properties":{"a":{"not":{}}}})", "schema #/properties/a: the keyword \"not\"");
+  refused(R"({"patternProperties":{}})", "patternProperties");
+  refused(R"({"type":"string","format":"hostname"})", "\"hostname\" is not supported");
+  refused(R"({"type":"string","pattern":"a","minLength":2})", "\"minLength\" beside \"pattern\"");
+  refused(R"x({"type":"string","pattern":"(?=a)"})x", "look-ahead");
+  refused(R"({"type":"string","pattern":"(a)\\1"})", "the escape \"\\1\"");
+  refused(R"({"type":"string","pattern":"\\bx"})", "the escape \"\\b\"");
+  refused(R"({"type":"string","pattern":"\\p{L}"})", "the escape \"\\p\"");
+  refused(R"x({"type":"string","pattern":"(^a)"})x", "anchor");
+  refused(R"({"type":"string","pattern":"a{2,1}"})", "a count");
+  refused(R"({"type":"string","pattern":"(a"})", "not closed");
+  refused(R"({"oneOf":[{"type":"integer"},{"type":"number"}]})", "branches 0 and 1 may have values in common");
+  refused(R"({"allOf":[{"pattern":"a"},{"pattern":"b"}]})", "two different \"pattern\"");
+  refused(R"({"$ref":"other.json"})", "is not within the schema");
+  refused(R"({"$ref":"#/$defs/none"})", "leads nowhere");
+  refused(R"({"$ref":"#"})", "no text satisfies");
+  refused(R"({"anyOf":[{"$ref":"#"},{"type":"null"}]})", "begins with itself");
+  refused(R"({"type":"object","properties":{"a":{"$ref":"#"}},"required":["a"]})", "no text satisfies");
+  refused(R"({"type":"integer","minimum":5,"maximum":4})", "no text satisfies");
+  refused(R"({"type":"text"})", "none that JSON has");
+  refused(R"({"type":"number","multipleOf":0.01})", "multipleOf");
+  refused(R"({"type":"integer","enum":[1],"minimum":0})", "\"minimum\" beside \"enum\"");
+  refused("false", "no text satisfies");
+  refused("3", "expected a schema, found 3 (integer)");
+  std::string deep = "true";
+  for (int i = 0; i < 70; ++i) deep = R"({"items":)" + deep + "}";
+  refused(deep, "64");
+  CHECK_THROWS(Code::kInvalidArgument, "nodes", compiled(pattern(std::string(140'000, 'a'))));
+  CHECK_THROWS(Code::kInvalidArgument, "count above 10000", compiled(pattern("a{10001}")));
+  CHECK_THROWS(Code::kInvalidArgument, "bytes of JSON", compiled(pattern(std::string(1 << 20, 'a'))));
+}
+
+TEST("grammar: an ambiguous pattern is stopped, not obeyed") {
+  CHECK_THROWS(Code::kUnsupported, "ways open at once", compiled(pattern("(a?){5000}a{5000}")));
+  Matcher matcher(compiled(pattern("x(a?){5000}a{5000}")));
+  CHECK_THROWS(Code::kUnsupported, "ways open at once", first_refused(matcher, "xa"));
+}
+
+// Whether the text so far can be gone on with like this, by single bytes alone.
+bool can_follow(const std::shared_ptr<const Constraint>& constraint, const std::string& text) {
+  Matcher matcher(constraint);
+  return first_refused(matcher, text) == std::string::npos;
+}
+
+TEST("grammar: masks are what trying every token says") {
+  const std::string formats[] = {
+      R"({"kind":"text","format":{"type":"json_object"}})",
+      json_schema(R"({"type":"object","properties":{"a":{"type":"string","maxLength":3},"b":{"type":"integer","minimum":-20,
+                     "maximum":300}},"required":["b"],"additionalProperties":{"enum":["x","xy",null]}})"),
+      json_schema(R"({"type":"array","items":{"anyOf":[{"type":"string"},{"type":"number"},{"type":"boolean"}]},"minItems":1})"),
+      pattern(R"(([a-z]{1,3} ?)+[.!?]|\\d+\u00e9*)"),
+      R"({"kind":"text","format":{"type":"choice","choices":["the","then","there is","é","日本"]}})",
+  };
+  std::mt19937 random(1);
+  for (const std::string& format : formats) {
+    const auto constraint = compiled(format);
+    for (int walk = 0; walk < 3; ++walk) {
+      Matcher matcher(constraint);
+      std::string text;
+      for (int step = 0; step < 12 && !matcher.done(); ++step) {
+        const TokenMask mask = matcher.mask(kPlenty);
+        std::vector<int32_t> allowed;
+        for (int32_t token = 0; token < kSmall; ++token) {
+          if (allows(mask, token)) allowed.push_back(token);
+          const bool expected = token == kEndOfText ? accepts(constraint, text) : can_follow(constraint, text + bytes_of(token));
+          if (allows(mask, token) != expected) {
+            test::fail(__FILE__, __LINE__, str(format, " after ", quote(text), ": token ", token, " ", quote(bytes_of(token)),
+                                               expected ? " is not allowed" : " is allowed"));
+          }
+        }
+        CHECK(!allowed.empty());
+        const int32_t token = allowed[random() % allowed.size()];
+        matcher.accept(token);
+        if (!matcher.done()) text += bytes_of(token);
+      }
+    }
+  }
+}
+
+std::string drawn(Matcher& matcher, int64_t budget, std::mt19937& random, int vocab, int64_t* used = nullptr) {
+  std::vector<uint32_t> tokens;
+  int64_t left = budget;
+  while (!matcher.done() && left > 0) {
+    const TokenMask& mask = matcher.mask(left--);
+    int32_t token;
+    do token = int32_t(random() % uint32_t(vocab));
+    while (!allows(mask, token) && random() % 4096 != 0);
+    while (!allows(mask, token)) token = (token + 1) % vocab;
+    matcher.accept(token);
+    tokens.push_back(uint32_t(token));
+  }
+  if (used != nullptr) *used = budget - left;
+  return tokenizer::decode(tokens);
+}
+
+TEST("grammar: every text ends within its tokens when they suffice") {
+  const std::string schema = json_schema(R"({"type":"object","properties":{"title":{"type":"string","minLength":5},
+      "children":{"type":"array","items":{"$ref":"#"}},"any":true},"required":["title","any"],"additionalProperties":false})");
+  const auto constraint = compiled(schema);
+  const int64_t least = int64_t(constraint->frame.place(constraint->frame.start()).distance);
+  std::mt19937 random(2);
+  for (int64_t budget : {least, least + 1, least + 7, least + 50, least + 300}) {
+    for (int run = 0; run < 10; ++run) {
+      Matcher matcher(constraint);
+      const std::string text = drawn(matcher, budget, random, kSmall);
+      CHECK(matcher.done());
+      const Json value = parse_json(text.substr(0, text.size() - bytes_of(kEndOfText).size()), "drawn");
+      CHECK(value.find("title") != nullptr && value.find("any") != nullptr);
+    }
+  }
+  // One that is too small is used as well as can be.
+  Matcher matcher(constraint);
+  drawn(matcher, 4, random, kSmall);
+  CHECK(!matcher.done());
+}
+
+TEST("grammar: nesting is bounded, and what was opened can be closed") {
+  const auto constraint = compiled(json_schema("true"));
+  Matcher matcher(constraint);
+  const size_t depth = first_refused(matcher, std::string(1000, '['));
+  CHECK(depth > 30 && depth < 200);
+  CHECK_EQ(first_refused(matcher, std::string(depth, ']')), std::string::npos);
+  CHECK(allows(matcher.mask(kPlenty), kEndOfText));
+}
+
+TEST("grammar: the machine forgets states and goes on") {
+  const auto constraint = compiled(pattern("([a-z]{0,9000}[0-9]){0,9000}"));
+  Matcher matcher(constraint), other(constraint);
+  CHECK_EQ(first_refused(other, "abc"), std::string::npos);
+  // States differ in their counts: five thousand letters and every token that could follow are more than fit.
+  for (int round = 0; round < 3; ++round) CHECK_EQ(first_refused(matcher, std::string(4000, 'a') + "7"), std::string::npos);
+  CHECK_EQ(first_refused(other, "def9"), std::string::npos);
+  CHECK(allows(other.mask(kPlenty), kEndOfText));
+  CHECK(first_refused(other, "!") == 0);
+}
+
+// --- turns ---------------------------------------------------------------------------------------------------------------
+
+std::string turn(const std::string& members) {
+  return R"({"kind":"harmony","tools":[{"name":"get_weather","parameters":{"type":"object","properties":{"city":{"type":"string"}},
+    "required":["city"],"additionalProperties":false}},{"name":"now","parameters":null}])" +
+         members + "}";
+}
+
+tokenizer::SpecialSet all_specials() { return tokenizer::SpecialSet().set(); }
+
+// Token for token as the tokenizer spells it; the index of the first byte that is refused, or npos when the turn is done.
+size_t refused_at(const std::shared_ptr<const Constraint>& constraint, const std::string& text) {
+  Matcher matcher(constraint);
+  std::vector<uint32_t> read;
+  for (const uint32_t token : tokenizer::encode(text, all_specials())) {
+    if (matcher.done() || !allows(matcher.mask(kPlenty), int32_t(token))) return tokenizer::decode(read).size();
+    matcher.accept(int32_t(token));
+    read.push_back(token);
+  }
+  return matcher.done() ? std::string::npos : text.size();
+}
+
+constexpr const char* kCall =
+    "<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>{\"city\":\"Rome\"}<|call|>";
+constexpr const char* kFinal = "<|channel|>final<|message|>Hello \xF0\x9F\x98\x80<|return|>";
+constexpr const char* kThought = "<|channel|>analysis<|message|>Hm, well.<|end|><|start|>assistant";
+constexpr const char* kPreamble = "<|channel|>commentary<|message|>Let me look.<|end|><|start|>assistant";
+
+TEST("grammar: turns of the harmony format") {
+  const auto automatic = compiled(turn(""), kFull);
+  for (const char* text : {kCall, kFinal}) {
+    CHECK_EQ(refused_at(automatic, text), std::string::npos);
+    CHECK_EQ(refused_at(automatic, str(kThought, kPreamble, kThought, text)), std::string::npos);
+  }
+  CHECK_EQ(refused_at(automatic, "<|channel|>commentary to=functions.now <|constrain|>json<|message|>{\"a\":[1]}<|call|>"),
+           std::string::npos);
+  for (const char* text :
+       {"Hello", "<|message|>", "<|channel|>other<|message|>", "<|channel|>commentary to=functions.other ",
+        "<|channel|>final to=functions.now ", "<|channel|>analysis<|message|><|end|>", "<|channel|>final<|message|>x<|end|>",
+        "<|channel|>final<|message|>x<|call|>", "<|channel|>final<|message|>x<|reserved_200000|>",
+        "<|channel|>final<|message|>x<|endoftext|>", "<|channel|>analysis<|message|>x<|end|><|start|>user",
+        "<|channel|>commentary to=functions.now <|constrain|>json<|message|>[", "<|channel|>commentary to=functions.now<|message|>"}) {
+    if (refused_at(automatic, text) >= std::string(text).size()) test::fail(__FILE__, __LINE__, str("accepted ", text));
+  }
+  CHECK_THROWS(Code::kUnsupported, "needs the full vocabulary", compiled(turn("")));
+}
+
+TEST("grammar: tool choice, and names") {
+  const auto none = compiled(turn(R"(,"toolChoice":"none")"), kFull);
+  CHECK(refused_at(none, kCall) != std::string::npos);
+  CHECK_EQ(refused_at(none, str(kPreamble, kFinal)), std::string::npos);
+  const auto required = compiled(turn(R"(,"toolChoice":"required","names":["get_weather"])"), kFull);
+  CHECK_EQ(refused_at(required, str(kThought, kCall)), std::string::npos);
+  CHECK(refused_at(required, kFinal) != std::string::npos);
+  CHECK(refused_at(required, kPreamble) != std::string::npos);
+  CHECK(refused_at(required, "<|channel|>commentary to=functions.now <|constrain|>json<|message|>{}<|call|>") != std::string::npos);
+  const auto formatted = compiled(turn(R"(,"final":{"type":"choice","choices":["yes","no"]})"), kFull);
+  CHECK_EQ(refused_at(formatted, "<|channel|>final<|message|>yes<|return|>"), std::string::npos);
+  CHECK(refused_at(formatted, kFinal) != std::string::npos);
+}
+
+TEST("grammar: analysis has a budget for the whole turn") {
+  const auto none = compiled(turn(R"(,"analysisTokens":0)"), kFull);
+  CHECK(refused_at(none, str(kThought, kFinal)) != std::string::npos);
+  CHECK_EQ(refused_at(none, kFinal), std::string::npos);
+  const int64_t thought = int64_t(tokenizer::encode("Hm, well.").size());
+  const auto two = compiled(turn(str(R"(,"analysisTokens":)", 2 * thought)), kFull);
+  CHECK_EQ(refused_at(two, str(kThought, kThought, kFinal)), std::string::npos);
+  CHECK(refused_at(two, str(kThought, kThought, kThought, kFinal)) != std::string::npos);
+  const auto short_one = compiled(turn(str(R"(,"analysisTokens":)", thought - 1)), kFull);
+  CHECK(refused_at(short_one, str(kThought, kFinal)) != std::string::npos);
+}
+
+TEST("grammar: what is fixed counts by tokens, not by bytes") {
+  const std::string schema = json_schema(R"({"type":"object","properties":{"temperature_in_celsius":{"type":"string"},
+      "description_of_the_weather":{"type":"string"}},"required":["temperature_in_celsius","description_of_the_weather"]})");
+  const auto least = [&](int vocab) {
+    const auto constraint = compiled(schema, vocab);
+    return constraint->frame.place(constraint->frame.start()).distance;
+  };
+  CHECK(least(kSmall) > 60);
+  CHECK(least(kFull) < 30);
+  const auto constraint = compiled(schema, kFull);
+  std::mt19937 random(4);
+  for (int run = 0; run < 5; ++run) {
+    Matcher matcher(constraint);
+    drawn(matcher, least(kFull), random, kFull);
+    CHECK(matcher.done());
+  }
+}
+
+TEST("grammar: turns end within their tokens") {
+  std::mt19937 random(3);
+  for (const char* more : {"", R"(,"toolChoice":"required")", R"(,"toolChoice":"none","final":{"type":"json_object"})"}) {
+    const auto constraint = compiled(turn(more), kFull);
+    const int64_t least = int64_t(constraint->frame.place(constraint->frame.start()).distance);
+    for (const int64_t budget : {least, least + 9, least + 100}) {
+      Matcher matcher(constraint);
+      int64_t used = 0;
+      const std::string text = drawn(matcher, budget, random, kFull, &used);
+      if (!matcher.done()) test::fail(__FILE__, __LINE__, str(more, " in ", budget, ": ", text));
+      CHECK(used <= budget);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace oss::grammar

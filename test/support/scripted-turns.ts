@@ -1,0 +1,115 @@
+import { chatConversation } from "../../lib/chat-messages.js";
+import type { Turn, TurnEvent, TurnLogprob, TurnRequest, TurnUsage } from "../../lib/server/turn.js";
+
+/** Turns of the assistant as tests write them, in place of a model's. */
+
+export type ScriptedPart =
+  | { kind: "reasoning"; text: string }
+  | { kind: "text"; channel: "commentary" | "final"; text: string }
+  | { kind: "call"; callId: string; name: string; text: string };
+
+export interface TurnEnding {
+  finishReason?: "stop" | "length" | "tool_calls";
+  usage?: Partial<TurnUsage>;
+  /** Characters of one delta. Default 3. */
+  deltaLength?: number;
+  /** Ends after this many characters, in whichever part that is. */
+  cutAt?: number;
+  /** Each delta is one token of log probability -1, with one likeliest other. */
+  logprobs?: boolean;
+}
+
+/** Events that come one by one, or a turn of the test's own making. */
+export type ScriptedTurn = readonly TurnEvent[] | ((request: TurnRequest) => AsyncIterable<TurnEvent>);
+
+export const reasoning = (text: string): ScriptedPart => ({ kind: "reasoning", text });
+export const preamble = (text: string): ScriptedPart => ({ kind: "text", channel: "commentary", text });
+export const final = (text: string): ScriptedPart => ({ kind: "text", channel: "final", text });
+export const call = (name: string, argumentsText: string, callId = "call_1"): ScriptedPart => ({
+  kind: "call",
+  callId,
+  name,
+  text: argumentsText,
+});
+
+export function turn(parts: readonly ScriptedPart[], ending: TurnEnding = {}): TurnEvent[] {
+  const { deltaLength = 3, cutAt = Number.POSITIVE_INFINITY, logprobs = false } = ending;
+  const events: TurnEvent[] = [];
+  let left = cutAt;
+  let isCut = false;
+  for (const [part, written] of parts.entries()) {
+    if (isCut) break;
+    const text = written.text.slice(0, left);
+    left -= text.length;
+    isCut = left === 0;
+    events.push({ choice: 0, type: "part-start", part, ...startOf(written) });
+    for (let at = 0; at < text.length; at += deltaLength) {
+      const piece = text.slice(at, at + deltaLength);
+      const isVisible = logprobs && written.kind === "text";
+      events.push({ choice: 0, type: "part-delta", part, text: piece, logprobs: isVisible ? [logprob(piece)] : [] });
+    }
+    events.push({ choice: 0, type: "part-end", part, text, complete: !isCut, tokens: [] });
+  }
+  const hasCall = parts.some(({ kind }) => kind === "call");
+  events.push({
+    choice: 0,
+    type: "choice-end",
+    finishReason: ending.finishReason ?? (isCut ? "length" : hasCall ? "tool_calls" : "stop"),
+    stopReason: null,
+    usage: { promptTokens: 20, cachedTokens: 8, completionTokens: 12, reasoningTokens: 5, ...ending.usage },
+  });
+  return events;
+}
+
+function startOf(part: ScriptedPart) {
+  const { text: _, ...start } = part;
+  return start;
+}
+
+function logprob(text: string): TurnLogprob {
+  const token = { id: 0, text, bytes: [...Buffer.from(text)], logprob: -1 };
+  return { ...token, top: [token] };
+}
+
+/** Plays its turns in order, one for each request, and from the start again; remembers what was asked. */
+export class TurnPlayer {
+  readonly requests: TurnRequest[] = [];
+  readonly #turns: readonly ScriptedTurn[];
+
+  constructor(turns: readonly ScriptedTurn[]) {
+    this.#turns = turns;
+  }
+
+  get last(): TurnRequest {
+    return this.requests.at(-1)!;
+  }
+
+  start(request: TurnRequest): Turn {
+    const script = this.#turns[this.requests.length % this.#turns.length]!;
+    this.requests.push(request);
+    checkConversation(request);
+    const events = typeof script === "function" ? script(request) : played(script, request.signal);
+    return Object.assign(events, { promptTokens: new Uint32Array() });
+  }
+}
+
+/** Every conversation that an endpoint lets through must be one that can be rendered. */
+function checkConversation({ messages, instructions, tools, date, effort }: TurnRequest): void {
+  chatConversation(messages, {
+    developerInstructions: instructions ?? undefined,
+    tools: tools.map(({ name, description, parameters }) => ({
+      type: "function",
+      function: { name, description: description ?? "", parameters: parameters ?? null },
+    })),
+    currentDate: date,
+    reasoningEffort: effort,
+  });
+}
+
+async function* played(events: readonly TurnEvent[], signal: AbortSignal): AsyncGenerator<TurnEvent> {
+  for (const event of events) {
+    await Promise.resolve();
+    signal.throwIfAborted();
+    yield event;
+  }
+}

@@ -1,0 +1,46 @@
+import type { FastifyInstance } from "fastify";
+import type { ServerContext } from "../../lib/server/context.js";
+import { disconnectSignal } from "../../lib/server/disconnect.js";
+import type { Endpoint } from "../../lib/server/endpoints.js";
+import { models } from "../../lib/server/models.js";
+
+/** Stands in for `lib/server/endpoints.ts`: endpoints that a test holds by the hand. */
+
+/** Requests to /v1/hold: each waits for the test, or until nobody waits for it. */
+export const held: {
+  signal: AbortSignal;
+  release: (answer: unknown) => void;
+  fail: (reason: unknown) => void;
+}[] = [];
+
+function hold(app: FastifyInstance): void {
+  app.post("/v1/hold", (request, reply) => {
+    const signal = disconnectSignal(request, reply);
+    return new Promise((release, fail) => {
+      signal.addEventListener("abort", () => fail(signal.reason));
+      held.push({ signal, release, fail });
+    });
+  });
+}
+
+const schema = {
+  type: "object",
+  properties: {
+    prompt: { type: "array", items: { type: "integer" } },
+    n: { type: "integer", maximum: 8 },
+    kind: { enum: ["a", "b"] },
+    messages: { type: "array", items: { type: "object", required: ["role"] } },
+  },
+  required: ["prompt"],
+};
+
+/** 8 tokens for each of n choices. */
+function work(app: FastifyInstance, context: ServerContext): void {
+  app.post<{ Body: { prompt: number[]; n?: number } }>("/v1/work", { schema: { body: schema } }, async (request) => {
+    const { prompt, n = 1 } = request.body;
+    const run = context.engine.generate(prompt, { n, maxTokens: 8, temperature: 0, ignoreEos: true });
+    return (await run.result).usage;
+  });
+}
+
+export const endpoints: readonly Endpoint[] = [models, hold, work];
