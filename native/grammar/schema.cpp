@@ -259,7 +259,7 @@ NodeId SchemaCompiler::object(const Json& schema, const std::string& path, NodeI
     }
   }
   if (properties.size() > kMaxProperties) refuse_schema(path, str("more than ", kMaxProperties, " properties"));
-  if (properties.empty() && more == nullptr) return json_.any_object(next);
+  if (declared == nullptr && properties.empty() && more == nullptr) return json_.any_object(next);
 
   const bool has_more = more != nullptr && !(more->boolean() && !*more->boolean());
   const NodeId close = json_.blanks(graph_.text("}", next));
