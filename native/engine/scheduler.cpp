@@ -169,10 +169,8 @@ std::vector<Scheduler::Part> Scheduler::plan_ahead(const std::vector<Part>& part
     const Request& request = sequence.request();
     const int64_t begin = part.begin + part.tokens;
     // Its logits are for somebody else, its prompt goes on, or what it has said decides about what it may say.
-    if (part.rows != 1 || request.logits_last > 0 || request.processed || sequence.penalized || sequence.matcher != nullptr ||
-        sequence.blocked()) {
-      return {};
-    }
+    const bool is_free = !sequence.penalized && sequence.matcher == nullptr;
+    if (part.rows != 1 || request.logits_last > 0 || request.processed || !is_free || sequence.blocked()) return {};
     const int64_t said = begin - int64_t(request.prompt.size());  // by the time of this step
     if (said + 1 < request.max_tokens) {
       if (!cache_.reserve(sequence.pages, begin, begin + 1)) return {};

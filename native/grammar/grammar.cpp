@@ -116,6 +116,7 @@ Grammar::Mask Grammar::make_near_mask(const Asked& asked) {
 
 Cursor::Cursor(std::shared_ptr<Grammar> grammar) : grammar_(std::move(grammar)) {
   std::lock_guard lock(grammar_->mutex_);
+  grammar_->make_room();
   state_ = grammar_->machine_->start();
   grammar_->cursors_.push_back(this);
 }
@@ -127,6 +128,7 @@ Cursor::~Cursor() {
 
 bool Cursor::advance(int32_t token) {
   std::lock_guard lock(grammar_->mutex_);
+  grammar_->make_room();
   const tokenizer::Bytes bytes = tokenizer::Vocabulary::get().bytes(uint32_t(token));
   state_ = grammar_->walk(state_, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
   return state_ != Machine::kDead;

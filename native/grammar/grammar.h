@@ -35,7 +35,8 @@ class Grammar {
   };
   struct AskedHash {
     size_t operator()(const Asked& asked) const {
-      return (uint64_t(asked.state) << 32 ^ uint64_t(asked.distance) << 1 ^ uint64_t(asked.or_nearest)) * 0x9E3779B97F4A7C15u;
+      const uint64_t all = uint64_t(asked.state) << 32 ^ uint64_t(asked.distance) << 1 ^ uint64_t(asked.or_nearest);
+      return all * 0x9E3779B97F4A7C15u;
     }
   };
   static constexpr int64_t kAnywhere = kNever;

@@ -83,8 +83,8 @@ JsonText::JsonText(Graph& graph) : graph_(graph) {
 
   const RuleId digit = graph.add_rule(graph.range('0', '9', kEnd));
   const NodeId exponent_digits = graph.repeat(digit, 1, 2, kEnd);
-  const NodeId signed_exponent = graph.any_of({graph.range('+', '+', exponent_digits), graph.range('-', '-', exponent_digits),
-                                               exponent_digits});
+  const NodeId sign = graph.ranges({{'+', '+', exponent_digits}, {'-', '-', exponent_digits}});
+  const NodeId signed_exponent = graph.optional(sign, exponent_digits);
   const NodeId exponent = graph.optional(graph.ranges({{'E', 'E', signed_exponent}, {'e', 'e', signed_exponent}}), kEnd);
   const NodeId fraction = graph.optional(graph.text(".", graph.repeat(digit, 1, kDigits, exponent)), exponent);
   const NodeId integer = graph.ranges({{'0', '0', fraction}, {'1', '9', graph.repeat(digit, 0, kDigits - 1, fraction)}});

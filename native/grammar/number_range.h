@@ -17,8 +17,8 @@ struct NumberBounds {
 
 // Integers of at most kDigits digits, without "-0". `path` and keywords are for messages.
 NodeId integer_within(Graph& graph, const NumberBounds& bounds, NodeId next);
-// Decimal fractions of at most kDigits digits in all, integers beyond 999,999,999; without exponent. Throws kInvalidArgument, beginning with `path`,
-// for a bound that takes more digits after the point.
+// Decimal fractions of at most kDigits digits in all, integers beyond 999,999,999; without exponent. Throws
+// kInvalidArgument, beginning with `path`, for a bound that takes more digits than those.
 NodeId number_within(Graph& graph, const NumberBounds& bounds, const std::string& path, NodeId next);
 // Integers that `step` divides. Throws kInvalidArgument, beginning with `path`, where that would take too many nodes.
 NodeId multiple_within(Graph& graph, const NumberBounds& bounds, double step, const std::string& path, NodeId next);

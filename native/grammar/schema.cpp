@@ -205,7 +205,8 @@ NodeId SchemaCompiler::branches(const Json& schema, const std::string& keyword, 
 
 NodeId SchemaCompiler::listed(const Json& schema, const std::string& path, NodeId next) {
   for (const auto& [keyword, member] : *schema.object()) {
-    if (is_annotation(keyword) || keyword == "enum" || keyword == "const" || keyword == "type" || keyword == "nullable") continue;
+    const bool fits = keyword == "enum" || keyword == "const" || keyword == "type" || keyword == "nullable";
+    if (fits || is_annotation(keyword)) continue;
     refuse_schema(path, str(quote(keyword), " beside \"enum\" or \"const\" is not supported"));
   }
   const Json *values = schema.find("enum"), *value = schema.find("const");
@@ -250,7 +251,8 @@ NodeId SchemaCompiler::object(const Json& schema, const std::string& path, NodeI
     if (!required->array()) refuse_schema(path, "\"required\" is no list");
     for (const Json& name : *required->array()) {
       if (!name.string()) refuse_schema(path, "\"required\" is no list of texts");
-      const auto at = std::find_if(properties.begin(), properties.end(), [&](const Property& p) { return p.name == *name.string(); });
+      const auto at = std::find_if(properties.begin(), properties.end(),
+                                   [&](const Property& property) { return property.name == *name.string(); });
       if (at == properties.end()) {
         properties.push_back({*name.string(), more != nullptr ? *more : anything, true});
       } else {
@@ -259,7 +261,7 @@ NodeId SchemaCompiler::object(const Json& schema, const std::string& path, NodeI
     }
   }
   if (properties.size() > kMaxProperties) refuse_schema(path, str("more than ", kMaxProperties, " properties"));
-  if (properties.empty() && more == nullptr) return json_.any_object(next);
+  if (declared == nullptr && properties.empty() && more == nullptr) return json_.any_object(next);
 
   const bool has_more = more != nullptr && !(more->boolean() && !*more->boolean());
   const NodeId close = json_.blanks(graph_.text("}", next));
@@ -311,7 +313,8 @@ NodeId SchemaCompiler::string(const Json& schema, const std::string& path, NodeI
   const Json *pattern = schema.find("pattern"), *format = schema.find("format");
   const bool has_length = schema.find("minLength") || schema.find("maxLength");
   if (pattern == nullptr && format == nullptr) {
-    return json_.string_of_length(count_of(schema, "minLength", 0, path), count_of(schema, "maxLength", kUnlimited, path), next);
+    const uint32_t min = count_of(schema, "minLength", 0, path), max = count_of(schema, "maxLength", kUnlimited, path);
+    return json_.string_of_length(min, max, next);
   }
   if (pattern != nullptr && format != nullptr) refuse_schema(path, "\"format\" beside \"pattern\" is not supported");
   if (has_length) {

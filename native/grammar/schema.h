@@ -1,7 +1,7 @@
 // JSON schema → graph. What is written is always valid; of what would be valid, some is never written:
 //
 //   objects    properties in the order of their declaration, optional ones left out or not, then further ones where
-//              "additionalProperties" is `true` or a schema, or where no property is declared at all. A name is written
+//              "additionalProperties" is `true` or a schema, or where "properties" is absent. A name is written
 //              as it is declared, a further one without escapes and different from all declared ones.
 //   no "type"  the types that the other keywords speak of; any value when there are none
 //   numbers    as json_text.h bounds them; within bounds without exponent

@@ -263,7 +263,8 @@ Json merge_schemas(const SchemaDocument& document, const Json& first, const Json
   Json::Object out = *a.object();
   for (const auto& [keyword, theirs] : *b.object()) {
     const Json* ours = a.find(keyword);
-    if (keyword == "properties" || keyword == "additionalProperties" || (is_annotation(keyword) && ours != nullptr)) continue;
+    if (keyword == "properties" || keyword == "additionalProperties") continue;
+    if (is_annotation(keyword) && ours != nullptr) continue;
     if (ours == nullptr || compact(*ours) == compact(theirs)) {
       set(out, keyword, theirs);
     } else if (keyword == "type") {

@@ -29,6 +29,7 @@ describe("nativeRequestOptions", () => {
       priority: 0,
       cacheSalt: "",
       processed: false,
+      constraint: null,
     });
   });
 

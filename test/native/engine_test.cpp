@@ -6,6 +6,8 @@
 #include <random>
 #include <thread>
 
+#include "native/base/json.h"
+#include "native/grammar/constraint.h"
 #include "test/native/engine_harness.h"
 
 namespace oss {
@@ -315,6 +317,34 @@ TEST("engine: a request whose logits pass through its client slows nobody else, 
   for (size_t i = 1; i < tokens.size(); ++i) CHECK(tokens[i] >= tokens[i - 1]);
   CHECK_EQ(tokens.size(), size_t(10));
   CHECK(harness.outcomes[2].tokens == alone(2, 30, 40));
+}
+
+TEST("engine: a constraint that cannot go on ends all choices of its request, and nobody else's") {
+  Harness harness(small_options(), "synthetic:tiny");
+  const int32_t end = 510;
+  const auto constrained = [&](uint64_t id, const char* format, int choices) {
+    Request r = request(id, prompt_of(int(id), 9), 40);
+    r.sampling.temperature = 1;
+    r.choices = choices;
+    r.stop_tokens = {end};
+    r.constraint = grammar::compile_constraint(format, 512, {&end, 1});
+    return r;
+  };
+  harness.submit(constrained(1, R"({"kind":"text","format":{"type":"regex","pattern":"x(a?){5000}a{5000}"}})", 3));
+  harness.submit(constrained(2, R"({"kind":"text","format":{"type":"json_object"}})", 3));
+  harness.submit(request(3, prompt_of(3, 9), 20));
+  harness.wait_for_ends(5);  // an error is told once
+  int failures = 0;
+  for (const uint64_t id : {1, 1001, 2001}) {
+    failures += harness.outcomes[id].failed && harness.outcomes[id].code == Code::kUnsupported;
+  }
+  CHECK_EQ(failures, 1);
+  for (const uint64_t id : {2, 1002, 2002}) {
+    CHECK(harness.outcomes[id].reason == FinishReason::kStop);
+    CHECK(parse_json(harness.outcomes[id].text, "constrained").object() != nullptr);
+  }
+  CHECK_EQ(harness.outcomes[3].tokens.size(), size_t(20));
+  check_all_pages_free(harness.engine->stats());
 }
 
 TEST("engine: paused choices wait, and go on with the same tokens") {

@@ -150,6 +150,8 @@ TEST("grammar: JSON schemas of objects") {
   check({json_schema(R"({"properties":{"é":{"const":1}},"additionalProperties":{"const":2}})"),
          {R"({"é":1})", R"({"è":2})", R"({"éa":2})"},
          {R"({"é":2})"}});
+  check({json_schema(R"({"type":"object","properties":{}})"), {"{}"}, {R"({"a":1})"}});
+  check({json_schema(R"({"type":"object"})"), {"{}", R"({"a":1})"}, {"[]"}});
   check({json_schema(R"({"type":"object","required":["x"]})"), {R"({"x":[1]})"}, {"{}"}});
   check({json_schema(R"({"type":"object","additionalProperties":false})"), {"{}"}, {R"({"a":1})"}});
 }
