@@ -48,17 +48,39 @@ class Adjusted {
   std::vector<Change> before_;
 };
 
-// The row as far as it may be drawn from.
-std::vector<float> allowed_only(std::span<const uint32_t> allowed, const float* logits, int vocab) {
-  std::vector<float> row(size_t(vocab), -std::numeric_limits<float>::infinity());
+// Calls visit(token) for each that is not allowed.
+template <typename Visit>
+void for_each_hidden(std::span<const uint32_t> allowed, int vocab, const Visit& visit) {
   for (size_t word = 0; word < allowed.size(); ++word) {
-    for (uint32_t bits = allowed[word]; bits != 0; bits &= bits - 1) {
-      const size_t token = word * 32 + size_t(std::countr_zero(bits));
-      row[token] = logits[token];
+    for (uint32_t bits = ~allowed[word]; bits != 0; bits &= bits - 1) {
+      const int token = int(word) * 32 + std::countr_zero(bits);
+      if (token < vocab) visit(token);
     }
   }
-  return row;
 }
+
+// What is not allowed cannot be drawn while this lives. It costs what is hidden, which in free text is next to nothing.
+class Hidden {
+ public:
+  Hidden(std::span<const uint32_t> allowed, float* logits, int vocab) : allowed_(allowed), logits_(logits), vocab_(vocab) {
+    for_each_hidden(allowed_, vocab_, [&](int token) {
+      before_.push_back(logits_[token]);
+      logits_[token] = -std::numeric_limits<float>::infinity();
+    });
+  }
+  ~Hidden() {
+    size_t next = 0;
+    for_each_hidden(allowed_, vocab_, [&](int token) { logits_[token] = before_[next++]; });
+  }
+  Hidden(const Hidden&) = delete;
+  Hidden& operator=(const Hidden&) = delete;
+
+ private:
+  std::span<const uint32_t> allowed_;
+  float* logits_;
+  int vocab_;
+  std::vector<float> before_;
+};
 
 // Ascending; more than `most` when there are more.
 std::vector<int32_t> first_allowed(std::span<const uint32_t> allowed, size_t most) {
@@ -73,7 +95,7 @@ std::vector<int32_t> first_allowed(std::span<const uint32_t> allowed, size_t mos
 
 // A draw looks at candidates in the order of their ids and at nothing else. So where few are allowed, they alone are the
 // row: in the frame of a constraint there is often a single one.
-int32_t draw_allowed(const SamplingArgs& args, std::span<const uint32_t> allowed, const float* logits, int vocab,
+int32_t draw_allowed(const SamplingArgs& args, std::span<const uint32_t> allowed, float* logits, int vocab,
                      const cpu::SampleMachine& machine) {
   constexpr size_t kFew = 1024;
   constexpr int32_t kFirstReserved = 200000;  // from here on, ids in the row must be what they are
@@ -85,8 +107,8 @@ int32_t draw_allowed(const SamplingArgs& args, std::span<const uint32_t> allowed
     for (const int32_t token : few) row.push_back(logits[token]);
     return few[size_t(cpu::LogitRow(machine, args, row.data(), int(row.size())).draw())];
   }
-  const std::vector<float> row = allowed_only(allowed, logits, vocab);
-  const int32_t token = cpu::LogitRow(machine, args, row.data(), vocab).draw();
+  const Hidden hidden(allowed, logits, vocab);
+  const int32_t token = cpu::LogitRow(machine, args, logits, vocab).draw();
   return (allowed[size_t(token) / 32] >> (token % 32) & 1) != 0 ? token : few[0];
 }
 
