@@ -8,6 +8,7 @@ import { monitorEventLoopDelay } from "node:perf_hooks";
 import { parseArgs } from "node:util";
 import type { FastifyInstance } from "fastify";
 import { Engine } from "../lib/index.js";
+import { ScriptedEngine } from "../lib/testing/index.js";
 import { createServer } from "../lib/server/index.js";
 import { counts, UsageError } from "./support/arguments.js";
 import type { LoadOrder, LoadReport } from "./support/http-load.js";
@@ -16,7 +17,7 @@ import { percentile } from "./support/statistics.js";
 
 const help = `Usage: npm run bench:serve -- [MODEL ...] [options]
 
-MODEL is "demo" (default) or a checkpoint with the full vocabulary.
+MODEL is "demo" (default), "scripted" (an engine with next to no work), or a checkpoint with the full vocabulary.
 
   --clients LIST     clients at once, each with one request after the other  [1,32,256]
   --each N           requests per client and measurement                     [20]
@@ -34,6 +35,8 @@ const questions = [
   "What is 12 + 30?",
   "What is the capital of France?",
 ];
+/** `<|channel|>final<|message|>`, 45 times " the", `<|return|>`: next to no work for the engine. */
+const script = { tokens: [200005, 17196, 200008, ...Array<number>(45).fill(290), 200002] };
 const watched = { clients: 32, maxTokens: 4, samples: 50, warmUp: 0.25 };
 
 interface Plan {
@@ -146,11 +149,11 @@ function told(run: LoadReport & Watched) {
 }
 
 async function measure(model: string, plan: Plan, print: (line: object) => void): Promise<void> {
-  await using engine = await Engine.load(model, {
-    threads: plan.threads,
-    contextLength: 1024,
-    maxSequences: Math.max(64, ...plan.clients),
-  });
+  const maxSequences = Math.max(64, ...plan.clients);
+  await using engine =
+    model === "scripted"
+      ? new ScriptedEngine([script], { contextLength: 1024, maxSequences })
+      : await Engine.load(model, { threads: plan.threads, contextLength: 1024, maxSequences });
   const app = await createServer({ engine, modelName: model });
   await app.listen({ host: "127.0.0.1", port: 0 });
   const { port } = app.server.address() as AddressInfo;
@@ -183,7 +186,7 @@ async function measure(model: string, plan: Plan, print: (line: object) => void)
       });
     }
     if (plan.requests > 0)
-      print({ ...about, measure: "memory", ...(await memory(app, clients, model, plan.requests)) });
+      print({ ...about, measure: "memory", ...(await memory(app, engine, clients, model, plan.requests)) });
   } finally {
     clients.close();
     app.server.closeAllConnections();
@@ -192,12 +195,13 @@ async function measure(model: string, plan: Plan, print: (line: object) => void)
 }
 
 /** Resident memory while requests come, in slices; the first ones, in which everything grows to its size, do not count. */
-async function memory(app: FastifyInstance, clients: Clients, model: string, requests: number) {
+async function memory(app: FastifyInstance, engine: Engine, clients: Clients, model: string, requests: number) {
   const { port } = app.server.address() as AddressInfo;
   const slice = Math.max(1, Math.ceil(requests / watched.samples));
   const points: { done: number; rss: number }[] = [];
   for (let done = slice; done <= requests; done += slice) {
     await clients.run({ ...watched, port, requests: slice, model, questions });
+    if (engine instanceof ScriptedEngine) engine.requests.length = 0; // it keeps what was asked, for tests
     if (done >= requests * watched.warmUp) points.push({ done, rss: process.memoryUsage.rss() / 1e6 });
   }
   return {

@@ -242,6 +242,8 @@ export interface CheckpointSummary {
   files: { path: string; bytes: number }[];
   /** By canonical (Hugging Face) name; `storedName` is what the file calls it. */
   tensors: { name: string; storedName: string; file: string; dtype: string; shape: number[]; bytes: number }[];
+  /** Files with its experts packed for a CPU, beside it and in the user's cache folder, all of them read; `damage` or null. */
+  packed: { path: string; bytes: number; damage: string | null }[];
 }
 
 export interface NativeAddon extends NativeTokenizer {

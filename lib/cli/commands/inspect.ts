@@ -1,5 +1,6 @@
 import { Command } from "commander";
 import { demoModelLabel } from "../../demo-model/index.js";
+import { GptOssError } from "../../errors.js";
 import { type CheckpointSummary, inspectCheckpoint } from "../../inspect.js";
 import { bytesText, Output } from "../output.js";
 
@@ -17,6 +18,8 @@ async function inspect(model: string, flags: { json?: true }): Promise<void> {
   if (model === "demo") new Output(process.stderr).line(demoModelLabel);
   if (flags.json) out.line(JSON.stringify(summary));
   else print(out, summary);
+  const damaged = summary.packed.find(({ damage }) => damage !== null);
+  if (damaged) throw new GptOssError("MODEL_FORMAT", `${damaged.damage}: remove it, and the next start makes it again`);
 }
 
 const layouts = {
@@ -25,7 +28,7 @@ const layouts = {
   synthetic: "synthetic, random weights without a file",
 };
 
-function print(out: Output, { path, layout, fileBytes, files, model, tensors }: CheckpointSummary): void {
+function print(out: Output, { path, layout, fileBytes, files, model, tensors, packed }: CheckpointSummary): void {
   const { rope } = model;
   const sliding = model.layerTypes.filter((type) => type === "sliding").length;
   const facts: [string, string][] = [
@@ -40,6 +43,10 @@ function print(out: Output, { path, layout, fileBytes, files, model, tensors }: 
     ["context", `${model.maxContext} tokens`],
     ["RoPE", `theta ${rope.theta}, YaRN factor ${rope.factor} over ${rope.originalContext} tokens`],
     ["formats", formats(tensors)],
+    ...packed.map(({ path, bytes, damage }): [string, string] => [
+      "packed",
+      `${path}, ${bytesText(bytes)}, ${damage === null ? "whole" : "DAMAGED"}`,
+    ]),
   ];
   for (const [name, value] of facts) out.line(`${name.padEnd(12)}${value}`);
   out.line();
