@@ -142,7 +142,7 @@ export function nativeEngineOptions(options: EngineOptions): NativeEngineOptions
     prefixCache: options.prefixCache ?? true,
     numerics: options.numerics ?? "auto",
     denseWeights: options.denseWeights ?? "bf16",
-    packedWeights: packedPlace(options.packedWeights ?? "auto"),
+    packedWeights: packedPlace(options.packedWeights === undefined ? "auto" : options.packedWeights),
     repeatable: options.repeatable ?? false,
   };
 }

@@ -22,7 +22,12 @@ const answer = "Sunny ☀️ in Rome.";
 const question = "Weather in Rome?";
 const parameters = { type: "object", properties: { city: { type: "string" } }, required: ["city"] };
 const chatTool: OpenAI.ChatCompletionTool = { type: "function", function: { name: "get_weather", parameters } };
-const responsesTool: OpenAI.Responses.FunctionTool = { type: "function", name: "get_weather", parameters, strict: true };
+const responsesTool: OpenAI.Responses.FunctionTool = {
+  type: "function",
+  name: "get_weather",
+  parameters,
+  strict: true,
+};
 
 interface Served extends AsyncDisposable {
   engine: ScriptedEngine;
@@ -59,7 +64,10 @@ describe("chat completions", () => {
         },
       },
     ]);
-    expect(usage).toMatchObject({ completion_tokens: calling.length, prompt_tokens: it.engine.requests[0]!.promptTokens.length });
+    expect(usage).toMatchObject({
+      completion_tokens: calling.length,
+      prompt_tokens: it.engine.requests[0]!.promptTokens.length,
+    });
   });
 
   it("are streamed to the same", async () => {
@@ -123,7 +131,9 @@ describe("responses", () => {
     expect(types.at(-1)).toBe("response.completed");
     expect(final.output.map(({ type }) => type)).toEqual(["reasoning", "message", "function_call"]);
     const stored = await it.client.responses.retrieve(final.id);
-    expect(stored.output).toMatchObject(JSON.parse(JSON.stringify(final.output, (key, v) => (key.startsWith("parsed") ? undefined : v))));
+    expect(stored.output).toMatchObject(
+      JSON.parse(JSON.stringify(final.output, (key, v) => (key.startsWith("parsed") ? undefined : v))),
+    );
     expect(stored.usage).toEqual(final.usage);
 
     const call = final.output.at(-1) as OpenAI.Responses.ResponseFunctionToolCall;
@@ -136,7 +146,10 @@ describe("responses", () => {
     expect(next.output_text).toBe(answer);
     // What the engine wrote goes back to it in the tokens that it wrote.
     const [first, second] = it.engine.requests;
-    expect([...second!.promptTokens.slice(0, first!.promptTokens.length + calling.length)]).toEqual([...first!.promptTokens, ...calling]);
+    expect([...second!.promptTokens.slice(0, first!.promptTokens.length + calling.length)]).toEqual([
+      ...first!.promptTokens,
+      ...calling,
+    ]);
     expect((await it.client.responses.retrieve(next.id)).output).toEqual(next.output);
   });
 });

@@ -25,7 +25,7 @@ const load = (options: EngineOptions) => Engine.load(model, { backend: "cpu", co
 
 async function logits(options: EngineOptions): Promise<Float32Array> {
   await using engine = await load(options);
-  return engine.logits(prompt, { last: 4 });
+  return await engine.logits(prompt, { last: 4 }); // before it is closed
 }
 
 async function isPacking(): Promise<boolean> {
