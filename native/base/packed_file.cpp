@@ -4,6 +4,7 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -180,6 +181,13 @@ std::unique_ptr<PackedFile> PackedFile::map_or_make(const std::string& path, uin
     return nullptr;
   };
   if (::ftruncate(file->file_, 0) != 0) return refused("empty", errno);
+  struct statvfs disk {};
+  const uint64_t needed = file->bytes_ + file->bytes_ / 10;  // nobody else's last bytes
+  if (::fstatvfs(file->file_, &disk) == 0 && uint64_t(disk.f_bavail) * disk.f_frsize < needed) {
+    return reason = str("cannot make ", partial, ": ", needed, " bytes are needed, the disk has ",
+                        uint64_t(disk.f_bavail) * disk.f_frsize, " free"),
+           nullptr;
+  }
   // Room for all of it now, rather than a full disk in the middle.
   if (const int error = ::posix_fallocate(file->file_, 0, off_t(file->bytes_)); error != 0) {
     return refused(str("reserve ", file->bytes_, " bytes for").c_str(), error);

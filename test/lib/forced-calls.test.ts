@@ -124,6 +124,20 @@ describe.each(["synthetic:wide", "demo"])("%s", (name) => {
     expect([status, body.error.param]).toEqual([400, "tool_choice"]);
   });
 
+  it("row 12: what of a schema is not supported is refused by its name", async () => {
+    const schema = { type: "array", uniqueItems: true };
+    const format = { type: "json_schema", json_schema: { name: "answer", schema } };
+    const strict = { type: "function", function: { name: "f", strict: true, parameters: object({ list: schema }) } };
+    for (const [fields, param] of [
+      [{ response_format: format }, "response_format"],
+      [{ tools: [strict], tool_choice: "required" }, "tools"],
+    ] as const) {
+      const { status, body } = await chat(server.app, fields);
+      expect([status, body.error.param]).toEqual([400, param]);
+      expect(body.error.message).toContain('"uniqueItems" is not supported');
+    }
+  });
+
   it("row 12: answers in the format, reasoning or not", async () => {
     expect(formats).toHaveLength(50);
     const made = await answers(formats.length, (seed) => ({
