@@ -2,6 +2,7 @@
 #pragma once
 #include <cuda_runtime.h>
 
+#include <mutex>
 #include <utility>
 
 #include "kernels/cuda/dependent.cuh"
@@ -29,16 +30,25 @@ inline bool can_start_early(const void* kernel) {
          attributes.ptxVersion >= 90;
 }
 
+// The kernel's consent to so much dynamic shared memory. It holds for the device, whoever asks: another thread's engine may be
+// about to launch the same kernel with more, so it is only ever raised.
+inline cudaError_t allow_shared(const void* kernel, size_t bytes) {
+  constexpr size_t kWithoutAsking = 48 << 10;
+  if (bytes <= kWithoutAsking) return cudaSuccess;
+  static std::mutex raising;
+  const std::lock_guard lock(raising);
+  cudaFuncAttributes attributes{};
+  const cudaError_t unknown = cudaFuncGetAttributes(&attributes, kernel);
+  if (unknown != cudaSuccess || size_t(attributes.maxDynamicSharedSizeBytes) >= bytes) return unknown;
+  return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(bytes));
+}
+
 // Starts `kernel` and tells whether it could be started. A grid without blocks is a step without work, not an error.
 template <typename... Params, typename... Args>
 Status launch(void (*kernel)(Params...), const Launch& how, Args&&... args) {
   if (how.grid.x == 0 || how.grid.y == 0 || how.grid.z == 0) return cudaSuccess;
-  constexpr size_t kWithoutAsking = 48 << 10;  // more dynamic shared memory needs a kernel's consent
-  if (how.shared > kWithoutAsking) {
-    const cudaError_t refused =
-        cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize, int(how.shared));
-    if (refused != cudaSuccess) return refused;
-  }
+  const cudaError_t refused = allow_shared(reinterpret_cast<const void*>(kernel), how.shared);
+  if (refused != cudaSuccess) return refused;
   cudaLaunchConfig_t config{};
   config.gridDim = how.grid;
   config.blockDim = how.block;
@@ -51,9 +61,9 @@ Status launch(void (*kernel)(Params...), const Launch& how, Args&&... args) {
     config.attrs = &early;
     config.numAttrs = can_start_early(reinterpret_cast<const void*>(kernel)) ? 1 : 0;
     // All such kernels want the same division of L1: a multiprocessor changes it only when it is empty.
-    const cudaError_t refused = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
-                                                     cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared);
-    if (refused != cudaSuccess) return refused;
+    const cudaError_t undivided = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                                                       cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared);
+    if (undivided != cudaSuccess) return undivided;
   }
   return cudaLaunchKernelEx(&config, kernel, static_cast<Params>(std::forward<Args>(args))...);
 }

@@ -644,6 +644,21 @@ TEST("emu: much shared memory needs a kernel's consent") {
   });
 }
 
+__global__ void raised_kernel() {}
+
+// Two engines on one device launch the same kernels, each in its own thread.
+TEST("cuda launch: a kernel keeps the most shared memory that it was ever asked to have") {
+  with_emulated([](CudaDevice& device) {
+    for (const size_t shared : {size_t(100) << 10, size_t(60) << 10, size_t(10)}) {
+      CHECK_EQ(launch(raised_kernel, {.grid = 1, .block = 1, .shared = shared, .stream = device.stream}), 0);
+      cudaFuncAttributes attributes{};
+      CHECK_EQ(int(cudaFuncGetAttributes(&attributes, reinterpret_cast<const void*>(raised_kernel))), 0);
+      CHECK_EQ(attributes.maxDynamicSharedSizeBytes, 100 << 10);
+    }
+    CHECK_EQ(device.module.synchronize(device.stream), 0);
+  });
+}
+
 TEST("emu: machines without a driver, with an old one, with old and several devices") {
   const cuda::Module& m = *gptoss_cuda_module();
   int driver = -1, runtime = -1, count = -1;

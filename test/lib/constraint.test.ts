@@ -378,6 +378,7 @@ describe("a constrained request", () => {
   });
 
   it("can be cancelled and aborted", async () => {
+    const constraint: Constraint = { kind: "text", format: { type: "regex", pattern: "[a-z]{5000}" } }; // takes a while
     const run = tiny.generate(prompt, { temperature: 1, maxTokens: 1500, constraint });
     for await (const _ of run) break;
     expect((await run.result).finishReason).toBe("cancelled");

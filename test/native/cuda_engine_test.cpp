@@ -369,8 +369,12 @@ TEST("cuda engine: two engines on one device, and all memory back in the end") {
       }
       one.wait_for_ends(3);
       two.wait_for_ends(3);
-      for (int i = 0; i < 3; ++i) CHECK_EQ(one.outcomes[uint64_t(i + 1)].tokens.size(), size_t(8));
-      for (int i = 0; i < 3; ++i) CHECK_EQ(two.outcomes[uint64_t(i + 1)].tokens.size(), size_t(8));
+      for (Harness* harness : {&one, &two}) {
+        for (uint64_t id = 1; id <= 3; ++id) {
+          CHECK_EQ(harness->outcomes[id].message, std::string());
+          CHECK_EQ(harness->outcomes[id].tokens.size(), size_t(8));
+        }
+      }
     }
     if (emulated) CHECK_EQ(emu::bytes_in_use(), before);
   });

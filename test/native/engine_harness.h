@@ -40,6 +40,7 @@ struct Outcome {
   int ends = 0;
   FinishReason reason = FinishReason::kStop;
   Code code = Code::kInternal;
+  std::string message;
   bool failed = false;
 };
 
@@ -99,6 +100,7 @@ class Harness {
       if (event.kind == Event::Kind::kError) {
         outcome.failed = true;
         outcome.code = event.code;
+        outcome.message = event.message;
       }
       outcome.ends += event.kind == Event::Kind::kDone || event.kind == Event::Kind::kError;
     }
