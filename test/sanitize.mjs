@@ -104,7 +104,9 @@ if (existsSync(report)) {
 }
 
 build("thread", "oss_tests");
-await nativeTests("thread", (name) => /^(engine:|packed file|thread_pool|trace)/.test(name), { TSAN_OPTIONS: "halt_on_error=1" });
+await nativeTests("thread", (name) => /^(engine:|packed file|thread_pool|trace)/.test(name), {
+  TSAN_OPTIONS: "halt_on_error=1",
+});
 
 console.log(`${totals.passed} passed, ${totals.failed} failed`);
 process.exit(totals.failed === 0 ? 0 : 1);
