@@ -101,11 +101,12 @@ export function chosenModel(
   return { model, isDemo };
 }
 
-export function engineOptions({ backend, threads, contextLength }: EngineFlags): EngineOptions {
+export function engineOptions({ backend, threads, contextLength, packedWeights }: EngineFlags): EngineOptions {
   return {
     ...(backend !== undefined && { backend: backend as NonNullable<EngineOptions["backend"]> }),
     ...(threads !== undefined && { threads }),
     ...(contextLength !== undefined && { contextLength }),
+    ...(packedWeights !== undefined && { packedWeights }),
   };
 }
 

@@ -280,6 +280,7 @@ describe("usage", () => {
     ["generate --prompt a --stop-tokens 1"],
     ["generate --raw --prompt a --system b"],
     ["generate --prompt a --backend abacus"],
+    ["generate --prompt a --packed-weights="],
     ["generate"],
     ["inspect"],
   ])("gpt-oss %s is wrong and says so in one line", async (args) => {
