@@ -46,7 +46,9 @@ object per line, without anything of prompts and answers.`;
 
 export function serveCommand(): Command {
   const command = new Command("serve")
-    .description("Serve a model over HTTP, as OpenAI's API: chat completions, responses, completions, tokenize; health and metrics.")
+    .description(
+      "Serve a model over HTTP, as OpenAI's API: chat completions, responses, completions, tokenize; health and metrics.",
+    )
     .argument("[model]", modelArgument)
     .option("--host <address>", "address to listen on", "127.0.0.1")
     .option("--port <n>", "port to listen on; 0 takes a free one", port, 8080)
