@@ -6,8 +6,8 @@
 // Q8 takes 8. Activations stand on the left, [32 k] of 16 rows, and sums come out with a row for each token.
 //
 // For one or two panels a step is unpacked in L1 while the one before is multiplied; for more, a whole strip in L2, over
-// which the panels pass. One activation row times MXFP4 is multiplied in float32 lanes instead, which is what one user's decode waits
-// for: tiles would have to be stored and loaded first, which memory is not waiting for.
+// which the panels pass. One activation row times MXFP4, which is what one user's decode waits for, is multiplied in float32
+// lanes instead: tiles would be stored and loaded first.
 //
 // All give the same bits. A tile product adds (Σ even k) + (Σ odd k) of its 32 k to the sum, each Σ a chain of fused
 // multiply-adds from 0; so do the lanes. (Tiles take products and sums below 2^-126 as zeros, lanes do not: a sum that
@@ -42,7 +42,8 @@ struct Mxfp4Strip {
   const uint8_t* scales;  // [steps, 32]
 
   void unpack(int step, uint16_t* tiles) const {
-    alignas(64) static constexpr uint16_t kValues[32] = {OSS_E2M1_BF16, OSS_E2M1_BF16};  // of 5 bits, one of them a neighbour's
+    // An index has 5 bits, of which the highest is a neighbour's: both halves are the same.
+    alignas(64) static constexpr uint16_t kValues[32] = {OSS_E2M1_BF16, OSS_E2M1_BF16};
     const __m512i values = _mm512_load_si512(kValues);
     const uint8_t* from = codes + size_t(step) * kStepBytes;
     const uint8_t* exponents = scales + size_t(step) * kStripRows;
@@ -197,7 +198,7 @@ inline void widen_row(int steps, const uint16_t* panel, float* x /*[steps, 32]*/
   }
 }
 
-// A strip unpacked, or four steps of it, or a row of activations twice.
+// A strip unpacked, or four steps of it; a row of activations is less.
 size_t strip_work_elements(int cols) {
   const size_t strip = size_t(kStripRows) * panel_cols(cols), ring = 4 * kStripStep;
   return strip > ring ? strip : ring;

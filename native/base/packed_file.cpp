@@ -30,7 +30,9 @@ struct Head {
   uint64_t sections, key, bytes;
 };
 
-std::string why(const char* what, const std::string& path) { return str("cannot ", what, " ", path, ": ", std::strerror(errno)); }
+std::string why(const char* what, const std::string& path) {
+  return str("cannot ", what, " ", path, ": ", std::strerror(errno));
+}
 
 // Four lanes of multiply and rotate over 64-bit words: as fast as memory is, and any flipped bit changes it.
 uint64_t hash(const std::byte* data, size_t bytes, uint64_t seed) {

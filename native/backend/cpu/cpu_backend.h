@@ -20,6 +20,7 @@
 
 namespace oss {
 
+// Loading is in pack_weights.cpp, the operations are in cpu_backend.cpp.
 class CpuBackend final : public Backend {
  public:
   CpuBackend(const cpu::Kernels& kernels, int threads, const cpu::Bf16Kernels* bf16 = nullptr,

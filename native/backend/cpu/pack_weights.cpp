@@ -1,0 +1,235 @@
+// What the CPU makes of weights while they are loaded: f32 vectors, Q8 matrices, experts in strips, in memory or in a file.
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <exception>
+#include <mutex>
+
+#include "kernels/common/mxfp4.h"
+#include "kernels/common/q8.h"
+#include "kernels/cpu/strips.h"
+#include "native/backend/cpu/cpu_backend.h"
+#include "native/base/error.h"
+#include "native/base/str.h"
+
+namespace oss {
+
+static void expect_dtype(const HostTensor& tensor, bool accepted, const char* expected) {
+  if (accepted) return;
+  throw Error(Code::kUnsupported, str(tensor.file, ": the CPU backend needs ", expected, " for ", tensor.name,
+                                      " but it is ", dtype_name(tensor.dtype)));
+}
+
+bool CpuBackend::becomes_q8(int64_t cols, MatrixUse use) const {
+  return dense_weights_ == DenseWeights::kQ8 && use != MatrixUse::kRouter && cols % kQ8Block == 0;
+}
+
+// A table's rows are looked up one by one.
+bool CpuBackend::in_strips(MatrixUse use) const { return bf16_ != nullptr && bf16_->strips && use == MatrixUse::kProduct; }
+
+static int64_t whole_strips(int64_t rows) { return (rows + cpu::kStripRows - 1) / cpu::kStripRows * cpu::kStripRows; }
+
+uint64_t CpuBackend::matrix_bytes(int64_t rows, int64_t cols, MatrixUse use) const {
+  if (!becomes_q8(cols, use)) return 0;
+  return uint64_t((in_strips(use) ? whole_strips(rows) : rows) * cols / kQ8Block) * kQ8BlockBytes;
+}
+
+// The whole pages of a mapped file in [data, data + bytes) need not be resident any more.
+static void let_go(const std::byte* data, size_t bytes) {
+  static const uintptr_t page = uintptr_t(sysconf(_SC_PAGESIZE));
+  const uintptr_t begin = (reinterpret_cast<uintptr_t>(data) + page - 1) / page * page;
+  const uintptr_t end = (reinterpret_cast<uintptr_t>(data) + bytes) / page * page;
+  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
+
+bool CpuBackend::quantize(const HostTensor& weight, MatrixUse use, int8_t* codes, uint16_t* scales) {
+  SyntheticMemory passing;
+  const HostTensor from = passing.materialize(weight, pool_);
+  const int64_t rows = from.shape[0], cols = from.shape[1], row_blocks = cols / kQ8Block;
+  const int64_t grain = whole_strips(std::max<int64_t>(1, (1 << 20) / (cols * 2)));  // rows of 1 MB
+  const bool strips = in_strips(use);
+  std::atomic<bool> all = true;
+  pool_.parallel_for(rows, grain, [&](int64_t begin, int64_t end, int) {
+    std::vector<int8_t> row_codes(strips ? size_t(cpu::kStripRows * cols) : 0);
+    std::vector<uint16_t> row_scales(strips ? size_t(cpu::kStripRows * row_blocks) : 0);
+    for (int64_t row = begin; row < end; row += cpu::kStripRows) {
+      const int64_t n = std::min<int64_t>(cpu::kStripRows, end - row);
+      const uint16_t* x = from.as<uint16_t>() + row * cols;
+      int8_t* to_codes = strips ? row_codes.data() : codes + row * cols;
+      uint16_t* to_scales = strips ? row_scales.data() : scales + row * row_blocks;
+      if (!kernels_.quantize_q8(size_t(n * row_blocks), x, to_codes, to_scales)) all = false;
+      if (strips) {
+        cpu::pack_q8_strip(int(n), int(row_blocks), to_codes, to_scales, codes + row * cols, scales + row * row_blocks);
+      }
+      if (from.mapped) let_go(reinterpret_cast<const std::byte*>(x), size_t(n * cols) * sizeof(uint16_t));
+    }
+  });
+  return all;
+}
+
+// Memory for weights of the backend's own.
+Buffer CpuBackend::allocate_weights(size_t bytes) {
+  Buffer buffer = allocate(bytes, "weights");
+#ifdef MADV_HUGEPAGE
+  madvise(buffer.as<void>(), buffer.bytes(), MADV_HUGEPAGE);  // a wish: faults and table walks become fewer
+#endif
+  return buffer;
+}
+
+Matrix CpuBackend::pack_matrix(const HostTensor& weight, MatrixUse use) {
+  expect_dtype(weight, weight.dtype == DType::kBF16 && weight.shape.size() == 2, "a BF16 matrix");
+  const int rows = int(weight.shape[0]), cols = int(weight.shape[1]);
+  if (becomes_q8(cols, use)) {
+    Buffer buffer = allocate_weights(matrix_bytes(rows, cols, use));
+    auto* codes = buffer.as<int8_t>();
+    auto* scales = reinterpret_cast<uint16_t*>(codes + buffer.bytes() / kQ8BlockBytes * kQ8Block);
+    if (quantize(weight, use, codes, scales)) {
+      packed_bytes_ += buffer.bytes();
+      weights_.push_back(std::move(buffer));
+      return {.rows = rows, .cols = cols, .q8_codes = codes, .q8_scales = scales};
+    }
+  }
+  return {synthetic_.materialize(weight, pool_).as<uint16_t>(), rows, cols};
+}
+
+Matrix CpuBackend::pack_rope_matrix(const HostTensor& weight) { return pack_matrix(weight, MatrixUse::kProduct); }
+
+Vector CpuBackend::pack_vector(const HostTensor& tensor) {
+  const HostTensor vector = synthetic_.materialize(tensor, pool_);
+  expect_dtype(vector, vector.dtype == DType::kBF16 || vector.dtype == DType::kF32, "BF16 or F32");
+  const size_t n = size_t(vector.elements());
+  auto copy = std::make_unique<float[]>(n);
+  if (vector.dtype == DType::kBF16) {
+    kernels_.widen(n, vector.as<uint16_t>(), copy.get());
+  } else {
+    std::memcpy(copy.get(), vector.data, n * sizeof(float));
+  }
+  packed_bytes_ += n * sizeof(float);
+  packed_.push_back(std::move(copy));
+  return {packed_.back().get(), int(n)};
+}
+
+PackedWeights CpuBackend::keep_packed(std::span<const ExpertShape> shapes, std::span<const std::string> places,
+                                      uint64_t key, const std::function<bool()>& cancelled) {
+  if (!packs_experts()) return {};
+  PackedWeights out{.in = "memory", .path = "", .made = false, .reason = ""};
+  std::vector<uint64_t> sections;
+  for (const ExpertShape& shape : shapes) {
+    const uint64_t blocks = uint64_t(shape.experts * shape.rows * (shape.cols / kMxBlock));
+    sections.push_back(blocks * kMxBlockBytes);
+    sections.push_back(blocks);
+  }
+  const auto keep = [&](std::unique_ptr<PackedFile> file, const std::string& reason) {
+    if (file == nullptr) {
+      out.reason += str(out.reason.empty() ? "" : "; ", reason);
+      return false;
+    }
+    out = {.in = "file", .path = file->path(), .made = !file->complete(), .reason = ""};
+    packed_file_ = std::move(file);
+    return true;
+  };
+  std::string reason;
+  for (const std::string& path : places) {
+    auto file = PackedFile::map(path, key, sections, reason);
+    if (file != nullptr && keep(std::move(file), "")) return out;
+  }
+  for (const std::string& path : places) {
+    if (keep(PackedFile::map_or_make(path, key, sections, reason, cancelled), reason)) break;
+  }
+  return out;
+}
+
+uint64_t CpuBackend::experts_bytes(int64_t experts, int64_t rows, int64_t cols) const {
+  if (!packs_experts() || packed_file_ != nullptr) return 0;
+  return uint64_t(experts * rows * (cols / kMxBlock)) * (kMxBlockBytes + 1);
+}
+
+ExpertMatrix CpuBackend::pack_experts(const HostTensor& blocks, const HostTensor& scales, const HostTensor& bias,
+                                      ExpertUse use) {
+  expect_dtype(blocks, blocks.dtype == DType::kU8 && blocks.shape.size() == 4, "U8 [experts, rows, cols/32, 16]");
+  expect_dtype(scales, scales.dtype == DType::kU8, "U8");
+  ExpertMatrix matrix = {.bias = pack_vector(bias).data,
+                         .experts = int(blocks.shape[0]),
+                         .rows = int(blocks.shape[1]),
+                         .cols = int(blocks.shape[2]) * kMxBlock};
+  if (!packs_experts()) {
+    matrix.blocks = synthetic_.materialize(blocks, pool_).as<uint8_t>();
+    matrix.scales = synthetic_.materialize(scales, pool_).as<uint8_t>();
+  } else if (packed_file_ != nullptr) {
+    const size_t codes = next_section_++, exponents = next_section_++;
+    if (!packed_file_->complete()) pack_strips_to_file(blocks, scales, use, codes, exponents);
+    matrix.blocks = reinterpret_cast<const uint8_t*>(packed_file_->section(codes));
+    matrix.scales = reinterpret_cast<const uint8_t*>(packed_file_->section(exponents));
+  } else {
+    Buffer buffer = allocate_weights(experts_bytes(matrix.experts, matrix.rows, matrix.cols));
+    auto* codes = buffer.as<uint8_t>();
+    auto* exponents = codes + blocks.bytes;
+    for_each_strip(blocks, scales, use, [&](int64_t strip, const PackStrip& pack) {
+      const size_t strip_scales = size_t(blocks.shape[2]) * cpu::kStripRows;
+      pack(codes + size_t(strip) * strip_scales * kMxBlockBytes, exponents + size_t(strip) * strip_scales);
+    });
+    matrix.blocks = codes;
+    matrix.scales = exponents;
+    packed_bytes_ += buffer.bytes();
+    weights_.push_back(std::move(buffer));
+  }
+  return matrix;
+}
+
+// All rows of all experts, 32 at a time, on all threads; the checkpoint's pages are let go as they are read.
+void CpuBackend::for_each_strip(const HostTensor& blocks, const HostTensor& scales, ExpertUse use,
+                                const std::function<void(int64_t strip, const PackStrip&)>& body) {
+  SyntheticMemory passing;
+  const HostTensor from = passing.materialize(blocks, pool_), exponents = passing.materialize(scales, pool_);
+  const int64_t steps = from.shape[2], strips = from.shape[0] * from.shape[1] / cpu::kStripRows;
+  const size_t strip_scales = size_t(steps) * cpu::kStripRows, strip_bytes = strip_scales * kMxBlockBytes;
+  const int64_t grain = std::max<int64_t>(1, (1 << 20) / int64_t(strip_bytes));
+  pool_.parallel_for(strips, grain, [&](int64_t begin, int64_t end, int) {
+    for (int64_t first = begin; first < end; first += grain) {
+      const int64_t last = std::min(first + grain, end);
+      for (int64_t s = first; s < last; ++s) {
+        body(s, [&](uint8_t* to_codes, uint8_t* to_scales) {
+          cpu::pack_mxfp4_strip(int(steps), use == ExpertUse::kGateUp, from.as<uint8_t>() + s * strip_bytes,
+                                exponents.as<uint8_t>() + s * strip_scales, to_codes, to_scales);
+        });
+      }
+      if (from.mapped) let_go(from.data + first * strip_bytes, size_t(last - first) * strip_bytes);
+    }
+  });
+  if (exponents.mapped) let_go(exponents.data, exponents.bytes);
+}
+
+void CpuBackend::pack_strips_to_file(const HostTensor& blocks, const HostTensor& scales, ExpertUse use, size_t codes,
+                                     size_t exponents) {
+  const size_t strip_scales = size_t(blocks.shape[2]) * cpu::kStripRows, strip_bytes = strip_scales * kMxBlockBytes;
+  std::mutex failing;
+  std::exception_ptr failure;
+  for_each_strip(blocks, scales, use, [&](int64_t strip, const PackStrip& pack) {
+    std::vector<uint8_t> packed(strip_bytes + strip_scales);
+    pack(packed.data(), packed.data() + strip_bytes);
+    try {
+      packed_file_->write(codes, uint64_t(strip) * strip_bytes, packed.data(), strip_bytes);
+      packed_file_->write(exponents, uint64_t(strip) * strip_scales, packed.data() + strip_bytes, strip_scales);
+    } catch (...) {  // nothing may leave a thread of the pool
+      std::lock_guard lock(failing);
+      failure = std::current_exception();
+    }
+  });
+  if (failure) std::rethrow_exception(failure);
+  for (const size_t section : {codes, exponents}) {
+    packed_file_->seal(section, [&](int64_t count, const std::function<void(int64_t)>& body) {
+      pool_.parallel_for(count, 1, [&](int64_t begin, int64_t end, int) {
+        for (int64_t i = begin; i < end; ++i) body(i);
+      });
+    });
+  }
+}
+
+void CpuBackend::loaded() {
+  if (packed_file_ != nullptr && !packed_file_->complete()) packed_file_->finish();
+}
+
+}  // namespace oss
