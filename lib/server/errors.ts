@@ -73,7 +73,6 @@ export function apiError(error: unknown): ApiError {
   const failure = error as FastifyError;
   const known = frameworkErrors[failure.code];
   if (known) return known(failure);
-  if (failure.validation) return validationError(failure);
   const status = failure.statusCode ?? 500;
   return status >= 400 && status < 500 ? new ApiError(status, failure.message, { cause: error }) : internal(error);
 }
@@ -86,29 +85,6 @@ function internal(cause: unknown): ApiError {
       cause,
     },
   );
-}
-
-/** `/messages/0/role` is `messages[0].role`; of a missing or unknown property, the property itself. */
-function validationError(error: FastifyError): ApiError {
-  const [first] = error.validation!;
-  const path = (first!.instancePath.slice(1) || "").split("/").filter((part) => part !== "");
-  const { missingProperty, additionalProperty } = first!.params as Record<string, string | undefined>;
-  const last = missingProperty ?? additionalProperty;
-  const parts = [...path, ...(last === undefined ? [] : [last])].map((part) =>
-    part.replaceAll("~1", "/").replaceAll("~0", "~"),
-  );
-  const param = parts.map((part, i) => (/^\d+$/.test(part) ? `[${part}]` : i === 0 ? part : `.${part}`)).join("");
-  if (missingProperty !== undefined) {
-    return new ApiError(400, `Expected a value for ${param}, which is required`, { param, cause: error });
-  }
-  const what = param === "" ? "the body of the request" : param;
-  const allowed = (first!.params as { allowedValues?: unknown[] }).allowedValues;
-  const values = allowed ? `: ${allowed.map((value) => JSON.stringify(value)).join(", ")}` : "";
-  return new ApiError(400, `Invalid ${what}: ${first!.message ?? "not as expected"}${values}`, {
-    code: "invalid_value",
-    param: param === "" ? null : param,
-    cause: error,
-  });
 }
 
 /** Fastify's error handler: tells the client, and logs what is the server's fault. */

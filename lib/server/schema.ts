@@ -22,12 +22,20 @@ async function dropNulls(request: FastifyRequest): Promise<void> {
   request.body = Object.fromEntries(Object.entries(body).filter(([, value]) => value !== null));
 }
 
+/** `/messages/0/role` is `messages[0].role`; what is missing is named itself. */
 function refusal({ instancePath, params, message }: ErrorObject): ApiError {
   const missing: unknown = params.missingProperty;
-  const names = instancePath.split("/").slice(1);
+  const names = instancePath
+    .split("/")
+    .slice(1)
+    .map((name) => name.replaceAll("~1", "/").replaceAll("~0", "~"));
   if (typeof missing === "string") names.push(missing);
   const param = names.map((name, index) => (/^\d+$/.test(name) ? `[${name}]` : index > 0 ? `.${name}` : name)).join("");
-  return new ApiError(400, `${param === "" ? "The body" : `'${param}'`} ${message ?? "is not valid"}.`, {
+  const allowed = (params as { allowedValues?: unknown[] }).allowedValues
+    ?.map((value) => JSON.stringify(value))
+    .join(", ");
+  const what = `${message ?? "is not valid"}${allowed === undefined ? "" : `: ${allowed}`}`;
+  return new ApiError(400, `${param === "" ? "The body" : `'${param}'`} ${what}.`, {
     param: param === "" ? null : param,
     code: "invalid_value",
   });

@@ -3,6 +3,7 @@ import type { ServerContext } from "../../lib/server/context.js";
 import { disconnectSignal } from "../../lib/server/disconnect.js";
 import type { Endpoint } from "../../lib/server/endpoints.js";
 import { models } from "../../lib/server/models.js";
+import { checkedBody } from "../../lib/server/schema.js";
 
 /** Stands in for `lib/server/endpoints.ts`: endpoints that a test holds by the hand. */
 
@@ -36,7 +37,7 @@ const schema = {
 
 /** 8 tokens for each of n choices. */
 function work(app: FastifyInstance, context: ServerContext): void {
-  app.post<{ Body: { prompt: number[]; n?: number } }>("/v1/work", { schema: { body: schema } }, async (request) => {
+  app.post<{ Body: { prompt: number[]; n?: number } }>("/v1/work", checkedBody(schema), async (request) => {
     const { prompt, n = 1 } = request.body;
     const run = context.engine.generate(prompt, { n, maxTokens: 8, temperature: 0, ignoreEos: true });
     return (await run.result).usage;
