@@ -231,12 +231,13 @@ class Backend {
   // rows[r] = x[logit_tokens[r]]
   virtual void gather_rows(const Step&, int hidden, const float* x, float* rows) = 0;
   // Draws a token from each row of logits [rows, vocab]; args and contexts have one element per row. A device may do so
-  // later than it says; at most two draws that nobody has asked for are under way.
+  // later than it says; they are asked for before the next ones are begun.
   virtual void sample(int rows, int vocab, float* logits, std::span<const SamplingArgs> args,
                       std::span<const SamplingContext> contexts) = 0;
-  // Waits for the oldest of them.
+  // Waits for them.
   virtual std::vector<Sampled> sampled() = 0;
-  // Whether a step may be begun while the draws of the one before are under way, with tokens that they will give.
+  // Whether a step may be begun while the draws of the one before are under way, with tokens that they will give. Its own
+  // draws follow when those are known.
   virtual bool runs_ahead() const = 0;
   // Device → host, after everything before it; host → device, before everything after it.
   virtual void read(const float* from, std::span<float> to) = 0;

@@ -207,7 +207,6 @@ void Engine::loop() {
       remove_failed();
       idle = !step();
       take_script_time();
-      remove_failed();
     } catch (const std::exception& error) {
       // A step that fails leaves the cache in an unknown state: the engine ends, the process does not.
       {
@@ -288,6 +287,7 @@ bool Engine::step() {
     current.parts = scheduler_->plan(started);
     if (current.parts.empty()) return false;
     if (!launch(current)) return true;
+    draw(current);
   }
   if (current.queued && backend_->runs_ahead()) {
     // While the device works on this step, the next one is prepared, and handed over when it is all that could come.
@@ -299,6 +299,9 @@ bool Engine::step() {
   }
   whole.arg("sequences", int(current.parts.size()));
   finish(current);
+  remove_failed();
+  // What a sequence has said decides about what it may say: its masks and penalties, made while the device computes.
+  if (ahead_) draw(*ahead_);
 
   ++counters_.steps;
   counters_.step_ms.add(ms_between(started, Clock::now()));
@@ -306,26 +309,29 @@ bool Engine::step() {
   return true;
 }
 
-// Begins a step, and its draws where they are all that is wanted of it; false when the engine is closing.
+// Begins a step; false when the engine is closing.
 bool Engine::launch(Launched& step) {
   builder_->begin();
   for (const Scheduler::Part& part : step.parts) builder_->add(part);
   const Step& arrays = builder_->finish();
   step.num_tokens = arrays.num_tokens;
-  {
-    TraceSpan span("device", "forward");
-    span.arg("tokens", arrays.num_tokens);
-    if (!forward_->run(arrays, *kv_, closing_)) return false;
-  }
+  TraceSpan span("device", "forward");
+  span.arg("tokens", arrays.num_tokens);
+  return forward_->run(arrays, *kv_, closing_);
+}
+
+// Begins the draws of a step, where they are all that is wanted of it. Rows of sequences that have ended keep their places.
+void Engine::draw(Launched& step) {
   std::vector<Draw> draws;
+  bool anybody = false;
   for (const Scheduler::Part& part : step.parts) {
-    const Request& request = part.sequence->request();
-    if (request.logits_last > 0 || request.processed) return true;
-    if (part.rows > 0) draws.push_back({part.sequence, int(draws.size()), drawn_position(part)});
+    const bool is_there = part.sequence != nullptr;
+    if (is_there && (part.sequence->request().logits_last > 0 || part.sequence->request().processed)) return;
+    if (part.rows > 0) draws.push_back({part.sequence, int(draws.size()), is_there ? drawn_position(part) : 0});
+    anybody |= is_there && part.rows > 0;
   }
-  step.queued = !draws.empty();
-  if (step.queued) queue_draws(draws);
-  return true;
+  step.queued = anybody;
+  if (anybody) queue_draws(draws);
 }
 
 // Which token of its completion the logits of a part decide.
@@ -411,6 +417,11 @@ void Engine::queue_draws(std::span<const Draw> draws) {
   std::vector<SamplingContext> contexts;
   std::vector<std::vector<SamplingContext::Bias>> biases(draws.size());
   for (size_t i = 0; i < draws.size(); ++i) {
+    if (draws[i].sequence == nullptr) {
+      args.emplace_back().repetition_penalty = 1;
+      contexts.emplace_back();
+      continue;
+    }
     const Sequence& sequence = *draws[i].sequence;
     const Request& request = sequence.request();
     args.push_back(request.sampling);

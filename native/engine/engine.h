@@ -135,7 +135,7 @@ class Engine {
     bool queued = false;                 // its draws are under way, one for each part with a row
   };
   struct Draw {
-    Sequence* sequence;
+    Sequence* sequence;  // null: it has ended, and nobody asks for this
     int row;           // of the logits
     int64_t position;  // in the completion
   };
@@ -149,6 +149,7 @@ class Engine {
   void carry_out(Supply supply);
   bool step();
   bool launch(Launched& step);
+  void draw(Launched& step);
   void finish(const Launched& step);
   static int64_t drawn_position(const Scheduler::Part& part);
   void read_logits(Sequence& sequence, int first_row, int64_t rows);

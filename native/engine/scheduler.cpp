@@ -161,16 +161,20 @@ const std::vector<Scheduler::Part>& Scheduler::plan(Clock::time_point now) {
 std::vector<Scheduler::Part> Scheduler::plan_ahead(const std::vector<Part>& parts) {
   std::vector<Part> ahead;
   const bool full = int(running_.size()) >= limits_.max_sequences;
-  if (parts.size() != running_.size() || (!waiting_.empty() && !full)) return {};
+  const auto able = std::count_if(running_.begin(), running_.end(), [](const auto& s) { return !s->blocked(); });
+  if (parts.size() != size_t(able) || (!waiting_.empty() && !full)) return {};
+  // Logits that come back are drawn from at once, in place of those of a step that is under way.
+  for (const auto* list : {&running_, &waiting_}) {
+    if (std::any_of(list->begin(), list->end(), [](const auto& s) { return s->processing; })) return {};
+  }
   int row = 0;
   for (const Part& part : parts) {
     if (part.sequence == nullptr) return {};  // it has ended since the step was planned, so others may come
     Sequence& sequence = *part.sequence;
     const Request& request = sequence.request();
     const int64_t begin = part.begin + part.tokens;
-    // Its logits are for somebody else, its prompt goes on, or what it has said decides about what it may say.
-    const bool is_free = !sequence.penalized && sequence.matcher == nullptr;
-    if (part.rows != 1 || request.logits_last > 0 || request.processed || !is_free || sequence.blocked()) return {};
+    // Its prompt goes on, or its logits are for somebody else.
+    if (part.rows != 1 || request.logits_last > 0 || request.processed || sequence.blocked()) return {};
     const int64_t said = begin - int64_t(request.prompt.size());  // by the time of this step
     if (said + 1 < request.max_tokens) {
       if (!cache_.reserve(sequence.pages, begin, begin + 1)) return {};

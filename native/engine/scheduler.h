@@ -37,7 +37,7 @@ class Scheduler {
   // Admits, preempts and reserves pages; the parts in the order of their rows. Empty when nothing can run now.
   const std::vector<Part>& plan(Clock::time_point now);
   // The step after the one with these parts, while that one runs: the next token of each of its sequences that may get one.
-  // Empty when that is not all there is to do, or when something must be known first.
+  // Empty when that is not all there is to do, or when logits go through a client.
   std::vector<Part> plan_ahead(const std::vector<Part>& parts);
   // The step of a part is over: its tokens are in the cache.
   void advance(const Part& part);

@@ -310,25 +310,44 @@ TEST("cuda engine: sampled tokens, penalties, bias and log probabilities are tho
   });
 }
 
-TEST("cuda engine: constrained sequences keep to it, beside free ones that run ahead when they are alone") {
+// What the next token may be is known when the device already computes its logits; with logits that go through the client
+// it is known before.
+TEST("cuda engine: constraints, penalties and stop bans hold a step ahead, and give what they give without") {
   for_each_device([](bool) {
-    Harness harness(cuda_options(), "synthetic:tiny");
+    EngineOptions options = cuda_options();
+    options.repeatable = true;
     const int32_t end = 510;
     const auto constraint =
         grammar::compile_constraint(R"({"kind":"text","format":{"type":"json_object"}})", 512, {&end, 1});
-    for (uint64_t id = 1; id <= 4; ++id) {
+    const auto nth = [&](uint64_t id) {
       Request r = request(id, prompt_of(int(id), 9), 24);
       r.sampling.temperature = 1;
       r.sampling.seed_lo = unsigned(id);
+      if (id == 3) r.sampling.repetition_penalty = 1.5f;
       if (id % 2 == 0) {
         r.constraint = constraint;
         r.stop_tokens = {end};
+        r.min_tokens = 4;
         r.sampling.presence_penalty = id == 4 ? 1.0f : 0.0f;
         r.bias = {{90, -5}};
       }
-      harness.submit(std::move(r));
+      return r;
+    };
+    std::map<uint64_t, std::vector<int32_t>> without;
+    {
+      Harness harness(options, "synthetic:tiny");
+      Request processed = request(9, prompt_of(9, 9), 400);
+      processed.processed = true;
+      harness.submit(std::move(processed));
+      for (uint64_t id = 1; id <= 4; ++id) harness.submit(nth(id));
+      harness.wait_for_ends(4);
+      CHECK_EQ(harness.outcomes[9].ends, 0);
+      for (uint64_t id = 1; id <= 4; ++id) without[id] = harness.outcomes[id].tokens;
     }
+    Harness harness(options, "synthetic:tiny");
+    for (uint64_t id = 1; id <= 4; ++id) harness.submit(nth(id));
     harness.wait_for_ends(4);
+    for (uint64_t id = 1; id <= 4; ++id) CHECK(harness.outcomes[id].tokens == without[id]);
     for (const uint64_t id : {2, 4}) {
       CHECK(harness.outcomes[id].reason == FinishReason::kStop);
       CHECK(parse_json(harness.outcomes[id].text, "constrained").object() != nullptr);

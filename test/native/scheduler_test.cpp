@@ -141,6 +141,54 @@ TEST("scheduler: decodes first, then prompts with what is left, oldest first") {
   CHECK_EQ(step(world), "1:1/1 2:6/1 3:1/0");
 }
 
+TEST("scheduler: a step ahead has the next token of everybody who can go on, whatever decides about that token") {
+  World world({.max_sequences = 2, .max_tokens = 8, .max_rows = 8}, {64, 64});
+  Sequence* first = world.add(words(1, 3), 10);
+  Sequence* second = world.add(words(2, 2), 10);
+  second->penalized = true;
+  CHECK_EQ(step(world), "1:3/1 2:2/1");
+  std::vector<Scheduler::Part> parts = world.scheduler.plan(world.now);
+  const auto ahead = world.scheduler.plan_ahead(parts);
+  CHECK_EQ(ahead.size(), size_t(2));
+  for (size_t i = 0; i < 2; ++i) {
+    CHECK_EQ(ahead[i].begin, parts[i].begin + 1);
+    CHECK_EQ(ahead[i].drawn_row, int(i));
+    CHECK(ahead[i].tokens == 1 && ahead[i].rows == 1);
+  }
+  first->processing = true;
+  CHECK(world.scheduler.plan_ahead(parts).empty());
+  first->processing = false;
+
+  first->paused = true;
+  CHECK(world.scheduler.plan_ahead(parts).empty());
+  parts = world.scheduler.plan(world.now);
+  CHECK(parts.size() == 1 && parts[0].sequence == second);
+  CHECK_EQ(world.scheduler.plan_ahead(parts).size(), size_t(1));
+  first->paused = false;
+  CHECK(world.scheduler.plan_ahead(parts).empty());  // it goes on with the step after this one
+
+  parts = world.scheduler.plan(world.now);
+  // Somebody waits, for a place: that comes when one of these ends, and not before.
+  Sequence* third = world.add(words(3, 2), 10);
+  CHECK_EQ(world.scheduler.plan_ahead(parts).size(), size_t(2));
+  third->processing = true;  // it had one, and its logits may come back now
+  CHECK(world.scheduler.plan_ahead(parts).empty());
+  third->processing = false;
+  parts[0].sequence = nullptr;
+  CHECK(world.scheduler.plan_ahead(parts).empty());
+}
+
+TEST("scheduler: no step ahead of a prompt that goes on, nor of a last token") {
+  World world({.max_sequences = 2, .max_tokens = 8, .max_rows = 8}, {64, 64});
+  world.add(words(1, 20), 10);
+  CHECK(world.scheduler.plan_ahead(world.scheduler.plan(world.now)).empty());
+  World short_world({.max_sequences = 2, .max_tokens = 8, .max_rows = 8}, {64, 64});
+  short_world.add(words(1, 3), 1);
+  short_world.add(words(2, 3), 2);
+  const auto ahead = short_world.scheduler.plan_ahead(short_world.scheduler.plan(short_world.now));
+  CHECK(ahead.size() == 1 && ahead[0].drawn_row == 1);
+}
+
 TEST("scheduler: many streams leave a newcomer's prompt a quarter of each step, and take turns") {
   World world({.max_sequences = 9, .max_tokens = 8, .max_rows = 9}, {64, 64});
   for (int i = 0; i < 8; ++i) world.add(words(i, 1), 50);

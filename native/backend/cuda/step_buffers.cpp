@@ -171,13 +171,11 @@ void StepBuffers::upload_tables(const Step& step) {
   for (int group = 0; group < kKvGroups; ++group) flush(group, step.num_sequences);
 }
 
-SamplingBuffers::Slot::Slot(std::shared_ptr<Gpu> gpu, int max_rows)
-    : results(gpu->allocate_pinned(bytes(max_rows), "sampled tokens")), done(gpu) {}
-
 SamplingBuffers::SamplingBuffers(std::shared_ptr<Gpu> gpu, int max_rows)
     : gpu_(gpu),
       device_results_(gpu->allocate(bytes(max_rows), "sampled tokens")),
-      slots_{{gpu, max_rows}, {gpu, max_rows}} {}
+      host_results_(gpu->allocate_pinned(bytes(max_rows), "sampled tokens")),
+      done_(gpu) {}
 
 SamplingBuffers::Device SamplingBuffers::upload(std::span<const SamplingArgs> args,
                                                 std::span<const SamplingContext> contexts) {
@@ -207,18 +205,14 @@ SamplingBuffers::Device SamplingBuffers::upload(std::span<const SamplingArgs> ar
     return lists;
   };
   const size_t bytes = size_t(lay_out(nullptr).end - static_cast<std::byte*>(nullptr));
-  Slot& slot = slots_[next_];
-  slot.done.await();
-  if (slot.parameters.bytes() < bytes) {
-    slot.parameters = Buffer();
-    slot.parameters = gpu_->allocate_pinned(2 * bytes, "sampling parameters");
-  }
+  done_.await();
   if (parameters_.bytes() < bytes) {
-    gpu_->synchronize();  // draws that are under way read the old ones
+    host_parameters_ = Buffer();
     parameters_ = Buffer();
+    host_parameters_ = gpu_->allocate_pinned(2 * bytes, "sampling parameters");
     parameters_ = gpu_->allocate(2 * bytes, "sampling parameters");
   }
-  const Lists here = lay_out(slot.parameters.as<std::byte>()), there = lay_out(parameters_.as<std::byte>());
+  const Lists here = lay_out(host_parameters_.as<std::byte>()), there = lay_out(parameters_.as<std::byte>());
   *here.num_rows = int32_t(args.size());
   int seen = 0, bias = 0;
   size_t words = 0;
@@ -239,23 +233,19 @@ SamplingBuffers::Device SamplingBuffers::upload(std::span<const SamplingArgs> ar
     row.seen_end = seen;
     row.bias_end = bias;
   }
-  gpu_->copy(parameters_.as<void>(), slot.parameters.as<void>(), bytes);
+  gpu_->copy(parameters_.as<void>(), host_parameters_.as<void>(), bytes);
   return {there.num_rows, there.rows, there.seen, there.bias};
 }
 
 void SamplingBuffers::download(int rows) {
-  Slot& slot = slots_[next_];
-  next_ = 1 - next_;
-  slot.rows = rows;
-  gpu_->copy(slot.results.as<void>(), device_results_.as<void>(), size_t(rows) * sizeof(cuda::SampleResult));
-  slot.done.record();
+  rows_ = rows;
+  gpu_->copy(host_results_.as<void>(), device_results_.as<void>(), size_t(rows) * sizeof(cuda::SampleResult));
+  done_.record();
 }
 
 std::span<const cuda::SampleResult> SamplingBuffers::await() {
-  Slot& slot = slots_[oldest_];
-  oldest_ = 1 - oldest_;
-  slot.done.await();
-  return {slot.results.as<cuda::SampleResult>(), size_t(slot.rows)};
+  done_.await();
+  return {host_results_.as<cuda::SampleResult>(), size_t(rows_)};
 }
 
 }  // namespace oss

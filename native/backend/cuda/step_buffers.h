@@ -45,7 +45,7 @@ class StepBuffers {
   GpuEvent copied_;
 };
 
-// The same for draws: parameters up, tokens down. Two draws may be under way: the host's side is there twice.
+// The same for draws: parameters up, tokens down. One set of draws is under way at a time.
 class SamplingBuffers {
  public:
   SamplingBuffers(std::shared_ptr<Gpu> gpu, int max_rows);
@@ -59,26 +59,19 @@ class SamplingBuffers {
   };
   // Queues the copy of everything that the draws depend on.
   Device upload(std::span<const SamplingArgs> args, std::span<const SamplingContext> contexts);
-  // Where the draws of the last upload go, and stay until those of the next one.
+  // Where the draws go, and stay until the next ones.
   cuda::SampleResult* results() const { return device_results_.as<cuda::SampleResult>(); }
   // Queues the copy of the results.
   void download(int rows);
-  // Waits for the oldest download that nobody has asked for.
+  // Waits for the download.
   std::span<const cuda::SampleResult> await();
 
  private:
-  struct Slot {
-    Slot(std::shared_ptr<Gpu> gpu, int max_rows);
-    Buffer parameters, results;
-    GpuEvent done;
-    int rows = 0;
-  };
-
   std::shared_ptr<Gpu> gpu_;
-  Buffer parameters_;  // on the device; grow with the lists
-  Buffer device_results_;
-  Slot slots_[2];
-  int next_ = 0, oldest_ = 0;
+  Buffer parameters_, host_parameters_;  // grow with the lists
+  Buffer device_results_, host_results_;
+  GpuEvent done_;
+  int rows_ = 0;
 };
 
 }  // namespace oss
