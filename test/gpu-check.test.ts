@@ -50,6 +50,11 @@ interface Module {
   };
 }
 const report = (await import(path.resolve("bench/gpu/report.mjs"))) as Module;
+const { targetTable, targets, context } = (await import(path.resolve("bench/gpu/targets.mjs"))) as {
+  targetTable(rows: object[]): string;
+  targets: { model: string; batch: number; target: number }[];
+  context: number;
+};
 
 const of20b: Model = {
   layers: 24,
@@ -134,6 +139,28 @@ describe("shares of the roofs", () => {
       context: 0,
       skipped: "out of time",
     });
+  });
+});
+
+describe("the table of targets", () => {
+  const row = { bench: "decode", model: "synthetic:120b", batch: 1, prompt: context, tokensPerSecond: 660 };
+  const lines = (rows: object[]) => targetTable(rows).split("\n").slice(2);
+
+  it("has a line for each, measured or not", () => {
+    expect(lines([])).toHaveLength(targets.length);
+    expect(lines([{ ...row, range: [650, 670], roofShare: 0.781 }])[0]).toBe(
+      "| 120b | 1 | 600 (660) | 660 [650..670] | 110 % | 78 % |",
+    );
+    expect(lines([])[1]).toBe("| 120b | 8 | 1400 | not measured |  |  |");
+  });
+
+  it("takes neither another context, nor another model, nor what was skipped", () => {
+    const others = [
+      { ...row, prompt: 512 },
+      { ...row, model: "synthetic:20b", batch: 2 },
+      { bench: "decode", model: "synthetic:120b", batch: 1, prompt: context, skipped: "out of time" },
+    ];
+    for (const line of lines(others)) expect(line).toContain("not measured");
   });
 });
 

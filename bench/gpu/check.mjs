@@ -13,6 +13,7 @@ import { availableParallelism, homedir, tmpdir } from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { allowance, floorRow, kernelRow, nativeCounts, Report, roofShare } from "./report.mjs";
+import { targetTable } from "./targets.mjs";
 
 const root = path.resolve(import.meta.dirname, "../..");
 const { values: flags } = parseArgs({
@@ -300,7 +301,7 @@ const steps = [
             "synthetic:tiny",
             seconds,
             "--batches",
-            "1,4",
+            "1@24,4",
             "--prefill",
             "20",
             "--prompt",
@@ -410,6 +411,7 @@ for (const [i, step] of steps.entries()) {
 }
 const { passed, failed, skipped } = report.result.tests;
 save();
+if (!emulated) console.log(`\n${targetTable(report.result.rows)}`);
 console.log(`\n${emulated ? "emulated: nothing measured" : path.join(out, report.fileName)}`);
 console.log(`${passed} passed, ${failed} failed, ${skipped} skipped`);
 process.exitCode = failed > 0 ? 1 : 0;

@@ -1,8 +1,10 @@
 // Loading, prefill and decode of one model through the package, one JSON object per line. Run by check.mjs:
 //
-//   node bench/gpu/engine.mjs MODEL --until EPOCH_MILLISECONDS [--batches 1,8,…] [--prefill 1024,8192] [--prompt 512]
+//   node bench/gpu/engine.mjs MODEL --until EPOCH_MILLISECONDS [--batches 1@2048,64,…] [--prefill 1024,8192] [--prompt 512]
 //
-// Lines have what was measured; check.mjs adds the shares of the roofs. Past --until what is left says "skipped".
+// A batch is so many streams at once, each after a prompt of --prompt tokens, or of those behind its @. It runs five times,
+// or as often as four seconds allow. Lines have what was measured; check.mjs adds the shares of the roofs. Past --until
+// what is left says "skipped".
 import { execFileSync } from "node:child_process";
 import { parseArgs } from "node:util";
 import { digits, median, steadyRate, stepBytes, tokenFlops } from "./report.mjs";
@@ -11,7 +13,7 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     until: { type: "string", default: "0" },
-    batches: { type: "string", default: "1,8,16,32,64,128,256" },
+    batches: { type: "string", default: "1@2048,8@2048,16@2048,32,64,128,256" },
     prefill: { type: "string", default: "1024,8192" },
     prompt: { type: "string", default: "512" },
     decode: { type: "string", default: "128" },
@@ -44,15 +46,18 @@ function randomPrompt(tokens, vocab) {
   return Array.from({ length: tokens }, () => Math.floor(Math.random() * Math.min(vocab, 199_998)));
 }
 
-const batches = numbers(values.batches);
+const loads = values.batches.split(",").map((text) => {
+  const [batch, promptTokens = values.prompt] = text.split("@");
+  return { batch: Number(batch), promptTokens: Number(promptTokens) };
+});
 const prefills = numbers(values.prefill);
-const promptTokens = Number(values.prompt);
+const most = (values) => Math.max(...values);
 const before = usedMemory();
 const started = performance.now();
 const engine = await Engine.load(model, {
   backend: "cuda",
-  maxSequences: Math.max(...batches),
-  contextLength: Math.max(...prefills, 2 * promptTokens) + 512,
+  maxSequences: most(loads.map(({ batch }) => batch)),
+  contextLength: most([...prefills, ...loads.map(({ promptTokens }) => 2 * promptTokens)]) + 512,
   prefixCache: false,
 });
 const milliseconds = digits(performance.now() - started);
@@ -91,12 +96,8 @@ for (const tokens of prefills) {
   });
 }
 
-for (const batch of batches) {
-  const row = { bench: "decode", batch, context: promptTokens };
-  if (outOfTime(row)) continue;
-  // prompts come in over so many steps, in which the first streams already decode
-  const staggered = Math.ceil((batch * promptTokens) / info.limits.maxBatchTokens);
-  const maxTokens = Math.min(staggered, promptTokens) + Number(values.decode);
+/** Tokens per second of all streams while all decode; undefined when they never did. */
+async function decodeRate(batch, promptTokens, maxTokens) {
   const arrivals = await Promise.all(
     Array.from({ length: batch }, async () => {
       const times = [];
@@ -105,17 +106,33 @@ for (const batch of batches) {
       return times;
     }),
   );
-  const rate = steadyRate(arrivals);
-  if (rate === undefined) {
+  return steadyRate(arrivals);
+}
+
+for (const { batch, promptTokens } of loads) {
+  const row = { bench: "decode", batch, prompt: promptTokens };
+  if (outOfTime(row)) continue;
+  // prompts come in over so many steps, in which the first streams already decode
+  const staggered = Math.ceil((batch * promptTokens) / info.limits.maxBatchTokens);
+  const maxTokens = Math.min(staggered, promptTokens) + Number(values.decode);
+  const rates = [];
+  const enough = Math.min(until, Date.now() + 4000);
+  do {
+    rates.push(await decodeRate(batch, promptTokens, maxTokens));
+  } while (rates.length < 5 && Date.now() < enough);
+  if (rates.includes(undefined)) {
     print({ ...row, skipped: "the streams never decoded all together" });
     continue;
   }
+  const rate = median(rates);
   const context = promptTokens + Math.round(maxTokens / 2);
   print({
     ...row,
     context,
     tokens: maxTokens,
     tokensPerSecond: digits(rate),
+    range: [digits(Math.min(...rates)), digits(Math.max(...rates))],
+    repeats: rates.length,
     bytes: Math.round(stepBytes(info.model, batch, context)), // of a step
     flops: tokenFlops(info.model, batch, context),
     microseconds: digits((1e6 * batch) / rate), // of a step

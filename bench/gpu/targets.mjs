@@ -1,0 +1,50 @@
+// What decode is to reach on an H200, beside what a result file says it reached:
+//
+//   node bench/gpu/targets.mjs bench/results/FILE.json
+//
+// check.mjs prints the same table in the end.
+import { readFileSync } from "node:fs";
+import { pathToFileURL } from "node:url";
+
+/** Tokens per second of all streams together, after prompts of `context` tokens; `stretch` where there is one. */
+export const context = 2048;
+export const targets = [
+  { model: "synthetic:120b", batch: 1, target: 600, stretch: 660 },
+  { model: "synthetic:120b", batch: 8, target: 1400 },
+  { model: "synthetic:120b", batch: 16, target: 1750 },
+  { model: "synthetic:20b", batch: 1, target: 800, stretch: 890 },
+  { model: "synthetic:20b", batch: 8, target: 2500 },
+  { model: "synthetic:20b", batch: 16, target: 4200 },
+];
+
+const percent = (share) => `${Math.round(100 * share)} %`;
+
+/** A Markdown table, in the order of `targets`; what a result does not have is "not measured". */
+export function targetTable(rows) {
+  const lines = targets.map(({ model, batch, target, stretch }) => {
+    const row = rows.find(
+      (one) => one.bench === "decode" && one.model === model && one.batch === batch && one.prompt === context,
+    );
+    const wanted = stretch ? `${target} (${stretch})` : `${target}`;
+    const { tokensPerSecond, range, roofShare } = row ?? {};
+    const reached = tokensPerSecond
+      ? [`${tokensPerSecond} [${range.join("..")}]`, percent(tokensPerSecond / target), percent(roofShare)]
+      : ["not measured", "", ""];
+    return `| ${[model.replace("synthetic:", ""), batch, wanted, ...reached].join(" | ")} |`;
+  });
+  return [
+    "| model | batch | target (stretch) tok/s | reached, median [least..greatest] | of the target | of its byte roof |",
+    "| --- | --- | --- | --- | --- | --- |",
+    ...lines,
+  ].join("\n");
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
+  const [, , file] = process.argv;
+  if (!file) {
+    console.error("node bench/gpu/targets.mjs bench/results/FILE.json");
+    process.exit(2);
+  }
+  const { gpu, commit, rows } = JSON.parse(readFileSync(file, "utf8"));
+  console.log(`${gpu}, commit ${commit}\n\n${targetTable(rows)}`);
+}
