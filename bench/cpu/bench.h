@@ -1,0 +1,161 @@
+// One run of the bench: one model's shapes, with one way to compute. Operations come in groups between two measurements of
+// the roofs; a table, or JSON lines, tell what each took.
+#pragma once
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "bench/cpu/roofs.h"
+#include "kernels/common/q8.h"
+#include "kernels/common/synthetic.h"
+#include "native/backend/registry.h"
+#include "native/model/synthetic.h"
+#include "native/model/weights.h"
+
+namespace oss::bench {
+
+constexpr int kMostSequences = 32;
+
+struct Options {
+  std::string shape = "20b";
+  int threads = 0;
+  std::vector<std::string> numerics = {"exact", "fast"}, dense = {"bf16"}, only;
+  std::vector<int> tokens = {1, 4, 8, 32, 128, 512}, contexts = {1024, 8192};
+  bool json = false, help = false;
+};
+
+struct Row {
+  std::string kernel;
+  int tokens = 0, context = 0;  // 0: none
+  bool on_bf16_unit = false;               // of numerics fast
+  double bytes = 0, flops = 0;     // of one call: bytes that it reads for the first time, operations that the result needs
+  double median = 0, least = 0, most = 0;  // seconds of one call
+  int repeats = 0;
+};
+
+class Bench {
+ public:
+  Bench(const Options& options, const std::string& numerics, const std::string& dense)
+      : options_(options),
+        numerics_(numerics),
+        dense_(dense == "q8" ? DenseWeights::kQ8 : DenseWeights::kBF16),
+        checkpoint_(synthetic_checkpoint("synthetic:" + options.shape)),
+        c_(checkpoint_->config),
+        weights_(bind_weights(c_, checkpoint_->tensors)),
+        tiny_(options.shape == "tiny"),
+        // Past every last-level cache. Tiny is there to see that this program works.
+        cold_bytes_(tiny_ ? size_t(1) << 20 : size_t(1) << 30),
+        backend_(make()),
+        info_(backend_->info()),
+        meter_(info_.threads, cold_bytes_, tiny_ ? 2e-4 : 0.02) {}
+
+  void run();
+
+ private:
+  std::unique_ptr<Backend> make() const {
+    return make_cpu_backend({.backend = "cpu", .threads = options_.threads, .numerics = numerics_, .dense_weights = dense_});
+  }
+
+  // Operations that are measured between two measurements of the roofs, with a backend, and its weights, of their own.
+  void group(const std::function<void()>& body);
+  void describe(const Roofs& roofs);
+  void report(const Row& row, const Roofs& roofs) const;
+  const char* dense_name() const { return dense_ == DenseWeights::kQ8 ? "q8" : "bf16"; }
+  double dense_bytes(double weights) const {
+    return dense_ == DenseWeights::kQ8 ? weights * kQ8BlockBytes / kQ8Block : 2 * weights;
+  }
+  bool wanted(const std::string& kernel) const {
+    return options_.only.empty() ||
+           std::ranges::any_of(options_.only, [&](const std::string& begin) { return kernel.starts_with(begin); });
+  }
+
+  // Memory that lives as long as the group.
+  void* allocate(size_t bytes) {
+    buffers_.push_back(backend_->allocate(std::max<size_t>(bytes, 64), "the bench"));
+    return buffers_.back().as<void>();
+  }
+  Operand operand(size_t elements, float scale) {
+    Operand out{allocate(elements * backend_->operand_bytes())};
+    if (backend_->operand_bytes() == sizeof(float)) fill(out.as<float>(), elements, scale);
+    return out;
+  }
+  float* floats(size_t count, float scale) {
+    auto* out = static_cast<float*>(allocate(count * sizeof(float)));
+    fill(out, count, scale);
+    return out;
+  }
+  void fill(float* to, size_t count, float scale) {
+    std::vector<float> values(std::min<size_t>(count, 1 << 20));
+    for (float& value : values) value = bf16_to_f32(uint16_t(synthetic_normal_word(2, uint64_t(++drawn_), scale)));
+    for (size_t at = 0; at < count; at += values.size())
+      backend_->write(std::span(values).first(std::min(values.size(), count - at)), to + at);
+  }
+  void fill_cache(float* to, size_t bytes, KvType type) {
+    if (type == kKvF32) return fill(to, bytes / sizeof(float), 1);
+    std::vector<float> pairs(1 << 20);  // of bf16
+    for (float& pair : pairs) pair = std::bit_cast<float>(uint32_t(synthetic_normal_word(2, uint64_t(++drawn_), 1)));
+    for (size_t at = 0; at < bytes / sizeof(float); at += pairs.size())
+      backend_->write(std::span(pairs).first(std::min(pairs.size(), bytes / sizeof(float) - at)), to + at);
+  }
+  // As many copies that none is in a cache when its turn comes again.
+  template <typename Make>
+  auto rotating(double bytes, const Make& make) {
+    constexpr double kMost = 4096;  // a process has a limited number of mappings
+    std::vector<decltype(make(0))> copies;
+    const auto count = size_t(std::clamp(std::ceil(double(cold_bytes_) / bytes), 1.0, kMost));
+    while (copies.size() < count) copies.push_back(make(copies.size()));
+    return copies;
+  }
+  const HostLayer& layer(size_t i) const { return weights_.layers[i % weights_.layers.size()]; }
+
+  // A step of `sequences` sequences, each with `context` tokens of which the last `each` are in it.
+  struct StepArrays {
+    std::vector<int32_t> tokens, positions, sequence, table, logit_tokens;
+    std::vector<float> rope;
+    Step step;
+    int pages = 0;
+  };
+  std::unique_ptr<StepArrays> make_step(int sequences, int each, int context);
+  std::unique_ptr<StepArrays> make_step(int tokens, int context = kPageTokens) {
+    return tokens <= kMostSequences ? make_step(tokens, 1, context) : make_step(1, tokens, std::max(tokens, context));
+  }
+
+  // `call(i)` is the i-th call; what rotates is chosen by i.
+  void measure(const Row& row, const std::function<void(size_t)>& call);
+
+  void small_operations();
+  void embed();
+  void qkv();
+  void attention();
+  void linear_o();
+  void linear_router();
+  void head();
+  void experts();
+  std::vector<int32_t> draw_experts(int tokens, std::vector<int32_t>& deck, int distinct);
+  void sample();
+
+  const Options& options_;
+  const std::string numerics_;
+  const DenseWeights dense_;
+  const std::unique_ptr<const Checkpoint> checkpoint_;
+  const Config& c_;
+  const HostWeights weights_;
+  const bool tiny_;
+  const size_t cold_bytes_;
+  std::unique_ptr<Backend> backend_;
+  const DeviceInfo info_;
+  const RoofMeter meter_;
+  std::optional<Roofs> roofs_;
+  std::vector<Buffer> buffers_;
+  std::vector<Row> rows_;
+  std::mt19937 random_{1};
+  int drawn_ = 0;
+};
+
+}  // namespace oss::bench

@@ -1,0 +1,42 @@
+// What memory and each unit of the processor can do at this moment: the roofs beside which operations are told.
+#pragma once
+#include <span>
+#include <string>
+
+#include "bench/cpu/peaks.h"
+#include "native/backend/backend.h"
+#include "native/base/synthetic_tensor.h"
+
+namespace oss::bench {
+
+constexpr struct {
+  Unit unit;
+  const char* name;
+} kUnits[] = {{Unit::kFloat32, "float32"},        {Unit::kFloat32Avx2, "float32_avx2"}, {Unit::kBf16, "bf16"},
+              {Unit::kInt8, "int8"},              {Unit::kBf16Matrix, "bf16_matrix"},
+              {Unit::kInt8Matrix, "int8_matrix"}};
+constexpr size_t kUnitCount = std::size(kUnits);
+
+struct Roofs {
+  double bytes_per_second = 0;
+  double operations_per_second[kUnitCount] = {};  // 0: absent
+};
+Roofs higher(const Roofs& a, const Roofs& b);
+
+class RoofMeter {
+ public:
+  // `bytes` of memory are read, and each unit works for `seconds` at a time.
+  RoofMeter(int threads, size_t bytes, double seconds);
+  Roofs measure() const;
+
+ private:
+  int threads_;
+  double seconds_;
+  SyntheticMemory memory_;
+  std::span<const uint64_t> words_;
+};
+
+// What multiplies in these kernels: bf16 is for products with weights, and for attention on tiles.
+Unit unit_of(const DeviceInfo& info, bool on_bf16_unit);
+
+}  // namespace oss::bench
