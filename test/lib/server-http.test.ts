@@ -98,7 +98,7 @@ describe("connections", () => {
   });
 
   it("are not cut while a long answer is on its way", async () => {
-    const app = await server({ headersMilliseconds: 50, requestMilliseconds: 50, idleMilliseconds: 50 });
+    const app = await server({ headersMilliseconds: 1000, requestMilliseconds: 1000, idleMilliseconds: 50 });
     const port = await listening(app);
     const client = await rawConnection(port);
     client.say("POST /v1/hold HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");

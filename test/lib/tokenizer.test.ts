@@ -490,7 +490,7 @@ describe("the data in the addon", () => {
     expect(packVocabulary().equals(committed)).toBe(true);
   });
 
-  it("has the Unicode classes that this Node has, but for what Unicode changed after 16.0", () => {
+  it("has the Unicode classes that this Node has, but for what either does not know or Unicode has changed", () => {
     const header = readFileSync(path.join(packageRoot, "native/tokenizer/unicode_classes.h"), "utf8");
     const blocks = [...header.matchAll(/"([0-7]+)"/g)].map((match) => match[1]!);
     const index = header
@@ -513,9 +513,9 @@ describe("the data in the addon", () => {
       const character = String.fromCodePoint(codePoint);
       const expected = classes.findIndex((pattern) => pattern.test(character)) + 1;
       const actual = Number(blocks[index[codePoint >> 7]!]![codePoint & 127]);
-      // Code points that 16.0 does not know are "other" in the table.
-      if (actual !== expected && actual !== 0) changed.push(codePoint);
+      // Code points that 16.0 does not know are "other" in the table; an older Node has some that are unassigned.
+      if (actual !== expected && actual !== 0 && !/\p{Cn}/u.test(character)) changed.push(codePoint);
     }
-    expect(changed).toEqual(process.versions.unicode === "16.0" ? [] : [0x0295]);
+    expect(changed).toEqual(Number(process.versions.unicode) <= 16 ? [] : [0x0295]);
   });
 });
