@@ -5,7 +5,6 @@
 
 #include "native/binding/errors.h"
 #include "native/grammar/constraint.h"
-#include "native/loader/mapped_file.h"
 
 namespace oss {
 

@@ -2,7 +2,7 @@
 
 #include <limits>
 
-#include "native/loader/mapped_file.h"
+#include "native/base/mapped_file.h"
 
 namespace oss {
 namespace {

@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "native/base/tensor.h"
-#include "native/loader/mapped_file.h"
+#include "native/base/mapped_file.h"
 
 namespace oss {
 

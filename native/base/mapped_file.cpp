@@ -1,4 +1,4 @@
-#include "native/loader/mapped_file.h"
+#include "native/base/mapped_file.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
