@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <system_error>
+#include <utility>
 
 #include "native/base/error.h"
 #include "native/base/str.h"
@@ -23,6 +24,7 @@ class Descriptor {
   Descriptor(const Descriptor&) = delete;
   Descriptor& operator=(const Descriptor&) = delete;
   int get() const { return fd_; }
+  int release() { return std::exchange(fd_, -1); }
 
  private:
   int fd_;
@@ -37,7 +39,7 @@ class Descriptor {
 
 std::shared_ptr<const MappedFile> MappedFile::open(const std::string& path) {
   // Without O_NONBLOCK, opening a named pipe would wait for a writer for ever.
-  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (file.get() < 0) fail(path, "open", errno);
   struct stat status{};
   if (::fstat(file.get(), &status) != 0) fail(path, "examine", errno);
@@ -49,11 +51,26 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::string& path) {
     data = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.get(), 0);
     if (data == MAP_FAILED) fail(path, "map", errno);
   }
-  return std::shared_ptr<const MappedFile>(new MappedFile(path, static_cast<const std::byte*>(data), size));
+  return std::shared_ptr<const MappedFile>(
+      new MappedFile(path, file.release(), static_cast<const std::byte*>(data), size));
 }
 
 MappedFile::~MappedFile() {
   if (data_) ::munmap(const_cast<std::byte*>(data_), size_);
+  ::close(file_);
+}
+
+void MappedFile::read(uint64_t offset, size_t bytes, void* to) const {
+  for (size_t done = 0; done < bytes;) {
+    const ssize_t count = ::pread(file_, static_cast<char*>(to) + done, bytes - done, off_t(offset + done));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) fail(path_, "read", errno);
+    if (count == 0) {
+      throw Error(Code::kModelFormat, str(path_, " ends at byte ", offset + done, "; it had ", size_,
+                                          " bytes when it was opened: it must not be changed while it is loaded"));
+    }
+    done += size_t(count);
+  }
 }
 
 }  // namespace oss

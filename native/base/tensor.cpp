@@ -1,5 +1,10 @@
 #include "native/base/tensor.h"
 
+#include <cstring>
+
+#include "native/base/mapped_file.h"
+#include "native/base/synthetic_tensor.h"
+
 namespace oss {
 
 const char* dtype_name(DType dtype) {
@@ -32,6 +37,16 @@ const char* dtype_name(DType dtype) {
       return "F64";
   }
   return "?";
+}
+
+void HostTensor::read(size_t first, size_t bytes, void* to) const {
+  if (synthetic) {
+    synthesize(*this, first, bytes, to);
+  } else if (mapping != nullptr) {
+    mapping->read(uint64_t(data - mapping->data()) + first, bytes, to);
+  } else {
+    std::memcpy(to, data + first, bytes);
+  }
 }
 
 }  // namespace oss

@@ -43,6 +43,8 @@ struct SyntheticSource {
   float scale = 0;
 };
 
+class MappedFile;
+
 struct HostTensor {
   std::string name;  // as the file spells it
   std::string file;  // path, for messages
@@ -51,7 +53,12 @@ struct HostTensor {
   const std::byte* data = nullptr;  // aligned to dtype_bytes(dtype); lives as long as the Checkpoint
   size_t bytes = 0;
   std::optional<SyntheticSource> synthetic{};  // then data is null
-  bool mapped = false;  // data lies in a mapped file: its pages can be let go, and come back when they are read again
+  // That data lies in: its pages can be let go, and come back when they are read again.
+  const MappedFile* mapping = nullptr;
+
+  // Bytes [first, first + bytes) into the caller's memory: made when the tensor is synthetic, read when it lies in a file.
+  // Any thread. Throws as MappedFile::read.
+  void read(size_t first, size_t bytes, void* to) const;
 
   int64_t elements() const {
     int64_t n = 1;

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <exception>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -33,6 +34,25 @@ class ThreadPool {
     run(count, grain, &body, [](const void* context, int64_t begin, int64_t end, int thread) {
       (*static_cast<const Body*>(context))(begin, end, thread);
     });
+  }
+
+  // The same for a body that may throw: the first exception comes out of here, when no thread is inside any more; ranges
+  // that nobody had begun by then are left out.
+  template <typename Body>
+  void parallel_try(int64_t count, int64_t grain, const Body& body) {
+    std::atomic<bool> failed = false;
+    std::exception_ptr first;
+    std::mutex mutex;
+    parallel_for(count, grain, [&](int64_t begin, int64_t end, int thread) {
+      if (failed.load(std::memory_order_relaxed)) return;
+      try {
+        body(begin, end, thread);
+      } catch (...) {
+        std::lock_guard lock(mutex);
+        if (!failed.exchange(true)) first = std::current_exception();
+      }
+    });
+    if (first) std::rethrow_exception(first);
   }
 
  private:

@@ -28,13 +28,19 @@ uint64_t fingerprint(const Checkpoint& checkpoint) {
       add_number(uint64_t(status.st_mtim.tv_sec));
       add_number(uint64_t(status.st_mtim.tv_nsec));
     }
-    add(sum, file->data(), std::min<size_t>(file->size(), 4096));
+    char header[4096];
+    const size_t bytes = std::min(file->size(), sizeof header);
+    file->read(0, bytes, header);
+    add(sum, header, bytes);
   }
   for (const auto& [name, tensor] : checkpoint.tensors) {
     add(sum, name.data(), name.size() + 1);
     for (const int64_t extent : tensor.shape) add_number(uint64_t(extent));
-    const size_t sample = std::min<size_t>(tensor.bytes, 64);
-    if (tensor.data != nullptr) add(sum, tensor.data + (tensor.bytes - sample) / 2, sample);
+    if (tensor.synthetic) continue;
+    char sample[64];
+    const size_t bytes = std::min(tensor.bytes, sizeof sample);
+    tensor.read((tensor.bytes - bytes) / 2, bytes, sample);
+    add(sum, sample, bytes);
   }
   return sum;
 }

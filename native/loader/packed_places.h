@@ -9,7 +9,7 @@
 namespace oss {
 
 // Of names, sizes and times of its files, their headers, and a few bytes of each tensor. Two checkpoints of the same shapes
-// differ in it; moving one does not change it.
+// differ in it; moving one does not change it. Throws as MappedFile::read.
 uint64_t fingerprint(const Checkpoint& checkpoint);
 
 // Full paths, best first. `wanted`: "auto", beside the checkpoint, else in the user's cache folder; "memory", none; else a

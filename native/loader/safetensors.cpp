@@ -1,7 +1,6 @@
 #include "native/loader/safetensors.h"
 
 #include <algorithm>
-#include <cstring>
 #include <optional>
 
 #include "native/base/error.h"
@@ -191,13 +190,13 @@ SafetensorsFile read_safetensors(const std::string& path, const std::function<bo
   for (Entry& entry : entries) {
     HostTensor& tensor = entry.tensor;
     tensor.data = data + entry.begin;
-    tensor.mapped = true;
+    tensor.mapping = file.mapping.get();
     if (reinterpret_cast<uintptr_t>(tensor.data) % dtype_bytes(tensor.dtype) != 0) {
       if (cancelled && cancelled()) throw Error(Code::kCancelled, str("loading ", path, " was cancelled"));
       file.copies.push_back(std::make_unique_for_overwrite<std::byte[]>(tensor.bytes));
-      std::memcpy(file.copies.back().get(), tensor.data, tensor.bytes);
+      tensor.read(0, tensor.bytes, file.copies.back().get());
       tensor.data = file.copies.back().get();
-      tensor.mapped = false;
+      tensor.mapping = nullptr;
     }
     std::string name = tensor.name;
     file.tensors.emplace(std::move(name), std::move(tensor));

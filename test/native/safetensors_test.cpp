@@ -1,6 +1,6 @@
 #include "native/loader/safetensors.h"
 
-#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cstring>
 #include <random>
@@ -189,21 +189,6 @@ TEST("safetensors: a header above 100 MB is refused unread") {
   CHECK_EQ(::truncate((folder / "x.safetensors").c_str(), 100'000'009), 0);
   CHECK_THROWS(Code::kModelFormat, "expected a header of at most 100000000 bytes, found 100000001",
                read_safetensors(folder / "x.safetensors"));
-}
-
-TEST("mapped file: what is no readable file") {
-  const TempFolder folder;
-  CHECK_THROWS(Code::kModelNotFound, "/none: No such file or directory", MappedFile::open(folder / "none"));
-  CHECK_THROWS(Code::kModelNotFound, "cannot open ", MappedFile::open(folder / "none"));
-  CHECK_THROWS(Code::kModelFormat, " is a folder, expected a file", MappedFile::open(folder.path()));
-  CHECK_EQ(::mkfifo((folder / "pipe").c_str(), 0600), 0);
-  CHECK_THROWS(Code::kModelFormat, "/pipe is not a regular file", MappedFile::open(folder / "pipe"));
-  write_bytes(folder / "file", "abc");
-  CHECK_THROWS(Code::kModelNotFound, "Not a directory", MappedFile::open(folder / "file/below"));
-  const auto file = MappedFile::open(folder / "file");
-  CHECK(file->size() == 3 && file->text() == "abc" && file->path() == folder / "file");
-  write_bytes(folder / "empty", "");
-  CHECK_EQ(MappedFile::open(folder / "empty")->size(), 0u);
 }
 
 TEST("safetensors: 20,000 damaged headers never crash, and what is accepted lies inside the file") {

@@ -64,7 +64,7 @@ bool CpuBackend::quantize(const HostTensor& weight, MatrixUse use, int8_t* codes
       if (strips) {
         cpu::pack_q8_strip(int(n), int(row_blocks), to_codes, to_scales, codes + row * cols, scales + row * row_blocks);
       }
-      if (from.mapped) let_go(reinterpret_cast<const std::byte*>(x), size_t(n * cols) * sizeof(uint16_t));
+      if (from.mapping != nullptr) let_go(reinterpret_cast<const std::byte*>(x), size_t(n * cols) * sizeof(uint16_t));
     }
   });
   return all;
@@ -196,10 +196,10 @@ void CpuBackend::for_each_strip(const HostTensor& blocks, const HostTensor& scal
                                 exponents.as<uint8_t>() + s * strip_scales, to_codes, to_scales);
         });
       }
-      if (from.mapped) let_go(from.data + first * strip_bytes, size_t(last - first) * strip_bytes);
+      if (from.mapping != nullptr) let_go(from.data + first * strip_bytes, size_t(last - first) * strip_bytes);
     }
   });
-  if (exponents.mapped) let_go(exponents.data, exponents.bytes);
+  if (exponents.mapping != nullptr) let_go(exponents.data, exponents.bytes);
 }
 
 void CpuBackend::pack_strips_to_file(const HostTensor& blocks, const HostTensor& scales, ExpertUse use, size_t codes,
