@@ -55,6 +55,7 @@ struct HostTensor {
   std::optional<SyntheticSource> synthetic{};  // then data is null
   // That data lies in: its pages can be let go, and come back when they are read again.
   const MappedFile* mapping = nullptr;
+  uint8_t greatest_scale = 0;  // of MXFP4 scales in a file: found when they were checked
 
   // Bytes [first, first + bytes) into the caller's memory: made when the tensor is synthetic, read when it lies in a file.
   // Any thread. Throws as MappedFile::read.

@@ -56,8 +56,9 @@ std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path, const std::
 
   Shards shards = read_shards(location, cancelled);
   check_weights(layout.file_specs(config), shards.tensors, location.folder);
-  for (const auto& [name, tensor] : shards.tensors)
-    if (name.ends_with("scales")) check_scales(tensor, cancelled);
+  ThreadPool pool(default_threads());
+  for (auto& [name, tensor] : shards.tensors)
+    if (name.ends_with("scales")) tensor.greatest_scale = check_scales(tensor, pool, cancelled);
 
   checkpoint->path = path;
   checkpoint->layout = layout.name;

@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "native/base/tensor.h"
+#include "native/base/thread_pool.h"
 
 namespace oss {
 
@@ -17,8 +18,8 @@ namespace oss {
 constexpr uint8_t kLeastScale = 2;
 constexpr uint8_t kGreatestScale = 252;
 
-// `scales` is U8 [experts, rows, blocks]. Throws kModelFormat naming file, tensor, expert, row, block and value;
-// kCancelled when `cancelled`, asked every few MB, returns true.
-void check_scales(const HostTensor& scales, const std::function<bool()>& cancelled);
+// `scales` is U8 [experts, rows, blocks]. Returns the greatest. Throws kModelFormat naming file, tensor, expert, row, block and
+// value of the first that is out of range; kCancelled when `cancelled`, asked once, returns true; as HostTensor::read.
+uint8_t check_scales(const HostTensor& scales, ThreadPool& pool, const std::function<bool()>& cancelled);
 
 }  // namespace oss

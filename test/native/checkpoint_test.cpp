@@ -7,6 +7,8 @@
 #include <fstream>
 #include <random>
 
+#include "native/base/mapped_file.h"
+#include "native/loader/scales.h"
 #include "native/model/weights.h"
 #include "test/native/checkpoint_files.h"
 
@@ -412,6 +414,14 @@ TEST("checkpoint: MXFP4 scales") {
     write(down, 0, value);
     expect_success(str("scale ", value), [&] { open_checkpoint(folder.path()); });
   }
+  write(down, 777, 200);
+  CHECK_EQ(int(open_checkpoint(folder.path())->tensor(down).greatest_scale), 200);
+  {
+    StoredModel model = golden;
+    for (const size_t at : {1200, 31, 900, 32}) model.tensor(down).bytes[at] = '\0';
+    model.write(folder.path());
+    CHECK_THROWS(Code::kModelFormat, "expert 0, row 7, block 3: ", open_checkpoint(folder.path()));
+  }
   write("model.layers.0.mlp.experts.gate_up_proj_scales", 5 * 256 * 2 - 1, 255);
   CHECK_THROWS(Code::kModelFormat,
                "gate_up_proj_scales\": expert 4, row 255, block 1: ", open_checkpoint(folder.path()));
@@ -421,6 +431,37 @@ TEST("checkpoint: MXFP4 scales") {
   original.write(folder.path());
   CHECK_THROWS(Code::kModelFormat,
                "tensor \"block.1.mlp.mlp1_weight.scales\": expert 0, row 0, block 0: ", open_checkpoint(folder.path()));
+}
+
+// Five ranges that threads take, the last one short.
+TEST("checkpoint: scales of many threads' ranges") {
+  const TempFolder folder;
+  const size_t experts = 5, rows = 1024, blocks = 4096, bytes = experts * rows * blocks - 77;
+  std::string scales(bytes, char(120));
+  scales[bytes - 1] = char(130);
+  write_bytes(folder / "scales", scales);
+  HostTensor tensor{.name = "scales", .file = folder / "scales", .dtype = DType::kU8, .shape = {5, 1024, 4096}};
+  tensor.bytes = bytes;
+  ThreadPool pool(3);
+  const auto check = [&] {
+    const auto mapping = MappedFile::open(tensor.file);
+    tensor.mapping = mapping.get();
+    tensor.data = mapping->data();
+    return check_scales(tensor, pool, {});
+  };
+  CHECK_EQ(int(check()), 130);
+  for (const size_t at : {bytes - 1, 3 * rows * blocks + 5, size_t(9'000'000)}) {
+    scales[at] = char(1);
+    write_bytes(tensor.file, scales);
+    CHECK_THROWS(Code::kModelFormat,
+                 str("expert ", at / blocks / rows, ", row ", at / blocks % rows, ", block ", at % blocks, ": "), check());
+  }
+  const auto mapping = MappedFile::open(tensor.file);
+  tensor.mapping = mapping.get();
+  tensor.data = mapping->data();
+  std::filesystem::resize_file(tensor.file, bytes / 2);
+  CHECK_THROWS(Code::kModelFormat, "it must not be changed while it is loaded", check_scales(tensor, pool, {}));
+  CHECK_THROWS(Code::kCancelled, "was cancelled", check_scales(tensor, pool, [] { return true; }));
 }
 
 TEST("checkpoint: opening can be cancelled, and leaves nothing mapped") {
