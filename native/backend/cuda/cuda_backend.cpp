@@ -1,15 +1,12 @@
 #include "native/backend/cuda/cuda_backend.h"
 
 #include <algorithm>
-#include <cstring>
 
-#include "kernels/common/dtype.h"
 #include "kernels/cuda/plan.h"
 #include "native/backend/cuda/cuda_module.h"
 #include "native/backend/registry.h"
 #include "native/base/error.h"
 #include "native/base/str.h"
-#include "native/base/synthetic_tensor.h"
 
 namespace oss {
 namespace {
@@ -45,23 +42,9 @@ void expect(const HostTensor& tensor, bool accepted, const char* expected) {
 
 // Weights are decoded by moving bits into a bf16 and multiplying it with a power of two, which must be one itself.
 void expect_scales(const HostTensor& scales) {
-  if (scales.synthetic) return;
-  const auto* bytes = scales.as<uint8_t>();
-  const uint8_t largest = *std::max_element(bytes, bytes + scales.bytes);
-  if (largest <= cuda::kMaxScaleByte) return;
+  if (scales.greatest_scale <= cuda::kMaxScaleByte) return;
   throw Error(Code::kUnsupported, str(scales.file, ": tensor ", scales.name, ": the CUDA backend takes MXFP4 scales up to 2 (byte ",
-                                      cuda::kMaxScaleByte, "), found byte ", int(largest)));
-}
-
-// All of a small tensor on the host.
-std::vector<std::byte> host_bytes(const HostTensor& tensor) {
-  std::vector<std::byte> bytes(tensor.bytes);
-  if (tensor.synthetic) {
-    synthesize(tensor, 0, tensor.bytes, bytes.data());
-  } else {
-    std::memcpy(bytes.data(), tensor.data, tensor.bytes);
-  }
-  return bytes;
+                                      cuda::kMaxScaleByte, "), found byte ", int(scales.greatest_scale)));
 }
 
 }  // namespace
@@ -192,15 +175,7 @@ Vector CudaBackend::pack_vector(const HostTensor& vector) {
   expect(vector, vector.dtype == DType::kBF16 || vector.dtype == DType::kF32, "BF16 or F32");
   const size_t size = size_t(vector.elements());
   std::byte* to = take_weights(size * sizeof(float));
-  const std::vector<std::byte> raw = host_bytes(vector);
-  std::vector<float> values(size);
-  if (vector.dtype == DType::kF32) {
-    std::memcpy(values.data(), raw.data(), size * sizeof(float));
-  } else {
-    const auto* from = reinterpret_cast<const uint16_t*>(raw.data());
-    std::transform(from, from + size, values.begin(), [](uint16_t bits) { return bf16_to_f32(bits); });
-  }
-  stream_->send(values.data(), size * sizeof(float), to);
+  stream_->send_f32(vector, to);
   return {reinterpret_cast<const float*>(to), int(size)};
 }
 
