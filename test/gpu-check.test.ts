@@ -1,4 +1,6 @@
 import { spawnSync } from "node:child_process";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import path from "node:path";
 import { describe, expect, it } from "vitest";
 
@@ -254,6 +256,37 @@ describe("the result file", () => {
     });
   });
 });
+
+// The emulator knows of x86-64 and arm64 on Linux.
+const emulated = process.platform === "linux" && ["x64", "arm64"].includes(process.arch);
+
+(emulated ? it : () => undefined)(
+  "writes a checkpoint and loads it, on the emulated GPU, and leaves nothing behind",
+  { timeout: 120_000 },
+  () => {
+    const folder = mkdtempSync(path.join(tmpdir(), "gpu-check-"));
+    const { status, stdout } = spawnSync(
+      process.execPath,
+      ["bench/gpu/check.mjs", "--emulated", "--only", "load:20b"],
+      {
+        encoding: "utf8",
+        env: { ...process.env, TMPDIR: folder },
+      },
+    );
+    const left = readdirSync(folder);
+    rmSync(folder, { recursive: true });
+    const loads = stdout.split("\n").filter((line) => line.startsWith("{"));
+    expect({ status, left, loads: loads.length }, stdout).toEqual({ status: 0, left: [], loads: 3 });
+    for (const line of loads)
+      expect(JSON.parse(line)).toMatchObject({
+        bench: "load",
+        bytes: expect.any(Number),
+        gigabytesPerSecond: expect.any(Number),
+        startToFirstTokenSeconds: expect.any(Number),
+      });
+    expect(stdout).toContain("\n1 passed, 0 failed, 0 skipped\n");
+  },
+);
 
 it("says in one sentence that there is no GPU, and measures nothing", () => {
   const { status, stdout, stderr } = spawnSync(process.execPath, ["bench/gpu/check.mjs"], {

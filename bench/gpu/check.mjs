@@ -168,6 +168,32 @@ async function engineBench(step, model, seconds, ...args) {
   if (said.ok) return count(step, { passed: 1 });
   count(step, { failed: 1 }, last(said.text, 30));
 }
+/** A checkpoint in files, as large as a released one, loaded by one process after the other. */
+async function loadBench(step, model, seconds) {
+  const until = Date.now() + seconds * 1000;
+  const left = () => (until - Date.now()) / 1000;
+  const written = await node(["bench/gpu/checkpoint.mjs", model, tmpdir(), "/dev/shm"], { seconds, show: false });
+  const folder = written.text.split("\n")[0];
+  try {
+    if (!written.ok) {
+      if (written.status === 2) return count(step, { skipped: 1 }, `NOT RUN: ${written.text}`);
+      return count(step, { failed: 1 }, last(written.text, 10));
+    }
+    report.log(step, `written in ${Math.round(seconds - left())} s`);
+    const emulator = { EMULATED_GPU: "memory_bytes=500000000" };
+    for (const run of ["the first", "again", "again"]) {
+      const said = await node(["bench/gpu/load.mjs", folder], {
+        seconds: left(),
+        env: { ...device(), ...(emulated && emulator) },
+      });
+      if (!said.ok) return count(step, { failed: 1 }, last(said.text, 20));
+      for (const line of jsonLines(said.text)) addRow({ ...line, model, run });
+    }
+    count(step, { passed: 1 });
+  } finally {
+    if (existsSync(folder)) rmSync(folder, { recursive: true });
+  }
+}
 async function kernelBench(step, model, seconds, ...args) {
   let bench = program("oss_gpu_bench");
   if (emulated) {
@@ -229,7 +255,8 @@ async function sanitizer(step, tool, seconds) {
   );
 }
 
-const steps = [
+// `asked`: only when --only names it
+const all = [
   {
     name: "build",
     least: 45,
@@ -237,7 +264,8 @@ const steps = [
     async run(seconds) {
       if (emulated) return;
       const first = await node(["native/build.mjs", "--cuda-architectures", "native"], { seconds });
-      const targets = ["oss_tests", "oss_gpu_bench", "oss_gpu_roofs", "oss_gpu_floor", "oss_gpu_stages"];
+      const benches = ["oss_load_bench", "oss_gpu_bench", "oss_gpu_roofs", "oss_gpu_floor", "oss_gpu_stages"];
+      const targets = ["oss_tests", ...benches];
       const second =
         first.ok &&
         (await run("cmake", ["--build", build, "--parallel", String(availableParallelism()), "--target", ...targets], {
@@ -318,6 +346,32 @@ const steps = [
     run: (seconds) => (emulated ? undefined : engineBench("engine:120b", "synthetic:120b", seconds)),
   },
   {
+    name: "load:host",
+    least: 10,
+    most: 40,
+    async run(seconds) {
+      if (emulated) return;
+      const threads = [1, 8, 16].filter((n) => n <= availableParallelism()).join();
+      const args = [tmpdir(), "--gigabytes", "2", "--threads", threads, "--repeats", "5"];
+      const said = await run(program("oss_load_bench"), args, { seconds });
+      for (const line of jsonLines(said.text)) addRow({ bench: "load host", ...line });
+      count("load:host", said.ok ? { passed: 1 } : { failed: 1 }, said.ok ? "" : last(said.text, 10));
+    },
+  },
+  {
+    name: "load:20b",
+    least: 30,
+    most: 90,
+    run: (seconds) => loadBench("load:20b", emulated ? "tiny" : "20b", seconds),
+  },
+  {
+    name: "load:120b",
+    least: 60,
+    most: 240,
+    asked: true,
+    run: (seconds) => (emulated ? undefined : loadBench("load:120b", "120b", seconds)),
+  },
+  {
     name: "node",
     least: 20,
     most: 90,
@@ -391,13 +445,13 @@ const steps = [
 
 if (flags.help) {
   console.log(
-    `gpu:check [--budget 540] [--out FOLDER] [--only STEP,…]     steps: ${steps.map(({ name }) => name).join(", ")}`,
+    `gpu:check [--budget 540] [--out FOLDER] [--only STEP,…]     steps: ${all.map(({ name }) => name).join(", ")}`,
   );
   process.exit(0);
 }
 const only = flags.only?.split(",");
+const steps = all.filter(({ name, asked }) => (only ? only.includes(name) : !asked));
 for (const [i, step] of steps.entries()) {
-  if (only && !only.includes(step.name)) continue;
   const seconds = allowance(steps, i, remaining());
   console.log(`\n== ${step.name}: at most ${Math.round(seconds)} s of ${Math.round(remaining())} s`);
   if (seconds === 0) {
