@@ -146,7 +146,7 @@ describe("shares of the roofs", () => {
 
 describe("the table of targets", () => {
   const row = { bench: "decode", model: "synthetic:120b", batch: 1, prompt: context, tokensPerSecond: 660 };
-  const lines = (rows: object[]) => targetTable(rows).split("\n").slice(2);
+  const lines = (rows: object[]) => targetTable(rows).split("\n").slice(2, -2);
 
   it("has a line for each, measured or not", () => {
     expect(lines([])).toHaveLength(targets.length);
@@ -154,6 +154,16 @@ describe("the table of targets", () => {
       "| 120b | 1 | 600 (660) | 660 [650..670] | 110 % | 78 % |",
     );
     expect(lines([])[1]).toBe("| 120b | 8 | 1400 | not measured |  |  |");
+  });
+
+  it("says how long a start takes", () => {
+    const starts = [3.1, 2.5, 2.9].map((seconds) => ({
+      bench: "load",
+      model: "120b",
+      startToFirstTokenSeconds: seconds,
+    }));
+    expect(targetTable(starts)).toMatch(/target 6 s, 2\.9 \[2\.5\.\.3\.1\] s\.$/);
+    expect(targetTable([{ bench: "load", model: "synthetic:120b", milliseconds: 900 }])).toMatch(/not measured\.$/);
   });
 
   it("takes neither another context, nor another model, nor what was skipped", () => {
