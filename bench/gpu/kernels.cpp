@@ -87,7 +87,7 @@ class Bench {
   T* upload(const std::vector<T>& values) {
     T* to = empty<T>(values.size());
     void* pinned = nullptr;
-    check(cuda_.allocate_pinned(&pinned, values.size() * sizeof(T)), "pinned memory");
+    check(cuda_.allocate_pinned(&pinned, std::max<size_t>(values.size() * sizeof(T), 256)), "pinned memory");
     std::memcpy(pinned, values.data(), values.size() * sizeof(T));
     check(cuda_.copy(to, pinned, values.size() * sizeof(T), stream_), "copy");
     check(cuda_.synchronize(stream_), "synchronize");
@@ -141,6 +141,13 @@ class Bench {
     drop(blocks);
     drop(scales);
     return {codes, packed_scales, floats(size_t(s_.experts) * rows, 0.02f)};
+  }
+  // A step whose counts say that there is nothing to do is quick, and no measurement.
+  void expect_written(const cuda::bf16* zeros_before, size_t count) {
+    std::vector<cuda::bf16> values(count);
+    check(cuda_.copy(values.data(), zeros_before, count * sizeof(cuda::bf16), stream_), "copy");
+    check(cuda_.synchronize(stream_), "synchronize");
+    if (std::ranges::count(values, 0) * 2 > std::ptrdiff_t(count)) throw Error(Code::kInternal, "the kernel has written nothing");
   }
   static double expert_bytes(int rows, int cols) { return double(rows) * cols * 17 / 32 + 4.0 * rows; }
 
@@ -205,7 +212,7 @@ Bench::StepArrays Bench::make_step(int sequences, int each, int context) {
   StepArrays out;
   const int pages_each = (context + kPageTokens - 1) / kPageTokens;
   out.pages = sequences * pages_each;
-  std::vector<int32_t> tokens, positions, sequence, logit_tokens;
+  std::vector<int32_t> tokens, positions, sequence, logit_tokens, singles;
   std::vector<int32_t> table(size_t(out.pages));
   for (int p = 0; p < out.pages; ++p) table[size_t(p)] = p;
   std::ranges::shuffle(table, random_);
@@ -214,6 +221,7 @@ Bench::StepArrays Bench::make_step(int sequences, int each, int context) {
     for (int t = 0; t < each; ++t) {
       if (t % cuda::kAttentionTile == 0) tiles.push_back({int32_t(tokens.size()), std::min(cuda::kAttentionTile, each - t)});
       tokens.push_back(int32_t(random_() % unsigned(s_.vocab)));
+      if (each == 1) singles.push_back(int32_t(tokens.size()) - 1);
       positions.push_back(context - each + t);
       sequence.push_back(s);
     }
@@ -221,7 +229,11 @@ Bench::StepArrays Bench::make_step(int sequences, int each, int context) {
   }
   out.tiles = int(tiles.size());
   out.most_splits = cuda::visible_pages(context - 1, 0).splits;
-  const cuda::StepCounts counts = {int32_t(tokens.size()), sequences, sequences, out.tiles};
+  const cuda::StepCounts counts = {.tokens = int32_t(tokens.size()),
+                                   .sequences = sequences,
+                                   .rows = sequences,
+                                   .tiles = out.tiles,
+                                   .singles = int32_t(singles.size())};
   std::vector<float> rope(tokens.size() * kHeadDim);
   for (size_t i = 0; i < rope.size(); ++i) rope[i] = i % kHeadDim < kHeadDim / 2 ? 0.8f : 0.6f;
   out.step = {.counts = upload(std::vector{counts}),
@@ -232,7 +244,8 @@ Bench::StepArrays Bench::make_step(int sequences, int each, int context) {
               .rope = upload(rope),
               .logit_tokens = upload(logit_tokens),
               .tiles = upload(tiles),
-              .max_pages = pages_each};
+              .max_pages = pages_each,
+              .singles = upload(singles)};
   return out;
 }
 
@@ -248,7 +261,7 @@ void Bench::attention(const StepArrays& arrays, int sequences, int each, int con
   const auto caches = rotating<cuda::bf16*>(cache_elements * 2, [&] { return normals(cache_elements, 1); });
   const cuda::bf16* q = normals(size_t(tokens) * s_.heads * kHeadDim, 1);
   const float* sinks = floats(size_t(s_.heads), 1);
-  cuda::bf16* out = empty<cuda::bf16>(size_t(tokens) * s_.heads * kHeadDim);
+  cuda::bf16* out = zeros<cuda::bf16>(size_t(tokens) * s_.heads * kHeadDim);
   const AttentionArgs args = {.tokens = tokens, .heads = s_.heads, .kv_heads = s_.kv_heads, .head_dim = kHeadDim,
                               .group = group, .type = kKvBF16, .window = window, .max_pages = arrays.step.max_pages,
                               .scale = 0.125f};
@@ -272,6 +285,7 @@ void Bench::attention(const StepArrays& arrays, int sequences, int each, int con
       return cuda_.attention_tiles(args, arrays.step, arrays.tiles, q, caches[i % caches.size()], sinks, out, stream_);
     });
   }
+  expect_written(out, size_t(tokens) * s_.heads * kHeadDim);
 }
 
 void Bench::matrices(const StepArrays& arrays, int tokens, int rows) {
