@@ -70,17 +70,19 @@ __device__ __forceinline__ void route(Routing& to, int experts, int top_k, int t
   __syncthreads();
 }
 
-// A warp's part of the row tiles in this block's run, on their way and multiplied.
+// A warp's part of the row tiles in this block's run, on their way and multiplied. What is done for every row tile is done
+// once for 3 KB of weights: it counts as much as what is done for every weight, so addresses are carried on, not computed.
 class PairStream {
  public:
-  // The ring lies in dynamic shared memory.
   __device__ __forceinline__ PairStream(const PackedCodes& w, const Routing& routing)
-      : w_(w), routing_(routing), part_(threadIdx.x / kWarp), lane_(threadIdx.x % kWarp) {
-    first_tile_ = first_tile_of_part(part_, w.col_tiles);
-    tiles_ = first_tile_of_part(part_ + 1, w.col_tiles) - first_tile_;
-    barriers_ = dynamic_shared<CopyBarrier>() + part_ * kExpertStages;
-    ring_ = reinterpret_cast<unsigned char*>(dynamic_shared<CopyBarrier>() + kParts * kExpertStages) +
-            part_ * kExpertStages * kStage;
+      : w_(w), routing_(routing), lane_(threadIdx.x % kWarp) {
+    const int part = same_in_warp(int(threadIdx.x) / kWarp);
+    first_tile_ = first_tile_of_part(part, w.col_tiles);
+    tiles_ = first_tile_of_part(part + 1, w.col_tiles) - first_tile_;
+    parts_ = dynamic_shared<float4>();
+    barriers_ = reinterpret_cast<CopyBarrier*>(parts_ + 2 * kParts * kWarp) + part * kExpertStages;
+    ring_ = reinterpret_cast<unsigned char*>(parts_ + 2 * kParts * kWarp) + kParts * kExpertStages * sizeof(CopyBarrier) +
+            part * kExpertStages * kStage;
     if (lane_ < kExpertStages) init_copies(barriers_ + lane_);
     __syncwarp();
     const int64_t work = int64_t(routing.slots) * w.row_tiles;
@@ -89,72 +91,63 @@ class PairStream {
     asked_ = begin;
     asked_slot_ = begin / w.row_tiles;
     asked_row_tile_ = begin % w.row_tiles;
+    if (asked_ < end) find_asked_tile();
     for (int stage = 0; stage < kExpertStages; ++stage) ask(stage);
   }
 
   // rows: the other operand, as `inputs` says.
   template <typename Epilogue>
   __device__ __forceinline__ void multiply(const bf16* rows, const Inputs& inputs, const Epilogue& epilogue) {
-    __shared__ __align__(16) float parts[2][kParts][kWarp][4];  // written as float4
-    const int g = lane_ / 4, t = lane_ % 4;
-    const int column = threadIdx.x % kTokenTile, row = threadIdx.x / kTokenTile;  // 64 threads add up a sum of each
-    const bf16* values_at = nullptr;  // of the pair of column g, null where there is none
-    int pair_of_column = -1, slot = begin / w_.row_tiles, row_tile = begin % w_.row_tiles, stage = 0;
-    uint32_t odd = 0;
-    for (int at = begin; at < end; ++at) {
-      if (at == begin || row_tile == 0) {
-        pair_of_column = routing_.slot_pairs[slot][column];
-        const int pair = routing_.slot_pairs[slot][g];
-        values_at = pair < 0 ? nullptr : rows + size_t(inputs.row_of_pair(pair)) * inputs.stride;
-      }
-      const bool finishes = row < kRowTile / 2 && pair_of_column >= 0;
-      float2 bias{};
-      if (finishes) bias = epilogue.biases(routing_.slot_expert[slot] * w_.row_tiles + row_tile, row);
+    // A thread of the first two warps adds up two sums. One warp has all pairs of a slot with up to four.
+    const int row = threadIdx.x % kHalfTile, column = threadIdx.x / kHalfTile;
+    const int my_col = first_tile_ * kExpertColTile + 8 * (lane_ % 4);
+    const bool is_whole = inputs.cols % kExpertColTile == 0;
+    int slot = begin / w_.row_tiles, row_tile = begin % w_.row_tiles, stage = 0;
+    uint32_t odd = 0, turn = 0;
+    for (int left = end - begin; left > 0; ++slot, row_tile = 0) {
+      const int8_t* pairs = routing_.slot_pairs[slot];
+      const int pair_of_column = column < kTokenTile ? pairs[column] : -1;
+      const int tiles_before = routing_.slot_expert[slot] * w_.row_tiles;
+      // Nobody reads the sums of a column without a pair: they may be any, such as those of the first once more.
+      const int pair = pairs[lane_ / 4] < 0 ? pairs[0] : pairs[lane_ / 4];
+      const bf16* values_at = rows + size_t(inputs.row_of_pair(pair)) * inputs.stride + my_col;
+      const int end_row_tile = min(w_.row_tiles, row_tile + left);
+      left -= end_row_tile - row_tile;
+      for (; row_tile < end_row_tile; ++row_tile, turn ^= 1) {
+        float2 bias{};
+        if (pair_of_column >= 0) bias = epilogue.biases(tiles_before + row_tile, row);
 
-      float sums[4] = {};
-      if (tiles_ > 0) wait_copies(barriers_ + stage, odd);
-      const uint4* codes_at = reinterpret_cast<const uint4*>(ring_ + stage * kStage) + lane_;
-      const uint32_t* scales_at = reinterpret_cast<const uint32_t*>(ring_ + stage * kStage + kCodes) + g;
+        float sums[4] = {};
+        if (tiles_ > 0) wait_copies(barriers_ + stage, odd);
+        const unsigned char* from = ring_ + stage * kStage;
+        if (is_whole && tiles_ >= kPartTiles - 1) {
 #pragma unroll
-      for (int i = 0; i < kPartTiles; ++i) {
-        if (i >= tiles_) break;
-        const uint4 codes = codes_at[i * kCodeLoads];
-        const uint32_t scales = scales_at[i * kScaleWords];
-#pragma unroll
-        for (int h = 0; h < 2; ++h) {
-          const int col = (first_tile_ + i) * kExpertColTile + h * kMxBlock + 8 * t;
-          uint4 values{};
-          if (values_at != nullptr && col < inputs.cols) values = *reinterpret_cast<const uint4*>(values_at + col);
-          const CodeWords words = h == 0 ? CodeWords{codes.x, codes.y} : CodeWords{codes.z, codes.w};
-          const WeightFragments weights = dequantize(words, unpack_scales(scales, h));
-          mma_m16n8k16(sums, weights.first, {values.x, values.y});
-          mma_m16n8k16(sums, weights.second, {values.z, values.w});
+          for (int i = 0; i < kPartTiles - 1; ++i) multiply_tile<false>(from, values_at, i, inputs.cols - my_col, sums);
+          if (tiles_ == kPartTiles) multiply_tile<false>(from, values_at, kPartTiles - 1, inputs.cols - my_col, sums);
+        } else {
+#pragma unroll 1
+          for (int i = 0; i < tiles_; ++i) multiply_tile<true>(from, values_at, i, inputs.cols - my_col, sums);
         }
-      }
-      __syncwarp();  // all lanes have read what comes next into this stage's place
-      ask(stage);
-      if (++stage == kExpertStages) {
-        stage = 0;
-        odd ^= 1;
-      }
+        __syncwarp();  // all lanes have read what comes next into this stage's place
+        ask(stage);
+        if (++stage == kExpertStages) {
+          stage = 0;
+          odd ^= 1;
+        }
 
-      // The parts meet in shared memory. Two sets of places: who comes round with the next tile need not wait again.
-      auto& meeting = parts[at % 2];
-      *reinterpret_cast<float4*>(meeting[part_][lane_]) = {sums[0], sums[1], sums[2], sums[3]};
-      __syncthreads();
-      if (finishes) {
+        // The parts meet in shared memory. Two sets of places: who comes round with the next tile need not wait again.
+        float4* meeting = parts_ + turn * kParts * kWarp;
+        meeting[threadIdx.x] = {sums[0], sums[1], sums[2], sums[3]};
+        __syncthreads();
+        if (pair_of_column < 0) continue;
         float low = 0, high = 0;
 #pragma unroll
         for (int p = 0; p < kParts; ++p) {
-          const float* of_lane = meeting[p][4 * row + column / 2];
+          const float* of_lane = reinterpret_cast<const float*>(meeting + p * kWarp + 4 * row + column / 2);
           low += of_lane[column % 2];
           high += of_lane[column % 2 + 2];
         }
         epilogue.store(row_tile, row, pair_of_column, low + bias.x, high + bias.y);
-      }
-      if (++row_tile == w_.row_tiles) {
-        row_tile = 0;
-        ++slot;
       }
     }
   }
@@ -162,35 +155,56 @@ class PairStream {
   int begin, end;  // this block's run of the work
 
  private:
+  static constexpr int kHalfTile = kRowTile / 2;
   static constexpr int kCodes = kPartTiles * kCodeLoads * int(sizeof(uint4));
   static constexpr int kStage = kCodes + kPartTiles * kScaleWords * int(sizeof(uint32_t));
   static_assert(kStage == expert_stage_bytes(kPartTiles));
 
+  // The i-th column tile of a stage; `cols` are left of the row from this lane's first on.
+  template <bool kMayEnd>
+  __device__ __forceinline__ void multiply_tile(const unsigned char* from, const bf16* values_at, int i, int cols,
+                                                float (&sums)[4]) const {
+    const uint4 codes = reinterpret_cast<const uint4*>(from)[i * kCodeLoads + lane_];
+    const uint32_t scales = reinterpret_cast<const uint32_t*>(from + kCodes)[i * kScaleWords + lane_ / 4];
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const int col = i * kExpertColTile + h * kMxBlock;
+      uint4 values{};
+      if (!kMayEnd || col < cols) values = *reinterpret_cast<const uint4*>(values_at + col);
+      const CodeWords words = h == 0 ? CodeWords{codes.x, codes.y} : CodeWords{codes.z, codes.w};
+      const WeightFragments weights = dequantize(words, unpack_scales(scales, h));
+      mma_m16n8k16(sums, weights.first, {values.x, values.y});
+      mma_m16n8k16(sums, weights.second, {values.z, values.w});
+    }
+  }
+
+  __device__ __forceinline__ void find_asked_tile() {
+    asked_tile_ = uint32_t(routing_.slot_expert[asked_slot_] * w_.row_tiles + asked_row_tile_) * w_.col_tiles + first_tile_;
+  }
   __device__ __forceinline__ void ask(int stage) {
     if (asked_ >= end || tiles_ == 0) return;
-    const uint32_t codes_bytes = uint32_t(tiles_) * kCodeLoads * sizeof(uint4);
-    const uint32_t scales_bytes = uint32_t(tiles_) * kScaleWords * sizeof(uint32_t);
-    const size_t row_tile = size_t(routing_.slot_expert[asked_slot_]) * w_.row_tiles + asked_row_tile_;
-    const size_t tile = row_tile * w_.col_tiles + first_tile_;
     unsigned char* to = ring_ + stage * kStage;
-    begin_copies(barriers_ + stage, codes_bytes + scales_bytes);
-    copy_run(barriers_ + stage, to, w_.codes + tile * kCodeLoads, codes_bytes);
-    copy_run(barriers_ + stage, to + kCodes, w_.scales + tile * kScaleWords, scales_bytes);
-    end_copies(barriers_ + stage);
+    copy_runs(barriers_ + stage,
+              Run{to, w_.codes + size_t(asked_tile_) * kCodeLoads, uint32_t(tiles_) * kCodeLoads * uint32_t(sizeof(uint4))},
+              Run{to + kCodes, w_.scales + size_t(asked_tile_) * kScaleWords,
+                  uint32_t(tiles_) * kScaleWords * uint32_t(sizeof(uint32_t))});
     ++asked_;
-    if (++asked_row_tile_ == w_.row_tiles) {
-      asked_row_tile_ = 0;
-      ++asked_slot_;
-    }
+    asked_tile_ += w_.col_tiles;
+    if (++asked_row_tile_ < w_.row_tiles) return;
+    asked_row_tile_ = 0;
+    ++asked_slot_;
+    if (asked_ < end) find_asked_tile();
   }
 
   const PackedCodes& w_;
   const Routing& routing_;
-  const int part_, lane_;
+  const int lane_;
   int first_tile_, tiles_;
+  float4* parts_;  // [2, part, lane]
   CopyBarrier* barriers_;
   unsigned char* ring_;
   int asked_, asked_slot_, asked_row_tile_;
+  uint32_t asked_tile_;  // of all experts
 };
 
 __global__ void __launch_bounds__(kExpertThreads, kRoomForBlocks)
@@ -261,7 +275,7 @@ Status few_experts(const ExpertsArgs& args, const int32_t* num_tokens, const flo
   const auto how = [&](const PackedCodes& w) {
     return Launch{.grid = dim3(plan_expert_stream(min(args.experts, pairs) * w.row_tiles, gpu)),
                   .block = dim3(kExpertThreads),
-                  .shared = expert_ring_bytes(),
+                  .shared = expert_shared_bytes(),
                   .stream = stream};
   };
   const Status status =

@@ -112,10 +112,8 @@ __global__ void __launch_bounds__(kMatrixThreads, 2)
     if (asked_row_tile == end_row_tile) return;
     const int tiles = min(kStageTiles, end - asked_tile);
     const uint32_t bytes = uint32_t(tiles) * kTileLoads * sizeof(uint4);
-    begin_copies(barrier + stage, bytes);
-    copy_run(barrier + stage, ring + stage * kStageLoads,
-             w.tiles + (size_t(asked_row_tile) * w.col_tiles + asked_tile) * kTileLoads, bytes);
-    end_copies(barrier + stage);
+    copy_runs(barrier + stage, Run{ring + stage * kStageLoads,
+                                   w.tiles + (size_t(asked_row_tile) * w.col_tiles + asked_tile) * kTileLoads, bytes});
     asked_tile += tiles;
     if (asked_tile == end) {
       asked_tile = begin;
@@ -182,7 +180,8 @@ __global__ void __launch_bounds__(kMatrixThreads, 2)
   }
   const Share share = share_of_block(next.bytes, blockIdx.x, gridDim.x);
   if (threadIdx.x == 0 && share.bytes > 0)
-    prefetch_run(static_cast<const unsigned char*>(next.from) + share.first, uint32_t(share.bytes));
+    prefetch_run(static_cast<const unsigned char*>(next.from) + share.first,
+                 uint32_t(share.bytes < kMostRunBytes ? share.bytes : kMostRunBytes));
 }
 
 // As multiply() of matrix.cuh, and epilogue.prefetch(first, end) for what it needs of these row tiles; `plan` is not empty.

@@ -30,7 +30,7 @@ __device__ __forceinline__ uint32_t rotate_left(uint32_t word, int bits) { retur
 
 // The pairs are values · 2^-126.
 __device__ __forceinline__ CodePairs unpack_codes(CodeWords w) {
-  const uint32_t left = (w.first & kLeftBits) | (w.second << 2 & ~kLeftBits);
+  const uint32_t left = select_bits(kLeftBits, w.first, w.second << 2);
   return {{w.first & kPairBits, w.first << 4 & kPairBits, rotate_left(w.first, 10) & kPairBits, left << 6 & kPairBits},
           {w.second & kPairBits, w.second << 4 & kPairBits, rotate_left(w.second, 10) & kPairBits,
            rotate_left(left, 12) & kPairBits}};

@@ -80,6 +80,8 @@ constexpr int expert_stage_bytes(int most_tiles) {
 constexpr size_t expert_ring_bytes() {
   return size_t(kParts) * kExpertStages * (expert_stage_bytes(kPartTiles) + sizeof(uint64_t));
 }
+// Rings, their barriers, and the parts of two row tiles on their way to each other.
+constexpr size_t expert_shared_bytes() { return expert_ring_bytes() + size_t(2) * kParts * 32 * 16; }
 constexpr int plan_expert_stream(int most_items, const Resources& gpu) {  // blocks
   return std::min(most_items, kExpertBlocks * gpu.multiprocessors);
 }
@@ -95,7 +97,7 @@ constexpr int most_fused_tokens(const StepShape& of, const Resources& gpu) {
   constexpr int kMostHidden = 4096;  // that a norm sums up
   if (of.hidden % kMxBlock != 0 || of.intermediate % kMxBlock != 0 || of.hidden > kMostHidden || of.top_k > 32 ||
       std::max(tiles_of(of.hidden, kExpertColTile), tiles_of(of.intermediate, kExpertColTile)) > kMostTiles ||
-      expert_ring_bytes() > gpu.shared_bytes)
+      expert_shared_bytes() > gpu.shared_bytes)
     return 0;
   const auto fits = [&](int columns) { return plan_matrix_stream(1, of.hidden, columns, gpu).blocks > 0; };
   int tokens = std::min(kStreamColumns, kFewPairs / of.top_k);

@@ -6,6 +6,9 @@ namespace oss::cuda {
 constexpr int kWarp = 32;
 constexpr unsigned kAllLanes = 0xFFFFFFFFu;
 
+// What is the same in all lanes anyway. Behind a shuffle the compiler knows it, too, and computes with it once for the warp.
+__device__ __forceinline__ int same_in_warp(int value) { return __shfl_sync(kAllLanes, value, 0); }
+
 template <typename T>
 __device__ __forceinline__ T warp_sum(T value) {
   for (int offset = kWarp / 2; offset > 0; offset /= 2) value += __shfl_xor_sync(kAllLanes, value, offset);

@@ -285,6 +285,8 @@ class Block {
 
   // --- copies of runs
 
+  static constexpr size_t kMostRunBytes = 0xFFFF * 16;  // 16 bits for the number of sixteens
+
   CopyRounds& rounds_of(void* barrier, const Where& where) {
     check_aligned(barrier, sizeof(CopyRounds), where);
     CopyRounds& rounds = *static_cast<CopyRounds*>(barrier);
@@ -301,6 +303,7 @@ class Block {
     CopyRounds& rounds = rounds_of(barrier, where);
     if (rounds.begun == rounds.done) fail(kLaunchFailure, "a copy in no round", where);
     if (bytes == 0 || bytes % 16 != 0) fail(kMisalignedAddress, "a copy of no multiple of 16 bytes", where);
+    if (bytes > kMostRunBytes) fail(kLaunchFailure, "a copy longer than its instruction can say", where);
     check_aligned(to, 16, where);
     check_aligned(from, 16, where);
     for (size_t i = 0; i < bytes; i += 16) touch(static_cast<const char*>(from) + i);
@@ -309,6 +312,7 @@ class Block {
   }
   void prefetch_run(const void* from, size_t bytes, const Where& where) {
     if (bytes == 0 || bytes % 16 != 0) fail(kMisalignedAddress, "a prefetch of no multiple of 16 bytes", where);
+    if (bytes > kMostRunBytes) fail(kLaunchFailure, "a prefetch longer than its instruction can say", where);
     check_aligned(from, 16, where);
     touch(from);
     touch(static_cast<const char*>(from) + bytes - 1);

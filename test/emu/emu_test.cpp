@@ -383,7 +383,7 @@ __global__ void add_kernel(int* value, const int* addend) { *value += *addend; }
 // ------------------------------------------------------------------
 
 // One warp: two slots in turn, `runs` runs of 512 bytes; out[i] = 1 + in[i].
-enum class Ring { kRight, kNoWait, kTooEarly, kWrongBytes, kLeft };
+enum class Ring { kRight, kNoWait, kTooEarly, kWrongBytes, kLeft, kTooLong };
 template <Ring kRing>
 __global__ void ring_kernel(int runs, const int* in, int* out) {
   constexpr int kRun = 128;
@@ -394,9 +394,12 @@ __global__ void ring_kernel(int runs, const int* in, int* out) {
   __syncwarp();
   const auto start = [&](int run) {
     if (run >= runs) return;
-    cuda::begin_copies(barriers + run % 2, kRing == Ring::kWrongBytes ? 496 : 512);
-    cuda::copy_run(barriers + run % 2, slots + run % 2 * kRun, in + run * kRun, 512);
-    cuda::end_copies(barriers + run % 2);
+    const cuda::Run whole{slots + run % 2 * kRun, in + run * kRun, 512};
+    if (kRing == Ring::kTooLong) return cuda::copy_runs(barriers, {slots, in, cuda::kMostRunBytes + 16});
+    if (kRing != Ring::kWrongBytes) return cuda::copy_runs(barriers + run % 2, whole);
+    if (lane != 0) return;
+    emu::begin_copies(barriers + run % 2, 496, emu::Where::current());
+    emu::copy_run(barriers + run % 2, whole.to, whole.from, whole.bytes, emu::Where::current());
   };
   start(0);
   start(1);
@@ -442,6 +445,8 @@ TEST("emu: copies of runs arrive when they are waited for, in slots that are fre
     CHECK_THROWS(Code::kDevice, "not of the bytes that were announced", run_ring<Ring::kWrongBytes>(device));
     emu::reset();
     CHECK_THROWS(Code::kDevice, "under way", run_ring<Ring::kLeft>(device));
+    emu::reset();
+    CHECK_THROWS(Code::kDevice, "longer than its instruction can say", run_ring<Ring::kTooLong>(device));
   });
 }
 

@@ -1,10 +1,12 @@
 // Copies of runs of bytes from global to shared memory that run beside the arithmetic and tell a barrier of their arrival.
-// All lanes of one warp call each function, in rounds: begin_copies, copy_run for each run, end_copies; later wait_copies.
-// The rounds of a barrier follow each other: one is waited for before the next begins.
+// All lanes of one warp call each function, in rounds: copy_runs, later wait_copies. The rounds of a barrier follow each
+// other: one is waited for before the next begins.
 //
-// On sm_90 one lane asks for a whole run and the barrier counts bytes; on sm_80 each lane copies 16 bytes at a time and
-// the barrier counts lanes. Addresses and sizes are multiples of 16. What is copied is read once: on sm_90 it is the first to
-// leave L2.
+// On sm_90 one lane asks for whole runs and the barrier counts bytes; on sm_80 each lane copies 16 bytes at a time and
+// the barrier counts lanes. What is copied is read once: on sm_90 it is the first to leave L2.
+//
+// A run may come into a place that other lanes have read, once a __syncwarp lies between: what they have read is in
+// registers then, and nothing that was written there by ordinary stores has to be seen by the copy.
 #pragma once
 #include <stdint.h>
 
@@ -23,37 +25,41 @@ __device__ __forceinline__ void init_copies(CopyBarrier* barrier) {
 #endif
 }
 
-// `bytes` of all runs of this round together.
-__device__ __forceinline__ void begin_copies([[maybe_unused]] CopyBarrier* barrier, [[maybe_unused]] uint32_t bytes) {
-#if __CUDA_ARCH__ >= 900
-  const uint32_t at = uint32_t(__cvta_generic_to_shared(barrier));
-  if (threadIdx.x % 32 == 0)
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;\n" ::"r"(at), "r"(bytes) : "memory");
-#endif
-}
+// Addresses and sizes are multiples of 16. The instruction has 16 bits for the number of sixteens.
+struct Run {
+  void* to;  // in shared memory
+  const void* from;
+  uint32_t bytes;
+};
+constexpr uint32_t kMostRunBytes = 0xFFFFu * 16;
 
-__device__ __forceinline__ void copy_run([[maybe_unused]] CopyBarrier* barrier, void* shared_to, const void* from,
-                                         uint32_t bytes) {
-  const uint32_t to = uint32_t(__cvta_generic_to_shared(shared_to));
+__device__ __forceinline__ void copy_run([[maybe_unused]] CopyBarrier* barrier, const Run& run) {
+  const uint32_t to = uint32_t(__cvta_generic_to_shared(run.to));
 #if __CUDA_ARCH__ >= 900
   const uint32_t at = uint32_t(__cvta_generic_to_shared(barrier));
-  if (threadIdx.x % 32 == 0)
-    asm volatile(
-        "{\n.reg .b64 once;\ncreatepolicy.fractional.L2::evict_first.b64 once, 1.0;\n"
-        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], once;\n}\n" ::
-            "r"(to),
-        "l"(from), "r"(bytes), "r"(at)
-        : "memory");
+  asm volatile(
+      "{\n.reg .b64 once;\ncreatepolicy.fractional.L2::evict_first.b64 once, 1.0;\n"
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], once;\n}\n" ::
+          "r"(to),
+      "l"(run.from), "r"(run.bytes), "r"(at)
+      : "memory");
 #else
-  for (uint32_t i = threadIdx.x % 32 * 16; i < bytes; i += 32 * 16)
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;\n" ::"r"(to + i), "l"(static_cast<const char*>(from) + i)
+  for (uint32_t i = threadIdx.x % 32 * 16; i < run.bytes; i += 32 * 16)
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;\n" ::"r"(to + i), "l"(static_cast<const char*>(run.from) + i)
                  : "memory");
 #endif
 }
 
-__device__ __forceinline__ void end_copies([[maybe_unused]] CopyBarrier* barrier) {
-#if __CUDA_ARCH__ < 900
+// Begins a round of these runs.
+template <typename... Runs>
+__device__ __forceinline__ void copy_runs(CopyBarrier* barrier, const Runs&... runs) {
   const uint32_t at = uint32_t(__cvta_generic_to_shared(barrier));
+#if __CUDA_ARCH__ >= 900
+  if (threadIdx.x % 32 != 0) return;
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;\n" ::"r"(at), "r"((runs.bytes + ...)) : "memory");
+  (copy_run(barrier, runs), ...);
+#else
+  (copy_run(barrier, runs), ...);
   asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];\n" ::"r"(at) : "memory");
 #endif
 }
@@ -79,7 +85,7 @@ __device__ __forceinline__ void wait_copies(CopyBarrier* barrier, uint32_t odd) 
   } while (arrived == 0);
 }
 
-// Brings a run into L2, sometime; by one thread. Nothing waits for it. Only sm_90 has an engine for it.
+// Brings up to kMostRunBytes into L2, sometime; by one thread. Nothing waits for it. Only sm_90 has an engine for it.
 __device__ __forceinline__ void prefetch_run([[maybe_unused]] const void* from, [[maybe_unused]] uint32_t bytes) {
 #if __CUDA_ARCH__ >= 900
   asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;\n" ::"l"(from), "r"(bytes) : "memory");

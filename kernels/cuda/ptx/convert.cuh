@@ -21,6 +21,14 @@ __device__ __forceinline__ uint32_t mul_bf16x2(uint32_t a, uint32_t b) {
   return product;
 }
 
+// The bits of `mask` from a, the others from b: one instruction, where the compiler would make two of what it can prove zero.
+__device__ __forceinline__ uint32_t select_bits(uint32_t mask, uint32_t a, uint32_t b) {
+  constexpr unsigned kA = 0xF0, kMask = 0xCC, kB = 0xAA;  // what the instruction's table calls its three operands
+  uint32_t selected;
+  asm("lop3.b32 %0, %1, %2, %3, %4;\n" : "=r"(selected) : "r"(a), "r"(mask), "r"(b), "n"((kA & kMask) | (kB & ~kMask)));
+  return selected;
+}
+
 // 2^x, within 2 units in the last place; 2^-inf = 0.
 __device__ __forceinline__ float exp2_approx(float x) {
   float y;

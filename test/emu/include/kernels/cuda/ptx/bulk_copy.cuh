@@ -11,14 +11,25 @@ using CopyBarrier = uint64_t;
 inline void init_copies(CopyBarrier* barrier, emu::Where where = emu::Where::current()) {
   emu::init_copies(barrier, where);
 }
-inline void begin_copies(CopyBarrier* barrier, uint32_t bytes, emu::Where where = emu::Where::current()) {
-  if (emu::current->lane == 0) emu::begin_copies(barrier, bytes, where);
+struct Run {
+  void* to;
+  const void* from;
+  uint32_t bytes;
+};
+constexpr uint32_t kMostRunBytes = 0xFFFFu * 16;
+
+template <typename... Runs>
+void copy_runs_at(emu::Where where, CopyBarrier* barrier, const Runs&... runs) {
+  if (emu::current->lane != 0) return;
+  emu::begin_copies(barrier, (runs.bytes + ...), where);
+  (emu::copy_run(barrier, runs.to, runs.from, runs.bytes, where), ...);
 }
-inline void copy_run(CopyBarrier* barrier, void* shared_to, const void* from, uint32_t bytes,
-                     emu::Where where = emu::Where::current()) {
-  if (emu::current->lane == 0) emu::copy_run(barrier, shared_to, from, bytes, where);
+inline void copy_runs(CopyBarrier* barrier, const Run& run, emu::Where where = emu::Where::current()) {
+  copy_runs_at(where, barrier, run);
 }
-inline void end_copies(CopyBarrier*) {}
+inline void copy_runs(CopyBarrier* barrier, const Run& a, const Run& b, emu::Where where = emu::Where::current()) {
+  copy_runs_at(where, barrier, a, b);
+}
 inline void wait_copies(CopyBarrier* barrier, uint32_t odd, emu::Where where = emu::Where::current()) {
   emu::wait_copies(barrier, odd, where);
 }

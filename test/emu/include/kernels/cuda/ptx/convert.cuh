@@ -44,6 +44,8 @@ inline uint32_t mul_bf16x2(uint32_t a, uint32_t b) {
   return emu::bf16_product(a >> 16, b >> 16) << 16 | emu::bf16_product(a & 0xFFFFu, b & 0xFFFFu);
 }
 
+inline uint32_t select_bits(uint32_t mask, uint32_t a, uint32_t b) { return (a & mask) | (b & ~mask); }
+
 // Subnormals are zeros, as `ftz` says.
 inline float exp2_approx(float x) {
   const float y = std::exp2(x);
