@@ -33,6 +33,7 @@ struct Routing {
   int32_t slot_expert[kFewPairs];
   int8_t slot_pairs[kFewPairs][kTokenTile];  // -1: none
 };
+static_assert(sizeof(Routing) + kExpertThreads * sizeof(bool) <= kExpertStaticBytes, "plan.h counts on it");
 
 // All threads of a block call.
 __device__ __forceinline__ void route(Routing& to, int experts, int top_k, int tokens, const float* logits) {

@@ -1,7 +1,7 @@
 // How steps of few tokens divide their work on a GPU: pure functions of shapes and of what a GPU has. No CUDA headers.
 //
-// Such a step is a chain of launches that begin early (dependent.cuh). Each takes half of a multiprocessor's shared
-// memory where it can, so that the blocks of the next one are there beside it and have their weights under way.
+// Such a step is a chain of launches that begin early (dependent.cuh). Each leaves room for the blocks of its neighbours in a
+// multiprocessor's shared memory where it can, so that they are there beside it and have their weights under way.
 #pragma once
 #include <algorithm>
 
@@ -17,7 +17,6 @@ struct Resources {
 
 // The GPU keeps 1 KB for each block, and a block may have all of the rest.
 constexpr size_t kBlockReserve = 1 << 10;
-constexpr size_t half_shared_bytes(const Resources& of) { return (of.shared_bytes + kBlockReserve) / 2 - kBlockReserve; }
 
 // The first of `block`'s items: runs that differ by one item at most, in order.
 OSS_FN constexpr int first_of_block(int64_t items, int block, int blocks) { return int(items * block / blocks); }
@@ -25,6 +24,31 @@ OSS_FN constexpr int first_of_block(int64_t items, int block, int blocks) { retu
 // Sums are formed of so many parts of the columns, by the number of column tiles alone: one for each warp of a block.
 constexpr int kParts = 8;
 OSS_FN constexpr int first_tile_of_part(int part, int col_tiles) { return int(int64_t(part) * col_tiles / kParts); }
+
+// --- streams of experts (few_experts.cu) -------------------------------------------------------------------------------
+
+constexpr int kFewPairs = 64;                // of a token and an expert
+constexpr int kPartTiles = 6;                // most column tiles of a part: up to 3072 columns, and gpt-oss has 2880
+constexpr int kExpertBlocks = 2;             // of a multiprocessor: dequantising wants 16 warps
+constexpr int kExpertStages = 2;             // parts of row tiles that a warp has under way: 104 KB per multiprocessor
+
+constexpr int expert_stage_bytes(int most_tiles) {
+  return most_tiles * (kRowTile * kExpertColTile / 2 + kRowTile * kExpertColTile / kMxBlock);
+}
+constexpr size_t expert_ring_bytes() {
+  return size_t(kParts) * kExpertStages * (expert_stage_bytes(kPartTiles) + sizeof(uint64_t));
+}
+// Rings, their barriers, and the parts of two row tiles on their way to each other.
+constexpr size_t expert_shared_bytes() { return expert_ring_bytes() + size_t(2) * kParts * 32 * 16; }
+constexpr size_t kExpertStaticBytes = 2 << 10;  // at most: who chose what
+// What is left of a multiprocessor for one block of another launch.
+constexpr size_t shared_beside_experts(const Resources& of) {
+  const size_t taken = kExpertBlocks * (expert_shared_bytes() + kExpertStaticBytes + kBlockReserve);
+  return of.shared_bytes > taken ? of.shared_bytes - taken : 0;
+}
+constexpr int plan_expert_stream(int most_items, const Resources& gpu) {  // blocks
+  return std::min(most_items, kExpertBlocks * gpu.multiprocessors);
+}
 
 // --- streams of bf16 matrices (matrix_stream.cuh) ------------------------------------------------------------------------
 
@@ -47,7 +71,7 @@ constexpr MatrixStream plan_matrix_stream(int row_tiles, int cols, int columns, 
   const size_t stage = kParts * (kStageBytes + sizeof(uint64_t));
   const size_t rest = size_t(columns) * stream_column_bytes(cols) + size_t(2) * kParts * tiles * 32 * 16;
   const auto stages_in = [&](size_t bytes) { return bytes < rest ? 0 : int((bytes - rest) / stage); };
-  int stages = stages_in(half_shared_bytes(gpu));
+  int stages = stages_in(shared_beside_experts(gpu));
   if (stages < kMostStages / 2) stages = stages_in(gpu.shared_bytes);  // rather alone than with a shallow ring
   if (columns > kStreamColumns || stages < kLeastStages) return {};
   stages = std::min(stages, kMostStages);
@@ -67,25 +91,6 @@ OSS_FN constexpr Share share_of_block(size_t bytes, int block, int blocks) {
   return {first * 16, (units * (size_t(block) + 1) / size_t(blocks) - first) * 16};
 }
 
-// --- streams of experts (few_experts.cu) -------------------------------------------------------------------------------
-
-constexpr int kFewPairs = 64;                // of a token and an expert
-constexpr int kPartTiles = 6;                // most column tiles of a part: up to 3072 columns, and gpt-oss has 2880
-constexpr int kExpertBlocks = 2;             // of a multiprocessor: dequantising wants 16 warps
-constexpr int kExpertStages = 2;             // parts of row tiles that a warp has under way: 104 KB per multiprocessor
-
-constexpr int expert_stage_bytes(int most_tiles) {
-  return most_tiles * (kRowTile * kExpertColTile / 2 + kRowTile * kExpertColTile / kMxBlock);
-}
-constexpr size_t expert_ring_bytes() {
-  return size_t(kParts) * kExpertStages * (expert_stage_bytes(kPartTiles) + sizeof(uint64_t));
-}
-// Rings, their barriers, and the parts of two row tiles on their way to each other.
-constexpr size_t expert_shared_bytes() { return expert_ring_bytes() + size_t(2) * kParts * 32 * 16; }
-constexpr int plan_expert_stream(int most_items, const Resources& gpu) {  // blocks
-  return std::min(most_items, kExpertBlocks * gpu.multiprocessors);
-}
-
 // --- all phases together -------------------------------------------------------------------------------------------------
 
 struct StepShape {
@@ -97,7 +102,7 @@ constexpr int most_fused_tokens(const StepShape& of, const Resources& gpu) {
   constexpr int kMostHidden = 4096;  // that a norm sums up
   if (of.hidden % kMxBlock != 0 || of.intermediate % kMxBlock != 0 || of.hidden > kMostHidden || of.top_k > 32 ||
       std::max(tiles_of(of.hidden, kExpertColTile), tiles_of(of.intermediate, kExpertColTile)) > kMostTiles ||
-      expert_shared_bytes() > gpu.shared_bytes)
+      expert_shared_bytes() + kExpertStaticBytes > gpu.shared_bytes)
     return 0;
   const auto fits = [&](int columns) { return plan_matrix_stream(1, of.hidden, columns, gpu).blocks > 0; };
   int tokens = std::min(kStreamColumns, kFewPairs / of.top_k);
