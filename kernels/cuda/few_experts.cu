@@ -238,7 +238,7 @@ __global__ void __launch_bounds__(kExpertThreads, kRoomForBlocks)
                     int32_t* done /*[row_tiles]*/, float* x /*[tokens, hidden]*/) {
   __shared__ Routing routing;
   __shared__ bool complete[kExpertThreads];
-  const int tokens = *num_tokens;
+  const int tokens = __ldcg(num_tokens);
   route(routing, experts, top_k, tokens, logits);
   PairStream stream(w, routing);
   const Waited waited = wait_for_earlier();
