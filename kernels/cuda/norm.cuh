@@ -29,9 +29,10 @@ struct NormedVector {
 __device__ __forceinline__ NormedVector normed(const float4& v, float factor, const float4& w) {
   const float4 out = {v.x * factor * w.x, v.y * factor * w.y, v.z * factor * w.z, v.w * factor * w.w};
   const uint2 high = {pack_bf16x2(out.x, out.y), pack_bf16x2(out.z, out.w)};
+  // Said so that it rounds: were a difference fused with the product before it, kernels that should agree would not.
   return {high,
-          {pack_bf16x2(out.x - low_bf16(high.x), out.y - high_bf16(high.x)),
-           pack_bf16x2(out.z - low_bf16(high.y), out.w - high_bf16(high.y))}};
+          {pack_bf16x2(__fsub_rn(out.x, low_bf16(high.x)), __fsub_rn(out.y, high_bf16(high.x))),
+           pack_bf16x2(__fsub_rn(out.z, low_bf16(high.y)), __fsub_rn(out.w, high_bf16(high.y)))}};
 }
 
 }  // namespace oss::cuda
