@@ -6,7 +6,7 @@
 //
 // Every thread calls wait_for_earlier() once, before it ends or writes to global memory. Only then does its block allow
 // the next launch to begin; so whatever runs has all launches but the one before it behind it, and may read their results
-// before it waits (past L1, which may remember what was there earlier). The emulator finds violations of both rules.
+// before it waits (past L1, which may remember what was there earlier). The emulator finds violations of these rules.
 #pragma once
 #include "kernels/cuda/ptx/dependent.cuh"
 

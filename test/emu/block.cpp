@@ -13,6 +13,7 @@
 
 #include "native/base/str.h"
 #include "test/emu/fiber.h"
+#include "test/emu/guard.h"
 #include "test/emu/static_shared.h"
 
 namespace oss::emu {
@@ -331,7 +332,10 @@ class Block {
     if (bytes != expected_[&rounds]) fail(kLaunchFailure, "copies are not of the bytes that were announced", where);
     ++rounds.done;
   }
-  static void touch(const void* from) { static_cast<void>(*static_cast<const volatile char*>(from)); }
+  static void touch(const void* from) {
+    const PastL1 copies(false);
+    static_cast<void>(*static_cast<const volatile char*>(from));
+  }
 
  private:
   // What a thread leaves behind when it fails. Nothing on its stack will ever be destroyed: the host finds the words.

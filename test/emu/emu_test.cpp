@@ -452,11 +452,12 @@ TEST("emu: copies of runs arrive when they are waited for, in slots that are fre
 
 __global__ void write_kernel(int value, int* to) { to[threadIdx.x] = value; }
 
-enum class Early { kRight, kReads, kCopies, kWrites, kNeverWaits, kLetsInFirst };
+enum class Early { kRight, kReads, kThroughL1, kCopies, kWrites, kNeverWaits, kLetsInFirst };
 template <Early kEarly>
 __global__ void early_kernel(const int* weights, const int* before_last, cuda::Earlier<const int> last, const int* leaked,
                              int* to) {
-  int sum = weights[threadIdx.x] + before_last[threadIdx.x];
+  int sum = __ldcg(weights + threadIdx.x);
+  sum += kEarly == Early::kThroughL1 ? before_last[threadIdx.x] : __ldcg(before_last + threadIdx.x);
   if (kEarly == Early::kReads && threadIdx.x == 5) sum += leaked[threadIdx.x];
   if (kEarly == Early::kCopies) cuda::cp_async_16(dynamic_shared<int>() + 4 * threadIdx.x, leaked);
   if (kEarly == Early::kWrites) to[threadIdx.x] = sum;
@@ -490,6 +491,7 @@ TEST("emu: a launch that starts early touches nothing too early") {
     CHECK_THROWS(Code::kDevice, "a thread touches what the launch before", run_early<Early::kReads>(device));
     check_contains(emu::last_fault(), "[block (0, 0, 0), thread (5, 0, 0)]");
     CHECK_THROWS(Code::kDevice, "a thread touches what the launch before", run_early<Early::kCopies>(device));
+    CHECK_THROWS(Code::kDevice, "a thread reads through L1 before", run_early<Early::kThroughL1>(device));
     CHECK_THROWS(Code::kDevice, "a thread writes to global memory before", run_early<Early::kWrites>(device));
     CHECK_THROWS(Code::kDevice, "ends without having waited", run_early<Early::kNeverWaits>(device));
     CHECK_THROWS(Code::kDevice, "let in by a thread that has not waited", run_early<Early::kLetsInFirst>(device));

@@ -17,8 +17,11 @@ struct Watch {
   const std::vector<Span>* memory;
   const Pages* closed = nullptr;  // null: writes are only noted
   Pages written;
-  enum { kNothing, kTouches, kWrites } trespass = kNothing;  // the first that was done
-  Index block, thread;                                       // and by whom
+  enum { kNothing, kTouches, kReads, kWrites } trespass = kNothing;  // the first that was done
+  Index block, thread;                                               // and by whom
+  char* page = nullptr;                                              // and where
+  bool past_l1 = false;
+  char* opened = nullptr;  // by the last read past L1
 };
 Watch* watch = nullptr;
 struct sigaction before;
@@ -38,11 +41,21 @@ void touched(int, siginfo_t* info, void*) {
   char* const page = at - reinterpret_cast<uintptr_t>(at) % kPageBytes;
   if (watch->closed == nullptr) {
     watch->written.push_back(page);
-  } else if (watch->trespass == Watch::kNothing) {
-    watch->trespass = std::ranges::binary_search(*watch->closed, page) ? Watch::kTouches : Watch::kWrites;
+    return protect(page, kPageBytes, PROT_READ | PROT_WRITE);
+  }
+  const bool closed = std::ranges::binary_search(*watch->closed, page);
+  if (watch->past_l1 && !closed) {
+    watch->opened = page;
+    return protect(page, kPageBytes, PROT_READ);
+  }
+  if (watch->trespass == Watch::kNothing) {
+    watch->trespass = closed ? Watch::kTouches : Watch::kReads;
     watch->block = running_block.index;
     watch->thread = current->index;
+    watch->page = page;
+    return protect(page, kPageBytes, closed ? PROT_READ | PROT_WRITE : PROT_READ);
   }
+  if (watch->trespass == Watch::kReads && watch->page == page) watch->trespass = Watch::kWrites;  // the same, once more
   protect(page, kPageBytes, PROT_READ | PROT_WRITE);
 }
 
@@ -62,10 +75,7 @@ void run_watched(Watch& mine, const std::function<void()>& body) {
   action.sa_flags = SA_SIGINFO | SA_ONSTACK;
   sigaction(SIGSEGV, &action, &before);
   watch = &mine;
-  for (const Span& span : *mine.memory) protect(span.begin, span.bytes, PROT_READ);
-  if (mine.closed != nullptr) {
-    for (char* page : *mine.closed) protect(page, kPageBytes, PROT_NONE);
-  }
+  for (const Span& span : *mine.memory) protect(span.begin, span.bytes, mine.closed == nullptr ? PROT_READ : PROT_NONE);
   body();
   for (const Span& span : *mine.memory) protect(span.begin, span.bytes, PROT_READ | PROT_WRITE);
   watch = nullptr;
@@ -92,8 +102,22 @@ std::string trespass(const std::vector<Span>& memory, const Pages& closed, const
   const auto name = [](const Index& at) { return str("(", at.x, ", ", at.y, ", ", at.z, ")"); };
   return str(mine.trespass == Watch::kTouches
                  ? "a thread touches what the launch before may still write, before it waits for it"
+             : mine.trespass == Watch::kReads
+                 ? "a thread reads through L1 before it waits for the launch before: it may find what was there earlier"
                  : "a thread writes to global memory before it waits for the launch before",
              " [block ", name(mine.block), ", thread ", name(mine.thread), "]");
+}
+
+PastL1::PastL1(bool again) : again_(again) {
+  if (watch != nullptr) watch->past_l1 = true;
+}
+PastL1::~PastL1() {
+  if (watch == nullptr) return;
+  watch->past_l1 = false;
+  // A signal for every read is slow, and what the first block does the others do, too.
+  const bool first = running_block.index.x + running_block.index.y + running_block.index.z == 0;
+  if (again_ && first && watch->opened != nullptr) protect(watch->opened, kPageBytes, PROT_NONE);
+  watch->opened = nullptr;
 }
 
 }  // namespace oss::emu

@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "test/emu/block.h"
+#include "test/emu/guard.h"
 
 // --- the language
 // -------------------------------------------------------------------------------------------------------
@@ -275,6 +276,7 @@ T __ldg(const T* from, OSS_EMU_HERE) {
 }
 template <typename T>
 T __ldcg(const T* from) {
+  const oss::emu::PastL1 read(true);
   return *from;
 }
 template <typename T>
