@@ -24,12 +24,13 @@ namespace {
 
 using namespace oss::cuda;
 
-constexpr int kThreads = 256, kBlocksPerMultiprocessor = 4;
-constexpr int kLoads = 8;                               // 16-byte loads in flight per thread: 128 KB per multiprocessor
+// Two blocks, and registers for as many of the next launch: one that begins early must find room for its loads.
+constexpr int kThreads = 256, kBlocksPerMultiprocessor = 2, kRoomForBlocks = 2 * kBlocksPerMultiprocessor;
+constexpr int kLoads = 8;                               // 16-byte loads in flight per thread: 64 KB per multiprocessor
 constexpr size_t kChunk = kThreads * sizeof(uint4);     // what a block reads with one load per thread
 
 // Blocks share the chunks of a phase evenly; a block's are neighbours. Chunks are told by their addresses, as experts are.
-__global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor)
+__global__ void __launch_bounds__(kThreads, kRoomForBlocks)
     stream_kernel(const uint4* const* chunks, int count, unsigned* sum) {
   grid_dependency_launch();
   const int begin = int(int64_t(count) * blockIdx.x / gridDim.x), end = int(int64_t(count) * (blockIdx.x + 1) / gridDim.x);
