@@ -96,6 +96,7 @@ struct State {
   std::set<cudaGraph_t> graphs;
   std::set<cudaGraphExec_t> executables;
   unsigned seed = 0;
+  bool idle = false;  // launches do nothing, and memory is zeros
   int launches_to_failure = 0;
   cudaError_t failure = cudaSuccess;
   std::string last_fault;
@@ -118,8 +119,10 @@ void obey_environment(State& on) {
       on.machine.memory_bytes = value;
     } else if (name == "seed") {
       on.seed = unsigned(value);
+    } else if (name == "idle") {
+      on.idle = value != 0;
     } else {
-      std::fprintf(stderr, "EMULATED_GPU: \"%s\" is not devices, old_driver, compute_major, memory_bytes or seed\n",
+      std::fprintf(stderr, "EMULATED_GPU: \"%s\" is not devices, old_driver, compute_major, memory_bytes, seed or idle\n",
                    name.c_str());
       std::abort();
     }
@@ -243,7 +246,7 @@ cudaError_t allocate(void** to, size_t bytes, int index) {
     if (index >= 0) state().devices[index].in_use -= bytes;
     return cudaErrorMemoryAllocation;
   }
-  if (bytes <= kPoisonedAllocation) std::memset(memory, kPoison, bytes);
+  if (bytes <= kPoisonedAllocation) std::memset(memory, state().idle ? 0 : kPoison, bytes);
 #if defined(__SANITIZE_ADDRESS__)
   __asan_poison_memory_region(static_cast<char*>(memory) + bytes, (kPageBytes - bytes % kPageBytes) % kPageBytes);
 #endif
@@ -286,6 +289,7 @@ std::vector<Span> device_memory(int index) {
 // of reach, then all of it.
 cudaError_t launch_now(int index, const Grid& grid, const std::function<void()>& body, bool starts_early,
                        bool before_early_start) {
+  if (state().idle) return cudaSuccess;
   if (state().launches_to_failure > 0 && --state().launches_to_failure == 0) {
     return fail(state().failure, "a launch failed as it was told to");
   }
@@ -565,6 +569,7 @@ cudaError_t cudaMemsetAsync(void* to, int byte, size_t bytes, cudaStream_t handl
   if (stream == nullptr) return remember(cudaErrorInvalidResourceHandle);
   if (bytes == 0) return cudaSuccess;
   if (to == nullptr || !within_memory(to, bytes)) return remember(cudaErrorInvalidValue);
+  if (state().idle && byte == 0) return cudaSuccess;
   queue(stream, unless_failed(stream->device, [=] {
           std::memset(to, byte, bytes);
           return cudaSuccess;
