@@ -33,7 +33,7 @@ namespace {
 
 using oss::ThreadPool;
 
-constexpr size_t kPiece = 32 << 20;  // as WeightStream has it
+constexpr size_t kPiece = 32 << 20, kRead = 256 << 10;  // as WeightStream has them
 constexpr size_t kBuffers = 3;
 
 [[noreturn]] void fail(const char* what) {
@@ -198,22 +198,22 @@ int main(int argc, char** argv) {
              std::memcpy(to, mapping.data + at, bytes);
            });
          }},
-        {"pread, 256 KB", [&] { return bench.all(256 << 10, pread_from(file.cached)); }},
+        {"pread, 256 KB", [&] { return bench.all(kRead, pread_from(file.cached)); }},
         {"pread, 1 MB", [&] { return bench.all(kMB, pread_from(file.cached)); }},
         {"pread, 4 MB", [&] { return bench.all(4 * kMB, pread_from(file.cached)); }},
-        {"pread, 1 MB, next piece asked for", [&] { return bench.all(kMB, pread_ahead); }},
+        {"pread, 256 KB, asked for before", [&] { return bench.all(kRead, pread_ahead); }},
         {"O_DIRECT, 4 MB, file in the page cache", [&] { return bench.all(4 * kMB, pread_from(file.direct)); }},
         {"O_DIRECT, 4 MB, cold", [&] {
            file.forget();
            return bench.all(4 * kMB, pread_from(file.direct));
          }},
-        {"pread, 1 MB, cold", [&] {
+        {"pread, 256 KB, cold", [&] {
            file.forget();
-           return bench.all(kMB, pread_from(file.cached));
+           return bench.all(kRead, pread_from(file.cached));
          }},
-        {"pread, 1 MB, next piece asked for, cold", [&] {
+        {"pread, 256 KB, asked for before, cold", [&] {
            file.forget();
-           return bench.all(kMB, pread_ahead);
+           return bench.all(kRead, pread_ahead);
          }},
         {"mapping, cold", [&] {
            file.forget();

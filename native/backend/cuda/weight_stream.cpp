@@ -7,7 +7,7 @@
 
 namespace oss {
 
-// One core reads 4 to 10 GB/s out of the page cache, a PCIe 5 link takes 50.
+// One core reads 4 to 7 GB/s out of the page cache, a PCIe 5 link takes 50.
 constexpr int kMostThreads = 16;
 // What a thread reads at once: 8 turns of 16 threads in a piece, so that none waits long for the last one.
 constexpr int64_t kReadBytes = 256 << 10;
