@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Small random checkpoints with the architecture of gpt-oss, the same bytes for the same seed.
+"""Random checkpoints with the architecture of gpt-oss, the same bytes for the same seed.
 
-  python3 make_checkpoint.py OUT [--seed 1] [--set num_hidden_layers=2] [--layout original] [--shard-bytes N]
+  python3 make_checkpoint.py OUT [--seed 1] [--shape real] [--set num_hidden_layers=2] [--layout original] [--shard-bytes N]
 
 The layouts hold the same values. The scales of the weights are those at which a mistake shows: activations keep their
 size through the layers, 1 .. 6 % of the gates pass the clamp, sinks weigh as much as some keys, no expert is idle.
@@ -19,6 +19,11 @@ import safetensors_io
 
 TINY = dict(num_hidden_layers=4, hidden_size=96, intermediate_size=96, num_attention_heads=16, num_key_value_heads=2,
             num_local_experts=8, vocab_size=512, sliding_window=128)
+# The layers of the 20b, but four of them: sliding, full, and once more. 4.2 GB; 2.3 with a vocabulary of 32,768.
+REAL = dict(num_hidden_layers=4, hidden_size=2880, intermediate_size=2880, num_attention_heads=64, num_key_value_heads=8,
+            num_local_experts=32, vocab_size=201088, sliding_window=128)
+SHAPES = {"tiny": TINY, "real": REAL}
+DRAWS = 1 << 22  # normal numbers at a time: an embedding of 201,088 rows would take 9 GB to make at once
 HEAD_DIM, TOP_K = 64, 4
 FP4_RMS = math.sqrt(68.5 / 8)  # of a uniformly drawn nibble
 
@@ -71,10 +76,13 @@ class Weights:
         return np.random.Generator(np.random.SFC64([self.seed, zlib.crc32(name.encode()), part]))
 
     def dense(self, name):
-        """Bit patterns of bf16."""
+        """Bit patterns of bf16, in pieces: the same values, wherever they are cut."""
         dims, mean, deviation = self.spec(name)
-        x = self.stream(name).standard_normal(dims, np.float32)
-        return safetensors_io.f32_to_bf16(x * np.float32(deviation) + np.float32(mean))
+        stream, left = self.stream(name), math.prod(dims)
+        while left > 0:
+            x = stream.standard_normal(min(DRAWS, left), np.float32)
+            left -= len(x)
+            yield safetensors_io.f32_to_bf16(x * np.float32(deviation) + np.float32(mean))
 
     def expert(self, name, e):
         """(blocks uint8 [rows, G, 16], scales uint8 [rows, G]): uniform nibbles, and per block a power of two that is
@@ -125,7 +133,8 @@ def original_config(shape):
 def dense_tensor(weights, name, *sources):
     """One bf16 tensor; several sources are stacked along the first dimension."""
     dims = [weights.spec(source)[0] for source in sources]
-    return name, "BF16", (sum(d[0] for d in dims), *dims[0][1:]), lambda: (weights.dense(s) for s in sources)
+    shape = (sum(d[0] for d in dims), *dims[0][1:])
+    return name, "BF16", shape, lambda: (piece for source in sources for piece in weights.dense(source))
 
 
 def expert_tensors(weights, name, source):
@@ -197,6 +206,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("out")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--shape", choices=SHAPES, default="tiny")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=INT", help=f"one of {', '.join(TINY)}")
     parser.add_argument("--layout", choices=["huggingface", "original"], default="huggingface")
     parser.add_argument("--shard-bytes", type=int, default=4_800_000_000)
@@ -204,7 +214,7 @@ def main():
     changes = dict(pair.split("=") for pair in o.set)
     if not set(changes) <= set(TINY):
         parser.error(f"--set takes {', '.join(TINY)}")
-    shape = TINY | {key: int(value) for key, value in changes.items()}
+    shape = SHAPES[o.shape] | {key: int(value) for key, value in changes.items()}
     write_checkpoint(o.out, shape, o.seed, o.layout, o.shard_bytes)
 
 
