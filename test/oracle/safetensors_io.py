@@ -47,7 +47,7 @@ class Reader:
             with open(file, "rb") as f:
                 header_bytes = struct.unpack("<Q", f.read(8))[0]
                 header = json.loads(f.read(header_bytes))
-            data = np.memmap(file, np.uint8, "r")[8 + header_bytes:]
+            data = np.memmap(file, np.uint8, "c")[8 + header_bytes:]
             header.pop("__metadata__", None)
             for name, tensor in header.items():
                 self.tensors[name] = (data, tensor)
