@@ -1,8 +1,8 @@
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { describe, expect, it } from "vitest";
+import { afterAll, describe, expect, it } from "vitest";
 
 /** What `npm run gpu:check` decides and computes: bench/gpu/report.mjs, without a GPU. */
 
@@ -305,4 +305,48 @@ it("says in one sentence that there is no GPU, and measures nothing", () => {
   });
   expect({ status, stdout }).toEqual({ status: 1, stdout: "" });
   expect(stderr).toBe("gpu:check: there is no NVIDIA GPU with a driver on this machine (nvidia-smi is not there).\n");
+});
+
+// Python packages are needed by no test here: a stand-in for Python hands over a golden model and what the oracle says of it.
+describe.skipIf(!existsSync("build/Emulated/libgptoss_cuda.so"))("the oracle step, on the emulated GPU", () => {
+  const folder = mkdtempSync(path.join(tmpdir(), "gpt-oss-gpu-check-"));
+  afterAll(() => rmSync(folder, { recursive: true }));
+
+  function check(python: string): { status: number | null; result: Result } {
+    for (const name of ["python3", "python"])
+      writeFileSync(path.join(folder, name), `#!/bin/sh\n${python}\n`, { mode: 0o755 });
+    const out = mkdtempSync(path.join(folder, "out-"));
+    const { status } = spawnSync(
+      process.execPath,
+      ["bench/gpu/check.mjs", "--emulated", "--only", "oracle", "--out", out],
+      { encoding: "utf8", env: { ...process.env, PATH: `${folder}:${process.env.PATH}` } },
+    );
+    return { status, result: JSON.parse(readFileSync(path.join(out, readdirSync(out)[0]!), "utf8")) as Result };
+  }
+  const standIn = (golden: string, reference: string) => `case "$1" in
+    -c) ;;
+    test/oracle/make_checkpoint.py) cp -r test/golden/models/${golden} "$2" ;;
+    test/oracle/second_oracle.py) mkdir "$4" && cp test/golden/cases/${reference}.safetensors "$4" ;;
+    *) exit 1 ;;
+  esac`;
+
+  it("compares the engine with what was written: float32, float64, and both medians", () => {
+    const { status, result } = check(standIn("c", "c.window"));
+    expect(result).toMatchObject({ tests: { passed: 4, failed: 0, skipped: 0 }, rows: [] });
+    expect(status).toBe(0);
+  });
+
+  it("fails when they are those of another model", () => {
+    const { status, result } = check(standIn("b", "a.short"));
+    expect(result.tests).toEqual({ passed: 0, failed: 3, skipped: 0 });
+    expect(result.log.join("\n")).toMatch(/oracle: FAIL cuda sm_90 fast a\.short, logits_f32: max_rel .*/);
+    expect(status).toBe(1);
+  });
+
+  it("says what it lacks, and counts as skipped", () => {
+    const { status, result } = check("echo torch, transformers");
+    expect(result.tests).toEqual({ passed: 0, failed: 0, skipped: 1 });
+    expect(result.log).toContain("oracle: NOT RUN: python3 has no torch, transformers");
+    expect(status).toBe(0);
+  });
 });

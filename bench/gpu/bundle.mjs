@@ -22,7 +22,7 @@ import path from "node:path";
 const root = path.resolve(import.meta.dirname, "../..");
 const out = path.join(root, ".gpu");
 const most = 40e6; // bytes of the archive
-const wanted = ["bindings", "cmake-js", "commander", "node-addon-api", "node-api-headers", "vitest"];
+const wanted = ["bindings", "cmake-js", "commander", "node-addon-api", "node-api-headers", "tsx", "vitest"];
 const unneeded = /\.(d\.ts|d\.mts|d\.cts|map|md|markdown)$|\/(test|tests|docs|example|examples)\/|-musl\//;
 
 function run(command, args, options = {}) {

@@ -254,6 +254,20 @@ async function sanitizer(step, tool, seconds) {
   );
 }
 
+/** A Python that can run test/oracle/second_oracle.py, or why there is none. */
+function findPython() {
+  let why;
+  for (const python of ["python3", "python"]) {
+    const lacking =
+      "import importlib.util as u; print(*[m for m in ('numpy', 'torch', 'transformers') if not u.find_spec(m)], sep=', ')";
+    const { status, stdout } = spawnSync(python, ["-c", lacking], { encoding: "utf8" });
+    if (status !== 0) continue;
+    if (stdout.trim() === "") return { python };
+    why ??= `${python} has no ${stdout.trim()}`;
+  }
+  return { why: why ?? "no python3 on this machine" };
+}
+
 // `asked`: only when --only names it
 const all = [
   {
@@ -393,6 +407,36 @@ const all = [
       ]);
       console.log(`${numPassedTests} passed, ${numFailedTests} failed`);
       count("node", { passed: numPassedTests, failed: numFailedTests, skipped: numPendingTests }, failures.join("\n"));
+    },
+  },
+  {
+    name: "oracle",
+    least: 60, // half a minute to write 4.2 GB, as long for the rest
+    most: 120,
+    async run(seconds) {
+      const { python, why } = findPython();
+      if (!python) return count("oracle", { skipped: 1 }, `NOT RUN: ${why}`);
+      if (!existsSync(path.join(root, "node_modules/tsx")))
+        return count("oracle", { skipped: 1 }, "NOT RUN: tsx is not installed");
+      const until = Date.now() + seconds * 1000;
+      const [model, cases] = ["oracle", "oracle-cases"].map((name) => path.join(scratch, name));
+      const shape = emulated ? ["--set", "num_hidden_layers=2", "--set", "sliding_window=8"] : ["--shape", "real"];
+      let said = { ok: true, text: "" };
+      for (const [command, args] of [
+        [python, ["test/oracle/make_checkpoint.py", model, ...shape]],
+        [python, ["test/oracle/second_oracle.py", model, "--out", cases, ...(emulated ? ["--prompts", "20,5"] : [])]],
+        [process.execPath, ["--import", "tsx", "test/oracle/compare.ts", model, cases, "--backend", "cuda"]],
+      ]) {
+        if (said.ok)
+          said = await run(command, args, {
+            seconds: (until - Date.now()) / 1000,
+            env: command === python ? {} : device(),
+          });
+      }
+      for (const row of jsonLines(said.text)) addRow(row);
+      const { passed, failed, failures } = nativeCounts(said.text);
+      count("oracle", { passed, failed }, said.ok ? "" : [...failures, last(said.text, 10)].join("\n"));
+      for (const folder of [model, cases]) rmSync(folder, { recursive: true, force: true });
     },
   },
   {
