@@ -12,9 +12,10 @@ same model in bf16, and tell how far rounding alone can lead. What compare.ts th
 reading of the model. The second line asks the same of our oracle: it compares with
 the float64 logits that are stored, and exits with 1 beyond the tolerance.
 
-In memory is one module at a time, and of the experts one, dequantised by transformers' own function: at the released shape
-0.1 GB in float32 and the embedding or the head, 2.3 GB with 201,088 rows. transformers rounds to float32 inside RMSNorm and RoPE whatever the dtype; with
---dtype float64 those two places are lifted, so that nothing but the order of sums is left between two right answers.
+In memory is one module at a time, and of the experts one, dequantised by transformers' own function: at the released
+shape 0.1 GB in float32 and the embedding or the head, 2.3 GB with 201,088 rows. transformers rounds to float32 inside
+RMSNorm and RoPE whatever the dtype; with --dtype float64 those two places are lifted, so that nothing but the order of
+sums is left between two right answers.
 """
 import argparse
 import ctypes
