@@ -62,8 +62,8 @@ __device__ __forceinline__ uint2 widen_e4m3(uint32_t four) {
   constexpr uint32_t kTwoTo120 = 0x7B807B80u;
   const uint32_t low = (four & 0xFFu) << 8 | (four & 0xFF00u) << 16;  // each in the upper half of its bf16
   const uint32_t high = (four >> 8 & 0xFF00u) | (four & 0xFF000000u);
-  return {mul_bf16x2((low & 0x80008000u) | (low >> 4 & 0x07F007F0u), kTwoTo120),
-          mul_bf16x2((high & 0x80008000u) | (high >> 4 & 0x07F007F0u), kTwoTo120)};
+  return {scale_bf16x2<kLowHalf>((low & 0x80008000u) | (low >> 4 & 0x07F007F0u), kTwoTo120),
+          scale_bf16x2<kLowHalf>((high & 0x80008000u) | (high >> 4 & 0x07F007F0u), kTwoTo120)};
 }
 
 // Sends the plane at `cache + from` on its way; this is thread `thread` of `threads`. Keys outside [begin, end) become

@@ -49,14 +49,10 @@ __device__ __forceinline__ uint32_t pair_of_codes(uint32_t low, uint32_t high) {
   return place(low) | place(high) << 16;
 }
 
-// A lane's factors for rows g and g + 8 of one block of 32 columns, each twice in a register.
-struct ScalePairs {
-  uint32_t low, high;
-};
-// `word` has a byte of each block 0, 1 of row g, then of row g + 8.
-__device__ __forceinline__ ScalePairs unpack_scales(uint32_t word, int block) {
-  const uint32_t both = (block == 0 ? word << 7 : word >> 1) & 0x7F807F80u;
-  return {__byte_perm(both, both, 0x1010), __byte_perm(both, both, 0x3232)};
+// A lane's factors for one block of 32 columns: that of row g in the lower half, that of row g + 8 in the upper. `word` has a
+// byte of each block 0, 1 of row g, then of row g + 8.
+__device__ __forceinline__ uint32_t unpack_scales(uint32_t word, int block) {
+  return (block == 0 ? word << 7 : word >> 1) & 0x7F807F80u;
 }
 __device__ __forceinline__ uint32_t packed_scale(uint32_t scale_byte) { return (scale_byte + 126u) & 0xFFu; }
 
@@ -64,14 +60,15 @@ __device__ __forceinline__ uint32_t packed_scale(uint32_t scale_byte) { return (
 struct WeightFragments {
   uint32_t first[4], second[4];
 };
-__device__ __forceinline__ WeightFragments dequantize(CodeWords words, ScalePairs scale) {
+__device__ __forceinline__ WeightFragments dequantize(CodeWords words, uint32_t factors) {
   const CodePairs codes = unpack_codes(words);
   WeightFragments w;
 #pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    const uint32_t factor = i % 2 == 0 ? scale.low : scale.high;
-    w.first[i] = mul_bf16x2(codes.first[i], factor);
-    w.second[i] = mul_bf16x2(codes.second[i], factor);
+  for (int i = 0; i < 4; i += 2) {
+    w.first[i] = scale_bf16x2<kLowHalf>(codes.first[i], factors);
+    w.second[i] = scale_bf16x2<kLowHalf>(codes.second[i], factors);
+    w.first[i + 1] = scale_bf16x2<kHighHalf>(codes.first[i + 1], factors);
+    w.second[i + 1] = scale_bf16x2<kHighHalf>(codes.second[i + 1], factors);
   }
   return w;
 }

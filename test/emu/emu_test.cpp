@@ -323,7 +323,8 @@ TEST("emu: conversions round once, to nearest even") {
   CHECK_EQ(cuda::pack_bf16x2(1.0f, -2.0f), 0xC0003F80u);
   CHECK_EQ(cuda::pack_bf16x2(1.00390625f, 1.01171875f), 0x3F823F80u);  // ties
   CHECK_EQ(cuda::pack_bf16x2(NAN, INFINITY), 0x7F807FFFu);
-  CHECK_EQ(cuda::mul_bf16x2(0x3F803F80u, 0x4000C040u), 0x4000C040u);
+  CHECK_EQ(cuda::scale_bf16x2<cuda::kLowHalf>(0x3F804000u, 0x4000C040u), 0xC040C0C0u);
+  CHECK_EQ(cuda::scale_bf16x2<cuda::kHighHalf>(0x3F804000u, 0x4000C040u), 0x40004080u);
   std::mt19937 random(1);
   for (int i = 0; i < 200000; ++i) {
     // Small enough that many products are subnormal, with operands that are; the other operand makes up for some.
@@ -335,8 +336,8 @@ TEST("emu: conversions round once, to nearest even") {
     const double exact = double(bf16_to_f32(a)) * bf16_to_f32(b);
     const double unit = exact == 0 ? 1 : std::max(std::ldexp(1.0, std::ilogb(exact) - 7), 0x1p-133);
     const float expected = float(std::nearbyint(exact / unit) * unit);
-    CHECK_EQ(bf16_to_f32(uint16_t(cuda::mul_bf16x2(a, b))), expected);
-    if (bf16_to_f32(uint16_t(cuda::mul_bf16x2(a, b))) != expected) break;
+    CHECK_EQ(bf16_to_f32(uint16_t(cuda::scale_bf16x2<cuda::kLowHalf>(a, b))), expected);
+    if (bf16_to_f32(uint16_t(cuda::scale_bf16x2<cuda::kLowHalf>(a, b))) != expected) break;
   }
   CHECK_EQ(cuda::exp2_approx(-INFINITY), 0.0f);
   CHECK_EQ(cuda::exp2_approx(-127.0f), 0.0f);

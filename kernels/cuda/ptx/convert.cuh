@@ -14,10 +14,23 @@ __device__ __forceinline__ uint32_t pack_bf16x2(float low, float high) {
 __device__ __forceinline__ float low_bf16(uint32_t pair) { return __uint_as_float(pair << 16); }
 __device__ __forceinline__ float high_bf16(uint32_t pair) { return __uint_as_float(pair & 0xFFFF0000u); }
 
-// Elementwise product of two pairs of bf16, rounded once; subnormal operands count. An fma with -0 is what sm_80 has.
-__device__ __forceinline__ uint32_t mul_bf16x2(uint32_t a, uint32_t b) {
+enum Half { kLowHalf, kHighHalf };
+// A pair of bf16 times one of the two in `factors`, rounded once; subnormal operands count. The instruction takes either half
+// for both, and an fma with -0 is the product that sm_80 has.
+template <Half kHalf>
+__device__ __forceinline__ uint32_t scale_bf16x2(uint32_t pair, uint32_t factors) {
   uint32_t product;
-  asm("fma.rn.bf16x2 %0, %1, %2, %3;\n" : "=r"(product) : "r"(a), "r"(b), "r"(0x80008000u));
+  if constexpr (kHalf == kLowHalf) {
+    asm("{.reg .b16 low, high; .reg .b32 both; mov.b32 {low, high}, %2; mov.b32 both, {low, low};\n"
+        "fma.rn.bf16x2 %0, %1, both, %3;}\n"
+        : "=r"(product)
+        : "r"(pair), "r"(factors), "r"(0x80008000u));
+  } else {
+    asm("{.reg .b16 low, high; .reg .b32 both; mov.b32 {low, high}, %2; mov.b32 both, {high, high};\n"
+        "fma.rn.bf16x2 %0, %1, both, %3;}\n"
+        : "=r"(product)
+        : "r"(pair), "r"(factors), "r"(0x80008000u));
+  }
   return product;
 }
 

@@ -40,8 +40,11 @@ inline uint32_t pack_bf16x2(float low, float high) { return emu::bf16_bits(high)
 inline float low_bf16(uint32_t pair) { return std::bit_cast<float>(pair << 16); }
 inline float high_bf16(uint32_t pair) { return std::bit_cast<float>(pair & 0xFFFF0000u); }
 
-inline uint32_t mul_bf16x2(uint32_t a, uint32_t b) {
-  return emu::bf16_product(a >> 16, b >> 16) << 16 | emu::bf16_product(a & 0xFFFFu, b & 0xFFFFu);
+enum Half { kLowHalf, kHighHalf };
+template <Half kHalf>
+uint32_t scale_bf16x2(uint32_t pair, uint32_t factors) {
+  const uint32_t factor = kHalf == kLowHalf ? factors & 0xFFFFu : factors >> 16;
+  return emu::bf16_product(pair >> 16, factor) << 16 | emu::bf16_product(pair & 0xFFFFu, factor);
 }
 
 inline uint32_t select_bits(uint32_t mask, uint32_t a, uint32_t b) { return (a & mask) | (b & ~mask); }
