@@ -61,11 +61,21 @@ function library(name) {
 
 /** Of the emulated GPU, minutes each under a sanitizer; what they run on the device is in the others too. */
 const slow = [
-  ...["golden", "the same load", "repeatable", "sequences come", "stop tokens", "a cache too small"].map(
-    (n) => `cuda engine: ${n}`,
-  ),
+  ...[
+    ...[
+      "golden",
+      "the same load",
+      "repeatable",
+      "sequences come",
+      "stop tokens",
+      "a cache too small",
+      "sampled tokens",
+    ],
+    "constraints",
+  ].map((n) => `cuda engine: ${n}`),
   ...["the CPU's", "the full", "the last", "reserved"].map((n) => `cuda sample: ${n}`),
   "cuda experts: against",
+  "cuda few_experts: rows as long",
 ];
 
 build("address,undefined", "oss_tests");

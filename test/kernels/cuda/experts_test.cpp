@@ -364,28 +364,36 @@ TEST("cuda experts: a token's result is the same in every batch and from every k
   }
 }
 
-TEST("cuda few_experts: bit for bit what router and experts give") {
-  struct Shape {
-    int hidden, intermediate, experts, top_k, tokens, capacity;
-  };
-  for (const Shape s : {Shape{64, 128, 5, 4, 1, 1}, {160, 96, 32, 4, 1, 8}, {96, 160, 32, 4, 7, 7}, {640, 64, 4, 4, 8, 8},
-                        {32, 32, 2, 1, 2, 5}, {64, 96, 32, 4, 9, 9}, {160, 160, 5, 4, 16, 16}, {96, 64, 12, 8, 7, 8},
-                        {128, 64, 2, 1, 16, 16}, {2880, 32, 5, 4, 2, 2}, {32, 2880, 5, 4, 3, 3}, {2848, 32, 4, 4, 1, 1},
-                        {64, 32, 40, 4, 13, 16}, {32, 32, 4, 4, 0, 3}}) {
-    Layer layer(s.hidden, s.intermediate, s.experts, s.top_k);
-    layer.gate_up.randomize(31, 118, 124);
-    layer.down.randomize(33, 118, 124);
-    const StepInput step = random_step(layer.args, s.tokens, 37);
-    for (const bool crowded : {false, true}) {  // every token chooses the same experts
-      std::vector<float> logits = bf16_values(size_t(s.tokens) * s.experts, 39);
-      for (size_t i = 0; crowded && i < logits.size(); ++i) logits[i] = 0.001f * logits[i] + float(i % size_t(s.experts));
-      for_each_cuda_device([&](CudaDevice& device) {
-        Runner run(device, layer);
-        check_bits(str(device.name, " hidden ", s.hidden, " tokens ", s.tokens, crowded ? " crowded" : ""),
-                   run.routed(step, logits, true, s.capacity), run.routed(step, logits, false, s.capacity));
-      });
-    }
+struct FewShape {
+  int hidden, intermediate, experts, top_k, tokens, capacity;
+};
+void check_few_experts(const FewShape& s) {
+  Layer layer(s.hidden, s.intermediate, s.experts, s.top_k);
+  layer.gate_up.randomize(31, 118, 124);
+  layer.down.randomize(33, 118, 124);
+  const StepInput step = random_step(layer.args, s.tokens, 37);
+  for (const bool crowded : {false, true}) {  // every token chooses the same experts
+    std::vector<float> logits = bf16_values(size_t(s.tokens) * s.experts, 39);
+    for (size_t i = 0; crowded && i < logits.size(); ++i) logits[i] = 0.001f * logits[i] + float(i % size_t(s.experts));
+    for_each_cuda_device([&](CudaDevice& device) {
+      Runner run(device, layer);
+      check_bits(str(device.name, " hidden ", s.hidden, " tokens ", s.tokens, crowded ? " crowded" : ""),
+                 run.routed(step, logits, true, s.capacity), run.routed(step, logits, false, s.capacity));
+    });
   }
+}
+
+TEST("cuda few_experts: bit for bit what router and experts give") {
+  for (const FewShape& s :
+       {FewShape{64, 128, 5, 4, 1, 1}, {160, 96, 32, 4, 1, 8}, {96, 160, 32, 4, 7, 7}, {640, 64, 4, 4, 8, 8},
+        {32, 32, 2, 1, 2, 5}, {64, 96, 32, 4, 9, 9}, {160, 160, 5, 4, 16, 16}, {96, 64, 12, 8, 7, 8},
+        {128, 64, 2, 1, 16, 16}, {64, 32, 40, 4, 13, 16}, {32, 32, 4, 4, 0, 3}}) {
+    check_few_experts(s);
+  }
+}
+
+TEST("cuda few_experts: rows as long as the released models have them, bit for bit too") {
+  for (const FewShape& s : {FewShape{2880, 32, 5, 4, 2, 2}, {32, 2880, 5, 4, 3, 3}, {2848, 32, 4, 4, 1, 1}}) check_few_experts(s);
 }
 
 TEST("cuda experts: refuses what it cannot hold") {
