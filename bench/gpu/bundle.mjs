@@ -23,6 +23,8 @@ const root = path.resolve(import.meta.dirname, "../..");
 const out = path.join(root, ".gpu");
 const most = 40e6; // bytes of the archive
 const wanted = ["bindings", "cmake-js", "commander", "node-addon-api", "node-api-headers", "tsx", "vitest"];
+// esbuild's installer puts the binary of its platform's package into its own as well
+const twice = "node_modules/esbuild/bin/";
 const unneeded = /\.(d\.ts|d\.mts|d\.cts|map|md|markdown)$|\/(test|tests|docs|example|examples)\/|-musl\//;
 
 function run(command, args, options = {}) {
@@ -73,10 +75,8 @@ for (const folder of packages(wanted)) {
     recursive: true,
     // a package's own node_modules are packages of their own
     filter: (from) => {
-      const inside = from.slice(path.join(root, folder).length);
-      return (
-        !unneeded.test(`${inside}${statSync(from).isDirectory() ? "/" : ""}`) && !inside.startsWith("/node_modules")
-      );
+      const inside = from.slice(path.join(root, folder).length) + (statSync(from).isDirectory() ? "/" : "");
+      return !unneeded.test(inside) && !inside.startsWith("/node_modules") && `${folder}${inside}` !== twice;
     },
   });
 }
