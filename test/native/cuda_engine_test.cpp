@@ -24,14 +24,8 @@ using namespace test;
 void for_each_device(const std::function<void(bool emulated)>& body) {
   for_each_cuda_device([&](test::CudaDevice& device) {
     if (device.name == "emulated, shuffled") return;  // kernels have their own tests
-    set_cuda_module_for_tests(&device.module);
-    try {
-      body(device.name == "emulated");
-    } catch (...) {
-      set_cuda_module_for_tests(nullptr);
-      throw;
-    }
-    set_cuda_module_for_tests(nullptr);
+    const ModuleInUse used(device.module);
+    body(device.name == "emulated");
   });
 }
 

@@ -183,14 +183,10 @@ void for_each_module(const std::function<void(bool emulated)>& body) {
   for_each_cuda_device([&](test::CudaDevice& device) {
     if (device.name == "emulated, shuffled") return;
     const cuda::Module module = counting(device.module);
-    set_cuda_module_for_tests(&module);
-    try {
+    {
+      const ModuleInUse used(module);
       body(device.name == "emulated");
-    } catch (...) {
-      set_cuda_module_for_tests(nullptr);
-      throw;
     }
-    set_cuda_module_for_tests(nullptr);
     CHECK_EQ(pinned_blocks, 0);
   });
 }

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "native/backend/cuda/cuda_module.h"
 #include "native/engine/engine.h"
 #include "test/native/check.h"
 
@@ -120,6 +121,15 @@ class Harness {
   std::mutex mutex_;
   std::condition_variable changed_;
   bool woken_ = false;
+};
+
+// Engines made while it lives use this module.
+class ModuleInUse {
+ public:
+  explicit ModuleInUse(const cuda::Module& module) { set_cuda_module_for_tests(&module); }
+  ~ModuleInUse() { set_cuda_module_for_tests(nullptr); }
+  ModuleInUse(const ModuleInUse&) = delete;
+  ModuleInUse& operator=(const ModuleInUse&) = delete;
 };
 
 inline void check_all_pages_free(const EngineStats& stats) {
