@@ -421,7 +421,11 @@ const all = [
       const until = Date.now() + seconds * 1000;
       const [model, cases] = ["oracle", "oracle-cases"].map((name) => path.join(scratch, name));
       // Of two layers, one with a window: with more, rounding to bf16 sends tokens to other experts, and less can be told.
-      const shape = ["--set", "num_hidden_layers=2", ...(emulated ? ["--set", "sliding_window=8"] : ["--shape", "real"])];
+      const shape = [
+        "--set",
+        "num_hidden_layers=2",
+        ...(emulated ? ["--set", "sliding_window=8"] : ["--shape", "real"]),
+      ];
       let said = { ok: true, text: "" };
       for (const [command, args] of [
         [python, ["test/oracle/make_checkpoint.py", model, ...shape]],
