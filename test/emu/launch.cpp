@@ -1,0 +1,88 @@
+// Launches: what a GPU would refuse is refused, all else is queued; how it runs when its turn comes.
+#include <optional>
+
+#include "test/emu/runtime.h"
+
+namespace oss::emu {
+namespace {
+
+// A launch that starts early runs twice: first every thread up to its wait, with what the launch before has written out
+// of reach, then all of it.
+cudaError_t launch_now(int index, const Grid& grid, const std::function<void()>& body, bool starts_early,
+                       bool before_early_start) {
+  if (state().idle) return cudaSuccess;
+  if (state().launches_to_failure > 0 && --state().launches_to_failure == 0) {
+    return fail(state().failure, "a launch failed as it was told to");
+  }
+  Device& on = state().devices[index];
+  std::optional<Fault> fault;
+  if (starts_early) {
+    const std::string trespassed = trespass(device_memory(index), on.last_written, [&] {
+      fault = run_grid(grid, body, state().seed, Part::kBeforeWait);
+    });
+    if (!trespassed.empty()) return fail(cudaErrorLaunchFailure, trespassed);
+  }
+  on.last_written.clear();
+  const auto run_all = [&] { fault = run_grid(grid, body, state().seed); };
+  if (!fault && before_early_start) on.last_written = pages_written(device_memory(index), run_all);
+  if (!fault && !before_early_start) run_all();
+  if (fault) return fail(cudaError_t(fault->status), fault->text);
+  return cudaSuccess;
+}
+
+Index index_of(const dim3& from) { return {from.x, from.y, from.z}; }
+
+}  // namespace
+
+cudaError_t queue_launch(const cudaLaunchConfig_t& config, const void* kernel, std::function<void()> body) {
+  const Lock lock(state().mutex);
+  if (const cudaError_t error = device_error()) return remember(error);
+  const cudaStream_t stream = find_stream(config.stream);
+  if (stream == nullptr || stream->device != current_device) return remember(cudaErrorInvalidResourceHandle);
+  if (state().machine.compute_major < 8) return remember(cudaErrorNoKernelImageForDevice);
+  const Grid grid{index_of(config.grid_size), index_of(config.block_size), config.dynamicSmemBytes};
+  const bool possible = grid.threads.count() >= 1 && grid.threads.count() <= 1024 && grid.threads.z <= 64 &&
+                        grid.blocks.x >= 1 && grid.blocks.x <= 0x7FFFFFFFu && grid.blocks.y >= 1 &&
+                        grid.blocks.y <= 65535 && grid.blocks.z >= 1 && grid.blocks.z <= 65535;
+  if (!possible) return remember(cudaErrorInvalidConfiguration);
+  const auto limit = device().shared_limits.find(kernel);
+  if (grid.shared_bytes > (limit == device().shared_limits.end() ? kSharedBytes : size_t(limit->second))) {
+    return remember(cudaErrorInvalidValue);
+  }
+  bool starts_early = false;
+  for (unsigned i = 0; i < config.numAttrs; ++i) {
+    const cudaLaunchAttribute& attribute = config.attrs[i];
+    if (attribute.id != cudaLaunchAttributeProgrammaticStreamSerialization || state().machine.compute_major < 9)
+      return remember(cudaErrorNotSupported);
+    starts_early = attribute.val.programmaticStreamSerializationAllowed != 0;
+  }
+  const auto run = [index = stream->device, grid, starts_early, body = std::move(body)](bool before_early_start) {
+    if (state().devices[index].fault != cudaSuccess) return cudaSuccess;
+    return launch_now(index, grid, body, starts_early, before_early_start);
+  };
+  queue(stream, {run, starts_early});
+  return cudaSuccess;
+}
+
+}  // namespace oss::emu
+
+using namespace oss::emu;
+
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* out, const void* kernel) {
+  const Lock lock(state().mutex);
+  if (const cudaError_t error = device_error()) return remember(error);
+  if (state().machine.compute_major < 8) return remember(cudaErrorNoKernelImageForDevice);
+  const auto limit = device().shared_limits.find(kernel);
+  *out = {1024, limit == device().shared_limits.end() ? int(kSharedBytes) : limit->second,
+          10 * state().machine.compute_major + state().machine.compute_minor};
+  return cudaSuccess;
+}
+cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute, int value) {
+  const Lock lock(state().mutex);
+  if (const cudaError_t error = device_error()) return remember(error);
+  if (state().machine.compute_major < 8) return remember(cudaErrorNoKernelImageForDevice);
+  if (attribute == cudaFuncAttributePreferredSharedMemoryCarveout) return cudaSuccess;  // a matter of speed
+  if (value < 0 || size_t(value) > kSharedBytesOnRequest) return remember(cudaErrorInvalidValue);
+  device().shared_limits[kernel] = value;
+  return cudaSuccess;
+}

@@ -1,0 +1,120 @@
+// The CUDA runtime's API on an emulated machine. Streams are lazy: what is queued runs when somebody waits for it, so a
+// host that reads too early, or overwrites too early what a copy still needs, gets what it deserves. This is what
+// machine.cpp, memory.cpp, stream.cpp, graph.cpp and launch.cpp share.
+#pragma once
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <thread>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "test/emu/guard.h"
+#include "test/emu/include/cuda_runtime.h"
+#include "test/emu/machine.h"
+
+// What a stream has queued, or a graph recorded.
+struct Queued {
+  std::function<cudaError_t(bool before_early_start)> run;
+  bool starts_early = false;  // a launch that may begin while the one before it still runs
+
+  Queued() = default;
+  template <typename Body>
+  Queued(Body body, bool starts_early_ = false) : starts_early(starts_early_) {
+    if constexpr (std::is_invocable_v<Body, bool>) {
+      run = std::move(body);
+    } else {
+      run = [body = std::move(body)](bool) { return body(); };
+    }
+  }
+};
+
+struct CUgraph_st {
+  std::vector<Queued> operations;
+};
+struct CUstream_st {
+  int device;
+  std::deque<Queued> operations;
+  std::unique_ptr<CUgraph_st> capture;
+  cudaError_t capture_error = cudaSuccess;
+  std::thread::id capturing_thread;
+};
+
+namespace oss::emu {
+
+constexpr size_t kSharedBytes = 48 << 10, kSharedBytesOnRequest = 163 << 10;  // of sm_80
+
+struct Memory {
+  size_t bytes;
+  int device;  // -1: pinned host memory
+};
+
+struct Device {
+  cudaError_t fault = cudaSuccess;
+  size_t in_use = 0;
+  CUstream_st default_stream{};
+  std::map<const void*, int> shared_limits;  // by kernel
+  Pages last_written;                        // by the last launch, when the next one starts early
+};
+
+struct State {
+  std::recursive_mutex mutex;
+  Machine machine;
+  std::map<int, Device> devices;
+  std::map<const char*, Memory> memory;
+  std::set<cudaStream_t> streams;
+  std::set<cudaEvent_t> events;
+  std::set<cudaGraph_t> graphs;
+  std::set<cudaGraphExec_t> executables;
+  unsigned seed = 0;
+  bool idle = false;  // launches do nothing, and memory is zeros
+  int launches_to_failure = 0;
+  cudaError_t failure = cudaSuccess;
+  std::string last_fault;
+};
+
+State& state();
+using Lock = std::lock_guard<std::recursive_mutex>;
+
+extern thread_local constinit int current_device;
+extern thread_local constinit cudaError_t last_error;
+
+inline Device& device() { return state().devices[current_device]; }
+
+inline cudaError_t remember(cudaError_t error) {
+  if (error != cudaSuccess) last_error = error;
+  return error;
+}
+
+// --- machine.cpp -----------------------------------------------------------------------------------------------------
+
+cudaError_t driver_error();
+// What every call begins with: a driver, and a device that has not failed.
+cudaError_t device_error();
+// `status`, its reason in last_fault() and on stderr.
+cudaError_t fail(cudaError_t status, const std::string& text);
+
+// --- memory.cpp ------------------------------------------------------------------------------------------------------
+
+std::vector<Span> device_memory(int index);
+
+// --- stream.cpp ------------------------------------------------------------------------------------------------------
+
+// A stream by its handle, null where it is none; 0 is the device's default stream.
+cudaStream_t find_stream(cudaStream_t);
+// To run when somebody waits, or into the graph that the stream is recording.
+void queue(cudaStream_t, Queued);
+// Runs all that is queued on a device.
+void run_device(int index);
+
+// --- graph.cpp -------------------------------------------------------------------------------------------------------
+
+// Calls that may not be recorded spoil the recording of the thread that makes them.
+cudaError_t forbid_while_capturing();
+
+}  // namespace oss::emu
