@@ -16,8 +16,8 @@ import { parseArgs } from "node:util";
 
 const root = path.resolve(import.meta.dirname, "..");
 const emptyBody = 256; // bytes of code that a kernel without statements has: exit, and padding
-// as kernels/cuda/CMakeLists.txt has them
-const flags = ["-std=c++20", "-O3", "-I.", "--expt-relaxed-constexpr", '-DOSS_CUDA_ARCHITECTURES="none"', "-cubin"];
+/** As kernels/cuda/CMakeLists.txt has them. */
+export const flags = ["-std=c++20", "-O3", "-I.", "--expt-relaxed-constexpr", '-DOSS_CUDA_ARCHITECTURES="none"'];
 
 export const noNvcc = "NOT RUN: no nvcc on PATH or in /usr/local/cuda/bin";
 
@@ -99,7 +99,7 @@ function files(folder, pattern) {
 async function compile(nvcc, source, architecture, folder) {
   const out = path.join(folder, `${path.basename(source)}.${architecture}.cubin`);
   const target = `-gencode=arch=compute_${architecture},code=sm_${architecture}`;
-  const child = spawn(nvcc, [...flags, "-Xptxas", "-v", target, "-o", out, source], { cwd: root });
+  const child = spawn(nvcc, [...flags, "-cubin", "-Xptxas", "-v", target, "-o", out, source], { cwd: root });
   let said = "";
   child.stdout.on("data", (chunk) => (said += chunk));
   child.stderr.on("data", (chunk) => (said += chunk));

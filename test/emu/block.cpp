@@ -542,6 +542,32 @@ void async_wait(int pending) {
   for (size_t& end : thread.groups) end -= copies;
 }
 
+void async_tell(void* barrier, Where where) {
+  struct Telling {
+    void* barrier;
+    std::vector<AsyncCopy> copies;
+  } mine{barrier, {}};
+  DeviceThread& thread = block->running();
+  const size_t committed = thread.groups.empty() ? 0 : thread.groups.back();
+  mine.copies.assign(thread.copies.begin() + ptrdiff_t(committed), thread.copies.end());
+  thread.copies.resize(committed);
+  const Operation operation = [](void* const* operands, unsigned lanes, const Where& at) {
+    size_t bytes = 0;
+    for (int lane = 0; lane < kWarpLanes; ++lane) {
+      if ((lanes >> lane & 1) != 0) bytes += 16 * static_cast<const Telling*>(operands[lane])->copies.size();
+    }
+    if (lanes != kWholeWarp) block->fail(kLaunchFailure, "a barrier of copies waits for lanes that have ended", at);
+    void* const told = static_cast<const Telling*>(operands[0])->barrier;
+    block->begin_copies(told, bytes, at);
+    for (int lane = 0; lane < kWarpLanes; ++lane) {
+      const Telling& telling = *static_cast<const Telling*>(operands[lane]);
+      if (telling.barrier != told) block->fail(kLaunchFailure, "lanes of a warp tell different barriers", at);
+      for (const AsyncCopy& copy : telling.copies) block->copy_run(told, copy.to, copy.from, 16, at);
+    }
+  };
+  collective(kWholeWarp, operation, &mine, where);
+}
+
 std::optional<Fault> run_grid(const Grid& grid, const std::function<void()>& kernel, unsigned seed, Part part) {
   thread_local const std::vector<std::span<unsigned char>> static_shared = static_shared_memory();
   SharedMemory shared(grid.shared_bytes);

@@ -5,7 +5,9 @@
 #include <functional>
 #include <optional>
 #include <source_location>
+#include <span>
 #include <string>
+#include <vector>
 
 namespace oss::emu {
 
@@ -55,6 +57,9 @@ void async_copy(void* to, const void* from, bool valid, Where);
 void async_commit();
 void async_wait(int pending);
 
+// Of the warp's copies that no lane has committed, a round of a barrier of copies: see below.
+void async_tell(void* barrier, Where);
+
 // Copies of runs that tell a barrier: begun by one lane, waited for by a whole warp. Poisoned at once and written by the
 // wait, likewise; a wait for nothing, and bytes that are not those announced, would never end.
 void init_copies(void* barrier, Where);
@@ -75,6 +80,9 @@ inline void check_aligned(const void* address, size_t bytes, Where where) {
 
 // --- for the runtime
 // ----------------------------------------------------------------------------------------------------
+
+// The bytes of each argument of a kernel.
+using Arguments = std::vector<std::span<const unsigned char>>;
 
 struct Fault {
   int status;

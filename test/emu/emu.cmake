@@ -7,9 +7,9 @@ endif()
 
 set(emu ${CMAKE_SOURCE_DIR}/test/emu)
 file(GLOB emulated_kernels CONFIGURE_DEPENDS kernels/cuda/*.cu)
-add_library(oss_emulated_cuda STATIC EXCLUDE_FROM_ALL
-  ${emulated_kernels} ${emu}/fiber.cpp ${emu}/block.cpp ${emu}/static_shared.cpp ${emu}/matrix.cpp ${emu}/guard.cpp
-  ${emu}/machine.cpp ${emu}/memory.cpp ${emu}/stream.cpp ${emu}/graph.cpp ${emu}/launch.cpp)
+file(GLOB emulator ${emu}/*.cpp ${emu}/ptx/*.cpp)
+list(FILTER emulator EXCLUDE REGEX "_test\\.cpp$")
+add_library(oss_emulated_cuda STATIC EXCLUDE_FROM_ALL ${emulated_kernels} ${emulator})
 target_include_directories(oss_emulated_cuda BEFORE PRIVATE ${emu}/include)  # its ptx/ hides that of kernels/cuda
 target_compile_definitions(oss_emulated_cuda PRIVATE "OSS_CUDA_ARCHITECTURES=\"emulated\"")
 target_compile_options(oss_emulated_cuda PRIVATE -ftrivial-auto-var-init=pattern)  # a forgotten sum is no zero either

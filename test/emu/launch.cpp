@@ -1,6 +1,8 @@
 // Launches: what a GPU would refuse is refused, all else is queued; how it runs when its turn comes.
 #include <optional>
 
+#include "native/base/str.h"
+#include "test/emu/ptx/lane.h"
 #include "test/emu/runtime.h"
 
 namespace oss::emu {
@@ -9,7 +11,7 @@ namespace {
 // A launch that starts early runs twice: first every thread up to its wait, with what the launch before has written out
 // of reach, then all of it.
 cudaError_t launch_now(int index, const Grid& grid, const std::function<void()>& body, bool starts_early,
-                       bool before_early_start) {
+                       bool before_early_start, bool compiled) {
   if (state().idle) return cudaSuccess;
   if (state().launches_to_failure > 0 && --state().launches_to_failure == 0) {
     return fail(state().failure, "a launch failed as it was told to");
@@ -17,24 +19,44 @@ cudaError_t launch_now(int index, const Grid& grid, const std::function<void()>&
   Device& on = state().devices[index];
   std::optional<Fault> fault;
   if (starts_early) {
-    const std::string trespassed = trespass(device_memory(index), on.last_written, [&] {
-      fault = run_grid(grid, body, state().seed, Part::kBeforeWait);
-    });
+    const std::string trespassed = trespass(device_memory(index), on.last_written,
+                                            [&] { fault = run_grid(grid, body, state().seed, Part::kBeforeWait); });
     if (!trespassed.empty()) return fail(cudaErrorLaunchFailure, trespassed);
   }
   on.last_written.clear();
   const auto run_all = [&] { fault = run_grid(grid, body, state().seed); };
   if (!fault && before_early_start) on.last_written = pages_written(device_memory(index), run_all);
   if (!fault && !before_early_start) run_all();
+  if (fault && compiled) fault->text += str(" at ", ptx::last_place());
   if (fault) return fail(cudaError_t(fault->status), fault->text);
   return cudaSuccess;
+}
+
+// What a kernel may touch on this device.
+ptx::Memory reachable(int index) {
+  ptx::Memory memory;
+  for (const auto& [begin, one] : state().memory) {
+    if (one.device == index || one.device < 0) memory.emplace_back(begin, one.bytes);
+  }
+  return memory;
+}
+
+// As the compiler left it, or null. It must know what it is about to run.
+const ptx::Kernel* find_compiled(const void* kernel) {
+  return state().compiled == nullptr ? nullptr : state().compiled->find(kernel);
+}
+// Bytes of a kernel's shared variables, where somebody knows them.
+size_t static_shared_bytes(const void* kernel) {
+  const ptx::Kernel* compiled = find_compiled(kernel);
+  return compiled == nullptr ? 0 : compiled->static_shared_bytes;
 }
 
 Index index_of(const dim3& from) { return {from.x, from.y, from.z}; }
 
 }  // namespace
 
-cudaError_t queue_launch(const cudaLaunchConfig_t& config, const void* kernel, std::function<void()> body) {
+cudaError_t queue_launch(const cudaLaunchConfig_t& config, const void* kernel, std::function<void()> body,
+                         Arguments arguments) {
   const Lock lock(state().mutex);
   if (const cudaError_t error = device_error()) return remember(error);
   const cudaStream_t stream = find_stream(config.stream);
@@ -46,9 +68,12 @@ cudaError_t queue_launch(const cudaLaunchConfig_t& config, const void* kernel, s
                         grid.blocks.y <= 65535 && grid.blocks.z >= 1 && grid.blocks.z <= 65535;
   if (!possible) return remember(cudaErrorInvalidConfiguration);
   const auto limit = device().shared_limits.find(kernel);
-  if (grid.shared_bytes > (limit == device().shared_limits.end() ? kSharedBytes : size_t(limit->second))) {
-    return remember(cudaErrorInvalidValue);
-  }
+  const size_t most_shared =
+      limit == device().shared_limits.end() ? kSharedBytes - static_shared_bytes(kernel) : size_t(limit->second);
+  if (grid.shared_bytes > most_shared) return remember(cudaErrorInvalidValue);
+  const ptx::Kernel* compiled = find_compiled(kernel);
+  if (compiled != nullptr && grid.threads.count() > compiled->most_threads)
+    return remember(cudaErrorInvalidConfiguration);
   bool starts_early = false;
   for (unsigned i = 0; i < config.numAttrs; ++i) {
     const cudaLaunchAttribute& attribute = config.attrs[i];
@@ -56,9 +81,13 @@ cudaError_t queue_launch(const cudaLaunchConfig_t& config, const void* kernel, s
       return remember(cudaErrorNotSupported);
     starts_early = attribute.val.programmaticStreamSerializationAllowed != 0;
   }
-  const auto run = [index = stream->device, grid, starts_early, body = std::move(body)](bool before_early_start) {
+  const auto run = [=, index = stream->device, body = std::move(body)](bool before_early_start) {
     if (state().devices[index].fault != cudaSuccess) return cudaSuccess;
-    return launch_now(index, grid, body, starts_early, before_early_start);
+    if (compiled == nullptr) return launch_now(index, grid, body, starts_early, before_early_start, false);
+    Grid all_shared = grid;
+    all_shared.shared_bytes = ptx::shared_bytes(*compiled, grid.shared_bytes);
+    return launch_now(index, all_shared, ptx::thread_body(*compiled, arguments, reachable(index)), starts_early,
+                      before_early_start, true);
   };
   queue(stream, {run, starts_early});
   return cudaSuccess;
@@ -82,7 +111,8 @@ cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute
   if (const cudaError_t error = device_error()) return remember(error);
   if (state().machine.compute_major < 8) return remember(cudaErrorNoKernelImageForDevice);
   if (attribute == cudaFuncAttributePreferredSharedMemoryCarveout) return cudaSuccess;  // a matter of speed
-  if (value < 0 || size_t(value) > kSharedBytesOnRequest) return remember(cudaErrorInvalidValue);
+  if (value < 0 || size_t(value) + static_shared_bytes(kernel) > shared_bytes_on_request())
+    return remember(cudaErrorInvalidValue);
   device().shared_limits[kernel] = value;
   return cudaSuccess;
 }

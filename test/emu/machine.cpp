@@ -11,11 +11,25 @@ namespace {
 
 constexpr int kRuntimeVersion = 12040, kOldDriverVersion = 11040;
 
+// The machine is what compiled kernels were compiled for, where it could be more.
+void fit_to_compiled(State& on) {
+  if (on.compiled == nullptr || 10 * on.machine.compute_major + on.machine.compute_minor < on.compiled->architecture()) return;
+  on.machine.compute_major = on.compiled->architecture() / 10;
+  on.machine.compute_minor = on.compiled->architecture() % 10;
+}
+
 // EMULATED_GPU="devices=2 memory_bytes=100000000": for tests through Node, which cannot call set_machine().
 void obey_environment(State& on) {
   const char* text = std::getenv("EMULATED_GPU");
   std::istringstream words(text == nullptr ? "" : text);
   for (std::string name; std::getline(words >> std::ws, name, '=');) {
+    if (name == "ptx") {
+      std::string folder;
+      words >> folder;
+      on.compiled = std::make_unique<ptx::Library>(folder);
+      fit_to_compiled(on);
+      continue;
+    }
     size_t value = 0;
     words >> value;
     if (name == "devices") {
@@ -32,7 +46,7 @@ void obey_environment(State& on) {
       on.idle = value != 0;
     } else {
       std::fprintf(stderr,
-                   "EMULATED_GPU: \"%s\" is not devices, old_driver, compute_major, memory_bytes, seed or idle\n",
+                   "EMULATED_GPU: \"%s\" is not devices, old_driver, compute_major, memory_bytes, seed, idle or ptx\n",
                    name.c_str());
       std::abort();
     }
@@ -71,6 +85,7 @@ cudaError_t fail(cudaError_t status, const std::string& text) {
 void set_machine(const Machine& machine) {
   const Lock lock(state().mutex);
   state().machine = machine;
+  fit_to_compiled(state());
   state().seed = 0;
   state().launches_to_failure = 0;
   state().last_fault.clear();
@@ -194,7 +209,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* out, int index) {
   out->totalGlobalMem = machine.memory_bytes;
   out->l2CacheSize = 32 << 20;
   out->sharedMemPerBlock = kSharedBytes;
-  out->sharedMemPerBlockOptin = kSharedBytesOnRequest;
+  out->sharedMemPerBlockOptin = shared_bytes_on_request();
   return cudaSuccess;
 }
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int index) {

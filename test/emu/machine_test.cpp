@@ -145,7 +145,7 @@ TEST("emu: launches that no GPU takes are refused") {
       return launch(nothing_kernel, how);
     };
     CHECK_EQ(status({.grid = 1, .block = 1024, .shared = 163 << 10}), 0);
-    CHECK_EQ(status({.grid = 1, .block = 1, .shared = (163 << 10) + 1}), int(cudaErrorInvalidValue));
+    CHECK_EQ(status({.grid = 1, .block = 1, .shared = (227 << 10) + 1}), int(cudaErrorInvalidValue));
     CHECK_EQ(status({.grid = 1, .block = 1025}), int(cudaErrorInvalidConfiguration));
     CHECK_EQ(status({.grid = dim3(1, 65536), .block = 1}), int(cudaErrorInvalidConfiguration));
     CHECK_EQ(status({.grid = dim3(0, 65536), .block = 1}), 0);  // a step without work

@@ -17,6 +17,7 @@
 #include "test/emu/guard.h"
 #include "test/emu/include/cuda_runtime.h"
 #include "test/emu/machine.h"
+#include "test/emu/ptx/library.h"
 
 // What a stream has queued, or a graph recorded.
 struct Queued {
@@ -47,7 +48,7 @@ struct CUstream_st {
 
 namespace oss::emu {
 
-constexpr size_t kSharedBytes = 48 << 10, kSharedBytesOnRequest = 163 << 10;  // of sm_80
+constexpr size_t kSharedBytes = 48 << 10;
 
 struct Memory {
   size_t bytes;
@@ -76,6 +77,7 @@ struct State {
   int launches_to_failure = 0;
   cudaError_t failure = cudaSuccess;
   std::string last_fault;
+  std::unique_ptr<const ptx::Library> compiled;  // runs in place of what g++ made of the kernels
 };
 
 State& state();
@@ -83,6 +85,8 @@ using Lock = std::lock_guard<std::recursive_mutex>;
 
 extern thread_local constinit int current_device;
 extern thread_local constinit cudaError_t last_error;
+
+inline size_t shared_bytes_on_request() { return (state().machine.compute_major < 9 ? 163 : 227) << 10; }
 
 inline Device& device() { return state().devices[current_device]; }
 

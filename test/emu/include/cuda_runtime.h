@@ -11,9 +11,11 @@
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <span>
 #include <tuple>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "test/emu/block.h"
 #include "test/emu/guard.h"
@@ -476,12 +478,16 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t, cudaStream_t);
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t);
 
 namespace oss::emu {
-cudaError_t queue_launch(const cudaLaunchConfig_t&, const void* kernel, std::function<void()> body);
+// The arguments live as long as `body`.
+cudaError_t queue_launch(const cudaLaunchConfig_t&, const void* kernel, std::function<void()> body, Arguments);
 }
 
 template <typename... Params, typename... Args>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Params...), Args&&... args) {
-  std::tuple<std::remove_cvref_t<Params>...> values(std::forward<Args>(args)...);
+  const auto values = std::make_shared<const std::tuple<std::remove_cvref_t<Params>...>>(std::forward<Args>(args)...);
+  const auto bytes = [](const auto&... value) {
+    return oss::emu::Arguments{{reinterpret_cast<const unsigned char*>(&value), sizeof(value)}...};
+  };
   return oss::emu::queue_launch(*config, reinterpret_cast<const void*>(kernel),
-                                [kernel, values]() { std::apply(kernel, values); });
+                                [kernel, values] { std::apply(kernel, *values); }, std::apply(bytes, *values));
 }

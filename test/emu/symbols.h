@@ -1,0 +1,20 @@
+// The symbol table of the executable or library that the emulator is part of, local symbols too.
+#pragma once
+#include <cstddef>
+#include <functional>
+#include <string_view>
+
+namespace oss::emu {
+
+enum class SymbolKind { kFunction, kThreadLocal };
+struct Symbol {
+  SymbolKind kind;
+  std::string_view mangled;
+  unsigned char* at;  // of a thread-local: the calling thread's
+  size_t bytes;
+};
+
+// Nothing where the program was stripped.
+void for_each_symbol(const std::function<void(const Symbol&)>& visit);
+
+}  // namespace oss::emu

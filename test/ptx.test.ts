@@ -1,0 +1,43 @@
+import { spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { describe, expect, it } from "vitest";
+
+/**
+ * The CUDA kernels as nvcc leaves them, executed on the emulated GPU: those that have code of their own for each
+ * architecture on both, the others on sm_90a. `npm run ptx` runs all cases on both, which takes half an hour.
+ */
+const absent = readFileSync(`.cmake/${process.platform}-${process.arch}/cuda-absent.txt`, "utf8");
+const cases = {
+  "80": ["few_experts: bit", "norm_linear", "norm_qkv", "linear", "attention: page"],
+  "90a": [
+    ...["attention", "embed", "experts", "few_experts: bit", "gather_rows", "linear", "norm_linear", "norm_qkv"],
+    ...["pack_matrix", "qkv", "rms_norm", "router", "sample: ties", "sample: a step", "synthesize"],
+    "engine: golden models with",
+  ],
+};
+
+const withCuda: typeof describe = absent ? ((() => undefined) as never) : describe;
+if (absent) console.warn(`NOT RUN: nothing was compiled to PTX: ${absent}`);
+
+withCuda.each(absent ? [] : Object.entries(cases))("PTX of sm_%s", (architecture, names) => {
+  const { stdout, stderr } = spawnSync(
+    process.execPath,
+    ["test/ptx.mjs", "--architectures", architecture, ...names.map((name) => `cuda ${name}`)],
+    { encoding: "utf8", maxBuffer: 2 ** 28 },
+  );
+  const lines = stdout.split("\n");
+  for (const [i, line] of lines.entries()) {
+    const [, result, name] = /^(ok|FAIL) \S+ (.*)$/.exec(line) ?? [];
+    if (!name) continue;
+    it(name, () => {
+      const reasons = lines.slice(i + 1).findIndex((next) => !next.startsWith("  "));
+      if (result === "FAIL") expect.fail(lines.slice(i + 1, i + 1 + reasons).join("\n"));
+    });
+  }
+  it("runs to its end", () => {
+    expect({ last: lines.at(-2), stderr }).toEqual({
+      last: expect.stringMatching(/^[1-9]\d* passed, \d+ failed$/),
+      stderr: "",
+    });
+  });
+});
