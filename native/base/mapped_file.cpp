@@ -1,7 +1,6 @@
 #include "native/base/mapped_file.h"
 
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -45,20 +44,12 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::string& path) {
   if (::fstat(file.get(), &status) != 0) fail(path, "examine", errno);
   if (S_ISDIR(status.st_mode)) throw Error(Code::kModelFormat, str(path, " is a folder, expected a file"));
   if (!S_ISREG(status.st_mode)) throw Error(Code::kModelFormat, str(path, " is not a regular file"));
-  const size_t size = size_t(status.st_size);
-  void* data = nullptr;
-  if (size > 0) {  // mmap refuses an empty range
-    data = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.get(), 0);
-    if (data == MAP_FAILED) fail(path, "map", errno);
-  }
-  return std::shared_ptr<const MappedFile>(
-      new MappedFile(path, file.release(), static_cast<const std::byte*>(data), size));
+  std::shared_ptr<const MappedFile> mapped(new MappedFile(path, file.get(), size_t(status.st_size)));
+  file.release();
+  return mapped;
 }
 
-MappedFile::~MappedFile() {
-  if (data_) ::munmap(const_cast<std::byte*>(data_), size_);
-  ::close(file_);
-}
+MappedFile::~MappedFile() { ::close(file_); }
 
 void MappedFile::read(uint64_t offset, size_t bytes, void* to) const {
   for (size_t done = 0; done < bytes;) {
@@ -66,7 +57,7 @@ void MappedFile::read(uint64_t offset, size_t bytes, void* to) const {
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) fail(path_, "read", errno);
     if (count == 0) {
-      throw Error(Code::kModelFormat, str(path_, " ends at byte ", offset + done, "; it had ", size_,
+      throw Error(Code::kModelFormat, str(path_, " ends at byte ", offset + done, "; it had ", size(),
                                           " bytes when it was opened: it must not be changed while it is loaded"));
     }
     done += size_t(count);

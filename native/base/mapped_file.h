@@ -9,6 +9,8 @@
 #include <string>
 #include <string_view>
 
+#include "native/base/mapping.h"
+
 namespace oss {
 
 class MappedFile {
@@ -20,11 +22,12 @@ class MappedFile {
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;
 
-  // Page-aligned; null when the file is empty. Where a file has been shortened since it was opened, this is a SIGBUS.
-  const std::byte* data() const { return data_; }
-  size_t size() const { return size_; }
+  // Page-aligned; null when the file is empty. What has been cut off the file is zeros: see check().
+  const std::byte* data() const { return mapping_.data(); }
+  size_t size() const { return mapping_.size(); }
+  void check() const { mapping_.check(); }
   const std::string& path() const { return path_; }
-  std::string_view text() const { return {reinterpret_cast<const char*>(data_), size_}; }
+  std::string_view text() const { return {reinterpret_cast<const char*>(data()), size()}; }
 
   // Bytes [offset, offset + bytes), for whoever wants a copy: no page is mapped for it. Any thread. The file is the one
   // that was opened, whatever has its name by now. Throws kModelFormat when it has been shortened, kModelNotFound when
@@ -32,13 +35,11 @@ class MappedFile {
   void read(uint64_t offset, size_t bytes, void* to) const;
 
  private:
-  MappedFile(std::string path, int file, const std::byte* data, size_t size)
-      : path_(std::move(path)), file_(file), data_(data), size_(size) {}
+  MappedFile(const std::string& path, int file, size_t size) : path_(path), mapping_(path, file, size), file_(file) {}
 
   std::string path_;
+  Mapping mapping_;
   int file_;
-  const std::byte* data_;
-  size_t size_;
 };
 
 }  // namespace oss

@@ -112,11 +112,7 @@ std::vector<std::byte> PackedFile::header(uint64_t key, uint64_t bytes, std::spa
   return out;
 }
 
-void PackedFile::map_pages() {
-  void* data = ::mmap(nullptr, bytes_, PROT_READ, MAP_SHARED, file_, 0);
-  if (data == MAP_FAILED) throw Error(Code::kOutOfMemory, why("map", path_));
-  data_ = static_cast<const std::byte*>(data);
-}
+void PackedFile::map_pages() { mapping_ = std::make_unique<Mapping>(path_, file_, bytes_); }
 
 std::unique_ptr<PackedFile> PackedFile::map(const std::string& path, uint64_t key, std::span<const uint64_t> section_bytes,
                                             std::string& reason) {
@@ -222,7 +218,7 @@ std::string PackedFile::damage(const std::string& path) {
   };
   for (const Section& section : file.sections_) {
     const bool inside = section.offset <= head.bytes && section.bytes <= head.bytes - section.offset;
-    if (!inside || checksum(file.data_ + section.offset, section.bytes, in_turn) != section.checksum) {
+    if (!inside || checksum(file.mapping_->data() + section.offset, section.bytes, in_turn) != section.checksum) {
       return str(path, ": the ", section.bytes, " bytes from ", section.offset, " on are damaged");
     }
   }
@@ -230,12 +226,11 @@ std::string PackedFile::damage(const std::string& path) {
 }
 
 PackedFile::~PackedFile() {
-  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), bytes_);
   if (!partial_.empty()) ::unlink(partial_.c_str());
   if (file_ >= 0) ::close(file_);
 }
 
-const std::byte* PackedFile::section(size_t index) const { return data_ + sections_.at(index).offset; }
+const std::byte* PackedFile::section(size_t index) const { return mapping_->data() + sections_.at(index).offset; }
 
 void PackedFile::write(size_t index, uint64_t offset, const void* data, size_t bytes) {
   if (!write_all(file_, data, bytes, sections_.at(index).offset + offset)) {
@@ -245,7 +240,7 @@ void PackedFile::write(size_t index, uint64_t offset, const void* data, size_t b
 
 void PackedFile::seal(size_t index, const ForEach& for_each) {
   Section& section = sections_.at(index);
-  section.checksum = checksum(data_ + section.offset, section.bytes, for_each);
+  section.checksum = checksum(mapping_->data() + section.offset, section.bytes, for_each);
 #if defined(__linux__)
   // The disk begins now, while the next one is packed.
   ::sync_file_range(file_, off64_t(section.offset), off64_t(section.bytes), SYNC_FILE_RANGE_WRITE);

@@ -17,6 +17,8 @@
 #include <string>
 #include <vector>
 
+#include "native/base/mapping.h"
+
 namespace oss {
 
 class PackedFile {
@@ -43,6 +45,7 @@ class PackedFile {
   bool complete() const { return partial_.empty(); }
   uint64_t bytes() const { return bytes_; }
   const std::byte* section(size_t index) const;  // valid as long as this
+  void check() const { mapping_->check(); }      // see Mapping
 
   // Until it is complete. write: any thread; throws kOutOfMemory when the disk refuses.
   void write(size_t index, uint64_t offset, const void* data, size_t bytes);
@@ -64,7 +67,7 @@ class PackedFile {
   uint64_t key_ = 0, bytes_ = 0;
   std::vector<Section> sections_;
   int file_ = -1;  // open, and locked, until finish()
-  const std::byte* data_ = nullptr;
+  std::unique_ptr<const Mapping> mapping_;
 };
 
 }  // namespace oss

@@ -38,6 +38,8 @@ void obey_environment(State& on) {
       on.machine.old_driver = value != 0;
     } else if (name == "compute_major") {
       on.machine.compute_major = int(value);
+    } else if (name == "multiprocessors") {
+      on.machine.multiprocessors = int(value);
     } else if (name == "memory_bytes") {
       on.machine.memory_bytes = value;
     } else if (name == "seed") {
@@ -46,7 +48,8 @@ void obey_environment(State& on) {
       on.idle = value != 0;
     } else {
       std::fprintf(stderr,
-                   "EMULATED_GPU: \"%s\" is not devices, old_driver, compute_major, memory_bytes, seed, idle or ptx\n",
+                   "EMULATED_GPU: \"%s\" is not devices, old_driver, compute_major, multiprocessors, memory_bytes, seed, idle "
+                   "or ptx\n",
                    name.c_str());
       std::abort();
     }

@@ -45,9 +45,9 @@ struct Outcome {
   bool failed = false;
 };
 
-// Of a golden model, or a synthetic one.
+// Of a golden model, a synthetic one, or a path.
 inline std::string path_of(const std::string& model) {
-  return model.starts_with("synthetic:") ? model : source_path("test/golden/models/" + model);
+  return model.starts_with("synthetic:") || model.starts_with("/") ? model : source_path("test/golden/models/" + model);
 }
 
 // An engine whose events are collected by request, and waited for.

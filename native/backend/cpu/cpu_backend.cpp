@@ -113,6 +113,18 @@ void* CpuBackend::Scratch::reserve_bytes(CpuBackend& backend, size_t bytes, cons
   return buffer_.as<void>();
 }
 
+void CpuBackend::check_files() const {
+  for (const MappedFile* file : files_) {
+    if (file != nullptr) file->check();
+  }
+  if (packed_file_ != nullptr) packed_file_->check();
+}
+
+void CpuBackend::run(const std::function<void()>& body) {
+  body();
+  check_files();
+}
+
 void CpuBackend::embed(const EmbedArgs& args, const Matrix& table, const Step& step, float* x) {
   pool_.parallel_for(args.tokens, 8, [&](int64_t begin, int64_t end, int) {
     const size_t hidden = size_t(args.hidden);

@@ -9,11 +9,13 @@
 // those with a weight that has no scale. The file's pages are let go as they are read.
 #pragma once
 #include <memory>
+#include <set>
 #include <vector>
 
 #include "kernels/cpu/bf16.h"
 #include "kernels/cpu/kernels.h"
 #include "native/backend/backend.h"
+#include "native/base/mapped_file.h"
 #include "native/base/packed_file.h"
 #include "native/base/synthetic_tensor.h"
 #include "native/base/thread_pool.h"
@@ -53,7 +55,8 @@ class CpuBackend final : public Backend {
   void reserve_workspace(const StepLimits&) override {}
 
   void begin(const Step&) override {}
-  void run(const std::function<void()>& body) override { body(); }
+  // Throws kModelFormat when files that it computes from have been shortened.
+  void run(const std::function<void()>& body) override;
 
   void embed(const EmbedArgs&, const Matrix& table, const Step&, float* x) override;
   void rms_norm(const RmsNormArgs&, RowsOf, const float* x, const Vector& w, Operand y) override;
@@ -133,6 +136,7 @@ class CpuBackend final : public Backend {
   std::span<const int32_t> pairs_of(int expert) const {
     return std::span(pairs_).subspan(pair_begin_[expert], pair_begin_[expert + 1] - pair_begin_[expert]);
   }
+  void check_files() const;
   void experts_exact(const ExpertsArgs&, const float* normed, const float* weight, const ExpertMatrix& gate_up,
                      const ExpertMatrix& down, float* x);
   void experts_fast(const ExpertsArgs&, const float* normed, const float* weight, const ExpertMatrix& gate_up,
@@ -144,6 +148,7 @@ class CpuBackend final : public Backend {
   ThreadPool pool_;
 
   SyntheticMemory synthetic_;  // weights that lie in no file
+  std::set<const MappedFile*> files_;  // that weights lie in, or came from
   std::vector<std::unique_ptr<float[]>> packed_;
   std::vector<Buffer> weights_;  // Q8, and MXFP4 in strips
   size_t packed_bytes_ = 0;

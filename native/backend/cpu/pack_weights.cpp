@@ -81,6 +81,7 @@ Buffer CpuBackend::allocate_weights(size_t bytes) {
 
 Matrix CpuBackend::pack_matrix(const HostTensor& weight, MatrixUse use) {
   expect_dtype(weight, weight.dtype == DType::kBF16 && weight.shape.size() == 2, "a BF16 matrix");
+  files_.insert(weight.mapping);
   const int rows = int(weight.shape[0]), cols = int(weight.shape[1]);
   if (becomes_q8(cols, use)) {
     Buffer buffer = allocate_weights(matrix_bytes(rows, cols, use));
@@ -98,6 +99,7 @@ Matrix CpuBackend::pack_matrix(const HostTensor& weight, MatrixUse use) {
 Matrix CpuBackend::pack_rope_matrix(const HostTensor& weight) { return pack_matrix(weight, MatrixUse::kProduct); }
 
 Vector CpuBackend::pack_vector(const HostTensor& tensor) {
+  files_.insert(tensor.mapping);
   const HostTensor vector = synthetic_.materialize(tensor, pool_);
   expect_dtype(vector, vector.dtype == DType::kBF16 || vector.dtype == DType::kF32, "BF16 or F32");
   const size_t n = size_t(vector.elements());
@@ -151,6 +153,7 @@ ExpertMatrix CpuBackend::pack_experts(const HostTensor& blocks, const HostTensor
                                       ExpertUse use) {
   expect_dtype(blocks, blocks.dtype == DType::kU8 && blocks.shape.size() == 4, "U8 [experts, rows, cols/32, 16]");
   expect_dtype(scales, scales.dtype == DType::kU8, "U8");
+  files_.insert({blocks.mapping, scales.mapping});
   ExpertMatrix matrix = {.bias = pack_vector(bias).data,
                          .experts = int(blocks.shape[0]),
                          .rows = int(blocks.shape[1]),
@@ -229,6 +232,7 @@ void CpuBackend::pack_strips_to_file(const HostTensor& blocks, const HostTensor&
 }
 
 void CpuBackend::loaded() {
+  check_files();  // before what was made of them is kept
   if (packed_file_ != nullptr && !packed_file_->complete()) packed_file_->finish();
 }
 

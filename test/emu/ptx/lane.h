@@ -25,7 +25,7 @@ inline size_t shared_bytes(const Kernel& kernel, size_t dynamic) {
 // What each thread of a launch does. The arguments are read before it returns.
 std::function<void()> thread_body(const Kernel&, const Arguments&, Memory);
 
-// Where the thread that ran last was, "few_experts.ptx:1215".
+// Where the thread that ran last was, "few_experts.ptx:1215"; while its kernel is there.
 std::string last_place();
 
 struct Launch {

@@ -1,0 +1,117 @@
+// Files that are shortened under those who have mapped them.
+#include "native/base/mapping.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <filesystem>
+#include <thread>
+#include <vector>
+
+#include "native/base/mapped_file.h"
+#include "test/native/checkpoint_files.h"
+#include "test/native/engine_harness.h"
+
+namespace oss::test {
+namespace {
+
+size_t page_bytes() { return size_t(sysconf(_SC_PAGESIZE)); }
+
+uint64_t sum_of(const MappedFile& file, size_t begin, size_t end) {
+  uint64_t sum = 0;
+  for (size_t i = begin; i < end; ++i) sum += uint64_t(file.data()[i]);
+  return sum;
+}
+
+}  // namespace
+
+TEST("mapping: what has been cut off is zeros, and said to have gone; other files are as they were") {
+  const TempFolder folder;
+  const size_t page = page_bytes(), size = 9 * page + 100;
+  write_bytes(folder / "file", std::string(size, 'a'));
+  write_bytes(folder / "other", std::string(size, 'b'));
+  const auto file = MappedFile::open(folder / "file"), again = MappedFile::open(folder / "file"),
+             other = MappedFile::open(folder / "other");
+  std::filesystem::resize_file(folder / "file", 3 * page);
+  file->check();  // nobody has noticed yet
+  CHECK_EQ(sum_of(*file, 0, 3 * page), 3 * page * 'a');
+  file->check();
+  CHECK_EQ(sum_of(*file, 5 * page, 6 * page), 0u);
+  CHECK_THROWS(Code::kModelFormat, str("pages of ", folder / "file", " have gone"), file->check());
+  CHECK_EQ(sum_of(*file, 0, size), 3 * page * 'a');  // before the page that was touched, and behind it
+  again->check();
+  CHECK_EQ(sum_of(*again, 0, size), 3 * page * 'a');
+  CHECK_THROWS(Code::kModelFormat, str("; it had ", size, " bytes when it was opened"), again->check());
+  CHECK_EQ(sum_of(*other, 0, size), size * 'b');
+  other->check();
+}
+
+TEST("mapping: many threads meet what has gone, and a place that is used again begins anew") {
+  const TempFolder folder;
+  const size_t page = page_bytes(), pages = 256;
+  for (int round = 0; round < 3; ++round) {
+    write_bytes(folder / "file", std::string(pages * page, 'a'));
+    const auto file = MappedFile::open(folder / "file");
+    file->check();
+    std::filesystem::resize_file(folder / "file", page);
+    std::vector<std::thread> threads;
+    std::atomic<uint64_t> sum = 0;
+    for (size_t t = 0; t < 8; ++t) {
+      threads.emplace_back([&, t] {
+        for (size_t i = t; i < pages; i += 8) sum += sum_of(*file, (pages - 1 - i) * page, (pages - i) * page);
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    CHECK_EQ(sum.load(), page * 'a');
+    CHECK_THROWS(Code::kModelFormat, "have gone", file->check());
+  }
+}
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // which report it in their own way
+TEST("mapping: a bus error of somebody else's ends the process, as it would without us") {
+  const TempFolder folder;
+  write_bytes(folder / "file", "abc");
+  write_bytes(folder / "theirs", "abc");
+  const auto ours = MappedFile::open(folder / "file");
+  const pid_t child = fork();
+  if (child == 0) {
+    const rlimit no_core{};
+    setrlimit(RLIMIT_CORE, &no_core);
+    const int file = ::open((folder / "theirs").c_str(), O_RDONLY);
+    const auto* data = static_cast<const volatile char*>(::mmap(nullptr, 3, PROT_READ, MAP_SHARED, file, 0));
+    std::filesystem::resize_file(folder / "theirs", 0);
+    _exit(data[0] == 'a' ? 1 : 2);
+  }
+  int status = 0;
+  CHECK_EQ(waitpid(child, &status, 0), child);
+  CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
+}
+#endif
+
+TEST("mapping: an engine whose checkpoint is shortened ends with an error, and the process lives") {
+  const TempFolder folder;
+  const std::string model = folder / "model";
+  std::filesystem::copy(path_of("a"), model);
+  std::string weights;
+  for (const auto& entry : std::filesystem::directory_iterator(model)) {
+    if (entry.path().extension() == ".safetensors") weights = entry.path().string();
+  }
+  std::filesystem::permissions(weights, std::filesystem::perms::owner_all);
+  Harness harness(small_options(), model.c_str());
+  harness.submit(request(1, {1, 2, 3}, 4));
+  harness.wait_for_ends(1);
+  CHECK(!harness.outcomes[1].failed);
+  std::filesystem::resize_file(weights, 8192);
+  harness.submit(request(2, {4, 5, 6}, 4));
+  harness.wait_for_ends(2);
+  CHECK(harness.outcomes[2].failed && harness.outcomes[2].code == Code::kDevice);
+  CHECK(harness.outcomes[2].message.find(str("pages of ", weights, " have gone")) != std::string::npos);
+  CHECK_EQ(harness.outcomes[2].tokens.size(), 0u);  // nothing that was computed from zeros is told
+}
+
+}  // namespace oss::test
