@@ -76,8 +76,8 @@ if (target === "gpt_oss") {
   }
 }
 
-// No test needs its numbers, one sees that it runs.
-if (target === "oss_tests" && !sanitize) make("oss_cpu_bench");
+// No test needs their numbers, some see that they run.
+if (target === "oss_tests" && !sanitize) for (const bench of ["oss_cpu_bench", "oss_gpu_decode"]) make(bench);
 
 // For tests of the addon: itself, and the CUDA module for the emulated GPU beside it.
 if (target === "oss_tests" && !sanitize && platform === "linux") {

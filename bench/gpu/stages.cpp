@@ -9,15 +9,11 @@
 // all tokens choose the same experts, so with more than one token that row is of fewer experts, too.
 #include <algorithm>
 #include <chrono>
-#include <condition_variable>
 #include <cstdio>
-#include <mutex>
 #include <string>
-#include <vector>
 
+#include "bench/gpu/decode_steps.h"
 #include "native/backend/cuda/cuda_module.h"
-#include "native/base/error.h"
-#include "native/engine/engine.h"
 
 namespace oss {
 namespace {
@@ -67,54 +63,15 @@ struct Options {
   double seconds = 60;
 };
 
-// Microseconds of a step in which all sequences decode: the last one to begin sees only such steps.
+// Microseconds of a step in which all sequences decode.
 double step_microseconds(const Options& options) {
-  EngineOptions engine_options;
-  engine_options.backend = "cuda";
-  engine_options.context_length = options.prompt + options.tokens + 64;
-  engine_options.max_sequences = options.batch;
-  engine_options.prefix_cache = false;
-  Engine engine(options.model, engine_options, [](const LoadProgress&) {}, [] { return false; });
-  std::mutex mutex;
-  std::condition_variable changed;
-  bool woken = false;
-  const uint64_t client = engine.connect([&] {
-    const std::lock_guard lock(mutex);
-    woken = true;
-    changed.notify_all();
-  });
-  const auto run = [&](int tokens) {
-    for (int i = 0; i < options.batch; ++i) {
-      Request request;
-      request.client = client;
-      request.id = uint64_t(i);
-      for (int t = 0; t < options.prompt; ++t) request.prompt.push_back((t * 7919 + i * 104729 + 17) % engine.info().model.vocab);
-      request.max_tokens = tokens;
-      request.sampling.temperature = 0;
-      request.sampling.top_p = 1;
-      request.sampling.repetition_penalty = 1;
-      engine.submit(std::move(request));
-    }
-    double least_ms = 1e30;
-    for (int ended = 0; ended < options.batch;) {
-      {
-        std::unique_lock lock(mutex);
-        changed.wait(lock, [&] { return woken; });
-        woken = false;
-      }
-      for (const Event& event : engine.take_events(client)) {
-        if (event.kind == Event::Kind::kError) throw Error(event.code, event.message);
-        if (event.kind != Event::Kind::kDone) continue;
-        ++ended;
-        least_ms = std::min(least_ms, event.timings.decode_ms);
-      }
-    }
-    return least_ms * 1000 / (tokens - 1);
-  };
-  run(8);  // records
+  DecodeBench bench(options.model, options.batch, options.prompt + options.tokens + 64);
+  DecodeSteps steps{.batch = options.batch, .prompt = options.prompt, .steps = 7};
+  bench.run(steps);  // records
+  steps.steps = options.tokens - 1;
   double least = 1e30;
-  for (int i = 0; i < 3; ++i) least = std::min(least, run(options.tokens));
-  engine.disconnect(client);
+  for (int i = 0; i < 3; ++i)
+    for (const double microseconds : bench.run(steps).microseconds) least = std::min(least, microseconds);
   return least;
 }
 
