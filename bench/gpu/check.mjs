@@ -12,8 +12,11 @@ import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync,
 import { availableParallelism, homedir, tmpdir } from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
+import { knobs, variantsOf } from "./knobs.mjs";
 import { allowance, floorRow, kernelRow, nativeCounts, Report, roofShare } from "./report.mjs";
 import { targetTable } from "./targets.mjs";
+import { tryKnobs } from "./try-knobs.mjs";
+import { buildVariants } from "./variants.mjs";
 
 const root = path.resolve(import.meta.dirname, "../..");
 const { values: flags } = parseArgs({
@@ -132,8 +135,6 @@ function findCommit() {
   return existsSync(bundled) ? readFileSync(bundled, "utf8").trim() : "unknown";
 }
 
-const report = new Report({ ...findGpu(), date: new Date(), commit: findCommit(), hidden: [root, scratch, homedir()] });
-const out = path.resolve(flags.out ?? (emulated ? scratch : path.join(root, "bench/results")));
 function save() {
   mkdirSync(out, { recursive: true });
   writeFileSync(path.join(out, report.fileName), report.toString());
@@ -254,6 +255,42 @@ async function sanitizer(step, tool, seconds) {
   );
 }
 
+/** Every value of the knobs as a module of its own, a decode step with each. */
+async function knobBench(step, seconds, rounds) {
+  if (!program("oss_gpu_decode")) return count(step, { failed: 1 }, "NOT RUN: oss_gpu_decode is not built");
+  const until = Date.now() + (seconds - 5) * 1000;
+  // Two are enough to see that all of it works.
+  const variants = variantsOf(knobs).filter(
+    ({ name }) => !emulated || ["experts-3-stages", "pages-of-a-split-2"].includes(name),
+  );
+  let built;
+  try {
+    built = await buildVariants(variants, {
+      root,
+      build,
+      target: emulated ? "gptoss_cuda_emulated" : "gptoss_cuda",
+      program: program("oss_gpu_decode"),
+      folder: path.join(build, emulated ? "Emulated/knobs" : "knobs"),
+      until,
+    });
+  } catch (error) {
+    return count(step, { failed: 1 }, error.message);
+  }
+  console.log(`${variants.length} variants built; ${Math.round((until - Date.now()) / 1000)} s left`);
+  const { passed, skipped, failures } = await tryKnobs(variants, {
+    rounds,
+    built,
+    until,
+    addRow,
+    run: async (file, args, seconds) => {
+      const said = await run(file, args, { seconds, show: false });
+      return { ...said, lines: jsonLines(said.text) };
+    },
+  });
+  for (const failure of failures) console.log(`FAIL ${failure}`);
+  count(step, { passed, skipped, failed: failures.length }, failures.join("\n"));
+}
+
 /** A Python that can run test/oracle/second_oracle.py, or why there is none. */
 function findPython() {
   let why;
@@ -277,7 +314,14 @@ const all = [
     async run(seconds) {
       if (emulated) return;
       const first = await node(["native/build.mjs", "--cuda-architectures", "native"], { seconds });
-      const benches = ["oss_load_bench", "oss_gpu_bench", "oss_gpu_roofs", "oss_gpu_floor", "oss_gpu_stages"];
+      const benches = [
+        "oss_load_bench",
+        "oss_gpu_bench",
+        "oss_gpu_roofs",
+        "oss_gpu_floor",
+        "oss_gpu_stages",
+        "oss_gpu_decode",
+      ];
       const targets = ["oss_tests", ...benches];
       const second =
         first.ok &&
@@ -487,16 +531,48 @@ const all = [
       }
     },
   },
+  {
+    name: "knobs",
+    least: 60,
+    most: 500,
+    asked: true,
+    run: (seconds) =>
+      knobBench(
+        "knobs",
+        seconds,
+        emulated
+          ? [{ model: "synthetic:tiny", batches: [1], args: ["--prompt", "200", "--samples", "2", "--steps", "2"] }]
+          : ["synthetic:120b", "synthetic:20b"].map((model) => ({ model, batches: [1] })),
+      ),
+  },
+  {
+    name: "knobs:batches",
+    least: 60,
+    most: 500,
+    asked: true,
+    run: (seconds) =>
+      emulated
+        ? undefined
+        : knobBench(
+            "knobs:batches",
+            seconds,
+            ["synthetic:120b", "synthetic:20b"].map((model) => ({ model, batches: [8, 16] })),
+          ),
+  },
   { name: "memcheck", least: 15, most: 60, run: (seconds) => sanitizer("memcheck", "memcheck", seconds) },
   { name: "racecheck", least: 15, most: 60, run: (seconds) => sanitizer("racecheck", "racecheck", seconds) },
 ];
 
 if (flags.help) {
-  console.log(
-    `gpu:check [--budget 540] [--out FOLDER] [--only STEP,…]     steps: ${all.map(({ name }) => name).join(", ")}`,
-  );
+  const names = (steps) => steps.map(({ name }) => name).join(", ");
+  console.log(`gpu:check [--budget 540] [--out FOLDER] [--only STEP,…] [--emulated]
+
+  steps, in this order:  ${names(all.filter(({ asked }) => !asked))}
+  only when named:       ${names(all.filter(({ asked }) => asked))}`);
   process.exit(0);
 }
+const report = new Report({ ...findGpu(), date: new Date(), commit: findCommit(), hidden: [root, scratch, homedir()] });
+const out = path.resolve(flags.out ?? (emulated ? scratch : path.join(root, "bench/results")));
 const only = flags.only?.split(",");
 const steps = all.filter(({ name, asked }) => (only ? only.includes(name) : !asked));
 for (const [i, step] of steps.entries()) {

@@ -1,0 +1,149 @@
+// Modules that differ from the one that was built in some lines of kernels/cuda. The sources stay as they are: changed files
+// lie in a folder of their own that stands first on the include path, and ninja says how everything is compiled.
+import { spawn, spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import {
+  copyFileSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { availableParallelism } from "node:os";
+import path from "node:path";
+import { changed } from "./knobs.mjs";
+
+/** All that the knobs touch: the launches of a decode step that may begin early. */
+export const sources = ["attention_split", "few_experts", "linear", "qkv"].map((name) => `kernels/cuda/${name}.cu`);
+
+function shell(command, cwd, until) {
+  const child = spawn("sh", ["-c", command], { cwd, stdio: ["ignore", "pipe", "pipe"], detached: true });
+  const end = () => {
+    try {
+      process.kill(-child.pid, "SIGKILL");
+    } catch {
+      // it has just ended
+    }
+  };
+  process.once("exit", end);
+  const timer = setTimeout(end, Math.max(0, until - Date.now()));
+  let said = "";
+  for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (chunk) => (said += chunk));
+  return new Promise((resolve) => {
+    child.on("close", (status) => {
+      clearTimeout(timer);
+      process.off("exit", end);
+      resolve({ ok: status === 0, said });
+    });
+  });
+}
+
+/** How ninja makes `target` in folder `build`: { library, link, compile: Map of source to command }. */
+function commandsOf(target, build, root) {
+  const { status, stdout, stderr } = spawnSync("ninja", ["-C", build, "-t", "commands", target], { encoding: "utf8" });
+  if (status !== 0) throw new Error(`ninja does not tell how ${target} is built: ${stderr || stdout}`);
+  const lines = stdout.trim().split("\n");
+  const link = lines.at(-1);
+  const compile = new Map();
+  for (const source of sources) {
+    const line = lines.find((line) => line.includes(` -c ${path.join(root, source)}`));
+    if (!line) throw new Error(`ninja does not compile ${source} for ${target}`);
+    compile.set(source, line);
+  }
+  return { library: path.join(build, / -o (\S+)/.exec(link)[1]), link, compile };
+}
+
+/** Every file that a variant can be made from, in one number. */
+function fingerprint(root, commands) {
+  const hash = createHash("sha256").update(commands.link);
+  for (const line of commands.compile.values()) hash.update(line);
+  const names = readdirSync(path.join(root, "kernels"), { recursive: true }).filter((name) =>
+    /\.(h|cuh|cu)$/.test(name),
+  );
+  for (const name of names.sort()) hash.update(name).update(readFileSync(path.join(root, "kernels", name)));
+  return hash;
+}
+
+/** Compile and link commands of one variant, whose changed files lie in `folder`. */
+function commandsIn(folder, { link, compile }, root) {
+  let linked = link.replace(/ -o \S+/, ` -o ${path.join(folder, "module.so")}`);
+  const compiled = [...compile].map(([source, command]) => {
+    const object = / -o (\S+)/.exec(command)[1];
+    const own = path.join(folder, `${path.basename(source)}.o`);
+    linked = linked.replace(` ${object} `, ` ${own} `);
+    const from = path.join(folder, source);
+    return command
+      .replace(/ -MD -MT \S+ -MF \S+/, "")
+      .replace(` -I${root} `, ` -I${folder} -I${root} `) // behind the emulator's folder, which hides some of ours
+      .replace(` -o ${object}`, ` -o ${own}`)
+      .replace(` -c ${path.join(root, source)}`, ` -c ${existsSync(from) ? from : path.join(root, source)}`);
+  });
+  return { compiled, linked };
+}
+
+/**
+ * Builds a module for each variant, and for { name: "base" } takes the one that was built; puts `program` beside each.
+ * Variants that are there from an earlier call are kept while the sources are the same.
+ *
+ * @returns Map of the variant's name to { program } or { why } it could not be built
+ */
+export async function buildVariants(variants, { root, build, target, program, folder, until }) {
+  const commands = commandsOf(target, build, root);
+  const built = new Map();
+  const put = (name, from) => {
+    const to = path.join(folder, name);
+    mkdirSync(to, { recursive: true });
+    const beside = [path.join(to, "libgptoss_cuda.so"), path.join(to, path.basename(program))];
+    for (const file of beside) rmSync(file, { force: true });
+    copyFileSync(from, beside[0]);
+    linkSync(program, beside[1]);
+    built.set(name, { program: beside[1] });
+  };
+  put("base", commands.library);
+
+  const jobs = [];
+  for (const variant of variants) {
+    const own = path.join(folder, variant.name);
+    const texts = changed(variant.changes, (file) => readFileSync(path.join(root, file), "utf8"));
+    const key = fingerprint(root, commands)
+      .update(JSON.stringify([...texts]))
+      .digest("hex");
+    const made = path.join(own, `${key}.so`);
+    if (existsSync(made)) {
+      put(variant.name, made);
+      continue;
+    }
+    rmSync(own, { recursive: true, force: true });
+    for (const [file, text] of texts) {
+      mkdirSync(path.dirname(path.join(own, file)), { recursive: true });
+      writeFileSync(path.join(own, file), text);
+    }
+    const { compiled, linked } = commandsIn(own, commands, root);
+    const link = { variant, linked, made, left: compiled.length };
+    jobs.push(...compiled.map((command) => ({ command, link })));
+  }
+  await Promise.all(
+    Array.from({ length: availableParallelism() }, async () => {
+      for (let job = jobs.shift(); job; job = jobs.shift()) {
+        const { command, link } = job;
+        const { name } = link.variant;
+        const fail = ({ said }) => built.set(name, { why: said.trim() || "out of time" });
+        const compiled = await shell(command, build, until);
+        if (!compiled.ok) fail(compiled);
+        if (--link.left > 0 || built.has(name)) continue;
+        const linked = await shell(link.linked, build, until);
+        if (!linked.ok) {
+          fail(linked);
+          continue;
+        }
+        renameSync(path.join(path.dirname(link.made), "module.so"), link.made);
+        put(name, link.made);
+      }
+    }),
+  );
+  return built;
+}
