@@ -42,6 +42,13 @@ function shell(command, cwd, until) {
   });
 }
 
+/** Of what a compiler or linker said, the first lines that tell why; it says nothing when it is ended. */
+function whyNot(said) {
+  const lines = said.trim().split("\n");
+  const errors = lines.filter((line) => /error/i.test(line)).slice(0, 3);
+  return (errors.length > 0 ? errors : lines.slice(-1)).join("; ") || "out of time";
+}
+
 /** How ninja makes `target` in folder `build`: { library, link, compile: Map of source to command }. */
 function commandsOf(target, build, root) {
   const { status, stdout, stderr } = spawnSync("ninja", ["-C", build, "-t", "commands", target], { encoding: "utf8" });
@@ -131,7 +138,7 @@ export async function buildVariants(variants, { root, build, target, program, fo
       for (let job = jobs.shift(); job; job = jobs.shift()) {
         const { command, link } = job;
         const { name } = link.variant;
-        const fail = ({ said }) => built.set(name, { why: said.trim() || "out of time" });
+        const fail = ({ said }) => built.set(name, { why: whyNot(said) });
         const compiled = await shell(command, build, until);
         if (!compiled.ok) fail(compiled);
         if (--link.left > 0 || built.has(name)) continue;
