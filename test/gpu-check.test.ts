@@ -52,6 +52,13 @@ interface Module {
   };
 }
 const report = (await import(path.resolve("bench/gpu/report.mjs"))) as Module;
+const { clocksRow } = (await import(path.resolve("bench/gpu/clocks.mjs"))) as {
+  clocksRow(step: string, text: string): object | undefined;
+};
+const { counterArguments, counterRows } = (await import(path.resolve("bench/gpu/counters.mjs"))) as {
+  counterArguments(program: string, args: string[], more?: { all: boolean }): string[];
+  counterRows(model: string, text: string): object[];
+};
 const { targetTable, targets, context } = (await import(path.resolve("bench/gpu/targets.mjs"))) as {
   targetTable(rows: object[]): string;
   targets: { model: string; batch: number; target: number }[];
@@ -141,6 +148,88 @@ describe("shares of the roofs", () => {
       context: 0,
       skipped: "out of time",
     });
+  });
+});
+
+describe("clocks", () => {
+  it("are those of the samples in which the GPU was busy", () => {
+    const text =
+      "0, 345, 3201, 75.12, 30\n97, 1980, 3201, 410.50, 41\n[N/A], 1, 1, 1, 1\n99, 1755, 3201, 690.00, 55\n100, 18";
+    expect(clocksRow("engine:20b", text)).toEqual({
+      bench: "clocks",
+      step: "engine:20b",
+      samples: 2,
+      smMegahertz: [1755, 1868, 1980],
+      memoryMegahertz: [3201, 3201, 3201],
+      watts: [410.5, 550.3, 690],
+      celsius: [41, 48, 55],
+    });
+    expect(clocksRow("build", "0, 345, 3201, 75.12, 30\n")).toBeUndefined();
+  });
+});
+
+describe("counters", () => {
+  const launch = (id: number, kernel: string, ...cells: string[]) =>
+    [`${id}`, "77", "oss_gpu_decode", "127.0.0.1", kernel, "1", "13", "(256, 1, 1)", ...cells]
+      .map((cell) => `"${cell}"`)
+      .join();
+  const head = [
+    "ID",
+    "Process ID",
+    "Process Name",
+    "Host Name",
+    "Kernel Name",
+    "Context",
+    "Stream",
+    "Block Size",
+    "Grid Size",
+  ];
+  const qkv =
+    "void oss::cuda::<unnamed>::matrix_stream_kernel<(int)1, (bool)0, oss::cuda::NormedRows<(bool)0>, oss::cuda::QkvEpilogue>(PackedMatrix, int)";
+
+  it("with a column for each metric: medians of a kernel's launches", () => {
+    const columns = [...head, "dram__bytes_read.sum", "gpu__time_duration.sum"].map((cell) => `"${cell}"`).join();
+    const units = `${'"",'.repeat(9)}"byte","ns"`;
+    const text = `==PROF== Profiling\n{"batch":1}\n${columns}\n${units}\n${[
+      launch(0, qkv, "(132, 1, 1)", "29,500,000", "8,000"),
+      launch(1, "oss::cuda::<unnamed>::few_down_kernel(PackedCodes, int)", "(264, 1, 1)", "17,700,000", "5,100"),
+      launch(2, qkv, "(132, 1, 1)", "29,700,000", "9,000"),
+      launch(3, qkv, "(132, 1, 1)", "29,600,000", "n/a"),
+    ].join("\n")}\n`;
+    expect(counterRows("20b", text)).toEqual([
+      {
+        bench: "counters",
+        model: "20b",
+        kernel: "matrix_stream_kernel<1, 0, NormedRows<0>, QkvEpilogue>",
+        grid: "(132, 1, 1)",
+        launches: 3,
+        readBytes: 29_600_000,
+        nanoseconds: 8500,
+      },
+      expect.objectContaining({ kernel: "few_down_kernel", grid: "(264, 1, 1)", launches: 1, nanoseconds: 5100 }),
+    ]);
+  });
+
+  it("with a line for each metric", () => {
+    const columns = [...head, "Metric Name", "Metric Unit", "Metric Value"].map((cell) => `"${cell}"`).join();
+    const lines = [
+      launch(0, "few_gate_up_kernel", "(264, 1, 1)", "gpu__time_duration.sum", "ns", "9000"),
+      launch(0, "few_gate_up_kernel", "(264, 1, 1)", "lts__t_sector_hit_rate.pct", "%", "12.5"),
+    ];
+    expect(counterRows("20b", [columns, ...lines].join("\n"))).toEqual([
+      {
+        ...{ bench: "counters", model: "20b", kernel: "few_gate_up_kernel", grid: "(264, 1, 1)", launches: 1 },
+        ...{ nanoseconds: 9000, l2HitPercent: 12.5 },
+      },
+    ]);
+    expect(counterRows("20b", "==ERROR== ERR_NVGPUCTRPERM\n")).toEqual([]);
+  });
+
+  it("asks for the fused kernels of replayed graphs, with all metrics or with those that every version knows", () => {
+    const all = counterArguments("./decode", ["m"]);
+    expect(all.slice(-2)).toEqual(["./decode", "m"]);
+    const asked = (list: string[]) => list[list.indexOf("--metrics") + 1]!.split(",").length;
+    expect([asked(all), asked(counterArguments("./decode", ["m"], { all: false }))]).toEqual([8, 3]);
   });
 });
 

@@ -1,7 +1,7 @@
 // npm run ptx: the CUDA tests on what nvcc makes of the kernels. Each kernels/cuda/*.cu is compiled to PTX for each
 // architecture, and the emulated GPU executes that in place of what g++ made of the same source (test/emu/ptx). No GPU.
 //
-//   node test/ptx.mjs [--architectures 80,90a] [BEGIN_OF_A_CASE ...]      without a case: all that begin with "cuda"
+//   node test/ptx.mjs [--architectures 80,90a] [BEGIN_OF_A_CASE ...]      without a case: all of kernels and engines on CUDA
 //
 // Exits 1 when a case fails, 2 when there is no nvcc, so that nothing was run. The PTX stays in .cmake/ptx/ARCHITECTURE.
 import { execFile, spawnSync } from "node:child_process";
@@ -50,7 +50,7 @@ let passed = 0;
 let failed = 0;
 for (const architecture of values.architectures.split(",")) {
   const folder = await compile(architecture);
-  const cases = positionals.length > 0 ? positionals : ["cuda"];
+  const cases = positionals.length > 0 ? positionals : ["cuda "];
   const { stdout, stderr, status } = spawnSync(executable, cases, {
     encoding: "utf8",
     maxBuffer: 2 ** 28,

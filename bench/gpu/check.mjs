@@ -12,6 +12,8 @@ import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync,
 import { availableParallelism, homedir, tmpdir } from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
+import { watchClocks } from "./clocks.mjs";
+import { counterArguments, counterRows } from "./counters.mjs";
 import { knobs, variantsOf } from "./knobs.mjs";
 import { allowance, floorRow, kernelRow, nativeCounts, Report, roofShare } from "./report.mjs";
 import { targetTable } from "./targets.mjs";
@@ -293,6 +295,27 @@ async function knobBench(step, seconds, rounds) {
   count(step, { passed, skipped, failed: failures.length }, failures.join("\n"));
 }
 
+/** The 20b, whose steps are the same launches as the 120b's: what is profiled has its memory saved and restored. */
+async function counters(seconds) {
+  const [ncu] = ["ncu", "/usr/local/cuda/bin/ncu"].filter(
+    (name) => spawnSync(name, ["--version"], { stdio: "ignore" }).status === 0,
+  );
+  if (!ncu) return count("counters", { skipped: 1 }, "NOT RUN: no ncu on this machine");
+  const until = Date.now() + seconds * 1000;
+  const decode = ["synthetic:20b", "--batches", "1", "--prompt", "2048", "--samples", "1", "--steps", "8"];
+  for (const all of [true, false]) {
+    const said = await run(ncu, counterArguments(program("oss_gpu_decode"), decode, { all }), {
+      seconds: (until - Date.now()) / 1000,
+      show: false,
+    });
+    const rows = counterRows("20b", said.text);
+    for (const row of rows) addRow(row);
+    if (rows.length > 0) return count("counters", { passed: 1 });
+    report.log("counters", last(said.text, 12));
+  }
+  count("counters", { skipped: 1 }, "NOT RUN: ncu reads no counters here");
+}
+
 /** A Python that can run test/oracle/second_oracle.py, or why there is none. */
 function findPython() {
   let why;
@@ -534,6 +557,13 @@ const all = [
     },
   },
   {
+    name: "counters",
+    least: 30,
+    most: 120,
+    asked: true,
+    run: (seconds) => (emulated ? undefined : counters(seconds)),
+  },
+  {
     name: "knobs",
     least: 60,
     most: 500,
@@ -585,7 +615,10 @@ for (const [i, step] of steps.entries()) {
     continue;
   }
   const from = Date.now();
+  const clocks = emulated ? undefined : watchClocks(step.name);
   await step.run(seconds);
+  const row = clocks?.();
+  if (row) addRow(row);
   report.log(step.name, `took ${((Date.now() - from) / 1000).toFixed(1)} s`);
   save();
 }
