@@ -301,6 +301,7 @@ async function counters(seconds) {
     (name) => spawnSync(name, ["--version"], { stdio: "ignore" }).status === 0,
   );
   if (!ncu) return count("counters", { skipped: 1 }, "NOT RUN: no ncu on this machine");
+  if (!program("oss_gpu_decode")) return count("counters", { failed: 1 }, "NOT RUN: oss_gpu_decode is not built");
   const until = Date.now() + seconds * 1000;
   const decode = ["synthetic:20b", "--batches", "1", "--prompt", "2048", "--samples", "1", "--steps", "8"];
   for (const all of [true, false]) {
