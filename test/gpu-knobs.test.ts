@@ -264,5 +264,5 @@ it("names its steps without a GPU, and those that must be asked for", () => {
   });
   expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
   expect(stdout).toMatch(/steps, in this order: +build, roofs, .*, racecheck\n/);
-  expect(stdout).toMatch(/only when named: +load:120b, knobs, knobs:batches\n/);
+  expect(stdout).toMatch(/only when named: +load:120b, counters, knobs, knobs:batches\n/);
 });

@@ -43,6 +43,7 @@ Engine::Engine(const std::string& path, const EngineOptions& options,
     check_cancelled();
     progress({"pack", total * done / layers, total, packed_weights.made ? packed_weights.path : ""});
   });
+  for (const auto& file : model_.checkpoint->files) file->check_unchanged();
   cache_ = std::make_unique<KvCache>(plan.kv.pages, config.sliding_window);
   scheduler_ = std::make_unique<Scheduler>(
       SchedulerLimits{plan.limits.sequences, plan.limits.tokens, plan.limits.rows}, *cache_);

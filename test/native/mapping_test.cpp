@@ -9,7 +9,10 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <filesystem>
+#include <fstream>
+#include <functional>
 #include <thread>
 #include <vector>
 
@@ -26,6 +29,16 @@ uint64_t sum_of(const MappedFile& file, size_t begin, size_t end) {
   uint64_t sum = 0;
   for (size_t i = begin; i < end; ++i) sum += uint64_t(file.data()[i]);
   return sum;
+}
+
+// The only file of weights in a folder, made writable.
+std::string weights_of(const std::string& folder) {
+  std::string weights;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    if (entry.path().extension() == ".safetensors") weights = entry.path().string();
+  }
+  std::filesystem::permissions(weights, std::filesystem::perms::owner_all);
+  return weights;
 }
 
 }  // namespace
@@ -93,15 +106,33 @@ TEST("mapping: a bus error of somebody else's ends the process, as it would with
 }
 #endif
 
+TEST("mapping: a file that is written to while it is loaded is an error, of whatever size it is then") {
+  const TempFolder folder;
+  const std::string model = folder / "model";
+  std::filesystem::copy(path_of("a"), model);
+  const std::string weights = weights_of(model);
+  const auto load_and = [&](const std::function<void()>& meanwhile) {
+    Engine(
+        model, small_options(),
+        [&](const LoadProgress& progress) {
+          if (std::string(progress.phase) == "pack") meanwhile();
+        },
+        [] { return false; });
+  };
+  load_and([] {});
+  const auto later = std::filesystem::last_write_time(weights) + std::chrono::seconds(1);
+  CHECK_THROWS(Code::kModelFormat, weights + " has been changed while it was loaded",
+               load_and([&] { std::filesystem::last_write_time(weights, later); }));
+  load_and([] {});
+  CHECK_THROWS(Code::kModelFormat, weights + " has been changed while it was loaded",
+               load_and([&] { std::ofstream(weights, std::ios::app) << "more"; }));
+}
+
 TEST("mapping: an engine whose checkpoint is shortened ends with an error, and the process lives") {
   const TempFolder folder;
   const std::string model = folder / "model";
   std::filesystem::copy(path_of("a"), model);
-  std::string weights;
-  for (const auto& entry : std::filesystem::directory_iterator(model)) {
-    if (entry.path().extension() == ".safetensors") weights = entry.path().string();
-  }
-  std::filesystem::permissions(weights, std::filesystem::perms::owner_all);
+  const std::string weights = weights_of(model);
   Harness harness(small_options(), model.c_str());
   harness.submit(request(1, {1, 2, 3}, 4));
   harness.wait_for_ends(1);
