@@ -7,7 +7,7 @@
 // interrupted run leaves what it knew. Exits 1 with one sentence where there is no GPU, and when a test fails.
 // --emulated tries the program itself, on the emulated GPU with tiny shapes: nothing is written into bench/results, and
 // no measurement is kept.
-import { execFileSync, spawn, spawnSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, homedir, tmpdir } from "node:os";
 import path from "node:path";
@@ -15,6 +15,7 @@ import { parseArgs } from "node:util";
 import { watchClocks } from "./clocks.mjs";
 import { counterArguments, counterRows } from "./counters.mjs";
 import { knobs, variantsOf } from "./knobs.mjs";
+import { runProcess } from "./process.mjs";
 import { allowance, floorRow, kernelRow, nativeCounts, Report, roofShare } from "./report.mjs";
 import { targetTable } from "./targets.mjs";
 import { tryKnobs } from "./try-knobs.mjs";
@@ -47,45 +48,7 @@ function refuse(sentence) {
   process.exit(1);
 }
 
-/** stdout and stderr in one text; a child past its time is ended with all that it started. */
-function run(command, args, { seconds, env = {}, show = true }) {
-  const child = spawn(command, args, {
-    cwd: root,
-    env: { ...process.env, ...env },
-    stdio: ["ignore", "pipe", "pipe"],
-    detached: true,
-  });
-  let text = "";
-  let late = false;
-  const end = () => {
-    try {
-      process.kill(-child.pid, "SIGKILL");
-    } catch {
-      // it has just ended
-    }
-  };
-  process.once("exit", end);
-  const timer = setTimeout(() => {
-    late = true;
-    end();
-  }, seconds * 1000);
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.setEncoding("utf8").on("data", (chunk) => {
-      text += chunk;
-      if (show) process.stdout.write(chunk);
-    });
-  }
-  return new Promise((resolve) => {
-    const done = (status, problem) => {
-      clearTimeout(timer);
-      process.off("exit", end);
-      if (late) text += `\nended after ${Math.round(seconds)} s: out of time\n`;
-      resolve({ ok: status === 0 && !late, status, late, text: problem ? `${problem}\n${text}` : text });
-    };
-    child.on("error", (error) => done(-1, error.message));
-    child.on("close", (status) => done(status));
-  });
-}
+const run = (command, args, options) => runProcess(command, args, { cwd: root, ...options });
 const node = (args, options) => run(process.execPath, args, options);
 
 function jsonLines(text) {

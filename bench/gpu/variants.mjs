@@ -1,6 +1,6 @@
 // Modules that differ from the one that was built in some lines of kernels/cuda. The sources stay as they are: changed files
 // lie in a folder of their own that stands first on the include path, and ninja says how everything is compiled.
-import { spawn, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import {
   copyFileSync,
@@ -16,37 +16,19 @@ import {
 import { availableParallelism } from "node:os";
 import path from "node:path";
 import { changed } from "./knobs.mjs";
+import { runProcess } from "./process.mjs";
 
 /** All that the knobs touch: the launches of a decode step that may begin early. */
 export const sources = ["attention_split", "few_experts", "linear", "qkv"].map((name) => `kernels/cuda/${name}.cu`);
 
-function shell(command, cwd, until) {
-  const child = spawn("sh", ["-c", command], { cwd, stdio: ["ignore", "pipe", "pipe"], detached: true });
-  const end = () => {
-    try {
-      process.kill(-child.pid, "SIGKILL");
-    } catch {
-      // it has just ended
-    }
-  };
-  process.once("exit", end);
-  const timer = setTimeout(end, Math.max(0, until - Date.now()));
-  let said = "";
-  for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (chunk) => (said += chunk));
-  return new Promise((resolve) => {
-    child.on("close", (status) => {
-      clearTimeout(timer);
-      process.off("exit", end);
-      resolve({ ok: status === 0, said });
-    });
-  });
-}
+const shell = (command, cwd, until) =>
+  runProcess("sh", ["-c", command], { cwd, seconds: Math.max(0, until - Date.now()) / 1000, show: false });
 
-/** Of what a compiler or linker said, the first lines that tell why; it says nothing when it is ended. */
-function whyNot(said) {
-  const lines = said.trim().split("\n");
+/** Of what a compiler or linker said, the first lines that tell why; the last one when it was ended. */
+function whyNot(text) {
+  const lines = text.trim().split("\n");
   const errors = lines.filter((line) => /error/i.test(line)).slice(0, 3);
-  return (errors.length > 0 ? errors : lines.slice(-1)).join("; ") || "out of time";
+  return (errors.length > 0 ? errors : lines.slice(-1)).join("; ");
 }
 
 /** How ninja makes `target` in folder `build`: { library, link, compile: Map of source to command }. */
@@ -138,7 +120,7 @@ export async function buildVariants(variants, { root, build, target, program, fo
       for (let job = jobs.shift(); job; job = jobs.shift()) {
         const { command, link } = job;
         const { name } = link.variant;
-        const fail = ({ said }) => built.set(name, { why: whyNot(said) });
+        const fail = ({ text }) => built.set(name, { why: whyNot(text) });
         const compiled = await shell(command, build, until);
         if (!compiled.ok) fail(compiled);
         if (--link.left > 0 || built.has(name)) continue;
