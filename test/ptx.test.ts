@@ -1,6 +1,8 @@
 import { spawnSync } from "node:child_process";
-import { readFileSync } from "node:fs";
-import { describe, expect, it } from "vitest";
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterAll, describe, expect, it } from "vitest";
 
 /**
  * The CUDA kernels as nvcc leaves them, executed on the emulated GPU: those that have code of their own for each
@@ -39,5 +41,28 @@ withCuda.each(absent ? [] : Object.entries(cases))("PTX of sm_%s", (architecture
       last: expect.stringMatching(/^[1-9]\d* passed, \d+ failed$/),
       stderr: "",
     });
+  });
+});
+
+withCuda("PTX that is wrong", () => {
+  const executable = [".", "Release"]
+    .map((folder) => path.join(`.cmake/${process.platform}-${process.arch}`, folder, "oss_tests"))
+    .find(existsSync);
+  const folder = mkdtempSync(path.join(tmpdir(), "gpt-oss-ptx-"));
+  const file = path.join(folder, "rms_norm.ptx");
+  afterAll(() => rmSync(folder, { recursive: true }));
+  const runCase = () => {
+    const env = { ...process.env, EMULATED_GPU: `ptx=${folder}` };
+    return spawnSync(executable!, ["cuda rms_norm: golden"], { encoding: "utf8", env });
+  };
+
+  it("fails its test, where it runs at all: one sum that is a difference, a kernel that is missing", () => {
+    cpSync(".cmake/ptx/90a", folder, { recursive: true });
+    expect(runCase()).toMatchObject({ status: 0, stderr: "" });
+    const text = readFileSync(file, "utf8");
+    writeFileSync(file, text.replace("add.f32", "sub.f32"));
+    expect(runCase()).toMatchObject({ status: 1, stdout: expect.stringContaining("row 0 column 0: expected") });
+    rmSync(file);
+    expect(runCase()).toMatchObject({ status: 1, stdout: expect.stringContaining("no PTX of _ZN3oss4cuda") });
   });
 });

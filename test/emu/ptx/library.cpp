@@ -31,6 +31,8 @@ Library::Library(const std::string& folder) {
       missing_.emplace(symbol.at, symbol.mangled);
     }
   });
+  if (kernels_.empty())
+    throw std::runtime_error(str("no function of this program is a kernel in ", folder, ": was it stripped?"));
 }
 
 const Kernel* Library::find(const void* function) const {
