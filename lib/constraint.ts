@@ -34,7 +34,7 @@ export interface HarmonyConstraint {
   toolChoice?: "none" | "auto" | "required";
   /** The tools that may be called; absent: all. */
   names?: readonly string[];
-  /** Format of the body of the final message; absent: any text. */
+  /** Format of the body of the final message, before which no other text is shown; absent: any text. */
   final?: OutputFormat;
   /** Tokens of analysis text in the whole turn, after which the message is closed; 0: no analysis. Absent: no limit. */
   analysisTokens?: number;

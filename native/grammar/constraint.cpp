@@ -122,6 +122,7 @@ Constraint turn_of(const Json& json, const SharedTrie& trie) {
   }
   if (final_format != nullptr && turn.has_final) {
     turn.final_text = grammar_of(*final_format, Expected::kValue, trie, "the format of the final message");
+    turn.has_preamble = false;  // clients join the visible texts: one before the value would make it invalid
   }
   return {Frame::of_turn(turn, trie), analysis == nullptr ? -1 : int64_t(analysis->number()->value)};
 }

@@ -4,7 +4,7 @@
 //   ┌─▶ <|channel|> analysis <|message|> text <|end|> <|start|> assistant ─┐
 //   └──────────────────────────────────────────────────────────────────────┘   the same for a commentary preamble
 //       <|channel|> commentary to=functions.NAME <|constrain|> json <|message|> {…} <|call|>
-//       <|channel|> final <|message|> text or a grammar <|return|>
+//       <|channel|> final <|message|> text or a grammar (then no preamble) <|return|>
 //
 // Headers are spelled in the tokens that the tokenizer gives them, as the model was trained.
 #pragma once

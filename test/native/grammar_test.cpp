@@ -421,6 +421,8 @@ TEST("grammar: tool choice, and names") {
   const auto formatted = compiled(turn(R"(,"final":{"type":"choice","choices":["yes","no"]})"), kFull);
   CHECK_EQ(refused_at(formatted, "<|channel|>final<|message|>yes<|return|>"), std::string::npos);
   CHECK(refused_at(formatted, kFinal) != std::string::npos);
+  CHECK_EQ(refused_at(formatted, str(kThought, "<|channel|>final<|message|>yes<|return|>")), std::string::npos);
+  CHECK(refused_at(formatted, kPreamble) != std::string::npos);
 }
 
 TEST("grammar: analysis has a budget for the whole turn") {
