@@ -8,6 +8,7 @@ import type { GenerateOptions } from "../../lib/generate-options.js";
 import type { Completion } from "../../lib/generation.js";
 import { messageText } from "../../lib/harmony/message.js";
 import { RecoveringParser } from "../../lib/harmony/recovering-parser.js";
+import { draws } from "../support/thorough.js";
 
 /**
  * Constraints where nothing helps them: at temperature 1, on random weights (the first 512 tokens of the vocabulary) and on
@@ -110,8 +111,9 @@ const tools: { name: string; parameters: Record<string, unknown> | null }[] = [
 ];
 
 describe("forced calls", () => {
+  const streams = draws(40, 200);
   it.each(tools)(
-    "of $name are valid for 200 seeds",
+    `of $name are valid for ${streams} seeds`,
     async ({ name, parameters }) => {
       const constraint: Constraint = {
         kind: "harmony",
@@ -121,8 +123,8 @@ describe("forced calls", () => {
         analysisTokens: 2,
       };
       const validate = ajv.compile(parameters ?? { type: "object" });
-      // Forty choices of five seeds are as many random streams.
-      const runs = [1, 2, 3, 4, 5].map((seed) =>
+      // Forty choices of a seed are as many random streams.
+      const runs = Array.from({ length: streams / 40 }, (_, seed) =>
         completions(demo, { seed, n: 40, maxTokens: 44, constraint }, startOfTurn),
       );
       let valid = 0;
@@ -138,7 +140,7 @@ describe("forced calls", () => {
         expect(validate(value), `${call!.text}: ${ajv.errorsText(validate.errors)}`).toBe(true);
         valid++;
       }
-      expect(valid).toBe(200);
+      expect(valid).toBe(streams);
     },
     300_000,
   );
@@ -340,8 +342,13 @@ describe("a constrained request", () => {
       maxSequences: 8,
     });
     try {
-      const runs = Array.from({ length: 8 }, (_, seed) => completions(small, { seed, maxTokens: 200, constraint }));
-      for (const [one] of await Promise.all(runs)) JSON.parse(one!.text);
+      // Eight lists of 70 digits do not fit into 512 tokens, whatever digits are drawn.
+      const schema = { type: "array", items: { type: "integer", minimum: 0, maximum: 9 }, minItems: 70 };
+      const list: Constraint = { kind: "text", format: { type: "json_schema", schema } };
+      const runs = Array.from({ length: 8 }, (_, seed) =>
+        completions(small, { seed, maxTokens: 200, constraint: list }),
+      );
+      for (const [one] of await Promise.all(runs)) expect(JSON.parse(one!.text).length).toBeGreaterThanOrEqual(70);
       expect(small.stats().preemptions).toBeGreaterThan(0);
     } finally {
       await small.close();

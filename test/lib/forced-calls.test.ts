@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Engine } from "../../lib/index.js";
 import { startTurn } from "../../lib/server/start-turn.js";
 import { chat, ids, type Json, type ScriptedServer, scriptedServer } from "../support/server.js";
+import { draws } from "../support/thorough.js";
 
 /**
  * Rows 11 and 12 of our list of what went wrong in other servers: what must be called, and what must be the answer, holds
@@ -96,7 +97,7 @@ describe.each(["synthetic:wide", "demo"])("%s", (name) => {
   }
 
   it("row 11: calls one of the tools when it must, with arguments of their schema", async () => {
-    const made = await answers(200, () => ({ tools, tool_choice: "required" }));
+    const made = await answers(draws(40, 200), () => ({ tools, tool_choice: "required" }));
     const called = new Set(made.map(expectCall));
     if (name !== "demo") expect(called.size).toBeGreaterThan(1); // which has a favourite
   }, 300_000);
@@ -111,7 +112,7 @@ describe.each(["synthetic:wide", "demo"])("%s", (name) => {
   }, 300_000);
 
   it("row 11: calls nothing when it must not", async () => {
-    for (const { message, finish_reason } of await answers(30, () => ({ tools, tool_choice: "none" }))) {
+    for (const { message, finish_reason } of await answers(draws(6, 30), () => ({ tools, tool_choice: "none" }))) {
       expect(message.tool_calls).toBeUndefined();
       expect(["stop", "length"]).toContain(finish_reason);
     }
