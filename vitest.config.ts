@@ -1,8 +1,36 @@
 import { defineConfig } from "vitest/config";
+import { BaseSequencer, type TestSpecification } from "vitest/node";
+import { isThorough } from "./test/support/thorough.js";
+
+/** They take minutes: `npm run test:thorough` alone runs them. */
+const thoroughOnly = ["test/lib/soak.test.ts", "test/ptx.test.ts"];
+
+/** They ask `isThorough` or `draws()`: part of every run, and larger in a thorough one. */
+const largerWhenThorough = [
+  "test/gpu-knobs.test.ts",
+  ...["constraint", "cuda", "edge-cases", "edge-cases-responses", "forced-calls"].map(
+    (name) => `test/lib/${name}.test.ts`,
+  ),
+];
+
+/** Those that take longest come first, so that no worker is left alone with one at the end. */
+const longest = ["ptx", "native", "constraint", "edge-cases", "cli", "forced-calls", "cuda", "soak"];
+
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const rank = ({ moduleId }: TestSpecification) => {
+      const at = longest.findIndex((name) => moduleId.endsWith(`/${name}.test.ts`));
+      return at < 0 ? longest.length : at;
+    };
+    return (await super.sort(files)).sort((a, b) => rank(a) - rank(b));
+  }
+}
 
 export default defineConfig({
   test: {
-    include: ["test/**/*.test.ts"],
+    include: isThorough ? [...thoroughOnly, ...largerWhenThorough] : ["test/**/*.test.ts"],
+    exclude: isThorough ? [] : thoroughOnly,
+    sequence: { sequencer: LongestFirst },
     // "auto" means the same on every machine, whether it has a GPU or not.
     env: { GPT_OSS_BACKEND: process.env.GPT_OSS_BACKEND ?? "cpu" },
     pool: "forks", // each file in a process of its own: an addon that crashes takes down one file, and says which
