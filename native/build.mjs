@@ -1,16 +1,17 @@
-// Builds the native part with cmake-js and puts the addon where `bindings` and prebuildify look: build/Release.
+// Builds the native part with cmake-js and puts the addon where lib/binding.ts and prebuildify look: build/Release.
 //
 //   node native/build.mjs [--unless-present] [--target NAME] [--sanitize LIST] [--cuda-architectures LIST]
 //
 // With an nvcc the CUDA module goes beside the addon; LIST is that of kernels/cuda/CMakeLists.txt, e.g. "native".
 //
 // CMake works in .cmake/<platform>-<arch>, outside build/, because node-gyp wipes build/; one directory per architecture,
-// so that a cross build never reuses the wrong objects.
+// so that a cross build never reuses the wrong objects. A checkout keeps it for the next build; an installed package does not.
 import { spawnSync } from "node:child_process";
 import { copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { availableParallelism } from "node:os";
 import path from "node:path";
+import { whyStale } from "./stale-build.mjs";
 
 const root = path.resolve(import.meta.dirname, "..");
 const require = createRequire(import.meta.url);
@@ -29,11 +30,29 @@ const out = path.join(root, ".cmake", `${platform}-${arch}${sanitize ? `-${sanit
 const prebuilt = path.join(root, "prebuilds", `${platform}-${arch}`);
 if (process.argv.includes("--unless-present") && existsSync(prebuilt)) process.exit(0);
 
-for (const [program, why] of [["cmake", "CMake >= 3.20 (Debian/Ubuntu: apt-get install cmake)"]]) {
-  if (spawnSync(program, ["--version"], { stdio: "ignore" }).error) {
-    console.error(`gpt-oss-node: building the addon needs ${why}, and "${program}" was not found on PATH.`);
-    process.exit(1);
-  }
+/** The first of these programs that is on PATH. */
+function find(...programs) {
+  return programs.find((program) => !spawnSync(program, ["--version"], { stdio: "ignore" }).error);
+}
+const maker = find("ninja", "make");
+const missing = [
+  [find("cmake"), "CMake >= 3.20", "cmake"],
+  [find("g++", "clang++"), "a C++20 compiler, g++ >= 12", "g++"],
+  [maker, "ninja or make", "ninja-build"],
+].filter(([found]) => !found);
+if (missing.length > 0) {
+  console.error(
+    `gpt-oss-node: building the addon needs ${missing.map(([, what]) => what).join(", and ")}, not found on PATH ` +
+      `(Debian/Ubuntu: apt-get install ${missing.map(([, , name]) => name).join(" ")}).`,
+  );
+  process.exit(1);
+}
+
+const generator = maker === "ninja" ? "Ninja" : "Unix Makefiles";
+const stale = whyStale(out, root, generator);
+if (stale) {
+  console.log(`gpt-oss-node: ${path.relative(root, out)} cannot be used any more, the build starts anew: ${stale}`);
+  rmSync(out, { recursive: true, force: true });
 }
 
 const cli = path.join(path.dirname(require.resolve("cmake-js/package.json")), "bin", "cmake-js");
@@ -45,7 +64,7 @@ function cmakeJs(...args) {
   if (run.status !== 0) process.exit(run.status ?? 1);
 }
 cmakeJs(
-  ...["configure", "--log-level", "warn", `--CDOSS_SANITIZE=${sanitize}`],
+  ...["configure", "--log-level", "warn", "--generator", generator, `--CDOSS_SANITIZE=${sanitize}`],
   `--CDOSS_CUDA_ARCHITECTURES=${option("--cuda-architectures") ?? "80;90a"}`,
 );
 function make(name) {
@@ -87,3 +106,7 @@ if (target === "oss_tests" && !sanitize && platform === "linux") {
   install("gpt_oss.node", folder);
   install("libgptoss_cuda.so", folder, path.join(out, "Emulated"));
 }
+
+// Objects and archives: 23 MB that nobody needs where only the addon is used. The file is not in the npm package.
+if (!existsSync(path.join(root, "tsconfig.build.json")))
+  rmSync(path.join(root, ".cmake"), { recursive: true, force: true });
