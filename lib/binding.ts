@@ -1,9 +1,11 @@
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
-import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { GptOssError } from "./errors.js";
+import { addonNotFound } from "./addon-not-found.js";
 import type { LoadProgress, NativeEngineOptions } from "./options.js";
+import { packageManifest, packageRoot } from "./package-root.js";
+
+export { packageRoot };
 
 /** The one file that finds, loads and types the addon. */
 
@@ -248,7 +250,7 @@ export interface CheckpointSummary {
 
 export interface NativeAddon extends NativeTokenizer {
   /** The file that was loaded. */
-  readonly path?: string;
+  path?: string;
   loadEngine(
     path: string,
     options: NativeEngineOptions,
@@ -273,43 +275,33 @@ export interface NativeAddon extends NativeTokenizer {
   ): { token: number; logprob: number; top: TokenLogprob[] };
 }
 
-const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
-
-/** Folder that `package.json` lies in; lib/ and dist/ are both one level below it. */
-export const packageRoot = root;
-
 let loaded: NativeAddon | undefined;
 
-/** @throws GptOssError ADDON_NOT_FOUND with every place that was tried and why it did not work. */
+/** @throws GptOssError ADDON_NOT_FOUND with every place that was tried, why it did not work and what to do. */
 export function addon(): NativeAddon {
   loaded ??= load();
   return loaded;
 }
 
-function load(): NativeAddon {
-  const require = createRequire(import.meta.url);
-  const bindings = require("bindings") as (options: object) => NativeAddon;
+/** Where the addon can lie. Tracers of Next.js and others find it because each name is written out here, alone. */
+function places(): string[] {
   const platform = `${process.platform}-${process.arch}`;
+  const built = new URL(/* webpackIgnore: true */ "../build/Release/gpt_oss.node", import.meta.url);
+  const prebuilt = new URL(/* webpackIgnore: true */ `../prebuilds/${platform}/gpt_oss.node`, import.meta.url);
+  return [fileURLToPath(built), fileURLToPath(prebuilt)];
+}
+
+function load(): NativeAddon {
+  packageManifest(); // throws in a bundle
+  const tried = places();
+  const file = tried.find((place) => existsSync(place));
+  if (!file) throw addonNotFound({ root: packageRoot, tried });
   try {
-    return bindings({
-      bindings: "gpt_oss",
-      module_root: root,
-      try: [
-        ["module_root", "build", "Release", "bindings"],
-        ["module_root", "prebuilds", platform, "bindings"],
-        ["module_root", "prebuilds", platform, "gpt_oss.napi.node"],
-      ],
-    });
+    const native = createRequire(import.meta.url)(file) as NativeAddon;
+    native.path = file;
+    return native;
   } catch (cause) {
-    const tried = (cause as { tries?: string[] }).tries ?? [];
-    const reason = cause instanceof Error ? cause.message.split("\n")[0] : String(cause);
-    const present = tried.filter((file) => existsSync(file));
-    throw new GptOssError(
-      "ADDON_NOT_FOUND",
-      present.length > 0
-        ? `The native addon ${present[0]} does not load here: ${reason}`
-        : `No native addon for ${platform} was found (tried ${tried.join(", ") || reason}). Build it with "npm run build" in ${root}; that needs CMake >= 3.20 and a C++20 compiler.`,
-      { cause },
-    );
+    const reason = cause instanceof Error ? cause.message.split("\n")[0]! : String(cause);
+    throw addonNotFound({ root: packageRoot, tried, broken: { file, reason, cause } });
   }
 }

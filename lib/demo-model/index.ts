@@ -2,14 +2,13 @@ import { createHash } from "node:crypto";
 import { lstat, mkdir, readdir, readFile, rm, stat } from "node:fs/promises";
 import { homedir, tmpdir } from "node:os";
 import path from "node:path";
-import { packageRoot } from "../binding.js";
+import { fileURLToPath } from "node:url";
 import { GptOssError } from "../errors.js";
+import { packageManifest } from "../package-root.js";
 import { type Expansion, expandPack, isExpanded, writeExpansion } from "./expand.js";
 
 /** Say so wherever it is used: this is not gpt-oss, only its architecture. */
 export const demoModelLabel = "demo model (3 M parameters, knows about 130 things, not gpt-oss)";
-
-const pack = path.join(packageRoot, "lib", "demo-model", "demo-model.safetensors");
 
 /**
  * A checkpoint folder with the embedded demo model, expanded into the user's cache on first use. The folder is named by the
@@ -40,6 +39,10 @@ export async function demoModelPath(): Promise<string> {
 }
 
 async function readPack(): Promise<Buffer> {
+  packageManifest(); // throws in a bundle
+  // Seen from lib/ and from dist/, and written out so that tracers of Next.js and others take it along.
+  const url = new URL(/* webpackIgnore: true */ "../../lib/demo-model/demo-model.safetensors", import.meta.url);
+  const pack = fileURLToPath(url);
   try {
     return await readFile(pack);
   } catch (cause) {

@@ -1,0 +1,43 @@
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { GptOssError } from "./errors.js";
+
+// A bundler that writes CommonJS leaves no import.meta.url.
+const here: string | undefined = import.meta.url;
+
+/** Folder that `package.json` lies in; lib/ and dist/ are both one level below it. Meaningless in a bundle. */
+export const packageRoot = here ? path.resolve(path.dirname(fileURLToPath(here)), "..") : process.cwd();
+
+let manifest: { name: string; version: string } | undefined;
+
+/**
+ * The package.json of this package.
+ *
+ * @throws GptOssError ADDON_NOT_FOUND when this code has been bundled into another file: the files that it needs stayed where
+ *   they were.
+ */
+export function packageManifest(): { name: string; version: string } {
+  manifest ??= readManifest(here);
+  return manifest;
+}
+
+/** As seen from the module with this URL. */
+export function readManifest(url: string | undefined): { name: string; version: string } {
+  try {
+    const found = JSON.parse(readFileSync(new URL("../package.json", url), "utf8")) as {
+      name: string;
+      version: string;
+    };
+    if (found.name === "gpt-oss-node") return found;
+  } catch {
+    // no such file, or another one: said below
+  }
+  throw new GptOssError(
+    "ADDON_NOT_FOUND",
+    `gpt-oss-node has been bundled${url ? ` into ${fileURLToPath(url)}` : ""}, and its native addon and model files are not ` +
+      'beside the bundle. Mark it external: `--external:gpt-oss-node` (esbuild), `external: ["gpt-oss-node"]` (Rollup, Vite\'s ' +
+      'ssr), `externals: { "gpt-oss-node": "import gpt-oss-node" }` (webpack), `serverExternalPackages: ["gpt-oss-node"]` ' +
+      "(Next.js). Then install it in node_modules where the bundle runs.",
+  );
+}
