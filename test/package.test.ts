@@ -1,0 +1,120 @@
+import { execFileSync, spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import path from "node:path";
+import { describe, expect, it } from "vitest";
+import { packageRoot } from "../lib/binding.js";
+
+interface Package {
+  version: string;
+  engines?: { node?: string };
+  dependencies?: Record<string, string>;
+  optionalDependencies?: Record<string, string>;
+  libc?: string[];
+}
+
+interface Semver {
+  subset(inner: string, outer: string): boolean;
+  satisfies(version: string, range: string): boolean;
+}
+
+const read = <T>(file: string) => JSON.parse(readFileSync(path.join(packageRoot, file), "utf8")) as T;
+const { packages } = read<{ packages: Record<string, Package> }>("package-lock.json");
+const manifest = read<{ engines: { node: string }; overrides?: object; dependencies: Record<string, string> }>(
+  "package.json",
+);
+const semver = createRequire(import.meta.url)("semver") as Semver;
+
+/** Where Node finds `name` from the package in `folder`, as the lock file has it. */
+function resolve(folder: string, name: string): string | undefined {
+  for (let at = folder; ; at = at.slice(0, Math.max(0, at.lastIndexOf("/node_modules/")))) {
+    const found = `${at === "" ? "" : `${at}/`}node_modules/${name}`;
+    if (packages[found]) return found;
+    if (at === "") return undefined;
+  }
+}
+
+describe("package-lock.json", () => {
+  it("lists every package that another one names, those for other platforms too: npm ci refuses a gap", () => {
+    const gaps = Object.entries(packages).flatMap(([folder, { dependencies, optionalDependencies }]) =>
+      Object.keys({ ...dependencies, ...optionalDependencies })
+        .filter((name) => resolve(folder, name) === undefined)
+        .map((name) => `${folder} needs ${name}`),
+    );
+    expect(gaps).toEqual([]);
+    expect(resolve("node_modules/@biomejs/biome", "@biomejs/cli-darwin-arm64")).toBeDefined();
+  });
+
+  it("has nothing that one npm writes and another takes out", () => {
+    expect(Object.keys(packages).filter((folder) => packages[folder]!.libc)).toEqual([]);
+  });
+
+  it("is of this package.json", () => {
+    for (const part of ["dependencies", "devDependencies", "engines"]) {
+      expect((packages[""] as unknown as Record<string, unknown>)[part]).toEqual(
+        (manifest as unknown as Record<string, unknown>)[part],
+      );
+    }
+  });
+});
+
+describe("what npm installs with the package", () => {
+  it("runs on every Node that engines promises", () => {
+    expect(semver.satisfies("20.17.0", manifest.engines.node)).toBe(true);
+    const seen = new Set<string>();
+    const tooNew: string[] = [];
+    const visit = (folder: string) => {
+      if (seen.has(folder)) return;
+      seen.add(folder);
+      const { engines, version, dependencies } = packages[folder]!;
+      if (!semver.subset(manifest.engines.node, engines?.node || "*")) {
+        tooNew.push(`${folder} ${version}: ${engines?.node}`);
+      }
+      for (const name of Object.keys(dependencies ?? {})) visit(resolve(folder, name)!);
+    };
+    visit("");
+    for (const name of Object.keys(packages[""]!.dependencies!)) expect(seen).toContain(`node_modules/${name}`);
+    expect(tooNew).toEqual([]);
+  });
+
+  it("does not rest on overrides, which npm knows only where it installs the checkout", () => {
+    expect(manifest.overrides).toBeUndefined();
+    // cookie 2, which a later one brings, cannot be loaded before Node 20.19
+    expect(manifest.dependencies["light-my-request"]).toBe("6.6.0");
+    expect(resolve("node_modules/fastify", "light-my-request")).toBe("node_modules/light-my-request");
+  });
+
+  it("is listed in THIRD_PARTY.md", () => {
+    const { status, stderr } = spawnSync(process.execPath, ["test/third-party.mjs", "--check"], {
+      cwd: packageRoot,
+      encoding: "utf8",
+    });
+    expect(stderr).toBe("");
+    expect(status).toBe(0);
+  });
+});
+
+describe("the tarball", () => {
+  const [{ files }] = JSON.parse(
+    execFileSync("npm", ["pack", "--dry-run", "--json", "--ignore-scripts"], { cwd: packageRoot, encoding: "utf8" }),
+  ) as [{ files: { path: string }[] }];
+  const names = files.map((file) => file.path);
+
+  it("has what runs, what builds the addon, and the demo model", () => {
+    const sources = execFileSync("git", ["ls-files", "native", "kernels"], { cwd: packageRoot, encoding: "utf8" });
+    expect(names).toEqual(
+      expect.arrayContaining([
+        ...sources.trim().split("\n"),
+        ...["CMakeLists.txt", "binding.gyp", "LICENSE", "README.md", "THIRD_PARTY.md", "package.json"],
+        ...["dist/index.js", "dist/index.d.ts", "dist/cli/main.js", "dist/server/index.js", "dist/testing/index.js"],
+        "lib/demo-model/demo-model.safetensors",
+      ]),
+    );
+  });
+
+  it("has nothing else", () => {
+    const expected =
+      /^(dist|lib|native|kernels|prebuilds)\/|^(CMakeLists\.txt|binding\.gyp|[A-Z_]+(\.md)?|package\.json)$/;
+    expect(names.filter((name) => !expected.test(name) || /recipe|\.test\.|\.cmake\/|\.py$/.test(name))).toEqual([]);
+  });
+});
