@@ -155,11 +155,23 @@ export interface NativeEngineInfo {
   device: string;
   isa: string;
   threads: number;
+  /** Why so many: "asked for", the cores there are, or the limit that holds: affinity, the cgroup's quota. */
+  threadsReason: string;
   /**
    * Bytes: mapped weight files, copies beside them (vectors, and with `denseWeights: "q8"` the matrices that are not read
-   * from the files any more), activations, KV cache; and the tokens that the cache holds.
+   * from the files any more), activations, KV cache; and the tokens that the cache holds. `availableBytes`: what could be
+   * used before anything was loaded, page cache included, and `availableReason` where that number comes from: the machine,
+   * the cgroup's limit, `ulimit -v`.
    */
-  memory: { weightsBytes: number; packedBytes: number; workspaceBytes: number; kvBytes: number; kvTokens: number };
+  memory: {
+    weightsBytes: number;
+    packedBytes: number;
+    workspaceBytes: number;
+    kvBytes: number;
+    kvTokens: number;
+    availableBytes: number;
+    availableReason: string;
+  };
   kvCacheDtype: "f32" | "bf16" | "fp8";
   /** Of activations: float32, or bf16 with float32 sums. */
   numerics: "exact" | "fast";
@@ -265,6 +277,10 @@ export interface NativeAddon extends NativeTokenizer {
   /** Bytes per second that `threads` threads read from a buffer of `bytes`; the median of 7 runs. */
   memoryBandwidth(bytes: number, threads: number): number;
   listBackends(): NativeBackendStatus[];
+  /** What the process may use, and why no more: affinity, cgroups, ulimits. */
+  usable(): { threads: number; threadsReason: string; memoryBytes: number; memoryReason: string };
+  /** Variables that native code reads and cannot use: a sentence for each. */
+  environmentProblems(): Record<string, string>;
   errorCodes(): string[];
   /** One draw from one row of logits, exactly as the engine draws the token with this index of a completion. */
   sample(

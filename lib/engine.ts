@@ -76,7 +76,7 @@ export class Engine implements AsyncDisposable {
    * vocabulary), with `?seed=N&skew=X`.
    *
    * @throws GptOssError with code MODEL_NOT_FOUND, MODEL_FORMAT, MODEL_SHAPE, UNSUPPORTED, OUT_OF_MEMORY,
-   *   INVALID_ARGUMENT or ADDON_NOT_FOUND; `signal.reason` after an abort; what `onProgress` throws. Nothing is left
+   *   RESOURCE_LIMIT, INVALID_ARGUMENT or ADDON_NOT_FOUND; `signal.reason` after an abort; what `onProgress` throws. Nothing is left
    *   half loaded.
    */
   static async load(model: string, options: EngineOptions = {}): Promise<Engine> {

@@ -7,6 +7,7 @@ export const errorCodes = [
   "INVALID_ARGUMENT",
   "CONTEXT_OVERFLOW",
   "OUT_OF_MEMORY",
+  "RESOURCE_LIMIT",
   "QUEUE_FULL",
   "DEVICE",
   "CLOSED",

@@ -1,4 +1,5 @@
 import path from "node:path";
+import { backendNames, backendOfEnvironment, isBackend } from "./environment.js";
 import { GptOssError, invalidArgument } from "./errors.js";
 
 /** Options of `Engine.load`: defaults, checks and meaning, in that order and nowhere else. */
@@ -41,7 +42,10 @@ export interface EngineOptions {
   kvCache?: KvCacheOptions;
   /** Reuse of what earlier and concurrent requests have in common with the beginning of a prompt. Default true. */
   prefixCache?: boolean;
-  /** Worker threads of the CPU backend. `"auto"`: one per core that the process may use. */
+  /**
+   * Worker threads of the CPU backend. `"auto"`: one per core that the process may use, no more than the CPUs of its
+   * cgroup's quota, rounded up. `engine.info.threadsReason` tells.
+   */
   threads?: number | "auto";
   /**
    * Attention, embedding and head as they are in the files, `"bf16"`, or on the CPU as `"q8"`: copies made while loading, in
@@ -116,9 +120,7 @@ const known = new Set([
 export function nativeEngineOptions(options: EngineOptions): NativeEngineOptions {
   refuseUnknown("Engine.load", options, known);
   const { backend = "auto", threads = "auto", kvCache = {}, onProgress, signal } = options;
-  if (typeof backend !== "string" || !/^(auto|cpu|metal|cuda(:\d+)?)$/.test(backend)) {
-    throw invalidArgument("backend", '"auto", "cpu", "cuda", "cuda:N" or "metal"', backend);
-  }
+  if (typeof backend !== "string" || !isBackend(backend)) throw invalidArgument("backend", backendNames, backend);
   if (onProgress !== undefined && typeof onProgress !== "function") {
     throw invalidArgument("onProgress", "a function", onProgress);
   }
@@ -131,7 +133,7 @@ export function nativeEngineOptions(options: EngineOptions): NativeEngineOptions
   onlyBuilt("numerics", options.numerics, ["exact", "fast"], ["exact", "fast"]);
   onlyBuilt("repeatable", options.repeatable, [false, true], [false, true]);
   return {
-    backend: process.env.GPT_OSS_BACKEND && backend === "auto" ? process.env.GPT_OSS_BACKEND : backend,
+    backend: backend === "auto" ? backendOfEnvironment() : backend,
     threads: threads === "auto" ? 0 : checkInteger("threads", threads, 1, 1024),
     contextLength: optionalInteger("contextLength", options.contextLength, 0, 1, 2 ** 31 - 1),
     maxSequences: optionalInteger("maxSequences", options.maxSequences, 64, 1, 4096),

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "native/base/error.h"
+#include "native/base/json.h"
 #include "native/base/str.h"
 
 #if defined(__linux__)
@@ -144,7 +145,32 @@ std::vector<const T*> available(const T* Entry::* member) {
   return found;
 }
 
+// Of every build: what this machine cannot have is no misspelling.
+constexpr const char* kKnownIsas[] = {"amx", "avx512bf16", "neonbf16", "avx512", "avx2", "neon", "scalar"};
+
+// Null when GPT_OSS_ISA is not set.
+const Entry* named_by_environment() {
+  const char* wanted = std::getenv("GPT_OSS_ISA");
+  if (wanted == nullptr || *wanted == '\0') return nullptr;
+  std::string here, reason;
+  for (const Entry& entry : entries()) {
+    const bool named = std::strcmp(entry.status.isa, wanted) == 0;
+    if (named && entry.status.available) return &entry;
+    if (named) reason = str(": ", entry.status.reason);
+    if (entry.status.available) here += str(here.empty() ? "" : ", ", entry.status.isa);
+  }
+  const std::string is = str("GPT_OSS_ISA is ", quote(wanted));
+  for (const char* isa : kKnownIsas) {
+    if (std::strcmp(isa, wanted) == 0) {
+      throw Error(Code::kUnsupported, str(is, ", which this machine does not have", reason, "; expected one of ", here));
+    }
+  }
+  throw Error(Code::kInvalidArgument, str(is, ", expected one of ", here));
+}
+
 }  // namespace
+
+void check_environment() { named_by_environment(); }
 
 std::span<const Kernels* const> available_kernels() {
   static const auto& found = *new std::vector<const Kernels*>(available(&Entry::kernels));
@@ -159,19 +185,7 @@ std::span<const Bf16Kernels* const> available_bf16_kernels() {
 Choice choose_kernels(const std::string& numerics) {
   const Kernels* kernels = available_kernels().front();
   const Bf16Kernels* bf16 = available_bf16_kernels().empty() ? nullptr : available_bf16_kernels().front();
-  const char* wanted = std::getenv("GPT_OSS_ISA");
-  if (wanted != nullptr && *wanted != '\0') {
-    std::string names;
-    const Entry* named = nullptr;
-    for (const Entry& entry : entries()) {
-      if (!entry.status.available) continue;
-      names += str(names.empty() ? "" : ", ", entry.status.isa);
-      if (std::strcmp(entry.status.isa, wanted) == 0) named = &entry;
-    }
-    if (named == nullptr) {
-      throw Error(Code::kUnsupported,
-                  str("GPT_OSS_ISA asks for \"", wanted, "\", which this machine does not have; it has ", names));
-    }
+  if (const Entry* named = named_by_environment(); named != nullptr) {
     if (named->kernels != nullptr) kernels = named->kernels;
     bf16 = named->bf16;
   }

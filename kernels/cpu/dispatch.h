@@ -20,9 +20,11 @@ struct Choice {
 };
 
 // numerics: "auto", "exact" or "fast". The fastest, or what the environment variable GPT_OSS_ISA names; "auto" is "fast"
-// where there is a unit for it, unless that variable names an instruction set without. kUnsupported when what is asked
-// for is not there.
+// where there is a unit for it, unless that variable names an instruction set without. Throws kUnsupported when what is
+// asked for is not there, kInvalidArgument when the variable names nothing that is known.
 Choice choose_kernels(const std::string& numerics);
+// Throws what the variable would make choose_kernels() throw.
+void check_environment();
 
 // For people: everything in this build, and why it can or cannot be used, fastest first.
 struct IsaStatus {

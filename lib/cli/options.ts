@@ -1,6 +1,7 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { demoModelLabel } from "../demo-model/index.js";
 import { Engine } from "../engine.js";
+import { modelOfEnvironment } from "../environment.js";
 import type { ReasoningEffort } from "../harmony/index.js";
 import type { EngineOptions } from "../options.js";
 import type { SamplingOptions } from "../sampling.js";
@@ -95,7 +96,7 @@ export function chosenModel(
   command: string,
   notes: Output,
 ): { model: string; isDemo: boolean } {
-  const model = argument ?? (process.env.GPT_OSS_MODEL || "demo");
+  const model = argument ?? modelOfEnvironment() ?? "demo";
   const isDemo = model === "demo";
   if (isDemo) notes.line(`${demoModelLabel}; for a real one: gpt-oss ${command} /path/to/gpt-oss-20b`);
   return { model, isDemo };

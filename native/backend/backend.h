@@ -18,6 +18,7 @@ struct DeviceInfo {
   std::string device;   // "Intel(R) Xeon(R) Processor"
   std::string isa;      // "avx512"
   int threads = 0;
+  std::string threads_why = "the device computes";  // why so many
   std::string numerics = "exact";  // float32 activations; "fast": bf16, with float32 sums
 };
 
@@ -162,6 +163,7 @@ struct StepLimits {
 struct DeviceMemory {
   uint64_t free_bytes = 0, total_bytes = 0;
   bool dedicated = false;  // the device's own: nobody minds when all of it is taken
+  std::string why = "free on the device";  // what free_bytes is the rest of
 };
 
 // What a backend does where the options leave it open.

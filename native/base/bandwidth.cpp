@@ -1,8 +1,9 @@
 #include "native/base/bandwidth.h"
 
 #include <chrono>
-#include <thread>
 #include <vector>
+
+#include "native/base/thread.h"
 
 namespace oss {
 
@@ -17,13 +18,14 @@ static uint64_t sum_words(const uint64_t* words, size_t count) {
 
 double read_bandwidth(std::span<const uint64_t> words, int threads) {
   const auto start = std::chrono::steady_clock::now();
-  std::vector<std::thread> workers;
   std::vector<uint64_t> sums(threads);
+  std::vector<Thread> workers;  // the last to be made, the first to be joined
+  workers.reserve(size_t(threads));
   for (int t = 0; t < threads; ++t) {
     const size_t begin = words.size() * t / threads, end = words.size() * (t + 1) / threads;
-    workers.emplace_back([&, t, begin, end] { sums[t] = sum_words(words.data() + begin, end - begin); });
+    workers.emplace_back("gpt-oss reader", [&, t, begin, end] { sums[t] = sum_words(words.data() + begin, end - begin); });
   }
-  for (std::thread& worker : workers) worker.join();
+  workers.clear();
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
   volatile uint64_t sink = 0;
   for (const uint64_t sum : sums) sink = sink + sum;

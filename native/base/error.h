@@ -1,6 +1,8 @@
 // The one exception type. It is thrown where a problem is understood, in words a user can act on, and becomes a
 // JavaScript GptOssError in one place, native/binding/errors.cpp.
 #pragma once
+#include <exception>
+#include <new>
 #include <stdexcept>
 #include <string>
 
@@ -13,6 +15,7 @@
   X(kInvalidArgument, "INVALID_ARGUMENT")   \
   X(kContextOverflow, "CONTEXT_OVERFLOW")   \
   X(kOutOfMemory, "OUT_OF_MEMORY")          \
+  X(kResourceLimit, "RESOURCE_LIMIT")       \
   X(kQueueFull, "QUEUE_FULL")               \
   X(kDevice, "DEVICE")                      \
   X(kClosed, "CLOSED")                      \
@@ -47,5 +50,20 @@ class Error : public std::runtime_error {
  private:
   Code code_;
 };
+
+// What any exception means. Of one of the standard library that is no bad_alloc, it is a fault of ours.
+inline Error as_error(const std::exception& error) {
+  if (const auto* ours = dynamic_cast<const Error*>(&error)) return *ours;
+  if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) {
+    return Error(Code::kOutOfMemory, "the system refused more memory");
+  }
+  return Error(Code::kInternal, error.what());
+}
+
+// Whether it is about memory that was refused: what asked for it fails, and everything else may go on.
+inline bool is_out_of_memory(const std::exception& error) {
+  const auto* ours = dynamic_cast<const Error*>(&error);
+  return ours != nullptr ? ours->code() == Code::kOutOfMemory : dynamic_cast<const std::bad_alloc*>(&error) != nullptr;
+}
 
 }  // namespace oss

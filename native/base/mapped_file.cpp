@@ -5,10 +5,10 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <system_error>
 #include <utility>
 
 #include "native/base/error.h"
+#include "native/base/refused.h"
 #include "native/base/str.h"
 
 namespace oss {
@@ -37,19 +37,14 @@ timespec modified(const struct stat& status) {
 #endif
 }
 
-[[noreturn]] void fail(const std::string& path, const char* what, int error) {
-  const Code code = error == ENOMEM ? Code::kOutOfMemory : Code::kModelNotFound;
-  throw Error(code, str("cannot ", what, " ", path, ": ", std::generic_category().message(error)));
-}
-
 }  // namespace
 
 std::shared_ptr<const MappedFile> MappedFile::open(const std::string& path) {
   // Without O_NONBLOCK, opening a named pipe would wait for a writer for ever.
   Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (file.get() < 0) fail(path, "open", errno);
+  if (file.get() < 0) throw refused_file("open", path, errno);
   struct stat status{};
-  if (::fstat(file.get(), &status) != 0) fail(path, "examine", errno);
+  if (::fstat(file.get(), &status) != 0) throw refused_file("examine", path, errno);
   if (S_ISDIR(status.st_mode)) throw Error(Code::kModelFormat, str(path, " is a folder, expected a file"));
   if (!S_ISREG(status.st_mode)) throw Error(Code::kModelFormat, str(path, " is not a regular file"));
   std::shared_ptr<const MappedFile> mapped(new MappedFile(path, file.get(), size_t(status.st_size), modified(status)));
@@ -61,7 +56,7 @@ MappedFile::~MappedFile() { ::close(file_); }
 
 void MappedFile::check_unchanged() const {
   struct stat status{};
-  if (::fstat(file_, &status) != 0) fail(path_, "examine", errno);
+  if (::fstat(file_, &status) != 0) throw refused_file("examine", path_, errno);
   const timespec now = modified(status);
   if (size_t(status.st_size) == size() && now.tv_sec == modified_.tv_sec && now.tv_nsec == modified_.tv_nsec) return;
   throw Error(Code::kModelFormat, str(path_, " has been changed while it was loaded: load it again when it is complete"));
@@ -71,7 +66,7 @@ void MappedFile::read(uint64_t offset, size_t bytes, void* to) const {
   for (size_t done = 0; done < bytes;) {
     const ssize_t count = ::pread(file_, static_cast<char*>(to) + done, bytes - done, off_t(offset + done));
     if (count < 0 && errno == EINTR) continue;
-    if (count < 0) fail(path_, "read", errno);
+    if (count < 0) throw refused_file("read", path_, errno);
     if (count == 0) {
       throw Error(Code::kModelFormat, str(path_, " ends at byte ", offset + done, "; it had ", size(),
                                           " bytes when it was opened: it must not be changed while it is loaded"));

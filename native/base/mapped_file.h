@@ -17,8 +17,8 @@ namespace oss {
 
 class MappedFile {
  public:
-  // Throws kModelNotFound when the file cannot be opened, kModelFormat when it is no regular file, kOutOfMemory when
-  // the address space is full.
+  // Throws kModelNotFound when the file cannot be opened, kResourceLimit when too many are open, kModelFormat when it is
+  // no regular file, kOutOfMemory when the address space is full.
   static std::shared_ptr<const MappedFile> open(const std::string& path);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;

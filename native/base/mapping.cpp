@@ -8,10 +8,10 @@
 #include <csignal>
 #include <cstdint>
 #include <mutex>
-#include <system_error>
 #include <utility>
 
 #include "native/base/error.h"
+#include "native/base/refused.h"
 #include "native/base/str.h"
 
 namespace oss {
@@ -96,7 +96,7 @@ Mapping::Mapping(std::string path, int file, size_t bytes) : path_(std::move(pat
   if (bytes == 0) return;  // mmap refuses an empty range
   void* data = ::mmap(nullptr, bytes, PROT_READ, MAP_SHARED, file, 0);
   if (data == MAP_FAILED)
-    throw Error(Code::kOutOfMemory, str("cannot map ", path_, ": ", std::generic_category().message(errno)));
+    throw refused_file("map", path_, errno);
   data_ = static_cast<const std::byte*>(data);
   handle_bus_errors();
   range_ = take_range(data, bytes);

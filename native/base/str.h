@@ -8,6 +8,7 @@ namespace oss {
 template <typename... Parts>
 std::string str(const Parts&... parts) {
   std::ostringstream out;
+  out.exceptions(std::ios::badbit);  // without memory a stream would leave out the rest in silence
   (out << ... << parts);
   return out.str();
 }
@@ -16,6 +17,7 @@ std::string str(const Parts&... parts) {
 template <typename Range>
 std::string str_shape(const Range& range) {
   std::ostringstream out;
+  out.exceptions(std::ios::badbit);
   out << '[';
   const char* separator = "";
   for (const auto& value : range) {

@@ -7,7 +7,7 @@
 #include <cstring>
 
 #include "kernels/common/synthetic.h"
-#include "native/base/error.h"
+#include "native/base/refused.h"
 #include "native/base/str.h"
 
 namespace oss {
@@ -53,8 +53,7 @@ void synthesize(const HostTensor& tensor, uint64_t first_byte, uint64_t bytes, v
 std::byte* SyntheticMemory::allocate(const HostTensor& tensor) {
   void* data = mmap(nullptr, tensor.bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (data == MAP_FAILED)
-    throw Error(Code::kOutOfMemory,
-                str(tensor.file, ": cannot allocate ", tensor.bytes, " bytes for ", tensor.name, ": ", std::strerror(errno)));
+    throw refused_memory(tensor.bytes, str(tensor.name, " of ", tensor.file), errno);
 #ifdef MADV_HUGEPAGE
   madvise(data, tensor.bytes, MADV_HUGEPAGE);  // a wish: faults and table walks become fewer
 #endif

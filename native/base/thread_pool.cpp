@@ -1,15 +1,10 @@
 #include "native/base/thread_pool.h"
 
-#if defined(__linux__)
-#include <sched.h>
-#endif
-
 #include <algorithm>
 #include <chrono>
-#include <fstream>
-#include <set>
-#include <string>
+#include <thread>
 
+#include "native/base/error.h"
 #include "native/base/str.h"
 
 namespace oss {
@@ -29,47 +24,36 @@ static void relax() {
 #endif
 }
 
-// The cgroup's quota in whole CPUs, rounded up; `fallback` without one.
-static int cgroup_cpus(int fallback) {
-  std::ifstream in("/sys/fs/cgroup/cpu.max");  // "200000 100000", or "max 100000"
-  double quota = 0, period = 0;
-  if (!(in >> quota >> period) || quota <= 0 || period <= 0) return fallback;
-  return int((quota + period - 1) / period);
-}
-
-int default_threads() {
-  int cores = int(std::thread::hardware_concurrency());
-#if defined(__linux__)
-  cpu_set_t allowed;
-  if (sched_getaffinity(0, sizeof(allowed), &allowed) == 0) {
-    std::set<std::string> distinct;  // hyperthreads of one core name the same siblings
-    for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-      if (!CPU_ISSET(cpu, &allowed)) continue;
-      std::ifstream in(str("/sys/devices/system/cpu/cpu", cpu, "/topology/thread_siblings_list"));
-      std::string siblings;
-      distinct.insert(std::getline(in, siblings) ? siblings : str("cpu", cpu));
-    }
-    cores = int(distinct.size());
-  }
-#endif
-  return std::clamp(std::min(cores, cgroup_cpus(cores)), 1, 64);
-}
-
-ThreadPool::ThreadPool(int threads) : job_(kClosed) {
+ThreadPool::ThreadPool(int threads, FewerThreads fewer) : job_(kClosed) {
   workers_.reserve(size_t(threads) - 1);
-  for (int thread = 1; thread < threads; ++thread) workers_.emplace_back([this, thread] { work(thread); });
+  try {
+    for (int thread = 1; thread < threads; ++thread) {
+      workers_.emplace_back("gpt-oss worker", [this, thread] { work(thread); });
+    }
+  } catch (const Error& error) {
+    if (fewer == FewerThreads::kGoOn && error.code() == Code::kResourceLimit) return;
+    const size_t made = workers_.size();
+    stop();
+    throw Error(error.code(), str(threads, " threads were wanted, and ", made, " could be made: ", error.what(), ", or set threads to ",
+                                  std::max<size_t>(1, made), " or less"));
+  } catch (...) {
+    stop();
+    throw;
+  }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { stop(); }
+
+void ThreadPool::stop() {
   {
     std::lock_guard lock(mutex_);
     stopping_ = true;
   }
   wake_.notify_all();
-  for (std::thread& worker : workers_) worker.join();
+  workers_.clear();  // joins them
 }
 
-void ThreadPool::run(int64_t count, int64_t grain, const void* context, Call call) {
+void ThreadPool::run(int64_t count, int64_t grain, void* context, Call call) {
   if (count <= 0) return;
   if (workers_.empty() || count <= grain) {
     call(context, 0, count, 0);

@@ -9,17 +9,20 @@
 #include <cstdint>
 #include <exception>
 #include <mutex>
-#include <thread>
 #include <vector>
+
+#include "native/base/thread.h"
 
 namespace oss {
 
-// One per physical core that this process may use: its affinity, its cgroup's quota, at most 64.
-int default_threads();
+// What becomes of a pool when the system refuses some of its threads.
+enum class FewerThreads { kFail, kGoOn };
 
 class ThreadPool {
  public:
-  explicit ThreadPool(int threads);  // >= 1; with 1 there is no other thread
+  // threads >= 1; with 1 there is no other thread. Throws kResourceLimit, and leaves no thread behind, when some are refused;
+  // kGoOn: works with those that there are.
+  explicit ThreadPool(int threads, FewerThreads fewer = FewerThreads::kFail);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
@@ -27,45 +30,41 @@ class ThreadPool {
   int size() const { return int(workers_.size()) + 1; }
 
   // Calls body(begin, end, thread) on ranges that cover [0, count) once, `grain` long each (a range may be longer when
-  // one thread does it all), from threads 0 .. size()-1. Returns when all are done. One call at a time; body does not
-  // throw.
+  // one thread does it all), from threads 0 .. size()-1. Returns when all are done. One call at a time. The first exception
+  // of a body comes out of here, when no thread is inside any more; ranges that nobody had begun by then are left out.
   template <typename Body>
   void parallel_for(int64_t count, int64_t grain, const Body& body) {
-    run(count, grain, &body, [](const void* context, int64_t begin, int64_t end, int thread) {
-      (*static_cast<const Body*>(context))(begin, end, thread);
-    });
-  }
-
-  // The same for a body that may throw: the first exception comes out of here, when no thread is inside any more; ranges
-  // that nobody had begun by then are left out.
-  template <typename Body>
-  void parallel_try(int64_t count, int64_t grain, const Body& body) {
-    std::atomic<bool> failed = false;
-    std::exception_ptr first;
-    std::mutex mutex;
-    parallel_for(count, grain, [&](int64_t begin, int64_t end, int thread) {
-      if (failed.load(std::memory_order_relaxed)) return;
+    Shared<Body> shared{body};
+    run(count, grain, &shared, [](void* context, int64_t begin, int64_t end, int thread) {
+      auto& call = *static_cast<Shared<Body>*>(context);
+      if (call.failed.load(std::memory_order_relaxed)) return;
       try {
-        body(begin, end, thread);
-      } catch (...) {
-        std::lock_guard lock(mutex);
-        if (!failed.exchange(true)) first = std::current_exception();
+        call.body(begin, end, thread);
+      } catch (...) {  // what leaves a thread ends the process
+        if (!call.failed.exchange(true)) call.first = std::current_exception();
       }
     });
-    if (first) std::rethrow_exception(first);
+    if (shared.first) std::rethrow_exception(shared.first);
   }
 
  private:
-  using Call = void (*)(const void* context, int64_t begin, int64_t end, int thread);
+  using Call = void (*)(void* context, int64_t begin, int64_t end, int thread);
+  template <typename Body>
+  struct Shared {
+    const Body& body;
+    std::atomic<bool> failed = false;
+    std::exception_ptr first{};  // of whoever set `failed`
+  };
 
-  void run(int64_t count, int64_t grain, const void* context, Call call);
+  void run(int64_t count, int64_t grain, void* context, Call call);
+  void stop();
   void take_ranges(int thread);
   void work(int thread);
   void wait_for_job(uint32_t seen);
 
   // The call in progress. Written only while no worker is inside.
   Call call_ = nullptr;
-  const void* context_ = nullptr;
+  void* context_ = nullptr;
   int64_t count_ = 0, grain_ = 1;
   alignas(64) std::atomic<int64_t> next_{0};  // first index that nobody has taken
 
@@ -78,7 +77,7 @@ class ThreadPool {
   std::atomic<int> sleepers_{0};
   std::mutex mutex_;
   std::condition_variable wake_;
-  std::vector<std::thread> workers_;
+  std::vector<Thread> workers_;
 };
 
 }  // namespace oss

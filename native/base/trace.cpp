@@ -11,10 +11,14 @@
 #include <exception>
 #include <iomanip>
 #include <limits>
+#include <new>
 #include <locale>
 #include <sstream>
 #include <utility>
 
+#include "native/base/error.h"
+#include "native/base/json.h"
+#include "native/base/str.h"
 #include "native/base/utf8.h"
 
 namespace oss {
@@ -72,6 +76,14 @@ std::string args_member(const std::string& args_json) { return args_json.empty()
 // The name of the process or of a track, as its args.
 std::string name_args(std::string_view name) { return args_member(TraceArgs().add("name", name).json()); }
 
+template <typename Body>
+void leave_out_without_memory(const Body& body) {
+  try {
+    body();
+  } catch (const std::bad_alloc&) {
+  }
+}
+
 void complain(std::FILE* complaints, const std::string& path, const std::string& reason) {
   std::fprintf(complaints, "GPT_OSS_TRACE: cannot write %s: %s; tracing is off\n", path.c_str(), reason.c_str());
   std::fflush(complaints);
@@ -92,7 +104,15 @@ TraceArgs& TraceArgs::add_raw(std::string_view key, std::string_view json) {
 }
 
 // Never deleted: a thread that still runs while the process exits may hold it, and writes into a finished trace then.
-Trace* const Trace::process_ = Trace::open(std::getenv("GPT_OSS_TRACE"), stderr).release();
+std::optional<Error> Trace::problem_;
+Trace* const Trace::process_ = [] {
+  try {
+    return Trace::open(std::getenv("GPT_OSS_TRACE"), stderr).release();
+  } catch (const std::exception& error) {
+    problem_ = as_error(error);
+    return static_cast<Trace*>(nullptr);
+  }
+}();
 
 namespace {
 
@@ -108,15 +128,14 @@ std::unique_ptr<Trace> Trace::open(const char* path, std::FILE* complaints) {
   if (!path || !*path) return nullptr;
   std::FILE* file = std::fopen(path, "we");  // e: child processes do not inherit it
   if (!file) {
-    complain(complaints, path, std::strerror(errno));
-    return nullptr;
+    throw Error(Code::kInvalidArgument, str("GPT_OSS_TRACE is ", quote(path), ", expected a file that can be written: ",
+                                            std::strerror(errno)));
   }
   try {
     return std::unique_ptr<Trace>(new Trace(file, path, complaints));
-  } catch (const std::exception& error) {  // there may be no thread left for the writer
+  } catch (...) {  // there may be no thread left for the writer
     std::fclose(file);
-    complain(complaints, path, error.what());
-    return nullptr;
+    throw;
   }
 }
 
@@ -125,16 +144,25 @@ Trace::Trace(std::FILE* file, std::string path, std::FILE* complaints)
       path_(std::move(path)),
       complaints_(complaints),
       buffer_("[\n" + event_begin("M", "process_name") + name_args("gpt-oss") + "}"),
-      writer_([this] { write_until_finished(); }) {}
+      writer_("gpt-oss trace", [this] { write_until_finished(); }) {}
 
 void Trace::complete(const char* track, const char* name, double start_us, double duration_us,
-                     const std::string& args_json) {
-  append(track, event_begin("X", name) + ",\"ts\":" + json_us(start_us) + ",\"dur\":" + json_us(duration_us) +
-                    args_member(args_json));
+                     const std::string& args_json) noexcept {
+  leave_out_without_memory([&] {
+    append(track, event_begin("X", name) + ",\"ts\":" + json_us(start_us) + ",\"dur\":" + json_us(duration_us) +
+                      args_member(args_json));
+  });
 }
 
-void Trace::instant(const char* track, const char* name, double at_us, const std::string& args_json) {
-  append(track, event_begin("i", name) + ",\"s\":\"t\",\"ts\":" + json_us(at_us) + args_member(args_json));
+void Trace::complete(const char* track, const char* name, double start_us, double duration_us,
+                     const TraceArgs& args) noexcept {
+  leave_out_without_memory([&] { complete(track, name, start_us, duration_us, args.json()); });
+}
+
+void Trace::instant(const char* track, const char* name, double at_us, const std::string& args_json) noexcept {
+  leave_out_without_memory([&] {
+    append(track, event_begin("i", name) + ",\"s\":\"t\",\"ts\":" + json_us(at_us) + args_member(args_json));
+  });
 }
 
 double Trace::now_us() {
@@ -149,11 +177,12 @@ void Trace::append(const char* track, const std::string& event) {
     if (finished_) return;
     const auto known = std::find(tracks_.begin(), tracks_.end(), track);
     const std::string thread = ",\"tid\":" + std::to_string(known - tracks_.begin() + 1) + "}";
+    std::string added;  // whole, or not at all
     if (known == tracks_.end()) {
+      added = ",\n" + event_begin("M", "thread_name") + name_args(track) + thread;
       tracks_.emplace_back(track);
-      buffer_ += ",\n" + event_begin("M", "thread_name") + name_args(track) + thread;
     }
-    buffer_ += ",\n" + event + thread;
+    buffer_ += added + ",\n" + event + thread;
     large = buffer_.size() >= kLargeBuffer;
   }
   if (large) wake_.notify_one();
@@ -164,9 +193,11 @@ void Trace::write_until_finished() {
   for (bool last = false; !last;) {
     wake_.wait_for(lock, kFlushInterval, [&] { return finished_ || buffer_.size() >= kLargeBuffer; });
     last = finished_;
-    const std::string text = std::exchange(buffer_, {}) + (last ? "\n]\n" : "");
+    const std::string text = std::exchange(buffer_, {});
     lock.unlock();
-    const bool written = std::fwrite(text.data(), 1, text.size(), file_) == text.size() && std::fflush(file_) == 0;
+    const std::string_view end = last ? "\n]\n" : "";
+    const bool written = std::fwrite(text.data(), 1, text.size(), file_) == text.size() &&
+                         std::fwrite(end.data(), 1, end.size(), file_) == end.size() && std::fflush(file_) == 0;
     if (!written) complain(complaints_, path_, std::strerror(errno));
     lock.lock();
     if (!written) finished_ = last = true;
@@ -180,7 +211,7 @@ void Trace::finish() {
     finished_ = true;
   }
   wake_.notify_one();
-  if (writer_.joinable()) writer_.join();
+  writer_.join();
 }
 
 }  // namespace oss

@@ -8,12 +8,16 @@
 #include <condition_variable>
 #include <cstdint>
 #include <cstdio>
+#include <exception>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <vector>
+
+#include "native/base/error.h"
+#include "native/base/thread.h"
 
 namespace oss {
 
@@ -36,19 +40,22 @@ class Trace {
  public:
   // Null when GPT_OSS_TRACE is unset or its file cannot be written: then a test of a pointer is all that tracing costs.
   static Trace* get() { return process_; }
+  // What is wrong with GPT_OSS_TRACE, if anything is.
+  static const std::optional<Error>& problem() { return problem_; }
 
-  // Starts the file; what is wrong with it goes to `complaints` as one line, and the result is null, as it is without a
-  // path.
+  // Starts the file; null without a path. Throws kInvalidArgument when the file cannot be written, kResourceLimit when
+  // there is no thread for it. What is wrong later goes to `complaints` as one line.
   static std::unique_ptr<Trace> open(const char* path, std::FILE* complaints);
   ~Trace() { finish(); }
   Trace(const Trace&) = delete;
   Trace& operator=(const Trace&) = delete;
 
-  // Something that took a time. `args_json` is an object, as TraceArgs::json() gives it, or empty.
+  // Something that took a time; an event for which there is no memory is left out. `args_json` is an object, as TraceArgs::json() gives it, or empty.
   void complete(const char* track, const char* name, double start_us, double duration_us,
-                const std::string& args_json = "");
+                const std::string& args_json = "") noexcept;
+  void complete(const char* track, const char* name, double start_us, double duration_us, const TraceArgs& args) noexcept;
   // Something that happened.
-  void instant(const char* track, const char* name, double at_us, const std::string& args_json = "");
+  void instant(const char* track, const char* name, double at_us, const std::string& args_json = "") noexcept;
 
   // Microseconds of the steady clock, from the same zero as process.hrtime() on Linux.
   static double now_us();
@@ -61,6 +68,7 @@ class Trace {
   void append(const char* track, const std::string& event);
   void write_until_finished();
 
+  static std::optional<Error> problem_;
   static Trace* const process_;
 
   // Only the writer thread touches the file while it runs.
@@ -74,7 +82,7 @@ class Trace {
   std::vector<std::string> tracks_;
   bool finished_ = false;
 
-  std::thread writer_;
+  Thread writer_;
 };
 
 // A complete event from construction to destruction; nothing when tracing is off. Track and name must outlive it.
@@ -85,14 +93,18 @@ class TraceSpan {
     if (trace_) start_us_ = Trace::now_us();
   }
   ~TraceSpan() {
-    if (trace_) trace_->complete(track_, name_, start_us_, Trace::now_us() - start_us_, args_.json());
+    if (trace_) trace_->complete(track_, name_, start_us_, Trace::now_us() - start_us_, args_);
   }
   TraceSpan(const TraceSpan&) = delete;
   TraceSpan& operator=(const TraceSpan&) = delete;
 
   template <typename Value>
   void arg(std::string_view key, const Value& value) {
-    if (trace_) args_.add(key, value);
+    if (!trace_) return;
+    try {
+      args_.add(key, value);
+    } catch (const std::exception&) {  // what is traced must not fail for the trace
+    }
   }
 
  private:

@@ -1,8 +1,10 @@
 #include "native/binding/convert.h"
 
 #include <algorithm>
-#include <cstring>
+#include <new>
+#include <span>
 
+#include "native/binding/arrays.h"
 #include "native/binding/errors.h"
 #include "native/grammar/constraint.h"
 
@@ -166,12 +168,15 @@ Napi::Object info_to_js(Napi::Env env, const EngineInfo& info) {
   out.Set("device", info.device.device);
   out.Set("isa", info.device.isa);
   out.Set("threads", info.device.threads);
+  out.Set("threadsReason", info.device.threads_why);
   Napi::Object memory = Napi::Object::New(env);
   set_numbers(memory, {{"weightsBytes", double(info.weights_bytes)},
                        {"packedBytes", double(info.packed_bytes)},
                        {"workspaceBytes", double(info.workspace_bytes)},
                        {"kvBytes", double(info.kv_bytes)},
-                       {"kvTokens", double(info.kv_tokens)}});
+                       {"kvTokens", double(info.kv_tokens)},
+                       {"availableBytes", double(info.memory.free_bytes)}});
+  memory.Set("availableReason", info.memory.why);
   out.Set("memory", memory);
   Napi::Object limits = Napi::Object::New(env);
   set_numbers(limits, {{"contextLength", double(info.context_length)},
@@ -283,12 +288,6 @@ static const char* reason_name(FinishReason reason) {
   return "stop";
 }
 
-static Napi::Float32Array floats_to_js(Napi::Env env, const std::vector<float>& values) {
-  auto out = Napi::Float32Array::New(env, values.size());
-  if (!values.empty()) std::memcpy(out.Data(), values.data(), values.size() * sizeof(float));
-  return out;
-}
-
 static Napi::Object event_to_js(Napi::Env env, const Event& event) {
   Napi::Object out = Napi::Object::New(env);
   out.Set("id", double(event.id));
@@ -311,16 +310,14 @@ static Napi::Object event_to_js(Napi::Env env, const Event& event) {
       break;
     }
     case Event::Kind::kProcess: {
-      auto tokens = Napi::Uint32Array::New(env, event.tokens.size());
-      std::copy(event.tokens.begin(), event.tokens.end(), tokens.Data());
       out.Set("kind", "process");
-      out.Set("tokens", tokens);
-      out.Set("logits", floats_to_js(env, event.logits));
+      out.Set("tokens", array_to_js<Napi::Uint32Array>(env, std::span(event.tokens)));
+      out.Set("logits", array_to_js<Napi::Float32Array>(env, std::span(event.logits)));
       break;
     }
     case Event::Kind::kLogits:
       out.Set("kind", "logits");
-      out.Set("logits", floats_to_js(env, event.logits));
+      out.Set("logits", array_to_js<Napi::Float32Array>(env, std::span(event.logits)));
       break;
     case Event::Kind::kDone: {
       Napi::Object timings = Napi::Object::New(env);
@@ -342,9 +339,25 @@ static Napi::Object event_to_js(Napi::Env env, const Event& event) {
   return out;
 }
 
+static Napi::Object failed_event_to_js(Napi::Env env, const Event& event, const Error& error) {
+  return event_to_js(env, {.id = event.id,
+                           .choice = event.choice,
+                           .kind = Event::Kind::kError,
+                           .code = error.code(),
+                           .message = error.what()});
+}
+
 Napi::Array events_to_js(Napi::Env env, const std::vector<Event>& events) {
   Napi::Array out = Napi::Array::New(env, events.size());
-  for (size_t i = 0; i < events.size(); ++i) out[uint32_t(i)] = event_to_js(env, events[i]);
+  for (size_t i = 0; i < events.size(); ++i) {
+    try {
+      out[uint32_t(i)] = event_to_js(env, events[i]);
+    } catch (const std::bad_alloc&) {
+      out[uint32_t(i)] = failed_event_to_js(env, events[i], as_error(std::bad_alloc()));
+    } catch (const Error& error) {  // there is no memory for what it tells: its request hears of that instead
+      out[uint32_t(i)] = failed_event_to_js(env, events[i], error);
+    }
+  }
   return out;
 }
 

@@ -7,10 +7,12 @@
 #include <utility>
 
 #include "kernels/common/q8.h"
+#include "native/base/machine.h"
 #include "native/base/packed_file.h"
 #include "native/base/trace.h"
 #include "native/binding/convert.h"
 #include "native/binding/errors.h"
+#include "native/engine/environment.h"
 #include "native/loader/packed_places.h"
 
 namespace oss {
@@ -61,13 +63,22 @@ class EngineHost {
   // owner: the engine ends with this host; else only this host's requests do.
   EngineHost(Napi::Env env, std::shared_ptr<Engine> shared, bool owner, Napi::Function on_events)
       : engine(std::move(shared)), owner_(owner), env_(env), on_events_(Napi::Persistent(on_events)) {
-    client_ = engine->connect([this] { wake_.NonBlockingCall(); });  // not before the first request
-    link_ = new Link{this};
+    auto link = std::make_unique<Link>(Link{this});
+    link_ = link.get();
     wake_ = Wake::New(
         env, on_events, "gpt-oss events", 0, 1, link_, [](Napi::Env, Link* owned, Link*) { delete owned; }, link_);
+    link.release();  // wake_'s now
     wake_.Unref(env);
-    // Registered after the thread-safe function, hence run before it goes: nobody wakes it any more then.
-    hook_ = std::make_unique<Hook>(env.AddCleanupHook(&EngineHost::on_environment_exit, this));
+    try {
+      // Registered after the thread-safe function, hence run before it goes: nobody wakes it any more then.
+      hook_ = std::make_unique<Hook>(env.AddCleanupHook(&EngineHost::on_environment_exit, this));
+      client_ = engine->connect([this] { wake_.NonBlockingCall(); });
+    } catch (...) {
+      link_->host = nullptr;
+      wake_.Release();
+      if (hook_ != nullptr) hook_->Remove(env);
+      throw;
+    }
   }
 
   // On the JavaScript thread: after close(), by the collector, or because this environment could not even take the engine.
@@ -77,19 +88,23 @@ class EngineHost {
   }
 
   void submit(Napi::Env env, Request request) {
-    const int choices = request.choices;
     request.client = client_;
     const uint64_t id = request.id;
-    engine->submit(std::move(request));
-    open_[id] = choices;
+    open_[id] = request.choices;  // before: a request that the engine has must be known here
+    try {
+      engine->submit(std::move(request));
+    } catch (...) {
+      open_.erase(id);
+      throw;
+    }
     if (open_.size() == 1) wake_.Ref(env);
   }
   uint64_t client() const { return client_; }
 
   // Hands everything in the mailbox to JavaScript.
   void drain(Napi::Env env) {
-    const std::vector<Event> events = engine->take_events(client_);
-    if (events.empty()) return;
+    const std::optional<Error> ending = engine->ending();  // asked first: all its events are in the mailbox then
+    std::vector<Event> events = engine->take_events(client_);
     const bool was_busy = !open_.empty();
     for (const Event& event : events) {
       const auto at = open_.find(event.id);
@@ -97,6 +112,13 @@ class EngineHost {
       if (event.kind == Event::Kind::kDone) --at->second;
       if (event.kind == Event::Kind::kError || at->second == 0) open_.erase(at);
     }
+    if (ending) {  // an engine that memory was refused to may not have told of everything
+      for (const auto& [id, choices] : open_) {
+        events.push_back({.id = id, .kind = Event::Kind::kError, .code = ending->code(), .message = ending->what()});
+      }
+      open_.clear();
+    }
+    if (events.empty()) return;
     if (was_busy && open_.empty()) wake_.Unref(env);
     TraceSpan span("js", "events");
     span.arg("events", events.size());
@@ -146,9 +168,30 @@ class EngineHost {
 void deliver(Napi::Env env, Napi::Function, Link* link, void*) {
   if (env == nullptr || link->host == nullptr) return;
   try {
-    link->host->drain(env);
+    guarded(env, [&] { link->host->drain(env); });
   } catch (const Napi::Error&) {
     // The dispatcher of lib/engine.ts does not throw: this environment is being terminated and runs no more JavaScript.
+  }
+}
+
+// What a worker thread threw, with its code.
+void reject(const Napi::Promise::Deferred& deferred, const std::exception_ptr& failure) {
+  try {
+    std::rethrow_exception(failure);
+  } catch (const Napi::Error& error) {
+    deferred.Reject(error.Value());
+  } catch (const std::exception& error) {
+    deferred.Reject(to_js_error(deferred.Env(), error).Value());
+  }
+}
+
+// At the end of a worker: nothing but an error of JavaScript may leave it, and then nobody would settle the promise.
+template <typename Body>
+void settle(const Napi::Promise::Deferred& deferred, const Body& body) {
+  try {
+    deferred.Resolve(body());
+  } catch (...) {
+    reject(deferred, std::current_exception());
   }
 }
 
@@ -158,9 +201,11 @@ class CloseWorker : public Napi::AsyncWorker {
       : AsyncWorker(env, "gpt-oss close"), deferred(env), host_(std::move(host)) {}
   void Execute() override { host_->close(); }
   void OnOK() override {
-    host_->drain(Env());  // the rejections come before close() resolves
-    host_->release();
-    deferred.Resolve(Env().Undefined());
+    settle(deferred, [&]() -> Napi::Value {
+      host_->drain(Env());  // the rejections come before close() resolves
+      host_->release();
+      return Env().Undefined();
+    });
   }
   Napi::Promise::Deferred deferred;
 
@@ -190,7 +235,7 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
 
  private:
   Napi::Value info(const Napi::CallbackInfo& call) {
-    return info_to_js(call.Env(), host_->engine->info());
+    return guarded(call.Env(), [&] { return info_to_js(call.Env(), host_->engine->info()); });
   }
   void submit(const Napi::CallbackInfo& call) {
     guarded(call.Env(), [&] {
@@ -199,23 +244,31 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
     });
   }
   void cancel(const Napi::CallbackInfo& call) {
-    if (call[1].IsNumber()) {
-      host_->engine->cancel_choice(host_->client(), id_of(call), call[1].As<Napi::Number>());
-    } else {
-      host_->engine->cancel(host_->client(), id_of(call));
-    }
+    guarded(call.Env(), [&] {
+      if (call[1].IsNumber()) {
+        host_->engine->cancel_choice(host_->client(), id_of(call), call[1].As<Napi::Number>());
+      } else {
+        host_->engine->cancel(host_->client(), id_of(call));
+      }
+    });
   }
   void pause(const Napi::CallbackInfo& call) {
-    host_->engine->pause(host_->client(), id_of(call), call[1].As<Napi::Number>(), call[2].As<Napi::Boolean>());
+    guarded(call.Env(), [&] {
+      host_->engine->pause(host_->client(), id_of(call), call[1].As<Napi::Number>(), call[2].As<Napi::Boolean>());
+    });
   }
   void supply_logits(const Napi::CallbackInfo& call) {
-    host_->engine->supply_logits(host_->client(), id_of(call), call[1].As<Napi::Number>(), floats_from_js(call[2]));
+    guarded(call.Env(), [&] {
+      host_->engine->supply_logits(host_->client(), id_of(call), call[1].As<Napi::Number>(), floats_from_js(call[2]));
+    });
   }
   Napi::Value share(const Napi::CallbackInfo& call) {
-    return Napi::Number::New(call.Env(), shared_engines().add(host_->engine));
+    return guarded(call.Env(), [&] { return Napi::Number::New(call.Env(), shared_engines().add(host_->engine)); });
   }
   static uint64_t id_of(const Napi::CallbackInfo& call) { return uint64_t(call[0].As<Napi::Number>().DoubleValue()); }
-  Napi::Value stats(const Napi::CallbackInfo& call) { return stats_to_js(call.Env(), host_->engine->stats()); }
+  Napi::Value stats(const Napi::CallbackInfo& call) {
+    return guarded(call.Env(), [&] { return stats_to_js(call.Env(), host_->engine->stats()); });
+  }
   Napi::Value bytes_per_token(const Napi::CallbackInfo& call) {
     const int64_t context = call[0].As<Napi::Number>().Int64Value();
     const EngineInfo& info = host_->engine->info();
@@ -223,9 +276,11 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
     return Napi::Number::New(call.Env(), info.model.bytes_per_token(context, kv_element_bytes(info.kv_type), dense_bytes));
   }
   Napi::Value close(const Napi::CallbackInfo& call) {
-    auto* worker = new CloseWorker(call.Env(), host_);
-    worker->Queue();
-    return worker->deferred.Promise();
+    return guarded(call.Env(), [&] {
+      auto* worker = new CloseWorker(call.Env(), host_);
+      worker->Queue();
+      return worker->deferred.Promise();
+    });
   }
 
   std::shared_ptr<EngineHost> host_;  // with the object collected, the engine ends
@@ -247,15 +302,6 @@ Napi::Value attach_engine(const Napi::CallbackInfo& call) {
     if (engine == nullptr) throw Error(Code::kClosed, "the engine of this handle is gone, or of another process");
     return wrap(call.Env(), std::make_shared<EngineHost>(call.Env(), std::move(engine), false, call[1].As<Napi::Function>()));
   });
-}
-
-// What a worker thread threw, with its code.
-void reject(const Napi::Promise::Deferred& deferred, const std::exception_ptr& failure) {
-  try {
-    std::rethrow_exception(failure);
-  } catch (const std::exception& error) {
-    deferred.Reject(to_js_error(deferred.Env(), error).Value());
-  }
 }
 
 class LoadWorker : public Napi::AsyncProgressQueueWorker<LoadProgress> {
@@ -295,7 +341,9 @@ class LoadWorker : public Napi::AsyncProgressQueueWorker<LoadProgress> {
   }
 
   void OnOK() override {
-    deferred.Resolve(wrap(Env(), std::make_shared<EngineHost>(Env(), std::move(engine_), true, on_events_.Value())));
+    settle(deferred, [&] {
+      return wrap(Env(), std::make_shared<EngineHost>(Env(), std::move(engine_), true, on_events_.Value()));
+    });
   }
 
   void OnError(const Napi::Error&) override { reject(deferred, failure_); }
@@ -313,14 +361,16 @@ class LoadWorker : public Napi::AsyncProgressQueueWorker<LoadProgress> {
 
 Napi::Value load_engine(const Napi::CallbackInfo& call) {
   const Napi::Env env = call.Env();
-  auto cancelled = std::make_shared<std::atomic<bool>>(false);
-  auto* worker = new LoadWorker(env, call[0].As<Napi::String>(), engine_options_from_js(call[1].As<Napi::Object>()),
-                                call[2].As<Napi::Function>(), call[3], cancelled);
-  Napi::Object loading = Napi::Object::New(env);
-  loading.Set("promise", worker->deferred.Promise());
-  loading.Set("cancel", Napi::Function::New(env, [cancelled](const Napi::CallbackInfo&) { *cancelled = true; }));
-  worker->Queue();
-  return loading;
+  return guarded(env, [&] {
+    auto cancelled = std::make_shared<std::atomic<bool>>(false);
+    auto* worker = new LoadWorker(env, call[0].As<Napi::String>(), engine_options_from_js(call[1].As<Napi::Object>()),
+                                  call[2].As<Napi::Function>(), call[3], cancelled);
+    Napi::Object loading = Napi::Object::New(env);
+    loading.Set("promise", worker->deferred.Promise());
+    loading.Set("cancel", Napi::Function::New(env, [cancelled](const Napi::CallbackInfo&) { *cancelled = true; }));
+    worker->Queue();
+    return loading;
+  });
 }
 
 // On the JavaScript thread, for models that are there in no time.
@@ -352,17 +402,19 @@ class InspectWorker : public Napi::AsyncWorker {
     }
   }
   void OnOK() override {
-    Napi::Object summary = checkpoint_to_js(Env(), *checkpoint_);
-    Napi::Array packed = Napi::Array::New(Env());
-    for (const Packed& file : packed_) {
-      Napi::Object entry = Napi::Object::New(Env());
-      entry.Set("path", file.path);
-      entry.Set("bytes", double(file.bytes));
-      entry.Set("damage", file.damage.empty() ? Env().Null() : Napi::String::New(Env(), file.damage));
-      packed.Set(packed.Length(), entry);
-    }
-    summary.Set("packed", packed);
-    deferred.Resolve(summary);
+    settle(deferred, [&] {
+      Napi::Object summary = checkpoint_to_js(Env(), *checkpoint_);
+      Napi::Array packed = Napi::Array::New(Env());
+      for (const Packed& file : packed_) {
+        Napi::Object entry = Napi::Object::New(Env());
+        entry.Set("path", file.path);
+        entry.Set("bytes", double(file.bytes));
+        entry.Set("damage", file.damage.empty() ? Env().Null() : Napi::String::New(Env(), file.damage));
+        packed.Set(packed.Length(), entry);
+      }
+      summary.Set("packed", packed);
+      return summary;
+    });
   }
   void OnError(const Napi::Error&) override { reject(deferred, failure_); }
   Napi::Promise::Deferred deferred;
@@ -380,9 +432,11 @@ class InspectWorker : public Napi::AsyncWorker {
 };
 
 Napi::Value inspect(const Napi::CallbackInfo& call) {
-  auto* worker = new InspectWorker(call.Env(), call[0].As<Napi::String>());
-  worker->Queue();
-  return worker->deferred.Promise();
+  return guarded(call.Env(), [&] {
+    auto* worker = new InspectWorker(call.Env(), call[0].As<Napi::String>());
+    worker->Queue();
+    return worker->deferred.Promise();
+  });
 }
 
 Napi::Value list_backends_js(const Napi::CallbackInfo& call) {
@@ -395,6 +449,28 @@ Napi::Value list_backends_js(const Napi::CallbackInfo& call) {
       entry.Set("detail", status.detail);
       out.Set(out.Length(), entry);
     }
+    return out;
+  });
+}
+
+// What the process may use of the machine, and why no more.
+Napi::Value usable(const Napi::CallbackInfo& call) {
+  return guarded(call.Env(), [&] {
+    const UsableThreads threads = usable_threads();
+    const UsableMemory memory = usable_memory();
+    Napi::Object out = Napi::Object::New(call.Env());
+    out.Set("threads", threads.count);
+    out.Set("threadsReason", threads.why);
+    out.Set("memoryBytes", double(memory.bytes));
+    out.Set("memoryReason", memory.why);
+    return out;
+  });
+}
+
+Napi::Value environment_problems_js(const Napi::CallbackInfo& call) {
+  return guarded(call.Env(), [&] {
+    Napi::Object out = Napi::Object::New(call.Env());
+    for (const EnvironmentProblem& problem : environment_problems()) out.Set(problem.name, problem.error.what());
     return out;
   });
 }
@@ -417,6 +493,8 @@ void init_engine(Napi::Env env, Napi::Object exports) {
   exports.Set("attachEngine", Napi::Function::New<attach_engine>(env));
   exports.Set("inspect", Napi::Function::New<inspect>(env));
   exports.Set("listBackends", Napi::Function::New<list_backends_js>(env));
+  exports.Set("usable", Napi::Function::New<usable>(env));
+  exports.Set("environmentProblems", Napi::Function::New<environment_problems_js>(env));
   exports.Set("errorCodes", Napi::Function::New<error_codes>(env));
 }
 

@@ -1,7 +1,5 @@
 #include "native/binding/errors.h"
 
-#include <new>
-
 namespace oss {
 
 Napi::Error to_js_error(Napi::Env env, Code code, const std::string& message) {
@@ -11,11 +9,8 @@ Napi::Error to_js_error(Napi::Env env, Code code, const std::string& message) {
 }
 
 Napi::Error to_js_error(Napi::Env env, const std::exception& error) {
-  if (const auto* ours = dynamic_cast<const Error*>(&error)) return to_js_error(env, ours->code(), ours->what());
-  if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) {
-    return to_js_error(env, Code::kOutOfMemory, "the system refused more memory");
-  }
-  return to_js_error(env, Code::kInternal, error.what());
+  const Error known = as_error(error);
+  return to_js_error(env, known.code(), known.what());
 }
 
 }  // namespace oss

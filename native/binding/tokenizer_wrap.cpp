@@ -1,11 +1,12 @@
 #include "native/binding/tokenizer_wrap.h"
 
 #include <atomic>
-#include <cstring>
 #include <exception>
 #include <memory>
+#include <span>
 #include <vector>
 
+#include "native/binding/arrays.h"
 #include "native/binding/errors.h"
 #include "native/tokenizer/tokenizer.h"
 
@@ -43,15 +44,11 @@ tokenizer::SpecialSet specials_from_js(const Napi::Value& value) {
 }
 
 Napi::Uint32Array ids_to_js(Napi::Env env, const std::vector<uint32_t>& ids) {
-  auto array = Napi::Uint32Array::New(env, ids.size());
-  if (!ids.empty()) std::memcpy(array.Data(), ids.data(), ids.size() * sizeof ids[0]);
-  return array;
+  return array_to_js<Napi::Uint32Array>(env, std::span(ids));
 }
 
 Napi::Uint8Array bytes_to_js(Napi::Env env, std::string_view bytes) {
-  auto array = Napi::Uint8Array::New(env, bytes.size());
-  if (!bytes.empty()) std::memcpy(array.Data(), bytes.data(), bytes.size());
-  return array;
+  return array_to_js<Napi::Uint8Array>(env, std::span(bytes));
 }
 
 Napi::Value encode(const Napi::CallbackInfo& info) {

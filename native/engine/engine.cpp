@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "native/base/str.h"
+#include "native/engine/environment.h"
 #include "native/engine/memory_plan.h"
 #include "native/loader/packed_places.h"
 
@@ -22,12 +23,13 @@ Engine::Engine(const std::string& path, const EngineOptions& options,
   const auto check_cancelled = [&] {
     if (cancelled && cancelled()) throw Error(Code::kCancelled, "loading was cancelled");
   };
+  for (const EnvironmentProblem& problem : environment_problems()) throw problem.error;
   backend_ = make_backend({.backend = options.backend,
                            .threads = options.threads,
                            .numerics = options.numerics,
                            .dense_weights = options.dense_weights,
                            .repeatable = options.repeatable});
-  auto checkpoint = open_checkpoint(path, cancelled);
+  auto checkpoint = open_checkpoint(path, cancelled, options.threads);
   const Config config = checkpoint->config;
   const uint64_t total = checkpoint->file_bytes;
   progress({"open", 0, total});
@@ -53,6 +55,7 @@ Engine::Engine(const std::string& path, const EngineOptions& options,
       .device = backend_->info(),
       .model = config,
       .layout = model_.checkpoint->layout,
+      .memory = plan.memory,
       .context_length = plan.kv.context_length,
       .max_sequences = options.max_sequences,
       .max_queue = options.max_queue,
@@ -71,7 +74,20 @@ Engine::Engine(const std::string& path, const EngineOptions& options,
   for (const KvGroup group : {kKvFull, kKvWindow}) stats_.pages[group] = cache_->stats(group);
   check_cancelled();
   progress({"ready", total, total});
-  thread_ = std::thread([this] { loop(); });
+  thread_ = Thread("gpt-oss engine", [this] { loop(); });
+}
+
+static std::string message_of(const std::exception_ptr& thrown) {
+  try {
+    std::rethrow_exception(thrown);
+  } catch (const std::exception& error) {
+    return as_error(error).what();
+  }
+}
+
+// For requests that were there when the engine ended by itself.
+Error Engine::ending_of(const std::exception_ptr& thrown) {
+  return Error(Code::kDevice, str("the engine ended in the middle of a step: ", message_of(thrown)));
 }
 
 Engine::~Engine() { close(); }
@@ -135,15 +151,15 @@ void Engine::submit(Request request) {
   request.max_tokens = std::min(request.max_tokens, info_.context_length - prompt);
   {
     std::lock_guard lock(mutex_);
-    if (!broken_.empty()) throw Error(Code::kClosed, str("the engine has ended: ", broken_));
+    if (broken_) throw Error(Code::kClosed, str("the engine has ended: ", message_of(broken_)));
     if (closing_) throw Error(Code::kClosed, "the engine is closed");
     if (queued_ >= info_.max_queue) {
       throw Error(Code::kQueueFull, str("the queue holds ", info_.max_queue, " waiting requests, its maximum"));
     }
-    ++queued_;
     // Salts of the two kinds cannot meet: without the prefix cache, only the choices of one request share.
     request.salt = info_.prefix_cache ? "=" + request.salt : str("#", request.client, ",", request.id);
     commands_.emplace_back(std::move(request));
+    ++queued_;
   }
   changed_.notify_one();
 }
@@ -151,7 +167,7 @@ void Engine::submit(Request request) {
 void Engine::send(Command command) {
   {
     std::lock_guard lock(mutex_);
-    if (closing_ || !broken_.empty()) return;  // nobody is left to carry it out
+    if (closing_ || broken_) return;  // nobody is left to carry it out
     commands_.push_back(std::move(command));
   }
   changed_.notify_one();
@@ -171,8 +187,14 @@ EngineStats Engine::stats() const {
   std::lock_guard lock(mutex_);
   EngineStats stats = stats_;
   stats.waiting = queued_;
-  stats.ended = closing_ || !broken_.empty();
+  stats.ended = closing_ || broken_ != nullptr;
   return stats;
+}
+
+std::optional<Error> Engine::ending() const {
+  std::lock_guard lock(mutex_);
+  if (!over_) return std::nullopt;
+  return broken_ ? ending_of(broken_) : Error(Code::kClosed, "the engine was closed");
 }
 
 void Engine::close() {

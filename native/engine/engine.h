@@ -5,6 +5,7 @@
 #pragma once
 #include <atomic>
 #include <condition_variable>
+#include <exception>
 #include <functional>
 #include <map>
 #include <memory>
@@ -12,11 +13,11 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <thread>
 #include <variant>
 #include <vector>
 
 #include "native/backend/backend.h"
+#include "native/base/thread.h"
 #include "native/engine/histogram.h"
 #include "native/engine/kv_cache.h"
 #include "native/engine/scheduler.h"
@@ -47,6 +48,7 @@ struct EngineInfo {
   DeviceInfo device;
   Config model;
   std::string layout;            // of the checkpoint's files
+  DeviceMemory memory;           // of which the plan was made
   int64_t context_length = 0;
   int max_sequences = 0, max_queue = 0, max_batch_tokens = 0;
   KvType kv_type = kKvF32;
@@ -79,7 +81,8 @@ struct LoadProgress {
 class Engine {
  public:
   // Loads a checkpoint and starts the thread. `progress` may be called from this thread only; `cancelled` is polled.
-  // Throws what open_checkpoint, make_backend and the allocations throw; nothing is left behind then.
+  // Throws what open_checkpoint, make_backend and the allocations throw, kResourceLimit when the system refuses a thread;
+  // nothing is left behind then.
   Engine(const std::string& path, const EngineOptions& options, const std::function<void(const LoadProgress&)>& progress,
          const std::function<bool()>& cancelled);
   ~Engine();  // as close()
@@ -101,6 +104,9 @@ class Engine {
   // The answer to kProcess, [vocab].
   void supply_logits(uint64_t client, uint64_t id, int choice, std::vector<float> logits);
   EngineStats stats() const;
+  // Once the last event is in its mailbox: why the engine has ended, by close() or by itself. Requests that no event ends
+  // have ended with this: where memory is refused, there may be none for events.
+  std::optional<Error> ending() const;
 
   // Ends the step that runs (between two layers), rejects every request with kClosed, joins the thread, and frees weights
   // and cache. Idempotent; info() and stats() stay.
@@ -141,13 +147,18 @@ class Engine {
   };
 
   void send(Command command);
-  void loop();
+  void loop() noexcept;
+  void run();
+  void break_off(std::exception_ptr why) noexcept;
+  static Error ending_of(const std::exception_ptr& thrown);
   void take_commands();
   void carry_out(Request request);
   void carry_out(const Cancel& cancel);
   void carry_out(const Pause& pause);
   void carry_out(Supply supply);
   bool step();
+  bool begin(Launched& step);
+  bool run_apart(const std::vector<Scheduler::Part>& parts);
   bool launch(Launched& step);
   void draw(Launched& step);
   void finish(const Launched& step);
@@ -156,8 +167,11 @@ class Engine {
   static std::span<const uint32_t> allowed_tokens(Sequence& sequence);
   void queue_draws(std::span<const Draw> draws);
   void draw_now(std::span<const Draw> draws);
+  void draw_together(std::span<const Draw> draws);
   void append_token(Sequence& sequence, Sampled sampled, Clock::time_point now);
   void end(Sequence& sequence, FinishReason reason, std::string text);
+  template <typename Body>
+  void attempt(Sequence& sequence, const Body& body);
   void fail(Sequence& sequence, const Error& error);
   void remove_failed();
   void remove(Sequence& sequence);
@@ -190,11 +204,12 @@ class Engine {
   uint64_t last_client_ = 0;
   EngineStats stats_;
   int queued_ = 0;            // requests submitted and not yet running
-  std::string broken_;        // why the engine ended by itself; empty while it lives
+  bool over_ = false;          // the thread tells nothing more
+  std::exception_ptr broken_;  // why the engine ended by itself; null while it lives
 
   std::atomic<bool> closing_{false};
   std::mutex joining_;        // close() from two threads: the second waits for the first
-  std::thread thread_;
+  Thread thread_;
 };
 
 }  // namespace oss

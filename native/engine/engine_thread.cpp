@@ -1,8 +1,11 @@
 // What the engine's thread does: it takes commands, steps the model, draws tokens and tells of them.
 #include <algorithm>
+#include <cerrno>
 #include <limits>
+#include <new>
 #include <utility>
 
+#include "native/base/refused.h"
 #include "native/base/str.h"
 #include "native/base/trace.h"
 #include "native/engine/engine.h"
@@ -13,34 +16,54 @@ static double ms_between(Clock::time_point from, Clock::time_point to) {
   return std::chrono::duration<double, std::milli>(to - from).count();
 }
 
-void Engine::loop() {
+void Engine::loop() noexcept {
+  try {
+    run();
+  } catch (...) {
+    // A step that fails leaves the cache in an unknown state: the engine ends, the process does not.
+    break_off(std::current_exception());
+  }
+}
+
+void Engine::run() {
   bool idle = false;  // nothing can run before a command comes
   while (!closing_) {
     {
       std::unique_lock lock(mutex_);
       changed_.wait(lock, [&] { return closing_ || !commands_.empty() || !idle; });
     }
-    try {
-      take_commands();
-      remove_failed();
-      idle = !step();
-      take_script_time();
-    } catch (const std::exception& error) {
-      // A step that fails leaves the cache in an unknown state: the engine ends, the process does not.
-      {
-        std::lock_guard lock(mutex_);
-        broken_ = error.what();
-      }
-      take_commands();
-      fail_all(Code::kDevice, str("the engine ended in the middle of a step: ", error.what()));
-      publish();
-      return;
-    }
+    take_commands();
+    remove_failed();
+    idle = !step();
+    take_script_time();
     publish();
   }
   take_commands();
   fail_all(Code::kClosed, "the engine was closed");
   publish();
+  std::lock_guard lock(mutex_);
+  over_ = true;
+}
+
+// Tells whoever can be told. There may be no memory even for that: then clients are woken, and find ending().
+void Engine::break_off(std::exception_ptr why) noexcept {
+  {
+    std::lock_guard lock(mutex_);
+    broken_ = std::move(why);
+  }
+  try {
+    const Error error = ending_of(broken_);
+    ahead_.reset();
+    take_commands();
+    fail_all(error.code(), error.what());
+    publish();
+  } catch (const std::exception&) {
+  }
+  std::lock_guard lock(mutex_);
+  over_ = true;
+  for (auto& [id, client] : clients_) {
+    if (client.wake) client.wake();
+  }
 }
 
 void Engine::take_commands() {
@@ -55,11 +78,19 @@ void Engine::take_commands() {
 }
 
 void Engine::carry_out(Request request) {
-  auto shared = std::make_shared<SharedRequest>(std::move(request));
-  for (int choice = 0; choice < shared->request.choices; ++choice) {
-    auto sequence = std::make_unique<Sequence>(shared, choice, ++arrivals_);
-    sequence->submitted = Clock::now();
-    scheduler_->add(std::move(sequence));
+  const uint64_t client = request.client, id = request.id;
+  std::shared_ptr<SharedRequest> shared;
+  try {
+    shared = std::make_shared<SharedRequest>(std::move(request));
+    for (int choice = 0; choice < shared->request.choices; ++choice) {
+      auto sequence = std::make_unique<Sequence>(shared, choice, ++arrivals_);
+      sequence->submitted = Clock::now();
+      scheduler_->add(std::move(sequence));
+    }
+  } catch (const std::exception& thrown) {
+    if (shared != nullptr) shared->failed = any_failed_ = true;  // choices that are there already
+    const Error error = as_error(thrown);
+    outbox_.push_back({client, {.id = id, .kind = Event::Kind::kError, .code = error.code(), .message = error.what()}});
   }
 }
 
@@ -104,8 +135,7 @@ bool Engine::step() {
   } else {
     current.parts = scheduler_->plan(started);
     if (current.parts.empty()) return false;
-    if (!launch(current)) return true;
-    draw(current);
+    if (!begin(current)) return true;
   }
   if (current.queued && backend_->runs_ahead()) {
     // While the device works on this step, the next one is prepared, and handed over when it is all that could come.
@@ -125,6 +155,37 @@ bool Engine::step() {
   counters_.step_ms.add(ms_between(started, Clock::now()));
   counters_.step_tokens.add(double(current.num_tokens));
   return true;
+}
+
+// Launches a step and begins its draws; false when there is nothing to finish: the engine is closing, or its parts had to
+// be computed one by one.
+bool Engine::begin(Launched& step) {
+  try {
+    if (!launch(step)) return false;
+    draw(step);
+    return true;
+  } catch (const std::exception& error) {
+    // A device that runs ahead has its memory since it was loaded, and may be at work.
+    if (!is_out_of_memory(error) || backend_->runs_ahead()) throw;
+  }
+  return run_apart(step.parts);
+}
+
+// Memory that is refused for a whole step may suffice for most of its parts: those fail that ask for too much. Nothing was
+// noted of the step, so it is computed anew, with the same bits.
+bool Engine::run_apart(const std::vector<Scheduler::Part>& parts) {
+  for (const Scheduler::Part& part : parts) {
+    if (part.sequence->shared->failed) continue;
+    attempt(*part.sequence, [&] {
+      Launched alone{.parts = {part}};
+      if (!launch(alone)) return;
+      draw(alone);
+      finish(alone);
+      ++counters_.steps;
+    });
+  }
+  remove_failed();
+  return false;
 }
 
 // Begins a step; false when the engine is closing.
@@ -171,30 +232,36 @@ void Engine::finish(const Launched& step) {
     Sequence& sequence = *part.sequence;
     const int64_t prompt = int64_t(sequence.request().prompt.size());
     counters_.prompt_tokens += uint64_t(std::clamp<int64_t>(prompt - part.begin, 0, part.tokens));
-    scheduler_->advance(part);
-    if (sequence.request().logits_last > 0) {
-      read_logits(sequence, first_row, part.rows);
-      collecting.push_back(&sequence);
-    } else if (part.rows > 0 && sequence.request().processed) {
-      Event event{.kind = Event::Kind::kProcess, .tokens = sequence.tokens};
-      event.logits.resize(size_t(info_.model.vocab));
-      backend_->read(forward_->logits() + size_t(first_row) * event.logits.size(), event.logits);
-      sequence.processing = true;
-      tell(sequence, std::move(event));
-    } else if (part.rows > 0) {
-      draws.push_back({&sequence, first_row, drawn_position(part)});
-    }
+    attempt(sequence, [&] {
+      scheduler_->advance(part);
+      if (sequence.request().logits_last > 0) {
+        read_logits(sequence, first_row, part.rows);
+        collecting.push_back(&sequence);
+      } else if (part.rows > 0 && sequence.request().processed) {
+        Event event{.kind = Event::Kind::kProcess, .tokens = sequence.tokens};
+        event.logits.resize(size_t(info_.model.vocab));
+        backend_->read(forward_->logits() + size_t(first_row) * event.logits.size(), event.logits);
+        sequence.processing = true;
+        tell(sequence, std::move(event));
+      } else if (part.rows > 0) {
+        draws.push_back({&sequence, first_row, drawn_position(part)});
+      }
+    });
   }
   if (step.queued) {
     const auto now = Clock::now();
-    for (const Draw& draw : draws) append_token(*draw.sequence, std::move(sampled[size_t(draw.row)]), now);
+    for (const Draw& draw : draws) {
+      attempt(*draw.sequence, [&] { append_token(*draw.sequence, std::move(sampled[size_t(draw.row)]), now); });
+    }
   } else {
     draw_now(draws);
   }
   for (Sequence* sequence : collecting) {
-    if (sequence->uncomputed() > 0) continue;
-    tell(*sequence, {.kind = Event::Kind::kLogits, .logits = std::move(sequence->logits)});
-    end(*sequence, FinishReason::kStop, "");
+    if (sequence->uncomputed() > 0 || sequence->shared->failed) continue;
+    attempt(*sequence, [&] {
+      tell(*sequence, {.kind = Event::Kind::kLogits, .logits = std::move(sequence->logits)});
+      end(*sequence, FinishReason::kStop, "");
+    });
   }
 }
 
@@ -202,6 +269,15 @@ void Engine::read_logits(Sequence& sequence, int first_row, int64_t rows) {
   if (rows == 0) return;
   const size_t vocab = size_t(info_.model.vocab);
   const size_t before = sequence.logits.size();
+  // All of it at once: growing would need up to three times as much.
+  if (before == 0) {
+    const size_t values = size_t(sequence.request().logits_last) * vocab;
+    try {
+      sequence.logits.reserve(values);
+    } catch (const std::bad_alloc&) {
+      throw refused_memory(values * sizeof(float), str("the logits of ", sequence.request().logits_last, " positions"), ENOMEM);
+    }
+  }
   sequence.logits.resize(before + size_t(rows) * vocab);
   backend_->read(forward_->logits() + size_t(first_row) * vocab, {sequence.logits.data() + before, size_t(rows) * vocab});
 }
@@ -222,8 +298,8 @@ std::span<const uint32_t> Engine::allowed_tokens(Sequence& sequence) {
   try {
     TraceSpan span("engine", "mask");
     return sequence.matcher->mask(sequence.request().max_tokens - sequence.completion());
-  } catch (const Error& error) {
-    sequence.constraint_failure = error;
+  } catch (const std::exception& error) {
+    sequence.constraint_failure = as_error(error);
     return {};
   }
 }
@@ -271,11 +347,24 @@ void Engine::draw_now(std::span<const Draw> draws) {
   for (size_t first = 0; first < draws.size();) {
     size_t last = first + 1;
     while (last < draws.size() && draws[last].row == draws[last - 1].row + 1) ++last;
-    queue_draws(draws.subspan(first, last - first));
-    std::vector<Sampled> sampled = backend_->sampled();
-    const auto now = Clock::now();
-    for (size_t i = first; i < last; ++i) append_token(*draws[i].sequence, std::move(sampled[i - first]), now);
+    const std::span<const Draw> together = draws.subspan(first, last - first);
+    try {
+      draw_together(together);
+    } catch (const std::exception& error) {
+      if (!is_out_of_memory(error)) throw;
+      for (const Draw& draw : together) attempt(*draw.sequence, [&] { draw_together({&draw, 1}); });
+    }
     first = last;
+  }
+}
+
+// Throws kOutOfMemory or std::bad_alloc before any token is known.
+void Engine::draw_together(std::span<const Draw> draws) {
+  queue_draws(draws);
+  std::vector<Sampled> sampled = backend_->sampled();
+  const auto now = Clock::now();
+  for (size_t i = 0; i < draws.size(); ++i) {
+    attempt(*draws[i].sequence, [&] { append_token(*draws[i].sequence, std::move(sampled[i]), now); });
   }
 }
 
@@ -324,6 +413,18 @@ void Engine::end(Sequence& sequence, FinishReason reason, std::string text) {
   // Without its first choice, the others compute the prompt themselves.
   sequence.shared->prompt_is_known = true;
   remove(sequence);
+}
+
+// What of a sequence needs memory that is refused fails its request, and that alone. The body throws, if it does, before
+// the sequence is removed.
+template <typename Body>
+void Engine::attempt(Sequence& sequence, const Body& body) {
+  try {
+    body();
+  } catch (const std::exception& error) {
+    if (!is_out_of_memory(error)) throw;
+    if (!sequence.shared->failed) fail(sequence, as_error(error));
+  }
 }
 
 // Ends all choices of a request, soon: those who call this may be in the middle of a list of them.
@@ -392,13 +493,19 @@ void Engine::publish() {
   stats_ = counters_;
   queued_ = scheduler_->num_waiting_requests();
   for (const Command& command : commands_) queued_ += std::holds_alternative<Request>(command);
-  for (auto& [id, event] : outbox_) {
-    const auto client = clients_.find(id);
-    if (client == clients_.end()) continue;
-    const bool was_empty = client->second.mailbox.empty();
-    client->second.mailbox.push_back(std::move(event));
-    // Under the lock: after disconnect() nobody may be woken.
-    if (was_empty && client->second.wake) client->second.wake();
+  auto next = outbox_.begin();
+  try {
+    for (; next != outbox_.end(); ++next) {
+      const auto client = clients_.find(next->first);
+      if (client == clients_.end()) continue;
+      const bool was_empty = client->second.mailbox.empty();
+      client->second.mailbox.push_back(std::move(next->second));
+      // Under the lock: after disconnect() nobody may be woken.
+      if (was_empty && client->second.wake) client->second.wake();
+    }
+  } catch (...) {  // nothing is told twice
+    outbox_.erase(outbox_.begin(), next);
+    throw;
   }
   outbox_.clear();
 }

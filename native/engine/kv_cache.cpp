@@ -47,6 +47,8 @@ int64_t KvCache::reuse(SequencePages& pages, std::span<const int32_t> tokens, in
   while (windowed && count > 0 && !window_is_there(count)) --count;
   if (count == 0) return 0;
 
+  // Before any page is taken: one that stands in no table would be lost.
+  for (auto& table : pages.table) table.reserve(count);
   const size_t visible = size_t(first_visible(int64_t(count) * kPageTokens));
   for (size_t i = 0; i < count; ++i) {
     known[i]->reused = true;
@@ -74,6 +76,11 @@ bool KvCache::reserve(SequencePages& pages, int64_t begin, int64_t end) {
   for (int g = 0; g < kKvGroups; ++g) {
     missing[g] = groups_[g].pages.empty() ? 0 : std::max<int64_t>(0, pages_of(end) - int64_t(pages.table[g].size()));
     if (missing[g] > available(groups_[g])) return false;
+  }
+  for (int g = 0; g < kKvGroups; ++g) {
+    std::vector<int32_t>& table = pages.table[g];
+    const size_t size = table.size() + size_t(missing[g]);
+    if (table.capacity() < size) table.reserve(std::max(size, 2 * table.capacity()));
   }
   for (int g = 0; g < kKvGroups; ++g) {
     for (int64_t i = 0; i < missing[g]; ++i) pages.table[g].push_back(take(g));

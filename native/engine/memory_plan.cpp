@@ -40,7 +40,8 @@ MemoryPlan plan_memory(const Config& config, const EngineOptions& options, const
   plan.weights_bytes = packed_bytes(config, backend);
   plan.workspace_bytes = Forward::workspace_bytes(plan.limits, backend) + backend.workspace_bytes(plan.limits);
 
-  const DeviceMemory memory = backend.memory();
+  plan.memory = backend.memory();
+  const DeviceMemory& memory = plan.memory;
   KvNeeds needs{.context_length = options.context_length,
                 .max_sequences = options.max_sequences,
                 .max_tokens = plan.limits.tokens,
@@ -61,7 +62,12 @@ MemoryPlan plan_memory(const Config& config, const EngineOptions& options, const
     }
     needs.contexts = options.max_sequences;
   }
-  plan.kv = plan_kv_cache(config, needs, left);
+  try {
+    plan.kv = plan_kv_cache(config, needs, left);
+  } catch (const Error& error) {
+    if (error.code() != Code::kOutOfMemory || options.kv_bytes > 0) throw;
+    throw Error(error.code(), str(error.what(), "; free is ", gigabytes(memory.free_bytes), " (", memory.why, ")"));
+  }
   plan.limits.max_pages = int((plan.kv.context_length + kPageTokens - 1) / kPageTokens);
   return plan;
 }

@@ -24,7 +24,16 @@ static int64_t wanted_rows(const Sequence& sequence) {
   return sequence.completion() > 0 ? 1 : std::max<int64_t>(1, sequence.request().logits_last);
 }
 
-void Scheduler::add(std::unique_ptr<Sequence> sequence) { waiting_.push_back(std::move(sequence)); }
+Scheduler::Scheduler(SchedulerLimits limits, KvCache& cache) : limits_(limits), cache_(cache) {
+  running_.reserve(size_t(limits.max_sequences));
+  parts_.reserve(size_t(limits.max_sequences));
+}
+
+void Scheduler::add(std::unique_ptr<Sequence> sequence) {
+  const size_t most = waiting_.size() + running_.size() + 1;
+  if (waiting_.capacity() < most) waiting_.reserve(2 * most);
+  waiting_.push_back(std::move(sequence));
+}
 
 void Scheduler::admit(Clock::time_point now) {
   const auto rank = [&](const Sequence& s) { return s.request().priority + waited_seconds(s, now); };

@@ -6,6 +6,8 @@
 // Every running sequence past its prompt gets its next token; what is left of max_tokens, a quarter at least, goes to
 // prompts. When pages run
 // out, a sequence that cannot go on anyway, else the last in order, gives up its pages and computes its tokens again later.
+//
+// When memory is refused, std::bad_alloc comes out and every sequence is still there, with the pages that it has.
 #pragma once
 #include <algorithm>
 #include <memory>
@@ -31,7 +33,7 @@ class Scheduler {
     int drawn_row = -1;  // planned ahead: the only token is what this row of logits of the step before will give
   };
 
-  Scheduler(SchedulerLimits limits, KvCache& cache) : limits_(limits), cache_(cache) {}
+  Scheduler(SchedulerLimits limits, KvCache& cache);
 
   void add(std::unique_ptr<Sequence> sequence);
   // Admits, preempts and reserves pages; the parts in the order of their rows. Empty when nothing can run now.
@@ -66,7 +68,7 @@ class Scheduler {
 
   SchedulerLimits limits_;
   KvCache& cache_;
-  std::vector<std::unique_ptr<Sequence>> waiting_;
+  std::vector<std::unique_ptr<Sequence>> waiting_;  // has room for those that run, too: each may be preempted
   std::vector<std::unique_ptr<Sequence>> running_;  // in order: higher priority first, then first come
   std::vector<Part> parts_;                         // of the step that is planned or runs
   uint64_t preemptions_ = 0, step_ = 0;

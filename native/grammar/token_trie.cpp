@@ -9,6 +9,7 @@
 
 #include "native/base/error.h"
 #include "native/base/str.h"
+#include "native/base/thread.h"
 #include "native/base/utf8.h"
 #include "native/tokenizer/special_tokens.h"
 #include "native/tokenizer/vocabulary.h"
@@ -120,7 +121,24 @@ SharedTrie::SharedTrie(int vocab) : vocab_(vocab) {
     throw Error(Code::kUnsupported, str("a vocabulary of ", vocab, " tokens lacks ", missing,
                                         " of the 256 single bytes: a constrained text may need them"));
   }
-  trie_ = std::async(std::launch::async, [vocab] { return std::make_unique<const TokenTrie>(vocab); });
+  const auto build = [this] {
+    try {
+      get();
+    } catch (const std::exception&) {  // no memory: whoever looks into the trie tries again, and hears of it
+    }
+  };
+  try {
+    Thread("gpt-oss trie", build).detach();
+  } catch (const std::exception&) {  // the system refuses a thread: whoever looks into the trie first builds it
+  }
+}
+
+const TokenTrie& SharedTrie::get() const {
+  if (const TokenTrie* built = built_.load(std::memory_order_acquire)) return *built;
+  const std::lock_guard lock(building_);
+  if (trie_ == nullptr) trie_ = std::make_unique<const TokenTrie>(vocab_);
+  built_.store(trie_.get(), std::memory_order_release);
+  return *trie_;
 }
 
 const SharedTrie& SharedTrie::of_vocabulary(int vocab) {

@@ -4,9 +4,10 @@
 // Most tokens are plain: whole characters that stand for themselves in a JSON string. Where nothing but the end of such a
 // string is open, all of them are allowed, and a second, small trie has the others.
 #pragma once
+#include <atomic>
 #include <cstdint>
-#include <future>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 namespace oss::grammar {
@@ -49,19 +50,21 @@ class TokenTrie {
 };
 
 // The trie of a vocabulary, kept for the process. Building takes some 100 ms, on a thread of its own that begins when the
-// vocabulary is first asked for; who looks into the trie waits for it.
+// vocabulary is first asked for; who looks into the trie waits for it, and builds it where there is no such thread.
 class SharedTrie {
  public:
   // Throws kUnsupported when not every single byte is a token: then there are texts that cannot be written.
   static const SharedTrie& of_vocabulary(int vocab);
 
   int vocab() const { return vocab_; }
-  const TokenTrie& get() const { return *trie_.get(); }
+  const TokenTrie& get() const;
 
  private:
   explicit SharedTrie(int vocab);
   int vocab_;
-  std::shared_future<std::unique_ptr<const TokenTrie>> trie_;
+  mutable std::mutex building_;
+  mutable std::unique_ptr<const TokenTrie> trie_;
+  mutable std::atomic<const TokenTrie*> built_{nullptr};
 };
 
 }  // namespace oss::grammar

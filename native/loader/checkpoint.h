@@ -31,7 +31,9 @@ struct Checkpoint {
 // the config asks for, with the right shapes and dtypes, and every MXFP4 scale is sane.
 // "synthetic:20b" and the like are no folder: their tensors have no data, only how to make it (native/base/synthetic_tensor.h).
 // Throws Error kModelNotFound, kModelFormat, kModelShape or kUnsupported with a sentence that names file, tensor,
-// expected and found; or kCancelled when `cancelled` returns true.
-std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path, const std::function<bool()>& cancelled = {});
+// expected and found; or kCancelled when `cancelled` returns true. It checks with so many threads, or with those that the
+// system gives; 0: as many as help.
+std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path, const std::function<bool()>& cancelled = {},
+                                            int threads = 0);
 
 }  // namespace oss

@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "native/base/error.h"
+#include "native/base/refused.h"
 #include "native/base/str.h"
 
 namespace oss {
@@ -29,7 +30,7 @@ std::vector<std::string> files_ending_in(const fs::path& folder, const std::stri
     const std::string name = entry->path().filename().string();
     if (name.ends_with(suffix) && name[0] != '.') paths.push_back(entry->path().string());
   }
-  if (error) throw Error(Code::kModelNotFound, str("cannot list ", folder.string(), ": ", error.message()));
+  if (error) throw refused_file("list", folder.string(), error.value());
   std::sort(paths.begin(), paths.end());
   return paths;
 }

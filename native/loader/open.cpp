@@ -4,6 +4,7 @@
 
 #include "native/base/error.h"
 #include "native/base/json.h"
+#include "native/base/machine.h"
 #include "native/base/str.h"
 #include "native/loader/checkpoint.h"
 #include "native/loader/json_file.h"
@@ -37,7 +38,7 @@ const HostTensor& Checkpoint::tensor(const std::string& canonical_name) const {
   return found->second;
 }
 
-std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path, const std::function<bool()>& cancelled) {
+std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path, const std::function<bool()>& cancelled, int threads) {
   if (is_synthetic(path)) return synthetic_checkpoint(path);
   const Location location = locate_checkpoint(path);
   const Json config_json = read_json_file(location.config);
@@ -56,7 +57,7 @@ std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path, const std::
 
   Shards shards = read_shards(location, cancelled);
   check_weights(layout.file_specs(config), shards.tensors, location.folder);
-  ThreadPool pool(default_threads());
+  ThreadPool pool(threads > 0 ? threads : usable_threads().count, FewerThreads::kGoOn);
   for (auto& [name, tensor] : shards.tensors)
     if (name.ends_with("scales")) tensor.greatest_scale = check_scales(tensor, pool, cancelled);
 

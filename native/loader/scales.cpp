@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <mutex>
 #include <span>
+#include <vector>
 
 #include "native/base/error.h"
 #include "native/base/json.h"
@@ -46,8 +47,9 @@ uint8_t check_scales(const HostTensor& scales, ThreadPool& pool, const std::func
   uint8_t greatest = 0;
   size_t wrong = scales.bytes;  // the first that is, and its value
   uint8_t wrong_scale = 0;
-  pool.parallel_try(int64_t(scales.bytes), kGrain, [&](int64_t begin, int64_t end, int) {
-    uint8_t chunk[kChunk];
+  pool.parallel_for(int64_t(scales.bytes), kGrain, [&](int64_t begin, int64_t end, int) {
+    std::vector<uint8_t> buffer(kChunk);  // not on the stack: the thread may be anybody's, with a small one
+    uint8_t* const chunk = buffer.data();
     uint8_t most = 0;
     for (size_t at = size_t(begin); at < size_t(end); at += kChunk) {
       const std::span<const uint8_t> here(chunk, std::min(kChunk, size_t(end) - at));

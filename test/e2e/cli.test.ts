@@ -222,6 +222,8 @@ describe("doctor", () => {
     expect(code).toBe(0);
     expect(stdout).toMatch(/^backend cpu +\S/m);
     expect(stdout).toMatch(/^addon +.*gpt_oss.*\.node$/m);
+    expect(stdout).toMatch(/^threads +\d+: .*core/m);
+    expect(stdout).toMatch(/^for a model +\d.* [kMGT]?B: \S/m);
   });
 
   it("--json tells it to programs", async () => {
@@ -234,8 +236,64 @@ describe("doctor", () => {
       addon: { path: expect.stringContaining(".node") },
       backends: expect.arrayContaining([expect.objectContaining({ name: "cpu", available: true })]),
       demoModel: { path: expect.any(String) },
+      usable: { threads: expect.any(Number), memoryBytes: expect.any(Number) },
+      environmentProblems: {},
       environment: { GPT_OSS_LOG: "info" },
     });
+  });
+});
+
+describe("an environment variable", () => {
+  it.each([
+    ["GPT_OSS_ISA", "foo", 2, /GPT_OSS_ISA is "foo", expected one of (\w+, )*scalar/],
+    ["GPT_OSS_ISA", "AVX2", 2, /GPT_OSS_ISA is "AVX2", expected one of /],
+    [
+      "GPT_OSS_ISA",
+      process.arch === "x64" ? "neon" : "avx2",
+      1,
+      /, which this machine does not have.*; expected one of /,
+    ],
+    [
+      "GPT_OSS_BACKEND",
+      "foo",
+      2,
+      /GPT_OSS_BACKEND is "foo", expected one of "auto", "cpu", "cuda", "cuda:N" or "metal"/,
+    ],
+    [
+      "GPT_OSS_TRACE",
+      "/no/such/folder/trace",
+      2,
+      /GPT_OSS_TRACE is "\/no\/such\/folder\/trace", expected a file that can be /,
+    ],
+    [
+      "GPT_OSS_MODEL",
+      "/no/such/model",
+      1,
+      /GPT_OSS_MODEL is "\/no\/such\/model", expected a checkpoint folder or file/,
+    ],
+  ])(
+    "%s=%s is named with what is expected, by every command",
+    { timeout: 120_000 },
+    async (name, value, code, told) => {
+      const env = { [name]: value };
+      for (const args of ["generate --prompt Hi", "chat", "serve --port 0"]) {
+        const { stdout, stderr, ...ended } = await run(args.split(" "), "Hi\n", env);
+        expect({ args, ...ended, stdout }).toEqual({ args, code, stdout: "" });
+        expect(stderr.trimEnd().split("\n").at(-1)).toMatch(told);
+        expect(stderr).not.toMatch(/addon|\n {4}at /);
+      }
+      const doctor = await run(["doctor"], "", env);
+      expect(doctor.code).toBe(1);
+      expect(doctor.stdout).toMatch(new RegExp(`^${name} +.*${told.source}`, "m"));
+      expect(doctor.stdout).toMatch(new RegExp(`^Not ready: ${told.source}`, "m"));
+      expect(doctor.stdout).toMatch(/^addon +.*\.node$/m);
+    },
+  );
+
+  it("that nothing reads is shown as such, and empty ones are none", async () => {
+    const { code, stdout } = await run(["doctor"], "", { GPT_OSS_THREDS: "4", GPT_OSS_ISA: "", GPT_OSS_TRACE: "" });
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^GPT_OSS_THREDS +4 \(nothing reads this variable\)$/m);
   });
 });
 

@@ -70,9 +70,4 @@ TEST("thread_pool: made and destroyed at once, used or not") {
   }
 }
 
-TEST("thread_pool: default threads are at least one and at most what the machine has") {
-  CHECK(default_threads() >= 1);
-  CHECK(default_threads() <= int(std::thread::hardware_concurrency()));
-}
-
 }  // namespace oss::test

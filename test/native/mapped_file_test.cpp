@@ -107,14 +107,14 @@ TEST("mapped file: one that is shortened under its reader is an error; one that 
   }
 }
 
-TEST("thread pool: what a body throws comes out of parallel_try, and the pool works on") {
+TEST("thread pool: what a body throws comes out of parallel_for, and the pool works on") {
   for (const int threads : {1, 3}) {
     ThreadPool pool(threads);
-    CHECK_THROWS(Code::kModelFormat, "at 500", pool.parallel_try(1000, 10, [](int64_t begin, int64_t end, int) {
+    CHECK_THROWS(Code::kModelFormat, "at 500", pool.parallel_for(1000, 10, [](int64_t begin, int64_t end, int) {
                    if (begin <= 500 && 500 < end) throw Error(Code::kModelFormat, "at 500");
                  }));
     std::atomic<int64_t> sum = 0;
-    pool.parallel_try(1000, 10, [&](int64_t begin, int64_t end, int) {
+    pool.parallel_for(1000, 10, [&](int64_t begin, int64_t end, int) {
       for (int64_t i = begin; i < end; ++i) sum += i;
     });
     CHECK_EQ(sum.load(), 499'500);

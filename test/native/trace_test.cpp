@@ -184,14 +184,13 @@ TEST("trace: off without a path") {
   CHECK(Trace::open("", stderr) == nullptr);
 }
 
-TEST("trace: a file that cannot be written is one line, and tracing is off") {
+TEST("trace: a file that cannot be written is an error that names the variable") {
   const test::TempFolder folder;
-  std::FILE* complaints = std::tmpfile();
   const std::string path = folder / "missing/trace.json";
-  CHECK(Trace::open(path.c_str(), complaints) == nullptr);
-  CHECK_EQ(contents(complaints),
-           "GPT_OSS_TRACE: cannot write " + path + ": No such file or directory; tracing is off\n");
-  std::fclose(complaints);
+  CHECK_THROWS(Code::kInvalidArgument,
+               "GPT_OSS_TRACE is \"" + path + "\", expected a file that can be written: No such file or directory",
+               Trace::open(path.c_str(), stderr));
+  CHECK_THROWS(Code::kInvalidArgument, "Is a directory", Trace::open("/", stderr));
 }
 
 #if defined(__linux__)

@@ -1,7 +1,8 @@
 import { availableParallelism, cpus, freemem, totalmem } from "node:os";
 import { Command } from "commander";
-import { addon, type NativeBackendStatus } from "../../binding.js";
+import { addon, type NativeAddon, type NativeBackendStatus } from "../../binding.js";
 import { demoModelPath } from "../../demo-model/index.js";
+import { examineEnvironment } from "../../environment.js";
 import { packageVersion } from "../../version.js";
 import { exitCodes } from "../exit.js";
 import { bytesText, Output } from "../output.js";
@@ -14,10 +15,14 @@ interface Report {
   platform: string;
   cpu: { model: string; cores: number };
   memory: { totalBytes: number; freeBytes: number };
+  /** What affinity, cgroups and ulimits leave of them. */
+  usable: ReturnType<NativeAddon["usable"]> | { problem: string };
   addon: { path: string } | { problem: string };
   backends: NativeBackendStatus[];
   demoModel: { path: string } | { problem: string };
   environment: Record<string, string>;
+  /** By variable: why nothing can be loaded with it. */
+  environmentProblems: Record<string, string>;
 }
 
 export function doctorCommand(): Command {
@@ -38,29 +43,38 @@ async function doctor(flags: { json?: true }): Promise<void> {
 }
 
 async function examine(): Promise<Report> {
-  const { addon: found, backends } = examineAddon();
+  const { addon: found, backends, usable, problems } = examineAddon();
   const environment = Object.entries(process.env).filter(([name]) => name.startsWith("GPT_OSS_"));
   return {
-    ok: backends.some((backend) => backend.available),
+    ok: backends.some((backend) => backend.available) && Object.keys(problems).length === 0,
     version: packageVersion(),
     node: process.version,
     platform: `${process.platform}-${process.arch}`,
     cpu: { model: cpus()[0]?.model ?? "unknown", cores: availableParallelism() },
     memory: { totalBytes: totalmem(), freeBytes: freemem() },
+    usable,
     addon: found,
     backends,
     demoModel: await demoModelPath().then((folder) => ({ path: folder }), problem),
     environment: Object.fromEntries(environment.map(([name, value]) => [name, value ?? ""])),
+    environmentProblems: problems,
   };
 }
 
-function examineAddon(): Pick<Report, "addon" | "backends"> {
+function examineAddon(): Pick<Report, "addon" | "backends" | "usable"> & { problems: Record<string, string> } {
+  let loaded: NativeAddon;
   try {
-    const loaded = addon();
-    return { addon: { path: loaded.path ?? "unknown" }, backends: loaded.listBackends() };
+    loaded = addon();
   } catch (error) {
-    return { addon: problem(error), backends: [] };
+    const absent = problem(error);
+    return { addon: absent, backends: [], usable: absent, problems: {} };
   }
+  return {
+    addon: { path: loaded.path ?? "unknown" },
+    backends: loaded.listBackends(),
+    usable: loaded.usable(),
+    problems: examineEnvironment().problems,
+  };
 }
 
 function problem(error: unknown): { problem: string } {
@@ -68,24 +82,37 @@ function problem(error: unknown): { problem: string } {
 }
 
 function print(out: Output, report: Report): void {
-  const { cpu, memory } = report;
+  const { cpu, memory, usable } = report;
+  const unread = "problem" in report.addon ? [] : examineEnvironment().unread;
+  const variable = ([name, value]: [string, string]): [string, string] => [
+    name,
+    report.environmentProblems[name] ?? (unread.includes(name) ? `${value} (nothing reads this variable)` : value),
+  ];
   const facts: [string, string][] = [
     ["gpt-oss-node", report.version],
     ["Node", `${report.node} on ${report.platform}`],
     ["CPU", `${cpu.model}, ${cpu.cores} cores`],
     ["memory", `${bytesText(memory.totalBytes)}, ${bytesText(memory.freeBytes)} free`],
+    ...("problem" in usable
+      ? []
+      : ([
+          ["threads", `${usable.threads}: ${usable.threadsReason}`],
+          ["for a model", `${bytesText(usable.memoryBytes)}: ${usable.memoryReason}`],
+        ] satisfies [string, string][])),
     ["addon", place(report.addon)],
     ...report.backends.map(({ name, available, detail }): [string, string] => [
       `backend ${name}`,
       available ? detail : `absent: ${detail}`,
     ]),
     ["demo model", place(report.demoModel)],
-    ...Object.entries(report.environment),
+    ...Object.entries(report.environment).map(variable),
   ];
   const width = Math.max(...facts.map(([name]) => name.length)) + 2;
   for (const [name, value] of facts) out.line(`${name.padEnd(width)}${value}`);
   out.line();
-  out.line(report.ok ? "Ready." : "Not ready: no backend can be used.");
+  const problems = Object.values(report.environmentProblems);
+  if (report.ok) out.line("Ready.");
+  else out.line(`Not ready: ${problems.length > 0 ? problems.join("; ") : "no backend can be used"}.`);
 }
 
 function place(found: { path: string } | { problem: string }): string {

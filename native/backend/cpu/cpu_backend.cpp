@@ -13,8 +13,9 @@
 #include "native/backend/cpu/sample_row.h"
 #include "native/backend/registry.h"
 #include "native/base/error.h"
+#include "native/base/machine.h"
+#include "native/base/refused.h"
 #include "native/base/str.h"
-#include "native/base/system.h"
 
 namespace oss {
 
@@ -38,8 +39,7 @@ static std::string cpu_name() {
   return "CPU";
 }
 
-// What auto chooses, and why not something else.
-BackendStatus cpu_status() {
+static std::string what_auto_chooses() {
   const auto list = [](bool available, const char* numerics) {
     std::string names;
     for (const cpu::IsaStatus& isa : cpu::isa_status()) {
@@ -60,7 +60,16 @@ BackendStatus cpu_status() {
   if (wanted != nullptr && *wanted != '\0') detail += str(", as GPT_OSS_ISA=", wanted, " asks");
   const std::string absent = list(false, "");
   if (!absent.empty()) detail += str("; not ", absent);
-  return {"cpu", true, detail};
+  return detail;
+}
+
+// What auto chooses, and why not something else.
+BackendStatus cpu_status() {
+  try {
+    return {"cpu", true, what_auto_chooses()};
+  } catch (const Error& error) {  // GPT_OSS_ISA
+    return {"cpu", false, error.what()};
+  }
 }
 
 std::unique_ptr<Backend> make_cpu_backend(const BackendOptions& options) {
@@ -69,8 +78,8 @@ std::unique_ptr<Backend> make_cpu_backend(const BackendOptions& options) {
                 str("expected an integer in [0, 1024] for threads but received ", options.threads));
   }
   const cpu::Choice choice = cpu::choose_kernels(options.numerics);
-  return std::make_unique<CpuBackend>(choice.kernels, options.threads > 0 ? options.threads : default_threads(),
-                                      choice.bf16, options.dense_weights);
+  const UsableThreads threads = options.threads > 0 ? UsableThreads{options.threads, "asked for"} : usable_threads();
+  return std::make_unique<CpuBackend>(choice.kernels, threads.count, choice.bf16, options.dense_weights, threads.why);
 }
 
 DeviceInfo CpuBackend::info() const {
@@ -78,10 +87,14 @@ DeviceInfo CpuBackend::info() const {
           .device = cpu_name(),
           .isa = bf16_ != nullptr ? bf16_->isa : kernels_.isa,
           .threads = pool_.size(),
+          .threads_why = threads_why_,
           .numerics = bf16_ != nullptr ? "fast" : "exact"};
 }
 
-DeviceMemory CpuBackend::memory() const { return {.free_bytes = available_memory(), .total_bytes = 0, .dedicated = false}; }
+DeviceMemory CpuBackend::memory() const {
+  UsableMemory usable = usable_memory();
+  return {.free_bytes = usable.bytes, .total_bytes = 0, .dedicated = false, .why = std::move(usable.why)};
+}
 
 // A cancel, and whoever decodes meanwhile, waits for one chunk of a prompt. Exact products gain nothing from larger ones;
 // fast ones unpack each expert's weights once per chunk.
@@ -100,7 +113,7 @@ Buffer CpuBackend::allocate(size_t bytes, const char* what) {
   // Without a reservation: a KV cache may be larger than what will ever be touched.
   void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (data == MAP_FAILED) {
-    throw Error(Code::kOutOfMemory, str("cannot allocate ", bytes, " bytes for ", what, ": ", std::strerror(errno)));
+    throw refused_memory(bytes, what, errno);
   }
   return Buffer(data, bytes, [](void* begin, size_t size) { munmap(begin, size); });
 }

@@ -26,8 +26,12 @@ namespace oss {
 class CpuBackend final : public Backend {
  public:
   CpuBackend(const cpu::Kernels& kernels, int threads, const cpu::Bf16Kernels* bf16 = nullptr,
-             DenseWeights dense_weights = DenseWeights::kBF16)
-      : kernels_(kernels), bf16_(bf16), dense_weights_(dense_weights), pool_(threads) {}
+             DenseWeights dense_weights = DenseWeights::kBF16, std::string threads_why = "asked for")
+      : kernels_(kernels),
+        bf16_(bf16),
+        dense_weights_(dense_weights),
+        pool_(threads),
+        threads_why_(std::move(threads_why)) {}
 
   DeviceInfo info() const override;
   DeviceMemory memory() const override;
@@ -146,6 +150,7 @@ class CpuBackend final : public Backend {
   const cpu::Bf16Kernels* bf16_;  // null: exact
   const DenseWeights dense_weights_;
   ThreadPool pool_;
+  const std::string threads_why_;
 
   SyntheticMemory synthetic_;  // weights that lie in no file
   std::set<const MappedFile*> files_;  // that weights lie in, or came from

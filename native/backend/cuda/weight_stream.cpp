@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "kernels/common/dtype.h"
+#include "native/base/machine.h"
 
 namespace oss {
 
@@ -13,7 +14,7 @@ constexpr int kMostThreads = 16;
 constexpr int64_t kReadBytes = 256 << 10;
 
 WeightStream::WeightStream(std::shared_ptr<Gpu> gpu)
-    : gpu_(gpu), pool_(std::min(kMostThreads, default_threads())), slots_{Slot(gpu), Slot(gpu), Slot(gpu)} {}
+    : gpu_(gpu), pool_(std::min(kMostThreads, usable_threads().count), FewerThreads::kGoOn), slots_{Slot(gpu), Slot(gpu), Slot(gpu)} {}
 
 WeightStream::Slot& WeightStream::next_slot(size_t pinned_bytes, size_t raw_bytes) {
   Slot& slot = slots_[next_];
@@ -32,7 +33,7 @@ WeightStream::Slot& WeightStream::next_slot(size_t pinned_bytes, size_t raw_byte
 
 void WeightStream::fill_slot(Slot& slot, size_t first, size_t bytes, const Fill& fill) {
   auto* pinned = slot.pinned.as<std::byte>();
-  pool_.parallel_try(int64_t(bytes), kReadBytes, [&](int64_t begin, int64_t end, int) {
+  pool_.parallel_for(int64_t(bytes), kReadBytes, [&](int64_t begin, int64_t end, int) {
     fill(first + size_t(begin), first + size_t(end), pinned + begin);
   });
 }

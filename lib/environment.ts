@@ -1,0 +1,54 @@
+import { existsSync } from "node:fs";
+import { addon } from "./binding.js";
+import { GptOssError } from "./errors.js";
+
+/** The environment variables of this package: what they may hold, and what is wrong with them. */
+
+/** Every one that is read, and where. */
+const known = {
+  GPT_OSS_BACKEND: 'where to compute when `backend` is "auto"',
+  GPT_OSS_ISA: "the instruction set of the CPU backend",
+  GPT_OSS_MODEL: "the model of the command line",
+  GPT_OSS_TRACE: "a file for the trace",
+} as const;
+
+/** `GPT_OSS_BACKEND`, or `"auto"` where it is not set. @throws GptOssError INVALID_ARGUMENT for what is no backend. */
+export function backendOfEnvironment(): string {
+  const backend = process.env.GPT_OSS_BACKEND || "auto";
+  if (isBackend(backend)) return backend;
+  throw new GptOssError(
+    "INVALID_ARGUMENT",
+    `GPT_OSS_BACKEND is ${JSON.stringify(backend)}, expected one of ${backendNames}`,
+  );
+}
+
+export const backendNames = '"auto", "cpu", "cuda", "cuda:N" or "metal"';
+
+export function isBackend(name: string): boolean {
+  return /^(auto|cpu|metal|cuda(:\d+)?)$/.test(name);
+}
+
+/** `GPT_OSS_MODEL`, if it is set. @throws GptOssError MODEL_NOT_FOUND for a path at which there is nothing. */
+export function modelOfEnvironment(): string | undefined {
+  const model = process.env.GPT_OSS_MODEL;
+  if (!model || model === "demo" || model.startsWith("synthetic:") || existsSync(model)) return model || undefined;
+  throw new GptOssError(
+    "MODEL_NOT_FOUND",
+    `GPT_OSS_MODEL is ${JSON.stringify(model)}, expected a checkpoint folder or file, found nothing`,
+  );
+}
+
+/** Why nothing can be loaded, by variable; and `unread`: set, of this package by their names, and read by nobody. */
+export function examineEnvironment(): { problems: Record<string, string>; unread: string[] } {
+  const problems = { ...addon().environmentProblems() };
+  const checks = { GPT_OSS_BACKEND: backendOfEnvironment, GPT_OSS_MODEL: modelOfEnvironment };
+  for (const [name, check] of Object.entries(checks)) {
+    try {
+      check();
+    } catch (error) {
+      problems[name] = (error as Error).message;
+    }
+  }
+  const unread = Object.keys(process.env).filter((name) => name.startsWith("GPT_OSS_") && !Object.hasOwn(known, name));
+  return { problems, unread };
+}

@@ -1,0 +1,19 @@
+#include "native/engine/environment.h"
+
+#include "kernels/cpu/dispatch.h"
+#include "native/base/trace.h"
+
+namespace oss {
+
+std::vector<EnvironmentProblem> environment_problems() {
+  std::vector<EnvironmentProblem> problems;
+  try {
+    cpu::check_environment();
+  } catch (const Error& error) {
+    problems.push_back({"GPT_OSS_ISA", error});
+  }
+  if (const auto& problem = Trace::problem()) problems.push_back({"GPT_OSS_TRACE", *problem});
+  return problems;
+}
+
+}  // namespace oss

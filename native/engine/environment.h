@@ -1,0 +1,16 @@
+// The environment variables that native code reads: GPT_OSS_ISA (kernels/cpu/dispatch.h), GPT_OSS_TRACE (native/base/trace.h).
+#pragma once
+#include <string>
+#include <vector>
+
+#include "native/base/error.h"
+
+namespace oss {
+
+struct EnvironmentProblem {
+  std::string name;
+  Error error;  // names the variable, its value, and what was expected
+};
+std::vector<EnvironmentProblem> environment_problems();
+
+}  // namespace oss

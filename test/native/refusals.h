@@ -1,0 +1,43 @@
+// What the system refuses while one of these lives. The test executable has an operator new, an mmap and a pthread_create
+// of its own (see CMakeLists.txt).
+#pragma once
+#include <cstdint>
+
+namespace oss::test {
+
+// Of its kind, calls [first, last) are refused, counted from 0.
+struct Refused {
+  int64_t first = 0, last = INT64_MAX;
+};
+
+// Whose allocations count: those of the thread that makes it, or those of all others.
+enum class Whose { kMine, kOthers };
+
+class RefusedMemory {  // operator new; one at a time
+ public:
+  RefusedMemory(Whose whose, Refused refused);
+  ~RefusedMemory();
+  RefusedMemory(const RefusedMemory&) = delete;
+  RefusedMemory& operator=(const RefusedMemory&) = delete;
+  int64_t refusals() const;
+};
+
+class RefusedMappings {  // mmap of our own code, in any thread; one at a time
+ public:
+  explicit RefusedMappings(Refused refused);
+  ~RefusedMappings();
+  RefusedMappings(const RefusedMappings&) = delete;
+  RefusedMappings& operator=(const RefusedMappings&) = delete;
+  int64_t refusals() const;
+};
+
+class RefusedThreads {  // pthread_create; one at a time
+ public:
+  explicit RefusedThreads(Refused refused);
+  ~RefusedThreads();
+  RefusedThreads(const RefusedThreads&) = delete;
+  RefusedThreads& operator=(const RefusedThreads&) = delete;
+  int64_t refusals() const;
+};
+
+}  // namespace oss::test
