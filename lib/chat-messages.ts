@@ -210,12 +210,12 @@ function developerParts(message: ChatMessage, name: string): DeveloperContent[] 
 
 /** Namespaces of both; functions of the same namespace stand one after another. */
 function merged(a: ToolNamespaces, b: ToolNamespaces): ToolNamespaces {
-  const all = { ...a };
+  const all = new Map(Object.entries(a)); // a name may be any, "constructor" as well
   for (const [key, namespace] of Object.entries(b)) {
-    const before = all[key];
-    all[key] = before === undefined ? namespace : { ...namespace, tools: [...before.tools, ...namespace.tools] };
+    const before = all.get(key);
+    all.set(key, before === undefined ? namespace : { ...namespace, tools: [...before.tools, ...namespace.tools] });
   }
-  return all;
+  return Object.fromEntries(all);
 }
 
 // --- turns ---

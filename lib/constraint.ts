@@ -1,4 +1,5 @@
 import { GptOssError, invalidArgument } from "./errors.js";
+import { exactJson } from "./exact-json.js";
 import { checkInteger, refuseUnknown } from "./options.js";
 
 /**
@@ -9,8 +10,9 @@ import { checkInteger, refuseUnknown } from "./options.js";
  */
 export type OutputFormat =
   /**
-   * A value of this JSON schema; a keyword that is not supported is refused by name. Properties are written in the order
-   * of their declaration, optional ones may be left out; blanks are few.
+   * A value of this JSON schema; a keyword that is not supported is refused by name, what is no keyword says nothing.
+   * Properties are written in the order of their declaration, optional ones may be left out; blanks are few. Bounds and
+   * listed values may be bigints.
    */
   | { type: "json_schema"; schema: Record<string, unknown> | boolean }
   | { type: "json_object" }
@@ -64,7 +66,7 @@ export function constraintText(constraint: Constraint): string {
   const checked =
     kind === "text" ? checkText(constraint as TextConstraint) : checkHarmony(constraint as HarmonyConstraint);
   try {
-    return JSON.stringify(checked);
+    return exactJson(checked);
   } catch (cause) {
     throw new GptOssError("INVALID_ARGUMENT", `The constraint cannot be written as JSON: ${String(cause)}`, { cause });
   }

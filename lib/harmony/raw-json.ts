@@ -9,6 +9,11 @@ import { GptOssError } from "../errors.js";
 /** A number with the digits it was written with. */
 export class JsonNumber {
   constructor(readonly lexeme: string) {}
+
+  /** Where JavaScript writes JSON, which knows no other numbers. */
+  toJSON(): number {
+    return Number(this.lexeme);
+  }
 }
 
 /** Nesting that the reference reader accepts; also what ends a cyclic JavaScript object. */

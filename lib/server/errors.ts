@@ -61,7 +61,6 @@ const frameworkErrors: Record<string, (error: FastifyError) => ApiError> = {
     new ApiError(413, "The body of the request is larger than this server takes", { code: "request_too_large", cause }),
   FST_ERR_CTP_INVALID_MEDIA_TYPE: (cause) =>
     new ApiError(415, "Expected a body of content-type application/json", { cause }),
-  FST_ERR_CTP_INVALID_JSON_BODY: (cause) => new ApiError(400, "The body is not valid JSON", { cause }),
   FST_ERR_BAD_URL: (cause) => new ApiError(400, "The path of the request is not a valid URL", { cause }),
 };
 

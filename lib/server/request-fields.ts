@@ -1,4 +1,5 @@
 import type { OutputFormat } from "../constraint.js";
+import { parseJson } from "../exact-json.js";
 import type { SamplingOptions } from "../sampling.js";
 import { badRequest } from "./error-response.js";
 
@@ -120,7 +121,7 @@ function readSchema(value: unknown): Record<string, unknown> | boolean {
 
 function parsed(text: string): unknown {
   try {
-    return JSON.parse(text);
+    return parseJson(text, () => true);
   } catch {
     return undefined;
   }

@@ -3,6 +3,7 @@ import type { FastifyInstance } from "fastify";
 import { whenOver } from "./disconnect.js";
 import { endpoints } from "./endpoints.js";
 import { handleError } from "./errors.js";
+import { readBody } from "./json-body.js";
 import { KnownRoutes } from "./not-found.js";
 import { operations } from "./operations.js";
 import type { ServerParts } from "./parts.js";
@@ -55,10 +56,12 @@ function guard(app: FastifyInstance, { keys, drain, source, limits }: ServerPart
 
 /** JSON and nothing else. A body that is announced and empty is none: clients send `content-type` with every POST. */
 function acceptJson(app: FastifyInstance): void {
-  const parse = app.getDefaultJsonParser("error", "error");
   app.removeAllContentTypeParsers();
-  app.addContentTypeParser("application/json", { parseAs: "string" }, (request, body, done) => {
-    if (body === "") done(null, undefined);
-    else parse(request, body as string, done);
+  app.addContentTypeParser("application/json", { parseAs: "string" }, (_, body, done) => {
+    try {
+      done(null, body === "" ? undefined : readBody(body as string));
+    } catch (error) {
+      done(error as Error);
+    }
   });
 }

@@ -1,4 +1,5 @@
 import { type ChatMessage, chatConversation } from "../chat-messages.js";
+import { exactJson } from "../exact-json.js";
 import { type CompletionPrompt, ConversationRenderer } from "../harmony/conversation-renderer.js";
 import type { Message } from "../harmony/message.js";
 import type { FunctionTool } from "../harmony/tools.js";
@@ -63,7 +64,7 @@ function describeFormat(messages: Message[], format: NonNullable<TurnRequest["fo
   const lines = ["# Response Formats", "", `## ${format.name ?? "response"}`, ""];
   const description = format.description ?? meaningOf(format);
   if (description) lines.push(...description.split(/\r?\n/).map((line) => `// ${line}`));
-  lines.push(JSON.stringify(schemaOf(format)));
+  lines.push(exactJson(schemaOf(format)));
   const text = lines.join("\n");
 
   const [, first] = messages; // behind the system message

@@ -230,11 +230,10 @@ class Parser {
       if (!take('+')) take('-');
       parse_digits();
     }
-    const char* first = text_.data() + start;
     Json::Number number;
     if (at_ == integer_end) {
       int64_t integer = 0;
-      if (std::from_chars(first, text_.data() + at_, integer).ec == std::errc()) {
+      if (std::from_chars(text_.data() + start, text_.data() + at_, integer).ec == std::errc()) {
         number.integer = integer;
         number.value = double(integer);
         return number;
@@ -242,7 +241,8 @@ class Parser {
     }
     // A stream with the classic locale: strtod obeys the process's locale, and not every libc++ has from_chars of
     // double.
-    std::istringstream digits(std::string(first, at_ - start));
+    number.text = text_.substr(start, at_ - start);
+    std::istringstream digits(number.text);
     digits.imbue(std::locale::classic());
     if (!(digits >> number.value)) fail_at(start, "a number beyond the range of double");
     return number;
@@ -255,6 +255,11 @@ class Parser {
 };
 
 }  // namespace
+
+Decimal Json::Number::decimal() const {
+  if (integer) return Decimal(*integer);
+  return text.empty() ? Decimal::of(value) : Decimal::of(text);
+}
 
 const Json* Json::find(std::string_view key) const {
   if (!object()) return nullptr;

@@ -14,16 +14,20 @@
 #include <variant>
 #include <vector>
 
+#include "native/base/decimal.h"
+
 namespace oss {
 
 class Json {
  public:
   static constexpr int kMaxDepth = 64;            // the files we read use 4 levels; bounds the recursion
-  static constexpr size_t kMaxValues = 1u << 20;  // the 120b header has 6,200; bounds memory to some 60 MB
+  static constexpr size_t kMaxValues = 1u << 20;  // the 120b header has 6,200; bounds memory to some 100 MB
 
   struct Number {
     double value = 0;
     std::optional<int64_t> integer;  // present when written without fraction and exponent, and it fits
+    std::string text{};              // as it is written, where `integer` is absent
+    Decimal decimal() const;         // exactly what is written
   };
   using Array = std::vector<Json>;
   using Object = std::vector<std::pair<std::string, Json>>;  // in the order of the file

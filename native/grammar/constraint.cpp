@@ -23,7 +23,8 @@ NodeId root_of(Graph& graph, JsonText& json, const Json& format, Expected expect
   constexpr NodeId kEnd = Graph::kEndNode;
   if (type == "json_object") return json.any_object(kEnd);
   if (type == "regex") {
-    return regex(graph, *format.find("pattern")->string(), Anchoring::kWhole, Spelling::kPlain, "pattern", kEnd);
+    Regular regular(graph);
+    return regex(graph, regular, *format.find("pattern")->string(), Anchoring::kWhole, Spelling::kPlain, "pattern", kEnd);
   }
   if (type == "choice") {
     std::vector<std::string> texts;

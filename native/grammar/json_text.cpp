@@ -1,21 +1,13 @@
 #include "native/grammar/json_text.h"
 
 #include <algorithm>
-#include <charconv>
 
 #include "native/base/str.h"
 #include "native/grammar/characters.h"
+#include "native/grammar/number_range.h"
 
 namespace oss::grammar {
 namespace {
-
-// Decimal digits of a number that is no 64-bit integer: the shortest that read back as the same float64.
-std::string number_text(const Json::Number& number) {
-  if (number.integer) return std::to_string(*number.integer);
-  char text[40];
-  const auto [end, error] = std::to_chars(text, text + sizeof text, number.value);
-  return error == std::errc() ? std::string(text, end) : "0";
-}
 
 NodeId hex_digits(Graph& graph, int count, NodeId next) {
   for (int i = 0; i < count; ++i) next = graph.ranges({{'0', '9', next}, {'A', 'F', next}, {'a', 'f', next}});
@@ -55,7 +47,7 @@ std::string json_string(std::string_view text) {
 std::string compact(const Json& value) {
   if (value.is_null()) return "null";
   if (value.boolean()) return *value.boolean() ? "true" : "false";
-  if (value.number()) return number_text(*value.number());
+  if (value.number()) return value.number()->decimal().text();
   if (value.string()) return json_string(*value.string());
   std::string out;
   if (value.array()) {
@@ -89,6 +81,7 @@ JsonText::JsonText(Graph& graph) : graph_(graph) {
   const NodeId fraction = graph.optional(graph.text(".", graph.repeat(digit, 1, kDigits, exponent)), exponent);
   const NodeId integer = graph.ranges({{'0', '0', fraction}, {'1', '9', graph.repeat(digit, 0, kDigits - 1, fraction)}});
   number_ = graph.add_rule(graph.optional(graph.text("-", integer), integer));
+  integer_ = graph.add_rule(integer_within(graph, {}, kEnd));
 
   array_ = graph.add_rule();
   object_ = graph.add_rule();

@@ -3,6 +3,7 @@
 //   blanks    after { [ , : and before } ]: nothing, one space, or a line break and up to kIndent spaces or 8 tabs (after
 //             a colon nothing or one space)
 //   strings   any length; well-formed UTF-8; every escape, and \u surrogates in pairs only
+//   integers  those of 64 bits, signed or not
 //   numbers   kDigits digits before the point, as many after it, two in the exponent
 #pragma once
 #include <optional>
@@ -13,7 +14,7 @@
 namespace oss::grammar {
 
 constexpr uint32_t kIndent = 32;
-constexpr uint32_t kDigits = 15;  // what float64 tells apart
+constexpr uint32_t kDigits = 20;  // what 64 bits hold, and the fractions of float64 from 0.001 on
 
 // JSON text without blanks; strings with the escapes that they need and no more.
 std::string compact(const Json& value);
@@ -31,6 +32,7 @@ class JsonText {
   NodeId any_array(NodeId next) { return graph_.call(array_, next); }
   NodeId any_string(NodeId next) { return graph_.call(string_, next); }
   NodeId any_number(NodeId next) { return graph_.call(number_, next); }
+  NodeId any_integer(NodeId next) { return graph_.call(integer_, next); }
   // min to max code points.
   NodeId string_of_length(uint32_t min, uint32_t max, NodeId next);
   // A property name that is none of these, spelled without escapes.
@@ -48,7 +50,7 @@ class JsonText {
   std::vector<Edge> string_edges(NodeId next);
 
   Graph& graph_;
-  RuleId blanks_, character_, string_, number_, array_, object_, value_;
+  RuleId blanks_, character_, string_, number_, integer_, array_, object_, value_;
   NodeId plain_node_;
 };
 

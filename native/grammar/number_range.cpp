@@ -1,8 +1,10 @@
 #include "native/grammar/number_range.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
+#include <limits>
+#include <map>
+#include <numeric>
 #include <vector>
 
 #include "native/base/error.h"
@@ -12,239 +14,218 @@
 namespace oss::grammar {
 namespace {
 
-constexpr int64_t kLargest = 999'999'999'999'999;  // kDigits nines
-
-int64_t power_of_ten(size_t exponent) {
-  int64_t out = 1;
-  while (exponent-- > 0) out *= 10;
-  return out;
-}
-
-// The integers of a range, kLargest at most.
-struct Integers {
-  int64_t first, last;
+// Places after the point of numbers with so many digits before it: 17 digits are what float64 tells apart, or one more,
+// for some begin with zeros.
+struct Places {
+  int most_digits, places;
 };
-Integers integers_of(const NumberBounds& bounds) {
-  Integers out = {-kLargest, kLargest};
-  const auto clamped = [](double value) { return int64_t(std::clamp(value, -2e15, 2e15)); };
-  if (bounds.min) {
-    const double least = std::ceil(bounds.min->value);
-    out.first = std::max(out.first, clamped(least) + (bounds.min->exclusive && least == bounds.min->value ? 1 : 0));
+constexpr Places kPlaces[] = {{1, 18}, {10, 7}, {13, 4}, {int(kDigits), 0}};
+
+// Writes multiples of step · 10^-places between two of them, digit by digit; zeros at the end of a fraction may stay
+// away.
+class Multiples {
+ public:
+  static constexpr size_t kMostStates = 30'000;
+  struct TooMany {};
+
+  Multiples(Graph& graph, int places, uint64_t step, NodeId next)
+      : graph_(graph), places_(places), step_(step), next_(next) {
+    powers_.push_back(1 % step);
+    for (int i = 0; i < kWideDigits + 2; ++i) powers_.push_back(powers_.back() * 10 % step);
   }
-  if (bounds.max) {
-    const double most = std::floor(bounds.max->value);
-    out.last = std::min(out.last, clamped(most) - (bounds.max->exclusive && most == bounds.max->value ? 1 : 0));
-  }
-  return out;
-}
 
-// Texts of as many digits as the bounds have, between them.
-NodeId digits_between(Graph& graph, std::string_view low, std::string_view high, NodeId next) {
-  if (low.empty()) return next;
-  const std::string nines(low.size() - 1, '9'), zeros(low.size() - 1, '0');
-  const std::string_view low_rest = low.substr(1), high_rest = high.substr(1);
-  const auto digit = [&](char from, char to, std::string_view rest_low, std::string_view rest_high) {
-    return from > to ? Graph::kNowhere
-                     : graph.range(uint8_t(from), uint8_t(to), digits_between(graph, rest_low, rest_high, next));
-  };
-  if (low[0] == high[0]) return digit(low[0], high[0], low_rest, high_rest);
-  char first = low[0], last = high[0];
-  std::vector<NodeId> ways;
-  if (low_rest != zeros) ways.push_back(digit(first, first, low_rest, nines)), ++first;
-  if (high_rest != nines) ways.push_back(digit(last, last, zeros, high_rest)), --last;
-  ways.push_back(digit(first, last, zeros, nines));
-  return graph.any_of(std::move(ways));
-}
-
-// 0 <= first; without leading zeros.
-NodeId naturals(Graph& graph, int64_t first, int64_t last, NodeId next) {
-  std::vector<NodeId> ways;
-  for (size_t length = 1; length <= kDigits; ++length) {
-    const int64_t low = std::max(first, length == 1 ? 0 : power_of_ten(length - 1));
-    const int64_t high = std::min(last, power_of_ten(length) - 1);
-    if (low <= high) ways.push_back(digits_between(graph, std::to_string(low), std::to_string(high), next));
-  }
-  return graph.any_of(std::move(ways));
-}
-
-// A decimal fraction >= 0.
-struct Decimal {
-  int64_t whole;
-  std::string digits;  // after the point
-};
-
-Decimal decimal_of(double value, const std::string& path) {
-  char text[400];
-  const auto [end, error] = std::to_chars(text, text + sizeof text, value, std::chars_format::fixed);
-  std::string all(text, error == std::errc() ? end : text);
-  const size_t point = std::min(all.find('.'), all.size());
-  Decimal out = {0, point < all.size() ? all.substr(point + 1) : ""};
-  std::from_chars(all.data(), all.data() + point, out.whole);
-  if (point + out.digits.size() > kDigits + 1) {
-    throw Error(Code::kInvalidArgument, str(path, ": a bound with more than ", kDigits, " digits is not supported"));
-  }
-  return out;
-}
-
-// Nothing, or a point and digits, such that as a number of `low.size()` digits they lie between the two, both included.
-NodeId fraction_digits(Graph& graph, std::string_view low, std::string_view high, NodeId next) {
-  const bool may_end = low.find_first_not_of('0') == low.npos;
-  if (low.empty()) return next;
-  const std::string nines(low.size() - 1, '9'), zeros(low.size() - 1, '0');
-  const std::string_view low_rest = low.substr(1), high_rest = high.substr(1);
-  const auto digit = [&](char from, char to, std::string_view rest_low, std::string_view rest_high) {
-    return from > to ? Graph::kNowhere
-                     : graph.range(uint8_t(from), uint8_t(to), fraction_digits(graph, rest_low, rest_high, next));
-  };
-  std::vector<NodeId> ways;
-  if (may_end) ways.push_back(next);
-  if (low[0] == high[0]) {
-    ways.push_back(digit(low[0], high[0], low_rest, high_rest));
-    return graph.any_of(std::move(ways));
-  }
-  char first = low[0], last = high[0];
-  if (low_rest != zeros) ways.push_back(digit(first, first, low_rest, nines)), ++first;
-  if (high_rest != nines) ways.push_back(digit(last, last, zeros, high_rest)), --last;
-  ways.push_back(digit(first, last, zeros, nines));
-  return graph.any_of(std::move(ways));
-}
-
-NodeId fraction(Graph& graph, std::string low, std::string high, NodeId next) {
-  if (low > high) return Graph::kNowhere;
-  // The first digit must come: a point alone is no number.
-  const auto digits = [&]() {
+  // Of low · 10^-places to high · 10^-places, both below 10^kWideDigits.
+  NodeId between(Wide low, Wide high) {
     std::vector<NodeId> ways;
-    for (char d = low[0]; d <= high[0]; ++d) {
-      const std::string rest_low = d == low[0] ? low.substr(1) : std::string(low.size() - 1, '0');
-      const std::string rest_high = d == high[0] ? high.substr(1) : std::string(low.size() - 1, '9');
-      ways.push_back(graph.range(uint8_t(d), uint8_t(d), fraction_digits(graph, rest_low, rest_high, next)));
+    for (int length = places_ + 1; length <= kWideDigits; ++length) {
+      const Wide least = length == places_ + 1 ? 0 : wide_power_of_ten(length - 1);
+      const Wide from = std::max(low, least), to = std::min(high, wide_power_of_ten(length) - 1);
+      if (from <= to) ways.push_back(write(padded(from, length), padded(to, length), 0, true, true));
     }
-    return graph.any_of(std::move(ways));
-  };
+    return graph_.any_of(std::move(ways));
+  }
+
+ private:
+  static std::string padded(Wide value, int length) {
+    const std::string text = wide_text(value);
+    return std::string(size_t(length) - text.size(), '0') + text;
+  }
+
+  // low, high: what is still to come of the bounds, where the digits so far are equal to theirs. rest: what the digits
+  // so far, with zeros behind them, leave when divided.
+  NodeId write(const std::string& low, const std::string& high, uint64_t rest, bool on_low, bool on_high) {
+    const int left = int(low.size());
+    on_low = on_low && low.find_first_not_of('0') != low.npos;
+    on_high = on_high && high.find_first_not_of('9') != high.npos;
+    const bool may_end = left <= places_ && rest == 0 && !on_low;
+    if (left == 0) return may_end ? next_ : Graph::kNowhere;
+    const bool is_free = !on_low && !on_high;
+    const auto known = is_free ? free_.find({left, rest}) : free_.end();
+    if (known != free_.end()) return known->second;
+    if (++states_ > kMostStates) throw TooMany();
+    std::vector<Edge> edges;
+    const std::string low_rest = low.substr(1), high_rest = high.substr(1);
+    for (char digit = on_low ? low[0] : '0'; digit <= (on_high ? high[0] : '9'); ++digit) {
+      const uint64_t then = (rest + uint64_t(digit - '0') * powers_[size_t(left - 1)]) % step_;
+      const NodeId to = write(low_rest, high_rest, then, on_low && digit == low[0], on_high && digit == high[0]);
+      if (!edges.empty() && edges.back().to == to) {
+        edges.back().last = uint8_t(digit);
+      } else {
+        edges.push_back({uint8_t(digit), uint8_t(digit), to});
+      }
+    }
+    NodeId start = graph_.ranges(std::move(edges));
+    if (left == places_) start = graph_.text(".", start);
+    if (may_end) start = graph_.any_of({next_, start});
+    if (is_free) free_[{left, rest}] = start;
+    return start;
+  }
+
+  Graph& graph_;
+  const int places_;
+  const uint64_t step_;
+  const NodeId next_;
+  std::vector<uint64_t> powers_;  // of ten, modulo step
+  std::map<std::pair<int, uint64_t>, NodeId> free_;
+  size_t states_ = 0;
+};
+
+// A range of numbers of one sign without their sign.
+struct Magnitudes {
+  NumberBound low;  // zero or above
+  std::optional<NumberBound> high;
+};
+
+// The units of 10^-places that lie within; none: first > last. `otherwise`: the last where there is no bound.
+struct Units {
+  Wide first, last;
+};
+Units units_of(const Magnitudes& of, int places, Wide otherwise) {
+  const Decimal::Scaled low = of.low.value.scaled(places);
+  Units out = {low.units + (!low.is_exact || of.low.exclusive ? 1 : 0), otherwise};
+  // A bound that leaves nothing below the usual limit moves the limit.
+  if (out.first > out.last)
+    out.last = wide_power_of_ten(std::min<int>(kWideDigits, int(wide_text(out.first).size()))) - 1;
+  if (of.high) {
+    const Decimal::Scaled high = of.high->value.scaled(places);
+    const bool has_itself = !high.is_exact || !of.high->exclusive;
+    if (!has_itself && high.units == 0) return {1, 0};
+    out.last = std::min(out.last, high.units - (has_itself ? 0 : 1));
+  }
+  return out;
+}
+
+// Calls write(magnitudes, is_negative) for what lies on either side of zero; zero is not negative.
+template <typename Write>
+NodeId both_signs(Graph& graph, const NumberBounds& bounds, Write&& write) {
+  const auto& [min, max] = bounds;
+  const Decimal zero;
   std::vector<NodeId> ways;
-  if (low.find_first_not_of('0') == low.npos) ways.push_back(next);
-  if (!low.empty()) ways.push_back(graph.text(".", digits()));
+  if (!max || compare(max->value, zero) > 0 || (max->value.is_zero() && !max->exclusive)) {
+    const bool is_above = min && compare(min->value, zero) >= 0;
+    ways.push_back(write(Magnitudes{is_above ? *min : NumberBound{zero}, max}, false));
+  }
+  if (!min || compare(min->value, zero) < 0) {
+    const bool is_below = max && compare(max->value, zero) < 0;
+    Magnitudes of = {is_below ? NumberBound{max->value.negated(), max->exclusive} : NumberBound{zero, true},
+                     std::nullopt};
+    if (min) of.high = NumberBound{min->value.negated(), min->exclusive};
+    ways.push_back(graph.text("-", write(of, true)));
+  }
   return graph.any_of(std::move(ways));
 }
 
-// Adds one to, or takes one from, a number written with these digits; false when that leads out of them.
-bool count(std::string& digits, int by) {
-  for (size_t i = digits.size(); i-- > 0;) {
-    const bool carries = digits[i] == (by > 0 ? '9' : '0');
-    digits[i] = carries ? (by > 0 ? '0' : '9') : char(digits[i] + by);
-    if (!carries) return true;
-  }
-  return false;
+Wide largest_integer(bool is_negative) { return is_negative ? Wide(1) << 63 : (Wide(1) << 64) - 1; }
+
+// The bound itself is out of question: the next float64 is the bound then, so that nothing is rounded onto it.
+NumberBound inclusive(const NumberBound& bound, double towards) {
+  if (!bound.exclusive || bound.value.is_zero()) return bound;
+  return {Decimal::of(std::nextafter(bound.value.value(), towards))};
 }
 
-// 0 <= low; `high` absent: kLargest.
-NodeId magnitudes(Graph& graph, const NumberBound& low, std::optional<NumberBound> high, const std::string& path,
-                  NodeId next) {
-  if (!high || high->value > double(kLargest)) high = NumberBound{double(kLargest)};
-  if (high->value < low.value) return Graph::kNowhere;
-  // Large numbers have no digits to spare for a fraction.
-  constexpr int64_t kLargestWithFraction = 999'999'999;
-  if (high->value > double(kLargestWithFraction)) {
-    const auto [first, last] = integers_of({.min = low, .max = high});
-    const NodeId large = naturals(graph, std::max(first, kLargestWithFraction + 1), last, next);
-    return graph.any_of({magnitudes(graph, low, NumberBound{double(kLargestWithFraction)}, path, next), large});
-  }
-  const Decimal a = decimal_of(low.value, path), b = decimal_of(high->value, path);
-  const size_t whole_digits = std::to_string(b.whole).size();
-  const size_t free = kDigits > whole_digits ? std::min<size_t>(6, kDigits - whole_digits) : 0;
-  const size_t places = std::max({a.digits.size(), b.digits.size(), free});
-  const auto padded = [&](const std::string& digits) { return digits + std::string(places - digits.size(), '0'); };
-  const std::string zeros(places, '0'), nines(places, '9');
-  std::string from = padded(a.digits), to = padded(b.digits);
-  const bool has_low = !low.exclusive || count(from, 1), has_high = !high->exclusive || count(to, -1);
-  const auto exactly = [&](int64_t whole, NodeId then) { return graph.text(std::to_string(whole), then); };
-  if (a.whole == b.whole) {
-    return has_low && has_high ? exactly(a.whole, fraction(graph, from, to, next)) : Graph::kNowhere;
-  }
+NodeId magnitudes(Graph& graph, const Magnitudes& given, NodeId next) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  Magnitudes of = {inclusive(given.low, kInfinity), std::nullopt};
+  if (given.high) of.high = inclusive(*given.high, 0);
   std::vector<NodeId> ways;
-  if (has_low) ways.push_back(exactly(a.whole, fraction(graph, from, nines, next)));
-  if (has_high) ways.push_back(exactly(b.whole, fraction(graph, zeros, to, next)));
-  if (a.whole + 1 <= b.whole - 1) {
-    ways.push_back(naturals(graph, a.whole + 1, b.whole - 1, fraction(graph, zeros, nines, next)));
+  int fewest_digits = 1;
+  for (const auto& [most_digits, usual_places] : kPlaces) {
+    int places = usual_places;
+    for (const NumberBound* bound : {&given.low, given.high ? &*given.high : nullptr}) {
+      if (bound == nullptr || bound->exclusive || bound->value.point() > most_digits) continue;
+      if (bound->value.point() < fewest_digits && fewest_digits > 1) continue;
+      places = std::max(places, int(std::min<int64_t>(bound->value.places(), kWideDigits - most_digits)));
+    }
+    const Wide limit = wide_power_of_ten(std::min(int(kDigits) + places, kWideDigits)) - 1;
+    Units units = units_of(of, places, limit);
+    units.first = std::max(units.first, fewest_digits == 1 ? 0 : wide_power_of_ten(fewest_digits - 1 + places));
+    if (most_digits < int(kDigits)) units.last = std::min(units.last, wide_power_of_ten(most_digits + places) - 1);
+    if (units.first <= units.last) ways.push_back(Multiples(graph, places, 1, next).between(units.first, units.last));
+    fewest_digits = most_digits + 1;
   }
   return graph.any_of(std::move(ways));
 }
 
 }  // namespace
 
+void NumberBounds::raise_min(const NumberBound& bound) {
+  const int order = min ? compare(bound.value, min->value) : 1;
+  if (order > 0 || (order == 0 && bound.exclusive)) min = bound;
+}
+
+void NumberBounds::lower_max(const NumberBound& bound) {
+  const int order = max ? compare(bound.value, max->value) : -1;
+  if (order < 0 || (order == 0 && bound.exclusive)) max = bound;
+}
+
 NodeId integer_within(Graph& graph, const NumberBounds& bounds, NodeId next) {
-  const auto [first, last] = integers_of(bounds);
-  std::vector<NodeId> ways;
-  if (last >= 0) ways.push_back(naturals(graph, std::max<int64_t>(first, 0), last, next));
-  if (first < 0) ways.push_back(graph.text("-", naturals(graph, std::max<int64_t>(1, -last), -first, next)));
-  return graph.any_of(std::move(ways));
+  return both_signs(graph, bounds, [&](const Magnitudes& of, bool is_negative) {
+    const auto [first, last] = units_of(of, 0, largest_integer(is_negative));
+    return first > last ? Graph::kNowhere : Multiples(graph, 0, 1, next).between(first, last);
+  });
 }
 
-NodeId number_within(Graph& graph, const NumberBounds& bounds, const std::string& path, NodeId next) {
-  std::vector<NodeId> ways;
-  const auto& [min, max] = bounds;
-  if (!max || max->value > 0 || (max->value == 0 && !max->exclusive)) {
-    const NumberBound low = min && min->value >= 0 ? *min : NumberBound{0};
-    ways.push_back(magnitudes(graph, low, max, path, next));
-  }
-  if (!min || min->value < 0) {
-    const NumberBound low = max && max->value < 0 ? NumberBound{-max->value, max->exclusive} : NumberBound{0, true};
-    std::optional<NumberBound> high;
-    if (min) high = NumberBound{-min->value, min->exclusive};
-    ways.push_back(graph.text("-", magnitudes(graph, low, high, path, next)));
-  }
-  return graph.any_of(std::move(ways));
+NodeId number_within(Graph& graph, const NumberBounds& bounds, NodeId next) {
+  return both_signs(graph, bounds, [&](const Magnitudes& of, bool) { return magnitudes(graph, of, next); });
 }
 
-NodeId multiple_within(Graph& graph, const NumberBounds& bounds, double step, const std::string& path, NodeId next) {
-  constexpr int64_t kMostEnumerated = 4096, kLargestStep = 1000;
-  if (step < 1 || step != std::floor(step) || step > double(kLargest)) {
-    throw Error(Code::kInvalidArgument, str(path, ": multipleOf is supported with a positive integer only"));
+NodeId multiple_within(Graph& graph, const NumberBounds& bounds, const Decimal& step, bool integer,
+                       const std::string& path, NodeId next) {
+  constexpr int kMostPlaces = 15;
+  constexpr uint64_t kMostEnumerated = 1024, kFewRests = 4096;
+  const auto refuse = [&](const std::string& why) {
+    throw Error(Code::kInvalidArgument, str(path, ": multipleOf ", step.text(), " ", why));
+  };
+  if (step.is_zero() || step.is_negative()) refuse("is not above zero");
+  if (step.places() > kMostPlaces || step.point() > kMostPlaces) {
+    refuse(str("has more than ", kMostPlaces, " digits on one side of the point, which is not supported"));
   }
-  const auto [first, last] = integers_of(bounds);
-  const int64_t by = int64_t(step);
-  const auto floored = [&](int64_t value) { return value >= 0 ? value / by : -((-value + by - 1) / by); };
-  const int64_t least = floored(first - 1) + 1, most = floored(last);  // multiples of `by`
-  if (least > most) return Graph::kNowhere;
-  if (most - least < kMostEnumerated) {
-    std::vector<std::string> texts;
-    for (int64_t k = least; k <= most; ++k) texts.push_back(std::to_string(k * by));
-    return graph.choice(std::move(texts), next);
+  int places = int(step.places());
+  uint64_t by = uint64_t(step.scaled(places).units);
+  if (by > uint64_t(1) << 59) refuse("has too many digits");
+  if (integer && places > 0) {
+    by /= std::gcd(by, uint64_t(wide_power_of_ten(places)));
+    places = 0;
   }
-  const bool has_positive = last == kLargest, has_negative = first == -kLargest;
-  const bool touches_zero = (has_positive && (has_negative || (first >= 0 && first <= 1))) ||
-                            (has_negative && (last == 0 || last == -1));
-  if (by > kLargestStep || !touches_zero) {
-    throw Error(Code::kInvalidArgument,
-                str(path, ": multipleOf ", by, " is supported where at most ", kMostEnumerated,
-                    " values lie between the bounds, or for steps up to ", kLargestStep, " with no bound but zero"));
-  }
-  // What the digits so far leave when divided: one node for each remainder and count of digits.
-  std::vector<NodeId> after(size_t(by), Graph::kNowhere);
-  for (uint32_t left = 0; left < kDigits; ++left) {
-    std::vector<NodeId> now(static_cast<size_t>(by));
-    for (int64_t rest = 0; rest < by; ++rest) {
-      std::vector<Edge> edges;
-      for (int digit = 0; digit <= 9 && left > 0; ++digit) {
-        const uint8_t byte = uint8_t('0' + digit);
-        edges.push_back({byte, byte, after[size_t((rest * 10 + digit) % by)]});
+  return both_signs(graph, bounds, [&](const Magnitudes& of, bool is_negative) {
+    const Wide limit = integer ? largest_integer(is_negative) : wide_power_of_ten(int(kDigits) + places) - 1;
+    const auto [first, last] = units_of(of, places, limit);
+    const Wide least = (first + by - 1) / by, most = last / by;  // multiples of `by`
+    if (first > last || least > most) return Graph::kNowhere;
+    if (by > kFewRests && most - least < kMostEnumerated) {
+      std::vector<std::string> texts;
+      for (Wide k = least; k <= most; ++k) {
+        texts.push_back(Decimal::of(wide_text(k * by) + "e-" + std::to_string(places)).text());
       }
-      const NodeId more = graph.ranges(std::move(edges));
-      now[size_t(rest)] = rest == 0 ? graph.any_of({next, more}) : more;
+      return graph.choice(std::move(texts), next);
     }
-    after = std::move(now);
-  }
-  std::vector<Edge> leading;
-  for (int digit = 1; digit <= 9; ++digit) {
-    const uint8_t byte = uint8_t('0' + digit);
-    leading.push_back({byte, byte, after[size_t(digit % by)]});
-  }
-  const NodeId natural = graph.ranges(std::move(leading));
-  std::vector<NodeId> ways;
-  if (first <= 0 && last >= 0) ways.push_back(graph.text("0", next));
-  if (has_positive) ways.push_back(natural);
-  if (has_negative) ways.push_back(graph.text("-", natural));
-  return graph.any_of(std::move(ways));
+    try {
+      return Multiples(graph, places, by, next).between(first, last);
+    } catch (const Multiples::TooMany&) {
+      refuse("would take too many nodes between these bounds");
+    }
+    return Graph::kNowhere;
+  });
 }
 
 }  // namespace oss::grammar

@@ -1,277 +1,68 @@
 #include "native/grammar/regex.h"
 
-#include <memory>
-#include <optional>
+#include <algorithm>
+#include <span>
 
 #include "native/base/error.h"
 #include "native/base/json.h"
 #include "native/base/str.h"
-#include "native/base/utf8.h"
 
 namespace oss::grammar {
 namespace {
 
-constexpr int kMaxNesting = 64;  // of groups: bounds the recursion
-
-struct Tree {
-  enum Kind { kCharacters, kSequence, kAlternatives, kCounted } kind;
-  CodePointSet characters{};
-  std::vector<Tree> parts{};
-  uint32_t min = 1, max = 1;
-};
-
-struct Alternative {
-  Tree tree;
-  bool from_begin, to_end;  // anchored
-};
-
-const CodePointSet kDigit = {{'0', '9'}};
-const CodePointSet kWord = {{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}};
-const CodePointSet kSpace = {{'\t', '\r'},       {' ', ' '},         {0xA0, 0xA0},     {0x1680, 0x1680}, {0x2000, 0x200A},
-                             {0x2028, 0x2029}, {0x202F, 0x202F}, {0x205F, 0x205F}, {0x3000, 0x3000}, {0xFEFF, 0xFEFF}};
-const CodePointSet kLineEnds = {{'\n', '\n'}, {'\r', '\r'}, {0x2028, 0x2029}};
 const CodePointSet kAny = {{0, 0xD7FF}, {0xE000, 0x10FFFF}};
 
-class Parser {
- public:
-  Parser(std::string_view pattern, const std::string& name) : text_(pattern), name_(name) {}
+using Tree = RegexTree;
 
-  std::vector<Alternative> whole() {
-    std::vector<Alternative> out;
-    do {
-      const bool from_begin = take("^");
-      Tree tree = sequence(0);
-      out.push_back({std::move(tree), from_begin, take("$")});
-    } while (take("|"));
-    if (at_ < text_.size()) refuse(text_[at_] == ')' ? "a \")\" that closes no group" : "an anchor inside of the pattern");
-    return out;
-  }
+// --- as nodes
+// ------------------------------------------------------------------------------------------------------------
 
- private:
-  [[noreturn]] void refuse(const std::string& what) const {
-    throw Error(Code::kInvalidArgument, str(name_, ": ", what, " at byte ", at_, " of ", quote(text_), " is not supported"));
-  }
-  bool take(std::string_view token) {
-    if (!text_.substr(at_).starts_with(token)) return false;
-    at_ += token.size();
-    return true;
-  }
-  bool next_is(char c) const { return at_ < text_.size() && text_[at_] == c; }
+bool is_assertion(const Tree& tree) {
+  return tree.kind == Tree::kBegin || tree.kind == Tree::kEnd || tree.kind == Tree::kAhead ||
+         tree.kind == Tree::kNotAhead;
+}
 
-  Tree alternatives(int depth) {
-    Tree out{Tree::kAlternatives};
-    do out.parts.push_back(sequence(depth));
-    while (take("|"));
-    return out;
-  }
+bool has_assertion(const Tree& tree) {
+  return is_assertion(tree) || std::any_of(tree.parts.begin(), tree.parts.end(), has_assertion);
+}
 
-  Tree sequence(int depth) {
-    Tree out{Tree::kSequence};
-    while (at_ < text_.size() && !next_is('|') && !next_is(')') && !next_is('$') && !next_is('^')) {
-      out.parts.push_back(counted(atom(depth)));
-    }
-    if (depth > 0 && (next_is('$') || next_is('^'))) refuse("an anchor inside of a group");
-    return out;
-  }
+// One of the alternatives of a whole pattern, without the anchors at its ends.
+struct Alternative {
+  const Tree& tree;
+  bool from_begin, to_end;
 
-  Tree counted(Tree of) {
-    uint32_t min = 1, max = 1;
-    if (take("*")) {
-      min = 0, max = kUnlimited;
-    } else if (take("+")) {
-      max = kUnlimited;
-    } else if (take("?")) {
-      min = 0;
-    } else if (take("{")) {
-      min = max = number();
-      if (take(",")) max = next_is('}') ? kUnlimited : number();
-      if (!take("}") || max < min) refuse("a count that is not {n}, {n,} or {n,m}");
-    } else {
-      return of;
-    }
-    take("?");
-    if (next_is('*') || next_is('+') || next_is('?') || next_is('{')) refuse("a count of a count");
-    Tree out{Tree::kCounted};
-    out.parts.push_back(std::move(of));
-    out.min = min;
-    out.max = max;
-    return out;
+  explicit Alternative(const Tree& sequence)
+      : tree(sequence),
+        from_begin(!sequence.parts.empty() && sequence.parts.front().kind == Tree::kBegin),
+        to_end(!sequence.parts.empty() && sequence.parts.back().kind == Tree::kEnd) {}
+  std::span<const Tree> parts() const {
+    return std::span(tree.parts).subspan(from_begin, tree.parts.size() - size_t(from_begin) - size_t(to_end));
   }
-
-  uint32_t number() {
-    uint32_t value = 0;
-    const size_t begin = at_;
-    for (; at_ < text_.size() && text_[at_] >= '0' && text_[at_] <= '9'; ++at_) {
-      value = value * 10 + uint32_t(text_[at_] - '0');
-      if (value > kMaxCount) refuse(str("a count above ", kMaxCount));
-    }
-    if (at_ == begin) refuse("a count without a number");
-    return value;
+  bool is_plain() const {
+    const std::span<const Tree> inner = parts();
+    return std::none_of(inner.begin(), inner.end(), has_assertion);
   }
-
-  Tree atom(int depth) {
-    if (take("(")) return group(depth + 1);
-    if (take("[")) return characters(set());
-    if (take(".")) return characters(complement_of(kLineEnds));
-    if (take("\\")) return characters(escape(false));
-    if (next_is('*') || next_is('+') || next_is('?') || next_is('{')) refuse("a count of nothing");
-    if (next_is('}') || next_is(']')) refuse("a bracket that is not escaped");
-    const uint32_t code = code_point();
-    return characters({{code, code}});
-  }
-
-  Tree group(int depth) {
-    if (depth > kMaxNesting) refuse(str("a group more than ", kMaxNesting, " levels deep"));
-    if (take("?") && !take(":")) {
-      if (next_is('=') || next_is('!')) refuse("look-ahead");
-      if (next_is('<')) refuse("look-behind or a named group");
-      refuse("a group with flags");
-    }
-    Tree out = alternatives(depth);
-    if (!take(")")) refuse("a group that is not closed");
-    return out;
-  }
-
-  static Tree characters(CodePointSet set) {
-    Tree out{Tree::kCharacters};
-    out.characters = normalized(std::move(set));
-    return out;
-  }
-
-  CodePointSet set() {
-    const bool negated = take("^");
-    CodePointSet out;
-    while (!take("]")) {
-      if (at_ >= text_.size()) refuse("a set that is not closed");
-      const CodePointSet first = set_member();
-      const bool is_range = next_is('-') && at_ + 1 < text_.size() && text_[at_ + 1] != ']';
-      if (!is_range) {
-        out.insert(out.end(), first.begin(), first.end());
-        continue;
-      }
-      ++at_;
-      const CodePointSet last = set_member();
-      const auto is_one = [](const CodePointSet& s) { return s.size() == 1 && s[0].first == s[0].last; };
-      if (!is_one(first) || !is_one(last) || last[0].first < first[0].first) refuse("a range that has no ends");
-      out.push_back({first[0].first, last[0].first});
-    }
-    out = normalized(std::move(out));
-    return negated ? complement_of(out) : out;
-  }
-
-  CodePointSet set_member() {
-    if (take("\\")) return escape(true);
-    const uint32_t code = code_point();
-    return {{code, code}};
-  }
-
-  uint32_t code_point() {
-    const Utf8 next = utf8_begin(text_.substr(at_));
-    if (next.kind != Utf8::kWhole) refuse("text that is not UTF-8");
-    const uint8_t lead = uint8_t(text_[at_]);
-    uint32_t code = next.length == 1 ? lead : lead & (0x7Fu >> next.length);
-    for (size_t i = 1; i < next.length; ++i) code = code << 6 | (uint8_t(text_[at_ + i]) & 0x3Fu);
-    at_ += next.length;
-    return code;
-  }
-
-  CodePointSet escape(bool in_set) {
-    if (at_ >= text_.size()) refuse("a backslash at the end");
-    const char c = text_[at_++];
-    const auto one = [](uint32_t code) { return CodePointSet{{code, code}}; };
-    switch (c) {
-      case 'd':
-        return kDigit;
-      case 'D':
-        return complement_of(kDigit);
-      case 'w':
-        return kWord;
-      case 'W':
-        return complement_of(kWord);
-      case 's':
-        return kSpace;
-      case 'S':
-        return complement_of(kSpace);
-      case 't':
-        return one('\t');
-      case 'n':
-        return one('\n');
-      case 'r':
-        return one('\r');
-      case 'f':
-        return one('\f');
-      case 'v':
-        return one('\v');
-      case 'x':
-        return one(hex(2));
-      case 'u':
-        return one(unicode());
-      case '0':
-        if (!(at_ < text_.size() && text_[at_] >= '0' && text_[at_] <= '9')) return one(0);
-        break;
-      case 'b':
-        if (in_set) return one('\b');
-        break;
-      default:
-        if (std::string_view("^$\\.*+?()[]{}|/-").find(c) != std::string_view::npos) return one(uint8_t(c));
-        // Without the `u` flag other characters stand for themselves; those with a meaning elsewhere are refused.
-        if (uint8_t(c) < 0x80 && !((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'))) {
-          return one(uint8_t(c));
-        }
-    }
-    --at_;
-    refuse(str("the escape \"\\", c, "\""));
-  }
-
-  uint32_t unicode() {
-    if (take("{")) {
-      uint32_t code = 0;
-      while (at_ < text_.size() && !next_is('}') && code <= 0x10FFFF) code = code * 16 + hex(1);
-      if (!take("}") || code > 0x10FFFF) refuse("a code point that there is not");
-      return code;
-    }
-    const uint32_t unit = hex(4);
-    if (unit < 0xD800 || unit > 0xDFFF) return unit;
-    if (unit <= 0xDBFF && take("\\u")) {
-      const uint32_t low = hex(4);
-      if (low >= 0xDC00 && low <= 0xDFFF) return 0x10000 + ((unit - 0xD800) << 10) + (low - 0xDC00);
-    }
-    refuse("half of a surrogate pair");
-  }
-
-  uint32_t hex(int digits) {
-    uint32_t value = 0;
-    for (int i = 0; i < digits; ++i, ++at_) {
-      const char c = at_ < text_.size() ? text_[at_] : ' ';
-      if (c >= '0' && c <= '9') {
-        value = value * 16 + uint32_t(c - '0');
-      } else if ((c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F')) {
-        value = value * 16 + uint32_t((c | 0x20) - 'a' + 10);
-      } else {
-        refuse("an escape without its hexadecimal digits");
-      }
-    }
-    return value;
-  }
-
-  std::string_view text_;
-  const std::string& name_;
-  size_t at_ = 0;
 };
+
+NodeId emit(Graph& graph, const Tree& tree, Spelling spelling, NodeId next);
+
+NodeId emit(Graph& graph, std::span<const Tree> parts, Spelling spelling, NodeId next) {
+  for (size_t i = parts.size(); i-- > 0;) next = emit(graph, parts[i], spelling, next);
+  return next;
+}
 
 NodeId emit(Graph& graph, const Tree& tree, Spelling spelling, NodeId next) {
   switch (tree.kind) {
     case Tree::kCharacters:
       return character(graph, tree.characters, spelling, next);
     case Tree::kSequence:
-      for (auto part = tree.parts.rbegin(); part != tree.parts.rend(); ++part) next = emit(graph, *part, spelling, next);
-      return next;
+      return emit(graph, std::span(tree.parts), spelling, next);
     case Tree::kAlternatives: {
       std::vector<NodeId> ways;
       for (const Tree& part : tree.parts) ways.push_back(emit(graph, part, spelling, next));
       return graph.any_of(std::move(ways));
     }
-    case Tree::kCounted:
+    default:
       break;
   }
   if (tree.max == 1) return graph.any_of({emit(graph, tree.parts[0], spelling, next), next});
@@ -279,19 +70,172 @@ NodeId emit(Graph& graph, const Tree& tree, Spelling spelling, NodeId next) {
   return graph.repeat(body, tree.min, tree.max, next);
 }
 
+// --- as a language
+// -------------------------------------------------------------------------------------------------------
+
+bool has_begin(const Tree& tree) {
+  return tree.kind == Tree::kBegin || std::any_of(tree.parts.begin(), tree.parts.end(), has_begin);
+}
+
+// It may stand for the text without characters.
+bool may_be_empty(const Tree& tree) {
+  switch (tree.kind) {
+    case Tree::kCharacters:
+      return false;
+    case Tree::kSequence:
+      return std::all_of(tree.parts.begin(), tree.parts.end(), may_be_empty);
+    case Tree::kAlternatives:
+      return std::any_of(tree.parts.begin(), tree.parts.end(), may_be_empty);
+    case Tree::kCounted:
+      return tree.min == 0 || may_be_empty(tree.parts[0]);
+    default:
+      return true;
+  }
+}
+
+// Built from the back: what follows is known down to the end of the text, so that look-ahead is one more demand on it.
+class LanguageOf {
+ public:
+  enum class Where { kAtBegin, kInside, kUnknown };  // in the text
+
+  LanguageOf(Regular& regular, std::string_view pattern, const std::string& name)
+      : regular_(regular), pattern_(pattern), name_(name) {}
+
+  Regular::Id before(const Tree& tree, Regular::Id next, Where where) {
+    switch (tree.kind) {
+      case Tree::kCharacters:
+        return regular_.sequence(regular_.characters(tree.characters), next);
+      case Tree::kSequence:
+        return sequence(tree, next, where);
+      case Tree::kAlternatives: {
+        std::vector<Regular::Id> ways;
+        for (const Tree& part : tree.parts) ways.push_back(before(part, next, where));
+        return regular_.either(std::move(ways));
+      }
+      case Tree::kBegin:
+        if (where == Where::kUnknown) refuse(tree, "an anchor behind what may be empty");
+        return where == Where::kAtBegin ? next : Regular::kNothing;
+      case Tree::kEnd:
+        return regular_.both({next, Regular::kEmpty});
+      case Tree::kAhead:
+        return regular_.both({before(tree.parts[0], Regular::kAnything, where), next});
+      case Tree::kNotAhead:
+        return regular_.both({regular_.negated(before(tree.parts[0], Regular::kAnything, where)), next});
+      case Tree::kCounted:
+        break;
+    }
+    const Tree& body = tree.parts[0];
+    if (!has_assertion(body)) {
+      return regular_.sequence(regular_.counted(before(body, Regular::kEmpty, where), tree.min, tree.max), next);
+    }
+    if (tree.max > 1) refuse(body, "an anchor or look-ahead inside of a repetition");
+    if (tree.max == 0) return next;
+    const Regular::Id once = before(body, next, where);
+    return tree.min == 1 ? once : regular_.either({once, next});
+  }
+
+ private:
+  [[noreturn]] void refuse(const Tree& tree, const std::string& what) const {
+    const Tree* at = &tree;
+    while (!is_assertion(*at)) at = &*std::find_if(at->parts.begin(), at->parts.end(), has_assertion);
+    refuse_regex(name_, pattern_, at->at, what);
+  }
+
+  Regular::Id sequence(const Tree& tree, Regular::Id next, Where where) {
+    std::vector<Where> places;
+    for (const Tree& part : tree.parts) {
+      places.push_back(where);
+      if (where == Where::kInside || is_assertion(part)) continue;
+      where = may_be_empty(part) ? Where::kUnknown : Where::kInside;
+    }
+    for (size_t i = tree.parts.size(); i-- > 0;) next = before(tree.parts[i], next, places[i]);
+    return next;
+  }
+
+  Regular& regular_;
+  const std::string_view pattern_;
+  const std::string& name_;
+};
+
+Regular::Id searched(Regular& regular, const Tree& tree, std::string_view pattern, Anchoring anchoring,
+                     const std::string& name) {
+  using Where = LanguageOf::Where;
+  LanguageOf language(regular, pattern, name);
+  if (anchoring == Anchoring::kWhole) return language.before(tree, Regular::kEmpty, Where::kAtBegin);
+  const Regular::Id at_begin = language.before(tree, Regular::kAnything, Where::kAtBegin);
+  if (!has_begin(tree)) return regular.sequence(Regular::kAnything, at_begin);
+  const Regular::Id inside = language.before(tree, Regular::kAnything, Where::kInside);
+  return regular.either({at_begin, regular.sequence(regular.any_of_length(1, kUnlimited), inside)});
+}
+
+// Lower maxima of high counts: less matches then, but nothing else. Whether there were any.
+bool lower_counts(Tree& tree) {
+  constexpr uint32_t kHigh = 64;
+  if (tree.kind == Tree::kNotAhead) return false;
+  bool out = false;
+  if (tree.kind == Tree::kCounted && tree.max != kUnlimited && tree.max > std::max(kHigh, tree.min)) {
+    tree.max = std::max(kHigh, tree.min);
+    out = true;
+  }
+  for (Tree& part : tree.parts) out |= lower_counts(part);
+  return out;
+}
+
+// Where its automaton would be too large, high counts are lower.
+Regular::Id language_of(Regular& regular, const Tree& tree, std::string_view pattern, Anchoring anchoring,
+                        const std::string& name) {
+  if (pattern.size() > kMaxLanguageBytes) {
+    throw Error(Code::kInvalidArgument, str(name, ": a pattern of more than ", kMaxLanguageBytes,
+                                            " bytes is not supported beside other demands, or with look-ahead"));
+  }
+  const Regular::Id out = searched(regular, tree, pattern, anchoring, name);
+  RegexTree fewer = tree;
+  return !lower_counts(fewer) || regular.fits(out) ? out : searched(regular, fewer, pattern, anchoring, name);
+}
+
+[[noreturn]] void refuse_size(const std::string& name) {
+  throw Error(Code::kInvalidArgument, str(name, ": this takes too many states"));
+}
+
 }  // namespace
 
-NodeId regex(Graph& graph, std::string_view pattern, Anchoring anchoring, Spelling spelling, const std::string& name,
-             NodeId next) {
+NodeId regex(Graph& graph, Regular& regular, std::string_view pattern, Anchoring anchoring, Spelling spelling,
+             const std::string& name, NodeId next) {
+  const Tree whole = parse_regex(pattern, name);
+  const std::vector<Alternative> alternatives(whole.parts.begin(), whole.parts.end());
+  if (!std::all_of(alternatives.begin(), alternatives.end(), [](const Alternative& one) { return one.is_plain(); })) {
+    try {
+      return regular.emit(language_of(regular, whole, pattern, anchoring, name), spelling, next);
+    } catch (const Regular::TooLarge&) {
+      refuse_size(name);
+    }
+  }
   const RuleId any = graph.add_rule(character(graph, kAny, spelling, Graph::kEndNode));
   std::vector<NodeId> ways;
-  for (const Alternative& one : Parser(pattern, name).whole()) {
+  for (const Alternative& one : alternatives) {
     const bool search = anchoring == Anchoring::kSearch;
     const NodeId tail = search && !one.to_end ? graph.repeat(any, 0, kUnlimited, next) : next;
-    const NodeId start = emit(graph, one.tree, spelling, tail);
+    const NodeId start = emit(graph, one.parts(), spelling, tail);
     ways.push_back(search && !one.from_begin ? graph.repeat(any, 0, kUnlimited, start) : start);
   }
   return graph.any_of(std::move(ways));
+}
+
+Regular::Id regex_language(Regular& regular, std::string_view pattern, Anchoring anchoring, const std::string& name) {
+  const Tree whole = parse_regex(pattern, name);
+  try {
+    return language_of(regular, whole, pattern, anchoring, name);
+  } catch (const Regular::TooLarge&) {
+    refuse_size(name);
+  }
+}
+
+NodeId emit_language(Regular& regular, Regular::Id language, Spelling spelling, const std::string& name, NodeId next) {
+  try {
+    return regular.emit(language, spelling, next);
+  } catch (const Regular::TooLarge&) {
+    refuse_size(name);
+  }
 }
 
 }  // namespace oss::grammar

@@ -2,72 +2,27 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <optional>
 
 #include "native/base/error.h"
 #include "native/base/str.h"
+#include "native/grammar/formats.h"
 #include "native/grammar/number_range.h"
-#include "native/grammar/regex.h"
 
 namespace oss::grammar {
 namespace {
 
+constexpr const char* kUnevaluated[] = {"unevaluatedProperties", "unevaluatedItems"};
+
 constexpr std::array kTypes = {"object", "array", "string", "number", "integer", "boolean", "null"};
 
-// Which type a keyword speaks of; nothing: of any.
-struct Keyword {
-  std::string_view name, type;
-};
-constexpr Keyword kKeywords[] = {
-    {"type", ""},           {"enum", ""},
-    {"const", ""},          {"anyOf", ""},
-    {"oneOf", ""},          {"allOf", ""},
-    {"$ref", ""},           {"nullable", ""},
-    {"properties", "object"},       {"required", "object"},
-    {"additionalProperties", "object"}, {"items", "array"},
-    {"prefixItems", "array"},       {"minItems", "array"},
-    {"maxItems", "array"},          {"minLength", "string"},
-    {"maxLength", "string"},        {"pattern", "string"},
-    {"format", "string"},           {"minimum", "number"},
-    {"maximum", "number"},          {"exclusiveMinimum", "number"},
-    {"exclusiveMaximum", "number"}, {"multipleOf", "number"},
-};
-
-#define OSS_DATE                                                                                             \
-  "(\\d{4}-((0[13578]|1[02])-(0[1-9]|[12]\\d|3[01])|(0[469]|11)-(0[1-9]|[12]\\d|30)|02-(0[1-9]|1\\d|2[0-8]))|" \
-  "(\\d\\d(0[48]|[2468][048]|[13579][26])|([02468][048]|[13579][26])00)-02-29)"
-#define OSS_TIME "([01]\\d|2[0-3]):[0-5]\\d:[0-5]\\d(\\.\\d{1,6})?(Z|[+-]([01]\\d|2[0-3]):[0-5]\\d)"
-#define OSS_LABEL "[A-Za-z0-9]([A-Za-z0-9-]{0,30}[A-Za-z0-9])?"
-#define OSS_BYTE "(25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)"
-#define OSS_PATH "[A-Za-z0-9._~!$&'()*+,;=:@-]"
-
-struct Format {
-  std::string_view name, pattern;
-};
-constexpr Format kFormats[] = {
-    {"date", OSS_DATE},
-    {"time", OSS_TIME},
-    {"date-time", OSS_DATE "T" OSS_TIME},
-    {"email", "[A-Za-z0-9_+-]{1,32}(\\.[A-Za-z0-9_+-]{1,32}){0,3}@" OSS_LABEL "(\\." OSS_LABEL "){1,4}"},
-    {"uuid", "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"},
-    {"ipv4", OSS_BYTE "(\\." OSS_BYTE "){3}"},
-    {"uri", "(https?|ftp)://" OSS_LABEL "(\\." OSS_LABEL "){0,5}(:[1-9]\\d{0,3})?(/" OSS_PATH "*)*(\\?(" OSS_PATH
-            "|[/?])*)?(#(" OSS_PATH "|[/?])*)?"},
-};
-
-bool is_true(const Json* value) { return value != nullptr && value->boolean() && *value->boolean(); }
+// What stands beside a part of a schema.
+Json without_parts(const Json& schema, std::string_view part) {
+  return without(schema, {part, "$defs", "definitions", kUnevaluated[0], kUnevaluated[1]});
+}
 
 bool is_unlisted(const Json& schema) { return schema.find("enum") == nullptr && schema.find("const") == nullptr; }
-
-uint32_t count_of(const Json& schema, const char* keyword, uint32_t otherwise, const std::string& path) {
-  const Json* value = schema.find(keyword);
-  if (value == nullptr) return otherwise;
-  if (!value->number() || value->number()->value < 0 || value->number()->value > 1e9 ||
-      value->number()->value != double(uint32_t(value->number()->value))) {
-    refuse_schema(path, str(quote(keyword), ": expected an integer in [0, 1e9], found ", value->describe()));
-  }
-  return uint32_t(value->number()->value);
-}
 
 // The types that a schema admits, in the order of kTypes.
 std::vector<std::string> types_of(const Json& schema, const std::string& path) {
@@ -75,9 +30,9 @@ std::vector<std::string> types_of(const Json& schema, const std::string& path) {
   const Json* type = schema.find("type");
   if (type == nullptr) {
     for (const auto& [keyword, member] : *schema.object()) {
-      for (const Keyword& known : kKeywords) {
-        if (known.name == keyword && !known.type.empty()) named.emplace_back(known.type);
-      }
+      const std::string_view of = type_of_keyword(keyword);
+      if (!of.empty()) named.emplace_back(of);
+      if (keyword == "format" && member.string() && format_pattern(*member.string())) named.emplace_back("string");
     }
     if (named.empty()) return {};
   } else if (type->string()) {
@@ -92,13 +47,12 @@ std::vector<std::string> types_of(const Json& schema, const std::string& path) {
       refuse_schema(path, str("\"type\" ", quote(name), " is none that JSON has"));
     }
   }
-  if (is_true(schema.find("nullable"))) named.emplace_back("null");
   std::vector<std::string> out;
   for (const char* name : kTypes) {
     const bool is_named = std::find(named.begin(), named.end(), name) != named.end();
     // Every integer is a number.
-    const bool is_covered = std::string_view(name) == "integer" &&
-                            std::find(named.begin(), named.end(), "number") != named.end();
+    const bool is_covered =
+        std::string_view(name) == "integer" && std::find(named.begin(), named.end(), "number") != named.end();
     if (is_named && !is_covered) out.emplace_back(name);
   }
   return out;
@@ -111,15 +65,7 @@ bool has_type(const Json& value, const std::string& type) {
   if (type == "array") return value.array() != nullptr;
   if (type == "object") return value.object() != nullptr;
   if (value.number() == nullptr) return false;
-  return type == "number" || value.number()->value == double(int64_t(value.number()->value));
-}
-
-void check_keywords(const Json& schema, const std::string& path) {
-  for (const auto& [keyword, member] : *schema.object()) {
-    const bool is_known = std::any_of(std::begin(kKeywords), std::end(kKeywords),
-                                      [&](const Keyword& known) { return known.name == keyword; });
-    if (!is_known && !is_annotation(keyword)) refuse_schema(path, str("the keyword ", quote(keyword), " is not supported"));
-  }
+  return type == "number" || value.number()->decimal().is_integer();
 }
 
 }  // namespace
@@ -130,7 +76,15 @@ NodeId SchemaCompiler::compile_object(NodeId next) {
   if (root.object() && root.find("type") && root.find("type")->string() && *root.find("type")->string() == "object") {
     return compile(next);
   }
-  return value(merge_schemas(document_, root, object, "#"), "#", next);
+  return compiled(merge_schemas(document_, root, object, "#"), next);
+}
+
+NodeId SchemaCompiler::compiled(const Json& root, NodeId next) {
+  try {
+    return value(root, "#", next);
+  } catch (const Regular::TooLarge&) {
+    refuse_schema("#", "its patterns take too many states together");
+  }
 }
 
 // Equal schemas are one rule, so that a schema which leads to itself ends.
@@ -149,24 +103,25 @@ NodeId SchemaCompiler::value(const Json& schema, const std::string& path, NodeId
   return start;
 }
 
-NodeId SchemaCompiler::value_of(const Json& schema, const std::string& path, NodeId next) {
+NodeId SchemaCompiler::value_of(const Json& given, const std::string& path, NodeId next) {
+  if (!given.boolean() && !given.object()) refuse_schema(path, str("expected a schema, found ", given.describe()));
+  const std::optional<Json> respelled = given.object() ? in_one_spelling(given, path) : std::nullopt;
+  const Json& schema = respelled ? *respelled : given;
   if (schema.boolean()) return *schema.boolean() ? json_.any_value(next) : Graph::kNowhere;
-  if (!schema.object()) refuse_schema(path, str("expected a schema, found ", schema.describe()));
-  check_keywords(schema, path);
   if (const Json* reference = schema.find("$ref")) {
     if (!reference->string()) refuse_schema(path, "\"$ref\" is no text");
-    const Json rest = without(schema, {"$ref", "$defs", "definitions"});
+    const Json rest = without_parts(schema, "$ref");
     const Json& target = document_.resolve(*reference->string(), path);
-    if (!demands_anything(rest)) return graph_.call(rule_of(target, *reference->string()), next);
-    return graph_.call(rule_of(merge_schemas(document_, rest, target, path), path), next);
+    if (!demands_anything(without(schema, {"$ref"}))) return graph_.call(rule_of(target, *reference->string()), next);
+    return graph_.call(rule_of(merged(schema, rest, target, path), path), next);
   }
   if (const Json* all = schema.find("allOf")) {
-    const Json rest = without(schema, {"allOf"});
-    if (all->array() && all->array()->size() == 1 && !demands_anything(rest)) {
+    const Json rest = without_parts(schema, "allOf");
+    if (all->array() && all->array()->size() == 1 && !demands_anything(without(schema, {"allOf"}))) {
       return value((*all->array())[0], path + "/allOf/0", next);
     }
     const Json whole(Json::Object{{"allOf", *all}});
-    return graph_.call(rule_of(merge_schemas(document_, rest, whole, path), path), next);
+    return graph_.call(rule_of(merged(schema, rest, whole, path), path), next);
   }
   if (schema.find("anyOf")) return branches(schema, "anyOf", path, next);
   if (schema.find("oneOf")) return branches(schema, "oneOf", path, next);
@@ -176,6 +131,22 @@ NodeId SchemaCompiler::value_of(const Json& schema, const std::string& path, Nod
   std::vector<NodeId> ways;
   for (const std::string& type : types) ways.push_back(of_type(schema, type, path, next));
   return graph_.any_of(std::move(ways));
+}
+
+// What a schema and one of its parts demand together. "unevaluated.." of the schema speaks of what none of its parts
+// does, and so stays with the whole.
+Json SchemaCompiler::merged(const Json& schema, const Json& rest, const Json& part, const std::string& path) const {
+  const Json both = merge_schemas(document_, rest, part, path);
+  if (!both.object()) return both;
+  Json::Object out = *both.object();
+  for (const char* keyword : kUnevaluated) {
+    if (const Json* of = schema.find(keyword)) {
+      if (both.find(keyword))
+        refuse_schema(path, str("two different ", quote(keyword), " for the same value are not supported"));
+      out.emplace_back(keyword, *of);
+    }
+  }
+  return Json(std::move(out));
 }
 
 NodeId SchemaCompiler::branches(const Json& schema, const std::string& keyword, const std::string& path, NodeId next) {
@@ -193,104 +164,83 @@ NodeId SchemaCompiler::branches(const Json& schema, const std::string& keyword, 
       }
     }
   }
-  const Json rest = without(schema, {keyword, "$defs", "definitions"});
-  const bool has_rest = demands_anything(rest);
+  const Json rest = without_parts(schema, keyword);
+  const bool has_rest = demands_anything(without(schema, {keyword}));
   std::vector<NodeId> ways;
   for (size_t i = 0; i < all.size(); ++i) {
     const std::string at = str(path, "/", keyword, "/", i);
-    ways.push_back(has_rest ? value(merge_schemas(document_, rest, all[i], at), at, next) : value(all[i], at, next));
+    ways.push_back(has_rest ? value(merged(schema, rest, all[i], at), at, next) : value(all[i], at, next));
   }
   return graph_.any_of(std::move(ways));
 }
 
-NodeId SchemaCompiler::listed(const Json& schema, const std::string& path, NodeId next) {
-  for (const auto& [keyword, member] : *schema.object()) {
-    const bool fits = keyword == "enum" || keyword == "const" || keyword == "type" || keyword == "nullable";
-    if (fits || is_annotation(keyword)) continue;
-    refuse_schema(path, str(quote(keyword), " beside \"enum\" or \"const\" is not supported"));
-  }
+// The values that "enum" and "const" list and the other keywords admit.
+std::vector<Json> SchemaCompiler::listed_values(const Json& schema, const std::string& path) {
   const Json *values = schema.find("enum"), *value = schema.find("const");
   if (values != nullptr && !values->array()) refuse_schema(path, "\"enum\" is no list");
-  const std::vector<std::string> types = types_of(schema, path);
-  std::vector<std::string> texts;
+  const std::vector<std::string> types = types_of(without(schema, {"format"}), path);
+  std::vector<Json> out;
   const Json::Array single = value != nullptr ? Json::Array{*value} : Json::Array{};
   for (const Json& one : values != nullptr ? *values->array() : single) {
     const bool is_const = value == nullptr || compact(one) == compact(*value);
-    const bool is_typed = schema.find("type") == nullptr || std::any_of(types.begin(), types.end(),
-                                                       [&](const std::string& type) { return has_type(one, type); });
-    if (is_const && is_typed) texts.push_back(compact(one));
+    const bool is_typed =
+        schema.find("type") == nullptr ||
+        std::any_of(types.begin(), types.end(), [&](const std::string& type) { return has_type(one, type); });
+    if (is_const && is_typed && fits(one, schema, path)) out.push_back(one);
   }
+  return out;
+}
+
+// Whether a listed value is as the keywords of its type demand; those of objects and arrays are refused.
+bool SchemaCompiler::fits(const Json& value, const Json& schema, const std::string& path) {
+  for (const auto& [keyword, member] : *schema.object()) {
+    const std::string_view type = type_of_keyword(keyword);
+    const bool is_inner = (type == "object" && value.object()) || (type == "array" && value.array());
+    if (is_inner) refuse_schema(path, str(quote(keyword), " beside \"enum\" or \"const\" is not supported"));
+  }
+  if (value.string()) {
+    const std::string name = str("schema ", path);
+    return strings_.matches(strings_.language(without(schema, {"format"}), path), *value.string(), name);
+  }
+  if (!value.number()) return true;
+  const Decimal here = value.number()->decimal();
+  const auto [min, max] = bounds_of(schema, path);
+  const auto is_within = [&](const std::optional<NumberBound>& bound, int sign) {
+    const int order = bound ? compare(here, bound->value) * sign : 1;
+    return order > 0 || (order == 0 && !bound->exclusive);
+  };
+  if (schema.find("multipleOf")) {
+    Graph graph;
+    const NodeId one = multiple_within(graph, {NumberBound{here}, NumberBound{here}}, step_of(schema, path), false,
+                                       str("schema ", path), Graph::kEndNode);
+    if (one == Graph::kNowhere) return false;
+  }
+  return is_within(min, 1) && is_within(max, -1);
+}
+
+NodeId SchemaCompiler::listed(const Json& schema, const std::string& path, NodeId next) {
+  std::vector<std::string> texts;
+  for (const Json& value : listed_values(schema, path)) texts.push_back(compact(value));
   return graph_.choice(std::move(texts), next);
 }
 
 NodeId SchemaCompiler::of_type(const Json& schema, const std::string& type, const std::string& path, NodeId next) {
   if (type == "object") return object(schema, path, next);
   if (type == "array") return array(schema, path, next);
-  if (type == "string") return string(schema, path, next);
+  if (type == "string") return strings_.value(schema, path, next);
   if (type == "boolean") return graph_.any_of({graph_.text("true", next), graph_.text("false", next)});
   if (type == "null") return graph_.text("null", next);
   return number(schema, type == "integer", path, next);
 }
 
-// Two nodes for each property: one where nothing has been written yet, one where a comma comes first.
-NodeId SchemaCompiler::object(const Json& schema, const std::string& path, NodeId next) {
-  struct Property {
-    std::string name;
-    Json schema;
-    bool required;
-  };
-  std::vector<Property> properties;
-  const Json *declared = schema.find("properties"), *required = schema.find("required");
-  const Json* more = schema.find("additionalProperties");
-  const Json anything(true);
-  if (declared != nullptr) {
-    if (!declared->object()) refuse_schema(path, "\"properties\" is no object");
-    for (const auto& [name, of] : *declared->object()) properties.push_back({name, of, false});
-  }
-  if (required != nullptr) {
-    if (!required->array()) refuse_schema(path, "\"required\" is no list");
-    for (const Json& name : *required->array()) {
-      if (!name.string()) refuse_schema(path, "\"required\" is no list of texts");
-      const auto at = std::find_if(properties.begin(), properties.end(),
-                                   [&](const Property& property) { return property.name == *name.string(); });
-      if (at == properties.end()) {
-        properties.push_back({*name.string(), more != nullptr ? *more : anything, true});
-      } else {
-        at->required = true;
-      }
-    }
-  }
-  if (properties.size() > kMaxProperties) refuse_schema(path, str("more than ", kMaxProperties, " properties"));
-  if (declared == nullptr && properties.empty() && more == nullptr) return json_.any_object(next);
-
-  const bool has_more = more != nullptr && !(more->boolean() && !*more->boolean());
-  const NodeId close = json_.blanks(graph_.text("}", next));
-  NodeId first = close, later = close;  // before the property after this one
-  if (has_more) {
-    std::vector<std::string> names;
-    for (const Property& property : properties) names.push_back(property.name);
-    const NodeId value_start = value(*more, path + "/additionalProperties", Graph::kEndNode);
-    const RuleId member = graph_.add_rule(json_.other_name(names, json_.colon(value_start)));
-    const RuleId follower = graph_.add_rule(graph_.text(",", json_.blanks(graph_.call(member, Graph::kEndNode))));
-    later = graph_.repeat(follower, 0, kUnlimited, close);
-    first = graph_.any_of({json_.blanks(graph_.call(member, later)), close});
-  }
-  for (auto property = properties.rbegin(); property != properties.rend(); ++property) {
-    const std::string at = str(path, "/properties/", property->name);
-    const NodeId here = graph_.text(json_string(property->name), json_.colon(value(property->schema, at, later)));
-    const NodeId opening = json_.blanks(here), following = graph_.text(",", json_.blanks(here));
-    first = property->required ? opening : graph_.any_of({opening, first});
-    later = property->required ? following : graph_.any_of({following, later});
-  }
-  return graph_.text("{", first);
-}
-
 NodeId SchemaCompiler::array(const Json& schema, const std::string& path, NodeId next) {
   const uint32_t min = count_of(schema, "minItems", 0, path), max = count_of(schema, "maxItems", kUnlimited, path);
   const Json *leading = schema.find("prefixItems"), *items = schema.find("items");
-  if (leading == nullptr && items == nullptr && min == 0 && max == kUnlimited) return json_.any_array(next);
   if (leading != nullptr && !leading->array()) refuse_schema(path, "\"prefixItems\" is no list");
-  if (items != nullptr && items->array()) refuse_schema(path, "\"items\" as a list is not supported: use \"prefixItems\"");
+  if (const Json* unique = schema.find("uniqueItems"); unique && unique->boolean() && max > 1) {
+    return distinct(schema, min, max, path, next);
+  }
+  if (leading == nullptr && items == nullptr && min == 0 && max == kUnlimited) return json_.any_array(next);
   const auto rule = [&](const Json& of, const std::string& at) {
     return graph_.add_rule(value(of, at, Graph::kEndNode));
   };
@@ -309,52 +259,57 @@ NodeId SchemaCompiler::array(const Json& schema, const std::string& path, NodeId
   return json_.array(first, rest, min, max, next);
 }
 
-NodeId SchemaCompiler::string(const Json& schema, const std::string& path, NodeId next) {
-  const Json *pattern = schema.find("pattern"), *format = schema.find("format");
-  const bool has_length = schema.find("minLength") || schema.find("maxLength");
-  if (pattern == nullptr && format == nullptr) {
-    const uint32_t min = count_of(schema, "minLength", 0, path), max = count_of(schema, "maxLength", kUnlimited, path);
-    return json_.string_of_length(min, max, next);
+// The values of a schema that has few of them, as texts.
+std::optional<std::vector<std::string>> SchemaCompiler::few_values(const Json& items, const std::string& path) {
+  if (!items.object()) return std::nullopt;
+  const Json schema = merge_schemas(document_, items, Json(Json::Object()), path);  // no reference is left
+  if (!schema.object()) return std::nullopt;
+  if (schema.find("$ref") || schema.find("allOf") || schema.find("anyOf") || schema.find("oneOf")) return std::nullopt;
+  std::vector<std::string> out;
+  if (!is_unlisted(schema)) {
+    for (const Json& value : listed_values(schema, path)) {
+      if (value.object() || value.array()) return std::nullopt;  // equal ones may have several texts
+      out.push_back(compact(value));
+    }
+  } else {
+    for (const std::string& type : types_of(schema, path)) {
+      if (type != "boolean" && type != "null") return std::nullopt;
+      for (const char* text : {"true", "false", "null"}) {
+        if ((type == "null") == (std::string_view(text) == "null")) out.emplace_back(text);
+      }
+    }
+    if (out.empty()) return std::nullopt;
   }
-  if (pattern != nullptr && format != nullptr) refuse_schema(path, "\"format\" beside \"pattern\" is not supported");
-  if (has_length) {
-    refuse_schema(path, str(quote(schema.find("minLength") ? "minLength" : "maxLength"), " beside ",
-                            quote(pattern != nullptr ? "pattern" : "format"), " is not supported"));
-  }
-  const NodeId close = graph_.text("\"", next);
-  if (pattern != nullptr) {
-    if (!pattern->string()) refuse_schema(path, "\"pattern\" is no text");
-    return graph_.text("\"", regex(graph_, *pattern->string(), Anchoring::kSearch, Spelling::kJsonString,
-                                   str("schema ", path, ": \"pattern\""), close));
-  }
-  if (!format->string()) refuse_schema(path, "\"format\" is no text");
-  for (const Format& known : kFormats) {
-    if (known.name != *format->string()) continue;
-    return graph_.text("\"", regex(graph_, known.pattern, Anchoring::kWhole, Spelling::kJsonString, "format", close));
-  }
-  refuse_schema(path, str("the \"format\" ", quote(*format->string()), " is not supported"));
+  std::sort(out.begin(), out.end());
+  out.erase(std::unique(out.begin(), out.end()), out.end());
+  return out;
 }
 
-NodeId SchemaCompiler::number(const Json& schema, bool integer, const std::string& path, NodeId next) {
-  NumberBounds bounds;
-  const auto read = [&](const char* keyword, std::optional<NumberBound>& bound, bool exclusive, int sign) {
-    const Json* limit = schema.find(keyword);
-    if (limit == nullptr) return;
-    if (!limit->number()) refuse_schema(path, str(quote(keyword), ": expected a number, found ", limit->describe()));
-    const double here = limit->number()->value;
-    const bool is_tighter = !bound || here * sign > bound->value * sign || (here == bound->value && exclusive);
-    if (is_tighter) bound = NumberBound{here, exclusive};
-  };
-  read("minimum", bounds.min, false, 1);
-  read("exclusiveMinimum", bounds.min, true, 1);
-  read("maximum", bounds.max, false, -1);
-  read("exclusiveMaximum", bounds.max, true, -1);
-  if (const Json* step = schema.find("multipleOf")) {
-    if (!step->number()) refuse_schema(path, "\"multipleOf\" is no number");
-    return multiple_within(graph_, bounds, step->number()->value, str("schema ", path), next);
+// Items of few values, none of them twice: a node for each set of values that are there already.
+NodeId SchemaCompiler::distinct(const Json& schema, uint32_t min, uint32_t max, const std::string& path, NodeId next) {
+  constexpr size_t kMostValues = 10;
+  const Json* items = schema.find("items");
+  const auto values = items != nullptr ? few_values(*items, path + "/items") : std::nullopt;
+  if (!values || values->size() > kMostValues || schema.find("prefixItems")) {
+    refuse_schema(path, str("the keyword \"uniqueItems\" is not supported but where \"items\" lists ", kMostValues,
+                            " values at most"));
   }
-  if (integer) return integer_within(graph_, bounds, next);
-  return bounds.min || bounds.max ? number_within(graph_, bounds, str("schema ", path), next) : json_.any_number(next);
+  std::vector<RuleId> rules;
+  for (const std::string& value : *values) rules.push_back(graph_.add_rule(graph_.text(value, Graph::kEndNode)));
+  const NodeId close = json_.blanks(graph_.text("]", next));
+  std::vector<NodeId> after(size_t(1) << rules.size());
+  for (size_t used = after.size(); used-- > 0;) {
+    const auto count = uint32_t(std::popcount(used));
+    std::vector<NodeId> more;
+    for (size_t i = 0; i < rules.size() && count < max; ++i) {
+      if ((used >> i & 1) == 0) more.push_back(graph_.call(rules[i], after[used | size_t(1) << i]));
+    }
+    NodeId item = graph_.any_of(std::move(more));
+    if (item != Graph::kNowhere) item = json_.blanks(item);
+    if (count > 0 && item != Graph::kNowhere) item = graph_.text(",", item);
+    after[used] = graph_.any_of({item, count >= min ? close : Graph::kNowhere});
+  }
+  return graph_.text("[", after[0]);
 }
 
 }  // namespace oss::grammar

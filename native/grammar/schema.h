@@ -1,43 +1,64 @@
 // JSON schema → graph. What is written is always valid; of what would be valid, some is never written:
 //
 //   objects    properties in the order of their declaration, optional ones left out or not, then further ones where
-//              "additionalProperties" is `true` or a schema, or where "properties" is absent. A name is written
-//              as it is declared, a further one without escapes and different from all declared ones.
+//              "additionalProperties" is `true` or a schema, where names match "patternProperties", or where none of
+//              "properties" and "patternProperties" is there. A name is written as it is declared, a further one
+//              without escapes that it does not need and different from all declared ones. Names that "propertyNames"
+//              lists count as declared.
 //   no "type"  the types that the other keywords speak of; any value when there are none
-//   numbers    as json_text.h bounds them; within bounds without exponent
-//   strings    with "pattern" or "format", escapes only where JSON needs them
+//   numbers    as json_text.h bounds them; within bounds as number_range.h does, without exponent
+//   strings    with "pattern" or "format", escapes only where JSON needs them; where several demands meet and an
+//              automaton of them would have more than Regular::kMostStates states, a lower "maxLength" and lower counts
+//              of the pattern hold
 //   oneOf      as anyOf, where the branches are seen to have no value in common: different types, values, or a property
 //              that both require with different values
 //
-// Supported: type, enum, const, properties, required, additionalProperties, items, prefixItems, minItems, maxItems,
-// minLength, maxLength, pattern (regex.h), format (date-time, date, time, email, uuid, ipv4, uri), minimum, maximum,
-// exclusiveMinimum, exclusiveMaximum, multipleOf (integers), anyOf, oneOf, allOf, $ref within the schema, nullable.
-// Annotations are ignored. Everything else is refused by name and path.
+// Supported: type, enum, const, properties, required, additionalProperties, patternProperties (kMaxPatterns),
+// propertyNames, minProperties, maxProperties, items, prefixItems, minItems, maxItems, uniqueItems (of few listed
+// values), minLength, maxLength, pattern (regex.h), format (formats.h), minimum, maximum, exclusiveMinimum,
+// exclusiveMaximum, multipleOf, anyOf, oneOf, allOf, $ref within the schema, unevaluatedProperties and
+// unevaluatedItems, nullable, and what older drafts write instead (schema_keywords.h). A format beside a pattern is an
+// annotation. So are formats that are not known, and all that is no keyword of JSON schema. The other keywords are
+// refused by name and path, where they demand anything.
 #pragma once
 #include <map>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "native/base/json.h"
 #include "native/grammar/graph.h"
 #include "native/grammar/json_text.h"
+#include "native/grammar/number_range.h"
 #include "native/grammar/schema_merge.h"
+#include "native/grammar/string_schema.h"
 
 namespace oss::grammar {
 
 class SchemaCompiler {
  public:
   // All three outlive it.
-  SchemaCompiler(Graph& graph, JsonText& json, const Json& root) : graph_(graph), json_(json), document_(root) {}
+  SchemaCompiler(Graph& graph, JsonText& json, const Json& root)
+      : graph_(graph), json_(json), document_(root), strings_(graph, json) {}
 
   // A value of the root. Throws kInvalidArgument.
-  NodeId compile(NodeId next) { return value(document_.root(), "#", next); }
+  NodeId compile(NodeId next) { return compiled(document_.root(), next); }
   // The same where the value must be an object.
   NodeId compile_object(NodeId next);
 
  private:
-  static constexpr int kMaxDepth = 100;       // of schemas inside each other while compiling
+  static constexpr int kMaxDepth = 100;  // of schemas inside each other while compiling
   static constexpr size_t kMaxProperties = 2048;
+  static constexpr size_t kMaxPatterns = 4;     // of "patternProperties": a name may match any of them at once
+  static constexpr size_t kMaxLevels = 16'384;  // properties times how many there may be before them
 
+  struct Members;
+  struct Kind;
+  struct Range {
+    uint32_t min, max;
+  };
+
+  NodeId compiled(const Json& root, NodeId next);
   NodeId value(const Json& schema, const std::string& path, NodeId next);
   NodeId value_of(const Json& schema, const std::string& path, NodeId next);
   NodeId branches(const Json& schema, const std::string& keyword, const std::string& path, NodeId next);
@@ -45,14 +66,28 @@ class SchemaCompiler {
   NodeId of_type(const Json& schema, const std::string& type, const std::string& path, NodeId next);
   NodeId object(const Json& schema, const std::string& path, NodeId next);
   NodeId array(const Json& schema, const std::string& path, NodeId next);
-  NodeId string(const Json& schema, const std::string& path, NodeId next);
+  NodeId distinct(const Json& schema, uint32_t min, uint32_t max, const std::string& path, NodeId next);
   NodeId number(const Json& schema, bool integer, const std::string& path, NodeId next);
+  NumberBounds bounds_of(const Json& schema, const std::string& path) const;
+  Decimal step_of(const Json& schema, const std::string& path) const;
+  std::vector<Json> listed_values(const Json& schema, const std::string& path);
+  bool fits(const Json& value, const Json& schema, const std::string& path);
+  std::optional<std::vector<std::string>> few_values(const Json& items, const std::string& path);
+  Json merged(const Json& schema, const Json& rest, const Json& part, const std::string& path) const;
+  Members members_of(const Json& schema, const std::string& path);
+  Members declared_members(const Json& schema, const std::string& path);
+  Regular::Id restrict_names(const Json& names, Members& members, const std::string& path);
+  std::vector<Kind> kinds_of_names(const Json& patterns, Regular::Id allowed, Members& members,
+                                   const std::string& path);
+  NodeId end_of_object(const Members& members, uint32_t written, Range count, NodeId next);
   RuleId rule_of(const Json& schema, const std::string& path);
 
   Graph& graph_;
   JsonText& json_;
   SchemaDocument document_;
-  std::map<std::string, RuleId> rules_;  // by the schema's text
+  StringSchemas strings_;
+  std::map<std::string, RuleId> rules_;    // by the schema's text
+  std::map<std::string, RuleId> numbers_;  // by type, bounds and step
   int depth_ = 0;
 };
 

@@ -5,6 +5,7 @@
 
 #include "native/base/error.h"
 #include "native/base/str.h"
+#include "native/grammar/formats.h"
 #include "native/grammar/json_text.h"
 
 namespace oss::grammar {
@@ -14,6 +15,14 @@ constexpr int kMaxReferences = 32;  // that lead to one another before anything 
 
 bool contains(std::initializer_list<std::string_view> list, std::string_view keyword) {
   return std::find(list.begin(), list.end(), keyword) != list.end();
+}
+
+bool is_least(std::string_view keyword) {
+  return contains({"minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties"}, keyword);
+}
+
+bool is_most(std::string_view keyword) {
+  return contains({"maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"}, keyword);
 }
 
 void set(Json::Object& object, const std::string& key, Json value) {
@@ -120,6 +129,47 @@ void merge_objects(const SchemaDocument& document, const Json& a, const Json& b,
   }
 }
 
+// The item of an array at a place: its own schema, or that of all that follow.
+Json schema_of_item(const Json& schema, size_t at) {
+  const Json* leading = schema.find("prefixItems");
+  if (leading && leading->array() && at < leading->array()->size()) return (*leading->array())[at];
+  const Json* items = schema.find("items");
+  return items ? *items : Json(true);
+}
+
+void merge_arrays(const SchemaDocument& document, const Json& a, const Json& b, const std::string& path, Json::Object& out) {
+  size_t leading = 0;
+  for (const Json* from : {&a, &b}) {
+    const Json* own = from->find("prefixItems");
+    if (own && !own->array()) refuse_schema(path, "\"prefixItems\" is no list");
+    if (own) leading = std::max(leading, own->array()->size());
+  }
+  const auto both = [&](size_t at, const std::string& where) {
+    return merge_schemas(document, schema_of_item(a, at), schema_of_item(b, at), path + where);
+  };
+  Json::Array first;
+  for (size_t i = 0; i < leading; ++i) first.push_back(both(i, str("/prefixItems/", i)));
+  if (leading > 0) set(out, "prefixItems", Json(std::move(first)));
+  if (a.find("items") || b.find("items")) set(out, "items", both(leading, "/items"));
+}
+
+// Patterns that one string must match all of.
+Json patterns_in_common(const Json& a, const Json& b) {
+  Json::Array all;
+  for (const Json* from : {&a, &b}) {
+    for (const std::string_view keyword : {std::string_view("pattern"), kFurtherPatterns}) {
+      const Json* own = from->find(keyword);
+      for (const std::string& pattern : texts_of(own)) {
+        const Json one(pattern);
+        if (std::none_of(all.begin(), all.end(), [&](const Json& known) { return compact(known) == compact(one); })) {
+          all.push_back(one);
+        }
+      }
+    }
+  }
+  return Json(std::move(all));
+}
+
 // The JSON types that a schema may have values of, as bits; integers are numbers.
 int kinds_of(const Json& schema) {
   constexpr std::string_view kNames[] = {"null", "boolean", "number", "string", "array", "object"};
@@ -199,16 +249,6 @@ bool are_disjoint(const SchemaDocument& document, Json a, Json b, int depth) {
 
 }  // namespace
 
-bool is_annotation(std::string_view keyword) {
-  return contains({"title", "description", "default", "examples", "example", "$schema", "$id", "$comment", "strict",
-                   "deprecated", "readOnly", "writeOnly", "contentEncoding", "contentMediaType", "$defs", "definitions"},
-                  keyword);
-}
-
-void refuse_schema(const std::string& path, const std::string& why) {
-  throw Error(Code::kInvalidArgument, str("schema ", path, ": ", why));
-}
-
 const Json& SchemaDocument::resolve(const std::string& reference, const std::string& path) const {
   const auto fail = [&](const char* why) { refuse_schema(path, str("\"$ref\" ", quote(reference), " ", why)); };
   if (!reference.starts_with('#')) fail("is not within the schema: only \"#\" and \"#/...\" are supported");
@@ -239,31 +279,22 @@ const Json& SchemaDocument::resolve(const std::string& reference, const std::str
   return *at;
 }
 
-Json without(const Json& object, std::initializer_list<std::string_view> keywords) {
-  Json::Object out;
-  for (const auto& member : *object.object()) {
-    if (!contains(keywords, member.first)) out.push_back(member);
-  }
-  return Json(std::move(out));
-}
-
-bool demands_anything(const Json& schema) {
-  if (!schema.object()) return true;
-  return std::any_of(schema.object()->begin(), schema.object()->end(),
-                     [](const auto& member) { return !is_annotation(member.first); });
-}
-
 Json merge_schemas(const SchemaDocument& document, const Json& first, const Json& second, const std::string& path) {
   for (const auto& [one, other] : {std::pair(&first, &second), std::pair(&second, &first)}) {
     if (one->boolean()) return *one->boolean() ? *other : *one;
     if (!one->object()) refuse_schema(path, str("expected a schema, found ", one->describe()));
   }
-  const Json a = flattened(document, first, path), b = flattened(document, second, path);
+  const auto prepared = [&](const Json& schema) {
+    const Json whole = flattened(document, schema, path);
+    return whole.object() ? in_one_spelling(whole, path).value_or(whole) : whole;
+  };
+  const Json a = prepared(first), b = prepared(second);
   if (a.boolean() || b.boolean()) return merge_schemas(document, a, b, path);
   Json::Object out = *a.object();
   for (const auto& [keyword, theirs] : *b.object()) {
     const Json* ours = a.find(keyword);
-    if (keyword == "properties" || keyword == "additionalProperties") continue;
+    if (contains({"properties", "additionalProperties", "items", "prefixItems"}, keyword)) continue;
+    if (contains({"pattern", kFurtherPatterns}, keyword)) continue;
     if (is_annotation(keyword) && ours != nullptr) continue;
     if (ours == nullptr || compact(*ours) == compact(theirs)) {
       set(out, keyword, theirs);
@@ -279,20 +310,34 @@ Json merge_schemas(const SchemaDocument& document, const Json& first, const Json
       set(out, keyword, Json(std::move(both)));
     } else if (keyword == "enum" && ours->array() && theirs.array()) {
       set(out, keyword, values_in_common(*ours->array(), *theirs.array()));
-    } else if (keyword == "items" && !ours->array() && !theirs.array()) {
-      set(out, keyword, merge_schemas(document, *ours, theirs, path + "/items"));
-    } else if (contains({"minimum", "exclusiveMinimum", "minLength", "minItems", "maximum", "exclusiveMaximum", "maxLength",
-                         "maxItems"},
-                        keyword) &&
-               ours->number() && theirs.number()) {
-      const bool takes_greater = contains({"minimum", "exclusiveMinimum", "minLength", "minItems"}, keyword);
-      const bool ours_greater = ours->number()->value >= theirs.number()->value;
-      set(out, keyword, ours_greater == takes_greater ? *ours : theirs);
+    } else if (keyword == "propertyNames") {
+      set(out, keyword, merge_schemas(document, *ours, theirs, path + "/propertyNames"));
+    } else if (keyword == "format" && ours->string() && theirs.string() &&
+               (!format_pattern(*ours->string()) || !format_pattern(*theirs.string()))) {
+      set(out, keyword, format_pattern(*ours->string()) ? *ours : theirs);
+    } else if (is_least(keyword) && ours->number() && theirs.number()) {
+      set(out, keyword, compare(ours->number()->decimal(), theirs.number()->decimal()) >= 0 ? *ours : theirs);
+    } else if (is_most(keyword) && ours->number() && theirs.number()) {
+      set(out, keyword, compare(ours->number()->decimal(), theirs.number()->decimal()) <= 0 ? *ours : theirs);
     } else {
       refuse_schema(path, str("two different ", quote(keyword), " for the same value are not supported"));
     }
   }
+  Json patterns = patterns_in_common(a, b);
+  if (patterns.array()->size() > 1) {
+    set(out, "pattern", (*patterns.array())[0]);
+    set(out, std::string(kFurtherPatterns), std::move(patterns));
+  } else if (!patterns.array()->empty()) {
+    set(out, "pattern", (*patterns.array())[0]);
+  }
+  for (const auto& [one, other] : {std::pair(&a, &b), std::pair(&b, &a)}) {
+    const Json* more = other->find("additionalProperties");
+    if (one->find("patternProperties") && more && !is_true_schema(*more)) {
+      refuse_schema(path, "\"patternProperties\" of one part and \"additionalProperties\" of another are not supported");
+    }
+  }
   merge_objects(document, a, b, path, out);
+  merge_arrays(document, a, b, path, out);
   return Json(std::move(out));
 }
 

@@ -1,17 +1,13 @@
-// JSON schemas as values: which keywords there are, what two schemas demand together, and whether two can agree on a value.
+// JSON schemas as values: what two schemas demand together, and whether two can agree on a value.
 #pragma once
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "native/base/json.h"
+#include "native/grammar/schema_keywords.h"
 
 namespace oss::grammar {
-
-// Says nothing about which values are valid.
-bool is_annotation(std::string_view keyword);
-
-[[noreturn]] void refuse_schema(const std::string& path, const std::string& why);
 
 // Finds what "$ref" names within one document.
 class SchemaDocument {
@@ -31,10 +27,5 @@ Json merge_schemas(const SchemaDocument& document, const Json& a, const Json& b,
 
 // No value is valid under both; false where that cannot be told.
 bool are_disjoint(const SchemaDocument& document, const Json& a, const Json& b);
-
-// The object without these members.
-Json without(const Json& object, std::initializer_list<std::string_view> keywords);
-// Some member is more than an annotation.
-bool demands_anything(const Json& schema);
 
 }  // namespace oss::grammar

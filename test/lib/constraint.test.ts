@@ -419,6 +419,9 @@ describe("what is refused", () => {
     [text({ type: "choice", choices: [] }), "constraint.format.choices"],
     [text({ type: "choice", choices: ["\ud800"] }), "well-formed text"],
     [schema({ type: "object", properties: { a: { uniqueItems: true } } }), '#/properties/a: the keyword "uniqueItems"'],
+    [text({ type: "regex", pattern: "a(b(?=c))+" }), 'look-ahead inside of a repetition at byte 3 of "a(b(?=c))+"'],
+    [schema({ type: "string", pattern: "ab(?<=b)" }), 'look-behind at byte 4 of "ab(?<=b)"'],
+    [schema({ if: { type: "null" }, else: { const: 1 } }), 'schema #: the keyword "if" is not supported'],
     [schema({ minimum: "3" }), '"minimum": expected a number, found "3" (string)'],
     [schema({ $ref: "https://example.com" }), "is not within the schema"],
     [{ kind: "harmony", toolChoice: "required" }, "there is no tool to call"],
@@ -427,7 +430,7 @@ describe("what is refused", () => {
     [{ kind: "harmony", tools: [{ name: "a" }, { name: "a" }] }, "two tools named"],
     [{ kind: "harmony", tools: [{ name: "a" }], names: ["b"] }, "the name of a declared tool"],
     [
-      { kind: "harmony", tools: [{ name: "a", parameters: { not: {} } }] },
+      { kind: "harmony", tools: [{ name: "a", parameters: { not: { required: ["a"] } } }] },
       'the parameters of tool "a": schema #: the keyword "not"',
     ],
     [{ kind: "harmony", tools: [{ name: "a", parameters: { type: "string" } }] }, "no text satisfies"],

@@ -3,63 +3,10 @@
 #include <random>
 
 #include "native/base/json.h"
-#include "native/grammar/constraint.h"
-#include "native/tokenizer/tokenizer.h"
-#include "native/tokenizer/vocabulary.h"
-#include "test/native/check.h"
+#include "test/native/grammar_harness.h"
 
 namespace oss::grammar {
 namespace {
-
-constexpr int kSmall = 512, kFull = 201088;
-constexpr int32_t kEndOfText = 510;  // of the small vocabulary, where it is some text as well
-constexpr int64_t kPlenty = 1'000'000;
-
-std::string json_schema(const std::string& schema) {
-  return R"({"kind":"text","format":{"type":"json_schema","schema":)" + schema + "}}";
-}
-std::string pattern(const std::string& regex) {
-  return R"({"kind":"text","format":{"type":"regex","pattern":")" + regex + "\"}}";
-}
-
-std::shared_ptr<const Constraint> compiled(const std::string& json, int vocab = kSmall) {
-  const int32_t end = vocab == kFull ? 200002 : kEndOfText;
-  return compile_constraint(json, vocab, {&end, 1});
-}
-
-std::string bytes_of(int32_t token) { return tokenizer::decode(std::vector<uint32_t>{uint32_t(token)}); }
-
-int32_t token_of(uint8_t byte) { return int32_t(tokenizer::Vocabulary::get().find(&byte, 1)); }
-
-// Byte for byte; the index of the first that is refused, or npos.
-size_t first_refused(Matcher& matcher, std::string_view text) {
-  for (size_t i = 0; i < text.size(); ++i) {
-    const int32_t token = token_of(uint8_t(text[i]));
-    if (!allows(matcher.mask(kPlenty), token)) return i;
-    matcher.accept(token);
-  }
-  return std::string_view::npos;
-}
-
-bool accepts(const std::shared_ptr<const Constraint>& constraint, std::string_view text) {
-  Matcher matcher(constraint);
-  return first_refused(matcher, text) == std::string_view::npos && allows(matcher.mask(kPlenty), kEndOfText);
-}
-
-struct Case {
-  std::string constraint;
-  std::vector<std::string> accepted, refused;
-};
-
-void check(const Case& one) {
-  const auto constraint = compiled(one.constraint);
-  for (const std::string& text : one.accepted) {
-    if (!accepts(constraint, text)) test::fail(__FILE__, __LINE__, one.constraint + " refuses " + text);
-  }
-  for (const std::string& text : one.refused) {
-    if (accepts(constraint, text)) test::fail(__FILE__, __LINE__, one.constraint + " accepts " + text);
-  }
-}
 
 TEST("grammar: any JSON object") {
   check({R"({"kind":"text","format":{"type":"json_object"}})",
@@ -68,7 +15,7 @@ TEST("grammar: any JSON object") {
          {"", "[]", "1", "{", R"({"a":1,})", R"({"a" :1})", R"({a:1})", R"({"a":01})", R"({"a":.5})", R"({"a":1.})",
           R"({"a":+1})", R"({"a":"\x"})", "{\"a\":\"\n\"}", R"({"a":"\ud800"})", R"({"a":"\ude00"})",
           R"({"a":"\ud83dx"})", "{\"a\":\"\xFF\"}", "{\"a\":\"\xC3\"}", "{\"a\":\"\xED\xA0\x80\"}", "{\"a\":\"\xC0\xAF\"}",
-          "{}}", " {}", "{} ", "{   }", R"({"a":1234567890123456})"}});
+          "{}}", " {}", "{} ", "{   }", R"({"a":123456789012345678901})"}});
 }
 
 TEST("grammar: JSON schemas of scalars") {
@@ -81,7 +28,7 @@ TEST("grammar: JSON schemas of scalars") {
          {"true", "1"}});
   check({json_schema(R"({"type":"string","nullable":true})"), {"null", R"("a")"}, {"1"}});
   check({json_schema(R"({"type":"boolean"})"), {"true", "false"}, {"null", "tru", "0"}});
-  check({json_schema(R"({"type":"integer"})"), {"0", "-7", "999999999999999"}, {"-0", "1.0", "1e3", "01", "--1", "-", "1000000000000000"}});
+  check({json_schema(R"({"type":"integer"})"), {"0", "-7", "999999999999999"}, {"-0", "1.0", "1e3", "01", "--1", "-"}});
   check({json_schema(R"({"type":"number"})"), {"0", "-0", "-7.25", "1e9", "2E+10", "0.5"}, {"NaN", "1.", ".5", "1e", "1e100"}});
   check({json_schema(R"({"enum":["a\"b",1,null,{"k":[true]}]})"), {R"("a\"b")", "1", "null", R"({"k":[true]})"}, {R"("a")", "true", R"({"k": [true]})"}});
   check({json_schema(R"({"type":"string","enum":["x",1]})"), {R"("x")"}, {"1"}});
@@ -129,7 +76,7 @@ TEST("grammar: numbers within bounds, thousands of them") {
       }
     }
   }
-  check({json_schema(R"({"type":"number","minimum":0})"), {"0", "0.5", "12345.678", "1234567890123"}, {"-1", "-0", "1e3"}});
+  check({json_schema(R"({"type":"number","minimum":0})"), {"0", "0.5", "12345.678", "1234567890123", "1764400000.123456"}, {"-1", "-0", "1e3"}});
   check({json_schema(R"({"type":"number","exclusiveMinimum":0})"), {"0.000001", "3"}, {"0", "0.0", "-1"}});
 }
 
@@ -226,19 +173,16 @@ TEST("grammar: what is not supported is refused by name and path") {
     CHECK_THROWS(Code::kInvalidArgument, part, compiled(json_schema(schema)));
   };
   refused(R"({"type":"array","uniqueItems":true})", "schema #: the keyword \"uniqueItems\" is not supported");
-  refused(R"({"properties":{"a":{"not":{}}}})", "schema #/properties/a: the keyword \"not\"");
-  refused(R"({"patternProperties":{}})", "patternProperties");
-  refused(R"({"type":"string","format":"hostname"})", "\"hostname\" is not supported");
-  refused(R"({"type":"string","pattern":"a","minLength":2})", "\"minLength\" beside \"pattern\"");
-  refused(R"x({"type":"string","pattern":"(?=a)"})x", "look-ahead");
+  refused(R"({"properties":{"a":{"not":{"type":"null"}}}})", "schema #/properties/a: the keyword \"not\"");
+  refused(R"x({"type":"string","pattern":"a(b(?=c))+"})x", "look-ahead inside of a repetition at byte 3");
+  refused(R"x({"type":"string","pattern":"ab(?<=b)"})x", "look-behind at byte 4");
   refused(R"({"type":"string","pattern":"(a)\\1"})", "the escape \"\\1\"");
   refused(R"({"type":"string","pattern":"\\bx"})", "the escape \"\\b\"");
   refused(R"({"type":"string","pattern":"\\p{L}"})", "the escape \"\\p\"");
-  refused(R"x({"type":"string","pattern":"(^a)"})x", "anchor");
+  refused(R"x({"type":"string","pattern":"(?!a*^b)"})x", "an anchor behind what may be empty at byte 5");
   refused(R"({"type":"string","pattern":"a{2,1}"})", "a count");
   refused(R"({"type":"string","pattern":"(a"})", "not closed");
   refused(R"({"oneOf":[{"type":"integer"},{"type":"number"}]})", "branches 0 and 1 may have values in common");
-  refused(R"({"allOf":[{"pattern":"a"},{"pattern":"b"}]})", "two different \"pattern\"");
   refused(R"({"$ref":"other.json"})", "is not within the schema");
   refused(R"({"$ref":"#/$defs/none"})", "leads nowhere");
   refused(R"({"$ref":"#"})", "no text satisfies");
@@ -246,8 +190,8 @@ TEST("grammar: what is not supported is refused by name and path") {
   refused(R"({"type":"object","properties":{"a":{"$ref":"#"}},"required":["a"]})", "no text satisfies");
   refused(R"({"type":"integer","minimum":5,"maximum":4})", "no text satisfies");
   refused(R"({"type":"text"})", "none that JSON has");
-  refused(R"({"type":"number","multipleOf":0.01})", "multipleOf");
-  refused(R"({"type":"integer","enum":[1],"minimum":0})", "\"minimum\" beside \"enum\"");
+  refused(R"({"type":"number","multipleOf":0})", "multipleOf 0 is not above zero");
+  refused(R"({"enum":[{"a":1}],"required":["a"]})", "\"required\" beside \"enum\"");
   refused("false", "no text satisfies");
   refused("3", "expected a schema, found 3 (integer)");
   std::string deep = "true";
