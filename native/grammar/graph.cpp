@@ -15,12 +15,13 @@ uint32_t distance_sum(uint64_t a, uint64_t b, uint64_t c) {
   return uint32_t(std::min<uint64_t>(a * b + c, kNever));
 }
 
-Graph::Graph() {
+Graph::Graph(Budget& budget) : budget_(&budget) {
   nodes_.push_back({.kind = Node::Kind::kEnd});
   nodes_.push_back({});  // kNowhere: no edge leaves it
 }
 
 NodeId Graph::add(Node node) {
+  budget_->spend(Work::kNodes);
   if (nodes_.size() >= kMaxNodes) {
     throw Error(Code::kInvalidArgument, str("the constraint takes more than ", kMaxNodes, " nodes: it is too large"));
   }

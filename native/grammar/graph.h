@@ -10,6 +10,8 @@
 #include <string_view>
 #include <vector>
 
+#include "native/grammar/budget.h"
+
 namespace oss::grammar {
 
 using NodeId = uint32_t;
@@ -43,9 +45,11 @@ class Graph {
   static constexpr size_t kMaxNodes = 1u << 17;  // some 10 MB; the largest schemas in use take a tenth of it
   static constexpr uint32_t kMaxDepth = 160;     // of calls and repetitions inside each other: some 50 levels of JSON
 
-  Graph();
+  // The budget is that of building and finish().
+  explicit Graph(Budget& budget);
 
-  // --- building; throws kInvalidArgument beyond kMaxNodes ---
+  // --- building; throws kInvalidArgument beyond kMaxNodes, and as the budget does ---
+  Budget& budget() const { return *budget_; }
   static constexpr NodeId kEndNode = 0;
   static constexpr NodeId kNowhere = 1;
   NodeId range(uint8_t first, uint8_t last, NodeId next);
@@ -89,6 +93,7 @@ class Graph {
   uint32_t height_through(const Node& node) const;
   void refuse_left_recursion() const;
 
+  Budget* budget_;
   std::vector<Node> nodes_;
   std::vector<NodeId> starts_;  // by rule
   RuleId root_ = 0;

@@ -16,7 +16,7 @@ constexpr int32_t kEndOfText = 510;  // of the small vocabulary, where it is som
 constexpr int64_t kPlenty = 1'000'000;
 
 std::string json_schema(const std::string& schema) {
-  return R"({"kind":"text","format":{"type":"json_schema","schema":)" + schema + "}}";
+  return R"({"kind":"text","format":{"type":"json_schema","schema":)" + json_string(schema) + "}}";
 }
 std::string pattern(const std::string& regex) {
   return R"({"kind":"text","format":{"type":"regex","pattern":")" + regex + "\"}}";
@@ -365,8 +365,9 @@ TEST("grammar: the machine forgets states and goes on") {
 // --- turns ---------------------------------------------------------------------------------------------------------------
 
 std::string turn(const std::string& members) {
-  return R"({"kind":"harmony","tools":[{"name":"get_weather","parameters":{"type":"object","properties":{"city":{"type":"string"}},
-    "required":["city"],"additionalProperties":false}},{"name":"now","parameters":null}])" +
+  const std::string schema = json_string(R"({"type":"object","properties":{"city":{"type":"string"}},
+    "required":["city"],"additionalProperties":false})");
+  return R"({"kind":"harmony","tools":[{"name":"get_weather","parameters":)" + schema + R"(},{"name":"now","parameters":null}])" +
          members + "}";
 }
 
