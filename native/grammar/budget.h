@@ -36,7 +36,7 @@ class Budget {
 
  private:
   // Each takes some 200 ms at most on one core of a small server.
-  static constexpr std::array<uint64_t, kKinds> kLimits = {40'000, 64u << 20, 1'000'000, 20'000'000};
+  static constexpr std::array<uint64_t, kKinds> kLimits = {20'000, 64u << 20, 2'000'000, 20'000'000};
   static constexpr uint64_t kParts = 8;
   static constexpr uint64_t kInterval = 4096;
 

@@ -1,6 +1,7 @@
 #include "native/grammar/constraint.h"
 
 #include <algorithm>
+#include <iterator>
 #include <list>
 #include <mutex>
 #include <unordered_map>
@@ -66,11 +67,11 @@ NodeId root_of(Graph& graph, JsonText& json, const Json& format, Expected expect
   if (type == "choice") return graph.choice(texts_in(format, "choices"), kEnd);
   if (type != "json_schema") refuse_text("type", "no format");
   const std::string& text = text_in(format, "schema");
-  if (text.size() > kMaxConstraintBytes) {
+  if (text.size() > kMaxSchemaBytes) {
     throw Error(Code::kInvalidArgument,
-                str("too large to compile: ", text.size(), " bytes of JSON, at most ", kMaxConstraintBytes, " are supported"));
+                str("too large to compile: ", text.size(), " bytes of JSON, at most ", kMaxSchemaBytes, " are supported"));
   }
-  graph.budget().spend(Work::kBytes, text.size());
+  graph.spend(Work::kBytes, text.size());
   const Json schema = parse(text, "schema");
   SchemaCompiler compiler(graph, json, schema);
   return expected == Expected::kObject ? compiler.compile_object(kEnd) : compiler.compile(kEnd);
@@ -78,16 +79,18 @@ NodeId root_of(Graph& graph, JsonText& json, const Json& format, Expected expect
 
 std::shared_ptr<Grammar> compile(const Json& format, Expected expected, const SharedTrie& trie, Budget& budget) {
   budget.begin_part();
-  Graph graph(budget);
+  Graph graph(&budget);
   JsonText json(graph);
   const RuleId root = graph.add_rule(root_of(graph, json, format, expected));
   graph.finish(root, trie.vocab() >= int(tokenizer::kFirstSpecial));
   const NodeId plain_node = json.plain_node();
   const RuleId plain_rule = json.plain_rule();
-  return std::make_shared<Grammar>(std::make_unique<Machine>(std::move(graph), plain_node, plain_rule), trie);
+  auto made = std::make_shared<Grammar>(std::make_unique<Machine>(std::move(graph), plain_node, plain_rule), trie);
+  made->prepare();
+  return made;
 }
 
-// The most recently used first.
+// What was used last comes first; what does not fit goes from the end, and stays only as long as requests use it.
 template <typename Value>
 class Cache {
  public:
@@ -101,7 +104,12 @@ class Cache {
   void add(std::string key, std::shared_ptr<Value> value) {
     std::lock_guard lock(mutex_);
     entries_.push_front({std::move(key), std::move(value)});
-    if (entries_.size() > kMaxKept) entries_.pop_back();
+    size_t kept = 0, bytes = 0;
+    for (auto entry = entries_.begin(); entry != entries_.end();) {
+      bytes += entry->key.size() + bytes_of(*entry->value);  // anew: grammars grow while they are used
+      const bool fits = kept++ == 0 || (kept <= kMaxKept && bytes <= kMaxKeptBytes);
+      entry = fits ? std::next(entry) : entries_.erase(entry);
+    }
   }
 
  private:
@@ -109,6 +117,9 @@ class Cache {
     std::string key;
     std::shared_ptr<Value> value;
   };
+  static size_t bytes_of(const Grammar& grammar) { return grammar.bytes(); }
+  static size_t bytes_of(const Constraint& constraint) { return constraint.frame.bytes(); }  // with its grammars
+
   std::mutex mutex_;
   std::list<Entry> entries_;
 };
@@ -120,6 +131,9 @@ Json format_of_arguments(const Json& tool) {
   if (parameters == nullptr || parameters->is_null()) return format_of("json_object");
   return Json(Json::Object{{"type", Json(std::string("json_schema"))}, {"schema", *parameters}});
 }
+
+// Of the schema, and not for want of memory or time.
+bool is_refusal(const Error& error) { return error.code() == Code::kInvalidArgument || error.code() == Code::kUnsupported; }
 
 bool is_relaxed(const Json& part) {
   const Json* unsupported = part.find("unsupported");
@@ -137,7 +151,7 @@ class Parts {
     try {
       return named(format_of_arguments(tool), Expected::kObject, part);
     } catch (const Error& error) {
-      if (error.code() != Code::kInvalidArgument || !is_relaxed(tool)) throw;
+      if (!is_refusal(error) || !is_relaxed(tool)) throw;
       relaxed_.push_back({name, error.what()});
       return named(format_of("json_object"), Expected::kValue, part);
     }
@@ -146,7 +160,7 @@ class Parts {
     try {
       return named(format, Expected::kValue, part);
     } catch (const Error& error) {
-      if (error.code() != Code::kInvalidArgument || !is_relaxed(format)) throw;
+      if (!is_refusal(error) || !is_relaxed(format)) throw;
       relaxed_.push_back({std::nullopt, error.what()});
       return named(format_of(says_object(text_in(format, "schema")) ? "json_object" : "json_value"), Expected::kValue, part);
     }
@@ -190,13 +204,13 @@ Constraint turn_of(const Json& json, Parts& parts, const SharedTrie& trie) {
     throw Error(Code::kUnsupported, str("a constraint of kind \"harmony\" needs the full vocabulary; this model has ",
                                         trie.vocab(), " tokens"));
   }
-  const std::string& choice = text_in(json, "toolChoice");
+  const std::string choice = json.find("toolChoice") != nullptr ? text_in(json, "toolChoice") : "auto";
   const Json *analysis = json.find("analysisTokens"), *final_format = json.find("final");
   if (analysis != nullptr && analysis->number() == nullptr) refuse_text("analysisTokens", "no number");
   Frame::Turn turn = {.has_final = choice != "required",
                       .has_preamble = choice != "required",
                       .has_analysis = analysis == nullptr || analysis->number()->value > 0};
-  if (choice != "none") {
+  if (choice != "none" && json.find("tools") != nullptr) {
     const bool all = json.find("names") == nullptr;
     const std::vector<std::string> names = all ? std::vector<std::string>() : texts_in(json, "names");
     for (const Json& tool : list_in(json, "tools")) {
@@ -259,7 +273,6 @@ std::shared_ptr<const Constraint> compile_constraint(std::string_view text, int 
   const bool is_turn = text_in(json, "kind") == "harmony";
   Constraint constraint = is_turn ? turn_of(json, parts, trie) : text_of(json, parts, ends, trie);
   constraint.relaxed = parts.relaxed();
-  trie.get();  // nobody waits for it later
   const auto made = std::make_shared<const Constraint>(std::move(constraint));
   constraints().add(std::move(key), made);
   return made;

@@ -10,9 +10,9 @@
 
 namespace oss::grammar {
 
-constexpr size_t kMaxKept = 64;  // grammars, and whole constraints, after their requests have ended; the least recently
-                                 // used goes
-constexpr size_t kMaxConstraintBytes = 1 << 20;  // of JSON text
+// Grammars, and whole constraints, that are kept after their requests have ended; the least recently used go.
+constexpr size_t kMaxKept = 64, kMaxKeptBytes = 256u << 20;
+constexpr size_t kMaxSchemaBytes = 1 << 20, kMaxConstraintBytes = 8 << 20;  // of JSON text
 
 // `json` is the text of a Constraint of lib/constraint.ts, in which schemas are texts of JSON themselves. `ends` are the
 // tokens that end a text. Throws kInvalidArgument, naming the part and why, for a schema or pattern that is not supported or

@@ -16,6 +16,7 @@
 #pragma once
 #include <map>
 #include <string>
+#include <vector>
 
 #include "native/base/json.h"
 #include "native/grammar/graph.h"
@@ -27,10 +28,10 @@ namespace oss::grammar {
 class SchemaCompiler {
  public:
   // All three outlive it.
-  SchemaCompiler(Graph& graph, JsonText& json, const Json& root) : graph_(graph), json_(json), document_(root) {}
+  SchemaCompiler(Graph& graph, JsonText& json, const Json& root) : graph_(graph), json_(json), document_(root, graph.budget()) {}
 
   // A value of the root. Throws kInvalidArgument.
-  NodeId compile(NodeId next) { return value(document_.root(), "#", next); }
+  NodeId compile(NodeId next) { return compiled(document_.root(), next); }
   // The same where the value must be an object.
   NodeId compile_object(NodeId next);
 
@@ -38,6 +39,7 @@ class SchemaCompiler {
   static constexpr int kMaxDepth = 100;       // of schemas inside each other while compiling
   static constexpr size_t kMaxProperties = 2048;
 
+  NodeId compiled(const Json& root, NodeId next);
   NodeId value(const Json& schema, const std::string& path, NodeId next);
   NodeId value_of(const Json& schema, const std::string& path, NodeId next);
   NodeId branches(const Json& schema, const std::string& keyword, const std::string& path, NodeId next);
@@ -48,11 +50,20 @@ class SchemaCompiler {
   NodeId string(const Json& schema, const std::string& path, NodeId next);
   NodeId number(const Json& schema, bool integer, const std::string& path, NodeId next);
   RuleId rule_of(const Json& schema, const std::string& path);
+  RuleId rule_of_target(const Json& target, const std::string& reference);
 
   Graph& graph_;
   JsonText& json_;
   SchemaDocument document_;
-  std::map<std::string, RuleId> rules_;  // by the schema's text
+  // A rule whose schema is still to be compiled: not at once, for schemas may lead to one another a long way.
+  struct Open {
+    RuleId rule;
+    Json schema;
+    std::string path;
+  };
+  std::map<std::string, RuleId> rules_;          // by the schema's text
+  std::map<const Json*, RuleId> rules_of_targets_;  // of references
+  std::vector<Open> open_;
   int depth_ = 0;
 };
 
