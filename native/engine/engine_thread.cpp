@@ -58,8 +58,20 @@ void Engine::carry_out(Request request) {
   auto shared = std::make_shared<SharedRequest>(std::move(request));
   for (int choice = 0; choice < shared->request.choices; ++choice) {
     auto sequence = std::make_unique<Sequence>(shared, choice, ++arrivals_);
-    sequence->submitted = Clock::now();
     scheduler_->add(std::move(sequence));
+  }
+}
+
+void Engine::carry_out(const Compiled& compiled) {
+  for (Sequence* sequence : scheduler_->all()) {
+    const Request& request = sequence->request();
+    if (request.client != compiled.client || request.id != compiled.id || sequence->shared->failed) continue;
+    try {
+      if (const Error* refusal = std::get_if<Error>(&compiled.constraint)) throw *refusal;
+      sequence->hold_to(std::get<std::shared_ptr<const grammar::Constraint>>(compiled.constraint));
+    } catch (const Error& error) {
+      fail(*sequence, error);
+    }
   }
 }
 
@@ -392,14 +404,7 @@ void Engine::publish() {
   stats_ = counters_;
   queued_ = scheduler_->num_waiting_requests();
   for (const Command& command : commands_) queued_ += std::holds_alternative<Request>(command);
-  for (auto& [id, event] : outbox_) {
-    const auto client = clients_.find(id);
-    if (client == clients_.end()) continue;
-    const bool was_empty = client->second.mailbox.empty();
-    client->second.mailbox.push_back(std::move(event));
-    // Under the lock: after disconnect() nobody may be woken.
-    if (was_empty && client->second.wake) client->second.wake();
-  }
+  for (auto& [client, event] : outbox_) post(client, std::move(event));
   outbox_.clear();
 }
 
