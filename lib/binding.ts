@@ -67,7 +67,12 @@ export interface TokenLogprob {
 }
 
 /** `index` is which of the request's n choices it is about. Every choice ends with one "done", or all with one "error". */
-export type NativeEvent = { id: number; index: number } & (
+export type NativeEvent = {
+  id: number;
+  index: number;
+} & /** Of a request with a constraint, once: it is compiled and the request waits to run. `tool` null: the final format. */
+(
+  | { kind: "accepted"; relaxed: { tool: string | null; reason: string }[] }
   | { kind: "token"; token: number; text: string; logprob: number; top?: TokenLogprob[] }
   /** A row of logits for the request's logitsProcessor; the choice waits until `supplyLogits` brings it back. */
   | { kind: "process"; tokens: Uint32Array; logits: Float32Array }
@@ -103,7 +108,7 @@ export interface NativeRequest {
   cacheSalt: string;
   /** Logits go through JavaScript before each draw. */
   processed: boolean;
-  /** JSON text of a `Constraint`, checked; the addon compiles it while it takes the request. */
+  /** JSON text of a `Constraint`, checked; the addon compiles it on a thread of its own. */
   constraint: string | null;
   /** > 0: the logits of that many last positions of the prompt instead of a completion. */
   logitsLast: number;

@@ -8,7 +8,7 @@ import {
 import { invalidArgument } from "./errors.js";
 import { EventLog } from "./event-log.js";
 import { type GenerateOptions, generateOptionNames } from "./generate-options.js";
-import type { FinishReason, Generation, Usage } from "./generation.js";
+import type { Acceptance, FinishReason, Generation, Usage } from "./generation.js";
 import {
   type CompletionOptions,
   type CompletionPrompt,
@@ -122,6 +122,11 @@ export class ChatRun implements AsyncIterable<ChatEvent> {
     this.#parser = new RecoveringParser({ tools: (options.tools ?? []).map((tool) => tool.function.name) });
     this.result = this.#run();
     this.result.catch(() => {}); // a caller who only iterates hears of the failure there
+  }
+
+  /** As that of a Generation. */
+  get accepted(): Promise<Acceptance> {
+    return this.#generation.accepted;
   }
 
   cancel(): void {

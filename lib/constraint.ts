@@ -10,15 +10,22 @@ import { checkInteger, refuseUnknown } from "./options.js";
  */
 export type OutputFormat =
   /**
-   * A value of this JSON schema; a keyword that is not supported is refused by name, what is no keyword says nothing.
-   * Properties are written in the order of their declaration, optional ones may be left out; blanks are few. Bounds and
-   * listed values may be bigints.
+   * A value of this JSON schema; what is no keyword of JSON schema says nothing. Properties are written in the order of
+   * their declaration, optional ones may be left out; blanks are few. Bounds and listed values may be bigints. A schema
+   * with a keyword that is not supported, or that is too large to compile, is refused by name; with "relax" it becomes any
+   * object if its root says `type: "object"`, else any value.
    */
-  | { type: "json_schema"; schema: Record<string, unknown> | boolean }
+  | { type: "json_schema"; schema: Record<string, unknown> | boolean; unsupported?: Unsupported }
   | { type: "json_object" }
   /** The whole text, anchored at both ends. */
   | { type: "regex"; pattern: string }
   | { type: "choice"; choices: readonly string[] };
+
+/**
+ * What becomes of a schema that cannot be compiled: it refuses the request (the default), or it alone is given up, and
+ * `Generation.accepted` tells so.
+ */
+export type Unsupported = "refuse" | "relax";
 
 /**
  * What an assistant's turn must be, from `<|start|>assistant` on: well-formed harmony messages, each `analysis`,
@@ -27,8 +34,11 @@ export type OutputFormat =
  */
 export interface HarmonyConstraint {
   kind: "harmony";
-  /** The declared functions; arguments are values of `parameters` (null: any JSON object). */
-  tools?: readonly { name: string; parameters?: Record<string, unknown> | null }[];
+  /**
+   * The declared functions; arguments are values of `parameters` (null: any JSON object). With "relax", parameters that
+   * cannot be compiled become any JSON object, and all other tools keep theirs.
+   */
+  tools?: readonly { name: string; parameters?: Record<string, unknown> | null; unsupported?: Unsupported }[];
   /**
    * "none": no recipient at all. "auto" (default): a call to any tool, or a final message. "required": a call, to one
    * of `names` if given, after any number of analysis messages; no final message.
@@ -55,7 +65,8 @@ const limits = { tools: 1024, choices: 65_536, analysisTokens: 2 ** 31 - 1 };
 const toolName = /^[a-zA-Z0-9_.-]{1,64}$/;
 
 /**
- * A constraint as the addon reads it: shape and types checked, as JSON text.
+ * A constraint as the addon reads it: shape and types checked, as JSON text; schemas are texts within it, so that each can
+ * be refused by itself.
  *
  * @throws GptOssError INVALID_ARGUMENT for what is no constraint; whether schemas and patterns are supported is said when
  *   the addon compiles them.
@@ -65,10 +76,14 @@ export function constraintText(constraint: Constraint): string {
   if (kind !== "harmony" && kind !== "text") throw invalidArgument("constraint.kind", '"harmony" or "text"', kind);
   const checked =
     kind === "text" ? checkText(constraint as TextConstraint) : checkHarmony(constraint as HarmonyConstraint);
+  return jsonText("the constraint", checked);
+}
+
+function jsonText(name: string, value: unknown): string {
   try {
-    return exactJson(checked);
+    return exactJson(value);
   } catch (cause) {
-    throw new GptOssError("INVALID_ARGUMENT", `The constraint cannot be written as JSON: ${String(cause)}`, { cause });
+    throw new GptOssError("INVALID_ARGUMENT", `${name} cannot be written as JSON: ${String(cause)}`, { cause });
   }
 }
 
@@ -108,15 +123,15 @@ function checkHarmony(constraint: HarmonyConstraint): object {
   };
 }
 
-function checkTools(tools: NonNullable<HarmonyConstraint["tools"]>): { name: string; parameters: unknown }[] {
+function checkTools(tools: NonNullable<HarmonyConstraint["tools"]>): { name: string; parameters: string | null }[] {
   if (!Array.isArray(tools) || tools.length > limits.tools) {
     throw invalidArgument("constraint.tools", `an array of at most ${limits.tools} tools`, tools);
   }
   const seen = new Set<string>();
   return tools.map((tool: unknown, i) => {
     const name = `constraint.tools[${i}]`;
-    const { name: called, parameters = null } = checkObject(name, tool);
-    refuseUnknown(name, tool as object, new Set(["name", "parameters"]));
+    const { name: called, parameters = null, unsupported } = checkObject(name, tool);
+    refuseUnknown(name, tool as object, new Set(["name", "parameters", "unsupported"]));
     if (typeof called !== "string" || !toolName.test(called)) {
       throw invalidArgument(`${name}.name`, "1 to 64 of the characters a-z A-Z 0-9 _ . -", called);
     }
@@ -125,8 +140,14 @@ function checkTools(tools: NonNullable<HarmonyConstraint["tools"]>): { name: str
     }
     seen.add(called);
     if (parameters !== null) checkObject(`${name}.parameters`, parameters);
-    return { name: called, parameters };
+    const text = parameters === null ? null : jsonText(`${name}.parameters`, parameters);
+    return { name: called, parameters: text, unsupported: checkUnsupported(`${name}.unsupported`, unsupported) };
   });
+}
+
+function checkUnsupported(name: string, value: unknown = "refuse"): Unsupported {
+  if (value !== "refuse" && value !== "relax") throw invalidArgument(name, '"refuse" or "relax"', value);
+  return value;
 }
 
 function checkNames(names: readonly string[], known: ReadonlySet<string>): void {
@@ -141,10 +162,13 @@ function checkNames(names: readonly string[], known: ReadonlySet<string>): void 
 function checkFormat(name: string, format: OutputFormat): object {
   const { type } = checkObject(name, format);
   switch (format.type) {
-    case "json_schema":
-      refuseUnknown(name, format, new Set(["type", "schema"]));
-      if (typeof format.schema !== "boolean") checkObject(`${name}.schema`, format.schema);
-      return { type, schema: format.schema };
+    case "json_schema": {
+      refuseUnknown(name, format, new Set(["type", "schema", "unsupported"]));
+      const { schema, unsupported } = format;
+      if (typeof schema !== "boolean") checkObject(`${name}.schema`, schema);
+      const text = jsonText(`${name}.schema`, schema);
+      return { type, schema: text, unsupported: checkUnsupported(`${name}.unsupported`, unsupported) };
+    }
     case "json_object":
       refuseUnknown(name, format, new Set(["type"]));
       return { type };

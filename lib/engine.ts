@@ -156,7 +156,8 @@ export class Engine implements AsyncDisposable {
    * Continues a prompt: text, encoded as it is, or token ids.
    *
    * @throws GptOssError INVALID_ARGUMENT, CONTEXT_OVERFLOW, QUEUE_FULL or CLOSED at once; what happens later arrives
-   *   through the Generation.
+   *   through the Generation, also that a schema or pattern of the constraint is not supported: `accepted` and `result`
+   *   reject with INVALID_ARGUMENT or UNSUPPORTED then.
    */
   generate(prompt: string | ArrayLike<number>, options: GenerateOptions = {}): Generation {
     const tokens = typeof prompt === "string" ? tokenizer.encode(prompt) : checkTokens(prompt);

@@ -27,8 +27,9 @@ export interface GenerateOptions extends SamplingOptions {
    * What the completion must be; each choice by itself. Only tokens that keep to it can be drawn, after penalties, bias
    * and processor, and whatever those and `minTokens` say: where they leave no allowed token a finite logit, the lowest
    * allowed id comes. It ends with `finishReason: "stop"` once it is whole; `"length"` says that `maxTokens` never sufficed,
-   * `stop` and `stopTokens` still end it early. `logprob`s stay those of the model alone. What is not supported is refused
-   * with INVALID_ARGUMENT, by name; a pattern that leaves too many ways open, with UNSUPPORTED, perhaps after it has begun.
+   * `stop` and `stopTokens` still end it early. `logprob`s stay those of the model alone. It is compiled on a thread of its
+   * own while the request waits in the queue. What is not supported is refused with INVALID_ARGUMENT, by name, through
+   * `accepted` and `result`; a pattern that leaves too many ways open, with UNSUPPORTED, perhaps after it has begun.
    */
   constraint?: Constraint;
   /** In [-1000, 1000]: requests with a higher one run sooner; those that wait long rise. Default 0. */

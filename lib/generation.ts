@@ -63,6 +63,18 @@ export interface GenerationResult extends Completion {
   timings: Timings;
 }
 
+/** What the engine made of a request before it runs. */
+export interface Acceptance {
+  /** Schemas that are given up because they cannot be compiled, of tools by name; `tool` null: the final format. */
+  relaxed: RelaxedSchema[];
+}
+
+export interface RelaxedSchema {
+  tool: string | null;
+  /** What of the schema is not supported. */
+  reason: string;
+}
+
 interface Choice {
   tokens: GeneratedToken[];
   end?: NativeEvent & { kind: "done" };
@@ -79,6 +91,12 @@ interface Choice {
  */
 export class Generation implements AsyncIterable<GeneratedToken> {
   readonly result: Promise<GenerationResult>;
+  /**
+   * Resolves when the request waits in the engine's queue and its constraint, if it has one, is compiled; that happens on a
+   * thread of its own. Rejects as `result` does when the request is refused, aborted or its engine closed before that, and
+   * resolves when it is cancelled.
+   */
+  readonly accepted: Promise<Acceptance>;
   readonly promptTokens: Uint32Array;
 
   readonly #id: number;
@@ -88,12 +106,13 @@ export class Generation implements AsyncIterable<GeneratedToken> {
   readonly #processor: LogitsProcessor | undefined;
   readonly #log = new EventLog<GeneratedToken>((held) => this.#hold("reader", held));
   readonly #heldBy = new Set<"reader" | "owner">();
+  #accept!: { resolve: (acceptance: Acceptance) => void; reject: (reason: unknown) => void };
   #settle!: { resolve: (result: GenerationResult) => void; reject: (reason: unknown) => void };
 
   /** Made by `Engine.generate`, which passes on the request's events. */
   constructor(
     native: Pick<NativeEngine, "cancel" | "pause" | "supplyLogits">,
-    request: Pick<NativeRequest, "id" | "prompt" | "n" | "topLogprobs">,
+    request: Pick<NativeRequest, "id" | "prompt" | "n" | "topLogprobs"> & Partial<Pick<NativeRequest, "constraint">>,
     processor?: LogitsProcessor,
   ) {
     this.promptTokens = request.prompt;
@@ -106,6 +125,11 @@ export class Generation implements AsyncIterable<GeneratedToken> {
       this.#settle = { resolve, reject };
     });
     this.result.catch(() => {}); // a caller who only iterates hears of the failure there
+    this.accepted = new Promise((resolve, reject) => {
+      this.#accept = { resolve, reject };
+    });
+    this.accepted.catch(() => {}); // who does not ask hears of it through `result`
+    if (request.constraint == null) this.#accept.resolve({ relaxed: [] });
   }
 
   /**
@@ -133,7 +157,8 @@ export class Generation implements AsyncIterable<GeneratedToken> {
   /** An event of the engine about this request; what arrives after its end is of no interest to anybody. */
   accept(event: NativeEvent): void {
     if (this.#log.ended) return;
-    if (event.kind === "token") this.#append(event);
+    if (event.kind === "accepted") this.#accept.resolve({ relaxed: event.relaxed });
+    else if (event.kind === "token") this.#append(event);
     else if (event.kind === "done") this.#end(event);
     else if (event.kind === "error") this.#fail(fromNative(event.error));
     else if (event.kind === "process" && this.#processor) void this.#process(this.#processor, event);
@@ -176,6 +201,7 @@ export class Generation implements AsyncIterable<GeneratedToken> {
     const completions = this.#choices.map((choice) => this.#completion(choice));
     const { cachedTokens, timings } = this.#choices[0]!.end!;
     const [first] = completions as [Completion];
+    this.#accept.resolve({ relaxed: [] }); // cancelled before
     const promptTokens = this.promptTokens.length;
     const completionTokens = this.#log.items.length;
     this.#settle.resolve({
@@ -198,6 +224,7 @@ export class Generation implements AsyncIterable<GeneratedToken> {
   }
 
   #fail(reason: unknown): void {
+    this.#accept.reject(reason);
     this.#settle.reject(reason);
     this.#log.fail(reason);
     this.#publishDone({ error: reason });

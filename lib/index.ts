@@ -1,17 +1,19 @@
 export type { CheckpointSummary, EngineStats, Histogram, ModelConfig, PageStats, TokenLogprob } from "./binding.js";
 export type { ChatAnswer, ChatEvent, ChatMessage, ChatOptions, ChatRun, ToolCall } from "./chat.js";
-export type { Constraint, HarmonyConstraint, OutputFormat, TextConstraint } from "./constraint.js";
+export type { Constraint, HarmonyConstraint, OutputFormat, TextConstraint, Unsupported } from "./constraint.js";
 export type { DoneMessage, FirstTokenMessage, RequestMessage } from "./diagnostics.js";
 export { Engine, type EngineHandle, type EngineInfo } from "./engine.js";
 export { type ErrorCode, GptOssError } from "./errors.js";
 export type { GenerateOptions } from "./generate-options.js";
 export type {
+  Acceptance,
   Completion,
   FinishReason,
   GeneratedToken,
   Generation,
   GenerationResult,
   PositionLogprobs,
+  RelaxedSchema,
   Timings,
   Usage,
 } from "./generation.js";

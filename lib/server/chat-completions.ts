@@ -14,12 +14,12 @@ import type { Turn, TurnUsage } from "./turn.js";
 /** POST /v1/chat/completions. */
 export async function chatCompletions(app: FastifyInstance, context: ServerContext): Promise<void> {
   app.post<{ Body: ChatBody }>("/v1/chat/completions", checkedBody(chatSchema), (request, reply) =>
-    withApiErrors(() => {
+    withApiErrors(async () => {
       const { body } = request;
       checkModel(context, body.model);
       const asked = chatRequest(body, context, disconnectSignal(request, reply));
       const completion = new ChatCompletion(body, asked.n, context);
-      const turn = context.startTurn(asked);
+      const turn = await context.startTurn(asked);
       if (!body.stream) return completion.whole(turn);
       return streamAnswer(reply, completion.chunks(turn), context.keepAliveMilliseconds);
     }),

@@ -25,12 +25,13 @@ import { done, streamAnswer } from "./stream-answer.js";
 /** POST /v1/completions: the model continues a text as it is, without the harmony format. */
 export async function completions(app: FastifyInstance, context: ServerContext): Promise<void> {
   app.post<{ Body: CompletionBody }>("/v1/completions", checkedBody(completionSchema), (request, reply) =>
-    withApiErrors(() => {
+    withApiErrors(async () => {
       const { body } = request;
       checkModel(context, body.model);
       checkCompletion(body);
       const prompts = readPrompts(body, context.engine);
       const completion = new TextCompletion(body, prompts, context, disconnectSignal(request, reply));
+      await completion.accepted();
       if (!body.stream) return completion.whole();
       return streamAnswer(reply, completion.chunks(), context.keepAliveMilliseconds);
     }),
@@ -82,6 +83,16 @@ class TextCompletion {
         refuseOverflow(tokens.length, body.max_tokens, context.contextLength);
         this.#generations.push(engine.generate(tokens, generateOptions));
       }
+    } catch (error) {
+      for (const generation of this.#generations) generation.cancel();
+      throw error;
+    }
+  }
+
+  /** @throws GptOssError when the constraint of the prompts is refused; none is computed then */
+  async accepted(): Promise<void> {
+    try {
+      await Promise.all(this.#generations.map(({ accepted }) => accepted));
     } catch (error) {
       for (const generation of this.#generations) generation.cancel();
       throw error;

@@ -14,7 +14,7 @@ export interface ServerContext {
   /** Tokens of one sequence, prompt and output together. As the engine, there only when the model is. */
   readonly contextLength: number;
   logger: FastifyBaseLogger;
-  startTurn(request: TurnRequest): Turn;
+  startTurn(request: TurnRequest): Promise<Turn>;
   /** Silence after which a stream gets a comment, so that nobody between takes it for dead. Default 15,000. */
   keepAliveMilliseconds?: number;
 }

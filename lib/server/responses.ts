@@ -101,7 +101,7 @@ class ResponsesEndpoint {
     for (let drop = 1; ; drop *= 2) {
       try {
         const messages = read.flatMap(({ message }) => (message === null ? [] : [message]));
-        return await begun(this.#context.startTurn({ ...request.turn, messages, date, signal }));
+        return await begun(await this.#context.startTurn({ ...request.turn, messages, date, signal }));
       } catch (error) {
         const refusal = tooLong(error);
         if (refusal === null) throw error;

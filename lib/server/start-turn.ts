@@ -16,25 +16,30 @@ const turnEnds: readonly number[] = [formatTokens.return, formatTokens.call, for
 /**
  * Asks the engine for one turn of the assistant.
  *
- * @throws GptOssError INVALID_ARGUMENT, CONTEXT_OVERFLOW, QUEUE_FULL or CLOSED, and ApiError when `maxTokens` does not
- *   fit behind the prompt, at once; what happens later arrives through the Turn.
+ * @throws GptOssError INVALID_ARGUMENT, UNSUPPORTED, CONTEXT_OVERFLOW, QUEUE_FULL or CLOSED, and ApiError when `maxTokens`
+ *   does not fit behind the prompt, before it resolves; what happens later arrives through the Turn.
  */
-export function startTurn(engine: Engine, request: TurnRequest): Turn {
+export async function startTurn(engine: Engine, request: TurnRequest): Promise<Turn> {
   const prompt = renderTurn(request);
   refuseOverflow(prompt.tokens.length, request.maxTokens, engine.info.limits.contextLength);
-  return new RunningTurn(begin(engine, prompt.tokens, request), request, prompt);
+  return new RunningTurn(await begin(engine, prompt.tokens, request), request, prompt);
 }
 
 /** A function whose schema the engine cannot hold the model to can be called all the same, unless it is strict. */
-function begin(engine: Engine, prompt: Uint32Array, request: TurnRequest): Generation {
+async function begin(engine: Engine, prompt: Uint32Array, request: TurnRequest): Promise<Generation> {
   const options = generateOptions(engine, request);
   try {
-    return engine.generate(prompt, options);
+    return await accepted(engine.generate(prompt, options));
   } catch (error) {
     const constraint = options.constraint === undefined || !isRefusal(error) ? null : relaxedConstraintOf(request);
     if (constraint === null) throw error;
-    return engine.generate(prompt, { ...options, constraint });
+    return accepted(engine.generate(prompt, { ...options, constraint }));
   }
+}
+
+async function accepted(generation: Generation): Promise<Generation> {
+  await generation.accepted;
+  return generation;
 }
 
 function isRefusal(error: unknown): boolean {

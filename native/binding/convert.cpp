@@ -6,7 +6,6 @@
 
 #include "native/binding/arrays.h"
 #include "native/binding/errors.h"
-#include "native/grammar/constraint.h"
 
 namespace oss {
 
@@ -86,7 +85,7 @@ static std::shared_ptr<const Script> script_from_js(const Napi::Value& value) {
   return script;
 }
 
-Request request_from_js(const Napi::Object& request, int vocab) {
+Request request_from_js(const Napi::Object& request) {
   const Napi::Object bias = request.Get("bias").As<Napi::Object>();
   const std::vector<int32_t> biased = tokens_from_js(bias.Get("tokens"));
   const std::vector<float> values = floats_from_js(bias.Get("values"));
@@ -113,8 +112,7 @@ Request request_from_js(const Napi::Object& request, int vocab) {
   };
   std::sort(out.stop_tokens.begin(), out.stop_tokens.end());
   if (const Napi::Value constraint = request.Get("constraint"); constraint.IsString()) {
-    out.constraint =
-        grammar::compile_constraint(constraint.As<Napi::String>().Utf8Value(), vocab, out.stop_tokens);
+    out.constraint_text = constraint.As<Napi::String>().Utf8Value();
   }
   for (size_t i = 0; i < std::min(biased.size(), values.size()); ++i) out.bias.push_back({biased[i], values[i]});
   return out;
@@ -293,6 +291,19 @@ static Napi::Object event_to_js(Napi::Env env, const Event& event) {
   out.Set("id", double(event.id));
   out.Set("index", event.choice);
   switch (event.kind) {
+    case Event::Kind::kAccepted: {
+      out.Set("kind", "accepted");
+      Napi::Array relaxed = Napi::Array::New(env, event.relaxed.size());
+      for (size_t i = 0; i < event.relaxed.size(); ++i) {
+        const auto& [tool, reason] = event.relaxed[i];
+        Napi::Object entry = Napi::Object::New(env);
+        entry.Set("tool", tool ? Napi::Value(Napi::String::New(env, *tool)) : env.Null());
+        entry.Set("reason", reason);
+        relaxed[uint32_t(i)] = entry;
+      }
+      out.Set("relaxed", relaxed);
+      break;
+    }
     case Event::Kind::kToken: {
       out.Set("kind", "token");
       out.Set("token", event.sampled.token);

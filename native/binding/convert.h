@@ -7,9 +7,8 @@
 namespace oss {
 
 EngineOptions engine_options_from_js(const Napi::Object& options);
-// Compiles the constraint, if there is one, for a vocabulary of this size: throws what compile_constraint throws, and
-// kInvalidArgument when the tokens' buffer is detached.
-Request request_from_js(const Napi::Object& request, int vocab);
+// Throws kInvalidArgument when the tokens' buffer is detached.
+Request request_from_js(const Napi::Object& request);
 std::vector<float> floats_from_js(const Napi::Value& value);
 SamplingArgs sampling_from_js(const Napi::Object& params);
 

@@ -238,10 +238,7 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
     return guarded(call.Env(), [&] { return info_to_js(call.Env(), host_->engine->info()); });
   }
   void submit(const Napi::CallbackInfo& call) {
-    guarded(call.Env(), [&] {
-      const int vocab = host_->engine->info().model.vocab;
-      host_->submit(call.Env(), request_from_js(call[0].As<Napi::Object>(), vocab));
-    });
+    guarded(call.Env(), [&] { host_->submit(call.Env(), request_from_js(call[0].As<Napi::Object>())); });
   }
   void cancel(const Napi::CallbackInfo& call) {
     guarded(call.Env(), [&] {

@@ -147,6 +147,18 @@ void Engine::submit(Request request) {
     throw Error(Code::kContextOverflow, str("the prompt has ", prompt, " tokens and the context holds ",
                                             info_.context_length, ", output included"));
   }
+  if (!request.constraint_text.empty()) {
+    request.constraint = grammar::known_constraint(request.constraint_text, config.vocab, request.stop_tokens);
+    if (request.constraint == nullptr) {
+      request.compiling = std::make_shared<ConstraintJob>();
+      request.compiling->text = std::move(request.constraint_text);
+      request.compiling->vocab = config.vocab;
+      request.compiling->ends = request.stop_tokens;
+      request.compiling->done = [this, client = request.client, id = request.id](const CompiledConstraint& constraint) {
+        compiled(client, id, constraint);
+      };
+    }
+  }
   request.logits_last = std::min(request.logits_last, prompt);
   request.max_tokens = std::min(request.max_tokens, info_.context_length - prompt);
   {
@@ -156,6 +168,9 @@ void Engine::submit(Request request) {
     if (queued_ >= info_.max_queue) {
       throw Error(Code::kQueueFull, str("the queue holds ", info_.max_queue, " waiting requests, its maximum"));
     }
+    if (request.compiling != nullptr) constraint_thread_.add(request.compiling);
+    if (request.constraint != nullptr) accept(request.client, request.id, *request.constraint);
+    request.submitted = Clock::now();
     // Salts of the two kinds cannot meet: without the prefix cache, only the choices of one request share.
     request.salt = info_.prefix_cache ? "=" + request.salt : str("#", request.client, ",", request.id);
     commands_.emplace_back(std::move(request));
@@ -171,6 +186,31 @@ void Engine::send(Command command) {
     commands_.push_back(std::move(command));
   }
   changed_.notify_one();
+}
+
+// On the compiler's thread. Its client hears at once that it was accepted, and of a refusal with the step that runs.
+void Engine::compiled(uint64_t client, uint64_t id, const CompiledConstraint& constraint) {
+  {
+    std::lock_guard lock(mutex_);
+    if (closing_ || broken_) return;
+    if (const auto* made = std::get_if<std::shared_ptr<const grammar::Constraint>>(&constraint)) accept(client, id, **made);
+    commands_.push_back(Compiled{client, id, constraint});
+  }
+  changed_.notify_one();
+}
+
+// Under the lock.
+void Engine::accept(uint64_t client, uint64_t id, const grammar::Constraint& constraint) {
+  post(client, {.id = id, .kind = Event::Kind::kAccepted, .relaxed = constraint.relaxed});
+}
+
+// Under the lock: after disconnect() nobody may be woken.
+void Engine::post(uint64_t client, Event event) {
+  const auto known = clients_.find(client);
+  if (known == clients_.end()) return;
+  const bool was_empty = known->second.mailbox.empty();
+  known->second.mailbox.push_back(std::move(event));
+  if (was_empty && known->second.wake) known->second.wake();
 }
 
 void Engine::cancel(uint64_t client, uint64_t id) { send(Cancel{client, id}); }
@@ -204,6 +244,7 @@ void Engine::close() {
     closing_ = true;
   }
   changed_.notify_one();
+  constraint_thread_.stop();
   if (!thread_.joinable()) return;
   thread_.join();
   forward_.reset();

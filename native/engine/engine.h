@@ -18,6 +18,7 @@
 
 #include "native/backend/backend.h"
 #include "native/base/thread.h"
+#include "native/engine/constraint_thread.h"
 #include "native/engine/histogram.h"
 #include "native/engine/kv_cache.h"
 #include "native/engine/scheduler.h"
@@ -89,13 +90,14 @@ class Engine {
 
   const EngineInfo& info() const { return info_; }
 
-  // A client is whoever submits requests and hears of them. `wake` is called on the engine thread when the client's mailbox
+  // A client is whoever submits requests and hears of them. `wake` is called on any thread when the client's mailbox
   // becomes non-empty; it must not call back. After disconnect() it is not called any more and the client's requests end.
   uint64_t connect(std::function<void()> wake);
   void disconnect(uint64_t client);
   std::vector<Event> take_events(uint64_t client);
 
-  // Any thread. submit throws kInvalidArgument, kContextOverflow, kQueueFull or kClosed; everything after that is an event.
+  // Any thread. submit throws kInvalidArgument, kContextOverflow, kQueueFull, kOutOfMemory or kClosed; everything after that
+  // is an event. A request with a constraint text has its place in the queue at once, and waits there until it is compiled.
   void submit(Request request);
   void cancel(uint64_t client, uint64_t id);
   void cancel_choice(uint64_t client, uint64_t id, int choice);
@@ -128,7 +130,11 @@ class Engine {
     int choice;
     std::vector<float> logits;
   };
-  using Command = std::variant<Request, Cancel, Pause, Supply>;
+  struct Compiled {
+    uint64_t client, id;
+    CompiledConstraint constraint;
+  };
+  using Command = std::variant<Request, Cancel, Pause, Supply, Compiled>;
   struct Client {
     std::function<void()> wake;
     std::vector<Event> mailbox;
@@ -147,6 +153,9 @@ class Engine {
   };
 
   void send(Command command);
+  void compiled(uint64_t client, uint64_t id, const CompiledConstraint& constraint);
+  void accept(uint64_t client, uint64_t id, const grammar::Constraint& constraint);
+  void post(uint64_t client, Event event);
   void loop() noexcept;
   void run();
   void break_off(std::exception_ptr why) noexcept;
@@ -156,6 +165,7 @@ class Engine {
   void carry_out(const Cancel& cancel);
   void carry_out(const Pause& pause);
   void carry_out(Supply supply);
+  void carry_out(const Compiled& compiled);
   bool step();
   bool begin(Launched& step);
   bool run_apart(const std::vector<Scheduler::Part>& parts);
@@ -206,6 +216,8 @@ class Engine {
   int queued_ = 0;            // requests submitted and not yet running
   bool over_ = false;          // the thread tells nothing more
   std::exception_ptr broken_;  // why the engine ended by itself; null while it lives
+
+  ConstraintThread constraint_thread_;
 
   std::atomic<bool> closing_{false};
   std::mutex joining_;        // close() from two threads: the second waits for the first

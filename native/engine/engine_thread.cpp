@@ -84,13 +84,25 @@ void Engine::carry_out(Request request) {
     shared = std::make_shared<SharedRequest>(std::move(request));
     for (int choice = 0; choice < shared->request.choices; ++choice) {
       auto sequence = std::make_unique<Sequence>(shared, choice, ++arrivals_);
-      sequence->submitted = Clock::now();
       scheduler_->add(std::move(sequence));
     }
   } catch (const std::exception& thrown) {
     if (shared != nullptr) shared->failed = any_failed_ = true;  // choices that are there already
     const Error error = as_error(thrown);
     outbox_.push_back({client, {.id = id, .kind = Event::Kind::kError, .code = error.code(), .message = error.what()}});
+  }
+}
+
+void Engine::carry_out(const Compiled& compiled) {
+  for (Sequence* sequence : scheduler_->all()) {
+    const Request& request = sequence->request();
+    if (request.client != compiled.client || request.id != compiled.id || sequence->shared->failed) continue;
+    try {
+      if (const Error* refusal = std::get_if<Error>(&compiled.constraint)) throw *refusal;
+      sequence->hold_to(std::get<std::shared_ptr<const grammar::Constraint>>(compiled.constraint));
+    } catch (const std::exception& thrown) {
+      fail(*sequence, as_error(thrown));
+    }
   }
 }
 
@@ -495,14 +507,7 @@ void Engine::publish() {
   for (const Command& command : commands_) queued_ += std::holds_alternative<Request>(command);
   auto next = outbox_.begin();
   try {
-    for (; next != outbox_.end(); ++next) {
-      const auto client = clients_.find(next->first);
-      if (client == clients_.end()) continue;
-      const bool was_empty = client->second.mailbox.empty();
-      client->second.mailbox.push_back(std::move(next->second));
-      // Under the lock: after disconnect() nobody may be woken.
-      if (was_empty && client->second.wake) client->second.wake();
-    }
+    for (; next != outbox_.end(); ++next) post(next->first, std::move(next->second));
   } catch (...) {  // nothing is told twice
     outbox_.erase(outbox_.begin(), next);
     throw;

@@ -102,7 +102,7 @@ void Scheduler::preempt(size_t index) {
 }
 
 int Scheduler::num_blocked() const {
-  const auto blocked = [](const auto& sequence) { return sequence->blocked(); };
+  const auto blocked = [](const auto& sequence) { return sequence->waits_for_client(); };
   return int(std::count_if(running_.begin(), running_.end(), blocked) +
              std::count_if(waiting_.begin(), waiting_.end(), blocked));
 }
@@ -171,7 +171,8 @@ std::vector<Scheduler::Part> Scheduler::plan_ahead(const std::vector<Part>& part
   std::vector<Part> ahead;
   const bool full = int(running_.size()) >= limits_.max_sequences;
   const auto able = std::count_if(running_.begin(), running_.end(), [](const auto& s) { return !s->blocked(); });
-  if (parts.size() != size_t(able) || (!waiting_.empty() && !full)) return {};
+  const bool somebody_waits = std::any_of(waiting_.begin(), waiting_.end(), [](const auto& s) { return !s->compiling; });
+  if (parts.size() != size_t(able) || (somebody_waits && !full)) return {};
   // Logits that come back are drawn from at once, in place of those of a step that is under way.
   for (const auto* list : {&running_, &waiting_}) {
     if (std::any_of(list->begin(), list->end(), [](const auto& s) { return s->processing; })) return {};

@@ -11,6 +11,7 @@
 #include "kernels/common/args.h"
 #include "native/backend/backend.h"
 #include "native/base/error.h"
+#include "native/engine/constraint_thread.h"
 #include "native/engine/kv_cache.h"
 #include "native/engine/text_stream.h"
 #include "native/grammar/matcher.h"
@@ -43,9 +44,13 @@ struct Request {
   int priority = 0;                    // higher runs sooner
   std::string salt;                    // prefixes are shared within one salt only
   bool processed = false;              // logits go through the client before each draw
-  std::shared_ptr<const grammar::Constraint> constraint;  // what the completion must be; null: anything
+  std::string constraint_text{};       // what the completion must be; empty: anything, or what `constraint` says
+  std::shared_ptr<const grammar::Constraint> constraint;  // the same, once it is compiled
   int64_t logits_last = 0;             // > 0: no completion; the logits of the last positions of the prompt instead
   std::shared_ptr<const Script> script{};  // null: the model writes
+  // Filled in by the engine.
+  std::shared_ptr<ConstraintJob> compiling{};
+  Clock::time_point submitted{};
 };
 
 enum class FinishReason { kStop, kLength, kCancelled };
@@ -54,12 +59,13 @@ struct Timings {
   double queue_ms = 0, prefill_ms = 0, decode_ms = 0;  // waiting; until the first token; from the first to the last
 };
 
-// What the engine tells about a request. Each choice ends with one kDone, or all of them with one kError.
+// What the engine tells about a request. One with a constraint text begins with kAccepted, unless it ends before. Each choice ends with one kDone, or all of them with one kError.
 struct Event {
-  enum class Kind { kToken, kProcess, kLogits, kDone, kError };
+  enum class Kind { kAccepted, kToken, kProcess, kLogits, kDone, kError };
   uint64_t id = 0;
   int choice = 0;
   Kind kind = Kind::kToken;
+  std::vector<grammar::Relaxed> relaxed{};  // of kAccepted
   Sampled sampled{};
   std::string text{};             // of a token; of kDone: what was held back
   std::vector<int32_t> tokens{};  // of kProcess: prompt and completion
@@ -74,6 +80,11 @@ struct Event {
 // What the choices of one request share.
 struct SharedRequest {
   explicit SharedRequest(Request r) : request(std::move(r)) {}
+  ~SharedRequest() {
+    if (request.compiling != nullptr) request.compiling->cancelled = true;
+  }
+  SharedRequest(const SharedRequest&) = delete;
+  SharedRequest& operator=(const SharedRequest&) = delete;
   const Request request;
   bool prompt_is_known = false;  // the first choice has computed the prompt: the others find its pages
   bool failed = false;           // its client has been told
@@ -89,7 +100,13 @@ struct Sequence {
     const SamplingArgs& sampling = request().sampling;
     penalized = sampling.repetition_penalty != 1 || sampling.presence_penalty != 0 || sampling.frequency_penalty != 0;
     for (const int32_t token : tokens) count(token, 0);
-    if (request().constraint != nullptr) matcher = std::make_unique<grammar::Matcher>(request().constraint);
+    compiling = request().compiling != nullptr;
+    if (request().constraint != nullptr) hold_to(request().constraint);
+  }
+
+  void hold_to(std::shared_ptr<const grammar::Constraint> constraint) {
+    matcher = std::make_unique<grammar::Matcher>(std::move(constraint));
+    compiling = false;
   }
 
   // Notes a token for the penalties.
@@ -103,7 +120,8 @@ struct Sequence {
   const Request& request() const { return shared->request; }
   int64_t completion() const { return int64_t(tokens.size() - request().prompt.size()); }
   int64_t uncomputed() const { return int64_t(tokens.size()) - computed; }
-  bool blocked() const { return paused || processing; }
+  bool waits_for_client() const { return paused || processing; }
+  bool blocked() const { return waits_for_client() || compiling; }
 
   std::shared_ptr<SharedRequest> shared;
   int choice;
@@ -121,9 +139,10 @@ struct Sequence {
   std::vector<SamplingContext::Seen> seen;
   std::unordered_map<int32_t, size_t> seen_at;
   int64_t cached_tokens = 0;    // of the prompt, found instead of computed
-  Clock::time_point submitted{}, admitted{}, first_token{}, last_token{};
+  Clock::time_point submitted = request().submitted, admitted{}, first_token{}, last_token{};
   bool paused = false;          // its reader is far behind
   bool processing = false;      // its logits are with the client
+  bool compiling = false;       // its constraint is not there yet
   // The scheduler's own.
   bool running = false, was_preempted = false;
   uint64_t last_step = 0;       // in which it had a part

@@ -1,6 +1,7 @@
 #include "native/grammar/constraint.h"
 
 #include <algorithm>
+#include <iterator>
 #include <list>
 #include <mutex>
 #include <unordered_map>
@@ -8,6 +9,7 @@
 #include "native/base/error.h"
 #include "native/base/json.h"
 #include "native/base/str.h"
+#include "native/grammar/budget.h"
 #include "native/grammar/regex.h"
 #include "native/grammar/schema.h"
 #include "native/tokenizer/special_tokens.h"
@@ -18,117 +20,214 @@ namespace {
 
 enum class Expected { kValue, kObject };  // of a schema
 
-NodeId root_of(Graph& graph, JsonText& json, const Json& format, Expected expected) {
-  const std::string& type = *format.find("type")->string();
-  constexpr NodeId kEnd = Graph::kEndNode;
-  if (type == "json_object") return json.any_object(kEnd);
-  if (type == "regex") {
-    Regular regular(graph);
-    return regex(graph, regular, *format.find("pattern")->string(), Anchoring::kWhole, Spelling::kPlain, "pattern", kEnd);
-  }
-  if (type == "choice") {
-    std::vector<std::string> texts;
-    for (const Json& text : *format.find("choices")->array()) texts.push_back(*text.string());
-    return graph.choice(std::move(texts), kEnd);
-  }
-  SchemaCompiler schema(graph, json, *format.find("schema"));
-  return expected == Expected::kObject ? schema.compile_object(kEnd) : schema.compile(kEnd);
+// lib/constraint.ts has checked what it writes; but a program can change what JSON.stringify makes of it.
+[[noreturn]] void refuse_text(const char* key, const char* expected) {
+  throw Error(Code::kInvalidArgument, str("the JSON text of the constraint is not what was checked: \"", key, "\" is ", expected,
+                                          "; does something define toJSON()?"));
 }
 
-std::shared_ptr<Grammar> compile(const Json& format, Expected expected, const SharedTrie& trie) {
-  Graph graph;
+const std::string& text_in(const Json& from, const char* key) {
+  const Json* text = from.find(key);
+  if (text == nullptr || text->string() == nullptr) refuse_text(key, "no text");
+  return *text->string();
+}
+
+const Json::Array& list_in(const Json& from, const char* key) {
+  const Json* list = from.find(key);
+  if (list == nullptr || list->array() == nullptr) refuse_text(key, "no list");
+  return *list->array();
+}
+
+std::vector<std::string> texts_in(const Json& from, const char* key) {
+  std::vector<std::string> texts;
+  for (const Json& text : list_in(from, key)) {
+    if (text.string() == nullptr) refuse_text(key, "no list of texts");
+    texts.push_back(*text.string());
+  }
+  return texts;
+}
+
+// JSON text that a caller brought, not a file of a model.
+Json parse(std::string_view text, const char* what) {
+  try {
+    return parse_json(text, what);
+  } catch (const Error& error) {
+    throw Error(Code::kInvalidArgument, error.what());
+  }
+}
+
+NodeId root_of(Graph& graph, JsonText& json, const Json& format, Expected expected) {
+  const std::string& type = text_in(format, "type");
+  constexpr NodeId kEnd = Graph::kEndNode;
+  if (type == "json_object") return json.any_object(kEnd);
+  if (type == "json_value") return json.any_value(kEnd);
+  if (type == "regex") {
+    Regular regular(graph);
+    return regex(graph, regular, text_in(format, "pattern"), Anchoring::kWhole, Spelling::kPlain, "pattern", kEnd);
+  }
+  if (type == "choice") return graph.choice(texts_in(format, "choices"), kEnd);
+  if (type != "json_schema") refuse_text("type", "no format");
+  const std::string& text = text_in(format, "schema");
+  if (text.size() > kMaxSchemaBytes) {
+    throw Error(Code::kInvalidArgument,
+                str("too large to compile: ", text.size(), " bytes of JSON, at most ", kMaxSchemaBytes, " are supported"));
+  }
+  graph.spend(Work::kBytes, text.size());
+  const Json schema = parse(text, "schema");
+  SchemaCompiler compiler(graph, json, schema);
+  return expected == Expected::kObject ? compiler.compile_object(kEnd) : compiler.compile(kEnd);
+}
+
+std::shared_ptr<Grammar> compile(const Json& format, Expected expected, const SharedTrie& trie, Budget& budget) {
+  budget.begin_part();
+  Graph graph(&budget);
   JsonText json(graph);
   const RuleId root = graph.add_rule(root_of(graph, json, format, expected));
   graph.finish(root, trie.vocab() >= int(tokenizer::kFirstSpecial));
   const NodeId plain_node = json.plain_node();
   const RuleId plain_rule = json.plain_rule();
-  return std::make_shared<Grammar>(std::make_unique<Machine>(std::move(graph), plain_node, plain_rule), trie);
+  auto made = std::make_shared<Grammar>(std::make_unique<Machine>(std::move(graph), plain_node, plain_rule), trie);
+  made->prepare();
+  return made;
 }
 
-// The most recently used first.
+// What was used last comes first; what does not fit goes from the end, and stays only as long as requests use it.
+template <typename Value>
 class Cache {
  public:
-  std::shared_ptr<Grammar> find(const std::string& key) {
+  std::shared_ptr<Value> find(const std::string& key) {
     std::lock_guard lock(mutex_);
     const auto at = std::find_if(entries_.begin(), entries_.end(), [&](const Entry& entry) { return entry.key == key; });
     if (at == entries_.end()) return nullptr;
     entries_.splice(entries_.begin(), entries_, at);
-    return at->grammar;
+    return at->value;
   }
-  void add(std::string key, std::shared_ptr<Grammar> grammar) {
+  void add(std::string key, std::shared_ptr<Value> value) {
     std::lock_guard lock(mutex_);
-    entries_.push_front({std::move(key), std::move(grammar)});
-    if (entries_.size() > kMaxGrammars) entries_.pop_back();
+    entries_.push_front({std::move(key), std::move(value)});
+    size_t kept = 0, bytes = 0;
+    for (auto entry = entries_.begin(); entry != entries_.end();) {
+      bytes += entry->key.size() + bytes_of(*entry->value);  // anew: grammars grow while they are used
+      const bool fits = kept++ == 0 || (kept <= kMaxKept && bytes <= kMaxKeptBytes);
+      entry = fits ? std::next(entry) : entries_.erase(entry);
+    }
   }
 
  private:
   struct Entry {
     std::string key;
-    std::shared_ptr<Grammar> grammar;
+    std::shared_ptr<Value> value;
   };
+  static size_t bytes_of(const Grammar& grammar) { return grammar.bytes(); }
+  static size_t bytes_of(const Constraint& constraint) { return constraint.frame.bytes(); }  // with its grammars
+
   std::mutex mutex_;
   std::list<Entry> entries_;
 };
 
-std::shared_ptr<Grammar> grammar_of(const Json& format, Expected expected, const SharedTrie& trie) {
-  static Cache& cache = *new Cache;  // never destroyed: engine threads may outlive the exit of main()
-  std::string key = str(trie.vocab(), expected == Expected::kObject ? "object" : "value", compact(format));
-  if (std::shared_ptr<Grammar> known = cache.find(key)) return known;
-  std::shared_ptr<Grammar> made = compile(format, expected, trie);
-  cache.add(std::move(key), made);
-  return made;
-}
-
-// Errors say which part they are about.
-std::shared_ptr<Grammar> grammar_of(const Json& format, Expected expected, const SharedTrie& trie,
-                                    const std::string& part) {
-  try {
-    return grammar_of(format, expected, trie);
-  } catch (const Error& error) {
-    throw Error(error.code(), str(part, ": ", error.what()));
-  }
-}
+Json format_of(const char* type) { return Json(Json::Object{{"type", Json(std::string(type))}}); }
 
 Json format_of_arguments(const Json& tool) {
   const Json* parameters = tool.find("parameters");
-  if (parameters == nullptr || parameters->is_null()) {
-    return Json(Json::Object{{"type", Json(std::string("json_object"))}});
-  }
+  if (parameters == nullptr || parameters->is_null()) return format_of("json_object");
   return Json(Json::Object{{"type", Json(std::string("json_schema"))}, {"schema", *parameters}});
 }
 
-Constraint turn_of(const Json& json, const SharedTrie& trie) {
+// Of the schema, and not for want of memory or time.
+bool is_refusal(const Error& error) { return error.code() == Code::kInvalidArgument || error.code() == Code::kUnsupported; }
+
+bool is_relaxed(const Json& part) {
+  const Json* unsupported = part.find("unsupported");
+  return unsupported != nullptr && unsupported->string() && *unsupported->string() == "relax";
+}
+
+// The parts of one constraint.
+class Parts {
+ public:
+  Parts(const SharedTrie& trie, const std::atomic<bool>* cancelled) : trie_(trie), budget_(cancelled) {}
+
+  std::shared_ptr<Grammar> arguments(const Json& tool) {
+    const std::string& name = text_in(tool, "name");
+    const std::string part = str("the parameters of tool ", quote(name));
+    try {
+      return named(format_of_arguments(tool), Expected::kObject, part);
+    } catch (const Error& error) {
+      if (!is_refusal(error) || !is_relaxed(tool)) throw;
+      relaxed_.push_back({name, error.what()});
+      return named(format_of("json_object"), Expected::kValue, part);
+    }
+  }
+  std::shared_ptr<Grammar> text(const Json& format, const std::string& part) {
+    try {
+      return named(format, Expected::kValue, part);
+    } catch (const Error& error) {
+      if (!is_refusal(error) || !is_relaxed(format)) throw;
+      relaxed_.push_back({std::nullopt, error.what()});
+      return named(format_of(says_object(text_in(format, "schema")) ? "json_object" : "json_value"), Expected::kValue, part);
+    }
+  }
+  std::vector<Relaxed> relaxed() { return std::move(relaxed_); }
+
+ private:
+  // Errors say which part they are about.
+  std::shared_ptr<Grammar> named(const Json& format, Expected expected, const std::string& part) {
+    try {
+      return grammar_of(format, expected);
+    } catch (const Error& error) {
+      throw Error(error.code(), str(part, ": ", error.what()));
+    }
+  }
+  std::shared_ptr<Grammar> grammar_of(const Json& format, Expected expected) {
+    static auto& cache = *new Cache<Grammar>;  // never destroyed: engine threads may outlive the exit of main()
+    std::string key = str(trie_.vocab(), expected == Expected::kObject ? "object" : "value", compact(format));
+    if (std::shared_ptr<Grammar> known = cache.find(key)) return known;
+    std::shared_ptr<Grammar> made = compile(format, expected, trie_, budget_);
+    cache.add(std::move(key), made);
+    return made;
+  }
+  static bool says_object(const std::string& schema) {
+    try {
+      const Json root = parse(schema, "schema");
+      const Json* type = root.find("type");
+      return type != nullptr && type->string() && *type->string() == "object";
+    } catch (const Error&) {
+      return false;
+    }
+  }
+
+  const SharedTrie& trie_;
+  Budget budget_;
+  std::vector<Relaxed> relaxed_;
+};
+
+Constraint turn_of(const Json& json, Parts& parts, const SharedTrie& trie) {
   if (trie.vocab() < int(tokenizer::kFirstSpecial)) {
     throw Error(Code::kUnsupported, str("a constraint of kind \"harmony\" needs the full vocabulary; this model has ",
                                         trie.vocab(), " tokens"));
   }
-  const auto text = [&](const char* key) { return json.find(key) ? *json.find(key)->string() : std::string(); };
-  const std::string choice = text("toolChoice");
-  const Json* analysis = json.find("analysisTokens");
-  const Json* final_format = json.find("final");
-  const Json *tools = json.find("tools"), *names = json.find("names");
+  const std::string choice = json.find("toolChoice") != nullptr ? text_in(json, "toolChoice") : "auto";
+  const Json *analysis = json.find("analysisTokens"), *final_format = json.find("final");
+  if (analysis != nullptr && analysis->number() == nullptr) refuse_text("analysisTokens", "no number");
   Frame::Turn turn = {.has_final = choice != "required",
                       .has_preamble = choice != "required",
                       .has_analysis = analysis == nullptr || analysis->number()->value > 0};
-  if (tools != nullptr && choice != "none") {
-    for (const Json& tool : *tools->array()) {
-      const std::string& name = *tool.find("name")->string();
-      const bool may_be_called =
-          names == nullptr || std::any_of(names->array()->begin(), names->array()->end(),
-                                          [&](const Json& allowed) { return *allowed.string() == name; });
-      if (!may_be_called) continue;
-      turn.tools.push_back({name, grammar_of(format_of_arguments(tool), Expected::kObject, trie,
-                                             str("the parameters of tool ", quote(name)))});
+  if (choice != "none" && json.find("tools") != nullptr) {
+    const bool all = json.find("names") == nullptr;
+    const std::vector<std::string> names = all ? std::vector<std::string>() : texts_in(json, "names");
+    for (const Json& tool : list_in(json, "tools")) {
+      const std::string& name = text_in(tool, "name");
+      const bool may_be_called = all || std::find(names.begin(), names.end(), name) != names.end();
+      if (may_be_called) turn.tools.push_back({name, parts.arguments(tool)});
     }
   }
   if (final_format != nullptr && turn.has_final) {
-    turn.final_text = grammar_of(*final_format, Expected::kValue, trie, "the format of the final message");
+    turn.final_text = parts.text(*final_format, "the format of the final message");
     turn.has_preamble = false;  // clients join the visible texts: one before the value would make it invalid
   }
   return {Frame::of_turn(turn, trie), analysis == nullptr ? -1 : int64_t(analysis->number()->value)};
 }
 
-Constraint text_of(const Json& json, std::span<const int32_t> ends, const SharedTrie& trie) {
+Constraint text_of(const Json& json, Parts& parts, std::span<const int32_t> ends, const SharedTrie& trie) {
   std::vector<int32_t> usable;
   for (const int32_t end : ends) {
     if (end < 0 || end >= trie.vocab()) continue;
@@ -139,26 +238,46 @@ Constraint text_of(const Json& json, std::span<const int32_t> ends, const Shared
     }
   }
   if (usable.empty()) throw Error(Code::kInvalidArgument, "a constraint of kind \"text\" needs a stop token to end with");
-  return {Frame::of_text(grammar_of(*json.find("format"), Expected::kValue, trie, "the format"), usable, trie)};
+  const Json* format = json.find("format");
+  if (format == nullptr) refuse_text("format", "absent");
+  return {Frame::of_text(parts.text(*format, "the format"), usable, trie)};
+}
+
+// Whole constraints, as requests repeat them.
+Cache<const Constraint>& constraints() {
+  static auto& cache = *new Cache<const Constraint>;  // never destroyed, as above
+  return cache;
+}
+
+std::string key_of(std::string_view text, int vocab, std::span<const int32_t> ends) {
+  std::string key = str(vocab, ":");
+  for (const int32_t end : ends) key += str(end, ",");
+  return key.append(text);
 }
 
 }  // namespace
 
-std::shared_ptr<const Constraint> compile_constraint(std::string_view text, int vocab, std::span<const int32_t> ends) {
+std::shared_ptr<const Constraint> known_constraint(std::string_view text, int vocab, std::span<const int32_t> ends) {
+  return constraints().find(key_of(text, vocab, ends));
+}
+
+std::shared_ptr<const Constraint> compile_constraint(std::string_view text, int vocab, std::span<const int32_t> ends,
+                                                     const std::atomic<bool>* cancelled) {
   if (text.size() > kMaxConstraintBytes) {
     throw Error(Code::kInvalidArgument,
                 str("the constraint has ", text.size(), " bytes of JSON, at most ", kMaxConstraintBytes, " are supported"));
   }
+  std::string key = key_of(text, vocab, ends);
+  if (std::shared_ptr<const Constraint> known = constraints().find(key)) return known;
   const SharedTrie& trie = SharedTrie::of_vocabulary(vocab);
-  const Json json = [&] {
-    try {
-      return parse_json(text, "constraint");
-    } catch (const Error& error) {
-      throw Error(Code::kInvalidArgument, error.what());  // the text is the caller's, not that of a model
-    }
-  }();
-  const bool is_turn = *json.find("kind")->string() == "harmony";
-  return std::make_shared<const Constraint>(is_turn ? turn_of(json, trie) : text_of(json, ends, trie));
+  const Json json = parse(text, "constraint");
+  Parts parts(trie, cancelled);
+  const bool is_turn = text_in(json, "kind") == "harmony";
+  Constraint constraint = is_turn ? turn_of(json, parts, trie) : text_of(json, parts, ends, trie);
+  constraint.relaxed = parts.relaxed();
+  const auto made = std::make_shared<const Constraint>(std::move(constraint));
+  constraints().add(std::move(key), made);
+  return made;
 }
 
 }  // namespace oss::grammar

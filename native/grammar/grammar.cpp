@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "native/base/error.h"
 #include "native/tokenizer/vocabulary.h"
 
 namespace oss::grammar {
@@ -61,6 +62,7 @@ const Grammar::Mask& Grammar::mask_of(const Asked& asked) {
                                     [](const auto& a, const auto& b) { return a.second.used < b.second.used; }));
     }
     known = masks_.emplace(asked, asked.distance == kAnywhere ? make_mask(asked.state) : make_near_mask(asked)).first;
+    bytes_ = machine_->bytes() + masks_.size() * trie_.get().mask_words() * sizeof(uint32_t);
   }
   known->second.used = ++clock_;
   return known->second;
@@ -114,9 +116,17 @@ Grammar::Mask Grammar::make_near_mask(const Asked& asked) {
   return mask;
 }
 
+void Grammar::prepare() {
+  std::lock_guard lock(mutex_);
+  make_room();
+  machine_->begin_walk();
+  mask_of({machine_->start(), kAnywhere, false});
+}
+
 Cursor::Cursor(std::shared_ptr<Grammar> grammar) : grammar_(std::move(grammar)) {
   std::lock_guard lock(grammar_->mutex_);
   grammar_->make_room();
+  grammar_->machine_->begin_walk();
   state_ = grammar_->machine_->start();
   grammar_->cursors_.push_back(this);
 }
@@ -129,8 +139,10 @@ Cursor::~Cursor() {
 bool Cursor::advance(int32_t token) {
   std::lock_guard lock(grammar_->mutex_);
   grammar_->make_room();
+  grammar_->machine_->begin_walk();
   const tokenizer::Bytes bytes = tokenizer::Vocabulary::get().bytes(uint32_t(token));
   state_ = grammar_->walk(state_, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  ++tokens_;
   return state_ != Machine::kDead;
 }
 
@@ -147,9 +159,15 @@ uint32_t Cursor::distance() const {
 void Cursor::add_tokens(int64_t distance, bool or_nearest, TokenMask& mask) const {
   std::lock_guard lock(grammar_->mutex_);
   grammar_->make_room();
+  grammar_->machine_->begin_walk();
   const Grammar::Mask& all = grammar_->mask_of({state_, Grammar::kAnywhere, false});
   const bool fits = all.farthest <= distance;
   add(fits ? all.tokens : grammar_->mask_of({state_, distance, or_nearest}).tokens, mask);
+  work_ += grammar_->machine_->work();
+  if (work_ > kMaxWork + tokens_ * kWorkOfToken) {
+    throw Error(Code::kUnsupported, "the constraint leaves too many ways open at once: token after token, telling which may "
+                                    "follow takes too long; write the pattern or the choices less ambiguously");
+  }
 }
 
 }  // namespace oss::grammar

@@ -2,6 +2,7 @@
 // of the machine. A grammar may be used on several threads, by any number of cursors; its memory is bounded (machine.h;
 // kMaxMasks masks of 25 KB).
 #pragma once
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <string_view>
@@ -21,6 +22,10 @@ class Grammar {
 
   Grammar(std::unique_ptr<Machine> machine, const SharedTrie& trie);
 
+  // Makes the first mask, which most completions need and which is the largest. Throws kUnsupported as the machine does.
+  void prepare();
+  // Memory that it takes, about. Waits for nobody.
+  size_t bytes() const { return bytes_; }
   // Tokens that suffice for a text.
   uint32_t shortest() const { return shortest_; }
 
@@ -60,6 +65,7 @@ class Grammar {
   std::mutex mutex_;  // guards the machine and what follows
   std::unordered_map<Asked, Mask, AskedHash> masks_;
   uint64_t clock_ = 0;
+  std::atomic<size_t> bytes_{0};
   std::vector<StateId> path_;  // of a walk over the trie, by depth
   std::vector<Cursor*> cursors_;
 };
@@ -82,8 +88,14 @@ class Cursor {
 
  private:
   friend class Grammar;
+  // Of the machine, on behalf of this text: half a second in all, and some 5 ms more with each token. The thread that makes
+  // masks makes those of everybody.
+  static constexpr uint64_t kMaxWork = 8'000'000, kWorkOfToken = 75'000;
+
   const std::shared_ptr<Grammar> grammar_;
   StateId state_;
+  mutable uint64_t work_ = 0;
+  uint64_t tokens_ = 0;
 };
 
 }  // namespace oss::grammar

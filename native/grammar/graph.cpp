@@ -15,14 +15,15 @@ uint32_t distance_sum(uint64_t a, uint64_t b, uint64_t c) {
   return uint32_t(std::min<uint64_t>(a * b + c, kNever));
 }
 
-Graph::Graph() {
+Graph::Graph(Budget* budget) : budget_(budget) {
   nodes_.push_back({.kind = Node::Kind::kEnd});
   nodes_.push_back({});  // kNowhere: no edge leaves it
 }
 
 NodeId Graph::add(Node node) {
+  spend(Work::kNodes);
   if (nodes_.size() >= kMaxNodes) {
-    throw Error(Code::kInvalidArgument, str("the constraint takes more than ", kMaxNodes, " nodes: it is too large"));
+    throw Error(Code::kInvalidArgument, str("too large to compile: more than ", kMaxNodes, " nodes"));
   }
   nodes_.push_back(std::move(node));
   return NodeId(nodes_.size() - 1);
@@ -112,11 +113,18 @@ void Graph::find_jumps() {
       if (node.edges.size() != 1 || !node.skips.empty() || node.edges[0].first != node.edges[0].last) break;
       bytes.push_back(node.edges[0].first);
       at = node.edges[0].to;
+      spend(Work::kNodes);
       const bool is_token = bytes.size() > 1 && vocabulary.find(bytes.data(), bytes.size()) != vocabulary.kNone;
       if (is_token) jumps_.push_back(at);
     }
   }
   jump_begins_.push_back(uint32_t(jumps_.size()));
+}
+
+size_t Graph::bytes() const {
+  size_t bytes = nodes_.size() * (sizeof(Node) + 3 * sizeof(uint32_t)) + jumps_.size() * sizeof(NodeId);
+  for (const Node& node : nodes_) bytes += node.edges.size() * sizeof(Edge) + node.skips.size() * sizeof(NodeId);
+  return bytes;
 }
 
 uint32_t Graph::distance_through(NodeId id) const {
@@ -160,26 +168,77 @@ uint32_t Graph::height_through(const Node& node) const {
   return least;
 }
 
+// Calls visit(node) for every node whose distance or height decides about that of `id`.
+template <typename Visit>
+void Graph::for_each_needed(NodeId id, Visit&& visit) const {
+  const Node& node = nodes_[id];
+  for (const Edge& edge : node.edges) visit(edge.to);
+  for (const NodeId skip : node.skips) visit(skip);
+  if (node.kind == Node::Kind::kCall || node.kind == Node::Kind::kRepeat) {
+    visit(starts_[node.rule]);
+    visit(node.next);
+  }
+  for (uint32_t i = jumps_.empty() ? 0 : jump_begins_[id]; i < (jumps_.empty() ? 0 : jump_begins_[id + 1]); ++i) {
+    visit(jumps_[i]);
+  }
+}
+
+Graph::Users Graph::find_users() const {
+  Users out;
+  out.begins.assign(nodes_.size() + 1, 0);
+  for (NodeId id = 0; id < nodes_.size(); ++id) {
+    for_each_needed(id, [&](NodeId needed) { ++out.begins[needed + 1]; });
+  }
+  for (size_t id = 0; id < nodes_.size(); ++id) out.begins[id + 1] += out.begins[id];
+  spend(Work::kNodes, out.begins.back());
+  out.users.resize(out.begins.back());
+  std::vector<uint32_t> at(out.begins.begin(), out.begins.end() - 1);
+  for (NodeId id = 0; id < nodes_.size(); ++id) {
+    for_each_needed(id, [&](NodeId needed) { out.users[at[needed]++] = id; });
+  }
+  return out;
+}
+
+// Both only fall: a node is looked at again when what it needs has changed.
+void Graph::find_distances() {
+  distances_.assign(nodes_.size(), kNever);
+  heights_.assign(nodes_.size(), kNever);
+  const Users users = find_users();
+  std::vector<bool> is_waiting(nodes_.size(), true);
+  std::vector<NodeId> now, then;
+  // What a node needs was mostly built before it.
+  for (NodeId id = 0; id < nodes_.size(); ++id) now.push_back(id);
+  while (!now.empty()) {
+    for (const NodeId id : now) {
+      is_waiting[id] = false;
+      const uint32_t distance = distance_through(id), height = height_through(nodes_[id]);
+      if (distance == distances_[id] && height == heights_[id]) continue;
+      distances_[id] = distance;
+      heights_[id] = height;
+      spend(Work::kNodes, users.begins[id + 1] - users.begins[id]);
+      for (uint32_t i = users.begins[id]; i < users.begins[id + 1]; ++i) {
+        const NodeId user = users.users[i];
+        if (is_waiting[user]) continue;
+        is_waiting[user] = true;
+        then.push_back(user);
+      }
+    }
+    spend(Work::kNodes, now.size());
+    now.swap(then);
+    then.clear();
+  }
+}
+
 void Graph::finish(RuleId root, bool has_long_tokens) {
   root_ = root;
   if (has_long_tokens) find_jumps();
-  distances_.assign(nodes_.size(), kNever);
-  heights_.assign(nodes_.size(), kNever);
-  // What a node needs was mostly built before it, so few rounds are enough: one for each level of recursion.
-  for (bool changed = true; changed;) {
-    changed = false;
-    for (NodeId id = 0; id < nodes_.size(); ++id) {
-      const uint32_t distance = distance_through(id), height = height_through(nodes_[id]);
-      changed |= distance != distances_[id] || height != heights_[id];
-      distances_[id] = distance;
-      heights_[id] = height;
-    }
-  }
+  find_distances();
   if (distances_[starts_[root]] >= kNever) throw Error(Code::kInvalidArgument, "no text satisfies the constraint");
   if (heights_[starts_[root]] > kMaxDepth) {
     throw Error(Code::kInvalidArgument, str("every text of the constraint is nested deeper than ", kMaxDepth, " levels"));
   }
   refuse_left_recursion();
+  budget_ = nullptr;
 
   std::bitset<257> begins;
   begins[0] = true;
@@ -200,17 +259,18 @@ void Graph::finish(RuleId root, bool has_long_tokens) {
 void Graph::refuse_left_recursion() const {
   std::vector<std::vector<RuleId>> begins_with(starts_.size());
   std::vector<int> waiting(starts_.size());
+  std::vector<RuleId> seen(nodes_.size(), ~0u);  // by the last of the rules
   for (RuleId rule = 0; rule < starts_.size(); ++rule) {
     std::vector<NodeId> found = {starts_[rule]};
-    std::vector<bool> seen(nodes_.size());
-    seen[starts_[rule]] = true;
+    seen[starts_[rule]] = rule;
     const auto reach = [&](NodeId id) {
-      if (seen[id]) return;
-      seen[id] = true;
+      if (seen[id] == rule) return;
+      seen[id] = rule;
       found.push_back(id);
     };
     for (size_t i = 0; i < found.size(); ++i) {
       const Node& node = nodes_[found[i]];
+      spend(Work::kNodes, 1 + node.skips.size());
       for (const NodeId skip : node.skips) reach(skip);
       if (node.kind != Node::Kind::kCall && node.kind != Node::Kind::kRepeat) continue;
       begins_with[rule].push_back(node.rule);

@@ -10,6 +10,8 @@
 #include <string_view>
 #include <vector>
 
+#include "native/grammar/budget.h"
+
 namespace oss::grammar {
 
 using NodeId = uint32_t;
@@ -43,9 +45,14 @@ class Graph {
   static constexpr size_t kMaxNodes = 1u << 17;  // some 10 MB; the largest schemas in use take a tenth of it
   static constexpr uint32_t kMaxDepth = 160;     // of calls and repetitions inside each other: some 50 levels of JSON
 
-  Graph();
+  // The budget (null: none) is that of building and finish(), and need not live longer.
+  explicit Graph(Budget* budget = nullptr);
 
-  // --- building; throws kInvalidArgument beyond kMaxNodes ---
+  // --- building; throws kInvalidArgument beyond kMaxNodes, and as the budget does ---
+  Budget* budget() const { return budget_; }
+  void spend(Work kind, uint64_t amount = 1) const {
+    if (budget_ != nullptr) budget_->spend(kind, amount);
+  }
   static constexpr NodeId kEndNode = 0;
   static constexpr NodeId kNowhere = 1;
   NodeId range(uint8_t first, uint8_t last, NodeId next);
@@ -72,6 +79,7 @@ class Graph {
   const Node& node(NodeId id) const { return nodes_[id]; }
   NodeId start(RuleId rule) const { return starts_[rule]; }
   size_t num_nodes() const { return nodes_.size(); }
+  size_t bytes() const;
   // Tokens that suffice from here to the end of the rule: one for each byte of some text, and fewer where longer tokens
   // spell what is fixed, such as names of properties. kNever: no text leads there.
   uint32_t distance(NodeId id) const { return distances_[id]; }
@@ -84,11 +92,21 @@ class Graph {
 
  private:
   NodeId add(Node node);
+  // Who needs what is known of a node, by node: users_ of [user_begins_[id], user_begins_[id + 1]).
+  struct Users {
+    std::vector<uint32_t> begins;
+    std::vector<NodeId> users;
+  };
+  Users find_users() const;
+  template <typename Visit>
+  void for_each_needed(NodeId id, Visit&& visit) const;
   uint32_t distance_through(NodeId id) const;
+  void find_distances();
   void find_jumps();
   uint32_t height_through(const Node& node) const;
   void refuse_left_recursion() const;
 
+  Budget* budget_;
   std::vector<Node> nodes_;
   std::vector<NodeId> starts_;  // by rule
   RuleId root_ = 0;

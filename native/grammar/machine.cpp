@@ -9,6 +9,8 @@
 namespace oss::grammar {
 namespace {
 
+constexpr uint64_t kWorkOfState = 8;  // in places
+
 uint64_t mix(uint64_t h, uint64_t value) {
   h = (h ^ value) * 0x9E3779B97F4A7C15u;
   return h ^ h >> 29;
@@ -39,7 +41,7 @@ void Machine::reset() {
   frame_ids_.clear();
   states_.clear();
   ids_.clear();
-  next_.clear();
+  next_ = {};  // gives its memory back
   intern({}, false, kNever, 0);  // kDead
   std::fill(next_.begin(), next_.end(), kDead);
 }
@@ -134,6 +136,11 @@ StateId Machine::close(std::vector<Place> places) {
   Closure closure{*this};
   for (const Place& place : places) closure.reach(place.node, place.frame);
   for (size_t i = 0; i < closure.order.size(); ++i) closure.visit(Closure::Todo(closure.order[i]));
+  work_ += kWorkOfState + closure.order.size();
+  if (work_ > kMaxWork) {
+    throw Error(Code::kUnsupported, "the constraint leaves too many ways open at once, and telling which tokens may follow "
+                                    "takes too long: write the pattern or the choices less ambiguously");
+  }
   if (closure.places.empty() && !closure.accepts) return kDead;
   uint32_t plain = 0;
   // One way has led here; what it passed without a byte tells whether it is inside of a string.
@@ -183,6 +190,13 @@ StateId Machine::find_step(StateId from, uint8_t byte) {
   const StateId to = reached.empty() ? kDead : close(std::move(reached));
   next_[size_t(from) * classes_ + graph_.class_of(byte)] = to;
   return to;
+}
+
+size_t Machine::bytes() const {
+  size_t places = 0;
+  for (const State& state : states_) places += state.places->size();
+  const size_t per_state = sizeof(State) + classes_ * sizeof(uint32_t) + 80;  // 80: of the hash table
+  return graph_.bytes() + states_.size() * per_state + places * sizeof(Place) + frames_.size() * (2 * sizeof(Frame) + 32);
 }
 
 void Machine::collect(std::span<StateId* const> in_use) {

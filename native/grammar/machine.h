@@ -20,19 +20,26 @@ using StateId = uint32_t;
 class Machine {
  public:
   static constexpr size_t kMaxStates = 1u << 14;
-  static constexpr size_t kMostStates = 8 * kMaxStates;
+  static constexpr size_t kMostStates = 4 * kMaxStates;
   static constexpr size_t kMaxFrames = 1u << 17;
   static constexpr size_t kMaxPlaces = 4096;
+  // Places that may be found anew between two calls of begin_walk(): some 100 ms.
+  static constexpr uint64_t kMaxWork = 1'500'000;
 
   static constexpr StateId kDead = 0;
+
+  // What follows is one mask or token: it may take kMaxWork.
+  void begin_walk() { work_ = 0; }
+  uint64_t work() const { return work_; }
 
   // The graph is finished. plain_node, plain_rule: where a JSON string goes on without an end, and the rule of one of its
   // characters (json_text.h).
   Machine(Graph graph, NodeId plain_node, RuleId plain_rule);
 
   StateId start();
-  // kDead when the byte cannot stand there. Throws kUnsupported when a state has more than kMaxPlaces places, or when
-  // there are kMostStates: only an exponential pattern comes there between two calls of collect().
+  // kDead when the byte cannot stand there. Throws kUnsupported when a state has more than kMaxPlaces places, when the walk
+  // takes more than kMaxWork, or when there are kMostStates: only an ambiguous pattern comes there between two calls of
+  // collect().
   StateId step(StateId from, uint8_t byte) {
     const uint32_t known = next_[size_t(from) * classes_ + graph_.class_of(byte)];
     return known != kUnknown ? known : find_step(from, byte);
@@ -49,6 +56,7 @@ class Machine {
   void collect(std::span<StateId* const> in_use);
 
   size_t num_states() const { return states_.size(); }
+  size_t bytes() const;
 
  private:
   static constexpr uint32_t kUnknown = ~0u;
@@ -96,6 +104,7 @@ class Machine {
   std::vector<State> states_;
   std::unordered_map<std::vector<Place>, StateId, PlacesHash> ids_;
   std::vector<uint32_t> next_;  // [states, classes]
+  uint64_t work_ = 0;
 };
 
 }  // namespace oss::grammar

@@ -2,15 +2,24 @@
 #pragma once
 #include <memory>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "native/grammar/frame.h"
 
 namespace oss::grammar {
 
+// A schema that was not supported, in whose place is now any object or value.
+struct Relaxed {
+  std::optional<std::string> tool;  // none: the format of the final message, or of the text
+  std::string reason;
+};
+
 // What a request asks for; shared by its choices and never changed.
 struct Constraint {
   Frame frame;
   int64_t analysis_tokens = -1;  // of the whole turn; -1: no limit
+  std::vector<Relaxed> relaxed{};
 };
 
 class Matcher {

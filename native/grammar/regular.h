@@ -65,6 +65,7 @@ class Regular {
   States states_of(Id id);
   NodeId start_of(Id id, Spelling spelling);
   void work(size_t parts) {
+    graph_.spend(Work::kNodes, parts);
     if ((work_ += parts) > kMostWork) throw TooLarge();
   }
 

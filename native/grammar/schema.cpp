@@ -81,7 +81,13 @@ NodeId SchemaCompiler::compile_object(NodeId next) {
 
 NodeId SchemaCompiler::compiled(const Json& root, NodeId next) {
   try {
-    return value(root, "#", next);
+    const NodeId start = value(root, "#", next);
+    while (!open_.empty()) {
+      const Open one = std::move(open_.back());
+      open_.pop_back();
+      graph_.define(one.rule, value(one.schema, one.path, Graph::kEndNode));
+    }
+    return start;
   } catch (const Regular::TooLarge&) {
     refuse_schema("#", "its patterns take too many states together");
   }
@@ -89,14 +95,21 @@ NodeId SchemaCompiler::compiled(const Json& root, NodeId next) {
 
 // Equal schemas are one rule, so that a schema which leads to itself ends.
 RuleId SchemaCompiler::rule_of(const Json& schema, const std::string& path) {
-  const auto [at, is_new] = rules_.try_emplace(compact(schema), 0);
-  if (!is_new) return at->second;
-  const RuleId rule = at->second = graph_.add_rule();
-  graph_.define(rule, value_of(schema, path, Graph::kEndNode));
-  return rule;
+  std::string text = compact(schema);
+  graph_.spend(Work::kBytes, text.size());
+  const auto [at, is_new] = rules_.try_emplace(std::move(text), 0);
+  if (is_new) open_.push_back({at->second = graph_.add_rule(), schema, path});
+  return at->second;
+}
+
+// The text of a schema that many references name is made once.
+RuleId SchemaCompiler::rule_of_target(const Json& target, const std::string& reference) {
+  const auto known = rules_of_targets_.find(&target);
+  return known != rules_of_targets_.end() ? known->second : rules_of_targets_[&target] = rule_of(target, reference);
 }
 
 NodeId SchemaCompiler::value(const Json& schema, const std::string& path, NodeId next) {
+  graph_.spend(Work::kSchemas);
   if (++depth_ > kMaxDepth) refuse_schema(path, str("more than ", kMaxDepth, " schemas inside each other"));
   const NodeId start = value_of(schema, path, next);
   --depth_;
@@ -112,7 +125,9 @@ NodeId SchemaCompiler::value_of(const Json& given, const std::string& path, Node
     if (!reference->string()) refuse_schema(path, "\"$ref\" is no text");
     const Json rest = without_parts(schema, "$ref");
     const Json& target = document_.resolve(*reference->string(), path);
-    if (!demands_anything(without(schema, {"$ref"}))) return graph_.call(rule_of(target, *reference->string()), next);
+    if (!demands_anything(without(schema, {"$ref"}))) {
+      return graph_.call(rule_of_target(target, *reference->string()), next);
+    }
     return graph_.call(rule_of(merged(schema, rest, target, path), path), next);
   }
   if (const Json* all = schema.find("allOf")) {
@@ -155,13 +170,10 @@ NodeId SchemaCompiler::branches(const Json& schema, const std::string& keyword, 
   if (keyword == "anyOf" && schema.find("oneOf")) refuse_schema(path, "\"anyOf\" beside \"oneOf\" is not supported");
   const Json::Array& all = *list.array();
   if (keyword == "oneOf") {
-    for (size_t i = 0; i < all.size(); ++i) {
-      for (size_t k = 0; k < i; ++k) {
-        if (are_disjoint(document_, all[i], all[k])) continue;
-        refuse_schema(path, str("\"oneOf\": branches ", k, " and ", i,
-                                " may have values in common, which is not supported; use \"anyOf\", or a property that "
-                                "tells them apart"));
-      }
+    if (const auto overlap = first_overlap(document_, all)) {
+      refuse_schema(path, str("\"oneOf\": branches ", overlap->second, " and ", overlap->first,
+                              " may have values in common, which is not supported; use \"anyOf\", or a property that "
+                              "tells them apart"));
     }
   }
   const Json rest = without_parts(schema, keyword);

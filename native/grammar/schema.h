@@ -39,7 +39,7 @@ class SchemaCompiler {
  public:
   // All three outlive it.
   SchemaCompiler(Graph& graph, JsonText& json, const Json& root)
-      : graph_(graph), json_(json), document_(root), strings_(graph, json) {}
+      : graph_(graph), json_(json), document_(root, graph.budget()), strings_(graph, json) {}
 
   // A value of the root. Throws kInvalidArgument.
   NodeId compile(NodeId next) { return compiled(document_.root(), next); }
@@ -81,13 +81,22 @@ class SchemaCompiler {
                                    const std::string& path);
   NodeId end_of_object(const Members& members, uint32_t written, Range count, NodeId next);
   RuleId rule_of(const Json& schema, const std::string& path);
+  RuleId rule_of_target(const Json& target, const std::string& reference);
 
   Graph& graph_;
   JsonText& json_;
   SchemaDocument document_;
   StringSchemas strings_;
-  std::map<std::string, RuleId> rules_;    // by the schema's text
-  std::map<std::string, RuleId> numbers_;  // by type, bounds and step
+  // A rule whose schema is still to be compiled: not at once, for schemas may lead to one another a long way.
+  struct Open {
+    RuleId rule;
+    Json schema;
+    std::string path;
+  };
+  std::map<std::string, RuleId> rules_;             // by the schema's text
+  std::map<std::string, RuleId> numbers_;           // by type, bounds and step
+  std::map<const Json*, RuleId> rules_of_targets_;  // of references
+  std::vector<Open> open_;
   int depth_ = 0;
 };
 

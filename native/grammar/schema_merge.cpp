@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <unordered_set>
 
 #include "native/base/error.h"
 #include "native/base/str.h"
@@ -62,11 +63,11 @@ Json types_in_common(const Json& a, const Json& b) {
 }
 
 Json values_in_common(const Json::Array& a, const Json::Array& b) {
+  std::unordered_set<std::string> texts;
+  for (const Json& value : b) texts.insert(compact(value));
   Json::Array common;
   for (const Json& value : a) {
-    if (std::any_of(b.begin(), b.end(), [&](const Json& other) { return compact(other) == compact(value); })) {
-      common.push_back(value);
-    }
+    if (texts.contains(compact(value))) common.push_back(value);
   }
   return Json(std::move(common));
 }
@@ -77,6 +78,39 @@ const Json* schema_of_member(const Json& schema, const std::string& name) {
     if (const Json* property = properties->find(name)) return property;
   }
   return schema.find("additionalProperties");
+}
+
+// What both demand of something inside of a value, to be merged when it is compiled: at once, schemas that lead to
+// themselves would never end, and others double with each level.
+Json both_of(const SchemaDocument& document, const Json& a, const Json& b) {
+  for (const auto& [one, other] : {std::pair(&a, &b), std::pair(&b, &a)}) {
+    if (one->boolean()) return *one->boolean() ? *other : *one;
+  }
+  Json::Array parts;
+  std::unordered_set<std::string> texts;
+  for (const Json* part : {&a, &b}) {
+    const Json* all = part->object() && part->object()->size() == 1 ? part->find("allOf") : nullptr;
+    for (const Json& one : all != nullptr && all->array() ? *all->array() : Json::Array{*part}) {
+      std::string text = compact(one);
+      document.spend(Work::kBytes, text.size());
+      if (texts.insert(std::move(text)).second) parts.push_back(one);
+    }
+  }
+  if (parts.size() == 1) return parts[0];
+  return Json(Json::Object{{"allOf", Json(std::move(parts))}});
+}
+
+// Bytes that a copy takes, about.
+uint64_t weight_of(const Json& json) {
+  uint64_t weight = sizeof(Json);
+  if (json.string()) return weight + json.string()->size();
+  if (json.array()) {
+    for (const Json& item : *json.array()) weight += weight_of(item);
+  }
+  if (json.object()) {
+    for (const auto& [name, member] : *json.object()) weight += name.size() + weight_of(member);
+  }
+  return weight;
 }
 
 // Follows references, and adds what stands beside them.
@@ -91,39 +125,43 @@ Json followed(const SchemaDocument& document, const Json& schema, const std::str
 }
 
 // "allOf" taken into the schema itself.
-Json flattened(const SchemaDocument& document, const Json& schema, const std::string& path, int depth = 0) {
-  if (depth > kMaxReferences) refuse_schema(path, "\"allOf\" leads back to itself");
-  Json whole = followed(document, schema, path);
-  const Json* all = whole.find("allOf");
-  if (all == nullptr) return whole;
-  if (!all->array()) refuse_schema(path, "\"allOf\" is no list");
-  const Json::Array parts = *all->array();
-  Json out = without(whole, {"allOf"});
-  for (const Json& part : parts) {
-    out = merge_schemas(document, out, flattened(document, part, path, depth + 1), path);
-  }
-  return out;
+Json flattened(const SchemaDocument& document, const Json& schema, const std::string& path) {
+  if (schema.find("$ref") == nullptr && schema.find("allOf") == nullptr) return schema;
+  return document.once("flat " + compact(schema), path, [&] {
+    Json whole = followed(document, schema, path);
+    const Json* all = whole.find("allOf");
+    if (all == nullptr) return whole;
+    if (!all->array()) refuse_schema(path, "\"allOf\" is no list");
+    const Json::Array parts = *all->array();
+    Json out = without(whole, {"allOf"});
+    std::unordered_set<std::string> texts;
+    for (const Json& part : parts) {
+      if (texts.insert(compact(part)).second) out = merge_schemas(document, out, flattened(document, part, path), path);
+    }
+    return out;
+  });
 }
 
 void merge_objects(const SchemaDocument& document, const Json& a, const Json& b, const std::string& path,
                    Json::Object& out) {
   Json::Object properties;
+  std::unordered_set<std::string_view> names;
   for (const Json* from : {&a, &b}) {
     const Json* own = from->find("properties");
     if (own == nullptr) continue;
     if (!own->object()) refuse_schema(path, "\"properties\" is no object");
+    document.spend(Work::kComparisons, own->object()->size() * own->object()->size() / 64);  // names are short
     for (const auto& [name, schema] : *own->object()) {
-      if (Json(Json::Object(properties)).find(name)) continue;
+      if (!names.insert(name).second) continue;
       const Json *in_a = schema_of_member(a, name), *in_b = schema_of_member(b, name);
-      properties.emplace_back(name, in_a != nullptr && in_b != nullptr
-                                        ? merge_schemas(document, *in_a, *in_b, str(path, "/properties/", name))
-                                        : (in_a != nullptr ? *in_a : *in_b));
+      properties.emplace_back(name, in_a != nullptr && in_b != nullptr ? both_of(document, *in_a, *in_b)
+                                                                       : (in_a != nullptr ? *in_a : *in_b));
     }
   }
   if (!properties.empty()) set(out, "properties", Json(std::move(properties)));
   const Json *more_a = a.find("additionalProperties"), *more_b = b.find("additionalProperties");
   if (more_a != nullptr && more_b != nullptr) {
-    set(out, "additionalProperties", merge_schemas(document, *more_a, *more_b, path + "/additionalProperties"));
+    set(out, "additionalProperties", both_of(document, *more_a, *more_b));
   } else if (more_a != nullptr || more_b != nullptr) {
     set(out, "additionalProperties", more_a != nullptr ? *more_a : *more_b);
   }
@@ -144,13 +182,11 @@ void merge_arrays(const SchemaDocument& document, const Json& a, const Json& b, 
     if (own && !own->array()) refuse_schema(path, "\"prefixItems\" is no list");
     if (own) leading = std::max(leading, own->array()->size());
   }
-  const auto both = [&](size_t at, const std::string& where) {
-    return merge_schemas(document, schema_of_item(a, at), schema_of_item(b, at), path + where);
-  };
+  const auto both = [&](size_t at) { return both_of(document, schema_of_item(a, at), schema_of_item(b, at)); };
   Json::Array first;
-  for (size_t i = 0; i < leading; ++i) first.push_back(both(i, str("/prefixItems/", i)));
+  for (size_t i = 0; i < leading; ++i) first.push_back(both(i));
   if (leading > 0) set(out, "prefixItems", Json(std::move(first)));
-  if (a.find("items") || b.find("items")) set(out, "items", both(leading, "/items"));
+  if (a.find("items") || b.find("items")) set(out, "items", both(leading));
 }
 
 // Patterns that one string must match all of.
@@ -199,23 +235,59 @@ int kinds_of(const Json& schema) {
   return kinds;
 }
 
-std::optional<std::vector<std::string>> listed_values(const Json& schema) {
-  if (const Json* value = schema.find("const")) return std::vector<std::string>{compact(*value)};
-  const Json* values = schema.find("enum");
-  if (values == nullptr || !values->array()) return std::nullopt;
-  std::vector<std::string> out;
-  for (const Json& value : *values->array()) out.push_back(compact(value));
-  return out;
+// All values that a schema may have where it lists them, or its branches do; more than it has, where it demands other things
+// as well.
+std::optional<std::unordered_set<std::string>> listed_values(const SchemaDocument& document, const Json& schema) {
+  document.spend(Work::kComparisons);
+  if (const Json* value = schema.find("const")) return std::unordered_set<std::string>{compact(*value)};
+  std::unordered_set<std::string> out;
+  if (const Json* values = schema.find("enum"); values != nullptr && values->array()) {
+    document.spend(Work::kComparisons, values->array()->size());
+    for (const Json& value : *values->array()) out.insert(compact(value));
+    return out;
+  }
+  for (const char* keyword : {"anyOf", "oneOf"}) {
+    const Json* branches = schema.find(keyword);
+    if (branches == nullptr || !branches->array()) continue;
+    for (const Json& branch : *branches->array()) {
+      auto values = listed_values(document, branch);
+      if (!values) return std::nullopt;
+      document.spend(Work::kComparisons, values->size());
+      out.merge(*values);
+    }
+    return out;
+  }
+  return std::nullopt;
 }
 
-bool are_disjoint(const SchemaDocument& document, Json a, Json b, int depth) {
+// A schema behind its references: itself or one of the document, or in `place` where something stands beside them.
+const Json& behind_references(const SchemaDocument& document, const Json& schema, std::optional<Json>& place) {
+  const Json* at = &schema;
+  for (int hops = 0; hops <= kMaxReferences; ++hops) {
+    const Json* reference = at->find("$ref");
+    if (reference == nullptr) return *at;
+    if (reference->string() == nullptr || at->object()->size() > 1) break;
+    at = &document.resolve(*reference->string(), "");
+  }
+  return place.emplace(followed(document, *at, ""));
+}
+
+bool are_disjoint(const SchemaDocument& document, const Json& first, const Json& second, int depth) {
   if (depth > 4) return false;
-  a = followed(document, a, "");
-  b = followed(document, b, "");
+  document.spend(Work::kComparisons);
+  std::optional<Json> place_a, place_b;
+  const Json &a = behind_references(document, first, place_a), &b = behind_references(document, second, place_b);
   const auto is_false = [](const Json& schema) { return schema.boolean() && !*schema.boolean(); };
   if (is_false(a) || is_false(b)) return true;
   if (!a.object() || !b.object()) return false;
   for (auto [one, other] : {std::pair(&a, &b), std::pair(&b, &a)}) {
+    if (const Json* parts = one->find("allOf"); parts != nullptr && parts->array()) {
+      const Json& against = *other;
+      if (std::any_of(parts->array()->begin(), parts->array()->end(),
+                      [&](const Json& part) { return are_disjoint(document, part, against, depth + 1); })) {
+        return true;
+      }
+    }
     for (const char* keyword : {"anyOf", "oneOf"}) {
       const Json* branches = one->find(keyword);
       if (branches == nullptr || !branches->array()) continue;
@@ -227,11 +299,11 @@ bool are_disjoint(const SchemaDocument& document, Json a, Json b, int depth) {
     }
   }
   if ((kinds_of(a) & kinds_of(b)) == 0) return true;
-  const auto values_a = listed_values(a), values_b = listed_values(b);
+  const auto values_a = listed_values(document, a), values_b = listed_values(document, b);
   if (values_a && values_b) {
-    return std::none_of(values_a->begin(), values_a->end(), [&](const std::string& value) {
-      return std::find(values_b->begin(), values_b->end(), value) != values_b->end();
-    });
+    document.spend(Work::kComparisons, values_a->size());
+    return std::none_of(values_a->begin(), values_a->end(),
+                        [&](const std::string& value) { return values_b->contains(value); });
   }
   if ((kinds_of(a) & kinds_of(b)) != 32) return false;
   for (const auto& [one, other] : {std::pair(&a, &b), std::pair(&b, &a)}) {
@@ -240,6 +312,7 @@ bool are_disjoint(const SchemaDocument& document, Json a, Json b, int depth) {
       if (there == nullptr) continue;
       if (is_false(*there)) return true;
       const auto required = texts_of(other->find("required"));
+      document.spend(Work::kComparisons, required.size());
       const bool both = std::find(required.begin(), required.end(), name) != required.end();
       if (here != nullptr && both && are_disjoint(document, *here, *there, depth + 1)) return true;
     }
@@ -249,7 +322,25 @@ bool are_disjoint(const SchemaDocument& document, Json a, Json b, int depth) {
 
 }  // namespace
 
+template <typename Make>
+Json SchemaDocument::once(std::string text, const std::string& path, Make&& make) const {
+  spend(Work::kSchemas);
+  spend(Work::kBytes, text.size());
+  const auto [at, is_new] = known_.try_emplace(std::move(text));
+  std::optional<Json>& made = at->second;  // stays where it is
+  if (!is_new) {
+    if (!made) refuse_schema(path, "\"allOf\" or \"$ref\" leads back to itself");
+    return *made;
+  }
+  if (depth_ >= kMaxDepth) refuse_schema(path, str("more than ", kMaxDepth, " schemas that are merged into one another"));
+  ++depth_;
+  made = make();
+  --depth_;
+  return *made;
+}
+
 const Json& SchemaDocument::resolve(const std::string& reference, const std::string& path) const {
+  if (const auto known = resolved_.find(reference); known != resolved_.end()) return *known->second;
   const auto fail = [&](const char* why) { refuse_schema(path, str("\"$ref\" ", quote(reference), " ", why)); };
   if (!reference.starts_with('#')) fail("is not within the schema: only \"#\" and \"#/...\" are supported");
   if (reference.size() > 1 && reference[1] != '/') fail("names an anchor: only \"#\" and \"#/...\" are supported");
@@ -276,6 +367,7 @@ const Json& SchemaDocument::resolve(const std::string& reference, const std::str
     if (at == nullptr) fail("leads nowhere");
     begin = end + 1;
   }
+  resolved_[reference] = at;
   return *at;
 }
 
@@ -284,6 +376,8 @@ Json merge_schemas(const SchemaDocument& document, const Json& first, const Json
     if (one->boolean()) return *one->boolean() ? *other : *one;
     if (!one->object()) refuse_schema(path, str("expected a schema, found ", one->describe()));
   }
+  document.spend(Work::kSchemas);
+  document.spend(Work::kBytes, weight_of(first) + weight_of(second));
   const auto prepared = [&](const Json& schema) {
     const Json whole = flattened(document, schema, path);
     return whole.object() ? in_one_spelling(whole, path).value_or(whole) : whole;
@@ -302,16 +396,16 @@ Json merge_schemas(const SchemaDocument& document, const Json& first, const Json
       set(out, keyword, types_in_common(*ours, theirs));
     } else if (keyword == "required" && ours->array() && theirs.array()) {
       Json::Array both = *ours->array();
+      std::unordered_set<std::string> texts;
+      for (const Json& name : both) texts.insert(compact(name));
       for (const Json& name : *theirs.array()) {
-        if (std::none_of(both.begin(), both.end(), [&](const Json& n) { return compact(n) == compact(name); })) {
-          both.push_back(name);
-        }
+        if (texts.insert(compact(name)).second) both.push_back(name);
       }
       set(out, keyword, Json(std::move(both)));
     } else if (keyword == "enum" && ours->array() && theirs.array()) {
       set(out, keyword, values_in_common(*ours->array(), *theirs.array()));
     } else if (keyword == "propertyNames") {
-      set(out, keyword, merge_schemas(document, *ours, theirs, path + "/propertyNames"));
+      set(out, keyword, both_of(document, *ours, theirs));
     } else if (keyword == "format" && ours->string() && theirs.string() &&
                (!format_pattern(*ours->string()) || !format_pattern(*theirs.string()))) {
       set(out, keyword, format_pattern(*ours->string()) ? *ours : theirs);
@@ -343,6 +437,25 @@ Json merge_schemas(const SchemaDocument& document, const Json& first, const Json
 
 bool are_disjoint(const SchemaDocument& document, const Json& a, const Json& b) {
   return are_disjoint(document, a, b, 0);
+}
+
+std::optional<std::pair<size_t, size_t>> first_overlap(const SchemaDocument& document, const Json::Array& schemas) {
+  // Most lists are of values: then no two need to be compared.
+  std::unordered_map<std::string, size_t> first_with;
+  bool all_listed = true;
+  for (size_t i = 0; i < schemas.size() && all_listed; ++i) {
+    const auto values = listed_values(document, schemas[i]);
+    all_listed = values.has_value();
+    if (!values) break;
+    for (const std::string& value : *values) all_listed &= first_with.try_emplace(value, i).second;
+  }
+  if (all_listed) return std::nullopt;
+  for (size_t i = 0; i < schemas.size(); ++i) {
+    for (size_t k = 0; k < i; ++k) {
+      if (!are_disjoint(document, schemas[i], schemas[k])) return std::pair(i, k);
+    }
+  }
+  return std::nullopt;
 }
 
 }  // namespace oss::grammar

@@ -452,3 +452,74 @@ describe("what is refused", () => {
     expect(error.message).toContain("needs a stop token");
   });
 });
+
+describe("a schema that may be given up", () => {
+  const odd = { type: "object", properties: { a: { not: {} } } };
+  const kept = object({ n: { enum: [1, 2] } });
+
+  it("frees that tool alone, and tells so", async () => {
+    const constraint: Constraint = {
+      kind: "harmony",
+      toolChoice: "required",
+      analysisTokens: 0,
+      tools: [
+        { name: "odd", parameters: odd, unsupported: "relax" },
+        { name: "kept", parameters: kept, unsupported: "relax" },
+      ],
+    };
+    const run = demo.generate(startOfTurn, { seed: 1, temperature: 1, n: 20, maxTokens: 60, constraint });
+    const { relaxed } = await run.accepted;
+    expect(relaxed).toEqual([{ tool: "odd", reason: expect.stringContaining('the keyword "not" is not supported') }]);
+    const said = (await run.result).choices!.map(({ tokens }) => messages(tokens)[0]!);
+    for (const { recipient, text } of said) {
+      const value = JSON.parse(text);
+      if (recipient === "functions.kept") expect([1, 2]).toContain(value.n);
+      else expect(value).toBeTypeOf("object");
+    }
+  });
+
+  it("frees a final format: an object where the schema says so, else any value", async () => {
+    const schemas: [unknown, string][] = [
+      [odd, "object"],
+      [{ not: {} }, "value"],
+    ];
+    for (const [schema, of] of schemas) {
+      const format = { type: "json_schema", schema, unsupported: "relax" } as OutputFormat;
+      const run = tiny.generate(prompt, { temperature: 1, n: 30, maxTokens: 60, constraint: { kind: "text", format } });
+      expect((await run.accepted).relaxed).toEqual([{ tool: null, reason: expect.stringContaining('"not"') }]);
+      const values = (await run.result).choices!.map(({ text }) => JSON.parse(text) as unknown);
+      const isObject = (value: unknown) => typeof value === "object" && value !== null && !Array.isArray(value);
+      expect(values.every(isObject)).toBe(of === "object");
+    }
+  });
+
+  it("refuses through accepted and result, the same error and nothing unhandled", async () => {
+    const run = tiny.generate(prompt, { constraint: { kind: "text", format: { type: "json_schema", schema: odd } } });
+    const [accepted, result] = await Promise.all([failure(() => run.accepted), failure(() => run.result)]);
+    expect(accepted).toBe(result);
+    expect(accepted).toMatchObject({ name: "GptOssError", code: "INVALID_ARGUMENT" });
+    const unhandled: unknown[] = [];
+    const hear = (reason: unknown) => unhandled.push(reason);
+    process.on("unhandledRejection", hear);
+    tiny.generate(prompt, { constraint: { kind: "text", format: { type: "json_schema", schema: odd } } });
+    await tiny.generate(prompt, { maxTokens: 1, constraint: { kind: "text", format: { type: "json_object" } } }).result;
+    await new Promise((resolve) => setImmediate(resolve));
+    process.off("unhandledRejection", hear);
+    expect(unhandled).toEqual([]);
+  });
+
+  it("accepts at once what has no constraint", async () => {
+    const run = tiny.generate(prompt, { maxTokens: 1 });
+    expect(await run.accepted).toEqual({ relaxed: [] });
+    await run.result;
+  });
+
+  it.each([
+    [{ kind: "harmony", tools: [{ name: "a", unsupported: "ignore" }] }, "constraint.tools[0].unsupported"],
+    [{ kind: "text", format: { type: "json_schema", schema: true, unsupported: 1 } }, "constraint.format.unsupported"],
+    [{ kind: "text", format: { type: "json_object", unsupported: "relax" } }, 'Unknown option "unsupported"'],
+    [{ kind: "text", format: { type: "json_schema", schema: { toJSON() {} } } }, "cannot be written as JSON"],
+  ])("%j: %s", (constraint, message) => {
+    expect(() => tiny.generate(prompt, { constraint: constraint as unknown as Constraint })).toThrow(message);
+  });
+});

@@ -382,7 +382,7 @@ describe("a turn", () => {
     const wrote = [...thought, ...ids("<|start|>assistant"), ...called];
     await using server = await scriptedServer([{ tokens: wrote, tokensPerStep: 100 }]);
     const events: TurnEvent[] = [];
-    const turn = startTurn(server.engine, {
+    const turn = await startTurn(server.engine, {
       messages: [{ role: "user", content: "Hi" }],
       tools: [{ name: "get_weather" }],
       toolChoice: { type: "auto" },

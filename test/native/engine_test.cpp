@@ -330,7 +330,7 @@ TEST("engine: a constraint that cannot go on ends all choices of its request, an
     r.constraint = grammar::compile_constraint(format, 512, {&end, 1});
     return r;
   };
-  harness.submit(constrained(1, R"({"kind":"text","format":{"type":"regex","pattern":"x(a?){5000}a{5000}"}})", 3));
+  harness.submit(constrained(1, R"({"kind":"text","format":{"type":"regex","pattern":"[0-9]{9}(a?){5000}a{5000}"}})", 3));
   harness.submit(constrained(2, R"({"kind":"text","format":{"type":"json_object"}})", 3));
   harness.submit(request(3, prompt_of(3, 9), 20));
   harness.wait_for_ends(5);  // an error is told once

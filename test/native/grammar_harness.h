@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "native/grammar/constraint.h"
+#include "native/grammar/json_text.h"
 #include "native/tokenizer/tokenizer.h"
 #include "native/tokenizer/vocabulary.h"
 #include "test/native/check.h"
@@ -15,7 +16,7 @@ constexpr int32_t kEndOfText = 510;  // of the small vocabulary, where it is som
 constexpr int64_t kPlenty = 1'000'000;
 
 inline std::string json_schema(const std::string& schema) {
-  return R"({"kind":"text","format":{"type":"json_schema","schema":)" + schema + "}}";
+  return R"({"kind":"text","format":{"type":"json_schema","schema":)" + json_string(schema) + "}}";
 }
 inline std::string pattern(const std::string& regex) {
   return R"({"kind":"text","format":{"type":"regex","pattern":")" + regex + "\"}}";

@@ -60,7 +60,7 @@ export function scriptedServer(turns: readonly ScriptedTurn[], options: Scripted
       warn: (...line: unknown[]) => warnings.push(line),
       error: (...line: unknown[]) => failures.push(line),
     } as unknown as FastifyBaseLogger,
-    startTurn: (request) => player.start(request),
+    startTurn: async (request) => player.start(request),
     ...(options.keepAliveMilliseconds !== undefined && { keepAliveMilliseconds: options.keepAliveMilliseconds }),
   };
   app.setErrorHandler((error: FastifyError, _request, reply) => {
