@@ -43,6 +43,8 @@ struct Outcome {
   Code code = Code::kInternal;
   std::string message;
   bool failed = false;
+  int accepted = 0;
+  std::vector<grammar::Relaxed> relaxed;
 };
 
 // Of a golden model, a synthetic one, or a path.
@@ -86,6 +88,10 @@ class Harness {
     for (Event& event : engine->take_events(client)) {
       Outcome& outcome = outcomes[event.id + 1000 * uint64_t(event.choice)];
       CHECK(outcome.ends == 0);  // nothing comes after the end
+      if (event.kind == Event::Kind::kAccepted) {
+        ++outcome.accepted;
+        outcome.relaxed = event.relaxed;
+      }
       if (event.kind == Event::Kind::kToken) outcome.tokens.push_back(event.sampled.token);
       if (event.kind == Event::Kind::kToken || event.kind == Event::Kind::kDone) outcome.text += event.text;
       if (event.kind == Event::Kind::kProcess) {

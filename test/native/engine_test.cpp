@@ -347,6 +347,63 @@ TEST("engine: a constraint that cannot go on ends all choices of its request, an
   check_all_pages_free(harness.engine->stats());
 }
 
+// A schema whose compilation takes a while: branches that have to be compared two by two. None is known before.
+std::string large_constraint() {
+  static int number = 0;
+  std::string branches;
+  for (int k = 0; k < 400; ++k) {
+    branches += str(k > 0 ? "," : "", R"({\"type\":\"object\",\"required\":[\"k\"],\"properties\":{\"k\":{\"const\":)",
+                    number * 1000 + k, "}}}");
+  }
+  ++number;
+  return R"({"kind":"text","format":{"type":"json_schema","schema":"{\"oneOf\":[)" + branches + R"(]}"}})";
+}
+
+Request constrained(uint64_t id, std::string constraint, int choices = 1) {
+  Request r = request(id, prompt_of(int(id), 9), 40);
+  r.choices = choices;
+  r.stop_tokens = {510};
+  r.constraint_text = std::move(constraint);
+  return r;
+}
+
+TEST("engine: constraints are compiled while others run; each request is accepted or refused once") {
+  Harness harness(small_options(), "synthetic:tiny");
+  harness.submit(constrained(1, large_constraint(), 2));
+  harness.submit(constrained(2, R"({"kind":"text","format":{"type":"json_schema","schema":"{\"not\":{}}"}})", 2));
+  harness.submit(constrained(3, R"({"kind":"text","format":{"type":"json_schema","schema":"{\"not\":{}}","unsupported":"relax"}})"));
+  harness.submit(request(4, prompt_of(4, 9), 20));
+  harness.wait_for_ends(5);
+  CHECK_EQ(harness.outcomes[4].tokens.size(), size_t(20));
+  CHECK_EQ(harness.outcomes[1].accepted, 1);
+  CHECK(harness.outcomes[1].relaxed.empty());
+  for (const uint64_t id : {1, 1001}) CHECK(parse_json(harness.outcomes[id].text, "constrained").find("k") != nullptr);
+  const Outcome& refused = harness.outcomes[2].failed ? harness.outcomes[2] : harness.outcomes[1002];
+  CHECK(refused.code == Code::kInvalidArgument && refused.accepted == 0);
+  CHECK_EQ(harness.outcomes[3].accepted, 1);
+  CHECK_EQ(harness.outcomes[3].relaxed.size(), size_t(1));
+  CHECK(!harness.outcomes[3].relaxed[0].tool);
+  check_all_pages_free(harness.engine->stats());
+  CHECK_EQ(harness.engine->stats().blocked, 0);
+}
+
+TEST("engine: a request can be cancelled, its client leave and the engine close while its constraint is compiled") {
+  Harness harness(small_options(), "synthetic:tiny");
+  const uint64_t other = harness.engine->connect([] {});
+  for (int id = 1; id <= 3; ++id) harness.submit(constrained(uint64_t(id), large_constraint()));
+  Request r = constrained(1, large_constraint());
+  r.client = other;
+  harness.engine->submit(std::move(r));
+  harness.engine->disconnect(other);
+  harness.engine->cancel(harness.client, 3);
+  while (harness.engine->stats().waiting > 2) std::this_thread::yield();
+  harness.engine->close();
+  harness.collect();
+  CHECK(harness.outcomes[3].reason == FinishReason::kCancelled && !harness.outcomes[3].failed);
+  CHECK_EQ(harness.ended(), 3);
+  CHECK_THROWS(Code::kClosed, "closed", harness.submit(constrained(5, large_constraint())));
+}
+
 TEST("engine: paused choices wait, and go on with the same tokens") {
   EngineOptions options = small_options();
   options.max_sequences = 1;

@@ -261,6 +261,35 @@ TEST("scheduler: a sequence that cannot go on keeps neither its place nor its pa
   world.check_no_leaks();
 }
 
+TEST("scheduler: a request whose constraint is compiled holds up nobody, and keeps its place among those that wait") {
+  World world({.max_sequences = 1, .max_tokens = 16, .max_rows = 4}, {8, 8});
+  Sequence* first = world.add({1, 2, 3}, 40);
+  Sequence* compiled = world.add({4, 5, 6}, 2);
+  compiled->compiling = true;
+  world.add({7, 8, 9}, 2);
+  CHECK_EQ(world.scheduler.num_blocked(), 0);
+  CHECK_EQ(world.scheduler.num_waiting_requests(), 3);
+  for (int i = 0; i < 3; ++i) world.step();
+  CHECK(first->running);
+  compiled->compiling = false;
+  while (world.step()) {
+  }
+  const std::vector<std::pair<uint64_t, int>> order = {{1, 0}, {2, 0}, {3, 0}};
+  CHECK(world.finished == order);
+  // While it is compiled, those behind it run.
+  Sequence* slow = world.add({4, 5, 6}, 2);
+  slow->compiling = true;
+  world.add({7, 8, 9}, 2);
+  while (world.step()) {
+  }
+  CHECK_EQ(world.finished.back().first, uint64_t(5));
+  slow->compiling = false;
+  while (world.step()) {
+  }
+  CHECK_EQ(world.finished.back().first, uint64_t(4));
+  world.check_no_leaks();
+}
+
 TEST("scheduler: the choices of a request share the pages of its prompt") {
   World world({.max_sequences = 8, .max_tokens = 256, .max_rows = 8}, {64, 64});
   world.add(words(1, 200), 30, 0, "", 4);
