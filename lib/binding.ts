@@ -70,8 +70,7 @@ export interface TokenLogprob {
 export type NativeEvent = {
   id: number;
   index: number;
-} & /** Of a request with a constraint, once: it is compiled and the request waits to run. `tool` null: the final format. */
-(
+} /** Of a request with a constraint, once: it is compiled and the request waits to run. `tool` null: the final format. */ & (
   | { kind: "accepted"; relaxed: { tool: string | null; reason: string }[] }
   | { kind: "token"; token: number; text: string; logprob: number; top?: TokenLogprob[] }
   /** A row of logits for the request's logitsProcessor; the choice waits until `supplyLogits` brings it back. */

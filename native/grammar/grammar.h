@@ -88,8 +88,8 @@ class Cursor {
 
  private:
   friend class Grammar;
-  // Of the machine, on behalf of this text: half a second in all, and some 5 ms more with each token. The thread that makes
-  // masks makes those of everybody.
+  // Of the machine, on behalf of this text: less than a second in all, and some 10 ms more with each token. The thread that
+  // makes masks makes those of everybody.
   static constexpr uint64_t kMaxWork = 8'000'000, kWorkOfToken = 75'000;
 
   const std::shared_ptr<Grammar> grammar_;

@@ -1,7 +1,6 @@
 #include "native/grammar/machine.h"
 
 #include <algorithm>
-#include <set>
 
 #include "native/base/error.h"
 #include "native/base/str.h"
@@ -58,9 +57,29 @@ struct Machine::Closure {
     NodeId node;
     uint32_t min, max;  // what a repetition still takes
     uint32_t frame;
-    auto operator<=>(const Todo&) const = default;
+    bool operator==(const Todo&) const = default;
   };
 
+  // Where it is in the table, or would be.
+  size_t slot_of(const Todo& todo) const {
+    const uint64_t h = mix(mix(1, uint64_t(todo.node) << 32 | todo.frame), uint64_t(todo.min) << 32 | todo.max);
+    size_t slot = h & (table.size() - 1);
+    while (table[slot] != 0 && order[table[slot] - 1] != todo) slot = (slot + 1) & (table.size() - 1);
+    return slot;
+  }
+  bool is_known(const Todo& todo) {
+    // Most sets are small, and then looking through them is quicker.
+    constexpr size_t kFew = 48;
+    if (order.size() < kFew) return std::find(order.begin(), order.end(), todo) != order.end();
+    if (table.size() < 2 * order.size() + 2) {
+      table.assign(std::max<size_t>(256, 2 * table.size()), 0);
+      for (size_t i = 0; i < order.size(); ++i) table[slot_of(order[i])] = uint32_t(i + 1);
+    }
+    uint32_t& at = table[slot_of(todo)];
+    if (at != 0) return true;
+    at = uint32_t(order.size() + 1);  // which comes next
+    return false;
+  }
   void reach(NodeId node, uint32_t frame) {
     const Node& n = machine.graph_.node(node);
     reach(node, n.kind == Node::Kind::kRepeat ? n.min : 0, n.kind == Node::Kind::kRepeat ? n.max : 0, frame);
@@ -71,14 +90,7 @@ struct Machine::Closure {
     if (graph.distance(node) >= kNever || around.distance >= kNever) return;
     if (around.depth + graph.height(node) > Graph::kMaxDepth) return;
     const Todo todo = {node, min, max, frame};
-    // Most sets are small, and then looking through them is quicker than a tree.
-    constexpr size_t kFew = 48;
-    if (order.size() < kFew) {
-      if (std::find(order.begin(), order.end(), todo) != order.end()) return;
-    } else {
-      if (seen.empty()) seen.insert(order.begin(), order.end());
-      if (!seen.insert(todo).second) return;
-    }
+    if (is_known(todo)) return;
     if (order.size() >= kMaxPlaces) {
       throw Error(Code::kUnsupported, str("the constraint leaves more than ", kMaxPlaces,
                                           " ways open at once: write the pattern or the choices less ambiguously"));
@@ -125,7 +137,7 @@ struct Machine::Closure {
 
   Machine& machine;
   std::vector<Todo> order{};
-  std::set<Todo> seen{};
+  std::vector<uint32_t> table{};  // by hash: 1 + the index in `order`; 0: none. A power of two, or empty
   std::vector<Place> places{};
   bool accepts = false;
 };

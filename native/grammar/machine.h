@@ -24,7 +24,7 @@ class Machine {
   static constexpr size_t kMaxFrames = 1u << 17;
   static constexpr size_t kMaxPlaces = 4096;
   // Places that may be found anew between two calls of begin_walk(): some 100 ms.
-  static constexpr uint64_t kMaxWork = 1'500'000;
+  static constexpr uint64_t kMaxWork = 1'000'000;
 
   static constexpr StateId kDead = 0;
 
