@@ -1,5 +1,6 @@
 import cors from "@fastify/cors";
 import type { FastifyInstance } from "fastify";
+import { refuseOtherEncodings } from "./body-encoding.js";
 import { whenOver } from "./disconnect.js";
 import { endpoints } from "./endpoints.js";
 import { handleError } from "./errors.js";
@@ -32,6 +33,7 @@ export async function routes(app: FastifyInstance, parts: ServerParts): Promise<
   app.addHook("onRoute", (route) => {
     route.bodyLimit ??= options.maxBodyBytes;
   });
+  refuseOtherEncodings(app);
   acceptJson(app);
   app.addHook("onClose", async () => metrics.close());
   await app.register(async (scope) => operations(scope, parts));

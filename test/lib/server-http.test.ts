@@ -1,3 +1,4 @@
+import { brotliCompressSync, deflateSync, gzipSync } from "node:zlib";
 import type { FastifyBaseLogger } from "fastify";
 import { beforeEach, describe, expect, it, vi } from "vitest";
 import { GptOssError } from "../../lib/errors.js";
@@ -16,10 +17,14 @@ describe("bodies", () => {
     const app = await server({ maxBodyBytes: 1000 });
     const cases = [
       [{ ...json }, '{"prompt": [1', 400, null],
+      [{ ...json }, "\u00ef{}", 400, null],
       [{ ...json }, JSON.stringify({ prompt: Array(1000).fill(1) }), 413, "request_too_large"],
       [{ "content-type": "text/plain" }, "hello", 415, null],
       [{ "content-type": "application/x-www-form-urlencoded" }, "a=b", 415, null],
       [{ "content-type": "nonsense" }, "a=b", 415, null],
+      [{ "content-type": "application/json-seq" }, "{}", 415, null],
+      [{ "content-type": "multipart/form-data; boundary=x" }, "--x", 415, null],
+      [{}, "{}", 415, null],
     ] as const;
     for (const [headers, payload, status, code] of cases) {
       const answer = await app.inject({ method: "POST", url: "/v1/work", headers, payload });
@@ -46,6 +51,52 @@ describe("bodies", () => {
       expect(inherited.json()).toMatchObject({ error: { param: "prompt" } });
     }
     expect(({} as { polluted?: unknown }).polluted).toBeUndefined();
+  });
+
+  it("that are compressed or in another character set are 415, and say what is expected", async () => {
+    const app = await server();
+    const plain = '{"prompt": [1, 2]}';
+    const packed = { gzip: gzipSync(plain), br: brotliCompressSync(plain), deflate: deflateSync(plain) };
+    const refused: [headers: Record<string, string>, body: string | Buffer, word: string][] = [
+      ...Object.entries(packed).map(([name, body]): [Record<string, string>, Buffer, string] => {
+        return [{ ...json, "content-encoding": name }, body, name];
+      }),
+      [{ ...json, "content-encoding": "zstd" }, plain, "zstd"],
+      [{ ...json, "content-encoding": "GZIP, identity" }, plain, "gzip"],
+      [{ "content-type": "application/json; charset=utf-16le" }, Buffer.from(plain, "utf16le"), "utf-16le"],
+      [{ "content-type": 'application/json;Charset="ISO-8859-1"' }, plain, "iso-8859-1"],
+    ];
+    for (const [headers, payload, word] of refused) {
+      const answer = await app.inject({ method: "POST", url: "/v1/work", headers, payload });
+      expect([word, answer.statusCode, answer.headers["accept-encoding"]]).toEqual([
+        word,
+        415,
+        "content-encoding" in headers ? "identity" : undefined,
+      ]);
+      expect(answer.json()).toEqual({
+        error: { message: expect.stringContaining(word), type: "invalid_request_error", param: null, code: null },
+      });
+    }
+    const taken = [
+      { ...json, "content-encoding": "identity" },
+      { "content-type": "application/json; charset=UTF-8" },
+      { "content-type": 'application/json;charset="utf8"; x=y' },
+      { "content-type": "application/json;charset=us-ascii" },
+    ];
+    for (const headers of taken) {
+      for (const payload of [plain, `\ufeff${plain}`]) {
+        expect((await app.inject({ method: "POST", url: "/v1/work", headers, payload })).statusCode).toBe(200);
+      }
+    }
+    // Without a body there is nothing that could be compressed.
+    const probe = await app.inject({ method: "GET", url: "/v1/models", headers: { "content-encoding": "gzip" } });
+    expect(probe.statusCode).toBe(200);
+    const port = await listening(app);
+    const connection = await rawConnection(port);
+    const head = "POST /v1/work HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-encoding: gzip\r\n";
+    connection.say(`${head}transfer-encoding: chunked\r\n\r\n`);
+    await expect.poll(() => connection.heard).toMatch(/^HTTP\/1.1 415 /);
+    connection.socket.destroy();
   });
 
   it("that do not fit the schema are told which field is to blame", async () => {
@@ -264,7 +315,7 @@ describe("the log", () => {
     await app.inject(post("/v1/work?token=hushhush", { prompt: [1], text: "private" }, bearer("sesame")));
     await app.inject(post("/v1/work", { prompt: "private" }, bearer("sesame")));
     await app.inject(post("/v1/work", { prompt: [1] }, bearer("wrongkey")));
-    const told = lines.filter((line) => line.includes("/v1/work"));
+    const told = lines.filter((line) => line.includes('"status"'));
     expect(told).toHaveLength(3);
     expect(told[0]).toContain('"status":200');
     expect(told[1]).toContain('"status":400');
