@@ -4,26 +4,29 @@ import { ChatChoice, type LogprobEntry, type MessagePiece, usageOf } from "./cha
 import { type ChatBody, chatRequest, chatSchema, showsReasoning } from "./chat-request.js";
 import type { ServerContext } from "./context.js";
 import { disconnectSignal } from "./disconnect.js";
-import { withApiErrors } from "./error-response.js";
 import { type ApiError, apiError } from "./errors.js";
+import { chatFields } from "./known-fields.js";
 import { checkModel } from "./model-name.js";
+import { OnceLog } from "./once-log.js";
 import { checkedBody } from "./schema.js";
 import { done, streamAnswer } from "./stream-answer.js";
 import type { Turn, TurnUsage } from "./turn.js";
+import { warn } from "./warnings.js";
 
 /** POST /v1/chat/completions. */
 export async function chatCompletions(app: FastifyInstance, context: ServerContext): Promise<void> {
-  app.post<{ Body: ChatBody }>("/v1/chat/completions", checkedBody(chatSchema), (request, reply) =>
-    withApiErrors(async () => {
-      const { body } = request;
-      checkModel(context, body.model);
-      const asked = chatRequest(body, context, disconnectSignal(request, reply));
-      const completion = new ChatCompletion(body, asked.n, context);
-      const turn = await context.startTurn(asked);
-      if (!body.stream) return completion.whole(turn);
-      return streamAnswer(reply, completion.chunks(turn), context.keepAliveMilliseconds);
-    }),
-  );
+  const log = new OnceLog(context.logger);
+  const checks = checkedBody(chatSchema, chatFields, context);
+  app.post<{ Body: ChatBody }>("/v1/chat/completions", checks, async (request, reply) => {
+    const { body } = request;
+    checkModel(context, body.model);
+    const asked = chatRequest(body, context, disconnectSignal(request, reply));
+    const completion = new ChatCompletion(body, asked.n, context);
+    const turn = await context.startTurn(asked);
+    warn(reply, log, turn.relaxed);
+    if (!body.stream) return completion.whole(turn);
+    return streamAnswer(reply, completion.chunks(turn), context.keepAliveMilliseconds);
+  });
 }
 
 class ChatCompletion {

@@ -1,6 +1,5 @@
 import type { ChatMessage, ChatToolCall, OpenAIMessage } from "../chat-messages.js";
-import { badRequest } from "./error-response.js";
-import { unsupported } from "./request-fields.js";
+import { badRequest, unsupported } from "./error-response.js";
 
 /** `messages` of the Chat Completions API, in all the spellings that clients use, as the engine takes them. */
 
@@ -43,7 +42,10 @@ function readMessage(message: Fields, at: string): OpenAIMessage {
   const id = optionalText(message.tool_call_id, `${at}.tool_call_id`);
   // The legacy role has no id, and says by name whose result it is.
   if (role === "tool" && id) return { role, content, tool_call_id: id };
-  if (name) return { role: "tool", content, name };
+  if (name) {
+    checkCalled(name, `${at}.name`);
+    return { role: "tool", content, name };
+  }
   const missing = role === "tool" ? "tool_call_id" : "name";
   throw badRequest(`${at}.${missing}`, `${at}.${missing} is required: it says which call this answers`);
 }
@@ -106,15 +108,19 @@ function readCalls(message: Fields, at: string): ChatToolCall[] {
 
 function readFunction(called: unknown, at: string): ChatToolCall {
   const { name, arguments: given } = (called ?? {}) as Fields;
-  if (typeof name !== "string" || !/^[^\s<>]{1,256}$/.test(name)) {
-    throw badRequest(`${at}.name`, `${at}.name must be a function's name`);
-  }
+  checkCalled(name, `${at}.name`);
   // A call without arguments comes back with an empty text from some clients.
   const written = given === undefined || given === null || given === "" ? "{}" : given;
   if (typeof written !== "string" && typeof written !== "object") {
     throw badRequest(`${at}.arguments`, `${at}.arguments must be a JSON text`);
   }
   return { type: "function", function: { name, arguments: written } };
+}
+
+/** A name that can stand in a message's header. */
+function checkCalled(name: unknown, at: string): asserts name is string {
+  if (typeof name === "string" && /^[^\s<>]{1,256}$/.test(name)) return;
+  throw badRequest(at, `${at} must be a function's name`);
 }
 
 function optionalText(value: unknown, at: string): string | null {

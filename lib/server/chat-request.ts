@@ -1,15 +1,8 @@
 import { messagesField, readMessages } from "./chat-messages-field.js";
 import type { ServerContext } from "./context.js";
-import { badRequest } from "./error-response.js";
-import {
-  type CommonBody,
-  commonFields,
-  guidedFormatOf,
-  samplingOf,
-  stopOf,
-  unsupported,
-  withoutAbsent,
-} from "./request-fields.js";
+import { badRequest, unsupported } from "./error-response.js";
+import { readFormat } from "./format-fields.js";
+import { type CommonBody, commonFields, logitBiasOf, samplingOf, stopOf, withoutAbsent } from "./request-fields.js";
 import { readToolChoice, readTools } from "./tool-fields.js";
 import type { TurnRequest } from "./turn.js";
 
@@ -22,7 +15,6 @@ export interface ChatBody extends CommonBody {
   top_logprobs?: number;
   tools?: unknown[];
   tool_choice?: unknown;
-  response_format?: ResponseFormat;
   reasoning_effort?: string;
   reasoning?: {
     effort?: string | null;
@@ -31,16 +23,11 @@ export interface ChatBody extends CommonBody {
     max_tokens?: number | null;
   };
   include_reasoning?: boolean;
-  chat_template_kwargs?: Record<string, unknown>;
+  chat_template_kwargs?: { reasoning_effort?: string | null; model_identity?: string | null };
   modalities?: unknown[];
   audio?: unknown;
   functions?: unknown;
   function_call?: unknown;
-}
-
-interface ResponseFormat {
-  type: "text" | "json_object" | "json_schema";
-  json_schema?: { name?: string; description?: string | null; schema?: Record<string, unknown> | boolean };
 }
 
 const efforts = ["none", "minimal", "low", "medium", "high", "xhigh"];
@@ -48,22 +35,8 @@ const efforts = ["none", "minimal", "low", "medium", "high", "xhigh"];
 const conversationFields = {
   messages: messagesField,
   tools: { type: "array" },
-  response_format: {
-    type: "object",
-    required: ["type"],
-    properties: {
-      type: { enum: ["text", "json_object", "json_schema"] },
-      json_schema: {
-        type: "object",
-        required: ["schema"],
-        properties: {
-          name: { type: "string", pattern: "^[^\\r\\n]{1,256}$" },
-          description: { type: ["string", "null"] },
-          schema: { type: ["object", "boolean"] },
-        },
-      },
-    },
-  },
+  response_format: commonFields.response_format,
+  structured_outputs: commonFields.structured_outputs,
   reasoning_effort: { enum: efforts },
   reasoning: {
     type: "object",
@@ -74,7 +47,10 @@ const conversationFields = {
       max_tokens: { type: ["integer", "null"], minimum: 0 },
     },
   },
-  chat_template_kwargs: { type: "object" },
+  chat_template_kwargs: {
+    type: "object",
+    properties: { reasoning_effort: { enum: [...efforts, null] }, model_identity: { type: ["string", "null"] } },
+  },
 };
 
 export const chatSchema = {
@@ -117,13 +93,14 @@ export function chatRequest(body: ChatBody, context: ServerContext, signal: Abor
     topLogprobs: body.logprobs === true ? (body.top_logprobs ?? 0) : null,
     n: body.n ?? 1,
     signal,
+    ...(body.max_completion_tokens !== undefined && { fieldNames: { maxTokens: "max_completion_tokens" } }),
     ...withoutAbsent({
       maxTokens: body.max_completion_tokens ?? body.max_tokens,
       minTokens: body.min_tokens,
       includeStop: body.include_stop_str_in_output,
       stopTokens: body.stop_token_ids,
       ignoreEos: body.ignore_eos,
-      logitBias: body.logit_bias,
+      logitBias: logitBiasOf(body, context.engine.info.model.vocab),
       priority: body.priority,
       cacheSalt: body.cache_salt,
     }),
@@ -143,10 +120,10 @@ export function conversationOf(body: Omit<ChatBody, "model">, context: ServerCon
     messages: readMessages(body.messages),
     tools,
     toolChoice: readToolChoice(body.tool_choice, tools),
-    format: readFormat(body.response_format) ?? guidedFormatOf(body as ChatBody),
+    format: readFormat(body),
     date: context.clock().toISOString().slice(0, 10),
     ...readEffort(body),
-    ...(typeof identity === "string" && { modelIdentity: identity }),
+    ...(identity !== undefined && identity !== null && { modelIdentity: identity }),
   };
 }
 
@@ -160,16 +137,6 @@ function readEffort(body: Omit<ChatBody, "model">): Pick<TurnRequest, "effort" |
   const budget = analysisTokens !== null && analysisTokens !== undefined ? { analysisTokens } : {};
   if (asked === "none" || asked === "minimal" || asked === "low") return { effort: "low", ...budget };
   return { effort: asked === "high" || asked === "xhigh" ? "high" : "medium", ...budget };
-}
-
-function readFormat(format: ResponseFormat | undefined): TurnRequest["format"] {
-  if (format === undefined || format.type === "text") return null;
-  if (format.type === "json_object") return { type: "json_object" };
-  const { schema, name, description } = format.json_schema ?? {};
-  if (schema === undefined) {
-    throw badRequest("response_format.json_schema.schema", "response_format.json_schema.schema is required");
-  }
-  return { type: "json_schema", schema, ...(name !== undefined && { name }), ...(description && { description }) };
 }
 
 function refuseUnsupported(body: ChatBody): void {

@@ -1,15 +1,9 @@
-import type { OutputFormat } from "../constraint.js";
 import type { Engine } from "../engine.js";
 import type { GenerateOptions } from "../generate-options.js";
-import { badRequest } from "./error-response.js";
-import {
-  type CommonBody,
-  commonFields,
-  guidedFormatOf,
-  samplingOf,
-  unsupported,
-  withoutAbsent,
-} from "./request-fields.js";
+import { outputFormat } from "./constraint-of.js";
+import { badRequest, unsupported } from "./error-response.js";
+import { type CommonBody, commonFields, logitBiasOf, samplingOf, withoutAbsent } from "./request-fields.js";
+import type { AskedFormat } from "./turn.js";
 
 /** The body of a completion, as the schema has let it through. */
 export interface CompletionBody extends CommonBody {
@@ -59,8 +53,14 @@ export function checkCompletion(body: CompletionBody): void {
   }
 }
 
-/** The prompts as token ids. @throws ApiError that names the field */
-export function readPrompts(body: CompletionBody, engine: Engine): Uint32Array[] {
+/** One prompt as token ids, and where in the request it stands. */
+export interface ReadPrompt {
+  tokens: Uint32Array;
+  at: string;
+}
+
+/** @throws ApiError that names the field */
+export function readPrompts(body: CompletionBody, engine: Engine): ReadPrompt[] {
   const { prompt } = body;
   const single = typeof prompt === "string" || (Array.isArray(prompt) && typeof prompt[0] === "number");
   const prompts: unknown[] = single ? [prompt] : Array.isArray(prompt) ? prompt : [];
@@ -71,7 +71,7 @@ export function readPrompts(body: CompletionBody, engine: Engine): Uint32Array[]
     const at = single ? "prompt" : `prompt[${index}]`;
     const tokens = typeof entry === "string" ? encoded(entry, body, engine) : readIds(entry, at, engine);
     if (tokens.length === 0) throw badRequest(at, `${at} is empty: at least one token is needed`);
-    return tokens;
+    return { tokens, at };
   });
 }
 
@@ -90,8 +90,12 @@ export function readIds(value: unknown, at: string, engine: Engine): Uint32Array
 }
 
 /** Stop strings are looked for in what is shown, not by the engine. */
-export function completionOptions(body: CompletionBody, engine: Engine, signal: AbortSignal): GenerateOptions {
-  const format: OutputFormat | null = guidedFormatOf(body);
+export function completionOptions(
+  body: CompletionBody,
+  format: AskedFormat | null,
+  engine: Engine,
+  signal: AbortSignal,
+): GenerateOptions {
   return {
     ...samplingOf(body),
     n: body.n ?? 1,
@@ -101,10 +105,12 @@ export function completionOptions(body: CompletionBody, engine: Engine, signal: 
     signal,
     ...withoutAbsent({
       minTokens: body.min_tokens,
-      logitBias: body.logit_bias,
+      logitBias: logitBiasOf(body, engine.info.model.vocab),
       priority: body.priority,
       cacheSalt: body.cache_salt,
-      constraint: format === null ? undefined : ({ kind: "text", format } as const),
+      // The schema is nowhere in the prompt: an answer that is not held to it would have nothing of it.
+      constraint:
+        format === null ? undefined : ({ kind: "text", format: outputFormat({ ...format, strict: true }) } as const),
     }),
   };
 }

@@ -1,5 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { FastifyInstance } from "fastify";
+import type { Engine } from "../engine.js";
+import type { GenerateOptions } from "../generate-options.js";
 import type { Generation } from "../generation.js";
 import { usageOf } from "./chat-answer.js";
 import { CompletionChoice, type CompletionLogprobs, type CompletionPiece } from "./completion-choice.js";
@@ -9,13 +11,16 @@ import {
   completionOptions,
   completionSchema,
   endTokens,
+  type ReadPrompt,
   readPrompts,
 } from "./completion-request.js";
 import type { ServerContext } from "./context.js";
 import { disconnectSignal } from "./disconnect.js";
-import { withApiErrors } from "./error-response.js";
+import { type Blamed, namedRefusal, withFieldNames } from "./error-response.js";
 import { apiError } from "./errors.js";
+import { readFormat } from "./format-fields.js";
 import { interleaved } from "./interleaved.js";
+import { completionFields } from "./known-fields.js";
 import { checkModel } from "./model-name.js";
 import { stopOf } from "./request-fields.js";
 import { checkedBody } from "./schema.js";
@@ -24,18 +29,24 @@ import { done, streamAnswer } from "./stream-answer.js";
 
 /** POST /v1/completions: the model continues a text as it is, without the harmony format. */
 export async function completions(app: FastifyInstance, context: ServerContext): Promise<void> {
-  app.post<{ Body: CompletionBody }>("/v1/completions", checkedBody(completionSchema), (request, reply) =>
-    withApiErrors(async () => {
-      const { body } = request;
-      checkModel(context, body.model);
-      checkCompletion(body);
+  const checks = checkedBody(completionSchema, completionFields, context);
+  app.post<{ Body: CompletionBody }>("/v1/completions", checks, async (request, reply) => {
+    const { body } = request;
+    checkModel(context, body.model);
+    checkCompletion(body);
+    const format = readFormat(body);
+    const blamed: Blamed = { format };
+    const completion = await withFieldNames(blamed, async () => {
       const prompts = readPrompts(body, context.engine);
-      const completion = new TextCompletion(body, prompts, context, disconnectSignal(request, reply));
-      await completion.accepted();
-      if (!body.stream) return completion.whole();
-      return streamAnswer(reply, completion.chunks(), context.keepAliveMilliseconds);
-    }),
-  );
+      const signal = disconnectSignal(request, reply);
+      const options = completionOptions(body, format, context.engine, signal);
+      const started = new TextCompletion(body, prompts, context, options, blamed);
+      await started.accepted();
+      return started;
+    });
+    if (!body.stream) return completion.whole();
+    return streamAnswer(reply, completion.chunks(), context.keepAliveMilliseconds);
+  });
 }
 
 /** A piece of choice `index` of the answer. */
@@ -44,6 +55,7 @@ type Piece = CompletionPiece & { index: number };
 class TextCompletion {
   readonly #body: CompletionBody;
   readonly #context: ServerContext;
+  readonly #blamed: Blamed;
   readonly #head: { id: string; object: "text_completion"; created: number; model: string };
   readonly #generations: Generation[] = [];
   readonly #choices: CompletionChoice[];
@@ -52,10 +64,17 @@ class TextCompletion {
   readonly #n: number;
 
   /** @throws ApiError, GptOssError when the engine refuses one of the prompts; none is computed then */
-  constructor(body: CompletionBody, prompts: readonly Uint32Array[], context: ServerContext, signal: AbortSignal) {
+  constructor(
+    body: CompletionBody,
+    prompts: readonly ReadPrompt[],
+    context: ServerContext,
+    generateOptions: GenerateOptions,
+    blamed: Blamed,
+  ) {
     const { engine } = context;
     this.#body = body;
     this.#context = context;
+    this.#blamed = blamed;
     this.#n = body.n ?? 1;
     this.#head = {
       id: `cmpl-${randomUUID().replaceAll("-", "")}`,
@@ -73,15 +92,14 @@ class TextCompletion {
       nameOf: ({ id, text }: { id: number; text: string }) =>
         body.return_tokens_as_token_ids === true ? `token_id:${id}` : text,
     };
-    this.#echoes = prompts.map((tokens) => (body.echo === true ? engine.tokenizer.decode(tokens) : ""));
+    this.#echoes = prompts.map(({ tokens }) => (body.echo === true ? engine.tokenizer.decode(tokens) : ""));
     this.#choices = this.#echoes.flatMap((echo) =>
       Array.from({ length: this.#n }, () => new CompletionChoice(options, echo.length)),
     );
-    const generateOptions = completionOptions(body, engine, signal);
     try {
-      for (const tokens of prompts) {
-        refuseOverflow(tokens.length, body.max_tokens, context.contextLength);
-        this.#generations.push(engine.generate(tokens, generateOptions));
+      for (const { tokens, at } of prompts) {
+        refuseOverflow(tokens.length, body.max_tokens, context.contextLength, "max_tokens");
+        this.#generations.push(begin(engine, tokens, generateOptions, { ...blamed, fieldNames: { prompt: at } }));
       }
     } catch (error) {
       for (const generation of this.#generations) generation.cancel();
@@ -89,7 +107,7 @@ class TextCompletion {
     }
   }
 
-  /** @throws GptOssError when the constraint of the prompts is refused; none is computed then */
+  /** @throws GptOssError when the constraint is refused; none of the prompts is computed then */
   async accepted(): Promise<void> {
     try {
       await Promise.all(this.#generations.map(({ accepted }) => accepted));
@@ -145,14 +163,18 @@ class TextCompletion {
 
   /** The choices of one prompt, which are `n` from `first` on. */
   async *#read(generation: Generation, first: number): AsyncGenerator<Piece, void, undefined> {
-    for await (const batch of generation.batches()) {
-      for (let choice = 0; choice < this.#n; choice++) {
-        const tokens = batch.filter(({ index }) => index === choice);
-        const reader = this.#choices[first + choice]!;
-        if (tokens.length === 0 || reader.stopped) continue;
-        yield { index: first + choice, ...reader.push(tokens) };
-        if (reader.stopped) generation.cancel(choice);
+    try {
+      for await (const batch of generation.batches()) {
+        for (let choice = 0; choice < this.#n; choice++) {
+          const tokens = batch.filter(({ index }) => index === choice);
+          const reader = this.#choices[first + choice]!;
+          if (tokens.length === 0 || reader.stopped) continue;
+          yield { index: first + choice, ...reader.push(tokens) };
+          if (reader.stopped) generation.cancel(choice);
+        }
       }
+    } catch (error) {
+      throw namedRefusal(error, this.#blamed);
     }
   }
 
@@ -174,6 +196,14 @@ class TextCompletion {
         reasoningTokens: 0,
       },
     ]);
+  }
+}
+
+function begin(engine: Engine, tokens: Uint32Array, options: GenerateOptions, blamed: Blamed): Generation {
+  try {
+    return engine.generate(tokens, options);
+  } catch (error) {
+    throw namedRefusal(error, blamed);
   }
 }
 

@@ -1,28 +1,15 @@
 import type { Constraint, HarmonyConstraint, OutputFormat } from "../constraint.js";
-import type { DeclaredFunction, TurnRequest } from "./turn.js";
-
-type Parameters = Record<string, unknown> | null;
+import type { AskedFormat, DeclaredFunction, TurnRequest } from "./turn.js";
 
 /** What the request asks of the tokens of its answer: harmony messages at least, so that no header can be malformed. */
 export function constraintOf(request: TurnRequest): Constraint {
-  return constraintWith(request, ({ parameters }) => parameters ?? null);
-}
-
-/**
- * The same for when a schema has what the engine does not support: functions that are not declared strict take any JSON
- * object. Null: there are none such.
- */
-export function relaxedConstraintOf(request: TurnRequest): Constraint | null {
-  if (!request.tools.some(({ strict, parameters }) => !strict && parameters)) return null;
-  return constraintWith(request, ({ strict, parameters }) => (strict ? (parameters ?? null) : null));
-}
-
-function constraintWith(request: TurnRequest, parametersOf: (tool: DeclaredFunction) => Parameters): Constraint {
   const { toolChoice, format, analysisTokens } = request;
   const isCalling = toolChoice.type !== "none" && request.tools.length > 0;
   const constraint: HarmonyConstraint = { kind: "harmony", toolChoice: isCalling ? toolChoice.type : "none" };
   if (isCalling) {
-    constraint.tools = request.tools.map((tool) => ({ name: tool.name, parameters: parametersOf(tool) }));
+    constraint.tools = request.tools.map(({ name, parameters = null, strict }) => {
+      return { name, parameters, unsupported: unsupportedOf(strict) };
+    });
     if (toolChoice.names !== undefined) constraint.names = toolChoice.names;
   }
   if (format !== null) constraint.final = outputFormat(format);
@@ -30,11 +17,11 @@ function constraintWith(request: TurnRequest, parametersOf: (tool: DeclaredFunct
   return constraint;
 }
 
-/** Without name and description, which are for the prompt. */
-function outputFormat(format: OutputFormat): OutputFormat {
+/** Without what is for the prompt. */
+export function outputFormat(format: AskedFormat): OutputFormat {
   switch (format.type) {
     case "json_schema":
-      return { type: "json_schema", schema: format.schema };
+      return { type: "json_schema", schema: format.schema, unsupported: unsupportedOf(format.strict) };
     case "json_object":
       return { type: "json_object" };
     case "regex":
@@ -42,4 +29,9 @@ function outputFormat(format: OutputFormat): OutputFormat {
     case "choice":
       return { type: "choice", choices: format.choices };
   }
+}
+
+/** What is strict is held to its schema or refused; what is not is held to it as far as that is possible. */
+function unsupportedOf(strict: DeclaredFunction["strict"]): "refuse" | "relax" {
+  return strict === true ? "refuse" : "relax";
 }

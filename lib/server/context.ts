@@ -15,6 +15,8 @@ export interface ServerContext {
   readonly contextLength: number;
   logger: FastifyBaseLogger;
   startTurn(request: TurnRequest): Promise<Turn>;
+  /** A field of a request's body that is not known is refused, instead of left without effect. Default false. */
+  strictRequests?: boolean;
   /** Silence after which a stream gets a comment, so that nobody between takes it for dead. Default 15,000. */
   keepAliveMilliseconds?: number;
 }

@@ -25,6 +25,8 @@ export interface PluginOptions {
   requestsPerMinute?: number;
   /** Requests of one key, or without keys of one address, that may be under way at once. Default: any. */
   concurrentRequests?: number;
+  /** A field of a request's body that is not known is refused with 400; else the log hears of it once. Default false. */
+  strictRequests?: boolean;
   /** What running requests get to finish when the server drains. Default 30,000. */
   drainMilliseconds?: number;
   /** Without a step for so long while sequences run, the engine counts as stalled. Default 60,000. */
@@ -79,6 +81,7 @@ const pluginNames = [
   "maxHeaders",
   "requestsPerMinute",
   "concurrentRequests",
+  "strictRequests",
   "drainMilliseconds",
   "stallMilliseconds",
   "clock",
@@ -134,12 +137,13 @@ export function checkServerOptions(options: ServerOptions): CheckedServerOptions
 
 function checked(options: PluginOptions): CheckedPluginOptions {
   const { engine, modelName = "gpt-oss", apiKeys, cors = [], clock = () => new Date() } = options;
-  const { metricsNeedKey = false } = options;
+  const { metricsNeedKey = false, strictRequests = false } = options;
   if (engine === null || typeof engine !== "object" || !("generate" in engine || "then" in engine)) {
     throw invalidArgument("engine", "an Engine, or the promise of one", engine);
   }
   if (typeof clock !== "function") throw invalidArgument("clock", "a function", clock);
   if (typeof metricsNeedKey !== "boolean") throw invalidArgument("metricsNeedKey", "true or false", metricsNeedKey);
+  if (typeof strictRequests !== "boolean") throw invalidArgument("strictRequests", "true or false", strictRequests);
   const modelNames = typeof modelName === "string" ? [modelName] : modelName;
   checkTexts("modelName", modelNames);
   if (modelNames.length === 0) throw invalidArgument("modelName", "at least one name", modelName);
@@ -155,6 +159,7 @@ function checked(options: PluginOptions): CheckedPluginOptions {
     maxHeaders: optionalInteger("maxHeaders", options.maxHeaders, 100, 1, 2000),
     requestsPerMinute: optionalInteger("requestsPerMinute", options.requestsPerMinute, any, 1, any),
     concurrentRequests: optionalInteger("concurrentRequests", options.concurrentRequests, any, 1, any),
+    strictRequests,
     drainMilliseconds: optionalInteger("drainMilliseconds", options.drainMilliseconds, 30_000, 0, longest),
     stallMilliseconds: optionalInteger("stallMilliseconds", options.stallMilliseconds, 60_000, 1, any),
     clock,

@@ -42,7 +42,7 @@ export function buildParts(options: CheckedPluginOptions, logger: FastifyBaseLog
 }
 
 function buildContext(
-  { modelNames, clock }: CheckedPluginOptions,
+  { modelNames, clock, strictRequests }: CheckedPluginOptions,
   source: EngineSource,
   logger: FastifyBaseLogger,
 ): ServerContext {
@@ -57,6 +57,7 @@ function buildContext(
     modelNames,
     clock,
     logger,
+    strictRequests,
     startTurn: (request) => startTurn(source.require(), request),
   };
 }

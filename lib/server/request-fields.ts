@@ -1,7 +1,6 @@
-import type { OutputFormat } from "../constraint.js";
-import { parseJson } from "../exact-json.js";
 import type { SamplingOptions } from "../sampling.js";
 import { badRequest } from "./error-response.js";
+import type { GuidedBody } from "./format-fields.js";
 
 /** What chat completions and completions have in common. */
 
@@ -26,6 +25,7 @@ export const commonFields = {
   include_stop_str_in_output: { type: "boolean" },
   stream: { type: "boolean" },
   stream_options: { type: "object", properties: { include_usage: { type: ["boolean", "null"] } } },
+  response_format: { type: "object" },
   structured_outputs: { type: "object" },
   guided_json: { type: ["object", "string", "boolean"] },
   guided_regex: { type: "string" },
@@ -35,7 +35,7 @@ export const commonFields = {
 };
 
 /** The fields above, as the schema has let them through. */
-export interface CommonBody {
+export interface CommonBody extends GuidedBody {
   model: string;
   temperature?: number;
   top_p?: number;
@@ -54,11 +54,7 @@ export interface CommonBody {
   include_stop_str_in_output?: boolean;
   stream?: boolean;
   stream_options?: { include_usage?: boolean | null };
-  structured_outputs?: Record<string, unknown>;
-  guided_json?: Record<string, unknown> | string | boolean;
-  guided_regex?: string;
-  guided_choice?: string[];
-  guided_grammar?: unknown;
+  response_format?: Record<string, unknown>;
   priority?: number;
   cache_salt?: string;
 }
@@ -79,52 +75,17 @@ export function samplingOf(body: CommonBody): SamplingOptions {
 
 /** An empty stop string would stop everything at once; clients that send one mean none. */
 export function stopOf({ stop = [] }: CommonBody): string[] {
-  const strings = (typeof stop === "string" ? [stop] : stop).filter((text) => text !== "");
-  for (const text of strings) {
-    if (/\p{Surrogate}/u.test(text)) throw badRequest("stop", "stop must be well-formed Unicode");
-  }
-  return strings;
+  return (typeof stop === "string" ? [stop] : stop).filter((text) => text !== "");
 }
 
-/** The format that vLLM's own fields ask for. */
-export function guidedFormatOf(body: CommonBody): OutputFormat | null {
-  const { structured_outputs: given = {} } = body;
-  const json = given.json ?? body.guided_json;
-  const regex = given.regex ?? body.guided_regex;
-  const choice = given.choice ?? body.guided_choice;
-  const asked = { json, json_object: given.json_object || undefined, regex, choice };
-  const names = Object.entries(asked).filter(([, value]) => value !== undefined && value !== null);
-  const grammar = given.grammar ?? given.structural_tag ?? body.guided_grammar;
-  if (grammar !== undefined && grammar !== null) {
-    throw badRequest("structured_outputs", "Grammars are not supported: use json, regex or choice", unsupported);
+/** @throws ApiError that names the entry whose id is none of the model's */
+export function logitBiasOf({ logit_bias: bias }: CommonBody, vocab: number): Record<number, number> | undefined {
+  for (const id of Object.keys(bias ?? {})) {
+    if (/^(0|[1-9]\d{0,9})$/.test(id) && Number(id) < vocab) continue;
+    const at = /^\d+$/.test(id) ? `logit_bias[${id}]` : `logit_bias.${id}`;
+    throw badRequest(at, `logit_bias has ${JSON.stringify(id)}, which is no token id below ${vocab}`);
   }
-  if (names.length === 0) return null;
-  if (names.length > 1)
-    throw badRequest("structured_outputs", "Only one of json, json_object, regex and choice counts");
-  if (asked.json_object) return { type: "json_object" };
-  if (json !== undefined && json !== null) return { type: "json_schema", schema: readSchema(json) };
-  if (typeof regex === "string") return { type: "regex", pattern: regex };
-  if (Array.isArray(choice) && choice.length > 0 && choice.every((text) => typeof text === "string")) {
-    return { type: "choice", choices: choice };
-  }
-  throw badRequest("structured_outputs", "Expected a regex (a string) or a choice (strings, at least one)");
-}
-
-export const unsupported = "unsupported_parameter";
-
-function readSchema(value: unknown): Record<string, unknown> | boolean {
-  const schema: unknown = typeof value === "string" ? parsed(value) : value;
-  if (typeof schema === "boolean") return schema;
-  if (schema !== null && typeof schema === "object" && !Array.isArray(schema)) return schema as Record<string, unknown>;
-  throw badRequest("structured_outputs.json", "Expected a JSON schema");
-}
-
-function parsed(text: string): unknown {
-  try {
-    return parseJson(text, () => true);
-  } catch {
-    return undefined;
-  }
+  return bias;
 }
 
 /** An option that is undefined is not the same as one that is absent. */

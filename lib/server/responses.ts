@@ -3,6 +3,8 @@ import { GptOssError } from "../errors.js";
 import type { ServerContext } from "./context.js";
 import { disconnectSignal } from "./disconnect.js";
 import { ApiError } from "./errors.js";
+import { responseFields } from "./known-fields.js";
+import { OnceLog } from "./once-log.js";
 import type { ConversationItem } from "./responses/conversation.js";
 import { readInput } from "./responses/input.js";
 import type { StreamEvent } from "./responses/objects.js";
@@ -10,10 +12,11 @@ import { type ReadRequest, type ResponseBody, readRequest, responseSchema } from
 import { ResponseWriter } from "./responses/response-writer.js";
 import { existing, retrieval } from "./responses/retrieval.js";
 import { ResponseStore, type StoreLimits } from "./responses/store.js";
-import { dropOldestTurns, tooLong } from "./responses/truncation.js";
+import { dropOldestTurns, isTooLong } from "./responses/truncation.js";
 import { checkedBody } from "./schema.js";
 import { EventStream } from "./sse.js";
-import type { TurnEvent } from "./turn.js";
+import type { Turn, TurnEvent } from "./turn.js";
+import { warn } from "./warnings.js";
 
 export interface ResponsesOptions {
   /** What is kept of finished responses. */
@@ -24,8 +27,10 @@ export interface ResponsesOptions {
 export function responses(app: FastifyInstance, context: ServerContext, options: ResponsesOptions = {}): void {
   const store = new ResponseStore(context.clock, options.store);
   const endpoint = new ResponsesEndpoint(context, store);
-  app.post<{ Body: ResponseBody }>("/v1/responses", checkedBody(responseSchema), (request, reply) =>
-    endpoint.create(request.body, disconnectSignal(request, reply), reply),
+  app.post<{ Body: ResponseBody }>(
+    "/v1/responses",
+    checkedBody(responseSchema, responseFields, context),
+    (request, reply) => endpoint.create(request.body, disconnectSignal(request, reply), reply),
   );
   retrieval(app, store);
 }
@@ -39,36 +44,28 @@ interface Conversation {
 class ResponsesEndpoint {
   readonly #context: ServerContext;
   readonly #store: ResponseStore;
-  /** Tool types that the log has heard of. */
-  readonly #warned = new Set<string>();
+  readonly #log: OnceLog;
 
   constructor(context: ServerContext, store: ResponseStore) {
     this.#context = context;
     this.#store = store;
+    this.#log = new OnceLog(context.logger);
   }
 
   async create(body: ResponseBody, signal: AbortSignal, reply: FastifyReply): Promise<unknown> {
     const request = readRequest(body, this.#context.modelNames, this.#store.isOn);
-    this.#warn(request.ignoredTools);
     const conversation = this.#conversation(body);
-    const events = await this.#start(request, conversation, signal);
+    const turn = await this.#start(request, conversation, signal);
+    warn(reply, this.#log, [...request.ignoredTools, ...turn.relaxed]);
     const writer = new ResponseWriter(request.settings, this.#context.clock);
     if (request.stream) {
-      const told = this.#told(events, writer, conversation, signal);
+      const told = this.#told(turn, writer, conversation, signal);
       await sendAll(reply, told, this.#context.keepAliveMilliseconds ?? 15_000);
       return reply;
     }
-    for await (const event of events) this.#accept(writer, event, conversation);
+    for await (const event of turn) this.#accept(writer, event, conversation);
     if (!writer.ended) throw unfinished(signal);
     return writer.response;
-  }
-
-  /** Agents send the same tools with every request; the log needs them once. */
-  #warn(types: readonly string[]): void {
-    const unheard = types.filter((type) => !this.#warned.has(type));
-    if (unheard.length === 0) return;
-    for (const type of unheard) this.#warned.add(type);
-    this.#context.logger.warn({ types: unheard }, "tools of these types have no backend here and are ignored");
   }
 
   #conversation(body: ResponseBody): Conversation {
@@ -91,22 +88,17 @@ class ResponsesEndpoint {
   }
 
   /** A request that cannot run fails here, while there is still a status to fail with. */
-  async #start(
-    request: ReadRequest,
-    { items, date }: Conversation,
-    signal: AbortSignal,
-  ): Promise<AsyncIterable<TurnEvent>> {
+  async #start(request: ReadRequest, { items, date }: Conversation, signal: AbortSignal): Promise<Turn> {
     let read: readonly ConversationItem[] = items;
     // Twice as many each time, or a conversation of many small turns would be rendered once for each of them.
     for (let drop = 1; ; drop *= 2) {
       try {
         const messages = read.flatMap(({ message }) => (message === null ? [] : [message]));
-        return await begun(await this.#context.startTurn({ ...request.turn, messages, date, signal }));
+        return await this.#context.startTurn({ ...request.turn, messages, date, signal });
       } catch (error) {
-        const refusal = tooLong(error);
-        if (refusal === null) throw error;
-        const shorter = request.settings.truncation === "auto" ? dropOldestTurns(read, drop) : null;
-        if (shorter === null) throw refusal;
+        const mayDrop = isTooLong(error) && request.settings.truncation === "auto";
+        const shorter = mayDrop ? dropOldestTurns(read, drop) : null;
+        if (shorter === null) throw error;
         read = shorter;
       }
     }
@@ -158,24 +150,4 @@ async function sendAll(reply: FastifyReply, events: AsyncIterable<StreamEvent>, 
 function unfinished(signal: AbortSignal): unknown {
   if (signal.aborted) return signal.reason;
   return new GptOssError("INTERNAL", "The turn ended without saying why.");
-}
-
-/**
- * The same events, once the turn has begun: what it refuses at once, it refuses here. How long it waits in the engine's
- * queue is not waited for.
- */
-async function begun<T>(turn: AsyncIterable<T>): Promise<AsyncIterable<T>> {
-  const iterator = turn[Symbol.asyncIterator]();
-  const first = iterator.next();
-  first.catch(() => {}); // a failure that comes later is met by the reader
-  await Promise.race([first, new Promise((resolve) => setImmediate(resolve))]);
-  return resumed(iterator, first);
-}
-
-async function* resumed<T>(iterator: AsyncIterator<T>, first: Promise<IteratorResult<T>>): AsyncGenerator<T> {
-  try {
-    for (let step = await first; !step.done; step = await iterator.next()) yield step.value;
-  } finally {
-    await iterator.return?.();
-  }
 }

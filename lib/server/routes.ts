@@ -9,6 +9,7 @@ import { KnownRoutes } from "./not-found.js";
 import { operations } from "./operations.js";
 import type { ServerParts } from "./parts.js";
 import { trackRequests } from "./track-requests.js";
+import { warningsHeader } from "./warnings.js";
 
 /** Everything that a server answers; `app` is its own, or a scope within somebody else's. */
 export async function routes(app: FastifyInstance, parts: ServerParts): Promise<KnownRoutes> {
@@ -20,7 +21,7 @@ export async function routes(app: FastifyInstance, parts: ServerParts): Promise<
     await app.register(cors, {
       origin: options.cors.includes("*") ? "*" : [...options.cors],
       methods: ["GET", "POST", "DELETE"],
-      exposedHeaders: ["x-request-id", "retry-after"],
+      exposedHeaders: ["x-request-id", "retry-after", warningsHeader],
       maxAge: 600,
     });
   }

@@ -1,13 +1,13 @@
 import type { Engine } from "../engine.js";
-import { GptOssError } from "../errors.js";
 import type { GenerateOptions } from "../generate-options.js";
-import type { GeneratedToken, Generation } from "../generation.js";
+import type { GeneratedToken, Generation, RelaxedSchema } from "../generation.js";
 import type { CompletionPrompt } from "../harmony/conversation-renderer.js";
 import { formatTokens } from "../harmony/tokens.js";
 import { ChoiceReader } from "./choice-reader.js";
-import { constraintOf, relaxedConstraintOf } from "./constraint-of.js";
+import { constraintOf } from "./constraint-of.js";
+import { namedRefusal, withFieldNames } from "./error-response.js";
 import { ApiError } from "./errors.js";
-import type { Turn, TurnEvent, TurnRequest } from "./turn.js";
+import type { Relaxed, Turn, TurnEvent, TurnRequest } from "./turn.js";
 import { reasoningMemory, renderer, renderTurn } from "./turn-prompt.js";
 
 /** What ends an assistant's turn; `<|end|>` ends a message of it only. */
@@ -16,44 +16,43 @@ const turnEnds: readonly number[] = [formatTokens.return, formatTokens.call, for
 /**
  * Asks the engine for one turn of the assistant.
  *
- * @throws GptOssError INVALID_ARGUMENT, UNSUPPORTED, CONTEXT_OVERFLOW, QUEUE_FULL or CLOSED, and ApiError when `maxTokens`
- *   does not fit behind the prompt, before it resolves; what happens later arrives through the Turn.
+ * @throws ApiError that names the field for what is refused or does not fit, GptOssError QUEUE_FULL or CLOSED, while
+ *   there is still a status to tell it with; what happens later arrives through the Turn.
  */
 export async function startTurn(engine: Engine, request: TurnRequest): Promise<Turn> {
-  const prompt = renderTurn(request);
-  refuseOverflow(prompt.tokens.length, request.maxTokens, engine.info.limits.contextLength);
-  return new RunningTurn(await begin(engine, prompt.tokens, request), request, prompt);
+  return withFieldNames(request, async () => {
+    const prompt = renderTurn(request);
+    const maxTokensName = request.fieldNames?.maxTokens ?? "max_tokens";
+    refuseOverflow(prompt.tokens.length, request.maxTokens, engine.info.limits.contextLength, maxTokensName);
+    const generation = engine.generate(prompt.tokens, generateOptions(engine, request));
+    const { relaxed } = await generation.accepted;
+    return new RunningTurn(
+      generation,
+      request,
+      prompt,
+      relaxed.map((schema) => relaxedOf(schema, request)),
+    );
+  });
 }
 
-/** A function whose schema the engine cannot hold the model to can be called all the same, unless it is strict. */
-async function begin(engine: Engine, prompt: Uint32Array, request: TurnRequest): Promise<Generation> {
-  const options = generateOptions(engine, request);
-  try {
-    return await accepted(engine.generate(prompt, options));
-  } catch (error) {
-    const constraint = options.constraint === undefined || !isRefusal(error) ? null : relaxedConstraintOf(request);
-    if (constraint === null) throw error;
-    return accepted(engine.generate(prompt, { ...options, constraint }));
-  }
-}
-
-async function accepted(generation: Generation): Promise<Generation> {
-  await generation.accepted;
-  return generation;
-}
-
-function isRefusal(error: unknown): boolean {
-  return error instanceof GptOssError && (error.code === "INVALID_ARGUMENT" || error.code === "UNSUPPORTED");
+function relaxedOf({ tool, reason }: RelaxedSchema, { tools, format }: TurnRequest): Relaxed {
+  const asked = tool === null ? format : tools.find(({ name }) => name === tool);
+  return { param: asked?.at ?? "tools", message: reason };
 }
 
 /** What was asked for expressly must fit; what is not asked for is as much as fits. */
-export function refuseOverflow(prompt: number, maxTokens: number | undefined, contextLength: number): void {
+export function refuseOverflow(
+  prompt: number,
+  maxTokens: number | undefined,
+  contextLength: number,
+  maxTokensName: string,
+): void {
   // A prompt that does not fit by itself is refused by the engine.
   if (maxTokens === undefined || prompt >= contextLength || prompt + maxTokens <= contextLength) return;
   throw new ApiError(
     400,
     `The context holds ${contextLength} tokens: ${prompt} of the prompt and ${maxTokens} of the answer are too many`,
-    { code: "context_length_exceeded", param: "max_tokens" },
+    { code: "context_length_exceeded", param: maxTokensName },
   );
 }
 
@@ -78,12 +77,21 @@ function generateOptions(engine: Engine, request: TurnRequest): GenerateOptions 
 
 class RunningTurn implements Turn {
   readonly promptTokens: Uint32Array;
+  readonly relaxed: readonly Relaxed[];
   readonly #generation: Generation;
+  readonly #request: TurnRequest;
   readonly #choices: ChoiceReader[];
 
-  constructor(generation: Generation, request: TurnRequest, { tokens, scope }: CompletionPrompt) {
+  constructor(
+    generation: Generation,
+    request: TurnRequest,
+    { tokens, scope }: CompletionPrompt,
+    relaxed: readonly Relaxed[],
+  ) {
     this.promptTokens = tokens;
+    this.relaxed = relaxed;
     this.#generation = generation;
+    this.#request = request;
     this.#choices = Array.from({ length: request.n }, (_, choice) => {
       return new ChoiceReader({
         choice,
@@ -111,6 +119,8 @@ class RunningTurn implements Turn {
       for (const reader of this.#choices) {
         if (!reader.ended) yield* reader.end({ finishReason: "stop", cachedTokens });
       }
+    } catch (error) {
+      throw namedRefusal(error, this.#request);
     } finally {
       this.#generation.cancel();
     }

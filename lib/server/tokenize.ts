@@ -2,9 +2,9 @@ import type { FastifyInstance } from "fastify";
 import { type ChatBody, conversationOf, conversationSchema } from "./chat-request.js";
 import { readIds } from "./completion-request.js";
 import type { ServerContext } from "./context.js";
-import { badRequest, withApiErrors } from "./error-response.js";
+import { badRequest, unsupported, withFieldNames } from "./error-response.js";
+import { detokenizeFields, tokenizeFields } from "./known-fields.js";
 import { checkModel } from "./model-name.js";
-import { unsupported } from "./request-fields.js";
 import { checkedBody } from "./schema.js";
 import { renderTurn } from "./turn-prompt.js";
 
@@ -34,8 +34,8 @@ const generationPrompt = 2;
 
 /** POST /tokenize and /detokenize. */
 export async function tokenize(app: FastifyInstance, context: ServerContext): Promise<void> {
-  app.post<{ Body: TokenizeBody }>("/tokenize", checkedBody(tokenizeSchema), ({ body }) =>
-    withApiErrors(() => {
+  app.post<{ Body: TokenizeBody }>("/tokenize", checkedBody(tokenizeSchema, tokenizeFields, context), ({ body }) =>
+    withFieldNames({}, () => {
       if (body.model !== undefined) checkModel(context, body.model);
       const tokens = tokensOf(body, context);
       const { tokenizer } = context.engine;
@@ -53,8 +53,9 @@ export async function tokenize(app: FastifyInstance, context: ServerContext): Pr
     required: ["tokens"],
     properties: { model: { type: "string" }, tokens: { type: "array" } },
   };
-  app.post<{ Body: { model?: string; tokens: unknown } }>("/detokenize", checkedBody(detokenizeSchema), ({ body }) =>
-    withApiErrors(() => {
+  const detokenizing = checkedBody(detokenizeSchema, detokenizeFields, context);
+  app.post<{ Body: { model?: string; tokens: unknown } }>("/detokenize", detokenizing, ({ body }) =>
+    withFieldNames({ fieldNames: { id: "tokens" } }, () => {
       if (body.model !== undefined) checkModel(context, body.model);
       return { prompt: context.engine.tokenizer.decode(readIds(body.tokens, "tokens", context.engine)) };
     }),

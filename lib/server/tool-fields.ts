@@ -1,5 +1,4 @@
-import { badRequest } from "./error-response.js";
-import { unsupported } from "./request-fields.js";
+import { badRequest, unsupported } from "./error-response.js";
 import type { DeclaredFunction, ToolChoice } from "./turn.js";
 
 /** `tools` and `tool_choice` of the Chat Completions API. */
@@ -19,12 +18,13 @@ export function readTools(tools: readonly unknown[] | undefined): DeclaredFuncti
   return read;
 }
 
-function readTool({ type, function: declared }: Fields, at: string): DeclaredFunction {
+function readTool({ type, function: declared, strict: beside }: Fields, at: string): DeclaredFunction {
   if (type !== "function") {
     const message = `${at}.type is ${JSON.stringify(type)}: only "function" is supported`;
     throw badRequest(`${at}.type`, message, unsupported);
   }
-  const { name, description, parameters, strict } = (declared ?? {}) as Fields;
+  if (!isObject(declared)) throw badRequest(`${at}.function`, `${at}.function must be an object`);
+  const { name, description, parameters, strict = beside } = declared;
   checkName(name, `${at}.function.name`);
   if (description !== undefined && description !== null && typeof description !== "string") {
     throw badRequest(`${at}.function.description`, `${at}.function.description must be a string`);
@@ -32,7 +32,16 @@ function readTool({ type, function: declared }: Fields, at: string): DeclaredFun
   if (parameters !== undefined && parameters !== null && !isObject(parameters)) {
     throw badRequest(`${at}.function.parameters`, `${at}.function.parameters must be a JSON schema object`);
   }
-  return { name, description: description ?? null, parameters: parameters ?? null, strict: strict === true };
+  if (strict !== undefined && strict !== null && typeof strict !== "boolean") {
+    throw badRequest(`${at}.function.strict`, `${at}.function.strict must be true or false`);
+  }
+  return {
+    name,
+    description: description ?? null,
+    parameters: parameters ?? null,
+    strict: strict === true,
+    at: `${at}.function.parameters`,
+  };
 }
 
 function checkName(name: unknown, at: string): asserts name is string {
@@ -59,33 +68,38 @@ export function readToolChoice(choice: unknown, tools: readonly DeclaredFunction
 
 /** Some clients write the list beside the type, others in an object of that name. */
 function allowed(choice: Fields, tools: readonly DeclaredFunction[]): ToolChoice {
-  const { mode = "auto", tools: listed } = isObject(choice.allowed_tools) ? choice.allowed_tools : choice;
+  const isNested = isObject(choice.allowed_tools);
+  const at = isNested ? "tool_choice.allowed_tools" : "tool_choice";
+  const { mode = "auto", tools: listed } = isNested ? (choice.allowed_tools as Fields) : choice;
   if (!Array.isArray(listed) || listed.length === 0) {
-    throw badRequest("tool_choice.tools", "tool_choice.tools must list at least one function");
+    throw badRequest(`${at}.tools`, `${at}.tools must list at least one function`);
   }
-  const names = listed.map((tool: unknown, index) => nameOf((tool ?? {}) as Fields, `tool_choice.tools[${index}]`));
+  const names = listed.map((tool: unknown, index) => nameOf((tool ?? {}) as Fields, `${at}.tools[${index}]`));
   if (mode === "required") return required(names, tools);
-  if (mode !== "auto") throw badRequest("tool_choice.mode", 'tool_choice.mode must be "auto" or "required"');
-  checkDeclared(names, tools);
-  return { type: "auto", names };
+  if (mode !== "auto") throw badRequest(`${at}.mode`, `${at}.mode must be "auto" or "required"`);
+  return { type: "auto", names: declared(names, tools) };
 }
 
-function required(names: readonly string[] | undefined, tools: readonly DeclaredFunction[]): ToolChoice {
+/** A function that a choice names, and where. */
+type Named = { name: string; at: string };
+
+function required(names: readonly Named[] | undefined, tools: readonly DeclaredFunction[]): ToolChoice {
   if (tools.length === 0) throw badRequest("tool_choice", "tool_choice asks for a call, and there are no tools");
-  if (names === undefined) return { type: "required" };
-  checkDeclared(names, tools);
-  return { type: "required", names };
+  return { type: "required", ...(names !== undefined && { names: declared(names, tools) }) };
 }
 
-function checkDeclared(names: readonly string[], tools: readonly DeclaredFunction[]): void {
-  const unknown = names.find((name) => !tools.some((tool) => tool.name === name));
-  if (unknown !== undefined) {
-    throw badRequest("tool_choice", `tool_choice names ${JSON.stringify(unknown)}, which is not among tools`);
-  }
+function declared(names: readonly Named[], tools: readonly DeclaredFunction[]): string[] {
+  return names.map(({ name, at }) => {
+    if (tools.some((tool) => tool.name === name)) return name;
+    throw badRequest(at, `${at} is ${JSON.stringify(name)}, which is not among tools`);
+  });
 }
 
-function nameOf({ function: named, name }: Fields, at: string): string {
-  const given = isObject(named) ? named.name : name;
-  if (typeof given !== "string") throw badRequest(`${at}.function.name`, `${at}.function.name must be a string`);
-  return given;
+/** Some clients write the name beside the type, too. */
+function nameOf({ function: named, name: beside }: Fields, place: string): Named {
+  const isNested = isObject(named) || typeof beside !== "string";
+  const name = isObject(named) ? named.name : beside;
+  const at = isNested ? `${place}.function.name` : `${place}.name`;
+  if (typeof name !== "string") throw badRequest(at, `${at} must be a string`);
+  return { name, at };
 }

@@ -8,8 +8,21 @@ export interface DeclaredFunction {
   description?: string | null;
   /** JSON schema of the arguments; null or absent: any. */
   parameters?: Record<string, unknown> | null;
+  /** Parameters that cannot be compiled are refused; else they are only described to the model. */
   strict?: boolean | null;
+  /** Where in the request its parameters stand. */
+  at: string;
 }
+
+/** What the text of an answer must be, as a request asks for it. */
+export type AskedFormat = OutputFormat & {
+  name?: string;
+  description?: string | null;
+  /** As that of a function. */
+  strict?: boolean;
+  /** Where in the request it stands. */
+  at: string;
+};
 
 /** "auto": may call; "required": must call one of `names` (absent: of all), "allowed": may call one of `names`. */
 export type ToolChoice =
@@ -25,7 +38,7 @@ export interface TurnRequest {
   tools: readonly DeclaredFunction[];
   toolChoice: ToolChoice;
   /** Format of the final message: enforced, and described to the model. */
-  format: (OutputFormat & { name?: string; description?: string | null }) | null;
+  format: AskedFormat | null;
   effort: "low" | "medium" | "high";
   /** Tokens of analysis after which the channel is closed; 0: no analysis at all; absent: as the model likes. */
   analysisTokens?: number;
@@ -49,6 +62,18 @@ export interface TurnRequest {
   priority?: number;
   cacheSalt?: string;
   signal: AbortSignal;
+  /** What the request calls the engine's options, where it does so by other names than chat completions do. */
+  fieldNames?: FieldNames;
+}
+
+/** A request's names for the engine's options; `prompt` is what the prompt is made from. */
+export type FieldNames = Readonly<Record<string, string>>;
+
+/** A schema that the engine cannot hold the model to, which is described to it all the same. */
+export interface Relaxed {
+  /** Where in the request the schema stands. */
+  param: string;
+  message: string;
 }
 
 export interface TurnToken {
@@ -95,6 +120,6 @@ export interface TurnUsage {
  * sequences within one step. Never throws because of what the model writes; a failing engine rejects with GptOssError.
  */
 export interface Turn extends AsyncIterable<TurnEvent> {
-  /** Resolves when the engine has accepted the request and its first token is there. */
   readonly promptTokens: Uint32Array;
+  readonly relaxed: readonly Relaxed[];
 }

@@ -86,8 +86,15 @@ describe("gpt-oss serve", () => {
     const model = path.join(root, "test", "golden", "models", "a");
     const engine = ["--context-length", "200", "--max-sequences", "3", "--max-queue", "5", "--max-batch-tokens", "64"];
     const cache = ["--kv-dtype", "bf16", "--kv-bytes", "8MiB", "--no-prefix-cache", "--numerics", "exact"];
-    const server = new Server([model, "--port", "0", "--threads", "1", ...engine, ...cache]);
+    const server = new Server([model, "--port", "0", "--threads", "1", "--strict-requests", ...engine, ...cache]);
     const url = await server.ready();
+    const body = JSON.stringify({ model: "a", prompt: "Hi", max_token: 1 });
+    const refused = await fetch(`${url}/v1/completions`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body,
+    });
+    expect([refused.status, await refused.json()]).toMatchObject([400, { error: { param: "max_token" } }]);
     const models = (await (await fetch(`${url}/v1/models`)).json()) as { data: object[] };
     expect(models.data).toMatchObject([{ id: "a", max_model_len: 200 }]);
     expect(await (await fetch(`${url}/metrics`)).text()).toContain('cache_dtype="bf16",enable_prefix_caching="false"');

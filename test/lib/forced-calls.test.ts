@@ -123,16 +123,16 @@ describe.each(["synthetic:wide", "demo"])("%s", (name) => {
       tools,
       tool_choice: { type: "function", function: { name: "f" } },
     });
-    expect([status, body.error.param]).toEqual([400, "tool_choice"]);
+    expect([status, body.error.param]).toEqual([400, "tool_choice.function.name"]);
   });
 
   it("row 12: what of a schema is not supported is refused by its name", async () => {
     const schema = { type: "array", uniqueItems: true };
-    const format = { type: "json_schema", json_schema: { name: "answer", schema } };
+    const format = { type: "json_schema", json_schema: { name: "answer", strict: true, schema } };
     const strict = { type: "function", function: { name: "f", strict: true, parameters: object({ list: schema }) } };
     for (const [fields, param] of [
-      [{ response_format: format }, "response_format"],
-      [{ tools: [strict], tool_choice: "required" }, "tools"],
+      [{ response_format: format }, "response_format.json_schema.schema"],
+      [{ tools: [strict], tool_choice: "required" }, "tools[0].function.parameters"],
     ] as const) {
       const { status, body } = await chat(server.app, fields);
       expect([status, body.error.param]).toEqual([400, param]);

@@ -22,6 +22,7 @@ describe("createServer", () => {
     [{ apiKeys: [] }, "apiKeys"],
     [{ apiKeys: [""] }, "apiKeys"],
     [{ cors: ["https://a.example/"] }, "cors"],
+    [{ strictRequests: "yes" }, "strictRequests"],
     [{ engine: null }, "engine"],
     [{ logLevel: "loud" }, "logLevel"],
     [{ tls: { cert: "no", key: "no" } }, "tls"],

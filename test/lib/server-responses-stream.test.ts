@@ -64,10 +64,9 @@ describe("a stream", () => {
     const tooLong = () => {
       throw new GptOssError("CONTEXT_OVERFLOW", "too long");
     };
-    async function* full(): AsyncGenerator<TurnEvent> {
-      yield* [];
+    const full = () => {
       throw new GptOssError("QUEUE_FULL", "full");
-    }
+    };
     await using server = scriptedServer([tooLong, full]);
     expect(await server.post(stream)).toMatchObject({
       status: 400,

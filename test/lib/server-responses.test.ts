@@ -1,5 +1,5 @@
+import { Readable } from "node:stream";
 import { describe, expect, it } from "vitest";
-import { GptOssError } from "../../lib/errors.js";
 import { ApiError } from "../../lib/server/errors.js";
 import type { TurnRequest } from "../../lib/server/turn.js";
 import { replayed, streamEvents } from "../support/response-stream.js";
@@ -143,6 +143,7 @@ describe("a request", () => {
     expect(request).toEqual({
       messages: [{ role: "user", content: "Hi" }],
       instructions: null,
+      fieldNames: { maxTokens: "max_output_tokens", prompt: "input", messages: "input" },
       tools: [],
       toolChoice: { type: "none" },
       format: null,
@@ -166,11 +167,18 @@ describe("a request", () => {
 
   it.each([
     ["text", { type: "text" }, null],
-    ["json_object", { type: "json_object" }, { type: "json_object" }],
+    ["json_object", { type: "json_object" }, { type: "json_object", at: "text.format" }],
     [
       "json_schema",
       { type: "json_schema", name: "answer", schema: { type: "object" }, strict: true, description: "D" },
-      { type: "json_schema", name: "answer", schema: { type: "object" }, description: "D" },
+      {
+        type: "json_schema",
+        name: "answer",
+        schema: { type: "object" },
+        description: "D",
+        strict: true,
+        at: "text.format.schema",
+      },
     ],
   ])("format %s", async (_, format, expected) => {
     expect((await asked({ text: { format, verbosity: "low" } })).format).toEqual(expected);
@@ -196,7 +204,7 @@ describe("a request", () => {
     const request = await asked({ tools: [weather], tool_choice });
     expect(request.toolChoice).toEqual(expected);
     const { type: _, ...declared } = weather;
-    expect(request.tools).toEqual([declared]);
+    expect(request.tools).toEqual([{ ...declared, at: "tools[0].parameters" }]);
   });
 
   it("takes null for every field that may be absent, and fields that it does not know", async () => {
@@ -390,9 +398,10 @@ describe("references", () => {
 });
 
 describe("truncation", () => {
-  const long: ScriptedTurn = async function* ({ messages }) {
-    if (messages.length > 2) throw new GptOssError("CONTEXT_OVERFLOW", "too long");
-    yield* hello;
+  const tooLong = (param: string) => new ApiError(400, "too long", { code: "context_length_exceeded", param });
+  const long: ScriptedTurn = ({ messages }) => {
+    if (messages.length > 2) throw tooLong("input");
+    return Readable.from(hello);
   };
   const input = ["a", "b", "c"].map((content) => ({ role: "user", content }));
 
@@ -411,15 +420,15 @@ describe("truncation", () => {
 
   it("disabled refuses, as does auto when one turn is too long", async () => {
     await using server = scriptedServer([long]);
-    const tooLong = { status: 400, json: { error: { code: "context_length_exceeded", param: "input" } } };
-    expect(await server.post({ ...ask, input })).toMatchObject(tooLong);
+    const refused = { status: 400, json: { error: { code: "context_length_exceeded", param: "input" } } };
+    expect(await server.post({ ...ask, input })).toMatchObject(refused);
     const one = [...input.slice(2), { role: "assistant", content: "d" }, { role: "assistant", content: "e" }];
-    expect(await server.post({ ...ask, input: one, truncation: "auto" })).toMatchObject(tooLong);
+    expect(await server.post({ ...ask, input: one, truncation: "auto" })).toMatchObject(refused);
   });
 
   it("is of no help to an answer that is asked for too long", async () => {
     const refused = () => {
-      throw new ApiError(400, "too long", { code: "context_length_exceeded", param: "max_tokens" });
+      throw tooLong("max_output_tokens");
     };
     await using server = scriptedServer([refused]);
     expect(await server.post({ ...ask, max_output_tokens: 99_999, truncation: "auto" })).toMatchObject({

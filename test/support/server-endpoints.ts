@@ -1,4 +1,5 @@
 import type { FastifyInstance } from "fastify";
+import { fields } from "../../lib/server/body-fields.js";
 import type { ServerContext } from "../../lib/server/context.js";
 import { disconnectSignal } from "../../lib/server/disconnect.js";
 import type { Endpoint } from "../../lib/server/endpoints.js";
@@ -35,13 +36,19 @@ const schema = {
   required: ["prompt"],
 };
 
+const known = fields("any", "prompt n kind messages");
+
 /** 8 tokens for each of n choices. */
 function work(app: FastifyInstance, context: ServerContext): void {
-  app.post<{ Body: { prompt: number[]; n?: number } }>("/v1/work", checkedBody(schema), async (request) => {
-    const { prompt, n = 1 } = request.body;
-    const run = context.engine.generate(prompt, { n, maxTokens: 8, temperature: 0, ignoreEos: true });
-    return (await run.result).usage;
-  });
+  app.post<{ Body: { prompt: number[]; n?: number } }>(
+    "/v1/work",
+    checkedBody(schema, known, context),
+    async (request) => {
+      const { prompt, n = 1 } = request.body;
+      const run = context.engine.generate(prompt, { n, maxTokens: 8, temperature: 0, ignoreEos: true });
+      return (await run.result).usage;
+    },
+  );
 }
 
 export const endpoints: readonly Endpoint[] = [models, hold, work];

@@ -34,6 +34,7 @@ interface ServeFlags extends EngineFlags {
   maxBodyBytes?: number;
   requestsPerMinute?: number;
   concurrentRequests?: number;
+  strictRequests?: true;
   drainSeconds?: number;
   stallSeconds?: number;
   logLevel: NonNullable<ServerOptions["logLevel"]> | "silent";
@@ -88,6 +89,7 @@ export function serveCommand(): Command {
     .option("--max-body-bytes <n>", "of one request; more get 413 (default: 33554432)", integer)
     .option("--requests-per-minute <n>", "of one key, or one address; more get 429 (default: any)", integer)
     .option("--concurrent-requests <n>", "of one key, or one address; more get 429 (default: any)", integer)
+    .option("--strict-requests", "refuse fields of a request that are not known; else the log hears of them once")
     .option("--drain-seconds <n>", "what running requests get to finish at the end (default: 30)", integer)
     .option("--stall-seconds <n>", "without a step after which /health tells 503 (default: 60)", integer)
     .addOption(
@@ -181,6 +183,7 @@ function serverOptions(
     ...(maxBodyBytes !== undefined && { maxBodyBytes }),
     ...(requestsPerMinute !== undefined && { requestsPerMinute }),
     ...(concurrentRequests !== undefined && { concurrentRequests }),
+    ...(flags.strictRequests && { strictRequests: true }),
     ...(drainSeconds !== undefined && { drainMilliseconds: drainSeconds * 1000 }),
     ...(stallSeconds !== undefined && { stallMilliseconds: stallSeconds * 1000 }),
     ...(logLevel === "silent" ? { logger: false } : { logger: true, logLevel }),

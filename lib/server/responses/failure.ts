@@ -4,7 +4,12 @@ import { ApiError } from "../errors.js";
 /** The `error` of a failed response; of what is not meant for clients it says nothing. */
 export function failureOf(error: unknown): { code: string; message: string } {
   const { code, status } = error as { code?: unknown; status?: unknown };
-  if (error instanceof ApiError) return { code: error.code ?? codeOf(status), message: error.message };
+  if (error instanceof ApiError) {
+    const { message } = error;
+    // The API has a word of its own for what only shows once the answer has begun.
+    const isRefusal = code === "invalid_value" || code === "unsupported_parameter";
+    return { code: isRefusal ? "invalid_prompt" : (error.code ?? codeOf(status)), message };
+  }
   if (!(error instanceof GptOssError)) return { code: "server_error", message: "The server failed." };
   switch (code) {
     case "CONTEXT_OVERFLOW":

@@ -1,7 +1,9 @@
 import { ApiError } from "../errors.js";
+import { readTextFormat } from "../format-fields.js";
 import type { TurnRequest } from "../turn.js";
+import type { Warning } from "../warnings.js";
 import type { ResponseSettings } from "./objects.js";
-import { invalid, isObject, optionalString, requiredString, unsupported } from "./refusals.js";
+import { unsupported } from "./refusals.js";
 import { type ReadTools, readToolChoice, readTools } from "./tools.js";
 
 /** The body of a request: its schema, its checks beyond that, its meaning. */
@@ -93,8 +95,8 @@ export interface ReadRequest {
   settings: ResponseSettings;
   /** The part of a turn that does not depend on the conversation. */
   turn: Omit<TurnRequest, "messages" | "date" | "signal">;
-  /** Types of the tools that are left out. */
-  ignoredTools: readonly string[];
+  /** Of tools that are left out. */
+  ignoredTools: readonly Warning[];
   stream: boolean;
 }
 
@@ -108,10 +110,10 @@ export function readRequest(body: ResponseBody, modelNames: readonly string[], c
   }
   refuseUnsupported(body);
   const tools = readTools(body.tools);
-  const { format, told } = readFormat(body.text?.format);
+  const format = readTextFormat(body.text?.format);
   return {
     settings: {
-      ...settingsOf(body, modelNames[0] ?? body.model, told, tools),
+      ...settingsOf(body, modelNames[0] ?? body.model, body.text?.format ?? { type: "text" }, tools),
       store: canStore && (body.store ?? true),
     },
     turn: {
@@ -129,6 +131,7 @@ export function readRequest(body: ResponseBody, modelNames: readonly string[], c
       stop: [],
       topLogprobs: readLogprobs(body),
       n: 1,
+      fieldNames: { maxTokens: "max_output_tokens", prompt: "input", messages: "input" },
     },
     ignoredTools: tools.ignored,
     stream: body.stream ?? false,
@@ -201,29 +204,4 @@ function readLogprobs(body: ResponseBody): number | null {
   const wanted = body.include?.includes("message.output_text.logprobs") ?? false;
   const top = body.top_logprobs ?? 0;
   return wanted || top > 0 ? top : null;
-}
-
-/** The format that is enforced, and the one that the response tells. */
-function readFormat(format: Record<string, unknown> | null | undefined): {
-  format: TurnRequest["format"];
-  told: Record<string, unknown>;
-} {
-  if (format === undefined || format === null) return { format: null, told: { type: "text" } };
-  switch (format.type) {
-    case "text":
-      return { format: null, told: format };
-    case "json_object":
-      return { format: { type: "json_object" }, told: format };
-    case "json_schema": {
-      const name = requiredString(format.name, "text.format.name");
-      if (!/^[a-zA-Z0-9_-]{1,64}$/.test(name)) {
-        throw invalid("text.format.name", "1 to 64 letters, digits, '_' or '-'", name);
-      }
-      if (!isObject(format.schema)) throw invalid("text.format.schema", "a JSON schema object", format.schema);
-      const description = optionalString(format.description, "text.format.description");
-      return { format: { type: "json_schema", schema: format.schema, name, description }, told: format };
-    }
-    default:
-      throw invalid("text.format.type", "one of text, json_object, json_schema", format.type);
-  }
 }

@@ -1,5 +1,6 @@
 import { ApiError } from "../errors.js";
 import type { DeclaredFunction, ToolChoice } from "../turn.js";
+import type { Warning } from "../warnings.js";
 import { invalid, isObject, optionalString, requiredString, unsupported } from "./refusals.js";
 
 /** The tools of a request and the choice among them. */
@@ -8,8 +9,8 @@ export interface ReadTools {
   functions: DeclaredFunction[];
   /** The functions as they were declared, for the response to repeat. */
   declared: unknown[];
-  /** Types of the tools that this server has no backend for. */
-  ignored: string[];
+  /** Tools that this server has no backend for, one of each type. */
+  ignored: Warning[];
 }
 
 const functionName = /^[a-zA-Z0-9_.-]{1,64}$/;
@@ -23,12 +24,18 @@ const functionName = /^[a-zA-Z0-9_.-]{1,64}$/;
 export function readTools(tools: readonly unknown[] | null | undefined): ReadTools {
   const read: ReadTools = { functions: [], declared: [], ignored: [] };
   const names = new Set<string>();
+  const types = new Set<string>();
   for (const [index, tool] of (tools ?? []).entries()) {
     const param = `tools[${index}]`;
     if (!isObject(tool)) throw invalid(param, "a tool", tool);
     const type = requiredString(tool.type, `${param}.type`);
     if (type !== "function") {
-      if (!read.ignored.includes(type)) read.ignored.push(type);
+      if (types.has(type)) continue;
+      types.add(type);
+      read.ignored.push({
+        param,
+        message: `tools of type ${JSON.stringify(type)} have no backend here and are ignored`,
+      });
       continue;
     }
     const declared = readFunction(tool, param);
@@ -49,7 +56,8 @@ function readFunction(tool: Record<string, unknown>, param: string): DeclaredFun
     throw invalid(`${param}.parameters`, "a JSON schema object or null", parameters);
   }
   if (strict !== null && typeof strict !== "boolean") throw invalid(`${param}.strict`, "a boolean or null", strict);
-  return { name, description: optionalString(tool.description, `${param}.description`), parameters, strict };
+  const description = optionalString(tool.description, `${param}.description`);
+  return { name, description, parameters, strict, at: `${param}.parameters` };
 }
 
 /** @throws ApiError that names the field */

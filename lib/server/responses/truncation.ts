@@ -1,17 +1,9 @@
-import { GptOssError } from "../../errors.js";
 import { ApiError } from "../errors.js";
 import type { ConversationItem } from "./conversation.js";
 
-/** The refusal of a turn that the context cannot hold, in the words of this endpoint; null for any other error. */
-export function tooLong(error: unknown): ApiError | null {
-  const code = "context_length_exceeded";
-  if (error instanceof GptOssError && error.code === "CONTEXT_OVERFLOW") {
-    return new ApiError(400, error.message, { code, param: "input" });
-  }
-  if (!(error instanceof ApiError) || error.code !== code) return null;
-  // The turn knows the field by its name in chat completions.
-  const param = error.param === "max_tokens" ? "max_output_tokens" : "input";
-  return new ApiError(400, error.message, { code, param });
+/** Whether a turn was refused because the context cannot hold it. */
+export function isTooLong(error: unknown): boolean {
+  return error instanceof ApiError && error.code === "context_length_exceeded";
 }
 
 /**
