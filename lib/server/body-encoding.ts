@@ -18,7 +18,7 @@ export function refuseOtherEncodings(app: FastifyInstance): void {
       .exec(headers["content-type"] ?? "")?.[1]
       ?.trim()
       .toLowerCase();
-    if (charset !== undefined && !charsets.has(charset)) {
+    if (charset && !charsets.has(charset)) {
       throw notSupported(`a body in UTF-8, but its content-type has charset ${JSON.stringify(charset)}`);
     }
     return payload;
