@@ -66,6 +66,14 @@ function named(
   if (tool !== undefined)
     return { param: tools.find(({ name }) => JSON.stringify(name) === tool)?.at ?? null, message };
   if (format && /^the format( of the final message)?:/.test(message)) return { param: format.at, message };
+  // Of a completion with a format, which must be able to end.
+  if (message.startsWith("the stop token ")) return { param: names.stopTokens ?? null, message };
+  if (message.endsWith("needs a stop token to end with")) {
+    return {
+      param: "ignore_eos",
+      message: "ignore_eos leaves a format no token to end with; stop_token_ids can name one",
+    };
+  }
   const option = / for (?:an (?:id|element) of )?([a-zA-Z_][\w.[\]]*)/.exec(message)?.[1];
   if (option === undefined) return { param: null, message };
   const param = fieldOf(option, names, tools, format);

@@ -285,6 +285,8 @@ describe("a refused completion names", () => {
       [{ prompt_logprobs: 1 }, "prompt_logprobs", unsupported],
       [{ echo: true, logprobs: 1 }, "echo", unsupported],
       [{ echo: 1 }, "echo"],
+      [{ guided_regex: "a", stop_token_ids: [1] }, "stop_token_ids"],
+      [{ guided_regex: "a", ignore_eos: true }, "ignore_eos"],
       [{ parse_special: 1 }, "parse_special"],
       [{ skip_special_tokens: 1 }, "skip_special_tokens"],
       [{ return_tokens_as_token_ids: 1 }, "return_tokens_as_token_ids"],
@@ -417,3 +419,91 @@ describe("refused work on tokens names", () => {
       [{ tokens: [-1] }, "tokens[0]"],
     ]));
 });
+
+describe("whatever stands in the place of any value of a request", () => {
+  const parameters = { type: "object", properties: { a: { type: "string", enum: ["x"] } }, required: ["a"] };
+  const requests: [url: string, body: object][] = [
+    [
+      "/v1/chat/completions",
+      {
+        messages: [
+          { role: "user", content: [{ type: "text", text: "t" }], name: "n" },
+          {
+            role: "assistant",
+            reasoning: "r",
+            tool_calls: [{ id: "c", type: "function", function: { name: "f", arguments: "{}" } }],
+          },
+          { role: "tool", tool_call_id: "c", content: "o" },
+        ],
+        tools: [{ type: "function", function: { name: "f", description: "d", strict: true, parameters } }],
+        tool_choice: { type: "function", function: { name: "f" } },
+        response_format: { type: "json_schema", json_schema: { name: "a", strict: true, schema: parameters } },
+        logit_bias: { 1: 1 },
+        reasoning: { effort: "low", max_tokens: 1 },
+        chat_template_kwargs: { model_identity: "x" },
+        metadata: { a: "b" },
+      },
+    ],
+    [
+      "/v1/completions",
+      {
+        prompt: ["a", "b"],
+        structured_outputs: { json: parameters },
+        stop: ["a"],
+        stop_token_ids: [300],
+        cache_salt: "s",
+      },
+    ],
+    [
+      "/v1/responses",
+      {
+        input: [
+          { role: "user", content: [{ type: "input_text", text: "t" }] },
+          { type: "reasoning", summary: [{ type: "summary_text", text: "x" }] },
+          { type: "function_call", call_id: "c", name: "f", arguments: "{}" },
+          { type: "function_call_output", call_id: "c", output: "o" },
+        ],
+        tools: [{ type: "web_search" }, { type: "function", name: "f", strict: true, parameters }],
+        tool_choice: { type: "function", name: "f" },
+        text: { format: { type: "json_schema", name: "a", schema: parameters, strict: true }, verbosity: "low" },
+        reasoning: { effort: "low", summary: "auto" },
+      },
+    ],
+  ];
+  const values = [null, true, -1, 1.5, "", "\ud800", "a b", [], {}, [null], ["a"], { type: "x" }, { "\ud800": 1 }];
+
+  it.each(requests)(
+    "of %s, it is taken, or refused with 400 and a field",
+    async (url, fields) => {
+      const body = {
+        model: "gpt-oss-20b",
+        [url === "/v1/responses" ? "max_output_tokens" : "max_tokens"]: 1,
+        ...fields,
+      };
+      for (const path of pathsOf(body)) {
+        for (const value of values) {
+          const answer = await app.inject({ method: "POST", url, payload: replaced(body, path, value) });
+          const { error } = answer.json();
+          const told = [path.join("."), value, answer.statusCode, typeof error?.param];
+          const expected = answer.statusCode === 200 ? [200, typeof error?.param] : [400, "string"];
+          // A model of another name is not found.
+          if (path[0] !== "model") expect(told).toEqual([path.join("."), value, ...expected]);
+        }
+      }
+    },
+    120_000,
+  );
+});
+
+function pathsOf(value: unknown, path: string[] = []): string[][] {
+  if (typeof value !== "object" || value === null) return [path];
+  const below = Object.entries(value).flatMap(([name, member]) => pathsOf(member, [...path, name]));
+  return path.length > 0 ? [path, ...below] : below;
+}
+
+function replaced(body: object, path: readonly string[], value: unknown): object {
+  const copy: Record<string, unknown> = structuredClone(body) as Record<string, unknown>;
+  const holder = path.slice(0, -1).reduce((at, name) => at[name] as Record<string, unknown>, copy);
+  holder[path.at(-1)!] = value;
+  return copy;
+}
