@@ -22,7 +22,7 @@ import {
   type ParsedMessage,
   RecoveringParser,
 } from "./harmony/recovering-parser.js";
-import { refuseUnknown } from "./options.js";
+import { refuseUnknown } from "./unknown-option.js";
 
 export type { ChatMessage } from "./chat-messages.js";
 
@@ -78,7 +78,7 @@ const renderer = new ConversationRenderer();
 
 /** The tokens of a conversation up to and including `<|start|>assistant`, and where its answer belongs. */
 export function renderChat(messages: readonly ChatMessage[], options: ChatOptions): CompletionPrompt {
-  refuseUnknown("chat", options, chatNames);
+  refuseUnknown("chat", options, chatNames, "ChatOptions");
   if (options.n !== undefined && options.n !== 1) throw invalidArgument("n", "1 (a chat has one answer)", options.n);
   const conversation = chatConversation(messages, pick(options, conversationNames));
   return renderer.renderForCompletion(conversation, "assistant", {

@@ -1,6 +1,7 @@
 import { GptOssError, invalidArgument } from "./errors.js";
 import { exactJson } from "./exact-json.js";
-import { checkInteger, refuseUnknown } from "./options.js";
+import { checkInteger } from "./options.js";
+import { refuseUnknown } from "./unknown-option.js";
 
 /**
  * What a text must be. Formats are byte-exact: a text is UTF-8, ends where the format ends, and has nothing before or

@@ -12,9 +12,10 @@ import { fromNative, GptOssError, invalidArgument, nativeCall } from "./errors.j
 import { type GenerateOptions, type ModelTraits, nativeRequestOptions } from "./generate-options.js";
 import { Generation } from "./generation.js";
 import { modelPath } from "./model-path.js";
-import { checkInteger, type EngineOptions, type LoadProgress, nativeEngineOptions, refuseUnknown } from "./options.js";
+import { checkInteger, type EngineOptions, type LoadProgress, nativeEngineOptions } from "./options.js";
 import type { Tokenizer } from "./tokenizer/tokenizer.js";
 import { tokenizer } from "./tokenizer/tokenizer.js";
+import { refuseUnknown } from "./unknown-option.js";
 
 export interface EngineInfo extends NativeEngineInfo {
   /** Why this backend: what was asked for, and what there was. */

@@ -2,8 +2,9 @@ import type { NativeRequest } from "./binding.js";
 import { type Constraint, constraintText } from "./constraint.js";
 import { GptOssError, invalidArgument } from "./errors.js";
 import type { LogitsProcessor } from "./logits-processor.js";
-import { checkSignal, optionalInteger, refuseUnknown } from "./options.js";
+import { checkSignal, optionalInteger } from "./options.js";
 import { checkSampling, type SamplingOptions, samplingOptionNames } from "./sampling.js";
+import { refuseUnknown } from "./unknown-option.js";
 
 export interface GenerateOptions extends SamplingOptions {
   /** Tokens of the completion, the stop token included. Default: what the context still holds. */
@@ -89,7 +90,7 @@ export interface CheckedRequest {
  * @throws GptOssError INVALID_ARGUMENT for an unknown name or a value that cannot be meant.
  */
 export function nativeRequestOptions(options: GenerateOptions, model: ModelTraits): CheckedRequest {
-  refuseUnknown("generate", options, generateOptionNames);
+  refuseUnknown("generate", options, generateOptionNames, "GenerateOptions");
   checkSignal(options.signal);
   const { ignoreEos = false, logitsProcessor, cacheSalt = "" } = options;
   if (typeof ignoreEos !== "boolean") throw invalidArgument("ignoreEos", "true or false", ignoreEos);

@@ -1,6 +1,7 @@
 import path from "node:path";
 import { backendNames, backendOfEnvironment, isBackend } from "./environment.js";
 import { GptOssError, invalidArgument } from "./errors.js";
+import { refuseUnknown } from "./unknown-option.js";
 
 /** Options of `Engine.load`: defaults, checks and meaning, in that order and nowhere else. */
 
@@ -118,7 +119,7 @@ const known = new Set([
  *   this build does not have.
  */
 export function nativeEngineOptions(options: EngineOptions): NativeEngineOptions {
-  refuseUnknown("Engine.load", options, known);
+  refuseUnknown("Engine.load", options, known, "EngineOptions");
   const { backend = "auto", threads = "auto", kvCache = {}, onProgress, signal } = options;
   if (typeof backend !== "string" || !isBackend(backend)) throw invalidArgument("backend", backendNames, backend);
   if (onProgress !== undefined && typeof onProgress !== "function") {
@@ -154,21 +155,6 @@ function packedPlace(where: unknown): string {
     throw invalidArgument("packedWeights", '"auto", "memory" or a folder', where);
   }
   return where === "auto" || where === "memory" ? where : path.resolve(where);
-}
-
-/** A misspelt option must not be ignored in silence. */
-export function refuseUnknown(what: string, options: object, names: ReadonlySet<string>): void {
-  if (options === null || typeof options !== "object" || Array.isArray(options)) {
-    throw invalidArgument(`the options of ${what}`, "an object", options);
-  }
-  for (const name of Object.keys(options)) {
-    if (!names.has(name)) {
-      throw new GptOssError(
-        "INVALID_ARGUMENT",
-        `Unknown option "${name}" for ${what}; known are ${[...names].join(", ")}`,
-      );
-    }
-  }
 }
 
 /** `undefined` and built values pass; a value of the contract that this build lacks is UNSUPPORTED, others are wrong. */

@@ -1,5 +1,5 @@
 import { invalidArgument } from "../errors.js";
-import { refuseUnknown } from "../options.js";
+import { refuseUnknown } from "../unknown-option.js";
 import { builtinTools } from "./builtin-tools.js";
 import type { Message, ReasoningEffort, ToolNamespace, ToolNamespaces } from "./message.js";
 import { constrainMarker } from "./tokens.js";

@@ -1,7 +1,7 @@
 import { hash } from "node:crypto";
 import { invalidArgument } from "../errors.js";
-import { refuseUnknown } from "../options.js";
 import { firstSpecialToken } from "../tokenizer/special-tokens.js";
+import { refuseUnknown } from "../unknown-option.js";
 import { type Conversation, type Message, type Role, readRole } from "./message.js";
 import { parseMessagesFromCompletionTokens } from "./parser.js";
 import {

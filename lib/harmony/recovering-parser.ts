@@ -1,4 +1,6 @@
+import { invalidArgument } from "../errors.js";
 import { firstSpecialToken } from "../tokenizer/special-tokens.js";
+import { refuseUnknown } from "../unknown-option.js";
 import { builtinRecipients } from "./builtin-tools.js";
 import { type Header, headerWords, isRole, splitChannel } from "./header.js";
 import type { Message, Role } from "./message.js";
@@ -66,12 +68,13 @@ export class RecoveringParser {
   private state: State;
   private events: ParsedEvent[] = [];
 
+  /** @throws GptOssError INVALID_ARGUMENT on an unknown option, or one that cannot be meant */
   constructor(options: RecoveringParserOptions = {}) {
-    this.functions = new Set(options.tools ?? []);
-    this.state =
-      (options.headerOpen ?? true)
-        ? { phase: "header", tokens: [], role: "assistant" }
-        : { phase: "between", pending: [] };
+    refuseUnknown("RecoveringParser", options, optionNames);
+    const { headerOpen = true, tools = [] } = options;
+    if (typeof headerOpen !== "boolean") throw invalidArgument("headerOpen", "a boolean", headerOpen);
+    this.functions = namesOf(tools);
+    this.state = headerOpen ? { phase: "header", tokens: [], role: "assistant" } : { phase: "between", pending: [] };
   }
 
   /** Reads one token; returns what it completed. What is no token is passed over. */
@@ -279,6 +282,17 @@ export class RecoveringParser {
   private qualified(recipient: string | null): string | null {
     return recipient !== null && this.functions.has(recipient) ? `${functionsNamespace}.${recipient}` : recipient;
   }
+}
+
+const optionNames: ReadonlySet<string> = new Set(["headerOpen", "tools"]);
+
+function namesOf(tools: unknown): ReadonlySet<string> {
+  if (typeof tools !== "object" || tools === null || !(Symbol.iterator in tools)) {
+    throw invalidArgument("tools", "names of functions", tools);
+  }
+  const names = [...(tools as Iterable<unknown>)];
+  for (const name of names) if (typeof name !== "string") throw invalidArgument("a name of tools", "a string", name);
+  return new Set(names as string[]);
 }
 
 /** Text of tokens one by one, as they would have streamed; half a character stays in `utf8`. */

@@ -1,6 +1,6 @@
 import { invalidArgument } from "../errors.js";
-import { refuseUnknown } from "../options.js";
 import { tokenizer } from "../tokenizer/tokenizer.js";
+import { refuseUnknown } from "../unknown-option.js";
 import {
   type CheckedMessage,
   type Content,

@@ -1,7 +1,8 @@
 import type { FastifyBaseLogger } from "fastify";
 import type { Engine } from "../engine.js";
 import { GptOssError, invalidArgument } from "../errors.js";
-import { optionalInteger, refuseUnknown } from "../options.js";
+import { optionalInteger } from "../options.js";
+import { refuseUnknown } from "../unknown-option.js";
 
 /** Options of `createServer` and `gptOssPlugin`: defaults, checks and meaning, in that order and nowhere else. */
 
@@ -99,19 +100,21 @@ const serverNames = [
   "idleMilliseconds",
 ] as const satisfies readonly (keyof ServerOptions)[];
 
+/** What Fastify adds to the options of a plugin. */
+const fastifyNames = ["prefix", "logLevel", "logSerializers"];
+
 const any = Number.MAX_SAFE_INTEGER;
 const longest = 2 ** 31 - 1; // milliseconds of a timer
 
 /** @throws GptOssError INVALID_ARGUMENT for an unknown name or a value that cannot be meant. */
 export function checkPluginOptions(options: PluginOptions): CheckedPluginOptions {
-  // Fastify adds these to the options of a plugin.
-  refuseUnknown("gptOssPlugin", options, new Set<string>([...pluginNames, "prefix", "logLevel", "logSerializers"]));
+  refuseUnknown("gptOssPlugin", options, new Set<string>([...pluginNames, ...fastifyNames]), "PluginOptions");
   return checked(options);
 }
 
 /** @throws GptOssError INVALID_ARGUMENT for an unknown name or a value that cannot be meant. */
 export function checkServerOptions(options: ServerOptions): CheckedServerOptions {
-  refuseUnknown("createServer", options, new Set<string>(serverNames));
+  refuseUnknown("createServer", options, new Set<string>(serverNames), "ServerOptions");
   const { logger = false, logLevel = "info", tls, trustProxy = false } = options;
   if (typeof logger !== "boolean" && typeof (logger as FastifyBaseLogger | null)?.info !== "function") {
     throw invalidArgument("logger", "true, false or a logger", logger);

@@ -3,7 +3,8 @@ import { Dispatcher, Engine } from "../engine.js";
 import { invalidArgument, nativeCall } from "../errors.js";
 import type { GenerateOptions } from "../generate-options.js";
 import type { Generation } from "../generation.js";
-import { checkInteger, type EngineOptions, nativeEngineOptions, refuseUnknown } from "../options.js";
+import { checkInteger, type EngineOptions, nativeEngineOptions } from "../options.js";
+import { refuseUnknown } from "../unknown-option.js";
 
 /** What one request's completion is: the same for each of its choices, or `choices[i]` for choice i. */
 export type Script = ({ tokens: ArrayLike<number> } | { choices: readonly ArrayLike<number>[] }) & {

@@ -1,7 +1,8 @@
 import { availableParallelism } from "node:os";
 import { addon, type NativeTokenizer } from "../binding.js";
 import { fromNative, GptOssError, invalidArgument, nativeCall } from "../errors.js";
-import { checkSignal, refuseUnknown } from "../options.js";
+import { checkSignal } from "../options.js";
+import { refuseUnknown } from "../unknown-option.js";
 import { lastSpecialToken, specialTokens } from "./special-tokens.js";
 import { TextStream } from "./text-stream.js";
 

@@ -63,7 +63,7 @@ describe("Engine.load", () => {
   });
 
   it.each([
-    [{ contextLenght: 5 }, "INVALID_ARGUMENT", /Unknown option "contextLenght" for Engine.load; known are backend/],
+    [{ contextLenght: 5 }, "INVALID_ARGUMENT", /Unknown option "contextLenght" for Engine.load; did you mean "contextLength"/],
     [
       { maxSequences: "8" },
       "INVALID_ARGUMENT",
