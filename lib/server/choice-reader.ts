@@ -4,8 +4,9 @@ import { type Message, messageText } from "../harmony/message.js";
 import { calledTool, type ParsedDelta, type ParsedEvent, RecoveringParser } from "../harmony/recovering-parser.js";
 import { formatTokens } from "../harmony/tokens.js";
 import { firstSpecialToken } from "../tokenizer/special-tokens.js";
+import { type SpelledToken, spelling, VisibleText } from "../visible-text.js";
 import type { TurnEvent, TurnLogprob } from "./turn.js";
-import { type SpelledToken, spelling, VisibleText } from "./visible-text.js";
+import { logprobOf } from "./visible-logprob.js";
 
 export interface ChoiceReaderOptions {
   choice: number;
@@ -123,7 +124,7 @@ export class ChoiceReader {
       return;
     }
     const piece = part.visible.push(text, tokens);
-    this.#append(part, piece.text, piece.logprobs);
+    this.#append(part, piece.text, piece.tokens.map(logprobOf));
     if (piece.stop === null) return;
     this.#stopString = piece.stop;
     this.stopped = true;
@@ -144,7 +145,7 @@ export class ChoiceReader {
     const part = this.#part ?? this.#open({ channel: message.channel ?? null, recipient: message.recipient ?? null });
     if (part.visible !== null) {
       const held = part.visible.end();
-      this.#append(part, held.text, held.logprobs);
+      this.#append(part, held.text, held.tokens.map(logprobOf));
     }
     // The arguments of a call are always a JSON text, also of one that has none.
     if (part.kind.kind === "call" && !isCut && part.text.trim() === "") this.#append(part, "{}", []);
@@ -160,7 +161,7 @@ export class ChoiceReader {
   #open(header: Header): Part {
     const kind = this.#kindOf(header);
     const { stop, includeStop, hasLogprobs } = this.#options;
-    const visible = kind.kind === "text" ? new VisibleText({ stop, includeStop, hasLogprobs }) : null;
+    const visible = kind.kind === "text" ? new VisibleText({ stop, includeStop, hasTokens: hasLogprobs }) : null;
     const part = { number: this.#parts++, text: "", visible, kind };
     this.#tell({ type: "part-start", part: part.number, ...kind });
     return part;

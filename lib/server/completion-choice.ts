@@ -2,7 +2,8 @@ import type { GeneratedToken } from "../generation.js";
 import { Utf8Stream } from "../harmony/utf8.js";
 import { firstSpecialToken } from "../tokenizer/special-tokens.js";
 import { tokenBytes } from "../tokenizer/token-table.js";
-import { type VisibleLogprob, type VisiblePiece, VisibleText } from "./visible-text.js";
+import { type VisiblePiece, VisibleText } from "../visible-text.js";
+import { logprobOf, type VisibleLogprob } from "./visible-logprob.js";
 
 export interface CompletionChoiceOptions {
   stop: readonly string[];
@@ -44,7 +45,8 @@ export class CompletionChoice {
   constructor(options: CompletionChoiceOptions, offset: number) {
     this.#options = options;
     this.#offset = offset;
-    this.#visible = new VisibleText(options);
+    const { stop, includeStop, hasLogprobs: hasTokens } = options;
+    this.#visible = new VisibleText({ stop, includeStop, hasTokens });
   }
 
   /** What tokens add that came together, the last of them perhaps the end. */
@@ -66,7 +68,9 @@ export class CompletionChoice {
     if (stop !== undefined) end = { finish_reason: "stop", stop_reason: stop };
     return {
       text: pieces.map(({ text }) => text).join(""),
-      logprobs: this.#options.hasLogprobs ? this.#logprobs(pieces.flatMap(({ logprobs }) => logprobs)) : null,
+      logprobs: this.#options.hasLogprobs
+        ? this.#logprobs(pieces.flatMap(({ tokens }) => tokens.map(logprobOf)))
+        : null,
       end,
     };
   }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { StopMatcher } from "../../lib/server/stop-matcher.js";
+import { StopMatcher } from "../../lib/stop-matcher.js";
 import { seededRandom } from "../support/random.js";
 
 /** What comes out of pieces, one after the other, and the stop string that ended it. */

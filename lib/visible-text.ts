@@ -1,9 +1,6 @@
-import type { TokenLogprob } from "../binding.js";
-import type { GeneratedToken } from "../generation.js";
-import { firstSpecialToken } from "../tokenizer/special-tokens.js";
-import { tokenBytes } from "../tokenizer/token-table.js";
+import type { GeneratedToken } from "./generation.js";
 import { StopMatcher } from "./stop-matcher.js";
-import type { TurnToken } from "./turn.js";
+import { tokenBytes } from "./tokenizer/token-table.js";
 
 /** A token and what of its bytes stands in the text: all of them but at a border. */
 export interface SpelledToken {
@@ -11,20 +8,10 @@ export interface SpelledToken {
   bytes: Uint8Array;
 }
 
-/** A TurnToken that knows its id. */
-export interface VisibleToken extends TurnToken {
-  id: number;
-}
-
-/** A TurnLogprob of such. */
-export interface VisibleLogprob extends VisibleToken {
-  top: VisibleToken[];
-}
-
 export interface VisiblePiece {
   text: string;
-  /** Of the tokens that end within `text`; joined, their bytes are the text. */
-  logprobs: VisibleLogprob[];
+  /** Those that end within `text`; joined, their bytes are the text. Empty unless they were asked for. */
+  tokens: SpelledToken[];
   /** The stop string that ended the text here. */
   stop: string | null;
 }
@@ -33,20 +20,20 @@ export interface VisiblePiece {
 export class VisibleText {
   readonly #matcher: StopMatcher;
   readonly #includeStop: boolean;
-  readonly #hasLogprobs: boolean;
+  readonly #hasTokens: boolean;
   /** Not told of yet, as their text is held back. */
   #waiting: { spelled: SpelledToken; end: number }[] = [];
   #spelledBytes = 0;
   #toldBytes = 0;
 
-  constructor(options: { stop: readonly string[]; includeStop: boolean; hasLogprobs: boolean }) {
+  constructor(options: { stop: readonly string[]; includeStop: boolean; hasTokens: boolean }) {
     this.#matcher = new StopMatcher(options.stop);
     this.#includeStop = options.includeStop;
-    this.#hasLogprobs = options.hasLogprobs;
+    this.#hasTokens = options.hasTokens;
   }
 
   push(piece: string, tokens: readonly SpelledToken[]): VisiblePiece {
-    if (this.#hasLogprobs) {
+    if (this.#hasTokens) {
       for (const spelled of tokens) {
         this.#spelledBytes += spelled.bytes.length;
         this.#waiting.push({ spelled, end: this.#spelledBytes });
@@ -54,32 +41,32 @@ export class VisibleText {
     }
     const { text, stop } = this.#matcher.push(piece);
     const shown = stop !== null && this.#includeStop ? text + stop : text;
-    const logprobs = this.#told(shown);
-    if (stop !== null) logprobs.push(...this.#cut());
-    return { text: shown, logprobs, stop };
+    const told = this.#told(shown);
+    if (stop !== null) told.push(...this.#cut());
+    return { text: shown, tokens: told, stop };
   }
 
   /** The message is complete: what was held back as the beginning of a stop string is text. */
   end(): VisiblePiece {
     const text = this.#matcher.flush();
-    return { text, logprobs: this.#told(text), stop: null };
+    return { text, tokens: this.#told(text), stop: null };
   }
 
-  #told(text: string): VisibleLogprob[] {
-    if (!this.#hasLogprobs || text === "") return [];
+  #told(text: string): SpelledToken[] {
+    if (!this.#hasTokens || text === "") return [];
     this.#toldBytes += Buffer.byteLength(text);
     const hidden = this.#waiting.findIndex(({ end }) => end > this.#toldBytes);
     const told = this.#waiting.splice(0, hidden < 0 ? this.#waiting.length : hidden);
-    return told.map(({ spelled }) => logprobOf(spelled));
+    return told.map(({ spelled }) => spelled);
   }
 
   /** A token of which the stop string leaves the beginning: its bytes are what one sees of it. */
-  #cut(): VisibleLogprob[] {
+  #cut(): SpelledToken[] {
     const [next] = this.#waiting.splice(0);
     if (next === undefined) return [];
     const { token, bytes } = next.spelled;
     const visible = this.#toldBytes - (next.end - bytes.length);
-    return visible > 0 ? [logprobOf({ token, bytes: bytes.subarray(0, visible) })] : [];
+    return visible > 0 ? [{ token, bytes: bytes.subarray(0, visible) }] : [];
   }
 }
 
@@ -109,20 +96,4 @@ function incompleteBytes(tokens: readonly SpelledToken[]): number {
     if (length > 0) return length > back ? back : 0;
   }
   return 0;
-}
-
-/** Control tokens are no text: they are not told among the likeliest either. */
-function logprobOf({ token, bytes }: SpelledToken): VisibleLogprob {
-  const top = (token.top ?? []).filter((likely) => likely.token < firstSpecialToken).map(turnToken);
-  return { ...spelledToken(token.token, bytes, token.logprob), top };
-}
-
-function turnToken({ token, logprob }: TokenLogprob): VisibleToken {
-  return spelledToken(token, tokenBytes(token), logprob);
-}
-
-/** JSON has no infinity; -9999 is what OpenAI's API says of what cannot be. */
-function spelledToken(id: number, bytes: Uint8Array, logprob: number): VisibleToken {
-  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("utf8");
-  return { id, bytes: [...bytes], text, logprob: Number.isFinite(logprob) ? logprob : -9999 };
 }
