@@ -1,6 +1,6 @@
 import type { Engine } from "../engine.js";
 import type { GenerateOptions } from "../generate-options.js";
-import { outputFormat } from "./constraint-of.js";
+import { outputFormat } from "../turn-constraint.js";
 import { badRequest, unsupported } from "./error-response.js";
 import { type CommonBody, commonFields, logitBiasOf, samplingOf, withoutAbsent } from "./request-fields.js";
 import type { AskedFormat } from "./turn.js";

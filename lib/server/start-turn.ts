@@ -3,8 +3,8 @@ import type { GenerateOptions } from "../generate-options.js";
 import type { GeneratedToken, Generation, RelaxedSchema } from "../generation.js";
 import type { CompletionPrompt } from "../harmony/conversation-renderer.js";
 import { formatTokens } from "../harmony/tokens.js";
+import { turnConstraint } from "../turn-constraint.js";
 import { ChoiceReader } from "./choice-reader.js";
-import { constraintOf } from "./constraint-of.js";
 import { namedRefusal, withFieldNames } from "./error-response.js";
 import { ApiError } from "./errors.js";
 import type { Relaxed, Turn, TurnEvent, TurnRequest } from "./turn.js";
@@ -71,7 +71,7 @@ function generateOptions(engine: Engine, request: TurnRequest): GenerateOptions 
     ...(logitBias !== undefined && { logitBias }),
     ...(priority !== undefined && { priority }),
     ...(cacheSalt !== undefined && { cacheSalt }),
-    ...(isFullVocabulary && { constraint: constraintOf(request) }),
+    ...(isFullVocabulary && { constraint: turnConstraint(request) }),
   };
 }
 

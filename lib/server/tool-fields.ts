@@ -1,5 +1,6 @@
+import type { ToolChoice } from "../turn-constraint.js";
 import { badRequest, unsupported } from "./error-response.js";
-import type { DeclaredFunction, ToolChoice } from "./turn.js";
+import type { DeclaredFunction } from "./turn.js";
 
 /** `tools` and `tool_choice` of the Chat Completions API. */
 

@@ -1,8 +1,8 @@
 import { type ChatMessage, chatConversation } from "../chat-messages.js";
-import { exactJson } from "../exact-json.js";
 import { type CompletionPrompt, ConversationRenderer } from "../harmony/conversation-renderer.js";
 import type { Message } from "../harmony/message.js";
 import type { FunctionTool } from "../harmony/tools.js";
+import { describeFormat } from "../response-format.js";
 import { ReasoningMemory } from "./reasoning-memory.js";
 import type { DeclaredFunction, TurnRequest } from "./turn.js";
 
@@ -57,37 +57,4 @@ function saysNothing(message: ChatMessage): boolean {
 function isEmptyText(content: ChatMessage["content"]): boolean {
   if (!Array.isArray(content)) return content === "";
   return content.every((part) => part !== null && typeof part === "object" && "text" in part && part.text === "");
-}
-
-/** `# Response Formats`, as the model was trained to read it, at the end of the first developer message. */
-function describeFormat(messages: Message[], format: NonNullable<TurnRequest["format"]>): void {
-  const lines = ["# Response Formats", "", `## ${format.name ?? "response"}`, ""];
-  const description = format.description ?? meaningOf(format);
-  if (description) lines.push(...description.split(/\r?\n/).map((line) => `// ${line}`));
-  lines.push(exactJson(schemaOf(format)));
-  const text = lines.join("\n");
-
-  const [, first] = messages; // behind the system message
-  if (first?.role === "developer" && Array.isArray(first.content)) {
-    first.content = [...first.content, { type: "text", text: `\n\n${text}` }];
-  } else {
-    messages.splice(1, 0, { role: "developer", content: [{ type: "text", text }] });
-  }
-}
-
-function meaningOf(format: NonNullable<TurnRequest["format"]>): string | null {
-  return format.type === "regex" || format.type === "choice" ? "The text itself, without quotation marks" : null;
-}
-
-function schemaOf(format: NonNullable<TurnRequest["format"]>): unknown {
-  switch (format.type) {
-    case "json_schema":
-      return format.schema;
-    case "json_object":
-      return { type: "object" };
-    case "regex":
-      return { type: "string", pattern: format.pattern };
-    case "choice":
-      return { type: "string", enum: format.choices };
-  }
 }

@@ -1,6 +1,7 @@
 import type { ChatMessage } from "../chat-messages.js";
-import type { OutputFormat } from "../constraint.js";
+import type { DescribedFormat } from "../response-format.js";
 import type { SamplingOptions } from "../sampling.js";
+import type { ToolChoice } from "../turn-constraint.js";
 
 /** A function that the model may call, as both APIs declare it. */
 export interface DeclaredFunction {
@@ -15,20 +16,12 @@ export interface DeclaredFunction {
 }
 
 /** What the text of an answer must be, as a request asks for it. */
-export type AskedFormat = OutputFormat & {
-  name?: string;
-  description?: string | null;
+export type AskedFormat = DescribedFormat & {
   /** As that of a function. */
   strict?: boolean;
   /** Where in the request it stands. */
   at: string;
 };
-
-/** "auto": may call; "required": must call one of `names` (absent: of all), "allowed": may call one of `names`. */
-export type ToolChoice =
-  | { type: "none" }
-  | { type: "auto"; names?: readonly string[] }
-  | { type: "required"; names?: readonly string[] };
 
 /** One turn of the assistant, whichever endpoint asked for it. */
 export interface TurnRequest {

@@ -1,5 +1,6 @@
+import type { ToolChoice } from "../../turn-constraint.js";
 import { ApiError } from "../errors.js";
-import type { DeclaredFunction, ToolChoice } from "../turn.js";
+import type { DeclaredFunction } from "../turn.js";
 import type { Warning } from "../warnings.js";
 import { invalid, isObject, optionalString, requiredString, unsupported } from "./refusals.js";
 
