@@ -43,6 +43,7 @@ export interface GenerateOptions extends SamplingOptions {
 /** What the addon takes too, and checks again. */
 const limits = {
   choices: 64,
+  stopTokens: 201_089, // as many as there are
   stopStrings: 1024,
   stopBytes: 65_536,
   logprobs: 20,
@@ -137,13 +138,14 @@ function checkStopTokens(ids: ArrayLike<number>): number[] {
   if (ids === null || typeof ids !== "object" || typeof ids.length !== "number") {
     throw invalidArgument("stopTokens", "an array of token ids", ids);
   }
+  if (!(ids.length <= limits.stopTokens)) throw tooMuch("stopTokens", ids.length, limits.stopTokens, "ids");
   return Array.from(ids, (id, i) => {
     if (!Number.isInteger(id) || id < 0 || id >= 2 ** 31) throw invalidArgument(`stopTokens[${i}]`, "a token id", id);
     return id;
   });
 }
 
-function checkStop(stop: string | readonly string[]): string[] {
+export function checkStop(stop: string | readonly string[]): string[] {
   const strings: unknown = typeof stop === "string" ? [stop] : stop;
   if (!Array.isArray(strings)) throw invalidArgument("stop", "a text or an array of texts", stop);
   if (strings.length > limits.stopStrings) throw tooMuch("stop", strings.length, limits.stopStrings, "texts");

@@ -140,7 +140,7 @@ export function nativeEngineOptions(options: EngineOptions): NativeEngineOptions
     maxSequences: optionalInteger("maxSequences", options.maxSequences, 64, 1, 4096),
     maxQueue: optionalInteger("maxQueue", options.maxQueue, 1024, 1, 2 ** 31 - 1),
     maxBatchTokens: optionalInteger("maxBatchTokens", options.maxBatchTokens, 0, 1, 65536),
-    kvBytes: parseBytes("kvCache.bytes", kvCache.bytes ?? "auto"),
+    kvBytes: parseBytes("kvCache.bytes", kvCache.bytes === undefined ? "auto" : kvCache.bytes),
     kvDtype: kvCache.dtype ?? "auto",
     prefixCache: options.prefixCache ?? true,
     numerics: options.numerics ?? "auto",

@@ -37,6 +37,13 @@ export interface CompletionPrompt {
   scope: string;
 }
 
+const completionNames: ReadonlySet<string> = new Set([
+  "autoDropAnalysis",
+  "toolCallOrder",
+  "cacheSalt",
+  "originalTokens",
+] satisfies (keyof CompletionOptions)[]);
+
 /**
  * Renders conversations that grow: a message is encoded once, however often it comes again, and what a model wrote goes
  * back to it as it wrote it. The same ids as `renderConversationForCompletion` otherwise.
@@ -67,6 +74,7 @@ export class ConversationRenderer {
     options: CompletionOptions = {},
   ): CompletionPrompt {
     const opening = openingOf(readRole(nextRole, "nextRole"));
+    refuseUnknown("rendering", options, completionNames);
     const { cacheSalt = "", originalTokens = true, ...renderOptions } = options;
     if (typeof cacheSalt !== "string") throw invalidArgument("cacheSalt", "a string", cacheSalt);
     if (typeof originalTokens !== "boolean") throw invalidArgument("originalTokens", "a boolean", originalTokens);

@@ -16,6 +16,7 @@ export interface FunctionDefinition {
   description?: string | null;
   /** JSON Schema of the arguments; absent or null: the function takes none. */
   parameters?: unknown;
+  /** `true`: a chat refuses parameters that it cannot hold the model to; else it only describes them. No part of the prompt. */
   strict?: boolean | null;
 }
 
@@ -61,6 +62,10 @@ function readFunctionTool(tool: unknown, name: string): ToolDescription {
   const parameters = member(definition, "parameters") ?? null;
   if (parameters !== null && !isJsonObject(parameters)) {
     throw invalidArgument(`${name}.function.parameters`, "a JSON Schema object or null", parameters);
+  }
+  const strict = member(definition, "strict") ?? null;
+  if (strict !== null && typeof strict !== "boolean") {
+    throw invalidArgument(`${name}.function.strict`, "true, false or null", strict);
   }
   return { name: checkToolName(member(definition, "name"), `${name}.function.name`), description, parameters };
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { GptOssError } from "../../lib/errors.js";
-import { type GenerateOptions, nativeRequestOptions } from "../../lib/generate-options.js";
+import { type GenerateOptions, generateOptionNames, nativeRequestOptions } from "../../lib/generate-options.js";
 
 const model = { vocab: 512, stopTokens: [510], maskReserved: false };
 const request = (options: GenerateOptions) => nativeRequestOptions({ seed: 1, ...options }, model).request;
@@ -136,5 +136,28 @@ describe("nativeRequestOptions", () => {
     expect(error?.code).toBe("INVALID_ARGUMENT");
     expect(error?.message).toMatch(message);
     expect(error?.message.length).toBeLessThan(300);
+  });
+});
+
+describe("a value that is not there", () => {
+  const names = [...generateOptionNames];
+
+  it("counts as absent when it is undefined", () => {
+    expect(request(Object.fromEntries(names.map((name) => [name, undefined])) as GenerateOptions)).toEqual({
+      ...request({}),
+      sampling: { ...request({}).sampling, seed: expect.any(BigInt) },
+    });
+  });
+
+  it.each(names)("is refused when %s is null", (name) => {
+    const refused = () => nativeRequestOptions({ [name]: null }, model);
+    expect(refused).toThrow(expect.objectContaining({ code: "INVALID_ARGUMENT" }));
+    expect(refused).toThrow(name);
+  });
+
+  it("may be a length that no array has", () => {
+    for (const length of [2 ** 40, Number.NaN, Number.POSITIVE_INFINITY]) {
+      expect(() => request({ stopTokens: { length } })).toThrow(/at most 201089 ids for stopTokens/);
+    }
   });
 });

@@ -241,6 +241,7 @@ describe("refusals", () => {
     [{ toolCallOrder: "any" }, /"recipient-first" or "channel-first" for toolCallOrder/],
     [{ autoDropAnalysis: "all" }, /a boolean or "past" for autoDropAnalysis/],
     [{ salt: "" }, /salt/],
+    [null, /an object/],
   ])("%j", (options, expected) => {
     const renderer = new ConversationRenderer();
     expect(() => renderer.renderForCompletion([], "assistant", options as object)).toThrow(expected);
