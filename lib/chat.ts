@@ -1,44 +1,22 @@
 import { randomUUID } from "node:crypto";
+import { type ChatMessage, chatConversation } from "./chat-messages.js";
 import {
-  type ChatConversationOptions,
-  type ChatMessage,
-  chatConversation,
-  chatConversationOptionNames,
-} from "./chat-messages.js";
-import { invalidArgument } from "./errors.js";
+  type ChatOptions,
+  type CheckedChat,
+  checkChatOptions,
+  type DeclaredTools,
+  declaredTools,
+} from "./chat-options.js";
+import { type ChatDelta, type ChatMessageEvent, ChatReader } from "./chat-reader.js";
 import { EventLog } from "./event-log.js";
-import { type GenerateOptions, generateOptionNames } from "./generate-options.js";
-import type { Acceptance, FinishReason, Generation, Usage } from "./generation.js";
-import {
-  type CompletionOptions,
-  type CompletionPrompt,
-  ConversationRenderer,
-} from "./harmony/conversation-renderer.js";
+import type { Acceptance, FinishReason, Generation, PositionLogprobs, RelaxedSchema, Usage } from "./generation.js";
+import { type CompletionPrompt, ConversationRenderer } from "./harmony/conversation-renderer.js";
 import { type Message, messageText } from "./harmony/message.js";
-import {
-  calledTool,
-  type ParsedDelta,
-  type ParsedEvent,
-  type ParsedMessage,
-  RecoveringParser,
-} from "./harmony/recovering-parser.js";
-import { refuseUnknown } from "./unknown-option.js";
+import { calledTool } from "./harmony/recovering-parser.js";
+import { describeFormat } from "./response-format.js";
 
 export type { ChatMessage } from "./chat-messages.js";
-
-/** What of the history the model sees, and in which tokens. */
-export type ChatHistoryOptions = Pick<CompletionOptions, "toolCallOrder" | "originalTokens"> & {
-  /** Default "past": no analysis from before the last final answer; `true` is the reference's rule. */
-  autoDropAnalysis?: CompletionOptions["autoDropAnalysis"];
-};
-
-/**
- * How to answer, and how to sample while doing so; with one choice. Stop strings are looked for in all that the model
- * writes, its reasoning and the harmony markup included, and the messages keep what they held of it.
- */
-export type ChatOptions = ChatConversationOptions &
-  ChatHistoryOptions &
-  Omit<GenerateOptions, "stopTokens" | "ignoreEos">;
+export type { ChatOptions } from "./chat-options.js";
 
 export interface ToolCall {
   id: string;
@@ -56,46 +34,42 @@ export interface ChatAnswer {
   /** Text for the user. */
   content: string;
   toolCalls: ToolCall[];
+  /** The value of `content`, when `responseFormat` asks for JSON and the answer is whole. */
+  parsed?: unknown;
+  /** Of each of `messages` the tokens of its text, in order, when `logprobs` asked for some. */
+  logprobs?: PositionLogprobs[][];
+  /** Schemas that could not be compiled, so that the answer was not held to them: of tools by name, null: of the format. */
+  relaxed: RelaxedSchema[];
+  /** "stop" also where a stop string ended it. */
   finishReason: FinishReason;
   usage: Usage;
 }
 
-export type ChatEvent = ParsedDelta | ParsedMessage | { type: "done"; finishReason: FinishReason; usage: Usage };
-
-const conversationNames: ReadonlySet<string> = new Set(chatConversationOptionNames);
-const historyNames: ReadonlySet<string> = new Set([
-  "autoDropAnalysis",
-  "toolCallOrder",
-  "originalTokens",
-] as const satisfies readonly (keyof ChatHistoryOptions)[]);
-const generateNames: ReadonlySet<string> = new Set(
-  [...generateOptionNames].filter((name) => name !== "stopTokens" && name !== "ignoreEos"),
-);
-const chatNames: ReadonlySet<string> = new Set([...conversationNames, ...historyNames, ...generateNames]);
+export type ChatEvent = ChatDelta | ChatMessageEvent | { type: "done"; finishReason: FinishReason; usage: Usage };
 
 /** Of all engines of this thread: what was said and written before, in tokens. */
 const renderer = new ConversationRenderer();
 
+/** What a chat asks the model. */
+export interface ChatPrompt extends CompletionPrompt {
+  chat: CheckedChat;
+  tools: DeclaredTools;
+}
+
 /** The tokens of a conversation up to and including `<|start|>assistant`, and where its answer belongs. */
-export function renderChat(messages: readonly ChatMessage[], options: ChatOptions): CompletionPrompt {
-  refuseUnknown("chat", options, chatNames, "ChatOptions");
-  if (options.n !== undefined && options.n !== 1) throw invalidArgument("n", "1 (a chat has one answer)", options.n);
-  const conversation = chatConversation(messages, pick(options, conversationNames));
-  return renderer.renderForCompletion(conversation, "assistant", {
-    autoDropAnalysis: "past",
-    ...pick(options, historyNames),
-    cacheSalt: options.cacheSalt,
-  });
+export function renderChat(messages: readonly ChatMessage[], options: ChatOptions): ChatPrompt {
+  const { conversation, how, chat, tools } = readChat(messages, options);
+  return { ...renderer.renderForCompletion(conversation, "assistant", how), chat, tools };
 }
 
-/** The part of the options that `Engine.generate` takes. */
-export function chatGenerateOptions(options: ChatOptions): GenerateOptions {
-  return pick(options, generateNames);
-}
-
-/** What is undefined is as good as absent. */
-function pick(options: ChatOptions, names: ReadonlySet<string>): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(options).filter(([name, value]) => names.has(name) && value !== undefined));
+/** What is to be rendered, and how. */
+function readChat(messages: readonly ChatMessage[], options: ChatOptions) {
+  const chat = checkChatOptions(options);
+  const conversation = chatConversation(messages, chat.conversation);
+  const tools = declaredTools(conversation.messages, chat.conversation);
+  if (chat.format !== null) describeFormat(conversation.messages, chat.format);
+  const how = { autoDropAnalysis: "past", ...chat.history, cacheSalt: options.cacheSalt } as const;
+  return { conversation, how, chat, tools };
 }
 
 /**
@@ -107,24 +81,29 @@ export class ChatRun implements AsyncIterable<ChatEvent> {
   /** What the model was given. */
   readonly promptTokens: Uint32Array;
   readonly #generation: Generation;
-  readonly #parser: RecoveringParser;
+  readonly #reader: ChatReader;
+  readonly #chat: CheckedChat;
   /** Where its messages belong as history; null: nowhere. */
   #scope: string | null;
-  /** What the parser took since the last message that it completed. */
-  #pending: number[] = [];
   readonly #log = new EventLog<ChatEvent>((held) => this.#generation.hold(held));
 
-  /** Made by `Engine.chat`; `scope` is that of the prompt from `renderChat`. */
-  constructor(generation: Generation, options: ChatOptions, scope: string | null = null) {
-    this.#scope = scope;
+  /** Made by `Engine.chat`, for the prompt from `renderChat`. */
+  constructor(generation: Generation, { scope, chat, tools }: ChatPrompt) {
     this.#generation = generation;
+    this.#scope = scope;
+    this.#chat = chat;
     this.promptTokens = generation.promptTokens;
-    this.#parser = new RecoveringParser({ tools: (options.tools ?? []).map((tool) => tool.function.name) });
+    this.#reader = new ChatReader({
+      tools: tools.functions.map(({ name }) => name),
+      stop: chat.stop,
+      hasLogprobs: chat.hasLogprobs,
+      onMessage: (message, written) => this.#remember(message, written),
+    });
     this.result = this.#run();
     this.result.catch(() => {}); // a caller who only iterates hears of the failure there
   }
 
-  /** As that of a Generation. */
+  /** Resolves before the first token, with the schemas that are relaxed; as that of a Generation. */
   get accepted(): Promise<Acceptance> {
     return this.#generation.accepted;
   }
@@ -139,38 +118,53 @@ export class ChatRun implements AsyncIterable<ChatEvent> {
 
   async #run(): Promise<ChatAnswer> {
     try {
-      for await (const { token } of this.#generation) {
-        this.#pending.push(token);
-        this.#accept(this.#parser.push(token));
+      for await (const generated of this.#generation) {
+        this.#tell(this.#reader.push(generated));
+        if (this.#reader.stopped) break; // which cancels what the model would go on to write
       }
-      const { finishReason, usage } = await this.#generation.result;
-      this.#accept(this.#parser.end());
+      const { finishReason: ended, usage } = await this.#generation.result;
+      const { relaxed } = await this.#generation.accepted;
+      this.#tell(this.#reader.end());
+      const finishReason = this.#reader.stopped ? "stop" : ended;
       this.#log.push({ type: "done", finishReason, usage });
       this.#log.end();
-      return { ...summarize(this.#parser.messages), finishReason, usage };
+      return { ...this.#answer(finishReason), relaxed, finishReason, usage };
     } catch (reason) {
       this.#log.fail(reason);
       throw reason;
     }
   }
 
-  #accept(events: readonly ParsedEvent[]): void {
-    for (const event of events) {
-      if (event.type === "message") this.#remember(event.message);
-      this.#log.push(event);
-    }
+  #answer(finishReason: FinishReason): Omit<ChatAnswer, "relaxed" | "finishReason" | "usage"> {
+    const { messages, logprobs } = this.#reader;
+    const { format, hasLogprobs } = this.#chat;
+    const said = summarize(messages);
+    const parsed = format === null || finishReason !== "stop" ? undefined : jsonOf(said.content);
+    return { ...said, ...(parsed !== undefined && { parsed }), ...(hasLogprobs && { logprobs }) };
+  }
+
+  #tell(events: readonly ChatEvent[]): void {
+    for (const event of events) this.#log.push(event);
   }
 
   /** Once the model has gone on to play somebody else, what follows answers what nobody said. */
-  #remember(message: Message): void {
+  #remember(message: Message, written: readonly number[]): void {
     if (message.role !== "assistant") this.#scope = null;
-    if (this.#scope !== null) renderer.remember(this.#scope, message, this.#pending);
-    this.#pending = [];
+    if (this.#scope !== null) renderer.remember(this.#scope, message, written);
+  }
+}
+
+/** Undefined: the text is no JSON, as when a tool was called instead of an answer. */
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
   }
 }
 
 /** What OpenAI's API calls reasoning, content and tool calls, from the messages of one turn. */
-export function summarize(messages: Message[]): Omit<ChatAnswer, "finishReason" | "usage"> {
+export function summarize(messages: Message[]): Pick<ChatAnswer, "messages" | "reasoning" | "content" | "toolCalls"> {
   const toolCalls: ToolCall[] = [];
   const reasoning: string[] = [];
   const final: string[] = [];

@@ -1,5 +1,6 @@
 import { GptOssError, invalidArgument } from "./errors.js";
 import { exactJson } from "./exact-json.js";
+import { checkToolName } from "./harmony/tools.js";
 import { checkInteger } from "./options.js";
 import { refuseUnknown } from "./unknown-option.js";
 
@@ -61,9 +62,8 @@ export interface TextConstraint {
 
 export type Constraint = HarmonyConstraint | TextConstraint;
 
-/** What the addon takes too; a name is one word of a harmony header. */
+/** What the addon takes too. */
 const limits = { tools: 1024, choices: 65_536, analysisTokens: 2 ** 31 - 1 };
-const toolName = /^[a-zA-Z0-9_.-]{1,64}$/;
 
 /**
  * A constraint as the addon reads it: shape and types checked, as JSON text; schemas are texts within it, so that each can
@@ -131,11 +131,10 @@ function checkTools(tools: NonNullable<HarmonyConstraint["tools"]>): { name: str
   const seen = new Set<string>();
   return tools.map((tool: unknown, i) => {
     const name = `constraint.tools[${i}]`;
-    const { name: called, parameters = null, unsupported } = checkObject(name, tool);
-    refuseUnknown(name, tool as object, new Set(["name", "parameters", "unsupported"]));
-    if (typeof called !== "string" || !toolName.test(called)) {
-      throw invalidArgument(`${name}.name`, "1 to 64 of the characters a-z A-Z 0-9 _ . -", called);
-    }
+    const given = checkObject(name, tool);
+    refuseUnknown(name, given, new Set(["name", "parameters", "unsupported"]));
+    const { parameters = null, unsupported } = given;
+    const called = checkToolName(given.name, `${name}.name`);
     if (seen.has(called)) {
       throw new GptOssError("INVALID_ARGUMENT", `constraint.tools has two tools named ${JSON.stringify(called)}`);
     }

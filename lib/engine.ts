@@ -6,13 +6,21 @@ import {
   type NativeEvent,
   type NativeRequest,
 } from "./binding.js";
-import { type ChatMessage, type ChatOptions, ChatRun, chatGenerateOptions, renderChat } from "./chat.js";
+import { type ChatMessage, type ChatOptions, ChatRun, renderChat } from "./chat.js";
+import { chatConstraint } from "./chat-options.js";
 import { channels, type RequestMessage } from "./diagnostics.js";
 import { fromNative, GptOssError, invalidArgument, nativeCall } from "./errors.js";
 import { type GenerateOptions, type ModelTraits, nativeRequestOptions } from "./generate-options.js";
 import { Generation } from "./generation.js";
 import { modelPath } from "./model-path.js";
-import { checkInteger, type EngineOptions, type LoadProgress, nativeEngineOptions } from "./options.js";
+import {
+  checkInteger,
+  checkSignal,
+  type EngineOptions,
+  type LoadProgress,
+  nativeEngineOptions,
+  optionalInteger,
+} from "./options.js";
 import type { Tokenizer } from "./tokenizer/tokenizer.js";
 import { tokenizer } from "./tokenizer/tokenizer.js";
 import { refuseUnknown } from "./unknown-option.js";
@@ -156,9 +164,9 @@ export class Engine implements AsyncDisposable {
   /**
    * Continues a prompt: text, encoded as it is, or token ids.
    *
-   * @throws GptOssError INVALID_ARGUMENT, CONTEXT_OVERFLOW, QUEUE_FULL or CLOSED at once; what happens later arrives
-   *   through the Generation, also that a schema or pattern of the constraint is not supported: `accepted` and `result`
-   *   reject with INVALID_ARGUMENT or UNSUPPORTED then.
+   * @throws GptOssError INVALID_ARGUMENT, CONTEXT_OVERFLOW, QUEUE_FULL or CLOSED at once, and the reason of a signal that
+   *   is aborted already; what happens later arrives through the Generation, also that a schema or pattern of the
+   *   constraint is not supported: `accepted` and `result` reject with INVALID_ARGUMENT or UNSUPPORTED then.
    */
   generate(prompt: string | ArrayLike<number>, options: GenerateOptions = {}): Generation {
     const tokens = typeof prompt === "string" ? tokenizer.encode(prompt) : checkTokens(prompt);
@@ -166,7 +174,7 @@ export class Engine implements AsyncDisposable {
     signal?.throwIfAborted();
     const request = { id: ++lastId, prompt: tokens, ...asked, logitsLast: 0 };
     const run = new Generation(this.#native, request, logitsProcessor);
-    this.#submit(request, run);
+    this.send(request, options, run);
     if (channels.request.hasSubscribers) {
       const { id, n, maxTokens, priority } = request;
       const message: RequestMessage = { engine: this, id, promptTokens: tokens.length, n, maxTokens, priority };
@@ -183,10 +191,16 @@ export class Engine implements AsyncDisposable {
     return run;
   }
 
-  /** Answers a conversation, in the harmony format the model was trained on. */
+  /**
+   * Answers a conversation, in the harmony format the model was trained on; one that has the full vocabulary is held to it.
+   *
+   * @throws GptOssError and reasons as `generate` does, at once; what happens later arrives through the ChatRun
+   */
   chat(messages: readonly ChatMessage[], options: ChatOptions = {}): ChatRun {
-    const { tokens, scope } = renderChat(messages, options);
-    return new ChatRun(this.generate(tokens, chatGenerateOptions(options)), options, scope);
+    const prompt = renderChat(messages, options);
+    const constraint = chatConstraint(prompt.chat, prompt.tools, this.#traits().maskReserved);
+    const generation = this.generate(prompt.tokens, { ...prompt.chat.generate, ...(constraint && { constraint }) });
+    return new ChatRun(generation, prompt);
   }
 
   /**
@@ -200,7 +214,7 @@ export class Engine implements AsyncDisposable {
   ): Promise<Float32Array> {
     refuseUnknown("logits", options, new Set(["last", "signal"]));
     const prompt = checkTokens(tokens);
-    const last = checkInteger("last", options.last ?? 1, 1, Math.max(1, prompt.length));
+    const last = optionalInteger("last", options.last, 1, 1, Math.max(1, prompt.length));
     const bytes = last * this.info.model.vocab * 4;
     if (bytes > 2 ** 31) {
       throw new GptOssError(
@@ -209,6 +223,7 @@ export class Engine implements AsyncDisposable {
       );
     }
     const { signal } = options;
+    checkSignal(signal);
     signal?.throwIfAborted();
     const id = ++lastId;
     const { request } = nativeRequestOptions({ temperature: 0, seed: 0, maxTokens: 1 }, this.#traits());
@@ -242,6 +257,11 @@ export class Engine implements AsyncDisposable {
     await this.close();
   }
 
+  /** Hands a request over; here a `ScriptedEngine` adds what is to be written. */
+  protected send(request: NativeRequest, _options: GenerateOptions, run: Generation): void {
+    this.#submit(request, run);
+  }
+
   #submit(request: NativeRequest, run: InFlight["run"]): void {
     this.#refuseClosed();
     this.#dispatcher.inFlight.set(request.id, { run, choices: request.n, engine: this });
@@ -272,6 +292,7 @@ function checkTokens(tokens: ArrayLike<number>): Uint32Array {
   if (tokens === null || typeof tokens !== "object" || typeof tokens.length !== "number") {
     throw invalidArgument("the prompt", "text or an array of token ids", tokens);
   }
+  checkInteger("the length of the prompt", tokens.length, 0, 2 ** 31 - 1);
   if (tokens instanceof Uint32Array) return tokens;
   const out = new Uint32Array(tokens.length);
   for (let i = 0; i < out.length; i++) {

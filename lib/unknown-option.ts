@@ -45,6 +45,10 @@ const instead: Readonly<Record<string, string>> = {
   streamoptions: "`usage` is always told",
   paralleltoolcalls: "gpt-oss makes one call in a turn",
   model: "the model is the one that the engine has loaded",
+  n: "a chat has one answer: ask again for another one, or use generate",
+  stoptokens: "a chat ends where the turn of the assistant ends",
+  stoptokenids: "a chat ends where the turn of the assistant ends",
+  ignoreeos: "a chat ends where the turn of the assistant ends",
   messages: "messages are the first argument",
   prompt: "the prompt is the first argument",
 };

@@ -21,9 +21,10 @@ async function answer(
   tokens: number[],
   options: ChatOptions = {},
 ): Promise<ChatAnswer & { prompt: number[] }> {
-  const { tokens: prompt, scope } = renderChat(messages, { ...pinned, ...options });
+  const asked = renderChat(messages, { ...pinned, ...options });
+  const prompt = asked.tokens;
   const generation = new Generation(native, { id: 1, prompt, n: 1, topLogprobs: 0 });
-  const chat = new ChatRun(generation, options, scope);
+  const chat = new ChatRun(generation, asked);
   for (const token of tokens) generation.accept({ id: 1, index: 0, kind: "token", token, text: "", logprob: 0 });
   generation.accept({ id: 1, index: 0, kind: "done", reason: "stop", text: "", cachedTokens: 0, timings });
   return { ...(await chat.result), prompt: [...prompt] };

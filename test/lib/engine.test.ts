@@ -63,7 +63,11 @@ describe("Engine.load", () => {
   });
 
   it.each([
-    [{ contextLenght: 5 }, "INVALID_ARGUMENT", /Unknown option "contextLenght" for Engine.load; did you mean "contextLength"/],
+    [
+      { contextLenght: 5 },
+      "INVALID_ARGUMENT",
+      /Unknown option "contextLenght" for Engine.load; did you mean "contextLength"/,
+    ],
     [
       { maxSequences: "8" },
       "INVALID_ARGUMENT",
@@ -75,6 +79,7 @@ describe("Engine.load", () => {
     [{ threads: -1 }, "INVALID_ARGUMENT", /threads/],
     [{ kvCache: { bytes: "4 giga" } }, "INVALID_ARGUMENT", /"4GiB".*received "4 giga"/],
     [{ kvCache: { bytes: "64KiB" }, contextLength: 100000 }, "OUT_OF_MEMORY", /needs \d+ bytes.*there are 65536/],
+    [{ kvCache: { bytes: null } }, "INVALID_ARGUMENT", /kvCache.bytes but received null/],
     [{ kvCache: { size: 3 } }, "INVALID_ARGUMENT", /Unknown option "size" for kvCache/],
     [{ kvCache: { dtype: "fp8" } }, "UNSUPPORTED", /kvCache.dtype "fp8" needs a GPU/],
     [{ prefixCache: 1 }, "INVALID_ARGUMENT", /false or true for prefixCache/],
@@ -282,6 +287,12 @@ describe("logits", () => {
     [[1, 2], { last: 0 }, /last/],
     [[], {}, /no tokens/],
     [[1], { lats: 1 }, /Unknown option "lats"/],
+    [[1], { last: null }, /last but received null/],
+    [[1], { signal: {} }, /AbortSignal/],
+    [[1], { signal: null }, /AbortSignal/],
+    [{ length: -1 }, {}, /the length of the prompt/],
+    [{ length: 1.5 }, {}, /the length of the prompt/],
+    [{ length: 2 ** 40 }, {}, /the length of the prompt/],
   ])("refuses %j with %j", async (tokens, options, message) => {
     const error = await failure(() => engine.logits(tokens, options as never));
     expect(error.code).toBe("INVALID_ARGUMENT");

@@ -1,7 +1,7 @@
 import diagnostics from "node:diagnostics_channel";
 import { describe, expect, it } from "vitest";
 import type { NativeEvent } from "../../lib/binding.js";
-import { ChatRun } from "../../lib/chat.js";
+import { ChatRun, renderChat } from "../../lib/chat.js";
 import { Generation } from "../../lib/generation.js";
 import type { LogitsProcessor } from "../../lib/logits-processor.js";
 
@@ -152,7 +152,7 @@ describe("a reader", () => {
 
   it("of a chat holds the generation behind it, and hears of an abort at once", async () => {
     const { run, calls, token, tell } = begin({});
-    const chat = new ChatRun(run, {});
+    const chat = new ChatRun(run, renderChat([{ role: "user", content: "x" }], {}));
     const reader = chat[Symbol.asyncIterator]();
     // <|channel|>final<|message|>, then text: a delta for each token
     for (const id of [200005, 17196, 200008]) tell({ ...token(0), token: id } as NativeEvent);
