@@ -118,6 +118,8 @@ export interface NativeRequest {
 export interface NativeScript {
   /** Choice i writes the one at i modulo their number; none is empty. */
   choices: Uint32Array[];
+  /** It must keep to the request's constraint, or the request fails; else it is written whatever the constraint says. */
+  isHeld: boolean;
   /** Told of together. */
   tokensPerStep: number;
   /** That so many take. */

@@ -1,2 +1,3 @@
 /** `gpt-oss-node/testing`: an engine that writes what a test tells it to. */
-export { type EngineRequest, type Script, ScriptedEngine, type ScriptedEngineOptions } from "./scripted-engine.js";
+export { call, preamble, reply, type Script, type ScriptedTurn, think } from "./script.js";
+export { EngineRequest, ScriptedEngine, type ScriptedEngineOptions, type Scripts } from "./scripted-engine.js";

@@ -1,24 +1,49 @@
-import { addon, type NativeEngine, type NativeRequest, type NativeScript } from "../binding.js";
+import { addon, type NativeRequest } from "../binding.js";
 import { Dispatcher, Engine } from "../engine.js";
 import { invalidArgument, nativeCall } from "../errors.js";
 import type { GenerateOptions } from "../generate-options.js";
 import type { Generation } from "../generation.js";
-import { checkInteger, type EngineOptions, nativeEngineOptions } from "../options.js";
+import type { Message } from "../harmony/message.js";
+import { parseMessagesFromCompletionTokens } from "../harmony/parser.js";
+import { openingOf } from "../harmony/render.js";
+import { type EngineOptions, nativeEngineOptions } from "../options.js";
+import { tokenizer } from "../tokenizer/tokenizer.js";
 import { refuseUnknown } from "../unknown-option.js";
+import { nativeScript, type Script } from "./script.js";
 
-/** What one request's completion is: the same for each of its choices, or `choices[i]` for choice i. */
-export type Script = ({ tokens: ArrayLike<number> } | { choices: readonly ArrayLike<number>[] }) & {
-  /** Tokens that arrive together. Default 1. */
-  tokensPerStep?: number;
-  /** Milliseconds that so many tokens take; the whole engine waits with them. Default 0. */
-  stepDelayMs?: number;
-};
+/** What was asked of a ScriptedEngine, by `generate`, by `chat` or through a server. */
+export class EngineRequest {
+  readonly promptTokens: Uint32Array;
+  readonly options: GenerateOptions;
+  /** How many requests the engine took before this one. */
+  readonly index: number;
 
-/** What was asked of a ScriptedEngine. */
-export interface EngineRequest {
-  promptTokens: Uint32Array;
-  options: GenerateOptions;
+  constructor(index: number, promptTokens: Uint32Array, options: GenerateOptions) {
+    this.index = index;
+    this.promptTokens = promptTokens;
+    this.options = options;
+  }
+
+  /** The prompt, its control tokens spelled out. */
+  get text(): string {
+    return tokenizer.decode(this.promptTokens);
+  }
+
+  /** The prompt as the conversation that the model reads, system and developer messages as texts; null when it is none. */
+  get messages(): Message[] | null {
+    const opening = openingOf("assistant");
+    const end = this.promptTokens.length - opening.length;
+    const isOpen = opening.every((token, i) => this.promptTokens[end + i] === token);
+    try {
+      return parseMessagesFromCompletionTokens(isOpen ? this.promptTokens.subarray(0, end) : this.promptTokens);
+    } catch {
+      return null;
+    }
+  }
 }
+
+/** The scripts of requests in order, after the last one the first again; or a function that writes one for a request. */
+export type Scripts = readonly Script[] | ((request: EngineRequest) => Script);
 
 /** Of the engine that replays; the model is a given one. */
 export type ScriptedEngineOptions = Pick<
@@ -39,20 +64,25 @@ const optionNames: ReadonlySet<string> = new Set([
 const model = "synthetic:wide";
 
 /**
- * An engine whose completions are written beforehand, for tests of everything around a model: request k replays script
- * k, and after the last one the first again. Beside what is written it is the real engine: scheduler, prefix cache,
- * limits, cancelling, `maxTokens`, stop tokens and strings, log probabilities (of a small random model) are its own. A
- * script that ends without a stop token ends its choice with `finishReason: "stop"`.
+ * An engine whose completions are written beforehand, for tests of everything around a model. Beside what is written it
+ * is the real engine: scheduler, prefix cache, limits, cancelling, `maxTokens`, stop tokens and strings, log probabilities
+ * (of a small random model) are its own. A script that ends without a stop token ends its choice with
+ * `finishReason: "stop"`.
  *
- * `sampling`, `logitBias`, `minTokens` and `constraint` have no influence on what is written.
+ * Constraints are compiled as the real engine does, so what of a schema is not supported is refused. A script in words
+ * must keep to the constraint of its request, for the real engine can write nothing else: where it does not, the request
+ * fails with INVALID_ARGUMENT, and the message tells where. `tokens` are written as they are.
+ *
+ * `sampling`, `logitBias`, `logitsProcessor` and `minTokens` have no influence on what is written.
  */
 export class ScriptedEngine extends Engine {
-  /** What was asked so far, in order. */
+  /** What was asked so far, in order; a request that was refused at once is not among them. */
   readonly requests: EngineRequest[] = [];
+  readonly #scriptFor: (request: EngineRequest) => NonNullable<NativeRequest["script"]>;
 
   /** @throws GptOssError INVALID_ARGUMENT for a script that cannot be meant */
-  constructor(scripts: readonly Script[], options: ScriptedEngineOptions = {}) {
-    const checked = checkScripts(scripts);
+  constructor(scripts: Scripts, options: ScriptedEngineOptions = {}) {
+    const scriptFor = playing(scripts);
     refuseUnknown("ScriptedEngine", options, optionNames);
     const native = nativeEngineOptions({
       contextLength: 32768,
@@ -63,100 +93,21 @@ export class ScriptedEngine extends Engine {
     });
     const dispatcher = new Dispatcher();
     const loaded = nativeCall(() => addon().loadEngineNow(model, native, dispatcher.accept));
-    super(new ScriptedNative(loaded, checked), dispatcher, "a scripted engine: tokens come from its scripts");
+    super(loaded, dispatcher, "a scripted engine: tokens come from its scripts");
+    this.#scriptFor = scriptFor;
   }
 
-  /** As `Engine.generate`, with the next script for a model. */
-  override generate(prompt: string | ArrayLike<number>, options: GenerateOptions = {}): Generation {
-    const { constraint: _, ...rest } = options; // a script may be anything, also what a constraint forbids
-    const run = super.generate(prompt, rest);
-    this.requests.push({ promptTokens: run.promptTokens, options });
-    return run;
-  }
-}
-
-/** Adds to each request for a completion the script that is its turn. */
-class ScriptedNative implements NativeEngine {
-  readonly info: NativeEngine["info"];
-  readonly #native: NativeEngine;
-  readonly #scripts: readonly NativeScript[];
-  #submitted = 0;
-
-  constructor(native: NativeEngine, scripts: readonly NativeScript[]) {
-    this.info = native.info;
-    this.#native = native;
-    this.#scripts = scripts;
-  }
-
-  submit(request: NativeRequest): void {
-    if (request.logitsLast > 0) {
-      this.#native.submit(request);
-      return;
-    }
-    this.#native.submit({ ...request, script: this.#scripts[this.#submitted % this.#scripts.length]! });
-    this.#submitted++; // a request that was refused has used no script
-  }
-
-  cancel(id: number, index?: number): void {
-    this.#native.cancel(id, index);
-  }
-
-  pause(id: number, index: number, paused: boolean): void {
-    this.#native.pause(id, index, paused);
-  }
-
-  supplyLogits(id: number, index: number, logits: Float32Array): void {
-    this.#native.supplyLogits(id, index, logits);
-  }
-
-  stats(): ReturnType<NativeEngine["stats"]> {
-    return this.#native.stats();
-  }
-
-  bytesPerToken(context: number): number {
-    return this.#native.bytesPerToken(context);
-  }
-
-  share(): number {
-    return this.#native.share();
-  }
-
-  close(): Promise<void> {
-    return this.#native.close();
+  protected override send(request: NativeRequest, options: GenerateOptions, run: Generation): void {
+    const asked = new EngineRequest(this.requests.length, request.prompt, options);
+    super.send({ ...request, script: this.#scriptFor(asked) }, options, run);
+    this.requests.push(asked); // a request that was refused has used no script
   }
 }
 
-function checkScripts(scripts: readonly Script[]): NativeScript[] {
+function playing(scripts: Scripts): (request: EngineRequest) => NonNullable<NativeRequest["script"]> {
+  if (typeof scripts === "function")
+    return (request) => nativeScript(scripts(request), `the script of request ${request.index}`);
   if (!Array.isArray(scripts) || scripts.length === 0) throw invalidArgument("scripts", "at least one script", scripts);
-  return scripts.map((script: Script, index) => {
-    const name = `scripts[${index}]`;
-    refuseUnknown(name, script, new Set(["tokens", "choices", "tokensPerStep", "stepDelayMs"]));
-    const choices = "choices" in script ? script.choices : [script.tokens];
-    if (!Array.isArray(choices) || choices.length === 0) {
-      throw invalidArgument(`${name}.choices`, "at least one array of token ids", choices);
-    }
-    const { tokensPerStep = 1, stepDelayMs = 0 } = script;
-    if (!(typeof stepDelayMs === "number" && stepDelayMs >= 0 && stepDelayMs <= 60_000)) {
-      throw invalidArgument(`${name}.stepDelayMs`, "milliseconds in [0, 60000]", stepDelayMs);
-    }
-    return {
-      choices: choices.map((tokens: unknown) => checkTokens(tokens, name)),
-      tokensPerStep: checkInteger(`${name}.tokensPerStep`, tokensPerStep, 1, 65_536),
-      stepDelayMs,
-    };
-  });
-}
-
-function checkTokens(tokens: unknown, name: string): Uint32Array {
-  const list = tokens as ArrayLike<number> | null | undefined;
-  if (list === null || typeof list !== "object" || !(list.length > 0)) {
-    throw invalidArgument(`the tokens of ${name}`, "at least one token id", tokens);
-  }
-  const known = 201_088; // what the model has rows for
-  return Uint32Array.from(list, (token) => {
-    if (!Number.isInteger(token) || token < 0 || token >= known) {
-      throw invalidArgument(`a token of ${name}`, `a token id below ${known}`, token);
-    }
-    return token;
-  });
+  const checked = scripts.map((script: Script, index) => nativeScript(script, `scripts[${index}]`));
+  return ({ index }) => checked[index % checked.length]!;
 }

@@ -82,6 +82,7 @@ static std::shared_ptr<const Script> script_from_js(const Napi::Value& value) {
   for (uint32_t i = 0; i < choices.Length(); ++i) script->choices.push_back(tokens_from_js(choices.Get(i)));
   script->tokens_per_step = int(number(from, "tokensPerStep"));
   script->step_ms = number(from, "stepDelayMs");
+  script->held = from.Get("isHeld").ToBoolean();
   return script;
 }
 

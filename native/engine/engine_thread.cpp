@@ -5,10 +5,12 @@
 #include <new>
 #include <utility>
 
+#include "native/base/json.h"
 #include "native/base/refused.h"
 #include "native/base/str.h"
 #include "native/base/trace.h"
 #include "native/engine/engine.h"
+#include "native/tokenizer/tokenizer.h"
 
 namespace oss {
 
@@ -303,12 +305,32 @@ static SamplingArgs script_sampling(SamplingArgs args) {
   return args;
 }
 
+// A script is told where it breaks its constraint. It may be cut off by its request's limit, so the mask has none.
+static void refuse_broken_constraint(Sequence& sequence) {
+  constexpr int64_t kNoLimit = int64_t(1) << 40;
+  constexpr int64_t kShown = 12;  // tokens before the one that is wrong
+  const std::vector<int32_t>& script = sequence.request().script->of(sequence.choice);
+  const int64_t at = sequence.completion();
+  if (grammar::allows(sequence.matcher->mask(kNoLimit), script[size_t(at)])) return;
+  const auto text = [&](int64_t from, int64_t to) {
+    const auto first = script.begin() + std::max<int64_t>(from, 0);
+    const std::vector<uint32_t> ids(first, script.begin() + to);
+    return quote(tokenizer::decode(ids));
+  };
+  throw Error(Code::kInvalidArgument, str("the script breaks the constraint of its request at token ", at, ": after ",
+                                          text(at - kShown, at), " it writes ", text(at, at + 1)));
+}
+
 // Of a constrained sequence the tokens that may come next. Where its constraint cannot go on, any token: append_token()
 // tells of that instead.
 std::span<const uint32_t> Engine::allowed_tokens(Sequence& sequence) {
   if (sequence.matcher == nullptr) return {};
   try {
     TraceSpan span("engine", "mask");
+    if (sequence.request().script) {
+      refuse_broken_constraint(sequence);
+      return {};
+    }
     return sequence.matcher->mask(sequence.request().max_tokens - sequence.completion());
   } catch (const std::exception& error) {
     sequence.constraint_failure = as_error(error);

@@ -25,6 +25,7 @@ struct Script {
   std::vector<std::vector<int32_t>> choices;  // none empty; choice i writes the one at i modulo their number
   int tokens_per_step = 1;                    // told of together
   double step_ms = 0;                         // that so many take
+  bool held = false;                          // to the request's constraint; else it is written whatever that says
 
   const std::vector<int32_t>& of(int choice) const { return choices[size_t(choice) % choices.size()]; }
 };
@@ -105,7 +106,8 @@ struct Sequence {
   }
 
   void hold_to(std::shared_ptr<const grammar::Constraint> constraint) {
-    matcher = std::make_unique<grammar::Matcher>(std::move(constraint));
+    const bool is_free = request().script != nullptr && !request().script->held;
+    if (!is_free) matcher = std::make_unique<grammar::Matcher>(std::move(constraint));
     compiling = false;
   }
 

@@ -5,7 +5,7 @@ import type { ServerContext } from "../../lib/server/context.js";
 import { handleError } from "../../lib/server/errors.js";
 import { startTurn } from "../../lib/server/start-turn.js";
 import { tokenize } from "../../lib/server/tokenize.js";
-import { type Script, ScriptedEngine, type ScriptedEngineOptions } from "../../lib/testing/index.js";
+import { ScriptedEngine, type ScriptedEngineOptions, type Scripts } from "../../lib/testing/index.js";
 import { tokenizer } from "../../lib/tokenizer/tokenizer.js";
 
 /** A server whose model writes what a test says, for requests without a socket. */
@@ -21,7 +21,7 @@ export interface ScriptedServerOptions extends ScriptedEngineOptions {
 }
 
 export async function scriptedServer(
-  scripts: readonly Script[],
+  scripts: Scripts,
   { context: given = {}, ...options }: ScriptedServerOptions = {},
 ): Promise<ScriptedServer> {
   const engine = new ScriptedEngine(scripts, options);

@@ -1,0 +1,158 @@
+import type { NativeScript } from "../binding.js";
+import { GptOssError, invalidArgument } from "../errors.js";
+import { assistantMessage, functionCallMessage } from "../harmony/builders.js";
+import { type Message, readMessage } from "../harmony/message.js";
+import { encodeMessage, joined, openingOf, writtenMessages } from "../harmony/render.js";
+import { formatTokens } from "../harmony/tokens.js";
+import { checkToolName } from "../harmony/tools.js";
+import { checkInteger } from "../options.js";
+import { tokenizer } from "../tokenizer/tokenizer.js";
+import { refuseUnknown } from "../unknown-option.js";
+
+/** What a scripted engine writes: in the words of a conversation, or token by token. */
+
+/**
+ * What the assistant writes in one turn: messages of `think`, `preamble`, `call` and `reply`, or those of an earlier answer.
+ * A call or a reply ends the turn, so it is the last one.
+ */
+export type ScriptedTurn = Message | readonly Message[];
+
+/** One completion, the same for each choice of its request, or `choices[i]` for choice i. */
+export type Script =
+  | ScriptedTurn
+  | ((
+      | { messages: ScriptedTurn }
+      /** A text as it is, and an end: for `generate` and the completions endpoint. */
+      | { text: string }
+      /** Token ids as they are: also what no real engine would write. */
+      | { tokens: ArrayLike<number> }
+      | { choices: readonly (ArrayLike<number> | ScriptedTurn)[] }
+    ) & {
+      /** Tokens that arrive together. Default 1. */
+      tokensPerStep?: number;
+      /** Milliseconds that so many tokens take; the whole engine waits with them. Default 0. */
+      stepDelayMs?: number;
+    });
+
+/** Reasoning, which goes before what the user sees. */
+export function think(text: string): Message {
+  return assistantMessage({ content: checkText("think", text), channel: "analysis" });
+}
+
+/** What the user is told before a call. */
+export function preamble(text: string): Message {
+  return assistantMessage({ content: checkText("preamble", text), channel: "commentary" });
+}
+
+/** The answer: a text, or a value that is written as JSON. */
+export function reply(content: string | object): Message {
+  return assistantMessage(typeof content === "string" ? content : jsonText("the reply", content));
+}
+
+/** The call of a function; arguments are a value that is written as JSON, or a text as it is. */
+export function call(name: string, args: string | object = {}): Message {
+  const text = typeof args === "string" ? args : jsonText("the arguments", args);
+  return functionCallMessage(checkToolName(name, "the name of a call"), text);
+}
+
+function checkText(what: string, text: unknown): string {
+  if (typeof text !== "string" || text === "") throw invalidArgument(what, "a text that is not empty", text);
+  return text;
+}
+
+function jsonText(what: string, value: unknown): string {
+  let text: unknown;
+  try {
+    text = JSON.stringify(value);
+  } catch (cause) {
+    throw new GptOssError("INVALID_ARGUMENT", `${what} cannot be written as JSON: ${String(cause)}`, { cause });
+  }
+  if (typeof text !== "string") throw invalidArgument(what, "a text or a JSON value", value);
+  return text;
+}
+
+/** @throws GptOssError INVALID_ARGUMENT that names the part of the script which cannot be meant */
+export function nativeScript(script: Script, name: string): NativeScript {
+  if (isTurn(script)) return nativeScript({ messages: script }, name);
+  refuseUnknown(name, script, scriptNames);
+  const { tokensPerStep = 1, stepDelayMs = 0 } = script;
+  if (!(typeof stepDelayMs === "number" && stepDelayMs >= 0 && stepDelayMs <= 60_000)) {
+    throw invalidArgument(`${name}.stepDelayMs`, "milliseconds in [0, 60000]", stepDelayMs);
+  }
+  const kinds = kindNames.filter((kind) => kind in script);
+  if (kinds.length !== 1) throw invalidArgument(name, `one of ${kindNames.join(", ")}`, script);
+  const written = completions(script, name);
+  return {
+    choices: written.map(({ tokens }) => tokens),
+    isHeld: written.every(({ isHeld }) => isHeld),
+    tokensPerStep: checkInteger(`${name}.tokensPerStep`, tokensPerStep, 1, 65_536),
+    stepDelayMs,
+  };
+}
+
+const kindNames = ["messages", "text", "tokens", "choices"] as const;
+const scriptNames: ReadonlySet<string> = new Set([...kindNames, "tokensPerStep", "stepDelayMs"]);
+
+/** `isHeld`: written in words, so that it must keep to the request's constraint. */
+interface Written {
+  tokens: Uint32Array;
+  isHeld: boolean;
+}
+
+function completions(script: Exclude<Script, ScriptedTurn>, name: string): Written[] {
+  if ("messages" in script) return [turn(script.messages, `${name}.messages`)];
+  if ("text" in script) return [text(script.text, `${name}.text`)];
+  if ("tokens" in script) return [{ tokens: checkTokens(script.tokens, name), isHeld: false }];
+  const { choices } = script;
+  if (!Array.isArray(choices) || choices.length === 0) {
+    throw invalidArgument(`${name}.choices`, "at least one completion", choices);
+  }
+  return choices.map((choice: ArrayLike<number> | ScriptedTurn, i) => {
+    return isTurn(choice)
+      ? turn(choice, `${name}.choices[${i}]`)
+      : { tokens: checkTokens(choice, name), isHeld: false };
+  });
+}
+
+function isTurn(script: unknown): script is ScriptedTurn {
+  const [first]: unknown[] = Array.isArray(script) ? script : [script];
+  return first !== null && typeof first === "object" && "role" in first;
+}
+
+/** As the model writes it behind `<|start|>assistant`. */
+function turn(messages: ScriptedTurn, name: string): Written {
+  const list: readonly Message[] = Array.isArray(messages) ? messages : [messages];
+  if (list.length === 0) throw invalidArgument(name, "at least one message", list);
+  for (const [i, message] of list.entries()) {
+    const { role, recipient, channel } = readMessage(message, `${name}[${i}]`);
+    if (role !== "assistant") throw invalidArgument(`${name}[${i}].role`, '"assistant"', role);
+    const endsTurn = recipient !== null || channel === "final";
+    if (endsTurn && i + 1 < list.length) {
+      throw new GptOssError("INVALID_ARGUMENT", `${name}[${i}] ends the turn (a call or a reply), and more follows it`);
+    }
+  }
+  const written = writtenMessages(list, { autoDropAnalysis: false, toolCallOrder: "channel-first" });
+  const tokens = joined(written.map(encodeMessage)).subarray(openingOf("assistant").length);
+  if (tokens.at(-1) === formatTokens.end && written.at(-1)!.channel === "final")
+    tokens[tokens.length - 1] = formatTokens.return;
+  return { tokens, isHeld: true };
+}
+
+function text(written: unknown, name: string): Written {
+  if (typeof written !== "string") throw invalidArgument(name, "a text", written);
+  return { tokens: joined([tokenizer.encode(written), [formatTokens.return]]), isHeld: true };
+}
+
+function checkTokens(tokens: unknown, name: string): Uint32Array {
+  const list = tokens as ArrayLike<number> | null | undefined;
+  if (list === null || typeof list !== "object" || !(list.length > 0)) {
+    throw invalidArgument(`the tokens of ${name}`, "at least one token id", tokens);
+  }
+  const known = 201_088; // what the model has rows for
+  return Uint32Array.from(list, (token) => {
+    if (!Number.isInteger(token) || token < 0 || token >= known) {
+      throw invalidArgument(`a token of ${name}`, `a token id below ${known}`, token);
+    }
+    return token;
+  });
+}
