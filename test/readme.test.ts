@@ -36,6 +36,13 @@ const around: { word: string; before: string; after?: string; prints?: RegExp }[
       const { signal } = new AbortController();\n`,
   },
   { word: "isMainThread", before: "", prints: /\w/ },
+  {
+    word: "ScriptedEngine",
+    before: "",
+    after: `console.log((await engine.chat([{ role: "user", content: "Oslo?" }], { tools: [{ type: "function", function: { name: "get_weather" } }] }).result).toolCalls[0].arguments);
+      await engine.close(); await other.close();`,
+    prints: /Oslo/,
+  },
   { word: 'from "openai"', before: server, after: "await service.close(); await demo.close();", prints: /\w/ },
   {
     word: "gptOssPlugin",
