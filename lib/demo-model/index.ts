@@ -8,7 +8,10 @@ import { packageManifest } from "../package-root.js";
 import { type Expansion, expandPack, isExpanded, writeExpansion } from "./expand.js";
 
 /** Say so wherever it is used: this is not gpt-oss, only its architecture. */
-export const demoModelLabel = "demo model (3 M parameters, knows about 130 things, not gpt-oss)";
+export const demoModelLabel = "demo model: answers about 130 questions; it is not gpt-oss";
+
+/** Of the parameters of its checkpoint, those that were trained: the rows of all other tokens are zero. */
+export const demoModelTrained = { parameters: 3_060_160, tokens: 3167 };
 
 /**
  * A checkpoint folder with the embedded demo model, expanded into the user's cache on first use. The folder is named by the

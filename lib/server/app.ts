@@ -10,6 +10,7 @@ import {
 } from "fastify";
 import { GptOssError } from "../errors.js";
 import { ApiError, handleError } from "./errors.js";
+import { logStream } from "./log-stream.js";
 import {
   type CheckedServerOptions,
   checkPluginOptions,
@@ -83,7 +84,7 @@ function buildApp(options: CheckedServerOptions): FastifyInstance {
   };
   const settings = {
     ...(typeof logger === "boolean"
-      ? { logger: logger && { level: logLevel, stream: process.stderr, redact: secrets } }
+      ? { logger: logger && { level: logLevel, stream: logStream, redact: secrets } }
       : { loggerInstance: logger }),
     // Ours knows how a stream ended, and leaves out what clients write into queries.
     logController: new LogController({ disableRequestLogging: true }),

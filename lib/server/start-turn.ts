@@ -107,6 +107,10 @@ class RunningTurn implements Turn {
     });
   }
 
+  cancel(): void {
+    this.#generation.cancel();
+  }
+
   async *[Symbol.asyncIterator](): AsyncGenerator<TurnEvent, void, undefined> {
     try {
       for await (const batch of this.#generation.batches()) {

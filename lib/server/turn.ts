@@ -115,4 +115,6 @@ export interface TurnUsage {
 export interface Turn extends AsyncIterable<TurnEvent> {
   readonly promptTokens: Uint32Array;
   readonly relaxed: readonly Relaxed[];
+  /** Ends every choice where it is, as if it had stopped there; the events go on to their ends. */
+  cancel(): void;
 }

@@ -17,7 +17,7 @@ import path from "node:path";
 import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { packageRoot } from "../../lib/binding.js";
 import { expandPack } from "../../lib/demo-model/expand.js";
-import { demoModelLabel, demoModelPath } from "../../lib/demo-model/index.js";
+import { demoModelLabel, demoModelPath, demoModelTrained } from "../../lib/demo-model/index.js";
 
 // What lib/demo-model/recipe/expand.py writes from the same pack.
 const modelSha256 = "fc28e828bef0cf315cf602f5d2978812c774698caab0b8b34b35bcb1a16f9d36";
@@ -169,6 +169,22 @@ describe("expandPack", () => {
     const row = pieces.find(({ position, bytes }) => position <= at && at < position + bytes.length)!;
     const stopRow = row.bytes.subarray(at - row.position, at - row.position + 256);
     expect(stopRow.some((byte) => byte !== 0)).toBe(true);
+  });
+
+  it("has as many trained parameters as is told", async () => {
+    const bytes = await pack;
+    const end = 8 + Number(bytes.readBigUInt64LE(0));
+    const { __metadata__, tokens, ...weights } = JSON.parse(bytes.toString("utf8", 8, end)) as Record<
+      string,
+      { shape: number[] }
+    >;
+    // A byte of MXFP4 blocks is two parameters, and scales are none of their own.
+    const perElement = (name: string) => (name.endsWith("_blocks") ? 2 : name.endsWith("_scales") ? 0 : 1);
+    const counts = Object.entries(weights).map(
+      ([name, { shape }]) => perElement(name) * shape.reduce((product, size) => product * size, 1),
+    );
+    expect(tokens!.shape).toEqual([demoModelTrained.tokens]);
+    expect(counts.reduce((sum, count) => sum + count, 0)).toBe(demoModelTrained.parameters);
   });
 
   it("covers the file from the front without overlaps", async () => {
