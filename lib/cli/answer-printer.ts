@@ -1,40 +1,51 @@
-import type { ChatEvent } from "../chat.js";
 import type { Output } from "./output.js";
 
+/** A piece of what the model writes. */
+export interface AnswerPiece {
+  role: string;
+  channel: string | null;
+  recipient: string | null;
+  text: string;
+}
+
 /**
- * Prints an answer as it comes. Its text stands as it is; reasoning is set back on a terminal, and elsewhere every line
- * of it, as of all that is not addressed to the user, begins with its channel in brackets: `[analysis] …`.
+ * Prints an answer as it comes. On a terminal its reasoning is set back; where the answer goes elsewhere, what is not
+ * addressed to the user goes beside it, each line with its channel in brackets: `[analysis] …`.
  */
 export class AnswerPrinter {
-  private label = "";
+  private readonly beside: Output;
 
   constructor(
     private readonly out: Output,
+    notes: Output,
     private readonly showsReasoning: boolean,
-  ) {}
-
-  print(event: ChatEvent): void {
-    if (event.type === "delta") this.delta(event);
-    else this.out.endLine();
+  ) {
+    this.beside = out.isTerminal ? out : notes;
   }
 
-  private delta(event: Extract<ChatEvent, { type: "delta" }>): void {
-    const isReasoning = event.channel === "analysis" && event.recipient === null;
+  print(piece: AnswerPiece): void {
+    const isReasoning = piece.role === "assistant" && piece.channel === "analysis" && piece.recipient === null;
     if (isReasoning && !this.showsReasoning) return;
-    this.label = labelOf(event);
-    if (isReasoning && this.out.isColored) this.out.dim(event.text);
-    else if (this.label === "") this.out.text(event.text);
-    else this.labelled(event.text);
+    const label = labelOf(piece);
+    if (label === "") this.out.text(piece.text);
+    else if (isReasoning && this.out.isTerminal && this.out.isColored) this.out.dim(piece.text);
+    else this.labelled(label, piece.text);
   }
 
-  private labelled(text: string): void {
+  /** A message is complete. */
+  endMessage(): void {
+    this.beside.endLine();
+    this.out.endLine();
+  }
+
+  private labelled(label: string, text: string): void {
     for (const line of text.split(/(?<=\n)/)) {
-      this.out.dim(this.out.atLineStart ? `${this.label} ${line}` : line);
+      this.beside.dim(this.beside.atLineStart ? `${label} ${line}` : line);
     }
   }
 }
 
-function labelOf({ role, channel, recipient }: Extract<ChatEvent, { type: "delta" }>): string {
+function labelOf({ role, channel, recipient }: AnswerPiece): string {
   if (role !== "assistant") return `[${role}]`;
   if (recipient !== null) return `[${channel ?? "call"} to ${recipient}]`;
   return channel === "analysis" ? "[analysis]" : "";

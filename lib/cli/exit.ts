@@ -1,6 +1,6 @@
 import { CommanderError } from "commander";
 import { GptOssError } from "../errors.js";
-import { harmless } from "./output.js";
+import { harmless } from "./terminal/harmless.js";
 
 /** How the program ends: 0 success, 1 failure, 2 wrong usage, 130 interrupted. */
 export const exitCodes = { success: 0, failure: 1, usage: 2, interrupted: 130 } as const;
@@ -10,12 +10,17 @@ export class UsageError extends Error {
   override readonly name = "UsageError";
 }
 
-/** One sentence on stderr that says what is wrong and its code. */
-export function reportError(error: unknown): void {
-  process.stderr.write(`gpt-oss: ${harmless(errorSentence(error).replaceAll("\n", " "))}\n`);
+/** Ctrl-C, before there was anything to show. */
+export class Interrupted extends Error {
+  override readonly name = "Interrupted";
 }
 
-function errorSentence(error: unknown): string {
+/** One sentence that says what is wrong and its code. */
+export function errorSentence(error: unknown): string {
+  return harmless(`gpt-oss: ${described(error)}`.replaceAll("\n", " "));
+}
+
+function described(error: unknown): string {
   if (error instanceof GptOssError) return `${error.message} (${error.code})`;
   if (error instanceof UsageError) return `${error.message} (USAGE)`;
   if (error instanceof Error) return `${error.message} (${(error as NodeJS.ErrnoException).code ?? "INTERNAL"})`;
@@ -26,5 +31,6 @@ function errorSentence(error: unknown): string {
 export function exitCodeOf(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.success : exitCodes.usage;
   if (error instanceof UsageError) return exitCodes.usage;
+  if (error instanceof Interrupted) return exitCodes.interrupted;
   return error instanceof GptOssError && error.code === "INVALID_ARGUMENT" ? exitCodes.usage : exitCodes.failure;
 }

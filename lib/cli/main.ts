@@ -5,30 +5,41 @@ import { chatCommand } from "./commands/chat.js";
 import { doctorCommand } from "./commands/doctor.js";
 import { generateCommand } from "./commands/generate.js";
 import { inspectCommand } from "./commands/inspect.js";
+import { pullCommand } from "./commands/pull.js";
 import { serveCommand } from "./commands/serve.js";
-import { exitCodeOf, exitCodes, reportError, UsageError } from "./exit.js";
+import { exitCodeOf, Interrupted, UsageError } from "./exit.js";
+import { reportError, watchStdio, writeNote, writeOut } from "./stdio.js";
+
+watchStdio();
 
 const program = new Command("gpt-oss")
   .description("gpt-oss-20b and gpt-oss-120b on this machine. Without a model, an embedded tiny demo model answers.")
-  .version(packageVersion());
+  .version(packageVersion())
+  .addHelpText(
+    "after",
+    `
+Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted. An error is one
+sentence on stderr with its code at the end; --json prints nothing but results.
+Environment: GPT_OSS_MODEL names the default model, GPT_OSS_BACKEND where to
+compute, GPT_OSS_ISA the instructions of the CPU; NO_COLOR and FORCE_COLOR are
+honoured.`,
+  );
 
-for (const command of [chatCommand(), generateCommand(), serveCommand(), inspectCommand(), doctorCommand()])
-  program.addCommand(command);
+const commands = [chatCommand(), generateCommand(), serveCommand(), inspectCommand(), doctorCommand(), pullCommand()];
+for (const command of commands) program.addCommand(command);
 
 for (const command of [program, ...program.commands]) {
-  command.exitOverride().configureOutput({ outputError: (text) => reportError(new UsageError(usageSentence(text))) });
+  command.exitOverride().configureOutput({
+    writeOut,
+    writeErr: writeNote,
+    outputError: (text) => reportError(new UsageError(usageSentence(text))),
+  });
 }
-
-// A reader that has seen enough, as `head` has, is no failure.
-process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-  if (error.code === "EPIPE") process.exit(exitCodes.success);
-  throw error;
-});
 
 try {
   await program.parseAsync();
 } catch (error) {
-  if (!(error instanceof CommanderError)) reportError(error);
+  if (!(error instanceof CommanderError || error instanceof Interrupted)) reportError(error);
   process.exitCode = exitCodeOf(error);
 }
 

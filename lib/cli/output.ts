@@ -1,18 +1,56 @@
-import type { WriteStream } from "node:tty";
+import { hasColor } from "./color.js";
+import { writeNote, writeOut } from "./stdio.js";
+import { harmless } from "./terminal/harmless.js";
+import { WordWrap } from "./terminal/word-wrap.js";
 
-/** What the program prints: data to stdout, everything about it to stderr. */
+/** A place that text is printed to. */
+export interface Sink {
+  readonly isTTY?: boolean;
+  readonly columns?: number | undefined;
+  write(text: string): unknown;
+}
+
+const stdout: Sink = {
+  get isTTY() {
+    return process.stdout.isTTY === true;
+  },
+  get columns() {
+    return process.stdout.columns;
+  },
+  write: writeOut,
+};
+
+const stderr: Sink = {
+  get isTTY() {
+    return process.stderr.isTTY === true;
+  },
+  get columns() {
+    return process.stderr.columns;
+  },
+  write: writeNote,
+};
+
+/** What the program prints: data to stdout, everything about it to stderr. On a terminal it breaks lines at words. */
 export class Output {
-  private readonly stream: NodeJS.WriteStream;
+  private readonly sink: Sink;
+  private readonly wrap: WordWrap;
   /** A person is looking: control characters would act, so they are shown instead. */
   readonly isTerminal: boolean;
   readonly isColored: boolean;
+  private readonly canReplace: boolean;
   private column0 = true;
+  private isDim = false;
 
-  constructor(stream: NodeJS.WriteStream, env: NodeJS.ProcessEnv = process.env) {
-    this.stream = stream;
-    this.isTerminal = (stream as Partial<WriteStream>).isTTY === true;
-    this.isColored = this.isTerminal && !env.NO_COLOR && env.TERM !== "dumb";
+  constructor(sink: Sink, env: NodeJS.ProcessEnv = process.env) {
+    this.sink = sink;
+    this.isTerminal = sink.isTTY === true;
+    this.isColored = hasColor(this.isTerminal, env);
+    this.canReplace = this.isTerminal && env.TERM !== "dumb";
+    this.wrap = new WordWrap(() => (this.isTerminal ? (sink.columns ?? 0) : 0));
   }
+
+  static readonly stdout = () => new Output(stdout);
+  static readonly stderr = () => new Output(stderr);
 
   /** Whether the last character was an end of line, or nothing was written yet. */
   get atLineStart(): boolean {
@@ -21,13 +59,14 @@ export class Output {
 
   /** Text from anywhere: a model, a file, a user. */
   text(text: string): void {
-    this.put(this.isTerminal ? harmless(text) : text, "", "");
+    this.style(false);
+    this.put(text);
   }
 
   /** The same, set back; plain where there is no color. */
   dim(text: string): void {
-    if (this.isColored) this.put(harmless(text), "\u001b[2m", "\u001b[22m");
-    else this.text(text);
+    this.style(this.isColored);
+    this.put(text);
   }
 
   line(text = ""): void {
@@ -37,34 +76,40 @@ export class Output {
   /** Ends a line that was begun. */
   endLine(): void {
     if (!this.column0) this.text("\n");
+    this.flush();
+  }
+
+  /** Shows what waits for the rest of its word. */
+  flush(): void {
+    this.write(this.wrap.flush());
   }
 
   /** Shows a line that the next one replaces; nothing where lines cannot be replaced. */
   status(text: string): void {
-    if (this.isTerminal && this.isColored) this.stream.write(`\r\u001b[2K${harmless(text)}`);
+    if (!this.canReplace) return;
+    this.flush();
+    this.sink.write(`\r\u001b[2K${harmless(text)}`);
+    this.wrap.restart();
   }
 
-  private put(text: string, before: string, after: string): void {
+  private style(isDim: boolean): void {
+    if (isDim === this.isDim) return;
+    this.flush();
+    this.isDim = isDim;
+  }
+
+  private put(text: string): void {
     if (text === "") return;
     this.column0 = text.endsWith("\n");
-    this.stream.write(before + text + after);
+    // In a pipe, everything is as it came.
+    this.write(this.isTerminal ? this.wrap.push(harmless(text)) : text);
+  }
+
+  private write(text: string): void {
+    if (text === "") return;
+    this.sink.write(this.isDim ? `\u001b[2m${harmless(text)}\u001b[22m` : text);
   }
 }
-
-/**
- * Text that a terminal shows and does not obey: control characters other than newline and tab become their pictures
- * (ESC is ␛), and a carriage return, which could overwrite what was printed, is left out.
- */
-export function harmless(text: string): string {
-  return text.replace(control, (character) => {
-    const code = character.charCodeAt(0);
-    if (code === 0x0d) return "";
-    if (code === 0x7f) return "\u2421";
-    return code < 0x20 ? String.fromCharCode(0x2400 + code) : "\ufffd";
-  });
-}
-
-const control = /(?![\n\t])\p{Cc}/gu;
 
 /** Bytes for people, in powers of 1000 as disks and model cards count. */
 export function bytesText(bytes: number): string {

@@ -36,7 +36,7 @@ export function doctorCommand(): Command {
 
 async function doctor(flags: { json?: true }): Promise<void> {
   const report = await examine();
-  const out = new Output(process.stdout);
+  const out = Output.stdout();
   if (flags.json) out.line(JSON.stringify(report));
   else print(out, report);
   if (!report.ok) process.exitCode = exitCodes.failure;

@@ -1,28 +1,32 @@
 import { text as readText } from "node:stream/consumers";
 import { Command, Option } from "commander";
-import { AnswerPrinter } from "../answer-printer.js";
-import { exitCodes, UsageError } from "../exit.js";
+import { UsageError } from "../exit.js";
+import { answer } from "../generate/answers.js";
+import { continuePlain } from "../generate/plain.js";
+import { type CompletionRequest, checkFormat, readSchema } from "../generate/request.js";
+import { chosenModel, loadModel } from "../load-model.js";
+import { addEngineOptions, type EngineFlags, engineOptions, modelArgument } from "../options/engine.js";
 import {
   type AnswerFlags,
   addAnswerOptions,
-  addEngineOptions,
   addSamplingOptions,
-  type EngineFlags,
-  type LoadedModel,
-  loadModel,
-  modelArgument,
+  checkRequest,
   type SamplingFlags,
   samplingOptions,
-  tokenIds,
-} from "../options.js";
-import { Output } from "../output.js";
+} from "../options/request.js";
+import { integer, repeated, tokenIds } from "../options/values.js";
+import { pipedStdin } from "../terminal/piped-input.js";
 
 interface GenerateFlags extends EngineFlags, SamplingFlags, AnswerFlags {
   prompt?: string;
   tokens?: number[];
   raw?: true;
   system?: string;
+  stop?: string[];
   stopTokens?: number[];
+  n?: number;
+  logprobs?: number;
+  schema?: string;
   json?: true;
 }
 
@@ -36,74 +40,50 @@ export function generateCommand(): Command {
     )
     .option("--raw", "continue the prompt as plain text, not as a conversation")
     .option("--system <text>", "instructions for the model")
+    .option("--stop <text>", "end the answer before this text; again for another", repeated)
     .option("--stop-tokens <ids>", "token ids that end the completion, with --raw or --tokens", tokenIds)
+    .option("--n <n>", "completions of the same prompt, which is computed once", integer)
+    .option("--logprobs <n>", "with --json, tell so many of the likeliest tokens in each place", integer)
+    .option("--schema <json>", "the answer is JSON of this schema: JSON text, or a file of it")
     .option("--json", "print one JSON object instead of text");
-  addEngineOptions(addSamplingOptions(addAnswerOptions(command)));
+  addEngineOptions(addSamplingOptions(addAnswerOptions(command)), "as many as --n");
   return command.action(generate);
 }
 
 async function generate(modelName: string | undefined, flags: GenerateFlags): Promise<void> {
   const isPlain = flags.raw === true || flags.tokens !== undefined;
-  if (flags.stopTokens !== undefined && !isPlain) throw new UsageError("--stop-tokens needs --raw or --tokens");
-  if (flags.system !== undefined && isPlain) throw new UsageError("--system has no place with --raw or --tokens");
+  refuseCombinations(flags, isPlain);
+  const chosen = chosenModel(modelName);
+  const request = completionRequest(flags, chosen.isDemo);
+  const options = { maxSequences: request.n, ...engineOptions(flags) };
   const prompt = flags.tokens ?? flags.prompt ?? (await promptFromStdin());
-  const model = await loadModel(modelName, flags, "generate");
+  if (request.format !== null) await checkFormat(request.format);
+  const model = await loadModel(chosen, options, "generate");
   await using _ = model.engine;
-  if (typeof prompt !== "string" || isPlain) await continuePlain(model, prompt, flags);
-  else await answer(model, prompt, flags);
+  if (typeof prompt !== "string" || isPlain) {
+    await continuePlain(model, prompt, { ...request, stopTokens: flags.stopTokens });
+  } else {
+    const { effort, reasoning, system: instructions } = flags;
+    await answer(model, { ...request, prompt, instructions, effort, reasoning });
+  }
+}
+
+function refuseCombinations({ stopTokens, system, logprobs, json }: GenerateFlags, isPlain: boolean): void {
+  if (stopTokens !== undefined && !isPlain) throw new UsageError("--stop-tokens needs --raw or --tokens");
+  if (system !== undefined && isPlain) throw new UsageError("--system has no place with --raw or --tokens");
+  if (logprobs !== undefined && !json) throw new UsageError("--logprobs needs --json");
+}
+
+function completionRequest(flags: GenerateFlags, isDemo: boolean): CompletionRequest {
+  const { n = 1, stop = [], stopTokens, logprobs = null, schema, json = false, speed = false } = flags;
+  const sampling = samplingOptions(flags, isDemo);
+  checkRequest({ n, stop, ...(logprobs !== null && { logprobs }), ...(stopTokens !== undefined && { stopTokens }) });
+  return { sampling, n, stop, logprobs, format: schema === undefined ? null : readSchema(schema), json, speed };
 }
 
 /** All of stdin without its last end of line, as a shell's `$(...)` gives it. */
 async function promptFromStdin(): Promise<string> {
-  const text = process.stdin.isTTY ? "" : (await readText(process.stdin)).replace(/\r?\n$/, "");
+  const text = process.stdin.isTTY ? "" : (await readText(pipedStdin())).replace(/\r?\n$/, "");
   if (text === "") throw new UsageError("Expected --prompt TEXT, --tokens IDS or text on stdin");
   return text;
-}
-
-async function answer({ engine, model, isDemo }: LoadedModel, prompt: string, flags: GenerateFlags): Promise<void> {
-  const run = engine.chat([{ role: "user", content: prompt }], {
-    ...samplingOptions(flags, isDemo),
-    reasoningEffort: flags.effort,
-    ...(flags.system !== undefined && { developerInstructions: flags.system }),
-  });
-  const out = new Output(process.stdout);
-  const result = await interruptible(run, async () => {
-    const printer = new AnswerPrinter(out, flags.reasoning);
-    for await (const event of run) if (!flags.json) printer.print(event);
-    return run.result;
-  });
-  if (flags.json) out.line(JSON.stringify({ model, ...result }));
-  else out.endLine();
-}
-
-async function continuePlain(
-  { engine, model, isDemo }: LoadedModel,
-  prompt: string | number[],
-  flags: GenerateFlags,
-): Promise<void> {
-  const run = engine.generate(prompt, {
-    ...samplingOptions(flags, isDemo),
-    ...(flags.stopTokens !== undefined && { stopTokens: flags.stopTokens }),
-  });
-  const out = new Output(process.stdout);
-  const result = await interruptible(run, async () => {
-    for await (const { text } of run) if (!flags.json) out.text(text);
-    return run.result;
-  });
-  if (flags.json) out.line(JSON.stringify({ model, ...result }));
-  else if (out.isTerminal) out.endLine();
-}
-
-/** Ctrl-C ends the completion where it is; what there is of it counts, but the program ends as interrupted. */
-async function interruptible<T>(run: { cancel(): void }, body: () => Promise<T>): Promise<T> {
-  const interrupt = () => {
-    process.exitCode = exitCodes.interrupted;
-    run.cancel();
-  };
-  process.once("SIGINT", interrupt); // a second Ctrl-C ends the process at once
-  try {
-    return await body();
-  } finally {
-    process.off("SIGINT", interrupt);
-  }
 }

@@ -1,7 +1,8 @@
 import { Command } from "commander";
-import { demoModelLabel } from "../../demo-model/index.js";
+import { demoModelLabel, demoModelTrained } from "../../demo-model/index.js";
 import { GptOssError } from "../../errors.js";
 import { type CheckpointSummary, inspectCheckpoint } from "../../inspect.js";
+import { explained } from "../load-model.js";
 import { bytesText, Output } from "../output.js";
 
 export function inspectCommand(): Command {
@@ -13,11 +14,14 @@ export function inspectCommand(): Command {
 }
 
 async function inspect(model: string, flags: { json?: true }): Promise<void> {
-  const summary = await inspectCheckpoint(model);
-  const out = new Output(process.stdout);
-  if (model === "demo") new Output(process.stderr).line(demoModelLabel);
-  if (flags.json) out.line(JSON.stringify(summary));
-  else print(out, summary);
+  const summary = await inspectCheckpoint(model).catch((error: unknown) => {
+    throw explained(error, model);
+  });
+  const out = Output.stdout();
+  if (model === "demo") Output.stderr().line(demoModelLabel);
+  const trained = model === "demo" ? demoModelTrained : null;
+  if (flags.json) out.line(JSON.stringify({ ...summary, ...(trained && { trainedParameters: trained.parameters }) }));
+  else print(out, summary, trained);
   const damaged = summary.packed.find(({ damage }) => damage !== null);
   if (damaged) throw new GptOssError("MODEL_FORMAT", `${damaged.damage}: remove it, and the next start makes it again`);
 }
@@ -28,13 +32,14 @@ const layouts = {
   synthetic: "synthetic, random weights without a file",
 };
 
-function print(out: Output, { path, layout, fileBytes, files, model, tensors, packed }: CheckpointSummary): void {
+function print(out: Output, summary: CheckpointSummary, trained: typeof demoModelTrained | null): void {
+  const { path, layout, fileBytes, files, model, tensors, packed } = summary;
   const { rope } = model;
   const sliding = model.layerTypes.filter((type) => type === "sliding").length;
   const facts: [string, string][] = [
     ["checkpoint", path],
     ["format", `${layouts[layout]}, ${bytesText(fileBytes)}${place(files.length)}`],
-    ["parameters", parametersText(model.parameters)],
+    ["parameters", parametersText(model.parameters) + trainedText(trained, model.vocab)],
     ["layers", `${model.layers}, ${sliding} of them with a sliding window of ${model.slidingWindow}`],
     ["hidden", String(model.hidden)],
     ["attention", `${model.heads} heads and ${model.kvHeads} kv_heads of ${model.headDim}`],
@@ -74,6 +79,11 @@ function formats(tensors: CheckpointSummary["tensors"]): string {
   return largest
     .map(([dtype, { bytes, count }]) => `${named(dtype)} ${bytesText(bytes)} in ${count} tensors`)
     .join(", ");
+}
+
+function trainedText(trained: typeof demoModelTrained | null, vocab: number): string {
+  if (trained === null) return "";
+  return `; ${parametersText(trained.parameters)} of them trained, the rows of ${vocab - trained.tokens} tokens are zero`;
 }
 
 function parametersText(count: number): string {

@@ -7,7 +7,9 @@ import { Engine } from "../../engine.js";
 import type { EngineOptions } from "../../options.js";
 import { createServer, type ServerOptions } from "../../server/index.js";
 import { UsageError } from "../exit.js";
-import { addEngineOptions, chosenModel, type EngineFlags, engineOptions, integer, modelArgument } from "../options.js";
+import { chosenModel, explained, tellDemo } from "../load-model.js";
+import { addEngineOptions, type EngineFlags, engineOptions, modelArgument } from "../options/engine.js";
+import { integer, repeated } from "../options/values.js";
 import { Output } from "../output.js";
 import { isLoopback, listen } from "../serve/listen.js";
 import { Shutdown } from "../serve/shutdown.js";
@@ -21,15 +23,6 @@ interface ServeFlags extends EngineFlags {
   cors?: string[];
   tlsCert?: string;
   tlsKey?: string;
-  maxSequences?: number;
-  maxQueue?: number;
-  maxBatchTokens?: number;
-  kvDtype?: "f32" | "bf16" | "fp8";
-  kvBytes?: string;
-  prefixCache: boolean;
-  denseWeights?: "bf16" | "q8";
-  numerics?: "exact" | "fast";
-  repeatable?: true;
   trustProxy?: true;
   maxBodyBytes?: number;
   requestsPerMinute?: number;
@@ -41,7 +34,8 @@ interface ServeFlags extends EngineFlags {
 }
 
 const afterwards = `
-While the model loads, /live answers 200, and /ready and the API 503. SIGTERM and SIGINT let running requests finish, for
+The port listens once options and model were checked. While the weights load, /live
+answers 200, and /ready and the API 503. SIGTERM and SIGINT let running requests finish, for
 --drain-seconds at most; a second one quits at once. SIGHUP reads the file of keys again. The log goes to stderr, one JSON
 object per line, without anything of prompts and answers.`;
 
@@ -63,28 +57,7 @@ export function serveCommand(): Command {
     )
     .option("--tls-cert <file>", "serve HTTPS with this certificate chain, PEM")
     .option("--tls-key <file>", "the certificate's key, PEM");
-  addEngineOptions(command)
-    .option("--max-sequences <n>", "sequences running at once (default: 64)", integer)
-    .option("--max-queue <n>", "requests that may wait; more get 429 (default: 1024)", integer)
-    .option(
-      "--max-batch-tokens <n>",
-      "tokens of one step (default: 512 on a CPU, 256 with numerics exact, 2048 on a GPU)",
-      integer,
-    )
-    .addOption(
-      new Option("--kv-dtype <type>", "element type of the KV cache (default: f32 on a CPU, bf16 on a GPU)").choices([
-        "f32",
-        "bf16",
-        "fp8",
-      ]),
-    )
-    .option("--kv-bytes <size>", 'memory of the KV cache, such as 4GiB, or "auto"')
-    .option("--no-prefix-cache", "compute every prompt from its beginning")
-    .addOption(new Option("--dense-weights <type>", "q8: faster on CPUs, and lossy").choices(["bf16", "q8"]))
-    .addOption(
-      new Option("--numerics <kind>", "of activations (default: fast where it can be)").choices(["exact", "fast"]),
-    )
-    .option("--repeatable", "the same bits in any batch on a GPU, too")
+  addEngineOptions(command, "64")
     .option("--trust-proxy", "take addresses from x-forwarded-for; only behind a proxy that sets it")
     .option("--max-body-bytes <n>", "of one request; more get 413 (default: 33554432)", integer)
     .option("--requests-per-minute <n>", "of one key, or one address; more get 429 (default: any)", integer)
@@ -102,67 +75,69 @@ export function serveCommand(): Command {
 }
 
 async function serve(modelArgument: string | undefined, flags: ServeFlags): Promise<void> {
-  const notes = new Output(process.stderr);
+  const notes = Output.stderr();
+  const options = engineOptions(flags);
   const tls = readTls(flags);
-  const { model } = chosenModel(modelArgument, "serve", notes);
-  const loading = new AbortController();
+  const chosen = chosenModel(modelArgument);
+  const { model } = chosen;
+  const stopping = new AbortController();
   const engine = deferred<Engine>();
   const app = await createServer(serverOptions(model, flags, engine.promise, tls));
-  const shutdown = new Shutdown(app, loading);
+  const shutdown = new Shutdown(app, stopping);
+  const loading = load(app, model, options, stopping.signal);
   try {
+    // Before the port is there, all that can be told at once is: options, model, a plan of the memory that it takes.
+    await loading.accepted;
+    tellDemo(chosen, "serve", notes);
     const address = await listen(app, flags.host, flags.port);
-    new Output(process.stdout).line(`Listening on ${address}`);
+    Output.stdout().line(`Listening on ${address}`);
     if (!isLoopback(flags.host) && flags.apiKeyFile === undefined) {
       notes.line(
         `WARNING: whoever can reach ${flags.host} may use this model: it asks for no key. See --api-key-file, or --host 127.0.0.1`,
       );
     }
     if (flags.apiKeyFile !== undefined) reloadKeysOnHangup(app);
-    // Only now: a port that is taken is told of before a long load, and probes are answered during it.
-    await using loaded = await load(app, model, flags, loading.signal).catch((error: unknown) => {
-      engine.reject(error);
-      throw error;
-    });
-    engine.resolve(loaded);
+    engine.resolve(await loading.engine);
     await shutdown.requested;
     await shutdown.drain();
   } catch (error) {
+    engine.reject(error);
     // A signal while the model loads ends the program as any other.
-    if (error !== loading.signal.reason) throw error;
+    if (error !== stopping.signal.reason) throw explained(error, model);
   } finally {
+    stopping.abort();
+    await loading.engine.then(
+      (loaded) => loaded.close(),
+      () => {},
+    );
     await shutdown.close();
   }
 }
 
-function load(app: FastifyInstance, model: string, flags: ServeFlags, signal: AbortSignal): Promise<Engine> {
+interface Loading {
+  engine: Promise<Engine>;
+  /** Resolves when nothing is left to refuse, and only the weights have to be moved; rejects when something was. */
+  accepted: Promise<void>;
+}
+
+function load(app: FastifyInstance, model: string, options: EngineOptions, signal: AbortSignal): Loading {
   const started = performance.now();
+  const accepted = deferred<void>();
   let told = -1;
   const onProgress: EngineOptions["onProgress"] = ({ phase, loadedBytes, totalBytes, writes }) => {
+    if (phase !== "open") accepted.resolve();
     const tenth = totalBytes > 0 ? Math.floor((10 * loadedBytes) / totalBytes) : 0;
     if (tenth === told) return;
     told = tenth;
     app.log.info({ model, phase, percent: 10 * tenth, ...(writes !== undefined && { writes }) }, "loading the model");
   };
-  const { kvDtype: dtype, kvBytes: bytes, maxSequences, maxQueue, maxBatchTokens, denseWeights, numerics } = flags;
-  const loading = Engine.load(model, {
-    ...engineOptions(flags),
-    ...(maxSequences !== undefined && { maxSequences }),
-    ...(maxQueue !== undefined && { maxQueue }),
-    ...(maxBatchTokens !== undefined && { maxBatchTokens }),
-    kvCache: { ...(dtype !== undefined && { dtype }), ...(bytes !== undefined && { bytes }) },
-    prefixCache: flags.prefixCache,
-    ...(denseWeights !== undefined && { denseWeights }),
-    ...(numerics !== undefined && { numerics }),
-    ...(flags.repeatable && { repeatable: true }),
-    onProgress,
-    signal,
-  });
-  return loading.then((engine) => {
-    const { backend, device, isa, memory, limits, numerics, denseWeights } = engine.info;
+  const engine = Engine.load(model, { ...options, onProgress, signal });
+  engine.then(({ info }) => {
+    const { backend, device, isa, memory, limits, numerics, denseWeights } = info;
     const seconds = Math.round(performance.now() - started) / 1000;
     app.log.info({ seconds, backend, device, isa, memory, limits, numerics, denseWeights }, "the model is ready");
-    return engine;
-  });
+  }, accepted.reject);
+  return { engine, accepted: accepted.promise };
 }
 
 function serverOptions(
@@ -218,10 +193,6 @@ function reloadKeysOnHangup(app: FastifyInstance): void {
       app.log.error({ err: error }, "the API keys could not be read again; those from before stay");
     }
   });
-}
-
-function repeated(value: string, before: string[] | undefined): string[] {
-  return [...(before ?? []), value];
 }
 
 function port(text: string): number {

@@ -1,0 +1,80 @@
+import type { CompleterResult } from "node:readline";
+import { nearest } from "../../unknown-option.js";
+
+/** The commands of a chat: what they are called, take and do. */
+export interface ChatCommand {
+  name: string;
+  /** As help shows it. */
+  argument?: string;
+  /** Values that it takes, where they can be listed. */
+  values?: readonly string[];
+  help: string;
+}
+
+export const chatCommands = [
+  {
+    name: "effort",
+    argument: "low|medium|high",
+    values: ["low", "medium", "high"],
+    help: "how much the model thinks before it answers; alone it shows that",
+  },
+  {
+    name: "system",
+    argument: "TEXT|none",
+    values: ["none"],
+    help: "instructions for the model; alone it shows them",
+  },
+  { name: "reset", help: "forget the conversation" },
+  { name: "stats", help: "what the last answer took, and the engine's counters" },
+  { name: "help", help: "this list" },
+  { name: "quit", help: "leave; so does Ctrl-D, and Ctrl-C when nothing is typed and no answer is under way" },
+] as const satisfies readonly ChatCommand[];
+
+export type CommandName = (typeof chatCommands)[number]["name"];
+
+const commands: readonly ChatCommand[] = chatCommands;
+
+export function helpText(): string {
+  const usages = commands.map(({ name, argument = "" }) => `/${name} ${argument}`);
+  const width = Math.max(...usages.map((usage) => usage.length)) + 2;
+  return [
+    ...commands.map(({ help }, i) => usages[i]!.padEnd(width) + help),
+    'Lines from """ to """ are one message, and so are pasted ones. Tab completes commands.',
+  ].join("\n");
+}
+
+export interface ParsedCommand {
+  /** null: there is no such command */
+  name: CommandName | null;
+  /** As it was typed. */
+  word: string;
+  value: string;
+}
+
+/** @returns null for what is a message */
+export function parseCommand(line: string): ParsedCommand | null {
+  const [, word, rest = ""] = /^\/(\S*)(?:\s+(.*))?$/.exec(line) ?? [];
+  if (word === undefined) return null;
+  const name = word === "exit" ? "quit" : chatCommands.find((command) => command.name === word)?.name;
+  return { name: name ?? null, word, value: rest.trim() };
+}
+
+export function unknownCommand(word: string): string {
+  const near = nearest(
+    word,
+    commands.map(({ name }) => name),
+  );
+  return `Unknown command /${word}; ${near === null ? "/help lists all" : `did you mean /${near}?`}`;
+}
+
+/** What Tab makes of a line: the commands that it may become, or the values of the one that stands there. */
+export function complete(line: string): CompleterResult {
+  const [, word, blank, begun = ""] = /^\/(\S*)(\s+)?(.*)$/.exec(line) ?? [];
+  if (word === undefined) return [[], line];
+  if (blank !== undefined) {
+    const { values = [] } = commands.find(({ name }) => name === word) ?? {};
+    return [values.filter((value) => value.startsWith(begun)), begun];
+  }
+  const found = commands.filter(({ name }) => name.startsWith(word));
+  return [found.map(({ name, argument }) => `/${name}${argument === undefined ? "" : " "}`), line];
+}

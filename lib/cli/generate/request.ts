@@ -1,0 +1,77 @@
+import { readFileSync } from "node:fs";
+import type { OutputFormat } from "../../constraint.js";
+import { Engine } from "../../engine.js";
+import type { GenerateOptions } from "../../generate-options.js";
+import { exitCodes, UsageError } from "../exit.js";
+
+/** What both forms of a completion are asked with. */
+export interface CompletionRequest {
+  sampling: GenerateOptions;
+  n: number;
+  stop: readonly string[];
+  /** How many likely tokens to tell of each; null: none is told. */
+  logprobs: number | null;
+  format: OutputFormat | null;
+  json: boolean;
+  speed: boolean;
+}
+
+/** A schema that stands on the command line, or in a file. @throws UsageError */
+export function readSchema(argument: string): OutputFormat {
+  const isInline = /^\s*(\{|true\s*$|false\s*$)/.test(argument);
+  let text = argument;
+  try {
+    if (!isInline) text = readFileSync(argument, "utf8");
+  } catch (error) {
+    throw new UsageError(`The schema for --schema cannot be read: ${(error as Error).message}`);
+  }
+  const schema = parsed(text, isInline ? "" : ` in ${argument}`);
+  const isSchema = typeof schema === "boolean" || (schema !== null && typeof schema === "object");
+  if (!isSchema || Array.isArray(schema))
+    throw new UsageError("Expected a JSON schema, which is an object, for --schema");
+  return { type: "json_schema", schema: schema as Record<string, unknown> | boolean };
+}
+
+function parsed(text: string, place: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new UsageError(`The schema${place} for --schema is not JSON: ${(error as Error).message}`);
+  }
+}
+
+/**
+ * What the engine cannot hold an answer to is told before minutes are spent on loading: the schema is compiled for a
+ * model that is there at once.
+ *
+ * @throws GptOssError INVALID_ARGUMENT or UNSUPPORTED, by name
+ */
+export async function checkFormat(format: OutputFormat): Promise<void> {
+  await using engine = await Engine.load("synthetic:wide", {
+    backend: "cpu",
+    threads: 1,
+    maxSequences: 1,
+    contextLength: 64,
+    kvCache: { bytes: "4MiB" },
+  });
+  await engine.generate([0], { constraint: { kind: "text", format }, maxTokens: 1 }).result;
+}
+
+/** Ctrl-C ends the completion where it is; what there is of it counts, but the program ends as interrupted. */
+export class Interruption implements Disposable {
+  happened = false;
+  readonly #interrupt: () => void;
+
+  constructor(run: { cancel(): void }) {
+    this.#interrupt = () => {
+      this.happened = true;
+      process.exitCode = exitCodes.interrupted;
+      run.cancel();
+    };
+    process.once("SIGINT", this.#interrupt); // a second Ctrl-C ends the process at once
+  }
+
+  [Symbol.dispose](): void {
+    process.off("SIGINT", this.#interrupt);
+  }
+}

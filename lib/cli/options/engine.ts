@@ -1,0 +1,95 @@
+import { type Command, Option } from "commander";
+import { type EngineOptions, nativeEngineOptions } from "../../options.js";
+import { integer } from "./values.js";
+
+/** How every command that loads a model is told about its engine. */
+export interface EngineFlags {
+  backend?: string;
+  threads?: number;
+  contextLength?: number;
+  packedWeights?: string;
+  maxSequences?: number;
+  maxQueue?: number;
+  maxBatchTokens?: number;
+  kvDtype?: "f32" | "bf16" | "fp8";
+  kvBytes?: string;
+  prefixCache: boolean;
+  denseWeights?: "bf16" | "q8";
+  numerics?: "exact" | "fast";
+  repeatable?: true;
+}
+
+export const modelArgument =
+  'checkpoint folder or file, or "demo" (default: $GPT_OSS_MODEL, else the embedded demo model)';
+
+/** @param sequences how many the command runs at once unless it is told otherwise */
+export function addEngineOptions(command: Command, sequences: string): Command {
+  return command
+    .option(
+      "--backend <name>",
+      'where to compute: "auto", "cpu", "cuda", "cuda:N" or "metal" (default: $GPT_OSS_BACKEND, else auto)',
+    )
+    .option("--threads <n>", "worker threads of the CPU backend (default: one per core)", integer)
+    .option(
+      "--context, --context-length <tokens>",
+      "tokens that prompt and answer may reach together (default: the model's)",
+      integer,
+    )
+    .option(
+      "--packed-weights <where>",
+      'on a CPU with AMX, where its copy of the experts is kept: "auto", "memory" or a folder (default: auto, beside the model)',
+    )
+    .option("--max-sequences <n>", `sequences running at once (default: ${sequences})`, integer)
+    .option("--max-queue <n>", "requests that may wait; more are refused (default: 1024)", integer)
+    .option(
+      "--max-batch-tokens <n>",
+      "tokens of one step (default: 512 on a CPU, 256 with numerics exact, 2048 on a GPU)",
+      integer,
+    )
+    .addOption(
+      new Option("--kv-dtype <type>", "element type of the KV cache (default: f32 on a CPU, bf16 on a GPU)").choices([
+        "f32",
+        "bf16",
+        "fp8",
+      ]),
+    )
+    .option("--kv-bytes <size>", 'memory of the KV cache, such as 4GiB, or "auto"')
+    .option("--no-prefix-cache", "compute every prompt from its beginning")
+    .addOption(new Option("--dense-weights <type>", "q8: faster on CPUs, and lossy").choices(["bf16", "q8"]))
+    .addOption(
+      new Option("--numerics <kind>", "of activations (default: fast where it can be)").choices(["exact", "fast"]),
+    )
+    .option("--repeatable", "the same bits in any batch on a GPU, too");
+}
+
+/**
+ * What the flags say to the engine.
+ *
+ * @throws GptOssError INVALID_ARGUMENT for a value that cannot be meant
+ */
+export function engineOptions(flags: EngineFlags): EngineOptions {
+  const { backend, kvDtype: dtype, kvBytes: bytes, repeatable } = flags;
+  const options: EngineOptions = {
+    ...(backend !== undefined && { backend: backend as NonNullable<EngineOptions["backend"]> }),
+    ...given(flags, ["threads", "contextLength", "packedWeights", "maxSequences", "maxQueue", "maxBatchTokens"]),
+    ...given(flags, ["denseWeights", "numerics"]),
+    kvCache: { ...(dtype !== undefined && { dtype }), ...(bytes !== undefined && { bytes: bytesOf(bytes) }) },
+    prefixCache: flags.prefixCache,
+    ...(repeatable && { repeatable }),
+  };
+  nativeEngineOptions(options);
+  return options;
+}
+
+/** A number of bytes is text on a command line. */
+function bytesOf(text: string): string | number {
+  return /^\d+$/.test(text) ? Number(text) : text;
+}
+
+/** Of the flags with these names, those that were given. */
+export function given<T extends object, K extends keyof T>(flags: T, names: readonly K[]): Pick<T, K> {
+  return Object.fromEntries(names.flatMap((name) => (flags[name] === undefined ? [] : [[name, flags[name]]]))) as Pick<
+    T,
+    K
+  >;
+}

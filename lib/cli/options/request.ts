@@ -1,0 +1,58 @@
+import { type Command, Option } from "commander";
+import { type GenerateOptions, nativeRequestOptions } from "../../generate-options.js";
+import type { ReasoningEffort } from "../../harmony/index.js";
+import { given } from "./engine.js";
+import { decimal, integer } from "./values.js";
+
+/** How an answer is asked for. */
+
+export interface SamplingFlags {
+  maxTokens?: number;
+  temperature?: number;
+  topP?: number;
+  topK?: number;
+  minP?: number;
+  seed?: number;
+}
+
+export interface AnswerFlags {
+  effort: ReasoningEffort;
+  reasoning: boolean;
+  speed?: true;
+}
+
+export function addSamplingOptions(command: Command): Command {
+  return command
+    .option("--max-tokens <n>", "tokens to generate at most", integer)
+    .option("--temperature <t>", "0 always takes the likeliest token (default: 1; 0 for the demo model)", decimal)
+    .option("--top-p <p>", "choose among the likeliest tokens that have this share together", decimal)
+    .option("--top-k <k>", "choose among this many tokens; 0 for all", integer)
+    .option("--min-p <p>", "leave out tokens less likely than this share of the likeliest", decimal)
+    .option("--seed <n>", "the same seed and request give the same tokens", integer);
+}
+
+export const efforts: readonly ReasoningEffort[] = ["low", "medium", "high"];
+
+export function addAnswerOptions(command: Command): Command {
+  return command
+    .addOption(
+      new Option("--effort <effort>", "how much the model thinks before it answers").choices(efforts).default("medium"),
+    )
+    .option("--no-reasoning", "do not show what the model thinks; it stands on stderr when stdout is no terminal")
+    .option("--speed", "tell on stderr how fast the prompt was read and the answer written");
+}
+
+/** @throws GptOssError INVALID_ARGUMENT for a value that cannot be meant */
+export function samplingOptions(flags: SamplingFlags, isDemo: boolean): GenerateOptions {
+  const options: GenerateOptions = {
+    ...(isDemo && { temperature: 0 }),
+    ...given(flags, ["maxTokens", "temperature", "topP", "topK", "minP", "seed"]),
+  };
+  checkRequest(options);
+  return options;
+}
+
+/** Before a model is there, so as any model takes them. @throws GptOssError INVALID_ARGUMENT */
+export function checkRequest(options: GenerateOptions): void {
+  nativeRequestOptions(options, { vocab: 2 ** 31, stopTokens: [], maskReserved: true });
+}

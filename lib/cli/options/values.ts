@@ -1,0 +1,29 @@
+import { InvalidArgumentError } from "commander";
+
+/** Commander calls these for an option's value; what they throw is wrong usage. */
+
+export function integer(text: string): number {
+  if (!/^[+-]?\d+$/.test(text) || !Number.isSafeInteger(Number(text)))
+    throw new InvalidArgumentError("Expected an integer.");
+  return Number(text);
+}
+
+export function decimal(text: string): number {
+  if (text.trim() === "" || !Number.isFinite(Number(text))) throw new InvalidArgumentError("Expected a number.");
+  return Number(text);
+}
+
+/** `1,2,3` or the same with spaces. */
+export function tokenIds(text: string): number[] {
+  const parts = text.split(/[\s,]+/).filter((part) => part !== "");
+  if (parts.length === 0) throw new InvalidArgumentError("Expected token ids such as 1,2,3.");
+  return parts.map((part) => {
+    if (!/^\d+$/.test(part)) throw new InvalidArgumentError(`Expected token ids such as 1,2,3; "${part}" is none.`);
+    return Number(part);
+  });
+}
+
+/** An option that may be given several times. */
+export function repeated(value: string, before: string[] | undefined): string[] {
+  return [...(before ?? []), value];
+}
