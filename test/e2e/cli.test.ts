@@ -1,67 +1,29 @@
-import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
 import { once } from "node:events";
 import { cpSync, mkdtempSync, rmSync, statSync, truncateSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { tokenizer } from "../../lib/tokenizer/tokenizer.js";
-
-const root = fileURLToPath(new URL("../../", import.meta.url));
-const program = path.join(root, "dist", "cli", "main.js");
-
-interface Run {
-  code: number | null;
-  stdout: string;
-  stderr: string;
-}
-
-function start(args: string[], env: NodeJS.ProcessEnv = {}): ChildProcessWithoutNullStreams {
-  const inherited = { ...process.env, GPT_OSS_MODEL: undefined, GPT_OSS_BACKEND: undefined };
-  return spawn(process.execPath, [program, ...args], { env: { ...inherited, ...env } });
-}
-
-/** All that a stream has said so far, and a promise for the moment when it has said something. */
-function listen(stream: NodeJS.ReadableStream) {
-  const heard = { text: "", until };
-  const waiting: { what: string; resolve: () => void }[] = [];
-  stream.setEncoding("utf8").on("data", (piece: string) => {
-    heard.text += piece;
-    for (const { what, resolve } of waiting) if (heard.text.includes(what)) resolve();
-  });
-  function until(what: string): Promise<void> {
-    return new Promise((resolve) => (heard.text.includes(what) ? resolve() : waiting.push({ what, resolve })));
-  }
-  return heard;
-}
-
-async function finish(child: ChildProcessWithoutNullStreams): Promise<Run> {
-  const [stdout, stderr] = [listen(child.stdout), listen(child.stderr)];
-  const [code] = (await once(child, "close")) as [number | null];
-  return { code, stdout: stdout.text, stderr: stderr.text };
-}
-
-function run(args: string[], input = "", env: NodeJS.ProcessEnv = {}): Promise<Run> {
-  const child = start(args, env);
-  child.stdin.on("error", () => {}); // the program may end before it has read everything
-  child.stdin.end(input);
-  return finish(child);
-}
-
-const label = "demo model (3 M parameters, knows about 130 things, not gpt-oss)";
+import { demoLabel, goldenModel, listen, run, start } from "../support/cli.js";
 
 describe("chat", () => {
-  it("answers each line of its input, reasoning apart from the answer, and ends with it", async () => {
+  it("answers each line of its input, with its reasoning on stderr, and ends with it", async () => {
     const { code, stdout, stderr } = await run(["chat"], "What is 7 + 8?\n\nWhat is the capital of Japan?");
     expect(code).toBe(0);
+    expect(stdout).toBe("7 + 8 = 15\nThe capital of Japan is Tokyo.\n");
+    const [label, ...reasoning] = stderr.trimEnd().split("\n");
+    expect(label).toBe(`${demoLabel}. For a real one: gpt-oss chat /path/to/gpt-oss-20b`);
+    expect(reasoning).toHaveLength(2);
+    for (const line of reasoning) expect(line).toMatch(/^\[analysis\] \S/);
+  });
+
+  it("takes the lines from quotes to quotes as one message, the last of them without their end, too", async () => {
+    const input = '"""\nWhat is the capital\n of Japan?\n"""\n"""/quit"""\n"""What is\n 7 + 8?';
+    const { code, stdout } = await run(["chat", "--no-reasoning"], input);
+    expect(code).toBe(0);
     const lines = stdout.trimEnd().split("\n");
-    expect(lines).toHaveLength(4);
-    expect(lines[0]).toMatch(/^\[analysis\] \S/);
-    expect(lines[1]).toBe("7 + 8 = 15");
-    expect(lines[2]).toMatch(/^\[analysis\] \S/);
-    expect(lines[3]).toContain("Tokyo");
-    expect(stderr).toContain(label);
-    expect(stderr).toContain("gpt-oss chat /path/to/gpt-oss-20b");
+    expect(lines).toHaveLength(3);
+    expect(lines[0]).toContain("Tokyo");
+    expect(lines[2]).toBe("7 + 8 = 15");
   });
 
   it("remembers what was said, until /reset", async () => {
@@ -76,27 +38,61 @@ describe("chat", () => {
 
   it("obeys its commands", async () => {
     const input =
-      "/help\n/effort low\n/system Always answer in French.\nGood morning!\n/stats\n/quit\nWhat is 1 + 1?\n";
+      "/help\n/effort\n/effort low\n/system Always answer in French.\n/system\nGood morning!\n/system none\n/system\n" +
+      "/stats\n/quit\nWhat is 1 + 1?\n";
     const { code, stdout, stderr } = await run(["chat"], input);
     expect(code).toBe(0);
     expect(stdout).toContain("/effort low|medium|high");
     expect(stdout).toContain("Bonjour");
-    expect(stdout).not.toContain("[analysis]");
+    expect(stderr).not.toContain("[analysis]");
     expect(stdout).toMatch(/last answer \d+ tokens read, \d+ written/);
     expect(stdout).not.toContain("1 + 1 =");
-    expect(stderr).toContain("Reasoning effort: low");
+    expect(stderr.trimEnd().split("\n").slice(1)).toEqual([
+      "Reasoning effort: medium",
+      "Reasoning effort: low",
+      "Instructions: Always answer in French.",
+      "Instructions: Always answer in French.",
+      "No instructions.",
+      "No instructions.",
+    ]);
   });
 
   it("says what is wrong with a command or a message, goes on, and ends as failed", async () => {
     const { code, stdout, stderr } = await run(
       ["chat", "--context", "120"],
-      `/nonsense\n/effort max\n${"What is 7 + 8? ".repeat(60)}\nWhat is 7 + 8?\n`,
+      `/nonsense\n/efort\n/effort max\n${"What is 7 + 8? ".repeat(60)}\nWhat is 7 + 8?\n`,
     );
     expect(code).toBe(1);
-    expect(stderr).toContain("Unknown command /nonsense");
+    expect(stderr).toContain("Unknown command /nonsense; /help lists all");
+    expect(stderr).toContain("Unknown command /efort; did you mean /effort?");
     expect(stderr).toContain('/effort but received "max"');
     expect(stderr).toContain("(CONTEXT_OVERFLOW)");
     expect(stdout).toContain("7 + 8 = 15");
+  });
+
+  const questions = `${Array.from({ length: 6 }, (_, i) => `What is ${i} + 8?`).join("\n")}\n`;
+
+  it("says what to do when the context is full, and drops the oldest turns when it may", async () => {
+    const full = await run(["chat", "--context", "150", "--effort", "low"], questions);
+    expect(full.code).toBe(1);
+    expect(full.stderr).toMatch(/^gpt-oss: .*\/reset starts anew, and --drop-oldest drops .* \(CONTEXT_OVERFLOW\)$/m);
+    const dropping = await run(["chat", "--context", "150", "--effort", "low", "--drop-oldest"], questions);
+    expect(dropping.code).toBe(0);
+    expect(dropping.stderr).toMatch(/^\(dropped the oldest( \d of \d)? turns?\)$/m);
+    expect(dropping.stdout.trimEnd().split("\n")).toHaveLength(6);
+  });
+
+  it("tells how fast it was, when asked to", async () => {
+    const { stdout, stderr } = await run(["chat", "--speed"], "What is 7 + 8?\n");
+    expect(stdout).toBe("7 + 8 = 15\n");
+    expect(stderr).toMatch(/^\(prompt: \d+ tokens in .* tokens\/s; answer: \d+ tokens in .* tokens\/s\)$/m);
+  });
+
+  it("takes the engine's options", async () => {
+    const options = ["--kv-dtype", "bf16", "--kv-bytes", "8MiB", "--numerics", "exact", "--no-prefix-cache"];
+    const limits = ["--context", "512", "--max-sequences", "2", "--max-queue", "3", "--max-batch-tokens", "64"];
+    const { code, stdout } = await run(["chat", ...options, ...limits], "What is 7 + 8?\n");
+    expect({ code, stdout }).toEqual({ code: 0, stdout: "7 + 8 = 15\n" });
   });
 
   it("stops an answer at the first SIGINT and leaves at the next", async () => {
@@ -114,77 +110,11 @@ describe("chat", () => {
   });
 });
 
-describe("generate", () => {
-  it("answers a prompt, or the text on stdin", async () => {
-    const byOption = await run(["generate", "--prompt", "What is 7 + 8?", "--no-reasoning"]);
-    expect(byOption).toMatchObject({ code: 0, stdout: "7 + 8 = 15\n" });
-    expect(byOption.stderr).toContain(label);
-    const byStdin = await run(["generate", "--effort", "low"], "What is 7 + 8?\n");
-    expect(byStdin).toMatchObject({ code: 0, stdout: "7 + 8 = 15\n" });
-  });
-
-  it("--json prints one object and nothing else on stdout", async () => {
-    const { code, stdout } = await run(["generate", "--prompt", "What is 7 + 8?", "--json"]);
-    expect(code).toBe(0);
-    expect(JSON.parse(stdout)).toMatchObject({
-      model: "demo",
-      content: "7 + 8 = 15",
-      reasoning: expect.stringContaining("15"),
-      toolCalls: [],
-      finishReason: "stop",
-      usage: { promptTokens: expect.any(Number), completionTokens: expect.any(Number) },
-    });
-  });
-
-  it("--raw and --tokens continue the prompt as it is", async () => {
-    const text = "<|start|>user<|message|>Hi<|end|><|start|>assistant"; // as text, so no control tokens
-    const raw = await run(["generate", "--raw", "--prompt", text, "--max-tokens", "3", "--json"]);
-    expect(JSON.parse(raw.stdout)).toMatchObject({
-      finishReason: "length",
-      usage: { promptTokens: tokenizer.count(text), completionTokens: 3 },
-    });
-    const ids = "200006,1428,200008,20600,11955,158472,30,200007,200006,173781";
-    const tokens = await run(["generate", "--tokens", ids, "--stop-tokens", "200008", "--json"]);
-    const { tokens: generated } = JSON.parse(tokens.stdout) as { tokens: number[] };
-    expect(generated[0]).toBe(200005);
-    expect(generated.at(-1)).toBe(200008);
-  });
-
-  it("the same seed gives the same tokens", async () => {
-    const args = ["generate", "--raw", "--prompt", "The", "--temperature", "2", "--max-tokens", "8", "--json"];
-    const [a, b, c] = await Promise.all(["5", "5", "6"].map((seed) => run([...args, "--seed", seed])));
-    const tokensOf = (done: Run | undefined) => (JSON.parse(done!.stdout) as { tokens: number[] }).tokens;
-    expect(tokensOf(a)).toEqual(tokensOf(b));
-    expect(tokensOf(a)).not.toEqual(tokensOf(c));
-  });
-
-  it("ends quietly when nobody reads on", async () => {
-    const child = start(["generate", "--prompt", "Write me a story.", "--temperature", "100", "--seed", "1"]);
-    const stderr = listen(child.stderr);
-    child.stdout.once("data", () => child.stdout.destroy());
-    const [code] = await once(child, "close");
-    expect(code).toBe(0);
-    expect(stderr.text.trim().split("\n")).toHaveLength(1);
-  });
-
-  it("a SIGINT ends the completion with what there is, and code 130", async () => {
-    const child = start(["generate", "--prompt", "Write me a story.", "--temperature", "100", "--seed", "1"]);
-    const done = finish(child);
-    await once(child.stdout, "data");
-    child.kill("SIGINT");
-    const { code, stdout } = await done;
-    expect(code).toBe(130);
-    expect(stdout).toMatch(/\S.*\n$/s);
-  });
-});
-
 describe("inspect", () => {
   let damaged: string;
-  const golden = path.join(root, "test", "golden", "models", "a");
-
   beforeAll(() => {
     damaged = path.join(mkdtempSync(path.join(tmpdir(), "gpt-oss-cli-")), "model");
-    cpSync(golden, damaged, { recursive: true });
+    cpSync(goldenModel, damaged, { recursive: true });
     const file = path.join(damaged, "model.safetensors");
     truncateSync(file, Math.floor(statSync(file).size / 2));
   });
@@ -192,11 +122,11 @@ describe("inspect", () => {
   afterAll(() => rmSync(path.dirname(damaged), { recursive: true, force: true }));
 
   it("shows what is in a checkpoint", async () => {
-    const { code, stdout } = await run(["inspect", golden]);
+    const { code, stdout } = await run(["inspect", goldenModel]);
     expect(code).toBe(0);
     expect(stdout).toMatch(/^layers +4, 2 of them with a sliding window of 128$/m);
     expect(stdout).toMatch(/^model\.layers\.0\.self_attn\.sinks +\S+ +\[16\] +\d+ bytes$/m);
-    const json = await run(["inspect", golden, "--json"]);
+    const json = await run(["inspect", goldenModel, "--json"]);
     expect(JSON.parse(json.stdout)).toMatchObject({ layout: "huggingface", model: { layers: 4, hidden: 96 } });
   });
 
@@ -207,6 +137,16 @@ describe("inspect", () => {
       expect(stdout).toBe("");
       expect(stderr).toMatch(/^gpt-oss: .*model\.safetensors.* \(MODEL_FORMAT\)\n$/);
     }
+  });
+
+  it("tells of the demo model what was trained", async () => {
+    const { code, stdout, stderr } = await run(["inspect", "demo"]);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: `${demoLabel}\n` });
+    expect(stdout).toMatch(
+      /^parameters +53\.7 million; 3\.06 million of them trained, the rows of 197921 tokens are zero$/m,
+    );
+    const json = JSON.parse((await run(["inspect", "demo", "--json"])).stdout) as { model: { parameters: number } };
+    expect(json).toMatchObject({ trainedParameters: 3_060_160, model: { parameters: 53_727_936 } });
   });
 
   it("fails where there is none", async () => {
@@ -299,11 +239,10 @@ describe("an environment variable", () => {
 
 describe("the model", () => {
   it("is $GPT_OSS_MODEL when none is named, and only the demo model has its label", async () => {
-    const golden = path.join(root, "test", "golden", "models", "a");
     const args = ["generate", "--tokens", "1,2,3", "--max-tokens", "2", "--json"];
-    const { code, stdout, stderr } = await run(args, "", { GPT_OSS_MODEL: golden });
+    const { code, stdout, stderr } = await run(args, "", { GPT_OSS_MODEL: goldenModel });
     expect(code).toBe(0);
-    expect(JSON.parse(stdout)).toMatchObject({ model: golden, usage: { completionTokens: 2 } });
+    expect(JSON.parse(stdout)).toMatchObject({ model: goldenModel, usage: { completionTokens: 2 } });
     expect(stderr).toBe("");
   });
 
@@ -314,15 +253,61 @@ describe("the model", () => {
   });
 });
 
+describe("pull", () => {
+  it("says how to get a model, and that it does not", async () => {
+    const { code, stdout, stderr } = await run(["pull", "openai/gpt-oss-20b"]);
+    expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
+    const lines = stderr.trimEnd().split("\n");
+    expect(lines[0]).toMatch(/^openai\/gpt-oss-20b: 20\.9 billion parameters, 13\.8 GB to download; 16 GB of memory/);
+    expect(lines).toContain('  hf download openai/gpt-oss-20b --exclude "*/*" --local-dir gpt-oss-20b');
+    expect(lines).toContain("  gpt-oss chat ./gpt-oss-20b");
+    expect(lines.at(-1)).toMatch(/^gpt-oss: This version downloads nothing itself; .* \(UNSUPPORTED\)$/);
+  });
+
+  it("takes the folder that is asked for", async () => {
+    const { code, stderr } = await run(["pull", "gpt-oss-120b", "--dir", "/my models/big"]);
+    expect(code).toBe(1);
+    expect(stderr).toContain("--local-dir '/my models/big'\n  gpt-oss chat '/my models/big'\n");
+    expect(stderr).toContain("65.2 GB to download");
+  });
+
+  it.each([
+    ["openai/gpt-oss-20", "did you mean openai/gpt-oss-20b?"],
+    ["gpt-oss-12b", "did you mean openai/gpt-oss-120b?"],
+    ["meta/llama", "known are openai/gpt-oss-20b and openai/gpt-oss-120b"],
+  ])("does not know %s", async (repository, words) => {
+    const { code, stdout, stderr } = await run(["pull", repository]);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+    expect(stderr).toBe(`gpt-oss: Unknown repository "${repository}"; ${words} (USAGE)\n`);
+  });
+
+  it.each([
+    ["chat", "openai/gpt-oss-20b"],
+    ["generate", "gpt-oss-20b"],
+    ["serve", "OpenAI/gpt-oss-20b/"],
+    ["inspect", "openai/gpt-oss-20b"],
+  ])("is what %s names for a repository that is no folder", async (command, repository) => {
+    const { code, stderr } = await run([command, repository], "Hi", { GPT_OSS_LOG: "" });
+    expect(code).toBe(1);
+    expect(stderr).toContain('found nothing; "gpt-oss pull openai/gpt-oss-20b" says how to get it (MODEL_NOT_FOUND)\n');
+  });
+});
+
 describe("usage", () => {
-  it.each([["--help"], ["chat --help"], ["generate --help"], ["inspect --help"], ["doctor --help"], ["--version"]])(
-    "gpt-oss %s succeeds",
-    async (args) => {
-      const { code, stdout, stderr } = await run(args.split(" "));
-      expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
-      expect(stdout).toMatch(args === "--version" ? /^\d+\.\d+\.\d+\n$/ : /^Usage: gpt-oss/);
-    },
-  );
+  it.each([
+    ["--help"],
+    ["chat --help"],
+    ["generate --help"],
+    ["inspect --help"],
+    ["doctor --help"],
+    ["pull --help"],
+    ["serve --help"],
+    ["--version"],
+  ])("gpt-oss %s succeeds", async (args) => {
+    const { code, stdout, stderr } = await run(args.split(" "));
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    expect(stdout).toMatch(args === "--version" ? /^\d+\.\d+\.\d+\n$/ : /^Usage: gpt-oss/);
+  });
 
   it.each([
     ["frobnicate"],
@@ -340,11 +325,36 @@ describe("usage", () => {
     ["generate --prompt a --backend abacus"],
     ["generate --prompt a --packed-weights="],
     ["generate"],
+    ["generate --prompt a --n 0"],
+    ["generate --prompt a --n 65"],
+    ["generate --prompt a --stop="],
+    ["generate --prompt a --logprobs 5"],
+    ["generate --prompt a --json --logprobs 21"],
+    ["generate --prompt a --schema {"],
+    ["generate --prompt a --schema /no/such/schema.json"],
+    ["generate --prompt a --kv-dtype f64"],
+    ["generate --prompt a --kv-bytes lots"],
+    ["chat --max-sequences 0"],
+    ["chat --kv-bytes 4Gb"],
+    ["chat --temperature 1000"],
+    ["chat --max-tokens 0"],
     ["inspect"],
+    ["pull"],
   ])("gpt-oss %s is wrong and says so in one line", async (args) => {
     const { code, stdout, stderr } = await run(args.split(" "));
     expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
-    expect(stderr.replace(/^demo model .*\n/, "")).toMatch(/^gpt-oss: .+ \((USAGE|INVALID_ARGUMENT)\)\n$/);
+    expect(stderr).toMatch(/^gpt-oss: .+ \((USAGE|INVALID_ARGUMENT)\)\n$/);
+  });
+
+  it.each([
+    ["chta", "did you mean chat?"],
+    ["chat --temprature 1", "did you mean --temperature?"],
+    ["generate --max-token 1", "did you mean --max-tokens?"],
+    ["serve --kv-byte 1", "did you mean --kv-bytes?"],
+  ])("gpt-oss %s hears what was meant", async (args, words) => {
+    const { code, stderr } = await run(args.split(" "));
+    expect(code).toBe(2);
+    expect(stderr.toLowerCase()).toContain(words);
   });
 
   it("nothing at all shows the help, as wrong usage", async () => {

@@ -68,7 +68,7 @@ describe("gpt-oss serve", () => {
   it("listens, serves the demo model, logs, and ends with SIGTERM", async () => {
     const server = new Server(["--port", "0", "--model-name", "first", "--model-name", "second"]);
     const url = await server.ready();
-    expect(server.stderr).toContain("demo model (3 M parameters, knows about 130 things, not gpt-oss)");
+    expect(server.stderr).toContain("demo model: answers about 130 questions; it is not gpt-oss");
     for (const route of ["/health", "/live", "/ping"]) expect((await fetch(url + route)).status).toBe(200);
     const models = (await (await fetch(`${url}/v1/models`)).json()) as { data: { id: string }[] };
     expect(models.data.map(({ id }) => id)).toEqual(["first", "second"]);
@@ -186,11 +186,13 @@ describe("gpt-oss serve says in one sentence", () => {
     [["--tls-cert", "cert.pem"], "--tls-cert and --tls-key need each other"],
     [["--cors", "example.com"], "cors"],
     [["--max-sequences", "0", "--port", "0"], "maxSequences"],
+    [["--kv-bytes", "4Gb", "--port", "0"], "kvCache.bytes"],
+    [["--context-length", "131073", "--port", "0"], "contextLength 131073 is more than the model's"],
     [["--api-key-file", "/nonexistent/keys"], "/nonexistent/keys"],
     [["a", "b"], "too many arguments"],
   ])("that %j is wrong usage", async (args, words) => {
-    const { code, stderr } = await run(...args);
-    expect(code).toBe(2);
+    const { code, stdout, stderr } = await run(...args);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
     const sentence = stderr.split("\n").filter((line) => line.startsWith("gpt-oss: "));
     expect(sentence).toHaveLength(1);
     expect(sentence[0]).toContain(words);
@@ -218,7 +220,12 @@ describe("gpt-oss serve says in one sentence", () => {
     writeFileSync(file, "nothing of use\n");
     const tls = await run("--tls-cert", file, "--tls-key", file, "--port", "0");
     expect([tls.code, tls.stderr]).toEqual([1, expect.stringContaining(`The certificate ${file} with the key`)]);
-    for (const { stderr } of [address, model, tls]) {
+    const cache = await run("--kv-bytes", "1", "--port", "0", "--log-level", "silent");
+    expect([cache.code, cache.stderr]).toEqual([1, expect.stringContaining("(OUT_OF_MEMORY)")]);
+    const backend = await run("--backend", "metal", "--port", "0", "--log-level", "silent");
+    expect([backend.code, backend.stderr]).toEqual([1, expect.stringContaining('backend "metal"')]);
+    for (const { stdout, stderr } of [address, model, tls, cache, backend]) {
+      expect(stdout).toBe("");
       expect(stderr.split("\n").filter((line) => line.startsWith("gpt-oss: "))).toHaveLength(1);
     }
   });
