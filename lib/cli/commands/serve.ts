@@ -5,7 +5,7 @@ import { Command, Option } from "commander";
 import type { FastifyInstance } from "fastify";
 import { Engine } from "../../engine.js";
 import type { EngineOptions } from "../../options.js";
-import { createServer, type ServerOptions } from "../../server/index.js";
+import type { ServerOptions } from "../../server/index.js";
 import { UsageError } from "../exit.js";
 import { chosenModel, explained, tellDemo } from "../load-model.js";
 import { addEngineOptions, type EngineFlags, engineOptions, modelArgument } from "../options/engine.js";
@@ -82,6 +82,8 @@ async function serve(modelArgument: string | undefined, flags: ServeFlags): Prom
   const { model } = chosen;
   const stopping = new AbortController();
   const engine = deferred<Engine>();
+  // No other command needs it, and it takes as long to read as all the rest.
+  const { createServer } = await import("../../server/index.js");
   const app = await createServer(serverOptions(model, flags, engine.promise, tls));
   const shutdown = new Shutdown(app, stopping);
   const loading = load(app, model, options, stopping.signal);
