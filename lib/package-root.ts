@@ -18,24 +18,30 @@ let manifest: { name: string; version: string } | undefined;
  *   they were.
  */
 export function packageManifest(): { name: string; version: string } {
-  manifest ??= readManifest(here);
+  manifest ??= readManifest(manifestUrl());
   return manifest;
 }
 
-/** As seen from the module with this URL. */
-export function readManifest(url: string | undefined): { name: string; version: string } {
+/** Where it lies while this runs: webpack puts the name of the source in place of any other import.meta.url. */
+function manifestUrl(): URL | undefined {
   try {
-    const found = JSON.parse(readFileSync(new URL("../package.json", url), "utf8")) as {
-      name: string;
-      version: string;
-    };
+    const url = new URL(/* webpackIgnore: true */ "../package.json", import.meta.url);
+    return url;
+  } catch {
+    return undefined;
+  }
+}
+
+export function readManifest(url: URL | undefined): { name: string; version: string } {
+  try {
+    const found = JSON.parse(readFileSync(url!, "utf8")) as { name: string; version: string };
     if (found.name === "gpt-oss-node") return found;
   } catch {
     // no such file, or another one: said below
   }
   throw new GptOssError(
     "ADDON_NOT_FOUND",
-    `gpt-oss-node has been bundled${url ? ` into ${fileURLToPath(url)}` : ""}, and its native addon and model files are not ` +
+    "gpt-oss-node has been bundled into another file, and its native addon and model files are not " +
       'beside the bundle. Mark it external: `--external:gpt-oss-node` (esbuild), `external: ["gpt-oss-node"]` (Rollup, Vite\'s ' +
       'ssr), `externals: { "gpt-oss-node": "import gpt-oss-node" }` (webpack), `serverExternalPackages: ["gpt-oss-node"]` ' +
       "(Next.js). Then install it in node_modules where the bundle runs.",

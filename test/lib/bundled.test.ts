@@ -40,11 +40,11 @@ describe("a bundle of this package", () => {
 
   it("is told from the package by the package.json that lies above it", () => {
     writeFileSync(path.join(folder, "package.json"), '{ "name": "somebody-elses", "version": "1.0.0" }');
-    const inside = (file: string) => pathToFileURL(path.join(folder, file)).href;
-    for (const url of [inside("dist/server.js"), inside("a/b/server.js"), undefined]) {
+    const inside = (file: string) => pathToFileURL(path.join(folder, file));
+    for (const url of [inside("package.json"), inside("a/package.json"), undefined]) {
       expect(() => readManifest(url)).toThrowError(expect.objectContaining({ code: "ADDON_NOT_FOUND" }));
     }
-    expect(readManifest(pathToFileURL(path.join(packageRoot, "dist/binding.js")).href).name).toBe("gpt-oss-node");
+    expect(readManifest(pathToFileURL(path.join(packageRoot, "package.json"))).name).toBe("gpt-oss-node");
   });
 });
 
