@@ -61,7 +61,7 @@ function turnRequest(request: AnswerRequest): TurnRequest {
     ...(instructions !== undefined && { instructions }),
     tools: [],
     toolChoice: { type: "none" },
-    format,
+    format: format && { ...format, strict: true, at: "--schema" },
     effort,
     date: new Date().toISOString().slice(0, 10),
     sampling: rest,
@@ -79,6 +79,8 @@ function fitting(request: TurnRequest, contextLength: number): TurnRequest {
   const room = contextLength - renderTurn(request).tokens.length;
   return maxTokens === undefined || room < 1 ? request : { ...request, maxTokens: Math.min(maxTokens, room) };
 }
+
+type TurnAnswer = Pick<ChatAnswer, "messages" | "reasoning" | "content" | "toolCalls" | "finishReason" | "usage">;
 
 /** One choice, as it is told with --json. */
 class WrittenAnswer {
@@ -117,7 +119,7 @@ class WrittenAnswer {
     }
   }
 
-  result(): ChatAnswer & { logprobs?: TurnLogprob[] } {
+  result(): TurnAnswer & { logprobs?: TurnLogprob[] } {
     return {
       ...summarize(this.#messages),
       finishReason: this.#finishReason,
