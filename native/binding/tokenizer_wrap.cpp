@@ -1,8 +1,11 @@
 #include "native/binding/tokenizer_wrap.h"
 
+#include <algorithm>
 #include <atomic>
+#include <cstdint>
 #include <exception>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -51,9 +54,22 @@ Napi::Uint8Array bytes_to_js(Napi::Env env, std::string_view bytes) {
   return array_to_js<Napi::Uint8Array>(env, std::span(bytes));
 }
 
+// The argument after those: the most tokens that a text may have; absent: any number.
+size_t most_from_js(const Napi::Value& value) {
+  const double most = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : 1e15;
+  return most < 1e15 ? size_t(std::max(0.0, most)) : SIZE_MAX;  // infinity is no integer
+}
+
+// Null: there are too many.
+Napi::Value encoded_to_js(Napi::Env env, const std::optional<std::vector<uint32_t>>& ids) {
+  if (!ids) return env.Null();
+  return ids_to_js(env, *ids);
+}
+
 Napi::Value encode(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
-    return ids_to_js(info.Env(), tokenizer::encode(Utf8(info[0]).view(), specials_from_js(info[1])));
+    return encoded_to_js(info.Env(), tokenizer::encode_within(Utf8(info[0]).view(), most_from_js(info[2]),
+                                                              specials_from_js(info[1])));
   });
 }
 
@@ -95,11 +111,12 @@ Napi::Value table(const Napi::CallbackInfo& info) {
 
 class EncodeWorker : public Napi::AsyncWorker {
  public:
-  EncodeWorker(Napi::Env env, std::vector<Utf8> texts, const tokenizer::SpecialSet& allowed,
+  EncodeWorker(Napi::Env env, std::vector<Utf8> texts, const tokenizer::SpecialSet& allowed, size_t most,
                std::shared_ptr<std::atomic<bool>> cancelled)
       : AsyncWorker(env, "gpt_oss.tokenizerEncode"),
         texts_(std::move(texts)),
         allowed_(allowed),
+        most_(most),
         cancelled_(std::move(cancelled)),
         promise_(env) {}
   Napi::Promise promise() const { return promise_.Promise(); }
@@ -107,7 +124,9 @@ class EncodeWorker : public Napi::AsyncWorker {
  private:
   void Execute() override {
     try {
-      for (const Utf8& text : texts_) ids_.push_back(tokenizer::encode(text.view(), allowed_, cancelled_.get()));
+      for (const Utf8& text : texts_) {
+        ids_.push_back(tokenizer::encode_within(text.view(), most_, allowed_, cancelled_.get()));
+      }
     } catch (const std::exception&) {
       error_ = std::current_exception();
     }
@@ -116,7 +135,7 @@ class EncodeWorker : public Napi::AsyncWorker {
     try {
       if (error_) std::rethrow_exception(error_);
       auto arrays = Napi::Array::New(Env(), ids_.size());
-      for (size_t i = 0; i < ids_.size(); ++i) arrays.Set(uint32_t(i), ids_to_js(Env(), ids_[i]));
+      for (size_t i = 0; i < ids_.size(); ++i) arrays.Set(uint32_t(i), encoded_to_js(Env(), ids_[i]));
       promise_.Resolve(arrays);
     } catch (const Napi::Error& error) {  // JavaScript has no memory for the arrays
       promise_.Reject(error.Value());
@@ -127,9 +146,10 @@ class EncodeWorker : public Napi::AsyncWorker {
 
   std::vector<Utf8> texts_;
   tokenizer::SpecialSet allowed_;
+  size_t most_;  // tokens of each text
   std::shared_ptr<std::atomic<bool>> cancelled_;
   Napi::Promise::Deferred promise_;
-  std::vector<std::vector<uint32_t>> ids_;
+  std::vector<std::optional<std::vector<uint32_t>>> ids_;
   std::exception_ptr error_;
 };
 
@@ -140,7 +160,8 @@ Napi::Value encode_async(const Napi::CallbackInfo& info) {
     texts.reserve(array.Length());
     for (uint32_t i = 0; i < array.Length(); ++i) texts.emplace_back(array.Get(i));
     auto cancelled = std::make_shared<std::atomic<bool>>(false);
-    auto worker = std::make_unique<EncodeWorker>(info.Env(), std::move(texts), specials_from_js(info[1]), cancelled);
+    auto worker = std::make_unique<EncodeWorker>(info.Env(), std::move(texts), specials_from_js(info[1]),
+                                                 most_from_js(info[2]), cancelled);
     auto job = Napi::Object::New(info.Env());
     job.Set("promise", worker->promise());
     job.Set("cancel", Napi::Function::New(info.Env(), [cancelled](const Napi::CallbackInfo&) { *cancelled = true; }));

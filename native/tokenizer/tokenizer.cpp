@@ -1,5 +1,8 @@
 #include "native/tokenizer/tokenizer.h"
 
+#include <algorithm>
+#include <cstdint>
+
 #include "native/base/error.h"
 #include "native/base/str.h"
 #include "native/tokenizer/bpe.h"
@@ -8,9 +11,13 @@
 namespace oss::tokenizer {
 namespace {
 
-// Calls emit(id) for a piece that is a token and emit(ids) for one that is several.
+// Pieces of less are encoded in no time, whatever comes of them.
+constexpr size_t kLongPiece = 4096;
+
+// Calls emit(id) for a piece that is a token and emit(ids) for one that is several. Before a piece it asks whether there is
+// room for the tokens that the piece must have; returns false, with the rest not read, when there is none.
 template <typename Emit>
-void encode_ordinary(std::string_view text, const std::atomic<bool>* cancelled, Emit& emit) {
+bool encode_ordinary(std::string_view text, const std::atomic<bool>* cancelled, Emit& emit) {
   const Vocabulary& vocabulary = Vocabulary::get();
   PieceEncoder& encoder = PieceEncoder::of_this_thread();
   const uint8_t* p = reinterpret_cast<const uint8_t*>(text.data());
@@ -18,6 +25,7 @@ void encode_ordinary(std::string_view text, const std::atomic<bool>* cancelled, 
   while (p < end) {
     check_cancelled(cancelled);
     const Bytes piece(p, piece_end(p, end));
+    if (!emit.has_room(piece.size() < kLongPiece ? 1 : vocabulary.least_tokens(piece))) return false;
     const uint64_t hash = piece.size() <= vocabulary.longest() ? Vocabulary::hash(piece.data(), piece.size()) : 0;
     const uint32_t whole = vocabulary.find(piece.data(), piece.size(), hash);
     if (whole != Vocabulary::kNone) {
@@ -27,28 +35,41 @@ void encode_ordinary(std::string_view text, const std::atomic<bool>* cancelled, 
     }
     p += piece.size();
   }
+  return true;
 }
 
 template <typename Emit>
-void encode_text(std::string_view text, const SpecialSet& allowed, const std::atomic<bool>* cancelled, Emit& emit) {
+bool encode_text(std::string_view text, const SpecialSet& allowed, const std::atomic<bool>* cancelled, Emit& emit) {
   if (allowed.none()) return encode_ordinary(text, cancelled, emit);
   for (size_t at = 0; at < text.size();) {
     const SpecialMatch special = find_special(text, at, allowed);
-    encode_ordinary(text.substr(at, special.begin - at), cancelled, emit);
+    if (!encode_ordinary(text.substr(at, special.begin - at), cancelled, emit)) return false;
     if (special.begin != special.end) emit(special.id);
     at = special.end;
   }
+  return true;
 }
+
+struct Append {
+  const size_t most;
+  std::vector<uint32_t> ids;
+  bool has_room(size_t tokens) const { return tokens <= most - std::min(most, ids.size()); }
+  void operator()(uint32_t id) { ids.push_back(id); }
+  void operator()(std::span<const uint32_t> some) { ids.insert(ids.end(), some.begin(), some.end()); }
+};
 
 }  // namespace
 
 std::vector<uint32_t> encode(std::string_view text, const SpecialSet& allowed, const std::atomic<bool>* cancelled) {
-  struct {
-    std::vector<uint32_t> ids;
-    void operator()(uint32_t id) { ids.push_back(id); }
-    void operator()(std::span<const uint32_t> some) { ids.insert(ids.end(), some.begin(), some.end()); }
-  } append;
+  Append append{SIZE_MAX, {}};
   encode_text(text, allowed, cancelled, append);
+  return std::move(append.ids);
+}
+
+std::optional<std::vector<uint32_t>> encode_within(std::string_view text, size_t most, const SpecialSet& allowed,
+                                                   const std::atomic<bool>* cancelled) {
+  Append append{most, {}};
+  if (!encode_text(text, allowed, cancelled, append) || append.ids.size() > most) return std::nullopt;
   return std::move(append.ids);
 }
 
@@ -56,6 +77,7 @@ size_t encode_into(std::span<uint32_t> target, std::string_view text, const Spec
   struct {
     std::span<uint32_t> target;
     size_t tokens = 0;
+    bool has_room(size_t) const { return true; }
     void operator()(uint32_t id) {
       if (tokens < target.size()) target[tokens] = id;
       ++tokens;
@@ -71,6 +93,7 @@ size_t encode_into(std::span<uint32_t> target, std::string_view text, const Spec
 size_t count(std::string_view text) {
   struct {
     size_t tokens = 0;
+    bool has_room(size_t) const { return true; }
     void operator()(uint32_t) { ++tokens; }
     void operator()(std::span<const uint32_t> some) { tokens += some.size(); }
   } sum;

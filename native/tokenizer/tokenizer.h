@@ -2,6 +2,7 @@
 #pragma once
 #include <atomic>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -15,6 +16,11 @@ namespace oss::tokenizer {
 // Throws kCancelled soon after the flag, if there is one, becomes true.
 std::vector<uint32_t> encode(std::string_view text, const SpecialSet& allowed = {},
                              const std::atomic<bool>* cancelled = nullptr);
+
+// The same, or nothing when there are more than `most` tokens: it then stops where that is certain, before the merges of a
+// piece that must have more.
+std::optional<std::vector<uint32_t>> encode_within(std::string_view text, size_t most, const SpecialSet& allowed = {},
+                                                   const std::atomic<bool>* cancelled = nullptr);
 
 // The same into memory that is there. Returns how many tokens the text has; when they do not fit, the first ones are
 // written.

@@ -36,6 +36,7 @@ Vocabulary::Vocabulary() {
   for (size_t id = 0; id < tokens; ++id) {
     offsets_.push_back(offsets_.back() + lengths[id]);
     longest_ = std::max<size_t>(longest_, lengths[id]);
+    for (const uint8_t byte : this->bytes(uint32_t(id))) longest_with_[byte] = std::max(longest_with_[byte], lengths[id]);
   }
 
   size_t capacity = 1;
@@ -54,6 +55,16 @@ Vocabulary::Vocabulary() {
     const uint8_t two[] = {uint8_t(pair >> 8), uint8_t(pair)};
     pairs_[pair] = find(two, 2);
   }
+}
+
+size_t Vocabulary::least_tokens(Bytes bytes) const {
+  std::array<size_t, 256> count{};
+  for (const uint8_t byte : bytes) ++count[byte];
+  double tokens = 0;
+  for (size_t byte = 0; byte < count.size(); ++byte) {
+    if (count[byte] > 0) tokens += double(count[byte]) / std::max<uint8_t>(longest_with_[byte], 1);
+  }
+  return size_t(tokens);  // rounded down, which no error of rounding turns into too many
 }
 
 }  // namespace oss::tokenizer

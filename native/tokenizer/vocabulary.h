@@ -1,6 +1,7 @@
 // The 199,998 byte strings of o200k_base, found by id or by content. The data lies inside the library
 // (vocabulary_data.S); the hash table over it is built when it is first asked for.
 #pragma once
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -20,6 +21,9 @@ class Vocabulary {
 
   uint32_t size() const { return uint32_t(offsets_.size()) - 1; }
   size_t longest() const { return longest_; }
+  // No encoding of these bytes has fewer tokens: a token that holds some byte is no longer than the longest one that does,
+  // so each byte is at least so small a part of a token. Within one token of exact; runs of the whole text count alike.
+  size_t least_tokens(Bytes bytes) const;
   Bytes bytes(uint32_t id) const { return {blob_ + offsets_[id], offsets_[id + 1] - offsets_[id]}; }
 
   // The id of these bytes, which is also their rank as a merge; kNone when they are no token.
@@ -90,6 +94,7 @@ class Vocabulary {
   const uint8_t* blob_;            // the tokens, one after the other
   std::vector<uint32_t> offsets_;  // [tokens + 1] into blob_
   size_t longest_ = 0;
+  std::array<uint8_t, 256> longest_with_{};  // of the tokens that hold a byte; 0: none does
   std::vector<uint32_t> slots_;  // open addressing; a power of two, at most 40 % full
   size_t mask_;
   std::vector<uint32_t> pairs_;  // [256 * 256] find() of every two bytes: where each merge begins

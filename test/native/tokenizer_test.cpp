@@ -201,6 +201,42 @@ TEST("tokenizer: encode_into fills what is there and counts the rest") {
   }
 }
 
+TEST("tokenizer: encode_within gives all tokens or nothing") {
+  for (const std::string& text : {std::string("The quick brown fox jumps over the lazy dog."), std::string(3000, 'x'),
+                                  std::string(100000, ' '), std::string("a<|end|>b<|end|>")}) {
+    SpecialSet all;
+    all.set();
+    for (const SpecialSet& allowed : {SpecialSet(), all}) {
+      const Ids ids = encode(text, allowed);
+      CHECK(encode_within(text, ids.size(), allowed) == ids);
+      CHECK(encode_within(text, ids.size() - 1, allowed) == std::nullopt);
+      CHECK(encode_within(text, 0, allowed) == std::nullopt);
+      CHECK(encode_within(text, SIZE_MAX, allowed) == ids);
+    }
+  }
+  CHECK(encode_within("", 0) == Ids{});
+}
+
+TEST("vocabulary: no text has fewer tokens than its bytes say") {
+  const Vocabulary& vocabulary = Vocabulary::get();
+  const auto least = [&](std::string_view text) {
+    return vocabulary.least_tokens({reinterpret_cast<const uint8_t*>(text.data()), text.size()});
+  };
+  size_t above = 0;
+  for (uint32_t id = 0; id < vocabulary.size(); ++id) above += vocabulary.least_tokens(vocabulary.bytes(id)) > 1;
+  CHECK_EQ(above, size_t(0));
+  std::mt19937 random(5);
+  for (const char* alphabet : {" ", "-", "ab", "0123456789", "etaoin shrdlu", "\n\t ", "\u6F22\u5B57", "=-*_"}) {
+    const std::string_view letters = alphabet;
+    std::string text;
+    for (int i = 0; i < 20000; ++i) text += letters[random() % letters.size()];
+    CHECK(least(text) <= encode(text).size());
+  }
+  // Long before its merges, a piece of letters is known not to fit: their tokens are short.
+  CHECK_EQ(least(std::string(128, ' ')), size_t(1));
+  CHECK(least(std::string(27'000'000, 'q')) > 131072);
+}
+
 TEST("tokenizer: a cancelled encoding stops, in a long piece too, and the next one is whole") {
   std::atomic<bool> cancelled = true;
   CHECK_THROWS(Code::kCancelled, "cancelled", encode("a b", {}, &cancelled));
