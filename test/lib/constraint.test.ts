@@ -523,3 +523,29 @@ describe("a schema that may be given up", () => {
     expect(() => tiny.generate(prompt, { constraint: constraint as unknown as Constraint })).toThrow(message);
   });
 });
+
+describe("a toJSON() of the caller", () => {
+  const refusal = async (format: OutputFormat) => {
+    const run = async () => tiny.generate(prompt, { maxTokens: 2, constraint: { kind: "text", format } }).result;
+    return run().catch((error: GptOssError) => error.code);
+  };
+
+  it("that leaves nothing is refused", async () => {
+    const schema = { type: "string", toJSON: () => undefined };
+    expect(await refusal({ type: "json_schema", schema })).toBe("INVALID_ARGUMENT");
+  });
+
+  it("of all arrays is refused, too", async () => {
+    Object.defineProperty(Array.prototype, "toJSON", { configurable: true, value: () => "[]" });
+    try {
+      expect(await refusal({ type: "choice", choices: ["a"] })).toBe("INVALID_ARGUMENT");
+    } finally {
+      Reflect.deleteProperty(Array.prototype, "toJSON");
+    }
+  });
+
+  it("gives the schema that counts", async () => {
+    const schema = { toJSON: () => ({ const: 7 }) };
+    expect(await texts({ type: "json_schema", schema })).toEqual(["7"]);
+  });
+});

@@ -357,6 +357,21 @@ TEST("grammar: turns of the harmony format") {
   CHECK_THROWS(Code::kUnsupported, "needs the full vocabulary", compiled(turn("")));
 }
 
+TEST("grammar: a constraint that lacks something, or has another thing there, is refused") {
+  // lib/constraint.ts writes none of these, but a toJSON() of its caller's may.
+  for (const char* json : {"1", "{}", R"({"kind":1})", R"({"kind":"text"})", R"({"kind":"text","format":[]})",
+                           R"({"kind":"text","format":{"type":{}}})", R"({"kind":"text","format":{"type":"json_schema"}})",
+                           R"({"kind":"text","format":{"type":"regex"}})", R"({"kind":"text","format":{"type":"regex","pattern":1}})",
+                           R"({"kind":"text","format":{"type":"choice"}})", R"({"kind":"text","format":{"type":"choice","choices":"[]"}})",
+                           R"({"kind":"text","format":{"type":"choice","choices":[1]}})"}) {
+    CHECK_THROWS(Code::kInvalidArgument, "the JSON text of the constraint", compiled(json));
+  }
+  for (const char* members : {R"(,"toolChoice":1)", R"(,"names":"x","tools":[{"name":"f"}])", R"(,"names":[1],"tools":[{"name":"f"}])",
+                              R"(,"analysisTokens":"1")", R"(,"tools":{})", R"(,"tools":[{}])", R"(,"tools":["f"])", R"(,"final":1)"}) {
+    CHECK_THROWS(Code::kInvalidArgument, "the JSON text of the constraint", compiled(str(R"({"kind":"harmony")", members, "}"), kFull));
+  }
+}
+
 TEST("grammar: tool choice, and names") {
   const auto none = compiled(turn(R"(,"toolChoice":"none")"), kFull);
   CHECK(refused_at(none, kCall) != std::string::npos);
