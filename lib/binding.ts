@@ -2,8 +2,10 @@ import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 import { addonNotFound } from "./addon-not-found.js";
+import { isError } from "./errors.js";
 import type { LoadProgress, NativeEngineOptions } from "./options.js";
 import { packageManifest, packageRoot } from "./package-root.js";
+import { inThisRealm } from "./realm.js";
 
 export { packageRoot };
 
@@ -301,7 +303,7 @@ let loaded: NativeAddon | undefined;
 
 /** @throws GptOssError ADDON_NOT_FOUND with every place that was tried, why it did not work and what to do. */
 export function addon(): NativeAddon {
-  loaded ??= load();
+  loaded ??= inThisRealm(load());
   return loaded;
 }
 
@@ -323,7 +325,7 @@ function load(): NativeAddon {
     native.path = file;
     return native;
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message.split("\n")[0]! : String(cause);
+    const reason = isError(cause) ? cause.message.split("\n")[0]! : String(cause);
     throw addonNotFound({ root: packageRoot, tried, broken: { file, reason, cause } });
   }
 }

@@ -1,3 +1,4 @@
+import { types } from "node:util";
 import { invalidArgument } from "./errors.js";
 import { defaultIdentity, defaultKnowledgeCutoff, functionCallMessage, toolMessage } from "./harmony/builders.js";
 import {
@@ -147,7 +148,7 @@ function checkEffort(value: unknown): ReasoningEffort {
 
 function checkDate(value: unknown): string | null {
   if (value === null) return null;
-  if (value instanceof Date && !Number.isNaN(value.getTime())) return utcDay(value);
+  if (types.isDate(value) && !Number.isNaN(value.getTime())) return utcDay(value);
   if (typeof value === "string" && /^\d{4}-\d{2}-\d{2}$/.test(value)) return value;
   throw invalidArgument("currentDate", "YYYY-MM-DD, a valid Date or null", value);
 }

@@ -1,3 +1,5 @@
+import { types } from "node:util";
+
 /** Every code a `GptOssError` can carry. `native/base/error.h` holds the same list; a test compares the two. */
 export const errorCodes = [
   "MODEL_NOT_FOUND",
@@ -27,6 +29,33 @@ export class GptOssError extends Error {
     super(message, options);
     this.code = code;
   }
+
+  /** By name and code: one that another copy of this package has made, or one in another realm, is one too. */
+  static override [Symbol.hasInstance](value: unknown): boolean {
+    // biome-ignore lint/complexity/noThisInStatic: a class that extends this one asks here, too
+    if (this !== GptOssError) return Function.prototype[Symbol.hasInstance].call(this, value);
+    return (
+      types.isNativeError(value) && value.name === "GptOssError" && isErrorCode((value as { code?: unknown }).code)
+    );
+  }
+}
+
+function isErrorCode(code: unknown): code is ErrorCode {
+  return (errorCodes as readonly unknown[]).includes(code);
+}
+
+/** Of any realm, or made by a library that only inherits from Error. */
+export function isError(value: unknown): value is Error {
+  return types.isNativeError(value) || value instanceof Error;
+}
+
+/** A prompt that the context cannot hold, in the words of the addon; `tokens`: those that it has, or has at least. */
+export function contextOverflow(contextLength: number, tokens: number | null): GptOssError {
+  const size = tokens === null ? `more than ${contextLength - 1}` : String(tokens);
+  return new GptOssError(
+    "CONTEXT_OVERFLOW",
+    `the prompt has ${size} tokens and the context holds ${contextLength}, output included`,
+  );
 }
 
 /** An `INVALID_ARGUMENT` in one fixed form: `Expected EXPECTED for NAME but received VALUE (TYPE)`. */
@@ -55,8 +84,8 @@ export function nativeCall<T>(call: () => T): T {
 }
 
 export function fromNative(error: unknown): unknown {
-  if (error instanceof GptOssError || !(error instanceof Error)) return error;
-  const code = (error as Error & { code?: unknown }).code;
-  if (typeof code !== "string" || !(errorCodes as readonly string[]).includes(code)) return error;
-  return new GptOssError(code as ErrorCode, error.message, { cause: error });
+  // Of whichever realm: the addon is loaded in the main one.
+  if (error instanceof GptOssError || !types.isNativeError(error)) return error;
+  const { code } = error as Error & { code?: unknown };
+  return isErrorCode(code) ? new GptOssError(code, error.message, { cause: error }) : error;
 }

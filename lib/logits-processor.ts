@@ -1,3 +1,4 @@
+import { types } from "node:util";
 import { invalidArgument } from "./errors.js";
 
 /**
@@ -21,7 +22,7 @@ export async function processLogits(
   const result = (await processor(logits, tokens)) as unknown;
   const processed = result === undefined ? logits : result;
   const expected = `a Float32Array of ${vocab} logits, or nothing,`;
-  if (!(processed instanceof Float32Array)) {
+  if (!types.isFloat32Array(processed)) {
     throw invalidArgument("the result of logitsProcessor", expected, processed);
   }
   if (processed.length !== vocab) {

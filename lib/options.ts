@@ -1,4 +1,5 @@
 import path from "node:path";
+import { isAbortSignal } from "./abort.js";
 import { backendNames, backendOfEnvironment, isBackend } from "./environment.js";
 import { GptOssError, invalidArgument } from "./errors.js";
 import { refuseUnknown } from "./unknown-option.js";
@@ -182,8 +183,7 @@ export function optionalInteger(name: string, value: unknown, fallback: number, 
 }
 
 export function checkSignal(signal: unknown): void {
-  if (signal !== undefined && !(signal instanceof AbortSignal))
-    throw invalidArgument("signal", "an AbortSignal", signal);
+  if (signal !== undefined && !isAbortSignal(signal)) throw invalidArgument("signal", "an AbortSignal", signal);
 }
 
 const units = { "": 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40, KB: 1e3, MB: 1e6, GB: 1e9, TB: 1e12 };

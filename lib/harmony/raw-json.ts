@@ -1,3 +1,4 @@
+import { types } from "node:util";
 import { GptOssError } from "../errors.js";
 
 /**
@@ -108,19 +109,19 @@ export function readJson(text: string, name: string): unknown {
 
 /** Whether this is a JSON object, read or plain; an instance of any other class is not one. */
 export function isJsonObject(value: unknown): value is Map<string, unknown> | Record<string, unknown> {
-  if (value instanceof Map) return true;
+  if (types.isMap(value)) return true;
   return typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof JsonNumber);
 }
 
 /** Member of a JSON object; `undefined` when it is absent or `value` is no object. */
 export function member(value: unknown, key: string): unknown {
-  if (value instanceof Map) return value.get(key);
+  if (types.isMap(value)) return value.get(key);
   return isJsonObject(value) && Object.hasOwn(value, key) ? (value as Record<string, unknown>)[key] : undefined;
 }
 
 /** Members in written order; those of plain objects in JavaScript's order, without `undefined` ones. */
 export function members(value: unknown): [string, unknown][] {
-  if (value instanceof Map) return [...value];
+  if (types.isMap(value)) return [...(value as Map<string, unknown>)];
   return isJsonObject(value) ? Object.entries(value).filter(([, item]) => item !== undefined) : [];
 }
 

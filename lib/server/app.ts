@@ -8,7 +8,7 @@ import {
   fastify,
   LogController,
 } from "fastify";
-import { GptOssError } from "../errors.js";
+import { GptOssError, isError } from "../errors.js";
 import { ApiError, handleError } from "./errors.js";
 import { logStream } from "./log-stream.js";
 import {
@@ -109,7 +109,7 @@ function buildApp(options: CheckedServerOptions): FastifyInstance {
       : fastify({ ...settings, http: socket })) as unknown as FastifyInstance;
   } catch (cause) {
     if (!tls) throw cause;
-    const reason = cause instanceof Error ? cause.message : String(cause);
+    const reason = isError(cause) ? cause.message : String(cause);
     throw new GptOssError("INVALID_ARGUMENT", `The certificate and key of tls cannot be used: ${reason}`, { cause });
   }
 }

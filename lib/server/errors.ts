@@ -1,5 +1,5 @@
 import type { FastifyError, FastifyReply, FastifyRequest } from "fastify";
-import { type ErrorCode, GptOssError } from "../errors.js";
+import { type ErrorCode, GptOssError, isError } from "../errors.js";
 
 /** What a client is told: `{ error: { message, type, param, code } }` with an HTTP status. */
 export class ApiError extends Error {
@@ -17,11 +17,11 @@ export class ApiError extends Error {
     message: string,
     options: { type?: string; code?: string | null; param?: string | null; retryAfter?: number; cause?: unknown } = {},
   ) {
-    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    super(shortened(message), options.cause === undefined ? undefined : { cause: options.cause });
     this.status = status;
     this.type = options.type ?? typeOf(status);
     this.code = options.code ?? null;
-    this.param = options.param ?? null;
+    this.param = options.param ? shortened(options.param) : null;
     this.retryAfter = options.retryAfter;
   }
 
@@ -31,6 +31,13 @@ export class ApiError extends Error {
     return { error: { message, type, param, code } };
   }
 }
+
+/** A message may quote what the client sent, and that may be all that a body can hold. */
+function shortened(text: string): string {
+  return text.length > mostCharacters ? `${text.slice(0, mostCharacters)}…` : text;
+}
+
+const mostCharacters = 2000;
 
 function typeOf(status: number): string {
   if (status === 401) return "authentication_error";
@@ -68,7 +75,7 @@ const frameworkErrors: Record<string, (error: FastifyError) => ApiError> = {
 export function apiError(error: unknown): ApiError {
   if (error instanceof ApiError) return error;
   if (error instanceof GptOssError) return engineErrors[error.code]?.(error) ?? internal(error);
-  if (!(error instanceof Error)) return internal(error);
+  if (!isError(error)) return internal(error);
   const failure = error as FastifyError;
   const known = frameworkErrors[failure.code];
   if (known) return known(failure);
