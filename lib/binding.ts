@@ -12,15 +12,19 @@ export { packageRoot };
 /** The one file that finds, loads and types the addon. */
 
 export interface NativeTokenizer {
-  /** Text that spells out one of these special tokens becomes that token; all other text is ordinary. */
-  tokenizerEncode(text: string, allowedSpecial?: Uint32Array): Uint32Array;
+  /**
+   * Text that spells out one of these special tokens becomes that token; all other text is ordinary. Null: there are more
+   * than `most` tokens, and not all of the text was read.
+   */
+  tokenizerEncode(text: string, allowedSpecial?: Uint32Array, most?: number): Uint32Array | null;
   /** The same into `target`, as far as it reaches; returns how many tokens the text has. */
   tokenizerEncodeInto(text: string, target: Uint32Array, allowedSpecial?: Uint32Array): number;
-  /** Several texts on a thread of the pool; after `cancel` the promise soon rejects with CANCELLED. */
+  /** Several texts, each by itself, on a thread of the pool; after `cancel` the promise soon rejects with CANCELLED. */
   tokenizerEncodeAsync(
     texts: readonly string[],
     allowedSpecial?: Uint32Array,
-  ): { promise: Promise<Uint32Array[]>; cancel(): void };
+    most?: number,
+  ): { promise: Promise<(Uint32Array | null)[]>; cancel(): void };
   tokenizerCount(text: string): number;
   /** Bytes of ordinary tokens and of the 1,091 special ones; throws INVALID_ARGUMENT on an id above 201088. */
   tokenizerDecode(ids: Uint32Array): Uint8Array;

@@ -56,10 +56,25 @@ export interface ChatPrompt extends CompletionPrompt {
   tools: DeclaredTools;
 }
 
-/** The tokens of a conversation up to and including `<|start|>assistant`, and where its answer belongs. */
-export function renderChat(messages: readonly ChatMessage[], options: ChatOptions): ChatPrompt {
+/**
+ * The tokens of a conversation up to and including `<|start|>assistant`, and where its answer belongs.
+ *
+ * @throws GptOssError INVALID_ARGUMENT, CONTEXT_OVERFLOW
+ */
+export function renderChat(messages: readonly ChatMessage[], options: ChatOptions, contextLength?: number): ChatPrompt {
   const { conversation, how, chat, tools } = readChat(messages, options);
-  return { ...renderer.renderForCompletion(conversation, "assistant", how), chat, tools };
+  return { ...renderer.renderForCompletion(conversation, "assistant", { ...how, contextLength }), chat, tools };
+}
+
+/** The same on another thread; what it encodes, `renderChat` then knows. */
+export async function prepareChat(
+  messages: readonly ChatMessage[],
+  options: ChatOptions,
+  contextLength?: number,
+): Promise<void> {
+  const { conversation, how } = readChat(messages, options);
+  const { signal } = options;
+  await renderer.renderForCompletionAsync(conversation, "assistant", { ...how, contextLength, signal });
 }
 
 /** What is to be rendered, and how. */

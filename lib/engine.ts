@@ -1,3 +1,5 @@
+import { types } from "node:util";
+import { onAbort, throwIfAborted } from "./abort.js";
 import {
   addon,
   type EngineStats,
@@ -6,10 +8,10 @@ import {
   type NativeEvent,
   type NativeRequest,
 } from "./binding.js";
-import { type ChatMessage, type ChatOptions, ChatRun, renderChat } from "./chat.js";
+import { type ChatMessage, type ChatOptions, ChatRun, prepareChat, renderChat } from "./chat.js";
 import { chatConstraint } from "./chat-options.js";
 import { channels, type RequestMessage } from "./diagnostics.js";
-import { fromNative, GptOssError, invalidArgument, nativeCall } from "./errors.js";
+import { contextOverflow, fromNative, GptOssError, invalidArgument, nativeCall } from "./errors.js";
 import { type GenerateOptions, type ModelTraits, nativeRequestOptions } from "./generate-options.js";
 import { Generation } from "./generation.js";
 import { modelPath } from "./model-path.js";
@@ -21,6 +23,7 @@ import {
   nativeEngineOptions,
   optionalInteger,
 } from "./options.js";
+import { encodeWithin } from "./tokenizer/encode-within.js";
 import type { Tokenizer } from "./tokenizer/tokenizer.js";
 import { tokenizer } from "./tokenizer/tokenizer.js";
 import { refuseUnknown } from "./unknown-option.js";
@@ -91,13 +94,12 @@ export class Engine implements AsyncDisposable {
   static async load(model: string, options: EngineOptions = {}): Promise<Engine> {
     const native = nativeEngineOptions(options);
     const { signal, onProgress } = options;
-    signal?.throwIfAborted();
+    throwIfAborted(signal);
     const path = await modelPath(model);
-    signal?.throwIfAborted();
+    throwIfAborted(signal);
     const dispatcher = new Dispatcher();
     // Loading ends early for an abort, and for an exception of onProgress.
     const stop = new AbortController();
-    const abort = () => stop.abort(signal?.reason);
     const progress = (event: LoadProgress) => {
       try {
         onProgress?.(event);
@@ -107,7 +109,7 @@ export class Engine implements AsyncDisposable {
     };
     const loading = nativeCall(() => addon().loadEngine(path, native, dispatcher.accept, onProgress ? progress : null));
     stop.signal.addEventListener("abort", loading.cancel, { once: true });
-    signal?.addEventListener("abort", abort, { once: true });
+    const ignore = onAbort(signal, (reason) => stop.abort(reason));
     try {
       const loaded = await loading.promise;
       if (stop.signal.aborted) await loaded.close();
@@ -121,7 +123,7 @@ export class Engine implements AsyncDisposable {
       stop.signal.throwIfAborted();
       throw fromNative(error);
     } finally {
-      signal?.removeEventListener("abort", abort);
+      ignore();
     }
   }
 
@@ -164,14 +166,20 @@ export class Engine implements AsyncDisposable {
   /**
    * Continues a prompt: text, encoded as it is, or token ids.
    *
+   * Text is encoded here and now, as far as the context reaches: some milliseconds for words, seconds for megabytes of
+   * letters without a break. `await tokenizer.encodeAsync(text)` does so on another thread, for a service with other guests.
+   *
    * @throws GptOssError INVALID_ARGUMENT, CONTEXT_OVERFLOW, QUEUE_FULL or CLOSED at once, and the reason of a signal that
    *   is aborted already; what happens later arrives through the Generation, also that a schema or pattern of the
    *   constraint is not supported: `accepted` and `result` reject with INVALID_ARGUMENT or UNSUPPORTED then.
    */
   generate(prompt: string | ArrayLike<number>, options: GenerateOptions = {}): Generation {
-    const tokens = typeof prompt === "string" ? tokenizer.encode(prompt) : checkTokens(prompt);
+    const { contextLength } = this.info.limits;
+    const tokens =
+      typeof prompt === "string" ? encodeWithin(prompt, contextLength - 1) : checkTokens(prompt, contextLength - 1);
+    if (tokens === null) throw contextOverflow(contextLength, typeof prompt === "string" ? null : prompt.length);
     const { request: asked, logitsProcessor, signal } = nativeRequestOptions(options, this.#traits());
-    signal?.throwIfAborted();
+    throwIfAborted(signal);
     const request = { id: ++lastId, prompt: tokens, ...asked, logitsLast: 0 };
     const run = new Generation(this.#native, request, logitsProcessor);
     this.send(request, options, run);
@@ -180,27 +188,32 @@ export class Engine implements AsyncDisposable {
       const message: RequestMessage = { engine: this, id, promptTokens: tokens.length, n, maxTokens, priority };
       channels.request.publish(message);
     }
-    if (signal) {
-      const abort = () => run.abort(signal.reason);
-      signal.addEventListener("abort", abort, { once: true });
-      run.result.then(
-        () => signal.removeEventListener("abort", abort),
-        () => signal.removeEventListener("abort", abort),
-      );
-    }
+    const ignore = onAbort(signal, (reason) => run.abort(reason));
+    run.result.then(ignore, ignore);
     return run;
   }
 
   /**
    * Answers a conversation, in the harmony format the model was trained on; one that has the full vocabulary is held to it.
+   * What is new in it is encoded here and now, as `generate` does with text, unless `prepareChat` has done so before.
    *
    * @throws GptOssError and reasons as `generate` does, at once; what happens later arrives through the ChatRun
    */
   chat(messages: readonly ChatMessage[], options: ChatOptions = {}): ChatRun {
-    const prompt = renderChat(messages, options);
+    const prompt = renderChat(messages, options, this.info.limits.contextLength);
     const constraint = chatConstraint(prompt.chat, prompt.tools, this.#traits().maskReserved);
     const generation = this.generate(prompt.tokens, { ...prompt.chat.generate, ...(constraint && { constraint }) });
     return new ChatRun(generation, prompt);
+  }
+
+  /**
+   * Encodes on another thread what `chat` with the same arguments would encode on this one, and remembers it for that: for
+   * a service where one user's document must not make the others wait.
+   *
+   * @throws GptOssError INVALID_ARGUMENT or CONTEXT_OVERFLOW, as `chat` would; what `signal` is aborted with
+   */
+  async prepareChat(messages: readonly ChatMessage[], options: ChatOptions = {}): Promise<void> {
+    await prepareChat(messages, options, this.info.limits.contextLength);
   }
 
   /**
@@ -213,7 +226,9 @@ export class Engine implements AsyncDisposable {
     options: { last?: number; signal?: AbortSignal } = {},
   ): Promise<Float32Array> {
     refuseUnknown("logits", options, new Set(["last", "signal"]));
-    const prompt = checkTokens(tokens);
+    const { contextLength } = this.info.limits;
+    const prompt = checkTokens(tokens, contextLength);
+    if (prompt === null) throw contextOverflow(contextLength, tokens.length);
     const last = optionalInteger("last", options.last, 1, 1, Math.max(1, prompt.length));
     const bytes = last * this.info.model.vocab * 4;
     if (bytes > 2 ** 31) {
@@ -224,21 +239,21 @@ export class Engine implements AsyncDisposable {
     }
     const { signal } = options;
     checkSignal(signal);
-    signal?.throwIfAborted();
+    throwIfAborted(signal);
     const id = ++lastId;
     const { request } = nativeRequestOptions({ temperature: 0, seed: 0, maxTokens: 1 }, this.#traits());
     return new Promise((resolve, reject) => {
-      const abort = () => {
-        this.#native.cancel(id);
-        reject(signal?.reason);
-      };
+      let ignore = () => {};
       const accept = (event: NativeEvent) => {
         if (event.kind === "logits") resolve(event.logits);
         if (event.kind === "error") reject(fromNative(event.error));
-        if (event.kind === "done" || event.kind === "error") signal?.removeEventListener("abort", abort);
+        if (event.kind === "done" || event.kind === "error") ignore();
       };
       this.#submit({ id, prompt, ...request, logitsLast: last }, { accept });
-      signal?.addEventListener("abort", abort, { once: true });
+      ignore = onAbort(signal, (reason) => {
+        this.#native.cancel(id);
+        reject(reason);
+      });
     });
   }
 
@@ -287,13 +302,18 @@ export class Engine implements AsyncDisposable {
   }
 }
 
-/** @throws GptOssError INVALID_ARGUMENT unless every element is an integer in [0, 2^32). */
-function checkTokens(tokens: ArrayLike<number>): Uint32Array {
+/**
+ * Null: there are more than `most`.
+ *
+ * @throws GptOssError INVALID_ARGUMENT unless every element is an integer in [0, 2^32).
+ */
+function checkTokens(tokens: ArrayLike<number>, most: number): Uint32Array | null {
   if (tokens === null || typeof tokens !== "object" || typeof tokens.length !== "number") {
     throw invalidArgument("the prompt", "text or an array of token ids", tokens);
   }
   checkInteger("the length of the prompt", tokens.length, 0, 2 ** 31 - 1);
-  if (tokens instanceof Uint32Array) return tokens;
+  if (tokens.length > most) return null;
+  if (types.isUint32Array(tokens)) return tokens;
   const out = new Uint32Array(tokens.length);
   for (let i = 0; i < out.length; i++) {
     const id = tokens[i];

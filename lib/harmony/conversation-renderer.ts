@@ -1,14 +1,18 @@
 import { hash } from "node:crypto";
-import { invalidArgument } from "../errors.js";
+import { throwIfAborted } from "../abort.js";
+import { Breather } from "../breather.js";
+import { contextOverflow, invalidArgument } from "../errors.js";
+import { checkSignal } from "../options.js";
+import { encodeLong, encodeWithin, offThreadUnits } from "../tokenizer/encode-within.js";
 import { firstSpecialToken } from "../tokenizer/special-tokens.js";
 import { refuseUnknown } from "../unknown-option.js";
 import { type Conversation, type Message, type Role, readRole } from "./message.js";
 import { parseMessagesFromCompletionTokens } from "./parser.js";
 import {
   closingToken,
-  encodeMessage,
   joined,
   openingOf,
+  partsOf,
   type RenderOptions,
   type WrittenMessage,
   writtenMessages,
@@ -29,6 +33,11 @@ export interface CompletionOptions extends RenderOptions {
    * (default); `false` encodes every message from its text.
    */
   originalTokens?: boolean | undefined;
+  /**
+   * Of the prompt and at least one token of the completion: a longer prompt is refused with CONTEXT_OVERFLOW, before any
+   * of it is encoded where its length tells, and else as soon as it is certain. Default: any.
+   */
+  contextLength?: number | undefined;
 }
 
 export interface CompletionPrompt {
@@ -42,6 +51,7 @@ const completionNames: ReadonlySet<string> = new Set([
   "toolCallOrder",
   "cacheSalt",
   "originalTokens",
+  "contextLength",
 ] satisfies (keyof CompletionOptions)[]);
 
 /**
@@ -66,27 +76,52 @@ export class ConversationRenderer {
 
   /**
    * All messages, then `<|start|>` and the role that speaks next.
-   * @throws GptOssError INVALID_ARGUMENT on a malformed conversation, role or option
+   * @throws GptOssError INVALID_ARGUMENT on a malformed conversation, role or option; CONTEXT_OVERFLOW
    */
   renderForCompletion(
     conversation: Conversation,
     nextRole: Role = "assistant",
     options: CompletionOptions = {},
   ): CompletionPrompt {
-    const opening = openingOf(readRole(nextRole, "nextRole"));
-    refuseUnknown("rendering", options, completionNames);
-    const { cacheSalt = "", originalTokens = true, ...renderOptions } = options;
-    if (typeof cacheSalt !== "string") throw invalidArgument("cacheSalt", "a string", cacheSalt);
-    if (typeof originalTokens !== "boolean") throw invalidArgument("originalTokens", "a boolean", originalTokens);
+    const rendering = this.render(conversation, nextRole, options);
+    let step = rendering.next();
+    while (!step.done) {
+      const { text, most } = step.value;
+      step = rendering.next(text === "" ? null : encodeWithin(text, most));
+    }
+    return step.value;
+  }
 
-    let scope = digest(cacheSalt);
-    const runs = writtenMessages(conversation, renderOptions).map((message) => {
-      const key = digestOf(message);
-      const original = originalTokens ? this.generated.get(scope + key) : undefined;
-      if (message.role === "user" || message.role === "tool") scope = digest(scope + key);
-      return original ?? this.encode(message, key, cacheSalt);
-    });
-    return { tokens: joined([...runs, opening]), scope };
+  /**
+   * The same, with long texts encoded on another thread, and the event loop turning meanwhile. A conversation with little
+   * new in it is rendered before this returns, so that it keeps its place before what is asked later.
+   *
+   * @throws what `signal` is aborted with, as soon as it is
+   */
+  async renderForCompletionAsync(
+    conversation: Conversation,
+    nextRole: Role = "assistant",
+    { signal, ...options }: CompletionOptions & { signal?: AbortSignal | undefined } = {},
+  ): Promise<CompletionPrompt> {
+    checkSignal(signal);
+    throwIfAborted(signal);
+    const breather = new Breather();
+    const rendering = this.render(conversation, nextRole, options);
+    let step = rendering.next();
+    while (!step.done) {
+      const { text, most } = step.value;
+      const rest = breather.rest();
+      if (rest !== undefined) {
+        await rest;
+        throwIfAborted(signal);
+      }
+      if (text.length < offThreadUnits) {
+        step = rendering.next(text === "" ? null : encodeWithin(text, most));
+      } else {
+        step = rendering.next(await encodeLong(text, most, { signal }));
+      }
+    }
+    return step.value;
   }
 
   /**
@@ -110,15 +145,60 @@ export class ConversationRenderer {
     return true;
   }
 
-  private encode(message: WrittenMessage, key: string, salt: string): Uint32Array {
+  /** Both ways: asks for the tokens of each text that is new. */
+  private *render(conversation: Conversation, nextRole: Role, options: CompletionOptions): Rendering<CompletionPrompt> {
+    const opening = openingOf(readRole(nextRole, "nextRole"));
+    refuseUnknown("rendering", options, completionNames);
+    const {
+      cacheSalt = "",
+      originalTokens = true,
+      contextLength = Number.POSITIVE_INFINITY,
+      ...renderOptions
+    } = options;
+    if (typeof cacheSalt !== "string") throw invalidArgument("cacheSalt", "a string", cacheSalt);
+    if (typeof originalTokens !== "boolean") throw invalidArgument("originalTokens", "a boolean", originalTokens);
+    if (typeof contextLength !== "number" || !(contextLength >= 1)) {
+      throw invalidArgument("contextLength", "a number of tokens", contextLength);
+    }
+
+    let scope = digest(cacheSalt);
+    let room = contextLength - 1 - opening.length;
+    const runs: Uint32Array[] = [];
+    for (const message of writtenMessages(conversation, renderOptions, contextLength)) {
+      yield pause;
+      const key = digestOf(message);
+      const original = originalTokens ? this.generated.get(scope + key) : undefined;
+      if (message.role === "user" || message.role === "tool") scope = digest(scope + key);
+      const run = original ?? (yield* this.encode(message, key, cacheSalt, room));
+      if (run === null || run.length > room) throw contextOverflow(contextLength, null);
+      room -= run.length;
+      runs.push(run);
+    }
+    return { tokens: joined([...runs, opening]), scope };
+  }
+
+  /** Null: there are more than `most` tokens. */
+  private *encode(message: WrittenMessage, key: string, salt: string, most: number): Rendering<Uint32Array | null> {
     const whole = `${key}${message.channelFirst ? "c" : "r"}${salt}`;
     const known = this.encoded.get(whole);
     if (known !== undefined) return known;
-    const tokens = encodeMessage(message);
+    const runs: ArrayLike<number>[] = [];
+    for (const part of partsOf(message)) {
+      const run = typeof part === "number" ? [part] : yield { text: part, most };
+      if (run === null) return null;
+      runs.push(run);
+    }
+    const tokens = joined(runs);
     this.encoded.set(whole, tokens);
     return tokens;
   }
 }
+
+/** Is given the tokens of each text that it asks for, or null where there are more than `most`. */
+type Rendering<T> = Generator<{ text: string; most: number }, T, Uint32Array | null>;
+
+/** Nothing to encode; whoever has worked for long may rest here. */
+const pause = { text: "", most: 0 };
 
 /** Whether the reference reads these tokens as this one message, without a control token where none belongs. */
 function readsAs(ids: Uint32Array, key: string): boolean {

@@ -1,4 +1,5 @@
-import { invalidArgument } from "../errors.js";
+import { contextOverflow, invalidArgument } from "../errors.js";
+import { leastTokens } from "../tokenizer/encode-within.js";
 import { tokenizer } from "../tokenizer/tokenizer.js";
 import { refuseUnknown } from "../unknown-option.js";
 import {
@@ -89,13 +90,62 @@ export interface WrittenMessage extends Omit<CheckedMessage, "content"> {
 
 /**
  * The messages that stay, in their order.
- * @throws GptOssError INVALID_ARGUMENT on a malformed conversation or option
+ * @throws GptOssError INVALID_ARGUMENT on a malformed conversation or option, CONTEXT_OVERFLOW where their number and
+ *   length alone say that `contextLength` cannot hold them
  */
-export function writtenMessages(conversation: Conversation, options: RenderOptions): WrittenMessage[] {
+export function writtenMessages(
+  conversation: Conversation,
+  options: RenderOptions,
+  contextLength = Number.POSITIVE_INFINITY,
+): WrittenMessage[] {
   const messages = readConversation(conversation);
   const { dropped, channelFirst } = checkOptions(options);
   const hasFunctionTools = declaresFunctions(messages);
-  return dropped(messages).map((message) => written(message, hasFunctionTools, channelFirst));
+  const kept = dropped(messages);
+  if (contextLength === Number.POSITIVE_INFINITY)
+    return kept.map((message) => written(message, hasFunctionTools, channelFirst));
+  // Before and after, for the texts that tell of tools are longer than what they are made of.
+  const contents = kept.flatMap(({ content }) => content);
+  refuseLong(contextLength, kept.length, contents.flatMap(saidBy));
+  for (const text of contents.flatMap(toldOfTools)) refuseManyLines(contextLength, text);
+  const all = kept.map((message) => written(message, hasFunctionTools, channelFirst));
+  refuseLong(
+    contextLength,
+    all.length,
+    all.flatMap(({ texts }) => texts),
+  );
+  return all;
+}
+
+/** Tokens of each message: `<|start|>`, `<|message|>` and what closes it. */
+export const leastOfMessage = 3;
+
+function refuseLong(contextLength: number, messages: number, texts: readonly string[]): void {
+  const units = texts.reduce((sum, text) => sum + text.length, 0);
+  const least = messages * leastOfMessage + leastTokens(units);
+  if (least >= contextLength) throw contextOverflow(contextLength, null);
+}
+
+/** Each line of a description becomes a comment of its own, and so a token at least. */
+export function refuseManyLines(contextLength: number, text: string): void {
+  let lines = 0;
+  for (let at = text.indexOf("\n"); at >= 0; at = text.indexOf("\n", at + 1)) {
+    if (++lines >= contextLength) throw contextOverflow(contextLength, null);
+  }
+}
+
+/** Texts that are part of what a content will be. */
+function saidBy(part: Content): string[] {
+  if (part.type === "text") return [part.text];
+  return [part.type === "developer_content" ? (part.instructions ?? "") : "", ...toldOfTools(part)];
+}
+
+function toldOfTools(part: Content): string[] {
+  if (part.type === "text") return [];
+  return Object.values(part.tools ?? {}).flatMap(({ description, tools }) => [
+    description ?? "",
+    ...tools.map((tool) => tool.description),
+  ]);
 }
 
 type Dropping = (messages: readonly CheckedMessage[]) => readonly CheckedMessage[];
@@ -152,15 +202,20 @@ function contentText(part: Content, hasFunctionTools: boolean): string {
 
 // --- from there to tokens ---
 
+/** What a message consists of: control tokens by id, and texts that are encoded each by itself. */
+export type Part = number | string;
+
 /** One message from `<|start|>` to its closing token. */
+export function partsOf(message: WrittenMessage): Part[] {
+  const { texts } = message;
+  return [formatTokens.start, ...headerOf(message), formatTokens.message, ...texts, closingToken(message)].filter(
+    (part) => part !== "",
+  );
+}
+
+/** Its tokens, from `<|start|>` to its closing one. */
 export function encodeMessage(message: WrittenMessage): Uint32Array {
-  const out = new TokenWriter();
-  out.control(formatTokens.start);
-  writeHeader(out, message);
-  out.control(formatTokens.message);
-  for (const text of message.texts) out.text(text);
-  out.control(closingToken(message));
-  return out.finish();
+  return joined(partsOf(message).map((part) => (typeof part === "number" ? [part] : tokenizer.encode(part))));
 }
 
 /** `<|call|>` after what the assistant addresses to anybody, else `<|end|>`. */
@@ -170,10 +225,7 @@ export function closingToken(message: Pick<WrittenMessage, "role" | "recipient">
 
 /** `<|start|>` and the role: the header whose rest a completion writes. */
 export function openingOf(role: Role): Uint32Array {
-  const out = new TokenWriter();
-  out.control(formatTokens.start);
-  out.text(role);
-  return out.finish();
+  return joined([[formatTokens.start], tokenizer.encode(role)]);
 }
 
 export function joined(runs: readonly ArrayLike<number>[]): Uint32Array {
@@ -186,46 +238,18 @@ export function joined(runs: readonly ArrayLike<number>[]): Uint32Array {
   return tokens;
 }
 
-class TokenWriter {
-  private readonly runs: ArrayLike<number>[] = [];
-
-  control(token: number): void {
-    this.runs.push([token]);
-  }
-
-  text(text: string): void {
-    if (text !== "") this.runs.push(tokenizer.encode(text));
-  }
-
-  finish(): Uint32Array {
-    return joined(this.runs);
-  }
-}
-
 /** Author, recipient, channel, content type; the channel before the recipient only where a call asks for it. */
-function writeHeader(out: TokenWriter, message: WrittenMessage): void {
+function headerOf(message: WrittenMessage): Part[] {
   const { role, name, recipient, channel, contentType } = message;
-  if (role === "tool") {
-    out.text(name ?? "");
-  } else {
-    out.text(role);
-    if (name !== null) out.text(`:${name}`);
-  }
-  const channelFirst = message.channelFirst && role === "assistant";
-  if (channelFirst) writeChannel(out, channel);
-  if (recipient !== null && recipient !== "all") out.text(` to=${recipient}`);
-  if (!channelFirst) writeChannel(out, channel);
-  if (contentType?.startsWith(constrainMarker)) {
-    out.text(" ");
-    out.control(formatTokens.constrain);
-    out.text(contentType.slice(constrainMarker.length));
-  } else if (contentType !== null) {
-    out.text(` ${contentType}`);
-  }
+  const author = role === "tool" ? [name ?? ""] : name === null ? [role] : [role, `:${name}`];
+  const addressee = recipient === null || recipient === "all" ? [] : [` to=${recipient}`];
+  const spoken = channel === null ? [] : [formatTokens.channel, channel];
+  const middle = message.channelFirst && role === "assistant" ? [spoken, addressee] : [addressee, spoken];
+  return [author, middle, typed(contentType)].flat(2);
 }
 
-function writeChannel(out: TokenWriter, channel: string | null): void {
-  if (channel === null) return;
-  out.control(formatTokens.channel);
-  out.text(channel);
+function typed(contentType: string | null): Part[] {
+  if (contentType === null) return [];
+  if (!contentType.startsWith(constrainMarker)) return [` ${contentType}`];
+  return [" ", formatTokens.constrain, contentType.slice(constrainMarker.length)];
 }

@@ -24,3 +24,5 @@ export const specialTokens: Readonly<Record<string, number>> = Object.freeze(
     }),
   ),
 );
+
+export const everySpecialId = Uint32Array.from(Object.values(specialTokens));

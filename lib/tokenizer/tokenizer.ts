@@ -1,9 +1,10 @@
-import { availableParallelism } from "node:os";
-import { addon, type NativeTokenizer } from "../binding.js";
-import { fromNative, GptOssError, invalidArgument, nativeCall } from "../errors.js";
+import { types } from "node:util";
+import { addon } from "../binding.js";
+import { GptOssError, invalidArgument, nativeCall } from "../errors.js";
 import { checkSignal } from "../options.js";
+import { encodeAllWithin, encodeWithin } from "./encode-within.js";
+import { everySpecialId, lastSpecialToken, specialTokens } from "./special-tokens.js";
 import { refuseUnknown } from "../unknown-option.js";
-import { lastSpecialToken, specialTokens } from "./special-tokens.js";
 import { TextStream } from "./text-stream.js";
 
 export interface EncodeOptions {
@@ -61,12 +62,12 @@ export const tokenizer: Tokenizer = Object.freeze({
   encode(text: string, options: EncodeOptions = {}): Uint32Array {
     checkText(text);
     const special = allowedIds(options, "encode");
-    return nativeCall(() => addon().tokenizerEncode(text, special));
+    return encodeWithin(text, Number.POSITIVE_INFINITY, special)!;
   },
 
   encodeInto(text: string, target: Uint32Array, options: EncodeOptions = {}): number {
     checkText(text);
-    if (!(target instanceof Uint32Array)) throw invalidArgument("target", "a Uint32Array", target);
+    if (!types.isUint32Array(target)) throw invalidArgument("target", "a Uint32Array", target);
     const special = allowedIds(options, "encodeInto");
     return nativeCall(() => addon().tokenizerEncodeInto(text, target, special));
   },
@@ -104,59 +105,12 @@ export const tokenizer: Tokenizer = Object.freeze({
   },
 } as const);
 
-/** UTF-16 units from which threads are worth their 50 µs: the least text that may take a millisecond. */
-const offThreadUnits = 8192;
-/**
- * Four is the size of libuv's pool by default, and one core is left to the event loop; a job with less than 64K units
- * would be more waiting than work.
- */
-const maxJobs = Math.min(4, Math.max(1, availableParallelism() - 1));
-const minJobUnits = 65_536;
-
 async function encodeAll(texts: string[], options: EncodeAsyncOptions, caller: string): Promise<Uint32Array[]> {
   const special = allowedIds(options, caller, asyncOptionNames);
   const { signal } = options;
   checkSignal(signal);
-  signal?.throwIfAborted();
-  const units = texts.reduce((sum, text) => sum + text.length, 0);
-  if (units < offThreadUnits) return texts.map((text) => nativeCall(() => addon().tokenizerEncode(text, special)));
-
-  const jobs: ReturnType<NativeTokenizer["tokenizerEncodeAsync"]>[] = [];
-  let abort: (() => void) | undefined;
-  try {
-    for (const group of grouped(texts, Math.max(minJobUnits, Math.ceil(units / maxJobs)))) {
-      jobs.push(addon().tokenizerEncodeAsync(group, special));
-    }
-    const aborted = new Promise<never>((_, reject) => {
-      abort = () => reject(signal!.reason);
-      signal?.addEventListener("abort", abort);
-    });
-    const encoded = await Promise.race([Promise.all(jobs.map(({ promise }) => promise)), aborted]);
-    return encoded.flat();
-  } catch (error) {
-    for (const job of jobs) {
-      job.cancel();
-      job.promise.catch(() => {}); // nobody may be waiting for it
-    }
-    throw signal?.aborted ? signal.reason : fromNative(error);
-  } finally {
-    if (abort !== undefined) signal?.removeEventListener("abort", abort);
-  }
-}
-
-/** Neighbours together, each group but the last with so many units at least. */
-function grouped(texts: readonly string[], minUnits: number): string[][] {
-  const groups: string[][] = [];
-  let units = minUnits;
-  for (const text of texts) {
-    if (units >= minUnits) {
-      groups.push([]);
-      units = 0;
-    }
-    groups.at(-1)!.push(text);
-    units += text.length;
-  }
-  return groups;
+  // Null stands for too many tokens, and no number is too many here.
+  return (await encodeAllWithin(texts, Number.POSITIVE_INFINITY, { special, signal })) as Uint32Array[];
 }
 
 function decodeBytes(ids: Uint32Array): Uint8Array {
@@ -182,7 +136,6 @@ function checkText(text: string): void {
 
 const encodeOptionNames: ReadonlySet<string> = new Set(["allowedSpecial"]);
 const asyncOptionNames: ReadonlySet<string> = new Set(["allowedSpecial", "signal"]);
-const everySpecialId = Uint32Array.from(Object.values(specialTokens));
 
 /** The ids that the text may spell out; undefined when there are none. */
 function allowedIds(options: EncodeOptions, caller: string, names = encodeOptionNames): Uint32Array | undefined {
@@ -201,8 +154,8 @@ function allowedIds(options: EncodeOptions, caller: string, names = encodeOption
 
 /** As the addon takes them; it refuses ids that are too large by itself. */
 function checkIds(ids: ArrayLike<number>): Uint32Array {
-  if (ids instanceof Uint32Array) return ids;
-  if (!Array.isArray(ids) && (!ArrayBuffer.isView(ids) || ids instanceof DataView)) {
+  if (types.isUint32Array(ids)) return ids;
+  if (!Array.isArray(ids) && !types.isTypedArray(ids)) {
     throw invalidArgument("ids", "an array or typed array of token ids", ids);
   }
   return Uint32Array.from(ids, (id: unknown, i) => {

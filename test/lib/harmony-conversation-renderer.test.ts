@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
+import { addon } from "../../lib/binding.js";
 import {
   type CompletionOptions,
   ConversationRenderer,
@@ -13,11 +14,7 @@ import { tokenizer } from "../../lib/tokenizer/tokenizer.js";
 import { changeConversation, oneOf, randomConversation } from "../fuzz/conversations.js";
 import { seededRandom } from "../support/random.js";
 
-vi.mock("../../lib/tokenizer/tokenizer.js", async (original) => {
-  const { tokenizer } = await original<typeof import("../../lib/tokenizer/tokenizer.js")>();
-  return { tokenizer: { ...tokenizer, encode: vi.fn(tokenizer.encode) } };
-});
-const encode = vi.mocked(tokenizer.encode);
+const encode = vi.spyOn(addon(), "tokenizerEncode");
 afterEach(() => encode.mockClear());
 
 const special = (text: string) => [...tokenizer.encode(text, { allowedSpecial: "all" })];
