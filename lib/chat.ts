@@ -13,6 +13,7 @@ import type { Acceptance, FinishReason, Generation, PositionLogprobs, RelaxedSch
 import { type CompletionPrompt, ConversationRenderer } from "./harmony/conversation-renderer.js";
 import { type Message, messageText } from "./harmony/message.js";
 import { calledTool } from "./harmony/recovering-parser.js";
+import { refuseManyLines } from "./harmony/render.js";
 import { describeFormat } from "./response-format.js";
 
 export type { ChatMessage } from "./chat-messages.js";
@@ -62,7 +63,7 @@ export interface ChatPrompt extends CompletionPrompt {
  * @throws GptOssError INVALID_ARGUMENT, CONTEXT_OVERFLOW
  */
 export function renderChat(messages: readonly ChatMessage[], options: ChatOptions, contextLength?: number): ChatPrompt {
-  const { conversation, how, chat, tools } = readChat(messages, options);
+  const { conversation, how, chat, tools } = readChat(messages, options, contextLength);
   return { ...renderer.renderForCompletion(conversation, "assistant", { ...how, contextLength }), chat, tools };
 }
 
@@ -72,17 +73,20 @@ export async function prepareChat(
   options: ChatOptions,
   contextLength?: number,
 ): Promise<void> {
-  const { conversation, how } = readChat(messages, options);
+  const { conversation, how } = readChat(messages, options, contextLength);
   const { signal } = options;
   await renderer.renderForCompletionAsync(conversation, "assistant", { ...how, contextLength, signal });
 }
 
 /** What is to be rendered, and how. */
-function readChat(messages: readonly ChatMessage[], options: ChatOptions) {
+function readChat(messages: readonly ChatMessage[], options: ChatOptions, contextLength = Number.POSITIVE_INFINITY) {
   const chat = checkChatOptions(options);
   const conversation = chatConversation(messages, chat.conversation);
   const tools = declaredTools(conversation.messages, chat.conversation);
-  if (chat.format !== null) describeFormat(conversation.messages, chat.format);
+  if (chat.format !== null) {
+    refuseManyLines(contextLength, chat.format.description ?? "");
+    describeFormat(conversation.messages, chat.format);
+  }
   const how = { autoDropAnalysis: "past", ...chat.history, cacheSalt: options.cacheSalt } as const;
   return { conversation, how, chat, tools };
 }

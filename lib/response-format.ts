@@ -1,6 +1,6 @@
-import { exactJson } from "./exact-json.js";
 import type { OutputFormat } from "./constraint.js";
 import { GptOssError, invalidArgument } from "./errors.js";
+import { exactJson } from "./exact-json.js";
 import type { Message } from "./harmony/message.js";
 import { refuseUnknown } from "./unknown-option.js";
 

@@ -5,6 +5,7 @@ import { type ChatBody, chatRequest, chatSchema, showsReasoning } from "./chat-r
 import type { ServerContext } from "./context.js";
 import { disconnectSignal } from "./disconnect.js";
 import { type ApiError, apiError } from "./errors.js";
+import { sendJson } from "./json-pieces.js";
 import { chatFields } from "./known-fields.js";
 import { checkModel } from "./model-name.js";
 import { OnceLog } from "./once-log.js";
@@ -24,7 +25,7 @@ export async function chatCompletions(app: FastifyInstance, context: ServerConte
     const completion = new ChatCompletion(body, asked.n, context);
     const turn = await context.startTurn(asked);
     warn(reply, log, turn.relaxed);
-    if (!body.stream) return completion.whole(turn);
+    if (!body.stream) return sendJson(reply, await completion.whole(turn));
     return streamAnswer(reply, completion.chunks(turn), context.keepAliveMilliseconds);
   });
 }

@@ -1,3 +1,5 @@
+import { contextOverflow } from "../errors.js";
+import { leastOfMessage } from "../harmony/render.js";
 import { messagesField, readMessages } from "./chat-messages-field.js";
 import type { ServerContext } from "./context.js";
 import { badRequest, unsupported } from "./error-response.js";
@@ -83,6 +85,7 @@ export type Conversation = Pick<
 /** @throws ApiError that names the field */
 export function chatRequest(body: ChatBody, context: ServerContext, signal: AbortSignal): TurnRequest {
   refuseUnsupported(body);
+  refuseMany(body.messages, context.contextLength);
   if (body.top_logprobs !== undefined && body.logprobs !== true) {
     throw badRequest("top_logprobs", "top_logprobs needs logprobs to be true");
   }
@@ -105,6 +108,15 @@ export function chatRequest(body: ChatBody, context: ServerContext, signal: Abor
       cacheSalt: body.cache_salt,
     }),
   };
+}
+
+/** Before they are read, one by one: what users and tools say is always a message of the prompt. */
+function refuseMany(messages: ChatBody["messages"], contextLength: number): void {
+  let least = 0;
+  for (const { role } of messages) if (role === "user" || role === "tool") least += leastOfMessage;
+  if (least >= contextLength) {
+    throw badRequest("messages", contextOverflow(contextLength, null).message, "context_length_exceeded");
+  }
 }
 
 /** Whether the answer tells what the model thought. */

@@ -1,5 +1,10 @@
+import { throwIfAborted } from "../abort.js";
+import { Breather } from "../breather.js";
 import type { Engine } from "../engine.js";
+import { contextOverflow } from "../errors.js";
 import type { GenerateOptions } from "../generate-options.js";
+import { encodeLong } from "../tokenizer/encode-within.js";
+import { everySpecialId } from "../tokenizer/special-tokens.js";
 import { outputFormat } from "../turn-constraint.js";
 import { badRequest, unsupported } from "./error-response.js";
 import { type CommonBody, commonFields, logitBiasOf, samplingOf, withoutAbsent } from "./request-fields.js";
@@ -59,34 +64,64 @@ export interface ReadPrompt {
   at: string;
 }
 
-/** @throws ApiError that names the field */
-export function readPrompts(body: CompletionBody, engine: Engine): ReadPrompt[] {
+/**
+ * The prompts as token ids; long texts are encoded on other threads.
+ *
+ * @throws ApiError that names the field; the reason of an abort
+ */
+export async function readPrompts(body: CompletionBody, engine: Engine, signal: AbortSignal): Promise<ReadPrompt[]> {
   const { prompt } = body;
   const single = typeof prompt === "string" || (Array.isArray(prompt) && typeof prompt[0] === "number");
   const prompts: unknown[] = single ? [prompt] : Array.isArray(prompt) ? prompt : [];
   if (prompts.length === 0) throw badRequest("prompt", "prompt must be a text, token ids, or an array of either");
   if (prompts.length > maxPrompts)
     throw badRequest("prompt", `prompt has ${prompts.length} entries of at most ${maxPrompts}`);
-  return prompts.map((entry, index) => {
+  const { contextLength } = engine.info.limits;
+  const special = body.parse_special === true ? everySpecialId : undefined;
+  const breather = new Breather();
+  const read: ReadPrompt[] = [];
+  for (const [index, entry] of prompts.entries()) {
     const at = single ? "prompt" : `prompt[${index}]`;
-    const tokens = typeof entry === "string" ? encoded(entry, body, engine) : readIds(entry, at, engine);
+    const tokens =
+      typeof entry === "string"
+        ? await encodeLong(entry, contextLength - 1, { special, signal })
+        : await readIds(entry, at, engine, contextLength - 1);
+    if (tokens === null) {
+      const { message } = contextOverflow(contextLength, Array.isArray(entry) ? entry.length : null);
+      throw badRequest(at, `${at}: ${message}`, "context_length_exceeded");
+    }
     if (tokens.length === 0) throw badRequest(at, `${at} is empty: at least one token is needed`);
-    return { tokens, at };
-  });
+    read.push({ tokens, at });
+    await breather.rest();
+    throwIfAborted(signal);
+  }
+  return read;
 }
 
-function encoded(text: string, { parse_special: special }: CompletionBody, { tokenizer }: Engine): Uint32Array {
-  return tokenizer.encode(text, special === true ? { allowedSpecial: "all" } : {});
-}
-
-/** @throws ApiError that names the field */
-export function readIds(value: unknown, at: string, engine: Engine): Uint32Array {
+/**
+ * Null: there are more than `most`.
+ *
+ * @throws ApiError that names the field
+ */
+export async function readIds(
+  value: unknown,
+  at: string,
+  engine: Engine,
+  most = Number.POSITIVE_INFINITY,
+): Promise<Uint32Array | null> {
   const { vocab } = engine.info.model;
   if (!Array.isArray(value)) throw badRequest(at, `${at} must be an array of token ids`);
-  return Uint32Array.from(value, (id: unknown, index) => {
-    if (typeof id === "number" && Number.isInteger(id) && id >= 0 && id < vocab) return id;
-    throw badRequest(`${at}[${index}]`, `${at}[${index}] must be a token id below ${vocab}`);
-  });
+  if (value.length > most) return null;
+  const ids = new Uint32Array(value.length);
+  const breather = new Breather();
+  for (const [index, id] of (value as unknown[]).entries()) {
+    if (typeof id !== "number" || !Number.isInteger(id) || id < 0 || id >= vocab) {
+      throw badRequest(`${at}[${index}]`, `${at}[${index}] must be a token id below ${vocab}`);
+    }
+    ids[index] = id;
+    if (index % 8192 === 8191) await breather.rest();
+  }
+  return ids;
 }
 
 /** Stop strings are looked for in what is shown, not by the engine. */

@@ -20,6 +20,7 @@ import { type Blamed, namedRefusal, withFieldNames } from "./error-response.js";
 import { apiError } from "./errors.js";
 import { readFormat } from "./format-fields.js";
 import { interleaved } from "./interleaved.js";
+import { sendJson } from "./json-pieces.js";
 import { completionFields } from "./known-fields.js";
 import { checkModel } from "./model-name.js";
 import { stopOf } from "./request-fields.js";
@@ -37,14 +38,14 @@ export async function completions(app: FastifyInstance, context: ServerContext):
     const format = readFormat(body);
     const blamed: Blamed = { format };
     const completion = await withFieldNames(blamed, async () => {
-      const prompts = readPrompts(body, context.engine);
       const signal = disconnectSignal(request, reply);
+      const prompts = await readPrompts(body, context.engine, signal);
       const options = completionOptions(body, format, context.engine, signal);
       const started = new TextCompletion(body, prompts, context, options, blamed);
       await started.accepted();
       return started;
     });
-    if (!body.stream) return completion.whole();
+    if (!body.stream) return sendJson(reply, await completion.whole());
     return streamAnswer(reply, completion.chunks(), context.keepAliveMilliseconds);
   });
 }

@@ -1,14 +1,16 @@
 import { GptOssError } from "../errors.js";
 import { parseJson } from "../exact-json.js";
 import { ApiError } from "./errors.js";
+import { refuseExcess } from "./json-structure.js";
 
 /**
  * The body of a request. A property may have any name, `__proto__` and `constructor` too: `JSON.parse` makes an own member
  * of it, and nothing here assigns members by a name that a client chose.
  *
- * @throws ApiError for what is not JSON
+ * @throws ApiError for what is not JSON, and for what has too much of it
  */
 export function readBody(text: string): unknown {
+  refuseExcess(text);
   try {
     return parseJson(text.startsWith("\u{FEFF}") ? text.slice(1) : text, isSchema);
   } catch (cause) {

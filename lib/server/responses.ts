@@ -1,8 +1,11 @@
 import type { FastifyInstance, FastifyReply } from "fastify";
+import { throwIfAborted } from "../abort.js";
+import { Breather } from "../breather.js";
 import { GptOssError } from "../errors.js";
 import type { ServerContext } from "./context.js";
 import { disconnectSignal } from "./disconnect.js";
 import { ApiError } from "./errors.js";
+import { sendJson } from "./json-pieces.js";
 import { responseFields } from "./known-fields.js";
 import { OnceLog } from "./once-log.js";
 import type { ConversationItem } from "./responses/conversation.js";
@@ -12,7 +15,7 @@ import { type ReadRequest, type ResponseBody, readRequest, responseSchema } from
 import { ResponseWriter } from "./responses/response-writer.js";
 import { existing, retrieval } from "./responses/retrieval.js";
 import { ResponseStore, type StoreLimits } from "./responses/store.js";
-import { dropOldestTurns, isTooLong } from "./responses/truncation.js";
+import { dropOldestTurns, isTooLong, withinContext } from "./responses/truncation.js";
 import { checkedBody } from "./schema.js";
 import { EventStream } from "./sse.js";
 import type { Turn, TurnEvent } from "./turn.js";
@@ -65,7 +68,7 @@ class ResponsesEndpoint {
     }
     for await (const event of turn) this.#accept(writer, event, conversation);
     if (!writer.ended) throw unfinished(signal);
-    return writer.response;
+    return sendJson(reply, writer.response);
   }
 
   #conversation(body: ResponseBody): Conversation {
@@ -89,17 +92,21 @@ class ResponsesEndpoint {
 
   /** A request that cannot run fails here, while there is still a status to fail with. */
   async #start(request: ReadRequest, { items, date }: Conversation, signal: AbortSignal): Promise<Turn> {
-    let read: readonly ConversationItem[] = items;
+    const { truncation } = request.settings;
+    let read = withinContext(items, this.#context.contextLength, truncation);
+    const breather = new Breather();
     // Twice as many each time, or a conversation of many small turns would be rendered once for each of them.
     for (let drop = 1; ; drop *= 2) {
       try {
         const messages = read.flatMap(({ message }) => (message === null ? [] : [message]));
         return await this.#context.startTurn({ ...request.turn, messages, date, signal });
       } catch (error) {
-        const mayDrop = isTooLong(error) && request.settings.truncation === "auto";
+        const mayDrop = isTooLong(error) && truncation === "auto";
         const shorter = mayDrop ? dropOldestTurns(read, drop) : null;
         if (shorter === null) throw error;
         read = shorter;
+        await breather.rest();
+        throwIfAborted(signal);
       }
     }
   }

@@ -1,10 +1,14 @@
 import { once } from "node:events";
 import type { ServerResponse } from "node:http";
+import { setImmediate } from "node:timers/promises";
 import type { FastifyReply } from "fastify";
+import { jsonPieces } from "./json-pieces.js";
 
 /** Server-sent events on a reply that Fastify no longer touches; its headers leave at once. */
 export class EventStream {
   readonly #raw: ServerResponse;
+  /** Within an event that is written in pieces, where no comment may stand. */
+  #isWriting = false;
 
   constructor(reply: FastifyReply) {
     reply.hijack();
@@ -23,13 +27,26 @@ export class EventStream {
 
   /** Resolves when there is room for more, or nobody listens any longer. */
   async send(data: unknown, event?: string): Promise<void> {
-    const text = typeof data === "string" ? data : JSON.stringify(data);
-    await this.#write(`${event === undefined ? "" : `event: ${event}\n`}data: ${text}\n\n`);
+    let text = `${event === undefined ? "" : `event: ${event}\n`}data: `;
+    const pieces = typeof data === "string" ? [data] : jsonPieces(data);
+    this.#isWriting = true;
+    let isFirst = true;
+    for (const piece of pieces) {
+      if (!isFirst) {
+        await this.#write(text);
+        await setImmediate();
+        text = "";
+      }
+      text += piece;
+      isFirst = false;
+    }
+    this.#isWriting = false;
+    await this.#write(`${text}\n\n`);
   }
 
   /** A line that clients ignore; keeps proxies from taking a waiting stream for a dead one. */
   comment(text: string): void {
-    if (this.#open) this.#raw.write(`: ${text}\n\n`);
+    if (this.#open && !this.#isWriting) this.#raw.write(`: ${text}\n\n`);
   }
 
   end(): void {

@@ -14,16 +14,18 @@ import { reasoningMemory, renderer, renderTurn } from "./turn-prompt.js";
 const turnEnds: readonly number[] = [formatTokens.return, formatTokens.call, formatTokens.endOfText];
 
 /**
- * Asks the engine for one turn of the assistant.
+ * Asks the engine for one turn of the assistant. A request whose text is long has its place in the engine's queue once that
+ * is encoded, and holds nobody up until then.
  *
- * @throws ApiError that names the field for what is refused or does not fit, GptOssError QUEUE_FULL or CLOSED, while
- *   there is still a status to tell it with; what happens later arrives through the Turn.
+ * @throws ApiError that names the field for what is refused or does not fit, GptOssError QUEUE_FULL or CLOSED, and the
+ *   signal's reason, while there is still a status to tell it with; what happens later arrives through the Turn.
  */
 export async function startTurn(engine: Engine, request: TurnRequest): Promise<Turn> {
   return withFieldNames(request, async () => {
-    const prompt = renderTurn(request);
+    const { contextLength } = engine.info.limits;
+    const prompt = await renderTurn(request, contextLength);
     const maxTokensName = request.fieldNames?.maxTokens ?? "max_tokens";
-    refuseOverflow(prompt.tokens.length, request.maxTokens, engine.info.limits.contextLength, maxTokensName);
+    refuseOverflow(prompt.tokens.length, request.maxTokens, contextLength, maxTokensName);
     const generation = engine.generate(prompt.tokens, generateOptions(engine, request));
     const { relaxed } = await generation.accepted;
     return new RunningTurn(

@@ -1,8 +1,13 @@
 import type { FastifyInstance } from "fastify";
+import { Breather } from "../breather.js";
+import { tokenText } from "../tokenizer/token-table.js";
+import { tokenizer } from "../tokenizer/tokenizer.js";
 import { type ChatBody, conversationOf, conversationSchema } from "./chat-request.js";
 import { readIds } from "./completion-request.js";
 import type { ServerContext } from "./context.js";
+import { disconnectSignal } from "./disconnect.js";
 import { badRequest, unsupported, withFieldNames } from "./error-response.js";
+import { sendJson } from "./json-pieces.js";
 import { detokenizeFields, tokenizeFields } from "./known-fields.js";
 import { checkModel } from "./model-name.js";
 import { checkedBody } from "./schema.js";
@@ -29,22 +34,28 @@ const tokenizeSchema = {
   },
 };
 
+/** A conversation may be counted that no context holds; this one needs 16 MiB for its tokens. */
+const mostTokens = 2 ** 22;
+/** The answer is JSON text, in which a character may take six. */
+const mostCharacters = 2 ** 26;
+
 /** `<|start|>assistant`, which asks the model to go on. */
 const generationPrompt = 2;
 
 /** POST /tokenize and /detokenize. */
 export async function tokenize(app: FastifyInstance, context: ServerContext): Promise<void> {
-  app.post<{ Body: TokenizeBody }>("/tokenize", checkedBody(tokenizeSchema, tokenizeFields, context), ({ body }) =>
-    withFieldNames({}, () => {
+  const tokenizing = checkedBody(tokenizeSchema, tokenizeFields, context);
+  app.post<{ Body: TokenizeBody }>("/tokenize", tokenizing, (request, reply) =>
+    withFieldNames({}, async () => {
+      const { body } = request;
       if (body.model !== undefined) checkModel(context, body.model);
-      const tokens = tokensOf(body, context);
-      const { tokenizer } = context.engine;
-      return {
+      const tokens = await tokensOf(body, context, disconnectSignal(request, reply));
+      return sendJson(reply, {
         count: tokens.length,
         max_model_len: context.contextLength,
-        tokens: [...tokens],
-        ...(body.return_token_strs === true && { token_strs: Array.from(tokens, (id) => tokenizer.decode([id])) }),
-      };
+        tokens,
+        ...(body.return_token_strs === true && { token_strs: textsOf(tokens) }),
+      });
     }),
   );
 
@@ -54,29 +65,53 @@ export async function tokenize(app: FastifyInstance, context: ServerContext): Pr
     properties: { model: { type: "string" }, tokens: { type: "array" } },
   };
   const detokenizing = checkedBody(detokenizeSchema, detokenizeFields, context);
-  app.post<{ Body: { model?: string; tokens: unknown } }>("/detokenize", detokenizing, ({ body }) =>
-    withFieldNames({ fieldNames: { id: "tokens" } }, () => {
+  app.post<{ Body: { model?: string; tokens: unknown } }>("/detokenize", detokenizing, (request, reply) =>
+    withFieldNames({ fieldNames: { id: "tokens" } }, async () => {
+      const { body } = request;
       if (body.model !== undefined) checkModel(context, body.model);
-      return { prompt: context.engine.tokenizer.decode(readIds(body.tokens, "tokens", context.engine)) };
+      const ids = (await readIds(body.tokens, "tokens", context.engine))!;
+      return sendJson(reply, { prompt: await decoded(ids) });
     }),
   );
 }
 
-function tokensOf(body: TokenizeBody, context: ServerContext): Uint32Array {
-  const { tokenizer } = context.engine;
+/** Of each token by itself. */
+function* textsOf(tokens: Uint32Array): Generator<string, void, undefined> {
+  for (const id of tokens) yield tokenText(id) ?? tokenizer.decode([id]);
+}
+
+/** Ids that are decoded before others have a turn. */
+const sliceOfIds = 8192;
+
+/** @throws ApiError when the text is longer than a string can be */
+async function decoded(ids: Uint32Array): Promise<string> {
+  const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+  const breather = new Breather();
+  let text = "";
+  for (let at = 0; at < ids.length; at += sliceOfIds) {
+    text += decoder.decode(tokenizer.decodeBytes(ids.subarray(at, at + sliceOfIds)), { stream: true });
+    if (text.length > mostCharacters) {
+      throw badRequest("tokens", `The text of these tokens has more than ${mostCharacters} characters`);
+    }
+    await breather.rest();
+  }
+  return text + decoder.decode();
+}
+
+async function tokensOf(body: TokenizeBody, context: ServerContext, signal: AbortSignal): Promise<Uint32Array> {
   const { prompt, messages } = body;
   if (messages === undefined) {
     if (prompt === undefined) throw badRequest("prompt", "Either prompt or messages is required");
-    return tokenizer.encode(prompt, body.parse_special === true ? { allowedSpecial: "all" } : {});
+    return tokenizer.encodeAsync(prompt, { signal, ...(body.parse_special === true && { allowedSpecial: "all" }) });
   }
   if (prompt !== undefined) throw badRequest("prompt", "Only one of prompt and messages counts");
   if (body.continue_final_message === true) {
     throw badRequest("continue_final_message", "continue_final_message is not supported", unsupported);
   }
   const conversation = conversationOf({ ...body, messages }, context);
-  const { tokens } = renderTurn({
-    ...conversation,
-    ...(body.cache_salt !== undefined && { cacheSalt: body.cache_salt }),
-  });
+  const { tokens } = await renderTurn(
+    { ...conversation, signal, ...(body.cache_salt !== undefined && { cacheSalt: body.cache_salt }) },
+    mostTokens,
+  );
   return body.add_generation_prompt === false ? tokens.subarray(0, -generationPrompt) : tokens;
 }

@@ -1,6 +1,7 @@
 import { type ChatMessage, chatConversation } from "../chat-messages.js";
 import { type CompletionPrompt, ConversationRenderer } from "../harmony/conversation-renderer.js";
 import type { Message } from "../harmony/message.js";
+import { refuseManyLines } from "../harmony/render.js";
 import type { FunctionTool } from "../harmony/tools.js";
 import { describeFormat } from "../response-format.js";
 import { ReasoningMemory } from "./reasoning-memory.js";
@@ -11,19 +12,21 @@ export const renderer = new ConversationRenderer();
 /** Of all servers of this thread: what was thought before a tool was called. */
 export const reasoningMemory = new ReasoningMemory();
 
-/** What of a request the model is to read. */
-export type PromptRequest = Pick<
-  TurnRequest,
-  "messages" | "instructions" | "tools" | "toolChoice" | "format" | "effort" | "date" | "modelIdentity" | "cacheSalt"
->;
+/** What of a request the model is to read, and who no longer waits for it. */
+export type PromptRequest = Partial<Pick<TurnRequest, "signal">> &
+  Pick<
+    TurnRequest,
+    "messages" | "instructions" | "tools" | "toolChoice" | "format" | "effort" | "date" | "modelIdentity" | "cacheSalt"
+  >;
 
 /**
  * The tokens of the conversation up to and including `<|start|>assistant`. Analysis from before the last final message
- * is dropped; tools are left out when none may be called; the format of the answer ends the developer message.
+ * is dropped; tools are left out when none may be called; the format of the answer ends the developer message. Long texts
+ * are encoded on another thread.
  *
- * @throws GptOssError INVALID_ARGUMENT that names the message and field
+ * @throws GptOssError INVALID_ARGUMENT that names the message and field, CONTEXT_OVERFLOW; the reason of an abort
  */
-export function renderTurn(request: PromptRequest): CompletionPrompt {
+export async function renderTurn(request: PromptRequest, contextLength: number): Promise<CompletionPrompt> {
   const messages = reasoningMemory.restore(request.messages.filter((message) => !saysNothing(message)));
   const isCalling = request.toolChoice.type !== "none" && request.tools.length > 0;
   const conversation = chatConversation(messages, {
@@ -33,10 +36,15 @@ export function renderTurn(request: PromptRequest): CompletionPrompt {
     tools: isCalling ? request.tools.map(functionTool) : undefined,
     modelIdentity: request.modelIdentity,
   });
-  if (request.format !== null) describeFormat(conversation.messages, request.format);
-  return renderer.renderForCompletion(conversation, "assistant", {
+  if (request.format !== null) {
+    refuseManyLines(contextLength, request.format.description ?? "");
+    describeFormat(conversation.messages, request.format);
+  }
+  return renderer.renderForCompletionAsync(conversation, "assistant", {
     autoDropAnalysis: "past",
     cacheSalt: request.cacheSalt,
+    contextLength,
+    signal: request.signal,
   });
 }
 

@@ -2,9 +2,9 @@ import { types } from "node:util";
 import { addon } from "../binding.js";
 import { GptOssError, invalidArgument, nativeCall } from "../errors.js";
 import { checkSignal } from "../options.js";
+import { refuseUnknown } from "../unknown-option.js";
 import { encodeAllWithin, encodeWithin } from "./encode-within.js";
 import { everySpecialId, lastSpecialToken, specialTokens } from "./special-tokens.js";
-import { refuseUnknown } from "../unknown-option.js";
 import { TextStream } from "./text-stream.js";
 
 export interface EncodeOptions {

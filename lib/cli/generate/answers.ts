@@ -27,7 +27,7 @@ export async function answer({ engine, model }: LoadedModel, request: AnswerRequ
   }
   const started = performance.now();
   let firstMilliseconds: number | undefined;
-  const turn = await startTurn(engine, fitting(turnRequest(request), engine.info.limits.contextLength));
+  const turn = await startTurn(engine, await fitting(turnRequest(request), engine.info.limits.contextLength));
   const out = Output.stdout();
   const written = Array.from({ length: request.n }, () => new WrittenAnswer(request.logprobs !== null));
   const shown = request.json ? null : new ShownAnswers(request, out);
@@ -74,9 +74,9 @@ function turnRequest(request: AnswerRequest): TurnRequest {
 }
 
 /** As much as is asked for, or as fits. */
-function fitting(request: TurnRequest, contextLength: number): TurnRequest {
+async function fitting(request: TurnRequest, contextLength: number): Promise<TurnRequest> {
   const { maxTokens } = request;
-  const room = contextLength - renderTurn(request).tokens.length;
+  const room = contextLength - (await renderTurn(request, contextLength)).tokens.length;
   return maxTokens === undefined || room < 1 ? request : { ...request, maxTokens: Math.min(maxTokens, room) };
 }
 

@@ -1,5 +1,6 @@
 import type { FastifyInstance } from "fastify";
 import { ApiError } from "../errors.js";
+import { sendJson } from "../json-pieces.js";
 import { invalid, unsupported } from "./refusals.js";
 import type { ResponseStore, StoredResponse } from "./store.js";
 
@@ -12,7 +13,7 @@ export function retrieval(app: FastifyInstance, store: ResponseStore): void {
     if (request.query.stream === "true") {
       throw unsupported("stream", "The events of a stored response cannot be replayed.");
     }
-    reply.send(existing(store, request.params.id).response);
+    sendJson(reply, existing(store, request.params.id).response);
   });
 
   app.delete<ById>("/v1/responses/:id", (request, reply) => {
@@ -31,7 +32,8 @@ export function retrieval(app: FastifyInstance, store: ResponseStore): void {
 
   app.get<ById>("/v1/responses/:id/input_items", (request, reply) => {
     const { context } = existing(store, request.params.id);
-    reply.send(
+    sendJson(
+      reply,
       page(
         context.map(({ item }) => item),
         request.query,

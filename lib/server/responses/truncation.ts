@@ -1,9 +1,32 @@
+import { contextOverflow } from "../../errors.js";
+import { leastOfMessage } from "../../harmony/render.js";
 import { ApiError } from "../errors.js";
 import type { ConversationItem } from "./conversation.js";
 
 /** Whether a turn was refused because the context cannot hold it. */
 export function isTooLong(error: unknown): boolean {
   return error instanceof ApiError && error.code === "context_length_exceeded";
+}
+
+/**
+ * The same before anything is rendered: what more turns there are than the context has room for is dropped, where it may.
+ *
+ * @throws ApiError where it may not
+ */
+export function withinContext(
+  items: readonly ConversationItem[],
+  contextLength: number,
+  truncation: "auto" | "disabled",
+): readonly ConversationItem[] {
+  const turns = items.reduce((count, { message }) => count + (message?.role === "user" ? 1 : 0), 0);
+  const excess = turns - Math.floor(contextLength / leastOfMessage);
+  if (excess <= 0) return items;
+  const shorter = truncation === "auto" ? dropOldestTurns(items, excess) : null;
+  if (shorter === null) {
+    const { message } = contextOverflow(contextLength, null);
+    throw new ApiError(400, message, { code: "context_length_exceeded", param: "input" });
+  }
+  return shorter;
 }
 
 /**
