@@ -23,6 +23,7 @@ import {
   nativeEngineOptions,
   optionalInteger,
 } from "./options.js";
+import { asyncDispose } from "./realm.js";
 import { encodeWithin } from "./tokenizer/encode-within.js";
 import type { Tokenizer } from "./tokenizer/tokenizer.js";
 import { tokenizer } from "./tokenizer/tokenizer.js";
@@ -268,7 +269,7 @@ export class Engine implements AsyncDisposable {
     return this.#closing;
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
+  async [asyncDispose](): Promise<void> {
     await this.close();
   }
 

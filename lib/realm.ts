@@ -62,3 +62,6 @@ function taking(callback: unknown): Callable {
 async function settled(promise: Promise<unknown>): Promise<unknown> {
   return owned(await promise);
 }
+
+/** Node 20 gives this symbol to its main realm only; elsewhere compilers of `await using` take the other. */
+export const asyncDispose: typeof Symbol.asyncDispose = Symbol.asyncDispose ?? Symbol.for("Symbol.asyncDispose");

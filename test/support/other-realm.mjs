@@ -137,6 +137,9 @@ const content = new Map([["type", "text"]]).set("text", "hi");
 const message = new Map([["role", "user"]]).set("content", [content]);
 seen["conversations may be Maps of any realm"] = renderConversation([message]).length === 5;
 
+// As compilers write `await using`.
+const dispose = vm.runInContext('Symbol.asyncDispose ?? Symbol.for("Symbol.asyncDispose")', context);
+seen["an engine is disposable there"] = typeof engine[dispose] === "function";
 const closing = engine.close();
 own("the promise of close()", closing, "Promise");
 await closing;
