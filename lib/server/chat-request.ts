@@ -110,10 +110,14 @@ export function chatRequest(body: ChatBody, context: ServerContext, signal: Abor
   };
 }
 
-/** Before they are read, one by one: what users and tools say is always a message of the prompt. */
+/** Before they are read, one by one: what anybody says is always a message of the prompt. */
 function refuseMany(messages: ChatBody["messages"], contextLength: number): void {
   let least = 0;
-  for (const { role } of messages) if (role === "user" || role === "tool") least += leastOfMessage;
+  for (const { role, content } of messages) {
+    if (role === "user" || role === "tool" || (role === "assistant" && typeof content === "string")) {
+      least += leastOfMessage;
+    }
+  }
   if (least >= contextLength) {
     throw badRequest("messages", contextOverflow(contextLength, null).message, "context_length_exceeded");
   }

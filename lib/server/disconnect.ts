@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import type { Socket } from "node:net";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { RunningRequest } from "./drain.js";
@@ -55,6 +56,7 @@ function onClose(socket: Socket, callback: () => void): () => void {
  */
 export function disconnectSignal(request: FastifyRequest, reply: FastifyReply): AbortSignal {
   const controller = new AbortController();
+  setMaxListeners(0, controller.signal); // each prompt of a request hears of it
   const gone = () => controller.abort(new ApiError(499, "The client closed the connection"));
   whenOver(reply, (complete) => {
     if (!complete) gone();

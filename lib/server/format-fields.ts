@@ -1,6 +1,7 @@
 import { parseJson } from "../exact-json.js";
 import { checkSchema } from "./body-fields.js";
 import { badRequest, unsupported } from "./error-response.js";
+import { refuseExcess } from "./json-structure.js";
 import type { CommonBody } from "./request-fields.js";
 import type { AskedFormat } from "./turn.js";
 
@@ -157,6 +158,7 @@ function guidedFormat({ kind, value, at }: Asked): AskedFormat {
 }
 
 function parsed(text: string): unknown {
+  refuseExcess(text);
   try {
     return parseJson(text, () => true); // with all digits
   } catch {

@@ -19,7 +19,7 @@ export const commonFields = {
   seed: { type: "integer" },
   n: { type: "integer", minimum: 1, maximum: maxChoices },
   stop: { type: ["string", "array"], items: { type: "string" }, maxItems: 16 },
-  stop_token_ids: { type: "array", items: { type: "integer", minimum: 0, maximum: 2 ** 31 - 1 } },
+  stop_token_ids: { type: "array", maxItems: 4096, items: { type: "integer", minimum: 0, maximum: 2 ** 31 - 1 } },
   ignore_eos: { type: "boolean" },
   min_tokens: { type: "integer", minimum: 0 },
   include_stop_str_in_output: { type: "boolean" },

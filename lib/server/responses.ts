@@ -15,7 +15,7 @@ import { type ReadRequest, type ResponseBody, readRequest, responseSchema } from
 import { ResponseWriter } from "./responses/response-writer.js";
 import { existing, retrieval } from "./responses/retrieval.js";
 import { ResponseStore, type StoreLimits } from "./responses/store.js";
-import { dropOldestTurns, isTooLong, withinContext } from "./responses/truncation.js";
+import { dropOldestTurns, isTooLong, refuseMany, withinContext } from "./responses/truncation.js";
 import { checkedBody } from "./schema.js";
 import { EventStream } from "./sse.js";
 import type { Turn, TurnEvent } from "./turn.js";
@@ -73,6 +73,7 @@ class ResponsesEndpoint {
 
   #conversation(body: ResponseBody): Conversation {
     const { previous_response_id: previousId } = body;
+    if (body.truncation !== "auto") refuseMany(body.input, this.#context.contextLength);
     const previous = previousId ? existing(this.#store, previousId, "previous_response_id") : null;
     const history = previous === null ? [] : [...previous.context, ...previous.output];
     let stored: Map<string, ConversationItem> | undefined;

@@ -70,6 +70,7 @@ describe("a request that the context cannot hold", () => {
       }),
     ],
     ["many messages", "/v1/chat/completions", { messages: Array(100_000).fill({ role: "user", content: "word" }) }],
+    ["many answers", "/v1/chat/completions", { messages: Array(100_000).fill({ role: "assistant", content: "" }) }],
     ["an input", "/v1/responses", { input: spaces }],
     ["a stream of a response", "/v1/responses", { input: spaces, stream: true }],
     ["many items", "/v1/responses", { input: Array(20_000).fill({ role: "user", content: "word" }) }],
@@ -226,6 +227,11 @@ describe("a body whose JSON is too much", () => {
     ["an item", "/v1/responses", (deep) => `"input":[{"role":"user","content":"x","z":${deep}}]`],
     ["a stream", "/v1/responses", (deep) => `"input":"x","stream":true,"text":{"format":{"type":"text","z":${deep}}}`],
     ["a list", "/v1/completions", (deep) => `"prompt":"x","z":${"[".repeat(20_000)}${"]".repeat(20_000)},"y":${deep}`],
+    [
+      "a schema as text",
+      "/v1/chat/completions",
+      (deep) => `"messages":[{"role":"user","content":"x"}],"guided_json":${JSON.stringify(deep)}`,
+    ],
   ])("by its depth is refused: %s", async (_, url, body) => {
     const { app } = await serving();
     const { status, body: told } = await post(app, url, `{"model":"m",${body(nested(20_000))}}`);

@@ -8,6 +8,14 @@ export function isTooLong(error: unknown): boolean {
   return error instanceof ApiError && error.code === "context_length_exceeded";
 }
 
+/** The same before the items of an input are read, one by one. @throws ApiError */
+export function refuseMany(input: unknown, contextLength: number): void {
+  if (!Array.isArray(input)) return;
+  let least = 0;
+  for (const item of input as ({ role?: unknown } | null)[]) if (item?.role === "user") least += leastOfMessage;
+  if (least >= contextLength) throw tooLong(contextOverflow(contextLength, null))!;
+}
+
 /**
  * The same before anything is rendered: what more turns there are than the context has room for is dropped, where it may.
  *
