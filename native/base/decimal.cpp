@@ -64,6 +64,7 @@ double Decimal::value() const {
   // A stream with the classic locale: strtod obeys the process's locale.
   std::istringstream stream((negative_ ? "-" : "") + (is_zero() ? std::string("0") : digits_) + "e" +
                             std::to_string(exponent_));
+  stream.exceptions(std::ios::badbit);  // without memory it would say that this is no number
   stream.imbue(std::locale::classic());
   double out = 0;
   stream >> out;

@@ -243,6 +243,7 @@ class Parser {
     // double.
     number.text = text_.substr(start, at_ - start);
     std::istringstream digits(number.text);
+    digits.exceptions(std::ios::badbit);  // without memory it would say that this is no number
     digits.imbue(std::locale::classic());
     if (!(digits >> number.value)) fail_at(start, "a number beyond the range of double");
     return number;
