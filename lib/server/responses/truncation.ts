@@ -3,6 +3,11 @@ import { leastOfMessage } from "../../harmony/render.js";
 import { ApiError } from "../errors.js";
 import type { ConversationItem } from "./conversation.js";
 
+function tooLong(contextLength: number): ApiError {
+  const { message } = contextOverflow(contextLength, null);
+  return new ApiError(400, message, { code: "context_length_exceeded", param: "input" });
+}
+
 /** Whether a turn was refused because the context cannot hold it. */
 export function isTooLong(error: unknown): boolean {
   return error instanceof ApiError && error.code === "context_length_exceeded";
@@ -13,7 +18,7 @@ export function refuseMany(input: unknown, contextLength: number): void {
   if (!Array.isArray(input)) return;
   let least = 0;
   for (const item of input as ({ role?: unknown } | null)[]) if (item?.role === "user") least += leastOfMessage;
-  if (least >= contextLength) throw tooLong(contextOverflow(contextLength, null))!;
+  if (least >= contextLength) throw tooLong(contextLength);
 }
 
 /**
@@ -30,10 +35,7 @@ export function withinContext(
   const excess = turns - Math.floor(contextLength / leastOfMessage);
   if (excess <= 0) return items;
   const shorter = truncation === "auto" ? dropOldestTurns(items, excess) : null;
-  if (shorter === null) {
-    const { message } = contextOverflow(contextLength, null);
-    throw new ApiError(400, message, { code: "context_length_exceeded", param: "input" });
-  }
+  if (shorter === null) throw tooLong(contextLength);
   return shorter;
 }
 
