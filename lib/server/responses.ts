@@ -9,7 +9,7 @@ import { sendJson } from "./json-pieces.js";
 import { responseFields } from "./known-fields.js";
 import { OnceLog } from "./once-log.js";
 import type { ConversationItem } from "./responses/conversation.js";
-import { readInput } from "./responses/input.js";
+import { passedOver, readInput } from "./responses/input.js";
 import type { StreamEvent } from "./responses/objects.js";
 import { type ReadRequest, type ResponseBody, readRequest, responseSchema } from "./responses/request.js";
 import { ResponseWriter } from "./responses/response-writer.js";
@@ -59,7 +59,7 @@ class ResponsesEndpoint {
     const request = readRequest(body, this.#context.modelNames, this.#store.isOn);
     const conversation = this.#conversation(body);
     const turn = await this.#start(request, conversation, signal);
-    warn(reply, this.#log, [...request.ignoredTools, ...turn.relaxed]);
+    warn(reply, this.#log, [...request.ignoredTools, ...passedOver(body.input), ...turn.relaxed]);
     const writer = new ResponseWriter(request.settings, this.#context.clock);
     if (request.stream) {
       const told = this.#told(turn, writer, conversation, signal);

@@ -1,3 +1,4 @@
+import type { OutgoingHttpHeaders } from "node:http";
 import fastify, { type FastifyBaseLogger, type FastifyError, type FastifyInstance } from "fastify";
 import type { Engine } from "../../lib/engine.js";
 import { GptOssError } from "../../lib/errors.js";
@@ -35,6 +36,7 @@ export interface Answer {
   status: number;
   text: string;
   json: AnswerBody;
+  headers: OutgoingHttpHeaders;
 }
 
 /** The endpoints on turns that are written beforehand: no model, no engine. */
@@ -73,7 +75,7 @@ export function scriptedServer(turns: readonly ScriptedTurn[], options: Scripted
   const inject = async (method: "POST" | "GET" | "DELETE", url: string, body?: object): Promise<Answer> => {
     const { statusCode, body: text, headers } = await app.inject({ method, url, ...(body && { payload: body }) });
     const isJson = String(headers["content-type"]).startsWith("application/json");
-    return { status: statusCode, text, json: isJson ? JSON.parse(text) : undefined };
+    return { status: statusCode, text, headers, json: isJson ? JSON.parse(text) : undefined };
   };
   return {
     app,

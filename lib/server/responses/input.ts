@@ -1,5 +1,6 @@
 import type { ChatMessage } from "../../chat-messages.js";
 import { ApiError } from "../errors.js";
+import type { Warning } from "../warnings.js";
 import { type ConversationItem, called, conversationItem, newId, said, thought } from "./conversation.js";
 import { invalid, isObject, optionalString, requiredName, requiredString } from "./refusals.js";
 
@@ -9,6 +10,29 @@ type Item = Record<string, unknown>;
 
 /** What an assistant writes: while such items follow, it has not finished its turn. */
 const assistantTypes: ReadonlySet<string> = new Set(["reasoning", "function_call", "custom_tool_call"]);
+
+/**
+ * What OpenAI's hosted tools and services leave in a conversation. This model can neither have made it nor read it, so a
+ * conversation that has been there goes on without it.
+ */
+const hostedTypes: ReadonlySet<string> = new Set([
+  ...["web_search_call", "file_search_call", "image_generation_call", "code_interpreter_call"],
+  ...["computer_call", "computer_call_output", "local_shell_call", "local_shell_call_output"],
+  ...["shell_call", "shell_call_output", "apply_patch_call", "apply_patch_call_output"],
+  ...["mcp_list_tools", "mcp_call", "mcp_approval_request", "mcp_approval_response"],
+  ...["tool_search_call", "tool_search_output", "additional_tools", "compaction"],
+]);
+
+/** The warnings for items that are passed over, one for each type, at its first item. */
+export function passedOver(input: unknown): Warning[] {
+  const warnings = new Map<string, Warning>();
+  for (const [index, item] of (Array.isArray(input) ? input : []).entries()) {
+    const type = isObject(item) && typeof item.type === "string" ? item.type : "";
+    if (!hostedTypes.has(type) || warnings.has(type)) continue;
+    warnings.set(type, { param: `input[${index}]`, message: `items of type '${type}' are passed over` });
+  }
+  return [...warnings.values()];
+}
 
 /** A name that can stand in a message's header. */
 const calledName = /^[^\s<>]{1,256}$/;
@@ -60,7 +84,7 @@ class InputReader {
       const type = typeOf(item, `input[${index}]`);
       const isAssistants = assistantTypes.has(type) || (type === "message" && item.role === "assistant");
       channels.set(index, goesOn ? "commentary" : "final");
-      goesOn = isAssistants;
+      if (!hostedTypes.has(type)) goesOn = isAssistants;
     }
     for (const [index, item] of this.#items.entries()) {
       const read = this.#read(item, `input[${index}]`, channels.get(index)!);
@@ -88,6 +112,7 @@ class InputReader {
       case "item_reference":
         return this.#reference(item, param);
       default:
+        if (hostedTypes.has(type)) return identified(item, type, param, null);
         throw new ApiError(400, `Items of type '${type}' are not supported.`, {
           param: `${param}.type`,
           code: "invalid_value",
