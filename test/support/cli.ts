@@ -2,6 +2,7 @@ import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
 import { once } from "node:events";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
+import { afterAll } from "vitest";
 
 /** The command line program in processes of their own. */
 
@@ -22,8 +23,17 @@ export function environment(env: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv {
   return { ...process.env, ...ours, ...env };
 }
 
+/** A test that fails leaves none behind. */
+const children = new Set<ChildProcessWithoutNullStreams>();
+afterAll(() => {
+  for (const child of children) child.kill("SIGKILL");
+});
+
 export function start(args: string[], env: NodeJS.ProcessEnv = {}): ChildProcessWithoutNullStreams {
-  return spawn(process.execPath, [program, ...args], { env: environment(env) });
+  const child = spawn(process.execPath, [program, ...args], { env: environment(env) });
+  children.add(child);
+  child.once("close", () => children.delete(child));
+  return child;
 }
 
 /** Runs a line of the shell in which `gpt-oss` is the program. */
