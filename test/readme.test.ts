@@ -29,7 +29,15 @@ const address = await service.listen({ port: 0 });\n`;
 
 /** What a sample takes from the program around it, by a word that only this sample has; and what ends it. */
 const around: { word: string; before: string; after?: string; prints?: RegExp }[] = [
-  { word: "engine.chat(", before: "", prints: /\w/ },
+  { word: "const { content, reasoning", before: "", prints: /\w/ },
+  {
+    word: "reasoningBudget",
+    before: `import { Engine } from "gpt-oss-node";
+      const engine = await Engine.load("demo"), messages = [{ role: "user", content: "Hi" }];
+      const tools = [{ type: "function", function: { name: "now" } }];\n`,
+    after: "console.log(toolCalls[0].name, relaxed.length); await engine.close();",
+    prints: /now 0/,
+  },
   {
     word: "tokenizer.encodeBatch",
     before: `const longText = "a b ".repeat(9999), documents = ["a", "b"], text = "abc", target = new Uint32Array(2);

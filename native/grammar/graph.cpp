@@ -233,7 +233,7 @@ void Graph::finish(RuleId root, bool has_long_tokens) {
   root_ = root;
   if (has_long_tokens) find_jumps();
   find_distances();
-  if (distances_[starts_[root]] >= kNever) throw Error(Code::kInvalidArgument, "no text satisfies the constraint");
+  if (distances_[starts_[root]] >= kNever) throw Error(Code::kInvalidArgument, "no text satisfies it");
   if (heights_[starts_[root]] > kMaxDepth) {
     throw Error(Code::kInvalidArgument, str("every text of the constraint is nested deeper than ", kMaxDepth, " levels"));
   }

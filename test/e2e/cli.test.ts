@@ -100,7 +100,7 @@ describe("chat", () => {
     const [stdout, stderr] = [listen(child.stdout), listen(child.stderr)];
     const closed = once(child, "close");
     child.stdin.write("Write me a story.\n");
-    await once(child.stdout, "data");
+    await Promise.race([once(child.stdout, "data"), stderr.until("[analysis]")]); // thinking or answering
     child.kill("SIGINT");
     await stderr.until("(stopped)");
     child.stdin.write("/stats\n");

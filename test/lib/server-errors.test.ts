@@ -33,8 +33,8 @@ async function expectRefusals(url: string, base: object, refusals: readonly Refu
 const user = { role: "user", content: "Hi" };
 const unsupported = "unsupported_parameter";
 const missing = "missing_required_parameter";
-/** The grammar has no look-ahead. */
-const lookAhead = { type: "string", pattern: "^(?=a).*$" };
+/** The grammar has no look-behind. */
+const lookBehind = { type: "string", pattern: "^(?<=a).*$" };
 const deep = (levels: number) => JSON.parse(`${'{"a":'.repeat(levels)}1${"}".repeat(levels)}`);
 
 const common: readonly Refusal[] = [
@@ -67,18 +67,18 @@ const common: readonly Refusal[] = [
   [{ cache_salt: "\udfff" }, "cache_salt"],
   [{ structured_outputs: {} }, "structured_outputs"],
   [{ structured_outputs: { regex: 7 } }, "structured_outputs.regex"],
-  [{ structured_outputs: { regex: "(?=a)b" } }, "structured_outputs.regex"],
+  [{ structured_outputs: { regex: "(?<=a)b" } }, "structured_outputs.regex"],
   [{ structured_outputs: { regex: "\ud800" } }, "structured_outputs.regex"],
   [{ structured_outputs: { choice: [] } }, "structured_outputs.choice"],
   [{ structured_outputs: { choice: ["a", "\ud800"] } }, "structured_outputs.choice[1]"],
   [{ structured_outputs: { json: 7 } }, "structured_outputs.json"],
-  [{ structured_outputs: { json: lookAhead } }, "structured_outputs.json"],
+  [{ structured_outputs: { json: lookBehind } }, "structured_outputs.json"],
   [{ structured_outputs: { grammar: "root ::= a" } }, "structured_outputs.grammar", unsupported],
   [{ structured_outputs: { json_object: true, regex: "a" } }, "structured_outputs.regex"],
   [{ guided_json: "{" }, "guided_json"],
   [{ guided_json: '{"enum": ["\\ud800"]}' }, "guided_json.enum[0]"],
-  [{ guided_json: lookAhead }, "guided_json"],
-  [{ guided_regex: "(?=a)b" }, "guided_regex"],
+  [{ guided_json: lookBehind }, "guided_json"],
+  [{ guided_regex: "(?<=a)b" }, "guided_regex"],
   [{ guided_choice: [] }, "guided_choice"],
   [{ guided_choice: [1] }, "guided_choice[0]"],
   [{ guided_grammar: "root ::= a" }, "guided_grammar", unsupported],
@@ -103,10 +103,10 @@ const common: readonly Refusal[] = [
     "response_format.json_schema.strict",
   ],
   [
-    { response_format: { type: "json_schema", json_schema: { schema: lookAhead, strict: true } } },
+    { response_format: { type: "json_schema", json_schema: { schema: lookBehind, strict: true } } },
     "response_format.json_schema.schema",
   ],
-  [{ response_format: { type: "json_schema", schema: lookAhead, strict: true } }, "response_format.schema"],
+  [{ response_format: { type: "json_schema", schema: lookBehind, strict: true } }, "response_format.schema"],
   [
     { response_format: { type: "json_schema", schema: {}, json_schema: { schema: {} } } },
     "response_format.schema",
@@ -205,7 +205,7 @@ describe("a refused chat completion names", () => {
         {
           tools: [
             tool({ name: "g" }),
-            tool({ strict: true, parameters: { type: "object", properties: { a: lookAhead } } }),
+            tool({ strict: true, parameters: { type: "object", properties: { a: lookBehind } } }),
           ],
         },
         "tools[1].function.parameters",
@@ -219,7 +219,11 @@ describe("a refused chat completion names", () => {
         "tools[0].function.parameters.properties",
       ],
       [{ tools: [tool({ parameters: deep(150) })] }, "tools[0].function"],
-      [{ tools: Array.from({ length: 1025 }, (_, i) => tool({ name: `f${i}` })) }, "tools"],
+      [
+        { tools: Array.from({ length: 1025 }, (_, i) => tool({ name: `f${i}` })) }, // of at most 1,024; no room for them first
+        "messages",
+        "context_length_exceeded",
+      ],
       [{ tool_choice: "required" }, "tool_choice"],
       [choice("any"), "tool_choice"],
       [choice("\ud800"), "tool_choice"],
@@ -264,7 +268,10 @@ describe("a refused completion names", () => {
 
   it("a field that it has in common with chat completions", () =>
     // Its schema is nowhere in the prompt, so that nothing is relaxed.
-    complete([...common, [{ response_format: { type: "json_schema", schema: lookAhead } }, "response_format.schema"]]));
+    complete([
+      ...common,
+      [{ response_format: { type: "json_schema", schema: lookBehind } }, "response_format.schema"],
+    ]));
 
   it("any other field", () =>
     complete([
@@ -312,7 +319,7 @@ describe("a refused response names", () => {
       [schema({ schema: 1 }), "text.format.schema"],
       [schema({ description: 1 }), "text.format.description"],
       [schema({ strict: 1 }), "text.format.strict"],
-      [schema({ schema: lookAhead, strict: true }), "text.format.schema"],
+      [schema({ schema: lookBehind, strict: true }), "text.format.schema"],
       [schema({ schema: { const: "\ud800" } }), "text.format.schema.const"],
       [format({ type: "json_schema", json_schema: { name: "a", schema: {} } }), "text.format.json_schema", unsupported],
       [format({ type: "text", schema: {} }), "text.format.schema", unsupported],
@@ -342,7 +349,7 @@ describe("a refused response names", () => {
         {
           tools: [
             { type: "web_search" },
-            tool({ strict: true, parameters: { type: "object", properties: { a: lookAhead } } }),
+            tool({ strict: true, parameters: { type: "object", properties: { a: lookBehind } } }),
           ],
         },
         "tools[1].parameters",
