@@ -34,7 +34,7 @@ const around: { word: string; before: string; after?: string; prints?: RegExp }[
     word: "reasoningBudget",
     before: `import { Engine } from "gpt-oss-node";
       const engine = await Engine.load("demo"), messages = [{ role: "user", content: "Hi" }];
-      const tools = [{ type: "function", function: { name: "now" } }];\n`,
+      const tools = [{ type: "function", function: { name: "now", parameters: { type: "object", properties: {} } } }];\n`,
     after: "console.log(toolCalls[0].name, relaxed.length); await engine.close();",
     prints: /now 0/,
   },
