@@ -111,7 +111,7 @@ const tools: { name: string; parameters: Record<string, unknown> | null }[] = [
 ];
 
 describe("forced calls", () => {
-  const streams = draws(40, 200);
+  const streams = draws(20, 200);
   it.each(tools)(
     `of $name are valid for ${streams} seeds`,
     async ({ name, parameters }) => {
@@ -123,9 +123,9 @@ describe("forced calls", () => {
         analysisTokens: 2,
       };
       const validate = ajv.compile(parameters ?? { type: "object" });
-      // Forty choices of a seed are as many random streams.
-      const runs = Array.from({ length: streams / 40 }, (_, seed) =>
-        completions(demo, { seed, n: 40, maxTokens: 44, constraint }, startOfTurn),
+      // Twenty choices of a seed are as many random streams.
+      const runs = Array.from({ length: streams / 20 }, (_, seed) =>
+        completions(demo, { seed, n: 20, maxTokens: 44, constraint }, startOfTurn),
       );
       let valid = 0;
       for (const { tokens, finishReason } of (await Promise.all(runs)).flat()) {
@@ -150,7 +150,7 @@ describe("turns", () => {
   const turn = (constraint: Omit<HarmonyConstraint, "kind">, options: GenerateOptions = {}) =>
     completions(
       demo,
-      { n: 20, maxTokens: 60, constraint: { kind: "harmony", ...constraint }, ...options },
+      { n: draws(6, 20), maxTokens: 60, constraint: { kind: "harmony", ...constraint }, ...options },
       startOfTurn,
     );
 
