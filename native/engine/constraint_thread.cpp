@@ -37,12 +37,12 @@ static CompiledConstraint compile(const ConstraintJob& job) {
   }
 }
 
-// A request hears of its constraint in any case, or it would wait forever: where the system refuses the memory to tell of
-// it, once there is some.
-static void tell(const ConstraintJob& job, const CompiledConstraint& constraint) {
+// A request hears of its constraint in any case, or it would wait forever: where the system refuses even the memory to
+// tell of it, once there is some.
+static void carry_out(const ConstraintJob& job) {
   while (!job.cancelled) {
     try {
-      return job.done(constraint);
+      return job.done(compile(job));
     } catch (const std::bad_alloc&) {
       std::this_thread::sleep_for(std::chrono::milliseconds(10));
     }
@@ -59,7 +59,7 @@ void ConstraintThread::loop() {
       job = current_ = std::move(jobs_.front());
       jobs_.pop_front();
     }
-    if (!job->cancelled) tell(*job, compile(*job));
+    carry_out(*job);
     std::lock_guard lock(mutex_);
     current_ = nullptr;
   }

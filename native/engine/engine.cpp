@@ -168,11 +168,13 @@ void Engine::submit(Request request) {
     if (queued_ >= info_.max_queue) {
       throw Error(Code::kQueueFull, str("the queue holds ", info_.max_queue, " waiting requests, its maximum"));
     }
-    if (request.compiling != nullptr) constraint_thread_.add(request.compiling);
-    if (request.constraint != nullptr) accept(request.client, request.id, *request.constraint);
     request.submitted = Clock::now();
     // Salts of the two kinds cannot meet: without the prefix cache, only the choices of one request share.
     request.salt = info_.prefix_cache ? "=" + request.salt : str("#", request.client, ",", request.id);
+    // Room first: once its constraint is compiled, or its client was told, the request is taken.
+    if (commands_.size() == commands_.capacity()) commands_.reserve(2 * commands_.size() + 1);
+    if (request.compiling != nullptr) constraint_thread_.add(request.compiling);
+    if (request.constraint != nullptr) accept(request.client, request.id, *request.constraint);
     commands_.emplace_back(std::move(request));
     ++queued_;
   }
@@ -193,8 +195,14 @@ void Engine::compiled(uint64_t client, uint64_t id, const CompiledConstraint& co
   {
     std::lock_guard lock(mutex_);
     if (closing_ || broken_) return;
-    if (const auto* made = std::get_if<std::shared_ptr<const grammar::Constraint>>(&constraint)) accept(client, id, **made);
+    // Whoever catches what this throws calls it again: nothing may be told twice.
     commands_.push_back(Compiled{client, id, constraint});
+    try {
+      if (const auto* made = std::get_if<std::shared_ptr<const grammar::Constraint>>(&constraint)) accept(client, id, **made);
+    } catch (...) {
+      commands_.pop_back();
+      throw;
+    }
   }
   changed_.notify_one();
 }
@@ -204,8 +212,8 @@ void Engine::accept(uint64_t client, uint64_t id, const grammar::Constraint& con
   post(client, {.id = id, .kind = Event::Kind::kAccepted, .relaxed = constraint.relaxed});
 }
 
-// Under the lock: after disconnect() nobody may be woken.
-void Engine::post(uint64_t client, Event event) {
+// Under the lock: after disconnect() nobody may be woken. Where memory is refused, the event is still whole.
+void Engine::post(uint64_t client, Event&& event) {
   const auto known = clients_.find(client);
   if (known == clients_.end()) return;
   const bool was_empty = known->second.mailbox.empty();

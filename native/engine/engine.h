@@ -155,7 +155,7 @@ class Engine {
   void send(Command command);
   void compiled(uint64_t client, uint64_t id, const CompiledConstraint& constraint);
   void accept(uint64_t client, uint64_t id, const grammar::Constraint& constraint);
-  void post(uint64_t client, Event event);
+  void post(uint64_t client, Event&& event);
   void loop() noexcept;
   void run();
   void break_off(std::exception_ptr why) noexcept;
@@ -177,7 +177,9 @@ class Engine {
   static std::span<const uint32_t> allowed_tokens(Sequence& sequence);
   void queue_draws(std::span<const Draw> draws);
   void draw_now(std::span<const Draw> draws);
-  void draw_together(std::span<const Draw> draws);
+  // Throws kOutOfMemory or std::bad_alloc before any token is known.
+  std::vector<Sampled> sample(std::span<const Draw> draws);
+  void append_tokens(std::span<const Draw> draws, std::vector<Sampled> sampled);
   void append_token(Sequence& sequence, Sampled sampled, Clock::time_point now);
   void end(Sequence& sequence, FinishReason reason, std::string text);
   template <typename Body>

@@ -382,20 +382,28 @@ void Engine::draw_now(std::span<const Draw> draws) {
     size_t last = first + 1;
     while (last < draws.size() && draws[last].row == draws[last - 1].row + 1) ++last;
     const std::span<const Draw> together = draws.subspan(first, last - first);
+    // Only draws that gave nothing are repeated, one by one.
+    std::optional<std::vector<Sampled>> sampled;
     try {
-      draw_together(together);
+      sampled = sample(together);
     } catch (const std::exception& error) {
       if (!is_out_of_memory(error)) throw;
-      for (const Draw& draw : together) attempt(*draw.sequence, [&] { draw_together({&draw, 1}); });
+    }
+    if (sampled) {
+      append_tokens(together, std::move(*sampled));
+    } else {
+      for (const Draw& draw : together) attempt(*draw.sequence, [&] { append_tokens({&draw, 1}, sample({&draw, 1})); });
     }
     first = last;
   }
 }
 
-// Throws kOutOfMemory or std::bad_alloc before any token is known.
-void Engine::draw_together(std::span<const Draw> draws) {
+std::vector<Sampled> Engine::sample(std::span<const Draw> draws) {
   queue_draws(draws);
-  std::vector<Sampled> sampled = backend_->sampled();
+  return backend_->sampled();
+}
+
+void Engine::append_tokens(std::span<const Draw> draws, std::vector<Sampled> sampled) {
   const auto now = Clock::now();
   for (size_t i = 0; i < draws.size(); ++i) {
     attempt(*draws[i].sequence, [&] { append_token(*draws[i].sequence, std::move(sampled[i]), now); });
@@ -463,9 +471,9 @@ void Engine::attempt(Sequence& sequence, const Body& body) {
 
 // Ends all choices of a request, soon: those who call this may be in the middle of a list of them.
 void Engine::fail(Sequence& sequence, const Error& error) {
-  sequence.shared->failed = true;
-  any_failed_ = true;
   tell(sequence, {.kind = Event::Kind::kError, .code = error.code(), .message = error.what()});
+  sequence.shared->failed = true;  // now that it was told
+  any_failed_ = true;
 }
 
 void Engine::remove_failed() {
@@ -503,9 +511,15 @@ void Engine::tell(Sequence& sequence, Event event) {
     return;
   }
   const bool is_token = event.kind == Event::Kind::kToken;
-  sequence.withheld.push_back(std::move(event));
-  if (is_token && sequence.withheld.size() < size_t(request.script->tokens_per_step)) return;
+  if (is_token && sequence.withheld.size() + 1 < size_t(request.script->tokens_per_step)) {
+    sequence.withheld.push_back(std::move(event));
+    return;
+  }
+  // Room for all of them, or none is told: what was moved must not be told again.
+  const size_t events = outbox_.size() + sequence.withheld.size() + 1;
+  if (outbox_.capacity() < events) outbox_.reserve(2 * events);
   for (Event& withheld : sequence.withheld) outbox_.push_back({request.client, std::move(withheld)});
+  outbox_.push_back({request.client, std::move(event)});
   sequence.withheld.clear();
   if (is_token) script_ms_ = std::max(script_ms_, request.script->step_ms);
 }

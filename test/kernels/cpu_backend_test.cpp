@@ -31,8 +31,17 @@ TEST("dispatch: GPT_OSS_ISA picks an instruction set, or says which there are") 
     const WithIsa isa(kernels->isa);
     CHECK_EQ(make_backend({"cpu", 1})->info().isa, std::string(kernels->isa));
   }
-  const WithIsa unknown("avx1024");
-  CHECK_THROWS(Code::kUnsupported, "scalar", make_backend({"cpu", 1}));
+  for (const char* misspelt : {"avx1024", "AVX2", "scalar "}) {
+    const WithIsa isa(misspelt);
+    CHECK_THROWS(Code::kInvalidArgument, "scalar", make_backend({"cpu", 1}));
+  }
+  // No machine has those of both architectures.
+#if defined(__x86_64__)
+  const WithIsa foreign("neon");
+#else
+  const WithIsa foreign("avx2");
+#endif
+  CHECK_THROWS(Code::kUnsupported, "which this machine does not have", make_backend({"cpu", 1}));
 }
 
 TEST("dispatch: an empty GPT_OSS_ISA means the fastest") {

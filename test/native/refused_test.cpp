@@ -10,6 +10,7 @@
 #include <optional>
 #include <thread>
 
+#include "native/backend/cpu/sample_row.h"
 #include "native/base/bandwidth.h"
 #include "native/base/text_file.h"
 #include "native/base/thread_pool.h"
@@ -183,13 +184,39 @@ TEST("refused: loading with too few files names the limit, wherever it is reache
   CHECK_EQ(open_files(), files);
 }
 
+TEST("refused: a draw without the k-th piece of memory leaves the logits as they were") {
+  std::vector<float> logits;
+  for (int i = 0; i < 5000; ++i) logits.push_back(float(i * 7919 % 5003) / 500);
+  const std::vector<float> before = logits;
+  const std::vector<SamplingContext::Seen> seen = {{5, 1}, {4000, 2}};
+  const std::vector<SamplingContext::Bias> bias = {{5, 1.5f}, {77, -2.f}};
+  std::vector<uint32_t> allowed((logits.size() + 31) / 32, 0x7fffffff);
+  SamplingArgs args{};
+  args.temperature = 1;
+  args.top_p = 1;
+  args.repetition_penalty = 1.2f;
+  const SamplingContext context = {.seen = seen, .bias = bias, .top_logprobs = 3, .allowed = allowed};
+  const std::function<void()> draw = [&] { sample_row(args, context, logits.data(), int(logits.size())); };
+  int failures = 0;
+  for (int64_t place = 0;; ++place) {
+    const RefusedMemory refused(Whose::kMine, {.first = place, .last = place + 1});
+    const auto error = error_of(draw);
+    CHECK(logits == before);
+    if (refused.refusals() == 0) break;
+    CHECK(error && error->code() == Code::kOutOfMemory);
+    ++failures;
+  }
+  CHECK(failures > 5);
+}
+
 namespace {
 
 // Requests of every kind at once, and what each of them gives when nothing is refused.
 struct Crowd {
-  static constexpr uint64_t kPlain = 1, kChoices = 2, kLogits = 3, kProcessed = 4, kConstrained = 5, kLong = 6;
+  static constexpr uint64_t kPlain = 1, kChoices = 2, kLogits = 3, kProcessed = 4, kConstrained = 5, kLong = 6, kCompiled = 7, kScript = 8;
 
-  static std::vector<Request> requests() {
+  // Each round has a constraint that no round before had compiled, of the same meaning.
+  static std::vector<Request> requests(int64_t round) {
     std::vector<Request> all;
     all.push_back(request(kPlain, prompt_of(1, 70), 12));
     Request choices = request(kChoices, prompt_of(2, 30), 10);
@@ -211,6 +238,13 @@ struct Crowd {
     constrained.stop_tokens = {end};
     all.push_back(std::move(constrained));
     all.push_back(request(kLong, prompt_of(6, 200), 5));
+    Request compiled = request(kCompiled, prompt_of(7, 20), 6);
+    compiled.constraint_text = R"({"kind":"text","format":{"type":"choice","choices":["yes","no"]}})" + std::string(size_t(round), ' ');
+    compiled.stop_tokens = {end};
+    all.push_back(std::move(compiled));
+    Request scripted = request(kScript, prompt_of(8, 10), 9);
+    scripted.script = std::make_shared<Script>(Script{.choices = {{7, 8, 9, 10, 11, 12, 13}}, .tokens_per_step = 3});
+    all.push_back(std::move(scripted));
     return all;
   }
 };
@@ -256,9 +290,9 @@ std::unique_ptr<Harness> harness_of_one_thread() {
 // Runs the crowd while calls [place, ...) of a kind are refused, for every place, until none is reached.
 template <typename MakeRefused>
 void refuse_at_every_place(const char* what, bool isolates, const MakeRefused& refuse) {
-  const std::vector<Request> crowd = Crowd::requests();
+  static int64_t round = 0;
   const std::unique_ptr<Harness> undisturbed = harness_of_one_thread();
-  CHECK(run(*undisturbed, crowd));
+  CHECK(run(*undisturbed, Crowd::requests(++round)));
   std::unique_ptr<Harness> harness;
   int64_t places = 0, isolated = 0, lost = 0;  // isolated: a request failed, and the engine went on
   for (int64_t place = 0;; place = next_place(place)) {
@@ -267,7 +301,7 @@ void refuse_at_every_place(const char* what, bool isolates, const MakeRefused& r
     bool reached = false;
     {
       const auto refused = refuse(place);
-      if (!run(*harness, crowd)) return fail(__FILE__, __LINE__, str(what, " ", place, ": a request never ended"));
+      if (!run(*harness, Crowd::requests(++round))) return fail(__FILE__, __LINE__, str(what, " ", place, ": a request never ended"));
       reached = refused->refusals() > 0;
     }
     ++places;
@@ -281,7 +315,9 @@ void refuse_at_every_place(const char* what, bool isolates, const MakeRefused& r
       } else if (outcome.ends > 0) {
         const Outcome& expected = undisturbed->outcomes[id];
         if (outcome.tokens != expected.tokens || outcome.logits != expected.logits || outcome.text != expected.text)
-          fail(__FILE__, __LINE__, str(what, " ", place, ", request ", id, " has other tokens"));
+          fail(__FILE__, __LINE__, str(what, " ", place, ", request ", id, " has other tokens, logits or text"));
+        if (outcome.accepted != expected.accepted)
+          fail(__FILE__, __LINE__, str(what, " ", place, ", request ", id, " was accepted ", outcome.accepted, " times"));
       }
     }
     if (ending) {
@@ -315,7 +351,7 @@ TEST("refused: without any memory from the k-th piece on, the engine ends and sa
 
 TEST("refused: the k-th mapping of a step") {
   // Each buffer grows to the largest step, so a fresh engine for each place.
-  const std::vector<Request> crowd = Crowd::requests();
+  const std::vector<Request> crowd = Crowd::requests(0);
   int64_t failures = 0;
   for (int64_t place = 0;; ++place) {
     const std::unique_ptr<Harness> harness = harness_of_one_thread();

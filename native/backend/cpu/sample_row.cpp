@@ -63,6 +63,10 @@ void for_each_hidden(std::span<const uint32_t> allowed, int vocab, const Visit& 
 class Hidden {
  public:
   Hidden(std::span<const uint32_t> allowed, float* logits, int vocab) : allowed_(allowed), logits_(logits), vocab_(vocab) {
+    // Room first: without it no logit has changed.
+    size_t count = 0;
+    for_each_hidden(allowed_, vocab_, [&](int) { ++count; });
+    before_.reserve(count);
     for_each_hidden(allowed_, vocab_, [&](int token) {
       before_.push_back(logits_[token]);
       logits_[token] = -std::numeric_limits<float>::infinity();
