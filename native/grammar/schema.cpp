@@ -190,29 +190,34 @@ NodeId SchemaCompiler::branches(const Json& schema, const std::string& keyword, 
 std::vector<Json> SchemaCompiler::listed_values(const Json& schema, const std::string& path) {
   const Json *values = schema.find("enum"), *value = schema.find("const");
   if (values != nullptr && !values->array()) refuse_schema(path, "\"enum\" is no list");
-  const std::vector<std::string> types = types_of(without(schema, {"format"}), path);
+  const Json demands = without(schema, {"format"});
+  const std::vector<std::string> types = types_of(demands, path);
+  // Made once: thousands of values may be listed.
+  const std::string constant = value != nullptr ? compact(*value) : "";
+  std::optional<Regular::Id> language;
+  const auto is_admitted = [&](const Json& one) {
+    if (!one.string()) return fits(one, schema, path);
+    if (!language) language = strings_.language(demands, path);
+    return strings_.matches(*language, *one.string(), str("schema ", path));
+  };
   std::vector<Json> out;
   const Json::Array single = value != nullptr ? Json::Array{*value} : Json::Array{};
   for (const Json& one : values != nullptr ? *values->array() : single) {
-    const bool is_const = value == nullptr || compact(one) == compact(*value);
+    const bool is_const = value == nullptr || compact(one) == constant;
     const bool is_typed =
         schema.find("type") == nullptr ||
         std::any_of(types.begin(), types.end(), [&](const std::string& type) { return has_type(one, type); });
-    if (is_const && is_typed && fits(one, schema, path)) out.push_back(one);
+    if (is_const && is_typed && is_admitted(one)) out.push_back(one);
   }
   return out;
 }
 
-// Whether a listed value is as the keywords of its type demand; those of objects and arrays are refused.
+// Whether a listed value that is no string is as the keywords of its type demand; those of objects and arrays are refused.
 bool SchemaCompiler::fits(const Json& value, const Json& schema, const std::string& path) {
   for (const auto& [keyword, member] : *schema.object()) {
     const std::string_view type = type_of_keyword(keyword);
     const bool is_inner = (type == "object" && value.object()) || (type == "array" && value.array());
     if (is_inner) refuse_schema(path, str(quote(keyword), " beside \"enum\" or \"const\" is not supported"));
-  }
-  if (value.string()) {
-    const std::string name = str("schema ", path);
-    return strings_.matches(strings_.language(without(schema, {"format"}), path), *value.string(), name);
   }
   if (!value.number()) return true;
   const Decimal here = value.number()->decimal();

@@ -37,14 +37,19 @@ std::atomic<bool> mine_count{false};
 
 }  // namespace
 
+// Every form that shares a delete: AddressSanitizer has forms of its own, whose memory must not come to this delete.
+void* operator new(size_t bytes, const std::nothrow_t&) noexcept {
+  if (mine_count.load(std::memory_order_relaxed) == is_mine && memory.refuse()) return nullptr;
+  return std::malloc(bytes > 0 ? bytes : 1);
+}
 void* operator new(size_t bytes) {
-  if (mine_count.load(std::memory_order_relaxed) == is_mine && memory.refuse()) throw std::bad_alloc();
-  void* data = std::malloc(bytes > 0 ? bytes : 1);
+  void* data = operator new(bytes, std::nothrow);
   if (data == nullptr) throw std::bad_alloc();
   return data;
 }
 void operator delete(void* data) noexcept { std::free(data); }
 void operator delete(void* data, size_t) noexcept { std::free(data); }
+void operator delete(void* data, const std::nothrow_t&) noexcept { std::free(data); }
 
 extern "C" {
 void* __real_mmap(void* at, size_t bytes, int protection, int flags, int file, off_t offset);
