@@ -192,27 +192,32 @@ std::vector<Json> SchemaCompiler::listed_values(const Json& schema, const std::s
   if (values != nullptr && !values->array()) refuse_schema(path, "\"enum\" is no list");
   const std::vector<std::string> types = types_of(without(schema, {"format"}), path);
   std::vector<Json> out;
+  // Once, not for each of thousands of values.
+  const Json demands = without(schema, {"format", "enum", "const"});
+  const std::string constant = value != nullptr ? compact(*value) : "";
+  std::optional<Regular::Id> language;
   const Json::Array single = value != nullptr ? Json::Array{*value} : Json::Array{};
   for (const Json& one : values != nullptr ? *values->array() : single) {
-    const bool is_const = value == nullptr || compact(one) == compact(*value);
+    const bool is_const = value == nullptr || compact(one) == constant;
     const bool is_typed =
         schema.find("type") == nullptr ||
         std::any_of(types.begin(), types.end(), [&](const std::string& type) { return has_type(one, type); });
-    if (is_const && is_typed && fits(one, schema, path)) out.push_back(one);
+    if (is_const && is_typed && fits(one, demands, language, path)) out.push_back(one);
   }
   return out;
 }
 
-// Whether a listed value is as the keywords of its type demand; those of objects and arrays are refused.
-bool SchemaCompiler::fits(const Json& value, const Json& schema, const std::string& path) {
+// Whether a listed value is as the keywords of its type demand; those of objects and arrays are refused. `language` is that
+// of the schema's strings, from the first of them on.
+bool SchemaCompiler::fits(const Json& value, const Json& schema, std::optional<Regular::Id>& language, const std::string& path) {
   for (const auto& [keyword, member] : *schema.object()) {
     const std::string_view type = type_of_keyword(keyword);
     const bool is_inner = (type == "object" && value.object()) || (type == "array" && value.array());
     if (is_inner) refuse_schema(path, str(quote(keyword), " beside \"enum\" or \"const\" is not supported"));
   }
   if (value.string()) {
-    const std::string name = str("schema ", path);
-    return strings_.matches(strings_.language(without(schema, {"format"}), path), *value.string(), name);
+    if (!language) language = strings_.language(schema, path);
+    return strings_.matches(*language, *value.string(), str("schema ", path));
   }
   if (!value.number()) return true;
   const Decimal here = value.number()->decimal();

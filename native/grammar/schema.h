@@ -71,7 +71,7 @@ class SchemaCompiler {
   NumberBounds bounds_of(const Json& schema, const std::string& path) const;
   Decimal step_of(const Json& schema, const std::string& path) const;
   std::vector<Json> listed_values(const Json& schema, const std::string& path);
-  bool fits(const Json& value, const Json& schema, const std::string& path);
+  bool fits(const Json& value, const Json& schema, std::optional<Regular::Id>& language, const std::string& path);
   std::optional<std::vector<std::string>> few_values(const Json& items, const std::string& path);
   Json merged(const Json& schema, const Json& rest, const Json& part, const std::string& path) const;
   Members members_of(const Json& schema, const std::string& path);
