@@ -62,6 +62,9 @@ std::string refusal(const std::string& constraint) {
 }
 
 const auto kBoth = [](const std::string& ref) { return str(R"({"allOf":[)", ref, ",", ref, "]}"); };
+const auto kMerged = [](const std::string& ref) {
+  return str(R"({"type":"object","properties":{"l":{"allOf":[)", ref, R"(,{"minProperties":0}]}}})");
+};
 const auto kBeside = [](const std::string& ref) { return str(R"({"allOf":[)", ref, "],", ref.substr(1)); };
 
 TEST("grammar budget: schemas that name others twice per level take work in proportion to their text") {
@@ -78,6 +81,7 @@ TEST("grammar budget: schemas that name others twice per level take work in prop
          return str(R"({"type":"object","properties":{"l":)", ref, R"(,"r":)", ref, "}}");
        }, R"("allOf":[{"$ref":"#/$defs/A0"},{"type":"object","properties":{"l":{"$ref":"#/$defs/A2"}}}])")},
       {"anyOf", diamond(100, [](const std::string& ref) { return str(R"({"anyOf":[)", ref, ",", ref, "]}"); }, start)},
+      {"properties, each merged with something", diamond(300, kMerged, start)},
       {"a chain of references", diamond(100, [](const std::string& ref) { return ref; }, start)},
   };
   for (const auto& [name, schema] : schemas) {
@@ -144,6 +148,8 @@ TEST("grammar budget: what is too large is refused by name") {
       {json_schema(repeated(100, [](int) { return std::string(R"({"items":)"); }, "") + "true" + std::string(100, '}')),
        "levels of nesting"},
       {json_schema("{\"$defs\":{\"x\":\"" + std::string(2'000'000, 'x') + "\"}}"), "bytes of JSON"},
+      {json_schema(diamond(5'000, kMerged, R"("$ref":"#/$defs/A0")")),
+       "too large to compile: more than 20000 schemas that are compiled or merged"},
       {pattern(repeated(40, [](int) { return std::string("("); }, "") + "a" +
                repeated(40, [](int) { return std::string("{9000})"); }, "") + "{9000}"), ""},
   };
