@@ -78,8 +78,12 @@ const slow = [
   "cuda few_experts: rows as long",
 ];
 
+/** UndefinedBehaviorSanitizer looks at an object's type through a pipe, and reports a wrong type when it gets none. */
+const withoutFiles = ["refused: loading with too few files"];
+
 build("address,undefined", "oss_tests");
-await nativeTests("address,undefined", (name) => !slow.some((begin) => name.startsWith(begin)), {
+const left = [...slow, ...withoutFiles];
+await nativeTests("address,undefined", (name) => !left.some((begin) => name.startsWith(begin)), {
   ASAN_OPTIONS: "detect_stack_use_after_return=1",
   UBSAN_OPTIONS: "print_stacktrace=1",
 });
