@@ -85,10 +85,10 @@ for (const isa of asked.length > 0 ? asked : known) {
     const { numPassedTests, numFailedTests, testResults } = JSON.parse(readFileSync(report, "utf8"));
     rmSync(report);
     for (const { name, message, assertionResults } of testResults) {
-      if (message) console.log(`FAIL ${path.relative(root, name)}: ${message}`);
+      if (message) console.log(`FAIL ${path.relative("", name)}: ${message}`);
       for (const { status, fullName, failureMessages } of assertionResults) {
         if (status === "failed")
-          console.log(`FAIL ${path.relative(root, name)} ${fullName}\n${failureMessages.join("\n")}`);
+          console.log(`FAIL ${path.relative("", name)} ${fullName}\n${failureMessages.join("\n")}`);
       }
     }
     count(numPassedTests, numFailedTests, run.status);
