@@ -7,6 +7,7 @@ const thoroughOnly = ["test/lib/soak.test.ts", "test/ptx.test.ts"];
 
 /** They ask `isThorough` or `draws()`: part of every run, and larger in a thorough one. */
 const largerWhenThorough = [
+  "test/native.test.ts",
   "test/gpu-knobs.test.ts",
   ...["constraint", "constraint-schemas", "cuda", "edge-cases", "edge-cases-responses", "forced-calls"].map(
     (name) => `test/lib/${name}.test.ts`,

@@ -60,23 +60,7 @@ function library(name) {
 }
 
 /** Of the emulated GPU, minutes each under a sanitizer; what they run on the device is in the others too. */
-const slow = [
-  ...[
-    ...[
-      "golden",
-      "the same load",
-      "repeatable",
-      "sequences come",
-      "stop tokens",
-      "a cache too small",
-      "sampled tokens",
-    ],
-    "constraints",
-  ].map((n) => `cuda engine: ${n}`),
-  ...["the CPU's", "the full", "the last", "reserved"].map((n) => `cuda sample: ${n}`),
-  "cuda experts: against",
-  "cuda few_experts: rows as long",
-];
+const slow = JSON.parse(readFileSync(path.join(root, "test/slow-native-cases.json"), "utf8"));
 
 /** UndefinedBehaviorSanitizer looks at an object's type through a pipe, and reports a wrong type when it gets none. */
 const withoutFiles = ["refused: loading with too few files"];
