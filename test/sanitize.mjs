@@ -66,7 +66,9 @@ const slow = JSON.parse(readFileSync(path.join(root, "test/slow-native-cases.jso
 const withoutFiles = ["refused: loading with too few files"];
 
 build("address,undefined", "oss_tests");
-const left = [...slow, ...withoutFiles];
+/** They repeat an engine's work for every place at which memory may be refused: minutes, where the others below take seconds. */
+const everyPlace = ["refused: a step without", "refused: the k-th mapping"];
+const left = [...slow, ...withoutFiles, ...everyPlace];
 await nativeTests("address,undefined", (name) => !left.some((begin) => name.startsWith(begin)), {
   ASAN_OPTIONS: "detect_stack_use_after_return=1",
   UBSAN_OPTIONS: "print_stacktrace=1",
