@@ -80,7 +80,8 @@ export function constraintText(constraint: Constraint): string {
   return jsonText("the constraint", checked);
 }
 
-function jsonText(name: string, value: unknown): string {
+/** All digits of it. @throws GptOssError INVALID_ARGUMENT for what has no JSON, a cycle for instance, or what `toJSON` leaves */
+export function jsonText(name: string, value: unknown): string {
   try {
     return exactJson(value);
   } catch (cause) {

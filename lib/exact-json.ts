@@ -1,3 +1,4 @@
+import { types } from "node:util";
 import { GptOssError } from "./errors.js";
 import { JsonNumber, readJson } from "./harmony/raw-json.js";
 
@@ -35,7 +36,8 @@ function write(given: unknown, key: string, depth: number): string | undefined {
   if (Array.isArray(value)) {
     return `[${value.map((item, index) => write(item, String(index), depth + 1) ?? "null").join(",")}]`;
   }
-  if (value === null || typeof value !== "object" || isBoxed(value)) return JSON.stringify(value) as string | undefined;
+  if (value === null || typeof value !== "object" || types.isBoxedPrimitive(value))
+    return JSON.stringify(value) as string | undefined;
   const members: string[] = [];
   for (const [name, item] of Object.entries(value)) {
     const text = write(item, name, depth + 1);
@@ -47,10 +49,6 @@ function write(given: unknown, key: string, depth: number): string | undefined {
 function hasToJson(value: unknown): value is { toJSON(key: string): unknown } {
   if ((typeof value !== "object" && typeof value !== "function") || value === null) return false;
   return typeof (value as { toJSON?: unknown }).toJSON === "function";
-}
-
-function isBoxed(value: object): boolean {
-  return value instanceof Number || value instanceof String || value instanceof Boolean;
 }
 
 /** Digits enough to lose some, where a value can stand. Text that only looks like it costs time and nothing else. */

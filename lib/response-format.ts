@@ -1,5 +1,5 @@
-import type { OutputFormat } from "./constraint.js";
-import { GptOssError, invalidArgument } from "./errors.js";
+import { jsonText, type OutputFormat } from "./constraint.js";
+import { invalidArgument } from "./errors.js";
 import { exactJson } from "./exact-json.js";
 import type { Message } from "./harmony/message.js";
 import { refuseUnknown } from "./unknown-option.js";
@@ -65,7 +65,7 @@ function readJsonSchema(given: JsonSchemaFormat): DescribedFormat & { strict?: b
   if (strict !== undefined && strict !== null && typeof strict !== "boolean") {
     throw invalidArgument(`${at}.strict`, "true or false", strict);
   }
-  checkJson(`${at}.schema`, schema);
+  jsonText(`${at}.schema`, schema); // or it has none
   return {
     type: "json_schema",
     schema,
@@ -73,17 +73,6 @@ function readJsonSchema(given: JsonSchemaFormat): DescribedFormat & { strict?: b
     ...(name !== undefined && { name }),
     ...(description && { description }),
   };
-}
-
-/** Cycles and bigints have no JSON, and what `toJSON` returns may be nothing. */
-function checkJson(name: string, value: unknown): void {
-  let text: string | undefined;
-  try {
-    text = JSON.stringify(value);
-  } catch (cause) {
-    throw new GptOssError("INVALID_ARGUMENT", `${name} cannot be written as JSON: ${String(cause)}`, { cause });
-  }
-  if (typeof text !== "string") throw new GptOssError("INVALID_ARGUMENT", `${name} cannot be written as JSON`);
 }
 
 /** `# Response Formats`, as the model was trained to read it, at the end of the first developer message. */

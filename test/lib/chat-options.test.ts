@@ -34,6 +34,8 @@ const jsonSchema = (schema: object, more: object = {}) =>
     json_schema: { name: "weather", schema: schema as Record<string, unknown>, ...more },
   }) as const;
 const ajv = new Ajv({ strict: false });
+const cyclic: Record<string, unknown> = { type: "object" };
+cyclic.properties = { self: cyclic };
 
 const promptOf = (options: ChatOptions, messages = [user]) => tokenizer.decode(renderChat(messages, options).tokens);
 const constraintOf = (options: ChatOptions, messages = [user], knowsHarmony = true) => {
@@ -78,6 +80,16 @@ describe.each(["synthetic:wide", "demo"])("%s", (name) => {
     if (loose.finishReason === "stop") expect(loose.parsed).toBeTypeOf("object");
     const free = await engine.chat([user], { responseFormat: { type: "text" }, maxTokens: 30 }).result;
     expect("parsed" in free).toBe(false);
+  });
+
+  it("keeps to bounds of 64 bits, as a number and as a bigint", async () => {
+    const least = 2n ** 60n + 1n;
+    for (const minimum of [least, Number(least)]) {
+      const schema = object({ id: { type: "integer", minimum } });
+      for (const { content } of await answers({ responseFormat: jsonSchema(schema, { strict: true }) })) {
+        expect(BigInt(/-?\d+/.exec(content)![0]), content).toBeGreaterThanOrEqual(BigInt(minimum));
+      }
+    }
   });
 
   it("thinks as much as it may", async () => {
@@ -199,7 +211,8 @@ describe("an option that cannot be meant", () => {
     [{ responseFormat: { type: "json_schema", json_schema: {} } }, /responseFormat.json_schema.schema/],
     [{ responseFormat: { type: "json_schema", json_schema: { schema, name: "a\nb" } } }, /json_schema.name/],
     [{ responseFormat: { type: "json_schema", json_schema: { schema, strict: 1 } } }, /json_schema.strict/],
-    [{ responseFormat: { type: "json_schema", json_schema: { schema: { minimum: 1n } } } }, /as JSON/],
+    [{ responseFormat: { type: "json_schema", json_schema: { schema: cyclic } } }, /as JSON/],
+    [{ responseFormat: { type: "json_schema", json_schema: { schema: { toJSON: () => undefined } } } }, /as JSON/],
     [{ tools: [{ type: "function", function: { name: "f", strict: "yes" } }] }, /tools\[0\].function.strict/],
     [{ reasoningBudget: -1 }, /reasoningBudget/],
     [{ reasoningBudget: null }, /reasoningBudget/],

@@ -11,7 +11,7 @@ export interface ChatCommand {
   help: string;
 }
 
-export const chatCommands = [
+const chatCommands = [
   {
     name: "effort",
     argument: "low|medium|high",
@@ -30,7 +30,7 @@ export const chatCommands = [
   { name: "quit", help: "leave; so does Ctrl-D, and Ctrl-C when nothing is typed and no answer is under way" },
 ] as const satisfies readonly ChatCommand[];
 
-export type CommandName = (typeof chatCommands)[number]["name"];
+type CommandName = (typeof chatCommands)[number]["name"];
 
 const commands: readonly ChatCommand[] = chatCommands;
 

@@ -1,7 +1,7 @@
 /** Pasted text, which may have many lines, as a part of the one line that is being edited. */
 
-export const pasteBegins = "\u001b[200~";
-export const pasteEnds = "\u001b[201~";
+const pasteBegins = "\u001b[200~";
+const pasteEnds = "\u001b[201~";
 
 /** What was typed and what was pasted, in order. */
 export type InputPiece = { kind: "keys" | "paste"; text: string };
