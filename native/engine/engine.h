@@ -226,4 +226,16 @@ class Engine {
   Thread thread_;
 };
 
+// What of a sequence needs memory that is refused fails its request, and that alone. The body throws, if it does, before
+// the sequence is removed.
+template <typename Body>
+void Engine::attempt(Sequence& sequence, const Body& body) {
+  try {
+    body();
+  } catch (const std::exception& error) {
+    if (!is_out_of_memory(error)) throw;
+    if (!sequence.shared->failed) fail(sequence, as_error(error));
+  }
+}
+
 }  // namespace oss

@@ -20,6 +20,10 @@ namespace oss {
 
 using Clock = std::chrono::steady_clock;
 
+inline double ms_between(Clock::time_point from, Clock::time_point to) {
+  return std::chrono::duration<double, std::milli>(to - from).count();
+}
+
 // What the model is to write, for tests of everything around it: its logits are computed all the same.
 struct Script {
   std::vector<std::vector<int32_t>> choices;  // none empty; choice i writes the one at i modulo their number

@@ -9,6 +9,8 @@
 #include "native/base/str.h"
 #include "native/grammar/formats.h"
 #include "native/grammar/number_range.h"
+#include "native/grammar/schema_merge.h"
+#include "native/grammar/schema_overlap.h"
 
 namespace oss::grammar {
 namespace {

@@ -30,7 +30,7 @@
 #include "native/grammar/graph.h"
 #include "native/grammar/json_text.h"
 #include "native/grammar/number_range.h"
-#include "native/grammar/schema_merge.h"
+#include "native/grammar/schema_document.h"
 #include "native/grammar/string_schema.h"
 
 namespace oss::grammar {

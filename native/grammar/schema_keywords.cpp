@@ -194,6 +194,25 @@ Json without(const Json& object, std::initializer_list<std::string_view> keyword
   return Json(std::move(out));
 }
 
+std::vector<std::string> texts_of(const Json* list) {
+  std::vector<std::string> out;
+  if (list == nullptr) return out;
+  if (list->string()) return {*list->string()};
+  if (list->array()) {
+    for (const Json& item : *list->array()) {
+      if (item.string()) out.push_back(*item.string());
+    }
+  }
+  return out;
+}
+
+const Json* schema_of_member(const Json& schema, const std::string& name) {
+  if (const Json* properties = schema.find("properties")) {
+    if (const Json* property = properties->find(name)) return property;
+  }
+  return schema.find("additionalProperties");
+}
+
 bool demands_anything(const Json& schema) {
   if (!schema.object()) return true;
   return std::any_of(schema.object()->begin(), schema.object()->end(),

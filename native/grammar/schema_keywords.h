@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "native/base/json.h"
 
@@ -22,6 +23,10 @@ std::string_view type_of_keyword(std::string_view keyword);
 
 // The object without these members.
 Json without(const Json& object, std::initializer_list<std::string_view> keywords);
+// The texts of a list, or the one text that stands in its place; null: none.
+std::vector<std::string> texts_of(const Json* list);
+// What a schema demands of a member of an object; null: nothing.
+const Json* schema_of_member(const Json& schema, const std::string& name);
 // Some member is more than an annotation.
 bool demands_anything(const Json& schema);
 bool is_true_schema(const Json& schema);   // true, {}

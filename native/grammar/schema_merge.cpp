@@ -12,8 +12,6 @@
 namespace oss::grammar {
 namespace {
 
-constexpr int kMaxReferences = 32;  // that lead to one another before anything else is said
-
 bool contains(std::initializer_list<std::string_view> list, std::string_view keyword) {
   return std::find(list.begin(), list.end(), keyword) != list.end();
 }
@@ -34,18 +32,6 @@ void set(Json::Object& object, const std::string& key, Json value) {
     }
   }
   object.emplace_back(key, std::move(value));
-}
-
-std::vector<std::string> texts_of(const Json* list) {
-  std::vector<std::string> out;
-  if (list == nullptr) return out;
-  if (list->string()) return {*list->string()};
-  if (list->array()) {
-    for (const Json& item : *list->array()) {
-      if (item.string()) out.push_back(*item.string());
-    }
-  }
-  return out;
 }
 
 Json types_in_common(const Json& a, const Json& b) {
@@ -70,14 +56,6 @@ Json values_in_common(const Json::Array& a, const Json::Array& b) {
     if (texts.contains(compact(value))) common.push_back(value);
   }
   return Json(std::move(common));
-}
-
-// What a schema demands of a member of an object; null: nothing.
-const Json* schema_of_member(const Json& schema, const std::string& name) {
-  if (const Json* properties = schema.find("properties")) {
-    if (const Json* property = properties->find(name)) return property;
-  }
-  return schema.find("additionalProperties");
 }
 
 // What both demand of something inside of a value, to be merged when it is compiled: at once, schemas that lead to
@@ -114,7 +92,7 @@ uint64_t weight_of(const Json& json) {
 }
 
 // Follows references, and adds what stands beside them.
-Json followed(const SchemaDocument& document, const Json& schema, const std::string& path, int hops = 0) {
+Json followed(const SchemaDocument& document, const Json& schema, const std::string& path, int hops) {
   const Json* reference = schema.find("$ref");
   if (reference == nullptr) return schema;
   if (hops > kMaxReferences) refuse_schema(path, "\"$ref\" leads back to itself");
@@ -128,7 +106,7 @@ Json followed(const SchemaDocument& document, const Json& schema, const std::str
 Json flattened(const SchemaDocument& document, const Json& schema, const std::string& path) {
   if (schema.find("$ref") == nullptr && schema.find("allOf") == nullptr) return schema;
   return document.once("flat " + compact(schema), path, [&] {
-    Json whole = followed(document, schema, path);
+    Json whole = follow_references(document, schema, path);
     const Json* all = whole.find("allOf");
     if (all == nullptr) return whole;
     if (!all->array()) refuse_schema(path, "\"allOf\" is no list");
@@ -206,169 +184,10 @@ Json patterns_in_common(const Json& a, const Json& b) {
   return Json(std::move(all));
 }
 
-// The JSON types that a schema may have values of, as bits; integers are numbers.
-int kinds_of(const Json& schema) {
-  constexpr std::string_view kNames[] = {"null", "boolean", "number", "string", "array", "object"};
-  const auto bit = [&](std::string_view name) {
-    if (name == "integer") name = "number";
-    for (int i = 0; i < 6; ++i) {
-      if (kNames[i] == name) return 1 << i;
-    }
-    return 0;
-  };
-  const auto of_value = [&](const Json& value) {
-    return value.is_null() ? 1 : value.boolean() ? 2 : value.number() ? 4 : value.string() ? 8 : value.array() ? 16 : 32;
-  };
-  int kinds = 63;
-  if (const Json* type = schema.find("type")) {
-    int named = 0;
-    for (const std::string& name : texts_of(type)) named |= bit(name);
-    if (const Json* nullable = schema.find("nullable"); nullable && nullable->boolean() && *nullable->boolean()) named |= 1;
-    kinds &= named;
-  }
-  int listed = 0;
-  if (const Json* value = schema.find("const")) kinds &= of_value(*value);
-  if (const Json* values = schema.find("enum"); values && values->array()) {
-    for (const Json& value : *values->array()) listed |= of_value(value);
-    kinds &= listed;
-  }
-  return kinds;
-}
-
-// All values that a schema may have where it lists them, or its branches do; more than it has, where it demands other things
-// as well.
-std::optional<std::unordered_set<std::string>> listed_values(const SchemaDocument& document, const Json& schema) {
-  document.spend(Work::kComparisons);
-  if (const Json* value = schema.find("const")) return std::unordered_set<std::string>{compact(*value)};
-  std::unordered_set<std::string> out;
-  if (const Json* values = schema.find("enum"); values != nullptr && values->array()) {
-    document.spend(Work::kComparisons, values->array()->size());
-    for (const Json& value : *values->array()) out.insert(compact(value));
-    return out;
-  }
-  for (const char* keyword : {"anyOf", "oneOf"}) {
-    const Json* branches = schema.find(keyword);
-    if (branches == nullptr || !branches->array()) continue;
-    for (const Json& branch : *branches->array()) {
-      auto values = listed_values(document, branch);
-      if (!values) return std::nullopt;
-      document.spend(Work::kComparisons, values->size());
-      out.merge(*values);
-    }
-    return out;
-  }
-  return std::nullopt;
-}
-
-// A schema behind its references: itself or one of the document, or in `place` where something stands beside them.
-const Json& behind_references(const SchemaDocument& document, const Json& schema, std::optional<Json>& place) {
-  const Json* at = &schema;
-  for (int hops = 0; hops <= kMaxReferences; ++hops) {
-    const Json* reference = at->find("$ref");
-    if (reference == nullptr) return *at;
-    if (reference->string() == nullptr || at->object()->size() > 1) break;
-    at = &document.resolve(*reference->string(), "");
-  }
-  return place.emplace(followed(document, *at, ""));
-}
-
-bool are_disjoint(const SchemaDocument& document, const Json& first, const Json& second, int depth) {
-  if (depth > 4) return false;
-  document.spend(Work::kComparisons);
-  std::optional<Json> place_a, place_b;
-  const Json &a = behind_references(document, first, place_a), &b = behind_references(document, second, place_b);
-  const auto is_false = [](const Json& schema) { return schema.boolean() && !*schema.boolean(); };
-  if (is_false(a) || is_false(b)) return true;
-  if (!a.object() || !b.object()) return false;
-  for (auto [one, other] : {std::pair(&a, &b), std::pair(&b, &a)}) {
-    if (const Json* parts = one->find("allOf"); parts != nullptr && parts->array()) {
-      const Json& against = *other;
-      if (std::any_of(parts->array()->begin(), parts->array()->end(),
-                      [&](const Json& part) { return are_disjoint(document, part, against, depth + 1); })) {
-        return true;
-      }
-    }
-    for (const char* keyword : {"anyOf", "oneOf"}) {
-      const Json* branches = one->find(keyword);
-      if (branches == nullptr || !branches->array()) continue;
-      const Json& against = *other;
-      if (std::all_of(branches->array()->begin(), branches->array()->end(),
-                      [&](const Json& branch) { return are_disjoint(document, branch, against, depth + 1); })) {
-        return true;
-      }
-    }
-  }
-  if ((kinds_of(a) & kinds_of(b)) == 0) return true;
-  const auto values_a = listed_values(document, a), values_b = listed_values(document, b);
-  if (values_a && values_b) {
-    document.spend(Work::kComparisons, values_a->size());
-    return std::none_of(values_a->begin(), values_a->end(),
-                        [&](const std::string& value) { return values_b->contains(value); });
-  }
-  if ((kinds_of(a) & kinds_of(b)) != 32) return false;
-  for (const auto& [one, other] : {std::pair(&a, &b), std::pair(&b, &a)}) {
-    for (const std::string& name : texts_of(one->find("required"))) {
-      const Json *here = schema_of_member(*one, name), *there = schema_of_member(*other, name);
-      if (there == nullptr) continue;
-      if (is_false(*there)) return true;
-      const auto required = texts_of(other->find("required"));
-      document.spend(Work::kComparisons, required.size());
-      const bool both = std::find(required.begin(), required.end(), name) != required.end();
-      if (here != nullptr && both && are_disjoint(document, *here, *there, depth + 1)) return true;
-    }
-  }
-  return false;
-}
-
 }  // namespace
 
-template <typename Make>
-Json SchemaDocument::once(std::string text, const std::string& path, Make&& make) const {
-  spend(Work::kSchemas);
-  spend(Work::kBytes, text.size());
-  const auto [at, is_new] = known_.try_emplace(std::move(text));
-  std::optional<Json>& made = at->second;  // stays where it is
-  if (!is_new) {
-    if (!made) refuse_schema(path, "\"allOf\" or \"$ref\" leads back to itself");
-    return *made;
-  }
-  if (depth_ >= kMaxDepth) refuse_schema(path, str("more than ", kMaxDepth, " schemas that are merged into one another"));
-  ++depth_;
-  made = make();
-  --depth_;
-  return *made;
-}
-
-const Json& SchemaDocument::resolve(const std::string& reference, const std::string& path) const {
-  if (const auto known = resolved_.find(reference); known != resolved_.end()) return *known->second;
-  const auto fail = [&](const char* why) { refuse_schema(path, str("\"$ref\" ", quote(reference), " ", why)); };
-  if (!reference.starts_with('#')) fail("is not within the schema: only \"#\" and \"#/...\" are supported");
-  if (reference.size() > 1 && reference[1] != '/') fail("names an anchor: only \"#\" and \"#/...\" are supported");
-  const Json* at = &root_;
-  for (size_t begin = 2; begin <= reference.size() && reference.size() > 1;) {
-    const size_t end = std::min(reference.find('/', begin), reference.size());
-    std::string key;
-    for (size_t i = begin; i < end; ++i) {
-      if (reference[i] == '~' && i + 1 < end) {
-        key += reference[++i] == '1' ? '/' : '~';
-      } else if (reference[i] == '%') {
-        fail("has percent signs, which are not supported");
-      } else {
-        key += reference[i];
-      }
-    }
-    if (at->array()) {
-      const bool is_index = !key.empty() && key.size() < 7 && key.find_first_not_of("0123456789") == key.npos;
-      const size_t index = is_index ? std::stoul(key) : at->array()->size();
-      at = index < at->array()->size() ? &(*at->array())[index] : nullptr;
-    } else {
-      at = at->find(key);
-    }
-    if (at == nullptr) fail("leads nowhere");
-    begin = end + 1;
-  }
-  resolved_[reference] = at;
-  return *at;
+Json follow_references(const SchemaDocument& document, const Json& schema, const std::string& path) {
+  return followed(document, schema, path, 0);
 }
 
 Json merge_schemas(const SchemaDocument& document, const Json& first, const Json& second, const std::string& path) {
@@ -433,29 +252,6 @@ Json merge_schemas(const SchemaDocument& document, const Json& first, const Json
   merge_objects(document, a, b, path, out);
   merge_arrays(document, a, b, path, out);
   return Json(std::move(out));
-}
-
-bool are_disjoint(const SchemaDocument& document, const Json& a, const Json& b) {
-  return are_disjoint(document, a, b, 0);
-}
-
-std::optional<std::pair<size_t, size_t>> first_overlap(const SchemaDocument& document, const Json::Array& schemas) {
-  // Most lists are of values: then no two need to be compared.
-  std::unordered_map<std::string, size_t> first_with;
-  bool all_listed = true;
-  for (size_t i = 0; i < schemas.size() && all_listed; ++i) {
-    const auto values = listed_values(document, schemas[i]);
-    all_listed = values.has_value();
-    if (!values) break;
-    for (const std::string& value : *values) all_listed &= first_with.try_emplace(value, i).second;
-  }
-  if (all_listed) return std::nullopt;
-  for (size_t i = 0; i < schemas.size(); ++i) {
-    for (size_t k = 0; k < i; ++k) {
-      if (!are_disjoint(document, schemas[i], schemas[k])) return std::pair(i, k);
-    }
-  }
-  return std::nullopt;
 }
 
 }  // namespace oss::grammar

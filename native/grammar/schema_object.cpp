@@ -4,6 +4,7 @@
 #include "native/base/str.h"
 #include "native/grammar/regex.h"
 #include "native/grammar/schema.h"
+#include "native/grammar/schema_merge.h"
 
 namespace oss::grammar {
 

@@ -1,0 +1,162 @@
+// How the engine's thread draws tokens: from the logits of a step, within what the request asks for.
+#include <algorithm>
+#include <limits>
+#include <optional>
+#include <utility>
+
+#include "native/base/json.h"
+#include "native/base/str.h"
+#include "native/base/trace.h"
+#include "native/engine/engine.h"
+#include "native/tokenizer/tokenizer.h"
+
+namespace oss {
+
+// The highest logit wins, whatever the request asks for.
+static SamplingArgs script_sampling(SamplingArgs args) {
+  args.temperature = 0;
+  args.repetition_penalty = 1;
+  args.presence_penalty = args.frequency_penalty = 0;
+  args.mask_reserved = 0;
+  return args;
+}
+
+// A script is told where it breaks its constraint. It may be cut off by its request's limit, so the mask has none.
+static void refuse_broken_constraint(Sequence& sequence) {
+  constexpr int64_t kNoLimit = int64_t(1) << 40;
+  constexpr int64_t kShown = 12;  // tokens before the one that is wrong
+  const std::vector<int32_t>& script = sequence.request().script->of(sequence.choice);
+  const int64_t at = sequence.completion();
+  if (grammar::allows(sequence.matcher->mask(kNoLimit), script[size_t(at)])) return;
+  const auto text = [&](int64_t from, int64_t to) {
+    const auto first = script.begin() + std::max<int64_t>(from, 0);
+    const std::vector<uint32_t> ids(first, script.begin() + to);
+    return quote(tokenizer::decode(ids));
+  };
+  throw Error(Code::kInvalidArgument, str("the script breaks the constraint of its request at token ", at, ": after ",
+                                          text(at - kShown, at), " it writes ", text(at, at + 1)));
+}
+
+// Of a constrained sequence the tokens that may come next. Where its constraint cannot go on, any token: append_token()
+// tells of that instead.
+std::span<const uint32_t> Engine::allowed_tokens(Sequence& sequence) {
+  if (sequence.matcher == nullptr) return {};
+  try {
+    TraceSpan span("engine", "mask");
+    if (sequence.request().script) {
+      refuse_broken_constraint(sequence);
+      return {};
+    }
+    return sequence.matcher->mask(sequence.request().max_tokens - sequence.completion());
+  } catch (const std::exception& error) {
+    sequence.constraint_failure = as_error(error);
+    return {};
+  }
+}
+
+// Draws from rows of the logits that lie side by side.
+void Engine::queue_draws(std::span<const Draw> draws) {
+  const size_t vocab = size_t(info_.model.vocab);
+  std::vector<SamplingArgs> args;
+  std::vector<SamplingContext> contexts;
+  std::vector<std::vector<SamplingContext::Bias>> biases(draws.size());
+  for (size_t i = 0; i < draws.size(); ++i) {
+    if (draws[i].sequence == nullptr) {
+      args.emplace_back().repetition_penalty = 1;
+      contexts.emplace_back();
+      continue;
+    }
+    const Sequence& sequence = *draws[i].sequence;
+    const Request& request = sequence.request();
+    args.push_back(request.sampling);
+    args.back().position = unsigned(draws[i].position);
+    args.back().choice = unsigned(sequence.choice);
+    std::vector<SamplingContext::Bias>& bias = biases[i];
+    bias = request.bias;
+    if (draws[i].position < request.min_tokens) {
+      for (const int32_t token : request.stop_tokens) {
+        // One that the model cannot say needs no ban.
+        if (uint32_t(token) < vocab) bias.push_back({token, -std::numeric_limits<float>::infinity()});
+      }
+    }
+    std::span<const SamplingContext::Seen> seen = sequence.seen;
+    if (request.script) {
+      // Drawn like any other token, so that its log probability is what the model gives it.
+      args.back() = script_sampling(args.back());
+      bias = {{request.script->of(sequence.choice)[size_t(draws[i].position)], std::numeric_limits<float>::max()}};
+      seen = {};
+    }
+    contexts.push_back({.seen = seen, .bias = bias, .top_logprobs = request.top_logprobs});
+    contexts.back().allowed = allowed_tokens(*draws[i].sequence);
+  }
+  backend_->sample(int(args.size()), int(vocab), forward_->logits() + size_t(draws.front().row) * vocab, args, contexts);
+}
+
+// Rows of sequences that only want their logits may lie between.
+void Engine::draw_now(std::span<const Draw> draws) {
+  for (size_t first = 0; first < draws.size();) {
+    size_t last = first + 1;
+    while (last < draws.size() && draws[last].row == draws[last - 1].row + 1) ++last;
+    const std::span<const Draw> together = draws.subspan(first, last - first);
+    // Only draws that gave nothing are repeated, one by one.
+    std::optional<std::vector<Sampled>> sampled;
+    try {
+      sampled = sample(together);
+    } catch (const std::exception& error) {
+      if (!is_out_of_memory(error)) throw;
+    }
+    if (sampled) {
+      append_tokens(together, std::move(*sampled));
+    } else {
+      for (const Draw& draw : together) attempt(*draw.sequence, [&] { append_tokens({&draw, 1}, sample({&draw, 1})); });
+    }
+    first = last;
+  }
+}
+
+std::vector<Sampled> Engine::sample(std::span<const Draw> draws) {
+  queue_draws(draws);
+  return backend_->sampled();
+}
+
+void Engine::append_tokens(std::span<const Draw> draws, std::vector<Sampled> sampled) {
+  const auto now = Clock::now();
+  for (size_t i = 0; i < draws.size(); ++i) {
+    attempt(*draws[i].sequence, [&] { append_token(*draws[i].sequence, std::move(sampled[i]), now); });
+  }
+}
+
+void Engine::append_token(Sequence& sequence, Sampled sampled, Clock::time_point now) {
+  if (sequence.shared->failed) return;
+  if (sequence.constraint_failure) return fail(sequence, *sequence.constraint_failure);
+  const int32_t token = sampled.token;
+  if (sequence.matcher != nullptr) sequence.matcher->accept(token);
+  sequence.tokens.push_back(token);
+  sequence.count(token, 1);
+  if (sequence.completion() == 1) {
+    sequence.first_token = now;
+    counters_.queue_ms.add(ms_between(sequence.submitted, sequence.admitted));
+    counters_.first_token_ms.add(ms_between(sequence.submitted, now));
+    counters_.cached_tokens += uint64_t(sequence.cached_tokens);
+  } else {
+    counters_.inter_token_ms.add(ms_between(sequence.last_token, now));
+  }
+  sequence.last_token = now;
+  ++counters_.completion_tokens;
+
+  const Request& request = sequence.request();
+  const bool stop_token = std::binary_search(request.stop_tokens.begin(), request.stop_tokens.end(), token) ||
+                          (sequence.matcher != nullptr && sequence.matcher->done());
+  TextStream::Piece piece;
+  if (!stop_token) piece = sequence.text.push(token);
+  tell(sequence, {.sampled = std::move(sampled), .text = std::move(piece.text)});
+  if (stop_token || piece.stopped) {
+    end(sequence, FinishReason::kStop, piece.stopped ? "" : sequence.text.end());
+  } else if (sequence.completion() >= request.max_tokens) {
+    end(sequence, FinishReason::kLength, sequence.text.end());
+  } else if (request.script && size_t(sequence.completion()) == request.script->of(sequence.choice).size()) {
+    end(sequence, FinishReason::kStop, sequence.text.end());
+  }
+}
+
+}  // namespace oss

@@ -1,0 +1,59 @@
+// One JSON schema as a document: finds what "$ref" names within it, and remembers what was worked out about its parts.
+#pragma once
+#include <optional>
+#include <string>
+#include <unordered_map>
+
+#include "native/base/json.h"
+#include "native/base/str.h"
+#include "native/grammar/budget.h"
+#include "native/grammar/schema_keywords.h"
+
+namespace oss::grammar {
+
+constexpr int kMaxReferences = 32;  // that lead to one another before anything else is said
+
+// A schema that is met again by another way costs a look-up.
+class SchemaDocument {
+ public:
+  // The budget (null: none) outlives it.
+  explicit SchemaDocument(const Json& root, Budget* budget = nullptr) : root_(root), budget_(budget) {}
+  const Json& root() const { return root_; }
+  // Throws kInvalidArgument for what is not a pointer into this document.
+  const Json& resolve(const std::string& reference, const std::string& path) const;
+
+  void spend(Work kind, uint64_t amount = 1) const {
+    if (budget_ != nullptr) budget_->spend(kind, amount);
+  }
+  // What `make` makes of the schemas with this text, made once. Throws kInvalidArgument where making it needs itself.
+  template <typename Make>
+  Json once(std::string text, const std::string& path, Make&& make) const;
+
+ private:
+  static constexpr int kMaxDepth = 64;  // of schemas that need one another to be merged
+
+  const Json& root_;
+  Budget* budget_;
+  mutable std::unordered_map<std::string, const Json*> resolved_;
+  mutable std::unordered_map<std::string, std::optional<Json>> known_;  // none: it is being made
+  mutable int depth_ = 0;
+};
+
+template <typename Make>
+Json SchemaDocument::once(std::string text, const std::string& path, Make&& make) const {
+  spend(Work::kSchemas);
+  spend(Work::kBytes, text.size());
+  const auto [at, is_new] = known_.try_emplace(std::move(text));
+  std::optional<Json>& made = at->second;  // stays where it is
+  if (!is_new) {
+    if (!made) refuse_schema(path, "\"allOf\" or \"$ref\" leads back to itself");
+    return *made;
+  }
+  if (depth_ >= kMaxDepth) refuse_schema(path, str("more than ", kMaxDepth, " schemas that are merged into one another"));
+  ++depth_;
+  made = make();
+  --depth_;
+  return *made;
+}
+
+}  // namespace oss::grammar
