@@ -7,12 +7,10 @@
 #include <utility>
 
 #include "kernels/common/q8.h"
-#include "native/base/machine.h"
 #include "native/base/packed_file.h"
 #include "native/base/trace.h"
 #include "native/binding/convert.h"
 #include "native/binding/errors.h"
-#include "native/engine/environment.h"
 #include "native/loader/packed_places.h"
 
 namespace oss {
@@ -436,50 +434,6 @@ Napi::Value inspect(const Napi::CallbackInfo& call) {
   });
 }
 
-Napi::Value list_backends_js(const Napi::CallbackInfo& call) {
-  return guarded(call.Env(), [&] {
-    Napi::Array out = Napi::Array::New(call.Env());
-    for (const BackendStatus& status : list_backends()) {
-      Napi::Object entry = Napi::Object::New(call.Env());
-      entry.Set("name", status.name);
-      entry.Set("available", status.available);
-      entry.Set("detail", status.detail);
-      out.Set(out.Length(), entry);
-    }
-    return out;
-  });
-}
-
-// What the process may use of the machine, and why no more.
-Napi::Value usable(const Napi::CallbackInfo& call) {
-  return guarded(call.Env(), [&] {
-    const UsableThreads threads = usable_threads();
-    const UsableMemory memory = usable_memory();
-    Napi::Object out = Napi::Object::New(call.Env());
-    out.Set("threads", threads.count);
-    out.Set("threadsReason", threads.why);
-    out.Set("memoryBytes", double(memory.bytes));
-    out.Set("memoryReason", memory.why);
-    return out;
-  });
-}
-
-Napi::Value environment_problems_js(const Napi::CallbackInfo& call) {
-  return guarded(call.Env(), [&] {
-    Napi::Object out = Napi::Object::New(call.Env());
-    for (const EnvironmentProblem& problem : environment_problems()) out.Set(problem.name, problem.error.what());
-    return out;
-  });
-}
-
-Napi::Value error_codes(const Napi::CallbackInfo& call) {
-  Napi::Array out = Napi::Array::New(call.Env());
-#define OSS_PUSH(name, text) out.Set(out.Length(), text);
-  OSS_ERROR_CODES(OSS_PUSH)
-#undef OSS_PUSH
-  return out;
-}
-
 }  // namespace
 
 void init_engine(Napi::Env env, Napi::Object exports) {
@@ -489,10 +443,6 @@ void init_engine(Napi::Env env, Napi::Object exports) {
   exports.Set("loadEngineNow", Napi::Function::New<load_engine_now>(env));
   exports.Set("attachEngine", Napi::Function::New<attach_engine>(env));
   exports.Set("inspect", Napi::Function::New<inspect>(env));
-  exports.Set("listBackends", Napi::Function::New<list_backends_js>(env));
-  exports.Set("usable", Napi::Function::New<usable>(env));
-  exports.Set("environmentProblems", Napi::Function::New<environment_problems_js>(env));
-  exports.Set("errorCodes", Napi::Function::New<error_codes>(env));
 }
 
 }  // namespace oss

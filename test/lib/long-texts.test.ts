@@ -4,7 +4,7 @@ import { ConversationRenderer } from "../../lib/harmony/index.js";
 import { ScriptedEngine } from "../../lib/testing/index.js";
 import { encodeLong, encodeWithin, leastTokens, longestTokenBytes } from "../../lib/tokenizer/encode-within.js";
 import { tokenizer } from "../../lib/tokenizer/tokenizer.js";
-import { encodedOnThread, held, megabytes, words } from "../support/long-texts.js";
+import { encodedOnThread, held, megabytes, turnsDuring, words } from "../support/long-texts.js";
 import { seededRandom } from "../support/random.js";
 
 afterEach(() => vi.restoreAllMocks());
@@ -159,15 +159,7 @@ describe("a rendering on another thread", () => {
     const real = performance.now.bind(performance);
     let steps = 0;
     vi.spyOn(performance, "now").mockImplementation(() => real() + steps++); // each look takes a millisecond
-    let turns = 0;
-    let isDone = false;
-    const count = () => {
-      turns++;
-      if (!isDone) setImmediate(count);
-    };
-    setImmediate(count);
-    await new ConversationRenderer().renderForCompletionAsync({ messages });
-    isDone = true;
+    const turns = await turnsDuring(new ConversationRenderer().renderForCompletionAsync({ messages }));
     expect(turns).toBeGreaterThan(100);
   });
 

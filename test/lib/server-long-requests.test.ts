@@ -6,7 +6,7 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 import { createServer } from "../../lib/server/index.js";
 import { ScriptedEngine } from "../../lib/testing/index.js";
 import { tokenizer } from "../../lib/tokenizer/tokenizer.js";
-import { encodedOnThread, held, megabytes, words } from "../support/long-texts.js";
+import { encodedOnThread, held, megabytes, turnsDuring, words } from "../support/long-texts.js";
 import { ids, type Json } from "../support/server.js";
 
 const closers: (() => Promise<unknown>)[] = [];
@@ -192,15 +192,8 @@ describe("a large answer", () => {
       headers: { "content-type": "application/json" },
       payload: JSON.stringify({ prompt: text, return_token_strs: true }),
     });
-    let turns = 0;
-    let isDone = false;
-    const count = () => {
-      turns++;
-      if (!isDone) setImmediate(count);
-    };
-    setImmediate(count);
+    const turns = await turnsDuring(answer);
     const { body, headers } = await answer;
-    isDone = true;
     expect(headers["content-type"]).toBe("application/json; charset=utf-8");
     const { count: tokens, tokens: told, token_strs: texts } = JSON.parse(body) as Json;
     expect(told).toEqual([...tokenizer.encode(text)]);

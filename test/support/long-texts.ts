@@ -49,3 +49,17 @@ export function held() {
   });
   return state;
 }
+
+/** How often the event loop turns until this is done. */
+export async function turnsDuring(work: PromiseLike<unknown>): Promise<number> {
+  let turns = 0;
+  let isDone = false;
+  const count = () => {
+    turns++;
+    if (!isDone) setImmediate(count);
+  };
+  setImmediate(count);
+  await work;
+  isDone = true;
+  return turns;
+}
