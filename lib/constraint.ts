@@ -1,5 +1,5 @@
 import { GptOssError, invalidArgument } from "./errors.js";
-import { exactJson } from "./exact-json.js";
+import { jsonText } from "./exact-json.js";
 import { checkToolName } from "./harmony/tools.js";
 import { checkInteger } from "./options.js";
 import { refuseUnknown } from "./unknown-option.js";
@@ -78,15 +78,6 @@ export function constraintText(constraint: Constraint): string {
   const checked =
     kind === "text" ? checkText(constraint as TextConstraint) : checkHarmony(constraint as HarmonyConstraint);
   return jsonText("the constraint", checked);
-}
-
-/** All digits of it. @throws GptOssError INVALID_ARGUMENT for what has no JSON, a cycle for instance, or what `toJSON` leaves */
-export function jsonText(name: string, value: unknown): string {
-  try {
-    return exactJson(value);
-  } catch (cause) {
-    throw new GptOssError("INVALID_ARGUMENT", `${name} cannot be written as JSON: ${String(cause)}`, { cause });
-  }
 }
 
 function checkObject(name: string, value: unknown): Record<string, unknown> {

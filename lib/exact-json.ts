@@ -22,6 +22,15 @@ export function exactJson(value: unknown): string {
   return text;
 }
 
+/** The same of what a caller gave as `name`. @throws GptOssError INVALID_ARGUMENT that names it */
+export function jsonText(name: string, value: unknown): string {
+  try {
+    return exactJson(value);
+  } catch (cause) {
+    throw new GptOssError("INVALID_ARGUMENT", `${name} cannot be written as JSON: ${String(cause)}`, { cause });
+  }
+}
+
 function write(given: unknown, key: string, depth: number): string | undefined {
   if (depth > maxDepth) {
     throw new GptOssError("INVALID_ARGUMENT", `More than ${maxDepth} levels in a JSON value; is it cyclic?`);

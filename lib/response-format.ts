@@ -1,6 +1,6 @@
-import { jsonText, type OutputFormat } from "./constraint.js";
+import type { OutputFormat } from "./constraint.js";
 import { invalidArgument } from "./errors.js";
-import { exactJson } from "./exact-json.js";
+import { exactJson, jsonText } from "./exact-json.js";
 import type { Message } from "./harmony/message.js";
 import { refuseUnknown } from "./unknown-option.js";
 

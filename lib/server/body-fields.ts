@@ -167,3 +167,7 @@ function pathOf(path: readonly (string | number)[]): string {
     })
     .join("");
 }
+
+export function isObject(value: unknown): value is Record<string, unknown> {
+  return value !== null && typeof value === "object" && !Array.isArray(value);
+}

@@ -1,5 +1,5 @@
 import { parseJson } from "../exact-json.js";
-import { checkSchema } from "./body-fields.js";
+import { checkSchema, isObject } from "./body-fields.js";
 import { badRequest, unsupported } from "./error-response.js";
 import { refuseExcess } from "./json-structure.js";
 import type { CommonBody } from "./request-fields.js";
@@ -168,10 +168,6 @@ function parsed(text: string): unknown {
 
 function isSchema(value: unknown): value is Schema {
   return typeof value === "boolean" || isObject(value);
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return value !== null && typeof value === "object" && !Array.isArray(value);
 }
 
 function isPresent(value: unknown): boolean {

@@ -1,4 +1,5 @@
 import type { ToolChoice } from "../turn-constraint.js";
+import { isObject } from "./body-fields.js";
 import { badRequest, unsupported } from "./error-response.js";
 import type { DeclaredFunction } from "./turn.js";
 
@@ -48,10 +49,6 @@ function readTool({ type, function: declared, strict: beside }: Fields, at: stri
 function checkName(name: unknown, at: string): asserts name is string {
   if (typeof name === "string" && /^[a-zA-Z0-9_.-]{1,64}$/.test(name)) return;
   throw badRequest(at, `${at} must be 1 to 64 letters, digits, "_", "-" or "."`);
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return value !== null && typeof value === "object" && !Array.isArray(value);
 }
 
 /** @throws ApiError for a choice that is not known, or that names a function which is not declared */

@@ -1,5 +1,6 @@
 import type { NativeScript } from "../binding.js";
 import { GptOssError, invalidArgument } from "../errors.js";
+import { jsonText } from "../exact-json.js";
 import { assistantMessage, functionCallMessage } from "../harmony/builders.js";
 import { type Message, readMessage } from "../harmony/message.js";
 import { encodeMessage, joined, openingOf, writtenMessages } from "../harmony/render.js";
@@ -57,17 +58,6 @@ export function call(name: string, args: string | object = {}): Message {
 
 function checkText(what: string, text: unknown): string {
   if (typeof text !== "string" || text === "") throw invalidArgument(what, "a text that is not empty", text);
-  return text;
-}
-
-function jsonText(what: string, value: unknown): string {
-  let text: unknown;
-  try {
-    text = JSON.stringify(value);
-  } catch (cause) {
-    throw new GptOssError("INVALID_ARGUMENT", `${what} cannot be written as JSON: ${String(cause)}`, { cause });
-  }
-  if (typeof text !== "string") throw invalidArgument(what, "a text or a JSON value", value);
   return text;
 }
 

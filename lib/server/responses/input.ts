@@ -1,8 +1,9 @@
 import type { ChatMessage } from "../../chat-messages.js";
+import { isObject } from "../body-fields.js";
 import { ApiError } from "../errors.js";
 import type { Warning } from "../warnings.js";
 import { type ConversationItem, called, conversationItem, newId, said, thought } from "./conversation.js";
-import { invalid, isObject, optionalString, requiredName, requiredString } from "./refusals.js";
+import { invalid, optionalString, requiredName, requiredString } from "./refusals.js";
 
 /** Items of a request's `input`, checked and made into what the model reads. */
 

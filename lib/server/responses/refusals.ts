@@ -13,10 +13,6 @@ export function unsupported(param: string, message: string): ApiError {
   return new ApiError(400, message, { param, code: "unsupported_parameter" });
 }
 
-export function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
 export function requiredString(value: unknown, param: string): string {
   if (typeof value !== "string") throw invalid(param, "a string", value);
   return value;

@@ -1,8 +1,9 @@
 import type { ToolChoice } from "../../turn-constraint.js";
+import { isObject } from "../body-fields.js";
 import { ApiError } from "../errors.js";
 import type { DeclaredFunction } from "../turn.js";
 import type { Warning } from "../warnings.js";
-import { invalid, isObject, optionalString, requiredString, unsupported } from "./refusals.js";
+import { invalid, optionalString, requiredString, unsupported } from "./refusals.js";
 
 /** The tools of a request and the choice among them. */
 
