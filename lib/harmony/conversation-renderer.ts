@@ -1,5 +1,6 @@
 import { hash } from "node:crypto";
 import { throwIfAborted } from "../abort.js";
+import { BoundedCache, SharedBound } from "../bounded-cache.js";
 import { Breather } from "../breather.js";
 import { contextOverflow, invalidArgument } from "../errors.js";
 import { checkSignal } from "../options.js";
@@ -17,12 +18,16 @@ import {
   type WrittenMessage,
   writtenMessages,
 } from "./render.js";
-import { TokenCache } from "./token-cache.js";
 import { endsMessage, formatTokens } from "./tokens.js";
 
 export interface ConversationRendererOptions {
   /** What may be kept, in bytes; a message takes four for each token and some 300. Default 32 MiB. */
   maxBytes?: number;
+  /**
+   * Instead of `maxBytes`: another renderer, and its bound. All that have it keep no more than it together, and see nothing
+   * of what the others keep. Over it, the one that keeps most forgets first.
+   */
+  sharedWith?: ConversationRenderer;
 }
 
 export interface CompletionOptions extends RenderOptions {
@@ -62,16 +67,28 @@ const completionNames: ReadonlySet<string> = new Set([
  * no text is kept.
  */
 export class ConversationRenderer {
-  private readonly encoded: TokenCache;
-  private readonly generated: TokenCache;
+  private readonly bounds: { readonly encoded: SharedBound; readonly generated: SharedBound };
+  private readonly encoded: BoundedCache<Uint32Array>;
+  private readonly generated: BoundedCache<Uint32Array>;
 
   constructor(options: ConversationRendererOptions = {}) {
-    refuseUnknown("ConversationRenderer", options, new Set(["maxBytes"]));
-    const { maxBytes = 32 * 2 ** 20 } = options;
+    refuseUnknown("ConversationRenderer", options, new Set(["maxBytes", "sharedWith"]));
+    const { maxBytes = 32 * 2 ** 20, sharedWith } = options;
     if (!Number.isSafeInteger(maxBytes) || maxBytes < 0)
       throw invalidArgument("maxBytes", "a number of bytes", maxBytes);
-    this.encoded = new TokenCache(maxBytes / 2);
-    this.generated = new TokenCache(maxBytes / 2);
+    if (sharedWith !== undefined && (options.maxBytes !== undefined || !(sharedWith instanceof ConversationRenderer))) {
+      throw invalidArgument("sharedWith", "a ConversationRenderer, and no maxBytes", sharedWith);
+    }
+    const bound = () => new SharedBound({ size: maxBytes / 2 });
+    this.bounds = sharedWith?.bounds ?? { encoded: bound(), generated: bound() };
+    this.encoded = new BoundedCache(this.bounds.encoded);
+    this.generated = new BoundedCache(this.bounds.generated);
+  }
+
+  /** Forgets all, and keeps nothing from now on. */
+  close(): void {
+    this.encoded.close();
+    this.generated.close();
   }
 
   /**
@@ -141,7 +158,7 @@ export class ConversationRenderer {
     ]);
     const key = digestOf(given);
     if (!readsAs(ids, key)) return false;
-    this.generated.set(scope + key, ids);
+    keep(this.generated, scope + key, ids);
     return true;
   }
 
@@ -189,9 +206,15 @@ export class ConversationRenderer {
       runs.push(run);
     }
     const tokens = joined(runs);
-    this.encoded.set(whole, tokens);
+    keep(this.encoded, whole, tokens);
     return tokens;
   }
+}
+
+const entryBytes = 200; // of a typed array, its buffer and its place in the cache, about
+
+function keep(cache: BoundedCache<Uint32Array>, key: string, tokens: Uint32Array): void {
+  cache.set(key, tokens, tokens.byteLength + key.length + entryBytes);
 }
 
 /** Is given the tokens of each text that it asks for, or null where there are more than `most`. */

@@ -8,7 +8,6 @@ import {
   renderConversationForCompletion,
   renderMessage,
 } from "../../lib/harmony/index.js";
-import { TokenCache } from "../../lib/harmony/token-cache.js";
 import { formatTokens } from "../../lib/harmony/tokens.js";
 import { tokenizer } from "../../lib/tokenizer/tokenizer.js";
 import { changeConversation, oneOf, randomConversation } from "../fuzz/conversations.js";
@@ -228,6 +227,8 @@ describe("refusals", () => {
   it.each([
     [{ maxBytes: -1 }, /maxBytes/],
     [{ bytes: 1 }, /bytes/],
+    [{ sharedWith: {} }, /sharedWith/],
+    [{ maxBytes: 1, sharedWith: new ConversationRenderer() }, /sharedWith/],
   ])("%j", (options, expected) => {
     expect(() => new ConversationRenderer(options as object)).toThrow(expected);
   });
@@ -242,29 +243,5 @@ describe("refusals", () => {
   ])("%j", (options, expected) => {
     const renderer = new ConversationRenderer();
     expect(() => renderer.renderForCompletion([], "assistant", options as object)).toThrow(expected);
-  });
-});
-
-describe("TokenCache", () => {
-  it("forgets what was not asked for the longest, and holds no more than it may", () => {
-    const cache = new TokenCache(1000);
-    const ten = () => new Uint32Array(10); // 40 bytes, and 200 around them
-    for (const key of ["a", "b", "c", "d"]) cache.set(key, ten());
-    expect(cache.byteLength).toBe(4 * 241);
-    cache.get("a");
-    cache.set("e", ten());
-    expect(["a", "b", "c", "d", "e"].map((key) => cache.get(key) !== undefined)).toEqual([
-      true,
-      false,
-      true,
-      true,
-      true,
-    ]);
-    cache.set("e", new Uint32Array(100));
-    expect(cache.byteLength).toBeLessThanOrEqual(1000);
-    cache.set("f", new Uint32Array(1000));
-    expect(cache.get("f")).toBeUndefined();
-    for (let i = 0; i < 1000; i++) cache.set(`${i}`, ten());
-    expect(cache.byteLength).toBeLessThanOrEqual(1000);
   });
 });
