@@ -26,7 +26,10 @@ declare module "fastify" {
   interface FastifyInstance {
     /** New requests get 503; resolves when those that run have ended, or their time was over. */
     drain(): Promise<void>;
-    /** Reads the file of API keys again; throws and keeps the old ones when it is not usable. Returns how many there are. */
+    /**
+     * Reads the file of API keys again; throws and keeps the old ones when it is not usable. Returns how many there are.
+     * What a key owned that is gone (responses, reasoning, cached prefixes) is given up.
+     */
     reloadApiKeys(): number;
   }
   interface FastifyContextConfig {
@@ -66,9 +69,9 @@ export const gptOssPlugin: FastifyPluginAsync<PluginOptions & { prefix?: string 
 // What Fastify asks of a plugin whose decorators are for the app around it; its routes are in a scope of their own.
 Object.assign(gptOssPlugin, { [Symbol.for("skip-override")]: true, [Symbol.for("fastify.display-name")]: "gpt-oss" });
 
-function decorate(app: FastifyInstance, { drain, keys }: ServerParts): void {
+function decorate(app: FastifyInstance, { drain, gate }: ServerParts): void {
   app.decorate("drain", () => drain.start());
-  app.decorate("reloadApiKeys", () => keys?.reload() ?? 0);
+  app.decorate("reloadApiKeys", () => gate.reload());
 }
 
 function buildApp(options: CheckedServerOptions): FastifyInstance {

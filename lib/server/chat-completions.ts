@@ -11,6 +11,7 @@ import { checkModel } from "./model-name.js";
 import { OnceLog } from "./once-log.js";
 import { checkedBody } from "./schema.js";
 import { done, streamAnswer } from "./stream-answer.js";
+import { tenantOf } from "./tenant.js";
 import type { Turn, TurnUsage } from "./turn.js";
 import { warn } from "./warnings.js";
 
@@ -21,7 +22,7 @@ export async function chatCompletions(app: FastifyInstance, context: ServerConte
   app.post<{ Body: ChatBody }>("/v1/chat/completions", checks, async (request, reply) => {
     const { body } = request;
     checkModel(context, body.model);
-    const asked = chatRequest(body, context, disconnectSignal(request, reply));
+    const asked = chatRequest(body, context, tenantOf(request), disconnectSignal(request, reply));
     const completion = new ChatCompletion(body, asked.n, context);
     const turn = await context.startTurn(asked);
     warn(reply, log, turn.relaxed);

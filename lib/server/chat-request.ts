@@ -5,6 +5,7 @@ import type { ServerContext } from "./context.js";
 import { badRequest, unsupported } from "./error-response.js";
 import { readFormat } from "./format-fields.js";
 import { type CommonBody, commonFields, logitBiasOf, samplingOf, stopOf, withoutAbsent } from "./request-fields.js";
+import type { Tenant } from "./tenant.js";
 import { readToolChoice, readTools } from "./tool-fields.js";
 import type { TurnRequest } from "./turn.js";
 
@@ -83,13 +84,14 @@ export type Conversation = Pick<
 >;
 
 /** @throws ApiError that names the field */
-export function chatRequest(body: ChatBody, context: ServerContext, signal: AbortSignal): TurnRequest {
+export function chatRequest(body: ChatBody, context: ServerContext, tenant: Tenant, signal: AbortSignal): TurnRequest {
   refuseUnsupported(body);
   refuseMany(body.messages, context.contextLength);
   if (body.top_logprobs !== undefined && body.logprobs !== true) {
     throw badRequest("top_logprobs", "top_logprobs needs logprobs to be true");
   }
   return {
+    tenant,
     ...conversationOf(body, context),
     sampling: samplingOf(body),
     stop: stopOf(body),

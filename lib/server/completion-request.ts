@@ -8,6 +8,7 @@ import { everySpecialId } from "../tokenizer/special-tokens.js";
 import { outputFormat } from "../turn-constraint.js";
 import { badRequest, unsupported } from "./error-response.js";
 import { type CommonBody, commonFields, logitBiasOf, samplingOf, withoutAbsent } from "./request-fields.js";
+import type { Tenant } from "./tenant.js";
 import type { AskedFormat } from "./turn.js";
 
 /** The body of a completion, as the schema has let it through. */
@@ -129,6 +130,7 @@ export function completionOptions(
   body: CompletionBody,
   format: AskedFormat | null,
   engine: Engine,
+  tenant: Tenant,
   signal: AbortSignal,
 ): GenerateOptions {
   return {
@@ -138,11 +140,11 @@ export function completionOptions(
     logprobs: body.logprobs ?? 0,
     stopTokens: [...endTokens(body, engine), ...(body.stop_token_ids ?? [])],
     signal,
+    cacheSalt: tenant.cacheSalt(body.cache_salt),
     ...withoutAbsent({
       minTokens: body.min_tokens,
       logitBias: logitBiasOf(body, engine.info.model.vocab),
       priority: body.priority,
-      cacheSalt: body.cache_salt,
       // The schema is nowhere in the prompt: an answer that is not held to it would have nothing of it.
       constraint:
         format === null ? undefined : ({ kind: "text", format: outputFormat({ ...format, strict: true }) } as const),

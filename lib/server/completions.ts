@@ -27,6 +27,7 @@ import { stopOf } from "./request-fields.js";
 import { checkedBody } from "./schema.js";
 import { refuseOverflow } from "./start-turn.js";
 import { done, streamAnswer } from "./stream-answer.js";
+import { tenantOf } from "./tenant.js";
 
 /** POST /v1/completions: the model continues a text as it is, without the harmony format. */
 export async function completions(app: FastifyInstance, context: ServerContext): Promise<void> {
@@ -40,7 +41,7 @@ export async function completions(app: FastifyInstance, context: ServerContext):
     const completion = await withFieldNames(blamed, async () => {
       const signal = disconnectSignal(request, reply);
       const prompts = await readPrompts(body, context.engine, signal);
-      const options = completionOptions(body, format, context.engine, signal);
+      const options = completionOptions(body, format, context.engine, tenantOf(request), signal);
       const started = new TextCompletion(body, prompts, context, options, blamed);
       await started.accepted();
       return started;

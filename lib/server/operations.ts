@@ -4,7 +4,7 @@ import type { ServerParts } from "./parts.js";
 /** What orchestrators, routers and dashboards ask. Needs no key, is never limited, and answers while the model loads. */
 export function operations(
   app: FastifyInstance,
-  { health, drain, metrics, keys, version, options }: ServerParts,
+  { health, drain, metrics, gate, version, options }: ServerParts,
 ): void {
   const probe = { config: { probe: true } };
 
@@ -25,7 +25,7 @@ export function operations(
   app.get("/version", async () => ({ version }));
 
   app.get("/metrics", probe, async (request, reply) => {
-    if (options.metricsNeedKey) keys?.identify(request.headers.authorization);
+    if (options.metricsNeedKey) gate.identify(request);
     return reply.header("content-type", metrics.contentType).send(await metrics.text());
   });
 }

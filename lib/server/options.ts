@@ -12,10 +12,18 @@ export interface PluginOptions {
   engine: Engine | Promise<Engine>;
   /** The names under which the model is asked for; the first is the one told. Default "gpt-oss". */
   modelName?: string | readonly string[];
-  /** Who may ask: keys, or a file with one per line, read again by `app.reloadApiKeys()`. Default: everybody. */
+  /**
+   * Who may ask: keys, or a file with one per line, read again by `app.reloadApiKeys()`. What one key's requests leave behind
+   * no other sees. Default: everybody, as one.
+   */
   apiKeys?: readonly string[] | { file: string };
   /** `/metrics` asks for a key as well. Default false. */
   metricsNeedKey?: boolean;
+  /**
+   * Keys share the prefix cache: `cached_tokens` and times then tell each what others asked. For keys of one owner.
+   * Default false.
+   */
+  sharePrefixes?: boolean;
   /** Origins of web pages that may ask, or "*". Default: none. */
   cors?: readonly string[];
   /** Of one request. Default 32 MiB. */
@@ -77,6 +85,7 @@ const pluginNames = [
   "modelName",
   "apiKeys",
   "metricsNeedKey",
+  "sharePrefixes",
   "cors",
   "maxBodyBytes",
   "maxHeaders",
@@ -140,12 +149,13 @@ export function checkServerOptions(options: ServerOptions): CheckedServerOptions
 
 function checked(options: PluginOptions): CheckedPluginOptions {
   const { engine, modelName = "gpt-oss", apiKeys, cors = [], clock = () => new Date() } = options;
-  const { metricsNeedKey = false, strictRequests = false } = options;
+  const { metricsNeedKey = false, sharePrefixes = false, strictRequests = false } = options;
   if (engine === null || typeof engine !== "object" || !("generate" in engine || "then" in engine)) {
     throw invalidArgument("engine", "an Engine, or the promise of one", engine);
   }
   if (typeof clock !== "function") throw invalidArgument("clock", "a function", clock);
   if (typeof metricsNeedKey !== "boolean") throw invalidArgument("metricsNeedKey", "true or false", metricsNeedKey);
+  if (typeof sharePrefixes !== "boolean") throw invalidArgument("sharePrefixes", "true or false", sharePrefixes);
   if (typeof strictRequests !== "boolean") throw invalidArgument("strictRequests", "true or false", strictRequests);
   const modelNames = typeof modelName === "string" ? [modelName] : modelName;
   checkTexts("modelName", modelNames);
@@ -157,6 +167,7 @@ function checked(options: PluginOptions): CheckedPluginOptions {
     modelNames,
     apiKeys: checkKeys(apiKeys),
     metricsNeedKey,
+    sharePrefixes,
     cors,
     maxBodyBytes: optionalInteger("maxBodyBytes", options.maxBodyBytes, 32 * 2 ** 20, 1, 2 ** 31 - 1),
     maxHeaders: optionalInteger("maxHeaders", options.maxHeaders, 100, 1, 2000),

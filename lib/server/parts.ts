@@ -1,9 +1,9 @@
 import type { FastifyBaseLogger } from "fastify";
 import { packageVersion } from "../version.js";
-import { ApiKeys } from "./api-keys.js";
 import type { ServerContext } from "./context.js";
 import { Drain } from "./drain.js";
 import { EngineSource } from "./engine-source.js";
+import { Gate } from "./gate.js";
 import { EngineHealth } from "./health.js";
 import { ClientLimits } from "./limits.js";
 import { ServerMetrics } from "./metrics.js";
@@ -16,24 +16,22 @@ export interface ServerParts {
   source: EngineSource;
   health: EngineHealth;
   drain: Drain;
-  /** Null: everybody may ask. */
-  keys: ApiKeys | null;
+  gate: Gate;
   limits: ClientLimits;
   metrics: ServerMetrics;
   version: string;
   context: ServerContext;
 }
 
-/** @throws GptOssError INVALID_ARGUMENT when the file of keys is not usable. */
+/** @throws GptOssError INVALID_ARGUMENT when the keys are not usable. */
 export function buildParts(options: CheckedPluginOptions, logger: FastifyBaseLogger): ServerParts {
-  const keys = options.apiKeys ? new ApiKeys(options.apiKeys) : null;
   const source = new EngineSource(options.engine);
   return {
     options,
     source,
     health: new EngineHealth(source, options),
     drain: new Drain(options.drainMilliseconds),
-    keys,
+    gate: new Gate(options),
     limits: new ClientLimits(options),
     metrics: new ServerMetrics(source, options.modelNames[0]!),
     version: packageVersion(),

@@ -1,31 +1,24 @@
+import { BoundedCache, type SharedBound } from "../bounded-cache.js";
 import type { ChatMessage } from "../chat-messages.js";
 
-/** Characters that are kept for all conversations together: a few thousand turns. */
-const capacity = 16 * 2 ** 20;
+/** Characters that are kept for all conversations of a server together: a few thousand turns. */
+export const reasoningCharacters = 16 * 2 ** 20;
 
 /**
  * What the model thought before it called a tool, by the id of the call. Within a loop of tool calls the model must see
- * it again, and many clients send the call back without it.
+ * it again, and many clients send the call back without it. Who knows the id is shown it, so each tenant has its own.
  */
 export class ReasoningMemory {
-  /** The least recently used first. */
-  readonly #kept = new Map<string, readonly string[]>();
-  readonly #capacity: number;
-  #characters = 0;
+  readonly #kept: BoundedCache<readonly string[]>;
 
-  constructor(characters = capacity) {
-    this.#capacity = characters;
+  /** @param bound in characters */
+  constructor(bound: SharedBound) {
+    this.#kept = new BoundedCache(bound);
   }
 
   remember(callId: string, analysis: readonly string[]): void {
     if (analysis.length === 0) return;
-    this.#forget(callId);
-    this.#kept.set(callId, analysis);
-    this.#characters += sizeOf(callId, analysis);
-    for (const oldest of this.#kept.keys()) {
-      if (this.#characters <= this.#capacity) break;
-      this.#forget(oldest);
-    }
+    this.#kept.set(callId, analysis, sizeOf(callId, analysis));
   }
 
   /** The conversation with what it lacks: an analysis message for each thing thought before a remembered call. */
@@ -47,22 +40,17 @@ export class ReasoningMemory {
     return restored;
   }
 
+  /** Forgets all, and keeps nothing from now on. */
+  close(): void {
+    this.#kept.close();
+  }
+
   #of(message: ChatMessage): readonly string[] | undefined {
     for (const id of callIds(message)) {
       const analysis = this.#kept.get(id);
-      if (analysis === undefined) continue;
-      this.#kept.delete(id);
-      this.#kept.set(id, analysis);
-      return analysis;
+      if (analysis !== undefined) return analysis;
     }
     return undefined;
-  }
-
-  #forget(callId: string): void {
-    const analysis = this.#kept.get(callId);
-    if (analysis === undefined) return;
-    this.#kept.delete(callId);
-    this.#characters -= sizeOf(callId, analysis);
   }
 }
 

@@ -4,7 +4,7 @@ import { Breather } from "../breather.js";
 import { GptOssError } from "../errors.js";
 import type { ServerContext } from "./context.js";
 import { disconnectSignal } from "./disconnect.js";
-import { ApiError } from "./errors.js";
+import { ApiError, apiError } from "./errors.js";
 import { sendJson } from "./json-pieces.js";
 import { responseFields } from "./known-fields.js";
 import { OnceLog } from "./once-log.js";
@@ -14,50 +14,43 @@ import type { StreamEvent } from "./responses/objects.js";
 import { type ReadRequest, type ResponseBody, readRequest, responseSchema } from "./responses/request.js";
 import { ResponseWriter } from "./responses/response-writer.js";
 import { existing, retrieval } from "./responses/retrieval.js";
-import { ResponseStore, type StoreLimits } from "./responses/store.js";
 import { dropOldestTurns, isTooLong, refuseMany, withinContext } from "./responses/truncation.js";
 import { checkedBody } from "./schema.js";
 import { EventStream } from "./sse.js";
+import { type Tenant, tenantOf } from "./tenant.js";
 import type { Turn, TurnEvent } from "./turn.js";
 import { warn } from "./warnings.js";
 
-export interface ResponsesOptions {
-  /** What is kept of finished responses. */
-  store?: StoreLimits;
-}
-
 /** Registers `/v1/responses` and the endpoints of what it stores. */
-export function responses(app: FastifyInstance, context: ServerContext, options: ResponsesOptions = {}): void {
-  const store = new ResponseStore(context.clock, options.store);
-  const endpoint = new ResponsesEndpoint(context, store);
+export function responses(app: FastifyInstance, context: ServerContext): void {
+  const endpoint = new ResponsesEndpoint(context);
   app.post<{ Body: ResponseBody }>(
     "/v1/responses",
     checkedBody(responseSchema, responseFields, context),
-    (request, reply) => endpoint.create(request.body, disconnectSignal(request, reply), reply),
+    (request, reply) => endpoint.create(request.body, tenantOf(request), disconnectSignal(request, reply), reply),
   );
-  retrieval(app, store);
+  retrieval(app);
 }
 
 /** The conversation that a request goes on with. */
 interface Conversation {
+  tenant: Tenant;
   items: ConversationItem[];
   date: string;
 }
 
 class ResponsesEndpoint {
   readonly #context: ServerContext;
-  readonly #store: ResponseStore;
   readonly #log: OnceLog;
 
-  constructor(context: ServerContext, store: ResponseStore) {
+  constructor(context: ServerContext) {
     this.#context = context;
-    this.#store = store;
     this.#log = new OnceLog(context.logger);
   }
 
-  async create(body: ResponseBody, signal: AbortSignal, reply: FastifyReply): Promise<unknown> {
-    const request = readRequest(body, this.#context.modelNames, this.#store.isOn);
-    const conversation = this.#conversation(body);
+  async create(body: ResponseBody, tenant: Tenant, signal: AbortSignal, reply: FastifyReply): Promise<unknown> {
+    const request = readRequest(body, this.#context.modelNames, tenant.responses.isOn);
+    const conversation = this.#conversation(body, tenant);
     const turn = await this.#start(request, conversation, signal);
     warn(reply, this.#log, [...request.ignoredTools, ...passedOver(body.input), ...turn.relaxed]);
     const writer = new ResponseWriter(request.settings, this.#context.clock);
@@ -71,14 +64,14 @@ class ResponsesEndpoint {
     return sendJson(reply, writer.response);
   }
 
-  #conversation(body: ResponseBody): Conversation {
+  #conversation(body: ResponseBody, tenant: Tenant): Conversation {
     const { previous_response_id: previousId } = body;
     if (body.truncation !== "auto") refuseMany(body.input, this.#context.contextLength);
-    const previous = previousId ? existing(this.#store, previousId, "previous_response_id") : null;
+    const previous = previousId ? existing(tenant.responses, previousId, "previous_response_id") : null;
     const history = previous === null ? [] : [...previous.context, ...previous.output];
     let stored: Map<string, ConversationItem> | undefined;
     const input = readInput(body.input, history, (id) => {
-      stored ??= this.#store.issuedItems();
+      stored ??= tenant.responses.issuedItems();
       return stored.get(id);
     });
     const items = [...history, ...input];
@@ -88,11 +81,11 @@ class ResponsesEndpoint {
         code: "missing_required_parameter",
       });
     }
-    return { items, date: previous?.date ?? this.#context.clock().toISOString().slice(0, 10) };
+    return { tenant, items, date: previous?.date ?? this.#context.clock().toISOString().slice(0, 10) };
   }
 
   /** A request that cannot run fails here, while there is still a status to fail with. */
-  async #start(request: ReadRequest, { items, date }: Conversation, signal: AbortSignal): Promise<Turn> {
+  async #start(request: ReadRequest, { tenant, items, date }: Conversation, signal: AbortSignal): Promise<Turn> {
     const { truncation } = request.settings;
     let read = withinContext(items, this.#context.contextLength, truncation);
     const breather = new Breather();
@@ -100,7 +93,7 @@ class ResponsesEndpoint {
     for (let drop = 1; ; drop *= 2) {
       try {
         const messages = read.flatMap(({ message }) => (message === null ? [] : [message]));
-        return await this.#context.startTurn({ ...request.turn, messages, date, signal });
+        return await this.#context.startTurn({ ...request.turn, tenant, messages, date, signal });
       } catch (error) {
         const mayDrop = isTooLong(error) && truncation === "auto";
         const shorter = mayDrop ? dropOldestTurns(read, drop) : null;
@@ -113,12 +106,12 @@ class ResponsesEndpoint {
   }
 
   /** Stored before the client hears of the end, so that its next request finds it. */
-  #accept(writer: ResponseWriter, event: TurnEvent, { items, date }: Conversation): StreamEvent[] {
+  #accept(writer: ResponseWriter, event: TurnEvent, { tenant, items, date }: Conversation): StreamEvent[] {
     const told = writer.accept(event);
     if (writer.ended && writer.response.store) {
       const { response, output } = writer;
-      const isKept = this.#store.put({ response, context: items, output, date });
-      if (!isKept) this.#context.logger.warn({ id: response.id }, "the response is larger than the store");
+      const isKept = tenant.responses.put({ response, context: items, output, date });
+      if (!isKept) this.#context.logger.warn("there is no room in the store for a response");
     }
     return told;
   }
@@ -138,7 +131,8 @@ class ResponsesEndpoint {
       }
       if (!writer.ended) throw unfinished(signal);
     } catch (error) {
-      if (!signal.aborted) this.#context.logger.error({ err: error }, "a response failed after its stream began");
+      const isFault = apiError(error).status >= 500 && !signal.aborted;
+      if (isFault) this.#context.logger.error({ err: error }, "a response failed after its stream began");
       if (!writer.ended) yield* writer.failed(error);
     }
   }

@@ -47,9 +47,9 @@ export async function routes(app: FastifyInstance, parts: ServerParts): Promise<
 }
 
 /** Nobody comes past without a key where there are keys, before the model is there, or over a limit. */
-function guard(app: FastifyInstance, { keys, drain, source, limits }: ServerParts): void {
+function guard(app: FastifyInstance, { gate, drain, source, limits }: ServerParts): void {
   app.addHook("onRequest", async (request, reply) => {
-    const client = keys ? keys.identify(request.headers.authorization) : request.ip;
+    const client = gate.admit(request);
     drain.refuseNew();
     source.require();
     const leave = limits.enter(client);

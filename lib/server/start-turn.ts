@@ -8,7 +8,7 @@ import { ChoiceReader } from "./choice-reader.js";
 import { namedRefusal, withFieldNames } from "./error-response.js";
 import { ApiError } from "./errors.js";
 import type { Relaxed, Turn, TurnEvent, TurnRequest } from "./turn.js";
-import { reasoningMemory, renderer, renderTurn } from "./turn-prompt.js";
+import { renderTurn } from "./turn-prompt.js";
 
 /** What ends an assistant's turn; `<|end|>` ends a message of it only. */
 const turnEnds: readonly number[] = [formatTokens.return, formatTokens.call, formatTokens.endOfText];
@@ -59,7 +59,7 @@ export function refuseOverflow(
 }
 
 function generateOptions(engine: Engine, request: TurnRequest): GenerateOptions {
-  const { maxTokens, minTokens, stopTokens = [], ignoreEos = false, logitBias, priority, cacheSalt } = request;
+  const { maxTokens, minTokens, stopTokens = [], ignoreEos = false, logitBias, priority } = request;
   const isFullVocabulary = engine.info.model.vocab === engine.tokenizer.vocabSize;
   const ends = ignoreEos ? [] : [...engine.info.model.eosTokens, ...turnEnds];
   return {
@@ -68,11 +68,11 @@ function generateOptions(engine: Engine, request: TurnRequest): GenerateOptions 
     logprobs: request.topLogprobs ?? 0,
     stopTokens: [...ends, ...stopTokens],
     signal: request.signal,
+    cacheSalt: request.tenant.cacheSalt(request.cacheSalt),
     ...(maxTokens !== undefined && { maxTokens }),
     ...(minTokens !== undefined && { minTokens }),
     ...(logitBias !== undefined && { logitBias }),
     ...(priority !== undefined && { priority }),
-    ...(cacheSalt !== undefined && { cacheSalt }),
     ...(isFullVocabulary && { constraint: turnConstraint(request) }),
   };
 }
@@ -94,6 +94,7 @@ class RunningTurn implements Turn {
     this.relaxed = relaxed;
     this.#generation = generation;
     this.#request = request;
+    const { reasoning, renderer } = request.tenant;
     this.#choices = Array.from({ length: request.n }, (_, choice) => {
       return new ChoiceReader({
         choice,
@@ -104,7 +105,7 @@ class RunningTurn implements Turn {
         stopTokens: (request.stopTokens ?? []).filter((token) => !turnEnds.includes(token)),
         promptTokens: tokens.length,
         onMessage: (message, written) => renderer.remember(scope, message, written),
-        onCall: (callId, analysis) => reasoningMemory.remember(callId, analysis),
+        onCall: (callId, analysis) => reasoning.remember(callId, analysis),
       });
     });
   }

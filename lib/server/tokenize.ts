@@ -11,6 +11,7 @@ import { sendJson } from "./json-pieces.js";
 import { detokenizeFields, tokenizeFields } from "./known-fields.js";
 import { checkModel } from "./model-name.js";
 import { checkedBody } from "./schema.js";
+import { type Tenant, tenantOf } from "./tenant.js";
 import { renderTurn } from "./turn-prompt.js";
 
 interface TokenizeBody extends Partial<ChatBody> {
@@ -49,7 +50,7 @@ export async function tokenize(app: FastifyInstance, context: ServerContext): Pr
     withFieldNames({}, async () => {
       const { body } = request;
       if (body.model !== undefined) checkModel(context, body.model);
-      const tokens = await tokensOf(body, context, disconnectSignal(request, reply));
+      const tokens = await tokensOf(body, context, tenantOf(request), disconnectSignal(request, reply));
       return sendJson(reply, {
         count: tokens.length,
         max_model_len: context.contextLength,
@@ -98,7 +99,12 @@ async function decoded(ids: Uint32Array): Promise<string> {
   return text + decoder.decode();
 }
 
-async function tokensOf(body: TokenizeBody, context: ServerContext, signal: AbortSignal): Promise<Uint32Array> {
+async function tokensOf(
+  body: TokenizeBody,
+  context: ServerContext,
+  tenant: Tenant,
+  signal: AbortSignal,
+): Promise<Uint32Array> {
   const { prompt, messages } = body;
   if (messages === undefined) {
     if (prompt === undefined) throw badRequest("prompt", "Either prompt or messages is required");
@@ -110,7 +116,7 @@ async function tokensOf(body: TokenizeBody, context: ServerContext, signal: Abor
   }
   const conversation = conversationOf({ ...body, messages }, context);
   const { tokens } = await renderTurn(
-    { ...conversation, signal, ...(body.cache_salt !== undefined && { cacheSalt: body.cache_salt }) },
+    { ...conversation, tenant, signal, ...(body.cache_salt !== undefined && { cacheSalt: body.cache_salt }) },
     mostTokens,
   );
   return body.add_generation_prompt === false ? tokens.subarray(0, -generationPrompt) : tokens;

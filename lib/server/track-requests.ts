@@ -16,7 +16,8 @@ export function requestId(request: { headers: NodeJS.Dict<string | string[]> }):
 
 /**
  * Follows every request of `app` from its headers to its end: its id, its place among the running ones, its line in the
- * log and its numbers. Nothing of its body, query or headers is kept.
+ * log and its numbers. Nothing of its body, URL or headers is kept: who knows the id of a response may read it, so that even
+ * its path is told as the pattern of its route.
  */
 export function trackRequests(
   app: FastifyInstance,
@@ -51,7 +52,7 @@ function handlerOf(request: FastifyRequest): string {
 function log(request: FastifyRequest, reply: FastifyReply, status: number, milliseconds: number): void {
   const line = {
     method: request.method,
-    path: request.url.split("?", 1)[0],
+    path: handlerOf(request),
     status,
     milliseconds: Math.round(milliseconds * 10) / 10,
     bytes: Number(reply.raw.getHeader("content-length") ?? 0) || undefined,

@@ -1,22 +1,25 @@
 import { type ChatMessage, chatConversation } from "../chat-messages.js";
-import { type CompletionPrompt, ConversationRenderer } from "../harmony/conversation-renderer.js";
+import type { CompletionPrompt } from "../harmony/conversation-renderer.js";
 import type { Message } from "../harmony/message.js";
 import { refuseManyLines } from "../harmony/render.js";
 import type { FunctionTool } from "../harmony/tools.js";
 import { describeFormat } from "../response-format.js";
-import { ReasoningMemory } from "./reasoning-memory.js";
 import type { DeclaredFunction, TurnRequest } from "./turn.js";
-
-/** Of all servers of this thread: what was said and written before, in tokens. */
-export const renderer = new ConversationRenderer();
-/** Of all servers of this thread: what was thought before a tool was called. */
-export const reasoningMemory = new ReasoningMemory();
 
 /** What of a request the model is to read, and who no longer waits for it. */
 export type PromptRequest = Partial<Pick<TurnRequest, "signal">> &
   Pick<
     TurnRequest,
-    "messages" | "instructions" | "tools" | "toolChoice" | "format" | "effort" | "date" | "modelIdentity" | "cacheSalt"
+    | "tenant"
+    | "messages"
+    | "instructions"
+    | "tools"
+    | "toolChoice"
+    | "format"
+    | "effort"
+    | "date"
+    | "modelIdentity"
+    | "cacheSalt"
   >;
 
 /**
@@ -27,7 +30,8 @@ export type PromptRequest = Partial<Pick<TurnRequest, "signal">> &
  * @throws GptOssError INVALID_ARGUMENT that names the message and field, CONTEXT_OVERFLOW; the reason of an abort
  */
 export async function renderTurn(request: PromptRequest, contextLength: number): Promise<CompletionPrompt> {
-  const messages = reasoningMemory.restore(request.messages.filter((message) => !saysNothing(message)));
+  const { reasoning, renderer } = request.tenant;
+  const messages = reasoning.restore(request.messages.filter((message) => !saysNothing(message)));
   const isCalling = request.toolChoice.type !== "none" && request.tools.length > 0;
   const conversation = chatConversation(messages, {
     reasoningEffort: request.effort,

@@ -2,6 +2,7 @@ import type { ChatMessage } from "../chat-messages.js";
 import type { DescribedFormat } from "../response-format.js";
 import type { SamplingOptions } from "../sampling.js";
 import type { ToolChoice } from "../turn-constraint.js";
+import type { Tenant } from "./tenant.js";
 
 /** A function that the model may call, as both APIs declare it. */
 export interface DeclaredFunction {
@@ -25,6 +26,8 @@ export type AskedFormat = DescribedFormat & {
 
 /** One turn of the assistant, whichever endpoint asked for it. */
 export interface TurnRequest {
+  /** Whom it comes from: what it leaves behind is theirs. */
+  tenant: Tenant;
   /** The conversation; `instructions` and leading system messages become the developer message. */
   messages: readonly ChatMessage[];
   instructions?: string | null;
@@ -53,6 +56,7 @@ export interface TurnRequest {
   /** Independent answers. */
   n: number;
   priority?: number;
+  /** The request's own; the tenant's is mixed into it. */
   cacheSalt?: string;
   signal: AbortSignal;
   /** What the request calls the engine's options, where it does so by other names than chat completions do. */

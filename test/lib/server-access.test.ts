@@ -1,8 +1,11 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import type { FastifyInstance } from "fastify";
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { clientAddress } from "../../lib/server/client-address.js";
 import { createServer } from "../../lib/server/index.js";
+import { WrongKeys } from "../../lib/server/wrong-keys.js";
 import { held } from "../support/server-endpoints.js";
 import {
   bearer,
@@ -74,7 +77,7 @@ describe("API keys", () => {
     writeFileSync(file, "gamma\n");
     expect(app.reloadApiKeys()).toBe(1);
     expect([await status("alpha"), await status("gamma")]).toEqual([401, 200]);
-    for (const text of ["", "# none\n", "two words\n"]) {
+    for (const text of ["", "# none\n"]) {
       writeFileSync(file, text);
       expect((await failure(() => app.reloadApiKeys())).code).toBe("INVALID_ARGUMENT");
       expect((await failure(() => createServer({ engine: engine(), apiKeys: { file } }))).code).toBe(
@@ -82,6 +85,101 @@ describe("API keys", () => {
       );
     }
     expect(await status("gamma")).toBe(200);
+  });
+
+  it.each([
+    ["two words", "a blank"],
+    ["schlüssel", "a letter that is not ASCII"],
+    ["a\u0000b", "a control character"],
+    ["a\tb", "a tab"],
+    ["\u200bkey", "an invisible character"],
+    ["a\ufffdb", "what was not UTF-8"],
+    ["k".repeat(4097), "more than a header should hold"],
+  ])("are refused at the start when none could send them, by line or index and without the key: %j", async (key) => {
+    const file = path.join(folder, "unsendable");
+    writeFileSync(file, `# keys\n\nalpha\n${key}\nbeta\n`);
+    const ofFile = await failure(() => createServer({ engine: engine(), apiKeys: { file } }));
+    const ofList = await failure(() => createServer({ engine: engine(), apiKeys: ["alpha", "beta", key] }));
+    expect([ofFile.code, ofList.code]).toEqual(["INVALID_ARGUMENT", "INVALID_ARGUMENT"]);
+    expect(ofFile.message).toMatch(/^Line 4 of the file of API keys .*unsendable could not be sent in a header/);
+    expect(ofList.message).toMatch(/^apiKeys\[2\] could not be sent in a header/);
+    for (const { message } of [ofFile, ofList]) expect(message).not.toContain(key);
+  });
+
+  it("may have a byte-order mark, blanks and Windows' line ends around them", async () => {
+    const file = path.join(folder, "windows");
+    writeFileSync(file, `\ufeffalpha\r\n\t${"k".repeat(4096)} \r\n`);
+    const app = await server({ apiKeys: { file } });
+    for (const key of ["alpha", "k".repeat(4096)]) {
+      expect((await app.inject({ url: "/v1/models", headers: bearer(key) })).statusCode).toBe(200);
+    }
+  });
+});
+
+describe("wrong keys", () => {
+  const asking =
+    (app: FastifyInstance, url = "/v1/models") =>
+    (key: string, remoteAddress = "192.0.2.1") =>
+      app.inject({ url, headers: bearer(key), remoteAddress });
+
+  it("are limited by address and minute, and lock no right key out", async () => {
+    const { clock, pass } = testClock();
+    const ask = asking(await server({ apiKeys: ["alpha"], clock }));
+    for (let n = 0; n < 30; n++) expect((await ask(`wrong${n}`)).statusCode).toBe(401);
+    pass(20_000);
+    const refused = await ask("wrong");
+    expect(refused.statusCode).toBe(429);
+    expect(refused.headers["retry-after"]).toBe("40");
+    expect(refused.json()).toMatchObject({ error: { type: "rate_limit_error", code: "too_many_wrong_keys" } });
+    expect((await ask("alpha")).statusCode).toBe(200);
+    expect((await ask("wrong", "192.0.2.2")).statusCode).toBe(401);
+    pass(39_999);
+    expect((await ask("wrong")).headers["retry-after"]).toBe("1");
+    pass(1);
+    expect((await ask("wrong")).statusCode).toBe(401);
+    pass(-3_600_000);
+    expect((await ask("wrong")).statusCode).toBe(401);
+  });
+
+  it("are counted at /metrics with the others, and requests without a key are not", async () => {
+    const { clock } = testClock();
+    const app = await server({ apiKeys: ["alpha"], metricsNeedKey: true, clock });
+    const ask = asking(app, "/metrics");
+    for (let n = 0; n < 100; n++) expect((await app.inject("/v1/models")).statusCode).toBe(401);
+    for (let n = 0; n < 30; n++) expect((await ask("wrong")).statusCode).toBe(401);
+    expect((await ask("wrong")).statusCode).toBe(429);
+    expect((await asking(app)("wrong")).statusCode).toBe(429);
+    expect((await ask("alpha")).statusCode).toBe(200);
+  });
+
+  it("are remembered of those only that were wrong last", () => {
+    const { clock } = testClock();
+    const wrong = new WrongKeys(clock);
+    const status = (address: string) => wrong.refusal(address).status;
+    const often = () => Array.from({ length: 31 }, () => status("often")).at(-1);
+    expect(often()).toBe(429);
+    for (let n = 0; n < 4000; n++) status(`a${n}`);
+    expect(status("often")).toBe(429);
+    for (let n = 0; n < 10_000; n++) status(`b${n}`);
+    expect(wrong.size).toBe(4096);
+    expect(status("often")).toBe(401);
+  });
+
+  it("count together within an IPv6 network of one client", () => {
+    const networks = {
+      "192.0.2.1": "192.0.2.1",
+      "::ffff:192.0.2.1": "192.0.2.1",
+      "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64",
+      "2001:0DB8:1:2::1": "2001:db8:1:2::/64",
+      "2001:db8::1": "2001:db8:0:0::/64",
+      "2001:db8:1::": "2001:db8:1:0::/64",
+      "1:2:3::4:5:6:7": "1:2:3:0::/64",
+      "64:ff9b::192.0.2.1": "64:ff9b:0:0::/64",
+      "::1": "0:0:0:0::/64",
+      "fe80::1%eth0": "fe80:0:0:0::/64",
+      unknown: "unknown",
+    };
+    for (const [address, network] of Object.entries(networks)) expect(clientAddress(address)).toBe(network);
   });
 });
 
@@ -160,14 +258,13 @@ describe("limits of one client", () => {
     expect((await app.inject({ url: "/v1/models", headers: bearer("alpha") })).statusCode).toBe(200);
   });
 
-  it("are per address where there are no keys: the proxy's word for it counts only when it is trusted", async () => {
-    for (const trustProxy of [false, true]) {
-      const app = await server({ requestsPerMinute: 1, trustProxy });
-      const ask = async (address: string) =>
-        (await app.inject({ url: "/v1/models", headers: { "x-forwarded-for": address } })).statusCode;
-      const statuses = [await ask("192.0.2.1"), await ask("192.0.2.2"), await ask("192.0.2.1")];
-      expect(statuses).toEqual(trustProxy ? [200, 200, 429] : [200, 429, 429]);
-    }
+  it("are per address where there are no keys, of IPv6 per network", async () => {
+    const app = await server({ requestsPerMinute: 1 });
+    const ask = async (remoteAddress: string) => (await app.inject({ url: "/v1/models", remoteAddress })).statusCode;
+    expect([await ask("192.0.2.1"), await ask("192.0.2.2"), await ask("192.0.2.1")]).toEqual([200, 200, 429]);
+    expect([await ask("2001:db8::1"), await ask("2001:db8::ffff:2"), await ask("2001:db8:0:1::1")]).toEqual([
+      200, 429, 200,
+    ]);
   });
 
   it("count a client that left as gone", async () => {

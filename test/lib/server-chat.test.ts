@@ -5,6 +5,7 @@ import OpenAI from "openai";
 import { describe, expect, it } from "vitest";
 import type { EngineStats } from "../../lib/binding.js";
 import { startTurn } from "../../lib/server/start-turn.js";
+import { Tenants } from "../../lib/server/tenants.js";
 import type { TurnEvent } from "../../lib/server/turn.js";
 import {
   asking,
@@ -340,6 +341,7 @@ describe("a turn", () => {
     await using server = await scriptedServer([{ tokens: wrote, tokensPerStep: 100 }]);
     const events: TurnEvent[] = [];
     const turn = await startTurn(server.engine, {
+      tenant: new Tenants().everybody,
       messages: [{ role: "user", content: "Hi" }],
       tools: [{ name: "get_weather", at: "tools[0].function.parameters" }],
       toolChoice: { type: "auto" },

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { conversationItem } from "../../lib/server/responses/conversation.js";
 import type { ResponseObject } from "../../lib/server/responses/objects.js";
-import { ResponseStore } from "../../lib/server/responses/store.js";
+import { ResponseStores } from "../../lib/server/responses/store.js";
 import { scriptedServer } from "../support/scripted-server.js";
 import { call, final, reasoning, turn } from "../support/scripted-turns.js";
 
@@ -133,17 +133,18 @@ describe("the store", () => {
 
   it("is never larger than its limits", () => {
     const limits = { responses: 300, bytes: 100_000 };
-    const store = new ResponseStore(() => new Date(0), limits);
+    const stores = new ResponseStores(() => new Date(0), limits);
+    const store = stores.open();
     const item = conversationItem({ type: "message", id: "msg_1", content: "x".repeat(100) }, null);
     for (let n = 0; n < 10_000; n++) {
       const response = { id: `resp_${n}`, output: [] } as unknown as ResponseObject;
       expect(store.put({ response, context: Array(n % 20).fill(item), output: [], date: "2026-11-22" })).toBe(true);
-      expect(store.size).toBeLessThanOrEqual(limits.responses);
-      expect(store.bytes).toBeLessThanOrEqual(limits.bytes);
-      expect(store.size).toBeGreaterThan(0);
+      expect(stores.size).toBeLessThanOrEqual(limits.responses);
+      expect(stores.bytes).toBeLessThanOrEqual(limits.bytes);
+      expect(stores.size).toBeGreaterThan(0);
     }
     for (let n = 0; n < 10_000; n++) store.delete(`resp_${n}`);
-    expect([store.size, store.bytes]).toEqual([0, 0]);
+    expect([stores.size, stores.bytes]).toEqual([0, 0]);
   });
 
   it("does not inherit instructions", async () => {

@@ -1,6 +1,7 @@
 import { Readable } from "node:stream";
 import { describe, expect, it } from "vitest";
 import { ApiError } from "../../lib/server/errors.js";
+import { Tenant } from "../../lib/server/tenant.js";
 import type { TurnRequest } from "../../lib/server/turn.js";
 import { replayed, streamEvents } from "../support/response-stream.js";
 import { scriptedServer } from "../support/scripted-server.js";
@@ -171,7 +172,8 @@ describe("the response", () => {
 
 describe("a request", () => {
   it("becomes a turn with the documented defaults", async () => {
-    const { signal, ...request } = await asked({});
+    const { signal, tenant, ...request } = await asked({});
+    expect(tenant).toBeInstanceOf(Tenant);
     expect(signal).toBeInstanceOf(AbortSignal);
     expect(request).toEqual({
       messages: [{ role: "user", content: "Hi" }],

@@ -5,10 +5,15 @@ import { GptOssError } from "../../lib/errors.js";
 import type { ServerContext } from "../../lib/server/context.js";
 import { ApiError } from "../../lib/server/errors.js";
 import type { ResponseObject } from "../../lib/server/responses/objects.js";
-import { type ResponsesOptions, responses } from "../../lib/server/responses.js";
+import type { StoreLimits } from "../../lib/server/responses/store.js";
+import { responses } from "../../lib/server/responses.js";
+import { setTenant } from "../../lib/server/tenant.js";
+import { Tenants } from "../../lib/server/tenants.js";
 import { type ScriptedTurn, TurnPlayer } from "./scripted-turns.js";
 
-export interface ScriptedServerOptions extends ResponsesOptions {
+export interface ScriptedServerOptions {
+  /** What is kept of finished responses. */
+  store?: StoreLimits;
   keepAliveMilliseconds?: number;
 }
 
@@ -69,7 +74,9 @@ export function scriptedServer(turns: readonly ScriptedTurn[], options: Scripted
     const { status, body } = told(error);
     return reply.code(status).send(body);
   });
-  responses(app, context, options);
+  const { everybody } = new Tenants({ clock: context.clock, ...(options.store && { store: options.store }) });
+  app.addHook("onRequest", async (request) => setTenant(request, everybody));
+  responses(app, context);
 
   let listening: Promise<string> | undefined;
   const inject = async (method: "POST" | "GET" | "DELETE", url: string, body?: object): Promise<Answer> => {

@@ -4,6 +4,8 @@ import { completions } from "../../lib/server/completions.js";
 import type { ServerContext } from "../../lib/server/context.js";
 import { handleError } from "../../lib/server/errors.js";
 import { startTurn } from "../../lib/server/start-turn.js";
+import { setTenant } from "../../lib/server/tenant.js";
+import { Tenants } from "../../lib/server/tenants.js";
 import { tokenize } from "../../lib/server/tokenize.js";
 import { ScriptedEngine, type ScriptedEngineOptions, type Scripts } from "../../lib/testing/index.js";
 import { tokenizer } from "../../lib/tokenizer/tokenizer.js";
@@ -27,6 +29,8 @@ export async function scriptedServer(
   const engine = new ScriptedEngine(scripts, options);
   const app = Fastify({ forceCloseConnections: true });
   app.setErrorHandler(handleError);
+  const { everybody } = new Tenants();
+  app.addHook("onRequest", async (request) => setTenant(request, everybody));
   const context: ServerContext = {
     engine,
     created: 1_700_000_000,

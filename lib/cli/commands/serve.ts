@@ -24,6 +24,7 @@ interface ServeFlags extends EngineFlags {
   tlsCert?: string;
   tlsKey?: string;
   trustProxy?: true;
+  sharePrefixes?: true;
   maxBodyBytes?: number;
   requestsPerMinute?: number;
   concurrentRequests?: number;
@@ -50,6 +51,7 @@ export function serveCommand(): Command {
     .option("--model-name <name>", "what the model is called; again for another name (default: its folder's)", repeated)
     .option("--api-key-file <file>", "keys that clients must have, one per line (default: everybody may ask)")
     .option("--metrics-need-key", "ask for a key at /metrics, too")
+    .option("--share-prefixes", "keys share the prefix cache; each can then tell what others asked")
     .option(
       "--cors <origin>",
       "web pages that may ask, such as https://example.com; again for another; * for all",
@@ -156,6 +158,7 @@ function serverOptions(
     ...(flags.metricsNeedKey && { metricsNeedKey: true }),
     ...(flags.cors && { cors: flags.cors }),
     ...(tls && { tls }),
+    ...(flags.sharePrefixes && { sharePrefixes: true }),
     ...(flags.trustProxy && { trustProxy: true }),
     ...(maxBodyBytes !== undefined && { maxBodyBytes }),
     ...(requestsPerMinute !== undefined && { requestsPerMinute }),

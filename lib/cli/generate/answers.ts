@@ -3,6 +3,7 @@ import { GptOssError } from "../../errors.js";
 import type { FinishReason } from "../../generation.js";
 import type { Message, ReasoningEffort } from "../../harmony/index.js";
 import { startTurn } from "../../server/start-turn.js";
+import { Tenants } from "../../server/tenants.js";
 import type { TurnEvent, TurnLogprob, TurnRequest } from "../../server/turn.js";
 import { renderTurn } from "../../server/turn-prompt.js";
 import { type AnswerPiece, AnswerPrinter } from "../answer-printer.js";
@@ -57,6 +58,7 @@ function turnRequest(request: AnswerRequest): TurnRequest {
   const { prompt, instructions, effort, sampling, n, stop, logprobs, format } = request;
   const { maxTokens, ...rest } = sampling;
   return {
+    tenant: new Tenants().everybody,
     messages: [{ role: "user", content: prompt }],
     ...(instructions !== undefined && { instructions }),
     tools: [],

@@ -94,7 +94,7 @@ export interface ResponseBody {
 export interface ReadRequest {
   settings: ResponseSettings;
   /** The part of a turn that does not depend on the conversation. */
-  turn: Omit<TurnRequest, "messages" | "date" | "signal">;
+  turn: Omit<TurnRequest, "tenant" | "messages" | "date" | "signal">;
   /** Of tools that are left out. */
   ignoredTools: readonly Warning[];
   stream: boolean;

@@ -1,37 +1,38 @@
 import type { FastifyInstance } from "fastify";
 import { ApiError } from "../errors.js";
 import { sendJson } from "../json-pieces.js";
+import { tenantOf } from "../tenant.js";
 import { invalid, unsupported } from "./refusals.js";
 import type { ResponseStore, StoredResponse } from "./store.js";
 
 type Query = Record<string, unknown>;
 type ById = { Params: { id: string }; Querystring: Query };
 
-/** The endpoints of stored responses. One that is still being written is not there yet. */
-export function retrieval(app: FastifyInstance, store: ResponseStore): void {
+/** The endpoints of stored responses, to each tenant its own. One that is still being written is not there yet. */
+export function retrieval(app: FastifyInstance): void {
   app.get<ById>("/v1/responses/:id", (request, reply) => {
     if (request.query.stream === "true") {
       throw unsupported("stream", "The events of a stored response cannot be replayed.");
     }
-    sendJson(reply, existing(store, request.params.id).response);
+    sendJson(reply, existing(tenantOf(request).responses, request.params.id).response);
   });
 
   app.delete<ById>("/v1/responses/:id", (request, reply) => {
     const { id } = request.params;
-    if (!store.delete(id)) throw notFound(id);
+    if (!tenantOf(request).responses.delete(id)) throw notFound(id);
     reply.send({ id, object: "response", deleted: true });
   });
 
   // As at OpenAI, only what runs in the background can be cancelled: any other client hangs up.
   app.post<ById>("/v1/responses/:id/cancel", (request) => {
-    existing(store, request.params.id);
+    existing(tenantOf(request).responses, request.params.id);
     throw new ApiError(400, "Only background responses can be cancelled; close the connection of a running one.", {
       code: "response_not_cancellable",
     });
   });
 
   app.get<ById>("/v1/responses/:id/input_items", (request, reply) => {
-    const { context } = existing(store, request.params.id);
+    const { context } = existing(tenantOf(request).responses, request.params.id);
     sendJson(
       reply,
       page(

@@ -1,3 +1,4 @@
+import { BoundedCache, SharedBound } from "../../bounded-cache.js";
 import type { ConversationItem } from "./conversation.js";
 import type { ResponseObject } from "./objects.js";
 
@@ -10,6 +11,7 @@ export interface StoredResponse {
   readonly date: string;
 }
 
+/** Of all tenants together; over it, the one that holds most gives up what it used least recently. */
 export interface StoreLimits {
   /** Default 10,000; 0 turns the store off. */
   responses?: number;
@@ -21,70 +23,93 @@ export interface StoreLimits {
 
 interface Entry {
   stored: StoredResponse;
-  bytes: number;
   usedAt: number;
 }
 
 /** What an item takes beside its JSON text, roughly: its message, the objects, its places in lists. */
 const itemOverhead = 512;
 
-/** Finished responses in memory; those not used for longest make room. */
-export class ResponseStore {
+/** Finished responses in memory, of all tenants of a server. */
+export class ResponseStores {
+  /** False: nothing is kept. */
+  readonly isOn: boolean;
+  readonly #bound: SharedBound;
   readonly #clock: () => Date;
-  readonly #limits: Required<StoreLimits>;
-  /** Least recently used first. */
-  readonly #entries = new Map<string, Entry>();
-  #bytes = 0;
+  readonly #idleMs: number;
+  readonly #open = new Set<ResponseStore>();
 
   constructor(clock: () => Date, limits: StoreLimits = {}) {
-    this.#clock = clock;
     const { responses = 10_000, bytes = 256 * 2 ** 20, idleMs = 24 * 60 * 60 * 1000 } = limits;
-    this.#limits = { responses, bytes, idleMs };
+    this.#clock = clock;
+    this.#idleMs = idleMs;
+    this.#bound = new SharedBound({ entries: responses, size: bytes });
+    this.isOn = responses > 0;
   }
 
-  get isOn(): boolean {
-    return this.#limits.responses > 0;
-  }
-
+  /** How many there are. */
   get size(): number {
-    return this.#entries.size;
+    return this.#bound.held.entries;
   }
 
   get bytes(): number {
-    return this.#bytes;
+    return this.#bound.held.size;
+  }
+
+  /** The store of one more tenant. */
+  open(): ResponseStore {
+    const store = new ResponseStore(this, this.#bound);
+    this.#open.add(store);
+    return store;
+  }
+
+  closed(store: ResponseStore): void {
+    this.#open.delete(store);
+  }
+
+  /** Whoever uses a store: what nobody asked for any more goes from all of them. Returns what time it is. */
+  expire(): number {
+    const now = this.#clock().getTime();
+    for (const store of this.#open) store.forgetUnused(now - this.#idleMs);
+    return now;
+  }
+}
+
+/** Those of one tenant. */
+export class ResponseStore {
+  readonly #stores: ResponseStores;
+  readonly #entries: BoundedCache<Entry>;
+
+  constructor(stores: ResponseStores, bound: SharedBound) {
+    this.#stores = stores;
+    this.#entries = new BoundedCache(bound);
+  }
+
+  get isOn(): boolean {
+    return this.#stores.isOn;
   }
 
   get(id: string): StoredResponse | undefined {
-    this.#expire();
+    const now = this.#stores.expire();
     const entry = this.#entries.get(id);
     if (entry === undefined) return undefined;
-    this.#entries.delete(id);
-    this.#entries.set(id, { ...entry, usedAt: this.#now() });
+    entry.usedAt = now;
     return entry.stored;
   }
 
-  /** @returns false when it alone is larger than the store */
+  /** @returns false when there is no room for it */
   put(stored: StoredResponse): boolean {
-    this.#expire();
-    const bytes = bytesOf(stored);
-    if (!this.isOn || bytes > this.#limits.bytes) return false;
-    this.#entries.set(stored.response.id, { stored, bytes, usedAt: this.#now() });
-    this.#bytes += bytes;
-    for (const id of this.#entries.keys()) {
-      if (this.size <= this.#limits.responses && this.bytes <= this.#limits.bytes) break;
-      this.delete(id);
-    }
-    return true;
+    const usedAt = this.#stores.expire();
+    return this.#entries.set(stored.response.id, { stored, usedAt }, bytesOf(stored));
   }
 
   delete(id: string): boolean {
-    this.#expire();
-    return this.#drop(id);
+    this.#stores.expire();
+    return this.#entries.delete(id);
   }
 
   /** Every item of every response by its id, but for those that a client named itself. Walks the whole store. */
   issuedItems(): Map<string, ConversationItem> {
-    this.#expire();
+    this.#stores.expire();
     const all = new Map<string, ConversationItem>();
     for (const { stored } of this.#entries.values()) {
       for (const item of [...stored.context, ...stored.output]) {
@@ -94,23 +119,21 @@ export class ResponseStore {
     return all;
   }
 
-  #drop(id: string): boolean {
-    const entry = this.#entries.get(id);
-    if (entry === undefined) return false;
-    this.#bytes -= entry.bytes;
-    return this.#entries.delete(id);
-  }
-
-  #expire(): void {
-    const oldest = this.#now() - this.#limits.idleMs;
-    for (const [id, { usedAt }] of this.#entries) {
-      if (usedAt >= oldest) return;
-      this.#drop(id);
+  /** What was last used before `time`. */
+  forgetUnused(time: number): void {
+    for (
+      let { oldest } = this.#entries;
+      oldest !== undefined && oldest.value.usedAt < time;
+      { oldest } = this.#entries
+    ) {
+      this.#entries.forgetOldest();
     }
   }
 
-  #now(): number {
-    return this.#clock().getTime();
+  /** Forgets all, and keeps nothing from now on. */
+  close(): void {
+    this.#entries.close();
+    this.#stores.closed(this);
   }
 }
 
