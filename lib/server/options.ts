@@ -3,6 +3,7 @@ import type { Engine } from "../engine.js";
 import { GptOssError, invalidArgument } from "../errors.js";
 import { optionalInteger } from "../options.js";
 import { refuseUnknown } from "../unknown-option.js";
+import { type IsTrusted, trustedProxies } from "./trusted-proxies.js";
 
 /** Options of `createServer` and `gptOssPlugin`: defaults, checks and meaning, in that order and nowhere else. */
 
@@ -51,8 +52,11 @@ export interface ServerOptions extends PluginOptions {
   logLevel?: "trace" | "debug" | "info" | "warn" | "error" | "fatal";
   /** Certificate chain and key, PEM. Default: plain HTTP. */
   tls?: { cert: string | Buffer; key: string | Buffer };
-  /** Clients' addresses are those that a proxy in front tells in `x-forwarded-for`; without one, anybody could. Default false. */
-  trustProxy?: boolean;
+  /**
+   * Whose `x-forwarded-for` tells a client's address: so many proxies in a row in front (`true`: one), or those of these
+   * addresses and networks (CIDR). Without proxies anybody could write that header. Default false: nobody's.
+   */
+  trustProxy?: boolean | number | string | readonly string[];
   /** Of all headers of a request together; more is 431. Default 16 KiB. */
   maxHeaderBytes?: number;
   /** In which the headers of a request must have come. Default 10,000. */
@@ -73,7 +77,7 @@ export interface CheckedServerOptions extends CheckedPluginOptions {
   logger: boolean | FastifyBaseLogger;
   logLevel: NonNullable<ServerOptions["logLevel"]>;
   tls: NonNullable<ServerOptions["tls"]> | null;
-  trustProxy: boolean;
+  trustProxy: IsTrusted | false;
   maxHeaderBytes: number;
   headersMilliseconds: number;
   requestMilliseconds: number;
@@ -132,14 +136,13 @@ export function checkServerOptions(options: ServerOptions): CheckedServerOptions
     throw invalidArgument("logLevel", '"trace", "debug", "info", "warn", "error" or "fatal"', logLevel);
   }
   if (tls !== undefined && (tls === null || typeof tls !== "object")) throw invalidArgument("tls", "an object", tls);
-  if (typeof trustProxy !== "boolean") throw invalidArgument("trustProxy", "true or false", trustProxy);
   if (tls) refuseUnknown("tls", tls, new Set(["cert", "key"]));
   return {
     ...checked(options),
     logger,
     logLevel,
     tls: tls ?? null,
-    trustProxy,
+    trustProxy: trustedProxies(trustProxy),
     maxHeaderBytes: optionalInteger("maxHeaderBytes", options.maxHeaderBytes, 16384, 1024, 2 ** 24),
     headersMilliseconds: optionalInteger("headersMilliseconds", options.headersMilliseconds, 10_000, 1, longest),
     requestMilliseconds: optionalInteger("requestMilliseconds", options.requestMilliseconds, 120_000, 1, longest),

@@ -189,6 +189,8 @@ describe("gpt-oss serve says in one sentence", () => {
     [["--kv-bytes", "4Gb", "--port", "0"], "kvCache.bytes"],
     [["--context-length", "131073", "--port", "0"], "contextLength 131073 is more than the model's"],
     [["--api-key-file", "/nonexistent/keys"], "/nonexistent/keys"],
+    [["--trust-proxy", "demo"], "trustProxy"],
+    [["--trust-proxy", "99"], "trustProxy"],
     [["a", "b"], "too many arguments"],
   ])("that %j is wrong usage", async (args, words) => {
     const { code, stdout, stderr } = await run(...args);

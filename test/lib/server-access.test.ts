@@ -4,7 +4,7 @@ import path from "node:path";
 import type { FastifyInstance } from "fastify";
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { clientAddress } from "../../lib/server/client-address.js";
-import { createServer } from "../../lib/server/index.js";
+import { createServer, type ServerOptions } from "../../lib/server/index.js";
 import { WrongKeys } from "../../lib/server/wrong-keys.js";
 import { held } from "../support/server-endpoints.js";
 import {
@@ -277,5 +277,69 @@ describe("limits of one client", () => {
     expect(await status()).toBe(429);
     client.socket.destroy();
     await expect.poll(status).toBe(200);
+  });
+});
+
+describe("a client's address", () => {
+  /** As the limit of addresses sees it: the one that this request is counted with. */
+  async function addressOf(trustProxy: ServerOptions["trustProxy"], remoteAddress: string, forwarded?: string) {
+    const app = await server({ ...(trustProxy !== undefined && { trustProxy }) });
+    let seen: string | undefined;
+    app.addHook("onRequest", async ({ ip }) => {
+      seen = ip;
+    });
+    const headers = forwarded === undefined ? {} : { "x-forwarded-for": forwarded };
+    await app.inject({ url: "/v1/models", remoteAddress, headers });
+    return seen;
+  }
+
+  const [proxy, outer, client, made] = ["10.0.0.1", "10.0.0.2", "198.51.100.7", "203.0.113.9"];
+  it.each<[trustProxy: ServerOptions["trustProxy"], from: string, forwarded: string | undefined, expected: string]>([
+    [undefined, client, made, client],
+    [false, client, made, client],
+    [0, client, made, client],
+    // One proxy: what it added itself, whatever the client had written before.
+    [true, proxy, `${made}, ${client}`, client],
+    [1, proxy, `${made}, ${client}`, client],
+    [1, proxy, `${made},${made}, ${client}`, client],
+    [1, proxy, client, client],
+    [1, proxy, undefined, proxy],
+    // Two of them.
+    [2, proxy, `${made}, ${client}, ${outer}`, client],
+    [2, proxy, `${client}, ${outer}`, client],
+    [2, proxy, client, client],
+    // By their addresses: nobody else is believed.
+    ["10.0.0.0/8", proxy, `${made}, ${client}, ${outer}`, client],
+    ["10.0.0.0/8", proxy, `${outer}, ${client}`, client],
+    ["10.0.0.0/8", client, made, client],
+    [["10.0.0.1"], proxy, `${client}, ${outer}`, outer],
+    ["10.0.0.1, 10.0.0.2", proxy, `${client}, ${outer}`, client],
+    [["10.0.0.0/8"], "::ffff:10.0.0.1", `${made}, ${client}`, client],
+    [["2001:db8::/32"], "2001:db8::1", `${made}, ${client}`, client],
+    [["2001:db8::/32"], "2001:db9::1", `${made}, ${client}`, "2001:db9::1"],
+    [["10.0.0.0/8"], proxy, `${client}, unknown`, "unknown"],
+  ])("behind %j, from %s with %j, is %s", async (trustProxy, from, forwarded, expected) => {
+    expect(await addressOf(trustProxy, from, forwarded)).toBe(expected);
+  });
+
+  it.each([
+    -1,
+    1.5,
+    17,
+    Number.NaN,
+    "",
+    "proxy",
+    "10.0.0.0/33",
+    "10.0.0",
+    "::/129",
+    "2",
+    [],
+    [1],
+    ["10.0.0.1", ""],
+    {},
+    null,
+  ])("cannot come from %j", async (trustProxy) => {
+    const error = await failure(() => createServer({ engine: engine(), trustProxy: trustProxy as never }));
+    expect([error.code, error.message]).toEqual(["INVALID_ARGUMENT", expect.stringContaining("trustProxy")]);
   });
 });

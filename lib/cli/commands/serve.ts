@@ -23,7 +23,7 @@ interface ServeFlags extends EngineFlags {
   cors?: string[];
   tlsCert?: string;
   tlsKey?: string;
-  trustProxy?: true;
+  trustProxy?: true | string;
   sharePrefixes?: true;
   maxBodyBytes?: number;
   requestsPerMinute?: number;
@@ -60,7 +60,10 @@ export function serveCommand(): Command {
     .option("--tls-cert <file>", "serve HTTPS with this certificate chain, PEM")
     .option("--tls-key <file>", "the certificate's key, PEM");
   addEngineOptions(command, "64")
-    .option("--trust-proxy", "take addresses from x-forwarded-for; only behind a proxy that sets it")
+    .option(
+      "--trust-proxy [proxies]",
+      "take addresses from x-forwarded-for: how many proxies are in front (1), or their addresses and networks, such as 10.0.0.0/8,192.0.2.7",
+    )
     .option("--max-body-bytes <n>", "of one request; more get 413 (default: 33554432)", integer)
     .option("--requests-per-minute <n>", "of one key, or one address; more get 429 (default: any)", integer)
     .option("--concurrent-requests <n>", "of one key, or one address; more get 429 (default: any)", integer)
@@ -159,7 +162,7 @@ function serverOptions(
     ...(flags.cors && { cors: flags.cors }),
     ...(tls && { tls }),
     ...(flags.sharePrefixes && { sharePrefixes: true }),
-    ...(flags.trustProxy && { trustProxy: true }),
+    ...(flags.trustProxy !== undefined && { trustProxy: hopsOrNetworks(flags.trustProxy) }),
     ...(maxBodyBytes !== undefined && { maxBodyBytes }),
     ...(requestsPerMinute !== undefined && { requestsPerMinute }),
     ...(concurrentRequests !== undefined && { concurrentRequests }),
@@ -173,6 +176,10 @@ function serverOptions(
 /** `/models/gpt-oss-20b/` is "gpt-oss-20b", `synthetic:20b?seed=1` is "synthetic:20b". */
 function nameOf(model: string): string {
   return model.startsWith("synthetic:") ? model.split("?", 1)[0]! : path.basename(path.resolve(model));
+}
+
+function hopsOrNetworks(text: true | string): true | number | string {
+  return text !== true && /^\d+$/.test(text) ? Number(text) : text;
 }
 
 function readTls({ tlsCert, tlsKey }: ServeFlags): ServerOptions["tls"] | null {
