@@ -1,5 +1,5 @@
 import cors from "@fastify/cors";
-import type { FastifyInstance } from "fastify";
+import type { FastifyInstance, FastifyRequest } from "fastify";
 import { refuseOtherEncodings } from "./body-encoding.js";
 import { whenOver } from "./disconnect.js";
 import { endpoints } from "./endpoints.js";
@@ -18,11 +18,16 @@ export async function routes(app: FastifyInstance, parts: ServerParts): Promise<
   app.setErrorHandler(handleError);
   trackRequests(app, { ...parts, maxHeaders: options.maxHeaders });
   if (options.cors.length > 0) {
+    const origins = options.cors.includes("*") ? ["*"] : [...options.cors];
     await app.register(cors, {
-      origin: options.cors.includes("*") ? "*" : [...options.cors],
-      methods: ["GET", "POST", "DELETE"],
-      exposedHeaders: ["x-request-id", "retry-after", warningsHeader],
-      maxAge: 600,
+      delegator: async (request: FastifyRequest) => ({
+        origin: origins[0] === "*" ? "*" : origins,
+        methods: ["GET", "POST", "DELETE"],
+        exposedHeaders: ["x-request-id", "retry-after", warningsHeader],
+        maxAge: 600,
+        // Any other OPTIONS is a method as any that a path does not take.
+        preflight: isPreflight(request) && known.has(request),
+      }),
     });
   }
   app.addHook("onRequest", async (_, reply) => {
@@ -44,6 +49,11 @@ export async function routes(app: FastifyInstance, parts: ServerParts): Promise<
     known.refuseUnder(scope);
   });
   return known;
+}
+
+/** A browser's question, whether it may send what follows. */
+function isPreflight({ method, headers }: FastifyRequest): boolean {
+  return method === "OPTIONS" && Boolean(headers.origin && headers["access-control-request-method"]);
 }
 
 /** Nobody comes past without a key where there are keys, before the model is there, or over a limit. */

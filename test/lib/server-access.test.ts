@@ -220,6 +220,34 @@ describe("CORS", () => {
     const { headers } = await app.inject({ url: "/v1/models", headers: { origin } });
     expect(headers["access-control-allow-origin"]).toBe("*");
   });
+
+  it.each<Partial<ServerOptions>>([{}, { cors: [origin] }, { cors: ["*"] }])(
+    "leaves OPTIONS, where no browser asks, a method like any other: %j",
+    async (options) => {
+      const app = await server(options);
+      const told = async (method: "OPTIONS" | "PUT", url: string, headers: Record<string, string> = {}) => {
+        const { statusCode, headers: told, payload } = await app.inject({ method, url, headers });
+        return { statusCode, allow: told.allow, type: told["content-type"], body: payload.replaceAll(method, "") };
+      };
+      for (const url of ["/v1/hold", "/v1/models", "/v1/none", "/none", "/health"]) {
+        const usual = await told("PUT", url);
+        expect(usual.statusCode).toBe(url.includes("none") ? 404 : 405);
+        expect(await told("OPTIONS", url)).toEqual(usual);
+        expect(await told("OPTIONS", url, { origin })).toEqual(usual);
+        if (url.includes("none") || !options.cors) expect(await told("OPTIONS", url, preflight)).toEqual(usual);
+      }
+      const client = await rawConnection(await listening(app));
+      client.say("OPTIONS * HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+      expect(await client.all()).toMatch(/^HTTP\/1.1 404 .*\r\n\r\n\{"error":\{.*"not_found_error"/s);
+    },
+  );
+
+  it("leaves OPTIONS without a key to those who have one", async () => {
+    const app = await server({ cors: [origin], apiKeys: ["alpha"] });
+    const told = async (headers: Record<string, string>) =>
+      (await app.inject({ method: "OPTIONS", url: "/v1/hold", headers })).statusCode;
+    expect([await told({}), await told({ origin }), await told(bearer("alpha"))]).toEqual([401, 401, 405]);
+  });
 });
 
 describe("limits of one client", () => {
