@@ -76,13 +76,16 @@ interface Holder {
 /** Values by key, within a bound that it may share with others; what was not asked for the longest is forgotten first. */
 export class BoundedCache<V> implements Holder {
   readonly #bound: SharedBound;
+  readonly #onChange: ((value: V, change: 1 | -1) => void) | undefined;
   /** In the order of use. */
   readonly #entries = new Map<string, { value: V; size: number }>();
   #size = 0;
   #isClosed = false;
 
-  constructor(bound: SharedBound) {
+  /** @param onChange hears of each value that comes (1), and that goes for whatever reason (-1) */
+  constructor(bound: SharedBound, onChange?: (value: V, change: 1 | -1) => void) {
     this.#bound = bound;
+    this.#onChange = onChange;
   }
 
   get entries(): number {
@@ -108,17 +111,13 @@ export class BoundedCache<V> implements Holder {
     return entry.value;
   }
 
-  /** In the order of use. */
-  *values(): Generator<V, void, undefined> {
-    for (const { value } of this.#entries.values()) yield value;
-  }
-
   /** @returns false when there is no room for it */
   set(key: string, value: V, size: number): boolean {
     this.delete(key);
     if (this.#isClosed || size > this.#bound.size) return false;
     this.#entries.set(key, { value, size });
     this.#size += size;
+    this.#onChange?.(value, 1);
     this.#bound.add(this, size);
     return this.#entries.has(key);
   }
@@ -129,6 +128,7 @@ export class BoundedCache<V> implements Holder {
     this.#entries.delete(key);
     this.#size -= entry.size;
     this.#bound.remove(this, entry.size);
+    this.#onChange?.(entry.value, -1);
     return true;
   }
 

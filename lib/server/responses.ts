@@ -69,11 +69,7 @@ class ResponsesEndpoint {
     if (body.truncation !== "auto") refuseMany(body.input, this.#context.contextLength);
     const previous = previousId ? existing(tenant.responses, previousId, "previous_response_id") : null;
     const history = previous === null ? [] : [...previous.context, ...previous.output];
-    let stored: Map<string, ConversationItem> | undefined;
-    const input = readInput(body.input, history, (id) => {
-      stored ??= tenant.responses.issuedItems();
-      return stored.get(id);
-    });
+    const input = readInput(body.input, history, (id) => tenant.responses.issuedItem(id));
     const items = [...history, ...input];
     if (!items.some(({ message }) => message !== null)) {
       throw new ApiError(400, "There is nothing to answer: 'input' is empty.", {

@@ -1,5 +1,6 @@
 import { STATUS_CODES } from "node:http";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { plainAddress } from "./client-address.js";
 import { setPlace, whenOver } from "./disconnect.js";
 import type { Drain } from "./drain.js";
 import { ApiError } from "./errors.js";
@@ -56,7 +57,7 @@ function log(request: FastifyRequest, reply: FastifyReply, status: number, milli
     status,
     milliseconds: Math.round(milliseconds * 10) / 10,
     bytes: Number(reply.raw.getHeader("content-length") ?? 0) || undefined,
-    remoteAddress: request.ip,
+    remoteAddress: plainAddress(request.ip),
   };
   const text = status === 499 ? "client closed the connection" : (STATUS_CODES[status] ?? "answered");
   // Probes come every second and say nothing while all is well.

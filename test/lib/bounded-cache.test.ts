@@ -2,13 +2,19 @@ import { describe, expect, it } from "vitest";
 import { BoundedCache, SharedBound } from "../../lib/bounded-cache.js";
 import { seededRandom } from "../support/random.js";
 
-const keysOf = (cache: BoundedCache<string>) => [...cache.values()].join("");
-
-function filled(bound: SharedBound, keys: string, size = 1): BoundedCache<string> {
-  const cache = new BoundedCache<string>(bound);
-  for (const key of keys) cache.set(key, key, size);
-  return cache;
+/** A cache of letters by themselves, and what it holds by what it tells of its changes. */
+function filled(bound: SharedBound, letters: string, size = 1) {
+  const held = new Set<string>();
+  const cache = new BoundedCache<string>(bound, (letter, change) => {
+    expect(held.has(letter)).toBe(change < 0);
+    if (change > 0) held.add(letter);
+    else held.delete(letter);
+  });
+  for (const letter of letters) cache.set(letter, letter, size);
+  return Object.assign(cache, { held });
 }
+
+const keysOf = ({ held }: { held: Set<string> }) => [...held].sort().join("");
 
 describe("BoundedCache", () => {
   it("forgets what was not asked for the longest, and holds no more than it may", () => {
@@ -16,12 +22,12 @@ describe("BoundedCache", () => {
     expect(cache.size).toBe(40);
     expect(cache.get("a")).toBe("a");
     expect(cache.set("e", "e", 10)).toBe(true);
-    expect(keysOf(cache)).toBe("cdae");
+    expect(keysOf(cache)).toBe("acde");
     expect(cache.set("e", "E", 20)).toBe(true);
-    expect(keysOf(cache)).toBe("daE");
+    expect(keysOf(cache)).toBe("Ead");
     expect(cache.set("f", "f", 41)).toBe(false);
     expect(cache.set("a", "A", 41)).toBe(false);
-    expect(keysOf(cache)).toBe("dE");
+    expect(keysOf(cache)).toBe("Ed");
     expect(cache.delete("d")).toBe(true);
     expect(cache.delete("d")).toBe(false);
     expect([cache.entries, cache.size, cache.oldest]).toEqual([1, 20, { key: "e", value: "E" }]);
@@ -34,7 +40,7 @@ describe("BoundedCache", () => {
     expect(gone.set("d", "d", 1)).toBe(false);
     expect([gone.entries, gone.size, gone.oldest]).toEqual([0, 0, undefined]);
     for (const key of "yzw") other.set(key, key, 1);
-    expect(keysOf(other)).toBe("xyzw");
+    expect(keysOf(other)).toBe("wxyz");
     expect(bound.held).toEqual({ entries: 4, size: 4 });
   });
 });

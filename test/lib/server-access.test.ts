@@ -177,7 +177,12 @@ describe("wrong keys", () => {
       "64:ff9b::192.0.2.1": "64:ff9b:0:0::/64",
       "::1": "0:0:0:0::/64",
       "fe80::1%eth0": "fe80:0:0:0::/64",
+      "192.0.2.1:4711": "192.0.2.1",
+      "[2001:db8:1:2::1]:4711": "2001:db8:1:2::/64",
+      "[2001:db8:1:2::1]": "2001:db8:1:2::/64",
       unknown: "unknown",
+      [`made up ${"x".repeat(9999)}`]: "unknown",
+      "": "unknown",
     };
     for (const [address, network] of Object.entries(networks)) expect(clientAddress(address)).toBe(network);
   });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { conversationItem } from "../../lib/server/responses/conversation.js";
+import { type ConversationItem, conversationItem } from "../../lib/server/responses/conversation.js";
 import type { ResponseObject } from "../../lib/server/responses/objects.js";
 import { ResponseStores } from "../../lib/server/responses/store.js";
 import { scriptedServer } from "../support/scripted-server.js";
@@ -145,6 +145,30 @@ describe("the store", () => {
     }
     for (let n = 0; n < 10_000; n++) store.delete(`resp_${n}`);
     expect([stores.size, stores.bytes]).toEqual([0, 0]);
+  });
+
+  it("finds an item by its id as long as one of its responses is there, unless a client named it", () => {
+    const store = new ResponseStores(() => new Date(0), { responses: 2 }).open();
+    const item = (id: string, issued: boolean) => conversationItem({ type: "message", id }, null, issued);
+    const [shared, named, own] = [item("msg_1", true), item("msg_2", false), item("msg_3", true)];
+    const put = (id: string, output: ConversationItem[]) => {
+      const response = { id, output: [] } as unknown as ResponseObject;
+      store.put({ response, context: [shared, named], output, date: "2026-11-22" });
+    };
+    const found = () => ["msg_1", "msg_2", "msg_3"].filter((id) => store.issuedItem(id) !== undefined);
+    put("resp_1", [own]);
+    put("resp_2", []);
+    expect(found()).toEqual(["msg_1", "msg_3"]);
+    expect(store.issuedItem("msg_3")).toBe(own);
+    put("resp_3", []);
+    expect(found()).toEqual(["msg_1"]);
+    store.delete("resp_2");
+    store.delete("resp_3");
+    expect(found()).toEqual([]);
+    put("resp_4", [own]);
+    store.close();
+    put("resp_5", [own]);
+    expect(found()).toEqual([]);
   });
 
   it("does not inherit instructions", async () => {

@@ -37,6 +37,7 @@ export class ResponseStores {
   readonly #clock: () => Date;
   readonly #idleMs: number;
   readonly #open = new Set<ResponseStore>();
+  #expired = Number.NaN;
 
   constructor(clock: () => Date, limits: StoreLimits = {}) {
     const { responses = 10_000, bytes = 256 * 2 ** 20, idleMs = 24 * 60 * 60 * 1000 } = limits;
@@ -69,6 +70,8 @@ export class ResponseStores {
   /** Whoever uses a store: what nobody asked for any more goes from all of them. Returns what time it is. */
   expire(): number {
     const now = this.#clock().getTime();
+    if (now === this.#expired) return now; // a request may look for many items
+    this.#expired = now;
     for (const store of this.#open) store.forgetUnused(now - this.#idleMs);
     return now;
   }
@@ -78,10 +81,12 @@ export class ResponseStores {
 export class ResponseStore {
   readonly #stores: ResponseStores;
   readonly #entries: BoundedCache<Entry>;
+  /** Items that have an id of our making, and in how many responses each is: a walk for them would hold up everybody. */
+  readonly #issued = new Map<string, { item: ConversationItem; responses: number }>();
 
   constructor(stores: ResponseStores, bound: SharedBound) {
     this.#stores = stores;
-    this.#entries = new BoundedCache(bound);
+    this.#entries = new BoundedCache(bound, ({ stored }, change) => this.#count(stored, change));
   }
 
   get isOn(): boolean {
@@ -107,16 +112,10 @@ export class ResponseStore {
     return this.#entries.delete(id);
   }
 
-  /** Every item of every response by its id, but for those that a client named itself. Walks the whole store. */
-  issuedItems(): Map<string, ConversationItem> {
+  /** An item of whichever response, but for those that a client named itself. */
+  issuedItem(id: string): ConversationItem | undefined {
     this.#stores.expire();
-    const all = new Map<string, ConversationItem>();
-    for (const { stored } of this.#entries.values()) {
-      for (const item of [...stored.context, ...stored.output]) {
-        if (item.issued) all.set(item.item.id, item);
-      }
-    }
-    return all;
+    return this.#issued.get(id)?.item;
   }
 
   /** What was last used before `time`. */
@@ -134,6 +133,17 @@ export class ResponseStore {
   close(): void {
     this.#entries.close();
     this.#stores.closed(this);
+  }
+
+  #count({ context, output }: StoredResponse, change: 1 | -1): void {
+    for (const items of [context, output]) {
+      for (const item of items) {
+        if (!item.issued) continue;
+        const responses = (this.#issued.get(item.item.id)?.responses ?? 0) + change;
+        if (responses > 0) this.#issued.set(item.item.id, { item, responses });
+        else this.#issued.delete(item.item.id);
+      }
+    }
   }
 }
 
