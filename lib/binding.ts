@@ -107,8 +107,10 @@ export interface NativeRequest {
   sampling: NativeSamplingParams;
   bias: { tokens: Uint32Array; values: Float32Array };
   topLogprobs: number;
-  /** Higher runs sooner; one that waits rises. */
+  /** Higher runs sooner; no more than waiting for a minute is worth. */
   priority: number;
+  /** Who asks: tenants take turns, and share the queue. */
+  tenant: string;
   /** Prefixes are shared within one salt only. */
   cacheSalt: string;
   /** Logits go through JavaScript before each draw. */
@@ -221,10 +223,14 @@ export interface PageStats {
 }
 
 export interface EngineStats {
+  /** Sequences that have a place. */
   running: number;
+  /** Requests that could run if they had one. */
   waiting: number;
   /** Sequences, running or not, that wait for their client: a reader that is behind, a logitsProcessor. Absent: none. */
   blocked?: number;
+  /** Those of the blocked ones that are not running: others have their places. Absent: none. */
+  aside?: number;
   /** Closed, or broken by a failure of the device: nothing runs any more. Absent: not known. */
   ended?: boolean;
   steps: number;

@@ -33,8 +33,17 @@ export interface GenerateOptions extends SamplingOptions {
    * `accepted` and `result`; a pattern that leaves too many ways open, with UNSUPPORTED, perhaps after it has begun.
    */
   constraint?: Constraint;
-  /** In [-1000, 1000]: requests with a higher one run sooner; those that wait long rise. Default 0. */
+  /**
+   * In [-1000, 1000]; requests with a higher one run sooner. It is worth `30 * p / (30 + |p|)` seconds of waiting: about one
+   * second each near 0, and never so much that a request would wait for those that came a minute after it. Default 0.
+   */
   priority?: number;
+  /**
+   * Who asks, by any name. Tenants take turns: the one with the fewest running sequences starts next. A full queue still takes
+   * a request of a tenant that has fewer there than another one, and the newest of that one rejects with QUEUE_FULL instead.
+   * Default "": one tenant.
+   */
+  tenant?: string;
   /** Prompts are reused only among requests with the same salt: one per tenant keeps tenants from probing each other. */
   cacheSalt?: string;
   signal?: AbortSignal;
@@ -51,6 +60,7 @@ const limits = {
   biasEntries: 4096,
   priority: 1000,
   saltCharacters: 1024,
+  tenantCharacters: 1024,
 };
 
 export const generateOptionNames: ReadonlySet<string> = new Set([
@@ -66,6 +76,7 @@ export const generateOptionNames: ReadonlySet<string> = new Set([
   "logitsProcessor",
   "constraint",
   "priority",
+  "tenant",
   "cacheSalt",
   "signal",
 ]);
@@ -93,15 +104,13 @@ export interface CheckedRequest {
 export function nativeRequestOptions(options: GenerateOptions, model: ModelTraits): CheckedRequest {
   refuseUnknown("generate", options, generateOptionNames, "GenerateOptions");
   checkSignal(options.signal);
-  const { ignoreEos = false, logitsProcessor, cacheSalt = "" } = options;
+  const { ignoreEos = false, logitsProcessor, tenant = "", cacheSalt = "" } = options;
   if (typeof ignoreEos !== "boolean") throw invalidArgument("ignoreEos", "true or false", ignoreEos);
   if (logitsProcessor !== undefined && typeof logitsProcessor !== "function") {
     throw invalidArgument("logitsProcessor", "a function", logitsProcessor);
   }
-  checkText("cacheSalt", cacheSalt);
-  if (cacheSalt.length > limits.saltCharacters) {
-    throw tooMuch("cacheSalt", cacheSalt.length, limits.saltCharacters, "characters");
-  }
+  checkShortText("tenant", tenant, limits.tenantCharacters);
+  checkShortText("cacheSalt", cacheSalt, limits.saltCharacters);
   const maxTokens = optionalInteger("maxTokens", options.maxTokens, 2 ** 31 - 1, 1, 2 ** 31 - 1);
   const stopTokens =
     options.stopTokens === undefined ? (ignoreEos ? [] : model.stopTokens) : checkStopTokens(options.stopTokens);
@@ -116,6 +125,7 @@ export function nativeRequestOptions(options: GenerateOptions, model: ModelTrait
       bias: checkLogitBias(options.logitBias === undefined ? {} : options.logitBias, model.vocab),
       topLogprobs: optionalInteger("logprobs", options.logprobs, 0, 0, limits.logprobs),
       priority: optionalInteger("priority", options.priority, 0, -limits.priority, limits.priority),
+      tenant,
       cacheSalt,
       processed: logitsProcessor !== undefined,
       constraint: options.constraint === undefined ? null : constraintText(options.constraint),
@@ -132,6 +142,11 @@ function tooMuch(name: string, received: number, most: number, what: string): Gp
 /** Lone surrogates have no UTF-8: two texts that differ in them only would become one in the addon. */
 function checkText(name: string, value: unknown): asserts value is string {
   if (typeof value !== "string" || /\p{Surrogate}/u.test(value)) throw invalidArgument(name, "well-formed text", value);
+}
+
+function checkShortText(name: string, value: unknown, most: number): void {
+  checkText(name, value);
+  if (value.length > most) throw tooMuch(name, value.length, most, "characters");
 }
 
 function checkStopTokens(ids: ArrayLike<number>): number[] {

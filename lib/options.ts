@@ -34,7 +34,10 @@ export interface EngineOptions {
   contextLength?: number;
   /** Sequences running at once; more wait in the queue. Default 64. */
   maxSequences?: number;
-  /** Waiting requests; one more is refused with `QUEUE_FULL`. Default 1024. */
+  /**
+   * Waiting requests; one more is refused with `QUEUE_FULL`. As many more whose readers are behind may stand aside, without a
+   * place; one more, and that which does so longest rejects with `QUEUE_FULL`. Default 1024.
+   */
   maxQueue?: number;
   /**
    * Tokens of one step, prompt chunks and decodes together. Default 512 on the CPU,

@@ -28,8 +28,9 @@ export class EngineHealth {
       return { ok: false, reason: `the engine does not answer: ${String(error)}` };
     }
     if (stats.ended) return { ok: false, reason: "the engine has ended" };
-    // What waits for a slow reader is no sign of a stall.
-    if (stats.running + stats.waiting - (stats.blocked ?? 0) <= 0) {
+    // What waits for a slow reader is no sign of a stall. Those that stand aside are no part of the other two.
+    const blocked = (stats.blocked ?? 0) - (stats.aside ?? 0);
+    if (stats.running + stats.waiting - blocked <= 0) {
       this.#busy = undefined;
       return { ok: true };
     }

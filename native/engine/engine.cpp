@@ -125,6 +125,10 @@ static void check_script(const Script& script, int64_t vocab) {
   if (script.choices.empty()) throw Error(Code::kInvalidArgument, "a script has no choices: at least one is needed");
 }
 
+static bool has_fewer(const std::pair<const std::string, int>& a, const std::pair<const std::string, int>& b) {
+  return a.second < b.second;
+}
+
 void Engine::submit(Request request) {
   const Config& config = info_.model;
   if (request.prompt.empty()) throw Error(Code::kInvalidArgument, "the prompt has no tokens: at least one is needed");
@@ -165,18 +169,24 @@ void Engine::submit(Request request) {
     std::lock_guard lock(mutex_);
     if (broken_) throw Error(Code::kClosed, str("the engine has ended: ", message_of(broken_)));
     if (closing_) throw Error(Code::kClosed, "the engine is closed");
-    if (queued_ >= info_.max_queue) {
+    // Room first: once its constraint is compiled, or its client was told, the request is taken.
+    if (commands_.size() == commands_.capacity()) commands_.reserve(2 * commands_.size() + 1);
+    int& own = queued_by_tenant_[request.tenant];
+    int& most = std::max_element(queued_by_tenant_.begin(), queued_by_tenant_.end(), has_fewer)->second;
+    const bool displaces = request.displaces = queued_ >= info_.max_queue;
+    if (displaces && own + 1 >= most) {
       throw Error(Code::kQueueFull, str("the queue holds ", info_.max_queue, " waiting requests, its maximum"));
     }
     request.submitted = Clock::now();
     // Salts of the two kinds cannot meet: without the prefix cache, only the choices of one request share.
     request.salt = info_.prefix_cache ? "=" + request.salt : str("#", request.client, ",", request.id);
-    // Room first: once its constraint is compiled, or its client was told, the request is taken.
-    if (commands_.size() == commands_.capacity()) commands_.reserve(2 * commands_.size() + 1);
     if (request.compiling != nullptr) constraint_thread_.add(request.compiling);
     if (request.constraint != nullptr) accept(request.client, request.id, *request.constraint);
     commands_.emplace_back(std::move(request));
-    ++queued_;
+    // Until the step that runs has ended, which place is given up is a guess.
+    ++own;
+    if (displaces) --most;
+    else ++queued_;
   }
   changed_.notify_one();
 }

@@ -65,8 +65,10 @@ struct EngineInfo {
 };
 
 struct EngineStats {
-  int running = 0, waiting = 0;
+  int running = 0;     // sequences that have a place
+  int waiting = 0;     // requests that could run if they had one
   int blocked = 0;     // sequences, running or not, that wait for their client: paused, or with logits to come back
+  int aside = 0;       // those of them that are not running: others have their places
   bool ended = false;  // closed, or broken: nothing runs any more
   uint64_t steps = 0, prompt_tokens = 0, cached_tokens = 0, completion_tokens = 0, preemptions = 0;
   PageStats pages[kKvGroups];
@@ -98,10 +100,14 @@ class Engine {
 
   // Any thread. submit throws kInvalidArgument, kContextOverflow, kQueueFull, kOutOfMemory or kClosed; everything after that
   // is an event. A request with a constraint text has its place in the queue at once, and waits there until it is compiled.
+  // A full queue still takes a request of a tenant that holds fewer places than another one will then: the newest request of
+  // the tenant that holds most ends with kQueueFull in its stead.
   void submit(Request request);
   void cancel(uint64_t client, uint64_t id);
   void cancel_choice(uint64_t client, uint64_t id, int choice);
-  // A paused choice gets no further tokens; it keeps its pages while nobody else needs them.
+  // A paused choice gets no further tokens; it keeps place and pages while nobody else needs them, and then stands aside.
+  // max_queue requests may stand aside: one more, and that of the tenant with the most of them which does so longest ends
+  // with kQueueFull.
   void pause(uint64_t client, uint64_t id, int choice, bool paused);
   // The answer to kProcess, [vocab].
   void supply_logits(uint64_t client, uint64_t id, int choice, std::vector<float> logits);
@@ -155,6 +161,7 @@ class Engine {
   void send(Command command);
   void compiled(uint64_t client, uint64_t id, const CompiledConstraint& constraint);
   void accept(uint64_t client, uint64_t id, const grammar::Constraint& constraint);
+  void count_queue();
   void post(uint64_t client, Event&& event);
   void loop() noexcept;
   void run();
@@ -186,6 +193,7 @@ class Engine {
   void attempt(Sequence& sequence, const Body& body);
   void fail(Sequence& sequence, const Error& error);
   void remove_failed();
+  void make_room();
   void remove(Sequence& sequence);
   void fail_all(Code code, const std::string& message);
   void tell(Sequence& sequence, Event event);
@@ -208,6 +216,7 @@ class Engine {
   EngineStats counters_;
   uint64_t arrivals_ = 0;
   bool any_failed_ = false;                         // requests whose sequences are still there
+  bool any_displaces_ = false;                      // requests that were taken into a full queue
 
   mutable std::mutex mutex_;  // guards what follows
   std::condition_variable changed_;
@@ -215,7 +224,8 @@ class Engine {
   std::map<uint64_t, Client> clients_;
   uint64_t last_client_ = 0;
   EngineStats stats_;
-  int queued_ = 0;            // requests submitted and not yet running
+  int queued_ = 0;            // requests submitted and not yet running, but for those that stand aside
+  std::map<std::string, int> queued_by_tenant_;  // the same, for each tenant that has some
   bool over_ = false;          // the thread tells nothing more
   std::exception_ptr broken_;  // why the engine ended by itself; null while it lives
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "native/base/str.h"
 #include "native/engine/engine.h"
 
 namespace oss {
@@ -31,6 +32,26 @@ void Engine::remove_failed() {
   if (!std::exchange(any_failed_, false)) return;
   for (Sequence* sequence : scheduler_->all()) {
     if (sequence->shared->failed) remove(*sequence);
+  }
+}
+
+// Ends requests that are too many: of those that wait, as submit() has promised, and of those whose clients are away.
+void Engine::make_room() {
+  const auto refuse = [this](Sequence* sequence, const std::string& message) {
+    if (sequence == nullptr) return false;
+    fail(*sequence, Error(Code::kQueueFull, message));
+    remove_failed();
+    return true;
+  };
+  if (std::exchange(any_displaces_, false)) {
+    while (scheduler_->num_waiting_requests() > info_.max_queue &&
+           refuse(scheduler_->to_displace(), str("the queue holds ", info_.max_queue, " waiting requests, its maximum, and ",
+                                                 "this one gave its place to somebody who had fewer there"))) {
+    }
+  }
+  while (scheduler_->num_aside_requests() > info_.max_queue &&
+         refuse(scheduler_->longest_aside(), str("this request was not read, and ", info_.max_queue,
+                                                 " others stand aside for the same reason"))) {
   }
 }
 
@@ -75,15 +96,30 @@ void Engine::tell(Sequence& sequence, Event event) {
   if (is_token) script_ms_ = std::max(script_ms_, request.script->step_ms);
 }
 
+// Under the lock. Takes no memory: submit() has made the places where tenants are counted.
+void Engine::count_queue() {
+  for (auto& [tenant, requests] : queued_by_tenant_) requests = 0;
+  queued_ = 0;
+  const auto note = [this](const std::string& tenant, int requests) {
+    queued_by_tenant_.find(tenant)->second += requests;
+    queued_ += requests;
+  };
+  scheduler_->each_waiting_tenant(note);
+  for (const Command& command : commands_) {
+    if (const auto* request = std::get_if<Request>(&command)) note(request->tenant, 1);
+  }
+  std::erase_if(queued_by_tenant_, [this](const auto& entry) { return !scheduler_->knows(entry.first) && entry.second == 0; });
+}
+
 void Engine::publish() {
   counters_.running = scheduler_->num_running();
   counters_.blocked = scheduler_->num_blocked();
+  counters_.aside = scheduler_->num_aside();
   counters_.preemptions = scheduler_->preemptions();
   for (const KvGroup group : {kKvFull, kKvWindow}) counters_.pages[group] = cache_->stats(group);
   std::lock_guard lock(mutex_);
   stats_ = counters_;
-  queued_ = scheduler_->num_waiting_requests();
-  for (const Command& command : commands_) queued_ += std::holds_alternative<Request>(command);
+  count_queue();
   auto next = outbox_.begin();
   try {
     for (; next != outbox_.end(); ++next) post(next->first, std::move(next->second));

@@ -31,6 +31,7 @@ void Engine::run() {
     take_commands();
     remove_failed();
     idle = !step();
+    make_room();
     take_script_time();
     publish();
   }
@@ -77,6 +78,7 @@ void Engine::carry_out(Request request) {
   const uint64_t client = request.client, id = request.id;
   std::shared_ptr<SharedRequest> shared;
   try {
+    any_displaces_ |= request.displaces;
     shared = std::make_shared<SharedRequest>(std::move(request));
     for (int choice = 0; choice < shared->request.choices; ++choice) {
       auto sequence = std::make_unique<Sequence>(shared, choice, ++arrivals_);
@@ -116,6 +118,7 @@ void Engine::carry_out(const Pause& pause) {
     const Request& request = sequence->request();
     if (request.client == pause.client && request.id == pause.id && sequence->choice == pause.choice) {
       sequence->paused = pause.paused;
+      sequence->blocked_at = Clock::now();
     }
   }
 }
@@ -250,6 +253,7 @@ void Engine::finish(const Launched& step) {
         event.logits.resize(size_t(info_.model.vocab));
         backend_->read(forward_->logits() + size_t(first_row) * event.logits.size(), event.logits);
         sequence.processing = true;
+        sequence.blocked_at = Clock::now();
         tell(sequence, std::move(event));
       } else if (part.rows > 0) {
         draws.push_back({&sequence, first_row, drawn_position(part)});

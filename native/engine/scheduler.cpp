@@ -1,17 +1,38 @@
 #include "native/engine/scheduler.h"
 
 #include <algorithm>
+#include <cmath>
+#include <utility>
 
 namespace oss {
 
-// Whether a goes before b among running sequences.
-static bool before(const Sequence& a, const Sequence& b) {
-  const int pa = a.request().priority, pb = b.request().priority;
-  return pa != pb ? pa > pb : a.arrival < b.arrival;
+// Seconds of waiting that a priority is worth: about one for each near 0, never more than this.
+constexpr double kMostSeconds = 30;
+
+static Clock::duration head_start(const Sequence& sequence) {
+  const double priority = sequence.request().priority;
+  const double seconds = kMostSeconds * priority / (kMostSeconds + std::abs(priority));
+  return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
 }
 
-static int64_t waited_seconds(const Sequence& sequence, Clock::time_point now) {
-  return std::chrono::duration_cast<std::chrono::seconds>(now - sequence.submitted).count();
+// Whether a goes before b: among those of one tenant that wait, and among all that run.
+static bool before(const Sequence& a, const Sequence& b) {
+  const auto came_a = a.submitted - head_start(a), came_b = b.submitted - head_start(b);
+  return came_a != came_b ? came_a < came_b : a.arrival < b.arrival;
+}
+
+// Whether a tenant is to start its next sequence before another one does.
+static bool has_turn_before(const Tenant& a, const Tenant& b) {
+  if (a.running != b.running) return a.running < b.running;
+  const auto since = [](const Tenant& t) { return std::max(t.next->submitted, t.last_start) - head_start(*t.next); };
+  return since(a) != since(b) ? since(a) < since(b) : before(*a.next, *b.next);
+}
+
+// Null: there is none.
+static const Tenant* tenant_with_most(const std::map<std::string, Tenant>& tenants) {
+  const auto fewer = [](const auto& a, const auto& b) { return a.second.requests < b.second.requests; };
+  const auto most = std::max_element(tenants.begin(), tenants.end(), fewer);
+  return most == tenants.end() ? nullptr : &most->second;
 }
 
 // A further choice of a request waits until the first one has computed the prompt, whose pages it then shares.
@@ -32,32 +53,45 @@ Scheduler::Scheduler(SchedulerLimits limits, KvCache& cache) : limits_(limits), 
 void Scheduler::add(std::unique_ptr<Sequence> sequence) {
   const size_t most = waiting_.size() + running_.size() + 1;
   if (waiting_.capacity() < most) waiting_.reserve(2 * most);
+  sequence->tenant = &tenants_[sequence->request().tenant];
+  ++sequence->tenant->sequences;
   waiting_.push_back(std::move(sequence));
 }
 
+// Null: nobody who waits may start.
+Sequence* Scheduler::next_to_start() {
+  for (auto& [name, tenant] : tenants_) {
+    tenant.running = 0;
+    tenant.next = nullptr;
+  }
+  for (const auto& sequence : running_) sequence->tenant->running += !sequence->blocked();
+  for (const auto& sequence : waiting_) {
+    if (!may_start(*sequence)) continue;
+    Sequence*& next = sequence->tenant->next;
+    if (next == nullptr || before(*sequence, *next)) next = sequence.get();
+  }
+  const Tenant* first = nullptr;
+  for (const auto& [name, tenant] : tenants_) {
+    if (tenant.next != nullptr && (first == nullptr || has_turn_before(tenant, *first))) first = &tenant;
+  }
+  return first == nullptr ? nullptr : first->next;
+}
+
 void Scheduler::admit(Clock::time_point now) {
-  const auto rank = [&](const Sequence& s) { return s.request().priority + waited_seconds(s, now); };
-  for (;;) {
-    auto next = waiting_.end();
-    for (auto it = waiting_.begin(); it != waiting_.end(); ++it) {
-      if (!may_start(**it)) continue;
-      if (next == waiting_.end() || rank(**it) > rank(**next) ||
-          (rank(**it) == rank(**next) && (*it)->arrival < (*next)->arrival)) {
-        next = it;
-      }
-    }
-    if (next == waiting_.end()) return;
+  while (Sequence* next = next_to_start()) {
     const bool full = int(running_.size()) >= limits_.max_sequences;
-    if (full || !start(**next, now)) {
+    if (full || !start(*next, now)) {
       // Sequences that cannot go on keep neither a place nor pages from one that can.
       const auto idle = std::find_if(running_.rbegin(), running_.rend(), [](const auto& s) { return s->blocked(); });
       if (idle == running_.rend()) return;
       preempt(size_t(running_.rend() - idle) - 1);
       continue;
     }
-    std::unique_ptr<Sequence> sequence = std::move(*next);
-    waiting_.erase(next);
+    const auto at = std::find_if(waiting_.begin(), waiting_.end(), [&](const auto& s) { return s.get() == next; });
+    std::unique_ptr<Sequence> sequence = std::move(*at);
+    waiting_.erase(at);
     sequence->running = true;
+    sequence->tenant->last_start = now;
     const auto place = std::find_if(running_.begin(), running_.end(), [&](const auto& s) { return before(*sequence, *s); });
     running_.insert(place, std::move(sequence));
   }
@@ -169,9 +203,9 @@ const std::vector<Scheduler::Part>& Scheduler::plan(Clock::time_point now) {
 
 std::vector<Scheduler::Part> Scheduler::plan_ahead(const std::vector<Part>& parts) {
   std::vector<Part> ahead;
-  const bool full = int(running_.size()) >= limits_.max_sequences;
   const auto able = std::count_if(running_.begin(), running_.end(), [](const auto& s) { return !s->blocked(); });
-  const bool somebody_waits = std::any_of(waiting_.begin(), waiting_.end(), [](const auto& s) { return !s->compiling; });
+  const bool full = able >= limits_.max_sequences;  // a place that is held by one that cannot go on is free
+  const bool somebody_waits = std::any_of(waiting_.begin(), waiting_.end(), [](const auto& s) { return !s->blocked(); });
   if (parts.size() != size_t(able) || (somebody_waits && !full)) return {};
   // Logits that come back are drawn from at once, in place of those of a step that is under way.
   for (const auto* list : {&running_, &waiting_}) {
@@ -211,9 +245,50 @@ std::unique_ptr<Sequence> Scheduler::remove(Sequence* sequence) {
     std::unique_ptr<Sequence> taken = std::move(*at);
     list->erase(at);
     cache_.release(taken->pages);
+    if (--taken->tenant->sequences == 0) tenants_.erase(tenants_.find(taken->request().tenant));
+    taken->tenant = nullptr;
     return taken;
   }
   return nullptr;
+}
+
+void Scheduler::count_waiting() {
+  for (auto& [name, tenant] : tenants_) tenant.requests = 0;
+  for (const auto& sequence : waiting_) sequence->tenant->requests += counts_as_waiting(sequence);
+}
+
+Sequence* Scheduler::to_displace() {
+  count_waiting();
+  const Tenant* most = tenant_with_most(tenants_);
+  Sequence* newest = nullptr;
+  for (const auto& sequence : waiting_) {
+    if (sequence->tenant != most || !counts_as_waiting(sequence) || sequence->was_preempted) continue;
+    if (newest == nullptr || sequence->arrival > newest->arrival) newest = sequence.get();
+  }
+  return newest;
+}
+
+int Scheduler::num_aside_requests() {
+  for (auto& [name, tenant] : tenants_) tenant.requests = 0;
+  ++counts_;
+  int requests = 0;
+  for (const auto& sequence : waiting_) {
+    if (!stands_aside(sequence) || std::exchange(sequence->shared->counted, counts_) == counts_) continue;
+    ++sequence->tenant->requests;
+    ++requests;
+  }
+  return requests;
+}
+
+Sequence* Scheduler::longest_aside() {
+  num_aside_requests();
+  const Tenant* most = tenant_with_most(tenants_);
+  Sequence* longest = nullptr;
+  for (const auto& sequence : waiting_) {
+    if (sequence->tenant != most || !stands_aside(sequence)) continue;
+    if (longest == nullptr || sequence->blocked_at < longest->blocked_at) longest = sequence.get();
+  }
+  return longest;
 }
 
 std::vector<Sequence*> Scheduler::all() const {

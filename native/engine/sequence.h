@@ -46,7 +46,8 @@ struct Request {
   SamplingArgs sampling{};             // `position` and `choice` are filled in per draw
   std::vector<SamplingContext::Bias> bias;
   int top_logprobs = 0;
-  int priority = 0;                    // higher runs sooner
+  int priority = 0;                    // higher runs sooner, in [-1000, 1000]
+  std::string tenant{};                // who asks: tenants take turns, and share the queue
   std::string salt;                    // prefixes are shared within one salt only
   bool processed = false;              // logits go through the client before each draw
   std::string constraint_text{};       // what the completion must be; empty: anything, or what `constraint` says
@@ -56,6 +57,7 @@ struct Request {
   // Filled in by the engine.
   std::shared_ptr<ConstraintJob> compiling{};
   Clock::time_point submitted{};
+  bool displaces = false;              // taken into a full queue: a request of the tenant that holds most gives its place
 };
 
 enum class FinishReason { kStop, kLength, kCancelled };
@@ -93,7 +95,10 @@ struct SharedRequest {
   const Request request;
   bool prompt_is_known = false;  // the first choice has computed the prompt: the others find its pages
   bool failed = false;           // its client has been told
+  uint64_t counted = 0;          // the scheduler's own: the count that it was part of
 };
+
+struct Tenant;
 
 struct Sequence {
   Sequence(std::shared_ptr<SharedRequest> from, int index, uint64_t arrival_number)
@@ -147,10 +152,12 @@ struct Sequence {
   int64_t cached_tokens = 0;    // of the prompt, found instead of computed
   Clock::time_point submitted = request().submitted, admitted{}, first_token{}, last_token{};
   bool paused = false;          // its reader is far behind
+  Clock::time_point blocked_at{};  // since when it waits for its client, if it does
   bool processing = false;      // its logits are with the client
   bool compiling = false;       // its constraint is not there yet
   // The scheduler's own.
   bool running = false, was_preempted = false;
+  Tenant* tenant = nullptr;
   uint64_t last_step = 0;       // in which it had a part
 };
 

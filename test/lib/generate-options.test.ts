@@ -27,6 +27,7 @@ describe("nativeRequestOptions", () => {
       bias: { tokens: new Uint32Array(), values: new Float32Array() },
       topLogprobs: 0,
       priority: 0,
+      tenant: "",
       cacheSalt: "",
       processed: false,
       constraint: null,
@@ -44,6 +45,7 @@ describe("nativeRequestOptions", () => {
         ignoreEos: true,
         logprobs: 20,
         priority: -1000,
+        tenant: "ö",
         cacheSalt: "ä",
         logitsProcessor,
         signal,
@@ -57,6 +59,7 @@ describe("nativeRequestOptions", () => {
       stopTokens: new Uint32Array(),
       topLogprobs: 20,
       priority: -1000,
+      tenant: "ö",
       cacheSalt: "ä",
       processed: true,
     });

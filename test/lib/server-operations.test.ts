@@ -176,7 +176,9 @@ describe("health", () => {
     const stats = { running: 2, waiting: 0, blocked: 2, steps: 7 };
     const { status, pass } = await probed(stats);
     for (let i = 0; i < 3; i++, pass(10_000)) expect(await status()).toBe(200);
-    Object.assign(stats, { running: 0, blocked: 0 });
+    Object.assign(stats, { blocked: 5, aside: 3 });
+    for (let i = 0; i < 3; i++, pass(10_000)) expect(await status()).toBe(200);
+    Object.assign(stats, { running: 0, blocked: 0, aside: 0 });
     for (let i = 0; i < 3; i++, pass(10_000)) expect(await status()).toBe(200);
     stats.running = 1;
     expect(await status()).toBe(200);

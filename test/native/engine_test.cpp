@@ -418,6 +418,65 @@ TEST("engine: paused choices wait, and go on with the same tokens") {
   CHECK(harness.outcomes[1].tokens == alone(1, 30, 50));
 }
 
+TEST("engine: requests whose clients are away leave queue and places to others; as many as the queue holds stand aside") {
+  EngineOptions options = small_options();
+  options.max_sequences = 1;
+  options.max_queue = 2;
+  Harness harness(options);
+  const auto until = [&](const auto& holds) {
+    while (!holds(harness.engine->stats())) std::this_thread::yield();
+  };
+  // Each loses its place to the next one, and the fourth is served: one more stands aside than may.
+  for (int id = 1; id <= 3; ++id) {
+    Request r = request(uint64_t(id), prompt_of(id, 30), 20);
+    r.processed = true;  // its first logits are with the client until collect()
+    harness.submit(std::move(r));
+    until([&](const EngineStats& stats) { return stats.blocked == id; });
+  }
+  harness.submit(request(4, prompt_of(4, 30), 5));
+  until([](const EngineStats& stats) { return stats.completion_tokens == 5; });
+  EngineStats stats = harness.engine->stats();
+  CHECK(stats.waiting == 0 && stats.blocked == 2 && stats.aside == 2);
+  // They go on once their clients are back, and lose nothing.
+  harness.wait_for_ends(4);
+  CHECK_EQ(harness.outcomes[4].tokens.size(), size_t(5));
+  CHECK(harness.outcomes[1].failed && harness.outcomes[1].code == Code::kQueueFull);
+  for (const uint64_t id : {2, 3}) CHECK_EQ(harness.outcomes[id].tokens.size(), size_t(20));
+  CHECK_EQ(harness.engine->stats().aside, 0);
+  check_all_pages_free(harness.engine->stats());
+}
+
+TEST("engine: a full queue takes requests of tenants with fewer places; the newest of the one with most gives way") {
+  EngineOptions options = small_options();
+  options.max_sequences = 1;
+  options.max_queue = 4;
+  Harness harness(options);
+  const auto ask = [&](uint64_t id, const char* tenant) {
+    Request r = request(id, prompt_of(int(id), 5), 2);
+    r.tenant = tenant;
+    if (id == 1) {
+      r.max_tokens = 400;
+      r.script = std::make_shared<Script>(Script{.choices = {std::vector<int32_t>(400, 1)}, .tokens_per_step = 1, .step_ms = 20, .held = false});
+    }
+    harness.submit(std::move(r));
+  };
+  ask(1, "a");
+  while (harness.engine->stats().running == 0) std::this_thread::yield();
+  for (uint64_t id = 2; id <= 5; ++id) ask(id, "a");
+  CHECK_THROWS(Code::kQueueFull, "the queue holds 4", ask(6, "a"));
+  ask(7, "b");  // for 5
+  ask(8, "b");  // for 4
+  CHECK_THROWS(Code::kQueueFull, "the queue holds 4", ask(9, "b"));
+  ask(10, "c");  // for one of two that have two each: the newest of a, 3
+  harness.wait_for_ends(3);
+  for (const uint64_t id : {3, 4, 5}) CHECK(harness.outcomes[id].failed && harness.outcomes[id].code == Code::kQueueFull);
+  CHECK_EQ(harness.engine->stats().waiting, 4);
+  harness.engine->cancel(harness.client, 1);
+  harness.wait_for_ends(8);
+  for (const uint64_t id : {2, 7, 8, 10}) CHECK_EQ(harness.outcomes[id].tokens.size(), size_t(2));
+  CHECK_EQ(harness.engine->stats().waiting, 0);
+}
+
 TEST("engine: two clients hear of their own requests only, and one that leaves takes its requests with it") {
   Harness harness;
   const uint64_t other = harness.engine->connect([] {});

@@ -30,13 +30,15 @@ struct World {
     for (int g = 0; g < kKvGroups; ++g) memory[g].assign(size_t(pages[g]), std::vector<int32_t>(kPageTokens, -1));
   }
 
-  Sequence* add(std::vector<int32_t> prompt, int64_t max_tokens, int priority = 0, std::string salt = "", int choices = 1) {
+  Sequence* add(std::vector<int32_t> prompt, int64_t max_tokens, int priority = 0, std::string salt = "", int choices = 1,
+                std::string tenant = "") {
     Request request;
     request.id = ++last_id;
     request.prompt = std::move(prompt);
     request.max_tokens = max_tokens;
     request.priority = priority;
     request.salt = std::move(salt);
+    request.tenant = std::move(tenant);
     request.choices = choices;
     request.sampling.repetition_penalty = 1;
     auto shared = std::make_shared<SharedRequest>(std::move(request));
@@ -94,6 +96,7 @@ struct World {
     const std::vector<int32_t> said(s->tokens.begin() + std::ptrdiff_t(s->request().prompt.size()), s->tokens.end());
     CHECK(said == alone(s->request().prompt, s->completion()));
     finished.push_back({s->request().id, s->choice});
+    finished_tenants += s->request().tenant;
     s->shared->prompt_is_known = true;
     scheduler.remove(s);
   }
@@ -111,6 +114,7 @@ struct World {
   std::vector<std::vector<int32_t>> memory[kKvGroups];
   Clock::time_point now{};
   std::vector<std::pair<uint64_t, int>> finished;
+  std::string finished_tenants;  // a letter each
   uint64_t last_id = 0, arrivals = 0;
   int64_t most_tokens = 0, all_tokens = 0;
   std::string said_plan;  // of the last step: "index of request:tokens/rows" of each part
@@ -225,25 +229,159 @@ TEST("scheduler: logits of many positions come in portions, and none is lost") {
   }
 }
 
-TEST("scheduler: higher priority first, first come inside one, and waiting rises") {
+TEST("scheduler: higher priority first, first come inside one, and waiting counts") {
   World world({.max_sequences = 1, .max_tokens = 64, .max_rows = 8}, {64, 64});
   world.add(words(1, 5), 2, 0);
   world.add(words(2, 5), 2, 0);
   world.add(words(3, 5), 2, 5);
   while (!world.empty()) world.step();
   CHECK(world.finished == (std::vector<std::pair<uint64_t, int>>{{3, 0}, {1, 0}, {2, 0}}));
+}
 
-  // Urgent requests without end: the patient one still gets its turn.
-  World busy({.max_sequences = 1, .max_tokens = 64, .max_rows = 8}, {64, 64});
-  busy.add(words(1, 5), 1, 0);
-  bool served = false;
-  for (int i = 0; i < 3000 && !served; ++i) {
-    busy.add(words(i, 5), 1, 5);
-    busy.step();
-    for (const auto& [id, choice] : busy.finished) served = served || id == 1;
+TEST("scheduler: whoever waits starts before all that came 60 seconds after it, whatever their priorities") {
+  const struct {
+    int patient, urgent;
+    int least_seconds;  // that the urgent ones come first
+  } cases[] = {{0, 5, 4}, {0, 1000, 29}, {-1000, 1000, 58}};
+  for (const auto& c : cases) {
+    // One comes in each step, and one is served.
+    World world({.max_sequences = 1, .max_tokens = 64, .max_rows = 8}, {64, 64});
+    world.add(words(1, 5), 1, c.patient);
+    while (world.finished.empty() || world.finished.back().first != 1) {
+      world.add(words(2, 5), 1, c.urgent);
+      world.step();
+      if (world.now >= Clock::time_point(std::chrono::seconds(60))) break;
+    }
+    CHECK(world.finished.back().first == 1);
+    CHECK(world.now > Clock::time_point(std::chrono::seconds(c.least_seconds)));
   }
-  CHECK(served);
-  CHECK(busy.finished.size() > 900);
+}
+
+TEST("scheduler: nobody loses its pages to those who came 60 seconds after it, whatever their priorities") {
+  // Two fit, until both have grown: then one of them gives way.
+  World world({.max_sequences = 2, .max_tokens = 256, .max_rows = 8}, {7, 7});
+  Sequence* patient = world.add(words(1, 150), 100, -1000);
+  const auto give_way = [&] {
+    const uint64_t before = world.scheduler.preemptions();
+    while (world.scheduler.preemptions() == before) {
+      if (world.scheduler.all().size() < 4) world.add(words(2, 150), 100, 1000);
+      if (!world.step()) return false;
+    }
+    return true;
+  };
+  CHECK(give_way());
+  CHECK(patient->was_preempted && !patient->running);
+  world.now += std::chrono::seconds(60);
+  for (int i = 0; i < 2000 && world.scheduler.all().size() > 0; ++i) {
+    const bool is_over = std::any_of(world.finished.begin(), world.finished.end(), [](auto& f) { return f.first == 1; });
+    if (is_over) break;
+    // The urgent ones never end: two wait at any time, and all have just come.
+    while (world.scheduler.num_waiting() < 2) world.add(words(2, 150), 100, 1000);
+    world.step();
+  }
+  CHECK(std::any_of(world.finished.begin(), world.finished.end(), [](auto& f) { return f.first == 1; }));
+}
+
+TEST("scheduler: one request of a tenant is next, however many another tenant has waiting") {
+  World world({.max_sequences = 4, .max_tokens = 64, .max_rows = 8}, {64, 64});
+  for (int i = 0; i < 100; ++i) world.add(words(i, 5), 20, 0, "", 1, "a");
+  while (world.finished.empty()) world.step();
+  Sequence* single = world.add(words(1, 5), 20, 0, "", 1, "b");
+  world.step();
+  CHECK(single->running);
+  while (!world.empty()) world.step();
+  CHECK(world.finished_tenants.find('b') < 8);
+  world.check_no_leaks();
+}
+
+TEST("scheduler: tenants take turns, and share the places") {
+  World world({.max_sequences = 1, .max_tokens = 64, .max_rows = 8}, {64, 64});
+  for (const char* tenant : {"a", "b", "c"}) {
+    for (int i = 0; i < 4; ++i) world.add(words(i, 5), 3, 0, "", 1, tenant);
+  }
+  while (!world.empty()) world.step();
+  CHECK_EQ(world.finished_tenants, "abcabcabcabc");
+
+  // Of six places two each, though a came first and has more; what b and c do not use is for a.
+  World places({.max_sequences = 6, .max_tokens = 64, .max_rows = 8}, {64, 64});
+  for (int i = 0; i < 20; ++i) places.add(words(i, 5), 200 + i, 0, "", 1, "a");
+  for (int i = 0; i < 3; ++i) places.add(words(i, 5), 100 + i, 0, "", 1, "b");
+  places.add(words(1, 5), 5, 0, "", 1, "c");
+  const auto running = [&](const std::string& tenant) {
+    const std::vector<Sequence*> all = places.scheduler.all();
+    return std::count_if(all.begin(), all.end(), [&](auto* s) { return s->running && s->request().tenant == tenant; });
+  };
+  places.step();
+  CHECK(running("a") == 3 && running("b") == 2 && running("c") == 1);
+  for (int i = 0; i < 20; ++i) places.step();  // c has ended
+  CHECK(running("a") == 3 && running("b") == 3);
+  while (!places.empty()) places.step();
+  CHECK_EQ(places.finished.size(), size_t(24));
+}
+
+TEST("scheduler: between tenants, priority is worth no more than 60 seconds either") {
+  World world({.max_sequences = 1, .max_tokens = 64, .max_rows = 8}, {64, 64});
+  world.add(words(1, 5), 1, -1000, "", 1, "patient");
+  // Each urgent one is of a tenant of its own.
+  while (world.finished.empty() || world.finished.back().first != 1) {
+    world.add(words(2, 5), 1, 1000, "", 1, str("urgent ", world.last_id));
+    world.step();
+    if (world.now >= Clock::time_point(std::chrono::seconds(60))) break;
+  }
+  CHECK(world.finished.back().first == 1);
+  CHECK(world.now > Clock::time_point(std::chrono::seconds(58)));
+}
+
+TEST("scheduler: what stands aside for its client does not count as waiting, and holds up no step ahead") {
+  World world({.max_sequences = 2, .max_tokens = 64, .max_rows = 8}, {64, 64});
+  Sequence* slow = world.add(words(1, 5), 50, 0, "", 2, "a");
+  world.step();
+  world.step();
+  for (Sequence* s : world.scheduler.all()) s->paused = true;
+  CHECK_EQ(world.scheduler.num_aside(), 0);  // nobody wants their places
+  for (int i = 2; i < 5; ++i) world.add(words(i, 5), 50, 0, "", 1, "b");
+  std::vector<Scheduler::Part> parts = world.scheduler.plan(world.now);
+  CHECK(parts.size() == 2 && !slow->running);
+  CHECK_EQ(world.scheduler.num_aside(), 2);
+  CHECK_EQ(world.scheduler.num_aside_requests(), 1);
+  CHECK_EQ(world.scheduler.num_blocked(), 2);
+  CHECK_EQ(world.scheduler.num_waiting_requests(), 1);
+  world.scheduler.remove(world.scheduler.to_displace());
+  CHECK_EQ(world.scheduler.num_waiting_requests(), 0);
+  parts = world.scheduler.plan(world.now);
+  CHECK_EQ(world.scheduler.plan_ahead(parts).size(), size_t(2));
+
+  // One that cannot go on has a place that another one wants: no step ahead, or it would wait for long.
+  parts[0].sequence->paused = true;
+  world.add(words(6, 5), 50, 0, "", 1, "b");
+  CHECK(world.scheduler.plan_ahead({parts[1]}).empty());
+}
+
+TEST("scheduler: places in a full queue and aside are taken from the tenant that has most, the newest and the longest away") {
+  World world({.max_sequences = 1, .max_tokens = 64, .max_rows = 8}, {64, 64});
+  CHECK(world.scheduler.to_displace() == nullptr);
+  CHECK(world.scheduler.longest_aside() == nullptr);
+  world.add(words(1, 5), 50, 0, "", 1, "z");
+  world.step();
+  std::vector<Sequence*> a, b;
+  for (int i = 0; i < 3; ++i) a.push_back(world.add(words(i, 5), 50, 0, "", 2, "a"));
+  for (int i = 0; i < 2; ++i) b.push_back(world.add(words(i, 5), 50, 0, "", 1, "b"));
+  CHECK(world.scheduler.to_displace() == a[2]);
+  for (Sequence* s : {a[2], a[0], b[0], b[1]}) {
+    world.now += std::chrono::seconds(1);
+    s->paused = true;
+    s->blocked_at = world.now;
+  }
+  CHECK(world.scheduler.to_displace() == a[1]);
+  CHECK(world.scheduler.longest_aside() == a[2]);
+  a[0]->paused = false;
+  CHECK(world.scheduler.longest_aside() == b[0]);
+  int tenants = 0;
+  world.scheduler.each_waiting_tenant([&](const std::string& name, int requests) {
+    ++tenants;
+    CHECK(name == "a" && requests == 2);
+  });
+  CHECK_EQ(tenants, 1);
 }
 
 TEST("scheduler: a sequence that cannot go on keeps neither its place nor its pages from others") {
