@@ -132,6 +132,11 @@ export class Generation implements AsyncIterable<GeneratedToken> {
     if (request.constraint == null) this.#accept.resolve({ relaxed: [] });
   }
 
+  /** Tokens of all choices that have come so far. */
+  get completionTokens(): number {
+    return this.#log.items.length;
+  }
+
   /**
    * Stops the request, or that choice of it alone; `result` resolves with what there is. Without effect once it has
    * ended.
@@ -203,7 +208,7 @@ export class Generation implements AsyncIterable<GeneratedToken> {
     const [first] = completions as [Completion];
     this.#accept.resolve({ relaxed: [] }); // cancelled before
     const promptTokens = this.promptTokens.length;
-    const completionTokens = this.#log.items.length;
+    const { completionTokens } = this;
     this.#settle.resolve({
       ...first,
       ...(completions.length > 1 && { choices: completions.map((completion, index) => ({ index, ...completion })) }),
@@ -232,7 +237,7 @@ export class Generation implements AsyncIterable<GeneratedToken> {
 
   #publishDone(outcome: RequestOutcome): void {
     if (!channels.done.hasSubscribers) return;
-    const completionTokens = this.#log.items.length;
+    const { completionTokens } = this;
     const longestCompletion = Math.max(...this.#choices.map(({ tokens }) => tokens.length));
     const promptTokens = this.promptTokens.length;
     const message: DoneMessage = { id: this.#id, promptTokens, completionTokens, longestCompletion, ...outcome };

@@ -10,6 +10,11 @@ const nameOf = (digest: Buffer) => `key ${digest.toString("hex")}`;
 const sendable = /^[!-~]{1,4096}$/;
 const howSendable = "a key is 1 to 4096 printable ASCII characters without blanks";
 
+/** The key that a header has. */
+export function bearerKey(authorization: string | undefined): string | null {
+  return /^Bearer +(\S+) *$/i.exec(authorization ?? "")?.[1] ?? null;
+}
+
 /** The keys that let a client in. Only their digests are kept. */
 export class ApiKeys {
   readonly #source: readonly string[] | { file: string };
@@ -42,8 +47,8 @@ export class ApiKeys {
    * @throws ApiError 401 without a key.
    */
   identify(authorization: string | undefined): string | null {
-    const [, key] = /^Bearer +(\S+) *$/i.exec(authorization ?? "") ?? [];
-    if (key === undefined) {
+    const key = bearerKey(authorization);
+    if (key === null) {
       throw new ApiError(401, "Expected an API key in the header: Authorization: Bearer KEY", {
         code: "invalid_api_key",
       });

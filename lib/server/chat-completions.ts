@@ -9,9 +9,12 @@ import { sendJson } from "./json-pieces.js";
 import { chatFields } from "./known-fields.js";
 import { checkModel } from "./model-name.js";
 import { OnceLog } from "./once-log.js";
+import { grantedPriority } from "./priority.js";
+import { withoutAbsent } from "./request-fields.js";
 import { checkedBody } from "./schema.js";
 import { done, streamAnswer } from "./stream-answer.js";
 import { tenantOf } from "./tenant.js";
+import { ticketOf } from "./tickets.js";
 import type { Turn, TurnUsage } from "./turn.js";
 import { warn } from "./warnings.js";
 
@@ -23,11 +26,17 @@ export async function chatCompletions(app: FastifyInstance, context: ServerConte
     const { body } = request;
     checkModel(context, body.model);
     const asked = chatRequest(body, context, tenantOf(request), disconnectSignal(request, reply));
+    const ticket = ticketOf(request);
+    ticket.ask(asked.n, "n");
     const completion = new ChatCompletion(body, asked.n, context);
-    const turn = await context.startTurn(asked);
-    warn(reply, log, turn.relaxed);
+    const { priority, warnings } = grantedPriority(request, context);
+    const turn = await context.startTurn({ ...asked, ticket, ...withoutAbsent({ priority }) });
+    warn(reply, log, [...warnings, ...turn.relaxed]);
     if (!body.stream) return sendJson(reply, await completion.whole(turn));
-    return streamAnswer(reply, completion.chunks(turn), context.keepAliveMilliseconds);
+    return streamAnswer(reply, completion.chunks(turn), {
+      keepAliveMilliseconds: context.keepAliveMilliseconds,
+      hold: (held) => turn.hold(held),
+    });
   });
 }
 

@@ -106,7 +106,6 @@ export function chatRequest(body: ChatBody, context: ServerContext, tenant: Tena
       stopTokens: body.stop_token_ids,
       ignoreEos: body.ignore_eos,
       logitBias: logitBiasOf(body, context.engine.info.model.vocab),
-      priority: body.priority,
       cacheSalt: body.cache_salt,
     }),
   };

@@ -40,8 +40,8 @@ export const completionSchema = {
   },
 };
 
-/** More would hold the engine's queue for one caller. */
-const maxPrompts = 128;
+/** Prompts times `n` of one body: more would hold the engine's queue for one caller. */
+export const maxCompletions = 128;
 
 /** @throws ApiError that names the field */
 export function checkCompletion(body: CompletionBody): void {
@@ -65,18 +65,31 @@ export interface ReadPrompt {
   at: string;
 }
 
+/** The prompts as they stand in the body, not read yet. @throws ApiError that names the field */
+export function askedPrompts({ prompt, n = 1 }: CompletionBody): { prompts: unknown[]; single: boolean } {
+  const single = typeof prompt === "string" || (Array.isArray(prompt) && typeof prompt[0] === "number");
+  const prompts: unknown[] = single ? [prompt] : Array.isArray(prompt) ? prompt : [];
+  if (prompts.length === 0) throw badRequest("prompt", "prompt must be a text, token ids, or an array of either");
+  if (prompts.length > maxCompletions) {
+    throw badRequest("prompt", `prompt has ${prompts.length} entries of at most ${maxCompletions}`);
+  }
+  if (prompts.length * n > maxCompletions) {
+    throw badRequest("n", `${prompts.length} prompts with n ${n} are more than ${maxCompletions} completions`);
+  }
+  return { prompts, single };
+}
+
 /**
  * The prompts as token ids; long texts are encoded on other threads.
  *
  * @throws ApiError that names the field; the reason of an abort
  */
-export async function readPrompts(body: CompletionBody, engine: Engine, signal: AbortSignal): Promise<ReadPrompt[]> {
-  const { prompt } = body;
-  const single = typeof prompt === "string" || (Array.isArray(prompt) && typeof prompt[0] === "number");
-  const prompts: unknown[] = single ? [prompt] : Array.isArray(prompt) ? prompt : [];
-  if (prompts.length === 0) throw badRequest("prompt", "prompt must be a text, token ids, or an array of either");
-  if (prompts.length > maxPrompts)
-    throw badRequest("prompt", `prompt has ${prompts.length} entries of at most ${maxPrompts}`);
+export async function readPrompts(
+  body: CompletionBody,
+  { prompts, single }: ReturnType<typeof askedPrompts>,
+  engine: Engine,
+  signal: AbortSignal,
+): Promise<ReadPrompt[]> {
   const { contextLength } = engine.info.limits;
   const special = body.parse_special === true ? everySpecialId : undefined;
   const breather = new Breather();
@@ -131,6 +144,7 @@ export function completionOptions(
   format: AskedFormat | null,
   engine: Engine,
   tenant: Tenant,
+  granted: { priority: number | undefined; client: string },
   signal: AbortSignal,
 ): GenerateOptions {
   return {
@@ -139,12 +153,13 @@ export function completionOptions(
     maxTokens: body.max_tokens ?? 16,
     logprobs: body.logprobs ?? 0,
     stopTokens: [...endTokens(body, engine), ...(body.stop_token_ids ?? [])],
+    tenant: granted.client,
     signal,
     cacheSalt: tenant.cacheSalt(body.cache_salt),
     ...withoutAbsent({
       minTokens: body.min_tokens,
       logitBias: logitBiasOf(body, engine.info.model.vocab),
-      priority: body.priority,
+      priority: granted.priority,
       // The schema is nowhere in the prompt: an answer that is not held to it would have nothing of it.
       constraint:
         format === null ? undefined : ({ kind: "text", format: outputFormat({ ...format, strict: true }) } as const),

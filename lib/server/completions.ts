@@ -6,6 +6,7 @@ import type { Generation } from "../generation.js";
 import { usageOf } from "./chat-answer.js";
 import { CompletionChoice, type CompletionLogprobs, type CompletionPiece } from "./completion-choice.js";
 import {
+  askedPrompts,
   type CompletionBody,
   checkCompletion,
   completionOptions,
@@ -22,15 +23,21 @@ import { readFormat } from "./format-fields.js";
 import { interleaved } from "./interleaved.js";
 import { sendJson } from "./json-pieces.js";
 import { completionFields } from "./known-fields.js";
+import type { Ticket } from "./limits.js";
 import { checkModel } from "./model-name.js";
+import { OnceLog } from "./once-log.js";
+import { grantedPriority } from "./priority.js";
 import { stopOf } from "./request-fields.js";
 import { checkedBody } from "./schema.js";
 import { refuseOverflow } from "./start-turn.js";
 import { done, streamAnswer } from "./stream-answer.js";
 import { tenantOf } from "./tenant.js";
+import { ticketOf } from "./tickets.js";
+import { warn } from "./warnings.js";
 
 /** POST /v1/completions: the model continues a text as it is, without the harmony format. */
 export async function completions(app: FastifyInstance, context: ServerContext): Promise<void> {
+  const log = new OnceLog(context.logger);
   const checks = checkedBody(completionSchema, completionFields, context);
   app.post<{ Body: CompletionBody }>("/v1/completions", checks, async (request, reply) => {
     const { body } = request;
@@ -38,16 +45,25 @@ export async function completions(app: FastifyInstance, context: ServerContext):
     checkCompletion(body);
     const format = readFormat(body);
     const blamed: Blamed = { format };
+    const { priority, warnings } = grantedPriority(request, context);
     const completion = await withFieldNames(blamed, async () => {
       const signal = disconnectSignal(request, reply);
-      const prompts = await readPrompts(body, context.engine, signal);
-      const options = completionOptions(body, format, context.engine, tenantOf(request), signal);
-      const started = new TextCompletion(body, prompts, context, options, blamed);
+      const asked = askedPrompts(body);
+      const ticket = ticketOf(request);
+      ticket.ask(asked.prompts.length * (body.n ?? 1), asked.prompts.length > 1 ? "prompt" : "n");
+      const granted = { priority, client: ticket.client };
+      const prompts = await readPrompts(body, asked, context.engine, signal);
+      const options = completionOptions(body, format, context.engine, tenantOf(request), granted, signal);
+      const started = new TextCompletion(body, prompts, context, options, blamed, ticket);
       await started.accepted();
       return started;
     });
+    warn(reply, log, warnings);
     if (!body.stream) return sendJson(reply, await completion.whole());
-    return streamAnswer(reply, completion.chunks(), context.keepAliveMilliseconds);
+    return streamAnswer(reply, completion.chunks(), {
+      keepAliveMilliseconds: context.keepAliveMilliseconds,
+      hold: (held) => completion.hold(held),
+    });
   });
 }
 
@@ -72,6 +88,7 @@ class TextCompletion {
     context: ServerContext,
     generateOptions: GenerateOptions,
     blamed: Blamed,
+    ticket: Ticket,
   ) {
     const { engine } = context;
     this.#body = body;
@@ -98,10 +115,16 @@ class TextCompletion {
     this.#choices = this.#echoes.flatMap((echo) =>
       Array.from({ length: this.#n }, () => new CompletionChoice(options, echo.length)),
     );
+    for (const { tokens } of prompts) {
+      refuseOverflow(tokens.length, body.max_tokens, context.contextLength, "max_tokens");
+    }
+    const promptTokens = prompts.reduce((sum, { tokens }) => sum + tokens.length, 0);
+    ticket.reserve(promptTokens, prompts.length * this.#n, generateOptions.maxTokens);
     try {
       for (const { tokens, at } of prompts) {
-        refuseOverflow(tokens.length, body.max_tokens, context.contextLength, "max_tokens");
-        this.#generations.push(begin(engine, tokens, generateOptions, { ...blamed, fieldNames: { prompt: at } }));
+        const generation = begin(engine, tokens, generateOptions, { ...blamed, fieldNames: { prompt: at } });
+        ticket.count(generation);
+        this.#generations.push(generation);
       }
     } catch (error) {
       for (const generation of this.#generations) generation.cancel();
@@ -117,6 +140,11 @@ class TextCompletion {
       for (const generation of this.#generations) generation.cancel();
       throw error;
     }
+  }
+
+  /** Stops and restarts all of it, for a reader that is behind. */
+  hold(held: boolean): void {
+    for (const generation of this.#generations) generation.hold(held);
   }
 
   async whole(): Promise<object> {

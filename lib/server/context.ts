@@ -1,5 +1,6 @@
 import type { FastifyBaseLogger } from "fastify";
 import type { Engine } from "../engine.js";
+import type { PriorityGrant } from "./priority.js";
 import type { Turn, TurnRequest } from "./turn.js";
 
 /** What every endpoint works with. */
@@ -17,6 +18,8 @@ export interface ServerContext {
   startTurn(request: TurnRequest): Promise<Turn>;
   /** A field of a request's body that is not known is refused, instead of left without effect. Default false. */
   strictRequests?: boolean;
+  /** The values of `priority` that a body may ask for. Default [0, 0]. */
+  priorityRange?: PriorityGrant;
   /** Silence after which a stream gets a comment, so that nobody between takes it for dead. Default 15,000. */
   keepAliveMilliseconds?: number;
 }

@@ -35,7 +35,10 @@ export class EngineMetrics {
         gauge("gpt_oss:num_sequences_blocked", "Sequences whose client does not read, or has not answered"),
         ({ blocked = 0 }) => blocked,
       ],
-      [gauge("gpt_oss:num_sequences_aside", "Those of them that gave their places to others"), ({ aside = 0 }) => aside],
+      [
+        gauge("gpt_oss:num_sequences_aside", "Those of them that gave their places to others"),
+        ({ aside = 0 }) => aside,
+      ],
       [gauge("vllm:kv_cache_usage_perc", "Share of the KV cache in use, 0 to 1"), kvUsage],
       [gauge("vllm:gpu_cache_usage_perc", "The older name of vllm:kv_cache_usage_perc"), kvUsage],
     ];

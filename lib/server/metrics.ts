@@ -26,7 +26,7 @@ export class ServerMetrics {
   readonly #source: EngineSource;
   readonly #engine: EngineMetrics;
   readonly #requests: RequestMetrics;
-  readonly #http: { total: Counter; seconds: Histogram };
+  readonly #http: { total: Counter; seconds: Histogram; stalled: Counter };
 
   constructor(source: EngineSource, modelName: string) {
     const labels = { model_name: modelName, engine: "0" };
@@ -48,6 +48,11 @@ export class ServerMetrics {
         buckets: durationBuckets,
         registers,
       }),
+      stalled: new Counter({
+        name: "http_stalled_readers_total",
+        help: "Connections that were cut because the client did not read its answer",
+        registers,
+      }),
     };
     ofProcess();
   }
@@ -56,6 +61,11 @@ export class ServerMetrics {
   answered(handler: string, method: string, status: number, seconds: number): void {
     this.#http.total.inc({ handler, method, status: String(status) });
     this.#http.seconds.observe({ handler, method }, seconds);
+  }
+
+  /** A client was cut that did not read. */
+  cutReader(): void {
+    this.#http.stalled.inc();
   }
 
   async text(): Promise<string> {

@@ -3,6 +3,7 @@ import type { Engine } from "../engine.js";
 import { GptOssError, invalidArgument } from "../errors.js";
 import { optionalInteger } from "../options.js";
 import { refuseUnknown } from "../unknown-option.js";
+import type { PriorityGrant } from "./priority.js";
 import { type IsTrusted, trustedProxies } from "./trusted-proxies.js";
 
 /** Options of `createServer` and `gptOssPlugin`: defaults, checks and meaning, in that order and nowhere else. */
@@ -31,14 +32,29 @@ export interface PluginOptions {
   maxBodyBytes?: number;
   /** Of one request; more is 431. Default 100. */
   maxHeaders?: number;
-  /** Requests that one key, or without keys one address, may make in a minute; they may come at once. Default: any. */
+  /**
+   * Requests that one key, or without keys one address, may make in a minute; they may come at once. A body that asks for
+   * several completions, `n` for each of its prompts, counts as that many. Default: any.
+   */
   requestsPerMinute?: number;
-  /** Requests of one key, or without keys of one address, that may be under way at once. Default: any. */
+  /** Tokens of prompts and answers that it may use in a minute; they may come at once. Default: any. */
+  tokensPerMinute?: number;
+  /** Requests that it may have under way at once, counted as those per minute. Default: any. */
   concurrentRequests?: number;
+  /**
+   * The lowest and the highest `priority` that a body may ask for, of everybody or told for each key; others become the
+   * nearest, with a warning. Default [0, 0]: none.
+   */
+  priorityRange?: PriorityGrant;
   /** A field of a request's body that is not known is refused with 400; else the log hears of it once. Default false. */
   strictRequests?: boolean;
   /** What running requests get to finish when the server drains. Default 30,000. */
   drainMilliseconds?: number;
+  /**
+   * A client that takes none of its answer for so long, streamed or whole, while some of it is there to be read, is cut; it may
+   * be a quarter longer. Default 60,000.
+   */
+  readerMilliseconds?: number;
   /** Without a step for so long while sequences run, the engine counts as stalled. Default 60,000. */
   stallMilliseconds?: number;
   /** What time it is, for what is told and for limits. */
@@ -94,9 +110,12 @@ const pluginNames = [
   "maxBodyBytes",
   "maxHeaders",
   "requestsPerMinute",
+  "tokensPerMinute",
   "concurrentRequests",
+  "priorityRange",
   "strictRequests",
   "drainMilliseconds",
+  "readerMilliseconds",
   "stallMilliseconds",
   "clock",
 ] as const satisfies readonly (keyof PluginOptions)[];
@@ -175,12 +194,24 @@ function checked(options: PluginOptions): CheckedPluginOptions {
     maxBodyBytes: optionalInteger("maxBodyBytes", options.maxBodyBytes, 32 * 2 ** 20, 1, 2 ** 31 - 1),
     maxHeaders: optionalInteger("maxHeaders", options.maxHeaders, 100, 1, 2000),
     requestsPerMinute: optionalInteger("requestsPerMinute", options.requestsPerMinute, any, 1, any),
+    tokensPerMinute: optionalInteger("tokensPerMinute", options.tokensPerMinute, any, 1, any),
+    priorityRange: checkPriorityRange(options.priorityRange ?? [0, 0]),
     concurrentRequests: optionalInteger("concurrentRequests", options.concurrentRequests, any, 1, any),
     strictRequests,
     drainMilliseconds: optionalInteger("drainMilliseconds", options.drainMilliseconds, 30_000, 0, longest),
+    readerMilliseconds: optionalInteger("readerMilliseconds", options.readerMilliseconds, 60_000, 1, longest),
     stallMilliseconds: optionalInteger("stallMilliseconds", options.stallMilliseconds, 60_000, 1, any),
     clock,
   };
+}
+
+function checkPriorityRange(range: PriorityGrant): PriorityGrant {
+  if (typeof range === "function") return range;
+  const isRange = Array.isArray(range) && range.length === 2 && range.every((value) => Number.isInteger(value));
+  if (!isRange || range[0] < -1000 || range[0] > range[1] || range[1] > 1000) {
+    throw invalidArgument("priorityRange", "two integers in [-1000, 1000], the lower one first,", range);
+  }
+  return range;
 }
 
 function checkTexts(name: string, values: unknown): void {

@@ -8,6 +8,7 @@ import { EngineHealth } from "./health.js";
 import { ClientLimits } from "./limits.js";
 import { ServerMetrics } from "./metrics.js";
 import type { CheckedPluginOptions } from "./options.js";
+import { StalledReaders } from "./stalled-readers.js";
 import { startTurn } from "./start-turn.js";
 
 /** What one server is made of. */
@@ -18,6 +19,7 @@ export interface ServerParts {
   drain: Drain;
   gate: Gate;
   limits: ClientLimits;
+  stalledReaders: StalledReaders;
   metrics: ServerMetrics;
   version: string;
   context: ServerContext;
@@ -33,6 +35,7 @@ export function buildParts(options: CheckedPluginOptions, logger: FastifyBaseLog
     drain: new Drain(options.drainMilliseconds),
     gate: new Gate(options),
     limits: new ClientLimits(options),
+    stalledReaders: new StalledReaders(options.readerMilliseconds),
     metrics: new ServerMetrics(source, options.modelNames[0]!),
     version: packageVersion(),
     context: buildContext(options, source, logger),
@@ -40,7 +43,7 @@ export function buildParts(options: CheckedPluginOptions, logger: FastifyBaseLog
 }
 
 function buildContext(
-  { modelNames, clock, strictRequests }: CheckedPluginOptions,
+  { modelNames, clock, strictRequests, priorityRange }: CheckedPluginOptions,
   source: EngineSource,
   logger: FastifyBaseLogger,
 ): ServerContext {
@@ -56,6 +59,7 @@ function buildContext(
     clock,
     logger,
     strictRequests,
+    priorityRange,
     startTurn: (request) => startTurn(source.require(), request),
   };
 }

@@ -7,6 +7,7 @@ import { disconnectSignal } from "./disconnect.js";
 import { ApiError, apiError } from "./errors.js";
 import { sendJson } from "./json-pieces.js";
 import { responseFields } from "./known-fields.js";
+import type { Ticket } from "./limits.js";
 import { OnceLog } from "./once-log.js";
 import type { ConversationItem } from "./responses/conversation.js";
 import { passedOver, readInput } from "./responses/input.js";
@@ -16,8 +17,9 @@ import { ResponseWriter } from "./responses/response-writer.js";
 import { existing, retrieval } from "./responses/retrieval.js";
 import { dropOldestTurns, isTooLong, refuseMany, withinContext } from "./responses/truncation.js";
 import { checkedBody } from "./schema.js";
-import { EventStream } from "./sse.js";
+import { streamAnswer } from "./stream-answer.js";
 import { type Tenant, tenantOf } from "./tenant.js";
+import { ticketOf } from "./tickets.js";
 import type { Turn, TurnEvent } from "./turn.js";
 import { warn } from "./warnings.js";
 
@@ -51,13 +53,16 @@ class ResponsesEndpoint {
   async create(body: ResponseBody, tenant: Tenant, signal: AbortSignal, reply: FastifyReply): Promise<unknown> {
     const request = readRequest(body, this.#context.modelNames, tenant.responses.isOn);
     const conversation = this.#conversation(body, tenant);
-    const turn = await this.#start(request, conversation, signal);
+    const turn = await this.#start(request, conversation, signal, ticketOf(reply.request));
     warn(reply, this.#log, [...request.ignoredTools, ...passedOver(body.input), ...turn.relaxed]);
     const writer = new ResponseWriter(request.settings, this.#context.clock);
     if (request.stream) {
       const told = this.#told(turn, writer, conversation, signal);
-      await sendAll(reply, told, this.#context.keepAliveMilliseconds ?? 15_000);
-      return reply;
+      return streamAnswer(reply, told, {
+        keepAliveMilliseconds: this.#context.keepAliveMilliseconds,
+        nameOf: ({ type }) => type,
+        hold: (held) => turn.hold(held),
+      });
     }
     for await (const event of turn) this.#accept(writer, event, conversation);
     if (!writer.ended) throw unfinished(signal);
@@ -81,7 +86,12 @@ class ResponsesEndpoint {
   }
 
   /** A request that cannot run fails here, while there is still a status to fail with. */
-  async #start(request: ReadRequest, { tenant, items, date }: Conversation, signal: AbortSignal): Promise<Turn> {
+  async #start(
+    request: ReadRequest,
+    { tenant, items, date }: Conversation,
+    signal: AbortSignal,
+    ticket: Ticket,
+  ): Promise<Turn> {
     const { truncation } = request.settings;
     let read = withinContext(items, this.#context.contextLength, truncation);
     const breather = new Breather();
@@ -89,7 +99,7 @@ class ResponsesEndpoint {
     for (let drop = 1; ; drop *= 2) {
       try {
         const messages = read.flatMap(({ message }) => (message === null ? [] : [message]));
-        return await this.#context.startTurn({ ...request.turn, tenant, messages, date, signal });
+        return await this.#context.startTurn({ ...request.turn, tenant, messages, date, signal, ticket });
       } catch (error) {
         const mayDrop = isTooLong(error) && truncation === "auto";
         const shorter = mayDrop ? dropOldestTurns(read, drop) : null;
@@ -131,17 +141,6 @@ class ResponsesEndpoint {
       if (isFault) this.#context.logger.error({ err: error }, "a response failed after its stream began");
       if (!writer.ended) yield* writer.failed(error);
     }
-  }
-}
-
-async function sendAll(reply: FastifyReply, events: AsyncIterable<StreamEvent>, keepAliveMs: number): Promise<void> {
-  const stream = new EventStream(reply);
-  const keepAlive = setInterval(() => stream.comment("keep-alive"), keepAliveMs);
-  try {
-    for await (const event of events) await stream.send(event, event.type);
-  } finally {
-    clearInterval(keepAlive);
-    stream.end();
   }
 }
 

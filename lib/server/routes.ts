@@ -1,13 +1,14 @@
 import cors from "@fastify/cors";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { refuseOtherEncodings } from "./body-encoding.js";
-import { whenOver } from "./disconnect.js";
 import { endpoints } from "./endpoints.js";
 import { handleError } from "./errors.js";
 import { readBody } from "./json-body.js";
+import { rateLimitHeaders } from "./limits.js";
 import { KnownRoutes } from "./not-found.js";
 import { operations } from "./operations.js";
 import type { ServerParts } from "./parts.js";
+import { admit } from "./tickets.js";
 import { trackRequests } from "./track-requests.js";
 import { warningsHeader } from "./warnings.js";
 
@@ -23,7 +24,7 @@ export async function routes(app: FastifyInstance, parts: ServerParts): Promise<
       delegator: async (request: FastifyRequest) => ({
         origin: origins[0] === "*" ? "*" : origins,
         methods: ["GET", "POST", "DELETE"],
-        exposedHeaders: ["x-request-id", "retry-after", warningsHeader],
+        exposedHeaders: ["x-request-id", "retry-after", ...rateLimitHeaders, warningsHeader],
         maxAge: 600,
         // Any other OPTIONS is a method as any that a path does not take.
         preflight: isPreflight(request) && known.has(request),
@@ -62,8 +63,7 @@ function guard(app: FastifyInstance, { gate, drain, source, limits }: ServerPart
     const client = gate.admit(request);
     drain.refuseNew();
     source.require();
-    const leave = limits.enter(client);
-    whenOver(reply, leave);
+    admit(request, reply, limits, client);
   });
 }
 

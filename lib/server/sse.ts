@@ -4,13 +4,19 @@ import { setImmediate } from "node:timers/promises";
 import type { FastifyReply } from "fastify";
 import { jsonPieces } from "./json-pieces.js";
 
+/** What a reader may take for what was written before nothing more is computed for it. */
+const patienceMilliseconds = 1000;
+
 /** Server-sent events on a reply that Fastify no longer touches; its headers leave at once. */
 export class EventStream {
   readonly #raw: ServerResponse;
+  readonly #hold: (held: boolean) => void;
   /** Within an event that is written in pieces, where no comment may stand. */
   #isWriting = false;
 
-  constructor(reply: FastifyReply) {
+  /** @param hold stops and restarts the work on what is still to be sent, for a reader that is behind */
+  constructor(reply: FastifyReply, hold: (held: boolean) => void = () => {}) {
+    this.#hold = hold;
     reply.hijack();
     this.#raw = reply.raw;
     reply.headers({
@@ -46,7 +52,7 @@ export class EventStream {
 
   /** A line that clients ignore; keeps proxies from taking a waiting stream for a dead one. */
   comment(text: string): void {
-    if (this.#open && !this.#isWriting) this.#raw.write(`: ${text}\n\n`);
+    if (this.#open && !this.#isWriting && !this.#raw.writableNeedDrain) this.#raw.write(`: ${text}\n\n`);
   }
 
   end(): void {
@@ -60,6 +66,11 @@ export class EventStream {
   async #write(text: string): Promise<void> {
     if (!this.#open || this.#raw.write(text)) return;
     const left = new AbortController();
+    let isHeld = false;
+    const slow = setTimeout(() => {
+      isHeld = true;
+      this.#hold(true);
+    }, patienceMilliseconds);
     try {
       await Promise.race([
         once(this.#raw, "drain", { signal: left.signal }),
@@ -67,6 +78,8 @@ export class EventStream {
       ]);
     } finally {
       left.abort();
+      clearTimeout(slow);
+      if (isHeld) this.#hold(false);
     }
   }
 }

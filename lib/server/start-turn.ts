@@ -26,7 +26,9 @@ export async function startTurn(engine: Engine, request: TurnRequest): Promise<T
     const prompt = await renderTurn(request, contextLength);
     const maxTokensName = request.fieldNames?.maxTokens ?? "max_tokens";
     refuseOverflow(prompt.tokens.length, request.maxTokens, contextLength, maxTokensName);
+    request.ticket?.reserve(prompt.tokens.length, request.n, request.maxTokens);
     const generation = engine.generate(prompt.tokens, generateOptions(engine, request));
+    request.ticket?.count(generation);
     const { relaxed } = await generation.accepted;
     return new RunningTurn(
       generation,
@@ -69,6 +71,7 @@ function generateOptions(engine: Engine, request: TurnRequest): GenerateOptions 
     stopTokens: [...ends, ...stopTokens],
     signal: request.signal,
     cacheSalt: request.tenant.cacheSalt(request.cacheSalt),
+    ...(request.ticket !== undefined && { tenant: request.ticket.client }),
     ...(maxTokens !== undefined && { maxTokens }),
     ...(minTokens !== undefined && { minTokens }),
     ...(logitBias !== undefined && { logitBias }),
@@ -112,6 +115,10 @@ class RunningTurn implements Turn {
 
   cancel(): void {
     this.#generation.cancel();
+  }
+
+  hold(held: boolean): void {
+    this.#generation.hold(held);
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<TurnEvent, void, undefined> {

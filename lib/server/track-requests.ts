@@ -5,6 +5,7 @@ import { setPlace, whenOver } from "./disconnect.js";
 import type { Drain } from "./drain.js";
 import { ApiError } from "./errors.js";
 import type { ServerMetrics } from "./metrics.js";
+import type { StalledReaders } from "./stalled-readers.js";
 
 /** What a client may call a request itself: nothing that could break a header, a line of the log or a page. */
 const saneId = /^[\w.:+/=@-]{1,128}$/;
@@ -17,14 +18,17 @@ export function requestId(request: { headers: NodeJS.Dict<string | string[]> }):
 
 /**
  * Follows every request of `app` from its headers to its end: its id, its place among the running ones, its line in the
- * log and its numbers. Nothing of its body, URL or headers is kept: who knows the id of a response may read it, so that even
+ * log and its numbers; whether its answer is read. Nothing of its body, URL or headers is kept: who knows the id of a response may read it, so that even
  * its path is told as the pattern of its route.
  */
 export function trackRequests(
   app: FastifyInstance,
-  { drain, metrics, maxHeaders }: { drain: Drain; metrics: ServerMetrics; maxHeaders: number },
+  parts: { drain: Drain; metrics: ServerMetrics; stalledReaders: StalledReaders; maxHeaders: number },
 ): void {
+  const { drain, metrics, stalledReaders, maxHeaders } = parts;
+  app.addHook("onClose", async () => stalledReaders.close());
   app.addHook("onRequest", async (request, reply) => {
+    stalledReaders.watch(reply);
     const started = performance.now();
     const place = drain.begin();
     setPlace(request, place);
@@ -36,7 +40,9 @@ export function trackRequests(
       const milliseconds = performance.now() - started;
       const status = complete ? reply.raw.statusCode : 499;
       metrics.answered(handlerOf(request), request.method, status, milliseconds / 1000);
-      log(request, reply, status, milliseconds);
+      const isCut = stalledReaders.hasCut(reply);
+      if (isCut) metrics.cutReader();
+      log(request, reply, status, milliseconds, isCut ? "cut: the client did not read its answer" : undefined);
     });
     if (request.raw.rawHeaders.length / 2 > maxHeaders) {
       throw new ApiError(431, `A request may have ${maxHeaders} headers`, { code: "too_many_headers" });
@@ -50,7 +56,7 @@ function handlerOf(request: FastifyRequest): string {
   return route === undefined || request.is404 || request.routeOptions.config.unknown ? "none" : route;
 }
 
-function log(request: FastifyRequest, reply: FastifyReply, status: number, milliseconds: number): void {
+function log(request: FastifyRequest, reply: FastifyReply, status: number, milliseconds: number, why?: string): void {
   const line = {
     method: request.method,
     path: handlerOf(request),
@@ -59,7 +65,7 @@ function log(request: FastifyRequest, reply: FastifyReply, status: number, milli
     bytes: Number(reply.raw.getHeader("content-length") ?? 0) || undefined,
     remoteAddress: plainAddress(request.ip),
   };
-  const text = status === 499 ? "client closed the connection" : (STATUS_CODES[status] ?? "answered");
+  const text = why ?? (status === 499 ? "client closed the connection" : (STATUS_CODES[status] ?? "answered"));
   // Probes come every second and say nothing while all is well.
   if (request.routeOptions.config.probe && status < 400) request.log.debug(line, text);
   else request.log.info(line, text);

@@ -2,6 +2,7 @@ import type { ChatMessage } from "../chat-messages.js";
 import type { DescribedFormat } from "../response-format.js";
 import type { SamplingOptions } from "../sampling.js";
 import type { ToolChoice } from "../turn-constraint.js";
+import type { Ticket } from "./limits.js";
 import type { Tenant } from "./tenant.js";
 
 /** A function that the model may call, as both APIs declare it. */
@@ -59,6 +60,8 @@ export interface TurnRequest {
   /** The request's own; the tenant's is mixed into it. */
   cacheSalt?: string;
   signal: AbortSignal;
+  /** What it holds of its client's limits. Absent: there are none. */
+  ticket?: Ticket;
   /** What the request calls the engine's options, where it does so by other names than chat completions do. */
   fieldNames?: FieldNames;
 }
@@ -121,4 +124,6 @@ export interface Turn extends AsyncIterable<TurnEvent> {
   readonly relaxed: readonly Relaxed[];
   /** Ends every choice where it is, as if it had stopped there; the events go on to their ends. */
   cancel(): void;
+  /** Stops and restarts the work on it, for a reader that is behind. */
+  hold(held: boolean): void;
 }

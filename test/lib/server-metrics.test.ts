@@ -28,6 +28,8 @@ describe("metrics", () => {
     "vllm:kv_cache_usage_perc",
     "vllm:gpu_cache_usage_perc",
     "vllm:cache_config_info",
+    "gpt_oss:num_sequences_blocked",
+    "gpt_oss:num_sequences_aside",
   ];
   const counters = [
     "vllm:prefix_cache_queries_total",
@@ -37,6 +39,7 @@ describe("metrics", () => {
     "vllm:generation_tokens_total",
     "vllm:request_success_total",
     "http_requests_total",
+    "http_stalled_readers_total",
   ];
   const histograms = [
     "vllm:iteration_tokens_total",

@@ -1,6 +1,7 @@
 import { Readable } from "node:stream";
 import { describe, expect, it } from "vitest";
 import { ApiError } from "../../lib/server/errors.js";
+import { Ticket } from "../../lib/server/limits.js";
 import { Tenant } from "../../lib/server/tenant.js";
 import type { TurnRequest } from "../../lib/server/turn.js";
 import { replayed, streamEvents } from "../support/response-stream.js";
@@ -172,9 +173,10 @@ describe("the response", () => {
 
 describe("a request", () => {
   it("becomes a turn with the documented defaults", async () => {
-    const { signal, tenant, ...request } = await asked({});
+    const { signal, ticket, tenant, ...request } = await asked({});
     expect(tenant).toBeInstanceOf(Tenant);
     expect(signal).toBeInstanceOf(AbortSignal);
+    expect(ticket).toBeInstanceOf(Ticket);
     expect(request).toEqual({
       messages: [{ role: "user", content: "Hi" }],
       instructions: null,

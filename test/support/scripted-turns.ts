@@ -89,7 +89,7 @@ export class TurnPlayer {
     this.requests.push(request);
     checkConversation(request);
     const events = typeof script === "function" ? script(request) : played(script, request.signal);
-    return Object.assign(events, { promptTokens: new Uint32Array(), relaxed: [], cancel: () => {} });
+    return Object.assign(events, { promptTokens: new Uint32Array(), relaxed: [], cancel: () => {}, hold: () => {} });
   }
 }
 

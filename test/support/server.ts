@@ -38,6 +38,7 @@ export async function scriptedServer(
     clock: () => new Date("2025-06-28T12:00:00Z"),
     contextLength: engine.info.limits.contextLength,
     logger: app.log,
+    priorityRange: [-1000, 1000],
     startTurn: (request) => startTurn(engine, request),
     ...given,
   };

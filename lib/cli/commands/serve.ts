@@ -27,9 +27,12 @@ interface ServeFlags extends EngineFlags {
   sharePrefixes?: true;
   maxBodyBytes?: number;
   requestsPerMinute?: number;
+  tokensPerMinute?: number;
   concurrentRequests?: number;
+  priorityRange?: readonly [number, number];
   strictRequests?: true;
   drainSeconds?: number;
+  readerSeconds?: number;
   stallSeconds?: number;
   logLevel: NonNullable<ServerOptions["logLevel"]> | "silent";
 }
@@ -66,9 +69,12 @@ export function serveCommand(): Command {
     )
     .option("--max-body-bytes <n>", "of one request; more get 413 (default: 33554432)", integer)
     .option("--requests-per-minute <n>", "of one key, or one address; more get 429 (default: any)", integer)
+    .option("--tokens-per-minute <n>", "of prompts and answers of one key, or one address (default: any)", integer)
     .option("--concurrent-requests <n>", "of one key, or one address; more get 429 (default: any)", integer)
+    .option("--priority-range <low,high>", "what a request may ask for as priority (default: none)", range)
     .option("--strict-requests", "refuse fields of a request that are not known; else the log hears of them once")
     .option("--drain-seconds <n>", "what running requests get to finish at the end (default: 30)", integer)
+    .option("--reader-seconds <n>", "without reading after which a client is cut (default: 60)", integer)
     .option("--stall-seconds <n>", "without a step after which /health tells 503 (default: 60)", integer)
     .addOption(
       new Option("--log-level <level>", "what to log; debug has probes, too")
@@ -153,7 +159,8 @@ function serverOptions(
   engine: Promise<Engine>,
   tls: ServerOptions["tls"] | null,
 ): ServerOptions {
-  const { maxBodyBytes, requestsPerMinute, concurrentRequests, drainSeconds, stallSeconds, logLevel } = flags;
+  const { maxBodyBytes, requestsPerMinute, tokensPerMinute, concurrentRequests, priorityRange } = flags;
+  const { drainSeconds, readerSeconds, stallSeconds, logLevel } = flags;
   return {
     engine,
     modelName: flags.modelName ?? nameOf(model),
@@ -165,9 +172,12 @@ function serverOptions(
     ...(flags.trustProxy !== undefined && { trustProxy: hopsOrNetworks(flags.trustProxy) }),
     ...(maxBodyBytes !== undefined && { maxBodyBytes }),
     ...(requestsPerMinute !== undefined && { requestsPerMinute }),
+    ...(tokensPerMinute !== undefined && { tokensPerMinute }),
+    ...(priorityRange !== undefined && { priorityRange }),
     ...(concurrentRequests !== undefined && { concurrentRequests }),
     ...(flags.strictRequests && { strictRequests: true }),
     ...(drainSeconds !== undefined && { drainMilliseconds: drainSeconds * 1000 }),
+    ...(readerSeconds !== undefined && { readerMilliseconds: readerSeconds * 1000 }),
     ...(stallSeconds !== undefined && { stallMilliseconds: stallSeconds * 1000 }),
     ...(logLevel === "silent" ? { logger: false } : { logger: true, logLevel }),
   };
@@ -205,6 +215,14 @@ function reloadKeysOnHangup(app: FastifyInstance): void {
       app.log.error({ err: error }, "the API keys could not be read again; those from before stay");
     }
   });
+}
+
+function range(text: string): [number, number] {
+  const [low, high, ...more] = text.split(",").map(integer);
+  if (low === undefined || high === undefined || more.length > 0) {
+    throw new UsageError("Expected two integers such as -10,10 for --priority-range");
+  }
+  return [low, high];
 }
 
 function port(text: string): number {
