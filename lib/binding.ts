@@ -231,7 +231,7 @@ export interface EngineStats {
   blocked?: number;
   /** Those of the blocked ones that are not running: others have their places. Absent: none. */
   aside?: number;
-  /** Closed, or broken by a failure of the device: nothing runs any more. Absent: not known. */
+  /** Closed, or broken: the device failed, or its checkpoint was written to. Nothing runs any more. Absent: not known. */
   ended?: boolean;
   steps: number;
   promptTokens: number;
@@ -240,6 +240,10 @@ export interface EngineStats {
   completionTokens: number;
   /** How often a sequence gave up its KV pages to another one. */
   preemptions: number;
+  /** Compiled schemas and patterns that are kept for requests to come. Absent: not known. */
+  grammars?: number;
+  /** Bytes of memory, about, of those that are kept or in use, with the masks made of them: 256 MiB at most. Absent: not known. */
+  grammarBytes?: number;
   /** KV pages of the layers that see everything, and of those with a sliding window. */
   pages: { full: PageStats; window: PageStats };
   stepMilliseconds: Histogram;

@@ -41,6 +41,7 @@ export class EngineMetrics {
       ],
       [gauge("vllm:kv_cache_usage_perc", "Share of the KV cache in use, 0 to 1"), kvUsage],
       [gauge("vllm:gpu_cache_usage_perc", "The older name of vllm:kv_cache_usage_perc"), kvUsage],
+      [gauge("gpt_oss:grammar_bytes", "Memory of compiled schemas and patterns"), (s) => s.grammarBytes ?? 0],
     ];
     this.#counters = [
       [counter("vllm:prefix_cache_queries_total", "Prompt tokens looked up in the prefix cache"), promptTokens],

@@ -232,7 +232,9 @@ Napi::Object stats_to_js(Napi::Env env, const EngineStats& stats) {
                     {"promptTokens", double(stats.prompt_tokens)},
                     {"cachedTokens", double(stats.cached_tokens)},
                     {"completionTokens", double(stats.completion_tokens)},
-                    {"preemptions", double(stats.preemptions)}});
+                    {"preemptions", double(stats.preemptions)},
+                    {"grammars", stats.grammars},
+                    {"grammarBytes", double(stats.grammar_bytes)}});
   out.Set("ended", stats.ended);
   Napi::Object pages = Napi::Object::New(env);
   pages.Set("full", pages_to_js(env, stats.pages[kKvFull]));

@@ -1,5 +1,9 @@
 #include "native/engine/engine.h"
 
+#if defined(__linux__)
+#include <malloc.h>
+#endif
+
 #include <algorithm>
 #include <utility>
 
@@ -72,6 +76,7 @@ Engine::Engine(const std::string& path, const EngineOptions& options,
       .kv_tokens = int64_t(plan.kv.pages[kKvFull]) * kPageTokens,
   };
   for (const KvGroup group : {kKvFull, kKvWindow}) stats_.pages[group] = cache_->stats(group);
+  constraints_ = std::make_shared<grammar::Constraints>(config.vocab);
   check_cancelled();
   progress({"ready", total, total});
   thread_ = Thread("gpt-oss engine", [this] { loop(); });
@@ -85,9 +90,16 @@ static std::string message_of(const std::exception_ptr& thrown) {
   }
 }
 
-// For requests that were there when the engine ended by itself.
+// For requests that were there when the engine ended by itself: kModelFormat when its checkpoint is not what it was.
 Error Engine::ending_of(const std::exception_ptr& thrown) {
-  return Error(Code::kDevice, str("the engine ended in the middle of a step: ", message_of(thrown)));
+  Code code = Code::kDevice;
+  try {
+    std::rethrow_exception(thrown);
+  } catch (const Error& error) {
+    if (error.code() == Code::kModelFormat) code = error.code();
+  } catch (const std::exception&) {
+  }
+  return Error(code, str("the engine ended in the middle of a step: ", message_of(thrown)));
 }
 
 Engine::~Engine() { close(); }
@@ -151,18 +163,7 @@ void Engine::submit(Request request) {
     throw Error(Code::kContextOverflow, str("the prompt has ", prompt, " tokens and the context holds ",
                                             info_.context_length, ", output included"));
   }
-  if (!request.constraint_text.empty()) {
-    request.constraint = grammar::known_constraint(request.constraint_text, config.vocab, request.stop_tokens);
-    if (request.constraint == nullptr) {
-      request.compiling = std::make_shared<ConstraintJob>();
-      request.compiling->text = std::move(request.constraint_text);
-      request.compiling->vocab = config.vocab;
-      request.compiling->ends = request.stop_tokens;
-      request.compiling->done = [this, client = request.client, id = request.id](const CompiledConstraint& constraint) {
-        compiled(client, id, constraint);
-      };
-    }
-  }
+  if (!request.constraint_text.empty()) find_constraint(request);
   request.logits_last = std::min(request.logits_last, prompt);
   request.max_tokens = std::min(request.max_tokens, info_.context_length - prompt);
   {
@@ -189,6 +190,25 @@ void Engine::submit(Request request) {
     else ++queued_;
   }
   changed_.notify_one();
+}
+
+// One that is known, or a job to compile it.
+void Engine::find_constraint(Request& request) {
+  std::shared_ptr<grammar::Constraints> constraints;
+  {
+    std::lock_guard lock(mutex_);
+    constraints = constraints_;
+  }
+  if (constraints == nullptr) throw Error(Code::kClosed, "the engine is closed");
+  request.constraint = constraints->find(request.constraint_text, request.stop_tokens);
+  if (request.constraint != nullptr) return;
+  request.compiling = std::make_shared<ConstraintJob>();
+  request.compiling->text = std::move(request.constraint_text);
+  request.compiling->constraints = std::move(constraints);
+  request.compiling->ends = request.stop_tokens;
+  request.compiling->done = [this, client = request.client, id = request.id](const CompiledConstraint& constraint) {
+    compiled(client, id, constraint);
+  };
 }
 
 void Engine::send(Command command) {
@@ -245,6 +265,10 @@ EngineStats Engine::stats() const {
   std::lock_guard lock(mutex_);
   EngineStats stats = stats_;
   stats.waiting = queued_;
+  if (constraints_) {
+    stats.grammar_bytes = constraints_->bytes();
+    stats.grammars = int(constraints_->grammars());
+  }
   stats.ended = closing_ || broken_ != nullptr;
   return stats;
 }
@@ -255,6 +279,13 @@ std::optional<Error> Engine::ending() const {
   return broken_ ? ending_of(broken_) : Error(Code::kClosed, "the engine was closed");
 }
 
+// What many small pieces took is the system's again: glibc keeps it for the process otherwise, 50 MB after large grammars.
+static void give_back_memory() {
+#if defined(__GLIBC__)
+  ::malloc_trim(0);
+#endif
+}
+
 void Engine::close() {
   std::lock_guard joining(joining_);
   {
@@ -263,12 +294,18 @@ void Engine::close() {
   }
   changed_.notify_one();
   constraint_thread_.stop();
+  mask_thread_.stop();
   if (!thread_.joinable()) return;
   thread_.join();
+  {
+    std::lock_guard lock(mutex_);
+    constraints_.reset();
+  }
   forward_.reset();
   kv_.reset();
   model_ = {};
   backend_.reset();
+  give_back_memory();
 }
 
 }  // namespace oss

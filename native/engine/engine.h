@@ -18,9 +18,11 @@
 
 #include "native/backend/backend.h"
 #include "native/base/thread.h"
-#include "native/engine/constraint_thread.h"
+#include "native/engine/constraint_job.h"
 #include "native/engine/histogram.h"
+#include "native/engine/job_thread.h"
 #include "native/engine/kv_cache.h"
+#include "native/engine/mask_job.h"
 #include "native/engine/scheduler.h"
 #include "native/engine/sequence.h"
 #include "native/engine/step.h"
@@ -72,6 +74,8 @@ struct EngineStats {
   bool ended = false;  // closed, or broken: nothing runs any more
   uint64_t steps = 0, prompt_tokens = 0, cached_tokens = 0, completion_tokens = 0, preemptions = 0;
   PageStats pages[kKvGroups];
+  uint64_t grammar_bytes = 0;  // of compiled constraints, kept or in use, and the masks made of them
+  int grammars = 0;            // that are kept
   Histogram step_ms, step_tokens, queue_ms, first_token_ms, inter_token_ms;
 };
 
@@ -140,7 +144,10 @@ class Engine {
     uint64_t client, id;
     CompiledConstraint constraint;
   };
-  using Command = std::variant<Request, Cancel, Pause, Supply, Compiled>;
+  struct Masked {
+    std::shared_ptr<const MaskJob> job;
+  };
+  using Command = std::variant<Request, Cancel, Pause, Supply, Compiled, Masked>;
   struct Client {
     std::function<void()> wake;
     std::vector<Event> mailbox;
@@ -159,6 +166,7 @@ class Engine {
   };
 
   void send(Command command);
+  void find_constraint(Request& request);
   void compiled(uint64_t client, uint64_t id, const CompiledConstraint& constraint);
   void accept(uint64_t client, uint64_t id, const grammar::Constraint& constraint);
   void count_queue();
@@ -173,6 +181,7 @@ class Engine {
   void carry_out(const Pause& pause);
   void carry_out(Supply supply);
   void carry_out(const Compiled& compiled);
+  void carry_out(const Masked& masked);
   bool step();
   bool begin(Launched& step);
   bool run_apart(const std::vector<Scheduler::Part>& parts);
@@ -181,7 +190,11 @@ class Engine {
   void finish(const Launched& step);
   static int64_t drawn_position(const Scheduler::Part& part);
   void read_logits(Sequence& sequence, int first_row, int64_t rows);
-  static std::span<const uint32_t> allowed_tokens(Sequence& sequence);
+  // Masks (engine_masks.cpp).
+  void hold_back(std::vector<Scheduler::Part>& parts);
+  void give_up_unmasked(Launched& step);
+  bool has_mask(Sequence& sequence, uint64_t& work_left);
+  void make_mask_apart(Sequence& sequence);
   void queue_draws(std::span<const Draw> draws);
   void draw_now(std::span<const Draw> draws);
   // Throws kOutOfMemory or std::bad_alloc before any token is known.
@@ -228,8 +241,9 @@ class Engine {
   std::map<std::string, int> queued_by_tenant_;  // the same, for each tenant that has some
   bool over_ = false;          // the thread tells nothing more
   std::exception_ptr broken_;  // why the engine ended by itself; null while it lives
+  std::shared_ptr<grammar::Constraints> constraints_;  // null once the engine is closed
 
-  ConstraintThread constraint_thread_;
+  JobThread constraint_thread_{"constraints"}, mask_thread_{"masks"};
 
   std::atomic<bool> closing_{false};
   std::mutex joining_;        // close() from two threads: the second waits for the first

@@ -4,11 +4,7 @@
 #include <optional>
 #include <utility>
 
-#include "native/base/json.h"
-#include "native/base/str.h"
-#include "native/base/trace.h"
 #include "native/engine/engine.h"
-#include "native/tokenizer/tokenizer.h"
 
 namespace oss {
 
@@ -19,39 +15,6 @@ static SamplingArgs script_sampling(SamplingArgs args) {
   args.presence_penalty = args.frequency_penalty = 0;
   args.mask_reserved = 0;
   return args;
-}
-
-// A script is told where it breaks its constraint. It may be cut off by its request's limit, so the mask has none.
-static void refuse_broken_constraint(Sequence& sequence) {
-  constexpr int64_t kNoLimit = int64_t(1) << 40;
-  constexpr int64_t kShown = 12;  // tokens before the one that is wrong
-  const std::vector<int32_t>& script = sequence.request().script->of(sequence.choice);
-  const int64_t at = sequence.completion();
-  if (grammar::allows(sequence.matcher->mask(kNoLimit), script[size_t(at)])) return;
-  const auto text = [&](int64_t from, int64_t to) {
-    const auto first = script.begin() + std::max<int64_t>(from, 0);
-    const std::vector<uint32_t> ids(first, script.begin() + to);
-    return quote(tokenizer::decode(ids));
-  };
-  throw Error(Code::kInvalidArgument, str("the script breaks the constraint of its request at token ", at, ": after ",
-                                          text(at - kShown, at), " it writes ", text(at, at + 1)));
-}
-
-// Of a constrained sequence the tokens that may come next. Where its constraint cannot go on, any token: append_token()
-// tells of that instead.
-std::span<const uint32_t> Engine::allowed_tokens(Sequence& sequence) {
-  if (sequence.matcher == nullptr) return {};
-  try {
-    TraceSpan span("engine", "mask");
-    if (sequence.request().script) {
-      refuse_broken_constraint(sequence);
-      return {};
-    }
-    return sequence.matcher->mask(sequence.request().max_tokens - sequence.completion());
-  } catch (const std::exception& error) {
-    sequence.constraint_failure = as_error(error);
-    return {};
-  }
 }
 
 // Draws from rows of the logits that lie side by side.
@@ -87,7 +50,7 @@ void Engine::queue_draws(std::span<const Draw> draws) {
       seen = {};
     }
     contexts.push_back({.seen = seen, .bias = bias, .top_logprobs = request.top_logprobs});
-    contexts.back().allowed = allowed_tokens(*draws[i].sequence);
+    if (sequence.mask != nullptr && !request.script) contexts.back().allowed = *sequence.mask;
   }
   backend_->sample(int(args.size()), int(vocab), forward_->logits() + size_t(draws.front().row) * vocab, args, contexts);
 }
@@ -131,6 +94,7 @@ void Engine::append_token(Sequence& sequence, Sampled sampled, Clock::time_point
   if (sequence.constraint_failure) return fail(sequence, *sequence.constraint_failure);
   const int32_t token = sampled.token;
   if (sequence.matcher != nullptr) sequence.matcher->accept(token);
+  sequence.mask = nullptr;
   sequence.tokens.push_back(token);
   sequence.count(token, 1);
   if (sequence.completion() == 1) {

@@ -146,7 +146,8 @@ bool Engine::step() {
   } else {
     current.parts = scheduler_->plan(started);
     if (current.parts.empty()) return false;
-    if (!begin(current)) return true;
+    hold_back(current.parts);
+    if (current.parts.empty() || !begin(current)) return true;
   }
   if (current.queued && backend_->runs_ahead()) {
     // While the device works on this step, the next one is prepared, and handed over when it is all that could come.
@@ -159,8 +160,12 @@ bool Engine::step() {
   whole.arg("sequences", int(current.parts.size()));
   finish(current);
   remove_failed();
-  // What a sequence has said decides about what it may say: its masks and penalties, made while the device computes.
-  if (ahead_) draw(*ahead_);
+  // What a sequence has said decides about what it may say: its masks and penalties, made while the device computes. Where
+  // a mask takes longer, nobody asks for what is computed.
+  if (ahead_) {
+    give_up_unmasked(*ahead_);
+    draw(*ahead_);
+  }
 
   ++counters_.steps;
   counters_.step_ms.add(ms_between(started, Clock::now()));

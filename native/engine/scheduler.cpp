@@ -37,7 +37,7 @@ static const Tenant* tenant_with_most(const std::map<std::string, Tenant>& tenan
 
 // A further choice of a request waits until the first one has computed the prompt, whose pages it then shares.
 static bool may_start(const Sequence& sequence) {
-  return !sequence.blocked() && (sequence.choice == 0 || sequence.shared->prompt_is_known);
+  return !sequence.idle() && (sequence.choice == 0 || sequence.shared->prompt_is_known);
 }
 
 // Logits of its last tokens: those that the request is about, then one for each further token.
@@ -82,7 +82,7 @@ void Scheduler::admit(Clock::time_point now) {
     const bool full = int(running_.size()) >= limits_.max_sequences;
     if (full || !start(*next, now)) {
       // Sequences that cannot go on keep neither a place nor pages from one that can.
-      const auto idle = std::find_if(running_.rbegin(), running_.rend(), [](const auto& s) { return s->blocked(); });
+      const auto idle = std::find_if(running_.rbegin(), running_.rend(), [](const auto& s) { return s->idle(); });
       if (idle == running_.rend()) return;
       preempt(size_t(running_.rend() - idle) - 1);
       continue;
@@ -145,7 +145,7 @@ int Scheduler::num_blocked() const {
 bool Scheduler::preempt_one(const Sequence* for_whom) {
   size_t victim = running_.size();
   for (size_t i = running_.size(); i-- > 0 && victim == running_.size();) {
-    if (running_[i]->blocked() && running_[i].get() != for_whom) victim = i;
+    if (running_[i]->idle() && running_[i].get() != for_whom) victim = i;
   }
   if (victim == running_.size()) victim = running_.size() - 1;
   const bool itself = running_[victim].get() == for_whom;

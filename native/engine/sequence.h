@@ -11,8 +11,9 @@
 #include "kernels/common/args.h"
 #include "native/backend/backend.h"
 #include "native/base/error.h"
-#include "native/engine/constraint_thread.h"
+#include "native/engine/constraint_job.h"
 #include "native/engine/kv_cache.h"
+#include "native/engine/mask_job.h"
 #include "native/engine/text_stream.h"
 #include "native/grammar/matcher.h"
 
@@ -113,10 +114,13 @@ struct Sequence {
     compiling = request().compiling != nullptr;
     if (request().constraint != nullptr) hold_to(request().constraint);
   }
+  ~Sequence() {
+    if (masking != nullptr) masking->cancelled = true;
+  }
 
   void hold_to(std::shared_ptr<const grammar::Constraint> constraint) {
     const bool is_free = request().script != nullptr && !request().script->held;
-    if (!is_free) matcher = std::make_unique<grammar::Matcher>(std::move(constraint));
+    if (!is_free) matcher = std::make_shared<grammar::Matcher>(std::move(constraint));
     compiling = false;
   }
 
@@ -132,7 +136,11 @@ struct Sequence {
   int64_t completion() const { return int64_t(tokens.size() - request().prompt.size()); }
   int64_t uncomputed() const { return int64_t(tokens.size()) - computed; }
   bool waits_for_client() const { return paused || processing; }
-  bool blocked() const { return waits_for_client() || compiling; }
+  // For a while that nobody knows: others may have its place.
+  bool idle() const { return waits_for_client() || compiling; }
+  bool blocked() const { return idle() || masking != nullptr; }
+  // What the model says next is within a constraint of which the mask is not there yet.
+  bool needs_mask() const { return matcher != nullptr && mask == nullptr && !constraint_failure; }
 
   std::shared_ptr<SharedRequest> shared;
   int choice;
@@ -141,8 +149,11 @@ struct Sequence {
   int64_t computed = 0;         // tokens whose keys and values are in the cache
   SequencePages pages;
   TextStream text;
-  std::unique_ptr<grammar::Matcher> matcher;  // null: unconstrained
-  std::optional<Error> constraint_failure;    // why it cannot go on
+  std::shared_ptr<grammar::Matcher> matcher;   // null: unconstrained
+  const grammar::TokenMask* mask = nullptr;    // the matcher's, of the next token; null: not made
+  std::shared_ptr<MaskJob> masking;            // has the matcher until the mask is there
+  bool masks_are_slow = false;                 // the last one was
+  std::optional<Error> constraint_failure;     // why it cannot go on
   std::vector<float> logits;    // collected for logits_last
   std::vector<Event> withheld;  // tokens of a script that are told of together
   // For the penalties, where there are any: every distinct token, and where it stands in the list.

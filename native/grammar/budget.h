@@ -31,6 +31,7 @@ class Budget {
     // Looked at seldom, for it may lie in another core's cache.
     if ((uncounted_ += amount) >= kInterval || spent > kLimits[size_t(kind)]) check(kind);
   }
+  const std::atomic<bool>* cancelled() const { return cancelled_; }
   uint64_t spent(Work kind) const { return part_[size_t(kind)]; }
   static constexpr uint64_t limit(Work kind) { return kLimits[size_t(kind)]; }
 

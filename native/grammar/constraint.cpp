@@ -2,9 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
-#include <list>
-#include <mutex>
-#include <unordered_map>
+#include <utility>
 
 #include "native/base/error.h"
 #include "native/base/json.h"
@@ -78,7 +76,8 @@ NodeId root_of(Graph& graph, JsonText& json, const Json& format, Expected expect
   return expected == Expected::kObject ? compiler.compile_object(kEnd) : compiler.compile(kEnd);
 }
 
-std::shared_ptr<Grammar> compile(const Json& format, Expected expected, const SharedTrie& trie, Budget& budget) {
+std::shared_ptr<Grammar> compile(const Json& format, Expected expected, const SharedTrie& trie, Budget& budget,
+                                 const std::shared_ptr<GrammarMemory>& memory) {
   budget.begin_part();
   Graph graph(&budget);
   JsonText json(graph);
@@ -86,44 +85,10 @@ std::shared_ptr<Grammar> compile(const Json& format, Expected expected, const Sh
   graph.finish(root, trie.vocab() >= int(tokenizer::kFirstSpecial));
   const NodeId plain_node = json.plain_node();
   const RuleId plain_rule = json.plain_rule();
-  auto made = std::make_shared<Grammar>(std::make_unique<Machine>(std::move(graph), plain_node, plain_rule), trie);
-  made->prepare();
+  auto made = std::make_shared<Grammar>(std::make_unique<Machine>(std::move(graph), plain_node, plain_rule), trie, memory);
+  made->prepare(budget.cancelled());
   return made;
 }
-
-// What was used last comes first; what does not fit goes from the end, and stays only as long as requests use it.
-template <typename Value>
-class Cache {
- public:
-  std::shared_ptr<Value> find(const std::string& key) {
-    std::lock_guard lock(mutex_);
-    const auto at = std::find_if(entries_.begin(), entries_.end(), [&](const Entry& entry) { return entry.key == key; });
-    if (at == entries_.end()) return nullptr;
-    entries_.splice(entries_.begin(), entries_, at);
-    return at->value;
-  }
-  void add(std::string key, std::shared_ptr<Value> value) {
-    std::lock_guard lock(mutex_);
-    entries_.push_front({std::move(key), std::move(value)});
-    size_t kept = 0, bytes = 0;
-    for (auto entry = entries_.begin(); entry != entries_.end();) {
-      bytes += entry->key.size() + bytes_of(*entry->value);  // anew: grammars grow while they are used
-      const bool fits = kept++ == 0 || (kept <= kMaxKept && bytes <= kMaxKeptBytes);
-      entry = fits ? std::next(entry) : entries_.erase(entry);
-    }
-  }
-
- private:
-  struct Entry {
-    std::string key;
-    std::shared_ptr<Value> value;
-  };
-  static size_t bytes_of(const Grammar& grammar) { return grammar.bytes(); }
-  static size_t bytes_of(const Constraint& constraint) { return constraint.frame.bytes(); }  // with its grammars
-
-  std::mutex mutex_;
-  std::list<Entry> entries_;
-};
 
 Json format_of(const char* type) { return Json(Json::Object{{"type", Json(std::string(type))}}); }
 
@@ -141,10 +106,13 @@ bool is_relaxed(const Json& part) {
   return unsupported != nullptr && unsupported->string() && *unsupported->string() == "relax";
 }
 
+}  // namespace
+
 // The parts of one constraint.
 class Parts {
  public:
-  Parts(const SharedTrie& trie, const std::atomic<bool>* cancelled) : trie_(trie), budget_(cancelled) {}
+  Parts(Constraints& of, const SharedTrie& trie, const std::atomic<bool>* cancelled)
+      : of_(of), trie_(trie), budget_(cancelled) {}
 
   std::shared_ptr<Grammar> arguments(const Json& tool) {
     const std::string& name = text_in(tool, "name");
@@ -178,11 +146,10 @@ class Parts {
     }
   }
   std::shared_ptr<Grammar> grammar_of(const Json& format, Expected expected) {
-    static auto& cache = *new Cache<Grammar>;  // never destroyed: engine threads may outlive the exit of main()
-    std::string key = str(trie_.vocab(), expected == Expected::kObject ? "object" : "value", compact(format));
-    if (std::shared_ptr<Grammar> known = cache.find(key)) return known;
-    std::shared_ptr<Grammar> made = compile(format, expected, trie_, budget_);
-    cache.add(std::move(key), made);
+    std::string key = str(expected == Expected::kObject ? "object" : "value", compact(format));
+    if (std::shared_ptr<Grammar> known = of_.grammars_.find(key)) return known;
+    std::shared_ptr<Grammar> made = compile(format, expected, trie_, budget_, of_.memory_);
+    of_.grammars_.add(std::move(key), made);
     return made;
   }
   static bool says_object(const std::string& schema) {
@@ -195,10 +162,13 @@ class Parts {
     }
   }
 
+  Constraints& of_;
   const SharedTrie& trie_;
   Budget budget_;
   std::vector<Relaxed> relaxed_;
 };
+
+namespace {
 
 Constraint turn_of(const Json& json, Parts& parts, const SharedTrie& trie) {
   if (trie.vocab() < int(tokenizer::kFirstSpecial)) {
@@ -243,41 +213,95 @@ Constraint text_of(const Json& json, Parts& parts, std::span<const int32_t> ends
   return {Frame::of_text(parts.text(*format, "the format"), usable, trie)};
 }
 
-// Whole constraints, as requests repeat them.
-Cache<const Constraint>& constraints() {
-  static auto& cache = *new Cache<const Constraint>;  // never destroyed, as above
-  return cache;
-}
-
-std::string key_of(std::string_view text, int vocab, std::span<const int32_t> ends) {
-  std::string key = str(vocab, ":");
+std::string key_of(std::string_view text, std::span<const int32_t> ends) {
+  std::string key;
   for (const int32_t end : ends) key += str(end, ",");
-  return key.append(text);
+  return key.append(":").append(text);
 }
 
 }  // namespace
 
-std::shared_ptr<const Constraint> known_constraint(std::string_view text, int vocab, std::span<const int32_t> ends) {
-  return constraints().find(key_of(text, vocab, ends));
+template <typename Value>
+std::shared_ptr<Value> RecentlyUsed<Value>::find(const std::string& key) {
+  std::lock_guard lock(mutex_);
+  const auto at = std::find_if(entries_.begin(), entries_.end(), [&](const Entry& entry) { return entry.key == key; });
+  if (at == entries_.end()) return nullptr;
+  entries_.splice(entries_.begin(), entries_, at);
+  return at->value;
 }
 
-std::shared_ptr<const Constraint> compile_constraint(std::string_view text, int vocab, std::span<const int32_t> ends,
-                                                     const std::atomic<bool>* cancelled) {
+template <typename Value>
+void RecentlyUsed<Value>::add(std::string key, std::shared_ptr<Value> value) {
+  {
+    std::lock_guard lock(mutex_);
+    const size_t bytes = key.size();
+    entries_.push_front({std::move(key), std::move(value)});
+    memory_->bytes += bytes;
+  }
+  while (size() > kMostKept && drop_one()) {
+  }
+}
+
+template <typename Value>
+bool RecentlyUsed<Value>::drop_one() {
+  std::list<Entry> dropped;  // which takes time, and nobody has to wait for that
+  std::lock_guard lock(mutex_);
+  if (entries_.size() <= 1) return false;
+  dropped.splice(dropped.begin(), entries_, std::prev(entries_.end()));
+  memory_->bytes -= dropped.front().key.size();
+  return true;
+}
+
+template <typename Value>
+size_t RecentlyUsed<Value>::size() const {
+  std::lock_guard lock(mutex_);
+  return entries_.size();
+}
+
+template class RecentlyUsed<Grammar>;
+template class RecentlyUsed<const Constraint>;
+
+Constraints::Constraints(int vocab, size_t most_bytes)
+    : vocab_(vocab), memory_(std::make_shared<GrammarMemory>()), grammars_(memory_), constraints_(memory_) {
+  memory_->most = most_bytes;
+}
+
+std::shared_ptr<const Constraint> Constraints::find(std::string_view text, std::span<const int32_t> ends) {
+  return constraints_.find(key_of(text, ends));
+}
+
+// A constraint holds its grammars, so both go.
+void Constraints::trim() {
+  while (memory_->is_scarce()) {
+    const bool dropped = constraints_.drop_one();
+    if (!grammars_.drop_one() && !dropped) return;
+  }
+}
+
+std::shared_ptr<const Constraint> Constraints::compile(std::string_view text, std::span<const int32_t> ends,
+                                                       const std::atomic<bool>* cancelled) {
   if (text.size() > kMaxConstraintBytes) {
     throw Error(Code::kInvalidArgument,
                 str("the constraint has ", text.size(), " bytes of JSON, at most ", kMaxConstraintBytes, " are supported"));
   }
-  std::string key = key_of(text, vocab, ends);
-  if (std::shared_ptr<const Constraint> known = constraints().find(key)) return known;
-  const SharedTrie& trie = SharedTrie::of_vocabulary(vocab);
+  std::string key = key_of(text, ends);
+  if (std::shared_ptr<const Constraint> known = constraints_.find(key)) return known;
+  const SharedTrie& trie = SharedTrie::of_vocabulary(vocab_);
   const Json json = parse(text, "constraint");
-  Parts parts(trie, cancelled);
+  Parts parts(*this, trie, cancelled);
   const bool is_turn = text_in(json, "kind") == "harmony";
   Constraint constraint = is_turn ? turn_of(json, parts, trie) : text_of(json, parts, ends, trie);
   constraint.relaxed = parts.relaxed();
+  trie.get();  // built here, where it may be waited for
   const auto made = std::make_shared<const Constraint>(std::move(constraint));
-  constraints().add(std::move(key), made);
+  constraints_.add(std::move(key), made);
+  trim();
   return made;
+}
+
+std::shared_ptr<const Constraint> compile_constraint(std::string_view json, int vocab, std::span<const int32_t> ends,
+                                                     const std::atomic<bool>* cancelled) {
+  return Constraints(vocab).compile(json, ends, cancelled);
 }
 
 }  // namespace oss::grammar

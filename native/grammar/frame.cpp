@@ -90,14 +90,6 @@ Frame Frame::of_text(std::shared_ptr<Grammar> grammar, std::span<const int32_t> 
   return frame;
 }
 
-size_t Frame::bytes() const {
-  size_t bytes = places_.size() * sizeof(Place);
-  for (const Place& place : places_) {
-    bytes += place.ways.size() * sizeof(Way) + (place.grammar != nullptr ? place.grammar->bytes() : 0);
-  }
-  return bytes;
-}
-
 void Frame::finish(PlaceId start) {
   start_ = start;
   places_[kDone].distance = 0;

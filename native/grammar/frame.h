@@ -55,8 +55,6 @@ class Frame {
 
   const Place& place(PlaceId id) const { return places_[id]; }
   PlaceId start() const { return start_; }
-  // Memory of the frame and its grammars, about.
-  size_t bytes() const;
   const TokenTrie& trie() const { return trie_->get(); }  // waits until it is built
 
  private:

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "native/base/error.h"
+#include "native/base/str.h"
 #include "native/tokenizer/vocabulary.h"
 
 namespace oss::grammar {
@@ -14,25 +15,29 @@ void add(const TokenMask& from, TokenMask& to) {
 
 }  // namespace
 
-Grammar::Grammar(std::unique_ptr<Machine> machine, const SharedTrie& trie)
-    : machine_(std::move(machine)), trie_(trie) {
+Grammar::Grammar(std::unique_ptr<Machine> machine, const SharedTrie& trie, std::shared_ptr<GrammarMemory> memory)
+    : machine_(std::move(machine)), trie_(trie), memory_(std::move(memory)) {
   shortest_ = machine_->distance(machine_->start());
+  count_bytes();
 }
 
-StateId Grammar::walk(StateId from, std::string_view bytes) {
-  for (const char byte : bytes) {
-    from = machine_->step(from, uint8_t(byte));
-    if (from == Machine::kDead) break;
-  }
-  return from;
+Grammar::~Grammar() { memory_->bytes -= bytes_; }
+
+void Grammar::count_bytes() {
+  const size_t bytes = machine_->bytes() + masks_.size() * size_t(trie_.vocab()) / 8;
+  memory_->bytes += bytes - bytes_;  // modulo 2^64: it may have become less
+  bytes_ = bytes;
 }
 
 // Calls visit(token, state after it) for every token whose bytes can come next.
 template <typename Visit>
 void Grammar::for_each_token(const std::vector<TokenTrie::Node>& nodes, StateId state, Visit&& visit) {
+  constexpr uint32_t kAtOnce = 4096;
   path_.resize(size_t(trie_.get().longest()) + 1);
   path_[0] = state;
+  uint32_t visited = 0;
   for (uint32_t i = 0; i < nodes.size();) {
+    if (++visited % kAtOnce == 0) machine_->look_up(kAtOnce);
     const TokenTrie::Node& node = nodes[i];
     const StateId next = machine_->step(path_[node.depth], node.byte);
     if (next == Machine::kDead) {
@@ -45,24 +50,28 @@ void Grammar::for_each_token(const std::vector<TokenTrie::Node>& nodes, StateId 
   }
 }
 
-// When the machine is full. A single walk may exceed its bound, by the bytes of the trie at most.
+// When the machine is full, or all grammars take too much. A single mask may exceed the bound.
 void Grammar::make_room() {
-  if (!machine_->is_full()) return;
+  constexpr size_t kFew = 1u << 20;  // finding them again and again would take more than it saves
+  const bool is_large = bytes_ > machine_->graph_bytes() + kFew;
+  if (!machine_->is_full() && !(is_large && memory_->is_scarce())) return;
   masks_.clear();
+  std::lock_guard lock(cursors_mutex_);
   std::vector<StateId*> in_use;
-  for (Cursor* cursor : cursors_) in_use.push_back(&cursor->state_);
+  for (Cursor* cursor : cursors_) in_use.push_back(&*cursor->state_);
   machine_->collect(in_use);
+  count_bytes();
 }
 
 const Grammar::Mask& Grammar::mask_of(const Asked& asked) {
   auto known = masks_.find(asked);
   if (known == masks_.end()) {
+    Mask made = asked.distance == kAnywhere ? make_mask(asked.state) : make_near_mask(asked);
     if (masks_.size() >= kMaxMasks) {
       masks_.erase(std::min_element(masks_.begin(), masks_.end(),
                                     [](const auto& a, const auto& b) { return a.second.used < b.second.used; }));
     }
-    known = masks_.emplace(asked, asked.distance == kAnywhere ? make_mask(asked.state) : make_near_mask(asked)).first;
-    bytes_ = machine_->bytes() + masks_.size() * trie_.get().mask_words() * sizeof(uint32_t);
+    known = masks_.emplace(asked, std::move(made)).first;
   }
   known->second.used = ++clock_;
   return known->second;
@@ -116,58 +125,108 @@ Grammar::Mask Grammar::make_near_mask(const Asked& asked) {
   return mask;
 }
 
-void Grammar::prepare() {
-  std::lock_guard lock(mutex_);
-  make_room();
-  machine_->begin_walk();
-  mask_of({machine_->start(), kAnywhere, false});
-}
-
-Cursor::Cursor(std::shared_ptr<Grammar> grammar) : grammar_(std::move(grammar)) {
-  std::lock_guard lock(grammar_->mutex_);
-  grammar_->make_room();
-  grammar_->machine_->begin_walk();
-  state_ = grammar_->machine_->start();
-  grammar_->cursors_.push_back(this);
+void Grammar::prepare(const std::atomic<bool>* cancelled) {
+  TokenMask mask = trie_.get().empty();
+  // No cursor of this one lives longer than the call, so that nobody has to share it.
+  Cursor first(std::shared_ptr<Grammar>(std::shared_ptr<Grammar>(), this));
+  Slice all{.cancelled = cancelled};
+  first.add_tokens(kAnywhere, mask, all);
 }
 
 Cursor::~Cursor() {
-  std::lock_guard lock(grammar_->mutex_);
+  make_no_more();
+  if (!state_) return;
+  std::lock_guard lock(grammar_->cursors_mutex_);
   std::erase(grammar_->cursors_, this);
 }
 
-bool Cursor::advance(int32_t token) {
-  std::lock_guard lock(grammar_->mutex_);
-  grammar_->make_room();
-  grammar_->machine_->begin_walk();
-  const tokenizer::Bytes bytes = tokenizer::Vocabulary::get().bytes(uint32_t(token));
-  state_ = grammar_->walk(state_, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
-  ++tokens_;
-  return state_ != Machine::kDead;
+void Cursor::make_no_more() {
+  const Cursor* self = this;
+  grammar_->making_.compare_exchange_strong(self, nullptr);
 }
 
-bool Cursor::accepts() const {
-  std::lock_guard lock(grammar_->mutex_);
-  return grammar_->machine_->accepts(state_);
-}
-
-uint32_t Cursor::distance() const {
-  std::lock_guard lock(grammar_->mutex_);
-  return grammar_->machine_->distance(state_);
-}
-
-void Cursor::add_tokens(int64_t distance, bool or_nearest, TokenMask& mask) const {
-  std::lock_guard lock(grammar_->mutex_);
-  grammar_->make_room();
-  grammar_->machine_->begin_walk();
-  const Grammar::Mask& all = grammar_->mask_of({state_, Grammar::kAnywhere, false});
-  const bool fits = all.farthest <= distance;
-  add(fits ? all.tokens : grammar_->mask_of({state_, distance, or_nearest}).tokens, mask);
-  work_ += grammar_->machine_->work();
-  if (work_ > kMaxWork + tokens_ * kWorkOfToken) {
-    throw Error(Code::kUnsupported, "the constraint leaves too many ways open at once: token after token, telling which may "
-                                    "follow takes too long; write the pattern or the choices less ambiguously");
+// Follows the tokens that have come. What a token has led to is noted when all of it is known.
+void Cursor::catch_up() {
+  Machine& machine = *grammar_->machine_;
+  if (!state_) {
+    const StateId start = machine.start();
+    std::lock_guard lock(grammar_->cursors_mutex_);
+    grammar_->cursors_.push_back(this);
+    state_ = start;
   }
+  while (!pending_.empty()) {
+    StateId state = *state_;
+    for (const uint8_t byte : tokenizer::Vocabulary::get().bytes(uint32_t(pending_.front()))) {
+      state = machine.step(state, byte);
+      if (state == Machine::kDead) {
+        throw Error(Code::kInternal, str("token ", pending_.front(), " is outside of the constraint"));
+      }
+    }
+    state_ = state;
+    pending_.erase(pending_.begin());
+    ++tokens_;
+    mask_work_ = 0;
+  }
+}
+
+uint64_t Cursor::most_work() const {
+  const uint64_t of_text = kMaxTextWork + (tokens_ + pending_.size()) * kWorkOfToken;
+  return std::min(kMaxMaskWork - std::min(kMaxMaskWork, mask_work_), of_text - std::min(of_text, text_work_));
+}
+
+void Cursor::count_work() {
+  mask_work_ += grammar_->machine_->work();
+  text_work_ += grammar_->machine_->work();
+  const bool of_mask = mask_work_ >= kMaxMaskWork;
+  if (!of_mask && text_work_ < kMaxTextWork + (tokens_ + pending_.size()) * kWorkOfToken) return;
+  throw Error(Code::kUnsupported, str("the constraint leaves too many ways open at once: ", of_mask ? "" : "token after token, ",
+                                      "telling which may follow takes too long; write the pattern or the choices less "
+                                      "ambiguously"));
+}
+
+// What is known of the state, and else is made, unless another cursor's turn it is.
+std::optional<bool> Cursor::find_tokens(int64_t distance, TokenMask& mask, bool may_make) {
+  Grammar& grammar = *grammar_;
+  const bool may_end = grammar.machine_->accepts(*state_);
+  const Grammar::Asked anywhere{*state_, Grammar::kAnywhere, false}, near{*state_, distance, !may_end};
+  if (!may_make && !grammar.knows(anywhere)) return std::nullopt;
+  const Grammar::Mask* found = &grammar.mask_of(anywhere);
+  if (found->farthest > distance) {
+    if (!may_make && !grammar.knows(near)) return std::nullopt;
+    found = &grammar.mask_of(near);
+  }
+  add(found->tokens, mask);
+  return may_end;
+}
+
+std::optional<bool> Cursor::add_tokens(int64_t distance, TokenMask& mask, Slice& slice) {
+  Grammar& grammar = *grammar_;
+  std::unique_lock lock(grammar.mutex_, std::defer_lock);
+  if (slice.waits) {
+    lock.lock();
+  } else if (!lock.try_lock()) {
+    return std::nullopt;
+  }
+  if (grammar.making_ == nullptr) grammar.make_room();
+  const Cursor* nobody = nullptr;
+  const bool may_make = grammar.making_ == this || grammar.making_.compare_exchange_strong(nobody, this);
+  std::optional<bool> may_end;
+  try {
+    grammar.machine_->begin_walk(most_work(), slice.work, slice.cancelled);
+    try {
+      catch_up();
+      may_end = find_tokens(distance, mask, may_make);
+    } catch (const Machine::WalkEnds&) {
+    }
+    slice.work -= std::min(slice.work, grammar.machine_->taken());
+    grammar.count_bytes();
+    count_work();
+  } catch (...) {
+    make_no_more();
+    throw;
+  }
+  if (may_end) make_no_more();
+  return may_end;
 }
 
 }  // namespace oss::grammar

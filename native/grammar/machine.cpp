@@ -9,6 +9,8 @@ namespace oss::grammar {
 namespace {
 
 constexpr uint64_t kWorkOfState = 8;  // in places
+constexpr uint64_t kLooksOfPlace = 32;
+constexpr size_t kBytesOfEntry = 96;  // of a hash table, and of the vector that is its key
 
 uint64_t mix(uint64_t h, uint64_t value) {
   h = (h ^ value) * 0x9E3779B97F4A7C15u;
@@ -31,7 +33,8 @@ Machine::Machine(Graph graph, NodeId plain_node, RuleId plain_rule)
     : graph_(std::move(graph)),
       plain_node_(plain_node),
       plain_rule_(plain_rule),
-      classes_(size_t(graph_.num_classes())) {
+      classes_(size_t(graph_.num_classes())),
+      graph_bytes_(graph_.bytes()) {
   reset();
 }
 
@@ -41,14 +44,37 @@ void Machine::reset() {
   states_.clear();
   ids_.clear();
   next_ = {};  // gives its memory back
+  places_ = 0;
   intern({}, false, kNever, 0);  // kDead
   std::fill(next_.begin(), next_.end(), kDead);
 }
 
+// Room first, here and for states: where memory is refused, what is known stays whole.
 uint32_t Machine::frame_of(const Frame& frame) {
+  if (frames_.size() == frames_.capacity()) frames_.reserve(2 * frames_.size());
   const auto [at, is_new] = frame_ids_.try_emplace(frame, uint32_t(frames_.size()));
   if (is_new) frames_.push_back(frame);
   return at->second;
+}
+
+uint64_t Machine::taken() const { return work_ + looks_ / kLooksOfPlace; }
+
+void Machine::look_up(uint64_t steps) {
+  looks_ += steps;
+  if (taken() >= slice_) throw WalkEnds();
+}
+
+// Whether every text that leads from the other frame to the end leads there from this one: where the same repetitions are
+// open and each may go on at least as long, and end at least as early.
+bool Machine::covers(uint32_t frame, uint32_t other) const {
+  while (frame != other) {
+    if (frame == 0 || other == 0) return false;
+    const Frame &one = frames_[frame], &two = frames_[other];
+    if (one.node != two.node || one.min > two.min || one.max < two.max) return false;
+    frame = one.parent;
+    other = two.parent;
+  }
+  return true;
 }
 
 // What can be reached from a set of places without a byte.
@@ -80,6 +106,19 @@ struct Machine::Closure {
     at = uint32_t(order.size() + 1);  // which comes next
     return false;
   }
+  // A way that only leads where another one leads too is not followed. Looked for among the last few: the states before
+  // this one had few such ways left.
+  bool is_covered(const Todo& todo) const {
+    constexpr size_t kLast = 16;
+    if (todo.frame == 0) return false;
+    const size_t from = order.size() > kLast ? order.size() - kLast : 0;
+    for (size_t i = order.size(); i-- > from;) {
+      const Todo& other = order[i];
+      const bool same = other.node == todo.node && other.min <= todo.min && other.max >= todo.max;
+      if (same && machine.covers(other.frame, todo.frame)) return true;
+    }
+    return false;
+  }
   void reach(NodeId node, uint32_t frame) {
     const Node& n = machine.graph_.node(node);
     reach(node, n.kind == Node::Kind::kRepeat ? n.min : 0, n.kind == Node::Kind::kRepeat ? n.max : 0, frame);
@@ -90,7 +129,7 @@ struct Machine::Closure {
     if (graph.distance(node) >= kNever || around.distance >= kNever) return;
     if (around.depth + graph.height(node) > Graph::kMaxDepth) return;
     const Todo todo = {node, min, max, frame};
-    if (is_known(todo)) return;
+    if (is_known(todo) || is_covered(todo)) return;
     if (order.size() >= kMaxPlaces) {
       throw Error(Code::kUnsupported, str("the constraint leaves more than ", kMaxPlaces,
                                           " ways open at once: write the pattern or the choices less ambiguously"));
@@ -145,14 +184,15 @@ struct Machine::Closure {
 StateId Machine::start() { return close({{graph_.start(graph_.root()), 0}}); }
 
 StateId Machine::close(std::vector<Place> places) {
+  // Before the work: each walk gets at least one state further.
+  if (work_ >= most_ || taken() >= slice_) throw WalkEnds();
+  if (cancelled_ != nullptr && cancelled_->load(std::memory_order_relaxed)) {
+    throw Error(Code::kCancelled, "nobody waits for the tokens that may follow");
+  }
   Closure closure{*this};
   for (const Place& place : places) closure.reach(place.node, place.frame);
   for (size_t i = 0; i < closure.order.size(); ++i) closure.visit(Closure::Todo(closure.order[i]));
   work_ += kWorkOfState + closure.order.size();
-  if (work_ > kMaxWork) {
-    throw Error(Code::kUnsupported, "the constraint leaves too many ways open at once, and telling which tokens may follow "
-                                    "takes too long: write the pattern or the choices less ambiguously");
-  }
   if (closure.places.empty() && !closure.accepts) return kDead;
   uint32_t plain = 0;
   // One way has led here; what it passed without a byte tells whether it is inside of a string.
@@ -173,20 +213,50 @@ StateId Machine::close(std::vector<Place> places) {
   }
   std::sort(closure.places.begin(), closure.places.end());
   closure.places.erase(std::unique(closure.places.begin(), closure.places.end()), closure.places.end());
+  remove_covered(closure.places);
   return intern(std::move(closure.places), closure.accepts, distance, plain);
+}
+
+// What a place allows that another one allows too says nothing: `(\w{1,9} ?){1,9}` has 9 places after any text instead of 81.
+// Where many remain that do not cover each other, comparing them all would take longer than what it saves.
+void Machine::remove_covered(std::vector<Place>& places) const {
+  constexpr size_t kCompared = 48;
+  size_t kept = 0;
+  for (size_t begin = 0, end = 0; begin < places.size(); begin = end) {
+    while (end < places.size() && places[end].node == places[begin].node) ++end;
+    const size_t first = kept;
+    for (size_t i = begin; i < end; ++i) {
+      const Place place = places[i];
+      const size_t from = std::max(first, kept > kCompared ? kept - kCompared : 0);
+      bool is_covered = false;
+      size_t to = from;
+      for (size_t k = from; k < kept && !is_covered; ++k) is_covered = covers(places[k].frame, place.frame);
+      if (is_covered) continue;
+      for (size_t k = from; k < kept; ++k) {
+        if (!covers(place.frame, places[k].frame)) places[to++] = places[k];
+      }
+      places[to++] = place;
+      kept = to;
+    }
+  }
+  places.resize(kept);
 }
 
 StateId Machine::intern(std::vector<Place> places, bool accepts, uint32_t distance, uint32_t plain) {
   // The end is a place too: without it, two states could differ only in whether the text may end there.
   if (accepts) places.push_back({Graph::kEndNode, 0});
-  const auto [at, is_new] = ids_.try_emplace(std::move(places), StateId(states_.size()));
-  if (!is_new) return at->second;
-  if (states_.size() >= kMostStates) {
-    ids_.erase(at);
-    throw Error(Code::kUnsupported, "the constraint has too many states: write the pattern less ambiguously");
+  if (const auto known = ids_.find(places); known != ids_.end()) return known->second;
+  if (bytes() >= graph_bytes_ + kMostBytes) {
+    throw Error(Code::kUnsupported, str("the constraint leaves so many ways open that they take more than ", kMostBytes >> 20,
+                                        " MiB: write the pattern or the choices less ambiguously"));
   }
+  if (states_.size() == states_.capacity()) states_.reserve(2 * states_.size() + 1);
+  const size_t size = (states_.size() + 1) * classes_;
+  if (next_.capacity() < size) next_.reserve(2 * size);
+  next_.resize(size, kUnknown);
+  const auto at = ids_.emplace(std::move(places), StateId(states_.size())).first;
+  places_ += at->first.size();
   states_.push_back({&at->first, distance, plain, accepts});
-  next_.resize(next_.size() + classes_, kUnknown);
   return at->second;
 }
 
@@ -205,10 +275,9 @@ StateId Machine::find_step(StateId from, uint8_t byte) {
 }
 
 size_t Machine::bytes() const {
-  size_t places = 0;
-  for (const State& state : states_) places += state.places->size();
-  const size_t per_state = sizeof(State) + classes_ * sizeof(uint32_t) + 80;  // 80: of the hash table
-  return graph_.bytes() + states_.size() * per_state + places * sizeof(Place) + frames_.size() * (2 * sizeof(Frame) + 32);
+  return graph_bytes_ + states_.capacity() * sizeof(State) + next_.capacity() * sizeof(uint32_t) +
+         states_.size() * kBytesOfEntry + places_ * sizeof(Place) + frames_.capacity() * sizeof(Frame) +
+         frames_.size() * (sizeof(Frame) + kBytesOfEntry);
 }
 
 void Machine::collect(std::span<StateId* const> in_use) {

@@ -3,9 +3,10 @@
 // second walk over the same text costs one table look-up per byte.
 //
 // Nothing grows without bound: open calls are Graph::kMaxDepth deep at most, and what would go deeper is not allowed, nor
-// what could only end deeper; a state has kMaxPlaces places; and when there are kMaxStates states, collect() keeps only
-// those in use. Not safe on two threads at once (grammar.h has the lock).
+// what could only end deeper; a state has kMaxPlaces places, none of which leads only where another one leads too; and when
+// the states take kFullBytes, collect() keeps only those in use. Not safe on two threads at once (grammar.h has the lock).
 #pragma once
+#include <atomic>
 #include <cstdint>
 #include <span>
 #include <unordered_map>
@@ -19,27 +20,35 @@ using StateId = uint32_t;
 
 class Machine {
  public:
-  static constexpr size_t kMaxStates = 1u << 14;
-  static constexpr size_t kMostStates = 4 * kMaxStates;
-  static constexpr size_t kMaxFrames = 1u << 17;
+  static constexpr size_t kFullBytes = 16u << 20;
+  static constexpr size_t kMostBytes = 64u << 20;
   static constexpr size_t kMaxPlaces = 4096;
-  // Places that may be found anew between two calls of begin_walk(): some 100 ms.
-  static constexpr uint64_t kMaxWork = 1'000'000;
 
   static constexpr StateId kDead = 0;
 
-  // What follows is one mask or token: it may take kMaxWork.
-  void begin_walk() { work_ = 0; }
+  // Thrown by step() when a walk has taken what it may. What was found is kept: the same walk soon gets further.
+  struct WalkEnds {};
+
+  // What follows may take `most` work: places that are found anew, some 10 million in a second. It ends as well when as much
+  // time as for `slice` of them has gone, and with kCancelled when that becomes true (null: never).
+  void begin_walk(uint64_t most, uint64_t slice, const std::atomic<bool>* cancelled) {
+    work_ = looks_ = 0;
+    most_ = most;
+    slice_ = slice;
+    cancelled_ = cancelled;
+  }
   uint64_t work() const { return work_; }
+  // So many steps were looked up: that is no work, for it depends on how often a walk began anew, but takes time.
+  void look_up(uint64_t steps);
+  uint64_t taken() const;  // of the slice
 
   // The graph is finished. plain_node, plain_rule: where a JSON string goes on without an end, and the rule of one of its
   // characters (json_text.h).
   Machine(Graph graph, NodeId plain_node, RuleId plain_rule);
 
   StateId start();
-  // kDead when the byte cannot stand there. Throws kUnsupported when a state has more than kMaxPlaces places, when the walk
-  // takes more than kMaxWork, or when there are kMostStates: only an ambiguous pattern comes there between two calls of
-  // collect().
+  // kDead when the byte cannot stand there. Throws WalkEnds, and kUnsupported when a state has more than kMaxPlaces places, or
+  // when all of them take kMostBytes: only an ambiguous pattern comes there between two calls of collect().
   StateId step(StateId from, uint8_t byte) {
     const uint32_t known = next_[size_t(from) * classes_ + graph_.class_of(byte)];
     return known != kUnknown ? known : find_step(from, byte);
@@ -51,12 +60,13 @@ class Machine {
   // How many plain characters of a JSON string may follow: kUnlimited, a count, or 0 when that is not all that is open here.
   uint32_t plain(StateId state) const { return states_[state].plain; }
 
-  bool is_full() const { return states_.size() > kMaxStates || frames_.size() > kMaxFrames; }
+  bool is_full() const { return bytes() > graph_bytes_ + kFullBytes; }
   // Forgets every state but these, which get new ids.
   void collect(std::span<StateId* const> in_use);
 
   size_t num_states() const { return states_.size(); }
   size_t bytes() const;
+  size_t graph_bytes() const { return graph_bytes_; }
 
  private:
   static constexpr uint32_t kUnknown = ~0u;
@@ -90,6 +100,8 @@ class Machine {
   struct Closure;
 
   void reset();
+  bool covers(uint32_t frame, uint32_t other) const;
+  void remove_covered(std::vector<Place>& places) const;
   uint32_t frame_of(const Frame& frame);
   StateId find_step(StateId from, uint8_t byte);
   StateId close(std::vector<Place> places);
@@ -104,7 +116,10 @@ class Machine {
   std::vector<State> states_;
   std::unordered_map<std::vector<Place>, StateId, PlacesHash> ids_;
   std::vector<uint32_t> next_;  // [states, classes]
-  uint64_t work_ = 0;
+  const size_t graph_bytes_;
+  size_t places_ = 0;           // of all states
+  uint64_t work_ = 0, looks_ = 0, most_ = ~uint64_t(0), slice_ = ~uint64_t(0);
+  const std::atomic<bool>* cancelled_ = nullptr;
 };
 
 }  // namespace oss::grammar

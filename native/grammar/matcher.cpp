@@ -20,6 +20,11 @@ void Matcher::enter(Frame::PlaceId place) {
 }
 
 const TokenMask& Matcher::mask(int64_t tokens_left) {
+  Slice all;
+  return *mask(tokens_left, all);
+}
+
+const TokenMask* Matcher::mask(int64_t tokens_left, Slice& slice) {
   const Frame& frame = constraint_->frame;
   const Frame::Place& place = frame.place(at_);
   const int64_t left = tokens_left - 1;  // after this one
@@ -29,9 +34,11 @@ const TokenMask& Matcher::mask(int64_t tokens_left) {
   for (const Frame::Way& way : place.ways) {
     if (is_open(way)) nearest = std::min(nearest, distance_after(frame, way));
   }
-  const bool may_leave = cursor_ == nullptr || cursor_->accepts();
+  bool may_leave = true;
   if (cursor_ != nullptr) {
-    cursor_->add_tokens(left - 1 - int64_t(nearest), !may_leave, mask_);
+    const std::optional<bool> may_end = cursor_->add_tokens(left - 1 - int64_t(nearest), mask_, slice);
+    if (!may_end) return nullptr;
+    may_leave = *may_end;
     // Small vocabularies have ends that stand for bytes as well; here they are ends alone.
     for (const Frame::Way& way : place.ways) forbid(mask_, way.token);
   }
@@ -45,7 +52,7 @@ const TokenMask& Matcher::mask(int64_t tokens_left) {
       if (is_open(way) && (distance == nearest || int64_t(distance) <= left)) allow(mask_, way.token);
     }
   }
-  return mask_;
+  return &mask_;
 }
 
 void Matcher::accept(int32_t token) {
@@ -58,7 +65,7 @@ void Matcher::accept(int32_t token) {
     return;
   }
   if (cursor_ != nullptr) {
-    if (!cursor_->advance(token)) refuse();
+    cursor_->advance(token);
     return;
   }
   if (place.is_analysis && analysis_left_ > 0) --analysis_left_;

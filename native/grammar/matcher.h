@@ -28,9 +28,11 @@ class Matcher {
 
   // The tokens that may come next when `tokens_left` may, this one included. Those that leave no valid end within that
   // many are out; where none leaves one, those that come nearest to an end remain. At least one token is allowed before
-  // done(). Valid until the next call. Throws kUnsupported where the machine cannot go on (machine.h).
-  const TokenMask& mask(int64_t tokens_left);
-  // Throws kInternal for a token that the last mask did not allow.
+  // done(). Valid until the next call. Null when it takes more than the slice: then the same is asked again, on any thread.
+  // Throws as Cursor::add_tokens().
+  const TokenMask* mask(int64_t tokens_left, Slice& slice);
+  const TokenMask& mask(int64_t tokens_left);  // all of it, now
+  // Waits for nobody. Throws kInternal for a token that the last mask did not allow.
   void accept(int32_t token);
   // The completion is whole: nothing may follow.
   bool done() const { return at_ == Frame::kDone; }

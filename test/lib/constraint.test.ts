@@ -309,6 +309,19 @@ describe("texts", () => {
     expect(chosen.size).toBeGreaterThan(2);
   });
 
+  it("of a pattern with many ways to the same text; what was compiled is counted until the engine closes", async () => {
+    const engine = await Engine.load("synthetic:tiny", { contextLength: 256, maxSequences: 4 });
+    expect(engine.stats()).toMatchObject({ grammars: 0, grammarBytes: 0 });
+    const pattern = "(\\w{1,20} ?){1,60}";
+    const constraint: Constraint = { kind: "text", format: { type: "regex", pattern } };
+    const [one] = await completions(engine, { seed: 3, maxTokens: 100, constraint });
+    expect(one!.text).toMatch(new RegExp(`^(?:${pattern})$`));
+    expect(engine.stats().grammars).toBe(1);
+    expect(engine.stats().grammarBytes).toBeGreaterThan(10_000);
+    await engine.close();
+    expect(engine.stats()).toMatchObject({ grammars: 0, grammarBytes: 0 });
+  });
+
   it("are cut by length where the tokens never sufficed", async () => {
     const constraint: Constraint = { kind: "text", format: { type: "choice", choices: ["z".repeat(200)] } };
     const [one] = await completions(tiny, { maxTokens: 5, constraint });

@@ -27,6 +27,7 @@ describe("metrics", () => {
     "vllm:num_requests_waiting",
     "vllm:kv_cache_usage_perc",
     "vllm:gpu_cache_usage_perc",
+    "gpt_oss:grammar_bytes",
     "vllm:cache_config_info",
     "gpt_oss:num_sequences_blocked",
     "gpt_oss:num_sequences_aside",

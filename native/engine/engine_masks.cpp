@@ -1,0 +1,106 @@
+// Which tokens the constraints of a step's sequences allow. A mask that is quickly made is made at once; one that is not is
+// made beside the steps (mask_job.h), and its sequence sits out until then: nobody else waits for it. It is the same mask
+// wherever it is made, so what a sequence says does not depend on that.
+#include <algorithm>
+#include <utility>
+
+#include "native/base/json.h"
+#include "native/base/str.h"
+#include "native/base/trace.h"
+#include "native/engine/engine.h"
+#include "native/tokenizer/tokenizer.h"
+
+namespace oss {
+
+// For all masks of a step together that are made at once: some 5 ms. Most of them were made before, or take microseconds.
+// Whose last mask was slow gets less, so that some is left for others.
+constexpr uint64_t kWorkOfStep = 50'000, kWorkOfSlowOne = 2'000;
+
+// A script may be cut off by its request's limit, so its masks have none.
+static int64_t tokens_left(const Sequence& sequence) {
+  constexpr int64_t kNoLimit = int64_t(1) << 40;
+  return sequence.request().script ? kNoLimit : sequence.request().max_tokens - sequence.completion();
+}
+
+// A script is told where it breaks its constraint.
+static std::optional<Error> broken_constraint(const Sequence& sequence) {
+  constexpr int64_t kShown = 12;  // tokens before the one that is wrong
+  if (!sequence.request().script) return std::nullopt;
+  const std::vector<int32_t>& script = sequence.request().script->of(sequence.choice);
+  const int64_t at = sequence.completion();
+  if (grammar::allows(*sequence.mask, script[size_t(at)])) return std::nullopt;
+  const auto text = [&](int64_t from, int64_t to) {
+    const auto first = script.begin() + std::max<int64_t>(from, 0);
+    const std::vector<uint32_t> ids(first, script.begin() + to);
+    return quote(tokenizer::decode(ids));
+  };
+  return Error(Code::kInvalidArgument, str("the script breaks the constraint of its request at token ", at, ": after ",
+                                           text(at - kShown, at), " it writes ", text(at, at + 1)));
+}
+
+// Before a step: takes the parts out whose next token needs a mask that is not there yet.
+void Engine::hold_back(std::vector<Scheduler::Part>& parts) {
+  uint64_t work = kWorkOfStep;
+  std::erase_if(parts, [&](const Scheduler::Part& part) { return part.rows > 0 && !has_mask(*part.sequence, work); });
+}
+
+// While the device is at a step: nobody asks for what it computes for those parts.
+void Engine::give_up_unmasked(Launched& step) {
+  uint64_t work = kWorkOfStep;
+  for (Scheduler::Part& part : step.parts) {
+    if (part.sequence != nullptr && !has_mask(*part.sequence, work)) part.sequence = nullptr;
+  }
+}
+
+// False when the sequence sits out, until it is carried out that it is masked. Where its constraint cannot go on, any token
+// is allowed: append_token() tells of that instead.
+bool Engine::has_mask(Sequence& sequence, uint64_t& work_left) {
+  if (!sequence.needs_mask()) return true;
+  try {
+    TraceSpan span("engine", "mask");
+    const uint64_t work = sequence.masks_are_slow ? std::min(work_left, kWorkOfSlowOne) : work_left;
+    grammar::Slice slice{.work = work, .waits = false};
+    sequence.mask = sequence.matcher->mask(tokens_left(sequence), slice);
+    work_left -= work - slice.work;
+    sequence.masks_are_slow = sequence.mask == nullptr;
+    if (sequence.mask == nullptr) {
+      make_mask_apart(sequence);
+      return false;
+    }
+    sequence.constraint_failure = broken_constraint(sequence);
+  } catch (const std::exception& error) {
+    sequence.constraint_failure = as_error(error);
+  }
+  return true;
+}
+
+void Engine::make_mask_apart(Sequence& sequence) {
+  auto job = std::make_shared<MaskJob>();
+  job->matcher = sequence.matcher;
+  job->tokens_left = tokens_left(sequence);
+  {
+    std::lock_guard lock(mutex_);
+    job->constraints = constraints_;
+  }
+  job->done = [this, of = std::weak_ptr<MaskJob>(job)] { send(Masked{of.lock()}); };
+  mask_thread_.add(job);
+  sequence.masking = std::move(job);
+}
+
+void Engine::carry_out(const Masked& masked) {
+  for (Sequence* sequence : scheduler_->all()) {
+    if (sequence->masking != masked.job) continue;
+    sequence->masking.reset();
+    sequence->constraint_failure = masked.job->failure;
+    if (sequence->constraint_failure) return;
+    sequence->mask = masked.job->mask();
+    try {
+      sequence->constraint_failure = broken_constraint(*sequence);
+    } catch (const std::exception& error) {
+      sequence->constraint_failure = as_error(error);
+    }
+    return;
+  }
+}
+
+}  // namespace oss
