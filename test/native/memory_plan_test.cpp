@@ -77,6 +77,17 @@ TEST("memory_plan: a context that is asked for and does not fit is refused, one 
   CHECK_THROWS(Code::kOutOfMemory, "131072 tokens", plan("synthetic:20b", 15 * kGB, options));
 }
 
+TEST("memory_plan: more than the machine has is refused, whoever asks for it") {
+  const CpuBackend backend(*cpu::available_kernels().front(), 2, nullptr, DenseWeights::kBF16);
+  const Config config = synthetic_checkpoint("synthetic:tiny")->config;
+  EngineOptions options;
+  options.kv_bytes = uint64_t(1) << 50;
+  CHECK_THROWS(Code::kOutOfMemory, "kvCache.bytes asks for 1125899.9 GB, and free is", plan_memory(config, options, backend));
+  options.kv_bytes = 16u << 20;
+  options.max_batch_tokens = 1 << 30;
+  CHECK_THROWS(Code::kOutOfMemory, "for activations, and free is", plan_memory(config, options, backend));
+}
+
 TEST("memory_plan: what copies in Q8 take is known before they are made") {
   CpuBackend backend(*cpu::available_kernels().front(), 2, nullptr, DenseWeights::kQ8);
   auto checkpoint = open_checkpoint(test::source_path("test/golden/models/a"));
