@@ -29,14 +29,6 @@ class Descriptor {
   int fd_;
 };
 
-timespec modified(const struct stat& status) {
-#if defined(__APPLE__)
-  return status.st_mtimespec;
-#else
-  return status.st_mtim;
-#endif
-}
-
 }  // namespace
 
 std::shared_ptr<const MappedFile> MappedFile::open(const std::string& path) {
@@ -47,20 +39,12 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::string& path) {
   if (::fstat(file.get(), &status) != 0) throw refused_file("examine", path, errno);
   if (S_ISDIR(status.st_mode)) throw Error(Code::kModelFormat, str(path, " is a folder, expected a file"));
   if (!S_ISREG(status.st_mode)) throw Error(Code::kModelFormat, str(path, " is not a regular file"));
-  std::shared_ptr<const MappedFile> mapped(new MappedFile(path, file.get(), size_t(status.st_size), modified(status)));
+  std::shared_ptr<const MappedFile> mapped(new MappedFile(path, file.get(), size_t(status.st_size)));
   file.release();
   return mapped;
 }
 
 MappedFile::~MappedFile() { ::close(file_); }
-
-void MappedFile::check_unchanged() const {
-  struct stat status{};
-  if (::fstat(file_, &status) != 0) throw refused_file("examine", path_, errno);
-  const timespec now = modified(status);
-  if (size_t(status.st_size) == size() && now.tv_sec == modified_.tv_sec && now.tv_nsec == modified_.tv_nsec) return;
-  throw Error(Code::kModelFormat, str(path_, " has been changed while it was loaded: load it again when it is complete"));
-}
 
 void MappedFile::read(uint64_t offset, size_t bytes, void* to) const {
   for (size_t done = 0; done < bytes;) {

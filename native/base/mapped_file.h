@@ -3,14 +3,13 @@
 // file of 1 GB was read in order at 1.5 GB/s without, at 1.2 with WILLNEED ahead of the reader, at 0.7 with SEQUENTIAL (on
 // a virtio disk).
 #pragma once
-#include <time.h>
-
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
 
+#include "native/base/file_version.h"
 #include "native/base/mapping.h"
 
 namespace oss {
@@ -30,7 +29,7 @@ class MappedFile {
   void check() const { mapping_.check(); }
 
   // Throws kModelFormat when the file has been written to since it was opened: what was read of it may be half old, half new.
-  void check_unchanged() const;
+  void check_unchanged() const { version_.check(file_, path_); }
   const std::string& path() const { return path_; }
   std::string_view text() const { return {reinterpret_cast<const char*>(data()), size()}; }
 
@@ -40,13 +39,13 @@ class MappedFile {
   void read(uint64_t offset, size_t bytes, void* to) const;
 
  private:
-  MappedFile(const std::string& path, int file, size_t size, timespec modified)
-      : path_(path), mapping_(path, file, size), file_(file), modified_(modified) {}
+  MappedFile(const std::string& path, int file, size_t size)
+      : path_(path), mapping_(path, file, size), file_(file), version_(file, path) {}
 
   std::string path_;
   Mapping mapping_;
   int file_;
-  timespec modified_;
+  FileVersion version_;
 };
 
 }  // namespace oss

@@ -115,7 +115,7 @@ std::vector<std::byte> PackedFile::header(uint64_t key, uint64_t bytes, std::spa
 void PackedFile::map_pages() { mapping_ = std::make_unique<Mapping>(path_, file_, bytes_); }
 
 std::unique_ptr<PackedFile> PackedFile::map(const std::string& path, uint64_t key, std::span<const uint64_t> section_bytes,
-                                            std::string& reason) {
+                                            std::string& reason, const ForEach& for_each) {
   std::unique_ptr<PackedFile> file(new PackedFile);
   file->path_ = path;
   file->file_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -139,16 +139,46 @@ std::unique_ptr<PackedFile> PackedFile::map(const std::string& path, uint64_t ke
     return reason = str(path, " is of other weights, of another version, or damaged"), nullptr;
   }
   file->map_pages();
-  ::close(file->file_);
-  file->file_ = -1;
+  file->version_.emplace(file->file_, path);
+  // Each start looks at others first: what is damaged is found in the end.
+  const auto now = std::chrono::steady_clock::now().time_since_epoch().count();
+  std::vector<Section> sections = file->sections_;
+  if (!sections.empty()) std::ranges::rotate(sections, sections.begin() + ptrdiff_t(uint64_t(now) % sections.size()));
+  uint64_t bytes = 0;
+  const auto enough = std::ranges::find_if(sections, [&](const Section& s) { return (bytes += s.bytes) > kCheckedAtStart; });
+  sections.erase(enough, sections.end());
+  if (std::string damage = file->damage_of(sections, for_each); !damage.empty()) return reason = std::move(damage), nullptr;
   return file;
+}
+
+void PackedFile::in_turn(int64_t count, const std::function<void(int64_t)>& body) {
+  for (int64_t i = 0; i < count; ++i) body(i);
+}
+
+void PackedFile::check() const {
+  mapping_->check();
+  if (version_) version_->check(file_, path_);
+}
+
+void PackedFile::remove_abandoned(const std::string& path) {
+  std::error_code failed;
+  for (const auto& entry : std::filesystem::directory_iterator(std::filesystem::path(path).parent_path(), failed)) {
+    if (!entry.path().filename().string().ends_with(".packed.partial")) continue;
+    const int file = ::open(entry.path().c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (file < 0) continue;
+    // Whoever has opened it by now and waits for the lock finds that it has gone.
+    if (::flock(file, LOCK_EX | LOCK_NB) == 0) ::unlink(entry.path().c_str());
+    ::close(file);
+  }
 }
 
 std::unique_ptr<PackedFile> PackedFile::map_or_make(const std::string& path, uint64_t key,
                                                     std::span<const uint64_t> section_bytes, std::string& reason,
-                                                    const std::function<bool()>& cancelled) {
-  if (auto file = map(path, key, section_bytes, reason)) return file;
+                                                    const std::function<bool()>& cancelled, const ForEach& for_each) {
+  if (auto file = map(path, key, section_bytes, reason, for_each)) return file;
   std::error_code failed;
+  // What is finished could not take the place of a folder.
+  if (std::filesystem::is_directory(path, failed)) return reason = str("cannot make ", path, ": it is a folder"), nullptr;
   std::filesystem::create_directories(std::filesystem::path(path).parent_path(), failed);
   std::unique_ptr<PackedFile> file(new PackedFile);
   file->path_ = path;
@@ -163,7 +193,7 @@ std::unique_ptr<PackedFile> PackedFile::map_or_make(const std::string& path, uin
       std::this_thread::sleep_for(std::chrono::milliseconds(50));
     }
     // Whoever held the lock may have finished, or removed what was opened here.
-    if (auto made = map(path, key, section_bytes, reason)) return made;
+    if (auto made = map(path, key, section_bytes, reason, for_each)) return made;
     struct stat opened {}, named {};
     if (::fstat(file->file_, &opened) == 0 && ::stat(partial.c_str(), &named) == 0 && opened.st_ino == named.st_ino &&
         opened.st_dev == named.st_dev) {
@@ -213,13 +243,14 @@ std::string PackedFile::damage(const std::string& path) {
   if (header(head.key, head.bytes, file.sections_) != found) return path + ": its header is damaged";
   file.bytes_ = head.bytes;
   file.map_pages();
-  const ForEach in_turn = [](int64_t count, const std::function<void(int64_t)>& body) {
-    for (int64_t i = 0; i < count; ++i) body(i);
-  };
-  for (const Section& section : file.sections_) {
-    const bool inside = section.offset <= head.bytes && section.bytes <= head.bytes - section.offset;
-    if (!inside || checksum(file.mapping_->data() + section.offset, section.bytes, in_turn) != section.checksum) {
-      return str(path, ": the ", section.bytes, " bytes from ", section.offset, " on are damaged");
+  return file.damage_of(file.sections_, in_turn);
+}
+
+std::string PackedFile::damage_of(std::span<const Section> sections, const ForEach& for_each) const {
+  for (const Section& section : sections) {
+    const bool inside = section.offset <= bytes_ && section.bytes <= bytes_ - section.offset;
+    if (!inside || checksum(mapping_->data() + section.offset, section.bytes, for_each) != section.checksum) {
+      return str(path_, ": the ", section.bytes, " bytes from ", section.offset, " on are damaged");
     }
   }
   return "";
@@ -254,9 +285,8 @@ void PackedFile::finish() {
     throw Error(Code::kOutOfMemory, why("finish", partial_) + "; packedWeights: \"memory\" needs no file");
   }
   partial_.clear();
-  ::flock(file_, LOCK_UN);  // closing alone does not: the mapping is of the same open file
-  ::close(file_);
-  file_ = -1;
+  ::flock(file_, LOCK_UN);
+  version_.emplace(file_, path_);
 }
 
 }  // namespace oss

@@ -121,10 +121,10 @@ TEST("mapping: a file that is written to while it is loaded is an error, of what
   };
   load_and([] {});
   const auto later = std::filesystem::last_write_time(weights) + std::chrono::seconds(1);
-  CHECK_THROWS(Code::kModelFormat, weights + " has been changed while it was loaded",
+  CHECK_THROWS(Code::kModelFormat, weights + " has been written to while it was in use",
                load_and([&] { std::filesystem::last_write_time(weights, later); }));
   load_and([] {});
-  CHECK_THROWS(Code::kModelFormat, weights + " has been changed while it was loaded",
+  CHECK_THROWS(Code::kModelFormat, weights + " has been written to while it was in use",
                load_and([&] { std::ofstream(weights, std::ios::app) << "more"; }));
 }
 
@@ -140,9 +140,37 @@ TEST("mapping: an engine whose checkpoint is shortened ends with an error, and t
   std::filesystem::resize_file(weights, 8192);
   harness.submit(request(2, {4, 5, 6}, 4));
   harness.wait_for_ends(2);
-  CHECK(harness.outcomes[2].failed && harness.outcomes[2].code == Code::kDevice);
+  CHECK(harness.outcomes[2].failed && harness.outcomes[2].code == Code::kModelFormat);
   CHECK(harness.outcomes[2].message.find(str("pages of ", weights, " have gone")) != std::string::npos);
   CHECK_EQ(harness.outcomes[2].tokens.size(), 0u);  // nothing that was computed from zeros is told
+}
+
+TEST("mapping: an engine whose checkpoint is overwritten ends with an error before it tells a token of it") {
+  const TempFolder folder;
+  const std::string model = folder / "model";
+  std::filesystem::copy(path_of("a"), model);
+  const std::string weights = weights_of(model), bytes = read_bytes(weights);
+  const auto say = [](Harness& harness, uint64_t id) {
+    harness.submit(request(id, {1, 2, 3}, 4));
+    harness.wait_for_ends(int(id));
+    return harness.outcomes[id];
+  };
+  {
+    // Another file of the same name is none of ours.
+    Harness harness(small_options(), model.c_str());
+    const std::vector<int32_t> tokens = say(harness, 1).tokens;
+    write_bytes(weights + ".new", std::string(bytes.size(), 'x'));
+    std::filesystem::rename(weights + ".new", weights);
+    CHECK(say(harness, 2).tokens == tokens);
+  }
+  write_bytes(weights, bytes);
+  Harness harness(small_options(), model.c_str());
+  CHECK(!say(harness, 1).failed);
+  std::fstream(weights, std::ios::in | std::ios::out | std::ios::binary).seekp(int64_t(bytes.size()) - 5000).write("wrong", 5);
+  const Outcome outcome = say(harness, 2);
+  CHECK(outcome.failed && outcome.code == Code::kModelFormat && outcome.tokens.empty());
+  CHECK(outcome.message.find(weights + " has been written to while it was in use") != std::string::npos);
+  CHECK_THROWS(Code::kClosed, "has been written to", harness.submit(request(3, {1}, 1)));
 }
 
 }  // namespace oss::test

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <thread>
 
 #include "native/loader/packed_places.h"
@@ -138,7 +139,33 @@ TEST("packed file: a flipped bit anywhere in the weights is found when all is re
     bytes[at] = char(bytes[at] ^ 1);
     write_bytes(path, bytes);
     CHECK(PackedFile::damage(path).find("are damaged") != std::string::npos);
+    std::string reason;
+    CHECK(PackedFile::map(path, kKey, kSections, reason) == nullptr);
+    CHECK(reason.find("are damaged") != std::string::npos);
   }
+  make(folder);  // it is a cache
+  CHECK(read_bytes(path) == whole);
+}
+
+TEST("packed file: one that is written to after it was mapped is told") {
+  const TempFolder folder;
+  const std::string path = make(folder);
+  const auto file = map_or_make(path);
+  file->check();
+  std::fstream(path, std::ios::in | std::ios::out | std::ios::binary).seekp(5000).write("wrong", 5);
+  CHECK_THROWS(Code::kModelFormat, path + " has been written to", file->check());
+}
+
+TEST("packed file: what killed makers left goes, and what somebody makes stays") {
+  const TempFolder folder;
+  const std::string path = make(folder), left = folder / "sub/others.packed.partial";
+  write_bytes(left, "half");
+  const auto another = map_or_make(folder / "sub/another.packed");
+  PackedFile::remove_abandoned(path);
+  CHECK(!exists(left) && exists(path) && exists(folder / "sub/another.packed.partial"));
+  fill(*another);
+  another->finish();
+  PackedFile::remove_abandoned(folder / "nowhere/weights.packed");
 }
 
 TEST("packed file: a place that cannot hold it is told, and nothing is thrown") {
@@ -150,6 +177,12 @@ TEST("packed file: a place that cannot hold it is told, and nothing is thrown") 
   const std::vector<uint64_t> huge = {uint64_t(1) << 60};
   CHECK(PackedFile::map_or_make(folder / "huge.packed", kKey, huge, reason, {}) == nullptr);
   CHECK(reason.find("bytes are needed, the disk has") != std::string::npos);
+  std::filesystem::create_directories(folder / "folder.packed");
+  CHECK(PackedFile::map_or_make(folder / "folder.packed", kKey, kSections, reason, {}) == nullptr);
+  CHECK(reason.find("it is a folder") != std::string::npos);
+  std::filesystem::create_directories(folder / "taken.packed.partial");
+  CHECK(PackedFile::map_or_make(folder / "taken.packed", kKey, kSections, reason, {}) == nullptr);
+  CHECK(reason.find("cannot make") != std::string::npos);
   CHECK(!exists(folder / "huge.packed.partial"));
 }
 

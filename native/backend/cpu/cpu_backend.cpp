@@ -128,7 +128,9 @@ void* CpuBackend::Scratch::reserve_bytes(CpuBackend& backend, size_t bytes, cons
 
 void CpuBackend::check_files() const {
   for (const MappedFile* file : files_) {
-    if (file != nullptr) file->check();
+    if (file == nullptr) continue;
+    file->check();
+    file->check_unchanged();
   }
   if (packed_file_ != nullptr) packed_file_->check();
 }

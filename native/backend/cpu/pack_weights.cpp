@@ -114,6 +114,14 @@ Vector CpuBackend::pack_vector(const HostTensor& tensor) {
   return {packed_.back().get(), int(n)};
 }
 
+static PackedFile::ForEach on_all_threads(ThreadPool& pool) {
+  return [&pool](int64_t count, const std::function<void(int64_t)>& body) {
+    pool.parallel_for(count, 1, [&](int64_t begin, int64_t end, int) {
+      for (int64_t i = begin; i < end; ++i) body(i);
+    });
+  };
+}
+
 PackedWeights CpuBackend::keep_packed(std::span<const ExpertShape> shapes, std::span<const std::string> places,
                                       uint64_t key, const std::function<bool()>& cancelled) {
   if (!packs_experts()) return {};
@@ -134,12 +142,14 @@ PackedWeights CpuBackend::keep_packed(std::span<const ExpertShape> shapes, std::
     return true;
   };
   std::string reason;
+  const PackedFile::ForEach for_each = on_all_threads(pool_);
   for (const std::string& path : places) {
-    auto file = PackedFile::map(path, key, sections, reason);
+    PackedFile::remove_abandoned(path);
+    auto file = PackedFile::map(path, key, sections, reason, for_each);
     if (file != nullptr && keep(std::move(file), "")) return out;
   }
   for (const std::string& path : places) {
-    if (keep(PackedFile::map_or_make(path, key, sections, reason, cancelled), reason)) break;
+    if (keep(PackedFile::map_or_make(path, key, sections, reason, cancelled, for_each), reason)) break;
   }
   return out;
 }
@@ -223,11 +233,7 @@ void CpuBackend::pack_strips_to_file(const HostTensor& blocks, const HostTensor&
   });
   if (failure) std::rethrow_exception(failure);
   for (const size_t section : {codes, exponents}) {
-    packed_file_->seal(section, [&](int64_t count, const std::function<void(int64_t)>& body) {
-      pool_.parallel_for(count, 1, [&](int64_t begin, int64_t end, int) {
-        for (int64_t i = begin; i < end; ++i) body(i);
-      });
-    });
+    packed_file_->seal(section, on_all_threads(pool_));
   }
 }
 
