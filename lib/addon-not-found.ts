@@ -1,6 +1,6 @@
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
-import { GptOssError } from "./errors.js";
+import { GptOssError, refusalOf } from "./errors.js";
 
 /** What is known where no addon could be loaded. */
 export interface Failure {
@@ -12,8 +12,18 @@ export interface Failure {
   broken?: { file: string; reason: string; cause: unknown };
 }
 
-/** What went wrong, and what helps where the package lies: in a checkout, or as npm, pnpm or Yarn install it. */
+/**
+ * What went wrong, and what helps where the package lies: in a checkout, or as npm, pnpm or Yarn install it. Where the
+ * system has no memory or no more files for the addon, it is not missing: OUT_OF_MEMORY, RESOURCE_LIMIT.
+ */
 export function addonNotFound({ root, tried, broken }: Failure): GptOssError {
+  const refusal = broken && addonRefusal(broken);
+  if (refusal) {
+    const what =
+      refusal === "OUT_OF_MEMORY" ? "memory (ulimit -v, or a cgroup's limit)" : "more open files (ulimit -n)";
+    const message = `The native addon ${broken.file} was not loaded: ${broken.reason}. The system refuses this process ${what}: raise the limit, or free some.`;
+    return new GptOssError(refusal, message, { cause: broken.cause });
+  }
   const platform = `${process.platform}-${process.arch}`;
   const what = broken
     ? `The native addon ${broken.file} does not load here (${platform}, Node ${process.version}): ${broken.reason}. A library ` +
@@ -27,6 +37,26 @@ export function addonNotFound({ root, tried, broken }: Failure): GptOssError {
     `${what} Build it: ${rebuildAdvice(root)}. That needs Linux, CMake >= 3.20 and g++ >= 12${tools}.`,
     broken ? { cause: broken.cause } : {},
   );
+}
+
+function addonRefusal({ file, reason, cause }: NonNullable<Failure["broken"]>) {
+  // The loader of glibc says no more than that; the other reason is a place from which nothing may be run.
+  if (/failed to map segment/.test(reason) && !/not permitted/.test(reason) && !isNoExec(file)) return "OUT_OF_MEMORY";
+  return refusalOf(cause) ?? refusalOf(reason);
+}
+
+/** Whether the file lies on a file system that is mounted with `noexec`. */
+function isNoExec(file: string): boolean {
+  try {
+    const mounts = readFileSync("/proc/self/mounts", "utf8")
+      .split("\n")
+      .map((line) => line.split(" "))
+      .filter(([, place]) => place && (file === place || file.startsWith(place === "/" ? place : `${place}/`)))
+      .sort(([, a], [, b]) => a!.length - b!.length);
+    return mounts.at(-1)?.[3]?.split(",").includes("noexec") ?? false;
+  } catch {
+    return false;
+  }
 }
 
 /** The command that builds the addon of the package in `root`. */

@@ -40,6 +40,16 @@ export class GptOssError extends Error {
   }
 }
 
+/** What an error of the system means when it is the process that lacks something: no file or addon is missing then. */
+export function refusalOf(error: unknown): "RESOURCE_LIMIT" | "OUT_OF_MEMORY" | undefined {
+  const { code, message } = isError(error)
+    ? (error as NodeJS.ErrnoException)
+    : { code: undefined, message: String(error) };
+  if (code === "EMFILE" || code === "ENFILE" || /too many open files/i.test(message)) return "RESOURCE_LIMIT";
+  if (code === "ENOMEM" || /cannot allocate memory/i.test(message)) return "OUT_OF_MEMORY";
+  return undefined;
+}
+
 function isErrorCode(code: unknown): code is ErrorCode {
   return (errorCodes as readonly unknown[]).includes(code);
 }

@@ -1,7 +1,8 @@
-import { randomUUID } from "node:crypto";
-import { type FileHandle, mkdir, open, readFile, rename, rm, stat } from "node:fs/promises";
+import { type FileHandle, open, readFile, rename, rm } from "node:fs/promises";
 import path from "node:path";
 import { GptOssError } from "../errors.js";
+import { makeFolder } from "./make-folder.js";
+import { partialName } from "./partial-name.js";
 
 /**
  * The pack is one safetensors file: every tensor of a checkpoint under its official name, but of the two token tables only
@@ -11,6 +12,7 @@ import { GptOssError } from "../errors.js";
 
 const tables = new Set(["model.embed_tokens.weight", "lm_head.weight"]);
 const bf16Bytes = 2;
+const chunkBytes = 4 << 20; // that are compared at once
 
 interface Tensor {
   dtype: string;
@@ -92,15 +94,49 @@ function rows(bytes: Buffer, tokens: number[], rowBytes: number, tablePosition: 
   return pieces;
 }
 
-/** Whether the folder holds the expansion: the right config, and a model file of the right length. */
+/** Whether the folder holds the expansion, byte for byte: the files may be damaged, and comparing them takes 0.1 s of processor time. */
 export async function isExpanded(folder: string, expansion: Expansion): Promise<boolean> {
   try {
     const config = await readFile(path.join(folder, "config.json"), "utf8");
-    const { size } = await stat(path.join(folder, "model.safetensors"));
-    return config === expansion.config && size === expansion.modelBytes;
+    if (config !== expansion.config) return false;
+    const file = await open(path.join(folder, "model.safetensors"));
+    try {
+      return await holds(file, expansion);
+    } finally {
+      await file.close();
+    }
   } catch {
     return false;
   }
+}
+
+async function holds(file: FileHandle, { modelBytes, pieces }: Expansion): Promise<boolean> {
+  const info = await file.stat();
+  if (!info.isFile() || info.size !== modelBytes) return false;
+  const [found, expected] = [Buffer.alloc(chunkBytes), Buffer.alloc(chunkBytes)];
+  let next = 0; // the first piece that does not end before the chunk
+  for (let begin = 0; begin < modelBytes; begin += chunkBytes) {
+    const end = Math.min(begin + chunkBytes, modelBytes);
+    expected.fill(0);
+    for (let i = next; i < pieces.length && pieces[i]!.position < end; i++) {
+      const { position, bytes } = pieces[i]!;
+      const [from, to] = [Math.max(position, begin), Math.min(position + bytes.length, end)];
+      expected.set(bytes.subarray(from - position, to - position), from - begin);
+      if (position + bytes.length <= end) next = i + 1;
+    }
+    if (!(await readAll(file, found, end - begin, begin))) return false;
+    if (found.compare(expected, 0, end - begin, 0, end - begin) !== 0) return false;
+  }
+  return true;
+}
+
+async function readAll(file: FileHandle, into: Buffer, bytes: number, position: number): Promise<boolean> {
+  for (let done = 0; done < bytes; ) {
+    const { bytesRead } = await file.read(into, done, bytes - done, position + done);
+    if (bytesRead === 0) return false;
+    done += bytesRead;
+  }
+  return true;
 }
 
 /**
@@ -109,7 +145,7 @@ export async function isExpanded(folder: string, expansion: Expansion): Promise<
  * same time replace each other's files with equal ones, while whoever has one open keeps it.
  */
 export async function writeExpansion(folder: string, expansion: Expansion): Promise<void> {
-  await mkdir(folder, { recursive: true });
+  await makeFolder(folder);
   await replaceFile(folder, "model.safetensors", expansion, async (file) => {
     await file.truncate(expansion.modelBytes); // everything that is not written below reads as zero
     for (const { position, bytes } of expansion.pieces) await writeAt(file, bytes, position);
@@ -123,7 +159,7 @@ async function replaceFile(
   expansion: Expansion,
   write: (file: FileHandle) => Promise<void>,
 ): Promise<void> {
-  const temporary = path.join(folder, `${name}.${randomUUID()}.partial`);
+  const temporary = path.join(folder, partialName(name));
   try {
     const file = await open(temporary, "wx");
     try {

@@ -1,11 +1,13 @@
 import { createHash } from "node:crypto";
-import { lstat, mkdir, readdir, readFile, rm, stat } from "node:fs/promises";
+import { lstat, readdir, readFile, rm, stat } from "node:fs/promises";
 import { homedir, tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { GptOssError } from "../errors.js";
+import { GptOssError, refusalOf } from "../errors.js";
 import { packageManifest } from "../package-root.js";
-import { type Expansion, expandPack, isExpanded, writeExpansion } from "./expand.js";
+import { expandPack, isExpanded, writeExpansion } from "./expand.js";
+import { makeFolder } from "./make-folder.js";
+import { isAbandoned } from "./partial-name.js";
 
 /** Say so wherever it is used: this is not gpt-oss, only its architecture. */
 export const demoModelLabel = "demo model: answers about 130 questions; it is not gpt-oss";
@@ -14,11 +16,12 @@ export const demoModelLabel = "demo model: answers about 130 questions; it is no
 export const demoModelTrained = { parameters: 3_060_160, tokens: 3167 };
 
 /**
- * A checkpoint folder with the embedded demo model, expanded into the user's cache on first use. The folder is named by the
- * content of the pack, so another version of the package does not meet it.
+ * A checkpoint folder with the embedded demo model, expanded into the user's cache on first use, and again where it is not
+ * what was written: all of it is compared. The folder is named by the content of the pack, so another version of the package
+ * does not meet it.
  *
  * @throws GptOssError MODEL_NOT_FOUND when the pack is not installed, or no folder could be written (denied, disk full);
- *   MODEL_FORMAT when the pack is damaged.
+ *   MODEL_FORMAT when the pack is damaged; RESOURCE_LIMIT when the process may not open more files.
  */
 export async function demoModelPath(): Promise<string> {
   const bytes = await readPack();
@@ -29,9 +32,11 @@ export async function demoModelPath(): Promise<string> {
     const folder = path.join(cache, name);
     try {
       if (shared) await ensureOwned(cache);
-      if (!(await isExpanded(folder, expansion))) await expandInto(folder, expansion);
+      if (!(await isExpanded(folder, expansion))) await writeExpansion(folder, expansion);
+      await removeLeftovers(folder);
       return folder;
     } catch (error) {
+      refuse(error);
       refusals.push(`${cache}: ${(error as Error).message}`);
     }
   }
@@ -39,6 +44,14 @@ export async function demoModelPath(): Promise<string> {
     "MODEL_NOT_FOUND",
     `The demo model could not be unpacked, which takes 20 MB of disk; make one of these folders writable, or set ${process.platform === "win32" ? "LOCALAPPDATA" : "XDG_CACHE_HOME"} to one that is (${refusals.join("; ")})`,
   );
+}
+
+/** Where the process itself lacks something, another folder is no help. */
+function refuse(cause: unknown): void {
+  const refusal = refusalOf(cause);
+  if (refusal) {
+    throw new GptOssError(refusal, `The demo model could not be unpacked: ${(cause as Error).message}`, { cause });
+  }
 }
 
 async function readPack(): Promise<Buffer> {
@@ -49,6 +62,7 @@ async function readPack(): Promise<Buffer> {
   try {
     return await readFile(pack);
   } catch (cause) {
+    refuse(cause);
     throw new GptOssError("MODEL_NOT_FOUND", `The demo model is not installed: expected it in ${pack}`, { cause });
   }
 }
@@ -74,29 +88,21 @@ function userCache(): string | undefined {
 
 /** Makes the folder for this user alone; a stranger could have been first, with a model of his own in it. */
 async function ensureOwned(folder: string): Promise<void> {
-  await mkdir(folder, { recursive: true, mode: 0o700 });
+  await makeFolder(folder, 0o700);
   const info = await lstat(folder);
   if (process.getuid && (info.uid !== process.getuid() || !info.isDirectory())) {
     throw new Error(`this is not a folder of user ${process.getuid()}`);
   }
 }
 
-async function expandInto(folder: string, expansion: Expansion): Promise<void> {
-  await writeExpansion(folder, expansion);
-  await removeLeftovers(folder);
-}
-
-const abandonedAfter = 3_600_000; // milliseconds; an expansion takes well under a second
-
-/** Deletes what processes that were killed while expanding left behind. */
+/** Deletes what processes that were killed while expanding left behind. It is no failure of the start when that fails. */
 async function removeLeftovers(folder: string): Promise<void> {
-  for (const name of await readdir(folder)) {
-    if (!name.endsWith(".partial")) continue;
+  for (const name of await readdir(folder).catch(() => [])) {
     const file = path.join(folder, name);
     const modified = await stat(file).then(
       (info) => info.mtimeMs,
       () => Date.now(), // another process was faster
     );
-    if (Date.now() - modified > abandonedAfter) await rm(file, { force: true });
+    if (isAbandoned(name, Date.now() - modified)) await rm(file, { force: true, recursive: true }).catch(() => {});
   }
 }

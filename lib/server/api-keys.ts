@@ -1,6 +1,6 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { GptOssError } from "../errors.js";
+import { GptOssError, refusalOf } from "../errors.js";
 import { ApiError } from "./errors.js";
 
 const digestOf = (key: string) => createHash("sha256").update(key).digest();
@@ -73,9 +73,13 @@ function keysOf(file: string): string[] {
   try {
     text = readFileSync(file, "utf8");
   } catch (cause) {
-    throw new GptOssError("INVALID_ARGUMENT", `The file of API keys cannot be read: ${(cause as Error).message}`, {
-      cause,
-    });
+    throw new GptOssError(
+      refusalOf(cause) ?? "INVALID_ARGUMENT",
+      `The file of API keys cannot be read: ${(cause as Error).message}`,
+      {
+        cause,
+      },
+    );
   }
   const keys: string[] = [];
   for (const [index, line] of text.split("\n").entries()) {

@@ -108,6 +108,22 @@ describe("ADDON_NOT_FOUND", () => {
     }
   });
 
+  it("is another error where the system has no memory or no more files for it", () => {
+    const refusal = (reason: string, file = "/gpt_oss.node") =>
+      addonNotFound({ root: packageRoot, tried: [file], broken: { file, reason, cause: new Error(reason) } });
+    const unmapped = "gpt_oss.node: failed to map segment from shared object";
+    expect(refusal(unmapped)).toMatchObject({ code: "OUT_OF_MEMORY", message: expect.stringContaining("ulimit -v") });
+    expect(refusal("libc: cannot allocate memory in static TLS block").code).toBe("OUT_OF_MEMORY");
+    expect(refusal("gpt_oss.node: cannot open shared object file: Too many open files")).toMatchObject({
+      code: "RESOURCE_LIMIT",
+      message: expect.stringContaining("ulimit -n"),
+    });
+    expect(refusal(`${unmapped}: Operation not permitted`).code).toBe("ADDON_NOT_FOUND");
+    expect(refusal("libstdc++.so.6: cannot open shared object file: No such file or directory").code).toBe(
+      "ADDON_NOT_FOUND",
+    );
+  });
+
   it("comes from an installed package without an addon, and with one that does not load", async () => {
     const root = path.join(folder, "project/node_modules/gpt-oss-node");
     for (const part of ["dist", "package.json"])

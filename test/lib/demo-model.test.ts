@@ -1,18 +1,22 @@
-import { type ChildProcess, spawn } from "node:child_process";
-import { createHash } from "node:crypto";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { createHash, randomUUID } from "node:crypto";
 import {
+  closeSync,
   createReadStream,
   existsSync,
+  mkdirSync,
   mkdtempSync,
+  openSync,
   readdirSync,
   rmSync,
   statSync,
   truncateSync,
   utimesSync,
   writeFileSync,
+  writeSync,
 } from "node:fs";
 import { readFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { hostname, tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { packageRoot } from "../../lib/binding.js";
@@ -62,6 +66,12 @@ function expandElsewhere(): { child: ChildProcess; output: Promise<string> } {
   return { child, output };
 }
 
+function overwrite(file: string, bytes: string, position: number): void {
+  const open = openSync(file, "r+");
+  writeSync(open, bytes, position);
+  closeSync(open);
+}
+
 const files = (folder: string) => readdirSync(folder).sort();
 
 describe("demoModelPath", () => {
@@ -108,6 +118,7 @@ describe("demoModelPath", () => {
     const whole = parts().filter((name) => name.endsWith(".safetensors"));
     for (const name of whole) expect(statSync(path.join(environment.XDG_CACHE_HOME!, name)).size).toBe(modelBytes);
     const folder = await demoModelPath();
+    expect(files(folder)).toEqual(["config.json", "model.safetensors"]);
     expect(await sha256(path.join(folder, "model.safetensors"))).toBe(modelSha256);
   });
 
@@ -116,6 +127,10 @@ describe("demoModelPath", () => {
     ["a missing model file", (folder: string) => rmSync(path.join(folder, "model.safetensors"))],
     ["a config that is cut off", (folder: string) => truncateSync(path.join(folder, "config.json"), 10)],
     ["a missing config", (folder: string) => rmSync(path.join(folder, "config.json"))],
+    ["a wrong header", (folder: string) => overwrite(path.join(folder, "model.safetensors"), "x", 40)],
+    ["a wrong weight", (folder: string) => overwrite(path.join(folder, "model.safetensors"), "x", 53_000_001)],
+    ["a wrong last byte", (folder: string) => overwrite(path.join(folder, "model.safetensors"), "x", modelBytes - 1)],
+    ["a hole that is filled", (folder: string) => overwrite(path.join(folder, "model.safetensors"), "x", 30_000_000)],
   ])("rebuilds a cache with %s", async (_, damage) => {
     const folder = await demoModelPath();
     damage(folder);
@@ -130,9 +145,45 @@ describe("demoModelPath", () => {
     for (const name of [old, fresh]) writeFileSync(path.join(folder, name!), "");
     const twoHoursAgo = Date.now() / 1000 - 7200;
     utimesSync(path.join(folder, old!), twoHoursAgo, twoHoursAgo);
-    rmSync(path.join(folder, "config.json"));
     await demoModelPath();
     expect(files(folder)).toEqual(["config.json", "model.safetensors", fresh]);
+  });
+
+  it("clears away at once what processes of this machine left that have ended", async () => {
+    const folder = await demoModelPath();
+    const host = hostname().replace(/[^A-Za-z0-9-]/g, "-");
+    const ended = spawnSync(process.execPath, ["--version"]).pid;
+    const name = (machine: string, pid: number) => `config.json.${machine}.${pid}.${randomUUID()}.partial`;
+    const theirs = [name(host, process.pid), name("elsewhere", ended)];
+    for (const file of [name(host, ended), ...theirs]) writeFileSync(path.join(folder, file), "");
+    await demoModelPath();
+    expect(files(folder)).toEqual([...theirs, "config.json", "model.safetensors"].sort());
+  });
+
+  it.runIf(process.platform === "linux").each(["/proc", "/proc/self/fd", "/dev/null", "/sys"])(
+    "goes to the temporary folder when the cache is to be under %s",
+    async (place) => {
+      const temporary = path.join(root, `temporary-${randomUUID()}`);
+      mkdirSync(temporary);
+      vi.stubEnv("XDG_CACHE_HOME", path.join(place, "a/b"));
+      vi.stubEnv("TMPDIR", temporary);
+      expect((await demoModelPath()).startsWith(temporary)).toBe(true);
+    },
+  );
+
+  it("says that the process may not open more files, and nothing else", async () => {
+    const script = `
+      import fs from "node:fs";
+      import { demoModelPath } from "./lib/demo-model/index.ts";
+      for (;;) try { fs.openSync("/"); } catch { break; }
+      await demoModelPath().catch(({ code, message }) => process.stdout.write(code + " " + message));`;
+    const args = ["--import", "tsx", "--input-type=module", "-e", script];
+    const { stdout } = spawnSync("bash", ["-c", 'ulimit -n 100; exec "$0" "$@"', process.execPath, ...args], {
+      cwd: packageRoot,
+      env: { ...process.env, ...environment },
+      encoding: "utf8",
+    });
+    expect(stdout).toMatch(/^RESOURCE_LIMIT .*EMFILE/);
   });
 
   it("goes to the temporary folder when the cache cannot be written", async () => {
