@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { GptOssError } from "./errors.js";
+import { GptOssError, refusalOf } from "./errors.js";
 
 // A bundler that writes CommonJS leaves no import.meta.url.
 const here: string | undefined = import.meta.url;
@@ -36,7 +36,9 @@ export function readManifest(url: URL | undefined): { name: string; version: str
   try {
     const found = JSON.parse(readFileSync(url!, "utf8")) as { name: string; version: string };
     if (found.name === "gpt-oss-node") return found;
-  } catch {
+  } catch (cause) {
+    const refusal = refusalOf(cause);
+    if (refusal) throw new GptOssError(refusal, `package.json was not read: ${(cause as Error).message}`, { cause });
     // no such file, or another one: said below
   }
   throw new GptOssError(

