@@ -64,7 +64,7 @@ Sequence* Scheduler::next_to_start() {
     tenant.running = 0;
     tenant.next = nullptr;
   }
-  for (const auto& sequence : running_) sequence->tenant->running += !sequence->blocked();
+  for (const auto& sequence : running_) sequence->tenant->running += !sequence->idle();
   for (const auto& sequence : waiting_) {
     if (!may_start(*sequence)) continue;
     Sequence*& next = sequence->tenant->next;
