@@ -15,7 +15,7 @@ import type { StreamEvent } from "./responses/objects.js";
 import { type ReadRequest, type ResponseBody, readRequest, responseSchema } from "./responses/request.js";
 import { ResponseWriter } from "./responses/response-writer.js";
 import { existing, retrieval } from "./responses/retrieval.js";
-import { dropOldestTurns, isTooLong, refuseMany, withinContext } from "./responses/truncation.js";
+import { dropOldestTurns, isTooLong, outOfReach, withinContext } from "./responses/truncation.js";
 import { checkedBody } from "./schema.js";
 import { streamAnswer } from "./stream-answer.js";
 import { type Tenant, tenantOf } from "./tenant.js";
@@ -71,10 +71,10 @@ class ResponsesEndpoint {
 
   #conversation(body: ResponseBody, tenant: Tenant): Conversation {
     const { previous_response_id: previousId } = body;
-    if (body.truncation !== "auto") refuseMany(body.input, this.#context.contextLength);
+    const passed = outOfReach(body.input, this.#context.contextLength, body.truncation);
     const previous = previousId ? existing(tenant.responses, previousId, "previous_response_id") : null;
     const history = previous === null ? [] : [...previous.context, ...previous.output];
-    const input = readInput(body.input, history, (id) => tenant.responses.issuedItem(id));
+    const input = readInput(body.input, { history, find: (id) => tenant.responses.issuedItem(id), passed });
     const items = [...history, ...input];
     if (!items.some(({ message }) => message !== null)) {
       throw new ApiError(400, "There is nothing to answer: 'input' is empty.", {
