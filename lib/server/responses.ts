@@ -41,6 +41,9 @@ interface Conversation {
   date: string;
 }
 
+/** A conversation of so many items loses one turn at first, one of twice as many two. */
+const manyItems = 512;
+
 class ResponsesEndpoint {
   readonly #context: ServerContext;
   readonly #log: OnceLog;
@@ -95,8 +98,9 @@ class ResponsesEndpoint {
     const { truncation } = request.settings;
     let read = withinContext(items, this.#context.contextLength, truncation);
     const breather = new Breather();
-    // Twice as many each time, or a conversation of many small turns would be rendered once for each of them.
-    for (let drop = 1; ; drop *= 2) {
+    // Twice as many each time, or a conversation of many small turns would be rendered once for each of them; of very many
+    // more at first, for each rendering takes its time.
+    for (let drop = Math.ceil(read.length / manyItems); ; drop *= 2) {
       try {
         const messages = read.flatMap(({ message }) => (message === null ? [] : [message]));
         return await this.#context.startTurn({ ...request.turn, tenant, messages, date, signal, ticket });
