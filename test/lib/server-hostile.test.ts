@@ -1,6 +1,8 @@
 import type { FastifyInstance } from "fastify";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { hostileRequests, isText, servedModel } from "../../bench/hostile/requests.js";
+import { GptOssError } from "../../lib/errors.js";
+import { apiError } from "../../lib/server/errors.js";
 import { createServer } from "../../lib/server/index.js";
 import { reply, ScriptedEngine } from "../../lib/testing/index.js";
 
@@ -86,6 +88,23 @@ describe("requests larger than anything here holds", () => {
     const body = () => Object.fromEntries(many(1001, (i) => [`k${i}`, 1]));
     const answer = await send({ name: "", method: "POST", path: chat, body });
     expect([answer.status, answer.text]).toEqual([413, expect.stringContaining("more than 1000 fields")]);
+  });
+
+  it.each(["OUT_OF_MEMORY", "RESOURCE_LIMIT"] as const)("%s is worth another try", (code) => {
+    const told = apiError(new GptOssError(code, "no room"));
+    expect([told.status, told.code, told.retryAfter]).toEqual([503, code.toLowerCase(), 1]);
+  });
+
+  it("tokens to write out", async () => {
+    const body = () => ({ model: servedModel, tokens: many(2 ** 20 + 1, () => 1) });
+    const answer = await send({ name: "", method: "POST", path: "/detokenize", body });
+    expect([answer.status, JSON.parse(answer.text).error.param]).toEqual([400, "tokens"]);
+  });
+
+  it("a text to count", async () => {
+    const body = () => ({ model: servedModel, prompt: "a ".repeat(2 ** 20) });
+    const answer = await send({ name: "", method: "POST", path: "/tokenize", body });
+    expect([answer.status, JSON.parse(answer.text).error.param]).toEqual([400, "prompt"]);
   });
 
   it("items that may be dropped are not even read", async () => {
