@@ -9,9 +9,15 @@ const thoroughOnly = ["test/lib/soak.test.ts", "test/ptx.test.ts"];
 const largerWhenThorough = [
   "test/native.test.ts",
   "test/gpu-knobs.test.ts",
-  ...["constraint", "constraint-schemas", "cuda", "edge-cases", "edge-cases-responses", "forced-calls"].map(
-    (name) => `test/lib/${name}.test.ts`,
-  ),
+  ...[
+    "constraint",
+    "constraint-schemas",
+    "cuda",
+    "edge-cases",
+    "edge-cases-responses",
+    "forced-calls",
+    "fuzz-schemas",
+  ].map((name) => `test/lib/${name}.test.ts`),
 ];
 
 /** Those that take longest come first, so that no worker is left alone with one at the end. */

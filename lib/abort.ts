@@ -1,3 +1,5 @@
+import { reading } from "./given-values.js";
+
 /**
  * Signals as they come: of another realm, or of a polyfill that has no more than `aborted`, `reason` and events. Here they
  * are read, so that nothing else relies on more.
@@ -17,13 +19,13 @@ export function abortReason({ reason }: AbortSignal): unknown {
 }
 
 export function throwIfAborted(signal: AbortSignal | undefined): void {
-  if (signal?.aborted) throw abortReason(signal);
+  if (signal !== undefined && reading("signal", () => signal.aborted)) throw abortReason(signal);
 }
 
 /** Calls back at the abort, once; what it returns takes the callback back. */
 export function onAbort(signal: AbortSignal | undefined, callback: (reason: unknown) => void): () => void {
   if (signal === undefined) return () => {};
   const listener = () => callback(abortReason(signal));
-  signal.addEventListener("abort", listener, { once: true });
+  reading("signal", () => signal.addEventListener("abort", listener, { once: true }));
   return () => signal.removeEventListener("abort", listener);
 }

@@ -7,7 +7,7 @@ import { functionsNamespace } from "./harmony/tools.js";
 import { checkInteger } from "./options.js";
 import { type DescribedFormat, type ResponseFormat, readResponseFormat } from "./response-format.js";
 import { type HeldTurn, type ToolChoice, turnConstraint } from "./turn-constraint.js";
-import { refuseUnknown } from "./unknown-option.js";
+import { readOptions, refuseUnknown } from "./unknown-option.js";
 
 /** Options of `Engine.chat`: defaults, checks and meaning, in that order and nowhere else. */
 
@@ -84,8 +84,8 @@ export interface CheckedChat {
 }
 
 /** @throws GptOssError INVALID_ARGUMENT for an unknown name or a value that cannot be meant */
-export function checkChatOptions(options: ChatOptions): CheckedChat {
-  refuseUnknown("chat", options, chatNames, "ChatOptions");
+export function checkChatOptions(given: ChatOptions): CheckedChat {
+  const options = readOptions("chat", given, chatNames, "ChatOptions");
   const { constraint, stop, logprobs, toolChoice, responseFormat, reasoningBudget } = options;
   const beside = answerNames.find((name) => options[name] !== undefined);
   if (constraint !== undefined && beside !== undefined) {

@@ -9,7 +9,9 @@ import {
 } from "./chat-options.js";
 import { type ChatDelta, type ChatMessageEvent, ChatReader } from "./chat-reader.js";
 import { EventLog } from "./event-log.js";
+
 import type { Acceptance, FinishReason, Generation, PositionLogprobs, RelaxedSchema, Usage } from "./generation.js";
+import { plainCopy, reading } from "./given-values.js";
 import { type CompletionPrompt, ConversationRenderer } from "./harmony/conversation-renderer.js";
 import { type Message, messageText } from "./harmony/message.js";
 import { calledTool } from "./harmony/recovering-parser.js";
@@ -81,7 +83,8 @@ export async function prepareChat(
 /** What is to be rendered, and how. */
 function readChat(messages: readonly ChatMessage[], options: ChatOptions, contextLength = Number.POSITIVE_INFINITY) {
   const chat = checkChatOptions(options);
-  const conversation = chatConversation(messages, chat.conversation);
+  const given = plainCopy("messages", messages);
+  const conversation = reading("messages", () => chatConversation(given, chat.conversation));
   const tools = declaredTools(conversation.messages, chat.conversation);
   if (chat.format !== null) {
     refuseManyLines(contextLength, chat.format.description ?? "");

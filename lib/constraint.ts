@@ -1,5 +1,6 @@
 import { GptOssError, invalidArgument } from "./errors.js";
 import { jsonText } from "./exact-json.js";
+import { reading } from "./given-values.js";
 import { checkToolName } from "./harmony/tools.js";
 import { checkInteger } from "./options.js";
 import { refuseUnknown } from "./unknown-option.js";
@@ -69,15 +70,18 @@ const limits = { tools: 1024, choices: 65_536, analysisTokens: 2 ** 31 - 1 };
  * A constraint as the addon reads it: shape and types checked, as JSON text; schemas are texts within it, so that each can
  * be refused by itself.
  *
+ * @param constraint as `readOptions` gives it
  * @throws GptOssError INVALID_ARGUMENT for what is no constraint; whether schemas and patterns are supported is said when
  *   the addon compiles them.
  */
 export function constraintText(constraint: Constraint): string {
-  const { kind } = checkObject("constraint", constraint);
-  if (kind !== "harmony" && kind !== "text") throw invalidArgument("constraint.kind", '"harmony" or "text"', kind);
-  const checked =
-    kind === "text" ? checkText(constraint as TextConstraint) : checkHarmony(constraint as HarmonyConstraint);
-  return jsonText("the constraint", checked);
+  return reading("constraint", () => {
+    const { kind } = checkObject("constraint", constraint);
+    if (kind !== "harmony" && kind !== "text") throw invalidArgument("constraint.kind", '"harmony" or "text"', kind);
+    const checked =
+      kind === "text" ? checkText(constraint as TextConstraint) : checkHarmony(constraint as HarmonyConstraint);
+    return jsonText("the constraint", checked);
+  });
 }
 
 function checkObject(name: string, value: unknown): Record<string, unknown> {

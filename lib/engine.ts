@@ -1,4 +1,3 @@
-import { types } from "node:util";
 import { onAbort, throwIfAborted } from "./abort.js";
 import {
   addon,
@@ -11,23 +10,24 @@ import {
 import { type ChatMessage, type ChatOptions, ChatRun, prepareChat, renderChat } from "./chat.js";
 import { chatConstraint } from "./chat-options.js";
 import { channels, type RequestMessage } from "./diagnostics.js";
-import { contextOverflow, fromNative, GptOssError, invalidArgument, nativeCall } from "./errors.js";
+import { contextOverflow, errorOf, fromNative, GptOssError, invalidArgument, nativeCall } from "./errors.js";
 import { type GenerateOptions, type ModelTraits, nativeRequestOptions } from "./generate-options.js";
 import { Generation } from "./generation.js";
+import { readIds, reading } from "./given-values.js";
 import { modelPath } from "./model-path.js";
 import {
   checkInteger,
   checkSignal,
   type EngineOptions,
   type LoadProgress,
-  nativeEngineOptions,
   optionalInteger,
+  readEngineOptions,
 } from "./options.js";
 import { asyncDispose } from "./realm.js";
 import { encodeWithin } from "./tokenizer/encode-within.js";
 import type { Tokenizer } from "./tokenizer/tokenizer.js";
 import { tokenizer } from "./tokenizer/tokenizer.js";
-import { refuseUnknown } from "./unknown-option.js";
+import { readOptions } from "./unknown-option.js";
 
 export interface EngineInfo extends NativeEngineInfo {
   /** Why this backend: what was asked for, and what there was. */
@@ -93,8 +93,7 @@ export class Engine implements AsyncDisposable {
    *   half loaded.
    */
   static async load(model: string, options: EngineOptions = {}): Promise<Engine> {
-    const native = nativeEngineOptions(options);
-    const { signal, onProgress } = options;
+    const { native, signal, onProgress } = readEngineOptions(options);
     throwIfAborted(signal);
     const path = await modelPath(model);
     throwIfAborted(signal);
@@ -104,8 +103,8 @@ export class Engine implements AsyncDisposable {
     const progress = (event: LoadProgress) => {
       try {
         onProgress?.(event);
-      } catch (error) {
-        stop.abort(error);
+      } catch (thrown) {
+        stop.abort(errorOf("onProgress", thrown));
       }
     };
     const loading = nativeCall(() => addon().loadEngine(path, native, dispatcher.accept, onProgress ? progress : null));
@@ -135,13 +134,12 @@ export class Engine implements AsyncDisposable {
    * @throws GptOssError INVALID_ARGUMENT for what is no handle, CLOSED when the owner has closed its engine.
    */
   static attach(handle: EngineHandle): Engine {
-    if (handle === null || typeof handle !== "object" || typeof handle.backendReason !== "string") {
-      throw invalidArgument("handle", "what Engine.share() returned", handle);
-    }
-    const number = checkInteger("handle", handle.handle, 0, 2 ** 32 - 1);
+    const { handle: number, backendReason } = reading("handle", () => ({ ...handle })); // of null: nothing
+    if (typeof backendReason !== "string") throw invalidArgument("handle", "what Engine.share() returned", handle);
+    checkInteger("handle", number, 0, 2 ** 32 - 1);
     const dispatcher = new Dispatcher();
     const native = nativeCall(() => addon().attachEngine(number, dispatcher.accept));
-    return new Engine(native, dispatcher, handle.backendReason);
+    return new Engine(native, dispatcher, backendReason);
   }
 
   /** A name for this engine that other threads of this process can attach to, as long as it is not closed or forgotten. */
@@ -177,19 +175,24 @@ export class Engine implements AsyncDisposable {
   generate(prompt: string | ArrayLike<number>, options: GenerateOptions = {}): Generation {
     const { contextLength } = this.info.limits;
     const tokens =
-      typeof prompt === "string" ? encodeWithin(prompt, contextLength - 1) : checkTokens(prompt, contextLength - 1);
-    if (tokens === null) throw contextOverflow(contextLength, typeof prompt === "string" ? null : prompt.length);
+      typeof prompt === "string" ? encodeWithin(prompt, contextLength - 1) : promptIds(prompt, contextLength - 1);
+    if (tokens === null || typeof tokens === "number") throw contextOverflow(contextLength, tokens);
     const { request: asked, logitsProcessor, signal } = nativeRequestOptions(options, this.#traits());
     throwIfAborted(signal);
     const request = { id: ++lastId, prompt: tokens, ...asked, logitsLast: 0 };
     const run = new Generation(this.#native, request, logitsProcessor);
-    this.send(request, options, run);
+    const ignore = onAbort(signal, (reason) => run.abort(reason));
+    try {
+      this.send(request, options, run);
+    } catch (error) {
+      ignore();
+      throw error;
+    }
     if (channels.request.hasSubscribers) {
       const { id, n, maxTokens, priority } = request;
       const message: RequestMessage = { engine: this, id, promptTokens: tokens.length, n, maxTokens, priority };
       channels.request.publish(message);
     }
-    const ignore = onAbort(signal, (reason) => run.abort(reason));
     run.result.then(ignore, ignore);
     return run;
   }
@@ -226,11 +229,11 @@ export class Engine implements AsyncDisposable {
     tokens: ArrayLike<number>,
     options: { last?: number; signal?: AbortSignal } = {},
   ): Promise<Float32Array> {
-    refuseUnknown("logits", options, new Set(["last", "signal"]));
+    const { last: asked, signal } = readOptions("logits", options, new Set(["last", "signal"]));
     const { contextLength } = this.info.limits;
-    const prompt = checkTokens(tokens, contextLength);
-    if (prompt === null) throw contextOverflow(contextLength, tokens.length);
-    const last = optionalInteger("last", options.last, 1, 1, Math.max(1, prompt.length));
+    const prompt = promptIds(tokens, contextLength);
+    if (typeof prompt === "number") throw contextOverflow(contextLength, prompt);
+    const last = optionalInteger("last", asked, 1, 1, Math.max(1, prompt.length));
     const bytes = last * this.info.model.vocab * 4;
     if (bytes > 2 ** 31) {
       throw new GptOssError(
@@ -238,7 +241,6 @@ export class Engine implements AsyncDisposable {
         `The logits of ${last} positions take ${bytes} bytes; at most 2 GiB can be asked for at once`,
       );
     }
-    const { signal } = options;
     checkSignal(signal);
     throwIfAborted(signal);
     const id = ++lastId;
@@ -304,24 +306,15 @@ export class Engine implements AsyncDisposable {
 }
 
 /**
- * Null: there are more than `most`.
- *
+ * @returns a number: so many there are, more than `most`
  * @throws GptOssError INVALID_ARGUMENT unless every element is an integer in [0, 2^32).
  */
-function checkTokens(tokens: ArrayLike<number>, most: number): Uint32Array | null {
-  if (tokens === null || typeof tokens !== "object" || typeof tokens.length !== "number") {
-    throw invalidArgument("the prompt", "text or an array of token ids", tokens);
-  }
-  checkInteger("the length of the prompt", tokens.length, 0, 2 ** 31 - 1);
-  if (tokens.length > most) return null;
-  if (types.isUint32Array(tokens)) return tokens;
-  const out = new Uint32Array(tokens.length);
-  for (let i = 0; i < out.length; i++) {
-    const id = tokens[i];
-    if (typeof id !== "number" || !Number.isInteger(id) || id < 0 || id > 0xffffffff) {
-      throw invalidArgument(`token ${i} of the prompt`, "a token id (an integer >= 0)", id);
-    }
-    out[i] = id;
-  }
-  return out;
+function promptIds(tokens: ArrayLike<number>, most: number): Uint32Array | number {
+  return readIds(tokens, most, {
+    name: "the prompt",
+    expected: "text or an array of token ids",
+    element: (index) => `token ${index} of the prompt`,
+    idExpected: "a token id (an integer >= 0)",
+    isId: (id) => id >= 0 && id <= 0xffffffff,
+  });
 }

@@ -73,7 +73,21 @@ export function invalidArgument(name: string, expected: string, received: unknow
   return new GptOssError("INVALID_ARGUMENT", `Expected ${expected} for ${name} but received ${describe(received)}`);
 }
 
+/** What a caller's function threw: an error as it is; INVALID_ARGUMENT for what is none. */
+export function errorOf(name: string, thrown: unknown): Error {
+  if (isError(thrown)) return thrown;
+  return new GptOssError("INVALID_ARGUMENT", `${name} threw ${describe(thrown)}, which is no Error`, { cause: thrown });
+}
+
 function describe(value: unknown): string {
+  try {
+    return described(value);
+  } catch {
+    return "an object that cannot be read"; // a getter or a trap of it throws
+  }
+}
+
+function described(value: unknown): string {
   if (value === null) return "null";
   if (value === undefined) return "undefined";
   if (typeof value === "string")

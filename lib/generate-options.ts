@@ -1,10 +1,12 @@
+import { types } from "node:util";
 import type { NativeRequest } from "./binding.js";
 import { type Constraint, constraintText } from "./constraint.js";
 import { GptOssError, invalidArgument } from "./errors.js";
+import { readIds } from "./given-values.js";
 import type { LogitsProcessor } from "./logits-processor.js";
 import { checkSignal, optionalInteger } from "./options.js";
 import { checkSampling, type SamplingOptions, samplingOptionNames } from "./sampling.js";
-import { refuseUnknown } from "./unknown-option.js";
+import { readOptions } from "./unknown-option.js";
 
 export interface GenerateOptions extends SamplingOptions {
   /** Tokens of the completion, the stop token included. Default: what the context still holds. */
@@ -101,8 +103,8 @@ export interface CheckedRequest {
  *
  * @throws GptOssError INVALID_ARGUMENT for an unknown name or a value that cannot be meant.
  */
-export function nativeRequestOptions(options: GenerateOptions, model: ModelTraits): CheckedRequest {
-  refuseUnknown("generate", options, generateOptionNames, "GenerateOptions");
+export function nativeRequestOptions(given: GenerateOptions, model: ModelTraits): CheckedRequest {
+  const options = readOptions("generate", given, generateOptionNames, "GenerateOptions");
   checkSignal(options.signal);
   const { ignoreEos = false, logitsProcessor, tenant = "", cacheSalt = "" } = options;
   if (typeof ignoreEos !== "boolean") throw invalidArgument("ignoreEos", "true or false", ignoreEos);
@@ -112,14 +114,13 @@ export function nativeRequestOptions(options: GenerateOptions, model: ModelTrait
   checkShortText("tenant", tenant, limits.tenantCharacters);
   checkShortText("cacheSalt", cacheSalt, limits.saltCharacters);
   const maxTokens = optionalInteger("maxTokens", options.maxTokens, 2 ** 31 - 1, 1, 2 ** 31 - 1);
-  const stopTokens =
-    options.stopTokens === undefined ? (ignoreEos ? [] : model.stopTokens) : checkStopTokens(options.stopTokens);
+  const ownEnds = Uint32Array.from(ignoreEos ? [] : model.stopTokens);
   return {
     request: {
       n: optionalInteger("n", options.n, 1, 1, limits.choices),
       maxTokens,
       minTokens: optionalInteger("minTokens", options.minTokens, 0, 0, maxTokens),
-      stopTokens: Uint32Array.from(stopTokens),
+      stopTokens: options.stopTokens === undefined ? ownEnds : checkStopTokens(options.stopTokens),
       stop: options.stop === undefined ? [] : checkStop(options.stop),
       sampling: { ...checkSampling(options), maskReserved: model.maskReserved },
       bias: checkLogitBias(options.logitBias === undefined ? {} : options.logitBias, model.vocab),
@@ -149,17 +150,19 @@ function checkShortText(name: string, value: unknown, most: number): void {
   if (value.length > most) throw tooMuch(name, value.length, most, "characters");
 }
 
-function checkStopTokens(ids: ArrayLike<number>): number[] {
-  if (ids === null || typeof ids !== "object" || typeof ids.length !== "number") {
-    throw invalidArgument("stopTokens", "an array of token ids", ids);
-  }
-  if (!(ids.length <= limits.stopTokens)) throw tooMuch("stopTokens", ids.length, limits.stopTokens, "ids");
-  return Array.from(ids, (id, i) => {
-    if (!Number.isInteger(id) || id < 0 || id >= 2 ** 31) throw invalidArgument(`stopTokens[${i}]`, "a token id", id);
-    return id;
+function checkStopTokens(given: ArrayLike<number>): Uint32Array {
+  const ids = readIds(given, limits.stopTokens, {
+    name: "stopTokens",
+    expected: "an array of token ids",
+    element: (index) => `stopTokens[${index}]`,
+    idExpected: "a token id",
+    isId: (id) => id >= 0 && id < 2 ** 31,
   });
+  if (typeof ids === "number") throw tooMuch("stopTokens", ids, limits.stopTokens, "ids");
+  return ids;
 }
 
+/** @param stop as `readOptions` gives it */
 export function checkStop(stop: string | readonly string[]): string[] {
   const strings: unknown = typeof stop === "string" ? [stop] : stop;
   if (!Array.isArray(strings)) throw invalidArgument("stop", "a text or an array of texts", stop);
@@ -172,18 +175,17 @@ export function checkStop(stop: string | readonly string[]): string[] {
     bytes += Buffer.byteLength(strings[i]);
   }
   if (bytes > limits.stopBytes) throw tooMuch("stop", bytes, limits.stopBytes, "bytes of UTF-8 together");
-  return [...strings];
+  return strings as string[];
 }
 
 function checkLogitBias(bias: NonNullable<GenerateOptions["logitBias"]>, vocab: number): NativeRequest["bias"] {
-  const kind = Object.prototype.toString.call(bias);
-  if (kind !== "[object Map]" && kind !== "[object Object]") {
+  const isObject = Object.prototype.toString.call(bias) === "[object Object]";
+  if (!types.isMap(bias) && !isObject) {
     throw invalidArgument("logitBias", "an object or a Map from token ids to numbers", bias);
   }
-  const entries: [unknown, unknown][] =
-    kind === "[object Map]"
-      ? [...(bias as ReadonlyMap<unknown, unknown>)]
-      : Object.entries(bias).map(([key, value]) => [/^(0|[1-9]\d*)$/.test(key) ? Number(key) : key, value]);
+  const entries: [unknown, unknown][] = types.isMap(bias)
+    ? [...bias]
+    : Object.entries(bias).map(([key, value]) => [/^(0|[1-9]\d*)$/.test(key) ? Number(key) : key, value]);
   if (entries.length > limits.biasEntries) throw tooMuch("logitBias", entries.length, limits.biasEntries, "entries");
   for (const [id, value] of entries) {
     if (typeof id !== "number" || !Number.isInteger(id) || id < 0 || id >= vocab) {

@@ -3,6 +3,7 @@ import { channels, type DoneMessage, type FirstTokenMessage, type RequestOutcome
 import { fromNative } from "./errors.js";
 import { EventLog } from "./event-log.js";
 import { type LogitsProcessor, processLogits } from "./logits-processor.js";
+import { checkInteger } from "./options.js";
 
 export interface GeneratedToken {
   token: number;
@@ -140,11 +141,14 @@ export class Generation implements AsyncIterable<GeneratedToken> {
   /**
    * Stops the request, or that choice of it alone; `result` resolves with what there is. Without effect once it has
    * ended.
+   *
+   * @throws GptOssError INVALID_ARGUMENT where there is no such choice
    */
   cancel(index?: number): void {
+    if (index !== undefined) checkInteger("index", index, 0, this.#choices.length - 1);
     if (this.#log.ended) return;
     if (index === undefined) this.#native.cancel(this.#id);
-    else if (!this.#choices[index]?.end) this.#native.cancel(this.#id, index);
+    else if (!this.#choices[index]!.end) this.#native.cancel(this.#id, index);
   }
 
   /** Stops the request; iteration and `result` reject with `reason` at once. */

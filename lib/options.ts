@@ -2,7 +2,8 @@ import path from "node:path";
 import { isAbortSignal } from "./abort.js";
 import { backendNames, backendOfEnvironment, isBackend } from "./environment.js";
 import { GptOssError, invalidArgument } from "./errors.js";
-import { refuseUnknown } from "./unknown-option.js";
+import { reading } from "./given-values.js";
+import { readOptions, refuseUnknown } from "./unknown-option.js";
 
 /** Options of `Engine.load`: defaults, checks and meaning, in that order and nowhere else. */
 
@@ -118,12 +119,24 @@ const known = new Set([
   "signal",
 ]);
 
+/** Options of `Engine.load`, read and checked. */
+export interface CheckedEngineOptions {
+  native: NativeEngineOptions;
+  signal: EngineOptions["signal"] | undefined;
+  onProgress: EngineOptions["onProgress"] | undefined;
+}
+
 /**
  * @throws GptOssError INVALID_ARGUMENT for an unknown name or a value that cannot be meant, UNSUPPORTED for one that
  *   this build does not have.
  */
-export function nativeEngineOptions(options: EngineOptions): NativeEngineOptions {
-  refuseUnknown("Engine.load", options, known, "EngineOptions");
+export function readEngineOptions(given: EngineOptions): CheckedEngineOptions {
+  const options = readOptions("Engine.load", given, known, "EngineOptions");
+  const { signal, onProgress } = options;
+  return { native: nativeEngineOptions(options), signal, onProgress };
+}
+
+function nativeEngineOptions(options: EngineOptions): NativeEngineOptions {
   const { backend = "auto", threads = "auto", kvCache = {}, onProgress, signal } = options;
   if (typeof backend !== "string" || !isBackend(backend)) throw invalidArgument("backend", backendNames, backend);
   if (onProgress !== undefined && typeof onProgress !== "function") {
@@ -186,7 +199,8 @@ export function optionalInteger(name: string, value: unknown, fallback: number, 
 }
 
 export function checkSignal(signal: unknown): void {
-  if (signal !== undefined && !isAbortSignal(signal)) throw invalidArgument("signal", "an AbortSignal", signal);
+  if (signal !== undefined && !reading("signal", () => isAbortSignal(signal)))
+    throw invalidArgument("signal", "an AbortSignal", signal);
 }
 
 const units = { "": 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40, KB: 1e3, MB: 1e6, GB: 1e9, TB: 1e12 };

@@ -1,4 +1,5 @@
 import { GptOssError, invalidArgument } from "./errors.js";
+import { plainCopy, reading } from "./given-values.js";
 
 /** What is said of an option that nobody knows: the name that was meant, where one can be told. */
 
@@ -57,9 +58,27 @@ const instead: Readonly<Record<string, string>> = {
 const shortList = 8;
 
 /**
- * A misspelt option must not be ignored in silence.
+ * The options of a call, each read once; those that are undefined are absent. Arrays and plain objects are copies, except
+ * `signal`, which must stay the one that is aborted.
  *
  * @param type the exported type that documents them, for lists that are long
+ * @throws GptOssError INVALID_ARGUMENT for what is no object, cannot be read, or has a name that is not known
+ */
+export function readOptions<T extends object>(what: string, options: T, names: ReadonlySet<string>, type?: string): T {
+  return reading(`the options of ${what}`, () => {
+    refuseUnknown(what, options, names, type);
+    const copy: Record<string, unknown> = {};
+    for (const name of names) {
+      const value = (options as Record<string, unknown>)[name];
+      if (value !== undefined) copy[name] = name === "signal" ? value : plainCopy(name, value);
+    }
+    return copy as T;
+  });
+}
+
+/**
+ * A misspelt option must not be ignored in silence.
+ *
  * @throws GptOssError INVALID_ARGUMENT for what is no object, and for a name that is not known
  */
 export function refuseUnknown(what: string, options: object, names: ReadonlySet<string>, type?: string): void {

@@ -1,5 +1,5 @@
 import { invalidArgument } from "../errors.js";
-import { refuseUnknown } from "../unknown-option.js";
+import { readOptions } from "../unknown-option.js";
 import { builtinTools } from "./builtin-tools.js";
 import type { Message, ReasoningEffort, ToolNamespace, ToolNamespaces } from "./message.js";
 import { constrainMarker } from "./tokens.js";
@@ -51,13 +51,20 @@ export interface ToolMessageOptions {
   channel?: string | null;
 }
 
+const systemNames = new Set([
+  "modelIdentity",
+  "knowledgeCutoff",
+  "currentDate",
+  "reasoningEffort",
+  "channels",
+  "tools",
+] as const satisfies readonly (keyof SystemMessageOptions)[]);
+const developerNames = new Set(["instructions", "tools", "namespaces"]);
+const assistantNames = new Set(["content", "channel", "recipient", "contentType"]);
+const toolNames = new Set(["name", "content", "recipient", "channel"]);
+
 /** @throws GptOssError INVALID_ARGUMENT on an unknown option or built-in tool */
 export function systemMessage(options: SystemMessageOptions = {}): Message {
-  refuseUnknown(
-    "systemMessage",
-    options,
-    new Set(["modelIdentity", "knowledgeCutoff", "currentDate", "reasoningEffort", "channels", "tools"]),
-  );
   const {
     modelIdentity = defaultIdentity,
     knowledgeCutoff = defaultKnowledgeCutoff,
@@ -65,7 +72,7 @@ export function systemMessage(options: SystemMessageOptions = {}): Message {
     reasoningEffort = "medium",
     channels = ["analysis", "commentary", "final"],
     tools = [],
-  } = options;
+  } = readOptions("systemMessage", options, systemNames);
   return {
     role: "system",
     content: [
@@ -84,8 +91,7 @@ export function systemMessage(options: SystemMessageOptions = {}): Message {
 
 /** @throws GptOssError INVALID_ARGUMENT on an unknown option or a bad tool definition */
 export function developerMessage(options: DeveloperMessageOptions): Message {
-  refuseUnknown("developerMessage", options, new Set(["instructions", "tools", "namespaces"]));
-  const { instructions = null, tools = [], namespaces = [] } = options;
+  const { instructions = null, tools = [], namespaces = [] } = readOptions("developerMessage", options, developerNames);
   const all = tools.length > 0 ? [functionTools(tools), ...namespaces] : namespaces;
   return {
     role: "developer",
@@ -100,8 +106,8 @@ export function userMessage(text: string): Message {
 /** A string is the answer on the `final` channel. */
 export function assistantMessage(options: string | AssistantMessageOptions): Message {
   if (typeof options === "string") return assistantMessage({ content: options });
-  refuseUnknown("assistantMessage", options, new Set(["content", "channel", "recipient", "contentType"]));
-  const { content, channel = "final", recipient = null, contentType = null } = options;
+  const given = readOptions("assistantMessage", options, assistantNames);
+  const { content, channel = "final", recipient = null, contentType = null } = given;
   return {
     role: "assistant",
     content: [{ type: "text", text: content }],
@@ -122,8 +128,8 @@ export function functionCallMessage(name: string, argumentsJson: string): Messag
 }
 
 export function toolMessage(options: ToolMessageOptions): Message {
-  refuseUnknown("toolMessage", options, new Set(["name", "content", "recipient", "channel"]));
-  const { name, content, recipient = "assistant", channel = "commentary" } = options;
+  const given = readOptions("toolMessage", options, toolNames);
+  const { name, content, recipient = "assistant", channel = "commentary" } = given;
   return {
     role: "tool",
     name,

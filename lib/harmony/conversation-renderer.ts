@@ -6,7 +6,7 @@ import { contextOverflow, invalidArgument } from "../errors.js";
 import { checkSignal } from "../options.js";
 import { encodeLong, encodeWithin, offThreadUnits } from "../tokenizer/encode-within.js";
 import { firstSpecialToken } from "../tokenizer/special-tokens.js";
-import { refuseUnknown } from "../unknown-option.js";
+import { readOptions } from "../unknown-option.js";
 import { type Conversation, type Message, type Role, readRole } from "./message.js";
 import { parseMessagesFromCompletionTokens } from "./parser.js";
 import {
@@ -72,11 +72,11 @@ export class ConversationRenderer {
   private readonly generated: BoundedCache<Uint32Array>;
 
   constructor(options: ConversationRendererOptions = {}) {
-    refuseUnknown("ConversationRenderer", options, new Set(["maxBytes", "sharedWith"]));
-    const { maxBytes = 32 * 2 ** 20, sharedWith } = options;
+    const given = readOptions("ConversationRenderer", options, new Set(["maxBytes", "sharedWith"]));
+    const { maxBytes = 32 * 2 ** 20, sharedWith } = given;
     if (!Number.isSafeInteger(maxBytes) || maxBytes < 0)
       throw invalidArgument("maxBytes", "a number of bytes", maxBytes);
-    if (sharedWith !== undefined && (options.maxBytes !== undefined || !(sharedWith instanceof ConversationRenderer))) {
+    if (sharedWith !== undefined && (given.maxBytes !== undefined || !(sharedWith instanceof ConversationRenderer))) {
       throw invalidArgument("sharedWith", "a ConversationRenderer, and no maxBytes", sharedWith);
     }
     const bound = () => new SharedBound({ size: maxBytes / 2 });
@@ -165,13 +165,12 @@ export class ConversationRenderer {
   /** Both ways: asks for the tokens of each text that is new. */
   private *render(conversation: Conversation, nextRole: Role, options: CompletionOptions): Rendering<CompletionPrompt> {
     const opening = openingOf(readRole(nextRole, "nextRole"));
-    refuseUnknown("rendering", options, completionNames);
     const {
       cacheSalt = "",
       originalTokens = true,
       contextLength = Number.POSITIVE_INFINITY,
       ...renderOptions
-    } = options;
+    } = readOptions("rendering", options, completionNames);
     if (typeof cacheSalt !== "string") throw invalidArgument("cacheSalt", "a string", cacheSalt);
     if (typeof originalTokens !== "boolean") throw invalidArgument("originalTokens", "a boolean", originalTokens);
     if (typeof contextLength !== "number" || !(contextLength >= 1)) {

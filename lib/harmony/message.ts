@@ -1,4 +1,5 @@
 import { invalidArgument } from "../errors.js";
+import { plainCopy } from "../given-values.js";
 import { isJsonObject, member, members, readJson } from "./raw-json.js";
 
 /** The canonical shape of a harmony message, and the reader that checks one wherever it comes from. */
@@ -79,7 +80,8 @@ export interface CheckedMessage {
 
 /** @throws GptOssError INVALID_ARGUMENT that names the field, what was expected there and what came. */
 export function readConversation(conversation: unknown): CheckedMessage[] {
-  const value = typeof conversation === "string" ? readJson(conversation, "conversation") : conversation;
+  const value =
+    typeof conversation === "string" ? readJson(conversation, "conversation") : plainCopy("conversation", conversation);
   const messages = Array.isArray(value) ? value : member(value, "messages");
   if (!Array.isArray(messages))
     throw invalidArgument("conversation", "{ messages }, an array of messages or JSON text", value);

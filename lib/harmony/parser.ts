@@ -1,6 +1,6 @@
 import { invalidArgument } from "../errors.js";
 import { lastSpecialToken } from "../tokenizer/special-tokens.js";
-import { refuseUnknown } from "../unknown-option.js";
+import { readOptions } from "../unknown-option.js";
 import { type Header, headerWords, malformed, parseHeader, splitChannel } from "./header.js";
 import { type Message, type Role, readRole } from "./message.js";
 import { endsMessage, formatTokens } from "./tokens.js";
@@ -182,8 +182,7 @@ export function parseMessagesFromCompletionTokens(tokens: Iterable<number>, opti
 const parserOptionNames = new Set(["role", "strict"]);
 
 function checkOptions(options: ParserOptions): { role: Role | null; strict: boolean } {
-  refuseUnknown("the harmony parser", options, parserOptionNames);
-  const { role = null, strict = true } = options;
+  const { role = null, strict = true } = readOptions("the harmony parser", options, parserOptionNames);
   if (typeof strict !== "boolean") throw invalidArgument("strict", "a boolean", strict);
   return { role: role === null ? null : readRole(role, "role"), strict };
 }

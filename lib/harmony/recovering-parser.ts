@@ -1,6 +1,6 @@
 import { invalidArgument } from "../errors.js";
 import { firstSpecialToken } from "../tokenizer/special-tokens.js";
-import { refuseUnknown } from "../unknown-option.js";
+import { readOptions } from "../unknown-option.js";
 import { builtinRecipients } from "./builtin-tools.js";
 import { type Header, headerWords, isRole, splitChannel } from "./header.js";
 import type { Message, Role } from "./message.js";
@@ -70,8 +70,7 @@ export class RecoveringParser {
 
   /** @throws GptOssError INVALID_ARGUMENT on an unknown option, or one that cannot be meant */
   constructor(options: RecoveringParserOptions = {}) {
-    refuseUnknown("RecoveringParser", options, optionNames);
-    const { headerOpen = true, tools = [] } = options;
+    const { headerOpen = true, tools = [] } = readOptions("RecoveringParser", options, optionNames);
     if (typeof headerOpen !== "boolean") throw invalidArgument("headerOpen", "a boolean", headerOpen);
     this.functions = namesOf(tools);
     this.state = headerOpen ? { phase: "header", tokens: [], role: "assistant" } : { phase: "between", pending: [] };

@@ -1,7 +1,7 @@
 import { contextOverflow, invalidArgument } from "../errors.js";
 import { leastTokens } from "../tokenizer/encode-within.js";
 import { tokenizer } from "../tokenizer/tokenizer.js";
-import { refuseUnknown } from "../unknown-option.js";
+import { readOptions } from "../unknown-option.js";
 import {
   type CheckedMessage,
   type Content,
@@ -153,8 +153,8 @@ type Dropping = (messages: readonly CheckedMessage[]) => readonly CheckedMessage
 const renderOptionNames = new Set(["autoDropAnalysis", "toolCallOrder"]);
 
 function checkOptions(options: RenderOptions): { dropped: Dropping; channelFirst: boolean } {
-  refuseUnknown("rendering", options, renderOptionNames);
-  const { autoDropAnalysis = true, toolCallOrder = "recipient-first" } = options;
+  const given = readOptions("rendering", options, renderOptionNames);
+  const { autoDropAnalysis = true, toolCallOrder = "recipient-first" } = given;
   if (typeof autoDropAnalysis !== "boolean" && autoDropAnalysis !== "past") {
     throw invalidArgument("autoDropAnalysis", 'a boolean or "past"', autoDropAnalysis);
   }

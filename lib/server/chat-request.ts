@@ -6,7 +6,7 @@ import { badRequest, unsupported } from "./error-response.js";
 import { readFormat } from "./format-fields.js";
 import { type CommonBody, commonFields, logitBiasOf, samplingOf, stopOf, withoutAbsent } from "./request-fields.js";
 import type { Tenant } from "./tenant.js";
-import { readToolChoice, readTools } from "./tool-fields.js";
+import { mostTools, readToolChoice, readTools } from "./tool-fields.js";
 import type { TurnRequest } from "./turn.js";
 
 /** The body of a chat completion, as the schema has let it through. */
@@ -37,7 +37,7 @@ const efforts = ["none", "minimal", "low", "medium", "high", "xhigh"];
 
 const conversationFields = {
   messages: messagesField,
-  tools: { type: "array" },
+  tools: { type: "array", maxItems: mostTools },
   response_format: commonFields.response_format,
   structured_outputs: commonFields.structured_outputs,
   reasoning_effort: { enum: efforts },
@@ -114,10 +114,11 @@ export function chatRequest(body: ChatBody, context: ServerContext, tenant: Tena
 /** Before they are read, one by one: what anybody says is always a message of the prompt. */
 function refuseMany(messages: ChatBody["messages"], contextLength: number): void {
   let least = 0;
-  for (const { role, content } of messages) {
+  for (const { role, content, tool_calls } of messages) {
     if (role === "user" || role === "tool" || (role === "assistant" && typeof content === "string")) {
       least += leastOfMessage;
     }
+    if (Array.isArray(tool_calls)) least += tool_calls.length * leastOfMessage;
   }
   if (least >= contextLength) {
     throw badRequest("messages", contextOverflow(contextLength, null).message, "context_length_exceeded");

@@ -57,6 +57,9 @@ const engineErrors: Partial<Record<ErrorCode, (error: GptOssError) => ApiError>>
   INVALID_ARGUMENT: (cause) => new ApiError(400, cause.message, { code: "invalid_value", cause }),
   UNSUPPORTED: (cause) => new ApiError(400, cause.message, { code: "unsupported_parameter", cause }),
   CONTEXT_OVERFLOW: (cause) => new ApiError(400, cause.message, { code: "context_length_exceeded", cause }),
+  // Others may have given their memory back a moment later.
+  OUT_OF_MEMORY: (cause) => new ApiError(503, cause.message, { code: "out_of_memory", retryAfter: 1, cause }),
+  RESOURCE_LIMIT: (cause) => new ApiError(503, cause.message, { code: "resource_limit", retryAfter: 1, cause }),
   QUEUE_FULL: (cause) => new ApiError(429, cause.message, { code: "queue_full", retryAfter: 1, cause }),
   CLOSED: (cause) =>
     new ApiError(503, "The model is not available any more", { code: "not_ready", retryAfter: 10, cause }),

@@ -13,6 +13,9 @@ export const maxNodes = 2 ** 19;
 /** Elements and members: numbers are cheap, and a batch of prompts has many. */
 export const maxValues = 2 ** 22;
 
+/** Members of the body itself: an API has some dozens, and objects with many are the slowest that JSON.parse makes. */
+export const maxFields = 1000;
+
 const quote = 0x22;
 const backslash = 0x5c;
 const comma = 0x2c;
@@ -24,6 +27,7 @@ export function refuseExcess(text: string): void {
   let depth = 0;
   let nodes = 0;
   let values = 0;
+  let fields = 0;
   for (let at = 0; at < text.length; at++) {
     const mark = text.charCodeAt(at);
     if (mark === quote) {
@@ -32,6 +36,7 @@ export function refuseExcess(text: string): void {
       values++;
     } else if (mark === colon) {
       nodes++;
+      if (depth === 1 && ++fields > maxFields) throw tooMany(maxFields, "fields");
     } else if (mark === openList || mark === openObject) {
       nodes++;
       if (++depth > maxDepth) throw new ApiError(400, `The body nests more than ${maxDepth} levels of JSON`, tooDeep);

@@ -15,7 +15,7 @@ import type { StreamEvent } from "./responses/objects.js";
 import { type ReadRequest, type ResponseBody, readRequest, responseSchema } from "./responses/request.js";
 import { ResponseWriter } from "./responses/response-writer.js";
 import { existing, retrieval } from "./responses/retrieval.js";
-import { dropOldestTurns, isTooLong, refuseMany, withinContext } from "./responses/truncation.js";
+import { dropOldestTurns, isTooLong, outOfReach, withinContext } from "./responses/truncation.js";
 import { checkedBody } from "./schema.js";
 import { streamAnswer } from "./stream-answer.js";
 import { type Tenant, tenantOf } from "./tenant.js";
@@ -40,6 +40,9 @@ interface Conversation {
   items: ConversationItem[];
   date: string;
 }
+
+/** A conversation of so many items loses one turn at first, one of twice as many two. */
+const manyItems = 512;
 
 class ResponsesEndpoint {
   readonly #context: ServerContext;
@@ -71,10 +74,10 @@ class ResponsesEndpoint {
 
   #conversation(body: ResponseBody, tenant: Tenant): Conversation {
     const { previous_response_id: previousId } = body;
-    if (body.truncation !== "auto") refuseMany(body.input, this.#context.contextLength);
+    const passed = outOfReach(body.input, this.#context.contextLength, body.truncation);
     const previous = previousId ? existing(tenant.responses, previousId, "previous_response_id") : null;
     const history = previous === null ? [] : [...previous.context, ...previous.output];
-    const input = readInput(body.input, history, (id) => tenant.responses.issuedItem(id));
+    const input = readInput(body.input, { history, find: (id) => tenant.responses.issuedItem(id), passed });
     const items = [...history, ...input];
     if (!items.some(({ message }) => message !== null)) {
       throw new ApiError(400, "There is nothing to answer: 'input' is empty.", {
@@ -95,8 +98,9 @@ class ResponsesEndpoint {
     const { truncation } = request.settings;
     let read = withinContext(items, this.#context.contextLength, truncation);
     const breather = new Breather();
-    // Twice as many each time, or a conversation of many small turns would be rendered once for each of them.
-    for (let drop = 1; ; drop *= 2) {
+    // Twice as many each time, or a conversation of many small turns would be rendered once for each of them; of very many
+    // more at first, for each rendering takes its time.
+    for (let drop = Math.ceil(read.length / manyItems); ; drop *= 2) {
       try {
         const messages = read.flatMap(({ message }) => (message === null ? [] : [message]));
         return await this.#context.startTurn({ ...request.turn, tenant, messages, date, signal, ticket });

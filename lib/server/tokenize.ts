@@ -1,5 +1,7 @@
 import type { FastifyInstance } from "fastify";
 import { Breather } from "../breather.js";
+import { encodeLong } from "../tokenizer/encode-within.js";
+import { everySpecialId } from "../tokenizer/special-tokens.js";
 import { tokenText } from "../tokenizer/token-table.js";
 import { tokenizer } from "../tokenizer/tokenizer.js";
 import { type ChatBody, conversationOf, conversationSchema } from "./chat-request.js";
@@ -35,10 +37,10 @@ const tokenizeSchema = {
   },
 };
 
-/** A conversation may be counted that no context holds; this one needs 16 MiB for its tokens. */
-const mostTokens = 2 ** 22;
+/** Of a request or an answer: more may be counted than a context holds, eight times the model's. */
+const mostTokens = 2 ** 20;
 /** The answer is JSON text, in which a character may take six. */
-const mostCharacters = 2 ** 26;
+const mostCharacters = 2 ** 24;
 
 /** `<|start|>assistant`, which asks the model to go on. */
 const generationPrompt = 2;
@@ -70,6 +72,9 @@ export async function tokenize(app: FastifyInstance, context: ServerContext): Pr
     withFieldNames({ fieldNames: { id: "tokens" } }, async () => {
       const { body } = request;
       if (body.model !== undefined) checkModel(context, body.model);
+      if (Array.isArray(body.tokens) && body.tokens.length > mostTokens) {
+        throw badRequest("tokens", `Expected at most ${mostTokens} tokens`);
+      }
       const ids = (await readIds(body.tokens, "tokens", context.engine))!;
       return sendJson(reply, { prompt: await decoded(ids) });
     }),
@@ -108,7 +113,10 @@ async function tokensOf(
   const { prompt, messages } = body;
   if (messages === undefined) {
     if (prompt === undefined) throw badRequest("prompt", "Either prompt or messages is required");
-    return tokenizer.encodeAsync(prompt, { signal, ...(body.parse_special === true && { allowedSpecial: "all" }) });
+    const special = body.parse_special === true ? { special: everySpecialId } : {};
+    const tokens = await encodeLong(prompt, mostTokens, { signal, ...special });
+    if (tokens === null) throw badRequest("prompt", `The prompt has more than ${mostTokens} tokens`);
+    return tokens;
   }
   if (prompt !== undefined) throw badRequest("prompt", "Only one of prompt and messages counts");
   if (body.continue_final_message === true) {

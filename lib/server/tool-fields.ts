@@ -5,6 +5,9 @@ import type { DeclaredFunction } from "./turn.js";
 
 /** `tools` and `tool_choice` of the Chat Completions API. */
 
+/** Of one request, those of unknown types included: as many as a constraint takes. */
+export const mostTools = 1024;
+
 type Fields = Readonly<Record<string, unknown>>;
 
 /** @throws ApiError that names the field */

@@ -6,9 +6,9 @@ import type { Generation } from "../generation.js";
 import type { Message } from "../harmony/message.js";
 import { parseMessagesFromCompletionTokens } from "../harmony/parser.js";
 import { openingOf } from "../harmony/render.js";
-import { type EngineOptions, nativeEngineOptions } from "../options.js";
+import { type EngineOptions, readEngineOptions } from "../options.js";
 import { tokenizer } from "../tokenizer/tokenizer.js";
-import { refuseUnknown } from "../unknown-option.js";
+import { readOptions } from "../unknown-option.js";
 import { nativeScript, type Script } from "./script.js";
 
 /** What was asked of a ScriptedEngine, by `generate`, by `chat` or through a server. */
@@ -83,12 +83,12 @@ export class ScriptedEngine extends Engine {
   /** @throws GptOssError INVALID_ARGUMENT for a script that cannot be meant */
   constructor(scripts: Scripts, options: ScriptedEngineOptions = {}) {
     const scriptFor = playing(scripts);
-    refuseUnknown("ScriptedEngine", options, optionNames);
-    const native = nativeEngineOptions({
+    const given = readOptions("ScriptedEngine", options, optionNames);
+    const { native } = readEngineOptions({
       contextLength: 32768,
       threads: 1,
       kvCache: { dtype: "bf16", bytes: "64MiB" },
-      ...options,
+      ...given,
       backend: "cpu",
     });
     const dispatcher = new Dispatcher();

@@ -1,8 +1,9 @@
 import { types } from "node:util";
 import { addon } from "../binding.js";
 import { GptOssError, invalidArgument, nativeCall } from "../errors.js";
+import { lengthOf, readArray, readIds, reading } from "../given-values.js";
 import { checkSignal } from "../options.js";
-import { refuseUnknown } from "../unknown-option.js";
+import { readOptions } from "../unknown-option.js";
 import { encodeAllWithin, encodeWithin } from "./encode-within.js";
 import { everySpecialId, lastSpecialToken, specialTokens } from "./special-tokens.js";
 import { TextStream } from "./text-stream.js";
@@ -61,14 +62,14 @@ export const tokenizer: Tokenizer = Object.freeze({
 
   encode(text: string, options: EncodeOptions = {}): Uint32Array {
     checkText(text);
-    const special = allowedIds(options, "encode");
+    const { special } = readEncodeOptions(options, "encode");
     return encodeWithin(text, Number.POSITIVE_INFINITY, special)!;
   },
 
   encodeInto(text: string, target: Uint32Array, options: EncodeOptions = {}): number {
     checkText(text);
-    if (!types.isUint32Array(target)) throw invalidArgument("target", "a Uint32Array", target);
-    const special = allowedIds(options, "encodeInto");
+    checkTarget(target);
+    const { special } = readEncodeOptions(options, "encodeInto");
     return nativeCall(() => addon().tokenizerEncodeInto(text, target, special));
   },
 
@@ -79,8 +80,7 @@ export const tokenizer: Tokenizer = Object.freeze({
   },
 
   async encodeBatch(texts: readonly string[], options: EncodeAsyncOptions = {}): Promise<Uint32Array[]> {
-    if (!Array.isArray(texts)) throw invalidArgument("texts", "an array of strings", texts);
-    const copy = Array.from(texts, (text: unknown, i) => {
+    const copy = readArray("texts", texts, "an array of strings").map((text, i) => {
       if (typeof text !== "string") throw invalidArgument(`texts[${i}]`, "a string", text);
       return text;
     });
@@ -106,8 +106,7 @@ export const tokenizer: Tokenizer = Object.freeze({
 } as const);
 
 async function encodeAll(texts: string[], options: EncodeAsyncOptions, caller: string): Promise<Uint32Array[]> {
-  const special = allowedIds(options, caller, asyncOptionNames);
-  const { signal } = options;
+  const { special, signal } = readEncodeOptions(options, caller, asyncOptionNames);
   checkSignal(signal);
   // Null stands for too many tokens, and no number is too many here.
   return (await encodeAllWithin(texts, Number.POSITIVE_INFINITY, { special, signal })) as Uint32Array[];
@@ -130,17 +129,29 @@ function textOf(bytes: Uint8Array): string {
   }
 }
 
+/** Memory that was given away holds nothing, and says so only to who uses it. */
+function checkTarget(target: Uint32Array): void {
+  if (!types.isUint32Array(target)) throw invalidArgument("target", "a Uint32Array", target);
+  if (lengthOf(target) === 0) reading("target", () => new Uint32Array(target));
+}
+
 function checkText(text: string): void {
   if (typeof text !== "string") throw invalidArgument("text", "a string", text);
 }
 
+/** Their bytes fill what an array of JavaScript can hold in the worst case. */
+const mostIds = 2 ** 27;
+
 const encodeOptionNames: ReadonlySet<string> = new Set(["allowedSpecial"]);
 const asyncOptionNames: ReadonlySet<string> = new Set(["allowedSpecial", "signal"]);
 
-/** The ids that the text may spell out; undefined when there are none. */
-function allowedIds(options: EncodeOptions, caller: string, names = encodeOptionNames): Uint32Array | undefined {
-  refuseUnknown(caller, options, names);
-  const { allowedSpecial } = options;
+/** `special`: the ids that the text may spell out; undefined when there are none. */
+function readEncodeOptions(given: EncodeAsyncOptions, caller: string, names = encodeOptionNames) {
+  const { allowedSpecial, signal } = readOptions(caller, given, names);
+  return { special: allowedIds(allowedSpecial), signal };
+}
+
+function allowedIds(allowedSpecial: EncodeOptions["allowedSpecial"]): Uint32Array | undefined {
   if (allowedSpecial === undefined) return undefined;
   if (allowedSpecial === "all") return everySpecialId;
   if (!Array.isArray(allowedSpecial)) {
@@ -153,13 +164,18 @@ function allowedIds(options: EncodeOptions, caller: string, names = encodeOption
 }
 
 /** As the addon takes them; it refuses ids that are too large by itself. */
-function checkIds(ids: ArrayLike<number>): Uint32Array {
-  if (types.isUint32Array(ids)) return ids;
-  if (!Array.isArray(ids) && !types.isTypedArray(ids)) {
-    throw invalidArgument("ids", "an array or typed array of token ids", ids);
+function checkIds(given: ArrayLike<number>): Uint32Array {
+  const expected = "an array or typed array of token ids";
+  if (!reading("ids", () => Array.isArray(given) || types.isTypedArray(given))) {
+    throw invalidArgument("ids", expected, given);
   }
-  return Uint32Array.from(ids, (id: unknown, i) => {
-    if (Number.isInteger(id) && (id as number) >= 0 && (id as number) <= lastSpecialToken) return id as number;
-    throw invalidArgument(`ids[${i}]`, `an integer in [0, ${lastSpecialToken}]`, id);
+  const ids = readIds(given, mostIds, {
+    name: "ids",
+    expected,
+    element: (index) => `ids[${index}]`,
+    idExpected: `an integer in [0, ${lastSpecialToken}]`,
+    isId: (id) => id >= 0 && id <= lastSpecialToken,
   });
+  if (typeof ids !== "number") return ids;
+  throw new GptOssError("INVALID_ARGUMENT", `Expected at most ${mostIds} ids but received ${ids}`);
 }

@@ -1,5 +1,4 @@
-// Typed arrays of JavaScript whose memory may be refused: napi_create_arraybuffer ends the process then, the constructor
-// that JavaScript itself uses throws a RangeError.
+// Typed arrays of JavaScript, read and made.
 #pragma once
 #include <napi.h>
 
@@ -11,21 +10,51 @@
 
 namespace oss {
 
-inline const char* class_name(const Napi::Float32Array*) { return "Float32Array"; }
-inline const char* class_name(const Napi::Uint32Array*) { return "Uint32Array"; }
-inline const char* class_name(const Napi::Uint8Array*) { return "Uint8Array"; }
+// Of the arrays of one element type: what JavaScript and N-API call them.
+template <typename T>
+struct ArrayType;
+template <>
+struct ArrayType<float> {
+  static constexpr const char* kName = "Float32Array";
+  static constexpr napi_typedarray_type kType = napi_float32_array;
+};
+template <>
+struct ArrayType<uint32_t> {
+  static constexpr const char* kName = "Uint32Array";
+  static constexpr napi_typedarray_type kType = napi_uint32_array;
+};
+template <>
+struct ArrayType<uint8_t> {
+  static constexpr const char* kName = "Uint8Array";
+  static constexpr napi_typedarray_type kType = napi_uint8_array;
+};
 
-// A copy. Throws kOutOfMemory.
+// What such an array has in its memory, whatever properties of its own say; valid until JavaScript runs again. Throws
+// kInvalidArgument for everything else, and for one whose memory has been given away.
+template <typename T>
+std::span<T> elements_of(const Napi::Value& value) {
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != ArrayType<T>::kType) {
+    throw Error(Code::kInvalidArgument, str("expected a ", ArrayType<T>::kName));
+  }
+  auto array = value.As<Napi::TypedArrayOf<T>>();
+  if (array.ElementLength() == 0 && array.ArrayBuffer().IsDetached()) {
+    throw Error(Code::kInvalidArgument, str("the memory of a ", ArrayType<T>::kName, " has been given away"));
+  }
+  return {array.Data(), array.ElementLength()};
+}
+
+// A copy. Throws kOutOfMemory. Where memory may be refused, the constructor that JavaScript itself uses throws a
+// RangeError; napi_create_arraybuffer ends the process.
 template <typename Array, typename T>
 Array array_to_js(Napi::Env env, std::span<const T> values) {
+  using Element = std::remove_pointer_t<decltype(std::declval<Array>().Data())>;
   constexpr size_t kSmall = 4096;  // nearly always there, and the other way costs a microsecond
   Array out;
   if (values.size_bytes() <= kSmall) {
     out = Array::New(env, values.size());
   } else {
     try {
-      const char* name = class_name(static_cast<const Array*>(nullptr));
-      const Napi::Function make = env.Global().Get(name).template As<Napi::Function>();
+      const Napi::Function make = env.Global().Get(ArrayType<Element>::kName).template As<Napi::Function>();
       out = make.New({Napi::Number::New(env, double(values.size()))}).template As<Array>();
     } catch (const Napi::Error&) {
       throw Error(Code::kOutOfMemory, str("the system refused ", values.size_bytes(), " bytes for an array"));

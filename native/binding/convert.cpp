@@ -59,19 +59,16 @@ SamplingArgs sampling_from_js(const Napi::Object& params) {
 }
 
 static std::vector<int32_t> tokens_from_js(const Napi::Value& value) {
-  const auto array = value.As<Napi::Uint32Array>();
-  std::vector<int32_t> tokens(array.ElementLength());
-  const uint32_t* data = array.Data();
-  if (data == nullptr && !tokens.empty()) throw Error(Code::kInvalidArgument, "the array of tokens has been detached");
+  const std::span<const uint32_t> ids = elements_of<uint32_t>(value);
+  std::vector<int32_t> tokens(ids.size());
   // Ids past 2^31 would wrap to negative ones; both are outside every vocabulary and refused by submit().
-  std::transform(data, data + tokens.size(), tokens.begin(), [](uint32_t id) { return int32_t(id); });
+  std::transform(ids.begin(), ids.end(), tokens.begin(), [](uint32_t id) { return int32_t(id); });
   return tokens;
 }
 
 std::vector<float> floats_from_js(const Napi::Value& value) {
-  const auto array = value.As<Napi::Float32Array>();
-  if (array.Data() == nullptr) return {};
-  return {array.Data(), array.Data() + array.ElementLength()};
+  const std::span<const float> values = elements_of<float>(value);
+  return {values.begin(), values.end()};
 }
 
 static std::shared_ptr<const Script> script_from_js(const Napi::Value& value) {

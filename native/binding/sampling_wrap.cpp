@@ -5,6 +5,7 @@
 
 #include "native/backend/cpu/sample_row.h"
 #include "native/base/str.h"
+#include "native/binding/arrays.h"
 #include "native/binding/convert.h"
 #include "native/binding/errors.h"
 
@@ -25,17 +26,17 @@ int32_t token_within(uint32_t token, size_t vocab) {
 
 Context context_from_js(const Napi::Object& context, size_t vocab) {
   std::map<int32_t, int32_t> in_completion;
-  const auto prompt = context.Get("prompt").As<Napi::Uint32Array>();
-  for (size_t i = 0; i < prompt.ElementLength(); ++i) in_completion[token_within(prompt[i], vocab)] = 0;
-  const auto completion = context.Get("completion").As<Napi::Uint32Array>();
-  for (size_t i = 0; i < completion.ElementLength(); ++i) ++in_completion[token_within(completion[i], vocab)];
+  const auto prompt = elements_of<uint32_t>(context.Get("prompt"));
+  for (const uint32_t token : prompt) in_completion[token_within(token, vocab)] = 0;
+  const auto completion = elements_of<uint32_t>(context.Get("completion"));
+  for (const uint32_t token : completion) ++in_completion[token_within(token, vocab)];
 
   Context out;
   for (const auto& [token, count] : in_completion) out.seen.push_back({token, count});
   const auto bias = context.Get("bias").As<Napi::Object>();
-  const auto tokens = bias.Get("tokens").As<Napi::Uint32Array>();
-  const auto values = bias.Get("values").As<Napi::Float32Array>();
-  const size_t num_biased = std::min(tokens.ElementLength(), values.ElementLength());
+  const auto tokens = elements_of<uint32_t>(bias.Get("tokens"));
+  const auto values = elements_of<float>(bias.Get("values"));
+  const size_t num_biased = std::min(tokens.size(), values.size());
   for (size_t i = 0; i < num_biased; ++i) out.bias.push_back({token_within(tokens[i], vocab), values[i]});
   out.top_logprobs = context.Get("topLogprobs").As<Napi::Number>().Int32Value();
   return out;
@@ -43,8 +44,8 @@ Context context_from_js(const Napi::Object& context, size_t vocab) {
 
 Napi::Value sample(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
-    const auto logits = info[0].As<Napi::Float32Array>();
-    const size_t vocab = logits.ElementLength();
+    const std::span<float> logits = elements_of<float>(info[0]);
+    const size_t vocab = logits.size();
     SamplingArgs args = sampling_from_js(info[1].As<Napi::Object>());
     args.position = info[2].As<Napi::Number>().Uint32Value();
     if (vocab == 0) throw Error(Code::kInvalidArgument, "there are no logits to sample from");
@@ -56,7 +57,7 @@ Napi::Value sample(const Napi::CallbackInfo& info) {
     }
     const Sampled sampled =
         sample_row(args, {.seen = context.seen, .bias = context.bias, .top_logprobs = context.top_logprobs},
-                   const_cast<float*>(logits.Data()), int(vocab));
+                   logits.data(), int(vocab));
     Napi::Object out = Napi::Object::New(info.Env());
     out.Set("token", sampled.token);
     out.Set("logprob", sampled.logprob);

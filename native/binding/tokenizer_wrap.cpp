@@ -41,8 +41,7 @@ class Utf8 {
 tokenizer::SpecialSet specials_from_js(const Napi::Value& value) {
   tokenizer::SpecialSet allowed;
   if (value.IsUndefined()) return allowed;
-  const auto ids = value.As<Napi::Uint32Array>();
-  for (size_t i = 0; i < ids.ElementLength(); ++i) allowed.set(ids[i] - tokenizer::kFirstSpecial);  // checks its range
+  for (const uint32_t id : elements_of<uint32_t>(value)) allowed.set(id - tokenizer::kFirstSpecial);  // checks its range
   return allowed;
 }
 
@@ -75,8 +74,7 @@ Napi::Value encode(const Napi::CallbackInfo& info) {
 
 Napi::Value encode_into(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
-    auto target = info[1].As<Napi::Uint32Array>();
-    const size_t tokens = tokenizer::encode_into({target.Data(), target.ElementLength()}, Utf8(info[0]).view(),
+    const size_t tokens = tokenizer::encode_into(elements_of<uint32_t>(info[1]), Utf8(info[0]).view(),
                                                  specials_from_js(info[2]));
     return Napi::Number::New(info.Env(), double(tokens));
   });
@@ -89,8 +87,7 @@ Napi::Value count(const Napi::CallbackInfo& info) {
 
 Napi::Value decode(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
-    const auto ids = info[0].As<Napi::Uint32Array>();
-    return bytes_to_js(info.Env(), tokenizer::decode({ids.Data(), ids.ElementLength()}));
+    return bytes_to_js(info.Env(), tokenizer::decode(elements_of<uint32_t>(info[0])));
   });
 }
 

@@ -258,6 +258,9 @@ void Engine::cancel_choice(uint64_t client, uint64_t id, int choice) { send(Canc
 void Engine::pause(uint64_t client, uint64_t id, int choice, bool paused) { send(Pause{client, id, choice, paused}); }
 
 void Engine::supply_logits(uint64_t client, uint64_t id, int choice, std::vector<float> logits) {
+  if (const int vocab = info_.model.vocab; logits.size() != size_t(vocab)) {  // its sequence would wait for ever
+    throw Error(Code::kInvalidArgument, str("there are ", logits.size(), " logits where ", vocab, " are expected"));
+  }
   send(Supply{client, id, choice, std::move(logits)});
 }
 

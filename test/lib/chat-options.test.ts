@@ -188,7 +188,7 @@ describe("the constraint", () => {
 
   it("may be the caller's own", () => {
     const own = { kind: "text", format: { type: "choice", choices: ["a"] } } as const;
-    expect(constraintOf({ constraint: own, tools })).toBe(own);
+    expect(constraintOf({ constraint: own, tools })).toEqual(own);
   });
 });
 

@@ -213,7 +213,7 @@ describe("a logits processor", () => {
       () => {
         throw undefined;
       },
-      undefined,
+      expect.objectContaining({ code: "INVALID_ARGUMENT" }),
     ],
     [
       "returns a number",

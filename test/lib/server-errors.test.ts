@@ -220,9 +220,9 @@ describe("a refused chat completion names", () => {
       ],
       [{ tools: [tool({ parameters: deep(150) })] }, "tools[0].function"],
       [
-        { tools: Array.from({ length: 1025 }, (_, i) => tool({ name: `f${i}` })) }, // of at most 1,024; no room for them first
-        "messages",
-        "context_length_exceeded",
+        { tools: Array.from({ length: 1025 }, (_, i) => tool({ name: `f${i}` })) }, // of at most 1,024
+        "tools",
+        "invalid_value",
       ],
       [{ tool_choice: "required" }, "tool_choice"],
       [choice("any"), "tool_choice"],

@@ -4,7 +4,7 @@ import { constraintText } from "../../lib/constraint.js";
 import type { GptOssError } from "../../lib/errors.js";
 import { nativeRequestOptions } from "../../lib/generate-options.js";
 import { ConversationRenderer, RecoveringParser, renderConversation, systemMessage } from "../../lib/harmony/index.js";
-import { nativeEngineOptions } from "../../lib/options.js";
+import { readEngineOptions } from "../../lib/options.js";
 import { checkServerOptions } from "../../lib/server/options.js";
 import { ScriptedEngine } from "../../lib/testing/index.js";
 import { tokenizer } from "../../lib/tokenizer/index.js";
@@ -12,8 +12,8 @@ import { nearest } from "../../lib/unknown-option.js";
 
 /** What each call that takes options says of one that it does not know. */
 const calls = {
-  "Engine.load": (options: object) => nativeEngineOptions(options),
-  kvCache: (kvCache: object) => nativeEngineOptions({ kvCache }),
+  "Engine.load": (options: object) => readEngineOptions(options),
+  kvCache: (kvCache: object) => readEngineOptions({ kvCache }),
   generate: (options: object) => nativeRequestOptions(options, { vocab: 512, stopTokens: [], maskReserved: false }),
   chat: (options: object) => renderChat([{ role: "user", content: "x" }], options),
   constraint: (options: object) => constraintText({ kind: "harmony", ...options }),

@@ -1,5 +1,5 @@
 import { type Command, Option } from "commander";
-import { type EngineOptions, nativeEngineOptions } from "../../options.js";
+import { type EngineOptions, readEngineOptions } from "../../options.js";
 import { integer } from "./values.js";
 
 /** How every command that loads a model is told about its engine. */
@@ -77,7 +77,7 @@ export function engineOptions(flags: EngineFlags): EngineOptions {
     prefixCache: flags.prefixCache,
     ...(repeatable && { repeatable }),
   };
-  nativeEngineOptions(options);
+  readEngineOptions(options);
   return options;
 }
 

@@ -4,6 +4,7 @@ import { ApiError } from "../errors.js";
 import type { Warning } from "../warnings.js";
 import { type ConversationItem, called, conversationItem, newId, said, thought } from "./conversation.js";
 import { invalid, optionalString, requiredName, requiredString } from "./refusals.js";
+import type { ItemRange } from "./truncation.js";
 
 /** Items of a request's `input`, checked and made into what the model reads. */
 
@@ -38,39 +39,39 @@ export function passedOver(input: unknown): Warning[] {
 /** A name that can stand in a message's header. */
 const calledName = /^[^\s<>]{1,256}$/;
 
-/**
- * @param history what the conversation held before: calls in it may be answered by the input
- * @param find items of stored responses, for references
- * @throws ApiError that names the item and field
- */
-export function readInput(
-  input: unknown,
-  history: readonly ConversationItem[],
-  find: (id: string) => ConversationItem | undefined,
-): ConversationItem[] {
+/** What an input is read beside. */
+export interface InputContext {
+  /** What the conversation held before: calls in it may be answered by the input. */
+  history: readonly ConversationItem[];
+  /** Items of stored responses, for references. */
+  find: (id: string) => ConversationItem | undefined;
+  /** Items that are not looked at. */
+  passed: ItemRange;
+}
+
+/** @throws ApiError that names the item and field */
+export function readInput(input: unknown, context: InputContext): ConversationItem[] {
   if (input === undefined || input === null) return [];
   if (typeof input === "string") {
     return input === "" ? [] : [readMessage({ role: "user", content: input }, "input", "final")];
   }
   if (!Array.isArray(input)) throw invalid("input", "a string or an array of items", input);
-  return new InputReader(input, history, find).read();
+  return new InputReader(input, context).read();
 }
 
 class InputReader {
-  readonly #items: Item[];
-  readonly #find: (id: string) => ConversationItem | undefined;
+  /** With their places in the input. */
+  readonly #items: { item: Item; index: number }[] = [];
+  readonly #find: InputContext["find"];
   /** Ids of calls so far. */
   readonly #calls = new Set<string>();
 
-  constructor(
-    input: readonly unknown[],
-    history: readonly ConversationItem[],
-    find: (id: string) => ConversationItem | undefined,
-  ) {
-    this.#items = input.map((item, index) => {
+  constructor(input: readonly unknown[], { history, find, passed }: InputContext) {
+    for (const [index, item] of input.entries()) {
+      if (index >= passed.from && index < passed.to) continue;
       if (!isObject(item)) throw invalid(`input[${index}]`, "an item", item);
-      return item;
-    });
+      this.#items.push({ item, index });
+    }
     this.#find = find;
     for (const known of history) this.#register(known);
   }
@@ -80,14 +81,13 @@ class InputReader {
     // Backwards: whether an assistant's message is its answer is told by what follows.
     let goesOn = false;
     const channels = new Map<number, "commentary" | "final">();
-    for (let index = this.#items.length - 1; index >= 0; index--) {
-      const item = this.#items[index]!;
+    for (const { item, index } of this.#items.toReversed()) {
       const type = typeOf(item, `input[${index}]`);
       const isAssistants = assistantTypes.has(type) || (type === "message" && item.role === "assistant");
       channels.set(index, goesOn ? "commentary" : "final");
       if (!hostedTypes.has(type)) goesOn = isAssistants;
     }
-    for (const [index, item] of this.#items.entries()) {
+    for (const { item, index } of this.#items) {
       const read = this.#read(item, `input[${index}]`, channels.get(index)!);
       this.#register(read);
       all.push(read);

@@ -1,5 +1,6 @@
 import { ApiError } from "../errors.js";
 import { readTextFormat } from "../format-fields.js";
+import { mostTools } from "../tool-fields.js";
 import type { TurnRequest } from "../turn.js";
 import type { Warning } from "../warnings.js";
 import type { ResponseSettings } from "./objects.js";
@@ -30,7 +31,7 @@ export const responseSchema = {
     top_p: nullable("number", { exclusiveMinimum: 0, maximum: 1 }),
     top_logprobs: nullable("integer", { minimum: 0, maximum: 20 }),
     seed: nullable("integer", { minimum: 0, maximum: Number.MAX_SAFE_INTEGER }),
-    tools: nullable("array"),
+    tools: nullable("array", { maxItems: mostTools }),
     parallel_tool_calls: nullable("boolean"),
     reasoning: nullable("object", {
       properties: {
@@ -47,7 +48,7 @@ export const responseSchema = {
     store: nullable("boolean"),
     previous_response_id: nullable("string"),
     background: nullable("boolean"),
-    include: nullable("array", { items: { type: "string" } }),
+    include: nullable("array", { items: { type: "string" }, maxItems: 64 }),
     metadata: nullable("object", {
       maxProperties: 16,
       propertyNames: { type: "string", maxLength: 64 },

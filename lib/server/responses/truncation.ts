@@ -13,12 +13,42 @@ export function isTooLong(error: unknown): boolean {
   return error instanceof ApiError && error.code === "context_length_exceeded";
 }
 
-/** The same before the items of an input are read, one by one. @throws ApiError */
-export function refuseMany(input: unknown, contextLength: number): void {
-  if (!Array.isArray(input)) return;
+/** Items of an input from `from` up to `to`, which is not among them. */
+export interface ItemRange {
+  from: number;
+  to: number;
+}
+
+/** What the model always reads, each a message. */
+const readTypes: ReadonlySet<unknown> = new Set([
+  "function_call",
+  "function_call_output",
+  "custom_tool_call",
+  "custom_tool_call_output",
+]);
+
+/**
+ * Before the items of an input are read, one by one: those of the oldest turns that no context of this length reaches,
+ * which are not worth reading.
+ *
+ * @throws ApiError where nothing may be dropped
+ */
+export function outOfReach(input: unknown, contextLength: number, truncation: unknown): ItemRange {
+  const none = { from: 0, to: 0 };
+  if (!Array.isArray(input)) return none;
+  const items = input as ({ role?: unknown; type?: unknown } | null)[];
   let least = 0;
-  for (const item of input as ({ role?: unknown } | null)[]) if (item?.role === "user") least += leastOfMessage;
-  if (least >= contextLength) throw tooLong(contextLength);
+  let firstKept: number | null = null;
+  for (let index = items.length - 1; index >= 0; index--) {
+    const isUser = items[index]?.role === "user";
+    if (isUser || readTypes.has(items[index]?.type)) least += leastOfMessage;
+    if (least >= contextLength) {
+      if (truncation !== "auto" || firstKept === null) throw tooLong(contextLength);
+      return { from: items.findIndex((item) => item?.role === "user"), to: firstKept };
+    }
+    if (isUser) firstKept = index;
+  }
+  return none;
 }
 
 /**

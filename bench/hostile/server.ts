@@ -1,0 +1,42 @@
+// The server's process of bench/hostile.ts: tells its parent where it listens, and of each interval how long the event loop
+// was held and what memory is in use after a collection.
+import type { AddressInfo } from "node:net";
+import { monitorEventLoopDelay } from "node:perf_hooks";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
+import { Engine } from "../../lib/index.js";
+import { createServer } from "../../lib/server/index.js";
+import { servedModel } from "./requests.js";
+
+export interface ServerInterval {
+  /** Milliseconds that a timer of 1 ms came late, the most. */
+  eventLoopDelay: number;
+  residentMegabytes: number;
+}
+
+const [model = "demo"] = process.argv.slice(2);
+setFlagsFromString("--expose-gc");
+const collectGarbage = runInNewContext("gc") as () => void;
+
+const engine = await Engine.load(model, { kvCache: { bytes: "128MiB" } });
+const app = await createServer({ engine, modelName: servedModel, logger: true });
+await app.listen({ host: "127.0.0.1", port: 0 });
+
+const resolution = 1;
+const delay = monitorEventLoopDelay({ resolution });
+delay.enable();
+process.on("message", (order: "begin" | "end") => {
+  if (order === "begin") {
+    collectGarbage();
+    setTimeout(() => {
+      delay.reset();
+      process.send!("begun");
+    }, 20);
+    return;
+  }
+  const eventLoopDelay = Math.max(0, delay.max / 1e6 - resolution); // before the collection, which holds it too
+  collectGarbage();
+  const interval: ServerInterval = { eventLoopDelay, residentMegabytes: process.memoryUsage.rss() / 1e6 };
+  process.send!(interval);
+});
+process.send!({ port: (app.server.address() as AddressInfo).port });

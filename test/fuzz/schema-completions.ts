@@ -1,0 +1,162 @@
+import type { ValidateFunction } from "ajv";
+import { Ajv2020 } from "ajv/dist/2020.js";
+import addFormatsModule from "ajv-formats";
+import { Engine } from "../../lib/engine.js";
+import { GptOssError } from "../../lib/errors.js";
+import { seededRandom } from "../support/random.js";
+import { type JsonSchema, SchemaFuzzer } from "./schemas.js";
+
+/** Completions under random schemas, each looked at by ajv: what ended with "stop" is a value of its schema. */
+
+const addFormats = addFormatsModule as unknown as (ajv: Ajv2020) => void;
+/** One for each schema: it would keep them all. */
+function newAjv(): Ajv2020 {
+  // The grammar counts decimals exactly; ajv divides floats.
+  const exact = { multipleOfPrecision: 9 };
+  const ajv = new Ajv2020({ strict: false, validateSchema: false, logger: false, ownProperties: true, ...exact });
+  addFormats(ajv);
+  return ajv;
+}
+
+export interface SchemaReport {
+  seed: number;
+  schemas: number;
+  /** Of them: refused by name, or relaxed by name in a tool that is not strict. */
+  refused: number;
+  relaxed: number;
+  /** That ended with "stop", and were looked at. */
+  completions: number;
+  /** Of those in calls of tools. */
+  calls: number;
+  cutOff: number;
+  /** What went wrong with which schema, the first few of them; nothing should. */
+  failures: string[];
+}
+
+/** A completion that is none of its schema's values, or a refusal without a name. */
+class SchemaFailure extends Error {}
+
+/** The engines it asks; `wide` has the full vocabulary, which calls of tools need. */
+export interface Engines {
+  tiny: Engine;
+  wide: Engine;
+}
+
+export async function loadEngines(): Promise<Engines> {
+  const [tiny, wide] = await Promise.all([
+    Engine.load("synthetic:tiny", { contextLength: 512, kvCache: { bytes: "64MiB" } }),
+    Engine.load("synthetic:wide?seed=3", { contextLength: 512, kvCache: { bytes: "16MiB" } }),
+  ]);
+  return { tiny, wide };
+}
+
+const stopToken = 511;
+const choices = 12;
+/** One schema in so many is that of a tool, strict and not in turn. */
+const toolEvery = 8;
+const atOnce = 8;
+const mostFailures = 20;
+
+/**
+ * Draws schemas until there were so many completions, or too many failures.
+ *
+ * @param tell hears of the report now and then
+ */
+export async function fuzzSchemas(
+  engines: Engines,
+  seed: number,
+  completions: number,
+  tell: (report: SchemaReport) => void = () => {},
+): Promise<SchemaReport> {
+  const report: SchemaReport = {
+    seed,
+    schemas: 0,
+    refused: 0,
+    relaxed: 0,
+    completions: 0,
+    calls: 0,
+    cutOff: 0,
+    failures: [],
+  };
+  const worker = async () => {
+    while (report.completions < completions && report.failures.length < mostFailures) {
+      const index = report.schemas++;
+      await tryOne(engines, seed, index, report);
+      tell(report);
+    }
+  };
+  await Promise.all(Array.from({ length: atOnce }, worker));
+  return report;
+}
+
+/** The schema with this number: the same for every run with the same seed. */
+async function tryOne(engines: Engines, seed: number, index: number, report: SchemaReport): Promise<void> {
+  const fuzzer = new SchemaFuzzer(seededRandom(seed * 1_000_003 + index));
+  const isTool = index % toolEvery === toolEvery - 1;
+  const schema = fuzzer.draw(isTool ? "object" : undefined);
+  const at = `seed ${seed}, schema ${index}: ${JSON.stringify(schema)}`;
+  try {
+    if (isTool) await tryTool(engines.wide, schema, index % (2 * toolEvery) >= toolEvery, index, report);
+    else await tryFormat(engines.tiny, schema, index, report);
+  } catch (error) {
+    const isNamed = error instanceof GptOssError && (error.code === "INVALID_ARGUMENT" || error.code === "UNSUPPORTED");
+    if (!isNamed || !/^(the format|the parameters of tool)/.test(error.message)) {
+      report.failures.push(`${at}: ${String(error)}`);
+    } else report.refused++;
+  }
+}
+
+async function tryFormat(engine: Engine, schema: JsonSchema, seed: number, report: SchemaReport): Promise<void> {
+  const { choices: written } = await engine.generate([1, 2, 3], {
+    constraint: { kind: "text", format: { type: "json_schema", schema } },
+    n: choices,
+    seed,
+    maxTokens: 120,
+    temperature: 1,
+    stopTokens: [stopToken],
+  }).result;
+  const validate = newAjv().compile(annotated(schema));
+  for (const { finishReason, tokens } of written!) {
+    if (finishReason !== "stop") report.cutOff++;
+    else check(validate, engine.tokenizer.decode(tokens.slice(0, -1)), report);
+  }
+}
+
+async function tryTool(
+  engine: Engine,
+  parameters: JsonSchema,
+  strict: boolean,
+  seed: number,
+  report: SchemaReport,
+): Promise<void> {
+  const { finishReason, toolCalls, relaxed } = await engine.chat([{ role: "user", content: "x" }], {
+    tools: [{ type: "function", function: { name: "f", parameters, strict } }],
+    toolChoice: "required",
+    reasoningBudget: 0,
+    seed,
+    maxTokens: 160,
+  }).result;
+  if (relaxed.length > 0) report.relaxed++;
+  if (finishReason !== "stop") {
+    report.cutOff++;
+    return;
+  }
+  const [call] = toolCalls;
+  if (call?.name !== "f") throw new SchemaFailure(`no call of the tool but ${JSON.stringify(toolCalls)}`);
+  report.calls++;
+  check(newAjv().compile(relaxed.length > 0 ? { type: "object" } : annotated(parameters)), call.arguments, report);
+}
+
+function check(validate: ValidateFunction, text: string, report: SchemaReport): void {
+  report.completions++;
+  if (validate(JSON.parse(text))) return;
+  const why = (validate.errors ?? []).map(({ instancePath, message }) => `${instancePath} ${message}`).join(", ");
+  throw new SchemaFailure(`${text} is no value of it: ${why}`);
+}
+
+/** A format beside a pattern or listed values is an annotation; where they meet, merged schemas would have to be known. */
+function annotated(schema: JsonSchema): JsonSchema {
+  const text = JSON.stringify(schema);
+  if (!/"(pattern|enum|const)":/.test(text)) return schema;
+  return JSON.parse(text, (key, value: unknown) => (key === "format" ? undefined : value)) as JsonSchema;
+}
