@@ -63,6 +63,11 @@ SchemaCompiler::Members SchemaCompiler::declared_members(const Json& schema, con
 // Takes out what "propertyNames" does not admit; returns what it says of further names.
 Regular::Id SchemaCompiler::restrict_names(const Json& given, Members& members, const std::string& path) {
   const std::string at = path + "/propertyNames";
+  // What a pattern says of such a name does not bring it back.
+  const auto refuse = [](Members::Property& property) {
+    property.schema = Json(false);
+    property.is_own = true;
+  };
   const Json names = merge_schemas(document_, given, Json(Json::Object{{"type", Json(std::string("string"))}}), at);
   for (const char* keyword : {"anyOf", "oneOf"}) {
     if (names.find(keyword)) refuse_schema(at, str(quote(keyword), " of names is not supported"));
@@ -70,7 +75,7 @@ Regular::Id SchemaCompiler::restrict_names(const Json& given, Members& members, 
   if (names.object() && !names.find("enum") && !names.find("const")) {
     const Regular::Id language = strings_.language(names, at);
     for (Members::Property& property : members.declared) {
-      if (!strings_.matches(language, property.name, at)) property.schema = Json(false);
+      if (!strings_.matches(language, property.name, at)) refuse(property);
     }
     return language;
   }
@@ -84,7 +89,7 @@ Regular::Id SchemaCompiler::restrict_names(const Json& given, Members& members, 
   }
   for (Members::Property& property : members.declared) {
     const bool is_listed = std::find(listed.begin(), listed.end(), property.name) != listed.end();
-    if (!is_listed) property.schema = Json(false);
+    if (!is_listed) refuse(property);
   }
   members.more = std::nullopt;
   return Regular::kNothing;

@@ -9,6 +9,8 @@ const types = ["string", "number", "integer", "boolean", "null", "array", "objec
 type Type = (typeof types)[number];
 
 const names = ["a", "b", "c", "long name", "é", "constructor"];
+/** In listed values: ajv takes objects with a member "constructor" for different ones, however equal. */
+const valueNames = names.filter((name) => name !== "constructor");
 const texts = ["", "a", "ab", "b", "x-1", "é😀", 'say "no"', "12", "2024-02-29"];
 const numbers = [-7, -1, 0, 1, 2, 2.5, 3, 10, 100, 1e6];
 const patterns = ["^a", "b$", "^[a-c]{1,4}$", "x", "^\\d+$", "^(ab|cd)*$", "^.{2,5}$", "[^a-z]", "^a?b?c?$", "\\w{3}"];
@@ -191,7 +193,7 @@ export class SchemaFuzzer {
       case "array":
         return depth > 0 ? Array.from({ length: this.#below(3) }, () => this.#value(this.#type(), 0)) : [];
       case "object":
-        return depth > 0 ? { [this.#of(names)]: this.#value(this.#type(), 0) } : {};
+        return depth > 0 ? { [this.#of(valueNames)]: this.#value(this.#type(), 0) } : {};
     }
   }
 

@@ -21,4 +21,19 @@ describe("completions under random schemas", () => {
       expect(report.completions).toBeGreaterThanOrEqual(300);
     },
   );
+
+  it.each([
+    [
+      "a required name that propertyNames does not list and a pattern matches",
+      { type: "object", propertyNames: { enum: ["a"] }, required: ["a", "xe"], patternProperties: { e$: {} } },
+    ],
+    [
+      "the same where propertyNames has a pattern",
+      { type: "object", propertyNames: { pattern: "^a" }, required: ["xe"], patternProperties: { e$: {} } },
+    ],
+  ])("that it has found: %s has no value", async (_, schema) => {
+    const format = { type: "json_schema", schema } as const;
+    const run = engines.tiny.generate([1], { constraint: { kind: "text", format }, maxTokens: 60 });
+    await expect(run.result).rejects.toThrow("no text satisfies it");
+  });
 });
