@@ -114,7 +114,7 @@ describe("the tarball", () => {
 
   it("has nothing else", () => {
     const expected =
-      /^(dist|lib|native|kernels|prebuilds)\/|^(CMakeLists\.txt|binding\.gyp|[A-Z_]+(\.md)?|package\.json)$/;
+      /^(dist|docs|lib|native|kernels|prebuilds)\/|^(CMakeLists\.txt|binding\.gyp|[A-Z_]+(\.md)?|package\.json)$/;
     expect(names.filter((name) => !expected.test(name) || /recipe|\.test\.|\.cmake\/|\.py$/.test(name))).toEqual([]);
   });
 });
