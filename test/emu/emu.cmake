@@ -1,7 +1,15 @@
 # oss_emulated_cuda: the module of kernels/cuda for the emulated GPU, to be linked into oss_tests, or made a
-# libgptoss_cuda that the addon opens ($<TARGET_OBJECTS:oss_emulated_cuda> and threads). Not defined where the emulator
-# cannot switch stacks. Included by CMakeLists.txt, which gives the tests of test/emu to oss_tests.
+# libgptoss_cuda that the addon opens ($<TARGET_OBJECTS:oss_emulated_cuda> and threads). Where
+# there is none, OSS_EMULATED_GPU_ABSENT says why. Included by CMakeLists.txt, which gives the tests of test/emu to oss_tests.
+option(OSS_EMULATED_GPU "run the CUDA kernels' tests on an emulated GPU" ON)
 if(NOT CMAKE_SYSTEM_NAME STREQUAL "Linux" OR NOT CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64|aarch64|arm64")
+  set(OSS_EMULATED_GPU_ABSENT "there is none for ${CMAKE_SYSTEM_NAME} on ${CMAKE_SYSTEM_PROCESSOR}")
+elseif(NOT OSS_EMULATED_GPU)
+  set(OSS_EMULATED_GPU_ABSENT "switched off with OSS_EMULATED_GPU")
+elseif(OSS_SANITIZE MATCHES "thread")
+  set(OSS_EMULATED_GPU_ABSENT "its fibers are beyond ThreadSanitizer")
+endif()
+if(OSS_EMULATED_GPU_ABSENT)
   return()
 endif()
 
@@ -16,15 +24,9 @@ target_compile_options(oss_emulated_cuda PRIVATE -ftrivial-auto-var-init=pattern
 target_compile_options(oss_emulated_cuda PRIVATE -O2)  # with sanitizers too: whole models run on it
 target_link_libraries(oss_emulated_cuda PUBLIC Threads::Threads)
 
-# Fibers are beyond ThreadSanitizer, and one thread runs them at a time; the host's calls it sees all the same.
-if(OSS_SANITIZE MATCHES "thread")
-  target_compile_options(oss_emulated_cuda PRIVATE -fno-sanitize=thread)
-  set(not_thread ";-fno-sanitize=thread")
-endif()
-
 # As nvcc does: the runtime's header comes first, and `#pragma unroll` is known.
 file(GLOB emulator_tests CONFIGURE_DEPENDS ${emu}/*_test.cpp)
 set_source_files_properties(${emulated_kernels} ${emulator_tests} PROPERTIES
   LANGUAGE CXX
   INCLUDE_DIRECTORIES ${emu}/include
-  COMPILE_OPTIONS "-include;cuda_runtime.h;-Wno-unknown-pragmas${not_thread}")
+  COMPILE_OPTIONS "-include;cuda_runtime.h;-Wno-unknown-pragmas")
