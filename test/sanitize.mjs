@@ -1,5 +1,5 @@
 // npm run sanitize: AddressSanitizer and UndefinedBehaviorSanitizer over the C++ tests (with leak detection) and over the
-// addon inside Node; ThreadSanitizer over the engine and the thread pool. Ends with one line `N passed, N failed`.
+// addon inside Node; ThreadSanitizer over the engine and its threads. Ends with one line `N passed, N failed`.
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import os from "node:os";
@@ -109,7 +109,7 @@ if (existsSync(report)) {
 }
 
 build("thread", "oss_tests");
-await nativeTests("thread", (name) => /^(engine:|packed file|thread_pool|trace)/.test(name), {
+await nativeTests("thread", (name) => /^(engine|grammar slices|job thread|packed file|thread_pool|trace)/.test(name), {
   TSAN_OPTIONS: "halt_on_error=1",
 });
 
