@@ -1,0 +1,75 @@
+// What fits on a GPU, decided without loading anything: the emulated device only says how much memory it has.
+#include "native/backend/cuda/cuda_backend.h"
+#include "native/engine/memory_plan.h"
+#include "native/model/synthetic.h"
+#include "test/emu/machine.h"
+#include "test/native/check.h"
+
+namespace oss {
+namespace {
+
+constexpr uint64_t kGB = 1'000'000'000;
+constexpr int64_t kFullContext = 131072;
+
+struct Planned {
+  MemoryPlan plan;
+  uint64_t file_bytes;
+  uint64_t total() const {
+    return plan.weights_bytes + plan.workspace_bytes;
+  }
+  int64_t tokens() const { return int64_t(plan.kv.pages[kKvFull]) * kPageTokens; }
+};
+
+// What is free on a card after the driver has taken its part: an H100 of 80 GB has 85.0 GB, of which CUDA takes half a GB.
+Planned plan(const char* model, uint64_t free_bytes, EngineOptions options = {}) {
+  emu::set_machine({.memory_bytes = free_bytes});
+  const auto checkpoint = synthetic_checkpoint(model);
+  const CudaBackend backend(*gptoss_cuda_module(), 0, options.repeatable);
+  Planned planned{plan_memory(checkpoint->config, options, backend), checkpoint->file_bytes};
+  emu::reset();
+  return planned;
+}
+
+}  // namespace
+
+TEST("memory_plan: packed weights are within 1.5 % of the file, and no smaller") {
+  for (const char* model : {"synthetic:120b", "synthetic:20b"}) {
+    const Planned planned = plan(model, 140 * kGB);
+    CHECK(double(planned.plan.weights_bytes) < 1.015 * double(planned.file_bytes));
+    CHECK(planned.plan.weights_bytes > planned.file_bytes * 99 / 100);
+  }
+}
+
+TEST("memory_plan: the 120b on a card of 80 GB has room for conversations of the full context") {
+  EngineOptions options;
+  const Planned bf16 = plan("synthetic:120b", 84'500'000'000, options);
+  CHECK_EQ(bf16.plan.kv.context_length, kFullContext);
+  CHECK(bf16.tokens() >= 2 * kFullContext);
+  options.kv_type = kKvFP8;
+  const Planned fp8 = plan("synthetic:120b", 84'500'000'000, options);
+  CHECK(fp8.tokens() >= 4 * kFullContext);
+  // Layers with a window keep no more than windows and chunks need.
+  CHECK(fp8.plan.kv.pages[kKvWindow] < fp8.plan.kv.pages[kKvFull] / 2);
+}
+
+TEST("memory_plan: the 20b on a card of 16 GB, and the 120b on one that is too small") {
+  EngineOptions options;
+  options.max_sequences = 4;
+  options.max_batch_tokens = 512;
+  const Planned planned = plan("synthetic:20b", 15'800 * kGB / 1000, options);
+  CHECK(planned.tokens() >= 32 * 1024);
+  CHECK_THROWS(Code::kOutOfMemory, "65.32 GB for weights", plan("synthetic:120b", 48 * kGB));
+  CHECK_THROWS(Code::kOutOfMemory, "48 GB free of 48 GB", plan("synthetic:120b", 48 * kGB));
+}
+
+TEST("memory_plan: a context that is asked for and does not fit is refused, one that is not is cut") {
+  EngineOptions options;
+  options.max_sequences = 4;
+  options.max_batch_tokens = 512;
+  const Planned cut = plan("synthetic:20b", 15 * kGB, options);
+  CHECK(cut.plan.kv.context_length < kFullContext);
+  options.context_length = kFullContext;
+  CHECK_THROWS(Code::kOutOfMemory, "131072 tokens", plan("synthetic:20b", 15 * kGB, options));
+}
+
+}  // namespace oss
