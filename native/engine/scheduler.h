@@ -8,9 +8,9 @@
 // sequence starts when the pages for all its tokens are there.
 //
 // Every running sequence past its prompt gets its next token; what is left of max_tokens, a quarter at least, goes to
-// prompts. When pages run
-// out, a sequence that cannot go on anyway, else the last to have come, gives up its pages and computes its tokens again
-// later. Priority counts there as in waiting, so that nobody loses its pages to those who came 60 seconds after it.
+// prompts. When pages run out, a sequence that cannot go on anyway, else the last to have come, gives up its pages and
+// computes its tokens again later. Priority counts there as in waiting, so that nobody loses its pages to those who came 60
+// seconds after it.
 //
 // A sequence that waits for its client (its reader is behind, or its logits are away) keeps its place while nobody else
 // wants it. Then it stands aside: it does not count as waiting until its client is back.
