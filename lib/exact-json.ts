@@ -16,10 +16,22 @@ const maxDepth = 200;
  * @throws GptOssError INVALID_ARGUMENT for a value that has no JSON text, or more than 200 levels
  */
 export function exactJson(value: unknown): string {
-  const text = write(value, "", 0);
+  const text = plainText(value) ?? write(value, "", 0);
   if (text === undefined)
     throw new GptOssError("INVALID_ARGUMENT", `Expected a JSON value but received ${typeof value}`);
   return text;
+}
+
+/** What `JSON.stringify` writes, several times as fast, where every number in it is exact; undefined: that is not certain. */
+function plainText(value: unknown): string | undefined {
+  const before = JsonNumber.written;
+  try {
+    const text = JSON.stringify(value) as string | undefined;
+    if (text === undefined || JsonNumber.written !== before || /\d{16}/.test(text)) return undefined;
+    return text;
+  } catch {
+    return undefined; // the slow way says why
+  }
 }
 
 /** The same of what a caller gave as `name`. @throws GptOssError INVALID_ARGUMENT that names it */
@@ -53,6 +65,36 @@ function write(given: unknown, key: string, depth: number): string | undefined {
     if (text !== undefined) members.push(`${JSON.stringify(name)}:${text}`);
   }
   return `{${members.join(",")}}`;
+}
+
+/**
+ * For another thread, which gets copies of plain values only: each `JsonNumber` in what `parseJson` has read becomes a
+ * bigint, in place. Returns whether there was one.
+ */
+export function toBigints(value: unknown): boolean {
+  return replaceEach(value, (item) => (item instanceof JsonNumber ? BigInt(item.lexeme) : item));
+}
+
+/** Takes `toBigints` back. */
+export function toJsonNumbers(value: unknown): boolean {
+  return replaceEach(value, (item) => (typeof item === "bigint" ? new JsonNumber(String(item)) : item));
+}
+
+/** Replaces members and elements of any depth in place; says whether one was another. */
+function replaceEach(value: unknown, replace: (item: unknown) => unknown): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  let changed = false;
+  const holder = value as Record<string, unknown>;
+  for (const name of Object.keys(holder)) {
+    const item = replace(holder[name]);
+    if (item === holder[name]) {
+      changed = replaceEach(item, replace) || changed;
+    } else {
+      Object.defineProperty(holder, name, { value: item }); // an assignment to `__proto__` would be another thing
+      changed = true;
+    }
+  }
+  return changed;
 }
 
 function hasToJson(value: unknown): value is { toJSON(key: string): unknown } {

@@ -66,6 +66,8 @@ export function hostileRequests({ scale }: Scale): HostileRequest[] {
     post("170,000 messages of every role", chat, () => ({
       messages: list(120_000, (i) => ({ role: ["user", "assistant", "system"][i % 3], content: "x" })),
     })),
+    post("20,000 messages", chat, () => ({ messages: list(20_000, () => ({ role: "user", content: "x" })) })),
+    post("20,000 parts of one message", chat, () => user(list(20_000, () => ({ type: "text", text: "x" })))),
     post("100,000 empty messages", chat, () => ({ messages: list(100_000, () => ({ role: "system", content: "" })) })),
     post("100,000 parts of one message", chat, () => user(list(100_000, () => ({ type: "text", text: "" })))),
     post("100,000 images", chat, () => user(list(100_000, () => ({ type: "image_url", image_url: { url: "x" } })))),
@@ -81,6 +83,15 @@ export function hostileRequests({ scale }: Scale): HostileRequest[] {
           })),
         },
       ],
+    })),
+    post("20,000 items, truncation auto", responses, () => ({
+      input: list(20_000, (i) => ({ role: i % 2 ? "assistant" : "user", content: "x" })),
+      truncation: "auto",
+      max_output_tokens: 1,
+    })),
+    post("5,000 calls", responses, () => ({
+      input: list(5000, (i) => ({ type: "function_call", call_id: `c${i}`, name: "f", arguments: "{}" })),
+      max_output_tokens: 1,
     })),
     post("100,000 items, truncation auto", responses, () => ({
       input: list(100_000, (i) => ({ role: i % 2 ? "assistant" : "user", content: "x" })),
@@ -150,6 +161,14 @@ export function hostileRequests({ scale }: Scale): HostileRequest[] {
     ...schema("an enum of 100,000", () => ({
       type: "object",
       properties: { x: { enum: list(100_000, (i) => `value ${i}`) } },
+    })),
+    ...schema("15,000 properties", () => ({
+      type: "object",
+      properties: Object.fromEntries(list(15_000, (i) => [`p${i}`, { type: "null" }])),
+    })),
+    ...schema("an enum of 60,000", () => ({
+      type: "object",
+      properties: { x: { enum: list(60_000, (i) => `value ${i}`) } },
     })),
     ...schema("100,000 properties", () => ({
       type: "object",
@@ -229,7 +248,7 @@ export function hostileRequests({ scale }: Scale): HostileRequest[] {
       ...JSON.parse(
         JSON.stringify(format({ enum: ["WIDE"] })).replace(
           '"WIDE"',
-          list(200_000, () => "12345678901234567890").join(","),
+          list(60_000, () => "12345678901234567890").join(","),
         ),
       ),
     })),
@@ -266,10 +285,14 @@ export function hostileRequests({ scale }: Scale): HostileRequest[] {
     post("tokenize: 30 MB of blanks", "/tokenize", () => ({ prompt: text(" ", 30e6) })),
     post("tokenize: 30 MB of letters", "/tokenize", () => ({ prompt: text("a", 30e6) })),
     post("tokenize: 10 MB, with strings", "/tokenize", () => ({ prompt: text("a b", 10e6), return_token_strs: true })),
+    post("tokenize: 20,000 messages", "/tokenize", () => ({
+      messages: list(20_000, () => ({ role: "user", content: "x" })),
+    })),
     post("tokenize: 100,000 messages", "/tokenize", () => ({
       messages: list(100_000, () => ({ role: "user", content: "x" })),
     })),
     post("tokenize: special tokens", "/tokenize", () => ({ prompt: text("<|start|>", 20e6), parse_special: true })),
+    post("detokenize: 1,000,000 tokens", "/detokenize", () => ({ tokens: list(1e6, () => 1000) })),
     post("detokenize: the longest tokens", "/detokenize", () => ({ tokens: list(4e6, () => 199_997) })),
     post("detokenize: 24 MB of blanks", "/detokenize", () => ({ tokens: list(4e6, () => 72_056) })),
     post("detokenize: halves of characters", "/detokenize", () => ({ tokens: list(4e6, () => 188) })),

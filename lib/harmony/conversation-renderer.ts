@@ -16,6 +16,7 @@ import {
   partsOf,
   type RenderOptions,
   type WrittenMessage,
+  writeMessages,
   writtenMessages,
 } from "./render.js";
 import { endsMessage, formatTokens } from "./tokens.js";
@@ -180,7 +181,10 @@ export class ConversationRenderer {
     let scope = digest(cacheSalt);
     let room = contextLength - 1 - opening.length;
     const runs: Uint32Array[] = [];
-    for (const message of writtenMessages(conversation, renderOptions, contextLength)) {
+    const writing = writeMessages(conversation, renderOptions, contextLength);
+    let written = writing.next();
+    for (; !written.done; written = writing.next()) yield pause;
+    for (const message of written.value) {
       yield pause;
       const key = digestOf(message);
       const original = originalTokens ? this.generated.get(scope + key) : undefined;

@@ -9,10 +9,14 @@ import { GptOssError } from "../errors.js";
 
 /** A number with the digits it was written with. */
 export class JsonNumber {
+  /** How often JavaScript has written one as a number of its own. */
+  static written = 0;
+
   constructor(readonly lexeme: string) {}
 
   /** Where JavaScript writes JSON, which knows no other numbers. */
   toJSON(): number {
+    JsonNumber.written++;
     return Number(this.lexeme);
   }
 }

@@ -93,27 +93,35 @@ export interface WrittenMessage extends Omit<CheckedMessage, "content"> {
  * @throws GptOssError INVALID_ARGUMENT on a malformed conversation or option, CONTEXT_OVERFLOW where their number and
  *   length alone say that `contextLength` cannot hold them
  */
-export function writtenMessages(
+export function writtenMessages(conversation: Conversation, options: RenderOptions): WrittenMessage[] {
+  const writing = writeMessages(conversation, options, Number.POSITIVE_INFINITY);
+  for (;;) {
+    const step = writing.next();
+    if (step.done) return step.value;
+  }
+}
+
+/** The same in steps, for each of which ten thousand messages take some milliseconds. */
+export function* writeMessages(
   conversation: Conversation,
   options: RenderOptions,
-  contextLength = Number.POSITIVE_INFINITY,
-): WrittenMessage[] {
+  contextLength: number,
+): Generator<undefined, WrittenMessage[]> {
   const messages = readConversation(conversation);
+  yield;
   const { dropped, channelFirst } = checkOptions(options);
   const hasFunctionTools = declaresFunctions(messages);
   const kept = dropped(messages);
-  if (contextLength === Number.POSITIVE_INFINITY)
-    return kept.map((message) => written(message, hasFunctionTools, channelFirst));
   // Before and after, for the texts that tell of tools are longer than what they are made of.
-  const contents = kept.flatMap(({ content }) => content);
-  refuseLong(contextLength, kept.length, contents.flatMap(saidBy));
-  for (const text of contents.flatMap(toldOfTools)) refuseManyLines(contextLength, text);
+  if (contextLength !== Number.POSITIVE_INFINITY) {
+    const contents = kept.flatMap(({ content }) => content);
+    refuseLong(contextLength, kept.length, contents.flatMap(saidBy));
+    for (const text of contents.flatMap(toldOfTools)) refuseManyLines(contextLength, text);
+  }
+  yield;
   const all = kept.map((message) => written(message, hasFunctionTools, channelFirst));
-  refuseLong(
-    contextLength,
-    all.length,
-    all.flatMap(({ texts }) => texts),
-  );
+  const texts = all.flatMap((message) => message.texts);
+  refuseLong(contextLength, all.length, texts);
   return all;
 }
 

@@ -40,6 +40,8 @@ export function misplaced(names: string, advice: string): Members {
 
 /** Levels of a body; JSON that comes is parsed however deep it is, and what walks through it later is not. */
 const maxDepth = 128;
+/** Elements of the lists in all schemas and in what is exact; token ids are neither. */
+const maxListed = 2 ** 16;
 
 /** Of a JSON schema; what is not listed is an annotation, or not known to anybody. */
 const keywords: Readonly<Record<string, "exact" | "schema" | "schemas">> = {
@@ -86,6 +88,7 @@ class Walk {
   readonly #onUnknown: (param: string, name: string) => void;
   /** Names and indexes from the body to where the walk is. */
   readonly #path: (string | number)[];
+  #listed = 0;
 
   constructor(onUnknown: (param: string, name: string) => void, path: (string | number)[] = []) {
     this.#onUnknown = onUnknown;
@@ -139,6 +142,8 @@ class Walk {
   }
 
   #array(value: unknown[], kind: Field | "schemas"): void {
+    if (typeof kind === "string" && kind !== "any") this.#listed += value.length;
+    if (this.#listed > maxListed) throw this.#tooMany();
     for (let index = 0; index < value.length; index++) {
       if (typeof value[index] === "number") continue; // token ids, a million of them
       this.#path.push(index);
@@ -150,6 +155,11 @@ class Walk {
   #notUnicode(what: string): ApiError {
     const param = pathOf(this.#path.map((step) => (typeof step === "string" ? toUSVString(step) : step)));
     return badRequest(param || null, `'${param}' is not well-formed Unicode: ${what} has a lone surrogate`);
+  }
+
+  #tooMany(): ApiError {
+    const param = pathOf(this.#path);
+    return badRequest(param, `'${param}' has, with the lists before it, more than ${maxListed} elements`);
   }
 
   #tooDeep(): ApiError {

@@ -1,17 +1,17 @@
 import { randomUUID } from "node:crypto";
 import type { FastifyInstance } from "fastify";
+import { checkedBody } from "./bodies/checked-body.js";
+import { chatCheck } from "./bodies/kinds.js";
 import { ChatChoice, type LogprobEntry, type MessagePiece, usageOf } from "./chat-answer.js";
-import { type ChatBody, chatRequest, chatSchema, showsReasoning } from "./chat-request.js";
+import { type ChatBody, chatRequest, showsReasoning } from "./chat-request.js";
 import type { ServerContext } from "./context.js";
 import { disconnectSignal } from "./disconnect.js";
 import { type ApiError, apiError } from "./errors.js";
 import { sendJson } from "./json-pieces.js";
-import { chatFields } from "./known-fields.js";
 import { checkModel } from "./model-name.js";
 import { OnceLog } from "./once-log.js";
 import { grantedPriority } from "./priority.js";
 import { withoutAbsent } from "./request-fields.js";
-import { checkedBody } from "./schema.js";
 import { done, streamAnswer } from "./stream-answer.js";
 import { tenantOf } from "./tenant.js";
 import { ticketOf } from "./tickets.js";
@@ -21,7 +21,7 @@ import { warn } from "./warnings.js";
 /** POST /v1/chat/completions. */
 export async function chatCompletions(app: FastifyInstance, context: ServerContext): Promise<void> {
   const log = new OnceLog(context.logger);
-  const checks = checkedBody(chatSchema, chatFields, context);
+  const checks = checkedBody(chatCheck, context);
   app.post<{ Body: ChatBody }>("/v1/chat/completions", checks, async (request, reply) => {
     const { body } = request;
     checkModel(context, body.model);

@@ -1,5 +1,5 @@
-import { contextOverflow } from "../errors.js";
-import { leastOfMessage } from "../harmony/render.js";
+import type { BodyLimits } from "./bodies/body-check.js";
+import { LeastTokens } from "./bodies/least-tokens.js";
 import { messagesField, readMessages } from "./chat-messages-field.js";
 import type { ServerContext } from "./context.js";
 import { badRequest, unsupported } from "./error-response.js";
@@ -86,7 +86,6 @@ export type Conversation = Pick<
 /** @throws ApiError that names the field */
 export function chatRequest(body: ChatBody, context: ServerContext, tenant: Tenant, signal: AbortSignal): TurnRequest {
   refuseUnsupported(body);
-  refuseMany(body.messages, context.contextLength);
   if (body.top_logprobs !== undefined && body.logprobs !== true) {
     throw badRequest("top_logprobs", "top_logprobs needs logprobs to be true");
   }
@@ -111,18 +110,15 @@ export function chatRequest(body: ChatBody, context: ServerContext, tenant: Tena
   };
 }
 
-/** Before they are read, one by one: what anybody says is always a message of the prompt. */
-function refuseMany(messages: ChatBody["messages"], contextLength: number): void {
-  let least = 0;
+/** Before messages are read, one by one: what anybody says is always a message of the prompt. @throws ApiError */
+export function refuseLongChat({ messages }: Pick<ChatBody, "messages">, { contextLength }: BodyLimits): void {
+  const said = new LeastTokens(contextLength);
   for (const { role, content, tool_calls } of messages) {
-    if (role === "user" || role === "tool" || (role === "assistant" && typeof content === "string")) {
-      least += leastOfMessage;
-    }
-    if (Array.isArray(tool_calls)) least += tool_calls.length * leastOfMessage;
+    if (role === "user" || role === "tool" || (role === "assistant" && typeof content === "string")) said.messages(1);
+    if (Array.isArray(tool_calls)) said.messages(tool_calls.length);
+    said.content(content);
   }
-  if (least >= contextLength) {
-    throw badRequest("messages", contextOverflow(contextLength, null).message, "context_length_exceeded");
-  }
+  if (said.isTooLong) throw said.refusal("messages");
 }
 
 /** Whether the answer tells what the model thought. */

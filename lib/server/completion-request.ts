@@ -3,10 +3,12 @@ import { Breather } from "../breather.js";
 import type { Engine } from "../engine.js";
 import { contextOverflow } from "../errors.js";
 import type { GenerateOptions } from "../generate-options.js";
-import { encodeLong } from "../tokenizer/encode-within.js";
+import { encodeLong, leastTokens } from "../tokenizer/encode-within.js";
 import { everySpecialId } from "../tokenizer/special-tokens.js";
 import { outputFormat } from "../turn-constraint.js";
+import type { BodyLimits } from "./bodies/body-check.js";
 import { badRequest, unsupported } from "./error-response.js";
+import type { ApiError } from "./errors.js";
 import { type CommonBody, commonFields, logitBiasOf, samplingOf, withoutAbsent } from "./request-fields.js";
 import type { Tenant } from "./tenant.js";
 import type { AskedFormat } from "./turn.js";
@@ -79,6 +81,20 @@ export function askedPrompts({ prompt, n = 1 }: CompletionBody): { prompts: unkn
   return { prompts, single };
 }
 
+/** Before they are read: what no context can hold. @throws ApiError that names the prompt */
+export function refuseLongPrompts(body: CompletionBody, { contextLength }: BodyLimits): void {
+  const { prompts, single } = askedPrompts(body);
+  for (const [index, entry] of prompts.entries()) {
+    const tokens = Array.isArray(entry) ? entry.length : null;
+    const least = typeof entry === "string" ? leastTokens(entry.length) : (tokens ?? 0);
+    if (least >= contextLength) throw tooLong(single ? "prompt" : `prompt[${index}]`, contextLength, tokens);
+  }
+}
+
+function tooLong(at: string, contextLength: number, tokens: number | null): ApiError {
+  return badRequest(at, `${at}: ${contextOverflow(contextLength, tokens).message}`, "context_length_exceeded");
+}
+
 /**
  * The prompts as token ids; long texts are encoded on other threads.
  *
@@ -99,11 +115,8 @@ export async function readPrompts(
     const tokens =
       typeof entry === "string"
         ? await encodeLong(entry, contextLength - 1, { special, signal })
-        : await readIds(entry, at, engine, contextLength - 1);
-    if (tokens === null) {
-      const { message } = contextOverflow(contextLength, Array.isArray(entry) ? entry.length : null);
-      throw badRequest(at, `${at}: ${message}`, "context_length_exceeded");
-    }
+        : await readIds(entry, at, engine);
+    if (tokens === null) throw tooLong(at, contextLength, null);
     if (tokens.length === 0) throw badRequest(at, `${at} is empty: at least one token is needed`);
     read.push({ tokens, at });
     await breather.rest();
@@ -112,20 +125,10 @@ export async function readPrompts(
   return read;
 }
 
-/**
- * Null: there are more than `most`.
- *
- * @throws ApiError that names the field
- */
-export async function readIds(
-  value: unknown,
-  at: string,
-  engine: Engine,
-  most = Number.POSITIVE_INFINITY,
-): Promise<Uint32Array | null> {
+/** @throws ApiError that names the field */
+export async function readIds(value: unknown, at: string, engine: Engine): Promise<Uint32Array> {
   const { vocab } = engine.info.model;
   if (!Array.isArray(value)) throw badRequest(at, `${at} must be an array of token ids`);
-  if (value.length > most) return null;
   const ids = new Uint32Array(value.length);
   const breather = new Breather();
   for (const [index, id] of (value as unknown[]).entries()) {

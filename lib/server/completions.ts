@@ -3,6 +3,8 @@ import type { FastifyInstance } from "fastify";
 import type { Engine } from "../engine.js";
 import type { GenerateOptions } from "../generate-options.js";
 import type { Generation } from "../generation.js";
+import { checkedBody } from "./bodies/checked-body.js";
+import { completionCheck } from "./bodies/kinds.js";
 import { usageOf } from "./chat-answer.js";
 import { CompletionChoice, type CompletionLogprobs, type CompletionPiece } from "./completion-choice.js";
 import {
@@ -10,7 +12,6 @@ import {
   type CompletionBody,
   checkCompletion,
   completionOptions,
-  completionSchema,
   endTokens,
   type ReadPrompt,
   readPrompts,
@@ -22,13 +23,11 @@ import { apiError } from "./errors.js";
 import { readFormat } from "./format-fields.js";
 import { interleaved } from "./interleaved.js";
 import { sendJson } from "./json-pieces.js";
-import { completionFields } from "./known-fields.js";
 import type { Ticket } from "./limits.js";
 import { checkModel } from "./model-name.js";
 import { OnceLog } from "./once-log.js";
 import { grantedPriority } from "./priority.js";
 import { stopOf } from "./request-fields.js";
-import { checkedBody } from "./schema.js";
 import { refuseOverflow } from "./start-turn.js";
 import { done, streamAnswer } from "./stream-answer.js";
 import { tenantOf } from "./tenant.js";
@@ -38,7 +37,7 @@ import { warn } from "./warnings.js";
 /** POST /v1/completions: the model continues a text as it is, without the harmony format. */
 export async function completions(app: FastifyInstance, context: ServerContext): Promise<void> {
   const log = new OnceLog(context.logger);
-  const checks = checkedBody(completionSchema, completionFields, context);
+  const checks = checkedBody(completionCheck, context);
   app.post<{ Body: CompletionBody }>("/v1/completions", checks, async (request, reply) => {
     const { body } = request;
     checkModel(context, body.model);

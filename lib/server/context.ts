@@ -1,5 +1,6 @@
 import type { FastifyBaseLogger } from "fastify";
 import type { Engine } from "../engine.js";
+import type { LargeBodies } from "./bodies/large-bodies.js";
 import type { PriorityGrant } from "./priority.js";
 import type { Turn, TurnRequest } from "./turn.js";
 
@@ -15,6 +16,8 @@ export interface ServerContext {
   /** Tokens of one sequence, prompt and output together. As the engine, there only when the model is. */
   readonly contextLength: number;
   logger: FastifyBaseLogger;
+  /** Default: a body of any size is read on the thread of the event loop. */
+  largeBodies?: LargeBodies;
   startTurn(request: TurnRequest): Promise<Turn>;
   /** A field of a request's body that is not known is refused, instead of left without effect. Default false. */
   strictRequests?: boolean;

@@ -55,6 +55,8 @@ function onClose(socket: Socket, callback: () => void): () => void {
  * or the time for draining is over. Never when the response ends as it should.
  */
 export function disconnectSignal(request: FastifyRequest, reply: FastifyReply): AbortSignal {
+  const known = signals.get(request);
+  if (known !== undefined) return known;
   const controller = new AbortController();
   setMaxListeners(0, controller.signal); // each prompt of a request hears of it
   const gone = () => controller.abort(new ApiError(499, "The client closed the connection"));
@@ -63,5 +65,9 @@ export function disconnectSignal(request: FastifyRequest, reply: FastifyReply): 
   });
   places.get(request)?.onAbort((reason) => controller.abort(reason));
   if (reply.raw.destroyed) gone();
+  signals.set(request, controller.signal);
   return controller.signal;
 }
+
+/** One for each request: each has listeners of its own on the response. */
+const signals = new WeakMap<FastifyRequest, AbortSignal>();

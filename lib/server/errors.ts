@@ -67,8 +67,6 @@ const engineErrors: Partial<Record<ErrorCode, (error: GptOssError) => ApiError>>
 
 /** Fastify's own complaints by their code, where its words or its status are not ours. */
 const frameworkErrors: Record<string, (error: FastifyError) => ApiError> = {
-  FST_ERR_CTP_BODY_TOO_LARGE: (cause) =>
-    new ApiError(413, "The body of the request is larger than this server takes", { code: "request_too_large", cause }),
   FST_ERR_CTP_INVALID_MEDIA_TYPE: (cause) =>
     new ApiError(415, "Expected a body of content-type application/json", { cause }),
   FST_ERR_BAD_URL: (cause) => new ApiError(400, "The path of the request is not a valid URL", { cause }),

@@ -158,7 +158,7 @@ function guidedFormat({ kind, value, at }: Asked): AskedFormat {
 }
 
 function parsed(text: string): unknown {
-  refuseExcess(text);
+  refuseExcess(Buffer.from(text));
   try {
     return parseJson(text, () => true); // with all digits
   } catch {

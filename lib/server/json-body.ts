@@ -9,8 +9,9 @@ import { refuseExcess } from "./json-structure.js";
  *
  * @throws ApiError for what is not JSON, and for what has too much of it
  */
-export function readBody(text: string): unknown {
-  refuseExcess(text);
+export function readBody(body: Buffer): unknown {
+  refuseExcess(body);
+  const text = body.toString();
   try {
     return parseJson(text.startsWith("\u{FEFF}") ? text.slice(1) : text, isSchema);
   } catch (cause) {

@@ -10,6 +10,8 @@ import { ApiError } from "./errors.js";
 export const maxDepth = 256;
 /** Objects, arrays and members: more than the messages of a conversation that fills a context of 131,072 tokens. */
 export const maxNodes = 2 ** 19;
+/** The same in a body that is answered: what is done with each of them is done on the event loop. */
+export const maxAnswered = 2 ** 16;
 /** Elements and members: numbers are cheap, and a batch of prompts has many. */
 export const maxValues = 2 ** 22;
 
@@ -22,14 +24,14 @@ const comma = 0x2c;
 const colon = 0x3a;
 const [openList, closeList, openObject, closeObject] = [0x5b, 0x5d, 0x7b, 0x7d];
 
-/** @throws ApiError 400 or 413 for a JSON text with too many levels or values; whether it is JSON is seen by the parser */
-export function refuseExcess(text: string): void {
+/** @throws ApiError 400 or 413 for a JSON text (in UTF-8) with too many levels or values; whether it is JSON is seen by the parser */
+export function refuseExcess(text: Uint8Array): void {
   let depth = 0;
   let nodes = 0;
   let values = 0;
   let fields = 0;
   for (let at = 0; at < text.length; at++) {
-    const mark = text.charCodeAt(at);
+    const mark = text[at];
     if (mark === quote) {
       at = endOfString(text, at + 1);
     } else if (mark === comma) {
@@ -48,6 +50,19 @@ export function refuseExcess(text: string): void {
   }
 }
 
+/** @throws ApiError 413 for a read body with more objects, arrays and members than are answered */
+export function refuseMany(body: unknown): void {
+  let nodes = 0;
+  const count = (value: unknown) => {
+    if (typeof value !== "object" || value === null) return;
+    const items = Object.values(value);
+    nodes += Array.isArray(value) ? 1 : 1 + items.length;
+    if (nodes > maxAnswered) throw tooMany(maxAnswered, "objects, arrays and members");
+    for (const item of items) count(item);
+  };
+  count(body);
+}
+
 const tooDeep = { code: "invalid_value" };
 
 function tooMany(most: number, what: string): ApiError {
@@ -55,12 +70,12 @@ function tooMany(most: number, what: string): ApiError {
 }
 
 /** Where the quote is that closes a string, or the end of the text. */
-function endOfString(text: string, from: number): number {
+function endOfString(text: Uint8Array, from: number): number {
   for (let at = from; ; at++) {
-    at = text.indexOf('"', at);
+    at = text.indexOf(quote, at);
     if (at < 0) return text.length;
     let escapes = 0;
-    while (text.charCodeAt(at - 1 - escapes) === backslash && at - 1 - escapes >= from) escapes++;
+    while (text[at - 1 - escapes] === backslash && at - 1 - escapes >= from) escapes++;
     if (escapes % 2 === 0) return at;
   }
 }

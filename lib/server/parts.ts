@@ -1,5 +1,6 @@
 import type { FastifyBaseLogger } from "fastify";
 import { packageVersion } from "../version.js";
+import { LargeBodies } from "./bodies/large-bodies.js";
 import type { ServerContext } from "./context.js";
 import { Drain } from "./drain.js";
 import { EngineSource } from "./engine-source.js";
@@ -21,6 +22,7 @@ export interface ServerParts {
   limits: ClientLimits;
   stalledReaders: StalledReaders;
   metrics: ServerMetrics;
+  largeBodies: LargeBodies;
   version: string;
   context: ServerContext;
 }
@@ -28,6 +30,7 @@ export interface ServerParts {
 /** @throws GptOssError INVALID_ARGUMENT when the keys are not usable. */
 export function buildParts(options: CheckedPluginOptions, logger: FastifyBaseLogger): ServerParts {
   const source = new EngineSource(options.engine);
+  const largeBodies = new LargeBodies();
   return {
     options,
     source,
@@ -37,15 +40,15 @@ export function buildParts(options: CheckedPluginOptions, logger: FastifyBaseLog
     limits: new ClientLimits(options),
     stalledReaders: new StalledReaders(options.readerMilliseconds),
     metrics: new ServerMetrics(source, options.modelNames[0]!),
+    largeBodies,
     version: packageVersion(),
-    context: buildContext(options, source, logger),
+    context: buildContext(options, { source, largeBodies, logger }),
   };
 }
 
 function buildContext(
   { modelNames, clock, strictRequests, priorityRange }: CheckedPluginOptions,
-  source: EngineSource,
-  logger: FastifyBaseLogger,
+  { source, largeBodies, logger }: { source: EngineSource; largeBodies: LargeBodies; logger: FastifyBaseLogger },
 ): ServerContext {
   return {
     get engine() {
@@ -58,6 +61,7 @@ function buildContext(
     modelNames,
     clock,
     logger,
+    largeBodies,
     strictRequests,
     priorityRange,
     startTurn: (request) => startTurn(source.require(), request),

@@ -7,7 +7,7 @@ import type { GuidedBody } from "./format-fields.js";
 export const maxChoices = 8;
 
 export const commonFields = {
-  model: { type: "string" },
+  model: { type: "string", maxLength: 1024 },
   temperature: { type: "number", minimum: 0, maximum: 2 },
   top_p: { type: "number", exclusiveMinimum: 0, maximum: 1 },
   top_k: { type: "integer", minimum: -1, maximum: 2 ** 31 - 1 },
@@ -15,7 +15,11 @@ export const commonFields = {
   presence_penalty: { type: "number", minimum: -2, maximum: 2 },
   frequency_penalty: { type: "number", minimum: -2, maximum: 2 },
   repetition_penalty: { type: "number", exclusiveMinimum: 0, maximum: 10 },
-  logit_bias: { type: "object", additionalProperties: { type: "number", minimum: -100, maximum: 100 } },
+  logit_bias: {
+    type: "object",
+    maxProperties: 4096,
+    additionalProperties: { type: "number", minimum: -100, maximum: 100 },
+  },
   seed: { type: "integer" },
   n: { type: "integer", minimum: 1, maximum: maxChoices },
   stop: { type: ["string", "array"], items: { type: "string" }, maxItems: 16 },

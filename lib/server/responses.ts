@@ -2,21 +2,21 @@ import type { FastifyInstance, FastifyReply } from "fastify";
 import { throwIfAborted } from "../abort.js";
 import { Breather } from "../breather.js";
 import { GptOssError } from "../errors.js";
+import { checkedBody } from "./bodies/checked-body.js";
+import { responseCheck } from "./bodies/kinds.js";
 import type { ServerContext } from "./context.js";
 import { disconnectSignal } from "./disconnect.js";
 import { ApiError, apiError } from "./errors.js";
 import { sendJson } from "./json-pieces.js";
-import { responseFields } from "./known-fields.js";
 import type { Ticket } from "./limits.js";
 import { OnceLog } from "./once-log.js";
 import type { ConversationItem } from "./responses/conversation.js";
 import { passedOver, readInput } from "./responses/input.js";
 import type { StreamEvent } from "./responses/objects.js";
-import { type ReadRequest, type ResponseBody, readRequest, responseSchema } from "./responses/request.js";
+import { type ReadRequest, type ResponseBody, readRequest } from "./responses/request.js";
 import { ResponseWriter } from "./responses/response-writer.js";
 import { existing, retrieval } from "./responses/retrieval.js";
-import { dropOldestTurns, isTooLong, outOfReach, withinContext } from "./responses/truncation.js";
-import { checkedBody } from "./schema.js";
+import { dropOldestTurns, isTooLong, withinContext } from "./responses/truncation.js";
 import { streamAnswer } from "./stream-answer.js";
 import { type Tenant, tenantOf } from "./tenant.js";
 import { ticketOf } from "./tickets.js";
@@ -26,10 +26,8 @@ import { warn } from "./warnings.js";
 /** Registers `/v1/responses` and the endpoints of what it stores. */
 export function responses(app: FastifyInstance, context: ServerContext): void {
   const endpoint = new ResponsesEndpoint(context);
-  app.post<{ Body: ResponseBody }>(
-    "/v1/responses",
-    checkedBody(responseSchema, responseFields, context),
-    (request, reply) => endpoint.create(request.body, tenantOf(request), disconnectSignal(request, reply), reply),
+  app.post<{ Body: ResponseBody }>("/v1/responses", checkedBody(responseCheck, context), (request, reply) =>
+    endpoint.create(request.body, tenantOf(request), disconnectSignal(request, reply), reply),
   );
   retrieval(app);
 }
@@ -54,8 +52,10 @@ class ResponsesEndpoint {
   }
 
   async create(body: ResponseBody, tenant: Tenant, signal: AbortSignal, reply: FastifyReply): Promise<unknown> {
+    const breather = new Breather();
     const request = readRequest(body, this.#context.modelNames, tenant.responses.isOn);
-    const conversation = this.#conversation(body, tenant);
+    const conversation = await this.#conversation(body, tenant);
+    await breather.rest();
     const turn = await this.#start(request, conversation, signal, ticketOf(reply.request));
     warn(reply, this.#log, [...request.ignoredTools, ...passedOver(body.input), ...turn.relaxed]);
     const writer = new ResponseWriter(request.settings, this.#context.clock);
@@ -72,12 +72,11 @@ class ResponsesEndpoint {
     return sendJson(reply, writer.response);
   }
 
-  #conversation(body: ResponseBody, tenant: Tenant): Conversation {
+  async #conversation(body: ResponseBody, tenant: Tenant): Promise<Conversation> {
     const { previous_response_id: previousId } = body;
-    const passed = outOfReach(body.input, this.#context.contextLength, body.truncation);
     const previous = previousId ? existing(tenant.responses, previousId, "previous_response_id") : null;
     const history = previous === null ? [] : [...previous.context, ...previous.output];
-    const input = readInput(body.input, { history, find: (id) => tenant.responses.issuedItem(id), passed });
+    const input = await readInput(body.input, { history, find: (id) => tenant.responses.issuedItem(id) });
     const items = [...history, ...input];
     if (!items.some(({ message }) => message !== null)) {
       throw new ApiError(400, "There is nothing to answer: 'input' is empty.", {

@@ -1,9 +1,9 @@
 import cors from "@fastify/cors";
 import type { FastifyInstance, FastifyRequest } from "fastify";
+import { acceptJson } from "./bodies/checked-body.js";
 import { refuseOtherEncodings } from "./body-encoding.js";
 import { endpoints } from "./endpoints.js";
 import { handleError } from "./errors.js";
-import { readBody } from "./json-body.js";
 import { rateLimitHeaders } from "./limits.js";
 import { KnownRoutes } from "./not-found.js";
 import { operations } from "./operations.js";
@@ -42,7 +42,10 @@ export async function routes(app: FastifyInstance, parts: ServerParts): Promise<
   });
   refuseOtherEncodings(app);
   acceptJson(app);
-  app.addHook("onClose", async () => metrics.close());
+  app.addHook("onClose", async () => {
+    metrics.close();
+    parts.largeBodies.close();
+  });
   await app.register(async (scope) => operations(scope, parts));
   await app.register(async (scope) => {
     guard(scope, parts);
@@ -64,17 +67,5 @@ function guard(app: FastifyInstance, { gate, drain, source, limits }: ServerPart
     drain.refuseNew();
     source.require();
     admit(request, reply, limits, client);
-  });
-}
-
-/** JSON and nothing else. A body that is announced and empty is none: clients send `content-type` with every POST. */
-function acceptJson(app: FastifyInstance): void {
-  app.removeAllContentTypeParsers();
-  app.addContentTypeParser("application/json", { parseAs: "string" }, (_, body, done) => {
-    try {
-      done(null, body === "" ? undefined : readBody(body as string));
-    } catch (error) {
-      done(error as Error);
-    }
   });
 }

@@ -4,41 +4,19 @@ import { encodeLong } from "../tokenizer/encode-within.js";
 import { everySpecialId } from "../tokenizer/special-tokens.js";
 import { tokenText } from "../tokenizer/token-table.js";
 import { tokenizer } from "../tokenizer/tokenizer.js";
-import { type ChatBody, conversationOf, conversationSchema } from "./chat-request.js";
+import { checkedBody } from "./bodies/checked-body.js";
+import { detokenizeCheck, tokenizeCheck } from "./bodies/kinds.js";
+import { conversationOf } from "./chat-request.js";
 import { readIds } from "./completion-request.js";
 import type { ServerContext } from "./context.js";
 import { disconnectSignal } from "./disconnect.js";
 import { badRequest, unsupported, withFieldNames } from "./error-response.js";
 import { sendJson } from "./json-pieces.js";
-import { detokenizeFields, tokenizeFields } from "./known-fields.js";
 import { checkModel } from "./model-name.js";
-import { checkedBody } from "./schema.js";
 import { type Tenant, tenantOf } from "./tenant.js";
+import { mostTokens, type TokenizeBody } from "./tokenize-request.js";
 import { renderTurn } from "./turn-prompt.js";
 
-interface TokenizeBody extends Partial<ChatBody> {
-  prompt?: string;
-  parse_special?: boolean;
-  add_generation_prompt?: boolean;
-  continue_final_message?: boolean;
-  return_token_strs?: boolean;
-}
-
-const tokenizeSchema = {
-  type: "object",
-  properties: {
-    ...conversationSchema.properties,
-    prompt: { type: "string" },
-    parse_special: { type: "boolean" },
-    add_generation_prompt: { type: "boolean" },
-    continue_final_message: { type: "boolean" },
-    return_token_strs: { type: "boolean" },
-    cache_salt: { type: "string", maxLength: 1024 },
-  },
-};
-
-/** Of a request or an answer: more may be counted than a context holds, eight times the model's. */
-const mostTokens = 2 ** 20;
 /** The answer is JSON text, in which a character may take six. */
 const mostCharacters = 2 ** 24;
 
@@ -47,7 +25,7 @@ const generationPrompt = 2;
 
 /** POST /tokenize and /detokenize. */
 export async function tokenize(app: FastifyInstance, context: ServerContext): Promise<void> {
-  const tokenizing = checkedBody(tokenizeSchema, tokenizeFields, context);
+  const tokenizing = checkedBody(tokenizeCheck, context);
   app.post<{ Body: TokenizeBody }>("/tokenize", tokenizing, (request, reply) =>
     withFieldNames({}, async () => {
       const { body } = request;
@@ -62,20 +40,12 @@ export async function tokenize(app: FastifyInstance, context: ServerContext): Pr
     }),
   );
 
-  const detokenizeSchema = {
-    type: "object",
-    required: ["tokens"],
-    properties: { model: { type: "string" }, tokens: { type: "array" } },
-  };
-  const detokenizing = checkedBody(detokenizeSchema, detokenizeFields, context);
+  const detokenizing = checkedBody(detokenizeCheck, context);
   app.post<{ Body: { model?: string; tokens: unknown } }>("/detokenize", detokenizing, (request, reply) =>
     withFieldNames({ fieldNames: { id: "tokens" } }, async () => {
       const { body } = request;
       if (body.model !== undefined) checkModel(context, body.model);
-      if (Array.isArray(body.tokens) && body.tokens.length > mostTokens) {
-        throw badRequest("tokens", `Expected at most ${mostTokens} tokens`);
-      }
-      const ids = (await readIds(body.tokens, "tokens", context.engine))!;
+      const ids = await readIds(body.tokens, "tokens", context.engine);
       return sendJson(reply, { prompt: await decoded(ids) });
     }),
   );

@@ -75,6 +75,7 @@ function allowed(choice: Fields, tools: readonly DeclaredFunction[]): ToolChoice
   if (!Array.isArray(listed) || listed.length === 0) {
     throw badRequest(`${at}.tools`, `${at}.tools must list at least one function`);
   }
+  if (listed.length > mostTools) throw badRequest(`${at}.tools`, `${at}.tools can list at most ${mostTools} functions`);
   const names = listed.map((tool: unknown, index) => nameOf((tool ?? {}) as Fields, `${at}.tools[${index}]`));
   if (mode === "required") return required(names, tools);
   if (mode !== "auto") throw badRequest(`${at}.mode`, `${at}.mode must be "auto" or "required"`);

@@ -1,3 +1,4 @@
+import { Breather } from "../breather.js";
 import { type ChatMessage, chatConversation } from "../chat-messages.js";
 import type { CompletionPrompt } from "../harmony/conversation-renderer.js";
 import type { Message } from "../harmony/message.js";
@@ -31,7 +32,9 @@ export type PromptRequest = Partial<Pick<TurnRequest, "signal">> &
  */
 export async function renderTurn(request: PromptRequest, contextLength: number): Promise<CompletionPrompt> {
   const { reasoning, renderer } = request.tenant;
+  const breather = new Breather();
   const messages = reasoning.restore(request.messages.filter((message) => !saysNothing(message)));
+  await breather.rest();
   const isCalling = request.toolChoice.type !== "none" && request.tools.length > 0;
   const conversation = chatConversation(messages, {
     reasoningEffort: request.effort,
@@ -44,6 +47,7 @@ export async function renderTurn(request: PromptRequest, contextLength: number):
     refuseManyLines(contextLength, request.format.description ?? "");
     describeFormat(conversation.messages, request.format);
   }
+  await breather.rest();
   return renderer.renderForCompletionAsync(conversation, "assistant", {
     autoDropAnalysis: "past",
     cacheSalt: request.cacheSalt,

@@ -58,27 +58,27 @@ describe("the structure of a JSON text", () => {
   const nested = (levels: number) => "[".repeat(levels) + "]".repeat(levels);
 
   it("has a limit of levels, nodes and values", () => {
-    expect(() => refuseExcess(nested(maxDepth))).not.toThrow();
-    expect(() => refuseExcess(nested(maxDepth + 1))).toThrow("levels");
-    expect(() => refuseExcess(`[${"{},".repeat(maxNodes - 1)}]`)).not.toThrow();
-    expect(() => refuseExcess(`[${"{},".repeat(maxNodes)}]`)).toThrow("objects");
-    expect(() => refuseExcess(`[${"1,".repeat(maxValues)}1]`)).not.toThrow();
-    expect(() => refuseExcess(`[${"1,".repeat(maxValues + 1)}1]`)).toThrow("values");
+    expect(() => refuseExcess(Buffer.from(nested(maxDepth)))).not.toThrow();
+    expect(() => refuseExcess(Buffer.from(nested(maxDepth + 1)))).toThrow("levels");
+    expect(() => refuseExcess(Buffer.from(`[${"{},".repeat(maxNodes - 1)}]`))).not.toThrow();
+    expect(() => refuseExcess(Buffer.from(`[${"{},".repeat(maxNodes)}]`))).toThrow("objects");
+    expect(() => refuseExcess(Buffer.from(`[${"1,".repeat(maxValues)}1]`))).not.toThrow();
+    expect(() => refuseExcess(Buffer.from(`[${"1,".repeat(maxValues + 1)}1]`))).toThrow("values");
   });
 
   it("is not what stands in its strings", () => {
     const deep = nested(1000);
     for (const value of ['a"b[[', "\\", '\\"', '[{"', "x".repeat(10), '"'.repeat(7), "\\".repeat(7)]) {
       const body = JSON.stringify({ [value]: value, list: [value + deep] });
-      expect(() => refuseExcess(body)).not.toThrow();
+      expect(() => refuseExcess(Buffer.from(body))).not.toThrow();
     }
     // After a string that ends, levels count again.
-    expect(() => refuseExcess(`["\\\\",${deep}]`)).toThrow("levels");
+    expect(() => refuseExcess(Buffer.from(`["\\\\",${deep}]`))).toThrow("levels");
   });
 
   it("is read to its end where a string has none", () => {
-    expect(() => refuseExcess('{"a')).not.toThrow();
-    expect(() => refuseExcess('"\\')).not.toThrow();
-    expect(() => refuseExcess("")).not.toThrow();
+    expect(() => refuseExcess(Buffer.from('{"a'))).not.toThrow();
+    expect(() => refuseExcess(Buffer.from('"\\'))).not.toThrow();
+    expect(() => refuseExcess(Buffer.from(""))).not.toThrow();
   });
 });

@@ -2,6 +2,7 @@ import type { OutgoingHttpHeaders } from "node:http";
 import fastify, { type FastifyBaseLogger, type FastifyError, type FastifyInstance } from "fastify";
 import type { Engine } from "../../lib/engine.js";
 import { GptOssError } from "../../lib/errors.js";
+import { acceptJson } from "../../lib/server/bodies/checked-body.js";
 import type { ServerContext } from "../../lib/server/context.js";
 import { ApiError } from "../../lib/server/errors.js";
 import type { ResponseObject } from "../../lib/server/responses/objects.js";
@@ -70,6 +71,7 @@ export function scriptedServer(turns: readonly ScriptedTurn[], options: Scripted
     startTurn: async (request) => player.start(request),
     ...(options.keepAliveMilliseconds !== undefined && { keepAliveMilliseconds: options.keepAliveMilliseconds }),
   };
+  acceptJson(app);
   app.setErrorHandler((error: FastifyError, _request, reply) => {
     const { status, body } = told(error);
     return reply.code(status).send(body);

@@ -1,10 +1,11 @@
 import type { FastifyInstance } from "fastify";
+import { BodyCheck } from "../../lib/server/bodies/body-check.js";
+import { checkedBody } from "../../lib/server/bodies/checked-body.js";
 import { fields } from "../../lib/server/body-fields.js";
 import type { ServerContext } from "../../lib/server/context.js";
 import { disconnectSignal } from "../../lib/server/disconnect.js";
 import type { Endpoint } from "../../lib/server/endpoints.js";
 import { models } from "../../lib/server/models.js";
-import { checkedBody } from "../../lib/server/schema.js";
 
 /** Stands in for `lib/server/endpoints.ts`: endpoints that a test holds by the hand. */
 
@@ -42,7 +43,7 @@ const known = fields("any", "prompt n kind messages");
 function work(app: FastifyInstance, context: ServerContext): void {
   app.post<{ Body: { prompt: number[]; n?: number } }>(
     "/v1/work",
-    checkedBody(schema, known, context),
+    checkedBody(new BodyCheck("work", schema, known), context),
     async (request) => {
       const { prompt, n = 1 } = request.body;
       const run = context.engine.generate(prompt, { n, maxTokens: 8, temperature: 0, ignoreEos: true });

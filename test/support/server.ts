@@ -1,4 +1,5 @@
 import Fastify, { type FastifyInstance } from "fastify";
+import { acceptJson } from "../../lib/server/bodies/checked-body.js";
 import { chatCompletions } from "../../lib/server/chat-completions.js";
 import { completions } from "../../lib/server/completions.js";
 import type { ServerContext } from "../../lib/server/context.js";
@@ -29,6 +30,7 @@ export async function scriptedServer(
   const engine = new ScriptedEngine(scripts, options);
   const app = Fastify({ forceCloseConnections: true });
   app.setErrorHandler(handleError);
+  acceptJson(app);
   const { everybody } = new Tenants();
   app.addHook("onRequest", async (request) => setTenant(request, everybody));
   const context: ServerContext = {

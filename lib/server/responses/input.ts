@@ -1,10 +1,10 @@
+import { Breather } from "../../breather.js";
 import type { ChatMessage } from "../../chat-messages.js";
 import { isObject } from "../body-fields.js";
 import { ApiError } from "../errors.js";
 import type { Warning } from "../warnings.js";
 import { type ConversationItem, called, conversationItem, newId, said, thought } from "./conversation.js";
 import { invalid, optionalString, requiredName, requiredString } from "./refusals.js";
-import type { ItemRange } from "./truncation.js";
 
 /** Items of a request's `input`, checked and made into what the model reads. */
 
@@ -45,12 +45,13 @@ export interface InputContext {
   history: readonly ConversationItem[];
   /** Items of stored responses, for references. */
   find: (id: string) => ConversationItem | undefined;
-  /** Items that are not looked at. */
-  passed: ItemRange;
 }
 
+/** Items that are read before others have a turn. */
+const sliceOfItems = 256;
+
 /** @throws ApiError that names the item and field */
-export function readInput(input: unknown, context: InputContext): ConversationItem[] {
+export async function readInput(input: unknown, context: InputContext): Promise<ConversationItem[]> {
   if (input === undefined || input === null) return [];
   if (typeof input === "string") {
     return input === "" ? [] : [readMessage({ role: "user", content: input }, "input", "final")];
@@ -66,9 +67,9 @@ class InputReader {
   /** Ids of calls so far. */
   readonly #calls = new Set<string>();
 
-  constructor(input: readonly unknown[], { history, find, passed }: InputContext) {
+  constructor(input: readonly unknown[], { history, find }: InputContext) {
     for (const [index, item] of input.entries()) {
-      if (index >= passed.from && index < passed.to) continue;
+      if (item === undefined) continue; // out of the context's reach
       if (!isObject(item)) throw invalid(`input[${index}]`, "an item", item);
       this.#items.push({ item, index });
     }
@@ -76,7 +77,7 @@ class InputReader {
     for (const known of history) this.#register(known);
   }
 
-  read(): ConversationItem[] {
+  async read(): Promise<ConversationItem[]> {
     const all: ConversationItem[] = [];
     // Backwards: whether an assistant's message is its answer is told by what follows.
     let goesOn = false;
@@ -87,7 +88,9 @@ class InputReader {
       channels.set(index, goesOn ? "commentary" : "final");
       if (!hostedTypes.has(type)) goesOn = isAssistants;
     }
+    const breather = new Breather();
     for (const { item, index } of this.#items) {
+      if (all.length % sliceOfItems === sliceOfItems - 1) await breather.rest();
       const read = this.#read(item, `input[${index}]`, channels.get(index)!);
       this.#register(read);
       all.push(read);

@@ -1,3 +1,5 @@
+import type { BodyLimits } from "../bodies/body-check.js";
+import { LeastTokens } from "../bodies/least-tokens.js";
 import { ApiError } from "../errors.js";
 import { readTextFormat } from "../format-fields.js";
 import { mostTools } from "../tool-fields.js";
@@ -6,6 +8,7 @@ import type { Warning } from "../warnings.js";
 import type { ResponseSettings } from "./objects.js";
 import { unsupported } from "./refusals.js";
 import { type ReadTools, readToolChoice, readTools } from "./tools.js";
+import { passOutOfReach } from "./truncation.js";
 
 /** The body of a request: its schema, its checks beyond that, its meaning. */
 
@@ -23,7 +26,7 @@ export const responseSchema = {
   type: "object",
   required: ["model"],
   properties: {
-    model: { type: "string" },
+    model: { type: "string", maxLength: 1024 },
     instructions: nullable("string"),
     max_output_tokens: nullable("integer", { minimum: 1 }),
     max_tool_calls: nullable("integer", { minimum: 1 }),
@@ -137,6 +140,23 @@ export function readRequest(body: ResponseBody, modelNames: readonly string[], c
     ignoredTools: tools.ignored,
     stream: body.stream ?? false,
   };
+}
+
+/** Before its items are read, one by one: what no context can hold. @throws ApiError */
+export function refuseLongInput(body: ResponseBody, { contextLength }: BodyLimits): void {
+  const { instructions, input, truncation } = body;
+  const said = new LeastTokens(contextLength);
+  said.content(instructions);
+  if (Array.isArray(input)) passOutOfReach(input, contextLength, truncation);
+  if (Array.isArray(input) && truncation !== "auto") {
+    for (const item of input as ({ role?: unknown; content?: unknown; output?: unknown } | null)[]) {
+      if (item?.role !== undefined) said.content(item.content); // not of reasoning, which may be left out
+      said.content(item?.output);
+    }
+  } else {
+    said.content(typeof input === "string" ? input : undefined);
+  }
+  if (said.isTooLong) throw said.refusal("input");
 }
 
 function refuseUnsupported(body: ResponseBody): void {

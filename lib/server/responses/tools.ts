@@ -1,6 +1,7 @@
 import type { ToolChoice } from "../../turn-constraint.js";
 import { isObject } from "../body-fields.js";
 import { ApiError } from "../errors.js";
+import { mostTools } from "../tool-fields.js";
 import type { DeclaredFunction } from "../turn.js";
 import type { Warning } from "../warnings.js";
 import { invalid, optionalString, requiredString, unsupported } from "./refusals.js";
@@ -80,6 +81,7 @@ function readAllowed(choice: Record<string, unknown>, functions: readonly Declar
   const { mode, tools } = choice;
   if (mode !== "auto" && mode !== "required") throw invalid("tool_choice.mode", "auto or required", mode);
   if (!Array.isArray(tools) || tools.length === 0) throw invalid("tool_choice.tools", "an array of tools", tools);
+  if (tools.length > mostTools) throw invalid("tool_choice.tools", `at most ${mostTools} tools`, tools);
   const names = tools.map((tool, index) => chosenName(tool, `tool_choice.tools[${index}]`, functions));
   return { type: mode, names };
 }

@@ -13,12 +13,6 @@ export function isTooLong(error: unknown): boolean {
   return error instanceof ApiError && error.code === "context_length_exceeded";
 }
 
-/** Items of an input from `from` up to `to`, which is not among them. */
-export interface ItemRange {
-  from: number;
-  to: number;
-}
-
 /** What the model always reads, each a message. */
 const readTypes: ReadonlySet<unknown> = new Set([
   "function_call",
@@ -28,14 +22,12 @@ const readTypes: ReadonlySet<unknown> = new Set([
 ]);
 
 /**
- * Before the items of an input are read, one by one: those of the oldest turns that no context of this length reaches,
- * which are not worth reading.
+ * Before the items of an input are read, one by one: those of the oldest turns that no context of this length reaches, which
+ * are not worth reading, become undefined.
  *
  * @throws ApiError where nothing may be dropped
  */
-export function outOfReach(input: unknown, contextLength: number, truncation: unknown): ItemRange {
-  const none = { from: 0, to: 0 };
-  if (!Array.isArray(input)) return none;
+export function passOutOfReach(input: unknown[], contextLength: number, truncation: unknown): void {
   const items = input as ({ role?: unknown; type?: unknown } | null)[];
   let least = 0;
   let firstKept: number | null = null;
@@ -44,11 +36,12 @@ export function outOfReach(input: unknown, contextLength: number, truncation: un
     if (isUser || readTypes.has(items[index]?.type)) least += leastOfMessage;
     if (least >= contextLength) {
       if (truncation !== "auto" || firstKept === null) throw tooLong(contextLength);
-      return { from: items.findIndex((item) => item?.role === "user"), to: firstKept };
+      const from = items.findIndex((item) => item?.role === "user");
+      input.fill(undefined, from, firstKept);
+      return;
     }
     if (isUser) firstKept = index;
   }
-  return none;
 }
 
 /**

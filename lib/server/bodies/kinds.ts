@@ -1,0 +1,17 @@
+import { chatSchema, refuseLongChat } from "../chat-request.js";
+import { completionSchema, refuseLongPrompts } from "../completion-request.js";
+import { chatFields, completionFields, detokenizeFields, responseFields, tokenizeFields } from "../known-fields.js";
+import { refuseLongInput, responseSchema } from "../responses/request.js";
+import { detokenizeSchema, refuseManyTokens, tokenizeSchema } from "../tokenize-request.js";
+import { BodyCheck } from "./body-check.js";
+
+/** The bodies of the endpoints. */
+
+export const chatCheck = new BodyCheck("chat", chatSchema, chatFields, refuseLongChat);
+export const completionCheck = new BodyCheck("completion", completionSchema, completionFields, refuseLongPrompts);
+export const responseCheck = new BodyCheck("response", responseSchema, responseFields, refuseLongInput);
+export const tokenizeCheck = new BodyCheck("tokenize", tokenizeSchema, tokenizeFields);
+export const detokenizeCheck = new BodyCheck("detokenize", detokenizeSchema, detokenizeFields, refuseManyTokens);
+
+const checks = [chatCheck, completionCheck, responseCheck, tokenizeCheck, detokenizeCheck];
+export const checkOf: ReadonlyMap<string, BodyCheck> = new Map(checks.map((check) => [check.name, check]));
