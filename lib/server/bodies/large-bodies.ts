@@ -13,8 +13,12 @@ import type { BodyReport, BodyTask } from "./thread.js";
  */
 export const largeBytes = 256 * 1024;
 
-/** Nothing to read for so long, and the thread ends: its heap stays as large as its largest body made it. */
+/**
+ * Nothing to read for so long, and the thread ends: its heap stays as large as its largest body made it. One that was so
+ * large that the heap counts is the last where no other waits.
+ */
 const idleMilliseconds = 2000;
+const heavyBytes = 4 * 2 ** 20;
 
 /** As it is built, also for a test that runs the sources. */
 const thread = new URL("../../../dist/server/bodies/thread.js", import.meta.url);
@@ -32,6 +36,8 @@ export class LargeBodies {
   readonly #waiting = new Map<string, Job[]>();
   #running: Job | null = null;
   #worker: Worker | null = null;
+  /** Whether the thread has read a body of many megabytes. */
+  #isHeavy = false;
   #idle: NodeJS.Timeout | undefined;
   #closed = false;
   readonly #maxHeapMegabytes: number;
@@ -83,7 +89,7 @@ export class LargeBodies {
     if (this.#running !== null) return;
     const [turn] = this.#waiting;
     if (turn === undefined) {
-      this.#idle = setTimeout(() => this.#stop(), idleMilliseconds).unref();
+      this.#idle = setTimeout(() => this.#stop(), this.#isHeavy ? 0 : idleMilliseconds).unref();
       return;
     }
     const [client, [job, ...rest]] = turn as [string, [Job, ...Job[]]];
@@ -91,6 +97,7 @@ export class LargeBodies {
     if (rest.length > 0) this.#waiting.set(client, rest);
     clearTimeout(this.#idle);
     this.#running = job;
+    this.#isHeavy ||= job.task.chunks.reduce((sum, { length }) => sum + length, 0) >= heavyBytes;
     try {
       this.#worker ??= this.#start();
       this.#worker.postMessage(
@@ -154,6 +161,7 @@ export class LargeBodies {
     clearTimeout(this.#idle);
     const worker = this.#worker;
     this.#worker = null;
+    this.#isHeavy = false;
     void worker?.terminate();
   }
 }

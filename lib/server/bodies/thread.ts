@@ -1,4 +1,5 @@
 // A thread that reads large bodies: what LargeBodies of one server asks, one body after the other.
+import { setPriority } from "node:os";
 import { parentPort } from "node:worker_threads";
 import { toBigints } from "../../exact-json.js";
 import { ApiError } from "../errors.js";
@@ -20,6 +21,9 @@ export type BodyReport =
   | { refused: Pick<ApiError, "status" | "message" | "code" | "param"> }
   /** A fault of ours, as text. */
   | { failed: string };
+
+// On few cores the event loop and the engine come first. Elsewhere this would be the priority of the whole process.
+if (process.platform === "linux") setPriority(10);
 
 parentPort!.on("message", (task: BodyTask) => parentPort!.postMessage(report(task)));
 
