@@ -1,6 +1,7 @@
 // Builds the native part with cmake-js and puts the addon where lib/binding.ts and prebuildify look: build/Release.
 //
-//   node native/build.mjs [--unless-present] [--target NAME] [--sanitize LIST] [--cuda-architectures LIST]
+//   node native/build.mjs [--unless-present] [--target NAME] [--sanitize LIST] [--without-emulated-gpu]
+//                           [--cuda-architectures LIST]
 //
 // With an nvcc the CUDA module goes beside the addon; LIST is that of kernels/cuda/CMakeLists.txt, e.g. "native".
 //
@@ -65,6 +66,7 @@ function cmakeJs(...args) {
 }
 cmakeJs(
   ...["configure", "--log-level", "warn", "--generator", generator, `--CDOSS_SANITIZE=${sanitize}`],
+  `--CDOSS_EMULATED_GPU=${process.argv.includes("--without-emulated-gpu") ? "OFF" : "ON"}`,
   `--CDOSS_CUDA_ARCHITECTURES=${option("--cuda-architectures") ?? "80;90a"}`,
 );
 function make(name) {
