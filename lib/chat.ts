@@ -107,7 +107,7 @@ export class ChatRun implements AsyncIterable<ChatEvent> {
   readonly #chat: CheckedChat;
   /** Where its messages belong as history; null: nowhere. */
   #scope: string | null;
-  readonly #log = new EventLog<ChatEvent>((held) => this.#generation.hold(held));
+  readonly #log = new EventLog<ChatEvent>([], (held) => this.#generation.hold(held));
 
   /** Made by `Engine.chat`, for the prompt from `renderChat`. */
   constructor(generation: Generation, { scope, chat, tools }: ChatPrompt) {
@@ -140,8 +140,8 @@ export class ChatRun implements AsyncIterable<ChatEvent> {
 
   async #run(): Promise<ChatAnswer> {
     try {
-      for await (const generated of this.#generation) {
-        this.#tell(this.#reader.push(generated));
+      for await (const batch of this.#generation.batches({ keep: false })) {
+        for (const generated of batch) this.#tell(this.#reader.push(generated));
         if (this.#reader.stopped) break; // which cancels what the model would go on to write
       }
       const { finishReason: ended, usage } = await this.#generation.result;

@@ -1,9 +1,10 @@
 import type { NativeEngine, NativeEvent, NativeRequest, NativeTimings, TokenLogprob } from "./binding.js";
 import { channels, type DoneMessage, type FirstTokenMessage, type RequestOutcome } from "./diagnostics.js";
 import { fromNative } from "./errors.js";
-import { EventLog } from "./event-log.js";
+import { type BatchOptions, EventLog } from "./event-log.js";
 import { type LogitsProcessor, processLogits } from "./logits-processor.js";
 import { checkInteger } from "./options.js";
+import { TokenLog } from "./token-log.js";
 
 export interface GeneratedToken {
   token: number;
@@ -77,7 +78,9 @@ export interface RelaxedSchema {
 }
 
 interface Choice {
-  tokens: GeneratedToken[];
+  tokens: number;
+  /** Place of its last token among all. */
+  lastAt: number;
   end?: NativeEvent & { kind: "done" };
 }
 
@@ -105,7 +108,7 @@ export class Generation implements AsyncIterable<GeneratedToken> {
   readonly #choices: Choice[];
   readonly #hasLogprobs: boolean;
   readonly #processor: LogitsProcessor | undefined;
-  readonly #log = new EventLog<GeneratedToken>((held) => this.#hold("reader", held));
+  readonly #log: EventLog<GeneratedToken, TokenLog>;
   readonly #heldBy = new Set<"reader" | "owner">();
   #accept!: { resolve: (acceptance: Acceptance) => void; reject: (reason: unknown) => void };
   #settle!: { resolve: (result: GenerationResult) => void; reject: (reason: unknown) => void };
@@ -119,7 +122,8 @@ export class Generation implements AsyncIterable<GeneratedToken> {
     this.promptTokens = request.prompt;
     this.#id = request.id;
     this.#native = native;
-    this.#choices = Array.from({ length: request.n }, () => ({ tokens: [] }));
+    this.#choices = Array.from({ length: request.n }, () => ({ tokens: 0, lastAt: -1 }));
+    this.#log = new EventLog(new TokenLog(request.topLogprobs), (held) => this.#hold("reader", held));
     this.#hasLogprobs = request.topLogprobs > 0;
     this.#processor = processor;
     this.result = new Promise((resolve, reject) => {
@@ -177,9 +181,12 @@ export class Generation implements AsyncIterable<GeneratedToken> {
     return this.#log.read(() => this.cancel());
   }
 
-  /** As iterating, but tokens that are there already come together. */
-  batches(): AsyncGenerator<GeneratedToken[], void, undefined> {
-    return this.#log.readBatches(() => this.cancel());
+  /**
+   * As iterating, but tokens that are there already come together. With `keep: false` what was read is let go, for a reader
+   * who is the only one: `result` then tells how it ended, and of tokens, text and logprobs only what was not read.
+   */
+  batches(options?: BatchOptions): AsyncGenerator<GeneratedToken[], void, undefined> {
+    return this.#log.readBatches(() => this.cancel(), options);
   }
 
   #append({ token, text, logprob, top, index }: NativeEvent & { kind: "token" }): void {
@@ -187,27 +194,26 @@ export class Generation implements AsyncIterable<GeneratedToken> {
       const message: FirstTokenMessage = { id: this.#id, promptTokens: this.promptTokens.length };
       channels.firstToken.publish(message);
     }
-    const generated: GeneratedToken = { token, text, logprob, index, ...(top && { top }) };
-    this.#choices[index]!.tokens.push(generated);
-    this.#log.push(generated);
+    const choice = this.#choices[index]!;
+    choice.tokens++;
+    choice.lastAt = this.#log.items.length;
+    this.#log.push({ token, text, logprob, index, ...(top && { top }) });
   }
 
   /** Of one choice; the last one ends the request. */
   #end(event: NativeEvent & { kind: "done" }): void {
     const choice = this.#choices[event.index]!;
     choice.end = event;
-    const last = choice.tokens.at(-1);
     // The engine tells of the last token and of the end in one breath, so nobody has read that token yet; unless the
     // request was cancelled, and then nobody expects the whole.
-    if (last) {
-      last.text += event.text;
-      if (event.reason !== "cancelled") last.last = { finishReason: event.reason, cachedTokens: event.cachedTokens };
-    }
+    const { reason, cachedTokens } = event;
+    const last = reason === "cancelled" ? undefined : { finishReason: reason, cachedTokens };
+    if (choice.tokens > 0) this.#log.items.amend(choice.lastAt, event.text, last);
     if (this.#choices.every(({ end }) => end)) this.#finish();
   }
 
   #finish(): void {
-    const completions = this.#choices.map((choice) => this.#completion(choice));
+    const completions = this.#completions();
     const { cachedTokens, timings } = this.#choices[0]!.end!;
     const [first] = completions as [Completion];
     this.#accept.resolve({ relaxed: [] }); // cancelled before
@@ -223,13 +229,22 @@ export class Generation implements AsyncIterable<GeneratedToken> {
     this.#publishDone({ finishReason: first.finishReason, cachedTokens, timings });
   }
 
-  #completion({ tokens, end }: Choice): Completion {
-    return {
-      tokens: tokens.map((t) => t.token),
-      text: tokens.map((t) => t.text).join(""),
+  #completions(): Completion[] {
+    const texts: string[][] = this.#choices.map(() => []);
+    const completions: Completion[] = this.#choices.map(({ end }) => ({
+      tokens: [],
+      text: "",
       finishReason: end!.reason,
-      ...(this.#hasLogprobs && { logprobs: tokens.map(({ token, logprob, top = [] }) => ({ token, logprob, top })) }),
-    };
+      ...(this.#hasLogprobs && { logprobs: [] }),
+    }));
+    for (const { token, text, logprob, top = [], index } of this.#log.items.slice(0, this.completionTokens)) {
+      const completion = completions[index]!;
+      completion.tokens.push(token);
+      completion.logprobs?.push({ token, logprob, top });
+      texts[index]!.push(text);
+    }
+    for (const [index, completion] of completions.entries()) completion.text = texts[index]!.join("");
+    return completions;
   }
 
   #fail(reason: unknown): void {
@@ -242,7 +257,7 @@ export class Generation implements AsyncIterable<GeneratedToken> {
   #publishDone(outcome: RequestOutcome): void {
     if (!channels.done.hasSubscribers) return;
     const { completionTokens } = this;
-    const longestCompletion = Math.max(...this.#choices.map(({ tokens }) => tokens.length));
+    const longestCompletion = Math.max(...this.#choices.map(({ tokens }) => tokens));
     const promptTokens = this.promptTokens.length;
     const message: DoneMessage = { id: this.#id, promptTokens, completionTokens, longestCompletion, ...outcome };
     channels.done.publish(message);

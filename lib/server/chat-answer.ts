@@ -1,4 +1,6 @@
-import type { TurnEvent, TurnLogprob, TurnUsage } from "./turn.js";
+import type { SpelledToken } from "../visible-text.js";
+import type { TurnEvent, TurnUsage } from "./turn.js";
+import { logprobOf } from "./visible-logprob.js";
 
 /** What both forms of a chat completion are made of: the pieces of a message, as OpenAI's API names them. */
 
@@ -25,7 +27,8 @@ export interface LogprobEntry {
 }
 
 type End = Extract<TurnEvent, { type: "choice-end" }>;
-type Step = { piece: MessagePiece; logprobs: LogprobEntry[] } | { end: End };
+/** `tokens`: those of its text, when log probabilities were asked for. */
+type Step = { piece: MessagePiece; tokens: readonly SpelledToken[] } | { end: End };
 
 /** Reads the turn of one choice: visible texts are one content and reasonings one reasoning, joined by line ends. */
 export class ChatChoice {
@@ -46,7 +49,7 @@ export class ChatChoice {
       case "part-start":
         return this.#start(event);
       case "part-delta":
-        return this.#delta(event.text, event.logprobs);
+        return this.#delta(event.text, event.tokens);
       case "part-end":
         return null;
       case "choice-end":
@@ -64,26 +67,27 @@ export class ChatChoice {
       type: "function",
       function: { name: event.name, arguments: "" },
     };
-    return { piece: { tool_calls: [call] }, logprobs: [] };
+    return { piece: { tool_calls: [call] }, tokens: [] };
   }
 
-  #delta(delta: string, logprobs: readonly TurnLogprob[]): Step | null {
+  #delta(delta: string, tokens: readonly SpelledToken[]): Step | null {
     if (this.#kind === "call") {
-      return { piece: { tool_calls: [{ index: this.#calls - 1, function: { arguments: delta } }] }, logprobs: [] };
+      return { piece: { tool_calls: [{ index: this.#calls - 1, function: { arguments: delta } }] }, tokens: [] };
     }
     const text = this.#separator + delta;
     this.#separator = "";
     if (this.#kind === "text") {
       this.#hasContent = true;
-      return { piece: { content: text }, logprobs: logprobs.map(logprobEntry) };
+      return { piece: { content: text }, tokens };
     }
     this.#hasReasoning = true;
     // Clients look for either name.
-    return this.#showsReasoning ? { piece: { reasoning: text, reasoning_content: text }, logprobs: [] } : null;
+    return this.#showsReasoning ? { piece: { reasoning: text, reasoning_content: text }, tokens: [] } : null;
   }
 }
 
-function logprobEntry({ text, logprob, bytes, top }: TurnLogprob): LogprobEntry {
+export function logprobEntry(token: SpelledToken): LogprobEntry {
+  const { text, logprob, bytes, top } = logprobOf(token);
   return {
     token: text,
     logprob,

@@ -1,8 +1,9 @@
 import { randomUUID } from "node:crypto";
 import type { FastifyInstance } from "fastify";
+import type { SpelledToken } from "../visible-text.js";
 import { checkedBody } from "./bodies/checked-body.js";
 import { chatCheck } from "./bodies/kinds.js";
-import { ChatChoice, type LogprobEntry, type MessagePiece, usageOf } from "./chat-answer.js";
+import { ChatChoice, logprobEntry, type MessagePiece, usageOf } from "./chat-answer.js";
 import { type ChatBody, chatRequest, showsReasoning } from "./chat-request.js";
 import type { ServerContext } from "./context.js";
 import { disconnectSignal } from "./disconnect.js";
@@ -12,6 +13,7 @@ import { checkModel } from "./model-name.js";
 import { OnceLog } from "./once-log.js";
 import { grantedPriority } from "./priority.js";
 import { withoutAbsent } from "./request-fields.js";
+import { LazyList, SpelledTokens } from "./spelled-tokens.js";
 import { done, streamAnswer } from "./stream-answer.js";
 import { tenantOf } from "./tenant.js";
 import { ticketOf } from "./tickets.js";
@@ -63,7 +65,9 @@ class ChatCompletion {
 
   /** The answer when all of it is there. */
   async whole(turn: Turn): Promise<object> {
-    const choices = this.#choices.map((_, index) => new WholeChoice(index, this.#body.logprobs === true));
+    const choices = this.#choices.map(
+      (_, index) => new WholeChoice(index, this.#body.logprobs ? (this.#body.top_logprobs ?? 0) : null),
+    );
     for await (const event of turn) {
       const step = this.#choices[event.choice]!.accept(event);
       if (step === null) continue;
@@ -72,7 +76,7 @@ class ChatCompletion {
         choice.end = { finish_reason: step.end.finishReason, stop_reason: step.end.stopReason };
         this.#usages[event.choice] = step.end.usage;
       } else {
-        choice.add(step.piece, step.logprobs);
+        choice.add(step.piece, step.tokens);
       }
     }
     const { id, ...head } = this.#head;
@@ -100,7 +104,7 @@ class ChatCompletion {
           this.#usages[index] = usage;
           yield chunk(index, {}, { finish_reason: finishReason, stop_reason: stopReason });
         } else {
-          yield chunk(index, step.piece, { logprobs: this.#logprobs(step.logprobs) });
+          yield chunk(index, step.piece, { logprobs: this.#logprobs(step.tokens) });
         }
       }
       if (hasUsage) yield frame([], usageOf(this.#usages));
@@ -117,8 +121,8 @@ class ChatCompletion {
     return told;
   }
 
-  #logprobs(content: readonly LogprobEntry[]): object | null {
-    return content.length > 0 ? { content, refusal: null } : null;
+  #logprobs(tokens: readonly SpelledToken[]): object | null {
+    return tokens.length > 0 ? { content: tokens.map(logprobEntry), refusal: null } : null;
   }
 }
 
@@ -126,18 +130,18 @@ class ChatCompletion {
 class WholeChoice {
   end: { finish_reason: string; stop_reason: string | number | null } | undefined;
   readonly #index: number;
-  readonly #hasLogprobs: boolean;
-  readonly #logprobs: LogprobEntry[] = [];
+  /** Null: no log probabilities were asked for. */
+  readonly #tokens: SpelledTokens | null;
   #content: string | null = null;
   #reasoning = "";
   readonly #calls: { id: string; type: "function"; function: { name: string; arguments: string } }[] = [];
 
-  constructor(index: number, hasLogprobs: boolean) {
+  constructor(index: number, topLogprobs: number | null) {
     this.#index = index;
-    this.#hasLogprobs = hasLogprobs;
+    this.#tokens = topLogprobs === null ? null : new SpelledTokens(topLogprobs);
   }
 
-  add({ content, reasoning, tool_calls: calls = [] as never }: MessagePiece, logprobs: readonly LogprobEntry[]): void {
+  add({ content, reasoning, tool_calls: calls = [] as never }: MessagePiece, tokens: readonly SpelledToken[]): void {
     if (content !== undefined) this.#content = (this.#content ?? "") + content;
     if (reasoning !== undefined) this.#reasoning += reasoning;
     for (const { index, id, function: called } of calls) {
@@ -145,7 +149,7 @@ class WholeChoice {
         this.#calls[index] = { id, type: "function", function: { name: called.name!, arguments: "" } };
       else this.#calls[index]!.function.arguments += called.arguments;
     }
-    for (const entry of logprobs) this.#logprobs.push(entry);
+    this.#tokens?.push(tokens);
   }
 
   toJSON(): object {
@@ -158,7 +162,7 @@ class WholeChoice {
         ...(this.#reasoning !== "" && { reasoning: this.#reasoning, reasoning_content: this.#reasoning }),
         ...(this.#calls.length > 0 && { tool_calls: this.#calls }),
       },
-      logprobs: this.#hasLogprobs ? { content: this.#logprobs, refusal: null } : null,
+      logprobs: this.#tokens && { content: new LazyList(this.#tokens, logprobEntry), refusal: null },
       ...this.end,
     };
   }

@@ -5,8 +5,7 @@ import { calledTool, type ParsedDelta, type ParsedEvent, RecoveringParser } from
 import { formatTokens } from "../harmony/tokens.js";
 import { firstSpecialToken } from "../tokenizer/special-tokens.js";
 import { type SpelledToken, spelling, VisibleText } from "../visible-text.js";
-import type { TurnEvent, TurnLogprob } from "./turn.js";
-import { logprobOf } from "./visible-logprob.js";
+import type { TurnEvent } from "./turn.js";
 
 export interface ChoiceReaderOptions {
   choice: number;
@@ -124,17 +123,17 @@ export class ChoiceReader {
       return;
     }
     const piece = part.visible.push(text, tokens);
-    this.#append(part, piece.text, piece.tokens.map(logprobOf));
+    this.#append(part, piece.text, piece.tokens);
     if (piece.stop === null) return;
     this.#stopString = piece.stop;
     this.stopped = true;
     this.#close(part, true);
   }
 
-  #append(part: Part, text: string, logprobs: TurnLogprob[]): void {
+  #append(part: Part, text: string, tokens: readonly SpelledToken[]): void {
     if (text === "") return;
     part.text += text;
-    this.#tell({ type: "part-delta", part: part.number, text, logprobs });
+    this.#tell({ type: "part-delta", part: part.number, text, tokens });
   }
 
   #complete(message: Message, isCut: boolean): void {
@@ -145,7 +144,7 @@ export class ChoiceReader {
     const part = this.#part ?? this.#open({ channel: message.channel ?? null, recipient: message.recipient ?? null });
     if (part.visible !== null) {
       const held = part.visible.end();
-      this.#append(part, held.text, held.tokens.map(logprobOf));
+      this.#append(part, held.text, held.tokens);
     }
     // The arguments of a call are always a JSON text, also of one that has none.
     if (part.kind.kind === "call" && !isCut && part.text.trim() === "") this.#append(part, "{}", []);

@@ -2,7 +2,8 @@ import type { GeneratedToken } from "../generation.js";
 import { Utf8Stream } from "../harmony/utf8.js";
 import { firstSpecialToken } from "../tokenizer/special-tokens.js";
 import { tokenBytes } from "../tokenizer/token-table.js";
-import { type VisiblePiece, VisibleText } from "../visible-text.js";
+import { type SpelledToken, type VisiblePiece, VisibleText } from "../visible-text.js";
+import { LazyList } from "./spelled-tokens.js";
 import { logprobOf, type VisibleLogprob } from "./visible-logprob.js";
 
 export interface CompletionChoiceOptions {
@@ -14,20 +15,24 @@ export interface CompletionChoiceOptions {
   hasLogprobs: boolean;
   /** Control tokens are left out of the text. */
   skipsSpecial: boolean;
-  /** Stands for a token in the logprobs. */
-  nameOf: (token: { id: number; text: string }) => string;
 }
 
+/** Stands for a token in the logprobs. */
+export type NameOf = (token: { id: number; text: string }) => string;
+
 export interface CompletionLogprobs {
-  tokens: string[];
-  token_logprobs: number[];
-  top_logprobs: Record<string, number>[];
-  text_offset: number[];
+  tokens: Iterable<string>;
+  token_logprobs: Iterable<number>;
+  top_logprobs: Iterable<Record<string, number>>;
+  text_offset: Iterable<number>;
 }
 
 export interface CompletionPiece {
   text: string;
-  logprobs: CompletionLogprobs | null;
+  /** Of its text, when log probabilities were asked for. */
+  tokens: readonly SpelledToken[];
+  /** Where each of them begins in the text of the choice. */
+  offsets: readonly number[];
   end: { finish_reason: "stop" | "length"; stop_reason: string | number | null } | null;
 }
 
@@ -66,13 +71,8 @@ export class CompletionChoice {
     }
     const stop = pieces.find((piece) => piece.stop !== null)?.stop;
     if (stop !== undefined) end = { finish_reason: "stop", stop_reason: stop };
-    return {
-      text: pieces.map(({ text }) => text).join(""),
-      logprobs: this.#options.hasLogprobs
-        ? this.#logprobs(pieces.flatMap(({ tokens }) => tokens.map(logprobOf)))
-        : null,
-      end,
-    };
+    const told = pieces.flatMap((piece) => piece.tokens);
+    return { text: pieces.map(({ text }) => text).join(""), tokens: told, offsets: told.map(this.#offsetOf), end };
   }
 
   #endsText(token: number): boolean {
@@ -98,20 +98,27 @@ export class CompletionChoice {
     if (piece.stop !== null) this.stopped = true;
   }
 
-  #logprobs(tokens: readonly VisibleLogprob[]): CompletionLogprobs {
-    const { nameOf } = this.#options;
-    return {
-      tokens: tokens.map(nameOf),
-      token_logprobs: tokens.map(({ logprob }) => logprob),
-      // The token itself belongs to them, however unlikely it was.
-      top_logprobs: tokens.map((token) =>
-        Object.fromEntries([...token.top, token].map((likely) => [nameOf(likely), likely.logprob])),
-      ),
-      text_offset: tokens.map(({ bytes }) => {
-        const offset = this.#offset;
-        this.#offset += this.#offsets.decode(Uint8Array.from(bytes), { stream: true }).length;
-        return offset;
-      }),
-    };
-  }
+  readonly #offsetOf = ({ bytes }: SpelledToken): number => {
+    const offset = this.#offset;
+    this.#offset += this.#offsets.decode(bytes, { stream: true }).length;
+    return offset;
+  };
+}
+
+/** The log probabilities of a text, made as they are written. */
+export function completionLogprobs(
+  tokens: Iterable<SpelledToken>,
+  offsets: Iterable<number>,
+  nameOf: NameOf,
+): CompletionLogprobs {
+  const list = <R>(made: (token: VisibleLogprob) => R) => new LazyList(tokens, (token) => made(logprobOf(token)));
+  return {
+    tokens: list(nameOf),
+    token_logprobs: list(({ logprob }) => logprob),
+    // The token itself belongs to them, however unlikely it was.
+    top_logprobs: list((token) =>
+      Object.fromEntries([...token.top, token].map((likely) => [nameOf(likely), likely.logprob])),
+    ),
+    text_offset: offsets,
+  };
 }

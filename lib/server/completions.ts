@@ -3,10 +3,17 @@ import type { FastifyInstance } from "fastify";
 import type { Engine } from "../engine.js";
 import type { GenerateOptions } from "../generate-options.js";
 import type { Generation } from "../generation.js";
+import type { SpelledToken } from "../visible-text.js";
 import { checkedBody } from "./bodies/checked-body.js";
 import { completionCheck } from "./bodies/kinds.js";
 import { usageOf } from "./chat-answer.js";
-import { CompletionChoice, type CompletionLogprobs, type CompletionPiece } from "./completion-choice.js";
+import {
+  CompletionChoice,
+  type CompletionLogprobs,
+  type CompletionPiece,
+  completionLogprobs,
+  type NameOf,
+} from "./completion-choice.js";
 import {
   askedPrompts,
   type CompletionBody,
@@ -28,8 +35,10 @@ import { checkModel } from "./model-name.js";
 import { OnceLog } from "./once-log.js";
 import { grantedPriority } from "./priority.js";
 import { stopOf } from "./request-fields.js";
+import { SpelledTokens } from "./spelled-tokens.js";
 import { refuseOverflow } from "./start-turn.js";
 import { done, streamAnswer } from "./stream-answer.js";
+import { streamed } from "./streamed.js";
 import { tenantOf } from "./tenant.js";
 import { ticketOf } from "./tickets.js";
 import { warn } from "./warnings.js";
@@ -79,6 +88,7 @@ class TextCompletion {
   /** What is repeated before the completion of each prompt. */
   readonly #echoes: string[];
   readonly #n: number;
+  readonly #nameOf: NameOf;
 
   /** @throws ApiError, GptOssError when the engine refuses one of the prompts; none is computed then */
   constructor(
@@ -107,9 +117,8 @@ class TextCompletion {
       ownStopTokens: body.stop_token_ids ?? [],
       hasLogprobs: body.logprobs !== undefined,
       skipsSpecial: body.skip_special_tokens !== false,
-      nameOf: ({ id, text }: { id: number; text: string }) =>
-        body.return_tokens_as_token_ids === true ? `token_id:${id}` : text,
     };
+    this.#nameOf = ({ id, text }) => (body.return_tokens_as_token_ids === true ? `token_id:${id}` : text);
     this.#echoes = prompts.map(({ tokens }) => (body.echo === true ? engine.tokenizer.decode(tokens) : ""));
     this.#choices = this.#echoes.flatMap((echo) =>
       Array.from({ length: this.#n }, () => new CompletionChoice(options, echo.length)),
@@ -147,16 +156,20 @@ class TextCompletion {
   }
 
   async whole(): Promise<object> {
-    const hasLogprobs = this.#body.logprobs !== undefined;
-    const choices = this.#choices.map((_, index) => ({
+    const told = this.#choices.map(() => ({
+      tokens: new SpelledTokens(this.#body.logprobs ?? 0),
+      offsets: [] as number[],
+    }));
+    const choices = told.map(({ tokens, offsets }, index) => ({
       index,
       text: this.#echoes[Math.floor(index / this.#n)]!,
-      logprobs: hasLogprobs ? noLogprobs() : null,
+      logprobs: this.#logprobs(tokens, offsets),
     }));
-    for await (const { index, text, logprobs, end } of this.#pieces()) {
+    for await (const { index, text, tokens, offsets, end } of this.#pieces()) {
       const choice = choices[index]!;
       choice.text += text;
-      if (logprobs !== null && choice.logprobs !== null) append(choice.logprobs, logprobs);
+      told[index]!.tokens.push(tokens);
+      for (const offset of offsets) told[index]!.offsets.push(offset);
       Object.assign(choice, end);
     }
     return { ...this.#head, choices, usage: await this.#usage() };
@@ -173,9 +186,9 @@ class TextCompletion {
         const text = this.#echoes[Math.floor(index / this.#n)]!;
         if (text !== "") yield frame([{ index, text, ...open }]);
       }
-      for await (const { index, text, logprobs, end } of this.#pieces()) {
+      for await (const { index, text, tokens, offsets, end } of this.#pieces()) {
         if (text === "" && end === null) continue;
-        yield frame([{ index, text, ...open, logprobs, ...end }]);
+        yield frame([{ index, text, ...open, logprobs: this.#logprobs(tokens, offsets), ...end }]);
       }
       if (hasUsage) yield frame([], await this.#usage());
       yield done;
@@ -186,6 +199,10 @@ class TextCompletion {
     }
   }
 
+  #logprobs(tokens: Iterable<SpelledToken>, offsets: Iterable<number>): CompletionLogprobs | null {
+    return this.#body.logprobs === undefined ? null : completionLogprobs(tokens, offsets, this.#nameOf);
+  }
+
   #pieces(): AsyncGenerator<Piece, void, undefined> {
     return interleaved(this.#generations.map((generation, prompt) => this.#read(generation, prompt * this.#n)));
   }
@@ -193,7 +210,7 @@ class TextCompletion {
   /** The choices of one prompt, which are `n` from `first` on. */
   async *#read(generation: Generation, first: number): AsyncGenerator<Piece, void, undefined> {
     try {
-      for await (const batch of generation.batches()) {
+      for await (const batch of generation.batches(streamed(this.#body.logprobs ?? null))) {
         for (let choice = 0; choice < this.#n; choice++) {
           const tokens = batch.filter(({ index }) => index === choice);
           const reader = this.#choices[first + choice]!;
@@ -234,15 +251,4 @@ function begin(engine: Engine, tokens: Uint32Array, options: GenerateOptions, bl
   } catch (error) {
     throw namedRefusal(error, blamed);
   }
-}
-
-function noLogprobs(): CompletionLogprobs {
-  return { tokens: [], token_logprobs: [], top_logprobs: [], text_offset: [] };
-}
-
-function append(to: CompletionLogprobs, from: CompletionLogprobs): void {
-  to.tokens.push(...from.tokens);
-  to.token_logprobs.push(...from.token_logprobs);
-  to.top_logprobs.push(...from.top_logprobs);
-  to.text_offset.push(...from.text_offset);
 }

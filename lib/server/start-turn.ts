@@ -7,6 +7,7 @@ import { turnConstraint } from "../turn-constraint.js";
 import { ChoiceReader } from "./choice-reader.js";
 import { namedRefusal, withFieldNames } from "./error-response.js";
 import { ApiError } from "./errors.js";
+import { streamed } from "./streamed.js";
 import type { Relaxed, Turn, TurnEvent, TurnRequest } from "./turn.js";
 import { renderTurn } from "./turn-prompt.js";
 
@@ -123,7 +124,7 @@ class RunningTurn implements Turn {
 
   async *[Symbol.asyncIterator](): AsyncGenerator<TurnEvent, void, undefined> {
     try {
-      for await (const batch of this.#generation.batches()) {
+      for await (const batch of this.#generation.batches(streamed(this.#request.topLogprobs))) {
         for (const choice of this.#choices.keys()) {
           yield* merged(this.#read(choice, batch));
         }
@@ -163,7 +164,7 @@ function merged(events: readonly TurnEvent[]): TurnEvent[] {
       out[out.length - 1] = {
         ...last,
         text: last.text + event.text,
-        logprobs: last.logprobs.length > 0 ? [...last.logprobs, ...event.logprobs] : event.logprobs,
+        tokens: last.tokens.length > 0 ? [...last.tokens, ...event.tokens] : event.tokens,
       };
     } else {
       out.push(event);

@@ -2,6 +2,7 @@ import type { ChatMessage } from "../chat-messages.js";
 import type { DescribedFormat } from "../response-format.js";
 import type { SamplingOptions } from "../sampling.js";
 import type { ToolChoice } from "../turn-constraint.js";
+import type { SpelledToken } from "../visible-text.js";
 import type { Ticket } from "./limits.js";
 import type { Tenant } from "./tenant.js";
 
@@ -76,25 +77,16 @@ export interface Relaxed {
   message: string;
 }
 
-export interface TurnToken {
-  /** The token's bytes; a character may be spread over several tokens. */
-  bytes: readonly number[];
-  text: string;
-  logprob: number;
-}
-
-/** A token of visible text and the likeliest ones in its place, likeliest first. */
-export interface TurnLogprob extends TurnToken {
-  top: TurnToken[];
-}
-
 /** `part` counts what one choice writes: a reasoning, a visible text or a call, in order; parts never interleave. */
 export type TurnEvent = { choice: number } & (
   | { type: "part-start"; part: number; kind: "reasoning" }
   | { type: "part-start"; part: number; kind: "text"; channel: "commentary" | "final" }
   | { type: "part-start"; part: number; kind: "call"; callId: string; name: string }
-  /** `text` is never empty; of a call it is a piece of the arguments' JSON text. */
-  | { type: "part-delta"; part: number; text: string; logprobs: TurnLogprob[] }
+  /**
+   * `text` is never empty; of a call it is a piece of the arguments' JSON text. `tokens`: those that end in a visible text,
+   * when log probabilities were asked for.
+   */
+  | { type: "part-delta"; part: number; text: string; tokens: readonly SpelledToken[] }
   /** complete: false when the turn was cut off in it. A part that got no delta gets its end all the same. */
   | { type: "part-end"; part: number; text: string; complete: boolean; tokens: readonly number[] }
   /** "tool_calls" when it ended with a complete call. `stopReason`: the stop string or stop token id that ended it. */

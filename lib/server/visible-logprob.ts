@@ -2,25 +2,27 @@ import type { TokenLogprob } from "../binding.js";
 import { firstSpecialToken } from "../tokenizer/special-tokens.js";
 import { tokenBytes } from "../tokenizer/token-table.js";
 import type { SpelledToken } from "../visible-text.js";
-import type { TurnToken } from "./turn.js";
 
-/** A TurnToken that knows its id. */
-export interface VisibleToken extends TurnToken {
+export interface VisibleToken {
   id: number;
+  /** The token's bytes; a character may be spread over several tokens. */
+  bytes: number[];
+  text: string;
+  logprob: number;
 }
 
-/** A TurnLogprob of such. */
+/** A token of visible text and the likeliest ones in its place, likeliest first. */
 export interface VisibleLogprob extends VisibleToken {
   top: VisibleToken[];
 }
 
 /** Control tokens are no text: they are not told among the likeliest either. */
 export function logprobOf({ token, bytes }: SpelledToken): VisibleLogprob {
-  const top = (token.top ?? []).filter((likely) => likely.token < firstSpecialToken).map(turnToken);
+  const top = (token.top ?? []).filter((likely) => likely.token < firstSpecialToken).map(visibleToken);
   return { ...spelledToken(token.token, bytes, token.logprob), top };
 }
 
-function turnToken({ token, logprob }: TokenLogprob): VisibleToken {
+function visibleToken({ token, logprob }: TokenLogprob): VisibleToken {
   return spelledToken(token, tokenBytes(token), logprob);
 }
 

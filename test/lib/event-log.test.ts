@@ -1,10 +1,12 @@
 import { describe, expect, it } from "vitest";
 import { EventLog, goOnAt, holdAt } from "../../lib/event-log.js";
+import type { GeneratedToken } from "../../lib/generation.js";
+import { TokenLog } from "../../lib/token-log.js";
 
 describe("EventLog", () => {
   function filled(items: number) {
     const holds: boolean[] = [];
-    const log = new EventLog<number>((held) => holds.push(held));
+    const log = new EventLog<number>([], (held) => holds.push(held));
     for (let i = 0; i < items; i++) log.push(i);
     return { log, holds };
   }
@@ -40,6 +42,36 @@ describe("EventLog", () => {
     expect(holds).toEqual([true]);
     await slow.return();
     expect(holds).toEqual([true, false]);
+  });
+
+  it("lets go of what all have read when one reader asks for that, and of nothing before", async () => {
+    const tokens = new TokenLog(0);
+    const log = new EventLog<GeneratedToken, TokenLog>(tokens, () => {});
+    const push = (count: number) => {
+      for (let i = 0; i < count; i++) log.push({ token: log.items.length, text: "", logprob: 0, index: 0 });
+    };
+    push(640);
+    const whole = tokens.bytes;
+    const slow = log.readBatches(nothing, { most: 64 });
+    await slow.next();
+    const only = log.readBatches(nothing, { most: 320, keep: false });
+    await only.next();
+    expect(tokens.bytes).toBe((whole / 10) * 9); // what the slow one has read
+    await slow.return();
+    const batch = await only.next();
+    expect((batch.value as GeneratedToken[]).map(({ token }) => token)).toEqual(
+      [...Array(320).keys()].map((i) => 320 + i),
+    );
+    expect(tokens.bytes).toBe(0);
+    for (let i = 0; i < 100; i++) {
+      push(64);
+      await only.next();
+      expect(tokens.bytes).toBe(0);
+    }
+    expect(log.items.length).toBe(7040);
+    push(1);
+    const late = log.read(nothing);
+    expect((await late.next()).value).toMatchObject({ token: 7040 });
   });
 
   it("asks for nothing once it has ended", async () => {

@@ -107,6 +107,27 @@ describe("a result", () => {
     for await (const t of run) expect(t.top).toEqual(top);
   });
 
+  it("tells the end alone to a reader who lets go of what it has read", async () => {
+    const { run, token, done, tell } = begin({ n: 2, topLogprobs: 1 });
+    const streamed: string[] = [];
+    const reading = (async () => {
+      for await (const batch of run.batches({ most: 3, keep: false })) streamed.push(batch.map((t) => t.text).join(""));
+    })();
+    for (let i = 0; i < 100; i++) {
+      tell(token(0, "a"), token(1, "b"));
+      await settled();
+    }
+    tell(done(1, "", "cancelled"), token(0, ""), done(0, "c"));
+    await reading;
+    expect(streamed.join("")).toBe(`${"ab".repeat(100)}c`);
+    expect(await run.result).toMatchObject({
+      finishReason: "length",
+      choices: [{ finishReason: "length" }, { finishReason: "cancelled" }],
+      usage: { promptTokens: 3, cachedTokens: 2, completionTokens: 201 },
+    });
+    expect((await run.result).tokens.length).toBeLessThan(64);
+  });
+
   it("fails as a whole when the engine reports an error", async () => {
     const { run, token, done, tell } = begin({ n: 2 });
     const error = new Error("no more");

@@ -358,10 +358,10 @@ describe("a turn", () => {
     const callId = (events[3] as Json).callId;
     expect(events).toEqual([
       { choice: 0, type: "part-start", part: 0, kind: "reasoning" },
-      { choice: 0, type: "part-delta", part: 0, text: "Hm.", logprobs: [] },
+      { choice: 0, type: "part-delta", part: 0, text: "Hm.", tokens: [] },
       { choice: 0, type: "part-end", part: 0, text: "Hm.", complete: true, tokens: thought },
       { choice: 0, type: "part-start", part: 1, kind: "call", callId, name: "get_weather" },
-      { choice: 0, type: "part-delta", part: 1, text: '{"city":"Bern"}', logprobs: [] },
+      { choice: 0, type: "part-delta", part: 1, text: '{"city":"Bern"}', tokens: [] },
       {
         choice: 0,
         type: "part-end",

@@ -149,7 +149,7 @@ describe("the store", () => {
 
   it("finds an item by its id as long as one of its responses is there, unless a client named it", () => {
     const store = new ResponseStores(() => new Date(0), { responses: 2 }).open();
-    const item = (id: string, issued: boolean) => conversationItem({ type: "message", id }, null, issued);
+    const item = (id: string, issued: boolean) => conversationItem({ type: "message", id }, null, { issued });
     const [shared, named, own] = [item("msg_1", true), item("msg_2", false), item("msg_3", true)];
     const put = (id: string, output: ConversationItem[]) => {
       const response = { id, output: [] } as unknown as ResponseObject;

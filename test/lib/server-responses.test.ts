@@ -163,7 +163,7 @@ describe("the response", () => {
     await using server = scriptedServer([script]);
     const body = { ...ask, include: ["message.output_text.logprobs"], top_logprobs: 1 };
     const token = (text: string) => ({ token: text, bytes: [...Buffer.from(text)], logprob: -1 });
-    const logprobs = ["Hel", "lo!"].map((text) => ({ ...token(text), top_logprobs: [token(text)] }));
+    const logprobs = ["Hel", "lo!"].map((text) => ({ ...token(text), top_logprobs: [token("!")] }));
     expect((await server.post(body)).json.output[1]).toMatchObject({ content: [{ logprobs }] });
     expect(server.player.last.topLogprobs).toBe(1);
     const events = streamEvents((await server.post({ ...body, stream: true })).text);

@@ -1,5 +1,7 @@
 import { chatConversation } from "../../lib/chat-messages.js";
-import type { Turn, TurnEvent, TurnLogprob, TurnRequest, TurnUsage } from "../../lib/server/turn.js";
+import type { Turn, TurnEvent, TurnRequest, TurnUsage } from "../../lib/server/turn.js";
+import { tokenizer } from "../../lib/tokenizer/index.js";
+import type { SpelledToken } from "../../lib/visible-text.js";
 
 /** Turns of the assistant as tests write them, in place of a model's. */
 
@@ -46,7 +48,7 @@ export function turn(parts: readonly ScriptedPart[], ending: TurnEnding = {}): T
     for (let at = 0; at < text.length; at += deltaLength) {
       const piece = text.slice(at, at + deltaLength);
       const isVisible = logprobs && written.kind === "text";
-      events.push({ choice: 0, type: "part-delta", part, text: piece, logprobs: isVisible ? [logprob(piece)] : [] });
+      events.push({ choice: 0, type: "part-delta", part, text: piece, tokens: isVisible ? [spelled(piece)] : [] });
     }
     events.push({ choice: 0, type: "part-end", part, text, complete: !isCut, tokens: [] });
   }
@@ -66,9 +68,10 @@ function startOf(part: ScriptedPart) {
   return start;
 }
 
-function logprob(text: string): TurnLogprob {
-  const token = { id: 0, text, bytes: [...Buffer.from(text)], logprob: -1 };
-  return { ...token, top: [token] };
+function spelled(text: string): SpelledToken {
+  const [token] = tokenizer.encode(text);
+  const logprob = -1;
+  return { token: { token: token!, text, logprob, index: 0, top: [{ token: 0, logprob }] }, bytes: Buffer.from(text) };
 }
 
 /** Plays its turns in order, one for each request, and from the start again; remembers what was asked. */

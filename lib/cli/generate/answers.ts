@@ -4,8 +4,9 @@ import type { FinishReason } from "../../generation.js";
 import type { Message, ReasoningEffort } from "../../harmony/index.js";
 import { startTurn } from "../../server/start-turn.js";
 import { Tenants } from "../../server/tenants.js";
-import type { TurnEvent, TurnLogprob, TurnRequest } from "../../server/turn.js";
+import type { TurnEvent, TurnRequest } from "../../server/turn.js";
 import { renderTurn } from "../../server/turn-prompt.js";
+import { logprobOf, type VisibleLogprob } from "../../server/visible-logprob.js";
 import { type AnswerPiece, AnswerPrinter } from "../answer-printer.js";
 import type { LoadedModel } from "../load-model.js";
 import { Output } from "../output.js";
@@ -89,7 +90,7 @@ class WrittenAnswer {
   readonly #hasLogprobs: boolean;
   readonly #channels = new Map<number, string>();
   readonly #messages: Message[] = [];
-  readonly #logprobs: TurnLogprob[] = [];
+  readonly #logprobs: VisibleLogprob[] = [];
   #finishReason: FinishReason = "cancelled";
   #usage: ChatAnswer["usage"] = { promptTokens: 0, cachedTokens: 0, completionTokens: 0 };
 
@@ -103,7 +104,7 @@ class WrittenAnswer {
         this.#channels.set(event.part, channelOf(event));
         break;
       case "part-delta":
-        this.#logprobs.push(...event.logprobs);
+        this.#logprobs.push(...event.tokens.map(logprobOf));
         break;
       case "part-end":
         this.#messages.push({
@@ -121,7 +122,7 @@ class WrittenAnswer {
     }
   }
 
-  result(): TurnAnswer & { logprobs?: TurnLogprob[] } {
+  result(): TurnAnswer & { logprobs?: VisibleLogprob[] } {
     return {
       ...summarize(this.#messages),
       finishReason: this.#finishReason,

@@ -6,7 +6,7 @@ export interface ConversationItem {
   readonly item: { readonly type: string; readonly id: string } & Readonly<Record<string, unknown>>;
   /** null: nothing that the model could read. */
   readonly message: ChatMessage | null;
-  /** Of the item's JSON text. */
+  /** Of the item's JSON text; of log probabilities, what they take in memory. */
   readonly bytes: number;
   /** The id was made here: nobody can guess it, nor have chosen it, so that who knows it may refer to the item. */
   readonly issued: boolean;
@@ -29,9 +29,9 @@ export function newId(type: string): string {
 export function conversationItem(
   item: ConversationItem["item"],
   message: ChatMessage | null,
-  issued = true,
+  { issued = true, more = 0 }: { issued?: boolean; more?: number } = {},
 ): ConversationItem {
-  return { item, message, bytes: Buffer.byteLength(JSON.stringify(item)), issued };
+  return { item, message, bytes: Buffer.byteLength(JSON.stringify(item)) + more, issued };
 }
 
 /** A reasoning; null when it says nothing. */

@@ -164,7 +164,7 @@ function typeOf(item: Item, param: string): string {
 /** The item under its own id, or a new one. */
 function identified(item: Item, type: string, param: string, message: ChatMessage | null): ConversationItem {
   const id = optionalString(item.id, `${param}.id`);
-  return conversationItem({ ...item, type, id: id || newId(type) }, message, !id);
+  return conversationItem({ ...item, type, id: id || newId(type) }, message, { issued: !id });
 }
 
 function readMessage(item: Item, param: string, channel: "commentary" | "final"): ConversationItem {

@@ -16,7 +16,7 @@ export interface OutputText {
   type: "output_text";
   text: string;
   annotations: never[];
-  logprobs: OutputLogprob[];
+  logprobs: Iterable<OutputLogprob>;
 }
 
 export interface ReasoningItem {

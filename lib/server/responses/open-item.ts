@@ -1,4 +1,7 @@
-import type { TurnEvent, TurnLogprob } from "../turn.js";
+import type { SpelledToken } from "../../visible-text.js";
+import { LazyList, type SpelledTokens } from "../spelled-tokens.js";
+import type { TurnEvent } from "../turn.js";
+import { logprobOf } from "../visible-logprob.js";
 import { type ConversationItem, called, said, thought } from "./conversation.js";
 import type {
   FunctionCallItem,
@@ -18,7 +21,8 @@ export interface OpenItem {
   id: string;
   outputIndex: number;
   text: string;
-  logprobs: OutputLogprob[];
+  /** Those of its text, when log probabilities were asked for. */
+  tokens: SpelledTokens;
   /** Whether the client has heard of it. */
   announced: boolean;
 }
@@ -57,8 +61,13 @@ export function itemOf(open: OpenItem, status: ItemStatus): OutputItem {
   }
 }
 
-export function outputText({ text, logprobs }: OpenItem): OutputText {
-  return { type: "output_text", text, annotations: [], logprobs: [...logprobs] };
+export function outputText(open: OpenItem): OutputText {
+  return { type: "output_text", text: open.text, annotations: [], logprobs: outputLogprobs(open) };
+}
+
+/** Of an item that is complete, or has just begun. */
+export function outputLogprobs({ tokens }: OpenItem): Iterable<OutputLogprob> {
+  return tokens.length === 0 ? [] : new LazyList(tokens, outputLogprob);
 }
 
 /** What the model reads of it in the next turn; a call that was cut off was not made. */
@@ -73,11 +82,12 @@ export function messageOf({ start, text }: OpenItem, complete: boolean): Convers
   }
 }
 
-export function outputLogprob({ text, bytes, logprob, top }: TurnLogprob): OutputLogprob {
+export function outputLogprob(token: SpelledToken): OutputLogprob {
+  const { text, bytes, logprob, top } = logprobOf(token);
   return {
     token: text,
-    bytes: [...bytes],
+    bytes,
     logprob,
-    top_logprobs: top.map((likely) => ({ token: likely.text, bytes: [...likely.bytes], logprob: likely.logprob })),
+    top_logprobs: top.map((likely) => ({ token: likely.text, bytes: likely.bytes, logprob: likely.logprob })),
   };
 }

@@ -1,9 +1,18 @@
 import { GptOssError } from "../../errors.js";
+import { SpelledTokens } from "../spelled-tokens.js";
 import type { TurnEvent, TurnUsage } from "../turn.js";
 import { type ConversationItem, conversationItem, newId } from "./conversation.js";
 import { failureOf } from "./failure.js";
 import type { OutputItem, ResponseObject, ResponseSettings, StreamEvent } from "./objects.js";
-import { itemOf, messageOf, type OpenItem, outputLogprob, outputText, type PartStart } from "./open-item.js";
+import {
+  itemOf,
+  messageOf,
+  type OpenItem,
+  outputLogprob,
+  outputLogprobs,
+  outputText,
+  type PartStart,
+} from "./open-item.js";
 
 type PartDelta = Extract<TurnEvent, { type: "part-delta" }>;
 type PartEnd = Extract<TurnEvent, { type: "part-end" }>;
@@ -83,7 +92,7 @@ export class ResponseWriter {
       id: newId(type),
       outputIndex: this.#output.length,
       text: "",
-      logprobs: [],
+      tokens: new SpelledTokens(this.#response.top_logprobs),
       announced: false,
     };
     // A reasoning is worth an item only when it says something, which the first delta tells.
@@ -104,18 +113,23 @@ export class ResponseWriter {
     return this.#event("response.output_item.added", { output_index: open.outputIndex, item });
   }
 
-  #delta({ text, logprobs }: Pick<PartDelta, "text" | "logprobs">): StreamEvent[] {
+  #delta({ text, tokens }: Pick<PartDelta, "text" | "tokens">): StreamEvent[] {
     const open = this.#opened();
     const events = open.announced ? [] : this.#announce(open);
-    const told = logprobs.map(outputLogprob);
     open.text += text;
-    open.logprobs.push(...told);
+    open.tokens.push(tokens);
     switch (open.start.kind) {
       case "reasoning":
         events.push(this.#event("response.reasoning_text.delta", { ...this.#place(open), delta: text }));
         break;
       case "text":
-        events.push(this.#event("response.output_text.delta", { ...this.#place(open), delta: text, logprobs: told }));
+        events.push(
+          this.#event("response.output_text.delta", {
+            ...this.#place(open),
+            delta: text,
+            logprobs: tokens.map(outputLogprob),
+          }),
+        );
         break;
       case "call":
         events.push(
@@ -135,7 +149,7 @@ export class ResponseWriter {
     // The arguments of a complete call are always JSON, and deltas always add up to the whole.
     const whole = text === "" && open.start.kind === "call" && complete ? "{}" : text;
     const rest = whole.slice(open.text.length);
-    const events = rest === "" ? [] : this.#delta({ text: rest, logprobs: [] });
+    const events = rest === "" ? [] : this.#delta({ text: rest, tokens: [] });
     if (!open.announced) {
       this.#open = null;
       return [];
@@ -146,7 +160,7 @@ export class ResponseWriter {
   #close(open: OpenItem, complete: boolean): StreamEvent[] {
     this.#open = null;
     const item = itemOf(open, complete ? "completed" : "incomplete");
-    this.#output.push(conversationItem({ ...item }, messageOf(open, complete)));
+    this.#output.push(conversationItem({ ...item }, messageOf(open, complete), { more: open.tokens.bytes }));
     return [
       ...this.#contentDone(open),
       this.#event("response.output_item.done", { output_index: open.outputIndex, item }),
@@ -154,13 +168,13 @@ export class ResponseWriter {
   }
 
   #contentDone(open: OpenItem): StreamEvent[] {
-    const { start, id, outputIndex, text, logprobs } = open;
+    const { start, id, outputIndex, text } = open;
     switch (start.kind) {
       case "reasoning":
         return [this.#event("response.reasoning_text.done", { ...this.#place(open), text })];
       case "text":
         return [
-          this.#event("response.output_text.done", { ...this.#place(open), text, logprobs }),
+          this.#event("response.output_text.done", { ...this.#place(open), text, logprobs: outputLogprobs(open) }),
           this.#event("response.content_part.done", { ...this.#place(open), part: outputText(open) }),
         ];
       case "call":
