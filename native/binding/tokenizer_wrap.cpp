@@ -9,6 +9,7 @@
 #include <span>
 #include <vector>
 
+#include "native/base/give_back.h"
 #include "native/binding/arrays.h"
 #include "native/binding/errors.h"
 #include "native/tokenizer/tokenizer.h"
@@ -106,6 +107,9 @@ Napi::Value table(const Napi::CallbackInfo& info) {
   });
 }
 
+// Bytes. Encoding so much takes 100 ms, giving memory back a few.
+constexpr size_t kLargeText = 4 << 20;
+
 class EncodeWorker : public Napi::AsyncWorker {
  public:
   EncodeWorker(Napi::Env env, std::vector<Utf8> texts, const tokenizer::SpecialSet& allowed, size_t most,
@@ -127,6 +131,10 @@ class EncodeWorker : public Napi::AsyncWorker {
     } catch (const std::exception&) {
       error_ = std::current_exception();
     }
+    size_t bytes = 0;
+    for (const Utf8& text : texts_) bytes += text.view().size();
+    std::vector<Utf8>().swap(texts_);
+    if (bytes >= kLargeText) give_back_memory();
   }
   void OnOK() override {
     try {

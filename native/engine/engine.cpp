@@ -1,12 +1,9 @@
 #include "native/engine/engine.h"
 
-#if defined(__linux__)
-#include <malloc.h>
-#endif
-
 #include <algorithm>
 #include <utility>
 
+#include "native/base/give_back.h"
 #include "native/base/str.h"
 #include "native/engine/environment.h"
 #include "native/engine/memory_plan.h"
@@ -280,13 +277,6 @@ std::optional<Error> Engine::ending() const {
   std::lock_guard lock(mutex_);
   if (!over_) return std::nullopt;
   return broken_ ? ending_of(broken_) : Error(Code::kClosed, "the engine was closed");
-}
-
-// What many small pieces took is the system's again: glibc keeps it for the process otherwise, 50 MB after large grammars.
-static void give_back_memory() {
-#if defined(__GLIBC__)
-  ::malloc_trim(0);
-#endif
 }
 
 void Engine::close() {
