@@ -8,7 +8,7 @@ import path from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as pause } from "node:timers/promises";
 import { parseArgs } from "node:util";
-import { type HostileRequest, hostileRequests, isText } from "./hostile/requests.js";
+import { continued, type HostileRequest, hostileRequests, isText } from "./hostile/requests.js";
 import type { ServerInterval } from "./hostile/server.js";
 import { commit, machine } from "./support/machine.js";
 
@@ -74,8 +74,26 @@ class Process<Report> {
   }
 }
 
-function ask(port: number, { method, path: target, headers, body }: HostileRequest): Promise<number> {
-  const made = body?.();
+/** Sends what comes before it; the id of the last response, which it continues. */
+async function begun(port: number, { path: target, body, chain = 0 }: HostileRequest): Promise<string | null> {
+  let id: string | null = null;
+  for (let i = 0; i < chain; i++) {
+    const answer = await fetch(`http://127.0.0.1:${port}${target}`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(continued(body?.(), id)),
+    });
+    id = ((await answer.json()) as { id: string }).id;
+  }
+  return id;
+}
+
+function ask(
+  port: number,
+  { method, path: target, headers, body }: HostileRequest,
+  previousId: string | null,
+): Promise<number> {
+  const made = continued(body?.(), previousId);
   const text = made === undefined || isText(made) ? made : JSON.stringify(made);
   return new Promise((resolve) => {
     const request = http.request({
@@ -114,10 +132,11 @@ const rounded = (value: number) => Math.round(value * 10) / 10;
 let before = (await server.tell("end")).residentMegabytes;
 for (const request of hostileRequests({ scale: 1 })) {
   if (!request.name.includes(values.only)) continue;
+  const previousId = await begun(port, request);
   await Promise.all([server.tell("begin"), victim.tell("begin")]);
   longest = 0;
   const started = performance.now();
-  const status = await ask(port, request);
+  const status = await ask(port, request, previousId);
   const milliseconds = performance.now() - started;
   await pause(patience.settle);
   const { gap } = await victim.tell("end");

@@ -7,6 +7,13 @@ export interface HostileRequest {
   headers?: Record<string, string>;
   /** Text as it is, anything else as JSON; made when it is sent. */
   body?: () => unknown;
+  /** Sent so many times before it counts, each time as what comes after the response before. */
+  chain?: number;
+}
+
+/** The body of one that continues a response. */
+export function continued(body: unknown, previousId: string | null): unknown {
+  return previousId === null ? body : { ...(body as object), previous_response_id: previousId };
 }
 
 /** What a table is made for. `scale` 1: as large as the server takes; a test sends the same, smaller. */
@@ -98,6 +105,10 @@ export function hostileRequests({ scale }: Scale): HostileRequest[] {
       truncation: "auto",
       max_output_tokens: 1,
     })),
+    {
+      ...post("the end of a chain of 400 responses", responses, () => ({ input: "x", max_output_tokens: 1 })),
+      chain: many(400),
+    },
     post("100,000 reasoning items", responses, () => ({
       input: list(100_000, () => ({ type: "reasoning", summary: [] })),
     })),

@@ -1,6 +1,6 @@
 import type { FastifyInstance } from "fastify";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { hostileRequests, isText, servedModel } from "../../bench/hostile/requests.js";
+import { continued, hostileRequests, isText, servedModel } from "../../bench/hostile/requests.js";
 import { GptOssError } from "../../lib/errors.js";
 import { apiError } from "../../lib/server/errors.js";
 import { createServer } from "../../lib/server/index.js";
@@ -20,8 +20,16 @@ afterAll(async () => {
   await engine.close();
 });
 
-async function send({ method, path, headers, body }: ReturnType<typeof hostileRequests>[number]) {
-  const made = body?.();
+async function send(
+  { method, path, headers, body, chain = 0 }: ReturnType<typeof hostileRequests>[number],
+  previousId: string | null = null,
+): Promise<{ status: number; text: string }> {
+  if (chain > 0) {
+    const { text } = await send({ name: path, method, path, ...(body && { body }) }, previousId);
+    const { id } = JSON.parse(text) as { id: string };
+    return send({ name: path, method, path, ...(body && { body }), chain: chain - 1 }, id);
+  }
+  const made = continued(body?.(), previousId);
   const payload = made === undefined || isText(made) ? made : JSON.stringify(made);
   const { statusCode, body: text } = await app.inject({
     method,

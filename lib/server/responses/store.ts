@@ -139,9 +139,11 @@ export class ResponseStore {
     for (const items of [context, output]) {
       for (const item of items) {
         if (!item.issued) continue;
-        const responses = (this.#issued.get(item.item.id)?.responses ?? 0) + change;
-        if (responses > 0) this.#issued.set(item.item.id, { item, responses });
-        else this.#issued.delete(item.item.id);
+        const { id } = item.item;
+        const issued = this.#issued.get(id) ?? { item, responses: 0 };
+        if (issued.responses === 0) this.#issued.set(id, issued);
+        issued.responses += change;
+        if (issued.responses === 0) this.#issued.delete(id);
       }
     }
   }
