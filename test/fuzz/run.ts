@@ -1,21 +1,11 @@
 // npm run fuzz: random and damaged token streams through the harmony parsers. Prints one JSON line; exits with 1 and the
 // shortest failing stream when a rule is broken, or when memory has grown.
-import { randomInt } from "node:crypto";
-import { parseArgs } from "node:util";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { type FuzzReport, fuzz } from "./harmony.js";
+import { fuzzOptions, progress } from "./options.js";
 
-const { values } = parseArgs({
-  options: { seed: { type: "string" }, tokens: { type: "string", default: "10000000" } },
-});
-const seed = values.seed === undefined ? randomInt(2 ** 31) : Number(values.seed);
-const tokens = Number(values.tokens);
-if (!Number.isSafeInteger(seed) || !Number.isSafeInteger(tokens) || tokens < 1) {
-  process.stderr.write("Expected integers for --seed and --tokens\n");
-  process.exit(2);
-}
-process.stderr.write(`seed ${seed}, ${tokens} tokens\n`);
+const { seed, count: tokens } = fuzzOptions("tokens", 10_000_000, 2 ** 31);
 
 setFlagsFromString("--expose-gc");
 const collectGarbage = runInNewContext("gc") as () => void;
@@ -27,12 +17,10 @@ const heapMegabytes = () => {
 const warmUp = tokens / 10; // the table of texts fills as tokens occur
 const mostGrowth = 16; // MB of heap after that
 let warm: number | undefined;
-let told = 0;
+const told = progress(tokens);
 function tell({ tokens: done }: FuzzReport): void {
-  if (done < told) return;
   if (done >= warmUp) warm ??= heapMegabytes();
-  process.stderr.write(`${Math.round((100 * done) / tokens)} %\r`);
-  told += tokens / 100;
+  told(done);
 }
 
 const started = process.cpuUsage();

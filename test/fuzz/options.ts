@@ -1,0 +1,25 @@
+import { randomInt } from "node:crypto";
+import { parseArgs } from "node:util";
+
+/** How much a fuzzer does, and from where: `--seed`, else a random one, and `--<what>`. Ends the process for anything else. */
+export function fuzzOptions(what: string, usual: number, seeds: number): { seed: number; count: number } {
+  const { values } = parseArgs({ options: { seed: { type: "string" }, [what]: { type: "string" } } });
+  const seed = values.seed === undefined ? randomInt(seeds) : Number(values.seed);
+  const count = Number(values[what] ?? usual);
+  if (!Number.isSafeInteger(seed) || !Number.isSafeInteger(count) || count < 1) {
+    process.stderr.write(`Expected integers for --seed and --${what}\n`);
+    process.exit(2);
+  }
+  process.stderr.write(`seed ${seed}, ${count} ${what}\n`);
+  return { seed, count };
+}
+
+/** Tells how far it is, each time that another hundredth is done. */
+export function progress(count: number): (done: number) => void {
+  let told = 0;
+  return (done) => {
+    if (done < told) return;
+    process.stderr.write(`${Math.floor((100 * done) / count)} %\r`);
+    told += count / 100;
+  };
+}
