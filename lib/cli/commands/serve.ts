@@ -1,6 +1,4 @@
-import { readFileSync } from "node:fs";
 import path from "node:path";
-import { createSecureContext } from "node:tls";
 import { Command, Option } from "commander";
 import type { FastifyInstance } from "fastify";
 import { Engine } from "../../engine.js";
@@ -13,6 +11,7 @@ import { integer, repeated } from "../options/values.js";
 import { Output } from "../output.js";
 import { isLoopback, listen } from "../serve/listen.js";
 import { Shutdown } from "../serve/shutdown.js";
+import { readTls } from "../serve/tls-files.js";
 
 interface ServeFlags extends EngineFlags {
   host: string;
@@ -88,7 +87,7 @@ export function serveCommand(): Command {
 async function serve(modelArgument: string | undefined, flags: ServeFlags): Promise<void> {
   const notes = Output.stderr();
   const options = engineOptions(flags);
-  const tls = readTls(flags);
+  const tls = tlsOf(flags);
   const chosen = chosenModel(modelArgument);
   const { model } = chosen;
   const stopping = new AbortController();
@@ -192,19 +191,10 @@ function hopsOrNetworks(text: true | string): true | number | string {
   return text !== true && /^\d+$/.test(text) ? Number(text) : text;
 }
 
-function readTls({ tlsCert, tlsKey }: ServeFlags): ServerOptions["tls"] | null {
+function tlsOf({ tlsCert, tlsKey }: ServeFlags): ServerOptions["tls"] | null {
   if (tlsCert === undefined && tlsKey === undefined) return null;
   if (tlsCert === undefined || tlsKey === undefined) throw new UsageError("--tls-cert and --tls-key need each other");
-  try {
-    const tls = { cert: readFileSync(tlsCert), key: readFileSync(tlsKey) };
-    createSecureContext(tls);
-    return tls;
-  } catch (cause) {
-    const { message, code } = cause as NodeJS.ErrnoException;
-    throw Object.assign(new Error(`The certificate ${tlsCert} with the key ${tlsKey} cannot be used: ${message}`), {
-      code,
-    });
-  }
+  return readTls(tlsCert, tlsKey);
 }
 
 function reloadKeysOnHangup(app: FastifyInstance): void {

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import type { OutputFormat } from "../../constraint.js";
 import { Engine } from "../../engine.js";
+import { GptOssError, refusalOf } from "../../errors.js";
 import type { GenerateOptions } from "../../generate-options.js";
 import { exitCodes, UsageError } from "../exit.js";
 
@@ -16,14 +17,20 @@ export interface CompletionRequest {
   speed: boolean;
 }
 
-/** A schema that stands on the command line, or in a file. @throws UsageError */
+/**
+ * A schema that stands on the command line, or in a file.
+ *
+ * @throws UsageError; GptOssError RESOURCE_LIMIT or OUT_OF_MEMORY when the system refuses to open the file
+ */
 export function readSchema(argument: string): OutputFormat {
   const isInline = /^\s*(\{|true\s*$|false\s*$)/.test(argument);
   let text = argument;
   try {
     if (!isInline) text = readFileSync(argument, "utf8");
   } catch (error) {
-    throw new UsageError(`The schema for --schema cannot be read: ${(error as Error).message}`);
+    const message = `The schema for --schema cannot be read: ${(error as Error).message}`;
+    const refusal = refusalOf(error);
+    throw refusal === undefined ? new UsageError(message) : new GptOssError(refusal, message, { cause: error });
   }
   const schema = parsed(text, isInline ? "" : ` in ${argument}`);
   const isSchema = typeof schema === "boolean" || (schema !== null && typeof schema === "object");
