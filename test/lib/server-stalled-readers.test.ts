@@ -1,6 +1,7 @@
 import { connect } from "node:net";
 import type { FastifyBaseLogger } from "fastify";
 import { describe, expect, it } from "vitest";
+import { reply, ScriptedEngine } from "../../lib/testing/index.js";
 import { listening, rawConnection, testServers } from "../support/server-operations.js";
 
 const { server, engine } = testServers();
@@ -49,6 +50,28 @@ describe("a client that does not read", () => {
       expect(ends.filter((text) => text.startsWith("cut: "))).toHaveLength(1);
       await expect.poll(() => engine().stats()).toMatchObject({ running: 0, waiting: 0, blocked: 0 });
       socket.destroy();
+    },
+    180_000,
+  );
+
+  it.each([
+    ["/v1/chat/completions", { messages: [{ role: "user", content: "x" }], logprobs: true, top_logprobs: 20 }],
+    ["/v1/responses", { input: "x", top_logprobs: 20 }],
+  ])(
+    "is cut in a stream of %s",
+    async (path, body) => {
+      const { logger, ends } = logged();
+      await using scripted = new ScriptedEngine([reply("word ".repeat(8000))], { contextLength: 16_384 });
+      const app = await server({ engine: scripted, readerMilliseconds: 300, logger });
+      const port = await listening(app);
+      const socket = await deafClient(port, request(path, { ...body, stream: true }).repeat(4));
+      const stalled = async () => (await app.inject("/metrics")).body.match(/http_stalled_readers_total (\d+)/)?.[1];
+      await expect.poll(stalled, { timeout: 120_000, interval: 200 }).toBe("1");
+      expect(ends.filter((text) => text.startsWith("cut: "))).toHaveLength(1);
+      await expect.poll(() => scripted.stats()).toMatchObject({ running: 0, waiting: 0, blocked: 0 });
+      expect(scripted.stats().completionTokens).toBeLessThan(4 * 8000); // nobody read on for it
+      socket.destroy();
+      await app.close();
     },
     180_000,
   );
