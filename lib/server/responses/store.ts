@@ -15,7 +15,10 @@ export interface StoredResponse {
 export interface StoreLimits {
   /** Default 10,000; 0 turns the store off. */
   responses?: number;
-  /** Of JSON text, every response counted with its whole conversation, though they share it. Default 256 MiB. */
+  /**
+   * Of JSON text, and of memory for log probabilities; every response counted with its whole conversation, though they
+   * share it. Default 256 MiB.
+   */
   bytes?: number;
   /** How long a response is kept after its last use. Default one day. */
   idleMs?: number;
