@@ -78,14 +78,26 @@ export interface CheckedMessage {
   contentType: string | null;
 }
 
-/** @throws GptOssError INVALID_ARGUMENT that names the field, what was expected there and what came. */
-export function readConversation(conversation: unknown): CheckedMessage[] {
+/** Messages that one step is long enough for. */
+export const messagesOfStep = 2048;
+
+/**
+ * In steps of some milliseconds; the first has read all of the caller's values.
+ *
+ * @throws GptOssError INVALID_ARGUMENT that names the field, what was expected there and what came.
+ */
+export function* readConversation(conversation: unknown): Generator<undefined, CheckedMessage[]> {
   const value =
     typeof conversation === "string" ? readJson(conversation, "conversation") : plainCopy("conversation", conversation);
   const messages = Array.isArray(value) ? value : member(value, "messages");
   if (!Array.isArray(messages))
     throw invalidArgument("conversation", "{ messages }, an array of messages or JSON text", value);
-  return messages.map((message, index) => readMessage(message, `messages[${index}]`));
+  const read: CheckedMessage[] = [];
+  for (const [index, message] of messages.entries()) {
+    if (index % messagesOfStep === 0) yield;
+    read.push(readMessage(message, `messages[${index}]`));
+  }
+  return read;
 }
 
 /** @throws GptOssError INVALID_ARGUMENT that names the field, what was expected there and what came. */

@@ -7,6 +7,7 @@ import {
   type Content,
   type Conversation,
   type Message,
+  messagesOfStep,
   type Role,
   readConversation,
   readMessage,
@@ -101,13 +102,13 @@ export function writtenMessages(conversation: Conversation, options: RenderOptio
   }
 }
 
-/** The same in steps, for each of which ten thousand messages take some milliseconds. */
+/** The same in steps of some milliseconds. */
 export function* writeMessages(
   conversation: Conversation,
   options: RenderOptions,
   contextLength: number,
 ): Generator<undefined, WrittenMessage[]> {
-  const messages = readConversation(conversation);
+  const messages = yield* readConversation(conversation);
   yield;
   const { dropped, channelFirst } = checkOptions(options);
   const hasFunctionTools = declaresFunctions(messages);
@@ -118,8 +119,11 @@ export function* writeMessages(
     refuseLong(contextLength, kept.length, contents.flatMap(saidBy));
     for (const text of contents.flatMap(toldOfTools)) refuseManyLines(contextLength, text);
   }
-  yield;
-  const all = kept.map((message) => written(message, hasFunctionTools, channelFirst));
+  const all: WrittenMessage[] = [];
+  for (const message of kept) {
+    if (all.length % messagesOfStep === 0) yield;
+    all.push(written(message, hasFunctionTools, channelFirst));
+  }
   const texts = all.flatMap((message) => message.texts);
   refuseLong(contextLength, all.length, texts);
   return all;
