@@ -294,6 +294,7 @@ export function hostileRequests({ scale }: Scale): HostileRequest[] {
     post("100,000 prompts of one token", completions, () => ({ prompt: list(100_000, () => [1]), max_tokens: 1 })),
     // Tokens and texts
     post("tokenize: 30 MB of blanks", "/tokenize", () => ({ prompt: text(" ", 30e6) })),
+    post("tokenize: 16 MB of blanks", "/tokenize", () => ({ prompt: text(" ", 16e6) })),
     post("tokenize: 30 MB of letters", "/tokenize", () => ({ prompt: text("a", 30e6) })),
     post("tokenize: 10 MB, with strings", "/tokenize", () => ({ prompt: text("a b", 10e6), return_token_strs: true })),
     post("tokenize: 20,000 messages", "/tokenize", () => ({

@@ -33,6 +33,13 @@ export const detokenizeSchema = {
 /** Of a request or an answer: more may be counted than a context holds, eight times the model's. */
 export const mostTokens = 2 ** 20;
 
+/** Of a text, asked or answered; as JSON text, in which a character may take six. */
+export const mostCharacters = 2 ** 24;
+
+export function refuseLongText({ prompt = "" }: TokenizeBody): void {
+  if (prompt.length > mostCharacters) throw badRequest("prompt", `Expected at most ${mostCharacters} characters`);
+}
+
 export function refuseManyTokens({ tokens }: { tokens: unknown[] }): void {
   if (tokens.length > mostTokens) throw badRequest("tokens", `Expected at most ${mostTokens} tokens`);
 }

@@ -14,11 +14,8 @@ import { badRequest, unsupported, withFieldNames } from "./error-response.js";
 import { sendJson } from "./json-pieces.js";
 import { checkModel } from "./model-name.js";
 import { type Tenant, tenantOf } from "./tenant.js";
-import { mostTokens, type TokenizeBody } from "./tokenize-request.js";
+import { mostCharacters, mostTokens, type TokenizeBody } from "./tokenize-request.js";
 import { renderTurn } from "./turn-prompt.js";
-
-/** The answer is JSON text, in which a character may take six. */
-const mostCharacters = 2 ** 24;
 
 /** `<|start|>assistant`, which asks the model to go on. */
 const generationPrompt = 2;

@@ -114,6 +114,19 @@ describe("a large body", () => {
     }
   });
 
+  it("is no text to /tokenize that is longer than one to answer", async () => {
+    const big = await createServer({ engine, modelName: "m" });
+    const payload = JSON.stringify({ prompt: " ".repeat(2 ** 24 + 1) });
+    const answer = await big.inject({
+      method: "POST",
+      url: "/tokenize",
+      headers: { "content-type": "application/json" },
+      payload,
+    });
+    await big.close();
+    expect([answer.statusCode, answer.json().error.param]).toEqual([400, "prompt"]);
+  });
+
   it("has no more objects than can be answered", async () => {
     const parts = Array(maxAnswered).fill('{"type":"text","text":""}').join(",");
     const { status, body } = await post(chat, `{"model":"m","messages":[{"role":"user","content":[${parts}]}]}`);

@@ -2,7 +2,7 @@ import { chatSchema, refuseLongChat } from "../chat-request.js";
 import { completionSchema, refuseLongPrompts } from "../completion-request.js";
 import { chatFields, completionFields, detokenizeFields, responseFields, tokenizeFields } from "../known-fields.js";
 import { refuseLongInput, responseSchema } from "../responses/request.js";
-import { detokenizeSchema, refuseManyTokens, tokenizeSchema } from "../tokenize-request.js";
+import { detokenizeSchema, refuseLongText, refuseManyTokens, tokenizeSchema } from "../tokenize-request.js";
 import { BodyCheck } from "./body-check.js";
 
 /** The bodies of the endpoints. */
@@ -10,7 +10,7 @@ import { BodyCheck } from "./body-check.js";
 export const chatCheck = new BodyCheck("chat", chatSchema, chatFields, refuseLongChat);
 export const completionCheck = new BodyCheck("completion", completionSchema, completionFields, refuseLongPrompts);
 export const responseCheck = new BodyCheck("response", responseSchema, responseFields, refuseLongInput);
-export const tokenizeCheck = new BodyCheck("tokenize", tokenizeSchema, tokenizeFields);
+export const tokenizeCheck = new BodyCheck("tokenize", tokenizeSchema, tokenizeFields, refuseLongText);
 export const detokenizeCheck = new BodyCheck("detokenize", detokenizeSchema, detokenizeFields, refuseManyTokens);
 
 const checks = [chatCheck, completionCheck, responseCheck, tokenizeCheck, detokenizeCheck];
