@@ -285,6 +285,7 @@ export function hostileRequests({ scale }: Scale): HostileRequest[] {
     post("100,000 things to include", responses, () => ({ input: "x", include: list(100_000, (i) => `x${i}`) })),
     // Prompts
     post("4,000,000 tokens as a prompt", completions, () => ({ prompt: list(4e6, () => 1), max_tokens: 1 })),
+    post("30,000 tokens as a prompt", completions, () => ({ prompt: list(30_000, (i) => i), max_tokens: 1 })),
     post("128 prompts, n 8", completions, () => ({
       prompt: list(128, (i) => `prompt ${i}`),
       n: 8,

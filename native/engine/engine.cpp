@@ -49,7 +49,8 @@ Engine::Engine(const std::string& path, const EngineOptions& options,
   for (const auto& file : model_.checkpoint->files) file->check_unchanged();
   cache_ = std::make_unique<KvCache>(plan.kv.pages, config.sliding_window);
   scheduler_ = std::make_unique<Scheduler>(
-      SchedulerLimits{plan.limits.sequences, plan.limits.tokens, plan.limits.rows}, *cache_);
+      SchedulerLimits{plan.limits.sequences, plan.limits.tokens, plan.limits.rows, config.context_of_a_token()},
+      *cache_);
   forward_ = std::make_unique<Forward>(model_, *backend_, plan.limits);
   builder_ = std::make_unique<StepBuilder>(config, plan.limits.tokens, plan.limits.sequences, plan.limits.max_pages);
   info_ = {

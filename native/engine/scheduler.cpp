@@ -160,6 +160,18 @@ bool Scheduler::reserve(Sequence& sequence, int64_t tokens) {
   return true;
 }
 
+// Tokens of a prompt, behind so much context, for which the other parts of the step leave time.
+int64_t Scheduler::most_beside(int64_t context) const {
+  constexpr int64_t kFewest = 8;  // of max_tokens: a step also has what its number of tokens does not change
+  const int64_t same = limits_.context_of_a_token;
+  if (!anybody_decodes_ || same == 0) return limits_.max_tokens;
+  int64_t work = limits_.max_tokens;
+  for (const Part& part : parts_) {
+    work -= part.sequence->uncomputed() == 1 ? part.tokens : part.tokens * (same + part.begin) / same;
+  }
+  return work <= 0 ? 0 : std::max({work * same / (same + context), limits_.max_tokens / kFewest, int64_t(1)});
+}
+
 void Scheduler::take(Sequence& sequence) {
   int64_t tokens_left = limits_.max_tokens, rows_left = limits_.max_rows;
   for (const Part& part : parts_) {
@@ -172,7 +184,8 @@ void Scheduler::take(Sequence& sequence) {
   const int64_t uncomputed = sequence.uncomputed();
   // Rows wanted lie at the end: a chunk that stops before the end of the prompt has those that it reaches.
   const int64_t without_rows = std::max<int64_t>(uncomputed - wanted_rows(sequence), 0);
-  const int64_t tokens = std::min({uncomputed, tokens_left, without_rows + rows_left});
+  int64_t tokens = std::min({uncomputed, tokens_left, without_rows + rows_left});
+  if (uncomputed > 1) tokens = std::min(tokens, most_beside(sequence.computed));
   if (tokens <= 0 || !reserve(sequence, tokens)) return;
   parts_.push_back({&sequence, tokens, std::max<int64_t>(tokens - without_rows, 0), sequence.computed});
 }
@@ -186,6 +199,7 @@ const std::vector<Scheduler::Part>& Scheduler::plan(Clock::time_point now) {
   }
   // Prompts keep a quarter of the step, or many streams would leave a newcomer a few tokens of each: the decodes then take
   // turns, those first that have waited longest.
+  anybody_decodes_ = !decodes.empty();
   const size_t most_decodes = size_t(std::max<int64_t>(1, limits_.max_tokens * 3 / 4));
   if (!prompts.empty() && decodes.size() > most_decodes) {
     std::stable_sort(decodes.begin(), decodes.end(), [](auto* a, auto* b) { return a->last_step < b->last_step; });

@@ -8,9 +8,10 @@
 // sequence starts when the pages for all its tokens are there.
 //
 // Every running sequence past its prompt gets its next token; what is left of max_tokens, a quarter at least, goes to
-// prompts. When pages run out, a sequence that cannot go on anyway, else the last to have come, gives up its pages and
-// computes its tokens again later. Priority counts there as in waiting, so that nobody loses its pages to those who came 60
-// seconds after it.
+// prompts. Deep in a prompt each token has much context to look at: there fewer of them come beside the next tokens of
+// others, so that these wait hardly longer than for its beginning. When pages run out, a sequence that cannot go on anyway,
+// else the last to have come, gives up its pages and computes its tokens again later. Priority counts there as in waiting,
+// so that nobody loses its pages to those who came 60 seconds after it.
 //
 // A sequence that waits for its client (its reader is behind, or its logits are away) keeps its place while nobody else
 // wants it. Then it stands aside: it does not count as waiting until its client is back.
@@ -31,6 +32,7 @@ struct SchedulerLimits {
   int max_sequences;   // running at once
   int64_t max_tokens;  // of a step
   int64_t max_rows;    // of logits of a step
+  int64_t context_of_a_token = 0;  // it takes as long to look at so much context as all else of a token; 0: none counts
 };
 
 // What is known of those who ask, while they have something here.
@@ -94,6 +96,7 @@ class Scheduler {
   void admit(Clock::time_point now);
   void find(Sequence& sequence);
   bool start(Sequence& sequence, Clock::time_point now);
+  int64_t most_beside(int64_t context) const;
   void take(Sequence& sequence);
   bool reserve(Sequence& sequence, int64_t tokens);
   bool preempt_one(const Sequence* for_whom);
@@ -105,6 +108,7 @@ class Scheduler {
   std::vector<std::unique_ptr<Sequence>> running_;  // in the order of their coming, as their priorities shift it
   std::map<std::string, Tenant> tenants_;
   std::vector<Part> parts_;                         // of the step that is planned or runs
+  bool anybody_decodes_ = false;                    // in it
   uint64_t preemptions_ = 0, step_ = 0, counts_ = 0;
 };
 

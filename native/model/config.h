@@ -42,6 +42,8 @@ struct Config {
   // all dense weights once, of `dense_element_bytes` in attention, embedding and head, the chosen experts, the keys and
   // values that each layer can see.
   double bytes_per_token(int64_t context, int kv_element_bytes, double dense_element_bytes = 2) const;
+  // How many tokens of context take a token about as long as all its matrices together; 0: no layer sees everything.
+  int64_t context_of_a_token() const;
   int64_t parameters() const;
 };
 

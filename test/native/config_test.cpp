@@ -326,6 +326,13 @@ TEST("config: bytes per token of the released models") {
   CHECK_EQ(c.bytes_per_token(1001, 4) - c.bytes_per_token(1000, 4), 48.0 * 1024);
 }
 
+TEST("config: the context that takes as long as all else of a token") {
+  CHECK_EQ(synthetic_checkpoint("synthetic:20b")->config.context_of_a_token(), 61605);
+  Config c = synthetic_checkpoint("synthetic:20b")->config;
+  c.layer_sliding.assign(c.layer_sliding.size(), true);
+  CHECK_EQ(c.context_of_a_token(), 0);
+}
+
 TEST("config: 20,000 damaged configs never crash") {
   const std::string texts[] = {golden_config(), kOriginal};
   std::mt19937 random(3);

@@ -145,6 +145,32 @@ TEST("scheduler: decodes first, then prompts with what is left, oldest first") {
   CHECK_EQ(step(world), "1:1/1 2:6/1 3:1/0");
 }
 
+TEST("scheduler: deep in a prompt, fewer tokens of it come beside the next tokens of others") {
+  World world({.max_sequences = 8, .max_tokens = 65, .max_rows = 8, .context_of_a_token = 64}, {128, 128});
+  world.add(words(1, 3), 150);
+  CHECK_EQ(step(world), "1:3/1");
+  world.add(words(2, 1200), 3);
+  CHECK_EQ(step(world), "1:1/1 2:64/0");
+  CHECK_EQ(step(world), "1:1/1 2:32/0");  // each of them takes twice as long
+  CHECK_EQ(step(world), "1:1/1 2:25/0");
+  CHECK_EQ(step(world), "1:1/1 2:22/0");
+  // Not less than an eighth is computed at once.
+  for (int i = 0; i < 100 && world.said_plan.find(" 2:8/0") == std::string::npos; ++i) world.step();
+  CHECK_EQ(world.said_plan, "1:1/1 2:8/0");
+  // What that leaves of the time is for the next prompt.
+  world.add(words(3, 100), 3);
+  CHECK_EQ(step(world), "1:1/1 2:8/0 3:8/0");
+  for (int i = 0; i < 2000 && !world.empty(); ++i) world.step();
+  CHECK_EQ(world.finished.size(), size_t(3));
+  world.check_no_leaks();
+}
+
+TEST("scheduler: a prompt beside which nobody waits for a token comes in whole steps") {
+  World world({.max_sequences = 8, .max_tokens = 64, .max_rows = 8, .context_of_a_token = 64}, {64, 64});
+  world.add(words(1, 200), 5);
+  for (const char* part : {"1:64/0", "1:64/0", "1:64/0", "1:8/1"}) CHECK_EQ(step(world), part);
+}
+
 TEST("scheduler: a step ahead has the next token of everybody who can go on, whatever decides about that token") {
   World world({.max_sequences = 2, .max_tokens = 8, .max_rows = 8}, {64, 64});
   Sequence* first = world.add(words(1, 3), 10);
