@@ -6,6 +6,7 @@
 #include "native/base/json.h"
 #include "native/base/str.h"
 #include "native/base/utf8.h"
+#include "native/grammar/graph.h"
 
 namespace oss::grammar {
 namespace {
@@ -41,8 +42,10 @@ class Parser {
 
   Tree alternatives(int depth) {
     Tree out{Tree::kAlternatives};
-    do out.parts.push_back(sequence(depth));
-    while (take("|"));
+    do {
+      count(sequences_);
+      out.parts.push_back(sequence(depth));
+    } while (take("|"));
     return out;
   }
 
@@ -138,7 +141,16 @@ class Parser {
     return out;
   }
 
-  static Tree characters(CodePointSet set) {
+  // Before the memory is taken: each of them takes some hundred bytes here, and a node of the graph later.
+  void count(size_t& parts) {
+    if (++parts > Graph::kMaxNodes) {
+      throw Error(Code::kInvalidArgument,
+                  str(name_, ": too large to compile: more than ", Graph::kMaxNodes, " characters or groups"));
+    }
+  }
+
+  Tree characters(CodePointSet set) {
+    count(characters_);
     Tree out{Tree::kCharacters};
     out.characters = normalized(std::move(set));
     return out;
@@ -269,6 +281,7 @@ class Parser {
   std::string_view text_;
   const std::string& name_;
   size_t at_ = 0;
+  size_t characters_ = 0, sequences_ = 0;
 };
 
 }  // namespace

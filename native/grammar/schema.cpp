@@ -171,15 +171,19 @@ NodeId SchemaCompiler::branches(const Json& schema, const std::string& keyword, 
   if (!list.array() || list.array()->empty()) refuse_schema(path, str(quote(keyword), " is no list of schemas"));
   if (keyword == "anyOf" && schema.find("oneOf")) refuse_schema(path, "\"anyOf\" beside \"oneOf\" is not supported");
   const Json::Array& all = *list.array();
+  const Json rest = without_parts(schema, keyword);
+  const bool has_rest = demands_anything(without(schema, {keyword}));
   if (keyword == "oneOf") {
     if (const auto overlap = first_overlap(document_, all)) {
+      if (const auto values = values_of_one(document_, all)) {
+        const Json listed(Json::Object{{"enum", Json(*values)}});
+        return value(has_rest ? merged(schema, rest, listed, path) : listed, path, next);
+      }
       refuse_schema(path, str("\"oneOf\": branches ", overlap->second, " and ", overlap->first,
                               " may have values in common, which is not supported; use \"anyOf\", or a property that "
                               "tells them apart"));
     }
   }
-  const Json rest = without_parts(schema, keyword);
-  const bool has_rest = demands_anything(without(schema, {keyword}));
   std::vector<NodeId> ways;
   for (size_t i = 0; i < all.size(); ++i) {
     const std::string at = str(path, "/", keyword, "/", i);

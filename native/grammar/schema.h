@@ -11,7 +11,7 @@
 //              automaton of them would have more than Regular::kMostStates states, a lower "maxLength" and lower counts
 //              of the pattern hold
 //   oneOf      as anyOf, where the branches are seen to have no value in common: different types, values, or a property
-//              that both require with different values
+//              that both require with different values; of branches that only list values, those of one branch alone
 //
 // Supported: type, enum, const, properties, required, additionalProperties, patternProperties (kMaxPatterns),
 // propertyNames, minProperties, maxProperties, items, prefixItems, minItems, maxItems, uniqueItems (of few listed

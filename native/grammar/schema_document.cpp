@@ -4,6 +4,17 @@
 
 namespace oss::grammar {
 
+const Json* SchemaDocument::member(const Json& of, const std::string& key) const {
+  constexpr size_t kFew = 16;
+  if (of.object() == nullptr || of.object()->size() <= kFew) return of.find(key);
+  auto& known = members_[&of];
+  if (known.empty()) {
+    for (const auto& [name, value] : *of.object()) known.emplace(name, &value);
+  }
+  const auto at = known.find(key);
+  return at == known.end() ? nullptr : at->second;
+}
+
 const Json& SchemaDocument::resolve(const std::string& reference, const std::string& path) const {
   if (const auto known = resolved_.find(reference); known != resolved_.end()) return *known->second;
   const auto fail = [&](const char* why) { refuse_schema(path, str("\"$ref\" ", quote(reference), " ", why)); };
@@ -27,7 +38,7 @@ const Json& SchemaDocument::resolve(const std::string& reference, const std::str
       const size_t index = is_index ? std::stoul(key) : at->array()->size();
       at = index < at->array()->size() ? &(*at->array())[index] : nullptr;
     } else {
-      at = at->find(key);
+      at = member(*at, key);
     }
     if (at == nullptr) fail("leads nowhere");
     begin = end + 1;

@@ -2,6 +2,7 @@
 #pragma once
 #include <optional>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 
 #include "native/base/json.h"
@@ -32,8 +33,12 @@ class SchemaDocument {
  private:
   static constexpr int kMaxDepth = 64;  // of schemas that need one another to be merged
 
+  const Json* member(const Json& of, const std::string& key) const;
+
   const Json& root_;
   Budget* budget_;
+  // Of large objects, whose members many references name: the members by name.
+  mutable std::unordered_map<const Json*, std::unordered_map<std::string_view, const Json*>> members_;
   mutable std::unordered_map<std::string, const Json*> resolved_;
   mutable std::unordered_map<std::string, std::optional<Json>> known_;  // none: it is being made
   mutable int depth_ = 0;

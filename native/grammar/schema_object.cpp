@@ -1,5 +1,8 @@
 // Objects of a schema (schema.h): which members there may be, and how many.
 #include <algorithm>
+#include <string_view>
+#include <unordered_map>
+#include <unordered_set>
 
 #include "native/base/str.h"
 #include "native/grammar/regex.h"
@@ -15,13 +18,20 @@ struct SchemaCompiler::Members {
     bool required;
     bool is_own;  // the schema is its own, not that of further members
   };
-  std::vector<Property> declared;
+  std::vector<Property> declared;  // in the order in which they are written
+  std::unordered_map<std::string, size_t> places;  // in `declared`, by name
   std::optional<Json> more;    // what further members are; absent: there are none
   std::optional<RuleId> open;  // a further member: its name, a colon and its value
 
   Property* find(const std::string& name) {
-    const auto at = std::find_if(declared.begin(), declared.end(), [&](const Property& p) { return p.name == name; });
-    return at == declared.end() ? nullptr : &*at;
+    const auto at = places.find(name);
+    return at == places.end() ? nullptr : &declared[at->second];
+  }
+  // Refused before the work.
+  void declare(Property property, const std::string& path) {
+    if (declared.size() >= kMaxProperties) refuse_schema(path, str("more than ", kMaxProperties, " properties"));
+    places.emplace(property.name, declared.size());
+    declared.push_back(std::move(property));
   }
 };
 
@@ -43,7 +53,7 @@ SchemaCompiler::Members SchemaCompiler::declared_members(const Json& schema, con
   }
   if (declared != nullptr) {
     if (!declared->object()) refuse_schema(path, "\"properties\" is no object");
-    for (const auto& [name, of] : *declared->object()) out.declared.push_back({name, of, false, true});
+    for (const auto& [name, of] : *declared->object()) out.declare({name, of, false, true}, path);
   }
   if (required != nullptr) {
     if (!required->array()) refuse_schema(path, "\"required\" is no list");
@@ -52,7 +62,7 @@ SchemaCompiler::Members SchemaCompiler::declared_members(const Json& schema, con
       if (Members::Property* known = out.find(*name.string())) {
         known->required = true;
       } else {
-        out.declared.push_back({*name.string(), more != nullptr ? *more : Json(true), true, false});
+        out.declare({*name.string(), more != nullptr ? *more : Json(true), true, false}, path);
       }
     }
   }
@@ -85,11 +95,11 @@ Regular::Id SchemaCompiler::restrict_names(const Json& given, Members& members, 
     for (const Json& name : listed_values(names, at)) listed.push_back(*name.string());
   }
   for (const std::string& name : listed) {
-    if (members.more && !members.find(name)) members.declared.push_back({name, *members.more, false, false});
+    if (members.more && !members.find(name)) members.declare({name, *members.more, false, false}, path);
   }
+  const std::unordered_set<std::string_view> admitted(listed.begin(), listed.end());
   for (Members::Property& property : members.declared) {
-    const bool is_listed = std::find(listed.begin(), listed.end(), property.name) != listed.end();
-    if (!is_listed) refuse(property);
+    if (!admitted.contains(property.name)) refuse(property);
   }
   members.more = std::nullopt;
   return Regular::kNothing;
@@ -140,7 +150,6 @@ SchemaCompiler::Members SchemaCompiler::members_of(const Json& schema, const std
   } else if (out.more) {
     kinds.push_back({allowed, *out.more});
   }
-  if (out.declared.size() > kMaxProperties) refuse_schema(path, str("more than ", kMaxProperties, " properties"));
   std::vector<NodeId> ways;
   for (const auto& [language, of] : kinds) {
     const NodeId behind = json_.colon(value(of, path + "/additionalProperties", Graph::kEndNode));

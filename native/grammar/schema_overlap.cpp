@@ -1,6 +1,8 @@
 #include "native/grammar/schema_overlap.h"
 
 #include <algorithm>
+#include <map>
+#include <span>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -9,6 +11,28 @@
 
 namespace oss::grammar {
 namespace {
+
+// Equal for equal values: as compact(), with the members of objects in order.
+std::string text_of_value(const Json& value) {
+  std::string out;
+  if (value.array()) {
+    for (const Json& item : *value.array()) out += (out.empty() ? "[" : ",") + text_of_value(item);
+    return out.empty() ? "[]" : out + "]";
+  }
+  if (!value.object()) return compact(value);
+  std::map<std::string_view, const Json*> members;
+  for (const auto& [name, member] : *value.object()) members.emplace(name, &member);
+  for (const auto& [name, member] : members) {
+    out += (out.empty() ? "{" : ",") + json_string(name) + ":" + text_of_value(*member);
+  }
+  return out.empty() ? "{}" : out + "}";
+}
+
+// Without "type" it adds null to whatever else is said.
+bool is_nullable(const Json& schema) {
+  const Json* nullable = schema.find("nullable");
+  return nullable != nullptr && nullable->boolean() && *nullable->boolean() && schema.find("type") == nullptr;
+}
 
 // The JSON types that a schema may have values of, as bits; integers are numbers.
 int kinds_of(const Json& schema) {
@@ -36,18 +60,30 @@ int kinds_of(const Json& schema) {
     for (const Json& value : *values->array()) listed |= of_value(value);
     kinds &= listed;
   }
-  return kinds;
+  return kinds | int(is_nullable(schema));
+}
+
+bool only_lists(const Json& schema) {
+  if (!schema.object() || (schema.find("const") == nullptr) == (schema.find("enum") == nullptr)) return false;
+  if (const Json* values = schema.find("enum"); values != nullptr && !values->array()) return false;
+  return std::all_of(schema.object()->begin(), schema.object()->end(), [](const auto& member) {
+    return member.first == "const" || member.first == "enum" || is_annotation(member.first);
+  });
 }
 
 // All values that a schema may have where it lists them, or its branches do; more than it has, where it demands other things
 // as well.
 std::optional<std::unordered_set<std::string>> listed_values(const SchemaDocument& document, const Json& schema) {
   document.spend(Work::kComparisons);
-  if (const Json* value = schema.find("const")) return std::unordered_set<std::string>{compact(*value)};
   std::unordered_set<std::string> out;
+  if (is_nullable(schema)) out.insert("null");
+  if (const Json* value = schema.find("const")) {
+    out.insert(text_of_value(*value));
+    return out;
+  }
   if (const Json* values = schema.find("enum"); values != nullptr && values->array()) {
     document.spend(Work::kComparisons, values->array()->size());
-    for (const Json& value : *values->array()) out.insert(compact(value));
+    for (const Json& value : *values->array()) out.insert(text_of_value(value));
     return out;
   }
   for (const char* keyword : {"anyOf", "oneOf"}) {
@@ -125,6 +161,48 @@ bool are_disjoint(const SchemaDocument& document, const Json& first, const Json&
   return false;
 }
 
+// The objects among these schemas that one property tells apart, which each of them requires with values of its own. Unions
+// of a thousand are written so, and then no two of them need to be compared.
+std::vector<bool> told_apart(const SchemaDocument& document, const Json::Array& schemas) {
+  constexpr size_t kMostNames = 4;  // of properties that are looked at
+  struct Branch {
+    std::optional<Json> place;
+    const Json* schema = nullptr;
+    std::vector<std::string> required;
+  };
+  std::vector<Branch> branches(schemas.size());
+  std::vector<bool> none(schemas.size()), out(schemas.size());
+  std::vector<std::string> names;
+  for (size_t i = 0; i < schemas.size(); ++i) {
+    document.spend(Work::kComparisons);
+    Branch& branch = branches[i];
+    branch.schema = &behind_references(document, schemas[i], branch.place);
+    if (!branch.schema->object() || kinds_of(*branch.schema) != 32) continue;  // not only objects
+    branch.required = texts_of(branch.schema->find("required"));
+    document.spend(Work::kComparisons, branch.required.size());
+    if (names.empty()) names = branch.required;
+  }
+  names.resize(std::min(names.size(), kMostNames));
+  for (const std::string& name : names) {
+    out = none;
+    std::unordered_set<std::string> taken;
+    bool is_apart = true;
+    for (size_t i = 0; i < schemas.size() && is_apart; ++i) {
+      const Branch& branch = branches[i];
+      if (std::find(branch.required.begin(), branch.required.end(), name) == branch.required.end()) continue;
+      const Json* member = schema_of_member(*branch.schema, name);
+      if (member == nullptr) continue;
+      std::optional<Json> place;
+      const auto values = listed_values(document, behind_references(document, *member, place));
+      if (!values) continue;
+      out[i] = true;
+      for (const std::string& value : *values) is_apart &= taken.insert(value).second;
+    }
+    if (is_apart && std::find(out.begin(), out.end(), true) != out.end()) return out;
+  }
+  return none;
+}
+
 }  // namespace
 
 std::optional<std::pair<size_t, size_t>> first_overlap(const SchemaDocument& document, const Json::Array& schemas) {
@@ -138,12 +216,43 @@ std::optional<std::pair<size_t, size_t>> first_overlap(const SchemaDocument& doc
     for (const std::string& value : *values) all_listed &= first_with.try_emplace(value, i).second;
   }
   if (all_listed) return std::nullopt;
+  const std::vector<bool> apart = told_apart(document, schemas);
   for (size_t i = 0; i < schemas.size(); ++i) {
     for (size_t k = 0; k < i; ++k) {
+      if (apart[i] && apart[k]) continue;
       if (!are_disjoint(document, schemas[i], schemas[k], 0)) return std::pair(i, k);
     }
   }
   return std::nullopt;
+}
+
+std::optional<Json::Array> values_of_one(const SchemaDocument& document, const Json::Array& schemas) {
+  if (!std::all_of(schemas.begin(), schemas.end(), only_lists)) return std::nullopt;
+  struct Value {
+    const Json* value;
+    size_t last;     // of the schemas that list it
+    bool is_shared;  // by two of them
+  };
+  std::vector<Value> values;
+  std::unordered_map<std::string, size_t> known;
+  for (size_t i = 0; i < schemas.size(); ++i) {
+    const Json *constant = schemas[i].find("const"), *listed = schemas[i].find("enum");
+    const std::span<const Json> own = constant != nullptr ? std::span(constant, 1) : std::span(*listed->array());
+    document.spend(Work::kComparisons, own.size());
+    for (const Json& value : own) {
+      const auto [at, is_new] = known.try_emplace(text_of_value(value), values.size());
+      if (is_new) {
+        values.push_back({&value, i, false});
+      } else {
+        values[at->second].is_shared |= values[at->second].last != i;
+      }
+    }
+  }
+  Json::Array out;
+  for (const Value& one : values) {
+    if (!one.is_shared) out.push_back(*one.value);
+  }
+  return out;
 }
 
 }  // namespace oss::grammar

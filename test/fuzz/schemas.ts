@@ -74,7 +74,7 @@ export class SchemaFuzzer {
       case 3:
         return { anyOf: several() };
       case 4:
-        return { oneOf: several() };
+        return { oneOf: this.#chance(0.6) ? several() : this.#chance(0.5) ? this.#lists(type) : this.#union(depth) };
       case 5:
         return { allOf: several(), anyOf: several() };
       case 6:
@@ -84,6 +84,22 @@ export class SchemaFuzzer {
       default:
         return refs.length > 0 ? { allOf: [{ $ref: `#/$defs/${this.#of(refs)}` }, one()] } : { anyOf: several() };
     }
+  }
+
+  /** Lists of values, some of which stand in two of them. */
+  #lists(type: Type): JsonSchema[] {
+    const pool = Array.from({ length: 4 }, () => this.#value(type, 1));
+    const list = () => [...new Set(Array.from({ length: 1 + this.#below(2) }, () => this.#of(pool)))];
+    return Array.from({ length: 2 + this.#below(3) }, () => ({ enum: list() }));
+  }
+
+  /** Objects that one property may tell apart. */
+  #union(depth: number): JsonSchema[] {
+    return Array.from({ length: 2 + this.#below(3) }, (_, i) => ({
+      ...(this.#chance(0.9) && { type: "object" }),
+      properties: { kind: { const: this.#chance(0.9) ? i : 0 }, value: this.#schema(Math.max(0, depth - 2)) },
+      required: this.#chance(0.9) ? ["kind", "value"] : ["value"],
+    }));
   }
 
   #listed(type: Type): JsonSchema {

@@ -17,9 +17,7 @@ let different = 0;
 function large(): Constraint {
   const first = 1000 * ++different;
   const branch = (_: unknown, k: number) => ({
-    type: "object",
-    required: ["k"],
-    properties: { k: { const: first + k } },
+    allOf: [{ type: "object", required: ["k"], properties: { k: { const: first + k } } }],
   });
   return textOf({ oneOf: Array.from({ length: 500 }, branch) });
 }
@@ -186,9 +184,7 @@ describe("what cannot be compiled", () => {
 
 function branches(count: number): object[] {
   return Array.from({ length: count }, (_, k) => ({
-    type: "object",
-    required: ["k"],
-    properties: { k: { const: k } },
+    allOf: [{ type: "object", required: ["k"], properties: { k: { const: k } } }],
   }));
 }
 

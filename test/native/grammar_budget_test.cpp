@@ -103,16 +103,33 @@ TEST("grammar budget: values that many branches list are compared as sets") {
   CHECK(compile("{\"oneOf\":[" + repeated(2000, constant) + "]}").comparisons < 20'000);
   CHECK(refusal(json_schema("{\"oneOf\":[" + repeated(60, [&](int i) { return branch(i / 2, constant); }) + "]}"))
             .find("branches 0 and 1 may have values in common") != std::string::npos);
-  // Objects have to be compared one by one.
+  // A property that all objects require tells them apart, also behind references; others have to be compared one by one.
   const auto object = [](int k) {
     return str(R"({"type":"object","required":["k"],"properties":{"k":{"const":)", k, "}}}");
   };
-  CHECK(compile("{\"oneOf\":[" + repeated(200, object) + "]}").comparisons < 200'000);
+  CHECK(compile("{\"oneOf\":[" + repeated(2000, object) + "]}").comparisons < 20'000);
+  CHECK(compile("{\"oneOf\":[{\"type\":\"null\"}," + repeated(2000, object) + "]}").comparisons < 40'000);
+  const std::string definitions = repeated(1000, [&](int k) { return str("\"d", k, "\":", object(k)); });
+  const auto reference = [](int k) { return str(R"({"$ref":"#/$defs/d)", k, "\"}"); };
+  CHECK(compile("{\"$defs\":{" + definitions + "},\"oneOf\":[" + repeated(1000, reference) + "]}").comparisons < 20'000);
+  const std::string twice = "{\"oneOf\":[" + repeated(300, object) + "," + object(7) + "]}";
+  CHECK(refusal(json_schema(twice)).find("branches 7 and 300 may have values in common") != std::string::npos);
   const std::string all = "{\"oneOf\":[" + repeated(60, [&](int i) { return branch(i, object); }) + "]}";
   CHECK(refusal(json_schema(all)).find("too large to compile: more than 2000000 comparisons") != std::string::npos);
   // Two lists of thousands have few values in common.
   const auto list = [](int from) { return "{\"enum\":[" + repeated(8'000, [&](int k) { return str(from + k); }) + "]}"; };
   CHECK(refusal(json_schema("{\"allOf\":[" + list(0) + "," + list(7'990) + "]}")).empty());
+}
+
+TEST("grammar budget: a pattern or a list of names that is too large is refused before it takes memory or time") {
+  const auto part = [](int) { return std::string("(a|b)?"); };
+  CHECK(refusal(pattern(repeated(100'000, part, ""))).find("more than 131072 characters or groups") != std::string::npos);
+  CHECK(refusal(pattern(repeated(200'000, [](int) { return std::string("()"); }, ""))).find("more than 131072") != std::string::npos);
+  const auto name = [](int k) { return str("\"p", k, "\""); };
+  const std::string required = R"({"type":"object","required":[)" + repeated(40'000, name) + "]}";
+  CHECK(refusal(json_schema(required)).find("more than 2048 properties") != std::string::npos);
+  const std::string names = R"({"type":"object","propertyNames":{"enum":[)" + repeated(40'000, name) + "]}}";
+  CHECK(refusal(json_schema(names)).find("more than 2048 properties") != std::string::npos);
 }
 
 TEST("grammar budget: schemas that lead to themselves end") {
@@ -169,7 +186,8 @@ TEST("grammar budget: what is too large is refused by name") {
 
 TEST("grammar budget: all tools together have one, and those that may be given up are") {
   const auto object = [](int tool, int k) {
-    return str(R"({"type":"object","required":["k"],"properties":{"k":{"const":)", tool * 10'000 + k, "}}}");
+    // Behind "allOf" no property is looked for that tells them apart, so each is compared with each.
+    return str(R"({"allOf":[{"type":"object","required":["k"],"properties":{"k":{"const":)", tool * 10'000 + k, "}}}]}");
   };
   const auto tool = [&](int i) {
     const std::string schema = "{\"oneOf\":[" + repeated(500, [&](int k) { return object(i, k); }) + "]}";
