@@ -169,6 +169,15 @@ export function hostileRequests({ scale }: Scale): HostileRequest[] {
       type: "object",
       properties: { x: { oneOf: list(4000, (i) => ({ const: i })) } },
     })),
+    ...schema("a union of 1,000 objects", () => ({
+      type: "object",
+      properties: {
+        x: {
+          oneOf: list(1000, (i) => ({ type: "object", properties: { k: { const: i } }, required: ["k"] })),
+        },
+      },
+    })),
+    ...schema("50,000 required names", () => ({ type: "object", required: list(50_000, (i) => `p${i}`) })),
     ...schema("an enum of 100,000", () => ({
       type: "object",
       properties: { x: { enum: list(100_000, (i) => `value ${i}`) } },

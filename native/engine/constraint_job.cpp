@@ -1,5 +1,7 @@
 #include "native/engine/constraint_job.h"
 
+#include "native/base/heap.h"
+
 namespace oss {
 
 static CompiledConstraint compile(const ConstraintJob& job) {
@@ -10,8 +12,12 @@ static CompiledConstraint compile(const ConstraintJob& job) {
   }
 }
 
+// Of the constraint. What is taken while such a text is compiled is twenty times as large and more, and malloc keeps it.
+constexpr size_t kLargeText = 32 << 10;
+
 bool ConstraintJob::work() {
   done(compile(*this));
+  if (text.size() >= kLargeText) give_back_free_memory();
   return true;
 }
 
