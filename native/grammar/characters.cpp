@@ -66,6 +66,8 @@ class Writer {
   Writer(Graph& graph, NodeId next) : graph_(graph), next_(next) {}
 
   std::vector<Edge> edges(const ByteTree& tree) {
+    constexpr uint64_t kNodesOfBranch = 25;  // in time
+    graph_.spend(Work::kNodes, kNodesOfBranch * tree.branches.size());
     std::map<std::pair<uint8_t, uint8_t>, std::vector<std::vector<std::pair<uint8_t, uint8_t>>>> by_first;
     for (const ByteTree::Branch& branch : tree.branches) by_first[{branch.first, branch.last}].push_back(branch.rest);
     std::vector<Edge> out;

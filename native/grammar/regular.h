@@ -65,7 +65,8 @@ class Regular {
   States states_of(Id id);
   NodeId start_of(Id id, Spelling spelling);
   void work(size_t parts) {
-    graph_.spend(Work::kNodes, parts);
+    constexpr uint64_t kNodesOfPart = 5;  // in time
+    graph_.spend(Work::kNodes, kNodesOfPart * parts);
     if ((work_ += parts) > kMostWork) throw TooLarge();
   }
 

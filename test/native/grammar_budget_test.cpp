@@ -132,6 +132,14 @@ TEST("grammar budget: a pattern or a list of names that is too large is refused 
   CHECK(refusal(json_schema(names)).find("more than 2048 properties") != std::string::npos);
 }
 
+// So that those of many tools together do not take seconds.
+TEST("grammar budget: automata and sets of characters count as what they take, not as the nodes that come of them") {
+  const std::string ahead = R"x({"type":"string","pattern":"^(?=.*[a-f]{3}1)(?!.*xy)[a-z0-9]{1,40}$"})x";
+  CHECK(compile(ahead).nodes > 100'000);
+  const auto property = [](int i) { return str("\"p", i, R"(":{"type":"string","pattern":"^[^x]{0,200}$"})"); };
+  CHECK(compile("{\"type\":\"object\",\"properties\":{" + repeated(1000, property) + "}}").nodes > 1'000'000);
+}
+
 TEST("grammar budget: schemas that lead to themselves end") {
   const std::string node = R"({"type":"object","properties":{"v":{"type":"integer"},"next":{"$ref":"#/$defs/A"}}})";
   const std::string other = R"({"type":"object","properties":{"w":{"type":"string"},"next":{"$ref":"#/$defs/B"}}})";
