@@ -1,6 +1,6 @@
 #include "native/engine/constraint_job.h"
 
-#include "native/base/heap.h"
+#include "native/base/give_back.h"
 
 namespace oss {
 
@@ -17,7 +17,7 @@ constexpr size_t kLargeText = 32 << 10;
 
 bool ConstraintJob::work() {
   done(compile(*this));
-  if (text.size() >= kLargeText) give_back_free_memory();
+  if (text.size() >= kLargeText) give_back_memory();
   return true;
 }
 
