@@ -14,6 +14,7 @@ import {
 } from "./harmony/message.js";
 import { isJsonObject, member } from "./harmony/raw-json.js";
 import { checkToolName, type FunctionTool, functionsNamespace, functionTools } from "./harmony/tools.js";
+import { finished, type Steps } from "./steps.js";
 
 /** Chat messages as OpenAI's API has them, made into the conversation that gpt-oss was trained to continue. */
 
@@ -79,8 +80,22 @@ export function chatConversation(
   messages: readonly ChatMessage[],
   options: ChatConversationOptions = {},
 ): { messages: Message[] } {
+  return finished(makeConversation(messages, options));
+}
+
+/** Messages that one step is long enough for; a call takes several times as long as a text. */
+const messagesOfStep = 512;
+
+/** `chatConversation` in steps of some milliseconds. */
+export function* makeConversation(
+  messages: readonly ChatMessage[],
+  options: ChatConversationOptions,
+): Steps<{ messages: Message[] }> {
   if (!Array.isArray(messages)) throw invalidArgument("messages", "an array of messages", messages);
-  for (const [index, message] of messages.entries()) checkShape(message, `messages[${index}]`);
+  for (const [index, message] of messages.entries()) {
+    if (index % messagesOfStep === 0) yield;
+    checkShape(message, `messages[${index}]`);
+  }
 
   const body: readonly ChatMessage[] = messages;
   const own = isSystemContent(body[0]) ? 1 : 0;
@@ -90,7 +105,10 @@ export function chatConversation(
 
   const developer = developerContent(body.slice(own, turnsAt), own, options);
   const turns = new Turns();
-  for (let index = turnsAt; index < body.length; index++) turns.add(body[index]!, `messages[${index}]`);
+  for (let index = turnsAt; index < body.length; index++) {
+    if (index % messagesOfStep === 0) yield;
+    turns.add(body[index]!, `messages[${index}]`);
+  }
 
   const conversation: Message[] = [{ role: "system", content: [system] }];
   if (developer !== null) conversation.push({ role: "developer", content: [developer] });

@@ -1,3 +1,4 @@
+import { toUSVString } from "node:util";
 import { GptOssError, invalidArgument } from "./errors.js";
 import { jsonText } from "./exact-json.js";
 import { reading } from "./given-values.js";
@@ -80,7 +81,7 @@ export function constraintText(constraint: Constraint): string {
     if (kind !== "harmony" && kind !== "text") throw invalidArgument("constraint.kind", '"harmony" or "text"', kind);
     const checked =
       kind === "text" ? checkText(constraint as TextConstraint) : checkHarmony(constraint as HarmonyConstraint);
-    return jsonText("the constraint", checked);
+    return JSON.stringify(checked); // checked values only, and schemas that are text already
   });
 }
 
@@ -188,5 +189,5 @@ function checkFormat(name: string, format: OutputFormat): object {
 
 /** Lone surrogates have no UTF-8. */
 function checkWellFormed(name: string, value: unknown): void {
-  if (typeof value !== "string" || /\p{Surrogate}/u.test(value)) throw invalidArgument(name, "well-formed text", value);
+  if (typeof value !== "string" || toUSVString(value) !== value) throw invalidArgument(name, "well-formed text", value);
 }

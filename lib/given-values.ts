@@ -45,6 +45,17 @@ export function plainCopy<T>(name: string, value: T): T {
   return reading(name, () => new Copier(name).copy(value) as T);
 }
 
+/**
+ * Says of plain data (objects, arrays and what JSON has) that nobody else has it, so that it need not be copied again: what
+ * was parsed or made here.
+ */
+export function own<T extends object>(value: T): T {
+  owned.add(value);
+  return value;
+}
+
+const owned = new WeakSet<object>();
+
 class Copier {
   readonly #name: string;
   readonly #copies = new Map<object, unknown>();
@@ -55,7 +66,7 @@ class Copier {
   }
 
   copy(value: unknown): unknown {
-    if (typeof value !== "object" || value === null) return value;
+    if (typeof value !== "object" || value === null || owned.has(value)) return value;
     const known = this.#copies.get(value);
     if (known !== undefined) return known;
     if (Array.isArray(value)) return this.#array(value);

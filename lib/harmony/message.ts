@@ -1,5 +1,6 @@
 import { invalidArgument } from "../errors.js";
 import { plainCopy } from "../given-values.js";
+import type { Steps } from "../steps.js";
 import { isJsonObject, member, members, readJson } from "./raw-json.js";
 
 /** The canonical shape of a harmony message, and the reader that checks one wherever it comes from. */
@@ -86,7 +87,7 @@ export const messagesOfStep = 2048;
  *
  * @throws GptOssError INVALID_ARGUMENT that names the field, what was expected there and what came.
  */
-export function* readConversation(conversation: unknown): Generator<undefined, CheckedMessage[]> {
+export function* readConversation(conversation: unknown): Steps<CheckedMessage[]> {
   const value =
     typeof conversation === "string" ? readJson(conversation, "conversation") : plainCopy("conversation", conversation);
   const messages = Array.isArray(value) ? value : member(value, "messages");

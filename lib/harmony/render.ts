@@ -1,4 +1,5 @@
 import { contextOverflow, invalidArgument } from "../errors.js";
+import { finished, type Steps } from "../steps.js";
 import { leastTokens } from "../tokenizer/encode-within.js";
 import { tokenizer } from "../tokenizer/tokenizer.js";
 import { readOptions } from "../unknown-option.js";
@@ -95,11 +96,7 @@ export interface WrittenMessage extends Omit<CheckedMessage, "content"> {
  *   length alone say that `contextLength` cannot hold them
  */
 export function writtenMessages(conversation: Conversation, options: RenderOptions): WrittenMessage[] {
-  const writing = writeMessages(conversation, options, Number.POSITIVE_INFINITY);
-  for (;;) {
-    const step = writing.next();
-    if (step.done) return step.value;
-  }
+  return finished(writeMessages(conversation, options, Number.POSITIVE_INFINITY));
 }
 
 /** The same in steps of some milliseconds. */
@@ -107,7 +104,7 @@ export function* writeMessages(
   conversation: Conversation,
   options: RenderOptions,
   contextLength: number,
-): Generator<undefined, WrittenMessage[]> {
+): Steps<WrittenMessage[]> {
   const messages = yield* readConversation(conversation);
   yield;
   const { dropped, channelFirst } = checkOptions(options);

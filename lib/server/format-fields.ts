@@ -1,4 +1,5 @@
 import { parseJson } from "../exact-json.js";
+import { own } from "../given-values.js";
 import { checkSchema, isObject } from "./body-fields.js";
 import { badRequest, unsupported } from "./error-response.js";
 import { refuseExcess } from "./json-structure.js";
@@ -86,7 +87,7 @@ function readJsonSchema({ schema, name, description, strict }: Fields, at: strin
   }
   return {
     type: "json_schema",
-    schema,
+    schema: owned(schema),
     ...(typeof name === "string" && { name }),
     ...(typeof description === "string" && description !== "" && { description }),
     strict: strict === true,
@@ -133,25 +134,29 @@ function readGuided(body: GuidedBody): AskedFormat | null {
   throw badRequest("structured_outputs", "structured_outputs needs one of json, json_object, regex and choice");
 }
 
+/** Characters of a pattern that the grammar takes, and refuses beyond. */
+const maxPattern = 131_072;
+
 function guidedFormat({ kind, value, at }: Asked): AskedFormat {
   switch (kind) {
     case "json": {
       const schema: unknown = typeof value === "string" ? parsed(value) : value;
       if (!isSchema(schema)) throw badRequest(at, `${at} must be a JSON schema`);
       if (typeof schema === "object") checkSchema(schema, at);
-      return { type: "json_schema", schema, strict: true, at };
+      return { type: "json_schema", schema: owned(schema), strict: true, at };
     }
     case "json_object":
       if (value !== true) throw badRequest(at, `${at} must be true or false`);
       return { type: "json_object", at };
     case "regex":
       if (typeof value !== "string") throw badRequest(at, `${at} must be a regular expression`);
+      if (value.length > maxPattern) throw badRequest(at, `${at} can have at most ${maxPattern} characters`);
       return { type: "regex", pattern: value, at };
     case "choice":
       if (!Array.isArray(value) || value.length === 0 || !value.every((text) => typeof text === "string")) {
         throw badRequest(at, `${at} must be an array of strings, at least one`);
       }
-      return { type: "choice", choices: value, at };
+      return { type: "choice", choices: own(value), at };
     default:
       throw badRequest(at, `${at} is not supported: use json, regex or choice`, unsupported);
   }
@@ -164,6 +169,11 @@ function parsed(text: string): unknown {
   } catch {
     return undefined;
   }
+}
+
+/** It was parsed for this request: nobody else has it. */
+function owned(schema: Schema): Schema {
+  return typeof schema === "object" ? own(schema) : schema;
 }
 
 function isSchema(value: unknown): value is Schema {

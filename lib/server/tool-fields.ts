@@ -1,3 +1,4 @@
+import { own } from "../given-values.js";
 import type { ToolChoice } from "../turn-constraint.js";
 import { isObject } from "./body-fields.js";
 import { badRequest, unsupported } from "./error-response.js";
@@ -43,7 +44,7 @@ function readTool({ type, function: declared, strict: beside }: Fields, at: stri
   return {
     name,
     description: description ?? null,
-    parameters: parameters ?? null,
+    parameters: parameters ? own(parameters) : null,
     strict: strict === true,
     at: `${at}.function.parameters`,
   };

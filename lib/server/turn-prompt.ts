@@ -1,10 +1,12 @@
 import { Breather } from "../breather.js";
-import { type ChatMessage, chatConversation } from "../chat-messages.js";
+import { type ChatMessage, makeConversation } from "../chat-messages.js";
+import { own } from "../given-values.js";
 import type { CompletionPrompt } from "../harmony/conversation-renderer.js";
 import type { Message } from "../harmony/message.js";
 import { refuseManyLines } from "../harmony/render.js";
 import type { FunctionTool } from "../harmony/tools.js";
 import { describeFormat } from "../response-format.js";
+import { unhurried } from "../steps.js";
 import type { DeclaredFunction, TurnRequest } from "./turn.js";
 
 /** What of a request the model is to read, and who no longer waits for it. */
@@ -34,19 +36,20 @@ export async function renderTurn(request: PromptRequest, contextLength: number):
   const { reasoning, renderer } = request.tenant;
   const breather = new Breather();
   const messages = reasoning.restore(request.messages.filter((message) => !saysNothing(message)));
-  await breather.rest();
   const isCalling = request.toolChoice.type !== "none" && request.tools.length > 0;
-  const conversation = chatConversation(messages, {
+  const making = makeConversation(messages, {
     reasoningEffort: request.effort,
     currentDate: request.date,
     developerInstructions: request.instructions || undefined,
     tools: isCalling ? request.tools.map(functionTool) : undefined,
     modelIdentity: request.modelIdentity,
   });
+  const conversation = await unhurried(making, breather);
   if (request.format !== null) {
     refuseManyLines(contextLength, request.format.description ?? "");
     describeFormat(conversation.messages, request.format);
   }
+  own(conversation.messages);
   await breather.rest();
   return renderer.renderForCompletionAsync(conversation, "assistant", {
     autoDropAnalysis: "past",

@@ -162,7 +162,7 @@ bool Scheduler::reserve(Sequence& sequence, int64_t tokens) {
 
 // Tokens of a prompt, behind so much context, for which the other parts of the step leave time.
 int64_t Scheduler::most_beside(int64_t context) const {
-  constexpr int64_t kFewest = 8;  // of max_tokens: a step also has what its number of tokens does not change
+  constexpr int64_t kFewest = 12;  // of max_tokens: a step also has what its number of tokens does not change
   const int64_t same = limits_.context_of_a_token;
   if (!anybody_decodes_ || same == 0) return limits_.max_tokens;
   int64_t work = limits_.max_tokens;

@@ -154,12 +154,12 @@ TEST("scheduler: deep in a prompt, fewer tokens of it come beside the next token
   CHECK_EQ(step(world), "1:1/1 2:32/0");  // each of them takes twice as long
   CHECK_EQ(step(world), "1:1/1 2:25/0");
   CHECK_EQ(step(world), "1:1/1 2:22/0");
-  // Not less than an eighth is computed at once.
-  for (int i = 0; i < 100 && world.said_plan.find(" 2:8/0") == std::string::npos; ++i) world.step();
-  CHECK_EQ(world.said_plan, "1:1/1 2:8/0");
+  // Not less than a twelfth is computed at once.
+  for (int i = 0; i < 100 && world.said_plan.find(" 2:5/0") == std::string::npos; ++i) world.step();
+  CHECK_EQ(world.said_plan, "1:1/1 2:5/0");
   // What that leaves of the time is for the next prompt.
   world.add(words(3, 100), 3);
-  CHECK_EQ(step(world), "1:1/1 2:8/0 3:8/0");
+  CHECK_EQ(step(world), "1:1/1 2:5/0 3:10/0");
   for (int i = 0; i < 2000 && !world.empty(); ++i) world.step();
   CHECK_EQ(world.finished.size(), size_t(3));
   world.check_no_leaks();

@@ -82,13 +82,14 @@ class InputReader {
     // Backwards: whether an assistant's message is its answer is told by what follows.
     let goesOn = false;
     const channels = new Map<number, "commentary" | "final">();
+    const breather = new Breather();
     for (const { item, index } of this.#items.toReversed()) {
+      if (channels.size % sliceOfItems === sliceOfItems - 1) await breather.rest();
       const type = typeOf(item, `input[${index}]`);
       const isAssistants = assistantTypes.has(type) || (type === "message" && item.role === "assistant");
       channels.set(index, goesOn ? "commentary" : "final");
       if (!hostedTypes.has(type)) goesOn = isAssistants;
     }
-    const breather = new Breather();
     for (const { item, index } of this.#items) {
       if (all.length % sliceOfItems === sliceOfItems - 1) await breather.rest();
       const read = this.#read(item, `input[${index}]`, channels.get(index)!);

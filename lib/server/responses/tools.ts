@@ -1,3 +1,4 @@
+import { own } from "../../given-values.js";
 import type { ToolChoice } from "../../turn-constraint.js";
 import { isObject } from "../body-fields.js";
 import { ApiError } from "../errors.js";
@@ -60,7 +61,7 @@ function readFunction(tool: Record<string, unknown>, param: string): DeclaredFun
   }
   if (strict !== null && typeof strict !== "boolean") throw invalid(`${param}.strict`, "a boolean or null", strict);
   const description = optionalString(tool.description, `${param}.description`);
-  return { name, description, parameters, strict, at: `${param}.parameters` };
+  return { name, description, parameters: parameters && own(parameters), strict, at: `${param}.parameters` };
 }
 
 /** @throws ApiError that names the field */
