@@ -28,8 +28,8 @@ if (values.help) {
   process.exit();
 }
 
-/** Milliseconds: for an answer, then the client is gone; and for what goes on after it. */
-const patience = { request: 5000, settle: 100 };
+/** Milliseconds: for an answer, then the client is gone; for what goes on after it, and after all. */
+const patience = { request: 5000, settle: 300, end: 8000 };
 const goals = { eventLoopDelay: 50, gap: 100, keptMegabytes: 50 };
 
 interface Outcome {
@@ -129,7 +129,8 @@ await pause(2000); // until its stream runs
 
 const outcomes: Outcome[] = [];
 const rounded = (value: number) => Math.round(value * 10) / 10;
-let before = (await server.tell("end")).residentMegabytes;
+const atFirst = (await server.tell("end")).residentMegabytes;
+let before = atFirst;
 for (const request of hostileRequests({ scale: 1 })) {
   if (!request.name.includes(values.only)) continue;
   const previousId = await begun(port, request);
@@ -168,6 +169,8 @@ const worst = (field: "eventLoopDelay" | "gap" | "keptMegabytes" | "longestLogLi
   const { name, [field]: value } = outcomes.reduce((a, b) => (b[field] > a[field] ? b : a));
   return { value, name };
 };
+await pause(patience.end);
+const { residentMegabytes } = await server.tell("end");
 const summary = {
   bench: "hostile",
   commit: commit(),
@@ -183,6 +186,8 @@ const summary = {
     keptMegabytes: worst("keptMegabytes"),
     longestLogLine: worst("longestLogLine"),
   },
+  /** Resident some seconds after the last of them beyond what was resident before the first. */
+  keptOfAllMegabytes: rounded(residentMegabytes - atFirst),
 };
 process.stderr.write(`${JSON.stringify(summary.worst, null, 2)}\n`);
 process.stdout.write(`${JSON.stringify(summary)}\n`);

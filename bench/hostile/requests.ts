@@ -73,8 +73,8 @@ export function hostileRequests({ scale }: Scale): HostileRequest[] {
     post("170,000 messages of every role", chat, () => ({
       messages: list(120_000, (i) => ({ role: ["user", "assistant", "system"][i % 3], content: "x" })),
     })),
-    post("20,000 messages", chat, () => ({ messages: list(20_000, () => ({ role: "user", content: "x" })) })),
-    post("20,000 parts of one message", chat, () => user(list(20_000, () => ({ type: "text", text: "x" })))),
+    post("16,000 messages", chat, () => ({ messages: list(16_000, () => ({ role: "user", content: "x" })) })),
+    post("16,000 parts of one message", chat, () => user(list(16_000, () => ({ type: "text", text: "x" })))),
     post("100,000 empty messages", chat, () => ({ messages: list(100_000, () => ({ role: "system", content: "" })) })),
     post("100,000 parts of one message", chat, () => user(list(100_000, () => ({ type: "text", text: "" })))),
     post("100,000 images", chat, () => user(list(100_000, () => ({ type: "image_url", image_url: { url: "x" } })))),
@@ -91,13 +91,13 @@ export function hostileRequests({ scale }: Scale): HostileRequest[] {
         },
       ],
     })),
-    post("20,000 items, truncation auto", responses, () => ({
-      input: list(20_000, (i) => ({ role: i % 2 ? "assistant" : "user", content: "x" })),
+    post("16,000 items, truncation auto", responses, () => ({
+      input: list(16_000, (i) => ({ role: i % 2 ? "assistant" : "user", content: "x" })),
       truncation: "auto",
       max_output_tokens: 1,
     })),
-    post("5,000 calls", responses, () => ({
-      input: list(5000, (i) => ({ type: "function_call", call_id: `c${i}`, name: "f", arguments: "{}" })),
+    post("4,000 calls", responses, () => ({
+      input: list(4000, (i) => ({ type: "function_call", call_id: `c${i}`, name: "f", arguments: "{}" })),
       max_output_tokens: 1,
     })),
     post("100,000 items, truncation auto", responses, () => ({
@@ -161,6 +161,11 @@ export function hostileRequests({ scale }: Scale): HostileRequest[] {
       type: "object",
       properties: { x: ref(many(19_000) - 1) },
     })),
+    ...schema("a chain of 12,000 $refs", () => ({
+      $defs: Object.fromEntries(list(12_000, (i) => [`d${i}`, i === 0 ? { type: "string" } : ref(i - 1)])),
+      type: "object",
+      properties: { x: ref(many(12_000) - 1) },
+    })),
     ...schema("338 KB of merged required", () => ({
       type: "object",
       allOf: list(40, () => ({ required: list(2000, (i) => `p${i}`) })),
@@ -182,9 +187,9 @@ export function hostileRequests({ scale }: Scale): HostileRequest[] {
       type: "object",
       properties: { x: { enum: list(100_000, (i) => `value ${i}`) } },
     })),
-    ...schema("15,000 properties", () => ({
+    ...schema("12,000 properties", () => ({
       type: "object",
-      properties: Object.fromEntries(list(15_000, (i) => [`p${i}`, { type: "null" }])),
+      properties: Object.fromEntries(list(12_000, (i) => [`p${i}`, { type: "null" }])),
     })),
     ...schema("an enum of 60,000", () => ({
       type: "object",
@@ -307,8 +312,8 @@ export function hostileRequests({ scale }: Scale): HostileRequest[] {
     post("tokenize: 16 MB of blanks", "/tokenize", () => ({ prompt: text(" ", 16e6) })),
     post("tokenize: 30 MB of letters", "/tokenize", () => ({ prompt: text("a", 30e6) })),
     post("tokenize: 10 MB, with strings", "/tokenize", () => ({ prompt: text("a b", 10e6), return_token_strs: true })),
-    post("tokenize: 20,000 messages", "/tokenize", () => ({
-      messages: list(20_000, () => ({ role: "user", content: "x" })),
+    post("tokenize: 16,000 messages", "/tokenize", () => ({
+      messages: list(16_000, () => ({ role: "user", content: "x" })),
     })),
     post("tokenize: 100,000 messages", "/tokenize", () => ({
       messages: list(100_000, () => ({ role: "user", content: "x" })),

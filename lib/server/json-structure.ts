@@ -10,8 +10,11 @@ import { ApiError } from "./errors.js";
 export const maxDepth = 256;
 /** Objects, arrays and members: more than the messages of a conversation that fills a context of 131,072 tokens. */
 export const maxNodes = 2 ** 19;
-/** The same in a body that is answered: what is done with each of them is done on the event loop. */
-export const maxAnswered = 2 ** 16;
+/**
+ * The same in a body that is answered: what is done with each of them is done on the event loop. A message has three, a call
+ * twelve, and some hundred tools have ten thousand.
+ */
+export const maxAnswered = 3 * 2 ** 14;
 /** Elements and members: numbers are cheap, and a batch of prompts has many. */
 export const maxValues = 2 ** 22;
 
