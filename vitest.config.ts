@@ -10,13 +10,13 @@ const largerWhenThorough = [
   "test/native.test.ts",
   "test/gpu-knobs.test.ts",
   ...[
-    "constraint",
-    "constraint-schemas",
     "cuda",
     "edge-cases",
-    "edge-cases-responses",
-    "forced-calls",
-    "fuzz-schemas",
+    "chat/forced-calls",
+    "generation/constraint",
+    "generation/constraint-schemas",
+    "generation/fuzz-schemas",
+    "server/edge-cases-responses",
   ].map((name) => `test/lib/${name}.test.ts`),
 ];
 

@@ -2,10 +2,10 @@ import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 import { addonNotFound } from "./addon-not-found.js";
+import { inThisRealm } from "./common/realm.js";
 import { isError } from "./errors.js";
-import type { LoadProgress, NativeEngineOptions } from "./options.js";
+import type { LoadProgress, NativeEngineOptions } from "./generation/options.js";
 import { packageManifest, packageRoot } from "./package-root.js";
-import { inThisRealm } from "./realm.js";
 
 export { packageRoot };
 
@@ -51,7 +51,7 @@ export interface NativeSamplingParams {
   maskReserved: boolean;
 }
 
-/** What a draw depends on beside logits and params; `lib/sampling.ts` defines how. */
+/** What a draw depends on beside logits and params; `lib/generation/sampling.ts` defines how. */
 export interface NativeSamplingContext {
   /** Which of the n choices. */
   choice: number;

@@ -1,4 +1,3 @@
-import { onAbort, throwIfAborted } from "./abort.js";
 import {
   addon,
   type EngineStats,
@@ -7,14 +6,16 @@ import {
   type NativeEvent,
   type NativeRequest,
 } from "./binding.js";
-import { type ChatMessage, type ChatOptions, ChatRun, prepareChat, renderChat } from "./chat.js";
-import { chatConstraint } from "./chat-options.js";
-import { channels, type RequestMessage } from "./diagnostics.js";
+import { type ChatMessage, type ChatOptions, ChatRun, prepareChat, renderChat } from "./chat/chat.js";
+import { chatConstraint } from "./chat/options.js";
+import { onAbort, throwIfAborted } from "./common/abort.js";
+import { readIds, reading } from "./common/given-values.js";
+import { asyncDispose } from "./common/realm.js";
+import { readOptions } from "./common/unknown-option.js";
 import { contextOverflow, errorOf, fromNative, GptOssError, invalidArgument, nativeCall } from "./errors.js";
-import { type GenerateOptions, type ModelTraits, nativeRequestOptions } from "./generate-options.js";
-import { Generation } from "./generation.js";
-import { readIds, reading } from "./given-values.js";
-import { modelPath } from "./model-path.js";
+import { channels, type RequestMessage } from "./generation/diagnostics.js";
+import { type GenerateOptions, type ModelTraits, nativeRequestOptions } from "./generation/generate-options.js";
+import { Generation } from "./generation/generation.js";
 import {
   checkInteger,
   checkSignal,
@@ -22,12 +23,11 @@ import {
   type LoadProgress,
   optionalInteger,
   readEngineOptions,
-} from "./options.js";
-import { asyncDispose } from "./realm.js";
+} from "./generation/options.js";
+import { modelPath } from "./model-path.js";
 import { encodeWithin } from "./tokenizer/encode-within.js";
 import type { Tokenizer } from "./tokenizer/tokenizer.js";
 import { tokenizer } from "./tokenizer/tokenizer.js";
-import { readOptions } from "./unknown-option.js";
 
 export interface EngineInfo extends NativeEngineInfo {
   /** Why this backend: what was asked for, and what there was. */

@@ -1,11 +1,18 @@
 export type { CheckpointSummary, EngineStats, Histogram, ModelConfig, PageStats, TokenLogprob } from "./binding.js";
-export type { ChatAnswer, ChatEvent, ChatMessage, ChatOptions, ChatRun, ToolCall } from "./chat.js";
-export type { ChatDelta, ChatMessageEvent } from "./chat-reader.js";
-export type { Constraint, HarmonyConstraint, OutputFormat, TextConstraint, Unsupported } from "./constraint.js";
-export type { DoneMessage, FirstTokenMessage, RequestMessage } from "./diagnostics.js";
+export type { ChatAnswer, ChatEvent, ChatMessage, ChatOptions, ChatRun, ToolCall } from "./chat/chat.js";
+export type { ChatDelta, ChatMessageEvent } from "./chat/reader.js";
+export type { JsonSchemaFormat, ResponseFormat } from "./chat/response-format.js";
 export { Engine, type EngineHandle, type EngineInfo } from "./engine.js";
 export { type ErrorCode, GptOssError } from "./errors.js";
-export type { GenerateOptions } from "./generate-options.js";
+export type {
+  Constraint,
+  HarmonyConstraint,
+  OutputFormat,
+  TextConstraint,
+  Unsupported,
+} from "./generation/constraint.js";
+export type { DoneMessage, FirstTokenMessage, RequestMessage } from "./generation/diagnostics.js";
+export type { GenerateOptions } from "./generation/generate-options.js";
 export type {
   Acceptance,
   Completion,
@@ -17,9 +24,8 @@ export type {
   RelaxedSchema,
   Timings,
   Usage,
-} from "./generation.js";
+} from "./generation/generation.js";
+export type { LogitsProcessor } from "./generation/logits-processor.js";
+export type { EngineOptions, KvCacheOptions, LoadProgress } from "./generation/options.js";
+export type { SamplingOptions } from "./generation/sampling.js";
 export { inspectCheckpoint } from "./inspect.js";
-export type { LogitsProcessor } from "./logits-processor.js";
-export type { EngineOptions, KvCacheOptions, LoadProgress } from "./options.js";
-export type { JsonSchemaFormat, ResponseFormat } from "./response-format.js";
-export type { SamplingOptions } from "./sampling.js";

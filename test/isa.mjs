@@ -43,7 +43,7 @@ const apart = [
   "packed-weights.test.ts",
 ];
 const files = ["test/lib", "test/e2e"].flatMap((folder) =>
-  readdirSync(folder)
+  readdirSync(folder, { recursive: true })
     .filter((name) => name.endsWith(".test.ts") && !apart.includes(name))
     .map((name) => path.join(folder, name))
     .filter((file) => folder === "test/e2e" || readFileSync(file, "utf8").includes("Engine.load(")),

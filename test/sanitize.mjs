@@ -90,9 +90,14 @@ run(
     "run",
     // Where the addon does the work. Not memory.test.ts, which measures what a sanitizer changes; the kernels themselves
     // ran above, on every instruction set.
-    ...["engine", "engine-options", "engine-sharing", "bad-checkpoints", "tokenizer", "sampling"].map(
-      (name) => `test/lib/${name}.test.ts`,
-    ),
+    ...[
+      "engine",
+      "generation/options",
+      "engine-sharing",
+      "bad-checkpoints",
+      "tokenizer/tokenizer",
+      "generation/sampling",
+    ].map((name) => `test/lib/${name}.test.ts`),
     "--testTimeout=600000",
     "--reporter=default",
     "--reporter=json",

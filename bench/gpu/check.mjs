@@ -116,9 +116,14 @@ function count(step, { passed, failed, skipped }, why) {
 const tiny = emulated ? ["--tokens", "1,3", "--prefill", "20", "--context", "100,200"] : [];
 const vitestFiles = emulated
   ? ["test/lib/errors.test.ts"]
-  : ["demo-conversations", "conversation", "engine", "engine-options", "engine-sharing", "streams"].map(
-      (name) => `test/lib/${name}.test.ts`,
-    );
+  : [
+      "chat/demo-conversations",
+      "chat/conversation",
+      "engine",
+      "generation/options",
+      "engine-sharing",
+      "generation/streams",
+    ].map((name) => `test/lib/${name}.test.ts`);
 
 async function engineBench(step, model, seconds, ...args) {
   const until = Date.now() + (seconds - 15) * 1000;

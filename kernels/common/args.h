@@ -73,7 +73,7 @@ struct ExpertsArgs {
   float limit, alpha;  // of the clamped SwiGLU
 };
 
-// One row's sampling parameters, checked by lib/sampling.ts. Neutral values: temperature 1, top_k 0, top_p 1, min_p 0,
+// One row's sampling parameters, checked by lib/generation/sampling.ts. Neutral values: temperature 1, top_k 0, top_p 1, min_p 0,
 // penalties 1, 0 and 0.
 struct SamplingArgs {
   float temperature;  // 0 = greedy

@@ -1,4 +1,4 @@
-// What the tokens that a sequence has seen do to their logits; lib/sampling.ts defines it. Each step is rounded to
+// What the tokens that a sequence has seen do to their logits; lib/generation/sampling.ts defines it. Each step is rounded to
 // float32, and none may be contracted with the next into a fused multiply-add.
 #pragma once
 #include "kernels/common/lang.h"

@@ -1,4 +1,4 @@
-// Sampling, defined in lib/sampling.ts:
+// Sampling, defined in lib/generation/sampling.ts:
 //
 //   candidates   finite logits (+inf counts as the largest float), without the reserved ids when they are masked
 //   temperature  0: the highest logit, the lowest id among equals;  else  w[i] = exp((logit[i] − max) / temperature)

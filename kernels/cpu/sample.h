@@ -1,4 +1,4 @@
-// One row of logits, as lib/sampling.ts defines sampling: the draw, and what is told of the row beside it.
+// One row of logits, as lib/generation/sampling.ts defines sampling: the draw, and what is told of the row beside it.
 // Nothing here looks at penalties or bias: native/backend/cpu/sample_row.h puts them into the logits.
 #pragma once
 #include <algorithm>

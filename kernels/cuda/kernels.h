@@ -166,7 +166,7 @@ struct SampleArgs {
   int rows, vocab;  // rows = capacity
 };
 size_t sample_scratch_bytes(const SampleArgs&);  // host
-// Draws for each of *num_rows rows as lib/sampling.ts defines. The logits are left as they were.
+// Draws for each of *num_rows rows as lib/generation/sampling.ts defines. The logits are left as they were.
 Status sample(const SampleArgs&, const int32_t* num_rows, float* logits, const SampleRow* rows, const SampleSeen* seen,
               const SampleBias* bias, void* scratch, SampleResult* out, Stream);
 

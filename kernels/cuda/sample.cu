@@ -1,4 +1,4 @@
-// Sampling, defined in lib/sampling.ts and executed for the CPU in kernels/cpu/sample.cpp:
+// Sampling, defined in lib/generation/sampling.ts and executed for the CPU in kernels/cpu/sample.cpp:
 //
 //   logits       [rows, vocab] f32; penalties, bias and what is not allowed on a copy of the row, made when there are any
 //   candidates   finite logits (+inf counts as the largest float), without the reserved ids when they are masked

@@ -2,7 +2,7 @@ import { demoModelLabel } from "../demo-model/index.js";
 import { Engine } from "../engine.js";
 import { modelOfEnvironment } from "../environment.js";
 import { GptOssError } from "../errors.js";
-import type { EngineOptions } from "../options.js";
+import type { EngineOptions } from "../generation/options.js";
 import { exitCodes, Interrupted } from "./exit.js";
 import { type KnownModel, knownRepository } from "./known-models.js";
 import { Output } from "./output.js";

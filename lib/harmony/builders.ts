@@ -1,5 +1,5 @@
+import { readOptions } from "../common/unknown-option.js";
 import { invalidArgument } from "../errors.js";
-import { readOptions } from "../unknown-option.js";
 import { builtinTools } from "./builtin-tools.js";
 import type { Message, ReasoningEffort, ToolNamespace, ToolNamespaces } from "./message.js";
 import { constrainMarker } from "./tokens.js";

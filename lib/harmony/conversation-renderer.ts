@@ -1,12 +1,12 @@
 import { hash } from "node:crypto";
-import { throwIfAborted } from "../abort.js";
-import { BoundedCache, SharedBound } from "../bounded-cache.js";
-import { Breather } from "../breather.js";
+import { throwIfAborted } from "../common/abort.js";
+import { BoundedCache, SharedBound } from "../common/bounded-cache.js";
+import { Breather } from "../common/breather.js";
+import { readOptions } from "../common/unknown-option.js";
 import { contextOverflow, invalidArgument } from "../errors.js";
-import { checkSignal } from "../options.js";
+import { checkSignal } from "../generation/options.js";
 import { encodeLong, encodeWithin, offThreadUnits } from "../tokenizer/encode-within.js";
 import { firstSpecialToken } from "../tokenizer/special-tokens.js";
-import { readOptions } from "../unknown-option.js";
 import { type Conversation, type Message, type Role, readRole } from "./message.js";
 import { parseMessagesFromCompletionTokens } from "./parser.js";
 import {

@@ -1,5 +1,5 @@
+import { compactJson, maxJsonDepth, member, members } from "../common/raw-json.js";
 import { GptOssError } from "../errors.js";
-import { compactJson, maxJsonDepth, member, members } from "./raw-json.js";
 
 /**
  * JSON Schema as the TypeScript-like type that gpt-oss reads in a tool definition. The model was trained on exactly

@@ -1,7 +1,7 @@
+import { plainCopy } from "../common/given-values.js";
+import { isJsonObject, member, members, readJson } from "../common/raw-json.js";
+import type { Steps } from "../common/steps.js";
 import { invalidArgument } from "../errors.js";
-import { plainCopy } from "../given-values.js";
-import type { Steps } from "../steps.js";
-import { isJsonObject, member, members, readJson } from "./raw-json.js";
 
 /** The canonical shape of a harmony message, and the reader that checks one wherever it comes from. */
 

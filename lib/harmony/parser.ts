@@ -1,6 +1,6 @@
+import { readOptions } from "../common/unknown-option.js";
 import { invalidArgument } from "../errors.js";
 import { lastSpecialToken } from "../tokenizer/special-tokens.js";
-import { readOptions } from "../unknown-option.js";
 import { type Header, headerWords, malformed, parseHeader, splitChannel } from "./header.js";
 import { type Message, type Role, readRole } from "./message.js";
 import { endsMessage, formatTokens } from "./tokens.js";

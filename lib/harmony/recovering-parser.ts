@@ -1,6 +1,6 @@
+import { readOptions } from "../common/unknown-option.js";
 import { invalidArgument } from "../errors.js";
 import { firstSpecialToken } from "../tokenizer/special-tokens.js";
-import { readOptions } from "../unknown-option.js";
 import { builtinRecipients } from "./builtin-tools.js";
 import { type Header, headerWords, isRole, splitChannel } from "./header.js";
 import type { Message, Role } from "./message.js";

@@ -1,8 +1,9 @@
+import { readJson } from "../common/raw-json.js";
+import { finished, type Steps } from "../common/steps.js";
+import { readOptions } from "../common/unknown-option.js";
 import { contextOverflow, invalidArgument } from "../errors.js";
-import { finished, type Steps } from "../steps.js";
 import { leastTokens } from "../tokenizer/encode-within.js";
 import { tokenizer } from "../tokenizer/tokenizer.js";
-import { readOptions } from "../unknown-option.js";
 import {
   type CheckedMessage,
   type Content,
@@ -14,7 +15,6 @@ import {
   readMessage,
   readRole,
 } from "./message.js";
-import { readJson } from "./raw-json.js";
 import { declaresFunctions, developerText, systemText } from "./system-text.js";
 import { constrainMarker, formatTokens } from "./tokens.js";
 

@@ -1,7 +1,7 @@
+import { isJsonObject, member } from "../common/raw-json.js";
 import { invalidArgument } from "../errors.js";
 import { schemaType } from "./json-schema-type.js";
 import type { ToolDescription, ToolNamespace, ToolNamespaces } from "./message.js";
-import { isJsonObject, member } from "./raw-json.js";
 
 /** Tool definitions: from the shape of OpenAI's API, and as the text that stands in a prompt. */
 

@@ -9,8 +9,9 @@ import {
   LogController,
 } from "fastify";
 import { GptOssError, isError } from "../errors.js";
-import { ApiError, handleError } from "./errors.js";
-import { logStream } from "./log-stream.js";
+import { ApiError, handleError } from "./http/errors.js";
+import { logStream } from "./http/log-stream.js";
+import { requestId } from "./operations/track-requests.js";
 import {
   type CheckedServerOptions,
   checkPluginOptions,
@@ -20,7 +21,6 @@ import {
 } from "./options.js";
 import { buildParts, type ServerParts } from "./parts.js";
 import { routes } from "./routes.js";
-import { requestId } from "./track-requests.js";
 
 declare module "fastify" {
   interface FastifyInstance {

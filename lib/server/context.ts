@@ -1,8 +1,8 @@
 import type { FastifyBaseLogger } from "fastify";
 import type { Engine } from "../engine.js";
 import type { LargeBodies } from "./bodies/large-bodies.js";
-import type { PriorityGrant } from "./priority.js";
-import type { Turn, TurnRequest } from "./turn.js";
+import type { PriorityGrant } from "./limits/priority.js";
+import type { Turn, TurnRequest } from "./turn/turn.js";
 
 /** What every endpoint works with. */
 export interface ServerContext {

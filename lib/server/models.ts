@@ -1,6 +1,6 @@
 import type { FastifyInstance } from "fastify";
 import type { ServerContext } from "./context.js";
-import { ApiError } from "./errors.js";
+import { ApiError } from "./http/errors.js";
 
 /** The model, by every name that it has. */
 export function models(app: FastifyInstance, context: ServerContext): void {

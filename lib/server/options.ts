@@ -1,10 +1,10 @@
 import type { FastifyBaseLogger } from "fastify";
+import { refuseUnknown } from "../common/unknown-option.js";
 import type { Engine } from "../engine.js";
 import { GptOssError, invalidArgument } from "../errors.js";
-import { optionalInteger } from "../options.js";
-import { refuseUnknown } from "../unknown-option.js";
-import type { PriorityGrant } from "./priority.js";
-import { type IsTrusted, trustedProxies } from "./trusted-proxies.js";
+import { optionalInteger } from "../generation/options.js";
+import type { PriorityGrant } from "./limits/priority.js";
+import { type IsTrusted, trustedProxies } from "./tenants/trusted-proxies.js";
 
 /** Options of `createServer` and `gptOssPlugin`: defaults, checks and meaning, in that order and nowhere else. */
 

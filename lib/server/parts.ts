@@ -2,15 +2,15 @@ import type { FastifyBaseLogger } from "fastify";
 import { packageVersion } from "../version.js";
 import { LargeBodies } from "./bodies/large-bodies.js";
 import type { ServerContext } from "./context.js";
-import { Drain } from "./drain.js";
-import { EngineSource } from "./engine-source.js";
-import { Gate } from "./gate.js";
-import { EngineHealth } from "./health.js";
-import { ClientLimits } from "./limits.js";
-import { ServerMetrics } from "./metrics.js";
+import { ClientLimits } from "./limits/limits.js";
+import { StalledReaders } from "./limits/stalled-readers.js";
+import { Drain } from "./operations/drain.js";
+import { EngineSource } from "./operations/engine-source.js";
+import { EngineHealth } from "./operations/health.js";
+import { ServerMetrics } from "./operations/metrics.js";
 import type { CheckedPluginOptions } from "./options.js";
-import { StalledReaders } from "./stalled-readers.js";
-import { startTurn } from "./start-turn.js";
+import { Gate } from "./tenants/gate.js";
+import { startTurn } from "./turn/start.js";
 
 /** What one server is made of. */
 export interface ServerParts {

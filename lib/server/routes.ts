@@ -1,16 +1,16 @@
 import cors from "@fastify/cors";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { acceptJson } from "./bodies/checked-body.js";
-import { refuseOtherEncodings } from "./body-encoding.js";
+import { refuseOtherEncodings } from "./bodies/encoding.js";
 import { endpoints } from "./endpoints.js";
-import { handleError } from "./errors.js";
-import { rateLimitHeaders } from "./limits.js";
-import { KnownRoutes } from "./not-found.js";
-import { operations } from "./operations.js";
+import { handleError } from "./http/errors.js";
+import { KnownRoutes } from "./http/not-found.js";
+import { warningsHeader } from "./http/warnings.js";
+import { rateLimitHeaders } from "./limits/limits.js";
+import { admit } from "./limits/tickets.js";
+import { operations } from "./operations/operations.js";
+import { trackRequests } from "./operations/track-requests.js";
 import type { ServerParts } from "./parts.js";
-import { admit } from "./tickets.js";
-import { trackRequests } from "./track-requests.js";
-import { warningsHeader } from "./warnings.js";
 
 /** Everything that a server answers; `app` is its own, or a scope within somebody else's. */
 export async function routes(app: FastifyInstance, parts: ServerParts): Promise<KnownRoutes> {

@@ -1,14 +1,14 @@
 import type { NativeScript } from "../binding.js";
+import { jsonText } from "../common/exact-json.js";
+import { refuseUnknown } from "../common/unknown-option.js";
 import { GptOssError, invalidArgument } from "../errors.js";
-import { jsonText } from "../exact-json.js";
+import { checkInteger } from "../generation/options.js";
 import { assistantMessage, functionCallMessage } from "../harmony/builders.js";
 import { type Message, readMessage } from "../harmony/message.js";
 import { encodeMessage, joined, openingOf, writtenMessages } from "../harmony/render.js";
 import { formatTokens } from "../harmony/tokens.js";
 import { checkToolName } from "../harmony/tools.js";
-import { checkInteger } from "../options.js";
 import { tokenizer } from "../tokenizer/tokenizer.js";
-import { refuseUnknown } from "../unknown-option.js";
 
 /** What a scripted engine writes: in the words of a conversation, or token by token. */
 

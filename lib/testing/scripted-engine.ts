@@ -1,14 +1,14 @@
 import { addon, type NativeRequest } from "../binding.js";
+import { readOptions } from "../common/unknown-option.js";
 import { Dispatcher, Engine } from "../engine.js";
 import { invalidArgument, nativeCall } from "../errors.js";
-import type { GenerateOptions } from "../generate-options.js";
-import type { Generation } from "../generation.js";
+import type { GenerateOptions } from "../generation/generate-options.js";
+import type { Generation } from "../generation/generation.js";
+import { type EngineOptions, readEngineOptions } from "../generation/options.js";
 import type { Message } from "../harmony/message.js";
 import { parseMessagesFromCompletionTokens } from "../harmony/parser.js";
 import { openingOf } from "../harmony/render.js";
-import { type EngineOptions, readEngineOptions } from "../options.js";
 import { tokenizer } from "../tokenizer/tokenizer.js";
-import { readOptions } from "../unknown-option.js";
 import { nativeScript, type Script } from "./script.js";
 
 /** What was asked of a ScriptedEngine, by `generate`, by `chat` or through a server. */

@@ -1,6 +1,6 @@
 import { availableParallelism } from "node:os";
-import { abortReason, onAbort, throwIfAborted } from "../abort.js";
 import { addon, type NativeTokenizer } from "../binding.js";
+import { abortReason, onAbort, throwIfAborted } from "../common/abort.js";
 import { fromNative, nativeCall } from "../errors.js";
 
 /** Encoding that ends early where a text has too many tokens, at once or away from this thread. */

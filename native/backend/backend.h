@@ -129,7 +129,7 @@ struct TopLogprob {
   float logprob;
 };
 
-// What a row's draw depends on beside its logits and SamplingArgs. lib/sampling.ts defines how.
+// What a row's draw depends on beside its logits and SamplingArgs. lib/generation/sampling.ts defines how.
 struct SamplingContext {
   struct Seen {
     int32_t token;

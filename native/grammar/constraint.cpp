@@ -18,7 +18,7 @@ namespace {
 
 enum class Expected { kValue, kObject };  // of a schema
 
-// lib/constraint.ts has checked what it writes; but a program can change what JSON.stringify makes of it.
+// lib/generation/constraint.ts has checked what it writes; but a program can change what JSON.stringify makes of it.
 [[noreturn]] void refuse_text(const char* key, const char* expected) {
   throw Error(Code::kInvalidArgument, str("the JSON text of the constraint is not what was checked: \"", key, "\" is ", expected,
                                           "; does something define toJSON()?"));

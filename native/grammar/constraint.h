@@ -43,7 +43,7 @@ class Constraints {
  public:
   explicit Constraints(int vocab, size_t most_bytes = 256u << 20);
 
-  // `json` is the text of a Constraint of lib/constraint.ts, in which schemas are texts of JSON themselves. `ends` are the
+  // `json` is the text of a Constraint of lib/generation/constraint.ts, in which schemas are texts of JSON themselves. `ends` are the
   // tokens that end a text. Throws kInvalidArgument, naming the part and why, for a schema or pattern that is not supported
   // or that no text satisfies; a schema with "unsupported": "relax" is replaced by any object or value instead, and named
   // among the constraint's relaxed parts. Throws kUnsupported where the vocabulary lacks what is needed, and kCancelled soon

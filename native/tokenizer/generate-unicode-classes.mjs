@@ -4,7 +4,7 @@
 //
 // The Unicode data is Node's own, of exactly the version of the reference tokenizer: its regex-syntax 0.8.5 knows Unicode
 // 16.0, which is what Node 22.12 carries. Later versions assign 4,803 more code points and move U+0295 ʕ from Ll to Lo, and
-// both change how some texts split. test/lib/tokenizer.test.ts compares the table with the Node that runs it.
+// both change how some texts split. test/lib/tokenizer/tokenizer.test.ts compares the table with the Node that runs it.
 import { writeFileSync } from "node:fs";
 import path from "node:path";
 

@@ -1,4 +1,4 @@
-// Sampling of one row. test/lib/sampling.test.ts holds it equal to the TypeScript reference on thousands of rows; here
+// Sampling of one row. test/lib/generation/sampling.test.ts holds it equal to the TypeScript reference on thousands of rows; here
 // are the kernels, large rows against the definition, and the properties that need no reference.
 #include "native/backend/cpu/sample_row.h"
 
@@ -257,7 +257,7 @@ double uniform(const SamplingArgs& args) {
   return (double(random.x >> 5) * 0x1p26 + double(random.y >> 6)) * 0x1p-53;
 }
 
-// The definition in lib/sampling.ts, executed literally; penalties and bias are not in it.
+// The definition in lib/generation/sampling.ts, executed literally; penalties and bias are not in it.
 Sampled by_definition(const SamplingArgs& args, const std::vector<float>& logits, int top_logprobs) {
   const auto clamped = [&](int id) { return std::min(logits[size_t(id)], kMax); };
   std::vector<int> finite, kept;

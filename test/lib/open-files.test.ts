@@ -37,7 +37,7 @@ const refused = /^RESOURCE_LIMIT .*EMFILE/;
 it("key files are not missing, and the keys that were read stay", () => {
   writeFileSync(path.join(folder, "keys"), "first-key\n");
   const seen = outOfFiles(
-    'import { ApiKeys } from "./lib/server/api-keys.ts";',
+    'import { ApiKeys } from "./lib/server/tenants/api-keys.ts";',
     `const file = process.env.FOLDER + "/keys";
      const scope = { ApiKeys, file, keys: new ApiKeys({ file }) };
      fs.writeFileSync(file, "second-key");`,

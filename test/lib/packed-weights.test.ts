@@ -3,8 +3,8 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Engine } from "../../lib/engine.js";
+import type { EngineOptions, LoadProgress } from "../../lib/generation/options.js";
 import { inspectCheckpoint } from "../../lib/inspect.js";
-import type { EngineOptions, LoadProgress } from "../../lib/options.js";
 
 /**
  * Where the experts of a CPU are kept that wants them in an order of its own. On one that does not, every option gives the

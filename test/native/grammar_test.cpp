@@ -370,7 +370,7 @@ TEST("grammar: turns of the harmony format") {
 }
 
 TEST("grammar: a constraint that lacks something, or has another thing there, is refused") {
-  // lib/constraint.ts writes none of these, but a toJSON() of its caller's may.
+  // lib/generation/constraint.ts writes none of these, but a toJSON() of its caller's may.
   for (const char* json : {"1", "{}", R"({"kind":1})", R"({"kind":"text"})", R"({"kind":"text","format":[]})",
                            R"({"kind":"text","format":{"type":{}}})", R"({"kind":"text","format":{"type":"json_schema"}})",
                            R"({"kind":"text","format":{"type":"regex"}})", R"({"kind":"text","format":{"type":"regex","pattern":1}})",

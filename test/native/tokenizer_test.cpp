@@ -1,4 +1,4 @@
-// The tokenizer's core. test/lib/tokenizer.test.ts goes through the same goldens by way of the binding, and compares
+// The tokenizer's core. test/lib/tokenizer/tokenizer.test.ts goes through the same goldens by way of the binding, and compares
 // with another tokenizer on random texts.
 #include "native/tokenizer/tokenizer.h"
 

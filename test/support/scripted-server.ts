@@ -4,12 +4,12 @@ import type { Engine } from "../../lib/engine.js";
 import { GptOssError } from "../../lib/errors.js";
 import { acceptJson } from "../../lib/server/bodies/checked-body.js";
 import type { ServerContext } from "../../lib/server/context.js";
-import { ApiError } from "../../lib/server/errors.js";
+import { ApiError } from "../../lib/server/http/errors.js";
 import type { ResponseObject } from "../../lib/server/responses/objects.js";
+import { responses } from "../../lib/server/responses/responses.js";
 import type { StoreLimits } from "../../lib/server/responses/store.js";
-import { responses } from "../../lib/server/responses.js";
-import { setTenant } from "../../lib/server/tenant.js";
-import { Tenants } from "../../lib/server/tenants.js";
+import { setTenant } from "../../lib/server/tenants/tenant.js";
+import { Tenants } from "../../lib/server/tenants/tenants.js";
 import { type ScriptedTurn, TurnPlayer } from "./scripted-turns.js";
 
 export interface ScriptedServerOptions {

@@ -1,10 +1,10 @@
 import type { FastifyInstance } from "fastify";
 import { BodyCheck } from "../../lib/server/bodies/body-check.js";
 import { checkedBody } from "../../lib/server/bodies/checked-body.js";
-import { fields } from "../../lib/server/body-fields.js";
+import { fields } from "../../lib/server/bodies/fields.js";
 import type { ServerContext } from "../../lib/server/context.js";
-import { disconnectSignal } from "../../lib/server/disconnect.js";
 import type { Endpoint } from "../../lib/server/endpoints.js";
+import { disconnectSignal } from "../../lib/server/http/disconnect.js";
 import { models } from "../../lib/server/models.js";
 
 /** Stands in for `lib/server/endpoints.ts`: endpoints that a test holds by the hand. */

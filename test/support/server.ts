@@ -1,13 +1,13 @@
 import Fastify, { type FastifyInstance } from "fastify";
 import { acceptJson } from "../../lib/server/bodies/checked-body.js";
-import { chatCompletions } from "../../lib/server/chat-completions.js";
-import { completions } from "../../lib/server/completions.js";
+import { chatCompletions } from "../../lib/server/chat/chat-completions.js";
+import { completions } from "../../lib/server/completions/completions.js";
 import type { ServerContext } from "../../lib/server/context.js";
-import { handleError } from "../../lib/server/errors.js";
-import { startTurn } from "../../lib/server/start-turn.js";
-import { setTenant } from "../../lib/server/tenant.js";
-import { Tenants } from "../../lib/server/tenants.js";
-import { tokenize } from "../../lib/server/tokenize.js";
+import { handleError } from "../../lib/server/http/errors.js";
+import { setTenant } from "../../lib/server/tenants/tenant.js";
+import { Tenants } from "../../lib/server/tenants/tenants.js";
+import { tokenize } from "../../lib/server/tokenize/tokenize.js";
+import { startTurn } from "../../lib/server/turn/start.js";
 import { ScriptedEngine, type ScriptedEngineOptions, type Scripts } from "../../lib/testing/index.js";
 import { tokenizer } from "../../lib/tokenizer/tokenizer.js";
 

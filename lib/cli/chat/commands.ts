@@ -1,5 +1,5 @@
 import type { CompleterResult } from "node:readline";
-import { nearest } from "../../unknown-option.js";
+import { nearest } from "../../common/unknown-option.js";
 
 /** The commands of a chat: what they are called, take and do. */
 export interface ChatCommand {

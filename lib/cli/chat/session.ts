@@ -1,6 +1,6 @@
-import { type ChatAnswer, type ChatMessage, type ChatOptions, type ChatRun, renderChat } from "../../chat.js";
+import { type ChatAnswer, type ChatMessage, type ChatOptions, type ChatRun, renderChat } from "../../chat/chat.js";
 import { GptOssError } from "../../errors.js";
-import type { GenerateOptions } from "../../generate-options.js";
+import type { GenerateOptions } from "../../generation/generate-options.js";
 import type { ReasoningEffort } from "../../harmony/index.js";
 import { AnswerPrinter } from "../answer-printer.js";
 import { exitCodes } from "../exit.js";

@@ -1,4 +1,4 @@
-import type { ChatMessage } from "../../chat.js";
+import type { ChatMessage } from "../../chat/chat.js";
 
 /** How many turns there are; each begins with what the user said. */
 export function countTurns(messages: readonly ChatMessage[]): number {

@@ -1,7 +1,7 @@
 import path from "node:path";
 import { Command } from "commander";
+import { nearest } from "../../common/unknown-option.js";
 import { GptOssError } from "../../errors.js";
-import { nearest } from "../../unknown-option.js";
 import { UsageError } from "../exit.js";
 import { type KnownModel, knownModels, knownRepository } from "../known-models.js";
 import { Output } from "../output.js";

@@ -2,7 +2,7 @@ import path from "node:path";
 import { Command, Option } from "commander";
 import type { FastifyInstance } from "fastify";
 import { Engine } from "../../engine.js";
-import type { EngineOptions } from "../../options.js";
+import type { EngineOptions } from "../../generation/options.js";
 import type { ServerOptions } from "../../server/index.js";
 import { UsageError } from "../exit.js";
 import { chosenModel, explained, tellDemo } from "../load-model.js";

@@ -1,8 +1,8 @@
 import { readFileSync } from "node:fs";
-import type { OutputFormat } from "../../constraint.js";
 import { Engine } from "../../engine.js";
 import { GptOssError, refusalOf } from "../../errors.js";
-import type { GenerateOptions } from "../../generate-options.js";
+import type { OutputFormat } from "../../generation/constraint.js";
+import type { GenerateOptions } from "../../generation/generate-options.js";
 import { exitCodes, UsageError } from "../exit.js";
 
 /** What both forms of a completion are asked with. */

@@ -1,5 +1,5 @@
 import { type Command, Option } from "commander";
-import { type EngineOptions, readEngineOptions } from "../../options.js";
+import { type EngineOptions, readEngineOptions } from "../../generation/options.js";
 import { integer } from "./values.js";
 
 /** How every command that loads a model is told about its engine. */

@@ -1,5 +1,5 @@
 import { type Command, Option } from "commander";
-import { type GenerateOptions, nativeRequestOptions } from "../../generate-options.js";
+import { type GenerateOptions, nativeRequestOptions } from "../../generation/generate-options.js";
 import type { ReasoningEffort } from "../../harmony/index.js";
 import { given } from "./engine.js";
 import { decimal, integer } from "./values.js";

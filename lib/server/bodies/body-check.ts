@@ -1,7 +1,7 @@
 import { Ajv, type ErrorObject, type ValidateFunction } from "ajv";
-import { checkFields, type Members } from "../body-fields.js";
-import { ApiError } from "../errors.js";
-import { readBody } from "../json-body.js";
+import { ApiError } from "../http/errors.js";
+import { checkFields, type Members } from "./fields.js";
+import { readBody } from "./json-body.js";
 
 /** Fastify's own would repair what it finds, and take `"1"` for a number. */
 const ajv = new Ajv({ strict: false, coerceTypes: false, useDefaults: false, removeAdditional: false });

@@ -1,10 +1,10 @@
 import type { Readable } from "node:stream";
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteShorthandOptions } from "fastify";
 import type { ServerContext } from "../context.js";
-import { disconnectSignal } from "../disconnect.js";
-import { ApiError } from "../errors.js";
-import { OnceLog } from "../once-log.js";
-import { ticketOf } from "../tickets.js";
+import { disconnectSignal } from "../http/disconnect.js";
+import { ApiError } from "../http/errors.js";
+import { OnceLog } from "../http/once-log.js";
+import { ticketOf } from "../limits/tickets.js";
 import type { BodyCheck } from "./body-check.js";
 import { collectBody, joined, owned, type RawBody } from "./collect.js";
 import { largeBytes } from "./large-bodies.js";

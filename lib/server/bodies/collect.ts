@@ -1,5 +1,5 @@
 import type { Readable } from "node:stream";
-import { ApiError } from "../errors.js";
+import { ApiError } from "../http/errors.js";
 
 /** The bytes of a request's body, in the pieces that they came in: to join many megabytes would hold the event loop. */
 export interface RawBody {

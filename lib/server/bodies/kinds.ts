@@ -1,9 +1,9 @@
-import { chatSchema, refuseLongChat } from "../chat-request.js";
-import { completionSchema, refuseLongPrompts } from "../completion-request.js";
-import { chatFields, completionFields, detokenizeFields, responseFields, tokenizeFields } from "../known-fields.js";
+import { chatSchema, refuseLongChat } from "../chat/request.js";
+import { completionSchema, refuseLongPrompts } from "../completions/request.js";
 import { refuseLongInput, responseSchema } from "../responses/request.js";
-import { detokenizeSchema, refuseLongText, refuseManyTokens, tokenizeSchema } from "../tokenize-request.js";
+import { detokenizeSchema, refuseLongText, refuseManyTokens, tokenizeSchema } from "../tokenize/request.js";
 import { BodyCheck } from "./body-check.js";
+import { chatFields, completionFields, detokenizeFields, responseFields, tokenizeFields } from "./known-fields.js";
 
 /** The bodies of the endpoints. */
 

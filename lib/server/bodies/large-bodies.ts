@@ -1,9 +1,9 @@
 import { setImmediate } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
-import { abortReason, onAbort, throwIfAborted } from "../../abort.js";
+import { abortReason, onAbort, throwIfAborted } from "../../common/abort.js";
+import { toJsonNumbers } from "../../common/exact-json.js";
 import { GptOssError } from "../../errors.js";
-import { toJsonNumbers } from "../../exact-json.js";
-import { ApiError } from "../errors.js";
+import { ApiError } from "../http/errors.js";
 import type { CheckedBody } from "./body-check.js";
 import type { BodyReport, BodyTask } from "./thread.js";
 

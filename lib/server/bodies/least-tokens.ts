@@ -1,8 +1,8 @@
 import { contextOverflow } from "../../errors.js";
 import { leastOfMessage } from "../../harmony/render.js";
 import { leastTokens } from "../../tokenizer/encode-within.js";
-import { badRequest } from "../error-response.js";
-import type { ApiError } from "../errors.js";
+import { badRequest } from "../http/error-response.js";
+import type { ApiError } from "../http/errors.js";
 
 /** Tokens that a prompt has at least, counted without reading it: what no context can hold is not worth it. */
 export class LeastTokens {

@@ -1,10 +1,10 @@
 // A thread that reads large bodies: what LargeBodies of one server asks, one body after the other.
 import { setPriority } from "node:os";
 import { parentPort } from "node:worker_threads";
-import { toBigints } from "../../exact-json.js";
-import { ApiError } from "../errors.js";
-import { refuseMany } from "../json-structure.js";
+import { toBigints } from "../../common/exact-json.js";
+import { ApiError } from "../http/errors.js";
 import type { BodyLimits, CheckedBody } from "./body-check.js";
+import { refuseMany } from "./json-structure.js";
 import { checkOf } from "./kinds.js";
 
 export interface BodyTask {

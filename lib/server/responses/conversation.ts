@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import type { ChatMessage } from "../../chat-messages.js";
+import type { ChatMessage } from "../../chat/messages.js";
 
 /** One item of a conversation, as the API tells it and as the model reads it. */
 export interface ConversationItem {

@@ -1,5 +1,5 @@
 import { GptOssError } from "../../errors.js";
-import { ApiError } from "../errors.js";
+import { ApiError } from "../http/errors.js";
 
 /** The `error` of a failed response; of what is not meant for clients it says nothing. */
 export function failureOf(error: unknown): { code: string; message: string } {

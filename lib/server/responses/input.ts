@@ -1,8 +1,8 @@
-import { Breather } from "../../breather.js";
-import type { ChatMessage } from "../../chat-messages.js";
-import { isObject } from "../body-fields.js";
-import { ApiError } from "../errors.js";
-import type { Warning } from "../warnings.js";
+import type { ChatMessage } from "../../chat/messages.js";
+import { Breather } from "../../common/breather.js";
+import { isObject } from "../bodies/fields.js";
+import { ApiError } from "../http/errors.js";
+import type { Warning } from "../http/warnings.js";
 import { type ConversationItem, called, conversationItem, newId, said, thought } from "./conversation.js";
 import { invalid, optionalString, requiredName, requiredString } from "./refusals.js";
 

@@ -1,7 +1,7 @@
-import type { SpelledToken } from "../../visible-text.js";
-import { LazyList, type SpelledTokens } from "../spelled-tokens.js";
-import type { TurnEvent } from "../turn.js";
-import { logprobOf } from "../visible-logprob.js";
+import type { SpelledToken } from "../../chat/visible-text.js";
+import { LazyList, type SpelledTokens } from "../turn/spelled-tokens.js";
+import type { TurnEvent } from "../turn/turn.js";
+import { logprobOf } from "../turn/visible-logprob.js";
 import { type ConversationItem, called, said, thought } from "./conversation.js";
 import type {
   FunctionCallItem,

@@ -1,4 +1,4 @@
-import { ApiError } from "../errors.js";
+import { ApiError } from "../http/errors.js";
 
 /** A value that is not what it should be, in the one form that this endpoint's refusals have. */
 export function invalid(param: string, expected: string, received: unknown): ApiError {

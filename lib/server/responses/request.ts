@@ -1,10 +1,10 @@
 import type { BodyLimits } from "../bodies/body-check.js";
+import { readTextFormat } from "../bodies/format-fields.js";
 import { LeastTokens } from "../bodies/least-tokens.js";
-import { ApiError } from "../errors.js";
-import { readTextFormat } from "../format-fields.js";
-import { mostTools } from "../tool-fields.js";
-import type { TurnRequest } from "../turn.js";
-import type { Warning } from "../warnings.js";
+import { mostTools } from "../bodies/tool-fields.js";
+import { ApiError } from "../http/errors.js";
+import type { Warning } from "../http/warnings.js";
+import type { TurnRequest } from "../turn/turn.js";
 import type { ResponseSettings } from "./objects.js";
 import { unsupported } from "./refusals.js";
 import { type ReadTools, readToolChoice, readTools } from "./tools.js";

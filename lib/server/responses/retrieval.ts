@@ -1,7 +1,7 @@
 import type { FastifyInstance } from "fastify";
-import { ApiError } from "../errors.js";
-import { sendJson } from "../json-pieces.js";
-import { tenantOf } from "../tenant.js";
+import { ApiError } from "../http/errors.js";
+import { sendJson } from "../http/json-pieces.js";
+import { tenantOf } from "../tenants/tenant.js";
 import { invalid, unsupported } from "./refusals.js";
 import type { ResponseStore, StoredResponse } from "./store.js";
 

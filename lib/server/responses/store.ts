@@ -1,4 +1,4 @@
-import { BoundedCache, SharedBound } from "../../bounded-cache.js";
+import { BoundedCache, SharedBound } from "../../common/bounded-cache.js";
 import type { ConversationItem } from "./conversation.js";
 import type { ResponseObject } from "./objects.js";
 

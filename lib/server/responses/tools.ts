@@ -1,10 +1,10 @@
-import { own } from "../../given-values.js";
-import type { ToolChoice } from "../../turn-constraint.js";
-import { isObject } from "../body-fields.js";
-import { ApiError } from "../errors.js";
-import { mostTools } from "../tool-fields.js";
-import type { DeclaredFunction } from "../turn.js";
-import type { Warning } from "../warnings.js";
+import type { ToolChoice } from "../../chat/turn-constraint.js";
+import { own } from "../../common/given-values.js";
+import { isObject } from "../bodies/fields.js";
+import { mostTools } from "../bodies/tool-fields.js";
+import { ApiError } from "../http/errors.js";
+import type { Warning } from "../http/warnings.js";
+import type { DeclaredFunction } from "../turn/turn.js";
 import { invalid, optionalString, requiredString, unsupported } from "./refusals.js";
 
 /** The tools of a request and the choice among them. */

@@ -1,6 +1,6 @@
 import { contextOverflow } from "../../errors.js";
 import { leastOfMessage } from "../../harmony/render.js";
-import { ApiError } from "../errors.js";
+import { ApiError } from "../http/errors.js";
 import type { ConversationItem } from "./conversation.js";
 
 function tooLong(contextLength: number): ApiError {

@@ -1,4 +1,4 @@
-// The device draws what the CPU draws, token for token, which test/lib/sampling.test.ts holds equal to lib/sampling.ts.
+// The device draws what the CPU draws, token for token, which test/lib/generation/sampling.test.ts holds equal to lib/generation/sampling.ts.
 // The two sum weights in different orders and may disagree where a draw or top-p's mass falls within 1e-13 of a border
 // between two tokens: that none of the rows here does is a matter of their seeds.
 #include <algorithm>

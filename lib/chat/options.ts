@@ -1,0 +1,199 @@
+import { readOptions, refuseUnknown } from "../common/unknown-option.js";
+import { GptOssError, invalidArgument } from "../errors.js";
+import { checkStop, type GenerateOptions, generateOptionNames } from "../generation/generate-options.js";
+import { checkInteger } from "../generation/options.js";
+import type { CompletionOptions } from "../harmony/conversation-renderer.js";
+import type { Message } from "../harmony/message.js";
+import { functionsNamespace } from "../harmony/tools.js";
+import { type ChatConversationOptions, chatConversationOptionNames } from "./messages.js";
+import { type DescribedFormat, type ResponseFormat, readResponseFormat } from "./response-format.js";
+import { type HeldTurn, type ToolChoice, turnConstraint } from "./turn-constraint.js";
+
+/** Options of `Engine.chat`: defaults, checks and meaning, in that order and nowhere else. */
+
+/** What of the history the model sees, and in which tokens. */
+export type ChatHistoryOptions = Pick<CompletionOptions, "toolCallOrder" | "originalTokens"> & {
+  /** Default "past": no analysis from before the last final answer; `true` is the reference's rule. */
+  autoDropAnalysis?: CompletionOptions["autoDropAnalysis"];
+};
+
+/** What the answer must be, in the shapes of OpenAI's API. A model with the full vocabulary is held to it token for token. */
+export interface ChatAnswerOptions {
+  /**
+   * "auto" (the default): a call of one of the tools, or an answer. "required": a call. A function: a call of that one.
+   * "none": no call; the tools of `tools` are then left out of the prompt. Arguments are values of their schema; where it
+   * cannot be compiled, the tool is refused if it is `strict`, else its arguments are any JSON object, and `relaxed` of the
+   * answer says so.
+   */
+  toolChoice?: "none" | "auto" | "required" | { type: "function"; function: { name: string } } | undefined;
+  /** Format of the final message: enforced, and described to the model. Default: any text. */
+  responseFormat?: ResponseFormat | undefined;
+  /** Tokens of reasoning after which it is closed; 0: none at all. Default: as the model likes. */
+  reasoningBudget?: number | undefined;
+}
+
+/** What a chat decides itself: it has one answer, which ends where the assistant's turn ends. */
+const ownMatters = ["n", "stopTokens", "ignoreEos"] as const satisfies readonly (keyof GenerateOptions)[];
+
+/**
+ * How to answer, and how to sample while doing so.
+ *
+ * - `stop`: looked for in what the user sees, the final message and the preamble of a call; the message ends before it.
+ * - `logprobs`: those of the text of every message: in the events, and in `logprobs` of the answer.
+ * - `constraint`: takes the place of the one that a chat has, and of `toolChoice`, `responseFormat` and `reasoningBudget`.
+ */
+export type ChatOptions = ChatConversationOptions &
+  ChatHistoryOptions &
+  ChatAnswerOptions &
+  Omit<GenerateOptions, (typeof ownMatters)[number]>;
+
+const conversationNames: ReadonlySet<string> = new Set(chatConversationOptionNames);
+const historyNames: ReadonlySet<string> = new Set([
+  "autoDropAnalysis",
+  "toolCallOrder",
+  "originalTokens",
+] as const satisfies readonly (keyof ChatHistoryOptions)[]);
+const answerNames = [
+  "toolChoice",
+  "responseFormat",
+  "reasoningBudget",
+] as const satisfies readonly (keyof ChatAnswerOptions)[];
+const generateNames: ReadonlySet<string> = new Set(
+  [...generateOptionNames].filter((name) => !(ownMatters as readonly string[]).includes(name)),
+);
+const chatNames: ReadonlySet<string> = new Set([
+  ...conversationNames,
+  ...historyNames,
+  ...answerNames,
+  ...generateNames,
+]);
+
+/** The options of a chat, read and sorted by what they concern. */
+export interface CheckedChat {
+  conversation: ChatConversationOptions;
+  history: ChatHistoryOptions;
+  /** Without `stop`, which a chat looks for itself, and with no constraint but one of the caller's own. */
+  generate: GenerateOptions;
+  stop: readonly string[];
+  hasLogprobs: boolean;
+  toolChoice: ToolChoice;
+  format: HeldTurn["format"] & (DescribedFormat | null);
+  analysisTokens: number | undefined;
+  /** The turn must be held to something that only a constraint can promise. */
+  isHeld: boolean;
+}
+
+/** @throws GptOssError INVALID_ARGUMENT for an unknown name or a value that cannot be meant */
+export function checkChatOptions(given: ChatOptions): CheckedChat {
+  const options = readOptions("chat", given, chatNames, "ChatOptions");
+  const { constraint, stop, logprobs, toolChoice, responseFormat, reasoningBudget } = options;
+  const beside = answerNames.find((name) => options[name] !== undefined);
+  if (constraint !== undefined && beside !== undefined) {
+    throw new GptOssError("INVALID_ARGUMENT", `constraint says all that ${beside} would say: give one of the two`);
+  }
+  const { stop: _, ...generate } = pick(options, generateNames) as GenerateOptions;
+  const choice = readToolChoice(toolChoice);
+  const format = readResponseFormat(responseFormat);
+  const most = 2 ** 31 - 1;
+  return {
+    conversation: {
+      ...pick(options, conversationNames),
+      ...(choice.type === "none" && { tools: undefined }),
+    },
+    history: pick(options, historyNames),
+    generate,
+    stop: stop === undefined ? [] : checkStop(stop),
+    hasLogprobs: logprobs !== undefined && logprobs > 0,
+    toolChoice: choice,
+    format,
+    analysisTokens:
+      reasoningBudget === undefined ? undefined : checkInteger("reasoningBudget", reasoningBudget, 0, most),
+    isHeld: choice.type === "required" || format !== null || reasoningBudget !== undefined,
+  };
+}
+
+function readToolChoice(choice: ChatOptions["toolChoice"]): ToolChoice {
+  if (choice === undefined || choice === "auto") return { type: "auto" };
+  if (choice === "none" || choice === "required") return { type: choice };
+  const expected = '"none", "auto", "required" or { type: "function", function: { name } }';
+  if (choice === null || typeof choice !== "object" || choice.type !== "function") {
+    throw invalidArgument("toolChoice", expected, choice);
+  }
+  refuseUnknown("toolChoice", choice, new Set(["type", "function"]));
+  const name: unknown = (choice.function as { name?: unknown } | null | undefined)?.name;
+  if (typeof name !== "string") throw invalidArgument("toolChoice.function.name", "the name of a function", name);
+  return { type: "required", names: [name] };
+}
+
+/** What is undefined is as good as absent. */
+function pick(options: ChatOptions, names: ReadonlySet<string>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(options).filter(([name, value]) => names.has(name) && value !== undefined));
+}
+
+/** The tools that a conversation declares, whichever message does: functions of the caller, and namespaces beside them. */
+export interface DeclaredTools {
+  functions: HeldTurn["tools"];
+  others: readonly string[];
+}
+
+export function declaredTools(messages: readonly Message[], options: ChatConversationOptions): DeclaredTools {
+  const strict = new Set(
+    (options.tools ?? []).filter((tool) => tool.function.strict).map((tool) => tool.function.name),
+  );
+  const functions = new Map<string, HeldTurn["tools"][number]>();
+  const others = new Set<string>();
+  for (const { content } of messages) {
+    if (typeof content === "string") continue;
+    for (const part of content) {
+      if (part.type === "text") continue;
+      for (const [key, { tools }] of Object.entries(part.tools ?? {})) {
+        if (key !== functionsNamespace) others.add(key);
+        else
+          for (const { name, parameters } of tools) {
+            if (!functions.has(name))
+              functions.set(name, { name, parameters: objectOf(parameters), strict: strict.has(name) });
+          }
+      }
+    }
+  }
+  return { functions: [...functions.values()], others: [...others] };
+}
+
+/** A schema that is no object, such as `true`, says nothing of an object. */
+function objectOf(schema: unknown): Record<string, unknown> | null {
+  return schema !== null && typeof schema === "object" && !Array.isArray(schema)
+    ? (schema as Record<string, unknown>)
+    : null;
+}
+
+/**
+ * What the tokens of the answer are held to; undefined: to nothing. A model that knows the harmony format always writes
+ * it, so that no header can be malformed; the calls of built-in tools are the one thing that a constraint does not know.
+ *
+ * @throws GptOssError INVALID_ARGUMENT for a choice that the declared tools do not allow, UNSUPPORTED for a format beside
+ *   built-in tools that may be called
+ */
+export function chatConstraint(
+  chat: CheckedChat,
+  tools: DeclaredTools,
+  knowsHarmony: boolean,
+): GenerateOptions["constraint"] {
+  if (chat.generate.constraint !== undefined) return chat.generate.constraint;
+  const { toolChoice, format, analysisTokens } = chat;
+  if (toolChoice.type === "required" && tools.functions.length === 0) {
+    throw new GptOssError("INVALID_ARGUMENT", "toolChoice asks for a call, and no function is declared");
+  }
+  for (const name of toolChoice.type === "required" ? (toolChoice.names ?? []) : []) {
+    if (tools.functions.some((tool) => tool.name === name)) continue;
+    throw invalidArgument("toolChoice.function.name", "the name of a declared function", name);
+  }
+  if (toolChoice.type === "auto" && tools.others.length > 0) {
+    if (!chat.isHeld) return undefined;
+    throw new GptOssError(
+      "UNSUPPORTED",
+      `responseFormat and reasoningBudget know calls of functions only, and the conversation declares ${tools.others.join(", ")}: say toolChoice "none" or "required"`,
+    );
+  }
+  if (!knowsHarmony && !chat.isHeld) return undefined;
+  return turnConstraint({ tools: tools.functions, toolChoice, format, analysisTokens });
+}

@@ -1,0 +1,285 @@
+import type { NativeEngine, NativeEvent, NativeRequest, NativeTimings, TokenLogprob } from "../binding.js";
+import { fromNative } from "../errors.js";
+import { channels, type DoneMessage, type FirstTokenMessage, type RequestOutcome } from "./diagnostics.js";
+import { type BatchOptions, EventLog } from "./event-log.js";
+import { type LogitsProcessor, processLogits } from "./logits-processor.js";
+import { checkInteger } from "./options.js";
+import { TokenLog } from "./token-log.js";
+
+export interface GeneratedToken {
+  token: number;
+  /**
+   * What is certain to be text with this token: empty for the stop token, and while a character or a possible stop
+   * string is incomplete.
+   */
+  text: string;
+  /** Natural logarithm of the token's probability under the model itself, before penalties, temperature and filters. */
+  logprob: number;
+  /** The likeliest tokens of this position, likeliest first; only when `logprobs` asked for some. */
+  top?: TokenLogprob[];
+  /** Which of the `n` choices it belongs to. */
+  index: number;
+  /** On the last token of a choice, unless it was cancelled: how it ended. */
+  last?: ChoiceEnd;
+}
+
+export interface ChoiceEnd {
+  finishReason: FinishReason;
+  cachedTokens: number;
+}
+
+export type FinishReason = "stop" | "length" | "cancelled";
+
+export interface Usage {
+  promptTokens: number;
+  /** Prompt tokens whose keys and values were reused instead of computed. */
+  cachedTokens: number;
+  /** Of all choices together. */
+  completionTokens: number;
+}
+
+/** Milliseconds: waiting for a place, from there to the first token, from the first to the last token. */
+export type Timings = NativeTimings;
+
+/** One position of a completion: its token, and the likeliest ones. */
+export interface PositionLogprobs extends TokenLogprob {
+  top: TokenLogprob[];
+}
+
+export interface Completion {
+  /** Everything that was generated, the stop token included. */
+  tokens: number[];
+  /** The text of `tokens` without the stop token, and up to the stop string. */
+  text: string;
+  finishReason: FinishReason;
+  /** One for each of `tokens`, when `logprobs` asked for some. */
+  logprobs?: PositionLogprobs[];
+}
+
+/** The completion is that of the first choice. */
+export interface GenerationResult extends Completion {
+  /** Every choice in order, when `n` asked for more than one. */
+  choices?: (Completion & { index: number })[];
+  usage: Usage;
+  /** Of the first choice. */
+  timings: Timings;
+}
+
+/** What the engine made of a request before it runs. */
+export interface Acceptance {
+  /** Schemas that are given up because they cannot be compiled, of tools by name; `tool` null: the final format. */
+  relaxed: RelaxedSchema[];
+}
+
+export interface RelaxedSchema {
+  tool: string | null;
+  /** What of the schema is not supported. */
+  reason: string;
+}
+
+interface Choice {
+  tokens: number;
+  /** Place of its last token among all. */
+  lastAt: number;
+  end?: NativeEvent & { kind: "done" };
+}
+
+/**
+ * One request that runs: an AsyncIterable of the tokens of all its choices as they come, and `result` for the whole.
+ * Leaving a `for await` loop early cancels it, and `result` then resolves with `finishReason: "cancelled"`; an abort
+ * rejects both with `signal.reason`.
+ *
+ * Who iterates must go on reading: when a reader is more than 1,024 tokens behind, the engine stops this request, and
+ * goes on when the reader has come within 256 tokens. Meanwhile `result` is not settled either. Who only awaits
+ * `result` is never stopped: what is kept for him is bounded by `maxTokens`.
+ */
+export class Generation implements AsyncIterable<GeneratedToken> {
+  readonly result: Promise<GenerationResult>;
+  /**
+   * Resolves when the request waits in the engine's queue and its constraint, if it has one, is compiled; that happens on a
+   * thread of its own. Rejects as `result` does when the request is refused, aborted or its engine closed before that, and
+   * resolves when it is cancelled.
+   */
+  readonly accepted: Promise<Acceptance>;
+  readonly promptTokens: Uint32Array;
+
+  readonly #id: number;
+  readonly #native: Pick<NativeEngine, "cancel" | "pause" | "supplyLogits">;
+  readonly #choices: Choice[];
+  readonly #hasLogprobs: boolean;
+  readonly #processor: LogitsProcessor | undefined;
+  readonly #log: EventLog<GeneratedToken, TokenLog>;
+  readonly #heldBy = new Set<"reader" | "owner">();
+  #accept!: { resolve: (acceptance: Acceptance) => void; reject: (reason: unknown) => void };
+  #settle!: { resolve: (result: GenerationResult) => void; reject: (reason: unknown) => void };
+
+  /** Made by `Engine.generate`, which passes on the request's events. */
+  constructor(
+    native: Pick<NativeEngine, "cancel" | "pause" | "supplyLogits">,
+    request: Pick<NativeRequest, "id" | "prompt" | "n" | "topLogprobs"> & Partial<Pick<NativeRequest, "constraint">>,
+    processor?: LogitsProcessor,
+  ) {
+    this.promptTokens = request.prompt;
+    this.#id = request.id;
+    this.#native = native;
+    this.#choices = Array.from({ length: request.n }, () => ({ tokens: 0, lastAt: -1 }));
+    this.#log = new EventLog(new TokenLog(request.topLogprobs), (held) => this.#hold("reader", held));
+    this.#hasLogprobs = request.topLogprobs > 0;
+    this.#processor = processor;
+    this.result = new Promise((resolve, reject) => {
+      this.#settle = { resolve, reject };
+    });
+    this.result.catch(() => {}); // a caller who only iterates hears of the failure there
+    this.accepted = new Promise((resolve, reject) => {
+      this.#accept = { resolve, reject };
+    });
+    this.accepted.catch(() => {}); // who does not ask hears of it through `result`
+    if (request.constraint == null) this.#accept.resolve({ relaxed: [] });
+  }
+
+  /** Tokens of all choices that have come so far. */
+  get completionTokens(): number {
+    return this.#log.items.length;
+  }
+
+  /**
+   * Stops the request, or that choice of it alone; `result` resolves with what there is. Without effect once it has
+   * ended.
+   *
+   * @throws GptOssError INVALID_ARGUMENT where there is no such choice
+   */
+  cancel(index?: number): void {
+    if (index !== undefined) checkInteger("index", index, 0, this.#choices.length - 1);
+    if (this.#log.ended) return;
+    if (index === undefined) this.#native.cancel(this.#id);
+    else if (!this.#choices[index]!.end) this.#native.cancel(this.#id, index);
+  }
+
+  /** Stops the request; iteration and `result` reject with `reason` at once. */
+  abort(reason: unknown): void {
+    if (this.#log.ended) return;
+    this.#fail(reason);
+    this.#native.cancel(this.#id);
+  }
+
+  /** Stops and restarts the decoding, for a reader that hands everything on to a slower one. */
+  hold(held: boolean): void {
+    if (!this.#log.ended) this.#hold("owner", held);
+  }
+
+  /** An event of the engine about this request; what arrives after its end is of no interest to anybody. */
+  accept(event: NativeEvent): void {
+    if (this.#log.ended) return;
+    if (event.kind === "accepted") this.#accept.resolve({ relaxed: event.relaxed });
+    else if (event.kind === "token") this.#append(event);
+    else if (event.kind === "done") this.#end(event);
+    else if (event.kind === "error") this.#fail(fromNative(event.error));
+    else if (event.kind === "process" && this.#processor) void this.#process(this.#processor, event);
+  }
+
+  [Symbol.asyncIterator](): AsyncGenerator<GeneratedToken, void, undefined> {
+    return this.#log.read(() => this.cancel());
+  }
+
+  /**
+   * As iterating, but tokens that are there already come together. With `keep: false` what was read is let go, for a reader
+   * who is the only one: `result` then tells how it ended, and of tokens, text and logprobs only what was not read.
+   */
+  batches(options?: BatchOptions): AsyncGenerator<GeneratedToken[], void, undefined> {
+    return this.#log.readBatches(() => this.cancel(), options);
+  }
+
+  #append({ token, text, logprob, top, index }: NativeEvent & { kind: "token" }): void {
+    if (this.#log.items.length === 0 && channels.firstToken.hasSubscribers) {
+      const message: FirstTokenMessage = { id: this.#id, promptTokens: this.promptTokens.length };
+      channels.firstToken.publish(message);
+    }
+    const choice = this.#choices[index]!;
+    choice.tokens++;
+    choice.lastAt = this.#log.items.length;
+    this.#log.push({ token, text, logprob, index, ...(top && { top }) });
+  }
+
+  /** Of one choice; the last one ends the request. */
+  #end(event: NativeEvent & { kind: "done" }): void {
+    const choice = this.#choices[event.index]!;
+    choice.end = event;
+    // The engine tells of the last token and of the end in one breath, so nobody has read that token yet; unless the
+    // request was cancelled, and then nobody expects the whole.
+    const { reason, cachedTokens } = event;
+    const last = reason === "cancelled" ? undefined : { finishReason: reason, cachedTokens };
+    if (choice.tokens > 0) this.#log.items.amend(choice.lastAt, event.text, last);
+    if (this.#choices.every(({ end }) => end)) this.#finish();
+  }
+
+  #finish(): void {
+    const completions = this.#completions();
+    const { cachedTokens, timings } = this.#choices[0]!.end!;
+    const [first] = completions as [Completion];
+    this.#accept.resolve({ relaxed: [] }); // cancelled before
+    const promptTokens = this.promptTokens.length;
+    const { completionTokens } = this;
+    this.#settle.resolve({
+      ...first,
+      ...(completions.length > 1 && { choices: completions.map((completion, index) => ({ index, ...completion })) }),
+      usage: { promptTokens, cachedTokens, completionTokens },
+      timings,
+    });
+    this.#log.end();
+    this.#publishDone({ finishReason: first.finishReason, cachedTokens, timings });
+  }
+
+  #completions(): Completion[] {
+    const texts: string[][] = this.#choices.map(() => []);
+    const completions: Completion[] = this.#choices.map(({ end }) => ({
+      tokens: [],
+      text: "",
+      finishReason: end!.reason,
+      ...(this.#hasLogprobs && { logprobs: [] }),
+    }));
+    for (const { token, text, logprob, top = [], index } of this.#log.items.slice(0, this.completionTokens)) {
+      const completion = completions[index]!;
+      completion.tokens.push(token);
+      completion.logprobs?.push({ token, logprob, top });
+      texts[index]!.push(text);
+    }
+    for (const [index, completion] of completions.entries()) completion.text = texts[index]!.join("");
+    return completions;
+  }
+
+  #fail(reason: unknown): void {
+    this.#accept.reject(reason);
+    this.#settle.reject(reason);
+    this.#log.fail(reason);
+    this.#publishDone({ error: reason });
+  }
+
+  #publishDone(outcome: RequestOutcome): void {
+    if (!channels.done.hasSubscribers) return;
+    const { completionTokens } = this;
+    const longestCompletion = Math.max(...this.#choices.map(({ tokens }) => tokens));
+    const promptTokens = this.promptTokens.length;
+    const message: DoneMessage = { id: this.#id, promptTokens, completionTokens, longestCompletion, ...outcome };
+    channels.done.publish(message);
+  }
+
+  #hold(by: "reader" | "owner", held: boolean): void {
+    const wasHeld = this.#heldBy.size > 0;
+    if (held) this.#heldBy.add(by);
+    else this.#heldBy.delete(by);
+    const isHeld = this.#heldBy.size > 0;
+    if (isHeld === wasHeld) return;
+    for (const [index, { end }] of this.#choices.entries()) {
+      if (!end) this.#native.pause(this.#id, index, isHeld);
+    }
+  }
+
+  async #process(processor: LogitsProcessor, event: NativeEvent & { kind: "process" }): Promise<void> {
+    try {
+      const logits = await processLogits(processor, event.logits, event.tokens);
+      if (!this.#log.ended) this.#native.supplyLogits(this.#id, event.index, logits);
+    } catch (error) {
+      this.abort(fromNative(error));
+    }
+  }
+}

@@ -1,0 +1,218 @@
+import path from "node:path";
+import { isAbortSignal } from "../common/abort.js";
+import { reading } from "../common/given-values.js";
+import { readOptions, refuseUnknown } from "../common/unknown-option.js";
+import { backendNames, backendOfEnvironment, isBackend } from "../environment.js";
+import { GptOssError, invalidArgument } from "../errors.js";
+
+/** Options of `Engine.load`: defaults, checks and meaning, in that order and nowhere else. */
+
+export interface KvCacheOptions {
+  /**
+   * Element type of keys and values. The CPU has `"f32"`, its default, and `"bf16"`, which takes half the memory and
+   * rounds them; CUDA has `"bf16"`, its default, and `"fp8"` (e4m3), half of that and coarser.
+   */
+  dtype?: "f32" | "bf16" | "fp8";
+  /**
+   * Memory of the cache: bytes, `"4GiB"`, `"512MiB"`, or `"auto"`: on a GPU all that the weights leave, else four full
+   * contexts in half of the free memory at most.
+   */
+  bytes?: number | string;
+}
+
+export interface LoadProgress {
+  phase: "open" | "pack" | "ready";
+  loadedBytes: number;
+  totalBytes: number;
+  /** The file of packed weights that this start makes for later ones. */
+  writes?: string;
+}
+
+export interface EngineOptions {
+  /** `"auto"` takes the best one present: a GPU that the CUDA module runs on, else the CPU. */
+  backend?: "auto" | "cpu" | "cuda" | `cuda:${number}` | "metal";
+  /** Tokens that one sequence may reach, prompt and output together. Default: the model's, or what the KV cache holds. */
+  contextLength?: number;
+  /** Sequences running at once; more wait in the queue. Default 64. */
+  maxSequences?: number;
+  /**
+   * Waiting requests; one more is refused with `QUEUE_FULL`. As many more whose readers are behind may stand aside, without a
+   * place; one more, and that which does so longest rejects with `QUEUE_FULL`. Default 1024.
+   */
+  maxQueue?: number;
+  /**
+   * Tokens of one step, prompt chunks and decodes together. Default 512 on the CPU,
+   * 256 with numerics "exact"; 2048 on a GPU.
+   */
+  maxBatchTokens?: number;
+  kvCache?: KvCacheOptions;
+  /** Reuse of what earlier and concurrent requests have in common with the beginning of a prompt. Default true. */
+  prefixCache?: boolean;
+  /**
+   * Worker threads of the CPU backend. `"auto"`: one per core that the process may use, no more than the CPUs of its
+   * cgroup's quota, rounded up. `engine.info.threadsReason` tells.
+   */
+  threads?: number | "auto";
+  /**
+   * Attention, embedding and head as they are in the files, `"bf16"`, or on the CPU as `"q8"`: copies made while loading, in
+   * blocks of 32 int8 with a float16 scale, each weight within 1/254 of the largest of its block. Lossy. A decode step reads
+   * half the dense bytes; the copies take half the memory of what they replace, which is read once. With numerics `"fast"`
+   * the products round them to bf16, 2^-9 more of each. On the golden models the logits move by 1.3 to 6.3 % (rms), most
+   * where another expert is chosen.
+   */
+  denseWeights?: "bf16" | "q8";
+  /**
+   * `"exact"`: float32 activations, on every CPU. `"fast"`: matrix products read activations as bf16 and add in float32,
+   * on GPUs and on CPUs that multiply bf16 (AMX, AVX512_BF16, NEON's BF16), where it is the default; the rest stays
+   * float32. `engine.info.numerics` tells. On the golden models "fast" moves the logits by 0.3 to 0.7 % (rms).
+   */
+  numerics?: "exact" | "fast";
+  /**
+   * Where a CPU with AMX keeps its copy of the experts, in the order in which it reads them (as many bytes as the files have,
+   * decoding 1.3 to 1.5 times as fast). `"auto"`: for a checkpoint of 1 GiB or more in a file, made by the first start, in
+   * the folder `.gpt-oss-node` beside the checkpoint or else in the user's cache folder; later starts map it. For less, or
+   * where no file can be made, `"memory"`: packed by each start, shared with no other process. Or a folder for the file.
+   * `engine.info.packedWeights` tells; other CPUs and GPUs make none.
+   */
+  packedWeights?: "auto" | "memory" | (string & {});
+  /**
+   * The same request gives the same bits in any batch. The CPU does so whatever is said here; on a GPU it costs prefill
+   * speed, and without it the same bits come from run to run of the same load.
+   */
+  repeatable?: boolean;
+  onProgress?: (progress: LoadProgress) => void;
+  /** Also honoured while loading: `load` then rejects with `signal.reason`. */
+  signal?: AbortSignal;
+}
+
+/** What the addon takes: every value present, 0 where the addon chooses. */
+export interface NativeEngineOptions {
+  backend: string;
+  threads: number;
+  contextLength: number;
+  maxSequences: number;
+  maxQueue: number;
+  maxBatchTokens: number;
+  kvBytes: number;
+  kvDtype: "auto" | "f32" | "bf16" | "fp8";
+  prefixCache: boolean;
+  numerics: "auto" | "exact" | "fast";
+  denseWeights: "bf16" | "q8";
+  packedWeights: string;
+  repeatable: boolean;
+}
+
+const known = new Set([
+  "backend",
+  "contextLength",
+  "maxSequences",
+  "maxQueue",
+  "maxBatchTokens",
+  "kvCache",
+  "prefixCache",
+  "threads",
+  "denseWeights",
+  "numerics",
+  "packedWeights",
+  "repeatable",
+  "onProgress",
+  "signal",
+]);
+
+/** Options of `Engine.load`, read and checked. */
+export interface CheckedEngineOptions {
+  native: NativeEngineOptions;
+  signal: EngineOptions["signal"] | undefined;
+  onProgress: EngineOptions["onProgress"] | undefined;
+}
+
+/**
+ * @throws GptOssError INVALID_ARGUMENT for an unknown name or a value that cannot be meant, UNSUPPORTED for one that
+ *   this build does not have.
+ */
+export function readEngineOptions(given: EngineOptions): CheckedEngineOptions {
+  const options = readOptions("Engine.load", given, known, "EngineOptions");
+  const { signal, onProgress } = options;
+  return { native: nativeEngineOptions(options), signal, onProgress };
+}
+
+function nativeEngineOptions(options: EngineOptions): NativeEngineOptions {
+  const { backend = "auto", threads = "auto", kvCache = {}, onProgress, signal } = options;
+  if (typeof backend !== "string" || !isBackend(backend)) throw invalidArgument("backend", backendNames, backend);
+  if (onProgress !== undefined && typeof onProgress !== "function") {
+    throw invalidArgument("onProgress", "a function", onProgress);
+  }
+  checkSignal(signal);
+  if (kvCache === null || typeof kvCache !== "object") throw invalidArgument("kvCache", "an object", kvCache);
+  refuseUnknown("kvCache", kvCache, new Set(["dtype", "bytes"]));
+  onlyBuilt("kvCache.dtype", kvCache.dtype, ["f32", "bf16", "fp8"], ["f32", "bf16", "fp8"]);
+  onlyBuilt("prefixCache", options.prefixCache, [false, true], [false, true]);
+  onlyBuilt("denseWeights", options.denseWeights, ["bf16", "q8"], ["bf16", "q8"]);
+  onlyBuilt("numerics", options.numerics, ["exact", "fast"], ["exact", "fast"]);
+  onlyBuilt("repeatable", options.repeatable, [false, true], [false, true]);
+  return {
+    backend: backend === "auto" ? backendOfEnvironment() : backend,
+    threads: threads === "auto" ? 0 : checkInteger("threads", threads, 1, 1024),
+    contextLength: optionalInteger("contextLength", options.contextLength, 0, 1, 2 ** 31 - 1),
+    maxSequences: optionalInteger("maxSequences", options.maxSequences, 64, 1, 4096),
+    maxQueue: optionalInteger("maxQueue", options.maxQueue, 1024, 1, 2 ** 31 - 1),
+    maxBatchTokens: optionalInteger("maxBatchTokens", options.maxBatchTokens, 0, 1, 65536),
+    kvBytes: parseBytes("kvCache.bytes", kvCache.bytes === undefined ? "auto" : kvCache.bytes),
+    kvDtype: kvCache.dtype ?? "auto",
+    prefixCache: options.prefixCache ?? true,
+    numerics: options.numerics ?? "auto",
+    denseWeights: options.denseWeights ?? "bf16",
+    packedWeights: packedPlace(options.packedWeights === undefined ? "auto" : options.packedWeights),
+    repeatable: options.repeatable ?? false,
+  };
+}
+
+function packedPlace(where: unknown): string {
+  if (typeof where !== "string" || where === "" || where.includes("\0")) {
+    throw invalidArgument("packedWeights", '"auto", "memory" or a folder', where);
+  }
+  return where === "auto" || where === "memory" ? where : path.resolve(where);
+}
+
+/** `undefined` and built values pass; a value of the contract that this build lacks is UNSUPPORTED, others are wrong. */
+export function onlyBuilt(name: string, value: unknown, built: readonly unknown[], contract: readonly unknown[]): void {
+  if (value === undefined || built.includes(value)) return;
+  const list = (values: readonly unknown[]) => values.map((v) => JSON.stringify(v)).join(" or ");
+  if (contract.includes(value)) {
+    throw new GptOssError(
+      "UNSUPPORTED",
+      `${name} ${JSON.stringify(value)} is not in this build, which has ${list(built)}`,
+    );
+  }
+  throw invalidArgument(name, list(contract), value);
+}
+
+export function checkInteger(name: string, value: unknown, least: number, most: number): number {
+  if (typeof value !== "number" || !Number.isInteger(value) || value < least || value > most) {
+    throw invalidArgument(name, `an integer in [${least}, ${most}]`, value);
+  }
+  return value;
+}
+
+export function optionalInteger(name: string, value: unknown, fallback: number, least: number, most: number): number {
+  return value === undefined ? fallback : checkInteger(name, value, least, most);
+}
+
+export function checkSignal(signal: unknown): void {
+  if (signal !== undefined && !reading("signal", () => isAbortSignal(signal)))
+    throw invalidArgument("signal", "an AbortSignal", signal);
+}
+
+const units = { "": 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40, KB: 1e3, MB: 1e6, GB: 1e9, TB: 1e12 };
+
+/** Bytes of `4096`, `"512MiB"`, `"80GB"`; `"auto"` is 0. */
+export function parseBytes(name: string, value: unknown): number {
+  if (value === "auto") return 0;
+  const expected = 'a positive number of bytes, a size such as "4GiB", or "auto"';
+  const match = typeof value === "string" ? /^(\d+(?:\.\d+)?) ?([KMGT]i?B)?$/.exec(value) : undefined;
+  const bytes = match ? Number(match[1]) * units[(match[2] ?? "") as keyof typeof units] : value;
+  if (typeof bytes !== "number" || !(bytes >= 1) || bytes > Number.MAX_SAFE_INTEGER) {
+    throw invalidArgument(name, expected, value);
+  }
+  return Math.floor(bytes);
+}

@@ -1,0 +1,99 @@
+import type { SamplingOptions } from "../../generation/sampling.js";
+import { badRequest } from "../http/error-response.js";
+import type { GuidedBody } from "./format-fields.js";
+
+/** What chat completions and completions have in common. */
+
+export const maxChoices = 8;
+
+export const commonFields = {
+  model: { type: "string", maxLength: 1024 },
+  temperature: { type: "number", minimum: 0, maximum: 2 },
+  top_p: { type: "number", exclusiveMinimum: 0, maximum: 1 },
+  top_k: { type: "integer", minimum: -1, maximum: 2 ** 31 - 1 },
+  min_p: { type: "number", minimum: 0, maximum: 1 },
+  presence_penalty: { type: "number", minimum: -2, maximum: 2 },
+  frequency_penalty: { type: "number", minimum: -2, maximum: 2 },
+  repetition_penalty: { type: "number", exclusiveMinimum: 0, maximum: 10 },
+  logit_bias: {
+    type: "object",
+    maxProperties: 4096,
+    additionalProperties: { type: "number", minimum: -100, maximum: 100 },
+  },
+  seed: { type: "integer" },
+  n: { type: "integer", minimum: 1, maximum: maxChoices },
+  stop: { type: ["string", "array"], items: { type: "string" }, maxItems: 16 },
+  stop_token_ids: { type: "array", maxItems: 4096, items: { type: "integer", minimum: 0, maximum: 2 ** 31 - 1 } },
+  ignore_eos: { type: "boolean" },
+  min_tokens: { type: "integer", minimum: 0 },
+  include_stop_str_in_output: { type: "boolean" },
+  stream: { type: "boolean" },
+  stream_options: { type: "object", properties: { include_usage: { type: ["boolean", "null"] } } },
+  response_format: { type: "object" },
+  structured_outputs: { type: "object" },
+  guided_json: { type: ["object", "string", "boolean"] },
+  guided_regex: { type: "string" },
+  guided_choice: { type: "array", items: { type: "string" }, minItems: 1 },
+  priority: { type: "integer", minimum: -1000, maximum: 1000 },
+  cache_salt: { type: "string", maxLength: 1024 },
+};
+
+/** The fields above, as the schema has let them through. */
+export interface CommonBody extends GuidedBody {
+  model: string;
+  temperature?: number;
+  top_p?: number;
+  top_k?: number;
+  min_p?: number;
+  presence_penalty?: number;
+  frequency_penalty?: number;
+  repetition_penalty?: number;
+  logit_bias?: Record<string, number>;
+  seed?: number;
+  n?: number;
+  stop?: string | string[];
+  stop_token_ids?: number[];
+  ignore_eos?: boolean;
+  min_tokens?: number;
+  include_stop_str_in_output?: boolean;
+  stream?: boolean;
+  stream_options?: { include_usage?: boolean | null };
+  response_format?: Record<string, unknown>;
+  priority?: number;
+  cache_salt?: string;
+}
+
+export function samplingOf(body: CommonBody): SamplingOptions {
+  return withoutAbsent({
+    temperature: body.temperature,
+    topP: body.top_p,
+    topK: body.top_k === undefined ? undefined : Math.max(0, body.top_k),
+    minP: body.min_p,
+    repetitionPenalty: body.repetition_penalty,
+    presencePenalty: body.presence_penalty,
+    frequencyPenalty: body.frequency_penalty,
+    // The API's seeds have a sign, the engine's have not.
+    seed: body.seed === undefined ? undefined : BigInt.asUintN(64, BigInt(body.seed)),
+  });
+}
+
+/** An empty stop string would stop everything at once; clients that send one mean none. */
+export function stopOf({ stop = [] }: CommonBody): string[] {
+  return (typeof stop === "string" ? [stop] : stop).filter((text) => text !== "");
+}
+
+/** @throws ApiError that names the entry whose id is none of the model's */
+export function logitBiasOf({ logit_bias: bias }: CommonBody, vocab: number): Record<number, number> | undefined {
+  for (const id of Object.keys(bias ?? {})) {
+    if (/^(0|[1-9]\d{0,9})$/.test(id) && Number(id) < vocab) continue;
+    const at = /^\d+$/.test(id) ? `logit_bias[${id}]` : `logit_bias.${id}`;
+    throw badRequest(at, `logit_bias has ${JSON.stringify(id)}, which is no token id below ${vocab}`);
+  }
+  return bias;
+}
+
+/** An option that is undefined is not the same as one that is absent. */
+export function withoutAbsent<T extends object>(options: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  const present = Object.entries(options).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(present) as { [K in keyof T]?: Exclude<T[K], undefined> };
+}

@@ -1,0 +1,37 @@
+import { parseJson } from "../../common/exact-json.js";
+import { GptOssError } from "../../errors.js";
+import { ApiError } from "../http/errors.js";
+import { refuseExcess } from "./json-structure.js";
+
+/**
+ * The body of a request. A property may have any name, `__proto__` and `constructor` too: `JSON.parse` makes an own member
+ * of it, and nothing here assigns members by a name that a client chose.
+ *
+ * @throws ApiError for what is not JSON, and for what has too much of it
+ */
+export function readBody(body: Buffer): unknown {
+  refuseExcess(body);
+  const text = body.toString();
+  try {
+    return parseJson(text.startsWith("\u{FEFF}") ? text.slice(1) : text, isSchema);
+  } catch (cause) {
+    const why = cause instanceof GptOssError ? `: ${cause.message}` : "";
+    throw new ApiError(400, `The body is not valid JSON${why}`, { cause });
+  }
+}
+
+/** Where JSON schemas stand: their bounds and values may be integers of 64 bits. */
+function isSchema(path: readonly string[]): boolean {
+  const last = path.at(-1);
+  switch (path[0]) {
+    case "tools":
+      return last === "parameters";
+    case "response_format":
+    case "text":
+      return last === "schema";
+    case "structured_outputs":
+      return last === "json";
+    default:
+      return path.length === 1 && last === "guided_json";
+  }
+}

@@ -1,0 +1,142 @@
+import { fields, type Members, misplaced } from "./fields.js";
+
+/**
+ * The fields of each endpoint's body. Those named `inert` are of OpenAI's API or of vLLM's, are taken as they come, and have
+ * no effect on the answer (a response tells some of them again).
+ */
+
+const useFormat = "the format of an answer is asked for in 'response_format'";
+const useText = "the format of an answer is asked for in 'text.format'";
+
+/** Other servers' names for a format; ignored, they would let an answer through that does not have it. */
+const otherFormats =
+  "json_schema schema format grammar gbnf ebnf regex structural_tag output_format output_config response_schema responseSchema";
+
+const structuredOutputs: Members = {
+  ...fields("any", "json_object disable_fallback disable_any_whitespace disable_additional_properties _backend"),
+  ...fields("any", "_backend_was_auto enable_in_reasoning"),
+  ...fields("exact", "regex choice grammar structural_tag whitespace_pattern"),
+  json: "schema",
+};
+
+const format: Members = {
+  ...fields("exact", "type name"),
+  ...fields("any", "description strict"),
+  schema: "schema",
+  json_schema: { ...fields("any", "description strict"), name: "exact", schema: "schema" },
+};
+
+const sampling: Members = {
+  ...fields("any", "temperature top_p top_k min_p presence_penalty frequency_penalty repetition_penalty seed n"),
+  ...fields("any", "stop_token_ids ignore_eos min_tokens max_tokens include_stop_str_in_output stream priority"),
+  ...fields("exact", "model stop logit_bias cache_salt guided_regex guided_choice guided_grammar"),
+  guided_json: "schema",
+  structured_outputs: structuredOutputs,
+  response_format: format,
+  stream_options: fields("any", "include_usage include_obfuscation continuous_usage_stats"),
+  ...misplaced(otherFormats, useFormat),
+};
+
+const inert: Members = {
+  ...fields(
+    "any",
+    "store service_tier prompt_cache_retention request_id add_special_tokens spaces_between_special_tokens",
+  ),
+  ...fields("any", "guided_decoding_backend guided_whitespace_pattern"),
+  ...fields("exact", "metadata user safety_identifier prompt_cache_key"),
+};
+
+const message: Members = {
+  ...fields("exact", "role name tool_call_id id"),
+  ...fields("any", "refusal reasoning reasoning_content thinking reasoning_details annotations audio"),
+  content: { ...fields("any", "text refusal annotations"), type: "exact" },
+  tool_calls: {
+    ...fields("exact", "id type"),
+    index: "any",
+    function: { name: "exact", arguments: "any" },
+  },
+  function_call: { name: "exact", arguments: "any" },
+};
+
+/** What a conversation is rendered from. */
+const conversation: Members = {
+  model: "exact",
+  messages: message,
+  tools: {
+    type: "exact",
+    strict: "any",
+    function: { ...fields("any", "description strict"), name: "exact", parameters: "schema" },
+  },
+  tool_choice: "exact",
+  reasoning_effort: "exact",
+  reasoning: fields("any", "effort exclude enabled max_tokens"),
+  chat_template_kwargs: "any",
+  response_format: format,
+  structured_outputs: structuredOutputs,
+  ...fields("exact", "guided_regex guided_choice guided_grammar"),
+  guided_json: "schema",
+};
+
+export const chatFields: Members = {
+  ...sampling,
+  ...conversation,
+  ...inert,
+  ...fields("any", "max_completion_tokens logprobs top_logprobs include_reasoning modalities functions function_call"),
+  ...fields("any", "verbosity prediction parallel_tool_calls audio web_search_options skip_special_tokens"),
+  ...misplaced("text", useFormat),
+};
+
+export const completionFields: Members = {
+  ...sampling,
+  ...inert,
+  ...fields("any", "prompt echo logprobs best_of suffix prompt_logprobs parse_special skip_special_tokens"),
+  ...fields("any", "return_tokens_as_token_ids"),
+};
+
+export const tokenizeFields: Members = {
+  ...conversation,
+  ...fields("any", "prompt parse_special add_generation_prompt continue_final_message return_token_strs"),
+  ...fields("any", "add_special_tokens"),
+  cache_salt: "exact",
+};
+
+export const detokenizeFields: Members = { model: "exact", tokens: "any" };
+
+const responseMessagePart: Members = { type: "exact", "*": "any" };
+
+/** Items are of many types, ours and other servers'; what this server does not read of them it keeps as it is. */
+const item: Members = {
+  ...fields("exact", "type role id call_id name namespace status phase"),
+  content: responseMessagePart,
+  "*": "any",
+};
+
+const functionTool: Members = {
+  ...fields("exact", "type name"),
+  ...fields("any", "description strict"),
+  parameters: "schema",
+};
+const hostedTool: Members = { type: "exact", "*": "any" };
+
+export const responseFields: Members = {
+  ...fields("any", "instructions max_output_tokens max_tool_calls temperature top_p top_logprobs seed"),
+  ...fields("any", "parallel_tool_calls stream stream_options store background conversation prompt truncation"),
+  ...fields("exact", "model previous_response_id include tool_choice"),
+  ...fields("any", "service_tier prompt_cache_retention"),
+  ...fields("exact", "metadata user safety_identifier prompt_cache_key"),
+  input: item,
+  tools: (tool) => (tool.type === "function" ? functionTool : hostedTool),
+  reasoning: fields("any", "effort summary generate_summary"),
+  text: {
+    verbosity: "any",
+    format: {
+      ...fields("exact", "type name"),
+      ...fields("any", "description strict"),
+      schema: "schema",
+      ...misplaced("json_schema", "the schema stands in 'text.format.schema'"),
+    },
+    ...misplaced("schema json_schema type name strict", useText),
+  },
+  ...misplaced(`response_format structured_outputs guided_json guided_regex guided_choice guided_grammar`, useText),
+  ...misplaced(otherFormats, useText),
+};

@@ -1,0 +1,119 @@
+import type { SpelledToken } from "../../chat/visible-text.js";
+import type { TurnEvent, TurnUsage } from "../turn/turn.js";
+import { logprobOf } from "../turn/visible-logprob.js";
+
+/** What both forms of a chat completion are made of: the pieces of a message, as OpenAI's API names them. */
+
+export interface ToolCallPiece {
+  index: number;
+  /** With the name, in the first piece of a call only. */
+  id?: string;
+  type?: "function";
+  function: { name?: string; arguments: string };
+}
+
+export interface MessagePiece {
+  reasoning?: string;
+  reasoning_content?: string;
+  content?: string;
+  tool_calls?: [ToolCallPiece];
+}
+
+export interface LogprobEntry {
+  token: string;
+  logprob: number;
+  bytes: readonly number[];
+  top_logprobs: { token: string; logprob: number; bytes: readonly number[] }[];
+}
+
+type End = Extract<TurnEvent, { type: "choice-end" }>;
+/** `tokens`: those of its text, when log probabilities were asked for. */
+type Step = { piece: MessagePiece; tokens: readonly SpelledToken[] } | { end: End };
+
+/** Reads the turn of one choice: visible texts are one content and reasonings one reasoning, joined by line ends. */
+export class ChatChoice {
+  readonly #showsReasoning: boolean;
+  #kind: "reasoning" | "text" | "call" = "text";
+  #calls = 0;
+  #hasContent = false;
+  #hasReasoning = false;
+  #separator = "";
+
+  constructor(options: { showsReasoning: boolean }) {
+    this.#showsReasoning = options.showsReasoning;
+  }
+
+  /** What the event adds; null: nothing. */
+  accept(event: TurnEvent): Step | null {
+    switch (event.type) {
+      case "part-start":
+        return this.#start(event);
+      case "part-delta":
+        return this.#delta(event.text, event.tokens);
+      case "part-end":
+        return null;
+      case "choice-end":
+        return { end: event };
+    }
+  }
+
+  #start(event: Extract<TurnEvent, { type: "part-start" }>): Step | null {
+    this.#kind = event.kind;
+    this.#separator = (event.kind === "text" ? this.#hasContent : this.#hasReasoning) ? "\n" : "";
+    if (event.kind !== "call") return null;
+    const call: ToolCallPiece = {
+      index: this.#calls++,
+      id: event.callId,
+      type: "function",
+      function: { name: event.name, arguments: "" },
+    };
+    return { piece: { tool_calls: [call] }, tokens: [] };
+  }
+
+  #delta(delta: string, tokens: readonly SpelledToken[]): Step | null {
+    if (this.#kind === "call") {
+      return { piece: { tool_calls: [{ index: this.#calls - 1, function: { arguments: delta } }] }, tokens: [] };
+    }
+    const text = this.#separator + delta;
+    this.#separator = "";
+    if (this.#kind === "text") {
+      this.#hasContent = true;
+      return { piece: { content: text }, tokens };
+    }
+    this.#hasReasoning = true;
+    // Clients look for either name.
+    return this.#showsReasoning ? { piece: { reasoning: text, reasoning_content: text }, tokens: [] } : null;
+  }
+}
+
+export function logprobEntry(token: SpelledToken): LogprobEntry {
+  const { text, logprob, bytes, top } = logprobOf(token);
+  return {
+    token: text,
+    logprob,
+    bytes,
+    top_logprobs: top.map((likely) => ({ token: likely.text, logprob: likely.logprob, bytes: likely.bytes })),
+  };
+}
+
+export interface ChatUsage {
+  prompt_tokens: number;
+  completion_tokens: number;
+  total_tokens: number;
+  prompt_tokens_details: { cached_tokens: number };
+  completion_tokens_details: { reasoning_tokens: number };
+}
+
+/** The prompt is read once for all choices; what the first of them found in the cache counts. */
+export function usageOf(choices: readonly TurnUsage[]): ChatUsage {
+  const sum = (key: "completionTokens" | "reasoningTokens") => choices.reduce((total, usage) => total + usage[key], 0);
+  const prompt = choices[0]?.promptTokens ?? 0;
+  const completion = sum("completionTokens");
+  return {
+    prompt_tokens: prompt,
+    completion_tokens: completion,
+    total_tokens: prompt + completion,
+    prompt_tokens_details: { cached_tokens: choices[0]?.cachedTokens ?? 0 },
+    completion_tokens_details: { reasoning_tokens: sum("reasoningTokens") },
+  };
+}

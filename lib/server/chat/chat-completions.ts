@@ -1,0 +1,169 @@
+import { randomUUID } from "node:crypto";
+import type { FastifyInstance } from "fastify";
+import type { SpelledToken } from "../../chat/visible-text.js";
+import { checkedBody } from "../bodies/checked-body.js";
+import { withoutAbsent } from "../bodies/common-fields.js";
+import { chatCheck } from "../bodies/kinds.js";
+import { checkModel } from "../bodies/model-name.js";
+import type { ServerContext } from "../context.js";
+import { disconnectSignal } from "../http/disconnect.js";
+import { type ApiError, apiError } from "../http/errors.js";
+import { sendJson } from "../http/json-pieces.js";
+import { OnceLog } from "../http/once-log.js";
+import { done, streamAnswer } from "../http/stream-answer.js";
+import { warn } from "../http/warnings.js";
+import { grantedPriority } from "../limits/priority.js";
+import { ticketOf } from "../limits/tickets.js";
+import { tenantOf } from "../tenants/tenant.js";
+import { LazyList, SpelledTokens } from "../turn/spelled-tokens.js";
+import type { Turn, TurnUsage } from "../turn/turn.js";
+import { ChatChoice, logprobEntry, type MessagePiece, usageOf } from "./answer.js";
+import { type ChatBody, chatRequest, showsReasoning } from "./request.js";
+
+/** POST /v1/chat/completions. */
+export async function chatCompletions(app: FastifyInstance, context: ServerContext): Promise<void> {
+  const log = new OnceLog(context.logger);
+  const checks = checkedBody(chatCheck, context);
+  app.post<{ Body: ChatBody }>("/v1/chat/completions", checks, async (request, reply) => {
+    const { body } = request;
+    checkModel(context, body.model);
+    const asked = chatRequest(body, context, tenantOf(request), disconnectSignal(request, reply));
+    const ticket = ticketOf(request);
+    ticket.ask(asked.n, "n");
+    const completion = new ChatCompletion(body, asked.n, context);
+    const { priority, warnings } = grantedPriority(request, context);
+    const turn = await context.startTurn({ ...asked, ticket, ...withoutAbsent({ priority }) });
+    warn(reply, log, [...warnings, ...turn.relaxed]);
+    if (!body.stream) return sendJson(reply, await completion.whole(turn));
+    return streamAnswer(reply, completion.chunks(turn), {
+      keepAliveMilliseconds: context.keepAliveMilliseconds,
+      hold: (held) => turn.hold(held),
+    });
+  });
+}
+
+class ChatCompletion {
+  readonly #body: ChatBody;
+  readonly #context: ServerContext;
+  readonly #head: { id: string; created: number; model: string; system_fingerprint: null; service_tier: null };
+  readonly #choices: ChatChoice[];
+  readonly #usages: TurnUsage[] = [];
+
+  constructor(body: ChatBody, n: number, context: ServerContext) {
+    this.#body = body;
+    this.#context = context;
+    this.#head = {
+      id: `chatcmpl-${randomUUID().replaceAll("-", "")}`,
+      created: Math.floor(context.clock().getTime() / 1000),
+      model: body.model,
+      system_fingerprint: null,
+      service_tier: null,
+    };
+    const options = { showsReasoning: showsReasoning(body) };
+    this.#choices = Array.from({ length: n }, () => new ChatChoice(options));
+  }
+
+  /** The answer when all of it is there. */
+  async whole(turn: Turn): Promise<object> {
+    const choices = this.#choices.map(
+      (_, index) => new WholeChoice(index, this.#body.logprobs ? (this.#body.top_logprobs ?? 0) : null),
+    );
+    for await (const event of turn) {
+      const step = this.#choices[event.choice]!.accept(event);
+      if (step === null) continue;
+      const choice = choices[event.choice]!;
+      if ("end" in step) {
+        choice.end = { finish_reason: step.end.finishReason, stop_reason: step.end.stopReason };
+        this.#usages[event.choice] = step.end.usage;
+      } else {
+        choice.add(step.piece, step.tokens);
+      }
+    }
+    const { id, ...head } = this.#head;
+    const answers = choices.map((choice) => choice.toJSON());
+    return { id, object: "chat.completion", ...head, choices: answers, usage: usageOf(this.#usages) };
+  }
+
+  /** The answer as it is written. */
+  async *chunks(turn: Turn): AsyncGenerator<unknown, void, undefined> {
+    const hasUsage = this.#body.stream_options?.include_usage === true;
+    const { id, ...head } = this.#head;
+    const frame = (choices: object[], usage: object | null = null) => {
+      return { id, object: "chat.completion.chunk", ...head, choices, ...(hasUsage && { usage }) };
+    };
+    const chunk = (index: number, delta: object, rest: object = {}) =>
+      frame([{ index, delta, logprobs: null, finish_reason: null, ...rest }]);
+    try {
+      for (const index of this.#choices.keys()) yield chunk(index, { role: "assistant", content: "" });
+      for await (const event of turn) {
+        const { choice: index } = event;
+        const step = this.#choices[index]!.accept(event);
+        if (step === null) continue;
+        if ("end" in step) {
+          const { finishReason, stopReason, usage } = step.end;
+          this.#usages[index] = usage;
+          yield chunk(index, {}, { finish_reason: finishReason, stop_reason: stopReason });
+        } else {
+          yield chunk(index, step.piece, { logprobs: this.#logprobs(step.tokens) });
+        }
+      }
+      if (hasUsage) yield frame([], usageOf(this.#usages));
+      yield done;
+    } catch (error) {
+      yield this.#failure(error);
+    }
+  }
+
+  /** How an error is told once the stream has begun. */
+  #failure(error: unknown): ApiError {
+    const told = apiError(error);
+    if (told.status >= 500) this.#context.logger.error({ err: error }, "a stream ended with an error");
+    return told;
+  }
+
+  #logprobs(tokens: readonly SpelledToken[]): object | null {
+    return tokens.length > 0 ? { content: tokens.map(logprobEntry), refusal: null } : null;
+  }
+}
+
+/** The pieces of one choice put together: what a client makes of the stream. */
+class WholeChoice {
+  end: { finish_reason: string; stop_reason: string | number | null } | undefined;
+  readonly #index: number;
+  /** Null: no log probabilities were asked for. */
+  readonly #tokens: SpelledTokens | null;
+  #content: string | null = null;
+  #reasoning = "";
+  readonly #calls: { id: string; type: "function"; function: { name: string; arguments: string } }[] = [];
+
+  constructor(index: number, topLogprobs: number | null) {
+    this.#index = index;
+    this.#tokens = topLogprobs === null ? null : new SpelledTokens(topLogprobs);
+  }
+
+  add({ content, reasoning, tool_calls: calls = [] as never }: MessagePiece, tokens: readonly SpelledToken[]): void {
+    if (content !== undefined) this.#content = (this.#content ?? "") + content;
+    if (reasoning !== undefined) this.#reasoning += reasoning;
+    for (const { index, id, function: called } of calls) {
+      if (id !== undefined)
+        this.#calls[index] = { id, type: "function", function: { name: called.name!, arguments: "" } };
+      else this.#calls[index]!.function.arguments += called.arguments;
+    }
+    this.#tokens?.push(tokens);
+  }
+
+  toJSON(): object {
+    return {
+      index: this.#index,
+      message: {
+        role: "assistant",
+        content: this.#content,
+        refusal: null,
+        ...(this.#reasoning !== "" && { reasoning: this.#reasoning, reasoning_content: this.#reasoning }),
+        ...(this.#calls.length > 0 && { tool_calls: this.#calls }),
+      },
+      logprobs: this.#tokens && { content: new LazyList(this.#tokens, logprobEntry), refusal: null },
+      ...this.end,
+    };
+  }
+}

@@ -1,0 +1,130 @@
+import type { ChatMessage, ChatToolCall, OpenAIMessage } from "../../chat/messages.js";
+import { badRequest, unsupported } from "../http/error-response.js";
+
+/** `messages` of the Chat Completions API, in all the spellings that clients use, as the engine takes them. */
+
+type Fields = Readonly<Record<string, unknown>>;
+
+export const messagesField = {
+  type: "array",
+  minItems: 1,
+  items: {
+    type: "object",
+    required: ["role"],
+    properties: { role: { enum: ["system", "developer", "user", "assistant", "tool", "function"] } },
+  },
+};
+
+/** @throws ApiError that names the field */
+export function readMessages(messages: readonly Fields[]): ChatMessage[] {
+  const callIds = new Set<string>();
+  return messages.map((message, index) => {
+    const at = `messages[${index}]`;
+    const read = readMessage(message, at);
+    for (const { id } of read.tool_calls ?? []) if (id !== undefined) callIds.add(id);
+    if (read.tool_call_id !== undefined && !callIds.has(read.tool_call_id)) {
+      const id = JSON.stringify(read.tool_call_id);
+      throw badRequest(`${at}.tool_call_id`, `${at}.tool_call_id is ${id}, which is no earlier call's id`);
+    }
+    return read;
+  });
+}
+
+function readMessage(message: Fields, at: string): OpenAIMessage {
+  const role = message.role as OpenAIMessage["role"] | "function";
+  const content = readContent(message.content, `${at}.content`);
+  const name = optionalText(message.name, `${at}.name`);
+  if (role === "assistant") return readAssistant(message, content, at);
+  if (content === null) throw badRequest(`${at}.content`, `${at}.content must be text in a message of this role`);
+  if (role === "user") return { role, content, ...(name && { name }) };
+  if (role === "system" || role === "developer") return { role, content };
+
+  const id = optionalText(message.tool_call_id, `${at}.tool_call_id`);
+  // The legacy role has no id, and says by name whose result it is.
+  if (role === "tool" && id) return { role, content, tool_call_id: id };
+  if (name) {
+    checkCalled(name, `${at}.name`);
+    return { role: "tool", content, name };
+  }
+  const missing = role === "tool" ? "tool_call_id" : "name";
+  throw badRequest(`${at}.${missing}`, `${at}.${missing} is required: it says which call this answers`);
+}
+
+function readAssistant(message: Fields, content: string | null, at: string): OpenAIMessage {
+  const calls = readCalls(message, at);
+  const refusal = optionalText(message.refusal, `${at}.refusal`);
+  const reasoning = readReasoning(message, at);
+  return {
+    role: "assistant",
+    content: content ?? refusal,
+    ...(reasoning && { reasoning }),
+    ...(calls.length > 0 && { tool_calls: calls }),
+  };
+}
+
+/** The text of a content: a string, or parts of text one behind the other. Null: there is none. */
+function readContent(content: unknown, at: string): string | null {
+  if (content === null || content === undefined) return null;
+  if (typeof content === "string") return content;
+  if (!Array.isArray(content)) throw badRequest(at, `${at} must be a string or an array of parts`);
+  return content.map((part: unknown, index) => readPart(part, `${at}[${index}]`)).join("");
+}
+
+function readPart(part: unknown, at: string): string {
+  if (typeof part === "string") return part;
+  const { type, text, refusal } = (part ?? {}) as Fields;
+  if (["text", "input_text", "output_text"].includes(type as string)) {
+    if (typeof text === "string") return text;
+    throw badRequest(`${at}.text`, `${at}.text must be a string`);
+  }
+  if (type === "refusal" && typeof refusal === "string") return refusal;
+  throw badRequest(`${at}.type`, `${at} is of type ${JSON.stringify(type)}: this model reads text only`, unsupported);
+}
+
+/** What the assistant thought; every one of the names is in use. */
+function readReasoning(message: Fields, at: string): string | null {
+  for (const key of ["reasoning", "reasoning_content", "thinking"]) {
+    const text = optionalText(message[key], `${at}.${key}`);
+    if (text) return text;
+  }
+  const details = message.reasoning_details;
+  if (!Array.isArray(details)) return null;
+  const texts = details.map((detail: unknown) => ((detail ?? {}) as Fields).text);
+  return texts.filter((text) => typeof text === "string").join("") || null;
+}
+
+function readCalls(message: Fields, at: string): ChatToolCall[] {
+  const { tool_calls: calls, function_call: legacy } = message;
+  if (legacy !== undefined && legacy !== null) return [readFunction(legacy, `${at}.function_call`)];
+  if (calls === undefined || calls === null) return [];
+  if (!Array.isArray(calls)) throw badRequest(`${at}.tool_calls`, `${at}.tool_calls must be an array`);
+  return calls.map((call: unknown, index) => {
+    const place = `${at}.tool_calls[${index}]`;
+    const { id, function: called } = (call ?? {}) as Fields;
+    const known = optionalText(id, `${place}.id`);
+    return { ...(known && { id: known }), ...readFunction(called, `${place}.function`) };
+  });
+}
+
+function readFunction(called: unknown, at: string): ChatToolCall {
+  const { name, arguments: given } = (called ?? {}) as Fields;
+  checkCalled(name, `${at}.name`);
+  // A call without arguments comes back with an empty text from some clients.
+  const written = given === undefined || given === null || given === "" ? "{}" : given;
+  if (typeof written !== "string" && typeof written !== "object") {
+    throw badRequest(`${at}.arguments`, `${at}.arguments must be a JSON text`);
+  }
+  return { type: "function", function: { name, arguments: written } };
+}
+
+/** A name that can stand in a message's header. */
+function checkCalled(name: unknown, at: string): asserts name is string {
+  if (typeof name === "string" && /^[^\s<>]{1,256}$/.test(name)) return;
+  throw badRequest(at, `${at} must be a function's name`);
+}
+
+function optionalText(value: unknown, at: string): string | null {
+  if (value === undefined || value === null) return null;
+  if (typeof value === "string") return value;
+  throw badRequest(at, `${at} must be a string`);
+}

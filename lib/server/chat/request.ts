@@ -1,0 +1,172 @@
+import type { BodyLimits } from "../bodies/body-check.js";
+import {
+  type CommonBody,
+  commonFields,
+  logitBiasOf,
+  samplingOf,
+  stopOf,
+  withoutAbsent,
+} from "../bodies/common-fields.js";
+import { readFormat } from "../bodies/format-fields.js";
+import { LeastTokens } from "../bodies/least-tokens.js";
+import { mostTools, readToolChoice, readTools } from "../bodies/tool-fields.js";
+import type { ServerContext } from "../context.js";
+import { badRequest, unsupported } from "../http/error-response.js";
+import type { Tenant } from "../tenants/tenant.js";
+import type { TurnRequest } from "../turn/turn.js";
+import { messagesField, readMessages } from "./messages-field.js";
+
+/** The body of a chat completion, as the schema has let it through. */
+export interface ChatBody extends CommonBody {
+  messages: Record<string, unknown>[];
+  max_completion_tokens?: number;
+  max_tokens?: number;
+  logprobs?: boolean;
+  top_logprobs?: number;
+  tools?: unknown[];
+  tool_choice?: unknown;
+  reasoning_effort?: string;
+  reasoning?: {
+    effort?: string | null;
+    exclude?: boolean | null;
+    enabled?: boolean | null;
+    max_tokens?: number | null;
+  };
+  include_reasoning?: boolean;
+  chat_template_kwargs?: { reasoning_effort?: string | null; model_identity?: string | null };
+  modalities?: unknown[];
+  audio?: unknown;
+  functions?: unknown;
+  function_call?: unknown;
+}
+
+const efforts = ["none", "minimal", "low", "medium", "high", "xhigh"];
+
+const conversationFields = {
+  messages: messagesField,
+  tools: { type: "array", maxItems: mostTools },
+  response_format: commonFields.response_format,
+  structured_outputs: commonFields.structured_outputs,
+  reasoning_effort: { enum: efforts },
+  reasoning: {
+    type: "object",
+    properties: {
+      effort: { enum: [...efforts, null] },
+      exclude: { type: ["boolean", "null"] },
+      enabled: { type: ["boolean", "null"] },
+      max_tokens: { type: ["integer", "null"], minimum: 0 },
+    },
+  },
+  chat_template_kwargs: {
+    type: "object",
+    properties: { reasoning_effort: { enum: [...efforts, null] }, model_identity: { type: ["string", "null"] } },
+  },
+};
+
+export const chatSchema = {
+  type: "object",
+  required: ["model", "messages"],
+  properties: {
+    ...commonFields,
+    ...conversationFields,
+    max_completion_tokens: { type: "integer", minimum: 1 },
+    max_tokens: { type: "integer", minimum: 1 },
+    logprobs: { type: "boolean" },
+    top_logprobs: { type: "integer", minimum: 0, maximum: 20 },
+    include_reasoning: { type: "boolean" },
+    modalities: { type: "array" },
+  },
+};
+
+/** Of what a conversation is rendered from, wherever it is asked for. */
+export const conversationSchema = {
+  type: "object",
+  required: ["messages"],
+  properties: { model: commonFields.model, ...conversationFields },
+};
+
+export type Conversation = Pick<
+  TurnRequest,
+  "messages" | "tools" | "toolChoice" | "format" | "effort" | "analysisTokens" | "date" | "modelIdentity"
+>;
+
+/** @throws ApiError that names the field */
+export function chatRequest(body: ChatBody, context: ServerContext, tenant: Tenant, signal: AbortSignal): TurnRequest {
+  refuseUnsupported(body);
+  if (body.top_logprobs !== undefined && body.logprobs !== true) {
+    throw badRequest("top_logprobs", "top_logprobs needs logprobs to be true");
+  }
+  return {
+    tenant,
+    ...conversationOf(body, context),
+    sampling: samplingOf(body),
+    stop: stopOf(body),
+    topLogprobs: body.logprobs === true ? (body.top_logprobs ?? 0) : null,
+    n: body.n ?? 1,
+    signal,
+    ...(body.max_completion_tokens !== undefined && { fieldNames: { maxTokens: "max_completion_tokens" } }),
+    ...withoutAbsent({
+      maxTokens: body.max_completion_tokens ?? body.max_tokens,
+      minTokens: body.min_tokens,
+      includeStop: body.include_stop_str_in_output,
+      stopTokens: body.stop_token_ids,
+      ignoreEos: body.ignore_eos,
+      logitBias: logitBiasOf(body, context.engine.info.model.vocab),
+      cacheSalt: body.cache_salt,
+    }),
+  };
+}
+
+/** Before messages are read, one by one: what anybody says is always a message of the prompt. @throws ApiError */
+export function refuseLongChat({ messages }: Pick<ChatBody, "messages">, { contextLength }: BodyLimits): void {
+  const said = new LeastTokens(contextLength);
+  for (const { role, content, tool_calls } of messages) {
+    if (role === "user" || role === "tool" || (role === "assistant" && typeof content === "string")) said.messages(1);
+    if (Array.isArray(tool_calls)) said.messages(tool_calls.length);
+    said.content(content);
+  }
+  if (said.isTooLong) throw said.refusal("messages");
+}
+
+/** Whether the answer tells what the model thought. */
+export function showsReasoning(body: ChatBody): boolean {
+  return body.include_reasoning !== false && body.reasoning?.exclude !== true;
+}
+
+/** @throws ApiError that names the field */
+export function conversationOf(body: Omit<ChatBody, "model">, context: ServerContext): Conversation {
+  const tools = readTools(body.tools);
+  const identity = body.chat_template_kwargs?.model_identity;
+  return {
+    messages: readMessages(body.messages),
+    tools,
+    toolChoice: readToolChoice(body.tool_choice, tools),
+    format: readFormat(body),
+    date: context.clock().toISOString().slice(0, 10),
+    ...readEffort(body),
+    ...(identity !== undefined && identity !== null && { modelIdentity: identity }),
+  };
+}
+
+/** The model knows three efforts. None at all is the lowest, with the analysis channel closed. */
+function readEffort(body: Omit<ChatBody, "model">): Pick<TurnRequest, "effort" | "analysisTokens"> {
+  const { reasoning = {}, chat_template_kwargs: template } = body;
+  const isOff = reasoning.enabled === false;
+  const asked = isOff ? "none" : (body.reasoning_effort ?? reasoning.effort ?? template?.reasoning_effort ?? "medium");
+  const limit = reasoning.max_tokens;
+  const analysisTokens = asked === "none" ? 0 : limit;
+  const budget = analysisTokens !== null && analysisTokens !== undefined ? { analysisTokens } : {};
+  if (asked === "none" || asked === "minimal" || asked === "low") return { effort: "low", ...budget };
+  return { effort: asked === "high" || asked === "xhigh" ? "high" : "medium", ...budget };
+}
+
+function refuseUnsupported(body: ChatBody): void {
+  if (body.modalities?.some((modality) => modality !== "text")) {
+    throw badRequest("modalities", 'This model answers in text only: modalities can be ["text"]', unsupported);
+  }
+  for (const name of ["functions", "function_call"] as const) {
+    if (body[name] === undefined) continue;
+    const now = name === "functions" ? "tools" : "tool_choice";
+    throw badRequest(name, `${name} is not supported any more: use ${now}`, unsupported);
+  }
+}

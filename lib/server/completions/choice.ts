@@ -1,0 +1,124 @@
+import { type SpelledToken, type VisiblePiece, VisibleText } from "../../chat/visible-text.js";
+import type { GeneratedToken } from "../../generation/generation.js";
+import { Utf8Stream } from "../../harmony/utf8.js";
+import { firstSpecialToken } from "../../tokenizer/special-tokens.js";
+import { tokenBytes } from "../../tokenizer/token-table.js";
+import { LazyList } from "../turn/spelled-tokens.js";
+import { logprobOf, type VisibleLogprob } from "../turn/visible-logprob.js";
+
+export interface CompletionChoiceOptions {
+  stop: readonly string[];
+  includeStop: boolean;
+  /** Ids that end the completion and are not part of its text; those of the request's own are told as the reason. */
+  endTokens: readonly number[];
+  ownStopTokens: readonly number[];
+  hasLogprobs: boolean;
+  /** Control tokens are left out of the text. */
+  skipsSpecial: boolean;
+}
+
+/** Stands for a token in the logprobs. */
+export type NameOf = (token: { id: number; text: string }) => string;
+
+export interface CompletionLogprobs {
+  tokens: Iterable<string>;
+  token_logprobs: Iterable<number>;
+  top_logprobs: Iterable<Record<string, number>>;
+  text_offset: Iterable<number>;
+}
+
+export interface CompletionPiece {
+  text: string;
+  /** Of its text, when log probabilities were asked for. */
+  tokens: readonly SpelledToken[];
+  /** Where each of them begins in the text of the choice. */
+  offsets: readonly number[];
+  end: { finish_reason: "stop" | "length"; stop_reason: string | number | null } | null;
+}
+
+/** The text of one choice: up to its stop string, whole characters only. */
+export class CompletionChoice {
+  stopped = false;
+  tokens = 0;
+  readonly #options: CompletionChoiceOptions;
+  readonly #utf8 = new Utf8Stream({ replaceOnePerStep: false });
+  readonly #visible: VisibleText;
+  readonly #offsets = new TextDecoder();
+  #offset: number;
+
+  /** @param offset where its text begins, behind a prompt that is repeated */
+  constructor(options: CompletionChoiceOptions, offset: number) {
+    this.#options = options;
+    this.#offset = offset;
+    const { stop, includeStop, hasLogprobs: hasTokens } = options;
+    this.#visible = new VisibleText({ stop, includeStop, hasTokens });
+  }
+
+  /** What tokens add that came together, the last of them perhaps the end. */
+  push(tokens: readonly GeneratedToken[]): CompletionPiece {
+    const pieces: VisiblePiece[] = [];
+    let end: CompletionPiece["end"] = null;
+    for (const generated of tokens) {
+      if (this.stopped) break;
+      const { token, last } = generated;
+      this.tokens++;
+      const isEnd = last?.finishReason === "stop" && this.#endsText(token);
+      if (!isEnd) this.#read(generated, pieces);
+      if (last === undefined || this.stopped) continue;
+      this.#flush(pieces);
+      const reason = isEnd && this.#options.ownStopTokens.includes(token) ? token : null;
+      end = { finish_reason: last.finishReason === "length" ? "length" : "stop", stop_reason: reason };
+    }
+    const stop = pieces.find((piece) => piece.stop !== null)?.stop;
+    if (stop !== undefined) end = { finish_reason: "stop", stop_reason: stop };
+    const told = pieces.flatMap((piece) => piece.tokens);
+    return { text: pieces.map(({ text }) => text).join(""), tokens: told, offsets: told.map(this.#offsetOf), end };
+  }
+
+  #endsText(token: number): boolean {
+    return this.#options.endTokens.includes(token) || this.#options.ownStopTokens.includes(token);
+  }
+
+  #read(generated: GeneratedToken, pieces: VisiblePiece[]): void {
+    const { token } = generated;
+    if (token >= firstSpecialToken && this.#options.skipsSpecial) return;
+    this.#show(
+      this.#visible.push(this.#utf8.push(token) ?? "", [{ token: generated, bytes: tokenBytes(token) }]),
+      pieces,
+    );
+  }
+
+  #flush(pieces: VisiblePiece[]): void {
+    this.#show(this.#visible.push(this.#utf8.flush(), []), pieces);
+    if (!this.stopped) this.#show(this.#visible.end(), pieces);
+  }
+
+  #show(piece: VisiblePiece, pieces: VisiblePiece[]): void {
+    pieces.push(piece);
+    if (piece.stop !== null) this.stopped = true;
+  }
+
+  readonly #offsetOf = ({ bytes }: SpelledToken): number => {
+    const offset = this.#offset;
+    this.#offset += this.#offsets.decode(bytes, { stream: true }).length;
+    return offset;
+  };
+}
+
+/** The log probabilities of a text, made as they are written. */
+export function completionLogprobs(
+  tokens: Iterable<SpelledToken>,
+  offsets: Iterable<number>,
+  nameOf: NameOf,
+): CompletionLogprobs {
+  const list = <R>(made: (token: VisibleLogprob) => R) => new LazyList(tokens, (token) => made(logprobOf(token)));
+  return {
+    tokens: list(nameOf),
+    token_logprobs: list(({ logprob }) => logprob),
+    // The token itself belongs to them, however unlikely it was.
+    top_logprobs: list((token) =>
+      Object.fromEntries([...token.top, token].map((likely) => [nameOf(likely), likely.logprob])),
+    ),
+    text_offset: offsets,
+  };
+}

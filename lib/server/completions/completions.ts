@@ -1,0 +1,254 @@
+import { randomUUID } from "node:crypto";
+import type { FastifyInstance } from "fastify";
+import type { SpelledToken } from "../../chat/visible-text.js";
+import type { Engine } from "../../engine.js";
+import type { GenerateOptions } from "../../generation/generate-options.js";
+import type { Generation } from "../../generation/generation.js";
+import { checkedBody } from "../bodies/checked-body.js";
+import { stopOf } from "../bodies/common-fields.js";
+import { readFormat } from "../bodies/format-fields.js";
+import { completionCheck } from "../bodies/kinds.js";
+import { checkModel } from "../bodies/model-name.js";
+import { usageOf } from "../chat/answer.js";
+import type { ServerContext } from "../context.js";
+import { disconnectSignal } from "../http/disconnect.js";
+import { type Blamed, namedRefusal, withFieldNames } from "../http/error-response.js";
+import { apiError } from "../http/errors.js";
+import { interleaved } from "../http/interleaved.js";
+import { sendJson } from "../http/json-pieces.js";
+import { OnceLog } from "../http/once-log.js";
+import { done, streamAnswer } from "../http/stream-answer.js";
+import { streamed } from "../http/streamed.js";
+import { warn } from "../http/warnings.js";
+import type { Ticket } from "../limits/limits.js";
+import { grantedPriority } from "../limits/priority.js";
+import { ticketOf } from "../limits/tickets.js";
+import { tenantOf } from "../tenants/tenant.js";
+import { SpelledTokens } from "../turn/spelled-tokens.js";
+import { refuseOverflow } from "../turn/start.js";
+import {
+  CompletionChoice,
+  type CompletionLogprobs,
+  type CompletionPiece,
+  completionLogprobs,
+  type NameOf,
+} from "./choice.js";
+import {
+  askedPrompts,
+  type CompletionBody,
+  checkCompletion,
+  completionOptions,
+  endTokens,
+  type ReadPrompt,
+  readPrompts,
+} from "./request.js";
+
+/** POST /v1/completions: the model continues a text as it is, without the harmony format. */
+export async function completions(app: FastifyInstance, context: ServerContext): Promise<void> {
+  const log = new OnceLog(context.logger);
+  const checks = checkedBody(completionCheck, context);
+  app.post<{ Body: CompletionBody }>("/v1/completions", checks, async (request, reply) => {
+    const { body } = request;
+    checkModel(context, body.model);
+    checkCompletion(body);
+    const format = readFormat(body);
+    const blamed: Blamed = { format };
+    const { priority, warnings } = grantedPriority(request, context);
+    const completion = await withFieldNames(blamed, async () => {
+      const signal = disconnectSignal(request, reply);
+      const asked = askedPrompts(body);
+      const ticket = ticketOf(request);
+      ticket.ask(asked.prompts.length * (body.n ?? 1), asked.prompts.length > 1 ? "prompt" : "n");
+      const granted = { priority, client: ticket.client };
+      const prompts = await readPrompts(body, asked, context.engine, signal);
+      const options = completionOptions(body, format, context.engine, tenantOf(request), granted, signal);
+      const started = new TextCompletion(body, prompts, context, options, blamed, ticket);
+      await started.accepted();
+      return started;
+    });
+    warn(reply, log, warnings);
+    if (!body.stream) return sendJson(reply, await completion.whole());
+    return streamAnswer(reply, completion.chunks(), {
+      keepAliveMilliseconds: context.keepAliveMilliseconds,
+      hold: (held) => completion.hold(held),
+    });
+  });
+}
+
+/** A piece of choice `index` of the answer. */
+type Piece = CompletionPiece & { index: number };
+
+class TextCompletion {
+  readonly #body: CompletionBody;
+  readonly #context: ServerContext;
+  readonly #blamed: Blamed;
+  readonly #head: { id: string; object: "text_completion"; created: number; model: string };
+  readonly #generations: Generation[] = [];
+  readonly #choices: CompletionChoice[];
+  /** What is repeated before the completion of each prompt. */
+  readonly #echoes: string[];
+  readonly #n: number;
+  readonly #nameOf: NameOf;
+
+  /** @throws ApiError, GptOssError when the engine refuses one of the prompts; none is computed then */
+  constructor(
+    body: CompletionBody,
+    prompts: readonly ReadPrompt[],
+    context: ServerContext,
+    generateOptions: GenerateOptions,
+    blamed: Blamed,
+    ticket: Ticket,
+  ) {
+    const { engine } = context;
+    this.#body = body;
+    this.#context = context;
+    this.#blamed = blamed;
+    this.#n = body.n ?? 1;
+    this.#head = {
+      id: `cmpl-${randomUUID().replaceAll("-", "")}`,
+      object: "text_completion",
+      created: Math.floor(context.clock().getTime() / 1000),
+      model: body.model,
+    };
+    const options = {
+      stop: stopOf(body),
+      includeStop: body.include_stop_str_in_output === true,
+      endTokens: endTokens(body, engine),
+      ownStopTokens: body.stop_token_ids ?? [],
+      hasLogprobs: body.logprobs !== undefined,
+      skipsSpecial: body.skip_special_tokens !== false,
+    };
+    this.#nameOf = ({ id, text }) => (body.return_tokens_as_token_ids === true ? `token_id:${id}` : text);
+    this.#echoes = prompts.map(({ tokens }) => (body.echo === true ? engine.tokenizer.decode(tokens) : ""));
+    this.#choices = this.#echoes.flatMap((echo) =>
+      Array.from({ length: this.#n }, () => new CompletionChoice(options, echo.length)),
+    );
+    for (const { tokens } of prompts) {
+      refuseOverflow(tokens.length, body.max_tokens, context.contextLength, "max_tokens");
+    }
+    const promptTokens = prompts.reduce((sum, { tokens }) => sum + tokens.length, 0);
+    ticket.reserve(promptTokens, prompts.length * this.#n, generateOptions.maxTokens);
+    try {
+      for (const { tokens, at } of prompts) {
+        const generation = begin(engine, tokens, generateOptions, { ...blamed, fieldNames: { prompt: at } });
+        ticket.count(generation);
+        this.#generations.push(generation);
+      }
+    } catch (error) {
+      for (const generation of this.#generations) generation.cancel();
+      throw error;
+    }
+  }
+
+  /** @throws GptOssError when the constraint is refused; none of the prompts is computed then */
+  async accepted(): Promise<void> {
+    try {
+      await Promise.all(this.#generations.map(({ accepted }) => accepted));
+    } catch (error) {
+      for (const generation of this.#generations) generation.cancel();
+      throw error;
+    }
+  }
+
+  /** Stops and restarts all of it, for a reader that is behind. */
+  hold(held: boolean): void {
+    for (const generation of this.#generations) generation.hold(held);
+  }
+
+  async whole(): Promise<object> {
+    const told = this.#choices.map(() => ({
+      tokens: new SpelledTokens(this.#body.logprobs ?? 0),
+      offsets: [] as number[],
+    }));
+    const choices = told.map(({ tokens, offsets }, index) => ({
+      index,
+      text: this.#echoes[Math.floor(index / this.#n)]!,
+      logprobs: this.#logprobs(tokens, offsets),
+    }));
+    for await (const { index, text, tokens, offsets, end } of this.#pieces()) {
+      const choice = choices[index]!;
+      choice.text += text;
+      told[index]!.tokens.push(tokens);
+      for (const offset of offsets) told[index]!.offsets.push(offset);
+      Object.assign(choice, end);
+    }
+    return { ...this.#head, choices, usage: await this.#usage() };
+  }
+
+  async *chunks(): AsyncGenerator<unknown, void, undefined> {
+    const hasUsage = this.#body.stream_options?.include_usage === true;
+    const frame = (choices: object[], usage: object | null = null) => {
+      return { ...this.#head, choices, ...(hasUsage && { usage }) };
+    };
+    const open = { logprobs: null, finish_reason: null, stop_reason: null };
+    try {
+      for (const index of this.#choices.keys()) {
+        const text = this.#echoes[Math.floor(index / this.#n)]!;
+        if (text !== "") yield frame([{ index, text, ...open }]);
+      }
+      for await (const { index, text, tokens, offsets, end } of this.#pieces()) {
+        if (text === "" && end === null) continue;
+        yield frame([{ index, text, ...open, logprobs: this.#logprobs(tokens, offsets), ...end }]);
+      }
+      if (hasUsage) yield frame([], await this.#usage());
+      yield done;
+    } catch (error) {
+      const told = apiError(error);
+      if (told.status >= 500) this.#context.logger.error({ err: error }, "a stream ended with an error");
+      yield told;
+    }
+  }
+
+  #logprobs(tokens: Iterable<SpelledToken>, offsets: Iterable<number>): CompletionLogprobs | null {
+    return this.#body.logprobs === undefined ? null : completionLogprobs(tokens, offsets, this.#nameOf);
+  }
+
+  #pieces(): AsyncGenerator<Piece, void, undefined> {
+    return interleaved(this.#generations.map((generation, prompt) => this.#read(generation, prompt * this.#n)));
+  }
+
+  /** The choices of one prompt, which are `n` from `first` on. */
+  async *#read(generation: Generation, first: number): AsyncGenerator<Piece, void, undefined> {
+    try {
+      for await (const batch of generation.batches(streamed(this.#body.logprobs ?? null))) {
+        for (let choice = 0; choice < this.#n; choice++) {
+          const tokens = batch.filter(({ index }) => index === choice);
+          const reader = this.#choices[first + choice]!;
+          if (tokens.length === 0 || reader.stopped) continue;
+          yield { index: first + choice, ...reader.push(tokens) };
+          if (reader.stopped) generation.cancel(choice);
+        }
+      }
+    } catch (error) {
+      throw namedRefusal(error, this.#blamed);
+    }
+  }
+
+  async #usage(): Promise<object> {
+    const usages = await Promise.all(
+      this.#generations.map(async ({ result, promptTokens }, prompt) => {
+        const { cachedTokens } = (await result).usage;
+        const choices = this.#choices.slice(prompt * this.#n, (prompt + 1) * this.#n);
+        const completionTokens = choices.reduce((sum, { tokens }) => sum + tokens, 0);
+        return { promptTokens: promptTokens.length, cachedTokens, completionTokens };
+      }),
+    );
+    const sum = (key: keyof (typeof usages)[number]) => usages.reduce((total, usage) => total + usage[key], 0);
+    return usageOf([
+      {
+        promptTokens: sum("promptTokens"),
+        cachedTokens: sum("cachedTokens"),
+        completionTokens: sum("completionTokens"),
+        reasoningTokens: 0,
+      },
+    ]);
+  }
+}
+
+function begin(engine: Engine, tokens: Uint32Array, options: GenerateOptions, blamed: Blamed): Generation {
+  try {
+    return engine.generate(tokens, options);
+  } catch (error) {
+    throw namedRefusal(error, blamed);
+  }
+}

@@ -1,0 +1,181 @@
+import { outputFormat } from "../../chat/turn-constraint.js";
+import { throwIfAborted } from "../../common/abort.js";
+import { Breather } from "../../common/breather.js";
+import type { Engine } from "../../engine.js";
+import { contextOverflow } from "../../errors.js";
+import type { GenerateOptions } from "../../generation/generate-options.js";
+import { encodeLong, leastTokens } from "../../tokenizer/encode-within.js";
+import { everySpecialId } from "../../tokenizer/special-tokens.js";
+import type { BodyLimits } from "../bodies/body-check.js";
+import { type CommonBody, commonFields, logitBiasOf, samplingOf, withoutAbsent } from "../bodies/common-fields.js";
+import { badRequest, unsupported } from "../http/error-response.js";
+import type { ApiError } from "../http/errors.js";
+import type { Tenant } from "../tenants/tenant.js";
+import type { AskedFormat } from "../turn/turn.js";
+
+/** The body of a completion, as the schema has let it through. */
+export interface CompletionBody extends CommonBody {
+  prompt: unknown;
+  max_tokens?: number;
+  echo?: boolean;
+  logprobs?: number;
+  best_of?: number;
+  suffix?: string;
+  prompt_logprobs?: number;
+  parse_special?: boolean;
+  skip_special_tokens?: boolean;
+  return_tokens_as_token_ids?: boolean;
+}
+
+export const completionSchema = {
+  type: "object",
+  required: ["model", "prompt"],
+  properties: {
+    ...commonFields,
+    max_tokens: { type: "integer", minimum: 1 },
+    echo: { type: "boolean" },
+    logprobs: { type: "integer", minimum: 0, maximum: 20 },
+    best_of: { type: "integer" },
+    parse_special: { type: "boolean" },
+    skip_special_tokens: { type: "boolean" },
+    return_tokens_as_token_ids: { type: "boolean" },
+  },
+};
+
+/** Prompts times `n` of one body: more would hold the engine's queue for one caller. */
+export const maxCompletions = 128;
+
+/** @throws ApiError that names the field */
+export function checkCompletion(body: CompletionBody): void {
+  if (body.suffix !== undefined && body.suffix !== "") {
+    throw badRequest("suffix", "suffix is not supported: this model continues a text at its end", unsupported);
+  }
+  if (body.best_of !== undefined && body.best_of !== (body.n ?? 1)) {
+    throw badRequest("best_of", "best_of can only be what n is", unsupported);
+  }
+  if (body.prompt_logprobs !== undefined) {
+    throw badRequest("prompt_logprobs", "prompt_logprobs is not supported", unsupported);
+  }
+  if (body.echo === true && body.logprobs !== undefined) {
+    throw badRequest("echo", "echo together with logprobs is not supported", unsupported);
+  }
+}
+
+/** One prompt as token ids, and where in the request it stands. */
+export interface ReadPrompt {
+  tokens: Uint32Array;
+  at: string;
+}
+
+/** The prompts as they stand in the body, not read yet. @throws ApiError that names the field */
+export function askedPrompts({ prompt, n = 1 }: CompletionBody): { prompts: unknown[]; single: boolean } {
+  const single = typeof prompt === "string" || (Array.isArray(prompt) && typeof prompt[0] === "number");
+  const prompts: unknown[] = single ? [prompt] : Array.isArray(prompt) ? prompt : [];
+  if (prompts.length === 0) throw badRequest("prompt", "prompt must be a text, token ids, or an array of either");
+  if (prompts.length > maxCompletions) {
+    throw badRequest("prompt", `prompt has ${prompts.length} entries of at most ${maxCompletions}`);
+  }
+  if (prompts.length * n > maxCompletions) {
+    throw badRequest("n", `${prompts.length} prompts with n ${n} are more than ${maxCompletions} completions`);
+  }
+  return { prompts, single };
+}
+
+/** Before they are read: what no context can hold. @throws ApiError that names the prompt */
+export function refuseLongPrompts(body: CompletionBody, { contextLength }: BodyLimits): void {
+  const { prompts, single } = askedPrompts(body);
+  for (const [index, entry] of prompts.entries()) {
+    const tokens = Array.isArray(entry) ? entry.length : null;
+    const least = typeof entry === "string" ? leastTokens(entry.length) : (tokens ?? 0);
+    if (least >= contextLength) throw tooLong(single ? "prompt" : `prompt[${index}]`, contextLength, tokens);
+  }
+}
+
+function tooLong(at: string, contextLength: number, tokens: number | null): ApiError {
+  return badRequest(at, `${at}: ${contextOverflow(contextLength, tokens).message}`, "context_length_exceeded");
+}
+
+/**
+ * The prompts as token ids; long texts are encoded on other threads.
+ *
+ * @throws ApiError that names the field; the reason of an abort
+ */
+export async function readPrompts(
+  body: CompletionBody,
+  { prompts, single }: ReturnType<typeof askedPrompts>,
+  engine: Engine,
+  signal: AbortSignal,
+): Promise<ReadPrompt[]> {
+  const { contextLength } = engine.info.limits;
+  const special = body.parse_special === true ? everySpecialId : undefined;
+  const breather = new Breather();
+  const read: ReadPrompt[] = [];
+  for (const [index, entry] of prompts.entries()) {
+    const at = single ? "prompt" : `prompt[${index}]`;
+    const tokens =
+      typeof entry === "string"
+        ? await encodeLong(entry, contextLength - 1, { special, signal })
+        : await readIds(entry, at, engine);
+    if (tokens === null) throw tooLong(at, contextLength, null);
+    if (tokens.length === 0) throw badRequest(at, `${at} is empty: at least one token is needed`);
+    read.push({ tokens, at });
+    await breather.rest();
+    throwIfAborted(signal);
+  }
+  return read;
+}
+
+/** @throws ApiError that names the field */
+export async function readIds(value: unknown, at: string, engine: Engine): Promise<Uint32Array> {
+  const { vocab } = engine.info.model;
+  if (!Array.isArray(value)) throw badRequest(at, `${at} must be an array of token ids`);
+  const ids = new Uint32Array(value.length);
+  const breather = new Breather();
+  for (const [index, id] of (value as unknown[]).entries()) {
+    if (typeof id !== "number" || !Number.isInteger(id) || id < 0 || id >= vocab) {
+      throw badRequest(`${at}[${index}]`, `${at}[${index}] must be a token id below ${vocab}`);
+    }
+    ids[index] = id;
+    if (index % 8192 === 8191) await breather.rest();
+  }
+  return ids;
+}
+
+/** Stop strings are looked for in what is shown, not by the engine. */
+export function completionOptions(
+  body: CompletionBody,
+  format: AskedFormat | null,
+  engine: Engine,
+  tenant: Tenant,
+  granted: { priority: number | undefined; client: string },
+  signal: AbortSignal,
+): GenerateOptions {
+  return {
+    ...samplingOf(body),
+    n: body.n ?? 1,
+    maxTokens: body.max_tokens ?? 16,
+    logprobs: body.logprobs ?? 0,
+    stopTokens: [...endTokens(body, engine), ...(body.stop_token_ids ?? [])],
+    tenant: granted.client,
+    signal,
+    cacheSalt: tenant.cacheSalt(body.cache_salt),
+    ...withoutAbsent({
+      minTokens: body.min_tokens,
+      logitBias: logitBiasOf(body, engine.info.model.vocab),
+      priority: granted.priority,
+      // The schema is nowhere in the prompt: an answer that is not held to it would have nothing of it.
+      constraint:
+        format === null ? undefined : ({ kind: "text", format: outputFormat({ ...format, strict: true }) } as const),
+    }),
+  };
+}
+
+/** Where the model itself ends a text. */
+export function endTokens({ ignore_eos: ignored }: CompletionBody, engine: Engine): readonly number[] {
+  if (ignored === true) return [];
+  const { specialTokens, vocabSize } = engine.tokenizer;
+  const { eosTokens, vocab } = engine.info.model;
+  if (vocab !== vocabSize) return eosTokens;
+  const ends = ["<|endoftext|>", "<|return|>", "<|call|>"].map((name) => specialTokens[name]!);
+  return [...new Set([...eosTokens, ...ends])];
+}

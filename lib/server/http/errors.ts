@@ -1,0 +1,111 @@
+import type { FastifyError, FastifyReply, FastifyRequest } from "fastify";
+import { type ErrorCode, GptOssError, isError } from "../../errors.js";
+
+/** What a client is told: `{ error: { message, type, param, code } }` with an HTTP status. */
+export class ApiError extends Error {
+  override readonly name = "ApiError";
+  readonly status: number;
+  readonly type: string;
+  readonly code: string | null;
+  /** The field of the request that is to blame. */
+  readonly param: string | null;
+  /** Seconds after which another try is worth it. */
+  readonly retryAfter: number | undefined;
+
+  constructor(
+    status: number,
+    message: string,
+    options: { type?: string; code?: string | null; param?: string | null; retryAfter?: number; cause?: unknown } = {},
+  ) {
+    super(shortened(message), options.cause === undefined ? undefined : { cause: options.cause });
+    this.status = status;
+    this.type = options.type ?? typeOf(status);
+    this.code = options.code ?? null;
+    this.param = options.param ? shortened(options.param) : null;
+    this.retryAfter = options.retryAfter;
+  }
+
+  /** The body of the answer, and the data of an error event once a stream has begun. */
+  toJSON(): { error: { message: string; type: string; param: string | null; code: string | null } } {
+    const { message, type, param, code } = this;
+    return { error: { message, type, param, code } };
+  }
+}
+
+/** A message may quote what the client sent, and that may be all that a body can hold. */
+function shortened(text: string): string {
+  return text.length > mostCharacters ? `${text.slice(0, mostCharacters)}…` : text;
+}
+
+const mostCharacters = 2000;
+
+function typeOf(status: number): string {
+  if (status === 401) return "authentication_error";
+  if (status === 404) return "not_found_error";
+  if (status === 429) return "rate_limit_error";
+  if (status === 503) return "service_unavailable";
+  return status >= 500 ? "server_error" : "invalid_request_error";
+}
+
+/** The model is not there yet, or not any more. */
+export function notReady(message: string, retryAfter: number): ApiError {
+  return new ApiError(503, message, { code: "not_ready", retryAfter });
+}
+
+/** How each failure of the engine looks from outside; what is not listed is a fault of the server. */
+const engineErrors: Partial<Record<ErrorCode, (error: GptOssError) => ApiError>> = {
+  INVALID_ARGUMENT: (cause) => new ApiError(400, cause.message, { code: "invalid_value", cause }),
+  UNSUPPORTED: (cause) => new ApiError(400, cause.message, { code: "unsupported_parameter", cause }),
+  CONTEXT_OVERFLOW: (cause) => new ApiError(400, cause.message, { code: "context_length_exceeded", cause }),
+  // Others may have given their memory back a moment later.
+  OUT_OF_MEMORY: (cause) => new ApiError(503, cause.message, { code: "out_of_memory", retryAfter: 1, cause }),
+  RESOURCE_LIMIT: (cause) => new ApiError(503, cause.message, { code: "resource_limit", retryAfter: 1, cause }),
+  QUEUE_FULL: (cause) => new ApiError(429, cause.message, { code: "queue_full", retryAfter: 1, cause }),
+  CLOSED: (cause) =>
+    new ApiError(503, "The model is not available any more", { code: "not_ready", retryAfter: 10, cause }),
+};
+
+/** Fastify's own complaints by their code, where its words or its status are not ours. */
+const frameworkErrors: Record<string, (error: FastifyError) => ApiError> = {
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: (cause) =>
+    new ApiError(415, "Expected a body of content-type application/json", { cause }),
+  FST_ERR_BAD_URL: (cause) => new ApiError(400, "The path of the request is not a valid URL", { cause }),
+};
+
+/** Anything that was thrown, in the words of the API. What is no client's business is kept as `cause` only. */
+export function apiError(error: unknown): ApiError {
+  if (error instanceof ApiError) return error;
+  if (error instanceof GptOssError) return engineErrors[error.code]?.(error) ?? internal(error);
+  if (!isError(error)) return internal(error);
+  const failure = error as FastifyError;
+  const known = frameworkErrors[failure.code];
+  if (known) return known(failure);
+  const status = failure.statusCode ?? 500;
+  return status >= 400 && status < 500 ? new ApiError(status, failure.message, { cause: error }) : internal(error);
+}
+
+function internal(cause: unknown): ApiError {
+  return new ApiError(
+    500,
+    "The server failed to process this request; its log has the reason under this request's id",
+    {
+      cause,
+    },
+  );
+}
+
+/** Fastify's error handler: tells the client, and logs what is the server's fault. */
+export function handleError(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
+  const told = apiError(error);
+  // A stream that has begun tells of its failures itself.
+  if (reply.raw.headersSent || reply.raw.destroyed) {
+    if (told.status === 500) request.log.error({ err: error }, "a response failed after it had begun");
+    reply.raw.destroy();
+    return;
+  }
+  if (told.status === 500) request.log.error({ err: told.cause ?? error }, told.message);
+  reply.code(told.status);
+  if (told.retryAfter !== undefined) reply.header("retry-after", String(told.retryAfter));
+  if (told.status === 401) reply.header("www-authenticate", "Bearer");
+  reply.send(told.toJSON());
+}

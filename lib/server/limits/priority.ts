@@ -1,0 +1,33 @@
+import type { FastifyRequest } from "fastify";
+import type { ServerContext } from "../context.js";
+import { badRequest } from "../http/error-response.js";
+import type { Warning } from "../http/warnings.js";
+import { bearerKey } from "../tenants/api-keys.js";
+
+/** The lowest and the highest priority that a request may ask for. */
+export type PriorityRange = readonly [number, number];
+
+/** Of everybody, or of each key; `null`: a request without one. */
+export type PriorityGrant = PriorityRange | ((apiKey: string | null) => PriorityRange);
+
+/**
+ * The priority that a body gets, and what its client should know of it: clients send one to servers of all kinds, and are
+ * better served without it than not at all.
+ *
+ * @throws ApiError 400 where requests are taken strictly
+ */
+export function grantedPriority(
+  request: FastifyRequest<{ Body: { priority?: number } }>,
+  { priorityRange = [0, 0], strictRequests }: Pick<ServerContext, "priorityRange" | "strictRequests">,
+): { priority: number | undefined; warnings: Warning[] } {
+  const { priority: asked } = request.body;
+  if (asked === undefined) return { priority: undefined, warnings: [] };
+  const [low, high] =
+    typeof priorityRange === "function" ? priorityRange(bearerKey(request.headers.authorization)) : priorityRange;
+  const priority = Math.min(Math.max(asked, low), high);
+  if (priority === asked) return { priority, warnings: [] };
+  const allowed = low === high ? `${low} alone` : `${low} to ${high}`;
+  const message = `priority is ${asked}, and this server grants ${allowed}`;
+  if (strictRequests) throw badRequest("priority", message);
+  return { priority, warnings: [{ param: "priority", message: `${message}: it is taken as ${priority}` }] };
+}

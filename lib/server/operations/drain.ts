@@ -1,0 +1,79 @@
+import { notReady } from "../http/errors.js";
+
+/** What an aborted request gets to tell its client; one that does not read is not waited for. */
+const graceMilliseconds = 2000;
+
+/** What the server is still doing, and how it comes to an end. */
+export class Drain {
+  readonly #milliseconds: number;
+  readonly #running = new Set<{ aborts: ((reason: unknown) => void)[] }>();
+  #draining: Promise<void> | undefined;
+  #expired: Error | undefined;
+  #idle: (() => void) | undefined;
+
+  constructor(milliseconds: number) {
+    this.#milliseconds = milliseconds;
+  }
+
+  get isDraining(): boolean {
+    return this.#draining !== undefined;
+  }
+
+  /** Requests under way. */
+  get running(): number {
+    return this.#running.size;
+  }
+
+  /** @throws ApiError 503 once draining has begun. */
+  refuseNew(): void {
+    if (this.isDraining) throw notReady("The server is shutting down", 5);
+  }
+
+  /** Notes a request that has begun. */
+  begin(): RunningRequest {
+    const entry: { aborts: ((reason: unknown) => void)[] } = { aborts: [] };
+    this.#running.add(entry);
+    return {
+      onAbort: (abort) => {
+        if (this.#expired) abort(this.#expired);
+        else entry.aborts.push(abort);
+      },
+      end: () => {
+        this.#running.delete(entry);
+        if (this.#running.size === 0) this.#idle?.();
+      },
+    };
+  }
+
+  /** From now on nothing new; resolves when the last request has ended, by itself or after the time given to it. */
+  start(): Promise<void> {
+    this.#draining ??= this.#finish();
+    return this.#draining;
+  }
+
+  async #finish(): Promise<void> {
+    if (this.#running.size === 0) return;
+    const idle = new Promise<void>((resolve) => {
+      this.#idle = resolve;
+    });
+    let cut: NodeJS.Timeout | undefined;
+    const expire = setTimeout(() => {
+      this.#abortAll();
+      cut = setTimeout(() => this.#idle?.(), graceMilliseconds);
+    }, this.#milliseconds);
+    await idle;
+    clearTimeout(expire);
+    clearTimeout(cut);
+  }
+
+  #abortAll(): void {
+    this.#expired = notReady("The server was shut down before this request had ended", 5);
+    for (const { aborts } of this.#running) for (const abort of aborts) abort(this.#expired);
+  }
+}
+
+export interface RunningRequest {
+  /** Called when the time for draining is over. */
+  onAbort(abort: (reason: unknown) => void): void;
+  end(): void;
+}

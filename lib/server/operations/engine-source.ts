@@ -1,0 +1,40 @@
+import type { Engine } from "../../engine.js";
+import { notReady } from "../http/errors.js";
+
+/** The engine of a server, which may still be on its way. */
+export class EngineSource {
+  #engine: Engine | undefined;
+  #failure: { reason: unknown } | undefined;
+  /** When there is an engine, or there will be none. */
+  readonly settled: Promise<void>;
+
+  constructor(engine: Engine | Promise<Engine>) {
+    if (!("then" in engine)) {
+      this.#engine = engine;
+      this.settled = Promise.resolve();
+      return;
+    }
+    this.settled = engine.then(
+      (loaded) => {
+        this.#engine = loaded;
+      },
+      (reason: unknown) => {
+        this.#failure = { reason };
+      },
+    );
+  }
+
+  get engine(): Engine | undefined {
+    return this.#engine;
+  }
+
+  get failure(): { reason: unknown } | undefined {
+    return this.#failure;
+  }
+
+  /** @throws ApiError 503 while there is none. */
+  require(): Engine {
+    if (this.#engine) return this.#engine;
+    throw this.#failure ? notReady("The model could not be loaded", 60) : notReady("The model is being loaded", 5);
+  }
+}

@@ -1,0 +1,153 @@
+import type { FastifyInstance, FastifyReply } from "fastify";
+import { throwIfAborted } from "../../common/abort.js";
+import { Breather } from "../../common/breather.js";
+import { GptOssError } from "../../errors.js";
+import { checkedBody } from "../bodies/checked-body.js";
+import { responseCheck } from "../bodies/kinds.js";
+import type { ServerContext } from "../context.js";
+import { disconnectSignal } from "../http/disconnect.js";
+import { ApiError, apiError } from "../http/errors.js";
+import { sendJson } from "../http/json-pieces.js";
+import { OnceLog } from "../http/once-log.js";
+import { streamAnswer } from "../http/stream-answer.js";
+import { warn } from "../http/warnings.js";
+import type { Ticket } from "../limits/limits.js";
+import { ticketOf } from "../limits/tickets.js";
+import { type Tenant, tenantOf } from "../tenants/tenant.js";
+import type { Turn, TurnEvent } from "../turn/turn.js";
+import type { ConversationItem } from "./conversation.js";
+import { passedOver, readInput } from "./input.js";
+import type { StreamEvent } from "./objects.js";
+import { type ReadRequest, type ResponseBody, readRequest } from "./request.js";
+import { ResponseWriter } from "./response-writer.js";
+import { existing, retrieval } from "./retrieval.js";
+import { dropOldestTurns, isTooLong, withinContext } from "./truncation.js";
+
+/** Registers `/v1/responses` and the endpoints of what it stores. */
+export function responses(app: FastifyInstance, context: ServerContext): void {
+  const endpoint = new ResponsesEndpoint(context);
+  app.post<{ Body: ResponseBody }>("/v1/responses", checkedBody(responseCheck, context), (request, reply) =>
+    endpoint.create(request.body, tenantOf(request), disconnectSignal(request, reply), reply),
+  );
+  retrieval(app);
+}
+
+/** The conversation that a request goes on with. */
+interface Conversation {
+  tenant: Tenant;
+  items: ConversationItem[];
+  date: string;
+}
+
+/** A conversation of so many items loses one turn at first, one of twice as many two. */
+const manyItems = 512;
+
+class ResponsesEndpoint {
+  readonly #context: ServerContext;
+  readonly #log: OnceLog;
+
+  constructor(context: ServerContext) {
+    this.#context = context;
+    this.#log = new OnceLog(context.logger);
+  }
+
+  async create(body: ResponseBody, tenant: Tenant, signal: AbortSignal, reply: FastifyReply): Promise<unknown> {
+    const breather = new Breather();
+    const request = readRequest(body, this.#context.modelNames, tenant.responses.isOn);
+    const conversation = await this.#conversation(body, tenant);
+    await breather.rest();
+    const turn = await this.#start(request, conversation, signal, ticketOf(reply.request));
+    warn(reply, this.#log, [...request.ignoredTools, ...passedOver(body.input), ...turn.relaxed]);
+    const writer = new ResponseWriter(request.settings, this.#context.clock);
+    if (request.stream) {
+      const told = this.#told(turn, writer, conversation, signal);
+      return streamAnswer(reply, told, {
+        keepAliveMilliseconds: this.#context.keepAliveMilliseconds,
+        nameOf: ({ type }) => type,
+        hold: (held) => turn.hold(held),
+      });
+    }
+    for await (const event of turn) this.#accept(writer, event, conversation);
+    if (!writer.ended) throw unfinished(signal);
+    return sendJson(reply, writer.response);
+  }
+
+  async #conversation(body: ResponseBody, tenant: Tenant): Promise<Conversation> {
+    const { previous_response_id: previousId } = body;
+    const previous = previousId ? existing(tenant.responses, previousId, "previous_response_id") : null;
+    const history = previous === null ? [] : [...previous.context, ...previous.output];
+    const input = await readInput(body.input, { history, find: (id) => tenant.responses.issuedItem(id) });
+    const items = [...history, ...input];
+    if (!items.some(({ message }) => message !== null)) {
+      throw new ApiError(400, "There is nothing to answer: 'input' is empty.", {
+        param: "input",
+        code: "missing_required_parameter",
+      });
+    }
+    return { tenant, items, date: previous?.date ?? this.#context.clock().toISOString().slice(0, 10) };
+  }
+
+  /** A request that cannot run fails here, while there is still a status to fail with. */
+  async #start(
+    request: ReadRequest,
+    { tenant, items, date }: Conversation,
+    signal: AbortSignal,
+    ticket: Ticket,
+  ): Promise<Turn> {
+    const { truncation } = request.settings;
+    let read = withinContext(items, this.#context.contextLength, truncation);
+    const breather = new Breather();
+    // Twice as many each time, or a conversation of many small turns would be rendered once for each of them; of very many
+    // more at first, for each rendering takes its time.
+    for (let drop = Math.ceil(read.length / manyItems); ; drop *= 2) {
+      try {
+        const messages = read.flatMap(({ message }) => (message === null ? [] : [message]));
+        return await this.#context.startTurn({ ...request.turn, tenant, messages, date, signal, ticket });
+      } catch (error) {
+        const mayDrop = isTooLong(error) && truncation === "auto";
+        const shorter = mayDrop ? dropOldestTurns(read, drop) : null;
+        if (shorter === null) throw error;
+        read = shorter;
+        await breather.rest();
+        throwIfAborted(signal);
+      }
+    }
+  }
+
+  /** Stored before the client hears of the end, so that its next request finds it. */
+  #accept(writer: ResponseWriter, event: TurnEvent, { tenant, items, date }: Conversation): StreamEvent[] {
+    const told = writer.accept(event);
+    if (writer.ended && writer.response.store) {
+      const { response, output } = writer;
+      const isKept = tenant.responses.put({ response, context: items, output, date });
+      if (!isKept) this.#context.logger.warn("there is no room in the store for a response");
+    }
+    return told;
+  }
+
+  /** All that a client of a stream hears. Once it has begun, a failure is an event like any other. */
+  async *#told(
+    events: AsyncIterable<TurnEvent>,
+    writer: ResponseWriter,
+    conversation: Conversation,
+    signal: AbortSignal,
+  ): AsyncGenerator<StreamEvent, void, undefined> {
+    yield* writer.opening();
+    try {
+      for await (const event of events) {
+        yield* this.#accept(writer, event, conversation);
+        if (signal.aborted) break;
+      }
+      if (!writer.ended) throw unfinished(signal);
+    } catch (error) {
+      const isFault = apiError(error).status >= 500 && !signal.aborted;
+      if (isFault) this.#context.logger.error({ err: error }, "a response failed after its stream began");
+      if (!writer.ended) yield* writer.failed(error);
+    }
+  }
+}
+
+function unfinished(signal: AbortSignal): unknown {
+  if (signal.aborted) return signal.reason;
+  return new GptOssError("INTERNAL", "The turn ended without saying why.");
+}

@@ -1,0 +1,45 @@
+import { type ChatBody, conversationSchema } from "../chat/request.js";
+import { badRequest } from "../http/error-response.js";
+
+/** The bodies of /tokenize and /detokenize. */
+
+export interface TokenizeBody extends Partial<ChatBody> {
+  prompt?: string;
+  parse_special?: boolean;
+  add_generation_prompt?: boolean;
+  continue_final_message?: boolean;
+  return_token_strs?: boolean;
+}
+
+export const tokenizeSchema = {
+  type: "object",
+  properties: {
+    ...conversationSchema.properties,
+    prompt: { type: "string" },
+    parse_special: { type: "boolean" },
+    add_generation_prompt: { type: "boolean" },
+    continue_final_message: { type: "boolean" },
+    return_token_strs: { type: "boolean" },
+    cache_salt: { type: "string", maxLength: 1024 },
+  },
+};
+
+export const detokenizeSchema = {
+  type: "object",
+  required: ["tokens"],
+  properties: { model: conversationSchema.properties.model, tokens: { type: "array" } },
+};
+
+/** Of a request or an answer: more may be counted than a context holds, eight times the model's. */
+export const mostTokens = 2 ** 20;
+
+/** Of a text, asked or answered; as JSON text, in which a character may take six. */
+export const mostCharacters = 2 ** 24;
+
+export function refuseLongText({ prompt = "" }: TokenizeBody): void {
+  if (prompt.length > mostCharacters) throw badRequest("prompt", `Expected at most ${mostCharacters} characters`);
+}
+
+export function refuseManyTokens({ tokens }: { tokens: unknown[] }): void {
+  if (tokens.length > mostTokens) throw badRequest("tokens", `Expected at most ${mostTokens} tokens`);
+}

@@ -1,0 +1,121 @@
+import type { ChatMessage } from "../../chat/messages.js";
+import type { DescribedFormat } from "../../chat/response-format.js";
+import type { ToolChoice } from "../../chat/turn-constraint.js";
+import type { SpelledToken } from "../../chat/visible-text.js";
+import type { SamplingOptions } from "../../generation/sampling.js";
+import type { Ticket } from "../limits/limits.js";
+import type { Tenant } from "../tenants/tenant.js";
+
+/** A function that the model may call, as both APIs declare it. */
+export interface DeclaredFunction {
+  name: string;
+  description?: string | null;
+  /** JSON schema of the arguments; null or absent: any. */
+  parameters?: Record<string, unknown> | null;
+  /** Parameters that cannot be compiled are refused; else they are only described to the model. */
+  strict?: boolean | null;
+  /** Where in the request its parameters stand. */
+  at: string;
+}
+
+/** What the text of an answer must be, as a request asks for it. */
+export type AskedFormat = DescribedFormat & {
+  /** As that of a function. */
+  strict?: boolean;
+  /** Where in the request it stands. */
+  at: string;
+};
+
+/** One turn of the assistant, whichever endpoint asked for it. */
+export interface TurnRequest {
+  /** Whom it comes from: what it leaves behind is theirs. */
+  tenant: Tenant;
+  /** The conversation; `instructions` and leading system messages become the developer message. */
+  messages: readonly ChatMessage[];
+  instructions?: string | null;
+  tools: readonly DeclaredFunction[];
+  toolChoice: ToolChoice;
+  /** Format of the final message: enforced, and described to the model. */
+  format: AskedFormat | null;
+  effort: "low" | "medium" | "high";
+  /** Tokens of analysis after which the channel is closed; 0: no analysis at all; absent: as the model likes. */
+  analysisTokens?: number;
+  /** YYYY-MM-DD of the system message. */
+  date: string;
+  modelIdentity?: string;
+  sampling: SamplingOptions;
+  logitBias?: Readonly<Record<number, number>>;
+  /** Sampled tokens, reasoning included. Absent: what the context still holds. */
+  maxTokens?: number;
+  minTokens?: number;
+  /** Looked for in what the user sees: final message and preamble. */
+  stop: readonly string[];
+  includeStop?: boolean;
+  stopTokens?: readonly number[];
+  ignoreEos?: boolean;
+  /** Likeliest tokens to tell of each visible token; null: no logprobs. */
+  topLogprobs: number | null;
+  /** Independent answers. */
+  n: number;
+  priority?: number;
+  /** The request's own; the tenant's is mixed into it. */
+  cacheSalt?: string;
+  signal: AbortSignal;
+  /** What it holds of its client's limits. Absent: there are none. */
+  ticket?: Ticket;
+  /** What the request calls the engine's options, where it does so by other names than chat completions do. */
+  fieldNames?: FieldNames;
+}
+
+/** A request's names for the engine's options; `prompt` is what the prompt is made from. */
+export type FieldNames = Readonly<Record<string, string>>;
+
+/** A schema that the engine cannot hold the model to, which is described to it all the same. */
+export interface Relaxed {
+  /** Where in the request the schema stands. */
+  param: string;
+  message: string;
+}
+
+/** `part` counts what one choice writes: a reasoning, a visible text or a call, in order; parts never interleave. */
+export type TurnEvent = { choice: number } & (
+  | { type: "part-start"; part: number; kind: "reasoning" }
+  | { type: "part-start"; part: number; kind: "text"; channel: "commentary" | "final" }
+  | { type: "part-start"; part: number; kind: "call"; callId: string; name: string }
+  /**
+   * `text` is never empty; of a call it is a piece of the arguments' JSON text. `tokens`: those that end in a visible text,
+   * when log probabilities were asked for.
+   */
+  | { type: "part-delta"; part: number; text: string; tokens: readonly SpelledToken[] }
+  /** complete: false when the turn was cut off in it. A part that got no delta gets its end all the same. */
+  | { type: "part-end"; part: number; text: string; complete: boolean; tokens: readonly number[] }
+  /** "tool_calls" when it ended with a complete call. `stopReason`: the stop string or stop token id that ended it. */
+  | {
+      type: "choice-end";
+      finishReason: "stop" | "length" | "tool_calls";
+      stopReason: string | number | null;
+      usage: TurnUsage;
+    }
+);
+
+export interface TurnUsage {
+  promptTokens: number;
+  cachedTokens: number;
+  /** Every sampled id of this choice, control and stop tokens included. */
+  completionTokens: number;
+  /** Those among them that are text of the analysis channel. */
+  reasoningTokens: number;
+}
+
+/**
+ * The answer as it is written, choice by choice as they come. Leaving the loop early, or an abort of `signal`, frees the
+ * sequences within one step. Never throws because of what the model writes; a failing engine rejects with GptOssError.
+ */
+export interface Turn extends AsyncIterable<TurnEvent> {
+  readonly promptTokens: Uint32Array;
+  readonly relaxed: readonly Relaxed[];
+  /** Ends every choice where it is, as if it had stopped there; the events go on to their ends. */
+  cancel(): void;
+  /** Stops and restarts the work on it, for a reader that is behind. */
+  hold(held: boolean): void;
+}

@@ -1,0 +1,103 @@
+import { execFile } from "node:child_process";
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import { promisify } from "node:util";
+import { beforeAll, describe, expect, it } from "vitest";
+import { Engine, type GenerateOptions } from "../../../lib/index.js";
+import { seededRandom } from "../../support/random.js";
+
+/** 256 streams at once on the demo model: what each says, and what is left behind. */
+
+interface Stream {
+  prompt: number[];
+  options: GenerateOptions;
+}
+
+interface Round {
+  /** Of each stream, in the order of the streams whatever the order of their admission. */
+  tokens: number[][];
+  peakRunning: number;
+  pagesInUse: number;
+}
+
+const run = promisify(execFile);
+const built = path.resolve("dist/index.js");
+const file = path.resolve("test/golden/demo/expected.jsonl");
+
+// 16 prompts, 16 seeds each, half of them greedy. The prompts are in the prefix cache: the time goes into the streams.
+const prompts = readFileSync(file, "utf8")
+  .trim()
+  .split("\n")
+  .slice(0, 16)
+  .map((line) => (JSON.parse(line) as { prompt_ids: number[] }).prompt_ids);
+const streams: Stream[] = Array.from({ length: 256 }, (_, i) => ({
+  prompt: prompts[i % prompts.length]!,
+  options: { temperature: i % 32 < 16 ? 0 : 3, seed: i, maxTokens: 16 + (i % 9), ignoreEos: true, priority: i % 3 },
+}));
+const random = seededRandom(3);
+const shuffled = streams
+  .map((_, i) => ({ i, rank: random() }))
+  .sort((a, b) => a.rank - b.rank)
+  .map(({ i }) => i);
+
+/** Two rounds, in a process that does nothing else. What they do to its event loop is a measure of `npm run bench`. */
+const script = `
+  import { readFileSync } from "node:fs";
+  import { Engine } from ${JSON.stringify(built)};
+  const { streams, orders } = JSON.parse(readFileSync(0, "utf8"));
+  const engine = await Engine.load("demo", { maxSequences: 256, kvCache: { bytes: "160MiB" } });
+  for (const { prompt } of streams.slice(0, ${prompts.length})) await engine.generate(prompt, { maxTokens: 1 }).result;
+  async function round(order) {
+    let peakRunning = 0;
+    const watch = setInterval(() => { peakRunning = Math.max(peakRunning, engine.stats().running); }, 20);
+    const tokens = [];
+    await Promise.all(order.map(async (i) => {
+      tokens[i] = [];
+      for await (const { token } of engine.generate(streams[i].prompt, streams[i].options)) tokens[i].push(token);
+    }));
+    clearInterval(watch);
+    const { full, window } = engine.stats().pages;
+    const pagesInUse = full.total - full.free + full.shared + window.total - window.free + window.shared;
+    return { tokens, peakRunning, pagesInUse };
+  }
+  const rounds = [await round(orders[0]), await round(orders[1])];
+  await engine.close();
+  process.stdout.write(JSON.stringify(rounds));
+`;
+
+describe("256 concurrent streams on the demo model", () => {
+  let rounds: Round[];
+  beforeAll(async () => {
+    const child = run(process.execPath, ["--input-type=module", "--eval", script], { maxBuffer: 2 ** 26 });
+    child.child.stdin!.end(JSON.stringify({ streams, orders: [streams.map((_, i) => i), shuffled] }));
+    rounds = JSON.parse((await child).stdout);
+  }, 300_000);
+
+  it("run at the same time", () => {
+    for (const { peakRunning } of rounds) expect(peakRunning).toBe(256);
+  });
+
+  it("say the same in another order of admission", () => {
+    const lengths = streams.map(({ options }) => options.maxTokens);
+    for (const { tokens } of rounds) {
+      expect(tokens.map(({ length }) => length)).toEqual(lengths);
+      expect(tokens).toEqual(rounds[0]!.tokens);
+    }
+    // the seeds do something
+    const different = new Set(rounds[0]!.tokens.map((tokens) => tokens.slice(0, 16).join()));
+    expect(different.size).toBeGreaterThan(prompts.length + 100);
+  });
+
+  it("say what each of 64 of them says alone, without a prefix cache", { timeout: 300_000 }, async () => {
+    await using engine = await Engine.load("demo", { prefixCache: false, kvCache: { bytes: "8MiB" } });
+    for (const i of shuffled.slice(0, 64)) {
+      const { prompt, options } = streams[i]!;
+      expect((await engine.generate(prompt, options).result).tokens, `stream ${i}`).toEqual(rounds[0]!.tokens[i]);
+    }
+    expect(engine.stats().cachedTokens).toBe(0);
+  });
+
+  it("leave every page free", () => {
+    for (const { pagesInUse } of rounds) expect(pagesInUse).toBe(0);
+  });
+});

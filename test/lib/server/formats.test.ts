@@ -1,0 +1,184 @@
+import type { FastifyBaseLogger, FastifyInstance } from "fastify";
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { Engine } from "../../../lib/engine.js";
+import { createServer } from "../../../lib/server/index.js";
+import type { Json } from "../../support/server.js";
+
+/** Schemas of formats and tools over HTTP, with the real grammar and a model of random weights. */
+
+let engine: Engine;
+let app: FastifyInstance;
+const warnings: Json[] = [];
+beforeAll(async () => {
+  engine = await Engine.load("synthetic:wide", { backend: "cpu", threads: 1, contextLength: 4096 });
+  const logger = Object.fromEntries(
+    ["fatal", "error", "info", "debug", "trace", "silent"].map((level) => [level, () => {}]),
+  ) as unknown as FastifyBaseLogger;
+  Object.assign(logger, { level: "info", warn: (...line: unknown[]) => warnings.push(line), child: () => logger });
+  app = await createServer({ engine, modelName: "gpt-oss-20b", logger, cors: ["https://a.example"] });
+});
+afterAll(async () => {
+  await app.close();
+  await engine.close();
+});
+beforeEach(() => void warnings.splice(0));
+
+const user = { role: "user", content: "Hi" };
+const header = "x-gpt-oss-warnings";
+
+async function post(url: string, fields: object) {
+  const payload = { model: "gpt-oss-20b", ...fields };
+  const answer = await app.inject({ method: "POST", url, payload, headers: { origin: "https://a.example" } });
+  const told = answer.headers[header];
+  return {
+    status: answer.statusCode,
+    headers: answer.headers,
+    text: answer.payload,
+    body: (): Json => answer.json(),
+    warnings: (told === undefined ? [] : JSON.parse(String(told))) as { param: string; message: string }[],
+  };
+}
+const chat = (fields: object) =>
+  post("/v1/chat/completions", { messages: [user], reasoning_effort: "none", max_tokens: 60, ...fields });
+
+const schema = {
+  type: "object",
+  properties: { n: { type: "integer", minimum: 1, maximum: 9 } },
+  required: ["n"],
+  additionalProperties: false,
+};
+/** The grammar has no look-behind. */
+const odd = { type: "object", properties: { mail: { type: "string", pattern: "^(?<=a).*$" } }, required: ["mail"] };
+
+describe("a schema in a chat's format", () => {
+  it.each([
+    ["where OpenAI has it", { type: "json_schema", json_schema: { name: "a", schema } }],
+    ["beside json_object", { type: "json_object", schema }],
+    ["beside json_schema", { type: "json_schema", schema, strict: true, name: "a" }],
+  ])("%s is kept to", async (_, response_format) => {
+    for (let seed = 1; seed <= 4; seed++) {
+      const { status, body, warnings } = await chat({ response_format, seed });
+      expect([status, warnings]).toEqual([200, []]);
+      const { content } = body().choices[0].message;
+      expect(JSON.parse(content)).toEqual({ n: expect.any(Number) });
+    }
+  });
+
+  it("is kept to in completions, too", async () => {
+    const format = { response_format: { type: "json_object", schema } };
+    const { status, body } = await post("/v1/completions", { prompt: "Hi", max_tokens: 60, seed: 1, ...format });
+    expect(status).toBe(200);
+    expect(JSON.parse(body().choices[0].text)).toEqual({ n: expect.any(Number) });
+  });
+
+  it("is kept to in a response, beside json_object as well", async () => {
+    for (const format of [
+      { type: "json_object", schema },
+      { type: "json_schema", name: "a", schema, strict: true },
+    ]) {
+      const asked = { input: "Hi", reasoning: { effort: "none" }, max_output_tokens: 60, seed: 1, text: { format } };
+      const { status, body } = await post("/v1/responses", asked);
+      expect([status, body().text.format]).toEqual([200, format]);
+      expect(JSON.parse(body().output.at(-1).content[0].text)).toEqual({ n: expect.any(Number) });
+    }
+  });
+
+  it("may have a property named __proto__", async () => {
+    const named = JSON.parse(
+      '{"type":"object","properties":{"__proto__":{"const":1}},"required":["__proto__"],"additionalProperties":false}',
+    );
+    const format = { type: "json_schema", json_schema: { name: "a", strict: true, schema: named } };
+    const { status, body } = await chat({ response_format: format, seed: 1 });
+    expect(status).toBe(200);
+    expect(body().choices[0].message.content.replace(/\s/g, "")).toBe('{"__proto__":1}');
+  });
+});
+
+describe("a schema that the engine does not support", () => {
+  const tool = (name: string, parameters: object, strict?: boolean) => {
+    return { type: "function", function: { name, parameters, ...(strict !== undefined && { strict }) } };
+  };
+
+  it("of a tool is given up alone: the others keep theirs, streamed or whole", async () => {
+    const tools = [tool("other", odd), tool("forecast", schema)];
+    const calls: Json[] = [];
+    for (let seed = 1; seed <= 12; seed++) {
+      const { status, body, warnings, headers } = await chat({ tools, tool_choice: "required", seed });
+      expect(status).toBe(200);
+      expect(warnings).toEqual([
+        { param: "tools[0].function.parameters", message: expect.stringContaining("pattern") },
+      ]);
+      expect(headers["access-control-expose-headers"]).toContain(header);
+      calls.push(...(body().choices[0].finish_reason === "tool_calls" ? body().choices[0].message.tool_calls : []));
+    }
+    const forecasts = calls.filter(({ function: { name } }) => name === "forecast");
+    expect(forecasts.length).toBeGreaterThan(0);
+    for (const { function: called } of forecasts)
+      expect(JSON.parse(called.arguments)).toEqual({ n: expect.any(Number) });
+
+    const streamed = await chat({ tools, tool_choice: "required", seed: 1, stream: true });
+    expect([streamed.status, streamed.headers["content-type"]]).toEqual([200, "text/event-stream"]);
+    expect(streamed.warnings).toHaveLength(1);
+
+    const flat = tools.map(({ function: declared }) => ({ type: "function", ...declared }));
+    for (const stream of [false, true]) {
+      const asked = { input: "Hi", max_output_tokens: 20, tools: [{ type: "web_search" }, ...flat], stream };
+      const response = await post("/v1/responses", asked);
+      expect(response.status).toBe(200);
+      expect(response.warnings.map(({ param }) => param)).toEqual(["tools[0]", "tools[1].parameters"]);
+    }
+    // Once in each endpoint's log, however often it comes.
+    expect(warnings.map(([line]) => line.param)).toEqual([
+      "tools[0].function.parameters",
+      "tools[0]",
+      "tools[1].parameters",
+    ]);
+  });
+
+  it("of a tool that is strict refuses the request, by name", async () => {
+    const { status, body } = await chat({ tools: [tool("a", schema), tool("b", odd, true)] });
+    expect([status, body().error.param]).toEqual([400, "tools[1].function.parameters"]);
+    const streamed = await chat({ tools: [tool("a", schema), tool("b", odd, true)], stream: true });
+    expect([streamed.status, streamed.body().error.param]).toEqual([400, "tools[1].function.parameters"]);
+  });
+
+  it.each([
+    [
+      "json_schema",
+      { type: "json_schema", json_schema: { name: "a", strict: false, schema: odd } },
+      "response_format.json_schema.schema",
+    ],
+    [
+      "json_schema, strict absent",
+      { type: "json_schema", json_schema: { name: "a", schema: odd } },
+      "response_format.json_schema.schema",
+    ],
+    ["json_object", { type: "json_object", schema: odd }, "response_format.schema"],
+  ])("of a format that is not strict is described only: %s", async (_, response_format, param) => {
+    const { status, body, warnings } = await chat({ response_format, seed: 1, max_tokens: 200 });
+    expect([status, warnings.map((warning) => warning.param)]).toEqual([200, [param]]);
+    const { message, finish_reason } = body().choices[0];
+    if (finish_reason === "stop") expect(JSON.parse(message.content)).toBeTypeOf("object");
+    const { tokens } = (await post("/tokenize", { messages: [user], response_format })).body();
+    expect(engine.tokenizer.decode(tokens)).toContain(JSON.stringify(odd));
+  });
+
+  it("of text.format that is not strict is described only", async () => {
+    const format = { type: "json_schema", name: "a", schema: odd };
+    const asked = { input: "Hi", reasoning: { effort: "none" }, max_output_tokens: 100, seed: 1, text: { format } };
+    const { status, warnings } = await post("/v1/responses", asked);
+    expect([status, warnings.map(({ param }) => param)]).toEqual([200, ["text.format.schema"]]);
+    const strict = await post("/v1/responses", { ...asked, text: { format: { ...format, strict: true } } });
+    expect([strict.status, strict.body().error.param]).toEqual([400, "text.format.schema"]);
+  });
+
+  it("is told in a header of ASCII that does not grow without end", async () => {
+    const tools = Array.from({ length: 40 }, (_, i) => {
+      return tool(`f${i}`, { type: "object", properties: { [`é${"y".repeat(250)}`]: { pattern: "^(?<=a)" } } });
+    });
+    const { headers, warnings } = await chat({ tools, max_tokens: 1 });
+    expect(headers[header]).toMatch(/^[ -~]{1,8000}$/);
+    expect(warnings).toHaveLength(17);
+    expect(warnings.at(-1)).toEqual({ param: null, message: "and 24 more" });
+  });
+});

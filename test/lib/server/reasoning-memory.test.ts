@@ -1,0 +1,71 @@
+import { describe, expect, it } from "vitest";
+import type { ChatMessage } from "../../../lib/chat/messages.js";
+import { SharedBound } from "../../../lib/common/bounded-cache.js";
+import { ReasoningMemory, reasoningCharacters } from "../../../lib/server/tenants/reasoning-memory.js";
+
+const memoryOf = (characters = reasoningCharacters) => new ReasoningMemory(new SharedBound({ size: characters }));
+
+const user: ChatMessage = { role: "user", content: "Hi" };
+const call = (id: string): ChatMessage => ({
+  role: "assistant",
+  content: null,
+  tool_calls: [{ id, type: "function", function: { name: "f", arguments: "{}" } }],
+});
+const result = (id: string): ChatMessage => ({ role: "tool", tool_call_id: id, content: "12" });
+const analysis = (text: string): ChatMessage => ({
+  role: "assistant",
+  channel: "analysis",
+  content: [{ type: "text", text }],
+});
+
+describe("ReasoningMemory", () => {
+  it("puts back what was thought before a call, message by message", () => {
+    const memory = memoryOf();
+    memory.remember("a", ["One.", "Two."]);
+    memory.remember("b", ["Three."]);
+    expect(memory.restore([user, call("a"), result("a"), call("b")])).toEqual([
+      user,
+      analysis("One."),
+      analysis("Two."),
+      call("a"),
+      result("a"),
+      analysis("Three."),
+      call("b"),
+    ]);
+  });
+
+  it("leaves alone what has its reasoning, in the message or before it, and what it does not know", () => {
+    const memory = memoryOf();
+    memory.remember("a", ["One."]);
+    const complete: ChatMessage[][] = [
+      [user, { ...call("a"), reasoning: "Mine." } as ChatMessage],
+      [user, analysis("Mine."), call("a")],
+      [
+        user,
+        { role: "assistant", reasoning: "Mine.", content: null },
+        { role: "assistant", content: "So." },
+        call("a"),
+      ],
+      [user, call("b")],
+    ];
+    for (const messages of complete) expect(memory.restore(messages)).toEqual(messages);
+  });
+
+  it("puts it back once before several calls of one turn", () => {
+    const memory = memoryOf();
+    memory.remember("a", ["One."]);
+    memory.remember("b", ["One."]);
+    expect(memory.restore([user, call("a"), call("b")])).toEqual([user, analysis("One."), call("a"), call("b")]);
+  });
+
+  it("forgets what was not asked for longest", () => {
+    const memory = memoryOf(400);
+    for (const id of ["a", "b", "c"]) memory.remember(id, ["x".repeat(60)]);
+    memory.restore([call("a")]);
+    memory.remember("d", ["y".repeat(60)]);
+    const known = ["a", "b", "c", "d"].filter((id) => memory.restore([call(id)]).length === 2);
+    expect(known).toEqual(["a", "c", "d"]);
+    memory.remember("e", ["z".repeat(1000)]);
+    expect(["a", "c", "d", "e"].filter((id) => memory.restore([call(id)]).length === 2)).toEqual(["a", "c", "d"]);
+  });
+});

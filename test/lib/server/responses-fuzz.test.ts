@@ -1,0 +1,89 @@
+import { describe, expect, it } from "vitest";
+import { seededRandom } from "../../support/random.js";
+import { scriptedServer } from "../../support/scripted-server.js";
+import { final, reasoning, turn } from "../../support/scripted-turns.js";
+
+const hello = turn([reasoning("They greet."), final("Hello!")]);
+const ask = { model: "gpt-oss-20b", input: "Hi" };
+
+describe("any body at all", () => {
+  const bodies = (messageId: string) => [
+    ask,
+    {
+      ...ask,
+      input: [
+        { role: "user", content: [{ type: "input_text", text: "Hi" }] },
+        { type: "reasoning", summary: [], content: [{ type: "reasoning_text", text: "T" }], encrypted_content: null },
+        { type: "function_call", call_id: "c1", name: "f", arguments: "{}", id: "fc_1" },
+        { type: "function_call_output", call_id: "c1", output: "o" },
+        { type: "item_reference", id: messageId },
+      ],
+      tools: [{ type: "function", name: "get_weather", parameters: { type: "object" } }, { type: "web_search" }],
+      tool_choice: { type: "allowed_tools", mode: "auto", tools: [{ type: "function", name: "get_weather" }] },
+      text: { format: { type: "json_schema", name: "a", schema: {} }, verbosity: "low" },
+      reasoning: { effort: "low", summary: "auto" },
+      include: ["reasoning.encrypted_content"],
+      metadata: { a: "b" },
+    },
+  ];
+  const values = [
+    null,
+    true,
+    0,
+    -1,
+    1.5,
+    1e300,
+    "",
+    "x",
+    "\ud800",
+    [],
+    {},
+    [[]],
+    [null],
+    { type: null },
+    { type: "x" },
+  ];
+
+  it.each(["", "null", "[]", "5", '"x"', "{", '{"__proto__":{}}', "\u0000"])("%j is refused", async (payload) => {
+    await using server = scriptedServer([hello]);
+    const headers = { "content-type": "application/json" };
+    const { statusCode, body } = await server.app.inject({ method: "POST", url: "/v1/responses", headers, payload });
+    expect(statusCode).toBe(400);
+    expect(JSON.parse(body).error).toMatchObject({ message: expect.any(String), type: "invalid_request_error" });
+  });
+
+  it("is answered with less than 500", async () => {
+    await using server = scriptedServer([hello]);
+    const stored = (await server.post(ask)).json;
+    const seeds = bodies(stored.output[1]!.id).map((body) => ({ ...body, previous_response_id: stored.id }));
+    const random = seededRandom(7);
+    const pick = <T>(list: readonly T[]): T => list[Math.floor(random() * list.length)]!;
+    const statuses = new Set<number>();
+    for (let round = 0; round < 3000; round++) {
+      const body = structuredClone(pick(seeds)) as Record<string, unknown>;
+      for (let change = 0; change <= random() * 3; change++) mutate(body, pick, values);
+      const { status, json, text } = await server.post(body);
+      statuses.add(status);
+      expect(status, `${JSON.stringify(body)} -> ${text}`).toBeLessThan(500);
+      expect(text).not.toContain("for messages["); // a conversation that only its rendering refuses
+      if (status >= 400) expect(json.error.message).toEqual(expect.any(String));
+    }
+    expect([...statuses].sort()).toEqual([200, 400, 404]);
+  });
+});
+
+/** Puts another value somewhere into the body. */
+function mutate(body: Record<string, unknown>, pick: <T>(list: readonly T[]) => T, values: readonly unknown[]): void {
+  let place: Record<string, unknown> = body;
+  for (;;) {
+    const key = pick(Object.keys(place));
+    const value = place[key];
+    const isDeeper = typeof value === "object" && value !== null && Object.keys(value).length > 0;
+    if (isDeeper && pick([true, true, false])) {
+      place = value as Record<string, unknown>;
+      continue;
+    }
+    place[key] = structuredClone(pick(values));
+    return;
+  }
+}

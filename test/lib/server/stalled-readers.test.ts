@@ -1,0 +1,90 @@
+import { connect } from "node:net";
+import type { FastifyBaseLogger } from "fastify";
+import { describe, expect, it } from "vitest";
+import { reply, ScriptedEngine } from "../../../lib/testing/index.js";
+import { listening, rawConnection, testServers } from "../../support/server-operations.js";
+
+const { server, engine } = testServers();
+
+function request(path: string, body: object): string {
+  const text = JSON.stringify({ model: "gpt-oss", ...body });
+  return `POST ${path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${text.length}\r\n\r\n${text}`;
+}
+
+/** More of an answer than sockets hold on the way: each token comes with the likeliest twenty. */
+const large = { prompt: [1, 2, 3], n: 8, max_tokens: 250, logprobs: 20, ignore_eos: true, temperature: 1 };
+
+/** As many of these on one connection as it takes: all are answered in order, and none is read. */
+const unread = (stream: boolean) => request("/v1/completions", { ...large, stream }).repeat(8);
+
+/** A client that asks and reads nothing. */
+async function deafClient(port: number, text: string) {
+  const socket = connect({ port, host: "127.0.0.1" });
+  socket.on("error", () => {});
+  socket.pause();
+  await new Promise<void>((resolve) => socket.write(text, () => resolve()));
+  return socket;
+}
+
+/** What the log says of requests that have ended. */
+function logged() {
+  const ends: string[] = [];
+  const write = (...line: unknown[]) => void ends.push(String(line.at(-1)));
+  const logger = Object.fromEntries(
+    ["fatal", "error", "warn", "info", "debug", "trace", "silent"].map((level) => [level, write]),
+  ) as unknown as FastifyBaseLogger;
+  Object.assign(logger, { level: "trace", child: () => logger });
+  return { logger, ends };
+}
+
+describe("a client that does not read", () => {
+  it.each([true, false])(
+    "is cut, and what it asked for ends (stream: %s)",
+    async (stream) => {
+      const { logger, ends } = logged();
+      const app = await server({ readerMilliseconds: 300, logger });
+      const port = await listening(app);
+      const socket = await deafClient(port, unread(stream));
+      const stalled = async () => (await app.inject("/metrics")).body.match(/http_stalled_readers_total (\d+)/)?.[1];
+      await expect.poll(stalled, { timeout: 120_000, interval: 200 }).toBe("1");
+      expect(ends.filter((text) => text.startsWith("cut: "))).toHaveLength(1);
+      await expect.poll(() => engine().stats()).toMatchObject({ running: 0, waiting: 0, blocked: 0 });
+      socket.destroy();
+    },
+    180_000,
+  );
+
+  it.each([
+    ["/v1/chat/completions", { messages: [{ role: "user", content: "x" }], logprobs: true, top_logprobs: 20 }],
+    ["/v1/responses", { input: "x", top_logprobs: 20 }],
+  ])(
+    "is cut in a stream of %s",
+    async (path, body) => {
+      const { logger, ends } = logged();
+      await using scripted = new ScriptedEngine([reply("word ".repeat(8000))], { contextLength: 16_384 });
+      const app = await server({ engine: scripted, readerMilliseconds: 300, logger });
+      const port = await listening(app);
+      const socket = await deafClient(port, request(path, { ...body, stream: true }).repeat(4));
+      const stalled = async () => (await app.inject("/metrics")).body.match(/http_stalled_readers_total (\d+)/)?.[1];
+      await expect.poll(stalled, { timeout: 120_000, interval: 200 }).toBe("1");
+      expect(ends.filter((text) => text.startsWith("cut: "))).toHaveLength(1);
+      await expect.poll(() => scripted.stats()).toMatchObject({ running: 0, waiting: 0, blocked: 0 });
+      expect(scripted.stats().completionTokens).toBeLessThan(4 * 8000); // nobody read on for it
+      socket.destroy();
+      await app.close();
+    },
+    180_000,
+  );
+
+  it("is not cut while there is nothing to read, nor when it reads slowly", async () => {
+    const app = await server({ readerMilliseconds: 200 });
+    const port = await listening(app);
+    const client = await rawConnection(port);
+    client.say(request("/v1/completions", { ...large, n: 1, stream: true }));
+    await expect.poll(() => client.heard, { timeout: 60_000 }).toContain("data: [DONE]");
+    await new Promise((resolve) => setTimeout(resolve, 600));
+    client.say("GET /v1/models HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    expect(await client.all()).toContain('"object":"list"');
+    expect((await app.inject("/metrics")).body).toContain("http_stalled_readers_total 0");
+  }, 90_000);
+});
