@@ -4,8 +4,32 @@ import { fileURLToPath } from "node:url";
 import { addonNotFound } from "./addon-not-found.js";
 import { inThisRealm } from "./common/realm.js";
 import { isError } from "./errors.js";
-import type { LoadProgress, NativeEngineOptions } from "./generation/options.js";
 import { packageManifest, packageRoot } from "./package-root.js";
+
+export interface LoadProgress {
+  phase: "open" | "pack" | "ready";
+  loadedBytes: number;
+  totalBytes: number;
+  /** The file of packed weights that this start makes for later ones. */
+  writes?: string;
+}
+
+/** What the addon takes: every value present, 0 where the addon chooses. */
+export interface NativeEngineOptions {
+  backend: string;
+  threads: number;
+  contextLength: number;
+  maxSequences: number;
+  maxQueue: number;
+  maxBatchTokens: number;
+  kvBytes: number;
+  kvDtype: "auto" | "f32" | "bf16" | "fp8";
+  prefixCache: boolean;
+  numerics: "auto" | "exact" | "fast";
+  denseWeights: "bf16" | "q8";
+  packedWeights: string;
+  repeatable: boolean;
+}
 
 export { packageRoot };
 

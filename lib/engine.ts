@@ -1,6 +1,7 @@
 import {
   addon,
   type EngineStats,
+  type LoadProgress,
   type NativeEngine,
   type NativeEngineInfo,
   type NativeEvent,
@@ -8,26 +9,30 @@ import {
 } from "./binding.js";
 import { type ChatMessage, type ChatOptions, ChatRun, prepareChat, renderChat } from "./chat/chat.js";
 import { chatConstraint } from "./chat/options.js";
-import { onAbort, throwIfAborted } from "./common/abort.js";
+import { checkSignal, onAbort, throwIfAborted } from "./common/abort.js";
 import { readIds, reading } from "./common/given-values.js";
 import { asyncDispose } from "./common/realm.js";
 import { readOptions } from "./common/unknown-option.js";
 import { contextOverflow, errorOf, fromNative, GptOssError, invalidArgument, nativeCall } from "./errors.js";
-import { channels, type RequestMessage } from "./generation/diagnostics.js";
+import { channels } from "./generation/diagnostics.js";
 import { type GenerateOptions, type ModelTraits, nativeRequestOptions } from "./generation/generate-options.js";
 import { Generation } from "./generation/generation.js";
-import {
-  checkInteger,
-  checkSignal,
-  type EngineOptions,
-  type LoadProgress,
-  optionalInteger,
-  readEngineOptions,
-} from "./generation/options.js";
+import { checkInteger, type EngineOptions, optionalInteger, readEngineOptions } from "./generation/options.js";
 import { modelPath } from "./model-path.js";
 import { encodeWithin } from "./tokenizer/encode-within.js";
 import type { Tokenizer } from "./tokenizer/tokenizer.js";
 import { tokenizer } from "./tokenizer/tokenizer.js";
+
+/** What `gpt-oss:request` of `node:diagnostics_channel` publishes. */
+export interface RequestMessage {
+  /** That took it. */
+  engine: Engine;
+  id: number;
+  promptTokens: number;
+  n: number;
+  maxTokens: number;
+  priority: number;
+}
 
 export interface EngineInfo extends NativeEngineInfo {
   /** Why this backend: what was asked for, and what there was. */

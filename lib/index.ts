@@ -1,7 +1,16 @@
-export type { CheckpointSummary, EngineStats, Histogram, ModelConfig, PageStats, TokenLogprob } from "./binding.js";
+export type {
+  CheckpointSummary,
+  EngineStats,
+  Histogram,
+  LoadProgress,
+  ModelConfig,
+  PageStats,
+  TokenLogprob,
+} from "./binding.js";
 export type { ChatAnswer, ChatEvent, ChatMessage, ChatOptions, ChatRun, ToolCall } from "./chat/chat.js";
 export type { ChatDelta, ChatMessageEvent } from "./chat/reader.js";
 export type { JsonSchemaFormat, ResponseFormat } from "./chat/response-format.js";
+export type { RequestMessage } from "./engine.js";
 export { Engine, type EngineHandle, type EngineInfo } from "./engine.js";
 export { type ErrorCode, GptOssError } from "./errors.js";
 export type {
@@ -11,21 +20,21 @@ export type {
   TextConstraint,
   Unsupported,
 } from "./generation/constraint.js";
-export type { DoneMessage, FirstTokenMessage, RequestMessage } from "./generation/diagnostics.js";
+export type { DoneMessage, FirstTokenMessage } from "./generation/diagnostics.js";
 export type { GenerateOptions } from "./generation/generate-options.js";
+export type { Generation } from "./generation/generation.js";
+export type { LogitsProcessor } from "./generation/logits-processor.js";
+export type { EngineOptions, KvCacheOptions } from "./generation/options.js";
 export type {
   Acceptance,
   Completion,
   FinishReason,
   GeneratedToken,
-  Generation,
   GenerationResult,
   PositionLogprobs,
   RelaxedSchema,
   Timings,
   Usage,
-} from "./generation/generation.js";
-export type { LogitsProcessor } from "./generation/logits-processor.js";
-export type { EngineOptions, KvCacheOptions, LoadProgress } from "./generation/options.js";
+} from "./generation/results.js";
 export type { SamplingOptions } from "./generation/sampling.js";
 export { inspectCheckpoint } from "./inspect.js";

@@ -1,14 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { plainCopy, reading } from "../common/given-values.js";
 import { EventLog } from "../generation/event-log.js";
-import type {
-  Acceptance,
-  FinishReason,
-  Generation,
-  PositionLogprobs,
-  RelaxedSchema,
-  Usage,
-} from "../generation/generation.js";
+import type { Generation } from "../generation/generation.js";
+import type { Acceptance, FinishReason, PositionLogprobs, RelaxedSchema, Usage } from "../generation/results.js";
 import { type CompletionPrompt, ConversationRenderer } from "../harmony/conversation-renderer.js";
 import { type Message, messageText } from "../harmony/message.js";
 import { calledTool } from "../harmony/recovering-parser.js";

@@ -1,4 +1,4 @@
-import type { GeneratedToken, PositionLogprobs } from "../generation/generation.js";
+import type { GeneratedToken, PositionLogprobs } from "../generation/results.js";
 import type { Message } from "../harmony/message.js";
 import { messageOf } from "../harmony/parser.js";
 import { calledTool, type ParsedDelta, type ParsedEvent, RecoveringParser } from "../harmony/recovering-parser.js";

@@ -1,4 +1,4 @@
-import type { GeneratedToken } from "../generation/generation.js";
+import type { GeneratedToken } from "../generation/results.js";
 import { tokenBytes } from "../tokenizer/token-table.js";
 import { StopMatcher } from "./stop-matcher.js";
 

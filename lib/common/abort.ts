@@ -1,3 +1,4 @@
+import { invalidArgument } from "../errors.js";
 import { reading } from "./given-values.js";
 
 /**
@@ -28,4 +29,10 @@ export function onAbort(signal: AbortSignal | undefined, callback: (reason: unkn
   const listener = () => callback(abortReason(signal));
   reading("signal", () => signal.addEventListener("abort", listener, { once: true }));
   return () => signal.removeEventListener("abort", listener);
+}
+
+/** @throws GptOssError INVALID_ARGUMENT for what is no signal; undefined is none */
+export function checkSignal(signal: unknown): void {
+  if (signal !== undefined && !reading("signal", () => isAbortSignal(signal)))
+    throw invalidArgument("signal", "an AbortSignal", signal);
 }

@@ -1,29 +1,18 @@
 import { channel } from "node:diagnostics_channel";
-import type { Engine } from "../engine.js";
-import type { FinishReason, Timings } from "./generation.js";
+import type { FinishReason, Timings } from "./results.js";
 
 /**
  * What happens to the requests of this thread, for `node:diagnostics_channel`. A message is built only while somebody
  * subscribes to its channel; `id` is unique within the thread.
  */
 export const channels = {
-  /** RequestMessage: the engine has taken a request. */
+  /** RequestMessage (of engine.ts): the engine has taken a request. */
   request: channel("gpt-oss:request"),
   /** FirstTokenMessage */
   firstToken: channel("gpt-oss:first-token"),
   /** DoneMessage: once for every request that began. */
   done: channel("gpt-oss:done"),
 };
-
-export interface RequestMessage {
-  /** That took it. */
-  engine: Engine;
-  id: number;
-  promptTokens: number;
-  n: number;
-  maxTokens: number;
-  priority: number;
-}
 
 export interface FirstTokenMessage {
   id: number;

@@ -1,11 +1,12 @@
 import { types } from "node:util";
 import type { NativeRequest } from "../binding.js";
+import { checkSignal } from "../common/abort.js";
 import { readIds } from "../common/given-values.js";
 import { readOptions } from "../common/unknown-option.js";
 import { GptOssError, invalidArgument } from "../errors.js";
 import { type Constraint, constraintText } from "./constraint.js";
 import type { LogitsProcessor } from "./logits-processor.js";
-import { checkSignal, optionalInteger } from "./options.js";
+import { optionalInteger } from "./options.js";
 import { checkSampling, type SamplingOptions, samplingOptionNames } from "./sampling.js";
 
 export interface GenerateOptions extends SamplingOptions {

@@ -1,6 +1,6 @@
 import path from "node:path";
-import { isAbortSignal } from "../common/abort.js";
-import { reading } from "../common/given-values.js";
+import type { LoadProgress, NativeEngineOptions } from "../binding.js";
+import { checkSignal } from "../common/abort.js";
 import { readOptions, refuseUnknown } from "../common/unknown-option.js";
 import { backendNames, backendOfEnvironment, isBackend } from "../environment.js";
 import { GptOssError, invalidArgument } from "../errors.js";
@@ -18,14 +18,6 @@ export interface KvCacheOptions {
    * contexts in half of the free memory at most.
    */
   bytes?: number | string;
-}
-
-export interface LoadProgress {
-  phase: "open" | "pack" | "ready";
-  loadedBytes: number;
-  totalBytes: number;
-  /** The file of packed weights that this start makes for later ones. */
-  writes?: string;
 }
 
 export interface EngineOptions {
@@ -83,23 +75,6 @@ export interface EngineOptions {
   onProgress?: (progress: LoadProgress) => void;
   /** Also honoured while loading: `load` then rejects with `signal.reason`. */
   signal?: AbortSignal;
-}
-
-/** What the addon takes: every value present, 0 where the addon chooses. */
-export interface NativeEngineOptions {
-  backend: string;
-  threads: number;
-  contextLength: number;
-  maxSequences: number;
-  maxQueue: number;
-  maxBatchTokens: number;
-  kvBytes: number;
-  kvDtype: "auto" | "f32" | "bf16" | "fp8";
-  prefixCache: boolean;
-  numerics: "auto" | "exact" | "fast";
-  denseWeights: "bf16" | "q8";
-  packedWeights: string;
-  repeatable: boolean;
 }
 
 const known = new Set([
@@ -196,11 +171,6 @@ export function checkInteger(name: string, value: unknown, least: number, most: 
 
 export function optionalInteger(name: string, value: unknown, fallback: number, least: number, most: number): number {
   return value === undefined ? fallback : checkInteger(name, value, least, most);
-}
-
-export function checkSignal(signal: unknown): void {
-  if (signal !== undefined && !reading("signal", () => isAbortSignal(signal)))
-    throw invalidArgument("signal", "an AbortSignal", signal);
 }
 
 const units = { "": 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40, KB: 1e3, MB: 1e6, GB: 1e9, TB: 1e12 };

@@ -1,5 +1,5 @@
 import type { TokenLogprob } from "../binding.js";
-import type { ChoiceEnd, GeneratedToken } from "./generation.js";
+import type { ChoiceEnd, GeneratedToken } from "./results.js";
 
 /** Tokens of one chunk: what is let go goes in chunks, and a short answer takes one. */
 const chunkTokens = 64;

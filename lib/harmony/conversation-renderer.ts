@@ -1,10 +1,9 @@
 import { hash } from "node:crypto";
-import { throwIfAborted } from "../common/abort.js";
+import { checkSignal, throwIfAborted } from "../common/abort.js";
 import { BoundedCache, SharedBound } from "../common/bounded-cache.js";
 import { Breather } from "../common/breather.js";
 import { readOptions } from "../common/unknown-option.js";
 import { contextOverflow, invalidArgument } from "../errors.js";
-import { checkSignal } from "../generation/options.js";
 import { encodeLong, encodeWithin, offThreadUnits } from "../tokenizer/encode-within.js";
 import { firstSpecialToken } from "../tokenizer/special-tokens.js";
 import { type Conversation, type Message, type Role, readRole } from "./message.js";

@@ -1,9 +1,9 @@
 import { types } from "node:util";
 import { addon } from "../binding.js";
+import { checkSignal } from "../common/abort.js";
 import { lengthOf, readArray, readIds, reading } from "../common/given-values.js";
 import { readOptions } from "../common/unknown-option.js";
 import { GptOssError, invalidArgument, nativeCall } from "../errors.js";
-import { checkSignal } from "../generation/options.js";
 import { encodeAllWithin, encodeWithin } from "./encode-within.js";
 import { everySpecialId, lastSpecialToken, specialTokens } from "./special-tokens.js";
 import { TextStream } from "./text-stream.js";

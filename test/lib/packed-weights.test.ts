@@ -2,8 +2,9 @@ import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, write
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { LoadProgress } from "../../lib/binding.js";
 import { Engine } from "../../lib/engine.js";
-import type { EngineOptions, LoadProgress } from "../../lib/generation/options.js";
+import type { EngineOptions } from "../../lib/generation/options.js";
 import { inspectCheckpoint } from "../../lib/inspect.js";
 
 /**

@@ -1,6 +1,6 @@
 import { type ChatAnswer, summarize } from "../../chat/chat.js";
 import { GptOssError } from "../../errors.js";
-import type { FinishReason } from "../../generation/generation.js";
+import type { FinishReason } from "../../generation/results.js";
 import type { Message, ReasoningEffort } from "../../harmony/index.js";
 import { Tenants } from "../../server/tenants/tenants.js";
 import { renderTurn } from "../../server/turn/prompt.js";

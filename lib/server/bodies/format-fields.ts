@@ -2,7 +2,6 @@ import { parseJson } from "../../common/exact-json.js";
 import { own } from "../../common/given-values.js";
 import { badRequest, unsupported } from "../http/error-response.js";
 import type { AskedFormat } from "../turn/turn.js";
-import type { CommonBody } from "./common-fields.js";
 import { checkSchema, isObject } from "./fields.js";
 import { refuseExcess } from "./json-structure.js";
 
@@ -12,7 +11,7 @@ type Fields = Readonly<Record<string, unknown>>;
 type Schema = Record<string, unknown> | boolean;
 
 /** Chat's and completions' format. @throws ApiError that names the field */
-export function readFormat(body: Pick<CommonBody, "response_format"> & GuidedBody): AskedFormat | null {
+export function readFormat(body: { response_format?: Record<string, unknown> } & GuidedBody): AskedFormat | null {
   const asked = readResponseFormat(body.response_format);
   const guided = readGuided(body);
   if (asked !== null && guided !== null) {

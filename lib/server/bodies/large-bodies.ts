@@ -4,8 +4,23 @@ import { abortReason, onAbort, throwIfAborted } from "../../common/abort.js";
 import { toJsonNumbers } from "../../common/exact-json.js";
 import { GptOssError } from "../../errors.js";
 import { ApiError } from "../http/errors.js";
-import type { CheckedBody } from "./body-check.js";
-import type { BodyReport, BodyTask } from "./thread.js";
+import type { BodyLimits, CheckedBody } from "./body-check.js";
+
+/** What the thread is asked, and answers. */
+export interface BodyTask {
+  /** The name of its `BodyCheck`. */
+  check: string;
+  /** The bytes of the body, one behind the other. */
+  chunks: Uint8Array<ArrayBuffer>[];
+  limits: BodyLimits;
+}
+
+export type BodyReport =
+  /** `exact`: bigints stand where numbers with all their digits do. */
+  | { read: CheckedBody; exact: boolean }
+  | { refused: Pick<ApiError, "status" | "message" | "code" | "param"> }
+  /** A fault of ours, as text. */
+  | { failed: string };
 
 /**
  * From here on a body is read on another thread. To parse and check one of this size takes the event loop some 2 ms, 20 ms

@@ -1,5 +1,5 @@
 import { type SpelledToken, type VisiblePiece, VisibleText } from "../../chat/visible-text.js";
-import type { GeneratedToken } from "../../generation/generation.js";
+import type { GeneratedToken } from "../../generation/results.js";
 import { Utf8Stream } from "../../harmony/utf8.js";
 import { firstSpecialToken } from "../../tokenizer/special-tokens.js";
 import { tokenBytes } from "../../tokenizer/token-table.js";

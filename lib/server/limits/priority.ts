@@ -1,5 +1,4 @@
 import type { FastifyRequest } from "fastify";
-import type { ServerContext } from "../context.js";
 import { badRequest } from "../http/error-response.js";
 import type { Warning } from "../http/warnings.js";
 import { bearerKey } from "../tenants/api-keys.js";
@@ -18,7 +17,7 @@ export type PriorityGrant = PriorityRange | ((apiKey: string | null) => Priority
  */
 export function grantedPriority(
   request: FastifyRequest<{ Body: { priority?: number } }>,
-  { priorityRange = [0, 0], strictRequests }: Pick<ServerContext, "priorityRange" | "strictRequests">,
+  { priorityRange = [0, 0], strictRequests }: { priorityRange?: PriorityGrant; strictRequests?: boolean },
 ): { priority: number | undefined; warnings: Warning[] } {
   const { priority: asked } = request.body;
   if (asked === undefined) return { priority: undefined, warnings: [] };

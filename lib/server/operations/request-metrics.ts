@@ -1,8 +1,8 @@
 import { Counter, Histogram, type Registry } from "prom-client";
-import type { Engine } from "../../engine.js";
+import type { Engine, RequestMessage } from "../../engine.js";
 import { GptOssError } from "../../errors.js";
-import { channels, type DoneMessage, type RequestMessage } from "../../generation/diagnostics.js";
-import type { Timings } from "../../generation/generation.js";
+import { channels, type DoneMessage } from "../../generation/diagnostics.js";
+import type { Timings } from "../../generation/results.js";
 import { tokenLatencyBuckets } from "./engine-metrics.js";
 
 const labelNames = ["model_name", "engine"];

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { type SpelledToken, spelling, VisibleText } from "../../chat/visible-text.js";
-import type { ChoiceEnd, GeneratedToken } from "../../generation/generation.js";
+import type { ChoiceEnd, GeneratedToken } from "../../generation/results.js";
 import { type Message, messageText } from "../../harmony/message.js";
 import { calledTool, type ParsedDelta, type ParsedEvent, RecoveringParser } from "../../harmony/recovering-parser.js";
 import { formatTokens } from "../../harmony/tokens.js";

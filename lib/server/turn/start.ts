@@ -1,7 +1,8 @@
 import { turnConstraint } from "../../chat/turn-constraint.js";
 import type { Engine } from "../../engine.js";
 import type { GenerateOptions } from "../../generation/generate-options.js";
-import type { GeneratedToken, Generation, RelaxedSchema } from "../../generation/generation.js";
+import type { Generation } from "../../generation/generation.js";
+import type { GeneratedToken, RelaxedSchema } from "../../generation/results.js";
 import type { CompletionPrompt } from "../../harmony/conversation-renderer.js";
 import { formatTokens } from "../../harmony/tokens.js";
 import { namedRefusal, withFieldNames } from "../http/error-response.js";

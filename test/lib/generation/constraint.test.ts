@@ -5,7 +5,7 @@ import { Engine } from "../../../lib/engine.js";
 import type { GptOssError } from "../../../lib/errors.js";
 import type { Constraint, HarmonyConstraint, OutputFormat } from "../../../lib/generation/constraint.js";
 import type { GenerateOptions } from "../../../lib/generation/generate-options.js";
-import type { Completion } from "../../../lib/generation/generation.js";
+import type { Completion } from "../../../lib/generation/results.js";
 import { messageText } from "../../../lib/harmony/message.js";
 import { RecoveringParser } from "../../../lib/harmony/recovering-parser.js";
 import { draws } from "../../support/thorough.js";

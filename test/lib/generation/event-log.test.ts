@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { EventLog, goOnAt, holdAt } from "../../../lib/generation/event-log.js";
-import type { GeneratedToken } from "../../../lib/generation/generation.js";
+import type { GeneratedToken } from "../../../lib/generation/results.js";
 import { TokenLog } from "../../../lib/generation/token-log.js";
 
 describe("EventLog", () => {

@@ -1,9 +1,9 @@
 import diagnostics from "node:diagnostics_channel";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { RequestMessage } from "../../../lib/engine.js";
 import { Engine } from "../../../lib/engine.js";
 import type { GptOssError } from "../../../lib/errors.js";
-import type { RequestMessage } from "../../../lib/generation/diagnostics.js";
 import type { GenerateOptions } from "../../../lib/generation/generate-options.js";
 
 /** What each option of a request does, on a tiny model with random weights. */

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { GeneratedToken } from "../../../lib/generation/generation.js";
+import type { GeneratedToken } from "../../../lib/generation/results.js";
 import { TokenLog } from "../../../lib/generation/token-log.js";
 import { jsonPieces } from "../../../lib/server/http/json-pieces.js";
 import { LazyList, SpelledTokens } from "../../../lib/server/turn/spelled-tokens.js";
