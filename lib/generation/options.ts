@@ -3,7 +3,7 @@ import type { LoadProgress, NativeEngineOptions } from "../binding.js";
 import { checkSignal } from "../common/abort.js";
 import { readOptions, refuseUnknown } from "../common/unknown-option.js";
 import { backendNames, backendOfEnvironment, isBackend } from "../environment.js";
-import { GptOssError, invalidArgument } from "../errors.js";
+import { invalidArgument } from "../errors.js";
 
 /** Options of `Engine.load`: defaults, checks and meaning, in that order and nowhere else. */
 
@@ -101,10 +101,7 @@ export interface CheckedEngineOptions {
   onProgress: EngineOptions["onProgress"] | undefined;
 }
 
-/**
- * @throws GptOssError INVALID_ARGUMENT for an unknown name or a value that cannot be meant, UNSUPPORTED for one that
- *   this build does not have.
- */
+/** @throws GptOssError INVALID_ARGUMENT for an unknown name or a value that cannot be meant */
 export function readEngineOptions(given: EngineOptions): CheckedEngineOptions {
   const options = readOptions("Engine.load", given, known, "EngineOptions");
   const { signal, onProgress } = options;
@@ -120,11 +117,11 @@ function nativeEngineOptions(options: EngineOptions): NativeEngineOptions {
   checkSignal(signal);
   if (kvCache === null || typeof kvCache !== "object") throw invalidArgument("kvCache", "an object", kvCache);
   refuseUnknown("kvCache", kvCache, new Set(["dtype", "bytes"]));
-  onlyBuilt("kvCache.dtype", kvCache.dtype, ["f32", "bf16", "fp8"], ["f32", "bf16", "fp8"]);
-  onlyBuilt("prefixCache", options.prefixCache, [false, true], [false, true]);
-  onlyBuilt("denseWeights", options.denseWeights, ["bf16", "q8"], ["bf16", "q8"]);
-  onlyBuilt("numerics", options.numerics, ["exact", "fast"], ["exact", "fast"]);
-  onlyBuilt("repeatable", options.repeatable, [false, true], [false, true]);
+  checkOneOf("kvCache.dtype", kvCache.dtype, ["f32", "bf16", "fp8"]);
+  checkOneOf("prefixCache", options.prefixCache, [false, true]);
+  checkOneOf("denseWeights", options.denseWeights, ["bf16", "q8"]);
+  checkOneOf("numerics", options.numerics, ["exact", "fast"]);
+  checkOneOf("repeatable", options.repeatable, [false, true]);
   return {
     backend: backend === "auto" ? backendOfEnvironment() : backend,
     threads: threads === "auto" ? 0 : checkInteger("threads", threads, 1, 1024),
@@ -149,17 +146,10 @@ function packedPlace(where: unknown): string {
   return where === "auto" || where === "memory" ? where : path.resolve(where);
 }
 
-/** `undefined` and built values pass; a value of the contract that this build lacks is UNSUPPORTED, others are wrong. */
-export function onlyBuilt(name: string, value: unknown, built: readonly unknown[], contract: readonly unknown[]): void {
-  if (value === undefined || built.includes(value)) return;
-  const list = (values: readonly unknown[]) => values.map((v) => JSON.stringify(v)).join(" or ");
-  if (contract.includes(value)) {
-    throw new GptOssError(
-      "UNSUPPORTED",
-      `${name} ${JSON.stringify(value)} is not in this build, which has ${list(built)}`,
-    );
-  }
-  throw invalidArgument(name, list(contract), value);
+/** @throws GptOssError INVALID_ARGUMENT for a value that is none of these; undefined is the default */
+function checkOneOf(name: string, value: unknown, values: readonly unknown[]): void {
+  if (value === undefined || values.includes(value)) return;
+  throw invalidArgument(name, values.map((known) => JSON.stringify(known)).join(" or "), value);
 }
 
 export function checkInteger(name: string, value: unknown, least: number, most: number): number {
