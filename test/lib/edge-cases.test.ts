@@ -20,8 +20,8 @@ import { draws } from "../support/thorough.js";
 
 /**
  * What went wrong in other servers of this model with answers, one test for each; the numbers are those of our list of them.
- * Rows 11 and 12 are in forced-calls.test.ts, what goes wrong with requests in edge-cases-requests.test.ts, the Responses API in
- * edge-cases-responses.test.ts.
+ * Rows 11 and 12 are in chat/forced-calls.test.ts, what goes wrong with requests in server/edge-cases-requests.test.ts,
+ * the Responses API in server/edge-cases-responses.test.ts.
  */
 
 const controlText = /<\|[a-z]+(_\d+)?\|>/;

@@ -1,5 +1,5 @@
 // Evaluates the built package in a context of its own, as jest and vitest's vmThreads do: node's modules, the other
-// packages and the addon come from outside. Prints what it sees as one line of JSON. other-realms.test.ts starts it.
+// packages and the addon come from outside. Prints what it sees as one line of JSON. common/other-realms.test.ts starts it.
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
