@@ -35,12 +35,16 @@ export const largeBytes = 256 * 1024;
 const idleMilliseconds = 2000;
 const heavyBytes = 4 * 2 ** 20;
 
+/** Bytes that may wait for the thread: of one client, which is refused with 429 beyond, and of all, 503. */
+const mostWaiting = { client: 128 * 2 ** 20, all: 512 * 2 ** 20 };
+
 /** As it is built, also for a test that runs the sources. */
 const thread = new URL("../../../dist/server/bodies/thread.js", import.meta.url);
 
 interface Job {
   task: BodyTask;
   client: string;
+  bytes: number;
   resolve: (read: CheckedBody) => void;
   reject: (reason: unknown) => void;
 }
@@ -56,20 +60,30 @@ export class LargeBodies {
   #idle: NodeJS.Timeout | undefined;
   #closed = false;
   readonly #maxHeapMegabytes: number;
+  readonly #mostWaiting: typeof mostWaiting;
 
-  /** @param maxHeapMegabytes of the thread; a body of 32 MiB takes less than half of the default, whatever is in it */
-  constructor({ maxHeapMegabytes = 512 }: { maxHeapMegabytes?: number } = {}) {
+  /**
+   * @param options `maxHeapMegabytes` of the thread: a body of 32 MiB takes less than half of the default, whatever is in
+   *   it; `waiting`: bytes that may wait for it
+   */
+  constructor({
+    maxHeapMegabytes = 512,
+    waiting = mostWaiting,
+  }: { maxHeapMegabytes?: number; waiting?: typeof mostWaiting } = {}) {
     this.#maxHeapMegabytes = maxHeapMegabytes;
+    this.#mostWaiting = waiting;
   }
 
   /** The thread takes the memory of `task.chunks`. @throws ApiError; the reason of an abort, at once */
   async read(task: BodyTask, { client, signal }: { client: string; signal: AbortSignal }): Promise<CheckedBody> {
     throwIfAborted(signal);
     if (this.#closed) throw closed();
+    const bytes = task.chunks.reduce((sum, { length }) => sum + length, 0);
+    this.#refuseFlood(client, bytes);
     let ignore = () => {};
     try {
       const read = await new Promise<CheckedBody>((resolve, reject) => {
-        const job: Job = { task, client, resolve, reject };
+        const job: Job = { task, client, bytes, resolve, reject };
         ignore = onAbort(signal, () => {
           this.#withdraw(job);
           reject(abortReason(signal));
@@ -92,6 +106,18 @@ export class LargeBodies {
     this.#end(closed());
   }
 
+  /** What waits is kept in memory. */
+  #refuseFlood(client: string, bytes: number): void {
+    const bytesOf = (jobs: readonly Job[]) => jobs.reduce((sum, job) => sum + job.bytes, bytes);
+    const more = { code: "queue_full", retryAfter: 1 };
+    if (bytesOf(this.#waiting.get(client) ?? []) > this.#mostWaiting.client) {
+      throw new ApiError(429, "Too many large bodies of this client wait to be read", more);
+    }
+    if (bytesOf([...this.#waiting.values()].flat()) > this.#mostWaiting.all) {
+      throw new ApiError(503, "Too many large bodies wait to be read", more);
+    }
+  }
+
   #withdraw(job: Job): void {
     const jobs = this.#waiting.get(job.client);
     const at = jobs?.indexOf(job) ?? -1;
@@ -112,7 +138,7 @@ export class LargeBodies {
     if (rest.length > 0) this.#waiting.set(client, rest);
     clearTimeout(this.#idle);
     this.#running = job;
-    this.#isHeavy ||= job.task.chunks.reduce((sum, { length }) => sum + length, 0) >= heavyBytes;
+    this.#isHeavy ||= job.bytes >= heavyBytes;
     try {
       this.#worker ??= this.#start();
       this.#worker.postMessage(

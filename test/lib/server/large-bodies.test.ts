@@ -196,6 +196,17 @@ describe("the thread that reads large bodies", () => {
     });
   });
 
+  it("keeps no more bytes waiting than one client, and all together, may have there", async () => {
+    const bodies = reader({ waiting: { client: 5000, all: 8000 } });
+    const read = (client: string) => bodies.read(tokens(1000), { client, signal: never }); // 2,013 bytes each
+    const taken = [read("a"), read("a"), read("a")]; // one runs, two wait
+    await expect(read("a")).rejects.toMatchObject({ status: 429, code: "queue_full", retryAfter: 1 });
+    taken.push(read("b"));
+    await expect(read("c")).rejects.toMatchObject({ status: 503, code: "queue_full", retryAfter: 1 });
+    expect((await Promise.all(taken)).length).toBe(4);
+    await expect(read("a")).resolves.toMatchObject({ unknown: [] });
+  });
+
   it("ends with the server, and all that waits with it", async () => {
     const bodies = reader();
     const reads = [1, 2].map((count) => bodies.read(tokens(count), { client: "a", signal: never }));
