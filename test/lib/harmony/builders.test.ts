@@ -16,7 +16,7 @@ import {
 } from "../../../lib/harmony/index.js";
 import { tokenizer } from "../../../lib/tokenizer/tokenizer.js";
 
-const golden = new URL("../../golden/harmony", import.meta.url);
+const golden = new URL("../../golden/harmony/", import.meta.url);
 
 function goldenText(file: string): string {
   return readFileSync(new URL(`upstream/${file}`, golden), "utf8").trimEnd();

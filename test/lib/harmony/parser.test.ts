@@ -12,7 +12,7 @@ import { formatTokens } from "../../../lib/harmony/tokens.js";
 import { tokenBytes } from "../../../lib/tokenizer/token-table.js";
 import { tokenizer } from "../../../lib/tokenizer/tokenizer.js";
 
-const golden = new URL("../../golden/harmony", import.meta.url);
+const golden = new URL("../../golden/harmony/", import.meta.url);
 
 function rows<T>(file: string): T[] {
   const lines = readFileSync(new URL(file, golden), "utf8").trimEnd().split("\n");

@@ -14,7 +14,7 @@ import { messageText } from "../../../lib/harmony/message.js";
 import { formatTokens } from "../../../lib/harmony/tokens.js";
 import { tokenizer } from "../../../lib/tokenizer/tokenizer.js";
 
-const golden = new URL("../../golden/harmony", import.meta.url);
+const golden = new URL("../../golden/harmony/", import.meta.url);
 
 function lines(file: string): string[] {
   return readFileSync(new URL(file, golden), "utf8").trimEnd().split("\n");
