@@ -1,6 +1,6 @@
 import { Ajv, type ErrorObject, type ValidateFunction } from "ajv";
 import { ApiError } from "../http/errors.js";
-import { checkFields, type Members } from "./fields.js";
+import { checkFields, isObject, type Members } from "./fields.js";
 import { readBody } from "./json-body.js";
 
 /** Fastify's own would repair what it finds, and take `"1"` for a number. */
@@ -62,10 +62,6 @@ export class BodyCheck {
     this.#refuse(fields as never, limits);
     return { fields, unknown: [...unknown].map(([name, param]) => ({ param, name })) };
   }
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /** A field that is null is as good as absent: clients write out all that they know of. */

@@ -27,7 +27,12 @@ const comma = 0x2c;
 const colon = 0x3a;
 const [openList, closeList, openObject, closeObject] = [0x5b, 0x5d, 0x7b, 0x7d];
 
-/** @throws ApiError 400 or 413 for a JSON text (in UTF-8) with too many levels or values; whether it is JSON is seen by the parser */
+/**
+ * Whether it is JSON is seen by the parser.
+ *
+ * @param text in UTF-8
+ * @throws ApiError 400 or 413 for a JSON text with too many levels or values
+ */
 export function refuseExcess(text: Uint8Array): void {
   let depth = 0;
   let nodes = 0;
