@@ -31,9 +31,9 @@ void Bench::run() {
 void Bench::group(const std::function<void()>& body) {
   if (!roofs_) {
     FILE* table = options_.json ? stderr : stdout;
-    std::fprintf(table, "%s, %s, %s, %d threads, numerics %s, dense %s\n%-34s %10s %-22s %8s %9s %8s\n", options_.shape.c_str(),
-                 info_.device.c_str(), info_.isa.c_str(), info_.threads, info_.numerics.c_str(), dense_name(), "shape", "us",
-                 "[min .. max]", "GB/s", "GFLOP/s", "% of roof");
+    std::fprintf(table, "%s, %s, %s, %d threads, numerics %s, dense %s\n%-34s %10s %-22s %8s %9s %8s\n",
+                 options_.shape.c_str(), info_.device.c_str(), info_.isa.c_str(), info_.threads, info_.numerics.c_str(),
+                 dense_name(), "shape", "us", "[min .. max]", "GB/s", "GFLOP/s", "% of roof");
     roofs_ = meter_.measure();
     describe(*roofs_);
   }
@@ -60,16 +60,18 @@ void Bench::describe(const Roofs& roofs) {
       units += str(",\"", kUnits[i].name, "\":null");
     } else {
       std::fprintf(table, "; %s %.0f Gop/s", loop->instruction, peak / 1e9);
-      units += str(",\"", kUnits[i].name, "\":{\"instruction\":", quote(loop->instruction), ",\"operationsPerSecond\":", peak,
-                   "}");
+      units += str(",\"", kUnits[i].name, "\":{\"instruction\":", quote(loop->instruction),
+                   ",\"operationsPerSecond\":", peak, "}");
     }
   }
   std::fprintf(table, "\n");
   std::fflush(table);
   if (!options_.json) return;
-  std::printf("{\"measure\":\"roofs\",\"shape\":%s,\"isa\":%s,\"threads\":%d,\"numerics\":%s,\"dense\":\"%s\",\"bytesPerSecond\":%.4g%s}\n",
-              quote(options_.shape).c_str(), quote(info_.isa).c_str(), info_.threads, quote(info_.numerics).c_str(), dense_name(),
-              roofs.bytes_per_second, units.c_str());
+  std::printf(
+      "{\"measure\":\"roofs\",\"shape\":%s,\"isa\":%s,\"threads\":%d,\"numerics\":%s,\"dense\":\"%s\","
+      "\"bytesPerSecond\":%.4g%s}\n",
+      quote(options_.shape).c_str(), quote(info_.isa).c_str(), info_.threads, quote(info_.numerics).c_str(),
+      dense_name(), roofs.bytes_per_second, units.c_str());
   std::fflush(stdout);
 }
 
@@ -87,17 +89,18 @@ void Bench::report(const Row& row, const Roofs& roofs) const {
   if (row.context > 0) shape += str(" of ", row.context);
   char spread[40];
   std::snprintf(spread, sizeof spread, "[%.3g .. %.3g]", row.least * 1e6, row.most * 1e6);
-  std::fprintf(table, "%-34s %10.4g %-22s %8.3g %9.4g %8.1f of %s\n", shape.c_str(), row.median * 1e6, spread, gigabytes,
-               gigaflops, 100 * share, roof);
+  std::fprintf(table, "%-34s %10.4g %-22s %8.3g %9.4g %8.1f of %s\n", shape.c_str(), row.median * 1e6, spread,
+               gigabytes, gigaflops, 100 * share, roof);
   std::fflush(table);
   if (!options_.json) return;
   std::printf(
-      "{\"measure\":\"kernel\",\"shape\":%s,\"isa\":%s,\"threads\":%d,\"numerics\":%s,\"dense\":\"%s\",\"kernel\":%s,\"tokens\":%d,\"context\":%d,"
+      "{\"measure\":\"kernel\",\"shape\":%s,\"isa\":%s,\"threads\":%d,\"numerics\":%s,\"dense\":\"%s\",\"kernel\":%s,"
+      "\"tokens\":%d,\"context\":%d,"
       "\"microseconds\":{\"median\":%.4g,\"min\":%.4g,\"max\":%.4g,\"repeats\":%d},\"bytes\":%.0f,\"flops\":%.0f,"
       "\"gigabytesPerSecond\":%.4g,\"gigaflopsPerSecond\":%.4g,\"roof\":\"%s\",\"roofShare\":%.3g}\n",
-      quote(options_.shape).c_str(), quote(info_.isa).c_str(), info_.threads, quote(info_.numerics).c_str(), dense_name(),
-      quote(row.kernel).c_str(), row.tokens, row.context, row.median * 1e6, row.least * 1e6, row.most * 1e6, row.repeats,
-      row.bytes, row.flops, gigabytes, gigaflops, roof, share);
+      quote(options_.shape).c_str(), quote(info_.isa).c_str(), info_.threads, quote(info_.numerics).c_str(),
+      dense_name(), quote(row.kernel).c_str(), row.tokens, row.context, row.median * 1e6, row.least * 1e6,
+      row.most * 1e6, row.repeats, row.bytes, row.flops, gigabytes, gigaflops, roof, share);
   std::fflush(stdout);
 }
 

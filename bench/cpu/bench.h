@@ -33,8 +33,8 @@ struct Options {
 struct Row {
   std::string kernel;
   int tokens = 0, context = 0;  // 0: none
-  bool on_bf16_unit = false;               // of numerics fast
-  double bytes = 0, flops = 0;     // of one call: bytes that it reads for the first time, operations that the result needs
+  bool on_bf16_unit = false;    // of numerics fast
+  double bytes = 0, flops = 0;  // of one call: bytes that it reads for the first time, operations that the result needs
   double median = 0, least = 0, most = 0;  // seconds of one call
   int repeats = 0;
 };
@@ -59,7 +59,8 @@ class Bench {
 
  private:
   std::unique_ptr<Backend> make() const {
-    return make_cpu_backend({.backend = "cpu", .threads = options_.threads, .numerics = numerics_, .dense_weights = dense_});
+    return make_cpu_backend(
+        {.backend = "cpu", .threads = options_.threads, .numerics = numerics_, .dense_weights = dense_});
   }
 
   // Operations that are measured between two measurements of the roofs, with a backend, and its weights, of their own.

@@ -39,7 +39,8 @@ int count(const std::string& name, const std::string& text, int least) {
   char* end = nullptr;
   const long value = std::strtol(text.c_str(), &end, 10);
   if (text.empty() || *end != 0 || value < least || value > 1 << 20)
-    throw Error(Code::kInvalidArgument, str("expected an integer >= ", least, " for ", name, " but received ", quote(text)));
+    throw Error(Code::kInvalidArgument,
+                str("expected an integer >= ", least, " for ", name, " but received ", quote(text)));
   return int(value);
 }
 
@@ -56,16 +57,26 @@ Options read_options(int argc, char** argv) {
       for (const std::string& one : list(value())) all.push_back(count(name, one, least));
       return all;
     };
-    if (name == "--shape") out.shape = value();
-    else if (name == "--threads") out.threads = count(name, value(), 1);
-    else if (name == "--numerics") out.numerics = list(value());
-    else if (name == "--dense") out.dense = list(value());
-    else if (name == "--tokens") out.tokens = counts(1);
-    else if (name == "--context") out.contexts = counts(1);
-    else if (name == "--only") out.only = list(value());
-    else if (name == "--json") out.json = true;
-    else if (name == "--help") out.help = true;
-    else throw Error(Code::kInvalidArgument, str("unknown option ", quote(name), "; see --help"));
+    if (name == "--shape")
+      out.shape = value();
+    else if (name == "--threads")
+      out.threads = count(name, value(), 1);
+    else if (name == "--numerics")
+      out.numerics = list(value());
+    else if (name == "--dense")
+      out.dense = list(value());
+    else if (name == "--tokens")
+      out.tokens = counts(1);
+    else if (name == "--context")
+      out.contexts = counts(1);
+    else if (name == "--only")
+      out.only = list(value());
+    else if (name == "--json")
+      out.json = true;
+    else if (name == "--help")
+      out.help = true;
+    else
+      throw Error(Code::kInvalidArgument, str("unknown option ", quote(name), "; see --help"));
   }
   return out;
 }

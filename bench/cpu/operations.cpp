@@ -24,7 +24,8 @@ void Bench::small_operations() {
       auto* index = static_cast<int32_t*>(allocate(size_t(tokens) * c_.experts_per_token * sizeof(int32_t)));
       float* weight = floats(size_t(tokens) * c_.experts_per_token, 1);
       measure({.kernel = "router", .tokens = tokens, .bytes = 4.0 * tokens * c_.num_experts}, [&](size_t) {
-        backend_->router({.tokens = tokens, .experts = c_.num_experts, .top_k = c_.experts_per_token}, logits, index, weight);
+        backend_->router({.tokens = tokens, .experts = c_.num_experts, .top_k = c_.experts_per_token}, logits, index,
+                         weight);
       });
     }
     if (tokens <= kMostSequences && wanted("gather")) {
@@ -41,7 +42,8 @@ void Bench::embed() {
   for (const int tokens : options_.tokens) {
     const double width = double(tokens) * c_.hidden;
     float* x = floats(size_t(width), 1);
-    std::vector<std::unique_ptr<StepArrays>> steps;  // with tokens of their own, 32,768 where they are few: 190 MB of rows
+    // with tokens of their own, 32,768 where they are few: 190 MB of rows
+    std::vector<std::unique_ptr<StepArrays>> steps;
     const auto num_steps = size_t(tiny_ ? 1 : std::clamp(32768 / tokens, 16, 4096));
     while (steps.size() < num_steps) steps.push_back(make_step(tokens));
     measure({.kernel = "embed", .tokens = tokens, .bytes = dense_bytes(width)}, [&](size_t i) {
@@ -74,7 +76,11 @@ void Bench::qkv() {
                           .head_dim = c_.head_dim,
                           .group = kKvFull,
                           .type = type};
-    measure({.kernel = "qkv", .tokens = tokens, .on_bf16_unit = true, .bytes = bytes, .flops = 2.0 * tokens * rows * c_.hidden},
+    measure({.kernel = "qkv",
+             .tokens = tokens,
+             .on_bf16_unit = true,
+             .bytes = bytes,
+             .flops = 2.0 * tokens * rows * c_.hidden},
             [&](size_t i) { backend_->qkv(args, arrays->step, x, copies[i % copies.size()], q, cache); });
   }
 }
@@ -140,27 +146,28 @@ void Bench::linear_o() {
     const Operand attended = operand(size_t(tokens) * c_.q_size(), 1);
     float* x = floats(size_t(tokens) * c_.hidden, 1);
     const LinearArgs args = {.rows = tokens, .in = c_.q_size(), .out = c_.hidden, .accumulate = 1};
-    measure({.kernel = "linear o", .tokens = tokens, .on_bf16_unit = true, .bytes = bytes, .flops = 2 * weights * tokens},
-            [&](size_t i) {
-              const Weights& weights = copies[i % copies.size()];
-              backend_->linear(args, RowsOf::kTokens, attended, weights.o, &weights.bias, x);
-            });
+    measure(
+        {.kernel = "linear o", .tokens = tokens, .on_bf16_unit = true, .bytes = bytes, .flops = 2 * weights * tokens},
+        [&](size_t i) {
+          const Weights& weights = copies[i % copies.size()];
+          backend_->linear(args, RowsOf::kTokens, attended, weights.o, &weights.bias, x);
+        });
   }
 }
 
 void Bench::linear_router() {
   if (!wanted("linear router")) return;
   const double bytes = 2.0 * c_.num_experts * c_.hidden;
-  const auto copies = rotating(bytes, [&](size_t i) { return backend_->pack_matrix(layer(i).router, MatrixUse::kRouter); });
+  const auto copies =
+      rotating(bytes, [&](size_t i) { return backend_->pack_matrix(layer(i).router, MatrixUse::kRouter); });
   const Vector bias = backend_->pack_vector(layer(0).router_bias);
   for (const int tokens : options_.tokens) {
     const Operand normed = operand(size_t(tokens) * c_.hidden, 1);
     float* logits = floats(size_t(tokens) * c_.num_experts, 0);
     const LinearArgs args = {.rows = tokens, .in = c_.hidden, .out = c_.num_experts, .accumulate = 0, .precise = 1};
-    measure({.kernel = "linear router", .tokens = tokens, .on_bf16_unit = true, .bytes = bytes, .flops = bytes * tokens},
-            [&](size_t i) {
-              backend_->linear(args, RowsOf::kTokens, normed, copies[i % copies.size()], &bias, logits);
-            });
+    measure(
+        {.kernel = "linear router", .tokens = tokens, .on_bf16_unit = true, .bytes = bytes, .flops = bytes * tokens},
+        [&](size_t i) { backend_->linear(args, RowsOf::kTokens, normed, copies[i % copies.size()], &bias, logits); });
   }
 }
 
@@ -194,8 +201,7 @@ void Bench::experts() {
   };
   // MXFP4 takes 17 bytes for 32 weights; biases are float32.
   const auto matrix_bytes = [](double rows, double cols) { return rows * cols * 17 / 32 + 4 * rows; };
-  const double expert_bytes =
-      matrix_bytes(2 * c_.intermediate, c_.hidden) + matrix_bytes(c_.hidden, c_.intermediate);
+  const double expert_bytes = matrix_bytes(2 * c_.intermediate, c_.hidden) + matrix_bytes(c_.hidden, c_.intermediate);
   // Half as much again as elsewhere, 4 layers of the 20b: a step of few tokens leaves most of a layer alone.
   const auto copies = rotating(expert_bytes * c_.num_experts / 1.5, [&](size_t i) {
     const HostLayer& from = layer(i);
@@ -239,16 +245,16 @@ void Bench::experts() {
 void Bench::head() {
   if (!wanted("linear head")) return;
   const double weights = double(c_.vocab) * c_.hidden, bytes = dense_bytes(weights);
-  const auto copies = rotating(bytes, [&](size_t) { return backend_->pack_matrix(weights_.lm_head, MatrixUse::kProduct); });
+  const auto copies =
+      rotating(bytes, [&](size_t) { return backend_->pack_matrix(weights_.lm_head, MatrixUse::kProduct); });
   for (const int rows : options_.tokens) {
     if (rows > kMostSequences) continue;
     const Operand normed = operand(size_t(rows) * c_.hidden, 1);
     float* logits = floats(size_t(rows) * c_.vocab, 0);
     const LinearArgs args = {.rows = rows, .in = c_.hidden, .out = c_.vocab, .accumulate = 0, .precise = 1};
-    measure({.kernel = "linear head", .tokens = rows, .on_bf16_unit = true, .bytes = bytes, .flops = 2 * weights * rows},
-            [&](size_t i) {
-              backend_->linear(args, RowsOf::kLogits, normed, copies[i % copies.size()], nullptr, logits);
-            });
+    measure(
+        {.kernel = "linear head", .tokens = rows, .on_bf16_unit = true, .bytes = bytes, .flops = 2 * weights * rows},
+        [&](size_t i) { backend_->linear(args, RowsOf::kLogits, normed, copies[i % copies.size()], nullptr, logits); });
   }
 }
 

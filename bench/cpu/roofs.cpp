@@ -26,7 +26,8 @@ RoofMeter::RoofMeter(int threads, size_t bytes, double seconds) : threads_(threa
 
 Roofs RoofMeter::measure() const {
   Roofs out;
-  for (int pass = 0; pass < 7; ++pass) out.bytes_per_second = std::max(out.bytes_per_second, read_bandwidth(words_, threads_));
+  for (int pass = 0; pass < 7; ++pass)
+    out.bytes_per_second = std::max(out.bytes_per_second, read_bandwidth(words_, threads_));
   for (size_t i = 0; i < kUnitCount; ++i) {
     const PeakLoop* loop = peak_loop(kUnits[i].unit);
     if (loop != nullptr) out.operations_per_second[i] = operations_per_second(*loop, threads_, seconds_);

@@ -12,9 +12,8 @@ namespace oss::bench {
 constexpr struct {
   Unit unit;
   const char* name;
-} kUnits[] = {{Unit::kFloat32, "float32"},        {Unit::kFloat32Avx2, "float32_avx2"}, {Unit::kBf16, "bf16"},
-              {Unit::kInt8, "int8"},              {Unit::kBf16Matrix, "bf16_matrix"},
-              {Unit::kInt8Matrix, "int8_matrix"}};
+} kUnits[] = {{Unit::kFloat32, "float32"}, {Unit::kFloat32Avx2, "float32_avx2"}, {Unit::kBf16, "bf16"},
+              {Unit::kInt8, "int8"},       {Unit::kBf16Matrix, "bf16_matrix"},   {Unit::kInt8Matrix, "int8_matrix"}};
 constexpr size_t kUnitCount = std::size(kUnits);
 
 struct Roofs {

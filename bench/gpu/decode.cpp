@@ -22,11 +22,16 @@ int run(int argc, char** argv) {
   std::string model, batches = "1,8,16";
   for (int i = 1; i < argc; ++i) {
     const std::string arg = argv[i];
-    if (arg == "--batches" && i + 1 < argc) batches = argv[++i];
-    else if (arg == "--prompt" && i + 1 < argc) steps.prompt = std::stoi(argv[++i]);
-    else if (arg == "--samples" && i + 1 < argc) steps.samples = std::stoi(argv[++i]);
-    else if (arg == "--steps" && i + 1 < argc) steps.steps = std::stoi(argv[++i]);
-    else model = arg;
+    if (arg == "--batches" && i + 1 < argc)
+      batches = argv[++i];
+    else if (arg == "--prompt" && i + 1 < argc)
+      steps.prompt = std::stoi(argv[++i]);
+    else if (arg == "--samples" && i + 1 < argc)
+      steps.samples = std::stoi(argv[++i]);
+    else if (arg == "--steps" && i + 1 < argc)
+      steps.steps = std::stoi(argv[++i]);
+    else
+      model = arg;
   }
   std::vector<int> sizes;
   std::istringstream in(batches);

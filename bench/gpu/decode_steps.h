@@ -23,14 +23,18 @@ class DecodeBench {
  public:
   static constexpr uint64_t kFnv = 1469598103934665603u;
   struct Result {
-    std::vector<double> microseconds;      // of a step, by sample: of steps in which all sequences decode
-    uint64_t tokens = kFnv, bits = kFnv;   // hashes of all tokens, and of their log probabilities as well
+    std::vector<double> microseconds;     // of a step, by sample: of steps in which all sequences decode
+    uint64_t tokens = kFnv, bits = kFnv;  // hashes of all tokens, and of their log probabilities as well
   };
 
   DecodeBench(const std::string& model, int max_sequences, int64_t context_length)
-      : engine_(model,
-                {.backend = "cuda", .context_length = context_length, .max_sequences = max_sequences, .prefix_cache = false},
-                [](const LoadProgress&) {}, [] { return false; }),
+      : engine_(
+            model,
+            {.backend = "cuda",
+             .context_length = context_length,
+             .max_sequences = max_sequences,
+             .prefix_cache = false},
+            [](const LoadProgress&) {}, [] { return false; }),
         client_(engine_.connect([this] {
           const std::lock_guard lock(mutex_);
           woken_ = true;
@@ -72,18 +76,20 @@ class DecodeBench {
  private:
   using Clock = std::chrono::steady_clock;
   static constexpr uint64_t kFnvPrime = 1099511628211u;
-  struct Heard {  // of a sequence
+  struct Heard {                              // of a sequence
     std::vector<Clock::time_point> arrivals;  // of its tokens
     std::vector<Sampled> sampled;
   };
 
   Request request_of(const DecodeSteps& wanted, int i) const {
     // While the last prompts come in, the first sequences decode already.
-    const int before = wanted.batch > 1 ? wanted.batch * wanted.prompt / engine_.info().max_batch_tokens + wanted.batch : 0;
+    const int before =
+        wanted.batch > 1 ? wanted.batch * wanted.prompt / engine_.info().max_batch_tokens + wanted.batch : 0;
     Request request;
     request.client = client_;
     request.id = uint64_t(i);
-    for (int t = 0; t < wanted.prompt; ++t) request.prompt.push_back((t * 7919 + i * 104729 + 17) % engine_.info().model.vocab);
+    for (int t = 0; t < wanted.prompt; ++t)
+      request.prompt.push_back((t * 7919 + i * 104729 + 17) % engine_.info().model.vocab);
     request.max_tokens = 1 + wanted.warm + wanted.samples * wanted.steps + before;
     request.sampling.temperature = 0;
     request.sampling.top_p = 1;

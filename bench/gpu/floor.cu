@@ -26,14 +26,15 @@ using namespace oss::cuda;
 
 // Two blocks, and registers for as many of the next launch: one that begins early must find room for its loads.
 constexpr int kThreads = 256, kBlocksPerMultiprocessor = 2, kRoomForBlocks = 2 * kBlocksPerMultiprocessor;
-constexpr int kLoads = 8;                               // 16-byte loads in flight per thread: 64 KB per multiprocessor
-constexpr size_t kChunk = kThreads * sizeof(uint4);     // what a block reads with one load per thread
+constexpr int kLoads = 8;                            // 16-byte loads in flight per thread: 64 KB per multiprocessor
+constexpr size_t kChunk = kThreads * sizeof(uint4);  // what a block reads with one load per thread
 
 // Blocks share the chunks of a phase evenly; a block's are neighbours. Chunks are told by their addresses, as experts are.
 __global__ void __launch_bounds__(kThreads, kRoomForBlocks)
     stream_kernel(const uint4* const* chunks, int count, unsigned* sum) {
   grid_dependency_launch();
-  const int begin = int(int64_t(count) * blockIdx.x / gridDim.x), end = int(int64_t(count) * (blockIdx.x + 1) / gridDim.x);
+  const int begin = int(int64_t(count) * blockIdx.x / gridDim.x),
+            end = int(int64_t(count) * (blockIdx.x + 1) / gridDim.x);
   uint4 values[kLoads];
   const auto load = [&](int j, int at) {
     if (at < end) values[j] = __ldcs(chunks[at] + threadIdx.x);
@@ -107,7 +108,7 @@ constexpr int kHidden = 2880, kHeads = 64, kKvHeads = 8, kTopK = 4, kVocab = 201
 // The sizes of one layer's weights, as CudaBackend lays them out.
 struct Sizes {
   size_t qkv = packed_matrix_bytes((kHeads + 2 * kKvHeads) * oss::kHeadDim, kHidden);
-  size_t o = packed_matrix_bytes(kHidden, kHeads * oss::kHeadDim);
+  size_t o = packed_matrix_bytes(kHidden, kHeads* oss::kHeadDim);
   size_t router, head = packed_matrix_bytes(kVocab, kHidden);
   // of each expert
   size_t up_codes = packed_codes_bytes(2 * kHidden, kHidden), up_scales = packed_scales_bytes(2 * kHidden, kHidden);
@@ -165,7 +166,8 @@ Step make_step(const Shape& shape, const char* base, int batch, std::mt19937& ra
     for (int half = 0; half < 2; ++half) {
       for (size_t expert = 0; expert < count; ++expert) {
         if (!drawn[expert]) continue;
-        for (int part = 0; part < 3; ++part) step.read(parts[half][part] + expert * bytes[half][part], bytes[half][part]);
+        for (int part = 0; part < 3; ++part)
+          step.read(parts[half][part] + expert * bytes[half][part], bytes[half][part]);
         step.distinct += half;
       }
       step.end_phase();
@@ -183,11 +185,13 @@ size_t weight_bytes(const Shape& shape) {
 
 void measure_streams(const Shape& shape, const std::vector<int>& batches, int multiprocessors, bool dependent,
                      cudaStream_t stream) {
-  const size_t bytes = (weight_bytes(shape) + 2 * kChunk) / kChunk * kChunk;  // the last chunk of a part may reach past it
+  const size_t bytes =
+      (weight_bytes(shape) + 2 * kChunk) / kChunk * kChunk;  // the last chunk of a part may reach past it
   char* base = nullptr;
   if (cudaMalloc(&base, bytes) != cudaSuccess) {
     cudaGetLastError();
-    std::printf("{\"floor\":\"stream\",\"model\":\"%s\",\"skipped\":\"needs %.1f GB\"}\n", shape.name, double(bytes) * 1e-9);
+    std::printf("{\"floor\":\"stream\",\"model\":\"%s\",\"skipped\":\"needs %.1f GB\"}\n", shape.name,
+                double(bytes) * 1e-9);
     return;
   }
   unsigned* sum = nullptr;
@@ -202,8 +206,10 @@ void measure_streams(const Shape& shape, const std::vector<int>& batches, int mu
     check(cudaMalloc(&chunks, step.chunks.size() * sizeof(char*)), "memory");
     check(cudaMemcpy(chunks, step.chunks.data(), step.chunks.size() * sizeof(char*), cudaMemcpyDefault), "copy");
     const auto report = [&](const char* edges, const std::function<void(cudaStream_t)>& body) {
-      std::printf("{\"floor\":\"stream\",\"model\":\"%s\",\"batch\":%d,\"edges\":\"%s\",\"microseconds\":%.5g,\"bytes\":%.0f}\n",
-                  shape.name, batch, edges, replay_seconds(body, stream) * 1e6, step.bytes);
+      std::printf(
+          "{\"floor\":\"stream\",\"model\":\"%s\",\"batch\":%d,\"edges\":\"%s\",\"microseconds\":%.5g,\"bytes\":%.0f}"
+          "\n",
+          shape.name, batch, edges, replay_seconds(body, stream) * 1e6, step.bytes);
       std::fflush(stdout);
     };
     const auto phases = [&](bool early) {
@@ -215,12 +221,13 @@ void measure_streams(const Shape& shape, const std::vector<int>& batches, int mu
         }
       };
     };
-    report("none", [&](cudaStream_t s) { launch(stream_kernel, blocks, false, s, chunks, int(step.chunks.size()), sum); });
+    report("none",
+           [&](cudaStream_t s) { launch(stream_kernel, blocks, false, s, chunks, int(step.chunks.size()), sum); });
     report("full", phases(false));
     if (dependent) report("dependent", phases(true));
     const double expected = shape.experts * (1 - std::pow(1 - double(kTopK) / shape.experts, batch));
-    std::printf("{\"floor\":\"experts\",\"model\":\"%s\",\"batch\":%d,\"expected\":%.4g,\"drawn\":%.4g}\n", shape.name, batch,
-                expected, double(step.distinct) / shape.layers);
+    std::printf("{\"floor\":\"experts\",\"model\":\"%s\",\"batch\":%d,\"expected\":%.4g,\"drawn\":%.4g}\n", shape.name,
+                batch, expected, double(step.distinct) / shape.layers);
     check(cudaFree(chunks), "memory");
   }
   check(cudaFree(sum), "memory");

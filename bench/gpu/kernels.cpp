@@ -38,7 +38,9 @@ constexpr Shape kTiny{128, 128, 4, 2, 8, 2, 512, 128};  // to see that this prog
 class Bench {
  public:
   Bench(const cuda::Module& module, int device, const Shape& shape, double seconds)
-      : cuda_(module), s_(shape), deadline_(Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds))) {
+      : cuda_(module),
+        s_(shape),
+        deadline_(Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds))) {
     check(cuda_.use_device(device), "use_device");
     cuda::DeviceProperties properties{};
     check(cuda_.device_properties(device, &properties), "device_properties");
@@ -106,7 +108,8 @@ class Bench {
   template <typename T>
   T* synthetic(int kind, size_t count, float scale) {
     T* to = empty<T>(count);
-    const cuda::SynthesizeArgs args = {.kind = kind, .key_lo = ++key_, .key_hi = 0, .first = 0, .count = count, .scale = scale};
+    const cuda::SynthesizeArgs args = {
+        .kind = kind, .key_lo = ++key_, .key_hi = 0, .first = 0, .count = count, .scale = scale};
     check(cuda_.synthesize(args, to, stream_), "synthesize");
     return to;
   }
@@ -121,7 +124,8 @@ class Bench {
   const void* matrix(int rows, int cols) {
     const cuda::bf16* raw = normals(size_t(rows) * cols, 0.02f);
     void* packed = allocate(cuda::packed_matrix_bytes(rows, cols));
-    check(cuda_.pack_matrix({.rows = rows, .cols = cols, .order = cuda::kRowsPlain}, raw, packed, stream_), "pack_matrix");
+    check(cuda_.pack_matrix({.rows = rows, .cols = cols, .order = cuda::kRowsPlain}, raw, packed, stream_),
+          "pack_matrix");
     drop(raw);
     return packed;
   }
@@ -147,12 +151,14 @@ class Bench {
     std::vector<cuda::bf16> values(count);
     check(cuda_.copy(values.data(), zeros_before, count * sizeof(cuda::bf16), stream_), "copy");
     check(cuda_.synchronize(stream_), "synchronize");
-    if (std::ranges::count(values, 0) * 2 > std::ptrdiff_t(count)) throw Error(Code::kInternal, "the kernel has written nothing");
+    if (std::ranges::count(values, 0) * 2 > std::ptrdiff_t(count))
+      throw Error(Code::kInternal, "the kernel has written nothing");
   }
   static double expert_bytes(int rows, int cols) { return double(rows) * cols * 17 / 32 + 4.0 * rows; }
 
   // `launch(i)` queues the i-th launch; what rotates is chosen by i.
-  void measure(const std::string& kernel, double bytes, double flops, const std::function<cuda::Status(size_t)>& launch);
+  void measure(const std::string& kernel, double bytes, double flops,
+               const std::function<cuda::Status(size_t)>& launch);
 
   struct StepArrays {
     cuda::DeviceStep step{};
@@ -177,9 +183,11 @@ class Bench {
   int tokens_ = 0, context_ = 0;  // of the rows that are printed
 };
 
-void Bench::measure(const std::string& kernel, double bytes, double flops, const std::function<cuda::Status(size_t)>& launch) {
+void Bench::measure(const std::string& kernel, double bytes, double flops,
+                    const std::function<cuda::Status(size_t)>& launch) {
   if (Clock::now() > deadline_) {
-    std::printf("{\"kernel\":\"%s\",\"tokens\":%d,\"context\":%d,\"skipped\":\"out of time\"}\n", kernel.c_str(), tokens_, context_);
+    std::printf("{\"kernel\":\"%s\",\"tokens\":%d,\"context\":%d,\"skipped\":\"out of time\"}\n", kernel.c_str(),
+                tokens_, context_);
     return;
   }
   const auto milliseconds = [&](const std::function<void()>& body) {
@@ -199,7 +207,8 @@ void Bench::measure(const std::string& kernel, double bytes, double flops, const
   for (size_t i = 0; i < launches; ++i) check(launch(i), kernel);
   check(cuda_.end_capture(stream_, &graph), kernel);
   std::vector<double> times;
-  for (int repeat = 0; repeat < 32; ++repeat) times.push_back(milliseconds([&] { check(cuda_.launch_graph(graph, stream_), kernel); }));
+  for (int repeat = 0; repeat < 32; ++repeat)
+    times.push_back(milliseconds([&] { check(cuda_.launch_graph(graph, stream_), kernel); }));
   check(cuda_.destroy_graph(graph), kernel);
   times.erase(times.begin(), times.begin() + 2);
   std::ranges::sort(times);
@@ -219,7 +228,8 @@ Bench::StepArrays Bench::make_step(int sequences, int each, int context) {
   std::vector<cuda::AttentionTile> tiles;
   for (int s = 0; s < sequences; ++s) {
     for (int t = 0; t < each; ++t) {
-      if (t % cuda::kAttentionTile == 0) tiles.push_back({int32_t(tokens.size()), std::min(cuda::kAttentionTile, each - t)});
+      if (t % cuda::kAttentionTile == 0)
+        tiles.push_back({int32_t(tokens.size()), std::min(cuda::kAttentionTile, each - t)});
       tokens.push_back(int32_t(random_() % unsigned(s_.vocab)));
       if (each == 1) singles.push_back(int32_t(tokens.size()) - 1);
       positions.push_back(context - each + t);
@@ -262,8 +272,14 @@ void Bench::attention(const StepArrays& arrays, int sequences, int each, int con
   const cuda::bf16* q = normals(size_t(tokens) * s_.heads * kHeadDim, 1);
   const float* sinks = floats(size_t(s_.heads), 1);
   cuda::bf16* out = zeros<cuda::bf16>(size_t(tokens) * s_.heads * kHeadDim);
-  const AttentionArgs args = {.tokens = tokens, .heads = s_.heads, .kv_heads = s_.kv_heads, .head_dim = kHeadDim,
-                              .group = group, .type = kKvBF16, .window = window, .max_pages = arrays.step.max_pages,
+  const AttentionArgs args = {.tokens = tokens,
+                              .heads = s_.heads,
+                              .kv_heads = s_.kv_heads,
+                              .head_dim = kHeadDim,
+                              .group = group,
+                              .type = kKvBF16,
+                              .window = window,
+                              .max_pages = arrays.step.max_pages,
                               .scale = 0.125f};
   double keys = 0;  // over all tokens
   for (int t = 0; t < each; ++t) {
@@ -278,7 +294,8 @@ void Bench::attention(const StepArrays& arrays, int sequences, int each, int con
     float* scratch = static_cast<float*>(allocate(cuda::attention_scratch_bytes(tokens, s_.heads)));
     int32_t* counters = zeros<int32_t>(size_t(tokens) * s_.kv_heads);
     measure("attention_split " + kind, bytes, flops, [&, splits](size_t i) {
-      return cuda_.attention_split(args, arrays.step, splits, q, caches[i % caches.size()], sinks, scratch, counters, out, stream_);
+      return cuda_.attention_split(args, arrays.step, splits, q, caches[i % caches.size()], sinks, scratch, counters,
+                                   out, stream_);
     });
   } else {
     measure("attention_tiles " + kind, bytes, flops, [&](size_t i) {
@@ -299,19 +316,24 @@ void Bench::matrices(const StepArrays& arrays, int tokens, int rows) {
   const double per_token = double(tokens) * s_.hidden;
 
   measure("rms_norm", 6 * per_token, 4 * per_token, [&](size_t) {
-    return cuda_.rms_norm({.rows = tokens, .hidden = s_.hidden, .eps = 1e-5f}, num_tokens, x, norm, normed, nullptr, stream_);
+    return cuda_.rms_norm({.rows = tokens, .hidden = s_.hidden, .eps = 1e-5f}, num_tokens, x, norm, normed, nullptr,
+                          stream_);
   });
   const cuda::bf16* table = normals(size_t(s_.vocab) * s_.hidden, 0.02f);
-  measure("embed", 6 * per_token, 0, [&](size_t) {
-    return cuda_.embed({.tokens = tokens, .hidden = s_.hidden}, arrays.step, table, x, stream_);
-  });
+  measure("embed", 6 * per_token, 0,
+          [&](size_t) { return cuda_.embed({.tokens = tokens, .hidden = s_.hidden}, arrays.step, table, x, stream_); });
   {
     const double weight = 2.0 * qkv_width * s_.hidden;
     const auto weights = rotating<const void*>(size_t(weight), [&] { return matrix(qkv_width, s_.hidden); });
     const float* bias = floats(size_t(qkv_width), 0.1f);
     cuda::bf16* cache = empty<cuda::bf16>(size_t(arrays.pages) * 2 * s_.kv_heads * kPageTokens * kHeadDim);
-    const QkvArgs args = {.tokens = tokens, .hidden = s_.hidden, .heads = s_.heads, .kv_heads = s_.kv_heads,
-                          .head_dim = kHeadDim, .group = kKvFull, .type = kKvBF16};
+    const QkvArgs args = {.tokens = tokens,
+                          .hidden = s_.hidden,
+                          .heads = s_.heads,
+                          .kv_heads = s_.kv_heads,
+                          .head_dim = kHeadDim,
+                          .group = kKvFull,
+                          .type = kKvBF16};
     measure("qkv", weight + 2 * per_token + 2.0 * tokens * qkv_width, 2 * per_token * qkv_width, [&](size_t i) {
       return cuda_.qkv(args, arrays.step, normed, weights[i % weights.size()], bias, q, cache, stream_);
     });
@@ -344,8 +366,8 @@ void Bench::matrices(const StepArrays& arrays, int tokens, int rows) {
     const float* bias = floats(size_t(s_.experts), 0.1f);
     float* to = empty<float>(size_t(tokens) * s_.experts);
     measure("norm_linear router", weight + 6 * per_token, 4 * per_token * s_.experts, [&](size_t i) {
-      return cuda_.norm_linear({.rows = tokens, .in = s_.hidden, .out = s_.experts, .accumulate = 0}, 1e-5f, num_tokens, x,
-                               norm, weights[i % weights.size()], bias, normed, to, stream_);
+      return cuda_.norm_linear({.rows = tokens, .in = s_.hidden, .out = s_.experts, .accumulate = 0}, 1e-5f, num_tokens,
+                               x, norm, weights[i % weights.size()], bias, normed, to, stream_);
     });
   }
 
@@ -353,7 +375,8 @@ void Bench::matrices(const StepArrays& arrays, int tokens, int rows) {
   int32_t* chosen = empty<int32_t>(size_t(tokens) * s_.top_k);
   float* share = empty<float>(size_t(tokens) * s_.top_k);
   measure("router", 4.0 * tokens * (s_.experts + 2 * s_.top_k), 0, [&](size_t) {
-    return cuda_.router({.tokens = tokens, .experts = s_.experts, .top_k = s_.top_k}, num_tokens, logits, chosen, share, stream_);
+    return cuda_.router({.tokens = tokens, .experts = s_.experts, .top_k = s_.top_k}, num_tokens, logits, chosen, share,
+                        stream_);
   });
   {
     std::vector<int32_t> index;
@@ -375,23 +398,34 @@ void Bench::matrices(const StepArrays& arrays, int tokens, int rows) {
       cuda::PackedExperts gate_up, down;
     };
     const auto layers = rotating<Layer>(size_t(weight * distinct), [&] {
-      return Layer{experts(2 * s_.intermediate, s_.hidden, cuda::kRowsGateUp), experts(s_.hidden, s_.intermediate, cuda::kRowsPlain)};
+      return Layer{experts(2 * s_.intermediate, s_.hidden, cuda::kRowsGateUp),
+                   experts(s_.hidden, s_.intermediate, cuda::kRowsPlain)};
     });
     const int32_t* device_index = upload(index);
     const float* weights = upload(std::vector<float>(index.size(), 1.0f / float(s_.top_k)));
-    void* scratch = zeros<uint8_t>(cuda::experts_scratch(tokens, s_.top_k, s_.experts, s_.hidden, s_.intermediate).bytes);
-    const ExpertsArgs args = {.tokens = tokens, .hidden = s_.hidden, .intermediate = s_.intermediate, .experts = s_.experts,
-                              .top_k = s_.top_k, .limit = 7, .alpha = 1.702f};
-    measure("experts", weight * distinct + 10 * per_token, 6.0 * tokens * s_.top_k * s_.hidden * s_.intermediate, [&](size_t i) {
-      const Layer& layer = layers[i % layers.size()];
-      return cuda_.experts(args, num_tokens, normed, device_index, weights, layer.gate_up, layer.down, scratch, x, stream_);
-    });
+    void* scratch =
+        zeros<uint8_t>(cuda::experts_scratch(tokens, s_.top_k, s_.experts, s_.hidden, s_.intermediate).bytes);
+    const ExpertsArgs args = {.tokens = tokens,
+                              .hidden = s_.hidden,
+                              .intermediate = s_.intermediate,
+                              .experts = s_.experts,
+                              .top_k = s_.top_k,
+                              .limit = 7,
+                              .alpha = 1.702f};
+    measure("experts", weight * distinct + 10 * per_token, 6.0 * tokens * s_.top_k * s_.hidden * s_.intermediate,
+            [&](size_t i) {
+              const Layer& layer = layers[i % layers.size()];
+              return cuda_.experts(args, num_tokens, normed, device_index, weights, layer.gate_up, layer.down, scratch,
+                                   x, stream_);
+            });
     if (tokens <= most_fused_) {
       const float* routed = upload(logits_of_index);
-      measure("few_experts", weight * distinct + 10 * per_token, 6.0 * tokens * s_.top_k * s_.hidden * s_.intermediate, [&](size_t i) {
-        const Layer& layer = layers[i % layers.size()];
-        return cuda_.few_experts(args, num_tokens, routed, normed, layer.gate_up, layer.down, scratch, x, stream_);
-      });
+      measure("few_experts", weight * distinct + 10 * per_token, 6.0 * tokens * s_.top_k * s_.hidden * s_.intermediate,
+              [&](size_t i) {
+                const Layer& layer = layers[i % layers.size()];
+                return cuda_.few_experts(args, num_tokens, routed, normed, layer.gate_up, layer.down, scratch, x,
+                                         stream_);
+              });
     }
   }
   {
@@ -410,7 +444,8 @@ void Bench::matrices(const StepArrays& arrays, int tokens, int rows) {
       }
       const cuda::SampleRow* device_rows = upload(how);
       measure(greedy ? "sample greedy" : "sample top_p", 4.0 * rows * s_.vocab, 0, [&](size_t) {
-        return cuda_.sample({.rows = rows, .vocab = s_.vocab}, num_rows, rows_logits, device_rows, nullptr, nullptr, scratch, results, stream_);
+        return cuda_.sample({.rows = rows, .vocab = s_.vocab}, num_rows, rows_logits, device_rows, nullptr, nullptr,
+                            scratch, results, stream_);
       });
     }
   }
@@ -451,11 +486,16 @@ int run(int argc, char** argv) {
   double seconds = 60;
   for (int i = 1; i < argc; ++i) {
     const std::string arg = argv[i];
-    if (arg == "--tokens" && i + 1 < argc) tokens = argv[++i];
-    else if (arg == "--prefill" && i + 1 < argc) prefill = argv[++i];
-    else if (arg == "--context" && i + 1 < argc) context = argv[++i];
-    else if (arg == "--seconds" && i + 1 < argc) seconds = std::stod(argv[++i]);
-    else model = arg;
+    if (arg == "--tokens" && i + 1 < argc)
+      tokens = argv[++i];
+    else if (arg == "--prefill" && i + 1 < argc)
+      prefill = argv[++i];
+    else if (arg == "--context" && i + 1 < argc)
+      context = argv[++i];
+    else if (arg == "--seconds" && i + 1 < argc)
+      seconds = std::stod(argv[++i]);
+    else
+      model = arg;
   }
   if (model != "20b" && model != "120b" && model != "tiny") {
     std::fprintf(stderr, "expected 20b, 120b or tiny but received \"%s\"\n", model.c_str());

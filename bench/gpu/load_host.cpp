@@ -187,11 +187,13 @@ int main(int argc, char** argv) {
     };
     const std::vector<std::pair<const char*, std::function<Seconds()>>> ways = {
         {"memory to memory", [&] { return bench.all(kMB, copy_from(memory)); }},
-        {"mapping, fresh", [&] {
+        {"mapping, fresh",
+         [&] {
            const Mapping mapping(file);
            return bench.all(kMB, copy_from(mapping.data));
          }},
-        {"mapping, fresh, populated by the MB", [&] {
+        {"mapping, fresh, populated by the MB",
+         [&] {
            const Mapping mapping(file);
            return bench.all(kMB, [&](size_t at, size_t bytes, std::byte* to) {
              madvise(const_cast<std::byte*>(mapping.data) + at, bytes, MADV_POPULATE_READ);
@@ -203,19 +205,23 @@ int main(int argc, char** argv) {
         {"pread, 4 MB", [&] { return bench.all(4 * kMB, pread_from(file.cached)); }},
         {"pread, 256 KB, asked for before", [&] { return bench.all(kRead, pread_ahead); }},
         {"O_DIRECT, 4 MB, file in the page cache", [&] { return bench.all(4 * kMB, pread_from(file.direct)); }},
-        {"O_DIRECT, 4 MB, cold", [&] {
+        {"O_DIRECT, 4 MB, cold",
+         [&] {
            file.forget();
            return bench.all(4 * kMB, pread_from(file.direct));
          }},
-        {"pread, 256 KB, cold", [&] {
+        {"pread, 256 KB, cold",
+         [&] {
            file.forget();
            return bench.all(kRead, pread_from(file.cached));
          }},
-        {"pread, 256 KB, asked for before, cold", [&] {
+        {"pread, 256 KB, asked for before, cold",
+         [&] {
            file.forget();
            return bench.all(kRead, pread_ahead);
          }},
-        {"mapping, cold", [&] {
+        {"mapping, cold",
+         [&] {
            file.forget();
            const Mapping mapping(file);
            return bench.all(kMB, copy_from(mapping.data));
@@ -240,9 +246,10 @@ int main(int argc, char** argv) {
     for (const auto& [name, run] : ways) {
       if (left_out(name)) continue;
       Rates& rate = rates[name];
-      std::printf("{\"way\":\"%s\",\"threads\":%d,\"gigabytesPerSecond\":%.2f,\"least\":%.2f,\"greatest\":%.2f,"
-                  "\"roofShare\":%.2f,\"perProcessorSecond\":%.2f}\n",
-                  name, n, rate.at(0.5), rate.at(0), rate.at(1), shares[name].at(0.5), of_processor[name].at(0.5));
+      std::printf(
+          "{\"way\":\"%s\",\"threads\":%d,\"gigabytesPerSecond\":%.2f,\"least\":%.2f,\"greatest\":%.2f,"
+          "\"roofShare\":%.2f,\"perProcessorSecond\":%.2f}\n",
+          name, n, rate.at(0.5), rate.at(0), rate.at(1), shares[name].at(0.5), of_processor[name].at(0.5));
     }
     std::fflush(stdout);
   }

@@ -47,7 +47,8 @@ __global__ void mma_kernel(float* out) {
   }
   float all = 0;
 #pragma unroll
-  for (int chain = 0; chain < kChains; ++chain) all += sums[chain][0] + sums[chain][1] + sums[chain][2] + sums[chain][3];
+  for (int chain = 0; chain < kChains; ++chain)
+    all += sums[chain][0] + sums[chain][1] + sums[chain][2] + sums[chain][3];
   if (all == 12345.0f) *out = all;
 }
 
@@ -70,9 +71,16 @@ int main(int argc, char** argv) {
   check(cudaMemset(from, 0x5A, bytes), "memory");
   check(cudaMemset(to, 0, bytes), "memory");
 
-  const double read = seconds([&](cudaStream_t s) { read_kernel<<<blocks, kThreads, 0, s>>>(from, count, reinterpret_cast<unsigned*>(to)); }, stream);
-  const double copy = seconds([&](cudaStream_t s) { copy_kernel<<<blocks, kThreads, 0, s>>>(from, to, count); }, stream);
-  const double mma = seconds([&](cudaStream_t s) { mma_kernel<<<device.multiProcessorCount * 2, kThreads, 0, s>>>(reinterpret_cast<float*>(to)); }, stream);
+  const double read = seconds(
+      [&](cudaStream_t s) { read_kernel<<<blocks, kThreads, 0, s>>>(from, count, reinterpret_cast<unsigned*>(to)); },
+      stream);
+  const double copy =
+      seconds([&](cudaStream_t s) { copy_kernel<<<blocks, kThreads, 0, s>>>(from, to, count); }, stream);
+  const double mma = seconds(
+      [&](cudaStream_t s) {
+        mma_kernel<<<device.multiProcessorCount * 2, kThreads, 0, s>>>(reinterpret_cast<float*>(to));
+      },
+      stream);
 
   constexpr int kNodes = 500;
   const auto launches = [](cudaStream_t s) {
@@ -81,7 +89,10 @@ int main(int argc, char** argv) {
   const double launch = replay_seconds(launches, stream);
   check(cudaDeviceSynchronize(), "end");
 
-  const double mma_flops = double(device.multiProcessorCount) * 2 * (kThreads / 32) * kChains * kRounds * (2.0 * 16 * 8 * 16);
-  std::printf("{\"readBytesPerSecond\":%.4g,\"copyBytesPerSecond\":%.4g,\"mmaFlopsPerSecond\":%.4g,\"launchMicroseconds\":%.4g}\n",
-              double(bytes) / read, 2.0 * double(bytes) / copy, mma_flops / mma, launch * 1e6 / kNodes);
+  const double mma_flops =
+      double(device.multiProcessorCount) * 2 * (kThreads / 32) * kChains * kRounds * (2.0 * 16 * 8 * 16);
+  std::printf(
+      "{\"readBytesPerSecond\":%.4g,\"copyBytesPerSecond\":%.4g,\"mmaFlopsPerSecond\":%.4g,\"launchMicroseconds\":%.4g}"
+      "\n",
+      double(bytes) / read, 2.0 * double(bytes) / copy, mma_flops / mma, launch * 1e6 / kNodes);
 }

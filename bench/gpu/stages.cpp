@@ -29,7 +29,8 @@ struct LeftOut<kEntry> {
   static cuda::Status call(Args...) { return 0; }
 };
 cuda::Status linear_left_out(const LinearArgs& args, const int32_t* rows, const cuda::bf16* x, const cuda::bf16* x_low,
-                             const void* w, const float* bias, float* y, const cuda::Prefetch& next, cuda::Stream stream) {
+                             const void* w, const float* bias, float* y, const cuda::Prefetch& next,
+                             cuda::Stream stream) {
   if (args.accumulate == left_out_accumulate) return 0;
   return original.linear(args, rows, x, x_low, w, bias, y, next, stream);
 }
@@ -79,11 +80,16 @@ int run(int argc, char** argv) {
   Options options;
   for (int i = 1; i < argc; ++i) {
     const std::string arg = argv[i];
-    if (arg == "--batch" && i + 1 < argc) options.batch = std::stoi(argv[++i]);
-    else if (arg == "--prompt" && i + 1 < argc) options.prompt = std::stoi(argv[++i]);
-    else if (arg == "--tokens" && i + 1 < argc) options.tokens = std::stoi(argv[++i]);
-    else if (arg == "--seconds" && i + 1 < argc) options.seconds = std::stod(argv[++i]);
-    else options.model = arg;
+    if (arg == "--batch" && i + 1 < argc)
+      options.batch = std::stoi(argv[++i]);
+    else if (arg == "--prompt" && i + 1 < argc)
+      options.prompt = std::stoi(argv[++i]);
+    else if (arg == "--tokens" && i + 1 < argc)
+      options.tokens = std::stoi(argv[++i]);
+    else if (arg == "--seconds" && i + 1 < argc)
+      options.seconds = std::stod(argv[++i]);
+    else
+      options.model = arg;
   }
   if (options.model.empty() || options.batch < 1 || options.tokens < 2) {
     std::fprintf(stderr, "expected a model, at least one sequence and at least two tokens\n");

@@ -16,7 +16,8 @@ enum SyntheticKind {
   kSyntheticNormal = 0,  // bf16, about normal, mean 0, standard deviation `scale`
   kSyntheticNorm = 1,    // the same around 1: weights of a norm
   kSyntheticCodes = 2,   // MXFP4 values: two uniform codes per byte; `scale` has no meaning
-  kSyntheticScales = 3,  // MXFP4 scales: exponents e - 1, e, e + 1, mixed so that codes times scales have an rms of `scale`
+  // MXFP4 scales: exponents e - 1, e, e + 1, mixed so that codes times scales have an rms of `scale`
+  kSyntheticScales = 3,
 };
 
 OSS_FN constexpr int synthetic_element_bytes(int kind) { return kind <= kSyntheticNorm ? 2 : 1; }

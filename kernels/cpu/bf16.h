@@ -32,8 +32,8 @@ struct Bf16Kernels {
   // MXFP4 and Q8 weights, with panels of their own, and elements of a work area for each thread.
   void (*pack_packed)(int cols, const float* const* rows, int num_rows, uint16_t* panel, uint16_t* low);
   size_t (*packed_work_elements)(int cols);
-  void (*linear_q8)(const LinearArgs&, int begin, int end, const uint16_t* panels, const uint16_t* low, const Q8Weights&,
-                    const float* bias, float* y, uint16_t* work);
+  void (*linear_q8)(const LinearArgs&, int begin, int end, const uint16_t* panels, const uint16_t* low,
+                    const Q8Weights&, const float* bias, float* y, uint16_t* work);
   // The pairs of one expert → their activations, panels again: units [begin, end), multiples of 32.
   void (*experts_gate_up)(const ExpertsArgs&, const ExpertWeights&, int begin, int end, int num_pairs,
                           const uint16_t* panels, uint16_t* act_panels, uint16_t* work);

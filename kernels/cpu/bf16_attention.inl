@@ -38,8 +38,8 @@ inline SplitPairs split_pairs(__m512 a, __m512 b) {
   const __m512i b_high = _mm512_add_epi32(_mm512_castps_si512(b), half);
   const __m512 a_low = _mm512_sub_ps(a, _mm512_castsi512_ps(_mm512_and_si512(a_high, upper)));
   const __m512 b_low = _mm512_sub_ps(b, _mm512_castsi512_ps(_mm512_and_si512(b_high, upper)));
-  return {join(a_high, b_high), join(_mm512_add_epi32(_mm512_castps_si512(a_low), half),
-                                     _mm512_add_epi32(_mm512_castps_si512(b_low), half))};
+  return {join(a_high, b_high),
+          join(_mm512_add_epi32(_mm512_castps_si512(a_low), half), _mm512_add_epi32(_mm512_castps_si512(b_low), half))};
 }
 inline void store_split(SplitPairs pairs, uint16_t* high, uint16_t* low) {
   _mm512_store_si512(high, pairs.high);
@@ -139,7 +139,8 @@ PageTiles convert_values(const AttentionArgs& args, const AttentionTask& task, i
       OSS_UNROLL for (int t = 0; t < kDimTiles; ++t) {
         const __m512i first = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(a, row + t * kTile));
         const __m512i second = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(b, row + kHeadDim + t * kTile));
-        _mm512_store_si512(work.page[0] + to + t * kTileElements, _mm512_or_si512(first, _mm512_slli_epi32(second, 16)));
+        _mm512_store_si512(work.page[0] + to + t * kTileElements,
+                           _mm512_or_si512(first, _mm512_slli_epi32(second, 16)));
       }
     }
   }
@@ -318,7 +319,8 @@ void softmax_tiles(float scale, int base, Halves halves, AttentionPanel& panel, 
 }
 
 // The state of rows that fill up the last panel holds anything.
-void attention_chunk(const AttentionArgs& args, const AttentionTask& task, int chunk, float* work_floats, float* state) {
+void attention_chunk(const AttentionArgs& args, const AttentionTask& task, int chunk, float* work_floats,
+                     float* state) {
   const TileRegisters registers;
   AttentionWork& work = *reinterpret_cast<AttentionWork*>(work_floats);
   AttentionPanel* panels = reinterpret_cast<AttentionPanel*>(&work + 1);
@@ -356,7 +358,8 @@ void attention_chunk(const AttentionArgs& args, const AttentionTask& task, int c
     const PageTiles values = convert_values(args, task, page, begin, end, work);
     for (int p = 0; p < num_panels; ++p) {
       const Halves halves = halves_of(panels[p], base);
-      if (halves.begin < halves.end) weigh_values(values, halves, panels[p], state + size_t(p) * kTile * stride, stride);
+      if (halves.begin < halves.end)
+        weigh_values(values, halves, panels[p], state + size_t(p) * kTile * stride, stride);
     }
   }
   for (int row = 0; row < rows; ++row) {

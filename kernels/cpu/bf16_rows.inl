@@ -100,7 +100,8 @@ void linear_rows(const LinearArgs& args, int begin, int end, const uint16_t* pan
   const auto low_of = [&](int t) { return low != nullptr ? low + size_t(t) * stride : nullptr; };
   int t = 0;
   for (; t + kTileTokens <= args.rows; t += kTileTokens) {
-    linear_tokens<kTileTokens>(args, begin, end, panels + size_t(t) * stride, low_of(t), w, bias, y + size_t(t) * args.out);
+    linear_tokens<kTileTokens>(args, begin, end, panels + size_t(t) * stride, low_of(t), w, bias,
+                               y + size_t(t) * args.out);
   }
   for (; t < args.rows; ++t) {
     linear_tokens<1>(args, begin, end, panels + size_t(t) * stride, low_of(t), w, bias, y + size_t(t) * args.out);
@@ -154,8 +155,8 @@ void expert_tile(const ExpertWeights& w, int num_blocks, int row, const uint16_t
 }
 
 template <int T>
-void gate_up_pairs(const ExpertsArgs& args, const ExpertWeights& w, int begin, int end, const uint16_t* x /*[T, hidden]*/,
-                   uint16_t* act /*[T, intermediate]*/) {
+void gate_up_pairs(const ExpertsArgs& args, const ExpertWeights& w, int begin, int end,
+                   const uint16_t* x /*[T, hidden]*/, uint16_t* act /*[T, intermediate]*/) {
   for (int unit = begin; unit < end; unit += kLanes) {
     float gate[T][kLanes], up[T][kLanes];
     for (int i = 0; i < kLanes; i += kTileRows / 2) {
@@ -169,7 +170,8 @@ void gate_up_pairs(const ExpertsArgs& args, const ExpertWeights& w, int begin, i
       }
     }
     for (int t = 0; t < T; ++t) {
-      store_bf16(act + size_t(t) * args.intermediate + unit, swiglu(load(gate[t]), load(up[t]), args.alpha, args.limit));
+      store_bf16(act + size_t(t) * args.intermediate + unit,
+                 swiglu(load(gate[t]), load(up[t]), args.alpha, args.limit));
     }
   }
 }

@@ -49,7 +49,8 @@ struct Mxfp4Strip {
     const uint8_t* exponents = scales + size_t(step) * kStripRows;
     if (step % 2 == 0) __builtin_prefetch(exponents + kStripAhead / kMxBlockBytes, 0, 2);
     for (int tile = 0; tile < 2; ++tile) {
-      const __m512i e = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(exponents + tile * kTile)));
+      const __m512i e =
+          _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(exponents + tile * kTile)));
       const __m512i drop = _mm512_slli_epi32(_mm512_sub_epi32(_mm512_set1_epi32(252), e), 7);  // as kExponentDrops
       const __m512i drops = _mm512_or_si512(drop, _mm512_slli_epi32(drop, 16));
       OSS_UNROLL for (int q = 0; q < 4; ++q, from += 64, tiles += 4 * kTileK) {
@@ -84,7 +85,8 @@ struct Mxfp4Strip {
         }
         asm volatile("" ::: "memory");
       }
-      const __m512i e = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(exponents + tile * kTile)));
+      const __m512i e =
+          _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(exponents + tile * kTile)));
       const __m512 scale = _mm512_castsi512_ps(_mm512_slli_epi32(e, 23));
       sums[tile] = _mm512_fmadd_ps(_mm512_add_ps(even, odd), scale, sums[tile]);
     }
@@ -297,8 +299,8 @@ void experts_gate_up(const ExpertsArgs& args, const ExpertWeights& w, int begin,
     const Vec up_bias = _mm512_permutex2var_ps(bias[0], odd, bias[1]);
     product.multiply(2 * unit, [&](int first, const auto& sums) {
       for (int p = first; p < min_of(first + 2, num_panels); ++p) {
-        uint16_t* act = act_panels + size_t(p) * args.intermediate * kTile + size_t(unit / kTileK) * kTileElements +
-                        unit % kTileK;
+        uint16_t* act =
+            act_panels + size_t(p) * args.intermediate * kTile + size_t(unit / kTileK) * kTileElements + unit % kTileK;
         for (int t = 0; t < min_of(kTile, num_pairs - p * kTile); ++t) {
           const Vec gate = load(sums[p - first][0] + t * kTile) + gate_bias;
           const Vec up = load(sums[p - first][1] + t * kTile) + up_bias;

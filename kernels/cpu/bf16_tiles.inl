@@ -8,8 +8,8 @@
 //
 // Sums of a tile element go along k, 32 at a time, in one tile register: the same for every number of rows.
 
-constexpr int kTile = 16;          // rows of a tile, weights' and activations'
-constexpr int kTileK = 32;         // k of a tile
+constexpr int kTile = 16;   // rows of a tile, weights' and activations'
+constexpr int kTileK = 32;  // k of a tile
 constexpr int kTileElements = kTile * kTileK;
 static_assert(kTileK == kMxBlock);
 // Panels that pass over a range of bf16 weights together: 128 rows of 2880 are 737 KB of L2.
@@ -31,11 +31,11 @@ struct TileRegisters {
 };
 
 // GCC 12's _tile_loadd does not say that it reads memory: a store could move past it, or go when another one follows.
-#define OSS_LOAD_TILE(tile, from, row_bytes)  \
-  do {                                        \
-    asm volatile("" ::: "memory");            \
-    _tile_loadd(tile, from, row_bytes);       \
-    asm volatile("" ::: "memory");            \
+#define OSS_LOAD_TILE(tile, from, row_bytes) \
+  do {                                       \
+    asm volatile("" ::: "memory");           \
+    _tile_loadd(tile, from, row_bytes);      \
+    asm volatile("" ::: "memory");           \
   } while (false)
 
 // Sums of R weight tiles × P panels.
@@ -81,9 +81,7 @@ inline void store_transposed(const __m512i (&rows)[kTile], uint16_t* tile) {
   transpose16(block, kTile, reinterpret_cast<float*>(tile), kTile);
 }
 
-inline __m512i narrowed(__m512 low_half, __m512 high_half) {
-  return __m512i(_mm512_cvtne2ps_pbh(high_half, low_half));
-}
+inline __m512i narrowed(__m512 low_half, __m512 high_half) { return __m512i(_mm512_cvtne2ps_pbh(high_half, low_half)); }
 inline __m512 rounding_error(__m512 x) {
   const __m512i rounded = _mm512_slli_epi32(_mm512_cvtepu16_epi32(__m256i(_mm512_cvtneps_pbh(x))), 16);
   return _mm512_sub_ps(x, _mm512_castsi512_ps(rounded));
@@ -143,8 +141,8 @@ inline void write_tiles(const LinearArgs& args, int row, int num_rows, int panel
 
 // Weight rows [row, row + num_rows), at most 16·R, for panels [panel, panel + P).
 template <int R, int P>
-void linear_tiles(const LinearArgs& args, int row, int num_rows, int panel, const uint16_t* panels,
-                  const uint16_t* low, const uint16_t* weights, const float* bias, float* y) {
+void linear_tiles(const LinearArgs& args, int row, int num_rows, int panel, const uint16_t* panels, const uint16_t* low,
+                  const uint16_t* weights, const float* bias, float* y) {
   const size_t cols = size_t(args.in), panel_elements = size_t(panel_cols(args.in)) * kTile;
   const uint16_t* x = panels + size_t(panel) * panel_elements;
   const uint16_t* x_low = low != nullptr ? low + size_t(panel) * panel_elements : nullptr;

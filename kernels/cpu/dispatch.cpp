@@ -110,29 +110,30 @@ bool has_neonbf16() {
 #endif
 
 const std::vector<Entry>& entries() {
-  static const auto& all = *new std::vector<Entry>([] {  // never destroyed: engine threads may outlive the exit of main()
-    std::vector<Entry> found;
-    const auto add = [&](const char* isa, const char* reason, const Kernels* kernels, const Bf16Kernels* bf16) {
-      found.push_back({{isa, *reason == '\0', bf16 != nullptr ? "fast" : "exact", reason}, kernels, bf16});
-    };
+  static const auto& all =
+      *new std::vector<Entry>([] {  // never destroyed: engine threads may outlive the exit of main()
+        std::vector<Entry> found;
+        const auto add = [&](const char* isa, const char* reason, const Kernels* kernels, const Bf16Kernels* bf16) {
+          found.push_back({{isa, *reason == '\0', bf16 != nullptr ? "fast" : "exact", reason}, kernels, bf16});
+        };
 #if defined(OSS_HAVE_AMX)
-    add("amx", why_no_amx(), nullptr, &amx::kBf16);
+        add("amx", why_no_amx(), nullptr, &amx::kBf16);
 #endif
 #if defined(OSS_HAVE_AVX512BF16)
-    add("avx512bf16", has_avx512bf16() ? "" : "the CPU does not have AVX512_BF16", nullptr, &avx512bf16::kBf16);
+        add("avx512bf16", has_avx512bf16() ? "" : "the CPU does not have AVX512_BF16", nullptr, &avx512bf16::kBf16);
 #endif
 #if defined(OSS_HAVE_NEONBF16)
-    add("neonbf16", has_neonbf16() ? "" : "the CPU does not have BF16", nullptr, &neonbf16::kBf16);
+        add("neonbf16", has_neonbf16() ? "" : "the CPU does not have BF16", nullptr, &neonbf16::kBf16);
 #endif
 #if defined(__x86_64__)
-    add("avx512", has_avx512() ? "" : "the CPU does not have AVX-512 F, BW, DQ and VL", &avx512::kKernels, nullptr);
-    add("avx2", has_avx2() ? "" : "the CPU does not have AVX2, FMA, F16C and BMI2", &avx2::kKernels, nullptr);
+        add("avx512", has_avx512() ? "" : "the CPU does not have AVX-512 F, BW, DQ and VL", &avx512::kKernels, nullptr);
+        add("avx2", has_avx2() ? "" : "the CPU does not have AVX2, FMA, F16C and BMI2", &avx2::kKernels, nullptr);
 #elif defined(__aarch64__)
-    add("neon", "", &neon::kKernels, nullptr);
+        add("neon", "", &neon::kKernels, nullptr);
 #endif
-    add("scalar", "", &scalar::kKernels, nullptr);
-    return found;
-  }());
+        add("scalar", "", &scalar::kKernels, nullptr);
+        return found;
+      }());
   return all;
 }
 
@@ -162,7 +163,8 @@ const Entry* named_by_environment() {
   const std::string is = str("GPT_OSS_ISA is ", quote(wanted));
   for (const char* isa : kKnownIsas) {
     if (std::strcmp(isa, wanted) == 0) {
-      throw Error(Code::kUnsupported, str(is, ", which this machine does not have", reason, "; expected one of ", here));
+      throw Error(Code::kUnsupported,
+                  str(is, ", which this machine does not have", reason, "; expected one of ", here));
     }
   }
   throw Error(Code::kInvalidArgument, str(is, ", expected one of ", here));
@@ -192,8 +194,8 @@ Choice choose_kernels(const std::string& numerics) {
   if (numerics == "exact") return {*kernels, nullptr};
   if (numerics == "fast" && bf16 == nullptr) {
     throw Error(Code::kUnsupported,
-                str("numerics \"fast\" needs a CPU that multiplies bf16 (AMX, AVX512_BF16 or NEON's BF16); ", kernels->isa,
-                    " has \"exact\""));
+                str("numerics \"fast\" needs a CPU that multiplies bf16 (AMX, AVX512_BF16 or NEON's BF16); ",
+                    kernels->isa, " has \"exact\""));
   }
   return {*kernels, bf16};
 }

@@ -17,7 +17,8 @@
 namespace oss::cpu::amx {
 
 namespace {
-// clang-format off: each uses the one before
+// The order matters: each uses the one before
+// clang-format off
 #include "kernels/cpu/simd.h"
 #include "kernels/cpu/simd_bf16.h"
 #include "kernels/cpu/bf16_tiles.inl"

@@ -16,7 +16,8 @@
 namespace oss::cpu::avx512bf16 {
 
 namespace {
-// clang-format off: each uses the one before
+// The order matters: each uses the one before
+// clang-format off
 #include "kernels/cpu/simd.h"
 #include "kernels/cpu/simd_bf16.h"
 #include "kernels/cpu/bf16_rows.inl"

@@ -73,7 +73,8 @@ struct Kernels {
   void (*rms_norm)(const RmsNormArgs&, const float* x, const float* w, float* y);
   // Weight rows [begin, end) for all rows of x. bias may be null.
   void (*linear)(const LinearArgs&, int begin, int end, const float* x, const uint16_t* w, const float* bias, float* y);
-  void (*linear_q8)(const LinearArgs&, int begin, int end, const float* x, const Q8Weights&, const float* bias, float* y);
+  void (*linear_q8)(const LinearArgs&, int begin, int end, const float* x, const Q8Weights&, const float* bias,
+                    float* y);
   void (*rope)(const RopeArgs&, const float* table, float* x);
 
   void (*attention_clear)(const AttentionArgs&, int tokens, float* state);

@@ -69,7 +69,8 @@ void linear_tile(int n, const float* x /*[T, n]*/, const Rows& w /*[R, n]*/, flo
     OSS_UNROLL for (int r = 0; r < R; ++r) {
       if constexpr (Rows::kBlock == kLanes) {  // Q8 has whole blocks only
         if (k < n) {
-          sums[t][r] = fma(load(x + size_t(t) * n + k, n - k), load_bf16(w.block(r, size_t(k)).data, n - k), sums[t][r]);
+          sums[t][r] =
+              fma(load(x + size_t(t) * n + k, n - k), load_bf16(w.block(r, size_t(k)).data, n - k), sums[t][r]);
         }
       }
       y[t][r] = sum(sums[t][r]);
@@ -111,7 +112,8 @@ void linear_rows(const LinearArgs& args, int begin, int end, const float* x /*[r
   }
 }
 
-void linear(const LinearArgs& args, int begin, int end, const float* x, const uint16_t* w, const float* bias, float* y) {
+void linear(const LinearArgs& args, int begin, int end, const float* x, const uint16_t* w, const float* bias,
+            float* y) {
   linear_rows(args, begin, end, x, Bf16Rows{w, size_t(args.in)}, bias, y);
 }
 void linear_q8(const LinearArgs& args, int begin, int end, const float* x, const Q8Weights& w, const float* bias,

@@ -11,7 +11,8 @@ namespace oss::cpu::OSS_ISA {
 
 namespace {
 #include "kernels/cpu/simd.h"
-// clang-format off: experts uses swiglu, attention uses widen
+// The order matters: experts uses swiglu, attention uses widen
+// clang-format off
 #include "kernels/cpu/widen.inl"
 #include "kernels/cpu/narrow.inl"
 #include "kernels/cpu/q8.inl"

@@ -6,8 +6,10 @@
 
 // bf16 of ±{0 ½ 1 1½ 2 3 4 6} · 2^125. A scale byte e <= 252 (native/loader/scales.h) takes exponents away: a saturating
 // subtraction of (252 - e) << 7 leaves zero zero, and never borrows from the sign.
+// clang-format off
 #define OSS_E2M1_BF16 0x0000, 0x7D80, 0x7E00, 0x7E40, 0x7E80, 0x7EC0, 0x7F00, 0x7F40, \
                       0x0000, 0xFD80, 0xFE00, 0xFE40, 0xFE80, 0xFEC0, 0xFF00, 0xFF40
+// clang-format on
 struct ExponentDrops {
   uint32_t twice[256];  // for two words
   constexpr ExponentDrops() : twice() {
@@ -46,7 +48,9 @@ struct Wide {
   uint16x8_t a, b, c, d;
 };
 
-inline Wide load_wide(const uint16_t* p) { return {vld1q_u16(p), vld1q_u16(p + 8), vld1q_u16(p + 16), vld1q_u16(p + 24)}; }
+inline Wide load_wide(const uint16_t* p) {
+  return {vld1q_u16(p), vld1q_u16(p + 8), vld1q_u16(p + 16), vld1q_u16(p + 24)};
+}
 inline void store_wide(uint16_t* p, Wide x) {
   vst1q_u16(p, x.a);
   vst1q_u16(p + 8, x.b);
@@ -82,7 +86,8 @@ inline Wide load_mxfp4(const uint8_t* block, uint8_t scale) {
   const uint16x8_t drop = vdupq_n_u16(uint16_t(kExponentDrops.twice[scale]));
   const uint8x16_t codes = vld1q_u8(block);
   const uint8x16_t even = vandq_u8(codes, vdupq_n_u8(15)), odd = vshrq_n_u8(codes, 4);
-  const uint16x8x2_t first = widen_codes(vzip1q_u8(even, odd), bytes), second = widen_codes(vzip2q_u8(even, odd), bytes);
+  const uint16x8x2_t first = widen_codes(vzip1q_u8(even, odd), bytes),
+                     second = widen_codes(vzip2q_u8(even, odd), bytes);
   return {vqsubq_u16(first.val[0], drop), vqsubq_u16(first.val[1], drop), vqsubq_u16(second.val[0], drop),
           vqsubq_u16(second.val[1], drop)};
 }

@@ -78,7 +78,8 @@ __global__ void __launch_bounds__(kSplitThreads, 3)
                  int32_t* counters, bf16* out) {
   const int single = blockIdx.x, kv_head = blockIdx.y, split = blockIdx.z;
   const bool is_there = single < __ldcg(&step.counts->singles);
-  const int token = is_there ? __ldcg(step.singles + single) : 0, position = is_there ? __ldcg(step.positions + token) : 0;
+  const int token = is_there ? __ldcg(step.singles + single) : 0,
+            position = is_there ? __ldcg(step.positions + token) : 0;
   const VisiblePages visible = visible_pages(position, args.window);
   const Waited waited = wait_for_earlier();
   if (!is_there || split >= visible.splits) return;

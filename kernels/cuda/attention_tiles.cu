@@ -37,7 +37,7 @@ __global__ void __launch_bounds__(kMaxTileThreads)
 
   // Positions within a tile are consecutive.
   const int first_position = step.positions[tile.first], last_position = first_position + tile.tokens - 1;
-  const int first_key = first_visible_key(first_position, args.window);           // that any of them sees
+  const int first_key = first_visible_key(first_position, args.window);  // that any of them sees
   const int all_see_from = first_visible_key(last_position, args.window), all_see_to = first_position;
 
   // Rows g and g + 8 of this warp: their tokens' positions, and where they are in q and out [tokens · heads, 64]. Past
@@ -106,12 +106,10 @@ Status attention_tiles(const AttentionArgs& args, const DeviceStep& step, int ti
                        const float* sinks, bf16* out, Stream stream) {
   if (!attention_fits(args)) return cudaErrorInvalidValue;
   const int warps = args.heads / args.kv_heads;
-  return launch(args.type == kKvFP8 ? tiles_kernel<kKvFP8> : tiles_kernel<kKvBF16>,
-                {.grid = dim3(tiles, args.kv_heads),
-                 .block = dim3(warps * kWarp),
-                 .shared = kTileShared,
-                 .stream = stream},
-                args, step, step.block_tables[args.group], q, cache, sinks, out);
+  return launch(
+      args.type == kKvFP8 ? tiles_kernel<kKvFP8> : tiles_kernel<kKvBF16>,
+      {.grid = dim3(tiles, args.kv_heads), .block = dim3(warps * kWarp), .shared = kTileShared, .stream = stream}, args,
+      step, step.block_tables[args.group], q, cache, sinks, out);
 }
 
 }  // namespace oss::cuda

@@ -12,7 +12,8 @@ template <int kThreads, typename T, typename Combine>
 __device__ __forceinline__ T block_reduce(T value, Combine combine) {
   constexpr int kWarps = kThreads / kWarp;
   __shared__ T of_warp[kWarps];
-  for (int offset = kWarp / 2; offset > 0; offset /= 2) value = combine(value, __shfl_xor_sync(kAllLanes, value, offset));
+  for (int offset = kWarp / 2; offset > 0; offset /= 2)
+    value = combine(value, __shfl_xor_sync(kAllLanes, value, offset));
   __syncthreads();  // who is still reading the last one's
   if (threadIdx.x % kWarp == 0) of_warp[threadIdx.x / kWarp] = value;
   __syncthreads();

@@ -11,7 +11,8 @@ namespace {
 constexpr int kThreads = 384;  // 2880 values are 360 times eight
 
 // One block per token, eight values per thread and turn.
-__global__ void embed_kernel(EmbedArgs args, DeviceStep step, const bf16* table /*[vocab, hidden]*/, float* x /*[tokens, hidden]*/) {
+__global__ void embed_kernel(EmbedArgs args, DeviceStep step, const bf16* table /*[vocab, hidden]*/,
+                             float* x /*[tokens, hidden]*/) {
   const int token = blockIdx.x;
   if (token >= step.counts->tokens) return;
   const int given = step.tokens[token], id = given >= 0 ? given : step.drawn[-1 - given].token;

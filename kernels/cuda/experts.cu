@@ -45,11 +45,10 @@ __device__ __forceinline__ int sum_of_lanes_up_to_mine(int value) {
 }
 
 // A stable counting sort in one block: the order of a list is that of its pairs, whatever the threads do.
-__global__ void __launch_bounds__(kSortThreads)
-    sort_pairs_kernel(int experts, int top_k, const int32_t* num_tokens, const int32_t* index /*[tokens, top_k]*/,
-                      Lists to) {
-  __shared__ int next[kMaxExperts];                 // where an expert's next pair goes
-  __shared__ int places[kSortWarps][kMaxExperts];   // the same for each warp's share of a round
+__global__ void __launch_bounds__(kSortThreads) sort_pairs_kernel(int experts, int top_k, const int32_t* num_tokens,
+                                                                  const int32_t* index /*[tokens, top_k]*/, Lists to) {
+  __shared__ int next[kMaxExperts];                // where an expert's next pair goes
+  __shared__ int places[kSortWarps][kMaxExperts];  // the same for each warp's share of a round
   const int pairs = *num_tokens * top_k, warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
 
   for (int e = threadIdx.x; e < experts; e += kSortThreads) next[e] = 0;
@@ -115,7 +114,7 @@ template <int kRowTiles>
 struct ManyPairs {
   static constexpr int kBlockRowTiles = kParts * kRowTiles, kTokenTiles = kExpertTokenTile / kTokenTile;
   static constexpr int kSomeTokenTiles = kTokenTiles / 2;
-  static constexpr int kScaleLoads = kBlockRowTiles * kScaleWords / 4;  // of 16 bytes
+  static constexpr int kScaleLoads = kBlockRowTiles * kScaleWords / 4;       // of 16 bytes
   static constexpr int kInputs = kBlockRowTiles * kCodeLoads + kScaleLoads;  // where the pairs begin
   static constexpr int kStageLoads = kInputs + kExpertTokenTile * kTokenLoads;
   // 76 KB, of which a multiprocessor holds two, and 66 KB where a block has it alone.
@@ -181,8 +180,8 @@ __global__ void __launch_bounds__(kExpertThreads, kRowTiles == 1 ? 2 : 1)
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
         if (i == 1 && !all) break;
-        cp_async_16(stage + my_place + i * kExpertThreads, rows_of_inputs + size_t(inputs_from[i] + col_tile * kTokenLoads) * 8,
-                    col_tile < full[i]);
+        cp_async_16(stage + my_place + i * kExpertThreads,
+                    rows_of_inputs + size_t(inputs_from[i] + col_tile * kTokenLoads) * 8, col_tile < full[i]);
       }
     }
     cp_async_commit();  // a group per stage, empty behind the last: so that waiting can count them

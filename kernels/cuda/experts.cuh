@@ -84,8 +84,8 @@ inline PackedCodes packed_codes(const PackedExperts& w, int rows, int cols) {
 
 // Where everything is in the scratch memory of a step of at most args.tokens.
 struct ExpertsBuffers {
-  bf16* act;    // [pairs, act_stride]
-  float* out;   // [pairs, hidden]
+  bf16* act;   // [pairs, act_stride]
+  float* out;  // [pairs, hidden]
   void* lists;
   int32_t* done;  // [hidden / kRowTile] parts of a row tile's sums that are there; 0 between steps
   int act_stride;

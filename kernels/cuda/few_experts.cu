@@ -45,7 +45,8 @@ __device__ __forceinline__ void route(Routing& to, int experts, int top_k, int t
       to.weight[token * top_k + lane] = choice.weight;
     }
   }
-  for (int i = threadIdx.x; i < kFewPairs * kTokenTile; i += kExpertThreads) to.slot_pairs[i / kTokenTile][i % kTokenTile] = -1;
+  for (int i = threadIdx.x; i < kFewPairs * kTokenTile; i += kExpertThreads)
+    to.slot_pairs[i / kTokenTile][i % kTokenTile] = -1;
   __syncthreads();
   int rank = 0;
   if (pair < pairs) {
@@ -57,7 +58,8 @@ __device__ __forceinline__ void route(Routing& to, int experts, int top_k, int t
   if (pair <= pairs) {
     int opener = pairs;
     if (pair < pairs) {
-      for (opener = 0; to.expert[opener] != to.expert[pair] || to.rank[opener] != rank / kTokenTile * kTokenTile;) ++opener;
+      for (opener = 0; to.expert[opener] != to.expert[pair] || to.rank[opener] != rank / kTokenTile * kTokenTile;)
+        ++opener;
     }
     int slot = 0;
     for (int other = 0; other < opener; ++other) slot += to.rank[other] % kTokenTile == 0;
@@ -82,8 +84,8 @@ class PairStream {
     tiles_ = first_tile_of_part(part + 1, w.col_tiles) - first_tile_;
     parts_ = dynamic_shared<float4>();
     barriers_ = reinterpret_cast<CopyBarrier*>(parts_ + 2 * kParts * kWarp) + part * kExpertStages;
-    ring_ = reinterpret_cast<unsigned char*>(parts_ + 2 * kParts * kWarp) + kParts * kExpertStages * sizeof(CopyBarrier) +
-            part * kExpertStages * kStage;
+    ring_ = reinterpret_cast<unsigned char*>(parts_ + 2 * kParts * kWarp) +
+            kParts * kExpertStages * sizeof(CopyBarrier) + part * kExpertStages * kStage;
     if (lane_ < kExpertStages) init_copies(barriers_ + lane_);
     __syncwarp();
     const int64_t work = int64_t(routing.slots) * w.row_tiles;
@@ -180,15 +182,17 @@ class PairStream {
   }
 
   __device__ __forceinline__ void find_asked_tile() {
-    asked_tile_ = uint32_t(routing_.slot_expert[asked_slot_] * w_.row_tiles + asked_row_tile_) * w_.col_tiles + first_tile_;
+    asked_tile_ =
+        uint32_t(routing_.slot_expert[asked_slot_] * w_.row_tiles + asked_row_tile_) * w_.col_tiles + first_tile_;
   }
   __device__ __forceinline__ void ask(int stage) {
     if (asked_ >= end || tiles_ == 0) return;
     unsigned char* to = ring_ + stage * kStage;
-    copy_runs(barriers_ + stage,
-              Run{to, w_.codes + size_t(asked_tile_) * kCodeLoads, uint32_t(tiles_) * kCodeLoads * uint32_t(sizeof(uint4))},
-              Run{to + kCodes, w_.scales + size_t(asked_tile_) * kScaleWords,
-                  uint32_t(tiles_) * kScaleWords * uint32_t(sizeof(uint32_t))});
+    copy_runs(
+        barriers_ + stage,
+        Run{to, w_.codes + size_t(asked_tile_) * kCodeLoads, uint32_t(tiles_) * kCodeLoads * uint32_t(sizeof(uint4))},
+        Run{to + kCodes, w_.scales + size_t(asked_tile_) * kScaleWords,
+            uint32_t(tiles_) * kScaleWords * uint32_t(sizeof(uint32_t))});
     ++asked_;
     asked_tile_ += w_.col_tiles;
     if (++asked_row_tile_ < w_.row_tiles) return;
@@ -210,8 +214,8 @@ class PairStream {
 
 __global__ void __launch_bounds__(kExpertThreads, kRoomForBlocks)
     few_gate_up_kernel(PackedCodes w, int experts, int top_k, const int32_t* num_tokens,
-                       Earlier<const float> logits /*[tokens, experts]*/, Earlier<const bf16> normed /*[tokens, hidden]*/,
-                       Inputs inputs, GateUp epilogue) {
+                       Earlier<const float> logits /*[tokens, experts]*/,
+                       Earlier<const bf16> normed /*[tokens, hidden]*/, Inputs inputs, GateUp epilogue) {
   __shared__ Routing routing;
   const Waited waited = wait_for_earlier();
   route(routing, experts, top_k, *num_tokens, logits(waited));
@@ -279,9 +283,9 @@ Status few_experts(const ExpertsArgs& args, const int32_t* num_tokens, const flo
                   .shared = expert_shared_bytes(),
                   .stream = stream};
   };
-  const Status status =
-      launch(few_gate_up_kernel, how(w1), w1, args.experts, args.top_k, num_tokens, logits, normed,
-             Inputs{args.hidden, args.hidden, args.top_k}, GateUp{args.limit, args.alpha, gate_up.bias, at.act, at.act_stride});
+  const Status status = launch(few_gate_up_kernel, how(w1), w1, args.experts, args.top_k, num_tokens, logits, normed,
+                               Inputs{args.hidden, args.hidden, args.top_k},
+                               GateUp{args.limit, args.alpha, gate_up.bias, at.act, at.act_stride});
   if (status != cudaSuccess) return status;
   return launch(few_down_kernel, how(w2), w2, args.experts, args.top_k, num_tokens, logits, at.act,
                 Inputs{args.intermediate, at.act_stride, 1}, Down{down.bias, at.out, args.hidden}, at.done, x);

@@ -32,16 +32,16 @@ struct SampleResult;
 // The arrays of a step. Their addresses never change, so a recorded launch finds every later step in them.
 struct DeviceStep {
   const StepCounts* counts;
-  const int32_t* tokens;                    // [tokens]; -1 - r: the token of drawn[r]
-  const int32_t* positions;                 // [tokens]
-  const int32_t* sequence;                  // [tokens] row of the block tables
-  const int32_t* block_tables[kKvGroups];   // [sequences, max_pages] page numbers, -1 where a window has left
-  const float* rope;                        // [tokens, 2, kHeadDim / 2] cos and sin
-  const int32_t* logit_tokens;              // [rows]
-  const AttentionTile* tiles;               // [tiles]
+  const int32_t* tokens;                   // [tokens]; -1 - r: the token of drawn[r]
+  const int32_t* positions;                // [tokens]
+  const int32_t* sequence;                 // [tokens] row of the block tables
+  const int32_t* block_tables[kKvGroups];  // [sequences, max_pages] page numbers, -1 where a window has left
+  const float* rope;                       // [tokens, 2, kHeadDim / 2] cos and sin
+  const int32_t* logit_tokens;             // [rows]
+  const AttentionTile* tiles;              // [tiles]
   int max_pages;
-  const int32_t* singles = nullptr;         // [singles] tokens that walk over their keys alone
-  const SampleResult* drawn = nullptr;      // by the step before
+  const int32_t* singles = nullptr;     // [singles] tokens that walk over their keys alone
+  const SampleResult* drawn = nullptr;  // by the step before
 };
 
 // --- load -----------------------------------------------------------------------------------------------------------------
@@ -63,9 +63,9 @@ Status pack_expert_codes(const PackExpertsArgs&, const uint8_t* raw_blocks, void
 Status pack_expert_scales(const PackExpertsArgs&, const uint8_t* raw_scales, void* scales, Stream);
 
 struct SynthesizeArgs {
-  int kind;                  // SyntheticKind of kernels/common/synthetic.h
-  uint32_t key_lo, key_hi;   // of the tensor
-  uint64_t first, count;     // elements: bf16, packed bytes or scale bytes
+  int kind;                 // SyntheticKind of kernels/common/synthetic.h
+  uint32_t key_lo, key_hi;  // of the tensor
+  uint64_t first, count;    // elements: bf16, packed bytes or scale bytes
   float scale;
 };
 // Elements [first, first + count) of a synthetic tensor, as its checkpoint file would hold them.
@@ -81,7 +81,8 @@ Status embed(const EmbedArgs&, const DeviceStep&, const bf16* table, float* x, S
 Status gather_rows(const EmbedArgs&, const DeviceStep&, const float* x, float* rows, Stream);
 
 // y_low: what rounding took from y, rounded in its turn; may be null. Together they are within 2^-17 of the float32 value.
-Status rms_norm(const RmsNormArgs&, const int32_t* num_rows, const float* x, const float* w, bf16* y, bf16* y_low, Stream);
+Status rms_norm(const RmsNormArgs&, const int32_t* num_rows, const float* x, const float* w, bf16* y, bf16* y_low,
+                Stream);
 
 // Memory that a later launch will read, and this one may bring into L2 when it is done with its own.
 struct Prefetch {
@@ -96,12 +97,13 @@ Status linear(const LinearArgs&, const int32_t* num_rows, const bf16* x, const b
 
 // y[r] = 16 bits of normed[r] · w + bias with normed = rms_norm(x, norm), which is also written in bf16. For steps of at
 // most most_fused_tokens() of plan.h.
-Status norm_linear(const LinearArgs&, float eps, const int32_t* num_rows, const float* x, const float* norm, const void* w,
-                   const float* bias, bf16* normed, float* y, Stream);
+Status norm_linear(const LinearArgs&, float eps, const int32_t* num_rows, const float* x, const float* norm,
+                   const void* w, const float* bias, bf16* normed, float* y, Stream);
 
 // w packed: rows of q and k in kRowsRope, then those of v in kRowsPlain; bias f32 [q, k, v] in plain order.
 // q bf16 [tokens, heads * 64] rotated; k (rotated) and v go to their places in the cache, element type args.type (not f32).
-Status qkv(const QkvArgs&, const DeviceStep&, const bf16* x, const void* w, const float* bias, bf16* q, void* cache, Stream);
+Status qkv(const QkvArgs&, const DeviceStep&, const bf16* x, const void* w, const float* bias, bf16* q, void* cache,
+           Stream);
 
 // The same of rms_norm(x, norm), for steps of at most most_fused_tokens().
 Status norm_qkv(const QkvArgs&, float eps, const DeviceStep&, const float* x, const float* norm, const void* w,
@@ -128,8 +130,9 @@ struct PackedExperts {
 };
 // x[t] += sum over k of weight[t,k] * down_e(swiglu(gate_up_e(normed[t]))) with e = index[t,k], in the order of k.
 // gate_up is packed in kRowsGateUp, down in kRowsPlain. scratch: experts_scratch(...).bytes.
-Status experts(const ExpertsArgs&, const int32_t* num_tokens, const bf16* normed, const int32_t* index, const float* weight,
-               const PackedExperts& gate_up, const PackedExperts& down, void* scratch, float* x, Stream);
+Status experts(const ExpertsArgs&, const int32_t* num_tokens, const bf16* normed, const int32_t* index,
+               const float* weight, const PackedExperts& gate_up, const PackedExperts& down, void* scratch, float* x,
+               Stream);
 
 // router and experts for steps of at most most_fused_tokens(). Counters in the scratch memory (ExpertsScratch::done) are 0
 // before the first step, and again after each.

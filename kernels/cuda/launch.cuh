@@ -61,8 +61,9 @@ Status launch(void (*kernel)(Params...), const Launch& how, Args&&... args) {
     config.attrs = &early;
     config.numAttrs = can_start_early(reinterpret_cast<const void*>(kernel)) ? 1 : 0;
     // All such kernels want the same division of L1: a multiprocessor changes it only when it is empty.
-    const cudaError_t undivided = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
-                                                       cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared);
+    const cudaError_t undivided =
+        cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributePreferredSharedMemoryCarveout,
+                             cudaSharedmemCarveoutMaxShared);
     if (undivided != cudaSuccess) return undivided;
   }
   return cudaLaunchKernelEx(&config, kernel, static_cast<Params>(std::forward<Args>(args))...);

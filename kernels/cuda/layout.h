@@ -12,8 +12,9 @@
 
 namespace oss::cuda {
 
-constexpr int kRowTile = 16;       // rows of the first operand of mma.m16n8k16
-constexpr int kMatrixColTile = 32;  // columns of a bf16 tile: two k-steps, one 16-byte load of the other operand per lane
+constexpr int kRowTile = 16;  // rows of the first operand of mma.m16n8k16
+constexpr int kMatrixColTile =
+    32;  // columns of a bf16 tile: two k-steps, one 16-byte load of the other operand per lane
 constexpr int kExpertColTile = 64;  // columns of an MXFP4 tile: one 16-byte load per lane, two scales per row
 
 constexpr int64_t tiles_of(int64_t extent, int64_t tile) { return (extent + tile - 1) / tile; }
@@ -43,9 +44,9 @@ enum RowOrder {
 
 // --- attention ---------------------------------------------------------------------------------------------------------
 
-constexpr int kMaxSplits = 32;       // of the keys that one token sees
-constexpr int kMinSplitPages = 4;    // 256 keys: a page for each of four warps
-constexpr int kAttentionTile = 16;   // tokens that share their reads of keys and values in a long prefill
+constexpr int kMaxSplits = 32;      // of the keys that one token sees
+constexpr int kMinSplitPages = 4;   // 256 keys: a page for each of four warps
+constexpr int kAttentionTile = 16;  // tokens that share their reads of keys and values in a long prefill
 
 // Keys by pages: what a token at `position` sees, and how many pages one split takes. A function of the position alone,
 // so that sums are formed in the same order in every batch.
@@ -80,7 +81,8 @@ constexpr int kExpertTokenTile = 64;
 struct ExpertsScratch {
   size_t done, lists, activations, outputs, bytes;  // offsets of the parts, and the size of all
 };
-constexpr ExpertsScratch experts_scratch(int64_t tokens, int64_t top_k, int64_t experts, int64_t hidden, int64_t intermediate) {
+constexpr ExpertsScratch experts_scratch(int64_t tokens, int64_t top_k, int64_t experts, int64_t hidden,
+                                         int64_t intermediate) {
   const auto aligned = [](int64_t bytes) { return (size_t(bytes) + 255) / 256 * 256; };
   const int64_t pairs = tokens * top_k;
   ExpertsScratch at{};

@@ -230,14 +230,15 @@ __global__ void __launch_bounds__(kMatrixThreads, kRowTiles == 1 ? 3 : 1)
     for (int r = 0; r < kRowTiles; ++r) {
       const int row_tile = first_row_tile + my_row_tile + r;
       if (row_tile < w.row_tiles)
-        finish_tile<kPaired>(epilogue, row_tile, first_column + (my_token_tile + n) * kTokenTile, columns, totals[r][n]);
+        finish_tile<kPaired>(epilogue, row_tile, first_column + (my_token_tile + n) * kTokenTile, columns,
+                             totals[r][n]);
     }
   }
 }
 
 template <int kRowTiles, int kTokenTiles, int kUnroll, bool kPaired, typename Epilogue>
-Status multiply_few(const PackedMatrix& w, const int32_t* num_tokens, const Columns<kPaired>& x, const Epilogue& epilogue,
-                    Stream stream) {
+Status multiply_few(const PackedMatrix& w, const int32_t* num_tokens, const Columns<kPaired>& x,
+                    const Epilogue& epilogue, Stream stream) {
   return launch(few_tokens_kernel<kRowTiles, kTokenTiles, kUnroll, kPaired, Epilogue>,
                 {.grid = dim3(divide_up(w.row_tiles, kRowTiles)),
                  .block = dim3(kMatrixThreads),

@@ -54,7 +54,7 @@ struct NormedRows {
     const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
     const int groups = divide_up(cols, kNormGroup), rows = columns / kColumns;
     const float* x_first = x + size_t(first / kColumns) * cols;
-    float* sums = scratch;                                    // [rows, kMostNormGroups]
+    float* sums = scratch;                                        // [rows, kMostNormGroups]
     float* factors = scratch + kStreamColumns * kMostNormGroups;  // [rows]
     for (int i = warp; i < rows * groups; i += kWarps) {
       const int row = i / groups, column = i % groups * kNormGroup + lane * kNormVector;
@@ -97,7 +97,7 @@ __global__ void __launch_bounds__(kMatrixThreads, 2)
   const int end_row_tile = first_of_block(w.row_tiles, blockIdx.x + 1, gridDim.x);
   const int begin = first_tile_of_part(part, w.col_tiles), end = first_tile_of_part(part + 1, w.col_tiles);
 
-  uint4* rings = dynamic_shared<uint4>();                         // [part, stage, column tile, k-step, lane]
+  uint4* rings = dynamic_shared<uint4>();  // [part, stage, column tile, k-step, lane]
   float4* meetings = reinterpret_cast<float4*>(rings + kParts * stages * kStageLoads);  // [2, part, token tile, lane]
   auto* barriers = reinterpret_cast<CopyBarrier*>(meetings + 2 * kParts * kTokenTiles * kWarp);  // [part, stage]
   auto* columns_at = reinterpret_cast<unsigned char*>(barriers + kParts * stages);
@@ -187,8 +187,8 @@ __global__ void __launch_bounds__(kMatrixThreads, 2)
 // As multiply() of matrix.cuh, and epilogue.prefetch(first, end) for what it needs of these row tiles; `plan` is not empty.
 template <bool kPaired, typename Rows, typename Epilogue>
 Status multiply_stream(const PackedMatrix& w, const MatrixStream& plan, int columns, const int32_t* num_tokens,
-                       const typename Rows::Element* x, const Rows& rows, const Epilogue& epilogue, const Prefetch& next,
-                       Stream stream) {
+                       const typename Rows::Element* x, const Rows& rows, const Epilogue& epilogue,
+                       const Prefetch& next, Stream stream) {
   const auto kernel = columns <= kTokenTile ? matrix_stream_kernel<1, kPaired, Rows, Epilogue>
                                             : matrix_stream_kernel<2, kPaired, Rows, Epilogue>;
   return launch(kernel,

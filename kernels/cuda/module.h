@@ -53,10 +53,28 @@ struct Module {
   Status (*launch_graph)(void* graph, Stream);
   Status (*destroy_graph)(void* graph);
 
-#define OSS_CUDA_KERNELS(X)                                                                                            \
-  X(pack_matrix) X(pack_expert_codes) X(pack_expert_scales) X(synthesize) X(embed) X(gather_rows) X(rms_norm)         \
-  X(linear) X(norm_linear) X(qkv) X(norm_qkv) X(attention_split) X(attention_tiles) X(router) X(experts) X(few_experts) \
-  X(sample_scratch_bytes) X(sample)
+  // One line for each kernel.
+  // clang-format off
+#define OSS_CUDA_KERNELS(X) \
+  X(pack_matrix) \
+  X(pack_expert_codes) \
+  X(pack_expert_scales) \
+  X(synthesize) \
+  X(embed) \
+  X(gather_rows) \
+  X(rms_norm) \
+  X(linear) \
+  X(norm_linear) \
+  X(qkv) \
+  X(norm_qkv) \
+  X(attention_split) \
+  X(attention_tiles) \
+  X(router) \
+  X(experts) \
+  X(few_experts) \
+  X(sample_scratch_bytes) \
+  X(sample)
+// clang-format on
 #define OSS_DECLARE(name) decltype(&oss::cuda::name) name;
   OSS_CUDA_KERNELS(OSS_DECLARE)
 #undef OSS_DECLARE

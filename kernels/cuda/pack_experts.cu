@@ -86,11 +86,10 @@ Status pack(void (*kernel)(PackExpertsArgs, int64_t, int, const uint8_t*, Packed
   if (!packable(args)) return cudaErrorInvalidValue;
   const int col_tiles = int(tiles_of(args.cols, kExpertColTile));
   const int64_t tiles = int64_t(args.experts) * (args.rows / kRowTile) * col_tiles;
-  return launch(kernel,
-                {.grid = dim3(unsigned(tiles_of(tiles * threads_per_tile, kThreads))),
-                 .block = dim3(kThreads),
-                 .stream = stream},
-                args, tiles, col_tiles, raw, static_cast<Packed*>(packed));
+  return launch(
+      kernel,
+      {.grid = dim3(unsigned(tiles_of(tiles * threads_per_tile, kThreads))), .block = dim3(kThreads), .stream = stream},
+      args, tiles, col_tiles, raw, static_cast<Packed*>(packed));
 }
 
 }  // namespace

@@ -27,10 +27,10 @@ OSS_FN constexpr int first_tile_of_part(int part, int col_tiles) { return int(in
 
 // --- streams of experts (few_experts.cu) -------------------------------------------------------------------------------
 
-constexpr int kFewPairs = 64;                // of a token and an expert
-constexpr int kPartTiles = 6;                // most column tiles of a part: up to 3072 columns, and gpt-oss has 2880
-constexpr int kExpertBlocks = 2;             // of a multiprocessor: dequantising wants 16 warps
-constexpr int kExpertStages = 2;             // parts of row tiles that a warp has under way: 104 KB per multiprocessor
+constexpr int kFewPairs = 64;     // of a token and an expert
+constexpr int kPartTiles = 6;     // most column tiles of a part: up to 3072 columns, and gpt-oss has 2880
+constexpr int kExpertBlocks = 2;  // of a multiprocessor: dequantising wants 16 warps
+constexpr int kExpertStages = 2;  // parts of row tiles that a warp has under way: 104 KB per multiprocessor
 
 constexpr int expert_stage_bytes(int most_tiles) {
   return most_tiles * (kRowTile * kExpertColTile / 2 + kRowTile * kExpertColTile / kMxBlock);
@@ -52,11 +52,12 @@ constexpr int plan_expert_stream(int most_items, const Resources& gpu) {  // blo
 
 // --- streams of bf16 matrices (matrix_stream.cuh) ------------------------------------------------------------------------
 
-constexpr int kStreamColumns = 16;             // of tokens: two tiles of 8
-constexpr int kStageTiles = 2;                 // column tiles that a warp asks for at a time: copies of 2 KB
+constexpr int kStreamColumns = 16;  // of tokens: two tiles of 8
+constexpr int kStageTiles = 2;      // column tiles that a warp asks for at a time: copies of 2 KB
 constexpr size_t kStageBytes = kStageTiles * kRowTile * kMatrixColTile * 2;
-constexpr int kLeastStages = 2, kMostStages = 6;  // 6: 96 KB under way per multiprocessor, three times what hides latency
-constexpr size_t kColumnPad = 64;              // bytes behind a token's row: neighbours lie in different banks
+constexpr int kLeastStages = 2,
+              kMostStages = 6;     // 6: 96 KB under way per multiprocessor, three times what hides latency
+constexpr size_t kColumnPad = 64;  // bytes behind a token's row: neighbours lie in different banks
 
 constexpr size_t stream_column_bytes(int cols) { return size_t(cols) * 2 + kColumnPad; }
 

@@ -109,8 +109,9 @@ Status norm_qkv(const QkvArgs& args, float eps, const DeviceStep& step, const fl
   const PackedMatrix packed = packed_of(args, w);
   const MatrixStream plan = plan_matrix_stream(packed.row_tiles, args.hidden, args.tokens, resources());
   if (plan.blocks == 0) return cudaErrorInvalidValue;
-  return multiply_stream<false>(packed, plan, args.tokens, &step.counts->tokens, x, NormedRows<false>{norm, eps, nullptr},
-                                epilogue_of(args, step, bias, q, cache), {}, stream);
+  return multiply_stream<false>(packed, plan, args.tokens, &step.counts->tokens, x,
+                                NormedRows<false>{norm, eps, nullptr}, epilogue_of(args, step, bias, q, cache), {},
+                                stream);
 }
 
 }  // namespace oss::cuda

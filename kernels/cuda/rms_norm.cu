@@ -15,8 +15,7 @@ constexpr int kMaxThreads = kMostNormGroups * kWarp;
 // One block per row, one warp per group.
 __global__ void __launch_bounds__(kMaxThreads)
     rms_norm_kernel(RmsNormArgs args, const int32_t* num_rows, const float* x /*[rows, hidden]*/,
-                    const float* w /*[hidden]*/, bf16* y /*[rows, hidden]*/,
-                    bf16* y_low /*[rows, hidden] or null*/) {
+                    const float* w /*[hidden]*/, bf16* y /*[rows, hidden]*/, bf16* y_low /*[rows, hidden] or null*/) {
   const int row = blockIdx.x, column = threadIdx.x * kNormVector;
   if (row >= *num_rows) return;
   const size_t at = size_t(row) * args.hidden + column;
@@ -39,8 +38,8 @@ __global__ void __launch_bounds__(kMaxThreads)
 
 }  // namespace
 
-Status rms_norm(const RmsNormArgs& args, const int32_t* num_rows, const float* x, const float* w, bf16* y,
-                bf16* y_low, Stream stream) {
+Status rms_norm(const RmsNormArgs& args, const int32_t* num_rows, const float* x, const float* w, bf16* y, bf16* y_low,
+                Stream stream) {
   if (args.hidden % kNormVector != 0 || args.hidden > kMostNormGroups * kNormGroup) return cudaErrorInvalidValue;
   const int warps = divide_up(args.hidden, kNormGroup);
   return launch(

@@ -28,11 +28,10 @@ Status router(const RouterArgs& args, const int32_t* num_tokens, const float* lo
               Stream stream) {
   if (args.experts > kMaxPerLane * kWarp || args.top_k > kWarp || args.top_k > args.experts)
     return cudaErrorInvalidValue;
-  return launch(router_kernel,
-                {.grid = dim3(divide_up(args.tokens, kTokensPerBlock)),
-                 .block = dim3(kTokensPerBlock * kWarp),
-                 .stream = stream},
-                args, num_tokens, logits, index, weight);
+  return launch(
+      router_kernel,
+      {.grid = dim3(divide_up(args.tokens, kTokensPerBlock)), .block = dim3(kTokensPerBlock * kWarp), .stream = stream},
+      args, num_tokens, logits, index, weight);
 }
 
 }  // namespace oss::cuda

@@ -68,8 +68,7 @@ __device__ __forceinline__ void weigh_slice(const Problem& p, const SamplingArgs
   if (threadIdx.x == 0) p.s.best[at] = best;
   if (args.temperature == 0 || has_filter(args) || best == kNoKey) return;
   double sum = 0;
-  for_each_candidate(t, args,
-                     [&](int, float logit) { sum += weight_of(logit, logit_of_key(best), args.temperature); });
+  for_each_candidate(t, args, [&](int, float logit) { sum += weight_of(logit, logit_of_key(best), args.temperature); });
   sum = block_sum<kThreads>(sum);
   if (threadIdx.x == 0) p.s.sum[at] = sum;
 }
@@ -516,8 +515,8 @@ __global__ void __launch_bounds__(kThreads) filtered_kernel(Problem p) {
 
 size_t sample_scratch_bytes(const SampleArgs& args) { return scratch_of(args, nullptr).bytes; }
 
-Status sample(const SampleArgs& args, const int32_t* num_rows, float* logits, const SampleRow* rows, const SampleSeen* seen,
-              const SampleBias* bias, void* scratch, SampleResult* out, Stream stream) {
+Status sample(const SampleArgs& args, const int32_t* num_rows, float* logits, const SampleRow* rows,
+              const SampleSeen* seen, const SampleBias* bias, void* scratch, SampleResult* out, Stream stream) {
   if (args.rows == 0) return cudaSuccess;
   const int slices = divide_up(args.vocab, kSliceTokens);
   const Problem p = {args.rows, args.vocab, slices, logits, rows, seen, bias, out, scratch_of(args, scratch)};

@@ -81,9 +81,9 @@ struct Scratch {
   float* raw_max;
   double* raw_sum;  // of exp(logit - raw_max), all of this slice
   Key* best;        // candidate
-  double* sum;      // of the weights: relative to the best candidate of the slice (read, weigh) or of the row (filtered)
-  int* ties;        // candidates at the limit
-  Key* top;         // [rows, slices, kMaxTopLogprobs]
+  double* sum;  // of the weights: relative to the best candidate of the slice (read, weigh) or of the row (filtered)
+  int* ties;    // candidates at the limit
+  Key* top;     // [rows, slices, kMaxTopLogprobs]
   Word* histogram;  // [rows, kBuckets, 2] mass in units of 2^-41 and 2^-62; counts in the second
   float* adjusted;  // [rows, vocab]
   size_t zeroed, bytes;

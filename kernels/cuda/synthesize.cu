@@ -32,7 +32,8 @@ __global__ void synthesize_kernel(Part part, uint8_t* to /*[bytes]*/) {
   }
   uint8_t* out = to + at;
   if (at + kThreadBytes <= part.bytes && reinterpret_cast<uintptr_t>(to) % kThreadBytes == 0) {
-    *reinterpret_cast<uint4*>(out) = make_uint4(uint32_t(low), uint32_t(low >> 32), uint32_t(high), uint32_t(high >> 32));
+    *reinterpret_cast<uint4*>(out) =
+        make_uint4(uint32_t(low), uint32_t(low >> 32), uint32_t(high), uint32_t(high >> 32));
     return;
   }
   const int bytes = part.bytes - at < kThreadBytes ? int(part.bytes - at) : kThreadBytes;

@@ -19,7 +19,7 @@ struct DeviceInfo {
   std::string isa;      // "avx512"
   int threads = 0;
   std::string threads_why = "the device computes";  // why so many
-  std::string numerics = "exact";  // float32 activations; "fast": bf16, with float32 sums
+  std::string numerics = "exact";                   // float32 activations; "fast": bf16, with float32 sums
 };
 
 // Memory of the device; released when destroyed. Zero-filled, and committed on first touch where the system can.
@@ -113,8 +113,9 @@ struct ExpertMatrix {               // MXFP4 [experts, rows, cols] and its bias 
 struct Step {
   int num_tokens = 0;
   int num_sequences = 0;
-  int num_rows = 0;                    // tokens whose logits are wanted
-  std::span<const int32_t> tokens;     // [num_tokens]; -1 - r, where a backend runs ahead: what row r of the last draws gives
+  int num_rows = 0;  // tokens whose logits are wanted
+  // [num_tokens]; -1 - r, where a backend runs ahead: what row r of the last draws gives
+  std::span<const int32_t> tokens;
   std::span<const int32_t> positions;  // [num_tokens] position of each token in its sequence
   std::span<const int32_t> sequence;   // [num_tokens] row of the block tables
   // By KvGroup: [num_sequences, max_pages] page numbers, -1 where a window has left its page.
@@ -162,7 +163,7 @@ struct StepLimits {
 
 struct DeviceMemory {
   uint64_t free_bytes = 0, total_bytes = 0;
-  bool dedicated = false;  // the device's own: nobody minds when all of it is taken
+  bool dedicated = false;                  // the device's own: nobody minds when all of it is taken
   std::string why = "free on the device";  // what free_bytes is the rest of
 };
 
@@ -189,8 +190,8 @@ class Backend {
 
   // First: what pack_experts() will be called for, in that order, and the files that may keep it from start to start, best
   // first, under this key. May wait for another process that writes one. Throws kCancelled.
-  virtual PackedWeights keep_packed(std::span<const ExpertShape>, std::span<const std::string> /*places*/, uint64_t /*key*/,
-                                    const std::function<bool()>& /*cancelled*/) {
+  virtual PackedWeights keep_packed(std::span<const ExpertShape>, std::span<const std::string> /*places*/,
+                                    uint64_t /*key*/, const std::function<bool()>& /*cancelled*/) {
     return {};
   }
   // Memory that weights take beside the mapped files, before any is loaded; then the whole of it is reserved at once.
@@ -248,7 +249,7 @@ class Backend {
 
 struct BackendOptions {
   std::string backend = "auto";
-  int threads = 0;          // 0 = one per physical core that this process may use
+  int threads = 0;  // 0 = one per physical core that this process may use
   std::string numerics = "auto";
   DenseWeights dense_weights = DenseWeights::kBF16;
   bool repeatable = false;  // the same bits in any batch, also where that costs time

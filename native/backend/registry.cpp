@@ -20,8 +20,6 @@ std::unique_ptr<Backend> make_backend(const BackendOptions& options) {
       str("expected \"auto\", \"cpu\", \"cuda\" or \"metal\" for backend but received \"", options.backend, "\""));
 }
 
-std::vector<BackendStatus> list_backends() {
-  return {cpu_status(), cuda_status(), metal_status()};
-}
+std::vector<BackendStatus> list_backends() { return {cpu_status(), cuda_status(), metal_status()}; }
 
 }  // namespace oss

@@ -23,7 +23,8 @@ double read_bandwidth(std::span<const uint64_t> words, int threads) {
   workers.reserve(size_t(threads));
   for (int t = 0; t < threads; ++t) {
     const size_t begin = words.size() * t / threads, end = words.size() * (t + 1) / threads;
-    workers.emplace_back("gpt-oss reader", [&, t, begin, end] { sums[t] = sum_words(words.data() + begin, end - begin); });
+    workers.emplace_back("gpt-oss reader",
+                         [&, t, begin, end] { sums[t] = sum_words(words.data() + begin, end - begin); });
   }
   workers.clear();
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;

@@ -16,7 +16,7 @@ namespace {
 constexpr uint64_t kUnlimited = uint64_t(1) << 60;  // version 1 says 2^63 - 4096 for "none"
 
 bool is_folder(const std::string& path) {
-  struct stat status {};
+  struct stat status{};
   return ::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
 }
 
@@ -70,9 +70,8 @@ std::string unescaped(std::string_view text) {
   std::string out;
   for (size_t i = 0; i < text.size(); ++i) {
     const std::string_view digits = text.substr(i, 4);
-    const bool escaped = digits.size() == 4 && digits[0] == '\\' && std::all_of(digits.begin() + 1, digits.end(), [](char c) {
-                           return c >= '0' && c <= '7';
-                         });
+    const bool escaped = digits.size() == 4 && digits[0] == '\\' &&
+                         std::all_of(digits.begin() + 1, digits.end(), [](char c) { return c >= '0' && c <= '7'; });
     if (escaped) {
       out += char((digits[1] - '0') * 64 + (digits[2] - '0') * 8 + (digits[3] - '0'));
       i += 3;
@@ -92,7 +91,8 @@ std::vector<Mount> mounts_of(const std::string& root, std::string_view controlle
     const std::vector<std::string> fields = split(line, ' ');
     const auto dash = std::find(fields.begin(), fields.end(), "-");
     if (fields.size() < 6 || fields.end() - dash < 4) continue;
-    const bool wanted = controller.empty() ? dash[1] == "cgroup2" : dash[1] == "cgroup" && has(split(dash[3], ','), controller);
+    const bool wanted =
+        controller.empty() ? dash[1] == "cgroup2" : dash[1] == "cgroup" && has(split(dash[3], ','), controller);
     if (wanted) mounts.push_back({root + unescaped(fields[4]), unescaped(fields[3])});
   }
   // Where everybody mounts them, for those who see no mountinfo.
@@ -158,7 +158,8 @@ void for_each_folder(const std::string& root, std::string_view controller, const
   }
 }
 
-void limit_cpus(CgroupLimits& limits, std::optional<uint64_t> quota, std::optional<uint64_t> period, const std::string& file) {
+void limit_cpus(CgroupLimits& limits, std::optional<uint64_t> quota, std::optional<uint64_t> period,
+                const std::string& file) {
   if (!quota || *quota == 0 || *quota >= kUnlimited || !period || *period == 0) return;
   const double count = double(*quota) / double(*period);
   if (!limits.cpus || count < limits.cpus->count) limits.cpus = {count, file};

@@ -7,20 +7,20 @@
 #include <string>
 
 // lib/errors.ts holds the same list; a test compares the two.
-#define OSS_ERROR_CODES(X)                  \
-  X(kModelNotFound, "MODEL_NOT_FOUND")      \
-  X(kModelFormat, "MODEL_FORMAT")           \
-  X(kModelShape, "MODEL_SHAPE")             \
-  X(kUnsupported, "UNSUPPORTED")            \
-  X(kInvalidArgument, "INVALID_ARGUMENT")   \
-  X(kContextOverflow, "CONTEXT_OVERFLOW")   \
-  X(kOutOfMemory, "OUT_OF_MEMORY")          \
-  X(kResourceLimit, "RESOURCE_LIMIT")       \
-  X(kQueueFull, "QUEUE_FULL")               \
-  X(kDevice, "DEVICE")                      \
-  X(kClosed, "CLOSED")                      \
-  X(kCancelled, "CANCELLED")                \
-  X(kAddonNotFound, "ADDON_NOT_FOUND")      \
+#define OSS_ERROR_CODES(X)                \
+  X(kModelNotFound, "MODEL_NOT_FOUND")    \
+  X(kModelFormat, "MODEL_FORMAT")         \
+  X(kModelShape, "MODEL_SHAPE")           \
+  X(kUnsupported, "UNSUPPORTED")          \
+  X(kInvalidArgument, "INVALID_ARGUMENT") \
+  X(kContextOverflow, "CONTEXT_OVERFLOW") \
+  X(kOutOfMemory, "OUT_OF_MEMORY")        \
+  X(kResourceLimit, "RESOURCE_LIMIT")     \
+  X(kQueueFull, "QUEUE_FULL")             \
+  X(kDevice, "DEVICE")                    \
+  X(kClosed, "CLOSED")                    \
+  X(kCancelled, "CANCELLED")              \
+  X(kAddonNotFound, "ADDON_NOT_FOUND")    \
   X(kInternal, "INTERNAL")
 
 namespace oss {

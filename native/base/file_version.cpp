@@ -23,10 +23,13 @@ FileVersion::FileVersion(int file, const std::string& path) {
 
 void FileVersion::check(int file, const std::string& path) const {
   const FileVersion now(file, path);
-  const bool same = now.size_ == size_ && now.modified_.tv_sec == modified_.tv_sec && now.modified_.tv_nsec == modified_.tv_nsec;
+  const bool same =
+      now.size_ == size_ && now.modified_.tv_sec == modified_.tv_sec && now.modified_.tv_nsec == modified_.tv_nsec;
   if (same) return;
-  throw Error(Code::kModelFormat, str(path, " has been written to while it was in use (its size or its time is another one): "
-                                            "load it again when it is complete, and put new versions beside it, not into it"));
+  throw Error(Code::kModelFormat,
+              str(path,
+                  " has been written to while it was in use (its size or its time is another one): "
+                  "load it again when it is complete, and put new versions beside it, not into it"));
 }
 
 }  // namespace oss

@@ -62,8 +62,8 @@ UsableThreads usable_threads(const std::string& root) {
   if (cores > kMostThreads) usable.why = str(kMostThreads, " of ", cores, " cores: more do not help");
   if (const auto cpus = cgroup_limits(root).cpus; cpus && std::ceil(cpus->count) < usable.count) {
     usable.count = std::max(1, int(std::ceil(cpus->count)));
-    usable.why = str(usable.count, " of ", cores, " cores: the cgroup allows ", std::setprecision(4), cpus->count, " CPUs (",
-                     cpus->file, ")");
+    usable.why = str(usable.count, " of ", cores, " cores: the cgroup allows ", std::setprecision(4), cpus->count,
+                     " CPUs (", cpus->file, ")");
   }
   return usable;
 }
@@ -85,8 +85,8 @@ UsableMemory usable_memory(const std::string& root) {
     if (bytes < usable.bytes) usable = {bytes, why};
   };
   if (const auto memory = cgroup_limits(root).memory) {
-    lower(memory->limit - memory->used, str("the cgroup's limit of ", gigabytes(memory->limit), " (", memory->file, "), ",
-                                            gigabytes(memory->used), " of it in use beside page cache"));
+    lower(memory->limit - memory->used, str("the cgroup's limit of ", gigabytes(memory->limit), " (", memory->file,
+                                            "), ", gigabytes(memory->used), " of it in use beside page cache"));
   }
 #if defined(__linux__)
   const auto lower_by = [&](decltype(RLIMIT_AS) resource, int field, const char* name) {

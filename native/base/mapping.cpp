@@ -95,8 +95,7 @@ void give_range_back(Mapping::Range* range) {
 Mapping::Mapping(std::string path, int file, size_t bytes) : path_(std::move(path)), bytes_(bytes) {
   if (bytes == 0) return;  // mmap refuses an empty range
   void* data = ::mmap(nullptr, bytes, PROT_READ, MAP_SHARED, file, 0);
-  if (data == MAP_FAILED)
-    throw refused_file("map", path_, errno);
+  if (data == MAP_FAILED) throw refused_file("map", path_, errno);
   data_ = static_cast<const std::byte*>(data);
   handle_bus_errors();
   range_ = take_range(data, bytes);

@@ -114,14 +114,16 @@ std::vector<std::byte> PackedFile::header(uint64_t key, uint64_t bytes, std::spa
 
 void PackedFile::map_pages() { mapping_ = std::make_unique<Mapping>(path_, file_, bytes_); }
 
-std::unique_ptr<PackedFile> PackedFile::map(const std::string& path, uint64_t key, std::span<const uint64_t> section_bytes,
-                                            std::string& reason, const ForEach& for_each) {
+std::unique_ptr<PackedFile> PackedFile::map(const std::string& path, uint64_t key,
+                                            std::span<const uint64_t> section_bytes, std::string& reason,
+                                            const ForEach& for_each) {
   std::unique_ptr<PackedFile> file(new PackedFile);
   file->path_ = path;
   file->file_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (file->file_ < 0) return reason = why("open", path), nullptr;
-  struct stat status {};
-  if (::fstat(file->file_, &status) != 0 || !S_ISREG(status.st_mode)) return reason = path + " is no regular file", nullptr;
+  struct stat status{};
+  if (::fstat(file->file_, &status) != 0 || !S_ISREG(status.st_mode))
+    return reason = path + " is no regular file", nullptr;
   file->key_ = key;
   file->bytes_ = lay_out(section_bytes, file->sections_);
   // Everything but the checksums of the sections is known.
@@ -145,9 +147,11 @@ std::unique_ptr<PackedFile> PackedFile::map(const std::string& path, uint64_t ke
   std::vector<Section> sections = file->sections_;
   if (!sections.empty()) std::ranges::rotate(sections, sections.begin() + ptrdiff_t(uint64_t(now) % sections.size()));
   uint64_t bytes = 0;
-  const auto enough = std::ranges::find_if(sections, [&](const Section& s) { return (bytes += s.bytes) > kCheckedAtStart; });
+  const auto enough =
+      std::ranges::find_if(sections, [&](const Section& s) { return (bytes += s.bytes) > kCheckedAtStart; });
   sections.erase(enough, sections.end());
-  if (std::string damage = file->damage_of(sections, for_each); !damage.empty()) return reason = std::move(damage), nullptr;
+  if (std::string damage = file->damage_of(sections, for_each); !damage.empty())
+    return reason = std::move(damage), nullptr;
   return file;
 }
 
@@ -178,7 +182,8 @@ std::unique_ptr<PackedFile> PackedFile::map_or_make(const std::string& path, uin
   if (auto file = map(path, key, section_bytes, reason, for_each)) return file;
   std::error_code failed;
   // What is finished could not take the place of a folder.
-  if (std::filesystem::is_directory(path, failed)) return reason = str("cannot make ", path, ": it is a folder"), nullptr;
+  if (std::filesystem::is_directory(path, failed))
+    return reason = str("cannot make ", path, ": it is a folder"), nullptr;
   std::filesystem::create_directories(std::filesystem::path(path).parent_path(), failed);
   std::unique_ptr<PackedFile> file(new PackedFile);
   file->path_ = path;
@@ -194,7 +199,7 @@ std::unique_ptr<PackedFile> PackedFile::map_or_make(const std::string& path, uin
     }
     // Whoever held the lock may have finished, or removed what was opened here.
     if (auto made = map(path, key, section_bytes, reason, for_each)) return made;
-    struct stat opened {}, named {};
+    struct stat opened{}, named{};
     if (::fstat(file->file_, &opened) == 0 && ::stat(partial.c_str(), &named) == 0 && opened.st_ino == named.st_ino &&
         opened.st_dev == named.st_dev) {
       break;
@@ -209,7 +214,7 @@ std::unique_ptr<PackedFile> PackedFile::map_or_make(const std::string& path, uin
     return nullptr;
   };
   if (::ftruncate(file->file_, 0) != 0) return refused("empty", errno);
-  struct statvfs disk {};
+  struct statvfs disk{};
   const uint64_t needed = file->bytes_ + file->bytes_ / 10;  // nobody else's last bytes
   if (::fstatvfs(file->file_, &disk) == 0 && uint64_t(disk.f_bavail) * disk.f_frsize < needed) {
     return reason = str("cannot make ", partial, ": ", needed, " bytes are needed, the disk has ",
@@ -228,7 +233,7 @@ std::string PackedFile::damage(const std::string& path) {
   PackedFile file;
   file.path_ = path;
   file.file_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  struct stat status {};
+  struct stat status{};
   if (file.file_ < 0 || ::fstat(file.file_, &status) != 0) return why("open", path);
   Head head{};
   if (!S_ISREG(status.st_mode) || !read_all(file.file_, &head, sizeof head, 0) ||

@@ -41,7 +41,8 @@ class PackedFile {
   // Null when it cannot be. Throws kCancelled.
   static std::unique_ptr<PackedFile> map_or_make(const std::string& path, uint64_t key,
                                                  std::span<const uint64_t> section_bytes, std::string& reason,
-                                                 const std::function<bool()>& cancelled, const ForEach& for_each = in_turn);
+                                                 const std::function<bool()>& cancelled,
+                                                 const ForEach& for_each = in_turn);
   // Removes what processes that were killed left beside it: files that nobody makes any more.
   static void remove_abandoned(const std::string& path);
   // Reads all of it. Empty when it is whole, else what is wrong.
@@ -77,7 +78,7 @@ class PackedFile {
   std::string path_, partial_;  // partial_: where it is until finish()
   uint64_t key_ = 0, bytes_ = 0;
   std::vector<Section> sections_;
-  int file_ = -1;  // locked until finish()
+  int file_ = -1;                       // locked until finish()
   std::optional<FileVersion> version_;  // once it is complete
   std::unique_ptr<const Mapping> mapping_;
 };

@@ -85,13 +85,14 @@ std::string memory_limits() {
   return found([](std::string& list) {
     add_address_space(list);
     add_mappings(list);
-    if (number_in("/proc/sys/vm/overcommit_memory") == 2u) add(list, "vm.overcommit_memory is 2, which promises no memory twice");
+    if (number_in("/proc/sys/vm/overcommit_memory") == 2u)
+      add(list, "vm.overcommit_memory is 2, which promises no memory twice");
   });
 }
 
 Error refused_thread(const std::string& what, int error) {
-  return Error(Code::kResourceLimit, str("the system refuses a thread for ", what, " (", because(error, thread_limits()),
-                                         "): end other threads, or raise the limit"));
+  return Error(Code::kResourceLimit, str("the system refuses a thread for ", what, " (",
+                                         because(error, thread_limits()), "): end other threads, or raise the limit"));
 }
 
 bool is_file_limit(int error) { return error == EMFILE || error == ENFILE; }
@@ -99,13 +100,14 @@ bool is_file_limit(int error) { return error == EMFILE || error == ENFILE; }
 Error refused_file(const char* what, const std::string& path, int error) {
   if (error == EMFILE) {
     const auto limit = limit_of(RLIMIT_NOFILE);
-    return Error(Code::kResourceLimit, str("cannot ", what, " ", path, ": ", reason(error), "; ulimit -n (RLIMIT_NOFILE) is ",
-                                           limit ? str(*limit) : "not known",
-                                           " files of this process, and each file of a checkpoint stays open: raise it"));
+    return Error(Code::kResourceLimit,
+                 str("cannot ", what, " ", path, ": ", reason(error), "; ulimit -n (RLIMIT_NOFILE) is ",
+                     limit ? str(*limit) : "not known",
+                     " files of this process, and each file of a checkpoint stays open: raise it"));
   }
   if (error == ENFILE) {
-    return Error(Code::kResourceLimit,
-                 str("cannot ", what, " ", path, ": ", reason(error), "; fs.file-max of the whole system is reached: raise it"));
+    return Error(Code::kResourceLimit, str("cannot ", what, " ", path, ": ", reason(error),
+                                           "; fs.file-max of the whole system is reached: raise it"));
   }
   if (error == ENOMEM) {
     return Error(Code::kOutOfMemory, str("cannot ", what, " ", path, ": ", because(error, memory_limits())));

@@ -52,8 +52,7 @@ void synthesize(const HostTensor& tensor, uint64_t first_byte, uint64_t bytes, v
 
 std::byte* SyntheticMemory::allocate(const HostTensor& tensor) {
   void* data = mmap(nullptr, tensor.bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (data == MAP_FAILED)
-    throw refused_memory(tensor.bytes, str(tensor.name, " of ", tensor.file), errno);
+  if (data == MAP_FAILED) throw refused_memory(tensor.bytes, str(tensor.name, " of ", tensor.file), errno);
 #ifdef MADV_HUGEPAGE
   madvise(data, tensor.bytes, MADV_HUGEPAGE);  // a wish: faults and table walks become fewer
 #endif

@@ -34,8 +34,8 @@ ThreadPool::ThreadPool(int threads, FewerThreads fewer) : job_(kClosed) {
     if (fewer == FewerThreads::kGoOn && error.code() == Code::kResourceLimit) return;
     const size_t made = workers_.size();
     stop();
-    throw Error(error.code(), str(threads, " threads were wanted, and ", made, " could be made: ", error.what(), ", or set threads to ",
-                                  std::max<size_t>(1, made), " or less"));
+    throw Error(error.code(), str(threads, " threads were wanted, and ", made, " could be made: ", error.what(),
+                                  ", or set threads to ", std::max<size_t>(1, made), " or less"));
   } catch (...) {
     stop();
     throw;

@@ -11,8 +11,8 @@
 #include <exception>
 #include <iomanip>
 #include <limits>
-#include <new>
 #include <locale>
+#include <new>
 #include <sstream>
 #include <utility>
 
@@ -129,8 +129,8 @@ std::unique_ptr<Trace> Trace::open(const char* path, std::FILE* complaints) {
   if (!path || !*path) return nullptr;
   std::FILE* file = std::fopen(path, "we");  // e: child processes do not inherit it
   if (!file) {
-    throw Error(Code::kInvalidArgument, str("GPT_OSS_TRACE is ", quote(path), ", expected a file that can be written: ",
-                                            std::strerror(errno)));
+    throw Error(Code::kInvalidArgument,
+                str("GPT_OSS_TRACE is ", quote(path), ", expected a file that can be written: ", std::strerror(errno)));
   }
   try {
     return std::unique_ptr<Trace>(new Trace(file, path, complaints));

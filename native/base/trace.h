@@ -53,7 +53,8 @@ class Trace {
   // Something that took a time; an event for which there is no memory is left out. `args_json` is an object, as TraceArgs::json() gives it, or empty.
   void complete(const char* track, const char* name, double start_us, double duration_us,
                 const std::string& args_json = "") noexcept;
-  void complete(const char* track, const char* name, double start_us, double duration_us, const TraceArgs& args) noexcept;
+  void complete(const char* track, const char* name, double start_us, double duration_us,
+                const TraceArgs& args) noexcept;
   // Something that happened.
   void instant(const char* track, const char* name, double at_us, const std::string& args_json = "") noexcept;
 

@@ -9,7 +9,9 @@
 
 namespace oss {
 
-static double number(const Napi::Object& from, const char* key) { return from.Get(key).As<Napi::Number>().DoubleValue(); }
+static double number(const Napi::Object& from, const char* key) {
+  return from.Get(key).As<Napi::Number>().DoubleValue();
+}
 
 static std::optional<KvType> kv_type_of(const std::string& dtype) {
   if (dtype == "f32") return kKvF32;
@@ -32,8 +34,8 @@ EngineOptions engine_options_from_js(const Napi::Object& options) {
       .kv_bytes = uint64_t(number(options, "kvBytes")),
       .prefix_cache = options.Get("prefixCache").As<Napi::Boolean>().Value(),
       .numerics = options.Get("numerics").As<Napi::String>().Utf8Value(),
-      .dense_weights = options.Get("denseWeights").As<Napi::String>().Utf8Value() == "q8" ? DenseWeights::kQ8
-                                                                                          : DenseWeights::kBF16,
+      .dense_weights =
+          options.Get("denseWeights").As<Napi::String>().Utf8Value() == "q8" ? DenseWeights::kQ8 : DenseWeights::kBF16,
       .packed_weights = options.Get("packedWeights").As<Napi::String>().Utf8Value(),
       .repeatable = options.Get("repeatable").As<Napi::Boolean>().Value(),
   };

@@ -214,13 +214,13 @@ class CloseWorker : public Napi::AsyncWorker {
 class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
  public:
   static Napi::Function define(Napi::Env env) {
-    return DefineClass(env, "NativeEngine",
-                       {InstanceAccessor<&EngineWrap::info>("info"), InstanceMethod<&EngineWrap::submit>("submit"),
-                        InstanceMethod<&EngineWrap::cancel>("cancel"), InstanceMethod<&EngineWrap::pause>("pause"),
-                        InstanceMethod<&EngineWrap::supply_logits>("supplyLogits"),
-                        InstanceMethod<&EngineWrap::stats>("stats"), InstanceMethod<&EngineWrap::share>("share"),
-                        InstanceMethod<&EngineWrap::bytes_per_token>("bytesPerToken"),
-                        InstanceMethod<&EngineWrap::close>("close")});
+    return DefineClass(
+        env, "NativeEngine",
+        {InstanceAccessor<&EngineWrap::info>("info"), InstanceMethod<&EngineWrap::submit>("submit"),
+         InstanceMethod<&EngineWrap::cancel>("cancel"), InstanceMethod<&EngineWrap::pause>("pause"),
+         InstanceMethod<&EngineWrap::supply_logits>("supplyLogits"), InstanceMethod<&EngineWrap::stats>("stats"),
+         InstanceMethod<&EngineWrap::share>("share"), InstanceMethod<&EngineWrap::bytes_per_token>("bytesPerToken"),
+         InstanceMethod<&EngineWrap::close>("close")});
   }
 
   // Made by LoadWorker only: the argument is an External of a shared_ptr<EngineHost>.
@@ -268,7 +268,8 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
     const int64_t context = call[0].As<Napi::Number>().Int64Value();
     const EngineInfo& info = host_->engine->info();
     const double dense_bytes = info.dense_weights == DenseWeights::kQ8 ? double(kQ8BlockBytes) / kQ8Block : 2;
-    return Napi::Number::New(call.Env(), info.model.bytes_per_token(context, kv_element_bytes(info.kv_type), dense_bytes));
+    return Napi::Number::New(call.Env(),
+                             info.model.bytes_per_token(context, kv_element_bytes(info.kv_type), dense_bytes));
   }
   Napi::Value close(const Napi::CallbackInfo& call) {
     return guarded(call.Env(), [&] {
@@ -295,7 +296,8 @@ Napi::Value attach_engine(const Napi::CallbackInfo& call) {
   return guarded(call.Env(), [&]() -> Napi::Value {
     std::shared_ptr<Engine> engine = shared_engines().find(call[0].As<Napi::Number>());
     if (engine == nullptr) throw Error(Code::kClosed, "the engine of this handle is gone, or of another process");
-    return wrap(call.Env(), std::make_shared<EngineHost>(call.Env(), std::move(engine), false, call[1].As<Napi::Function>()));
+    return wrap(call.Env(),
+                std::make_shared<EngineHost>(call.Env(), std::move(engine), false, call[1].As<Napi::Function>()));
   });
 }
 

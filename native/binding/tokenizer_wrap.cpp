@@ -42,7 +42,8 @@ class Utf8 {
 tokenizer::SpecialSet specials_from_js(const Napi::Value& value) {
   tokenizer::SpecialSet allowed;
   if (value.IsUndefined()) return allowed;
-  for (const uint32_t id : elements_of<uint32_t>(value)) allowed.set(id - tokenizer::kFirstSpecial);  // checks its range
+  for (const uint32_t id : elements_of<uint32_t>(value))
+    allowed.set(id - tokenizer::kFirstSpecial);  // checks its range
   return allowed;
 }
 
@@ -68,15 +69,15 @@ Napi::Value encoded_to_js(Napi::Env env, const std::optional<std::vector<uint32_
 
 Napi::Value encode(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
-    return encoded_to_js(info.Env(), tokenizer::encode_within(Utf8(info[0]).view(), most_from_js(info[2]),
-                                                              specials_from_js(info[1])));
+    return encoded_to_js(
+        info.Env(), tokenizer::encode_within(Utf8(info[0]).view(), most_from_js(info[2]), specials_from_js(info[1])));
   });
 }
 
 Napi::Value encode_into(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
-    const size_t tokens = tokenizer::encode_into(elements_of<uint32_t>(info[1]), Utf8(info[0]).view(),
-                                                 specials_from_js(info[2]));
+    const size_t tokens =
+        tokenizer::encode_into(elements_of<uint32_t>(info[1]), Utf8(info[0]).view(), specials_from_js(info[2]));
     return Napi::Number::New(info.Env(), double(tokens));
   });
 }
@@ -87,9 +88,8 @@ Napi::Value count(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value decode(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&] {
-    return bytes_to_js(info.Env(), tokenizer::decode(elements_of<uint32_t>(info[0])));
-  });
+  return guarded(info.Env(),
+                 [&] { return bytes_to_js(info.Env(), tokenizer::decode(elements_of<uint32_t>(info[0]))); });
 }
 
 Napi::Value table(const Napi::CallbackInfo& info) {

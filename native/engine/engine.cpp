@@ -35,8 +35,8 @@ Engine::Engine(const std::string& path, const EngineOptions& options,
   const uint64_t total = checkpoint->file_bytes;
   progress({"open", 0, total});
 
-  const PackedWeights packed_weights =
-      backend_->keep_packed(expert_shapes(config), places_for(*checkpoint, options), fingerprint(*checkpoint), cancelled);
+  const PackedWeights packed_weights = backend_->keep_packed(expert_shapes(config), places_for(*checkpoint, options),
+                                                             fingerprint(*checkpoint), cancelled);
   // Everything that this engine will ever take is planned before the first byte of weights is moved.
   const MemoryPlan plan = plan_memory(config, options, *backend_);
   backend_->reserve_weights(plan.weights_bytes);
@@ -184,8 +184,10 @@ void Engine::submit(Request request) {
     commands_.emplace_back(std::move(request));
     // Until the step that runs has ended, which place is given up is a guess.
     ++own;
-    if (displaces) --most;
-    else ++queued_;
+    if (displaces)
+      --most;
+    else
+      ++queued_;
   }
   changed_.notify_one();
 }
@@ -226,7 +228,8 @@ void Engine::compiled(uint64_t client, uint64_t id, const CompiledConstraint& co
     // Whoever catches what this throws calls it again: nothing may be told twice.
     commands_.push_back(Compiled{client, id, constraint});
     try {
-      if (const auto* made = std::get_if<std::shared_ptr<const grammar::Constraint>>(&constraint)) accept(client, id, **made);
+      if (const auto* made = std::get_if<std::shared_ptr<const grammar::Constraint>>(&constraint))
+        accept(client, id, **made);
     } catch (...) {
       commands_.pop_back();
       throw;

@@ -33,25 +33,26 @@ namespace oss {
 
 struct EngineOptions {
   std::string backend = "auto";
-  int threads = 0;              // 0 = the backend's choice
-  int64_t context_length = 0;   // 0 = the model's, or what the KV cache holds if that is less
+  int threads = 0;             // 0 = the backend's choice
+  int64_t context_length = 0;  // 0 = the model's, or what the KV cache holds if that is less
   int max_sequences = 64;
   int max_queue = 1024;
-  int max_batch_tokens = 0;     // 0 = the backend's choice
+  int max_batch_tokens = 0;         // 0 = the backend's choice
   std::optional<KvType> kv_type{};  // none = the backend's choice
-  uint64_t kv_bytes = 0;        // 0 = on a card of its own all that is left, else room for 4 contexts in half of the free memory
+  uint64_t kv_bytes =
+      0;  // 0 = on a card of its own all that is left, else room for 4 contexts in half of the free memory
   bool prefix_cache = true;
   std::string numerics = "auto";  // "exact" or "fast"; the backend refuses what it does not have
   DenseWeights dense_weights = DenseWeights::kBF16;
   std::string packed_weights = "auto";  // where a backend keeps what it packs: "auto", "memory" or a folder
-  bool repeatable = false;      // the same bits in any batch, also where that costs time
+  bool repeatable = false;              // the same bits in any batch, also where that costs time
 };
 
 struct EngineInfo {
   DeviceInfo device;
   Config model;
-  std::string layout;            // of the checkpoint's files
-  DeviceMemory memory;           // of which the plan was made
+  std::string layout;   // of the checkpoint's files
+  DeviceMemory memory;  // of which the plan was made
   int64_t context_length = 0;
   int max_sequences = 0, max_queue = 0, max_batch_tokens = 0;
   KvType kv_type = kKvF32;
@@ -59,11 +60,11 @@ struct EngineInfo {
   DenseWeights dense_weights = DenseWeights::kBF16;
   PackedWeights packed_weights;
   bool repeatable = false;
-  uint64_t weights_bytes = 0;    // mapped files
-  uint64_t packed_bytes = 0;     // copies beside them
+  uint64_t weights_bytes = 0;  // mapped files
+  uint64_t packed_bytes = 0;   // copies beside them
   uint64_t workspace_bytes = 0;
   uint64_t kv_bytes = 0;
-  int64_t kv_tokens = 0;         // that layers which see everything can hold
+  int64_t kv_tokens = 0;  // that layers which see everything can hold
 };
 
 struct EngineStats {
@@ -90,8 +91,8 @@ class Engine {
   // Loads a checkpoint and starts the thread. `progress` may be called from this thread only; `cancelled` is polled.
   // Throws what open_checkpoint, make_backend and the allocations throw, kResourceLimit when the system refuses a thread;
   // nothing is left behind then.
-  Engine(const std::string& path, const EngineOptions& options, const std::function<void(const LoadProgress&)>& progress,
-         const std::function<bool()>& cancelled);
+  Engine(const std::string& path, const EngineOptions& options,
+         const std::function<void(const LoadProgress&)>& progress, const std::function<bool()>& cancelled);
   ~Engine();  // as close()
 
   const EngineInfo& info() const { return info_; }
@@ -127,8 +128,8 @@ class Engine {
  private:
   struct Cancel {
     uint64_t client;
-    std::optional<uint64_t> id{};   // none: everything of the client
-    std::optional<int> choice{};  // none: all of them
+    std::optional<uint64_t> id{};  // none: everything of the client
+    std::optional<int> choice{};   // none: all of them
   };
   struct Pause {
     uint64_t client, id;
@@ -157,12 +158,12 @@ class Engine {
   struct Launched {
     std::vector<Scheduler::Part> parts;  // sequence null: it has ended meanwhile
     int num_tokens = 0;
-    bool queued = false;                 // its draws are under way, one for each part with a row
+    bool queued = false;  // its draws are under way, one for each part with a row
   };
   struct Draw {
     Sequence* sequence;  // null: it has ended, and nobody asks for this
-    int row;           // of the logits
-    int64_t position;  // in the completion
+    int row;             // of the logits
+    int64_t position;    // in the completion
   };
 
   void send(Command command);
@@ -228,8 +229,8 @@ class Engine {
   double script_ms_ = 0;                            // that this step takes beyond its computing
   EngineStats counters_;
   uint64_t arrivals_ = 0;
-  bool any_failed_ = false;                         // requests whose sequences are still there
-  bool any_displaces_ = false;                      // requests that were taken into a full queue
+  bool any_failed_ = false;     // requests whose sequences are still there
+  bool any_displaces_ = false;  // requests that were taken into a full queue
 
   mutable std::mutex mutex_;  // guards what follows
   std::condition_variable changed_;
@@ -237,16 +238,16 @@ class Engine {
   std::map<uint64_t, Client> clients_;
   uint64_t last_client_ = 0;
   EngineStats stats_;
-  int queued_ = 0;            // requests submitted and not yet running, but for those that stand aside
-  std::map<std::string, int> queued_by_tenant_;  // the same, for each tenant that has some
-  bool over_ = false;          // the thread tells nothing more
-  std::exception_ptr broken_;  // why the engine ended by itself; null while it lives
+  int queued_ = 0;  // requests submitted and not yet running, but for those that stand aside
+  std::map<std::string, int> queued_by_tenant_;        // the same, for each tenant that has some
+  bool over_ = false;                                  // the thread tells nothing more
+  std::exception_ptr broken_;                          // why the engine ended by itself; null while it lives
   std::shared_ptr<grammar::Constraints> constraints_;  // null once the engine is closed
 
   JobThread constraint_thread_{"constraints"}, mask_thread_{"masks"};
 
   std::atomic<bool> closing_{false};
-  std::mutex joining_;        // close() from two threads: the second waits for the first
+  std::mutex joining_;  // close() from two threads: the second waits for the first
   Thread thread_;
 };
 

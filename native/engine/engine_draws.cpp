@@ -52,7 +52,8 @@ void Engine::queue_draws(std::span<const Draw> draws) {
     contexts.push_back({.seen = seen, .bias = bias, .top_logprobs = request.top_logprobs});
     if (sequence.mask != nullptr && !request.script) contexts.back().allowed = *sequence.mask;
   }
-  backend_->sample(int(args.size()), int(vocab), forward_->logits() + size_t(draws.front().row) * vocab, args, contexts);
+  backend_->sample(int(args.size()), int(vocab), forward_->logits() + size_t(draws.front().row) * vocab, args,
+                   contexts);
 }
 
 // Rows of sequences that only want their logits may lie between.

@@ -8,7 +8,8 @@
 namespace oss {
 
 void Engine::end(Sequence& sequence, FinishReason reason, std::string text) {
-  Event event{.kind = Event::Kind::kDone, .text = std::move(text), .reason = reason, .cached_tokens = sequence.cached_tokens};
+  Event event{
+      .kind = Event::Kind::kDone, .text = std::move(text), .reason = reason, .cached_tokens = sequence.cached_tokens};
   const auto now = Clock::now();
   const bool admitted = sequence.admitted != Clock::time_point{};
   const bool answered = sequence.first_token != Clock::time_point{};
@@ -45,13 +46,14 @@ void Engine::make_room() {
   };
   if (std::exchange(any_displaces_, false)) {
     while (scheduler_->num_waiting_requests() > info_.max_queue &&
-           refuse(scheduler_->to_displace(), str("the queue holds ", info_.max_queue, " waiting requests, its maximum, and ",
-                                                 "this one gave its place to somebody who had fewer there"))) {
+           refuse(scheduler_->to_displace(),
+                  str("the queue holds ", info_.max_queue, " waiting requests, its maximum, and ",
+                      "this one gave its place to somebody who had fewer there"))) {
     }
   }
   while (scheduler_->num_aside_requests() > info_.max_queue &&
-         refuse(scheduler_->longest_aside(), str("this request was not read, and ", info_.max_queue,
-                                                 " others stand aside for the same reason"))) {
+         refuse(scheduler_->longest_aside(),
+                str("this request was not read, and ", info_.max_queue, " others stand aside for the same reason"))) {
   }
 }
 
@@ -108,7 +110,8 @@ void Engine::count_queue() {
   for (const Command& command : commands_) {
     if (const auto* request = std::get_if<Request>(&command)) note(request->tenant, 1);
   }
-  std::erase_if(queued_by_tenant_, [this](const auto& entry) { return !scheduler_->knows(entry.first) && entry.second == 0; });
+  std::erase_if(queued_by_tenant_,
+                [this](const auto& entry) { return !scheduler_->knows(entry.first) && entry.second == 0; });
 }
 
 void Engine::publish() {

@@ -292,11 +292,13 @@ void Engine::read_logits(Sequence& sequence, int first_row, int64_t rows) {
     try {
       sequence.logits.reserve(values);
     } catch (const std::bad_alloc&) {
-      throw refused_memory(values * sizeof(float), str("the logits of ", sequence.request().logits_last, " positions"), ENOMEM);
+      throw refused_memory(values * sizeof(float), str("the logits of ", sequence.request().logits_last, " positions"),
+                           ENOMEM);
     }
   }
   sequence.logits.resize(before + size_t(rows) * vocab);
-  backend_->read(forward_->logits() + size_t(first_row) * vocab, {sequence.logits.data() + before, size_t(rows) * vocab});
+  backend_->read(forward_->logits() + size_t(first_row) * vocab,
+                 {sequence.logits.data() + before, size_t(rows) * vocab});
 }
 
 // A script may be slower than the model that it stands for; the engine is as busy as with a slow model.

@@ -32,7 +32,8 @@ int64_t KvCache::reuse(SequencePages& pages, std::span<const int32_t> tokens, in
   if (groups_[kKvFull].pages.empty()) return 0;  // without layers that see everything nothing holds a beginning
   std::vector<Node*> known;
   for (uint64_t parent = 0; int64_t(known.size() + 1) * kPageTokens <= limit; parent = known.back()->id) {
-    Node* node = find(parent, known.empty() ? salt : std::string(), tokens.subspan(known.size() * kPageTokens, kPageTokens));
+    Node* node =
+        find(parent, known.empty() ? salt : std::string(), tokens.subspan(known.size() * kPageTokens, kPageTokens));
     if (node == nullptr) break;
     known.push_back(node);
   }

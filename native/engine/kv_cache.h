@@ -55,8 +55,8 @@ class KvCache {
  private:
   // A known page: what it holds. Two of them are the same when tokens, salt and everything before are.
   struct Node {
-    uint64_t id, parent;   // never used twice; parent 0: the first page
-    std::string salt;      // of the first page only; the others hang on it
+    uint64_t id, parent;  // never used twice; parent 0: the first page
+    std::string salt;     // of the first page only; the others hang on it
     std::array<int32_t, kPageTokens> tokens;
     std::array<int32_t, kKvGroups> page;  // -1: that group's page has been evicted
     bool reused = false;
@@ -68,8 +68,8 @@ class KvCache {
   };
   struct Group {
     std::vector<Page> pages;
-    std::vector<int32_t> free;               // neither used nor known; the last is taken next
-    int32_t oldest = -1, newest = -1;        // cached pages without a user
+    std::vector<int32_t> free;         // neither used nor known; the last is taken next
+    int32_t oldest = -1, newest = -1;  // cached pages without a user
     int cached = 0, shared = 0;
   };
 

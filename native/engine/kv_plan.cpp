@@ -22,7 +22,9 @@ KvPlan plan_kv_cache(const Config& config, const KvNeeds& needs, uint64_t availa
   const int64_t chunk = needs.max_tokens;
   const int64_t chunk_pages = pages_of(config.sliding_window + chunk) + 1;
   const int64_t window_pages = 2 * (chunk_pages + (needs.max_sequences - 1) * (pages_of(config.sliding_window) + 1));
-  const auto window_for = [&](int64_t full) { return window_bytes == 0 ? 0 : std::min(full, std::max(window_pages, full / 4)); };
+  const auto window_for = [&](int64_t full) {
+    return window_bytes == 0 ? 0 : std::min(full, std::max(window_pages, full / 4));
+  };
   const auto bytes_for = [&](int64_t full) {
     return uint64_t(full) * full_bytes + uint64_t(window_for(full)) * window_bytes;
   };
@@ -41,9 +43,8 @@ KvPlan plan_kv_cache(const Config& config, const KvNeeds& needs, uint64_t availa
   }
   if (pages < 1 || (needs.context_length > 0 && pages < one_context)) {
     throw Error(Code::kOutOfMemory,
-                str("a KV cache for ", context, " tokens needs ", bytes_for(one_context),
-                    " bytes, and there are ", budget, " for it",
-                    ": lower contextLength, or raise kvCache.bytes where memory is left"));
+                str("a KV cache for ", context, " tokens needs ", bytes_for(one_context), " bytes, and there are ",
+                    budget, " for it", ": lower contextLength, or raise kvCache.bytes where memory is left"));
   }
   return {.pages = {int(pages), int(window_for(pages))}, .context_length = std::min(context, pages * kPageTokens)};
 }

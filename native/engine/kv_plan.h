@@ -11,9 +11,9 @@ namespace oss {
 struct KvNeeds {
   int64_t context_length = 0;  // 0 = the model's, or what fits if that is less
   int max_sequences = 0;
-  int max_tokens = 0;          // of a step
+  int max_tokens = 0;  // of a step
   KvType type = kKvF32;
-  uint64_t bytes = 0;          // 0 = what is available, for `contexts` full contexts at most
+  uint64_t bytes = 0;  // 0 = what is available, for `contexts` full contexts at most
   int contexts = 0;
 };
 

@@ -14,7 +14,9 @@ constexpr int kLogitRows = 64;
 // Of a card of its own, what is left alone: recorded graphs, and what the driver takes for each kernel it loads.
 constexpr uint64_t kLeftAlone = 256ull << 20;
 
-static std::string gigabytes(uint64_t bytes) { return str(std::setprecision(12), double(bytes / 10'000'000) / 100, " GB"); }
+static std::string gigabytes(uint64_t bytes) {
+  return str(std::setprecision(12), double(bytes / 10'000'000) / 100, " GB");
+}
 
 MemoryPlan plan_memory(const Config& config, const EngineOptions& options, const Backend& backend) {
   const BackendDefaults defaults = backend.defaults();
@@ -55,9 +57,10 @@ MemoryPlan plan_memory(const Config& config, const EngineOptions& options, const
     left = memory.free_bytes > taken ? memory.free_bytes - taken : 0;
     if (left == 0 || options.kv_bytes > left) {
       throw Error(Code::kOutOfMemory,
-                  str("the model needs ", gigabytes(plan.weights_bytes), " for weights, ", gigabytes(plan.workspace_bytes),
-                      " for activations", options.kv_bytes > 0 ? str(", ", gigabytes(options.kv_bytes), " for kvCache.bytes") : "",
-                      " and ", gigabytes(kLeftAlone), " besides; the device has ", gigabytes(memory.free_bytes), " free of ",
+                  str("the model needs ", gigabytes(plan.weights_bytes), " for weights, ",
+                      gigabytes(plan.workspace_bytes), " for activations",
+                      options.kv_bytes > 0 ? str(", ", gigabytes(options.kv_bytes), " for kvCache.bytes") : "", " and ",
+                      gigabytes(kLeftAlone), " besides; the device has ", gigabytes(memory.free_bytes), " free of ",
                       gigabytes(memory.total_bytes),
                       ": free some, or lower maxBatchTokens, maxSequences, contextLength or kvCache.bytes"));
     }
@@ -65,13 +68,14 @@ MemoryPlan plan_memory(const Config& config, const EngineOptions& options, const
   }
   // Memory that is promised and is not there ends a process later, in the middle of a request.
   if (!memory.dedicated && options.kv_bytes > memory.free_bytes) {
-    throw Error(Code::kOutOfMemory, str("kvCache.bytes asks for ", gigabytes(options.kv_bytes), ", and free is ",
-                                        gigabytes(memory.free_bytes), " (", memory.why, "): ask for less, or free some"));
+    throw Error(Code::kOutOfMemory,
+                str("kvCache.bytes asks for ", gigabytes(options.kv_bytes), ", and free is ",
+                    gigabytes(memory.free_bytes), " (", memory.why, "): ask for less, or free some"));
   }
   if (!memory.dedicated && plan.workspace_bytes > memory.free_bytes) {
-    throw Error(Code::kOutOfMemory,
-                str("maxBatchTokens, maxSequences and contextLength take ", gigabytes(plan.workspace_bytes),
-                    " for activations, and free is ", gigabytes(memory.free_bytes), " (", memory.why, "): lower them, or free some"));
+    throw Error(Code::kOutOfMemory, str("maxBatchTokens, maxSequences and contextLength take ",
+                                        gigabytes(plan.workspace_bytes), " for activations, and free is ",
+                                        gigabytes(memory.free_bytes), " (", memory.why, "): lower them, or free some"));
   }
   try {
     plan.kv = plan_kv_cache(config, needs, left);

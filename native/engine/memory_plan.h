@@ -9,7 +9,7 @@ namespace oss {
 
 struct MemoryPlan {
   StepLimits limits;
-  DeviceMemory memory;           // before anything was taken
+  DeviceMemory memory;  // before anything was taken
   KvType kv_type = kKvF32;
   KvPlan kv;
   uint64_t weights_bytes = 0;    // beside the mapped files

@@ -92,7 +92,8 @@ void Scheduler::admit(Clock::time_point now) {
     waiting_.erase(at);
     sequence->running = true;
     sequence->tenant->last_start = now;
-    const auto place = std::find_if(running_.begin(), running_.end(), [&](const auto& s) { return before(*sequence, *s); });
+    const auto place =
+        std::find_if(running_.begin(), running_.end(), [&](const auto& s) { return before(*sequence, *s); });
     running_.insert(place, std::move(sequence));
   }
 }
@@ -219,7 +220,8 @@ std::vector<Scheduler::Part> Scheduler::plan_ahead(const std::vector<Part>& part
   std::vector<Part> ahead;
   const auto able = std::count_if(running_.begin(), running_.end(), [](const auto& s) { return !s->blocked(); });
   const bool full = able >= limits_.max_sequences;  // a place that is held by one that cannot go on is free
-  const bool somebody_waits = std::any_of(waiting_.begin(), waiting_.end(), [](const auto& s) { return !s->blocked(); });
+  const bool somebody_waits =
+      std::any_of(waiting_.begin(), waiting_.end(), [](const auto& s) { return !s->blocked(); });
   if (parts.size() != size_t(able) || (somebody_waits && !full)) return {};
   // Logits that come back are drawn from at once, in place of those of a step that is under way.
   for (const auto* list : {&running_, &waiting_}) {

@@ -29,9 +29,9 @@
 namespace oss {
 
 struct SchedulerLimits {
-  int max_sequences;   // running at once
-  int64_t max_tokens;  // of a step
-  int64_t max_rows;    // of logits of a step
+  int max_sequences;               // running at once
+  int64_t max_tokens;              // of a step
+  int64_t max_rows;                // of logits of a step
   int64_t context_of_a_token = 0;  // it takes as long to look at so much context as all else of a token; 0: none counts
 };
 
@@ -48,8 +48,8 @@ class Scheduler {
  public:
   struct Part {
     Sequence* sequence;
-    int64_t tokens;  // its next tokens
-    int64_t rows;    // logits of the last `rows` of them
+    int64_t tokens;      // its next tokens
+    int64_t rows;        // logits of the last `rows` of them
     int64_t begin = 0;   // position of the first of them
     int drawn_row = -1;  // planned ahead: the only token is what this row of logits of the step before will give
   };
@@ -107,8 +107,8 @@ class Scheduler {
   std::vector<std::unique_ptr<Sequence>> waiting_;  // has room for those that run, too: each may be preempted
   std::vector<std::unique_ptr<Sequence>> running_;  // in the order of their coming, as their priorities shift it
   std::map<std::string, Tenant> tenants_;
-  std::vector<Part> parts_;                         // of the step that is planned or runs
-  bool anybody_decodes_ = false;                    // in it
+  std::vector<Part> parts_;       // of the step that is planned or runs
+  bool anybody_decodes_ = false;  // in it
   uint64_t preemptions_ = 0, step_ = 0, counts_ = 0;
 };
 

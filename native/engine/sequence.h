@@ -36,29 +36,29 @@ struct Script {
 };
 
 struct Request {
-  uint64_t client = 0;                 // who hears of it
-  uint64_t id = 0;                     // the client's own number
+  uint64_t client = 0;  // who hears of it
+  uint64_t id = 0;      // the client's own number
   std::vector<int32_t> prompt;
   int choices = 1;
-  int64_t max_tokens = 0;              // of each completion
-  int64_t min_tokens = 0;              // stop tokens are banned before
-  std::vector<int32_t> stop_tokens;    // sorted; the one that ends the completion is its last token
+  int64_t max_tokens = 0;            // of each completion
+  int64_t min_tokens = 0;            // stop tokens are banned before
+  std::vector<int32_t> stop_tokens;  // sorted; the one that ends the completion is its last token
   std::shared_ptr<const StopStrings> stop_strings;
-  SamplingArgs sampling{};             // `position` and `choice` are filled in per draw
+  SamplingArgs sampling{};  // `position` and `choice` are filled in per draw
   std::vector<SamplingContext::Bias> bias;
   int top_logprobs = 0;
-  int priority = 0;                    // higher runs sooner, in [-1000, 1000]
-  std::string tenant{};                // who asks: tenants take turns, and share the queue
-  std::string salt;                    // prefixes are shared within one salt only
-  bool processed = false;              // logits go through the client before each draw
-  std::string constraint_text{};       // what the completion must be; empty: anything, or what `constraint` says
+  int priority = 0;               // higher runs sooner, in [-1000, 1000]
+  std::string tenant{};           // who asks: tenants take turns, and share the queue
+  std::string salt;               // prefixes are shared within one salt only
+  bool processed = false;         // logits go through the client before each draw
+  std::string constraint_text{};  // what the completion must be; empty: anything, or what `constraint` says
   std::shared_ptr<const grammar::Constraint> constraint;  // the same, once it is compiled
-  int64_t logits_last = 0;             // > 0: no completion; the logits of the last positions of the prompt instead
+  int64_t logits_last = 0;                 // > 0: no completion; the logits of the last positions of the prompt instead
   std::shared_ptr<const Script> script{};  // null: the model writes
   // Filled in by the engine.
   std::shared_ptr<ConstraintJob> compiling{};
   Clock::time_point submitted{};
-  bool displaces = false;              // taken into a full queue: a request of the tenant that holds most gives its place
+  bool displaces = false;  // taken into a full queue: a request of the tenant that holds most gives its place
 };
 
 enum class FinishReason { kStop, kLength, kCancelled };
@@ -149,27 +149,27 @@ struct Sequence {
   int64_t computed = 0;         // tokens whose keys and values are in the cache
   SequencePages pages;
   TextStream text;
-  std::shared_ptr<grammar::Matcher> matcher;   // null: unconstrained
-  const grammar::TokenMask* mask = nullptr;    // the matcher's, of the next token; null: not made
-  std::shared_ptr<MaskJob> masking;            // has the matcher until the mask is there
-  bool masks_are_slow = false;                 // the last one was
-  std::optional<Error> constraint_failure;     // why it cannot go on
-  std::vector<float> logits;    // collected for logits_last
-  std::vector<Event> withheld;  // tokens of a script that are told of together
+  std::shared_ptr<grammar::Matcher> matcher;  // null: unconstrained
+  const grammar::TokenMask* mask = nullptr;   // the matcher's, of the next token; null: not made
+  std::shared_ptr<MaskJob> masking;           // has the matcher until the mask is there
+  bool masks_are_slow = false;                // the last one was
+  std::optional<Error> constraint_failure;    // why it cannot go on
+  std::vector<float> logits;                  // collected for logits_last
+  std::vector<Event> withheld;                // tokens of a script that are told of together
   // For the penalties, where there are any: every distinct token, and where it stands in the list.
   bool penalized = false;
   std::vector<SamplingContext::Seen> seen;
   std::unordered_map<int32_t, size_t> seen_at;
-  int64_t cached_tokens = 0;    // of the prompt, found instead of computed
+  int64_t cached_tokens = 0;  // of the prompt, found instead of computed
   Clock::time_point submitted = request().submitted, admitted{}, first_token{}, last_token{};
-  bool paused = false;          // its reader is far behind
+  bool paused = false;             // its reader is far behind
   Clock::time_point blocked_at{};  // since when it waits for its client, if it does
-  bool processing = false;      // its logits are with the client
-  bool compiling = false;       // its constraint is not there yet
+  bool processing = false;         // its logits are with the client
+  bool compiling = false;          // its constraint is not there yet
   // The scheduler's own.
   bool running = false, was_preempted = false;
   Tenant* tenant = nullptr;
-  uint64_t last_step = 0;       // in which it had a part
+  uint64_t last_step = 0;  // in which it had a part
 };
 
 }  // namespace oss

@@ -19,8 +19,8 @@ void Budget::check(Work kind) {
     throw Error(Code::kInvalidArgument, str("too large to compile: more than ", limit, " ", words));
   }
   if (whole_[size_t(kind)] > kParts * limit) {
-    throw Error(Code::kInvalidArgument,
-                str("too large to compile, all schemas of the constraint together: more than ", kParts * limit, " ", words));
+    throw Error(Code::kInvalidArgument, str("too large to compile, all schemas of the constraint together: more than ",
+                                            kParts * limit, " ", words));
   }
 }
 

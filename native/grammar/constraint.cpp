@@ -20,8 +20,8 @@ enum class Expected { kValue, kObject };  // of a schema
 
 // lib/generation/constraint.ts has checked what it writes; but a program can change what JSON.stringify makes of it.
 [[noreturn]] void refuse_text(const char* key, const char* expected) {
-  throw Error(Code::kInvalidArgument, str("the JSON text of the constraint is not what was checked: \"", key, "\" is ", expected,
-                                          "; does something define toJSON()?"));
+  throw Error(Code::kInvalidArgument, str("the JSON text of the constraint is not what was checked: \"", key, "\" is ",
+                                          expected, "; does something define toJSON()?"));
 }
 
 const std::string& text_in(const Json& from, const char* key) {
@@ -67,8 +67,8 @@ NodeId root_of(Graph& graph, JsonText& json, const Json& format, Expected expect
   if (type != "json_schema") refuse_text("type", "no format");
   const std::string& text = text_in(format, "schema");
   if (text.size() > kMaxSchemaBytes) {
-    throw Error(Code::kInvalidArgument,
-                str("too large to compile: ", text.size(), " bytes of JSON, at most ", kMaxSchemaBytes, " are supported"));
+    throw Error(Code::kInvalidArgument, str("too large to compile: ", text.size(), " bytes of JSON, at most ",
+                                            kMaxSchemaBytes, " are supported"));
   }
   graph.spend(Work::kBytes, text.size());
   const Json schema = parse(text, "schema");
@@ -85,7 +85,8 @@ std::shared_ptr<Grammar> compile(const Json& format, Expected expected, const Sh
   graph.finish(root, trie.vocab() >= int(tokenizer::kFirstSpecial));
   const NodeId plain_node = json.plain_node();
   const RuleId plain_rule = json.plain_rule();
-  auto made = std::make_shared<Grammar>(std::make_unique<Machine>(std::move(graph), plain_node, plain_rule), trie, memory);
+  auto made =
+      std::make_shared<Grammar>(std::make_unique<Machine>(std::move(graph), plain_node, plain_rule), trie, memory);
   made->prepare(budget.cancelled());
   return made;
 }
@@ -99,7 +100,9 @@ Json format_of_arguments(const Json& tool) {
 }
 
 // Of the schema, and not for want of memory or time.
-bool is_refusal(const Error& error) { return error.code() == Code::kInvalidArgument || error.code() == Code::kUnsupported; }
+bool is_refusal(const Error& error) {
+  return error.code() == Code::kInvalidArgument || error.code() == Code::kUnsupported;
+}
 
 bool is_relaxed(const Json& part) {
   const Json* unsupported = part.find("unsupported");
@@ -131,7 +134,8 @@ class Parts {
     } catch (const Error& error) {
       if (!is_refusal(error) || !is_relaxed(format)) throw;
       relaxed_.push_back({std::nullopt, error.what()});
-      return named(format_of(says_object(text_in(format, "schema")) ? "json_object" : "json_value"), Expected::kValue, part);
+      return named(format_of(says_object(text_in(format, "schema")) ? "json_object" : "json_value"), Expected::kValue,
+                   part);
     }
   }
   std::vector<Relaxed> relaxed() { return std::move(relaxed_); }
@@ -207,7 +211,8 @@ Constraint text_of(const Json& json, Parts& parts, std::span<const int32_t> ends
       throw Error(Code::kInvalidArgument, str("the stop token ", end, " is a single byte, which the text may need"));
     }
   }
-  if (usable.empty()) throw Error(Code::kInvalidArgument, "a constraint of kind \"text\" needs a stop token to end with");
+  if (usable.empty())
+    throw Error(Code::kInvalidArgument, "a constraint of kind \"text\" needs a stop token to end with");
   const Json* format = json.find("format");
   if (format == nullptr) refuse_text("format", "absent");
   return {Frame::of_text(parts.text(*format, "the format"), usable, trie)};
@@ -281,8 +286,8 @@ void Constraints::trim() {
 std::shared_ptr<const Constraint> Constraints::compile(std::string_view text, std::span<const int32_t> ends,
                                                        const std::atomic<bool>* cancelled) {
   if (text.size() > kMaxConstraintBytes) {
-    throw Error(Code::kInvalidArgument,
-                str("the constraint has ", text.size(), " bytes of JSON, at most ", kMaxConstraintBytes, " are supported"));
+    throw Error(Code::kInvalidArgument, str("the constraint has ", text.size(), " bytes of JSON, at most ",
+                                            kMaxConstraintBytes, " are supported"));
   }
   std::string key = key_of(text, ends);
   if (std::shared_ptr<const Constraint> known = constraints_.find(key)) return known;

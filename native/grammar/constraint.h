@@ -55,7 +55,7 @@ class Constraints {
 
   // Grammars grow while they are used: gives back what has not been used for long, until the rest fits.
   void trim();
-  size_t bytes() const { return memory_->bytes; }      // of all that are kept or in use, about
+  size_t bytes() const { return memory_->bytes; }       // of all that are kept or in use, about
   size_t grammars() const { return grammars_.size(); }  // kept
 
  private:

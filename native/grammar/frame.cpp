@@ -81,8 +81,7 @@ Frame Frame::of_turn(const Turn& turn, const SharedTrie& trie) {
   return frame;
 }
 
-Frame Frame::of_text(std::shared_ptr<Grammar> grammar, std::span<const int32_t> ends,
-                     const SharedTrie& trie) {
+Frame Frame::of_text(std::shared_ptr<Grammar> grammar, std::span<const int32_t> ends, const SharedTrie& trie) {
   Frame frame(trie);
   const PlaceId body = frame.add({.grammar = std::move(grammar)});
   for (const int32_t end : ends) frame.places_[body].ways.push_back({end, kDone});

@@ -41,7 +41,7 @@ class Frame {
     std::shared_ptr<Grammar> arguments;
   };
   struct Turn {
-    std::vector<Tool> tools{};         // that may be called
+    std::vector<Tool> tools{};  // that may be called
     bool has_final = true;
     bool has_preamble = true;
     bool has_analysis = true;

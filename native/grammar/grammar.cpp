@@ -179,9 +179,10 @@ void Cursor::count_work() {
   text_work_ += grammar_->machine_->work();
   const bool of_mask = mask_work_ >= kMaxMaskWork;
   if (!of_mask && text_work_ < kMaxTextWork + (tokens_ + pending_.size()) * kWorkOfToken) return;
-  throw Error(Code::kUnsupported, str("the constraint leaves too many ways open at once: ", of_mask ? "" : "token after token, ",
-                                      "telling which may follow takes too long; write the pattern or the choices less "
-                                      "ambiguously"));
+  throw Error(Code::kUnsupported,
+              str("the constraint leaves too many ways open at once: ", of_mask ? "" : "token after token, ",
+                  "telling which may follow takes too long; write the pattern or the choices less "
+                  "ambiguously"));
 }
 
 // What is known of the state, and else is made, unless another cursor's turn it is.

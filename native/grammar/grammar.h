@@ -30,9 +30,9 @@ struct GrammarMemory {
 // How much of a mask is made at once; what it takes is taken off.
 struct Slice {
   static constexpr uint64_t kUnlimited = ~uint64_t(0);
-  uint64_t work = kUnlimited;                     // in places: some 10 million take a second
+  uint64_t work = kUnlimited;  // in places: some 10 million take a second
   const std::atomic<bool>* cancelled = nullptr;
-  bool waits = true;                              // for another thread that uses the grammar
+  bool waits = true;  // for another thread that uses the grammar
 };
 
 class Grammar {
@@ -93,7 +93,8 @@ class Grammar {
   std::vector<StateId> path_;  // of a walk over the trie, by depth
   // Whose mask is being made, over several slices: until it is there, nobody else's begins, and no state is forgotten.
   std::atomic<const Cursor*> making_{nullptr};
-  std::mutex cursors_mutex_;  // guards what follows, so that a cursor may go while a slice of another one takes its time
+  // guards what follows, so that a cursor may go while a slice of another one takes its time
+  std::mutex cursors_mutex_;
   std::vector<Cursor*> cursors_;
 };
 

@@ -235,7 +235,8 @@ void Graph::finish(RuleId root, bool has_long_tokens) {
   find_distances();
   if (distances_[starts_[root]] >= kNever) throw Error(Code::kInvalidArgument, "no text satisfies it");
   if (heights_[starts_[root]] > kMaxDepth) {
-    throw Error(Code::kInvalidArgument, str("every text of the constraint is nested deeper than ", kMaxDepth, " levels"));
+    throw Error(Code::kInvalidArgument,
+                str("every text of the constraint is nested deeper than ", kMaxDepth, " levels"));
   }
   refuse_left_recursion();
   budget_ = nullptr;

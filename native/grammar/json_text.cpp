@@ -20,10 +20,15 @@ NodeId unicode_escape(Graph& graph, NodeId next) {
   const NodeId low_two = graph.ranges({{'C', 'F', two}, {'c', 'f', two}});
   const NodeId low = graph.text("\\u", graph.ranges({{'D', 'D', low_two}, {'d', 'd', low_two}}));
   const NodeId before_low = hex_digits(graph, 2, low);
-  const NodeId after_d = graph.ranges({{'0', '7', two}, {'8', '9', before_low}, {'A', 'B', before_low},
-                                       {'a', 'b', before_low}});
-  return graph.ranges({{'0', '9', three}, {'A', 'C', three}, {'a', 'c', three}, {'E', 'F', three}, {'e', 'f', three},
-                       {'D', 'D', after_d}, {'d', 'd', after_d}});
+  const NodeId after_d =
+      graph.ranges({{'0', '7', two}, {'8', '9', before_low}, {'A', 'B', before_low}, {'a', 'b', before_low}});
+  return graph.ranges({{'0', '9', three},
+                       {'A', 'C', three},
+                       {'a', 'c', three},
+                       {'E', 'F', three},
+                       {'e', 'f', three},
+                       {'D', 'D', after_d},
+                       {'d', 'd', after_d}});
 }
 
 }  // namespace
@@ -77,9 +82,11 @@ JsonText::JsonText(Graph& graph) : graph_(graph) {
   const NodeId exponent_digits = graph.repeat(digit, 1, 2, kEnd);
   const NodeId sign = graph.ranges({{'+', '+', exponent_digits}, {'-', '-', exponent_digits}});
   const NodeId signed_exponent = graph.optional(sign, exponent_digits);
-  const NodeId exponent = graph.optional(graph.ranges({{'E', 'E', signed_exponent}, {'e', 'e', signed_exponent}}), kEnd);
+  const NodeId exponent =
+      graph.optional(graph.ranges({{'E', 'E', signed_exponent}, {'e', 'e', signed_exponent}}), kEnd);
   const NodeId fraction = graph.optional(graph.text(".", graph.repeat(digit, 1, kDigits, exponent)), exponent);
-  const NodeId integer = graph.ranges({{'0', '0', fraction}, {'1', '9', graph.repeat(digit, 0, kDigits - 1, fraction)}});
+  const NodeId integer =
+      graph.ranges({{'0', '0', fraction}, {'1', '9', graph.repeat(digit, 0, kDigits - 1, fraction)}});
   number_ = graph.add_rule(graph.optional(graph.text("-", integer), integer));
   integer_ = graph.add_rule(integer_within(graph, {}, kEnd));
 

@@ -117,7 +117,7 @@ class Machine {
   std::unordered_map<std::vector<Place>, StateId, PlacesHash> ids_;
   std::vector<uint32_t> next_;  // [states, classes]
   const size_t graph_bytes_;
-  size_t places_ = 0;           // of all states
+  size_t places_ = 0;  // of all states
   uint64_t work_ = 0, looks_ = 0, most_ = ~uint64_t(0), slice_ = ~uint64_t(0);
   const std::atomic<bool>* cancelled_ = nullptr;
 };

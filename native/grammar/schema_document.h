@@ -54,7 +54,8 @@ Json SchemaDocument::once(std::string text, const std::string& path, Make&& make
     if (!made) refuse_schema(path, "\"allOf\" or \"$ref\" leads back to itself");
     return *made;
   }
-  if (depth_ >= kMaxDepth) refuse_schema(path, str("more than ", kMaxDepth, " schemas that are merged into one another"));
+  if (depth_ >= kMaxDepth)
+    refuse_schema(path, str("more than ", kMaxDepth, " schemas that are merged into one another"));
   ++depth_;
   made = make();
   --depth_;

@@ -37,7 +37,9 @@ void set(Json::Object& object, const std::string& key, Json value) {
 Json types_in_common(const Json& a, const Json& b) {
   Json::Array common;
   const std::vector<std::string> theirs = texts_of(&b);
-  const auto has = [&](const std::string& name) { return std::find(theirs.begin(), theirs.end(), name) != theirs.end(); };
+  const auto has = [&](const std::string& name) {
+    return std::find(theirs.begin(), theirs.end(), name) != theirs.end();
+  };
   for (const std::string& name : texts_of(&a)) {
     if (has(name) || (name == "integer" && has("number"))) {
       common.emplace_back(name);
@@ -153,7 +155,8 @@ Json schema_of_item(const Json& schema, size_t at) {
   return items ? *items : Json(true);
 }
 
-void merge_arrays(const SchemaDocument& document, const Json& a, const Json& b, const std::string& path, Json::Object& out) {
+void merge_arrays(const SchemaDocument& document, const Json& a, const Json& b, const std::string& path,
+                  Json::Object& out) {
   size_t leading = 0;
   for (const Json* from : {&a, &b}) {
     const Json* own = from->find("prefixItems");
@@ -246,7 +249,8 @@ Json merge_schemas(const SchemaDocument& document, const Json& first, const Json
   for (const auto& [one, other] : {std::pair(&a, &b), std::pair(&b, &a)}) {
     const Json* more = other->find("additionalProperties");
     if (one->find("patternProperties") && more && !is_true_schema(*more)) {
-      refuse_schema(path, "\"patternProperties\" of one part and \"additionalProperties\" of another are not supported");
+      refuse_schema(path,
+                    "\"patternProperties\" of one part and \"additionalProperties\" of another are not supported");
     }
   }
   merge_objects(document, a, b, path, out);

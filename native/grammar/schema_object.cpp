@@ -18,10 +18,10 @@ struct SchemaCompiler::Members {
     bool required;
     bool is_own;  // the schema is its own, not that of further members
   };
-  std::vector<Property> declared;  // in the order in which they are written
+  std::vector<Property> declared;                  // in the order in which they are written
   std::unordered_map<std::string, size_t> places;  // in `declared`, by name
-  std::optional<Json> more;    // what further members are; absent: there are none
-  std::optional<RuleId> open;  // a further member: its name, a colon and its value
+  std::optional<Json> more;                        // what further members are; absent: there are none
+  std::optional<RuleId> open;                      // a further member: its name, a colon and its value
 
   Property* find(const std::string& name) {
     const auto at = places.find(name);

@@ -45,13 +45,19 @@ int kinds_of(const Json& schema) {
     return 0;
   };
   const auto of_value = [&](const Json& value) {
-    return value.is_null() ? 1 : value.boolean() ? 2 : value.number() ? 4 : value.string() ? 8 : value.array() ? 16 : 32;
+    return value.is_null()   ? 1
+           : value.boolean() ? 2
+           : value.number()  ? 4
+           : value.string()  ? 8
+           : value.array()   ? 16
+                             : 32;
   };
   int kinds = 63;
   if (const Json* type = schema.find("type")) {
     int named = 0;
     for (const std::string& name : texts_of(type)) named |= bit(name);
-    if (const Json* nullable = schema.find("nullable"); nullable && nullable->boolean() && *nullable->boolean()) named |= 1;
+    if (const Json* nullable = schema.find("nullable"); nullable && nullable->boolean() && *nullable->boolean())
+      named |= 1;
     kinds &= named;
   }
   int listed = 0;

@@ -66,7 +66,8 @@ std::vector<TokenTrie::Node> build(std::span<const int32_t> sorted) {
   };
   for (const int32_t token : sorted) {
     const std::string_view bytes = bytes_of(token);
-    const size_t common = size_t(std::mismatch(bytes.begin(), bytes.end(), last.begin(), last.end()).first - bytes.begin());
+    const size_t common =
+        size_t(std::mismatch(bytes.begin(), bytes.end(), last.begin(), last.end()).first - bytes.begin());
     close_to(common);
     for (size_t i = common; i < bytes.size(); ++i) {
       open.push_back(uint32_t(nodes.size()));

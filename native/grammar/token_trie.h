@@ -22,7 +22,7 @@ inline bool allows(const TokenMask& mask, int32_t token) { return (mask[size_t(t
 class TokenTrie {
  public:
   struct Node {
-    uint32_t end;  // index behind the last node below this one
+    uint32_t end;   // index behind the last node below this one
     int32_t token;  // that ends here; -1: none
     uint8_t byte;
     uint8_t depth;  // of the byte: 0 for the first

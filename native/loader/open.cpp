@@ -38,7 +38,8 @@ const HostTensor& Checkpoint::tensor(const std::string& canonical_name) const {
   return found->second;
 }
 
-std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path, const std::function<bool()>& cancelled, int threads) {
+std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path, const std::function<bool()>& cancelled,
+                                            int threads) {
   if (is_synthetic(path)) return synthetic_checkpoint(path);
   const Location location = locate_checkpoint(path);
   const Json config_json = read_json_file(location.config);

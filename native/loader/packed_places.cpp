@@ -23,7 +23,7 @@ uint64_t fingerprint(const Checkpoint& checkpoint) {
     const std::string name = std::filesystem::path(file->path()).filename().string();
     add(sum, name.data(), name.size() + 1);
     add_number(file->size());
-    struct stat status {};
+    struct stat status{};
     if (::stat(file->path().c_str(), &status) == 0) {
       add_number(uint64_t(status.st_mtim.tv_sec));
       add_number(uint64_t(status.st_mtim.tv_nsec));

@@ -13,8 +13,8 @@
 #include <string>
 #include <vector>
 
-#include "native/base/tensor.h"
 #include "native/base/mapped_file.h"
+#include "native/base/tensor.h"
 
 namespace oss {
 

@@ -121,7 +121,8 @@ double Config::bytes_per_token(int64_t context, int kv_element_bytes, double den
   const double dense = dense_element_bytes * double(layer.attention) + kBf16 * double(layer.router + layer.vectors);
   const double expert = kMxfp4 * double(layer.expert) + kBf16 * double(layer.expert_bias);
   double bytes = num_layers * (dense + experts_per_token * expert);
-  bytes += dense_element_bytes * (double(vocab) * hidden + hidden) + kBf16 * hidden;  // lm_head, a row of the embedding, final norm
+  bytes += dense_element_bytes * (double(vocab) * hidden + hidden) +
+           kBf16 * hidden;  // lm_head, a row of the embedding, final norm
   for (int i = 0; i < num_layers; ++i) {
     const int64_t seen = layer_sliding[i] ? std::min<int64_t>(context, sliding_window) : context;
     bytes += 2.0 * kv_size() * kv_element_bytes * double(seen);
@@ -135,7 +136,8 @@ int64_t Config::context_of_a_token() const {
   const LayerElements layer = layer_elements(*this);
   const int64_t full = std::count(layer_sliding.begin(), layer_sliding.end(), false);
   const int64_t matrices = num_layers * (layer.attention + layer.router + experts_per_token * layer.expert);
-  return full == 0 ? 0 : std::max<int64_t>(1, kFasterInAttention * matrices / (full * 2 * q_size()));  // keys and values
+  return full == 0 ? 0
+                   : std::max<int64_t>(1, kFasterInAttention * matrices / (full * 2 * q_size()));  // keys and values
 }
 
 int64_t Config::parameters() const {

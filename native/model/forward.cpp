@@ -17,7 +17,8 @@ size_t KvStorage::bytes_per_page(const Config& config, KvType type, KvGroup grou
   return layers * page_bytes(config, type);
 }
 
-KvStorage::KvStorage(const Config& config, Backend& backend, KvType type, std::array<int, kKvGroups> pages) : type_(type) {
+KvStorage::KvStorage(const Config& config, Backend& backend, KvType type, std::array<int, kKvGroups> pages)
+    : type_(type) {
   size_t bytes[kKvGroups] = {};
   for (int layer = 0; layer < config.num_layers; ++layer) {
     const KvGroup group = group_of(config, layer);
@@ -60,7 +61,9 @@ uint64_t Forward::workspace_bytes(const StepLimits& limits, const Backend& backe
 }
 
 Forward::Forward(const Model& model, Backend& backend, const StepLimits& limits)
-    : model_(model), backend_(backend), workspace_(backend.allocate(workspace_bytes(limits, backend), "the activations")) {
+    : model_(model),
+      backend_(backend),
+      workspace_(backend.allocate(workspace_bytes(limits, backend), "the activations")) {
   std::byte* next = workspace_.as<std::byte>();
   for (const Part& part : parts(limits, backend)) {
     part.place(*this, next);
@@ -100,7 +103,8 @@ void Forward::attention_block(const Layer& layer, int index, const Step& step, c
   const int tokens = step.num_tokens;
   const KvGroup group = kv.group(index);
   const Operand normed = {normed_.data};
-  backend_.rms_norm({.rows = tokens, .hidden = c.hidden, .eps = c.rms_eps}, RowsOf::kTokens, x_, layer.attn_norm, normed);
+  backend_.rms_norm({.rows = tokens, .hidden = c.hidden, .eps = c.rms_eps}, RowsOf::kTokens, x_, layer.attn_norm,
+                    normed);
   backend_.qkv({.tokens = tokens,
                 .hidden = c.hidden,
                 .heads = c.num_heads,
@@ -127,9 +131,10 @@ void Forward::attention_block(const Layer& layer, int index, const Step& step, c
 void Forward::moe_block(const Layer& layer, const Step& step) {
   const Config& c = model_.config;
   const int tokens = step.num_tokens;
-  backend_.rms_norm({.rows = tokens, .hidden = c.hidden, .eps = c.rms_eps}, RowsOf::kTokens, x_, layer.mlp_norm, normed_);
-  backend_.linear({.rows = tokens, .in = c.hidden, .out = c.num_experts, .accumulate = 0, .precise = 1}, RowsOf::kTokens,
-                  normed_, layer.router, &layer.router_bias, router_logits_);
+  backend_.rms_norm({.rows = tokens, .hidden = c.hidden, .eps = c.rms_eps}, RowsOf::kTokens, x_, layer.mlp_norm,
+                    normed_);
+  backend_.linear({.rows = tokens, .in = c.hidden, .out = c.num_experts, .accumulate = 0, .precise = 1},
+                  RowsOf::kTokens, normed_, layer.router, &layer.router_bias, router_logits_);
   backend_.router({.tokens = tokens, .experts = c.num_experts, .top_k = c.experts_per_token}, router_logits_, expert_,
                   expert_weight_);
   backend_.experts({.tokens = tokens,

@@ -14,7 +14,9 @@ namespace oss {
 class KvStorage {
  public:
   KvStorage(const Config& config, Backend& backend, KvType type, std::array<int, kKvGroups> pages);
-  void* layer(int index) const { return buffers_[group_of_[size_t(index)]].as<std::byte>() + offset_of_[size_t(index)]; }
+  void* layer(int index) const {
+    return buffers_[group_of_[size_t(index)]].as<std::byte>() + offset_of_[size_t(index)];
+  }
   KvGroup group(int index) const { return group_of_[size_t(index)]; }
   KvType type() const { return type_; }
   size_t bytes() const { return buffers_[kKvFull].bytes() + buffers_[kKvWindow].bytes(); }
@@ -23,8 +25,8 @@ class KvStorage {
 
  private:
   KvType type_;
-  std::vector<KvGroup> group_of_;   // [layers]
-  std::vector<size_t> offset_of_;   // [layers], bytes in the buffer of the group
+  std::vector<KvGroup> group_of_;  // [layers]
+  std::vector<size_t> offset_of_;  // [layers], bytes in the buffer of the group
   Buffer buffers_[kKvGroups];
 };
 

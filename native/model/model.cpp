@@ -5,17 +5,18 @@
 namespace oss {
 
 uint64_t packed_bytes(const Config& c, const Backend& backend) {
-  const auto product = [&](int64_t rows, int64_t cols) { return backend.matrix_bytes(rows, cols, MatrixUse::kProduct); };
+  const auto product = [&](int64_t rows, int64_t cols) {
+    return backend.matrix_bytes(rows, cols, MatrixUse::kProduct);
+  };
   const auto vector = [&](int64_t size) { return backend.vector_bytes(size); };
   const uint64_t attention = vector(c.hidden) + product(c.q_size(), c.hidden) + 2 * product(c.kv_size(), c.hidden) +
                              vector(c.q_size()) + 2 * vector(c.kv_size()) + vector(c.num_heads) +
                              product(c.hidden, c.q_size()) + vector(c.hidden);
-  const uint64_t moe = vector(c.hidden) + backend.matrix_bytes(c.num_experts, c.hidden, MatrixUse::kRouter) +
-                       vector(c.num_experts) +
-                       backend.experts_bytes(c.num_experts, 2 * int64_t(c.intermediate), c.hidden) +
-                       vector(int64_t(c.num_experts) * 2 * c.intermediate) +
-                       backend.experts_bytes(c.num_experts, c.hidden, c.intermediate) +
-                       vector(int64_t(c.num_experts) * c.hidden);
+  const uint64_t moe =
+      vector(c.hidden) + backend.matrix_bytes(c.num_experts, c.hidden, MatrixUse::kRouter) + vector(c.num_experts) +
+      backend.experts_bytes(c.num_experts, 2 * int64_t(c.intermediate), c.hidden) +
+      vector(int64_t(c.num_experts) * 2 * c.intermediate) +
+      backend.experts_bytes(c.num_experts, c.hidden, c.intermediate) + vector(int64_t(c.num_experts) * c.hidden);
   return backend.matrix_bytes(c.vocab, c.hidden, MatrixUse::kTable) + product(c.vocab, c.hidden) + vector(c.hidden) +
          uint64_t(c.num_layers) * (attention + moe);
 }
@@ -57,7 +58,8 @@ Model pack_model(std::unique_ptr<const Checkpoint> checkpoint, Backend& backend,
         .mlp_norm = vector(from.mlp_norm),
         .router_bias = vector(from.router_bias),
         .router = backend.pack_matrix(from.router, MatrixUse::kRouter),
-        .gate_up = backend.pack_experts(from.gate_up_blocks, from.gate_up_scales, from.gate_up_bias, ExpertUse::kGateUp),
+        .gate_up =
+            backend.pack_experts(from.gate_up_blocks, from.gate_up_scales, from.gate_up_bias, ExpertUse::kGateUp),
         .down = backend.pack_experts(from.down_blocks, from.down_scales, from.down_bias, ExpertUse::kDown),
     });
   }

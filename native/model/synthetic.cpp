@@ -16,7 +16,6 @@
 namespace oss {
 namespace {
 
-
 constexpr std::string_view kPrefix = "synthetic:";
 
 struct Parameters {
@@ -41,7 +40,8 @@ Config gpt_oss(int layers, int experts) {
   c.rms_eps = 1e-5f;
   c.swiglu_limit = 7;
   c.swiglu_alpha = 1.702f;
-  c.rope = {.theta = 150000, .factor = 32, .beta_fast = 32, .beta_slow = 1, .original_context = 4096, .truncate = false};
+  c.rope = {
+      .theta = 150000, .factor = 32, .beta_fast = 32, .beta_slow = 1, .original_context = 4096, .truncate = false};
   c.max_context = 131072;
   c.eos_tokens = {200002};
   return c;
@@ -82,8 +82,9 @@ Config config_of(const std::string& name) {
   if (name == "small") return small();
   if (name == "tiny") return tiny();
   if (name == "wide") return wide();
-  throw Error(Code::kModelNotFound, str("expected synthetic:120b, synthetic:20b, synthetic:small, synthetic:tiny or synthetic:wide, found ",
-                                        quote(str(kPrefix, name))));
+  throw Error(Code::kModelNotFound,
+              str("expected synthetic:120b, synthetic:20b, synthetic:small, synthetic:tiny or synthetic:wide, found ",
+                  quote(str(kPrefix, name))));
 }
 
 // --- weights -------------------------------------------------------------------------------------------------------------
@@ -144,7 +145,8 @@ uint64_t key_of(uint64_t seed, std::string_view name) {
   return key;
 }
 
-HostTensor tensor_of(const WeightSpec& spec, const Config& config, const Parameters& parameters, const std::string& path) {
+HostTensor tensor_of(const WeightSpec& spec, const Config& config, const Parameters& parameters,
+                     const std::string& path) {
   const Recipe& recipe = recipe_of(spec.name);
   HostTensor tensor;
   tensor.name = spec.name;
@@ -152,16 +154,16 @@ HostTensor tensor_of(const WeightSpec& spec, const Config& config, const Paramet
   tensor.dtype = spec.kind == WeightKind::kPacked ? DType::kU8 : DType::kBF16;
   tensor.shape = spec.shape;
   tensor.bytes = size_t(tensor.elements()) * dtype_bytes(tensor.dtype);
-  tensor.synthetic = {.kind = recipe.kind,
-                      .key = key_of(parameters.seed, spec.name),
-                      .scale = scale_of(recipe, config, parameters)};
+  tensor.synthetic = {
+      .kind = recipe.kind, .key = key_of(parameters.seed, spec.name), .scale = scale_of(recipe, config, parameters)};
   return tensor;
 }
 
 // --- names ---------------------------------------------------------------------------------------------------------------
 
 template <typename Number>
-Number number_of(const std::string& path, std::string_view key, std::string_view text, Number highest, const char* expected) {
+Number number_of(const std::string& path, std::string_view key, std::string_view text, Number highest,
+                 const char* expected) {
   Number value{};
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   // Written so that NaN is refused.
@@ -182,7 +184,8 @@ Parameters parameters_of(const std::string& path, std::string_view text) {
     } else if (key == "skew") {
       out.skew = number_of<float>(path, key, value, 100, "a number in [0, 100]");
     } else {
-      throw Error(Code::kInvalidArgument, str(quote(path), ": expected seed=N or skew=X after \"?\", found ", quote(one)));
+      throw Error(Code::kInvalidArgument,
+                  str(quote(path), ": expected seed=N or skew=X after \"?\", found ", quote(one)));
     }
   }
   return out;

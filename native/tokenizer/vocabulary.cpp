@@ -13,7 +13,8 @@ extern const uint8_t oss_vocabulary_end[];
 namespace oss::tokenizer {
 
 const Vocabulary& Vocabulary::get() {
-  static const Vocabulary& vocabulary = *new Vocabulary;  // never destroyed: engine threads may outlive the exit of main()
+  static const Vocabulary& vocabulary =
+      *new Vocabulary;  // never destroyed: engine threads may outlive the exit of main()
   return vocabulary;
 }
 
@@ -36,7 +37,8 @@ Vocabulary::Vocabulary() {
   for (size_t id = 0; id < tokens; ++id) {
     offsets_.push_back(offsets_.back() + lengths[id]);
     longest_ = std::max<size_t>(longest_, lengths[id]);
-    for (const uint8_t byte : this->bytes(uint32_t(id))) longest_with_[byte] = std::max(longest_with_[byte], lengths[id]);
+    for (const uint8_t byte : this->bytes(uint32_t(id)))
+      longest_with_[byte] = std::max(longest_with_[byte], lengths[id]);
   }
 
   size_t capacity = 1;

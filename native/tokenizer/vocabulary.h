@@ -95,7 +95,7 @@ class Vocabulary {
   std::vector<uint32_t> offsets_;  // [tokens + 1] into blob_
   size_t longest_ = 0;
   std::array<uint8_t, 256> longest_with_{};  // of the tokens that hold a byte; 0: none does
-  std::vector<uint32_t> slots_;  // open addressing; a power of two, at most 40 % full
+  std::vector<uint32_t> slots_;              // open addressing; a power of two, at most 40 % full
   size_t mask_;
   std::vector<uint32_t> pairs_;  // [256 * 256] find() of every two bytes: where each merge begins
 };

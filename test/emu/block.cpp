@@ -454,9 +454,9 @@ class Block {
   Where barrier_where_;
   Warp warps_[kMaxWarps];
   std::vector<DeviceThread> threads_;
-  std::vector<RunCopy> runs_;                        // under way
-  std::map<const CopyRounds*, size_t> expected_;     // bytes of a barrier's round
-  const DeviceThread* stopped_ = nullptr;  // when the block came to its end
+  std::vector<RunCopy> runs_;                     // under way
+  std::map<const CopyRounds*, size_t> expected_;  // bytes of a barrier's round
+  const DeviceThread* stopped_ = nullptr;         // when the block came to its end
   Fiber host_;
   Stacks stacks_;
 };

@@ -386,7 +386,8 @@ __global__ void ring_kernel(int runs, const int* in, int* out) {
   for (int run = 0; run < runs - (kRing == Ring::kLeft ? 1 : 0); ++run) {
     if (kRing != Ring::kNoWait) cuda::wait_copies(barriers + run % 2, run / 2 % 2);
     if (kRing == Ring::kTooEarly) start(run + 2);
-    for (int i = 0; i < 4; ++i) out[run * kRun + i * 32 + lane] = 1 + slots[run % 2 * kRun + (i * 32 + lane + 7) % kRun];
+    for (int i = 0; i < 4; ++i)
+      out[run * kRun + i * 32 + lane] = 1 + slots[run % 2 * kRun + (i * 32 + lane + 7) % kRun];
     if (kRing == Ring::kTooEarly) continue;
     __syncwarp();
     start(run + 2);
@@ -434,8 +435,8 @@ __global__ void write_kernel(int value, int* to) { to[threadIdx.x] = value; }
 
 enum class Early { kRight, kReads, kThroughL1, kCopies, kWrites, kNeverWaits, kLetsInFirst };
 template <Early kEarly>
-__global__ void early_kernel(const int* weights, const int* before_last, cuda::Earlier<const int> last, const int* leaked,
-                             int* to) {
+__global__ void early_kernel(const int* weights, const int* before_last, cuda::Earlier<const int> last,
+                             const int* leaked, int* to) {
   int sum = __ldcg(weights + threadIdx.x);
   sum += kEarly == Early::kThroughL1 ? before_last[threadIdx.x] : __ldcg(before_last + threadIdx.x);
   if (kEarly == Early::kReads && threadIdx.x == 5) sum += leaked[threadIdx.x];
@@ -454,7 +455,8 @@ int run_early(CudaDevice& device, int compute_major = 9) {
   emu::set_machine(machine);
   const DeviceArray<int> weights(device, std::vector<int>(32, 1));
   DeviceArray<int> before_last(device, 32), last(device, 32), to(device, 32);
-  device.check(launch(write_kernel, {.grid = 1, .block = 32, .stream = device.stream}, 10, before_last.data()), "first");
+  device.check(launch(write_kernel, {.grid = 1, .block = 32, .stream = device.stream}, 10, before_last.data()),
+               "first");
   device.check(launch(early_kernel<Early::kRight>, {.grid = 1, .block = 32, .stream = device.stream}, weights.data(),
                       weights.data(), before_last.data(), before_last.data(), last.data()),
                "second");

@@ -32,8 +32,8 @@ void protect(char* begin, size_t bytes, int how) { mprotect(begin, bytes, how); 
 void touched(int, siginfo_t* info, void*) {
   char* const at = static_cast<char*>(info->si_addr);
   const bool ours = watch != nullptr && std::ranges::any_of(*watch->memory, [at](const Span& span) {
-    return at >= span.begin && at < span.begin + span.bytes;
-  });
+                      return at >= span.begin && at < span.begin + span.bytes;
+                    });
   if (!ours) {
     sigaction(SIGSEGV, &before, nullptr);  // comes again, to whoever was asked before
     return;
@@ -70,7 +70,7 @@ void run_watched(Watch& mine, const std::function<void()>& body) {
     const stack_t own = {.ss_sp = memory.data(), .ss_flags = 0, .ss_size = memory.size()};
     sigaltstack(&own, nullptr);
   }
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_sigaction = touched;
   action.sa_flags = SA_SIGINFO | SA_ONSTACK;
   sigaction(SIGSEGV, &action, &before);

@@ -13,7 +13,8 @@ constexpr int kRuntimeVersion = 12040, kOldDriverVersion = 11040;
 
 // The machine is what compiled kernels were compiled for, where it could be more.
 void fit_to_compiled(State& on) {
-  if (on.compiled == nullptr || 10 * on.machine.compute_major + on.machine.compute_minor < on.compiled->architecture()) return;
+  if (on.compiled == nullptr || 10 * on.machine.compute_major + on.machine.compute_minor < on.compiled->architecture())
+    return;
   on.machine.compute_major = on.compiled->architecture() / 10;
   on.machine.compute_minor = on.compiled->architecture() % 10;
 }
@@ -47,10 +48,11 @@ void obey_environment(State& on) {
     } else if (name == "idle") {
       on.idle = value != 0;
     } else {
-      std::fprintf(stderr,
-                   "EMULATED_GPU: \"%s\" is not devices, old_driver, compute_major, multiprocessors, memory_bytes, seed, idle "
-                   "or ptx\n",
-                   name.c_str());
+      std::fprintf(
+          stderr,
+          "EMULATED_GPU: \"%s\" is not devices, old_driver, compute_major, multiprocessors, memory_bytes, seed, idle "
+          "or ptx\n",
+          name.c_str());
       std::abort();
     }
   }

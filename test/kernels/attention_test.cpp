@@ -154,7 +154,8 @@ static std::vector<float> run(CpuBackend& backend, Paged& paged, const std::vect
   std::vector<float> out(q.size());
   AttentionArgs args = paged.args;
   args.tokens = int(tokens.size());
-  backend.attention(args, paged.step(tokens), operand(q.data()), cache.as<void>(), {sinks.data(), args.heads}, operand(out.data()));
+  backend.attention(args, paged.step(tokens), operand(q.data()), cache.as<void>(), {sinks.data(), args.heads},
+                    operand(out.data()));
   return out;
 }
 
@@ -264,7 +265,8 @@ static void check_repeatable(int window, KvType type) {
       }
       CHECK_BITS(str(variant.name, " window ", window, " one by one, threads ", threads), single, batch);
     }
-    CHECK_CLOSE(str(variant.name, " window ", window), batch.data(), expected.data(), batch.size(), variant.tolerance, 0);
+    CHECK_CLOSE(str(variant.name, " window ", window), batch.data(), expected.data(), batch.size(), variant.tolerance,
+                0);
   }
 }
 

@@ -122,11 +122,12 @@ struct ExpertsProblem {
     part.tokens = tokens;
     const ExpertMatrix up = experts_of(backend, args.experts, 2 * args.intermediate, args.hidden, up_blocks, up_scales,
                                        up_bias, ExpertUse::kGateUp);
-    const ExpertMatrix down = experts_of(backend, args.experts, args.hidden, args.intermediate, down_blocks, down_scales,
-                                         down_bias, ExpertUse::kDown);
+    const ExpertMatrix down = experts_of(backend, args.experts, args.hidden, args.intermediate, down_blocks,
+                                         down_scales, down_bias, ExpertUse::kDown);
     std::vector<float> y(x.begin() + size_t(first) * args.hidden, x.begin() + size_t(first + tokens) * args.hidden);
-    backend.experts(part, operand(normed.data() + size_t(first) * args.hidden), index.data() + size_t(first) * args.top_k,
-                    weight.data() + size_t(first) * args.top_k, up, down, y.data());
+    backend.experts(part, operand(normed.data() + size_t(first) * args.hidden),
+                    index.data() + size_t(first) * args.top_k, weight.data() + size_t(first) * args.top_k, up, down,
+                    y.data());
     return y;
   }
 };
@@ -135,9 +136,15 @@ struct ExpertsProblem {
 
 TEST("bf16 linear: any shape, against a double loop over rounded activations") {
   for_each_unit([](const cpu::Kernels& kernels, const cpu::Bf16Kernels& bf16) {
-    for (const LinearArgs& args :
-         {LinearArgs{1, 2, 1, 0}, {1, 32, 3, 1}, {2, 34, 5, 0}, {3, 64, 7, 1}, {17, 96, 16, 0}, {40, 160, 301, 1},
-          {9, 130, 33, 0}, {1, 2880, 32, 0}, {150, 64, 96, 0}}) {
+    for (const LinearArgs& args : {LinearArgs{1, 2, 1, 0},
+                                   {1, 32, 3, 1},
+                                   {2, 34, 5, 0},
+                                   {3, 64, 7, 1},
+                                   {17, 96, 16, 0},
+                                   {40, 160, 301, 1},
+                                   {9, 130, 33, 0},
+                                   {1, 2880, 32, 0},
+                                   {150, 64, 96, 0}}) {
       for (const int precise : {0, 1}) {
         LinearArgs shape = args;
         shape.precise = precise;
@@ -182,9 +189,11 @@ TEST("bf16 linear: weights at an odd multiple of two bytes") {
 
 TEST("bf16 experts: against a double loop over rounded activations; few tokens and many for one expert") {
   for_each_unit([](const cpu::Kernels& kernels, const cpu::Bf16Kernels& bf16) {
-    for (const ExpertsArgs& args :
-         {ExpertsArgs{7, 64, 128, 5, 4, 7.0f, 1.702f}, {3, 96, 96, 8, 4, 7.0f, 1.702f}, {1, 160, 96, 32, 4, 7.0f, 1.702f},
-          {90, 32, 32, 2, 1, 7.0f, 1.702f}, {20, 352, 64, 1, 1, 7.0f, 1.702f}}) {
+    for (const ExpertsArgs& args : {ExpertsArgs{7, 64, 128, 5, 4, 7.0f, 1.702f},
+                                    {3, 96, 96, 8, 4, 7.0f, 1.702f},
+                                    {1, 160, 96, 32, 4, 7.0f, 1.702f},
+                                    {90, 32, 32, 2, 1, 7.0f, 1.702f},
+                                    {20, 352, 64, 1, 1, 7.0f, 1.702f}}) {
       const ExpertsProblem problem(args);
       CpuBackend backend(kernels, 2, &bf16);
       const std::vector<float> y = problem.run(backend, 0, args.tokens);

@@ -58,7 +58,8 @@ TEST("dispatch: numerics and GPT_OSS_ISA together") {
   for (const cpu::Bf16Kernels* bf16 : cpu::available_bf16_kernels()) {
     const WithIsa isa(bf16->isa);
     CHECK_EQ(make_backend({"cpu", 1})->info().isa, std::string(bf16->isa));
-    CHECK_EQ(make_backend({.backend = "cpu", .numerics = "exact"})->info().isa, std::string(cpu::available_kernels().front()->isa));
+    CHECK_EQ(make_backend({.backend = "cpu", .numerics = "exact"})->info().isa,
+             std::string(cpu::available_kernels().front()->isa));
   }
   for (const cpu::Kernels* kernels : cpu::available_kernels()) {
     const WithIsa isa(kernels->isa);
@@ -124,9 +125,10 @@ TEST("cpu_backend: weights stay in the file, vectors become f32") {
 
   const std::vector<uint8_t> blocks = random_bytes(2 * 4 * 3 * 16, 3), scales = random_bytes(2 * 4 * 3, 4);
   const std::vector<uint16_t> bias = random_bf16(8, 5);
-  const ExpertMatrix experts = backend.pack_experts(tensor_of("blocks", DType::kU8, {2, 4, 3, 16}, blocks.data()),
-                                                    tensor_of("scales", DType::kU8, {2, 4, 3}, scales.data()),
-                                                    tensor_of("bias", DType::kBF16, {2, 4}, bias.data()), ExpertUse::kDown);
+  const ExpertMatrix experts =
+      backend.pack_experts(tensor_of("blocks", DType::kU8, {2, 4, 3, 16}, blocks.data()),
+                           tensor_of("scales", DType::kU8, {2, 4, 3}, scales.data()),
+                           tensor_of("bias", DType::kBF16, {2, 4}, bias.data()), ExpertUse::kDown);
   CHECK(experts.blocks == blocks.data() && experts.scales == scales.data());
   CHECK(experts.experts == 2 && experts.rows == 4 && experts.cols == 96);
   CHECK_EQ(experts.bias[7], bf16_to_f32(bias[7]));

@@ -71,7 +71,8 @@ TEST("linear: a batch of 7 equals seven batches of 1; 1, 2 and 3 threads agree; 
       backend.linear({7, in, out, 0}, RowsOf::kTokens, operand(x.data()), matrix, &vector, y.data());
       CHECK_BITS(str(kernels->isa, " with threads ", threads), y, batch);
       for (int t = 0; t < 7; ++t)
-        backend.linear({1, in, out, 0}, RowsOf::kTokens, operand(x.data() + size_t(t) * in), matrix, &vector, single.data() + size_t(t) * out);
+        backend.linear({1, in, out, 0}, RowsOf::kTokens, operand(x.data() + size_t(t) * in), matrix, &vector,
+                       single.data() + size_t(t) * out);
       CHECK_BITS(str(kernels->isa, " one by one, threads ", threads), single, batch);
     }
     if (fastest.empty()) fastest = batch;

@@ -155,9 +155,16 @@ TEST("q8: a block with an infinity, a NaN or a weight beyond all scales is told"
 }
 
 TEST("q8 linear: any shape, against a double loop over the quantised weights") {
-  for (const LinearArgs& args :
-       {LinearArgs{1, 32, 1, 0}, {1, 32, 3, 1}, {2, 64, 5, 0}, {3, 64, 7, 1}, {17, 96, 16, 0}, {40, 160, 301, 1},
-        {9, 128, 33, 0}, {1, 2880, 32, 0}, {150, 64, 300, 0}, {33, 96, 17, 1}}) {
+  for (const LinearArgs& args : {LinearArgs{1, 32, 1, 0},
+                                 {1, 32, 3, 1},
+                                 {2, 64, 5, 0},
+                                 {3, 64, 7, 1},
+                                 {17, 96, 16, 0},
+                                 {40, 160, 301, 1},
+                                 {9, 128, 33, 0},
+                                 {1, 2880, 32, 0},
+                                 {150, 64, 300, 0},
+                                 {33, 96, 17, 1}}) {
     for (const int precise : {0, 1}) {
       LinearArgs shape = args;
       shape.precise = precise;
@@ -165,14 +172,17 @@ TEST("q8 linear: any shape, against a double loop over the quantised weights") {
       const std::vector<double> exact = problem.expected(false), rounded = problem.expected(true);
       for_each_backend(2, [&](CpuBackend& backend, bool fast) {
         const std::vector<float> y = problem.run(backend, 0, args.rows);
-        CHECK_CLOSE(str(backend.info().isa, " rows ", args.rows, " in ", args.in, " out ", args.out, precise ? " precise" : ""),
-                    y.data(), (fast ? rounded : exact).data(), y.size(), 1e-7, sum_tolerance(2 * args.in + 4));
+        CHECK_CLOSE(
+            str(backend.info().isa, " rows ", args.rows, " in ", args.in, " out ", args.out, precise ? " precise" : ""),
+            y.data(), (fast ? rounded : exact).data(), y.size(), 1e-7, sum_tolerance(2 * args.in + 4));
       });
     }
   }
 }
 
-TEST("q8 linear: each row of a batch, on any number of threads, has the bits that it has alone; AVX2, AVX-512 and NEON agree") {
+TEST(
+    "q8 linear: each row of a batch, on any number of threads, has the bits that it has alone; AVX2, AVX-512 and NEON "
+    "agree") {
   const Problem problem({70, 192, 301, 1, 1});
   std::vector<float> fastest;
   for_each_backend(1, [&](CpuBackend& one, bool fast) {
@@ -180,7 +190,8 @@ TEST("q8 linear: each row of a batch, on any number of threads, has the bits tha
     const std::vector<float> batch = problem.run(one, 0, 70);
     for (const int n : {1, 16, 17, 33}) {
       const auto rows = batch.begin() + size_t(3) * 301;
-      CHECK_BITS(str(isa, " rows 3 to ", 3 + n), problem.run(one, 3, n), std::vector<float>(rows, rows + size_t(n) * 301));
+      CHECK_BITS(str(isa, " rows 3 to ", 3 + n), problem.run(one, 3, n),
+                 std::vector<float>(rows, rows + size_t(n) * 301));
     }
     for_each_backend(3, [&](CpuBackend& three, bool) {
       if (three.info().isa != isa) return;
@@ -226,11 +237,15 @@ TEST("q8: the router, rows of no whole blocks, and weights without a scale stay 
   std::vector<uint16_t> bad = bf16;
   bad[300] = 0x7FC0;
   for_each_backend(2, [&](CpuBackend& backend, bool) {
-    CHECK(backend.pack_matrix(tensor_of("router", DType::kBF16, {4, 96}, bf16.data()), MatrixUse::kRouter).data == bf16.data());
-    CHECK(backend.pack_matrix(tensor_of("odd", DType::kBF16, {6, 48}, bf16.data()), MatrixUse::kProduct).data == bf16.data());
-    CHECK(backend.pack_matrix(tensor_of("bad", DType::kBF16, {4, 96}, bad.data()), MatrixUse::kProduct).data == bad.data());
+    CHECK(backend.pack_matrix(tensor_of("router", DType::kBF16, {4, 96}, bf16.data()), MatrixUse::kRouter).data ==
+          bf16.data());
+    CHECK(backend.pack_matrix(tensor_of("odd", DType::kBF16, {6, 48}, bf16.data()), MatrixUse::kProduct).data ==
+          bf16.data());
+    CHECK(backend.pack_matrix(tensor_of("bad", DType::kBF16, {4, 96}, bad.data()), MatrixUse::kProduct).data ==
+          bad.data());
     CHECK_EQ(backend.packed_bytes(), size_t(0));
-    CHECK_EQ(backend.matrix_bytes(4, 96, MatrixUse::kRouter) + backend.matrix_bytes(6, 48, MatrixUse::kProduct), uint64_t(0));
+    CHECK_EQ(backend.matrix_bytes(4, 96, MatrixUse::kRouter) + backend.matrix_bytes(6, 48, MatrixUse::kProduct),
+             uint64_t(0));
   });
 }
 

@@ -275,7 +275,8 @@ Sampled by_definition(const SamplingArgs& args, const std::vector<float>& logits
 
   std::stable_sort(kept.begin(), kept.end(), [&](int a, int b) { return clamped(a) > clamped(b); });
   Sampled out;
-  for (size_t i = 0; i < std::min(size_t(top_logprobs), kept.size()); ++i) out.top.push_back({kept[i], logprob(kept[i])});
+  for (size_t i = 0; i < std::min(size_t(top_logprobs), kept.size()); ++i)
+    out.top.push_back({kept[i], logprob(kept[i])});
   const double best = clamped(kept[0]);
   const auto weight = [&](int id) { return std::exp((clamped(id) - best) / args.temperature); };
   const auto total = [&] {
@@ -297,9 +298,8 @@ Sampled by_definition(const SamplingArgs& args, const std::vector<float>& logits
   std::sort(kept.begin(), kept.end());
   const double target = args.temperature > 0 ? uniform(args) * total() : -1;
   double sum = 0;
-  out.token = *std::find_if(kept.begin(), kept.end(), [&](int id) {
-    return args.temperature == 0 || (sum += weight(id)) > target;
-  });
+  out.token = *std::find_if(kept.begin(), kept.end(),
+                            [&](int id) { return args.temperature == 0 || (sum += weight(id)) > target; });
   out.logprob = logprob(out.token);
   return out;
 }
@@ -309,9 +309,9 @@ void check_by_definition(const std::string& what, const SamplingArgs& args, std:
   for (const cpu::Kernels* kernels : cpu::available_kernels()) {
     const SamplingContext context = {.seen = {}, .bias = {}, .top_logprobs = top};
     const Sampled got = sample_row(args, context, logits.data(), int(logits.size()), {*kernels});
-    const std::string where = str(kernels->isa, ", ", what, " of ", logits.size(), ", temperature ", args.temperature,
-                                  ", top_k ", args.top_k, ", top_p ", args.top_p, ", min_p ", args.min_p, ", position ",
-                                  args.position, ", top ", top);
+    const std::string where =
+        str(kernels->isa, ", ", what, " of ", logits.size(), ", temperature ", args.temperature, ", top_k ", args.top_k,
+            ", top_p ", args.top_p, ", min_p ", args.min_p, ", position ", args.position, ", top ", top);
     if (got.token != expected.token) fail(__FILE__, __LINE__, str(where, ": ", got.token, ", not ", expected.token));
     // 2^-34 in the sum and the rounding to float; the sum here is off by 2^-53 per addition.
     const auto near = [&](float a, float b) { return a == b || std::fabs(a - b) <= 1.2e-10 + 1.2e-7 * std::fabs(b); };

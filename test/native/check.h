@@ -31,36 +31,36 @@ std::string source_path(const std::string& relative);
 
 #define OSS_JOIN_(a, b) a##b
 #define OSS_JOIN(a, b) OSS_JOIN_(a, b)
-#define TEST(name)                                                                             \
-  static void OSS_JOIN(test_body_, __LINE__)();                                                \
+#define TEST(name)                                                                                             \
+  static void OSS_JOIN(test_body_, __LINE__)();                                                                \
   static const ::oss::test::Register OSS_JOIN(test_register_, __LINE__)(name, OSS_JOIN(test_body_, __LINE__)); \
   static void OSS_JOIN(test_body_, __LINE__)()
 
-#define CHECK(condition)                                             \
-  do {                                                               \
+#define CHECK(condition)                                                 \
+  do {                                                                   \
     if (!(condition)) ::oss::test::fail(__FILE__, __LINE__, #condition); \
   } while (0)
 
-#define CHECK_EQ(actual, expected)                                                                              \
-  do {                                                                                                          \
-    const auto oss_actual = (actual);                                                                           \
-    const auto oss_expected = (expected);                                                                       \
-    if (!(oss_actual == oss_expected))                                                                          \
+#define CHECK_EQ(actual, expected)                                                                                   \
+  do {                                                                                                               \
+    const auto oss_actual = (actual);                                                                                \
+    const auto oss_expected = (expected);                                                                            \
+    if (!(oss_actual == oss_expected))                                                                               \
       ::oss::test::fail(__FILE__, __LINE__, ::oss::str(#actual, ": expected ", oss_expected, ", got ", oss_actual)); \
   } while (0)
 
 // The statement must throw oss::Error with this code and a message that contains `part`.
-#define CHECK_THROWS(expected_code, part, statement)                                                          \
-  do {                                                                                                        \
-    try {                                                                                                     \
-      statement;                                                                                              \
-      ::oss::test::fail(__FILE__, __LINE__, "did not throw: " #statement);                                    \
-    } catch (const ::oss::Error& error) {                                                                     \
-      if (error.code() != (expected_code) || std::string(error.what()).find(part) == std::string::npos)       \
-        ::oss::test::fail(__FILE__, __LINE__,                                                                 \
+#define CHECK_THROWS(expected_code, part, statement)                                                             \
+  do {                                                                                                           \
+    try {                                                                                                        \
+      statement;                                                                                                 \
+      ::oss::test::fail(__FILE__, __LINE__, "did not throw: " #statement);                                       \
+    } catch (const ::oss::Error& error) {                                                                        \
+      if (error.code() != (expected_code) || std::string(error.what()).find(part) == std::string::npos)          \
+        ::oss::test::fail(__FILE__, __LINE__,                                                                    \
                           ::oss::str("expected ", ::oss::code_name(expected_code), " with \"", part, "\", got ", \
-                                     ::oss::code_name(error.code()), ": ", error.what()));                    \
-    }                                                                                                         \
+                                     ::oss::code_name(error.code()), ": ", error.what()));                       \
+    }                                                                                                            \
   } while (0)
 
 // Compares arrays; prints shape, index, both values, max abs, max rel and cosine on failure.

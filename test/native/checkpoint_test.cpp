@@ -454,7 +454,8 @@ TEST("checkpoint: scales of many threads' ranges") {
     scales[at] = char(1);
     write_bytes(tensor.file, scales);
     CHECK_THROWS(Code::kModelFormat,
-                 str("expert ", at / blocks / rows, ", row ", at / blocks % rows, ", block ", at % blocks, ": "), check());
+                 str("expert ", at / blocks / rows, ", row ", at / blocks % rows, ", block ", at % blocks, ": "),
+                 check());
   }
   const auto mapping = MappedFile::open(tensor.file);
   tensor.mapping = mapping.get();

@@ -119,8 +119,9 @@ void check_greedy(const std::string& name, const Golden& golden, const std::vect
   for (size_t i = 0; i < std::min(tokens.size(), golden.greedy.size()); ++i) {
     if (tokens[i] == golden.greedy[i]) continue;
     if (golden.margin[i] > tolerance * largest) {
-      fail(__FILE__, __LINE__, str(name, ": greedy token ", i, " is ", tokens[i], ", not ", golden.greedy[i], ", margin ",
-                                   golden.margin[i]));
+      fail(__FILE__, __LINE__,
+           str(name, ": greedy token ", i, " is ", tokens[i], ", not ", golden.greedy[i], ", margin ",
+               golden.margin[i]));
     }
     return;
   }
@@ -136,7 +137,8 @@ void check_golden(const std::string& name, std::optional<KvType> type, double ma
   const Deviation found = deviation(want, logits, first, max_rel);
   CHECK(found.tossed <= 1);
   if (!(found.max_rel <= max_rel && found.rms_rel <= rms_rel)) {
-    fail(__FILE__, __LINE__, str(name, ": max_rel ", found.max_rel, " (", max_rel, "), rms_rel ", found.rms_rel, " (", rms_rel, ")"));
+    fail(__FILE__, __LINE__,
+         str(name, ": max_rel ", found.max_rel, " (", max_rel, "), rms_rel ", found.rms_rel, " (", rms_rel, ")"));
   }
   harness.submit(request(2, want.tokens, int64_t(want.greedy.size())));
   harness.wait_for_ends(2);
@@ -453,9 +455,12 @@ TEST("cuda engine: a load that is cancelled halfway gives all device memory back
     if (!emulated) return;
     size_t most = 0;
     CHECK_THROWS(Code::kCancelled, "cancel",
-                 Engine(source_path("test/golden/models/a"), cuda_options(), [&](const LoadProgress& progress) {
-                   if (progress.loaded_bytes > 0) most = std::max(most, emu::bytes_in_use());
-                 }, [&] { return most > 0; }));
+                 Engine(
+                     source_path("test/golden/models/a"), cuda_options(),
+                     [&](const LoadProgress& progress) {
+                       if (progress.loaded_bytes > 0) most = std::max(most, emu::bytes_in_use());
+                     },
+                     [&] { return most > 0; }));
     CHECK(most > 0);
     CHECK_EQ(emu::bytes_in_use(), size_t(0));
   });

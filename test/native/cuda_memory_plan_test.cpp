@@ -14,9 +14,7 @@ constexpr int64_t kFullContext = 131072;
 struct Planned {
   MemoryPlan plan;
   uint64_t file_bytes;
-  uint64_t total() const {
-    return plan.weights_bytes + plan.workspace_bytes;
-  }
+  uint64_t total() const { return plan.weights_bytes + plan.workspace_bytes; }
   int64_t tokens() const { return int64_t(plan.kv.pages[kKvFull]) * kPageTokens; }
 };
 

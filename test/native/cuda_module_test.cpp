@@ -43,7 +43,8 @@ TEST("cuda_module: a device") {
   CHECK(found.state == CudaState::kAvailable);
   CHECK_EQ(found.devices.size(), size_t(1));
   const cuda::DeviceProperties& properties = found.devices.at(0).properties;
-  CHECK_EQ(found.detail, str("cuda:0 ", properties.name, " (4 GiB, compute capability 9.0); driver for CUDA ", found.driver));
+  CHECK_EQ(found.detail,
+           str("cuda:0 ", properties.name, " (4 GiB, compute capability 9.0); driver for CUDA ", found.driver));
   CHECK(contains(found.driver, "."));
   CHECK_EQ(cuda_device("cuda"), 0);
   CHECK_EQ(cuda_device("cuda:0"), 0);
@@ -59,7 +60,8 @@ TEST("cuda_module: several devices") {
   CHECK_THROWS(Code::kInvalidArgument, "backend \"cuda:3\": there are 3 CUDA devices, \"cuda:0\" to \"cuda:2\"",
                cuda_device("cuda:3"));
   emu::set_machine({.devices = 1});
-  CHECK_THROWS(Code::kInvalidArgument, "backend \"cuda:1\": there is one CUDA device, \"cuda:0\"", cuda_device("cuda:1"));
+  CHECK_THROWS(Code::kInvalidArgument, "backend \"cuda:1\": there is one CUDA device, \"cuda:0\"",
+               cuda_device("cuda:1"));
 }
 
 TEST("cuda_module: what is no device's name") {
@@ -172,9 +174,10 @@ TEST("cuda_module: a module of another version") {
   ++in.module.abi;
   const CudaPresence found = cuda_presence();
   CHECK(found.state == CudaState::kDamaged);
-  CHECK(contains(found.detail, str("belongs to another version of this package (its interface is ", cuda::kModuleAbi + 1,
-                                   ", needed is ", cuda::kModuleAbi, ")")));
-  CHECK_THROWS(Code::kUnsupported, "backend \"cuda\" cannot be used: the CUDA module belongs to another version", cuda_module());
+  CHECK(contains(found.detail, str("belongs to another version of this package (its interface is ",
+                                   cuda::kModuleAbi + 1, ", needed is ", cuda::kModuleAbi, ")")));
+  CHECK_THROWS(Code::kUnsupported, "backend \"cuda\" cannot be used: the CUDA module belongs to another version",
+               cuda_module());
 }
 
 TEST("cuda_module: a file that is not there, or damaged") {

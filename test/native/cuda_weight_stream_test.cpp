@@ -201,9 +201,12 @@ std::vector<float> logits(Harness& harness) {
 
 // Loads golden model a; `disturb` is called when its headers have been read and none of its weights.
 void load(const CopiedModel& model, const std::function<void()>& disturb) {
-  Engine(model.folder.path(), options(), [&](const LoadProgress& progress) {
-    if (std::string_view(progress.phase) == "open") disturb();
-  }, [] { return false; });
+  Engine(
+      model.folder.path(), options(),
+      [&](const LoadProgress& progress) {
+        if (std::string_view(progress.phase) == "open") disturb();
+      },
+      [] { return false; });
 }
 
 }  // namespace
@@ -254,8 +257,7 @@ TEST("cuda weight_stream: a file cut off during a load is MODEL_FORMAT, a broken
 
     const CopiedModel other;
     std::unique_ptr<FaultyReads> faults;
-    CHECK_THROWS(Code::kModelNotFound, str("cannot read ", other.weights(), ": Input/output error"),
-                 load(other, [&] {
+    CHECK_THROWS(Code::kModelNotFound, str("cannot read ", other.weights(), ": Input/output error"), load(other, [&] {
                    faults = std::make_unique<FaultyReads>(FaultyReads::Faults{.fails_at = size / 2, .error = EIO});
                  }));
     if (emulated) CHECK_EQ(emu::bytes_in_use(), size_t(0));
@@ -273,11 +275,14 @@ TEST("cuda weight_stream: a model that is moved or removed during a load is load
 TEST("cuda weight_stream: pinned memory for loading is there while loading, and only then") {
   for_each_module([](bool) {
     int while_loading = 0, ready = 0;
-    const Engine engine(golden_model("a"), options(), [&](const LoadProgress& progress) {
-      const std::string_view phase = progress.phase;
-      if (phase == "pack" && progress.loaded_bytes > 0) while_loading = std::max(while_loading, pinned_blocks);
-      if (phase == "ready") ready = pinned_blocks;
-    }, [] { return false; });
+    const Engine engine(
+        golden_model("a"), options(),
+        [&](const LoadProgress& progress) {
+          const std::string_view phase = progress.phase;
+          if (phase == "pack" && progress.loaded_bytes > 0) while_loading = std::max(while_loading, pinned_blocks);
+          if (phase == "ready") ready = pinned_blocks;
+        },
+        [] { return false; });
     CHECK_EQ(while_loading - ready, 3);
   });
 }
@@ -286,9 +291,12 @@ TEST("cuda weight_stream: a load that is cancelled gives its pinned memory back"
   for_each_module([](bool emulated) {
     bool halfway = false;
     CHECK_THROWS(Code::kCancelled, "cancel",
-                 Engine(golden_model("a"), options(), [&](const LoadProgress& progress) {
-                   halfway = halfway || (std::string_view(progress.phase) == "pack" && progress.loaded_bytes > 0);
-                 }, [&] { return halfway; }));
+                 Engine(
+                     golden_model("a"), options(),
+                     [&](const LoadProgress& progress) {
+                       halfway = halfway || (std::string_view(progress.phase) == "pack" && progress.loaded_bytes > 0);
+                     },
+                     [&] { return halfway; }));
     CHECK(halfway);
     CHECK_EQ(pinned_blocks, 0);
     if (emulated) CHECK_EQ(emu::bytes_in_use(), size_t(0));

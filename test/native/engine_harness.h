@@ -56,8 +56,7 @@ inline std::string path_of(const std::string& model) {
 class Harness {
  public:
   explicit Harness(EngineOptions options = small_options(), const char* model = "a")
-      : engine(std::make_unique<Engine>(path_of(model), options, [](const LoadProgress&) {},
-                                        [] { return false; })) {
+      : engine(std::make_unique<Engine>(path_of(model), options, [](const LoadProgress&) {}, [] { return false; })) {
     client = engine->connect([this] {
       std::lock_guard lock(mutex_);
       woken_ = true;

@@ -39,13 +39,14 @@ std::vector<int32_t> alone(const Request& request) {
 }
 
 TEST("engine masks: slow and quick constraints and none beside each other say what each says alone") {
-  const Request requests[] = {constrained(1, kSlow), constrained(2, kSlow), constrained(3, "[a-z]{3,9}( [a-z]{3,9}){2}"),
-                              request(4, prompt_of(4), 40)};
+  const Request requests[] = {constrained(1, kSlow), constrained(2, kSlow),
+                              constrained(3, "[a-z]{3,9}( [a-z]{3,9}){2}"), request(4, prompt_of(4), 40)};
   Harness harness(options(), "synthetic:wide");
   for (const Request& one : requests) harness.submit(Request(one));
   harness.wait_for_ends(4);
   for (const Request& one : requests) {
-    if (harness.outcomes[one.id].failed) test::fail(__FILE__, __LINE__, str(one.id, ": ", harness.outcomes[one.id].message));
+    if (harness.outcomes[one.id].failed)
+      test::fail(__FILE__, __LINE__, str(one.id, ": ", harness.outcomes[one.id].message));
     CHECK(harness.outcomes[one.id].tokens == alone(one));
   }
   const EngineStats stats = harness.engine->stats();

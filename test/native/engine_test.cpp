@@ -87,7 +87,8 @@ TEST("engine: out of KV pages, the youngest waits and still gets its tokens") {
   const Config model = Harness().engine->info().model;
   options.max_batch_tokens = 32;
   options.max_sequences = 4;
-  options.kv_bytes = 5 * (KvStorage::bytes_per_page(model, kKvF32, kKvFull) + KvStorage::bytes_per_page(model, kKvF32, kKvWindow));
+  options.kv_bytes =
+      5 * (KvStorage::bytes_per_page(model, kKvF32, kKvFull) + KvStorage::bytes_per_page(model, kKvF32, kKvWindow));
   Harness harness(options);
   for (int i = 0; i < 4; ++i) harness.submit(request(i + 1, prompt_of(i, 60), 100));
   harness.wait_for_ends(4);
@@ -164,8 +165,9 @@ TEST("engine: a KV cache too small for the context that was asked for is refused
 TEST("engine: a load that is cancelled throws and leaves nothing") {
   int polls = 0;
   CHECK_THROWS(Code::kCancelled, "cancel",
-               Engine(test::source_path("test/golden/models/a"), small_options(), [](const LoadProgress&) {},
-                      [&] { return ++polls > 2; }));
+               Engine(
+                   test::source_path("test/golden/models/a"), small_options(), [](const LoadProgress&) {},
+                   [&] { return ++polls > 2; }));
 }
 
 TEST("engine: bf16 keys and values, the same bits whatever runs beside") {
@@ -259,8 +261,8 @@ TEST("engine: a script is written to its end, its stop token or the last token a
   r.sampling.frequency_penalty = 2;
   r.bias = {{7, -100}};
   r.stop_tokens = {9};
-  r.script = std::make_shared<Script>(Script{
-      .choices = {{7, 7, 7}, {7, 9, 7}, std::vector<int32_t>(50, 7)}, .tokens_per_step = 4, .step_ms = 1});
+  r.script = std::make_shared<Script>(
+      Script{.choices = {{7, 7, 7}, {7, 9, 7}, std::vector<int32_t>(50, 7)}, .tokens_per_step = 4, .step_ms = 1});
   harness.submit(std::move(r));
   harness.wait_for_ends(3);
   CHECK(harness.outcomes[1].tokens == (std::vector<int32_t>{7, 7, 7}));
@@ -330,7 +332,8 @@ TEST("engine: a constraint that cannot go on ends all choices of its request, an
     r.constraint = grammar::compile_constraint(format, 512, {&end, 1});
     return r;
   };
-  harness.submit(constrained(1, R"({"kind":"text","format":{"type":"regex","pattern":"[0-9]{9}(a?){5000}a{5000}"}})", 3));
+  harness.submit(
+      constrained(1, R"({"kind":"text","format":{"type":"regex","pattern":"[0-9]{9}(a?){5000}a{5000}"}})", 3));
   harness.submit(constrained(2, R"({"kind":"text","format":{"type":"json_object"}})", 3));
   harness.submit(request(3, prompt_of(3, 9), 20));
   harness.wait_for_ends(5);  // an error is told once
@@ -371,7 +374,8 @@ TEST("engine: constraints are compiled while others run; each request is accepte
   Harness harness(small_options(), "synthetic:tiny");
   harness.submit(constrained(1, large_constraint(), 2));
   harness.submit(constrained(2, R"({"kind":"text","format":{"type":"json_schema","schema":"{\"not\":{}}"}})", 2));
-  harness.submit(constrained(3, R"({"kind":"text","format":{"type":"json_schema","schema":"{\"not\":{}}","unsupported":"relax"}})"));
+  harness.submit(constrained(
+      3, R"({"kind":"text","format":{"type":"json_schema","schema":"{\"not\":{}}","unsupported":"relax"}})"));
   harness.submit(request(4, prompt_of(4, 9), 20));
   harness.wait_for_ends(5);
   CHECK_EQ(harness.outcomes[4].tokens.size(), size_t(20));
@@ -418,7 +422,9 @@ TEST("engine: paused choices wait, and go on with the same tokens") {
   CHECK(harness.outcomes[1].tokens == alone(1, 30, 50));
 }
 
-TEST("engine: requests whose clients are away leave queue and places to others; as many as the queue holds stand aside") {
+TEST(
+    "engine: requests whose clients are away leave queue and places to others; as many as the queue holds stand "
+    "aside") {
   EngineOptions options = small_options();
   options.max_sequences = 1;
   options.max_queue = 2;
@@ -456,7 +462,8 @@ TEST("engine: a full queue takes requests of tenants with fewer places; the newe
     r.tenant = tenant;
     if (id == 1) {
       r.max_tokens = 400;
-      r.script = std::make_shared<Script>(Script{.choices = {std::vector<int32_t>(400, 1)}, .tokens_per_step = 1, .step_ms = 20, .held = false});
+      r.script = std::make_shared<Script>(
+          Script{.choices = {std::vector<int32_t>(400, 1)}, .tokens_per_step = 1, .step_ms = 20, .held = false});
     }
     harness.submit(std::move(r));
   };
@@ -469,7 +476,8 @@ TEST("engine: a full queue takes requests of tenants with fewer places; the newe
   CHECK_THROWS(Code::kQueueFull, "the queue holds 4", ask(9, "b"));
   ask(10, "c");  // for one of two that have two each: the newest of a, 3
   harness.wait_for_ends(3);
-  for (const uint64_t id : {3, 4, 5}) CHECK(harness.outcomes[id].failed && harness.outcomes[id].code == Code::kQueueFull);
+  for (const uint64_t id : {3, 4, 5})
+    CHECK(harness.outcomes[id].failed && harness.outcomes[id].code == Code::kQueueFull);
   CHECK_EQ(harness.engine->stats().waiting, 4);
   harness.engine->cancel(harness.client, 1);
   harness.wait_for_ends(8);

@@ -74,21 +74,31 @@ TEST("grammar budget: schemas that name others twice per level take work in prop
       {"allOf beside $ref", diamond(25, kBeside, start)},
       {"allOf in a property", diamond(30, kBoth, R"("type":"object","properties":{"p":{"$ref":"#/$defs/A0"}})")},
       {"allOf at the root", diamond(30, kBoth, R"("allOf":[{"$ref":"#/$defs/A0"},{"$ref":"#/$defs/A1"}])")},
-      {"two properties", diamond(200, [](const std::string& ref) {
-         return str(R"({"type":"object","properties":{"l":)", ref, R"(,"r":)", ref, "}}");
-       }, R"("allOf":[{"$ref":"#/$defs/A0"},{"$ref":"#/$defs/A0"},{"type":"object"}])")},
-      {"two properties, merged with others", diamond(30, [](const std::string& ref) {
-         return str(R"({"type":"object","properties":{"l":)", ref, R"(,"r":)", ref, "}}");
-       }, R"("allOf":[{"$ref":"#/$defs/A0"},{"type":"object","properties":{"l":{"$ref":"#/$defs/A2"}}}])")},
-      {"anyOf", diamond(100, [](const std::string& ref) { return str(R"({"anyOf":[)", ref, ",", ref, "]}"); }, start)},
+      {"two properties", diamond(
+                             200,
+                             [](const std::string& ref) {
+                               return str(R"({"type":"object","properties":{"l":)", ref, R"(,"r":)", ref, "}}");
+                             },
+                             R"("allOf":[{"$ref":"#/$defs/A0"},{"$ref":"#/$defs/A0"},{"type":"object"}])")},
+      {"two properties, merged with others",
+       diamond(
+           30,
+           [](const std::string& ref) {
+             return str(R"({"type":"object","properties":{"l":)", ref, R"(,"r":)", ref, "}}");
+           },
+           R"("allOf":[{"$ref":"#/$defs/A0"},{"type":"object","properties":{"l":{"$ref":"#/$defs/A2"}}}])")},
+      {"anyOf", diamond(
+                    100, [](const std::string& ref) { return str(R"({"anyOf":[)", ref, ",", ref, "]}"); }, start)},
       {"properties, each merged with something", diamond(300, kMerged, start)},
-      {"a chain of references", diamond(100, [](const std::string& ref) { return ref; }, start)},
+      {"a chain of references", diamond(
+                                    100, [](const std::string& ref) { return ref; }, start)},
   };
   for (const auto& [name, schema] : schemas) {
     const Spent spent = compile(schema);
     const bool is_little = spent.schemas < 5'000 && spent.bytes < (2u << 20) && spent.nodes < 200'000;
     if (!is_little) {
-      test::fail(__FILE__, __LINE__, str(name, ": ", spent.schemas, " schemas, ", spent.bytes, " bytes, ", spent.nodes, " nodes"));
+      test::fail(__FILE__, __LINE__,
+                 str(name, ": ", spent.schemas, " schemas, ", spent.bytes, " bytes, ", spent.nodes, " nodes"));
     }
   }
 }
@@ -111,20 +121,26 @@ TEST("grammar budget: values that many branches list are compared as sets") {
   CHECK(compile("{\"oneOf\":[{\"type\":\"null\"}," + repeated(2000, object) + "]}").comparisons < 40'000);
   const std::string definitions = repeated(1000, [&](int k) { return str("\"d", k, "\":", object(k)); });
   const auto reference = [](int k) { return str(R"({"$ref":"#/$defs/d)", k, "\"}"); };
-  CHECK(compile("{\"$defs\":{" + definitions + "},\"oneOf\":[" + repeated(1000, reference) + "]}").comparisons < 20'000);
+  CHECK(compile("{\"$defs\":{" + definitions + "},\"oneOf\":[" + repeated(1000, reference) + "]}").comparisons <
+        20'000);
   const std::string twice = "{\"oneOf\":[" + repeated(300, object) + "," + object(7) + "]}";
   CHECK(refusal(json_schema(twice)).find("branches 7 and 300 may have values in common") != std::string::npos);
   const std::string all = "{\"oneOf\":[" + repeated(60, [&](int i) { return branch(i, object); }) + "]}";
   CHECK(refusal(json_schema(all)).find("too large to compile: more than 2000000 comparisons") != std::string::npos);
   // Two lists of thousands have few values in common.
-  const auto list = [](int from) { return "{\"enum\":[" + repeated(8'000, [&](int k) { return str(from + k); }) + "]}"; };
+  const auto list = [](int from) {
+    return "{\"enum\":[" + repeated(8'000, [&](int k) { return str(from + k); }) + "]}";
+  };
   CHECK(refusal(json_schema("{\"allOf\":[" + list(0) + "," + list(7'990) + "]}")).empty());
 }
 
 TEST("grammar budget: a pattern or a list of names that is too large is refused before it takes memory or time") {
   const auto part = [](int) { return std::string("(a|b)?"); };
-  CHECK(refusal(pattern(repeated(100'000, part, ""))).find("more than 131072 characters or groups") != std::string::npos);
-  CHECK(refusal(pattern(repeated(200'000, [](int) { return std::string("()"); }, ""))).find("more than 131072") != std::string::npos);
+  CHECK(refusal(pattern(repeated(100'000, part, ""))).find("more than 131072 characters or groups") !=
+        std::string::npos);
+  CHECK(refusal(pattern(repeated(
+                    200'000, [](int) { return std::string("()"); }, "")))
+            .find("more than 131072") != std::string::npos);
   const auto name = [](int k) { return str("\"p", k, "\""); };
   const std::string required = R"({"type":"object","required":[)" + repeated(40'000, name) + "]}";
   CHECK(refusal(json_schema(required)).find("more than 2048 properties") != std::string::npos);
@@ -146,13 +162,14 @@ TEST("grammar budget: schemas that lead to themselves end") {
   const std::string definitions = R"("$defs":{"A":)" + node + R"(,"B":)" + other + "}";
   CHECK(compile("{\"allOf\":[{\"$ref\":\"#/$defs/A\"},{\"$ref\":\"#/$defs/B\"}]," + definitions + "}").schemas < 200);
   CHECK(compile("{\"$ref\":\"#/$defs/A\",\"allOf\":[{\"$ref\":\"#/$defs/B\"}]," + definitions + "}").schemas < 200);
-  for (const char* cyclic :
-       {R"({"$ref":"#"})", R"({"allOf":[{"$ref":"#"}]})", R"({"allOf":[{"$ref":"#"},{"type":"object"}]})",
-        R"({"anyOf":[{"$ref":"#"}]})", R"({"oneOf":[{"$ref":"#"}]})",
-        R"({"$ref":"#/$defs/A","$defs":{"A":{"$ref":"#/$defs/B"},"B":{"$ref":"#/$defs/A"}}})",
-        R"({"$ref":"#/$defs/A","$defs":{"A":{"$ref":"#/$defs/A","allOf":[{"type":"string"}]}}})",
-        R"({"$ref":"#/$defs/A","$defs":{"A":{"$ref":"#/$defs/B","allOf":[{"$ref":"#/$defs/A"},{"type":"object"}]},"B":{"type":"object"}}})",
-        R"({"type":"object","required":["a"],"properties":{"a":{"$ref":"#"}}})"}) {
+  for (
+      const char* cyclic :
+      {R"({"$ref":"#"})", R"({"allOf":[{"$ref":"#"}]})", R"({"allOf":[{"$ref":"#"},{"type":"object"}]})",
+       R"({"anyOf":[{"$ref":"#"}]})", R"({"oneOf":[{"$ref":"#"}]})",
+       R"({"$ref":"#/$defs/A","$defs":{"A":{"$ref":"#/$defs/B"},"B":{"$ref":"#/$defs/A"}}})",
+       R"({"$ref":"#/$defs/A","$defs":{"A":{"$ref":"#/$defs/A","allOf":[{"type":"string"}]}}})",
+       R"({"$ref":"#/$defs/A","$defs":{"A":{"$ref":"#/$defs/B","allOf":[{"$ref":"#/$defs/A"},{"type":"object"}]},"B":{"type":"object"}}})",
+       R"({"type":"object","required":["a"],"properties":{"a":{"$ref":"#"}}})"}) {
     const std::string why = refusal(json_schema(cyclic));
     if (!why.starts_with("INVALID_ARGUMENT")) test::fail(__FILE__, __LINE__, str(cyclic, ": ", why));
   }
@@ -165,44 +182,59 @@ TEST("grammar budget: what is too large is refused by name") {
   };
   const std::pair<std::string, const char*> cases[] = {
       {json_schema("{\"type\":\"object\",\"properties\":" + properties(30'000) + "}"), "more than 2048 properties"},
-      {json_schema("{\"allOf\":[{\"properties\":" + properties(15'000) + "},{\"properties\":" + properties(15'000) + "}]}"),
+      {json_schema("{\"allOf\":[{\"properties\":" + properties(15'000) + "},{\"properties\":" + properties(15'000) +
+                   "}]}"),
        "too large to compile"},
       {json_schema("{\"enum\":[" + repeated(40'000, [](int i) { return str("\"", i * 7919, "-value\""); }) + "]}"),
        "too large to compile: more than 131072 nodes"},
       {json_schema(std::string(100'000, '[') + std::string(100'000, ']')), "levels of nesting"},
-      {json_schema(repeated(100, [](int) { return std::string(R"({"items":)"); }, "") + "true" + std::string(100, '}')),
+      {json_schema(repeated(
+                       100, [](int) { return std::string(R"({"items":)"); }, "") +
+                   "true" + std::string(100, '}')),
        "levels of nesting"},
       {json_schema("{\"$defs\":{\"x\":\"" + std::string(2'000'000, 'x') + "\"}}"), "bytes of JSON"},
       {json_schema(diamond(5'000, kMerged, R"("$ref":"#/$defs/A0")")),
        "too large to compile: more than 20000 schemas that are compiled or merged"},
-      {pattern(repeated(40, [](int) { return std::string("("); }, "") + "a" +
-               repeated(40, [](int) { return std::string("{9000})"); }, "") + "{9000}"), ""},
+      {pattern(repeated(
+                   40, [](int) { return std::string("("); }, "") +
+               "a" +
+               repeated(
+                   40, [](int) { return std::string("{9000})"); }, "") +
+               "{9000}"),
+       ""},
   };
   for (const auto& [constraint, why] : cases) {
     const std::string told = refusal(constraint);
-    if (told.find(why) == std::string::npos) test::fail(__FILE__, __LINE__, str("expected ", why, ", found ", told.substr(0, 200)));
+    if (told.find(why) == std::string::npos)
+      test::fail(__FILE__, __LINE__, str("expected ", why, ", found ", told.substr(0, 200)));
   }
   // Levels of properties, as deep as JSON may be.
-  const std::string deep = repeated(20, [](int) { return std::string(R"({"properties":{"a":)"); }, "") + "true" +
-                           repeated(20, [](int) { return std::string("}}"); }, "");
+  const std::string deep = repeated(
+                               20, [](int) { return std::string(R"({"properties":{"a":)"); }, "") +
+                           "true" + repeated(20, [](int) { return std::string("}}"); }, "");
   CHECK(refusal(json_schema(deep)).empty());
   // Far deeper by references, each with a demand beside it: every level is a rule of its own.
-  CHECK(refusal(json_schema(diamond(300, [](const std::string& ref) {
-          return str(R"({"type":"object","properties":{"l":{"allOf":[)", ref, R"(,{"minProperties":1}]}}})");
-        }, R"("$ref":"#/$defs/A0")"))).empty());
+  CHECK(refusal(json_schema(diamond(
+                    300,
+                    [](const std::string& ref) {
+                      return str(R"({"type":"object","properties":{"l":{"allOf":[)", ref,
+                                 R"(,{"minProperties":1}]}}})");
+                    },
+                    R"("$ref":"#/$defs/A0")")))
+            .empty());
 }
 
 TEST("grammar budget: all tools together have one, and those that may be given up are") {
   const auto object = [](int tool, int k) {
     // Behind "allOf" no property is looked for that tells them apart, so each is compared with each.
-    return str(R"({"allOf":[{"type":"object","required":["k"],"properties":{"k":{"const":)", tool * 10'000 + k, "}}}]}");
+    return str(R"({"allOf":[{"type":"object","required":["k"],"properties":{"k":{"const":)", tool * 10'000 + k,
+               "}}}]}");
   };
   const auto tool = [&](int i) {
     const std::string schema = "{\"oneOf\":[" + repeated(500, [&](int k) { return object(i, k); }) + "]}";
     return str(R"({"name":"t)", i, R"(","unsupported":"relax","parameters":)", json_string(schema), "}");
   };
-  const std::string turn =
-      R"({"kind":"harmony","toolChoice":"auto","tools":[)" + repeated(20, tool) + "]}";
+  const std::string turn = R"({"kind":"harmony","toolChoice":"auto","tools":[)" + repeated(20, tool) + "]}";
   const int32_t end = 200002;
   const auto constraint = compile_constraint(turn, 201088, {&end, 1});
   CHECK(!constraint->relaxed.empty());
@@ -212,7 +244,8 @@ TEST("grammar budget: all tools together have one, and those that may be given u
 }
 
 TEST("grammar budget: masks that take too long are refused, not waited for") {
-  for (const char* ambiguous : {".*[a-mA-M .,].{2000}", "(a|b|ab)*.{0,3000}[a-f]{2}.{1500}", "((a{1000}){1000}){1000}(a?){3000}"}) {
+  for (const char* ambiguous :
+       {".*[a-mA-M .,].{2000}", "(a|b|ab)*.{0,3000}[a-f]{2}.{1500}", "((a{1000}){1000}){1000}(a?){3000}"}) {
     std::string why;
     uint64_t tokens = 0;
     try {
@@ -238,7 +271,8 @@ TEST("grammar budget: a compilation ends soon after it is cancelled") {
   std::atomic<bool> cancelled{true};
   const std::string schema = diamond(30, kBoth, R"("$ref":"#/$defs/A0")");
   const std::string large = "{\"enum\":[" + repeated(5'000, [](int i) { return str("\"", i * 7919, "\""); }) + "]}";
-  for (const std::string& constraint : {json_schema(large), json_schema("{\"anyOf\":[" + schema + "," + large + "]}")}) {
+  for (const std::string& constraint :
+       {json_schema(large), json_schema("{\"anyOf\":[" + schema + "," + large + "]}")}) {
     try {
       compile_constraint(constraint, kSmall, {&kEnd, 1}, &cancelled);
       test::fail(__FILE__, __LINE__, "a cancelled compilation went on to its end");

@@ -111,7 +111,8 @@ TEST("grammar: distinct items") {
   check({json_schema(R"({"type":"array","items":{"type":"string"},"uniqueItems":true,"maxItems":1})"),
          {R"(["a"])"},
          {R"(["a","b"])"}});
-  refused(R"({"type":"array","items":{"$ref":"#/$defs/a"},"uniqueItems":true,"$defs":{"a":{"$ref":"#/$defs/a"}}})", "leads back to itself");
+  refused(R"({"type":"array","items":{"$ref":"#/$defs/a"},"uniqueItems":true,"$defs":{"a":{"$ref":"#/$defs/a"}}})",
+          "leads back to itself");
   refused(R"({"type":"array","items":{"type":"string"},"uniqueItems":true})",
           "schema #: the keyword \"uniqueItems\" is not supported");
 }

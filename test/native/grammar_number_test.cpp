@@ -81,7 +81,9 @@ TEST("grammar: numbers within bounds have room for their fractions") {
   check({json_schema(R"({"type":"number","minimum":-3.4028234663852886e+38,"maximum":3.4028234663852886e+38})"),
          {"-12.5", "99999999999999999999"},
          {"1e5"}});
-  check({json_schema(R"({"type":"number","minimum":5e-324,"maximum":3})"), {"0.5", "3", "0.00000000000000001"}, {"0", "3.1"}});
+  check({json_schema(R"({"type":"number","minimum":5e-324,"maximum":3})"),
+         {"0.5", "3", "0.00000000000000001"},
+         {"0", "3.1"}});
   // Draft 4 and OpenAPI 3.0.
   check({json_schema(R"({"type":"number","minimum":0,"exclusiveMinimum":true})"), {"0.5", "1"}, {"0", "0.0", "-1"}});
   check({json_schema(R"({"type":"integer","maximum":9,"exclusiveMaximum":true,"exclusiveMinimum":false})"),

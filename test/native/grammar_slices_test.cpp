@@ -118,7 +118,9 @@ TEST("grammar memory: grammars take what they may together, the least recently u
     CHECK(constraints.bytes() <= 2u << 20);
   }
   CHECK(constraints.grammars() < 12);
-  const auto known = [&](int i) { return constraints.find(pattern(str("([a-z]{0,9000}[0-9]){0,", 9000 - i, "}")), {&kEndOfText, 1}); };
+  const auto known = [&](int i) {
+    return constraints.find(pattern(str("([a-z]{0,9000}[0-9]){0,", 9000 - i, "}")), {&kEndOfText, 1});
+  };
   CHECK(known(11) != nullptr && known(0) == nullptr);
   // Those in use count until they go; they forget what can be found again, and go on.
   std::vector<std::shared_ptr<const Constraint>> in_use;

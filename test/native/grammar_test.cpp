@@ -13,10 +13,31 @@ TEST("grammar: any JSON object") {
   check({R"({"kind":"text","format":{"type":"json_object"}})",
          {"{}", "{ }", R"({"a":1})", R"({"a": [1, 2.5e-3, "x", null, true, {"b": {}}]})", "{\n  \"a\": false\n}",
           R"({"\u00e9\uD83D\ude00":"\ud83d\ude00 \n\"\\"})", "{\"\xC3\xA9\":\"\xF0\x9F\x98\x80\"}"},
-         {"", "[]", "1", "{", R"({"a":1,})", R"({"a" :1})", R"({a:1})", R"({"a":01})", R"({"a":.5})", R"({"a":1.})",
-          R"({"a":+1})", R"({"a":"\x"})", "{\"a\":\"\n\"}", R"({"a":"\ud800"})", R"({"a":"\ude00"})",
-          R"({"a":"\ud83dx"})", "{\"a\":\"\xFF\"}", "{\"a\":\"\xC3\"}", "{\"a\":\"\xED\xA0\x80\"}", "{\"a\":\"\xC0\xAF\"}",
-          "{}}", " {}", "{} ", "{   }", R"({"a":123456789012345678901})"}});
+         {"",
+          "[]",
+          "1",
+          "{",
+          R"({"a":1,})",
+          R"({"a" :1})",
+          R"({a:1})",
+          R"({"a":01})",
+          R"({"a":.5})",
+          R"({"a":1.})",
+          R"({"a":+1})",
+          R"({"a":"\x"})",
+          "{\"a\":\"\n\"}",
+          R"({"a":"\ud800"})",
+          R"({"a":"\ude00"})",
+          R"({"a":"\ud83dx"})",
+          "{\"a\":\"\xFF\"}",
+          "{\"a\":\"\xC3\"}",
+          "{\"a\":\"\xED\xA0\x80\"}",
+          "{\"a\":\"\xC0\xAF\"}",
+          "{}}",
+          " {}",
+          "{} ",
+          "{   }",
+          R"({"a":123456789012345678901})"}});
 }
 
 TEST("grammar: JSON schemas of scalars") {
@@ -30,8 +51,12 @@ TEST("grammar: JSON schemas of scalars") {
   check({json_schema(R"({"type":"string","nullable":true})"), {"null", R"("a")"}, {"1"}});
   check({json_schema(R"({"type":"boolean"})"), {"true", "false"}, {"null", "tru", "0"}});
   check({json_schema(R"({"type":"integer"})"), {"0", "-7", "999999999999999"}, {"-0", "1.0", "1e3", "01", "--1", "-"}});
-  check({json_schema(R"({"type":"number"})"), {"0", "-0", "-7.25", "1e9", "2E+10", "0.5"}, {"NaN", "1.", ".5", "1e", "1e100"}});
-  check({json_schema(R"({"enum":["a\"b",1,null,{"k":[true]}]})"), {R"("a\"b")", "1", "null", R"({"k":[true]})"}, {R"("a")", "true", R"({"k": [true]})"}});
+  check({json_schema(R"({"type":"number"})"),
+         {"0", "-0", "-7.25", "1e9", "2E+10", "0.5"},
+         {"NaN", "1.", ".5", "1e", "1e100"}});
+  check({json_schema(R"({"enum":["a\"b",1,null,{"k":[true]}]})"),
+         {R"("a\"b")", "1", "null", R"({"k":[true]})"},
+         {R"("a")", "true", R"({"k": [true]})"}});
   check({json_schema(R"({"type":"string","enum":["x",1]})"), {R"("x")"}, {"1"}});
   check({json_schema(R"({"const":3.5})"), {"3.5"}, {"3", "3.50"}});
   check({json_schema("true"), {"1", "{}", "[]", R"("")"}, {""}});
@@ -41,8 +66,10 @@ TEST("grammar: integers within bounds, every one of them") {
   struct Range {
     int least, most;
   };
-  for (const auto& [least, most] : {Range{0, 0}, {1, 1}, {-5, 5}, {0, 255}, {17, 1023}, {-1000, -98}, {99, 101}, {-1, 0}}) {
-    const auto constraint = compiled(json_schema(str(R"({"type":"integer","minimum":)", least, R"(,"maximum":)", most, "}")));
+  for (const auto& [least, most] :
+       {Range{0, 0}, {1, 1}, {-5, 5}, {0, 255}, {17, 1023}, {-1000, -98}, {99, 101}, {-1, 0}}) {
+    const auto constraint =
+        compiled(json_schema(str(R"({"type":"integer","minimum":)", least, R"(,"maximum":)", most, "}")));
     for (int n = least - 120; n <= most + 120; ++n) {
       if (accepts(constraint, std::to_string(n)) != (least <= n && n <= most)) {
         test::fail(__FILE__, __LINE__, str(n, " in [", least, ", ", most, "]"));
@@ -52,7 +79,9 @@ TEST("grammar: integers within bounds, every one of them") {
   check({json_schema(R"({"type":"integer","exclusiveMinimum":3,"exclusiveMaximum":6})"), {"4", "5"}, {"3", "6"}});
   check({json_schema(R"({"type":"integer","minimum":2.5})"), {"3", "100000"}, {"2", "-3"}});
   check({json_schema(R"({"type":"integer","maximum":-3})"), {"-3", "-999999999999999"}, {"-2", "0"}});
-  check({json_schema(R"({"type":"integer","minimum":0,"maximum":100,"multipleOf":25})"), {"0", "25", "100"}, {"24", "125", "-25"}});
+  check({json_schema(R"({"type":"integer","minimum":0,"maximum":100,"multipleOf":25})"),
+         {"0", "25", "100"},
+         {"24", "125", "-25"}});
   check({json_schema(R"({"type":"integer","multipleOf":7})"), {"0", "7", "-14", "700007"}, {"8", "-1", "700008"}});
   check({json_schema(R"({"type":"integer","minimum":0,"multipleOf":10})"), {"0", "10", "123450"}, {"5", "-10"}});
 }
@@ -62,8 +91,12 @@ TEST("grammar: numbers within bounds, thousands of them") {
     double least, most;
     bool exclusive;
   };
-  for (const auto& [least, most, exclusive] :
-       {Range{0, 1, false}, {0, 1, true}, {-1.5, 2.25, false}, {0.1, 0.3, true}, {-3, -2.5, true}, {99.5, 101, false}}) {
+  for (const auto& [least, most, exclusive] : {Range{0, 1, false},
+                                               {0, 1, true},
+                                               {-1.5, 2.25, false},
+                                               {0.1, 0.3, true},
+                                               {-3, -2.5, true},
+                                               {99.5, 101, false}}) {
     const auto constraint = compiled(json_schema(
         exclusive ? str(R"({"type":"number","exclusiveMinimum":)", least, R"(,"exclusiveMaximum":)", most, "}")
                   : str(R"({"type":"number","minimum":)", least, R"(,"maximum":)", most, "}")));
@@ -77,7 +110,9 @@ TEST("grammar: numbers within bounds, thousands of them") {
       }
     }
   }
-  check({json_schema(R"({"type":"number","minimum":0})"), {"0", "0.5", "12345.678", "1234567890123", "1764400000.123456"}, {"-1", "-0", "1e3"}});
+  check({json_schema(R"({"type":"number","minimum":0})"),
+         {"0", "0.5", "12345.678", "1234567890123", "1764400000.123456"},
+         {"-1", "-0", "1e3"}});
   check({json_schema(R"({"type":"number","exclusiveMinimum":0})"), {"0.000001", "3"}, {"0", "0.0", "-1"}});
 }
 
@@ -92,7 +127,8 @@ TEST("grammar: JSON schemas of objects") {
   check({json_schema(R"({"type":"object","properties":{"a":{"type":"null"},"b":{"type":"null"}}})"),
          {"{}", R"({"a":null})", R"({"b":null})", R"({"a":null,"b":null})"},
          {R"({"b":null,"a":null})", R"({"c":null})", R"({,"b":null})"}});
-  check({json_schema(R"({"type":"object","properties":{"ab":{"type":"null"}},"additionalProperties":{"type":"integer"}})"),
+  check({json_schema(
+             R"({"type":"object","properties":{"ab":{"type":"null"}},"additionalProperties":{"type":"integer"}})"),
          {"{}", R"({"ab":null})", R"({"a":1})", R"({"abc":1,"":2})", R"({"ab":null,"b":1})", "{\"\xC3\xA9\":1}"},
          {R"({"ab":1})", R"({"a":null})", R"({"a":1,"ab":null})", R"({"\u0061b":1})"}});
   check({json_schema(R"({"properties":{"é":{"const":1}},"additionalProperties":{"const":2}})"),
@@ -115,15 +151,21 @@ TEST("grammar: JSON schemas of arrays") {
          {"[]", R"(["a"])", R"(["a",null,null])"},
          {"[null]", R"(["a","a"])"}});
   check({json_schema(R"({"type":"array","items":{"type":"null"},"maxItems":0})"), {"[]", "[ ]"}, {"[null]"}});
-  check({json_schema(R"({"type":"array","items":{"type":"null"},"minItems":1000,"maxItems":1000})"), {}, {"[]", "[null]"}});
+  check({json_schema(R"({"type":"array","items":{"type":"null"},"minItems":1000,"maxItems":1000})"),
+         {},
+         {"[]", "[null]"}});
 }
 
 TEST("grammar: combined JSON schemas") {
-  check({json_schema(R"({"anyOf":[{"type":"integer"},{"type":"string","maxLength":1}]})"), {"5", R"("a")"}, {R"("ab")", "null"}});
-  check({json_schema(R"({"oneOf":[{"type":"object","properties":{"kind":{"const":"a"},"x":{"type":"integer"}},"required":["kind"]},
+  check({json_schema(R"({"anyOf":[{"type":"integer"},{"type":"string","maxLength":1}]})"),
+         {"5", R"("a")"},
+         {R"("ab")", "null"}});
+  check(
+      {json_schema(
+           R"({"oneOf":[{"type":"object","properties":{"kind":{"const":"a"},"x":{"type":"integer"}},"required":["kind"]},
                                   {"type":"object","properties":{"kind":{"const":"b"}},"required":["kind"]}]})"),
-         {R"({"kind":"a","x":1})", R"({"kind":"b"})"},
-         {R"({"kind":"b","x":1})", R"({"kind":"c"})"}});
+       {R"({"kind":"a","x":1})", R"({"kind":"b"})"},
+       {R"({"kind":"b","x":1})", R"({"kind":"c"})"}});
   check({json_schema(R"({"allOf":[{"type":"object","properties":{"a":{"type":"integer"}},"required":["a"]},
                                   {"properties":{"a":{"maximum":9,"minimum":0},"b":{"type":"null"}},"required":["b"]}]})"),
          {R"({"a":3,"b":null})"},
@@ -142,19 +184,25 @@ TEST("grammar: patterns") {
   check({pattern("a+b?c*"), {"a", "aab", "abcc"}, {"", "b", "abb", "ca"}});
   check({pattern("^(cat|dog)s?$"), {"cat", "dogs"}, {"catdog", "cats!", ""}});
   check({pattern("[^a-c]{2}"), {"dd", "\xC3\xA9\xE2\x82\xAC"}, {"ad", "d", "ddd", "\xC3"}});
-  check({pattern(R"(\\d{2,3}-\\w+\\s\\u00e9\\u{1F600})"), {"12-a_\t\xC3\xA9\xF0\x9F\x98\x80"}, {"1-a \xC3\xA9\xF0\x9F\x98\x80"}});
+  check({pattern(R"(\\d{2,3}-\\w+\\s\\u00e9\\u{1F600})"),
+         {"12-a_\t\xC3\xA9\xF0\x9F\x98\x80"},
+         {"1-a \xC3\xA9\xF0\x9F\x98\x80"}});
   check({pattern("(a*)*b"), {"b", "aaab"}, {"a", ""}});
   check({pattern("(a|ab)(c|bcd)(d*)"), {"ac", "abcd", "abcdd"}, {"ad"}});
   check({pattern("."), {"x", "\xE2\x82\xAC"}, {"", "\n", "xy"}});
   check({pattern("x{0}"), {""}, {"x"}});
   check({json_schema(R"({"type":"string","pattern":"^[A-Z]{2}\\d$"})"), {R"("AB1")"}, {R"("AB")", R"("xAB1")"}});
-  check({json_schema(R"({"type":"string","pattern":"b"})"), {R"("b")", R"("abc")", R"("\"b")", R"("\nb")"}, {R"("a")", R"("")", "\"\"b\""}});
+  check({json_schema(R"({"type":"string","pattern":"b"})"),
+         {R"("b")", R"("abc")", R"("\"b")", R"("\nb")"},
+         {R"("a")", R"("")", "\"\"b\""}});
   check({json_schema(R"({"type":"string","pattern":"^[\"\\\\]$"})"), {R"("\"")", R"("\\")"}, {R"(""")", R"("\")"}});
 }
 
 TEST("grammar: formats") {
   const auto format = [](const char* name) { return json_schema(str(R"({"type":"string","format":")", name, "\"}")); };
-  check({format("date"), {R"("2024-02-29")", R"("2025-12-31")", R"("2000-02-29")"}, {R"("2023-02-29")", R"("1900-02-29")", R"("2025-04-31")", R"("2025-13-01")"}});
+  check({format("date"),
+         {R"("2024-02-29")", R"("2025-12-31")", R"("2000-02-29")"},
+         {R"("2023-02-29")", R"("1900-02-29")", R"("2025-04-31")", R"("2025-13-01")"}});
   check({format("time"), {R"("23:59:59Z")", R"("00:00:00.5+01:00")"}, {R"("24:00:00Z")", R"("12:00:00")"}});
   check({format("date-time"), {R"("2025-01-02T03:04:05Z")"}, {R"("2025-01-02 03:04:05Z")", R"("2025-01-02")"}});
   check({format("email"), {R"("a.b@example.com")"}, {R"("a@b")", R"("@b.c")", R"("a..b@c.de")"}});
@@ -171,10 +219,11 @@ TEST("grammar: choices") {
 
 TEST("grammar: of branches of oneOf that list values, those of one branch alone are valid") {
   check({json_schema(R"({"oneOf":[{"const":1},{"const":2},{"const":1.0,"title":"again"}]})"), {"2"}, {"1"}});
-  check({json_schema(R"({"oneOf":[{"enum":["a","a","b"]},{"enum":["b","c"]},{"const":"d"}],"type":"string","minLength":1,
+  check(
+      {json_schema(R"({"oneOf":[{"enum":["a","a","b"]},{"enum":["b","c"]},{"const":"d"}],"type":"string","minLength":1,
          "enum":["a","b","c"]})"),
-         {"\"a\"", "\"c\""},
-         {"\"b\"", "\"d\""}});
+       {"\"a\"", "\"c\""},
+       {"\"b\"", "\"d\""}});
   // The order of members makes no other value.
   check({json_schema(R"({"oneOf":[{"const":{"a":1,"b":[{}]}},{"const":{"b":[{}],"a":1}},{"const":{"a":[]}}]})"),
          {R"({"a":[]})"},
@@ -232,9 +281,11 @@ bool can_follow(const std::shared_ptr<const Constraint>& constraint, const std::
 TEST("grammar: masks are what trying every token says") {
   const std::string formats[] = {
       R"({"kind":"text","format":{"type":"json_object"}})",
-      json_schema(R"({"type":"object","properties":{"a":{"type":"string","maxLength":3},"b":{"type":"integer","minimum":-20,
+      json_schema(
+          R"({"type":"object","properties":{"a":{"type":"string","maxLength":3},"b":{"type":"integer","minimum":-20,
                      "maximum":300}},"required":["b"],"additionalProperties":{"enum":["x","xy",null]}})"),
-      json_schema(R"({"type":"array","items":{"anyOf":[{"type":"string"},{"type":"number"},{"type":"boolean"}]},"minItems":1})"),
+      json_schema(
+          R"({"type":"array","items":{"anyOf":[{"type":"string"},{"type":"number"},{"type":"boolean"}]},"minItems":1})"),
       pattern(R"(([a-z]{1,3} ?)+[.!?]|\\d+\u00e9*)"),
       R"({"kind":"text","format":{"type":"choice","choices":["the","then","there is","é","日本"]}})",
   };
@@ -249,10 +300,12 @@ TEST("grammar: masks are what trying every token says") {
         std::vector<int32_t> allowed;
         for (int32_t token = 0; token < kSmall; ++token) {
           if (allows(mask, token)) allowed.push_back(token);
-          const bool expected = token == kEndOfText ? accepts(constraint, text) : can_follow(constraint, text + bytes_of(token));
+          const bool expected =
+              token == kEndOfText ? accepts(constraint, text) : can_follow(constraint, text + bytes_of(token));
           if (allows(mask, token) != expected) {
-            test::fail(__FILE__, __LINE__, str(format, " after ", quote(text), ": token ", token, " ", quote(bytes_of(token)),
-                                               expected ? " is not allowed" : " is allowed"));
+            test::fail(__FILE__, __LINE__,
+                       str(format, " after ", quote(text), ": token ", token, " ", quote(bytes_of(token)),
+                           expected ? " is not allowed" : " is allowed"));
           }
         }
         CHECK(!allowed.empty());
@@ -315,7 +368,8 @@ TEST("grammar: the machine forgets states and goes on") {
   Matcher matcher(constraint), other(constraint);
   CHECK_EQ(first_refused(other, "abc"), std::string::npos);
   // States differ in their counts: five thousand letters and every token that could follow are more than fit.
-  for (int round = 0; round < 3; ++round) CHECK_EQ(first_refused(matcher, std::string(4000, 'a') + "7"), std::string::npos);
+  for (int round = 0; round < 3; ++round)
+    CHECK_EQ(first_refused(matcher, std::string(4000, 'a') + "7"), std::string::npos);
   CHECK_EQ(first_refused(other, "def9"), std::string::npos);
   CHECK(allows(other.mask(kPlenty), kEndOfText));
   CHECK(first_refused(other, "!") == 0);
@@ -326,8 +380,8 @@ TEST("grammar: the machine forgets states and goes on") {
 std::string turn(const std::string& members) {
   const std::string schema = json_string(R"({"type":"object","properties":{"city":{"type":"string"}},
     "required":["city"],"additionalProperties":false})");
-  return R"({"kind":"harmony","tools":[{"name":"get_weather","parameters":)" + schema + R"(},{"name":"now","parameters":null}])" +
-         members + "}";
+  return R"({"kind":"harmony","tools":[{"name":"get_weather","parameters":)" + schema +
+         R"(},{"name":"now","parameters":null}])" + members + "}";
 }
 
 tokenizer::SpecialSet all_specials() { return tokenizer::SpecialSet().set(); }
@@ -356,14 +410,17 @@ TEST("grammar: turns of the harmony format") {
     CHECK_EQ(refused_at(automatic, text), std::string::npos);
     CHECK_EQ(refused_at(automatic, str(kThought, kPreamble, kThought, text)), std::string::npos);
   }
-  CHECK_EQ(refused_at(automatic, "<|channel|>commentary to=functions.now <|constrain|>json<|message|>{\"a\":[1]}<|call|>"),
-           std::string::npos);
+  CHECK_EQ(
+      refused_at(automatic, "<|channel|>commentary to=functions.now <|constrain|>json<|message|>{\"a\":[1]}<|call|>"),
+      std::string::npos);
   for (const char* text :
        {"Hello", "<|message|>", "<|channel|>other<|message|>", "<|channel|>commentary to=functions.other ",
-        "<|channel|>final to=functions.now ", "<|channel|>analysis<|message|><|end|>", "<|channel|>final<|message|>x<|end|>",
-        "<|channel|>final<|message|>x<|call|>", "<|channel|>final<|message|>x<|reserved_200000|>",
-        "<|channel|>final<|message|>x<|endoftext|>", "<|channel|>analysis<|message|>x<|end|><|start|>user",
-        "<|channel|>commentary to=functions.now <|constrain|>json<|message|>[", "<|channel|>commentary to=functions.now<|message|>"}) {
+        "<|channel|>final to=functions.now ", "<|channel|>analysis<|message|><|end|>",
+        "<|channel|>final<|message|>x<|end|>", "<|channel|>final<|message|>x<|call|>",
+        "<|channel|>final<|message|>x<|reserved_200000|>", "<|channel|>final<|message|>x<|endoftext|>",
+        "<|channel|>analysis<|message|>x<|end|><|start|>user",
+        "<|channel|>commentary to=functions.now <|constrain|>json<|message|>[",
+        "<|channel|>commentary to=functions.now<|message|>"}) {
     if (refused_at(automatic, text) >= std::string(text).size()) test::fail(__FILE__, __LINE__, str("accepted ", text));
   }
   CHECK_THROWS(Code::kUnsupported, "needs the full vocabulary", compiled(turn("")));
@@ -371,16 +428,19 @@ TEST("grammar: turns of the harmony format") {
 
 TEST("grammar: a constraint that lacks something, or has another thing there, is refused") {
   // lib/generation/constraint.ts writes none of these, but a toJSON() of its caller's may.
-  for (const char* json : {"1", "{}", R"({"kind":1})", R"({"kind":"text"})", R"({"kind":"text","format":[]})",
-                           R"({"kind":"text","format":{"type":{}}})", R"({"kind":"text","format":{"type":"json_schema"}})",
-                           R"({"kind":"text","format":{"type":"regex"}})", R"({"kind":"text","format":{"type":"regex","pattern":1}})",
-                           R"({"kind":"text","format":{"type":"choice"}})", R"({"kind":"text","format":{"type":"choice","choices":"[]"}})",
-                           R"({"kind":"text","format":{"type":"choice","choices":[1]}})"}) {
+  for (const char* json :
+       {"1", "{}", R"({"kind":1})", R"({"kind":"text"})", R"({"kind":"text","format":[]})",
+        R"({"kind":"text","format":{"type":{}}})", R"({"kind":"text","format":{"type":"json_schema"}})",
+        R"({"kind":"text","format":{"type":"regex"}})", R"({"kind":"text","format":{"type":"regex","pattern":1}})",
+        R"({"kind":"text","format":{"type":"choice"}})", R"({"kind":"text","format":{"type":"choice","choices":"[]"}})",
+        R"({"kind":"text","format":{"type":"choice","choices":[1]}})"}) {
     CHECK_THROWS(Code::kInvalidArgument, "the JSON text of the constraint", compiled(json));
   }
-  for (const char* members : {R"(,"toolChoice":1)", R"(,"names":"x","tools":[{"name":"f"}])", R"(,"names":[1],"tools":[{"name":"f"}])",
-                              R"(,"analysisTokens":"1")", R"(,"tools":{})", R"(,"tools":[{}])", R"(,"tools":["f"])", R"(,"final":1)"}) {
-    CHECK_THROWS(Code::kInvalidArgument, "the JSON text of the constraint", compiled(str(R"({"kind":"harmony")", members, "}"), kFull));
+  for (const char* members :
+       {R"(,"toolChoice":1)", R"(,"names":"x","tools":[{"name":"f"}])", R"(,"names":[1],"tools":[{"name":"f"}])",
+        R"(,"analysisTokens":"1")", R"(,"tools":{})", R"(,"tools":[{}])", R"(,"tools":["f"])", R"(,"final":1)"}) {
+    CHECK_THROWS(Code::kInvalidArgument, "the JSON text of the constraint",
+                 compiled(str(R"({"kind":"harmony")", members, "}"), kFull));
   }
 }
 
@@ -392,7 +452,8 @@ TEST("grammar: tool choice, and names") {
   CHECK_EQ(refused_at(required, str(kThought, kCall)), std::string::npos);
   CHECK(refused_at(required, kFinal) != std::string::npos);
   CHECK(refused_at(required, kPreamble) != std::string::npos);
-  CHECK(refused_at(required, "<|channel|>commentary to=functions.now <|constrain|>json<|message|>{}<|call|>") != std::string::npos);
+  CHECK(refused_at(required, "<|channel|>commentary to=functions.now <|constrain|>json<|message|>{}<|call|>") !=
+        std::string::npos);
   const auto formatted = compiled(turn(R"(,"final":{"type":"choice","choices":["yes","no"]})"), kFull);
   CHECK_EQ(refused_at(formatted, "<|channel|>final<|message|>yes<|return|>"), std::string::npos);
   CHECK(refused_at(formatted, kFinal) != std::string::npos);
@@ -432,7 +493,8 @@ TEST("grammar: what is fixed counts by tokens, not by bytes") {
 
 TEST("grammar: turns end within their tokens") {
   std::mt19937 random(3);
-  for (const char* more : {"", R"(,"toolChoice":"required")", R"(,"toolChoice":"none","final":{"type":"json_object"})"}) {
+  for (const char* more :
+       {"", R"(,"toolChoice":"required")", R"(,"toolChoice":"none","final":{"type":"json_object"})"}) {
     const auto constraint = compiled(turn(more), kFull);
     const int64_t least = int64_t(constraint->frame.place(constraint->frame.start()).distance);
     for (const int64_t budget : {least, least + 9, least + 100}) {

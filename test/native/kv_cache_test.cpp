@@ -155,7 +155,8 @@ TEST("kv cache: 20,000 random steps never lose a page nor mix up what pages hold
       const int64_t end = std::min<int64_t>(int64_t(it.tokens.size()), it.computed + 1 + int64_t(random() % 150));
       if (end == it.computed || !cache.reserve(it.pages, it.computed, end)) continue;
       for (int64_t i = it.computed; i < end; ++i) {
-        for (int g = 0; g < kKvGroups; ++g) memory[g][size_t(it.pages.table[g][size_t(i / kPageTokens)])][size_t(i % kPageTokens)] = it.tokens[size_t(i)];
+        for (int g = 0; g < kKvGroups; ++g)
+          memory[g][size_t(it.pages.table[g][size_t(i / kPageTokens)])][size_t(i % kPageTokens)] = it.tokens[size_t(i)];
       }
       for (int64_t i = 0; i < end; ++i) {
         for (int g = 0; g < kKvGroups; ++g) {

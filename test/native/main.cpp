@@ -67,7 +67,9 @@ int main(int argc, char** argv) {
   }
   int passed = 0, failed = 0;
   for (const Case& test : cases()) {
-    const bool wanted = argc == 1 || std::any_of(argv + 1, argv + argc, [&](const char* begin) { return std::string_view(test.name).starts_with(begin); });
+    const bool wanted = argc == 1 || std::any_of(argv + 1, argv + argc, [&](const char* begin) {
+                          return std::string_view(test.name).starts_with(begin);
+                        });
     if (!wanted) continue;
     failures.clear();
     try {

@@ -111,8 +111,8 @@ TEST("thread pool: what a body throws comes out of parallel_for, and the pool wo
   for (const int threads : {1, 3}) {
     ThreadPool pool(threads);
     CHECK_THROWS(Code::kModelFormat, "at 500", pool.parallel_for(1000, 10, [](int64_t begin, int64_t end, int) {
-                   if (begin <= 500 && 500 < end) throw Error(Code::kModelFormat, "at 500");
-                 }));
+      if (begin <= 500 && 500 < end) throw Error(Code::kModelFormat, "at 500");
+    }));
     std::atomic<int64_t> sum = 0;
     pool.parallel_for(1000, 10, [&](int64_t begin, int64_t end, int) {
       for (int64_t i = begin; i < end; ++i) sum += i;

@@ -166,7 +166,9 @@ TEST("mapping: an engine whose checkpoint is overwritten ends with an error befo
   write_bytes(weights, bytes);
   Harness harness(small_options(), model.c_str());
   CHECK(!say(harness, 1).failed);
-  std::fstream(weights, std::ios::in | std::ios::out | std::ios::binary).seekp(int64_t(bytes.size()) - 5000).write("wrong", 5);
+  std::fstream(weights, std::ios::in | std::ios::out | std::ios::binary)
+      .seekp(int64_t(bytes.size()) - 5000)
+      .write("wrong", 5);
   const Outcome outcome = say(harness, 2);
   CHECK(outcome.failed && outcome.code == Code::kModelFormat && outcome.tokens.empty());
   CHECK(outcome.message.find(weights + " has been written to while it was in use") != std::string::npos);

@@ -15,7 +15,8 @@ TEST("memory_plan: more than the machine has is refused, whoever asks for it") {
   const Config config = synthetic_checkpoint("synthetic:tiny")->config;
   EngineOptions options;
   options.kv_bytes = uint64_t(1) << 50;
-  CHECK_THROWS(Code::kOutOfMemory, "kvCache.bytes asks for 1125899.9 GB, and free is", plan_memory(config, options, backend));
+  CHECK_THROWS(Code::kOutOfMemory, "kvCache.bytes asks for 1125899.9 GB, and free is",
+               plan_memory(config, options, backend));
   options.kv_bytes = 16u << 20;
   options.max_batch_tokens = 1 << 30;
   CHECK_THROWS(Code::kOutOfMemory, "for activations, and free is", plan_memory(config, options, backend));

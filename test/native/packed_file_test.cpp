@@ -12,8 +12,8 @@
 #include <thread>
 
 #include "native/loader/packed_places.h"
-#include "test/native/checkpoint_files.h"
 #include "test/native/check.h"
+#include "test/native/checkpoint_files.h"
 
 namespace oss::test {
 namespace {
@@ -244,7 +244,7 @@ TEST("packed places: beside the checkpoint, then the user's cache; a name for th
   CHECK_EQ(fingerprint(*open_checkpoint(there)), before_moving);
 
   // Other weights of the same shapes, size and time.
-  struct stat before {};
+  struct stat before{};
   CHECK_EQ(::stat((there + "/model.safetensors").c_str(), &before), 0);
   std::string& bytes = model.tensors.back().bytes;
   bytes[bytes.size() / 2] = char(bytes[bytes.size() / 2] ^ 1);

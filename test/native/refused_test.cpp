@@ -120,7 +120,8 @@ TEST("refused: without a thread to build the vocabulary's trie, whoever needs it
   constexpr int kVocab = 4321;  // nobody else's
   const int32_t end = 300;
   const RefusedThreads refused({});
-  const auto constraint = grammar::compile_constraint(R"({"kind":"text","format":{"type":"json_object"}})", kVocab, {&end, 1});
+  const auto constraint =
+      grammar::compile_constraint(R"({"kind":"text","format":{"type":"json_object"}})", kVocab, {&end, 1});
   CHECK_EQ(refused.refusals(), 1);
   grammar::Matcher matcher(constraint);
   CHECK(grammar::allows(matcher.mask(100), '{') || grammar::allows(matcher.mask(100), 90));
@@ -133,7 +134,8 @@ TEST("refused: loading without the k-th piece of memory leaves nothing behind") 
       const RefusedMemory refused(Whose::kMine, {.first = place, .last = place + 1});
       const auto error = error_of([&] { load(model, 2)->close(); });
       // What asked may do without; no other error may come of it.
-      if (error && error->code() != Code::kOutOfMemory) fail(__FILE__, __LINE__, str(model, " ", place, ": ", error->what()));
+      if (error && error->code() != Code::kOutOfMemory)
+        fail(__FILE__, __LINE__, str(model, " ", place, ": ", error->what()));
       if (refused.refusals() == 0) {
         CHECK(!error);
         break;
@@ -213,7 +215,8 @@ namespace {
 
 // Requests of every kind at once, and what each of them gives when nothing is refused.
 struct Crowd {
-  static constexpr uint64_t kPlain = 1, kChoices = 2, kLogits = 3, kProcessed = 4, kConstrained = 5, kLong = 6, kCompiled = 7, kScript = 8;
+  static constexpr uint64_t kPlain = 1, kChoices = 2, kLogits = 3, kProcessed = 4, kConstrained = 5, kLong = 6,
+                            kCompiled = 7, kScript = 8;
 
   // Each round has a constraint that no round before had compiled, of the same meaning.
   static std::vector<Request> requests(int64_t round) {
@@ -234,12 +237,14 @@ struct Crowd {
     all.push_back(std::move(processed));
     Request constrained = request(kConstrained, prompt_of(5, 20), 12);
     static const int32_t end = 299;
-    constrained.constraint = grammar::compile_constraint(R"({"kind":"text","format":{"type":"json_object"}})", 512, {&end, 1});
+    constrained.constraint =
+        grammar::compile_constraint(R"({"kind":"text","format":{"type":"json_object"}})", 512, {&end, 1});
     constrained.stop_tokens = {end};
     all.push_back(std::move(constrained));
     all.push_back(request(kLong, prompt_of(6, 200), 5));
     Request compiled = request(kCompiled, prompt_of(7, 20), 6);
-    compiled.constraint_text = R"({"kind":"text","format":{"type":"choice","choices":["yes","no"]}})" + std::string(size_t(round), ' ');
+    compiled.constraint_text =
+        R"({"kind":"text","format":{"type":"choice","choices":["yes","no"]}})" + std::string(size_t(round), ' ');
     compiled.stop_tokens = {end};
     all.push_back(std::move(compiled));
     Request scripted = request(kScript, prompt_of(8, 10), 9);
@@ -274,7 +279,8 @@ bool run(Harness& harness, const std::vector<Request>& requests) {
     const bool ended = harness.engine->ending().has_value();
     harness.collect();
     const bool ending = harness.engine->stats().ended;  // soon
-    if (ended || (!ending && std::ranges::all_of(requests, [&](const Request& r) { return is_over(harness, r); }))) return true;
+    if (ended || (!ending && std::ranges::all_of(requests, [&](const Request& r) { return is_over(harness, r); })))
+      return true;
     std::this_thread::sleep_for(std::chrono::microseconds(200));
   }
   return false;
@@ -301,7 +307,8 @@ void refuse_at_every_place(const char* what, bool isolates, const MakeRefused& r
     bool reached = false;
     {
       const auto refused = refuse(place);
-      if (!run(*harness, Crowd::requests(++round))) return fail(__FILE__, __LINE__, str(what, " ", place, ": a request never ended"));
+      if (!run(*harness, Crowd::requests(++round)))
+        return fail(__FILE__, __LINE__, str(what, " ", place, ": a request never ended"));
       reached = refused->refusals() > 0;
     }
     ++places;
@@ -311,13 +318,15 @@ void refuse_at_every_place(const char* what, bool isolates, const MakeRefused& r
       if (outcome.failed) {
         isolated += !ending;
         if (outcome.code != Code::kOutOfMemory && outcome.code != Code::kDevice)
-          fail(__FILE__, __LINE__, str(what, " ", place, ", request ", id, ": ", code_name(outcome.code), ": ", outcome.message));
+          fail(__FILE__, __LINE__,
+               str(what, " ", place, ", request ", id, ": ", code_name(outcome.code), ": ", outcome.message));
       } else if (outcome.ends > 0) {
         const Outcome& expected = undisturbed->outcomes[id];
         if (outcome.tokens != expected.tokens || outcome.logits != expected.logits || outcome.text != expected.text)
           fail(__FILE__, __LINE__, str(what, " ", place, ", request ", id, " has other tokens, logits or text"));
         if (outcome.accepted != expected.accepted)
-          fail(__FILE__, __LINE__, str(what, " ", place, ", request ", id, " was accepted ", outcome.accepted, " times"));
+          fail(__FILE__, __LINE__,
+               str(what, " ", place, ", request ", id, " was accepted ", outcome.accepted, " times"));
       }
     }
     if (ending) {
@@ -397,7 +406,8 @@ TEST("refused: errors tell the limits that are set") {
   setrlimit(RLIMIT_AS, &some);
   CHECK(memory_limits().find("ulimit -v (RLIMIT_AS) is ") != std::string::npos);
   CHECK(thread_limits().find("ulimit -v (RLIMIT_AS) is ") != std::string::npos);
-  CHECK(std::string(refused_memory(5, "x", ENOMEM).what()).starts_with("cannot allocate 5 bytes for x: Cannot allocate memory; ulimit -v"));
+  CHECK(std::string(refused_memory(5, "x", ENOMEM).what())
+            .starts_with("cannot allocate 5 bytes for x: Cannot allocate memory; ulimit -v"));
   setrlimit(RLIMIT_AS, &before);
   CHECK(refused_file("open", "/f", EMFILE).code() == Code::kResourceLimit);
   CHECK(refused_file("open", "/f", ENFILE).code() == Code::kResourceLimit);

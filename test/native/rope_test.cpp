@@ -10,7 +10,8 @@ namespace oss {
 static Config gpt_oss_rope() {
   Config config;
   config.head_dim = 64;
-  config.rope = {.theta = 150000, .factor = 32, .beta_fast = 32, .beta_slow = 1, .original_context = 4096, .truncate = false};
+  config.rope = {
+      .theta = 150000, .factor = 32, .beta_fast = 32, .beta_slow = 1, .original_context = 4096, .truncate = false};
   return config;
 }
 
@@ -45,7 +46,7 @@ TEST("rope: truncated bounds are whole numbers, as transformers' default has the
   const Rope exact(config);
   config.rope.truncate = true;
   const Rope rounded(config);
-  CHECK(rounded.inv_freq()[8] == exact.inv_freq()[8]);    // below both ramps: 8 <= 8.09
+  CHECK(rounded.inv_freq()[8] == exact.inv_freq()[8]);  // below both ramps: 8 <= 8.09
   CHECK(rounded.inv_freq()[9] != exact.inv_freq()[9]);
   CHECK(rounded.inv_freq()[18] == exact.inv_freq()[18]);  // above both: 18 >= 17.4
 }

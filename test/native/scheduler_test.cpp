@@ -30,8 +30,8 @@ struct World {
     for (int g = 0; g < kKvGroups; ++g) memory[g].assign(size_t(pages[g]), std::vector<int32_t>(kPageTokens, -1));
   }
 
-  Sequence* add(std::vector<int32_t> prompt, int64_t max_tokens, int priority = 0, std::string salt = "", int choices = 1,
-                std::string tenant = "") {
+  Sequence* add(std::vector<int32_t> prompt, int64_t max_tokens, int priority = 0, std::string salt = "",
+                int choices = 1, std::string tenant = "") {
     Request request;
     request.id = ++last_id;
     request.prompt = std::move(prompt);
@@ -299,7 +299,8 @@ TEST("scheduler: nobody loses its pages to those who came 60 seconds after it, w
   CHECK(patient->was_preempted && !patient->running);
   world.now += std::chrono::seconds(60);
   for (int i = 0; i < 2000 && world.scheduler.all().size() > 0; ++i) {
-    const bool is_over = std::any_of(world.finished.begin(), world.finished.end(), [](auto& f) { return f.first == 1; });
+    const bool is_over =
+        std::any_of(world.finished.begin(), world.finished.end(), [](auto& f) { return f.first == 1; });
     if (is_over) break;
     // The urgent ones never end: two wait at any time, and all have just come.
     while (world.scheduler.num_waiting() < 2) world.add(words(2, 150), 100, 1000);
@@ -383,7 +384,9 @@ TEST("scheduler: what stands aside for its client does not count as waiting, and
   CHECK(world.scheduler.plan_ahead({parts[1]}).empty());
 }
 
-TEST("scheduler: places in a full queue and aside are taken from the tenant that has most, the newest and the longest away") {
+TEST(
+    "scheduler: places in a full queue and aside are taken from the tenant that has most, the newest and the longest "
+    "away") {
   World world({.max_sequences = 1, .max_tokens = 64, .max_rows = 8}, {64, 64});
   CHECK(world.scheduler.to_displace() == nullptr);
   CHECK(world.scheduler.longest_aside() == nullptr);
@@ -474,7 +477,8 @@ TEST("scheduler: 3,000 random schedules say what each request says alone, and en
     const int64_t max_tokens = pick(1, 5) == 1 ? pick(1, 8) : pick(16, 300);
     // Enough for one context of 400 tokens at least.
     const int full = pick(7, 20), window = std::min(full, pick(10, 20));
-    World world({.max_sequences = pick(1, 6), .max_tokens = std::max<int64_t>(max_tokens, 6), .max_rows = 6}, {full, window});
+    World world({.max_sequences = pick(1, 6), .max_tokens = std::max<int64_t>(max_tokens, 6), .max_rows = 6},
+                {full, window});
     int arriving = pick(1, 14);
     int cancelled = 0, expected = 0;
     for (int steps = 0; arriving > 0 || !world.empty(); ++steps) {

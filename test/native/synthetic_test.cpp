@@ -83,7 +83,8 @@ Moments moments(const std::vector<double>& x) {
 
 // n = 2^18: a mean is off by 1/512 of a deviation, a correlation by as much; bounds are five of those.
 TEST("synthetic: weights are about normal, with the deviation asked for") {
-  for (const auto& [kind, mean, scale] : {std::tuple(kSyntheticNormal, 0.0, 0.0186f), std::tuple(kSyntheticNorm, 1.0, 0.15f)}) {
+  for (const auto& [kind, mean, scale] :
+       {std::tuple(kSyntheticNormal, 0.0, 0.0186f), std::tuple(kSyntheticNorm, 1.0, 0.15f)}) {
     std::vector<double> x;
     for (const uint16_t bits : values<uint16_t>(source(kind, scale), 1 << 18)) x.push_back(double(bf16_to_f32(bits)));
     const Moments m = moments(x);
@@ -164,7 +165,8 @@ double share_of_four(const Checkpoint& checkpoint) {
   std::vector<int> load(experts);
   for (size_t t = 0; t < kTokens; ++t) {
     std::vector<std::pair<float, size_t>> logits;
-    for (size_t e = 0; e < experts; ++e) logits.push_back({bf16_to_f32(noise[t * experts + e]) + bf16_to_f32(bias[e]), e});
+    for (size_t e = 0; e < experts; ++e)
+      logits.push_back({bf16_to_f32(noise[t * experts + e]) + bf16_to_f32(bias[e]), e});
     std::sort(logits.rbegin(), logits.rend());
     for (size_t k = 0; k < kTop; ++k) ++load[logits[k].second];
   }

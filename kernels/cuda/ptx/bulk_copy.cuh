@@ -39,13 +39,14 @@ __device__ __forceinline__ void copy_run([[maybe_unused]] CopyBarrier* barrier, 
   const uint32_t at = uint32_t(__cvta_generic_to_shared(barrier));
   asm volatile(
       "{\n.reg .b64 once;\ncreatepolicy.fractional.L2::evict_first.b64 once, 1.0;\n"
-      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], once;\n}\n" ::
-          "r"(to),
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], "
+      "once;\n}\n" ::"r"(to),
       "l"(run.from), "r"(run.bytes), "r"(at)
       : "memory");
 #else
   for (uint32_t i = threadIdx.x % 32 * 16; i < run.bytes; i += 32 * 16)
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;\n" ::"r"(to + i), "l"(static_cast<const char*>(run.from) + i)
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;\n" ::"r"(to + i),
+                 "l"(static_cast<const char*>(run.from) + i)
                  : "memory");
 #endif
 }
@@ -56,7 +57,8 @@ __device__ __forceinline__ void copy_runs(CopyBarrier* barrier, const Runs&... r
   const uint32_t at = uint32_t(__cvta_generic_to_shared(barrier));
 #if __CUDA_ARCH__ >= 900
   if (threadIdx.x % 32 != 0) return;
-  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;\n" ::"r"(at), "r"((runs.bytes + ...)) : "memory");
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;\n" ::"r"(at), "r"((runs.bytes + ...))
+               : "memory");
   (copy_run(barrier, runs), ...);
 #else
   (copy_run(barrier, runs), ...);

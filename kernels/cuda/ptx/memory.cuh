@@ -21,13 +21,12 @@ __device__ __forceinline__ uint32_t load_streaming(const uint32_t* from) {
 }
 
 // Brings the 128 bytes around `at` into L2, sometime. Nothing waits for it.
-__device__ __forceinline__ void prefetch_line(const void* at) {
-  asm volatile("prefetch.global.L2 [%0];\n" ::"l"(at));
-}
+__device__ __forceinline__ void prefetch_line(const void* at) { asm volatile("prefetch.global.L2 [%0];\n" ::"l"(at)); }
 
 // All threads of a block together.
 __device__ __forceinline__ void prefetch_lines(const void* from, size_t bytes) {
-  for (size_t i = threadIdx.x * 128u; i < bytes; i += blockDim.x * 128u) prefetch_line(static_cast<const char*>(from) + i);
+  for (size_t i = threadIdx.x * 128u; i < bytes; i += blockDim.x * 128u)
+    prefetch_line(static_cast<const char*>(from) + i);
 }
 
 }  // namespace oss::cuda

@@ -25,7 +25,8 @@ namespace oss {
 static constexpr int64_t kRangeBytesLeast = 16 << 10, kRangeBytesMost = 128 << 10, kRangeBytesOnce = 1 << 20;
 
 // Rows per range, a multiple of `unit`: about eight ranges per thread, so that a slow one leaves work to the others.
-static int64_t rows_per_range(int64_t rows, int64_t row_bytes, int64_t unit, int threads, int64_t most = kRangeBytesMost) {
+static int64_t rows_per_range(int64_t rows, int64_t row_bytes, int64_t unit, int threads,
+                              int64_t most = kRangeBytesMost) {
   const int64_t bytes = std::clamp(rows * row_bytes / (8 * threads), kRangeBytesLeast, most);
   return std::max<int64_t>(1, bytes / (row_bytes * unit)) * unit;
 }
@@ -221,7 +222,8 @@ void CpuBackend::linear(const LinearArgs& args, RowsOf, Operand x, const Matrix&
   multiply(args, pack_rows(args.rows, args.in, x.as<float>(), args.precise != 0, w.data == nullptr), w, bias, y);
 }
 
-void CpuBackend::qkv(const QkvArgs& args, const Step& step, Operand x, const QkvWeights& weights, Operand q, void* cache) {
+void CpuBackend::qkv(const QkvArgs& args, const Step& step, Operand x, const QkvWeights& weights, Operand q,
+                     void* cache) {
   const int q_size = args.heads * args.head_dim, kv_size = args.kv_heads * args.head_dim;
   float* k = qkv_work_.reserve<float>(*this, 2 * size_t(args.tokens) * kv_size, "keys and values");
   float* v = k + size_t(args.tokens) * kv_size;
@@ -234,7 +236,8 @@ void CpuBackend::qkv(const QkvArgs& args, const Step& step, Operand x, const Qkv
   project(weights.q, weights.q_bias, q.as<float>());
   project(weights.k, weights.k_bias, k);
   project(weights.v, weights.v_bias, v);
-  rope({.tokens = args.tokens, .heads = args.heads, .head_dim = args.head_dim, .row_stride = q_size}, step, q.as<float>());
+  rope({.tokens = args.tokens, .heads = args.heads, .head_dim = args.head_dim, .row_stride = q_size}, step,
+       q.as<float>());
   rope({.tokens = args.tokens, .heads = args.kv_heads, .head_dim = args.head_dim, .row_stride = kv_size}, step, k);
   kv_write({.kv_heads = args.kv_heads, .head_dim = args.head_dim, .group = args.group, .type = args.type}, step, k, v,
            cache);

@@ -124,7 +124,8 @@ class CpuBackend final : public Backend {
   using PackStrip = std::function<void(uint8_t* codes, uint8_t* scales)>;
   void for_each_strip(const HostTensor& blocks, const HostTensor& scales, ExpertUse,
                       const std::function<void(int64_t strip, const PackStrip&)>& body);
-  void pack_strips_to_file(const HostTensor& blocks, const HostTensor& scales, ExpertUse, size_t codes, size_t exponents);
+  void pack_strips_to_file(const HostTensor& blocks, const HostTensor& scales, ExpertUse, size_t codes,
+                           size_t exponents);
   bool quantize(const HostTensor& weight, MatrixUse, int8_t* codes, uint16_t* scales);
 
   // What runs the chunks of a task, and how many tokens it takes at once: on every call the same, for a sequence must not
@@ -152,7 +153,7 @@ class CpuBackend final : public Backend {
   ThreadPool pool_;
   const std::string threads_why_;
 
-  SyntheticMemory synthetic_;  // weights that lie in no file
+  SyntheticMemory synthetic_;          // weights that lie in no file
   std::set<const MappedFile*> files_;  // that weights lie in, or came from
   std::vector<std::unique_ptr<float[]>> packed_;
   std::vector<Buffer> weights_;  // Q8, and MXFP4 in strips

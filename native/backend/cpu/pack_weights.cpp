@@ -28,7 +28,9 @@ bool CpuBackend::becomes_q8(int64_t cols, MatrixUse use) const {
 }
 
 // A table's rows are looked up one by one.
-bool CpuBackend::in_strips(MatrixUse use) const { return bf16_ != nullptr && bf16_->strips && use == MatrixUse::kProduct; }
+bool CpuBackend::in_strips(MatrixUse use) const {
+  return bf16_ != nullptr && bf16_->strips && use == MatrixUse::kProduct;
+}
 
 static int64_t whole_strips(int64_t rows) { return (rows + cpu::kStripRows - 1) / cpu::kStripRows * cpu::kStripRows; }
 

@@ -62,7 +62,8 @@ void for_each_hidden(std::span<const uint32_t> allowed, int vocab, const Visit& 
 // What is not allowed cannot be drawn while this lives. It costs what is hidden, which in free text is next to nothing.
 class Hidden {
  public:
-  Hidden(std::span<const uint32_t> allowed, float* logits, int vocab) : allowed_(allowed), logits_(logits), vocab_(vocab) {
+  Hidden(std::span<const uint32_t> allowed, float* logits, int vocab)
+      : allowed_(allowed), logits_(logits), vocab_(vocab) {
     // Room first: without it no logit has changed.
     size_t count = 0;
     for_each_hidden(allowed_, vocab_, [&](int) { ++count; });

@@ -43,8 +43,9 @@ void expect(const HostTensor& tensor, bool accepted, const char* expected) {
 // Weights are decoded by moving bits into a bf16 and multiplying it with a power of two, which must be one itself.
 void expect_scales(const HostTensor& scales) {
   if (scales.greatest_scale <= cuda::kMaxScaleByte) return;
-  throw Error(Code::kUnsupported, str(scales.file, ": tensor ", scales.name, ": the CUDA backend takes MXFP4 scales up to 2 (byte ",
-                                      cuda::kMaxScaleByte, "), found byte ", int(scales.greatest_scale)));
+  throw Error(Code::kUnsupported,
+              str(scales.file, ": tensor ", scales.name, ": the CUDA backend takes MXFP4 scales up to 2 (byte ",
+                  cuda::kMaxScaleByte, "), found byte ", int(scales.greatest_scale)));
 }
 
 }  // namespace
@@ -96,7 +97,8 @@ void CudaBackend::check(const StepLimits& limits, KvType type) const {
   const auto refuse = [](const auto&... words) { throw Error(Code::kUnsupported, str("the CUDA backend ", words...)); };
   if (type == kKvF32) refuse("has no \"f32\" KV cache: kvCache.dtype can be \"bf16\" or \"fp8\"");
   if (limits.head_dim != kHeadDim) refuse("is made for heads of ", kHeadDim, ", not of ", limits.head_dim);
-  if (limits.heads > 16 * limits.kv_heads) refuse("has at most 16 query heads to a KV head, not ", limits.heads, " to ", limits.kv_heads);
+  if (limits.heads > 16 * limits.kv_heads)
+    refuse("has at most 16 query heads to a KV head, not ", limits.heads, " to ", limits.kv_heads);
   if (limits.experts > 256) refuse("has at most 256 experts, not ", limits.experts);
   for (const int size : {limits.hidden, limits.intermediate}) {
     if (size % kMxBlock != 0) refuse("needs layers in multiples of ", kMxBlock, ", not of ", size);
@@ -164,8 +166,8 @@ Matrix CudaBackend::pack_product(const HostTensor& weight, cuda::RowOrder order)
              [&](const void* raw, int64_t first, int64_t count) {
                const int begin = int(first) * kUnit, end = std::min(rows, begin + int(count) * kUnit);
                launched(module_.pack_matrix({.rows = end - begin, .cols = cols, .order = order},
-                                            static_cast<const uint16_t*>(raw), to + size_t(begin) * cols * sizeof(uint16_t),
-                                            gpu_->stream),
+                                            static_cast<const uint16_t*>(raw),
+                                            to + size_t(begin) * cols * sizeof(uint16_t), gpu_->stream),
                         "pack_matrix");
              });
   return {reinterpret_cast<const uint16_t*>(to), rows, cols};
@@ -193,8 +195,8 @@ ExpertMatrix CudaBackend::pack_experts(const HostTensor& blocks, const HostTenso
     return cuda::PackExpertsArgs{.experts = int(count), .rows = rows, .cols = cols, .order = order};
   };
   send_units(blocks, experts, blocks.bytes / size_t(experts), [&](const void* raw, int64_t first, int64_t count) {
-    launched(module_.pack_expert_codes(args(count), static_cast<const uint8_t*>(raw), to_codes + size_t(first) * codes_bytes,
-                                       gpu_->stream),
+    launched(module_.pack_expert_codes(args(count), static_cast<const uint8_t*>(raw),
+                                       to_codes + size_t(first) * codes_bytes, gpu_->stream),
              "pack_expert_codes");
   });
   send_units(scales, experts, scales.bytes / size_t(experts), [&](const void* raw, int64_t first, int64_t count) {
@@ -202,8 +204,12 @@ ExpertMatrix CudaBackend::pack_experts(const HostTensor& blocks, const HostTenso
                                         to_scales + size_t(first) * scales_bytes, gpu_->stream),
              "pack_expert_scales");
   });
-  return {reinterpret_cast<const uint8_t*>(to_codes), reinterpret_cast<const uint8_t*>(to_scales), pack_vector(bias).data,
-          experts, rows, cols};
+  return {reinterpret_cast<const uint8_t*>(to_codes),
+          reinterpret_cast<const uint8_t*>(to_scales),
+          pack_vector(bias).data,
+          experts,
+          rows,
+          cols};
 }
 
 void CudaBackend::loaded() {
@@ -229,10 +235,11 @@ void CudaBackend::reserve_workspace(const StepLimits& l) {
   step_ = std::make_unique<StepBuffers>(gpu_, l, repeatable_, sampling_->results());
   attention_scratch_ = gpu_->allocate(cuda::attention_scratch_bytes(singles, l.heads), "attention");
   attention_counters_ = allocate(cuda::attention_counter_bytes(singles, l.kv_heads), "attention");
-  experts_scratch_ = gpu_->allocate(
-      cuda::experts_scratch(l.tokens, l.top_k, l.experts, l.hidden, l.intermediate).bytes, "the experts' activations");
+  experts_scratch_ = gpu_->allocate(cuda::experts_scratch(l.tokens, l.top_k, l.experts, l.hidden, l.intermediate).bytes,
+                                    "the experts' activations");
   const cuda::ExpertsScratch at = cuda::experts_scratch(l.tokens, l.top_k, l.experts, l.hidden, l.intermediate);
-  gpu_->check(module_.fill(experts_scratch_.as<std::byte>() + at.done, 0, at.lists - at.done, gpu_->stream), "clearing memory");
+  gpu_->check(module_.fill(experts_scratch_.as<std::byte>() + at.done, 0, at.lists - at.done, gpu_->stream),
+              "clearing memory");
   most_fused_tokens_ = cuda::most_fused_tokens(
       {.hidden = l.hidden, .intermediate = l.intermediate, .experts = l.experts, .top_k = l.top_k},
       {.multiprocessors = gpu_->properties.multiprocessors, .shared_bytes = size_t(gpu_->properties.shared_bytes)});
@@ -268,8 +275,9 @@ void CudaBackend::run(const std::function<void()>& body) {
 
 void CudaBackend::embed(const EmbedArgs& args, const Matrix& table, const Step&, float* x) {
   last_added_ = nullptr;  // a step begins
-  launched(module_.embed({.tokens = capacity_.tokens, .hidden = args.hidden}, step_->device(), table.data, x, gpu_->stream),
-           "embed");
+  launched(
+      module_.embed({.tokens = capacity_.tokens, .hidden = args.hidden}, step_->device(), table.data, x, gpu_->stream),
+      "embed");
 }
 
 void CudaBackend::gather_rows(const Step&, int hidden, const float* x, float* rows) {
@@ -283,12 +291,13 @@ void CudaBackend::rms_norm(const RmsNormArgs& args, RowsOf rows, const float* x,
     norm_ = {.x = x, .weights = w.data, .eps = args.eps, .normed = y.data};
     return;
   }
-  launched(module_.rms_norm({.rows = capacity_of(rows), .hidden = args.hidden, .eps = args.eps}, count_of(rows), x, w.data,
-                            y.as<uint16_t>(), static_cast<uint16_t*>(y.low), gpu_->stream),
+  launched(module_.rms_norm({.rows = capacity_of(rows), .hidden = args.hidden, .eps = args.eps}, count_of(rows), x,
+                            w.data, y.as<uint16_t>(), static_cast<uint16_t*>(y.low), gpu_->stream),
            "rms_norm");
 }
 
-void CudaBackend::linear(const LinearArgs& args, RowsOf rows, Operand x, const Matrix& w, const Vector* bias, float* y) {
+void CudaBackend::linear(const LinearArgs& args, RowsOf rows, Operand x, const Matrix& w, const Vector* bias,
+                         float* y) {
   LinearArgs in_step = args;
   in_step.rows = capacity_of(rows);
   const float* bias_data = bias != nullptr ? bias->data : nullptr;
@@ -322,8 +331,8 @@ void CudaBackend::qkv(const QkvArgs& args, const Step&, Operand x, const QkvWeig
              "norm_qkv");
     return;
   }
-  launched(module_.qkv(in_step, step_->device(), x.as<uint16_t>(), weights.q.data, weights.q_bias.data, q.as<uint16_t>(),
-                       cache, gpu_->stream),
+  launched(module_.qkv(in_step, step_->device(), x.as<uint16_t>(), weights.q.data, weights.q_bias.data,
+                       q.as<uint16_t>(), cache, gpu_->stream),
            "qkv");
 }
 
@@ -335,8 +344,8 @@ void CudaBackend::attention(const AttentionArgs& args, const Step&, Operand q, c
     in_step.tokens = singles_;
     const int splits = args.window > 0 ? window_splits(args.window) : capacity_.splits;
     launched(module_.attention_split(in_step, step_->device(), splits, q.as<uint16_t>(), cache, sinks.data,
-                                     attention_scratch_.as<float>(), attention_counters_.as<int32_t>(), out.as<uint16_t>(),
-                                     gpu_->stream),
+                                     attention_scratch_.as<float>(), attention_counters_.as<int32_t>(),
+                                     out.as<uint16_t>(), gpu_->stream),
              "attention_split");
   }
   if (tiles_ > 0) {
@@ -361,7 +370,8 @@ void CudaBackend::experts(const ExpertsArgs& args, Operand normed, const int32_t
                           const ExpertMatrix& gate_up, const ExpertMatrix& down, float* x) {
   ExpertsArgs in_step = args;
   in_step.tokens = capacity_.tokens;
-  const cuda::PackedExperts w1 = {gate_up.blocks, gate_up.scales, gate_up.bias}, w2 = {down.blocks, down.scales, down.bias};
+  const cuda::PackedExperts w1 = {gate_up.blocks, gate_up.scales, gate_up.bias},
+                            w2 = {down.blocks, down.scales, down.bias};
   if (fused()) {
     launched(module_.few_experts(in_step, count_of(RowsOf::kTokens), router_logits_, normed.as<uint16_t>(), w1, w2,
                                  experts_scratch_.as<void>(), x, gpu_->stream),

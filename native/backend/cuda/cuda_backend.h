@@ -54,8 +54,8 @@ class CudaBackend final : public Backend {
   void attention(const AttentionArgs&, const Step&, Operand q, const void* cache, const Vector& sinks,
                  Operand out) override;
   void router(const RouterArgs&, const float* logits, int32_t* index, float* weight) override;
-  void experts(const ExpertsArgs&, Operand normed, const int32_t* index, const float* weight, const ExpertMatrix& gate_up,
-               const ExpertMatrix& down, float* x) override;
+  void experts(const ExpertsArgs&, Operand normed, const int32_t* index, const float* weight,
+               const ExpertMatrix& gate_up, const ExpertMatrix& down, float* x) override;
   void gather_rows(const Step&, int hidden, const float* x, float* rows) override;
   void sample(int rows, int vocab, float* logits, std::span<const SamplingArgs> args,
               std::span<const SamplingContext> contexts) override;

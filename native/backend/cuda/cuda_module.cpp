@@ -74,7 +74,8 @@ Opened open() {
     return opened;
   }
   static const Opened beside = [] {
-    constexpr std::string_view kAbsent = OSS_CUDA_ABSENT;  // why this build has none; the tests put an emulated one there
+    constexpr std::string_view kAbsent =
+        OSS_CUDA_ABSENT;  // why this build has none; the tests put an emulated one there
     Opened found = open_file((own_folder() / "libgptoss_cuda.so").string());
     if (found.state == CudaState::kNotBuilt && !kAbsent.empty()) found.why = str("not in this build (", kAbsent, ")");
     return found;
@@ -165,14 +166,16 @@ CudaPresence cuda_presence() {
   const std::string version = version_text(driver);
   const cuda::Status counted = module.device_count(&count);
   if (counted == kInsufficientDriver || driver / 1000 < runtime / 1000)
-    return absent(CudaState::kDriverTooOld,
-                  str("the NVIDIA driver is too old: it supports CUDA ", version, ", needed is ", driver_needed(runtime)),
-                  version);
+    return absent(
+        CudaState::kDriverTooOld,
+        str("the NVIDIA driver is too old: it supports CUDA ", version, ", needed is ", driver_needed(runtime)),
+        version);
   if (counted == kErrorNoDevice || (counted == kSuccess && count == 0)) {
     const char* visible = std::getenv("CUDA_VISIBLE_DEVICES");
     return absent(CudaState::kNoDevice,
-                  visible != nullptr ? str("no GPU is visible: CUDA_VISIBLE_DEVICES is \"", visible, "\"")
-                                     : "there is an NVIDIA driver but no GPU that this process may use (see nvidia-smi)",
+                  visible != nullptr
+                      ? str("no GPU is visible: CUDA_VISIBLE_DEVICES is \"", visible, "\"")
+                      : "there is an NVIDIA driver but no GPU that this process may use (see nvidia-smi)",
                   version);
   }
   if (counted != kSuccess)
@@ -189,7 +192,8 @@ CudaPresence cuda_presence() {
       // Asking starts CUDA on the device and takes memory there: equal ones are asked once.
       const auto& of = device.properties;
       const auto same = std::ranges::find_if(found.devices, [&](const CudaDevice& earlier) {
-        return earlier.properties.compute_major == of.compute_major && earlier.properties.compute_minor == of.compute_minor;
+        return earlier.properties.compute_major == of.compute_major &&
+               earlier.properties.compute_minor == of.compute_minor;
       });
       bool unsupported = false;
       device.problem = same == found.devices.end() ? problem_of(module, device, unsupported) : same->problem;
@@ -227,7 +231,8 @@ int cuda_device(std::string_view backend) {
   };
   if (found.devices.empty()) throw refuse(found.detail);
   if (index < 0) {
-    const auto usable = std::ranges::find_if(found.devices, [](const CudaDevice& device) { return device.problem.empty(); });
+    const auto usable =
+        std::ranges::find_if(found.devices, [](const CudaDevice& device) { return device.problem.empty(); });
     if (usable == found.devices.end()) throw refuse(found.detail);
     return usable->index;
   }
@@ -235,7 +240,8 @@ int cuda_device(std::string_view backend) {
   if (size_t(index) >= count)
     throw Error(Code::kInvalidArgument,
                 str("backend \"", backend, "\": there ",
-                    count == 1 ? "is one CUDA device, \"cuda:0\"" : str("are ", count, " CUDA devices, \"cuda:0\" to \"cuda:", count - 1, "\"")));
+                    count == 1 ? "is one CUDA device, \"cuda:0\""
+                               : str("are ", count, " CUDA devices, \"cuda:0\" to \"cuda:", count - 1, "\"")));
   if (const std::string& problem = found.devices[size_t(index)].problem; !problem.empty()) throw refuse(problem);
   return index;
 }

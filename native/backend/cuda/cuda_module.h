@@ -11,8 +11,8 @@ namespace oss {
 
 enum class CudaState {
   kAvailable,
-  kNotBuilt,           // no module was built, or none lies beside this library
-  kDamaged,            // it does not load, or belongs to another version
+  kNotBuilt,  // no module was built, or none lies beside this library
+  kDamaged,   // it does not load, or belongs to another version
   kNoDriver,
   kDriverTooOld,
   kNoDevice,           // none there, or none visible to this process

@@ -22,7 +22,8 @@ void Gpu::use() const { check(module.use_device(device), "choosing the device");
 
 void Gpu::check(cuda::Status status, const char* what) const {
   if (status == 0) return;
-  throw Error(Code::kDevice, str("CUDA device ", device, ": ", what, ": ", module.explain(status), " (error ", status, ")"));
+  throw Error(Code::kDevice,
+              str("CUDA device ", device, ": ", what, ": ", module.explain(status), " (error ", status, ")"));
 }
 
 DeviceMemory Gpu::memory() const {

@@ -57,7 +57,8 @@ size_t table_bytes(const StepLimits& limits) {
 
 uint64_t StepBuffers::bytes(const StepLimits& limits) { return token_bytes(limits) + kKvGroups * table_bytes(limits); }
 
-StepBuffers::StepBuffers(std::shared_ptr<Gpu> gpu, const StepLimits& limits, bool apart, const cuda::SampleResult* drawn)
+StepBuffers::StepBuffers(std::shared_ptr<Gpu> gpu, const StepLimits& limits, bool apart,
+                         const cuda::SampleResult* drawn)
     : gpu_(gpu),
       apart_(apart),
       max_pages_(limits.max_pages),

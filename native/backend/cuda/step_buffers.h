@@ -38,7 +38,8 @@ class StepBuffers {
   cuda::DeviceStep device_{};
   // The same arrays in pinned memory.
   cuda::StepCounts* counts_ = nullptr;
-  int32_t *tokens_ = nullptr, *positions_ = nullptr, *sequence_ = nullptr, *logit_tokens_ = nullptr, *singles_ = nullptr;
+  int32_t *tokens_ = nullptr, *positions_ = nullptr, *sequence_ = nullptr, *logit_tokens_ = nullptr,
+          *singles_ = nullptr;
   cuda::AttentionTile* tiles_ = nullptr;
   float* rope_ = nullptr;
   int32_t* block_tables_[kKvGroups] = {};  // what the device has of them

@@ -14,7 +14,9 @@ constexpr int kMostThreads = 16;
 constexpr int64_t kReadBytes = 256 << 10;
 
 WeightStream::WeightStream(std::shared_ptr<Gpu> gpu)
-    : gpu_(gpu), pool_(std::min(kMostThreads, usable_threads().count), FewerThreads::kGoOn), slots_{Slot(gpu), Slot(gpu), Slot(gpu)} {}
+    : gpu_(gpu),
+      pool_(std::min(kMostThreads, usable_threads().count), FewerThreads::kGoOn),
+      slots_{Slot(gpu), Slot(gpu), Slot(gpu)} {}
 
 WeightStream::Slot& WeightStream::next_slot(size_t pinned_bytes, size_t raw_bytes) {
   Slot& slot = slots_[next_];

@@ -480,7 +480,7 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t);
 namespace oss::emu {
 // The arguments live as long as `body`.
 cudaError_t queue_launch(const cudaLaunchConfig_t&, const void* kernel, std::function<void()> body, Arguments);
-}
+}  // namespace oss::emu
 
 template <typename... Params, typename... Args>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Params...), Args&&... args) {
@@ -488,6 +488,7 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
   const auto bytes = [](const auto&... value) {
     return oss::emu::Arguments{{reinterpret_cast<const unsigned char*>(&value), sizeof(value)}...};
   };
-  return oss::emu::queue_launch(*config, reinterpret_cast<const void*>(kernel),
-                                [kernel, values] { std::apply(kernel, *values); }, std::apply(bytes, *values));
+  return oss::emu::queue_launch(
+      *config, reinterpret_cast<const void*>(kernel), [kernel, values] { std::apply(kernel, *values); },
+      std::apply(bytes, *values));
 }

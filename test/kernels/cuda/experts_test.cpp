@@ -170,8 +170,8 @@ class Runner {
       check_bits("the second time", x->read(), again->read());
     } else {
       if (logits != nullptr) {
-        device_.check(device_.module.router({args.tokens, args.experts, args.top_k}, count.data(), device_logits->data(),
-                                            index->data(), weight->data(), device_.stream),
+        device_.check(device_.module.router({args.tokens, args.experts, args.top_k}, count.data(),
+                                            device_logits->data(), index->data(), weight->data(), device_.stream),
                       "router");
       }
       device_.check(
@@ -310,10 +310,20 @@ TEST("cuda experts: against a double loop; an expert with no token, one with all
   struct Shape {
     int hidden, intermediate, experts, top_k, tokens, capacity;
   };
-  for (const Shape s : {Shape{64, 128, 5, 4, 1, 1}, {160, 96, 32, 4, 1, 8}, {96, 160, 32, 4, 7, 7},
-                        {128, 64, 4, 4, 8, 8}, {32, 32, 2, 1, 2, 5}, {64, 96, 32, 4, 9, 9}, {160, 160, 5, 4, 9, 64},
-                        {128, 128, 4, 2, 40, 40}, {96, 32, 32, 4, 70, 70}, {32, 64, 5, 4, 130, 130},
-                        {64, 32, 6, 4, 70, 520}, {96, 64, 12, 8, 7, 7}, {2880, 32, 5, 4, 8, 8}, {2880, 32, 2, 1, 9, 9},
+  for (const Shape s : {Shape{64, 128, 5, 4, 1, 1},
+                        {160, 96, 32, 4, 1, 8},
+                        {96, 160, 32, 4, 7, 7},
+                        {128, 64, 4, 4, 8, 8},
+                        {32, 32, 2, 1, 2, 5},
+                        {64, 96, 32, 4, 9, 9},
+                        {160, 160, 5, 4, 9, 64},
+                        {128, 128, 4, 2, 40, 40},
+                        {96, 32, 32, 4, 70, 70},
+                        {32, 64, 5, 4, 130, 130},
+                        {64, 32, 6, 4, 70, 520},
+                        {96, 64, 12, 8, 7, 7},
+                        {2880, 32, 5, 4, 8, 8},
+                        {2880, 32, 2, 1, 9, 9},
                         {32, 32, 4, 4, 0, 3}}) {
     Layer layer(s.hidden, s.intermediate, s.experts, s.top_k);
     layer.gate_up.randomize(11, 118, 124);
@@ -384,16 +394,24 @@ void check_few_experts(const FewShape& s) {
 }
 
 TEST("cuda few_experts: bit for bit what router and experts give") {
-  for (const FewShape& s :
-       {FewShape{64, 128, 5, 4, 1, 1}, {160, 96, 32, 4, 1, 8}, {96, 160, 32, 4, 7, 7}, {640, 64, 4, 4, 8, 8},
-        {32, 32, 2, 1, 2, 5}, {64, 96, 32, 4, 9, 9}, {160, 160, 5, 4, 16, 16}, {96, 64, 12, 8, 7, 8},
-        {128, 64, 2, 1, 16, 16}, {64, 32, 40, 4, 13, 16}, {32, 32, 4, 4, 0, 3}}) {
+  for (const FewShape& s : {FewShape{64, 128, 5, 4, 1, 1},
+                            {160, 96, 32, 4, 1, 8},
+                            {96, 160, 32, 4, 7, 7},
+                            {640, 64, 4, 4, 8, 8},
+                            {32, 32, 2, 1, 2, 5},
+                            {64, 96, 32, 4, 9, 9},
+                            {160, 160, 5, 4, 16, 16},
+                            {96, 64, 12, 8, 7, 8},
+                            {128, 64, 2, 1, 16, 16},
+                            {64, 32, 40, 4, 13, 16},
+                            {32, 32, 4, 4, 0, 3}}) {
     check_few_experts(s);
   }
 }
 
 TEST("cuda few_experts: rows as long as the released models have them, bit for bit too") {
-  for (const FewShape& s : {FewShape{2880, 32, 5, 4, 2, 2}, {32, 2880, 5, 4, 3, 3}, {2848, 32, 4, 4, 1, 1}}) check_few_experts(s);
+  for (const FewShape& s : {FewShape{2880, 32, 5, 4, 2, 2}, {32, 2880, 5, 4, 3, 3}, {2848, 32, 4, 4, 1, 1}})
+    check_few_experts(s);
 }
 
 TEST("cuda experts: refuses what it cannot hold") {

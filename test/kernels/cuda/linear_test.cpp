@@ -42,9 +42,9 @@ std::vector<float> run_linear(CudaDevice& device, const Problem& p, const Operan
 
 void check_linear(CudaDevice& device, const Problem& p) {
   const int capacity = p.args.rows, in = p.args.in, out = p.args.out, accumulate = p.args.accumulate;
-  const std::string what = str(device.name, ": rows ", p.rows, " of ", capacity, ", in ", in, ", out ", out,
-                               accumulate ? ", accumulate" : "", p.biased ? "" : ", no bias",
-                               p.paired ? ", paired" : "");
+  const std::string what =
+      str(device.name, ": rows ", p.rows, " of ", capacity, ", in ", in, ", out ", out,
+          accumulate ? ", accumulate" : "", p.biased ? "" : ", no bias", p.paired ? ", paired" : "");
   const Operands operands(p);
   const std::vector<float> actual = run_linear(device, p, operands);
   std::vector<double> expected;
@@ -135,8 +135,16 @@ TEST("cuda linear: a row's bits depend on no other row and on no capacity") {
 
 TEST("cuda norm_linear: bit for bit what rms_norm and linear give, and the same normed rows") {
   for_each_cuda_device([](CudaDevice& device) {
-    for (const auto& [rows, capacity, in, out] : {std::tuple(1, 1, 2880, 37), {1, 8, 96, 160}, {3, 4, 64, 5}, {5, 5, 256, 300},
-                                                  {8, 8, 1056, 16}, {9, 9, 96, 48}, {16, 16, 320, 128}, {2, 16, 32, 33}, {0, 3, 64, 16}, {17, 17, 96, 16}}) {
+    for (const auto& [rows, capacity, in, out] : {std::tuple(1, 1, 2880, 37),
+                                                  {1, 8, 96, 160},
+                                                  {3, 4, 64, 5},
+                                                  {5, 5, 256, 300},
+                                                  {8, 8, 1056, 16},
+                                                  {9, 9, 96, 48},
+                                                  {16, 16, 320, 128},
+                                                  {2, 16, 32, 33},
+                                                  {0, 3, 64, 16},
+                                                  {17, 17, 96, 16}}) {
       const LinearArgs args = {capacity, in, out, 0};
       const float eps = 1e-5f;
       const DeviceArray<int32_t> num_rows(device, std::vector<int32_t>{rows});
@@ -151,8 +159,8 @@ TEST("cuda norm_linear: bit for bit what rms_norm and linear give, and the same 
       device.check(device.module.rms_norm({capacity, in, eps}, num_rows.data(), x.data(), norm.data(), normed.data(),
                                           low.data(), device.stream),
                    "rms_norm");
-      device.check(device.module.linear(args, num_rows.data(), normed.data(), low.data(), w.data(), bias.data(), y.data(),
-                                        {}, device.stream),
+      device.check(device.module.linear(args, num_rows.data(), normed.data(), low.data(), w.data(), bias.data(),
+                                        y.data(), {}, device.stream),
                    "linear");
       device.check(device.module.norm_linear(args, eps, num_rows.data(), x.data(), norm.data(), w.data(), bias.data(),
                                              fused_normed.data(), fused_y.data(), device.stream),

@@ -78,9 +78,11 @@ TEST("cuda plan: every phase of the released models has enough under way on an H
 TEST("cuda plan: blocks of neighbouring launches have room beside each other on an H200") {
   constexpr size_t kAll = 228 << 10, kExperts = expert_shared_bytes() + kExpertStaticBytes + kBlockReserve;
   for (const int tokens : {1, 2, 4, 8}) {
-    const MatrixStream qkv = plan_matrix_stream(320, kHidden, tokens, kH200), o = plan_matrix_stream(180, kQWidth, tokens, kH200);
+    const MatrixStream qkv = plan_matrix_stream(320, kHidden, tokens, kH200),
+                       o = plan_matrix_stream(180, kQWidth, tokens, kH200);
     CHECK(kExpertBlocks * kExperts + qkv.shared_bytes + kBlockReserve <= kAll);  // down, and the next layer's qkv
-    if (tokens <= 4) CHECK(o.shared_bytes + kBlockReserve + (64 << 10) + 2 * kBlockReserve <= kAll);  // a block of attention, and o
+    if (tokens <= 4)
+      CHECK(o.shared_bytes + kBlockReserve + (64 << 10) + 2 * kBlockReserve <= kAll);  // a block of attention, and o
   }
   const MatrixStream router = plan_matrix_stream(8, kHidden, 2, kH200);
   CHECK(kExpertBlocks * kExperts + router.shared_bytes + kBlockReserve <= kAll);

@@ -62,8 +62,8 @@ Result run_qkv(CudaDevice& device, const Layer& layer, KvType type, KvGroup grou
   const float eps = 1e-5f;
   const DeviceArray<float> float_x(device, x), norm(device, exact_values(size_t(hidden), 99));
   if (rows == Rows::kNormed) {
-    device.check(device.module.rms_norm({tokens.size(), hidden, eps}, &counts.data()->tokens, float_x.data(), norm.data(),
-                                        device_x.data(), nullptr, device.stream),
+    device.check(device.module.rms_norm({tokens.size(), hidden, eps}, &counts.data()->tokens, float_x.data(),
+                                        norm.data(), device_x.data(), nullptr, device.stream),
                  "rms_norm");
   }
   if (rows == Rows::kNormedOnTheWay) {
@@ -222,9 +222,12 @@ TEST("cuda qkv: a token's bits depend on no other token and on no capacity") {
 }
 
 TEST("cuda norm_qkv: bit for bit what rms_norm and qkv give") {
-  for (const auto& [hidden, heads, kv_heads, capacity, count, type] :
-       {std::tuple(96, 2, 1, 1, 1, kKvBF16), {256, 4, 2, 8, 5, kKvBF16}, {2880, 1, 1, 2, 2, kKvFP8}, {160, 2, 2, 9, 9, kKvBF16},
-        {128, 3, 1, 16, 16, kKvFP8}, {32, 1, 1, 16, 0, kKvBF16}}) {
+  for (const auto& [hidden, heads, kv_heads, capacity, count, type] : {std::tuple(96, 2, 1, 1, 1, kKvBF16),
+                                                                       {256, 4, 2, 8, 5, kKvBF16},
+                                                                       {2880, 1, 1, 2, 2, kKvFP8},
+                                                                       {160, 2, 2, 9, 9, kKvBF16},
+                                                                       {128, 3, 1, 16, 16, kKvFP8},
+                                                                       {32, 1, 1, 16, 0, kKvBF16}}) {
     const Layer layer = random_layer(hidden, heads, kv_heads);
     const Tokens tokens = random_tokens(count);
     const std::vector<float> x = exact_values(size_t(count) * hidden, 31);

@@ -45,8 +45,8 @@ TEST("cuda router: 1 to 256 experts, infinite and equal logits; nothing past the
   struct Shape {
     int tokens, capacity, experts, top_k;
   };
-  for (const Shape s : {Shape{1, 1, 32, 4}, {3, 8, 128, 4}, {9, 9, 5, 4}, {2, 5, 256, 8}, {4, 4, 6, 6}, {1, 2, 1, 1},
-                        {0, 3, 32, 4}}) {
+  for (const Shape s :
+       {Shape{1, 1, 32, 4}, {3, 8, 128, 4}, {9, 9, 5, 4}, {2, 5, 256, 8}, {4, 4, 6, 6}, {1, 2, 1, 1}, {0, 3, 32, 4}}) {
     std::vector<float> logits = bf16_values(size_t(s.capacity) * s.experts, 5, 3);
     for (size_t i = 0; i < logits.size(); i += 7) logits[i] = i % 2 == 0 ? 0.0f : -0.0f;
     if (s.experts == 128) logits[3] = -INFINITY;

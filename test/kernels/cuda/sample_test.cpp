@@ -50,19 +50,20 @@ bool same_logprob(float a, float b) { return a == b || std::fabs(a - b) <= 1e-6f
 std::string described(const Batch& batch, size_t i) {
   const Draw& draw = batch.draws[i];
   const SamplingArgs& a = draw.args;
-  return str("vocab ", batch.vocab, ", draw ", i, " of ", batch.draws.size(), ", temperature ", a.temperature, ", top_k ",
-             a.top_k, ", top_p ", a.top_p, ", min_p ", a.min_p, ", penalties ", a.repetition_penalty, " ", a.presence_penalty,
-             " ", a.frequency_penalty, ", ", draw.seen.size(), " seen, ", draw.bias.size(), " biases, first logit ",
-             batch.logits[size_t(draw.row) * batch.vocab]);
+  return str("vocab ", batch.vocab, ", draw ", i, " of ", batch.draws.size(), ", temperature ", a.temperature,
+             ", top_k ", a.top_k, ", top_p ", a.top_p, ", min_p ", a.min_p, ", penalties ", a.repetition_penalty, " ",
+             a.presence_penalty, " ", a.frequency_penalty, ", ", draw.seen.size(), " seen, ", draw.bias.size(),
+             " biases, first logit ", batch.logits[size_t(draw.row) * batch.vocab]);
 }
 
 void check_draw(const std::string& device, Batch& batch, size_t i, const cuda::SampleResult& got) {
   const Draw& draw = batch.draws[i];
-  const SamplingContext context = {.seen = draw.seen, .bias = draw.bias, .top_logprobs = draw.top,
-                                   .allowed = draw.allowed};
+  const SamplingContext context = {
+      .seen = draw.seen, .bias = draw.bias, .top_logprobs = draw.top, .allowed = draw.allowed};
   const Sampled expected = sample_row(draw.args, context, batch.row(draw.row), batch.vocab);
   const auto wrong = [&](const auto& what, const auto& wanted, const auto& found) {
-    fail(__FILE__, __LINE__, str(device, ": ", described(batch, i), ": ", what, ": expected ", wanted, ", got ", found));
+    fail(__FILE__, __LINE__,
+         str(device, ": ", described(batch, i), ": ", what, ": expected ", wanted, ", got ", found));
   };
   if (got.token != expected.token) return wrong("token", expected.token, got.token);
   if (!same_logprob(got.logprob, expected.logprob)) return wrong("logprob", expected.logprob, got.logprob);
@@ -70,7 +71,8 @@ void check_draw(const std::string& device, Batch& batch, size_t i, const cuda::S
   for (int k = 0; k < got.num_top; ++k) {
     const TopLogprob& top = expected.top[size_t(k)];
     if (got.top_token[k] != top.token) return wrong(str("top ", k), top.token, got.top_token[k]);
-    if (!same_logprob(got.top_logprob[k], top.logprob)) return wrong(str("top logprob ", k), top.logprob, got.top_logprob[k]);
+    if (!same_logprob(got.top_logprob[k], top.logprob))
+      return wrong(str("top logprob ", k), top.logprob, got.top_logprob[k]);
   }
 }
 
@@ -201,7 +203,8 @@ SamplingArgs random_args(Random& random, int vocab) {
 }
 
 Draw random_draw(Random& random, int row, int vocab) {
-  Draw draw = {.row = row, .args = random_args(random, vocab), .seen = {}, .bias = {}, .top = random.of({0, 0, 1, 5, 20})};
+  Draw draw = {
+      .row = row, .args = random_args(random, vocab), .seen = {}, .bias = {}, .top = random.of({0, 0, 1, 5, 20})};
   if (random.below(2) == 0) {
     std::vector<int32_t> ids(size_t(std::min(vocab, 400)));
     for (int32_t& id : ids) id = random.below(vocab);
@@ -348,7 +351,8 @@ TEST("cuda sample: a step without rows, and a capacity of none") {
   for_each_cuda_device([](CudaDevice& device) {
     CHECK(run_batch(device, {301, std::vector<float>(301, 1.0f), {}}).empty());
     const cuda::SampleArgs none = {.rows = 0, .vocab = 301};
-    CHECK_EQ(device.module.sample(none, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, device.stream), 0);
+    CHECK_EQ(device.module.sample(none, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, device.stream),
+             0);
   });
 }
 

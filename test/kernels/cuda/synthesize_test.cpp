@@ -27,8 +27,9 @@ void check_part(CudaDevice& device, int kind, float scale, uint64_t first, uint6
   if (actual == expected) return;
   size_t at = 0;
   while (actual[at] == expected[at]) ++at;
-  fail(__FILE__, __LINE__, str(device.name, ": kind ", kind, ", elements ", first, " + ", count, ", shift ", shift, ": byte ",
-                               at, ": expected ", int(expected[at]), ", got ", int(actual[at])));
+  fail(__FILE__, __LINE__,
+       str(device.name, ": kind ", kind, ", elements ", first, " + ", count, ", shift ", shift, ": byte ", at,
+           ": expected ", int(expected[at]), ", got ", int(actual[at])));
 }
 
 TEST("cuda synthesize: the host's bytes, any part of any kind") {
