@@ -17,10 +17,10 @@ interface Ptxas {
   parsePtxas(text: string): { kernels: object[]; warnings: string[] };
   problems(kernel: object, largest: number): string[];
 }
-const ptxas = (await import(path.resolve("test/ptxas.mjs"))) as Ptxas;
+const ptxas = (await import(path.resolve("test/commands/ptxas.mjs"))) as Ptxas;
 
 function examine(...sources: string[]): Examined {
-  const run = spawnSync(process.execPath, ["test/ptxas.mjs", "--json", ...sources], {
+  const run = spawnSync(process.execPath, ["test/commands/ptxas.mjs", "--json", ...sources], {
     encoding: "utf8",
     maxBuffer: 2 ** 28,
   });
@@ -43,7 +43,7 @@ withoutCuda("CUDA left out", () => {
 
   if (absent.startsWith("no nvcc")) {
     it("npm run ptxas says that it looked at nothing", () => {
-      const { status, stdout } = spawnSync(process.execPath, ["test/ptxas.mjs"], { encoding: "utf8" });
+      const { status, stdout } = spawnSync(process.execPath, ["test/commands/ptxas.mjs"], { encoding: "utf8" });
       expect({ status, stdout }).toEqual({ status: 2, stdout: `${ptxas.noNvcc}\n` });
     });
   }

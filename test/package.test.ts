@@ -85,7 +85,7 @@ describe("what npm installs with the package", () => {
   });
 
   it("is listed in THIRD_PARTY.md", () => {
-    const { status, stderr } = spawnSync(process.execPath, ["test/third-party.mjs", "--check"], {
+    const { status, stderr } = spawnSync(process.execPath, ["test/commands/third-party.mjs", "--check"], {
       cwd: packageRoot,
       encoding: "utf8",
     });

@@ -24,7 +24,7 @@ if (absent) console.warn(`NOT RUN: nothing was compiled to PTX: ${absent}`);
 withCuda.each(absent ? [] : Object.entries(cases))("PTX of sm_%s", (architecture, names) => {
   const { stdout, stderr } = spawnSync(
     process.execPath,
-    ["test/ptx.mjs", "--architectures", architecture, ...names.map((name) => `cuda ${name}`)],
+    ["test/commands/ptx.mjs", "--architectures", architecture, ...names.map((name) => `cuda ${name}`)],
     { encoding: "utf8", maxBuffer: 2 ** 28 },
   );
   const lines = stdout.split("\n");

@@ -1,4 +1,4 @@
-// Preloaded by test/sanitize.mjs into every Node process of a run: where the package asks for its addon, it gets the one
+// Preloaded by test/commands/sanitize.mjs into every Node process of a run: where the package asks for its addon, it gets the one
 // built with sanitizers. The package itself knows nothing of it.
 const Module = require("node:module");
 

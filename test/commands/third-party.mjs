@@ -3,7 +3,7 @@
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 
-const root = path.resolve(import.meta.dirname, "..");
+const root = path.resolve(import.meta.dirname, "../..");
 const file = path.join(root, "THIRD_PARTY.md");
 const [begin, end] = ["<!-- npm run third-party: begin -->", "<!-- npm run third-party: end -->"];
 

@@ -6,7 +6,7 @@ import { spawnSync } from "node:child_process";
 import { readdirSync, readFileSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { Engine } from "../dist/index.js";
+import { Engine } from "../../dist/index.js";
 
 const known = ["scalar", "avx2", "avx512", "avx512bf16", "amx", "neon", "neonbf16"];
 const isNative = (argument) => argument === "--native";

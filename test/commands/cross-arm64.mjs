@@ -1,6 +1,6 @@
 // Builds the C++ tests for 64-bit ARM and runs them in an emulator: the NEON kernels, without an ARM machine.
 //
-//   node test/cross-arm64.mjs [--without-gpu] [BEGIN_OF_A_NAME ...]      default: all cases
+//   node test/commands/cross-arm64.mjs [--without-gpu] [BEGIN_OF_A_NAME ...]      default: all cases
 //
 // --without-gpu: without the emulated GPU, a third of what is to be compiled.
 //
@@ -10,7 +10,7 @@ import { spawnSync } from "node:child_process";
 import { availableParallelism } from "node:os";
 import path from "node:path";
 
-const root = path.resolve(import.meta.dirname, "..");
+const root = path.resolve(import.meta.dirname, "../..");
 const out = path.join(root, ".cmake", "linux-arm64-emulated");
 
 const isWithoutGpu = (argument) => argument === "--without-gpu";

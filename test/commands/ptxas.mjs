@@ -2,7 +2,7 @@
 // architecture; a table tells registers, shared memory and instructions. It fails on what a kernel must not have: spills,
 // a stack frame, an empty body on one architecture (a feature macro that is not defined there), serialised wgmma.
 //
-//   node test/ptxas.mjs [--architectures 80,90a,…] [--json] [SOURCE ...]      "release": 80,90a,100f,120f
+//   node test/commands/ptxas.mjs [--architectures 80,90a,…] [--json] [SOURCE ...]      "release": 80,90a,100f,120f
 //
 // Exits 1 when a kernel has a problem or does not compile, 2 when there is no nvcc, so that nothing was looked at.
 // Results are kept in .cmake/ptxas, by the content of the sources.
@@ -14,7 +14,7 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 
-const root = path.resolve(import.meta.dirname, "..");
+const root = path.resolve(import.meta.dirname, "../..");
 const emptyBody = 256; // bytes of code that a kernel without statements has: exit, and padding
 /** As kernels/cuda/CMakeLists.txt has them. */
 export const flags = ["-std=c++20", "-O3", "-I.", "--expt-relaxed-constexpr", '-DOSS_CUDA_ARCHITECTURES="none"'];

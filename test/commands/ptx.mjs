@@ -1,7 +1,7 @@
 // npm run ptx: the CUDA tests on what nvcc makes of the kernels. Each kernels/cuda/*.cu is compiled to PTX for each
 // architecture, and the emulated GPU executes that in place of what g++ made of the same source (test/emu/ptx). No GPU.
 //
-//   node test/ptx.mjs [--architectures 80,90a] [BEGIN_OF_A_CASE ...]      without a case: all of kernels and engines on CUDA
+//   node test/commands/ptx.mjs [--architectures 80,90a] [BEGIN_OF_A_CASE ...]      without a case: all of kernels and engines on CUDA
 //
 // Exits 1 when a case fails, 2 when there is no nvcc, so that nothing was run. The PTX stays in .cmake/ptx/ARCHITECTURE.
 import { execFile, spawnSync } from "node:child_process";
@@ -11,7 +11,7 @@ import path from "node:path";
 import { parseArgs, promisify } from "node:util";
 import { findNvcc, flags, noNvcc } from "./ptxas.mjs";
 
-const root = path.resolve(import.meta.dirname, "..");
+const root = path.resolve(import.meta.dirname, "../..");
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: { architectures: { type: "string", default: "80,90a" } },

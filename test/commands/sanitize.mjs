@@ -1,7 +1,7 @@
 // npm run sanitize: AddressSanitizer and UndefinedBehaviorSanitizer over the C++ tests (with leak detection) and over the
 // addon inside Node; ThreadSanitizer over the engine and its threads. Ends with one line `N passed, N failed`.
 //
-//   node test/sanitize.mjs [--without-gpu]
+//   node test/commands/sanitize.mjs [--without-gpu]
 //
 // --without-gpu: without the emulated GPU, a third of what is to be compiled.
 import { spawn, spawnSync } from "node:child_process";
@@ -9,7 +9,7 @@ import { existsSync, readFileSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 
-const root = path.resolve(import.meta.dirname, "..");
+const root = path.resolve(import.meta.dirname, "../..");
 const totals = { passed: 0, failed: 0 };
 
 function run(command, args, env) {
