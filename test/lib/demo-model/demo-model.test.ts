@@ -23,7 +23,7 @@ import { packageRoot } from "../../../lib/binding.js";
 import { expandPack } from "../../../lib/demo-model/expand.js";
 import { demoModelLabel, demoModelPath, demoModelTrained } from "../../../lib/demo-model/index.js";
 
-// What lib/demo-model/recipe/expand.py writes from the same pack.
+// What test/demo-recipe/expand.py writes from the same pack.
 const modelSha256 = "fc28e828bef0cf315cf602f5d2978812c774698caab0b8b34b35bcb1a16f9d36";
 const modelBytes = 105_154_504;
 

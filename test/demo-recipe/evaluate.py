@@ -16,7 +16,7 @@ from collections import Counter
 import numpy as np
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(HERE, "..", "..", "..", "test", "oracle"))
+sys.path.insert(0, os.path.join(HERE, "..", "oracle"))
 import oracle  # noqa: E402
 import safetensors_io  # noqa: E402
 

@@ -1,4 +1,4 @@
-import { tokenizer } from "../../../../dist/tokenizer/index.js"; // built by `npm install`
+import { tokenizer } from "../../../dist/tokenizer/index.js"; // built by `npm install`
 import { chance, pick } from "./random.mjs";
 
 /**

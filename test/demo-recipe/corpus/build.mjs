@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { createWriteStream, mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { tokenizer } from "../../../../dist/tokenizer/index.js"; // built by `npm install`
+import { tokenizer } from "../../../dist/tokenizer/index.js"; // built by `npm install`
 import { efforts, randomKind, sample } from "./conversations.mjs";
 import { intentIds } from "./intents.mjs";
 import { hash, seed } from "./random.mjs";

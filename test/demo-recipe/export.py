@@ -17,7 +17,7 @@ import torch
 from model import FP4, mxfp4_parts
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(HERE, "..", "..", "..", "test", "oracle"))
+sys.path.insert(0, os.path.join(HERE, "..", "oracle"))
 from make_checkpoint import huggingface_config  # noqa: E402
 
 
