@@ -109,6 +109,9 @@ if (target === "oss_tests" && !sanitize && platform === "linux") {
   install("libgptoss_cuda.so", folder, path.join(out, "Emulated"));
 }
 
-// Objects and archives: 23 MB that nobody needs where only the addon is used. The file is not in the npm package.
-if (!existsSync(path.join(root, "tsconfig.build.json")))
+// Only a checkout has this file. An installed package needs the addon alone, not 23 MB of objects and archives.
+if (!existsSync(path.join(root, "tsconfig.build.json"))) {
   rmSync(path.join(root, ".cmake"), { recursive: true, force: true });
+} else if (!sanitize) {
+  install("compile_commands.json", path.join(root, "build")); // where clangd looks
+}

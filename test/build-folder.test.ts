@@ -75,6 +75,7 @@ describe("native/build.mjs", () => {
     expect(readFileSync(path.join(copy, out, "CMakeCache.txt"), "utf8")).toContain(
       `CMAKE_HOME_DIRECTORY:INTERNAL=${copy}\n`,
     );
+    expect(existsSync(path.join(copy, "build/compile_commands.json"))).toBe(true);
     const second = build();
     expect(second.stdout).not.toContain("anew");
     expect(second.status).toBe(0);
@@ -82,8 +83,10 @@ describe("native/build.mjs", () => {
 
   it("leaves nothing of CMake in an installed package", { timeout: 180_000 }, () => {
     rmSync(path.join(copy, "tsconfig.build.json"));
+    rmSync(path.join(copy, "build"), { recursive: true });
     expect(build().status).toBe(0);
     expect(existsSync(path.join(copy, ".cmake"))).toBe(false);
+    expect(existsSync(path.join(copy, "build"))).toBe(false);
   });
 
   it("names all that it lacks at once", () => {

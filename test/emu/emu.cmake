@@ -1,6 +1,7 @@
 # oss_emulated_cuda: the module of kernels/cuda for the emulated GPU, to be linked into oss_tests, or made a
 # libgptoss_cuda that the addon opens ($<TARGET_OBJECTS:oss_emulated_cuda> and threads). Where
-# there is none, OSS_EMULATED_GPU_ABSENT says why. Included by CMakeLists.txt, which gives the tests of test/emu to oss_tests.
+# there is none, OSS_EMULATED_GPU_ABSENT says why. OSS_EMULATOR_TESTS are the tests of the emulator itself.
+# Included by test/CMakeLists.txt.
 option(OSS_EMULATED_GPU "run the CUDA kernels' tests on an emulated GPU" ON)
 if(NOT CMAKE_SYSTEM_NAME STREQUAL "Linux" OR NOT CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64|aarch64|arm64")
   set(OSS_EMULATED_GPU_ABSENT "there is none for ${CMAKE_SYSTEM_NAME} on ${CMAKE_SYSTEM_PROCESSOR}")
@@ -13,8 +14,8 @@ if(OSS_EMULATED_GPU_ABSENT)
   return()
 endif()
 
-set(emu ${CMAKE_SOURCE_DIR}/test/emu)
-file(GLOB emulated_kernels CONFIGURE_DEPENDS kernels/cuda/*.cu)
+set(emu ${CMAKE_CURRENT_LIST_DIR})
+file(GLOB emulated_kernels CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/kernels/cuda/*.cu)
 file(GLOB emulator ${emu}/*.cpp ${emu}/ptx/*.cpp)
 list(FILTER emulator EXCLUDE REGEX "_test\\.cpp$")
 add_library(oss_emulated_cuda STATIC EXCLUDE_FROM_ALL ${emulated_kernels} ${emulator})
@@ -25,8 +26,8 @@ target_compile_options(oss_emulated_cuda PRIVATE -O2)  # with sanitizers too: wh
 target_link_libraries(oss_emulated_cuda PUBLIC Threads::Threads)
 
 # As nvcc does: the runtime's header comes first, and `#pragma unroll` is known.
-file(GLOB emulator_tests CONFIGURE_DEPENDS ${emu}/*_test.cpp)
-set_source_files_properties(${emulated_kernels} ${emulator_tests} PROPERTIES
+file(GLOB OSS_EMULATOR_TESTS CONFIGURE_DEPENDS ${emu}/*_test.cpp)
+set_source_files_properties(${emulated_kernels} ${OSS_EMULATOR_TESTS} PROPERTIES
   LANGUAGE CXX
   INCLUDE_DIRECTORIES ${emu}/include
   COMPILE_OPTIONS "-include;cuda_runtime.h;-Wno-unknown-pragmas")

@@ -1,5 +1,5 @@
 // What the system refuses while one of these lives. The test executable has an operator new, an mmap and a pthread_create
-// of its own (see CMakeLists.txt).
+// of its own (see test/CMakeLists.txt).
 #pragma once
 #include <cstdint>
 
