@@ -3,12 +3,16 @@
 
 #include "native/binding/bandwidth.h"
 #include "native/binding/engine_wrap.h"
+#include "native/binding/inspect_wrap.h"
+#include "native/binding/load_wrap.h"
 #include "native/binding/machine_wrap.h"
 #include "native/binding/sampling_wrap.h"
 #include "native/binding/tokenizer_wrap.h"
 
 static Napi::Object init(Napi::Env env, Napi::Object exports) {
   oss::init_engine(env, exports);
+  oss::init_load(env, exports);
+  oss::init_inspect(env, exports);
   oss::init_machine(env, exports);
   oss::init_sampling(env, exports);
   oss::init_tokenizer(env, exports);
