@@ -8,7 +8,7 @@ namespace oss::bench {
 
 // Those without weights. Their inputs were just written: in a cache here as in a step, so shares above 100 % are possible.
 void Bench::small_operations() {
-  const Vector norm = backend_->pack_vector(layer(0).attn_norm);
+  const Vector norm = backend_->packer().pack_vector(layer(0).attn_norm);
   for (const int tokens : options_.tokens) {
     const auto arrays = make_step(tokens);
     const double width = double(tokens) * c_.hidden;
@@ -38,7 +38,7 @@ void Bench::small_operations() {
 
 void Bench::embed() {
   if (!wanted("embed")) return;
-  const Matrix table = backend_->pack_matrix(weights_.embed, MatrixUse::kTable);
+  const Matrix table = backend_->packer().pack_matrix(weights_.embed, MatrixUse::kTable);
   for (const int tokens : options_.tokens) {
     const double width = double(tokens) * c_.hidden;
     float* x = floats(size_t(width), 1);
@@ -57,12 +57,12 @@ void Bench::qkv() {
   const double rows = c_.q_size() + 2 * c_.kv_size(), bytes = dense_bytes(rows * c_.hidden);
   const auto copies = rotating(bytes, [&](size_t i) {
     const HostLayer& from = layer(i);
-    return QkvWeights{.q = backend_->pack_rope_matrix(from.q),
-                      .k = backend_->pack_rope_matrix(from.k),
-                      .v = backend_->pack_matrix(from.v, MatrixUse::kProduct),
-                      .q_bias = backend_->pack_vector(from.q_bias),
-                      .k_bias = backend_->pack_vector(from.k_bias),
-                      .v_bias = backend_->pack_vector(from.v_bias)};
+    return QkvWeights{.q = backend_->packer().pack_rope_matrix(from.q),
+                      .k = backend_->packer().pack_rope_matrix(from.k),
+                      .v = backend_->packer().pack_matrix(from.v, MatrixUse::kProduct),
+                      .q_bias = backend_->packer().pack_vector(from.q_bias),
+                      .k_bias = backend_->packer().pack_vector(from.k_bias),
+                      .v_bias = backend_->packer().pack_vector(from.v_bias)};
   });
   const KvType type = backend_->defaults().kv_type;
   for (const int tokens : options_.tokens) {
@@ -87,7 +87,7 @@ void Bench::qkv() {
 
 void Bench::attention() {
   const KvType type = backend_->defaults().kv_type;
-  const Vector sinks = backend_->pack_vector(layer(0).sinks);
+  const Vector sinks = backend_->packer().pack_vector(layer(0).sinks);
   for (const int tokens : options_.tokens) {
     for (const int context : options_.contexts) {
       const auto arrays = make_step(tokens, context);
@@ -140,7 +140,8 @@ void Bench::linear_o() {
   };
   const double weights = double(c_.q_size()) * c_.hidden, bytes = dense_bytes(weights);
   const auto copies = rotating(bytes, [&](size_t i) {
-    return Weights{backend_->pack_matrix(layer(i).o, MatrixUse::kProduct), backend_->pack_vector(layer(i).o_bias)};
+    return Weights{backend_->packer().pack_matrix(layer(i).o, MatrixUse::kProduct),
+                   backend_->packer().pack_vector(layer(i).o_bias)};
   });
   for (const int tokens : options_.tokens) {
     const Operand attended = operand(size_t(tokens) * c_.q_size(), 1);
@@ -159,8 +160,8 @@ void Bench::linear_router() {
   if (!wanted("linear router")) return;
   const double bytes = 2.0 * c_.num_experts * c_.hidden;
   const auto copies =
-      rotating(bytes, [&](size_t i) { return backend_->pack_matrix(layer(i).router, MatrixUse::kRouter); });
-  const Vector bias = backend_->pack_vector(layer(0).router_bias);
+      rotating(bytes, [&](size_t i) { return backend_->packer().pack_matrix(layer(i).router, MatrixUse::kRouter); });
+  const Vector bias = backend_->packer().pack_vector(layer(0).router_bias);
   for (const int tokens : options_.tokens) {
     const Operand normed = operand(size_t(tokens) * c_.hidden, 1);
     float* logits = floats(size_t(tokens) * c_.num_experts, 0);
@@ -206,8 +207,9 @@ void Bench::experts() {
   const auto copies = rotating(expert_bytes * c_.num_experts / 1.5, [&](size_t i) {
     const HostLayer& from = layer(i);
     return Weights{
-        backend_->pack_experts(from.gate_up_blocks, from.gate_up_scales, from.gate_up_bias, ExpertUse::kGateUp),
-        backend_->pack_experts(from.down_blocks, from.down_scales, from.down_bias, ExpertUse::kDown)};
+        backend_->packer().pack_experts(from.gate_up_blocks, from.gate_up_scales, from.gate_up_bias,
+                                        ExpertUse::kGateUp),
+        backend_->packer().pack_experts(from.down_blocks, from.down_scales, from.down_bias, ExpertUse::kDown)};
   });
   for (const int tokens : options_.tokens) {
     const Operand normed = operand(size_t(tokens) * c_.hidden, 1);
@@ -246,7 +248,7 @@ void Bench::head() {
   if (!wanted("linear head")) return;
   const double weights = double(c_.vocab) * c_.hidden, bytes = dense_bytes(weights);
   const auto copies =
-      rotating(bytes, [&](size_t) { return backend_->pack_matrix(weights_.lm_head, MatrixUse::kProduct); });
+      rotating(bytes, [&](size_t) { return backend_->packer().pack_matrix(weights_.lm_head, MatrixUse::kProduct); });
   for (const int rows : options_.tokens) {
     if (rows > kMostSequences) continue;
     const Operand normed = operand(size_t(rows) * c_.hidden, 1);

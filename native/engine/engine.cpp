@@ -35,14 +35,14 @@ Engine::Engine(const std::string& path, const EngineOptions& options,
   const uint64_t total = checkpoint->file_bytes;
   progress({"open", 0, total});
 
-  const PackedWeights packed_weights = backend_->keep_packed(expert_shapes(config), places_for(*checkpoint, options),
-                                                             fingerprint(*checkpoint), cancelled);
+  const PackedWeights packed_weights = backend_->packer().keep_packed(
+      expert_shapes(config), places_for(*checkpoint, options), fingerprint(*checkpoint), cancelled);
   // Everything that this engine will ever take is planned before the first byte of weights is moved.
   const MemoryPlan plan = plan_memory(config, options, *backend_);
-  backend_->reserve_weights(plan.weights_bytes);
+  backend_->packer().reserve_weights(plan.weights_bytes);
   backend_->reserve_workspace(plan.limits);
   kv_ = std::make_unique<KvStorage>(config, *backend_, plan.kv_type, plan.kv.pages);
-  model_ = pack_model(std::move(checkpoint), *backend_, [&](size_t done, size_t layers) {
+  model_ = pack_model(std::move(checkpoint), backend_->packer(), [&](size_t done, size_t layers) {
     check_cancelled();
     progress({"pack", total * done / layers, total, packed_weights.made ? packed_weights.path : ""});
   });
@@ -68,7 +68,7 @@ Engine::Engine(const std::string& path, const EngineOptions& options,
       .packed_weights = packed_weights,
       .repeatable = options.repeatable,
       .weights_bytes = total,
-      .packed_bytes = backend_->packed_bytes(),
+      .packed_bytes = backend_->packer().packed_bytes(),
       .workspace_bytes = plan.workspace_bytes,
       .kv_bytes = kv_->bytes(),
       .kv_tokens = int64_t(plan.kv.pages[kKvFull]) * kPageTokens,

@@ -18,7 +18,7 @@ static std::string gigabytes(uint64_t bytes) {
   return str(std::setprecision(12), double(bytes / 10'000'000) / 100, " GB");
 }
 
-MemoryPlan plan_memory(const Config& config, const EngineOptions& options, const Backend& backend) {
+MemoryPlan plan_memory(const Config& config, const EngineOptions& options, Backend& backend) {
   const BackendDefaults defaults = backend.defaults();
   const int batch = options.max_batch_tokens > 0 ? options.max_batch_tokens : defaults.max_batch_tokens;
   const int64_t context = options.context_length > 0 ? options.context_length : config.max_context;
@@ -40,7 +40,7 @@ MemoryPlan plan_memory(const Config& config, const EngineOptions& options, const
       .window = config.sliding_window,
   };
   backend.check(plan.limits, plan.kv_type);
-  plan.weights_bytes = packed_bytes(config, backend);
+  plan.weights_bytes = packed_bytes(config, backend.packer());
   plan.workspace_bytes = Forward::workspace_bytes(plan.limits, backend) + backend.workspace_bytes(plan.limits);
 
   plan.memory = backend.memory();

@@ -17,6 +17,6 @@ struct MemoryPlan {
 };
 
 // Throws kOutOfMemory with the numbers when it does not fit, kUnsupported when the backend does not run such a model.
-MemoryPlan plan_memory(const Config& config, const EngineOptions& options, const Backend& backend);
+MemoryPlan plan_memory(const Config& config, const EngineOptions& options, Backend& backend);
 
 }  // namespace oss

@@ -51,9 +51,6 @@ std::vector<Forward::Part> Forward::parts(const StepLimits& l, const Backend& ba
   return parts;
 }
 
-// 256 bytes: no two tensors share a cache line or a memory transaction.
-static uint64_t padded(uint64_t bytes) { return (bytes + 255) / 256 * 256; }
-
 uint64_t Forward::workspace_bytes(const StepLimits& limits, const Backend& backend) {
   uint64_t total = 0;
   for (const Part& part : parts(limits, backend)) total += padded(part.bytes);
@@ -78,8 +75,8 @@ bool Forward::run(const Step& step, const KvStorage& kv, const std::atomic<bool>
   backend_.run([&] {
     backend_.embed({.tokens = step.num_tokens, .hidden = c.hidden}, model_.embed, step, x_);
     for (int index = 0; index < c.num_layers && !stopped; ++index) {
-      attention_block(model_.layers[index], index, step, kv);
-      moe_block(model_.layers[index], step);
+      attention_block(index, step, kv);
+      moe_block(index, step);
       stopped = stop.load(std::memory_order_relaxed);
     }
     if (step.num_rows > 0 && !stopped) head(step);
@@ -97,54 +94,72 @@ void Forward::head(const Step& step) {
                   RowsOf::kLogits, rows_normed_, model_.lm_head, nullptr, logits_);
 }
 
-// x += o_proj(attention(rope(qkv(norm(x)))))
-void Forward::attention_block(const Layer& layer, int index, const Step& step, const KvStorage& kv) {
+void Forward::attention_block(int index, const Step& step, const KvStorage& kv) {
   const Config& c = model_.config;
+  const Layer& layer = model_.layers[index];
   const int tokens = step.num_tokens;
   const KvGroup group = kv.group(index);
-  const Operand normed = {normed_.data};
-  backend_.rms_norm({.rows = tokens, .hidden = c.hidden, .eps = c.rms_eps}, RowsOf::kTokens, x_, layer.attn_norm,
-                    normed);
-  backend_.qkv({.tokens = tokens,
-                .hidden = c.hidden,
-                .heads = c.num_heads,
-                .kv_heads = c.num_kv_heads,
-                .head_dim = c.head_dim,
-                .group = group,
-                .type = kv.type()},
-               step, normed, layer.qkv, q_, kv.layer(index));
-  backend_.attention({.tokens = tokens,
-                      .heads = c.num_heads,
-                      .kv_heads = c.num_kv_heads,
-                      .head_dim = c.head_dim,
-                      .group = group,
-                      .type = kv.type(),
-                      .window = c.window_of(index),
-                      .max_pages = step.max_pages,
-                      .scale = float(1 / std::sqrt(double(c.head_dim)))},
-                     step, q_, kv.layer(index), layer.sinks, attended_);
-  backend_.linear({.rows = tokens, .in = c.q_size(), .out = c.hidden, .accumulate = 1}, RowsOf::kTokens, attended_,
-                  layer.o, &layer.o_bias, x_);
+  backend_.attention_block(
+      {
+          .norm_args = {.rows = tokens, .hidden = c.hidden, .eps = c.rms_eps},
+          .qkv_args = {.tokens = tokens,
+                       .hidden = c.hidden,
+                       .heads = c.num_heads,
+                       .kv_heads = c.num_kv_heads,
+                       .head_dim = c.head_dim,
+                       .group = group,
+                       .type = kv.type()},
+          .attention_args = {.tokens = tokens,
+                             .heads = c.num_heads,
+                             .kv_heads = c.num_kv_heads,
+                             .head_dim = c.head_dim,
+                             .group = group,
+                             .type = kv.type(),
+                             .window = c.window_of(index),
+                             .max_pages = step.max_pages,
+                             .scale = float(1 / std::sqrt(double(c.head_dim)))},
+          .o_args = {.rows = tokens, .in = c.q_size(), .out = c.hidden, .accumulate = 1},
+          .norm = layer.attn_norm,
+          .qkv = layer.qkv,
+          .sinks = layer.sinks,
+          .o = layer.o,
+          .o_bias = layer.o_bias,
+          .next_qkv = index + 1 < c.num_layers ? &model_.layers[index + 1].qkv : nullptr,
+          .cache = kv.layer(index),
+          .x = x_,
+          .normed = {normed_.data},
+          .q = q_,
+          .attended = attended_,
+      },
+      step);
 }
 
-// x += Σ over the chosen experts of weight · expert(norm(x))
-void Forward::moe_block(const Layer& layer, const Step& step) {
+void Forward::moe_block(int index, const Step& step) {
   const Config& c = model_.config;
+  const Layer& layer = model_.layers[index];
   const int tokens = step.num_tokens;
-  backend_.rms_norm({.rows = tokens, .hidden = c.hidden, .eps = c.rms_eps}, RowsOf::kTokens, x_, layer.mlp_norm,
-                    normed_);
-  backend_.linear({.rows = tokens, .in = c.hidden, .out = c.num_experts, .accumulate = 0, .precise = 1},
-                  RowsOf::kTokens, normed_, layer.router, &layer.router_bias, router_logits_);
-  backend_.router({.tokens = tokens, .experts = c.num_experts, .top_k = c.experts_per_token}, router_logits_, expert_,
-                  expert_weight_);
-  backend_.experts({.tokens = tokens,
-                    .hidden = c.hidden,
-                    .intermediate = c.intermediate,
-                    .experts = c.num_experts,
-                    .top_k = c.experts_per_token,
-                    .limit = c.swiglu_limit,
-                    .alpha = c.swiglu_alpha},
-                   normed_, expert_, expert_weight_, layer.gate_up, layer.down, x_);
+  backend_.moe_block({
+      .norm_args = {.rows = tokens, .hidden = c.hidden, .eps = c.rms_eps},
+      .router_args = {.rows = tokens, .in = c.hidden, .out = c.num_experts, .accumulate = 0, .precise = 1},
+      .choice_args = {.tokens = tokens, .experts = c.num_experts, .top_k = c.experts_per_token},
+      .experts_args = {.tokens = tokens,
+                       .hidden = c.hidden,
+                       .intermediate = c.intermediate,
+                       .experts = c.num_experts,
+                       .top_k = c.experts_per_token,
+                       .limit = c.swiglu_limit,
+                       .alpha = c.swiglu_alpha},
+      .norm = layer.mlp_norm,
+      .router = layer.router,
+      .router_bias = layer.router_bias,
+      .gate_up = layer.gate_up,
+      .down = layer.down,
+      .x = x_,
+      .normed = normed_,
+      .router_logits = router_logits_,
+      .expert = expert_,
+      .expert_weight = expert_weight_,
+  });
 }
 
 }  // namespace oss

@@ -1,4 +1,5 @@
-// The forward pass of gpt-oss: the maths of the model, once, in the words of the backend seam.
+// The forward pass of gpt-oss: which weights and shapes go through which blocks and operations of the backend seam. What
+// the blocks do is in native/backend/blocks.cpp.
 #pragma once
 #include <array>
 #include <atomic>
@@ -49,8 +50,8 @@ class Forward {
   };
   static std::vector<Part> parts(const StepLimits& limits, const Backend& backend);
 
-  void attention_block(const Layer& layer, int index, const Step& step, const KvStorage& kv);
-  void moe_block(const Layer& layer, const Step& step);
+  void attention_block(int index, const Step& step, const KvStorage& kv);
+  void moe_block(int index, const Step& step);
   void head(const Step& step);
 
   const Model& model_;

@@ -4,20 +4,18 @@
 
 namespace oss {
 
-uint64_t packed_bytes(const Config& c, const Backend& backend) {
-  const auto product = [&](int64_t rows, int64_t cols) {
-    return backend.matrix_bytes(rows, cols, MatrixUse::kProduct);
-  };
-  const auto vector = [&](int64_t size) { return backend.vector_bytes(size); };
+uint64_t packed_bytes(const Config& c, const WeightPacker& packer) {
+  const auto product = [&](int64_t rows, int64_t cols) { return packer.matrix_bytes(rows, cols, MatrixUse::kProduct); };
+  const auto vector = [&](int64_t size) { return packer.vector_bytes(size); };
   const uint64_t attention = vector(c.hidden) + product(c.q_size(), c.hidden) + 2 * product(c.kv_size(), c.hidden) +
                              vector(c.q_size()) + 2 * vector(c.kv_size()) + vector(c.num_heads) +
                              product(c.hidden, c.q_size()) + vector(c.hidden);
   const uint64_t moe =
-      vector(c.hidden) + backend.matrix_bytes(c.num_experts, c.hidden, MatrixUse::kRouter) + vector(c.num_experts) +
-      backend.experts_bytes(c.num_experts, 2 * int64_t(c.intermediate), c.hidden) +
+      vector(c.hidden) + packer.matrix_bytes(c.num_experts, c.hidden, MatrixUse::kRouter) + vector(c.num_experts) +
+      packer.experts_bytes(c.num_experts, 2 * int64_t(c.intermediate), c.hidden) +
       vector(int64_t(c.num_experts) * 2 * c.intermediate) +
-      backend.experts_bytes(c.num_experts, c.hidden, c.intermediate) + vector(int64_t(c.num_experts) * c.hidden);
-  return backend.matrix_bytes(c.vocab, c.hidden, MatrixUse::kTable) + product(c.vocab, c.hidden) + vector(c.hidden) +
+      packer.experts_bytes(c.num_experts, c.hidden, c.intermediate) + vector(int64_t(c.num_experts) * c.hidden);
+  return packer.matrix_bytes(c.vocab, c.hidden, MatrixUse::kTable) + product(c.vocab, c.hidden) + vector(c.hidden) +
          uint64_t(c.num_layers) * (attention + moe);
 }
 
@@ -30,14 +28,14 @@ std::vector<ExpertShape> expert_shapes(const Config& c) {
   return shapes;
 }
 
-Model pack_model(std::unique_ptr<const Checkpoint> checkpoint, Backend& backend,
+Model pack_model(std::unique_ptr<const Checkpoint> checkpoint, WeightPacker& packer,
                  const std::function<void(size_t, size_t)>& progress) {
   const HostWeights host = bind_weights(checkpoint->config, checkpoint->tensors);
-  const auto product = [&](const HostTensor& weight) { return backend.pack_matrix(weight, MatrixUse::kProduct); };
-  const auto vector = [&](const HostTensor& values) { return backend.pack_vector(values); };
+  const auto product = [&](const HostTensor& weight) { return packer.pack_matrix(weight, MatrixUse::kProduct); };
+  const auto vector = [&](const HostTensor& values) { return packer.pack_vector(values); };
   Model model;
   model.config = checkpoint->config;
-  model.embed = backend.pack_matrix(host.embed, MatrixUse::kTable);
+  model.embed = packer.pack_matrix(host.embed, MatrixUse::kTable);
   model.lm_head = product(host.lm_head);
   model.final_norm = vector(host.final_norm);
   model.layers.reserve(host.layers.size());
@@ -46,8 +44,8 @@ Model pack_model(std::unique_ptr<const Checkpoint> checkpoint, Backend& backend,
     // Members are filled in the order of their declaration: q, k and v, and their biases, lie side by side.
     model.layers.push_back({
         .attn_norm = vector(from.attn_norm),
-        .qkv = {.q = backend.pack_rope_matrix(from.q),
-                .k = backend.pack_rope_matrix(from.k),
+        .qkv = {.q = packer.pack_rope_matrix(from.q),
+                .k = packer.pack_rope_matrix(from.k),
                 .v = product(from.v),
                 .q_bias = vector(from.q_bias),
                 .k_bias = vector(from.k_bias),
@@ -57,13 +55,12 @@ Model pack_model(std::unique_ptr<const Checkpoint> checkpoint, Backend& backend,
         .o_bias = vector(from.o_bias),
         .mlp_norm = vector(from.mlp_norm),
         .router_bias = vector(from.router_bias),
-        .router = backend.pack_matrix(from.router, MatrixUse::kRouter),
-        .gate_up =
-            backend.pack_experts(from.gate_up_blocks, from.gate_up_scales, from.gate_up_bias, ExpertUse::kGateUp),
-        .down = backend.pack_experts(from.down_blocks, from.down_scales, from.down_bias, ExpertUse::kDown),
+        .router = packer.pack_matrix(from.router, MatrixUse::kRouter),
+        .gate_up = packer.pack_experts(from.gate_up_blocks, from.gate_up_scales, from.gate_up_bias, ExpertUse::kGateUp),
+        .down = packer.pack_experts(from.down_blocks, from.down_scales, from.down_bias, ExpertUse::kDown),
     });
   }
-  backend.loaded();
+  packer.loaded();
   progress(host.layers.size(), host.layers.size());
   model.checkpoint = std::move(checkpoint);
   return model;

@@ -4,7 +4,7 @@
 #include <memory>
 #include <vector>
 
-#include "native/backend/backend.h"
+#include "native/backend/weight_packer.h"
 #include "native/loader/checkpoint.h"
 #include "native/model/config.h"
 
@@ -33,10 +33,11 @@ struct Model {
 std::vector<ExpertShape> expert_shapes(const Config& config);
 
 // Memory that the weights of such a model take on a device beside their files.
-uint64_t packed_bytes(const Config& config, const Backend& backend);
+uint64_t packed_bytes(const Config& config, const WeightPacker& packer);
 
-// Hands every weight to the backend once, for which reserve_weights() has made room. `progress(done, total)` counts layers and may throw to stop the loading.
-Model pack_model(std::unique_ptr<const Checkpoint> checkpoint, Backend& backend,
+// Hands every weight to the packer once, for which reserve_weights() has made room. `progress(done, total)` counts layers
+// and may throw to stop the loading.
+Model pack_model(std::unique_ptr<const Checkpoint> checkpoint, WeightPacker& packer,
                  const std::function<void(size_t, size_t)>& progress);
 
 }  // namespace oss

@@ -17,9 +17,9 @@ void for_each_unit(const Body& body) {
 
 ExpertMatrix experts_of(CpuBackend& backend, int experts, int rows, int cols, const std::vector<uint8_t>& blocks,
                         const std::vector<uint8_t>& scales, const std::vector<float>& bias, ExpertUse use) {
-  return backend.pack_experts(tensor_of("blocks", DType::kU8, {experts, rows, cols / 32, 16}, blocks.data()),
-                              tensor_of("scales", DType::kU8, {experts, rows, cols / 32}, scales.data()),
-                              tensor_of("bias", DType::kF32, {experts, rows}, bias.data()), use);
+  return backend.packer().pack_experts(tensor_of("blocks", DType::kU8, {experts, rows, cols / 32, 16}, blocks.data()),
+                                       tensor_of("scales", DType::kU8, {experts, rows, cols / 32}, scales.data()),
+                                       tensor_of("bias", DType::kF32, {experts, rows}, bias.data()), use);
 }
 
 struct LinearProblem {

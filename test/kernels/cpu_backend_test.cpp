@@ -109,30 +109,31 @@ TEST("cpu_backend: weights stay in the file, vectors become f32") {
   CpuBackend backend(*cpu::available_kernels().front(), 1);
   const std::vector<uint16_t> bf16 = random_bf16(6, 1);
   const std::vector<float> f32 = random_floats(6, 2);
-  const Matrix matrix = backend.pack_matrix(tensor_of("m", DType::kBF16, {2, 3}, bf16.data()), MatrixUse::kTable);
+  const Matrix matrix =
+      backend.packer().pack_matrix(tensor_of("m", DType::kBF16, {2, 3}, bf16.data()), MatrixUse::kTable);
   CHECK(matrix.data == bf16.data() && matrix.rows == 2 && matrix.cols == 3);
-  CHECK_EQ(backend.packed_bytes(), size_t(0));
-  const Vector a = backend.pack_vector(tensor_of("a", DType::kBF16, {6}, bf16.data()));
-  const Vector b = backend.pack_vector(tensor_of("b", DType::kF32, {6}, f32.data()));
+  CHECK_EQ(backend.packer().packed_bytes(), size_t(0));
+  const Vector a = backend.packer().pack_vector(tensor_of("a", DType::kBF16, {6}, bf16.data()));
+  const Vector b = backend.packer().pack_vector(tensor_of("b", DType::kF32, {6}, f32.data()));
   CHECK_EQ(a.size, 6);
   for (int i = 0; i < 6; ++i) {
     CHECK_EQ(a.data[i], bf16_to_f32(bf16[i]));
     CHECK_EQ(b.data[i], f32[i]);
   }
-  CHECK_EQ(backend.packed_bytes(), size_t(48));
+  CHECK_EQ(backend.packer().packed_bytes(), size_t(48));
   CHECK_THROWS(Code::kUnsupported, "BF16 matrix for m but it is F32",
-               backend.pack_matrix(tensor_of("m", DType::kF32, {2, 3}, f32.data()), MatrixUse::kTable));
+               backend.packer().pack_matrix(tensor_of("m", DType::kF32, {2, 3}, f32.data()), MatrixUse::kTable));
 
   const std::vector<uint8_t> blocks = random_bytes(2 * 4 * 3 * 16, 3), scales = random_bytes(2 * 4 * 3, 4);
   const std::vector<uint16_t> bias = random_bf16(8, 5);
   const ExpertMatrix experts =
-      backend.pack_experts(tensor_of("blocks", DType::kU8, {2, 4, 3, 16}, blocks.data()),
-                           tensor_of("scales", DType::kU8, {2, 4, 3}, scales.data()),
-                           tensor_of("bias", DType::kBF16, {2, 4}, bias.data()), ExpertUse::kDown);
+      backend.packer().pack_experts(tensor_of("blocks", DType::kU8, {2, 4, 3, 16}, blocks.data()),
+                                    tensor_of("scales", DType::kU8, {2, 4, 3}, scales.data()),
+                                    tensor_of("bias", DType::kBF16, {2, 4}, bias.data()), ExpertUse::kDown);
   CHECK(experts.blocks == blocks.data() && experts.scales == scales.data());
   CHECK(experts.experts == 2 && experts.rows == 4 && experts.cols == 96);
   CHECK_EQ(experts.bias[7], bf16_to_f32(bias[7]));
-  CHECK_EQ(backend.packed_bytes(), size_t(80));
+  CHECK_EQ(backend.packer().packed_bytes(), size_t(80));
 }
 
 TEST("embed, gather_rows, read: rows are copied exactly, any width") {

@@ -73,8 +73,8 @@ struct Problem {
     part.rows = rows;
     std::vector<float> y(before.begin() + size_t(first) * args.out, before.begin() + size_t(first + rows) * args.out);
     const Vector vector = {bias.data(), args.out};
-    const Matrix matrix =
-        backend.pack_matrix(tensor_of("w", DType::kBF16, {args.out, args.in}, weights.data()), MatrixUse::kProduct);
+    const Matrix matrix = backend.packer().pack_matrix(
+        tensor_of("w", DType::kBF16, {args.out, args.in}, weights.data()), MatrixUse::kProduct);
     backend.linear(part, RowsOf::kTokens, operand(x.data() + size_t(first) * args.in), matrix, &vector, y.data());
     return y;
   }
@@ -212,13 +212,14 @@ TEST("q8: the backend copies what it can, tells how much before and after, and l
   const std::vector<uint16_t> bf16 = random_bf16(size_t(rows) * cols, 5);
   const HostTensor tensor = tensor_of("m", DType::kBF16, {rows, cols}, bf16.data());
   for_each_backend(2, [&](CpuBackend& backend, bool) {
-    const Matrix table = backend.pack_matrix(tensor, MatrixUse::kTable);
+    const Matrix table = backend.packer().pack_matrix(tensor, MatrixUse::kTable);
     CHECK(table.data == nullptr && table.rows == rows && table.cols == cols);
-    CHECK_EQ(backend.packed_bytes(), size_t(rows) * cols / 32 * 34);
-    CHECK_EQ(backend.matrix_bytes(rows, cols, MatrixUse::kTable), uint64_t(backend.packed_bytes()));
-    const uint64_t before = backend.packed_bytes();
-    CHECK_EQ(backend.pack_rope_matrix(tensor).data, nullptr);
-    CHECK_EQ(backend.matrix_bytes(rows, cols, MatrixUse::kProduct), uint64_t(backend.packed_bytes()) - before);
+    CHECK_EQ(backend.packer().packed_bytes(), size_t(rows) * cols / 32 * 34);
+    CHECK_EQ(backend.packer().matrix_bytes(rows, cols, MatrixUse::kTable), uint64_t(backend.packer().packed_bytes()));
+    const uint64_t before = backend.packer().packed_bytes();
+    CHECK_EQ(backend.packer().pack_rope_matrix(tensor).data, nullptr);
+    CHECK_EQ(backend.packer().matrix_bytes(rows, cols, MatrixUse::kProduct),
+             uint64_t(backend.packer().packed_bytes()) - before);
     const Quantized made(*cpu::available_kernels().front(), bf16);
     const int32_t tokens[] = {39, 0, 7};
     Step step;
@@ -237,14 +238,17 @@ TEST("q8: the router, rows of no whole blocks, and weights without a scale stay 
   std::vector<uint16_t> bad = bf16;
   bad[300] = 0x7FC0;
   for_each_backend(2, [&](CpuBackend& backend, bool) {
-    CHECK(backend.pack_matrix(tensor_of("router", DType::kBF16, {4, 96}, bf16.data()), MatrixUse::kRouter).data ==
-          bf16.data());
-    CHECK(backend.pack_matrix(tensor_of("odd", DType::kBF16, {6, 48}, bf16.data()), MatrixUse::kProduct).data ==
-          bf16.data());
-    CHECK(backend.pack_matrix(tensor_of("bad", DType::kBF16, {4, 96}, bad.data()), MatrixUse::kProduct).data ==
+    CHECK(backend.packer()
+              .pack_matrix(tensor_of("router", DType::kBF16, {4, 96}, bf16.data()), MatrixUse::kRouter)
+              .data == bf16.data());
+    CHECK(
+        backend.packer().pack_matrix(tensor_of("odd", DType::kBF16, {6, 48}, bf16.data()), MatrixUse::kProduct).data ==
+        bf16.data());
+    CHECK(backend.packer().pack_matrix(tensor_of("bad", DType::kBF16, {4, 96}, bad.data()), MatrixUse::kProduct).data ==
           bad.data());
-    CHECK_EQ(backend.packed_bytes(), size_t(0));
-    CHECK_EQ(backend.matrix_bytes(4, 96, MatrixUse::kRouter) + backend.matrix_bytes(6, 48, MatrixUse::kProduct),
+    CHECK_EQ(backend.packer().packed_bytes(), size_t(0));
+    CHECK_EQ(backend.packer().matrix_bytes(4, 96, MatrixUse::kRouter) +
+                 backend.packer().matrix_bytes(6, 48, MatrixUse::kProduct),
              uint64_t(0));
   });
 }
@@ -256,7 +260,7 @@ TEST("q8: weights that lie in no file are made, copied and given back") {
   synthesize(tensor, 0, tensor.bytes, bytes.data());
   const cpu::Kernels& kernels = *cpu::available_kernels().front();
   CpuBackend backend(kernels, 3, nullptr, DenseWeights::kQ8);
-  const Matrix made = backend.pack_matrix(tensor, MatrixUse::kProduct);
+  const Matrix made = backend.packer().pack_matrix(tensor, MatrixUse::kProduct);
   const Quantized expected(kernels, bytes);
   CHECK(std::equal(expected.codes.begin(), expected.codes.end(), made.q8_codes));
   CHECK(std::equal(expected.scales.begin(), expected.scales.end(), made.q8_scales));

@@ -22,7 +22,7 @@ struct Planned {
 Planned plan(const char* model, uint64_t free_bytes, EngineOptions options = {}) {
   emu::set_machine({.memory_bytes = free_bytes});
   const auto checkpoint = synthetic_checkpoint(model);
-  const CudaBackend backend(*gptoss_cuda_module(), 0, options.repeatable);
+  CudaBackend backend(*gptoss_cuda_module(), 0, options.repeatable);
   Planned planned{plan_memory(checkpoint->config, options, backend), checkpoint->file_bytes};
   emu::reset();
   return planned;

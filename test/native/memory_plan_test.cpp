@@ -11,7 +11,7 @@
 namespace oss {
 
 TEST("memory_plan: more than the machine has is refused, whoever asks for it") {
-  const CpuBackend backend(*cpu::available_kernels().front(), 2, nullptr, DenseWeights::kBF16);
+  CpuBackend backend(*cpu::available_kernels().front(), 2, nullptr, DenseWeights::kBF16);
   const Config config = synthetic_checkpoint("synthetic:tiny")->config;
   EngineOptions options;
   options.kv_bytes = uint64_t(1) << 50;
@@ -26,11 +26,11 @@ TEST("memory_plan: what copies in Q8 take is known before they are made") {
   CpuBackend backend(*cpu::available_kernels().front(), 2, nullptr, DenseWeights::kQ8);
   auto checkpoint = open_checkpoint(test::source_path("test/golden/models/a"));
   const Config config = checkpoint->config;
-  const uint64_t planned = packed_bytes(config, backend);
+  const uint64_t planned = packed_bytes(config, backend.packer());
   CHECK_EQ(plan_memory(config, {}, backend).weights_bytes, planned);
   CHECK(planned > uint64_t(config.vocab) * config.hidden * 2);  // embedding and head, at a byte and more
-  pack_model(std::move(checkpoint), backend, [](size_t, size_t) {});
-  CHECK_EQ(uint64_t(backend.packed_bytes()), planned);
+  pack_model(std::move(checkpoint), backend.packer(), [](size_t, size_t) {});
+  CHECK_EQ(uint64_t(backend.packer().packed_bytes()), planned);
 }
 
 }  // namespace oss

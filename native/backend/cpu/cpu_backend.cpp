@@ -1,7 +1,5 @@
 #include "native/backend/cpu/cpu_backend.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
@@ -14,7 +12,6 @@
 #include "native/backend/registry.h"
 #include "native/base/error.h"
 #include "native/base/machine.h"
-#include "native/base/refused.h"
 #include "native/base/str.h"
 
 namespace oss {
@@ -109,36 +106,11 @@ void CpuBackend::check(const StepLimits&, KvType type) const {
   }
 }
 
-Buffer CpuBackend::allocate(size_t bytes, const char* what) {
-  if (bytes == 0) return {};
-  // Without a reservation: a KV cache may be larger than what will ever be touched.
-  void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (data == MAP_FAILED) {
-    throw refused_memory(bytes, what, errno);
-  }
-  return Buffer(data, bytes, [](void* begin, size_t size) { munmap(begin, size); });
-}
-
-void* CpuBackend::Scratch::reserve_bytes(CpuBackend& backend, size_t bytes, const char* what) {
-  if (bytes > buffer_.bytes()) {
-    buffer_ = Buffer();  // before, not after: both at once may be too much
-    buffer_ = backend.allocate(bytes, what);
-  }
-  return buffer_.as<void>();
-}
-
-void CpuBackend::check_files() const {
-  for (const MappedFile* file : files_) {
-    if (file == nullptr) continue;
-    file->check();
-    file->check_unchanged();
-  }
-  if (packed_file_ != nullptr) packed_file_->check();
-}
+Buffer CpuBackend::allocate(size_t bytes, const char* what) { return map_memory(bytes, what); }
 
 void CpuBackend::run(const std::function<void()>& body) {
   body();
-  check_files();
+  weights_.check_files();
 }
 
 void CpuBackend::embed(const EmbedArgs& args, const Matrix& table, const Step& step, float* x) {
@@ -172,8 +144,8 @@ CpuBackend::Packed CpuBackend::pack_rows(int rows, int cols, const float* x, boo
   if (bf16_ == nullptr) return {.rows = x};
   const int num_panels = panels_for(*bf16_, rows);
   const size_t elements = size_t(bf16_->panel_rows) * cpu::panel_cols(cols);
-  uint16_t* panels = panels_.reserve<uint16_t>(*this, num_panels * elements, "packed activations");
-  uint16_t* low = precise ? panels_low_.reserve<uint16_t>(*this, num_panels * elements, "packed activations") : nullptr;
+  uint16_t* panels = panels_.reserve<uint16_t>(num_panels * elements, "packed activations");
+  uint16_t* low = precise ? panels_low_.reserve<uint16_t>(num_panels * elements, "packed activations") : nullptr;
   const auto pack = for_q8 ? bf16_->pack_packed : bf16_->pack;
   pool_.parallel_for(num_panels, 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t p = begin; p < end; ++p) {
@@ -206,7 +178,7 @@ void CpuBackend::multiply(const LinearArgs& args, const Packed& x, const Matrix&
     return;
   }
   const size_t work_elements = is_q8 ? bf16_->packed_work_elements(args.in) : 0;
-  uint16_t* work = bf16_work_.reserve<uint16_t>(*this, work_elements * pool_.size(), "weights in bf16");
+  uint16_t* work = bf16_work_.reserve<uint16_t>(work_elements * pool_.size(), "weights in bf16");
   // Rows of a range share the panels in L2: four units of them when there are many panels.
   const int unit = bf16_->row_unit * (panels_for(*bf16_, args.rows) > 4 ? 4 : 1);
   pool_.parallel_for(args.out, range(unit), [&](int64_t begin, int64_t end, int thread) {
@@ -225,7 +197,7 @@ void CpuBackend::linear(const LinearArgs& args, RowsOf, Operand x, const Matrix&
 void CpuBackend::qkv(const QkvArgs& args, const Step& step, Operand x, const QkvWeights& weights, Operand q,
                      void* cache) {
   const int q_size = args.heads * args.head_dim, kv_size = args.kv_heads * args.head_dim;
-  float* k = qkv_work_.reserve<float>(*this, 2 * size_t(args.tokens) * kv_size, "keys and values");
+  float* k = qkv_work_.reserve<float>(2 * size_t(args.tokens) * kv_size, "keys and values");
   float* v = k + size_t(args.tokens) * kv_size;
   Packed packed = pack_rows(args.tokens, args.hidden, x.as<float>(), false, weights.q.data == nullptr);
   const auto project = [&](const Matrix& w, const Vector& bias, float* y) {
@@ -312,7 +284,7 @@ void CpuBackend::attention(const AttentionArgs& args, const Step& step, Operand 
   divide_attention(args, step, kernel.tokens);
   const size_t q_row = size_t(args.heads) * args.head_dim;
   const std::span<const int32_t> table = step.block_tables[args.group];
-  const auto task_of = [&](const AttentionBlock& block, int kv_head) {
+  const auto task_of = [&](const TokenBlock& block, int kv_head) {
     return cpu::AttentionTask{.tokens = block.tokens,
                               .kv_head = kv_head,
                               .q = q + block.first * q_row,
@@ -321,10 +293,10 @@ void CpuBackend::attention(const AttentionArgs& args, const Step& step, Operand 
                               .cache = cache};
   };
   int most_tokens = 0;
-  for (const AttentionBlock& block : blocks_) most_tokens = std::max(most_tokens, block.tokens);
+  for (const TokenBlock& block : blocks_) most_tokens = std::max(most_tokens, block.tokens);
   const size_t state_floats = cpu::attention_state_floats(args, most_tokens), work_floats = kernel.work_floats;
   const size_t thread_floats = work_floats + 2 * state_floats;
-  float* work = attention_work_.reserve<float>(*this, thread_floats * pool_.size(), "attention");
+  float* work = attention_work_.reserve<float>(thread_floats * pool_.size(), "attention");
 
   // One pass per task when there are enough of them; else threads share the chunks of a long sequence. The sums are the
   // same either way.
@@ -333,12 +305,12 @@ void CpuBackend::attention(const AttentionArgs& args, const Step& step, Operand 
   const bool share = num_tasks < 2 * pool_.size() && num_parts > num_tasks && pool_.size() > 1;
   float* parts = nullptr;
   if (share) {
-    parts = attention_parts_.reserve<float>(*this, size_t(num_parts) * state_floats, "attention");
+    parts = attention_parts_.reserve<float>(size_t(num_parts) * state_floats, "attention");
     pool_.parallel_for(num_parts, 1, [&](int64_t begin, int64_t end, int thread) {
       for (int64_t part = begin; part < end; ++part) {
         const auto after = std::upper_bound(blocks_.begin(), blocks_.end(), size_t(part),
-                                            [](size_t p, const AttentionBlock& b) { return p < b.first_part; });
-        const AttentionBlock& block = *(after - 1);
+                                            [](size_t p, const TokenBlock& b) { return p < b.first_part; });
+        const TokenBlock& block = *(after - 1);
         const int chunks = block.last_chunk - block.first_chunk + 1, at = int(part - int64_t(block.first_part));
         kernel.chunk(args, task_of(block, at / chunks), block.first_chunk + at % chunks, work + thread_floats * thread,
                      parts + part * state_floats);
@@ -349,7 +321,7 @@ void CpuBackend::attention(const AttentionArgs& args, const Step& step, Operand 
     float* chunk_state = work + thread_floats * thread + work_floats;
     float* state = chunk_state + state_floats;
     for (int64_t i = begin; i < end; ++i) {
-      const AttentionBlock& block = blocks_[i / args.kv_heads];
+      const TokenBlock& block = blocks_[i / args.kv_heads];
       const int kv_head = int(i % args.kv_heads), chunks = block.last_chunk - block.first_chunk + 1;
       const cpu::AttentionTask task = task_of(block, kv_head);
       kernels_.attention_clear(args, block.tokens, state);
@@ -407,9 +379,9 @@ void CpuBackend::experts(const ExpertsArgs& args, Operand operand, const int32_t
 
 void CpuBackend::experts_exact(const ExpertsArgs& args, const float* normed, const float* weight,
                                const ExpertMatrix& gate_up, const ExpertMatrix& down, float* x) {
-  float* split = split_.reserve<float>(*this, size_t(args.tokens) * args.hidden, "the experts' inputs");
-  float* act = act_.reserve<float>(*this, pairs_.size() * args.intermediate, "the experts' activations");
-  float* out = out_.reserve<float>(*this, pairs_.size() * args.hidden, "the experts' outputs");
+  float* split = split_.reserve<float>(size_t(args.tokens) * args.hidden, "the experts' inputs");
+  float* act = act_.reserve<float>(pairs_.size() * args.intermediate, "the experts' activations");
+  float* out = out_.reserve<float>(pairs_.size() * args.hidden, "the experts' outputs");
 
   pool_.parallel_for(args.tokens, 8, [&](int64_t begin, int64_t end, int) {
     kernels_.experts_split(size_t(end - begin) * args.hidden, normed + begin * args.hidden,
@@ -454,10 +426,10 @@ void CpuBackend::experts_fast(const ExpertsArgs& args, const float* normed, cons
   const size_t panel_elements = size_t(bf16_->panel_rows) * args.hidden;
   const size_t act_elements = size_t(bf16_->panel_rows) * args.intermediate;
   const size_t work_elements = bf16_->packed_work_elements(std::max(args.hidden, args.intermediate));
-  uint16_t* panels = panels_.reserve<uint16_t>(*this, num_panels * panel_elements, "the experts' inputs");
-  uint16_t* act = act_.reserve<uint16_t>(*this, num_panels * act_elements, "the experts' activations");
-  uint16_t* work = bf16_work_.reserve<uint16_t>(*this, work_elements * pool_.size(), "the experts' weights in tiles");
-  float* out = out_.reserve<float>(*this, pairs_.size() * args.hidden, "the experts' outputs");
+  uint16_t* panels = panels_.reserve<uint16_t>(num_panels * panel_elements, "the experts' inputs");
+  uint16_t* act = act_.reserve<uint16_t>(num_panels * act_elements, "the experts' activations");
+  uint16_t* work = bf16_work_.reserve<uint16_t>(work_elements * pool_.size(), "the experts' weights in tiles");
+  float* out = out_.reserve<float>(pairs_.size() * args.hidden, "the experts' outputs");
 
   pool_.parallel_for(int64_t(num_panels), 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t p = begin; p < end; ++p) {

@@ -1,36 +1,28 @@
-// The CPU below the seam: kernels of the best instruction set, divided among a pool of threads. Weights are used where
-// the file is mapped; only vectors (norms, biases, sinks) are copied, as f32. A unit that wants strips (kernels/cpu/strips.h)
-// has its experts in a file of their own, made once, or in memory.
+// The CPU below the seam: kernels of the best instruction set, divided among a pool of threads.
 //
 // Numerics "exact" multiplies float32 activations; "fast" packs them as bf16 for a unit that multiplies those
 // (kernels/cpu/bf16.h); norms and sums are the same, and so is attention where the unit has none of its own.
-//
-// With DenseWeights::kQ8 matrices are copied in Q8 blocks, all but the router's, those whose rows are no whole blocks, and
-// those with a weight that has no scale. The file's pages are let go as they are read.
 #pragma once
 #include <memory>
-#include <set>
 #include <vector>
 
 #include "kernels/cpu/bf16.h"
 #include "kernels/cpu/kernels.h"
 #include "native/backend/backend.h"
-#include "native/base/mapped_file.h"
-#include "native/base/packed_file.h"
-#include "native/base/synthetic_tensor.h"
+#include "native/backend/cpu/cpu_weights.h"
+#include "native/backend/cpu/host_memory.h"
 #include "native/base/thread_pool.h"
 
 namespace oss {
 
-// Loading is in pack_weights.cpp, the operations are in cpu_backend.cpp.
 class CpuBackend final : public Backend {
  public:
   CpuBackend(const cpu::Kernels& kernels, int threads, const cpu::Bf16Kernels* bf16 = nullptr,
              DenseWeights dense_weights = DenseWeights::kBF16, std::string threads_why = "asked for")
       : kernels_(kernels),
         bf16_(bf16),
-        dense_weights_(dense_weights),
         pool_(threads),
+        weights_(kernels, bf16, dense_weights, pool_),
         threads_why_(std::move(threads_why)) {}
 
   DeviceInfo info() const override;
@@ -41,20 +33,8 @@ class CpuBackend final : public Backend {
   size_t operand_bytes() const override { return sizeof(float); }
   bool operands_have_low() const override { return false; }
 
-  // bf16 matrices stay in the mapped files, vectors are copied as f32.
-  PackedWeights keep_packed(std::span<const ExpertShape>, std::span<const std::string> places, uint64_t key,
-                            const std::function<bool()>& cancelled) override;
-  uint64_t matrix_bytes(int64_t rows, int64_t cols, MatrixUse) const override;
-  uint64_t vector_bytes(int64_t size) const override { return uint64_t(size) * sizeof(float); }
-  uint64_t experts_bytes(int64_t experts, int64_t rows, int64_t cols) const override;
-  void reserve_weights(uint64_t) override {}
-  Matrix pack_matrix(const HostTensor& weight, MatrixUse) override;
-  Vector pack_vector(const HostTensor& vector) override;
-  Matrix pack_rope_matrix(const HostTensor& weight) override;
-  ExpertMatrix pack_experts(const HostTensor& blocks, const HostTensor& scales, const HostTensor& bias,
-                            ExpertUse) override;
-  void loaded() override;
-  size_t packed_bytes() const override { return packed_bytes_; }
+  WeightPacker& packer() override { return weights_; }
+
   uint64_t workspace_bytes(const StepLimits&) const override { return 0; }  // grows with the steps instead
   void reserve_workspace(const StepLimits&) override {}
 
@@ -84,21 +64,8 @@ class CpuBackend final : public Backend {
   void kv_write(const KvArgs&, const Step&, const float* k, const float* v, void* cache);
 
  private:
-  // Memory of one kind of intermediate result: grows to the largest step, then stays.
-  class Scratch {
-   public:
-    template <typename T>
-    T* reserve(CpuBackend& backend, size_t count, const char* what) {
-      return static_cast<T*>(reserve_bytes(backend, count * sizeof(T), what));
-    }
-
-   private:
-    void* reserve_bytes(CpuBackend& backend, size_t bytes, const char* what);
-    Buffer buffer_;
-  };
-
   // Consecutive tokens of one sequence, and the chunks of keys that they see.
-  struct AttentionBlock {
+  struct TokenBlock {
     int first, tokens;
     int first_chunk, last_chunk;
     size_t first_part;  // (kv head, chunk) pairs of the blocks before
@@ -117,17 +84,6 @@ class CpuBackend final : public Backend {
   Packed pack_rows(int rows, int cols, const float* x, bool precise, bool for_q8);
   void multiply(const LinearArgs&, const Packed& x, const Matrix& w, const Vector* bias, float* y);
 
-  bool becomes_q8(int64_t cols, MatrixUse) const;
-  bool in_strips(MatrixUse) const;
-  Buffer allocate_weights(size_t bytes);
-  bool packs_experts() const { return bf16_ != nullptr && bf16_->strips; }
-  using PackStrip = std::function<void(uint8_t* codes, uint8_t* scales)>;
-  void for_each_strip(const HostTensor& blocks, const HostTensor& scales, ExpertUse,
-                      const std::function<void(int64_t strip, const PackStrip&)>& body);
-  void pack_strips_to_file(const HostTensor& blocks, const HostTensor& scales, ExpertUse, size_t codes,
-                           size_t exponents);
-  bool quantize(const HostTensor& weight, MatrixUse, int8_t* codes, uint16_t* scales);
-
   // What runs the chunks of a task, and how many tokens it takes at once: on every call the same, for a sequence must not
   // change hands.
   struct AttentionKernel {
@@ -141,7 +97,6 @@ class CpuBackend final : public Backend {
   std::span<const int32_t> pairs_of(int expert) const {
     return std::span(pairs_).subspan(pair_begin_[expert], pair_begin_[expert + 1] - pair_begin_[expert]);
   }
-  void check_files() const;
   void experts_exact(const ExpertsArgs&, const float* normed, const float* weight, const ExpertMatrix& gate_up,
                      const ExpertMatrix& down, float* x);
   void experts_fast(const ExpertsArgs&, const float* normed, const float* weight, const ExpertMatrix& gate_up,
@@ -149,19 +104,11 @@ class CpuBackend final : public Backend {
 
   const cpu::Kernels& kernels_;
   const cpu::Bf16Kernels* bf16_;  // null: exact
-  const DenseWeights dense_weights_;
   ThreadPool pool_;
+  CpuWeights weights_;
   const std::string threads_why_;
 
-  SyntheticMemory synthetic_;          // weights that lie in no file
-  std::set<const MappedFile*> files_;  // that weights lie in, or came from
-  std::vector<std::unique_ptr<float[]>> packed_;
-  std::vector<Buffer> weights_;  // Q8, and MXFP4 in strips
-  size_t packed_bytes_ = 0;
-  std::unique_ptr<PackedFile> packed_file_;  // with codes and scales of each pack_experts(), in turn
-  size_t next_section_ = 0;
-
-  std::vector<AttentionBlock> blocks_;
+  std::vector<TokenBlock> blocks_;
   Scratch qkv_work_, attention_work_, attention_parts_;
 
   std::vector<int32_t> pairs_;       // token·top_k + k, grouped by expert

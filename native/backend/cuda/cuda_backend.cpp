@@ -11,8 +11,6 @@
 namespace oss {
 namespace {
 
-constexpr uint64_t aligned(uint64_t bytes) { return (bytes + 255) / 256 * 256; }
-
 // Capacities that steps are recorded for: a step of 13 sequences runs as one of 16. Small steps are bound by weights and
 // do not notice; none is more than a third larger than needed.
 int bucket_of(int n) {
@@ -32,20 +30,6 @@ int window_splits(int window) {
     splits = std::max(splits, cuda::visible_pages(position, window).splits);
   }
   return splits;
-}
-
-void expect(const HostTensor& tensor, bool accepted, const char* expected) {
-  if (accepted) return;
-  throw Error(Code::kUnsupported, str(tensor.file, ": the CUDA backend needs ", expected, " for ", tensor.name,
-                                      " but it is ", dtype_name(tensor.dtype)));
-}
-
-// Weights are decoded by moving bits into a bf16 and multiplying it with a power of two, which must be one itself.
-void expect_scales(const HostTensor& scales) {
-  if (scales.greatest_scale <= cuda::kMaxScaleByte) return;
-  throw Error(Code::kUnsupported,
-              str(scales.file, ": tensor ", scales.name, ": the CUDA backend takes MXFP4 scales up to 2 (byte ",
-                  cuda::kMaxScaleByte, "), found byte ", int(scales.greatest_scale)));
 }
 
 }  // namespace
@@ -71,6 +55,7 @@ CudaBackend::CudaBackend(const cuda::Module& module, int device, bool repeatable
     : gpu_(std::make_shared<Gpu>(module, device)),
       module_(module),
       repeatable_(repeatable),
+      weights_(gpu_),
       graphs_(std::make_unique<Graphs>(gpu_)) {}
 
 CudaBackend::~CudaBackend() {
@@ -111,121 +96,15 @@ Buffer CudaBackend::allocate(size_t bytes, const char* what) {
   return buffer;
 }
 
-// --- weights --------------------------------------------------------------------------------------------------------------
-
-uint64_t CudaBackend::matrix_bytes(int64_t rows, int64_t cols, MatrixUse use) const {
-  return aligned(use == MatrixUse::kTable ? uint64_t(rows) * cols * 2 : cuda::packed_matrix_bytes(rows, cols));
-}
-
-uint64_t CudaBackend::vector_bytes(int64_t size) const { return aligned(uint64_t(size) * sizeof(float)); }
-
-uint64_t CudaBackend::experts_bytes(int64_t experts, int64_t rows, int64_t cols) const {
-  return aligned(uint64_t(experts) * cuda::packed_codes_bytes(rows, cols)) +
-         aligned(uint64_t(experts) * cuda::packed_scales_bytes(rows, cols));
-}
-
-void CudaBackend::reserve_weights(uint64_t bytes) {
-  weights_ = gpu_->allocate(bytes, "the weights");
-  stream_ = std::make_unique<WeightStream>(gpu_);
-}
-
-std::byte* CudaBackend::take_weights(uint64_t bytes) {
-  if (weights_used_ + aligned(bytes) > weights_.bytes()) throw Error(Code::kInternal, "more weights than were planned");
-  std::byte* at = weights_.as<std::byte>() + weights_used_;
-  weights_used_ += aligned(bytes);
-  return at;
-}
-
-void CudaBackend::send_units(const HostTensor& tensor, int64_t units, size_t unit_bytes,
-                             const std::function<void(const void*, int64_t, int64_t)>& pack) {
-  const int64_t piece = std::max<int64_t>(1, int64_t(WeightStream::kPieceBytes / unit_bytes));
-  for (int64_t first = 0; first < units; first += piece) {
-    const int64_t count = std::min(piece, units - first);
-    const size_t begin = size_t(first) * unit_bytes;
-    stream_->send(tensor, begin, std::min(size_t(count) * unit_bytes, tensor.bytes - begin),
-                  [&](const void* raw) { pack(raw, first, count); });
-  }
-}
-
-Matrix CudaBackend::pack_matrix(const HostTensor& weight, MatrixUse use) {
-  if (use != MatrixUse::kTable) return pack_product(weight, cuda::kRowsPlain);
-  expect(weight, weight.dtype == DType::kBF16 && weight.shape.size() == 2, "a BF16 matrix");
-  std::byte* to = take_weights(weight.bytes);
-  stream_->send(weight, to);
-  return {reinterpret_cast<const uint16_t*>(to), int(weight.shape[0]), int(weight.shape[1])};
-}
-
-Matrix CudaBackend::pack_rope_matrix(const HostTensor& weight) { return pack_product(weight, cuda::kRowsRope); }
-
-Matrix CudaBackend::pack_product(const HostTensor& weight, cuda::RowOrder order) {
-  expect(weight, weight.dtype == DType::kBF16 && weight.shape.size() == 2, "a BF16 matrix");
-  const int rows = int(weight.shape[0]), cols = int(weight.shape[1]);
-  std::byte* to = take_weights(cuda::packed_matrix_bytes(rows, cols));
-  constexpr int kUnit = kHeadDim;  // rows; whole heads, and whole tiles
-  send_units(weight, (rows + kUnit - 1) / kUnit, size_t(kUnit) * cols * sizeof(uint16_t),
-             [&](const void* raw, int64_t first, int64_t count) {
-               const int begin = int(first) * kUnit, end = std::min(rows, begin + int(count) * kUnit);
-               launched(module_.pack_matrix({.rows = end - begin, .cols = cols, .order = order},
-                                            static_cast<const uint16_t*>(raw),
-                                            to + size_t(begin) * cols * sizeof(uint16_t), gpu_->stream),
-                        "pack_matrix");
-             });
-  return {reinterpret_cast<const uint16_t*>(to), rows, cols};
-}
-
-Vector CudaBackend::pack_vector(const HostTensor& vector) {
-  expect(vector, vector.dtype == DType::kBF16 || vector.dtype == DType::kF32, "BF16 or F32");
-  const size_t size = size_t(vector.elements());
-  std::byte* to = take_weights(size * sizeof(float));
-  stream_->send_f32(vector, to);
-  return {reinterpret_cast<const float*>(to), int(size)};
-}
-
-ExpertMatrix CudaBackend::pack_experts(const HostTensor& blocks, const HostTensor& scales, const HostTensor& bias,
-                                       ExpertUse use) {
-  expect(blocks, blocks.dtype == DType::kU8 && blocks.shape.size() == 4, "U8 [experts, rows, cols/32, 16]");
-  expect(scales, scales.dtype == DType::kU8, "U8");
-  const int experts = int(blocks.shape[0]), rows = int(blocks.shape[1]), cols = int(blocks.shape[2]) * kMxBlock;
-  expect_scales(scales);
-  const size_t codes_bytes = cuda::packed_codes_bytes(rows, cols), scales_bytes = cuda::packed_scales_bytes(rows, cols);
-  const cuda::RowOrder order = use == ExpertUse::kGateUp ? cuda::kRowsGateUp : cuda::kRowsPlain;
-  std::byte* to_codes = take_weights(size_t(experts) * codes_bytes);
-  std::byte* to_scales = take_weights(size_t(experts) * scales_bytes);
-  const auto args = [&](int64_t count) {
-    return cuda::PackExpertsArgs{.experts = int(count), .rows = rows, .cols = cols, .order = order};
-  };
-  send_units(blocks, experts, blocks.bytes / size_t(experts), [&](const void* raw, int64_t first, int64_t count) {
-    launched(module_.pack_expert_codes(args(count), static_cast<const uint8_t*>(raw),
-                                       to_codes + size_t(first) * codes_bytes, gpu_->stream),
-             "pack_expert_codes");
-  });
-  send_units(scales, experts, scales.bytes / size_t(experts), [&](const void* raw, int64_t first, int64_t count) {
-    launched(module_.pack_expert_scales(args(count), static_cast<const uint8_t*>(raw),
-                                        to_scales + size_t(first) * scales_bytes, gpu_->stream),
-             "pack_expert_scales");
-  });
-  return {reinterpret_cast<const uint8_t*>(to_codes),
-          reinterpret_cast<const uint8_t*>(to_scales),
-          pack_vector(bias).data,
-          experts,
-          rows,
-          cols};
-}
-
-void CudaBackend::loaded() {
-  stream_->finish();
-  stream_.reset();
-}
-
 // --- steps ----------------------------------------------------------------------------------------------------------------
 
 uint64_t CudaBackend::workspace_bytes(const StepLimits& l) const {
   const int singles = repeatable_ ? l.tokens : l.sequences;
-  return StepBuffers::bytes(l) + aligned(cuda::attention_scratch_bytes(singles, l.heads)) +
-         aligned(cuda::attention_counter_bytes(singles, l.kv_heads)) +
-         aligned(cuda::experts_scratch(l.tokens, l.top_k, l.experts, l.hidden, l.intermediate).bytes) +
-         aligned(module_.sample_scratch_bytes({.rows = l.rows, .vocab = l.vocab})) +
-         aligned(SamplingBuffers::bytes(l.rows));
+  return StepBuffers::bytes(l) + padded(cuda::attention_scratch_bytes(singles, l.heads)) +
+         padded(cuda::attention_counter_bytes(singles, l.kv_heads)) +
+         padded(cuda::experts_scratch(l.tokens, l.top_k, l.experts, l.hidden, l.intermediate).bytes) +
+         padded(module_.sample_scratch_bytes({.rows = l.rows, .vocab = l.vocab})) +
+         padded(SamplingBuffers::bytes(l.rows));
 }
 
 void CudaBackend::reserve_workspace(const StepLimits& l) {
@@ -274,7 +153,6 @@ void CudaBackend::run(const std::function<void()>& body) {
 }
 
 void CudaBackend::embed(const EmbedArgs& args, const Matrix& table, const Step&, float* x) {
-  last_added_ = nullptr;  // a step begins
   launched(
       module_.embed({.tokens = capacity_.tokens, .hidden = args.hidden}, step_->device(), table.data, x, gpu_->stream),
       "embed");
@@ -286,11 +164,6 @@ void CudaBackend::gather_rows(const Step&, int hidden, const float* x, float* ro
 }
 
 void CudaBackend::rms_norm(const RmsNormArgs& args, RowsOf rows, const float* x, const Vector& w, Operand y) {
-  norm_ = {};
-  if (rows == RowsOf::kTokens && fused()) {
-    norm_ = {.x = x, .weights = w.data, .eps = args.eps, .normed = y.data};
-    return;
-  }
   launched(module_.rms_norm({.rows = capacity_of(rows), .hidden = args.hidden, .eps = args.eps}, count_of(rows), x,
                             w.data, y.as<uint16_t>(), static_cast<uint16_t*>(y.low), gpu_->stream),
            "rms_norm");
@@ -298,22 +171,16 @@ void CudaBackend::rms_norm(const RmsNormArgs& args, RowsOf rows, const float* x,
 
 void CudaBackend::linear(const LinearArgs& args, RowsOf rows, Operand x, const Matrix& w, const Vector* bias,
                          float* y) {
+  linear(args, rows, x, w, bias, y, {});
+}
+
+void CudaBackend::linear(const LinearArgs& args, RowsOf rows, Operand x, const Matrix& w, const Vector* bias, float* y,
+                         const cuda::Prefetch& next) {
   LinearArgs in_step = args;
   in_step.rows = capacity_of(rows);
-  const float* bias_data = bias != nullptr ? bias->data : nullptr;
-  if (norm_.normed == x.data && norm_.normed != nullptr) {
-    launched(module_.norm_linear(in_step, norm_.eps, count_of(rows), norm_.x, norm_.weights, w.data, bias_data,
-                                 x.as<uint16_t>(), y, gpu_->stream),
-             "norm_linear");
-    return;
-  }
   const auto* low = args.precise != 0 ? static_cast<const uint16_t*>(x.low) : nullptr;
-  cuda::Prefetch next;
-  if (args.accumulate != 0) {
-    last_added_ = w.data;
-    if (const auto known = next_qkv_.find(w.data); known != next_qkv_.end()) next = known->second;
-  }
-  launched(module_.linear(in_step, count_of(rows), x.as<uint16_t>(), low, w.data, bias_data, y, next, gpu_->stream),
+  launched(module_.linear(in_step, count_of(rows), x.as<uint16_t>(), low, w.data,
+                          bias != nullptr ? bias->data : nullptr, y, next, gpu_->stream),
            "linear");
 }
 
@@ -321,16 +188,6 @@ void CudaBackend::linear(const LinearArgs& args, RowsOf rows, Operand x, const M
 void CudaBackend::qkv(const QkvArgs& args, const Step&, Operand x, const QkvWeights& weights, Operand q, void* cache) {
   QkvArgs in_step = args;
   in_step.tokens = capacity_.tokens;
-  if (last_added_ != nullptr) {
-    const int64_t rows = int64_t(args.heads + 2 * args.kv_heads) * args.head_dim;
-    next_qkv_[last_added_] = {weights.q.data, cuda::packed_matrix_bytes(rows, args.hidden)};
-  }
-  if (norm_.normed == x.data && norm_.normed != nullptr) {
-    launched(module_.norm_qkv(in_step, norm_.eps, step_->device(), norm_.x, norm_.weights, weights.q.data,
-                              weights.q_bias.data, q.as<uint16_t>(), cache, gpu_->stream),
-             "norm_qkv");
-    return;
-  }
   launched(module_.qkv(in_step, step_->device(), x.as<uint16_t>(), weights.q.data, weights.q_bias.data,
                        q.as<uint16_t>(), cache, gpu_->stream),
            "qkv");
@@ -357,31 +214,64 @@ void CudaBackend::attention(const AttentionArgs& args, const Step&, Operand q, c
 }
 
 void CudaBackend::router(const RouterArgs& args, const float* logits, int32_t* index, float* weight) {
-  if (fused()) {
-    router_logits_ = logits;
-    return;
-  }
   launched(module_.router({.tokens = capacity_.tokens, .experts = args.experts, .top_k = args.top_k},
                           count_of(RowsOf::kTokens), logits, index, weight, gpu_->stream),
            "router");
 }
 
+static cuda::PackedExperts packed(const ExpertMatrix& matrix) { return {matrix.blocks, matrix.scales, matrix.bias}; }
+
 void CudaBackend::experts(const ExpertsArgs& args, Operand normed, const int32_t* index, const float* weight,
                           const ExpertMatrix& gate_up, const ExpertMatrix& down, float* x) {
   ExpertsArgs in_step = args;
   in_step.tokens = capacity_.tokens;
-  const cuda::PackedExperts w1 = {gate_up.blocks, gate_up.scales, gate_up.bias},
-                            w2 = {down.blocks, down.scales, down.bias};
-  if (fused()) {
-    launched(module_.few_experts(in_step, count_of(RowsOf::kTokens), router_logits_, normed.as<uint16_t>(), w1, w2,
-                                 experts_scratch_.as<void>(), x, gpu_->stream),
-             "few_experts");
-    return;
-  }
-  launched(module_.experts(in_step, count_of(RowsOf::kTokens), normed.as<uint16_t>(), index, weight, w1, w2,
-                           experts_scratch_.as<void>(), x, gpu_->stream),
+  launched(module_.experts(in_step, count_of(RowsOf::kTokens), normed.as<uint16_t>(), index, weight, packed(gate_up),
+                           packed(down), experts_scratch_.as<void>(), x, gpu_->stream),
            "experts");
 }
+
+// --- blocks ---------------------------------------------------------------------------------------------------------------
+
+// What a matrix that is read next lies in: q, k and v are side by side.
+static cuda::Prefetch prefetch_of(const QkvWeights* weights) {
+  if (weights == nullptr) return {};
+  const int64_t rows = int64_t(weights->q.rows) + weights->k.rows + weights->v.rows;
+  return {weights->q.data, cuda::packed_matrix_bytes(rows, weights->q.cols)};
+}
+
+void CudaBackend::attention_block(const AttentionBlock& b, const Step& step) {
+  if (fuses()) {
+    QkvArgs in_step = b.qkv_args;
+    in_step.tokens = capacity_.tokens;
+    launched(module_.norm_qkv(in_step, b.norm_args.eps, step_->device(), b.x, b.norm.data, b.qkv.q.data,
+                              b.qkv.q_bias.data, b.q.as<uint16_t>(), b.cache, gpu_->stream),
+             "norm_qkv");
+  } else {
+    rms_norm(b.norm_args, RowsOf::kTokens, b.x, b.norm, b.normed);
+    qkv(b.qkv_args, step, b.normed, b.qkv, b.q, b.cache);
+  }
+  attention(b.attention_args, step, b.q, b.cache, b.sinks, b.attended);
+  linear(b.o_args, RowsOf::kTokens, b.attended, b.o, &b.o_bias, b.x, prefetch_of(b.next_qkv));
+}
+
+void CudaBackend::moe_block(const MoeBlock& b) {
+  if (!fuses()) {
+    Backend::moe_block(b);
+    return;
+  }
+  LinearArgs router = b.router_args;
+  router.rows = capacity_.tokens;
+  launched(module_.norm_linear(router, b.norm_args.eps, count_of(RowsOf::kTokens), b.x, b.norm.data, b.router.data,
+                               b.router_bias.data, b.normed.as<uint16_t>(), b.router_logits, gpu_->stream),
+           "norm_linear");
+  ExpertsArgs experts = b.experts_args;
+  experts.tokens = capacity_.tokens;
+  launched(module_.few_experts(experts, count_of(RowsOf::kTokens), b.router_logits, b.normed.as<uint16_t>(),
+                               packed(b.gate_up), packed(b.down), experts_scratch_.as<void>(), b.x, gpu_->stream),
+           "few_experts");
+}
+
+// --- draws ----------------------------------------------------------------------------------------------------------------
 
 void CudaBackend::sample(int rows, int vocab, float* logits, std::span<const SamplingArgs> args,
                          std::span<const SamplingContext> contexts) {

@@ -3,15 +3,14 @@
 // Everything that changes from step to step lies at fixed addresses (StepBuffers), so a decode step is recorded once per
 // shape and replayed; only token ids and log probabilities come back.
 #pragma once
-#include <map>
 #include <memory>
 #include <vector>
 
 #include "native/backend/backend.h"
+#include "native/backend/cuda/cuda_weights.h"
 #include "native/backend/cuda/gpu.h"
 #include "native/backend/cuda/graphs.h"
 #include "native/backend/cuda/step_buffers.h"
-#include "native/backend/cuda/weight_stream.h"
 
 namespace oss {
 
@@ -28,24 +27,16 @@ class CudaBackend final : public Backend {
   size_t operand_bytes() const override { return sizeof(uint16_t); }
   bool operands_have_low() const override { return true; }
 
-  uint64_t matrix_bytes(int64_t rows, int64_t cols, MatrixUse) const override;
-  uint64_t vector_bytes(int64_t size) const override;
-  uint64_t experts_bytes(int64_t experts, int64_t rows, int64_t cols) const override;
-  void reserve_weights(uint64_t bytes) override;
-
-  Matrix pack_matrix(const HostTensor& weight, MatrixUse) override;
-  Matrix pack_rope_matrix(const HostTensor& weight) override;
-  Vector pack_vector(const HostTensor& vector) override;
-  ExpertMatrix pack_experts(const HostTensor& blocks, const HostTensor& scales, const HostTensor& bias,
-                            ExpertUse) override;
-  void loaded() override;
-  size_t packed_bytes() const override { return weights_used_; }
+  WeightPacker& packer() override { return weights_; }
 
   uint64_t workspace_bytes(const StepLimits&) const override;
   void reserve_workspace(const StepLimits&) override;
 
   void begin(const Step&) override;
   void run(const std::function<void()>& body) override;
+
+  void attention_block(const AttentionBlock&, const Step&) override;
+  void moe_block(const MoeBlock&) override;
 
   void embed(const EmbedArgs&, const Matrix& table, const Step&, float* x) override;
   void rms_norm(const RmsNormArgs&, RowsOf, const float* x, const Vector& w, Operand y) override;
@@ -65,25 +56,22 @@ class CudaBackend final : public Backend {
   void write(std::span<const float> from, float* to) override;
 
  private:
-  std::byte* take_weights(uint64_t bytes);
-  // Sends a tensor in pieces of whole `unit`s and has each packed.
-  void send_units(const HostTensor& tensor, int64_t units, size_t unit_bytes,
-                  const std::function<void(const void* raw, int64_t first, int64_t count)>& pack);
-  Matrix pack_product(const HostTensor& weight, cuda::RowOrder order);
+  void linear(const LinearArgs&, RowsOf, Operand x, const Matrix& w, const Vector* bias, float* y,
+              const cuda::Prefetch& next);
   void launched(cuda::Status status, const char* kernel) const { gpu_->check(status, kernel); }
   const int32_t* count_of(RowsOf rows) const;
-  bool fused() const { return capacity_.tokens <= most_fused_tokens_; }
+  // Of the step that has begun.
+  bool fuses() const { return capacity_.tokens <= most_fused_tokens_; }
   int capacity_of(RowsOf rows) const { return rows == RowsOf::kTokens ? capacity_.tokens : capacity_.rows; }
 
   std::shared_ptr<Gpu> gpu_;
   const cuda::Module& module_;
   const bool repeatable_;
 
-  Buffer weights_;
-  uint64_t weights_used_ = 0;
-  std::unique_ptr<WeightStream> stream_;  // while loading
+  CudaWeights weights_;
 
   StepLimits limits_;
+  int most_fused_tokens_ = 0;  // in steps of so many, norms and routers are part of the launches that read them
   std::unique_ptr<StepBuffers> step_;
   std::unique_ptr<SamplingBuffers> sampling_;
   Buffer attention_scratch_, attention_counters_, experts_scratch_, sample_scratch_;
@@ -92,19 +80,6 @@ class CudaBackend final : public Backend {
   StepKey capacity_;
   int tiles_ = 0, singles_ = 0;  // capacities
   bool recorded_ = false;        // its launches depend on the key alone
-  // In steps of few tokens norms and routers are no launches of their own: what reads them does them on its way.
-  int most_fused_tokens_ = 0;
-  struct {
-    const float* x;
-    const float* weights;
-    float eps;
-    const void* normed;  // by which the operation that reads it is known
-  } norm_{};
-  const float* router_logits_ = nullptr;
-  // Which weights of q, k and v follow a matrix that is added to the residual stream, as the steps so far have shown. A step
-  // is recorded when one like it has run, so a recording knows them all.
-  const void* last_added_ = nullptr;
-  std::map<const void*, cuda::Prefetch> next_qkv_;
   std::unique_ptr<Graphs> graphs_;
 };
 

@@ -1,4 +1,5 @@
-// What the CPU makes of weights while they are loaded: f32 vectors, Q8 matrices, experts in strips, in memory or in a file.
+#include "native/backend/cpu/cpu_weights.h"
+
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -11,7 +12,7 @@
 #include "kernels/common/mxfp4.h"
 #include "kernels/common/q8.h"
 #include "kernels/cpu/strips.h"
-#include "native/backend/cpu/cpu_backend.h"
+#include "native/backend/cpu/host_memory.h"
 #include "native/base/error.h"
 #include "native/base/str.h"
 
@@ -23,18 +24,18 @@ static void expect_dtype(const HostTensor& tensor, bool accepted, const char* ex
                                       " but it is ", dtype_name(tensor.dtype)));
 }
 
-bool CpuBackend::becomes_q8(int64_t cols, MatrixUse use) const {
+bool CpuWeights::becomes_q8(int64_t cols, MatrixUse use) const {
   return dense_weights_ == DenseWeights::kQ8 && use != MatrixUse::kRouter && cols % kQ8Block == 0;
 }
 
 // A table's rows are looked up one by one.
-bool CpuBackend::in_strips(MatrixUse use) const {
+bool CpuWeights::in_strips(MatrixUse use) const {
   return bf16_ != nullptr && bf16_->strips && use == MatrixUse::kProduct;
 }
 
 static int64_t whole_strips(int64_t rows) { return (rows + cpu::kStripRows - 1) / cpu::kStripRows * cpu::kStripRows; }
 
-uint64_t CpuBackend::matrix_bytes(int64_t rows, int64_t cols, MatrixUse use) const {
+uint64_t CpuWeights::matrix_bytes(int64_t rows, int64_t cols, MatrixUse use) const {
   if (!becomes_q8(cols, use)) return 0;
   return uint64_t((in_strips(use) ? whole_strips(rows) : rows) * cols / kQ8Block) * kQ8BlockBytes;
 }
@@ -47,7 +48,7 @@ static void let_go(const std::byte* data, size_t bytes) {
   if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
-bool CpuBackend::quantize(const HostTensor& weight, MatrixUse use, int8_t* codes, uint16_t* scales) {
+bool CpuWeights::quantize(const HostTensor& weight, MatrixUse use, int8_t* codes, uint16_t* scales) {
   SyntheticMemory passing;
   const HostTensor from = passing.materialize(weight, pool_);
   const int64_t rows = from.shape[0], cols = from.shape[1], row_blocks = cols / kQ8Block;
@@ -72,16 +73,16 @@ bool CpuBackend::quantize(const HostTensor& weight, MatrixUse use, int8_t* codes
   return all;
 }
 
-// Memory for weights of the backend's own.
-Buffer CpuBackend::allocate_weights(size_t bytes) {
-  Buffer buffer = allocate(bytes, "weights");
+// Memory for weights that are no part of a file.
+static Buffer allocate_weights(size_t bytes) {
+  Buffer buffer = map_memory(bytes, "weights");
 #ifdef MADV_HUGEPAGE
   madvise(buffer.as<void>(), buffer.bytes(), MADV_HUGEPAGE);  // a wish: faults and table walks become fewer
 #endif
   return buffer;
 }
 
-Matrix CpuBackend::pack_matrix(const HostTensor& weight, MatrixUse use) {
+Matrix CpuWeights::pack_matrix(const HostTensor& weight, MatrixUse use) {
   expect_dtype(weight, weight.dtype == DType::kBF16 && weight.shape.size() == 2, "a BF16 matrix");
   files_.insert(weight.mapping);
   const int rows = int(weight.shape[0]), cols = int(weight.shape[1]);
@@ -98,9 +99,9 @@ Matrix CpuBackend::pack_matrix(const HostTensor& weight, MatrixUse use) {
   return {synthetic_.materialize(weight, pool_).as<uint16_t>(), rows, cols};
 }
 
-Matrix CpuBackend::pack_rope_matrix(const HostTensor& weight) { return pack_matrix(weight, MatrixUse::kProduct); }
+Matrix CpuWeights::pack_rope_matrix(const HostTensor& weight) { return pack_matrix(weight, MatrixUse::kProduct); }
 
-Vector CpuBackend::pack_vector(const HostTensor& tensor) {
+Vector CpuWeights::pack_vector(const HostTensor& tensor) {
   files_.insert(tensor.mapping);
   const HostTensor vector = synthetic_.materialize(tensor, pool_);
   expect_dtype(vector, vector.dtype == DType::kBF16 || vector.dtype == DType::kF32, "BF16 or F32");
@@ -124,7 +125,7 @@ static PackedFile::ForEach on_all_threads(ThreadPool& pool) {
   };
 }
 
-PackedWeights CpuBackend::keep_packed(std::span<const ExpertShape> shapes, std::span<const std::string> places,
+PackedWeights CpuWeights::keep_packed(std::span<const ExpertShape> shapes, std::span<const std::string> places,
                                       uint64_t key, const std::function<bool()>& cancelled) {
   if (!packs_experts()) return {};
   PackedWeights out{.in = "memory", .path = "", .made = false, .reason = ""};
@@ -156,12 +157,12 @@ PackedWeights CpuBackend::keep_packed(std::span<const ExpertShape> shapes, std::
   return out;
 }
 
-uint64_t CpuBackend::experts_bytes(int64_t experts, int64_t rows, int64_t cols) const {
+uint64_t CpuWeights::experts_bytes(int64_t experts, int64_t rows, int64_t cols) const {
   if (!packs_experts() || packed_file_ != nullptr) return 0;
   return uint64_t(experts * rows * (cols / kMxBlock)) * (kMxBlockBytes + 1);
 }
 
-ExpertMatrix CpuBackend::pack_experts(const HostTensor& blocks, const HostTensor& scales, const HostTensor& bias,
+ExpertMatrix CpuWeights::pack_experts(const HostTensor& blocks, const HostTensor& scales, const HostTensor& bias,
                                       ExpertUse use) {
   expect_dtype(blocks, blocks.dtype == DType::kU8 && blocks.shape.size() == 4, "U8 [experts, rows, cols/32, 16]");
   expect_dtype(scales, scales.dtype == DType::kU8, "U8");
@@ -195,7 +196,7 @@ ExpertMatrix CpuBackend::pack_experts(const HostTensor& blocks, const HostTensor
 }
 
 // All rows of all experts, 32 at a time, on all threads; the checkpoint's pages are let go as they are read.
-void CpuBackend::for_each_strip(const HostTensor& blocks, const HostTensor& scales, ExpertUse use,
+void CpuWeights::for_each_strip(const HostTensor& blocks, const HostTensor& scales, ExpertUse use,
                                 const std::function<void(int64_t strip, const PackStrip&)>& body) {
   SyntheticMemory passing;
   const HostTensor from = passing.materialize(blocks, pool_), exponents = passing.materialize(scales, pool_);
@@ -217,7 +218,7 @@ void CpuBackend::for_each_strip(const HostTensor& blocks, const HostTensor& scal
   if (exponents.mapping != nullptr) let_go(exponents.data, exponents.bytes);
 }
 
-void CpuBackend::pack_strips_to_file(const HostTensor& blocks, const HostTensor& scales, ExpertUse use, size_t codes,
+void CpuWeights::pack_strips_to_file(const HostTensor& blocks, const HostTensor& scales, ExpertUse use, size_t codes,
                                      size_t exponents) {
   const size_t strip_scales = size_t(blocks.shape[2]) * cpu::kStripRows, strip_bytes = strip_scales * kMxBlockBytes;
   std::mutex failing;
@@ -239,7 +240,16 @@ void CpuBackend::pack_strips_to_file(const HostTensor& blocks, const HostTensor&
   }
 }
 
-void CpuBackend::loaded() {
+void CpuWeights::check_files() const {
+  for (const MappedFile* file : files_) {
+    if (file == nullptr) continue;
+    file->check();
+    file->check_unchanged();
+  }
+  if (packed_file_ != nullptr) packed_file_->check();
+}
+
+void CpuWeights::loaded() {
   check_files();  // before what was made of them is kept
   if (packed_file_ != nullptr && !packed_file_->complete()) packed_file_->finish();
 }

@@ -1,0 +1,51 @@
+// The two blocks of a layer, as the forward pass asks for them. Each is a fixed order of single operations (blocks.cpp); a
+// device that fuses some of them overrides the whole block.
+#pragma once
+#include "kernels/common/args.h"
+#include "native/backend/tensors.h"
+
+namespace oss {
+
+// x += o(attention(rope(qkv(norm(x)))))
+struct AttentionBlock {
+  RmsNormArgs norm_args;
+  QkvArgs qkv_args;
+  AttentionArgs attention_args;
+  LinearArgs o_args;
+
+  const Vector& norm;
+  const QkvWeights& qkv;
+  const Vector& sinks;
+  const Matrix& o;
+  const Vector& o_bias;
+  const QkvWeights* next_qkv;  // of the next layer, null in the last: a device can read it ahead
+
+  void* cache;  // of the layer
+  float* x;     // [tokens, hidden] residual stream
+  // Work memory: what it holds afterwards is the device's choice.
+  Operand normed;       // [tokens, hidden]
+  Operand q, attended;  // [tokens, q_size]
+};
+
+// x += Σ over the chosen experts of weight · expert(norm(x))
+struct MoeBlock {
+  RmsNormArgs norm_args;
+  LinearArgs router_args;
+  RouterArgs choice_args;
+  ExpertsArgs experts_args;
+
+  const Vector& norm;
+  const Matrix& router;
+  const Vector& router_bias;
+  const ExpertMatrix& gate_up;
+  const ExpertMatrix& down;
+
+  float* x;  // [tokens, hidden] residual stream
+  // Work memory: what it holds afterwards is the device's choice.
+  Operand normed;        // [tokens, hidden]
+  float* router_logits;  // [tokens, experts]
+  int32_t* expert;       // [tokens, top_k]
+  float* expert_weight;  // [tokens, top_k]
+};
+
+}  // namespace oss

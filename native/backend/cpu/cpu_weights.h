@@ -1,0 +1,68 @@
+// Weights on the CPU. They are used where the file is mapped; only vectors (norms, biases, sinks) are copied, as f32. A unit
+// that wants strips (kernels/cpu/strips.h) has its experts in a file of their own, made once, or in memory.
+//
+// With DenseWeights::kQ8 matrices are copied in Q8 blocks, all but the router's, those whose rows are no whole blocks, and
+// those with a weight that has no scale. The file's pages are let go as they are read.
+#pragma once
+#include <memory>
+#include <set>
+#include <vector>
+
+#include "kernels/cpu/bf16.h"
+#include "kernels/cpu/kernels.h"
+#include "native/backend/weight_packer.h"
+#include "native/base/mapped_file.h"
+#include "native/base/packed_file.h"
+#include "native/base/synthetic_tensor.h"
+#include "native/base/thread_pool.h"
+
+namespace oss {
+
+class CpuWeights final : public WeightPacker {
+ public:
+  CpuWeights(const cpu::Kernels& kernels, const cpu::Bf16Kernels* bf16, DenseWeights dense_weights, ThreadPool& pool)
+      : kernels_(kernels), bf16_(bf16), dense_weights_(dense_weights), pool_(pool) {}
+
+  PackedWeights keep_packed(std::span<const ExpertShape>, std::span<const std::string> places, uint64_t key,
+                            const std::function<bool()>& cancelled) override;
+  uint64_t matrix_bytes(int64_t rows, int64_t cols, MatrixUse) const override;
+  uint64_t vector_bytes(int64_t size) const override { return uint64_t(size) * sizeof(float); }
+  uint64_t experts_bytes(int64_t experts, int64_t rows, int64_t cols) const override;
+  void reserve_weights(uint64_t) override {}
+  Matrix pack_matrix(const HostTensor& weight, MatrixUse) override;
+  Vector pack_vector(const HostTensor& vector) override;
+  Matrix pack_rope_matrix(const HostTensor& weight) override;
+  ExpertMatrix pack_experts(const HostTensor& blocks, const HostTensor& scales, const HostTensor& bias,
+                            ExpertUse) override;
+  void loaded() override;
+  size_t packed_bytes() const override { return packed_bytes_; }
+
+  // Throws kModelFormat when files that weights lie in, or came from, have been shortened or changed.
+  void check_files() const;
+
+ private:
+  bool becomes_q8(int64_t cols, MatrixUse) const;
+  bool in_strips(MatrixUse) const;
+  bool packs_experts() const { return bf16_ != nullptr && bf16_->strips; }
+  using PackStrip = std::function<void(uint8_t* codes, uint8_t* scales)>;
+  void for_each_strip(const HostTensor& blocks, const HostTensor& scales, ExpertUse,
+                      const std::function<void(int64_t strip, const PackStrip&)>& body);
+  void pack_strips_to_file(const HostTensor& blocks, const HostTensor& scales, ExpertUse, size_t codes,
+                           size_t exponents);
+  bool quantize(const HostTensor& weight, MatrixUse, int8_t* codes, uint16_t* scales);
+
+  const cpu::Kernels& kernels_;
+  const cpu::Bf16Kernels* bf16_;  // null: exact
+  const DenseWeights dense_weights_;
+  ThreadPool& pool_;
+
+  SyntheticMemory synthetic_;          // weights that lie in no file
+  std::set<const MappedFile*> files_;  // that weights lie in, or came from
+  std::vector<std::unique_ptr<float[]>> packed_;
+  std::vector<Buffer> weights_;  // Q8, and MXFP4 in strips
+  size_t packed_bytes_ = 0;
+  std::unique_ptr<PackedFile> packed_file_;  // with codes and scales of each pack_experts(), in turn
+  size_t next_section_ = 0;
+};
+
+}  // namespace oss

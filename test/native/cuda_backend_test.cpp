@@ -1,0 +1,264 @@
+// The CUDA backend below the forward pass: single operations do what they say however few tokens a step has, blocks are
+// the same as their single operations, and a step has exactly the launches that it should have.
+#include <bit>
+#include <cmath>
+#include <type_traits>
+
+#include "kernels/cpu/dispatch.h"
+#include "native/backend/cuda/cuda_backend.h"
+#include "native/loader/checkpoint.h"
+#include "native/model/forward.h"
+#include "test/emu/machine.h"
+#include "test/kernels/cuda/support.h"
+#include "test/native/check.h"
+
+namespace oss {
+namespace {
+
+using namespace test;
+
+constexpr int kMostTokens = 64;
+
+StepLimits limits_of(const Config& c) {
+  return {.tokens = kMostTokens,
+          .sequences = kMostTokens,
+          .rows = kMostTokens,
+          .max_pages = 1,
+          .hidden = c.hidden,
+          .intermediate = c.intermediate,
+          .heads = c.num_heads,
+          .kv_heads = c.num_kv_heads,
+          .head_dim = c.head_dim,
+          .experts = c.num_experts,
+          .top_k = c.experts_per_token,
+          .vocab = c.vocab,
+          .window = c.sliding_window};
+}
+
+// A loaded model, and a step of the first tokens of so many sequences.
+class OnDevice {
+ public:
+  explicit OnDevice(const cuda::Module& module) : backend(module, 0, false) {
+    auto checkpoint = open_checkpoint("synthetic:tiny");
+    const Config config = checkpoint->config;
+    backend.packer().reserve_weights(packed_bytes(config, backend.packer()));
+    backend.reserve_workspace(limits_of(config));
+    model = pack_model(std::move(checkpoint), backend.packer(), [](size_t, size_t) {});
+  }
+
+  Step step(int tokens) {
+    const int head_dim = model.config.head_dim;
+    tokens_.assign(size_t(tokens), 7);
+    positions_.assign(size_t(tokens), 0);
+    rope_.assign(size_t(tokens) * head_dim, 0);
+    rows_.clear();
+    for (int t = 0; t < tokens; ++t) {
+      rows_.push_back(t);
+      std::fill_n(rope_.begin() + ptrdiff_t(t) * head_dim, head_dim / 2, 1.0f);
+    }
+    return {.num_tokens = tokens,
+            .num_sequences = tokens,
+            .num_rows = tokens,
+            .tokens = tokens_,
+            .positions = positions_,
+            .sequence = rows_,
+            .block_tables = {rows_, rows_},
+            .max_pages = 1,
+            .rope = rope_,
+            .logit_tokens = rows_};
+  }
+
+  float* floats(size_t count) {
+    buffers_.push_back(backend.allocate(count * sizeof(float), "a test"));
+    return buffers_.back().as<float>();
+  }
+  float* floats(const std::vector<float>& values) {
+    float* at = floats(values.size());
+    backend.write(values, at);
+    return at;
+  }
+  std::vector<float> read(const float* from, size_t count) {
+    std::vector<float> values(count);
+    backend.read(from, values);
+    return values;
+  }
+
+  CudaBackend backend;
+  Model model;
+
+ private:
+  std::vector<int32_t> tokens_, positions_, rows_;
+  std::vector<float> rope_;
+  std::vector<Buffer> buffers_;
+};
+
+void for_each_model(const std::function<void(OnDevice&)>& body) {
+  for_each_cuda_device([&](test::CudaDevice& device) {
+    OnDevice on_device(device.module);
+    body(on_device);
+  });
+}
+
+std::vector<double> doubles(const std::vector<float>& values) { return {values.begin(), values.end()}; }
+
+}  // namespace
+
+TEST("cuda backend: norm and router do what they say in steps of any size") {
+  for (const int tokens : {1, 3, kMostTokens}) {
+    for_each_model([&](OnDevice& on) {
+      const Config& c = on.model.config;
+      const size_t hidden = size_t(c.hidden), elements = size_t(tokens) * hidden;
+      const std::vector<float> x = bf16_values(elements, 1), logits = bf16_values(size_t(tokens) * c.num_experts, 2);
+      const Step step = on.step(tokens);
+      float* x_there = on.floats(x);
+      float* y = on.floats((elements + 1) / 2);
+      on.backend.begin(step);
+      on.backend.rms_norm({.rows = tokens, .hidden = c.hidden, .eps = c.rms_eps}, RowsOf::kTokens, x_there,
+                          on.model.layers[0].attn_norm, {y});
+      const std::vector<float> weights = on.read(on.model.layers[0].attn_norm.data, hidden);
+      std::vector<float> got;
+      for (const float pair : on.read(y, (elements + 1) / 2)) {
+        const auto bits = std::bit_cast<uint32_t>(pair);
+        got.push_back(bf16_to_f32(uint16_t(bits)));
+        got.push_back(bf16_to_f32(uint16_t(bits >> 16)));
+      }
+      for (int t = 0; t < tokens; ++t) {
+        std::vector<double> expected;
+        double squares = 0;
+        for (size_t i = 0; i < hidden; ++i) squares += double(x[t * hidden + i]) * x[t * hidden + i];
+        for (size_t i = 0; i < hidden; ++i)
+          expected.push_back(x[t * hidden + i] / std::sqrt(squares / double(hidden) + c.rms_eps) * weights[i]);
+        CHECK_CLOSE("norm", got.data() + t * hidden, expected.data(), hidden, 0, 1.0 / 256);  // half a unit of bf16
+      }
+
+      const size_t chosen = size_t(tokens) * c.experts_per_token;
+      float* index = on.floats(chosen);
+      float* weight = on.floats(chosen);
+      const RouterArgs args = {.tokens = tokens, .experts = c.num_experts, .top_k = c.experts_per_token};
+      on.backend.router(args, on.floats(logits), reinterpret_cast<int32_t*>(index), weight);
+      std::vector<int32_t> expected_index(chosen);
+      std::vector<float> expected_weight(chosen);
+      cpu::available_kernels().back()->router(args, logits.data(), expected_index.data(), expected_weight.data());
+      const std::vector<float> got_index = on.read(index, chosen);
+      for (size_t i = 0; i < chosen; ++i) CHECK_EQ(std::bit_cast<int32_t>(got_index[i]), expected_index[i]);
+      CHECK_CLOSE("router", on.read(weight, chosen).data(), doubles(expected_weight).data(), chosen, 0, 5e-7);
+    });
+  }
+}
+
+// The block sums in another order and rounds to bf16 at the same places. A sum near the middle of two bf16 can so become
+// the other one: 2^-8 of one operand, of which a sum has dozens.
+TEST("cuda backend: a block gives what its single operations give") {
+  for (const int tokens : {1, 3, kMostTokens}) {
+    for_each_model([&](OnDevice& on) {
+      const Config& c = on.model.config;
+      const Layer& layer = on.model.layers[0];
+      const size_t elements = size_t(tokens) * c.hidden, heads = size_t(tokens) * c.q_size();
+      const std::vector<float> start = bf16_values(elements, 3);
+      const Step step = on.step(tokens);
+      const RmsNormArgs norm = {.rows = tokens, .hidden = c.hidden, .eps = c.rms_eps};
+      const size_t cache_floats = size_t(tokens) * c.kv_size() * kPageTokens;  // keys and values in bf16
+      const AttentionBlock attention = {
+          .norm_args = norm,
+          .qkv_args = {tokens, c.hidden, c.num_heads, c.num_kv_heads, c.head_dim, kKvFull, kKvBF16},
+          .attention_args = {tokens, c.num_heads, c.num_kv_heads, c.head_dim, kKvFull, kKvBF16, 0, 1, 0.125f},
+          .o_args = {.rows = tokens, .in = c.q_size(), .out = c.hidden, .accumulate = 1},
+          .norm = layer.attn_norm,
+          .qkv = layer.qkv,
+          .sinks = layer.sinks,
+          .o = layer.o,
+          .o_bias = layer.o_bias,
+          .next_qkv = &on.model.layers[1].qkv,
+          .cache = on.floats(cache_floats),
+          .x = on.floats(elements),
+          .normed = {on.floats(elements)},
+          .q = {on.floats(heads)},
+          .attended = {on.floats(heads)}};
+      const MoeBlock moe = {
+          .norm_args = norm,
+          .router_args = {.rows = tokens, .in = c.hidden, .out = c.num_experts, .accumulate = 0, .precise = 1},
+          .choice_args = {.tokens = tokens, .experts = c.num_experts, .top_k = c.experts_per_token},
+          .experts_args = {tokens, c.hidden, c.intermediate, c.num_experts, c.experts_per_token, c.swiglu_limit,
+                           c.swiglu_alpha},
+          .norm = layer.mlp_norm,
+          .router = layer.router,
+          .router_bias = layer.router_bias,
+          .gate_up = layer.gate_up,
+          .down = layer.down,
+          .x = attention.x,
+          .normed = {on.floats(elements), on.floats(elements)},
+          .router_logits = on.floats(size_t(tokens) * c.num_experts),
+          .expert = reinterpret_cast<int32_t*>(on.floats(size_t(tokens) * c.experts_per_token)),
+          .expert_weight = on.floats(size_t(tokens) * c.experts_per_token)};
+      const auto after = [&](const std::function<void()>& body) {
+        on.backend.write(start, attention.x);
+        on.backend.begin(step);
+        body();
+        return on.read(attention.x, elements);
+      };
+      const std::vector<float> singles = after([&] { on.backend.Backend::attention_block(attention, step); });
+      const std::vector<float> block = after([&] { on.backend.attention_block(attention, step); });
+      CHECK_CLOSE("attention", block.data(), doubles(singles).data(), elements, 0, 1.0 / 256);
+      CHECK(singles != start);
+      const std::vector<float> moe_singles = after([&] { on.backend.Backend::moe_block(moe); });
+      const std::vector<float> moe_block = after([&] { on.backend.moe_block(moe); });
+      CHECK_CLOSE("experts", moe_block.data(), doubles(moe_singles).data(), elements, 0, 1.0 / 256);
+      CHECK(moe_singles != start);
+    });
+  }
+}
+
+// --- launches -------------------------------------------------------------------------------------------------------------
+
+static std::vector<std::string> launches;
+
+template <typename Argument>
+static bool fetches(const Argument& argument) {
+  if constexpr (std::is_same_v<Argument, cuda::Prefetch>) return argument.from != nullptr;
+  return false;
+}
+
+// Has a kernel of the module say its name when it is launched, and whether it fetches ahead.
+template <auto Kernel, typename Result, typename... Arguments>
+static void record(cuda::Module& module, const char* name, Result (*launch)(Arguments...)) {
+  static const char* recorded;
+  static Result (*inner)(Arguments...);
+  recorded = name;
+  inner = launch;
+  module.*Kernel = [](Arguments... arguments) -> Result {
+    launches.push_back(str(recorded, (false || ... || fetches<std::remove_cvref_t<Arguments>>(arguments)) ? "+" : ""));
+    return inner(arguments...);
+  };
+}
+
+TEST("cuda backend: the launches of a step") {
+  emu::reset();
+  cuda::Module module = *gptoss_cuda_module();
+#define OSS_RECORD(name) record<&cuda::Module::name>(module, #name, module.name);
+  OSS_CUDA_KERNELS(OSS_RECORD)
+#undef OSS_RECORD
+  OnDevice on(module);
+  Forward forward(on.model, on.backend, limits_of(on.model.config));
+  const KvStorage kv(on.model.config, on.backend, kKvBF16, {kMostTokens, kMostTokens});
+  const auto of_step = [&](int tokens) {
+    launches.clear();
+    CHECK(forward.run(on.step(tokens), kv, {}));
+    std::string names;
+    for (const std::string& name : launches) names += str(names.empty() ? "" : " ", name);
+    return names;
+  };
+  // "+": it fetches the next layer's q, k and v.
+  const std::string few =
+      "embed norm_qkv attention_split linear+ norm_linear few_experts norm_qkv attention_split linear norm_linear "
+      "few_experts gather_rows rms_norm linear";
+  const std::string many =
+      "embed rms_norm qkv attention_split linear+ rms_norm linear router experts rms_norm qkv attention_split linear "
+      "rms_norm linear router experts gather_rows rms_norm linear";
+  for (const auto& [tokens, expected] : {std::pair(2, few), {kMostTokens, many}}) {
+    CHECK_EQ(of_step(tokens), expected);
+    CHECK_EQ(of_step(tokens), expected);  // recorded
+    CHECK_EQ(of_step(tokens), "");        // repeated
+  }
+}
+
+}  // namespace oss
