@@ -1,11 +1,6 @@
 #include "kernels/cpu/dispatch.h"
 
-#include <cstdlib>
-#include <cstring>
-
-#include "native/base/error.h"
-#include "native/base/json.h"
-#include "native/base/str.h"
+#include <vector>
 
 #if defined(__linux__)
 #include <sys/syscall.h>
@@ -55,12 +50,6 @@ extern const Bf16Kernels kBf16;
 
 namespace {
 
-struct Entry {
-  IsaStatus status;
-  const Kernels* kernels;
-  const Bf16Kernels* bf16;
-};
-
 #if defined(__x86_64__)
 
 // __builtin_cpu_supports() also asks whether the operating system saves the registers.
@@ -109,101 +98,61 @@ bool has_neonbf16() {
 
 #endif
 
-const std::vector<Entry>& entries() {
-  static const auto& all =
-      *new std::vector<Entry>([] {  // never destroyed: engine threads may outlive the exit of main()
-        std::vector<Entry> found;
-        const auto add = [&](const char* isa, const char* reason, const Kernels* kernels, const Bf16Kernels* bf16) {
-          found.push_back({{isa, *reason == '\0', bf16 != nullptr ? "fast" : "exact", reason}, kernels, bf16});
-        };
+std::vector<IsaStatus> all_isas() {
+  std::vector<IsaStatus> found;
+  const auto add = [&](const char* isa, const char* reason, const Kernels* kernels, const Bf16Kernels* bf16) {
+    found.push_back({.isa = isa,
+                     .available = *reason == '\0',
+                     .numerics = bf16 != nullptr ? "fast" : "exact",
+                     .reason = reason,
+                     .kernels = kernels,
+                     .bf16 = bf16});
+  };
 #if defined(OSS_HAVE_AMX)
-        add("amx", why_no_amx(), nullptr, &amx::kBf16);
+  add("amx", why_no_amx(), nullptr, &amx::kBf16);
 #endif
 #if defined(OSS_HAVE_AVX512BF16)
-        add("avx512bf16", has_avx512bf16() ? "" : "the CPU does not have AVX512_BF16", nullptr, &avx512bf16::kBf16);
+  add("avx512bf16", has_avx512bf16() ? "" : "the CPU does not have AVX512_BF16", nullptr, &avx512bf16::kBf16);
 #endif
 #if defined(OSS_HAVE_NEONBF16)
-        add("neonbf16", has_neonbf16() ? "" : "the CPU does not have BF16", nullptr, &neonbf16::kBf16);
+  add("neonbf16", has_neonbf16() ? "" : "the CPU does not have BF16", nullptr, &neonbf16::kBf16);
 #endif
 #if defined(__x86_64__)
-        add("avx512", has_avx512() ? "" : "the CPU does not have AVX-512 F, BW, DQ and VL", &avx512::kKernels, nullptr);
-        add("avx2", has_avx2() ? "" : "the CPU does not have AVX2, FMA, F16C and BMI2", &avx2::kKernels, nullptr);
+  add("avx512", has_avx512() ? "" : "the CPU does not have AVX-512 F, BW, DQ and VL", &avx512::kKernels, nullptr);
+  add("avx2", has_avx2() ? "" : "the CPU does not have AVX2, FMA, F16C and BMI2", &avx2::kKernels, nullptr);
 #elif defined(__aarch64__)
-        add("neon", "", &neon::kKernels, nullptr);
+  add("neon", "", &neon::kKernels, nullptr);
 #endif
-        add("scalar", "", &scalar::kKernels, nullptr);
-        return found;
-      }());
-  return all;
-}
-
-template <typename T>
-std::vector<const T*> available(const T* Entry::* member) {
-  std::vector<const T*> found;
-  for (const Entry& entry : entries()) {
-    if (entry.status.available && entry.*member != nullptr) found.push_back(entry.*member);
-  }
+  add("scalar", "", &scalar::kKernels, nullptr);
   return found;
 }
 
-// Of every build: what this machine cannot have is no misspelling.
-constexpr const char* kKnownIsas[] = {"amx", "avx512bf16", "neonbf16", "avx512", "avx2", "neon", "scalar"};
-
-// Null when GPT_OSS_ISA is not set.
-const Entry* named_by_environment() {
-  const char* wanted = std::getenv("GPT_OSS_ISA");
-  if (wanted == nullptr || *wanted == '\0') return nullptr;
-  std::string here, reason;
-  for (const Entry& entry : entries()) {
-    const bool named = std::strcmp(entry.status.isa, wanted) == 0;
-    if (named && entry.status.available) return &entry;
-    if (named) reason = str(": ", entry.status.reason);
-    if (entry.status.available) here += str(here.empty() ? "" : ", ", entry.status.isa);
+template <typename T>
+std::vector<const T*> available(const T* IsaStatus::* member) {
+  std::vector<const T*> found;
+  for (const IsaStatus& isa : isa_status()) {
+    if (isa.available && isa.*member != nullptr) found.push_back(isa.*member);
   }
-  const std::string is = str("GPT_OSS_ISA is ", quote(wanted));
-  for (const char* isa : kKnownIsas) {
-    if (std::strcmp(isa, wanted) == 0) {
-      throw Error(Code::kUnsupported,
-                  str(is, ", which this machine does not have", reason, "; expected one of ", here));
-    }
-  }
-  throw Error(Code::kInvalidArgument, str(is, ", expected one of ", here));
+  return found;
 }
 
 }  // namespace
 
-void check_environment() { named_by_environment(); }
+// None of these is ever destroyed: engine threads may outlive the exit of main().
+
+std::span<const IsaStatus> isa_status() {
+  static const auto& all = *new std::vector<IsaStatus>(all_isas());
+  return all;
+}
 
 std::span<const Kernels* const> available_kernels() {
-  static const auto& found = *new std::vector<const Kernels*>(available(&Entry::kernels));
+  static const auto& found = *new std::vector<const Kernels*>(available(&IsaStatus::kernels));
   return found;
 }
 
 std::span<const Bf16Kernels* const> available_bf16_kernels() {
-  static const auto& found = *new std::vector<const Bf16Kernels*>(available(&Entry::bf16));
+  static const auto& found = *new std::vector<const Bf16Kernels*>(available(&IsaStatus::bf16));
   return found;
-}
-
-Choice choose_kernels(const std::string& numerics) {
-  const Kernels* kernels = available_kernels().front();
-  const Bf16Kernels* bf16 = available_bf16_kernels().empty() ? nullptr : available_bf16_kernels().front();
-  if (const Entry* named = named_by_environment(); named != nullptr) {
-    if (named->kernels != nullptr) kernels = named->kernels;
-    bf16 = named->bf16;
-  }
-  if (numerics == "exact") return {*kernels, nullptr};
-  if (numerics == "fast" && bf16 == nullptr) {
-    throw Error(Code::kUnsupported,
-                str("numerics \"fast\" needs a CPU that multiplies bf16 (AMX, AVX512_BF16 or NEON's BF16); ",
-                    kernels->isa, " has \"exact\""));
-  }
-  return {*kernels, bf16};
-}
-
-std::vector<IsaStatus> isa_status() {
-  std::vector<IsaStatus> all;
-  for (const Entry& entry : entries()) all.push_back(entry.status);
-  return all;
 }
 
 }  // namespace oss::cpu

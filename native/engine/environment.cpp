@@ -1,6 +1,6 @@
 #include "native/engine/environment.h"
 
-#include "kernels/cpu/dispatch.h"
+#include "native/backend/cpu/choose_kernels.h"
 #include "native/base/trace.h"
 
 namespace oss {

@@ -1,4 +1,5 @@
-// The environment variables that native code reads: GPT_OSS_ISA (kernels/cpu/dispatch.h), GPT_OSS_TRACE (native/base/trace.h).
+// The environment variables that native code reads: GPT_OSS_ISA (native/backend/cpu/choose_kernels.h), GPT_OSS_TRACE
+// (native/base/trace.h).
 #pragma once
 #include <string>
 #include <vector>

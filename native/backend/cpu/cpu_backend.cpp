@@ -7,7 +7,7 @@
 
 #include "kernels/common/mxfp4.h"
 #include "kernels/common/q8.h"
-#include "kernels/cpu/dispatch.h"
+#include "native/backend/cpu/choose_kernels.h"
 #include "native/backend/cpu/sample_row.h"
 #include "native/backend/registry.h"
 #include "native/base/error.h"

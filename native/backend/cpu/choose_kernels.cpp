@@ -1,0 +1,57 @@
+#include "native/backend/cpu/choose_kernels.h"
+
+#include <cstdlib>
+#include <cstring>
+
+#include "native/base/error.h"
+#include "native/base/json.h"
+#include "native/base/str.h"
+
+namespace oss::cpu {
+namespace {
+
+// Of every build: what this machine cannot have is no misspelling.
+constexpr const char* kKnownIsas[] = {"amx", "avx512bf16", "neonbf16", "avx512", "avx2", "neon", "scalar"};
+
+// Null when GPT_OSS_ISA is not set.
+const IsaStatus* named_by_environment() {
+  const char* wanted = std::getenv("GPT_OSS_ISA");
+  if (wanted == nullptr || *wanted == '\0') return nullptr;
+  std::string here, reason;
+  for (const IsaStatus& status : isa_status()) {
+    const bool named = std::strcmp(status.isa, wanted) == 0;
+    if (named && status.available) return &status;
+    if (named) reason = str(": ", status.reason);
+    if (status.available) here += str(here.empty() ? "" : ", ", status.isa);
+  }
+  const std::string is = str("GPT_OSS_ISA is ", quote(wanted));
+  for (const char* isa : kKnownIsas) {
+    if (std::strcmp(isa, wanted) == 0) {
+      throw Error(Code::kUnsupported,
+                  str(is, ", which this machine does not have", reason, "; expected one of ", here));
+    }
+  }
+  throw Error(Code::kInvalidArgument, str(is, ", expected one of ", here));
+}
+
+}  // namespace
+
+void check_environment() { named_by_environment(); }
+
+Choice choose_kernels(const std::string& numerics) {
+  const Kernels* kernels = available_kernels().front();
+  const Bf16Kernels* bf16 = available_bf16_kernels().empty() ? nullptr : available_bf16_kernels().front();
+  if (const IsaStatus* named = named_by_environment(); named != nullptr) {
+    if (named->kernels != nullptr) kernels = named->kernels;
+    bf16 = named->bf16;
+  }
+  if (numerics == "exact") return {*kernels, nullptr};
+  if (numerics == "fast" && bf16 == nullptr) {
+    throw Error(Code::kUnsupported,
+                str("numerics \"fast\" needs a CPU that multiplies bf16 (AMX, AVX512_BF16 or NEON's BF16); ",
+                    kernels->isa, " has \"exact\""));
+  }
+  return {*kernels, bf16};
+}
+
+}  // namespace oss::cpu
