@@ -1,5 +1,5 @@
 // The CPU kernels of one instruction set, as a table of functions. A kernel runs on the calling thread and does the
-// part of an operation that its range names; cpu_backend.cpp divides the work among threads.
+// part of an operation that its range names; native/backend/cpu divides the work among threads.
 //
 // Every element is computed in an order that depends on its own row alone (its length, its position), never on the
 // range, on the other rows of the batch or on the thread. So results repeat bit for bit.

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <fstream>
 #include <iomanip>
 #include <set>
 #include <sstream>
@@ -55,6 +56,15 @@ uint64_t mapped_bytes(const std::string& root, int field) {
 #endif
 
 }  // namespace
+
+std::string cpu_name() {
+  std::ifstream in("/proc/cpuinfo");
+  for (std::string line; std::getline(in, line);) {
+    const size_t colon = line.find(": ");
+    if (line.starts_with("model name") && colon != std::string::npos) return line.substr(colon + 2);
+  }
+  return "CPU";
+}
 
 UsableThreads usable_threads(const std::string& root) {
   const int cores = cores_allowed();

@@ -5,6 +5,8 @@
 
 namespace oss {
 
+std::string cpu_name();  // "Intel(R) Xeon(R) Processor"; "CPU" where the system does not say
+
 // One thread for each physical core that this process may run on (its affinity), but no more than the CPUs whose time its
 // cgroup has, 64 at most, 1 at least. A fraction of a CPU counts as one: with a quota of 1.5, two threads get all of it and
 // are stopped for a part of each period, where one thread would leave a third unused.

@@ -15,6 +15,7 @@
 
 namespace oss {
 
+// Products (qkv among them), attention and experts have a file each; the smaller operations are in cpu_backend.cpp.
 class CpuBackend final : public Backend {
  public:
   CpuBackend(const cpu::Kernels& kernels, int threads, const cpu::Bf16Kernels* bf16 = nullptr,
