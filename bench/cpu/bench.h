@@ -15,8 +15,9 @@
 #include "kernels/common/q8.h"
 #include "kernels/common/synthetic.h"
 #include "native/backend/registry.h"
+#include "native/base/str.h"
+#include "native/model/pack.h"
 #include "native/model/synthetic.h"
-#include "native/model/weights.h"
 
 namespace oss::bench {
 
@@ -47,7 +48,6 @@ class Bench {
         dense_(dense == "q8" ? DenseWeights::kQ8 : DenseWeights::kBF16),
         checkpoint_(synthetic_checkpoint("synthetic:" + options.shape)),
         c_(checkpoint_->config),
-        weights_(bind_weights(c_, checkpoint_->tensors)),
         tiny_(options.shape == "tiny"),
         // Past every last-level cache. Tiny is there to see that this program works.
         cold_bytes_(tiny_ ? size_t(1) << 20 : size_t(1) << 30),
@@ -113,7 +113,20 @@ class Bench {
     while (copies.size() < count) copies.push_back(make(copies.size()));
     return copies;
   }
-  const HostLayer& layer(size_t i) const { return weights_.layers[i % weights_.layers.size()]; }
+  // A model of which those weights are packed whose names begin so.
+  Model packed(const std::string& begin) {
+    Model model;
+    model.layers.resize(size_t(c_.num_layers));
+    std::vector<WeightSpec> specs = weight_specs(c_);
+    std::erase_if(specs, [&](const WeightSpec& spec) { return !spec.name.starts_with(begin); });
+    pack_weights(specs, checkpoint_->tensors, backend_->packer(), model);
+    return model;
+  }
+  // Of the i-th layer, from the first again after the last.
+  Layer packed_layer(size_t i, const std::string& begin) {
+    i %= size_t(c_.num_layers);
+    return packed(str("model.layers.", i, ".", begin)).layers[i];
+  }
 
   // A step of `sequences` sequences, each with `context` tokens of which the last `each` are in it.
   struct StepArrays {
@@ -146,7 +159,6 @@ class Bench {
   const DenseWeights dense_;
   const std::unique_ptr<const Checkpoint> checkpoint_;
   const Config& c_;
-  const HostWeights weights_;
   const bool tiny_;
   const size_t cold_bytes_;
   std::unique_ptr<Backend> backend_;

@@ -1,4 +1,4 @@
-// The operations, in the order of model/forward.cpp.
+// The operations, in the order of backend/blocks.cpp.
 #include <numeric>
 
 #include "bench/cpu/bench.h"
@@ -8,7 +8,7 @@ namespace oss::bench {
 
 // Those without weights. Their inputs were just written: in a cache here as in a step, so shares above 100 % are possible.
 void Bench::small_operations() {
-  const Vector norm = backend_->packer().pack_vector(layer(0).attn_norm);
+  const Vector norm = packed_layer(0, "input_layernorm.").attn_norm;
   for (const int tokens : options_.tokens) {
     const auto arrays = make_step(tokens);
     const double width = double(tokens) * c_.hidden;
@@ -38,7 +38,7 @@ void Bench::small_operations() {
 
 void Bench::embed() {
   if (!wanted("embed")) return;
-  const Matrix table = backend_->packer().pack_matrix(weights_.embed, MatrixUse::kTable);
+  const Matrix table = packed("model.embed_tokens.").embed;
   for (const int tokens : options_.tokens) {
     const double width = double(tokens) * c_.hidden;
     float* x = floats(size_t(width), 1);
@@ -56,13 +56,15 @@ void Bench::qkv() {
   if (!wanted("qkv")) return;
   const double rows = c_.q_size() + 2 * c_.kv_size(), bytes = dense_bytes(rows * c_.hidden);
   const auto copies = rotating(bytes, [&](size_t i) {
-    const HostLayer& from = layer(i);
-    return QkvWeights{.q = backend_->packer().pack_rope_matrix(from.q),
-                      .k = backend_->packer().pack_rope_matrix(from.k),
-                      .v = backend_->packer().pack_matrix(from.v, MatrixUse::kProduct),
-                      .q_bias = backend_->packer().pack_vector(from.q_bias),
-                      .k_bias = backend_->packer().pack_vector(from.k_bias),
-                      .v_bias = backend_->packer().pack_vector(from.v_bias)};
+    QkvWeights out;
+    const auto take = [&](const char* name, auto... members) {
+      const QkvWeights one = packed_layer(i, name).qkv;
+      ((out.*members = one.*members), ...);
+    };
+    take("self_attn.q_proj.", &QkvWeights::q, &QkvWeights::q_bias);
+    take("self_attn.k_proj.", &QkvWeights::k, &QkvWeights::k_bias);
+    take("self_attn.v_proj.", &QkvWeights::v, &QkvWeights::v_bias);
+    return out;
   });
   const KvType type = backend_->defaults().kv_type;
   for (const int tokens : options_.tokens) {
@@ -87,7 +89,7 @@ void Bench::qkv() {
 
 void Bench::attention() {
   const KvType type = backend_->defaults().kv_type;
-  const Vector sinks = backend_->packer().pack_vector(layer(0).sinks);
+  const Vector sinks = packed_layer(0, "self_attn.sinks").sinks;
   for (const int tokens : options_.tokens) {
     for (const int context : options_.contexts) {
       const auto arrays = make_step(tokens, context);
@@ -134,15 +136,8 @@ void Bench::attention() {
 
 void Bench::linear_o() {
   if (!wanted("linear o")) return;
-  struct Weights {
-    Matrix o;
-    Vector bias;
-  };
   const double weights = double(c_.q_size()) * c_.hidden, bytes = dense_bytes(weights);
-  const auto copies = rotating(bytes, [&](size_t i) {
-    return Weights{backend_->packer().pack_matrix(layer(i).o, MatrixUse::kProduct),
-                   backend_->packer().pack_vector(layer(i).o_bias)};
-  });
+  const auto copies = rotating(bytes, [&](size_t i) { return packed_layer(i, "self_attn.o_proj."); });
   for (const int tokens : options_.tokens) {
     const Operand attended = operand(size_t(tokens) * c_.q_size(), 1);
     float* x = floats(size_t(tokens) * c_.hidden, 1);
@@ -150,8 +145,8 @@ void Bench::linear_o() {
     measure(
         {.kernel = "linear o", .tokens = tokens, .on_bf16_unit = true, .bytes = bytes, .flops = 2 * weights * tokens},
         [&](size_t i) {
-          const Weights& weights = copies[i % copies.size()];
-          backend_->linear(args, RowsOf::kTokens, attended, weights.o, &weights.bias, x);
+          const Layer& layer = copies[i % copies.size()];
+          backend_->linear(args, RowsOf::kTokens, attended, layer.o, &layer.o_bias, x);
         });
   }
 }
@@ -159,16 +154,17 @@ void Bench::linear_o() {
 void Bench::linear_router() {
   if (!wanted("linear router")) return;
   const double bytes = 2.0 * c_.num_experts * c_.hidden;
-  const auto copies =
-      rotating(bytes, [&](size_t i) { return backend_->packer().pack_matrix(layer(i).router, MatrixUse::kRouter); });
-  const Vector bias = backend_->packer().pack_vector(layer(0).router_bias);
+  const auto copies = rotating(bytes, [&](size_t i) { return packed_layer(i, "mlp.router."); });
   for (const int tokens : options_.tokens) {
     const Operand normed = operand(size_t(tokens) * c_.hidden, 1);
     float* logits = floats(size_t(tokens) * c_.num_experts, 0);
     const LinearArgs args = {.rows = tokens, .in = c_.hidden, .out = c_.num_experts, .accumulate = 0, .precise = 1};
     measure(
         {.kernel = "linear router", .tokens = tokens, .on_bf16_unit = true, .bytes = bytes, .flops = bytes * tokens},
-        [&](size_t i) { backend_->linear(args, RowsOf::kTokens, normed, copies[i % copies.size()], &bias, logits); });
+        [&](size_t i) {
+          const Layer& layer = copies[i % copies.size()];
+          backend_->linear(args, RowsOf::kTokens, normed, layer.router, &layer.router_bias, logits);
+        });
   }
 }
 
@@ -197,20 +193,12 @@ std::vector<int32_t> Bench::draw_experts(int tokens, std::vector<int32_t>& deck,
 
 void Bench::experts() {
   if (!wanted("experts")) return;
-  struct Weights {
-    ExpertMatrix gate_up, down;
-  };
   // MXFP4 takes 17 bytes for 32 weights; biases are float32.
   const auto matrix_bytes = [](double rows, double cols) { return rows * cols * 17 / 32 + 4 * rows; };
   const double expert_bytes = matrix_bytes(2 * c_.intermediate, c_.hidden) + matrix_bytes(c_.hidden, c_.intermediate);
   // Half as much again as elsewhere, 4 layers of the 20b: a step of few tokens leaves most of a layer alone.
-  const auto copies = rotating(expert_bytes * c_.num_experts / 1.5, [&](size_t i) {
-    const HostLayer& from = layer(i);
-    return Weights{
-        backend_->packer().pack_experts(from.gate_up_blocks, from.gate_up_scales, from.gate_up_bias,
-                                        ExpertUse::kGateUp),
-        backend_->packer().pack_experts(from.down_blocks, from.down_scales, from.down_bias, ExpertUse::kDown)};
-  });
+  const auto copies =
+      rotating(expert_bytes * c_.num_experts / 1.5, [&](size_t i) { return packed_layer(i, "mlp.experts."); });
   for (const int tokens : options_.tokens) {
     const Operand normed = operand(size_t(tokens) * c_.hidden, 1);
     float* x = floats(size_t(tokens) * c_.hidden, 1);
@@ -237,9 +225,9 @@ void Bench::experts() {
              .bytes = expert_bytes * distinct,
              .flops = 6.0 * double(pairs) * c_.hidden * c_.intermediate},
             [&](size_t i) {
-              const Weights& weights = copies[i % copies.size()];
+              const Layer& layer = copies[i % copies.size()];
               const std::vector<int32_t>& index = draws[i / copies.size() % draws.size()];
-              backend_->experts(args, normed, index.data(), weight.data(), weights.gate_up, weights.down, x);
+              backend_->experts(args, normed, index.data(), weight.data(), layer.gate_up, layer.down, x);
             });
   }
 }
@@ -247,8 +235,7 @@ void Bench::experts() {
 void Bench::head() {
   if (!wanted("linear head")) return;
   const double weights = double(c_.vocab) * c_.hidden, bytes = dense_bytes(weights);
-  const auto copies =
-      rotating(bytes, [&](size_t) { return backend_->packer().pack_matrix(weights_.lm_head, MatrixUse::kProduct); });
+  const auto copies = rotating(bytes, [&](size_t) { return packed("lm_head.").lm_head; });
   for (const int rows : options_.tokens) {
     if (rows > kMostSequences) continue;
     const Operand normed = operand(size_t(rows) * c_.hidden, 1);

@@ -14,6 +14,7 @@ namespace oss {
 enum class MatrixUse {
   kTable,    // rows are looked up
   kProduct,  // rows are multiplied with
+  kRotated,  // the same, of q or k: the rows of heads that will be rotated
   kRouter,   // the same, and never rounded: what it gives chooses
 };
 enum class ExpertUse { kGateUp, kDown };
@@ -53,7 +54,6 @@ class WeightPacker {
   // Once each, at load. The tensors outlive the backend's use of them.
   virtual Matrix pack_matrix(const HostTensor& weight, MatrixUse) = 0;
   virtual Vector pack_vector(const HostTensor& vector) = 0;
-  virtual Matrix pack_rope_matrix(const HostTensor& weight) = 0;  // of q or k: the rows of heads that will be rotated
   virtual ExpertMatrix pack_experts(const HostTensor& blocks, const HostTensor& scales, const HostTensor& bias,
                                     ExpertUse) = 0;
   virtual void loaded() = 0;                // all weights have been handed over

@@ -6,6 +6,7 @@
 
 #include "native/binding/arrays.h"
 #include "native/binding/errors.h"
+#include "native/model/weight_sums.h"
 
 namespace oss {
 
@@ -140,7 +141,7 @@ Napi::Object config_to_js(Napi::Env env, const Config& c) {
                     {"swigluLimit", c.swiglu_limit},
                     {"swigluAlpha", c.swiglu_alpha},
                     {"maxContext", double(c.max_context)},
-                    {"parameters", double(c.parameters())}});
+                    {"parameters", double(parameters(c))}});
   Napi::Array types = Napi::Array::New(env, c.num_layers);
   for (int i = 0; i < c.num_layers; ++i) types[i] = Napi::String::New(env, c.layer_sliding[i] ? "sliding" : "full");
   out.Set("layerTypes", types);

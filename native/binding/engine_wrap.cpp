@@ -8,6 +8,7 @@
 #include "native/binding/convert.h"
 #include "native/binding/errors.h"
 #include "native/binding/promise.h"
+#include "native/model/weight_sums.h"
 
 namespace oss {
 namespace {
@@ -67,7 +68,7 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
         {InstanceAccessor<&EngineWrap::info>("info"), InstanceMethod<&EngineWrap::submit>("submit"),
          InstanceMethod<&EngineWrap::cancel>("cancel"), InstanceMethod<&EngineWrap::pause>("pause"),
          InstanceMethod<&EngineWrap::supply_logits>("supplyLogits"), InstanceMethod<&EngineWrap::stats>("stats"),
-         InstanceMethod<&EngineWrap::share>("share"), InstanceMethod<&EngineWrap::bytes_per_token>("bytesPerToken"),
+         InstanceMethod<&EngineWrap::share>("share"), InstanceMethod<&EngineWrap::bytes_of_a_token>("bytesPerToken"),
          InstanceMethod<&EngineWrap::close>("close")});
   }
 
@@ -112,12 +113,12 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
   Napi::Value stats(const Napi::CallbackInfo& call) {
     return guarded(call.Env(), [&] { return stats_to_js(call.Env(), host_->engine->stats()); });
   }
-  Napi::Value bytes_per_token(const Napi::CallbackInfo& call) {
+  Napi::Value bytes_of_a_token(const Napi::CallbackInfo& call) {
     const int64_t context = call[0].As<Napi::Number>().Int64Value();
     const EngineInfo& info = host_->engine->info();
     const double dense_bytes = info.dense_weights == DenseWeights::kQ8 ? double(kQ8BlockBytes) / kQ8Block : 2;
     return Napi::Number::New(call.Env(),
-                             info.model.bytes_per_token(context, kv_element_bytes(info.kv_type), dense_bytes));
+                             bytes_per_token(info.model, context, kv_element_bytes(info.kv_type), dense_bytes));
   }
   Napi::Value close(const Napi::CallbackInfo& call) {
     return guarded(call.Env(), [&] {

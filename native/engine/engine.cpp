@@ -8,6 +8,8 @@
 #include "native/engine/environment.h"
 #include "native/engine/memory_plan.h"
 #include "native/loader/packed_places.h"
+#include "native/model/pack.h"
+#include "native/model/weight_sums.h"
 
 namespace oss {
 
@@ -30,33 +32,33 @@ Engine::Engine(const std::string& path, const EngineOptions& options,
                            .numerics = options.numerics,
                            .dense_weights = options.dense_weights,
                            .repeatable = options.repeatable});
-  auto checkpoint = open_checkpoint(path, cancelled, options.threads);
-  const Config config = checkpoint->config;
-  const uint64_t total = checkpoint->file_bytes;
+  checkpoint_ = open_checkpoint(path, cancelled, options.threads);
+  const Config& config = checkpoint_->config;
+  const uint64_t total = checkpoint_->file_bytes;
   progress({"open", 0, total});
 
   const PackedWeights packed_weights = backend_->packer().keep_packed(
-      expert_shapes(config), places_for(*checkpoint, options), fingerprint(*checkpoint), cancelled);
+      expert_shapes(config), places_for(*checkpoint_, options), fingerprint(*checkpoint_), cancelled);
   // Everything that this engine will ever take is planned before the first byte of weights is moved.
   const MemoryPlan plan = plan_memory(config, options, *backend_);
   backend_->packer().reserve_weights(plan.weights_bytes);
   backend_->reserve_workspace(plan.limits);
   kv_ = std::make_unique<KvStorage>(config, *backend_, plan.kv_type, plan.kv.pages);
-  model_ = pack_model(std::move(checkpoint), backend_->packer(), [&](size_t done, size_t layers) {
+  model_ = pack_model(config, checkpoint_->tensors, backend_->packer(), [&](size_t done, size_t layers) {
     check_cancelled();
     progress({"pack", total * done / layers, total, packed_weights.made ? packed_weights.path : ""});
   });
-  for (const auto& file : model_.checkpoint->files) file->check_unchanged();
+  for (const auto& file : checkpoint_->files) file->check_unchanged();
   cache_ = std::make_unique<KvCache>(plan.kv.pages, config.sliding_window);
   scheduler_ = std::make_unique<Scheduler>(
-      SchedulerLimits{plan.limits.sequences, plan.limits.tokens, plan.limits.rows, config.context_of_a_token()},
+      SchedulerLimits{plan.limits.sequences, plan.limits.tokens, plan.limits.rows, context_of_a_token(config)},
       *cache_);
   forward_ = std::make_unique<Forward>(model_, *backend_, plan.limits);
   builder_ = std::make_unique<StepBuilder>(config, plan.limits.tokens, plan.limits.sequences, plan.limits.max_pages);
   info_ = {
       .device = backend_->info(),
       .model = config,
-      .layout = model_.checkpoint->layout,
+      .layout = checkpoint_->layout,
       .memory = plan.memory,
       .context_length = plan.kv.context_length,
       .max_sequences = options.max_sequences,

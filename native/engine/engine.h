@@ -26,6 +26,7 @@
 #include "native/engine/scheduler.h"
 #include "native/engine/sequence.h"
 #include "native/engine/step.h"
+#include "native/loader/checkpoint.h"
 #include "native/model/forward.h"
 #include "native/model/model.h"
 
@@ -214,6 +215,7 @@ class Engine {
   void take_script_time();
   void publish();
 
+  std::unique_ptr<const Checkpoint> checkpoint_;  // its mapped files may be the weights themselves
   std::unique_ptr<Backend> backend_;
   Model model_;
   EngineInfo info_;

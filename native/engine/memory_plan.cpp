@@ -4,7 +4,7 @@
 #include <iomanip>
 
 #include "native/base/str.h"
-#include "native/model/model.h"
+#include "native/model/pack.h"
 
 namespace oss {
 

@@ -1,7 +1,5 @@
 // A layout: how one publisher names and packs the tensors, and how its config.json spells the numbers.
 #pragma once
-#include <map>
-#include <string>
 #include <vector>
 
 #include "native/loader/json_file.h"
@@ -16,7 +14,7 @@ struct Layout {
   // The tensors that the files of a checkpoint with this config must hold, under the files' names.
   std::vector<WeightSpec> (*file_specs)(const Config& config);
   // From the files' tensors, which satisfy file_specs, to canonical ones.
-  std::map<std::string, HostTensor> (*canonical)(const Config& config, std::map<std::string, HostTensor> tensors);
+  Tensors (*canonical)(const Config& config, Tensors tensors);
 };
 
 extern const Layout kHuggingFaceLayout;

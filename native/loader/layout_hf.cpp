@@ -132,9 +132,7 @@ Config read_config(const JsonReader& json) {
   return c;
 }
 
-std::map<std::string, HostTensor> canonical(const Config&, std::map<std::string, HostTensor> tensors) {
-  return tensors;
-}
+Tensors canonical(const Config&, Tensors tensors) { return tensors; }
 
 }  // namespace
 

@@ -7,48 +7,6 @@
 namespace oss {
 namespace {
 
-constexpr std::pair<std::string_view, std::string_view> kTopNames[] = {
-    {"model.embed_tokens.weight", "embedding.weight"},
-    {"model.norm.weight", "norm.scale"},
-    {"lm_head.weight", "unembedding.weight"},
-};
-
-constexpr std::pair<std::string_view, std::string_view> kLayerNames[] = {
-    {"input_layernorm.weight", "attn.norm.scale"},
-    {"self_attn.q_proj.weight", "attn.qkv.weight"},
-    {"self_attn.q_proj.bias", "attn.qkv.bias"},
-    {"self_attn.k_proj.weight", "attn.qkv.weight"},
-    {"self_attn.k_proj.bias", "attn.qkv.bias"},
-    {"self_attn.v_proj.weight", "attn.qkv.weight"},
-    {"self_attn.v_proj.bias", "attn.qkv.bias"},
-    {"self_attn.sinks", "attn.sinks"},
-    {"self_attn.o_proj.weight", "attn.out.weight"},
-    {"self_attn.o_proj.bias", "attn.out.bias"},
-    {"post_attention_layernorm.weight", "mlp.norm.scale"},
-    {"mlp.router.weight", "mlp.gate.weight"},
-    {"mlp.router.bias", "mlp.gate.bias"},
-    {"mlp.experts.gate_up_proj_blocks", "mlp.mlp1_weight.blocks"},
-    {"mlp.experts.gate_up_proj_scales", "mlp.mlp1_weight.scales"},
-    {"mlp.experts.gate_up_proj_bias", "mlp.mlp1_bias"},
-    {"mlp.experts.down_proj_blocks", "mlp.mlp2_weight.blocks"},
-    {"mlp.experts.down_proj_scales", "mlp.mlp2_weight.scales"},
-    {"mlp.experts.down_proj_bias", "mlp.mlp2_bias"},
-};
-
-// "model.layers.3.self_attn.sinks" → "block.3.attn.sinks"
-std::string file_name(std::string_view canonical) {
-  constexpr std::string_view kLayers = "model.layers.";
-  for (const auto& [name, original] : kTopNames)
-    if (canonical == name) return std::string(original);
-  if (canonical.starts_with(kLayers)) {
-    canonical.remove_prefix(kLayers.size());
-    const size_t dot = canonical.find('.');
-    for (const auto& [name, original] : kLayerNames)
-      if (canonical.substr(dot + 1) == name) return str("block.", canonical.substr(0, dot), ".", original);
-  }
-  throw Error(Code::kInternal, str("the original layout has no name for ", canonical));
-}
-
 // Fallbacks are the values that OpenAI's reference has in its code; its files leave them out.
 Config read_config(const JsonReader& json) {
   Config c;
@@ -85,7 +43,7 @@ std::vector<WeightSpec> file_specs(const Config& config) {
   std::vector<WeightSpec> specs;
   std::map<std::string, size_t> place;
   for (WeightSpec& spec : weight_specs(config)) {
-    spec.name = file_name(spec.name);
+    spec.name = spec.original;
     const auto [known, fresh] = place.emplace(spec.name, specs.size());
     if (fresh) {
       specs.push_back(std::move(spec));
@@ -97,10 +55,10 @@ std::vector<WeightSpec> file_specs(const Config& config) {
 }
 
 // Rows are taken from the front of a tensor in canonical order: q first, then k, then v.
-std::map<std::string, HostTensor> canonical(const Config& config, std::map<std::string, HostTensor> tensors) {
-  std::map<std::string, HostTensor> out;
+Tensors canonical(const Config& config, Tensors tensors) {
+  Tensors out;
   for (const WeightSpec& spec : weight_specs(config)) {
-    HostTensor& rest = tensors.at(file_name(spec.name));
+    HostTensor& rest = tensors.at(spec.original);
     HostTensor part = rest;
     part.shape = spec.shape;
     part.bytes = size_t(part.elements()) * dtype_bytes(part.dtype);

@@ -57,10 +57,14 @@ std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path, const std::
   remove_repeated(config.eos_tokens);
 
   Shards shards = read_shards(location, cancelled);
-  check_weights(layout.file_specs(config), shards.tensors, location.folder);
+  const std::vector<WeightSpec> specs = layout.file_specs(config);
+  check_weights(specs, shards.tensors, location.folder);
   ThreadPool pool(threads > 0 ? threads : usable_threads().count, FewerThreads::kGoOn);
-  for (auto& [name, tensor] : shards.tensors)
-    if (name.ends_with("scales")) tensor.greatest_scale = check_scales(tensor, pool, cancelled);
+  for (const WeightSpec& spec : specs) {
+    if (spec.use != WeightUse::kScales) continue;
+    HostTensor& scales = shards.tensors.at(spec.name);
+    scales.greatest_scale = check_scales(scales, pool, cancelled);
+  }
 
   checkpoint->path = path;
   checkpoint->layout = layout.name;

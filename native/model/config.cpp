@@ -62,26 +62,6 @@ void check_rope(const RopeConfig& rope, const Checker& check) {
                rope.original_context);
 }
 
-// Weights of one layer, as numbers of elements.
-struct LayerElements {
-  int64_t attention;  // q, k, v and o
-  int64_t router;
-  int64_t expert;  // gate, up and down of one expert
-  int64_t expert_bias;
-  int64_t vectors;  // norms, attention and router biases, sinks
-};
-
-LayerElements layer_elements(const Config& c) {
-  const int64_t hidden = c.hidden, intermediate = c.intermediate, q = c.q_size(), kv = c.kv_size();
-  return {
-      .attention = hidden * (q + 2 * kv) + q * hidden,
-      .router = hidden * c.num_experts,
-      .expert = hidden * 2 * intermediate + intermediate * hidden,
-      .expert_bias = 2 * intermediate + hidden,
-      .vectors = 2 * hidden + (q + 2 * kv) + hidden + c.num_experts + c.num_heads,
-  };
-}
-
 }  // namespace
 
 void check_config(const Config& c, const std::string& file) {
@@ -112,38 +92,6 @@ void check_config(const Config& c, const std::string& file) {
                "positions that fit 31 bits", c.max_context, Code::kUnsupported);
   for (int32_t token : c.eos_tokens)
     check.expect(token >= 0 && token < c.vocab, "eos_token_id", str("ids below vocab_size = ", c.vocab).c_str(), token);
-}
-
-// The formulas of the roofline, with the small vectors and the one embedding row in them.
-double Config::bytes_per_token(int64_t context, int kv_element_bytes, double dense_element_bytes) const {
-  constexpr double kBf16 = 2, kMxfp4 = 4.25 / 8;  // 4 bits and a scale byte for 32
-  const LayerElements layer = layer_elements(*this);
-  const double dense = dense_element_bytes * double(layer.attention) + kBf16 * double(layer.router + layer.vectors);
-  const double expert = kMxfp4 * double(layer.expert) + kBf16 * double(layer.expert_bias);
-  double bytes = num_layers * (dense + experts_per_token * expert);
-  bytes += dense_element_bytes * (double(vocab) * hidden + hidden) +
-           kBf16 * hidden;  // lm_head, a row of the embedding, final norm
-  for (int i = 0; i < num_layers; ++i) {
-    const int64_t seen = layer_sliding[i] ? std::min<int64_t>(context, sliding_window) : context;
-    bytes += 2.0 * kv_size() * kv_element_bytes * double(seen);
-  }
-  return bytes;
-}
-
-// The multiplications of attention take less time each: a third on CPUs, measured with the demo model. Half is assumed.
-int64_t Config::context_of_a_token() const {
-  constexpr int64_t kFasterInAttention = 2;
-  const LayerElements layer = layer_elements(*this);
-  const int64_t full = std::count(layer_sliding.begin(), layer_sliding.end(), false);
-  const int64_t matrices = num_layers * (layer.attention + layer.router + experts_per_token * layer.expert);
-  return full == 0 ? 0
-                   : std::max<int64_t>(1, kFasterInAttention * matrices / (full * 2 * q_size()));  // keys and values
-}
-
-int64_t Config::parameters() const {
-  const LayerElements layer = layer_elements(*this);
-  const int64_t experts = num_experts * (layer.expert + layer.expert_bias);
-  return num_layers * (layer.attention + layer.router + layer.vectors + experts) + 2 * int64_t(vocab) * hidden + hidden;
 }
 
 }  // namespace oss

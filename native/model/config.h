@@ -37,14 +37,6 @@ struct Config {
   int q_size() const { return num_heads * head_dim; }
   int kv_size() const { return num_kv_heads * head_dim; }
   int window_of(int layer) const { return layer_sliding[layer] ? sliding_window : 0; }  // 0 = sees everything
-
-  // Bytes that one decode step of one sequence must read with `context` tokens in a KV cache of `kv_element_bytes`:
-  // all dense weights once, of `dense_element_bytes` in attention, embedding and head, the chosen experts, the keys and
-  // values that each layer can see.
-  double bytes_per_token(int64_t context, int kv_element_bytes, double dense_element_bytes = 2) const;
-  // How many tokens of context take a token about as long as all its matrices together; 0: no layer sees everything.
-  int64_t context_of_a_token() const;
-  int64_t parameters() const;
 };
 
 // Throws kModelFormat (a value is impossible) or kUnsupported (possible, but not something our kernels run).

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "kernels/common/mxfp4.h"
 #include "kernels/common/synthetic.h"
 #include "native/base/error.h"
 #include "native/base/json.h"
@@ -89,54 +90,18 @@ Config config_of(const std::string& name) {
 
 // --- weights -------------------------------------------------------------------------------------------------------------
 
-// What the weights of one role are like. `scale` is the deviation of one element, or of its product with the square root
-// of the inputs that a row sums over: an input with an rms of 1 then gives an output with an rms of `scale`.
-struct Recipe {
-  std::string_view ending;  // of the canonical name
-  SyntheticKind kind;
-  float scale;
-  int Config::* inputs = nullptr;
-};
-
-// Norms make every input 1, so queries, keys and values have an rms of 1 and scores, divided by 8 and multiplied by
-// YaRN's concentration of 1.35 twice, one of 1.8: a few dozen keys matter. Gates near 1 use the curved part of SwiGLU.
-// Each layer adds about 0.6 to the residual stream, which starts at 1 and ends the 120b at about 4. Logits have a
-// deviation of 2.5: of 201,088 tokens the likeliest gets a few percent.
-constexpr Recipe kRecipes[] = {
-    {"embed_tokens.weight", kSyntheticNormal, 1},
-    {"lm_head.weight", kSyntheticNormal, 2.5f, &Config::hidden},
-    {"norm.weight", kSyntheticNorm, 0.15f},  // of each layer too: input_layernorm, post_attention_layernorm
-    {"layernorm.weight", kSyntheticNorm, 0.15f},
-    {"q_proj.weight", kSyntheticNormal, 1, &Config::hidden},
-    {"k_proj.weight", kSyntheticNormal, 1, &Config::hidden},
-    {"v_proj.weight", kSyntheticNormal, 1, &Config::hidden},
-    {"o_proj.weight", kSyntheticNormal, 1, nullptr},  // inputs: heads times head_dim
-    {"q_proj.bias", kSyntheticNormal, 0.3f},
-    {"k_proj.bias", kSyntheticNormal, 0.3f},
-    {"v_proj.bias", kSyntheticNormal, 0.3f},
-    {"o_proj.bias", kSyntheticNormal, 0.05f},
-    {"sinks", kSyntheticNormal, 1},
-    {"router.weight", kSyntheticNormal, 1, &Config::hidden},
-    {"router.bias", kSyntheticNormal, 0},  // and the skew
-    {"gate_up_proj_blocks", kSyntheticCodes, 0},
-    {"gate_up_proj_scales", kSyntheticScales, 1, &Config::hidden},
-    {"gate_up_proj_bias", kSyntheticNormal, 0.1f},
-    {"down_proj_blocks", kSyntheticCodes, 0},
-    {"down_proj_scales", kSyntheticScales, 1, &Config::intermediate},
-    {"down_proj_bias", kSyntheticNormal, 0.05f},
-};
-
-const Recipe& recipe_of(std::string_view name) {
-  for (const Recipe& recipe : kRecipes)
-    if (name.ends_with(recipe.ending)) return recipe;
-  throw Error(Code::kInternal, str("no synthetic weights for ", name));
+SyntheticKind kind_of(WeightUse use) {
+  if (is_blocks(use)) return kSyntheticCodes;
+  if (use == WeightUse::kScales) return kSyntheticScales;
+  return use == WeightUse::kNorm ? kSyntheticNorm : kSyntheticNormal;
 }
 
 // sqrt is exactly rounded, so scales are the same everywhere.
-float scale_of(const Recipe& recipe, const Config& config, const Parameters& parameters) {
-  if (recipe.ending == "router.bias") return parameters.skew;
-  if (recipe.ending == "o_proj.weight") return recipe.scale / std::sqrt(float(config.q_size()));
-  return recipe.inputs == nullptr ? recipe.scale : recipe.scale / std::sqrt(float(config.*recipe.inputs));
+float scale_of(const WeightSpec& spec, const Parameters& parameters) {
+  if (spec.name.ends_with("mlp.router.bias")) return parameters.skew;
+  const bool sums = is_matrix(spec.use) && spec.use != WeightUse::kTable;
+  const int64_t inputs = spec.use == WeightUse::kScales ? spec.shape.back() * kMxBlock : sums ? spec.shape.back() : 1;
+  return spec.deviation / std::sqrt(float(inputs));
 }
 
 uint64_t key_of(uint64_t seed, std::string_view name) {
@@ -145,17 +110,15 @@ uint64_t key_of(uint64_t seed, std::string_view name) {
   return key;
 }
 
-HostTensor tensor_of(const WeightSpec& spec, const Config& config, const Parameters& parameters,
-                     const std::string& path) {
-  const Recipe& recipe = recipe_of(spec.name);
+HostTensor tensor_of(const WeightSpec& spec, const Parameters& parameters, const std::string& path) {
   HostTensor tensor;
   tensor.name = spec.name;
   tensor.file = path;
-  tensor.dtype = spec.kind == WeightKind::kPacked ? DType::kU8 : DType::kBF16;
+  tensor.dtype = is_mxfp4(spec.use) ? DType::kU8 : DType::kBF16;
   tensor.shape = spec.shape;
   tensor.bytes = size_t(tensor.elements()) * dtype_bytes(tensor.dtype);
   tensor.synthetic = {
-      .kind = recipe.kind, .key = key_of(parameters.seed, spec.name), .scale = scale_of(recipe, config, parameters)};
+      .kind = kind_of(spec.use), .key = key_of(parameters.seed, spec.name), .scale = scale_of(spec, parameters)};
   return tensor;
 }
 
@@ -205,7 +168,7 @@ std::unique_ptr<Checkpoint> synthetic_checkpoint(const std::string& path) {
   check_config(checkpoint->config, path);
   const Parameters parameters = parameters_of(path, std::string_view(path).substr(std::min(question + 1, path.size())));
   for (const WeightSpec& spec : weight_specs(checkpoint->config)) {
-    const HostTensor& tensor = checkpoint->tensors[spec.name] = tensor_of(spec, checkpoint->config, parameters, path);
+    const HostTensor& tensor = checkpoint->tensors[spec.name] = tensor_of(spec, parameters, path);
     checkpoint->file_bytes += tensor.bytes;
   }
   return checkpoint;

@@ -4,7 +4,7 @@
 //                                             wide (52 MB: as tiny, with the full vocabulary)
 //                                       seed  64 bits, 1 unless given      skew  0 .. 100, 0 unless given
 //
-// Weights are scaled so that activations stay as large as in a trained model (synthetic.cpp), all bytes are fixed by the
+// Weights are scaled so that activations stay as large as in a trained model (weights.cpp), all bytes are fixed by the
 // seed (kernels/common/synthetic.h), and nothing that such a model says has a meaning.
 //
 // Skew: the router's logits are about normal with deviation 1 over tokens; each expert of each layer has a bias of its

@@ -217,7 +217,7 @@ TEST("q8: the backend copies what it can, tells how much before and after, and l
     CHECK_EQ(backend.packer().packed_bytes(), size_t(rows) * cols / 32 * 34);
     CHECK_EQ(backend.packer().matrix_bytes(rows, cols, MatrixUse::kTable), uint64_t(backend.packer().packed_bytes()));
     const uint64_t before = backend.packer().packed_bytes();
-    CHECK_EQ(backend.packer().pack_rope_matrix(tensor).data, nullptr);
+    CHECK_EQ(backend.packer().pack_matrix(tensor, MatrixUse::kRotated).data, nullptr);
     CHECK_EQ(backend.packer().matrix_bytes(rows, cols, MatrixUse::kProduct),
              uint64_t(backend.packer().packed_bytes()) - before);
     const Quantized made(*cpu::available_kernels().front(), bf16);

@@ -9,7 +9,8 @@
 
 #include "native/base/mapped_file.h"
 #include "native/loader/scales.h"
-#include "native/model/weights.h"
+#include "native/model/pack.h"
+#include "native/model/weight_sums.h"
 #include "test/native/checkpoint_files.h"
 
 using namespace oss;
@@ -61,39 +62,94 @@ TEST("checkpoint: the golden models open") {
   int64_t elements = 0;
   for (const auto& [name, tensor] : c->tensors)
     if (!name.ends_with("_scales")) elements += tensor.elements() * (name.ends_with("_blocks") ? 2 : 1);
-  CHECK_EQ(c->config.parameters(), elements);
+  CHECK_EQ(parameters(c->config), elements);
 }
 
-TEST("checkpoint: weights by role") {
+// Says for each tensor what it was packed as, and packs nothing: data is the file's.
+class NotingPacker final : public WeightPacker {
+ public:
+  uint64_t matrix_bytes(int64_t, int64_t, MatrixUse) const override { return 1; }
+  uint64_t vector_bytes(int64_t) const override { return 1000; }
+  uint64_t experts_bytes(int64_t, int64_t, int64_t) const override { return 1'000'000; }
+  void reserve_weights(uint64_t) override {}
+  Matrix pack_matrix(const HostTensor& weight, MatrixUse use) override {
+    constexpr const char* kNames[] = {"table", "product", "rotated", "router"};
+    note(weight, kNames[int(use)]);
+    return {weight.as<uint16_t>(), int(weight.shape[0]), int(weight.shape[1])};
+  }
+  Vector pack_vector(const HostTensor& vector) override {
+    note(vector, "vector");
+    return {vector.as<float>(), int(vector.elements())};
+  }
+  ExpertMatrix pack_experts(const HostTensor& blocks, const HostTensor& scales, const HostTensor& bias,
+                            ExpertUse use) override {
+    for (const HostTensor* tensor : {&blocks, &scales, &bias}) note(*tensor, use == ExpertUse::kDown ? "down" : "up");
+    shapes.push_back({blocks.shape[0], blocks.shape[1], blocks.shape[2] * 32});
+    return {blocks.as<uint8_t>(), scales.as<uint8_t>(), bias.as<float>()};
+  }
+  void loaded() override { note({.name = "all", .file = {}, .shape = {}}, "loaded"); }
+  size_t packed_bytes() const override { return 0; }
+
+  std::map<std::string, std::string> uses;
+  std::vector<ExpertShape> shapes;
+
+ private:
+  void note(const HostTensor& tensor, const char* use) { CHECK(uses.emplace(tensor.name, use).second); }
+};
+
+TEST("checkpoint: every weight is packed once, for its use, into its place") {
   const auto checkpoint = open_checkpoint(golden_model("c"));
-  const HostWeights weights = bind_weights(checkpoint->config, checkpoint->tensors);
-  CHECK_EQ(weights.layers.size(), 3u);
-  CHECK(weights.embed.data == checkpoint->tensor("model.embed_tokens.weight").data);
-  CHECK(weights.lm_head.data == checkpoint->tensor("lm_head.weight").data);
-  CHECK(weights.final_norm.data == checkpoint->tensor("model.norm.weight").data);
-  const HostLayer& layer = weights.layers[2];
-  const std::pair<const HostTensor*, const char*> roles[] = {
-      {&layer.attn_norm, "input_layernorm.weight"},
-      {&layer.q, "self_attn.q_proj.weight"},
-      {&layer.q_bias, "self_attn.q_proj.bias"},
-      {&layer.k, "self_attn.k_proj.weight"},
-      {&layer.k_bias, "self_attn.k_proj.bias"},
-      {&layer.v, "self_attn.v_proj.weight"},
-      {&layer.v_bias, "self_attn.v_proj.bias"},
-      {&layer.sinks, "self_attn.sinks"},
-      {&layer.o, "self_attn.o_proj.weight"},
-      {&layer.o_bias, "self_attn.o_proj.bias"},
-      {&layer.mlp_norm, "post_attention_layernorm.weight"},
-      {&layer.router, "mlp.router.weight"},
-      {&layer.router_bias, "mlp.router.bias"},
-      {&layer.gate_up_blocks, "mlp.experts.gate_up_proj_blocks"},
-      {&layer.gate_up_scales, "mlp.experts.gate_up_proj_scales"},
-      {&layer.gate_up_bias, "mlp.experts.gate_up_proj_bias"},
-      {&layer.down_blocks, "mlp.experts.down_proj_blocks"},
-      {&layer.down_scales, "mlp.experts.down_proj_scales"},
-      {&layer.down_bias, "mlp.experts.down_proj_bias"},
+  const Config& config = checkpoint->config;
+  NotingPacker packer;
+  std::vector<size_t> progress;
+  const Model model =
+      pack_model(config, checkpoint->tensors, packer, [&](size_t done, size_t) { progress.push_back(done); });
+  CHECK(progress == std::vector<size_t>({0, 1, 2, 3}));
+  CHECK_EQ(model.layers.size(), 3u);
+  CHECK_EQ(packer.uses.size(), checkpoint->tensors.size() + 1);  // and "loaded"
+  const Layer& layer = model.layers[2];
+  struct Role {
+    const void* data;
+    const char* name;
+    const char* use;
   };
-  for (const auto& [tensor, name] : roles) CHECK_EQ(tensor->name, str("model.layers.2.", name));
+  const Role of_model[] = {{model.embed.data, "model.embed_tokens.weight", "table"},
+                           {model.final_norm.data, "model.norm.weight", "vector"},
+                           {model.lm_head.data, "lm_head.weight", "product"}};
+  const Role of_layer[] = {{layer.attn_norm.data, "input_layernorm.weight", "vector"},
+                           {layer.qkv.q.data, "self_attn.q_proj.weight", "rotated"},
+                           {layer.qkv.q_bias.data, "self_attn.q_proj.bias", "vector"},
+                           {layer.qkv.k.data, "self_attn.k_proj.weight", "rotated"},
+                           {layer.qkv.k_bias.data, "self_attn.k_proj.bias", "vector"},
+                           {layer.qkv.v.data, "self_attn.v_proj.weight", "product"},
+                           {layer.qkv.v_bias.data, "self_attn.v_proj.bias", "vector"},
+                           {layer.sinks.data, "self_attn.sinks", "vector"},
+                           {layer.o.data, "self_attn.o_proj.weight", "product"},
+                           {layer.o_bias.data, "self_attn.o_proj.bias", "vector"},
+                           {layer.mlp_norm.data, "post_attention_layernorm.weight", "vector"},
+                           {layer.router.data, "mlp.router.weight", "router"},
+                           {layer.router_bias.data, "mlp.router.bias", "vector"},
+                           {layer.gate_up.blocks, "mlp.experts.gate_up_proj_blocks", "up"},
+                           {layer.gate_up.scales, "mlp.experts.gate_up_proj_scales", "up"},
+                           {layer.gate_up.bias, "mlp.experts.gate_up_proj_bias", "up"},
+                           {layer.down.blocks, "mlp.experts.down_proj_blocks", "down"},
+                           {layer.down.scales, "mlp.experts.down_proj_scales", "down"},
+                           {layer.down.bias, "mlp.experts.down_proj_bias", "down"}};
+  const auto check = [&](const Role& role, const std::string& name) {
+    CHECK(role.data == checkpoint->tensor(name).data);
+    CHECK_EQ(packer.uses[name], role.use);
+  };
+  for (const Role& role : of_model) check(role, role.name);
+  for (const Role& role : of_layer) check(role, str("model.layers.2.", role.name));
+
+  // What is planned is what is packed. By the sizes above: matrices, vectors without those of experts, experts.
+  CHECK_EQ(packed_bytes(config, packer), 2u + 1000 + 3 * (5 + 9 * 1000 + 2 * 1'001'000));
+  const std::vector<ExpertShape> planned = expert_shapes(config);
+  CHECK_EQ(planned.size(), packer.shapes.size());
+  for (size_t i = 0; i < planned.size(); ++i) {
+    CHECK(planned[i].experts == packer.shapes[i].experts && planned[i].rows == packer.shapes[i].rows &&
+          planned[i].cols == packer.shapes[i].cols);
+  }
 }
 
 TEST("checkpoint: the original layout holds the same bytes") {

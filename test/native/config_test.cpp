@@ -6,6 +6,7 @@
 
 #include "native/loader/layout.h"
 #include "native/model/synthetic.h"
+#include "native/model/weight_sums.h"
 #include "test/native/checkpoint_files.h"
 
 using namespace oss;
@@ -312,25 +313,26 @@ TEST("config: values that no file can hold are refused too") {
 
 TEST("config: parameters of the released models") {
   // The model card: 20.91 and 116.83 billion.
-  CHECK_EQ(std::round(double(synthetic_checkpoint("synthetic:20b")->config.parameters()) / 1e7), 2091.0);
-  CHECK_EQ(std::round(double(synthetic_checkpoint("synthetic:120b")->config.parameters()) / 1e7), 11683.0);
+  CHECK_EQ(std::round(double(parameters(synthetic_checkpoint("synthetic:20b")->config)) / 1e7), 2091.0);
+  CHECK_EQ(std::round(double(parameters(synthetic_checkpoint("synthetic:120b")->config)) / 1e7), 11683.0);
 }
 
 TEST("config: bytes per token of the released models") {
   // shared numbers of the roofline: 20b 2.44 + 1.27 GB, 120b 3.10 + 1.91 GB; KV 24 and 36 KiB per token at 2 bytes
-  CHECK(std::fabs(synthetic_checkpoint("synthetic:20b")->config.bytes_per_token(0, 2) / 3.71e9 - 1) < 2e-3);
-  CHECK(std::fabs(synthetic_checkpoint("synthetic:120b")->config.bytes_per_token(0, 2) / 5.00e9 - 1) < 2e-3);
+  CHECK(std::fabs(bytes_per_token(synthetic_checkpoint("synthetic:20b")->config, 0, 2) / 3.71e9 - 1) < 2e-3);
+  CHECK(std::fabs(bytes_per_token(synthetic_checkpoint("synthetic:120b")->config, 0, 2) / 5.00e9 - 1) < 2e-3);
   const Config c = synthetic_checkpoint("synthetic:20b")->config;
-  CHECK_EQ(c.bytes_per_token(1001, 2) - c.bytes_per_token(1000, 2), 24.0 * 1024);
-  CHECK_EQ(c.bytes_per_token(101, 2) - c.bytes_per_token(100, 2), 48.0 * 1024);  // sliding layers too, below the window
-  CHECK_EQ(c.bytes_per_token(1001, 4) - c.bytes_per_token(1000, 4), 48.0 * 1024);
+  CHECK_EQ(bytes_per_token(c, 1001, 2) - bytes_per_token(c, 1000, 2), 24.0 * 1024);
+  CHECK_EQ(bytes_per_token(c, 101, 2) - bytes_per_token(c, 100, 2),
+           48.0 * 1024);  // sliding layers too, below the window
+  CHECK_EQ(bytes_per_token(c, 1001, 4) - bytes_per_token(c, 1000, 4), 48.0 * 1024);
 }
 
 TEST("config: the context that takes as long as all else of a token") {
-  CHECK_EQ(synthetic_checkpoint("synthetic:20b")->config.context_of_a_token(), 61605);
+  CHECK_EQ(context_of_a_token(synthetic_checkpoint("synthetic:20b")->config), 61605);
   Config c = synthetic_checkpoint("synthetic:20b")->config;
   c.layer_sliding.assign(c.layer_sliding.size(), true);
-  CHECK_EQ(c.context_of_a_token(), 0);
+  CHECK_EQ(context_of_a_token(c), 0);
 }
 
 TEST("config: 20,000 damaged configs never crash") {
@@ -345,7 +347,7 @@ TEST("config: 20,000 damaged configs never crash") {
     }
     try {
       const Config c = read(text);
-      CHECK(std::isfinite(c.bytes_per_token(c.max_context, 4)) && c.parameters() > 0);
+      CHECK(std::isfinite(bytes_per_token(c, c.max_context, 4)) && parameters(c) > 0);
       ++accepted;
     } catch (const Error& error) {
       if (error.code() != Code::kModelFormat && error.code() != Code::kUnsupported)

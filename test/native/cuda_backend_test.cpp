@@ -8,6 +8,7 @@
 #include "native/backend/cuda/cuda_backend.h"
 #include "native/loader/checkpoint.h"
 #include "native/model/forward.h"
+#include "native/model/pack.h"
 #include "test/emu/machine.h"
 #include "test/kernels/cuda/support.h"
 #include "test/native/check.h"
@@ -39,11 +40,11 @@ StepLimits limits_of(const Config& c) {
 class OnDevice {
  public:
   explicit OnDevice(const cuda::Module& module) : backend(module, 0, false) {
-    auto checkpoint = open_checkpoint("synthetic:tiny");
-    const Config config = checkpoint->config;
+    const auto checkpoint = open_checkpoint("synthetic:tiny");
+    const Config& config = checkpoint->config;
     backend.packer().reserve_weights(packed_bytes(config, backend.packer()));
     backend.reserve_workspace(limits_of(config));
-    model = pack_model(std::move(checkpoint), backend.packer(), [](size_t, size_t) {});
+    model = pack_model(config, checkpoint->tensors, backend.packer(), [](size_t, size_t) {});
   }
 
   Step step(int tokens) {

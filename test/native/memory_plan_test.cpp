@@ -4,7 +4,7 @@
 #include "kernels/cpu/dispatch.h"
 #include "native/backend/cpu/cpu_backend.h"
 #include "native/loader/checkpoint.h"
-#include "native/model/model.h"
+#include "native/model/pack.h"
 #include "native/model/synthetic.h"
 #include "test/native/check.h"
 
@@ -24,12 +24,12 @@ TEST("memory_plan: more than the machine has is refused, whoever asks for it") {
 
 TEST("memory_plan: what copies in Q8 take is known before they are made") {
   CpuBackend backend(*cpu::available_kernels().front(), 2, nullptr, DenseWeights::kQ8);
-  auto checkpoint = open_checkpoint(test::source_path("test/golden/models/a"));
+  const auto checkpoint = open_checkpoint(test::source_path("test/golden/models/a"));
   const Config config = checkpoint->config;
   const uint64_t planned = packed_bytes(config, backend.packer());
   CHECK_EQ(plan_memory(config, {}, backend).weights_bytes, planned);
   CHECK(planned > uint64_t(config.vocab) * config.hidden * 2);  // embedding and head, at a byte and more
-  pack_model(std::move(checkpoint), backend.packer(), [](size_t, size_t) {});
+  pack_model(config, checkpoint->tensors, backend.packer(), [](size_t, size_t) {});
   CHECK_EQ(uint64_t(backend.packer().packed_bytes()), planned);
 }
 

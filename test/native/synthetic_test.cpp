@@ -10,6 +10,7 @@
 #include "kernels/common/mxfp4.h"
 #include "kernels/common/synthetic.h"
 #include "native/loader/scales.h"
+#include "native/model/weight_sums.h"
 #include "native/model/weights.h"
 #include "test/native/check.h"
 
@@ -127,8 +128,8 @@ TEST("synthetic: the released models have their shapes and sizes") {
   const auto big = open_checkpoint("synthetic:120b"), mid = open_checkpoint("synthetic:20b?seed=5");
   CHECK_EQ(big->layout, "synthetic");
   CHECK_EQ(big->path, "synthetic:120b");
-  CHECK_EQ(big->config.parameters(), int64_t(116829156672));  // 116.8 and 20.9 billion, as the model card says
-  CHECK_EQ(mid->config.parameters(), int64_t(20914757184));
+  CHECK_EQ(parameters(big->config), int64_t(116829156672));  // 116.8 and 20.9 billion, as the model card says
+  CHECK_EQ(parameters(mid->config), int64_t(20914757184));
   CHECK_EQ(big->tensors.size(), weight_specs(big->config).size());
   CHECK_EQ(big->file_bytes, uint64_t(65248815744));
   CHECK_EQ(mid->file_bytes, uint64_t(13761264768));

@@ -30,7 +30,7 @@ bool CpuWeights::becomes_q8(int64_t cols, MatrixUse use) const {
 
 // A table's rows are looked up one by one.
 bool CpuWeights::in_strips(MatrixUse use) const {
-  return bf16_ != nullptr && bf16_->strips && use == MatrixUse::kProduct;
+  return bf16_ != nullptr && bf16_->strips && (use == MatrixUse::kProduct || use == MatrixUse::kRotated);
 }
 
 static int64_t whole_strips(int64_t rows) { return (rows + cpu::kStripRows - 1) / cpu::kStripRows * cpu::kStripRows; }
@@ -98,8 +98,6 @@ Matrix CpuWeights::pack_matrix(const HostTensor& weight, MatrixUse use) {
   }
   return {synthetic_.materialize(weight, pool_).as<uint16_t>(), rows, cols};
 }
-
-Matrix CpuWeights::pack_rope_matrix(const HostTensor& weight) { return pack_matrix(weight, MatrixUse::kProduct); }
 
 Vector CpuWeights::pack_vector(const HostTensor& tensor) {
   files_.insert(tensor.mapping);

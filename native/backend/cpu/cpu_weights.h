@@ -31,7 +31,6 @@ class CpuWeights final : public WeightPacker {
   void reserve_weights(uint64_t) override {}
   Matrix pack_matrix(const HostTensor& weight, MatrixUse) override;
   Vector pack_vector(const HostTensor& vector) override;
-  Matrix pack_rope_matrix(const HostTensor& weight) override;
   ExpertMatrix pack_experts(const HostTensor& blocks, const HostTensor& scales, const HostTensor& bias,
                             ExpertUse) override;
   void loaded() override;

@@ -60,14 +60,13 @@ void CudaWeights::send_units(const HostTensor& tensor, int64_t units, size_t uni
 }
 
 Matrix CudaWeights::pack_matrix(const HostTensor& weight, MatrixUse use) {
+  if (use == MatrixUse::kRotated) return pack_product(weight, cuda::kRowsRope);
   if (use != MatrixUse::kTable) return pack_product(weight, cuda::kRowsPlain);
   expect(weight, weight.dtype == DType::kBF16 && weight.shape.size() == 2, "a BF16 matrix");
   std::byte* to = take_weights(weight.bytes);
   stream_->send(weight, to);
   return {reinterpret_cast<const uint16_t*>(to), int(weight.shape[0]), int(weight.shape[1])};
 }
-
-Matrix CudaWeights::pack_rope_matrix(const HostTensor& weight) { return pack_product(weight, cuda::kRowsRope); }
 
 Matrix CudaWeights::pack_product(const HostTensor& weight, cuda::RowOrder order) {
   expect(weight, weight.dtype == DType::kBF16 && weight.shape.size() == 2, "a BF16 matrix");

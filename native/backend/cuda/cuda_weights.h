@@ -18,7 +18,6 @@ class CudaWeights final : public WeightPacker {
   void reserve_weights(uint64_t bytes) override;
 
   Matrix pack_matrix(const HostTensor& weight, MatrixUse) override;
-  Matrix pack_rope_matrix(const HostTensor& weight) override;
   Vector pack_vector(const HostTensor& vector) override;
   ExpertMatrix pack_experts(const HostTensor& blocks, const HostTensor& scales, const HostTensor& bias,
                             ExpertUse) override;

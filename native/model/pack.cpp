@@ -1,0 +1,87 @@
+#include "native/model/pack.h"
+
+#include "kernels/common/mxfp4.h"
+
+namespace oss {
+
+static MatrixUse matrix_use(WeightUse use) {
+  switch (use) {
+    case WeightUse::kTable:
+      return MatrixUse::kTable;
+    case WeightUse::kRotated:
+      return MatrixUse::kRotated;
+    case WeightUse::kRouter:
+      return MatrixUse::kRouter;
+    default:
+      return MatrixUse::kProduct;
+  }
+}
+
+static ExpertShape expert_shape(const WeightSpec& blocks) {
+  return {blocks.shape[0], blocks.shape[1], blocks.shape[2] * kMxBlock};
+}
+
+std::vector<ExpertShape> expert_shapes(const Config& config) {
+  std::vector<ExpertShape> shapes;
+  for (const WeightSpec& spec : weight_specs(config)) {
+    if (is_blocks(spec.use)) shapes.push_back(expert_shape(spec));
+  }
+  return shapes;
+}
+
+uint64_t packed_bytes(const Config& config, const WeightPacker& packer) {
+  uint64_t bytes = 0;
+  for (const WeightSpec& spec : weight_specs(config)) {
+    if (is_matrix(spec.use)) {
+      bytes += packer.matrix_bytes(spec.shape[0], spec.shape[1], matrix_use(spec.use));
+    } else if (is_blocks(spec.use)) {
+      const ExpertShape shape = expert_shape(spec);
+      bytes += packer.experts_bytes(shape.experts, shape.rows, shape.cols);  // with the scales
+    } else if (!is_mxfp4(spec.use)) {
+      bytes += packer.vector_bytes(spec.elements());
+    }
+  }
+  return bytes;
+}
+
+void pack_weights(std::span<const WeightSpec> specs, const Tensors& tensors, WeightPacker& packer, Model& model) {
+  const HostTensor* blocks = nullptr;
+  const HostTensor* scales = nullptr;
+  ExpertUse experts = ExpertUse::kGateUp;
+  for (const WeightSpec& spec : specs) {
+    const HostTensor& tensor = tensors.at(spec.name);
+    const auto place = [&]<typename T>() -> T& { return std::get<T& (*)(Model&, int)>(spec.place)(model, spec.layer); };
+    if (is_matrix(spec.use)) {
+      place.operator()<Matrix>() = packer.pack_matrix(tensor, matrix_use(spec.use));
+    } else if (is_blocks(spec.use)) {
+      blocks = &tensor;
+      experts = spec.use == WeightUse::kGateUp ? ExpertUse::kGateUp : ExpertUse::kDown;
+    } else if (spec.use == WeightUse::kScales) {
+      scales = &tensor;
+    } else if (spec.use == WeightUse::kExpertBias) {
+      place.operator()<ExpertMatrix>() = packer.pack_experts(*blocks, *scales, tensor, experts);
+    } else {
+      place.operator()<Vector>() = packer.pack_vector(tensor);
+    }
+  }
+}
+
+Model pack_model(const Config& config, const Tensors& tensors, WeightPacker& packer,
+                 const std::function<void(size_t, size_t)>& progress) {
+  Model model;
+  model.config = config;
+  model.layers.resize(size_t(config.num_layers));
+  const std::vector<WeightSpec> specs = weight_specs(config);
+  for (auto begin = specs.begin(); begin != specs.end();) {
+    auto end = begin;
+    while (end != specs.end() && end->layer == begin->layer) ++end;
+    if (begin->layer >= 0) progress(size_t(begin->layer), model.layers.size());
+    pack_weights({begin, end}, tensors, packer, model);
+    begin = end;
+  }
+  packer.loaded();
+  progress(model.layers.size(), model.layers.size());
+  return model;
+}
+
+}  // namespace oss
