@@ -16,8 +16,8 @@
 #include "kernels/common/synthetic.h"
 #include "native/backend/registry.h"
 #include "native/base/str.h"
+#include "native/checkpoint/synthetic.h"
 #include "native/model/pack.h"
-#include "native/model/synthetic.h"
 
 namespace oss::bench {
 

@@ -11,7 +11,7 @@
 #include "native/binding/convert.h"
 #include "native/binding/errors.h"
 #include "native/binding/promise.h"
-#include "native/loader/packed_places.h"
+#include "native/checkpoint/packed_places.h"
 
 namespace oss {
 namespace {

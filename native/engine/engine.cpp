@@ -5,9 +5,9 @@
 
 #include "native/base/give_back.h"
 #include "native/base/str.h"
+#include "native/checkpoint/packed_places.h"
 #include "native/engine/environment.h"
 #include "native/engine/memory_plan.h"
-#include "native/loader/packed_places.h"
 #include "native/model/pack.h"
 #include "native/model/weight_sums.h"
 

@@ -18,6 +18,7 @@
 
 #include "native/backend/backend.h"
 #include "native/base/thread.h"
+#include "native/checkpoint/checkpoint.h"
 #include "native/engine/constraint_job.h"
 #include "native/engine/histogram.h"
 #include "native/engine/job_thread.h"
@@ -26,7 +27,6 @@
 #include "native/engine/scheduler.h"
 #include "native/engine/sequence.h"
 #include "native/engine/step.h"
-#include "native/loader/checkpoint.h"
 #include "native/model/forward.h"
 #include "native/model/model.h"
 

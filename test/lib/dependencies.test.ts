@@ -3,6 +3,7 @@ import path from "node:path";
 import ts from "typescript";
 import { describe, expect, it } from "vitest";
 import { packageRoot } from "../../lib/package-root.js";
+import { circles } from "../support/circles.js";
 
 /** What may import what in lib/. docs/architecture.md says what each room is for. */
 
@@ -36,21 +37,6 @@ function importsOf(file: string): string[] {
 }
 
 const imports = new Map(files.map((file) => [file, importsOf(file)]));
-
-/** Circles among the files that are reached from one, each as the way round. */
-function circles(graph: ReadonlyMap<string, readonly string[]>): string[] {
-  const found: string[] = [];
-  const done = new Set<string>();
-  const visit = (file: string, way: readonly string[]) => {
-    const at = way.indexOf(file);
-    if (at >= 0) found.push([...way.slice(at), file].join(" -> "));
-    if (at >= 0 || done.has(file)) return;
-    for (const next of graph.get(file) ?? []) visit(next, [...way, file]);
-    done.add(file);
-  };
-  for (const file of graph.keys()) visit(file, []);
-  return found;
-}
 
 /** Imports that the order does not allow. */
 function upwards(graph: ReadonlyMap<string, readonly string[]>): string[] {

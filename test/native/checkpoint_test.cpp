@@ -1,4 +1,4 @@
-#include "native/loader/checkpoint.h"
+#include "native/checkpoint/checkpoint.h"
 
 #include <sys/stat.h>
 

@@ -4,8 +4,8 @@
 #include <limits>
 #include <random>
 
-#include "native/loader/layout.h"
-#include "native/model/synthetic.h"
+#include "native/checkpoint/layout.h"
+#include "native/checkpoint/synthetic.h"
 #include "native/model/weight_sums.h"
 #include "test/native/checkpoint_files.h"
 

@@ -6,7 +6,7 @@
 
 #include "kernels/cpu/dispatch.h"
 #include "native/backend/cuda/cuda_backend.h"
-#include "native/loader/checkpoint.h"
+#include "native/checkpoint/checkpoint.h"
 #include "native/model/forward.h"
 #include "native/model/pack.h"
 #include "test/emu/machine.h"

@@ -1,7 +1,7 @@
 // What fits on a GPU, decided without loading anything: the emulated device only says how much memory it has.
 #include "native/backend/cuda/cuda_backend.h"
+#include "native/checkpoint/synthetic.h"
 #include "native/engine/memory_plan.h"
-#include "native/model/synthetic.h"
 #include "test/emu/machine.h"
 #include "test/native/check.h"
 

@@ -3,9 +3,9 @@
 
 #include "kernels/cpu/dispatch.h"
 #include "native/backend/cpu/cpu_backend.h"
-#include "native/loader/checkpoint.h"
+#include "native/checkpoint/checkpoint.h"
+#include "native/checkpoint/synthetic.h"
 #include "native/model/pack.h"
-#include "native/model/synthetic.h"
 #include "test/native/check.h"
 
 namespace oss {

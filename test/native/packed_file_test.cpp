@@ -11,7 +11,7 @@
 #include <fstream>
 #include <thread>
 
-#include "native/loader/packed_places.h"
+#include "native/checkpoint/packed_places.h"
 #include "test/native/check.h"
 #include "test/native/checkpoint_files.h"
 

@@ -1,4 +1,4 @@
-#include "native/model/synthetic.h"
+#include "native/checkpoint/synthetic.h"
 
 #include "native/base/synthetic_tensor.h"
 

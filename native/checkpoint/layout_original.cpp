@@ -2,7 +2,7 @@
 #include <string_view>
 #include <utility>
 
-#include "native/loader/layout.h"
+#include "native/checkpoint/layout.h"
 
 namespace oss {
 namespace {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "native/loader/layout.h"
+#include "native/checkpoint/layout.h"
 
 namespace oss {
 namespace {

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "native/loader/checkpoint.h"
+#include "native/checkpoint/checkpoint.h"
 
 namespace oss {
 

@@ -1,4 +1,4 @@
-#include "native/loader/layout.h"
+#include "native/checkpoint/layout.h"
 
 namespace oss {
 

@@ -19,7 +19,7 @@
 #include <string>
 #include <string_view>
 
-#include "native/loader/checkpoint.h"
+#include "native/checkpoint/checkpoint.h"
 
 namespace oss {
 

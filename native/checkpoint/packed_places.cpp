@@ -1,4 +1,4 @@
-#include "native/loader/packed_places.h"
+#include "native/checkpoint/packed_places.h"
 
 #include <sys/stat.h>
 

@@ -6,13 +6,13 @@
 #include "native/base/json.h"
 #include "native/base/machine.h"
 #include "native/base/str.h"
-#include "native/loader/checkpoint.h"
+#include "native/checkpoint/checkpoint.h"
+#include "native/checkpoint/layout.h"
+#include "native/checkpoint/synthetic.h"
 #include "native/loader/json_file.h"
-#include "native/loader/layout.h"
 #include "native/loader/locate.h"
 #include "native/loader/scales.h"
 #include "native/loader/shards.h"
-#include "native/model/synthetic.h"
 
 namespace oss {
 namespace {
