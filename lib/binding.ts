@@ -143,19 +143,6 @@ export interface NativeRequest {
   constraint: string | null;
   /** > 0: the logits of that many last positions of the prompt instead of a completion. */
   logitsLast: number;
-  /** What the model is to write, for tests of everything around it. */
-  script?: NativeScript;
-}
-
-export interface NativeScript {
-  /** Choice i writes the one at i modulo their number; none is empty. */
-  choices: Uint32Array[];
-  /** It must keep to the request's constraint, or the request fails; else it is written whatever the constraint says. */
-  isHeld: boolean;
-  /** Told of together. */
-  tokensPerStep: number;
-  /** That so many take. */
-  stepDelayMs: number;
 }
 
 /** The config of a checkpoint as its files state it. */

@@ -188,7 +188,7 @@ export class Engine implements AsyncDisposable {
     const run = new Generation(this.#native, request, logitsProcessor);
     const ignore = onAbort(signal, (reason) => run.abort(reason));
     try {
-      this.send(request, options, run);
+      this.#submit(request, run);
     } catch (error) {
       ignore();
       throw error;
@@ -278,11 +278,6 @@ export class Engine implements AsyncDisposable {
 
   async [asyncDispose](): Promise<void> {
     await this.close();
-  }
-
-  /** Hands a request over; here a `ScriptedEngine` adds what is to be written. */
-  protected send(request: NativeRequest, _options: GenerateOptions, run: Generation): void {
-    this.#submit(request, run);
   }
 
   #submit(request: NativeRequest, run: InFlight["run"]): void {

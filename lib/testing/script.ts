@@ -1,4 +1,3 @@
-import type { NativeScript } from "../binding.js";
 import { jsonText } from "../common/exact-json.js";
 import { refuseUnknown } from "../common/unknown-option.js";
 import { GptOssError, invalidArgument } from "../errors.js";
@@ -59,6 +58,18 @@ export function call(name: string, args: string | object = {}): Message {
 function checkText(what: string, text: unknown): string {
   if (typeof text !== "string" || text === "") throw invalidArgument(what, "a text that is not empty", text);
   return text;
+}
+
+/** What the addon takes as `script` of a request, and writes in the model's stead. */
+export interface NativeScript {
+  /** Choice i writes the one at i modulo their number; none is empty. */
+  choices: Uint32Array[];
+  /** It must keep to the request's constraint, or the request fails; else it is written whatever the constraint says. */
+  isHeld: boolean;
+  /** These arrive together. */
+  tokensPerStep: number;
+  /** That so many take. */
+  stepDelayMs: number;
 }
 
 /** @throws GptOssError INVALID_ARGUMENT that names the part of the script which cannot be meant */

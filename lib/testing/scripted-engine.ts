@@ -1,49 +1,11 @@
-import { addon, type NativeRequest } from "../binding.js";
+import { addon } from "../binding.js";
 import { readOptions } from "../common/unknown-option.js";
 import { Dispatcher, Engine } from "../engine.js";
-import { invalidArgument, nativeCall } from "../errors.js";
+import { nativeCall } from "../errors.js";
 import type { GenerateOptions } from "../generation/generate-options.js";
 import type { Generation } from "../generation/generation.js";
 import { type EngineOptions, readEngineOptions } from "../generation/options.js";
-import type { Message } from "../harmony/message.js";
-import { parseMessagesFromCompletionTokens } from "../harmony/parser.js";
-import { openingOf } from "../harmony/render.js";
-import { tokenizer } from "../tokenizer/tokenizer.js";
-import { nativeScript, type Script } from "./script.js";
-
-/** What was asked of a ScriptedEngine, by `generate`, by `chat` or through a server. */
-export class EngineRequest {
-  readonly promptTokens: Uint32Array;
-  readonly options: GenerateOptions;
-  /** How many requests the engine took before this one. */
-  readonly index: number;
-
-  constructor(index: number, promptTokens: Uint32Array, options: GenerateOptions) {
-    this.index = index;
-    this.promptTokens = promptTokens;
-    this.options = options;
-  }
-
-  /** The prompt, its control tokens spelled out. */
-  get text(): string {
-    return tokenizer.decode(this.promptTokens);
-  }
-
-  /** The prompt as the conversation that the model reads, system and developer messages as texts; null when it is none. */
-  get messages(): Message[] | null {
-    const opening = openingOf("assistant");
-    const end = this.promptTokens.length - opening.length;
-    const isOpen = opening.every((token, i) => this.promptTokens[end + i] === token);
-    try {
-      return parseMessagesFromCompletionTokens(isOpen ? this.promptTokens.subarray(0, end) : this.promptTokens);
-    } catch {
-      return null;
-    }
-  }
-}
-
-/** The scripts of requests in order, after the last one the first again; or a function that writes one for a request. */
-export type Scripts = readonly Script[] | ((request: EngineRequest) => Script);
+import { type EngineRequest, playing, ScriptedNative, type Scripts } from "./scripted-native.js";
 
 /** Of the engine that replays; the model is a given one. */
 export type ScriptedEngineOptions = Pick<
@@ -77,8 +39,8 @@ const model = "synthetic:wide";
  */
 export class ScriptedEngine extends Engine {
   /** What was asked so far, in order; a request that was refused at once is not among them. */
-  readonly requests: EngineRequest[] = [];
-  readonly #scriptFor: (request: EngineRequest) => NonNullable<NativeRequest["script"]>;
+  readonly requests: EngineRequest[];
+  readonly #native: ScriptedNative;
 
   /** @throws GptOssError INVALID_ARGUMENT for a script that cannot be meant */
   constructor(scripts: Scripts, options: ScriptedEngineOptions = {}) {
@@ -93,21 +55,14 @@ export class ScriptedEngine extends Engine {
     });
     const dispatcher = new Dispatcher();
     const loaded = nativeCall(() => addon().loadEngineNow(model, native, dispatcher.accept));
-    super(loaded, dispatcher, "a scripted engine: tokens come from its scripts");
-    this.#scriptFor = scriptFor;
+    const scripted = new ScriptedNative(loaded, scriptFor);
+    super(scripted, dispatcher, "a scripted engine: tokens come from its scripts");
+    this.#native = scripted;
+    this.requests = scripted.requests;
   }
 
-  protected override send(request: NativeRequest, options: GenerateOptions, run: Generation): void {
-    const asked = new EngineRequest(this.requests.length, request.prompt, options);
-    super.send({ ...request, script: this.#scriptFor(asked) }, options, run);
-    this.requests.push(asked); // a request that was refused has used no script
+  override generate(prompt: string | ArrayLike<number>, options: GenerateOptions = {}): Generation {
+    this.#native.options = options;
+    return super.generate(prompt, options);
   }
-}
-
-function playing(scripts: Scripts): (request: EngineRequest) => NonNullable<NativeRequest["script"]> {
-  if (typeof scripts === "function")
-    return (request) => nativeScript(scripts(request), `the script of request ${request.index}`);
-  if (!Array.isArray(scripts) || scripts.length === 0) throw invalidArgument("scripts", "at least one script", scripts);
-  const checked = scripts.map((script: Script, index) => nativeScript(script, `scripts[${index}]`));
-  return ({ index }) => checked[index % checked.length]!;
 }

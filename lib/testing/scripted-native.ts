@@ -1,0 +1,101 @@
+import type { NativeEngine, NativeRequest } from "../binding.js";
+import { invalidArgument } from "../errors.js";
+import type { GenerateOptions } from "../generation/generate-options.js";
+import type { Message } from "../harmony/message.js";
+import { parseMessagesFromCompletionTokens } from "../harmony/parser.js";
+import { openingOf } from "../harmony/render.js";
+import { tokenizer } from "../tokenizer/tokenizer.js";
+import { type NativeScript, nativeScript, type Script } from "./script.js";
+
+/** What was asked of a ScriptedEngine, by `generate`, by `chat` or through a server. */
+export class EngineRequest {
+  readonly promptTokens: Uint32Array;
+  readonly options: GenerateOptions;
+  /** How many requests the engine took before this one. */
+  readonly index: number;
+
+  constructor(index: number, promptTokens: Uint32Array, options: GenerateOptions) {
+    this.index = index;
+    this.promptTokens = promptTokens;
+    this.options = options;
+  }
+
+  /** The prompt, its control tokens spelled out. */
+  get text(): string {
+    return tokenizer.decode(this.promptTokens);
+  }
+
+  /** The prompt as the conversation that the model reads, system and developer messages as texts; null when it is none. */
+  get messages(): Message[] | null {
+    const opening = openingOf("assistant");
+    const end = this.promptTokens.length - opening.length;
+    const isOpen = opening.every((token, i) => this.promptTokens[end + i] === token);
+    try {
+      return parseMessagesFromCompletionTokens(isOpen ? this.promptTokens.subarray(0, end) : this.promptTokens);
+    } catch {
+      return null;
+    }
+  }
+}
+
+/** The scripts of requests in order, after the last one the first again; or a function that writes one for a request. */
+export type Scripts = readonly Script[] | ((request: EngineRequest) => Script);
+
+/** The addon's engine with a script in each request for a completion. */
+export class ScriptedNative implements NativeEngine {
+  readonly requests: EngineRequest[] = [];
+  /** Those of the request that comes next. */
+  options: GenerateOptions = {};
+  readonly #native: NativeEngine;
+  readonly #scriptFor: (request: EngineRequest) => NativeScript;
+
+  constructor(native: NativeEngine, scriptFor: (request: EngineRequest) => NativeScript) {
+    this.#native = native;
+    this.#scriptFor = scriptFor;
+  }
+
+  submit(request: NativeRequest): void {
+    if (request.logitsLast > 0) {
+      this.#native.submit(request);
+      return;
+    }
+    const asked = new EngineRequest(this.requests.length, request.prompt, this.options);
+    const scripted = { ...request, script: this.#scriptFor(asked) };
+    this.#native.submit(scripted);
+    this.requests.push(asked); // a request that was refused has used no script
+  }
+
+  get info() {
+    return this.#native.info;
+  }
+  cancel(id: number, index?: number): void {
+    this.#native.cancel(id, index);
+  }
+  pause(id: number, index: number, paused: boolean): void {
+    this.#native.pause(id, index, paused);
+  }
+  supplyLogits(id: number, index: number, logits: Float32Array): void {
+    this.#native.supplyLogits(id, index, logits);
+  }
+  stats() {
+    return this.#native.stats();
+  }
+  bytesPerToken(context: number): number {
+    return this.#native.bytesPerToken(context);
+  }
+  share(): number {
+    return this.#native.share();
+  }
+  close(): Promise<void> {
+    return this.#native.close();
+  }
+}
+
+/** @throws GptOssError INVALID_ARGUMENT for a script that cannot be meant */
+export function playing(scripts: Scripts): (request: EngineRequest) => NativeScript {
+  if (typeof scripts === "function")
+    return (request) => nativeScript(scripts(request), `the script of request ${request.index}`);
+  if (!Array.isArray(scripts) || scripts.length === 0) throw invalidArgument("scripts", "at least one script", scripts);
+  const checked = scripts.map((script: Script, index) => nativeScript(script, `scripts[${index}]`));
+  return ({ index }) => checked[index % checked.length]!;
+}
