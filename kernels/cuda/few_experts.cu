@@ -142,15 +142,17 @@ class PairStream {
         float4* meeting = parts_ + turn * kParts * kWarp;
         meeting[threadIdx.x] = {sums[0], sums[1], sums[2], sums[3]};
         __syncthreads();
-        if (pair_of_column < 0) continue;
-        float low = 0, high = 0;
+        if (pair_of_column >= 0) {
+          float low = 0, high = 0;
 #pragma unroll
-        for (int p = 0; p < kParts; ++p) {
-          const float* of_lane = reinterpret_cast<const float*>(meeting + p * kWarp + 4 * row + column / 2);
-          low += of_lane[column % 2];
-          high += of_lane[column % 2 + 2];
+          for (int p = 0; p < kParts; ++p) {
+            const float* of_lane = reinterpret_cast<const float*>(meeting + p * kWarp + 4 * row + column / 2);
+            low += of_lane[column % 2];
+            high += of_lane[column % 2 + 2];
+          }
+          epilogue.store(row_tile, row, pair_of_column, low + bias.x, high + bias.y);
         }
-        epilogue.store(row_tile, row, pair_of_column, low + bias.x, high + bias.y);
+        __syncwarp();  // mma.sync.aligned needs all lanes together, and lanes without a pair arrive first
       }
     }
   }
