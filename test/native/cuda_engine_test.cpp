@@ -404,19 +404,39 @@ TEST("cuda engine: the plan is what is taken") {
     harness.submit(request(1, prompt_of(1, 100), 10));
     harness.wait_for_ends(1);
     const size_t taken = emu::bytes_in_use();
-    if (taken < planned - (16 << 10) || taken > planned + (16 << 10)) {  // sampling parameters come with the requests
+    if (taken < planned - (16 << 10) || taken > planned + (16 << 10)) {
       fail(__FILE__, __LINE__, str("taken ", taken, ", planned ", planned));
     }
+  });
+}
+
+TEST("cuda engine: penalties, biases and masks of all rows fit into what was reserved") {
+  for_each_device([](bool emulated) {
+    if (!emulated) return;
+    const int32_t end = 510;
+    const auto constraint =
+        grammar::compile_constraint(R"({"kind":"text","format":{"type":"json_object"}})", 512, {&end, 1});
+    Harness harness(cuda_options(), "synthetic:tiny");
+    const size_t loaded = emu::bytes_in_use();
+    for (int i = 0; i < 8; ++i) {
+      Request r = request(uint64_t(i + 1), prompt_of(i, 200), 3);
+      r.sampling.repetition_penalty = 1.1f;
+      for (int32_t token = 0; token < 300; ++token) r.bias.push_back({token % 50, 0.5f});
+      if (i % 2 == 0) r.constraint = constraint;
+      harness.submit(std::move(r));
+    }
+    harness.wait_for_ends(8);
+    CHECK_EQ(emu::bytes_in_use(), loaded);
   });
 }
 
 TEST("cuda engine: a device too small for the plan is refused with numbers, before anything is loaded") {
   for_each_device([](bool emulated) {
     if (!emulated) return;
-    emu::set_machine({.memory_bytes = size_t(257) << 20});
+    emu::set_machine({.memory_bytes = size_t(513) << 20});
     CHECK_THROWS(Code::kOutOfMemory, "GB for weights", Harness{cuda_options()});
     CHECK_EQ(emu::bytes_in_use(), size_t(0));
-    emu::set_machine({.memory_bytes = size_t(280) << 20});
+    emu::set_machine({.memory_bytes = size_t(536) << 20});
     EngineOptions options = cuda_options();
     options.kv_bytes = 1ull << 30;
     CHECK_THROWS(Code::kOutOfMemory, "1.07 GB for kvCache.bytes", Harness{options});

@@ -104,13 +104,13 @@ uint64_t CudaBackend::workspace_bytes(const StepLimits& l) const {
          padded(cuda::attention_counter_bytes(singles, l.kv_heads)) +
          padded(cuda::experts_scratch(l.tokens, l.top_k, l.experts, l.hidden, l.intermediate).bytes) +
          padded(module_.sample_scratch_bytes({.rows = l.rows, .vocab = l.vocab})) +
-         padded(SamplingBuffers::bytes(l.rows));
+         padded(SamplingBuffers::bytes(l.rows, l.vocab));
 }
 
 void CudaBackend::reserve_workspace(const StepLimits& l) {
   limits_ = l;
   const int singles = repeatable_ ? l.tokens : l.sequences;
-  sampling_ = std::make_unique<SamplingBuffers>(gpu_, l.rows);
+  sampling_ = std::make_unique<SamplingBuffers>(gpu_, l.rows, l.vocab);
   step_ = std::make_unique<StepBuffers>(gpu_, l, repeatable_, sampling_->results());
   attention_scratch_ = gpu_->allocate(cuda::attention_scratch_bytes(singles, l.heads), "attention");
   attention_counters_ = allocate(cuda::attention_counter_bytes(singles, l.kv_heads), "attention");

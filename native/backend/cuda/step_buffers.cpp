@@ -172,40 +172,70 @@ void StepBuffers::upload_tables(const Step& step) {
   for (int group = 0; group < kKvGroups; ++group) flush(group, step.num_sequences);
 }
 
-SamplingBuffers::SamplingBuffers(std::shared_ptr<Gpu> gpu, int max_rows)
+namespace {
+
+struct DrawCounts {
+  size_t rows = 0, seen = 0, bias = 0, words = 0;
+};
+struct DrawLists {
+  int32_t* num_rows;
+  cuda::SampleRow* rows;
+  cuda::SampleSeen* seen;
+  cuda::SampleBias* bias;
+  uint32_t* allowed;
+  std::byte* end;
+};
+
+DrawLists lay_out(std::byte* begin, const DrawCounts& counts) {
+  Parts parts(begin);
+  DrawLists lists{};
+  lists.num_rows = parts.take<int32_t>(1);
+  lists.rows = parts.take<cuda::SampleRow>(counts.rows);
+  lists.seen = parts.take<cuda::SampleSeen>(counts.seen);
+  lists.bias = parts.take<cuda::SampleBias>(counts.bias);
+  lists.allowed = parts.take<uint32_t>(counts.words);
+  lists.end = parts.next();
+  return lists;
+}
+size_t bytes_of(const DrawCounts& counts) {
+  return size_t(lay_out(nullptr, counts).end - static_cast<std::byte*>(nullptr));
+}
+
+// Reserved at the start, because growing waits for the device: a mask of each row, and lists of this many tokens.
+constexpr size_t kSeenTokens = 2048, kBiasedTokens = 300;
+
+size_t usual_parameter_bytes(int max_rows, int vocab) {
+  const size_t rows = size_t(max_rows);
+  return bytes_of({.rows = rows,
+                   .seen = rows * kSeenTokens,
+                   .bias = rows * kBiasedTokens,
+                   .words = rows * ((size_t(vocab) + 31) / 32)});
+}
+size_t result_bytes(int max_rows) { return size_t(max_rows) * sizeof(cuda::SampleResult); }
+
+}  // namespace
+
+uint64_t SamplingBuffers::bytes(int max_rows, int vocab) {
+  return usual_parameter_bytes(max_rows, vocab) + result_bytes(max_rows);
+}
+
+SamplingBuffers::SamplingBuffers(std::shared_ptr<Gpu> gpu, int max_rows, int vocab)
     : gpu_(gpu),
-      device_results_(gpu->allocate(bytes(max_rows), "sampled tokens")),
-      host_results_(gpu->allocate_pinned(bytes(max_rows), "sampled tokens")),
+      parameters_(gpu->allocate(usual_parameter_bytes(max_rows, vocab), "sampling parameters")),
+      host_parameters_(gpu->allocate_pinned(usual_parameter_bytes(max_rows, vocab), "sampling parameters")),
+      device_results_(gpu->allocate(result_bytes(max_rows), "sampled tokens")),
+      host_results_(gpu->allocate_pinned(result_bytes(max_rows), "sampled tokens")),
       done_(gpu) {}
 
 SamplingBuffers::Device SamplingBuffers::upload(std::span<const SamplingArgs> args,
                                                 std::span<const SamplingContext> contexts) {
-  size_t num_seen = 0, num_bias = 0, num_words = 0;
+  DrawCounts counts{.rows = args.size()};
   for (const SamplingContext& context : contexts) {
-    num_seen += context.seen.size();
-    num_bias += context.bias.size();
-    num_words += context.allowed.size();
+    counts.seen += context.seen.size();
+    counts.bias += context.bias.size();
+    counts.words += context.allowed.size();
   }
-  struct Lists {
-    int32_t* num_rows;
-    cuda::SampleRow* rows;
-    cuda::SampleSeen* seen;
-    cuda::SampleBias* bias;
-    uint32_t* allowed;
-    std::byte* end;
-  };
-  const auto lay_out = [&](std::byte* begin) {
-    Parts parts(begin);
-    Lists lists{};
-    lists.num_rows = parts.take<int32_t>(1);
-    lists.rows = parts.take<cuda::SampleRow>(args.size());
-    lists.seen = parts.take<cuda::SampleSeen>(num_seen);
-    lists.bias = parts.take<cuda::SampleBias>(num_bias);
-    lists.allowed = parts.take<uint32_t>(num_words);
-    lists.end = parts.next();
-    return lists;
-  };
-  const size_t bytes = size_t(lay_out(nullptr).end - static_cast<std::byte*>(nullptr));
+  const size_t bytes = bytes_of(counts);
   done_.await();
   if (parameters_.bytes() < bytes) {
     host_parameters_ = Buffer();
@@ -213,7 +243,8 @@ SamplingBuffers::Device SamplingBuffers::upload(std::span<const SamplingArgs> ar
     host_parameters_ = gpu_->allocate_pinned(2 * bytes, "sampling parameters");
     parameters_ = gpu_->allocate(2 * bytes, "sampling parameters");
   }
-  const Lists here = lay_out(host_parameters_.as<std::byte>()), there = lay_out(parameters_.as<std::byte>());
+  const DrawLists here = lay_out(host_parameters_.as<std::byte>(), counts),
+                  there = lay_out(parameters_.as<std::byte>(), counts);
   *here.num_rows = int32_t(args.size());
   int seen = 0, bias = 0;
   size_t words = 0;

@@ -49,8 +49,8 @@ class StepBuffers {
 // The same for draws: parameters up, tokens down. One set of draws is under way at a time.
 class SamplingBuffers {
  public:
-  SamplingBuffers(std::shared_ptr<Gpu> gpu, int max_rows);
-  static uint64_t bytes(int max_rows) { return uint64_t(max_rows) * sizeof(cuda::SampleResult); }
+  SamplingBuffers(std::shared_ptr<Gpu> gpu, int max_rows, int vocab);
+  static uint64_t bytes(int max_rows, int vocab);
 
   struct Device {
     const int32_t* num_rows;
@@ -69,7 +69,7 @@ class SamplingBuffers {
 
  private:
   std::shared_ptr<Gpu> gpu_;
-  Buffer parameters_, host_parameters_;  // grow with the lists
+  Buffer parameters_, host_parameters_;  // grow only for lists that are longer than usual
   Buffer device_results_, host_results_;
   GpuEvent done_;
   int rows_ = 0;
