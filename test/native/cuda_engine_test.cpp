@@ -460,7 +460,9 @@ TEST("cuda engine: a launch that fails in a step ends the engine with DEVICE, no
         CHECK(harness.outcomes[i].code == Code::kDevice);
       }
       CHECK_THROWS(Code::kClosed, "CUDA device 0", harness.submit(request(9, prompt_of(1, 3), 1)));
+      CHECK_THROWS(Code::kClosed, "restart the process", harness.submit(request(9, prompt_of(1, 3), 1)));
     }
+    CHECK_THROWS(Code::kUnsupported, "unspecified launch failure; restart the process", Harness{cuda_options()});
     emu::reset();
     CHECK_EQ(emu::bytes_in_use(), size_t(0));
     Harness after(cuda_options());

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <iomanip>
 
+#include "native/backend/cuda/cuda_error.h"
 #include "native/base/error.h"
 #include "native/base/str.h"
 
@@ -128,7 +129,7 @@ std::string problem_of(const cuda::Module& module, const CudaDevice& device, boo
   if (unsupported)
     return str(of.name, " has compute capability ", of.compute_major, ".", of.compute_minor,
                ", and this build has kernels for ", listed(module.architectures));
-  return str(of.name, " cannot be used: ", module.explain(status));
+  return str(of.name, " cannot be used: ", cuda_error_text(module, status));
 }
 
 CudaPresence absent(CudaState state, const std::string& detail, const std::string& driver = "") {
@@ -186,7 +187,7 @@ CudaPresence cuda_presence() {
   for (int index = 0; index < count; ++index) {
     CudaDevice device{index, {}, ""};
     if (const cuda::Status status = module.device_properties(index, &device.properties); status != kSuccess) {
-      device.problem = str("cuda:", index, " cannot be used: ", module.explain(status));
+      device.problem = str("cuda:", index, " cannot be used: ", cuda_error_text(module, status));
       all_unsupported = false;
     } else {
       // Asking starts CUDA on the device and takes memory there: equal ones are asked once.

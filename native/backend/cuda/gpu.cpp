@@ -1,5 +1,6 @@
 #include "native/backend/cuda/gpu.h"
 
+#include "native/backend/cuda/cuda_error.h"
 #include "native/base/error.h"
 #include "native/base/str.h"
 
@@ -23,7 +24,7 @@ void Gpu::use() const { check(module.use_device(device), "choosing the device");
 void Gpu::check(cuda::Status status, const char* what) const {
   if (status == 0) return;
   throw Error(Code::kDevice,
-              str("CUDA device ", device, ": ", what, ": ", module.explain(status), " (error ", status, ")"));
+              str("CUDA device ", device, ": ", what, ": ", cuda_error_text(module, status), " (error ", status, ")"));
 }
 
 DeviceMemory Gpu::memory() const {
