@@ -1,10 +1,11 @@
 // Decode steps of one model with the module that lies beside this program, for knobs.mjs: it puts a copy of the program beside
 // each module that it compares.
 //
-//   oss_gpu_decode MODEL [--batches 1,8,16] [--prompt 2048] [--samples 7] [--steps 48]
+//   oss_gpu_decode MODEL [--batches 1,8,16] [--prompt 2048] [--samples 7] [--steps 48] [--assumed]
 //
 //   {"batch":1,"context":2224,"microseconds":[1602,1601,…],"tokens":"8c2f…","bits":"04a1…"}
 //
+// --assumed: prompts are not computed, so that a batch of 256 after 2,048 tokens each begins at once.
 // A sample is the mean of so many steps. `tokens` is a hash of what was written, `bits` of that and its log probabilities.
 #include <cinttypes>
 #include <cstdio>
@@ -30,6 +31,8 @@ int run(int argc, char** argv) {
       steps.samples = std::stoi(argv[++i]);
     else if (arg == "--steps" && i + 1 < argc)
       steps.steps = std::stoi(argv[++i]);
+    else if (arg == "--assumed")
+      steps.assumed = true;
     else
       model = arg;
   }
@@ -41,7 +44,8 @@ int run(int argc, char** argv) {
     return 2;
   }
   const int most = *std::max_element(sizes.begin(), sizes.end()), timed = kWarm + steps.samples * steps.steps;
-  DecodeBench bench(model, most, steps.prompt + timed + 4 * most + 64);  // streams that begin early write more
+  // Streams that begin early write more.
+  DecodeBench bench(model, most, steps.prompt + timed + 64 + (steps.assumed ? 0 : 4 * most));
   for (const int batch : sizes) {
     steps.batch = batch;
     const DecodeBench::Result result = bench.run(steps);

@@ -17,6 +17,7 @@ struct DecodeSteps {
   int batch = 1, prompt = 2048;  // sequences, and tokens before each
   int samples = 1, steps = 64;   // a sample is the mean of so many steps
   int warm = 0;                  // steps before the first sample
+  bool assumed = false;          // the prompt is not computed: its keys and values are what the cache has, zeros
 };
 
 class DecodeBench {
@@ -83,13 +84,15 @@ class DecodeBench {
 
   Request request_of(const DecodeSteps& wanted, int i) const {
     // While the last prompts come in, the first sequences decode already.
-    const int before =
-        wanted.batch > 1 ? wanted.batch * wanted.prompt / engine_.info().max_batch_tokens + wanted.batch : 0;
+    const int before = wanted.batch > 1 && !wanted.assumed
+                           ? wanted.batch * wanted.prompt / engine_.info().max_batch_tokens + wanted.batch
+                           : 0;
     Request request;
     request.client = client_;
     request.id = uint64_t(i);
     for (int t = 0; t < wanted.prompt; ++t)
       request.prompt.push_back((t * 7919 + i * 104729 + 17) % engine_.info().model.vocab);
+    if (wanted.assumed) request.assumed_tokens = wanted.prompt - 1;
     request.max_tokens = 1 + wanted.warm + wanted.samples * wanted.steps + before;
     request.sampling.temperature = 0;
     request.sampling.top_p = 1;

@@ -161,6 +161,17 @@ bool Scheduler::reserve(Sequence& sequence, int64_t tokens) {
   return true;
 }
 
+// Takes the pages of tokens that a bench assumes to be known; in chunks, because layers with a window give pages back.
+bool Scheduler::assume(Sequence& sequence) {
+  const int64_t assumed = std::min(sequence.request().assumed_tokens, int64_t(sequence.request().prompt.size()) - 1);
+  while (sequence.computed < assumed) {
+    const int64_t tokens = std::min<int64_t>(assumed - sequence.computed, limits_.max_tokens);
+    if (!reserve(sequence, tokens)) return false;
+    sequence.computed += tokens;
+  }
+  return true;
+}
+
 // Tokens of a prompt, behind so much context, for which the other parts of the step leave time.
 int64_t Scheduler::most_beside(int64_t context) const {
   constexpr int64_t kFewest = 12;  // of max_tokens: a step also has what its number of tokens does not change
@@ -182,6 +193,7 @@ void Scheduler::take(Sequence& sequence) {
   }
   // Of prompts that came together, the later ones find here what the first has computed since they were admitted.
   if (sequence.pages.table[kKvFull].empty()) find(sequence);
+  if (!assume(sequence)) return;
   const int64_t uncomputed = sequence.uncomputed();
   // Rows wanted lie at the end: a chunk that stops before the end of the prompt has those that it reaches.
   const int64_t without_rows = std::max<int64_t>(uncomputed - wanted_rows(sequence), 0);

@@ -99,6 +99,7 @@ class Scheduler {
   int64_t most_beside(int64_t context) const;
   void take(Sequence& sequence);
   bool reserve(Sequence& sequence, int64_t tokens);
+  bool assume(Sequence& sequence);
   bool preempt_one(const Sequence* for_whom);
   void preempt(size_t index);
 

@@ -53,7 +53,9 @@ struct Request {
   bool processed = false;         // logits go through the client before each draw
   std::string constraint_text{};  // what the completion must be; empty: anything, or what `constraint` says
   std::shared_ptr<const grammar::Constraint> constraint;  // the same, once it is compiled
-  int64_t logits_last = 0;                 // > 0: no completion; the logits of the last positions of the prompt instead
+  int64_t logits_last = 0;  // > 0: no completion; the logits of the last positions of the prompt instead
+  // Of the prompt, first tokens that are not computed: their places in the cache stay as they are. For benches of decoding.
+  int64_t assumed_tokens = 0;
   std::shared_ptr<const Script> script{};  // null: the model writes
   // Filled in by the engine.
   std::shared_ptr<ConstraintJob> compiling{};

@@ -520,4 +520,21 @@ TEST("scheduler: 3,000 random schedules say what each request says alone, and en
   CHECK(preemptions > 1000);
 }
 
+TEST("scheduler: assumed tokens are not computed, and keep no more pages of a window than computed ones") {
+  KvCache cache({16, 6}, kWindow);
+  Scheduler scheduler({.max_sequences = 2, .max_tokens = 64, .max_rows = 2}, cache);
+  Request request;
+  request.prompt.assign(1000, 7);
+  request.max_tokens = 2;
+  request.assumed_tokens = 5000;  // more than the prompt has: its last token is computed all the same
+  scheduler.add(std::make_unique<Sequence>(std::make_shared<SharedRequest>(std::move(request)), 0, 1));
+  const std::vector<Scheduler::Part> parts = scheduler.plan(Clock::now());
+  CHECK_EQ(parts.size(), size_t(1));
+  CHECK_EQ(parts[0].begin, int64_t(999));
+  CHECK_EQ(parts[0].tokens, int64_t(1));
+  CHECK_EQ(parts[0].rows, int64_t(1));
+  CHECK_EQ(cache.stats(kKvFull).free, 0);
+  CHECK(cache.stats(kKvWindow).free > 0);
+}
+
 }  // namespace oss
