@@ -1,18 +1,25 @@
 // Launches: what a GPU would refuse is refused, all else is queued; how it runs when its turn comes.
+#include <chrono>
 #include <optional>
+#include <thread>
 
 #include "native/base/str.h"
 #include "test/emu/ptx/lane.h"
 #include "test/emu/runtime.h"
+#include "test/emu/symbols.h"
 
 namespace oss::emu {
 namespace {
 
+bool is_planted(const void* kernel, const std::string& name) { return !name.empty() && has_name(kernel, name); }
+
 // A launch that starts early runs twice: first every thread up to its wait, with what the launch before has written out
 // of reach, then all of it.
 cudaError_t launch_now(int index, const Grid& grid, const std::function<void()>& body, bool starts_early,
-                       bool before_early_start, bool compiled) {
+                       bool before_early_start, bool compiled, const void* kernel) {
   if (state().idle) return cudaSuccess;
+  if (is_planted(kernel, state().faulty_kernel)) return fail(cudaErrorIllegalAddress, "a fault was planted");
+  while (is_planted(kernel, state().hanging_kernel)) std::this_thread::sleep_for(std::chrono::seconds(1));
   if (state().launches_to_failure > 0 && --state().launches_to_failure == 0) {
     return fail(state().failure, "a launch failed as it was told to");
   }
@@ -83,11 +90,11 @@ cudaError_t queue_launch(const cudaLaunchConfig_t& config, const void* kernel, s
   }
   const auto run = [=, index = stream->device, body = std::move(body)](bool before_early_start) {
     if (state().devices[index].fault != cudaSuccess) return cudaSuccess;
-    if (compiled == nullptr) return launch_now(index, grid, body, starts_early, before_early_start, false);
+    if (compiled == nullptr) return launch_now(index, grid, body, starts_early, before_early_start, false, kernel);
     Grid all_shared = grid;
     all_shared.shared_bytes = ptx::shared_bytes(*compiled, grid.shared_bytes);
     return launch_now(index, all_shared, ptx::thread_body(*compiled, arguments, reachable(index)), starts_early,
-                      before_early_start, true);
+                      before_early_start, true, kernel);
   };
   queue(stream, {run, starts_early});
   return cudaSuccess;

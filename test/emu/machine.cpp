@@ -31,6 +31,10 @@ void obey_environment(State& on) {
       fit_to_compiled(on);
       continue;
     }
+    if (name == "fault" || name == "hang") {
+      words >> (name == "fault" ? on.faulty_kernel : on.hanging_kernel);
+      continue;
+    }
     size_t value = 0;
     words >> value;
     if (name == "devices") {
@@ -50,8 +54,8 @@ void obey_environment(State& on) {
     } else {
       std::fprintf(
           stderr,
-          "EMULATED_GPU: \"%s\" is not devices, old_driver, compute_major, multiprocessors, memory_bytes, seed, idle "
-          "or ptx\n",
+          "EMULATED_GPU: \"%s\" is not devices, old_driver, compute_major, multiprocessors, memory_bytes, seed, idle, "
+          "fault, hang or ptx\n",
           name.c_str());
       std::abort();
     }

@@ -1,8 +1,12 @@
-// oss_tests [--list] [--gpu] [BEGIN_OF_A_NAME ...]: runs the cases whose names begin with any of these, all without any.
+// oss_tests [--list] [--gpu] [--exact NAME | BEGIN_OF_A_NAME ...]: runs the cases whose names begin with any of these, all
+// without any.
 // --gpu: what runs on every CUDA device runs on the machine's GPU alone, and fails where there is none.
+// --exact: only the case with this name.
+// OSS_SOURCE_DIR in the environment is the folder of the sources where this program was built on another machine.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <string_view>
@@ -25,7 +29,9 @@ void fail(const char* file, int line, const std::string& message) {
 }
 
 std::string source_path(const std::string& relative) {
-  return str(OSS_SOURCE_DIR "/", relative);  // not __FILE__, which a compiler cache may make relative
+  const char* elsewhere = std::getenv("OSS_SOURCE_DIR");
+  // Not __FILE__, which a compiler cache may make relative.
+  return str(elsewhere != nullptr ? elsewhere : OSS_SOURCE_DIR, "/", relative);
 }
 
 void check_close(const char* file, int line, const std::string& what, const float* actual, const double* expected,
@@ -65,11 +71,14 @@ int main(int argc, char** argv) {
     ++argv;
     --argc;
   }
+  const bool exact = argc == 3 && std::strcmp(argv[1], "--exact") == 0;
   int passed = 0, failed = 0;
   for (const Case& test : cases()) {
-    const bool wanted = argc == 1 || std::any_of(argv + 1, argv + argc, [&](const char* begin) {
-                          return std::string_view(test.name).starts_with(begin);
-                        });
+    const bool wanted = exact       ? std::string_view(test.name) == argv[2]
+                        : argc == 1 ? true
+                                    : std::any_of(argv + 1, argv + argc, [&](const char* begin) {
+                                        return std::string_view(test.name).starts_with(begin);
+                                      });
     if (!wanted) continue;
     failures.clear();
     try {
