@@ -1,10 +1,10 @@
-import { spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { spawn, spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, describe, expect, it, vi } from "vitest";
 
-/** What `npm run gpu:check` decides and computes: bench/gpu/report.mjs, without a GPU. */
+/** What `npm run gpu:check` decides, computes and writes; and its steps on the emulated GPU. No GPU is needed. */
 
 interface Model {
   layers: number;
@@ -19,12 +19,12 @@ interface Model {
   slidingWindow: number;
   layerTypes: string[];
 }
-interface Result {
-  gpu: string;
-  tests: { passed: number; failed: number; skipped: number };
-  roofs: object;
-  rows: object[];
-  log: string[];
+type Row = Record<string, unknown>;
+interface Step {
+  name: string;
+  least: number;
+  most: number;
+  reserve?: number;
 }
 interface Module {
   allowance(steps: { least: number; most: number }[], index: number, remaining: number): number;
@@ -37,21 +37,31 @@ interface Module {
   kernelRow(model: string, line: object, roofs: object): object;
   floorRow(line: object, roofs: object): object;
   nativeCounts(text: string): { passed: number; failed: number; failures: string[] };
-  Report: new (of: {
+}
+const report = (await import(path.resolve("bench/gpu/report.mjs"))) as Module;
+const { Results, readResults } = (await import(path.resolve("bench/gpu/results.mjs"))) as {
+  Results: new (of: {
     gpu: string;
     driver: string;
     date: Date;
     commit: string;
+    folder: string;
     hidden?: string[];
   }) => {
-    result: Result;
-    fileName: string;
-    count(tests: object): void;
+    file: string;
+    roofs: object;
+    totals: object;
+    add(row: object): void;
+    end(step: string, counts: object, more?: object): void;
     log(step: string, text: string): void;
-    toString(): string;
   };
-}
-const report = (await import(path.resolve("bench/gpu/report.mjs"))) as Module;
+  readResults(file: string): { head: Row; rows: Row[] };
+};
+const { short, usual } = (await import(path.resolve("bench/gpu/steps/order.mjs"))) as Record<string, Step[]>;
+const { decodeRow } = (await import(path.resolve("bench/gpu/steps/decode.mjs"))) as {
+  decodeRow(model: string, prompt: number, line: object): Row;
+};
+const { loads } = (await import(path.resolve("bench/gpu/steps/build.mjs"))) as { loads(file: string): boolean };
 const { clocksRow } = (await import(path.resolve("bench/gpu/clocks.mjs"))) as {
   clocksRow(step: string, text: string): object | undefined;
 };
@@ -105,6 +115,26 @@ describe("the budget", () => {
     expect(report.allowance(steps, 1, 15)).toBe(15);
     expect(report.allowance(steps, 2, 39)).toBe(0);
     expect(report.allowance(steps, 2, -5)).toBe(0);
+  });
+
+  it("keeps nothing for a later step that reserves nothing", () => {
+    const few = [
+      { least: 10, most: 100 },
+      { least: 60, most: 100, reserve: 0 },
+      { least: 20, most: 30 },
+    ];
+    expect(report.allowance(few, 0, 100)).toBe(80);
+    expect(report.allowance(few, 1, 79)).toBe(60);
+  });
+
+  it("of a short run: all that matters fits beside a build, and the steps come in the order of what matters", () => {
+    const reserved = short!.reduce((sum, { least, reserve = least }) => sum + reserve, 0);
+    expect(reserved).toBeLessThan(540 - 240);
+    const names = short!.map(({ name }) => name);
+    expect(names.slice(0, 4)).toEqual(["build", "roofs", "kernels", "decode:120b"]);
+    const order = ["decode:120b", "prefill:120b", "stages", "knobs", "decode:20b", "memcheck", "racecheck", "oracle"];
+    expect(names.filter((name) => order.includes(name))).toEqual(order);
+    for (const steps of [short!, usual!]) expect(new Set(steps.map(({ name }) => name)).size).toBe(steps.length);
   });
 });
 
@@ -312,47 +342,78 @@ describe("measurements", () => {
   });
 });
 
+describe("a decode step after prompts that were not computed", () => {
+  const line = { batch: 64, context: 2128, microseconds: [20_000, 16_000, 32_000] };
+
+  it("is a row like that of a decode through Node", () => {
+    expect(decodeRow("synthetic:120b", 2048, line)).toMatchObject({
+      ...{ bench: "decode", model: "synthetic:120b", batch: 64, prompt: 2048, cache: "assumed", repeats: 3 },
+      ...{ microseconds: 20_000, tokensPerSecond: 3200, range: [2000, 4000] },
+      bytes: Math.round(report.stepBytes(of120b, 64, 2128)),
+    });
+  });
+
+  it("says when the streams never decoded together", () => {
+    expect(decodeRow("synthetic:120b", 2048, { ...line, microseconds: [] })).toHaveProperty("skipped");
+  });
+});
+
 describe("the result file", () => {
+  const folder = mkdtempSync(path.join(tmpdir(), "gpu-check-results-"));
+  afterAll(() => rmSync(folder, { recursive: true }));
   const make = () =>
-    new report.Report({
+    new Results({
       gpu: "NVIDIA H200",
       driver: "580.0",
       date: new Date("2026-11-21T23:00:00Z"),
       commit: "abc1234+",
+      folder,
       hidden: ["/home/someone/repository"],
     });
+  const head = { gpu: "NVIDIA H200", driver: "580.0", date: "2026-11-21T23:00:00.000Z", commit: "abc1234+" };
 
-  it("is named by GPU, date and commit", () => {
-    expect(make().fileName).toBe("nvidia-h200-2026-11-21-abc1234-dirty.json");
+  it("is named by GPU, time and commit", () => {
+    expect(path.basename(make().file)).toBe("nvidia-h200-2026-11-21t23-00-abc1234-dirty.jsonl");
   });
 
-  it("has what was measured, one row per line, and no path of the machine", () => {
-    const file = make();
-    file.count({ passed: 3 });
-    file.count({ failed: 1, skipped: 2 });
-    file.result.roofs = roofs;
-    file.result.rows.push({ bench: "decode", model: "synthetic:20b", batch: 8 }, { bench: "load" });
-    file.log("build", "at /home/someone/repository/native/a.cpp\n\nsecond line\n");
-    const text = file.toString();
-    expect(JSON.parse(text)).toEqual({
-      gpu: "NVIDIA H200",
-      driver: "580.0",
-      date: "2026-11-21T23:00:00.000Z",
-      commit: "abc1234+",
-      tests: { passed: 3, failed: 1, skipped: 2 },
-      roofs,
-      rows: [{ bench: "decode", model: "synthetic:20b", batch: 8 }, { bench: "load" }],
-      log: ["build: at ./native/a.cpp", "build: second line"],
-    });
-    expect(text).toContain('\n    {"bench":"decode","model":"synthetic:20b","batch":8},\n');
+  it("has each row as soon as it is known, one a line, and no path of the machine", () => {
+    const results = make();
+    expect(readResults(results.file)).toEqual({ head, rows: [] });
+    results.add({ bench: "roofs", ...roofs });
+    results.log("build", "at /home/someone/repository/native/a.cpp\n\nsecond line\n");
+    results.end("build", { passed: 3 }, { seconds: 2 });
+    results.end("floor", { failed: 1, skipped: 2 });
+    expect(readResults(results.file).rows).toEqual([
+      { bench: "roofs", ...roofs },
+      { bench: "log", step: "build", text: "at ./native/a.cpp" },
+      { bench: "log", step: "build", text: "second line" },
+      { bench: "step", step: "build", passed: 3, failed: 0, skipped: 0, seconds: 2 },
+      { bench: "step", step: "floor", passed: 0, failed: 1, skipped: 2 },
+    ]);
+    expect(results.totals).toEqual({ passed: 3, failed: 1, skipped: 2 });
+    expect(results.roofs).toMatchObject(roofs);
   });
 
-  it("is valid when nothing was measured", () => {
-    expect(JSON.parse(make().toString())).toMatchObject({
-      tests: { passed: 0, failed: 0, skipped: 0 },
-      rows: [],
-      log: [],
-    });
+  it("is read without the line in the middle of which the run was cut", () => {
+    const { file } = make();
+    writeFileSync(file, `${JSON.stringify(head)}\n{"bench":"load"}\n{"bench":"dec`);
+    expect(readResults(file)).toEqual({ head, rows: [{ bench: "load" }] });
+  });
+});
+
+describe.skipIf(process.platform !== "linux")("what was built before", () => {
+  const folder = mkdtempSync(path.join(tmpdir(), "gpu-check-built-"));
+  afterAll(() => rmSync(folder, { recursive: true }));
+
+  it("is taken only where the system's loader takes it", () => {
+    const write = (name: string) => {
+      writeFileSync(path.join(folder, name), "no program", { mode: 0o755 });
+      return path.join(folder, name);
+    };
+    expect(loads(process.execPath)).toBe(true);
+    expect(loads(path.resolve("build/Release/gpt_oss.node"))).toBe(true);
+    for (const name of ["oss_tests", "gpt_oss.node", "libgptoss_cuda.so"]) expect(loads(write(name))).toBe(false);
+    expect(loads(path.join(folder, "missing"))).toBe(false);
   });
 });
 
@@ -396,12 +457,73 @@ it("says in one sentence that there is no GPU, and measures nothing", () => {
   expect(stderr).toBe("gpu:check: there is no NVIDIA GPU with a driver on this machine (nvidia-smi is not there).\n");
 });
 
+const tests = [".", "Release"]
+  .map((folder) => path.resolve(`.cmake/${process.platform}-${process.arch}`, folder, "oss_tests"))
+  .find(existsSync);
+
+describe.skipIf(!emulated || !tests)("a rehearsal on the emulated GPU", () => {
+  const folder = mkdtempSync(path.join(tmpdir(), "gpu-check-rehearsal-"));
+  afterAll(() => rmSync(folder, { recursive: true }));
+  const cases = ["--cases", "cuda rms_norm: golden,cuda embed,cuda router: golden,cuda gather_rows"];
+  const kernels = ["bench/gpu/check.mjs", "--emulated", "--short", "--only", "kernels", ...cases];
+  const rowsIn = (out: string) => readResults(path.join(out, readdirSync(out)[0]!)).rows;
+
+  it("a fault and a hang are failures of their own cases, and all later cases run", { timeout: 60_000 }, () => {
+    const out = mkdtempSync(path.join(folder, "out-"));
+    const { status } = spawnSync(process.execPath, [...kernels, "--case-seconds", "8", "--out", out], {
+      encoding: "utf8",
+      env: { ...process.env, EMULATED_GPU: "fault=rms_norm hang=embed" },
+    });
+    const rows = rowsIn(out).filter(({ bench }) => bench === "test");
+    const result = (begin: string) => rows.find((row) => String(row.case).startsWith(begin));
+    expect(result("cuda rms_norm")).toMatchObject({ result: "failed" });
+    expect(result("cuda rms_norm")!.why).toContain("an illegal memory access was encountered");
+    expect(result("cuda embed")).toMatchObject({ result: "hung" });
+    expect(result("cuda router")).toMatchObject({ result: "passed" });
+    expect(result("cuda gather_rows")).toMatchObject({ result: "passed" });
+    expect(rowsIn(out).at(-1)).toMatchObject({ bench: "step", step: "kernels", passed: 2, failed: 2, skipped: 0 });
+    expect(status).toBe(1);
+  });
+
+  it("keeps what it has when it is cut", { timeout: 60_000 }, async () => {
+    const out = mkdtempSync(path.join(folder, "out-"));
+    const child = spawn(process.execPath, [...kernels, "--case-seconds", "50", "--out", out], {
+      stdio: "ignore",
+      env: { ...process.env, EMULATED_GPU: "hang=embed" },
+    });
+    const ended = new Promise((resolve) => child.once("exit", resolve));
+    const passed = () =>
+      existsSync(out) && readdirSync(out).length > 0 ? rowsIn(out).filter((row) => row.result === "passed").length : 0;
+    await vi.waitUntil(() => passed() === 3, { timeout: 50_000, interval: 100 });
+    child.kill("SIGTERM");
+    expect(await ended).toBe(1);
+    expect(rowsIn(out).at(-1)).toEqual({ bench: "cut", step: "kernels", signal: "SIGTERM" });
+    expect(passed()).toBe(3);
+  });
+
+  it("a step without time left is a row that says so", () => {
+    const out = mkdtempSync(path.join(folder, "out-"));
+    const args = ["bench/gpu/check.mjs", "--emulated", "--only", "kernels,memcheck", "--minutes", "0.1", "--out", out];
+    expect(spawnSync(process.execPath, args).status).toBe(0);
+    expect(rowsIn(out)).toEqual([
+      { bench: "step", step: "kernels", passed: 0, failed: 0, skipped: 1, notRun: "out of time" },
+      { bench: "step", step: "memcheck", passed: 0, failed: 0, skipped: 1, notRun: "out of time" },
+    ]);
+  });
+
+  it("refuses a step that is not there", () => {
+    const args = ["bench/gpu/check.mjs", "--emulated", "--only", "kernel"];
+    const { status, stderr } = spawnSync(process.execPath, args, { encoding: "utf8" });
+    expect({ status, stderr }).toEqual({ status: 1, stderr: "gpu:check: there is no step kernel; see --help\n" });
+  });
+});
+
 // Python packages are needed by no test here: a stand-in for Python hands over a golden model and what the oracle says of it.
 describe.skipIf(!existsSync("build/Emulated/libgptoss_cuda.so"))("the oracle step, on the emulated GPU", () => {
   const folder = mkdtempSync(path.join(tmpdir(), "gpt-oss-gpu-check-"));
   afterAll(() => rmSync(folder, { recursive: true }));
 
-  function check(python: string): { status: number | null; result: Result } {
+  function check(python: string): { status: number | null; rows: Row[] } {
     for (const name of ["python3", "python"])
       writeFileSync(path.join(folder, name), `#!/bin/sh\n${python}\n`, { mode: 0o755 });
     const out = mkdtempSync(path.join(folder, "out-"));
@@ -410,7 +532,7 @@ describe.skipIf(!existsSync("build/Emulated/libgptoss_cuda.so"))("the oracle ste
       ["bench/gpu/check.mjs", "--emulated", "--only", "oracle", "--out", out],
       { encoding: "utf8", env: { ...process.env, PATH: `${folder}:${process.env.PATH}` } },
     );
-    return { status, result: JSON.parse(readFileSync(path.join(out, readdirSync(out)[0]!), "utf8")) as Result };
+    return { status, rows: readResults(path.join(out, readdirSync(out)[0]!)).rows };
   }
   const standIn = (golden: string, reference: string) => `case "$1" in
     -c) ;;
@@ -420,22 +542,25 @@ describe.skipIf(!existsSync("build/Emulated/libgptoss_cuda.so"))("the oracle ste
   esac`;
 
   it("compares the engine with what was written: float32, float64, and both medians", () => {
-    const { status, result } = check(standIn("c", "c.window"));
-    expect(result).toMatchObject({ tests: { passed: 4, failed: 0, skipped: 0 }, rows: [] });
+    const { status, rows } = check(standIn("c", "c.window"));
+    expect(rows).toEqual([expect.objectContaining({ bench: "step", passed: 4, failed: 0, skipped: 0 })]);
     expect(status).toBe(0);
   });
 
   it("fails when they are those of another model", () => {
-    const { status, result } = check(standIn("b", "a.short"));
-    expect(result.tests).toEqual({ passed: 0, failed: 3, skipped: 0 });
-    expect(result.log.join("\n")).toMatch(/oracle: FAIL cuda sm_90 fast a\.short, logits_f32: max_rel .*/);
+    const { status, rows } = check(standIn("b", "a.short"));
+    expect(rows.at(-1)).toMatchObject({ passed: 0, failed: 3, skipped: 0 });
+    const texts = rows.map(({ text }) => text);
+    expect(texts).toContainEqual(expect.stringMatching(/^FAIL cuda sm_90 fast a\.short, logits_f32: max_rel .*/));
     expect(status).toBe(1);
   });
 
   it("says what it lacks, and counts as skipped", () => {
-    const { status, result } = check("echo torch, transformers");
-    expect(result.tests).toEqual({ passed: 0, failed: 0, skipped: 1 });
-    expect(result.log).toContain("oracle: NOT RUN: python3 has no torch, transformers");
+    const { status, rows } = check("echo torch, transformers");
+    expect(rows).toEqual([
+      { bench: "log", step: "oracle", text: "NOT RUN: python3 has no torch, transformers" },
+      expect.objectContaining({ bench: "step", passed: 0, failed: 0, skipped: 1 }),
+    ]);
     expect(status).toBe(0);
   });
 });

@@ -1,8 +1,11 @@
 // npm run bundle: what gpu:check needs on a machine with no network and no Node, in one archive: node, the packages that
-// build the addon and run its tests, the compiled TypeScript, and a start script.
+// build the addon and run its tests, the compiled TypeScript, what was built here, and a start script.
 //
-//   npm run bundle          writes .gpu/bundle.tar.xz and .gpu/start.sh
+//   npm run bundle                   writes .gpu/bundle.tar.xz and .gpu/start.sh
+//   npm run bundle -- --built        with the addon, the module and the programs, which are built first
+//   npm run bundle -- --variants     with them and the modules of all knobs: 80 files for nvcc, minutes on two cores
 //
+// The GPU machine takes what was built here where it loads, and builds the rest.
 // Copy the repository and .gpu/ to the machine, then: bash .gpu/start.sh [options of gpu:check]
 import { spawnSync } from "node:child_process";
 import {
@@ -11,17 +14,28 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   statSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
+import { availableParallelism, tmpdir } from "node:os";
 import path from "node:path";
+import { parseArgs } from "node:util";
+import { knobs, routeAgain, variantsOf } from "./knobs.mjs";
+import { build, program } from "./session.mjs";
+import { programs } from "./steps/build.mjs";
+import { placesOf } from "./steps/knobs.mjs";
+import { buildVariants } from "./variants.mjs";
+
+const { values: options } = parseArgs({
+  options: { built: { type: "boolean", default: false }, variants: { type: "boolean", default: false } },
+});
 
 const root = path.resolve(import.meta.dirname, "../..");
 const out = path.join(root, ".gpu");
-const most = 40e6; // bytes of the archive
+const most = 60e6; // bytes of the archive
 const wanted = ["cmake-js", "commander", "node-addon-api", "node-api-headers", "tsx", "vitest"];
 // esbuild's installer puts the binary of its platform's package into its own as well
 const twice = "node_modules/esbuild/bin/";
@@ -84,6 +98,38 @@ run(process.execPath, ["node_modules/typescript/bin/tsc", "-p", "tsconfig.build.
 cpSync(path.join(root, "dist"), path.join(stage, "dist"), { recursive: true });
 const changed = run("git", ["status", "--porcelain", "--untracked-files=no"]).trim() !== "";
 writeFileSync(path.join(stage, "commit"), run("git", ["rev-parse", "--short", "HEAD"]).trim() + (changed ? "+" : ""));
+if (options.built || options.variants) await addBuilt(path.join(stage, "built"));
+
+/** Everything that the GPU machine need not build. */
+async function addBuilt(folder) {
+  run(process.execPath, ["native/build.mjs"], { stdio: "inherit" });
+  const parallel = ["--parallel", String(availableParallelism())];
+  run("cmake", ["--build", build, ...parallel, "--target", ...programs], { stdio: "inherit" });
+  mkdirSync(folder);
+  const release = path.join(root, "build/Release");
+  for (const name of programs) cpSync(program(name), path.join(folder, name));
+  for (const name of ["gpt_oss.node", "libgptoss_cuda.so"]) cpSync(path.join(release, name), path.join(folder, name));
+  if (options.variants) {
+    const variants = [...variantsOf(knobs), routeAgain];
+    const until = Number.POSITIVE_INFINITY;
+    const built = await buildVariants(variants, {
+      ...{ ...placesOf(false), root, build, program: program("oss_gpu_decode"), until },
+    });
+    for (const { name } of variants) {
+      if (built.get(name).why) console.error(`bundle: ${name} is left out: ${built.get(name).why}`);
+      else copyVariant(path.join(placesOf(false).folder, name), path.join(folder, "knobs", name));
+    }
+  }
+  cpSync(path.join(stage, "commit"), path.join(folder, "commit"));
+}
+/** Of a variant's folder, the module under its fingerprint. */
+function copyVariant(from, to) {
+  mkdirSync(to, { recursive: true });
+  for (const name of readdirSync(from)) {
+    if (/^[0-9a-f]{32}\.so$/.test(name)) cpSync(path.join(from, name), path.join(to, name));
+  }
+}
+
 const start = `#!/usr/bin/env bash
 # Unpacks node, packages and the compiled TypeScript beside itself, and runs gpu:check with them. No network, no Node needed.
 set -euo pipefail

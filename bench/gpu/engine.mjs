@@ -2,7 +2,7 @@
 //
 //   node bench/gpu/engine.mjs MODEL --until EPOCH_MILLISECONDS [--batches 1@2048,64,…] [--prefill 1024,8192] [--prompt 512]
 //
-// A batch is so many streams at once, each after a prompt of --prompt tokens, or of those behind its @. It runs five times,
+// Either list may be empty. A batch is so many streams at once, each after a prompt of --prompt tokens, or of those behind its @. It runs five times,
 // or as often as four seconds allow. Lines have what was measured; check.mjs adds the shares of the roofs. Past --until
 // what is left says "skipped".
 import { execFileSync } from "node:child_process";
@@ -21,7 +21,7 @@ const { values, positionals } = parseArgs({
 });
 const [model = "synthetic:20b"] = positionals;
 const until = Number(values.until) || Number.POSITIVE_INFINITY;
-const numbers = (text) => text.split(",").map(Number);
+const list = (text) => text.split(",").filter((item) => item !== "");
 const { Engine } = await import("../../dist/index.js");
 
 function print(row) {
@@ -46,12 +46,12 @@ function randomPrompt(tokens, vocab) {
   return Array.from({ length: tokens }, () => Math.floor(Math.random() * Math.min(vocab, 199_998)));
 }
 
-const loads = values.batches.split(",").map((text) => {
+const loads = list(values.batches).map((text) => {
   const [batch, promptTokens = values.prompt] = text.split("@");
   return { batch: Number(batch), promptTokens: Number(promptTokens) };
 });
-const prefills = numbers(values.prefill);
-const most = (values) => Math.max(...values);
+const prefills = list(values.prefill).map(Number);
+const most = (values) => Math.max(1, ...values);
 const before = usedMemory();
 const started = performance.now();
 const engine = await Engine.load(model, {

@@ -4,9 +4,10 @@ import { spawn } from "node:child_process";
 /**
  * stdout and stderr in one text; a child past its time is ended with all that it started, and so is one that outlives us.
  *
- * @returns { ok, status, late, text }
+ * @param onLine called with each line of stdout as it comes
+ * @returns { ok, status, signal, late, text }
  */
-export function runProcess(command, args, { cwd, seconds, env = {}, show = true }) {
+export function runProcess(command, args, { cwd, seconds, env = {}, show = true, onLine }) {
   const child = spawn(command, args, {
     cwd,
     env: { ...process.env, ...env },
@@ -23,24 +24,35 @@ export function runProcess(command, args, { cwd, seconds, env = {}, show = true 
     }
   };
   process.once("exit", end);
-  const timer = setTimeout(() => {
-    late = true;
-    end();
-  }, seconds * 1000);
+  const timer = setTimeout(
+    () => {
+      late = true;
+      end();
+    },
+    Math.min(Math.max(0, seconds) * 1000, 2 ** 31 - 1),
+  );
   for (const stream of [child.stdout, child.stderr]) {
+    let rest = "";
     stream.setEncoding("utf8").on("data", (chunk) => {
       text += chunk;
       if (show) process.stdout.write(chunk);
+      if (!onLine || stream !== child.stdout) return;
+      const lines = (rest + chunk).split("\n");
+      rest = lines.pop();
+      for (const line of lines) onLine(line);
     });
   }
   return new Promise((resolve) => {
-    const done = (status, problem) => {
+    const done = (status, signal, problem) => {
       clearTimeout(timer);
       process.off("exit", end);
       if (late) text += `\nended after ${Math.round(seconds)} s: out of time\n`;
-      resolve({ ok: status === 0 && !late, status, late, text: problem ? `${problem}\n${text}` : text });
+      resolve({ ok: status === 0 && !late, status, signal, late, text: problem ? `${problem}\n${text}` : text });
     };
-    child.on("error", (error) => done(-1, error.message));
-    child.on("close", (status) => done(status));
+    child.on("error", (error) => done(-1, null, error.message));
+    child.on("close", (status, signal) => done(status, signal));
   });
 }
+
+/** The last lines of a text. */
+export const last = (text, lines) => text.trimEnd().split("\n").slice(-lines).join("\n");

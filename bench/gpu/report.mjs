@@ -1,14 +1,14 @@
 // The parts of gpu:check that decide and compute, without a GPU or a clock: what a step may take, what a decode must read,
-// what share of a roof a time is, and what a result file holds. test/gpu-check.test.ts runs them.
+// and what share of a roof a time is. test/gpu-check.test.ts runs them.
 
 /**
- * Seconds that step `index` may take: all that is left but what the later ones need at least, and no more than it wants.
+ * Seconds that step `index` may take: all that is left but what is reserved for the later ones, and no more than it wants.
  * 0: it is left out.
  *
- * @param {{ least: number, most: number }[]} steps
+ * @param {{ least: number, most: number, reserve?: number }[]} steps `reserve` is `least` where it is not given
  */
 export function allowance(steps, index, remaining) {
-  const later = steps.slice(index + 1).reduce((sum, step) => sum + step.least, 0);
+  const later = steps.slice(index + 1).reduce((sum, step) => sum + (step.reserve ?? step.least), 0);
   const step = steps[index];
   if (remaining < step.least) return 0;
   return Math.min(step.most, Math.max(step.least, remaining - later));
@@ -108,55 +108,4 @@ export function nativeCounts(text) {
   const end = /^(\d+) passed, (\d+) failed$/m.exec(text);
   const failures = [...text.matchAll(/^FAIL .*(?:\n {2}.*)*/gm)].map(([block]) => block);
   return end ? { passed: Number(end[1]), failed: Number(end[2]), failures } : { passed: 0, failed: 1, failures };
-}
-
-export class Report {
-  #hidden;
-
-  /** `hidden`: paths of this machine, which stay out of the log. */
-  constructor({ gpu, driver, date, commit, hidden = [] }) {
-    this.#hidden = hidden;
-    this.result = {
-      gpu,
-      driver,
-      date: date.toISOString(),
-      commit,
-      tests: { passed: 0, failed: 0, skipped: 0 },
-      roofs: {},
-      rows: [],
-      log: [],
-    };
-  }
-
-  count({ passed = 0, failed = 0, skipped = 0 }) {
-    this.result.tests.passed += passed;
-    this.result.tests.failed += failed;
-    this.result.tests.skipped += skipped;
-  }
-
-  /** What a step said, as it said it. */
-  log(step, text) {
-    const shown = this.#hidden.reduce((rest, path) => rest.replaceAll(path, "."), text);
-    for (const line of shown.split("\n")) if (line.trim()) this.result.log.push(`${step}: ${line.trimEnd()}`);
-  }
-
-  /** bench/results/<gpu>-<date>-<commit>.json */
-  get fileName() {
-    const { gpu, date, commit } = this.result;
-    const word = (text) =>
-      text
-        .toLowerCase()
-        .replace(/[^a-z0-9.]+/g, "-")
-        .replace(/^-+|-+$/g, "");
-    return `${word(gpu)}-${date.slice(0, 10)}-${word(commit.replace("+", "-dirty"))}.json`;
-  }
-
-  /** One line per row, so that two files can be compared as text. */
-  toString() {
-    const { rows, log, ...head } = this.result;
-    const list = (items) =>
-      items.length ? `[\n    ${items.map((item) => JSON.stringify(item)).join(",\n    ")}\n  ]` : "[]";
-    const fields = Object.entries(head).map(([name, value]) => `  ${JSON.stringify(name)}: ${JSON.stringify(value)}`);
-    return `{\n${[...fields, `  "rows": ${list(rows)}`, `  "log": ${list(log)}`].join(",\n")}\n}\n`;
-  }
 }

@@ -1,11 +1,11 @@
 // What decode is to reach on an H200, beside what a result file says it reached:
 //
-//   node bench/gpu/targets.mjs bench/results/FILE.json
+//   node bench/gpu/targets.mjs bench/results/FILE.jsonl
 //
 // check.mjs prints the same table in the end.
-import { readFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 import { median } from "./report.mjs";
+import { readResults } from "./results.mjs";
 
 /** Tokens per second of all streams together, after prompts of `context` tokens; `stretch` where there is one. */
 export const context = 2048;
@@ -54,9 +54,9 @@ export function targetTable(rows) {
 if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
   const [, , file] = process.argv;
   if (!file) {
-    console.error("node bench/gpu/targets.mjs bench/results/FILE.json");
+    console.error("node bench/gpu/targets.mjs bench/results/FILE.jsonl");
     process.exit(2);
   }
-  const { gpu, commit, rows } = JSON.parse(readFileSync(file, "utf8"));
-  console.log(`${gpu}, commit ${commit}\n\n${targetTable(rows)}`);
+  const { head, rows } = readResults(file);
+  console.log(`${head.gpu}, commit ${head.commit}\n\n${targetTable(rows)}`);
 }

@@ -1,4 +1,4 @@
-// Modules that differ from the one that was built in some lines of kernels/cuda. The sources stay as they are: changed files
+// Modules that differ from the one that was built by a patch of kernels/cuda. The sources stay as they are: patched files
 // lie in a folder of their own that stands first on the include path, and ninja says how everything is compiled.
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -15,49 +15,47 @@ import {
 } from "node:fs";
 import { availableParallelism } from "node:os";
 import path from "node:path";
-import { changed } from "./knobs.mjs";
+import { patched } from "./patches.mjs";
 import { runProcess } from "./process.mjs";
 
-/** All that the knobs touch: the launches of a decode step that may begin early. */
+/** All that the patches touch: the launches of a decode step that may begin early. */
 export const sources = ["attention_split", "few_experts", "linear", "qkv"].map((name) => `kernels/cuda/${name}.cu`);
 
 const shell = (command, cwd, until) =>
   runProcess("sh", ["-c", command], { cwd, seconds: Math.max(0, until - Date.now()) / 1000, show: false });
 
-/** Of what a compiler or linker said, the first lines that tell why; the last one when it was ended. */
+/** Of what a compiler or linker said, the first lines that say why; the last one when it was ended. */
 function whyNot(text) {
   const lines = text.trim().split("\n");
   const errors = lines.filter((line) => /error/i.test(line)).slice(0, 3);
   return (errors.length > 0 ? errors : lines.slice(-1)).join("; ");
 }
 
-/** How ninja makes `target` in folder `build`: { library, link, compile: Map of source to command }. */
+/** How ninja makes `target` in folder `build`: { link, compile: Map of source to command }. */
 function commandsOf(target, build, root) {
   const { status, stdout, stderr } = spawnSync("ninja", ["-C", build, "-t", "commands", target], { encoding: "utf8" });
-  if (status !== 0) throw new Error(`ninja does not tell how ${target} is built: ${stderr || stdout}`);
+  if (status !== 0) throw new Error(`ninja does not say how ${target} is built: ${stderr || stdout}`);
   const lines = stdout.trim().split("\n");
-  const link = lines.at(-1);
   const compile = new Map();
   for (const source of sources) {
     const line = lines.find((line) => line.includes(` -c ${path.join(root, source)}`));
     if (!line) throw new Error(`ninja does not compile ${source} for ${target}`);
     compile.set(source, line);
   }
-  return { library: path.join(build, / -o (\S+)/.exec(link)[1]), link, compile };
+  return { link: lines.at(-1), compile };
 }
 
-/** Every file that a variant can be made from, in one number. */
-function fingerprint(root, commands) {
-  const hash = createHash("sha256").update(commands.link);
-  for (const line of commands.compile.values()) hash.update(line);
+/** Every file that a variant can be made from, in one number; the same on every machine. */
+function fingerprint(root, target) {
+  const hash = createHash("sha256").update(target);
   const names = readdirSync(path.join(root, "kernels"), { recursive: true }).filter((name) =>
-    /\.(h|cuh|cu)$/.test(name),
+    /\.(h|cuh|cu|txt)$/.test(name),
   );
   for (const name of names.sort()) hash.update(name).update(readFileSync(path.join(root, "kernels", name)));
   return hash;
 }
 
-/** Compile and link commands of one variant, whose changed files lie in `folder`. */
+/** Compile and link commands of one variant, whose patched files lie in `folder`. */
 function commandsIn(folder, { link, compile }, root) {
   let linked = link.replace(/ -o \S+/, ` -o ${path.join(folder, "module.so")}`);
   const compiled = [...compile].map(([source, command]) => {
@@ -76,12 +74,16 @@ function commandsIn(folder, { link, compile }, root) {
 
 /**
  * Builds a module for each variant, and for { name: "base" } takes the one that was built; puts `program` beside each.
- * Variants that are there from an earlier call are kept while the sources are the same.
+ * Variants that are there from an earlier call, or from another machine, are kept while the sources are the same.
  *
+ * @param library the module that was built
+ * @param configure called before the first module is built: makes CMake's files in `build`, where they are missing
  * @returns Map of the variant's name to { program } or { why } it could not be built
  */
-export async function buildVariants(variants, { root, build, target, program, folder, until }) {
-  const commands = commandsOf(target, build, root);
+export async function buildVariants(
+  variants,
+  { root, build, target, library, program, folder, until, configure = () => undefined },
+) {
   const built = new Map();
   const put = (name, from) => {
     const to = path.join(folder, name);
@@ -92,22 +94,24 @@ export async function buildVariants(variants, { root, build, target, program, fo
     linkSync(program, beside[1]);
     built.set(name, { program: beside[1] });
   };
-  put("base", commands.library);
+  put("base", library);
 
   const jobs = [];
+  const wanted = [];
   for (const variant of variants) {
+    const patch = readFileSync(path.join(root, variant.patch), "utf8");
+    const key = fingerprint(root, target).update(patch).digest("hex").slice(0, 32);
+    const made = path.join(folder, variant.name, `${key}.so`);
+    if (existsSync(made)) put(variant.name, made);
+    else wanted.push({ variant, patch, made });
+  }
+  if (wanted.length === 0) return built;
+  await configure();
+  const commands = commandsOf(target, build, root);
+  for (const { variant, patch, made } of wanted) {
     const own = path.join(folder, variant.name);
-    const texts = changed(variant.changes, (file) => readFileSync(path.join(root, file), "utf8"));
-    const key = fingerprint(root, commands)
-      .update(JSON.stringify([...texts]))
-      .digest("hex");
-    const made = path.join(own, `${key}.so`);
-    if (existsSync(made)) {
-      put(variant.name, made);
-      continue;
-    }
     rmSync(own, { recursive: true, force: true });
-    for (const [file, text] of texts) {
+    for (const [file, text] of patched(patch, (file) => readFileSync(path.join(root, file), "utf8"))) {
       mkdirSync(path.dirname(path.join(own, file)), { recursive: true });
       writeFileSync(path.join(own, file), text);
     }
