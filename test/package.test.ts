@@ -100,8 +100,11 @@ describe("the tarball", () => {
   ) as [{ files: { path: string }[] }];
   const names = files.map((file) => file.path);
 
-  it("has what runs, what builds the addon, and the demo model", () => {
-    const sources = execFileSync("git", ["ls-files", "native", "kernels"], { cwd: packageRoot, encoding: "utf8" });
+  it("has what runs, what builds the addon, the demo model and the docs", () => {
+    const sources = execFileSync("git", ["ls-files", "native", "kernels", "docs"], {
+      cwd: packageRoot,
+      encoding: "utf8",
+    });
     expect(names).toEqual(
       expect.arrayContaining([
         ...sources.trim().split("\n"),
