@@ -1,0 +1,108 @@
+import { existsSync, readFileSync } from "node:fs";
+import path from "node:path";
+import { type Command, CommanderError } from "commander";
+import { describe, expect, it } from "vitest";
+import { chatCommand } from "../../lib/cli/commands/chat.js";
+import { doctorCommand } from "../../lib/cli/commands/doctor.js";
+import { generateCommand } from "../../lib/cli/commands/generate.js";
+import { inspectCommand } from "../../lib/cli/commands/inspect.js";
+import { pullCommand } from "../../lib/cli/commands/pull.js";
+import { serveCommand } from "../../lib/cli/commands/serve.js";
+import { packageRoot } from "../../lib/package-root.js";
+import { pages } from "../support/markdown.js";
+import { shellCommands } from "../support/shell-words.js";
+
+const makers = [chatCommand, doctorCommand, generateCommand, inspectCommand, pullCommand, serveCommand];
+const commands = new Map(makers.map((make) => [make().name(), make]));
+const optionsOf = (command: Command) => [...command.options.flatMap(({ long, short }) => [long, short]), "--help"];
+const everyOption = new Set(makers.flatMap((make) => optionsOf(make())));
+
+const { scripts } = JSON.parse(readFileSync(path.join(packageRoot, "package.json"), "utf8")) as {
+  scripts: Record<string, string>;
+};
+
+/** Of other programs: docker, esbuild, npm, yarn, our own scripts. */
+const foreign =
+  /^--(gpus|external:|ignore-|without-|native|seed|completions|only|short|list|clients|requests|rounds|check)/;
+
+/** Why a shell would not run these words as the page means it; null: it would. */
+function wrong(words: readonly string[], isWhole: boolean): string | null {
+  const [program, name = "", ...rest] = words;
+  const line = words.join(" ");
+  const lacks = (file: string) => !existsSync(path.join(packageRoot, file));
+  if (program === "npm" && name === "run") {
+    const script = rest[0] ?? "";
+    const known = Object.keys(scripts);
+    const isKnown = /^[\w:]+:\{.*\}$/.test(script) || known.includes(script);
+    return isKnown ? null : `${line}: no such script`;
+  }
+  if (program === "node" && name.includes("/") && !name.startsWith("-")) {
+    return lacks(name) ? `${line}: no such file` : null;
+  }
+  if (program === "vitest") {
+    const missing = rest.filter((file) => file.includes("/") && !/[A-Z]{3}/.test(file) && lacks(file));
+    return missing.length > 0 ? `${line}: no such file` : null;
+  }
+  if (program !== "gpt-oss" || name === "" || name.startsWith("-")) return null;
+  const make = commands.get(name);
+  if (make === undefined) return `${line}: no such command`;
+  return isWhole ? refusal(make(), rest, line) : unknownOptions(make(), rest, line);
+}
+
+function unknownOptions(command: Command, words: readonly string[], line: string): string | null {
+  const known = optionsOf(command);
+  const unknown = words.filter((word) => word.startsWith("--") && !known.includes(word.replace(/=.*/, "")));
+  return unknown.length > 0 ? `${line}: ${unknown.join(", ")} is not known` : null;
+}
+
+/** What the program itself would complain of. */
+function refusal(command: Command, words: readonly string[], line: string): string | null {
+  const silent = () => {};
+  try {
+    command.exitOverride().configureOutput({ writeOut: silent, writeErr: silent }).action(silent);
+    command.parse(words, { from: "user" });
+    return null;
+  } catch (error) {
+    if (error instanceof CommanderError && error.exitCode === 0) return null; // --help
+    return `${line}: ${(error as Error).message}`;
+  }
+}
+
+describe.each(pages.map((page) => [page.name, page] as const))("%s", (_, page) => {
+  it("has command lines that its programs take", () => {
+    const shell = page.blocks.filter(({ language }) => ["", "sh"].includes(language));
+    const lines = shell.flatMap(({ code }) => shellCommands(code));
+    expect(lines.flatMap((words) => wrong(words, true) ?? [])).toEqual([]);
+  });
+
+  it("names commands and options that there are", () => {
+    const spans = page.spans.flatMap(shellCommands);
+    expect(spans.flatMap((words) => wrong(words, false) ?? [])).toEqual([]);
+    const options = spans.flatMap(([first = ""]) => (first.startsWith("--") ? [first.replace(/=.*/, "")] : []));
+    expect(options.filter((option) => !everyOption.has(option) && !foreign.test(option))).toEqual([]);
+  });
+});
+
+describe("the reader of command lines", () => {
+  it("splits as a shell does", () => {
+    expect(
+      shellCommands("A=1 sudo x --a=\"b c\" 'd' # e\ny f#g \\\n  h | z && $ npx w > v\n# only a comment\n"),
+    ).toEqual([["x", "--a=b c", "d"], ["y", "f#g", "h"], ["z"], ["w"], ["v"]]);
+  });
+
+  it.each([
+    ["gpt-oss sing", "gpt-oss sing: no such command"],
+    ["gpt-oss serve --prot 1", "gpt-oss serve --prot 1: error: unknown option '--prot'\n(Did you mean --port?)"],
+    ["gpt-oss serve --port", "gpt-oss serve --port: error: option '--port <n>' argument missing"],
+    ["npm run sing", "npm run sing: no such script"],
+    ["node test/sing.mjs", "node test/sing.mjs: no such file"],
+    ["npx vitest run test/sing.test.ts", "vitest run test/sing.test.ts: no such file"],
+    ["gpt-oss chat --help", null],
+    ["gpt-oss generate --prompt hello --json", null],
+    ["npm run build && npm run test:{native,lib}", null],
+  ])("knows what is wrong: %s", (line, complaint) => {
+    expect(shellCommands(line).flatMap((words) => wrong(words, true) ?? [])).toEqual(
+      complaint === null ? [] : [complaint],
+    );
+  });
+});
