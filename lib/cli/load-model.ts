@@ -41,7 +41,9 @@ export async function loadModel(chosen: ChosenModel, options: EngineOptions, com
   const onProgress: EngineOptions["onProgress"] = ({ loadedBytes, totalBytes, writes }) => {
     if (writes !== undefined && !told) {
       notes.status("");
-      notes.line(`Packing the experts for this CPU, once, into ${writes} (--packed-weights memory: without a file)`);
+      notes.line(
+        `Packing the experts for this CPU, once, into ${writes} (--packed-weights memory does without the file)`,
+      );
       told = true;
     }
     const percent = totalBytes > 0 ? Math.floor((100 * loadedBytes) / totalBytes) : 0;
@@ -70,5 +72,5 @@ export function explained(error: unknown, model: string): unknown {
 }
 
 function howToGet({ repository }: KnownModel): string {
-  return `"gpt-oss pull ${repository}" says how to get it`;
+  return `"gpt-oss pull ${repository}" shows how to get it`;
 }

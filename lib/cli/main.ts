@@ -13,16 +13,17 @@ import { reportError, watchStdio, writeNote, writeOut } from "./stdio.js";
 watchStdio();
 
 const program = new Command("gpt-oss")
-  .description("gpt-oss-20b and gpt-oss-120b on this machine. Without a model, an embedded tiny demo model answers.")
+  .description("Run gpt-oss-20b and gpt-oss-120b on this machine. Without a model, the embedded demo model answers.")
   .version(packageVersion())
   .addHelpText(
     "after",
     `
-Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted. An error is one
-sentence on stderr with its code at the end; --json prints nothing but results.
-Environment: GPT_OSS_MODEL names the default model, GPT_OSS_BACKEND where to
-compute, GPT_OSS_ISA the instructions of the CPU; NO_COLOR and FORCE_COLOR are
-honoured.`,
+Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted.
+An error is one sentence on stderr with its code at the end.
+With --json, stdout has results only.
+Environment: GPT_OSS_MODEL is the default model, GPT_OSS_BACKEND the default
+backend, GPT_OSS_ISA the instruction set of the CPU.
+NO_COLOR and FORCE_COLOR are honoured.`,
   );
 
 const commands = [chatCommand(), generateCommand(), serveCommand(), inspectCommand(), doctorCommand(), pullCommand()];

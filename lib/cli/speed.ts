@@ -12,7 +12,7 @@ export interface Speed {
 export function speedLine(speed: Speed): string {
   const { promptTokens, cachedTokens, completionTokens, firstMilliseconds, totalMilliseconds } = speed;
   const read = promptTokens - cachedTokens;
-  const known = cachedTokens > 0 ? ` (and ${cachedTokens} known ones)` : "";
+  const known = cachedTokens > 0 ? ` (and ${cachedTokens} from the cache)` : "";
   // The first token comes with the prompt.
   const written = Math.max(0, completionTokens - 1);
   const writing = totalMilliseconds - firstMilliseconds;

@@ -75,7 +75,9 @@ describe("chat", () => {
   it("says what to do when the context is full, and drops the oldest turns when it may", async () => {
     const full = await run(["chat", "--context", "150", "--effort", "low"], questions);
     expect(full.code).toBe(1);
-    expect(full.stderr).toMatch(/^gpt-oss: .*\/reset starts anew, and --drop-oldest drops .* \(CONTEXT_OVERFLOW\)$/m);
+    expect(full.stderr).toMatch(
+      /^gpt-oss: .*\/reset starts a new conversation, and --drop-oldest drops .* \(CONTEXT_OVERFLOW\)$/m,
+    );
     const dropping = await run(["chat", "--context", "150", "--effort", "low", "--drop-oldest"], questions);
     expect(dropping.code).toBe(0);
     expect(dropping.stderr).toMatch(/^\(dropped the oldest( \d of \d)? turns?\)$/m);
@@ -289,7 +291,9 @@ describe("pull", () => {
   ])("is what %s names for a repository that is no folder", async (command, repository) => {
     const { code, stderr } = await run([command, repository], "Hi", { GPT_OSS_LOG: "" });
     expect(code).toBe(1);
-    expect(stderr).toContain('found nothing; "gpt-oss pull openai/gpt-oss-20b" says how to get it (MODEL_NOT_FOUND)\n');
+    expect(stderr).toContain(
+      'found nothing; "gpt-oss pull openai/gpt-oss-20b" shows how to get it (MODEL_NOT_FOUND)\n',
+    );
   });
 });
 

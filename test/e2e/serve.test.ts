@@ -122,7 +122,7 @@ describe("gpt-oss serve", () => {
     expect(await status("alpha")).toBe(401);
     writeFileSync(file, "");
     server.child.kill("SIGHUP");
-    await expect.poll(() => server.stderr).toContain("those from before stay");
+    await expect.poll(() => server.stderr).toContain("the old keys stay valid");
     expect(await status("beta")).toBe(200);
     server.child.kill("SIGTERM");
     expect(await server.ended).toBe(0);
@@ -172,7 +172,7 @@ describe("gpt-oss serve", () => {
   it("warns when everybody may use it", async () => {
     const server = new Server(["--host", "0.0.0.0", "--port", "0"]);
     await server.ready();
-    expect(server.stderr).toMatch(/^WARNING: whoever can reach 0\.0\.0\.0 may use this model/m);
+    expect(server.stderr).toMatch(/^WARNING: everybody who can reach 0\.0\.0\.0 can use this model/m);
     server.child.kill("SIGTERM");
     expect(await server.ended).toBe(0);
   });

@@ -16,18 +16,18 @@ const chatCommands = [
     name: "effort",
     argument: "low|medium|high",
     values: ["low", "medium", "high"],
-    help: "how much the model thinks before it answers; alone it shows that",
+    help: "amount of reasoning before the answer; without a value, show it",
   },
   {
     name: "system",
     argument: "TEXT|none",
     values: ["none"],
-    help: "instructions for the model; alone it shows them",
+    help: "instructions for the model; without a value, show them",
   },
   { name: "reset", help: "forget the conversation" },
-  { name: "stats", help: "what the last answer took, and the engine's counters" },
-  { name: "help", help: "this list" },
-  { name: "quit", help: "leave; so does Ctrl-D, and Ctrl-C when nothing is typed and no answer is under way" },
+  { name: "stats", help: "numbers of the last answer, and counters of the engine" },
+  { name: "help", help: "show this list" },
+  { name: "quit", help: "leave; Ctrl-D does the same, and Ctrl-C when nothing is typed and no answer runs" },
 ] as const satisfies readonly ChatCommand[];
 
 type CommandName = (typeof chatCommands)[number]["name"];
@@ -39,7 +39,7 @@ export function helpText(): string {
   const width = Math.max(...usages.map((usage) => usage.length)) + 2;
   return [
     ...commands.map(({ help }, i) => usages[i]!.padEnd(width) + help),
-    'Lines from """ to """ are one message, and so are pasted ones. Tab completes commands.',
+    'Lines from """ to """ are one message; pasted lines are, too. Tab completes commands.',
   ].join("\n");
 }
 

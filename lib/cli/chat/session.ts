@@ -152,7 +152,7 @@ export class ChatSession {
         break;
       case "reset":
         this.messages = [];
-        this.notes.line("The conversation starts anew.");
+        this.notes.line("A new conversation starts.");
         break;
       case "system":
         this.setInstructions(value);
@@ -200,19 +200,19 @@ export class ChatSession {
       const { promptTokens, completionTokens, cachedTokens, firstMilliseconds: first, totalMilliseconds } = this.last;
       this.out.line(
         `last answer ${promptTokens} tokens read, ${completionTokens} written; first after ${Math.round(first)} ms, ` +
-          `then ${perSecond(Math.max(0, completionTokens - 1), totalMilliseconds - first)}; ${cachedTokens} of those read were known`,
+          `then ${perSecond(Math.max(0, completionTokens - 1), totalMilliseconds - first)}; ${cachedTokens} of the read tokens came from the cache`,
       );
     }
     this.out.line(
       `in total    ${stats.promptTokens} tokens read, ${stats.completionTokens} written in ${stats.steps} steps`,
     );
     const { total, free, cached } = stats.pages.full;
-    this.out.line(`KV cache    ${total - free} of ${total} pages in use, ${cached} with what may come again`);
+    this.out.line(`KV cache    ${total - free} of ${total} pages in use, ${cached} free ones keep a prefix`);
   }
 }
 
 function withAdvice(error: unknown): unknown {
   if (!(error instanceof GptOssError) || error.code !== "CONTEXT_OVERFLOW") return error;
-  const advice = "/reset starts anew, and --drop-oldest drops the oldest turns";
+  const advice = "/reset starts a new conversation, and --drop-oldest drops the oldest turns";
   return new GptOssError(error.code, `${error.message}; ${advice}`, { cause: error });
 }

@@ -14,7 +14,7 @@ interface ChatFlags extends EngineFlags, SamplingFlags, SessionFlags {}
 export function chatCommand(): Command {
   const command = new Command("chat")
     .description(
-      'Talk to a model. Each line is a message, and so are all lines from """ to """; those that begin with / are commands, see /help.',
+      'Chat with a model. Each line is a message; lines from """ to """ are one message. Lines that begin with / are commands: see /help.',
     )
     .argument("[model]", modelArgument)
     .option("--system <text>", "instructions for the model")

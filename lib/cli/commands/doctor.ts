@@ -28,7 +28,7 @@ interface Report {
 export function doctorCommand(): Command {
   return new Command("doctor")
     .description(
-      "Show what this program finds: addon, backends and why one is absent, demo model. Exit 1 if it cannot run.",
+      "Show what this program finds: addon, backends, why one is absent, demo model. Exits with 1 if it cannot run.",
     )
     .option("--json", "print one JSON object instead of text")
     .action(doctor);

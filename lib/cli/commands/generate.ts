@@ -32,19 +32,21 @@ interface GenerateFlags extends EngineFlags, SamplingFlags, AnswerFlags {
 
 export function generateCommand(): Command {
   const command = new Command("generate")
-    .description("One completion of --prompt, of --tokens, or of the text on stdin.")
+    .description("Write one completion of --prompt, of --tokens or of the text on stdin.")
     .argument("[model]", modelArgument)
-    .option("--prompt <text>", "what to ask")
+    .option("--prompt <text>", "the question")
     .addOption(
-      new Option("--tokens <ids>", "continue exactly these token ids").argParser(tokenIds).conflicts(["prompt", "raw"]),
+      new Option("--tokens <ids>", "token ids to continue, as they are")
+        .argParser(tokenIds)
+        .conflicts(["prompt", "raw"]),
     )
     .option("--raw", "continue the prompt as plain text, not as a conversation")
     .option("--system <text>", "instructions for the model")
-    .option("--stop <text>", "end the answer before this text; again for another", repeated)
-    .option("--stop-tokens <ids>", "token ids that end the completion, with --raw or --tokens", tokenIds)
-    .option("--n <n>", "completions of the same prompt, which is computed once", integer)
-    .option("--logprobs <n>", "with --json, tell so many of the likeliest tokens in each place", integer)
-    .option("--schema <json>", "the answer is JSON of this schema: JSON text, or a file of it")
+    .option("--stop <text>", "end the answer before this text; can be repeated", repeated)
+    .option("--stop-tokens <ids>", "token ids that end the completion; needs --raw or --tokens", tokenIds)
+    .option("--n <n>", "number of completions; the prompt is computed once", integer)
+    .option("--logprobs <n>", "number of likeliest tokens to show for each position; needs --json", integer)
+    .option("--schema <json>", "the answer is JSON of this schema, which is JSON text or a file")
     .option("--json", "print one JSON object instead of text");
   addEngineOptions(addSamplingOptions(addAnswerOptions(command)), "as many as --n");
   return command.action(generate);
@@ -70,7 +72,7 @@ async function generate(modelName: string | undefined, flags: GenerateFlags): Pr
 
 function refuseCombinations({ stopTokens, system, logprobs, json }: GenerateFlags, isPlain: boolean): void {
   if (stopTokens !== undefined && !isPlain) throw new UsageError("--stop-tokens needs --raw or --tokens");
-  if (system !== undefined && isPlain) throw new UsageError("--system has no place with --raw or --tokens");
+  if (system !== undefined && isPlain) throw new UsageError("--system cannot be used with --raw or --tokens");
   if (logprobs !== undefined && !json) throw new UsageError("--logprobs needs --json");
 }
 

@@ -23,7 +23,7 @@ async function inspect(model: string, flags: { json?: true }): Promise<void> {
   if (flags.json) out.line(JSON.stringify({ ...summary, ...(trained && { trainedParameters: trained.parameters }) }));
   else print(out, summary, trained);
   const damaged = summary.packed.find(({ damage }) => damage !== null);
-  if (damaged) throw new GptOssError("MODEL_FORMAT", `${damaged.damage}: remove it, and the next start makes it again`);
+  if (damaged) throw new GptOssError("MODEL_FORMAT", `${damaged.damage}; remove it, and the next start makes it again`);
 }
 
 const layouts = {

@@ -15,9 +15,9 @@ const table = knownModels
 
 export function pullCommand(): Command {
   return new Command("pull")
-    .description("Say how to get a model: this version downloads nothing itself, so it exits with 1.")
-    .argument("<repository>", "of Hugging Face, such as openai/gpt-oss-20b")
-    .option("--dir <folder>", "where the model is to lie (default: a folder of its name here)")
+    .description("Show the steps that get a model. This version downloads nothing itself, so it exits with 1.")
+    .argument("<repository>", "repository of Hugging Face, such as openai/gpt-oss-20b")
+    .option("--dir <folder>", "folder for the model (default: one of its name in this folder)")
     .addHelpText("after", `\nModels:\n${table}`)
     .action(pull);
 }

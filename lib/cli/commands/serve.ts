@@ -37,46 +37,55 @@ interface ServeFlags extends EngineFlags {
 }
 
 const afterwards = `
-The port listens once options and model were checked. While the weights load, /live
-answers 200, and /ready and the API 503. SIGTERM and SIGINT let running requests finish, for
---drain-seconds at most; a second one quits at once. SIGHUP reads the file of keys again. The log goes to stderr, one JSON
-object per line, without anything of prompts and answers.`;
+First, options and model are checked; then the port listens. While the weights
+load, /live answers 200; /ready and the API answer 503. SIGTERM and SIGINT let
+running requests finish, for --drain-seconds at most; a second signal quits at
+once. SIGHUP reads the file of keys again. The log goes to stderr: one JSON
+object in each line, without prompts and answers.`;
 
 export function serveCommand(): Command {
   const command = new Command("serve")
     .description(
-      "Serve a model over HTTP, as OpenAI's API: chat completions, responses, completions, tokenize; health and metrics.",
+      "Serve a model over HTTP with OpenAI's API: chat completions, responses, completions. Also tokenize, health, metrics.",
     )
     .argument("[model]", modelArgument)
     .option("--host <address>", "address to listen on", "127.0.0.1")
     .option("--port <n>", "port to listen on; 0 takes a free one", port, 8080)
-    .option("--model-name <name>", "what the model is called; again for another name (default: its folder's)", repeated)
-    .option("--api-key-file <file>", "keys that clients must have, one per line (default: everybody may ask)")
-    .option("--metrics-need-key", "ask for a key at /metrics, too")
-    .option("--share-prefixes", "keys share the prefix cache; each can then tell what others asked")
+    .option("--model-name <name>", "name of the model; can be repeated (default: the name of its folder)", repeated)
+    .option("--api-key-file <file>", "file with the keys of clients, one in each line (default: no key is needed)")
+    .option("--metrics-need-key", "/metrics needs a key, too")
+    .option("--share-prefixes", "all keys share the prefix cache; each can then find out what others asked")
     .option(
       "--cors <origin>",
-      "web pages that may ask, such as https://example.com; again for another; * for all",
+      "origin of web pages that may ask, such as https://example.com, or *; can be repeated",
       repeated,
     )
-    .option("--tls-cert <file>", "serve HTTPS with this certificate chain, PEM")
-    .option("--tls-key <file>", "the certificate's key, PEM");
+    .option("--tls-cert <file>", "serve HTTPS with this certificate chain (PEM)")
+    .option("--tls-key <file>", "key of the certificate (PEM)");
   addEngineOptions(command, "64")
     .option(
       "--trust-proxy [proxies]",
-      "take addresses from x-forwarded-for: how many proxies are in front (1), or their addresses and networks, such as 10.0.0.0/8,192.0.2.7",
+      "take addresses of clients from x-forwarded-for: number of proxies in front (1), or their addresses and networks, such as 10.0.0.0/8,192.0.2.7",
     )
-    .option("--max-body-bytes <n>", "of one request; more get 413 (default: 33554432)", integer)
-    .option("--requests-per-minute <n>", "of one key, or one address; more get 429 (default: any)", integer)
-    .option("--tokens-per-minute <n>", "of prompts and answers of one key, or one address (default: any)", integer)
-    .option("--concurrent-requests <n>", "of one key, or one address; more get 429 (default: any)", integer)
-    .option("--priority-range <low,high>", "what a request may ask for as priority (default: none)", range)
-    .option("--strict-requests", "refuse fields of a request that are not known; else the log hears of them once")
-    .option("--drain-seconds <n>", "what running requests get to finish at the end (default: 30)", integer)
-    .option("--reader-seconds <n>", "without reading after which a client is cut (default: 60)", integer)
-    .option("--stall-seconds <n>", "without a step after which /health tells 503 (default: 60)", integer)
+    .option("--max-body-bytes <n>", "bytes of one request; larger ones get 413 (default: 33554432)", integer)
+    .option("--requests-per-minute <n>", "requests of one key or address; more get 429 (default: no limit)", integer)
+    .option(
+      "--tokens-per-minute <n>",
+      "tokens of prompts and answers of one key or address (default: no limit)",
+      integer,
+    )
+    .option(
+      "--concurrent-requests <n>",
+      "requests of one key or address at once; more get 429 (default: no limit)",
+      integer,
+    )
+    .option("--priority-range <low,high>", "values of priority that a request may ask for (default: none)", range)
+    .option("--strict-requests", "refuse unknown fields of a request (default: log them once)")
+    .option("--drain-seconds <n>", "time for running requests at the end (default: 30)", integer)
+    .option("--reader-seconds <n>", "disconnect a client that reads nothing for so long (default: 60)", integer)
+    .option("--stall-seconds <n>", "/health answers 503 after so long without a step (default: 60)", integer)
     .addOption(
-      new Option("--log-level <level>", "what to log; debug has probes, too")
+      new Option("--log-level <level>", "what to log; debug includes probes")
         .choices(["trace", "debug", "info", "warn", "error", "fatal", "silent"])
         .default("info"),
     )
@@ -105,7 +114,7 @@ async function serve(modelArgument: string | undefined, flags: ServeFlags): Prom
     Output.stdout().line(`Listening on ${address}`);
     if (!isLoopback(flags.host) && flags.apiKeyFile === undefined) {
       notes.line(
-        `WARNING: whoever can reach ${flags.host} may use this model: it asks for no key. See --api-key-file, or --host 127.0.0.1`,
+        `WARNING: everybody who can reach ${flags.host} can use this model, because no key is needed. See --api-key-file, or --host 127.0.0.1`,
       );
     }
     if (flags.apiKeyFile !== undefined) reloadKeysOnHangup(app);
@@ -202,7 +211,7 @@ function reloadKeysOnHangup(app: FastifyInstance): void {
     try {
       app.log.info({ keys: app.reloadApiKeys() }, "read the API keys again");
     } catch (error) {
-      app.log.error({ err: error }, "the API keys could not be read again; those from before stay");
+      app.log.error({ err: error }, "the API keys could not be read again; the old keys stay valid");
     }
   });
 }

@@ -32,14 +32,14 @@ export function addEngineOptions(command: Command, sequences: string): Command {
     .option("--threads <n>", "worker threads of the CPU backend (default: one per core)", integer)
     .option(
       "--context, --context-length <tokens>",
-      "tokens that prompt and answer may reach together (default: the model's)",
+      "tokens of prompt and answer together (default: as many as the model allows)",
       integer,
     )
     .option(
       "--packed-weights <where>",
-      'on a CPU with AMX, where its copy of the experts is kept: "auto", "memory" or a folder (default: auto, beside the model)',
+      'where a CPU with AMX keeps its copy of the experts: "auto", "memory" or a folder (default: auto, beside the model)',
     )
-    .option("--max-sequences <n>", `sequences running at once (default: ${sequences})`, integer)
+    .option("--max-sequences <n>", `sequences that run at once (default: ${sequences})`, integer)
     .option("--max-queue <n>", "requests that may wait; more are refused (default: 1024)", integer)
     .option(
       "--max-batch-tokens <n>",
@@ -54,12 +54,20 @@ export function addEngineOptions(command: Command, sequences: string): Command {
       ]),
     )
     .option("--kv-bytes <size>", 'memory of the KV cache, such as 4GiB, or "auto"')
-    .option("--no-prefix-cache", "compute every prompt from its beginning")
-    .addOption(new Option("--dense-weights <type>", "q8: faster on CPUs, and lossy").choices(["bf16", "q8"]))
+    .option("--no-prefix-cache", "compute every prompt from the beginning")
     .addOption(
-      new Option("--numerics <kind>", "of activations (default: fast where it can be)").choices(["exact", "fast"]),
+      new Option(
+        "--dense-weights <type>",
+        "type of attention, embedding and head; q8 is faster on CPUs, and lossy",
+      ).choices(["bf16", "q8"]),
     )
-    .option("--repeatable", "the same bits in any batch on a GPU, too");
+    .addOption(
+      new Option("--numerics <kind>", "precision of activations (default: fast, if the device has it)").choices([
+        "exact",
+        "fast",
+      ]),
+    )
+    .option("--repeatable", "the same bits in any batch, also on a GPU");
 }
 
 /**

@@ -25,9 +25,9 @@ export function addSamplingOptions(command: Command): Command {
   return command
     .option("--max-tokens <n>", "tokens to generate at most", integer)
     .option("--temperature <t>", "0 always takes the likeliest token (default: 1; 0 for the demo model)", decimal)
-    .option("--top-p <p>", "choose among the likeliest tokens that have this share together", decimal)
-    .option("--top-k <k>", "choose among this many tokens; 0 for all", integer)
-    .option("--min-p <p>", "leave out tokens less likely than this share of the likeliest", decimal)
+    .option("--top-p <p>", "choose among the likeliest tokens whose probabilities add up to this", decimal)
+    .option("--top-k <k>", "choose among this many of the likeliest tokens; 0: all", integer)
+    .option("--min-p <p>", "leave out tokens less likely than this fraction of the likeliest one", decimal)
     .option("--seed <n>", "the same seed and request give the same tokens", integer);
 }
 
@@ -36,10 +36,10 @@ export const efforts: readonly ReasoningEffort[] = ["low", "medium", "high"];
 export function addAnswerOptions(command: Command): Command {
   return command
     .addOption(
-      new Option("--effort <effort>", "how much the model thinks before it answers").choices(efforts).default("medium"),
+      new Option("--effort <effort>", "amount of reasoning before the answer").choices(efforts).default("medium"),
     )
-    .option("--no-reasoning", "do not show what the model thinks; it stands on stderr when stdout is no terminal")
-    .option("--speed", "tell on stderr how fast the prompt was read and the answer written");
+    .option("--no-reasoning", "do not show the reasoning (if stdout is no terminal, it goes to stderr)")
+    .option("--speed", "show on stderr how fast the prompt was read and the answer written");
 }
 
 /** @throws GptOssError INVALID_ARGUMENT for a value that cannot be meant */

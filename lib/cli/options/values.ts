@@ -18,7 +18,7 @@ export function tokenIds(text: string): number[] {
   const parts = text.split(/[\s,]+/).filter((part) => part !== "");
   if (parts.length === 0) throw new InvalidArgumentError("Expected token ids such as 1,2,3.");
   return parts.map((part) => {
-    if (!/^\d+$/.test(part)) throw new InvalidArgumentError(`Expected token ids such as 1,2,3; "${part}" is none.`);
+    if (!/^\d+$/.test(part)) throw new InvalidArgumentError(`Expected token ids such as 1,2,3; "${part}" is not one.`);
     return Number(part);
   });
 }

@@ -12,8 +12,8 @@ export async function listen(app: FastifyInstance, host: string, port: number): 
 function explained(error: NodeJS.ErrnoException, host: string, port: number): Error {
   const sentences: Record<string, string> = {
     EADDRINUSE: `Port ${port} of ${host} is in use; choose another with --port, or 0 for a free one`,
-    EACCES: `Port ${port} is reserved to the administrator here; choose one above 1023 with --port`,
-    EADDRNOTAVAIL: `This machine has no address ${host}; --host 0.0.0.0 listens on all that it has`,
+    EACCES: `Port ${port} is reserved for the administrator; choose one above 1023 with --port`,
+    EADDRNOTAVAIL: `This machine has no address ${host}; --host 0.0.0.0 listens on all its addresses`,
     ENOTFOUND: `There is no host named ${host}; see --host`,
   };
   const sentence = sentences[error.code ?? ""];

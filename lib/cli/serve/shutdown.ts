@@ -21,7 +21,7 @@ export class Shutdown {
       process.on(signal, () => {
         if (asked) process.exit(exitCodes.interrupted);
         asked = true;
-        app.log.info({ signal }, "shutting down; once more quits at once");
+        app.log.info({ signal }, "shutting down; a second signal quits at once");
         loading.abort(new Error(signal));
         request();
       });

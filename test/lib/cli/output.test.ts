@@ -146,7 +146,7 @@ it("tells how fast it was, without what was known before", () => {
     totalMilliseconds: 2500,
   };
   expect(speedLine(speed)).toBe(
-    "(prompt: 100 tokens (and 50 known ones) in 0.50 s, 200.0 tokens/s; answer: 21 tokens in 2.00 s, 10.0 tokens/s)",
+    "(prompt: 100 tokens (and 50 from the cache) in 0.50 s, 200.0 tokens/s; answer: 21 tokens in 2.00 s, 10.0 tokens/s)",
   );
 });
 
