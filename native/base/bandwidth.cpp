@@ -7,7 +7,8 @@
 
 namespace oss {
 
-// Sums 64-bit words in 8 independent streams: enough loads in flight, and an addition costs nothing beside them.
+// Sums 64-bit words in 8 independent streams. They keep enough loads in flight, and the additions cost nothing beside
+// them.
 static uint64_t sum_words(const uint64_t* words, size_t count) {
   uint64_t sums[8] = {};
   for (size_t i = 0; i + 8 <= count; i += 8) {
@@ -19,7 +20,7 @@ static uint64_t sum_words(const uint64_t* words, size_t count) {
 double read_bandwidth(std::span<const uint64_t> words, int threads) {
   const auto start = std::chrono::steady_clock::now();
   std::vector<uint64_t> sums(threads);
-  std::vector<Thread> workers;  // the last to be made, the first to be joined
+  std::vector<Thread> workers;  // declared last, so that they are joined first
   workers.reserve(size_t(threads));
   for (int t = 0; t < threads; ++t) {
     const size_t begin = words.size() * t / threads, end = words.size() * (t + 1) / threads;

@@ -13,7 +13,7 @@
 namespace oss {
 namespace {
 
-constexpr uint64_t kUnlimited = uint64_t(1) << 60;  // version 1 says 2^63 - 4096 for "none"
+constexpr uint64_t kUnlimited = uint64_t(1) << 60;  // version 1 writes 2^63 - 4096 for "none"
 
 bool is_folder(const std::string& path) {
   struct stat status{};
@@ -33,7 +33,7 @@ bool has(const std::vector<std::string>& list, std::string_view word) {
   return std::find(list.begin(), list.end(), word) != list.end();
 }
 
-// The whole word as a number; none for "max", for what is negative, and for what is no number of 64 bits.
+// The whole word as a number. None for "max", for negative numbers, and for text that is not a 64-bit number.
 std::optional<uint64_t> number_of(std::string_view word) {
   uint64_t value = 0;
   const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), value);
@@ -58,14 +58,13 @@ std::optional<uint64_t> number_in(const std::string& path) {
   return words.size() == 1 ? number_of(words[0]) : std::nullopt;
 }
 
-// A tree of groups, where it is mounted. `shown`: which group its top is, as /proc/self/cgroup names groups; unknown when
-// nobody says.
+// A mounted tree of groups. `shown` is the group at its top, as /proc/self/cgroup names groups. It may be unknown.
 struct Mount {
   std::string folder;
   std::optional<std::string> shown;
 };
 
-// Spaces and the like are \040 in mountinfo.
+// mountinfo writes spaces and similar characters as \040.
 std::string unescaped(std::string_view text) {
   std::string out;
   for (size_t i = 0; i < text.size(); ++i) {
@@ -82,7 +81,7 @@ std::string unescaped(std::string_view text) {
   return out;
 }
 
-// controller: "cpu", "memory", "pids"; empty: the tree of version 2.
+// `controller` is "cpu", "memory" or "pids"; empty for the tree of version 2.
 std::vector<Mount> mounts_of(const std::string& root, std::string_view controller) {
   std::vector<Mount> mounts;
   const std::string lines = read_text_file(root + "/proc/self/mountinfo").value_or("");
@@ -95,7 +94,7 @@ std::vector<Mount> mounts_of(const std::string& root, std::string_view controlle
         controller.empty() ? dash[1] == "cgroup2" : dash[1] == "cgroup" && has(split(dash[3], ','), controller);
     if (wanted) mounts.push_back({root + unescaped(fields[4]), unescaped(fields[3])});
   }
-  // Where everybody mounts them, for those who see no mountinfo.
+  // The usual mount points, for processes that cannot read mountinfo.
   const auto add_usual = [&](const std::string& folder) {
     const bool is_known = std::any_of(mounts.begin(), mounts.end(), [&](const Mount& m) { return m.folder == folder; });
     if (!is_known) mounts.push_back({folder, std::nullopt});
@@ -111,7 +110,7 @@ std::vector<Mount> mounts_of(const std::string& root, std::string_view controlle
   return mounts;
 }
 
-// The group of this process in a tree, as /proc/self/cgroup names it; "/" where it does not.
+// The group of this process in a tree, as /proc/self/cgroup names it; "/" where the file does not name it.
 std::string group_of(const std::string& root, std::string_view controller) {
   const std::string lines = read_text_file(root + "/proc/self/cgroup").value_or("");
   for (const std::string& line : split(lines, '\n')) {
@@ -125,14 +124,14 @@ std::string group_of(const std::string& root, std::string_view controller) {
   return "/";
 }
 
-// The folders of the group and of all groups around it that can be seen, the innermost first.
+// The folders of the group and of all visible groups around it, the innermost first.
 std::vector<std::string> folders_of(const Mount& mount, const std::string& group) {
   std::string below = group == "/" ? "" : group;
   const auto is_there = [&] { return is_folder(mount.folder + below); };
   if (mount.shown) {
     const std::string& shown = *mount.shown;
     if (shown != "/") {
-      // A container sees its own part of the tree; where that is not around the group, the top is all that is known.
+      // A container sees only a part of the tree. If that part does not contain the group, only its top is known.
       const bool around = below.starts_with(shown) && (below.size() == shown.size() || below[shown.size()] == '/');
       below = around ? below.substr(shown.size()) : "";
     }
@@ -197,7 +196,7 @@ void look_into_v2(CgroupLimits& limits, const std::string& folder) {
   const uint64_t usage = number_in(folder + "/memory.current").value_or(0);
   const std::vector<std::string> stat = words_of(folder + "/memory.stat");
   const uint64_t cache = statistic(stat, "inactive_file").value_or(0) + statistic(stat, "active_file").value_or(0);
-  // Above memory.high a group is slowed down until nothing moves any more.
+  // Above memory.high the system slows a group down until it almost stops.
   for (const char* name : {"/memory.max", "/memory.high"}) {
     limit_memory(limits, number_in(folder + name), usage, cache, folder + name);
   }
@@ -213,13 +212,13 @@ void look_into_v1_memory(CgroupLimits& limits, const std::string& folder) {
   const std::string file = folder + "/memory.limit_in_bytes";
   const uint64_t usage = number_in(folder + "/memory.usage_in_bytes").value_or(0);
   const std::vector<std::string> stat = words_of(folder + "/memory.stat");
-  // Its own processes and those of the groups in it: "total_". Old kernels have no such lines for a group without.
+  // "total_" counts the group and the groups in it. Old kernels lack these lines for a group without children.
   const auto of_all = [&](const std::string& name) {
     return statistic(stat, "total_" + name).value_or(statistic(stat, name).value_or(0));
   };
   const uint64_t cache = of_all("inactive_file") + of_all("active_file");
   limit_memory(limits, number_in(file), usage, cache, file);
-  // What the groups around it allow, also those that cannot be seen.
+  // The limits of the groups around it, including the invisible ones.
   limit_memory(limits, statistic(stat, "hierarchical_memory_limit"), usage, cache, folder + "/memory.stat");
 }
 

@@ -1,7 +1,8 @@
-// What the control groups of this process allow: time of CPUs, memory, threads. Version 1, version 2 and both at once.
+// Limits that the control groups of this process set on CPU time, memory and threads. Reads version 1, version 2 and
+// both at once.
 //
-// A group is held to the limits of all groups around it, as far as they can be seen from here: a container sees its own
-// group as the root. A file that is absent, says "max", or makes no sense, sets no limit.
+// A group must obey the limits of all groups around it, as far as they are visible: a container sees its own group as
+// the root. A file that is absent, contains "max" or makes no sense sets no limit.
 //
 //          version 2                      version 1 (a tree for each controller)
 //   CPUs   cpu.max                        cpu.cfs_quota_us, cpu.cfs_period_us
@@ -9,8 +10,8 @@
 //          memory.current, memory.stat
 //   threads pids.max, pids.current        pids.max, pids.current
 //
-// Page cache is counted as used, and given back when somebody needs the memory: a model's mapped files are page cache, so
-// it does not count as used here, neither the inactive nor the active part.
+// The files count the page cache as used, but the system gives it back when memory is needed. A model's mapped files
+// are page cache. So page cache, active or inactive, does not count as used here.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -24,14 +25,14 @@ struct CgroupLimits {
     std::string file;
   };
   struct Memory {
-    uint64_t limit, used;  // bytes; used without page cache, at most the limit
+    uint64_t limit, used;  // bytes; used excludes page cache and is at most the limit
     std::string file;
   };
   struct Threads {
     uint64_t limit, used;
     std::string file;
   };
-  // Of all groups the one that leaves least.
+  // The tightest limit of all groups.
   std::optional<Cpus> cpus{};
   std::optional<Memory> memory{};
   std::optional<Threads> threads{};

@@ -24,7 +24,7 @@ std::string wide_text(Wide value) {
 Decimal::Decimal(int64_t value) { *this = of(std::to_string(value)); }
 
 Decimal Decimal::of(std::string_view json) {
-  constexpr int64_t kFarthest = 1'000'000'000;  // an exponent beyond it is no different
+  constexpr int64_t kFarthest = 1'000'000'000;  // larger exponents make no difference
   Decimal out;
   out.negative_ = json.starts_with('-');
   if (out.negative_) json.remove_prefix(1);
@@ -61,10 +61,10 @@ Decimal Decimal::negated() const {
 }
 
 double Decimal::value() const {
-  // A stream with the classic locale: strtod obeys the process's locale.
+  // A stream with the classic locale, because strtod uses the locale of the process.
   std::istringstream stream((negative_ ? "-" : "") + (is_zero() ? std::string("0") : digits_) + "e" +
                             std::to_string(exponent_));
-  stream.exceptions(std::ios::badbit);  // without memory it would say that this is no number
+  stream.exceptions(std::ios::badbit);  // without memory it would report that this is not a number
   stream.imbue(std::locale::classic());
   double out = 0;
   stream >> out;
@@ -73,7 +73,7 @@ double Decimal::value() const {
 
 std::string Decimal::text() const {
   if (is_zero()) return "0";
-  constexpr int64_t kLongest = 21, kShortest = -6;  // beyond them with an exponent, as JavaScript does
+  constexpr int64_t kLongest = 21, kShortest = -6;  // beyond them with an exponent, as in JavaScript
   const std::string sign = negative_ ? "-" : "";
   const int64_t at = point();
   if (at > kLongest || at <= kShortest) {
@@ -87,7 +87,7 @@ std::string Decimal::text() const {
 
 Decimal::Scaled Decimal::scaled(int places) const {
   if (is_zero()) return {0, true};
-  const int64_t length = point() + places;  // of what is left of the point, once scaled
+  const int64_t length = point() + places;  // digits before the point, after scaling
   if (length > kWideDigits) return {wide_power_of_ten(kWideDigits), false};
   Wide units = 0;
   for (int64_t i = 0; i < length; ++i) {

@@ -1,4 +1,4 @@
-// Decimal numbers as JSON writes them, exactly: bounds of 64-bit integers lie beyond what a double tells apart.
+// Exact decimal numbers, as JSON writes them. A double cannot represent the bounds of 64-bit integers exactly.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -8,7 +8,7 @@ namespace oss {
 
 __extension__ using Wide = unsigned __int128;
 
-// 10^36: what is scaled stays below it, and its sums below 2^128.
+// 10^36: scaled values stay below it, and their sums below 2^128.
 constexpr int kWideDigits = 36;
 Wide wide_power_of_ten(int exponent);
 std::string wide_text(Wide value);
@@ -25,17 +25,17 @@ class Decimal {
   bool is_zero() const { return digits_.empty(); }
   bool is_negative() const { return negative_; }
   bool is_integer() const { return exponent_ >= 0; }
-  // Digits after the point that it needs.
+  // The number of digits after the point.
   int64_t places() const { return exponent_ < 0 ? -exponent_ : 0; }
-  // Digits before the point; 0 or less below one.
+  // The number of digits before the point; 0 or less for numbers below one.
   int64_t point() const { return int64_t(digits_.size()) + exponent_; }
   Decimal negated() const;
   double value() const;
-  // In one spelling, whatever it was written like: 1.50 and 15e-1 are 1.5.
+  // One spelling for equal numbers: 1.50 and 15e-1 are both 1.5.
   std::string text() const;
 
   struct Scaled {
-    Wide units;  // |number| · 10^places, rounded down; 10^kWideDigits for all that is larger
+    Wide units;  // |number| · 10^places, rounded down; 10^kWideDigits for all larger numbers
     bool is_exact;
   };
   Scaled scaled(int places) const;
@@ -48,7 +48,7 @@ class Decimal {
   int64_t exponent_ = 0;  // of the last digit
 };
 
-// Below zero, zero or above it, as a < b, a = b or a > b.
+// Negative, zero or positive, as a < b, a = b or a > b.
 int compare(const Decimal& a, const Decimal& b);
 
 }  // namespace oss

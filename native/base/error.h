@@ -1,5 +1,5 @@
-// The one exception type. It is thrown where a problem is understood, in words a user can act on, and becomes a
-// JavaScript GptOssError in one place, native/binding/errors.cpp.
+// The one exception type. The code that understands a problem throws it, with a message that a user can act on.
+// native/binding/errors.cpp alone turns it into a JavaScript GptOssError.
 #pragma once
 #include <exception>
 #include <new>
@@ -51,7 +51,7 @@ class Error : public std::runtime_error {
   Code code_;
 };
 
-// What any exception means. Of one of the standard library that is no bad_alloc, it is a fault of ours.
+// Converts any exception. A standard exception other than bad_alloc is a bug of this library.
 inline Error as_error(const std::exception& error) {
   if (const auto* ours = dynamic_cast<const Error*>(&error)) return *ours;
   if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) {
@@ -60,7 +60,7 @@ inline Error as_error(const std::exception& error) {
   return Error(Code::kInternal, error.what());
 }
 
-// Whether it is about memory that was refused: what asked for it fails, and everything else may go on.
+// Whether an allocation was refused. The operation that needed the memory fails; everything else can go on.
 inline bool is_out_of_memory(const std::exception& error) {
   const auto* ours = dynamic_cast<const Error*>(&error);
   return ours != nullptr ? ours->code() == Code::kOutOfMemory : dynamic_cast<const std::bad_alloc*>(&error) != nullptr;

@@ -1,5 +1,5 @@
-// Tells whether a file that stays open has been written to: by its size and its time, which takes one or two microseconds.
-// Another file that gets its name is no change: the one that was opened stays what it is.
+// Detects whether an open file has been written to, by its size and its time. A check takes one or two microseconds.
+// Another file under the same name is not a change, because the open file stays the same.
 #pragma once
 #include <time.h>
 
@@ -10,10 +10,10 @@ namespace oss {
 
 class FileVersion {
  public:
-  // What it is now. Throws as refused_file() when the system cannot tell.
+  // The current version. Throws as refused_file() when the system cannot report it.
   FileVersion(int file, const std::string& path);
 
-  // Throws kModelFormat when it is another one now.
+  // Throws kModelFormat when the version has changed.
   void check(int file, const std::string& path) const;
 
  private:

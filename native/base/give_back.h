@@ -1,4 +1,4 @@
-// Memory that was freed goes back to the system.
+// Returns freed memory to the system.
 #pragma once
 #if defined(__linux__)
 #include <malloc.h>
@@ -6,8 +6,8 @@
 
 namespace oss {
 
-// After many small pieces or a few large ones: glibc keeps for the process what they took, in each thread's arena. 50
-// MB after large grammars, 30 MB for each thread that encoded a text of as much. Milliseconds.
+// Call it after many small allocations or a few large ones: glibc keeps freed memory in each thread's arena. It kept 50
+// MB after large grammars, and 30 MB for each thread that encoded a text of that size. A call takes milliseconds.
 inline void give_back_memory() {
 #if defined(__GLIBC__)
   ::malloc_trim(0);

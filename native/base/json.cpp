@@ -223,7 +223,7 @@ class Parser {
     const size_t start = at_;
     const bool negative = take('-');
     if (!negative && (peek() < '0' || peek() > '9')) fail("expected a value, found ", here());
-    if (!take('0')) parse_digits();  // a zero stands alone: 012 is no number
+    if (!take('0')) parse_digits();  // nothing follows a leading zero: 012 is not a number
     const size_t integer_end = at_;
     if (take('.')) parse_digits();
     if (take('e') || take('E')) {
@@ -239,11 +239,11 @@ class Parser {
         return number;
       }
     }
-    // A stream with the classic locale: strtod obeys the process's locale, and not every libc++ has from_chars of
+    // A stream with the classic locale: strtod uses the locale of the process, and not every libc++ has from_chars for
     // double.
     number.text = text_.substr(start, at_ - start);
     std::istringstream digits(number.text);
-    digits.exceptions(std::ios::badbit);  // without memory it would say that this is no number
+    digits.exceptions(std::ios::badbit);  // without memory it would report that this is not a number
     digits.imbue(std::locale::classic());
     if (!(digits >> number.value)) fail_at(start, "a number beyond the range of double");
     return number;

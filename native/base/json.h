@@ -1,8 +1,9 @@
-// A strict JSON reader (RFC 8259) for files that strangers made: config.json, safetensors headers, shard indexes.
+// A strict JSON reader (RFC 8259) for untrusted files: config.json, safetensors headers, shard indexes.
 //
-// Own code rather than a package for two reasons: a key that appears twice must be refused (a second tensor of the same
-// name is an attack or a broken writer, and common parsers keep the last one silently), and the build needs g++ and npm
-// alone. It refuses what RFC 8259 leaves to the reader: duplicate keys, unpaired surrogates, numbers beyond double,
+// We do not use a package, for two reasons. A key that appears twice must be refused: a second tensor of the same name
+// is an attack or a broken writer, and common parsers silently keep the last one. The build must need only g++ and npm.
+//
+// It refuses what RFC 8259 leaves to the implementation: duplicate keys, unpaired surrogates, numbers beyond double,
 // more than kMaxDepth levels and more than kMaxValues values.
 #pragma once
 #include <cstddef>
@@ -20,17 +21,17 @@ namespace oss {
 
 class Json {
  public:
-  static constexpr int kMaxDepth = 64;            // the files we read use 4 levels; bounds the recursion
-  static constexpr size_t kMaxValues = 1u << 20;  // the 120b header has 6,200; bounds memory to some 100 MB
+  static constexpr int kMaxDepth = 64;            // our files use 4 levels; bounds the recursion
+  static constexpr size_t kMaxValues = 1u << 20;  // the 120b header has 6,200; bounds memory to about 100 MB
 
   struct Number {
     double value = 0;
-    std::optional<int64_t> integer;  // present when written without fraction and exponent, and it fits
-    std::string text{};              // as it is written, where `integer` is absent
-    Decimal decimal() const;         // exactly what is written
+    std::optional<int64_t> integer;  // present when written without fraction and exponent and within range
+    std::string text{};              // the original text, where `integer` is absent
+    Decimal decimal() const;         // the exact number
   };
   using Array = std::vector<Json>;
-  using Object = std::vector<std::pair<std::string, Json>>;  // in the order of the file
+  using Object = std::vector<std::pair<std::string, Json>>;  // in file order
   using Value = std::variant<std::nullptr_t, bool, Number, std::string, Array, Object>;
 
   explicit Json(Value value) : value_(std::move(value)) {}
@@ -54,7 +55,7 @@ class Json {
 // Throws Error kModelFormat "SOURCE: byte 17: what was expected and found". `source` is a path, or a path and a part.
 Json parse_json(std::string_view text, const std::string& source);
 
-// In quotes, control characters escaped, cut after 80 characters: text from a file, made fit for a message.
+// Returns `text` in quotes for a message: control characters are escaped, and it is cut after 80 characters.
 std::string quote(std::string_view text);
 
 }  // namespace oss

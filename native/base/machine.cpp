@@ -43,7 +43,7 @@ int cores_allowed() {
 std::string gigabytes(uint64_t bytes) { return str(std::fixed, std::setprecision(2), double(bytes) / 1e9, " GB"); }
 
 #if defined(__linux__)
-// Pages of /proc/self/statm: 0 is the whole address space, 5 is what can be written.
+// Page counts in /proc/self/statm: field 0 is the whole address space, field 5 is the writable part.
 uint64_t mapped_bytes(const std::string& root, int field) {
   std::istringstream in(read_text_file(root + "/proc/self/statm").value_or(""));
   in.exceptions(std::ios::badbit);

@@ -1,23 +1,23 @@
-// What of this machine the process may use, and why no more.
+// The part of this machine that the process may use, with the limit that applies.
 #pragma once
 #include <cstdint>
 #include <string>
 
 namespace oss {
 
-std::string cpu_name();  // "Intel(R) Xeon(R) Processor"; "CPU" where the system does not say
+std::string cpu_name();  // "Intel(R) Xeon(R) Processor"; "CPU" where the system does not report it
 
-// One thread for each physical core that this process may run on (its affinity), but no more than the CPUs whose time its
-// cgroup has, 64 at most, 1 at least. A fraction of a CPU counts as one: with a quota of 1.5, two threads get all of it and
-// are stopped for a part of each period, where one thread would leave a third unused.
+// One thread for each physical core in this process's affinity mask. The count is at most the CPUs that its cgroup
+// allows, at most 64, and at least 1. A fraction of a CPU counts as one. With a quota of 1.5, two threads use all of it
+// and pause for a part of each period; one thread would leave a third unused.
 struct UsableThreads {
   int count;
   std::string why;  // "2 cores"; "4 of 16 cores: the cgroup allows 3.5 CPUs (/sys/fs/cgroup/cpu.max)"
 };
 UsableThreads usable_threads(const std::string& root = "");
 
-// Bytes that this process can still use without swapping: what the system estimates, lowered by its cgroups' limits, and by
-// those of its address space (ulimit -v, -d). Page cache counts as free: it is given back.
+// Bytes that this process can still use without swapping. It is the system's estimate, lowered by the limits of its
+// cgroups and of its address space (ulimit -v, -d). Page cache counts as free, because the system gives it back.
 struct UsableMemory {
   uint64_t bytes;
   std::string why;

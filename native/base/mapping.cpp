@@ -16,7 +16,7 @@
 
 namespace oss {
 
-// Kept for ever and used again: the handler may be looking at any of them.
+// Never freed, only reused, because the signal handler may be looking at any of them.
 struct Mapping::Range {
   std::atomic<uintptr_t> begin{0}, end{0};  // both 0: free
   std::atomic<bool> gone{false};
@@ -31,8 +31,8 @@ struct sigaction others_action;
 
 static_assert(std::atomic<uintptr_t>::is_always_lock_free && std::atomic<bool>::is_always_lock_free);
 
-// Everything from the missing page to the end: what follows a file's end has gone, too. mmap is no function that POSIX
-// allows in a handler, but where we run it is the system call and no more.
+// Replaces everything from the missing page to the end, since all bytes past the file's end are missing. POSIX does not
+// list mmap as safe in a signal handler, but on our systems it is a plain system call.
 bool replace_with_zeros(uintptr_t at) {
   for (Mapping::Range* range = ranges.load(); range != nullptr; range = range->next) {
     const uintptr_t begin = range->begin.load(), end = range->end.load();
@@ -55,7 +55,7 @@ void on_bus_error(int signal, siginfo_t* info, void* context) {
   if ((others_action.sa_flags & SA_SIGINFO) != 0) return others_action.sa_sigaction(signal, info, context);
   if (others_action.sa_handler != SIG_DFL && others_action.sa_handler != SIG_IGN)
     return others_action.sa_handler(signal);
-  ::sigaction(SIGBUS, &others_action, nullptr);  // the same access comes again, and takes its course
+  ::sigaction(SIGBUS, &others_action, nullptr);  // the access repeats, and the other handler gets the signal
 }
 
 void handle_bus_errors() {

@@ -1,7 +1,7 @@
-// A file's bytes as read-only memory that outlives what others do to the file.
+// A file's bytes as read-only memory that survives later changes to the file.
 //
-// Whoever shortens a file takes pages away from those who have mapped it, and touching one of them is a bus error,
-// which ends a process. Here zeros take the place of what has gone, and whoever has computed with them asks afterwards.
+// When a file is shortened, its mapped pages disappear. Access to such a page is a bus error, which ends the process.
+// Here zeros replace the missing pages, and the code that used them calls check() afterwards.
 #pragma once
 #include <cstddef>
 #include <string>
@@ -10,8 +10,8 @@ namespace oss {
 
 class Mapping {
  public:
-  // The first `bytes` of an open file, which may be closed then; `path` is for messages. Throws kOutOfMemory when the
-  // address space is full.
+  // Maps the first `bytes` of an open file, which may be closed afterwards; `path` is for messages. Throws kOutOfMemory
+  // when the address space is full.
   Mapping(std::string path, int file, size_t bytes);
   ~Mapping();
   Mapping(const Mapping&) = delete;
@@ -20,10 +20,10 @@ class Mapping {
   const std::byte* data() const { return data_; }  // page-aligned; null when there are no bytes
   size_t size() const { return bytes_; }
 
-  // Throws kModelFormat when any page had gone by the time it was touched. Cheap; any thread.
+  // Throws kModelFormat when a page was missing at its first access. Cheap; any thread.
   void check() const;
 
-  struct Range;  // of addresses, as the signal handler knows it
+  struct Range;  // of addresses, for the signal handler
 
  private:
   std::string path_;

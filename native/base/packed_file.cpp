@@ -34,7 +34,7 @@ std::string why(const char* what, const std::string& path) {
   return str("cannot ", what, " ", path, ": ", std::strerror(errno));
 }
 
-// Four lanes of multiply and rotate over 64-bit words: as fast as memory is, and any flipped bit changes it.
+// Four lanes of multiply and rotate over 64-bit words. It is as fast as memory, and any flipped bit changes the result.
 uint64_t hash(const std::byte* data, size_t bytes, uint64_t seed) {
   constexpr uint64_t kOdd = 0x9E3779B97F4A7C15u;
   uint64_t lanes[4] = {seed, seed ^ kOdd, ~seed, bytes};
@@ -126,7 +126,7 @@ std::unique_ptr<PackedFile> PackedFile::map(const std::string& path, uint64_t ke
     return reason = path + " is no regular file", nullptr;
   file->key_ = key;
   file->bytes_ = lay_out(section_bytes, file->sections_);
-  // Everything but the checksums of the sections is known.
+  // The whole expected header is known, except for the checksums of the sections.
   std::vector<std::byte> expected = header(key, file->bytes_, file->sections_), found(expected.size());
   if (uint64_t(status.st_size) != file->bytes_ || !read_all(file->file_, found.data(), found.size(), 0)) {
     return reason = str(path, " has ", status.st_size, " bytes, expected ", file->bytes_), nullptr;
@@ -142,7 +142,7 @@ std::unique_ptr<PackedFile> PackedFile::map(const std::string& path, uint64_t ke
   }
   file->map_pages();
   file->version_.emplace(file->file_, path);
-  // Each start looks at others first: what is damaged is found in the end.
+  // Each start checks other sections first, so that repeated starts find any damage.
   const auto now = std::chrono::steady_clock::now().time_since_epoch().count();
   std::vector<Section> sections = file->sections_;
   if (!sections.empty()) std::ranges::rotate(sections, sections.begin() + ptrdiff_t(uint64_t(now) % sections.size()));
@@ -170,7 +170,7 @@ void PackedFile::remove_abandoned(const std::string& path) {
     if (!entry.path().filename().string().ends_with(".packed.partial")) continue;
     const int file = ::open(entry.path().c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (file < 0) continue;
-    // Whoever has opened it by now and waits for the lock finds that it has gone.
+    // A process that has opened the file and waits for its lock will find that the file is gone.
     if (::flock(file, LOCK_EX | LOCK_NB) == 0) ::unlink(entry.path().c_str());
     ::close(file);
   }
@@ -181,7 +181,7 @@ std::unique_ptr<PackedFile> PackedFile::map_or_make(const std::string& path, uin
                                                     const std::function<bool()>& cancelled, const ForEach& for_each) {
   if (auto file = map(path, key, section_bytes, reason, for_each)) return file;
   std::error_code failed;
-  // What is finished could not take the place of a folder.
+  // The finished file could not replace a folder.
   if (std::filesystem::is_directory(path, failed))
     return reason = str("cannot make ", path, ": it is a folder"), nullptr;
   std::filesystem::create_directories(std::filesystem::path(path).parent_path(), failed);
@@ -197,7 +197,7 @@ std::unique_ptr<PackedFile> PackedFile::map_or_make(const std::string& path, uin
       if (cancelled && cancelled()) throw Error(Code::kCancelled, "loading was cancelled");
       std::this_thread::sleep_for(std::chrono::milliseconds(50));
     }
-    // Whoever held the lock may have finished, or removed what was opened here.
+    // The previous holder of the lock may have finished the file, or removed the one opened here.
     if (auto made = map(path, key, section_bytes, reason, for_each)) return made;
     struct stat opened{}, named{};
     if (::fstat(file->file_, &opened) == 0 && ::stat(partial.c_str(), &named) == 0 && opened.st_ino == named.st_ino &&
@@ -215,13 +215,13 @@ std::unique_ptr<PackedFile> PackedFile::map_or_make(const std::string& path, uin
   };
   if (::ftruncate(file->file_, 0) != 0) return refused("empty", errno);
   struct statvfs disk{};
-  const uint64_t needed = file->bytes_ + file->bytes_ / 10;  // nobody else's last bytes
+  const uint64_t needed = file->bytes_ + file->bytes_ / 10;  // leaves free space for other programs
   if (::fstatvfs(file->file_, &disk) == 0 && uint64_t(disk.f_bavail) * disk.f_frsize < needed) {
     return reason = str("cannot make ", partial, ": ", needed, " bytes are needed, the disk has ",
                         uint64_t(disk.f_bavail) * disk.f_frsize, " free"),
            nullptr;
   }
-  // Room for all of it now, rather than a full disk in the middle.
+  // Reserve all the space now, so that the disk does not fill up in the middle.
   if (const int error = ::posix_fallocate(file->file_, 0, off_t(file->bytes_)); error != 0) {
     return refused(str("reserve ", file->bytes_, " bytes for").c_str(), error);
   }
@@ -278,7 +278,7 @@ void PackedFile::seal(size_t index, const ForEach& for_each) {
   Section& section = sections_.at(index);
   section.checksum = checksum(mapping_->data() + section.offset, section.bytes, for_each);
 #if defined(__linux__)
-  // The disk begins now, while the next one is packed.
+  // The disk starts to write now, while the next section is packed.
   ::sync_file_range(file_, off64_t(section.offset), off64_t(section.bytes), SYNC_FILE_RANGE_WRITE);
 #endif
 }

@@ -1,14 +1,14 @@
-// A file of a backend's own: weights once packed, mapped from then on. It is a cache, so whatever is wrong with it, it is
-// made again.
+// A file that holds a backend's packed weights, which later starts map. It is a cache: a file with any fault is made
+// again.
 //
-//   bytes 0 ..   "OSSPACK" and the version of this format, then the number of sections, the key of what was packed and the
-//                size of the whole; for each section its offset, size and checksum; last a checksum of all this
+//   bytes 0 ..   "OSSPACK", the version of this format, the number of sections, the key of the packed weights and the size
+//                of the file; for each section its offset, size and checksum; last a checksum of all this
 //   sections     each at a multiple of 4096
 //
-// It is written beside its name, with ".partial", under a lock, and gets its name when it is complete and on the disk: a
-// reader never sees half of one, and two processes never write one. Who crashes leaves a .partial that the next one takes
-// over, or that a later start removes. A start checks as many sections as take little time
-// (kCheckedAtStart), each time others; `gpt-oss inspect` checks all.
+// It is written under a lock, as NAME.partial, and renamed when it is complete and on the disk. So a reader never sees
+// an incomplete file, and two processes never write the same one. After a crash, the next writer takes over the
+// .partial file, or a later start removes it. A start checks only as many sections as take little time
+// (kCheckedAtStart), and different ones each time. `gpt-oss inspect` checks all.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -29,39 +29,39 @@ class PackedFile {
   // Calls body(0 .. count - 1), on any threads.
   using ForEach = std::function<void(int64_t count, const std::function<void(int64_t)>& body)>;
 
-  // Bytes of which a start compares the checksums: all of the 20b's and less, a part of larger files.
+  // Bytes whose checksums a start compares: the whole file for the 20b and smaller models, a part of larger files.
   static constexpr uint64_t kCheckedAtStart = uint64_t(12) << 30;
   static void in_turn(int64_t count, const std::function<void(int64_t)>& body);
 
-  // The complete file for `key` with sections of these sizes. Null when it is not there, not that one, or damaged where it
-  // was looked at: `reason` says why.
+  // The complete file for `key` with sections of these sizes. Null when it is absent, belongs to another key, or a
+  // checked part is damaged; `reason` then holds the cause.
   static std::unique_ptr<PackedFile> map(const std::string& path, uint64_t key, std::span<const uint64_t> section_bytes,
                                          std::string& reason, const ForEach& for_each = in_turn);
-  // The same, or a new one to be filled, with its room on the disk. Makes the folder; waits while another process fills it.
-  // Null when it cannot be. Throws kCancelled.
+  // The same file, or a new one to fill, whose disk space is reserved. Makes the folder. Waits while another process
+  // fills the file. Null when the file cannot be made. Throws kCancelled.
   static std::unique_ptr<PackedFile> map_or_make(const std::string& path, uint64_t key,
                                                  std::span<const uint64_t> section_bytes, std::string& reason,
                                                  const std::function<bool()>& cancelled,
                                                  const ForEach& for_each = in_turn);
-  // Removes what processes that were killed left beside it: files that nobody makes any more.
+  // Removes the .partial files that killed processes left beside it.
   static void remove_abandoned(const std::string& path);
-  // Reads all of it. Empty when it is whole, else what is wrong.
+  // Reads the whole file. Returns an empty text when it is undamaged, else the fault.
   static std::string damage(const std::string& path);
 
-  ~PackedFile();  // what is not finished is removed
+  ~PackedFile();  // removes an unfinished file
   PackedFile(const PackedFile&) = delete;
   PackedFile& operator=(const PackedFile&) = delete;
 
   const std::string& path() const { return path_; }
   bool complete() const { return partial_.empty(); }
   uint64_t bytes() const { return bytes_; }
-  const std::byte* section(size_t index) const;  // valid as long as this
-  void check() const;  // throws kModelFormat when it was written to, or shortened, since it was mapped
+  const std::byte* section(size_t index) const;  // valid as long as this object
+  void check() const;  // throws kModelFormat when the file was written to or shortened since it was mapped
 
-  // Until it is complete. write: any thread; throws kOutOfMemory when the disk refuses.
+  // For files that are not complete. write: any thread; throws kOutOfMemory when the disk refuses.
   void write(size_t index, uint64_t offset, const void* data, size_t bytes);
-  void seal(size_t index, const ForEach& for_each);  // all of it has been written
-  void finish();                                     // all are sealed
+  void seal(size_t index, const ForEach& for_each);  // after all its bytes are written
+  void finish();                                     // after all sections are sealed
 
  private:
   struct Section {
@@ -75,7 +75,7 @@ class PackedFile {
   static std::vector<std::byte> header(uint64_t key, uint64_t bytes, std::span<const Section> sections);
   void map_pages();
 
-  std::string path_, partial_;  // partial_: where it is until finish()
+  std::string path_, partial_;  // partial_: its path until finish()
   uint64_t key_ = 0, bytes_ = 0;
   std::vector<Section> sections_;
   int file_ = -1;                       // locked until finish()

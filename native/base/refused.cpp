@@ -30,13 +30,13 @@ std::optional<uint64_t> number_in(const char* path) {
   return std::stoull(*text);
 }
 
-// Mappings that this process has: each line of its map is one.
+// The number of mappings of this process: its map has one line for each.
 uint64_t mappings() {
   const std::optional<std::string> text = read_text_file("/proc/self/maps");
   return text ? uint64_t(std::count(text->begin(), text->end(), '\n')) : 0;
 }
 
-// Threads' stacks, shards and buffers are mappings, too.
+// Thread stacks, shards and buffers are mappings, too.
 void add_mappings(std::string& list) {
   const std::optional<uint64_t> most = number_in("/proc/sys/vm/max_map_count");
   if (const uint64_t used = mappings(); most && used + used / 10 >= *most) {
@@ -49,7 +49,7 @@ void add_address_space(std::string& list) {
   if (const auto limit = limit_of(RLIMIT_DATA)) add(list, str("ulimit -d (RLIMIT_DATA) is ", *limit / 1024, " KiB"));
 }
 
-// Looking for the reason must not become another error.
+// The search for the reason must not cause another error.
 template <typename Look>
 std::string found(const Look& look) {
   std::string list;

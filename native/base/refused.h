@@ -1,4 +1,4 @@
-// What the system refuses, as errors that name the limit it comes from and what to do.
+// Errors for refusals of the system. They name the limit that applies and the remedy.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -7,19 +7,19 @@
 
 namespace oss {
 
-// Limits of this process that are set, in words: "ulimit -u is 64 for this user; pids.max is 100, 98 in use (FILE)". Empty
-// when none is.
+// The limits that are set for this process, in words: "ulimit -u is 64 for this user; pids.max is 100, 98 in use
+// (FILE)". Empty when there are none.
 std::string thread_limits();
 std::string memory_limits();
 
-// kResourceLimit: one more thread, `what` for, was refused.
+// kResourceLimit: the system refused a thread for `what`.
 Error refused_thread(const std::string& what, int error);
 
-bool is_file_limit(int error);  // of this process, or of the system
-// What `error` (errno) means for a file: kResourceLimit, kOutOfMemory, or kModelNotFound.
+bool is_file_limit(int error);  // a limit of this process or of the system
+// The error that `error` (errno) stands for: kResourceLimit, kOutOfMemory, or kModelNotFound.
 Error refused_file(const char* what, const std::string& path, int error);
 
-// kOutOfMemory: `bytes` for `what` were refused.
+// kOutOfMemory: the system refused `bytes` for `what`.
 Error refused_memory(uint64_t bytes, const std::string& what, int error);
 
 }  // namespace oss

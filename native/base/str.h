@@ -1,4 +1,4 @@
-// str("layer ", 3, ": expected ", n) → std::string. For messages that people read, never on the step path.
+// str("layer ", 3, ": expected ", n) → std::string. For messages to users, never on the step path.
 #pragma once
 #include <sstream>
 #include <string>
@@ -8,7 +8,7 @@ namespace oss {
 template <typename... Parts>
 std::string str(const Parts&... parts) {
   std::ostringstream out;
-  out.exceptions(std::ios::badbit);  // without memory a stream would leave out the rest in silence
+  out.exceptions(std::ios::badbit);  // without memory a stream would silently drop the rest
   (out << ... << parts);
   return out.str();
 }

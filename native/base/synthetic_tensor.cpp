@@ -54,7 +54,7 @@ std::byte* SyntheticMemory::allocate(const HostTensor& tensor) {
   void* data = mmap(nullptr, tensor.bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (data == MAP_FAILED) throw refused_memory(tensor.bytes, str(tensor.name, " of ", tensor.file), errno);
 #ifdef MADV_HUGEPAGE
-  madvise(data, tensor.bytes, MADV_HUGEPAGE);  // a wish: faults and table walks become fewer
+  madvise(data, tensor.bytes, MADV_HUGEPAGE);  // only a hint, for fewer page faults and table walks
 #endif
   blocks_.emplace_back(static_cast<std::byte*>(data), Unmap{tensor.bytes});
   bytes_ += tensor.bytes;

@@ -1,4 +1,5 @@
-// Tensors that lie in no file: their bytes are a function of a key (kernels/common/synthetic.h), made on the host here.
+// Tensors without a file: their bytes are a function of a key (kernels/common/synthetic.h). This makes them on the
+// host.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -12,11 +13,11 @@ namespace oss {
 // Bytes [first_byte, first_byte + bytes) of a synthetic tensor, as a file would hold them.
 void synthesize(const HostTensor& tensor, uint64_t first_byte, uint64_t bytes, void* to);
 
-// Host memory with whole synthetic tensors, for backends that compute from it.
+// Host memory that holds whole synthetic tensors, for backends that compute from it.
 class SyntheticMemory {
  public:
-  // The tensor with its data made by all threads of `pool`; one that has data is returned as it is. The data lives as
-  // long as this. Throws kOutOfMemory.
+  // Returns the tensor with its data, which all threads of `pool` make. A tensor that has data is returned unchanged.
+  // The data is valid as long as this object. Throws kOutOfMemory.
   template <typename ThreadPool>
   HostTensor materialize(HostTensor tensor, ThreadPool& pool) {
     if (!tensor.synthetic) return tensor;

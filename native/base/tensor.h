@@ -1,4 +1,4 @@
-// A tensor as it lies in a mapped file: bytes that somebody else owns, with a name that error messages can use.
+// A tensor in a mapped file: bytes with another owner, and a name for error messages.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -36,7 +36,7 @@ constexpr size_t dtype_bytes(DType dtype) {
 // The names of the safetensors format: "BF16", "U8", ...
 const char* dtype_name(DType dtype);
 
-// How to make the bytes of a tensor that lies in no file.
+// The parameters that make the bytes of a tensor without a file.
 struct SyntheticSource {
   int kind = 0;  // SyntheticKind of kernels/common/synthetic.h
   uint64_t key = 0;
@@ -50,15 +50,15 @@ struct HostTensor {
   std::string file;  // path, for messages
   DType dtype = DType::kU8;
   std::vector<int64_t> shape;
-  const std::byte* data = nullptr;  // aligned to dtype_bytes(dtype); lives as long as the Checkpoint
+  const std::byte* data = nullptr;  // aligned to dtype_bytes(dtype); valid as long as the Checkpoint
   size_t bytes = 0;
   std::optional<SyntheticSource> synthetic{};  // then data is null
-  // That data lies in: its pages can be let go, and come back when they are read again.
+  // The file that holds `data`: its pages can be dropped, and come back when they are read again.
   const MappedFile* mapping = nullptr;
-  uint8_t greatest_scale = 0;  // of MXFP4 scales in a file: found when they were checked
+  uint8_t greatest_scale = 0;  // of MXFP4 scales in a file; set by their check
 
-  // Bytes [first, first + bytes) into the caller's memory: made when the tensor is synthetic, read when it lies in a file.
-  // Any thread. Throws as MappedFile::read.
+  // Copies bytes [first, first + bytes) into the caller's memory. It makes them for a synthetic tensor and reads them
+  // from the file otherwise. Any thread. Throws as MappedFile::read.
   void read(size_t first, size_t bytes, void* to) const;
 
   int64_t elements() const {

@@ -10,13 +10,13 @@
 namespace oss {
 namespace {
 
-// What a thread of ours needs at most is a few hundred kilobytes: recursion is bounded everywhere. AddressSanitizer makes
+// Our threads need a few hundred kilobytes at most, because recursion is bounded everywhere. AddressSanitizer makes
 // frames larger.
 constexpr size_t kStackBytes = 2 << 20;
 
 struct Start {
   std::function<void()> body;
-  char name[16];  // with its end
+  char name[16];  // includes the final zero
 };
 
 void* run(void* argument) {
@@ -43,7 +43,7 @@ Thread::Thread(const char* name, std::function<void()> body) {
   error = pthread_create(&handle, &attributes, run, start.get());
   pthread_attr_destroy(&attributes);
   if (error != 0) throw refused_thread(name, error);
-  start.release();  // the thread's now
+  start.release();  // the thread owns it now
   handle_ = handle;
 }
 

@@ -1,8 +1,8 @@
-// A thread of this process. Unlike std::thread it is joined when it goes, has a name that debuggers and `top -H` show, a
-// stack of a size of its own, and says which limit refused it.
+// A thread of this process. Unlike std::thread, its destructor joins it, and it has a name that debuggers and `top -H`
+// show. It has a fixed stack size, and its error names the limit that refused it.
 //
-// The system's default stack is `ulimit -s`, which may be anything: some kilobytes, in which the first large frame is a
-// crash, or gigabytes, of which a process with a limited address space has few.
+// The system's default stack is `ulimit -s`, which can be any size. With some kilobytes, the first large frame crashes.
+// With gigabytes, a process with a limited address space has room for few threads.
 #pragma once
 #include <pthread.h>
 
@@ -15,7 +15,8 @@ namespace oss {
 class Thread {
  public:
   Thread() = default;
-  // `name`: at most 15 characters are shown. body does not throw. Throws kResourceLimit when the system refuses a thread.
+  // `name`: only 15 characters are shown. `body` does not throw. Throws kResourceLimit when the system refuses a
+  // thread.
   Thread(const char* name, std::function<void()> body);
   Thread(Thread&& other) noexcept : handle_(std::exchange(other.handle_, std::nullopt)) {}
   Thread& operator=(Thread&& other) noexcept {
@@ -27,7 +28,7 @@ class Thread {
 
   bool joinable() const { return handle_.has_value(); }
   void join();
-  void detach();  // runs on by itself; what it uses lives as long as the process
+  void detach();  // never joined; all that it uses must stay valid until the process ends
 
  private:
   std::optional<pthread_t> handle_;

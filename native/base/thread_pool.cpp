@@ -11,7 +11,7 @@ namespace oss {
 
 static constexpr uint64_t kClosed = uint64_t(1) << 31;
 
-// Longer than the gap between two operations of a step, shorter than anybody's notion of a busy process.
+// Longer than the gap between two operations of a step, but too short to show as CPU load.
 static constexpr auto kSpin = std::chrono::microseconds(50);
 
 static uint32_t generation(uint64_t job) { return uint32_t(job >> 32); }
@@ -66,7 +66,7 @@ void ThreadPool::run(int64_t count, int64_t grain, void* context, Call call) {
   next_.store(0, std::memory_order_relaxed);
   left_.store(0, std::memory_order_relaxed);
   job_.store(uint64_t(generation(job_.load(std::memory_order_relaxed)) + 1) << 32);
-  // Either this sees the sleeper, or the sleeper, who counts itself first, sees the new generation.
+  // Either this thread sees the sleeper, or the sleeper sees the new generation, because it counts itself first.
   if (sleepers_.load() > 0) {
     {
       std::lock_guard lock(mutex_);
@@ -79,7 +79,7 @@ void ThreadPool::run(int64_t count, int64_t grain, void* context, Call call) {
     if (spins < 2000) {
       relax();
     } else {
-      std::this_thread::yield();  // a worker's core was taken while it was inside
+      std::this_thread::yield();  // the system took a worker's core in the middle of the call
     }
   }
 }

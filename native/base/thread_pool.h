@@ -1,8 +1,8 @@
-// Fork and join: parallel_for divides a range among a fixed set of threads, the caller being one of them.
+// Fork and join: parallel_for divides a range among a fixed set of threads. The caller is one of them.
 //
-// A step of decode makes some hundred calls a few microseconds apart, so a worker that has finished looks for the next
-// call for a moment before it sleeps; an idle engine uses no CPU. A worker that comes late (its core was taken) does
-// not hold up a call that the others have finished.
+// A decode step makes some hundred calls, a few microseconds apart. So a worker that has finished spins for a moment
+// before it sleeps; an idle engine uses no CPU. A late worker, whose core was taken, does not delay a call that the
+// others have finished.
 #pragma once
 #include <atomic>
 #include <condition_variable>
@@ -15,13 +15,13 @@
 
 namespace oss {
 
-// What becomes of a pool when the system refuses some of its threads.
+// The reaction of a pool when the system refuses some of its threads.
 enum class FewerThreads { kFail, kGoOn };
 
 class ThreadPool {
  public:
-  // threads >= 1; with 1 there is no other thread. Throws kResourceLimit, and leaves no thread behind, when some are refused;
-  // kGoOn: works with those that there are.
+  // threads >= 1; with 1 there is no other thread. When some are refused, it throws kResourceLimit and leaves no thread
+  // behind; with kGoOn it works with fewer threads.
   explicit ThreadPool(int threads, FewerThreads fewer = FewerThreads::kFail);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -29,9 +29,9 @@ class ThreadPool {
 
   int size() const { return int(workers_.size()) + 1; }
 
-  // Calls body(begin, end, thread) on ranges that cover [0, count) once, `grain` long each (a range may be longer when
-  // one thread does it all), from threads 0 .. size()-1. Returns when all are done. One call at a time. The first exception
-  // of a body comes out of here, when no thread is inside any more; ranges that nobody had begun by then are left out.
+  // Calls body(begin, end, thread) on ranges that cover [0, count) once, on threads 0 .. size()-1. Each range is
+  // `grain` long, or longer when one thread does everything. Returns when all are done. One call at a time. Rethrows
+  // the first exception of a body once no thread is inside. Ranges that had not begun by then are skipped.
   template <typename Body>
   void parallel_for(int64_t count, int64_t grain, const Body& body) {
     Shared<Body> shared{body};
@@ -40,7 +40,7 @@ class ThreadPool {
       if (call.failed.load(std::memory_order_relaxed)) return;
       try {
         call.body(begin, end, thread);
-      } catch (...) {  // what leaves a thread ends the process
+      } catch (...) {  // an exception that leaves a thread would end the process
         if (!call.failed.exchange(true)) call.first = std::current_exception();
       }
     });
@@ -53,7 +53,7 @@ class ThreadPool {
   struct Shared {
     const Body& body;
     std::atomic<bool> failed = false;
-    std::exception_ptr first{};  // of whoever set `failed`
+    std::exception_ptr first{};  // of the thread that set `failed`
   };
 
   void run(int64_t count, int64_t grain, void* context, Call call);
@@ -66,12 +66,12 @@ class ThreadPool {
   Call call_ = nullptr;
   void* context_ = nullptr;
   int64_t count_ = 0, grain_ = 1;
-  alignas(64) std::atomic<int64_t> next_{0};  // first index that nobody has taken
+  alignas(64) std::atomic<int64_t> next_{0};  // first index that is not taken
 
-  // Which call, whether it still admits workers, and how many have come in: one word, so that coming in and closing
-  // exclude each other. Generation in the upper half, kClosed, count in the rest.
+  // The call's generation, whether it still admits workers, and the number of workers that entered. One word, so that
+  // entering and closing exclude each other: generation in the upper half, then kClosed, then the count.
   alignas(64) std::atomic<uint64_t> job_;
-  alignas(64) std::atomic<uint32_t> left_{0};  // workers that came in and are done
+  alignas(64) std::atomic<uint32_t> left_{0};  // workers that entered and are done
   std::atomic<bool> stopping_{false};
 
   std::atomic<int> sleepers_{0};

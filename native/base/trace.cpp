@@ -24,9 +24,9 @@
 namespace oss {
 namespace {
 
-// When the process dies, events of the last half second are lost.
+// A crash of the process loses the events of the last half second.
 constexpr auto kFlushInterval = std::chrono::milliseconds(500);
-// Some 600 events, so that writes are rare: written before the interval is over.
+// About 600 events, so that writes are rare. A full buffer is written before the interval is over.
 constexpr size_t kLargeBuffer = 64 << 10;
 
 std::string json_string(std::string_view text) {
@@ -57,9 +57,10 @@ std::string json_number(double value) {
   return out.str();
 }
 
-// A time with three decimals. By integers: the C library would take the decimal point of the process's locale.
+// A time with three decimals. It uses integers, because the C library would use the decimal point of the process's
+// locale.
 std::string json_us(double us) {
-  constexpr double kLargest = 9e15;  // its nanoseconds fit 64 bits
+  constexpr double kLargest = 9e15;  // as nanoseconds it fits 64 bits
   const int64_t ns = std::isnan(us) ? 0 : std::llround(std::clamp(us, -kLargest, kLargest) * 1000);
   const uint64_t size = uint64_t(std::abs(ns));
   const std::string decimals = std::to_string(size % 1000);
@@ -74,7 +75,7 @@ std::string event_begin(const char* phase, const char* name) {
 
 std::string args_member(const std::string& args_json) { return args_json.empty() ? "" : ",\"args\":" + args_json; }
 
-// The name of the process or of a track, as its args.
+// The args that name the process or a track.
 std::string name_args(std::string_view name) { return args_member(TraceArgs().add("name", name).json()); }
 
 template <typename Body>
@@ -104,7 +105,7 @@ TraceArgs& TraceArgs::add_raw(std::string_view key, std::string_view json) {
   return *this;
 }
 
-// Never deleted: a thread that still runs while the process exits may hold it, and writes into a finished trace then.
+// Never deleted: a thread that still runs while the process exits may use it. Events after finish() are dropped.
 std::optional<Error> Trace::problem_;
 Trace* const Trace::process_ = [] {
   try {
@@ -134,7 +135,7 @@ std::unique_ptr<Trace> Trace::open(const char* path, std::FILE* complaints) {
   }
   try {
     return std::unique_ptr<Trace>(new Trace(file, path, complaints));
-  } catch (...) {  // there may be no thread left for the writer
+  } catch (...) {  // for example when the system refuses the writer thread
     std::fclose(file);
     throw;
   }
@@ -170,7 +171,8 @@ double Trace::now_us() {
   return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-// A separator stands before each event, none behind: the file lacks its closing bracket at most, which viewers forgive.
+// A separator precedes each event and none follows. So the file lacks at most its closing bracket, which viewers
+// accept.
 void Trace::append(const char* track, const std::string& event) {
   bool large;
   {
@@ -178,7 +180,7 @@ void Trace::append(const char* track, const std::string& event) {
     if (finished_) return;
     const auto known = std::find(tracks_.begin(), tracks_.end(), track);
     const std::string thread = ",\"tid\":" + std::to_string(known - tracks_.begin() + 1) + "}";
-    std::string added;  // whole, or not at all
+    std::string added;  // the whole event or nothing
     if (known == tracks_.end()) {
       added = ",\n" + event_begin("M", "thread_name") + name_args(track) + thread;
       tracks_.emplace_back(track);

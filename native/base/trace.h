@@ -1,5 +1,5 @@
-// Where the time goes, on one axis: GPT_OSS_TRACE=FILE writes what JavaScript, the engine thread and the device do, as
-// a Chrome trace (JSON array format) for chrome://tracing and ui.perfetto.dev.
+// Records where time goes, on one time axis. GPT_OSS_TRACE=FILE writes the work of JavaScript, the engine thread and
+// the device. The file is a Chrome trace (JSON array format) for chrome://tracing and ui.perfetto.dev.
 //
 //   TraceSpan span("engine", "step");   // to the end of the scope
 //   span.arg("tokens", num_tokens);
@@ -21,11 +21,11 @@
 
 namespace oss {
 
-// What a viewer shows for an event. Texts are escaped; bytes that are no UTF-8 become U+FFFD.
+// The arguments that a viewer shows for an event. Texts are escaped; invalid UTF-8 becomes U+FFFD.
 class TraceArgs {
  public:
   TraceArgs& add(std::string_view key, std::string_view value);
-  TraceArgs& add(std::string_view key, double value);  // null when not finite: JSON has no word for it
+  TraceArgs& add(std::string_view key, double value);  // null when not finite, because JSON has no such numbers
   TraceArgs& add(std::string_view key, std::integral auto value) { return add_raw(key, std::to_string(value)); }
   std::string json() const { return members_.empty() ? "" : "{" + members_ + "}"; }
 
@@ -38,30 +38,31 @@ class TraceArgs {
 // A track is a row of the viewer: "engine", "device", "js". Safe on any thread.
 class Trace {
  public:
-  // Null when GPT_OSS_TRACE is unset or its file cannot be written: then a test of a pointer is all that tracing costs.
+  // Null when GPT_OSS_TRACE is unset or its file cannot be written. Tracing then costs one test of a pointer.
   static Trace* get() { return process_; }
-  // What is wrong with GPT_OSS_TRACE, if anything is.
+  // The problem with GPT_OSS_TRACE, if there is one.
   static const std::optional<Error>& problem() { return problem_; }
 
   // Starts the file; null without a path. Throws kInvalidArgument when the file cannot be written, kResourceLimit when
-  // there is no thread for it. What is wrong later goes to `complaints` as one line.
+  // the system refuses its thread. A later problem is written to `complaints` as one line.
   static std::unique_ptr<Trace> open(const char* path, std::FILE* complaints);
   ~Trace() { finish(); }
   Trace(const Trace&) = delete;
   Trace& operator=(const Trace&) = delete;
 
-  // Something that took a time; an event for which there is no memory is left out. `args_json` is an object, as TraceArgs::json() gives it, or empty.
+  // An event with a duration. It is dropped when there is no memory. `args_json` is an object from TraceArgs::json(),
+  // or empty.
   void complete(const char* track, const char* name, double start_us, double duration_us,
                 const std::string& args_json = "") noexcept;
   void complete(const char* track, const char* name, double start_us, double duration_us,
                 const TraceArgs& args) noexcept;
-  // Something that happened.
+  // An event at one moment.
   void instant(const char* track, const char* name, double at_us, const std::string& args_json = "") noexcept;
 
   // Microseconds of the steady clock, from the same zero as process.hrtime() on Linux.
   static double now_us();
 
-  // Writes everything and closes the file; events that come later are dropped. Done by itself when the process exits.
+  // Writes everything and closes the file; later events are dropped. Also runs when the process exits.
   void finish();
 
  private:
@@ -78,7 +79,7 @@ class Trace {
   std::FILE* const complaints_;
 
   std::mutex mutex_;
-  std::condition_variable wake_;  // the writer: the buffer is large, or this is the end
+  std::condition_variable wake_;  // wakes the writer: the buffer is large, or the trace ends
   std::string buffer_;            // not written yet
   std::vector<std::string> tracks_;
   bool finished_ = false;
@@ -86,7 +87,7 @@ class Trace {
   Thread writer_;
 };
 
-// A complete event from construction to destruction; nothing when tracing is off. Track and name must outlive it.
+// A complete event from construction to destruction; does nothing when tracing is off. Track and name must outlive it.
 class TraceSpan {
  public:
   TraceSpan(const char* track, const char* name) : TraceSpan(Trace::get(), track, name) {}
@@ -104,7 +105,7 @@ class TraceSpan {
     if (!trace_) return;
     try {
       args_.add(key, value);
-    } catch (const std::exception&) {  // what is traced must not fail for the trace
+    } catch (const std::exception&) {  // tracing must not make the traced code fail
     }
   }
 

@@ -1,5 +1,5 @@
-// The one place that says what a UTF-8 character is (Unicode 15, table 3-7): no overlong forms, no surrogates, nothing
-// past U+10FFFF.
+// The one definition of a UTF-8 character (Unicode 15, table 3-7): no overlong forms, no surrogates, nothing past
+// U+10FFFF.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -12,13 +12,13 @@ constexpr std::string_view kReplacementCharacter = "\xEF\xBF\xBD";  // U+FFFD
 struct Utf8 {
   enum Kind {
     kWhole,       // a character
-    kInvalid,     // no character begins like this; as many bytes as one U+FFFD stands for in the WHATWG decoder
+    kInvalid,     // no character begins like this; length as the WHATWG decoder replaces by one U+FFFD
     kIncomplete,  // the text ends inside a character
   } kind;
   size_t length;  // bytes, at least 1
 };
 
-// What a text begins with, which must not be empty.
+// Classifies the beginning of a text, which must not be empty.
 constexpr Utf8 utf8_begin(std::string_view text) {
   const uint8_t first = uint8_t(text[0]);
   if (first < 0x80) return {Utf8::kWhole, 1};
