@@ -8,7 +8,7 @@ namespace {
 
 constexpr uint32_t kLastCodePoint = 0x10FFFF;
 
-// Trees of edges, so that characters with equal first bytes share the node behind them.
+// Trees of edges, in which characters with equal first bytes share the node behind them.
 struct ByteTree {
   struct Branch {
     uint8_t first, last;
@@ -31,7 +31,7 @@ std::vector<uint8_t> utf8_of(uint32_t code) {
           uint8_t(0x80 | (code & 0x3F))};
 }
 
-// Cuts a range until every byte of its characters takes a range of its own, whatever the others are.
+// Splits a range until each byte of its characters has one range that does not depend on the other bytes.
 void add_utf8(uint32_t first, uint32_t last, ByteTree& tree) {
   for (const uint32_t border : {0x7Fu, 0x7FFu, 0xFFFFu}) {
     if (first <= border && border < last) {
@@ -92,7 +92,7 @@ class Writer {
   std::map<std::vector<std::vector<std::pair<uint8_t, uint8_t>>>, NodeId> known_;
 };
 
-// What a JSON string does not hold as itself: quote, backslash, and control characters.
+// Characters that a JSON string must escape: quote, backslash, and control characters.
 constexpr CodePoints kEscaped[] = {{0, 0x1F}, {'"', '"'}, {'\\', '\\'}};
 
 void add_escape(uint32_t code, ByteTree& tree) {

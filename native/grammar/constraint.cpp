@@ -18,7 +18,7 @@ namespace {
 
 enum class Expected { kValue, kObject };  // of a schema
 
-// lib/generation/constraint.ts has checked what it writes; but a program can change what JSON.stringify makes of it.
+// lib/generation/constraint.ts has checked its input, but a program can change the output of JSON.stringify.
 [[noreturn]] void refuse_text(const char* key, const char* expected) {
   throw Error(Code::kInvalidArgument, str("the JSON text of the constraint is not what was checked: \"", key, "\" is ",
                                           expected, "; does something define toJSON()?"));
@@ -45,7 +45,7 @@ std::vector<std::string> texts_in(const Json& from, const char* key) {
   return texts;
 }
 
-// JSON text that a caller brought, not a file of a model.
+// JSON text from a caller instead of a model file.
 Json parse(std::string_view text, const char* what) {
   try {
     return parse_json(text, what);
@@ -99,7 +99,7 @@ Json format_of_arguments(const Json& tool) {
   return Json(Json::Object{{"type", Json(std::string("json_schema"))}, {"schema", *parameters}});
 }
 
-// Of the schema, and not for want of memory or time.
+// Whether the schema caused the error, as opposed to a lack of memory or time.
 bool is_refusal(const Error& error) {
   return error.code() == Code::kInvalidArgument || error.code() == Code::kUnsupported;
 }
@@ -141,7 +141,7 @@ class Parts {
   std::vector<Relaxed> relaxed() { return std::move(relaxed_); }
 
  private:
-  // Errors say which part they are about.
+  // Adds the part to every error.
   std::shared_ptr<Grammar> named(const Json& format, Expected expected, const std::string& part) {
     try {
       return grammar_of(format, expected);
@@ -196,7 +196,7 @@ Constraint turn_of(const Json& json, Parts& parts, const SharedTrie& trie) {
   }
   if (final_format != nullptr && turn.has_final) {
     turn.final_text = parts.text(*final_format, "the format of the final message");
-    turn.has_preamble = false;  // clients join the visible texts: one before the value would make it invalid
+    turn.has_preamble = false;  // clients join the visible texts: a preamble would make the value invalid
   }
   return {Frame::of_turn(turn, trie), analysis == nullptr ? -1 : int64_t(analysis->number()->value)};
 }
@@ -206,7 +206,7 @@ Constraint text_of(const Json& json, Parts& parts, std::span<const int32_t> ends
   for (const int32_t end : ends) {
     if (end < 0 || end >= trie.vocab()) continue;
     usable.push_back(end);
-    // A text may need every byte; longer tokens can be spelled.
+    // A text may need any single byte; text of longer tokens can be spelled with shorter ones.
     if (end < int32_t(tokenizer::kFirstSpecial) && tokenizer::Vocabulary::get().bytes(uint32_t(end)).size() == 1) {
       throw Error(Code::kInvalidArgument, str("the stop token ", end, " is a single byte, which the text may need"));
     }
@@ -249,7 +249,7 @@ void RecentlyUsed<Value>::add(std::string key, std::shared_ptr<Value> value) {
 
 template <typename Value>
 bool RecentlyUsed<Value>::drop_one() {
-  std::list<Entry> dropped;  // which takes time, and nobody has to wait for that
+  std::list<Entry> dropped;  // destroyed after the lock is released, because that takes time
   std::lock_guard lock(mutex_);
   if (entries_.size() <= 1) return false;
   dropped.splice(dropped.begin(), entries_, std::prev(entries_.end()));
@@ -275,7 +275,7 @@ std::shared_ptr<const Constraint> Constraints::find(std::string_view text, std::
   return constraints_.find(key_of(text, ends));
 }
 
-// A constraint holds its grammars, so both go.
+// A constraint holds its grammars, so both must be dropped.
 void Constraints::trim() {
   while (memory_->is_scarce()) {
     const bool dropped = constraints_.drop_one();
@@ -297,7 +297,7 @@ std::shared_ptr<const Constraint> Constraints::compile(std::string_view text, st
   const bool is_turn = text_in(json, "kind") == "harmony";
   Constraint constraint = is_turn ? turn_of(json, parts, trie) : text_of(json, parts, ends, trie);
   constraint.relaxed = parts.relaxed();
-  trie.get();  // built here, where it may be waited for
+  trie.get();  // built here, where waiting is allowed
   const auto made = std::make_shared<const Constraint>(std::move(constraint));
   constraints_.add(std::move(key), made);
   trim();

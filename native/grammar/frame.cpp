@@ -35,7 +35,7 @@ Frame::PlaceId Frame::add(Place place) {
   return PlaceId(places_.size() - 1);
 }
 
-// Sequences that begin alike share their places.
+// Sequences with the same beginning share its places.
 void Frame::add_sequence(PlaceId from, std::span<const int32_t> tokens, PlaceId to, bool is_analysis) {
   for (size_t i = 0; i < tokens.size(); ++i) {
     const bool is_last = i + 1 == tokens.size();
@@ -46,7 +46,7 @@ void Frame::add_sequence(PlaceId from, std::span<const int32_t> tokens, PlaceId 
       continue;
     }
     const PlaceId next = is_last ? to : add();
-    // The channel's name decides: <|channel|> before it is common to all.
+    // The channel's name decides, since all messages share the <|channel|> before it.
     places_[from].ways.push_back({tokens[i], next, is_analysis && i == 1});
     from = next;
   }
@@ -57,7 +57,7 @@ Frame Frame::of_turn(const Turn& turn, const SharedTrie& trie) {
   const PlaceId message = frame.add();
   std::vector<int32_t> another = {kEnd, kStart};
   for (const uint32_t token : tokenizer::encode("assistant")) another.push_back(int32_t(token));
-  // A message between others says something: empty ones could follow one another forever.
+  // A message before another one must not be empty: empty messages could follow one another forever.
   const auto add_message = [&](std::string_view channel, bool is_analysis) {
     const PlaceId more = frame.add({.is_text = true, .is_analysis = is_analysis});
     frame.places_[more].after_text = more;

@@ -1,12 +1,12 @@
-// What a whole completion may be, as an automaton over token ids: control tokens and headers one by one, and between them
-// texts of any kind (`text`) or of a grammar.
+// The possible forms of a whole completion, as an automaton over token ids. Control tokens and headers are spelled out
+// one by one. Between them are texts of any kind (`text`) or of a grammar.
 //
 //   ┌─▶ <|channel|> analysis <|message|> text <|end|> <|start|> assistant ─┐
 //   └──────────────────────────────────────────────────────────────────────┘   the same for a commentary preamble
 //       <|channel|> commentary to=functions.NAME <|constrain|> json <|message|> {…} <|call|>
 //       <|channel|> final <|message|> text or a grammar (then no preamble) <|return|>
 //
-// Headers are spelled in the tokens that the tokenizer gives them, as the model was trained.
+// Headers use the tokens that the tokenizer makes of them, as in the model's training.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -26,31 +26,32 @@ class Frame {
   struct Way {
     int32_t token;
     PlaceId to;
-    bool to_analysis = false;  // closed once there has been enough of it
+    bool to_analysis = false;  // closed when the analysis has reached its limit
   };
   struct Place {
-    std::vector<Way> ways{};             // from a grammar's place: when its text may end
-    std::shared_ptr<Grammar> grammar{};  // a text of it stands here
+    std::vector<Way> ways{};             // for a place with a grammar: taken where its text may end
+    std::shared_ptr<Grammar> grammar{};  // the text at this place must match it
     bool is_text = false;                // any ordinary token leads to after_text
     bool is_analysis = false;            // and counts as analysis
     PlaceId after_text = kDone;
-    uint32_t distance = kNever;  // tokens that suffice to reach kDone
+    uint32_t distance = kNever;  // the number of tokens that can reach kDone
   };
   struct Tool {
     std::string name;
     std::shared_ptr<Grammar> arguments;
   };
   struct Turn {
-    std::vector<Tool> tools{};  // that may be called
+    std::vector<Tool> tools{};  // tools that may be called
     bool has_final = true;
     bool has_preamble = true;
     bool has_analysis = true;
     std::shared_ptr<Grammar> final_text{};  // null: any text
   };
 
-  // From `<|start|>assistant` on. `trie` is that of the full vocabulary, as every trie kept for the process.
+  // Starts after `<|start|>assistant`. `trie` is the trie of the full vocabulary, as is every trie kept for the
+  // process.
   static Frame of_turn(const Turn& turn, const SharedTrie& trie);
-  // A text, and then one of these tokens.
+  // A text, followed by one of these tokens.
   static Frame of_text(std::shared_ptr<Grammar> grammar, std::span<const int32_t> ends, const SharedTrie& trie);
 
   const Place& place(PlaceId id) const { return places_[id]; }
@@ -69,7 +70,7 @@ class Frame {
   PlaceId start_ = kDone;
 };
 
-// Tokens that suffice to reach kDone after this way.
+// The number of tokens that can reach kDone after this way.
 uint32_t distance_after(const Frame& frame, const Frame::Way& way);
 
 }  // namespace oss::grammar

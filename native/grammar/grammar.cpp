@@ -25,7 +25,7 @@ Grammar::~Grammar() { memory_->bytes -= bytes_; }
 
 void Grammar::count_bytes() {
   const size_t bytes = machine_->bytes() + masks_.size() * size_t(trie_.vocab()) / 8;
-  memory_->bytes += bytes - bytes_;  // modulo 2^64: it may have become less
+  memory_->bytes += bytes - bytes_;  // modulo 2^64, because it may have shrunk
   bytes_ = bytes;
 }
 
@@ -50,9 +50,9 @@ void Grammar::for_each_token(const std::vector<TokenTrie::Node>& nodes, StateId 
   }
 }
 
-// When the machine is full, or all grammars take too much. A single mask may exceed the bound.
+// Frees memory when the machine is full, or when all grammars take too much. A single mask may exceed the bound.
 void Grammar::make_room() {
-  constexpr size_t kFew = 1u << 20;  // finding them again and again would take more than it saves
+  constexpr size_t kFew = 1u << 20;  // recomputing smaller ones often would cost more than it saves
   const bool is_large = bytes_ > machine_->graph_bytes() + kFew;
   if (!machine_->is_full() && !(is_large && memory_->is_scarce())) return;
   masks_.clear();
@@ -85,7 +85,7 @@ Grammar::Mask Grammar::make_mask(StateId state) {
   };
   if (const uint32_t characters = machine_->plain(state); characters > 0) {
     add(trie_.get().plain(characters), mask.tokens);
-    mask.farthest = machine_->distance(state);  // more characters never lead away from the end
+    mask.farthest = machine_->distance(state);  // more characters never increase the distance to the end
     for_each_token(trie_.get().not_plain(), state, visit);
   } else {
     for_each_token(trie_.get().all(), state, visit);
@@ -93,7 +93,7 @@ Grammar::Mask Grammar::make_mask(StateId state) {
   return mask;
 }
 
-// Tokens after which the end is at most `distance` away, or the nearest.
+// Tokens after which the end is at most `distance` away, or the nearest ones.
 Grammar::Mask Grammar::make_near_mask(const Asked& asked) {
   Mask mask = {.tokens = trie_.get().empty()};
   uint32_t least = kNever;
@@ -116,7 +116,7 @@ Grammar::Mask Grammar::make_near_mask(const Asked& asked) {
     add(trie_.get().plain(characters), mask.tokens);
     any = true;
   }
-  // Where a string may go on forever, no plain character leads nearer to its end.
+  // In a string of unbounded length, no plain character leads nearer to its end.
   const bool leaves_plain_out = plain_fit || characters == kUnlimited;
   for_each_token(leaves_plain_out ? trie_.get().not_plain() : trie_.get().all(), asked.state, visit);
   if (!any && asked.or_nearest) {
@@ -127,7 +127,7 @@ Grammar::Mask Grammar::make_near_mask(const Asked& asked) {
 
 void Grammar::prepare(const std::atomic<bool>* cancelled) {
   TokenMask mask = trie_.get().empty();
-  // No cursor of this one lives longer than the call, so that nobody has to share it.
+  // Its only cursor ends with this call, so the pointer need not share ownership.
   Cursor first(std::shared_ptr<Grammar>(std::shared_ptr<Grammar>(), this));
   Slice all{.cancelled = cancelled};
   first.add_tokens(kAnywhere, mask, all);
@@ -145,7 +145,7 @@ void Cursor::make_no_more() {
   grammar_->making_.compare_exchange_strong(self, nullptr);
 }
 
-// Follows the tokens that have come. What a token has led to is noted when all of it is known.
+// Follows the pending tokens. The state changes only when all bytes of a token are known.
 void Cursor::catch_up() {
   Machine& machine = *grammar_->machine_;
   if (!state_) {
@@ -185,7 +185,7 @@ void Cursor::count_work() {
                   "ambiguously"));
 }
 
-// What is known of the state, and else is made, unless another cursor's turn it is.
+// Looks up the mask of the state. Makes it if it is missing, unless another cursor's mask is being made.
 std::optional<bool> Cursor::find_tokens(int64_t distance, TokenMask& mask, bool may_make) {
   Grammar& grammar = *grammar_;
   const bool may_end = grammar.machine_->accepts(*state_);

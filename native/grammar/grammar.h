@@ -1,9 +1,9 @@
-// A compiled format of a text, and cursors in it: which tokens may come next, with every mask computed once for each state
-// of the machine. A grammar may be used on several threads, by any number of cursors. Its memory is bounded (machine.h;
-// kMaxMasks masks of 25 KB), and so is that of all grammars that are counted together.
+// A compiled format of a text, and cursors that follow texts in it. It computes the mask of the tokens that may come
+// next once for each state of the machine. Any number of threads and cursors may share a grammar. Its memory is bounded
+// (machine.h; kMaxMasks masks of 25 KB), and so is the memory of all grammars that are counted together.
 //
-// Most masks are made in less than a millisecond. A pattern with many ways open takes far longer, so a mask is made in
-// slices, on whichever thread has time for one; what a slice has found, the next one looks up.
+// Most masks take less than a millisecond. A pattern with many open ways takes far longer. So a mask is made in slices,
+// by any thread with time for one; the next slice reuses the results of the one before.
 #pragma once
 #include <atomic>
 #include <memory>
@@ -20,19 +20,19 @@ namespace oss::grammar {
 
 class Cursor;
 
-// What the grammars of one engine take together.
+// The memory of all grammars of one engine.
 struct GrammarMemory {
-  size_t most = 256u << 20;  // beyond it, each forgets what it can find again
+  size_t most = 256u << 20;  // beyond it, each grammar drops what it can recompute
   std::atomic<size_t> bytes{0};
   bool is_scarce() const { return bytes.load(std::memory_order_relaxed) > most; }
 };
 
-// How much of a mask is made at once; what it takes is taken off.
+// The work allowed for a part of a mask; the work done is subtracted.
 struct Slice {
   static constexpr uint64_t kUnlimited = ~uint64_t(0);
-  uint64_t work = kUnlimited;  // in places: some 10 million take a second
+  uint64_t work = kUnlimited;  // in places: about 10 million a second
   const std::atomic<bool>* cancelled = nullptr;
-  bool waits = true;  // for another thread that uses the grammar
+  bool waits = true;  // waits for another thread that uses the grammar
 };
 
 class Grammar {
@@ -44,16 +44,16 @@ class Grammar {
   Grammar(const Grammar&) = delete;
   Grammar& operator=(const Grammar&) = delete;
 
-  // Makes the first mask, which most completions need and which is the largest. Throws kUnsupported as cursors do.
+  // Makes the first mask, which is the largest and which most completions need. Throws kUnsupported as cursors do.
   void prepare(const std::atomic<bool>* cancelled);
-  // Memory that it takes, about. Waits for nobody.
+  // The approximate memory of this grammar. Does not wait.
   size_t bytes() const { return bytes_; }
-  // Tokens that suffice for a text.
+  // The number of tokens that is enough for a whole text.
   uint32_t shortest() const { return shortest_; }
 
  private:
   friend class Cursor;
-  // What a mask was made for: a state, and how far from the end it may lead. kAnywhere: every token that can follow.
+  // The key of a mask: a state, and the largest allowed distance to the end. kAnywhere: every token that can follow.
   struct Asked {
     StateId state;
     int64_t distance;
@@ -69,7 +69,7 @@ class Grammar {
   static constexpr int64_t kAnywhere = kNever;
   struct Mask {
     TokenMask tokens;
-    uint32_t farthest = 0;  // the longest way to the end that any of these tokens leads to, in tokens
+    uint32_t farthest = 0;  // the largest distance to the end after any of these tokens, in tokens
     uint64_t used = 0;
   };
 
@@ -86,19 +86,20 @@ class Grammar {
   const SharedTrie& trie_;
   const std::shared_ptr<GrammarMemory> memory_;
   uint32_t shortest_;
-  std::mutex mutex_;  // guards the machine and what follows; held for a slice
+  std::mutex mutex_;  // guards the machine and the members below; held for a slice
   std::unordered_map<Asked, Mask, AskedHash> masks_;
   uint64_t clock_ = 0;
   std::atomic<size_t> bytes_{0};
   std::vector<StateId> path_;  // of a walk over the trie, by depth
-  // Whose mask is being made, over several slices: until it is there, nobody else's begins, and no state is forgotten.
+  // The cursor whose mask is being made, over several slices. Until it is finished, no other mask begins and no state
+  // is dropped.
   std::atomic<const Cursor*> making_{nullptr};
-  // guards what follows, so that a cursor may go while a slice of another one takes its time
+  // guards the member below, so that a cursor can be destroyed during a long slice of another
   std::mutex cursors_mutex_;
   std::vector<Cursor*> cursors_;
 };
 
-// Where a text is in its grammar. It must not move: the grammar knows it. One thread at a time.
+// The position of a text in its grammar. It must not move, because the grammar keeps its address. One thread at a time.
 class Cursor {
  public:
   explicit Cursor(std::shared_ptr<Grammar> grammar) : grammar_(std::move(grammar)) {}
@@ -106,18 +107,20 @@ class Cursor {
   Cursor(const Cursor&) = delete;
   Cursor& operator=(const Cursor&) = delete;
 
-  // The token comes next: one that was allowed. Waits for nobody; what it leads to is found with the next mask.
+  // Appends a token that the mask allowed. Does not wait; the next mask follows it in the grammar.
   void advance(int32_t token) { pending_.push_back(token); }
-  // Adds the tokens that may come next such that `distance` more suffice to end the text; where there are none and the
-  // text may not end here, those that come nearest to the end. Tells whether it may end here; none when it takes more than
-  // the slice: then the same is asked again. Throws kInternal for a token that was not allowed, kCancelled as the slice
-  // says, and kUnsupported as the machine does or when it takes more work than kMaxMaskWork or kMaxTextWork.
+  // Adds the tokens that may come next and after which `distance` tokens can end the text. If there are none and the
+  // text may not end here, adds the tokens that come nearest to an end.
+  //
+  // Returns whether the text may end here. Returns none when it takes more than the slice; the caller then repeats the
+  // call. Throws kInternal for a token that was not allowed, and kCancelled when the slice is cancelled. Throws
+  // kUnsupported as the machine does, or past kMaxMaskWork or kMaxTextWork.
   std::optional<bool> add_tokens(int64_t distance, TokenMask& mask, Slice& slice);
 
  private:
   friend class Grammar;
-  // Of the machine, on behalf of one mask and of this text: some 0.4 s for a mask; for a text 0.8 s in all, and some 10 ms
-  // more with each token. One thread makes the slow masks of everybody.
+  // Limits on the machine's work for one mask and for this text. A mask gets about 0.4 s. A text gets 0.8 s in all, and
+  // about 10 ms more with each token. They are low because one thread makes the slow masks of all requests.
   static constexpr uint64_t kMaxMaskWork = 4'000'000, kMaxTextWork = 8'000'000, kWorkOfToken = 75'000;
 
   void catch_up();
@@ -127,7 +130,7 @@ class Cursor {
   void count_work();
 
   const std::shared_ptr<Grammar> grammar_;
-  std::optional<StateId> state_;  // none: at the start, and not known to the grammar
+  std::optional<StateId> state_;  // none: at the start, and not registered in the grammar
   std::vector<int32_t> pending_;
   uint64_t mask_work_ = 0, text_work_ = 0;
   uint64_t tokens_ = 0;

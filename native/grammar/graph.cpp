@@ -17,7 +17,7 @@ uint32_t distance_sum(uint64_t a, uint64_t b, uint64_t c) {
 
 Graph::Graph(Budget* budget) : budget_(budget) {
   nodes_.push_back({.kind = Node::Kind::kEnd});
-  nodes_.push_back({});  // kNowhere: no edge leaves it
+  nodes_.push_back({});  // kNowhere: it has no edges
 }
 
 NodeId Graph::add(Node node) {
@@ -69,7 +69,7 @@ RuleId Graph::add_rule(NodeId start) {
   return RuleId(starts_.size() - 1);
 }
 
-// Sorted texts share what they begin with. A stack of open nodes instead of recursion: texts may be long.
+// Sorted texts share their beginnings. A stack of open nodes replaces recursion, because texts may be long.
 NodeId Graph::choice(std::vector<std::string> texts, NodeId next) {
   std::sort(texts.begin(), texts.end());
   texts.erase(std::unique(texts.begin(), texts.end()), texts.end());
@@ -168,7 +168,7 @@ uint32_t Graph::height_through(const Node& node) const {
   return least;
 }
 
-// Calls visit(node) for every node whose distance or height decides about that of `id`.
+// Calls visit(node) for every node that determines the distance or height of `id`.
 template <typename Visit>
 void Graph::for_each_needed(NodeId id, Visit&& visit) const {
   const Node& node = nodes_[id];
@@ -199,14 +199,14 @@ Graph::Users Graph::find_users() const {
   return out;
 }
 
-// Both only fall: a node is looked at again when what it needs has changed.
+// Both values only decrease: a node is visited again when a node that it depends on has changed.
 void Graph::find_distances() {
   distances_.assign(nodes_.size(), kNever);
   heights_.assign(nodes_.size(), kNever);
   const Users users = find_users();
   std::vector<bool> is_waiting(nodes_.size(), true);
   std::vector<NodeId> now, then;
-  // What a node needs was mostly built before it.
+  // Most nodes were built after the nodes that they depend on.
   for (NodeId id = 0; id < nodes_.size(); ++id) now.push_back(id);
   while (!now.empty()) {
     for (const NodeId id : now) {
@@ -255,12 +255,12 @@ void Graph::finish(RuleId root, bool has_long_tokens) {
   }
 }
 
-// Rules that a rule may begin with, before any byte, must not lead back to it. Rules that nobody waits for are taken out
-// until none is left; what remains waits for itself.
+// A rule must not lead back to itself before any byte. Rules that no other rule begins with are removed repeatedly; the
+// remaining ones begin with themselves.
 void Graph::refuse_left_recursion() const {
   std::vector<std::vector<RuleId>> begins_with(starts_.size());
   std::vector<int> waiting(starts_.size());
-  std::vector<RuleId> seen(nodes_.size(), ~0u);  // by the last of the rules
+  std::vector<RuleId> seen(nodes_.size(), ~0u);  // by node: the last rule that visited it
   for (RuleId rule = 0; rule < starts_.size(); ++rule) {
     std::vector<NodeId> found = {starts_[rule]};
     seen[starts_[rule]] = rule;

@@ -1,8 +1,9 @@
-// What a text may be, as a recursive transition network over bytes: rules, each a graph of nodes from its start to its end.
+// A format of text, as a recursive transition network over bytes: rules, each a graph of nodes from its start to its
+// end.
 //
-// It is built from the back: whoever describes a piece of text says where the text goes on after it (`next`), and gets the
-// node where the piece begins. Bounded repetition is a node with counts, not so many copies; recursion is a call. Both are
-// kept by the machine that walks the graph (machine.h).
+// It is built from the back: a call passes the node that follows a piece of text (`next`) and gets the node where the
+// piece begins. A bounded repetition is one node with counts instead of many copies, and recursion is a call. The
+// machine that walks the graph (machine.h) keeps the counts and calls.
 #pragma once
 #include <array>
 #include <cstdint>
@@ -18,7 +19,7 @@ using NodeId = uint32_t;
 using RuleId = uint32_t;
 
 constexpr uint32_t kUnlimited = ~0u;
-constexpr uint32_t kNever = 1u << 30;  // the distance to where no text leads
+constexpr uint32_t kNever = 1u << 30;  // the distance of a node from which no text reaches the end
 
 struct Edge {
   uint8_t first, last;  // bytes
@@ -27,9 +28,9 @@ struct Edge {
 
 struct Node {
   enum class Kind : uint8_t {
-    kStep,    // one of `edges` by a byte, or one of `skips` without
-    kCall,    // a text of `rule`, then `next`
-    kRepeat,  // min to max texts of `rule`, then `next`
+    kStep,    // follows one of `edges` by a byte, or one of `skips` without
+    kCall,    // reads a text of `rule`, then goes to `next`
+    kRepeat,  // reads min to max texts of `rule`, then goes to `next`
     kEnd,     // of any rule
   };
   Kind kind = Kind::kStep;
@@ -42,10 +43,10 @@ struct Node {
 
 class Graph {
  public:
-  static constexpr size_t kMaxNodes = 1u << 17;  // some 10 MB; the largest schemas in use take a tenth of it
-  static constexpr uint32_t kMaxDepth = 160;     // of calls and repetitions inside each other: some 50 levels of JSON
+  static constexpr size_t kMaxNodes = 1u << 17;  // about 10 MB; the largest schemas in use take a tenth of it
+  static constexpr uint32_t kMaxDepth = 160;     // of nested calls and repetitions: about 50 levels of JSON
 
-  // The budget (null: none) is that of building and finish(), and need not live longer.
+  // The budget (null: none) covers building and finish(), and is not used afterwards.
   explicit Graph(Budget* budget = nullptr);
 
   // --- building; throws kInvalidArgument beyond kMaxNodes, and as the budget does ---
@@ -62,37 +63,37 @@ class Graph {
   NodeId optional(NodeId start, NodeId next) { return any_of({start, next}); }
   NodeId call(RuleId rule, NodeId next);
   NodeId repeat(RuleId rule, uint32_t min, uint32_t max, NodeId next);
-  // One of these texts, as a trie.
+  // A trie that reads one of these texts.
   NodeId choice(std::vector<std::string> texts, NodeId next);
-  // A node that is filled in later: for loops.
+  // A node to be filled in later, for loops.
   NodeId placeholder() { return add({}); }
   void fill(NodeId placeholder, std::vector<Edge> edges, std::vector<NodeId> skips);
   RuleId add_rule(NodeId start = kNowhere);
   void define(RuleId rule, NodeId start) { starts_[rule] = start; }
 
-  // Analyses what was built. has_long_tokens: the tokens are all ordinary ones of o200k_harmony, not the single bytes
-  // alone. Throws kInvalidArgument when no text leads to the end of the root, or when a rule begins with itself.
+  // Analyses the finished graph. has_long_tokens: the tokens are all ordinary ones of o200k_harmony, not only single
+  // bytes. Throws kInvalidArgument when no text leads to the end of the root, or when a rule begins with itself.
   void finish(RuleId root, bool has_long_tokens);
 
-  // --- what is known after finish() ---
+  // --- results of finish() ---
   RuleId root() const { return root_; }
   const Node& node(NodeId id) const { return nodes_[id]; }
   NodeId start(RuleId rule) const { return starts_[rule]; }
   size_t num_nodes() const { return nodes_.size(); }
   size_t bytes() const;
-  // Tokens that suffice from here to the end of the rule: one for each byte of some text, and fewer where longer tokens
-  // spell what is fixed, such as names of properties. kNever: no text leads there.
+  // The number of tokens that can reach the end of the rule from here. It counts one for each byte of some text, and
+  // fewer where longer tokens spell fixed text, such as property names. kNever: no text leads there.
   uint32_t distance(NodeId id) const { return distances_[id]; }
-  // Levels of calls that the way to the end of the rule needs at least.
+  // The number of nested calls that every way to the end of the rule needs.
   uint32_t height(NodeId id) const { return heights_[id]; }
-  // Bytes that no edge tells apart.
+  // Classes of bytes: no edge separates bytes of one class.
   int num_classes() const { return int(representatives_.size()); }
   uint8_t class_of(uint8_t byte) const { return classes_[byte]; }
   uint8_t representative(int of_class) const { return representatives_[size_t(of_class)]; }
 
  private:
   NodeId add(Node node);
-  // Who needs what is known of a node, by node: users_ of [user_begins_[id], user_begins_[id + 1]).
+  // The nodes whose results depend on each node: users_ of [user_begins_[id], user_begins_[id + 1]).
   struct Users {
     std::vector<uint32_t> begins;
     std::vector<NodeId> users;
@@ -111,14 +112,15 @@ class Graph {
   std::vector<NodeId> starts_;  // by rule
   RuleId root_ = 0;
   std::vector<uint32_t> distances_, heights_;
-  // Where a token of several bytes leads from a node with one way on; [jump_begins_[id], jump_begins_[id + 1]) of jumps_.
+  // Targets of tokens of several bytes, for nodes with a single way on; [jump_begins_[id], jump_begins_[id + 1]) of
+  // jumps_.
   std::vector<uint32_t> jump_begins_;
   std::vector<NodeId> jumps_;
   std::array<uint8_t, 256> classes_{};
   std::vector<uint8_t> representatives_;
 };
 
-// a · b + c, and kNever beyond it.
+// a · b + c, at most kNever.
 uint32_t distance_sum(uint64_t a, uint64_t b, uint64_t c);
 
 }  // namespace oss::grammar

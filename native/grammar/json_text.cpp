@@ -14,7 +14,7 @@ NodeId hex_digits(Graph& graph, int count, NodeId next) {
   return next;
 }
 
-// What follows a backslash and a u: a code unit that is no surrogate, or two that are a pair.
+// The digits after \u: a code unit that is not a surrogate, or a pair of surrogates.
 NodeId unicode_escape(Graph& graph, NodeId next) {
   const NodeId three = hex_digits(graph, 3, next), two = hex_digits(graph, 2, next);
   const NodeId low_two = graph.ranges({{'C', 'F', two}, {'c', 'f', two}});
@@ -99,7 +99,7 @@ JsonText::JsonText(Graph& graph) : graph_(graph) {
   graph.define(object_, object_of(graph.add_rule(any_string(colon(any_value(kEnd)))), kEnd));
 }
 
-// One character: itself, or an escape.
+// One character: literal or escaped.
 std::vector<Edge> JsonText::string_edges(NodeId next) {
   const CodePointSet plain = normalized({{0x20, '"' - 1}, {'"' + 1, '\\' - 1}, {'\\' + 1, 0x10FFFF}});
   std::vector<Edge> edges = character_edges(graph_, plain, Spelling::kPlain, next);
@@ -115,8 +115,8 @@ NodeId JsonText::string_of_length(uint32_t min, uint32_t max, NodeId next) {
   return graph_.text("\"", graph_.repeat(character_, min, max, graph_.text("\"", next)));
 }
 
-// A trie of the names by character. Whoever leaves it is in a name that is none of them; an escape could spell one of
-// them in another way, so there are none.
+// A trie of the names by character. A text that leaves it is none of the names. Escapes are excluded, because they
+// could spell one of the names in another way.
 NodeId JsonText::other_name(const std::vector<std::string>& names, NodeId next) {
   const NodeId elsewhere = graph_.placeholder();
   const CodePointSet plain = normalized({{0x20, '"' - 1}, {'"' + 1, '\\' - 1}, {'\\' + 1, 0x10FFFF}});
@@ -132,7 +132,7 @@ NodeId JsonText::other_name(const std::vector<std::string>& names, NodeId next) 
   for (const std::string& name : names) {
     size_t at = 0;
     for (size_t i = 0; i < name.size();) {
-      // Names are well-formed: they come out of the JSON reader.
+      // Names are well-formed UTF-8, because the JSON reader made them.
       const uint8_t lead = uint8_t(name[i]);
       const size_t length = lead < 0x80 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
       uint32_t code = length == 1 ? lead : lead & (0x7Fu >> length);
@@ -178,7 +178,7 @@ NodeId JsonText::array(const std::vector<RuleId>& first, std::optional<RuleId> i
   if (min > most) return Graph::kNowhere;
   if (most == 0) return graph_.text("[", close);
   const uint32_t leading = std::min(uint32_t(first.size()), most);
-  // What comes after the leading items; all items but the very first follow a comma.
+  // The text after the leading items: all items but the very first follow a comma.
   NodeId after = close;
   if (item && most > leading) {
     const uint32_t behind = std::max(leading, 1u);

@@ -1,4 +1,5 @@
-// The parts of JSON text that schemas are made of (RFC 8259), with what random weights could go on with forever bounded:
+// The parts of JSON text that schemas are made of (RFC 8259). Parts that a model with random weights could repeat
+// forever are bounded:
 //
 //   blanks    after { [ , : and before } ]: nothing, one space, or a line break and up to kIndent spaces or 8 tabs (after
 //             a colon nothing or one space)
@@ -14,11 +15,11 @@
 namespace oss::grammar {
 
 constexpr uint32_t kIndent = 32;
-constexpr uint32_t kDigits = 20;  // what 64 bits hold, and the fractions of float64 from 0.001 on
+constexpr uint32_t kDigits = 20;  // enough for 64 bits, and for the fractions of float64 from 0.001 on
 
-// JSON text without blanks; strings with the escapes that they need and no more.
+// JSON text without blanks; strings with only the necessary escapes.
 std::string compact(const Json& value);
-// A string of it, in quotes.
+// A JSON string of this text, in quotes.
 std::string json_string(std::string_view text);
 
 class JsonText {
@@ -33,16 +34,16 @@ class JsonText {
   NodeId any_string(NodeId next) { return graph_.call(string_, next); }
   NodeId any_number(NodeId next) { return graph_.call(number_, next); }
   NodeId any_integer(NodeId next) { return graph_.call(integer_, next); }
-  // min to max code points.
+  // A string of min to max code points.
   NodeId string_of_length(uint32_t min, uint32_t max, NodeId next);
-  // A property name that is none of these, spelled without escapes.
+  // A property name other than these, spelled without escapes.
   NodeId other_name(const std::vector<std::string>& names, NodeId next);
-  // min to max items, `item` a rule, with brackets.
+  // An array of min to max items, with brackets; `item` is a rule.
   NodeId array(const std::vector<RuleId>& first, std::optional<RuleId> item, uint32_t min, uint32_t max, NodeId next);
-  // Members of one kind, as many as there may be: `member` is the rule of name, colon and value.
+  // An object with any number of members of one kind: `member` is the rule of name, colon and value.
   NodeId object_of(RuleId member, NodeId next);
 
-  // See Machine.
+  // See the constructor of Machine.
   NodeId plain_node() const { return plain_node_; }
   RuleId plain_rule() const { return character_; }
 

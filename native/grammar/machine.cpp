@@ -43,13 +43,13 @@ void Machine::reset() {
   frame_ids_.clear();
   states_.clear();
   ids_.clear();
-  next_ = {};  // gives its memory back
+  next_ = {};  // frees its memory
   places_ = 0;
   intern({}, false, kNever, 0);  // kDead
   std::fill(next_.begin(), next_.end(), kDead);
 }
 
-// Room first, here and for states: where memory is refused, what is known stays whole.
+// Reserves memory first, here and for states, so that a refused allocation leaves the tables unchanged.
 uint32_t Machine::frame_of(const Frame& frame) {
   if (frames_.size() == frames_.capacity()) frames_.reserve(2 * frames_.size());
   const auto [at, is_new] = frame_ids_.try_emplace(frame, uint32_t(frames_.size()));
@@ -64,8 +64,8 @@ void Machine::look_up(uint64_t steps) {
   if (taken() >= slice_) throw WalkEnds();
 }
 
-// Whether every text that leads from the other frame to the end leads there from this one: where the same repetitions are
-// open and each may go on at least as long, and end at least as early.
+// Whether this frame can end every text that the other one can. True if the same repetitions are open and each may
+// continue at least as long and end at least as early.
 bool Machine::covers(uint32_t frame, uint32_t other) const {
   while (frame != other) {
     if (frame == 0 || other == 0) return false;
@@ -77,16 +77,16 @@ bool Machine::covers(uint32_t frame, uint32_t other) const {
   return true;
 }
 
-// What can be reached from a set of places without a byte.
+// All places that a set of places reaches without a byte.
 struct Machine::Closure {
   struct Todo {
     NodeId node;
-    uint32_t min, max;  // what a repetition still takes
+    uint32_t min, max;  // repetitions that remain
     uint32_t frame;
     bool operator==(const Todo&) const = default;
   };
 
-  // Where it is in the table, or would be.
+  // Its slot in the table, or the slot to use.
   size_t slot_of(const Todo& todo) const {
     const uint64_t h = mix(mix(1, uint64_t(todo.node) << 32 | todo.frame), uint64_t(todo.min) << 32 | todo.max);
     size_t slot = h & (table.size() - 1);
@@ -94,7 +94,7 @@ struct Machine::Closure {
     return slot;
   }
   bool is_known(const Todo& todo) {
-    // Most sets are small, and then looking through them is quicker.
+    // Most sets are small, and a linear search in them is faster.
     constexpr size_t kFew = 48;
     if (order.size() < kFew) return std::find(order.begin(), order.end(), todo) != order.end();
     if (table.size() < 2 * order.size() + 2) {
@@ -103,11 +103,11 @@ struct Machine::Closure {
     }
     uint32_t& at = table[slot_of(todo)];
     if (at != 0) return true;
-    at = uint32_t(order.size() + 1);  // which comes next
+    at = uint32_t(order.size() + 1);  // the index that it will get, plus 1
     return false;
   }
-  // A way that only leads where another one leads too is not followed. Looked for among the last few: the states before
-  // this one had few such ways left.
+  // Ways that lead only where another one also leads are skipped. Only the last few are compared: the previous states
+  // kept few such ways.
   bool is_covered(const Todo& todo) const {
     constexpr size_t kLast = 16;
     if (todo.frame == 0) return false;
@@ -184,7 +184,7 @@ struct Machine::Closure {
 StateId Machine::start() { return close({{graph_.start(graph_.root()), 0}}); }
 
 StateId Machine::close(std::vector<Place> places) {
-  // Before the work: each walk gets at least one state further.
+  // Checked before the work, so that each walk gets at least one state further.
   if (work_ >= most_ || taken() >= slice_) throw WalkEnds();
   if (cancelled_ != nullptr && cancelled_->load(std::memory_order_relaxed)) {
     throw Error(Code::kCancelled, "nobody waits for the tokens that may follow");
@@ -195,14 +195,14 @@ StateId Machine::close(std::vector<Place> places) {
   work_ += kWorkOfState + closure.order.size();
   if (closure.places.empty() && !closure.accepts) return kDead;
   uint32_t plain = 0;
-  // One way has led here; what it passed without a byte tells whether it is inside of a string.
+  // A single place has led here. The nodes on its way without a byte show whether it is inside a string.
   if (places.size() == 1) {
     for (const Closure::Todo& at : closure.order) {
       const Node& node = graph_.node(at.node);
       if (at.node == plain_node_) plain = kUnlimited;
       if (node.kind == Node::Kind::kRepeat && node.rule == plain_rule_) plain = at.max;
       if (node.kind == Node::Kind::kStep && node.edges.empty() && node.skips.size() > 1) {
-        plain = 0;  // a choice: other things are open too
+        plain = 0;  // a choice: other ways are open too
         break;
       }
     }
@@ -217,8 +217,8 @@ StateId Machine::close(std::vector<Place> places) {
   return intern(std::move(closure.places), closure.accepts, distance, plain);
 }
 
-// What a place allows that another one allows too says nothing: `(\w{1,9} ?){1,9}` has 9 places after any text instead of 81.
-// Where many remain that do not cover each other, comparing them all would take longer than what it saves.
+// Removes places that another place covers: `(\w{1,9} ?){1,9}` has 9 places after any text instead of 81. Many
+// remaining places that do not cover each other are not all compared, because that would cost more than it saves.
 void Machine::remove_covered(std::vector<Place>& places) const {
   constexpr size_t kCompared = 48;
   size_t kept = 0;
@@ -243,7 +243,7 @@ void Machine::remove_covered(std::vector<Place>& places) const {
 }
 
 StateId Machine::intern(std::vector<Place> places, bool accepts, uint32_t distance, uint32_t plain) {
-  // The end is a place too: without it, two states could differ only in whether the text may end there.
+  // The end is a place too. Without it, two states could differ only in whether the text may end.
   if (accepts) places.push_back({Graph::kEndNode, 0});
   if (const auto known = ids_.find(places); known != ids_.end()) return known->second;
   if (bytes() >= graph_bytes_ + kMostBytes) {

@@ -1,10 +1,10 @@
-// Walks a graph byte by byte. A state is the set of all places where the text so far may have led: a node, and the calls
-// and repetitions that are open around it. States are made when they are first reached and then looked up, so that a
-// second walk over the same text costs one table look-up per byte.
+// Walks a graph byte by byte. A state is the set of all places that the text so far may have reached: a node, with the
+// calls and repetitions that are open around it. A state is made when it is first reached. A second walk over the same
+// text costs one table look-up per byte.
 //
-// Nothing grows without bound: open calls are Graph::kMaxDepth deep at most, and what would go deeper is not allowed, nor
-// what could only end deeper; a state has kMaxPlaces places, none of which leads only where another one leads too; and when
-// the states take kFullBytes, collect() keeps only those in use. Not safe on two threads at once (grammar.h has the lock).
+// All memory is bounded. Open calls are at most Graph::kMaxDepth deep; ways that go deeper, or can only end deeper, are
+// not allowed. A state has at most kMaxPlaces places, and places that add no text are left out. When the states take
+// kFullBytes, collect() keeps only those in use. One thread at a time (grammar.h has the lock).
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -26,11 +26,11 @@ class Machine {
 
   static constexpr StateId kDead = 0;
 
-  // Thrown by step() when a walk has taken what it may. What was found is kept: the same walk soon gets further.
+  // Thrown by step() when a walk has used up its work. Results are kept, so a repeated walk gets further.
   struct WalkEnds {};
 
-  // What follows may take `most` work: places that are found anew, some 10 million in a second. It ends as well when as much
-  // time as for `slice` of them has gone, and with kCancelled when that becomes true (null: never).
+  // Limits the following walk to `most` work. Work counts newly found places, about 10 million a second. The walk also
+  // ends after the time of `slice` work, and with kCancelled when `cancelled` becomes true (null: never).
   void begin_walk(uint64_t most, uint64_t slice, const std::atomic<bool>* cancelled) {
     work_ = looks_ = 0;
     most_ = most;
@@ -38,30 +38,33 @@ class Machine {
     cancelled_ = cancelled;
   }
   uint64_t work() const { return work_; }
-  // So many steps were looked up: that is no work, for it depends on how often a walk began anew, but takes time.
+  // Counts look-ups of steps. They are not work, because their number depends on how often a walk was restarted. But
+  // they take time.
   void look_up(uint64_t steps);
   uint64_t taken() const;  // of the slice
 
-  // The graph is finished. plain_node, plain_rule: where a JSON string goes on without an end, and the rule of one of its
-  // characters (json_text.h).
+  // The graph must be finished. plain_node: the node inside a JSON string of unbounded length. plain_rule: the rule of
+  // one of its characters (json_text.h).
   Machine(Graph graph, NodeId plain_node, RuleId plain_rule);
 
   StateId start();
-  // kDead when the byte cannot stand there. Throws WalkEnds, and kUnsupported when a state has more than kMaxPlaces places, or
-  // when all of them take kMostBytes: only an ambiguous pattern comes there between two calls of collect().
+  // kDead when the byte is not allowed there. Throws WalkEnds. Throws kUnsupported when a state has more than
+  // kMaxPlaces places, or when all states take kMostBytes. Only an ambiguous pattern reaches that between two calls of
+  // collect().
   StateId step(StateId from, uint8_t byte) {
     const uint32_t known = next_[size_t(from) * classes_ + graph_.class_of(byte)];
     return known != kUnknown ? known : find_step(from, byte);
   }
-  // The text may end here.
+  // Whether the text may end here.
   bool accepts(StateId state) const { return states_[state].accepts; }
-  // Tokens that suffice from here to the end (Graph::distance).
+  // The number of tokens that can reach the end from here (Graph::distance).
   uint32_t distance(StateId state) const { return states_[state].distance; }
-  // How many plain characters of a JSON string may follow: kUnlimited, a count, or 0 when that is not all that is open here.
+  // The number of plain characters of a JSON string that may follow, or kUnlimited. 0 when other ways are open here
+  // too.
   uint32_t plain(StateId state) const { return states_[state].plain; }
 
   bool is_full() const { return bytes() > graph_bytes_ + kFullBytes; }
-  // Forgets every state but these, which get new ids.
+  // Drops every state but these, which get new ids.
   void collect(std::span<StateId* const> in_use);
 
   size_t num_states() const { return states_.size(); }
@@ -71,12 +74,12 @@ class Machine {
  private:
   static constexpr uint32_t kUnknown = ~0u;
 
-  // An open call or repetition: where it goes on.
+  // An open call or repetition, which the walk returns to.
   struct Frame {
     NodeId node;        // kCall or kRepeat
-    uint32_t min, max;  // what a repetition still takes
+    uint32_t min, max;  // repetitions that remain
     uint32_t parent;
-    uint32_t depth, distance;  // distance: to the end of the text after its rule has ended
+    uint32_t depth, distance;  // distance: to the end of the text from the end of its rule
     bool operator==(const Frame& o) const {
       return node == o.node && min == o.min && max == o.max && parent == o.parent;
     }

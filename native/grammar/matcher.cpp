@@ -30,7 +30,7 @@ const TokenMask* Matcher::mask(int64_t tokens_left, Slice& slice) {
   const int64_t left = tokens_left - 1;  // after this one
   mask_.assign(frame.trie().mask_words(), 0);
 
-  uint32_t nearest = kNever;  // of the ways
+  uint32_t nearest = kNever;  // of all ways
   for (const Frame::Way& way : place.ways) {
     if (is_open(way)) nearest = std::min(nearest, distance_after(frame, way));
   }
@@ -39,7 +39,7 @@ const TokenMask* Matcher::mask(int64_t tokens_left, Slice& slice) {
     const std::optional<bool> may_end = cursor_->add_tokens(left - 1 - int64_t(nearest), mask_, slice);
     if (!may_end) return nullptr;
     may_leave = *may_end;
-    // Small vocabularies have ends that stand for bytes as well; here they are ends alone.
+    // In small vocabularies, tokens that stand for bytes can also be ends. Here they are only ends.
     for (const Frame::Way& way : place.ways) forbid(mask_, way.token);
   }
   if (place.is_text && (!place.is_analysis || analysis_left_ != 0)) {

@@ -1,4 +1,5 @@
-// One completion on its way through its constraint: which tokens may come next, and what the one that came means.
+// The progress of one completion through its constraint. It computes the tokens that may come next and follows each
+// token.
 #pragma once
 #include <memory>
 #include <optional>
@@ -9,13 +10,13 @@
 
 namespace oss::grammar {
 
-// A schema that was not supported, in whose place is now any object or value.
+// A schema that was not supported and was replaced by any object or value.
 struct Relaxed {
   std::optional<std::string> tool;  // none: the format of the final message, or of the text
   std::string reason;
 };
 
-// What a request asks for; shared by its choices and never changed.
+// The compiled constraint of a request. Its choices share it, and it never changes.
 struct Constraint {
   Frame frame;
   int64_t analysis_tokens = -1;  // of the whole turn; -1: no limit
@@ -26,15 +27,17 @@ class Matcher {
  public:
   explicit Matcher(std::shared_ptr<const Constraint> constraint);
 
-  // The tokens that may come next when `tokens_left` may, this one included. Those that leave no valid end within that
-  // many are out; where none leaves one, those that come nearest to an end remain. At least one token is allowed before
-  // done(). Valid until the next call. Null when it takes more than the slice: then the same is asked again, on any thread.
+  // The tokens that may come next when `tokens_left` tokens remain, including this one. Tokens that leave no valid end
+  // within that number are excluded. If all would be, those that come nearest to an end remain. At least one token is
+  // allowed before done().
+  //
+  // Valid until the next call. Null when it takes more than the slice; the caller then repeats the call, on any thread.
   // Throws as Cursor::add_tokens().
   const TokenMask* mask(int64_t tokens_left, Slice& slice);
-  const TokenMask& mask(int64_t tokens_left);  // all of it, now
-  // Waits for nobody. Throws kInternal for a token that the last mask did not allow.
+  const TokenMask& mask(int64_t tokens_left);  // the whole mask, at once
+  // Does not wait. Throws kInternal for a token that the last mask did not allow.
   void accept(int32_t token);
-  // The completion is whole: nothing may follow.
+  // The completion is finished; no token may follow.
   bool done() const { return at_ == Frame::kDone; }
 
  private:

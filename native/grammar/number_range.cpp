@@ -14,15 +14,15 @@
 namespace oss::grammar {
 namespace {
 
-// Places after the point of numbers with so many digits before it: 17 digits are what float64 tells apart, or one more,
-// for some begin with zeros.
+// The digits after the point, by the digits before it. Together they have the 17 digits that float64 distinguishes, or
+// one more, because some numbers begin with zeros.
 struct Places {
   int most_digits, places;
 };
 constexpr Places kPlaces[] = {{1, 18}, {10, 7}, {13, 4}, {int(kDigits), 0}};
 
-// Writes multiples of step · 10^-places between two of them, digit by digit; zeros at the end of a fraction may stay
-// away.
+// Writes the multiples of step · 10^-places between two of them, digit by digit. Zeros at the end of a fraction are
+// optional.
 class Multiples {
  public:
   static constexpr size_t kMostStates = 30'000;
@@ -34,7 +34,7 @@ class Multiples {
     for (int i = 0; i < kWideDigits + 2; ++i) powers_.push_back(powers_.back() * 10 % step);
   }
 
-  // Of low · 10^-places to high · 10^-places, both below 10^kWideDigits.
+  // Between low · 10^-places and high · 10^-places, both below 10^kWideDigits.
   NodeId between(Wide low, Wide high) {
     std::vector<NodeId> ways;
     for (int length = places_ + 1; length <= kWideDigits; ++length) {
@@ -51,8 +51,8 @@ class Multiples {
     return std::string(size_t(length) - text.size(), '0') + text;
   }
 
-  // low, high: what is still to come of the bounds, where the digits so far are equal to theirs. rest: what the digits
-  // so far, with zeros behind them, leave when divided.
+  // low, high: the remaining digits of the bounds, used while all digits so far equal them (on_low, on_high). rest: the
+  // digits so far, followed by zeros, modulo step.
   NodeId write(const std::string& low, const std::string& high, uint64_t rest, bool on_low, bool on_high) {
     const int left = int(low.size());
     on_low = on_low && low.find_first_not_of('0') != low.npos;
@@ -90,20 +90,20 @@ class Multiples {
   size_t states_ = 0;
 };
 
-// A range of numbers of one sign without their sign.
+// A range of numbers of one sign, without the sign.
 struct Magnitudes {
   NumberBound low;  // zero or above
   std::optional<NumberBound> high;
 };
 
-// The units of 10^-places that lie within; none: first > last. `otherwise`: the last where there is no bound.
+// The multiples of 10^-places within the range; none: first > last. `otherwise`: the last one where there is no bound.
 struct Units {
   Wide first, last;
 };
 Units units_of(const Magnitudes& of, int places, Wide otherwise) {
   const Decimal::Scaled low = of.low.value.scaled(places);
   Units out = {low.units + (!low.is_exact || of.low.exclusive ? 1 : 0), otherwise};
-  // A bound that leaves nothing below the usual limit moves the limit.
+  // A lower bound above the usual limit raises the limit.
   if (out.first > out.last)
     out.last = wide_power_of_ten(std::min<int>(kWideDigits, int(wide_text(out.first).size()))) - 1;
   if (of.high) {
@@ -115,7 +115,7 @@ Units units_of(const Magnitudes& of, int places, Wide otherwise) {
   return out;
 }
 
-// Calls write(magnitudes, is_negative) for what lies on either side of zero; zero is not negative.
+// Calls write(magnitudes, is_negative) for the part on either side of zero; zero is not negative.
 template <typename Write>
 NodeId both_signs(Graph& graph, const NumberBounds& bounds, Write&& write) {
   const auto& [min, max] = bounds;
@@ -137,7 +137,7 @@ NodeId both_signs(Graph& graph, const NumberBounds& bounds, Write&& write) {
 
 Wide largest_integer(bool is_negative) { return is_negative ? Wide(1) << 63 : (Wide(1) << 64) - 1; }
 
-// The bound itself is out of question: the next float64 is the bound then, so that nothing is rounded onto it.
+// The bound itself is excluded. The next float64 becomes the bound, so that no number is rounded onto it.
 NumberBound inclusive(const NumberBound& bound, double towards) {
   if (!bound.exclusive || bound.value.is_zero()) return bound;
   return {Decimal::of(std::nextafter(bound.value.value(), towards))};

@@ -1,5 +1,5 @@
-// JSON numbers within bounds, as digits. Bounds are exact, however many digits they have; what is written never has an
-// exponent, and negative zero is not written.
+// JSON numbers within bounds, as digits. Bounds are exact, with any number of digits. The numbers have no exponent, and
+// negative zero is excluded.
 #pragma once
 #include <optional>
 #include <string>
@@ -16,18 +16,18 @@ struct NumberBound {
 struct NumberBounds {
   std::optional<NumberBound> min, max;
 
-  // The tighter of what is there and this.
+  // Keep the tighter of the current bound and this one.
   void raise_min(const NumberBound& bound);
   void lower_max(const NumberBound& bound);
 };
 
-// Integers; where a side has no bound, those of 64 bits, signed or not.
+// Integers; a side without a bound has the limit of 64-bit integers, signed or not.
 NodeId integer_within(Graph& graph, const NumberBounds& bounds, NodeId next);
-// Decimal fractions; the fewer digits stand before the point the more may follow it (number_range.cpp). One that
-// float64 would round onto an exclusive bound is not written.
+// Decimal fractions. The fewer digits precede the point, the more may follow it (number_range.cpp). Fractions that
+// float64 would round onto an exclusive bound are excluded.
 NodeId number_within(Graph& graph, const NumberBounds& bounds, NodeId next);
-// Numbers that `step` divides; integers alone where `integer`. Throws kInvalidArgument, beginning with `path`, for a
-// step that is not above zero, or where that would take too many nodes.
+// Multiples of `step`; only integers where `integer`. Throws kInvalidArgument, with `path` first, when the step is not
+// above zero or when the multiples would take too many nodes.
 NodeId multiple_within(Graph& graph, const NumberBounds& bounds, const Decimal& step, bool integer,
                        const std::string& path, NodeId next);
 

@@ -77,7 +77,7 @@ bool has_begin(const Tree& tree) {
   return tree.kind == Tree::kBegin || std::any_of(tree.parts.begin(), tree.parts.end(), has_begin);
 }
 
-// It may stand for the text without characters.
+// Whether it can match the empty text.
 bool may_be_empty(const Tree& tree) {
   switch (tree.kind) {
     case Tree::kCharacters:
@@ -93,7 +93,8 @@ bool may_be_empty(const Tree& tree) {
   }
 }
 
-// Built from the back: what follows is known down to the end of the text, so that look-ahead is one more demand on it.
+// Built from the back: the language of the following text is known up to the end, so look-ahead is one more demand on
+// it.
 class LanguageOf {
  public:
   enum class Where { kAtBegin, kInside, kUnknown };  // in the text
@@ -168,7 +169,7 @@ Regular::Id searched(Regular& regular, const Tree& tree, std::string_view patter
   return regular.either({at_begin, regular.sequence(regular.any_of_length(1, kUnlimited), inside)});
 }
 
-// Lower maxima of high counts: less matches then, but nothing else. Whether there were any.
+// Lowers the maxima of high counts, so that the pattern matches less but nothing new. Returns whether there were any.
 bool lower_counts(Tree& tree) {
   constexpr uint32_t kHigh = 64;
   if (tree.kind == Tree::kNotAhead) return false;
@@ -181,7 +182,7 @@ bool lower_counts(Tree& tree) {
   return out;
 }
 
-// Where its automaton would be too large, high counts are lower.
+// Lowers high counts where the automaton would be too large.
 Regular::Id language_of(Regular& regular, const Tree& tree, std::string_view pattern, Anchoring anchoring,
                         const std::string& name) {
   if (pattern.size() > kMaxLanguageBytes) {

@@ -1,10 +1,10 @@
-// Regular expressions of JavaScript's syntax with the `u` flag, as far as they describe regular languages:
+// Regular expressions in JavaScript's syntax with the `u` flag, as far as they describe regular languages:
 //
 //   literals, . [..] [^..] \d \D \w \W \s \S, \t \n \r \f \v \0 \cX \xHH \uHHHH \u{H..} and escaped punctuation
 //   (..) (?:..) (?<name>..) a|b, * + ? {n} {n,} {n,m} (lazy ones as well: the language is the same), counts up to
-//   kMaxCount ^ and $ anywhere, (?=..) (?!..) where nothing repeats them
+//   kMaxCount ^ and $ anywhere, (?=..) (?!..) outside repetitions
 //
-// Everything else is refused by name and the byte where it stands: look-behind, back-references, \b, \p{..}, flags.
+// Everything else is refused with its name and byte position: look-behind, back-references, \b, \p{..}, flags.
 #pragma once
 #include <string>
 #include <string_view>
@@ -17,22 +17,22 @@
 namespace oss::grammar {
 
 enum class Anchoring {
-  kWhole,   // the text is a match, with or without ^ and $
-  kSearch,  // the text holds a match, as `pattern` of JSON schema means it
+  kWhole,   // the whole text is a match, with or without ^ and $
+  kSearch,  // the text contains a match, as with `pattern` of JSON schema
 };
 
-// A pattern as nodes: counts stay counts, however high they are. Where it has look-ahead, or anchors elsewhere than at
-// the ends of its alternatives, through `regular`, which is of this graph. `name` begins every message. Throws
-// kInvalidArgument.
+// A pattern as nodes, in which counts of any height stay counts. A pattern with look-ahead, or with anchors other than
+// at the ends of its alternatives, goes through `regular`, which must belong to this graph. `name` begins every
+// message. Throws kInvalidArgument.
 NodeId regex(Graph& graph, Regular& regular, std::string_view pattern, Anchoring anchoring, Spelling spelling,
              const std::string& name, NodeId next);
 
-// The same as a language that can meet others. Where its automaton would be too large, counts go up to 64 only: what
-// matches then, matches the pattern. A pattern has kMaxLanguageBytes at most.
+// The pattern as a language, which can be intersected with others. Where its automaton would be too large, counts stop
+// at 64; every text that still matches also matches the pattern. A pattern has at most kMaxLanguageBytes.
 constexpr size_t kMaxLanguageBytes = 4096;
 Regular::Id regex_language(Regular& regular, std::string_view pattern, Anchoring anchoring, const std::string& name);
 
-// Texts of this language, spelled like that. Throws kInvalidArgument, beginning with `name`, where it is too large.
+// The texts of this language in this spelling. Throws kInvalidArgument, with `name` first, when it is too large.
 NodeId emit_language(Regular& regular, Regular::Id language, Spelling spelling, const std::string& name, NodeId next);
 
 }  // namespace oss::grammar

@@ -55,7 +55,7 @@ class Parser {
     return out;
   }
 
-  // What takes no character has no count.
+  // Parts that match no character take no count.
   Tree part(int depth) {
     const size_t at = at_;
     const auto assertion = [&](Tree::Kind kind) {
@@ -129,7 +129,7 @@ class Parser {
       if (!take("<")) refuse("a group with flags");
       const size_t end = std::min(text_.find('>', at_), text_.size());
       if (end == at_ || end == text_.size()) refuse("a group whose name does not end");
-      at_ = end + 1;  // a name that nothing refers to: back-references are refused
+      at_ = end + 1;  // the name is not used, because back-references are refused
     }
     return group_body(depth);
   }
@@ -141,7 +141,7 @@ class Parser {
     return out;
   }
 
-  // Before the memory is taken: each of them takes some hundred bytes here, and a node of the graph later.
+  // Checked before memory is used: each part takes about a hundred bytes here, and a node of the graph later.
   void count(size_t& parts) {
     if (++parts > Graph::kMaxNodes) {
       throw Error(Code::kInvalidArgument,

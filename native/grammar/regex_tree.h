@@ -1,4 +1,4 @@
-// A regular expression as it is written (regex.h says of which syntax).
+// The syntax tree of a regular expression (regex.h describes the syntax).
 #pragma once
 #include <string>
 #include <string_view>
@@ -24,10 +24,10 @@ struct RegexTree {
   CodePointSet characters{};
   std::vector<RegexTree> parts{};
   uint32_t min = 1, max = 1;
-  size_t at = 0;  // the byte of the pattern, of what takes no character
+  size_t at = 0;  // the position in the pattern, for parts that match no character
 };
 
-// `name` begins every message. Throws kInvalidArgument, naming what is not supported and the byte where it stands.
+// `name` begins every message. Throws kInvalidArgument, with the unsupported part and its byte position.
 RegexTree parse_regex(std::string_view pattern, const std::string& name);
 [[noreturn]] void refuse_regex(const std::string& name, std::string_view pattern, size_t at, const std::string& what);
 

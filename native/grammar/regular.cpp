@@ -9,7 +9,7 @@ namespace {
 
 const CodePointSet kEveryCharacter = {{0, 0xD7FF}, {0xE000, 0x10FFFF}};
 
-// What JSON writes as it is, in one byte.
+// Characters of one byte that JSON does not escape.
 const CodePointSet kPlain = {{0x20, '"' - 1}, {'"' + 1, '\\' - 1}, {'\\' + 1, 0x7E}};
 
 CodePointSet in_common(const CodePointSet& a, const CodePointSet& b) {
@@ -23,7 +23,7 @@ CodePointSet in_common(const CodePointSet& a, const CodePointSet& b) {
   return out;
 }
 
-// The text is well-formed.
+// `text` must be well-formed.
 uint32_t take_code_point(std::string_view& text) {
   const size_t length = utf8_begin(text).length;
   const uint8_t lead = uint8_t(text[0]);
@@ -78,7 +78,8 @@ Regular::Id Regular::sequence(Id first, Id then) {
   return intern(Kind::kSequence, {first, then}, 0, 0, accepts_empty(first) && accepts_empty(then));
 }
 
-// Of kEither one text is enough for everything and no text is nothing; of kBoth the other way round.
+// For kEither, a part kAnything makes the whole kAnything, and parts kNothing are dropped. For kBoth it is the other
+// way round.
 Regular::Id Regular::list(Kind kind, std::vector<Id> parts) {
   const Id neutral = kind == Kind::kEither ? kNothing : kAnything, final = kind == Kind::kEither ? kAnything : kNothing;
   std::vector<Id> flat;
@@ -114,7 +115,7 @@ Regular::Id Regular::counted(Id of, uint32_t min, uint32_t max) {
   if (min > max) return kNothing;
   if (max == 0 || of == kEmpty) return kEmpty;
   if (of == kNothing) return min == 0 ? kEmpty : kNothing;
-  if (accepts_empty(of)) min = 0;  // as many empty ones as it takes
+  if (accepts_empty(of)) min = 0;  // the empty text can fill the missing repetitions
   if (min == 1 && max == 1) return of;
   if (min == 0 && max == kUnlimited && (of == any_ || of == kAnything)) return kAnything;
   return intern(Kind::kCounted, {of}, min, max, min == 0);
@@ -137,10 +138,10 @@ void Regular::find_classes() {
   std::map<std::vector<bool>, uint32_t> known;
   borders_.clear();
   classes_.clear();
-  std::vector<size_t> at(sets_.size());  // the range of each set that is reached
+  std::vector<size_t> at(sets_.size());  // the current range of each set
   for (size_t i = 0; i < begins.size(); ++i) {
     const uint32_t first = begins[i], last = (i + 1 < begins.size() ? begins[i + 1] : 0x110000) - 1;
-    if (first == 0xD800 || first > 0x10FFFF) continue;  // surrogates are no characters
+    if (first == 0xD800 || first > 0x10FFFF) continue;  // surrogates are not characters
     std::vector<bool> in(sets_.size());
     for (size_t set = 0; set < sets_.size(); ++set) {
       while (at[set] < sets_[set].size() && sets_[set][at[set]].last < first) ++at[set];
@@ -169,7 +170,7 @@ Regular::Id Regular::derived(Id id, uint32_t of_class) {
   if (kind == Kind::kSet) return members_[nodes_[id].min][of_class] ? kEmpty : kNothing;
   const auto known = derived_.find({id, of_class});
   if (known != derived_.end()) return known->second;
-  const Node node = nodes_[id];  // a copy: nodes are added meanwhile
+  const Node node = nodes_[id];  // a copy, because nodes are added below
   work(4 + node.parts.size());
   Id out = kNothing;
   switch (kind) {
@@ -201,10 +202,10 @@ bool Regular::matches(Id id, std::string_view utf8) {
   return accepts_empty(id);
 }
 
-// All that is reached from an expression, in the order in which it is reached.
+// All states that an expression reaches, in the order in which they are found.
 struct Regular::States {
   std::vector<Id> ids;
-  std::vector<std::vector<std::pair<uint32_t, uint32_t>>> ways;  // class, state; those alone that lead to an end
+  std::vector<std::vector<std::pair<uint32_t, uint32_t>>> ways;  // class, state; only ways that lead to an end
 };
 
 Regular::States Regular::states_of(Id id) {
@@ -253,7 +254,7 @@ Regular::States Regular::states_of(Id id) {
 size_t Regular::num_states(Id id) { return states_of(id).ids.size(); }
 
 bool Regular::fits(Id id) {
-  // What does not fit costs a quarter of all work at most, so that some is left for what is smaller.
+  // A language that does not fit costs at most a quarter of all work, so that some is left for smaller ones.
   const size_t before = work_;
   try {
     states_of(id);
@@ -272,8 +273,8 @@ NodeId Regular::emit(Id id, Spelling spelling, NodeId next) {
   return graph_.call(rule, next);
 }
 
-// States that are reached last come first, so that most nodes are made after those they lead to (Graph::finish).
-// Characters that JSON writes as they are become edges; others are rules, one for each set of them.
+// States that are reached last come first, so that most nodes are made after their targets (Graph::finish). Characters
+// that JSON does not escape become edges; others become rules, one for each set of them.
 NodeId Regular::start_of(Id id, Spelling spelling) {
   const States states = states_of(id);
   constexpr NodeId kUnmade = ~0u;

@@ -1,7 +1,7 @@
-// Regular languages of characters with "and" and "not", as expressions that are equal where their text is. An
-// expression derived by a character describes what may follow it (Brzozowski 1964); the expressions so reached are the
-// states of an automaton. It serves where several demands meet in one string: patterns, lengths, look-ahead, names of
-// properties.
+// Regular languages of characters with "and" and "not", as expressions. Expressions with the same text are the same
+// object. The derivative of an expression by a character describes the text that may follow it (Brzozowski 1964). The
+// derivatives are the states of an automaton. It is used where one string must meet several demands: patterns, lengths,
+// look-ahead, property names.
 #pragma once
 #include <map>
 #include <string>
@@ -21,14 +21,14 @@ class Regular {
   static constexpr Id kEmpty = 1;                 // the text without characters
   static constexpr Id kAnything = 2;              // every text
   static constexpr size_t kMostStates = 8192;     // of one automaton
-  static constexpr size_t kMostWork = 2'000'000;  // parts of expressions looked at, in the life of this object
+  static constexpr size_t kMostWork = 2'000'000;  // parts of expressions visited, in the lifetime of this object
 
-  // Thrown where an automaton would have too many states, or all together take too much work.
+  // Thrown when an automaton would have too many states, or when all together take too much work.
   struct TooLarge {};
 
   explicit Regular(Graph& graph);
 
-  // A set is normalized.
+  // `set` is normalized.
   Id characters(const CodePointSet& set);
   Id text(std::string_view utf8);
   Id sequence(Id first, Id then);
@@ -40,10 +40,10 @@ class Regular {
 
   bool accepts_empty(Id id) const { return nodes_[id].is_nullable; }
   bool matches(Id id, std::string_view utf8);
-  // How many states its automaton has.
+  // The number of states of its automaton.
   size_t num_states(Id id);
   bool fits(Id id);
-  // The texts of it, spelled like that, then `next`. A language that comes again costs a call.
+  // Its texts in this spelling, then `next`. A repeated language costs a call.
   NodeId emit(Id id, Spelling spelling, NodeId next);
 
  private:
@@ -51,7 +51,7 @@ class Regular {
   struct Node {
     Kind kind;
     bool is_nullable;
-    uint32_t min, max;  // of kCounted; min of kSet: which
+    uint32_t min, max;  // of kCounted; for kSet, min is the index of the set
     std::vector<Id> parts;
   };
   using Key = std::tuple<Kind, uint32_t, uint32_t, std::vector<Id>>;
@@ -77,7 +77,7 @@ class Regular {
   std::map<std::vector<std::pair<uint32_t, uint32_t>>, uint32_t> set_ids_;
   Id any_;
   size_t work_ = 0;
-  // Characters that no set tells apart are a class; found anew when there are more sets.
+  // Characters that no set separates form a class. Classes are computed anew when there are more sets.
   size_t sets_in_classes_ = 0;
   std::vector<std::pair<uint32_t, uint32_t>> borders_;  // first code point, class; ascending
   std::vector<CodePointSet> classes_;

@@ -19,7 +19,7 @@ constexpr const char* kUnevaluated[] = {"unevaluatedProperties", "unevaluatedIte
 
 constexpr std::array kTypes = {"object", "array", "string", "number", "integer", "boolean", "null"};
 
-// What stands beside a part of a schema.
+// The keywords beside a part of a schema.
 Json without_parts(const Json& schema, std::string_view part) {
   return without(schema, {part, "$defs", "definitions", kUnevaluated[0], kUnevaluated[1]});
 }
@@ -95,7 +95,7 @@ NodeId SchemaCompiler::compiled(const Json& root, NodeId next) {
   }
 }
 
-// Equal schemas are one rule, so that a schema which leads to itself ends.
+// Equal schemas share one rule, so that compiling a recursive schema ends.
 RuleId SchemaCompiler::rule_of(const Json& schema, const std::string& path) {
   std::string text = compact(schema);
   graph_.spend(Work::kBytes, text.size());
@@ -104,7 +104,7 @@ RuleId SchemaCompiler::rule_of(const Json& schema, const std::string& path) {
   return at->second;
 }
 
-// The text of a schema that many references name is made once.
+// Makes the text of a schema with many references only once.
 RuleId SchemaCompiler::rule_of_target(const Json& target, const std::string& reference) {
   const auto known = rules_of_targets_.find(&target);
   return known != rules_of_targets_.end() ? known->second : rules_of_targets_[&target] = rule_of(target, reference);
@@ -150,8 +150,8 @@ NodeId SchemaCompiler::value_of(const Json& given, const std::string& path, Node
   return graph_.any_of(std::move(ways));
 }
 
-// What a schema and one of its parts demand together. "unevaluated.." of the schema speaks of what none of its parts
-// does, and so stays with the whole.
+// The joint demands of a schema and one of its parts. "unevaluated.." of the schema covers only members that none of
+// its parts evaluates, and so stays with the whole.
 Json SchemaCompiler::merged(const Json& schema, const Json& rest, const Json& part, const std::string& path) const {
   const Json both = merge_schemas(document_, rest, part, path);
   if (!both.object()) return both;
@@ -192,13 +192,13 @@ NodeId SchemaCompiler::branches(const Json& schema, const std::string& keyword, 
   return graph_.any_of(std::move(ways));
 }
 
-// The values that "enum" and "const" list and the other keywords admit.
+// The values in "enum" and "const" that the other keywords admit.
 std::vector<Json> SchemaCompiler::listed_values(const Json& schema, const std::string& path) {
   const Json *values = schema.find("enum"), *value = schema.find("const");
   if (values != nullptr && !values->array()) refuse_schema(path, "\"enum\" is no list");
   const Json demands = without(schema, {"format"});
   const std::vector<std::string> types = types_of(demands, path);
-  // Made once: thousands of values may be listed.
+  // Made once, because a schema may list thousands of values.
   const std::string constant = value != nullptr ? compact(*value) : "";
   std::optional<Regular::Id> language;
   const auto is_admitted = [&](const Json& one) {
@@ -218,7 +218,7 @@ std::vector<Json> SchemaCompiler::listed_values(const Json& schema, const std::s
   return out;
 }
 
-// Whether a listed value that is no string is as the keywords of its type demand; those of objects and arrays are refused.
+// Whether a listed value that is not a string meets the keywords of its type. Those of objects and arrays are refused.
 bool SchemaCompiler::fits(const Json& value, const Json& schema, const std::string& path) {
   for (const auto& [keyword, member] : *schema.object()) {
     const std::string_view type = type_of_keyword(keyword);
@@ -282,10 +282,10 @@ NodeId SchemaCompiler::array(const Json& schema, const std::string& path, NodeId
   return json_.array(first, rest, min, max, next);
 }
 
-// The values of a schema that has few of them, as texts.
+// The values of a schema with few values, as texts.
 std::optional<std::vector<std::string>> SchemaCompiler::few_values(const Json& items, const std::string& path) {
   if (!items.object()) return std::nullopt;
-  const Json schema = merge_schemas(document_, items, Json(Json::Object()), path);  // no reference is left
+  const Json schema = merge_schemas(document_, items, Json(Json::Object()), path);  // without references
   if (!schema.object()) return std::nullopt;
   if (schema.find("$ref") || schema.find("allOf") || schema.find("anyOf") || schema.find("oneOf")) return std::nullopt;
   std::vector<std::string> out;
@@ -308,7 +308,7 @@ std::optional<std::vector<std::string>> SchemaCompiler::few_values(const Json& i
   return out;
 }
 
-// Items of few values, none of them twice: a node for each set of values that are there already.
+// Items of few values, none of them twice: a node for each set of values used so far.
 NodeId SchemaCompiler::distinct(const Json& schema, uint32_t min, uint32_t max, const std::string& path, NodeId next) {
   constexpr size_t kMostValues = 10;
   const Json* items = schema.find("items");

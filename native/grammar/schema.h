@@ -1,25 +1,26 @@
-// JSON schema → graph. What is written is always valid; of what would be valid, some is never written:
+// Compiles a JSON schema into a graph. All texts of the graph are valid. Some valid texts are left out:
 //
-//   objects    properties in the order of their declaration, optional ones left out or not, then further ones where
-//              "additionalProperties" is `true` or a schema, where names match "patternProperties", or where none of
-//              "properties" and "patternProperties" is there. A name is written as it is declared, a further one
-//              without escapes that it does not need and different from all declared ones. Names that "propertyNames"
-//              lists count as declared.
-//   no "type"  the types that the other keywords speak of; any value when there are none
+//   objects    properties in the order of their declaration, optional ones left out or not. Further properties follow
+//              where "additionalProperties" is `true` or a schema, where names match "patternProperties", or where
+//              neither "properties" nor "patternProperties" is present. A name is written as it is declared. A further
+//              name has only necessary escapes and differs from all declared ones. Names that "propertyNames" lists
+//              count as declared.
+//   no "type"  the types that the other keywords apply to; any value when there are none
 //   numbers    as json_text.h bounds them; within bounds as number_range.h does, without exponent
-//   strings    with "pattern" or "format", escapes only where JSON needs them; where several demands meet and an
-//              automaton of them would have more than Regular::kMostStates states, a lower "maxLength" and lower counts
-//              of the pattern hold
-//   oneOf      as anyOf, where the branches are seen to have no value in common: different types, values, or a property
-//              that both require with different values; of branches that only list values, those of one branch alone
+//   strings    with "pattern" or "format", only necessary escapes; if an automaton of several demands would have more
+//              than Regular::kMostStates states, "maxLength" and the counts of the pattern are lowered
+//   oneOf      as anyOf, if the branches provably have no value in common: different types, different values, or a
+//              property that both require with different values; of branches that only list values, the values that
+//              are in one branch alone
 //
 // Supported: type, enum, const, properties, required, additionalProperties, patternProperties (kMaxPatterns),
 // propertyNames, minProperties, maxProperties, items, prefixItems, minItems, maxItems, uniqueItems (of few listed
 // values), minLength, maxLength, pattern (regex.h), format (formats.h), minimum, maximum, exclusiveMinimum,
 // exclusiveMaximum, multipleOf, anyOf, oneOf, allOf, $ref within the schema, unevaluatedProperties and
-// unevaluatedItems, nullable, and what older drafts write instead (schema_keywords.h). A format beside a pattern is an
-// annotation. So are formats that are not known, and all that is no keyword of JSON schema. The other keywords are
-// refused by name and path, where they demand anything.
+// unevaluatedItems, nullable, and the equivalents of older drafts (schema_keywords.h).
+//
+// A format beside a pattern is an annotation, and so are unknown formats and names that are not JSON schema keywords.
+// The other keywords are refused with their name and path, if they demand anything.
 #pragma once
 #include <map>
 #include <optional>
@@ -37,20 +38,20 @@ namespace oss::grammar {
 
 class SchemaCompiler {
  public:
-  // All three outlive it.
+  // All three must outlive this object.
   SchemaCompiler(Graph& graph, JsonText& json, const Json& root)
       : graph_(graph), json_(json), document_(root, graph.budget()), strings_(graph, json) {}
 
-  // A value of the root. Throws kInvalidArgument.
+  // A value of the root schema. Throws kInvalidArgument.
   NodeId compile(NodeId next) { return compiled(document_.root(), next); }
-  // The same where the value must be an object.
+  // The same, restricted to objects.
   NodeId compile_object(NodeId next);
 
  private:
-  static constexpr int kMaxDepth = 100;  // of schemas inside each other while compiling
+  static constexpr int kMaxDepth = 100;  // of nested schemas while compiling
   static constexpr size_t kMaxProperties = 2048;
   static constexpr size_t kMaxPatterns = 4;     // of "patternProperties": a name may match any of them at once
-  static constexpr size_t kMaxLevels = 16'384;  // properties times how many there may be before them
+  static constexpr size_t kMaxLevels = 16'384;  // properties times the number that may precede them
 
   struct Members;
   struct Kind;
@@ -87,7 +88,8 @@ class SchemaCompiler {
   JsonText& json_;
   SchemaDocument document_;
   StringSchemas strings_;
-  // A rule whose schema is still to be compiled: not at once, for schemas may lead to one another a long way.
+  // A rule whose schema is not compiled yet. Compiling it at once could recurse deeply, because schemas can form long
+  // chains.
   struct Open {
     RuleId rule;
     Json schema;
@@ -95,7 +97,7 @@ class SchemaCompiler {
   };
   std::map<std::string, RuleId> rules_;             // by the schema's text
   std::map<std::string, RuleId> numbers_;           // by type, bounds and step
-  std::map<const Json*, RuleId> rules_of_targets_;  // of references
+  std::map<const Json*, RuleId> rules_of_targets_;  // of the targets of references
   std::vector<Open> open_;
   int depth_ = 0;
 };

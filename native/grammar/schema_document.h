@@ -1,4 +1,4 @@
-// One JSON schema as a document: finds what "$ref" names within it, and remembers what was worked out about its parts.
+// One JSON schema as a document: resolves "$ref" within it and caches results for its parts.
 #pragma once
 #include <optional>
 #include <string>
@@ -12,35 +12,36 @@
 
 namespace oss::grammar {
 
-constexpr int kMaxReferences = 32;  // that lead to one another before anything else is said
+constexpr int kMaxReferences = 32;  // in one chain of references
 
-// A schema that is met again by another way costs a look-up.
+// A schema that is reached again on another way costs a look-up.
 class SchemaDocument {
  public:
-  // The budget (null: none) outlives it.
+  // The budget (null: none) must outlive this object.
   explicit SchemaDocument(const Json& root, Budget* budget = nullptr) : root_(root), budget_(budget) {}
   const Json& root() const { return root_; }
-  // Throws kInvalidArgument for what is not a pointer into this document.
+  // Throws kInvalidArgument when `reference` is not a pointer into this document.
   const Json& resolve(const std::string& reference, const std::string& path) const;
 
   void spend(Work kind, uint64_t amount = 1) const {
     if (budget_ != nullptr) budget_->spend(kind, amount);
   }
-  // What `make` makes of the schemas with this text, made once. Throws kInvalidArgument where making it needs itself.
+  // The result of `make` for the schemas with this text, made once. Throws kInvalidArgument when `make` needs its own
+  // result.
   template <typename Make>
   Json once(std::string text, const std::string& path, Make&& make) const;
 
  private:
-  static constexpr int kMaxDepth = 64;  // of schemas that need one another to be merged
+  static constexpr int kMaxDepth = 64;  // of schemas whose merges depend on one another
 
   const Json* member(const Json& of, const std::string& key) const;
 
   const Json& root_;
   Budget* budget_;
-  // Of large objects, whose members many references name: the members by name.
+  // The members by name, for large objects with many references to their members.
   mutable std::unordered_map<const Json*, std::unordered_map<std::string_view, const Json*>> members_;
   mutable std::unordered_map<std::string, const Json*> resolved_;
-  mutable std::unordered_map<std::string, std::optional<Json>> known_;  // none: it is being made
+  mutable std::unordered_map<std::string, std::optional<Json>> known_;  // none: being made
   mutable int depth_ = 0;
 };
 
@@ -49,7 +50,7 @@ Json SchemaDocument::once(std::string text, const std::string& path, Make&& make
   spend(Work::kSchemas);
   spend(Work::kBytes, text.size());
   const auto [at, is_new] = known_.try_emplace(std::move(text));
-  std::optional<Json>& made = at->second;  // stays where it is
+  std::optional<Json>& made = at->second;  // the reference stays valid when the map grows
   if (!is_new) {
     if (!made) refuse_schema(path, "\"allOf\" or \"$ref\" leads back to itself");
     return *made;

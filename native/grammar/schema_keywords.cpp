@@ -72,7 +72,7 @@ bool contains(std::initializer_list<std::string_view> list, std::string_view key
 bool is_empty_object(const Json& value) { return value.object() && value.object()->empty(); }
 bool is_boolean(const Json* value, bool which) { return value && value->boolean() && *value->boolean() == which; }
 
-// What stands there and demands nothing.
+// Whether the keyword has no effect where it is.
 bool demands_nothing(const Json& schema, const std::string& keyword, const Json& value) {
   const bool has_condition = schema.find("if") && (schema.find("then") || schema.find("else"));
   if (contains({"if", "then", "else"}, keyword)) return !has_condition;
@@ -149,7 +149,7 @@ Json respelled(Json::Object out, const std::string& path) {
     drop(out, bound);
     if (limit) set(out, exclusive, *limit);
   }
-  // Beside parts that evaluate members they stay until the parts are merged (schema.cpp).
+  // Beside parts that evaluate members, they stay until the parts are merged (schema.cpp).
   if (!find("$ref") && !find("allOf") && !find("anyOf") && !find("oneOf")) {
     for (const auto& [all, own] :
          {std::pair("unevaluatedProperties", "additionalProperties"), std::pair("unevaluatedItems", "items")}) {

@@ -60,8 +60,8 @@ Json values_in_common(const Json::Array& a, const Json::Array& b) {
   return Json(std::move(common));
 }
 
-// What both demand of something inside of a value, to be merged when it is compiled: at once, schemas that lead to
-// themselves would never end, and others double with each level.
+// The joint demands on a nested value, merged when they are compiled. Merging at once would never end for recursive
+// schemas, and would double others with each level.
 Json both_of(const SchemaDocument& document, const Json& a, const Json& b) {
   for (const auto& [one, other] : {std::pair(&a, &b), std::pair(&b, &a)}) {
     if (one->boolean()) return *one->boolean() ? *other : *one;
@@ -80,7 +80,7 @@ Json both_of(const SchemaDocument& document, const Json& a, const Json& b) {
   return Json(Json::Object{{"allOf", Json(std::move(parts))}});
 }
 
-// Bytes that a copy takes, about.
+// The approximate size of a copy in bytes.
 uint64_t weight_of(const Json& json) {
   uint64_t weight = sizeof(Json);
   if (json.string()) return weight + json.string()->size();
@@ -93,7 +93,7 @@ uint64_t weight_of(const Json& json) {
   return weight;
 }
 
-// Follows references, and adds what stands beside them.
+// Follows references and merges the keywords beside them.
 Json followed(const SchemaDocument& document, const Json& schema, const std::string& path, int hops) {
   const Json* reference = schema.find("$ref");
   if (reference == nullptr) return schema;
@@ -104,7 +104,7 @@ Json followed(const SchemaDocument& document, const Json& schema, const std::str
   return demands_anything(rest) ? merge_schemas(document, rest, target, path) : target;
 }
 
-// "allOf" taken into the schema itself.
+// Merges "allOf" into the schema itself.
 Json flattened(const SchemaDocument& document, const Json& schema, const std::string& path) {
   if (schema.find("$ref") == nullptr && schema.find("allOf") == nullptr) return schema;
   return document.once("flat " + compact(schema), path, [&] {
@@ -147,7 +147,7 @@ void merge_objects(const SchemaDocument& document, const Json& a, const Json& b,
   }
 }
 
-// The item of an array at a place: its own schema, or that of all that follow.
+// The schema of an array's item at a position: its own, or the one of all further items.
 Json schema_of_item(const Json& schema, size_t at) {
   const Json* leading = schema.find("prefixItems");
   if (leading && leading->array() && at < leading->array()->size()) return (*leading->array())[at];
@@ -170,7 +170,7 @@ void merge_arrays(const SchemaDocument& document, const Json& a, const Json& b, 
   if (a.find("items") || b.find("items")) set(out, "items", both(leading));
 }
 
-// Patterns that one string must match all of.
+// Patterns that one string must all match.
 Json patterns_in_common(const Json& a, const Json& b) {
   Json::Array all;
   for (const Json* from : {&a, &b}) {

@@ -1,4 +1,4 @@
-// JSON schemas as values: what two schemas demand together.
+// Merges two JSON schemas into one that demands what both demand.
 #pragma once
 #include <string>
 
@@ -6,12 +6,12 @@
 
 namespace oss::grammar {
 
-// The schema behind its "$ref", with what stands beside it; itself without one.
+// The target of its "$ref", merged with the keywords beside it; the schema itself if it has no "$ref".
 Json follow_references(const SchemaDocument& document, const Json& schema, const std::string& path);
 
-// A schema that demands what both demand, without "allOf" at its top; references at the top are followed, and what both
-// demand of one member or item is left as an "allOf". Throws kInvalidArgument, naming the keyword, where that cannot be said
-// in one schema.
+// A schema with the demands of both, without "allOf" at its top. References at the top are followed; the two demands on
+// one member or item become an "allOf". Throws kInvalidArgument, with the keyword, where one schema cannot express
+// both.
 Json merge_schemas(const SchemaDocument& document, const Json& a, const Json& b, const std::string& path);
 
 }  // namespace oss::grammar

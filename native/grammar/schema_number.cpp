@@ -1,4 +1,4 @@
-// Numbers of a schema: their bounds and their step.
+// The numbers of a schema: their bounds and their step.
 #include "native/base/str.h"
 #include "native/grammar/number_range.h"
 #include "native/grammar/schema.h"
@@ -28,7 +28,7 @@ Decimal SchemaCompiler::step_of(const Json& schema, const std::string& path) con
   return step.number()->decimal();
 }
 
-// Equal numbers are one rule: they take some hundred nodes each.
+// Equal numbers share one rule, because each takes about a hundred nodes.
 NodeId SchemaCompiler::number(const Json& schema, bool integer, const std::string& path, NodeId next) {
   const NumberBounds bounds = bounds_of(schema, path);
   const bool has_step = schema.find("multipleOf") != nullptr;

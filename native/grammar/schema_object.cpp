@@ -1,4 +1,4 @@
-// Objects of a schema (schema.h): which members there may be, and how many.
+// The objects of a schema (schema.h): their possible members and the number of members.
 #include <algorithm>
 #include <string_view>
 #include <unordered_map>
@@ -16,18 +16,18 @@ struct SchemaCompiler::Members {
     std::string name;
     Json schema;
     bool required;
-    bool is_own;  // the schema is its own, not that of further members
+    bool is_own;  // false if the schema is the one of further members
   };
-  std::vector<Property> declared;                  // in the order in which they are written
+  std::vector<Property> declared;                  // in the order of writing
   std::unordered_map<std::string, size_t> places;  // in `declared`, by name
-  std::optional<Json> more;                        // what further members are; absent: there are none
+  std::optional<Json> more;                        // the schema of further members; absent: there are none
   std::optional<RuleId> open;                      // a further member: its name, a colon and its value
 
   Property* find(const std::string& name) {
     const auto at = places.find(name);
     return at == places.end() ? nullptr : &declared[at->second];
   }
-  // Refused before the work.
+  // Checks the limit before the work.
   void declare(Property property, const std::string& path) {
     if (declared.size() >= kMaxProperties) refuse_schema(path, str("more than ", kMaxProperties, " properties"));
     places.emplace(property.name, declared.size());
@@ -35,7 +35,7 @@ struct SchemaCompiler::Members {
   }
 };
 
-// Further members whose names are of one language.
+// Further members whose names belong to one language.
 struct SchemaCompiler::Kind {
   Regular::Id names;
   Json schema;
@@ -70,10 +70,10 @@ SchemaCompiler::Members SchemaCompiler::declared_members(const Json& schema, con
   return out;
 }
 
-// Takes out what "propertyNames" does not admit; returns what it says of further names.
+// Removes properties that "propertyNames" excludes; returns the language of further names.
 Regular::Id SchemaCompiler::restrict_names(const Json& given, Members& members, const std::string& path) {
   const std::string at = path + "/propertyNames";
-  // What a pattern says of such a name does not bring it back.
+  // Patterns must not bring such a name back.
   const auto refuse = [](Members::Property& property) {
     property.schema = Json(false);
     property.is_own = true;
@@ -89,7 +89,7 @@ Regular::Id SchemaCompiler::restrict_names(const Json& given, Members& members, 
     }
     return language;
   }
-  // Listed names are as good as declared ones.
+  // Listed names count as declared ones.
   std::vector<std::string> listed;
   if (names.object()) {
     for (const Json& name : listed_values(names, at)) listed.push_back(*name.string());
@@ -105,7 +105,8 @@ Regular::Id SchemaCompiler::restrict_names(const Json& given, Members& members, 
   return Regular::kNothing;
 }
 
-// The kinds of members that patterns of names tell apart; declared ones get what the patterns say of them.
+// One kind of member for each combination of matching name patterns. Declared members are merged with the schemas of
+// the patterns that they match.
 std::vector<SchemaCompiler::Kind> SchemaCompiler::kinds_of_names(const Json& patterns, Regular::Id allowed,
                                                                  Members& members, const std::string& path) {
   if (!patterns.object()) refuse_schema(path, "\"patternProperties\" is no object");
@@ -169,8 +170,8 @@ SchemaCompiler::Members SchemaCompiler::members_of(const Json& schema, const std
   return out;
 }
 
-// Further members and the end, where so many are written. The same name could come twice and count once, so that of a
-// minimum one alone can be left to them.
+// Further members and the end, after `written` members. Further members can supply at most one of a minimum, because
+// they may repeat a name, which counts once.
 NodeId SchemaCompiler::end_of_object(const Members& members, uint32_t written, Range count, NodeId next) {
   const NodeId close = json_.blanks(graph_.text("}", next));
   const uint32_t needed = count.min > written ? count.min - written : 0;
@@ -184,8 +185,8 @@ NodeId SchemaCompiler::end_of_object(const Members& members, uint32_t written, R
   return needed == 0 ? graph_.any_of({first, close}) : first;
 }
 
-// From the back, a node for each count of properties that may stand before: none, or some, and more counts where there
-// are bounds on how many there may be. The last count stands for itself and for all above it.
+// Built from the back, with a node for each count of preceding properties: none or some, and more counts where the
+// number of properties is bounded. The last count stands for itself and all higher ones.
 NodeId SchemaCompiler::object(const Json& schema, const std::string& path, NodeId next) {
   const Range count = {count_of(schema, "minProperties", 0, path), count_of(schema, "maxProperties", kUnlimited, path)};
   const bool is_free = std::none_of(schema.object()->begin(), schema.object()->end(), [](const auto& member) {
@@ -203,16 +204,16 @@ NodeId SchemaCompiler::object(const Json& schema, const std::string& path, NodeI
   if (size_t(most) * declared.size() > kMaxLevels) {
     refuse_schema(path, "\"minProperties\" and \"maxProperties\" beside so many properties are not supported");
   }
-  std::vector<NodeId> here;  // by how many are written
+  std::vector<NodeId> here;  // by the number written
   for (uint32_t written = 0; written <= most; ++written) {
     here.push_back(written > count.max ? Graph::kNowhere : end_of_object(members, written, count, next));
   }
   for (auto property = declared.rbegin(); property != declared.rend(); ++property) {
     const std::string at = str(path, "/properties/", property->name);
-    // One way to write the value serves all counts before it where only one follows.
+    // If only one count follows, all counts before it share one way to write the value.
     std::optional<RuleId> rule;
     if (most > 1) rule = graph_.add_rule(value(property->schema, at, Graph::kEndNode));
-    std::vector<NodeId> member(most + 1, Graph::kNowhere);  // by how many are written behind it
+    std::vector<NodeId> member(most + 1, Graph::kNowhere);  // by the number written after it
     for (uint32_t behind = 1; behind <= most; ++behind) {
       const NodeId of = rule ? graph_.call(*rule, here[behind]) : value(property->schema, at, here[behind]);
       member[behind] = graph_.text(json_string(property->name), json_.colon(of));

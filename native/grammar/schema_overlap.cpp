@@ -12,7 +12,7 @@
 namespace oss::grammar {
 namespace {
 
-// Equal for equal values: as compact(), with the members of objects in order.
+// The same text for equal values: like compact(), but with the members of objects sorted.
 std::string text_of_value(const Json& value) {
   std::string out;
   if (value.array()) {
@@ -28,13 +28,13 @@ std::string text_of_value(const Json& value) {
   return out.empty() ? "{}" : out + "}";
 }
 
-// Without "type" it adds null to whatever else is said.
+// "nullable" without "type" adds null to the other demands.
 bool is_nullable(const Json& schema) {
   const Json* nullable = schema.find("nullable");
   return nullable != nullptr && nullable->boolean() && *nullable->boolean() && schema.find("type") == nullptr;
 }
 
-// The JSON types that a schema may have values of, as bits; integers are numbers.
+// The JSON types that the schema's values may have, as bits; integers are numbers.
 int kinds_of(const Json& schema) {
   constexpr std::string_view kNames[] = {"null", "boolean", "number", "string", "array", "object"};
   const auto bit = [&](std::string_view name) {
@@ -77,8 +77,8 @@ bool only_lists(const Json& schema) {
   });
 }
 
-// All values that a schema may have where it lists them, or its branches do; more than it has, where it demands other things
-// as well.
+// All values of a schema that lists them, directly or in its branches. The list may be too long where the schema
+// demands other things as well.
 std::optional<std::unordered_set<std::string>> listed_values(const SchemaDocument& document, const Json& schema) {
   document.spend(Work::kComparisons);
   std::unordered_set<std::string> out;
@@ -106,7 +106,8 @@ std::optional<std::unordered_set<std::string>> listed_values(const SchemaDocumen
   return std::nullopt;
 }
 
-// A schema behind its references: itself or one of the document, or in `place` where something stands beside them.
+// The target of a schema's references. Returns the schema itself or one of the document. `place` holds the result of a
+// merge with keywords beside the references.
 const Json& behind_references(const SchemaDocument& document, const Json& schema, std::optional<Json>& place) {
   const Json* at = &schema;
   for (int hops = 0; hops <= kMaxReferences; ++hops) {
@@ -118,7 +119,7 @@ const Json& behind_references(const SchemaDocument& document, const Json& schema
   return place.emplace(follow_references(document, *at, ""));
 }
 
-// No value is valid under both; false where that cannot be told.
+// Whether no value is valid under both; false where this is unknown.
 bool are_disjoint(const SchemaDocument& document, const Json& first, const Json& second, int depth) {
   if (depth > 4) return false;
   document.spend(Work::kComparisons);
@@ -167,10 +168,10 @@ bool are_disjoint(const SchemaDocument& document, const Json& first, const Json&
   return false;
 }
 
-// The objects among these schemas that one property tells apart, which each of them requires with values of its own. Unions
-// of a thousand are written so, and then no two of them need to be compared.
+// Marks object schemas that one property separates: each requires it, with different values. Unions of a thousand
+// schemas are written this way, and then their pairs need no comparison.
 std::vector<bool> told_apart(const SchemaDocument& document, const Json::Array& schemas) {
-  constexpr size_t kMostNames = 4;  // of properties that are looked at
+  constexpr size_t kMostNames = 4;  // of properties that are tried
   struct Branch {
     std::optional<Json> place;
     const Json* schema = nullptr;
@@ -183,7 +184,7 @@ std::vector<bool> told_apart(const SchemaDocument& document, const Json::Array& 
     document.spend(Work::kComparisons);
     Branch& branch = branches[i];
     branch.schema = &behind_references(document, schemas[i], branch.place);
-    if (!branch.schema->object() || kinds_of(*branch.schema) != 32) continue;  // not only objects
+    if (!branch.schema->object() || kinds_of(*branch.schema) != 32) continue;  // may be something other than an object
     branch.required = texts_of(branch.schema->find("required"));
     document.spend(Work::kComparisons, branch.required.size());
     if (names.empty()) names = branch.required;
@@ -212,7 +213,7 @@ std::vector<bool> told_apart(const SchemaDocument& document, const Json::Array& 
 }  // namespace
 
 std::optional<std::pair<size_t, size_t>> first_overlap(const SchemaDocument& document, const Json::Array& schemas) {
-  // Most lists are of values: then no two need to be compared.
+  // In most cases all schemas list values, and then their pairs need no comparison.
   std::unordered_map<std::string, size_t> first_with;
   bool all_listed = true;
   for (size_t i = 0; i < schemas.size() && all_listed; ++i) {

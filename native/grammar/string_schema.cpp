@@ -12,7 +12,7 @@
 namespace oss::grammar {
 namespace {
 
-// A pattern says more than a format, which is an annotation beside it: the SDKs write both.
+// A pattern is stricter than a format, which is an annotation beside it. The SDKs write both.
 struct Demands {
   std::vector<std::string> patterns;
   std::optional<std::string_view> format;
@@ -44,7 +44,7 @@ Demands demands_of(const Json& schema, const std::string& path) {
 
 std::string name_of_pattern(const std::string& path) { return str("schema ", path, ": \"pattern\""); }
 
-// ^[..]{n,m}$: its length is a count, so that no automaton has to count.
+// ^[..]{n,m}$: its length is a count, so that no automaton needs to count.
 const RegexTree* only_counted_set(const RegexTree& whole) {
   if (whole.parts.size() != 1 || whole.parts[0].parts.size() != 3) return nullptr;
   const std::vector<RegexTree>& parts = whole.parts[0].parts;
@@ -79,8 +79,8 @@ NodeId StringSchemas::value(const Json& schema, const std::string& path, NodeId 
                                  name_of_pattern(path), close));
 }
 
-// Several demands at once. An automaton counts characters by its states: where a maximum would take too many, a lower
-// one holds in its place, so that what is written stays valid.
+// Several demands at once. An automaton counts characters in its states. If a maximum needs too many states, a lower
+// maximum replaces it, so that every text stays valid.
 NodeId StringSchemas::with_length(const Json& schema, const std::string& path, NodeId next) {
   const Demands demands = demands_of(schema, path);
   const std::string name = name_of_pattern(path);

@@ -1,4 +1,4 @@
-// Strings of a schema: patterns, a format and a length, all at once.
+// The strings of a schema: patterns, a format and a length, all at once.
 #pragma once
 #include <string>
 
@@ -13,12 +13,12 @@ class StringSchemas {
  public:
   StringSchemas(Graph& graph, JsonText& json) : graph_(graph), json_(json), regular_(graph) {}
 
-  // A string of this schema, in its quotes. Throws kInvalidArgument, as all that follows.
+  // A string of this schema, in quotes. Throws kInvalidArgument, as all functions below.
   NodeId value(const Json& schema, const std::string& path, NodeId next);
 
-  // What stands between the quotes, as a language: for names of properties, which meet further demands.
+  // The text between the quotes, as a language: for property names, which must meet further demands.
   Regular::Id language(const Json& schema, const std::string& path);
-  // A string of this language, in its quotes. `name` begins every message.
+  // A string of this language, in quotes. `name` begins every message.
   NodeId of_language(Regular::Id language, const std::string& name, NodeId next);
   bool matches(Regular::Id language, const std::string& text, const std::string& name);
   Regular& regular() { return regular_; }
@@ -31,7 +31,7 @@ class StringSchemas {
   Regular regular_;
 };
 
-// A member of a schema that counts, or `otherwise` where it is absent.
+// The value of a keyword that is a count, or `otherwise` if it is absent.
 uint32_t count_of(const Json& schema, const char* keyword, uint32_t otherwise, const std::string& path);
 
 }  // namespace oss::grammar

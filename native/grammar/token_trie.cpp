@@ -22,7 +22,7 @@ std::string_view bytes_of(int32_t token) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-// How many characters, when all of them stand for themselves in a JSON string; else 0.
+// The number of characters, if none of them needs an escape in a JSON string; else 0.
 uint32_t plain_characters(std::string_view text) {
   uint32_t count = 0;
   while (!text.empty()) {
@@ -34,7 +34,7 @@ uint32_t plain_characters(std::string_view text) {
   return count;
 }
 
-// In the order of their bytes. The first eight decide nearly always.
+// Sorted by bytes. The first eight bytes are almost always enough.
 std::vector<int32_t> sorted_tokens(int32_t count) {
   struct Entry {
     uint64_t prefix;
@@ -125,12 +125,12 @@ SharedTrie::SharedTrie(int vocab) : vocab_(vocab) {
   const auto build = [this] {
     try {
       get();
-    } catch (const std::exception&) {  // no memory: whoever looks into the trie tries again, and hears of it
+    } catch (const std::exception&) {  // no memory: the next get() tries again and throws
     }
   };
   try {
     Thread("gpt-oss trie", build).detach();
-  } catch (const std::exception&) {  // the system refuses a thread: whoever looks into the trie first builds it
+  } catch (const std::exception&) {  // the system refused a thread: the first get() builds the trie
   }
 }
 
