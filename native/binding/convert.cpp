@@ -7,6 +7,7 @@
 #include "native/binding/arrays.h"
 #include "native/binding/errors.h"
 #include "native/model/weight_sums.h"
+#include "native/testing/script.h"
 
 namespace oss {
 
@@ -74,15 +75,16 @@ std::vector<float> floats_from_js(const Napi::Value& value) {
   return {values.begin(), values.end()};
 }
 
-static std::shared_ptr<const Script> script_from_js(const Napi::Value& value) {
+static std::shared_ptr<const Author> script_from_js(const Napi::Value& value) {
   if (!value.IsObject()) return nullptr;
   const Napi::Object from = value.As<Napi::Object>();
-  auto script = std::make_shared<Script>();
   const Napi::Array choices = from.Get("choices").As<Napi::Array>();
-  for (uint32_t i = 0; i < choices.Length(); ++i) script->choices.push_back(tokens_from_js(choices.Get(i)));
+  std::vector<std::vector<int32_t>> written;
+  for (uint32_t i = 0; i < choices.Length(); ++i) written.push_back(tokens_from_js(choices.Get(i)));
+  auto script = std::make_shared<Script>(std::move(written));
   script->tokens_per_step = int(number(from, "tokensPerStep"));
   script->step_ms = number(from, "stepDelayMs");
-  script->held = from.Get("isHeld").ToBoolean();
+  script->is_held = from.Get("isHeld").ToBoolean();
   return script;
 }
 
@@ -110,7 +112,7 @@ Request request_from_js(const Napi::Object& request) {
       .processed = request.Get("processed").As<Napi::Boolean>().Value(),
       .constraint = nullptr,
       .logits_last = int64_t(number(request, "logitsLast")),
-      .script = script_from_js(request.Get("script")),
+      .author = script_from_js(request.Get("script")),
   };
   std::sort(out.stop_tokens.begin(), out.stop_tokens.end());
   if (const Napi::Value constraint = request.Get("constraint"); constraint.IsString()) {

@@ -66,7 +66,7 @@ Config tiny() {
   return c;
 }
 
-// What a ScriptedEngine runs: any token can be read and written, and nothing takes long.
+// For tests of everything around a model: any token can be read and written, and nothing takes long.
 Config wide() {
   Config c = tiny();
   c.num_layers = 1;

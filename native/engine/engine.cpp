@@ -125,18 +125,6 @@ std::vector<Event> Engine::take_events(uint64_t client) {
   return at == clients_.end() ? std::vector<Event>() : std::exchange(at->second.mailbox, {});
 }
 
-static void check_script(const Script& script, int64_t vocab) {
-  for (const std::vector<int32_t>& tokens : script.choices) {
-    if (tokens.empty()) throw Error(Code::kInvalidArgument, "a script has no tokens: at least one is needed");
-    for (const int32_t token : tokens) {
-      if (token < 0 || token >= vocab) {
-        throw Error(Code::kInvalidArgument, str("token ", token, " of a script is outside the vocabulary of ", vocab));
-      }
-    }
-  }
-  if (script.choices.empty()) throw Error(Code::kInvalidArgument, "a script has no choices: at least one is needed");
-}
-
 static bool has_fewer(const std::pair<const std::string, int>& a, const std::pair<const std::string, int>& b) {
   return a.second < b.second;
 }
@@ -156,7 +144,7 @@ void Engine::submit(Request request) {
                   str("token ", bias.token, " of the logit bias is outside the vocabulary of ", config.vocab));
     }
   }
-  if (request.script) check_script(*request.script, config.vocab);
+  if (request.author) request.author->check(config.vocab);
   const int64_t prompt = int64_t(request.prompt.size());
   const int64_t least_output = request.logits_last > 0 ? 0 : 1;
   if (prompt + least_output > info_.context_length) {

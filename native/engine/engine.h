@@ -212,7 +212,7 @@ class Engine {
   void remove(Sequence& sequence);
   void fail_all(Code code, const std::string& message);
   void tell(Sequence& sequence, Event event);
-  void take_script_time();
+  void take_author_time();
   void publish();
 
   std::unique_ptr<const Checkpoint> checkpoint_;  // its mapped files may be the weights themselves
@@ -228,7 +228,7 @@ class Engine {
   std::unique_ptr<StepBuilder> builder_;
   std::optional<Launched> ahead_;                   // the step after the one that is told of next
   std::vector<std::pair<uint64_t, Event>> outbox_;  // of this step, by client
-  double script_ms_ = 0;                            // that this step takes beyond its computing
+  double author_ms_ = 0;                            // that this step takes beyond its computing
   EngineStats counters_;
   uint64_t arrivals_ = 0;
   bool any_failed_ = false;     // requests whose sequences are still there

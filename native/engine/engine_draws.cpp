@@ -9,7 +9,7 @@
 namespace oss {
 
 // The highest logit wins, whatever the request asks for.
-static SamplingArgs script_sampling(SamplingArgs args) {
+static SamplingArgs certain(SamplingArgs args) {
   args.temperature = 0;
   args.repetition_penalty = 1;
   args.presence_penalty = args.frequency_penalty = 0;
@@ -43,14 +43,14 @@ void Engine::queue_draws(std::span<const Draw> draws) {
       }
     }
     std::span<const SamplingContext::Seen> seen = sequence.seen;
-    if (request.script) {
+    if (request.author) {
       // Drawn like any other token, so that its log probability is what the model gives it.
-      args.back() = script_sampling(args.back());
-      bias = {{request.script->of(sequence.choice)[size_t(draws[i].position)], std::numeric_limits<float>::max()}};
+      args.back() = certain(args.back());
+      bias = {{*request.author->token(sequence.choice, draws[i].position), std::numeric_limits<float>::max()}};
       seen = {};
     }
     contexts.push_back({.seen = seen, .bias = bias, .top_logprobs = request.top_logprobs});
-    if (sequence.mask != nullptr && !request.script) contexts.back().allowed = *sequence.mask;
+    if (sequence.mask != nullptr && !request.author) contexts.back().allowed = *sequence.mask;
   }
   backend_->sample(int(args.size()), int(vocab), forward_->logits() + size_t(draws.front().row) * vocab, args,
                    contexts);
@@ -119,7 +119,7 @@ void Engine::append_token(Sequence& sequence, Sampled sampled, Clock::time_point
     end(sequence, FinishReason::kStop, piece.stopped ? "" : sequence.text.end());
   } else if (sequence.completion() >= request.max_tokens) {
     end(sequence, FinishReason::kLength, sequence.text.end());
-  } else if (request.script && size_t(sequence.completion()) == request.script->of(sequence.choice).size()) {
+  } else if (request.author && !request.author->token(sequence.choice, sequence.completion())) {
     end(sequence, FinishReason::kStop, sequence.text.end());
   }
 }

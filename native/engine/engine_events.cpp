@@ -80,12 +80,12 @@ void Engine::tell(Sequence& sequence, Event event) {
   const Request& request = sequence.request();
   event.id = request.id;
   event.choice = sequence.choice;
-  if (!request.script) {
+  if (!request.author) {
     outbox_.push_back({request.client, std::move(event)});
     return;
   }
   const bool is_token = event.kind == Event::Kind::kToken;
-  if (is_token && sequence.withheld.size() + 1 < size_t(request.script->tokens_per_step)) {
+  if (is_token && sequence.withheld.size() + 1 < size_t(request.author->tokens_per_step)) {
     sequence.withheld.push_back(std::move(event));
     return;
   }
@@ -95,7 +95,7 @@ void Engine::tell(Sequence& sequence, Event event) {
   for (Event& withheld : sequence.withheld) outbox_.push_back({request.client, std::move(withheld)});
   outbox_.push_back({request.client, std::move(event)});
   sequence.withheld.clear();
-  if (is_token) script_ms_ = std::max(script_ms_, request.script->step_ms);
+  if (is_token) author_ms_ = std::max(author_ms_, request.author->step_ms);
 }
 
 // Under the lock. Takes no memory: submit() has made the places where tenants are counted.

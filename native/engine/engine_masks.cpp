@@ -4,11 +4,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "native/base/json.h"
-#include "native/base/str.h"
 #include "native/base/trace.h"
 #include "native/engine/engine.h"
-#include "native/tokenizer/tokenizer.h"
 
 namespace oss {
 
@@ -16,26 +13,15 @@ namespace oss {
 // Whose last mask was slow gets less, so that some is left for others.
 constexpr uint64_t kWorkOfStep = 50'000, kWorkOfSlowOne = 2'000;
 
-// A script may be cut off by its request's limit, so its masks have none.
+// An author may be cut off by its request's limit, so its masks have none.
 static int64_t tokens_left(const Sequence& sequence) {
   constexpr int64_t kNoLimit = int64_t(1) << 40;
-  return sequence.request().script ? kNoLimit : sequence.request().max_tokens - sequence.completion();
+  return sequence.request().author ? kNoLimit : sequence.request().max_tokens - sequence.completion();
 }
 
-// A script is told where it breaks its constraint.
 static std::optional<Error> broken_constraint(const Sequence& sequence) {
-  constexpr int64_t kShown = 12;  // tokens before the one that is wrong
-  if (!sequence.request().script) return std::nullopt;
-  const std::vector<int32_t>& script = sequence.request().script->of(sequence.choice);
-  const int64_t at = sequence.completion();
-  if (grammar::allows(*sequence.mask, script[size_t(at)])) return std::nullopt;
-  const auto text = [&](int64_t from, int64_t to) {
-    const auto first = script.begin() + std::max<int64_t>(from, 0);
-    const std::vector<uint32_t> ids(first, script.begin() + to);
-    return quote(tokenizer::decode(ids));
-  };
-  return Error(Code::kInvalidArgument, str("the script breaks the constraint of its request at token ", at, ": after ",
-                                           text(at - kShown, at), " it writes ", text(at, at + 1)));
+  const auto& author = sequence.request().author;
+  return author ? author->refusal(sequence.choice, sequence.completion(), *sequence.mask) : std::nullopt;
 }
 
 // Before a step: takes the parts out whose next token needs a mask that is not there yet.

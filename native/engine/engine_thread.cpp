@@ -32,7 +32,7 @@ void Engine::run() {
     remove_failed();
     idle = !step();
     make_room();
-    take_script_time();
+    take_author_time();
     publish();
   }
   take_commands();
@@ -301,9 +301,9 @@ void Engine::read_logits(Sequence& sequence, int first_row, int64_t rows) {
                  {sequence.logits.data() + before, size_t(rows) * vocab});
 }
 
-// A script may be slower than the model that it stands for; the engine is as busy as with a slow model.
-void Engine::take_script_time() {
-  const double ms = std::exchange(script_ms_, 0);
+// An author may be slower than the model that it stands for; the engine is as busy as with a slow model.
+void Engine::take_author_time() {
+  const double ms = std::exchange(author_ms_, 0);
   if (ms <= 0) return;
   std::unique_lock lock(mutex_);
   changed_.wait_for(lock, std::chrono::duration<double, std::milli>(ms), [this] { return closing_.load(); });

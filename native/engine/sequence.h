@@ -11,6 +11,7 @@
 #include "kernels/common/args.h"
 #include "native/backend/backend.h"
 #include "native/base/error.h"
+#include "native/engine/author.h"
 #include "native/engine/constraint_job.h"
 #include "native/engine/kv_cache.h"
 #include "native/engine/mask_job.h"
@@ -24,16 +25,6 @@ using Clock = std::chrono::steady_clock;
 inline double ms_between(Clock::time_point from, Clock::time_point to) {
   return std::chrono::duration<double, std::milli>(to - from).count();
 }
-
-// What the model is to write, for tests of everything around it: its logits are computed all the same.
-struct Script {
-  std::vector<std::vector<int32_t>> choices;  // none empty; choice i writes the one at i modulo their number
-  int tokens_per_step = 1;                    // told of together
-  double step_ms = 0;                         // that so many take
-  bool held = false;                          // to the request's constraint; else it is written whatever that says
-
-  const std::vector<int32_t>& of(int choice) const { return choices[size_t(choice) % choices.size()]; }
-};
 
 struct Request {
   uint64_t client = 0;  // who hears of it
@@ -56,7 +47,7 @@ struct Request {
   int64_t logits_last = 0;  // > 0: no completion; the logits of the last positions of the prompt instead
   // Of the prompt, first tokens that are not computed: their places in the cache stay as they are. For benches of decoding.
   int64_t assumed_tokens = 0;
-  std::shared_ptr<const Script> script{};  // null: the model writes
+  std::shared_ptr<const Author> author{};  // null: the model writes
   // Filled in by the engine.
   std::shared_ptr<ConstraintJob> compiling{};
   Clock::time_point submitted{};
@@ -121,7 +112,7 @@ struct Sequence {
   }
 
   void hold_to(std::shared_ptr<const grammar::Constraint> constraint) {
-    const bool is_free = request().script != nullptr && !request().script->held;
+    const bool is_free = request().author != nullptr && !request().author->is_held;
     if (!is_free) matcher = std::make_shared<grammar::Matcher>(std::move(constraint));
     compiling = false;
   }
@@ -157,7 +148,7 @@ struct Sequence {
   bool masks_are_slow = false;                // the last one was
   std::optional<Error> constraint_failure;    // why it cannot go on
   std::vector<float> logits;                  // collected for logits_last
-  std::vector<Event> withheld;                // tokens of a script that are told of together
+  std::vector<Event> withheld;                // tokens of an author that are told of together
   // For the penalties, where there are any: every distinct token, and where it stands in the list.
   bool penalized = false;
   std::vector<SamplingContext::Seen> seen;

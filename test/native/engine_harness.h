@@ -7,10 +7,12 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "native/backend/cuda/cuda_module.h"
 #include "native/engine/engine.h"
+#include "native/testing/script.h"
 #include "test/native/check.h"
 
 namespace oss::test {
@@ -46,6 +48,14 @@ struct Outcome {
   int accepted = 0;
   std::vector<grammar::Relaxed> relaxed;
 };
+
+inline std::shared_ptr<const Author> script(std::vector<std::vector<int32_t>> choices, int tokens_per_step = 1,
+                                            double step_ms = 0) {
+  auto script = std::make_shared<Script>(std::move(choices));
+  script->tokens_per_step = tokens_per_step;
+  script->step_ms = step_ms;
+  return script;
+}
 
 // Of a golden model, a synthetic one, or a path.
 inline std::string path_of(const std::string& model) {

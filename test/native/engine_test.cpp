@@ -261,8 +261,7 @@ TEST("engine: a script is written to its end, its stop token or the last token a
   r.sampling.frequency_penalty = 2;
   r.bias = {{7, -100}};
   r.stop_tokens = {9};
-  r.script = std::make_shared<Script>(
-      Script{.choices = {{7, 7, 7}, {7, 9, 7}, std::vector<int32_t>(50, 7)}, .tokens_per_step = 4, .step_ms = 1});
+  r.author = script({{7, 7, 7}, {7, 9, 7}, std::vector<int32_t>(50, 7)}, 4, 1);
   harness.submit(std::move(r));
   harness.wait_for_ends(3);
   CHECK(harness.outcomes[1].tokens == (std::vector<int32_t>{7, 7, 7}));
@@ -275,7 +274,7 @@ TEST("engine: a script is written to its end, its stop token or the last token a
 
   const auto refuse = [&](std::vector<std::vector<int32_t>> choices) {
     Request refused = request(9, prompt_of(1, 4), 4);
-    refused.script = std::make_shared<Script>(Script{.choices = std::move(choices)});
+    refused.author = script(std::move(choices));
     harness.submit(std::move(refused));
   };
   CHECK_THROWS(Code::kInvalidArgument, "no choices", refuse({}));
@@ -462,8 +461,7 @@ TEST("engine: a full queue takes requests of tenants with fewer places; the newe
     r.tenant = tenant;
     if (id == 1) {
       r.max_tokens = 400;
-      r.script = std::make_shared<Script>(
-          Script{.choices = {std::vector<int32_t>(400, 1)}, .tokens_per_step = 1, .step_ms = 20, .held = false});
+      r.author = script({std::vector<int32_t>(400, 1)}, 1, 20);
     }
     harness.submit(std::move(r));
   };

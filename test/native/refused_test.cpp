@@ -248,7 +248,7 @@ struct Crowd {
     compiled.stop_tokens = {end};
     all.push_back(std::move(compiled));
     Request scripted = request(kScript, prompt_of(8, 10), 9);
-    scripted.script = std::make_shared<Script>(Script{.choices = {{7, 8, 9, 10, 11, 12, 13}}, .tokens_per_step = 3});
+    scripted.author = script({{7, 8, 9, 10, 11, 12, 13}}, 3);
     all.push_back(std::move(scripted));
     return all;
   }
