@@ -1,6 +1,7 @@
 import { chatConversation } from "../../lib/chat/messages.js";
+import type { TurnEvent, TurnUsage } from "../../lib/chat/turn-event.js";
 import type { SpelledToken } from "../../lib/chat/visible-text.js";
-import type { Turn, TurnEvent, TurnRequest, TurnUsage } from "../../lib/server/turn/turn.js";
+import type { Turn, TurnRequest } from "../../lib/server/turn/turn.js";
 import { tokenizer } from "../../lib/tokenizer/index.js";
 
 /** Turns of the assistant as tests write them, in place of a model's. */

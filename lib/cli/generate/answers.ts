@@ -1,12 +1,13 @@
 import { type ChatAnswer, summarize } from "../../chat/chat.js";
+import type { TurnEvent } from "../../chat/turn-event.js";
+import { logprobOf, type VisibleLogprob } from "../../chat/visible-logprob.js";
 import { GptOssError } from "../../errors.js";
 import type { FinishReason } from "../../generation/results.js";
 import type { Message, ReasoningEffort } from "../../harmony/index.js";
 import { Tenants } from "../../server/tenants/tenants.js";
 import { renderTurn } from "../../server/turn/prompt.js";
 import { startTurn } from "../../server/turn/start.js";
-import type { TurnEvent, TurnRequest } from "../../server/turn/turn.js";
-import { logprobOf, type VisibleLogprob } from "../../server/turn/visible-logprob.js";
+import type { TurnRequest } from "../../server/turn/turn.js";
 import { type AnswerPiece, AnswerPrinter } from "../answer-printer.js";
 import type { LoadedModel } from "../load-model.js";
 import { Output } from "../output.js";

@@ -1,6 +1,6 @@
+import type { TurnEvent, TurnUsage } from "../../chat/turn-event.js";
+import { logprobOf } from "../../chat/visible-logprob.js";
 import type { SpelledToken } from "../../chat/visible-text.js";
-import type { TurnEvent, TurnUsage } from "../turn/turn.js";
-import { logprobOf } from "../turn/visible-logprob.js";
 
 /** What both forms of a chat completion are made of: the pieces of a message, as OpenAI's API names them. */
 

@@ -1,5 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { FastifyInstance } from "fastify";
+import { LazyList, SpelledTokens } from "../../chat/spelled-tokens.js";
+import type { TurnUsage } from "../../chat/turn-event.js";
 import type { SpelledToken } from "../../chat/visible-text.js";
 import { checkedBody } from "../bodies/checked-body.js";
 import { withoutAbsent } from "../bodies/common-fields.js";
@@ -15,8 +17,7 @@ import { warn } from "../http/warnings.js";
 import { grantedPriority } from "../limits/priority.js";
 import { ticketOf } from "../limits/tickets.js";
 import { tenantOf } from "../tenants/tenant.js";
-import { LazyList, SpelledTokens } from "../turn/spelled-tokens.js";
-import type { Turn, TurnUsage } from "../turn/turn.js";
+import type { Turn } from "../turn/turn.js";
 import { ChatChoice, logprobEntry, type MessagePiece, usageOf } from "./answer.js";
 import { type ChatBody, chatRequest, showsReasoning } from "./request.js";
 

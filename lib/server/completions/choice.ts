@@ -1,10 +1,10 @@
+import { LazyList } from "../../chat/spelled-tokens.js";
+import { logprobOf, type VisibleLogprob } from "../../chat/visible-logprob.js";
 import { type SpelledToken, type VisiblePiece, VisibleText } from "../../chat/visible-text.js";
 import type { GeneratedToken } from "../../generation/results.js";
 import { Utf8Stream } from "../../harmony/utf8.js";
 import { firstSpecialToken } from "../../tokenizer/special-tokens.js";
 import { tokenBytes } from "../../tokenizer/token-table.js";
-import { LazyList } from "../turn/spelled-tokens.js";
-import { logprobOf, type VisibleLogprob } from "../turn/visible-logprob.js";
 
 export interface CompletionChoiceOptions {
   stop: readonly string[];

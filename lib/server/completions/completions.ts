@@ -1,9 +1,11 @@
 import { randomUUID } from "node:crypto";
 import type { FastifyInstance } from "fastify";
+import { SpelledTokens } from "../../chat/spelled-tokens.js";
 import type { SpelledToken } from "../../chat/visible-text.js";
 import type { Engine } from "../../engine.js";
 import type { GenerateOptions } from "../../generation/generate-options.js";
 import type { Generation } from "../../generation/generation.js";
+import { streamed } from "../../generation/streamed.js";
 import { checkedBody } from "../bodies/checked-body.js";
 import { stopOf } from "../bodies/common-fields.js";
 import { readFormat } from "../bodies/format-fields.js";
@@ -18,13 +20,11 @@ import { interleaved } from "../http/interleaved.js";
 import { sendJson } from "../http/json-pieces.js";
 import { OnceLog } from "../http/once-log.js";
 import { done, streamAnswer } from "../http/stream-answer.js";
-import { streamed } from "../http/streamed.js";
 import { warn } from "../http/warnings.js";
 import type { Ticket } from "../limits/limits.js";
 import { grantedPriority } from "../limits/priority.js";
 import { ticketOf } from "../limits/tickets.js";
 import { tenantOf } from "../tenants/tenant.js";
-import { SpelledTokens } from "../turn/spelled-tokens.js";
 import { refuseOverflow } from "../turn/start.js";
 import {
   CompletionChoice,

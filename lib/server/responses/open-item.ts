@@ -1,7 +1,7 @@
+import { LazyList, type SpelledTokens } from "../../chat/spelled-tokens.js";
+import type { TurnEvent } from "../../chat/turn-event.js";
+import { logprobOf } from "../../chat/visible-logprob.js";
 import type { SpelledToken } from "../../chat/visible-text.js";
-import { LazyList, type SpelledTokens } from "../turn/spelled-tokens.js";
-import type { TurnEvent } from "../turn/turn.js";
-import { logprobOf } from "../turn/visible-logprob.js";
 import { type ConversationItem, called, said, thought } from "./conversation.js";
 import type {
   FunctionCallItem,

@@ -1,6 +1,6 @@
+import { SpelledTokens } from "../../chat/spelled-tokens.js";
+import type { TurnEvent, TurnUsage } from "../../chat/turn-event.js";
 import { GptOssError } from "../../errors.js";
-import { SpelledTokens } from "../turn/spelled-tokens.js";
-import type { TurnEvent, TurnUsage } from "../turn/turn.js";
 import { type ConversationItem, conversationItem, newId } from "./conversation.js";
 import { failureOf } from "./failure.js";
 import type { OutputItem, ResponseObject, ResponseSettings, StreamEvent } from "./objects.js";

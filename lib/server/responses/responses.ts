@@ -1,4 +1,5 @@
 import type { FastifyInstance, FastifyReply } from "fastify";
+import type { TurnEvent } from "../../chat/turn-event.js";
 import { throwIfAborted } from "../../common/abort.js";
 import { Breather } from "../../common/breather.js";
 import { GptOssError } from "../../errors.js";
@@ -14,7 +15,7 @@ import { warn } from "../http/warnings.js";
 import type { Ticket } from "../limits/limits.js";
 import { ticketOf } from "../limits/tickets.js";
 import { type Tenant, tenantOf } from "../tenants/tenant.js";
-import type { Turn, TurnEvent } from "../turn/turn.js";
+import type { Turn } from "../turn/turn.js";
 import type { ConversationItem } from "./conversation.js";
 import { passedOver, readInput } from "./input.js";
 import type { StreamEvent } from "./objects.js";

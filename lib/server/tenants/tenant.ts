@@ -1,9 +1,9 @@
 import { hash, randomBytes } from "node:crypto";
 import type { FastifyRequest } from "fastify";
+import type { ReasoningMemory } from "../../chat/reasoning-memory.js";
 import { GptOssError } from "../../errors.js";
 import type { ConversationRenderer } from "../../harmony/conversation-renderer.js";
 import type { ResponseStore } from "../responses/store.js";
-import type { ReasoningMemory } from "./reasoning-memory.js";
 
 /** What a tenant's requests leave behind. */
 export interface Belongings {

@@ -1,7 +1,7 @@
+import { ReasoningMemory, reasoningCharacters } from "../../chat/reasoning-memory.js";
 import { SharedBound } from "../../common/bounded-cache.js";
 import { ConversationRenderer } from "../../harmony/conversation-renderer.js";
 import { ResponseStores, type StoreLimits } from "../responses/store.js";
-import { ReasoningMemory, reasoningCharacters } from "./reasoning-memory.js";
 import { Tenant } from "./tenant.js";
 
 export interface TenantsOptions {

@@ -1,16 +1,17 @@
+import { ChoiceReader } from "../../chat/choice-reader.js";
 import { turnConstraint } from "../../chat/turn-constraint.js";
+import type { TurnEvent } from "../../chat/turn-event.js";
 import type { Engine } from "../../engine.js";
 import type { GenerateOptions } from "../../generation/generate-options.js";
 import type { Generation } from "../../generation/generation.js";
 import type { GeneratedToken, RelaxedSchema } from "../../generation/results.js";
+import { streamed } from "../../generation/streamed.js";
 import type { CompletionPrompt } from "../../harmony/conversation-renderer.js";
 import { formatTokens } from "../../harmony/tokens.js";
 import { namedRefusal, withFieldNames } from "../http/error-response.js";
 import { ApiError } from "../http/errors.js";
-import { streamed } from "../http/streamed.js";
-import { ChoiceReader } from "./choice-reader.js";
 import { renderTurn } from "./prompt.js";
-import type { Relaxed, Turn, TurnEvent, TurnRequest } from "./turn.js";
+import type { Relaxed, Turn, TurnRequest } from "./turn.js";
 
 /** What ends an assistant's turn; `<|end|>` ends a message of it only. */
 const turnEnds: readonly number[] = [formatTokens.return, formatTokens.call, formatTokens.endOfText];

@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
+import { LazyList, SpelledTokens } from "../../../lib/chat/spelled-tokens.js";
 import type { GeneratedToken } from "../../../lib/generation/results.js";
 import { TokenLog } from "../../../lib/generation/token-log.js";
 import { jsonPieces } from "../../../lib/server/http/json-pieces.js";
-import { LazyList, SpelledTokens } from "../../../lib/server/turn/spelled-tokens.js";
 import { tokenBytes } from "../../../lib/tokenizer/token-table.js";
 
 /** Some token, with up to three likeliest ones. */

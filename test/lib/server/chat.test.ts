@@ -4,9 +4,9 @@ import type { AddressInfo } from "node:net";
 import OpenAI from "openai";
 import { describe, expect, it } from "vitest";
 import type { EngineStats } from "../../../lib/binding.js";
+import type { TurnEvent } from "../../../lib/chat/turn-event.js";
 import { Tenants } from "../../../lib/server/tenants/tenants.js";
 import { startTurn } from "../../../lib/server/turn/start.js";
-import type { TurnEvent } from "../../../lib/server/turn/turn.js";
 import {
   asking,
   assembled,

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
+import type { TurnEvent } from "../../../lib/chat/turn-event.js";
 import { GptOssError } from "../../../lib/errors.js";
-import type { TurnEvent, TurnRequest } from "../../../lib/server/turn/turn.js";
+import type { TurnRequest } from "../../../lib/server/turn/turn.js";
 import { replayed, streamEvents } from "../../support/response-stream.js";
 import { scriptedServer } from "../../support/scripted-server.js";
 import { call, final, preamble, reasoning, turn } from "../../support/scripted-turns.js";

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { ChatMessage } from "../../../lib/chat/messages.js";
+import { ReasoningMemory, reasoningCharacters } from "../../../lib/chat/reasoning-memory.js";
 import { SharedBound } from "../../../lib/common/bounded-cache.js";
-import { ReasoningMemory, reasoningCharacters } from "../../../lib/server/tenants/reasoning-memory.js";
 
 const memoryOf = (characters = reasoningCharacters) => new ReasoningMemory(new SharedBound({ size: characters }));
 

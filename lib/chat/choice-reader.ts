@@ -1,11 +1,11 @@
 import { randomUUID } from "node:crypto";
-import { type SpelledToken, spelling, VisibleText } from "../../chat/visible-text.js";
-import type { ChoiceEnd, GeneratedToken } from "../../generation/results.js";
-import { type Message, messageText } from "../../harmony/message.js";
-import { calledTool, type ParsedDelta, type ParsedEvent, RecoveringParser } from "../../harmony/recovering-parser.js";
-import { formatTokens } from "../../harmony/tokens.js";
-import { firstSpecialToken } from "../../tokenizer/special-tokens.js";
-import type { TurnEvent } from "./turn.js";
+import type { ChoiceEnd, GeneratedToken } from "../generation/results.js";
+import { type Message, messageText } from "../harmony/message.js";
+import { calledTool, type ParsedDelta, type ParsedEvent, RecoveringParser } from "../harmony/recovering-parser.js";
+import { formatTokens } from "../harmony/tokens.js";
+import { firstSpecialToken } from "../tokenizer/special-tokens.js";
+import type { TurnEvent } from "./turn-event.js";
+import { type SpelledToken, spelling, VisibleText } from "./visible-text.js";
 
 export interface ChoiceReaderOptions {
   choice: number;

@@ -1,7 +1,7 @@
-import type { TokenLogprob } from "../../binding.js";
-import type { SpelledToken } from "../../chat/visible-text.js";
-import { firstSpecialToken } from "../../tokenizer/special-tokens.js";
-import { tokenBytes } from "../../tokenizer/token-table.js";
+import type { TokenLogprob } from "../binding.js";
+import { firstSpecialToken } from "../tokenizer/special-tokens.js";
+import { tokenBytes } from "../tokenizer/token-table.js";
+import type { SpelledToken } from "./visible-text.js";
 
 export interface VisibleToken {
   id: number;

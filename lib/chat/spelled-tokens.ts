@@ -1,6 +1,6 @@
-import type { SpelledToken } from "../../chat/visible-text.js";
-import { TokenLog } from "../../generation/token-log.js";
-import { tokenBytes } from "../../tokenizer/token-table.js";
+import { TokenLog } from "../generation/token-log.js";
+import { tokenBytes } from "../tokenizer/token-table.js";
+import type { SpelledToken } from "./visible-text.js";
 
 /**
  * The tokens of a text in little memory, for an answer that is told when all of it is there: what an endpoint makes of one

@@ -1,5 +1,5 @@
-import type { ChatMessage } from "../../chat/messages.js";
-import { BoundedCache, type SharedBound } from "../../common/bounded-cache.js";
+import { BoundedCache, type SharedBound } from "../common/bounded-cache.js";
+import type { ChatMessage } from "./messages.js";
 
 /** Characters that are kept for all conversations of a server together: a few thousand turns. */
 export const reasoningCharacters = 16 * 2 ** 20;
