@@ -1,16 +1,15 @@
 import { randomUUID } from "node:crypto";
-import { plainCopy, reading } from "../common/given-values.js";
+import { plainCopy } from "../common/given-values.js";
 import { EventLog } from "../generation/event-log.js";
 import type { Generation } from "../generation/generation.js";
 import type { Acceptance, FinishReason, PositionLogprobs, RelaxedSchema, Usage } from "../generation/results.js";
-import { type CompletionPrompt, ConversationRenderer } from "../harmony/conversation-renderer.js";
+import { ConversationRenderer } from "../harmony/conversation-renderer.js";
 import { type Message, messageText } from "../harmony/message.js";
 import { calledTool } from "../harmony/recovering-parser.js";
-import { refuseManyLines } from "../harmony/render.js";
-import { type ChatMessage, chatConversation } from "./messages.js";
-import { type ChatOptions, type CheckedChat, checkChatOptions, type DeclaredTools, declaredTools } from "./options.js";
+import type { ChatMessage } from "./messages.js";
+import { type ChatOptions, type CheckedChat, checkChatOptions } from "./options.js";
+import { type PromptRequest, renderPrompt, renderPromptAsync, type TurnMemory, type TurnPrompt } from "./prompt.js";
 import { type ChatDelta, type ChatMessageEvent, ChatReader } from "./reader.js";
-import { describeFormat } from "./response-format.js";
 
 export type { ChatMessage } from "./messages.js";
 export type { ChatOptions } from "./options.js";
@@ -45,12 +44,11 @@ export interface ChatAnswer {
 export type ChatEvent = ChatDelta | ChatMessageEvent | { type: "done"; finishReason: FinishReason; usage: Usage };
 
 /** Of all engines of this thread: what was said and written before, in tokens. */
-const renderer = new ConversationRenderer();
+const memory: TurnMemory = { renderer: new ConversationRenderer(), reasoning: null };
 
 /** What a chat asks the model. */
-export interface ChatPrompt extends CompletionPrompt {
+export interface ChatPrompt extends TurnPrompt {
   chat: CheckedChat;
-  tools: DeclaredTools;
 }
 
 /**
@@ -59,8 +57,8 @@ export interface ChatPrompt extends CompletionPrompt {
  * @throws GptOssError INVALID_ARGUMENT, CONTEXT_OVERFLOW
  */
 export function renderChat(messages: readonly ChatMessage[], options: ChatOptions, contextLength?: number): ChatPrompt {
-  const { conversation, how, chat, tools } = readChat(messages, options, contextLength);
-  return { ...renderer.renderForCompletion(conversation, "assistant", { ...how, contextLength }), chat, tools };
+  const chat = checkChatOptions(options);
+  return { ...renderPrompt(memory, promptOf(messages, chat, contextLength)), chat };
 }
 
 /** The same on another thread; what it encodes, `renderChat` then knows. */
@@ -69,23 +67,17 @@ export async function prepareChat(
   options: ChatOptions,
   contextLength?: number,
 ): Promise<void> {
-  const { conversation, how } = readChat(messages, options, contextLength);
-  const { signal } = options;
-  await renderer.renderForCompletionAsync(conversation, "assistant", { ...how, contextLength, signal });
+  const chat = checkChatOptions(options);
+  await renderPromptAsync(memory, promptOf(messages, chat, contextLength), chat.generate.signal);
 }
 
-/** What is to be rendered, and how. */
-function readChat(messages: readonly ChatMessage[], options: ChatOptions, contextLength = Number.POSITIVE_INFINITY) {
-  const chat = checkChatOptions(options);
+function promptOf(
+  messages: readonly ChatMessage[],
+  { conversation, history, format, generate }: CheckedChat,
+  contextLength: number | undefined,
+): PromptRequest {
   const given = plainCopy("messages", messages);
-  const conversation = reading("messages", () => chatConversation(given, chat.conversation));
-  const tools = declaredTools(conversation.messages, chat.conversation);
-  if (chat.format !== null) {
-    refuseManyLines(contextLength, chat.format.description ?? "");
-    describeFormat(conversation.messages, chat.format);
-  }
-  const how = { autoDropAnalysis: "past", ...chat.history, cacheSalt: options.cacheSalt } as const;
-  return { conversation, how, chat, tools };
+  return { messages: given, conversation, history, format, cacheSalt: generate.cacheSalt, contextLength };
 }
 
 /**
@@ -166,7 +158,7 @@ export class ChatRun implements AsyncIterable<ChatEvent> {
   /** Once the model has gone on to play somebody else, what follows answers what nobody said. */
   #remember(message: Message, written: readonly number[]): void {
     if (message.role !== "assistant") this.#scope = null;
-    if (this.#scope !== null) renderer.remember(this.#scope, message, written);
+    if (this.#scope !== null) memory.renderer.remember(this.#scope, message, written);
   }
 }
 

@@ -2,20 +2,13 @@ import { readOptions, refuseUnknown } from "../common/unknown-option.js";
 import { GptOssError, invalidArgument } from "../errors.js";
 import { checkStop, type GenerateOptions, generateOptionNames } from "../generation/generate-options.js";
 import { checkInteger } from "../generation/options.js";
-import type { CompletionOptions } from "../harmony/conversation-renderer.js";
-import type { Message } from "../harmony/message.js";
-import { functionsNamespace } from "../harmony/tools.js";
+import type { DeclaredTools } from "./declared-tools.js";
 import { type ChatConversationOptions, chatConversationOptionNames } from "./messages.js";
+import type { ChatHistoryOptions } from "./prompt.js";
 import { type DescribedFormat, type ResponseFormat, readResponseFormat } from "./response-format.js";
 import { type HeldTurn, type ToolChoice, turnConstraint } from "./turn-constraint.js";
 
 /** Options of `Engine.chat`: defaults, checks and meaning, in that order and nowhere else. */
-
-/** What of the history the model sees, and in which tokens. */
-export type ChatHistoryOptions = Pick<CompletionOptions, "toolCallOrder" | "originalTokens"> & {
-  /** Default "past": no analysis from before the last final answer; `true` is the reference's rule. */
-  autoDropAnalysis?: CompletionOptions["autoDropAnalysis"];
-};
 
 /** What the answer must be, in the shapes of OpenAI's API. A model with the full vocabulary is held to it token for token. */
 export interface ChatAnswerOptions {
@@ -128,42 +121,6 @@ function readToolChoice(choice: ChatOptions["toolChoice"]): ToolChoice {
 /** What is undefined is as good as absent. */
 function pick(options: ChatOptions, names: ReadonlySet<string>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(options).filter(([name, value]) => names.has(name) && value !== undefined));
-}
-
-/** The tools that a conversation declares, whichever message does: functions of the caller, and namespaces beside them. */
-export interface DeclaredTools {
-  functions: HeldTurn["tools"];
-  others: readonly string[];
-}
-
-export function declaredTools(messages: readonly Message[], options: ChatConversationOptions): DeclaredTools {
-  const strict = new Set(
-    (options.tools ?? []).filter((tool) => tool.function.strict).map((tool) => tool.function.name),
-  );
-  const functions = new Map<string, HeldTurn["tools"][number]>();
-  const others = new Set<string>();
-  for (const { content } of messages) {
-    if (typeof content === "string") continue;
-    for (const part of content) {
-      if (part.type === "text") continue;
-      for (const [key, { tools }] of Object.entries(part.tools ?? {})) {
-        if (key !== functionsNamespace) others.add(key);
-        else
-          for (const { name, parameters } of tools) {
-            if (!functions.has(name))
-              functions.set(name, { name, parameters: objectOf(parameters), strict: strict.has(name) });
-          }
-      }
-    }
-  }
-  return { functions: [...functions.values()], others: [...others] };
-}
-
-/** A schema that is no object, such as `true`, says nothing of an object. */
-function objectOf(schema: unknown): Record<string, unknown> | null {
-  return schema !== null && typeof schema === "object" && !Array.isArray(schema)
-    ? (schema as Record<string, unknown>)
-    : null;
 }
 
 /**

@@ -18,11 +18,13 @@ export function reading<T>(name: string, read: () => T): T {
   try {
     return read();
   } catch (cause) {
-    throw cause instanceof GptOssError ? cause : unreadable(name, cause);
+    throw readFailure(name, cause);
   }
 }
 
-function unreadable(name: string, cause: unknown): GptOssError {
+/** What was thrown while the caller's `name` was read, as the error to throw instead. */
+export function readFailure(name: string, cause: unknown): GptOssError {
+  if (cause instanceof GptOssError) return cause;
   return new GptOssError("INVALID_ARGUMENT", `${name} cannot be read: ${thrownText(cause)}`, { cause });
 }
 

@@ -1,11 +1,6 @@
-import { type ChatMessage, makeConversation } from "../../chat/messages.js";
-import { describeFormat } from "../../chat/response-format.js";
-import { Breather } from "../../common/breather.js";
-import { own } from "../../common/given-values.js";
-import { unhurried } from "../../common/steps.js";
-import type { CompletionPrompt } from "../../harmony/conversation-renderer.js";
+import type { ChatMessage } from "../../chat/messages.js";
+import { renderPromptAsync, type TurnPrompt } from "../../chat/prompt.js";
 import type { Message } from "../../harmony/message.js";
-import { refuseManyLines } from "../../harmony/render.js";
 import type { FunctionTool } from "../../harmony/tools.js";
 import type { DeclaredFunction, TurnRequest } from "./turn.js";
 
@@ -26,41 +21,37 @@ export type PromptRequest = Partial<Pick<TurnRequest, "signal">> &
   >;
 
 /**
- * The tokens of the conversation up to and including `<|start|>assistant`. Analysis from before the last final message
- * is dropped; tools are left out when none may be called; the format of the answer ends the developer message. Long texts
- * are encoded on another thread.
+ * The prompt of a request. Tools are left out when none may be called, and messages that say nothing.
  *
  * @throws GptOssError INVALID_ARGUMENT that names the message and field, CONTEXT_OVERFLOW; the reason of an abort
  */
-export async function renderTurn(request: PromptRequest, contextLength: number): Promise<CompletionPrompt> {
-  const { reasoning, renderer } = request.tenant;
-  const breather = new Breather();
-  const messages = reasoning.restore(request.messages.filter((message) => !saysNothing(message)));
-  const isCalling = request.toolChoice.type !== "none" && request.tools.length > 0;
-  const making = makeConversation(messages, {
+export function renderTurn(request: PromptRequest, contextLength: number): Promise<TurnPrompt> {
+  const conversation = {
     reasoningEffort: request.effort,
     currentDate: request.date,
     developerInstructions: request.instructions || undefined,
-    tools: isCalling ? request.tools.map(functionTool) : undefined,
+    tools: request.toolChoice.type === "none" ? undefined : request.tools.map(functionTool),
     modelIdentity: request.modelIdentity,
-  });
-  const conversation = await unhurried(making, breather);
-  if (request.format !== null) {
-    refuseManyLines(contextLength, request.format.description ?? "");
-    describeFormat(conversation.messages, request.format);
-  }
-  own(conversation.messages);
-  await breather.rest();
-  return renderer.renderForCompletionAsync(conversation, "assistant", {
-    autoDropAnalysis: "past",
-    cacheSalt: request.cacheSalt,
-    contextLength,
-    signal: request.signal,
-  });
+  };
+  return renderPromptAsync(
+    request.tenant,
+    {
+      messages: request.messages.filter((message) => !saysNothing(message)),
+      conversation,
+      history: {},
+      format: request.format,
+      cacheSalt: request.cacheSalt,
+      contextLength,
+    },
+    request.signal,
+  );
 }
 
-function functionTool({ name, description, parameters }: DeclaredFunction): FunctionTool {
-  return { type: "function", function: { name, description: description ?? "", parameters: parameters ?? null } };
+function functionTool({ name, description, parameters, strict }: DeclaredFunction): FunctionTool {
+  return {
+    type: "function",
+    function: { name, description: description ?? "", parameters: parameters ?? null, strict: strict ?? null },
+  };
 }
 
 /** Empty instructions would make an empty developer message; an answer that was cut off early comes back as nothing. */

@@ -1,0 +1,40 @@
+import type { Message } from "../harmony/message.js";
+import { type FunctionTool, functionsNamespace } from "../harmony/tools.js";
+import type { HeldTurn } from "./turn-constraint.js";
+
+/** The tools that a conversation declares, in any of its messages. */
+export interface DeclaredTools {
+  /** Functions of the caller, each name once. */
+  functions: HeldTurn["tools"];
+  /** Namespaces beside them, such as `browser`. */
+  others: readonly string[];
+}
+
+/** @param tools the caller's own definitions: only they say what is strict */
+export function declaredTools(messages: readonly Message[], tools: readonly FunctionTool[] = []): DeclaredTools {
+  const strict = new Set(tools.filter((tool) => tool.function.strict).map((tool) => tool.function.name));
+  const functions = new Map<string, HeldTurn["tools"][number]>();
+  const others = new Set<string>();
+  for (const { content } of messages) {
+    if (typeof content === "string") continue;
+    for (const part of content) {
+      if (part.type === "text") continue;
+      for (const [key, namespace] of Object.entries(part.tools ?? {})) {
+        if (key !== functionsNamespace) others.add(key);
+        else
+          for (const { name, parameters } of namespace.tools) {
+            if (!functions.has(name))
+              functions.set(name, { name, parameters: objectOf(parameters), strict: strict.has(name) });
+          }
+      }
+    }
+  }
+  return { functions: [...functions.values()], others: [...others] };
+}
+
+/** A schema that is no object, such as `true`, says nothing of an object. */
+function objectOf(schema: unknown): Record<string, unknown> | null {
+  return schema !== null && typeof schema === "object" && !Array.isArray(schema)
+    ? (schema as Record<string, unknown>)
+    : null;
+}
