@@ -15,8 +15,9 @@ import { asyncDispose } from "./common/realm.js";
 import { readOptions } from "./common/unknown-option.js";
 import { contextOverflow, errorOf, fromNative, GptOssError, invalidArgument, nativeCall } from "./errors.js";
 import { channels } from "./generation/diagnostics.js";
-import { type GenerateOptions, type ModelTraits, nativeRequestOptions } from "./generation/generate-options.js";
+import { type GenerateOptions, nativeRequestOptions } from "./generation/generate-options.js";
 import { Generation } from "./generation/generation.js";
+import { modelTraits } from "./generation/model-traits.js";
 import { checkInteger, type EngineOptions, optionalInteger, readEngineOptions } from "./generation/options.js";
 import { modelPath } from "./model-path.js";
 import { encodeWithin } from "./tokenizer/encode-within.js";
@@ -182,7 +183,7 @@ export class Engine implements AsyncDisposable {
     const tokens =
       typeof prompt === "string" ? encodeWithin(prompt, contextLength - 1) : promptIds(prompt, contextLength - 1);
     if (tokens === null || typeof tokens === "number") throw contextOverflow(contextLength, tokens);
-    const { request: asked, logitsProcessor, signal } = nativeRequestOptions(options, this.#traits());
+    const { request: asked, logitsProcessor, signal } = nativeRequestOptions(options, modelTraits(this.info.model));
     throwIfAborted(signal);
     const request = { id: ++lastId, prompt: tokens, ...asked, logitsLast: 0 };
     const run = new Generation(this.#native, request, logitsProcessor);
@@ -210,7 +211,7 @@ export class Engine implements AsyncDisposable {
    */
   chat(messages: readonly ChatMessage[], options: ChatOptions = {}): ChatRun {
     const prompt = renderChat(messages, options, this.info.limits.contextLength);
-    const constraint = chatConstraint(prompt.chat, prompt.tools, this.#traits().maskReserved);
+    const constraint = chatConstraint(prompt.chat, prompt.tools, modelTraits(this.info.model).maskReserved);
     const generation = this.generate(prompt.tokens, { ...prompt.chat.generate, ...(constraint && { constraint }) });
     return new ChatRun(generation, prompt);
   }
@@ -249,7 +250,7 @@ export class Engine implements AsyncDisposable {
     checkSignal(signal);
     throwIfAborted(signal);
     const id = ++lastId;
-    const { request } = nativeRequestOptions({ temperature: 0, seed: 0, maxTokens: 1 }, this.#traits());
+    const { request } = nativeRequestOptions({ temperature: 0, seed: 0, maxTokens: 1 }, modelTraits(this.info.model));
     return new Promise((resolve, reject) => {
       let ignore = () => {};
       const accept = (event: NativeEvent) => {
@@ -293,15 +294,6 @@ export class Engine implements AsyncDisposable {
 
   #refuseClosed(): void {
     if (this.#closing) throw new GptOssError("CLOSED", "The engine is closed");
-  }
-
-  /** Reserved ids exist only in the full vocabulary; small test models use their ids for anything. */
-  #traits(): ModelTraits {
-    const { vocab, eosTokens } = this.info.model;
-    const maskReserved = vocab === tokenizer.vocabSize;
-    // What the checkpoint lists, and for the full vocabulary the ends of an assistant's turn.
-    const stopTokens = maskReserved ? [...new Set([...eosTokens, 199999, 200002, 200012])] : eosTokens;
-    return { vocab, stopTokens, maskReserved };
   }
 }
 

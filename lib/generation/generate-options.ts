@@ -6,6 +6,7 @@ import { readOptions } from "../common/unknown-option.js";
 import { GptOssError, invalidArgument } from "../errors.js";
 import { type Constraint, constraintText } from "./constraint.js";
 import type { LogitsProcessor } from "./logits-processor.js";
+import type { ModelTraits } from "./model-traits.js";
 import { optionalInteger } from "./options.js";
 import { checkSampling, type SamplingOptions, samplingOptionNames } from "./sampling.js";
 
@@ -83,15 +84,6 @@ export const generateOptionNames: ReadonlySet<string> = new Set([
   "cacheSalt",
   "signal",
 ]);
-
-/** What the meaning of some options depends on. */
-export interface ModelTraits {
-  vocab: number;
-  /** Where a completion ends unless it is told otherwise. */
-  stopTokens: readonly number[];
-  /** There are reserved ids, and they must not be drawn. */
-  maskReserved: boolean;
-}
 
 export interface CheckedRequest {
   request: Omit<NativeRequest, "id" | "prompt" | "logitsLast">;

@@ -28,6 +28,9 @@ export function stopTokensForAssistantActions(): number[] {
   return [formatTokens.return, formatTokens.call];
 }
 
+/** What ends a turn of the assistant; `<|end|>` ends a message of it only. */
+export const turnEnds: readonly number[] = [formatTokens.endOfText, formatTokens.return, formatTokens.call];
+
 /** The marker as it appears in the header text and in `content_type`, where it stands for the control token. */
 export const constrainMarker = "<|constrain|>";
 export const channelMarker = "<|channel|>";
