@@ -7,8 +7,7 @@ import {
   type NativeEvent,
   type NativeRequest,
 } from "./binding.js";
-import { type ChatMessage, type ChatOptions, ChatRun, prepareChat, renderChat } from "./chat/chat.js";
-import { chatConstraint } from "./chat/options.js";
+import { type ChatMessage, type ChatOptions, type ChatRun, prepareChat, startChat } from "./chat/chat.js";
 import { checkSignal, onAbort, throwIfAborted } from "./common/abort.js";
 import { readIds, reading } from "./common/given-values.js";
 import { asyncDispose } from "./common/realm.js";
@@ -210,10 +209,7 @@ export class Engine implements AsyncDisposable {
    * @throws GptOssError and reasons as `generate` does, at once; what happens later arrives through the ChatRun
    */
   chat(messages: readonly ChatMessage[], options: ChatOptions = {}): ChatRun {
-    const prompt = renderChat(messages, options, this.info.limits.contextLength);
-    const constraint = chatConstraint(prompt.chat, prompt.tools, modelTraits(this.info.model).maskReserved);
-    const generation = this.generate(prompt.tokens, { ...prompt.chat.generate, ...(constraint && { constraint }) });
-    return new ChatRun(generation, prompt);
+    return startChat(this, messages, options);
   }
 
   /**

@@ -7,8 +7,16 @@ export type {
   PageStats,
   TokenLogprob,
 } from "./binding.js";
-export type { ChatAnswer, ChatEvent, ChatMessage, ChatOptions, ChatRun, ToolCall } from "./chat/chat.js";
-export type { ChatDelta, ChatMessageEvent } from "./chat/reader.js";
+export type {
+  ChatAnswer,
+  ChatDelta,
+  ChatEvent,
+  ChatMessage,
+  ChatMessageEvent,
+  ChatOptions,
+  ChatRun,
+  ToolCall,
+} from "./chat/chat.js";
 export type { JsonSchemaFormat, ResponseFormat } from "./chat/response-format.js";
 export type { RequestMessage } from "./engine.js";
 export { Engine, type EngineHandle, type EngineInfo } from "./engine.js";

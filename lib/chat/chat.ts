@@ -1,26 +1,19 @@
-import { randomUUID } from "node:crypto";
 import { plainCopy } from "../common/given-values.js";
 import { EventLog } from "../generation/event-log.js";
-import type { Generation } from "../generation/generation.js";
 import type { Acceptance, FinishReason, PositionLogprobs, RelaxedSchema, Usage } from "../generation/results.js";
 import { ConversationRenderer } from "../harmony/conversation-renderer.js";
-import { type Message, messageText } from "../harmony/message.js";
-import { calledTool } from "../harmony/recovering-parser.js";
+import type { Message } from "../harmony/message.js";
+import type { ParsedDelta } from "../harmony/recovering-parser.js";
+import { AnswerParts, type ToolCall } from "./answer-parts.js";
 import type { ChatMessage } from "./messages.js";
 import { type ChatOptions, type CheckedChat, checkChatOptions } from "./options.js";
 import { type PromptRequest, renderPrompt, renderPromptAsync, type TurnMemory, type TurnPrompt } from "./prompt.js";
-import { type ChatDelta, type ChatMessageEvent, ChatReader } from "./reader.js";
+import { beginTurn, type Turn, type TurnEngine } from "./turn.js";
+import type { PartHeader, TurnEvent } from "./turn-event.js";
 
+export type { ToolCall } from "./answer-parts.js";
 export type { ChatMessage } from "./messages.js";
 export type { ChatOptions } from "./options.js";
-
-export interface ToolCall {
-  id: string;
-  /** Name of the function as it was declared, without the harmony namespace. */
-  name: string;
-  /** JSON text as the model wrote it; not checked. */
-  arguments: string;
-}
 
 export interface ChatAnswer {
   /** Everything the model wrote, message by message; append them to the conversation to go on. */
@@ -36,14 +29,24 @@ export interface ChatAnswer {
   logprobs?: PositionLogprobs[][];
   /** Schemas that could not be compiled, so that the answer was not held to them: of tools by name, null: of the format. */
   relaxed: RelaxedSchema[];
-  /** "stop" also where a stop string ended it. */
+  /** "stop" also where a stop string ended it, or where the model went on to play somebody else. */
   finishReason: FinishReason;
   usage: Usage;
 }
 
+/** A piece of a message. `logprobs`, when they were asked for: one for each token that ends in `text`. */
+export type ChatDelta = ParsedDelta & { logprobs?: PositionLogprobs[] };
+
+/** A message that is complete. `logprobs`, when they were asked for: those of its text, control tokens and header left out. */
+export interface ChatMessageEvent {
+  type: "message";
+  message: Message;
+  logprobs?: PositionLogprobs[];
+}
+
 export type ChatEvent = ChatDelta | ChatMessageEvent | { type: "done"; finishReason: FinishReason; usage: Usage };
 
-/** Of all engines of this thread: what was said and written before, in tokens. */
+/** That of `Engine.chat`, for all engines of this thread. */
 const memory: TurnMemory = { renderer: new ConversationRenderer(), reasoning: null };
 
 /** What a chat asks the model. */
@@ -81,43 +84,48 @@ function promptOf(
 }
 
 /**
+ * Answers a conversation.
+ *
+ * @throws GptOssError as `renderChat` and `Engine.generate` do
+ */
+export function startChat(engine: TurnEngine, messages: readonly ChatMessage[], options: ChatOptions): ChatRun {
+  const { chat, ...prompt } = renderChat(messages, options, engine.info.limits.contextLength);
+  return new ChatRun(beginTurn(engine, memory, prompt, chat), chat);
+}
+
+/**
  * One answer that is being written: an AsyncIterable of what happens, and `result` for the whole. Cancels as Generation
- * does, and like it stops while a reader is too far behind.
+ * does, and like it stops while a reader is too far behind. `ChoiceReader` says what the tokens of the model mean.
  */
 export class ChatRun implements AsyncIterable<ChatEvent> {
   readonly result: Promise<ChatAnswer>;
   /** What the model was given. */
   readonly promptTokens: Uint32Array;
-  readonly #generation: Generation;
-  readonly #reader: ChatReader;
+  readonly #turn: Turn;
   readonly #chat: CheckedChat;
-  /** Where its messages belong as history; null: nowhere. */
-  #scope: string | null;
-  readonly #log = new EventLog<ChatEvent>([], (held) => this.#generation.hold(held));
+  readonly #parts = new AnswerParts();
+  /** Of each message, as far as it is told. */
+  readonly #logprobs: PositionLogprobs[][] = [];
+  #header: PartHeader | null = null;
+  #end: Pick<ChatAnswer, "finishReason" | "usage"> | null = null;
+  readonly #log = new EventLog<ChatEvent>([], (held) => this.#turn.hold(held));
 
-  /** Made by `Engine.chat`, for the prompt from `renderChat`. */
-  constructor(generation: Generation, { scope, chat, tools }: ChatPrompt) {
-    this.#generation = generation;
-    this.#scope = scope;
+  /** Made by `startChat`. */
+  constructor(turn: Turn, chat: CheckedChat) {
+    this.#turn = turn;
     this.#chat = chat;
-    this.promptTokens = generation.promptTokens;
-    this.#reader = new ChatReader({
-      tools: tools.functions.map(({ name }) => name),
-      stop: chat.stop,
-      hasLogprobs: chat.hasLogprobs,
-      onMessage: (message, written) => this.#remember(message, written),
-    });
+    this.promptTokens = turn.promptTokens;
     this.result = this.#run();
     this.result.catch(() => {}); // a caller who only iterates hears of the failure there
   }
 
   /** Resolves before the first token, with the schemas that are relaxed; as that of a Generation. */
   get accepted(): Promise<Acceptance> {
-    return this.#generation.accepted;
+    return this.#turn.accepted;
   }
 
   cancel(): void {
-    this.#generation.cancel();
+    this.#turn.cancel();
   }
 
   [Symbol.asyncIterator](): AsyncGenerator<ChatEvent, void, undefined> {
@@ -126,39 +134,62 @@ export class ChatRun implements AsyncIterable<ChatEvent> {
 
   async #run(): Promise<ChatAnswer> {
     try {
-      for await (const batch of this.#generation.batches({ keep: false })) {
-        for (const generated of batch) this.#tell(this.#reader.push(generated));
-        if (this.#reader.stopped) break; // which cancels what the model would go on to write
+      for await (const events of this.#turn.batches()) {
+        for (const event of events) this.#accept(event);
       }
-      const { finishReason: ended, usage } = await this.#generation.result;
-      const { relaxed } = await this.#generation.accepted;
-      this.#tell(this.#reader.end());
-      const finishReason = this.#reader.stopped ? "stop" : ended;
-      this.#log.push({ type: "done", finishReason, usage });
+      const { relaxed } = await this.#turn.accepted;
+      const end = this.#end!;
+      this.#log.push({ type: "done", ...end });
       this.#log.end();
-      return { ...this.#answer(finishReason), relaxed, finishReason, usage };
+      return this.#answer(relaxed, end);
     } catch (reason) {
       this.#log.fail(reason);
       throw reason;
     }
   }
 
-  #answer(finishReason: FinishReason): Omit<ChatAnswer, "relaxed" | "finishReason" | "usage"> {
-    const { messages, logprobs } = this.#reader;
-    const { format, hasLogprobs } = this.#chat;
-    const said = summarize(messages);
-    const parsed = format === null || finishReason !== "stop" ? undefined : jsonOf(said.content);
-    return { ...said, ...(parsed !== undefined && { parsed }), ...(hasLogprobs && { logprobs }) };
+  #accept(event: TurnEvent): void {
+    this.#parts.accept(event);
+    switch (event.type) {
+      case "part-start":
+        this.#header = event.header;
+        this.#logprobs.push([]);
+        break;
+      case "part-delta": {
+        const logprobs = event.tokens.map(({ token: { token, logprob, top = [] } }) => ({ token, logprob, top }));
+        this.#logprobs.at(-1)!.push(...logprobs);
+        const { text } = event;
+        this.#log.push({ type: "delta", role: "assistant", ...this.#header!, text, ...this.#told(logprobs) });
+        break;
+      }
+      case "part-end":
+        this.#log.push({ type: "message", message: event.message, ...this.#told(this.#logprobs.at(-1)!) });
+        break;
+      case "choice-end": {
+        const { finishReason, usage } = event;
+        const { promptTokens, cachedTokens, completionTokens } = usage;
+        this.#end = {
+          finishReason: finishReason === "tool_calls" ? "stop" : finishReason,
+          usage: { promptTokens, cachedTokens, completionTokens },
+        };
+      }
+    }
   }
 
-  #tell(events: readonly ChatEvent[]): void {
-    for (const event of events) this.#log.push(event);
+  #told(logprobs: PositionLogprobs[]): { logprobs?: PositionLogprobs[] } {
+    return this.#chat.logprobs === "none" ? {} : { logprobs };
   }
 
-  /** Once the model has gone on to play somebody else, what follows answers what nobody said. */
-  #remember(message: Message, written: readonly number[]): void {
-    if (message.role !== "assistant") this.#scope = null;
-    if (this.#scope !== null) memory.renderer.remember(this.#scope, message, written);
+  #answer(relaxed: RelaxedSchema[], end: Pick<ChatAnswer, "finishReason" | "usage">): ChatAnswer {
+    const { messages, reasoning, content, toolCalls } = this.#parts;
+    const parsed = this.#chat.format === null || end.finishReason !== "stop" ? undefined : jsonOf(content);
+    return {
+      ...{ messages, reasoning, content, toolCalls },
+      ...(parsed !== undefined && { parsed }),
+      ...(this.#chat.logprobs !== "none" && { logprobs: this.#logprobs }),
+      relaxed,
+      ...end,
+    };
   }
 }
 
@@ -169,26 +200,4 @@ function jsonOf(text: string): unknown {
   } catch {
     return undefined;
   }
-}
-
-/** What OpenAI's API calls reasoning, content and tool calls, from the messages of one turn. */
-export function summarize(messages: Message[]): Pick<ChatAnswer, "messages" | "reasoning" | "content" | "toolCalls"> {
-  const toolCalls: ToolCall[] = [];
-  const reasoning: string[] = [];
-  const final: string[] = [];
-  const preamble: string[] = [];
-  for (const message of messages) {
-    if (message.role !== "assistant") continue; // a model that goes on to play the user answers nobody
-    const text = messageText(message);
-    const tool = calledTool(message.recipient);
-    if (tool !== null) {
-      message.id ??= `call_${randomUUID().replaceAll("-", "")}`;
-      toolCalls.push({ id: message.id, name: tool, arguments: text });
-    } else if (message.channel === "analysis") reasoning.push(text);
-    else if (message.channel === "commentary") preamble.push(text);
-    else final.push(text);
-  }
-  // A preamble is what the model tells the user before it calls a tool; with a final message it is part of the way there.
-  const content = final.length > 0 ? final : preamble;
-  return { messages, reasoning: reasoning.join("\n"), content: content.join("\n"), toolCalls };
 }

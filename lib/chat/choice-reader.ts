@@ -1,36 +1,54 @@
 import { randomUUID } from "node:crypto";
 import type { ChoiceEnd, GeneratedToken } from "../generation/results.js";
 import { type Message, messageText } from "../harmony/message.js";
+import { messageOf } from "../harmony/parser.js";
 import { calledTool, type ParsedDelta, type ParsedEvent, RecoveringParser } from "../harmony/recovering-parser.js";
 import { formatTokens } from "../harmony/tokens.js";
 import { firstSpecialToken } from "../tokenizer/special-tokens.js";
-import type { TurnEvent } from "./turn-event.js";
+import type { PartHeader, PartKind, TurnEvent } from "./turn-event.js";
 import { type SpelledToken, spelling, VisibleText } from "./visible-text.js";
 
 export interface ChoiceReaderOptions {
   choice: number;
-  /** Functions that may be called; with none, what is addressed to a tool is text. */
-  tools: readonly string[];
+  /** Functions that may be called; null: no tool may be, and what is addressed to one is text. */
+  tools: readonly string[] | null;
   stop: readonly string[];
   includeStop: boolean;
-  hasLogprobs: boolean;
+  /** Of which parts the deltas have their tokens. */
+  logprobs: "none" | "visible" | "all";
   /** Stop tokens of the request's own, told as the reason. */
   stopTokens: readonly number[];
   promptTokens: number;
-  /** Hears of every message that the assistant completed, with its tokens. */
+  /** Called with every message as the assistant wrote it, and its tokens. */
   onMessage: (message: Message, tokens: readonly number[]) => void;
-  /** Hears of every call that is complete, with what was thought before it. */
+  /** Called with every call that is complete, and what was thought before it. */
   onCall: (callId: string, analysis: readonly string[]) => void;
 }
 
-type Kind =
-  | { kind: "reasoning" }
-  | { kind: "text"; channel: "commentary" | "final" }
-  | { kind: "call"; callId: string; name: string };
-type Part = { number: number; text: string; visible: VisibleText | null; kind: Kind };
-type Header = Pick<ParsedDelta, "channel" | "recipient">;
+interface Part {
+  number: number;
+  kind: PartKind;
+  header: PartHeader;
+  text: string;
+  hasTokens: boolean;
+  /** Null: neither are stop strings looked for nor tokens told. */
+  visible: VisibleText | null;
+}
 
-/** What one choice writes, token by token, as events of the turn. Takes whatever the model writes. */
+/**
+ * What one choice writes, token by token, as events of the turn. It takes whatever the model writes, and this is what it
+ * means, for `Engine.chat` as for every endpoint:
+ *
+ * - A message on the analysis channel is a reasoning. One that is addressed to a tool is a call, on every channel but
+ *   `final`. All else is text for the user; so is a message to a tool where none may be called.
+ * - A stop string is looked for in text for the user, in each message by itself. It ends the choice with "stop". The
+ *   message ends before it and is complete; it is not remembered, because the model wrote more. What only begins as a
+ *   stop string is held back, and told when the message ends.
+ * - Where the model goes on to play somebody else, the choice has ended with "stop". Nothing of that is told.
+ * - The arguments of a complete call are a JSON text: "{}" where the model wrote none.
+ * - A message under way is complete at "stop", and not at "length" and "cancelled". A call that is cut off is told as far
+ *   as it goes, but the choice did not end with it.
+ */
 export class ChoiceReader {
   /** Nothing that the model goes on to write belongs to the answer: a stop string came, or it plays somebody else. */
   stopped = false;
@@ -54,7 +72,7 @@ export class ChoiceReader {
 
   constructor(options: ChoiceReaderOptions) {
     this.#options = options;
-    this.#parser = new RecoveringParser({ tools: options.tools });
+    this.#parser = new RecoveringParser({ tools: options.tools ?? [] });
   }
 
   /** Reads one token; once `stopped`, none counts any more. */
@@ -65,21 +83,21 @@ export class ChoiceReader {
     this.#lastToken = token;
     this.#message.push(token);
     if (token < firstSpecialToken) this.#unread.push(generated);
-    else if (token === formatTokens.message) this.#unread = [];
+    else if (token === formatTokens.message) this.#unread = []; // what stood before is a header
     this.#accept(this.#parser.push(token), false);
     return this.#taken();
   }
 
-  /** The choice is over, as the engine says; what was under way is complete unless it was cut off. */
+  /** The choice is over, as the engine says. */
   end({ finishReason, cachedTokens }: ChoiceEnd): TurnEvent[] {
-    const isCut = finishReason === "length" && !this.stopped;
-    if (!this.stopped) this.#accept(this.#parser.end(), isCut);
+    const cut = this.stopped || finishReason === "stop" ? null : finishReason;
+    if (!this.stopped) this.#accept(this.#parser.end(), cut !== null);
     this.ended = true;
-    const isCall = this.#completeCalls > 0 && !isCut && this.#stopString === null;
+    const isCall = this.#completeCalls > 0 && this.#stopString === null;
     this.#tell({
       type: "choice-end",
-      finishReason: isCut ? "length" : isCall ? "tool_calls" : "stop",
-      stopReason: isCut ? null : this.#stopReason(),
+      finishReason: cut ?? (isCall ? "tool_calls" : "stop"),
+      stopReason: cut === null ? this.#stopReason() : null,
       usage: {
         promptTokens: this.#options.promptTokens,
         cachedTokens,
@@ -98,23 +116,21 @@ export class ChoiceReader {
   #accept(events: readonly ParsedEvent[], isCut: boolean): void {
     for (const event of events) {
       if (this.stopped) return;
-      if (event.type === "delta") this.#delta(event);
+      const { role } = event.type === "delta" ? event : event.message;
+      if (role !== "assistant") this.stopped = true;
+      else if (event.type === "delta") this.#delta(event);
       else this.#complete(event.message, isCut);
     }
   }
 
-  #delta(delta: ParsedDelta): void {
-    if (delta.role !== "assistant") {
-      this.stopped = true; // a model that goes on to play the user answers nobody
-      return;
-    }
-    this.#part ??= this.#open(delta);
+  #delta({ text, channel, recipient, contentType }: ParsedDelta): void {
+    this.#part ??= this.#open({ channel, recipient, contentType });
     const part = this.#part;
-    const isSimple = this.#unread.length === 1 && !(this.#options.hasLogprobs && part.visible);
-    const tokens = isSimple ? null : spelling(delta.text, this.#unread);
+    const isSimple = this.#unread.length === 1 && !part.hasTokens;
+    const tokens = isSimple ? null : spelling(text, this.#unread);
     if (part.kind.kind === "reasoning") this.#reasoningTokens += tokens?.length ?? 1;
     this.#unread = [];
-    this.#write(part, delta.text, tokens ?? []);
+    this.#write(part, text, tokens ?? []);
   }
 
   #write(part: Part, text: string, tokens: readonly SpelledToken[]): void {
@@ -127,58 +143,63 @@ export class ChoiceReader {
     if (piece.stop === null) return;
     this.#stopString = piece.stop;
     this.stopped = true;
-    this.#close(part, true);
+    this.#close(part, messageOf({ role: "assistant", name: null, ...part.header }, ""), true);
   }
 
   #append(part: Part, text: string, tokens: readonly SpelledToken[]): void {
-    if (text === "") return;
+    if (text === "" && tokens.length === 0) return;
     part.text += text;
     this.#tell({ type: "part-delta", part: part.number, text, tokens });
   }
 
   #complete(message: Message, isCut: boolean): void {
-    if (message.role !== "assistant") {
-      this.stopped = true;
-      return;
-    }
-    const part = this.#part ?? this.#open({ channel: message.channel ?? null, recipient: message.recipient ?? null });
+    const { channel = null, recipient = null, content_type: contentType = null } = message;
+    const part = this.#part ?? this.#open({ channel, recipient, contentType });
     if (part.visible !== null) {
       const held = part.visible.end();
       this.#append(part, held.text, held.tokens);
     }
-    // The arguments of a call are always a JSON text, also of one that has none.
-    if (part.kind.kind === "call" && !isCut && part.text.trim() === "") this.#append(part, "{}", []);
-    if (part.kind.kind === "reasoning") this.#analysis.push(messageText(message));
-    if (part.kind.kind === "call" && !isCut) {
+    const { kind } = part;
+    if (kind.kind === "reasoning") this.#analysis.push(messageText(message));
+    if (kind.kind === "call" && !isCut) {
+      if (part.text.trim() === "") this.#append(part, "{}", []);
       this.#completeCalls++;
-      this.#options.onCall(part.kind.callId, [...this.#analysis]);
+      this.#options.onCall(kind.callId, [...this.#analysis]);
     }
     this.#options.onMessage(message, this.#message);
-    this.#close(part, !isCut);
+    this.#close(part, message, !isCut);
   }
 
-  #open(header: Header): Part {
+  #open(header: PartHeader): Part {
     const kind = this.#kindOf(header);
-    const { stop, includeStop, hasLogprobs } = this.#options;
-    const visible = kind.kind === "text" ? new VisibleText({ stop, includeStop, hasTokens: hasLogprobs }) : null;
-    const part = { number: this.#parts++, text: "", visible, kind };
-    this.#tell({ type: "part-start", part: part.number, ...kind });
+    const { includeStop, logprobs } = this.#options;
+    const isText = kind.kind === "text";
+    const hasTokens = logprobs === "all" || (logprobs === "visible" && isText);
+    const stop = isText ? this.#options.stop : [];
+    const visible = isText || hasTokens ? new VisibleText({ stop, includeStop, hasTokens }) : null;
+    const part = { number: this.#parts++, kind, header, text: "", hasTokens, visible };
+    this.#tell({ type: "part-start", part: part.number, header, ...kind });
     return part;
   }
 
-  /** Functions are called on every channel but that of the answer. */
-  #kindOf({ channel, recipient }: Header): Kind {
+  #kindOf({ channel, recipient }: PartHeader): PartKind {
     const name = calledTool(recipient);
-    const isAddressed = Boolean(name) && channel !== "final";
-    if (isAddressed && this.#options.tools.length > 0) {
-      return { kind: "call", callId: `call_${randomUUID().replaceAll("-", "")}`, name: name! };
+    if (name && channel !== "final") {
+      if (this.#options.tools === null) return { kind: "text", channel: "commentary" };
+      return { kind: "call", callId: `call_${randomUUID().replaceAll("-", "")}`, name };
     }
-    if (isAddressed || channel === "commentary") return { kind: "text", channel: "commentary" };
+    if (channel === "commentary") return { kind: "text", channel };
     return channel === "analysis" ? { kind: "reasoning" } : { kind: "text", channel: "final" };
   }
 
-  #close(part: Part, complete: boolean): void {
-    this.#tell({ type: "part-end", part: part.number, text: part.text, complete, tokens: this.#message });
+  /** @param message as it was written; it is told with the text of the part */
+  #close({ number, kind, text }: Part, message: Message, complete: boolean): void {
+    const told: Message = {
+      ...message,
+      ...(kind.kind === "call" && { id: kind.callId }),
+      content: [{ type: "text", text }],
+    };
+    this.#tell({ type: "part-end", part: number, text, complete, message: told, tokens: this.#message });
     this.#part = null;
     this.#message = [];
     this.#unread = [];

@@ -1,11 +1,18 @@
 import type { Message } from "../harmony/message.js";
 import { type FunctionTool, functionsNamespace } from "../harmony/tools.js";
-import type { HeldTurn } from "./turn-constraint.js";
+
+export interface CallableFunction {
+  name: string;
+  /** JSON schema of the arguments; null: any. */
+  parameters: Record<string, unknown> | null;
+  /** Parameters that cannot be compiled are refused. */
+  strict: boolean;
+}
 
 /** The tools that a conversation declares, in any of its messages. */
 export interface DeclaredTools {
   /** Functions of the caller, each name once. */
-  functions: HeldTurn["tools"];
+  functions: readonly CallableFunction[];
   /** Namespaces beside them, such as `browser`. */
   others: readonly string[];
 }
@@ -13,7 +20,7 @@ export interface DeclaredTools {
 /** @param tools the caller's own definitions: only they say what is strict */
 export function declaredTools(messages: readonly Message[], tools: readonly FunctionTool[] = []): DeclaredTools {
   const strict = new Set(tools.filter((tool) => tool.function.strict).map((tool) => tool.function.name));
-  const functions = new Map<string, HeldTurn["tools"][number]>();
+  const functions = new Map<string, CallableFunction>();
   const others = new Set<string>();
   for (const { content } of messages) {
     if (typeof content === "string") continue;

@@ -2,11 +2,11 @@ import { readOptions, refuseUnknown } from "../common/unknown-option.js";
 import { GptOssError, invalidArgument } from "../errors.js";
 import { checkStop, type GenerateOptions, generateOptionNames } from "../generation/generate-options.js";
 import { checkInteger } from "../generation/options.js";
-import type { DeclaredTools } from "./declared-tools.js";
 import { type ChatConversationOptions, chatConversationOptionNames } from "./messages.js";
 import type { ChatHistoryOptions } from "./prompt.js";
 import { type DescribedFormat, type ResponseFormat, readResponseFormat } from "./response-format.js";
-import { type HeldTurn, type ToolChoice, turnConstraint } from "./turn-constraint.js";
+import type { TurnOptions } from "./turn.js";
+import type { ToolChoice } from "./turn-constraint.js";
 
 /** Options of `Engine.chat`: defaults, checks and meaning, in that order and nowhere else. */
 
@@ -31,7 +31,8 @@ const ownMatters = ["n", "stopTokens", "ignoreEos"] as const satisfies readonly 
 /**
  * How to answer, and how to sample while doing so.
  *
- * - `stop`: looked for in what the user sees, the final message and the preamble of a call; the message ends before it.
+ * - `stop`: looked for in what the user sees, the final message and the preamble of a call, in each by itself; the message
+ *   ends before it.
  * - `logprobs`: those of the text of every message: in the events, and in `logprobs` of the answer.
  * - `constraint`: takes the place of the one that a chat has, and of `toolChoice`, `responseFormat` and `reasoningBudget`.
  */
@@ -62,18 +63,10 @@ const chatNames: ReadonlySet<string> = new Set([
 ]);
 
 /** The options of a chat, read and sorted by what they concern. */
-export interface CheckedChat {
+export interface CheckedChat extends TurnOptions {
   conversation: ChatConversationOptions;
   history: ChatHistoryOptions;
-  /** Without `stop`, which a chat looks for itself, and with no constraint but one of the caller's own. */
-  generate: GenerateOptions;
-  stop: readonly string[];
-  hasLogprobs: boolean;
-  toolChoice: ToolChoice;
-  format: HeldTurn["format"] & (DescribedFormat | null);
-  analysisTokens: number | undefined;
-  /** The turn must be held to something that only a constraint can promise. */
-  isHeld: boolean;
+  format: TurnOptions["format"] & (DescribedFormat | null);
 }
 
 /** @throws GptOssError INVALID_ARGUMENT for an unknown name or a value that cannot be meant */
@@ -84,7 +77,7 @@ export function checkChatOptions(given: ChatOptions): CheckedChat {
   if (constraint !== undefined && beside !== undefined) {
     throw new GptOssError("INVALID_ARGUMENT", `constraint says all that ${beside} would say: give one of the two`);
   }
-  const { stop: _, ...generate } = pick(options, generateNames) as GenerateOptions;
+  const { stop: _, constraint: own, ...generate } = pick(options, generateNames) as GenerateOptions;
   const choice = readToolChoice(toolChoice);
   const format = readResponseFormat(responseFormat);
   const most = 2 ** 31 - 1;
@@ -96,12 +89,13 @@ export function checkChatOptions(given: ChatOptions): CheckedChat {
     history: pick(options, historyNames),
     generate,
     stop: stop === undefined ? [] : checkStop(stop),
-    hasLogprobs: logprobs !== undefined && logprobs > 0,
+    includeStop: false,
+    logprobs: logprobs !== undefined && logprobs > 0 ? "all" : "none",
     toolChoice: choice,
     format,
     analysisTokens:
       reasoningBudget === undefined ? undefined : checkInteger("reasoningBudget", reasoningBudget, 0, most),
-    isHeld: choice.type === "required" || format !== null || reasoningBudget !== undefined,
+    constraint: own,
   };
 }
 
@@ -121,36 +115,4 @@ function readToolChoice(choice: ChatOptions["toolChoice"]): ToolChoice {
 /** What is undefined is as good as absent. */
 function pick(options: ChatOptions, names: ReadonlySet<string>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(options).filter(([name, value]) => names.has(name) && value !== undefined));
-}
-
-/**
- * What the tokens of the answer are held to; undefined: to nothing. A model that knows the harmony format always writes
- * it, so that no header can be malformed; the calls of built-in tools are the one thing that a constraint does not know.
- *
- * @throws GptOssError INVALID_ARGUMENT for a choice that the declared tools do not allow, UNSUPPORTED for a format beside
- *   built-in tools that may be called
- */
-export function chatConstraint(
-  chat: CheckedChat,
-  tools: DeclaredTools,
-  knowsHarmony: boolean,
-): GenerateOptions["constraint"] {
-  if (chat.generate.constraint !== undefined) return chat.generate.constraint;
-  const { toolChoice, format, analysisTokens } = chat;
-  if (toolChoice.type === "required" && tools.functions.length === 0) {
-    throw new GptOssError("INVALID_ARGUMENT", "toolChoice asks for a call, and no function is declared");
-  }
-  for (const name of toolChoice.type === "required" ? (toolChoice.names ?? []) : []) {
-    if (tools.functions.some((tool) => tool.name === name)) continue;
-    throw invalidArgument("toolChoice.function.name", "the name of a declared function", name);
-  }
-  if (toolChoice.type === "auto" && tools.others.length > 0) {
-    if (!chat.isHeld) return undefined;
-    throw new GptOssError(
-      "UNSUPPORTED",
-      `responseFormat and reasoningBudget know calls of functions only, and the conversation declares ${tools.others.join(", ")}: say toolChoice "none" or "required"`,
-    );
-  }
-  if (!knowsHarmony && !chat.isHeld) return undefined;
-  return turnConstraint({ tools: tools.functions, toolChoice, format, analysisTokens });
 }

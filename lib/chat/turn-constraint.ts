@@ -1,4 +1,6 @@
-import type { HarmonyConstraint, OutputFormat } from "../generation/constraint.js";
+import { GptOssError, invalidArgument } from "../errors.js";
+import type { Constraint, HarmonyConstraint, OutputFormat } from "../generation/constraint.js";
+import type { DeclaredTools } from "./declared-tools.js";
 
 /** What a turn of the assistant is held to, whoever asked for it: the library's chat or an endpoint of the server. */
 
@@ -9,24 +11,56 @@ export type ToolChoice =
   | { type: "required"; names?: readonly string[] };
 
 export interface HeldTurn {
-  /** `parameters`: JSON schema of the arguments; null or absent: any. */
-  tools: readonly { name: string; parameters?: Record<string, unknown> | null; strict?: boolean | null }[];
   toolChoice: ToolChoice;
   /** Of the final message; null: any text. */
   format: (OutputFormat & { strict?: boolean | null }) | null;
   /** Tokens of analysis after which the channel is closed; 0: no analysis at all; absent: as the model likes. */
   analysisTokens?: number | undefined;
+  /** The caller's own, in place of all that. */
+  constraint?: Constraint | undefined;
 }
 
 /**
- * Harmony messages at least, so that no header can be malformed. A schema that is not declared strict and cannot be
- * compiled is relaxed by itself; a strict one refuses the request.
+ * The constraint of a turn; undefined: none. A model that knows the harmony format always writes it, so that no header can
+ * be malformed. Calls of built-in tools are the one thing that a constraint does not know.
+ *
+ * @throws GptOssError INVALID_ARGUMENT for a choice that the declared tools do not allow, UNSUPPORTED for a format beside
+ *   built-in tools that may be called
  */
-export function turnConstraint({ tools, toolChoice, format, analysisTokens }: HeldTurn): HarmonyConstraint {
+export function turnConstraint(
+  { toolChoice, format, analysisTokens, constraint }: HeldTurn,
+  { functions, others }: DeclaredTools,
+  knowsHarmony: boolean,
+): Constraint | undefined {
+  if (constraint !== undefined) return constraint;
+  if (toolChoice.type === "required" && functions.length === 0) {
+    throw new GptOssError("INVALID_ARGUMENT", "toolChoice asks for a call, and no function is declared");
+  }
+  for (const name of toolChoice.type === "required" ? (toolChoice.names ?? []) : []) {
+    if (functions.some((tool) => tool.name === name)) continue;
+    throw invalidArgument("toolChoice.function.name", "the name of a declared function", name);
+  }
+  const isHeld = toolChoice.type === "required" || format !== null || analysisTokens !== undefined;
+  if (toolChoice.type === "auto" && others.length > 0) {
+    if (!isHeld) return undefined;
+    throw new GptOssError(
+      "UNSUPPORTED",
+      `responseFormat and reasoningBudget know calls of functions only, and the conversation declares ${others.join(", ")}: say toolChoice "none" or "required"`,
+    );
+  }
+  if (!knowsHarmony && !isHeld) return undefined;
+  return harmonyConstraint({ toolChoice, format, analysisTokens }, functions);
+}
+
+/** A schema that is not declared strict and cannot be compiled is relaxed by itself; a strict one refuses the request. */
+function harmonyConstraint(
+  { toolChoice, format, analysisTokens }: HeldTurn,
+  tools: DeclaredTools["functions"],
+): HarmonyConstraint {
   const isCalling = toolChoice.type !== "none" && tools.length > 0;
   const constraint: HarmonyConstraint = { kind: "harmony", toolChoice: isCalling ? toolChoice.type : "none" };
   if (isCalling) {
-    constraint.tools = tools.map(({ name, parameters = null, strict }) => {
+    constraint.tools = tools.map(({ name, parameters, strict }) => {
       return { name, parameters, unsupported: unsupportedOf(strict) };
     });
     if (toolChoice.names !== undefined) constraint.names = toolChoice.names;

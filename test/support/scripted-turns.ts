@@ -1,6 +1,7 @@
 import { chatConversation } from "../../lib/chat/messages.js";
-import type { TurnEvent, TurnUsage } from "../../lib/chat/turn-event.js";
+import type { PartHeader, TurnEvent, TurnUsage } from "../../lib/chat/turn-event.js";
 import type { SpelledToken } from "../../lib/chat/visible-text.js";
+import { messageOf } from "../../lib/harmony/parser.js";
 import type { Turn, TurnRequest } from "../../lib/server/turn/turn.js";
 import { tokenizer } from "../../lib/tokenizer/index.js";
 
@@ -45,13 +46,15 @@ export function turn(parts: readonly ScriptedPart[], ending: TurnEnding = {}): T
     const text = written.text.slice(0, left);
     left -= text.length;
     isCut = left === 0;
-    events.push({ choice: 0, type: "part-start", part, ...startOf(written) });
+    const header = headerOf(written);
+    events.push({ choice: 0, type: "part-start", part, header, ...startOf(written) });
     for (let at = 0; at < text.length; at += deltaLength) {
       const piece = text.slice(at, at + deltaLength);
       const isVisible = logprobs && written.kind === "text";
       events.push({ choice: 0, type: "part-delta", part, text: piece, tokens: isVisible ? [spelled(piece)] : [] });
     }
-    events.push({ choice: 0, type: "part-end", part, text, complete: !isCut, tokens: [] });
+    const message = messageOf({ role: "assistant", name: null, ...header }, text);
+    events.push({ choice: 0, type: "part-end", part, text, complete: !isCut, message, tokens: [] });
   }
   const hasCall = parts.some(({ kind }) => kind === "call");
   events.push({
@@ -62,6 +65,11 @@ export function turn(parts: readonly ScriptedPart[], ending: TurnEnding = {}): T
     usage: { promptTokens: 20, cachedTokens: 8, completionTokens: 12, reasoningTokens: 5, ...ending.usage },
   });
   return events;
+}
+
+function headerOf(part: ScriptedPart): PartHeader {
+  if (part.kind === "call") return { channel: "commentary", recipient: `functions.${part.name}`, contentType: null };
+  return { channel: part.kind === "text" ? part.channel : "analysis", recipient: null, contentType: null };
 }
 
 function startOf(part: ScriptedPart) {
@@ -93,7 +101,7 @@ export class TurnPlayer {
     this.requests.push(request);
     checkConversation(request);
     const events = typeof script === "function" ? script(request) : played(script, request.signal);
-    return Object.assign(events, { promptTokens: new Uint32Array(), relaxed: [], cancel: () => {}, hold: () => {} });
+    return Object.assign(events, { promptTokens: new Uint32Array(), relaxed: [], hold: () => {} });
   }
 }
 

@@ -1,13 +1,12 @@
-import { type ChatAnswer, summarize } from "../../chat/chat.js";
+import { AnswerParts } from "../../chat/answer-parts.js";
+import type { ChatAnswer } from "../../chat/chat.js";
+import { type PromptRequest, renderPrompt, type TurnMemory } from "../../chat/prompt.js";
+import { beginTurn, type TurnOptions } from "../../chat/turn.js";
 import type { TurnEvent } from "../../chat/turn-event.js";
 import { logprobOf, type VisibleLogprob } from "../../chat/visible-logprob.js";
 import { GptOssError } from "../../errors.js";
 import type { FinishReason } from "../../generation/results.js";
-import type { Message, ReasoningEffort } from "../../harmony/index.js";
-import { Tenants } from "../../server/tenants/tenants.js";
-import { renderTurn } from "../../server/turn/prompt.js";
-import { startTurn } from "../../server/turn/start.js";
-import type { TurnRequest } from "../../server/turn/turn.js";
+import { ConversationRenderer, type ReasoningEffort } from "../../harmony/index.js";
 import { type AnswerPiece, AnswerPrinter } from "../answer-printer.js";
 import type { LoadedModel } from "../load-model.js";
 import { Output } from "../output.js";
@@ -30,15 +29,19 @@ export async function answer({ engine, model }: LoadedModel, request: AnswerRequ
   }
   const started = performance.now();
   let firstMilliseconds: number | undefined;
-  const turn = await startTurn(engine, await fitting(turnRequest(request), engine.info.limits.contextLength));
+  const memory: TurnMemory = { renderer: new ConversationRenderer(), reasoning: null };
+  const prompt = renderPrompt(memory, promptRequest(request, engine.info.limits.contextLength));
+  const turn = beginTurn(engine, memory, prompt, turnOptions(request));
   const out = Output.stdout();
   const written = Array.from({ length: request.n }, () => new WrittenAnswer(request.logprobs !== null));
   const shown = request.json ? null : new ShownAnswers(request, out);
-  using interruption = new Interruption(turn);
-  for await (const event of turn) {
+  using _ = new Interruption(turn);
+  for await (const events of turn.batches()) {
     firstMilliseconds ??= performance.now() - started;
-    written[event.choice]!.take(event, interruption.happened);
-    shown?.take(event);
+    for (const event of events) {
+      written[event.choice]!.take(event);
+      shown?.take(event);
+    }
   }
   const totalMilliseconds = performance.now() - started;
   const answers = written.map((choice) => choice.result());
@@ -56,32 +59,29 @@ export async function answer({ engine, model }: LoadedModel, request: AnswerRequ
   }
 }
 
-function turnRequest(request: AnswerRequest): TurnRequest {
-  const { prompt, instructions, effort, sampling, n, stop, logprobs, format } = request;
-  const { maxTokens, ...rest } = sampling;
+function promptRequest({ prompt, instructions, effort, format }: AnswerRequest, contextLength: number): PromptRequest {
   return {
-    tenant: new Tenants().everybody,
     messages: [{ role: "user", content: prompt }],
-    ...(instructions !== undefined && { instructions }),
-    tools: [],
-    toolChoice: { type: "none" },
-    format: format && { ...format, strict: true, at: "--schema" },
-    effort,
-    date: new Date().toISOString().slice(0, 10),
-    sampling: rest,
-    ...(maxTokens !== undefined && { maxTokens }),
-    stop,
-    topLogprobs: logprobs,
-    n,
-    signal: new AbortController().signal,
+    conversation: {
+      reasoningEffort: effort,
+      ...(instructions && { developerInstructions: instructions }),
+    },
+    history: {},
+    format,
+    cacheSalt: undefined,
+    contextLength,
   };
 }
 
-/** As much as is asked for, or as fits. */
-async function fitting(request: TurnRequest, contextLength: number): Promise<TurnRequest> {
-  const { maxTokens } = request;
-  const room = contextLength - (await renderTurn(request, contextLength)).tokens.length;
-  return maxTokens === undefined || room < 1 ? request : { ...request, maxTokens: Math.min(maxTokens, room) };
+function turnOptions({ sampling, n, stop, logprobs, format }: AnswerRequest): TurnOptions {
+  return {
+    toolChoice: { type: "none" },
+    format: format && { ...format, strict: true },
+    stop,
+    includeStop: false,
+    logprobs: logprobs === null ? "none" : "visible",
+    generate: { ...sampling, n, logprobs: logprobs ?? 0 },
+  };
 }
 
 type TurnAnswer = Pick<ChatAnswer, "messages" | "reasoning" | "content" | "toolCalls" | "finishReason" | "usage">;
@@ -89,8 +89,7 @@ type TurnAnswer = Pick<ChatAnswer, "messages" | "reasoning" | "content" | "toolC
 /** One choice, as it is told with --json. */
 class WrittenAnswer {
   readonly #hasLogprobs: boolean;
-  readonly #channels = new Map<number, string>();
-  readonly #messages: Message[] = [];
+  readonly #parts = new AnswerParts();
   readonly #logprobs: VisibleLogprob[] = [];
   #finishReason: FinishReason = "cancelled";
   #usage: ChatAnswer["usage"] = { promptTokens: 0, cachedTokens: 0, completionTokens: 0 };
@@ -99,33 +98,19 @@ class WrittenAnswer {
     this.#hasLogprobs = hasLogprobs;
   }
 
-  take(event: TurnEvent, isInterrupted: boolean): void {
-    switch (event.type) {
-      case "part-start":
-        this.#channels.set(event.part, channelOf(event));
-        break;
-      case "part-delta":
-        this.#logprobs.push(...event.tokens.map(logprobOf));
-        break;
-      case "part-end":
-        this.#messages.push({
-          role: "assistant",
-          channel: this.#channels.get(event.part)!,
-          content: [{ type: "text", text: event.text }],
-        });
-        break;
-      case "choice-end": {
-        const { promptTokens, cachedTokens, completionTokens } = event.usage;
-        this.#usage = { promptTokens, cachedTokens, completionTokens };
-        const isCut = event.finishReason === "length";
-        this.#finishReason = isCut ? "length" : isInterrupted ? "cancelled" : "stop";
-      }
-    }
+  take(event: TurnEvent): void {
+    this.#parts.accept(event);
+    if (event.type === "part-delta") this.#logprobs.push(...event.tokens.map(logprobOf));
+    if (event.type !== "choice-end") return;
+    const { promptTokens, cachedTokens, completionTokens } = event.usage;
+    this.#usage = { promptTokens, cachedTokens, completionTokens };
+    this.#finishReason = event.finishReason === "tool_calls" ? "stop" : event.finishReason;
   }
 
   result(): TurnAnswer & { logprobs?: VisibleLogprob[] } {
+    const { messages, reasoning, content, toolCalls } = this.#parts;
     return {
-      ...summarize(this.#messages),
+      ...{ messages, reasoning, content, toolCalls },
       finishReason: this.#finishReason,
       usage: this.#usage,
       ...(this.#hasLogprobs && { logprobs: this.#logprobs }),

@@ -66,12 +66,10 @@ export async function checkFormat(format: OutputFormat): Promise<void> {
 
 /** Ctrl-C ends the completion where it is; what there is of it counts, but the program ends as interrupted. */
 export class Interruption implements Disposable {
-  happened = false;
   readonly #interrupt: () => void;
 
   constructor(run: { cancel(): void }) {
     this.#interrupt = () => {
-      this.happened = true;
       process.exitCode = exitCodes.interrupted;
       run.cancel();
     };

@@ -1,18 +1,16 @@
 import { hash, randomBytes } from "node:crypto";
 import type { FastifyRequest } from "fastify";
+import type { TurnMemory } from "../../chat/prompt.js";
 import type { ReasoningMemory } from "../../chat/reasoning-memory.js";
 import { GptOssError } from "../../errors.js";
 import type { ConversationRenderer } from "../../harmony/conversation-renderer.js";
 import type { ResponseStore } from "../responses/store.js";
 
 /** What a tenant's requests leave behind. */
-export interface Belongings {
+export interface Belongings extends TurnMemory {
   /** Finished responses, for `previous_response_id` and the endpoints of them. */
   responses: ResponseStore;
-  /** What was thought before a tool was called. */
   reasoning: ReasoningMemory;
-  /** What was said and written before, in tokens. */
-  renderer: ConversationRenderer;
 }
 
 /** Whom requests come from: who has one key, or everybody where there are none. Another tenant sees nothing of its own. */

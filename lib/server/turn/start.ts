@@ -1,20 +1,11 @@
-import { ChoiceReader } from "../../chat/choice-reader.js";
-import { turnConstraint } from "../../chat/turn-constraint.js";
+import { beginTurn, type Turn as ChatTurn, type TurnOptions } from "../../chat/turn.js";
 import type { TurnEvent } from "../../chat/turn-event.js";
 import type { Engine } from "../../engine.js";
-import type { GenerateOptions } from "../../generation/generate-options.js";
-import type { Generation } from "../../generation/generation.js";
-import type { GeneratedToken, RelaxedSchema } from "../../generation/results.js";
-import { streamed } from "../../generation/streamed.js";
-import type { CompletionPrompt } from "../../harmony/conversation-renderer.js";
-import { formatTokens } from "../../harmony/tokens.js";
+import type { RelaxedSchema } from "../../generation/results.js";
 import { namedRefusal, withFieldNames } from "../http/error-response.js";
 import { ApiError } from "../http/errors.js";
 import { renderTurn } from "./prompt.js";
 import type { Relaxed, Turn, TurnRequest } from "./turn.js";
-
-/** What ends an assistant's turn; `<|end|>` ends a message of it only. */
-const turnEnds: readonly number[] = [formatTokens.return, formatTokens.call, formatTokens.endOfText];
 
 /**
  * Asks the engine for one turn of the assistant. A request whose text is long has its place in the engine's queue once that
@@ -30,13 +21,12 @@ export async function startTurn(engine: Engine, request: TurnRequest): Promise<T
     const maxTokensName = request.fieldNames?.maxTokens ?? "max_tokens";
     refuseOverflow(prompt.tokens.length, request.maxTokens, contextLength, maxTokensName);
     request.ticket?.reserve(prompt.tokens.length, request.n, request.maxTokens);
-    const generation = engine.generate(prompt.tokens, generateOptions(engine, request));
-    request.ticket?.count(generation);
-    const { relaxed } = await generation.accepted;
-    return new RunningTurn(
-      generation,
+    const turn = beginTurn(engine, request.tenant, prompt, turnOptions(request));
+    request.ticket?.count(turn.generation);
+    const { relaxed } = await turn.accepted;
+    return new ServedTurn(
+      turn,
       request,
-      prompt,
       relaxed.map((schema) => relaxedOf(schema, request)),
     );
   });
@@ -63,97 +53,57 @@ export function refuseOverflow(
   );
 }
 
-function generateOptions(engine: Engine, request: TurnRequest): GenerateOptions {
-  const { maxTokens, minTokens, stopTokens = [], ignoreEos = false, logitBias, priority } = request;
-  const isFullVocabulary = engine.info.model.vocab === engine.tokenizer.vocabSize;
-  const ends = ignoreEos ? [] : [...engine.info.model.eosTokens, ...turnEnds];
+function turnOptions(request: TurnRequest): TurnOptions {
+  const { toolChoice, format, analysisTokens, stop, includeStop = false, topLogprobs } = request;
+  const { maxTokens, minTokens, stopTokens, ignoreEos, logitBias, priority } = request;
   return {
-    ...request.sampling,
-    n: request.n,
-    logprobs: request.topLogprobs ?? 0,
-    stopTokens: [...ends, ...stopTokens],
-    signal: request.signal,
-    cacheSalt: request.tenant.cacheSalt(request.cacheSalt),
-    ...(request.ticket !== undefined && { tenant: request.ticket.client }),
-    ...(maxTokens !== undefined && { maxTokens }),
-    ...(minTokens !== undefined && { minTokens }),
-    ...(logitBias !== undefined && { logitBias }),
-    ...(priority !== undefined && { priority }),
-    ...(isFullVocabulary && { constraint: turnConstraint(request) }),
+    toolChoice,
+    format,
+    analysisTokens,
+    stop,
+    includeStop,
+    logprobs: topLogprobs === null ? "none" : "visible",
+    generate: {
+      ...request.sampling,
+      n: request.n,
+      logprobs: topLogprobs ?? 0,
+      signal: request.signal,
+      cacheSalt: request.tenant.cacheSalt(request.cacheSalt),
+      ...(request.ticket !== undefined && { tenant: request.ticket.client }),
+      ...(maxTokens !== undefined && { maxTokens }),
+      ...(minTokens !== undefined && { minTokens }),
+      ...(stopTokens !== undefined && { stopTokens }),
+      ...(ignoreEos !== undefined && { ignoreEos }),
+      ...(logitBias !== undefined && { logitBias }),
+      ...(priority !== undefined && { priority }),
+    },
   };
 }
 
-class RunningTurn implements Turn {
+/** A turn whose failures name fields of the request. */
+class ServedTurn implements Turn {
   readonly promptTokens: Uint32Array;
   readonly relaxed: readonly Relaxed[];
-  readonly #generation: Generation;
+  readonly #turn: ChatTurn;
   readonly #request: TurnRequest;
-  readonly #choices: ChoiceReader[];
 
-  constructor(
-    generation: Generation,
-    request: TurnRequest,
-    { tokens, scope }: CompletionPrompt,
-    relaxed: readonly Relaxed[],
-  ) {
-    this.promptTokens = tokens;
+  constructor(turn: ChatTurn, request: TurnRequest, relaxed: readonly Relaxed[]) {
+    this.promptTokens = turn.promptTokens;
     this.relaxed = relaxed;
-    this.#generation = generation;
+    this.#turn = turn;
     this.#request = request;
-    const { reasoning, renderer } = request.tenant;
-    this.#choices = Array.from({ length: request.n }, (_, choice) => {
-      return new ChoiceReader({
-        choice,
-        tools: request.toolChoice.type === "none" ? [] : request.tools.map(({ name }) => name),
-        stop: request.stop,
-        includeStop: request.includeStop ?? false,
-        hasLogprobs: request.topLogprobs !== null,
-        stopTokens: (request.stopTokens ?? []).filter((token) => !turnEnds.includes(token)),
-        promptTokens: tokens.length,
-        onMessage: (message, written) => renderer.remember(scope, message, written),
-        onCall: (callId, analysis) => reasoning.remember(callId, analysis),
-      });
-    });
-  }
-
-  cancel(): void {
-    this.#generation.cancel();
   }
 
   hold(held: boolean): void {
-    this.#generation.hold(held);
+    this.#turn.hold(held);
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<TurnEvent, void, undefined> {
     try {
-      for await (const batch of this.#generation.batches(streamed(this.#request.topLogprobs))) {
-        for (const choice of this.#choices.keys()) {
-          yield* merged(this.#read(choice, batch));
-        }
-      }
-      // Choices that were stopped here, for their engine only knows that they were cancelled.
-      const { cachedTokens } = (await this.#generation.result).usage;
-      for (const reader of this.#choices) {
-        if (!reader.ended) yield* reader.end({ finishReason: "stop", cachedTokens });
-      }
+      for await (const events of this.#turn.batches()) yield* merged(events);
     } catch (error) {
       throw namedRefusal(error, this.#request);
-    } finally {
-      this.#generation.cancel();
     }
-  }
-
-  #read(choice: number, batch: readonly GeneratedToken[]): TurnEvent[] {
-    const reader = this.#choices[choice]!;
-    const events: TurnEvent[] = [];
-    for (const token of batch) {
-      if (token.index !== choice || reader.ended) continue;
-      const wasStopped = reader.stopped;
-      events.push(...reader.push(token));
-      if (reader.stopped && !wasStopped) this.#generation.cancel(choice);
-      if (token.last) events.push(...reader.end(token.last));
-    }
-    return events;
   }
 }
 

@@ -84,8 +84,6 @@ export interface Relaxed {
 export interface Turn extends AsyncIterable<TurnEvent> {
   readonly promptTokens: Uint32Array;
   readonly relaxed: readonly Relaxed[];
-  /** Ends every choice where it is, as if it had stopped there; the events go on to their ends. */
-  cancel(): void;
   /** Stops and restarts the work on it, for a reader that is behind. */
   hold(held: boolean): void;
 }

@@ -1,16 +1,14 @@
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type ChatAnswer, type ChatMessage, type ChatOptions, ChatRun, renderChat } from "../../../lib/chat/chat.js";
-import { Generation } from "../../../lib/generation/generation.js";
+import { type ChatAnswer, type ChatMessage, type ChatOptions, renderChat, startChat } from "../../../lib/chat/chat.js";
 import type { FunctionTool, Message } from "../../../lib/harmony/index.js";
 import { Engine } from "../../../lib/index.js";
 import { tokenizer } from "../../../lib/tokenizer/tokenizer.js";
+import { toldEngine, write } from "../../support/told-engine.js";
 
 /** What a chat makes of its history: which tokens the next prompt has. */
 
-const native = { cancel() {}, pause() {}, supplyLogits() {} };
-const timings = { queueMilliseconds: 0, prefillMilliseconds: 0, decodeMilliseconds: 0 };
 const special = (text: string) => [...tokenizer.encode(text, { allowedSpecial: "all" })];
 const pinned = { currentDate: "2025-06-28" } as const;
 const user = (content: string): ChatMessage => ({ role: "user", content });
@@ -21,13 +19,10 @@ async function answer(
   tokens: number[],
   options: ChatOptions = {},
 ): Promise<ChatAnswer & { prompt: number[] }> {
-  const asked = renderChat(messages, { ...pinned, ...options });
-  const prompt = asked.tokens;
-  const generation = new Generation(native, { id: 1, prompt, n: 1, topLogprobs: 0 });
-  const chat = new ChatRun(generation, asked);
-  for (const token of tokens) generation.accept({ id: 1, index: 0, kind: "token", token, text: "", logprob: 0 });
-  generation.accept({ id: 1, index: 0, kind: "done", reason: "stop", text: "", cachedTokens: 0, timings });
-  return { ...(await chat.result), prompt: [...prompt] };
+  const engine = toldEngine();
+  const chat = startChat(engine, messages, { ...pinned, ...options });
+  write(engine.generation, tokens);
+  return { ...(await chat.result), prompt: [...chat.promptTokens] };
 }
 
 function prompt(messages: ChatMessage[], options: ChatOptions = {}): number[] {
@@ -127,8 +122,9 @@ describe("an answer", () => {
     const asked = [user("Greet 4")];
     const played = special("hm<|end|><|start|>user<|message|>And?<|end|><|start|>assistant<|channel|>final<|message|>");
     const { messages } = await answer(asked, [...final, ...played, ...hello, 200002]);
-    expect(messages.map(({ role }) => role)).toEqual(["assistant", "user", "assistant"]);
-    expect(prompt([...asked, ...messages]).join()).not.toContain(hello.join());
+    expect(messages.map(({ role }) => role)).toEqual(["assistant"]);
+    const said: ChatMessage[] = [user("And?"), { role: "assistant", content: "Hello" }];
+    expect(prompt([...asked, ...messages, ...said]).join()).not.toContain(hello.join());
   });
 
   it("that was cut off is closed", async () => {

@@ -1,13 +1,13 @@
 import { Ajv } from "ajv";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type ChatEvent, type ChatOptions, ChatRun, renderChat } from "../../../lib/chat/chat.js";
-import { chatConstraint } from "../../../lib/chat/options.js";
-import { Generation } from "../../../lib/generation/generation.js";
+import { type ChatEvent, type ChatOptions, renderChat, startChat } from "../../../lib/chat/chat.js";
+import { turnConstraint } from "../../../lib/chat/turn-constraint.js";
 import { developerMessage, systemMessage } from "../../../lib/harmony/index.js";
 import { type ChatMessage, Engine } from "../../../lib/index.js";
 import { call, reply, ScriptedEngine, think } from "../../../lib/testing/index.js";
 import { tokenizer } from "../../../lib/tokenizer/index.js";
 import { ids } from "../../support/server.js";
+import { toldEngine, write } from "../../support/told-engine.js";
 
 /** What a chat can be asked for beside its messages: which calls, which format, how much reasoning, log probabilities, stops. */
 
@@ -40,7 +40,7 @@ cyclic.properties = { self: cyclic };
 const promptOf = (options: ChatOptions, messages = [user]) => tokenizer.decode(renderChat(messages, options).tokens);
 const constraintOf = (options: ChatOptions, messages = [user], knowsHarmony = true) => {
   const { chat, tools } = renderChat(messages, options);
-  return chatConstraint(chat, tools, knowsHarmony);
+  return turnConstraint(chat, tools, knowsHarmony);
 };
 
 describe.each(["synthetic:wide", "demo"])("%s", (name) => {
@@ -349,15 +349,9 @@ describe("a stop string", () => {
 });
 
 it("malformed output keeps its tokens' log probabilities", async () => {
-  const native = { cancel() {}, pause() {}, supplyLogits() {} };
-  const asked = renderChat([user], { logprobs: 1 });
-  const generation = new Generation(native, { id: 1, prompt: asked.tokens, n: 1, topLogprobs: 1 });
-  const run = new ChatRun(generation, asked);
-  const tokens = ids("<|channel|>analysis<|message|>Hm<|end|>It is");
-  for (const token of tokens)
-    generation.accept({ id: 1, index: 0, kind: "token", token, text: "", logprob: -token, top: [] });
-  const timings = { queueMilliseconds: 0, prefillMilliseconds: 0, decodeMilliseconds: 0 };
-  generation.accept({ id: 1, index: 0, kind: "done", reason: "length", text: "", cachedTokens: 0, timings });
+  const engine = toldEngine();
+  const run = startChat(engine, [user], { logprobs: 1 });
+  write(engine.generation, ids("<|channel|>analysis<|message|>Hm<|end|>It is"), "length");
   const { messages, logprobs } = await run.result;
   expect(messages).toHaveLength(2);
   expect(logprobs!.map((positions) => tokenizer.decode(positions.map(({ token }) => token)))).toEqual(["Hm", "It is"]);

@@ -1,9 +1,10 @@
 import diagnostics from "node:diagnostics_channel";
 import { describe, expect, it } from "vitest";
 import type { NativeEvent } from "../../../lib/binding.js";
-import { ChatRun, renderChat } from "../../../lib/chat/chat.js";
+import { startChat } from "../../../lib/chat/chat.js";
 import { Generation } from "../../../lib/generation/generation.js";
 import type { LogitsProcessor } from "../../../lib/generation/logits-processor.js";
+import { toldEngine } from "../../support/told-engine.js";
 
 /** Generations of an engine that notes what is asked of it, and tells what the test says. */
 
@@ -173,7 +174,11 @@ describe("a reader", () => {
 
   it("of a chat holds the generation behind it, and hears of an abort at once", async () => {
     const { run, calls, token, tell } = begin({});
-    const chat = new ChatRun(run, renderChat([{ role: "user", content: "x" }], {}));
+    const chat = startChat(
+      toldEngine(() => run),
+      [{ role: "user", content: "x" }],
+      {},
+    );
     const reader = chat[Symbol.asyncIterator]();
     // <|channel|>final<|message|>, then text: a delta for each token
     for (const id of [200005, 17196, 200008]) tell({ ...token(0), token: id } as NativeEvent);

@@ -356,11 +356,30 @@ describe("a turn", () => {
     });
     for await (const event of turn) events.push(event);
     const callId = (events[3] as Json).callId;
+    const header = (channel: string, recipient: string | null = null, contentType: string | null = null) => {
+      return { channel, recipient, contentType };
+    };
     expect(events).toEqual([
-      { choice: 0, type: "part-start", part: 0, kind: "reasoning" },
+      { choice: 0, type: "part-start", part: 0, kind: "reasoning", header: header("analysis") },
       { choice: 0, type: "part-delta", part: 0, text: "Hm.", tokens: [] },
-      { choice: 0, type: "part-end", part: 0, text: "Hm.", complete: true, tokens: thought },
-      { choice: 0, type: "part-start", part: 1, kind: "call", callId, name: "get_weather" },
+      {
+        choice: 0,
+        type: "part-end",
+        part: 0,
+        text: "Hm.",
+        complete: true,
+        message: { role: "assistant", channel: "analysis", content: [{ type: "text", text: "Hm." }] },
+        tokens: thought,
+      },
+      {
+        choice: 0,
+        type: "part-start",
+        part: 1,
+        kind: "call",
+        header: header("commentary", "functions.get_weather", "<|constrain|>json"),
+        callId,
+        name: "get_weather",
+      },
       { choice: 0, type: "part-delta", part: 1, text: '{"city":"Bern"}', tokens: [] },
       {
         choice: 0,
@@ -368,6 +387,14 @@ describe("a turn", () => {
         part: 1,
         text: '{"city":"Bern"}',
         complete: true,
+        message: {
+          role: "assistant",
+          id: callId,
+          channel: "commentary",
+          recipient: "functions.get_weather",
+          content_type: "<|constrain|>json",
+          content: [{ type: "text", text: '{"city":"Bern"}' }],
+        },
         tokens: wrote.slice(thought.length),
       },
       {

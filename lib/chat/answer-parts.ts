@@ -1,0 +1,44 @@
+import type { Message } from "../harmony/message.js";
+import type { PartEnd, PartStart, TurnEvent } from "./turn-event.js";
+
+export interface ToolCall {
+  id: string;
+  /** Name of the function as it was declared, without the harmony namespace. */
+  name: string;
+  /** JSON text as the model wrote it; not checked. "{}" where it wrote none; cut off where the answer is. */
+  arguments: string;
+}
+
+/** What the parts of one choice come to, as OpenAI's API calls them: reasoning, content and tool calls. */
+export class AnswerParts {
+  readonly messages: Message[] = [];
+  readonly toolCalls: ToolCall[] = [];
+  readonly #reasoning: string[] = [];
+  readonly #final: string[] = [];
+  readonly #preamble: string[] = [];
+  #open: PartStart | null = null;
+
+  get reasoning(): string {
+    return this.#reasoning.join("\n");
+  }
+
+  /**
+   * A preamble is what the model tells the user before it calls a tool. With a final message it is part of the way there,
+   * and no content.
+   */
+  get content(): string {
+    return (this.#final.length > 0 ? this.#final : this.#preamble).join("\n");
+  }
+
+  accept(event: TurnEvent): void {
+    if (event.type === "part-start") this.#open = event;
+    if (event.type === "part-end") this.#add(this.#open!, event);
+  }
+
+  #add(start: PartStart, { message, text }: PartEnd): void {
+    this.messages.push(message);
+    if (start.kind === "call") this.toolCalls.push({ id: start.callId, name: start.name, arguments: text });
+    else if (start.kind === "reasoning") this.#reasoning.push(text);
+    else (start.channel === "final" ? this.#final : this.#preamble).push(text);
+  }
+}

@@ -1,0 +1,134 @@
+import type { ModelConfig } from "../binding.js";
+import type { GenerateOptions } from "../generation/generate-options.js";
+import type { Generation } from "../generation/generation.js";
+import { modelTraits } from "../generation/model-traits.js";
+import type { Acceptance, GeneratedToken } from "../generation/results.js";
+import { streamed } from "../generation/streamed.js";
+import { turnEnds } from "../harmony/tokens.js";
+import { ChoiceReader, type ChoiceReaderOptions } from "./choice-reader.js";
+import type { DeclaredTools } from "./declared-tools.js";
+import type { TurnMemory, TurnPrompt } from "./prompt.js";
+import { type HeldTurn, turnConstraint } from "./turn-constraint.js";
+import type { TurnEvent } from "./turn-event.js";
+
+/** One turn of the assistant: what `Engine.chat` and the endpoints of a server are made of. */
+
+/** What a turn needs of an engine. */
+export interface TurnEngine {
+  readonly info: {
+    readonly model: Pick<ModelConfig, "vocab" | "eosTokens">;
+    readonly limits: { readonly contextLength: number };
+  };
+  generate(prompt: ArrayLike<number>, options: GenerateOptions): Generation;
+}
+
+/** How to answer a prompt. */
+export interface TurnOptions extends HeldTurn, Pick<ChoiceReaderOptions, "stop" | "includeStop" | "logprobs"> {
+  /** Sampling and limits. `stopTokens` are the request's own: they stop beside the model's. */
+  generate: Omit<GenerateOptions, "stop" | "constraint">;
+}
+
+/**
+ * Asks the engine for a turn. The answer is held to the harmony format, to the tools and the choice among them, to the
+ * format and to the budget of reasoning (`turnConstraint`). What each token means, `ChoiceReader` says.
+ *
+ * @throws GptOssError as `Engine.generate` does
+ */
+export function beginTurn(engine: TurnEngine, memory: TurnMemory, prompt: TurnPrompt, options: TurnOptions): Turn {
+  const { stopTokens: modelEnds, maskReserved: knowsHarmony } = modelTraits(engine.info.model);
+  const { stopTokens = [], ignoreEos = false, ...generate } = options.generate;
+  const constraint = turnConstraint(options, prompt.tools, knowsHarmony);
+  const generation = engine.generate(prompt.tokens, {
+    ...generate,
+    stopTokens: [...(ignoreEos ? [] : modelEnds), ...Array.from(stopTokens)],
+    ...(constraint !== undefined && { constraint }),
+  });
+  return new Turn(generation, memory, prompt, options);
+}
+
+/** The answers of a turn as they are written. Never throws because of what the model writes. */
+export class Turn {
+  readonly generation: Generation;
+  readonly #topLogprobs: number;
+  readonly #choices: readonly ChoiceReader[];
+
+  /** Made by `beginTurn`. */
+  constructor(generation: Generation, memory: TurnMemory, { scope, tokens, tools }: TurnPrompt, options: TurnOptions) {
+    const { stop, includeStop, logprobs, generate } = options;
+    const stopTokens = Array.from(generate.stopTokens ?? []);
+    const reader: Omit<ChoiceReaderOptions, "choice"> = {
+      tools: callable(options, tools),
+      stop,
+      includeStop,
+      logprobs,
+      stopTokens: stopTokens.filter((token) => !turnEnds.includes(token)),
+      promptTokens: tokens.length,
+      onMessage: (message, written) => memory.renderer.remember(scope, message, written),
+      onCall: (callId, analysis) => memory.reasoning?.remember(callId, analysis),
+    };
+    this.generation = generation;
+    this.#topLogprobs = generate.logprobs ?? 0;
+    this.#choices = Array.from({ length: generate.n ?? 1 }, (_, choice) => new ChoiceReader({ ...reader, choice }));
+  }
+
+  get promptTokens(): Uint32Array {
+    return this.generation.promptTokens;
+  }
+
+  /** Resolves before the first token, with the schemas that are relaxed; as that of a Generation. */
+  get accepted(): Promise<Acceptance> {
+    return this.generation.accepted;
+  }
+
+  /** Ends every choice where it is; the events go on to their ends. */
+  cancel(): void {
+    this.generation.cancel();
+  }
+
+  /** Stops and restarts the work on it, for a reader that is behind. */
+  hold(held: boolean): void {
+    this.generation.hold(held);
+  }
+
+  /**
+   * The events of all choices, for one reader; those of a batch are of one choice and have come together. Leaving early
+   * cancels what is still written.
+   *
+   * @throws GptOssError of a failing engine; the reason of an abort
+   */
+  async *batches(): AsyncGenerator<TurnEvent[], void, undefined> {
+    for await (const tokens of this.generation.batches(streamed(this.#topLogprobs))) {
+      for (const choice of this.#choices.keys()) {
+        const events = this.#read(choice, tokens);
+        if (events.length > 0) yield events;
+      }
+    }
+    // Those that were cancelled, here or by the caller: of them no token is told to be the last one.
+    const { choices, finishReason, usage } = await this.generation.result;
+    for (const [choice, reader] of this.#choices.entries()) {
+      if (reader.ended) continue;
+      const reason = choices?.[choice]?.finishReason ?? finishReason;
+      yield reader.end({ finishReason: reason, cachedTokens: usage.cachedTokens });
+    }
+  }
+
+  #read(choice: number, tokens: readonly GeneratedToken[]): TurnEvent[] {
+    const reader = this.#choices[choice]!;
+    const events: TurnEvent[] = [];
+    for (const token of tokens) {
+      if (token.index !== choice || reader.ended) continue;
+      const wasStopped = reader.stopped;
+      events.push(...reader.push(token));
+      if (reader.stopped && !wasStopped) this.generation.cancel(choice);
+      if (token.last) events.push(...reader.end(token.last));
+    }
+    return events;
+  }
+}
+
+/** Functions that may be called, also where others may be; null: nothing may. */
+function callable({ toolChoice, constraint }: HeldTurn, { functions, others }: DeclaredTools): string[] | null {
+  const names = functions.map(({ name }) => name);
+  if (constraint?.kind === "harmony") names.push(...(constraint.tools ?? []).map(({ name }) => name));
+  return toolChoice.type === "none" || names.length + others.length === 0 ? null : names;
+}
