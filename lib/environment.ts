@@ -7,6 +7,7 @@ import { GptOssError } from "./errors.js";
 /** Every one that is read, and where. */
 const known = {
   GPT_OSS_BACKEND: 'where to compute when `backend` is "auto"',
+  GPT_OSS_DUMP: "an empty folder for the tensors of every step",
   GPT_OSS_ISA: "the instruction set of the CPU backend",
   GPT_OSS_MODEL: "the model of the command line",
   GPT_OSS_TRACE: "a file for the trace",

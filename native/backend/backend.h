@@ -55,9 +55,10 @@ class Backend {
   virtual void reserve_workspace(const StepLimits&) = 0;
 
   // A step: begin() takes its arrays to the device, run() does what `body` says with the blocks and operations below, either by
-  // calling it or by repeating what a call of it for an equally shaped step did. `body` may not depend on anything else.
+  // calling it or, with `may_repeat`, by repeating what a call of it for an equally shaped step did. Then `body` may not
+  // depend on anything else.
   virtual void begin(const Step&) = 0;
-  virtual void run(const std::function<void()>& body) = 0;
+  virtual void run(const std::function<void()>& body, bool may_repeat) = 0;
 
   // The blocks of a layer, as model/forward.cpp asks for them. By default they are single operations, in the order of
   // blocks.cpp. An override gives the same results within the numerics of the device.

@@ -53,7 +53,7 @@ Engine::Engine(const std::string& path, const EngineOptions& options,
   scheduler_ = std::make_unique<Scheduler>(
       SchedulerLimits{plan.limits.sequences, plan.limits.tokens, plan.limits.rows, context_of_a_token(config)},
       *cache_);
-  forward_ = std::make_unique<Forward>(model_, *backend_, plan.limits);
+  forward_ = std::make_unique<Forward>(model_, *backend_, plan.limits, Dump::of_environment());
   builder_ = std::make_unique<StepBuilder>(config, plan.limits.tokens, plan.limits.sequences, plan.limits.max_pages);
   info_ = {
       .device = backend_->info(),

@@ -1,5 +1,5 @@
 // The environment variables that native code reads: GPT_OSS_ISA (native/backend/cpu/choose_kernels.h), GPT_OSS_TRACE
-// (native/base/trace.h).
+// (native/base/trace.h), GPT_OSS_DUMP (native/base/dump.h).
 #pragma once
 #include <string>
 #include <vector>

@@ -1,6 +1,7 @@
 #include "native/model/forward.h"
 
 #include <cmath>
+#include <utility>
 
 namespace oss {
 
@@ -57,9 +58,10 @@ uint64_t Forward::workspace_bytes(const StepLimits& limits, const Backend& backe
   return total;
 }
 
-Forward::Forward(const Model& model, Backend& backend, const StepLimits& limits)
+Forward::Forward(const Model& model, Backend& backend, const StepLimits& limits, std::unique_ptr<Dump> dump)
     : model_(model),
       backend_(backend),
+      taps_(dump == nullptr ? nullptr : std::make_unique<Taps>(std::move(dump), backend, model.config)),
       workspace_(backend.allocate(workspace_bytes(limits, backend), "the activations")) {
   std::byte* next = workspace_.as<std::byte>();
   for (const Part& part : parts(limits, backend)) {
@@ -72,15 +74,17 @@ bool Forward::run(const Step& step, const KvStorage& kv, const std::atomic<bool>
   const Config& c = model_.config;
   bool stopped = false;
   backend_.begin(step);
-  backend_.run([&] {
+  const auto body = [&] {
     backend_.embed({.tokens = step.num_tokens, .hidden = c.hidden}, model_.embed, step, x_);
+    if (taps_ != nullptr) taps_->begin(step, x_);
     for (int index = 0; index < c.num_layers && !stopped; ++index) {
       attention_block(index, step, kv);
       moe_block(index, step);
       stopped = stop.load(std::memory_order_relaxed);
     }
     if (step.num_rows > 0 && !stopped) head(step);
-  });
+  };
+  backend_.run(body, taps_ == nullptr);
   return !stopped;
 }
 
@@ -92,6 +96,7 @@ void Forward::head(const Step& step) {
                     model_.final_norm, rows_normed_);
   backend_.linear({.rows = step.num_rows, .in = c.hidden, .out = c.vocab, .accumulate = 0, .precise = 1},
                   RowsOf::kLogits, rows_normed_, model_.lm_head, nullptr, logits_);
+  if (taps_ != nullptr) taps_->head(step, rows_normed_, logits_);
 }
 
 void Forward::attention_block(int index, const Step& step, const KvStorage& kv) {
@@ -99,46 +104,49 @@ void Forward::attention_block(int index, const Step& step, const KvStorage& kv) 
   const Layer& layer = model_.layers[index];
   const int tokens = step.num_tokens;
   const KvGroup group = kv.group(index);
-  backend_.attention_block(
-      {
-          .norm_args = {.rows = tokens, .hidden = c.hidden, .eps = c.rms_eps},
-          .qkv_args = {.tokens = tokens,
-                       .hidden = c.hidden,
-                       .heads = c.num_heads,
-                       .kv_heads = c.num_kv_heads,
-                       .head_dim = c.head_dim,
-                       .group = group,
-                       .type = kv.type()},
-          .attention_args = {.tokens = tokens,
-                             .heads = c.num_heads,
-                             .kv_heads = c.num_kv_heads,
-                             .head_dim = c.head_dim,
-                             .group = group,
-                             .type = kv.type(),
-                             .window = c.window_of(index),
-                             .max_pages = step.max_pages,
-                             .scale = float(1 / std::sqrt(double(c.head_dim)))},
-          .o_args = {.rows = tokens, .in = c.q_size(), .out = c.hidden, .accumulate = 1},
-          .norm = layer.attn_norm,
-          .qkv = layer.qkv,
-          .sinks = layer.sinks,
-          .o = layer.o,
-          .o_bias = layer.o_bias,
-          .next_qkv = index + 1 < c.num_layers ? &model_.layers[index + 1].qkv : nullptr,
-          .cache = kv.layer(index),
-          .x = x_,
-          .normed = {normed_.data},
-          .q = q_,
-          .attended = attended_,
-      },
-      step);
+  const AttentionBlock block = {
+      .norm_args = {.rows = tokens, .hidden = c.hidden, .eps = c.rms_eps},
+      .qkv_args = {.tokens = tokens,
+                   .hidden = c.hidden,
+                   .heads = c.num_heads,
+                   .kv_heads = c.num_kv_heads,
+                   .head_dim = c.head_dim,
+                   .group = group,
+                   .type = kv.type()},
+      .attention_args = {.tokens = tokens,
+                         .heads = c.num_heads,
+                         .kv_heads = c.num_kv_heads,
+                         .head_dim = c.head_dim,
+                         .group = group,
+                         .type = kv.type(),
+                         .window = c.window_of(index),
+                         .max_pages = step.max_pages,
+                         .scale = float(1 / std::sqrt(double(c.head_dim)))},
+      .o_args = {.rows = tokens, .in = c.q_size(), .out = c.hidden, .accumulate = 1},
+      .norm = layer.attn_norm,
+      .qkv = layer.qkv,
+      .sinks = layer.sinks,
+      .o = layer.o,
+      .o_bias = layer.o_bias,
+      .next_qkv = index + 1 < c.num_layers ? &model_.layers[index + 1].qkv : nullptr,
+      .cache = kv.layer(index),
+      .x = x_,
+      .normed = {normed_.data},
+      .q = q_,
+      .attended = attended_,
+  };
+  if (taps_ == nullptr) {
+    backend_.attention_block(block, step);
+  } else {
+    taps_->attention_block(index, block, step);
+  }
 }
 
 void Forward::moe_block(int index, const Step& step) {
   const Config& c = model_.config;
   const Layer& layer = model_.layers[index];
   const int tokens = step.num_tokens;
-  backend_.moe_block({
+  const MoeBlock block = {
       .norm_args = {.rows = tokens, .hidden = c.hidden, .eps = c.rms_eps},
       .router_args = {.rows = tokens, .in = c.hidden, .out = c.num_experts, .accumulate = 0, .precise = 1},
       .choice_args = {.tokens = tokens, .experts = c.num_experts, .top_k = c.experts_per_token},
@@ -159,7 +167,12 @@ void Forward::moe_block(int index, const Step& step) {
       .router_logits = router_logits_,
       .expert = expert_,
       .expert_weight = expert_weight_,
-  });
+  };
+  if (taps_ == nullptr) {
+    backend_.moe_block(block);
+  } else {
+    taps_->moe_block(index, block, step);
+  }
 }
 
 }  // namespace oss

@@ -4,10 +4,12 @@
 #include <array>
 #include <atomic>
 #include <cstddef>
+#include <memory>
 #include <vector>
 
 #include "native/backend/backend.h"
 #include "native/model/model.h"
+#include "native/model/taps.h"
 
 namespace oss {
 
@@ -33,8 +35,8 @@ class KvStorage {
 
 class Forward {
  public:
-  // Activations are allocated once, for steps within the limits.
-  Forward(const Model& model, Backend& backend, const StepLimits& limits);
+  // Activations are allocated once, for steps within the limits. With a dump, each step writes its tensors.
+  Forward(const Model& model, Backend& backend, const StepLimits& limits, std::unique_ptr<Dump> dump);
   static uint64_t workspace_bytes(const StepLimits& limits, const Backend& backend);
 
   // Appends the step's tokens to their sequences in `kv` and leaves logits [step.num_rows, vocab] in logits().
@@ -56,6 +58,7 @@ class Forward {
 
   const Model& model_;
   Backend& backend_;
+  std::unique_ptr<Taps> taps_;  // null without a dump
   Buffer workspace_;
   float* x_ = nullptr;              // [tokens, hidden] residual stream
   Operand normed_;                  // [tokens, hidden]

@@ -23,7 +23,7 @@ const { scripts } = JSON.parse(readFileSync(path.join(packageRoot, "package.json
 
 /** Of other programs: docker, esbuild, npm, yarn, our own scripts. */
 const foreign =
-  /^--(gpus|external:|ignore-|without-|native|seed|completions|only|short|list|clients|requests|rounds|check)/;
+  /^--(gpus|external:|ignore-|without-|native|seed|completions|only|short|list|clients|requests|rounds|check|tolerance)/;
 
 /** Why a shell would not run these words as the page means it; null: it would. */
 function wrong(words: readonly string[], isWhole: boolean): string | null {

@@ -26,6 +26,7 @@ MODELS = {
           "num_local_experts": 5, "vocab_size": 301, "sliding_window": 7, "seed": 13},
 }
 SHARD_BYTES = {"c": 280_000}  # three shards
+TAPS = "c.short"  # the prompt whose every activation is kept
 GREEDY_STEPS = 32
 # Below these a correct float32 engine could choose another expert or token (its logits move by up to 2e-4 of 8).
 LEAST_ROUTER_GAP, LEAST_GREEDY_MARGIN = 4e-5, 2.5e-3
@@ -76,11 +77,24 @@ def model_case(out, name, prompt):
             "bf16_greedy_first_difference": first_difference(greedy_bf16, greedy)}
 
 
+def tap_case(out, prompts):
+    """Writes every activation of one prompt, computed in float64, and returns its line of the manifest."""
+    prompt = prompts[TAPS]
+    model = oracle.Model(os.path.join(out, "models", prompt["model"]), np.float64)
+    model.taps = {"tokens": np.array(prompt["tokens"], np.int32)}
+    logits = model.forward(prompt["tokens"])
+    file = f"taps/{TAPS}.safetensors"
+    tensors = {**model.taps, "logits": logits}
+    safetensors_io.save(os.path.join(out, file), {name: x.astype(np.float32) if x.dtype == np.float64 else x
+                                                  for name, x in tensors.items()})
+    return {"file": file, "model": f"models/{prompt['model']}"}
+
+
 def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
     out = sys.argv[1]
-    for part in ("models", "cases", "kernels"):
+    for part in ("models", "cases", "kernels", "taps"):
         shutil.rmtree(os.path.join(out, part), ignore_errors=True)
         os.makedirs(os.path.join(out, part))
     for name, model in MODELS.items():
@@ -92,6 +106,7 @@ def main():
     with open(os.path.join(HERE, "prompts.json"), encoding="utf-8") as f:
         prompts = json.load(f)
     manifest = {"models": MODELS, "cases": [model_case(out, name, prompt) for name, prompt in prompts.items()],
+                "taps": [tap_case(out, prompts)],
                 "kernels": [f"kernels/{case.__name__}.safetensors" for case in kernel_cases.CASES]}
     with open(os.path.join(out, "manifest.json"), "w", encoding="utf-8") as f:
         json.dump(manifest, f, indent=1)

@@ -37,7 +37,7 @@ void CpuBackend::check(const StepLimits&, KvType type) const {
 
 Buffer CpuBackend::allocate(size_t bytes, const char* what) { return map_memory(bytes, what); }
 
-void CpuBackend::run(const std::function<void()>& body) {
+void CpuBackend::run(const std::function<void()>& body, bool /*may_repeat*/) {
   body();
   weights_.check_files();
 }

@@ -41,7 +41,7 @@ class CpuBackend final : public Backend {
 
   void begin(const Step&) override {}
   // Throws kModelFormat when files that it computes from have been shortened.
-  void run(const std::function<void()>& body) override;
+  void run(const std::function<void()>& body, bool may_repeat) override;
 
   void embed(const EmbedArgs&, const Matrix& table, const Step&, float* x) override;
   void rms_norm(const RmsNormArgs&, RowsOf, const float* x, const Vector& w, Operand y) override;

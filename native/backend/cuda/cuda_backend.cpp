@@ -144,8 +144,8 @@ void CudaBackend::begin(const Step& step) {
   singles_ = capacity_.tokens;
 }
 
-void CudaBackend::run(const std::function<void()>& body) {
-  if (recorded_) {
+void CudaBackend::run(const std::function<void()>& body, bool may_repeat) {
+  if (recorded_ && may_repeat) {
     graphs_->run(capacity_, body);
   } else {
     body();

@@ -33,7 +33,7 @@ class CudaBackend final : public Backend {
   void reserve_workspace(const StepLimits&) override;
 
   void begin(const Step&) override;
-  void run(const std::function<void()>& body) override;
+  void run(const std::function<void()>& body, bool may_repeat) override;
 
   void attention_block(const AttentionBlock&, const Step&) override;
   void moe_block(const MoeBlock&) override;
