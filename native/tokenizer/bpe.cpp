@@ -8,10 +8,11 @@
 namespace oss::tokenizer {
 namespace {
 
-// A possible merge as rank << 32 | start: the smallest is the leftmost of the lowest rank.
+// A possible merge as rank << 32 | start. The smallest value is the leftmost merge of the lowest rank.
 using Candidate = uint64_t;
 
-// Sorts by rank, and by start where that is the order already: two counting passes over the 18 bits of a rank.
+// Sorts candidates in order of their start by rank, with two counting passes over the 18 bits of a rank. Equal ranks
+// stay in order of their start.
 void sort_by_rank(std::vector<Candidate>& candidates) {
   constexpr int kDigitBits = 9, kDigits = 1 << kDigitBits;
   std::vector<Candidate> sorted(candidates.size());
@@ -24,7 +25,7 @@ void sort_by_rank(std::vector<Candidate>& candidates) {
   }
 }
 
-// Up to here the quadratic merge in two small arrays is faster than the heap.
+// Up to this size, the quadratic merge in two small arrays is faster than the heap.
 constexpr size_t kShort = 64;
 
 }  // namespace
@@ -66,7 +67,7 @@ void PieceEncoder::merge_short(Bytes piece) {
   const uint8_t* text = piece.data();
   const size_t size = piece.size();
   uint32_t start[kShort + 1];  // of each part; the last is the end of the piece
-  uint32_t rank[kShort];       // of each part joined with the next; of the last part kNone
+  uint32_t rank[kShort];       // of each part joined with the next; kNone for the last part
   uint32_t parts = uint32_t(size);
   for (uint32_t i = 0; i < parts; ++i) {
     start[i] = i;
@@ -94,17 +95,17 @@ void PieceEncoder::merge_short(Bytes piece) {
   for (uint32_t i = 0; i < parts; ++i) ids_.push_back(vocabulary_.find(text + start[i], start[i + 1] - start[i]));
 }
 
-// A linked list and a heap, n·log n.
+// Merges with a linked list and a heap, in n·log n.
 void PieceEncoder::merge_long(Bytes piece, const std::atomic<bool>* cancelled) {
   constexpr uint32_t kNone = Vocabulary::kNone;
   const uint8_t* text = piece.data();
   const uint32_t size = uint32_t(piece.size());
 
-  // A part is known by its start. rank[start] is that of the part joined with the next, kNone for a part that is gone.
-  // A candidate whose rank is no longer that of its part is out of date and skipped.
+  // A part is identified by its start. rank[start] is the rank of the part joined with the next, or kNone for a part
+  // that was merged away. A candidate whose rank differs from its part's rank is outdated and skipped.
   std::vector<uint32_t> next(size), previous(size), rank(size);
-  std::vector<Candidate> pairs;  // the merges of two bytes, best first: half of all candidates need no heap
-  std::vector<Candidate> heap;   // those that merges have made
+  std::vector<Candidate> pairs;  // merges of two bytes, best first: half of all candidates, without the heap
+  std::vector<Candidate> heap;   // candidates that merges have made
   pairs.reserve(size);
   for (uint32_t i = 0; i < size; ++i) {
     next[i] = i + 1;

@@ -1,4 +1,4 @@
-// Byte-pair encoding of one piece: neighbours whose concatenation has the lowest rank are merged, the leftmost first
+// Byte-pair encoding of one piece. It merges the neighbours whose concatenation has the lowest rank, the leftmost first
 // among equals, until no concatenation is a token.
 #pragma once
 #include <array>
@@ -10,19 +10,19 @@
 
 namespace oss::tokenizer {
 
-// Encodes pieces and remembers the short ones: words that are no token by themselves come again and again, so does the
-// history of a conversation, and a look at the memory is ten times faster than the merges.
+// Encodes pieces and caches the short ones. Words of several tokens repeat often, and so does the history of a
+// conversation. A look-up in the cache is ten times faster than the merges.
 class PieceEncoder {
  public:
-  // A memory has no lock, so each thread has its own: 1 MB, from its first piece on that is no token.
+  // The cache has no lock, so each thread has its own encoder. It takes 1 MB from the first piece of several tokens on.
   static PieceEncoder& of_this_thread();
 
-  // The tokens of a piece that is no token itself, and whose hash this is; they are valid until the next call.
-  // Throws kCancelled soon after the flag, if there is one, becomes true.
+  // The tokens of a piece that is not a single token; `hash` is the hash of the piece. They are valid until the next
+  // call. Throws kCancelled soon after `*cancelled` becomes true; `cancelled` may be null.
   std::span<const uint32_t> encode(Bytes piece, uint64_t hash, const std::atomic<bool>* cancelled);
 
  private:
-  // Two cache lines. A piece has one place, where the next one with the same place replaces it.
+  // Two cache lines. A piece has one slot; the next piece with the same slot replaces it.
   struct alignas(128) Remembered {
     uint8_t size = 0, num_ids = 0;
     std::array<uint8_t, 62> bytes;
@@ -39,7 +39,7 @@ class PieceEncoder {
   std::vector<uint32_t> ids_;
 };
 
-// Throws kCancelled when there is a flag and it is true.
+// Throws kCancelled when `cancelled` is not null and its flag is true.
 void check_cancelled(const std::atomic<bool>* cancelled);
 
 }  // namespace oss::tokenizer

@@ -1,10 +1,11 @@
-// Writes unicode_classes.h: the class of every code point that the split pattern of o200k can tell apart.
+// Writes unicode_classes.h: the class of every code point, for the split pattern of o200k.
 //
 //   npx -y -p node@22.12.0 node native/tokenizer/generate-unicode-classes.mjs
 //
-// The Unicode data is Node's own, of exactly the version of the reference tokenizer: its regex-syntax 0.8.5 knows Unicode
-// 16.0, which is what Node 22.12 carries. Later versions assign 4,803 more code points and move U+0295 ʕ from Ll to Lo, and
-// both change how some texts split. test/lib/tokenizer/tokenizer.test.ts compares the table with the Node that runs it.
+// The Unicode data comes from Node, which must have the version of the reference tokenizer. That is Unicode 16.0, in
+// its regex-syntax 0.8.5 and in Node 22.12. Later versions assign 4,803 more code points and move U+0295 ʕ from Ll to
+// Lo; both change how some texts split. test/lib/tokenizer/tokenizer.test.ts compares the table with the Node that runs
+// it.
 import { writeFileSync } from "node:fs";
 import path from "node:path";
 
@@ -17,7 +18,7 @@ if (process.versions.unicode !== unicode) {
   );
 }
 
-// First match wins. \s of the pattern is White_Space; JavaScript's own \s lacks U+0085 and has U+FEFF.
+// The first match wins. \s of the pattern is White_Space; JavaScript's \s lacks U+0085 and includes U+FEFF.
 const classes = [
   ["kUpper", /[\p{Lu}\p{Lt}]/u],
   ["kLower", /\p{Ll}/u],
@@ -30,7 +31,7 @@ const classes = [
 
 /** The digit that stands for a class in the table: its place in the list above, or 0 for everything else. */
 function digit(codePoint) {
-  if (codePoint >= 0xd800 && codePoint < 0xe000) return "0"; // no surrogate reaches the matcher
+  if (codePoint >= 0xd800 && codePoint < 0xe000) return "0"; // surrogates never reach the matcher
   const character = String.fromCodePoint(codePoint);
   return String(classes.findIndex(([, pattern]) => pattern.test(character)) + 1);
 }

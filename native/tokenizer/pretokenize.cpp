@@ -8,7 +8,7 @@
 //   6  \s+ (?!\S)
 //   7  \s+
 //
-// Written by hand it needs no backtracking: each place where the pattern would step back is known, and said below.
+// The hand-written code needs no backtracking. The comments below name each place where the pattern would backtrack.
 #include "native/tokenizer/pretokenize.h"
 
 #include <cstddef>
@@ -34,7 +34,7 @@ constexpr unsigned kSymbols = set_of(CharClass::kOther, CharClass::kMark);
 constexpr unsigned kPrefixes = ~(kNewlines | kLetters | kNumbers);
 
 struct Char {
-  unsigned bit;  // its class as a set of one
+  unsigned bit;  // its class, as a set with one element
   int size;      // bytes
   bool in(unsigned set) const { return (bit & set) != 0; }
 };
@@ -77,9 +77,9 @@ const uint8_t* skip_contraction(const uint8_t* p, const uint8_t* end) {
   return two ? p + 3 : p;
 }
 
-// Alternative 1 after its prefix: the end of the match, or null. The first run takes all it can; if no lower-case
-// letter follows, it gives back up to its last character that may stand in the second run too, which then matches just
-// that.
+// Alternative 1 after its prefix: the end of the match, or null. The first run takes as many characters as it can. If
+// no lower-case letter follows, it gives back up to its last character that also fits the second run. The second run
+// then matches only that character.
 const uint8_t* match_lower(const uint8_t* p, const uint8_t* end) {
   const uint8_t* given_back = nullptr;
   while (p < end) {
@@ -94,14 +94,14 @@ const uint8_t* match_lower(const uint8_t* p, const uint8_t* end) {
   return given_back != nullptr ? skip_contraction(given_back, end) : nullptr;
 }
 
-// Alternative 2 after its prefix. Alternative 1 has failed here, so the run holds upper-case letters only.
+// Alternative 2 after its prefix. Alternative 1 has failed here, so the run contains only upper-case letters.
 const uint8_t* match_upper(const uint8_t* p, const uint8_t* end) {
   const uint8_t* after = skip(p, end, kUpperRun);
   return after != p ? skip_contraction(after, end) : nullptr;
 }
 
-// Alternatives 5 to 7: a run of whitespace up to its last line break; without one the whole run, but for its last
-// character when something follows (that one may begin the next piece).
+// Alternatives 5 to 7: a run of whitespace up to its last line break. A run without one matches as a whole. If text
+// follows, the run leaves out its last character, which may begin the next piece.
 const uint8_t* match_whitespace(const uint8_t* begin, const uint8_t* end) {
   const uint8_t *p = begin, *last = begin, *after_newline = nullptr;
   while (p < end) {

@@ -1,11 +1,11 @@
-// The split pattern of o200k: a text is cut into pieces, and no token crosses the cut between two pieces.
+// The split pattern of o200k: it cuts a text into pieces, and no token crosses a cut.
 #pragma once
 #include <cstdint>
 
 namespace oss::tokenizer {
 
-// The end of the piece that starts at `text`, which is before `end`. The bytes should be UTF-8; a malformed one counts
-// as a symbol by itself. Linear: over a whole text each byte is looked at a fixed number of times.
+// The end of the piece that starts at `text`, which is before `end`. The bytes should be UTF-8; a malformed byte counts
+// as a symbol. Linear: over a whole text, each byte is read a constant number of times.
 const uint8_t* piece_end(const uint8_t* text, const uint8_t* end);
 
 }  // namespace oss::tokenizer

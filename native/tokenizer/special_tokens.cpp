@@ -18,7 +18,7 @@ constexpr Named kNamed[] = {
 constexpr std::string_view kOpen = "<|", kClose = "|>", kReserved = "<|reserved_";
 constexpr size_t kLongest = std::string_view("<|reserved_201088|>").size();
 
-// The id of exactly this text; 0, which is no special token, when there is none.
+// The id of the special token with exactly this text, or 0, which is not a special token.
 uint32_t special_id(std::string_view text) {
   for (const Named& token : kNamed) {
     if (token.text == text) return token.id;
@@ -38,8 +38,8 @@ std::string special_text(uint32_t id) {
   return std::string(kReserved) + std::to_string(id) + std::string(kClose);
 }
 
-// No special text contains "<|" or "|>" but at its two ends. So at most one can begin at a place, the one that ends
-// with the next "|>", and the longest match is the only one.
+// Special texts contain "<|" and "|>" only at their two ends. So at most one can begin at a position: the one that ends
+// with the next "|>". The longest match is the only one.
 SpecialMatch find_special(std::string_view text, size_t from, const SpecialSet& allowed) {
   for (size_t begin = text.find(kOpen, from); begin != text.npos; begin = text.find(kOpen, begin + 1)) {
     const std::string_view candidate = text.substr(begin, kLongest);

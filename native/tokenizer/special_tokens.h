@@ -1,5 +1,5 @@
-// The 1,091 special tokens of o200k_harmony, ids 199998..201088: nine that mean something, and reserved ones named after
-// their ids. lib/tokenizer/special-tokens.ts has the same table; both are tested against test/golden/harmony.
+// The 1,091 special tokens of o200k_harmony, ids 199998..201088: nine with a meaning, and reserved ones named after
+// their ids. lib/tokenizer/special-tokens.ts has the same table; tests compare both with test/golden/harmony.
 #pragma once
 #include <bitset>
 #include <cstdint>
@@ -11,10 +11,10 @@ namespace oss::tokenizer {
 constexpr uint32_t kFirstSpecial = 199998, kLastSpecial = 201088;
 constexpr uint32_t kNumSpecial = kLastSpecial - kFirstSpecial + 1;
 
-// Some of the special tokens, by id - kFirstSpecial.
+// A set of special tokens; the index is id - kFirstSpecial.
 using SpecialSet = std::bitset<kNumSpecial>;
 
-// "<|start|>" of 200006; "<|reserved_200014|>" of 200014.
+// The text of a special token: "<|start|>" for 200006, "<|reserved_200014|>" for 200014.
 std::string special_text(uint32_t id);
 
 struct SpecialMatch {
@@ -22,7 +22,7 @@ struct SpecialMatch {
   uint32_t id;
 };
 
-// The first special token of `allowed` that the text spells out at or after `from`.
+// The first special token of `allowed` that appears in the text at or after `from`.
 SpecialMatch find_special(std::string_view text, size_t from, const SpecialSet& allowed);
 
 }  // namespace oss::tokenizer

@@ -11,11 +11,11 @@
 namespace oss::tokenizer {
 namespace {
 
-// Pieces of less are encoded in no time, whatever comes of them.
+// Shorter pieces encode so fast that a bound on their tokens is not needed.
 constexpr size_t kLongPiece = 4096;
 
-// Calls emit(id) for a piece that is a token and emit(ids) for one that is several. Before a piece it asks whether there is
-// room for the tokens that the piece must have; returns false, with the rest not read, when there is none.
+// Calls emit(id) for a piece of one token and emit(ids) for a piece of several. Before each piece it checks that there
+// is room for the tokens that the piece must have. If not, it stops and returns false.
 template <typename Emit>
 bool encode_ordinary(std::string_view text, const std::atomic<bool>* cancelled, Emit& emit) {
   const Vocabulary& vocabulary = Vocabulary::get();

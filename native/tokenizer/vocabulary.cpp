@@ -18,7 +18,7 @@ const Vocabulary& Vocabulary::get() {
   return vocabulary;
 }
 
-// The layout is in pack-vocabulary.mjs.
+// pack-vocabulary.mjs describes the layout.
 Vocabulary::Vocabulary() {
   constexpr char kMagic[] = "OSSRANK1";
   constexpr size_t kHeader = 16;
@@ -66,7 +66,7 @@ size_t Vocabulary::least_tokens(Bytes bytes) const {
   for (size_t byte = 0; byte < count.size(); ++byte) {
     if (count[byte] > 0) tokens += double(count[byte]) / std::max<uint8_t>(longest_with_[byte], 1);
   }
-  return size_t(tokens);  // rounded down, which no error of rounding turns into too many
+  return size_t(tokens);  // rounded down, so that rounding errors cannot raise it above the true minimum
 }
 
 }  // namespace oss::tokenizer

@@ -1,5 +1,5 @@
-// The 199,998 byte strings of o200k_base, found by id or by content. The data lies inside the library
-// (vocabulary_data.S); the hash table over it is built when it is first asked for.
+// The 199,998 byte strings of o200k_base, found by id or by content. The data is embedded in the library
+// (vocabulary_data.S). The hash table over it is built on first use.
 #pragma once
 #include <array>
 #include <cstddef>
@@ -16,21 +16,21 @@ class Vocabulary {
  public:
   static constexpr uint32_t kNone = ~0u;
 
-  // The one of this process, shared by every thread; the first call builds it.
+  // The vocabulary of this process, shared by all threads; the first call builds it.
   static const Vocabulary& get();
 
   uint32_t size() const { return uint32_t(offsets_.size()) - 1; }
   size_t longest() const { return longest_; }
-  // No encoding of these bytes has fewer tokens: a token that holds some byte is no longer than the longest one that does,
-  // so each byte is at least so small a part of a token. Within one token of exact; runs of the whole text count alike.
+  // A lower bound on the number of tokens of these bytes. A token with some byte is at most as long as the longest such
+  // token, so each byte counts as 1 / that length. Rounding loses less than one token. The order of bytes is irrelevant.
   size_t least_tokens(Bytes bytes) const;
   Bytes bytes(uint32_t id) const { return {blob_ + offsets_[id], offsets_[id + 1] - offsets_[id]}; }
 
-  // The id of these bytes, which is also their rank as a merge; kNone when they are no token.
+  // The id of these bytes, which is also their rank as a merge; kNone when they are not a token.
   uint32_t find(const uint8_t* bytes, size_t size) const {
     return size > longest_ ? kNone : find(bytes, size, hash(bytes, size));
   }
-  // The same where their hash is known.
+  // The same, with their hash.
   uint32_t find(const uint8_t* bytes, size_t size, uint64_t h) const {
     for (size_t at = h & mask_;; at = (at + 1) & mask_) {
       const uint32_t slot = slots_[at];
@@ -41,8 +41,8 @@ class Vocabulary {
 
   uint32_t find_pair(uint8_t first, uint8_t second) const { return pairs_[first << 8 | second]; }
 
-  // Of at least one byte, as is `equal`. They read whole words; the last one overlaps its neighbour rather than stopping
-  // at each byte.
+  // hash and `equal` need at least one byte. They read whole words; the last word overlaps the one before, which is
+  // faster than single bytes.
   static uint64_t hash(const uint8_t* bytes, size_t size) {
     if (size < 4) return mix(size << 24 | uint64_t(bytes[0]) << 16 | uint64_t(bytes[size / 2]) << 8 | bytes[size - 1]);
     if (size < 8) return mix(size ^ load<uint32_t>(bytes) << 32 ^ load<uint32_t>(bytes + size - 4));
@@ -65,8 +65,8 @@ class Vocabulary {
   }
 
  private:
-  // A slot is an id below the upper bits of the hash, which refuse nearly every other string without a look at its
-  // bytes. In four bytes per slot the table is 2 MB and fits the second cache level.
+  // A slot is an id with the upper bits of the hash above it. These bits reject nearly every other string without a
+  // comparison of its bytes. With four bytes per slot the table is 2 MB and fits the second-level cache.
   static constexpr int kIdBits = 18, kTagShift = 64 - (32 - kIdBits);
   static constexpr uint32_t kIdMask = (1u << kIdBits) - 1;
 
@@ -91,13 +91,13 @@ class Vocabulary {
     return h ^ h >> 32;
   }
 
-  const uint8_t* blob_;            // the tokens, one after the other
+  const uint8_t* blob_;            // the concatenated tokens
   std::vector<uint32_t> offsets_;  // [tokens + 1] into blob_
   size_t longest_ = 0;
-  std::array<uint8_t, 256> longest_with_{};  // of the tokens that hold a byte; 0: none does
+  std::array<uint8_t, 256> longest_with_{};  // the length of the longest token with a byte; 0: there is none
   std::vector<uint32_t> slots_;              // open addressing; a power of two, at most 40 % full
   size_t mask_;
-  std::vector<uint32_t> pairs_;  // [256 * 256] find() of every two bytes: where each merge begins
+  std::vector<uint32_t> pairs_;  // [256 * 256] find() of every two bytes: the first step of every merge
 };
 
 }  // namespace oss::tokenizer
