@@ -5,7 +5,7 @@
 
 namespace oss {
 
-// A page of the KV cache holds this many tokens of one layer. 64 keys of 64 floats are 16 KB: half of a 32 KB L1.
+// The number of tokens in a page of the KV cache, for one layer. 64 keys of 64 floats are 16 KB: half of a 32 KB L1.
 constexpr int kPageTokens = 64;
 
 struct EmbedArgs {
@@ -21,7 +21,7 @@ struct RmsNormArgs {
 struct LinearArgs {
   int rows, in, out;
   int accumulate;   // 1: y += (the residual stream), 0: y =
-  int precise = 0;  // 1: where rounding activations costs much (the router's choice, the logits), 16 bits of them count
+  int precise = 0;  // 1: activations keep 16 bits, where rounding them costs much (router choice, logits)
 };
 
 struct RopeArgs {
@@ -29,11 +29,11 @@ struct RopeArgs {
   int row_stride;  // elements between tokens
 };
 
-// The width of a head in both gpt-oss models: what tensor-core kernels are made for.
+// The width of a head in both gpt-oss models. Tensor-core kernels are specialized for it.
 constexpr int kHeadDim = 64;
 
-// Layers that see everything and layers with a sliding window keep their pages apart: the latter give up what no query
-// can see any more, so a page number means something within its group only.
+// Layers with full attention and layers with a sliding window have separate pages. The latter free the pages that no
+// query can see any more. So a page number is valid only within its group.
 enum KvGroup { kKvFull = 0, kKvWindow = 1, kKvGroups = 2 };
 
 // kKvFP8 is E4M3 without a scale: at most 448, three bits of mantissa.
@@ -73,15 +73,15 @@ struct ExpertsArgs {
   float limit, alpha;  // of the clamped SwiGLU
 };
 
-// One row's sampling parameters, checked by lib/generation/sampling.ts. Neutral values: temperature 1, top_k 0, top_p 1, min_p 0,
-// penalties 1, 0 and 0.
+// One row's sampling parameters, checked by lib/generation/sampling.ts. Neutral values: temperature 1, top_k 0, top_p
+// 1, min_p 0, penalties 1, 0 and 0.
 struct SamplingArgs {
   float temperature;  // 0 = greedy
   int top_k;          // 0 = off
   float top_p, min_p;
   unsigned seed_lo, seed_hi;
   unsigned position;  // counter of the random stream: the index of the token within the completion ...
-  unsigned choice;    // ... and which of several completions of one prompt it is
+  unsigned choice;    // ... and the index of the completion among several of one prompt
   float repetition_penalty, presence_penalty, frequency_penalty;
   int mask_reserved;  // 1: the reserved ids of o200k_harmony cannot be drawn
 };

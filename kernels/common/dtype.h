@@ -9,7 +9,7 @@ OSS_FN constexpr float bf16_to_f32(uint16_t bits) { return OSS_BITS(float, uint3
 
 OSS_FN constexpr uint16_t f32_to_bf16(float value) {
   const uint32_t bits = OSS_BITS(uint32_t, value);
-  if ((bits & 0x7FFFFFFFu) > 0x7F800000u) return uint16_t((bits >> 16) | 0x40u);  // NaN stays NaN, and quiet
+  if ((bits & 0x7FFFFFFFu) > 0x7F800000u) return uint16_t((bits >> 16) | 0x40u);  // NaN becomes a quiet NaN
   return uint16_t((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16);
 }
 
@@ -23,7 +23,7 @@ OSS_FN constexpr float e4m3_to_f32(uint8_t bits) {
   return OSS_BITS(float, sign | ((magnitude << 20) + (120u << 23)));
 }
 
-// Past the largest it saturates, as KV caches want it; NaN stays NaN.
+// Saturates past the largest value, which suits KV caches; NaN stays NaN.
 OSS_FN constexpr uint8_t f32_to_e4m3(float value) {
   const uint32_t bits = OSS_BITS(uint32_t, value), sign = (bits >> 24) & 0x80u, magnitude = bits & 0x7FFFFFFFu;
   if (magnitude > 0x7F800000u) return uint8_t(sign | 0x7Fu);

@@ -1,8 +1,9 @@
-// The language that host C++, CUDA and MSL share: integers, floats, free functions, plain structs. No pointers (MSL
-// wants an address space on each), no globals (MSL wants `constant`), no double, no std.
+// The common subset of host C++, CUDA and MSL: integers, floats, free functions, plain structs. It has no pointers,
+// because MSL requires an address space on each, and no globals, because MSL requires `constant`. It has no double and
+// no std.
 //
-// OSS_FN is static so that every file has its own copy: an inline function compiled once with -mavx512f can otherwise
-// become the one that the linker keeps for everyone, and an older machine crashes.
+// OSS_FN is static so that every file has its own copy. Otherwise the linker could keep one inline function that was
+// compiled with -mavx512f for all files, and an older machine would crash.
 #pragma once
 #include <stdint.h>
 

@@ -9,7 +9,7 @@ namespace oss {
 constexpr int kMxBlock = 32;       // values per scale
 constexpr int kMxBlockBytes = 16;  // bytes of those values
 
-// Doubled magnitudes 0 1 2 3 4 6 8 12, one nibble each: no table, no address space.
+// Doubled magnitudes 0 1 2 3 4 6 8 12, one nibble each. This needs no table and so no address space.
 OSS_FN constexpr float e2m1_times2(uint32_t code) {
   const float magnitude = float((0xC8643210u >> (4u * (code & 7u))) & 0xFu);
   return (code & 8u) ? -magnitude : magnitude;

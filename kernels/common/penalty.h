@@ -1,11 +1,11 @@
-// What the tokens that a sequence has seen do to their logits; lib/generation/sampling.ts defines it. Each step is rounded to
-// float32, and none may be contracted with the next into a fused multiply-add.
+// Penalties on the logits of tokens that a sequence contains, as lib/generation/sampling.ts defines them. Each step is
+// rounded to float32. No step may be contracted with the next into a fused multiply-add.
 #pragma once
 #include "kernels/common/lang.h"
 
 namespace oss {
 
-// nvcc contracts unless a product says that it is rounded; other compilers are told not to (-ffp-contract=off).
+// nvcc contracts unless a product is explicitly rounded; other compilers get -ffp-contract=off.
 OSS_FN float rounded_product(float a, float b) {
 #ifdef __CUDA_ARCH__
   return __fmul_rn(a, b);
@@ -14,7 +14,7 @@ OSS_FN float rounded_product(float a, float b) {
 #endif
 }
 
-// Of a token that prompt or completion holds, the latter `in_completion` times.
+// For a token in the prompt or the completion; it appears `in_completion` times in the completion.
 OSS_FN float penalize(float logit, float repetition, float presence, float frequency, int in_completion) {
   logit = logit > 0 ? logit / repetition : rounded_product(logit, repetition);
   if (in_completion == 0) return logit;

@@ -1,6 +1,6 @@
 // Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011): random numbers without state. The 64-bit key is the seed of a
-// request, the counter is the index of the token within its completion, so a draw depends on nothing else: not on the
-// batch, not on the device. lib/generation/sampling.ts holds the same function and its known answers.
+// request; the counter is the index of the token within its completion. So a draw does not depend on the batch or the
+// device. lib/generation/sampling.ts has the same function and its known answers.
 #pragma once
 #include "kernels/common/lang.h"
 

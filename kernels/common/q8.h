@@ -1,5 +1,5 @@
 // Q8: 32 values share one float16 scale.   value = code · scale, an int8 times a float16
-// The numbers of GGML's Q8_0, 34 bytes a block; here codes and scales are arrays of their own.
+// The same numbers as GGML's Q8_0, 34 bytes a block, but codes and scales are separate arrays.
 #pragma once
 #include "kernels/common/lang.h"
 
@@ -8,14 +8,14 @@ namespace oss {
 constexpr int kQ8Block = 32;       // values per scale
 constexpr int kQ8BlockBytes = 34;  // their codes and the scale
 
-// A float16 that is no less than 0: what scales are.
+// Converts a float16 that is not negative, as all scales are.
 OSS_FN constexpr float q8_scale_to_f32(uint16_t bits) {
   if (bits < 0x400u) return float(bits) * (1.0f / 16777216.0f);  // subnormal: a multiple of 2^-24
   return OSS_BITS(float, (uint32_t(bits) + (112u << 10)) << 13);
 }
 
-// The scale of a block whose largest magnitude is this: a 127th of it, rounded up, so that no code is past 127. The largest
-// scale is 65504; what needs more, or is not a number, gives kQ8NoScale.
+// The scale of a block with this largest magnitude: 1/127 of it, rounded up, so that no code exceeds 127. The largest
+// scale is 65504; larger magnitudes, infinity and NaN give kQ8NoScale.
 constexpr uint16_t kQ8NoScale = 0x7C00;
 OSS_FN constexpr uint16_t q8_scale_for(float largest) {
   if (!(largest <= 127.0f * 65504.0f)) return kQ8NoScale;

@@ -1,8 +1,8 @@
-// Softmax in parts. A part has seen some of the scores: max = their largest, sum = Σ exp(s - max). Two parts merge as
+// Softmax in parts. A part covers some of the scores: max = their largest, sum = Σ exp(s - max). Two parts merge as
 //   max = max(a, b)      sum = a.sum · exp(a.max - max) + b.sum · exp(b.max - max)
-// and whatever was weighted with the parts' probabilities merges by the same two factors.
+// Sums weighted with the parts' probabilities merge by the same two factors.
 //
-// An attention sink is one more score without a value, that is the part { max = sink, sum = 1 }.
+// An attention sink is one more score without a value: the part { max = sink, sum = 1 }.
 #pragma once
 #include "kernels/common/lang.h"
 
@@ -14,10 +14,10 @@ struct SoftmaxPart {
 
 struct SoftmaxMerged {
   SoftmaxPart part;
-  float scale_a, scale_b;  // what the sums over a and over b are multiplied by
+  float scale_a, scale_b;  // factors for the sums over a and over b
 };
 
-// At least one part has a score. `exp` is the device's own: exp(-inf) must be 0.
+// At least one part must have a score. `exp` is the device's own function: exp(-inf) must be 0.
 template <typename Exp>
 OSS_FN SoftmaxMerged softmax_merge(SoftmaxPart a, SoftmaxPart b, Exp exp) {
   const float max = a.max > b.max ? a.max : b.max;

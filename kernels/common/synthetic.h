@@ -1,11 +1,12 @@
-// Weights without a file: each 8 bytes of a synthetic tensor are a function of the tensor's key and of where they stand,
-// so every device makes the same bytes in any order, any part of a tensor alone, at the speed of its memory.
+// Weights without a file: each 8 bytes of a synthetic tensor are a function of the tensor's key and their position. So
+// every device makes the same bytes in any order, any part alone, at the speed of its memory.
 //
-// The random bits are SplitMix64 (Steele, Lea, Flood 2014) read at a position: two rounds of multiply and xor-shift over
-// key + position · γ. It passes BigCrush as a generator, costs two multiplications for 8 bytes, and needs no state.
-// What is made of them uses integers and one float product at most, exactly rounded: no device disagrees in a bit.
+// The random bits are SplitMix64 (Steele, Lea, Flood 2014) at a position: two rounds of multiply and xor-shift over key
+// + position · γ. As a generator it passes BigCrush. It costs two multiplications for 8 bytes and needs no state. The
+// values derived from the bits use integers and at most one float product, exactly rounded, so all devices agree in
+// every bit.
 //
-// Bytes are in the order of the file: byte b of a tensor is byte b % 8 of word b / 8, the lowest first.
+// Bytes are in file order: byte b of a tensor is byte b % 8 of word b / 8, the lowest first.
 #pragma once
 #include "kernels/common/dtype.h"
 #include "kernels/common/lang.h"
@@ -13,9 +14,9 @@
 namespace oss {
 
 enum SyntheticKind {
-  kSyntheticNormal = 0,  // bf16, about normal, mean 0, standard deviation `scale`
+  kSyntheticNormal = 0,  // bf16, nearly normal, mean 0, standard deviation `scale`
   kSyntheticNorm = 1,    // the same around 1: weights of a norm
-  kSyntheticCodes = 2,   // MXFP4 values: two uniform codes per byte; `scale` has no meaning
+  kSyntheticCodes = 2,   // MXFP4 values: two uniform codes per byte; `scale` is ignored
   // MXFP4 scales: exponents e - 1, e, e + 1, mixed so that codes times scales have an rms of `scale`
   kSyntheticScales = 3,
 };
@@ -31,8 +32,8 @@ OSS_FN constexpr uint64_t synthetic_bits(uint64_t key, uint64_t word) {
   return synthetic_mix(key + (word + 1u) * 0x9E3779B97F4A7C15u);
 }
 
-// Four numbers from 64 bits, each the sum of all eight bytes, of which every number takes others as negative (the rows of
-// a Hadamard matrix, so they are uncorrelated): in [-1020, 1020], near to normal, kurtosis 2.85.
+// Four numbers from 64 bits. Each is the sum of all eight bytes with different signs, the rows of a Hadamard matrix, so
+// they are uncorrelated. They lie in [-1020, 1020] and are nearly normal, with kurtosis 2.85.
 struct SyntheticFour {
   int32_t x, y, z, w;
 };
@@ -56,7 +57,7 @@ OSS_FN constexpr uint64_t synthetic_normal_word(uint64_t key, uint64_t word, flo
                         f32_to_bf16(float(n.w) * step));
 }
 
-// 1 + n · step in units of 2^-20: a sum of floats might be contracted with its product on one device only.
+// 1 + n · step in units of 2^-20. Integers, because some device might contract a float sum with its product.
 OSS_FN constexpr uint16_t synthetic_near_one(int32_t n, int32_t step) {
   return f32_to_bf16(float(1048576 + n * step) * (1.0f / 1048576.0f));
 }
@@ -67,8 +68,8 @@ OSS_FN constexpr uint64_t synthetic_norm_word(uint64_t key, uint64_t word, float
                         synthetic_near_one(n.w, step));
 }
 
-// One byte of 8 random bits: e, plus one for `above` of 64 values of the low six bits, minus one for one of four of the
-// high two. Codes have a mean square of 8.5625, and the high bits lower it by 3/4 + 1/16.
+// One scale byte from 8 random bits. It is e, plus one if the low six bits are below `above` (of 64), minus one if the
+// high two are zero (one of four). Codes have a mean square of 8.5625, and the high bits multiply it by 3/4 + 1/16.
 OSS_FN constexpr uint32_t synthetic_scale_byte(uint32_t bits, uint32_t e, uint32_t above) {
   return e + ((bits & 63u) < above ? 1u : 0u) - (bits < 64u ? 1u : 0u);
 }

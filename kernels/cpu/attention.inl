@@ -4,14 +4,16 @@
 //   cache   [page][k, v][kv_head][kPageTokens][head_dim]  f32 or bf16      sinks  [heads]: one more score, no value
 //   a query at position i sees keys j <= i and, with a window, j > i - window
 //
-// A decode step reads the visible keys and values once, 8·head_dim bytes per key and kv head (bf16: 4): memory-bound
-// while the group of query heads (8) is one pass. A page of keys is transposed first, so that scores come out with one
-// key per lane; prefill shares that, and the page in L1, among kAttentionTokens tokens. bf16 is widened on the way:
-// keys when they are transposed, values into a buffer (one pass, for every 4 heads of every token read them again). All
-// sums are float32, so bf16 gives the bits that f32 gives for rounded keys and values.
+// A decode step reads the visible keys and values once, 8·head_dim bytes per key and kv head (bf16: 4). It is
+// memory-bound while the group of query heads (8) needs only one pass. A page of keys is transposed first, so that
+// scores come out with one key per lane. In prefill, kAttentionTokens tokens share the transposed page in L1.
 //
-// Online softmax (common/softmax.h) page by page, then chunk by chunk: both lie at fixed places in the sequence, so the
-// order of every sum depends on the position alone.
+// bf16 is widened on the way: keys when they are transposed, values into a buffer, because every 4 heads of every token
+// read the values again. All sums are float32, so a bf16 cache gives the same bits as an f32 cache with rounded keys
+// and values.
+//
+// Online softmax (common/softmax.h) runs page by page, then chunk by chunk. Both have fixed places in the sequence, so
+// the order of every sum depends on the position alone.
 
 // out[r,c] += Σ_k a[r,k] · b[k,c] for an R × (C·16) tile, along k.
 template <int R, int C>
@@ -54,7 +56,7 @@ void accumulate_rows(int n, int columns, const float* a, int a_stride, const flo
 // out[rows, columns] += a[rows, n] · b[n, columns], each sum along n.
 void accumulate(int rows, int n, int columns, const float* a, int a_stride, const float* b, int b_stride, float* out,
                 int out_stride) {
-  constexpr int kRows = 4;  // of a group's heads; AVX2 keeps 4 × 2 sums in registers, AVX-512 4 × 4
+  constexpr int kRows = 4;  // heads of a group; AVX2 keeps 4 × 2 sums in registers, AVX-512 4 × 4
   int r = 0;
   for (; r + kRows <= rows; r += kRows) {
     accumulate_rows<kRows>(n, columns, a + size_t(r) * a_stride, a_stride, b, b_stride, out + size_t(r) * out_stride,
@@ -84,7 +86,7 @@ void transpose_keys(int begin, int end, int head_dim, const T* from /*[64, head_
   }
 }
 
-// One kv head's page as the sums want it, keys [begin, end) at least: transposed keys in `work`, and the values.
+// One kv head's page in the layout of the sums, at least keys [begin, end): transposed keys in `work`, and the values.
 struct Page {
   const float* keys;    // [head_dim, 64]
   const float* values;  // [64, head_dim]
@@ -110,7 +112,7 @@ Page load_page(const AttentionArgs& args, const AttentionTask& task, int page, i
 
 constexpr float kNoScore = -__builtin_inff();
 
-// The softmax in progress of one token and head lies in its state row: Σ p·v [head_dim], then max, then Σ p.
+// The softmax in progress of one token and head is in its state row: Σ p·v [head_dim], then max, then Σ p.
 SoftmaxPart get_part(const float* row, int head_dim) { return {row[head_dim], row[head_dim + 1]}; }
 void set_part(float* row, int head_dim, SoftmaxPart part) {
   row[head_dim] = part.max;
@@ -133,8 +135,8 @@ void attention_clear(const AttentionArgs& args, int tokens, float* state) {
   }
 }
 
-// One token's heads with keys [begin, end) of a page: turns raw scores into probabilities relative to the new maximum,
-// and rescales the state to it.
+// Turns the raw scores of one token's heads with keys [begin, end) of a page into probabilities. They are relative to
+// the new maximum, and the state is rescaled to it.
 void softmax_page(const AttentionArgs& args, int begin, int end, float* scores /*[64]*/, float* row) {
   const int first = begin / kLanes * kLanes;
   Vec best(kNoScore);
@@ -170,7 +172,7 @@ void attention_chunk(const AttentionArgs& args, const AttentionTask& task, int c
   const int last_page = newest < (chunk + 1) * kChunkPages ? newest : (chunk + 1) * kChunkPages - 1;
   for (int page = first_page; page <= last_page; ++page) {
     const int base = page * kPageTokens;
-    // Visible to any of the tokens: the window of the first starts it, the position of the last ends it.
+    // Keys that any of the tokens sees: they begin with the window of the first and end with the position of the last.
     const int seen_begin = attention_first_key(args, task.positions[0]) - base;
     const int seen_end = task.positions[task.tokens - 1] + 1 - base;
     const auto [keys, values] = load_page(args, task, page, seen_begin > 0 ? seen_begin : 0,
@@ -204,7 +206,7 @@ void attention_merge(const AttentionArgs& args, int tokens, const float* chunk_s
     const float* from = chunk_state + size_t(i) * stride;
     float* to = state + size_t(i) * stride;
     const SoftmaxPart chunk = get_part(from, head_dim);
-    if (chunk.max == kNoScore) continue;  // the window of this token lies in other chunks
+    if (chunk.max == kNoScore) continue;  // the window of this token is in other chunks
     const SoftmaxMerged merged = softmax_merge(get_part(to, head_dim), chunk, exp_of);
     for (int d = 0; d < head_dim; ++d) to[d] = to[d] * merged.scale_a + from[d] * merged.scale_b;
     set_part(to, head_dim, merged.part);

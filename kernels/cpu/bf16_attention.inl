@@ -1,37 +1,38 @@
-// Attention on AMX tiles (attention.inl has the equations and the cache): 16 query rows of one kv head, that is of
-// consecutive tokens and their heads, are a panel.
+// Attention on AMX tiles (attention.inl has the equations and the cache). A panel is 16 query rows of one kv head, from
+// the heads of consecutive tokens.
 //   scores  [keys][rows] = K [keys][dims] · Q [dims][rows]     softmax down the keys, one query row per lane
 //   out     [rows][dims] += P [rows][keys] · V [keys][dims]    P is transposed on the way, V never is
 //
-// Float32 numbers are split into two bf16, x = high + low, off by at most 2^-16 |x|, and products are high·low + high·high
-// + low·high: without low·low, at most 2^-16 of the product. So a score is off by at most 3 · 2^-16 · scale · Σ |q·k|, some
-// 2^6 times less than from the rounding of the activations that queries and keys come from. Probabilities and values
-// likewise: without the low part of p a result would be off by up to 2^-8 of itself, as by rounding it for the next product.
-// A bf16 cache has no low part, and its keys are tiles where they lie.
+// Float32 numbers are split into two bf16, x = high + low, with an error of at most 2^-16 |x|. A product is high·low +
+// high·high + low·high; the missing low·low is at most 2^-16 of it. So the error of a score is at most 3 · 2^-16 ·
+// scale · Σ |q·k|. Rounding the activations behind queries and keys costs about 2^6 times more.
 //
-// Every sum goes along dims or keys, in the same order for all rows, and a key that a row does not see adds a zero: the
-// bits of a row depend on its position alone, not on its panel, its task or their other rows.
+// Probabilities and values are split likewise. Without the low part of p, a result could have an error of 2^-8 of
+// itself, as if rounded for the next product. A bf16 cache has no low part, and its keys are used as tiles in place.
+//
+// Every sum runs along dims or keys, in the same order for all rows. A key that a row does not see adds a zero. So the
+// bits of a row depend only on its position, not on its panel, its task or their other rows.
 //
 // A page costs a panel 48 products (bf16 cache: 32) of 16 cycles, 64 vector exps, and 14 KB of L2 for its queries,
-// probabilities and sums. To convert a page costs what two to three panels do.
+// probabilities and sums. Converting a page costs as much as two to three panels.
 
 // Tokens of a task: 16 panels of the 20b, 140 KB of L2 beside their sums, for each conversion of a page.
 constexpr int kAttentionTileTokens = 32;
-constexpr int kHalfKeys = kTileK;  // half a page is what one step along the keys takes
+constexpr int kHalfKeys = kTileK;  // one step along the keys takes half a page
 constexpr int kDimTiles = kHeadDim / kTile, kDimSteps = kHeadDim / kTileK;
 constexpr size_t kPlane = size_t(kPageTokens) * kHeadDim;  // keys or values of one head in one page
 constexpr size_t kPanelElements = size_t(kTile) * kHeadDim;
 static_assert(kHeadDim == 64 && kPageTokens == 64);  // four tiles of sums, two steps along k
 
-// A pair of numbers per dword, as the product of tiles reads them: a in the low word, b in the high one. Ties round away
-// from zero.
+// Pairs of numbers, one per dword, as the tile product reads them: a in the low word, b in the high word. Ties round
+// away from zero.
 struct SplitPairs {
   __m512i high, low;
 };
 inline SplitPairs split_pairs(__m512 a, __m512 b) {
   const __m512i half = _mm512_set1_epi32(0x8000), upper = _mm512_set1_epi32(int(0xFFFF0000u));
   const __m512i down = _mm512_broadcast_i32x4(_mm_setr_epi8(2, 3, 0, 0, 6, 7, 0, 0, 10, 11, 0, 0, 14, 15, 0, 0));
-  const auto join = [&](__m512i first, __m512i second) {  // their high words
+  const auto join = [&](__m512i first, __m512i second) {  // joins their high words
     return _mm512_mask_shuffle_epi8(second, 0x3333333333333333u, first, down);
   };
   const __m512i a_high = _mm512_add_epi32(_mm512_castps_si512(a), half);
@@ -46,7 +47,7 @@ inline void store_split(SplitPairs pairs, uint16_t* high, uint16_t* low) {
   _mm512_store_si512(low, pairs.low);
 }
 
-// What one task needs besides its state.
+// The memory that one task needs besides its state.
 struct AttentionWork {
   alignas(64) uint16_t page[2][kPlane];               // high and low of the keys, then of the values
   alignas(64) float scores[kPageTokens * kTile];      // [64 keys][16 rows]
@@ -68,7 +69,7 @@ inline Halves halves_of(const AttentionPanel& panel, int base /*key of the page*
   const int first = panel.first[0] - base, end = min_of(panel.end[kTile - 1] - base, kPageTokens);
   return {first > 0 ? first / kHalfKeys : 0, (end + kHalfKeys - 1) / kHalfKeys};
 }
-inline bool sees_all(const AttentionPanel& panel, int base, Halves halves) {  // every row every key of them
+inline bool sees_all(const AttentionPanel& panel, int base, Halves halves) {  // every row sees every key of the halves
   return panel.first[kTile - 1] <= base + halves.begin * kHalfKeys && panel.end[0] >= base + halves.end * kHalfKeys;
 }
 
@@ -80,7 +81,7 @@ size_t attention_work(const AttentionArgs& args) {
          sizeof(float);
 }
 
-// Pairs of dims: neighbours as a bf16 cache has them, else those that are 16 apart.
+// Pairs of dims: neighbours with a bf16 cache, otherwise dims that are 16 apart.
 void pack_queries(KvType type, const float* const* rows /*[16]*/, AttentionPanel& panel) {
   alignas(64) float dims[kTileK * kTile];  // [32 dims][16 rows]
   alignas(64) float block[kTile * kTile];
@@ -97,7 +98,7 @@ void pack_queries(KvType type, const float* const* rows /*[16]*/, AttentionPanel
   }
 }
 
-// Keys or values of a page in tiles, and what their rounding took, or null.
+// Keys or values of a page in tiles, and their rounding errors, or null.
 struct PageTiles {
   const uint16_t *high, *low;
 };
@@ -114,8 +115,8 @@ PageTiles convert_keys(const AttentionArgs& args, const AttentionTask& task, int
   return {work.page[0], work.page[1]};
 }
 
-// [half][dim tile][16 pairs of keys][16 dims][2] with keys [begin, end). The others of the same halves are zeros: their
-// probability is 0, but 0 · NaN is not.
+// [half][dim tile][16 pairs of keys][16 dims][2] with keys [begin, end). The other keys of the same halves are zeros:
+// their probability is 0, but 0 · NaN is NaN.
 PageTiles convert_values(const AttentionArgs& args, const AttentionTask& task, int page, int begin, int end,
                          AttentionWork& work) {
   const size_t at = (size_t(task.pages[page]) * 2 * args.kv_heads + args.kv_heads + task.kv_head) * kPlane;
@@ -147,9 +148,9 @@ PageTiles convert_values(const AttentionArgs& args, const AttentionTask& task, i
   return {work.page[0], wide ? work.page[1] : nullptr};
 }
 
-// The tile registers: 0 to 3 sums, 4 and 5 high and low of the panel, 6 and 7 of the page.
+// The tile registers: 0 to 3 hold sums, 4 and 5 high and low of the panel, 6 and 7 of the page.
 
-// Two tiles of keys, of sums 0 and 1 or 2 and 3.
+// Two tiles of keys, for sums 0 and 1 or 2 and 3.
 template <int kFirst>
 inline void add_scores(const uint16_t* keys, const uint16_t* low) {
   constexpr size_t kRowBytes = kHeadDim * sizeof(uint16_t), kNext = size_t(kTile) * kHeadDim;
@@ -244,7 +245,8 @@ void weigh_values(const PageTiles& page, Halves halves, const AttentionPanel& pa
 constexpr float kNoScore = -__builtin_inff();
 constexpr float kLog2E = 1.44269504f;
 
-// 2^x, off by 1.1e-7 of it and 1 for x = 0; exp of simd.h takes twice the instructions, half of them for what scalef does.
+// 2^x with a relative error of 1.1e-7, and 1 for x = 0. exp of simd.h takes twice the instructions, half of them to
+// replace scalef.
 //   x = n + r, |r| <= ½:   2^x = 2^n · (1 + r·q(r)),  q minimax
 inline __m512 exp2_of(__m512 x) {
   const __m512 n = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
@@ -258,7 +260,7 @@ inline __m512 exp2_of(__m512 x) {
   return _mm512_scalef_ps(p, n);
 }
 
-// Scores become probabilities relative to the new maximum, and the state is rescaled to it. kAll: see sees_all().
+// Turns scores into probabilities relative to the new maximum, and rescales the state to it. kAll: see sees_all().
 template <bool kAll>
 void softmax_tiles(float scale, int base, Halves halves, AttentionPanel& panel, AttentionWork& work, float* state,
                    int stride) {
@@ -279,7 +281,7 @@ void softmax_tiles(float scale, int base, Halves halves, AttentionPanel& panel, 
   const __m512 page_max = _mm512_max_ps(_mm512_max_ps(best[0], best[1]), _mm512_max_ps(best[2], best[3]));
   const __m512 before = _mm512_load_ps(panel.max);
   const __m512 max = _mm512_max_ps(before, _mm512_mul_ps(page_max, _mm512_set1_ps(scale)));
-  // Where there is no score yet any number will do: what is rescaled then is 0.
+  // Before the first score any number will do, because the rescaled sums are 0.
   const __m512 reference = _mm512_max_ps(max, _mm512_set1_ps(-1e30f));
   const __m512 drop = _mm512_mul_ps(_mm512_sub_ps(before, reference), _mm512_set1_ps(kLog2E));
   const __m512 rescale = exp2_of(_mm512_max_ps(drop, _mm512_set1_ps(-200.0f)));
@@ -318,7 +320,7 @@ void softmax_tiles(float scale, int base, Halves halves, AttentionPanel& panel, 
   }
 }
 
-// The state of rows that fill up the last panel holds anything.
+// The state of rows that fill up the last panel is undefined.
 void attention_chunk(const AttentionArgs& args, const AttentionTask& task, int chunk, float* work_floats,
                      float* state) {
   const TileRegisters registers;
@@ -346,7 +348,8 @@ void attention_chunk(const AttentionArgs& args, const AttentionTask& task, int c
     const int base = page * kPageTokens;
     if (first_key >= base + kPageTokens || end_key <= base) continue;
     const int begin = first_key > base ? first_key - base : 0, end = min_of(end_key - base, kPageTokens);
-    // All panels with the keys, then all with the values: either are 16 KB of L1, both with a panel would be too much.
+    // First all panels use the keys, then all use the values. Keys or values take 16 KB of L1; both with a panel would
+    // not fit.
     const PageTiles keys = convert_keys(args, task, page, begin, end, work);
     for (int p = 0; p < num_panels; ++p) {
       const Halves halves = halves_of(panels[p], base);

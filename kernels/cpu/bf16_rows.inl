@@ -2,7 +2,7 @@
 //   linear    y[t,r] (=|+=) Σ_k x[t,k]·w[r,k] + bias[r]      experts    as in experts.inl
 //
 // A panel is one row. Each sum runs in 16 lanes along k, then the lanes are added, in tiles of kTileTokens × kTileRows
-// as in linear.inl: half the multiply-adds of float32 there.
+// as in linear.inl. It takes half as many multiply-adds as float32 does there.
 
 inline void pack16(Vec x, uint16_t* high, uint16_t* low) {
   store_bf16(high, x);
@@ -17,7 +17,7 @@ void pack(int cols, const float* const* rows /*[1] of [cols]*/, int, uint16_t* p
   }
 }
 
-// Kinds of weight rows: 32 columns of one are a Wide.
+// Kinds of weight rows: 32 columns of a row are a Wide.
 struct Bf16Rows {
   const uint16_t* data;  // [rows, cols]
   size_t cols;
@@ -27,7 +27,7 @@ struct Bf16Rows {
     const uint16_t* at = data + size_t(row) * cols + k;
     return k + kMxBlock <= cols ? load_wide(at) : load_wide(at, int(cols - k));
   }
-  // A tile's rows lie one after another, and the next tile behind them: it is asked for in order.
+  // A tile's rows are contiguous, and the next tile follows them: it is prefetched in order.
   template <int R>
   void prefetch_next(size_t k) const {
     prefetch<R * kMxBlock * sizeof(uint16_t)>(data + R * cols + R * k);
@@ -113,7 +113,7 @@ void linear(const LinearArgs& args, int begin, int end, const uint16_t* panels, 
   linear_rows(args, begin, end, panels, low, Bf16Rows{w, size_t(args.in)}, bias, y);
 }
 
-// Rows of Q8 that are rounded at a time, in L2, when more than one tile of tokens passes over them.
+// Rows of Q8 that are rounded at a time into L2, when more than one tile of tokens passes over them.
 constexpr int kQ8Rows = 16;
 
 size_t packed_work_elements(int cols) { return size_t(kQ8Rows) * cols; }

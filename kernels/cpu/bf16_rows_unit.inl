@@ -1,5 +1,5 @@
-// The kernels of a unit that multiplies bf16 row by row, once per isa_*bf16.cpp: that file names the namespace, includes the
-// intrinsics, and defines OSS_SIMD_*.
+// The kernels of a unit that multiplies bf16 row by row, compiled once in each isa_*bf16.cpp. That file names the
+// namespace, includes the intrinsics, and defines OSS_SIMD_*.
 #include "kernels/common/dtype.h"
 #include "kernels/common/mxfp4.h"
 #include "kernels/common/q8.h"
@@ -9,7 +9,7 @@
 namespace oss::cpu::OSS_ISA {
 
 namespace {
-// The order matters: each uses the one before
+// The order matters: each file uses the one before.
 // clang-format off
 #include "kernels/cpu/simd.h"
 #include "kernels/cpu/simd_bf16.h"

@@ -1,20 +1,20 @@
 // Products of MXFP4 and Q8 weights in strips (strips.h) on AMX tiles:
 //   linear_q8  as linear, w[r,k] = bf16(code·scale)      experts    as in experts.inl
 //
-// Weights stand on the right, [16 pairs of k][16 rows][2], for unpacking them to that needs no broadcast and no
-// transposition: a lane is a row, so its scale is one vector for a whole tile. MXFP4 takes 3 instructions for 32 weights,
-// Q8 takes 8. Activations stand on the left, [32 k] of 16 rows, and sums come out with a row for each token.
+// Weights are the right operand, [16 pairs of k][16 rows][2]. Unpacking to this layout needs no broadcast and no
+// transposition: a lane is a row, so a whole tile needs one vector of scales. 32 weights take 3 instructions in MXFP4
+// and 8 in Q8. Activations are the left operand, [32 k] of 16 rows, and the sums have a row for each token.
 //
-// For one or two panels a step is unpacked in L1 while the one before is multiplied; for more, a whole strip in L2, over
-// which the panels pass. One activation row times MXFP4, which is what one user's decode waits for, is multiplied in float32
-// lanes instead: tiles would be stored and loaded first.
+// For one or two panels, a step is unpacked in L1 while the one before is multiplied. For more, a whole strip is
+// unpacked in L2, and the panels pass over it. One activation row times MXFP4, as in one user's decode, is multiplied
+// in float32 lanes instead: tiles would have to be stored and loaded first.
 //
-// All give the same bits. A tile product adds (Σ even k) + (Σ odd k) of its 32 k to the sum, each Σ a chain of fused
-// multiply-adds from 0; so do the lanes. (Tiles take products and sums below 2^-126 as zeros, lanes do not: a sum that
-// small may differ.)
+// All give the same bits. A tile product adds (Σ even k) + (Σ odd k) of its 32 k to the sum, where each Σ is a chain of
+// fused multiply-adds from 0; so do the lanes. (Tiles treat products and sums below 2^-126 as zeros, lanes do not, so
+// such a small sum may differ.)
 
-// Bytes from what is unpacked to what is asked for: the hardware's own reading ahead stops at every page. Two cores read
-// MXFP4 at 28 GB/s with it, 24 without, plain reading at 33.
+// Bytes between the unpacked and the prefetched data: the hardware prefetcher stops at every page. Two cores read MXFP4
+// at 28 GB/s with it, 24 without; a plain read reaches 33.
 constexpr int kStripAhead = 4096;
 constexpr int kStripStep = 2 * kTileElements;  // bf16 of one step of a strip
 
@@ -35,14 +35,14 @@ void pack_left(int cols, const float* const* rows /*[num_rows] of [cols]*/, int 
   }
 }
 
-// Steps of a strip of MXFP4.
+// The steps of a strip of MXFP4.
 struct Mxfp4Strip {
   static constexpr size_t kStepBytes = size_t(kStripRows) * kMxBlockBytes;
   const uint8_t* codes;   // [steps, 2, 4, 16] dwords
   const uint8_t* scales;  // [steps, 32]
 
   void unpack(int step, uint16_t* tiles) const {
-    // An index has 5 bits, of which the highest is a neighbour's: both halves are the same.
+    // An index has 5 bits, and the highest belongs to a neighbour. So both halves of the table are equal.
     alignas(64) static constexpr uint16_t kValues[32] = {OSS_E2M1_BF16, OSS_E2M1_BF16};
     const __m512i values = _mm512_load_si512(kValues);
     const uint8_t* from = codes + size_t(step) * kStepBytes;
@@ -60,12 +60,12 @@ struct Mxfp4Strip {
           const __m512i value = _mm512_permutexvar_epi16(_mm512_srli_epi16(word, unsigned(4 * i)), values);
           _mm512_store_si512(tiles + i * kTileK, _mm512_subs_epu16(value, drops));
         }
-        asm volatile("" ::: "memory");  // else all are asked for at once, and wait
+        asm volatile("" ::: "memory");  // otherwise all loads are issued at once and stall
       }
     }
   }
 
-  // sums[tile] += products with one row of 32 activations. The scale, a power of two, is left to the end.
+  // sums[tile] += products with one row of 32 activations. The scale, a power of two, is applied at the end.
   void add_row(int step, const float* x, __m512 (&sums)[2]) const {
     const __m512 values = _mm512_setr_ps(0, 0.5f, 1, 1.5f, 2, 3, 4, 6, 0, -0.5f, -1, -1.5f, -2, -3, -4, -6);
     const uint8_t* from = codes + size_t(step) * kStepBytes;
@@ -93,7 +93,7 @@ struct Mxfp4Strip {
   }
 };
 
-// Steps of a strip of Q8.
+// The steps of a strip of Q8.
 struct Q8Strip {
   static constexpr size_t kStepBytes = size_t(kStripRows) * kQ8Block;
   const int8_t* codes;     // [steps, 2, 16, 16, 2]
@@ -118,7 +118,7 @@ struct Q8Strip {
   }
 };
 
-// Sums of P panels × 2 weight tiles are tiles 0 to 3: panel by panel.
+// The sums of P panels × 2 weight tiles are in tiles 0 to 3, panel by panel.
 template <int P>
 inline void clear_strip_sums() {
   _tile_zero(0);
@@ -146,7 +146,7 @@ inline void add_left() {
   if constexpr (P == 2) _tile_dpbf16ps(3, 7, 5);
 }
 
-// Activations of one product: panels of [steps, 16, 32], and what rounding took of them or null.
+// The activations of one product: panels of [steps, 16, 32], and their rounding errors or null.
 struct LeftPanels {
   const uint16_t* high;
   const uint16_t* low;
@@ -170,7 +170,7 @@ inline void multiply_step(const uint16_t* tiles, const LeftPanels& x, int step) 
   add_left<P>();
 }
 
-// Four steps in turns: unpacking the next one waits for no tile that is still being loaded.
+// Four buffers in rotation, so that unpacking the next step never waits for a tile that is still being loaded.
 template <int P, typename Strip>
 inline void stream_strip(int steps, const Strip& strip, const LeftPanels& x, uint16_t* work,
                          float (&sums)[2][2][kTile * kTile]) {
@@ -191,7 +191,7 @@ inline void pass_over_strip(int steps, const uint16_t* tiles, const LeftPanels& 
   store_strip_sums<P>(sums);
 }
 
-// One row of activations, as float32: the first one of a panel.
+// One row of activations, the first of a panel, as float32.
 inline void widen_row(int steps, const uint16_t* panel, float* x /*[steps, 32]*/) {
   for (int s = 0; s < steps; ++s) {
     for (int half = 0; half < kTileK; half += kLanes) {
@@ -200,14 +200,14 @@ inline void widen_row(int steps, const uint16_t* panel, float* x /*[steps, 32]*/
   }
 }
 
-// A strip unpacked, or four steps of it; a row of activations is less.
+// Room for an unpacked strip, or for four steps of it; a row of activations is smaller.
 size_t strip_work_elements(int cols) {
   const size_t strip = size_t(kStripRows) * panel_cols(cols), ring = 4 * kStripStep;
   return strip > ring ? strip : ring;
 }
 
-// A strip times all panels; finish(p, sums) gets the sums of panels p and, if there is one, p + 1:
-// [2 panels][2 weight tiles][16 tokens][16 rows].
+// Multiplies a strip with all panels. finish(p, sums) gets the sums of panel p and, if it exists, p + 1: [2 panels][2
+// weight tiles][16 tokens][16 rows].
 template <typename Strip, typename Finish>
 void multiply_strip(int steps, const Strip& strip, int num_panels, const LeftPanels& x, uint16_t* work,
                     const Finish& finish) {
@@ -257,7 +257,7 @@ void linear_q8(const LinearArgs& args, int begin, int end, const uint16_t* panel
   }
 }
 
-// The strips of an expert times the rows of its pairs: of one pair in lanes, of more in tiles.
+// Multiplies the strips of an expert with the rows of its pairs: one pair in lanes, more in tiles.
 class ExpertProduct {
  public:
   ExpertProduct(const ExpertWeights& w, int cols, int num_pairs, const uint16_t* panels, uint16_t* work)
@@ -265,7 +265,7 @@ class ExpertProduct {
     if (num_pairs == 1) widen_row(steps_, panels, reinterpret_cast<float*>(work));
   }
 
-  // As multiply_strip; of one pair the sums are those of its own row alone.
+  // As multiply_strip; with one pair, the sums cover only its row.
   template <typename Finish>
   void multiply(int row, const Finish& finish) const {
     const Mxfp4Strip strip = {w_.blocks + size_t(row) * steps_ * kMxBlockBytes, w_.scales + size_t(row) * steps_};

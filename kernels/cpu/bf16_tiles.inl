@@ -1,12 +1,13 @@
-// AMX tiles, and products of bf16 weights as the file has them:
+// AMX tiles, and products of bf16 weights in the layout of the file:
 //   linear    y[t,r] (=|+=) Σ_k x[t,k]·w[r,k] + bias[r]
 //
-// A product is 16 rows × 32 k by 32 k × 16 rows in one instruction, 16 cycles. The left operand is rows as they are: the
-// weights. The right one is [16 pairs of k][16 rows][2]: activations, packed once per operation, 16 rows to a panel, 1 KB
-// for each 32 k. (MXFP4 and Q8, which are unpacked anyway, stand on the right: bf16_strips.inl.) A panel with one row costs
-// what 16 cost, which decode does not notice.
+// A product is 16 rows × 32 k by 32 k × 16 rows in one instruction, 16 cycles. The left operand is plain rows: the
+// weights. The right operand is [16 pairs of k][16 rows][2]: activations, packed once per operation, 16 rows to a
+// panel, 1 KB for each 32 k. MXFP4 and Q8 must be unpacked in any case, so they are the right operand
+// (bf16_strips.inl). A panel with one row costs as much as one with 16; decode is not slowed by that.
 //
-// Sums of a tile element go along k, 32 at a time, in one tile register: the same for every number of rows.
+// The sums of a tile element run along k, 32 at a time, in one tile register. They are the same for every number of
+// rows.
 
 constexpr int kTile = 16;   // rows of a tile, weights' and activations'
 constexpr int kTileK = 32;  // k of a tile
@@ -22,7 +23,7 @@ struct alignas(64) TileConfig {
 };
 constexpr TileConfig kTileConfig;
 
-// The tile registers, for the length of a kernel: 0 to 3 sums, 4 and 5 weights, 6 and 7 activations.
+// Configures the tile registers for the duration of a kernel: 0 to 3 sums, 4 and 5 weights, 6 and 7 activations.
 struct TileRegisters {
   TileRegisters() { _tile_loadconfig(&kTileConfig); }
   ~TileRegisters() { _tile_release(); }
@@ -30,7 +31,8 @@ struct TileRegisters {
   TileRegisters& operator=(const TileRegisters&) = delete;
 };
 
-// GCC 12's _tile_loadd does not say that it reads memory: a store could move past it, or go when another one follows.
+// GCC 12's _tile_loadd does not declare that it reads memory. A store could move past it, or be removed when another
+// store follows.
 #define OSS_LOAD_TILE(tile, from, row_bytes) \
   do {                                       \
     asm volatile("" ::: "memory");           \
@@ -38,7 +40,7 @@ struct TileRegisters {
     asm volatile("" ::: "memory");           \
   } while (false)
 
-// Sums of R weight tiles × P panels.
+// The sums of R weight tiles × P panels.
 template <int R, int P>
 inline void clear_sums() {
   _tile_zero(0);
@@ -147,7 +149,7 @@ void linear_tiles(const LinearArgs& args, int row, int num_rows, int panel, cons
   const uint16_t* x = panels + size_t(panel) * panel_elements;
   const uint16_t* x_low = low != nullptr ? low + size_t(panel) * panel_elements : nullptr;
   const uint16_t* w = weights + size_t(row) * cols;
-  alignas(64) uint16_t partial[R * kTileElements] = {};  // tiles that reach past the last row or column
+  alignas(64) uint16_t partial[R * kTileElements] = {};  // copies of tiles that reach past the last row or column
   clear_sums<R, P>();
   for (size_t k = 0; k < cols; k += kTileK) {
     const size_t at = k * kTile;

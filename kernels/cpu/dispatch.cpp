@@ -52,7 +52,7 @@ namespace {
 
 #if defined(__x86_64__)
 
-// __builtin_cpu_supports() also asks whether the operating system saves the registers.
+// __builtin_cpu_supports() also checks that the operating system saves the registers.
 bool has_avx2() {
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c") &&
          __builtin_cpu_supports("bmi2");
@@ -62,7 +62,7 @@ bool has_avx512() {
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
 
-// Leaf 7 of CPUID, which GCC's and clang's builtins do not know alike.
+// Leaf 7 of CPUID, which the builtins of GCC and clang support differently.
 bool cpuid7(int subleaf, int reg, int bit) {
   unsigned words[4] = {};
   if (__get_cpuid_count(7, unsigned(subleaf), &words[0], &words[1], &words[2], &words[3]) == 0) return false;
@@ -73,7 +73,7 @@ bool has_avx512bf16() { return has_avx512() && cpuid7(1, 0, 5); }
 const char* why_no_amx() {
   if (!has_avx512bf16() || !cpuid7(0, 3, 24) || !cpuid7(0, 3, 22)) return "the CPU does not have AMX-BF16";
 #if defined(__linux__)
-  constexpr int kArchReqXcompPerm = 0x1023, kTileData = 18;  // asm/prctl.h: a process asks once for tile registers
+  constexpr int kArchReqXcompPerm = 0x1023, kTileData = 18;  // asm/prctl.h: a process requests tile registers once
   if (syscall(SYS_arch_prctl, kArchReqXcompPerm, kTileData) == 0) return "";
   return "the kernel does not give this process tile registers";
 #else
@@ -138,7 +138,7 @@ std::vector<const T*> available(const T* IsaStatus::* member) {
 
 }  // namespace
 
-// None of these is ever destroyed: engine threads may outlive the exit of main().
+// None of these is ever destroyed, because engine threads may outlive the exit of main().
 
 std::span<const IsaStatus> isa_status() {
   static const auto& all = *new std::vector<IsaStatus>(all_isas());

@@ -3,16 +3,17 @@
 //   out[p,r] = W2[r]·act[p] + b2[r]      x[t] += Σ_k weight[t,k] · out[p]
 //   W1  [2·intermediate, hidden]  W2  [hidden, intermediate]  MXFP4 of one expert      activations f32
 //
-// Decode reads 17 bytes per 32 weights once: 13.2 MB per expert of the 20b, 4 experts a token. Memory-bound when 32
-// weights take less than 17 bytes' time; on AVX-512 they take 7 vector instructions and 3.5 cycles.
+// Decode reads 17 bytes per 32 weights once: 13.2 MB per expert of the 20b, 4 experts a token. It is memory-bound if 32
+// weights take less time than reading 17 bytes. On AVX-512 they take 7 vector instructions and 3.5 cycles.
 //
-// An activation row is stored "split": each block of 32 as 16 even elements, then 16 odd ones, because the low nibbles of
-// a block are its even elements. Then a block is two table look-ups, with no shuffling between lanes.
+// An activation row is stored "split": each block of 32 as 16 even elements, then 16 odd ones, because the low nibbles
+// of a block are its even elements. A block then needs two table look-ups and no shuffling between lanes.
 //
-// All pairs of one expert pass over a range of its rows together, in tiles as in linear.inl, so that a range is read
-// from memory once and from L2 after that.
+// All pairs of one expert pass over a range of its rows together, in tiles as in linear.inl. So a range is read from
+// memory once, and from L2 after that.
 
-// The scale of each byte. A constant: code that fills it at start-up would run on machines without these instructions.
+// The scale of each byte. It is a constant, because start-up code that fills it would also run on machines without
+// these instructions.
 struct ScaleTable {
   float half[256];
   constexpr ScaleTable() : half() {
@@ -52,7 +53,7 @@ void mxfp4_tile(int num_blocks, const float* const (&x)[T] /*[32·num_blocks] ea
   Vec sums[T][R];
   OSS_UNROLL for (int t = 0; t < T; ++t) { OSS_UNROLL for (int r = 0; r < R; ++r) sums[t][r] = Vec(0.0f); }
   for (int b = 0; b < num_blocks; ++b) {
-    // A tile's rows lie one after another, and the next tile behind them: it is asked for in order, R blocks at a time.
+    // A tile's rows are contiguous, and the next tile follows them: it is prefetched in order, R blocks at a time.
     prefetch<R * kMxBlockBytes>(blocks + (size_t(R) * num_blocks + size_t(R) * b) * kMxBlockBytes);
     OSS_UNROLL for (int r = 0; r < R; ++r) {
       const size_t at = size_t(r) * num_blocks + b;

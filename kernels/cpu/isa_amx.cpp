@@ -1,6 +1,6 @@
 // Compiled with the flags of AVX-512 and -mavx512bf16 -mamx-tile -mamx-bf16.
 #if defined(__GNUC__) && !defined(__clang__)
-// GCC 12 takes the deliberately undefined operand inside its own intrinsics for a mistake (its bug 105593).
+// GCC 12 wrongly warns about the deliberately undefined operand in its own intrinsics (its bug 105593).
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
@@ -17,7 +17,7 @@
 namespace oss::cpu::amx {
 
 namespace {
-// The order matters: each uses the one before
+// The order matters: each file uses the one before.
 // clang-format off
 #include "kernels/cpu/simd.h"
 #include "kernels/cpu/simd_bf16.h"

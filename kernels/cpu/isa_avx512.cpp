@@ -1,6 +1,6 @@
-// Compiled with -mavx512{f,bw,dq,vl} besides the flags of AVX2.
+// Compiled with -mavx512{f,bw,dq,vl} in addition to the flags of AVX2.
 #if defined(__GNUC__) && !defined(__clang__)
-// GCC 12 takes the deliberately undefined operand inside its own intrinsics for a mistake (its bug 105593).
+// GCC 12 wrongly warns about the deliberately undefined operand in its own intrinsics (its bug 105593).
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif

@@ -1,4 +1,4 @@
-// Every 64-bit ARM has NEON: no flags of its own.
+// Needs no flags, because every 64-bit ARM CPU has NEON.
 #include <arm_neon.h>
 
 #define OSS_SIMD_NEON

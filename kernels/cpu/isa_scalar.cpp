@@ -1,3 +1,3 @@
-// Whatever the target's baseline is: no flags of its own.
+// Compiled for the target's baseline, without extra flags.
 #define OSS_ISA scalar
 #include "kernels/cpu/ops.inl"

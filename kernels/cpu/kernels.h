@@ -1,8 +1,8 @@
-// The CPU kernels of one instruction set, as a table of functions. A kernel runs on the calling thread and does the
-// part of an operation that its range names; native/backend/cpu divides the work among threads.
+// The CPU kernels of one instruction set, as a table of functions. A kernel runs on the calling thread and computes the
+// part of an operation that its range names. native/backend/cpu divides the work among threads.
 //
-// Every element is computed in an order that depends on its own row alone (its length, its position), never on the
-// range, on the other rows of the batch or on the thread. So results repeat bit for bit.
+// The order of computation of an element depends only on its row (length, position). It does not depend on the range,
+// the other rows of the batch or the thread. So results repeat bit for bit.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -11,7 +11,8 @@
 
 namespace oss::cpu {
 
-// Experts read activations with the even elements of each block of 32 before the odd ones, as MXFP4's nibbles lie.
+// Experts read activations with the even elements of each block of 32 before the odd ones, in the order of MXFP4's
+// nibbles.
 struct ExpertWeights {
   const uint8_t* blocks;  // [rows, cols/32, 16] of one expert
   const uint8_t* scales;  // [rows, cols/32]
@@ -24,16 +25,16 @@ struct Q8Weights {
   const uint16_t* scales;  // [rows, cols/32]
 };
 
-// Pages of attention that are summed up by themselves, then merged: fixed places in the sequence, so that threads may
-// share a long one. 1024 keys cost a merge 1/500 of their time.
+// Chunks of this many pages are summed separately, then merged. They have fixed places in the sequence, so that threads
+// can share a long one. With 1024 keys, a merge costs 1/500 of their time.
 constexpr int kChunkPages = 16;
 
-// Consecutive tokens of one sequence whose queries share one pass over a kv head's keys. Eight tokens of the 20b keep
-// 64 queries, 33 KB with their sums, next to a page of 16 KB.
+// Consecutive tokens of one sequence whose queries share one pass over a kv head's keys. Eight tokens of the 20b have
+// 64 queries, 33 KB with their sums, in cache beside a page of 16 KB.
 constexpr int kAttentionTokens = 8;
 
 struct AttentionTask {
-  int tokens;  // 1 .. kAttentionTokens, or what a unit of bf16.h takes
+  int tokens;  // 1 .. kAttentionTokens, or the limit of a unit of bf16.h
   int kv_head;
   const float* q;            // [tokens, heads, head_dim]
   const int32_t* positions;  // [tokens], consecutive
@@ -41,14 +42,14 @@ struct AttentionTask {
   const void* cache;         // [page][k, v][kv_head][kPageTokens][head_dim] of AttentionArgs::type
 };
 
-// Softmax in progress, for each token and head of a task: Σ p·v [head_dim], then max and Σ p, then unused. Tiles have 16
-// rows, those past the last are unused.
+// The softmax in progress, for each token and head of a task: Σ p·v [head_dim], then max and Σ p, then padding. Tiles
+// have 16 rows; rows past the last are unused.
 constexpr int attention_state_stride(const AttentionArgs& args) { return args.head_dim + 16; }
 constexpr size_t attention_state_floats(const AttentionArgs& args, int tokens) {
   const int rows = tokens * (args.heads / args.kv_heads);
   return size_t((rows + 15) / 16 * 16) * size_t(attention_state_stride(args));
 }
-// The scores of one token's heads with a page, its keys, transposed, and its values when they are widened.
+// The scores of one token's heads with a page, its transposed keys, and its values when they are widened.
 constexpr size_t attention_work_floats(const AttentionArgs& args) {
   const int planes = args.type == kKvBF16 ? 2 : 1;
   return size_t(args.heads / args.kv_heads + planes * args.head_dim) * kPageTokens;
@@ -58,8 +59,8 @@ constexpr int attention_first_key(const AttentionArgs& args, int position) {
   return args.window > 0 && position >= args.window ? position - args.window + 1 : 0;
 }
 
-// Logits that sampling looks at together: few enough to walk one block by one, and enough that a vector's worth of work
-// per block is little.
+// The number of logits in one block of sampling. A block is small enough to walk one by one, and large enough that one
+// vector of work per block costs little.
 constexpr int kSampleBlock = 128;
 
 struct Kernels {
@@ -67,7 +68,7 @@ struct Kernels {
 
   void (*widen)(size_t n, const uint16_t* from, float* to);   // bf16 → f32
   void (*narrow)(size_t n, const float* from, uint16_t* to);  // f32 → bf16, to nearest, ties to even
-  // bf16 → Q8. False when a block has no scale: it holds a NaN, an infinity or a number beyond.
+  // bf16 → Q8. False when a block has no scale, because it contains a NaN, an infinity or too large a number.
   bool (*quantize_q8)(size_t num_blocks, const uint16_t* from, int8_t* codes, uint16_t* scales);
   void (*widen_q8)(size_t num_blocks, const int8_t* codes, const uint16_t* scales, float* to);
   void (*rms_norm)(const RmsNormArgs&, const float* x, const float* w, float* y);
@@ -99,11 +100,11 @@ struct Kernels {
   // x[t] += Σ_k weight[t,k] · out[t·top_k + k], elements [begin, end).
   void (*experts_sum)(const ExpertsArgs&, int begin, int end, const float* weight, const float* out, float* x);
 
-  // Of each kSampleBlock logits, the last block being what is left: the highest that is finite, +inf counting as the
+  // For each kSampleBlock logits (the last block may be shorter): the highest finite logit, +inf counting as the
   // largest float; -inf when there is none.
   void (*sample_highest)(int n, const float* logits, float* highest);
-  // ... the sum of 2^((logit - top) · scale) over those with lowest <= logit <= top. The exponent may not be below
-  // -1022.
+  // ... the sum of 2^((logit - top) · scale) over the logits with lowest <= logit <= top. The exponent must not be
+  // below -1022.
   void (*sample_weights)(int n, const float* logits, double top, double scale, double lowest, double* sum);
 };
 

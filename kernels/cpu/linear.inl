@@ -1,13 +1,13 @@
 // Linear:  y[t,r] (=|+=) Σ_k x[t,k] · w[r,k] + bias[r]
 //   x  [rows, in]  f32      w  [out, in]  bf16 or Q8      bias  [out]  f32 or none      y  [rows, out]  f32
-//   each sum in 16 lanes along k, then the lanes; f32 accumulation, fused multiply-add where there is one
+//   each sum in 16 lanes along k, then the lanes; f32 accumulation, fused multiply-add where the ISA has one
 //
-// Decode (one row) reads 2·in·out bytes of bf16 once: memory-bound, two instructions and one multiply-add per 32 bytes.
-// Q8 is half the bytes, at four instructions per 17 of them; code · scale has 18 bits, so it is exact.
-// Prefill holds a tile of kTileTokens × kTileRows sums in registers, so w is widened once per kTileTokens tokens, and
-// the caller's range of weight rows stays in L2 while all tokens pass.
+// Decode (one row) reads 2·in·out bytes of bf16 once. It is memory-bound, with two instructions and one multiply-add
+// per 32 bytes. Q8 has half the bytes, at four instructions per 17 of them; code · scale has 18 bits, so it is exact.
+// Prefill holds a tile of kTileTokens × kTileRows sums in registers, so w is widened once per kTileTokens tokens. The
+// caller's range of weight rows stays in L2 while all tokens pass.
 
-// Kinds of weight rows. A block of columns is that many vectors of floats.
+// Kinds of weight rows. A block is the number of columns that are widened together.
 struct Bf16Rows {
   static constexpr int kBlock = kLanes;
   const uint16_t* data;  // [rows, cols]
@@ -19,7 +19,7 @@ struct Bf16Rows {
   };
   Bf16Rows from(int row) const { return {data + size_t(row) * cols, cols}; }
   Block block(int row, size_t k) const { return {data + size_t(row) * cols + k}; }
-  // A tile's rows lie one after another, and the next tile behind them: it is asked for in order.
+  // A tile's rows are contiguous, and the next tile follows them: it is prefetched in order.
   template <int R>
   void prefetch_next(size_t k) const {
     prefetch<R * kBlock * sizeof(uint16_t)>(data + R * cols + R * k);
@@ -67,7 +67,7 @@ void linear_tile(int n, const float* x /*[T, n]*/, const Rows& w /*[R, n]*/, flo
   }
   OSS_UNROLL for (int t = 0; t < T; ++t) {
     OSS_UNROLL for (int r = 0; r < R; ++r) {
-      if constexpr (Rows::kBlock == kLanes) {  // Q8 has whole blocks only
+      if constexpr (Rows::kBlock == kLanes) {  // Q8 has only whole blocks
         if (k < n) {
           sums[t][r] =
               fma(load(x + size_t(t) * n + k, n - k), load_bf16(w.block(r, size_t(k)).data, n - k), sums[t][r]);

@@ -1,5 +1,5 @@
-// Every kernel, once per isa_*.cpp: that file names the namespace, includes the intrinsics, and defines OSS_SIMD_*.
-// Nothing but common/ and intrinsics may be included in those files: see OSS_FN in common/lang.h.
+// Every kernel, compiled once in each isa_*.cpp. That file names the namespace, includes the intrinsics, and defines
+// OSS_SIMD_*. Those files may include only common/ and intrinsics: see OSS_FN in common/lang.h.
 #include "kernels/common/dtype.h"
 #include "kernels/common/mxfp4.h"
 #include "kernels/common/q8.h"
@@ -11,7 +11,7 @@ namespace oss::cpu::OSS_ISA {
 
 namespace {
 #include "kernels/cpu/simd.h"
-// The order matters: experts uses swiglu, attention uses widen
+// The order matters: experts uses swiglu, attention uses widen.
 // clang-format off
 #include "kernels/cpu/widen.inl"
 #include "kernels/cpu/narrow.inl"

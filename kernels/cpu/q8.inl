@@ -1,13 +1,13 @@
 // Q8 blocks of rows:  codes[i] = x[i] / scale, rounded to nearest;  y[i] = codes[i] · scale
 //   x [n] bf16      codes [n] int8, scales [n/32] float16      y [n] f32
 //
-// Made once, at load: 2 bytes in and 1.06 out for each weight. Loops of a constant length, which compilers turn into
-// vectors; the same codes on every instruction set. An embedding row is widened as one of bf16 is.
+// Runs once, at load: 2 bytes in and 1.06 out for each weight. The loops have a constant length, so compilers vectorize
+// them. All instruction sets give the same codes. An embedding row is widened like a bf16 row.
 
 bool quantize_q8(size_t num_blocks, const uint16_t* x, int8_t* codes, uint16_t* scales) {
   bool all = true;
   for (size_t b = 0; b < num_blocks; ++b, x += kQ8Block, codes += kQ8Block) {
-    // Magnitudes of bf16 are ordered as integers are, with infinity and NaN above all numbers.
+    // Magnitudes of bf16 are ordered like integers, with infinity and NaN above all numbers.
     uint16_t largest = 0;
     for (int i = 0; i < kQ8Block; ++i) {
       const uint16_t magnitude = x[i] & 0x7FFF;
@@ -16,10 +16,10 @@ bool quantize_q8(size_t num_blocks, const uint16_t* x, int8_t* codes, uint16_t* 
     const uint16_t scale = q8_scale_for(bf16_to_f32(largest));
     scales[b] = scale;
     all = all && scale != kQ8NoScale;
-    // Of a block of zeros, and of one without a scale, all codes are 0.
+    // A block of zeros and a block without a scale get codes of 0.
     const bool usable = scale != 0 && scale != kQ8NoScale;
     const float divisor = usable ? q8_scale_to_f32(scale) : __builtin_inff();
-    // 1.5 · 2^23 pushes the fraction out of a float: the integer's two's complement is what ends in its low bits.
+    // Adding 1.5 · 2^23 pushes the fraction out of a float: its low bits then hold the integer in two's complement.
     constexpr float kRounder = 12582912.0f;
     for (int i = 0; i < kQ8Block; ++i) {
       codes[i] = int8_t(uint8_t(OSS_BITS(uint32_t, bf16_to_f32(x[i]) / divisor + kRounder)));

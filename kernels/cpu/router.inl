@@ -2,7 +2,7 @@
 //          weight[t,k] = exp(logits[t, index[t,k]] - largest) / Σ over the chosen
 //   logits  [tokens, experts]  f32      index, weight  [tokens, top_k]
 //
-// 4 passes over 32 logits: nothing to tune.
+// Four passes over 32 logits, too little to tune.
 void router(const RouterArgs& args, const float* logits /*[tokens, experts]*/, int32_t* index /*[tokens, top_k]*/,
             float* weight /*[tokens, top_k]*/) {
   for (int t = 0; t < args.tokens; ++t, logits += args.experts, index += args.top_k, weight += args.top_k) {

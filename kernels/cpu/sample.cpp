@@ -5,19 +5,20 @@
 //   filters      top-k, then top-p, then min-p
 //   draw         the first kept id, ascending, at which the running sum of w exceeds u · (sum of the kept w)
 //
-// What a filter keeps are the tokens up to a *limit* in the order (logit descending, id ascending). Once few tokens are
-// left, the definition is executed literally, with the C library's exp and sums in the order that it says.
+// A filter keeps the tokens up to a *limit* in the order (logit descending, id ascending). Once few tokens remain, the
+// definition is executed literally, with the C library's exp and sums in the given order.
 //
-// Of many tokens a kernel sums the weights by block of 128 ids, right to 2^-34, and one block is walked literally. When
-// a border between two tokens is closer to the draw (or to topP · total) than the errors of all sums can reach, and
-// only then, the definition is executed literally after all: so neither the kernel's exp nor its order of sums ever
-// shows. V8's exp and the C library's may differ in the last bit: a choice can differ from the reference in TypeScript
-// within about 1e-15 of a border. For rows of equal weights the literal way is taken in 1 of 12,000 draws, for others
-// less often.
+// For many tokens, a kernel sums the weights in blocks of 128 ids, with a relative error of 2^-34, and one block is
+// walked literally. The draw (or topP · total) may lie closer to a border between two tokens than the errors of all
+// sums. Only then is the definition executed literally after all. So the kernel's exp and its order of sums never
+// change a result.
 //
-// Cost at 201,088 logits with AVX-512: a pass for the highest of each block (9 us), one for the weights (135 us), which
-// the log probability shares with a draw at temperature 1. Filters look at blocks whose highest logit can pass; top-p
-// with many thousand tokens takes an exp for each, 1 to 3 ms.
+// V8's exp and the C library's may differ in the last bit. So a choice can differ from the TypeScript reference within
+// about 1e-15 of a border. Rows of equal weights take the literal path in 1 of 12,000 draws, other rows less often.
+//
+// Cost at 201,088 logits with AVX-512: 9 us for the highest of each block and 135 us for the weights. At temperature 1
+// the log probability and the draw share the weights. Filters read only blocks whose highest logit can pass. Top-p with
+// many thousand tokens takes an exp for each, 1 to 3 ms.
 #include "kernels/cpu/sample.h"
 
 #include <algorithm>
@@ -35,7 +36,7 @@ namespace {
 constexpr float kLargest = std::numeric_limits<float>::max();
 constexpr float kInf = std::numeric_limits<float>::infinity();
 
-// Sorting a thousand keys takes less than the pass over the row that it saves.
+// Sorting a thousand keys takes less time than the pass over the row that it avoids.
 constexpr size_t kFew = 1024;
 
 double total_of(const std::vector<double>& sums) {
@@ -44,8 +45,8 @@ double total_of(const std::vector<double>& sums) {
   return total;
 }
 
-// A bucket is the leading bits of a key: sign, exponent and 7 bits of mantissa. Few tokens share one, and the sums of
-// all buckets, 512 KB, stay in L2.
+// A bucket is the leading bits of a key: sign, exponent and 7 bits of mantissa. Few tokens share a bucket, and the sums
+// of all buckets, 512 KB, stay in L2.
 constexpr int kBucketBits = 16, kBucketShift = 64 - kBucketBits;
 constexpr size_t kBuckets = size_t(1) << kBucketBits;
 
@@ -56,7 +57,7 @@ struct Range {
   int begin, end;
 };
 
-// The ids that may be drawn: between them lie the reserved ids of o200k_harmony, which have no meaning.
+// The ids that may be drawn. The gaps are the reserved ids of o200k_harmony, which have no meaning.
 constexpr Range kUnreserved[] = {{0, 200000}, {200002, 200004}, {200005, 200009}, {200012, 200013}};
 
 }  // namespace
@@ -65,7 +66,7 @@ const LogitRow::Key LogitRow::kNoLimit = last_key_of(-kLargest);
 
 LogitRow::Key LogitRow::key_of(float logit, uint32_t id) {
   const uint32_t bits = std::bit_cast<uint32_t>(logit + 0.0f);  // -0 + 0 = +0: equal logits get equal bits
-  const uint32_t negative = uint32_t(int32_t(bits) >> 31);      // all ones or none: a branch would be a coin toss
+  const uint32_t negative = uint32_t(int32_t(bits) >> 31);      // all ones or none: a branch would be unpredictable
   const uint32_t ascending = bits ^ (negative | 0x80000000u);
   return Key(~ascending) << 32 | id;
 }
@@ -120,7 +121,8 @@ int LogitRow::best() const {
   return found;
 }
 
-// The candidates up to the limit, by id ascending. False, and only some of them, when there are more than `most`.
+// Collects the candidates up to the limit, by id ascending. Returns false, with only some of them, when there are more
+// than `most`.
 bool LogitRow::gather(Key limit, size_t most, std::vector<Key>& keys) const {
   keys.clear();
   const float lowest = logit_of(limit);
@@ -135,9 +137,9 @@ bool LogitRow::gather(Key limit, size_t most, std::vector<Key>& keys) const {
   return keys.size() <= most;
 }
 
-// The n best candidates, the last of them in the last place; all, in any order, when there are fewer.
+// The n best candidates, with the worst of them last; all of them, in any order, when there are fewer.
 std::vector<LogitRow::Key> LogitRow::best_keys(int n) const {
-  // At least n candidates are as high as the n-th highest of blocks.
+  // At least n candidates are as high as the n-th highest block maximum.
   float lowest = -kLargest;
   if (n <= num_blocks()) {
     std::vector<float> highest = block_highest_;
@@ -166,8 +168,8 @@ float LogitRow::logprob(int token) {
   return float(double(logit(token)) - highest_ - log_total_);
 }
 
-// Sums of exp((logit - top) / temperature) over logits >= lowest, by block, of all ids. Weights below 2^-1000 are left
-// out.
+// Sums of exp((logit - top) / temperature) over logits >= lowest, by block, including all ids. Weights below 2^-1000
+// are left out.
 void LogitRow::weigh(int begin_block, int end_block, double top, double temperature, double lowest,
                      double* sums) const {
   if (begin_block >= end_block) return;
@@ -189,7 +191,7 @@ const std::vector<double>& LogitRow::softmax_sums() {
 // The sum of the weights of the candidates up to the limit, by block.
 std::vector<double> LogitRow::block_weights(Key limit) {
   std::vector<double> sums(block_highest_.size());
-  int literally = open_blocks_;  // the block in which the limit lies: of equal logits it keeps some
+  int literally = open_blocks_;  // the block with the limit, which keeps only some of the equal logits
   if (limit == kNoLimit && args_.temperature == 1 && best_logit_ == highest_) {
     std::copy_n(softmax_sums().begin(), open_blocks_, sums.begin());
   } else {
@@ -209,9 +211,9 @@ std::vector<double> LogitRow::block_weights(Key limit) {
   return sums;
 }
 
-// How far the distance from a running sum to a fraction of the total may be from what the literal sums say. Each of the
-// two is off by 2^-34 of the total for the kernel's exp and by 2^-53 for each addition of the literal sum; other
-// roundings, some thousand at most, are covered by counting twice as many.
+// The largest error of the difference between a running sum and a fraction of the total, compared with the literal
+// sums. Each of the two has an error of 2^-34 of the total from the kernel's exp, and 2^-53 for each addition of the
+// literal sum. The factor two covers about a thousand other roundings.
 double LogitRow::margin(double total) const { return 2 * (0x1p-34 + vocab_ * 0x1p-52) * total; }
 
 LogitRow::Key LogitRow::top_k_limit() const {
@@ -238,11 +240,11 @@ LogitRow::Key LogitRow::top_p_limit(Key limit) {
 
   const double total = total_of(block_weights(limit));
   const double wanted = args_.top_p * total, error = margin(total);
-  // All tokens that weigh less than this together weigh half of what top-p leaves out.
+  // All tokens of smaller weight together have at most half of the weight that top-p leaves out.
   const double least_weight = (total - wanted) / (2.0 * vocab_);
   const auto least_logit = float(std::max(-double(kLargest), best_logit_ + args_.temperature * std::log(least_weight)));
   gather(std::min(limit, last_key_of(least_logit)), size_t(vocab_), keys);
-  // The bucket of logits in which the sum reaches `wanted`, best first, and what is summed before it.
+  // The bucket of logits in which the sum reaches `wanted`, best first, and the sum before it.
   std::vector<double> mass(kBuckets);
   for (const Key key : keys) mass[key >> kBucketShift] += weight(key);
   size_t bucket = 0;
@@ -264,7 +266,7 @@ LogitRow::Key LogitRow::top_p_limit(Key limit) {
   return exact_top_p_limit(limit, keys);
 }
 
-// Weights grow with logits: the lowest logit that weighs min_p, by bisection.
+// Weights grow with logits, so bisection finds the lowest logit whose weight reaches min_p.
 LogitRow::Key LogitRow::min_p_limit() const {
   const auto is_kept = [&](uint32_t order) { return weight(Key(order) << 32) >= args_.min_p; };
   auto in = uint32_t(key_of(best_logit_, 0) >> 32), out = uint32_t(kNoLimit >> 32);
@@ -279,7 +281,7 @@ LogitRow::Key LogitRow::min_p_limit() const {
 int LogitRow::exact_draw(const std::vector<Key>& keys) const {
   double total = 0;
   for (const Key key : keys) total += weight(key);
-  // u <= 1 − 2⁻⁵³, so the product stays below the sum even when it is rounded: some token passes it.
+  // u <= 1 − 2⁻⁵³, so even the rounded product stays below the sum, and some token exceeds it.
   const double target = uniform() * total;
   double sum = 0;
   const auto drawn = std::find_if(keys.begin(), keys.end(), [&](Key key) {
@@ -319,7 +321,7 @@ double LogitRow::uniform() const {
 }
 
 int LogitRow::draw() {
-  if (best_logit_ == -kInf) return 0;  // no candidate at all: id 0 is the lowest id that is never masked
+  if (best_logit_ == -kInf) return 0;  // without candidates: id 0 is the lowest id that is never masked
   if (args_.temperature == 0) return best();
   Key limit = kNoLimit;
   if (args_.top_k > 0) limit = top_k_limit();

@@ -1,5 +1,5 @@
-// One row of logits, as lib/generation/sampling.ts defines sampling: the draw, and what is told of the row beside it.
-// Nothing here looks at penalties or bias: native/backend/cpu/sample_row.h puts them into the logits.
+// Sampling from one row of logits, as lib/generation/sampling.ts defines it: the draw, the top logits and log
+// probabilities. The logits already include penalties and bias: native/backend/cpu/sample_row.h adds them.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -11,30 +11,30 @@
 
 namespace oss::cpu {
 
-// Calls body(begin, end) on ranges that cover [0, count) once, perhaps from several threads at a time.
+// Calls body(begin, end) on ranges that cover [0, count) once, perhaps on several threads at a time.
 using ParallelFor = std::function<void(int count, const std::function<void(int begin, int end)>& body)>;
 
-// What goes through a row: the kernels of any instruction set, on any number of threads, give the same bits.
+// The means to process a row. The kernels of any instruction set, on any number of threads, give the same bits.
 struct SampleMachine {
   const Kernels& kernels;
   ParallelFor parallel_for = [](int count, const auto& body) { body(0, count); };
 };
 
-// The arguments must outlive it.
+// The arguments must outlive this object.
 class LogitRow {
  public:
   // logits [vocab], vocab >= 1.
   LogitRow(const SampleMachine& machine, const SamplingArgs& args, const float* logits, int vocab);
 
-  // The token that is drawn, the same for the same logits and arguments.
+  // The drawn token; the same for the same logits and arguments.
   int draw();
 
-  // The ids of the n highest logits, best first, among equals the lower id first; fewer when there are no more.
-  // Reserved ids are left out when they are masked.
+  // The ids of the n highest logits, best first, among equals the lower id first; fewer when there are fewer. Masked
+  // reserved ids are left out.
   std::vector<int32_t> top(int n) const;
 
   // Log softmax over all finite logits of the row, reserved ids included; -inf where the logit is not finite. The sum
-  // is right to 2^-34 of itself, so the error is 6e-11 and the rounding to float.
+  // has a relative error of 2^-34, so the error is 6e-11 plus the rounding to float.
   float logprob(int token);
 
  private:
@@ -51,7 +51,7 @@ class LogitRow {
   float logit(int id) const;
   double weight(Key key) const;
   int block_begin(int block) const { return block * kSampleBlock; }
-  // In blocks [begin, end).
+  // The number of logits in blocks [begin, end).
   int num_logits(int begin, int end) const { return std::min(block_begin(end), vocab_) - block_begin(begin); }
   int num_blocks() const { return int(block_highest_.size()); }
 
@@ -83,7 +83,7 @@ class LogitRow {
   float highest_;                     // of all finite logits; -inf: there is none
   std::vector<float> block_highest_;  // of the candidates of each block of kSampleBlock ids
   float best_logit_;                  // of the candidates
-  int open_blocks_;                   // the first of them hold no masked id
+  int open_blocks_;                   // the first blocks, which contain no masked id
   std::vector<double> softmax_sums_;  // Σ exp(logit - highest_) of each block, reserved ids included; empty: not yet
   double log_total_ = -1;             // log of their sum, which is at least 1; -1: not yet
 };

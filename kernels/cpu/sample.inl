@@ -4,15 +4,14 @@
 //   sample_weights   sum[b] = Σ w[i],  w[i] = 2^((x[i] - top) · scale) where x[i] >= lowest, else 0
 //     x  [n]  f32      highest, sum  [ceil(n / kSampleBlock)]      no x[i] >= lowest may lie above top
 //
-// w is right to 2^-34 of itself (a test compares), and exactly 1 for the top; a block is summed in sixteen lanes of
-// float64. Nothing in it is a fused multiply-add, so all instruction sets give the same bits, scalar too.
+// w has a relative error of 2^-34 (a test compares it) and is exactly 1 for the top. A block is summed in sixteen lanes
+// of float64. There is no fused multiply-add, so all instruction sets give the same bits, scalar too.
 //
-// Traffic 4·n bytes, 0.8 MB for the model's vocabulary, from L2 where the head left them: 9 us for sample_highest,
-// which is nothing else. sample_weights is bound by its 27 operations per register of doubles: 135 us with AVX-512, 210
-// with AVX2.
+// Traffic 4·n bytes, 0.8 MB for the model's vocabulary, from L2 after the LM head. sample_highest only reads them: 9
+// us. sample_weights is bound by its 27 operations per register of doubles: 135 us with AVX-512, 210 with AVX2.
 
-// One register of doubles, and the floats that become it. The compiler's own vectors are one text for every instruction
-// set; any wider, and some operations would be taken apart lane by lane.
+// One register of doubles, and the matching floats. The compiler's own vector types need the same code for every
+// instruction set. Wider vectors would be split lane by lane in some operations.
 #if defined(OSS_SIMD_AVX512)
 constexpr int kDoubles = 8;
 #elif defined(OSS_SIMD_AVX2)
@@ -26,7 +25,7 @@ typedef float Floats __attribute__((vector_size(kDoubles * sizeof(float))));
 
 constexpr float kLargestFloat = 3.40282347e38f;
 
-// Calls visit(block, sixteen logits) until the n logits are through; -inf fills the last sixteen.
+// Calls visit(block, sixteen logits) for all n logits; -inf fills the last sixteen.
 template <typename Visit>
 inline void for_each_sixteen(int n, const float* x, const Visit& visit) {
   const int full = n - n % kLanes;
@@ -60,9 +59,9 @@ void sample_highest(int n, const float* x /*[n]*/, float* highest) {
 }
 
 //   t = (x - top) · scale = n + f,  |f| <= 1/2:   2^t = 2^n · p(f),  p(0) = 1, p minimax (4.7e-11 of 2^f)
-// for t in [-1022, 0]. What it makes of other logits is not used.
+// for t in [-1022, 0]. Results for other logits are not used.
 inline Doubles sample_weight(Doubles x, double top, double scale) {
-  constexpr double kRounder = 6755399441055744.0;  // 1.5 · 2^52 pushes the fraction out: n stays, in the lowest bits
+  constexpr double kRounder = 6755399441055744.0;  // 1.5 · 2^52 pushes the fraction out: n remains, in the lowest bits
   const Doubles t = (x - top) * scale, rounded = t + kRounder, f = t - (rounded - kRounder);
   Doubles p = f * 1.51961542870352e-05 + 0.00015466756520723137;
   p = p * f + 0.001333393506619019;

@@ -1,21 +1,21 @@
 // One small vector type: sixteen floats, in one AVX-512 register, two AVX2, four NEON, or an array.
 //
-// It has sixteen lanes on every machine, so a kernel written on it adds in the same order everywhere: AVX-512, AVX2 and
-// NEON give the same bits (they share fused multiply-add; the array rounds twice). What differs is how many registers
-// there are, hence the tile sizes.
+// It has sixteen lanes on every machine, so a kernel adds in the same order everywhere. AVX-512, AVX2 and NEON give the
+// same bits, since all have fused multiply-add; the array rounds twice. They differ in the number of registers, hence
+// in the tile sizes.
 //
 // Included by each isa_*.cpp inside an anonymous namespace, with OSS_SIMD_{AVX512,AVX2,NEON} or none of them defined.
 #pragma once
 
 #define OSS_UNROLL _Pragma("GCC unroll 16")
-// The doubled E2M1 codes, see common/mxfp4.h; a test compares.
+// The doubled E2M1 codes, see common/mxfp4.h; a test compares them.
 #define OSS_E2M1_TIMES2 0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12
 
 constexpr int kLanes = 16;
 
 #if defined(OSS_SIMD_AVX512) || defined(OSS_SIMD_AVX2)
 
-// Adding halves to halves is the order of every ISA: lane i + lane i+8, then +4, +2, +1.
+// Every ISA adds halves to halves in this order: lane i + lane i+8, then +4, +2, +1.
 inline float sum8(__m256 a) {
   __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
   b = _mm_add_ps(b, _mm_movehl_ps(b, b));
@@ -74,8 +74,8 @@ inline Vec keep(Vec a, int begin, int end, float other) {
   const __mmask16 inside = __mmask16(((1u << end) - 1u) & ~((1u << begin) - 1u));
   return _mm512_mask_mov_ps(_mm512_set1_ps(other), inside, a.v);
 }
-// One MXFP4 block times `half_scale`: its 16 even and 16 odd elements. The permutation looks at 4 bits of each index,
-// so the high nibbles need no mask, and scaling the 16 table entries scales all 32 weights.
+// One MXFP4 block times `half_scale`: its 16 even and 16 odd elements. The permutation uses 4 bits of each index, so
+// the high nibbles need no mask. Scaling the 16 table entries scales all 32 weights.
 inline void load_mxfp4(const uint8_t* block, Vec half_scale, Vec& even, Vec& odd) {
   alignas(64) static constexpr float kTable[16] = {OSS_E2M1_TIMES2};
   const __m512 table = _mm512_mul_ps(_mm512_load_ps(kTable), half_scale.v);
@@ -166,7 +166,7 @@ inline __m256 keep8(__m256 a, int begin, int end, float other) {
 inline Vec keep(Vec a, int begin, int end, float other) {
   return {keep8(a.lo, begin, end, other), keep8(a.hi, begin - 8, end - 8, other)};
 }
-// Eight small integers, times the scale: the codes are looked up as bytes, all 16 at once.
+// Eight small integers times the scale.
 inline __m256 scaled8(__m128i bytes, __m256 scale) {
   return _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)), scale);
 }
@@ -298,7 +298,7 @@ inline void transpose16(const float* from, int from_stride, float* to, int to_st
   }
 }
 
-#else  // an array, which compilers turn into whatever the baseline has
+#else  // an array, which compilers vectorize for the baseline
 
 constexpr int kTileTokens = 2, kTileRows = 2, kTileColumns = 1;
 
@@ -327,10 +327,10 @@ inline Vec operator*(Vec a, Vec b) { OSS_EACH(a.v[i] * b.v[i]); }
 inline Vec operator/(Vec a, Vec b) { OSS_EACH(a.v[i] / b.v[i]); }
 inline Vec min(Vec a, Vec b) { OSS_EACH(a.v[i] < b.v[i] ? a.v[i] : b.v[i]); }
 inline Vec max(Vec a, Vec b) { OSS_EACH(a.v[i] > b.v[i] ? a.v[i] : b.v[i]); }
-// Without the instruction a fused multiply-add is a slow library call; twice rounded is accurate enough.
+// Without the instruction, a fused multiply-add is a slow library call. Rounding twice is accurate enough.
 inline float fma(float a, float b, float c) { return a * b + c; }
 inline Vec fma(Vec a, Vec b, Vec c) { OSS_EACH(a.v[i] * b.v[i] + c.v[i]); }
-// 1.5 · 2^23 pushes the fraction out of a float: what stays is the nearest integer, for |a| < 2^22.
+// Adding 1.5 · 2^23 pushes the fraction out of a float: the nearest integer remains, for |a| < 2^22.
 constexpr float kRounder = 12582912.0f;
 inline Vec round(Vec a) { OSS_EACH((a.v[i] + kRounder) - kRounder); }
 inline Vec exp2_integer(Vec a) { OSS_EACH(OSS_BITS(float, OSS_BITS(uint32_t, a.v[i] + 127.0f + kRounder) << 23)); }
@@ -361,14 +361,14 @@ inline void transpose16(const float* from, int from_stride, float* to, int to_st
 
 #endif
 
-// The same from bf16, by way of a block in L1.
+// The same from bf16, through a block in L1.
 inline void transpose16(const uint16_t* from, int from_stride, float* to, int to_stride) {
   alignas(64) float wide[kLanes * kLanes];
   OSS_UNROLL for (int r = 0; r < kLanes; ++r) store(wide + r * kLanes, load_bf16(from + r * from_stride));
   transpose16(wide, kLanes, to, to_stride);
 }
 
-// Asks for the cache lines of this many bytes. The address may lie past the end of everything.
+// Prefetches the cache lines of this many bytes. The address may lie outside of any allocation.
 template <size_t kBytes>
 inline void prefetch(const void* p) {
   OSS_UNROLL for (size_t at = 0; at < kBytes; at += 64) __builtin_prefetch(static_cast<const char*>(p) + at);
@@ -394,7 +394,7 @@ inline void store(float* p, Vec a, int n) {
 // exp, to 1.5 units in the last place, subnormal results included; exp(-inf) = 0, NaN stays.
 //   x = n·ln 2 + r, |r| <= ln 2 / 2:   exp(x) = 2^n · (1 + r + r²·q(r)),  q minimax (relative error of exp 3.6e-9)
 inline Vec exp(Vec x) {
-  // Past these bounds the result is infinity or 0 anyway, and n stays within two powers of two.
+  // Past these bounds the result is infinity or 0 in any case, and n stays within two powers of two.
   x = min(Vec(89.0f), max(Vec(-104.0f), x));
   const Vec n = round(x * Vec(1.44269504f));
   // ln 2 in two parts; n times the first is exact, with or without fused multiply-add.
@@ -406,7 +406,7 @@ inline Vec exp(Vec x) {
   q = fma(q, r, Vec(0.1666652113199234f));
   q = fma(q, r, Vec(0.4999999403953552f));
   const Vec p = fma(r * r, q, r) + Vec(1.0f);
-  // In two steps, for 2^n alone may be past the range although p · 2^n is not.
+  // In two steps, because 2^n alone may be out of range although p · 2^n is not.
   const Vec half = round(n * Vec(0.5f));
   return p * exp2_integer(half) * exp2_integer(n - half);
 }

@@ -1,11 +1,11 @@
-// Thirty-two bf16 in one type beside Vec of simd.h, for instruction sets that multiply them: products of neighbours are
+// Thirty-two bf16 in one type beside Vec of simd.h, for instruction sets that multiply them. Products of neighbours are
 // added in pairs, so 32 products end in 16 float32 lanes.
 //
 // Included after simd.h by each isa_*bf16.cpp, inside its anonymous namespace.
 #pragma once
 
-// bf16 of ±{0 ½ 1 1½ 2 3 4 6} · 2^125. A scale byte e <= 252 (native/loader/scales.h) takes exponents away: a saturating
-// subtraction of (252 - e) << 7 leaves zero zero, and never borrows from the sign.
+// bf16 of ±{0 ½ 1 1½ 2 3 4 6} · 2^125. A scale byte e <= 252 (native/loader/scales.h) lowers the exponents. A
+// saturating subtraction of (252 - e) << 7 keeps zero at zero and never borrows from the sign.
 // clang-format off
 #define OSS_E2M1_BF16 0x0000, 0x7D80, 0x7E00, 0x7E40, 0x7E80, 0x7EC0, 0x7F00, 0x7F40, \
                       0x0000, 0xFD80, 0xFE00, 0xFE40, 0xFE80, 0xFEC0, 0xFF00, 0xFF40
@@ -31,8 +31,8 @@ inline Wide rounded(Vec first, Vec second) { return {__m512i(_mm512_cvtne2ps_pbh
 inline void store_bf16(uint16_t* p, Vec a) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), __m256i(_mm512_cvtneps_pbh(a.v)));
 }
-// One block of MXFP4. Low nibbles become the low words of 16 dwords and high nibbles the high ones: a permutation of
-// dwords is one instruction where one of words is two.
+// One block of MXFP4. Low nibbles become the low words of 16 dwords and high nibbles the high words. A permutation of
+// dwords is one instruction; a permutation of words is two.
 inline Wide load_mxfp4(const uint8_t* block, uint8_t scale) {
   alignas(64) static constexpr uint32_t kWords[16] = {OSS_E2M1_BF16};
   const __m512i low = _mm512_load_si512(kWords), high = _mm512_slli_epi32(low, 16);
@@ -75,7 +75,7 @@ inline void store_bf16(uint16_t* p, Vec a) {
   vst1q_u16(p + 8, rounded8(a.c, a.d));
 }
 
-// Sixteen codes, the bytes of their words looked up apart.
+// Sixteen codes; the two bytes of their words are looked up separately.
 inline uint16x8x2_t widen_codes(uint8x16_t codes, const uint8x16x2_t& bytes) {
   const uint8x16_t low = vqtbl1q_u8(bytes.val[0], codes), high = vqtbl1q_u8(bytes.val[1], codes);
   return {{vreinterpretq_u16_u8(vzip1q_u8(low, high)), vreinterpretq_u16_u8(vzip2q_u8(low, high))}};

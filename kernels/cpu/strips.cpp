@@ -9,7 +9,7 @@ namespace oss::cpu {
 
 constexpr int kTileRows = kStripRows / 2;
 
-// Of four bytes with two codes each: the codes of even columns below those of odd ones.
+// Reorders four bytes with two codes each: the codes of even columns go below the codes of odd ones.
 static uint32_t even_then_odd(uint32_t codes) {
   uint32_t moved = (codes ^ (codes >> 4)) & 0x00F000F0u;
   codes ^= moved ^ (moved << 4);

@@ -1,14 +1,13 @@
-// MXFP4 and Q8 weights in strips of 32 rows, for units that multiply tiles: what one step of 32 columns needs lies
-// together, in the order in which it is used, so that memory is read in one line and unpacked without moving anything
-// across lanes.
+// MXFP4 and Q8 weights in strips of 32 rows, for units that multiply tiles. The data of one step of 32 columns is
+// contiguous and in the order of use. So memory is read sequentially, and unpacking never moves data across lanes.
 //
 //   rows of a strip     0 .. 31 as they are; of gate_up the 16 gates of 16 units, then their 16 ups
 //   MXFP4 codes         [cols/32][2 tiles][4][16 rows] dwords: nibble i of the low word is the code of column 2·(4q + i)
-//                       of a step, that of the high word of the column after it
+//                       of a step; in the high word it is the code of the next column
 //   Q8 codes            [cols/32][2 tiles][16 pairs of columns][16 rows][2]
 //   scales of either    [cols/32][32 rows]
 //
-// As many bytes as the rows themselves.
+// Strips take as many bytes as the rows themselves.
 #pragma once
 #include <cstdint>
 
@@ -16,7 +15,7 @@ namespace oss::cpu {
 
 constexpr int kStripRows = 32;
 
-// 32 rows of MXFP4 [32, steps, 16] and their scales [32, steps] → a strip. gate_up: rows are gate and up in turns.
+// 32 rows of MXFP4 [32, steps, 16] and their scales [32, steps] → a strip. gate_up: gate and up rows alternate.
 void pack_mxfp4_strip(int steps, bool gate_up, const uint8_t* blocks, const uint8_t* scales, uint8_t* strip_codes,
                       uint8_t* strip_scales);
 
