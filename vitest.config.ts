@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { defineConfig } from "vitest/config";
 import { BaseSequencer, type TestSpecification } from "vitest/node";
 import { isThorough } from "./test/support/thorough.js";
@@ -20,6 +21,29 @@ const largerWhenThorough = [
   ].map((name) => `test/lib/${name}.test.ts`),
 ];
 
+/** `npm run check` runs these alone: they load no model, and take seconds in all. */
+const fast = [
+  "chat/messages",
+  "chat/stop-matcher",
+  "cli/output",
+  "cli/word-wrap",
+  "common/exact-json",
+  "common/hostile-values",
+  "common/raw-json",
+  "common/unknown-option",
+  "dependencies",
+  "errors",
+  "generation/event-log",
+  "generation/generate-options",
+  "generation/token-log",
+  "harmony/builders",
+  "harmony/json-schema-type",
+  "harmony/parser",
+  "harmony/recovering-parser",
+  "harmony/render",
+  "server/json-body",
+].map((name) => `test/lib/${name}.test.ts`);
+
 /** Those that take longest come first, so that no worker is left alone with one at the end. */
 const longest = ["ptx", "native", "constraint", "edge-cases", "cli", "forced-calls", "cuda", "soak"];
 
@@ -33,9 +57,13 @@ class LongestFirst extends BaseSequencer {
   }
 }
 
+const isFast = process.env.TEST_FAST === "1";
+const missing = fast.filter((file) => !existsSync(file));
+if (isFast && missing.length > 0) throw new Error(`vitest.config.ts names tests that are not there: ${missing}`);
+
 export default defineConfig({
   test: {
-    include: isThorough ? [...thoroughOnly, ...largerWhenThorough] : ["test/**/*.test.ts"],
+    include: isThorough ? [...thoroughOnly, ...largerWhenThorough] : isFast ? fast : ["test/**/*.test.ts"],
     exclude: isThorough ? [] : thoroughOnly,
     sequence: { sequencer: LongestFirst },
     // "auto" means the same on every machine, whether it has a GPU or not.

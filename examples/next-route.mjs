@@ -15,7 +15,7 @@ export async function POST(request) {
   shared.engine ??= Engine.load(process.env.GPT_OSS_MODEL ?? "demo");
   try {
     const engine = await shared.engine;
-    const { messages } = await request.json();
+    const { messages } = /** @type {any} */ (await request.json());
     const run = engine.chat(messages, { reasoningEffort: "low", temperature: 0, signal: request.signal });
     await run.accepted; // what is refused is refused before the status is sent
     const headers = { "content-type": "text/plain; charset=utf-8" };

@@ -2,6 +2,7 @@ import { execFileSync, spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
+import { publint } from "publint";
 import { describe, expect, it } from "vitest";
 import { packageRoot } from "../lib/binding.js";
 
@@ -119,5 +120,9 @@ describe("the tarball", () => {
     const expected =
       /^(dist|docs|lib|native|kernels|prebuilds)\/|^(CMakeLists\.txt|binding\.gyp|[A-Z_]+(\.md)?|package\.json)$/;
     expect(names.filter((name) => !expected.test(name) || /recipe|\.test\.|\.cmake\/|\.py$/.test(name))).toEqual([]);
+  });
+
+  it("has entry points that Node, bundlers and TypeScript find", async () => {
+    expect(await publint({ pkgDir: packageRoot, strict: true })).toMatchObject({ messages: [] });
   });
 });
