@@ -109,7 +109,7 @@ describe("the tarball", () => {
     expect(names).toEqual(
       expect.arrayContaining([
         ...sources.trim().split("\n"),
-        ...["CMakeLists.txt", "binding.gyp", "LICENSE", "README.md", "THIRD_PARTY.md", "package.json"],
+        ...["CMakeLists.txt", "binding.gyp", "CHANGELOG.md", "LICENSE", "README.md", "THIRD_PARTY.md", "package.json"],
         ...["dist/index.js", "dist/index.d.ts", "dist/cli/main.js", "dist/server/index.js", "dist/testing/index.js"],
         "lib/demo-model/demo-model.safetensors",
       ]),
