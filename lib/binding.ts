@@ -6,9 +6,13 @@ import { inThisRealm } from "./common/realm.js";
 import { isError } from "./errors.js";
 import { packageManifest, packageRoot } from "./package-root.js";
 
+/** How far `Engine.load` has come; `onProgress` gets it. */
 export interface LoadProgress {
+  /** "open": files are opened and checked; "pack": weights are copied or reordered; "ready": all is done. */
   phase: "open" | "pack" | "ready";
+  /** Bytes that are loaded so far. */
   loadedBytes: number;
+  /** Bytes that are to be loaded. */
   totalBytes: number;
   /** The file of packed weights that this start makes for later ones. */
   writes?: string;
@@ -85,14 +89,21 @@ export interface NativeSamplingContext {
   topLogprobs: number;
 }
 
+/** Times of a request, in milliseconds. */
 export interface NativeTimings {
+  /** From the request until it runs. */
   queueMilliseconds: number;
+  /** From there to the first token. */
   prefillMilliseconds: number;
+  /** From the first to the last token. */
   decodeMilliseconds: number;
 }
 
+/** A token and its log probability. */
 export interface TokenLogprob {
+  /** Token id. */
   token: number;
+  /** Natural logarithm of the token's probability under the model itself. */
   logprob: number;
 }
 
@@ -147,92 +158,167 @@ export interface NativeRequest {
 
 /** The config of a checkpoint as its files state it. */
 export interface ModelConfig {
+  /** Transformer layers. */
   layers: number;
+  /** Width of the hidden state. */
   hidden: number;
+  /** Width of an expert between its two matrices. */
   intermediate: number;
+  /** Query heads of a layer. */
   heads: number;
+  /** Key and value heads of a layer. */
   kvHeads: number;
+  /** Width of a head. */
   headDim: number;
+  /** Experts of a layer. */
   experts: number;
+  /** Experts that the router chooses for each token. */
   expertsPerToken: number;
+  /** Rows of the embedding, and so logits of a position. */
   vocab: number;
+  /** Tokens that a layer of type "sliding" sees. */
   slidingWindow: number;
+  /** Added to the mean square in RMSNorm. */
   rmsEps: number;
+  /** Bound of the clamp in SwiGLU. */
   swigluLimit: number;
+  /** Factor of the sigmoid in SwiGLU. */
   swigluAlpha: number;
+  /** Tokens of a sequence that the model was made for. */
   maxContext: number;
+  /** Number of parameters. */
   parameters: number;
+  /** What the attention of each layer sees. */
   layerTypes: ("sliding" | "full")[];
+  /** Rotary embedding, with the scaling of YaRN. */
   rope: {
+    /** Base of the frequencies. */
     theta: number;
+    /** By how much the context is stretched. */
     factor: number;
+    /** Rotations in the original context from which on a frequency stays as it is. */
     betaFast: number;
+    /** Rotations in the original context below which a frequency is divided by `factor`. */
     betaSlow: number;
+    /** Tokens of the context before it was stretched. */
     originalContext: number;
+    /** Whether the two borders are rounded to whole dimensions. */
     truncate: boolean;
   };
+  /** Ids that end a completion, as the checkpoint lists them. */
   eosTokens: number[];
 }
 
 export interface NativeEngineInfo {
-  model: ModelConfig & { layout: "huggingface" | "original" | "synthetic" };
+  /** The config of the checkpoint, and the layout of its files. */
+  model: ModelConfig & {
+    /** How its tensors are named and packed. */
+    layout: "huggingface" | "original" | "synthetic";
+  };
+  /** "cpu" or "cuda". */
   backend: string;
+  /** Name of the processor or GPU. */
   device: string;
+  /** Instruction set of the CPU, or architecture of the GPU. */
   isa: string;
+  /** Worker threads of the CPU backend. */
   threads: number;
   /** Why so many: "asked for", the cores there are, or the limit that holds: affinity, the cgroup's quota. */
   threadsReason: string;
   /**
-   * Bytes: mapped weight files, copies beside them (vectors, and with `denseWeights: "q8"` the matrices that are not read
-   * from the files any more), activations, KV cache; and the tokens that the cache holds. `availableBytes`: what could be
-   * used before anything was loaded, page cache included, and `availableReason` where that number comes from: the machine,
-   * the cgroup's limit, `ulimit -v`.
+   * Memory, in bytes unless it says tokens. With `denseWeights: "q8"`, matrices that are copied are not read from
+   * the files any more.
    */
   memory: {
+    /** Mapped weight files. */
     weightsBytes: number;
+    /** Copies of weights beside the files. */
     packedBytes: number;
+    /** Activations. */
     workspaceBytes: number;
+    /** The KV cache. */
     kvBytes: number;
+    /** Tokens that the KV cache holds. */
     kvTokens: number;
+    /** Memory that could be used before anything was loaded, page cache included. */
     availableBytes: number;
+    /** Where that number comes from: the machine, the cgroup, or `ulimit -v`. */
     availableReason: string;
   };
+  /** Element type of keys and values. */
   kvCacheDtype: "f32" | "bf16" | "fp8";
   /** Of activations: float32, or bf16 with float32 sums. */
   numerics: "exact" | "fast";
   /** Attention, embedding and head as they are in the files, or a lossy copy of them in 8 bits. */
   denseWeights: "bf16" | "q8";
   /** Where the experts are in the backend's own order: nowhere, a copy in memory, or a file; `reason`: why no file. */
-  packedWeights: { in: "none" | "memory" | "file"; path?: string; reason?: string };
+  packedWeights: {
+    /** Where they are. */
+    in: "none" | "memory" | "file";
+    /** The file. */
+    path?: string;
+    /** Why there is no file. */
+    reason?: string;
+  };
+  /** Whether a request gives the same bits in any batch. */
   repeatable: boolean;
+  /** Whether beginnings of prompts are reused. */
   prefixCache: boolean;
-  limits: { contextLength: number; maxSequences: number; maxQueue: number; maxBatchTokens: number };
+  /** The limits that hold, after all defaults. They have the names of their options. */
+  limits: {
+    /** Tokens of one sequence, prompt and output together. */
+    contextLength: number;
+    /** Sequences that run at once. */
+    maxSequences: number;
+    /** Requests that wait. */
+    maxQueue: number;
+    /** Tokens of one step. */
+    maxBatchTokens: number;
+  };
 }
 
-/** Of milliseconds, since the engine was loaded; percentiles within 10 %. */
+/**
+ * How values are distributed since the engine was loaded. Times are in milliseconds. Percentiles are exact within
+ * 10 %.
+ */
 export interface Histogram {
+  /** How many values. */
   count: number;
+  /** Their sum. */
   sum: number;
+  /** Half of the values are at most this. */
   p50: number;
+  /** Nine of ten are at most this. */
   p90: number;
+  /** 99 of 100 are at most this. */
   p99: number;
+  /** The largest. */
   max: number;
   /**
    * How many values lie from `from` on, below the next bucket; 12 % wide, empty ones are left out. Absent where only the
    * sums are kept.
    */
-  buckets?: { from: number; count: number }[];
+  buckets?: {
+    /** The least value of the bucket. */
+    from: number;
+    /** How many values it has. */
+    count: number;
+  }[];
 }
 
 /** Pages of 64 tokens of one group of layers. Cached ones hold a prefix that nobody uses now; they count as free too. */
 export interface PageStats {
+  /** All pages. */
   total: number;
+  /** Pages that can be taken. */
   free: number;
+  /** Free pages that still hold a prefix. */
   cached: number;
   /** Used by more than one sequence. */
   shared: number;
 }
 
+/** Counters and times of an engine since it was loaded. All engines attached to it have the same. */
 export interface EngineStats {
   /** Sequences that have a place. */
   running: number;
@@ -244,10 +330,13 @@ export interface EngineStats {
   aside?: number;
   /** Closed, or broken: the device failed, or its checkpoint was written to. Nothing runs any more. Absent: not known. */
   ended?: boolean;
+  /** Forward passes so far. */
   steps: number;
+  /** Tokens of the prompts of all requests. */
   promptTokens: number;
   /** Prompt tokens that were not computed because their pages were found. */
   cachedTokens: number;
+  /** Tokens that were generated. */
   completionTokens: number;
   /** How often a sequence gave up its KV pages to another one. */
   preemptions: number;
@@ -256,11 +345,21 @@ export interface EngineStats {
   /** Bytes of memory, about, of those that are kept or in use, with the masks made of them: 256 MiB at most. Absent: not known. */
   grammarBytes?: number;
   /** KV pages of the layers that see everything, and of those with a sliding window. */
-  pages: { full: PageStats; window: PageStats };
+  pages: {
+    /** Of the layers that see everything. */
+    full: PageStats;
+    /** Of the layers with a sliding window. */
+    window: PageStats;
+  };
+  /** Time of a step. */
   stepMilliseconds: Histogram;
+  /** Tokens of a step, of prompts and of completions. */
   tokensPerStep: Histogram;
+  /** Time that a request waited for a place. */
   queueMilliseconds: Histogram;
+  /** Time from a request to its first token. */
   firstTokenMilliseconds: Histogram;
+  /** Time between two tokens of a sequence. */
   interTokenMilliseconds: Histogram;
 }
 
@@ -281,16 +380,47 @@ export interface NativeEngine {
   close(): Promise<void>;
 }
 
+/** What `inspectCheckpoint` finds. Sizes are in bytes. */
 export interface CheckpointSummary {
+  /** The folder or file. */
   path: string;
+  /** How its tensors are named and packed. */
   layout: "huggingface" | "original" | "synthetic";
+  /** Size of all weight files together. */
   fileBytes: number;
+  /** Its config. */
   model: ModelConfig;
-  files: { path: string; bytes: number }[];
+  /** Its weight files. */
+  files: {
+    /** Where the file lies. */
+    path: string;
+    /** Its size. */
+    bytes: number;
+  }[];
   /** By canonical (Hugging Face) name; `storedName` is what the file calls it. */
-  tensors: { name: string; storedName: string; file: string; dtype: string; shape: number[]; bytes: number }[];
+  tensors: {
+    /** Canonical name. */
+    name: string;
+    /** Name in the file. */
+    storedName: string;
+    /** The file that holds it. */
+    file: string;
+    /** Element type, as the file has it. */
+    dtype: string;
+    /** Sizes of its dimensions, the slowest first. */
+    shape: number[];
+    /** Its size. */
+    bytes: number;
+  }[];
   /** Files with its experts packed for a CPU, beside it and in the user's cache folder, all of them read; `damage` or null. */
-  packed: { path: string; bytes: number; damage: string | null }[];
+  packed: {
+    /** Where the file lies. */
+    path: string;
+    /** Its size. */
+    bytes: number;
+    /** What is wrong with it; null: nothing. */
+    damage: string | null;
+  }[];
 }
 
 export interface NativeAddon extends NativeTokenizer {

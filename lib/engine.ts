@@ -27,13 +27,19 @@ import { tokenizer } from "./tokenizer/tokenizer.js";
 export interface RequestMessage {
   /** That took it. */
   engine: Engine;
+  /** Unique within the thread. */
   id: number;
+  /** Tokens of the prompt. */
   promptTokens: number;
+  /** Completions that were asked for. */
   n: number;
+  /** Tokens of each completion, at most. */
   maxTokens: number;
+  /** As it was asked for. */
   priority: number;
 }
 
+/** What was loaded, on which device, and with which limits. */
 export interface EngineInfo extends NativeEngineInfo {
   /** Why this backend: what was asked for, and what there was. */
   backendReason: string;
@@ -41,7 +47,9 @@ export interface EngineInfo extends NativeEngineInfo {
 
 /** An engine on its way to another thread: `postMessage` it, and `Engine.attach` it there. */
 export interface EngineHandle {
+  /** Number of the engine within this process. */
   handle: number;
+  /** As in `engine.info`. */
   backendReason: string;
 }
 
@@ -75,8 +83,21 @@ export class Dispatcher {
 /** Of this thread, whichever engine a request goes to: an id names one request in everything that tells of them. */
 let lastId = 0;
 
-/** A model that is loaded and ready. Made by `Engine.load`; close it, or let `await using` do so. */
+/**
+ * A model that is loaded and ready. Made by `Engine.load`. Close it, or let `await using` do so.
+ * @example
+ * ```ts
+ * const engine = await Engine.load("demo");
+ * try {
+ *   const { content } = await engine.chat([{ role: "user", content: "Who are you?" }]).result;
+ *   console.log(content);
+ * } finally {
+ *   await engine.close();
+ * }
+ * ```
+ */
 export class Engine implements AsyncDisposable {
+  /** What was loaded, on which device, and with which limits. */
   readonly info: EngineInfo;
   readonly #native: NativeEngine;
   readonly #dispatcher: Dispatcher;
@@ -96,6 +117,14 @@ export class Engine implements AsyncDisposable {
    * @throws GptOssError with code MODEL_NOT_FOUND, MODEL_FORMAT, MODEL_SHAPE, UNSUPPORTED, OUT_OF_MEMORY,
    *   RESOURCE_LIMIT, INVALID_ARGUMENT or ADDON_NOT_FOUND; `signal.reason` after an abort; what `onProgress` throws. Nothing is left
    *   half loaded.
+   *
+   * @example
+   * ```ts
+   * const engine = await Engine.load("/models/gpt-oss-20b", {
+   *   contextLength: 16384,
+   *   onProgress: ({ loadedBytes, totalBytes }) => console.log(loadedBytes / totalBytes),
+   * });
+   * ```
    */
   static async load(model: string, options: EngineOptions = {}): Promise<Engine> {
     const { native, signal, onProgress } = readEngineOptions(options);
@@ -137,6 +166,12 @@ export class Engine implements AsyncDisposable {
    * own. `close()` here ends those only; when the owner closes the engine, they end with CLOSED as well.
    *
    * @throws GptOssError INVALID_ARGUMENT for what is no handle, CLOSED when the owner has closed its engine.
+   *
+   * @example
+   * ```ts
+   * // in a worker whose workerData is engine.share() of the main thread
+   * const engine = Engine.attach(workerData);
+   * ```
    */
   static attach(handle: EngineHandle): Engine {
     const { handle: number, backendReason } = reading("handle", () => ({ ...handle })); // of null: nothing
@@ -147,22 +182,54 @@ export class Engine implements AsyncDisposable {
     return new Engine(native, dispatcher, backendReason);
   }
 
-  /** A name for this engine that other threads of this process can attach to, as long as it is not closed or forgotten. */
+  /**
+   * A name for this engine. Other threads of this process can attach to it until it is closed or collected.
+   *
+   * @throws GptOssError CLOSED
+   * @example
+   * ```ts
+   * new Worker(file, { workerData: engine.share() });
+   * ```
+   */
   share(): EngineHandle {
     this.#refuseClosed();
     return { handle: nativeCall(() => this.#native.share()), backendReason: this.info.backendReason };
   }
 
-  /** The tokenizer of every gpt-oss model, o200k_harmony. */
+  /**
+   * The tokenizer of every gpt-oss model, o200k_harmony.
+   *
+   * @example
+   * ```ts
+   * engine.tokenizer.count("How many tokens?");
+   * ```
+   */
   get tokenizer(): Tokenizer {
     return tokenizer;
   }
 
+  /**
+   * Counters and times since the engine was loaded.
+   * @example
+   * ```ts
+   * const { running, waiting, firstTokenMilliseconds } = engine.stats();
+   * ```
+   */
   stats(): EngineStats {
     return this.#native.stats();
   }
 
-  /** Bytes that one decode step of one sequence must read with `context` tokens in its KV cache: the byte roof's numerator. */
+  /**
+   * Bytes that one decode step of one sequence must read. Memory bandwidth divided by them bounds the tokens per
+   * second.
+   *
+   * @param context tokens in the KV cache of the sequence
+   * @throws GptOssError INVALID_ARGUMENT
+   * @example
+   * ```ts
+   * const most = bytesPerSecond / engine.bytesPerToken(1000);
+   * ```
+   */
   bytesPerToken(context: number): number {
     return this.#native.bytesPerToken(checkInteger("context", context, 0, 2 ** 31 - 1));
   }
@@ -176,6 +243,13 @@ export class Engine implements AsyncDisposable {
    * @throws GptOssError INVALID_ARGUMENT, CONTEXT_OVERFLOW, QUEUE_FULL or CLOSED at once, and the reason of a signal that
    *   is aborted already; what happens later arrives through the Generation, also that a schema or pattern of the
    *   constraint is not supported: `accepted` and `result` reject with INVALID_ARGUMENT or UNSUPPORTED then.
+   *
+   * @example
+   * ```ts
+   * const run = engine.generate("Once upon a time", { maxTokens: 50, seed: 7 });
+   * for await (const { text } of run) process.stdout.write(text);
+   * const { finishReason, usage } = await run.result;
+   * ```
    */
   generate(prompt: string | ArrayLike<number>, options: GenerateOptions = {}): Generation {
     const { contextLength } = this.info.limits;
@@ -207,6 +281,15 @@ export class Engine implements AsyncDisposable {
    * What is new in it is encoded here and now, as `generate` does with text, unless `prepareChat` has done so before.
    *
    * @throws GptOssError and reasons as `generate` does, at once; what happens later arrives through the ChatRun
+   *
+   * @example
+   * ```ts
+   * const run = engine.chat([{ role: "user", content: "Why is the sky blue?" }], { reasoningEffort: "low" });
+   * for await (const event of run) {
+   *   if (event.type === "delta" && event.channel === "final") process.stdout.write(event.text);
+   * }
+   * const { reasoning, usage } = await run.result;
+   * ```
    */
   chat(messages: readonly ChatMessage[], options: ChatOptions = {}): ChatRun {
     return startChat(this, messages, options);
@@ -217,6 +300,12 @@ export class Engine implements AsyncDisposable {
    * a service where one user's document must not make the others wait.
    *
    * @throws GptOssError INVALID_ARGUMENT or CONTEXT_OVERFLOW, as `chat` would; what `signal` is aborted with
+   *
+   * @example
+   * ```ts
+   * await engine.prepareChat(messages, options);
+   * const run = engine.chat(messages, options); // encodes nothing long
+   * ```
    */
   async prepareChat(messages: readonly ChatMessage[], options: ChatOptions = {}): Promise<void> {
     await prepareChat(messages, options, this.info.limits.contextLength);
@@ -226,6 +315,12 @@ export class Engine implements AsyncDisposable {
    * The logits that the model gives at the last `last` positions of `tokens` (default: the last one).
    *
    * @returns row-major [last, vocab]
+   *
+   * @example
+   * ```ts
+   * const row = await engine.logits(engine.tokenizer.encode("2 + 2 ="));
+   * const likeliest = row.indexOf(row.reduce((most, logit) => Math.max(most, logit)));
+   * ```
    */
   async logits(
     tokens: ArrayLike<number>,
@@ -265,6 +360,11 @@ export class Engine implements AsyncDisposable {
   /**
    * Ends every request with CLOSED, those of attached engines too, waits for the engine's thread, frees everything. May
    * be called again. An attached engine ends its own requests and leaves the others alone.
+   *
+   * @example
+   * ```ts
+   * await engine.close();
+   * ```
    */
   close(): Promise<void> {
     this.#closing ??= this.#native.close().then(() => {
@@ -273,6 +373,7 @@ export class Engine implements AsyncDisposable {
     return this.#closing;
   }
 
+  /** The same as `close()`, for `await using`. */
   async [asyncDispose](): Promise<void> {
     await this.close();
   }

@@ -28,13 +28,15 @@ export type {
   TextConstraint,
   Unsupported,
 } from "./generation/constraint.js";
-export type { DoneMessage, FirstTokenMessage } from "./generation/diagnostics.js";
+export type { DoneMessage, FirstTokenMessage, RequestOutcome } from "./generation/diagnostics.js";
+export type { BatchOptions } from "./generation/event-log.js";
 export type { GenerateOptions } from "./generation/generate-options.js";
 export type { Generation } from "./generation/generation.js";
 export type { LogitsProcessor } from "./generation/logits-processor.js";
 export type { EngineOptions, KvCacheOptions } from "./generation/options.js";
 export type {
   Acceptance,
+  ChoiceEnd,
   Completion,
   FinishReason,
   GeneratedToken,

@@ -8,6 +8,11 @@ export type { CheckpointSummary } from "./binding.js";
  * Opens and checks a checkpoint as loading would, and tells what is in it.
  *
  * @throws GptOssError MODEL_NOT_FOUND, MODEL_FORMAT, MODEL_SHAPE or UNSUPPORTED when it is not one that could be loaded.
+ *
+ * @example
+ * ```ts
+ * const { model, files } = await inspectCheckpoint("/models/gpt-oss-20b");
+ * ```
  */
 export async function inspectCheckpoint(model: string): Promise<CheckpointSummary> {
   const path = await modelPath(model);

@@ -124,6 +124,14 @@ export class ChatRun implements AsyncIterable<ChatEvent> {
     return this.#turn.accepted;
   }
 
+  /**
+   * Stops the answer. `result` resolves with what there is. Without effect once it has ended.
+   *
+   * @example
+   * ```ts
+   * run.cancel();
+   * ```
+   */
   cancel(): void {
     this.#turn.cancel();
   }

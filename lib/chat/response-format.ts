@@ -6,17 +6,20 @@ import type { Message } from "../harmony/message.js";
 
 /** The format of an answer: how it is asked for, and what the model reads of it. */
 
-/** As OpenAI's Chat Completions API has it. */
+/** Format of an answer, as OpenAI's Chat Completions API has it. */
 export type ResponseFormat =
   | { type: "text" }
   /** Any JSON object. */
   | { type: "json_object" }
   | { type: "json_schema"; json_schema: JsonSchemaFormat };
 
+/** A JSON schema that the answer must keep to. */
 export interface JsonSchemaFormat {
   /** Stands in the prompt. Default "response". */
   name?: string;
+  /** What the answer is for; the model reads it. */
   description?: string | null;
+  /** The schema. */
   schema: Record<string, unknown> | boolean;
   /**
    * `true`: a schema that cannot be compiled is refused. Else such a schema is only described to the model, and

@@ -37,12 +37,20 @@ export type Unsupported = "refuse" | "relax";
  * with the full vocabulary (else UNSUPPORTED).
  */
 export interface HarmonyConstraint {
+  /** The whole turn of an assistant. */
   kind: "harmony";
   /**
    * The declared functions; arguments are values of `parameters` (null: any JSON object). With "relax", parameters that
    * cannot be compiled become any JSON object, and all other tools keep theirs.
    */
-  tools?: readonly { name: string; parameters?: Record<string, unknown> | null; unsupported?: Unsupported }[];
+  tools?: readonly {
+    /** Name of the function, without a namespace. */
+    name: string;
+    /** JSON schema of its arguments. */
+    parameters?: Record<string, unknown> | null;
+    /** Default "refuse". */
+    unsupported?: Unsupported;
+  }[];
   /**
    * "none": no recipient at all. "auto" (default): a call to any tool, or a final message. "required": a call, to one
    * of `names` if given, after any number of analysis messages; no final message.
@@ -58,10 +66,20 @@ export interface HarmonyConstraint {
 
 /** The whole completion is a text of this format, followed by a stop token. */
 export interface TextConstraint {
+  /** A plain text. */
   kind: "text";
+  /** Its format. */
   format: OutputFormat;
 }
 
+/**
+ * What a completion must be.
+ * @example
+ * ```ts
+ * engine.generate("A date: ", { constraint: { kind: "text", format: { type: "regex", pattern:
+ * "\\d{4}-\\d{2}-\\d{2}" } } });
+ * ```
+ */
 export type Constraint = HarmonyConstraint | TextConstraint;
 
 /** What the addon takes too. */

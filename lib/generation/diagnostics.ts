@@ -14,20 +14,37 @@ export const channels = {
   done: channel("gpt-oss:done"),
 };
 
+/** What `gpt-oss:first-token` of `node:diagnostics_channel` publishes. */
 export interface FirstTokenMessage {
+  /** That of the request. */
   id: number;
+  /** Tokens of the prompt. */
   promptTokens: number;
 }
 
-/** `completionTokens` are those of all choices, `longestCompletion` those of the one that has most. */
+/** What `gpt-oss:done` of `node:diagnostics_channel` publishes, once for each request. */
 export type DoneMessage = {
+  /** That of the request. */
   id: number;
+  /** Tokens of the prompt. */
   promptTokens: number;
+  /** Tokens of all choices. */
   completionTokens: number;
+  /** Tokens of the choice that has most. */
   longestCompletion: number;
 } & RequestOutcome;
 
 /** Of the first choice; or what the result rejects with. */
 export type RequestOutcome =
-  | { finishReason: FinishReason; cachedTokens: number; timings: Timings }
-  | { error: unknown };
+  | {
+      /** Why it ended. */
+      finishReason: FinishReason;
+      /** As in `Usage`. */
+      cachedTokens: number;
+      /** How long it took. */
+      timings: Timings;
+    }
+  | {
+      /** What the result rejects with. */
+      error: unknown;
+    };

@@ -12,6 +12,7 @@ export interface Items<T> {
   forget?(before: number): void;
 }
 
+/** How tokens are read together. */
 export interface BatchOptions {
   /** Items of one batch at most. Default 256. */
   most?: number;

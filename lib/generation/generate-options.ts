@@ -10,6 +10,7 @@ import type { ModelTraits } from "./model-traits.js";
 import { optionalInteger } from "./options.js";
 import { checkSampling, type SamplingOptions, samplingOptionNames } from "./sampling.js";
 
+/** Options of `Engine.generate`. */
 export interface GenerateOptions extends SamplingOptions {
   /** Tokens of the completion, the stop token included. Default: what the context still holds. */
   maxTokens?: number;
@@ -27,6 +28,7 @@ export interface GenerateOptions extends SamplingOptions {
   logprobs?: number;
   /** Added to the logits of these ids, in [-100, 100]; -Infinity bans the token. */
   logitBias?: Readonly<Record<number, number>> | ReadonlyMap<number, number>;
+  /** Your own function of the logits and the tokens so far. Default: none. */
   logitsProcessor?: LogitsProcessor;
   /**
    * What the completion must be; each choice by itself. Only tokens that keep to it can be drawn, after penalties, bias
@@ -50,6 +52,7 @@ export interface GenerateOptions extends SamplingOptions {
   tenant?: string;
   /** Prompts are reused only among requests with the same salt: one per tenant keeps tenants from probing each other. */
   cacheSalt?: string;
+  /** When it aborts, iteration and `result` reject with its reason. */
   signal?: AbortSignal;
 }
 

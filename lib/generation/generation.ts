@@ -22,8 +22,17 @@ interface Choice {
  * Who iterates must go on reading: when a reader is more than 1,024 tokens behind, the engine stops this request, and
  * goes on when the reader has come within 256 tokens. Meanwhile `result` is not settled either. Who only awaits
  * `result` is never stopped: what is kept for him is bounded by `maxTokens`.
+ *
+ * @example
+ * ```ts
+ * for await (const { token, text, index } of engine.generate("Once upon a time", { n: 2 })) console.log(index, token, text);
+ * ```
  */
 export class Generation implements AsyncIterable<GeneratedToken> {
+  /**
+   * The whole, once all choices have ended. Rejects with the fault that ended the request, or with the reason of an
+   * abort.
+   */
   readonly result: Promise<GenerationResult>;
   /**
    * Resolves when the request waits in the engine's queue and its constraint, if it has one, is compiled; that happens on a
@@ -31,6 +40,7 @@ export class Generation implements AsyncIterable<GeneratedToken> {
    * resolves when it is cancelled.
    */
   readonly accepted: Promise<Acceptance>;
+  /** The prompt, as token ids. */
   readonly promptTokens: Uint32Array;
 
   readonly #id: number;
@@ -43,7 +53,11 @@ export class Generation implements AsyncIterable<GeneratedToken> {
   #accept!: { resolve: (acceptance: Acceptance) => void; reject: (reason: unknown) => void };
   #settle!: { resolve: (result: GenerationResult) => void; reject: (reason: unknown) => void };
 
-  /** Made by `Engine.generate`, which passes on the request's events. */
+  /**
+   * Made by `Engine.generate`, which passes on the events of the request.
+   *
+   * @internal
+   */
   constructor(
     native: Pick<NativeEngine, "cancel" | "pause" | "supplyLogits">,
     request: Pick<NativeRequest, "id" | "prompt" | "n" | "topLogprobs"> & Partial<Pick<NativeRequest, "constraint">>,
@@ -77,6 +91,11 @@ export class Generation implements AsyncIterable<GeneratedToken> {
    * ended.
    *
    * @throws GptOssError INVALID_ARGUMENT where there is no such choice
+   *
+   * @example
+   * ```ts
+   * run.cancel();
+   * ```
    */
   cancel(index?: number): void {
     if (index !== undefined) checkInteger("index", index, 0, this.#choices.length - 1);
@@ -85,19 +104,34 @@ export class Generation implements AsyncIterable<GeneratedToken> {
     else if (!this.#choices[index]!.end) this.#native.cancel(this.#id, index);
   }
 
-  /** Stops the request; iteration and `result` reject with `reason` at once. */
+  /**
+   * Stops the request; iteration and `result` reject with `reason` at once.
+   *
+   * @example
+   * ```ts
+   * run.abort(new Error("The user has left"));
+   * ```
+   */
   abort(reason: unknown): void {
     if (this.#log.ended) return;
     this.#fail(reason);
     this.#native.cancel(this.#id);
   }
 
-  /** Stops and restarts the decoding, for a reader that hands everything on to a slower one. */
+  /**
+   * Stops and restarts the decoding, for a reader that hands everything on to a slower one.
+   *
+   * @internal
+   */
   hold(held: boolean): void {
     if (!this.#log.ended) this.#hold("owner", held);
   }
 
-  /** An event of the engine about this request; what arrives after its end is of no interest to anybody. */
+  /**
+   * An event of the engine about this request. After its end, events have no effect.
+   *
+   * @internal
+   */
   accept(event: NativeEvent): void {
     if (this.#log.ended) return;
     if (event.kind === "accepted") this.#accept.resolve({ relaxed: event.relaxed });
@@ -107,6 +141,7 @@ export class Generation implements AsyncIterable<GeneratedToken> {
     else if (event.kind === "process" && this.#processor) void this.#process(this.#processor, event);
   }
 
+  /** Tokens of all choices, as they come. */
   [Symbol.asyncIterator](): AsyncGenerator<GeneratedToken, void, undefined> {
     return this.#log.read(() => this.cancel());
   }
@@ -114,6 +149,11 @@ export class Generation implements AsyncIterable<GeneratedToken> {
   /**
    * As iterating, but tokens that are there already come together. With `keep: false` what was read is let go, for a reader
    * who is the only one: `result` then tells how it ended, and of tokens, text and logprobs only what was not read.
+   *
+   * @example
+   * ```ts
+   * for await (const tokens of run.batches()) send(tokens.map(({ text }) => text).join(""));
+   * ```
    */
   batches(options?: BatchOptions): AsyncGenerator<GeneratedToken[], void, undefined> {
     return this.#log.readBatches(() => this.cancel(), options);

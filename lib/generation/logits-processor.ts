@@ -6,6 +6,13 @@ import { errorOf, invalidArgument } from "../errors.js";
  * Changes the logits of the next token before it is chosen: in place, or by returning others of the same length; at
  * once or through a promise. `tokens` are the prompt and what this choice has generated so far. Only its own request
  * waits for it.
+ *
+ * @example
+ * ```ts
+ * const neverTwice: LogitsProcessor = (logits, tokens) => {
+ *   logits[tokens[tokens.length - 1]!] = -Infinity;
+ * };
+ * ```
  */
 export type LogitsProcessor = (
   logits: Float32Array,

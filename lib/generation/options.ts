@@ -7,6 +7,7 @@ import { invalidArgument } from "../errors.js";
 
 /** Options of `Engine.load`: defaults, checks and meaning, in that order and nowhere else. */
 
+/** Type and size of the KV cache. */
 export interface KvCacheOptions {
   /**
    * Element type of keys and values. The CPU has `"f32"`, its default, and `"bf16"`, which takes half the memory and
@@ -20,6 +21,7 @@ export interface KvCacheOptions {
   bytes?: number | string;
 }
 
+/** Options of `Engine.load`. */
 export interface EngineOptions {
   /** `"auto"` takes the best one present: a GPU that the CUDA module runs on, else the CPU. */
   backend?: "auto" | "cpu" | "cuda" | `cuda:${number}` | "metal";
@@ -37,6 +39,7 @@ export interface EngineOptions {
    * 256 with numerics "exact"; 2048 on a GPU.
    */
   maxBatchTokens?: number;
+  /** Type and size of the KV cache. */
   kvCache?: KvCacheOptions;
   /** Reuse of what earlier and concurrent requests have in common with the beginning of a prompt. Default true. */
   prefixCache?: boolean;
@@ -72,6 +75,7 @@ export interface EngineOptions {
    * speed, and without it the same bits come from run to run of the same load.
    */
   repeatable?: boolean;
+  /** Called while loading. What it throws ends the loading, and `load` rejects with it. */
   onProgress?: (progress: LoadProgress) => void;
   /** Also honoured while loading: `load` then rejects with `signal.reason`. */
   signal?: AbortSignal;

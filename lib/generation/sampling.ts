@@ -34,6 +34,7 @@ import { optionalInteger } from "./options.js";
  * When nothing is left (all NaN, all banned), token 0 is taken: the lowest id, which is never masked.
  */
 
+/** How a token is drawn from the logits. */
 export interface SamplingOptions {
   /** 0 is greedy; 1, the default, is the model's own distribution. At most 100. */
   temperature?: number;

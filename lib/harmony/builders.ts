@@ -10,9 +10,11 @@ import { type FunctionTool, functionsNamespace, functionTools } from "./tools.js
 export const defaultIdentity = "You are ChatGPT, a large language model trained by OpenAI.";
 export const defaultKnowledgeCutoff = "2024-06";
 
+/** Options of `systemMessage`. */
 export interface SystemMessageOptions {
   /** null leaves the line out, here and below. */
   modelIdentity?: string | null;
+  /** Default "2024-06". */
   knowledgeCutoff?: string | null;
   /** `YYYY-MM-DD`; no date by default. */
   currentDate?: string | null;
@@ -24,14 +26,19 @@ export interface SystemMessageOptions {
   tools?: readonly ("browser" | "python" | ToolNamespace)[];
 }
 
+/** Options of `developerMessage`. */
 export interface DeveloperMessageOptions {
+  /** What others call the system prompt. */
   instructions?: string | null;
   /** The caller's functions, as OpenAI function-tool definitions. */
   tools?: readonly FunctionTool[];
+  /** Tools in namespaces of your own. */
   namespaces?: readonly ToolNamespace[];
 }
 
+/** Options of `assistantMessage`. */
 export interface AssistantMessageOptions {
+  /** Text of the message. */
   content: string;
   /** Default "final"; null for none. */
   channel?: string | null;
@@ -41,9 +48,11 @@ export interface AssistantMessageOptions {
   contentType?: string | null;
 }
 
+/** Options of `toolMessage`. */
 export interface ToolMessageOptions {
   /** Author, for example "functions.get_weather". */
   name: string;
+  /** The result of the tool. */
   content: string;
   /** Default "assistant". */
   recipient?: string | null;
@@ -63,7 +72,15 @@ const developerNames = new Set(["instructions", "tools", "namespaces"]);
 const assistantNames = new Set(["content", "channel", "recipient", "contentType"]);
 const toolNames = new Set(["name", "content", "recipient", "channel"]);
 
-/** @throws GptOssError INVALID_ARGUMENT on an unknown option or built-in tool */
+/**
+ * The system message, with the defaults that gpt-oss was trained with.
+ *
+ * @throws GptOssError INVALID_ARGUMENT on an unknown option or built-in tool
+ * @example
+ * ```ts
+ * systemMessage({ reasoningEffort: "high", currentDate: "2026-01-31" });
+ * ```
+ */
 export function systemMessage(options: SystemMessageOptions = {}): Message {
   const {
     modelIdentity = defaultIdentity,
@@ -89,7 +106,16 @@ export function systemMessage(options: SystemMessageOptions = {}): Message {
   };
 }
 
-/** @throws GptOssError INVALID_ARGUMENT on an unknown option or a bad tool definition */
+/**
+ * The developer message: instructions, and the tools that the model can call.
+ *
+ * @throws GptOssError INVALID_ARGUMENT on an unknown option or a bad tool definition
+ * @example
+ * ```ts
+ * developerMessage({ instructions: "Answer in French.", tools: [{ type: "function", function: { name: "now" } }]
+ * });
+ * ```
+ */
 export function developerMessage(options: DeveloperMessageOptions): Message {
   const { instructions = null, tools = [], namespaces = [] } = readOptions("developerMessage", options, developerNames);
   const all = tools.length > 0 ? [functionTools(tools), ...namespaces] : namespaces;
@@ -99,11 +125,26 @@ export function developerMessage(options: DeveloperMessageOptions): Message {
   };
 }
 
+/**
+ * What a user says.
+ * @example
+ * ```ts
+ * userMessage("Why is the sky blue?");
+ * ```
+ */
 export function userMessage(text: string): Message {
   return { role: "user", content: [{ type: "text", text }] };
 }
 
-/** A string is the answer on the `final` channel. */
+/**
+ * What the assistant says. A string is the answer on the `final` channel.
+ *
+ * @throws GptOssError INVALID_ARGUMENT on an unknown option
+ * @example
+ * ```ts
+ * assistantMessage({ content: "The user greets me.", channel: "analysis" });
+ * ```
+ */
 export function assistantMessage(options: string | AssistantMessageOptions): Message {
   if (typeof options === "string") return assistantMessage({ content: options });
   const given = readOptions("assistantMessage", options, assistantNames);
@@ -127,6 +168,15 @@ export function functionCallMessage(name: string, argumentsJson: string): Messag
   });
 }
 
+/**
+ * The result of a tool.
+ *
+ * @throws GptOssError INVALID_ARGUMENT on an unknown option
+ * @example
+ * ```ts
+ * toolMessage({ name: "functions.get_weather", content: '{"temperature": 20}' });
+ * ```
+ */
 export function toolMessage(options: ToolMessageOptions): Message {
   const given = readOptions("toolMessage", options, toolNames);
   const { name, content, recipient = "assistant", channel = "commentary" } = given;

@@ -20,6 +20,7 @@ import {
 } from "./render.js";
 import { endsMessage, formatTokens } from "./tokens.js";
 
+/** What a `ConversationRenderer` can keep. */
 export interface ConversationRendererOptions {
   /** What may be kept, in bytes; a message takes four for each token and some 700. Default 32 MiB. */
   maxBytes?: number;
@@ -30,6 +31,7 @@ export interface ConversationRendererOptions {
   sharedWith?: ConversationRenderer;
 }
 
+/** How the prompt of a completion is made. */
 export interface CompletionOptions extends RenderOptions {
   /** Requests of one salt share what was encoded and generated before, those of different salts nothing. Default "". */
   cacheSalt?: string | undefined;
@@ -45,7 +47,9 @@ export interface CompletionOptions extends RenderOptions {
   contextLength?: number | undefined;
 }
 
+/** The prompt of a completion. */
 export interface CompletionPrompt {
+  /** Its token ids. */
   tokens: Uint32Array;
   /** Stands for the salt and all that users and tools have said so far: where the answer to this prompt belongs. */
   scope: string;
@@ -65,12 +69,19 @@ const completionNames: ReadonlySet<string> = new Set([
  *
  * Both memories go by a SHA-256 digest of what is to be written, so an object that was changed is another message, and
  * no text is kept.
+ *
+ * @example
+ * ```ts
+ * const renderer = new ConversationRenderer();
+ * const { tokens, scope } = renderer.renderForCompletion([systemMessage(), userMessage("Hi")]);
+ * ```
  */
 export class ConversationRenderer {
   private readonly bounds: { readonly encoded: SharedBound; readonly generated: SharedBound };
   private readonly encoded: BoundedCache<Uint32Array>;
   private readonly generated: BoundedCache<Uint32Array>;
 
+  /** @throws GptOssError INVALID_ARGUMENT on an unknown option, or one that cannot be meant */
   constructor(options: ConversationRendererOptions = {}) {
     const given = readOptions("ConversationRenderer", options, new Set(["maxBytes", "sharedWith"]));
     const { maxBytes = 32 * 2 ** 20, sharedWith } = given;
@@ -85,7 +96,14 @@ export class ConversationRenderer {
     this.generated = new BoundedCache(this.bounds.generated);
   }
 
-  /** Forgets all, and keeps nothing from now on. */
+  /**
+   * Forgets all, and keeps nothing from now on.
+   *
+   * @example
+   * ```ts
+   * renderer.close();
+   * ```
+   */
   close(): void {
     this.encoded.close();
     this.generated.close();
@@ -94,6 +112,11 @@ export class ConversationRenderer {
   /**
    * All messages, then `<|start|>` and the role that speaks next.
    * @throws GptOssError INVALID_ARGUMENT on a malformed conversation, role or option; CONTEXT_OVERFLOW
+   *
+   * @example
+   * ```ts
+   * const { tokens } = renderer.renderForCompletion([systemMessage(), userMessage("Hi")]);
+   * ```
    */
   renderForCompletion(
     conversation: Conversation,
@@ -114,6 +137,11 @@ export class ConversationRenderer {
    * new in it is rendered before this returns, so that it keeps its place before what is asked later.
    *
    * @throws what `signal` is aborted with, as soon as it is
+   *
+   * @example
+   * ```ts
+   * const { tokens } = await renderer.renderForCompletionAsync(conversation, "assistant", { signal });
+   * ```
    */
   async renderForCompletionAsync(
     conversation: Conversation,
@@ -146,6 +174,11 @@ export class ConversationRenderer {
    *
    * @param tokens from its header on, with or without `<|start|>assistant` and its closing token
    * @returns false when they do not read as exactly this message of the assistant; they are then not kept
+   *
+   * @example
+   * ```ts
+   * renderer.remember(scope, message, tokensOfTheMessage); // the scope of its prompt
+   * ```
    */
   remember(scope: string, message: Message, tokens: readonly number[]): boolean {
     const [given] = writtenMessages([message], { autoDropAnalysis: false });

@@ -22,6 +22,7 @@ export type {
   ChannelConfig,
   Content,
   Conversation,
+  ConversationObject,
   DeveloperContent,
   Message,
   ReasoningEffort,

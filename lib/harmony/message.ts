@@ -6,68 +6,108 @@ import { invalidArgument } from "../errors.js";
 /** The canonical shape of a harmony message, and the reader that checks one wherever it comes from. */
 
 export const roles = ["system", "developer", "user", "assistant", "tool"] as const;
+/** Who speaks. */
 export type Role = (typeof roles)[number];
 
+/** How much the model reasons before it answers. */
 export type ReasoningEffort = "low" | "medium" | "high";
 
+/** A text. */
 export interface TextContent {
+  /** Which content it is. */
   type: "text";
+  /** The text. */
   text: string;
 }
 
+/** A tool that the model can call. */
 export interface ToolDescription {
+  /** Name of the tool within its namespace. */
   name: string;
+  /** What it does, for the model to read. */
   description: string;
   /** JSON Schema of the arguments; absent or null: the tool takes none. */
   parameters?: unknown;
 }
 
+/** Tools under one name. */
 export interface ToolNamespace {
+  /** Stands before the name of each tool, for example `functions`. */
   name: string;
+  /** What the tools have in common, for the model to read. */
   description?: string | null;
+  /** The tools. */
   tools: ToolDescription[];
 }
 
+/** Namespaces by their names. */
 export type ToolNamespaces = Record<string, ToolNamespace>;
 
+/** The channels that the model can write on. */
 export interface ChannelConfig {
+  /** Their names. */
   valid_channels: string[];
+  /** Whether each message must name one. */
   channel_required: boolean;
 }
 
 /** Fields that are absent or null are left out of the text; `systemMessage()` is the one that knows defaults. */
 export interface SystemContent {
+  /** Which content it is. */
   type: "system_content";
+  /** Who the model is, in one sentence. */
   model_identity?: string | null;
+  /** How much the model reasons. */
   reasoning_effort?: "Low" | "Medium" | "High" | ReasoningEffort | null;
+  /** `YYYY-MM-DD`. */
   conversation_start_date?: string | null;
+  /** `YYYY-MM`. */
   knowledge_cutoff?: string | null;
+  /** The channels that the model can write on. */
   channel_config?: ChannelConfig | null;
+  /** Built-in tools, by namespace. */
   tools?: ToolNamespaces | null;
 }
 
+/** What the developer says: instructions and tools. */
 export interface DeveloperContent {
+  /** Which content it is. */
   type: "developer_content";
+  /** What others call the system prompt. */
   instructions?: string | null;
+  /** Tools that the model can call, by namespace. */
   tools?: ToolNamespaces | null;
 }
 
+/** A part of a message. */
 export type Content = TextContent | SystemContent | DeveloperContent;
 
+/** A message of the harmony format. Absent fields and null are the same. */
 export interface Message {
+  /** Who speaks. */
   role: Role;
   /** Name of a tool (`functions.get_weather`), which it must have, or of a participant. */
   name?: string | null;
+  /** A text, or parts that are joined without a separator. */
   content: string | Content[];
+  /** "analysis", "commentary" or "final". */
   channel?: string | null;
+  /** To whom it is addressed: a tool for a call, "assistant" for the result of one. */
   recipient?: string | null;
+  /** Type of the content, for example `<|constrain|>json`. */
   content_type?: string | null;
   /** Id of a tool call, so that a later tool result can name it; never rendered. */
   id?: string | null;
 }
 
+/** A conversation as an object. */
+export interface ConversationObject {
+  /** Its messages, in order. */
+  messages: readonly Message[];
+}
+
 /** `{ messages }`, the array itself, or the JSON text of either. */
-export type Conversation = { messages: readonly Message[] } | readonly Message[] | string;
+export type Conversation = ConversationObject | readonly Message[] | string;
 
 /** A message after checking: every field present, content always a list. */
 export interface CheckedMessage {

@@ -6,6 +6,7 @@ import { type Message, type Role, readRole } from "./message.js";
 import { endsMessage, formatTokens } from "./tokens.js";
 import { strictTextOf, Utf8Stream } from "./utf8.js";
 
+/** Options of the strict parser. */
 export interface ParserOptions {
   /** Role of the first message when its header's beginning is already in the prompt: `"assistant"` for a completion. */
   role?: Role | null;
@@ -13,12 +14,24 @@ export interface ParserOptions {
   strict?: boolean;
 }
 
+/** What the next token can be: the start of a message, a part of its header, or of its content. */
 export type ParserState = "ExpectStart" | "Header" | "Content";
 
 /**
  * Token ids in, messages out: a state machine over ids, so that text which merely looks like `<|end|>` stays text.
  * It reads as the reference implementation does, step by step. What a model writes is better read with
  * `RecoveringParser`, which never throws.
+ *
+ * @example
+ * ```ts
+ * const parser = new StreamableParser({ role: "assistant" });
+ * for await (const { token } of engine.generate(prompt)) {
+ *   parser.process(token);
+ *   if (parser.currentChannel === "final") process.stdout.write(parser.lastContentDelta ?? "");
+ * }
+ * parser.processEos();
+ * console.log(parser.messages);
+ * ```
  */
 export class StreamableParser {
   /** Messages that are complete. They stay readable after an error. */
@@ -45,22 +58,27 @@ export class StreamableParser {
     this.phase = role === null ? "ExpectStart" : "Header";
   }
 
+  /** What the next token can be. */
   get state(): ParserState {
     return this.phase;
   }
 
+  /** Role of the message under way; null outside of one. */
   get currentRole(): Role | null {
     return this.header?.role ?? this.presetRole;
   }
 
+  /** Channel of the message under way; null for none. */
   get currentChannel(): string | null {
     return this.header?.channel ?? null;
   }
 
+  /** Recipient of the message under way; null for none. */
   get currentRecipient(): string | null {
     return this.header?.recipient ?? null;
   }
 
+  /** Content type of the message under way; null for none. */
   get currentContentType(): string | null {
     return this.header?.contentType ?? null;
   }
@@ -75,7 +93,14 @@ export class StreamableParser {
     return this.delta;
   }
 
-  /** @throws GptOssError INVALID_ARGUMENT when the token cannot stand here */
+  /**
+   * @throws GptOssError INVALID_ARGUMENT when the token cannot stand here
+   *
+   * @example
+   * ```ts
+   * for (const token of tokens) parser.process(token);
+   * ```
+   */
   process(token: number): void {
     if (!Number.isInteger(token) || token < 0 || token > 0xffffffff) {
       throw invalidArgument("token", "an integer in [0, 4294967295]", token);
@@ -104,6 +129,11 @@ export class StreamableParser {
   /**
    * The stream is over: closes a message under way.
    * @throws GptOssError INVALID_ARGUMENT inside a header
+   *
+   * @example
+   * ```ts
+   * parser.processEos();
+   * ```
    */
   processEos(): void {
     if (this.phase === "Header") throw malformed("Unexpected EOS while waiting for message header to complete");
@@ -171,6 +201,11 @@ export function messageOf(header: Header, text: string): Message {
 /**
  * The messages of a whole stream: of a completion with `role: "assistant"`, else of one that begins with `<|start|>`.
  * @throws GptOssError INVALID_ARGUMENT on malformed tokens
+ *
+ * @example
+ * ```ts
+ * const messages = parseMessagesFromCompletionTokens(tokens, { role: "assistant" });
+ * ```
  */
 export function parseMessagesFromCompletionTokens(tokens: Iterable<number>, options: ParserOptions = {}): Message[] {
   const parser = new StreamableParser(options);

@@ -11,22 +11,32 @@ import { textOf, Utf8Stream } from "./utf8.js";
 
 /** A piece of the message under way; the pieces of one message, joined, are its text. */
 export interface ParsedDelta {
+  /** Which event it is. */
   type: "delta";
+  /** Who speaks. */
   role: Role;
+  /** "analysis", "commentary" or "final"; null for none. */
   channel: string | null;
+  /** To whom it is addressed; null for nobody. */
   recipient: string | null;
+  /** Type of the content; null for none. */
   contentType: string | null;
+  /** The piece. */
   text: string;
 }
 
 /** A message that is complete; it follows its deltas. */
 export interface ParsedMessage {
+  /** Which event it is. */
   type: "message";
+  /** The message. */
   message: Message;
 }
 
+/** What `RecoveringParser` reads. */
 export type ParsedEvent = ParsedDelta | ParsedMessage;
 
+/** Options of `RecoveringParser`. */
 export interface RecoveringParserOptions {
   /** True when the prompt ends with `<|start|>assistant`, as that of a completion does (the default). */
   headerOpen?: boolean;
@@ -60,8 +70,18 @@ const noEvents: readonly ParsedEvent[] = Object.freeze([]);
  *   is dropped;
  * - markers inside a recipient are cut off, a stray word that names no tool is not a recipient, and a declared
  *   function is recognised without its namespace.
+ *
+ * @example
+ * ```ts
+ * const parser = new RecoveringParser({ tools: ["get_weather"] });
+ * for await (const { token } of engine.generate(prompt)) {
+ *   for (const event of parser.push(token)) console.log(event);
+ * }
+ * parser.end();
+ * ```
  */
 export class RecoveringParser {
+  /** Messages that are complete. */
   readonly messages: Message[] = [];
 
   private readonly functions: ReadonlySet<string>;
@@ -76,7 +96,14 @@ export class RecoveringParser {
     this.state = headerOpen ? { phase: "header", tokens: [], role: "assistant" } : { phase: "between", pending: [] };
   }
 
-  /** Reads one token; returns what it completed. What is no token is passed over. */
+  /**
+   * Reads one token; returns what it completed. What is no token is passed over.
+   *
+   * @example
+   * ```ts
+   * for (const event of parser.push(token)) if (event.type === "delta") process.stdout.write(event.text);
+   * ```
+   */
   push(token: number): readonly ParsedEvent[] {
     if (!Number.isInteger(token) || token < 0) return noEvents;
     if (token >= firstSpecialToken) {
@@ -92,7 +119,14 @@ export class RecoveringParser {
     return this.takeEvents();
   }
 
-  /** Reads several tokens, as `push` does one after the other. */
+  /**
+   * Reads several tokens, as `push` does one after the other.
+   *
+   * @example
+   * ```ts
+   * const events = parser.pushAll(tokens);
+   * ```
+   */
   pushAll(tokens: Iterable<number>): readonly ParsedEvent[] {
     const events: ParsedEvent[] = [];
     for (const token of tokens) {
@@ -101,7 +135,14 @@ export class RecoveringParser {
     return events;
   }
 
-  /** The stream is over. A message under way is complete as it is; a second call returns nothing. */
+  /**
+   * The stream is over. A message under way is complete as it is; a second call returns nothing.
+   *
+   * @example
+   * ```ts
+   * const events = parser.end();
+   * ```
+   */
   end(): readonly ParsedEvent[] {
     this.close(false);
     return this.takeEvents();

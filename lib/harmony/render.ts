@@ -23,6 +23,7 @@ import { constrainMarker, formatTokens } from "./tokens.js";
  * written by id, so what a user or a tool says cannot close its message or open another.
  */
 
+/** What of a conversation is written, and how. */
 export interface RenderOptions {
   /**
    * Which analysis to leave out. `true` (the default) is the reference's rule: when the last assistant message is
@@ -40,6 +41,11 @@ export interface RenderOptions {
 /**
  * All messages, as they are.
  * @throws GptOssError INVALID_ARGUMENT on a malformed conversation
+ *
+ * @example
+ * ```ts
+ * const ids = renderConversation([userMessage("Hi"), assistantMessage("Hello!")]);
+ * ```
  */
 export function renderConversation(conversation: Conversation, options: RenderOptions = {}): Uint32Array {
   return joined(writtenMessages(conversation, options).map(encodeMessage));
@@ -48,6 +54,12 @@ export function renderConversation(conversation: Conversation, options: RenderOp
 /**
  * All messages, then `<|start|>` and the role that speaks next: the prompt of a completion.
  * @throws GptOssError INVALID_ARGUMENT on a malformed conversation or role
+ *
+ * @example
+ * ```ts
+ * const prompt = renderConversationForCompletion([systemMessage(), userMessage("Hi")]);
+ * const { tokens } = await engine.generate(prompt, { stopTokens: stopTokensForAssistantActions() }).result;
+ * ```
  */
 export function renderConversationForCompletion(
   conversation: Conversation,
@@ -61,6 +73,11 @@ export function renderConversationForCompletion(
 /**
  * All messages; if the last one is the assistant's `final`, it ends with `<|return|>`, as a model must learn to end it.
  * @throws GptOssError INVALID_ARGUMENT on a malformed conversation
+ *
+ * @example
+ * ```ts
+ * const ids = renderConversationForTraining([userMessage("Hi"), assistantMessage("Hello!")]);
+ * ```
  */
 export function renderConversationForTraining(conversation: Conversation, options: RenderOptions = {}): Uint32Array {
   const messages = writtenMessages(conversation, options);
@@ -73,6 +90,11 @@ export function renderConversationForTraining(conversation: Conversation, option
 /**
  * One message (an object or its JSON text) from `<|start|>` to its closing token.
  * @throws GptOssError INVALID_ARGUMENT on a malformed message
+ *
+ * @example
+ * ```ts
+ * const ids = renderMessage(userMessage("Hi")); // <|start|>user<|message|>Hi<|end|>
+ * ```
  */
 export function renderMessage(message: Message | string, options: RenderOptions = {}): Uint32Array {
   const { channelFirst } = checkOptions(options);

@@ -18,12 +18,26 @@ export function endsMessage(token: number): boolean {
   return messageEnds.has(token);
 }
 
-/** Tokens that close a message: `<|return|>`, `<|end|>`, `<|call|>`. */
+/**
+ * Tokens that close a message: `<|return|>`, `<|end|>`, `<|call|>`.
+ *
+ * @example
+ * ```ts
+ * stopTokens(); // [200002, 200007, 200012]
+ * ```
+ */
 export function stopTokens(): number[] {
   return [...messageEnds];
 }
 
-/** Tokens at which sampling of an assistant turn stops: `<|return|>` and `<|call|>`; `<|end|>` only separates messages. */
+/**
+ * Tokens at which sampling of an assistant turn stops: `<|return|>` and `<|call|>`; `<|end|>` only separates messages.
+ *
+ * @example
+ * ```ts
+ * engine.generate(prompt, { stopTokens: stopTokensForAssistantActions() });
+ * ```
+ */
 export function stopTokensForAssistantActions(): number[] {
   return [formatTokens.return, formatTokens.call];
 }

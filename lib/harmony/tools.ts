@@ -7,12 +7,17 @@ import type { ToolDescription, ToolNamespace, ToolNamespaces } from "./message.j
 
 /** A function tool as OpenAI's Chat Completions API has it. */
 export interface FunctionTool {
+  /** Which tool it is. */
   type: "function";
+  /** The function. */
   function: FunctionDefinition;
 }
 
+/** A function that the model can call. */
 export interface FunctionDefinition {
+  /** 1 to 256 characters without spaces, "<" and ">". */
   name: string;
+  /** What it does, for the model to read. */
   description?: string | null;
   /** JSON Schema of the arguments; absent or null: the function takes none. */
   parameters?: unknown;

@@ -44,6 +44,12 @@ declare module "fastify" {
  * The OpenAI-compatible server as a Fastify app that does not listen yet.
  *
  * @throws GptOssError INVALID_ARGUMENT for options that cannot be meant.
+ *
+ * @example
+ * ```ts
+ * const app = await createServer({ engine, modelName: "gpt-oss-20b", apiKeys: { file: "keys.txt" }, logger: true });
+ * await app.listen({ port: 8080 });
+ * ```
  */
 export async function createServer(options: ServerOptions): Promise<FastifyInstance> {
   const checked = checkServerOptions(options);
@@ -58,6 +64,11 @@ export async function createServer(options: ServerOptions): Promise<FastifyInsta
 /**
  * The same within an app of yours: `app.register(gptOssPlugin, { engine })`. What concerns the socket, request ids and
  * the log is then yours.
+ *
+ * @example
+ * ```ts
+ * await app.register(gptOssPlugin, { engine, prefix: "/ai" });
+ * ```
  */
 export const gptOssPlugin: FastifyPluginAsync<PluginOptions & { prefix?: string }> = async (app, options) => {
   const parts = buildParts(checkPluginOptions(options), app.log);

@@ -12,12 +12,23 @@ export interface ServerContext {
   created: number;
   /** The names under which the model is asked for; the first is the one told. */
   modelNames: readonly string[];
+  /** What time it is. */
   clock: () => Date;
   /** Tokens of one sequence, prompt and output together. As the engine, there only when the model is. */
   readonly contextLength: number;
+  /** Where faults and unknown fields are logged. */
   logger: FastifyBaseLogger;
-  /** Default: a body of any size is read on the thread of the event loop. */
+  /**
+   * Default: a body of any size is read on the thread of the event loop.
+   *
+   * @internal
+   */
   largeBodies?: LargeBodies;
+  /**
+   * Hands a turn to the engine.
+   *
+   * @internal
+   */
   startTurn(request: TurnRequest): Promise<Turn>;
   /** A field of a request's body that is not known is refused, instead of left without effect. Default false. */
   strictRequests?: boolean;

@@ -8,7 +8,7 @@ import { type IsTrusted, trustedProxies } from "./tenants/trusted-proxies.js";
 
 /** Options of `createServer` and `gptOssPlugin`: defaults, checks and meaning, in that order and nowhere else. */
 
-/** What both take: all that does not concern the socket. */
+/** Options of `gptOssPlugin`, and of `createServer`: all that does not concern the socket. */
 export interface PluginOptions {
   /** The engine, or the promise of one: until it is there, `/ready` and the API answer 503. */
   engine: Engine | Promise<Engine>;
@@ -61,6 +61,7 @@ export interface PluginOptions {
   clock?: () => Date;
 }
 
+/** Options of `createServer`. */
 export interface ServerOptions extends PluginOptions {
   /** JSON lines on stderr, or a logger of yours. Default false. */
   logger?: boolean | FastifyBaseLogger;

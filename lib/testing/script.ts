@@ -21,7 +21,10 @@ export type ScriptedTurn = Message | readonly Message[];
 export type Script =
   | ScriptedTurn
   | ((
-      | { messages: ScriptedTurn }
+      | {
+          /** What the assistant writes in one turn. */
+          messages: ScriptedTurn;
+        }
       /** A text as it is, and an end: for `generate` and the completions endpoint. */
       | { text: string }
       /** Token ids as they are: also what no real engine would write. */
@@ -34,22 +37,50 @@ export type Script =
       stepDelayMs?: number;
     });
 
-/** Reasoning, which goes before what the user sees. */
+/**
+ * Reasoning, which goes before what the user sees.
+ *
+ * @example
+ * ```ts
+ * new ScriptedEngine([[think("A greeting."), reply("Hello!")]]);
+ * ```
+ */
 export function think(text: string): Message {
   return assistantMessage({ content: checkText("think", text), channel: "analysis" });
 }
 
-/** What the user is told before a call. */
+/**
+ * What the user is told before a call.
+ *
+ * @example
+ * ```ts
+ * new ScriptedEngine([[preamble("I look it up."), call("search", { q: "Oslo" })]]);
+ * ```
+ */
 export function preamble(text: string): Message {
   return assistantMessage({ content: checkText("preamble", text), channel: "commentary" });
 }
 
-/** The answer: a text, or a value that is written as JSON. */
+/**
+ * The answer: a text, or a value that is written as JSON.
+ *
+ * @example
+ * ```ts
+ * new ScriptedEngine([reply("Hello!"), reply({ capital: "Oslo" })]);
+ * ```
+ */
 export function reply(content: string | object): Message {
   return assistantMessage(typeof content === "string" ? content : jsonText("the reply", content));
 }
 
-/** The call of a function; arguments are a value that is written as JSON, or a text as it is. */
+/**
+ * The call of a function; arguments are a value that is written as JSON, or a text as it is.
+ *
+ * @example
+ * ```ts
+ * new ScriptedEngine([call("get_weather", { city: "Oslo" })]);
+ * ```
+ */
 export function call(name: string, args: string | object = {}): Message {
   const text = typeof args === "string" ? args : jsonText("the arguments", args);
   return functionCallMessage(checkToolName(name, "the name of a call"), text);

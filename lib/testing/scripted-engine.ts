@@ -36,6 +36,13 @@ const model = "synthetic:wide";
  * fails with INVALID_ARGUMENT, and the message tells where. `tokens` are written as they are.
  *
  * `sampling`, `logitBias`, `logitsProcessor` and `minTokens` have no influence on what is written.
+ *
+ * @example
+ * ```ts
+ * const engine = new ScriptedEngine([[think("I must ask."), call("get_weather", { city: "Oslo" })], reply("Sunny.")]);
+ * const { toolCalls } = await engine.chat(messages, { tools }).result;
+ * console.log(engine.requests[0]?.text);
+ * ```
  */
 export class ScriptedEngine extends Engine {
   /** What was asked so far, in order; a request that was refused at once is not among them. */

@@ -9,11 +9,14 @@ import { type NativeScript, nativeScript, type Script } from "./script.js";
 
 /** What was asked of a ScriptedEngine, by `generate`, by `chat` or through a server. */
 export class EngineRequest {
+  /** The prompt, as token ids. */
   readonly promptTokens: Uint32Array;
+  /** Options of the request; those of `chat` and of the server are in the form of `generate`. */
   readonly options: GenerateOptions;
   /** How many requests the engine took before this one. */
   readonly index: number;
 
+  /** @internal */
   constructor(index: number, promptTokens: Uint32Array, options: GenerateOptions) {
     this.index = index;
     this.promptTokens = promptTokens;

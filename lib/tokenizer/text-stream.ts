@@ -6,7 +6,14 @@ export class TextStream {
   /** False when the decoder certainly holds no bytes. */
   #mayHoldBytes = false;
 
-  /** The text that this token completes: empty while a character is incomplete. */
+  /**
+   * The text that this token completes: empty while a character is incomplete.
+   *
+   * @example
+   * ```ts
+   * process.stdout.write(stream.push(id));
+   * ```
+   */
   push(id: number): string {
     const whole = tokenText(id);
     if (whole !== null && !this.#mayHoldBytes) return whole;
@@ -14,7 +21,14 @@ export class TextStream {
     return this.#decoder.decode(tokenBytes(id), { stream: true });
   }
 
-  /** U+FFFD when the last character is still incomplete, otherwise nothing. The stream may then be used anew. */
+  /**
+   * U+FFFD when the last character is still incomplete, otherwise nothing. The stream may then be used anew.
+   *
+   * @example
+   * ```ts
+   * process.stdout.write(stream.end());
+   * ```
+   */
   end(): string {
     this.#mayHoldBytes = false;
     return this.#decoder.decode();

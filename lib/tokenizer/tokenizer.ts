@@ -8,6 +8,7 @@ import { encodeAllWithin, encodeWithin } from "./encode-within.js";
 import { everySpecialId, lastSpecialToken, specialTokens } from "./special-tokens.js";
 import { TextStream } from "./text-stream.js";
 
+/** What a text can spell out. */
 export interface EncodeOptions {
   /**
    * Special tokens that the text may spell out: `"all"`, or their texts. Default: none, so `<|start|>` in a text is
@@ -16,6 +17,7 @@ export interface EncodeOptions {
   allowedSpecial?: "all" | readonly string[];
 }
 
+/** Options of encoding on other threads. */
 export interface EncodeAsyncOptions extends EncodeOptions {
   /** Rejects with its reason at once, and the threads stop soon after. */
   signal?: AbortSignal;
@@ -23,38 +25,101 @@ export interface EncodeAsyncOptions extends EncodeOptions {
 
 /** o200k_harmony, the tokenizer of every gpt-oss model. It needs no model and no file: the addon has its vocabulary. */
 export interface Tokenizer {
+  /** Name of the encoding. */
   readonly name: "o200k_harmony";
   /** Rows of the model's embedding. The tokenizer knows one id more, 201088, which the model never produces. */
   readonly vocabSize: 201088;
   /** Text → id of the 1,091 special tokens. */
   readonly specialTokens: Readonly<Record<string, number>>;
-  /** Token ids of a text. Lone surrogates are encoded as U+FFFD. */
+  /**
+   * Token ids of a text. Lone surrogates are encoded as U+FFFD.
+   *
+   * @example
+   * ```ts
+   * tokenizer.encode("<|start|>", { allowedSpecial: "all" }); // one id
+   * ```
+   */
   encode(text: string, options?: EncodeOptions): Uint32Array;
   /**
    * The same into an array that is there. Returns how many tokens the text has: where that is more than the array's
    * length, the first ones are written and the rest is not.
+   *
+   * @example
+   * ```ts
+   * const needed = tokenizer.encodeInto(text, new Uint32Array(1024));
+   * ```
    */
   encodeInto(text: string, target: Uint32Array, options?: EncodeOptions): number;
   /**
    * `encode` away from the main thread, on libuv's pool; texts of less than 8,192 UTF-16 units, which take less than a
    * millisecond, are encoded at once. What stays on the main thread is the copy of the text, about 1 ms per MB.
+   *
+   * @example
+   * ```ts
+   * const ids = await tokenizer.encodeAsync(longText, { signal });
+   * ```
    */
   encodeAsync(text: string, options?: EncodeAsyncOptions): Promise<Uint32Array>;
-  /** Many texts, chosen by their size together, on up to four threads of the pool, one less than there are cores. Results are in the texts' order. */
+  /**
+   * Many texts, chosen by their size together, on up to four threads of the pool, one less than there are cores. Results are in the texts' order.
+   *
+   * @example
+   * ```ts
+   * const [first, second] = await tokenizer.encodeBatch([text, other]);
+   * ```
+   */
   encodeBatch(texts: readonly string[], options?: EncodeAsyncOptions): Promise<Uint32Array[]>;
-  /** `encode(text).length` without any array of ids. */
+  /**
+   * `encode(text).length` without any array of ids.
+   *
+   * @example
+   * ```ts
+   * tokenizer.count("How many tokens?"); // 4
+   * ```
+   */
   count(text: string): number;
-  /** The text of tokens; bytes that are no UTF-8 become U+FFFD. */
+  /**
+   * The text of tokens; bytes that are no UTF-8 become U+FFFD.
+   *
+   * @example
+   * ```ts
+   * tokenizer.decode([13225, 2375]); // "Hello world"
+   * ```
+   */
   decode(ids: ArrayLike<number>): string;
-  /** The bytes of tokens, as they are. */
+  /**
+   * The bytes of tokens, as they are.
+   *
+   * @example
+   * ```ts
+   * const bytes = tokenizer.decodeBytes(ids);
+   * ```
+   */
   decodeBytes(ids: ArrayLike<number>): Uint8Array;
-  /** Decodes tokens that arrive one by one. */
+  /**
+   * Decodes tokens that arrive one by one.
+   *
+   * @example
+   * ```ts
+   * const stream = tokenizer.stream();
+   * for (const id of ids) process.stdout.write(stream.push(id));
+   * process.stdout.write(stream.end());
+   * ```
+   */
   stream(): TextStream;
 }
 
 // A byte order mark is text like any other: it has a token of its own.
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
+/**
+ * The tokenizer of every gpt-oss model.
+ * @example
+ * ```ts
+ * const ids = tokenizer.encode("Hello world"); // Uint32Array
+ * tokenizer.decode(ids); // "Hello world"
+ * ```
+ */
 export const tokenizer: Tokenizer = Object.freeze({
   name: "o200k_harmony",
   vocabSize: 201088,

@@ -53,6 +53,14 @@ function onClose(socket: Socket, callback: () => void): () => void {
 /**
  * Aborts when nobody waits for the answer any more: its connection was closed, even if only on the client's side of it,
  * or the time for draining is over. Never when the response ends as it should.
+ *
+ * @example
+ * ```ts
+ * app.post("/ask", async (request, reply) => {
+ *   const signal = disconnectSignal(request, reply);
+ *   return (await engine.chat(request.body.messages, { signal }).result).content;
+ * });
+ * ```
  */
 export function disconnectSignal(request: FastifyRequest, reply: FastifyReply): AbortSignal {
   const known = signals.get(request);

@@ -1,11 +1,22 @@
 import type { FastifyError, FastifyReply, FastifyRequest } from "fastify";
 import { type ErrorCode, GptOssError, isError } from "../../errors.js";
 
-/** What a client is told: `{ error: { message, type, param, code } }` with an HTTP status. */
+/**
+ * What a client is told: `{ error: { message, type, param, code } }` with an HTTP status.
+ *
+ * @example
+ * ```ts
+ * throw new ApiError(404, "There is no such model", { param: "model", code: "model_not_found" });
+ * ```
+ */
 export class ApiError extends Error {
+  /** That of the class. */
   override readonly name = "ApiError";
+  /** Status of HTTP. */
   readonly status: number;
+  /** Kind of error, by OpenAI's names. */
   readonly type: string;
+  /** What it is about, for programs; null: nothing special. */
   readonly code: string | null;
   /** The field of the request that is to blame. */
   readonly param: string | null;
@@ -25,7 +36,14 @@ export class ApiError extends Error {
     this.retryAfter = options.retryAfter;
   }
 
-  /** The body of the answer, and the data of an error event once a stream has begun. */
+  /**
+   * The body of the answer, and the data of an error event once a stream has begun.
+   *
+   * @example
+   * ```ts
+   * reply.code(error.status).send(error.toJSON());
+   * ```
+   */
   toJSON(): { error: { message: string; type: string; param: string | null; code: string | null } } {
     const { message, type, param, code } = this;
     return { error: { message, type, param, code } };
