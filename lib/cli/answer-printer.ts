@@ -9,8 +9,8 @@ export interface AnswerPiece {
 }
 
 /**
- * Prints an answer as it comes. On a terminal its reasoning is set back; where the answer goes elsewhere, what is not
- * addressed to the user goes beside it, each line with its channel in brackets: `[analysis] …`.
+ * Prints an answer as it comes. On a terminal its reasoning is dimmed. Elsewhere, text that is not for the user goes to
+ * stderr, each line with its channel in brackets: `[analysis] …`.
  */
 export class AnswerPrinter {
   private readonly beside: Output;

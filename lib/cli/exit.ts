@@ -2,15 +2,15 @@ import { CommanderError } from "commander";
 import { GptOssError } from "../errors.js";
 import { harmless } from "./terminal/harmless.js";
 
-/** How the program ends: 0 success, 1 failure, 2 wrong usage, 130 interrupted. */
+/** Exit codes of the program. */
 export const exitCodes = { success: 0, failure: 1, usage: 2, interrupted: 130 } as const;
 
-/** The command line does not say what to do. */
+/** The command line is wrong. */
 export class UsageError extends Error {
   override readonly name = "UsageError";
 }
 
-/** Ctrl-C, before there was anything to show. */
+/** Ctrl-C before there was a result. */
 export class Interrupted extends Error {
   override readonly name = "Interrupted";
 }
@@ -27,7 +27,7 @@ function described(error: unknown): string {
   return `${String(error)} (INTERNAL)`;
 }
 
-/** An option with a value that cannot be meant is wrong usage, wherever it was noticed. */
+/** A wrong value of an option is wrong usage, also when the engine finds it. */
 export function exitCodeOf(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.success : exitCodes.usage;
   if (error instanceof UsageError) return exitCodes.usage;

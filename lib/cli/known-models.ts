@@ -1,10 +1,10 @@
 import path from "node:path";
 
-/** The models that this program is for. */
+/** The models that this program runs. */
 export interface KnownModel {
   repository: string;
   parameters: string;
-  /** What the files in the Hugging Face layout take. */
+  /** Size of the files in the Hugging Face layout. */
   download: string;
   memory: string;
 }
@@ -24,7 +24,7 @@ export const knownModels: readonly KnownModel[] = [
   },
 ];
 
-/** The one whose repository this is, or its name alone, however it is written. */
+/** The model of a repository, by its full or short name, in any case. */
 export function knownRepository(name: string): KnownModel | null {
   const wanted = name.toLowerCase().replace(/\/+$/, "");
   return (

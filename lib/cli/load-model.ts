@@ -22,12 +22,12 @@ export function chosenModel(argument: string | undefined): ChosenModel {
   return { model, isDemo: model === "demo" };
 }
 
-/** Says when it is the demo model that answers, and how to get a real one. */
+/** Says that the demo model answers, and how to use a real one. */
 export function tellDemo({ isDemo }: ChosenModel, command: string, notes: Output): void {
   if (isDemo) notes.line(`${demoModelLabel}. For a real one: gpt-oss ${command} /path/to/gpt-oss-20b`);
 }
 
-/** Loads a model, and says on stderr how far it is. Ctrl-C ends it when a layer is done, and once more at once. */
+/** Loads a model and shows progress on stderr. Ctrl-C ends it after the current layer, a second one at once. */
 export async function loadModel(chosen: ChosenModel, options: EngineOptions, command: string): Promise<LoadedModel> {
   const notes = Output.stderr();
   const loading = new AbortController();
@@ -60,7 +60,7 @@ export async function loadModel(chosen: ChosenModel, options: EngineOptions, com
   }
 }
 
-/** Whoever names a repository where a folder is expected hears how one gets from one to the other. */
+/** Adds to the error how to get the model, if a repository was named instead of a folder. */
 export function explained(error: unknown, model: string): unknown {
   const known = knownRepository(model);
   if (!(error instanceof GptOssError) || error.code !== "MODEL_NOT_FOUND") return error;

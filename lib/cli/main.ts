@@ -44,7 +44,7 @@ try {
   process.exitCode = exitCodeOf(error);
 }
 
-/** Commander's complaint, which may have a suggestion on a second line, as one sentence. */
+/** Commander's error as one sentence; it may have a suggestion on a second line. */
 function usageSentence(text: string): string {
   return `${text
     .trim()

@@ -30,11 +30,11 @@ const stderr: Sink = {
   write: writeNote,
 };
 
-/** What the program prints: data to stdout, everything about it to stderr. On a terminal it breaks lines at words. */
+/** Prints to stdout or stderr. On a terminal, lines break at words. */
 export class Output {
   private readonly sink: Sink;
   private readonly wrap: WordWrap;
-  /** A person is looking: control characters would act, so they are shown instead. */
+  /** On a terminal, control characters would act, so their pictures are shown. */
   readonly isTerminal: boolean;
   readonly isColored: boolean;
   private readonly canReplace: boolean;
@@ -63,7 +63,7 @@ export class Output {
     this.put(text);
   }
 
-  /** The same, set back; plain where there is no color. */
+  /** The same, dimmed; plain if there are no colors. */
   dim(text: string): void {
     this.style(this.isColored);
     this.put(text);
@@ -79,12 +79,12 @@ export class Output {
     this.flush();
   }
 
-  /** Shows what waits for the rest of its word. */
+  /** Shows the text that was held back for the rest of its word. */
   flush(): void {
     this.write(this.wrap.flush());
   }
 
-  /** Shows a line that the next one replaces; nothing where lines cannot be replaced. */
+  /** Shows a line that the next one replaces. If the output cannot replace lines, it shows nothing. */
   status(text: string): void {
     if (!this.canReplace) return;
     this.flush();

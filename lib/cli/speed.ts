@@ -3,12 +3,12 @@ export interface Speed {
   promptTokens: number;
   cachedTokens: number;
   completionTokens: number;
-  /** Until the first token was there. */
+  /** Time to the first token. */
   firstMilliseconds: number;
   totalMilliseconds: number;
 }
 
-/** One line for people. Tokens that were known from before took no time, and do not count. */
+/** One line for people. Tokens from the cache took no time, so they do not count. */
 export function speedLine(speed: Speed): string {
   const { promptTokens, cachedTokens, completionTokens, firstMilliseconds, totalMilliseconds } = speed;
   const read = promptTokens - cachedTokens;

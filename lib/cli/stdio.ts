@@ -2,9 +2,9 @@ import { writeSync } from "node:fs";
 import { Socket } from "node:net";
 import { errorSentence, exitCodes } from "./exit.js";
 
-/** What happens when nobody takes what the program prints. */
+/** Writes to stdout and stderr, and handles output that cannot be written. */
 
-/** Writes all of the text, or ends the program: what was asked for cannot be given. */
+/** Writes all of the text. If that fails, the program ends, because it cannot give its result. */
 export function writeOut(text: string): void {
   try {
     write(process.stdout, text);
@@ -13,16 +13,16 @@ export function writeOut(text: string): void {
   }
 }
 
-/** Writes what is told beside the output; when that is not possible, the work goes on without it. */
+/** Writes a note to stderr. If that fails, the work goes on without it. */
 export function writeNote(text: string): void {
   try {
     write(process.stderr, text);
   } catch {
-    // There is no place to tell of it.
+    // stderr is gone, so nothing can be reported.
   }
 }
 
-/** Tells what is wrong, in one sentence. */
+/** Reports an error in one sentence. */
 export function reportError(error: unknown): void {
   writeNote(`${errorSentence(error)}\n`);
 }
@@ -34,7 +34,7 @@ export function watchStdio(): void {
 }
 
 function outputFailed(error: NodeJS.ErrnoException): void {
-  // A reader that has seen enough, as `head` has, is no failure.
+  // A reader that stops early, such as `head`, is no failure.
   if (error.code === "EPIPE") process.exit(exitCodes.success);
   reportError(
     Object.assign(new Error(`The output could not be written: ${error.message}`, { cause: error }), {
@@ -44,7 +44,7 @@ function outputFailed(error: NodeJS.ErrnoException): void {
   process.exit(exitCodes.failure);
 }
 
-/** Node's own stream loses the rest of a text when a full disk takes only the beginning, and says nothing. */
+/** When a full disk takes only a part of a text, Node's own stream loses the rest without an error. */
 function write(stream: NodeJS.WriteStream & { fd: number }, text: string): void {
   const isFile = !((stream as object) instanceof Socket);
   if (!isFile) {

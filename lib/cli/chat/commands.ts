@@ -1,7 +1,7 @@
 import type { CompleterResult } from "node:readline";
 import { nearest } from "../../common/unknown-option.js";
 
-/** The commands of a chat: what they are called, take and do. */
+/** The commands of a chat: name, argument and meaning. */
 export interface ChatCommand {
   name: string;
   /** As help shows it. */
@@ -67,7 +67,7 @@ export function unknownCommand(word: string): string {
   return `Unknown command /${word}; ${near === null ? "/help lists all" : `did you mean /${near}?`}`;
 }
 
-/** What Tab makes of a line: the commands that it may become, or the values of the one that stands there. */
+/** Completes a line for Tab: the commands that begin so, or the values of the command. */
 export function complete(line: string): CompleterResult {
   const [, word, blank, begun = ""] = /^\/(\S*)(\s+)?(.*)$/.exec(line) ?? [];
   if (word === undefined) return [[], line];

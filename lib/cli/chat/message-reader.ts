@@ -1,12 +1,12 @@
 const quotes = '"""';
 
-/** A text that somebody entered. One that stood between quotes is a message whatever it says, and no command. */
+/** A text that was entered. A quoted one is always a message, never a command. */
 export interface EnteredText {
   text: string;
   isQuoted: boolean;
 }
 
-/** Makes messages of lines: each is one, but those from """ to """ are one together. */
+/** Makes messages of lines: each line is one message, and the lines from """ to """ are one together. */
 export class MessageReader {
   #lines: string[] | null = null;
 

@@ -24,16 +24,16 @@ export interface SessionOptions {
   model: LoadedModel;
   sampling: GenerateOptions;
   flags: SessionFlags;
-  /** Asks the person; null: nobody is there. */
+  /** Asks the person at the terminal; null: the input is no terminal. */
   confirm: ((question: string) => Promise<boolean>) | null;
 }
 
-/** What of the context an answer should find free. */
+/** The share of the context that must be free for an answer. */
 const leastRoom = 1 / 8;
-/** What is free once turns were dropped, so that not every message drops some. */
+/** The share that is free after turns were dropped: more, so that not every message drops some. */
 const newRoom = 1 / 4;
 
-/** A conversation and what may be said to it: messages and commands. */
+/** A conversation, which takes messages and commands. */
 export class ChatSession {
   private readonly out = Output.stdout();
   private readonly notes = Output.stderr();
@@ -50,7 +50,7 @@ export class ChatSession {
     this.instructions = options.flags.system;
   }
 
-  /** Stops the answer under way; false when there is none, or it is being stopped already. */
+  /** Stops the running answer; false if there is none, or it is already stopping. */
   stop(): boolean {
     const running = this.running;
     this.running = undefined;
@@ -58,7 +58,7 @@ export class ChatSession {
     return running !== undefined;
   }
 
-  /** Takes a message, or a command; what goes wrong with it is told, and the conversation goes on. */
+  /** Takes a message or a command. An error is reported, and the conversation goes on. */
   async take({ text, isQuoted }: EnteredText): Promise<"quit" | undefined> {
     if (text.trim() === "") return undefined;
     const command = isQuoted ? null : parseCommand(text);
@@ -124,7 +124,7 @@ export class ChatSession {
     );
   }
 
-  /** The conversation without its oldest turns, where it leaves too little room for an answer and they may be dropped. */
+  /** The conversation without its oldest turns, if it leaves too little room for an answer and they may be dropped. */
   private async shortened(asked: ChatMessage[]): Promise<ChatMessage[]> {
     const { model, flags, confirm } = this.options;
     const { contextLength } = model.engine.info.limits;

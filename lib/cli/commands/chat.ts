@@ -68,7 +68,7 @@ async function converse(session: ChatSession, input: LineInput, isTerminal: bool
   }
 }
 
-/** A file may end without the last quotes; a person who leaves before them does not want to say it. */
+/** A file can end without the last quotes. A person who leaves before them does not send the message. */
 function rest(reader: MessageReader, isTerminal: boolean): EnteredText | null {
   return isTerminal ? null : reader.end();
 }

@@ -7,7 +7,7 @@ import { packageVersion } from "../../version.js";
 import { exitCodes } from "../exit.js";
 import { bytesText, Output } from "../output.js";
 
-/** What the program finds of the machine and of itself; `problem` says why something is not there. */
+/** What the program finds on the machine; `problem` says why something is missing. */
 interface Report {
   ok: boolean;
   version: string;
@@ -15,13 +15,13 @@ interface Report {
   platform: string;
   cpu: { model: string; cores: number };
   memory: { totalBytes: number; freeBytes: number };
-  /** What affinity, cgroups and ulimits leave of them. */
+  /** What affinity, cgroups and ulimits leave for this process. */
   usable: ReturnType<NativeAddon["usable"]> | { problem: string };
   addon: { path: string } | { problem: string };
   backends: NativeBackendStatus[];
   demoModel: { path: string } | { problem: string };
   environment: Record<string, string>;
-  /** By variable: why nothing can be loaded with it. */
+  /** For each wrong variable, why no engine can be loaded with it. */
   environmentProblems: Record<string, string>;
 }
 

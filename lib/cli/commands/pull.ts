@@ -42,7 +42,7 @@ function unknownSentence(repository: string): string {
   return `Unknown repository ${JSON.stringify(repository)}; ${hint}`;
 }
 
-/** What is in subfolders is the same weights in other formats. */
+/** Subfolders are left out: they have the same weights in other formats. */
 function stepsFor({ repository, parameters, download, memory }: KnownModel, dir: string): string {
   const folder = shellWord(dir);
   const model = path.isAbsolute(dir) || dir.startsWith(".") ? folder : shellWord(`./${dir}`);

@@ -101,13 +101,13 @@ async function serve(modelArgument: string | undefined, flags: ServeFlags): Prom
   const { model } = chosen;
   const stopping = new AbortController();
   const engine = deferred<Engine>();
-  // No other command needs it, and it takes as long to read as all the rest.
+  // Imported here, because no other command needs it and it doubles the time of a start.
   const { createServer } = await import("../../server/index.js");
   const app = await createServer(serverOptions(model, flags, engine.promise, tls));
   const shutdown = new Shutdown(app, stopping);
   const loading = load(app, model, options, stopping.signal);
   try {
-    // Before the port is there, all that can be told at once is: options, model, a plan of the memory that it takes.
+    // Options, model and the plan of its memory are checked before the port listens.
     await loading.accepted;
     tellDemo(chosen, "serve", notes);
     const address = await listen(app, flags.host, flags.port);
@@ -123,7 +123,7 @@ async function serve(modelArgument: string | undefined, flags: ServeFlags): Prom
     await shutdown.drain();
   } catch (error) {
     engine.reject(error);
-    // A signal while the model loads ends the program as any other.
+    // A signal while the model loads is no error.
     if (error !== stopping.signal.reason) throw explained(error, model);
   } finally {
     stopping.abort();
@@ -137,7 +137,7 @@ async function serve(modelArgument: string | undefined, flags: ServeFlags): Prom
 
 interface Loading {
   engine: Promise<Engine>;
-  /** Resolves when nothing is left to refuse, and only the weights have to be moved; rejects when something was. */
+  /** Resolves when all checks have passed and only the weights are left to load; rejects when a check fails. */
   accepted: Promise<void>;
 }
 

@@ -32,7 +32,7 @@ export class ChoicesInOrder<T> {
     }
   }
 
-  /** What was cut off is shown, too. */
+  /** Shows the choices that were cut off, too. */
   close(): void {
     for (const choice of this.#choices.keys()) if (choice >= this.#current) this.end(choice);
     // A program gets what the model wrote, to the last character.

@@ -5,12 +5,12 @@ import type { OutputFormat } from "../../generation/constraint.js";
 import type { GenerateOptions } from "../../generation/generate-options.js";
 import { exitCodes, UsageError } from "../exit.js";
 
-/** What both forms of a completion are asked with. */
+/** What a conversation and a plain completion have in common. */
 export interface CompletionRequest {
   sampling: GenerateOptions;
   n: number;
   stop: readonly string[];
-  /** How many likely tokens to tell of each; null: none is told. */
+  /** Number of likely tokens to show for each position; null: no log probabilities. */
   logprobs: number | null;
   format: OutputFormat | null;
   json: boolean;
@@ -18,7 +18,7 @@ export interface CompletionRequest {
 }
 
 /**
- * A schema that stands on the command line, or in a file.
+ * Reads a schema from the command line, or from a file.
  *
  * @throws UsageError; GptOssError RESOURCE_LIMIT or OUT_OF_MEMORY when the system refuses to open the file
  */
@@ -48,8 +48,8 @@ function parsed(text: string, place: string): unknown {
 }
 
 /**
- * What the engine cannot hold an answer to is told before minutes are spent on loading: the schema is compiled for a
- * model that is there at once.
+ * Checks that the engine supports the format, before minutes are spent on loading: a small synthetic model compiles
+ * it at once.
  *
  * @throws GptOssError INVALID_ARGUMENT or UNSUPPORTED, by name
  */
@@ -64,7 +64,7 @@ export async function checkFormat(format: OutputFormat): Promise<void> {
   await engine.generate([0], { constraint: { kind: "text", format }, maxTokens: 1 }).result;
 }
 
-/** Ctrl-C ends the completion where it is; what there is of it counts, but the program ends as interrupted. */
+/** Ctrl-C ends the completion. What was written is shown, and the exit code says that it was interrupted. */
 export class Interruption implements Disposable {
   readonly #interrupt: () => void;
 

@@ -2,7 +2,7 @@ import { type Command, Option } from "commander";
 import { type EngineOptions, readEngineOptions } from "../../generation/options.js";
 import { integer } from "./values.js";
 
-/** How every command that loads a model is told about its engine. */
+/** The options of the engine, for every command that loads a model. */
 export interface EngineFlags {
   backend?: string;
   threads?: number;
@@ -22,7 +22,7 @@ export interface EngineFlags {
 export const modelArgument =
   'checkpoint folder or file, or "demo" (default: $GPT_OSS_MODEL, else the embedded demo model)';
 
-/** @param sequences how many the command runs at once unless it is told otherwise */
+/** @param sequences the default of --max-sequences, as help shows it */
 export function addEngineOptions(command: Command, sequences: string): Command {
   return command
     .option(
@@ -71,9 +71,9 @@ export function addEngineOptions(command: Command, sequences: string): Command {
 }
 
 /**
- * What the flags say to the engine.
+ * The options of the engine that the flags stand for.
  *
- * @throws GptOssError INVALID_ARGUMENT for a value that cannot be meant
+ * @throws GptOssError INVALID_ARGUMENT for a wrong value
  */
 export function engineOptions(flags: EngineFlags): EngineOptions {
   const { backend, kvDtype: dtype, kvBytes: bytes, repeatable } = flags;
@@ -89,12 +89,12 @@ export function engineOptions(flags: EngineFlags): EngineOptions {
   return options;
 }
 
-/** A number of bytes is text on a command line. */
+/** On a command line, a number of bytes is text. */
 function bytesOf(text: string): string | number {
   return /^\d+$/.test(text) ? Number(text) : text;
 }
 
-/** Of the flags with these names, those that were given. */
+/** The flags with these names that were given. */
 export function given<T extends object, K extends keyof T>(flags: T, names: readonly K[]): Pick<T, K> {
   return Object.fromEntries(names.flatMap((name) => (flags[name] === undefined ? [] : [[name, flags[name]]]))) as Pick<
     T,

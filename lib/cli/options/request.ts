@@ -4,7 +4,7 @@ import type { ReasoningEffort } from "../../harmony/index.js";
 import { given } from "./engine.js";
 import { decimal, integer } from "./values.js";
 
-/** How an answer is asked for. */
+/** The options of one answer. */
 
 export interface SamplingFlags {
   maxTokens?: number;
@@ -42,7 +42,7 @@ export function addAnswerOptions(command: Command): Command {
     .option("--speed", "show on stderr how fast the prompt was read and the answer written");
 }
 
-/** @throws GptOssError INVALID_ARGUMENT for a value that cannot be meant */
+/** @throws GptOssError INVALID_ARGUMENT for a wrong value */
 export function samplingOptions(flags: SamplingFlags, isDemo: boolean): GenerateOptions {
   const options: GenerateOptions = {
     ...(isDemo && { temperature: 0 }),
@@ -52,7 +52,7 @@ export function samplingOptions(flags: SamplingFlags, isDemo: boolean): Generate
   return options;
 }
 
-/** Before a model is there, so as any model takes them. @throws GptOssError INVALID_ARGUMENT */
+/** Checks options before a model is loaded, so with the widest limits. @throws GptOssError INVALID_ARGUMENT */
 export function checkRequest(options: GenerateOptions): void {
   nativeRequestOptions(options, { vocab: 2 ** 31, stopTokens: [], maskReserved: true });
 }

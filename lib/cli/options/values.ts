@@ -1,6 +1,6 @@
 import { InvalidArgumentError } from "commander";
 
-/** Commander calls these for an option's value; what they throw is wrong usage. */
+/** Commander calls these for the value of an option. Their errors are wrong usage. */
 
 export function integer(text: string): number {
   if (!/^[+-]?\d+$/.test(text) || !Number.isSafeInteger(Number(text)))

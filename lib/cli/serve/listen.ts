@@ -20,7 +20,7 @@ function explained(error: NodeJS.ErrnoException, host: string, port: number): Er
   return sentence === undefined ? error : Object.assign(new Error(sentence, { cause: error }), { code: error.code });
 }
 
-/** Only programs of this machine can reach it. */
+/** Whether only programs of this machine can reach the address. */
 export function isLoopback(host: string): boolean {
   return host === "localhost" || host === "::1" || host.startsWith("127.");
 }

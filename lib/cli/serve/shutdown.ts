@@ -3,13 +3,13 @@ import { exitCodes } from "../exit.js";
 
 const signals = ["SIGTERM", "SIGINT"] as const;
 
-/** From the signal that ends the server to its end: the first one is patient, the second is not. */
+/** Ends the server after a signal: the first one lets requests finish, the second ends the process at once. */
 export class Shutdown {
   /** Resolves with the first signal. */
   readonly requested: Promise<void>;
   readonly #app: FastifyInstance;
 
-  /** `loading` is aborted by the first signal: what loads then is not waited for. */
+  /** The first signal aborts `loading`. */
   constructor(app: FastifyInstance, loading: AbortController) {
     this.#app = app;
     let request: () => void;
@@ -28,7 +28,7 @@ export class Shutdown {
     }
   }
 
-  /** Until the last request has its answer, or its time is over. */
+  /** Resolves when the last request has its answer, or its time is over. */
   async drain(): Promise<void> {
     await this.#app.drain();
     this.#app.log.info("drained");
@@ -36,7 +36,7 @@ export class Shutdown {
 
   async close(): Promise<void> {
     const closed = this.#app.close();
-    // Nobody is waiting any more: a connection that is still open is idle, or its client does not read.
+    // No request is left: a connection that is still open is idle, or its client does not read.
     this.#app.server.closeAllConnections();
     await closed;
   }

@@ -4,7 +4,7 @@ import { GptOssError, refusalOf } from "../../errors.js";
 import type { ServerOptions } from "../../server/index.js";
 
 /**
- * The certificate and its key, which fit each other.
+ * Reads the certificate and its key, and checks that they fit each other.
  *
  * @throws GptOssError RESOURCE_LIMIT or OUT_OF_MEMORY when the system refuses to open them; else an Error with the code of
  *   what is wrong with them

@@ -1,5 +1,5 @@
 /**
- * Text that a terminal shows and does not obey: control characters other than newline and tab become their pictures
+ * Text that a terminal only shows: control characters other than newline and tab become their pictures
  * (ESC is ␛), and a carriage return, which could overwrite what was printed, is left out.
  */
 export function harmless(text: string): string {

@@ -13,7 +13,7 @@ export class PasteReader {
   #pasted: string[] = [];
 
   push(piece: string): InputPiece[] {
-    // Nobody pastes this alone: the end of a paste got lost, and a person wants out.
+    // A paste of Ctrl-C alone is unlikely: the end of a paste was lost, and the person tries to leave.
     if (this.#isPasting && piece === "\u0003") {
       this.#isPasting = false;
       this.#held = "";

@@ -2,7 +2,7 @@ import { fstatSync } from "node:fs";
 import type { Readable } from "node:stream";
 import type { Line, LineInput } from "./line-input.js";
 
-/** Lines of a pipe or a file. Nobody reads a prompt there. */
+/** Lines of a pipe or a file. No prompt is printed. */
 export class PipedInput implements LineInput {
   readonly #stream: Readable;
   readonly #lines: AsyncGenerator<string, void, undefined>;
@@ -32,7 +32,7 @@ export class PipedInput implements LineInput {
   }
 }
 
-/** What is piped into this program. @throws Error EISDIR, where Node would make do with nothing */
+/** The input that is piped into this program. @throws Error EISDIR for a folder, which Node would read as empty */
 export function pipedStdin(): Readable {
   if (isFolder(0)) throw Object.assign(new Error("The input is a folder, which cannot be read"), { code: "EISDIR" });
   return process.stdin;
@@ -42,7 +42,7 @@ function isFolder(fd: number): boolean {
   try {
     return fstatSync(fd).isDirectory();
   } catch {
-    return false; // what else is wrong with it, reading tells
+    return false; // other errors come from reading
   }
 }
 

@@ -12,7 +12,7 @@ const escapeMilliseconds = 50; // within which the rest of a key's sequence come
 class Keys extends Readable {
   readonly isTTY = true;
   override _read(): void {}
-  /** The terminal's mode is ours. */
+  /** Whether this program has set the mode of the terminal. */
   setRawMode(): this {
     return this;
   }
@@ -150,7 +150,7 @@ export class TerminalInput implements LineInput {
     this.#output.write(bracketedPaste.on);
   };
 
-  /** The terminal is as it was found. */
+  /** Restores the mode that the terminal had before. */
   readonly #release = () => {
     if (!this.#input.isRaw || this.#hasEnded) return;
     this.#input.setRawMode(false);
