@@ -23,8 +23,7 @@ export class AnswerParts {
   }
 
   /**
-   * A preamble is what the model tells the user before it calls a tool. With a final message it is part of the way there,
-   * and no content.
+   * The final messages. Without one, the preambles: what the model tells the user before it calls a tool.
    */
   get content(): string {
     return (this.#final.length > 0 ? this.#final : this.#preamble).join("\n");

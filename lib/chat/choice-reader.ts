@@ -36,8 +36,8 @@ interface Part {
 }
 
 /**
- * What one choice writes, token by token, as events of the turn. It takes whatever the model writes, and this is what it
- * means, for `Engine.chat` as for every endpoint:
+ * What one choice writes, token by token, as events of the turn. It takes whatever the model writes. What that means is
+ * the same for `Engine.chat` and for every endpoint:
  *
  * - A message on the analysis channel is a reasoning. One that is addressed to a tool is a call, on every channel but
  *   `final`. All else is text for the user; so is a message to a tool where none may be called.
@@ -46,8 +46,8 @@ interface Part {
  *   stop string is held back, and told when the message ends.
  * - Where the model goes on to play somebody else, the choice has ended with "stop". Nothing of that is told.
  * - The arguments of a complete call are a JSON text: "{}" where the model wrote none.
- * - A message under way is complete at "stop", and not at "length" and "cancelled". A call that is cut off is told as far
- *   as it goes, but the choice did not end with it.
+ * - A message under way is complete at "stop". At "length" and "cancelled" it is not. A call that is cut off is told as
+ *   far as it goes, but the choice did not end with it.
  */
 export class ChoiceReader {
   /** Nothing that the model goes on to write belongs to the answer: a stop string came, or it plays somebody else. */

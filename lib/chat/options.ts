@@ -31,8 +31,8 @@ const ownMatters = ["n", "stopTokens", "ignoreEos"] as const satisfies readonly 
 /**
  * How to answer, and how to sample while doing so.
  *
- * - `stop`: looked for in what the user sees, the final message and the preamble of a call, in each by itself; the message
- *   ends before it.
+ * - `stop`: looked for in what the user sees, the final message and the preamble of a call, in each by itself. The
+ *   message ends before it.
  * - `logprobs`: those of the text of every message: in the events, and in `logprobs` of the answer.
  * - `constraint`: takes the place of the one that a chat has, and of `toolChoice`, `responseFormat` and `reasoningBudget`.
  */

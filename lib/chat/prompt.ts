@@ -12,8 +12,8 @@ import { type DescribedFormat, describeFormat } from "./response-format.js";
 /** The prompt of a turn: how a conversation becomes tokens, for `Engine.chat` and for the endpoints of a server. */
 
 /**
- * What turns leave behind for those that follow. It is handed in, because it belongs to the one who asks: `Engine.chat` has
- * one for its thread, a server has one for each tenant.
+ * What turns leave behind for those that follow. The caller hands it in and owns it: `Engine.chat` has one for its
+ * thread, a server has one for each tenant.
  */
 export interface TurnMemory {
   /** What was said and written before, in tokens. */

@@ -21,11 +21,11 @@ export interface HeldTurn {
 }
 
 /**
- * The constraint of a turn; undefined: none. A model that knows the harmony format always writes it, so that no header can
- * be malformed. Calls of built-in tools are the one thing that a constraint does not know.
+ * The constraint of a turn; undefined: none. A model that knows the harmony format always writes it, so that no header
+ * can be malformed. Calls of built-in tools are the one thing that a constraint does not know.
  *
- * @throws GptOssError INVALID_ARGUMENT for a choice that the declared tools do not allow, UNSUPPORTED for a format beside
- *   built-in tools that may be called
+ * @throws GptOssError INVALID_ARGUMENT for a choice that the declared tools do not allow, UNSUPPORTED for a format
+ *   beside built-in tools that may be called
  */
 export function turnConstraint(
   { toolChoice, format, analysisTokens, constraint }: HeldTurn,
@@ -52,7 +52,7 @@ export function turnConstraint(
   return harmonyConstraint({ toolChoice, format, analysisTokens }, functions);
 }
 
-/** A schema that is not declared strict and cannot be compiled is relaxed by itself; a strict one refuses the request. */
+/** A schema that cannot be compiled is relaxed by itself; one that is declared strict refuses the request. */
 function harmonyConstraint(
   { toolChoice, format, analysisTokens }: HeldTurn,
   tools: DeclaredTools["functions"],

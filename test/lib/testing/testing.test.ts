@@ -208,9 +208,10 @@ describe("a script in words", () => {
     );
     expect((await failure(engine.chat([user]).result)).message).toMatch(/commentary" it writes " to"/);
     const free = new ScriptedEngine([
-      { tokens: ids('<|channel|>commentary to=functions.x<|message|>{"town":1}<|call|>') },
+      { tokens: ids('<|channel|>commentary to=functions.get_weather<|message|>{"town":1}<|call|>') },
     ]);
-    expect((await free.chat([user]).result).toolCalls).toMatchObject([{ name: "x", arguments: '{"town":1}' }]);
+    const { toolCalls } = await free.chat([user], { tools: [weather()] }).result;
+    expect(toolCalls).toMatchObject([{ name: "get_weather", arguments: '{"town":1}' }]);
     await free.close();
   });
 
