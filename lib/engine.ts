@@ -254,8 +254,10 @@ export class Engine implements AsyncDisposable {
   generate(prompt: string | ArrayLike<number>, options: GenerateOptions = {}): Generation {
     const { contextLength } = this.info.limits;
     const tokens =
-      typeof prompt === "string" ? encodeWithin(prompt, contextLength - 1) : promptIds(prompt, contextLength - 1);
-    if (tokens === null || typeof tokens === "number") throw contextOverflow(contextLength, tokens);
+      typeof prompt === "string"
+        ? encodeWithin(prompt, contextLength - 1)
+        : promptIds("prompt", prompt, contextLength - 1);
+    if (tokens === null || typeof tokens === "number") throw contextOverflow(contextLength, tokens, "prompt");
     const { request: asked, logitsProcessor, signal } = nativeRequestOptions(options, modelTraits(this.info.model));
     throwIfAborted(signal);
     const request = { id: ++lastId, prompt: tokens, ...asked, logitsLast: 0 };
@@ -328,15 +330,13 @@ export class Engine implements AsyncDisposable {
   ): Promise<Float32Array> {
     const { last: asked, signal } = readOptions("logits", options, new Set(["last", "signal"]));
     const { contextLength } = this.info.limits;
-    const prompt = promptIds(tokens, contextLength);
-    if (typeof prompt === "number") throw contextOverflow(contextLength, prompt);
+    const prompt = promptIds("tokens", tokens, contextLength);
+    if (typeof prompt === "number") throw contextOverflow(contextLength, prompt, "tokens");
     const last = optionalInteger("last", asked, 1, 1, Math.max(1, prompt.length));
     const bytes = last * this.info.model.vocab * 4;
     if (bytes > 2 ** 31) {
-      throw new GptOssError(
-        "INVALID_ARGUMENT",
-        `The logits of ${last} positions take ${bytes} bytes; at most 2 GiB can be asked for at once`,
-      );
+      const message = `The logits of ${last} positions take ${bytes} bytes; at most 2 GiB can be asked for at once`;
+      throw new GptOssError("INVALID_ARGUMENT", message, { field: "last" });
     }
     checkSignal(signal);
     throwIfAborted(signal);
@@ -398,9 +398,10 @@ export class Engine implements AsyncDisposable {
  * @returns a number: so many there are, more than `most`
  * @throws GptOssError INVALID_ARGUMENT unless every element is an integer in [0, 2^32).
  */
-function promptIds(tokens: ArrayLike<number>, most: number): Uint32Array | number {
+function promptIds(field: string, tokens: ArrayLike<number>, most: number): Uint32Array | number {
   return readIds(tokens, most, {
     name: "the prompt",
+    field,
     expected: "text or an array of token ids",
     element: (index) => `token ${index} of the prompt`,
     idExpected: "a token id (an integer >= 0)",

@@ -20,14 +20,24 @@ export const errorCodes = [
 
 export type ErrorCode = (typeof errorCodes)[number];
 
+export interface GptOssErrorOptions extends ErrorOptions {
+  field?: string | null | undefined;
+}
+
 /** The one error type of this package: what was expected, what came, what to do, and a code for programs. */
 export class GptOssError extends Error {
   override readonly name = "GptOssError";
   readonly code: ErrorCode;
+  /**
+   * The argument or option that the error is about, by the name that the call gives it: `"temperature"`, `"stop[3]"`,
+   * `"messages[2].content"`, `"kvCache.dtype"`. Absent where the error is about none, or about several.
+   */
+  declare readonly field?: string;
 
-  constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
+  constructor(code: ErrorCode, message: string, { field, ...options }: GptOssErrorOptions = {}) {
     super(message, options);
     this.code = code;
+    if (field) this.field = field;
   }
 
   /** By name and code: one that another copy of this package has made, or one in another realm, is one too. */
@@ -59,24 +69,45 @@ export function isError(value: unknown): value is Error {
   return types.isNativeError(value) || value instanceof Error;
 }
 
-/** A prompt that the context cannot hold, in the words of the addon; `tokens`: those that it has, or has at least. */
-export function contextOverflow(contextLength: number, tokens: number | null): GptOssError {
+/**
+ * A prompt that the context cannot hold, in the words of the addon.
+ *
+ * @param tokens those that it has; null: more than fit
+ * @param field the argument that the prompt is made of
+ */
+export function contextOverflow(contextLength: number, tokens: number | null, field: string): GptOssError {
   const size = tokens === null ? `more than ${contextLength - 1}` : String(tokens);
-  return new GptOssError(
-    "CONTEXT_OVERFLOW",
-    `the prompt has ${size} tokens and the context holds ${contextLength}, output included`,
-  );
+  const message = `the prompt has ${size} tokens and the context holds ${contextLength}, output included`;
+  return new GptOssError("CONTEXT_OVERFLOW", message, { field });
 }
 
-/** An `INVALID_ARGUMENT` in one fixed form: `Expected EXPECTED for NAME but received VALUE (TYPE)`. */
-export function invalidArgument(name: string, expected: string, received: unknown): GptOssError {
-  return new GptOssError("INVALID_ARGUMENT", `Expected ${expected} for ${name} but received ${describe(received)}`);
+/**
+ * An `INVALID_ARGUMENT` in one fixed form: `Expected EXPECTED for NAME but received VALUE (TYPE)`.
+ *
+ * @param field the `field` of the error, where `name` is words and no name; null: none
+ */
+export function invalidArgument(
+  name: string,
+  expected: string,
+  received: unknown,
+  field: string | null = name,
+): GptOssError {
+  const message = `Expected ${expected} for ${name} but received ${describe(received)}`;
+  return new GptOssError("INVALID_ARGUMENT", message, { field });
+}
+
+/** The same error about another field, for a caller who gave it under another name; null: under none. */
+export function aboutField(error: unknown, fieldOf: (field: string) => string | null): unknown {
+  if (!(error instanceof GptOssError) || error.field === undefined) return error;
+  const field = fieldOf(error.field);
+  return field === error.field ? error : new GptOssError(error.code, error.message, { cause: error, field });
 }
 
 /** What a caller's function threw: an error as it is; INVALID_ARGUMENT for what is none. */
 export function errorOf(name: string, thrown: unknown): Error {
   if (isError(thrown)) return thrown;
-  return new GptOssError("INVALID_ARGUMENT", `${name} threw ${describe(thrown)}, which is no Error`, { cause: thrown });
+  const message = `${name} threw ${describe(thrown)}, which is no Error`;
+  return new GptOssError("INVALID_ARGUMENT", message, { cause: thrown, field: name });
 }
 
 function describe(value: unknown): string {
@@ -98,7 +129,7 @@ function described(value: unknown): string {
   return `${String(value)} (${typeof value})`;
 }
 
-/** Runs a call into the addon; its errors carry `code` already and become `GptOssError`s with the caller's stack. */
+/** Runs a call into the addon; its errors carry `code` and `field` already and become `GptOssError`s with the caller's stack. */
 export function nativeCall<T>(call: () => T): T {
   try {
     return call();
@@ -110,6 +141,6 @@ export function nativeCall<T>(call: () => T): T {
 export function fromNative(error: unknown): unknown {
   // Of whichever realm: the addon is loaded in the main one.
   if (error instanceof GptOssError || !types.isNativeError(error)) return error;
-  const { code } = error as Error & { code?: unknown };
-  return isErrorCode(code) ? new GptOssError(code, error.message, { cause: error }) : error;
+  const { code, field } = error as Error & { code?: unknown; field?: string };
+  return isErrorCode(code) ? new GptOssError(code, error.message, { cause: error, field }) : error;
 }

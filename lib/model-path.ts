@@ -8,7 +8,7 @@ import { invalidArgument } from "./errors.js";
  */
 export async function modelPath(model: string): Promise<string> {
   if (typeof model !== "string" || model === "" || model.includes("\0")) {
-    throw invalidArgument("the model", 'the path of a checkpoint, or "demo"', model);
+    throw invalidArgument("the model", 'the path of a checkpoint, or "demo"', model, "model");
   }
   if (model === "demo") return demoModelPath();
   if (model.startsWith("synthetic:")) return model;

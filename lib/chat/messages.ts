@@ -327,7 +327,8 @@ class Turns {
       if (author === undefined) throw invalidArgument(`${name}.tool_call_id`, "the id of an earlier tool call", id);
       return author;
     }
-    const author = checkToolName(member(message, "name"), `${name}.name (there is no tool_call_id)`);
+    const place = `${name}.name`;
+    const author = checkToolName(member(message, "name"), `${place} (there is no tool_call_id)`, place);
     return author.startsWith(`${functionsNamespace}.`) ? author : `${functionsNamespace}.${author}`;
   }
 }

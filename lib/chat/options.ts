@@ -75,7 +75,8 @@ export function checkChatOptions(given: ChatOptions): CheckedChat {
   const { constraint, stop, logprobs, toolChoice, responseFormat, reasoningBudget } = options;
   const beside = answerNames.find((name) => options[name] !== undefined);
   if (constraint !== undefined && beside !== undefined) {
-    throw new GptOssError("INVALID_ARGUMENT", `constraint says all that ${beside} would say: give one of the two`);
+    const message = `constraint says all that ${beside} would say: give one of the two`;
+    throw new GptOssError("INVALID_ARGUMENT", message, { field: "constraint" });
   }
   const { stop: _, constraint: own, ...generate } = pick(options, generateNames) as GenerateOptions;
   const choice = readToolChoice(toolChoice);

@@ -46,7 +46,7 @@ export function readResponseFormat(
     throw invalidArgument("responseFormat.type", '"text", "json_object" or "json_schema"', type);
   }
   if (type !== "json_schema") {
-    refuseUnknown(`responseFormat of type "${type}"`, format, new Set(["type"]));
+    refuseUnknown(`responseFormat of type "${type}"`, format, new Set(["type"]), { at: "responseFormat" });
     return type === "text" ? null : { type };
   }
   return readJsonSchema(format.json_schema);

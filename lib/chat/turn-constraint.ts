@@ -34,7 +34,8 @@ export function turnConstraint(
 ): Constraint | undefined {
   if (constraint !== undefined) return constraint;
   if (toolChoice.type === "required" && functions.length === 0) {
-    throw new GptOssError("INVALID_ARGUMENT", "toolChoice asks for a call, and no function is declared");
+    const message = "toolChoice asks for a call, and no function is declared";
+    throw new GptOssError("INVALID_ARGUMENT", message, { field: "toolChoice" });
   }
   for (const name of toolChoice.type === "required" ? (toolChoice.names ?? []) : []) {
     if (functions.some((tool) => tool.name === name)) continue;
@@ -46,6 +47,7 @@ export function turnConstraint(
     throw new GptOssError(
       "UNSUPPORTED",
       `responseFormat and reasoningBudget know calls of functions only, and the conversation declares ${others.join(", ")}: say toolChoice "none" or "required"`,
+      { field: format === null ? "reasoningBudget" : "responseFormat" },
     );
   }
   if (!knowsHarmony && !isHeld) return undefined;

@@ -35,11 +35,12 @@ function plainText(value: unknown): string | undefined {
 }
 
 /** The same of what a caller gave as `name`. @throws GptOssError INVALID_ARGUMENT that names it */
-export function jsonText(name: string, value: unknown): string {
+export function jsonText(name: string, value: unknown, field = name): string {
   try {
     return exactJson(value);
   } catch (cause) {
-    throw new GptOssError("INVALID_ARGUMENT", `${name} cannot be written as JSON: ${String(cause)}`, { cause });
+    const message = `${name} cannot be written as JSON: ${String(cause)}`;
+    throw new GptOssError("INVALID_ARGUMENT", message, { cause, field });
   }
 }
 
@@ -113,7 +114,7 @@ const wideNumber = /[[:,]\s*-?\d{16}/;
  */
 export function parseJson(text: string, isExact: (path: readonly string[]) => boolean): unknown {
   const value: unknown = JSON.parse(text);
-  return wideNumber.test(text) ? withExact(value, readJson(text, "JSON"), [], isExact) : value;
+  return wideNumber.test(text) ? withExact(value, readJson(text, "JSON", null), [], isExact) : value;
 }
 
 /** The same value, exact where it is asked for; `raw` is what `readJson` makes of it. */

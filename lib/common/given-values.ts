@@ -12,20 +12,21 @@ const mostValues = 2 ** 24;
 /**
  * Runs what reads the caller's `name`. What a getter, a trap or a method of his throws becomes INVALID_ARGUMENT.
  *
+ * @param field as that of `invalidArgument`
  * @throws GptOssError
  */
-export function reading<T>(name: string, read: () => T): T {
+export function reading<T>(name: string, read: () => T, field: string | null = name): T {
   try {
     return read();
   } catch (cause) {
-    throw readFailure(name, cause);
+    throw readFailure(name, cause, field);
   }
 }
 
 /** What was thrown while the caller's `name` was read, as the error to throw instead. */
-export function readFailure(name: string, cause: unknown): GptOssError {
+export function readFailure(name: string, cause: unknown, field: string | null = name): GptOssError {
   if (cause instanceof GptOssError) return cause;
-  return new GptOssError("INVALID_ARGUMENT", `${name} cannot be read: ${thrownText(cause)}`, { cause });
+  return new GptOssError("INVALID_ARGUMENT", `${name} cannot be read: ${thrownText(cause)}`, { cause, field });
 }
 
 /** What was thrown, in words; anything can be. */
@@ -112,7 +113,8 @@ class Copier {
   #count(more: number): void {
     this.#values += more;
     if (this.#values <= mostValues) return;
-    throw new GptOssError("INVALID_ARGUMENT", `${this.#name} has more than ${mostValues} values`);
+    const message = `${this.#name} has more than ${mostValues} values`;
+    throw new GptOssError("INVALID_ARGUMENT", message, { field: this.#name });
   }
 }
 
@@ -133,7 +135,8 @@ export function readArray(name: string, value: unknown, expected: string, most =
 function readElements(name: string, list: ArrayLike<unknown>, most: number): unknown[] {
   const length = lengthOf(list);
   if (!Number.isInteger(length) || length < 0 || length > most) {
-    throw new GptOssError("INVALID_ARGUMENT", `Expected at most ${most} elements for ${name} but received ${length}`);
+    const message = `Expected at most ${most} elements for ${name} but received ${length}`;
+    throw new GptOssError("INVALID_ARGUMENT", message, { field: name });
   }
   const elements: unknown[] = [];
   for (let i = 0; i < length; i++) elements.push(list[i]);
@@ -150,6 +153,8 @@ export function lengthOf(list: ArrayLike<unknown>): number {
 /** A list of token ids, and how a refusal speaks of it. */
 export interface IdList {
   name: string;
+  /** The `field` of the refusal; that of an element has its index. */
+  field: string;
   expected: string;
   /** The name of one of them. */
   element: (index: number) => string;
@@ -167,15 +172,15 @@ export interface IdList {
 export function readIds(
   ids: unknown,
   most: number,
-  { name, expected, element, idExpected, isId }: IdList,
+  { name, field, expected, element, idExpected, isId }: IdList,
 ): Uint32Array | number {
-  return reading(name, () => {
-    if (ids === null || typeof ids !== "object") throw invalidArgument(name, expected, ids);
+  const read = () => {
+    if (ids === null || typeof ids !== "object") throw invalidArgument(name, expected, ids, field);
     const list = ids as ArrayLike<unknown>;
     const length: unknown = lengthOf(list);
-    if (typeof length !== "number") throw invalidArgument(name, expected, ids);
+    if (typeof length !== "number") throw invalidArgument(name, expected, ids, field);
     if (!Number.isInteger(length) || length < 0 || length > 2 ** 32 - 1) {
-      throw invalidArgument(`the length of ${name}`, "an integer in [0, 4294967295]", length);
+      throw invalidArgument(`the length of ${name}`, "an integer in [0, 4294967295]", length, field);
     }
     if (length > most) return length;
     if (types.isUint32Array(list)) return new Uint32Array(list);
@@ -183,9 +188,10 @@ export function readIds(
     for (let i = 0; i < length; i++) {
       const id = list[i];
       if (typeof id !== "number" || !Number.isInteger(id) || !isId(id))
-        throw invalidArgument(element(i), idExpected, id);
+        throw invalidArgument(element(i), idExpected, id, `${field}[${i}]`);
       out[i] = id;
     }
     return out;
-  });
+  };
+  return reading(name, read, field);
 }

@@ -29,7 +29,7 @@ const number = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
 const word = /true|false|null/y;
 
 /** @throws GptOssError INVALID_ARGUMENT with the position of the first character that is not JSON. */
-export function readJson(text: string, name: string): unknown {
+export function readJson(text: string, name: string, field: string | null = name): unknown {
   let at = 0;
 
   function match(pattern: RegExp): string | undefined {
@@ -41,10 +41,8 @@ export function readJson(text: string, name: string): unknown {
 
   function fail(expected: string): never {
     const found = at < text.length ? JSON.stringify(text.slice(at, at + 12)) : "the end of the text";
-    throw new GptOssError(
-      "INVALID_ARGUMENT",
-      `Expected ${expected} at position ${at} of ${name} but received ${found}`,
-    );
+    const message = `Expected ${expected} at position ${at} of ${name} but received ${found}`;
+    throw new GptOssError("INVALID_ARGUMENT", message, { field });
   }
 
   /** Takes the next punctuation mark if it is one of these. */

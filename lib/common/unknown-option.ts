@@ -65,30 +65,38 @@ const shortList = 8;
  * @throws GptOssError INVALID_ARGUMENT for what is no object, cannot be read, or has a name that is not known
  */
 export function readOptions<T extends object>(what: string, options: T, names: ReadonlySet<string>, type?: string): T {
-  return reading(`the options of ${what}`, () => {
-    refuseUnknown(what, options, names, type);
+  const read = () => {
+    refuseUnknown(what, options, names, { type, at: null });
     const copy: Record<string, unknown> = {};
     for (const name of names) {
       const value = (options as Record<string, unknown>)[name];
       if (value !== undefined) copy[name] = name === "signal" ? value : plainCopy(name, value);
     }
     return copy as T;
-  });
+  };
+  return reading(`the options of ${what}`, read, null);
 }
 
 /**
  * A misspelt option must not be ignored in silence.
  *
+ * @param at the option whose value `options` is; null: they are the options of a call
  * @throws GptOssError INVALID_ARGUMENT for what is no object, and for a name that is not known
  */
-export function refuseUnknown(what: string, options: object, names: ReadonlySet<string>, type?: string): void {
+export function refuseUnknown(
+  what: string,
+  options: object,
+  names: ReadonlySet<string>,
+  { type, at = what }: { type?: string | undefined; at?: string | null } = {},
+): void {
   if (options === null || typeof options !== "object" || Array.isArray(options)) {
-    throw invalidArgument(`the options of ${what}`, "an object", options);
+    throw invalidArgument(`the options of ${what}`, "an object", options, at);
   }
   for (const name of Object.keys(options)) {
     if (names.has(name)) continue;
     const hint = hintFor(name, names) ?? listOf(names, type);
-    throw new GptOssError("INVALID_ARGUMENT", `Unknown option ${JSON.stringify(name)} for ${what}; ${hint}`);
+    const message = `Unknown option ${JSON.stringify(name)} for ${what}; ${hint}`;
+    throw new GptOssError("INVALID_ARGUMENT", message, { field: at === null ? name : `${at}.${name}` });
   }
 }
 

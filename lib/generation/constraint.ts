@@ -125,7 +125,8 @@ function checkHarmony(constraint: HarmonyConstraint): object {
   if (names !== undefined) checkNames(names, known);
   const callable = names === undefined ? known.size : names.length;
   if (toolChoice === "required" && callable === 0) {
-    throw new GptOssError("INVALID_ARGUMENT", 'constraint.toolChoice is "required" and there is no tool to call');
+    const message = 'constraint.toolChoice is "required" and there is no tool to call';
+    throw new GptOssError("INVALID_ARGUMENT", message, { field: "constraint.toolChoice" });
   }
   return {
     kind: "harmony",
@@ -151,7 +152,8 @@ function checkTools(tools: NonNullable<HarmonyConstraint["tools"]>): { name: str
     const { parameters = null, unsupported } = given;
     const called = checkToolName(given.name, `${name}.name`);
     if (seen.has(called)) {
-      throw new GptOssError("INVALID_ARGUMENT", `constraint.tools has two tools named ${JSON.stringify(called)}`);
+      const message = `constraint.tools has two tools named ${JSON.stringify(called)}`;
+      throw new GptOssError("INVALID_ARGUMENT", message, { field: `${name}.name` });
     }
     seen.add(called);
     if (parameters !== null) checkObject(`${name}.parameters`, parameters);
@@ -167,10 +169,10 @@ function checkUnsupported(name: string, value: unknown = "refuse"): Unsupported 
 
 function checkNames(names: readonly string[], known: ReadonlySet<string>): void {
   if (!Array.isArray(names)) throw invalidArgument("constraint.names", "an array of tool names", names);
-  for (const name of names as unknown[]) {
-    if (typeof name !== "string" || !known.has(name)) {
-      throw invalidArgument("an element of constraint.names", "the name of a declared tool", name);
-    }
+  for (const [i, name] of (names as unknown[]).entries()) {
+    if (typeof name === "string" && known.has(name)) continue;
+    const field = `constraint.names[${i}]`;
+    throw invalidArgument("an element of constraint.names", "the name of a declared tool", name, field);
   }
 }
 

@@ -133,7 +133,8 @@ export function nativeRequestOptions(given: GenerateOptions, model: ModelTraits)
 }
 
 function tooMuch(name: string, received: number, most: number, what: string): GptOssError {
-  return new GptOssError("INVALID_ARGUMENT", `Expected at most ${most} ${what} for ${name} but received ${received}`);
+  const message = `Expected at most ${most} ${what} for ${name} but received ${received}`;
+  return new GptOssError("INVALID_ARGUMENT", message, { field: name });
 }
 
 /** Lone surrogates have no UTF-8: two texts that differ in them only would become one in the addon. */
@@ -149,6 +150,7 @@ function checkShortText(name: string, value: unknown, most: number): void {
 function checkStopTokens(given: ArrayLike<number>): Uint32Array {
   const ids = readIds(given, limits.stopTokens, {
     name: "stopTokens",
+    field: "stopTokens",
     expected: "an array of token ids",
     element: (index) => `stopTokens[${index}]`,
     idExpected: "a token id",
@@ -185,7 +187,7 @@ function checkLogitBias(bias: NonNullable<GenerateOptions["logitBias"]>, vocab: 
   if (entries.length > limits.biasEntries) throw tooMuch("logitBias", entries.length, limits.biasEntries, "entries");
   for (const [id, value] of entries) {
     if (typeof id !== "number" || !Number.isInteger(id) || id < 0 || id >= vocab) {
-      throw invalidArgument("an id of logitBias", `a token id below ${vocab}`, id);
+      throw invalidArgument("an id of logitBias", `a token id below ${vocab}`, id, "logitBias");
     }
     const isAllowed =
       typeof value === "number" && (Math.abs(value) <= limits.bias || value === Number.NEGATIVE_INFINITY);

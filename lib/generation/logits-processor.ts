@@ -39,9 +39,11 @@ export async function processLogits(
   const processed = result === undefined ? logits : result;
   const expected = `a Float32Array of ${vocab} logits, or nothing,`;
   if (!types.isFloat32Array(processed)) {
-    throw invalidArgument("the result of logitsProcessor", expected, processed);
+    throw invalidArgument("the result of logitsProcessor", expected, processed, "logitsProcessor");
   }
   const length = lengthOf(processed); // what the addon will read: 0 when the processor has given the memory away
-  if (length !== vocab) throw invalidArgument("the result of logitsProcessor", expected, `${length} logits`);
+  if (length !== vocab) {
+    throw invalidArgument("the result of logitsProcessor", expected, `${length} logits`, "logitsProcessor");
+  }
   return processed;
 }

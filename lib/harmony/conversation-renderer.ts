@@ -222,7 +222,7 @@ export class ConversationRenderer {
       const original = originalTokens ? this.generated.get(scope + key) : undefined;
       if (message.role === "user" || message.role === "tool") scope = digest(scope + key);
       const run = original ?? (yield* this.encode(message, key, cacheSalt, room));
-      if (run === null || run.length > room) throw contextOverflow(contextLength, null);
+      if (run === null || run.length > room) throw contextOverflow(contextLength, null, "messages");
       room -= run.length;
       runs.push(run);
     }

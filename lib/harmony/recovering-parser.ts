@@ -331,7 +331,9 @@ function namesOf(tools: unknown): ReadonlySet<string> {
     throw invalidArgument("tools", "names of functions", tools);
   }
   const names = [...(tools as Iterable<unknown>)];
-  for (const name of names) if (typeof name !== "string") throw invalidArgument("a name of tools", "a string", name);
+  for (const name of names) {
+    if (typeof name !== "string") throw invalidArgument("a name of tools", "a string", name, "tools");
+  }
   return new Set(names as string[]);
 }
 

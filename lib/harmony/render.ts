@@ -154,14 +154,14 @@ export const leastOfMessage = 3;
 function refuseLong(contextLength: number, messages: number, texts: readonly string[]): void {
   const units = texts.reduce((sum, text) => sum + text.length, 0);
   const least = messages * leastOfMessage + leastTokens(units);
-  if (least >= contextLength) throw contextOverflow(contextLength, null);
+  if (least >= contextLength) throw contextOverflow(contextLength, null, "messages");
 }
 
 /** Each line of a description becomes a comment of its own, and so a token at least. */
 export function refuseManyLines(contextLength: number, text: string): void {
   let lines = 0;
   for (let at = text.indexOf("\n"); at >= 0; at = text.indexOf("\n", at + 1)) {
-    if (++lines >= contextLength) throw contextOverflow(contextLength, null);
+    if (++lines >= contextLength) throw contextOverflow(contextLength, null, "messages");
   }
 }
 

@@ -32,9 +32,9 @@ export const functionsNamespace = "functions";
 const toolName = /^[^\s<>]{1,256}$/;
 
 /** @throws GptOssError INVALID_ARGUMENT unless a tool of this name can be addressed in a message header. */
-export function checkToolName(value: unknown, name: string): string {
+export function checkToolName(value: unknown, name: string, field = name): string {
   if (typeof value !== "string" || !toolName.test(value)) {
-    throw invalidArgument(name, 'a name of 1 to 256 characters without spaces, "<" and ">"', value);
+    throw invalidArgument(name, 'a name of 1 to 256 characters without spaces, "<" and ">"', value, field);
   }
   return value;
 }

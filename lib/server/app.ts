@@ -124,7 +124,10 @@ function buildApp(options: CheckedServerOptions): FastifyInstance {
   } catch (cause) {
     if (!tls) throw cause;
     const reason = isError(cause) ? cause.message : String(cause);
-    throw new GptOssError("INVALID_ARGUMENT", `The certificate and key of tls cannot be used: ${reason}`, { cause });
+    throw new GptOssError("INVALID_ARGUMENT", `The certificate and key of tls cannot be used: ${reason}`, {
+      cause,
+      field: "tls",
+    });
   }
 }
 

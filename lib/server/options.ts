@@ -141,13 +141,16 @@ const longest = 2 ** 31 - 1; // milliseconds of a timer
 
 /** @throws GptOssError INVALID_ARGUMENT for an unknown name or a value that cannot be meant. */
 export function checkPluginOptions(options: PluginOptions): CheckedPluginOptions {
-  refuseUnknown("gptOssPlugin", options, new Set<string>([...pluginNames, ...fastifyNames]), "PluginOptions");
+  refuseUnknown("gptOssPlugin", options, new Set<string>([...pluginNames, ...fastifyNames]), {
+    type: "PluginOptions",
+    at: null,
+  });
   return checked(options);
 }
 
 /** @throws GptOssError INVALID_ARGUMENT for an unknown name or a value that cannot be meant. */
 export function checkServerOptions(options: ServerOptions): CheckedServerOptions {
-  refuseUnknown("createServer", options, new Set<string>(serverNames), "ServerOptions");
+  refuseUnknown("createServer", options, new Set<string>(serverNames), { type: "ServerOptions", at: null });
   const { logger = false, logLevel = "info", tls, trustProxy = false } = options;
   if (typeof logger !== "boolean" && typeof (logger as FastifyBaseLogger | null)?.info !== "function") {
     throw invalidArgument("logger", "true, false or a logger", logger);
@@ -239,10 +242,8 @@ function checkKeys(apiKeys: PluginOptions["apiKeys"]): CheckedPluginOptions["api
   }
   checkTexts("apiKeys", apiKeys);
   if (apiKeys.length === 0) {
-    throw new GptOssError(
-      "INVALID_ARGUMENT",
-      "Expected at least one key for apiKeys; leave it out to let everybody in",
-    );
+    const message = "Expected at least one key for apiKeys; leave it out to let everybody in";
+    throw new GptOssError("INVALID_ARGUMENT", message, { field: "apiKeys" });
   }
   return apiKeys;
 }

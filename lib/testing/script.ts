@@ -70,7 +70,7 @@ export function preamble(text: string): Message {
  * ```
  */
 export function reply(content: string | object): Message {
-  return assistantMessage(typeof content === "string" ? content : jsonText("the reply", content));
+  return assistantMessage(typeof content === "string" ? content : jsonText("the reply", content, "content"));
 }
 
 /**
@@ -82,12 +82,12 @@ export function reply(content: string | object): Message {
  * ```
  */
 export function call(name: string, args: string | object = {}): Message {
-  const text = typeof args === "string" ? args : jsonText("the arguments", args);
-  return functionCallMessage(checkToolName(name, "the name of a call"), text);
+  const text = typeof args === "string" ? args : jsonText("the arguments", args, "args");
+  return functionCallMessage(checkToolName(name, "the name of a call", "name"), text);
 }
 
 function checkText(what: string, text: unknown): string {
-  if (typeof text !== "string" || text === "") throw invalidArgument(what, "a text that is not empty", text);
+  if (typeof text !== "string" || text === "") throw invalidArgument(what, "a text that is not empty", text, "text");
   return text;
 }
 
@@ -160,7 +160,8 @@ function turn(messages: ScriptedTurn, name: string): Written {
     if (role !== "assistant") throw invalidArgument(`${name}[${i}].role`, '"assistant"', role);
     const endsTurn = recipient !== null || channel === "final";
     if (endsTurn && i + 1 < list.length) {
-      throw new GptOssError("INVALID_ARGUMENT", `${name}[${i}] ends the turn (a call or a reply), and more follows it`);
+      const message = `${name}[${i}] ends the turn (a call or a reply), and more follows it`;
+      throw new GptOssError("INVALID_ARGUMENT", message, { field: `${name}[${i}]` });
     }
   }
   const written = writtenMessages(list, { autoDropAnalysis: false, toolCallOrder: "channel-first" });
@@ -178,12 +179,12 @@ function text(written: unknown, name: string): Written {
 function checkTokens(tokens: unknown, name: string): Uint32Array {
   const list = tokens as ArrayLike<number> | null | undefined;
   if (list === null || typeof list !== "object" || !(list.length > 0)) {
-    throw invalidArgument(`the tokens of ${name}`, "at least one token id", tokens);
+    throw invalidArgument(`the tokens of ${name}`, "at least one token id", tokens, name);
   }
   const known = 201_088; // what the model has rows for
-  return Uint32Array.from(list, (token) => {
+  return Uint32Array.from(list, (token, i) => {
     if (!Number.isInteger(token) || token < 0 || token >= known) {
-      throw invalidArgument(`a token of ${name}`, `a token id below ${known}`, token);
+      throw invalidArgument(`a token of ${name}`, `a token id below ${known}`, token, `${name}[${i}]`);
     }
     return token;
   });

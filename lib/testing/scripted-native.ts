@@ -1,5 +1,5 @@
 import type { NativeEngine, NativeRequest } from "../binding.js";
-import { invalidArgument } from "../errors.js";
+import { aboutField, invalidArgument } from "../errors.js";
 import type { GenerateOptions } from "../generation/generate-options.js";
 import type { Message } from "../harmony/message.js";
 import { parseMessagesFromCompletionTokens } from "../harmony/parser.js";
@@ -96,8 +96,15 @@ export class ScriptedNative implements NativeEngine {
 
 /** @throws GptOssError INVALID_ARGUMENT for a script that cannot be meant */
 export function playing(scripts: Scripts): (request: EngineRequest) => NativeScript {
-  if (typeof scripts === "function")
-    return (request) => nativeScript(scripts(request), `the script of request ${request.index}`);
+  if (typeof scripts === "function") {
+    return (request) => {
+      try {
+        return nativeScript(scripts(request), `the script of request ${request.index}`);
+      } catch (error) {
+        throw aboutField(error, () => "scripts");
+      }
+    };
+  }
   if (!Array.isArray(scripts) || scripts.length === 0) throw invalidArgument("scripts", "at least one script", scripts);
   const checked = scripts.map((script: Script, index) => nativeScript(script, `scripts[${index}]`));
   return ({ index }) => checked[index % checked.length]!;

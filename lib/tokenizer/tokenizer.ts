@@ -189,7 +189,7 @@ function textOf(bytes: Uint8Array): string {
     throw new GptOssError(
       "INVALID_ARGUMENT",
       `The text of these tokens has ${bytes.length} bytes, which is more than a JavaScript string can hold; decodeBytes takes them`,
-      { cause },
+      { cause, field: "ids" },
     );
   }
 }
@@ -236,11 +236,12 @@ function checkIds(given: ArrayLike<number>): Uint32Array {
   }
   const ids = readIds(given, mostIds, {
     name: "ids",
+    field: "ids",
     expected,
     element: (index) => `ids[${index}]`,
     idExpected: `an integer in [0, ${lastSpecialToken}]`,
     isId: (id) => id >= 0 && id <= lastSpecialToken,
   });
   if (typeof ids !== "number") return ids;
-  throw new GptOssError("INVALID_ARGUMENT", `Expected at most ${mostIds} ids but received ${ids}`);
+  throw new GptOssError("INVALID_ARGUMENT", `Expected at most ${mostIds} ids but received ${ids}`, { field: "ids" });
 }

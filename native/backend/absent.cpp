@@ -7,8 +7,10 @@ namespace oss {
 static BackendStatus absent(const char* name) { return {name, false, "not in this build"}; }
 
 [[noreturn]] static void refuse(const BackendOptions& options) {
-  throw Error(Code::kUnsupported, str("backend \"", options.backend,
-                                      "\" is not in this build; use \"cpu\", or \"auto\" for the best there is"));
+  throw Error(
+      Code::kUnsupported,
+      str("backend \"", options.backend, "\" is not in this build; use \"cpu\", or \"auto\" for the best there is"),
+      "backend");
 }
 
 BackendStatus metal_status() { return absent("metal"); }

@@ -17,7 +17,8 @@ std::unique_ptr<Backend> make_backend(const BackendOptions& options) {
   if (name == "metal") return make_metal_backend(options);
   throw Error(
       Code::kInvalidArgument,
-      str("expected \"auto\", \"cpu\", \"cuda\" or \"metal\" for backend but received \"", options.backend, "\""));
+      str("expected \"auto\", \"cpu\", \"cuda\" or \"metal\" for backend but received \"", options.backend, "\""),
+      "backend");
 }
 
 std::vector<BackendStatus> list_backends() { return {cpu_status(), cuda_status(), metal_status()}; }

@@ -2,9 +2,11 @@
 // native/binding/errors.cpp alone turns it into a JavaScript GptOssError.
 #pragma once
 #include <exception>
+#include <memory>
 #include <new>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 // lib/errors.ts holds the same list; a test compares the two.
 #define OSS_ERROR_CODES(X)                \
@@ -45,10 +47,18 @@ constexpr const char* code_name(Code code) {
 class Error : public std::runtime_error {
  public:
   Error(Code code, const std::string& message) : std::runtime_error(message), code_(code) {}
+  Error(Code code, const std::string& message, std::string field)
+      : Error(code, message, std::make_shared<const std::string>(std::move(field))) {}
   Code code() const { return code_; }
+  // The option that it is about, as callers of lib/ know it ("stop[3]"); empty: none.
+  std::string field() const { return field_ == nullptr ? std::string() : *field_; }
 
  private:
+  Error(Code code, const std::string& message, std::shared_ptr<const std::string> field)
+      : std::runtime_error(message), code_(code), field_(std::move(field)) {}
+
   Code code_;
+  std::shared_ptr<const std::string> field_;  // shared, because the copy of an exception must not throw
 };
 
 // Converts any exception. A standard exception other than bad_alloc is a bug of this library.

@@ -351,7 +351,7 @@ static Napi::Object event_to_js(Napi::Env env, const Event& event) {
     }
     case Event::Kind::kError:
       out.Set("kind", "error");
-      out.Set("error", to_js_error(env, event.code, event.message).Value());
+      out.Set("error", to_js_error(env, Error(event.code, event.message, event.field)).Value());
       break;
   }
   return out;

@@ -75,7 +75,7 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
   // Made by LoadWorker only: the argument is an External of a shared_ptr<EngineHost>.
   explicit EngineWrap(const Napi::CallbackInfo& info) : ObjectWrap(info) {
     if (info.Length() != 1 || !info[0].IsExternal()) {
-      throw to_js_error(info.Env(), Code::kInvalidArgument, "a NativeEngine is made by loadEngine()");
+      throw to_js_error(info.Env(), Error(Code::kInvalidArgument, "a NativeEngine is made by loadEngine()"));
     }
     host_ = *info[0].As<Napi::External<std::shared_ptr<EngineHost>>>().Data();
   }

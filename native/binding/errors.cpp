@@ -2,15 +2,12 @@
 
 namespace oss {
 
-Napi::Error to_js_error(Napi::Env env, Code code, const std::string& message) {
-  Napi::Error error = Napi::Error::New(env, message);
-  error.Set("code", Napi::String::New(env, code_name(code)));
+Napi::Error to_js_error(Napi::Env env, const std::exception& thrown) {
+  const Error known = as_error(thrown);
+  Napi::Error error = Napi::Error::New(env, known.what());
+  error.Set("code", Napi::String::New(env, code_name(known.code())));
+  if (const std::string field = known.field(); !field.empty()) error.Set("field", Napi::String::New(env, field));
   return error;
-}
-
-Napi::Error to_js_error(Napi::Env env, const std::exception& error) {
-  const Error known = as_error(error);
-  return to_js_error(env, known.code(), known.what());
 }
 
 }  // namespace oss

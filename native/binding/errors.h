@@ -1,4 +1,4 @@
-// oss::Error → JavaScript Error with a `code`; lib/errors.ts makes it a GptOssError.
+// oss::Error → JavaScript Error with a `code` and perhaps a `field`; lib/errors.ts makes it a GptOssError.
 #pragma once
 #include <napi.h>
 
@@ -6,7 +6,6 @@
 
 namespace oss {
 
-Napi::Error to_js_error(Napi::Env env, Code code, const std::string& message);
 Napi::Error to_js_error(Napi::Env env, const std::exception& error);
 
 // Runs the body of a native function; whatever C++ throws arrives in JavaScript as an error with a code.

@@ -131,7 +131,8 @@ Number number_of(const std::string& path, std::string_view key, std::string_view
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   // Written so that NaN is refused.
   if (error != std::errc() || end != text.data() + text.size() || text.empty() || !(value >= 0 && value <= highest))
-    throw Error(Code::kInvalidArgument, str(quote(path), ": ", key, ": expected ", expected, ", found ", quote(text)));
+    throw Error(Code::kInvalidArgument, str(quote(path), ": ", key, ": expected ", expected, ", found ", quote(text)),
+                "model");
   return value;
 }
 
@@ -148,7 +149,7 @@ Parameters parameters_of(const std::string& path, std::string_view text) {
       out.skew = number_of<float>(path, key, value, 100, "a number in [0, 100]");
     } else {
       throw Error(Code::kInvalidArgument,
-                  str(quote(path), ": expected seed=N or skew=X after \"?\", found ", quote(one)));
+                  str(quote(path), ": expected seed=N or skew=X after \"?\", found ", quote(one)), "model");
     }
   }
   return out;

@@ -131,25 +131,33 @@ static bool has_fewer(const std::pair<const std::string, int>& a, const std::pai
 
 void Engine::submit(Request request) {
   const Config& config = info_.model;
-  if (request.prompt.empty()) throw Error(Code::kInvalidArgument, "the prompt has no tokens: at least one is needed");
+  const char* const given = request.logits_last > 0 ? "tokens" : "prompt";
+  if (request.prompt.empty()) {
+    throw Error(Code::kInvalidArgument, "the prompt has no tokens: at least one is needed", given);
+  }
   for (size_t i = 0; i < request.prompt.size(); ++i) {
     if (request.prompt[i] < 0 || request.prompt[i] >= config.vocab) {
-      throw Error(Code::kInvalidArgument, str("token ", request.prompt[i], " at index ", i,
-                                              " of the prompt is outside the vocabulary of ", config.vocab));
+      throw Error(Code::kInvalidArgument,
+                  str("token ", request.prompt[i], " at index ", i, " of the prompt is outside the vocabulary of ",
+                      config.vocab),
+                  str(given, "[", i, "]"));
     }
   }
   for (const SamplingContext::Bias& bias : request.bias) {
     if (bias.token < 0 || bias.token >= config.vocab) {
       throw Error(Code::kInvalidArgument,
-                  str("token ", bias.token, " of the logit bias is outside the vocabulary of ", config.vocab));
+                  str("token ", bias.token, " of the logit bias is outside the vocabulary of ", config.vocab),
+                  "logitBias");
     }
   }
   if (request.author) request.author->check(config.vocab);
   const int64_t prompt = int64_t(request.prompt.size());
   const int64_t least_output = request.logits_last > 0 ? 0 : 1;
   if (prompt + least_output > info_.context_length) {
-    throw Error(Code::kContextOverflow, str("the prompt has ", prompt, " tokens and the context holds ",
-                                            info_.context_length, ", output included"));
+    throw Error(
+        Code::kContextOverflow,
+        str("the prompt has ", prompt, " tokens and the context holds ", info_.context_length, ", output included"),
+        given);
   }
   if (!request.constraint_text.empty()) find_constraint(request);
   request.logits_last = std::min(request.logits_last, prompt);

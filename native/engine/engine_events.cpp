@@ -24,7 +24,7 @@ void Engine::end(Sequence& sequence, FinishReason reason, std::string text) {
 
 // Ends all choices of a request, soon: those who call this may be in the middle of a list of them.
 void Engine::fail(Sequence& sequence, const Error& error) {
-  tell(sequence, {.kind = Event::Kind::kError, .code = error.code(), .message = error.what()});
+  tell(sequence, {.kind = Event::Kind::kError, .code = error.code(), .message = error.what(), .field = error.field()});
   sequence.shared->failed = true;  // now that it was told
   any_failed_ = true;
 }

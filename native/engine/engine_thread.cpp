@@ -87,7 +87,12 @@ void Engine::carry_out(Request request) {
   } catch (const std::exception& thrown) {
     if (shared != nullptr) shared->failed = any_failed_ = true;  // choices that are there already
     const Error error = as_error(thrown);
-    outbox_.push_back({client, {.id = id, .kind = Event::Kind::kError, .code = error.code(), .message = error.what()}});
+    outbox_.push_back({client,
+                       {.id = id,
+                        .kind = Event::Kind::kError,
+                        .code = error.code(),
+                        .message = error.what(),
+                        .field = error.field()}});
   }
 }
 

@@ -13,7 +13,8 @@ KvPlan plan_kv_cache(const Config& config, const KvNeeds& needs, uint64_t availa
   const int64_t context = needs.context_length > 0 ? needs.context_length : config.max_context;
   if (context > config.max_context) {
     throw Error(Code::kInvalidArgument,
-                str("contextLength ", context, " is more than the model's ", config.max_context, " tokens"));
+                str("contextLength ", context, " is more than the model's ", config.max_context, " tokens"),
+                "contextLength");
   }
   const uint64_t full_bytes = KvStorage::bytes_per_page(config, needs.type, kKvFull);
   const uint64_t window_bytes = KvStorage::bytes_per_page(config, needs.type, kKvWindow);

@@ -75,7 +75,7 @@ struct Event {
   int64_t cached_tokens = 0;
   Timings timings{};
   Code code = Code::kInternal;
-  std::string message{};
+  std::string message{}, field{};
 };
 
 // What the choices of one request share.

@@ -56,23 +56,25 @@ std::shared_ptr<const StopStrings> make_stop_strings(const std::vector<std::stri
   if (strings.empty()) return nullptr;
   if (strings.size() > kMaxStrings) {
     throw Error(Code::kInvalidArgument,
-                str("Expected at most ", kMaxStrings, " stop strings but received ", strings.size()));
+                str("Expected at most ", kMaxStrings, " stop strings but received ", strings.size()), "stop");
   }
   size_t bytes = 0;
   for (size_t i = 0; i < strings.size(); ++i) {
-    if (strings[i].empty()) throw Error(Code::kInvalidArgument, str("The stop string at index ", i, " is empty"));
+    if (strings[i].empty())
+      throw Error(Code::kInvalidArgument, str("The stop string at index ", i, " is empty"), str("stop[", i, "]"));
     bytes += strings[i].size();
     Utf8 character{};
     for (size_t at = 0; at < strings[i].size(); at += character.length) {
       character = utf8_begin(std::string_view(strings[i]).substr(at));
       if (character.kind != Utf8::kWhole) {
-        throw Error(Code::kInvalidArgument, str("The stop string at index ", i, " is not UTF-8 at byte ", at));
+        throw Error(Code::kInvalidArgument, str("The stop string at index ", i, " is not UTF-8 at byte ", at),
+                    str("stop[", i, "]"));
       }
     }
   }
   if (bytes > kMaxBytes) {
     throw Error(Code::kInvalidArgument,
-                str("Expected stop strings of at most ", kMaxBytes, " bytes together but received ", bytes));
+                str("Expected stop strings of at most ", kMaxBytes, " bytes together but received ", bytes), "stop");
   }
   return std::make_shared<const StopStrings>(strings);
 }

@@ -20,8 +20,10 @@ enum class Expected { kValue, kObject };  // of a schema
 
 // lib/generation/constraint.ts has checked its input, but a program can change the output of JSON.stringify.
 [[noreturn]] void refuse_text(const char* key, const char* expected) {
-  throw Error(Code::kInvalidArgument, str("the JSON text of the constraint is not what was checked: \"", key, "\" is ",
-                                          expected, "; does something define toJSON()?"));
+  throw Error(Code::kInvalidArgument,
+              str("the JSON text of the constraint is not what was checked: \"", key, "\" is ", expected,
+                  "; does something define toJSON()?"),
+              "constraint");
 }
 
 const std::string& text_in(const Json& from, const char* key) {
@@ -50,7 +52,7 @@ Json parse(std::string_view text, const char* what) {
   try {
     return parse_json(text, what);
   } catch (const Error& error) {
-    throw Error(Code::kInvalidArgument, error.what());
+    throw Error(Code::kInvalidArgument, error.what(), "constraint");
   }
 }
 
@@ -114,12 +116,17 @@ bool is_relaxed(const Json& part) {
 // The parts of one constraint.
 class Parts {
  public:
+  struct Part {
+    std::string words, field;
+  };
+
   Parts(Constraints& of, const SharedTrie& trie, const std::atomic<bool>* cancelled)
       : of_(of), trie_(trie), budget_(cancelled) {}
 
-  std::shared_ptr<Grammar> arguments(const Json& tool) {
+  // `at`: its place among the tools.
+  std::shared_ptr<Grammar> arguments(const Json& tool, size_t at) {
     const std::string& name = text_in(tool, "name");
-    const std::string part = str("the parameters of tool ", quote(name));
+    const Part part = {str("the parameters of tool ", quote(name)), str("constraint.tools[", at, "].parameters")};
     try {
       return named(format_of_arguments(tool), Expected::kObject, part);
     } catch (const Error& error) {
@@ -128,7 +135,7 @@ class Parts {
       return named(format_of("json_object"), Expected::kValue, part);
     }
   }
-  std::shared_ptr<Grammar> text(const Json& format, const std::string& part) {
+  std::shared_ptr<Grammar> text(const Json& format, const Part& part) {
     try {
       return named(format, Expected::kValue, part);
     } catch (const Error& error) {
@@ -142,11 +149,11 @@ class Parts {
 
  private:
   // Adds the part to every error.
-  std::shared_ptr<Grammar> named(const Json& format, Expected expected, const std::string& part) {
+  std::shared_ptr<Grammar> named(const Json& format, Expected expected, const Part& part) {
     try {
       return grammar_of(format, expected);
     } catch (const Error& error) {
-      throw Error(error.code(), str(part, ": ", error.what()));
+      throw Error(error.code(), str(part.words, ": ", error.what()), part.field);
     }
   }
   std::shared_ptr<Grammar> grammar_of(const Json& format, Expected expected) {
@@ -176,8 +183,10 @@ namespace {
 
 Constraint turn_of(const Json& json, Parts& parts, const SharedTrie& trie) {
   if (trie.vocab() < int(tokenizer::kFirstSpecial)) {
-    throw Error(Code::kUnsupported, str("a constraint of kind \"harmony\" needs the full vocabulary; this model has ",
-                                        trie.vocab(), " tokens"));
+    throw Error(
+        Code::kUnsupported,
+        str("a constraint of kind \"harmony\" needs the full vocabulary; this model has ", trie.vocab(), " tokens"),
+        "constraint.kind");
   }
   const std::string choice = json.find("toolChoice") != nullptr ? text_in(json, "toolChoice") : "auto";
   const Json *analysis = json.find("analysisTokens"), *final_format = json.find("final");
@@ -188,14 +197,15 @@ Constraint turn_of(const Json& json, Parts& parts, const SharedTrie& trie) {
   if (choice != "none" && json.find("tools") != nullptr) {
     const bool all = json.find("names") == nullptr;
     const std::vector<std::string> names = all ? std::vector<std::string>() : texts_in(json, "names");
-    for (const Json& tool : list_in(json, "tools")) {
-      const std::string& name = text_in(tool, "name");
+    const Json::Array& tools = list_in(json, "tools");
+    for (size_t i = 0; i < tools.size(); ++i) {
+      const std::string& name = text_in(tools[i], "name");
       const bool may_be_called = all || std::find(names.begin(), names.end(), name) != names.end();
-      if (may_be_called) turn.tools.push_back({name, parts.arguments(tool)});
+      if (may_be_called) turn.tools.push_back({name, parts.arguments(tools[i], i)});
     }
   }
   if (final_format != nullptr && turn.has_final) {
-    turn.final_text = parts.text(*final_format, "the format of the final message");
+    turn.final_text = parts.text(*final_format, {"the format of the final message", "constraint.final"});
     turn.has_preamble = false;  // clients join the visible texts: a preamble would make the value invalid
   }
   return {Frame::of_turn(turn, trie), analysis == nullptr ? -1 : int64_t(analysis->number()->value)};
@@ -208,14 +218,15 @@ Constraint text_of(const Json& json, Parts& parts, std::span<const int32_t> ends
     usable.push_back(end);
     // A text may need any single byte; text of longer tokens can be spelled with shorter ones.
     if (end < int32_t(tokenizer::kFirstSpecial) && tokenizer::Vocabulary::get().bytes(uint32_t(end)).size() == 1) {
-      throw Error(Code::kInvalidArgument, str("the stop token ", end, " is a single byte, which the text may need"));
+      throw Error(Code::kInvalidArgument, str("the stop token ", end, " is a single byte, which the text may need"),
+                  "stopTokens");
     }
   }
   if (usable.empty())
-    throw Error(Code::kInvalidArgument, "a constraint of kind \"text\" needs a stop token to end with");
+    throw Error(Code::kInvalidArgument, "a constraint of kind \"text\" needs a stop token to end with", "stopTokens");
   const Json* format = json.find("format");
   if (format == nullptr) refuse_text("format", "absent");
-  return {Frame::of_text(parts.text(*format, "the format"), usable, trie)};
+  return {Frame::of_text(parts.text(*format, {"the format", "constraint.format"}), usable, trie)};
 }
 
 std::string key_of(std::string_view text, std::span<const int32_t> ends) {
@@ -286,8 +297,10 @@ void Constraints::trim() {
 std::shared_ptr<const Constraint> Constraints::compile(std::string_view text, std::span<const int32_t> ends,
                                                        const std::atomic<bool>* cancelled) {
   if (text.size() > kMaxConstraintBytes) {
-    throw Error(Code::kInvalidArgument, str("the constraint has ", text.size(), " bytes of JSON, at most ",
-                                            kMaxConstraintBytes, " are supported"));
+    throw Error(
+        Code::kInvalidArgument,
+        str("the constraint has ", text.size(), " bytes of JSON, at most ", kMaxConstraintBytes, " are supported"),
+        "constraint");
   }
   std::string key = key_of(text, ends);
   if (std::shared_ptr<const Constraint> known = constraints_.find(key)) return known;

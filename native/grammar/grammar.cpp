@@ -182,7 +182,8 @@ void Cursor::count_work() {
   throw Error(Code::kUnsupported,
               str("the constraint leaves too many ways open at once: ", of_mask ? "" : "token after token, ",
                   "telling which may follow takes too long; write the pattern or the choices less "
-                  "ambiguously"));
+                  "ambiguously"),
+              "constraint");
 }
 
 // Looks up the mask of the state. Makes it if it is missing, unless another cursor's mask is being made.

@@ -131,8 +131,10 @@ struct Machine::Closure {
     const Todo todo = {node, min, max, frame};
     if (is_known(todo) || is_covered(todo)) return;
     if (order.size() >= kMaxPlaces) {
-      throw Error(Code::kUnsupported, str("the constraint leaves more than ", kMaxPlaces,
-                                          " ways open at once: write the pattern or the choices less ambiguously"));
+      throw Error(Code::kUnsupported,
+                  str("the constraint leaves more than ", kMaxPlaces,
+                      " ways open at once: write the pattern or the choices less ambiguously"),
+                  "constraint");
     }
     order.push_back(todo);
   }
@@ -247,8 +249,10 @@ StateId Machine::intern(std::vector<Place> places, bool accepts, uint32_t distan
   if (accepts) places.push_back({Graph::kEndNode, 0});
   if (const auto known = ids_.find(places); known != ids_.end()) return known->second;
   if (bytes() >= graph_bytes_ + kMostBytes) {
-    throw Error(Code::kUnsupported, str("the constraint leaves so many ways open that they take more than ",
-                                        kMostBytes >> 20, " MiB: write the pattern or the choices less ambiguously"));
+    throw Error(Code::kUnsupported,
+                str("the constraint leaves so many ways open that they take more than ", kMostBytes >> 20,
+                    " MiB: write the pattern or the choices less ambiguously"),
+                "constraint");
   }
   if (states_.size() == states_.capacity()) states_.reserve(2 * states_.size() + 1);
   const size_t size = (states_.size() + 1) * classes_;

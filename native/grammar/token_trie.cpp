@@ -119,8 +119,10 @@ SharedTrie::SharedTrie(int vocab) : vocab_(vocab) {
     missing += tokenizer::Vocabulary::get().find(&one, 1) >= uint32_t(vocab);
   }
   if (missing > 0) {
-    throw Error(Code::kUnsupported, str("a vocabulary of ", vocab, " tokens lacks ", missing,
-                                        " of the 256 single bytes: a constrained text may need them"));
+    throw Error(Code::kUnsupported,
+                str("a vocabulary of ", vocab, " tokens lacks ", missing,
+                    " of the 256 single bytes: a constrained text may need them"),
+                "constraint");
   }
   const auto build = [this] {
     try {

@@ -112,8 +112,10 @@ std::string decode(std::span<const uint32_t> ids) {
     } else if (id <= kLastSpecial) {
       out += special_text(id);
     } else {
-      throw Error(Code::kInvalidArgument, str("token id ", id, " at index ", i,
-                                              " is not one of o200k_harmony, whose ids end at ", kLastSpecial));
+      throw Error(
+          Code::kInvalidArgument,
+          str("token id ", id, " at index ", i, " is not one of o200k_harmony, whose ids end at ", kLastSpecial),
+          str("ids[", i, "]"));
     }
   }
   return out;

@@ -75,10 +75,11 @@ const refusal = async (work) => {
   }
   return undefined;
 };
-const typed = (name, error, code) => {
+const typed = (name, error, code, field) => {
   own(`${name} is an Error`, error, "Error");
   seen[`${name} is a GptOssError`] = error instanceof GptOssError;
   seen[`${name} has its code`] = error?.code === code && error.constructor === GptOssError;
+  seen[`${name} has its field`] = error?.field === field;
 };
 
 own("encode()", tokenizer.encode("a"), "Uint32Array");
@@ -92,7 +93,7 @@ seen["decode() takes arrays of any realm"] =
 seen["encodeInto() takes arrays of any realm"] = [Uint32Array, realm.Uint32Array].every(
   (Kind) => tokenizer.encodeInto("a", new Kind(1)) === 1,
 );
-typed("a refused id", await refusal(() => tokenizer.decode(new Uint32Array([300_000]))), "INVALID_ARGUMENT");
+typed("a refused id", await refusal(() => tokenizer.decode(new Uint32Array([300_000]))), "INVALID_ARGUMENT", "ids[0]");
 typed("a failed load", await refusal(() => Engine.load("/nope")), "MODEL_NOT_FOUND");
 typed("a failed inspection", await refusal(() => inspectCheckpoint("/nope")), "MODEL_NOT_FOUND");
 
@@ -119,7 +120,11 @@ own("result.logprobs[0].top", result.logprobs[0].top, "Array");
 own("result.timings", result.timings, "Object");
 const biased = engine.generate([1], { maxTokens: 1, logitBias: new Map([[3, 1]]) });
 seen["logitBias takes a Map of any realm"] = (await biased.result).tokens.length === 1;
-typed("a refused request", await refusal(() => engine.generate([999], { maxTokens: 2 })), "INVALID_ARGUMENT");
+const notInVocabulary = await refusal(() => engine.generate([999], { maxTokens: 2 }));
+typed("a refused request", notInVocabulary, "INVALID_ARGUMENT", "prompt[0]");
+const constraint = { kind: "text", format: { type: "regex", pattern: "(?<=a)" } };
+const lookBehind = await refusal(() => engine.generate([1], { constraint }).result);
+typed("a refused pattern", lookBehind, "INVALID_ARGUMENT", "constraint.format");
 
 // A signal of the caller's own: a polyfill of no realm's class.
 const polyfill = Object.assign(new EventTarget(), { aborted: false, reason: undefined });

@@ -214,5 +214,5 @@ export class ChatSession {
 function withAdvice(error: unknown): unknown {
   if (!(error instanceof GptOssError) || error.code !== "CONTEXT_OVERFLOW") return error;
   const advice = "/reset starts a new conversation, and --drop-oldest drops the oldest turns";
-  return new GptOssError(error.code, `${error.message}; ${advice}`, { cause: error });
+  return new GptOssError(error.code, `${error.message}; ${advice}`, { cause: error, field: error.field });
 }

@@ -33,6 +33,6 @@ export class LeastTokens {
   }
 
   refusal(param: string): ApiError {
-    return badRequest(param, contextOverflow(this.#contextLength, null).message, "context_length_exceeded");
+    return badRequest(param, contextOverflow(this.#contextLength, null, param).message, "context_length_exceeded");
   }
 }

@@ -1,4 +1,5 @@
 import type { ChatMessage, ChatToolCall, OpenAIMessage } from "../../chat/messages.js";
+import { isObject } from "../bodies/fields.js";
 import { badRequest, unsupported } from "../http/error-response.js";
 
 /** `messages` of the Chat Completions API, in all the spellings that clients use, as the engine takes them. */
@@ -111,7 +112,7 @@ function readFunction(called: unknown, at: string): ChatToolCall {
   checkCalled(name, `${at}.name`);
   // A call without arguments comes back with an empty text from some clients.
   const written = given === undefined || given === null || given === "" ? "{}" : given;
-  if (typeof written !== "string" && typeof written !== "object") {
+  if (typeof written !== "string" && !isObject(written)) {
     throw badRequest(`${at}.arguments`, `${at}.arguments must be a JSON text`);
   }
   return { type: "function", function: { name, arguments: written } };

@@ -52,7 +52,7 @@ export async function completions(app: FastifyInstance, context: ServerContext):
     checkModel(context, body.model);
     checkCompletion(body);
     const format = readFormat(body);
-    const blamed: Blamed = { format };
+    const blamed: Blamed = { format, fieldNames: { logprobs: "logprobs" } };
     const { priority, warnings } = grantedPriority(request, context);
     const completion = await withFieldNames(blamed, async () => {
       const signal = disconnectSignal(request, reply);
@@ -130,7 +130,10 @@ class TextCompletion {
     ticket.reserve(promptTokens, prompts.length * this.#n, generateOptions.maxTokens);
     try {
       for (const { tokens, at } of prompts) {
-        const generation = begin(engine, tokens, generateOptions, { ...blamed, fieldNames: { prompt: at } });
+        const generation = begin(engine, tokens, generateOptions, {
+          ...blamed,
+          fieldNames: { ...blamed.fieldNames, prompt: at },
+        });
         ticket.count(generation);
         this.#generations.push(generation);
       }

@@ -92,7 +92,7 @@ export function refuseLongPrompts(body: CompletionBody, { contextLength }: BodyL
 }
 
 function tooLong(at: string, contextLength: number, tokens: number | null): ApiError {
-  return badRequest(at, `${at}: ${contextOverflow(contextLength, tokens).message}`, "context_length_exceeded");
+  return badRequest(at, `${at}: ${contextOverflow(contextLength, tokens, at).message}`, "context_length_exceeded");
 }
 
 /**
@@ -141,7 +141,11 @@ export async function readIds(value: unknown, at: string, engine: Engine): Promi
   return ids;
 }
 
-/** Stop strings are looked for in what is shown, not by the engine. */
+/**
+ * Stop strings are looked for in what is shown, not by the engine.
+ *
+ * @throws ApiError that names the field
+ */
 export function completionOptions(
   body: CompletionBody,
   format: AskedFormat | null,
@@ -150,12 +154,16 @@ export function completionOptions(
   granted: { priority: number | undefined; client: string },
   signal: AbortSignal,
 ): GenerateOptions {
+  const stopTokens = [...endTokens(body, engine), ...(body.stop_token_ids ?? [])];
+  if (format !== null && !stopTokens.some((token) => token < engine.info.model.vocab)) {
+    throw badRequest("ignore_eos", "ignore_eos leaves a format no token to end with; stop_token_ids can name one");
+  }
   return {
     ...samplingOf(body),
     n: body.n ?? 1,
     maxTokens: body.max_tokens ?? 16,
     logprobs: body.logprobs ?? 0,
-    stopTokens: [...endTokens(body, engine), ...(body.stop_token_ids ?? [])],
+    stopTokens,
     tenant: granted.client,
     signal,
     cacheSalt: tenant.cacheSalt(body.cache_salt),

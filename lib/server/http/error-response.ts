@@ -36,7 +36,7 @@ const commonNames: FieldNames = {
 };
 
 /** What of a request its refusals can be about. */
-export type Blamed = Pick<TurnRequest, "fieldNames"> & Partial<Pick<TurnRequest, "tools" | "format">>;
+export type Blamed = Partial<Pick<TurnRequest, "fieldNames" | "conversationAt" | "tools" | "format">>;
 
 /** What the engine refuses while `work` is done becomes an error of the API that names the field of the request. */
 export async function withFieldNames<T>(request: Blamed, work: () => T | Promise<T>): Promise<T> {
@@ -47,56 +47,45 @@ export async function withFieldNames<T>(request: Blamed, work: () => T | Promise
   }
 }
 
-/** The engine's refusals name what they are about in one fixed form; others pass as they are. */
+/** A refusal of the engine as one of the API, with the request's name for the field; anything else as it is. */
 export function namedRefusal(error: unknown, request: Blamed): unknown {
   if (!(error instanceof GptOssError)) return error;
   const told = apiError(error);
   if (told.status !== 400) return error;
-  const { param, message } = named(error, { ...commonNames, ...request.fieldNames }, request);
-  return new ApiError(400, message, { code: told.code, param, cause: error });
+  const { field } = error;
+  const param = field === undefined ? null : paramOf(field, request);
+  return new ApiError(400, worded(error, param), { code: told.code, param, cause: error });
 }
 
-function named(
-  { code, message }: GptOssError,
-  names: FieldNames,
-  { tools = [], format }: Blamed,
-): { param: string | null; message: string } {
-  if (code === "CONTEXT_OVERFLOW") return { param: names.prompt ?? null, message };
-  const tool = /^the parameters of tool ("(?:[^"\\]|\\.)*")/.exec(message)?.[1];
-  if (tool !== undefined)
-    return { param: tools.find(({ name }) => JSON.stringify(name) === tool)?.at ?? null, message };
-  if (format && /^the format( of the final message)?:/.test(message)) return { param: format.at, message };
-  // Of a completion with a format, which must be able to end.
-  if (message.startsWith("the stop token ")) return { param: names.stopTokens ?? null, message };
-  if (message.endsWith("needs a stop token to end with")) {
-    return {
-      param: "ignore_eos",
-      message: "ignore_eos leaves a format no token to end with; stop_token_ids can name one",
-    };
-  }
-  const option = / for (?:an (?:id|element) of )?([a-zA-Z_][\w.[\]]*)/.exec(message)?.[1];
-  if (option === undefined) return { param: null, message };
-  const param = fieldOf(option, names, tools, format);
-  return { param, message: param === null ? message : message.replace(option, param) };
+/** The form of `invalidArgument` has the name of the field in it. */
+function worded({ field, message }: GptOssError, param: string | null): string {
+  return param === null ? message : message.replace(` ${field} but received `, () => ` ${param} but received `);
 }
 
-/** `stopTokens[3]` is `stop_token_ids[3]`: the longest part of an option that has a name in requests gets it. */
-function fieldOf(
-  option: string,
-  names: FieldNames,
-  tools: NonNullable<Blamed["tools"]>,
-  format: Blamed["format"],
-): string | null {
-  const index = /^(?:constraint\.)?tools\[(\d+)\]/.exec(option)?.[1];
-  if (index !== undefined) return tools[Number(index)]?.at ?? null;
-  if (/^constraint\.(final|format)\b/.test(option)) return format?.at ?? null;
+/** `stopTokens[3]` is `stop_token_ids[3]`: the longest part of a field that has a name in requests gets it. */
+function paramOf(field: string, request: Blamed): string | null {
+  const names: FieldNames = { ...commonNames, ...request.fieldNames };
+  const places = placesOf(request);
   for (
-    let end = option.length;
+    let end = field.length;
     end > 0;
-    end = Math.max(...[".", "["].map((mark) => option.lastIndexOf(mark, end - 1)))
+    end = Math.max(field.lastIndexOf(".", end - 1), field.lastIndexOf("[", end - 1))
   ) {
-    const name = option.slice(0, end);
-    if (Object.hasOwn(names, name)) return names[name]! + option.slice(end);
+    const part = field.slice(0, end);
+    const place = places.get(part);
+    if (place !== undefined) return place;
+    if (Object.hasOwn(names, part)) return names[part]! + field.slice(end);
   }
   return null;
+}
+
+/** What the request has in another form: no name for what is within it would be one of the request. */
+function placesOf({ tools = [], format, conversationAt }: Blamed): ReadonlyMap<string, string> {
+  const places = new Map<string, string>();
+  for (const [index, { at }] of tools.entries()) {
+    for (const list of ["tools", "constraint.tools"]) places.set(`${list}[${index}]`, at);
+  }
+  for (const name of ["constraint.final", "constraint.format"]) if (format) places.set(name, format.at);
+  for (const name of ["messages", "prompt"]) if (conversationAt !== undefined) places.set(name, conversationAt);
+  return places;
 }

@@ -1,11 +1,12 @@
 import { contextOverflow } from "../../errors.js";
 import { leastOfMessage } from "../../harmony/render.js";
+import { badRequest } from "../http/error-response.js";
 import { ApiError } from "../http/errors.js";
 import type { ConversationItem } from "./conversation.js";
 
 function tooLong(contextLength: number): ApiError {
-  const { message } = contextOverflow(contextLength, null);
-  return new ApiError(400, message, { code: "context_length_exceeded", param: "input" });
+  const { message } = contextOverflow(contextLength, null, "input");
+  return badRequest("input", message, "context_length_exceeded");
 }
 
 /** Whether a turn was refused because the context cannot hold it. */

@@ -64,8 +64,11 @@ export class ApiKeys {
 function checked(keys: readonly string[]): readonly string[] {
   const index = keys.findIndex((key) => !sendable.test(key));
   if (index < 0) return keys;
-  throw new GptOssError("INVALID_ARGUMENT", `apiKeys[${index}] could not be sent in a header: ${howSendable}`);
+  const field = `apiKeys[${index}]`;
+  throw new GptOssError("INVALID_ARGUMENT", `${field} could not be sent in a header: ${howSendable}`, { field });
 }
+
+const ofFile = "apiKeys.file";
 
 /** One key per line; empty lines and those that begin with # do not count. Errors name a line, and nothing of it. */
 function keysOf(file: string): string[] {
@@ -76,9 +79,7 @@ function keysOf(file: string): string[] {
     throw new GptOssError(
       refusalOf(cause) ?? "INVALID_ARGUMENT",
       `The file of API keys cannot be read: ${(cause as Error).message}`,
-      {
-        cause,
-      },
+      { cause, field: ofFile },
     );
   }
   const keys: string[] = [];
@@ -87,10 +88,13 @@ function keysOf(file: string): string[] {
     if (key === "" || key.startsWith("#")) continue;
     if (!sendable.test(key)) {
       const where = `Line ${index + 1} of the file of API keys ${file}`;
-      throw new GptOssError("INVALID_ARGUMENT", `${where} could not be sent in a header: ${howSendable}`);
+      const message = `${where} could not be sent in a header: ${howSendable}`;
+      throw new GptOssError("INVALID_ARGUMENT", message, { field: ofFile });
     }
     keys.push(key);
   }
-  if (keys.length === 0) throw new GptOssError("INVALID_ARGUMENT", `The file of API keys ${file} holds none`);
+  if (keys.length === 0) {
+    throw new GptOssError("INVALID_ARGUMENT", `The file of API keys ${file} holds none`, { field: ofFile });
+  }
   return keys;
 }

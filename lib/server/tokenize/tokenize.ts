@@ -39,7 +39,7 @@ export async function tokenize(app: FastifyInstance, context: ServerContext): Pr
 
   const detokenizing = checkedBody(detokenizeCheck, context);
   app.post<{ Body: { model?: string; tokens: unknown } }>("/detokenize", detokenizing, (request, reply) =>
-    withFieldNames({ fieldNames: { id: "tokens" } }, async () => {
+    withFieldNames({ fieldNames: { ids: "tokens" } }, async () => {
       const { body } = request;
       if (body.model !== undefined) checkModel(context, body.model);
       const ids = await readIds(body.tokens, "tokens", context.engine);

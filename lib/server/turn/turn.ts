@@ -65,6 +65,8 @@ export interface TurnRequest {
   ticket?: Ticket;
   /** What the request calls the engine's options, where it does so by other names than chat completions do. */
   fieldNames?: FieldNames;
+  /** Where in the request the conversation stands; absent: its messages are `messages`. */
+  conversationAt?: string;
 }
 
 /** A request's names for the engine's options; `prompt` is what the prompt is made from. */

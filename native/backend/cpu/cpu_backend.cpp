@@ -31,7 +31,8 @@ BackendDefaults CpuBackend::defaults() const {
 
 void CpuBackend::check(const StepLimits&, KvType type) const {
   if (type == kKvFP8) {
-    throw Error(Code::kUnsupported, "kvCache.dtype \"fp8\" needs a GPU; the CPU has \"f32\" and \"bf16\"");
+    throw Error(Code::kUnsupported, "kvCache.dtype \"fp8\" needs a GPU; the CPU has \"f32\" and \"bf16\"",
+                "kvCache.dtype");
   }
 }
 

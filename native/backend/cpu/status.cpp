@@ -46,7 +46,7 @@ BackendStatus cpu_status() {
 std::unique_ptr<Backend> make_cpu_backend(const BackendOptions& options) {
   if (options.threads < 0 || options.threads > 1024) {
     throw Error(Code::kInvalidArgument,
-                str("expected an integer in [0, 1024] for threads but received ", options.threads));
+                str("expected an integer in [0, 1024] for threads but received ", options.threads), "threads");
   }
   const cpu::Choice choice = cpu::choose_kernels(options.numerics);
   const UsableThreads threads = options.threads > 0 ? UsableThreads{options.threads, "asked for"} : usable_threads();

@@ -42,10 +42,11 @@ BackendStatus cuda_status() {
 std::unique_ptr<Backend> make_cuda_backend(const BackendOptions& options) {
   if (options.numerics == "exact") {
     throw Error(Code::kUnsupported,
-                "numerics \"exact\" is not what GPUs compute: they have \"fast\"; the CPU backend has \"exact\"");
+                "numerics \"exact\" is not what GPUs compute: they have \"fast\"; the CPU backend has \"exact\"",
+                "numerics");
   }
   if (options.dense_weights == DenseWeights::kQ8) {
-    throw Error(Code::kUnsupported, "denseWeights \"q8\" is for the CPU backend; GPUs have \"bf16\"");
+    throw Error(Code::kUnsupported, "denseWeights \"q8\" is for the CPU backend; GPUs have \"bf16\"", "denseWeights");
   }
   const int device = cuda_device(options.backend == "auto" ? "cuda" : options.backend);
   return std::make_unique<CudaBackend>(cuda_module(), device, options.repeatable);
@@ -80,7 +81,10 @@ BackendDefaults CudaBackend::defaults() const {
 
 void CudaBackend::check(const StepLimits& limits, KvType type) const {
   const auto refuse = [](const auto&... words) { throw Error(Code::kUnsupported, str("the CUDA backend ", words...)); };
-  if (type == kKvF32) refuse("has no \"f32\" KV cache: kvCache.dtype can be \"bf16\" or \"fp8\"");
+  if (type == kKvF32) {
+    throw Error(Code::kUnsupported,
+                "the CUDA backend has no \"f32\" KV cache: kvCache.dtype can be \"bf16\" or \"fp8\"", "kvCache.dtype");
+  }
   if (limits.head_dim != kHeadDim) refuse("is made for heads of ", kHeadDim, ", not of ", limits.head_dim);
   if (limits.heads > 16 * limits.kv_heads)
     refuse("has at most 16 query heads to a KV head, not ", limits.heads, " to ", limits.kv_heads);

@@ -149,7 +149,8 @@ void set_cuda_module_for_tests(const cuda::Module* module) { put_in_place = modu
 
 const cuda::Module& cuda_module() {
   const Opened opened = open();
-  if (opened.module == nullptr) throw Error(Code::kUnsupported, str("backend \"cuda\" cannot be used: ", opened.why));
+  if (opened.module == nullptr)
+    throw Error(Code::kUnsupported, str("backend \"cuda\" cannot be used: ", opened.why), "backend");
   return *opened.module;
 }
 
@@ -224,11 +225,11 @@ int cuda_device(std::string_view backend) {
     const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), index);
     if (!backend.starts_with("cuda:") || error != std::errc() || end != number.data() + number.size() || index < 0)
       throw Error(Code::kInvalidArgument,
-                  str("expected \"cuda\" or \"cuda:N\" for backend but received \"", backend, "\""));
+                  str("expected \"cuda\" or \"cuda:N\" for backend but received \"", backend, "\""), "backend");
   }
   const CudaPresence found = cuda_presence();
   const auto refuse = [&](const std::string& why) {
-    return Error(Code::kUnsupported, str("backend \"", backend, "\" cannot be used: ", why));
+    return Error(Code::kUnsupported, str("backend \"", backend, "\" cannot be used: ", why), "backend");
   };
   if (found.devices.empty()) throw refuse(found.detail);
   if (index < 0) {
@@ -242,7 +243,8 @@ int cuda_device(std::string_view backend) {
     throw Error(Code::kInvalidArgument,
                 str("backend \"", backend, "\": there ",
                     count == 1 ? "is one CUDA device, \"cuda:0\""
-                               : str("are ", count, " CUDA devices, \"cuda:0\" to \"cuda:", count - 1, "\"")));
+                               : str("are ", count, " CUDA devices, \"cuda:0\" to \"cuda:", count - 1, "\"")),
+                "backend");
   if (const std::string& problem = found.devices[size_t(index)].problem; !problem.empty()) throw refuse(problem);
   return index;
 }

@@ -1,6 +1,9 @@
 import type { FastifyInstance } from "fastify";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Engine } from "../../../lib/engine.js";
+import { GptOssError } from "../../../lib/errors.js";
+import { type Blamed, namedRefusal } from "../../../lib/server/http/error-response.js";
+import type { ApiError } from "../../../lib/server/http/errors.js";
 import { createServer } from "../../../lib/server/index.js";
 
 /** Every 400 of the API names the field that is to blame, by its exact path. */
@@ -174,6 +177,17 @@ describe("a refused chat completion names", () => {
       [
         { messages: [user, { role: "assistant", tool_calls: [{ function: { name: "f", arguments: 1 } }] }] },
         "messages[1].tool_calls[0].function.arguments",
+      ],
+      [
+        // Empty instructions are no message for the model, and one of the request.
+        {
+          messages: [
+            { role: "system", content: "" },
+            user,
+            { role: "assistant", tool_calls: [{ function: { name: "f", arguments: [] } }] },
+          ],
+        },
+        "messages[2].tool_calls[0].function.arguments",
       ],
       [{ messages: [user, { role: "assistant", function_call: { name: 1 } }] }, "messages[1].function_call.name"],
       [{ messages: [user, { role: "assistant", content: "a", reasoning: 1 }] }, "messages[1].reasoning"],
@@ -382,6 +396,19 @@ describe("a refused response names", () => {
       [{ input: [{ type: "function_call", call_id: "\ud800", name: "f", arguments: "{}" }] }, "input[0].call_id"],
       [{ input: [{ type: "function_call", call_id: "c", name: "\ud800", arguments: "{}" }] }, "input[0].name"],
       [{ input: [{ role: "user", content: "a", id: "\ud800" }] }, "input[0].id"],
+      [
+        // The call goes with its turn, and its result is left: where that stands, no message of the model says.
+        {
+          truncation: "auto",
+          input: [
+            { role: "user", content: "word ".repeat(2000) },
+            { type: "function_call", call_id: "c", name: "f", arguments: "{}" },
+            { role: "user", content: "word ".repeat(100) },
+            { type: "function_call_output", call_id: "c", output: "o" },
+          ],
+        },
+        "input",
+      ],
       [{ instructions: 1 }, "instructions"],
       [{ max_output_tokens: 0 }, "max_output_tokens"],
       [{ max_output_tokens: 2048 }, "max_output_tokens", "context_length_exceeded"],
@@ -425,6 +452,58 @@ describe("refused work on tokens names", () => {
       [{ tokens: [1, "x"] }, "tokens[1]"],
       [{ tokens: [-1] }, "tokens[0]"],
     ]));
+});
+
+describe("the field of an error of the engine", () => {
+  const format = { type: "regex", pattern: "a", at: "guided_regex" } as const;
+  const tools = [{ name: "f", at: "tools[3].function.parameters" }];
+  const chat: Blamed = { tools, format };
+  const responses: Blamed = { tools, format, conversationAt: "input", fieldNames: { maxTokens: "max_output_tokens" } };
+  const completions: Blamed = { format, fieldNames: { prompt: "prompt[1]", logprobs: "logprobs" } };
+  const told = (field: string | undefined, request: Blamed, message = `Expected a for ${field} but received 1`) =>
+    namedRefusal(new GptOssError("INVALID_ARGUMENT", message, { field }), request) as ApiError;
+
+  it("is told by the name that the request has for it", () => {
+    const named: [field: string, request: Blamed, param: string | null][] = [
+      ["stopTokens[3]", chat, "stop_token_ids[3]"],
+      ["maxTokens", chat, "max_tokens"],
+      ["maxTokens", responses, "max_output_tokens"],
+      ["messages[2].content", chat, "messages[2].content"],
+      ["messages[2].content", responses, "input"],
+      ["prompt", chat, "messages"],
+      ["prompt", responses, "input"],
+      ["prompt[7]", completions, "prompt[1][7]"],
+      ["logprobs", chat, "top_logprobs"],
+      ["logprobs", completions, "logprobs"],
+      ["constraint.tools[0].parameters", chat, "tools[3].function.parameters"],
+      ["constraint.tools[0].parameters", responses, "tools[3].function.parameters"],
+      ["constraint.tools", chat, "tools"],
+      ["constraint.final", chat, "guided_regex"],
+      ["constraint.format.pattern", completions, "guided_regex"],
+      ["constraint.analysisTokens", chat, "reasoning.max_tokens"],
+      ["constraint.final", {}, null],
+      ["constructor", chat, null],
+      ["tenant", chat, null],
+    ];
+    for (const [field, request, param] of named) {
+      const { param: found, message } = told(field, request);
+      expect([field, found]).toEqual([field, param]);
+      expect(message).toBe(`Expected a for ${param ?? field} but received 1`);
+    }
+  });
+
+  it("is not looked for in the message", () => {
+    const message = "Expected a number for temperature but received 1";
+    expect(told(undefined, chat, message)).toMatchObject({ status: 400, param: null, message });
+    expect(told("stop", chat, message)).toMatchObject({ param: "stop", message });
+  });
+
+  it("is none of the client's where the fault is none", () => {
+    const full = new GptOssError("QUEUE_FULL", "full", { field: "maxQueue" });
+    expect(namedRefusal(full, chat)).toBe(full);
+    const other = new Error("other");
+    expect(namedRefusal(other, chat)).toBe(other);
+  });
 });
 
 describe("whatever stands in the place of any value of a request", () => {

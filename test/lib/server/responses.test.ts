@@ -180,7 +180,8 @@ describe("a request", () => {
     expect(request).toEqual({
       messages: [{ role: "user", content: "Hi" }],
       instructions: null,
-      fieldNames: { maxTokens: "max_output_tokens", prompt: "input", messages: "input" },
+      fieldNames: { maxTokens: "max_output_tokens" },
+      conversationAt: "input",
       tools: [],
       toolChoice: { type: "none" },
       format: null,
