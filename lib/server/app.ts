@@ -52,9 +52,13 @@ declare module "fastify" {
  * ```
  */
 export async function createServer(options: ServerOptions): Promise<FastifyInstance> {
-  const checked = checkServerOptions(options);
-  const app = buildApp(checked);
-  const parts = buildParts(checked, app.log);
+  return buildServer(checkServerOptions(options));
+}
+
+/** @param partsOf others than the server's own, for tests */
+export async function buildServer(options: CheckedServerOptions, partsOf = buildParts): Promise<FastifyInstance> {
+  const app = buildApp(options);
+  const parts = partsOf(options, app.log);
   decorate(app, parts);
   const known = await routes(app, parts);
   app.setNotFoundHandler(known.refuse);

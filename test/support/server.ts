@@ -1,58 +1,44 @@
-import Fastify, { type FastifyInstance } from "fastify";
-import { acceptJson } from "../../lib/server/bodies/checked-body.js";
-import { chatCompletions } from "../../lib/server/chat/chat-completions.js";
-import { completions } from "../../lib/server/completions/completions.js";
+import type { FastifyInstance } from "fastify";
 import type { ServerContext } from "../../lib/server/context.js";
-import { handleError } from "../../lib/server/http/errors.js";
-import { setTenant } from "../../lib/server/tenants/tenant.js";
-import { Tenants } from "../../lib/server/tenants/tenants.js";
-import { tokenize } from "../../lib/server/tokenize/tokenize.js";
-import { startTurn } from "../../lib/server/turn/start.js";
+import type { ServerOptions } from "../../lib/server/options.js";
 import { ScriptedEngine, type ScriptedEngineOptions, type Scripts } from "../../lib/testing/index.js";
 import { tokenizer } from "../../lib/tokenizer/tokenizer.js";
+import { productServer } from "./product-server.js";
 
 /** A server whose model writes what a test says, for requests without a socket. */
 
 export interface ScriptedServer extends AsyncDisposable {
   app: FastifyInstance;
   engine: ScriptedEngine;
-  context: ServerContext;
 }
 
 export interface ScriptedServerOptions extends ScriptedEngineOptions {
+  server?: Partial<ServerOptions>;
   context?: Partial<ServerContext>;
 }
 
 export async function scriptedServer(
   scripts: Scripts,
-  { context: given = {}, ...options }: ScriptedServerOptions = {},
+  { server = {}, context = {}, ...options }: ScriptedServerOptions = {},
 ): Promise<ScriptedServer> {
   const engine = new ScriptedEngine(scripts, options);
-  const app = Fastify({ forceCloseConnections: true });
-  app.setErrorHandler(handleError);
-  acceptJson(app);
-  const { everybody } = new Tenants();
-  app.addHook("onRequest", async (request) => setTenant(request, everybody));
-  const context: ServerContext = {
-    engine,
-    created: 1_700_000_000,
-    modelNames: ["gpt-oss-20b"],
-    clock: () => new Date("2025-06-28T12:00:00Z"),
-    contextLength: engine.info.limits.contextLength,
-    logger: app.log,
-    priorityRange: [-1000, 1000],
-    startTurn: (request) => startTurn(engine, request),
-    ...given,
-  };
-  await chatCompletions(app, context);
-  await completions(app, context);
-  await tokenize(app, context);
+  const app = await productServer(
+    {
+      engine,
+      modelName: "gpt-oss-20b",
+      clock: () => new Date("2025-06-28T12:00:00Z"),
+      priorityRange: [-1000, 1000],
+      ...server,
+    },
+    { context },
+  );
   await app.ready();
   const close = async () => {
+    app.server.closeAllConnections();
     await app.close();
     await engine.close();
   };
-  return { app, engine, context, [Symbol.asyncDispose]: close };
+  return { app, engine, [Symbol.asyncDispose]: close };
 }
 
 /** Ids of a text in which control tokens are spelled out. */

@@ -14,10 +14,13 @@ export class Gate {
   readonly #tenants: Tenants;
 
   /** @throws GptOssError INVALID_ARGUMENT when the keys are not usable */
-  constructor({ apiKeys, clock, sharePrefixes }: Pick<CheckedPluginOptions, "apiKeys" | "clock" | "sharePrefixes">) {
+  constructor(
+    { apiKeys, clock, sharePrefixes }: Pick<CheckedPluginOptions, "apiKeys" | "clock" | "sharePrefixes">,
+    tenants = new Tenants({ clock, sharePrefixes }),
+  ) {
     this.#keys = apiKeys ? new ApiKeys(apiKeys) : null;
     this.#wrong = new WrongKeys(clock);
-    this.#tenants = new Tenants({ clock, sharePrefixes });
+    this.#tenants = tenants;
   }
 
   /**

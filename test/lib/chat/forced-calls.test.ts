@@ -1,8 +1,9 @@
 import { Ajv } from "ajv";
+import type { FastifyInstance } from "fastify";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Engine } from "../../../lib/index.js";
-import { startTurn } from "../../../lib/server/turn/start.js";
-import { chat, ids, type Json, type ScriptedServer, scriptedServer } from "../../support/server.js";
+import { createServer } from "../../../lib/server/index.js";
+import { chat, type Json } from "../../support/server.js";
 import { draws } from "../../support/thorough.js";
 
 /**
@@ -60,16 +61,15 @@ const formats: object[] = [
 
 describe.each(["synthetic:wide", "demo"])("%s", (name) => {
   let engine: Engine;
-  let server: ScriptedServer;
+  let app: FastifyInstance;
 
   beforeAll(async () => {
     engine = await Engine.load(name, { backend: "cpu", contextLength: 4096 });
-    const context = { engine, startTurn: (request: Parameters<typeof startTurn>[1]) => startTurn(engine, request) };
-    server = await scriptedServer([{ tokens: ids("x") }], { context });
+    app = await createServer({ engine, modelName: "gpt-oss-20b" });
   });
 
   afterAll(async () => {
-    await server[Symbol.asyncDispose]();
+    await app.close();
     await engine.close();
   });
 
@@ -77,7 +77,7 @@ describe.each(["synthetic:wide", "demo"])("%s", (name) => {
     const seeds = Array.from({ length: count }, (_, seed) => seed);
     return Promise.all(
       seeds.map(async (seed) => {
-        const { status, body } = await chat(server.app, { ...brief, seed, ...fields(seed) });
+        const { status, body } = await chat(app, { ...brief, seed, ...fields(seed) });
         expect([status, body.error]).toEqual([200, undefined]);
         return body.choices[0];
       }),
@@ -119,7 +119,7 @@ describe.each(["synthetic:wide", "demo"])("%s", (name) => {
   }, 300_000);
 
   it("row 11: an unknown name is refused", async () => {
-    const { status, body } = await chat(server.app, {
+    const { status, body } = await chat(app, {
       tools,
       tool_choice: { type: "function", function: { name: "f" } },
     });
@@ -134,7 +134,7 @@ describe.each(["synthetic:wide", "demo"])("%s", (name) => {
       [{ response_format: format }, "response_format.json_schema.schema"],
       [{ tools: [strict], tool_choice: "required" }, "tools[0].function.parameters"],
     ] as const) {
-      const { status, body } = await chat(server.app, fields);
+      const { status, body } = await chat(app, fields);
       expect([status, body.error.param]).toEqual([400, param]);
       expect(body.error.message).toContain('"uniqueItems" is not supported');
     }

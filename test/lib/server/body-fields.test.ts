@@ -1,4 +1,3 @@
-import type { FastifyBaseLogger, FastifyInstance } from "fastify";
 import { afterEach, describe, expect, it } from "vitest";
 import { checkFields, fields, type Members, misplaced } from "../../../lib/server/bodies/fields.js";
 import {
@@ -12,7 +11,8 @@ import { completionSchema } from "../../../lib/server/completions/request.js";
 import { createServer, type ServerOptions } from "../../../lib/server/index.js";
 import { responseSchema } from "../../../lib/server/responses/request.js";
 import { ScriptedEngine } from "../../../lib/testing/index.js";
-import { ids, type Json } from "../../support/server.js";
+import { capturedLog } from "../../support/captured-log.js";
+import { ids, type Json, post } from "../../support/server.js";
 
 const hello = ids("<|channel|>final<|message|>Hello!<|return|>");
 const user = { role: "user", content: "Hi" };
@@ -26,22 +26,14 @@ afterEach(async () => {
 /** A server, its engine, and what its log was warned of. */
 async function server(options: Partial<ServerOptions> = {}) {
   const engine = new ScriptedEngine([{ tokens: hello }]);
-  const warnings: Json[] = [];
-  const logger = Object.fromEntries(
-    ["fatal", "error", "info", "debug", "trace", "silent"].map((level) => [level, () => {}]),
-  ) as unknown as FastifyBaseLogger;
-  Object.assign(logger, { level: "info", warn: (...line: unknown[]) => warnings.push(line), child: () => logger });
+  const { logger, of } = capturedLog();
+  const warnings: Json[] = of.warn;
   const app = await createServer({ engine, modelName: model, logger, ...options });
   open.push(async () => {
     await app.close();
     await engine.close();
   });
   return { app, engine, warnings, prompt: () => engine.tokenizer.decode(engine.requests.at(-1)!.promptTokens) };
-}
-
-async function post(app: FastifyInstance, url: string, payload: object): Promise<{ status: number; body: Json }> {
-  const answer = await app.inject({ method: "POST", url, payload });
-  return { status: answer.statusCode, body: answer.json() };
 }
 
 describe("lone surrogates", () => {

@@ -17,6 +17,7 @@ import {
   scriptedServer,
   stream,
 } from "../../support/server.js";
+import { listening } from "../../support/server-operations.js";
 
 const weather = { type: "function", function: { name: "get_weather", parameters: { type: "object" } } } as const;
 const tools = [weather];
@@ -263,7 +264,7 @@ describe("a chat completion", () => {
 describe("a client on a socket", () => {
   it("reads chunks and whole answers with OpenAI's own library", async () => {
     await using server = await scriptedServer([{ tokens: [...hello.slice(0, -8), ...called], tokensPerStep: 2 }]);
-    const client = new OpenAI({ baseURL: `${await listening(server)}/v1`, apiKey: "none" });
+    const client = new OpenAI({ baseURL: `http://127.0.0.1:${await listening(server.app)}/v1`, apiKey: "none" });
     const request = { model: "gpt-oss-20b", messages: [{ role: "user", content: "Hi" }], tools } as const;
     const { choices } = await client.chat.completions.create(request as never);
     const run = client.chat.completions.stream(request as never);
@@ -301,7 +302,7 @@ describe("a client on a socket", () => {
 
   it("that goes away stops the model, streaming or not", async () => {
     await using server = await scriptedServer([{ ...long, stepDelayMs: 1 }]);
-    await listening(server);
+    await listening(server.app);
     for (const streamed of [true, false]) {
       const requests = await Promise.all(
         Array.from({ length: 10 }, async () => {
@@ -421,13 +422,8 @@ describe("a turn", () => {
   });
 });
 
-async function listening({ app }: ScriptedServer): Promise<string> {
-  await app.listen({ host: "127.0.0.1", port: 0 });
-  return `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`;
-}
-
 async function sent(server: ScriptedServer, fields: object): Promise<ClientRequest> {
-  if (!server.app.server.listening) await listening(server);
+  if (!server.app.server.listening) await listening(server.app);
   const { port } = server.app.server.address() as AddressInfo;
   const body = JSON.stringify(asking(fields));
   const headers = { "content-type": "application/json", "content-length": Buffer.byteLength(body) };

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { Engine } from "../../../lib/index.js";
-import { startTurn } from "../../../lib/server/turn/start.js";
+import { createServer } from "../../../lib/server/index.js";
 import { firstSpecialToken } from "../../../lib/tokenizer/special-tokens.js";
 import { analysis, call, final, prompt, promptIds, renderedBy, tools, user } from "../../support/answers.js";
 import { type Answer, asking, chat, ids, type Json, scriptedServer } from "../../support/server.js";
@@ -88,7 +88,7 @@ describe("history", () => {
 
   it("row 22: the date is that of the clock, and stays within a day", async () => {
     let now = new Date("2025-06-28T00:00:01Z");
-    await using server = await scriptedServer([{ tokens: ids(final("x")) }], { context: { clock: () => now } });
+    await using server = await scriptedServer([{ tokens: ids(final("x")) }], { server: { clock: () => now } });
     const cached = async () => (await chat(server.app)).body.usage.prompt_tokens_details.cached_tokens;
     expect(await cached()).toBe(0);
     now = new Date("2025-06-28T23:59:59Z");
@@ -167,11 +167,8 @@ describe("requests", () => {
 
   it("row 38: the same seed gives the same answer, alone and beside others", async () => {
     await using engine = await Engine.load("synthetic:wide", { backend: "cpu", threads: 1, contextLength: 4096 });
-    await using server = await scriptedServer([{ tokens: [1] }], {
-      context: { engine, startTurn: (request) => startTurn(engine, request) },
-    });
-    const ask = (seed: number) =>
-      chat(server.app, { seed, max_tokens: 12 }).then(({ body }) => body.choices[0].message);
+    const app = await createServer({ engine, modelName: "gpt-oss-20b" });
+    const ask = (seed: number) => chat(app, { seed, max_tokens: 12 }).then(({ body }) => body.choices[0].message);
     const alone = await ask(7);
     const [beside] = await Promise.all([7, ...Array.from({ length: 15 }, (_, i) => i + 100)].map(ask));
     expect(beside).toEqual(alone);

@@ -3,9 +3,9 @@ import { renderChat } from "../../../lib/chat/chat.js";
 import type { TurnRequest } from "../../../lib/server/turn/turn.js";
 import { tokenizer } from "../../../lib/tokenizer/tokenizer.js";
 import { replayed, streamEvents } from "../../support/response-stream.js";
-import { scriptedServer } from "../../support/scripted-server.js";
 import { call, final, preamble, reasoning, turn } from "../../support/scripted-turns.js";
 import { draws } from "../../support/thorough.js";
+import { turnServer } from "../../support/turn-server.js";
 
 /** What went wrong on other servers of this model, by the numbers of our list of such cases. */
 
@@ -31,14 +31,14 @@ describe("row 7: reasoning in a tool loop", () => {
   const output = { type: "function_call_output", call_id: "call_1", output: "o" };
 
   it("stays when the history is stored", async () => {
-    await using server = scriptedServer([calling]);
+    await using server = await turnServer([calling]);
     const { id } = (await server.post({ ...ask, tools })).json;
     await server.post({ ...ask, tools, previous_response_id: id, input: [output] });
     expect(prompt(server.player.last)).toBe(loop);
   });
 
   it("stays when the client sends the history", async () => {
-    await using server = scriptedServer([calling]);
+    await using server = await turnServer([calling]);
     const { json } = await server.post({ ...ask, tools, store: false });
     const input = [{ role: "user", content: "Hi" }, ...json.output, output];
     await server.post({ ...ask, tools, input });
@@ -48,7 +48,7 @@ describe("row 7: reasoning in a tool loop", () => {
 
 describe("row 8: old reasoning", () => {
   it("is gone before the last answer, after several answers too", async () => {
-    await using server = scriptedServer([
+    await using server = await turnServer([
       turn([reasoning("R1"), final("A1")]),
       turn([reasoning("R2"), final("A2")]),
       turn([reasoning("R3"), call("f", "{}")]),
@@ -70,7 +70,7 @@ describe("row 17: max_output_tokens", () => {
   const length = parts.reduce((sum, { text }) => sum + text.length, 0);
 
   it.each(Array.from({ length }, (_, index) => index + 1))("cut after %i characters", async (cutAt) => {
-    await using server = scriptedServer([turn(parts, { cutAt })]);
+    await using server = await turnServer([turn(parts, { cutAt })]);
     const response = replayed(streamEvents((await server.post({ ...ask, tools, stream: true })).text));
     expect(response).toMatchObject({
       status: "incomplete",
@@ -89,14 +89,14 @@ describe("row 17: max_output_tokens", () => {
   });
 
   it("cut before anything was said is an empty output", async () => {
-    await using server = scriptedServer([turn(parts, { cutAt: 0 })]);
+    await using server = await turnServer([turn(parts, { cutAt: 0 })]);
     expect((await server.post({ ...ask, tools })).json).toMatchObject({ status: "incomplete", output: [] });
   });
 });
 
 describe("row 18: a call that is cut off", () => {
   it.each([true, false])("is an incomplete item with the arguments so far (stream: %s)", async (stream) => {
-    await using server = scriptedServer([turn([reasoning("R"), call("f", '{"a":1}')], { cutAt: 4 })]);
+    await using server = await turnServer([turn([reasoning("R"), call("f", '{"a":1}')], { cutAt: 4 })]);
     const { text, json } = await server.post({ ...ask, tools, stream });
     const response = stream ? replayed(streamEvents(text)) : json;
     expect(response.status).toBe("incomplete");
@@ -107,7 +107,7 @@ describe("row 18: a call that is cut off", () => {
 describe("row 21: usage", () => {
   it.each([true, false])("counts what the turn counted (stream: %s)", async (stream) => {
     const usage = { promptTokens: 101, cachedTokens: 64, completionTokens: 31, reasoningTokens: 17 };
-    await using server = scriptedServer([turn([reasoning("R"), final("A")], { usage })]);
+    await using server = await turnServer([turn([reasoning("R"), final("A")], { usage })]);
     const { text, json } = await server.post({ ...ask, stream });
     expect((stream ? replayed(streamEvents(text)) : json).usage).toEqual({
       input_tokens: 101,
@@ -121,7 +121,7 @@ describe("row 21: usage", () => {
 
 describe("row 22: the date", () => {
   it("of a stored conversation is that of its first turn, over midnight", async () => {
-    await using server = scriptedServer([hello]);
+    await using server = await turnServer([hello]);
     server.clock.now = new Date("2026-11-22T23:59:59Z");
     let { id } = (await server.post(ask)).json;
     server.clock.now = new Date("2026-11-23T00:00:01Z");
@@ -134,7 +134,7 @@ describe("row 22: the date", () => {
 
 describe("row 29: a preamble", () => {
   it("is a message before the call, and commentary when it comes back", async () => {
-    await using server = scriptedServer([calling]);
+    await using server = await turnServer([calling]);
     const { json } = await server.post({ ...ask, tools });
     expect(json.output.map(({ type }: { type: string }) => type)).toEqual(["reasoning", "message", "function_call"]);
     const output = { type: "function_call_output", call_id: "call_1", output: "o" };
@@ -143,7 +143,7 @@ describe("row 29: a preamble", () => {
   });
 
   it("and the answer after it are two messages, which a client may send back as they are", async () => {
-    await using server = scriptedServer([turn([preamble("First."), reasoning("R"), final("Then.")])]);
+    await using server = await turnServer([turn([preamble("First."), reasoning("R"), final("Then.")])]);
     const { output } = (await server.post(ask)).json;
     const input = [{ role: "user", content: "Hi" }, ...output, { role: "user", content: "And?" }];
     await server.post({ ...ask, input });
@@ -161,7 +161,7 @@ describe("row 33: events", () => {
 
   it.each([1, 2, 3, 100])("replay into the final object, deltas of %i characters", async (deltaLength) => {
     const scripts = kinds.flatMap((first) => kinds.map((second) => turn([first, second], { deltaLength })));
-    await using server = scriptedServer(scripts);
+    await using server = await turnServer(scripts);
     for (const _ of scripts) {
       const { text } = await server.post({ ...ask, tools, stream: true });
       const response = replayed(streamEvents(text));
@@ -174,7 +174,7 @@ describe("row 34: the store", () => {
   const responses = draws(3000, 10_000);
   it(`holds ${responses} responses within its bounds`, async () => {
     const limits = { responses: 1000, bytes: 2 ** 20 };
-    await using server = scriptedServer([hello], { store: limits });
+    await using server = await turnServer([hello], { store: limits });
     const ids: string[] = [];
     for (let request = 0; request < responses; request++) ids.push((await server.post(ask)).json.id);
     const statuses: number[] = [];
@@ -186,7 +186,7 @@ describe("row 34: the store", () => {
   });
 
   it("carries a conversation on over five responses, also when one of them is deleted", async () => {
-    await using server = scriptedServer([1, 2, 3, 4, 5].map((n) => turn([reasoning(`R${n}`), final(`A${n}`)])));
+    await using server = await turnServer([1, 2, 3, 4, 5].map((n) => turn([reasoning(`R${n}`), final(`A${n}`)])));
     const ids: string[] = [];
     for (let n = 1; n <= 5; n++) {
       const input = [{ role: "user", content: `Q${n}` }];
@@ -209,7 +209,7 @@ describe("row 34: the store", () => {
   });
 
   it("branches where a response is continued twice", async () => {
-    await using server = scriptedServer([hello]);
+    await using server = await turnServer([hello]);
     const { id } = (await server.post(ask)).json;
     for (const input of ["Left", "Right"]) {
       await server.post({ ...ask, input, previous_response_id: id });
@@ -260,7 +260,7 @@ describe("row 35: codex", () => {
   };
 
   it("is answered, its unknown tools left out with one warning", async () => {
-    await using server = scriptedServer([hello]);
+    await using server = await turnServer([hello]);
     for (let request = 0; request < 2; request++) {
       const { status, text } = await server.post(body);
       expect(status, text).toBe(200);
@@ -278,7 +278,7 @@ describe("row 35: codex", () => {
   });
 
   it("may go on with nothing to add", async () => {
-    await using server = scriptedServer([hello]);
+    await using server = await turnServer([hello]);
     const { id } = (await server.post(ask)).json;
     for (const input of [[], "", undefined, null]) {
       expect((await server.post({ ...ask, input, previous_response_id: id })).status).toBe(200);
@@ -289,7 +289,7 @@ describe("row 35: codex", () => {
 
 describe("row 36: the agents SDK", () => {
   it("sets fields for reasoning and gets its items", async () => {
-    await using server = scriptedServer([hello]);
+    await using server = await turnServer([hello]);
     const { json } = await server.post({
       ...ask,
       include: ["reasoning.encrypted_content", "web_search_call.action.sources"],
@@ -316,7 +316,7 @@ describe("row 37: reasoning effort", () => {
     ["xhigh", { effort: "high" }],
     ["max", { effort: "high" }],
   ])("%s", async (effort, expected) => {
-    await using server = scriptedServer([hello]);
+    await using server = await turnServer([hello]);
     const { json } = await server.post({ ...ask, reasoning: { effort } });
     const { effort: asked, analysisTokens } = server.player.last;
     expect({ effort: asked, ...(analysisTokens !== undefined && { analysisTokens }) }).toEqual(expected);

@@ -1,20 +1,18 @@
-import type { FastifyBaseLogger, FastifyInstance } from "fastify";
+import type { FastifyInstance } from "fastify";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { Engine } from "../../../lib/engine.js";
 import { createServer } from "../../../lib/server/index.js";
+import { capturedLog } from "../../support/captured-log.js";
 import type { Json } from "../../support/server.js";
 
 /** Schemas of formats and tools over HTTP, with the real grammar and a model of random weights. */
 
 let engine: Engine;
 let app: FastifyInstance;
-const warnings: Json[] = [];
+const { logger, of } = capturedLog();
+const warnings: Json[] = of.warn;
 beforeAll(async () => {
   engine = await Engine.load("synthetic:wide", { backend: "cpu", threads: 1, contextLength: 4096 });
-  const logger = Object.fromEntries(
-    ["fatal", "error", "info", "debug", "trace", "silent"].map((level) => [level, () => {}]),
-  ) as unknown as FastifyBaseLogger;
-  Object.assign(logger, { level: "info", warn: (...line: unknown[]) => warnings.push(line), child: () => logger });
   app = await createServer({ engine, modelName: "gpt-oss-20b", logger, cors: ["https://a.example"] });
 });
 afterAll(async () => {

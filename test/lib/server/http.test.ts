@@ -1,8 +1,8 @@
 import { brotliCompressSync, deflateSync, gzipSync } from "node:zlib";
-import type { FastifyBaseLogger } from "fastify";
 import { beforeEach, describe, expect, it, vi } from "vitest";
 import { GptOssError } from "../../../lib/errors.js";
 import { ApiError } from "../../../lib/server/index.js";
+import { capturedLog } from "../../support/captured-log.js";
 import { seededRandom } from "../../support/random.js";
 import { held } from "../../support/server-endpoints.js";
 import { bearer, json, listening, post, rawConnection, testServers } from "../../support/server-operations.js";
@@ -305,16 +305,12 @@ describe("failures", () => {
 
 describe("the log", () => {
   it("has a line for each request, and nothing of keys, queries and bodies", async () => {
-    const lines: string[] = [];
-    const write = (...parts: unknown[]) => void lines.push(JSON.stringify(parts));
-    const logger = Object.fromEntries(
-      ["fatal", "error", "warn", "info", "debug", "trace", "silent"].map((level) => [level, write]),
-    ) as unknown as FastifyBaseLogger;
-    Object.assign(logger, { level: "trace", child: () => logger });
+    const { logger, all } = capturedLog();
     const app = await server({ logger, apiKeys: ["sesame"] });
     await app.inject(post("/v1/work?token=hushhush", { prompt: [1], text: "private" }, bearer("sesame")));
     await app.inject(post("/v1/work", { prompt: "private" }, bearer("sesame")));
     await app.inject(post("/v1/work", { prompt: [1] }, bearer("wrongkey")));
+    const lines = all.map((line) => JSON.stringify(line));
     const told = lines.filter((line) => line.includes('"status"'));
     expect(told).toHaveLength(3);
     expect(told[0]).toContain('"status":200');

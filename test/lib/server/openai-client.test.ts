@@ -3,8 +3,8 @@ import OpenAI, { NotFoundError } from "openai";
 import { describe, expect, expectTypeOf, it } from "vitest";
 import { z } from "zod";
 import type { OutputItem, ResponseObject } from "../../../lib/server/responses/objects.js";
-import { type ScriptedServer, scriptedServer } from "../../support/scripted-server.js";
 import { call, final, preamble, reasoning, type ScriptedTurn, turn } from "../../support/scripted-turns.js";
+import { type TurnServer, turnServer } from "../../support/turn-server.js";
 
 /** OpenAI's own clients against a listening server. */
 
@@ -15,12 +15,12 @@ const calling = turn([reasoning("Need the weather."), preamble("One moment."), c
 const answering = turn([reasoning("Sunny."), final("It is sunny in Rome.")]);
 
 interface Served extends AsyncDisposable {
-  server: ScriptedServer;
+  server: TurnServer;
   client: OpenAI;
 }
 
 async function served(turns: readonly ScriptedTurn[]): Promise<Served> {
-  const server = scriptedServer(turns);
+  const server = await turnServer(turns);
   const client = new OpenAI({ baseURL: await server.baseUrl(), apiKey: "none", maxRetries: 0 });
   return { server, client, [Symbol.asyncDispose]: () => server[Symbol.asyncDispose]() };
 }

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { seededRandom } from "../../support/random.js";
-import { scriptedServer } from "../../support/scripted-server.js";
 import { final, reasoning, turn } from "../../support/scripted-turns.js";
+import { turnServer } from "../../support/turn-server.js";
 
 const hello = turn([reasoning("They greet."), final("Hello!")]);
 const ask = { model: "gpt-oss-20b", input: "Hi" };
@@ -45,7 +45,7 @@ describe("any body at all", () => {
   ];
 
   it.each(["", "null", "[]", "5", '"x"', "{", '{"__proto__":{}}', "\u0000"])("%j is refused", async (payload) => {
-    await using server = scriptedServer([hello]);
+    await using server = await turnServer([hello]);
     const headers = { "content-type": "application/json" };
     const { statusCode, body } = await server.app.inject({ method: "POST", url: "/v1/responses", headers, payload });
     expect(statusCode).toBe(400);
@@ -53,7 +53,7 @@ describe("any body at all", () => {
   });
 
   it("is answered with less than 500", async () => {
-    await using server = scriptedServer([hello]);
+    await using server = await turnServer([hello]);
     const stored = (await server.post(ask)).json;
     const seeds = bodies(stored.output[1]!.id).map((body) => ({ ...body, previous_response_id: stored.id }));
     const random = seededRandom(7);

@@ -2,15 +2,15 @@ import { describe, expect, it } from "vitest";
 import { type ConversationItem, conversationItem } from "../../../lib/server/responses/conversation.js";
 import type { ResponseObject } from "../../../lib/server/responses/objects.js";
 import { ResponseStores } from "../../../lib/server/responses/store.js";
-import { scriptedServer } from "../../support/scripted-server.js";
 import { call, final, reasoning, turn } from "../../support/scripted-turns.js";
+import { turnServer } from "../../support/turn-server.js";
 
 const hello = turn([reasoning("They greet."), final("Hello!")]);
 const ask = { model: "gpt-oss-20b", input: "Hi" };
 
 describe("the store", () => {
   it("answers for what it holds, and no longer once deleted", async () => {
-    await using server = scriptedServer([hello]);
+    await using server = await turnServer([hello]);
     const { json } = await server.post(ask);
     expect((await server.get(json.id)).json).toEqual(json);
     expect(await server.delete(json.id)).toMatchObject({
@@ -25,14 +25,14 @@ describe("the store", () => {
   });
 
   it("keeps nothing of a request that says so", async () => {
-    await using server = scriptedServer([hello]);
+    await using server = await turnServer([hello]);
     const { json } = await server.post({ ...ask, store: false });
     expect(json.store).toBe(false);
     expect((await server.get(json.id)).status).toBe(404);
   });
 
   it("may be off", async () => {
-    await using server = scriptedServer([hello], { store: { responses: 0 } });
+    await using server = await turnServer([hello], { store: { responses: 0 } });
     const { json } = await server.post({ ...ask, store: true });
     expect(json.store).toBe(false);
     expect((await server.get(json.id)).status).toBe(404);
@@ -40,7 +40,7 @@ describe("the store", () => {
   });
 
   it("takes requests that declare a body and have none", async () => {
-    await using server = scriptedServer([hello]);
+    await using server = await turnServer([hello]);
     const { id } = (await server.post(ask)).json;
     const send = async (method: "GET" | "POST" | "DELETE", path: string, payload?: string) => {
       const headers = { "content-type": "application/json" };
@@ -59,7 +59,7 @@ describe("the store", () => {
   });
 
   it("cancels nothing, and replays no events", async () => {
-    await using server = scriptedServer([hello]);
+    await using server = await turnServer([hello]);
     const { json } = await server.post(ask);
     const cancel = async (id: string) => {
       const { statusCode, body } = await server.app.inject({ method: "POST", url: `/v1/responses/${id}/cancel` });
@@ -74,7 +74,7 @@ describe("the store", () => {
   });
 
   it("lists the input, page by page, with all that came before", async () => {
-    await using server = scriptedServer([hello]);
+    await using server = await turnServer([hello]);
     const first = (await server.post(ask)).json;
     const input = [
       { role: "user", content: [{ type: "input_text", text: "And?" }] },
@@ -108,17 +108,17 @@ describe("the store", () => {
   });
 
   it("forgets what was not used for longest, by number, by size and by time", async () => {
-    await using few = scriptedServer([hello], { store: { responses: 2 } });
+    await using few = await turnServer([hello], { store: { responses: 2 } });
     const [a, b] = [(await few.post(ask)).json.id, (await few.post(ask)).json.id];
     await few.get(a);
     await few.post(ask);
     expect([(await few.get(a)).status, (await few.get(b)).status]).toEqual([200, 404]);
 
-    await using small = scriptedServer([hello], { store: { bytes: 2000 } });
+    await using small = await turnServer([hello], { store: { bytes: 2000 } });
     expect((await small.get((await small.post({ ...ask, input: "x".repeat(2000) })).json.id)).status).toBe(404);
     expect(small.warnings).toHaveLength(1);
 
-    await using brief = scriptedServer([hello], { store: { idleMs: 1000 } });
+    await using brief = await turnServer([hello], { store: { idleMs: 1000 } });
     const { id } = (await brief.post(ask)).json;
     const later = (ms: number) => {
       brief.clock.now = new Date(brief.clock.now.getTime() + ms);
@@ -172,7 +172,7 @@ describe("the store", () => {
   });
 
   it("does not inherit instructions", async () => {
-    await using server = scriptedServer([hello]);
+    await using server = await turnServer([hello]);
     const { json } = await server.post({ ...ask, instructions: "Be brief." });
     expect((await server.post({ ...ask, previous_response_id: json.id })).json.instructions).toBeNull();
     expect(server.player.last.instructions).toBeNull();
@@ -180,7 +180,7 @@ describe("the store", () => {
 
   it("takes a call that was cut off for one that was not made", async () => {
     const cut = turn([reasoning("Think."), call("f", '{"a":1}')], { cutAt: 8 });
-    await using server = scriptedServer([cut, hello]);
+    await using server = await turnServer([cut, hello]);
     const tools = [{ type: "function", name: "f" }];
     const { json } = await server.post({ ...ask, tools });
     expect(json).toMatchObject({ status: "incomplete", output: [{}, { status: "incomplete", arguments: '{"' }] });

@@ -3,8 +3,8 @@ import type { TurnEvent } from "../../../lib/chat/turn-event.js";
 import { GptOssError } from "../../../lib/errors.js";
 import type { TurnRequest } from "../../../lib/server/turn/turn.js";
 import { replayed, streamEvents } from "../../support/response-stream.js";
-import { scriptedServer } from "../../support/scripted-server.js";
 import { call, final, preamble, reasoning, turn } from "../../support/scripted-turns.js";
+import { turnServer } from "../../support/turn-server.js";
 
 const hello = turn([reasoning("They greet."), final("Hello!")]);
 const ask = { model: "gpt-oss-20b", input: "Hi" };
@@ -13,7 +13,7 @@ describe("a stream", () => {
   const stream = { ...ask, stream: true };
 
   it("has these headers", async () => {
-    await using server = scriptedServer([hello]);
+    await using server = await turnServer([hello]);
     const { headers } = await server.app.inject({ method: "POST", url: "/v1/responses", payload: stream });
     expect(headers).toMatchObject({
       "content-type": "text/event-stream",
@@ -24,7 +24,7 @@ describe("a stream", () => {
 
   it("tells the events of each kind of item, in order", async () => {
     const script = turn([reasoning("ab"), preamble("cd"), call("f", "{}")], { deltaLength: 9 });
-    await using server = scriptedServer([script]);
+    await using server = await turnServer([script]);
     const events = streamEvents((await server.post({ ...stream, tools: [{ type: "function", name: "f" }] })).text);
     expect(events.map(({ type }) => type)).toEqual([
       "response.created",
@@ -49,7 +49,7 @@ describe("a stream", () => {
   });
 
   it("ends in the object that is stored, and in the one that comes without a stream", async () => {
-    await using server = scriptedServer([hello]);
+    await using server = await turnServer([hello]);
     const response = replayed(streamEvents((await server.post(stream)).text));
     expect((await server.get(response.id)).json).toEqual(response);
     const { json } = await server.post(ask);
@@ -68,7 +68,7 @@ describe("a stream", () => {
     const full = () => {
       throw new GptOssError("QUEUE_FULL", "full");
     };
-    await using server = scriptedServer([tooLong, full]);
+    await using server = await turnServer([tooLong, full]);
     expect(await server.post(stream)).toMatchObject({
       status: 400,
       json: { error: { code: "context_length_exceeded" } },
@@ -83,7 +83,7 @@ describe("a stream", () => {
         yield event;
       }
     }
-    await using server = scriptedServer([failing]);
+    await using server = await turnServer([failing]);
     const response = replayed(streamEvents((await server.post(stream)).text));
     expect(response).toMatchObject({
       status: "failed",
@@ -102,7 +102,7 @@ describe("a stream", () => {
       yield hello[0]!;
       throw new Error("secret");
     }
-    await using server = scriptedServer([failing]);
+    await using server = await turnServer([failing]);
     const { text } = await server.post(stream);
     expect(replayed(streamEvents(text)).status).toBe("failed");
     expect(text).not.toContain("secret");
@@ -115,7 +115,7 @@ describe("a stream", () => {
       await heard.opened;
       yield* hello;
     }
-    await using server = scriptedServer([waiting], { keepAliveMilliseconds: 1 });
+    await using server = await turnServer([waiting], { keepAliveMilliseconds: 1 });
     const reply = await fetch(`${await server.baseUrl()}/responses`, {
       method: "POST",
       headers: { "content-type": "application/json" },
@@ -139,7 +139,7 @@ describe("a stream", () => {
       stopped.open(signal.reason);
       throw signal.reason;
     }
-    await using server = scriptedServer([endless]);
+    await using server = await turnServer([endless]);
     const client = new AbortController();
     const aborted = fetch(`${await server.baseUrl()}/responses`, {
       method: "POST",

@@ -5,8 +5,8 @@ import { Ticket } from "../../../lib/server/limits/limits.js";
 import { Tenant } from "../../../lib/server/tenants/tenant.js";
 import type { TurnRequest } from "../../../lib/server/turn/turn.js";
 import { replayed, streamEvents } from "../../support/response-stream.js";
-import { scriptedServer } from "../../support/scripted-server.js";
 import { call, final, preamble, reasoning, type ScriptedTurn, turn } from "../../support/scripted-turns.js";
+import { turnServer } from "../../support/turn-server.js";
 
 const hello = turn([reasoning("They greet."), final("Hello!")]);
 const weather = {
@@ -20,14 +20,14 @@ const ask = { model: "gpt-oss-20b", input: "Hi" };
 
 /** The body's fields as the turn saw them. */
 async function asked(body: object, turns: ScriptedTurn[] = [hello]): Promise<TurnRequest> {
-  await using server = scriptedServer(turns);
+  await using server = await turnServer(turns);
   const { status, text } = await server.post({ ...ask, ...body });
   expect(status, text).toBe(200);
   return server.player.last;
 }
 
 async function refusal(body: object): Promise<{ status: number; param: string | null; code: string | null }> {
-  await using server = scriptedServer([hello]);
+  await using server = await turnServer([hello]);
   const { status, json } = await server.post({ ...ask, ...body });
   expect(json.error).toEqual({
     message: expect.any(String),
@@ -56,7 +56,7 @@ describe("items of hosted tools in the history", () => {
   ];
 
   it.each(hosted)("$type is passed over, and the client is told", async (item) => {
-    await using server = scriptedServer([hello]);
+    await using server = await turnServer([hello]);
     const preface = { role: "assistant", content: "I look." };
     const { status, headers } = await server.post({ ...ask, input: [user, preface, item, item, answer, user] });
     expect(status).toBe(200);
@@ -74,7 +74,7 @@ describe("items of hosted tools in the history", () => {
 
 describe("the response", () => {
   it("has every field, and items in the order in which they were written", async () => {
-    await using server = scriptedServer([
+    await using server = await turnServer([
       turn([reasoning("Think."), preamble("One moment."), call("get_weather", '{"city":"Rome"}', "call_7")]),
     ]);
     const body = { ...ask, tools: [weather], metadata: { a: "b" }, user: "u", instructions: "Be brief." };
@@ -144,12 +144,12 @@ describe("the response", () => {
   });
 
   it("says by which name the model goes, whichever it was asked for", async () => {
-    await using server = scriptedServer([hello]);
+    await using server = await turnServer([hello]);
     expect((await server.post({ ...ask, model: "alias" })).json.model).toBe("gpt-oss-20b");
   });
 
   it("leaves out a reasoning that says nothing, and gives a call without arguments an empty object", async () => {
-    await using server = scriptedServer([turn([reasoning(""), call("now", "")])]);
+    await using server = await turnServer([turn([reasoning(""), call("now", "")])]);
     const body = { ...ask, tools: [{ type: "function", name: "now" }] };
     const { json } = await server.post(body);
     expect(json.output).toMatchObject([{ type: "function_call", arguments: "{}", status: "completed" }]);
@@ -160,7 +160,7 @@ describe("the response", () => {
 
   it("tells log probabilities of visible text only when asked for", async () => {
     const script = turn([reasoning("Think."), final("Hello!")], { logprobs: true });
-    await using server = scriptedServer([script]);
+    await using server = await turnServer([script]);
     const body = { ...ask, include: ["message.output_text.logprobs"], top_logprobs: 1 };
     const token = (text: string) => ({ token: text, bytes: [...Buffer.from(text)], logprob: -1 });
     const logprobs = ["Hel", "lo!"].map((text) => ({ ...token(text), top_logprobs: [token("!")] }));
@@ -407,7 +407,7 @@ describe("input items", () => {
   });
 
   it("are references to items of stored responses", async () => {
-    await using server = scriptedServer([hello]);
+    await using server = await turnServer([hello]);
     const { json } = await server.post(ask);
     const [thoughtItem, message] = json.output;
     const input = [
@@ -428,7 +428,7 @@ describe("input items", () => {
 
 describe("references", () => {
   it("find no item under a name that another client gave it", async () => {
-    await using server = scriptedServer([hello]);
+    await using server = await turnServer([hello]);
     await server.post({ ...ask, input: [{ role: "user", content: "secret", id: "msg_1" }] });
     const stored = (await server.post({ ...ask, input: [{ role: "user", content: "mine" }] })).json;
     const [item] = (await server.get(`${stored.id}/input_items`)).json.data;
@@ -452,14 +452,14 @@ describe("truncation", () => {
 
   it("auto does not try every length", async () => {
     const many = Array.from({ length: 1000 }, (_, index) => ({ role: "user", content: `${index}` }));
-    await using server = scriptedServer([long]);
+    await using server = await turnServer([long]);
     expect((await server.post({ ...ask, truncation: "auto", input: many })).status).toBe(200);
     expect(server.player.requests.length).toBeLessThan(12);
     expect(server.player.last.messages).toEqual(many.slice(-1));
   });
 
   it("disabled refuses, as does auto when one turn is too long", async () => {
-    await using server = scriptedServer([long]);
+    await using server = await turnServer([long]);
     const refused = { status: 400, json: { error: { code: "context_length_exceeded", param: "input" } } };
     expect(await server.post({ ...ask, input })).toMatchObject(refused);
     const one = [...input.slice(2), { role: "assistant", content: "d" }, { role: "assistant", content: "e" }];
@@ -470,7 +470,7 @@ describe("truncation", () => {
     const refused = () => {
       throw tooLong("max_output_tokens");
     };
-    await using server = scriptedServer([refused]);
+    await using server = await turnServer([refused]);
     expect(await server.post({ ...ask, max_output_tokens: 99_999, truncation: "auto" })).toMatchObject({
       status: 400,
       json: { error: { code: "context_length_exceeded", param: "max_output_tokens" } },

@@ -1,7 +1,7 @@
 import { connect } from "node:net";
-import type { FastifyBaseLogger } from "fastify";
 import { describe, expect, it } from "vitest";
 import { reply, ScriptedEngine } from "../../../lib/testing/index.js";
+import { type CapturedLog, capturedLog } from "../../support/captured-log.js";
 import { listening, rawConnection, testServers } from "../../support/server-operations.js";
 
 const { server, engine } = testServers();
@@ -26,28 +26,22 @@ async function deafClient(port: number, text: string) {
   return socket;
 }
 
-/** What the log says of requests that have ended. */
-function logged() {
-  const ends: string[] = [];
-  const write = (...line: unknown[]) => void ends.push(String(line.at(-1)));
-  const logger = Object.fromEntries(
-    ["fatal", "error", "warn", "info", "debug", "trace", "silent"].map((level) => [level, write]),
-  ) as unknown as FastifyBaseLogger;
-  Object.assign(logger, { level: "trace", child: () => logger });
-  return { logger, ends };
+/** What the log says of requests that were cut. */
+function cuts({ all }: CapturedLog): string[] {
+  return all.map((line) => String(line.at(-1))).filter((text) => text.startsWith("cut: "));
 }
 
 describe("a client that does not read", () => {
   it.each([true, false])(
     "is cut, and what it asked for ends (stream: %s)",
     async (stream) => {
-      const { logger, ends } = logged();
-      const app = await server({ readerMilliseconds: 300, logger });
+      const log = capturedLog();
+      const app = await server({ readerMilliseconds: 300, logger: log.logger });
       const port = await listening(app);
       const socket = await deafClient(port, unread(stream));
       const stalled = async () => (await app.inject("/metrics")).body.match(/http_stalled_readers_total (\d+)/)?.[1];
       await expect.poll(stalled, { timeout: 120_000, interval: 200 }).toBe("1");
-      expect(ends.filter((text) => text.startsWith("cut: "))).toHaveLength(1);
+      expect(cuts(log)).toHaveLength(1);
       await expect.poll(() => engine().stats()).toMatchObject({ running: 0, waiting: 0, blocked: 0 });
       socket.destroy();
     },
@@ -60,14 +54,14 @@ describe("a client that does not read", () => {
   ])(
     "is cut in a stream of %s",
     async (path, body) => {
-      const { logger, ends } = logged();
+      const log = capturedLog();
       await using scripted = new ScriptedEngine([reply("word ".repeat(8000))], { contextLength: 16_384 });
-      const app = await server({ engine: scripted, readerMilliseconds: 300, logger });
+      const app = await server({ engine: scripted, readerMilliseconds: 300, logger: log.logger });
       const port = await listening(app);
       const socket = await deafClient(port, request(path, { ...body, stream: true }).repeat(4));
       const stalled = async () => (await app.inject("/metrics")).body.match(/http_stalled_readers_total (\d+)/)?.[1];
       await expect.poll(stalled, { timeout: 120_000, interval: 200 }).toBe("1");
-      expect(ends.filter((text) => text.startsWith("cut: "))).toHaveLength(1);
+      expect(cuts(log)).toHaveLength(1);
       await expect.poll(() => scripted.stats()).toMatchObject({ running: 0, waiting: 0, blocked: 0 });
       expect(scripted.stats().completionTokens).toBeLessThan(4 * 8000); // nobody read on for it
       socket.destroy();

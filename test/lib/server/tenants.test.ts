@@ -1,13 +1,14 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import type { FastifyBaseLogger, FastifyInstance, InjectOptions } from "fastify";
+import type { FastifyInstance, InjectOptions } from "fastify";
 import { describe, expect, it } from "vitest";
 import { createServer, type ServerOptions } from "../../../lib/server/index.js";
 import { conversationItem } from "../../../lib/server/responses/conversation.js";
 import type { ResponseObject } from "../../../lib/server/responses/objects.js";
 import { Tenants } from "../../../lib/server/tenants/tenants.js";
 import { call, reply, ScriptedEngine, type Scripts, think } from "../../../lib/testing/index.js";
+import { capturedLog } from "../../support/captured-log.js";
 import { ids, type Json } from "../../support/server.js";
 import { bearer, post } from "../../support/server-operations.js";
 
@@ -259,11 +260,7 @@ describe("a key that is taken away", () => {
 
 describe("the log", () => {
   it("has the pattern of a route, and neither ids, nor keys, nor what was asked", async () => {
-    const lines: string[] = [];
-    const write = (...parts: unknown[]) => void lines.push(JSON.stringify(parts));
-    const levels = ["fatal", "error", "warn", "info", "debug", "trace", "silent"];
-    const logger = Object.fromEntries(levels.map((level) => [level, write])) as unknown as FastifyBaseLogger;
-    Object.assign(logger, { level: "trace", child: () => logger });
+    const { logger, all } = capturedLog();
     await using server = await served([[think(thought), call("look", {})]], { logger, modelName: model });
     const asked = { ...ask, tools: [{ type: "function", name: "look" }] };
     const { id, output } = (await server.post("alice", "/v1/responses", asked)).body;
@@ -279,6 +276,7 @@ describe("the log", () => {
       await server.send(key, "DELETE", `/v1/responses/${id}`);
     }
     await server.send("carol", "GET", `/v1/responses/${id}`);
+    const lines = all.map((line) => JSON.stringify(line));
     const text = lines.join("\n");
     const callId = output[1].call_id;
     for (const word of [id, ...output.map(({ id }: Json) => id), callId, ...keys, "carol", "secret", "hush"]) {
