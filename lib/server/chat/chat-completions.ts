@@ -8,11 +8,11 @@ import { withoutAbsent } from "../bodies/common-fields.js";
 import { chatCheck } from "../bodies/kinds.js";
 import { checkModel } from "../bodies/model-name.js";
 import type { ServerContext } from "../context.js";
+import { completionStream } from "../http/completion-stream.js";
 import { disconnectSignal } from "../http/disconnect.js";
-import { type ApiError, apiError } from "../http/errors.js";
 import { sendJson } from "../http/json-pieces.js";
 import { OnceLog } from "../http/once-log.js";
-import { done, streamAnswer } from "../http/stream-answer.js";
+import { streamAnswer, streamFailure } from "../http/stream-answer.js";
 import { warn } from "../http/warnings.js";
 import { grantedPriority } from "../limits/priority.js";
 import { ticketOf } from "../limits/tickets.js";
@@ -28,7 +28,8 @@ export async function chatCompletions(app: FastifyInstance, context: ServerConte
   app.post<{ Body: ChatBody }>("/v1/chat/completions", checks, async (request, reply) => {
     const { body } = request;
     checkModel(context, body.model);
-    const asked = chatRequest(body, context, tenantOf(request), disconnectSignal(request, reply));
+    const signal = disconnectSignal(request, reply);
+    const asked = chatRequest(body, context, tenantOf(request), signal);
     const ticket = ticketOf(request);
     ticket.ask(asked.n, "n");
     const completion = new ChatCompletion(body, asked.n, context);
@@ -36,7 +37,7 @@ export async function chatCompletions(app: FastifyInstance, context: ServerConte
     const turn = await context.startTurn({ ...asked, ticket, ...withoutAbsent({ priority }) });
     warn(reply, log, [...warnings, ...turn.relaxed]);
     if (!body.stream) return sendJson(reply, await completion.whole(turn));
-    return streamAnswer(reply, completion.chunks(turn), {
+    return streamAnswer(reply, completion.chunks(turn, signal), {
       keepAliveMilliseconds: context.keepAliveMilliseconds,
       hold: (held) => turn.hold(held),
     });
@@ -86,40 +87,34 @@ class ChatCompletion {
   }
 
   /** The answer as it is written. */
-  async *chunks(turn: Turn): AsyncGenerator<unknown, void, undefined> {
-    const hasUsage = this.#body.stream_options?.include_usage === true;
+  chunks(turn: Turn, signal: AbortSignal): AsyncGenerator<unknown, void, undefined> {
     const { id, ...head } = this.#head;
-    const frame = (choices: object[], usage: object | null = null) => {
-      return { id, object: "chat.completion.chunk", ...head, choices, ...(hasUsage && { usage }) };
-    };
-    const chunk = (index: number, delta: object, rest: object = {}) =>
-      frame([{ index, delta, logprobs: null, finish_reason: null, ...rest }]);
-    try {
-      for (const index of this.#choices.keys()) yield chunk(index, { role: "assistant", content: "" });
-      for await (const event of turn) {
-        const { choice: index } = event;
-        const step = this.#choices[index]!.accept(event);
-        if (step === null) continue;
-        if ("end" in step) {
-          const { finishReason, stopReason, usage } = step.end;
-          this.#usages[index] = usage;
-          yield chunk(index, {}, { finish_reason: finishReason, stop_reason: stopReason });
-        } else {
-          yield chunk(index, step.piece, { logprobs: this.#logprobs(step.tokens) });
-        }
-      }
-      if (hasUsage) yield frame([], usageOf(this.#usages));
-      yield done;
-    } catch (error) {
-      yield this.#failure(error);
-    }
+    return completionStream({
+      head: { id, object: "chat.completion.chunk", ...head },
+      pieces: this.#pieces(turn),
+      options: this.#body.stream_options,
+      usage: () => usageOf(this.#usages),
+      failed: (error) => streamFailure(error, this.#context.logger, signal),
+    });
   }
 
-  /** How an error is told once the stream has begun. */
-  #failure(error: unknown): ApiError {
-    const told = apiError(error);
-    if (told.status >= 500) this.#context.logger.error({ err: error }, "a stream ended with an error");
-    return told;
+  async *#pieces(turn: Turn): AsyncGenerator<object, void, undefined> {
+    const piece = (index: number, delta: object, rest: object = {}) => {
+      return { index, delta, logprobs: null, finish_reason: null, ...rest };
+    };
+    for (const index of this.#choices.keys()) yield piece(index, { role: "assistant", content: "" });
+    for await (const event of turn) {
+      const { choice: index } = event;
+      const step = this.#choices[index]!.accept(event);
+      if (step === null) continue;
+      if ("end" in step) {
+        const { finishReason, stopReason, usage } = step.end;
+        this.#usages[index] = usage;
+        yield piece(index, {}, { finish_reason: finishReason, stop_reason: stopReason });
+      } else {
+        yield piece(index, step.piece, { logprobs: this.#logprobs(step.tokens) });
+      }
+    }
   }
 
   #logprobs(tokens: readonly SpelledToken[]): object | null {

@@ -13,13 +13,13 @@ import { completionCheck } from "../bodies/kinds.js";
 import { checkModel } from "../bodies/model-name.js";
 import { usageOf } from "../chat/answer.js";
 import type { ServerContext } from "../context.js";
+import { completionStream } from "../http/completion-stream.js";
 import { disconnectSignal } from "../http/disconnect.js";
 import { type Blamed, namedRefusal, withFieldNames } from "../http/error-response.js";
-import { apiError } from "../http/errors.js";
 import { interleaved } from "../http/interleaved.js";
 import { sendJson } from "../http/json-pieces.js";
 import { OnceLog } from "../http/once-log.js";
-import { done, streamAnswer } from "../http/stream-answer.js";
+import { streamAnswer, streamFailure } from "../http/stream-answer.js";
 import { warn } from "../http/warnings.js";
 import type { Ticket } from "../limits/limits.js";
 import { grantedPriority } from "../limits/priority.js";
@@ -54,8 +54,8 @@ export async function completions(app: FastifyInstance, context: ServerContext):
     const format = readFormat(body);
     const blamed: Blamed = { format, fieldNames: { logprobs: "logprobs" } };
     const { priority, warnings } = grantedPriority(request, context);
+    const signal = disconnectSignal(request, reply);
     const completion = await withFieldNames(blamed, async () => {
-      const signal = disconnectSignal(request, reply);
       const asked = askedPrompts(body);
       const ticket = ticketOf(request);
       ticket.ask(asked.prompts.length * (body.n ?? 1), asked.prompts.length > 1 ? "prompt" : "n");
@@ -68,7 +68,7 @@ export async function completions(app: FastifyInstance, context: ServerContext):
     });
     warn(reply, log, warnings);
     if (!body.stream) return sendJson(reply, await completion.whole());
-    return streamAnswer(reply, completion.chunks(), {
+    return streamAnswer(reply, completion.chunks(signal), {
       keepAliveMilliseconds: context.keepAliveMilliseconds,
       hold: (held) => completion.hold(held),
     });
@@ -178,27 +178,26 @@ class TextCompletion {
     return { ...this.#head, choices, usage: await this.#usage() };
   }
 
-  async *chunks(): AsyncGenerator<unknown, void, undefined> {
-    const hasUsage = this.#body.stream_options?.include_usage === true;
-    const frame = (choices: object[], usage: object | null = null) => {
-      return { ...this.#head, choices, ...(hasUsage && { usage }) };
-    };
+  chunks(signal: AbortSignal): AsyncGenerator<unknown, void, undefined> {
+    return completionStream({
+      head: this.#head,
+      pieces: this.#told(),
+      options: this.#body.stream_options,
+      usage: () => this.#usage(),
+      failed: (error) => streamFailure(error, this.#context.logger, signal),
+    });
+  }
+
+  /** The choices of chunks, one in each. */
+  async *#told(): AsyncGenerator<object, void, undefined> {
     const open = { logprobs: null, finish_reason: null, stop_reason: null };
-    try {
-      for (const index of this.#choices.keys()) {
-        const text = this.#echoes[Math.floor(index / this.#n)]!;
-        if (text !== "") yield frame([{ index, text, ...open }]);
-      }
-      for await (const { index, text, tokens, offsets, end } of this.#pieces()) {
-        if (text === "" && end === null) continue;
-        yield frame([{ index, text, ...open, logprobs: this.#logprobs(tokens, offsets), ...end }]);
-      }
-      if (hasUsage) yield frame([], await this.#usage());
-      yield done;
-    } catch (error) {
-      const told = apiError(error);
-      if (told.status >= 500) this.#context.logger.error({ err: error }, "a stream ended with an error");
-      yield told;
+    for (const index of this.#choices.keys()) {
+      const text = this.#echoes[Math.floor(index / this.#n)]!;
+      if (text !== "") yield { index, text, ...open };
+    }
+    for await (const { index, text, tokens, offsets, end } of this.#pieces()) {
+      if (text === "" && end === null) continue;
+      yield { index, text, ...open, logprobs: this.#logprobs(tokens, offsets), ...end };
     }
   }
 

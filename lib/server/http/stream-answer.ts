@@ -1,4 +1,5 @@
-import type { FastifyReply } from "fastify";
+import type { FastifyBaseLogger, FastifyReply } from "fastify";
+import { type ApiError, apiError } from "./errors.js";
 import { EventStream } from "./sse.js";
 
 /** What OpenAI's API says when a stream is complete. */
@@ -11,6 +12,13 @@ export interface StreamOptions<T> {
   nameOf?: (value: T) => string;
   /** Stops and restarts the work on the values, for a reader that is behind. */
   hold?: (held: boolean) => void;
+}
+
+/** What a client is told of a failure once its stream has begun; the log hears of it, unless the client is gone. */
+export function streamFailure(error: unknown, logger: FastifyBaseLogger, signal: AbortSignal): ApiError {
+  const told = apiError(error);
+  if (told.status >= 500 && !signal.aborted) logger.error({ err: error }, "a stream ended with an error");
+  return told;
 }
 
 /**

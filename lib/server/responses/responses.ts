@@ -7,10 +7,10 @@ import { checkedBody } from "../bodies/checked-body.js";
 import { responseCheck } from "../bodies/kinds.js";
 import type { ServerContext } from "../context.js";
 import { disconnectSignal } from "../http/disconnect.js";
-import { ApiError, apiError } from "../http/errors.js";
+import { ApiError } from "../http/errors.js";
 import { sendJson } from "../http/json-pieces.js";
 import { OnceLog } from "../http/once-log.js";
-import { streamAnswer } from "../http/stream-answer.js";
+import { streamAnswer, streamFailure } from "../http/stream-answer.js";
 import { warn } from "../http/warnings.js";
 import type { Ticket } from "../limits/limits.js";
 import { ticketOf } from "../limits/tickets.js";
@@ -141,8 +141,7 @@ class ResponsesEndpoint {
       }
       if (!writer.ended) throw unfinished(signal);
     } catch (error) {
-      const isFault = apiError(error).status >= 500 && !signal.aborted;
-      if (isFault) this.#context.logger.error({ err: error }, "a response failed after its stream began");
+      streamFailure(error, this.#context.logger, signal);
       if (!writer.ended) yield* writer.failed(error);
     }
   }
