@@ -1,6 +1,6 @@
 import type { FastifyInstance } from "fastify";
+import { checkModel } from "./bodies/model-name.js";
 import type { ServerContext } from "./context.js";
-import { ApiError } from "./http/errors.js";
 
 /** The model, by every name that it has. */
 export function models(app: FastifyInstance, context: ServerContext): void {
@@ -19,10 +19,7 @@ export function models(app: FastifyInstance, context: ServerContext): void {
 
   // Names such as openai/gpt-oss-20b have a slash.
   app.get<{ Params: { "*": string } }>("/v1/models/*", async ({ params: { "*": id } }) => {
-    if (context.modelNames.includes(id)) return model(id);
-    throw new ApiError(404, `There is no model "${id}"; there is ${context.modelNames.join(", ")}`, {
-      code: "model_not_found",
-      param: "model",
-    });
+    checkModel(context, id);
+    return model(id);
   });
 }

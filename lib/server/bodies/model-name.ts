@@ -2,7 +2,7 @@ import type { ServerContext } from "../context.js";
 import { ApiError } from "../http/errors.js";
 
 /** @throws ApiError 404 unless the model is served under this name */
-export function checkModel({ modelNames }: ServerContext, model: string): void {
+export function checkModel({ modelNames }: Pick<ServerContext, "modelNames">, model: string): void {
   if (modelNames.includes(model)) return;
   throw new ApiError(404, `The model ${JSON.stringify(model)} does not exist; here is ${modelNames.join(", ")}`, {
     param: "model",

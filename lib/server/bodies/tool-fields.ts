@@ -1,108 +1,111 @@
 import type { ToolChoice } from "../../chat/turn-constraint.js";
 import { own } from "../../common/given-values.js";
-import { badRequest, unsupported } from "../http/error-response.js";
 import type { DeclaredFunction } from "../turn/turn.js";
 import { isObject } from "./fields.js";
+import { invalid, optionalString, requiredString, unsupported } from "./refusals.js";
 
-/** `tools` and `tool_choice` of the Chat Completions API. */
+/** `tools` and `tool_choice` of chat completions and responses. */
 
 /** Of one request, those of unknown types included: as many as a constraint takes. */
 export const mostTools = 1024;
 
+/** Where an API has what is said of a function: in a member `function`, or beside the type. */
+export type Spelling = "nested" | "flat";
+
 type Fields = Readonly<Record<string, unknown>>;
 
-/** @throws ApiError that names the field */
-export function readTools(tools: readonly unknown[] | undefined): DeclaredFunction[] {
-  const read = (tools ?? []).map((tool, index) => readTool((tool ?? {}) as Fields, `tools[${index}]`));
+/**
+ * The functions among the tools.
+ *
+ * @param onOther hears of each tool of another type, and where it stands
+ * @throws ApiError that names the field
+ */
+export function readTools(
+  tools: readonly unknown[] | null | undefined,
+  spelling: Spelling,
+  onOther: (type: string, at: string) => void,
+): DeclaredFunction[] {
+  const functions: DeclaredFunction[] = [];
   const names = new Set<string>();
-  for (const [index, { name }] of read.entries()) {
-    if (names.has(name)) {
-      throw badRequest(`tools[${index}].function.name`, `The function ${JSON.stringify(name)} is declared twice`);
+  for (const [index, tool] of (tools ?? []).entries()) {
+    const at = `tools[${index}]`;
+    if (!isObject(tool)) throw invalid(at, "a tool", tool);
+    const type = requiredString(tool.type, `${at}.type`);
+    if (type !== "function") {
+      onOther(type, at);
+      continue;
     }
-    names.add(name);
+    const place = spelling === "nested" ? `${at}.function` : at;
+    const declared = readFunction(spelling === "nested" ? nested(tool, place) : tool, place);
+    if (names.has(declared.name)) throw invalid(`${place}.name`, "a name used once", declared.name);
+    names.add(declared.name);
+    functions.push(declared);
   }
-  return read;
+  return functions;
 }
 
-function readTool({ type, function: declared, strict: beside }: Fields, at: string): DeclaredFunction {
-  if (type !== "function") {
-    const message = `${at}.type is ${JSON.stringify(type)}: only "function" is supported`;
-    throw badRequest(`${at}.type`, message, unsupported);
+/** Some clients write `strict` beside the function. */
+function nested({ function: declared, strict }: Fields, at: string): Fields {
+  if (!isObject(declared)) throw invalid(at, "an object", declared);
+  return { strict, ...declared };
+}
+
+function readFunction({ name, description, parameters = null, strict = null }: Fields, at: string): DeclaredFunction {
+  if (typeof name !== "string" || !/^[a-zA-Z0-9_.-]{1,64}$/.test(name)) {
+    throw invalid(`${at}.name`, "1 to 64 letters, digits, '_', '.' or '-'", name);
   }
-  if (!isObject(declared)) throw badRequest(`${at}.function`, `${at}.function must be an object`);
-  const { name, description, parameters, strict = beside } = declared;
-  checkName(name, `${at}.function.name`);
-  if (description !== undefined && description !== null && typeof description !== "string") {
-    throw badRequest(`${at}.function.description`, `${at}.function.description must be a string`);
+  if (parameters !== null && !isObject(parameters)) {
+    throw invalid(`${at}.parameters`, "a JSON schema object or null", parameters);
   }
-  if (parameters !== undefined && parameters !== null && !isObject(parameters)) {
-    throw badRequest(`${at}.function.parameters`, `${at}.function.parameters must be a JSON schema object`);
-  }
-  if (strict !== undefined && strict !== null && typeof strict !== "boolean") {
-    throw badRequest(`${at}.function.strict`, `${at}.function.strict must be true or false`);
-  }
+  if (strict !== null && typeof strict !== "boolean") throw invalid(`${at}.strict`, "a boolean or null", strict);
   return {
     name,
-    description: description ?? null,
-    parameters: parameters ? own(parameters) : null,
+    description: optionalString(description, `${at}.description`),
+    parameters: parameters && own(parameters),
     strict: strict === true,
-    at: `${at}.function.parameters`,
+    at: `${at}.parameters`,
   };
 }
 
-function checkName(name: unknown, at: string): asserts name is string {
-  if (typeof name === "string" && /^[a-zA-Z0-9_.-]{1,64}$/.test(name)) return;
-  throw badRequest(at, `${at} must be 1 to 64 letters, digits, "_", "-" or "."`);
-}
-
-/** @throws ApiError for a choice that is not known, or that names a function which is not declared */
-export function readToolChoice(choice: unknown, tools: readonly DeclaredFunction[]): ToolChoice {
-  if (choice === undefined || choice === "auto") return tools.length > 0 ? { type: "auto" } : { type: "none" };
+/**
+ * Takes both spellings, whichever the API has: clients mix them.
+ *
+ * @throws ApiError for a choice that is not known, or that names a function which is not declared
+ */
+export function readToolChoice(choice: unknown, tools: readonly DeclaredFunction[], spelling: Spelling): ToolChoice {
+  if (choice === undefined || choice === null || choice === "auto") return { type: tools.length > 0 ? "auto" : "none" };
   if (choice === "none") return { type: "none" };
-  if (choice === "required") return required(undefined, tools);
-  if (isObject(choice)) {
-    if (choice.type === "function") return required([nameOf(choice, "tool_choice")], tools);
-    if (choice.type === "allowed_tools") return allowed(choice, tools);
+  if (choice === "required") {
+    if (tools.length > 0) return { type: "required" };
+    throw invalid("tool_choice", "a choice other than required, for 'tools' declares no function,", choice);
   }
-  const known = 'Expected "none", "auto", "required", a function or allowed_tools';
-  throw badRequest("tool_choice", `${known} for tool_choice but received ${JSON.stringify(choice)}`);
+  if (!isObject(choice)) throw invalid("tool_choice", "none, auto, required, a function or allowed_tools", choice);
+  const nameOf = (tool: unknown, at: string) => readName(tool, at, tools, spelling);
+  if (requiredString(choice.type, "tool_choice.type") === "allowed_tools") return readAllowed(choice, nameOf);
+  return { type: "required", names: [nameOf(choice, "tool_choice")] };
 }
 
 /** Some clients write the list beside the type, others in an object of that name. */
-function allowed(choice: Fields, tools: readonly DeclaredFunction[]): ToolChoice {
+function readAllowed(choice: Fields, nameOf: (tool: unknown, at: string) => string): ToolChoice {
   const isNested = isObject(choice.allowed_tools);
   const at = isNested ? "tool_choice.allowed_tools" : "tool_choice";
-  const { mode = "auto", tools: listed } = isNested ? (choice.allowed_tools as Fields) : choice;
-  if (!Array.isArray(listed) || listed.length === 0) {
-    throw badRequest(`${at}.tools`, `${at}.tools must list at least one function`);
+  const { mode = "auto", tools } = isNested ? (choice.allowed_tools as Fields) : choice;
+  if (mode !== "auto" && mode !== "required") throw invalid(`${at}.mode`, "auto or required", mode);
+  if (!Array.isArray(tools) || tools.length === 0) throw invalid(`${at}.tools`, "an array of tools", tools);
+  if (tools.length > mostTools) throw invalid(`${at}.tools`, `at most ${mostTools} tools`, tools);
+  return { type: mode, names: tools.map((tool, index) => nameOf(tool, `${at}.tools[${index}]`)) };
+}
+
+/** The name of a declared function that a choice names. */
+function readName(tool: unknown, at: string, tools: readonly DeclaredFunction[], spelling: Spelling): string {
+  if (!isObject(tool)) throw invalid(at, "a tool", tool);
+  const { type = "function", function: named, name: beside } = tool;
+  if (requiredString(type, `${at}.type`) !== "function") {
+    throw unsupported(`${at}.type`, `Tools of type ${JSON.stringify(type)} cannot be chosen on this server.`);
   }
-  if (listed.length > mostTools) throw badRequest(`${at}.tools`, `${at}.tools can list at most ${mostTools} functions`);
-  const names = listed.map((tool: unknown, index) => nameOf((tool ?? {}) as Fields, `${at}.tools[${index}]`));
-  if (mode === "required") return required(names, tools);
-  if (mode !== "auto") throw badRequest(`${at}.mode`, `${at}.mode must be "auto" or "required"`);
-  return { type: "auto", names: declared(names, tools) };
-}
-
-/** A function that a choice names, and where. */
-type Named = { name: string; at: string };
-
-function required(names: readonly Named[] | undefined, tools: readonly DeclaredFunction[]): ToolChoice {
-  if (tools.length === 0) throw badRequest("tool_choice", "tool_choice asks for a call, and there are no tools");
-  return { type: "required", ...(names !== undefined && { names: declared(names, tools) }) };
-}
-
-function declared(names: readonly Named[], tools: readonly DeclaredFunction[]): string[] {
-  return names.map(({ name, at }) => {
-    if (tools.some((tool) => tool.name === name)) return name;
-    throw badRequest(at, `${at} is ${JSON.stringify(name)}, which is not among tools`);
-  });
-}
-
-/** Some clients write the name beside the type, too. */
-function nameOf({ function: named, name: beside }: Fields, place: string): Named {
-  const isNested = isObject(named) || typeof beside !== "string";
-  const name = isObject(named) ? named.name : beside;
-  const at = isNested ? `${place}.function.name` : `${place}.name`;
-  if (typeof name !== "string") throw badRequest(at, `${at} must be a string`);
-  return { name, at };
+  const isNested = isObject(named) || (typeof beside !== "string" && spelling === "nested");
+  const place = isNested ? `${at}.function.name` : `${at}.name`;
+  const name = requiredString(isObject(named) ? named.name : beside, place);
+  if (!tools.some((known) => known.name === name)) throw invalid(place, "the name of a function in 'tools'", name);
+  return name;
 }

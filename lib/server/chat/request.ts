@@ -7,6 +7,7 @@ import {
   stopOf,
   withoutAbsent,
 } from "../bodies/common-fields.js";
+import { type AskedEffort, efforts, readEffort } from "../bodies/effort-fields.js";
 import { readFormat } from "../bodies/format-fields.js";
 import { LeastTokens } from "../bodies/least-tokens.js";
 import { mostTools, readToolChoice, readTools } from "../bodies/tool-fields.js";
@@ -25,22 +26,20 @@ export interface ChatBody extends CommonBody {
   top_logprobs?: number;
   tools?: unknown[];
   tool_choice?: unknown;
-  reasoning_effort?: string;
+  reasoning_effort?: AskedEffort;
   reasoning?: {
-    effort?: string | null;
+    effort?: AskedEffort | null;
     exclude?: boolean | null;
     enabled?: boolean | null;
     max_tokens?: number | null;
   };
   include_reasoning?: boolean;
-  chat_template_kwargs?: { reasoning_effort?: string | null; model_identity?: string | null };
+  chat_template_kwargs?: { reasoning_effort?: AskedEffort | null; model_identity?: string | null };
   modalities?: unknown[];
   audio?: unknown;
   functions?: unknown;
   function_call?: unknown;
 }
-
-const efforts = ["none", "minimal", "low", "medium", "high", "xhigh"];
 
 const conversationFields = {
   messages: messagesField,
@@ -135,29 +134,31 @@ export function showsReasoning(body: ChatBody): boolean {
 
 /** @throws ApiError that names the field */
 export function conversationOf(body: Omit<ChatBody, "model">, context: ServerContext): Conversation {
-  const tools = readTools(body.tools);
+  const tools = readTools(body.tools, "nested", (type, at) => {
+    const message = `${at}.type is ${JSON.stringify(type)}: only "function" is supported`;
+    throw badRequest(`${at}.type`, message, unsupported);
+  });
   const identity = body.chat_template_kwargs?.model_identity;
   return {
     messages: readMessages(body.messages),
     tools,
-    toolChoice: readToolChoice(body.tool_choice, tools),
+    toolChoice: readToolChoice(body.tool_choice, tools, "nested"),
     format: readFormat(body),
     date: context.clock().toISOString().slice(0, 10),
-    ...readEffort(body),
+    ...readReasoning(body),
     ...(identity !== undefined && identity !== null && { modelIdentity: identity }),
   };
 }
 
-/** The model knows three efforts. None at all is the lowest, with the analysis channel closed. */
-function readEffort(body: Omit<ChatBody, "model">): Pick<TurnRequest, "effort" | "analysisTokens"> {
+/** The effort, in all the spellings that clients use, and the bound that some give beside it. */
+function readReasoning(body: Omit<ChatBody, "model">): Pick<TurnRequest, "effort" | "analysisTokens"> {
   const { reasoning = {}, chat_template_kwargs: template } = body;
-  const isOff = reasoning.enabled === false;
-  const asked = isOff ? "none" : (body.reasoning_effort ?? reasoning.effort ?? template?.reasoning_effort ?? "medium");
-  const limit = reasoning.max_tokens;
-  const analysisTokens = asked === "none" ? 0 : limit;
-  const budget = analysisTokens !== null && analysisTokens !== undefined ? { analysisTokens } : {};
-  if (asked === "none" || asked === "minimal" || asked === "low") return { effort: "low", ...budget };
-  return { effort: asked === "high" || asked === "xhigh" ? "high" : "medium", ...budget };
+  const asked = body.reasoning_effort ?? reasoning.effort ?? template?.reasoning_effort;
+  const most = reasoning.max_tokens;
+  return {
+    ...(typeof most === "number" && { analysisTokens: most }),
+    ...readEffort(reasoning.enabled === false ? "none" : asked),
+  };
 }
 
 function refuseUnsupported(body: ChatBody): void {

@@ -1,10 +1,10 @@
 import type { ChatMessage } from "../../chat/messages.js";
 import { Breather } from "../../common/breather.js";
 import { isObject } from "../bodies/fields.js";
+import { invalid, optionalString, requiredName, requiredString } from "../bodies/refusals.js";
 import { ApiError } from "../http/errors.js";
 import type { Warning } from "../http/warnings.js";
 import { type ConversationItem, called, conversationItem, newId, said, thought } from "./conversation.js";
-import { invalid, optionalString, requiredName, requiredString } from "./refusals.js";
 
 /** Items of a request's `input`, checked and made into what the model reads. */
 

@@ -1,18 +1,18 @@
 import type { BodyLimits } from "../bodies/body-check.js";
+import { type AskedEffort, efforts, readEffort } from "../bodies/effort-fields.js";
 import { readTextFormat } from "../bodies/format-fields.js";
 import { LeastTokens } from "../bodies/least-tokens.js";
-import { mostTools } from "../bodies/tool-fields.js";
-import { ApiError } from "../http/errors.js";
+import { checkModel } from "../bodies/model-name.js";
+import { unsupported } from "../bodies/refusals.js";
+import { mostTools, readToolChoice } from "../bodies/tool-fields.js";
 import type { Warning } from "../http/warnings.js";
 import type { TurnRequest } from "../turn/turn.js";
 import type { ResponseSettings } from "./objects.js";
-import { unsupported } from "./refusals.js";
-import { type ReadTools, readToolChoice, readTools } from "./tools.js";
+import { type ReadTools, readResponseTools } from "./tools.js";
 import { passOutOfReach } from "./truncation.js";
 
 /** The body of a request: its schema, its checks beyond that, its meaning. */
 
-const efforts = ["none", "minimal", "low", "medium", "high", "xhigh", "max"] as const;
 const summaries = ["auto", "concise", "detailed"] as const;
 
 const nullable = (type: string, more: object = {}) => ({ type, nullable: true, ...more });
@@ -77,7 +77,7 @@ export interface ResponseBody {
   tool_choice?: unknown;
   parallel_tool_calls?: boolean | null;
   reasoning?: {
-    effort?: (typeof efforts)[number] | null;
+    effort?: AskedEffort | null;
     summary?: string | null;
     generate_summary?: string | null;
   } | null;
@@ -109,11 +109,9 @@ export interface ReadRequest {
  * @throws ApiError that names the field
  */
 export function readRequest(body: ResponseBody, modelNames: readonly string[], canStore: boolean): ReadRequest {
-  if (!modelNames.includes(body.model)) {
-    throw new ApiError(404, `The model '${body.model}' does not exist.`, { param: "model", code: "model_not_found" });
-  }
+  checkModel({ modelNames }, body.model);
   refuseUnsupported(body);
-  const tools = readTools(body.tools);
+  const tools = readResponseTools(body.tools);
   const format = readTextFormat(body.text?.format);
   return {
     settings: {
@@ -123,7 +121,7 @@ export function readRequest(body: ResponseBody, modelNames: readonly string[], c
     turn: {
       instructions: body.instructions || null,
       tools: tools.functions,
-      toolChoice: readToolChoice(body.tool_choice, tools.functions),
+      toolChoice: readToolChoice(body.tool_choice, tools.functions, "flat"),
       format,
       ...readEffort(body.reasoning?.effort),
       sampling: {
@@ -200,25 +198,6 @@ function settingsOf(
     user: body.user ?? null,
     metadata: body.metadata ?? {},
   };
-}
-
-/** gpt-oss knows three efforts. "none" is the least of them, with the analysis channel closed. */
-function readEffort(
-  effort: (typeof efforts)[number] | null | undefined,
-): Pick<TurnRequest, "effort" | "analysisTokens"> {
-  switch (effort) {
-    case "none":
-      return { effort: "low", analysisTokens: 0 };
-    case "minimal":
-    case "low":
-      return { effort: "low" };
-    case "high":
-    case "xhigh":
-    case "max":
-      return { effort: "high" };
-    default:
-      return { effort: "medium" };
-  }
 }
 
 /** Likeliest tokens to tell; null when nobody asked for log probabilities. */

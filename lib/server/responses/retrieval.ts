@@ -1,8 +1,8 @@
 import type { FastifyInstance } from "fastify";
+import { invalid, unsupported } from "../bodies/refusals.js";
 import { ApiError } from "../http/errors.js";
 import { sendJson } from "../http/json-pieces.js";
 import { tenantOf } from "../tenants/tenant.js";
-import { invalid, unsupported } from "./refusals.js";
 import type { ResponseStore, StoredResponse } from "./store.js";
 
 type Query = Record<string, unknown>;

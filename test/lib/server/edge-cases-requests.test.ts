@@ -152,7 +152,10 @@ describe("requests", () => {
   });
 
   it("row 37: every effort means one of the model's three", async () => {
-    const known = { none: "low", minimal: "low", low: "low", medium: "medium", high: "high", xhigh: "high" };
+    const known = {
+      ...{ none: "low", minimal: "low", low: "low", medium: "medium" },
+      ...{ high: "high", xhigh: "high", max: "high" },
+    };
     for (const [effort, rendered] of Object.entries(known)) {
       for (const fields of [{ reasoning_effort: effort }, { reasoning: { effort } }]) {
         expect(await prompt({ messages: [user("Hi")], ...fields })).toContain(`Reasoning: ${rendered}\n`);

@@ -309,7 +309,7 @@ describe("a request", () => {
     [{ tools: [{ type: "function", name: "a b" }] }, 400, "tools[0].name", "invalid_value"],
     [{ tools: [weather, weather] }, 400, "tools[1].name", "invalid_value"],
     [{ tools: [{ ...weather, parameters: 1 }] }, 400, "tools[0].parameters", "invalid_value"],
-    [{ tool_choice: "required" }, 400, "tool_choice", "unsupported_parameter"],
+    [{ tool_choice: "required" }, 400, "tool_choice", "invalid_value"],
     [{ tool_choice: "always" }, 400, "tool_choice", "invalid_value"],
     [{ tool_choice: { type: "function", name: "f" } }, 400, "tool_choice.name", "invalid_value"],
     [
