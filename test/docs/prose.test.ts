@@ -28,18 +28,27 @@ describe("the reader of pages", () => {
     const { paragraphs, blocks, spans, links, anchors } = pageOf(
       "page.md",
       "# A title, `code`\n\nOne `two. Three` four.\nFive [six](seven.md#eight)! *Nine* is 9.5.\n\n| a | b |\n\n- ten\n- eleven\n\n" +
-        "```js\ncode();\n```\n<!-- not seen -->\n",
+        "```js\ncode();\n```\n<!-- not seen -->\n- twelve\n\n  ```sh\n  a \\\n    b\n  ```\n",
     );
-    expect(paragraphs).toEqual(["One `two. Three` four. Five [six](seven.md#eight)! *Nine* is 9.5.", "ten", "eleven"]);
+    expect(paragraphs).toEqual([
+      "One `two. Three` four. Five [six](seven.md#eight)! *Nine* is 9.5.",
+      "ten",
+      "eleven",
+      "twelve",
+    ]);
     expect(paragraphs.flatMap(sentencesOf)).toEqual([
       "One `code` four.",
       "Five six!",
       "*Nine* is 9.5.",
       "ten",
       "eleven",
+      "twelve",
     ]);
     expect(wordsOf("One `code` – four.")).toBe(3);
-    expect(blocks).toEqual([{ place: "page.md:11", language: "js", code: "code();\n" }]);
+    expect(blocks).toEqual([
+      { place: "page.md:11", language: "js", code: "code();\n" },
+      { place: "page.md:17", language: "sh", code: "a \\\n  b\n" },
+    ]);
     expect([spans, links, anchors]).toEqual([["code", "two. Three"], ["seven.md#eight"], ["a-title-code"]]);
   });
 });

@@ -26,7 +26,8 @@ export interface Page {
   anchors: readonly string[];
 }
 
-const fence = /^```(\w*)\n(.*?)^```$/gms;
+/** A code block, which can be indented in a list. */
+const fence = /^( *)```(\w*)\n(.*?)^\1```$/gms;
 
 export const pages: readonly Page[] = ["README.md", ...markdownFiles("docs")].map((name) =>
   pageOf(name, readFileSync(path.join(packageRoot, name), "utf8")),
@@ -41,10 +42,10 @@ function markdownFiles(folder: string): string[] {
 
 export function pageOf(name: string, text: string): Page {
   const lineOf = (at: number) => text.slice(0, at).split("\n").length;
-  const blocks = [...text.matchAll(fence)].map(({ index, 1: language, 2: code }) => ({
+  const blocks = [...text.matchAll(fence)].map(({ index, 1: indent, 2: language, 3: code }) => ({
     place: `${name}:${lineOf(index)}`,
     language: language!,
-    code: code!,
+    code: code!.replaceAll(new RegExp(`^${indent}`, "gm"), ""),
   }));
   const outside = text.replace(fence, "\n").replace(/<!--.*?-->/gs, "");
   const spans = [...outside.matchAll(/(`+)(.+?)\1/gs)].map(([, , span]) => span!.replaceAll("\n", " ").trim());
