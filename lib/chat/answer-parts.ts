@@ -1,7 +1,9 @@
 import type { Message } from "../harmony/message.js";
 import type { PartEnd, PartStart, TurnEvent } from "./turn-event.js";
 
+/** The call of a function. */
 export interface ToolCall {
+  /** Names the call: the result goes back as `tool_call_id`. */
   id: string;
   /** Name of the function as it was declared, without the harmony namespace. */
   name: string;

@@ -15,6 +15,7 @@ export type { ToolCall } from "./answer-parts.js";
 export type { ChatMessage } from "./messages.js";
 export type { ChatOptions } from "./options.js";
 
+/** The whole answer of a chat. */
 export interface ChatAnswer {
   /** Everything the model wrote, message by message; append them to the conversation to go on. */
   messages: Message[];
@@ -22,6 +23,7 @@ export interface ChatAnswer {
   reasoning: string;
   /** Text for the user. */
   content: string;
+  /** Calls of functions, in order. */
   toolCalls: ToolCall[];
   /** The value of `content`, when `responseFormat` asks for JSON and the answer is whole. */
   parsed?: unknown;
@@ -31,6 +33,7 @@ export interface ChatAnswer {
   relaxed: RelaxedSchema[];
   /** "stop" also where a stop string ended it, or where the model went on to play somebody else. */
   finishReason: FinishReason;
+  /** Tokens of the request. */
   usage: Usage;
 }
 
@@ -39,11 +42,15 @@ export type ChatDelta = ParsedDelta & { logprobs?: PositionLogprobs[] };
 
 /** A message that is complete. `logprobs`, when they were asked for: those of its text, control tokens and header left out. */
 export interface ChatMessageEvent {
+  /** Which event it is. */
   type: "message";
+  /** The message. */
   message: Message;
+  /** Those of its text, when they were asked for. */
   logprobs?: PositionLogprobs[];
 }
 
+/** What happens in a chat: pieces of messages, messages that are complete, and at last the end. */
 export type ChatEvent = ChatDelta | ChatMessageEvent | { type: "done"; finishReason: FinishReason; usage: Usage };
 
 /** That of `Engine.chat`, for all engines of this thread. */
@@ -98,6 +105,7 @@ export function startChat(engine: TurnEngine, messages: readonly ChatMessage[], 
  * does, and like it stops while a reader is too far behind. `ChoiceReader` says what the tokens of the model mean.
  */
 export class ChatRun implements AsyncIterable<ChatEvent> {
+  /** The whole answer. Rejects with the fault that ended it, or with the reason of an abort. */
   readonly result: Promise<ChatAnswer>;
   /** What the model was given. */
   readonly promptTokens: Uint32Array;
@@ -136,6 +144,7 @@ export class ChatRun implements AsyncIterable<ChatEvent> {
     this.#turn.cancel();
   }
 
+  /** Events, as they come. */
   [Symbol.asyncIterator](): AsyncGenerator<ChatEvent, void, undefined> {
     return this.#log.read(() => this.cancel());
   }
