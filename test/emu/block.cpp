@@ -25,7 +25,7 @@ namespace {
 
 constexpr int kMaxWarps = 32;
 
-// The same call, compiled once; or the same line, which several instances of a template have.
+// The same call site in compiled code. `same` also accepts the same line, for the instances of a template.
 bool identical(const Where& a, const Where& b) { return std::memcmp(&a, &b, sizeof(Where)) == 0; }
 bool same(const Where& a, const Where& b) {
   return identical(a, b) || (a.line() == b.line() && std::strcmp(a.file_name(), b.file_name()) == 0);
@@ -38,7 +38,7 @@ struct AsyncCopy {
   const void* from;  // null: zeros
 };
 
-// What a barrier of copies holds in its eight bytes.
+// The eight bytes of a barrier of copies.
 struct CopyRounds {
   static constexpr uint16_t kReady = 0xBA55;
   uint16_t ready;
@@ -62,24 +62,24 @@ struct Meeting {
 
 struct Warp {
   unsigned alive = 0, ready = 0;
-  Meeting meetings[4];  // more than one only where parts of a warp go separate ways
+  Meeting meetings[4];  // more than one only where parts of a warp diverge
   void* operands[kWarpLanes];
-  int first = 0;  // thread
+  int first = 0;  // index of its first thread
 };
 
-// What every switch touches comes first and fills one cache line at most.
+// Every switch uses the first members, which fit one cache line.
 struct alignas(64) DeviceThread : Thread {
   Fiber fiber;
   Warp* warp;
   unsigned bit;
   Where waits_at;
   std::vector<AsyncCopy> copies;
-  std::vector<size_t> groups;  // ends of the committed ones in `copies`
-  bool waited;                 // for the launch before
+  std::vector<size_t> groups;  // end indices of the committed groups in `copies`
+  bool waited;                 // for the previous launch
 };
 
-// Dynamic shared memory. With ASan it is exactly as large as asked; without, writes nearby are seen when a block has
-// ended.
+// Dynamic shared memory. With ASan it has exactly the requested size. Without ASan, writes just outside of it are found
+// when a block has ended.
 class SharedMemory {
  public:
   explicit SharedMemory(size_t bytes) : bytes_(bytes) {
@@ -112,8 +112,8 @@ class SharedMemory {
 
 void start_thread();
 
-// Chooses who goes on. In order: the rest of the warp, then the lowest warp. Shuffled: from a random place upwards or
-// downwards, and another one now and then, so that some run far ahead and others lag far behind.
+// Chooses the next thread. In order: the rest of the warp, then the lowest warp. Shuffled: from a random place upwards
+// or downwards, with a new place now and then, so that some run far ahead and others lag far behind.
 class Order {
  public:
   explicit Order(unsigned seed) : state_(seed * 0x9E3779B97F4A7C15ull) {}
@@ -242,7 +242,7 @@ class Block {
       leave();
     }
     go_on();
-    std::abort();  // nobody resumes a thread that has ended
+    std::abort();  // a finished thread must not be resumed
   }
 
   void barrier(int value, Where where) {
@@ -268,7 +268,7 @@ class Block {
     warp.operands[me.lane] = operand;
     me.waits_at = where;
     const unsigned arrived = meeting.arrived | me.bit;
-    // Nearly always a lane is neither the first that comes nor the last.
+    // In almost all cases a lane is neither the first nor the last to arrive.
     if (meeting.mask == mask && meeting.operation == operation && identical(meeting.where, where) &&
         arrived != (mask & warp.alive) && (mask & me.bit) != 0) {
       meeting.arrived = arrived;
@@ -286,7 +286,7 @@ class Block {
 
   // --- copies of runs
 
-  static constexpr size_t kMostRunBytes = 0xFFFF * 16;  // 16 bits for the number of sixteens
+  static constexpr size_t kMostRunBytes = 0xFFFF * 16;  // 16 bits for the number of 16-byte units
 
   CopyRounds& rounds_of(void* barrier, const Where& where) {
     check_aligned(barrier, sizeof(CopyRounds), where);
@@ -338,10 +338,10 @@ class Block {
   }
 
  private:
-  // What a thread leaves behind when it fails. Nothing on its stack will ever be destroyed: the host finds the words.
+  // The report of a failing thread. Nothing on its stack is destroyed afterwards: the host prints the text.
   struct Failure {
     int status;
-    const char* what;  // null: nobody can go on
+    const char* what;  // null: no thread can continue
     Where where, other;
   };
 
@@ -350,14 +350,14 @@ class Block {
     std::abort();  // the block is over
   }
 
-  // These two do nothing behind the jump, so that a waiting thread resumes in the kernel itself.
+  // wait() and continue_as() do nothing after the jump, so that a waiting thread resumes in the kernel itself.
   void wait(DeviceThread& me) {
     Warp& warp = *me.warp;
     warp.ready &= ~me.bit;
     if (warp.ready == 0 || shuffled_) return go_on();
     DeviceThread* lanes = threads_.data() + warp.first;
     const unsigned later = warp.ready & (warp.ready - 1);
-    if (later != 0) {  // its stack has left the nearest cache since it ran
+    if (later != 0) {  // its stack has left the L1 cache since it ran
       const char* top = static_cast<const char*>(lanes[std::countr_zero(later)].fiber.stack_pointer);
       __builtin_prefetch(top);
       __builtin_prefetch(top + 64);
@@ -408,7 +408,7 @@ class Block {
     wait(me);
   }
 
-  // Performs what the lanes have met for, and lets them go on.
+  // Performs the operation that the lanes have met for, and lets them continue.
   void hold(Warp& warp, Meeting& meeting) {
     const Meeting held = meeting;
     meeting.mask = 0;
@@ -461,7 +461,7 @@ class Block {
   Stacks stacks_;
 };
 
-// Never destroyed: a stream may be used until the very end of a process.
+// Never destroyed, because a stream may be used until the process ends.
 Block* const block = new Block;
 
 void start_thread() {
@@ -489,7 +489,7 @@ void copy_run(void* barrier, void* to, const void* from, unsigned bytes, Where w
   block->copy_run(barrier, to, from, bytes, where);
 }
 void prefetch_run(const void* from, unsigned bytes, Where where) { block->prefetch_run(from, bytes, where); }
-// The whole warp meets: on the device each lane waits, and none of them long for another.
+// The whole warp meets here. On the device each lane waits, but no lane waits long for another.
 void wait_copies(void* barrier, unsigned odd, Where where) {
   struct Wait {
     void* barrier;

@@ -1,5 +1,5 @@
-// One block of a kernel: its threads are fibers of the calling OS thread, and only a barrier or a warp-wide operation
-// lets another of them go on. Device code reaches this through include/cuda_runtime.h and include/kernels/cuda/ptx.
+// One block of a kernel. Its threads are fibers of the calling OS thread. They switch only at a barrier or a warp-wide
+// operation. Device code reaches this through include/cuda_runtime.h and include/kernels/cuda/ptx.
 #pragma once
 #include <cstddef>
 #include <functional>
@@ -15,7 +15,7 @@ using Where = std::source_location;
 
 constexpr int kWarpLanes = 32;
 constexpr unsigned kWholeWarp = 0xFFFFFFFFu;
-constexpr int kPoison = 0xCD;  // as float or bf16 -4e8, as an index negative
+constexpr int kPoison = 0xCD;  // -4e8 as float or bf16, negative as an index
 
 struct Index {
   unsigned x = 1, y = 1, z = 1;
@@ -36,7 +36,7 @@ struct RunningBlock {
   Index index;
   unsigned char* dynamic_shared;
 };
-// The thread that is running and its block; one of all devices, since the runtime runs one launch at a time.
+// The running thread and its block. All devices share them, because the runtime runs one launch at a time.
 extern constinit Thread* current;
 extern constinit RunningBlock running_block;
 
@@ -44,36 +44,36 @@ extern constinit RunningBlock running_block;
 // --------------------------------------------------------------------------------------------------
 
 void barrier(Where);
-int barrier_sum(int value, Where);  // of all threads that are still there
+int barrier_sum(int value, Where);  // over all threads that have not ended
 
-// All lanes of `mask` that are still there meet; the last of them performs `operation` for all, on what each has
-// brought.
+// All lanes of `mask` that have not ended meet. The last of them performs `operation` for all, on the operands of all.
 using Operation = void (*)(void* const* operands, unsigned lanes, const Where&);
 void collective(unsigned mask, Operation operation, void* operand, Where);
 
 // A thread's copies of 16 bytes to shared memory. Each destination is poisoned at once and written only when the thread
-// waits for the copy's group: who reads too early, or still needed what was there, computes nonsense.
+// waits for the copy's group. So a kernel that reads too early, or still needs the old data, computes wrong results.
 void async_copy(void* to, const void* from, bool valid, Where);
 void async_commit();
 void async_wait(int pending);
 
-// Of the warp's copies that no lane has committed, a round of a barrier of copies: see below.
+// Turns the warp's copies that no lane has committed into a round of a barrier of copies: see below.
 void async_tell(void* barrier, Where);
 
-// Copies of runs that tell a barrier: begun by one lane, waited for by a whole warp. Poisoned at once and written by the
-// wait, likewise; a wait for nothing, and bytes that are not those announced, would never end.
+// Copies of runs that complete on a barrier: one lane begins them, a whole warp waits for them. They too are poisoned
+// at once and written by the wait. Waiting without copies, or for a wrong number of bytes, is a fault: it would never
+// end.
 void init_copies(void* barrier, Where);
 void begin_copies(void* barrier, unsigned bytes, Where);
 void copy_run(void* barrier, void* to, const void* from, unsigned bytes, Where);
 void wait_copies(void* barrier, unsigned odd, Where);
 void prefetch_run(const void* from, unsigned bytes, Where);
 
-// Programmatic dependent launch: a thread waits for the launch before, its block lets the next one begin.
+// Programmatic dependent launch: a thread waits for the previous launch; a block lets the next one begin.
 void dependency_wait(Where);
 void dependency_launch(Where);
 
 constexpr int kIllegalAddress = 700, kMisalignedAddress = 716, kLaunchFailure = 719;  // of cudaError_t
-[[noreturn]] void fault(int status, const char* what, Where);  // `what` lives as long as the program
+[[noreturn]] void fault(int status, const char* what, Where);  // `what` must be valid until the program ends
 inline void check_aligned(const void* address, size_t bytes, Where where) {
   if (reinterpret_cast<size_t>(address) % bytes != 0) fault(kMisalignedAddress, "misaligned address", where);
 }
@@ -91,10 +91,10 @@ struct Fault {
 
 enum class Part {
   kAll,
-  kBeforeWait,  // each thread ends where it waits for the launch before, and must get there
+  kBeforeWait,  // each thread ends where it waits for the previous launch, and must get there
 };
 
-// Runs all blocks. Seed 0 keeps threads and blocks in order; others shuffle both, each in its own way.
+// Runs all blocks. Seed 0 keeps threads and blocks in order; each other seed shuffles both differently.
 std::optional<Fault> run_grid(const Grid&, const std::function<void()>& kernel, unsigned seed, Part = Part::kAll);
 
 }  // namespace oss::emu

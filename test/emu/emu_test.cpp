@@ -1,4 +1,4 @@
-// The emulator finds what it promises to find. Kernels here are right or wrong on purpose.
+// Tests that the emulator finds the faults that it should find. Some kernels here are wrong on purpose.
 #include <cstring>
 #include <random>
 
@@ -17,7 +17,7 @@ namespace {
 using cuda::dynamic_shared;
 using cuda::launch;
 
-// A kernel that must fail: the launch is fine, the status comes when somebody waits, and stays.
+// A kernel that must fail: the launch succeeds, the first wait returns the status, and the status stays.
 template <typename... Params, typename... Args>
 void check_fault(int status, const std::string& part, void (*kernel)(Params...), const cuda::Launch& how,
                  Args... args) {
@@ -35,7 +35,7 @@ void check_fault(int status, const std::string& part, void (*kernel)(Params...),
 // --- barriers
 // -----------------------------------------------------------------------------------------------------------
 
-// Every thread reads what its neighbour in the next warp has written.
+// Every thread reads the value that its neighbour in the next warp has written.
 template <bool kBarrier>
 __global__ void rotate_kernel(int* out) {
   int* values = dynamic_shared<int>();
@@ -65,7 +65,7 @@ TEST("emu: a missing barrier changes results with the schedule") {
   CHECK(rotated<true>(0)[31] == 63);
   CHECK(rotated<false>(0) != rotated<false>(1));
   CHECK(rotated<false>(0) != rotated<true>(0));
-  CHECK(rotated<false>(1) == rotated<false>(1));  // a seed can be tried again
+  CHECK(rotated<false>(1) == rotated<false>(1));  // a seed is repeatable
 }
 
 __global__ void different_barriers_kernel() {
@@ -124,7 +124,7 @@ TEST("emu: a fault names its block and thread, and the next block runs again") {
   CHECK(rotated<true>(0)[0] == 32);
 }
 
-// Threads that have ended are not waited for.
+// Barriers do not wait for threads that have ended.
 __global__ void early_end_kernel(int* out) {
   if (threadIdx.x % 3 == 0) return;
   const unsigned there = __ballot_sync(0xFFFFFFFFu, 1);
@@ -171,7 +171,7 @@ TEST("emu: shared arrays are no better than random when a block begins") {
   });
 }
 
-// With ASan the program would end here.
+// ASan would end the program here.
 __global__ void overrun_kernel(int at) { dynamic_shared<int>()[at] = 1; }
 TEST("emu: a write past dynamic shared memory is found even without ASan") {
   for (const int at : {-1, 8}) {
@@ -198,7 +198,7 @@ __global__ void shuffles_kernel(int* out) {
   mine[6] = __reduce_add_sync(0xFFFFFFFFu, lane);
   mine[7] = __reduce_max_sync(0xFFFFFFFFu, -lane);
   mine[8] = int(cuda::warp_sum(double(lane)));
-  // The halves of a warp on ways of their own.
+  // The halves of a warp diverge.
   if (lane < 16) {
     mine[9] = __shfl_xor_sync(0x0000FFFFu, lane, 15);
   } else {
@@ -227,7 +227,7 @@ TEST("emu: shuffles, votes and reductions") {
   });
 }
 
-// Fragments are gathered as the PTX ISA lays them out, by formulas of its own and not those of matrix.cpp.
+// Gathers fragments with separate formulas from the PTX ISA, not with the code of matrix.cpp.
 __global__ void mma_kernel(const uint16_t* a /*[16, 16]*/, const uint16_t* b /*[16, 8]*/, float* d /*[16, 8]*/) {
   const int group = int(threadIdx.x) >> 2, in_group = int(threadIdx.x) & 3;
   uint32_t ar[4] = {}, br[2] = {};
@@ -311,7 +311,7 @@ TEST("emu: conversions round once, to nearest even") {
   CHECK_EQ(cuda::scale_bf16x2<cuda::kHighHalf>(0x3F804000u, 0x4000C040u), 0x40004080u);
   std::mt19937 random(1);
   for (int i = 0; i < 200000; ++i) {
-    // Small enough that many products are subnormal, with operands that are; the other operand makes up for some.
+    // Small operands, so that many products are subnormal, with some subnormal operands. The other operand compensates.
     const auto draw = [&] {
       return uint16_t((random() & 0x80FFu) | (random() % 3 == 0 ? random() % 2 : 0x1F + random() % 4) << 8);
     };
@@ -333,7 +333,7 @@ TEST("emu: conversions round once, to nearest even") {
 // --- asynchronous copies
 // ------------------------------------------------------------------------------------------------
 
-// Two groups; how many may be pending when they are read.
+// Two groups; kPending is the number that may be pending when they are read.
 template <int kPending>
 __global__ void async_kernel(const int* from, int* out) {
   int* shared = dynamic_shared<int>();
@@ -362,7 +362,7 @@ TEST("emu: an asynchronous copy arrives when it is waited for and not before") {
 // --- copies of runs, and launches that start early
 // ------------------------------------------------------------------
 
-// One warp: two slots in turn, `runs` runs of 512 bytes; out[i] = 1 + in[i].
+// One warp uses two slots in turn for `runs` runs of 512 bytes; out[i] = 1 + in[i].
 enum class Ring { kRight, kNoWait, kTooEarly, kWrongBytes, kLeft, kTooLong };
 template <Ring kRing>
 __global__ void ring_kernel(int runs, const int* in, int* out) {
@@ -469,7 +469,7 @@ int run_early(CudaDevice& device, int compute_major = 9) {
 TEST("emu: a launch that starts early touches nothing too early") {
   with_emulated([](CudaDevice& device) {
     CHECK_EQ(run_early<Early::kRight>(device), 1 + 10 + 12);
-    CHECK_EQ(run_early<Early::kReads>(device, 8), 1 + 10 + 12);  // where launches follow each other
+    CHECK_EQ(run_early<Early::kReads>(device, 8), 1 + 10 + 12);  // for launches that follow each other
     CHECK_THROWS(Code::kDevice, "a thread touches what the launch before", run_early<Early::kReads>(device));
     check_contains(emu::last_fault(), "[block (0, 0, 0), thread (5, 0, 0)]");
     CHECK_THROWS(Code::kDevice, "a thread touches what the launch before", run_early<Early::kCopies>(device));

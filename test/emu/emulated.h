@@ -8,7 +8,7 @@
 
 namespace oss::test {
 
-// The emulated device with threads in the order of `seed`; afterwards the machine is as it was.
+// Runs `body` on the emulated device with threads in the order of `seed`; then restores the machine.
 inline void with_emulated(const std::function<void(CudaDevice&)>& body, unsigned seed = 0) {
   emu::reset();
   emu::set_schedule_seed(seed);

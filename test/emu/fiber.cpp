@@ -49,7 +49,7 @@ oss_emu_jump:
 
 void* first_frame(char* top, void (*entry)()) {
   void** frame = reinterpret_cast<void**>(top);
-  *--frame = nullptr;  // where entry would return to: unwinders stop here
+  *--frame = nullptr;  // the return address of entry: unwinders stop here
   *--frame = reinterpret_cast<void*>(entry);
   for (int saved = 0; saved < 6; ++saved) *--frame = nullptr;
   return frame;
@@ -105,14 +105,15 @@ void* first_frame(char* top, void (*entry)()) {
 
 void prepare(Fiber& fiber, void (*entry)()) {
 #if defined(__SANITIZE_ADDRESS__)
-  // What nothing returned from: after a fault anything, else only the frames of the entry.
+  // Poison that is left over: anywhere on the stack after a fault, else only in the frames of the entry.
   const size_t frames = fiber.abandoned ? kStackBytes : 2 * kPage;
   __asan_unpoison_memory_region(fiber.stack + kStackBytes - frames, frames);
   fiber.abandoned = false;
   fiber.asan_stack = fiber.stack;
   fiber.asan_bytes = kStackBytes;
 #endif
-  // Tops at different distances from a page's end: otherwise all stacks compete for the same few cache sets.
+  // Stack tops at different distances from the end of a page; otherwise all stacks would compete for the same cache
+  // sets.
   const size_t color = reinterpret_cast<uintptr_t>(fiber.stack) / (kStackBytes + kPage) % 16 * 256;
   fiber.stack_pointer = first_frame(fiber.stack + kStackBytes - color, entry);
 }
@@ -127,7 +128,8 @@ void switch_fiber(Fiber& from, Fiber& to) {
 
 void arrive([[maybe_unused]] Fiber& fiber, [[maybe_unused]] Fiber& host) {
 #if defined(__SANITIZE_ADDRESS__)
-  // The first fiber of a block comes from the host's stack, whose bounds nobody else tells; later ones do not matter.
+  // The first fiber of a block is entered from the host's stack, and learns its bounds here. Later ones do not need
+  // them.
   const void* bottom = nullptr;
   size_t bytes = 0;
   __sanitizer_finish_switch_fiber(fiber.fake_stack, &bottom, &bytes);

@@ -1,4 +1,4 @@
-// Graphs: a stream records what it would have queued; a launch of the graph queues all of it at once.
+// Graphs: a stream records operations instead of queueing them; a launch of the graph queues all of them at once.
 #include "test/emu/runtime.h"
 
 namespace oss::emu {

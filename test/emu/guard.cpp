@@ -12,14 +12,14 @@
 namespace oss::emu {
 namespace {
 
-// What the signal handler works on while `body` runs. It allocates nothing: `written` has room for every page.
+// The data of the signal handler while `body` runs. The handler allocates nothing: `written` has room for every page.
 struct Watch {
   const std::vector<Span>* memory;
-  const Pages* closed = nullptr;  // null: writes are only noted
+  const Pages* closed = nullptr;  // null: writes are only recorded
   Pages written;
-  enum { kNothing, kTouches, kReads, kWrites } trespass = kNothing;  // the first that was done
-  Index block, thread;                                               // and by whom
-  char* page = nullptr;                                              // and where
+  enum { kNothing, kTouches, kReads, kWrites } trespass = kNothing;  // the first violation
+  Index block, thread;                                               // its thread
+  char* page = nullptr;                                              // its page
   bool past_l1 = false;
   char* opened = nullptr;  // by the last read past L1
 };
@@ -28,14 +28,14 @@ struct sigaction before;
 
 void protect(char* begin, size_t bytes, int how) { mprotect(begin, bytes, how); }
 
-// Opens the page that was touched and lets the thread try again.
+// Opens the touched page, so that the thread can repeat the access.
 void touched(int, siginfo_t* info, void*) {
   char* const at = static_cast<char*>(info->si_addr);
   const bool ours = watch != nullptr && std::ranges::any_of(*watch->memory, [at](const Span& span) {
                       return at >= span.begin && at < span.begin + span.bytes;
                     });
   if (!ours) {
-    sigaction(SIGSEGV, &before, nullptr);  // comes again, to whoever was asked before
+    sigaction(SIGSEGV, &before, nullptr);  // the access repeats, and the previous handler gets the signal
     return;
   }
   char* const page = at - reinterpret_cast<uintptr_t>(at) % kPageBytes;
@@ -55,11 +55,11 @@ void touched(int, siginfo_t* info, void*) {
     watch->page = page;
     return protect(page, kPageBytes, closed ? PROT_READ | PROT_WRITE : PROT_READ);
   }
-  if (watch->trespass == Watch::kReads && watch->page == page) watch->trespass = Watch::kWrites;  // the same, once more
+  if (watch->trespass == Watch::kReads && watch->page == page) watch->trespass = Watch::kWrites;  // the access repeats
   protect(page, kPageBytes, PROT_READ | PROT_WRITE);
 }
 
-// On a stack of its own: those of emulated threads may be too small for a signal.
+// The handler has a separate stack, because stacks of emulated threads may be too small for a signal.
 void run_watched(Watch& mine, const std::function<void()>& body) {
   constexpr size_t kHandlerStack = 256 << 10;
   stack_t old{};
@@ -114,7 +114,7 @@ PastL1::PastL1(bool again) : again_(again) {
 PastL1::~PastL1() {
   if (watch == nullptr) return;
   watch->past_l1 = false;
-  // A signal for every read is slow, and what the first block does the others do, too.
+  // A signal for every read is slow, and other blocks do the same reads as the first.
   const bool first = running_block.index.x + running_block.index.y + running_block.index.z == 0;
   if (again_ && first && watch->opened != nullptr) protect(watch->opened, kPageBytes, PROT_NONE);
   watch->opened = nullptr;

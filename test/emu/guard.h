@@ -1,5 +1,5 @@
-// Watches device memory by pages: which of them a launch writes, and what the next one does before it waits. One launch
-// at a time, on one thread.
+// Watches device memory by pages: the pages that a launch writes, and the accesses of the next launch before its wait.
+// One launch at a time, on one thread.
 #pragma once
 #include <cstddef>
 #include <functional>
@@ -14,16 +14,17 @@ struct Span {
   char* begin;   // of a page
   size_t bytes;  // whole pages
 };
-using Pages = std::vector<char*>;  // in the order of their addresses
+using Pages = std::vector<char*>;  // in ascending order
 
-// Runs `body`; the pages of `memory` that it writes.
+// Runs `body`; returns the pages of `memory` that it writes.
 Pages pages_written(const std::vector<Span>& memory, const std::function<void()>& body);
 
-// Runs `body`, which may write nothing in `memory`, read it past L1 only, and not even read `closed`; what it did all the
-// same, or nothing.
+// Runs `body`, which must not write `memory`, may read it only past L1, and must not read `closed` at all. Returns the
+// violation, or an empty text.
 std::string trespass(const std::vector<Span>& memory, const Pages& closed, const std::function<void()>& body);
 
-// While it lives, what the running thread reads is read past L1. `again`: the next read in the first block must say so, too.
+// Marks reads of the running thread as reads past L1, from construction to destruction. `again`: the next read in the
+// first block must also be marked.
 class PastL1 {
  public:
   explicit PastL1(bool again);

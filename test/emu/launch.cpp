@@ -1,4 +1,4 @@
-// Launches: what a GPU would refuse is refused, all else is queued; how it runs when its turn comes.
+// Kernel launches: the checks that a GPU makes, queueing, and running.
 #include <chrono>
 #include <optional>
 #include <thread>
@@ -13,8 +13,8 @@ namespace {
 
 bool is_planted(const void* kernel, const std::string& name) { return !name.empty() && has_name(kernel, name); }
 
-// A launch that starts early runs twice: first every thread up to its wait, with what the launch before has written out
-// of reach, then all of it.
+// A launch that starts early runs twice. First every thread runs up to its wait, without access to the pages that the
+// previous launch has written. Then everything runs.
 cudaError_t launch_now(int index, const Grid& grid, const std::function<void()>& body, bool starts_early,
                        bool before_early_start, bool compiled, const void* kernel) {
   if (state().idle) return cudaSuccess;
@@ -39,7 +39,7 @@ cudaError_t launch_now(int index, const Grid& grid, const std::function<void()>&
   return cudaSuccess;
 }
 
-// What a kernel may touch on this device.
+// The memory that a kernel may access on this device.
 ptx::Memory reachable(int index) {
   ptx::Memory memory;
   for (const auto& [begin, one] : state().memory) {
@@ -48,11 +48,11 @@ ptx::Memory reachable(int index) {
   return memory;
 }
 
-// As the compiler left it, or null. It must know what it is about to run.
+// The compiled PTX of a kernel, or null.
 const ptx::Kernel* find_compiled(const void* kernel) {
   return state().compiled == nullptr ? nullptr : state().compiled->find(kernel);
 }
-// Bytes of a kernel's shared variables, where somebody knows them.
+// Bytes of a kernel's shared variables, if they are known.
 size_t static_shared_bytes(const void* kernel) {
   const ptx::Kernel* compiled = find_compiled(kernel);
   return compiled == nullptr ? 0 : compiled->static_shared_bytes;
@@ -117,7 +117,7 @@ cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute
   const Lock lock(state().mutex);
   if (const cudaError_t error = device_error()) return remember(error);
   if (state().machine.compute_major < 8) return remember(cudaErrorNoKernelImageForDevice);
-  if (attribute == cudaFuncAttributePreferredSharedMemoryCarveout) return cudaSuccess;  // a matter of speed
+  if (attribute == cudaFuncAttributePreferredSharedMemoryCarveout) return cudaSuccess;  // affects only speed
   if (value < 0 || size_t(value) + static_shared_bytes(kernel) > shared_bytes_on_request())
     return remember(cudaErrorInvalidValue);
   device().shared_limits[kernel] = value;

@@ -1,4 +1,4 @@
-// The machine (machine.h), and what a host may ask about its driver and devices.
+// The machine (machine.h), and the host's queries about its driver and devices.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -11,7 +11,7 @@ namespace {
 
 constexpr int kRuntimeVersion = 12040, kOldDriverVersion = 11040;
 
-// The machine is what compiled kernels were compiled for, where it could be more.
+// Raises the machine's architecture to that of the compiled kernels.
 void fit_to_compiled(State& on) {
   if (on.compiled == nullptr || 10 * on.machine.compute_major + on.machine.compute_minor < on.compiled->architecture())
     return;
@@ -68,7 +68,7 @@ thread_local constinit int current_device = 0;
 thread_local constinit cudaError_t last_error = cudaSuccess;
 
 State& state() {
-  static State* never_destroyed = [] {  // streams may be used until the very end of a process
+  static State* never_destroyed = [] {  // streams may be used until the process ends
     State* created = new State;
     obey_environment(*created);
     return created;

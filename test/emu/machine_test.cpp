@@ -1,4 +1,5 @@
-// The emulated machine around the blocks: streams, events, graphs, memory, what launches are refused, drivers and devices.
+// Tests of the emulated machine around the blocks: streams, events, graphs, memory, refused launches, drivers and
+// devices.
 #include <cstring>
 
 #include "kernels/cuda/launch.cuh"
@@ -28,12 +29,12 @@ TEST("emu: streams run when somebody waits, and events order them") {
     CHECK_EQ(m.allocate_pinned(&pinned, 4), 0);
     int* number = static_cast<int*>(pinned);
 
-    // Overwritten before the copy has run: the copy sees the later number.
+    // Overwritten before the copy runs, so the copy reads the later number.
     *number = 100;
     CHECK_EQ(m.copy(addend.data(), number, 4, device.stream), 0);
     *number = 1000;
     CHECK_EQ(launch(add_kernel, {.grid = 1, .block = 1, .stream = device.stream}, value.data(), addend.data()), 0);
-    CHECK_EQ(*value.data(), 1);  // device memory is host memory here: nothing has run
+    CHECK_EQ(*value.data(), 1);  // device memory is host memory, and nothing has run
     CHECK_EQ(m.record_event(event, device.stream), 0);
     CHECK_EQ(m.fill(value.data(), 0, 4, device.stream), 0);  // after the event
     CHECK_EQ(cudaStreamWaitEvent(static_cast<cudaStream_t>(other), static_cast<cudaEvent_t>(event), 0), 0);
@@ -78,11 +79,11 @@ TEST("emu: a graph replays its launches on what memory holds by then") {
     addend.write(std::vector<int>{100});
     CHECK_EQ(m.launch_graph(graph, device.stream), 0);
     CHECK_EQ(m.launch_graph(graph, device.stream), 0);
-    CHECK_EQ(m.destroy_graph(graph), 0);  // what is queued still runs
+    CHECK_EQ(m.destroy_graph(graph), 0);  // queued operations still run
     CHECK_EQ(value.read()[0], 406);
     CHECK_EQ(m.launch_graph(graph, device.stream), int(cudaErrorInvalidValue));
 
-    // What a recording does not allow spoils it.
+    // A call that recording does not allow invalidates the recording.
     void* memory = nullptr;
     CHECK_EQ(m.begin_capture(device.stream), 0);
     CHECK_EQ(m.allocate(&memory, 16), int(cudaErrorStreamCaptureUnsupported));
@@ -170,7 +171,7 @@ TEST("emu: much shared memory needs a kernel's consent") {
 
 __global__ void raised_kernel() {}
 
-// Two engines on one device launch the same kernels, each in its own thread.
+// Two engines on one device launch the same kernels, each in a separate thread.
 TEST("cuda launch: a kernel keeps the most shared memory that it was ever asked to have") {
   with_emulated([](CudaDevice& device) {
     for (const size_t shared : {size_t(100) << 10, size_t(60) << 10, size_t(10)}) {

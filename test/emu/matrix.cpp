@@ -1,4 +1,4 @@
-// The matrix instructions, executed once per warp by the lane that comes last.
+// The matrix instructions, executed once per warp by the last lane to arrive.
 #include <bit>
 #include <cstring>
 
@@ -21,7 +21,7 @@ using Eight = float __attribute__((vector_size(32)));
 
 }  // namespace
 
-// The hardware's order within these sixteen products is its secret; here they are added one by one, lowest k first.
+// The hardware's order within these sixteen products is unknown. Here they are added one by one, lowest k first.
 void mma_m16n8k16(void* const* operands, unsigned lanes, const Where& where) {
   need_all(lanes, where);
   alignas(32) float a[16][16], b[16][8], d[16][8];

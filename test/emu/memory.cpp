@@ -1,4 +1,4 @@
-// Memory of the devices and pinned memory of the host: both from the heap, counted and poisoned.
+// Device memory and pinned host memory, both from the heap, counted and poisoned.
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
@@ -13,9 +13,9 @@
 namespace oss::emu {
 namespace {
 
-constexpr size_t kPoisonedAllocation = 64 << 20;  // larger ones are not touched before a kernel does: they cost nothing
+constexpr size_t kPoisonedAllocation = 64 << 20;  // larger ones stay untouched until a kernel uses them
 
-// Whether [address, address + bytes) does not leave the allocation in which it begins, if there is one.
+// Whether [address, address + bytes) stays inside the allocation in which it begins. True if there is none.
 bool within_memory(const void* address, size_t bytes) {
   const char* first = static_cast<const char*>(address);
   auto after = state().memory.upper_bound(first);
@@ -62,7 +62,7 @@ cudaError_t release(void* memory, bool pinned) {
   return cudaSuccess;
 }
 
-// An operation that does nothing on a device that has failed.
+// Wraps an operation so that it does nothing on a failed device.
 template <typename Body>
 Queued unless_failed(int index, Body body) {
   return [index, body]() -> cudaError_t {
@@ -106,7 +106,7 @@ cudaError_t cudaHostAlloc(void** memory, size_t bytes, unsigned) {
   if (const cudaError_t error = forbid_while_capturing()) return remember(error);
   return remember(allocate(memory, bytes, -1));
 }
-// On a failed device memory is given back all the same, so that a test can count it.
+// Memory is freed even on a failed device, so that a test can count it.
 cudaError_t cudaFree(void* memory) {
   const Lock lock(state().mutex);
   if (const cudaError_t error = forbid_while_capturing()) return remember(error);

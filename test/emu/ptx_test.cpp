@@ -1,5 +1,5 @@
-// What PTX is taken to mean, and what is found in it. Written by hand: no compiler is needed here. What nvcc makes of
-// the kernels runs in `npm run ptx`.
+// Tests of the emulated meaning of PTX and of the faults found in it. The PTX is written by hand, so no compiler is
+// needed. `npm run ptx` runs the kernels that nvcc compiles.
 #include <unistd.h>
 
 #include <bit>
@@ -43,7 +43,7 @@ std::string kernel_text(const std::string& body, const std::string& before = "")
          "ld.param.u64 %rd1, [out];\nld.param.u64 %rd2, [a];\nmov.u32 %r1, %tid.x;\n" + body + "\nret;\n}\n";
 }
 
-// Runs `body` in one block: %rd1 has the address of `out`, %rd2 the number `a`, %r1 the thread's.
+// Runs `body` in one block: %rd1 is the address of `out`, %rd2 the number `a`, %r1 the number of the thread.
 std::optional<Fault> run(const std::string& body, std::span<uint64_t> out, uint64_t a = 0, unsigned threads = 1,
                          size_t dynamic = 0, const std::string& before = "") {
   const ptx::Program program = read(kernel_text(body, before));
@@ -55,18 +55,18 @@ std::optional<Fault> run(const std::string& body, std::span<uint64_t> out, uint6
   const auto thread = ptx::thread_body(kernel, {{first, 8}, {first + 8, 8}}, {memory});
   std::optional<Fault> fault =
       emu::run_grid({{1, 1, 1}, {threads, 1, 1}, ptx::shared_bytes(kernel, dynamic)}, thread, 0);
-  if (fault) fault->text += str(" at ", ptx::last_place());  // while the kernel is there
+  if (fault) fault->text += str(" at ", ptx::last_place());  // while the kernel exists
   return fault;
 }
 
-// What `body` leaves in %rd9.
+// The value that `body` leaves in %rd9.
 uint64_t result_of(const std::string& body, uint64_t a = 0) {
   uint64_t out[1] = {};
   const std::optional<Fault> fault = run(body + "\nst.global.u64 [%rd1], %rd9;", out, a);
   CHECK(!fault);
   return out[0];
 }
-// Of a 32-bit instruction on a = low half, b = high half.
+// The result of a 32-bit instruction on a = low half, b = high half.
 uint32_t of_pair(const std::string& instruction, uint32_t a, uint32_t b) {
   return uint32_t(
       result_of("mov.b64 {%r2, %r3}, %rd2;\n" + instruction + "\ncvt.u64.u32 %rd9, %r9;", uint64_t(b) << 32 | a));
@@ -78,7 +78,7 @@ uint32_t holds(const std::string& comparison, float a, float b) {
   return of_floats(comparison + " %p1, %r2, %r3;\nselp.u32 %r9, 1, 0, %p1;", a, b);
 }
 
-// Nothing, or all of a text that does not have that part.
+// Empty if `text` contains `part`, else the whole text in quotes.
 std::string lacking(const std::string& text, const std::string& part) {
   return text.find(part) == std::string::npos ? "\"" + text + "\"" : "";
 }
@@ -139,7 +139,7 @@ TEST("ptx: floats at their limits") {
   CHECK_EQ(of_floats("cvt.rzi.s32.f32 %r9, %r2;", 1e20f, 0), 0x7FFFFFFFu);
   CHECK_EQ(of_floats("cvt.rzi.u32.f32 %r9, %r2;", -1, 0), 0u);
   CHECK_EQ(of_floats("cvt.rzi.s32.f32 %r9, %r2;", kNan, 0), 0u);
-  // the first of two is the high half
+  // the first of the two is the high half
   CHECK_EQ(of_floats("cvt.rn.bf16x2.f32 %r9, %r2, %r3;", 1, -2), 0x3F80C000u);
   CHECK_EQ(of_pair("fma.rn.bf16x2 %r9, %r2, %r3, 0x80008000;", 0x3F804000u, 0xC0003F00u), 0xC0003F80u);
 }
@@ -176,7 +176,7 @@ TEST("ptx: branches, guards and labels; threads know their numbers") {
 TEST("ptx: lanes together, and shared memory, static before dynamic") {
   uint64_t out[64] = {};
   const std::string before = ".extern .shared .align 128 .b8 dynamic[];\n.shared .align 4 .b8 fixed[256];";
-  // each thread leaves its number for its neighbour, in either memory, and adds what all lanes have
+  // each thread stores its number for its neighbour, in either memory, and adds the values of all lanes
   const std::string body =
       "shl.b32 %r2, %r1, 2;\nmov.u32 %r3, fixed;\nadd.s32 %r3, %r3, %r2;\nst.shared.u32 [%r3], %r1;\nmov.u32 %r4, "
       "dynamic;\n"

@@ -1,6 +1,6 @@
-// The CUDA runtime's API on an emulated machine. Streams are lazy: what is queued runs when somebody waits for it, so a
-// host that reads too early, or overwrites too early what a copy still needs, gets what it deserves. This is what
-// machine.cpp, memory.cpp, stream.cpp, graph.cpp and launch.cpp share.
+// The CUDA runtime's API on an emulated machine. Streams are lazy: queued operations run when the host waits for them.
+// So a host that reads too early, or overwrites data that a queued copy needs, gets wrong results. This is the common
+// part of machine.cpp, memory.cpp, stream.cpp, graph.cpp and launch.cpp.
 #pragma once
 #include <deque>
 #include <functional>
@@ -19,10 +19,10 @@
 #include "test/emu/machine.h"
 #include "test/emu/ptx/library.h"
 
-// What a stream has queued, or a graph recorded.
+// One operation that a stream has queued or a graph has recorded.
 struct Queued {
   std::function<cudaError_t(bool before_early_start)> run;
-  bool starts_early = false;  // a launch that may begin while the one before it still runs
+  bool starts_early = false;  // a launch that may begin while the previous one runs
 
   Queued() = default;
   template <typename Body>
@@ -78,7 +78,7 @@ struct State {
   int launches_to_failure = 0;
   cudaError_t failure = cudaSuccess;
   std::string last_fault;
-  std::unique_ptr<const ptx::Library> compiled;  // runs in place of what g++ made of the kernels
+  std::unique_ptr<const ptx::Library> compiled;  // runs in place of the kernels that g++ compiled
 };
 
 State& state();
@@ -99,9 +99,9 @@ inline cudaError_t remember(cudaError_t error) {
 // --- machine.cpp -----------------------------------------------------------------------------------------------------
 
 cudaError_t driver_error();
-// What every call begins with: a driver, and a device that has not failed.
+// The check at the start of every call: a driver exists, and the device has not failed.
 cudaError_t device_error();
-// `status`, its reason in last_fault() and on stderr.
+// Returns `status`; writes its reason to last_fault() and stderr.
 cudaError_t fail(cudaError_t status, const std::string& text);
 
 // --- memory.cpp ------------------------------------------------------------------------------------------------------
@@ -110,16 +110,16 @@ std::vector<Span> device_memory(int index);
 
 // --- stream.cpp ------------------------------------------------------------------------------------------------------
 
-// A stream by its handle, null where it is none; 0 is the device's default stream.
+// Finds a stream by its handle; null where there is none. 0 is the device's default stream.
 cudaStream_t find_stream(cudaStream_t);
-// To run when somebody waits, or into the graph that the stream is recording.
+// Queues an operation, or adds it to the graph that the stream is recording.
 void queue(cudaStream_t, Queued);
-// Runs all that is queued on a device.
+// Runs all queued operations of a device.
 void run_device(int index);
 
 // --- graph.cpp -------------------------------------------------------------------------------------------------------
 
-// Calls that may not be recorded spoil the recording of the thread that makes them.
+// For calls that must not be recorded: they invalidate the calling thread's recording.
 cudaError_t forbid_while_capturing();
 
 }  // namespace oss::emu

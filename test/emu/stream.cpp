@@ -1,4 +1,4 @@
-// Streams, and the events that order them: nothing runs before somebody waits for it.
+// Streams, and the events that order them. Operations run only when the host waits for them.
 #include <chrono>
 
 #include "test/emu/runtime.h"
@@ -12,7 +12,7 @@ struct EventState {
   std::chrono::steady_clock::time_point at;
 };
 
-// Runs what is queued, all of it or until `enough`. After a fault nothing runs, but events still happen.
+// Runs queued operations, all of them or until `enough`. After a fault operations are skipped, but events are recorded.
 template <typename Enough>
 void run(cudaStream_t stream, Enough enough) {
   Device& on = state().devices[stream->device];
@@ -137,7 +137,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t handle, cudaEvent_t event, unsigned
     stream->capture_error = cudaErrorStreamCaptureInvalidated;
     return remember(cudaErrorStreamCaptureIsolation);
   }
-  // Whatever is recorded later does not matter to this wait.
+  // The wait covers only records up to now.
   queue(stream, [event = event->state, record = event->state->queued, other = event->state->stream] {
     if (event->done < record && state().streams.count(other) != 0) run(other, [&] { return event->done >= record; });
     return cudaSuccess;

@@ -12,7 +12,7 @@
 namespace oss::emu {
 namespace {
 
-thread_local volatile char touched;  // the system gives a thread its copy of a library's thread-locals at the first use
+thread_local volatile char touched;  // the first use makes the system allocate a library's thread-locals for a thread
 
 struct Program {
   std::string file;
@@ -20,7 +20,7 @@ struct Program {
   unsigned char* thread_locals = nullptr;
 };
 
-// The executable or library that this function is part of.
+// The executable or library that contains this function.
 Program find_program() {
   touched = 1;
   Program program;

@@ -1,4 +1,4 @@
-// The symbol table of the executable or library that the emulator is part of, local symbols too.
+// The symbol table of the executable or library that contains the emulator, including local symbols.
 #pragma once
 #include <cstddef>
 #include <functional>
@@ -10,11 +10,11 @@ enum class SymbolKind { kFunction, kThreadLocal };
 struct Symbol {
   SymbolKind kind;
   std::string_view mangled;
-  unsigned char* at;  // of a thread-local: the calling thread's
+  unsigned char* at;  // for a thread-local: the calling thread's copy
   size_t bytes;
 };
 
-// Nothing where the program was stripped.
+// Does nothing if the program was stripped.
 void for_each_symbol(const std::function<void(const Symbol&)>& visit);
 
 // Whether the function's own name, without namespaces and arguments, begins so. False where the program was stripped.

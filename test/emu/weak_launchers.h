@@ -1,5 +1,5 @@
-// Included before module.cu, lets a test of one kernel be linked without the files of the others. Calling what is not
-// there is a jump to zero.
+// Included before module.cu, it lets a test of one kernel link without the files of the other kernels. A call of a
+// missing kernel jumps to address zero.
 #pragma once
 #include "kernels/cuda/module.h"
 

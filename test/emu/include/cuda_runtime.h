@@ -1,5 +1,5 @@
-// Stands in front of CUDA's header of this name where our kernels are compiled by a C++ compiler: what device code may
-// use, meaning the same on emulated threads, and the part of the runtime's API that kernels/cuda needs.
+// Replaces CUDA's header of this name when a C++ compiler compiles our kernels. It has the device functions, with the
+// same meaning on emulated threads, and the part of the runtime API that kernels/cuda needs.
 #pragma once
 #include <math.h>
 #include <stddef.h>
@@ -29,13 +29,13 @@
 #define __constant__
 #define __grid_constant__
 #define __forceinline__ inline
-#define __noinline__ __attribute__((noinline))  // the headers above use the word themselves
+#define __noinline__ __attribute__((noinline))  // the headers above use this identifier
 #define __align__(bytes) __attribute__((aligned(bytes)))
 #define __launch_bounds__(...)
 #if defined(__SANITIZE_ADDRESS__)
-#define __shared__ static  // ASan puts red zones around these and not around thread-locals
+#define __shared__ static  // ASan puts red zones around these, but not around thread-locals
 #else
-#define __shared__ static thread_local  // which static_shared.h can tell from the statics of the host
+#define __shared__ static thread_local  // static_shared.h can distinguish these from the host's statics
 #endif
 
 #define OSS_EMU_VECTORS(type, name, align2, align4)                              \
@@ -62,7 +62,7 @@ struct dim3 {
   constexpr dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
 };
 
-// Calls, because cudaLaunchConfig_t has members of two of these names: in it they are calls too.
+// Calls, because cudaLaunchConfig_t has members with two of these names; there they become calls too.
 #define threadIdx oss_thread_index()
 #define blockIdx oss_block_index()
 #define blockDim oss_block_size()
@@ -84,7 +84,7 @@ struct Shuffle {
   int pick, width;
 };
 
-// On the hardware the value of a lane that is not there is undefined; here it is poison.
+// On the hardware the value of an absent lane is undefined; here it is poison.
 template <Pick kPick>
 void shuffle(void* const* operands, unsigned lanes, const Where&) {
   uint64_t results[kWarpLanes];
@@ -117,7 +117,7 @@ T shuffle(unsigned mask, T value, int pick, int width, Where where) {
   return value;
 }
 
-// One value of every lane, combined in the order of the lanes, for all of them.
+// Combines one value of every lane, in the order of the lanes, and returns the result to all.
 template <typename T, T (*kCombine)(T, T)>
 T reduce(unsigned mask, T value, Where where) {
   const Operation operation = [](void* const* operands, unsigned lanes, const Where&) {
@@ -212,7 +212,7 @@ OSS_EMU_REDUCE(int)
 OSS_EMU_REDUCE(unsigned)
 #undef OSS_EMU_REDUCE
 
-// --- atomics: integers only, since a sum of floats in whatever order the threads come is a different sum every time
+// --- atomics: integers only, because a sum of floats depends on the order in which the threads arrive
 // ------
 
 namespace oss::emu {
@@ -339,7 +339,7 @@ inline double __uint2double_rn(unsigned v) { return v; }
 inline int __double2int_rn(double v) { return int(std::nearbyint(v)); }
 inline int __double2int_rz(double v) { return int(v); }
 
-// The rounding of these is that of the expression: the emulator is compiled without contraction.
+// These round as the expression does, because the emulator is compiled without contraction.
 inline float __fmaf_rn(float a, float b, float c) { return std::fma(a, b, c); }
 inline float __fmul_rn(float a, float b) { return a * b; }
 inline float __fadd_rn(float a, float b) { return a + b; }
@@ -354,7 +354,7 @@ inline double __ddiv_rn(double a, double b) { return a / b; }
 inline double __fma_rn(double a, double b, double c) { return std::fma(a, b, c); }
 inline double __dsqrt_rn(double v) { return std::sqrt(v); }
 
-// Approximate on the device; here as exact as the host has them.
+// Approximate on the device; here as exact as on the host.
 inline float __expf(float v) { return std::exp(v); }
 inline float __exp10f(float v) { return std::pow(10.0f, v); }
 inline float __logf(float v) { return std::log(v); }
@@ -478,7 +478,7 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t, cudaStream_t);
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t);
 
 namespace oss::emu {
-// The arguments live as long as `body`.
+// The arguments must be valid as long as `body`.
 cudaError_t queue_launch(const cudaLaunchConfig_t&, const void* kernel, std::function<void()> body, Arguments);
 }  // namespace oss::emu
 

@@ -57,7 +57,7 @@ template <typename... Types, typename Body>
 void each(Body body) {
   (body.template operator()<Types>(), ...);
 }
-// Instructions that only look at bits are called after their width.
+// Names of bitwise instructions contain only the width.
 template <typename Body>
 void each_width(Body body) {
   body.template operator()<uint16_t>("b16");
@@ -77,7 +77,7 @@ void binary(I i, Lane& lane) {
 // --- arithmetic
 // ---------------------------------------------------------------------------------------------------------
 
-// With the other operand where one is no number, and -0 below +0.
+// Returns the other operand where one is NaN; -0 is below +0.
 template <typename T>
 T smallest(T a, T b) {
   if constexpr (std::is_floating_point_v<T>) {
@@ -95,7 +95,7 @@ T largest(T a, T b) {
   return a > b ? a : b;
 }
 
-// Downwards: a double holds the product of two floats, and rounding down twice is rounding down.
+// Rounds down. A double holds the product of two floats exactly, and rounding down twice equals rounding down once.
 void fma_down(I i, Lane& lane) {
   volatile double product = double(lane.in<float>(i, 1)) * double(lane.in<float>(i, 2));
   volatile double summand = lane.in<float>(i, 3);
@@ -183,7 +183,7 @@ void add_arithmetic(Table& table) {
     table["abs." + type] = unary<T, [](T a) { return std::fabs(a); }>;
   });
   table["fma.rm.f32"] = fma_down;
-  // Twenty bits are what it promises.
+  // Keeps twenty bits, as the PTX ISA promises.
   table["rcp.approx.ftz.f64"] = unary<double, [](double a) {
     return std::bit_cast<double>(std::bit_cast<uint64_t>(1 / a) & 0xFFFFFFFF00000000u);
   }>;
@@ -296,7 +296,7 @@ void add_comparisons_of(Table& table, const std::string& type) {
   table["setp.le." + type] = compare<T, [](T a, T b) { return a <= b; }>;
   table["setp.gt." + type] = compare<T, [](T a, T b) { return (a > b); }>;
   table["setp.ge." + type] = compare<T, [](T a, T b) { return (a >= b); }>;
-  if constexpr (std::is_floating_point_v<T>) {  // a u: or one of them is no number
+  if constexpr (std::is_floating_point_v<T>) {  // a u: or one of them is NaN
     table["setp.ne." + type] = compare<T, [](T a, T b) { return (a < b || a > b); }>;
     table["setp.neu." + type] = compare<T, [](T a, T b) { return a != b; }>;
     table["setp.equ." + type] = compare<T, [](T a, T b) { return !(a < b || a > b); }>;
@@ -309,7 +309,7 @@ void add_comparisons_of(Table& table, const std::string& type) {
   }
 }
 
-// Towards zero, the nearest that there is where it does not fit, 0 for what is no number.
+// Rounds towards zero. Saturates where the value does not fit; NaN becomes 0.
 template <typename To, typename From>
 To truncated(From from) {
   if (std::isnan(from)) return 0;
@@ -400,7 +400,7 @@ void add_moves_of(Table& table, const std::string& type) {
   table["ld.param" + suffix] = load<T, kCount, Space::kParameter>;
   table["ld.shared" + suffix] = load<T, kCount, Space::kShared>;
   table["st.shared" + suffix] = store<T, kCount, Space::kShared>;
-  // generic addresses of shared memory are never taken: cvta.shared is not known here
+  // generic addresses of shared memory never occur, because cvta.shared is not supported
   for (const char* name : {"ld.global", "ld.global.nc", "ld.global.nc.L1::no_allocate", "ld"})
     table[name + suffix] = load<T, kCount, Space::kGlobal>;
   table["ld.global.cg" + suffix] = load_past_l1<T, kCount>;
@@ -429,7 +429,7 @@ void add_memory(Table& table) {
     table[str("atom.global.add.", kName<T>)] = atomic_add<T, Space::kGlobal>;
     table[str("atom.shared.add.", kName<T>)] = atomic_add<T, Space::kShared>;
   });
-  // of memory that others look at later, or not at all
+  // instructions that affect only the visibility or speed of memory
   for (const char* name : {"membar.gl", "membar.cta", "fence.proxy.async.shared::cta", "prefetch.global.L2",
                            "createpolicy.fractional.L2::evict_first.b64"})
     table[name] = nothing;
@@ -443,7 +443,7 @@ void add_memory(Table& table) {
   table["cp.async.commit_group"] = [](I, Lane&) { async_commit(); };
   table["cp.async.wait_group"] = [](I i, Lane& lane) { async_wait(int(lane.in<uint32_t>(i, 0))); };
 
-  // One thread tells the barrier and its bytes are counted, or each lane of a warp does, with what it has copied.
+  // Either one thread arrives at the barrier and its bytes are counted, or each lane of a warp arrives with its copies.
   table["mbarrier.init.shared::cta.b64"] = init_barrier<1>;
   table["mbarrier.init.shared.b64"] = init_barrier<kWarpLanes>;
   table["cp.async.mbarrier.arrive.noinc.shared.b64"] = [](I i, Lane& lane) {
@@ -472,7 +472,7 @@ void add_memory(Table& table) {
 // --- threads together
 // ---------------------------------------------------------------------------------------------------------
 
-// Lanes meet in the very same instruction.
+// Lanes meet only in the same instruction.
 template <Operation kOperation, typename Operand>
 void meet(I i, Lane& lane, unsigned mask, Operand& operand) {
   struct Brought {

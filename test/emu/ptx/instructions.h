@@ -1,4 +1,4 @@
-// What each instruction of PTX does, as far as our kernels are compiled to it. [PTX ISA 9.0, "Instruction Set"]
+// The effect of each PTX instruction that our kernels compile to. [PTX ISA 9.0, "Instruction Set"]
 #pragma once
 #include <string>
 
@@ -6,8 +6,8 @@
 
 namespace oss::emu::ptx {
 
-// By its whole name: "add.s32". A mov that makes one register of several is a "mov.b64.pack", the other way ".unpack".
-// Null where it is not known here.
+// Finds an instruction by its full name: "add.s32". A mov that joins registers is "mov.b64.pack", the reverse
+// ".unpack". Null where it is unknown.
 Execute find_instruction(const std::string& name);
 
 }  // namespace oss::emu::ptx

@@ -12,7 +12,8 @@ namespace {
 const Kernel* running = nullptr;
 const Instruction* last = nullptr;
 
-// Registers of each thread of a block, kept for the next one. What nobody set is what another thread left there.
+// The registers of each thread of a block, reused by the next block. An unset register holds another thread's old
+// value.
 std::vector<std::vector<uint64_t>> register_files;
 
 uint64_t* registers_for(const Kernel& kernel) {

@@ -1,4 +1,4 @@
-// Runs what the compiler made of a kernel in place of the kernel itself: each fiber of block.h executes PTX.
+// Runs the compiled PTX of a kernel in place of the kernel: each fiber of block.h executes PTX.
 #pragma once
 #include <bit>
 #include <concepts>
@@ -14,18 +14,18 @@
 
 namespace oss::emu::ptx {
 
-// What a kernel may touch besides shared memory, in the order of addresses.
+// The memory that a kernel may access besides shared memory, by ascending address.
 using Memory = std::vector<std::span<const char>>;
 
-// Bytes of shared memory that a block needs, with so much of it dynamic.
+// Bytes of shared memory that a block needs, including `dynamic`.
 inline size_t shared_bytes(const Kernel& kernel, size_t dynamic) {
   return (kernel.static_shared_bytes + 127) / 128 * 128 + dynamic;
 }
 
-// What each thread of a launch does. The arguments are read before it returns.
+// The function that each thread of a launch runs. The arguments are read before this returns.
 std::function<void()> thread_body(const Kernel&, const Arguments&, Memory);
 
-// Where the thread that ran last was, "few_experts.ptx:1215"; while its kernel is there.
+// The position of the last running thread, "few_experts.ptx:1215"; valid while its kernel exists.
 std::string last_place();
 
 struct Launch {
@@ -34,7 +34,7 @@ struct Launch {
   Memory memory;
 };
 
-// A thread as its instructions see it.
+// The state of one thread, for its instructions.
 class Lane {
  public:
   Lane(const Launch& launch, uint64_t* registers) : registers_(registers), launch_(launch) {}
@@ -61,7 +61,7 @@ class Lane {
       bits = uint64_t(value);
   }
 
-  // Where [operand + offset] lies, so many bytes of it; what is not there, or not aligned, is a fault.
+  // The address [operand + offset] of `bytes` bytes. An invalid or misaligned address is a fault.
   void* global(const Instruction&, int operand, size_t bytes, size_t alignment) const;
   void* shared(const Instruction&, int operand, size_t bytes, size_t alignment) const;
   const void* parameter(const Instruction&, int operand, size_t bytes) const;
@@ -75,7 +75,7 @@ class Lane {
  private:
   uint64_t* registers_;
   const Launch& launch_;
-  mutable std::span<const char> within_;  // memory where the last address was
+  mutable std::span<const char> within_;  // the memory that holds the last address
   uint32_t next_ = 0;
 };
 

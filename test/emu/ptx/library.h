@@ -1,4 +1,4 @@
-// The kernels of a folder of .ptx files, by the functions that g++ has made of the same sources.
+// The kernels of a folder of .ptx files, found by the functions that g++ compiled from the same sources.
 #pragma once
 #include <string>
 #include <unordered_map>
@@ -9,13 +9,13 @@ namespace oss::emu::ptx {
 
 class Library {
  public:
-  // Throws where the folder has none, or what it has cannot be read.
+  // Throws when the folder has no .ptx files or one of them cannot be read.
   explicit Library(const std::string& folder);
 
-  // What the kernels were compiled for: 90 of sm_90a.
+  // The architecture that the kernels were compiled for: 90 for sm_90a.
   int architecture() const { return architecture_; }
 
-  // Null where the function is a test's own kernel. Throws where it is one of oss::cuda that is not in the folder.
+  // Null for a test's own kernel. Throws for a function of oss::cuda that is not in the folder.
   const Kernel* find(const void* function) const;
 
  private:

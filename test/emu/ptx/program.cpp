@@ -23,7 +23,7 @@ struct Token {
 
 bool in_word(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || std::strchr("_$%.", c) != nullptr; }
 
-// Words (with the :: of state spaces), quoted strings, and single characters.
+// Words (including the :: of state spaces), quoted strings, and single characters.
 std::vector<Token> tokens_of(std::string_view text) {
   std::vector<Token> tokens;
   uint32_t line = 1;
@@ -49,7 +49,7 @@ std::vector<Token> tokens_of(std::string_view text) {
   return tokens;
 }
 
-// nvcc and g++ call an anonymous namespace differently: "47_GLOBAL__N__08dba387_14_few_experts_cu_c0efd27e" and
+// nvcc and g++ mangle an anonymous namespace differently: "47_GLOBAL__N__08dba387_14_few_experts_cu_c0efd27e" and
 // "12_GLOBAL__N_1".
 std::string as_gpp_mangles(std::string_view name) {
   constexpr std::string_view kMark = "_GLOBAL__N__";
@@ -126,7 +126,7 @@ class Reader {
   Declared declaration() {
     uint32_t alignment = take_if(".align") ? take_number() : 0;
     const uint32_t of_one = bytes_of_type(take());
-    if (take_if(".ptr")) {  // of what it points at
+    if (take_if(".ptr")) {  // alignment of the target
       expect(".align");
       take();
     }
@@ -179,7 +179,7 @@ class Reader {
         fail(str("\"", directive, "\" is not known here"));
       }
     }
-    scopes_.front()["_"] = new_register();  // where nobody wants the result
+    scopes_.front()["_"] = new_register();  // for results that are not used
     while (!scopes_.empty()) statement();
     for (const auto& [instruction, label] : branches_) {
       const auto found = labels_.find(label);
@@ -245,7 +245,7 @@ class Reader {
     return holds;
   }
 
-  // A variable in shared memory; those that a kernel mentions get their places as they are met.
+  // The address of a variable in shared memory. Variables get their places in the order of their first use in a kernel.
   Register shared_address(SharedVariable& variable) {
     if (variable.bytes == 0) return kDynamicShared;
     if (variable.address < 0) {
@@ -258,7 +258,7 @@ class Reader {
   }
 
   static bool is_number(std::string_view word) { return std::isdigit(static_cast<unsigned char>(word[0])) != 0; }
-  // Bits, where it is one of floating point: 0f3F800000, 0d3FF0000000000000.
+  // Returns the bits of a floating-point constant: 0f3F800000, 0d3FF0000000000000.
   uint64_t number(std::string_view word) const {
     const bool bits = word.starts_with("0f") || word.starts_with("0d");
     const std::string digits(bits ? word.substr(2) : word);
@@ -268,7 +268,7 @@ class Reader {
     return value;
   }
 
-  // The register that holds what an operand says.
+  // The register that holds the value of an operand.
   Register value() {
     const bool negative = take_if("-");
     const std::string_view word = take();

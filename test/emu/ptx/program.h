@@ -1,4 +1,4 @@
-// Kernels as the compiler has left them, in PTX: read once, run by lane.cpp.
+// Compiled kernels in PTX: parsed once, run by lane.cpp.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -18,16 +18,16 @@ constexpr int kMostOperands = 16;
 using Register = uint16_t;
 struct Instruction {
   Execute execute = nullptr;
-  Register guard = 0;  // runs only where its lowest bit is not `unless`
+  Register guard = 0;  // the instruction runs only where its lowest bit is not `unless`
   bool unless = false;
   uint8_t num_operands = 0;
-  Register operands[kMostOperands] = {};  // in the order of the text; a constant has a register, too
+  Register operands[kMostOperands] = {};  // in the order of the text; constants have registers, too
   int32_t offset = 0;                     // of its address
   uint32_t target = 0;                    // of a branch
   uint32_t line = 0;
 };
 
-// What a thread is told about itself, in registers of these numbers. kAlways holds a one.
+// Values that a thread can read about itself, in registers of these numbers. kAlways holds a one.
 enum : Register {
   kAlways,
   kDynamicShared,  // address
@@ -51,18 +51,18 @@ struct Parameter {
 };
 
 struct Kernel {
-  std::string mangled;  // with the name that g++ gives an anonymous namespace
+  std::string mangled;  // with g++'s name of the anonymous namespace
   std::string file;     // without its folder
   std::vector<Parameter> parameters;
   uint32_t parameter_bytes = 0;
   uint32_t most_threads = 1024;      // of a block
   uint32_t static_shared_bytes = 0;  // dynamic shared memory follows
   std::vector<std::pair<Register, uint64_t>> constants;
-  uint32_t num_registers = kNumSpecials;  // of 64 bits, whatever they hold
+  uint32_t num_registers = kNumSpecials;  // of 64 bits, for every type
   std::vector<Instruction> code;
 };
 
-// Where a block's shared memory begins in the window of its addresses: behind what sm_90 keeps for itself.
+// The offset of a block's shared memory in the window of its addresses: sm_90 reserves the bytes before it.
 constexpr uint32_t kSharedWindow = 1024;
 
 struct Program {
@@ -70,7 +70,7 @@ struct Program {
   std::vector<Kernel> kernels;
 };
 
-// A .ptx file. Throws std::runtime_error with file and line where it says what is not known here.
+// Parses a .ptx file. Throws std::runtime_error with file and line for anything unknown.
 Program read_program(const std::string& path);
 
 }  // namespace oss::emu::ptx

@@ -34,7 +34,7 @@ inline void wait_copies(CopyBarrier* barrier, uint32_t odd, emu::Where where = e
   emu::wait_copies(barrier, odd, where);
 }
 
-// The range must be there; nobody can tell whether it has moved.
+// Only checks that the range exists; a prefetch has no visible result.
 inline void prefetch_run(const void* from, uint32_t bytes, emu::Where where = emu::Where::current()) {
   emu::prefetch_run(from, bytes, where);
 }

@@ -13,7 +13,7 @@ inline uint32_t load_streaming(const uint32_t* from, emu::Where where = emu::Whe
   return *from;
 }
 
-// Nobody can tell whether it happened.
+// A prefetch has no visible result.
 inline void prefetch_lines(const void*, size_t) {}
 
 }  // namespace oss::cuda
