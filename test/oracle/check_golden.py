@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Recomputes every model case of a golden set and prints how far it is from the stored float64 logits.
+"""Recomputes every model case of a golden set and prints the difference from the stored float64 logits.
 
   python3 check_golden.py GOLDEN [--dtype float64] [--round bf16] [--tolerance 1e-9]
 
-Exits with 1 if any case is further off than the tolerance (max |x - ref| / max |ref|).
+Exits with 1 if the difference of any case exceeds the tolerance (max |x - ref| / max |ref|).
 """
 import argparse
 import json

@@ -21,10 +21,10 @@ per prompt, the same as JSON, a line for the positions of all prompts up to the 
 type Numerics = "exact" | "fast";
 
 /**
- * The `require` column of test/golden/README.md: float32, bf16 activations with float32 sums. They hold at every position but
- * those where the router was near a tie, or before: there another expert is as good, and the logits jump. The median has to
- * keep within them all the same, or within what transformers in bf16 keeps: in four layers of 300 tokens about a tenth of the
- * choices are near a tie, and their keys and values reach most of the later positions.
+ * The `require` column of test/golden/README.md: float32, bf16 activations with float32 sums. They hold at every
+ * position, except where the router was near a tie there or earlier: another expert is then as good, and the logits
+ * jump. The median must still keep these bounds, or the bound that transformers reaches in bf16. In four layers of 300
+ * tokens, about a tenth of the choices are near a tie, and their keys and values reach most of the later positions.
  */
 const tolerances: Record<Numerics, { maxRel: number; rmsRel: number }> = {
   exact: { maxRel: 1e-5, rmsRel: 1e-5 },
@@ -32,8 +32,9 @@ const tolerances: Record<Numerics, { maxRel: number; rmsRel: number }> = {
 };
 
 /**
- * A router gap below which the engine may choose another fourth expert. exact: LEAST_ROUTER_GAP of make_golden.py; fast: 2.5
- * times the 0.012 that bf16 moves a router logit by, and √2 for the difference, as in test/native/cuda_engine_test.cpp.
+ * The router gap below which the engine may choose another fourth expert. exact: LEAST_ROUTER_GAP of make_golden.py.
+ * fast: bf16 changes a router logit by 0.012; the gap is 2.5 times this, times √2 for the difference, as in
+ * test/native/cuda_engine_test.cpp.
  */
 const nearTie: Record<Numerics, number> = { exact: 4e-5, fast: 2.5 * Math.SQRT2 * 0.012 };
 
@@ -42,11 +43,11 @@ interface Case {
   tokens: Int32Array;
   positions: number[];
   vocab: number;
-  /** What wrote them by its name in the file: the float32 ones are the second oracle's where both are there. */
+  /** Reference logits by their name in the file. Where both exist, the float32 ones are from the second oracle. */
   references: { name: string; rows: Float64Array[] }[];
-  /** Those of the second oracle in bf16. */
+  /** The logits of the second oracle in bf16. */
   rounded: Float64Array[] | undefined;
-  /** At each position the least of all layers, there and before. */
+  /** At each position, the smallest router gap of all layers, there and at earlier positions. */
   gaps: number[];
 }
 
@@ -82,11 +83,11 @@ interface Row {
   position: number;
   maxRel: number;
   rmsRel: number;
-  /** The engine may have taken another expert here, or for a key that is seen from here, and is as far off as that makes it. */
+  /** The logits exceed the tolerance where the router was near a tie here or earlier. */
   tossed: boolean;
-  /** By how much of the greatest logit the reference prefers its best token to the engine's. */
+  /** The reference's logit of its best token minus that of the engine's token, relative to the largest logit. */
   margin: number;
-  /** rms_rel of the second oracle in bf16; 0 where it was not asked. */
+  /** rms_rel of the second oracle in bf16; 0 where the case has none. */
   rounded: number;
 }
 
@@ -124,7 +125,7 @@ async function compare(checkpoint: string, cases: Case[], wanted: Numerics | und
     maxSequences: 1,
     kvCache: { bytes: "64MiB" },
     prefixCache: false,
-    packedWeights: "memory", // no other start is going to need them
+    packedWeights: "memory", // no later start needs them
   });
   const { backend, isa, model, numerics } = engine.info;
   const { maxRel, rmsRel } = tolerances[numerics];

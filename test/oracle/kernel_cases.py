@@ -1,14 +1,14 @@
-"""The inputs of single operations that are easy to get wrong, with the oracle's answers.
+"""Inputs of single operations that are easy to implement wrongly, with the oracle's results.
 
-Each function returns {tensor name: array}. Inputs are float32 values (also where they are stored as float64), so an
-engine in float32 starts from exactly the numbers that the expectation was computed from.
+Each function returns {tensor name: array}. Inputs are float32 values (even when stored as float64). So an engine in
+float32 starts from exactly the inputs of the expected results.
 """
 import numpy as np
 
 import make_checkpoint
 import oracle
 
-CONFIG = oracle.Config(make_checkpoint.huggingface_config(make_checkpoint.TINY))  # its RoPE and its limits
+CONFIG = oracle.Config(make_checkpoint.huggingface_config(make_checkpoint.TINY))  # for its RoPE and its limits
 
 
 def normal(seed, *dims):
@@ -16,7 +16,7 @@ def normal(seed, *dims):
 
 
 def mxfp4():
-    """Every byte value once per scale: the ends of the scale's range, what models use, and the middle between them."""
+    """Every byte value once per scale. The scales are the ends of the range, the usual ones, and some in between."""
     scale = [0, 1, 2, 60, 100, 112, 117, 118, 119, 120, 121, 122, 126, 127, 128, 140, 200, 251, 252, 253, 254, 255]
     blocks = np.broadcast_to(np.arange(256, dtype=np.uint8).reshape(16, 16), (len(scale), 16, 16))
     scales = np.repeat(np.array(scale, np.uint8)[:, None], 16, 1)
@@ -25,8 +25,8 @@ def mxfp4():
 
 
 def swiglu():
-    """`grid` pairs each edge as gate with each edge as linear; `random` has a deviation of 4, so that 4 % of the gates
-    and 8 % of the linear values pass a clamp."""
+    """`grid` pairs each edge as gate with each edge as linear. `random` has a standard deviation of 4, so that 4 % of
+    the gates and 8 % of the linear values are clamped."""
     edge = np.array([-10000, -100, -30, -8, -7.0001, -7, -6.9999, -1, -0.001, -0.0,
                      0, 0.001, 1, 2.5, 6.9999, 7, 7.0001, 8, 30, 10000], np.float32)
     grid = np.empty((len(edge), 2 * len(edge)), np.float32)
@@ -40,7 +40,7 @@ def swiglu():
 
 
 def rope():
-    """Around the window, the original context and the end of the long one, where a rounded angle is furthest off."""
+    """Positions near the window, the original context and the end of the long one, where rounded angles err most."""
     positions = np.array([0, 1, 2, 3, 5, 17, 127, 128, 129, 1000, 4095, 4096, 4097, 8191, 16384, 32767, 65535, 100000,
                           131070, 131071], np.int32)
     x = normal(2, len(positions), 2, CONFIG.head_dim).astype(np.float64)
@@ -54,8 +54,8 @@ def rope():
 
 
 def attention():
-    """One head over 40 positions. From no sink at all to one that takes nearly all the mass; without a window, with one
-    that shows a query only itself, and with one of 7."""
+    """One head over 40 positions. The sinks range from none to one with nearly all the probability. The windows are
+    none, 1 (a query sees only itself) and 7."""
     q, k, v = (scale * normal(seed, 40, 1, 64).astype(np.float64) for seed, scale in ((3, 1.5), (4, 1.5), (5, 1)))
     sinks = np.array([-1e30, -5, 0, 1.5, 4, 20])
     out = {"q": q, "k": k, "v": v, "sinks": sinks}
@@ -66,7 +66,7 @@ def attention():
 
 
 def router():
-    """`plain` has no ties among its 32 experts; `ties` has little else: all equal, equal at the border of the 4, signed
+    """`plain` has no ties among its 32 experts. `ties` has mostly ties: all equal, equal at the border of the 4, signed
     zeros, pairs, one clear winner, large values."""
     plain = 2 * normal(6, 24, 32).astype(np.float64)
     ordered = np.sort(plain, -1)
@@ -86,7 +86,7 @@ def router():
 
 
 def rmsnorm():
-    """Ordinary rows, rows so small that epsilon decides, a zero row and large ones."""
+    """Ordinary rows, rows so small that epsilon dominates, a zero row and large rows."""
     size = np.array([1, 1, 1, 1, 1, 1, 1e-4, 1e-4, 0, 1e3, 1e3], np.float32)
     x = size[:, None] * normal(7, len(size), 160)
     weight = 1 + np.float32(0.2) * normal(8, 160)

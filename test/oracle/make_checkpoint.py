@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Random checkpoints with the architecture of gpt-oss, the same bytes for the same seed.
+"""Makes random checkpoints with the architecture of gpt-oss. The same seed gives the same bytes.
 
   python3 make_checkpoint.py OUT [--seed 1] [--shape real] [--set num_hidden_layers=2] [--layout original] [--shard-bytes N]
 
-The layouts hold the same values. The scales of the weights are those at which a mistake shows: activations keep their
-size through the layers, 1 .. 6 % of the gates pass the clamp, sinks weigh as much as some keys, no expert is idle.
+The layouts hold the same values. The scales of the weights make mistakes visible: activations keep their size through
+the layers, 1 .. 6 % of the gates are clamped, sinks weigh as much as some keys, and no expert is idle.
 """
 import argparse
 import json
@@ -19,18 +19,18 @@ import safetensors_io
 
 TINY = dict(num_hidden_layers=4, hidden_size=96, intermediate_size=96, num_attention_heads=16, num_key_value_heads=2,
             num_local_experts=8, vocab_size=512, sliding_window=128)
-# The layers of the 20b, but four of them: sliding, full, and once more. 4.2 GB; 2.3 with a vocabulary of 32,768.
+# Four layers of the 20b: sliding, full, sliding, full. 4.2 GB; 2.3 GB with a vocabulary of 32,768.
 REAL = dict(num_hidden_layers=4, hidden_size=2880, intermediate_size=2880, num_attention_heads=64, num_key_value_heads=8,
             num_local_experts=32, vocab_size=201088, sliding_window=128)
 SHAPES = {"tiny": TINY, "real": REAL}
-DRAWS = 1 << 22  # normal numbers at a time: an embedding of 201,088 rows would take 9 GB to make at once
+DRAWS = 1 << 22  # random numbers at a time: making an embedding of 201,088 rows at once would take 9 GB
 HEAD_DIM, TOP_K = 64, 4
 FP4_RMS = math.sqrt(68.5 / 8)  # of a uniformly drawn nibble
 
 
 class Weights:
-    """Tensors by their Hugging Face name. Every tensor and every expert has a random stream of its own, so
-    neither their order nor the layout changes a value."""
+    """Tensors by their Hugging Face name. Every tensor and every expert has a separate random stream, so their order
+    and the layout do not affect the values."""
 
     def __init__(self, shape, seed):
         self.shape, self.seed = shape, seed
@@ -76,7 +76,7 @@ class Weights:
         return np.random.Generator(np.random.SFC64([self.seed, zlib.crc32(name.encode()), part]))
 
     def dense(self, name):
-        """Bit patterns of bf16, in pieces: the same values, wherever they are cut."""
+        """Yields bit patterns of bf16, in pieces. The size of the pieces does not affect the values."""
         dims, mean, deviation = self.spec(name)
         stream, left = self.stream(name), math.prod(dims)
         while left > 0:
@@ -85,8 +85,8 @@ class Weights:
             yield safetensors_io.f32_to_bf16(x * np.float32(deviation) + np.float32(mean))
 
     def expert(self, name, e):
-        """(blocks uint8 [rows, G, 16], scales uint8 [rows, G]): uniform nibbles, and per block a power of two that is
-        right for the target in half of them and one binade lower or higher in a quarter each."""
+        """Returns (blocks uint8 [rows, G, 16], scales uint8 [rows, G]). The nibbles are uniform. Half of the blocks
+        have the scale for the target; a quarter each has the next lower or higher power of two."""
         (_, rows, cols), target = self.spec(name)
         stream = self.stream(name, e)
         blocks = np.frombuffer(stream.bytes(rows * cols // 2), np.uint8).reshape(rows, cols // 32, 16)
@@ -97,7 +97,7 @@ class Weights:
 
 
 def huggingface_config(shape):
-    """config.json as the released models have it. Their end and pad tokens are the last ids of a small vocabulary."""
+    """Returns a config.json like the released models. In a small vocabulary the last ids are the end and pad tokens."""
     vocab = shape["vocab_size"]
     end, pad = (200002, 199999) if vocab == 201088 else (vocab - 2, vocab - 1)
     return {
@@ -131,7 +131,7 @@ def original_config(shape):
 
 
 def dense_tensor(weights, name, *sources):
-    """One bf16 tensor; several sources are stacked along the first dimension."""
+    """Returns one bf16 tensor. Several sources are stacked along the first dimension."""
     dims = [weights.spec(source)[0] for source in sources]
     shape = (sum(d[0] for d in dims), *dims[0][1:])
     return name, "BF16", shape, lambda: (piece for source in sources for piece in weights.dense(source))
@@ -175,8 +175,8 @@ def original_tensors(w):
 
 
 def write_checkpoint(folder, shape, seed, layout="huggingface", shard_bytes=4_800_000_000):
-    """Shards fill up in the order of the tensors. As in the released models their names count from 0 and carry the index
-    of the last one, not the count."""
+    """Writes the checkpoint, filling the shards in the order of the tensors. As in the released models, shard names
+    count from 0 and contain the last index instead of the count."""
     weights = Weights(shape, seed)
     tensors = (huggingface_tensors if layout == "huggingface" else original_tensors)(weights)
     sizes = [safetensors_io.num_bytes(dtype, dims) for _, dtype, dims, _ in tensors]

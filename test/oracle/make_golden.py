@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Rewrites the golden models, model cases and kernel cases; the same bytes each time on one machine.
+"""Rewrites the golden models, model cases and kernel cases. The bytes are the same each time on one machine.
 
   python3 make_golden.py OUT          (npm run golden: OUT = test/golden; about 15 seconds)
 """
@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 
-os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before numpy loads it: threads change the order of its sums
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before numpy loads OpenBLAS, because threads change the order of its sums
 
 import numpy as np  # noqa: E402
 
@@ -28,12 +28,12 @@ MODELS = {
 SHARD_BYTES = {"c": 280_000}  # three shards
 TAPS = "c.short"  # the prompt whose every activation is kept
 GREEDY_STEPS = 32
-# Below these a correct float32 engine could choose another expert or token (its logits move by up to 2e-4 of 8).
+# Below these values a correct float32 engine could choose another expert or token: its logits err by up to 2e-4 of 8.
 LEAST_ROUTER_GAP, LEAST_GREEDY_MARGIN = 4e-5, 2.5e-3
 
 
 def run(folder, prompt, dtype, round_activations=None):
-    """(logits at the stored positions, greedy continuation, router gap [layers, T])"""
+    """Returns (logits at the stored positions, greedy continuation, router gap [layers, T])."""
     model = oracle.Model(folder, dtype, round_activations)
     model.taps = {}
     logits = model.forward(prompt["tokens"], prompt["positions"])
@@ -51,12 +51,12 @@ def difference(x, reference):
 
 
 def first_difference(greedy, reference):
-    """The step at which two continuations part; their length if they do not."""
+    """Returns the first step at which two continuations differ, or their length if they are equal."""
     return next((i for i, (a, b) in enumerate(zip(greedy, reference)) if a["token"] != b["token"]), len(reference))
 
 
 def model_case(out, name, prompt):
-    """Writes one case and returns its line of the manifest."""
+    """Writes one case and returns its entry in the manifest."""
     folder = os.path.join(out, "models", prompt["model"])
     logits, greedy, gap = run(folder, prompt, np.float64)
     logits_f32, greedy_f32, _ = run(folder, prompt, np.float32)

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""The forward pass of gpt-oss in numpy, in float64 or float32: what every backend is compared with.
+"""The forward pass of gpt-oss in numpy, in float64 or float32: the reference for every backend.
 
-Slow and obvious: each step of the model is one short function, each shape is written down. Reads a checkpoint folder in
-the Hugging Face layout (config.json and *.safetensors).
+Slow but simple: each step of the model is one short function, and comments give each shape. Reads a checkpoint
+folder in the Hugging Face layout (config.json and *.safetensors).
 
   python3 oracle.py CHECKPOINT --tokens 1,2,3 --dtype float64 --top 5
   python3 oracle.py CHECKPOINT --tokens @prompt.json --greedy 32
@@ -24,7 +24,7 @@ FP4 = np.array([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, 
 
 
 class Config:
-    """The numbers of a Hugging Face config.json that the model needs."""
+    """The values of a Hugging Face config.json that the model needs."""
 
     def __init__(self, c):
         rope = c["rope_scaling"]
@@ -36,7 +36,7 @@ class Config:
         self.theta, self.factor = float(c["rope_theta"]), float(rope["factor"])
         self.beta_fast, self.beta_slow = rope["beta_fast"], rope["beta_slow"]
         self.original_context = rope["original_max_position_embeddings"]
-        # gpt-oss leaves the ends of the YaRN ramp unrounded; a config that rounds them is another model
+        # gpt-oss does not round the ends of the YaRN ramp; a config that rounds them is a different model
         assert rope["truncate"] is False, "gpt-oss has truncate: false"
 
     @staticmethod
@@ -56,8 +56,8 @@ def linear(x, weight, bias=0):
 
 
 def rope_frequencies(config, dtype):
-    """YaRN: (concentration, inv_freq [D/2]). Fast pairs keep their angle, slow ones are divided by the factor, and a
-    ramp joins them between the pairs that turn beta_fast and beta_slow times over the original context."""
+    """YaRN: (concentration, inv_freq [D/2]). Fast pairs keep their angle, and slow ones are divided by the
+    factor. A ramp joins them between the pairs that turn beta_fast and beta_slow times over the original context."""
     half = config.head_dim // 2
 
     def pair_that_turns(times):
@@ -71,8 +71,8 @@ def rope_frequencies(config, dtype):
 
 
 def rope_cos_sin(config, positions, dtype):
-    """cos, sin [T, D/2], multiplied by the concentration. In float32 the angle itself is rounded to float32, as in
-    OpenAI's torch reference; in float64 it is exact."""
+    """Returns cos, sin [T, D/2], multiplied by the concentration. In float32 the angle is also rounded to float32, as
+    in OpenAI's torch reference; in float64 it is exact."""
     concentration, inv_freq = rope_frequencies(config, dtype)
     angle = np.asarray(positions).astype(dtype)[:, None] * inv_freq
     return np.cos(angle) * dtype(concentration), np.sin(angle) * dtype(concentration)
@@ -92,7 +92,7 @@ def attention(q, k, v, sinks, window, start):
     T, H, D = q.shape
     S, KV, _ = k.shape
     group, out = H // KV, np.empty_like(q)
-    rows = max(1, int(2e7 // (group * S)))  # of queries at a time: scores stay below 160 MB
+    rows = max(1, int(2e7 // (group * S)))  # queries at a time: scores stay below 160 MB
     for first in range(0, T, rows):
         last = min(T, first + rows)
         from_key, to_key = (max(0, start + first - window + 1) if window else 0), start + last
@@ -114,7 +114,7 @@ def attention(q, k, v, sinks, window, start):
 
 def dequantize_mxfp4(blocks, scales, dtype):
     """blocks uint8 [..., G, 16], scales uint8 [..., G] -> [..., G * 32]. The low nibble of byte j is element 2j, the
-    high one 2j + 1; value = fp4 * 2^(scale - 127). Scale 255 is NaN by the OCP MX specification."""
+    high nibble is element 2j + 1; value = fp4 * 2^(scale - 127). Scale 255 is NaN by the OCP MX specification."""
     out = np.empty(blocks.shape[:-1] + (32,), dtype)
     values = FP4.astype(dtype)
     out[..., 0::2], out[..., 1::2] = values[blocks & 15], values[blocks >> 4]
@@ -127,13 +127,13 @@ def dequantize_mxfp4(blocks, scales, dtype):
 def swiglu(x, alpha, limit):
     """x [..., 2 * I]: gate at even, linear at odd indices. The gate is clamped from above only."""
     gate, up = np.minimum(x[..., 0::2], limit), np.clip(x[..., 1::2], -limit, limit)
-    with np.errstate(over="ignore"):  # exp of a very negative gate: the quotient is -0, as it should be
+    with np.errstate(over="ignore"):  # exp of a very negative gate overflows: the quotient is correctly -0
         return (gate / (1 + np.exp(-x.dtype.type(alpha) * gate)) * (up + 1)).astype(x.dtype)
 
 
 def route(logits, k):
-    """logits [T, E] -> (expert [T, k], weight [T, k]): the k largest, the lower index first on a tie; the softmax is
-    over those k alone."""
+    """logits [T, E] -> (expert [T, k], weight [T, k]): the k largest logits, the lower index first on a tie. The
+    softmax covers only those k."""
     expert = np.argsort(-logits, -1, kind="stable")[:, :k]
     top = np.take_along_axis(logits, expert, -1)
     weight = np.exp(top - top[:, :1])
@@ -143,7 +143,7 @@ def route(logits, k):
 class Model:
     """One sequence: `forward` appends tokens to it, `reset` starts a new one.
 
-    round_activations = "bf16" rounds the output of each step, as an engine with bf16 activations and float32 sums does.
+    round_activations = "bf16" rounds the output of each step, like an engine with bf16 activations and float32 sums.
     Set `taps` to a dict to receive every activation under the names listed in README.md."""
 
     def __init__(self, folder, dtype, round_activations=None):
@@ -161,7 +161,7 @@ class Model:
         return self.weights[name]
 
     def expert(self, layer, expert, which):
-        """(weight [out, in], bias [out]) of one expert, dequantised when first chosen."""
+        """Returns (weight [out, in], bias [out]) of one expert, dequantised at its first use."""
         base, key = f"model.layers.{layer}.mlp.experts.{which}_proj", (layer, expert, which)
         if key not in self.weights:
             blocks, scales = self.file.raw(base + "_blocks")[expert], self.file.raw(base + "_scales")[expert]
@@ -213,7 +213,7 @@ class Model:
         return self.round(x + self.tap(f"{n}.mlp_out", self.round(y)))
 
     def forward(self, tokens, keep=None):
-        """Logits [len(keep), vocab] after each kept token; keep: indices into tokens, all of them by default."""
+        """Returns logits [len(keep), vocab] after each kept token; keep: indices into tokens, by default all."""
         x = self.weight("model.embed_tokens.weight")[np.asarray(tokens)]
         for n in range(self.config.layers):
             x = self.tap(f"{n}.out", self.moe_block(n, self.attention_block(n, x)))
@@ -223,7 +223,7 @@ class Model:
         return linear(x, self.weight("lm_head.weight"))
 
     def greedy(self, logits, steps):
-        """Continues from the logits [vocab] of the last token; ties go to the lower id, end tokens do not end it."""
+        """Continues from the logits [vocab] of the last token. Ties go to the lower id; end tokens do not stop it."""
         out = []
         for _ in range(steps):
             first, second = np.argsort(-logits, kind="stable")[:2]

@@ -1,8 +1,8 @@
-"""Safetensors files on numpy alone.
+"""Reads and writes safetensors files with numpy only.
 
 A file is a u64 (little-endian) header length, a JSON header {name: {dtype, shape, data_offsets: [begin, end]}} and raw
-little-endian data; the offsets count from the end of the header. numpy has no bf16: such tensors are uint16 bit
-patterns when raw, and are widened by `get`.
+little-endian data; the offsets count from the end of the header. numpy has no bf16: `raw` returns
+such tensors as uint16 bit patterns, and `get` widens them.
 """
 import json
 import os
@@ -20,13 +20,13 @@ def bf16_to_f32(bits):
 
 
 def f32_to_bf16(x):
-    """Nearest, ties to even, as uint16 bits. Finite values only."""
+    """Rounds to nearest, ties to even; returns uint16 bits. Finite values only."""
     bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
     return ((bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)).astype(np.uint16)
 
 
 def round_to_bf16(x):
-    """The values a bf16 engine would keep, in the dtype of x."""
+    """Rounds x to bf16 and returns the values in the dtype of x."""
     return bf16_to_f32(f32_to_bf16(x)).astype(x.dtype)
 
 
@@ -35,7 +35,7 @@ def num_bytes(dtype, shape):
 
 
 class Reader:
-    """The tensors of one file, or of every *.safetensors in a folder, mapped and read when asked for."""
+    """The tensors of one file, or of every *.safetensors in a folder. Files are mapped and read on demand."""
 
     def __init__(self, path):
         files = [path] if os.path.isfile(path) else sorted(
@@ -58,15 +58,15 @@ class Reader:
         return data[begin:end].view(NUMPY[tensor["dtype"]]).reshape(tensor["shape"])
 
     def get(self, name, dtype):
-        """A floating tensor as `dtype`; an integer tensor as it is stored."""
+        """Returns a floating tensor as `dtype`, and an integer tensor as it is stored."""
         kind = self.tensors[name][1]["dtype"]
         values = bf16_to_f32(self.raw(name)) if kind == "BF16" else self.raw(name)
         return values.astype(dtype) if kind in FLOATS else np.array(values)
 
 
 def write(path, tensors, metadata=None):
-    """Streams one file. tensors: [(name, dtype, shape, chunks)]; chunks() yields arrays that, one after the other, are
-    the bytes of the tensor, so only one of them is in memory at a time."""
+    """Writes one file. tensors: [(name, dtype, shape, chunks)]. chunks() yields arrays whose concatenation is the
+    tensor, so that only one of them is in memory at a time."""
     header, position = ({"__metadata__": metadata} if metadata else {}), 0
     for name, dtype, shape, _ in tensors:
         end = position + num_bytes(dtype, shape)

@@ -1,21 +1,21 @@
 #!/usr/bin/env python3
-"""A second opinion: the logits of Hugging Face's GptOssForCausalLM, which shares no line with oracle.py.
+"""An independent reference: the logits of Hugging Face's GptOssForCausalLM, which shares no code with oracle.py.
 
-Needs torch and transformers (5 or later) beside numpy; no network. Runs on a GPU where torch has one.
+Needs numpy, torch and transformers (5 or later), but no network. Runs on a GPU if torch has one.
 
   python3 second_oracle.py CHECKPOINT --out CASES [--prompts 300,129,40,8,1] [--seed 1] [--dtype float64] [--oracle]
   python3 second_oracle.py --golden test/golden [--dtype float64]
 
-The first line writes one file per prompt, in the form of test/golden/cases: `tokens`, `positions`, `router_gap` and
-`logits_f32`, or `logits_f64` with --dtype float64; --oracle adds oracle.py's own `logits_f64`. `logits_bf16` are those of the
-same model in bf16, and tell how far rounding alone can lead. What compare.ts then says of an engine is independent of our
-reading of the model. The second line asks the same of our oracle: it compares with
-the float64 logits that are stored, and exits with 1 beyond the tolerance.
+The first command writes one file per prompt, in the form of test/golden/cases: `tokens`, `positions`, `router_gap` and
+`logits_f32`, or `logits_f64` with --dtype float64. --oracle adds the `logits_f64` of oracle.py. `logits_bf16` are the
+logits of the same model in bf16; they show the effect of rounding alone. So the results of compare.ts for an engine do
+not depend on our interpretation of the model. The second command checks our oracle: it compares with the stored float64
+logits and exits with 1 beyond the tolerance.
 
-In memory is one module at a time, and of the experts one, dequantised by transformers' own function: at the released
-shape 0.1 GB in float32 and the embedding or the head, 2.3 GB with 201,088 rows. transformers rounds to float32 inside
-RMSNorm and RoPE whatever the dtype; with --dtype float64 those two places are lifted, so that nothing but the order of
-sums is left between two right answers.
+Memory holds one module at a time, and one expert, dequantised by transformers' function. At the released shape that is
+0.1 GB in float32, plus the embedding or the head, 2.3 GB with 201,088 rows. transformers always rounds to float32 in
+RMSNorm and RoPE. With --dtype float64 these two functions are replaced, so that two correct results differ only in the
+order of their sums.
 """
 import argparse
 import ctypes
@@ -35,13 +35,13 @@ import oracle  # noqa: E402
 import safetensors_io  # noqa: E402
 from make_golden import difference  # noqa: E402
 
-# `float32` of test/golden/README.md; the long prompt's is the one for angles in float32. In float64, as check_golden.py.
+# `float32` of test/golden/README.md; the long prompt has the one for float32 angles. In float64 as in check_golden.py.
 TOLERANCE, LONG_TOLERANCE, FLOAT64_TOLERANCE = 1e-5, 1e-4, 1e-9
 
 
 class PackedExperts:
-    """Stands where transformers has a tensor of all experts, which would take 3.2 GB for a layer of the 20b and 12.7 GB for
-    one of the 120b, and dequantises the one that is asked for: each layer asks once."""
+    """Replaces transformers' tensor of all experts, which would take 3.2 GB for a layer of the 20b and 12.7 GB for one
+    of the 120b. It dequantises one expert at each access; each layer accesses an expert once."""
 
     def __init__(self, of, name):
         self.of, self.name = of, name
@@ -53,7 +53,7 @@ class PackedExperts:
 
 
 class Float64Torch:
-    """torch, but for the name of the dtype that transformers builds YaRN's table in."""
+    """torch with another dtype for the YaRN table of transformers."""
 
     def __getattr__(self, name):
         return torch.float64 if name in ("float", "float32") else getattr(torch, name)
@@ -69,7 +69,7 @@ def float64_rope(self, x, position_ids):
 
 
 class SecondOracle:
-    """transformers' model of a checkpoint in the Hugging Face layout, every module filled just before it runs."""
+    """transformers' model of a checkpoint in the Hugging Face layout, whose modules are filled just before they run."""
 
     def __init__(self, folder, file, dtype, device):
         self.file, self.dtype, self.device = file, dtype, device
@@ -77,7 +77,7 @@ class SecondOracle:
             settings = json.load(f)
         del settings["quantization_config"]
         config = transformers.GptOssConfig.from_dict(settings)
-        # Plain loops over heads and experts: a fused variant may round or pad otherwise.
+        # Plain loops over heads and experts: a fused variant may round or pad differently.
         config._attn_implementation = config._experts_implementation = "eager"
         with torch.device("meta"):
             self.model = transformers.GptOssForCausalLM(config).to(dtype).eval()
@@ -87,7 +87,7 @@ class SecondOracle:
             for module in self.model.modules():
                 if isinstance(module, type(inner.norm)):
                     module.forward = float64_rms_norm.__get__(module)
-        inner.rotary_emb = type(inner.rotary_emb)(config).to(device)  # its tables are in no file
+        inner.rotary_emb = type(inner.rotary_emb)(config).to(device)  # no file has its tables
         if dtype is torch.float64:
             modeling_rope_utils.torch = torch
             inner.rotary_emb.forward = float64_rope.__get__(inner.rotary_emb)
@@ -113,7 +113,7 @@ class SecondOracle:
 
     def empty(self, module, *_):
         module.to("meta")
-        # glibc keeps freed blocks of up to 32 MiB, an expert in bf16 for one: 0.7 GB of each layer
+        # glibc keeps freed blocks of up to 32 MiB, such as an expert in bf16: 0.7 GB for each layer
         if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
             trim(0)
 
@@ -125,8 +125,8 @@ class SecondOracle:
 
     @torch.inference_mode()
     def run(self, prompts):
-        """(logits at the stored positions, router gap [layers, T]) of each {"tokens", "positions"}. Shorter prompts are
-        filled up at their end, where no token before it looks."""
+        """Returns (logits at the stored positions, router gap [layers, T]) of each {"tokens", "positions"}. Shorter
+        prompts are padded at their end, which earlier tokens do not see."""
         length = max(len(prompt["tokens"]) for prompt in prompts)
         batch = np.zeros((len(prompts), length), np.int64)
         for row, prompt in enumerate(prompts):
@@ -143,7 +143,7 @@ class SecondOracle:
 
 
 class FrugalOracle(oracle.Model):
-    """oracle.py holding one expert at a time: those of a layer of the released shape take 6.4 GB in float64."""
+    """oracle.py with one expert in memory at a time: all experts of a layer of the 20b take 6.4 GB in float64."""
 
     def expert(self, *which):
         self.weights = {}
@@ -151,7 +151,7 @@ class FrugalOracle(oracle.Model):
 
 
 def make_prompts(lengths, config, seed):
-    """Stored are both ends, the edges of the window, and some between."""
+    """Makes random prompts. The stored positions are both ends, the edges of the window, and some in between."""
     draw = np.random.Generator(np.random.SFC64(seed))
     prompts = []
     for length in lengths:
@@ -171,7 +171,7 @@ def write_cases(o, device, dtype):
     for prompt, (logits, gap), (logits_bf16, _) in zip(prompts, results, rounded):
         tensors = {"tokens": prompt["tokens"], "positions": np.array(prompt["positions"], np.int32),
                    "router_gap": gap[:, prompt["positions"]],
-                   # of all that the logits depend on: near a tie before, another expert may have changed keys and values
+                   # least of all earlier positions: near a tie there, another expert may have changed keys and values
                    "router_gap_before": np.minimum.accumulate(gap, -1)[:, prompt["positions"]],
                    f"logits_{'f64' if dtype is torch.float64 else 'f32'}": logits, "logits_bf16": logits_bf16}
         said = ""
