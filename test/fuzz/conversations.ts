@@ -1,6 +1,6 @@
 import type { Message, ToolNamespaces } from "../../lib/harmony/index.js";
 
-/** Conversations at random, plausible and not: what a renderer must get through and a parser may be given. */
+/** Random conversations, plausible and not: inputs that renderers and parsers must handle. */
 
 export type Random = () => number;
 
@@ -78,7 +78,7 @@ function developerMessage(random: Random): Message {
 
 const assistant = (channel: string, content: string): Message => ({ role: "assistant", channel, content });
 
-/** A user's question and what came of it: thoughts, calls with results, an answer; any of them may be missing. */
+/** A user's question and the replies: analysis, calls with results, an answer. Any of them may be missing. */
 export function randomTurn(random: Random): Message[] {
   const turn: Message[] = [];
   if (random() < 0.9) {
@@ -114,7 +114,7 @@ export function randomConversation(random: Random, turns = 1 + below(random, 4))
   return messages;
 }
 
-/** Goes on with a conversation as callers do: appends, changes an object in place, drops, moves, replaces by a copy. */
+/** Changes a conversation as callers do: appends, changes an object in place, drops, moves, replaces by a copy. */
 export function changeConversation(random: Random, messages: Message[]): void {
   const at = below(random, messages.length);
   const message = messages[at];

@@ -9,7 +9,7 @@ import {
 } from "../../lib/harmony/index.js";
 import { messageText } from "../../lib/harmony/message.js";
 
-/** What holds of the parsers on any stream. `checkStream` throws a `Violation` where it does not. */
+/** Rules that the parsers obey on any stream. `checkStream` throws a `Violation` when one is broken. */
 
 export class Violation extends Error {
   override readonly name = "Violation";
@@ -18,7 +18,7 @@ export class Violation extends Error {
 export interface StreamCounts {
   /** Messages that the recovering parser found. */
   messages: number;
-  /** Readings by the reference's rules, and those of them that ended with its typed error. */
+  /** Runs by the reference's rules, and the runs that ended with its typed error. */
   readings: number;
   refusals: number;
 }
@@ -63,7 +63,7 @@ function checkRecovering(tokens: readonly number[], headerOpen: boolean): number
   return parser.messages.length;
 }
 
-/** What the recovering parser keeps from token to token. */
+/** The state that the recovering parser keeps between tokens. */
 interface Internals {
   state:
     | { phase: "header"; tokens: number[] }
@@ -72,7 +72,7 @@ interface Internals {
   events: ParsedEvent[];
 }
 
-/** Nothing but the text of the message under way grows with the stream. */
+/** Checks that only the text of the current message grows with the stream. */
 function checkState(parser: RecoveringParser): void {
   const { state, events } = parser as unknown as Internals;
   const held = state.phase === "header" ? state.tokens.length : state.phase === "between" ? state.pending.length : 0;
@@ -84,7 +84,7 @@ function checkState(parser: RecoveringParser): void {
   require(events.length === 0, "events are kept back");
 }
 
-/** The deltas before a message are its text, have its header and are not empty; after the last message there are none. */
+/** Checks the deltas before each message: they form its text, have its header, are not empty. None follow the last. */
 function checkEvents(events: readonly ParsedEvent[], messages: readonly Message[]): void {
   let text = "";
   let deltas: Extract<ParsedEvent, { type: "delta" }>[] = [];
@@ -123,7 +123,7 @@ function sameEvent(a: ParsedEvent, b: ParsedEvent | undefined): boolean {
 
 // --- the reference's parser ---
 
-/** Whether the stream was read to its end. */
+/** Returns whether the stream was read to its end. */
 function checkStreamable(tokens: readonly number[], role: Role | null, strict: boolean): boolean {
   const parser = new StreamableParser({ role, strict });
   let content = "";
@@ -163,14 +163,14 @@ function checkStreamable(tokens: readonly number[], role: Role | null, strict: b
   return refusal === null;
 }
 
-/** A message is its deltas and what could not be decoded until its end. */
+/** Checks that a message is its deltas plus the text that could be decoded only at its end. */
 function checkText(message: Message, content: string): void {
   const text = messageText(message);
   require(text.startsWith(content), "the deltas of a message do not begin its text");
   require(Buffer.from(text).toString() === text, "half a surrogate pair");
 }
 
-/** The message of the typed error, or null without one; other errors are passed on. */
+/** Returns the message of the typed error, or null without one; rethrows other errors. */
 function refused(read: () => void): string | null {
   try {
     read();

@@ -7,12 +7,12 @@ export interface FuzzReport {
   streams: number;
   tokens: number;
   messages: number;
-  /** Readings by the reference's parser, and how many of them ended in its typed error. */
+  /** Runs of the reference's parser, and the number of them that ended in its typed error. */
   readings: number;
   refusals: number;
 }
 
-/** A stream on which something does not hold, made as short as it can be. */
+/** A stream that breaks a rule, shortened as far as possible. */
 export class FuzzFailure extends Error {
   override readonly name = "FuzzFailure";
   readonly tokens: readonly number[];
@@ -25,7 +25,7 @@ export class FuzzFailure extends Error {
 
 /**
  * Feeds random streams to the parsers until they have seen `tokens` tokens.
- * @throws FuzzFailure on the first that breaks a rule
+ * @throws FuzzFailure on the first stream that breaks a rule
  */
 export function fuzz(seed: number, tokens: number, onProgress?: (report: FuzzReport) => void): FuzzReport {
   const random = seededRandom(seed);
@@ -48,7 +48,7 @@ export function fuzz(seed: number, tokens: number, onProgress?: (report: FuzzRep
   return report;
 }
 
-/** The shortest stream that still fails when any run of its tokens is left out: halves, quarters, … single tokens. */
+/** Shortens a failing stream: removes halves, quarters, … single tokens for as long as it still fails. */
 export function shrink(stream: readonly number[], fails: (shorter: readonly number[]) => boolean): readonly number[] {
   let shortest = stream;
   for (let length = Math.ceil(stream.length / 2); length >= 1; ) {
@@ -73,7 +73,7 @@ function failureOf(stream: readonly number[]): string | null {
   }
 }
 
-/** Two failures are the same when they have the same words, numbers apart. */
+/** The key of a failure: its message with all numbers made equal. */
 function kindOf(error: unknown): string {
   if (error instanceof Violation) return error.message.replace(/\d+/g, "0");
   return error instanceof Error ? `${error.name} ${error.message.replace(/\d+/g, "0")}` : String(error);

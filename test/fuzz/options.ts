@@ -1,7 +1,7 @@
 import { randomInt } from "node:crypto";
 import { parseArgs } from "node:util";
 
-/** How much a fuzzer does, and from where: `--seed`, else a random one, and `--<what>`. Ends the process for anything else. */
+/** Parses a fuzzer's options `--seed` (default: random) and `--<what>`. Ends the process for any other option. */
 export function fuzzOptions(what: string, usual: number, seeds: number): { seed: number; count: number } {
   const { values } = parseArgs({ options: { seed: { type: "string" }, [what]: { type: "string" } } });
   const seed = values.seed === undefined ? randomInt(seeds) : Number(values.seed);
@@ -14,7 +14,7 @@ export function fuzzOptions(what: string, usual: number, seeds: number): { seed:
   return { seed, count };
 }
 
-/** Tells how far it is, each time that another hundredth is done. */
+/** Reports the progress at each hundredth. */
 export function progress(count: number): (done: number) => void {
   let told = 0;
   return (done) => {

@@ -1,5 +1,5 @@
-// npm run fuzz:schemas: completions under random JSON schemas, each looked at by ajv. Prints one JSON line; exits with 1 and
-// the schema when a completion is none of its values, or a refusal has no name.
+// npm run fuzz:schemas: completions under random JSON schemas, each checked by ajv. Prints one JSON line. Exits with 1
+// and the schema when a completion is not a value of its schema, or when a refusal does not name its reason.
 import { fuzzOptions, progress } from "./options.js";
 import { fuzzSchemas, loadEngines } from "./schema-completions.js";
 

@@ -1,5 +1,5 @@
-// npm run fuzz: random and damaged token streams through the harmony parsers. Prints one JSON line; exits with 1 and the
-// shortest failing stream when a rule is broken, or when memory has grown.
+// npm run fuzz: feeds random and damaged token streams to the harmony parsers. Prints one JSON line. Exits with 1 when
+// a rule is broken, with the shortened stream, or when memory has grown.
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { type FuzzReport, fuzz } from "./harmony.js";

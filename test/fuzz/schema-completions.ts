@@ -6,10 +6,10 @@ import { GptOssError } from "../../lib/errors.js";
 import { seededRandom } from "../support/random.js";
 import { type JsonSchema, SchemaFuzzer } from "./schemas.js";
 
-/** Completions under random schemas, each looked at by ajv: what ended with "stop" is a value of its schema. */
+/** Completions under random schemas, checked by ajv: each that ended with "stop" must be a value of its schema. */
 
 const addFormats = addFormatsModule as unknown as (ajv: Ajv2020) => void;
-/** One for each schema: it would keep them all. */
+/** Makes an ajv for one schema, because a shared one would keep all schemas in memory. */
 function newAjv(): Ajv2020 {
   // The grammar counts decimals exactly; ajv divides floats.
   const exact = { multipleOfPrecision: 9 };
@@ -21,22 +21,22 @@ function newAjv(): Ajv2020 {
 export interface SchemaReport {
   seed: number;
   schemas: number;
-  /** Of them: refused by name, or relaxed by name in a tool that is not strict. */
+  /** Schemas that were refused with a reason, or relaxed with a reason in a tool that is not strict. */
   refused: number;
   relaxed: number;
-  /** That ended with "stop", and were looked at. */
+  /** Completions that ended with "stop" and were checked. */
   completions: number;
-  /** Of those in calls of tools. */
+  /** The completions that are tool calls. */
   calls: number;
   cutOff: number;
-  /** What went wrong with which schema, the first few of them; nothing should. */
+  /** The first few failures, with their schemas; there should be none. */
   failures: string[];
 }
 
-/** A completion that is none of its schema's values, or a refusal without a name. */
+/** A completion that is not a value of its schema, or a refusal without a reason. */
 class SchemaFailure extends Error {}
 
-/** The engines it asks; `wide` has the full vocabulary, which calls of tools need. */
+/** The engines under test; `wide` has the full vocabulary, which tool calls need. */
 export interface Engines {
   tiny: Engine;
   wide: Engine;
@@ -52,15 +52,15 @@ export async function loadEngines(): Promise<Engines> {
 
 const stopToken = 511;
 const choices = 12;
-/** One schema in so many is that of a tool, strict and not in turn. */
+/** One schema in this many belongs to a tool, alternately strict and not. */
 const toolEvery = 8;
 const atOnce = 8;
 const mostFailures = 20;
 
 /**
- * Draws schemas until there were so many completions, or too many failures.
+ * Draws schemas until there are `completions` completions, or too many failures.
  *
- * @param tell hears of the report now and then
+ * @param tell called with the report after each schema
  */
 export async function fuzzSchemas(
   engines: Engines,
@@ -150,13 +150,13 @@ async function tryTool(
 function check(validate: ValidateFunction, text: string, report: SchemaReport): void {
   report.completions++;
   if (validate(JSON.parse(text))) return;
-  // A fault of ajv, which loses count of unevaluated items among branches.
+  // A bug in ajv, which miscounts unevaluated items in branches.
   if (validate.errors?.some(({ message }) => message?.includes("more than true items"))) return;
   const why = (validate.errors ?? []).map(({ instancePath, message }) => `${instancePath} ${message}`).join(", ");
   throw new SchemaFailure(`${text} is no value of it: ${why}`);
 }
 
-/** A format beside a pattern or listed values is an annotation; where they meet, merged schemas would have to be known. */
+/** Removes formats where there are patterns or listed values: merging can make a format an annotation beside them. */
 function annotated(schema: JsonSchema): JsonSchema {
   const text = JSON.stringify(schema);
   if (!/"(pattern|enum|const)":/.test(text)) return schema;

@@ -1,6 +1,6 @@
 /**
- * Random JSON schemas over all keywords that the compiler takes, for `npm run fuzz:schemas` and a slice of it in the tests.
- * They are small, and what meets in them often belongs together: only then `allOf` has values, and merging them has cases.
+ * Random JSON schemas over all keywords that the compiler accepts, for `npm run fuzz:schemas` and a part of it in the
+ * tests. They are small, and combined schemas often have the same type. Otherwise `allOf` would seldom have values.
  */
 
 export type JsonSchema = Record<string, unknown>;
@@ -9,13 +9,13 @@ const types = ["string", "number", "integer", "boolean", "null", "array", "objec
 type Type = (typeof types)[number];
 
 const names = ["a", "b", "c", "long name", "é", "constructor"];
-/** In listed values: ajv takes objects with a member "constructor" for different ones, however equal. */
+/** For listed values: ajv treats equal objects with a member "constructor" as different. */
 const valueNames = names.filter((name) => name !== "constructor");
 const texts = ["", "a", "ab", "b", "x-1", "é😀", 'say "no"', "12", "2024-02-29"];
 const numbers = [-7, -1, 0, 1, 2, 2.5, 3, 10, 100, 1e6];
 const patterns = ["^a", "b$", "^[a-c]{1,4}$", "x", "^\\d+$", "^(ab|cd)*$", "^.{2,5}$", "[^a-z]", "^a?b?c?$", "\\w{3}"];
 const namePatterns = ["^a", "^[bc]$", "^x_", "e$", "^.{1,3}$"];
-/** Those that are enforced, and one that nobody knows. */
+/** The enforced formats, and one unknown format. */
 const formats = [
   "date",
   "time",
@@ -29,30 +29,30 @@ const formats = [
   "uri",
   "no-such-format",
 ];
-const consequence = "then"; // by name: what has such a member passes for a promise elsewhere
+const consequence = "then"; // as a constant: an object literal with a member `then` would count as a promise
 const annotations = { title: "T", description: "D", default: 1, examples: [1], deprecated: true, "x-own": { a: 1 } };
 
 export class SchemaFuzzer {
   readonly #random: () => number;
   #defs: JsonSchema = {};
 
-  /** @param random numbers in [0, 1), which decide everything */
+  /** @param random returns numbers in [0, 1) that determine every choice */
   constructor(random: () => number) {
     this.#random = random;
   }
 
-  /** A schema; with `type`, of values of this type at its root. */
+  /** Draws a schema; with `type`, its values have this type. */
   draw(type?: Type): JsonSchema {
     this.#defs = {};
     const count = this.#chance(0.3) ? 1 + this.#below(2) : 0;
     const defs = Array.from({ length: count }, (_, i) => `d${i}`);
-    for (const name of defs) this.#defs[name] = {}; // may be referred to before it is drawn
+    for (const name of defs) this.#defs[name] = {}; // references may precede its drawing
     for (const name of defs) this.#defs[name] = this.#schema(2, this.#type());
     const root = type === undefined ? this.#schema(3) : { ...this.#schema(3, type), type };
     return count === 0 ? root : { ...root, $defs: this.#defs };
   }
 
-  /** `type`: what its values mostly are, so that several schemas of one place have values in common. */
+  /** `type`: the type of most of its values, so that several schemas in one place have values in common. */
   #schema(depth: number, type: Type = this.#type()): JsonSchema {
     const schema: JsonSchema = this.#chance(0.85) ? this.#typed(depth, type) : {};
     if (depth > 0 && this.#chance(0.4)) Object.assign(schema, this.#combined(depth, type));
@@ -86,14 +86,14 @@ export class SchemaFuzzer {
     }
   }
 
-  /** Lists of values, some of which stand in two of them. */
+  /** Lists of values; some values are in two lists. */
   #lists(type: Type): JsonSchema[] {
     const pool = Array.from({ length: 4 }, () => this.#value(type, 1));
     const list = () => [...new Set(Array.from({ length: 1 + this.#below(2) }, () => this.#of(pool)))];
     return Array.from({ length: 2 + this.#below(3) }, () => ({ enum: list() }));
   }
 
-  /** Objects that one property may tell apart. */
+  /** Schemas of objects that one property may distinguish. */
   #union(depth: number): JsonSchema[] {
     return Array.from({ length: 2 + this.#below(3) }, (_, i) => ({
       ...(this.#chance(0.9) && { type: "object" }),
@@ -213,7 +213,7 @@ export class SchemaFuzzer {
     }
   }
 
-  /** The members that fall to it: each with the same probability, or with its own. */
+  /** A random selection of members: each with the same probability, or with its own. */
   #some(all: JsonSchema, probability: number | readonly number[]): JsonSchema {
     return Object.fromEntries(
       Object.entries(all).filter((_, i) =>

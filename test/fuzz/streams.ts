@@ -6,7 +6,7 @@ import { tokenText } from "../../lib/tokenizer/token-table.js";
 import { tokenizer } from "../../lib/tokenizer/tokenizer.js";
 import { below, oneOf, type Random, randomConversation } from "./conversations.js";
 
-/** Streams of token ids at random, and valid ones with faults. */
+/** Random streams of token ids, and valid streams with faults. */
 
 const golden = new URL("../golden/", import.meta.url);
 const special = (text: string) => [...tokenizer.encode(text, { allowedSpecial: "all" })];
@@ -16,7 +16,7 @@ function rows<T>(file: string): T[] {
   return lines.map((line) => JSON.parse(line) as T);
 }
 
-/** What the reference was recorded with, and what the demo model answers. */
+/** The recorded inputs of the reference, and the answers of the demo model. */
 const recorded: readonly (readonly number[])[] = [
   ...rows<{ tokens: number[] }>("harmony/cases/stream.jsonl").map(({ tokens }) => tokens),
   ...rows<{ ids?: number[] }>("harmony/cases/render.jsonl").flatMap(({ ids }) => (ids ? [ids] : [])),
@@ -28,11 +28,11 @@ const controls: readonly number[] = Object.values(formatTokens);
 const markup = special(
   'assistant analysis final commentary to= to=functions.f json functions.f \n \t user tool system {"a":1} python code',
 );
-/** Tokens that are not whole characters: halves of them, and bytes that never are UTF-8. */
+/** Tokens that are not whole characters: parts of characters, and bytes that are never valid UTF-8. */
 const halves = Array.from({ length: firstSpecialToken }, (_, id) => id).filter((id) => tokenText(id) === null);
 const spaces = Array.from({ length: firstSpecialToken }, (_, id) => id).filter((id) => tokenText(id)?.trim() === "");
 
-/** Weights of: control tokens, words of headers, halves of characters, white space, anything, ids beyond the table. */
+/** Weights of: control tokens, words of headers, parts of characters, white space, any token, ids beyond the table. */
 type Mix = readonly [number, number, number, number, number, number];
 
 const mixes: readonly Mix[] = [
@@ -67,7 +67,7 @@ function randomToken(random: Random, mix: Mix): number {
   }
 }
 
-/** Mostly short, sometimes some thousand tokens. */
+/** Mostly short, sometimes thousands of tokens. */
 function randomLength(random: Random): number {
   return Math.floor(random() < 0.02 ? 2000 * random() : random() < 0.5 ? 1 + 30 * random() : 1 + 200 * random());
 }
@@ -121,7 +121,7 @@ export function randomStream(random: Random): number[] {
   const kind = random();
   if (kind < 0.4) return randomTokens(random);
   const tokens = validTokens(random);
-  // With and without its first header, as a prompt and a completion have it.
+  // With and without its first header, as in a prompt and in a completion.
   if (random() < 0.3) tokens.splice(0, 2);
   if (kind < 0.95) mutate(random, tokens);
   return tokens;
