@@ -1,7 +1,7 @@
 // MXFP4 and Q8 weights in strips of 32 rows, for units that multiply tiles. The data of one step of 32 columns is
 // contiguous and in the order of use. So memory is read sequentially, and unpacking never moves data across lanes.
 //
-//   rows of a strip     0 .. 31 as they are; of gate_up the 16 gates of 16 units, then their 16 ups
+//   rows of a strip     0 .. 31 in order; in gate_up the 16 gates of 16 units, then their 16 ups
 //   MXFP4 codes         [cols/32][2 tiles][4][16 rows] dwords: nibble i of the low word is the code of column 2·(4q + i)
 //                       of a step; in the high word it is the code of the next column
 //   Q8 codes            [cols/32][2 tiles][16 pairs of columns][16 rows][2]

@@ -21,7 +21,7 @@ namespace oss {
 
 struct CgroupLimits {
   struct Cpus {
-    double count;  // of whole CPUs: quota / period
+    double count;  // in CPUs: quota / period
     std::string file;
   };
   struct Memory {

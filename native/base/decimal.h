@@ -45,7 +45,7 @@ class Decimal {
  private:
   bool negative_ = false;
   std::string digits_;    // without zeros at either end; empty: zero
-  int64_t exponent_ = 0;  // of the last digit
+  int64_t exponent_ = 0;  // the power of ten of the last digit
 };
 
 // Negative, zero or positive, as a < b, a = b or a > b.

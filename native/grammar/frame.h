@@ -32,9 +32,9 @@ class Frame {
     std::vector<Way> ways{};             // for a place with a grammar: taken where its text may end
     std::shared_ptr<Grammar> grammar{};  // the text at this place must match it
     bool is_text = false;                // any ordinary token leads to after_text
-    bool is_analysis = false;            // and counts as analysis
+    bool is_analysis = false;            // its tokens count as analysis
     PlaceId after_text = kDone;
-    uint32_t distance = kNever;  // the number of tokens that can reach kDone
+    uint32_t distance = kNever;  // the number of tokens that suffices to reach kDone
   };
   struct Tool {
     std::string name;
@@ -70,7 +70,7 @@ class Frame {
   PlaceId start_ = kDone;
 };
 
-// The number of tokens that can reach kDone after this way.
+// The number of tokens that suffices to reach kDone after this way.
 uint32_t distance_after(const Frame& frame, const Frame::Way& way);
 
 }  // namespace oss::grammar

@@ -48,7 +48,7 @@ class Grammar {
   void prepare(const std::atomic<bool>* cancelled);
   // The approximate memory of this grammar. Does not wait.
   size_t bytes() const { return bytes_; }
-  // The number of tokens that is enough for a whole text.
+  // The number of tokens that suffices for a whole text.
   uint32_t shortest() const { return shortest_; }
 
  private:
@@ -90,7 +90,7 @@ class Grammar {
   std::unordered_map<Asked, Mask, AskedHash> masks_;
   uint64_t clock_ = 0;
   std::atomic<size_t> bytes_{0};
-  std::vector<StateId> path_;  // of a walk over the trie, by depth
+  std::vector<StateId> path_;  // the states of a walk over the trie, by depth
   // The cursor whose mask is being made, over several slices. Until it is finished, no other mask begins and no state
   // is dropped.
   std::atomic<const Cursor*> making_{nullptr};

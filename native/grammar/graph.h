@@ -81,7 +81,7 @@ class Graph {
   NodeId start(RuleId rule) const { return starts_[rule]; }
   size_t num_nodes() const { return nodes_.size(); }
   size_t bytes() const;
-  // The number of tokens that can reach the end of the rule from here. It counts one for each byte of some text, and
+  // The number of tokens that suffices to reach the end of the rule. It counts one for each byte of some text, and
   // fewer where longer tokens spell fixed text, such as property names. kNever: no text leads there.
   uint32_t distance(NodeId id) const { return distances_[id]; }
   // The number of nested calls that every way to the end of the rule needs.

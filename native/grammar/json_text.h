@@ -4,7 +4,7 @@
 //   blanks    after { [ , : and before } ]: nothing, one space, or a line break and up to kIndent spaces or 8 tabs (after
 //             a colon nothing or one space)
 //   strings   any length; well-formed UTF-8; every escape, and \u surrogates in pairs only
-//   integers  those of 64 bits, signed or not
+//   integers  64 bits, signed or not
 //   numbers   kDigits digits before the point, as many after it, two in the exponent
 #pragma once
 #include <optional>

@@ -57,7 +57,7 @@ class Machine {
   }
   // Whether the text may end here.
   bool accepts(StateId state) const { return states_[state].accepts; }
-  // The number of tokens that can reach the end from here (Graph::distance).
+  // The number of tokens that suffices to reach the end from here (Graph::distance).
   uint32_t distance(StateId state) const { return states_[state].distance; }
   // The number of plain characters of a JSON string that may follow, or kUnlimited. 0 when other ways are open here
   // too.

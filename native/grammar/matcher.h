@@ -28,7 +28,7 @@ class Matcher {
   explicit Matcher(std::shared_ptr<const Constraint> constraint);
 
   // The tokens that may come next when `tokens_left` tokens remain, including this one. Tokens that leave no valid end
-  // within that number are excluded. If all would be, those that come nearest to an end remain. At least one token is
+  // within that number are excluded. If all would be, the tokens nearest to an end remain. At least one token is
   // allowed before done().
   //
   // Valid until the next call. Null when it takes more than the slice; the caller then repeats the call, on any thread.

@@ -238,7 +238,7 @@ class Parser {
         break;
       default:
         if (std::string_view("^$\\.*+?()[]{}|/-").find(c) != std::string_view::npos) return one(uint8_t(c));
-        // Without the `u` flag other characters stand for themselves; those with a meaning elsewhere are refused.
+        // Without the `u` flag other characters match themselves. Characters with a meaning elsewhere are refused.
         if (uint8_t(c) < 0x80 && !((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'))) {
           return one(uint8_t(c));
         }

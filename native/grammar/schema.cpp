@@ -218,7 +218,8 @@ std::vector<Json> SchemaCompiler::listed_values(const Json& schema, const std::s
   return out;
 }
 
-// Whether a listed value that is not a string meets the keywords of its type. Those of objects and arrays are refused.
+// Whether a listed value that is not a string meets the keywords of its type. Keywords of objects and arrays are
+// refused.
 bool SchemaCompiler::fits(const Json& value, const Json& schema, const std::string& path) {
   for (const auto& [keyword, member] : *schema.object()) {
     const std::string_view type = type_of_keyword(keyword);

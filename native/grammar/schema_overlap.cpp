@@ -237,8 +237,8 @@ std::optional<Json::Array> values_of_one(const SchemaDocument& document, const J
   if (!std::all_of(schemas.begin(), schemas.end(), only_lists)) return std::nullopt;
   struct Value {
     const Json* value;
-    size_t last;     // of the schemas that list it
-    bool is_shared;  // by two of them
+    size_t last;     // the last schema that lists it
+    bool is_shared;  // listed by two schemas
   };
   std::vector<Value> values;
   std::unordered_map<std::string, size_t> known;

@@ -66,7 +66,7 @@ std::span<const uint32_t> PieceEncoder::encode(Bytes piece, uint64_t hash, const
 void PieceEncoder::merge_short(Bytes piece) {
   const uint8_t* text = piece.data();
   const size_t size = piece.size();
-  uint32_t start[kShort + 1];  // of each part; the last is the end of the piece
+  uint32_t start[kShort + 1];  // of each part, then the end of the piece
   uint32_t rank[kShort];       // of each part joined with the next; kNone for the last part
   uint32_t parts = uint32_t(size);
   for (uint32_t i = 0; i < parts; ++i) {

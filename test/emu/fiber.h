@@ -10,7 +10,7 @@ struct Fiber {
   void* stack_pointer = nullptr;
   char* stack = nullptr;       // lowest byte; null for the host's own stack
   bool abandoned = false;      // it has frames that will never return
-  void* fake_stack = nullptr;  // kept from block to block
+  void* fake_stack = nullptr;  // reused for the next block
   const void* asan_stack = nullptr;
   size_t asan_bytes = 0;
 };

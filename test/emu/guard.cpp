@@ -21,7 +21,7 @@ struct Watch {
   Index block, thread;                                               // its thread
   char* page = nullptr;                                              // its page
   bool past_l1 = false;
-  char* opened = nullptr;  // by the last read past L1
+  char* opened = nullptr;  // the page that the last read past L1 opened
 };
 Watch* watch = nullptr;
 struct sigaction before;

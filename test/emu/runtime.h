@@ -74,7 +74,7 @@ struct State {
   std::set<cudaGraphExec_t> executables;
   unsigned seed = 0;
   bool idle = false;                          // launches do nothing, and memory is zeros
-  std::string faulty_kernel, hanging_kernel;  // begin of a name; of the environment, so that a reset keeps them
+  std::string faulty_kernel, hanging_kernel;  // name prefixes from the environment; a reset keeps them
   int launches_to_failure = 0;
   cudaError_t failure = cudaSuccess;
   std::string last_fault;

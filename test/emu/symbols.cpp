@@ -78,7 +78,7 @@ bool has_name(const void* function, std::string_view begin) {
   bool found = false;
   for_each_symbol([&](const Symbol& symbol) {
     if (symbol.at != function || symbol.kind != SymbolKind::kFunction) return;
-    // A mangled name has the length before each of its parts: _ZN3oss4cuda…15few_down_kernelE….
+    // In a mangled name, the length precedes each part: _ZN3oss4cuda…15few_down_kernelE….
     for (size_t at = symbol.mangled.find(begin); at != std::string_view::npos; at = symbol.mangled.find(begin, at + 1))
       found = found || (at > 0 && symbol.mangled[at - 1] >= '0' && symbol.mangled[at - 1] <= '9');
   });

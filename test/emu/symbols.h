@@ -17,7 +17,7 @@ struct Symbol {
 // Does nothing if the program was stripped.
 void for_each_symbol(const std::function<void(const Symbol&)>& visit);
 
-// Whether the function's own name, without namespaces and arguments, begins so. False where the program was stripped.
+// Whether the function's name without namespaces and arguments has this prefix. False if the program was stripped.
 bool has_name(const void* function, std::string_view begin);
 
 }  // namespace oss::emu

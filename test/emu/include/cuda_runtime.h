@@ -297,7 +297,7 @@ inline unsigned __brev(unsigned v) {
   for (int bit = 0; bit < 32; ++bit) reversed |= (v >> bit & 1) << (31 - bit);
   return reversed;
 }
-// Bytes 0-3 are those of `a`, 4-7 those of `b`; a selector's fourth bit copies the byte's sign instead.
+// Bytes 0-3 come from `a`, 4-7 from `b`; a selector's fourth bit copies the byte's sign instead.
 inline unsigned __byte_perm(unsigned a, unsigned b, unsigned selectors) {
   const uint64_t bytes = uint64_t(b) << 32 | a;
   unsigned result = 0;
