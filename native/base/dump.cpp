@@ -21,7 +21,7 @@ Error unusable(const fs::path& folder, const std::string& reason) {
                                            ", expected an empty folder that can be written to: ", reason));
 }
 
-// A folder that is not there yet is made in the nearest one above it.
+// A folder that does not exist is made in its nearest existing parent.
 std::optional<Error> problem_of(const fs::path& folder) {
   std::error_code error;
   const fs::file_status status = fs::status(folder, error);
@@ -102,7 +102,7 @@ void Dump::write(const std::string& name, const char* dtype, std::span<const int
   bool written = file != nullptr && std::fwrite(header.data(), 1, header.size(), file) == header.size() &&
                  std::fwrite(data, 1, bytes, file) == bytes;
   int reason = errno;
-  if (file != nullptr && std::fclose(file) != 0) {  // what was buffered is written only now
+  if (file != nullptr && std::fclose(file) != 0) {  // fclose() writes the buffered bytes
     if (written) reason = errno;
     written = false;
   }

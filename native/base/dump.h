@@ -1,4 +1,4 @@
-// GPT_OSS_DUMP=FOLDER: the tensors of every step as files that numpy reads, FOLDER/step-0/3.router_logits.npy.
+// GPT_OSS_DUMP=FOLDER writes the tensors of every step as numpy files, such as FOLDER/step-0/3.router_logits.npy.
 #pragma once
 #include <cstdint>
 #include <filesystem>
@@ -14,14 +14,14 @@ namespace oss {
 
 class Dump {
  public:
-  // Null without a path. Makes the folder where there is none. Throws kInvalidArgument for a folder that holds something
-  // already, or that cannot be written to.
+  // Null without a path. Makes the folder if it does not exist. Throws kInvalidArgument for a folder that is not empty
+  // or that cannot be written to.
   static std::unique_ptr<Dump> open(const char* path);
   static std::unique_ptr<Dump> of_environment();
-  // What is wrong with GPT_OSS_DUMP, if anything is. Makes nothing.
+  // The problem with GPT_OSS_DUMP, if there is one. Makes no folder.
   static std::optional<Error> problem();
 
-  void begin_step();  // what is written next belongs to it
+  void begin_step();  // the following writes belong to it
   // Throw kResourceLimit when the file cannot be written.
   void write(const std::string& name, std::span<const int64_t> shape, std::span<const float> values);
   void write(const std::string& name, std::span<const int64_t> shape, std::span<const int32_t> values);
