@@ -24,7 +24,7 @@ type Numerics = "exact" | "fast";
  * The `require` column of test/golden/README.md: float32, bf16 activations with float32 sums. They hold at every
  * position, except where the router was near a tie there or earlier: another expert is then as good, and the logits
  * jump. The median must still keep these bounds, or the bound that transformers reaches in bf16. In four layers of 300
- * tokens, about a tenth of the choices are near a tie, and their keys and values reach most of the later positions.
+ * tokens, about a tenth of the choices are near a tie. Their keys and values reach most of the later positions.
  */
 const tolerances: Record<Numerics, { maxRel: number; rmsRel: number }> = {
   exact: { maxRel: 1e-5, rmsRel: 1e-5 },

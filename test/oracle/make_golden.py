@@ -26,7 +26,7 @@ MODELS = {
           "num_local_experts": 5, "vocab_size": 301, "sliding_window": 7, "seed": 13},
 }
 SHARD_BYTES = {"c": 280_000}  # three shards
-TAPS = "c.short"  # the prompt whose every activation is kept
+TAPS = "c.short"  # the prompt whose activations are all stored
 GREEDY_STEPS = 32
 # Below these values a correct float32 engine could choose another expert or token: its logits err by up to 2e-4 of 8.
 LEAST_ROUTER_GAP, LEAST_GREEDY_MARGIN = 4e-5, 2.5e-3
@@ -78,7 +78,7 @@ def model_case(out, name, prompt):
 
 
 def tap_case(out, prompts):
-    """Writes every activation of one prompt, computed in float64, and returns its line of the manifest."""
+    """Writes every activation of one prompt, computed in float64, and returns its entry in the manifest."""
     prompt = prompts[TAPS]
     model = oracle.Model(os.path.join(out, "models", prompt["model"]), np.float64)
     model.taps = {"tokens": np.array(prompt["tokens"], np.int32)}

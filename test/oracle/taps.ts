@@ -3,7 +3,7 @@ import path from "node:path";
 import { difference } from "../support/compare.js";
 import { SafetensorsFile } from "../support/safetensors.js";
 
-/** The tensors of a forward pass, of the engine (GPT_OSS_DUMP) or of the oracle, and where two passes part. */
+/** Reads the tensors of a forward pass of the engine (GPT_OSS_DUMP) or of the oracle, and compares two passes. */
 
 export interface Tap {
   shape: number[];
@@ -12,14 +12,14 @@ export interface Tap {
 
 export type Taps = Map<string, Tap>;
 
-/** In the order in which a layer computes them; those that have no layer come last. */
+/** The taps of a layer, in the order of computation. The taps of the head follow the last layer. */
 const ofLayer = [
   ...["attn_norm", "q_rope", "k_rope", "v", "attn", "attn_out"],
   ...["mlp_norm", "router_logits", "expert_index", "expert_weight", "mlp_out", "out"],
 ];
 const ofHead = ["final_norm", "logits"];
 
-/** @param place a folder that GPT_OSS_DUMP named, or a file of `oracle.py --dump` */
+/** @param place a folder written through GPT_OSS_DUMP, or a file of `oracle.py --dump` */
 export function readTaps(place: string): Taps {
   return statSync(place).isDirectory() ? ofEngine(place) : ofOracle(place);
 }
@@ -34,7 +34,7 @@ function ofOracle(file: string): Taps {
   return taps;
 }
 
-/** The rows of all steps, one after the other. */
+/** Returns the concatenated rows of all steps. */
 function ofEngine(folder: string): Taps {
   const steps = readdirSync(folder).filter((name) => /^step-\d+$/.test(name));
   if (steps.length === 0) throw new Error(`${folder} has no step-0: expected a folder that GPT_OSS_DUMP has named`);
@@ -82,17 +82,17 @@ export interface Comparison {
   shape: number[];
   maxAbs: number;
   maxRel: number;
-  /** Where they differ most, and both values there. */
+  /** The place of the largest difference, and both values there. */
   at: number[];
   values: [number, number];
   isOver: boolean;
 }
 
 /**
- * The taps that both have, in the order of the forward pass. `maxRel` is the greatest difference by the greatest value of
- * the reference. Chosen experts must be equal.
+ * Compares the taps that both passes have, in the order of the forward pass. `maxRel` is the largest difference divided
+ * by the largest value of the reference. Chosen experts must be equal.
  *
- * @throws Error when they are of different prompts or shapes
+ * @throws Error when the prompts or shapes differ
  */
 export function compareTaps(actual: Taps, reference: Taps, tolerance: number): Comparison[] {
   for (const name of ["tokens", "positions"]) {
@@ -105,7 +105,7 @@ export function compareTaps(actual: Taps, reference: Taps, tolerance: number): C
   return names.map((name) => {
     const [shape, a, b] = sameRows(name, actual.get(name)!, reference.get(name)!);
     const { maxAbs, maxRel, index } = difference(a, b);
-    const relative = maxAbs === 0 ? 0 : maxRel; // of zeros alone
+    const relative = maxAbs === 0 ? 0 : maxRel; // both may be all zeros
     const isOver = name.endsWith(".expert_index") ? maxAbs > 0 : !(relative <= tolerance);
     return { name, shape, maxAbs, maxRel: relative, at: place(index, shape), values: [a[index]!, b[index]!], isOver };
   });
@@ -118,7 +118,7 @@ function rank(name: string): number | undefined {
   return tap !== undefined && ofLayer.includes(tap) ? Number(layer) * ofLayer.length + ofLayer.indexOf(tap) : undefined;
 }
 
-/** Of the head, one may have the last positions alone: those are compared. */
+/** Returns the rows to compare. For the head, one pass may have only the last positions; only these are compared. */
 function sameRows(name: string, a: Tap, b: Tap): [number[], Float64Array, Float64Array] {
   const rows = ofHead.includes(name) ? Math.min(a.shape[0]!, b.shape[0]!) : a.shape[0]!;
   const shape = [rows, ...a.shape.slice(1)];
