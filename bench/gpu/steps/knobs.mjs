@@ -86,7 +86,7 @@ export const routeAgain = {
     const { why } = built.get(again.name);
     if (why) return session.count({ failed: 1 }, `route-again does not build: ${why}`);
     const [model, batches, ...args] = session.emulated
-      ? ["synthetic:tiny", [1, 3], "--prompt", "20", "--samples", "1", "--steps", "2"]
+      ? ["synthetic:tiny", [2], "--prompt", "20", "--samples", "1", "--steps", "2"]
       : ["synthetic:120b", [1, 8, 16], "--prompt", "256", "--samples", "3", "--steps", "48"];
     const says = {};
     for (const name of ["base", again.name]) {
