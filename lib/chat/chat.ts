@@ -5,6 +5,7 @@ import { ConversationRenderer } from "../harmony/conversation-renderer.js";
 import type { Message } from "../harmony/message.js";
 import type { ParsedDelta } from "../harmony/recovering-parser.js";
 import { AnswerParts, type ToolCall } from "./answer-parts.js";
+import { aboutChatOption } from "./field-names.js";
 import type { ChatMessage } from "./messages.js";
 import { type ChatOptions, type CheckedChat, checkChatOptions } from "./options.js";
 import { type PromptRequest, renderPrompt, renderPromptAsync, type TurnMemory, type TurnPrompt } from "./prompt.js";
@@ -97,7 +98,12 @@ function promptOf(
  */
 export function startChat(engine: TurnEngine, messages: readonly ChatMessage[], options: ChatOptions): ChatRun {
   const { chat, ...prompt } = renderChat(messages, options, engine.info.limits.contextLength);
-  return new ChatRun(beginTurn(engine, memory, prompt, chat), chat);
+  const renamed = (error: unknown) => aboutChatOption(error, chat, prompt.tools);
+  try {
+    return new ChatRun(beginTurn(engine, memory, prompt, chat), chat, renamed);
+  } catch (error) {
+    throw renamed(error);
+  }
 }
 
 /**
@@ -111,6 +117,7 @@ export class ChatRun implements AsyncIterable<ChatEvent> {
   readonly promptTokens: Uint32Array;
   readonly #turn: Turn;
   readonly #chat: CheckedChat;
+  readonly #accepted: Promise<Acceptance>;
   readonly #parts = new AnswerParts();
   /** Of each message, as far as it is told. */
   readonly #logprobs: PositionLogprobs[][] = [];
@@ -118,18 +125,23 @@ export class ChatRun implements AsyncIterable<ChatEvent> {
   #end: Pick<ChatAnswer, "finishReason" | "usage"> | null = null;
   readonly #log = new EventLog<ChatEvent>([], (held) => this.#turn.hold(held));
 
-  /** Made by `startChat`. */
-  constructor(turn: Turn, chat: CheckedChat) {
+  /** Made by `startChat`. `renamed` gives an error the name of the option that it is about. */
+  constructor(turn: Turn, chat: CheckedChat, renamed: (error: unknown) => unknown) {
+    const rethrow = (error: unknown): never => {
+      throw renamed(error);
+    };
     this.#turn = turn;
     this.#chat = chat;
     this.promptTokens = turn.promptTokens;
-    this.result = this.#run();
+    this.#accepted = turn.accepted.catch(rethrow);
+    this.#accepted.catch(() => {}); // a caller who never asks for it gets the failure from `result`
+    this.result = this.#run(renamed);
     this.result.catch(() => {}); // a caller who only iterates hears of the failure there
   }
 
   /** Resolves before the first token, with the schemas that are relaxed; as that of a Generation. */
   get accepted(): Promise<Acceptance> {
-    return this.#turn.accepted;
+    return this.#accepted;
   }
 
   /**
@@ -149,17 +161,18 @@ export class ChatRun implements AsyncIterable<ChatEvent> {
     return this.#log.read(() => this.cancel());
   }
 
-  async #run(): Promise<ChatAnswer> {
+  async #run(renamed: (error: unknown) => unknown): Promise<ChatAnswer> {
     try {
       for await (const events of this.#turn.batches()) {
         for (const event of events) this.#accept(event);
       }
-      const { relaxed } = await this.#turn.accepted;
+      const { relaxed } = await this.#accepted;
       const end = this.#end!;
       this.#log.push({ type: "done", ...end });
       this.#log.end();
       return this.#answer(relaxed, end);
-    } catch (reason) {
+    } catch (error) {
+      const reason = renamed(error);
       this.#log.fail(reason);
       throw reason;
     }

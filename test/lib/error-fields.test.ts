@@ -150,6 +150,26 @@ describe("another error is about", () => {
       ["topK", () => engine.chat([user], { topK: -1 })],
     ]));
 
+  it("the option of a chat that a constraint of the addon was made from", async () => {
+    const tool = (name: string, parameters: object) => ({
+      type: "function" as const,
+      function: { name, description: "", parameters: { type: "object", ...parameters }, strict: true },
+    });
+    const schema = { type: "object", properties: { a: lookBehind } };
+    const refused = tool("f", { properties: { a: lookBehind } });
+    const strict = { type: "json_schema", json_schema: { name: "x", strict: true, schema } } as const;
+    await expectFields([
+      ["tools[1].function.parameters", () => engine.chat([user], { tools: [tool("g", {}), refused] }).result],
+      ["tools[0].function.parameters", () => engine.chat([user], { tools: [refused] }).accepted],
+      ["responseFormat.json_schema.schema", () => engine.chat([user], { responseFormat: strict }).result],
+      [
+        "constraint.format",
+        () =>
+          engine.chat([user], { constraint: { kind: "text", format: { type: "regex", pattern: "(?<=a)" } } }).result,
+      ],
+    ]);
+  });
+
   it("a text or ids", () =>
     expectFields([
       ["text", () => tokenizer.encode(7 as never)],

@@ -181,3 +181,6 @@ function pathOf(path: readonly (string | number)[]): string {
 export function isObject(value: unknown): value is Record<string, unknown> {
   return value !== null && typeof value === "object" && !Array.isArray(value);
 }
+
+/** The name of a function in a call of the history: what the header of a harmony message can hold. */
+export const calledName = /^[^\s<>]{1,256}$/;

@@ -1,6 +1,7 @@
 import type { ChatMessage, ChatToolCall, OpenAIMessage } from "../../chat/messages.js";
-import { isObject } from "../bodies/fields.js";
-import { badRequest, unsupported } from "../http/error-response.js";
+import { contentText } from "../bodies/content-parts.js";
+import { calledName, isObject } from "../bodies/fields.js";
+import { badRequest } from "../http/error-response.js";
 
 /** `messages` of the Chat Completions API, in all the spellings that clients use, as the engine takes them. */
 
@@ -33,7 +34,8 @@ export function readMessages(messages: readonly Fields[]): ChatMessage[] {
 
 function readMessage(message: Fields, at: string): OpenAIMessage {
   const role = message.role as OpenAIMessage["role"] | "function";
-  const content = readContent(message.content, `${at}.content`);
+  const isAbsent = message.content === null || message.content === undefined;
+  const content = isAbsent ? null : contentText(message.content, `${at}.content`);
   const name = optionalText(message.name, `${at}.name`);
   if (role === "assistant") return readAssistant(message, content, at);
   if (content === null) throw badRequest(`${at}.content`, `${at}.content must be text in a message of this role`);
@@ -61,25 +63,6 @@ function readAssistant(message: Fields, content: string | null, at: string): Ope
     ...(reasoning && { reasoning }),
     ...(calls.length > 0 && { tool_calls: calls }),
   };
-}
-
-/** The text of a content: a string, or parts of text one behind the other. Null: there is none. */
-function readContent(content: unknown, at: string): string | null {
-  if (content === null || content === undefined) return null;
-  if (typeof content === "string") return content;
-  if (!Array.isArray(content)) throw badRequest(at, `${at} must be a string or an array of parts`);
-  return content.map((part: unknown, index) => readPart(part, `${at}[${index}]`)).join("");
-}
-
-function readPart(part: unknown, at: string): string {
-  if (typeof part === "string") return part;
-  const { type, text, refusal } = (part ?? {}) as Fields;
-  if (["text", "input_text", "output_text"].includes(type as string)) {
-    if (typeof text === "string") return text;
-    throw badRequest(`${at}.text`, `${at}.text must be a string`);
-  }
-  if (type === "refusal" && typeof refusal === "string") return refusal;
-  throw badRequest(`${at}.type`, `${at} is of type ${JSON.stringify(type)}: this model reads text only`, unsupported);
 }
 
 /** What the assistant thought; every one of the names is in use. */
@@ -118,9 +101,8 @@ function readFunction(called: unknown, at: string): ChatToolCall {
   return { type: "function", function: { name, arguments: written } };
 }
 
-/** A name that can stand in a message's header. */
 function checkCalled(name: unknown, at: string): asserts name is string {
-  if (typeof name === "string" && /^[^\s<>]{1,256}$/.test(name)) return;
+  if (typeof name === "string" && calledName.test(name)) return;
   throw badRequest(at, `${at} must be a function's name`);
 }
 

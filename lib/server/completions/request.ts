@@ -4,6 +4,7 @@ import { Breather } from "../../common/breather.js";
 import type { Engine } from "../../engine.js";
 import { contextOverflow } from "../../errors.js";
 import type { GenerateOptions } from "../../generation/generate-options.js";
+import { modelTraits } from "../../generation/model-traits.js";
 import { encodeLong, leastTokens } from "../../tokenizer/encode-within.js";
 import { everySpecialId } from "../../tokenizer/special-tokens.js";
 import type { BodyLimits } from "../bodies/body-check.js";
@@ -178,12 +179,7 @@ export function completionOptions(
   };
 }
 
-/** Where the model itself ends a text. */
+/** Tokens that end a text beside the caller's own: those of the model, or with `ignore_eos` none. */
 export function endTokens({ ignore_eos: ignored }: CompletionBody, engine: Engine): readonly number[] {
-  if (ignored === true) return [];
-  const { specialTokens, vocabSize } = engine.tokenizer;
-  const { eosTokens, vocab } = engine.info.model;
-  if (vocab !== vocabSize) return eosTokens;
-  const ends = ["<|endoftext|>", "<|return|>", "<|call|>"].map((name) => specialTokens[name]!);
-  return [...new Set([...eosTokens, ...ends])];
+  return ignored === true ? [] : modelTraits(engine.info.model).stopTokens;
 }

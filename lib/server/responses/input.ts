@@ -1,6 +1,7 @@
 import type { ChatMessage } from "../../chat/messages.js";
 import { Breather } from "../../common/breather.js";
-import { isObject } from "../bodies/fields.js";
+import { contentText } from "../bodies/content-parts.js";
+import { calledName, isObject } from "../bodies/fields.js";
 import { invalid, optionalString, requiredName, requiredString } from "../bodies/refusals.js";
 import { ApiError } from "../http/errors.js";
 import type { Warning } from "../http/warnings.js";
@@ -35,9 +36,6 @@ export function passedOver(input: unknown): Warning[] {
   }
   return [...warnings.values()];
 }
-
-/** A name that can stand in a message's header. */
-const calledName = /^[^\s<>]{1,256}$/;
 
 /** What an input is read beside. */
 export interface InputContext {
@@ -135,7 +133,7 @@ class InputReader {
   #output(item: Item, type: string, param: string): ConversationItem {
     const callId = requiredName(item.call_id, `${param}.call_id`);
     if (!this.#calls.has(callId)) throw invalid(`${param}.call_id`, "the call_id of an earlier call", callId);
-    const content = textOf(item.output, `${param}.output`);
+    const content = contentText(item.output, `${param}.output`);
     return identified(item, type, param, { role: "tool", tool_call_id: callId, content });
   }
 
@@ -173,7 +171,7 @@ function readMessage(item: Item, param: string, channel: "commentary" | "final")
   if (role !== "user" && role !== "assistant" && role !== "system" && role !== "developer") {
     throw invalid(`${param}.role`, "one of user, assistant, system, developer", role);
   }
-  const text = textOf(item.content, `${param}.content`);
+  const text = contentText(item.content, `${param}.content`);
   const message: ChatMessage = role === "assistant" ? said(text, phaseOf(item) ?? channel) : { role, content: text };
   const partType = role === "assistant" ? "output_text" : "input_text";
   const content = typeof item.content === "string" ? [{ type: partType, text }] : item.content;
@@ -184,34 +182,6 @@ function readMessage(item: Item, param: string, channel: "commentary" | "final")
 function phaseOf(item: Item): "commentary" | "final" | null {
   if (item.phase === "commentary") return "commentary";
   return item.phase === "final_answer" ? "final" : null;
-}
-
-/** Text parts joined without a separator. */
-function textOf(content: unknown, param: string): string {
-  if (typeof content === "string") return content;
-  if (!Array.isArray(content)) throw invalid(param, "a string or an array of text parts", content);
-  return content.map((part, index) => partText(part, `${param}[${index}]`)).join("");
-}
-
-function partText(part: unknown, param: string): string {
-  if (!isObject(part)) throw invalid(param, "a text part", part);
-  switch (part.type) {
-    case "input_text":
-    case "output_text":
-    case "text":
-      return requiredString(part.text, `${param}.text`);
-    case "refusal":
-      return requiredString(part.refusal, `${param}.refusal`);
-    default:
-      throw new ApiError(
-        400,
-        `Expected a text part for '${param}': gpt-oss reads text only, no images, audio or files.`,
-        {
-          param: `${param}.type`,
-          code: "invalid_value",
-        },
-      );
-  }
 }
 
 /** The reasoning itself; a summary stands in where a client kept nothing else. */

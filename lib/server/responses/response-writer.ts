@@ -146,9 +146,8 @@ export class ResponseWriter {
 
   #end({ text, complete }: PartEnd): StreamEvent[] {
     const open = this.#opened();
-    // The arguments of a complete call are always JSON, and deltas always add up to the whole.
-    const whole = text === "" && open.start.kind === "call" && complete ? "{}" : text;
-    const rest = whole.slice(open.text.length);
+    // Deltas add up to the whole.
+    const rest = text.slice(open.text.length);
     const events = rest === "" ? [] : this.#delta({ text: rest, tokens: [] });
     if (!open.announced) {
       this.#open = null;
