@@ -1,4 +1,5 @@
-// What writes a completion in the model's stead. The model computes all the same: an author's tokens are drawn from its logits.
+// The interface of an author, which supplies the tokens of a completion in place of the model. The model still runs:
+// the author's tokens are drawn from its logits.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -12,16 +13,17 @@ class Author {
  public:
   virtual ~Author() = default;
 
-  // At submit. Throws kInvalidArgument unless every token that it writes is of this vocabulary.
+  // Called at submit. Throws kInvalidArgument unless every token that the author writes is in a vocabulary of this
+  // size.
   virtual void check(int64_t vocab) const = 0;
-  // What a choice writes at this position of its completion; none: the completion ends there.
+  // Returns the token of a choice at this position of its completion; none: the completion ends there.
   virtual std::optional<int32_t> token(int choice, int64_t position) const = 0;
-  // Where the constraint allows these tokens alone: why it cannot write what it would; none: it can.
+  // Returns the reason why the author cannot write its token where the constraint allows only `allowed`; none: it can.
   virtual std::optional<Error> refusal(int choice, int64_t position, const grammar::TokenMask& allowed) const = 0;
 
-  bool is_held = false;     // to the constraint of the request; else that is ignored
-  int tokens_per_step = 1;  // told of together
-  double step_ms = 0;       // that so many take
+  bool is_held = false;     // the constraint of the request applies to the author's tokens; otherwise it is ignored
+  int tokens_per_step = 1;  // reported together
+  double step_ms = 0;       // the time that this many tokens take
 };
 
 }  // namespace oss

@@ -12,7 +12,8 @@ static CompiledConstraint compile(const ConstraintJob& job) {
   }
 }
 
-// Of the constraint. What is taken while such a text is compiled is twenty times as large and more, and malloc keeps it.
+// Bytes of constraint text. Compiling needs more than twenty times the memory of the text, and malloc keeps that
+// memory.
 constexpr size_t kLargeText = 32 << 10;
 
 bool ConstraintJob::work() {

@@ -1,4 +1,5 @@
-// Compiles the constraint of a request: neither the caller's thread nor the engine's waits for a large schema.
+// Compiles the constraint of a request on another thread, so that a large schema delays neither the caller nor the
+// engine.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -21,7 +22,7 @@ struct ConstraintJob : Job {
   std::string text;
   std::shared_ptr<grammar::Constraints> constraints;
   std::vector<int32_t> ends;
-  std::function<void(const CompiledConstraint&)> done;  // called on the thread, unless it was cancelled
+  std::function<void(const CompiledConstraint&)> done;  // called on the job thread, unless the job was cancelled
 };
 
 }  // namespace oss

@@ -13,7 +13,7 @@
 
 namespace oss {
 
-// Packing less than this takes less time than anybody waits.
+// Below this size packing takes too short to need a file.
 constexpr uint64_t kPackedInMemory = 1ull << 30;
 
 static std::vector<std::string> places_for(const Checkpoint& checkpoint, const EngineOptions& options) {
@@ -39,7 +39,7 @@ Engine::Engine(const std::string& path, const EngineOptions& options,
 
   const PackedWeights packed_weights = backend_->packer().keep_packed(
       expert_shapes(config), places_for(*checkpoint_, options), fingerprint(*checkpoint_), cancelled);
-  // Everything that this engine will ever take is planned before the first byte of weights is moved.
+  // All memory that this engine will ever use is planned before the first byte of weights is moved.
   const MemoryPlan plan = plan_memory(config, options, *backend_);
   backend_->packer().reserve_weights(plan.weights_bytes);
   backend_->reserve_workspace(plan.limits);
@@ -90,7 +90,7 @@ static std::string message_of(const std::exception_ptr& thrown) {
   }
 }
 
-// For requests that were there when the engine ended by itself: kModelFormat when its checkpoint is not what it was.
+// The error for the requests that were present when the engine failed: kModelFormat if its checkpoint has changed.
 Error Engine::ending_of(const std::exception_ptr& thrown) {
   Code code = Code::kDevice;
   try {
@@ -166,7 +166,7 @@ void Engine::submit(Request request) {
     std::lock_guard lock(mutex_);
     if (broken_) throw Error(Code::kClosed, str("the engine has ended: ", message_of(broken_)));
     if (closing_) throw Error(Code::kClosed, "the engine is closed");
-    // Room first: once its constraint is compiled, or its client was told, the request is taken.
+    // Reserve first: once its constraint compiles, or its client was notified, the request must be queued.
     if (commands_.size() == commands_.capacity()) commands_.reserve(2 * commands_.size() + 1);
     int& own = queued_by_tenant_[request.tenant];
     int& most = std::max_element(queued_by_tenant_.begin(), queued_by_tenant_.end(), has_fewer)->second;
@@ -175,12 +175,12 @@ void Engine::submit(Request request) {
       throw Error(Code::kQueueFull, str("the queue holds ", info_.max_queue, " waiting requests, its maximum"));
     }
     request.submitted = Clock::now();
-    // Salts of the two kinds cannot meet: without the prefix cache, only the choices of one request share.
+    // The two prefixes keep the salts apart: without the prefix cache, only the choices of one request share pages.
     request.salt = info_.prefix_cache ? "=" + request.salt : str("#", request.client, ",", request.id);
     if (request.compiling != nullptr) constraint_thread_.add(request.compiling);
     if (request.constraint != nullptr) accept(request.client, request.id, *request.constraint);
     commands_.emplace_back(std::move(request));
-    // Until the step that runs has ended, which place is given up is a guess.
+    // Until the current step ends, the choice of the request that loses its place is an estimate.
     ++own;
     if (displaces)
       --most;
@@ -190,7 +190,7 @@ void Engine::submit(Request request) {
   changed_.notify_one();
 }
 
-// One that is known, or a job to compile it.
+// Takes a compiled constraint from the cache, or makes a job that compiles it.
 void Engine::find_constraint(Request& request) {
   std::shared_ptr<grammar::Constraints> constraints;
   {
@@ -212,18 +212,18 @@ void Engine::find_constraint(Request& request) {
 void Engine::send(Command command) {
   {
     std::lock_guard lock(mutex_);
-    if (closing_ || broken_) return;  // nobody is left to carry it out
+    if (closing_ || broken_) return;  // no thread is left to carry it out
     commands_.push_back(std::move(command));
   }
   changed_.notify_one();
 }
 
-// On the compiler's thread. Its client hears at once that it was accepted, and of a refusal with the step that runs.
+// Runs on the compiler's thread. The client gets kAccepted at once, and a refusal with the current step.
 void Engine::compiled(uint64_t client, uint64_t id, const CompiledConstraint& constraint) {
   {
     std::lock_guard lock(mutex_);
     if (closing_ || broken_) return;
-    // Whoever catches what this throws calls it again: nothing may be told twice.
+    // A caller that catches an exception calls again: no event may be posted twice.
     commands_.push_back(Compiled{client, id, constraint});
     try {
       if (const auto* made = std::get_if<std::shared_ptr<const grammar::Constraint>>(&constraint))
@@ -236,12 +236,13 @@ void Engine::compiled(uint64_t client, uint64_t id, const CompiledConstraint& co
   changed_.notify_one();
 }
 
-// Under the lock.
+// The caller holds the lock.
 void Engine::accept(uint64_t client, uint64_t id, const grammar::Constraint& constraint) {
   post(client, {.id = id, .kind = Event::Kind::kAccepted, .relaxed = constraint.relaxed});
 }
 
-// Under the lock: after disconnect() nobody may be woken. Where memory is refused, the event is still whole.
+// The caller holds the lock: after disconnect() `wake` must not be called. If an allocation fails, the event stays
+// whole.
 void Engine::post(uint64_t client, Event&& event) {
   const auto known = clients_.find(client);
   if (known == clients_.end()) return;
@@ -257,7 +258,7 @@ void Engine::cancel_choice(uint64_t client, uint64_t id, int choice) { send(Canc
 void Engine::pause(uint64_t client, uint64_t id, int choice, bool paused) { send(Pause{client, id, choice, paused}); }
 
 void Engine::supply_logits(uint64_t client, uint64_t id, int choice, std::vector<float> logits) {
-  if (const int vocab = info_.model.vocab; logits.size() != size_t(vocab)) {  // its sequence would wait for ever
+  if (const int vocab = info_.model.vocab; logits.size() != size_t(vocab)) {  // else its sequence would wait forever
     throw Error(Code::kInvalidArgument, str("there are ", logits.size(), " logits where ", vocab, " are expected"));
   }
   send(Supply{client, id, choice, std::move(logits)});

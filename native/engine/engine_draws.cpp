@@ -1,4 +1,4 @@
-// How the engine's thread draws tokens: from the logits of a step, within what the request asks for.
+// How the engine's thread draws tokens from the logits of a step, with the sampling options of the request.
 #include <algorithm>
 #include <limits>
 #include <optional>
@@ -8,7 +8,7 @@
 
 namespace oss {
 
-// The highest logit wins, whatever the request asks for.
+// Arguments with which the highest logit wins, whatever the request asks for.
 static SamplingArgs certain(SamplingArgs args) {
   args.temperature = 0;
   args.repetition_penalty = 1;
@@ -17,7 +17,7 @@ static SamplingArgs certain(SamplingArgs args) {
   return args;
 }
 
-// Draws from rows of the logits that lie side by side.
+// Draws from adjacent rows of the logits.
 void Engine::queue_draws(std::span<const Draw> draws) {
   const size_t vocab = size_t(info_.model.vocab);
   std::vector<SamplingArgs> args;
@@ -38,13 +38,13 @@ void Engine::queue_draws(std::span<const Draw> draws) {
     bias = request.bias;
     if (draws[i].position < request.min_tokens) {
       for (const int32_t token : request.stop_tokens) {
-        // One that the model cannot say needs no ban.
+        // A token outside the model's vocabulary needs no ban.
         if (uint32_t(token) < vocab) bias.push_back({token, -std::numeric_limits<float>::infinity()});
       }
     }
     std::span<const SamplingContext::Seen> seen = sequence.seen;
     if (request.author) {
-      // Drawn like any other token, so that its log probability is what the model gives it.
+      // Drawn like any other token, so that its log probability comes from the model.
       args.back() = certain(args.back());
       bias = {{*request.author->token(sequence.choice, draws[i].position), std::numeric_limits<float>::max()}};
       seen = {};
@@ -56,13 +56,13 @@ void Engine::queue_draws(std::span<const Draw> draws) {
                    contexts);
 }
 
-// Rows of sequences that only want their logits may lie between.
+// Rows of sequences that need only their logits may lie between the rows of the draws.
 void Engine::draw_now(std::span<const Draw> draws) {
   for (size_t first = 0; first < draws.size();) {
     size_t last = first + 1;
     while (last < draws.size() && draws[last].row == draws[last - 1].row + 1) ++last;
     const std::span<const Draw> together = draws.subspan(first, last - first);
-    // Only draws that gave nothing are repeated, one by one.
+    // Only draws without a result are repeated, one by one.
     std::optional<std::vector<Sampled>> sampled;
     try {
       sampled = sample(together);

@@ -1,4 +1,4 @@
-// What the engine's thread tells of requests, how they end or fail, and how clients hear of it.
+// How the engine's thread reports events of requests, ends or fails them, and wakes their clients.
 #include <algorithm>
 #include <utility>
 
@@ -17,15 +17,15 @@ void Engine::end(Sequence& sequence, FinishReason reason, std::string text) {
   if (admitted) event.timings.prefill_ms = ms_between(sequence.admitted, answered ? sequence.first_token : now);
   if (answered) event.timings.decode_ms = ms_between(sequence.first_token, sequence.last_token);
   tell(sequence, std::move(event));
-  // Without its first choice, the others compute the prompt themselves.
+  // Once the first choice has ended, the others compute the prompt themselves.
   sequence.shared->prompt_is_known = true;
   remove(sequence);
 }
 
-// Ends all choices of a request, soon: those who call this may be in the middle of a list of them.
+// Fails all choices of a request. They are removed later, since the caller may be iterating over a list of them.
 void Engine::fail(Sequence& sequence, const Error& error) {
   tell(sequence, {.kind = Event::Kind::kError, .code = error.code(), .message = error.what(), .field = error.field()});
-  sequence.shared->failed = true;  // now that it was told
+  sequence.shared->failed = true;  // set after tell(), which may throw
   any_failed_ = true;
 }
 
@@ -36,7 +36,7 @@ void Engine::remove_failed() {
   }
 }
 
-// Ends requests that are too many: of those that wait, as submit() has promised, and of those whose clients are away.
+// Ends the requests above the limits: waiting ones, as submit() describes, and those whose clients do not read.
 void Engine::make_room() {
   const auto refuse = [this](Sequence* sequence, const std::string& message) {
     if (sequence == nullptr) return false;
@@ -57,7 +57,7 @@ void Engine::make_room() {
   }
 }
 
-// The device may be computing its next token: nobody will ask for that.
+// The device may be computing the sequence's next token: that token is discarded.
 void Engine::remove(Sequence& sequence) {
   if (ahead_) {
     for (Scheduler::Part& part : ahead_->parts) {
@@ -89,7 +89,7 @@ void Engine::tell(Sequence& sequence, Event event) {
     sequence.withheld.push_back(std::move(event));
     return;
   }
-  // Room for all of them, or none is told: what was moved must not be told again.
+  // Reserve for all events before moving any: a moved event must not be posted twice.
   const size_t events = outbox_.size() + sequence.withheld.size() + 1;
   if (outbox_.capacity() < events) outbox_.reserve(2 * events);
   for (Event& withheld : sequence.withheld) outbox_.push_back({request.client, std::move(withheld)});
@@ -98,7 +98,7 @@ void Engine::tell(Sequence& sequence, Event event) {
   if (is_token) author_ms_ = std::max(author_ms_, request.author->step_ms);
 }
 
-// Under the lock. Takes no memory: submit() has made the places where tenants are counted.
+// The caller holds the lock. Allocates nothing: submit() has added the entry of each tenant.
 void Engine::count_queue() {
   for (auto& [tenant, requests] : queued_by_tenant_) requests = 0;
   queued_ = 0;
@@ -126,7 +126,7 @@ void Engine::publish() {
   auto next = outbox_.begin();
   try {
     for (; next != outbox_.end(); ++next) post(next->first, std::move(next->second));
-  } catch (...) {  // nothing is told twice
+  } catch (...) {  // no event may be posted twice
     outbox_.erase(outbox_.begin(), next);
     throw;
   }

@@ -1,6 +1,6 @@
-// Which tokens the constraints of a step's sequences allow. A mask that is quickly made is made at once; one that is not is
-// made beside the steps (mask_job.h), and its sequence sits out until then: nobody else waits for it. It is the same mask
-// wherever it is made, so what a sequence says does not depend on that.
+// Which tokens the constraints of a step's sequences allow. A cheap mask is made at once. A slow one is made on another
+// thread (mask_job.h), and its sequence sits out until then, so that the others need not wait. The mask is the same
+// wherever it is made, so the completion does not depend on that.
 #include <algorithm>
 #include <utility>
 
@@ -9,11 +9,11 @@
 
 namespace oss {
 
-// For all masks of a step together that are made at once: some 5 ms. Most of them were made before, or take microseconds.
-// Whose last mask was slow gets less, so that some is left for others.
+// The budget of all masks that are made within one step: about 5 ms. Most of them are cached, or take microseconds. A
+// sequence whose last mask was slow gets less, so that some is left for others.
 constexpr uint64_t kWorkOfStep = 50'000, kWorkOfSlowOne = 2'000;
 
-// An author may be cut off by its request's limit, so its masks have none.
+// The limit of a request may cut an author off anywhere, so an author's masks have no limit.
 static int64_t tokens_left(const Sequence& sequence) {
   constexpr int64_t kNoLimit = int64_t(1) << 40;
   return sequence.request().author ? kNoLimit : sequence.request().max_tokens - sequence.completion();
@@ -24,13 +24,13 @@ static std::optional<Error> broken_constraint(const Sequence& sequence) {
   return author ? author->refusal(sequence.choice, sequence.completion(), *sequence.mask) : std::nullopt;
 }
 
-// Before a step: takes the parts out whose next token needs a mask that is not there yet.
+// Before a step: removes the parts whose next token needs a mask that is not made yet.
 void Engine::hold_back(std::vector<Scheduler::Part>& parts) {
   uint64_t work = kWorkOfStep;
   std::erase_if(parts, [&](const Scheduler::Part& part) { return part.rows > 0 && !has_mask(*part.sequence, work); });
 }
 
-// While the device is at a step: nobody asks for what it computes for those parts.
+// While the device runs a step: drops the parts without a mask; their results are discarded.
 void Engine::give_up_unmasked(Launched& step) {
   uint64_t work = kWorkOfStep;
   for (Scheduler::Part& part : step.parts) {
@@ -38,8 +38,8 @@ void Engine::give_up_unmasked(Launched& step) {
   }
 }
 
-// False when the sequence sits out, until it is carried out that it is masked. Where its constraint cannot go on, any token
-// is allowed: append_token() tells of that instead.
+// False when the sequence sits out until its Masked command arrives. Where its constraint cannot continue, any token is
+// allowed: append_token() reports the failure then.
 bool Engine::has_mask(Sequence& sequence, uint64_t& work_left) {
   if (!sequence.needs_mask()) return true;
   try {

@@ -1,5 +1,5 @@
-// What the engine's thread does: it takes commands and steps the model; it draws tokens in engine_draws.cpp and tells of them
-// in engine_events.cpp.
+// The loop of the engine's thread: it takes commands and steps the model. It draws tokens in engine_draws.cpp and
+// reports them in engine_events.cpp.
 #include <algorithm>
 #include <cerrno>
 #include <new>
@@ -16,13 +16,13 @@ void Engine::loop() noexcept {
   try {
     run();
   } catch (...) {
-    // A step that fails leaves the cache in an unknown state: the engine ends, the process does not.
+    // A failed step leaves the cache in an unknown state: the engine stops, the process keeps running.
     break_off(std::current_exception());
   }
 }
 
 void Engine::run() {
-  bool idle = false;  // nothing can run before a command comes
+  bool idle = false;  // nothing can run before the next command
   while (!closing_) {
     {
       std::unique_lock lock(mutex_);
@@ -42,7 +42,7 @@ void Engine::run() {
   over_ = true;
 }
 
-// Tells whoever can be told. There may be no memory even for that: then clients are woken, and find ending().
+// Reports the failure to the clients. If there is no memory even for that, they are woken and read ending().
 void Engine::break_off(std::exception_ptr why) noexcept {
   {
     std::lock_guard lock(mutex_);
@@ -85,7 +85,7 @@ void Engine::carry_out(Request request) {
       scheduler_->add(std::move(sequence));
     }
   } catch (const std::exception& thrown) {
-    if (shared != nullptr) shared->failed = any_failed_ = true;  // choices that are there already
+    if (shared != nullptr) shared->failed = any_failed_ = true;  // also removes the choices that were added already
     const Error error = as_error(thrown);
     outbox_.push_back({client,
                        {.id = id,
@@ -141,7 +141,7 @@ void Engine::carry_out(Supply supply) {
   }
 }
 
-// One step of everything that can run; false when nothing can.
+// Runs one step of everything that can run; false when nothing can.
 bool Engine::step() {
   const auto started = Clock::now();
   TraceSpan whole("engine", "step");
@@ -155,7 +155,7 @@ bool Engine::step() {
     if (current.parts.empty() || !begin(current)) return true;
   }
   if (current.queued && backend_->runs_ahead()) {
-    // While the device works on this step, the next one is prepared, and handed over when it is all that could come.
+    // While the device runs this step, the next one is prepared. It is launched if nothing else could join it.
     Launched next{.parts = scheduler_->plan_ahead(current.parts)};
     if (!next.parts.empty()) {
       if (!launch(next)) return true;
@@ -165,8 +165,8 @@ bool Engine::step() {
   whole.arg("sequences", int(current.parts.size()));
   finish(current);
   remove_failed();
-  // What a sequence has said decides about what it may say: its masks and penalties, made while the device computes. Where
-  // a mask takes longer, nobody asks for what is computed.
+  // The masks and penalties of a sequence depend on its tokens so far. They are made while the device computes. If a
+  // mask takes longer, the result of its part is discarded.
   if (ahead_) {
     give_up_unmasked(*ahead_);
     draw(*ahead_);
@@ -178,22 +178,22 @@ bool Engine::step() {
   return true;
 }
 
-// Launches a step and begins its draws; false when there is nothing to finish: the engine is closing, or its parts had to
-// be computed one by one.
+// Launches a step and begins its draws. False when there is nothing to finish: the engine is closing, or the parts had
+// to be computed one by one.
 bool Engine::begin(Launched& step) {
   try {
     if (!launch(step)) return false;
     draw(step);
     return true;
   } catch (const std::exception& error) {
-    // A device that runs ahead has its memory since it was loaded, and may be at work.
+    // A device that runs ahead has allocated its memory at load, and may still be running.
     if (!is_out_of_memory(error) || backend_->runs_ahead()) throw;
   }
   return run_apart(step.parts);
 }
 
-// Memory that is refused for a whole step may suffice for most of its parts: those fail that ask for too much. Nothing was
-// noted of the step, so it is computed anew, with the same bits.
+// If memory is refused for a whole step, it may still suffice for most of its parts; only those that need too much
+// fail. Nothing of the step was recorded, so it is computed again, with the same bits.
 bool Engine::run_apart(const std::vector<Scheduler::Part>& parts) {
   for (const Scheduler::Part& part : parts) {
     if (part.sequence->shared->failed) continue;
@@ -220,7 +220,7 @@ bool Engine::launch(Launched& step) {
   return forward_->run(arrays, *kv_, closing_);
 }
 
-// Begins the draws of a step, where they are all that is wanted of it. Rows of sequences that have ended keep their places.
+// Begins the draws of a step, unless a request needs its logits. Rows of ended sequences keep their places.
 void Engine::draw(Launched& step) {
   std::vector<Draw> draws;
   bool anybody = false;
@@ -234,12 +234,12 @@ void Engine::draw(Launched& step) {
   if (anybody) queue_draws(draws);
 }
 
-// Which token of its completion the logits of a part decide.
+// Returns the position in the completion that the logits of a part decide.
 int64_t Engine::drawn_position(const Scheduler::Part& part) {
   return part.begin + part.tokens - int64_t(part.sequence->request().prompt.size());
 }
 
-// Waits for a step, and tells what came of it.
+// Waits for a step, and reports its results.
 void Engine::finish(const Launched& step) {
   std::vector<Sampled> sampled;
   if (step.queued) sampled = backend_->sampled();
@@ -291,7 +291,7 @@ void Engine::read_logits(Sequence& sequence, int first_row, int64_t rows) {
   if (rows == 0) return;
   const size_t vocab = size_t(info_.model.vocab);
   const size_t before = sequence.logits.size();
-  // All of it at once: growing would need up to three times as much.
+  // Reserve everything at once: growing would need up to three times as much.
   if (before == 0) {
     const size_t values = size_t(sequence.request().logits_last) * vocab;
     try {
@@ -306,7 +306,7 @@ void Engine::read_logits(Sequence& sequence, int first_row, int64_t rows) {
                  {sequence.logits.data() + before, size_t(rows) * vocab});
 }
 
-// An author may be slower than the model that it stands for; the engine is as busy as with a slow model.
+// Waits for the time of an author that is slower than the model, so that the engine is as busy as with a slow model.
 void Engine::take_author_time() {
   const double ms = std::exchange(author_ms_, 0);
   if (ms <= 0) return;

@@ -6,7 +6,7 @@
 namespace oss {
 namespace {
 
-constexpr double kSmallestExponent = -3;  // the lowest bucket but one begins at 10^-3
+constexpr double kSmallestExponent = -3;  // the second bucket begins at 10^-3
 
 }  // namespace
 
@@ -23,7 +23,7 @@ void Histogram::add(double value) {
 double Histogram::percentile(double share) const {
   if (count_ == 0) return 0;
   const double wanted = std::ceil((share > 0 ? std::min(share, 1.0) : 0.0) * double(count_));
-  const uint64_t rank = std::max<uint64_t>(uint64_t(wanted), 1);  // of the values in order, from 1
+  const uint64_t rank = std::max<uint64_t>(uint64_t(wanted), 1);  // rank among the sorted values, from 1
   if (rank >= count_) return max_;
   uint64_t below = 0;
   size_t bucket = 0;

@@ -8,12 +8,12 @@ namespace oss {
 
 class Histogram {
  public:
-  // Negative values and those that are not finite are ignored.
+  // Ignores negative values and values that are not finite.
   void add(double value);
-  // The value up to which `share` (0 .. 1) of the values lie; 0 when there is none. Less than 10^-3 reads as 0, more
-  // than 10^9 as the maximum; the maximum itself is exact.
+  // Returns the value up to which `share` (0 .. 1) of the values lie; 0 when there is none. A value below 10^-3 reads
+  // as 0, one above 10^9 as the maximum; the maximum itself is exact.
   double percentile(double share) const;
-  // What lies from `from` on, and below the begin of the next bucket; empty ones are left out.
+  // A bucket holds the values from `from` up to the begin of the next bucket; empty buckets are left out.
   struct Bucket {
     double from;
     uint64_t count;
@@ -24,7 +24,7 @@ class Histogram {
   double max() const { return max_; }
 
  private:
-  // 10^-3 .. 10^9 in 20 buckets per factor of 10 (12 % wide: within 6 % of the middle), one below and one above.
+  // 10^-3 .. 10^9 in 20 buckets per factor of 10 (12 % wide: within 6 % of the middle), plus one below and one above.
   static constexpr int kPerDecade = 20, kDecades = 12;
   std::array<uint64_t, kPerDecade * kDecades + 2> buckets_{};
   uint64_t count_ = 0;

@@ -1,4 +1,4 @@
-// Work that no step waits for: jobs in turns, a part of each at a time, on a thread that begins with the first one.
+// Runs jobs that no step waits for, one part of each in turn, on a thread that starts with the first job.
 #pragma once
 #include <atomic>
 #include <condition_variable>
@@ -12,10 +12,10 @@ namespace oss {
 
 struct Job {
   virtual ~Job() = default;
-  // One part; false when there is more to do. Throws std::bad_alloc and nothing else: then it is called again once there may
-  // be memory, for whoever waits for a job hears of it in any case, or would wait forever.
+  // Runs one part; false when there is more to do. Throws only std::bad_alloc. The part then runs again after a pause,
+  // since the requests that wait for the job would otherwise wait forever.
   virtual bool work() = 0;
-  std::atomic<bool> cancelled{false};  // set by whoever loses interest: there is no further part then
+  std::atomic<bool> cancelled{false};  // set when the result is no longer needed: no further part runs then
 };
 
 class JobThread {
@@ -25,16 +25,16 @@ class JobThread {
 
   // Throws kResourceLimit when the system refuses the thread; the job is not taken then.
   void add(std::shared_ptr<Job> job);
-  // Cancels what is left, and waits for the thread. Nothing is taken afterwards. Idempotent.
+  // Cancels the remaining jobs, and joins the thread. Later jobs are not taken. Idempotent.
   void stop();
 
  private:
   void loop();
 
   const char* const name_;
-  std::mutex mutex_;  // guards what follows, but for the thread after it has begun
+  std::mutex mutex_;  // guards the members below, except the thread once it has begun
   std::condition_variable changed_;
-  std::list<std::shared_ptr<Job>> jobs_;  // the first is at work
+  std::list<std::shared_ptr<Job>> jobs_;  // the first one runs
   bool stopping_ = false;
   Thread thread_;
 };

@@ -19,7 +19,7 @@ static int64_t pages_of(int64_t tokens) { return (tokens + kPageTokens - 1) / kP
 KvCache::KvCache(std::array<int, kKvGroups> pages, int window) : window_(window) {
   for (int g = 0; g < kKvGroups; ++g) {
     groups_[g].pages.resize(size_t(pages[g]));
-    // Handed out from 0 upwards, so that memory is touched only as far as it was ever needed.
+    // Handed out from 0 upwards, so that only memory that was needed is ever touched.
     for (int page = pages[g] - 1; page >= 0; --page) groups_[g].free.push_back(page);
   }
 }
@@ -29,7 +29,7 @@ int64_t KvCache::first_visible(int64_t position) const {
 }
 
 int64_t KvCache::reuse(SequencePages& pages, std::span<const int32_t> tokens, int64_t limit, const std::string& salt) {
-  if (groups_[kKvFull].pages.empty()) return 0;  // without layers that see everything nothing holds a beginning
+  if (groups_[kKvFull].pages.empty()) return 0;  // without layers with full attention no page holds a beginning
   std::vector<Node*> known;
   for (uint64_t parent = 0; int64_t(known.size() + 1) * kPageTokens <= limit; parent = known.back()->id) {
     Node* node =
@@ -48,7 +48,7 @@ int64_t KvCache::reuse(SequencePages& pages, std::span<const int32_t> tokens, in
   while (windowed && count > 0 && !window_is_there(count)) --count;
   if (count == 0) return 0;
 
-  // Before any page is taken: one that stands in no table would be lost.
+  // Reserve before any page is taken: a page that stands in no table would be lost.
   for (auto& table : pages.table) table.reserve(count);
   const size_t visible = size_t(first_visible(int64_t(count) * kPageTokens));
   for (size_t i = 0; i < count; ++i) {
@@ -69,7 +69,7 @@ bool KvCache::reserve(SequencePages& pages, int64_t begin, int64_t end) {
   const int64_t gone = std::min<int64_t>(first_visible(begin), int64_t(window.size()));
   for (int64_t i = gone - 1; i >= 0 && window[size_t(i)] >= 0; --i) {
     const Node* node = groups_[kKvWindow].pages[size_t(window[size_t(i)])].node;
-    // In the middle of a sequence nobody starts, unless somebody has already.
+    // Sequences rarely start in the middle of another one, so these pages go first unless they were reused already.
     drop(kKvWindow, window[size_t(i)], node == nullptr || !node->reused);
     window[size_t(i)] = -1;
   }
@@ -124,7 +124,7 @@ void KvCache::commit(SequencePages& pages, std::span<const int32_t> tokens, int6
 }
 
 void KvCache::release(SequencePages& pages) {
-  // Deepest first: a beginning outlives what hangs on it.
+  // Deepest first: a beginning must outlive the pages that continue it.
   for (int g = 0; g < kKvGroups; ++g) {
     for (size_t i = pages.table[g].size(); i-- > 0;) {
       if (pages.table[g][i] >= 0) drop(g, pages.table[g][i], false);
@@ -139,7 +139,7 @@ PageStats KvCache::stats(KvGroup group) const {
 }
 
 std::array<int64_t, kKvGroups> KvCache::pages_needed(int64_t end, int64_t chunk) const {
-  // The window before a chunk and the chunk itself, neither beginning at a page's border.
+  // The window before a chunk and the chunk itself; neither needs to begin at a page boundary.
   const int64_t window = pages_of(window_ + std::min(chunk, end)) + 1;
   std::array<int64_t, kKvGroups> needed = {pages_of(end), std::min(pages_of(end), window)};
   for (int g = 0; g < kKvGroups; ++g) {
@@ -211,7 +211,7 @@ void KvCache::unlink(Group& g, int32_t page) {
   --g.cached;
 }
 
-// A page without its full layers is no beginning any more: what its window layers hold goes with it.
+// A page without its full layers is no longer a beginning: the pages of its window layers go too.
 void KvCache::forget(Node* node) {
   for (int g = 0; g < kKvGroups; ++g) {
     const int32_t page = node->page[size_t(g)];

@@ -1,10 +1,10 @@
-// Which page of the KV cache holds what. Numbers only: the memory is KvStorage's, nothing here knows a device.
+// Which page of the KV cache holds which tokens. This class handles page numbers only; the memory belongs to KvStorage.
 //
-// Two groups of pages, one for the layers that see everything, one for those with a sliding window, whose pages a sequence
-// gives up once no query can see them. A page that is full is known by what it holds: its tokens, and everything before
-// them. Other sequences with the same beginning share it, and after its last user has gone it stays until its place is
-// needed, least recently used first. A sequence can start from any page boundary up to which it finds its full pages, and
-// the window pages that the next query sees.
+// There are two groups of pages: one for the layers with full attention, one for those with a sliding window. A
+// sequence gives up a window page once no query can see it. A full page is known by its content: its tokens, and
+// everything before them. Other sequences with the same beginning share it. After its last user has gone, it stays
+// until its place is needed, least recently used first. A sequence can start from any page boundary, if it finds all
+// full pages up to there and the window pages that the next query sees.
 #pragma once
 #include <array>
 #include <cstdint>
@@ -20,43 +20,44 @@ namespace oss {
 
 // The pages of one sequence.
 struct SequencePages {
-  std::vector<int32_t> table[kKvGroups];  // page of each 64 tokens; -1: not there (any more)
-  int64_t registered = 0;                 // pages from the start whose content is known by others
-  uint64_t chain = 0;                     // identity of the last of them; 0: none
+  std::vector<int32_t> table[kKvGroups];  // page of each 64 tokens; -1: none, or given up
+  int64_t registered = 0;                 // pages from the start whose content the cache knows
+  uint64_t chain = 0;                     // id of the last of them; 0: none
 };
 
 struct PageStats {
-  int total = 0, free = 0, cached = 0, shared = 0;  // cached: held for later, and free to be taken
+  int total = 0, free = 0, cached = 0, shared = 0;  // cached: kept for reuse; also counted as free
 };
 
 class KvCache {
  public:
-  // pages: of each group; 0 = no layer belongs to it. window: keys a query sees on sliding layers.
+  // pages: the number in each group; 0 = no layer belongs to it. window: keys that a query sees on sliding layers.
   KvCache(std::array<int, kKvGroups> pages, int window);
 
-  // Gives an empty sequence the pages of its longest known beginning of at most `limit` tokens; returns how many tokens
-  // that is, a multiple of kPageTokens. Only beginnings with the same salt are known to each other.
+  // Gives an empty sequence the pages of its longest known beginning of at most `limit` tokens. Returns the number of
+  // these tokens, a multiple of kPageTokens. Only sequences with the same salt share beginnings.
   int64_t reuse(SequencePages& pages, std::span<const int32_t> tokens, int64_t limit, const std::string& salt);
 
   // Makes room to compute tokens [begin, end) of a sequence, and gives up window pages that no query from `begin` on
-  // sees. False, and nothing taken, when there are not enough pages.
+  // sees. Returns false and takes nothing when there are not enough pages.
   bool reserve(SequencePages& pages, int64_t begin, int64_t end);
 
-  // Tokens [0, computed) are in the cache: pages that became full get known. Where another sequence computed the same
-  // page meanwhile, that one is used and this one given back.
+  // Records that tokens [0, computed) are in the cache: pages that became full become known. If another sequence
+  // computed the same page meanwhile, that page is used and this one is given back.
   void commit(SequencePages& pages, std::span<const int32_t> tokens, int64_t computed, const std::string& salt);
 
   void release(SequencePages& pages);
 
   PageStats stats(KvGroup group) const;
-  // Pages of each group that [0, end) of a sequence takes at most when it is computed `chunk` tokens at a time.
+  // The largest number of pages of each group that tokens [0, end) of a sequence take when computed in chunks of
+  // `chunk` tokens.
   std::array<int64_t, kKvGroups> pages_needed(int64_t end, int64_t chunk) const;
 
  private:
-  // A known page: what it holds. Two of them are the same when tokens, salt and everything before are.
+  // A known page and its content. Two nodes are equal when tokens, salt and everything before are equal.
   struct Node {
     uint64_t id, parent;  // never used twice; parent 0: the first page
-    std::string salt;     // of the first page only; the others hang on it
+    std::string salt;     // of the first page only; later pages inherit it from their parent
     std::array<int32_t, kPageTokens> tokens;
     std::array<int32_t, kKvGroups> page;  // -1: that group's page has been evicted
     bool reused = false;
@@ -68,12 +69,12 @@ class KvCache {
   };
   struct Group {
     std::vector<Page> pages;
-    std::vector<int32_t> free;         // neither used nor known; the last is taken next
+    std::vector<int32_t> free;         // neither used nor known; the last one is taken next
     int32_t oldest = -1, newest = -1;  // cached pages without a user
     int cached = 0, shared = 0;
   };
 
-  int64_t first_visible(int64_t position) const;  // page of the first key that a query there sees on sliding layers
+  int64_t first_visible(int64_t position) const;  // page of the first key that a query there sees in its window
   Node* find(uint64_t parent, const std::string& salt, std::span<const int32_t> tokens) const;
   int available(const Group& group) const { return int(group.free.size()) + group.cached; }
   int32_t take(int group);

@@ -18,8 +18,8 @@ KvPlan plan_kv_cache(const Config& config, const KvNeeds& needs, uint64_t availa
   }
   const uint64_t full_bytes = KvStorage::bytes_per_page(config, needs.type, kKvFull);
   const uint64_t window_bytes = KvStorage::bytes_per_page(config, needs.type, kKvWindow);
-  // Window pages: what one chunk and its window take, the windows of all other sequences, and as many again to start from
-  // where others have been. Never more than full ones.
+  // Window pages: one chunk with its window, the windows of all other sequences, and as many again for prefix reuse.
+  // Never more than full pages.
   const int64_t chunk = needs.max_tokens;
   const int64_t chunk_pages = pages_of(config.sliding_window + chunk) + 1;
   const int64_t window_pages = 2 * (chunk_pages + (needs.max_sequences - 1) * (pages_of(config.sliding_window) + 1));

@@ -4,7 +4,7 @@
 
 namespace oss {
 
-// Some 10 ms: others with slow constraints have their turns in between.
+// About 10 ms: other slow constraints have their turns in between.
 constexpr uint64_t kWorkOfTurn = 100'000;
 
 bool MaskJob::work() {

@@ -1,4 +1,5 @@
-// Makes the mask of a slow constraint beside the steps: its sequence sits out until it is there, and nobody else waits.
+// Makes the mask of a slow constraint on another thread. Its sequence sits out until the mask is made; others do not
+// wait.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -14,13 +15,13 @@ namespace oss {
 
 struct MaskJob : Job {
   bool work() override;
-  const grammar::TokenMask* mask() const { return mask_; }  // the matcher's, once it is done
+  const grammar::TokenMask* mask() const { return mask_; }  // the matcher's mask, once the job is done
 
-  std::shared_ptr<grammar::Matcher> matcher;  // the job's own until it is over
+  std::shared_ptr<grammar::Matcher> matcher;  // used only by the job until it is done
   int64_t tokens_left = 0;
   std::shared_ptr<grammar::Constraints> constraints;
-  std::optional<Error> failure{};  // why there is none
-  std::function<void()> done;      // called on the thread, unless it was cancelled
+  std::optional<Error> failure{};  // why there is no mask
+  std::function<void()> done;      // called on the job thread, unless the job was cancelled
 
  private:
   const grammar::TokenMask* mask_ = nullptr;

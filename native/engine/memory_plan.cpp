@@ -26,7 +26,7 @@ MemoryPlan plan_memory(const Config& config, const EngineOptions& options, Backe
   MemoryPlan plan;
   plan.kv_type = options.kv_type.value_or(defaults.kv_type);
   plan.limits = {
-      .tokens = std::max(batch, options.max_sequences),  // room for every decode
+      .tokens = std::max(batch, options.max_sequences),  // room for the decode of every sequence
       .sequences = options.max_sequences,
       .rows = std::max(options.max_sequences, kLogitRows),
       .max_pages = int((context + kPageTokens - 1) / kPageTokens),
@@ -67,7 +67,7 @@ MemoryPlan plan_memory(const Config& config, const EngineOptions& options, Backe
     }
     needs.contexts = options.max_sequences;
   }
-  // Memory that is promised and is not there ends a process later, in the middle of a request.
+  // Memory that is promised but missing would end the process later, in the middle of a request.
   if (!memory.dedicated && options.kv_bytes > memory.free_bytes) {
     throw Error(Code::kOutOfMemory,
                 str("kvCache.bytes asks for ", gigabytes(options.kv_bytes), ", and free is ",

@@ -1,4 +1,4 @@
-// What an engine will take of its device's memory: decided before anything is loaded, and kept.
+// The memory that an engine uses on its device, decided before anything is loaded and never exceeded.
 #pragma once
 #include <cstdint>
 
@@ -9,14 +9,14 @@ namespace oss {
 
 struct MemoryPlan {
   StepLimits limits;
-  DeviceMemory memory;  // before anything was taken
+  DeviceMemory memory;  // before anything was allocated
   KvType kv_type = kKvF32;
   KvPlan kv;
-  uint64_t weights_bytes = 0;    // beside the mapped files
-  uint64_t workspace_bytes = 0;  // activations, and the backend's own
+  uint64_t weights_bytes = 0;    // in addition to the mapped files
+  uint64_t workspace_bytes = 0;  // activations, and buffers of the backend
 };
 
-// Throws kOutOfMemory with the numbers when it does not fit, kUnsupported when the backend does not run such a model.
+// Throws kOutOfMemory with the numbers when the plan does not fit, kUnsupported when the backend cannot run the model.
 MemoryPlan plan_memory(const Config& config, const EngineOptions& options, Backend& backend);
 
 }  // namespace oss

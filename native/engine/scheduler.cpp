@@ -6,7 +6,7 @@
 
 namespace oss {
 
-// Seconds of waiting that a priority is worth: about one for each near 0, never more than this.
+// The limit of the seconds of waiting that a priority is worth. Near 0 each unit of priority is worth about one second.
 constexpr double kMostSeconds = 30;
 
 static Clock::duration head_start(const Sequence& sequence) {
@@ -15,32 +15,32 @@ static Clock::duration head_start(const Sequence& sequence) {
   return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
 }
 
-// Whether a goes before b: among those of one tenant that wait, and among all that run.
+// Whether a goes before b, among the waiting sequences of one tenant and among all running ones.
 static bool before(const Sequence& a, const Sequence& b) {
   const auto came_a = a.submitted - head_start(a), came_b = b.submitted - head_start(b);
   return came_a != came_b ? came_a < came_b : a.arrival < b.arrival;
 }
 
-// Whether a tenant is to start its next sequence before another one does.
+// Whether tenant a starts its next sequence before tenant b does.
 static bool has_turn_before(const Tenant& a, const Tenant& b) {
   if (a.running != b.running) return a.running < b.running;
   const auto since = [](const Tenant& t) { return std::max(t.next->submitted, t.last_start) - head_start(*t.next); };
   return since(a) != since(b) ? since(a) < since(b) : before(*a.next, *b.next);
 }
 
-// Null: there is none.
+// Null when there is no tenant.
 static const Tenant* tenant_with_most(const std::map<std::string, Tenant>& tenants) {
   const auto fewer = [](const auto& a, const auto& b) { return a.second.requests < b.second.requests; };
   const auto most = std::max_element(tenants.begin(), tenants.end(), fewer);
   return most == tenants.end() ? nullptr : &most->second;
 }
 
-// A further choice of a request waits until the first one has computed the prompt, whose pages it then shares.
+// A further choice of a request waits until the first one has computed the prompt, and then shares its pages.
 static bool may_start(const Sequence& sequence) {
   return !sequence.idle() && (sequence.choice == 0 || sequence.shared->prompt_is_known);
 }
 
-// Logits of its last tokens: those that the request is about, then one for each further token.
+// The number of rows of logits: those that the request asks for, then one for each further token.
 static int64_t wanted_rows(const Sequence& sequence) {
   return sequence.completion() > 0 ? 1 : std::max<int64_t>(1, sequence.request().logits_last);
 }
@@ -58,7 +58,7 @@ void Scheduler::add(std::unique_ptr<Sequence> sequence) {
   waiting_.push_back(std::move(sequence));
 }
 
-// Null: nobody who waits may start.
+// Null when no waiting sequence may start.
 Sequence* Scheduler::next_to_start() {
   for (auto& [name, tenant] : tenants_) {
     tenant.running = 0;
@@ -81,7 +81,7 @@ void Scheduler::admit(Clock::time_point now) {
   while (Sequence* next = next_to_start()) {
     const bool full = int(running_.size()) >= limits_.max_sequences;
     if (full || !start(*next, now)) {
-      // Sequences that cannot go on keep neither a place nor pages from one that can.
+      // A sequence that cannot continue gives its place and pages to one that can.
       const auto idle = std::find_if(running_.rbegin(), running_.rend(), [](const auto& s) { return s->idle(); });
       if (idle == running_.rend()) return;
       preempt(size_t(running_.rend() - idle) - 1);
@@ -98,15 +98,15 @@ void Scheduler::admit(Clock::time_point now) {
   }
 }
 
-// Takes over what is known of a sequence that has nothing yet.
+// Reuses the pages that the cache knows for a sequence without pages.
 void Scheduler::find(Sequence& sequence) {
   const int64_t limit = int64_t(sequence.tokens.size()) - wanted_rows(sequence);
   sequence.computed = cache_.reuse(sequence.pages, sequence.tokens, limit, sequence.request().salt);
-  // Of the prompt: a sequence that was preempted finds its own tokens again.
+  // Counts the prompt only: a preempted sequence finds its own tokens again.
   if (sequence.completion() == 0 && !sequence.was_preempted) sequence.cached_tokens = sequence.computed;
 }
 
-// Makes sure that what is not known of a sequence has room; the pages are taken chunk by chunk.
+// Reuses known pages and checks that there is room for the rest; the pages are taken chunk by chunk.
 bool Scheduler::start(Sequence& sequence, Clock::time_point now) {
   find(sequence);
   const auto needed = cache_.pages_needed(int64_t(sequence.tokens.size()), limits_.max_tokens);
@@ -142,7 +142,7 @@ int Scheduler::num_blocked() const {
              std::count_if(waiting_.begin(), waiting_.end(), blocked));
 }
 
-// Frees pages for a running sequence at the cost of another one; false when only those before it in order are left.
+// Preempts a sequence to free pages for `for_whom`. False when only those before it in order are left: it lost its own.
 bool Scheduler::preempt_one(const Sequence* for_whom) {
   size_t victim = running_.size();
   for (size_t i = running_.size(); i-- > 0 && victim == running_.size();) {
@@ -161,7 +161,8 @@ bool Scheduler::reserve(Sequence& sequence, int64_t tokens) {
   return true;
 }
 
-// Takes the pages of tokens that a bench assumes to be known; in chunks, because layers with a window give pages back.
+// Takes the pages of tokens that a bench assumes to be computed; in chunks, because layers with a window give pages
+// back.
 bool Scheduler::assume(Sequence& sequence) {
   const int64_t assumed = std::min(sequence.request().assumed_tokens, int64_t(sequence.request().prompt.size()) - 1);
   while (sequence.computed < assumed) {
@@ -172,9 +173,9 @@ bool Scheduler::assume(Sequence& sequence) {
   return true;
 }
 
-// Tokens of a prompt, behind so much context, for which the other parts of the step leave time.
+// The number of tokens of a prompt, after `context` tokens, for which the other parts of the step leave time.
 int64_t Scheduler::most_beside(int64_t context) const {
-  constexpr int64_t kFewest = 12;  // of max_tokens: a step also has what its number of tokens does not change
+  constexpr int64_t kFewest = 12;  // max_tokens / 12: a step also has costs that do not depend on its number of tokens
   const int64_t same = limits_.context_of_a_token;
   if (!anybody_decodes_ || same == 0) return limits_.max_tokens;
   int64_t work = limits_.max_tokens;
@@ -191,11 +192,11 @@ void Scheduler::take(Sequence& sequence) {
     tokens_left -= part.tokens;
     rows_left -= part.rows;
   }
-  // Of prompts that came together, the later ones find here what the first has computed since they were admitted.
+  // A prompt that was admitted together with an equal one finds here the pages that the other has computed since then.
   if (sequence.pages.table[kKvFull].empty()) find(sequence);
   if (!assume(sequence)) return;
   const int64_t uncomputed = sequence.uncomputed();
-  // Rows wanted lie at the end: a chunk that stops before the end of the prompt has those that it reaches.
+  // The wanted rows lie at the end: a chunk that stops before the end of the prompt has only some of them.
   const int64_t without_rows = std::max<int64_t>(uncomputed - wanted_rows(sequence), 0);
   int64_t tokens = std::min({uncomputed, tokens_left, without_rows + rows_left});
   if (uncomputed > 1) tokens = std::min(tokens, most_beside(sequence.computed));
@@ -210,8 +211,8 @@ const std::vector<Scheduler::Part>& Scheduler::plan(Clock::time_point now) {
   for (const auto& sequence : running_) {
     if (!sequence->blocked()) (sequence->uncomputed() == 1 ? decodes : prompts).push_back(sequence.get());
   }
-  // Prompts keep a quarter of the step, or many streams would leave a newcomer a few tokens of each: the decodes then take
-  // turns, those first that have waited longest.
+  // Prompts keep a quarter of the step, so that many decodes leave a new prompt more than a few tokens. The decodes
+  // then take turns: those that have waited longest go first.
   anybody_decodes_ = !decodes.empty();
   const size_t most_decodes = size_t(std::max<int64_t>(1, limits_.max_tokens * 3 / 4));
   if (!prompts.empty() && decodes.size() > most_decodes) {
@@ -220,7 +221,7 @@ const std::vector<Scheduler::Part>& Scheduler::plan(Clock::time_point now) {
   }
   for (const auto* group : {&decodes, &prompts}) {
     for (Sequence* sequence : *group) {
-      if (sequence->running) take(*sequence);  // it may have lost its pages to one before it
+      if (sequence->running) take(*sequence);  // an earlier one may have taken its pages
     }
   }
   ++step_;
@@ -231,23 +232,23 @@ const std::vector<Scheduler::Part>& Scheduler::plan(Clock::time_point now) {
 std::vector<Scheduler::Part> Scheduler::plan_ahead(const std::vector<Part>& parts) {
   std::vector<Part> ahead;
   const auto able = std::count_if(running_.begin(), running_.end(), [](const auto& s) { return !s->blocked(); });
-  const bool full = able >= limits_.max_sequences;  // a place that is held by one that cannot go on is free
+  const bool full = able >= limits_.max_sequences;  // the place of a blocked sequence counts as free
   const bool somebody_waits =
       std::any_of(waiting_.begin(), waiting_.end(), [](const auto& s) { return !s->blocked(); });
   if (parts.size() != size_t(able) || (somebody_waits && !full)) return {};
-  // Logits that come back are drawn from at once, in place of those of a step that is under way.
+  // Logits that come back are sampled at once, in place of those of the step that runs.
   for (const auto* list : {&running_, &waiting_}) {
     if (std::any_of(list->begin(), list->end(), [](const auto& s) { return s->processing; })) return {};
   }
   int row = 0;
   for (const Part& part : parts) {
-    if (part.sequence == nullptr) return {};  // it has ended since the step was planned, so others may come
+    if (part.sequence == nullptr) return {};  // it has ended since the step was planned, so others may start
     Sequence& sequence = *part.sequence;
     const Request& request = sequence.request();
     const int64_t begin = part.begin + part.tokens;
-    // Its prompt goes on, or its logits are for somebody else.
+    // Its prompt is not complete, or its logits go elsewhere.
     if (part.rows != 1 || request.logits_last > 0 || request.processed || sequence.blocked()) return {};
-    const int64_t said = begin - int64_t(request.prompt.size());  // by the time of this step
+    const int64_t said = begin - int64_t(request.prompt.size());  // tokens before this step
     if (said + 1 < request.max_tokens) {
       if (!cache_.reserve(sequence.pages, begin, begin + 1)) return {};
       ahead.push_back({&sequence, 1, 1, begin, row});

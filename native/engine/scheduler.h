@@ -1,22 +1,22 @@
-// Which sequences run in the next step, and how many tokens of each. Pure: it sees counts, page numbers and a clock that
-// the caller reads.
+// Which sequences run in the next step, and how many tokens of each. Pure: its inputs are counts, page numbers and a
+// time that the caller reads.
 //
-// Waiting sequences of one tenant start first come, first served, where a priority is worth up to 30 seconds of waiting:
-// whoever waits starts before all that came 60 seconds after it, whatever their priorities. Among tenants, the one with the
-// fewest running sequences is next; then the one that has waited longest since it came or since its last start, where
-// priority counts as much. So of two tenants, one with a hundred requests and one with a single one, that one is next. A
-// sequence starts when the pages for all its tokens are there.
+// Waiting sequences of one tenant start in the order of arrival. A priority counts as up to 30 seconds of waiting: a
+// sequence starts before all that arrived 60 seconds after it, whatever their priorities. Among tenants, the one with
+// the fewest running sequences is next. Ties go to the tenant that has waited longest since it arrived or since its
+// last start, with priorities counted in the same way. So a tenant with a single request need not wait behind another
+// one's hundred. A sequence starts when there are free pages for all its tokens.
 //
-// Every running sequence past its prompt gets its next token; what is left of max_tokens, a quarter at least, goes to
-// prompts. Deep in a prompt each token has much context to look at: there fewer of them come beside the next tokens of
-// others, so that these wait hardly longer than for its beginning. When pages run out, a sequence that cannot go on anyway,
-// else the last to have come, gives up its pages and computes its tokens again later. Priority counts there as in waiting,
-// so that nobody loses its pages to those who came 60 seconds after it.
+// Every running sequence past its prompt gets its next token. The rest of max_tokens, a quarter at least, goes to
+// prompts. Deep in a prompt each token attends to a long context. There a step takes fewer prompt tokens beside
+// decodes, so that these wait hardly longer than at the beginning of a prompt. When pages run out, one sequence gives
+// up its pages and computes its tokens again later: a blocked one, else the last to have arrived. Priorities count
+// there as in waiting. So no sequence loses its pages to one that arrived 60 seconds after it.
 //
-// A sequence that waits for its client (its reader is behind, or its logits are away) keeps its place while nobody else
-// wants it. Then it stands aside: it does not count as waiting until its client is back.
+// A sequence that waits for its client (a slow reader, or logits to come back) keeps its place until another sequence
+// needs it. Then it stands aside: it does not count as waiting until its client is back.
 //
-// When memory is refused, std::bad_alloc comes out and every sequence is still there, with the pages that it has.
+// When an allocation fails, std::bad_alloc is thrown, and every sequence still exists and has its pages.
 #pragma once
 #include <algorithm>
 #include <map>
@@ -32,14 +32,14 @@ struct SchedulerLimits {
   int max_sequences;               // running at once
   int64_t max_tokens;              // of a step
   int64_t max_rows;                // of logits of a step
-  int64_t context_of_a_token = 0;  // it takes as long to look at so much context as all else of a token; 0: none counts
+  int64_t context_of_a_token = 0;  // context that takes as long as the rest of one token; 0: takes no time
 };
 
-// What is known of those who ask, while they have something here.
+// The state of a tenant while it has sequences here.
 struct Tenant {
   int sequences = 0;
   Clock::time_point last_start{};
-  // Found anew whenever they are needed.
+  // Computed anew for each use.
   int running = 0, requests = 0;
   Sequence* next = nullptr;
 };
@@ -51,40 +51,40 @@ class Scheduler {
     int64_t tokens;      // its next tokens
     int64_t rows;        // logits of the last `rows` of them
     int64_t begin = 0;   // position of the first of them
-    int drawn_row = -1;  // planned ahead: the only token is what this row of logits of the step before will give
+    int drawn_row = -1;  // planned ahead: the token that is drawn from this row of the previous step's logits
   };
 
   Scheduler(SchedulerLimits limits, KvCache& cache);
 
   void add(std::unique_ptr<Sequence> sequence);
-  // Admits, preempts and reserves pages; the parts in the order of their rows. Empty when nothing can run now.
+  // Admits, preempts and reserves pages. Returns the parts in the order of their rows; empty when nothing can run now.
   const std::vector<Part>& plan(Clock::time_point now);
-  // The step after the one with these parts, while that one runs: the next token of each of its sequences that may get one.
-  // Empty when that is not all there is to do, or when logits go through a client.
+  // Plans the next step while the one with `parts` runs: one token of each of its sequences that may continue. Returns
+  // no parts if other work could join that step, or if logits go through a client.
   std::vector<Part> plan_ahead(const std::vector<Part>& parts);
-  // The step of a part is over: its tokens are in the cache.
+  // Called when the step of a part has ended: its tokens are in the cache.
   void advance(const Part& part);
-  // Takes a sequence out, running or waiting; its pages are given back.
+  // Removes a sequence, running or waiting, and frees its pages.
   std::unique_ptr<Sequence> remove(Sequence* sequence);
 
-  // Running ones first.
+  // Running sequences come first.
   std::vector<Sequence*> all() const;
   int num_running() const { return int(running_.size()); }
   int num_blocked() const;  // running or waiting
   int num_waiting() const { return int(waiting_.size()); }
-  // The further choices of a request do not count: they follow the first one. Nor do requests that stand aside.
+  // Counts neither the further choices of a request, which follow the first one, nor requests that stand aside.
   int num_waiting_requests() const { return int(std::count_if(waiting_.begin(), waiting_.end(), counts_as_waiting)); }
-  // The same by tenant. `note(name of the tenant, number)` is called for each that has requests waiting.
+  // The same by tenant: calls `note(name of the tenant, number)` for each tenant with waiting requests.
   template <typename Note>
   void each_waiting_tenant(const Note& note);
-  // It has something here.
+  // Whether the tenant has sequences here.
   bool knows(const std::string& tenant) const { return tenants_.contains(tenant); }
-  // Of the tenant with the most waiting requests, the newest that has not begun; null: it has begun with all of them.
+  // Returns the newest unstarted request of the tenant with the most waiting requests; null: all of these have started.
   Sequence* to_displace();
-  // Sequences that stand aside; and their requests.
+  // The number of sequences that stand aside, and of their requests.
   int num_aside() const { return int(std::count_if(waiting_.begin(), waiting_.end(), stands_aside)); }
   int num_aside_requests();
-  // Of the tenant with the most requests that stand aside, the one whose client has been away longest.
+  // Returns the sequence that stands aside longest, of the tenant with the most requests that stand aside.
   Sequence* longest_aside();
   uint64_t preemptions() const { return preemptions_; }
 
@@ -105,11 +105,11 @@ class Scheduler {
 
   SchedulerLimits limits_;
   KvCache& cache_;
-  std::vector<std::unique_ptr<Sequence>> waiting_;  // has room for those that run, too: each may be preempted
-  std::vector<std::unique_ptr<Sequence>> running_;  // in the order of their coming, as their priorities shift it
+  std::vector<std::unique_ptr<Sequence>> waiting_;  // has room for the running ones too: each may be preempted
+  std::vector<std::unique_ptr<Sequence>> running_;  // in the order of arrival, shifted by priority
   std::map<std::string, Tenant> tenants_;
   std::vector<Part> parts_;       // of the step that is planned or runs
-  bool anybody_decodes_ = false;  // in it
+  bool anybody_decodes_ = false;  // in that step
   uint64_t preemptions_ = 0, step_ = 0, counts_ = 0;
 };
 

@@ -1,4 +1,4 @@
-// A request, and what becomes of each of its choices on its way through the engine.
+// A request, and the state of each of its choices in the engine.
 #pragma once
 #include <chrono>
 #include <cstdint>
@@ -27,31 +27,32 @@ inline double ms_between(Clock::time_point from, Clock::time_point to) {
 }
 
 struct Request {
-  uint64_t client = 0;  // who hears of it
-  uint64_t id = 0;      // the client's own number
+  uint64_t client = 0;  // receives the events
+  uint64_t id = 0;      // a number that the client chose
   std::vector<int32_t> prompt;
   int choices = 1;
   int64_t max_tokens = 0;            // of each completion
-  int64_t min_tokens = 0;            // stop tokens are banned before
+  int64_t min_tokens = 0;            // stop tokens are banned before this number
   std::vector<int32_t> stop_tokens;  // sorted; the one that ends the completion is its last token
   std::shared_ptr<const StopStrings> stop_strings;
   SamplingArgs sampling{};  // `position` and `choice` are filled in per draw
   std::vector<SamplingContext::Bias> bias;
   int top_logprobs = 0;
-  int priority = 0;               // higher runs sooner, in [-1000, 1000]
-  std::string tenant{};           // who asks: tenants take turns, and share the queue
-  std::string salt;               // prefixes are shared within one salt only
+  int priority = 0;               // higher runs earlier, in [-1000, 1000]
+  std::string tenant{};           // the tenant: tenants take turns, and share the queue
+  std::string salt;               // only requests with the same salt share prefixes
   bool processed = false;         // logits go through the client before each draw
-  std::string constraint_text{};  // what the completion must be; empty: anything, or what `constraint` says
-  std::shared_ptr<const grammar::Constraint> constraint;  // the same, once it is compiled
-  int64_t logits_last = 0;  // > 0: no completion; the logits of the last positions of the prompt instead
-  // Of the prompt, first tokens that are not computed: their places in the cache stay as they are. For benches of decoding.
+  std::string constraint_text{};  // the format of the completion; empty: any text, or `constraint`
+  std::shared_ptr<const grammar::Constraint> constraint;  // the compiled constraint
+  int64_t logits_last = 0;  // > 0: return the logits of the last positions of the prompt, and no completion
+  // The number of first prompt tokens that are not computed: their cache entries stay as they are. For benches of
+  // decoding.
   int64_t assumed_tokens = 0;
   std::shared_ptr<const Author> author{};  // null: the model writes
   // Filled in by the engine.
   std::shared_ptr<ConstraintJob> compiling{};
   Clock::time_point submitted{};
-  bool displaces = false;  // taken into a full queue: a request of the tenant that holds most gives its place
+  bool displaces = false;  // taken into a full queue: a request of the tenant with the most requests gives up its place
 };
 
 enum class FinishReason { kStop, kLength, kCancelled };
@@ -60,16 +61,17 @@ struct Timings {
   double queue_ms = 0, prefill_ms = 0, decode_ms = 0;  // waiting; until the first token; from the first to the last
 };
 
-// What the engine tells about a request. One with a constraint text begins with kAccepted, unless it ends before. Each choice ends with one kDone, or all of them with one kError.
+// What the engine reports about a request. One with a constraint text begins with kAccepted, unless it ends before.
+// Each choice ends with one kDone, or all of them with one kError.
 struct Event {
   enum class Kind { kAccepted, kToken, kProcess, kLogits, kDone, kError };
   uint64_t id = 0;
   int choice = 0;
   Kind kind = Kind::kToken;
-  std::vector<grammar::Relaxed> relaxed{};  // of kAccepted
+  std::vector<grammar::Relaxed> relaxed{};  // in kAccepted
   Sampled sampled{};
-  std::string text{};             // of a token; of kDone: what was held back
-  std::vector<int32_t> tokens{};  // of kProcess: prompt and completion
+  std::string text{};             // the text of a token; in kDone: the text that was held back
+  std::vector<int32_t> tokens{};  // in kProcess: prompt and completion
   std::vector<float> logits{};    // [vocab] or [logits_last, vocab]
   FinishReason reason = FinishReason::kStop;
   int64_t cached_tokens = 0;
@@ -78,7 +80,7 @@ struct Event {
   std::string message{}, field{};
 };
 
-// What the choices of one request share.
+// State that the choices of one request share.
 struct SharedRequest {
   explicit SharedRequest(Request r) : request(std::move(r)) {}
   ~SharedRequest() {
@@ -88,8 +90,8 @@ struct SharedRequest {
   SharedRequest& operator=(const SharedRequest&) = delete;
   const Request request;
   bool prompt_is_known = false;  // the first choice has computed the prompt: the others find its pages
-  bool failed = false;           // its client has been told
-  uint64_t counted = 0;          // the scheduler's own: the count that it was part of
+  bool failed = false;           // its client was notified
+  uint64_t counted = 0;          // used by the scheduler: the last count that included it
 };
 
 struct Tenant;
@@ -117,7 +119,7 @@ struct Sequence {
     compiling = false;
   }
 
-  // Notes a token for the penalties.
+  // Counts a token for the penalties.
   void count(int32_t token, int32_t in_completion) {
     if (!penalized) return;
     const auto [at, is_new] = seen_at.try_emplace(token, seen.size());
@@ -129,10 +131,10 @@ struct Sequence {
   int64_t completion() const { return int64_t(tokens.size() - request().prompt.size()); }
   int64_t uncomputed() const { return int64_t(tokens.size()) - computed; }
   bool waits_for_client() const { return paused || processing; }
-  // For a while that nobody knows: others may have its place.
+  // Whether it waits for an unknown time: other sequences may take its place.
   bool idle() const { return waits_for_client() || compiling; }
   bool blocked() const { return idle() || masking != nullptr; }
-  // What the model says next is within a constraint of which the mask is not there yet.
+  // Whether its next token is constrained and the mask is not made yet.
   bool needs_mask() const { return matcher != nullptr && mask == nullptr && !constraint_failure; }
 
   std::shared_ptr<SharedRequest> shared;
@@ -144,25 +146,25 @@ struct Sequence {
   TextStream text;
   std::shared_ptr<grammar::Matcher> matcher;  // null: unconstrained
   const grammar::TokenMask* mask = nullptr;   // the matcher's, of the next token; null: not made
-  std::shared_ptr<MaskJob> masking;           // has the matcher until the mask is there
+  std::shared_ptr<MaskJob> masking;           // uses the matcher until the mask is made
   bool masks_are_slow = false;                // the last one was
-  std::optional<Error> constraint_failure;    // why it cannot go on
+  std::optional<Error> constraint_failure;    // why its constraint cannot continue
   std::vector<float> logits;                  // collected for logits_last
-  std::vector<Event> withheld;                // tokens of an author that are told of together
-  // For the penalties, where there are any: every distinct token, and where it stands in the list.
+  std::vector<Event> withheld;                // tokens of an author that are reported together
+  // For penalties, if there are any: every distinct token, and its index in the list.
   bool penalized = false;
   std::vector<SamplingContext::Seen> seen;
   std::unordered_map<int32_t, size_t> seen_at;
-  int64_t cached_tokens = 0;  // of the prompt, found instead of computed
+  int64_t cached_tokens = 0;  // prompt tokens that were found in the cache
   Clock::time_point submitted = request().submitted, admitted{}, first_token{}, last_token{};
   bool paused = false;             // its reader is far behind
-  Clock::time_point blocked_at{};  // since when it waits for its client, if it does
+  Clock::time_point blocked_at{};  // since when it has waited for its client
   bool processing = false;         // its logits are with the client
-  bool compiling = false;          // its constraint is not there yet
-  // The scheduler's own.
+  bool compiling = false;          // its constraint is not compiled yet
+  // Used by the scheduler only.
   bool running = false, was_preempted = false;
   Tenant* tenant = nullptr;
-  uint64_t last_step = 0;  // in which it had a part
+  uint64_t last_step = 0;  // the last step in which it had a part
 };
 
 }  // namespace oss

@@ -1,4 +1,4 @@
-// Builds the flat arrays of a step. The arrays keep their addresses from step to step.
+// Builds the flat arrays of a step. The arrays keep their addresses in all steps.
 #pragma once
 #include <vector>
 
@@ -13,7 +13,7 @@ class StepBuilder {
   StepBuilder(const Config& config, int max_tokens, int max_sequences, int max_pages);
 
   void begin();
-  // What a sequence, whose pages must reach that far, gets in this step.
+  // Adds the part of a sequence, whose pages must reach to the end of the part.
   void add(const Scheduler::Part& part);
   const Step& finish();
 

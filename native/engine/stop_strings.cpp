@@ -14,7 +14,7 @@ StopStrings::StopStrings(std::vector<std::string> strings) : strings_(std::move(
   strings_.erase(std::unique(strings_.begin(), strings_.end()), strings_.end());
 
   // The strings that begin with node n are strings_[nodes_[n].string .. ends[n]). Nodes are settled in order of depth,
-  // so a fallback, which is shorter, is always settled before it is asked for.
+  // so a fallback, which is shorter, is always settled before its use.
   std::vector<uint32_t> ends = {uint32_t(strings_.size())};
   nodes_.push_back({.string = 0, .depth = 0});
   labels_.push_back('\0');
@@ -22,7 +22,7 @@ StopStrings::StopStrings(std::vector<std::string> strings) : strings_(std::move(
     Node node = nodes_[n];
     uint32_t string = node.string;
     node.match = nodes_[size_t(node.fallback)].match;
-    if (strings_[string].size() == node.depth) {  // the string that is this beginning is sorted before its extensions
+    if (strings_[string].size() == node.depth) {  // the string that equals this prefix is sorted before its extensions
       node.match = node.depth;
       ++string;
     }

@@ -39,7 +39,7 @@ std::string TextStream::end() {
   return std::move(piece.text);
 }
 
-// Gives out what was held back and the new text, but for what is now held back or from a stop string on.
+// Returns the text that was held back and the new text, except the part that is now held back or follows a stop string.
 TextStream::Piece TextStream::release(const std::string& text) {
   if (!stops_) return {.text = text};
   const std::string_view held = stops_->held(state_);

@@ -1,4 +1,5 @@
-// Tokens in, text out, for one completion: whole characters only, and nothing that may still become a stop string.
+// Turns the tokens of one completion into text: whole characters only, without text that may still become a stop
+// string.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -10,20 +11,20 @@ namespace oss {
 
 class TextStream {
  public:
-  // `stops` may be null: nothing is held back then but incomplete characters.
+  // `stops` may be null: then only incomplete characters are held back.
   explicit TextStream(std::shared_ptr<const StopStrings> stops);
 
   struct Piece {
     std::string text;      // UTF-8, whole characters; an invalid sequence is one U+FFFD as in the WHATWG decoder
     bool stopped = false;  // a stop string is complete: `text` ends before it, and nothing may be pushed any more
   };
-  // Special tokens are their spelling ("<|end|>"), byte order marks are kept, as in lib/tokenizer/text-stream.ts. An id
-  // without a spelling (beyond the tokenizer's vocabulary) adds nothing.
+  // Special tokens become their spelling ("<|end|>"), byte order marks are kept, as in lib/tokenizer/text-stream.ts. An
+  // id without a spelling (beyond the tokenizer's vocabulary) adds nothing.
   //
-  // Stop strings are found in the text, not in the bytes before U+FFFD is put in. Of several, the one that ends first
-  // counts, and of those the longest.
+  // Stop strings are searched in the text, after U+FFFD has replaced invalid bytes. Of several matches, the one that
+  // ends first counts; of those that end together, the longest.
   Piece push(int32_t token);
-  // What was held back and turns out to be text: U+FFFD for an incomplete character, then nothing more.
+  // Returns the text that was held back, with U+FFFD for an incomplete character. Nothing may be pushed after it.
   std::string end();
 
  private:
@@ -31,7 +32,7 @@ class TextStream {
 
   std::shared_ptr<const StopStrings> stops_;
   std::string incomplete_;               // the first bytes of a character, at most three
-  int32_t state_ = StopStrings::kStart;  // tells what is held back, too
+  int32_t state_ = StopStrings::kStart;  // also determines the text that is held back
 };
 
 }  // namespace oss
