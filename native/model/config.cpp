@@ -12,7 +12,8 @@ namespace {
 
 constexpr int kMxBlock = 32;  // weights that share one scale
 
-// Keys are those of the Hugging Face config; limits are what the kernels index and keep in registers or on the stack.
+// Keys are named as in the Hugging Face config. Limits are the largest indices, registers and stack arrays of the
+// kernels.
 struct Dimension {
   const char* key;
   int Config::* value;

@@ -7,7 +7,7 @@ namespace oss {
 
 static KvGroup group_of(const Config& config, int layer) { return config.layer_sliding[layer] ? kKvWindow : kKvFull; }
 
-// Of one layer: keys and values.
+// Bytes of one page of one layer: keys and values.
 static size_t page_bytes(const Config& config, KvType type) {
   return size_t(2) * config.kv_size() * kPageTokens * kv_element_bytes(type);
 }

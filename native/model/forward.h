@@ -1,5 +1,5 @@
-// The forward pass of gpt-oss: which weights and shapes go through which blocks and operations of the backend seam. What
-// the blocks do is in native/backend/blocks.cpp.
+// The forward pass of gpt-oss: it gives weights and shapes to the blocks and operations of the backend seam.
+// native/backend/blocks.cpp defines the blocks.
 #pragma once
 #include <array>
 #include <atomic>
@@ -13,7 +13,7 @@
 
 namespace oss {
 
-// Keys and values of all layers, in pages of kPageTokens tokens. A page number means the same page in every layer of a group.
+// Keys and values of all layers, in pages of kPageTokens tokens. A page number is valid in every layer of its group.
 class KvStorage {
  public:
   KvStorage(const Config& config, Backend& backend, KvType type, std::array<int, kKvGroups> pages);
@@ -35,12 +35,12 @@ class KvStorage {
 
 class Forward {
  public:
-  // Activations are allocated once, for steps within the limits. With a dump, each step writes its tensors.
+  // Activations are allocated once, for steps within the limits. If `dump` is set, each step writes its tensors.
   Forward(const Model& model, Backend& backend, const StepLimits& limits, std::unique_ptr<Dump> dump);
   static uint64_t workspace_bytes(const StepLimits& limits, const Backend& backend);
 
-  // Appends the step's tokens to their sequences in `kv` and leaves logits [step.num_rows, vocab] in logits().
-  // When `stop` becomes true the pass may end early, between layers, and returns false: logits() is then meaningless.
+  // Appends the step's tokens to their sequences in `kv` and leaves logits [step.num_rows, vocab] in logits(). When
+  // `stop` becomes true, the pass may end early, between layers. It then returns false, and logits() is undefined.
   bool run(const Step& step, const KvStorage& kv, const std::atomic<bool>& stop);
 
   float* logits() const { return logits_; }

@@ -1,4 +1,4 @@
-// A model in the memory of one device: the config and every weight in the layout that the backend's kernels like.
+// A model in the memory of one device: the config and every weight, in the layout of the backend's kernels.
 #pragma once
 #include <vector>
 

@@ -36,7 +36,7 @@ uint64_t packed_bytes(const Config& config, const WeightPacker& packer) {
       bytes += packer.matrix_bytes(spec.shape[0], spec.shape[1], matrix_use(spec.use));
     } else if (is_blocks(spec.use)) {
       const ExpertShape shape = expert_shape(spec);
-      bytes += packer.experts_bytes(shape.experts, shape.rows, shape.cols);  // with the scales
+      bytes += packer.experts_bytes(shape.experts, shape.rows, shape.cols);  // includes the scales
     } else if (!is_mxfp4(spec.use)) {
       bytes += packer.vector_bytes(spec.elements());
     }

@@ -1,4 +1,4 @@
-// From the tensors of a checkpoint to a model in the memory of a device.
+// Packs the tensors of a checkpoint into a model in the memory of a device.
 #pragma once
 #include <functional>
 #include <span>
@@ -9,17 +9,17 @@
 
 namespace oss {
 
-// Of the experts, in the order in which they are packed.
+// The shapes of the experts, in the order in which they are packed.
 std::vector<ExpertShape> expert_shapes(const Config& config);
 
-// Memory that the weights of such a model take on a device beside their files.
+// Bytes that the weights of such a model take on a device in addition to their files.
 uint64_t packed_bytes(const Config& config, const WeightPacker& packer);
 
-// Packs these weights into their places in the model, whose layers are there.
+// Packs these weights into their places in the model, whose layers must exist.
 void pack_weights(std::span<const WeightSpec> specs, const Tensors& tensors, WeightPacker& packer, Model& model);
 
-// Hands every weight to the packer once, for which reserve_weights() has made room. `progress(done, total)` counts layers
-// and may throw to stop the loading. The tensors outlive the model: their mapped files may be the weights themselves.
+// Gives every weight to the packer once, after reserve_weights(). `progress(done, total)` counts layers and may throw
+// to stop the loading. The tensors must outlive the model: their mapped files may be the weights themselves.
 Model pack_model(const Config& config, const Tensors& tensors, WeightPacker& packer,
                  const std::function<void(size_t, size_t)>& progress);
 

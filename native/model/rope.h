@@ -1,4 +1,4 @@
-// RoPE with YaRN: the angles, once for every device.
+// RoPE with YaRN: the angles, computed once for all devices.
 //
 //   angle(p, i) = p · inv_freq[i]      cos, sin multiplied by the concentration, so that q·k carries its square
 //   inv_freq[i] = ramp_i / (factor · theta^(2i/d)) + (1 - ramp_i) / theta^(2i/d)
@@ -32,8 +32,8 @@ class Rope {
   double concentration_ = 1;
 };
 
-// The rows of fill(), made once: 64 angles take 2 µs, and a chunk of a prompt has thousands of positions. 256 bytes for
-// each position that was ever reached, in pieces of 256 positions.
+// The rows of fill(), cached: 64 angles take 2 µs, and a chunk of a prompt has thousands of positions. The table takes
+// 256 bytes for each position that was ever reached, in pieces of 256 positions.
 class RopeTable {
  public:
   explicit RopeTable(const Config& config) : rope_(config), row_size_(size_t(config.head_dim)) {}

@@ -91,10 +91,10 @@ std::vector<float> Taps::read(Operand from, size_t count) {
   return out;
 }
 
-// Of the step's own tokens, from the pages where they were put.
+// Returns the keys or values of the step's tokens, read from their pages.
 std::vector<float> Taps::read(const KvArgs& cache, const void* layer, const Step& step, bool values) {
   const size_t head_dim = size_t(cache.head_dim), heads = size_t(cache.kv_heads);
-  const size_t half = heads * kPageTokens * head_dim;  // elements of the keys, or of the values, of a page
+  const size_t half = heads * kPageTokens * head_dim;  // elements of the keys (or of the values) in a page
   const size_t half_bytes = half * size_t(kv_element_bytes(cache.type));
   std::vector<float> out, page;
   out.reserve(size_t(step.num_tokens) * heads * head_dim);

@@ -1,7 +1,8 @@
-// The tensors of the forward pass under the names that test/oracle gives them, read after each block and dumped.
+// The tensors of the forward pass, named as in test/oracle, read after each block and dumped.
 //
-// Blocks run as their single operations here, on every backend, and no step is recorded: only then do all tensors exist.
-// So a fault of a fused kernel is not in a dump; it shows as logits that differ with and without one.
+// With a dump, blocks run as single operations on every backend, and no step is recorded: only then do all tensors
+// exist. So a dump cannot show a fault of a fused kernel. Such a fault shows as logits that differ with and without a
+// dump.
 #pragma once
 #include <memory>
 #include <string>
@@ -18,7 +19,7 @@ class Taps {
   Taps(std::unique_ptr<Dump> dump, Backend& backend, const Config& config);
 
   void begin(const Step& step, const float* x);  // after the embedding
-  // Run the block, and write what it computes.
+  // Runs the block and writes its results.
   void attention_block(int layer, const AttentionBlock& block, const Step& step);
   void moe_block(int layer, const MoeBlock& block, const Step& step);
   void head(const Step& step, Operand normed, const float* logits);
@@ -29,7 +30,7 @@ class Taps {
   std::vector<float> read(Operand from, size_t count);
   std::vector<float> read(const KvArgs& cache, const void* layer, const Step& step, bool values);
   void write(int layer, const char* name, const Shape& shape, std::span<const float> values);
-  // What the block has added to the residual stream.
+  // Writes what the block has added to the residual stream.
   void write_added(int layer, const char* name, const float* x);
 
   std::unique_ptr<Dump> dump_;

@@ -6,13 +6,13 @@
 
 namespace oss {
 
-// A byte of MXFP4 blocks holds two weights; scales are none.
+// The number of weights: a byte of MXFP4 blocks holds two, and scales are not weights.
 static int64_t weights_in(const WeightSpec& spec) {
   if (spec.use == WeightUse::kScales) return 0;
   return spec.elements() * (is_blocks(spec.use) ? 2 : 1);
 }
 
-// What one token reads of so many elements.
+// The number of these elements that one token reads.
 static int64_t of_a_token(const Config& config, const WeightSpec& spec, int64_t elements) {
   if (spec.use == WeightUse::kTable) return elements / spec.shape[0];
   return is_of_experts(spec.use) ? elements / config.num_experts * config.experts_per_token : elements;
@@ -38,12 +38,12 @@ double bytes_per_token(const Config& config, int64_t context, int kv_element_byt
   return bytes;
 }
 
-// The multiplications of attention take less time each: a third on CPUs, measured with the demo model. Half is assumed.
+// A multiplication of attention takes less time: a third on CPUs, measured with the demo model. Half is assumed.
 int64_t context_of_a_token(const Config& config) {
   constexpr int64_t kFasterInAttention = 2;
   const int64_t full = std::count(config.layer_sliding.begin(), config.layer_sliding.end(), false);
   if (full == 0) return 0;
-  int64_t matrices = 0;  // of the layers: the head is multiplied with a few tokens only
+  int64_t matrices = 0;  // of the layers; few tokens are multiplied with the head
   for (const WeightSpec& spec : weight_specs(config)) {
     if (spec.layer < 0 || !(is_matrix(spec.use) || is_blocks(spec.use))) continue;
     matrices += of_a_token(config, spec, weights_in(spec));

@@ -23,7 +23,7 @@ auto& of_qkv(Model& model, int layer) {
   return model.layers[size_t(layer)].qkv.*Member;
 }
 
-// A row of the table. Names are without "model.layers.N." and "block.N." in a layer.
+// A row of the table. In a layer, names omit "model.layers.N." and "block.N.".
 struct Weight {
   const char* name;
   const char* original;
@@ -33,10 +33,11 @@ struct Weight {
   WeightPlace place;
 };
 
-// Deviations keep activations as large as in a trained model. Norms make every input 1, so queries, keys and values have
-// an rms of 1 and scores, divided by 8 and multiplied by YaRN's concentration of 1.35 twice, one of 1.8: a few dozen keys
-// matter. Gates near 1 use the curved part of SwiGLU. Each layer adds about 0.6 to the residual stream, which starts at 1
-// and ends the 120b at about 4. Logits have a deviation of 2.5: of 201,088 tokens the likeliest gets a few percent.
+// Deviations keep activations as large as in a trained model. Norms make every input 1, so queries, keys and values
+// have an rms of 1. Scores are divided by 8 and multiplied twice by YaRN's concentration of 1.35; their rms is 1.8, so
+// a few dozen keys matter. Gates near 1 use the curved part of SwiGLU. Each layer adds about 0.6 to the residual
+// stream, which starts at 1 and ends at about 4 in the 120b. Logits have a deviation of 2.5: the most probable of
+// 201,088 tokens gets a few percent.
 
 std::vector<Weight> model_weights(const Config& c) {
   using enum WeightUse;
@@ -98,7 +99,7 @@ void check_weight(const WeightSpec& spec, const HostTensor& tensor) {
   if (tensor.shape != spec.shape) fail(str("shape ", str_shape(spec.shape)), str_shape(tensor.shape));
 }
 
-// Experts in BF16 are stored under the name without "_blocks" (original layout: ".blocks").
+// Experts in BF16 are stored under the name without "_blocks" (original layout: without ".blocks").
 void refuse_unpacked(const WeightSpec& missing, const Tensors& tensors) {
   constexpr std::string_view kEnding = "_blocks";
   if (!is_blocks(missing.use)) return;
