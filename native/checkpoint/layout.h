@@ -1,4 +1,4 @@
-// A layout: how one publisher names and packs the tensors, and how its config.json spells the numbers.
+// A layout: how a publisher names and packs the tensors, and how its config.json names the numbers.
 #pragma once
 #include <vector>
 
@@ -11,16 +11,17 @@ namespace oss {
 struct Layout {
   const char* name;
   Config (*read_config)(const JsonReader& json);
-  // The tensors that the files of a checkpoint with this config must hold, under the files' names.
+  // The tensors that the files of a checkpoint with this config must hold, under their names in the files.
   std::vector<WeightSpec> (*file_specs)(const Config& config);
-  // From the files' tensors, which satisfy file_specs, to canonical ones.
+  // Converts the files' tensors, which satisfy file_specs, to canonical ones.
   Tensors (*canonical)(const Config& config, Tensors tensors);
 };
 
 extern const Layout kHuggingFaceLayout;
 extern const Layout kOriginalLayout;
 
-// By its keys: only Hugging Face configs name a class, only original ones count num_experts without one.
+// Detects the layout by the keys: only Hugging Face configs name a class, only original ones have num_experts without
+// one.
 const Layout& layout_of(const JsonReader& config);
 
 }  // namespace oss

@@ -25,7 +25,7 @@ void refuse_other_models(const JsonReader& json) {
     refuse("architectures", names.empty() ? "none" : quote(names.front()));
 }
 
-// What a config of this family can say and our forward pass does not do.
+// Refuses values that are valid for this family but that our forward pass does not implement.
 void refuse_variants(const JsonReader& json) {
   if (!json.boolean("attention_bias", true))
     json.fail(Code::kUnsupported, "attention_bias", "expected true, found false; gpt-oss has attention biases");
@@ -40,7 +40,7 @@ void refuse_variants(const JsonReader& json) {
                       quote(quantization.string("quant_method")), "; only MXFP4 expert weights run");
 }
 
-// One number that may stand under two keys, and must then be the same.
+// Reads one number that may stand under two keys, and must then be equal.
 int agreeing_count(const JsonReader& json, const char* key, const char* other) {
   if (!json.has(other)) return json.count(key);
   if (json.has(key) && json.count(key) != json.count(other))
@@ -82,7 +82,7 @@ RopeConfig read_yarn(const JsonReader& json, const JsonReader& rope, double thet
   out.truncate = rope.boolean("truncate", true);
   out.original_context = rope.has("original_max_position_embeddings") ? rope.tokens("original_max_position_embeddings")
                                                                       : json.tokens("initial_context_length");
-  // Keys of other models' YaRN that would change the scale of cos and sin, which for gpt-oss follows from the factor.
+  // Keys of YaRN in other models that would change the scale of cos and sin. For gpt-oss it follows from the factor.
   const double concentration = 0.1 * std::log(out.factor) + 1;
   if (rope.has("attention_factor") && !(std::fabs(rope.number("attention_factor") - concentration) < 1e-4))
     rope.fail(Code::kUnsupported, "attention_factor", "expected 0.1 ln(factor) + 1 = ", concentration, ", found ",

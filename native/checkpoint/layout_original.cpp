@@ -7,7 +7,7 @@
 namespace oss {
 namespace {
 
-// Fallbacks are the values that OpenAI's reference has in its code; its files leave them out.
+// Fallbacks are the constants in the code of OpenAI's reference; its files leave them out.
 Config read_config(const JsonReader& json) {
   Config c;
   c.num_layers = json.count("num_hidden_layers");
@@ -29,7 +29,7 @@ Config read_config(const JsonReader& json) {
   c.rope.beta_slow = json.number("rope_ntk_alpha", 1);
   c.rope.beta_fast = json.number("rope_ntk_beta", 32);
   c.rope.original_context = json.tokens("initial_context_length");
-  // The product is checked before it becomes an integer: a factor of 1e300 has no int64.
+  // The product is checked before it becomes an integer: with a factor of 1e300 it does not fit into int64.
   const double max_context = double(c.rope.original_context) * c.rope.factor;
   if (!(max_context >= 1 && max_context < 1e15))
     json.fail(Code::kModelFormat, "rope_scaling_factor",
@@ -38,7 +38,7 @@ Config read_config(const JsonReader& json) {
   return c;
 }
 
-// The canonical tensors under their names here; those of one name are one tensor, its rows those of all of them.
+// The canonical tensors under their names in this layout. Tensors with one name become one tensor with the rows of all.
 std::vector<WeightSpec> file_specs(const Config& config) {
   std::vector<WeightSpec> specs;
   std::map<std::string, size_t> place;
@@ -54,7 +54,7 @@ std::vector<WeightSpec> file_specs(const Config& config) {
   return specs;
 }
 
-// Rows are taken from the front of a tensor in canonical order: q first, then k, then v.
+// Takes rows from the front of a tensor in canonical order: q first, then k, then v.
 Tensors canonical(const Config& config, Tensors tensors) {
   Tensors out;
   for (const WeightSpec& spec : weight_specs(config)) {

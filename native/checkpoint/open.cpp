@@ -1,4 +1,5 @@
-// From a path to a checked checkpoint: locate → config → shards → layout → scales; or a synthetic one without files.
+// Opens and checks a checkpoint: path → locate → config → shards → layout → scales; or makes a synthetic one without
+// files.
 #include <algorithm>
 #include <utility>
 

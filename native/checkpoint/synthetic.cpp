@@ -66,7 +66,7 @@ Config tiny() {
   return c;
 }
 
-// For tests of everything around a model: any token can be read and written, and nothing takes long.
+// For tests that need real tokens but little computation: the full vocabulary on a tiny model.
 Config wide() {
   Config c = tiny();
   c.num_layers = 1;
@@ -96,7 +96,7 @@ SyntheticKind kind_of(WeightUse use) {
   return use == WeightUse::kNorm ? kSyntheticNorm : kSyntheticNormal;
 }
 
-// sqrt is exactly rounded, so scales are the same everywhere.
+// sqrt is rounded exactly, so scales are the same on every machine.
 float scale_of(const WeightSpec& spec, const Parameters& parameters) {
   if (spec.name.ends_with("mlp.router.bias")) return parameters.skew;
   const bool sums = is_matrix(spec.use) && spec.use != WeightUse::kTable;
@@ -129,7 +129,7 @@ Number number_of(const std::string& path, std::string_view key, std::string_view
                  const char* expected) {
   Number value{};
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  // Written so that NaN is refused.
+  // This form of the condition also refuses NaN.
   if (error != std::errc() || end != text.data() + text.size() || text.empty() || !(value >= 0 && value <= highest))
     throw Error(Code::kInvalidArgument, str(quote(path), ": ", key, ": expected ", expected, ", found ", quote(text)),
                 "model");

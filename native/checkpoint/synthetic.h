@@ -1,15 +1,15 @@
-// Models without files: the full shapes of gpt-oss with seeded random weights, made where they are needed.
+// Models without files: the full shapes of gpt-oss with seeded random weights, generated where they are needed.
 //
 //   synthetic:NAME[?seed=N&skew=X]      NAME  120b, 20b, small (0.4 GB, full vocabulary), tiny (0.4 MB) or
 //                                             wide (52 MB: as tiny, with the full vocabulary)
 //                                       seed  64 bits, 1 unless given      skew  0 .. 100, 0 unless given
 //
-// Weights are scaled so that activations stay as large as in a trained model (weights.cpp), all bytes are fixed by the
-// seed (kernels/common/synthetic.h), and nothing that such a model says has a meaning.
+// Weights are scaled so that activations stay as large as in a trained model (weights.cpp). The seed fixes all bytes
+// (kernels/common/synthetic.h). The text of such a model is meaningless.
 //
-// Skew: the router's logits are about normal with deviation 1 over tokens; each expert of each layer has a bias of its
-// own, normal with deviation `skew`. Share of all (token, expert) pairs that a layer's four most loaded experts take, and
-// of experts that are used at all, in 2,000 tokens:
+// Skew: over tokens, the router's logits are about normal with deviation 1. Each expert of each layer also has a fixed
+// bias, normal with deviation `skew`. The table gives, for 2,000 tokens, the share of (token, expert) pairs of the four
+// most loaded experts of a layer, and the share of experts that are used at all:
 //
 //   skew           0            0.5          1            2            4
 //   32 experts     14 %, all    31 %, all    48 %, 97 %   68 %, 68 %   81 %, 42 %
@@ -25,7 +25,7 @@ namespace oss {
 
 bool is_synthetic(std::string_view path);  // starts with "synthetic:"
 
-// Throws kModelNotFound for a name that there is not, kInvalidArgument for a parameter.
+// Throws kModelNotFound for an unknown name, kInvalidArgument for a bad parameter.
 std::unique_ptr<Checkpoint> synthetic_checkpoint(const std::string& path);
 
 }  // namespace oss
