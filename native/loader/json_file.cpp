@@ -7,7 +7,7 @@
 namespace oss {
 namespace {
 
-constexpr size_t kMaxFileBytes = 100'000'000;  // as of a safetensors header; the index of the 120b is 60 KB
+constexpr size_t kMaxFileBytes = 100'000'000;  // the limit of a safetensors header; the index of the 120b has 60 KB
 
 }  // namespace
 

@@ -1,4 +1,4 @@
-// The JSON files of a checkpoint, and their values read key by key.
+// Reads the JSON files of a checkpoint, key by key.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -12,19 +12,19 @@ namespace oss {
 
 Json read_json_file(const std::string& path);
 
-// The members of one JSON object. Every complaint names file and key, says what was expected and what was found.
-// A member that is null counts as absent: that is how Python writes None.
+// The members of one JSON object. Every error names file and key, the expected and the found value. A member that is
+// null counts as absent, since Python writes None as null.
 class JsonReader {
  public:
-  // `prefix` names the object inside its file: "rope_scaling." or nothing.
+  // `prefix` names the object inside its file: "rope_scaling." or empty.
   JsonReader(std::string file, const Json& json, std::string prefix = "");
 
   const std::string& file() const { return file_; }
   bool has(const char* key) const { return find(key) != nullptr; }
 
-  // Those without a fallback throw kModelFormat when the key is absent; all of them when the type is another.
+  // Getters without a fallback throw kModelFormat when the key is absent; all of them when it has another type.
   int count(
-      const char* key) const;  // an integer in [1, 2^24]: more than any dimension of a model, so products fit 64 bits
+      const char* key) const;  // an integer in [1, 2^24]: above every dimension of a model, so products fit 64 bits
   int64_t tokens(const char* key) const;  // an integer in [1, 2^40]
   double number(const char* key) const;
   double number(const char* key, double fallback) const;

@@ -22,7 +22,7 @@ bool is_there(const fs::path& path) {
   return fs::exists(path, ignored);
 }
 
-// In order of their names. Hidden files are not weights: macOS leaves "._model.safetensors" on foreign disks.
+// Returns the files sorted by name. Hidden files are not weights: macOS leaves "._model.safetensors" on foreign disks.
 std::vector<std::string> files_ending_in(const fs::path& folder, const std::string& suffix) {
   std::vector<std::string> paths;
   std::error_code error;
@@ -70,7 +70,7 @@ Location locate_folder(const fs::path& folder) {
       throw Error(Code::kUnsupported, str(folder.string(), ": ", kGgufAdvice));
     throw Error(Code::kModelNotFound, str("expected a config.json in ", folder.string(), ", found none"));
   }
-  // The order in which transformers looks: a single file wins over an index.
+  // The order of transformers: a single file takes precedence over an index.
   const fs::path single = folder / "model.safetensors", index = folder / "model.safetensors.index.json";
   if (is_there(single)) {
     location.weights = {single.string()};
@@ -88,7 +88,7 @@ Location locate_folder(const fs::path& folder) {
 }  // namespace
 
 Location locate_checkpoint(const std::string& path) {
-  // The system would read the part before it.
+  // The system would open the part before the zero byte.
   if (path.find('\0') != std::string::npos)
     throw Error(Code::kModelNotFound, "a path with a NUL character in it leads nowhere");
   std::error_code error;
@@ -100,7 +100,7 @@ Location locate_checkpoint(const std::string& path) {
                     ", found ", unreadable ? error.message() : "nothing"));
   }
   if (fs::is_directory(status)) return locate_folder(path);
-  // Not even looked into: reading the first bytes of a named pipe would wait for a writer for ever.
+  // Such a file is not opened: reading the first bytes of a named pipe would wait for a writer forever.
   if (!fs::is_regular_file(status))
     throw Error(Code::kModelFormat, str(path, " is neither a folder nor a regular file"));
   return locate_file(path);

@@ -1,4 +1,4 @@
-// Which files a path stands for.
+// Finds the files of a checkpoint at a path.
 #pragma once
 #include <string>
 #include <vector>
@@ -8,13 +8,13 @@ namespace oss {
 struct Location {
   std::string folder;
   std::string config;                // path of config.json
-  std::string generation_config;     // path, empty when there is none
+  std::string generation_config;     // path, empty when absent
   std::string index;                 // path of model.safetensors.index.json, empty when it does not apply
   std::vector<std::string> weights;  // paths of the .safetensors files; empty when the index names them
 };
 
-// `path` is a checkpoint folder, a folder with nothing but original/ in it, or one .safetensors file beside its
-// config.json. Throws kModelNotFound, kModelFormat, or kUnsupported for GGUF.
+// `path` is a checkpoint folder, a folder that holds only original/, or one .safetensors file beside its config.json.
+// Throws kModelNotFound, kModelFormat, or kUnsupported for GGUF.
 Location locate_checkpoint(const std::string& path);
 
 }  // namespace oss

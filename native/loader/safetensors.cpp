@@ -12,7 +12,7 @@ namespace {
 
 constexpr uint64_t kLengthBytes = 8;
 constexpr uint64_t kMaxHeaderBytes = 100'000'000;  // the limit of the reference implementation
-constexpr size_t kMaxDimensions = 32;              // more than anybody uses; keeps messages readable
+constexpr size_t kMaxDimensions = 32;              // more than real tensors have; keeps messages readable
 
 constexpr DType kDTypes[] = {DType::kBool, DType::kU8,  DType::kI8,  DType::kI16, DType::kU16,
                              DType::kI32,  DType::kU32, DType::kI64, DType::kU64, DType::kF16,
@@ -23,7 +23,7 @@ template <typename... Parts>
   throw Error(Code::kModelFormat, str(path, ": ", parts...));
 }
 
-// What people download by mistake in place of weights.
+// Recognizes files that are often downloaded by mistake in place of weights.
 std::string likely_cause(std::string_view file) {
   if (file.starts_with("version https://git-lfs"))
     return "; this is a Git LFS pointer, fetch the file with: git lfs pull";
@@ -145,7 +145,7 @@ std::map<std::string, std::string> read_metadata(const std::string& path, const 
   return metadata;
 }
 
-// The ranges, in order, must cover [0, data_bytes) exactly.
+// Checks that the ranges, in order, cover [0, data_bytes) exactly.
 void check_tiling(const std::string& path, std::vector<Entry>& entries, uint64_t data_bytes) {
   std::stable_sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
     return a.begin != b.begin ? a.begin < b.begin : a.end < b.end;

@@ -1,10 +1,10 @@
-// The safetensors container: bytes → named ranges. Knows nothing of gpt-oss.
+// The safetensors container: bytes → named ranges. This file does not depend on gpt-oss.
 //
 //   u64 N, little-endian | N bytes of JSON, beginning with '{' | the data
 //   {"NAME": {"dtype": "BF16", "shape": [2, 3], "data_offsets": [begin, end]}, ..., "__metadata__": {"KEY": "VALUE"}}
 //
-// Offsets count from the end of the header. The ranges must tile the data: no overlap, no hole, nothing behind the
-// last.
+// Offsets count from the end of the header. The ranges must tile the data: without overlaps, holes or bytes after the
+// last one.
 #pragma once
 #include <cstddef>
 #include <functional>
@@ -18,8 +18,8 @@
 
 namespace oss {
 
-// A large buffer that does not move; aligned to 16 as operator new aligns. Being move-only, it keeps whoever holds both
-// copies and pointers into them from being copied by accident.
+// A large buffer that does not move; aligned to 16 as operator new aligns. It is move-only, so that an owner of copies
+// and of pointers into them cannot be copied by accident.
 using AlignedCopy = std::unique_ptr<std::byte[]>;
 
 struct SafetensorsFile {
@@ -27,13 +27,13 @@ struct SafetensorsFile {
   std::shared_ptr<const MappedFile> mapping;
   std::map<std::string, HostTensor> tensors;  // data points into `mapping`, or into `copies`
   std::map<std::string, std::string> metadata;
-  // The format lets a tensor begin at any byte. Those whose address is not a multiple of their element are copied here,
-  // so that nobody reads misaligned.
+  // The format lets a tensor begin at any byte. Tensors whose address is not a multiple of their element size are
+  // copied here, so that all reads are aligned.
   std::vector<AlignedCopy> copies;
 };
 
 // Throws kModelFormat naming file, tensor, expected and found; kModelNotFound when the file cannot be opened;
-// kCancelled when `cancelled`, asked before each copy, returns true.
+// kCancelled when `cancelled`, called before each copy, returns true.
 SafetensorsFile read_safetensors(const std::string& path, const std::function<bool()>& cancelled = {});
 
 }  // namespace oss

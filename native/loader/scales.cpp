@@ -13,7 +13,7 @@ namespace oss {
 namespace {
 
 constexpr int64_t kGrain = 4 << 20;
-constexpr size_t kChunk = 64 << 10;  // read into what the first level of cache nearly holds
+constexpr size_t kChunk = 64 << 10;  // read into a buffer that nearly fits the L1 cache
 
 struct Range {
   uint8_t least = 255, greatest = 0;
@@ -22,7 +22,7 @@ struct Range {
 
 bool is_sane(uint8_t scale) { return scale >= kLeastScale && scale <= kGreatestScale; }
 
-// Without branches, so the compiler makes it vector minima and maxima: 16 bytes an instruction even with SSE2.
+// Has no branches, so that the compiler vectorizes it: 16 bytes per instruction even with SSE2.
 Range range_of(std::span<const uint8_t> scales) {
   uint8_t least = 255, greatest = 0;
   for (uint8_t scale : scales) {
@@ -45,10 +45,10 @@ uint8_t check_scales(const HostTensor& scales, ThreadPool& pool, const std::func
   if (cancelled && cancelled()) throw Error(Code::kCancelled, str("loading ", scales.file, " was cancelled"));
   std::mutex mutex;
   uint8_t greatest = 0;
-  size_t wrong = scales.bytes;  // the first that is, and its value
+  size_t wrong = scales.bytes;  // the index of the first wrong scale, and its value
   uint8_t wrong_scale = 0;
   pool.parallel_for(int64_t(scales.bytes), kGrain, [&](int64_t begin, int64_t end, int) {
-    std::vector<uint8_t> buffer(kChunk);  // not on the stack: the thread may be anybody's, with a small one
+    std::vector<uint8_t> buffer(kChunk);  // not on the stack: a caller's thread may have a small one
     uint8_t* const chunk = buffer.data();
     uint8_t most = 0;
     for (size_t at = size_t(begin); at < size_t(end); at += kChunk) {

@@ -1,5 +1,5 @@
-// The one check of a checkpoint that reads weights: MXFP4 scale bytes out of range would become infinities and NaNs
-// that surface as garbage text much later.
+// The only check of a checkpoint that reads weights. MXFP4 scale bytes out of range would become infinities and NaNs,
+// and show as garbage text much later.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -14,12 +14,13 @@ namespace oss {
 //   least      ½ · 2^(scale - 127) = 2^(scale - 128)          >= 2^-126   ⇔  scale >= 2
 //   greatest   6 · 2^(scale - 127) = 1½ · 2^(scale - 125)     <  2^128    ⇔  scale <= 252
 // 255 is NaN by the OCP MX specification. A kernel may build ½ · 2^(scale - 127) by shifting scale - 1 into an
-// exponent. Trained weights lie near 2^-8, so nothing real comes close to either bound.
+// exponent. Trained weights lie near 2^-8, far from both bounds.
 constexpr uint8_t kLeastScale = 2;
 constexpr uint8_t kGreatestScale = 252;
 
-// `scales` is U8 [experts, rows, blocks]. Returns the greatest. Throws kModelFormat naming file, tensor, expert, row, block and
-// value of the first that is out of range; kCancelled when `cancelled`, asked once, returns true; as HostTensor::read.
+// `scales` is U8 [experts, rows, blocks]. Returns the greatest scale. Throws kModelFormat naming file, tensor, expert,
+// row, block and value of the first scale out of range; kCancelled when `cancelled`, called once, returns true; and the
+// errors of HostTensor::read.
 uint8_t check_scales(const HostTensor& scales, ThreadPool& pool, const std::function<bool()>& cancelled);
 
 }  // namespace oss

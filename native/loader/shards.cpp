@@ -55,7 +55,7 @@ class Index {
   }
 
  private:
-  // A name, not a path: an index must not reach outside its folder.
+  // The index may hold only file names: a path could reach outside the folder.
   std::string shard_path(const std::string& folder, const std::string& tensor, const std::string& name) const {
     if (name.find('/') != std::string::npos || name.find('\0') != std::string::npos || !name.ends_with(".safetensors"))
       fail(path_, ": weight_map ", quote(tensor), ": expected the name of a .safetensors file beside the index, found ",

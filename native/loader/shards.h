@@ -18,7 +18,7 @@ struct Shards {
   uint64_t file_bytes = 0;
 };
 
-// Throws kModelFormat when a tensor is in two files, or where the index and the files disagree.
+// Throws kModelFormat when a tensor is in two files, or when the index and the files disagree.
 Shards read_shards(const Location& location, const std::function<bool()>& cancelled);
 
 }  // namespace oss
