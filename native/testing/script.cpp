@@ -26,7 +26,7 @@ std::optional<int32_t> Script::token(int choice, int64_t position) const {
 }
 
 std::optional<Error> Script::refusal(int choice, int64_t position, const grammar::TokenMask& allowed) const {
-  constexpr int64_t kShown = 12;  // tokens before the one that is wrong
+  constexpr int64_t kShown = 12;  // tokens shown before the wrong one
   const std::vector<int32_t>& tokens = of(choice);
   if (grammar::allows(allowed, tokens[size_t(position)])) return std::nullopt;
   const auto text = [&](int64_t from, int64_t to) {

@@ -1,4 +1,4 @@
-// A completion that is written beforehand, for tests of everything around a model: lib/testing/script.ts makes it.
+// A completion that is written in advance, for tests of the code around a model: lib/testing/script.ts makes it.
 #pragma once
 #include <utility>
 #include <vector>
@@ -9,7 +9,7 @@ namespace oss {
 
 class Script final : public Author {
  public:
-  // Choice i writes the one at i modulo their number. check() refuses an empty list, and empty ones in it.
+  // Choice i writes choices[i % choices.size()]. check() refuses an empty list, and empty lists in it.
   explicit Script(std::vector<std::vector<int32_t>> choices) : choices_(std::move(choices)) {}
 
   void check(int64_t vocab) const override;
