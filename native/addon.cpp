@@ -1,4 +1,4 @@
-// The Node addon. Context-aware: everything it keeps hangs on the environment, so each worker thread has its own.
+// The Node addon. Context-aware: all its state belongs to the environment, so each worker thread has its own state.
 #include <napi.h>
 
 #include "native/binding/bandwidth.h"

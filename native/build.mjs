@@ -3,10 +3,12 @@
 //   node native/build.mjs [--unless-present] [--target NAME] [--sanitize LIST] [--without-emulated-gpu]
 //                           [--cuda-architectures LIST]
 //
-// With an nvcc the CUDA module goes beside the addon; LIST is that of kernels/cuda/CMakeLists.txt, e.g. "native".
+// With an nvcc, the CUDA module is built beside the addon. LIST is the one of kernels/cuda/CMakeLists.txt, e.g.
+// "native".
 //
-// CMake works in .cmake/<platform>-<arch>, outside build/, because node-gyp wipes build/; one directory per architecture,
-// so that a cross build never reuses the wrong objects. A checkout keeps it for the next build; an installed package does not.
+// CMake works in .cmake/<platform>-<arch>, outside build/, because node-gyp wipes build/. Each architecture has its own
+// directory, so that a cross build never reuses the wrong objects. A checkout keeps it for the next build; an installed
+// package deletes it.
 import { spawnSync } from "node:child_process";
 import { copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -31,7 +33,7 @@ const out = path.join(root, ".cmake", `${platform}-${arch}${sanitize ? `-${sanit
 const prebuilt = path.join(root, "prebuilds", `${platform}-${arch}`);
 if (process.argv.includes("--unless-present") && existsSync(prebuilt)) process.exit(0);
 
-/** The first of these programs that is on PATH. */
+/** Returns the first of these programs that is on PATH. */
 function find(...programs) {
   return programs.find((program) => !spawnSync(program, ["--version"], { stdio: "ignore" }).error);
 }
@@ -74,7 +76,7 @@ function make(name) {
 }
 make(target);
 
-/** Renamed into place: a process that has the old file mapped keeps it. */
+/** Installs a built file by renaming, so that a process that has the old file mapped keeps it. */
 function install(name, folder, from = out) {
   const built = [path.join(from, name), path.join(from, "Release", name)].find(existsSync);
   if (!built) throw new Error(`The build left no ${name} in ${from}`);
@@ -89,18 +91,18 @@ if (target === "gpt_oss") {
   install("gpt_oss.node", folder);
   const absent = readFileSync(path.join(out, "cuda-absent.txt"), "utf8");
   if (absent) {
-    rmSync(path.join(folder, "libgptoss_cuda.so"), { force: true }); // of an earlier build
+    rmSync(path.join(folder, "libgptoss_cuda.so"), { force: true }); // from an earlier build
     console.log(`gpt-oss-node: the CUDA module is left out: ${absent}`);
   } else {
-    make("gptoss_cuda"); // after the addon, which does not wait for it
+    make("gptoss_cuda"); // after the addon, which works without it
     install("libgptoss_cuda.so", folder);
   }
 }
 
-// No test needs their numbers, some see that they run.
+// Tests do not need the numbers of the benches; some check that they run.
 if (target === "oss_tests" && !sanitize) for (const bench of ["oss_cpu_bench", "oss_gpu_decode"]) make(bench);
 
-// For tests of the addon: itself, and the CUDA module for the emulated GPU beside it.
+// For tests of the addon: the addon itself, and beside it the CUDA module for the emulated GPU.
 if (target === "oss_tests" && !sanitize && platform === "linux") {
   const folder = path.join(root, "build", "Emulated");
   make("gpt_oss");
@@ -109,9 +111,9 @@ if (target === "oss_tests" && !sanitize && platform === "linux") {
   install("libgptoss_cuda.so", folder, path.join(out, "Emulated"));
 }
 
-// Only a checkout has this file. An installed package needs the addon alone, not 23 MB of objects and archives.
+// Only a checkout has this file. An installed package needs only the addon, not 23 MB of objects and archives.
 if (!existsSync(path.join(root, "tsconfig.build.json"))) {
   rmSync(path.join(root, ".cmake"), { recursive: true, force: true });
 } else if (!sanitize) {
-  install("compile_commands.json", path.join(root, "build")); // where clangd looks
+  install("compile_commands.json", path.join(root, "build")); // the path where clangd looks
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// prebuildify calls `<node-gyp> rebuild --target=… --arch=…`; our build takes none of it. What is published runs on every
-// GPU that there are kernels for.
+// prebuildify calls `<node-gyp> rebuild --target=… --arch=…`; our build ignores these arguments. A published module
+// runs on every GPU that has kernels.
 process.argv.splice(2, Infinity, "--cuda-architectures", "release");
 await import("./build.mjs");

@@ -1,8 +1,8 @@
-// What CMake left in a folder serves only where it was made, with the programs that made it.
+// Finds out whether a CMake folder is stale: it is valid only in the place and with the programs that made it.
 import { existsSync, readFileSync, realpathSync } from "node:fs";
 import path from "node:path";
 
-/** Why CMake cannot go on in `folder`, which has built `source` with `generator` before; undefined: it can, or it is new. */
+/** Returns why CMake cannot reuse `folder`, which built `source` with `generator`; undefined: it can, or it is new. */
 export function whyStale(folder, source, generator) {
   const cache = path.join(folder, "CMakeCache.txt");
   if (!existsSync(cache)) return undefined;
@@ -22,7 +22,7 @@ export function whyStale(folder, source, generator) {
   return undefined;
 }
 
-/** Whether two names are of one folder; one that is not there is none. */
+/** Whether two paths name the same existing folder. */
 function same(a, b) {
   return existsSync(a) && existsSync(b) && realpathSync(a) === realpathSync(b);
 }
