@@ -1,5 +1,6 @@
-// The seam: what a device must do to step through the model. One instance per engine, called from the engine thread only.
-// Everything above speaks tokens and layers, everything below speaks memory. weight_packer.h is the seam of loading.
+// The seam: the interface that a device implements to step the model. One instance per engine, called from the engine
+// thread only. The code above works with tokens and layers, the code below with memory. weight_packer.h is the
+// interface for loading.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -21,17 +22,17 @@ struct DeviceInfo {
   std::string device;   // "Intel(R) Xeon(R) Processor"
   std::string isa;      // "avx512"
   int threads = 0;
-  std::string threads_why = "the device computes";  // why so many
+  std::string threads_why = "the device computes";  // why this number of threads
   std::string numerics = "exact";                   // float32 activations; "fast": bf16, with float32 sums
 };
 
 struct DeviceMemory {
   uint64_t free_bytes = 0, total_bytes = 0;
-  bool dedicated = false;                  // the device's own: nobody minds when all of it is taken
-  std::string why = "free on the device";  // what free_bytes is the rest of
+  bool dedicated = false;                  // the memory of a device, all of which may be taken
+  std::string why = "free on the device";  // the origin of free_bytes, for messages
 };
 
-// What a backend does where the options leave it open.
+// The values that a backend uses where the options leave them open.
 struct BackendDefaults {
   KvType kv_type;
   int max_batch_tokens;
@@ -47,30 +48,30 @@ class Backend {
   virtual void check(const StepLimits&, KvType) const = 0;
   virtual Buffer allocate(size_t bytes, const char* what) = 0;  // kOutOfMemory names `what`
   virtual size_t operand_bytes() const = 0;                     // of one element of an Operand
-  virtual bool operands_have_low() const = 0;                   // or are exact without
-  virtual WeightPacker& packer() = 0;                           // of the weights that its steps read
+  virtual bool operands_have_low() const = 0;                   // else they are exact without it
+  virtual WeightPacker& packer() = 0;                           // packs the weights that the steps read
 
-  // The backend's own memory for steps within the limits.
+  // The backend's internal memory for steps within the limits.
   virtual uint64_t workspace_bytes(const StepLimits&) const = 0;
   virtual void reserve_workspace(const StepLimits&) = 0;
 
-  // A step: begin() takes its arrays to the device, run() does what `body` says with the blocks and operations below, either by
-  // calling it or, with `may_repeat`, by repeating what a call of it for an equally shaped step did. Then `body` may not
-  // depend on anything else.
+  // A step. begin() takes its arrays to the device. run() executes the blocks and operations of `body`: it calls
+  // `body`, or, with `may_repeat`, repeats the recorded work of an earlier step of the same shape. Then `body` must
+  // depend on nothing else.
   virtual void begin(const Step&) = 0;
   virtual void run(const std::function<void()>& body, bool may_repeat) = 0;
 
-  // The blocks of a layer, as model/forward.cpp asks for them. By default they are single operations, in the order of
-  // blocks.cpp. An override gives the same results within the numerics of the device.
+  // The blocks of a layer, called by model/forward.cpp. The defaults run single operations, in the order of blocks.cpp.
+  // An override gives the same results within the numerics of the device.
   virtual void attention_block(const AttentionBlock&, const Step&);
   virtual void moe_block(const MoeBlock&);
 
-  // The single operations. Each does all that it says when it is called, alone or after any other. Pointers are device
-  // memory, rows contiguous unless args say otherwise.
+  // The single operations. Each one is complete when called alone or after any other. Pointers are device memory; rows
+  // are contiguous unless args say otherwise.
   virtual void embed(const EmbedArgs&, const Matrix& table, const Step&, float* x) = 0;
   virtual void rms_norm(const RmsNormArgs&, RowsOf, const float* x, const Vector& w, Operand y) = 0;
   virtual void linear(const LinearArgs&, RowsOf, Operand x, const Matrix& w, const Vector* bias, float* y) = 0;
-  // q [tokens, heads, head_dim] rotated; keys (rotated) and values to their places in the cache.
+  // Writes q [tokens, heads, head_dim], rotated, and stores keys (rotated) and values in the cache.
   virtual void qkv(const QkvArgs&, const Step&, Operand x, const QkvWeights&, Operand q, void* cache) = 0;
   virtual void attention(const AttentionArgs&, const Step&, Operand q, const void* cache, const Vector& sinks,
                          Operand out) = 0;
@@ -81,16 +82,16 @@ class Backend {
                        const ExpertMatrix& gate_up, const ExpertMatrix& down, float* x) = 0;
   // rows[r] = x[logit_tokens[r]]
   virtual void gather_rows(const Step&, int hidden, const float* x, float* rows) = 0;
-  // Draws a token from each row of logits [rows, vocab]; args and contexts have one element per row. A device may do so
-  // later than it says; they are asked for before the next ones are begun.
+  // Draws a token from each row of logits [rows, vocab]; args and contexts have one element per row. A device may draw
+  // asynchronously; sampled() is called before the next draws begin.
   virtual void sample(int rows, int vocab, float* logits, std::span<const SamplingArgs> args,
                       std::span<const SamplingContext> contexts) = 0;
-  // Waits for them.
+  // Waits for the draws and returns them.
   virtual std::vector<Sampled> sampled() = 0;
-  // Whether a step may be begun while the draws of the one before are under way, with tokens that they will give. Its own
-  // draws follow when those are known.
+  // Whether a step may begin while the draws of the previous step still run; their results are its tokens. The draws of
+  // that step follow once these are known.
   virtual bool runs_ahead() const = 0;
-  // Device → host, after everything before it; host → device, before everything after it.
+  // Device → host, after all earlier work; host → device, before all later work.
   virtual void read(const float* from, std::span<float> to) = 0;
   virtual void write(std::span<const float> from, float* to) = 0;
 };
@@ -100,13 +101,13 @@ struct BackendOptions {
   int threads = 0;  // 0 = one per physical core that this process may use
   std::string numerics = "auto";
   DenseWeights dense_weights = DenseWeights::kBF16;
-  bool repeatable = false;  // the same bits in any batch, also where that costs time
+  bool repeatable = false;  // the same bits in any batch, even if that costs time
 };
 
-// Throws kUnsupported naming why a requested backend is absent.
+// Throws kUnsupported, with the reason, when a requested backend is absent.
 std::unique_ptr<Backend> make_backend(const BackendOptions& options);
 
-// What there is on this machine, for `doctor`: one entry per backend known to the build.
+// The backends on this machine, for `doctor`: one entry per backend that the build contains or leaves out.
 struct BackendStatus {
   std::string name;
   bool available = false;

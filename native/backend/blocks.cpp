@@ -1,4 +1,4 @@
-// What the blocks of a layer mean: the mathematics that every override must keep to.
+// Defines the blocks of a layer: the mathematics that every override must implement.
 #include "native/backend/blocks.h"
 
 #include "native/backend/backend.h"

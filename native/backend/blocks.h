@@ -1,4 +1,4 @@
-// The two blocks of a layer, as the forward pass asks for them. Each is a fixed order of single operations (blocks.cpp); a
+// The two blocks of a layer, as the forward pass calls them. Each is a fixed order of single operations (blocks.cpp); a
 // device that fuses some of them overrides the whole block.
 #pragma once
 #include "kernels/common/args.h"
@@ -18,11 +18,11 @@ struct AttentionBlock {
   const Vector& sinks;
   const Matrix& o;
   const Vector& o_bias;
-  const QkvWeights* next_qkv;  // of the next layer, null in the last: a device can read it ahead
+  const QkvWeights* next_qkv;  // of the next layer, null in the last: a device can prefetch it
 
   void* cache;  // of the layer
   float* x;     // [tokens, hidden] residual stream
-  // Work memory: what it holds afterwards is the device's choice.
+  // Work memory: a device may leave anything in it.
   Operand normed;       // [tokens, hidden]
   Operand q, attended;  // [tokens, q_size]
 };
@@ -41,7 +41,7 @@ struct MoeBlock {
   const ExpertMatrix& down;
 
   float* x;  // [tokens, hidden] residual stream
-  // Work memory: what it holds afterwards is the device's choice.
+  // Work memory: a device may leave anything in it.
   Operand normed;        // [tokens, hidden]
   float* router_logits;  // [tokens, experts]
   int32_t* expert;       // [tokens, top_k]

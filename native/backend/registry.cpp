@@ -8,7 +8,7 @@ namespace oss {
 std::unique_ptr<Backend> make_backend(const BackendOptions& options) {
   const std::string name = options.backend.substr(0, options.backend.find(':'));  // "cuda:1" is a device of "cuda"
   if (options.backend == "auto") {
-    // What asks for something that no GPU computes is meant for the CPU.
+    // Options that no GPU supports select the CPU.
     const bool cpu_only = options.numerics == "exact" || options.dense_weights == DenseWeights::kQ8;
     return !cpu_only && cuda_status().available ? make_cuda_backend(options) : make_cpu_backend(options);
   }

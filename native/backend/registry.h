@@ -1,4 +1,4 @@
-// The backends known to the sources. One that this build lacks is defined in absent.cpp and says so.
+// The backends in the sources. absent.cpp defines a backend that this build lacks; it reports why.
 #pragma once
 #include <memory>
 

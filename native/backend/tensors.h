@@ -7,7 +7,7 @@
 
 namespace oss {
 
-// Memory of the device; released when destroyed. Zero-filled, and committed on first touch where the system can.
+// Device memory; freed by the destructor. Zero-filled, and committed on first touch where the system can.
 class Buffer {
  public:
   Buffer() = default;
@@ -42,18 +42,18 @@ class Buffer {
 // 256 bytes: no two tensors share a cache line or a memory transaction.
 constexpr uint64_t padded(uint64_t bytes) { return (bytes + 255) / 256 * 256; }
 
-// Activations as a device keeps them between its operations: float32 on the CPU, which rounds them (numerics "fast") when
-// it packs them for a product, bf16 on CUDA. Sums, and the residual stream, are float32 everywhere.
+// Activations between a device's operations: float32 on the CPU, which rounds them (numerics "fast") when it packs them
+// for a product; bf16 on CUDA. Sums and the residual stream are float32 everywhere.
 struct Operand {
   void* data = nullptr;
-  void* low = nullptr;  // for LinearArgs::precise: what rounding took, rounded itself
+  void* low = nullptr;  // for LinearArgs::precise: the remainder of the rounding, rounded too
   template <typename T>
   T* as() const {
     return static_cast<T*>(data);
   }
 };
 
-// Weights in the device's own layout. On the CPU a bf16 matrix is the mapped file itself.
+// Weights in the device's layout. On the CPU a bf16 matrix is the mapped file itself.
 struct Matrix {                    // [rows, cols]
   const uint16_t* data = nullptr;  // bf16; null when the rows are Q8 (kernels/common/q8.h):
   int rows = 0, cols = 0;

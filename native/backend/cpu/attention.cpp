@@ -55,8 +55,8 @@ void CpuBackend::attention(const AttentionArgs& args, const Step& step, Operand 
   const size_t thread_floats = work_floats + 2 * state_floats;
   float* work = attention_work_.reserve<float>(thread_floats * pool_.size(), "attention");
 
-  // One pass per task when there are enough of them; else threads share the chunks of a long sequence. The sums are the
-  // same either way.
+  // Threads take one pass each when there are enough passes; else they share the chunks of a long sequence. The sums
+  // are the same either way.
   const int64_t num_tasks = int64_t(blocks_.size()) * args.kv_heads;
   const int64_t num_parts = int64_t(blocks_.back().first_part + blocks_.back().parts(args));
   const bool share = num_tasks < 2 * pool_.size() && num_parts > num_tasks && pool_.size() > 1;

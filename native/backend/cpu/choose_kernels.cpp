@@ -10,7 +10,7 @@
 namespace oss::cpu {
 namespace {
 
-// Of every build: what this machine cannot have is no misspelling.
+// The names of all builds: a name that this machine does not support is still valid.
 constexpr const char* kKnownIsas[] = {"amx", "avx512bf16", "neonbf16", "avx512", "avx2", "neon", "scalar"};
 
 // Null when GPT_OSS_ISA is not set.

@@ -1,4 +1,4 @@
-// The kernels that an engine computes with: of those that the CPU can use, by the options and the environment.
+// Chooses the kernels of an engine among those that the CPU supports, by the options and the environment.
 #pragma once
 #include <string>
 
@@ -11,11 +11,12 @@ struct Choice {
   const Bf16Kernels* bf16;  // null: numerics "exact"
 };
 
-// numerics: "auto", "exact" or "fast". The fastest, or what the environment variable GPT_OSS_ISA names; "auto" is "fast"
-// where there is a unit for it, unless that variable names an instruction set without. Throws kUnsupported when what is
-// asked for is not there, kInvalidArgument when the variable names nothing that is known.
+// numerics: "auto", "exact" or "fast". Chooses the fastest kernels, or the ones that the environment variable
+// GPT_OSS_ISA names. "auto" is "fast" where the CPU has a bf16 unit, unless the variable names an instruction set
+// without one. Throws kUnsupported when the requested kernels are absent, kInvalidArgument when the variable has an
+// unknown name.
 Choice choose_kernels(const std::string& numerics);
-// Throws what the variable would make choose_kernels() throw.
+// Throws the errors that choose_kernels() would throw because of the variable.
 void check_environment();
 
 }  // namespace oss::cpu

@@ -23,7 +23,7 @@ DeviceMemory CpuBackend::memory() const {
   return {.free_bytes = usable.bytes, .total_bytes = 0, .dedicated = false, .why = std::move(usable.why)};
 }
 
-// A cancel, and whoever decodes meanwhile, waits for one chunk of a prompt. Exact products gain nothing from larger ones;
+// A cancel, and every other decode, waits for one chunk of a prompt. Exact products gain nothing from larger chunks;
 // fast ones unpack each expert's weights once per chunk.
 BackendDefaults CpuBackend::defaults() const {
   return {.kv_type = kKvF32, .max_batch_tokens = bf16_ != nullptr ? 512 : 256};
@@ -75,7 +75,7 @@ void CpuBackend::sample(int rows, int vocab, float* logits, std::span<const Samp
                         std::span<const SamplingContext> contexts) {
   std::vector<Sampled> out(args.size());
   if (rows == 1) {
-    // A thread takes 64 blocks of logits at once, 5 us.
+    // A thread takes 64 blocks of logits at once, which take 5 us.
     const auto share = [&](int count, const auto& body) {
       pool_.parallel_for(count, 64, [&](int64_t begin, int64_t end, int) { body(int(begin), int(end)); });
     };

@@ -1,7 +1,7 @@
-// The CPU below the seam: kernels of the best instruction set, divided among a pool of threads.
+// The CPU backend: it runs the kernels of the best instruction set on a pool of threads.
 //
-// Numerics "exact" multiplies float32 activations; "fast" packs them as bf16 for a unit that multiplies those
-// (kernels/cpu/bf16.h); norms and sums are the same, and so is attention where the unit has none of its own.
+// Numerics "exact" multiplies float32 activations; "fast" packs them as bf16 for a unit that multiplies bf16
+// (kernels/cpu/bf16.h). Norms and sums are the same, and so is attention where the unit has no attention kernel.
 #pragma once
 #include <memory>
 #include <vector>
@@ -15,7 +15,7 @@
 
 namespace oss {
 
-// Products (qkv among them), attention and experts have a file each; the smaller operations are in cpu_backend.cpp.
+// Products (including qkv), attention and experts have one file each; the smaller operations are in cpu_backend.cpp.
 class CpuBackend final : public Backend {
  public:
   CpuBackend(const cpu::Kernels& kernels, int threads, const cpu::Bf16Kernels* bf16 = nullptr,
@@ -36,11 +36,11 @@ class CpuBackend final : public Backend {
 
   WeightPacker& packer() override { return weights_; }
 
-  uint64_t workspace_bytes(const StepLimits&) const override { return 0; }  // grows with the steps instead
+  uint64_t workspace_bytes(const StepLimits&) const override { return 0; }  // work memory grows with the steps instead
   void reserve_workspace(const StepLimits&) override {}
 
   void begin(const Step&) override {}
-  // Throws kModelFormat when files that it computes from have been shortened.
+  // Throws kModelFormat when files that hold weights have been shortened.
   void run(const std::function<void()>& body, bool may_repeat) override;
 
   void embed(const EmbedArgs&, const Matrix& table, const Step&, float* x) override;
@@ -65,17 +65,17 @@ class CpuBackend final : public Backend {
   void kv_write(const KvArgs&, const Step&, const float* k, const float* v, void* cache);
 
  private:
-  // Consecutive tokens of one sequence, and the chunks of keys that they see.
+  // Consecutive tokens of one sequence, and the chunks of keys that these tokens see.
   struct TokenBlock {
     int first, tokens;
     int first_chunk, last_chunk;
-    size_t first_part;  // (kv head, chunk) pairs of the blocks before
+    size_t first_part;  // the number of (kv head, chunk) pairs in the earlier blocks
     size_t parts(const AttentionArgs& args) const {
       return size_t(last_chunk - first_chunk + 1) * size_t(args.kv_heads);
     }
   };
 
-  // Activation rows as a product with bf16 or with Q8 weights reads them: all of them packed as bf16, or as they are.
+  // Activation rows as a product with bf16 or Q8 weights reads them: packed as bf16, or unchanged.
   struct Packed {
     const float* rows = nullptr;
     bool for_q8 = false;
@@ -85,8 +85,8 @@ class CpuBackend final : public Backend {
   Packed pack_rows(int rows, int cols, const float* x, bool precise, bool for_q8);
   void multiply(const LinearArgs&, const Packed& x, const Matrix& w, const Vector* bias, float* y);
 
-  // What runs the chunks of a task, and how many tokens it takes at once: on every call the same, for a sequence must not
-  // change hands.
+  // The kernel that runs the chunks of a task, and the number of tokens that it takes at once. Every call returns the
+  // same kernel, so that a sequence never mixes two.
   struct AttentionKernel {
     int tokens;
     size_t work_floats;
@@ -120,11 +120,11 @@ class CpuBackend final : public Backend {
   struct ExpertPanel {  // fast: rows of one expert that are packed together
     int first_pair, num_pairs;
   };
-  std::vector<ExpertPanel> expert_panels_;  // expert by expert, as chosen_
+  std::vector<ExpertPanel> expert_panels_;  // in the order of chosen_
   std::vector<int> panel_begin_;            // [chosen_.size()] into expert_panels_
   Scratch panels_, panels_low_, bf16_work_;
 
-  std::vector<std::vector<Sampled>> drawn_;  // and not asked for yet
+  std::vector<std::vector<Sampled>> drawn_;  // not fetched by sampled() yet
 };
 
 }  // namespace oss

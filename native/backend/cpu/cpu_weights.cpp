@@ -28,7 +28,7 @@ bool CpuWeights::becomes_q8(int64_t cols, MatrixUse use) const {
   return dense_weights_ == DenseWeights::kQ8 && use != MatrixUse::kRouter && cols % kQ8Block == 0;
 }
 
-// A table's rows are looked up one by one.
+// The rows of a table are looked up one by one.
 bool CpuWeights::in_strips(MatrixUse use) const {
   return bf16_ != nullptr && bf16_->strips && (use == MatrixUse::kProduct || use == MatrixUse::kRotated);
 }
@@ -40,7 +40,7 @@ uint64_t CpuWeights::matrix_bytes(int64_t rows, int64_t cols, MatrixUse use) con
   return uint64_t((in_strips(use) ? whole_strips(rows) : rows) * cols / kQ8Block) * kQ8BlockBytes;
 }
 
-// The whole pages of a mapped file in [data, data + bytes) need not be resident any more.
+// Lets the system drop the whole pages of a mapped file in [data, data + bytes).
 static void let_go(const std::byte* data, size_t bytes) {
   static const uintptr_t page = uintptr_t(sysconf(_SC_PAGESIZE));
   const uintptr_t begin = (reinterpret_cast<uintptr_t>(data) + page - 1) / page * page;
@@ -73,11 +73,11 @@ bool CpuWeights::quantize(const HostTensor& weight, MatrixUse use, int8_t* codes
   return all;
 }
 
-// Memory for weights that are no part of a file.
+// Allocates memory for weights that are not part of a file.
 static Buffer allocate_weights(size_t bytes) {
   Buffer buffer = map_memory(bytes, "weights");
 #ifdef MADV_HUGEPAGE
-  madvise(buffer.as<void>(), buffer.bytes(), MADV_HUGEPAGE);  // a wish: faults and table walks become fewer
+  madvise(buffer.as<void>(), buffer.bytes(), MADV_HUGEPAGE);  // a hint: large pages need fewer faults and table walks
 #endif
   return buffer;
 }
@@ -193,7 +193,7 @@ ExpertMatrix CpuWeights::pack_experts(const HostTensor& blocks, const HostTensor
   return matrix;
 }
 
-// All rows of all experts, 32 at a time, on all threads; the checkpoint's pages are let go as they are read.
+// Visits all rows of all experts, 32 at a time, on all threads; releases the checkpoint's pages after reading them.
 void CpuWeights::for_each_strip(const HostTensor& blocks, const HostTensor& scales, ExpertUse use,
                                 const std::function<void(int64_t strip, const PackStrip&)>& body) {
   SyntheticMemory passing;
@@ -227,7 +227,7 @@ void CpuWeights::pack_strips_to_file(const HostTensor& blocks, const HostTensor&
     try {
       packed_file_->write(codes, uint64_t(strip) * strip_bytes, packed.data(), strip_bytes);
       packed_file_->write(exponents, uint64_t(strip) * strip_scales, packed.data() + strip_bytes, strip_scales);
-    } catch (...) {  // nothing may leave a thread of the pool
+    } catch (...) {  // an exception must not leave a pool thread
       std::lock_guard lock(failing);
       failure = std::current_exception();
     }
@@ -248,7 +248,7 @@ void CpuWeights::check_files() const {
 }
 
 void CpuWeights::loaded() {
-  check_files();  // before what was made of them is kept
+  check_files();  // before the packed data is kept
   if (packed_file_ != nullptr && !packed_file_->complete()) packed_file_->finish();
 }
 

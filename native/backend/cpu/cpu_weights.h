@@ -1,8 +1,8 @@
-// Weights on the CPU. They are used where the file is mapped; only vectors (norms, biases, sinks) are copied, as f32. A unit
-// that wants strips (kernels/cpu/strips.h) has its experts in a file of their own, made once, or in memory.
+// Weights on the CPU. They are used in place in the mapped file; only vectors (norms, biases, sinks) are copied, as
+// f32. A unit that reads strips (kernels/cpu/strips.h) has its experts in a separate file, made once, or in memory.
 //
-// With DenseWeights::kQ8 matrices are copied in Q8 blocks, all but the router's, those whose rows are no whole blocks, and
-// those with a weight that has no scale. The file's pages are let go as they are read.
+// With DenseWeights::kQ8 matrices are copied in Q8 blocks. Exceptions: the router's matrix, matrices whose rows are not
+// whole blocks, and matrices with a weight that has no scale. The file's pages are released after reading.
 #pragma once
 #include <memory>
 #include <set>
@@ -36,7 +36,7 @@ class CpuWeights final : public WeightPacker {
   void loaded() override;
   size_t packed_bytes() const override { return packed_bytes_; }
 
-  // Throws kModelFormat when files that weights lie in, or came from, have been shortened or changed.
+  // Throws kModelFormat when the files of the weights, mapped or copied, have been shortened or changed.
   void check_files() const;
 
  private:
@@ -55,12 +55,12 @@ class CpuWeights final : public WeightPacker {
   const DenseWeights dense_weights_;
   ThreadPool& pool_;
 
-  SyntheticMemory synthetic_;          // weights that lie in no file
-  std::set<const MappedFile*> files_;  // that weights lie in, or came from
+  SyntheticMemory synthetic_;          // weights that are in no file
+  std::set<const MappedFile*> files_;  // files that hold weights, or from which weights were copied
   std::vector<std::unique_ptr<float[]>> packed_;
   std::vector<Buffer> weights_;  // Q8, and MXFP4 in strips
   size_t packed_bytes_ = 0;
-  std::unique_ptr<PackedFile> packed_file_;  // with codes and scales of each pack_experts(), in turn
+  std::unique_ptr<PackedFile> packed_file_;  // codes and scales of each pack_experts(), in turn
   size_t next_section_ = 0;
 };
 

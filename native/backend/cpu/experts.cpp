@@ -1,4 +1,4 @@
-// The experts: the pairs of token and expert grouped by expert, so that each expert's weights are read once.
+// The experts: pairs of token and expert are grouped by expert, so that each expert's weights are read once.
 #include <algorithm>
 
 #include "kernels/common/mxfp4.h"
@@ -24,7 +24,7 @@ void CpuBackend::group_by_expert(const ExpertsArgs& args, const int32_t* index) 
     pair_begin_[e + 1] += pair_begin_[e];
   }
   pairs_.resize(num_pairs);
-  // Placing moves each begin to its end, which is the next one's begin: afterwards they move one up.
+  // Placing moves each begin to the next one's begin; afterwards all entries move up by one.
   for (int p = 0; p < num_pairs; ++p) pairs_[pair_begin_[index[p]]++] = p;
   for (int e = args.experts; e > 0; --e) pair_begin_[e] = pair_begin_[e - 1];
   pair_begin_[0] = 0;
@@ -67,7 +67,7 @@ void CpuBackend::experts_exact(const ExpertsArgs& args, const float* normed, con
     }
   });
 
-  // A range of output rows goes through all experts, so the same thread can sum them up.
+  // A range of output rows passes through all experts, so that one thread can sum them up.
   const int64_t row_bytes = int64_t(chosen_.size()) * (args.intermediate / kMxBlock) * (kMxBlockBytes + 1);
   const int64_t grain = rows_per_range(args.hidden, row_bytes, 16, pool_.size());
   pool_.parallel_for(args.hidden, grain, [&](int64_t begin, int64_t end, int) {
@@ -108,8 +108,8 @@ void CpuBackend::experts_fast(const ExpertsArgs& args, const float* normed, cons
     }
   });
 
-  // Calls body(chosen, first, last, thread) on blocks of 32 rows of each chosen expert. Long ranges, because kernels ask for
-  // the rows ahead, which is in vain at the end of a range.
+  // Calls body(chosen, first, last, thread) on blocks of 32 rows of each chosen expert. Ranges are long, because
+  // kernels prefetch the next rows, which is useless at the end of a range.
   const auto for_each_expert = [&](int rows, const auto& body) {
     constexpr int kRangesPerThread = 24;
     const int blocks = rows / kMxBlock;

@@ -17,7 +17,7 @@ Buffer map_memory(size_t bytes, const char* what) {
 
 void* Scratch::reserve_bytes(size_t bytes, const char* what) {
   if (bytes > buffer_.bytes()) {
-    buffer_ = Buffer();  // before, not after: both at once may be too much
+    buffer_ = Buffer();  // first free the old buffer: both together may be too much
     buffer_ = map_memory(bytes, what);
   }
   return buffer_.as<void>();

@@ -1,4 +1,4 @@
-// Memory of the host as a Buffer, and memory for intermediate results.
+// Host memory as a Buffer, and memory for intermediate results.
 #pragma once
 #include <cstddef>
 
@@ -6,7 +6,7 @@
 
 namespace oss {
 
-// Zero-filled, and without a reservation: a KV cache may be larger than what will ever be touched. Throws kOutOfMemory.
+// Zero-filled and not reserved, since a KV cache may be larger than the part that is ever touched. Throws kOutOfMemory.
 Buffer map_memory(size_t bytes, const char* what);
 
 // Memory of one kind of intermediate result: grows to the largest step, then stays.

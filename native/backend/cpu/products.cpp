@@ -1,5 +1,5 @@
-// Products with dense weights: their activations packed, their rows divided among the threads; and q, k and v, which are
-// three of them.
+// Products with dense weights: packs their activations and divides their rows among the threads. q, k and v are three
+// such products.
 #include <cstring>
 
 #include "kernels/common/q8.h"
@@ -47,7 +47,7 @@ void CpuBackend::multiply(const LinearArgs& args, const Packed& x, const Matrix&
   }
   const size_t work_elements = is_q8 ? bf16_->packed_work_elements(args.in) : 0;
   uint16_t* work = bf16_work_.reserve<uint16_t>(work_elements * pool_.size(), "weights in bf16");
-  // Rows of a range share the panels in L2: four units of them when there are many panels.
+  // The rows of a range share the panels in L2: with many panels, a range has a multiple of four units.
   const int unit = bf16_->row_unit * (panels_for(*bf16_, args.rows) > 4 ? 4 : 1);
   pool_.parallel_for(args.out, range(unit), [&](int64_t begin, int64_t end, int thread) {
     if (is_q8) {

@@ -1,4 +1,4 @@
-// How work on rows of weights is divided among threads.
+// Divides work on rows of weights among threads.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -7,12 +7,12 @@
 
 namespace oss {
 
-// A range of weight rows that a thread takes at once. From 16 KB a range outlasts the taking of it (100 ns), and up to
-// 128 KB it stays in L2 while the tokens pass. A range that is passed over once may be larger: where it begins, nothing has
-// been prefetched.
+// The bytes of weight rows that a thread takes at once. From 16 KB on, a range takes much longer than fetching the next
+// one (100 ns). Up to 128 KB it stays in L2 during the pass over the tokens. A range that is read only once may be
+// larger: the begin of each range is not prefetched.
 constexpr int64_t kRangeBytesLeast = 16 << 10, kRangeBytesMost = 128 << 10, kRangeBytesOnce = 1 << 20;
 
-// Rows per range, a multiple of `unit`: about eight ranges per thread, so that a slow one leaves work to the others.
+// Rows per range, a multiple of `unit`: about eight ranges per thread, so that other threads take over from a slow one.
 inline int64_t rows_per_range(int64_t rows, int64_t row_bytes, int64_t unit, int threads,
                               int64_t most = kRangeBytesMost) {
   const int64_t bytes = std::clamp(rows * row_bytes / (8 * threads), kRangeBytesLeast, most);

@@ -12,8 +12,8 @@ bool is_penalized(const SamplingArgs& args) {
   return args.repetition_penalty != 1 || args.presence_penalty != 0 || args.frequency_penalty != 0;
 }
 
-// Penalties and bias are in the logits while this lives: log probabilities are of the raw ones. It costs what the
-// context holds.
+// Applies penalties and bias to the logits until it is destroyed, since log probabilities use the raw ones. The cost is
+// proportional to the context.
 class Adjusted {
  public:
   Adjusted(const SamplingArgs& args, const SamplingContext& context, float* logits) : logits_(logits) {
@@ -27,7 +27,7 @@ class Adjusted {
     for (const auto& [token, bias] : context.bias) set(token, logits[token] + bias);
   }
   ~Adjusted() {
-    // Backwards: a token that changed twice gets its first value last.
+    // Backwards, so that a token that changed twice gets its first value last.
     for (auto change = before_.rbegin(); change != before_.rend(); ++change) logits_[change->token] = change->logit;
   }
   Adjusted(const Adjusted&) = delete;
@@ -48,7 +48,7 @@ class Adjusted {
   std::vector<Change> before_;
 };
 
-// Calls visit(token) for each that is not allowed.
+// Calls visit(token) for each token that is not allowed.
 template <typename Visit>
 void for_each_hidden(std::span<const uint32_t> allowed, int vocab, const Visit& visit) {
   for (size_t word = 0; word < allowed.size(); ++word) {
@@ -59,12 +59,12 @@ void for_each_hidden(std::span<const uint32_t> allowed, int vocab, const Visit& 
   }
 }
 
-// What is not allowed cannot be drawn while this lives. It costs what is hidden, which in free text is next to nothing.
+// Hides forbidden tokens from draws until it is destroyed. The cost is proportional to their number: in free text, few.
 class Hidden {
  public:
   Hidden(std::span<const uint32_t> allowed, float* logits, int vocab)
       : allowed_(allowed), logits_(logits), vocab_(vocab) {
-    // Room first: without it no logit has changed.
+    // Reserve first: if this fails, no logit has changed.
     size_t count = 0;
     for_each_hidden(allowed_, vocab_, [&](int) { ++count; });
     before_.reserve(count);
@@ -87,7 +87,7 @@ class Hidden {
   std::vector<float> before_;
 };
 
-// Ascending; more than `most` when there are more.
+// Returns the allowed tokens in ascending order; more than `most` if there are more.
 std::vector<int32_t> first_allowed(std::span<const uint32_t> allowed, size_t most) {
   std::vector<int32_t> tokens;
   for (size_t word = 0; word < allowed.size() && tokens.size() <= most; ++word) {
@@ -98,12 +98,12 @@ std::vector<int32_t> first_allowed(std::span<const uint32_t> allowed, size_t mos
   return tokens;
 }
 
-// A draw looks at candidates in the order of their ids and at nothing else. So where few are allowed, they alone are the
-// row: in the frame of a constraint there is often a single one.
+// A draw reads only the candidates, in the order of their ids. So where few tokens are allowed, these alone form the
+// row: inside a constraint's fixed text there is often a single one.
 int32_t draw_allowed(const SamplingArgs& args, std::span<const uint32_t> allowed, float* logits, int vocab,
                      const cpu::SampleMachine& machine) {
   constexpr size_t kFew = 1024;
-  constexpr int32_t kFirstReserved = 200000;  // from here on, ids in the row must be what they are
+  constexpr int32_t kFirstReserved = 200000;  // from here on, ids in the row must be the original ids
   if (allowed.empty()) return cpu::LogitRow(machine, args, logits, vocab).draw();
   const std::vector<int32_t> few = first_allowed(allowed, kFew);
   if (few.size() == 1) return few[0];

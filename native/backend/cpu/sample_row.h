@@ -1,4 +1,4 @@
-// One row of logits from the model to its token: penalties and bias, what is allowed, the draw, and what is told of it.
+// Draws a token from one row of logits: penalties and bias, allowed tokens, the draw, and its log probabilities.
 #pragma once
 #include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/sample.h"
@@ -6,7 +6,7 @@
 
 namespace oss {
 
-// logits [vocab] are what they were when it returns. Tokens of the context lie within the vocabulary.
+// logits [vocab] are restored before it returns. Tokens of the context must be within the vocabulary.
 Sampled sample_row(const SamplingArgs& args, const SamplingContext& context, float* logits, int vocab,
                    const cpu::SampleMachine& machine = {.kernels = *cpu::available_kernels().front()});
 

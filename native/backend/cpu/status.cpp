@@ -1,4 +1,4 @@
-// The CPU backend as the registry knows it: what auto chooses here, and how one is made.
+// The registry's entry of the CPU backend: the choice of "auto" on this machine, and the factory.
 #include <cstdlib>
 
 #include "native/backend/cpu/choose_kernels.h"
@@ -34,11 +34,11 @@ static std::string what_auto_chooses() {
   return detail;
 }
 
-// What auto chooses, and why not something else.
+// The kernels that "auto" chooses, and the reason.
 BackendStatus cpu_status() {
   try {
     return {"cpu", true, what_auto_chooses()};
-  } catch (const Error& error) {  // GPT_OSS_ISA
+  } catch (const Error& error) {  // thrown because of GPT_OSS_ISA
     return {"cpu", false, error.what()};
   }
 }

@@ -11,8 +11,8 @@
 namespace oss {
 namespace {
 
-// Capacities that steps are recorded for: a step of 13 sequences runs as one of 16. Small steps are bound by weights and
-// do not notice; none is more than a third larger than needed.
+// Capacities for which steps are recorded: a step of 13 sequences runs as one of 16. Small steps are bound by weights,
+// so this costs nothing; no capacity is more than a third too large.
 int bucket_of(int n) {
   if (n <= 2) return n;
   for (int step = 1;; step *= 2) {
@@ -20,10 +20,10 @@ int bucket_of(int n) {
   }
 }
 
-// Steps of more tokens, and those with chunks of prompts, are rarely alike, and long enough to hide their launches.
+// Larger steps, and steps with chunks of prompts, rarely repeat, and are long enough to hide their launches.
 constexpr int kMostRecordedTokens = 512;
 
-// A window is divided the same way wherever it stands: by the most pages that it can touch.
+// A window is divided equally at every position: by the largest number of pages that it can touch.
 int window_splits(int window) {
   int splits = 1;
   for (int position = window; position < window + kPageTokens; ++position) {
@@ -60,7 +60,7 @@ CudaBackend::CudaBackend(const cuda::Module& module, int device, bool repeatable
       graphs_(std::make_unique<Graphs>(gpu_)) {}
 
 CudaBackend::~CudaBackend() {
-  // Nothing of it is freed under a kernel that still runs.
+  // No memory may be freed while a kernel still uses it.
   gpu_->module.use_device(gpu_->device);
   gpu_->module.synchronize(gpu_->stream);
 }
@@ -73,8 +73,8 @@ DeviceInfo CudaBackend::info() const {
           .numerics = "fast"};
 }
 
-// Larger chunks of a prompt read each weight less often; where every token walks over its keys alone, each takes 0.5 MB
-// of scratch memory instead.
+// Larger chunks of a prompt read each weight less often. Where each token attends alone, each takes 0.5 MB of scratch
+// memory.
 BackendDefaults CudaBackend::defaults() const {
   return {.kv_type = kKvBF16, .max_batch_tokens = repeatable_ ? 256 : 2048};
 }
@@ -188,7 +188,7 @@ void CudaBackend::linear(const LinearArgs& args, RowsOf rows, Operand x, const M
            "linear");
 }
 
-// The matrices of q, k and v lie side by side, and so do their biases: they were packed one after the other.
+// The matrices of q, k and v are adjacent, and so are their biases: they were packed one after the other.
 void CudaBackend::qkv(const QkvArgs& args, const Step&, Operand x, const QkvWeights& weights, Operand q, void* cache) {
   QkvArgs in_step = args;
   in_step.tokens = capacity_.tokens;
@@ -236,7 +236,7 @@ void CudaBackend::experts(const ExpertsArgs& args, Operand normed, const int32_t
 
 // --- blocks ---------------------------------------------------------------------------------------------------------------
 
-// What a matrix that is read next lies in: q, k and v are side by side.
+// The memory of the matrix that is read next: q, k and v are adjacent.
 static cuda::Prefetch prefetch_of(const QkvWeights* weights) {
   if (weights == nullptr) return {};
   const int64_t rows = int64_t(weights->q.rows) + weights->k.rows + weights->v.rows;

@@ -1,7 +1,7 @@
-// CUDA below the seam: the kernels of libgptoss_cuda on one GPU.
+// The CUDA backend: it runs the kernels of libgptoss_cuda on one GPU.
 //
-// Everything that changes from step to step lies at fixed addresses (StepBuffers), so a decode step is recorded once per
-// shape and replayed; only token ids and log probabilities come back.
+// All data that changes between steps is at fixed addresses (StepBuffers). So a decode step is recorded once per shape
+// and replayed; only token ids and log probabilities come back.
 #pragma once
 #include <memory>
 #include <vector>
@@ -60,7 +60,7 @@ class CudaBackend final : public Backend {
               const cuda::Prefetch& next);
   void launched(cuda::Status status, const char* kernel) const { gpu_->check(status, kernel); }
   const int32_t* count_of(RowsOf rows) const;
-  // Of the step that has begun.
+  // Whether the current step runs fused.
   bool fuses() const { return capacity_.tokens <= most_fused_tokens_; }
   int capacity_of(RowsOf rows) const { return rows == RowsOf::kTokens ? capacity_.tokens : capacity_.rows; }
 
@@ -71,15 +71,15 @@ class CudaBackend final : public Backend {
   CudaWeights weights_;
 
   StepLimits limits_;
-  int most_fused_tokens_ = 0;  // in steps of so many, norms and routers are part of the launches that read them
+  int most_fused_tokens_ = 0;  // up to this number, norms and routers are fused with the launches that read them
   std::unique_ptr<StepBuffers> step_;
   std::unique_ptr<SamplingBuffers> sampling_;
   Buffer attention_scratch_, attention_counters_, experts_scratch_, sample_scratch_;
 
-  // Of the step that begin() was told of.
+  // Of the step that begin() received.
   StepKey capacity_;
   int tiles_ = 0, singles_ = 0;  // capacities
-  bool recorded_ = false;        // its launches depend on the key alone
+  bool recorded_ = false;        // its launches depend only on the key
   std::unique_ptr<Graphs> graphs_;
 };
 

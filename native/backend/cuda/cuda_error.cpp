@@ -6,8 +6,8 @@
 
 namespace oss {
 
-// Of cudaError_t, whose header is not needed to build this. Its documentation says of all but the first two that "the
-// process must be terminated and relaunched"; those two lose the context as well.
+// Values of cudaError_t, defined here because the build does not need its header. For all but the first two, its
+// documentation says: "the process must be terminated and relaunched". The first two lose the context as well.
 bool lasts_until_the_process_ends(cuda::Status status) {
   constexpr cuda::Status kLasting[] = {
       214,  // an uncorrectable ECC error

@@ -20,7 +20,7 @@
 namespace oss {
 namespace {
 
-// Of cudaError_t, whose header is not needed to build this.
+// Values of cudaError_t, defined here because the build does not need its header.
 constexpr cuda::Status kSuccess = 0, kInsufficientDriver = 35, kInvalidDeviceFunction = 98, kErrorNoDevice = 100,
                        kNoKernelImage = 209, kUnsupportedPtx = 222;
 
@@ -32,7 +32,7 @@ struct Opened {
   std::string why;
 };
 
-// The folder of the addon, or of the test executable: of what this code is linked into.
+// The folder of the addon, or of the test executable: the binary into which this code is linked.
 std::filesystem::path own_folder() {
   static const char here = 0;
   Dl_info info{};
@@ -76,7 +76,7 @@ Opened open() {
   }
   static const Opened beside = [] {
     constexpr std::string_view kAbsent =
-        OSS_CUDA_ABSENT;  // why this build has none; the tests put an emulated one there
+        OSS_CUDA_ABSENT;  // why this build has no module; tests put an emulated one there
     Opened found = open_file((own_folder() / "libgptoss_cuda.so").string());
     if (found.state == CudaState::kNotBuilt && !kAbsent.empty()) found.why = str("not in this build (", kAbsent, ")");
     return found;
@@ -86,7 +86,7 @@ Opened open() {
 
 std::string version_text(int version) { return str(version / 1000, ".", version % 1000 / 10); }
 
-// The driver release that first supported a CUDA version; later minor versions run on it too.
+// The first driver release that supports a CUDA version; later minor versions run on it too.
 std::string driver_needed(int runtime) {
   const int major = runtime / 1000;
   const int release = major == 12 ? 525 : major == 13 ? 580 : 0;
@@ -99,7 +99,7 @@ std::string device_text(const CudaDevice& device) {
              " GiB, compute capability ", of.compute_major, ".", of.compute_minor, ")");
 }
 
-// Equal neighbours in one: "cuda:0-7 NVIDIA H200 (140 GiB, compute capability 9.0)".
+// Joins equal neighbours: "cuda:0-7 NVIDIA H200 (140 GiB, compute capability 9.0)".
 std::string devices_text(const std::vector<CudaDevice>& devices) {
   std::string text;
   for (size_t i = 0, next = 0; i < devices.size(); i = next) {
@@ -119,7 +119,7 @@ std::string listed(std::string architectures) {
   return architectures;
 }
 
-// Why the module's kernels do not run on this device; empty when they do.
+// The reason why the module's kernels do not run on this device; empty when they do.
 std::string problem_of(const cuda::Module& module, const CudaDevice& device, bool& unsupported) {
   cuda::Status status = module.use_device(device.index);
   if (status == kSuccess) status = module.probe();
@@ -191,7 +191,7 @@ CudaPresence cuda_presence() {
       device.problem = str("cuda:", index, " cannot be used: ", cuda_error_text(module, status));
       all_unsupported = false;
     } else {
-      // Asking starts CUDA on the device and takes memory there: equal ones are asked once.
+      // The check starts CUDA on the device and takes memory there, so equal devices are checked once.
       const auto& of = device.properties;
       const auto same = std::ranges::find_if(found.devices, [&](const CudaDevice& earlier) {
         return earlier.properties.compute_major == of.compute_major &&

@@ -1,5 +1,5 @@
-// libgptoss_cuda: found beside this library when it is first asked for, and what it says about the machine. CUDA may be
-// missing in many ways; each is told in words that a user can act on.
+// libgptoss_cuda: loads it from the folder of this library at its first use, and lists the GPUs. If CUDA is missing,
+// the message says how to fix that.
 #pragma once
 #include <string>
 #include <string_view>
@@ -11,13 +11,13 @@ namespace oss {
 
 enum class CudaState {
   kAvailable,
-  kNotBuilt,  // no module was built, or none lies beside this library
-  kDamaged,   // it does not load, or belongs to another version
+  kNotBuilt,  // no module was built, or it is not beside this library
+  kDamaged,   // it cannot be loaded, or belongs to another version
   kNoDriver,
   kDriverTooOld,
-  kNoDevice,           // none there, or none visible to this process
-  kUnsupportedDevice,  // only some of a compute capability that the module has no kernels for
-  kFailed,             // the driver says something else
+  kNoDevice,           // no device exists, or none is visible to this process
+  kUnsupportedDevice,  // no device has a compute capability for which the module has kernels
+  kFailed,             // the driver returned another error
 };
 
 struct CudaDevice {
@@ -28,25 +28,26 @@ struct CudaDevice {
 
 struct CudaPresence {
   CudaState state = CudaState::kFailed;
-  std::string detail;               // the devices, or why there is none that can be used
-  std::vector<CudaDevice> devices;  // all that are visible, whether usable or not
-  std::string driver;               // the CUDA version that the driver supports, "13.0"; empty without one
+  std::string detail;               // the devices, or the reason why none can be used
+  std::vector<CudaDevice> devices;  // all visible devices, usable or not
+  std::string driver;               // the CUDA version that the driver supports, "13.0"; empty without a driver
 };
 
-// Opened once. Throws kUnsupported when there is none, saying why.
+// Loaded once. Throws kUnsupported with the reason when there is no module.
 const cuda::Module& cuda_module();
 
-// Asks anew at each call. Starts CUDA on one device of each compute capability; the calling thread's device is then 0.
+// Queries the devices at each call. Starts CUDA on one device of each compute capability; sets the thread's device to
+// 0.
 CudaPresence cuda_presence();
 
-// The device that "cuda" (the first usable one) or "cuda:N" means. Throws kUnsupported where CUDA or that device cannot
-// be used, and kInvalidArgument for a number that no device has.
+// Returns the device for "cuda" (the first usable one) or "cuda:N". Throws kUnsupported when CUDA or that device cannot
+// be used, and kInvalidArgument for a number without a device.
 int cuda_device(std::string_view backend);
 
-// Put in the place of the library, for instance the emulated module; nullptr puts the library back.
+// Replaces the library, for instance by the emulated module; nullptr restores the library.
 void set_cuda_module_for_tests(const cuda::Module* module);
 
-// What cuda_module() does with the file beside this library. On success `why` stays empty.
+// Loads a module as cuda_module() does with the file beside this library. On success `why` stays empty.
 const cuda::Module* open_cuda_module(const std::string& file, CudaState& state, std::string& why);
 
 }  // namespace oss

@@ -15,7 +15,7 @@ void expect(const HostTensor& tensor, bool accepted, const char* expected) {
                                       " but it is ", dtype_name(tensor.dtype)));
 }
 
-// Weights are decoded by moving bits into a bf16 and multiplying it with a power of two, which must be one itself.
+// Kernels decode weights by moving bits into a bf16 and multiplying it with a power of two, which must fit bf16 too.
 void expect_scales(const HostTensor& scales) {
   if (scales.greatest_scale <= cuda::kMaxScaleByte) return;
   throw Error(Code::kUnsupported,
@@ -72,7 +72,7 @@ Matrix CudaWeights::pack_product(const HostTensor& weight, cuda::RowOrder order)
   expect(weight, weight.dtype == DType::kBF16 && weight.shape.size() == 2, "a BF16 matrix");
   const int rows = int(weight.shape[0]), cols = int(weight.shape[1]);
   std::byte* to = take_weights(cuda::packed_matrix_bytes(rows, cols));
-  constexpr int kUnit = kHeadDim;  // rows; whole heads, and whole tiles
+  constexpr int kUnit = kHeadDim;  // rows; a multiple of whole heads and of whole tiles
   send_units(weight, (rows + kUnit - 1) / kUnit, size_t(kUnit) * cols * sizeof(uint16_t),
              [&](const void* raw, int64_t first, int64_t count) {
                const int begin = int(first) * kUnit, end = std::min(rows, begin + int(count) * kUnit);

@@ -1,4 +1,4 @@
-// Weights on the device: one piece of memory, in which each is packed for the kernels that read it.
+// Weights on the device: one allocation, in which each weight is packed for the kernels that read it.
 #pragma once
 #include <functional>
 #include <memory>
@@ -26,7 +26,7 @@ class CudaWeights final : public WeightPacker {
 
  private:
   std::byte* take_weights(uint64_t bytes);
-  // Sends a tensor in pieces of whole `unit`s and has each packed.
+  // Sends a tensor in pieces of whole `unit`s and packs each piece.
   void send_units(const HostTensor& tensor, int64_t units, size_t unit_bytes,
                   const std::function<void(const void* raw, int64_t first, int64_t count)>& pack);
   Matrix pack_product(const HostTensor& weight, cuda::RowOrder order);

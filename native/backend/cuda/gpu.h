@@ -1,4 +1,4 @@
-// One GPU as an engine uses it: a device, a stream, memory that knows when it is full, and errors in words.
+// One GPU of an engine: a device, a stream, memory with a clear error when it is full, and error texts.
 #pragma once
 #include <memory>
 
@@ -14,16 +14,16 @@ class Gpu : public std::enable_shared_from_this<Gpu> {
   Gpu(const Gpu&) = delete;
   Gpu& operator=(const Gpu&) = delete;
 
-  // CUDA keeps a current device per thread; whoever calls into the module says so first.
+  // CUDA keeps a current device per thread; this sets it before calls into the module.
   void use() const;
-  // Throws kDevice: the engine ends, the process does not.
+  // Throws kDevice: the engine stops, the process keeps running.
   void check(cuda::Status status, const char* what) const;
 
   DeviceMemory memory() const;
   Buffer allocate(size_t bytes, const char* what);         // on the device; throws kOutOfMemory with numbers
-  Buffer allocate_pinned(size_t bytes, const char* what);  // on the host, where copies can run beside everything else
+  Buffer allocate_pinned(size_t bytes, const char* what);  // on the host; copies from it can run asynchronously
 
-  // Queued on the stream; host memory must stay as it is until the copy has run.
+  // Queued on the stream; host memory must stay unchanged until the copy has run.
   void copy(void* to, const void* from, size_t bytes) const;
   void synchronize() const;
 

@@ -4,7 +4,7 @@
 
 namespace oss {
 
-// A graph of the 120b has about 500 nodes and takes a megabyte or two; a service meets a few dozen shapes of steps.
+// A graph of the 120b has about 500 nodes and takes one or two megabytes; a service runs a few dozen shapes of steps.
 constexpr size_t kMostGraphs = 96;
 
 Graphs::~Graphs() {
@@ -18,7 +18,8 @@ void Graphs::run(const StepKey& key, const std::function<void()>& body) {
   const auto [at, is_new] = graphs_.try_emplace(key);
   at->second.last_use = ++uses_;
   if (is_new) {
-    // A shape that is met once is not worth recording, and kernels that run for the first time are loaded by this.
+    // Recording a shape that occurs once costs more than it saves. This run also loads kernels before their first
+    // recording.
     body();
     if (graphs_.size() > kMostGraphs) forget_oldest();
     return;

@@ -1,5 +1,5 @@
-// CUDA graphs behind run(key, body): the launches that `body` makes are recorded once per key and replayed from then on.
-// What differs between two steps of one key lies in device memory at fixed addresses.
+// CUDA graphs behind run(key, body): the launches of `body` are recorded once per key and replayed from then on. Data
+// that differs between two steps with one key is in device memory at fixed addresses.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -10,7 +10,7 @@
 
 namespace oss {
 
-// Everything that the launches of a step depend on.
+// All values that the launches of a step depend on.
 struct StepKey {
   int32_t tokens = 0, rows = 0, splits = 0;  // capacities
   auto operator<=>(const StepKey&) const = default;

@@ -6,7 +6,7 @@
 namespace oss {
 namespace {
 
-// Hands out the parts of a piece of memory one after the other, each aligned to 256 bytes.
+// Hands out parts of one allocation in order, each aligned to 256 bytes.
 class Parts {
  public:
   explicit Parts(std::byte* begin) : next_(begin) {}
@@ -100,7 +100,7 @@ StepBuffers::StepBuffers(std::shared_ptr<Gpu> gpu, const StepLimits& limits, boo
 StepFacts StepBuffers::upload(const Step& step) {
   copied_.await();
   const StepFacts facts = fill(step);
-  // One copy, up to the last part of RoPE that is used: the arrays before it are small.
+  // One copy, up to the end of the used RoPE rows: the arrays before them are small.
   const size_t used = size_t(reinterpret_cast<std::byte*>(rope_ + step.rope.size()) - host_.as<std::byte>());
   gpu_->copy(device_memory_.as<void>(), host_.as<void>(), used);
   upload_tables(step);
@@ -140,8 +140,8 @@ StepFacts StepBuffers::fill(const Step& step) {
   return facts;
 }
 
-// From step to step little changes: a sequence gets a page every 64 tokens. Rows that changed are copied, as far as
-// they are used, neighbours together.
+// Little changes between steps: a sequence gets a page every 64 tokens. Only the used parts of changed rows are copied,
+// adjacent rows together.
 void StepBuffers::upload_tables(const Step& step) {
   int32_t pages_of_row = 0;
   int token = 0;
@@ -201,7 +201,7 @@ size_t bytes_of(const DrawCounts& counts) {
   return size_t(lay_out(nullptr, counts).end - static_cast<std::byte*>(nullptr));
 }
 
-// Reserved at the start, because growing waits for the device: a mask of each row, and lists of this many tokens.
+// Reserved at the start, because growing waits for the device: a mask for each row, and lists of this many tokens.
 constexpr size_t kSeenTokens = 2048, kBiasedTokens = 300;
 
 size_t usual_parameter_bytes(int max_rows, int vocab) {

@@ -1,4 +1,4 @@
-// The arrays of a step on both sides: filled by the host in pinned memory, copied to the same device addresses each time.
+// The arrays of a step on host and device: filled in pinned memory, copied to the same device addresses each time.
 #pragma once
 #include <memory>
 #include <span>
@@ -8,16 +8,16 @@
 
 namespace oss {
 
-// What of a step decides about launches.
+// The numbers of a step that determine its launches.
 struct StepFacts {
-  int tiles = 0;    // chunks of prompts that attention takes together
-  int singles = 0;  // tokens that walk over their keys alone
-  int splits = 1;   // most parts that the keys of one of those are divided into, on layers that see everything
+  int tiles = 0;    // chunks of prompts that attention computes together
+  int singles = 0;  // tokens that attend alone
+  int splits = 1;   // the most parts into which the keys of one such token are divided, on layers with full attention
 };
 
 class StepBuffers {
  public:
-  // apart: every token walks alone, so that sums do not depend on how prompts are cut. drawn: where draws lie.
+  // apart: every token attends alone, so that sums do not depend on how prompts are cut. drawn: the device's draws.
   StepBuffers(std::shared_ptr<Gpu> gpu, const StepLimits& limits, bool apart, const cuda::SampleResult* drawn);
   static uint64_t bytes(const StepLimits& limits);
 
@@ -33,7 +33,7 @@ class StepBuffers {
   std::shared_ptr<Gpu> gpu_;
   const bool apart_;
   const int max_pages_;
-  const size_t token_bytes_;  // of everything but the block tables
+  const size_t token_bytes_;  // of all arrays but the block tables
   Buffer host_, device_memory_;
   cuda::DeviceStep device_{};
   // The same arrays in pinned memory.
@@ -42,11 +42,11 @@ class StepBuffers {
           *singles_ = nullptr;
   cuda::AttentionTile* tiles_ = nullptr;
   float* rope_ = nullptr;
-  int32_t* block_tables_[kKvGroups] = {};  // what the device has of them
+  int32_t* block_tables_[kKvGroups] = {};  // the device's current copy
   GpuEvent copied_;
 };
 
-// The same for draws: parameters up, tokens down. One set of draws is under way at a time.
+// The same for draws: parameters up, tokens down. Only one set of draws runs at a time.
 class SamplingBuffers {
  public:
   SamplingBuffers(std::shared_ptr<Gpu> gpu, int max_rows, int vocab);
@@ -58,9 +58,9 @@ class SamplingBuffers {
     const cuda::SampleSeen* seen;
     const cuda::SampleBias* bias;
   };
-  // Queues the copy of everything that the draws depend on.
+  // Queues the copies of all inputs of the draws.
   Device upload(std::span<const SamplingArgs> args, std::span<const SamplingContext> contexts);
-  // Where the draws go, and stay until the next ones.
+  // The address of the draws' results, valid until the next draws.
   cuda::SampleResult* results() const { return device_results_.as<cuda::SampleResult>(); }
   // Queues the copy of the results.
   void download(int rows);
@@ -69,7 +69,7 @@ class SamplingBuffers {
 
  private:
   std::shared_ptr<Gpu> gpu_;
-  Buffer parameters_, host_parameters_;  // grow only for lists that are longer than usual
+  Buffer parameters_, host_parameters_;  // grow only for unusually long lists
   Buffer device_results_, host_results_;
   GpuEvent done_;
   int rows_ = 0;

@@ -8,9 +8,9 @@
 
 namespace oss {
 
-// One core reads 4 to 7 GB/s out of the page cache, a PCIe 5 link takes 50.
+// One core reads 4 to 7 GB/s from the page cache; a PCIe 5 link takes 50.
 constexpr int kMostThreads = 16;
-// What a thread reads at once: 8 turns of 16 threads in a piece, so that none waits long for the last one.
+// The bytes that a thread reads at once: a piece has 8 turns of 16 threads, so that the last one ends soon.
 constexpr int64_t kReadBytes = 256 << 10;
 
 WeightStream::WeightStream(std::shared_ptr<Gpu> gpu)
@@ -70,7 +70,7 @@ void WeightStream::send_f32(const HostTensor& tensor, void* to) {
     return;
   }
   send_pieces(size_t(tensor.elements()) * sizeof(float), to, [&](size_t begin, size_t end, std::byte* pinned) {
-    // Read into the upper half and widened from the front: none is written over before it has been read.
+    // Read into the upper half and widened from the front: no element is overwritten before it is read.
     const size_t raw_bytes = (end - begin) / 2;
     const std::byte* raw = pinned + raw_bytes;
     tensor.read(begin / 2, raw_bytes, pinned + raw_bytes);

@@ -1,6 +1,6 @@
-// The way of weights to the device: read from the file into pinned memory, from there copied to their place, or into a
-// staging buffer there from which a kernel packs them. Three slots: one is being read into, one copied and packed, and one
-// lets either be late without the other waiting. Synthetic tensors are made in the staging buffer.
+// Sends weights to the device. They are read from the file into pinned memory and copied to their destination, or to a
+// staging buffer on the device from which a kernel packs them. There are three slots: one is being read, one is copied
+// and packed, and the third absorbs delays of either. Synthetic tensors are generated in the staging buffer.
 #pragma once
 #include <functional>
 #include <memory>
@@ -15,26 +15,27 @@ class WeightStream {
  public:
   explicit WeightStream(std::shared_ptr<Gpu> gpu);
 
-  // All of them throw as HostTensor::read does.
+  // All of these throw the errors of HostTensor::read.
 
-  // Bytes [first, first + bytes) of a tensor, whole elements, to the device; `pack` queues what becomes of them there.
+  // Sends bytes [first, first + bytes) of a tensor, whole elements, to the device; `pack` queues their processing
+  // there.
   void send(const HostTensor& tensor, size_t first, size_t bytes, const std::function<void(const void* raw)>& pack);
-  // A tensor to its place, as it is.
+  // Sends a tensor to its destination unchanged.
   void send(const HostTensor& tensor, void* to);
-  // A BF16 or F32 tensor to its place, as F32.
+  // Sends a BF16 or F32 tensor to its destination as F32.
   void send_f32(const HostTensor& tensor, void* to);
-  // Until everything that was sent has been packed.
+  // Waits until all data is packed.
   void finish();
 
-  static constexpr size_t kPieceBytes = 32 << 20;  // 0.6 ms of a PCIe 5 link: long against the start of a copy
+  static constexpr size_t kPieceBytes = 32 << 20;  // 0.6 ms of a PCIe 5 link: long compared with the start of a copy
 
  private:
   struct Slot {
     explicit Slot(std::shared_ptr<Gpu> gpu) : packed(std::move(gpu)) {}
     Buffer pinned, raw;
-    GpuEvent packed;  // its contents are not needed any more
+    GpuEvent packed;  // its contents are no longer needed
   };
-  // Writes bytes [begin, end) of what is sent.
+  // Writes bytes [begin, end) of the data to send.
   using Fill = std::function<void(size_t begin, size_t end, std::byte* pinned)>;
 
   Slot& next_slot(size_t pinned_bytes, size_t raw_bytes);
