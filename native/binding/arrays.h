@@ -1,4 +1,4 @@
-// Typed arrays of JavaScript, read and made.
+// Reads and makes typed arrays of JavaScript.
 #pragma once
 #include <napi.h>
 
@@ -10,7 +10,7 @@
 
 namespace oss {
 
-// Of the arrays of one element type: what JavaScript and N-API call them.
+// For arrays of one element type: their names in JavaScript and N-API.
 template <typename T>
 struct ArrayType;
 template <>
@@ -29,8 +29,8 @@ struct ArrayType<uint8_t> {
   static constexpr napi_typedarray_type kType = napi_uint8_array;
 };
 
-// What such an array has in its memory, whatever properties of its own say; valid until JavaScript runs again. Throws
-// kInvalidArgument for everything else, and for one whose memory has been given away.
+// Returns the elements of such an array, whatever own properties it has; valid until JavaScript runs again.
+// Throws kInvalidArgument for other values, and for an array with a detached buffer.
 template <typename T>
 std::span<T> elements_of(const Napi::Value& value) {
   if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != ArrayType<T>::kType) {
@@ -43,12 +43,12 @@ std::span<T> elements_of(const Napi::Value& value) {
   return {array.Data(), array.ElementLength()};
 }
 
-// A copy. Throws kOutOfMemory. Where memory may be refused, the constructor that JavaScript itself uses throws a
-// RangeError; napi_create_arraybuffer ends the process.
+// Makes an array with a copy of the values. Throws kOutOfMemory. Where an allocation may fail, it calls the constructor
+// of JavaScript, which throws a RangeError; napi_create_arraybuffer would end the process.
 template <typename Array, typename T>
 Array array_to_js(Napi::Env env, std::span<const T> values) {
   using Element = std::remove_pointer_t<decltype(std::declval<Array>().Data())>;
-  constexpr size_t kSmall = 4096;  // nearly always there, and the other way costs a microsecond
+  constexpr size_t kSmall = 4096;  // these allocations nearly always succeed, and the other way costs a microsecond
   Array out;
   if (values.size_bytes() <= kSmall) {
     out = Array::New(env, values.size());

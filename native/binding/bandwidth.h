@@ -1,4 +1,4 @@
-// memoryBandwidth(bytes, threads) → bytes per second: the roof that the benches hold their figures against.
+// memoryBandwidth(bytes, threads) → bytes per second: the limit with which the benches compare their results.
 #pragma once
 #include <napi.h>
 

@@ -65,7 +65,7 @@ SamplingArgs sampling_from_js(const Napi::Object& params) {
 static std::vector<int32_t> tokens_from_js(const Napi::Value& value) {
   const std::span<const uint32_t> ids = elements_of<uint32_t>(value);
   std::vector<int32_t> tokens(ids.size());
-  // Ids past 2^31 would wrap to negative ones; both are outside every vocabulary and refused by submit().
+  // Ids from 2^31 on would wrap to negative ones; submit() refuses both as outside the vocabulary.
   std::transform(ids.begin(), ids.end(), tokens.begin(), [](uint32_t id) { return int32_t(id); });
   return tokens;
 }
@@ -122,7 +122,7 @@ Request request_from_js(const Napi::Object& request) {
   return out;
 }
 
-// Object.set for a row of numbers, in order.
+// Calls Object.set for a list of numbers, in order.
 static void set_numbers(Napi::Object& object, std::initializer_list<std::pair<const char*, double>> values) {
   for (const auto& [key, value] : values) object.Set(key, value);
 }
@@ -372,7 +372,7 @@ Napi::Array events_to_js(Napi::Env env, const std::vector<Event>& events) {
       out[uint32_t(i)] = event_to_js(env, events[i]);
     } catch (const std::bad_alloc&) {
       out[uint32_t(i)] = failed_event_to_js(env, events[i], as_error(std::bad_alloc()));
-    } catch (const Error& error) {  // there is no memory for what it tells: its request hears of that instead
+    } catch (const Error& error) {  // no memory for the event's contents: its request gets this error instead
       out[uint32_t(i)] = failed_event_to_js(env, events[i], error);
     }
   }

@@ -1,4 +1,4 @@
-// JavaScript values ⇄ our structs. TypeScript has checked types and ranges; here they are only carried over.
+// Converts JavaScript values ⇄ C++ structs. TypeScript has checked types and ranges; this code only converts.
 #pragma once
 #include <napi.h>
 

@@ -16,10 +16,10 @@ EngineHost::EngineHost(Napi::Env env, std::shared_ptr<Engine> shared, bool owner
   link_ = link.get();
   wake_ = Wake::New(
       env, on_events, "gpt-oss events", 0, 1, link_, [](Napi::Env, Link* owned, Link*) { delete owned; }, link_);
-  link.release();  // wake_'s now
+  link.release();  // wake_ owns it now
   wake_.Unref(env);
   try {
-    // Registered after the thread-safe function, hence run before it goes: nobody wakes it any more then.
+    // Registered after the thread-safe function, so it runs before that is freed: no thread calls it afterwards.
     hook_ = std::make_unique<Hook>(env.AddCleanupHook(&EngineHost::on_environment_exit, this));
     client_ = engine->connect([this] { wake_.NonBlockingCall(); });
   } catch (...) {
@@ -38,7 +38,7 @@ EngineHost::~EngineHost() {
 void EngineHost::submit(Napi::Env env, Request request) {
   request.client = client_;
   const uint64_t id = request.id;
-  open_[id] = request.choices;  // before: a request that the engine has must be known here
+  open_[id] = request.choices;  // before submit(): its events may arrive at once, and need this entry
   try {
     engine->submit(std::move(request));
   } catch (...) {
@@ -49,7 +49,7 @@ void EngineHost::submit(Napi::Env env, Request request) {
 }
 
 void EngineHost::drain(Napi::Env env) {
-  const std::optional<Error> ending = engine->ending();  // asked first: all its events are in the mailbox then
+  const std::optional<Error> ending = engine->ending();  // read first: if it is set, all events are in the mailbox
   std::vector<Event> events = engine->take_events(client_);
   const bool was_busy = !open_.empty();
   for (const Event& event : events) {
@@ -58,7 +58,7 @@ void EngineHost::drain(Napi::Env env) {
     if (event.kind == Event::Kind::kDone) --at->second;
     if (event.kind == Event::Kind::kError || at->second == 0) open_.erase(at);
   }
-  if (ending) {  // an engine that memory was refused to may not have told of everything
+  if (ending) {  // an engine without memory may not have reported every end
     for (const auto& [id, choices] : open_) {
       events.push_back({.id = id, .kind = Event::Kind::kError, .code = ending->code(), .message = ending->what()});
     }
@@ -99,7 +99,7 @@ void EngineHost::deliver(Napi::Env env, Napi::Function, Link* link, void*) {
   try {
     guarded(env, [&] { link->host->drain(env); });
   } catch (const Napi::Error&) {
-    // The dispatcher of lib/engine.ts does not throw: this environment is being terminated and runs no more JavaScript.
+    // The dispatcher of lib/engine.ts does not throw: the environment is being terminated and runs no more JavaScript.
   }
 }
 

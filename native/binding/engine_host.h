@@ -1,4 +1,4 @@
-// One JavaScript environment's way to an engine and back.
+// Connects one JavaScript environment to an engine.
 #pragma once
 #include <napi.h>
 
@@ -10,31 +10,32 @@
 
 namespace oss {
 
-// The engine thread wakes its environment at most once per step; the function is referenced only while a request runs, so
-// that an idle engine keeps no process alive.
+// The engine thread wakes its environment at most once per step. The thread-safe function is referenced only while a
+// request runs, so that an idle engine keeps no process alive.
 class EngineHost {
  public:
-  // owner: the engine ends with this host; else only this host's requests do.
+  // owner: the engine ends with this host; otherwise only this host's requests end.
   EngineHost(Napi::Env env, std::shared_ptr<Engine> shared, bool owner, Napi::Function on_events);
-  // On the JavaScript thread: after close(), by the collector, or because this environment could not even take the engine.
+  // Runs on the JavaScript thread: after close(), by the garbage collector, or when the constructor of the wrapper has
+  // failed.
   ~EngineHost();
 
   void submit(Napi::Env env, Request request);
   uint64_t client() const { return client_; }
 
-  // Hands everything in the mailbox to JavaScript.
+  // Passes all events in the mailbox to JavaScript.
   void drain(Napi::Env env);
 
-  // Any thread. Ends the engine, or this host's part in it; what is left to tell is in the mailbox for drain().
+  // Any thread. Ends the engine, if this host owns it; the remaining events are in the mailbox for drain().
   void close();
 
-  // After close(): gives back what ties the engine to its environment.
+  // After close(): releases the resources that connect the engine to its environment.
   void release();
 
   const std::shared_ptr<Engine> engine;
 
  private:
-  // What a call that is still queued holds on to: it may be delivered when its engine is long gone.
+  // The argument of a queued call, which may be delivered after the engine is gone.
   struct Link {
     EngineHost* host;
   };

@@ -13,7 +13,7 @@
 namespace oss {
 namespace {
 
-// Engines that may be attached to from other threads, by handle.
+// Engines to which other threads may attach, by handle.
 class SharedEngines {
  public:
   uint32_t add(const std::shared_ptr<Engine>& engine) {
@@ -38,7 +38,7 @@ class SharedEngines {
 };
 
 SharedEngines& shared_engines() {
-  static SharedEngines& all = *new SharedEngines;  // never destroyed: other threads may still ask when main() exits
+  static SharedEngines& all = *new SharedEngines;  // never destroyed: other threads may still use it when main() exits
   return all;
 }
 
@@ -49,7 +49,7 @@ class CloseWorker : public Napi::AsyncWorker {
   void Execute() override { host_->close(); }
   void OnOK() override {
     settle(deferred, [&]() -> Napi::Value {
-      host_->drain(Env());  // the rejections come before close() resolves
+      host_->drain(Env());  // the rejections arrive before close() resolves
       host_->release();
       return Env().Undefined();
     });
@@ -72,7 +72,7 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
          InstanceMethod<&EngineWrap::close>("close")});
   }
 
-  // Made by LoadWorker only: the argument is an External of a shared_ptr<EngineHost>.
+  // Called by LoadWorker only: the argument is an External of a shared_ptr<EngineHost>.
   explicit EngineWrap(const Napi::CallbackInfo& info) : ObjectWrap(info) {
     if (info.Length() != 1 || !info[0].IsExternal()) {
       throw to_js_error(info.Env(), Error(Code::kInvalidArgument, "a NativeEngine is made by loadEngine()"));
@@ -128,7 +128,7 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
     });
   }
 
-  std::shared_ptr<EngineHost> host_;  // with the object collected, the engine ends
+  std::shared_ptr<EngineHost> host_;  // when the object is collected, the engine ends
 };
 
 // Per environment (main thread or worker): the constructor of NativeEngine.

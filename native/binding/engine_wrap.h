@@ -1,4 +1,4 @@
-// The engine as JavaScript sees it. lib/binding.ts types what is registered here.
+// The engine's JavaScript class. lib/binding.ts has the types of the exports below.
 //
 //   attachEngine(handle, onEvents(events[])) → NativeEngine
 //   NativeEngine: info, submit(request), cancel(id, index?), pause(id, index, paused), supplyLogits(id, index, logits), stats(),
@@ -14,7 +14,7 @@ namespace oss {
 
 void init_engine(Napi::Env env, Napi::Object exports);
 
-// The NativeEngine of a host, after init_engine() in its environment.
+// Returns the NativeEngine of a host; requires init_engine() in its environment.
 Napi::Object wrap(Napi::Env env, std::shared_ptr<EngineHost> host);
 
 }  // namespace oss

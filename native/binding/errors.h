@@ -1,4 +1,4 @@
-// oss::Error → JavaScript Error with a `code` and perhaps a `field`; lib/errors.ts makes it a GptOssError.
+// oss::Error → JavaScript Error with a `code` and perhaps a `field`; lib/errors.ts converts it to a GptOssError.
 #pragma once
 #include <napi.h>
 
@@ -8,7 +8,7 @@ namespace oss {
 
 Napi::Error to_js_error(Napi::Env env, const std::exception& error);
 
-// Runs the body of a native function; whatever C++ throws arrives in JavaScript as an error with a code.
+// Runs the body of a native function; C++ exceptions arrive in JavaScript as errors with a code.
 template <typename Body>
 auto guarded(Napi::Env env, Body&& body) -> decltype(body()) {
   try {

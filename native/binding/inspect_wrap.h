@@ -1,4 +1,4 @@
-// A checkpoint's files, looked at without loading them. lib/binding.ts types what is registered here.
+// Inspects the files of a checkpoint without loading it. lib/binding.ts has the types of the exports below.
 //
 //   inspect(path) → promise<summary>
 #pragma once

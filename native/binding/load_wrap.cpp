@@ -83,7 +83,7 @@ Napi::Value load_engine(const Napi::CallbackInfo& call) {
   });
 }
 
-// On the JavaScript thread, for models that are there in no time.
+// Runs on the JavaScript thread, for models that load almost instantly.
 Napi::Value load_engine_now(const Napi::CallbackInfo& call) {
   return guarded(call.Env(), [&] {
     auto engine = std::make_shared<Engine>(

@@ -1,4 +1,4 @@
-// A checkpoint becomes an engine. lib/binding.ts types what is registered here.
+// Loads a checkpoint into an engine. lib/binding.ts has the types of the exports below.
 //
 //   loadEngine(path, options, onEvents(events[]), onProgress | null) → { promise<NativeEngine>, cancel() }
 //   loadEngineNow(path, options, onEvents(events[])) → NativeEngine

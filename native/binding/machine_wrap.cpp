@@ -22,7 +22,7 @@ Napi::Value list_backends_js(const Napi::CallbackInfo& call) {
   });
 }
 
-// What the process may use of the machine, and why no more.
+// The resources that the process may use, and the reason for their limits.
 Napi::Value usable(const Napi::CallbackInfo& call) {
   return guarded(call.Env(), [&] {
     const UsableThreads threads = usable_threads();

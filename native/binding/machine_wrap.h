@@ -1,4 +1,5 @@
-// What the addon tells without an engine: backends, what the process may use of the machine, its environment, error codes.
+// The addon's information without an engine: backends, resources that the process may use, its environment, error
+// codes.
 #pragma once
 #include <napi.h>
 

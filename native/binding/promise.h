@@ -1,4 +1,4 @@
-// Promises of work that was done on another thread.
+// Settles promises with the results of work on another thread.
 #pragma once
 #include <napi.h>
 
@@ -8,7 +8,7 @@
 
 namespace oss {
 
-// What a worker thread threw, with its code.
+// Rejects with the exception of a worker thread and its code.
 inline void reject(const Napi::Promise::Deferred& deferred, const std::exception_ptr& failure) {
   try {
     std::rethrow_exception(failure);
@@ -19,7 +19,7 @@ inline void reject(const Napi::Promise::Deferred& deferred, const std::exception
   }
 }
 
-// At the end of a worker: nothing but an error of JavaScript may leave it, and then nobody would settle the promise.
+// Runs at the end of a worker: only a JavaScript error may leave it; anything else would leave the promise unsettled.
 template <typename Body>
 void settle(const Napi::Promise::Deferred& deferred, const Body& body) {
   try {

@@ -12,7 +12,7 @@
 namespace oss {
 namespace {
 
-// What the spans of a SamplingContext look at.
+// Owns the data for the spans of a SamplingContext.
 struct Context {
   std::vector<SamplingContext::Seen> seen;
   std::vector<SamplingContext::Bias> bias;

@@ -17,8 +17,8 @@
 namespace oss {
 namespace {
 
-// The UTF-8 of a JavaScript string; lone surrogates become U+FFFD. Filled by V8 in one pass: a UTF-16 unit needs three
-// bytes at most, and pages that stay untouched cost nothing.
+// The UTF-8 of a JavaScript string; lone surrogates become U+FFFD. V8 fills the buffer in one pass: a UTF-16 unit needs
+// at most three bytes, and untouched pages cost nothing.
 class Utf8 {
  public:
   explicit Utf8(const Napi::Value& value) {
@@ -38,7 +38,7 @@ class Utf8 {
   size_t size_ = 0;
 };
 
-// The last argument of the encoders: ids of the special tokens that may be recognised, or nothing.
+// Reads the last argument of the encoders: the ids of the special tokens to recognise, or nothing.
 tokenizer::SpecialSet specials_from_js(const Napi::Value& value) {
   tokenizer::SpecialSet allowed;
   if (value.IsUndefined()) return allowed;
@@ -55,13 +55,13 @@ Napi::Uint8Array bytes_to_js(Napi::Env env, std::string_view bytes) {
   return array_to_js<Napi::Uint8Array>(env, std::span(bytes));
 }
 
-// The argument after those: the most tokens that a text may have; absent: any number.
+// Reads the next argument: the most tokens that a text may have; absent: any number.
 size_t most_from_js(const Napi::Value& value) {
   const double most = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : 1e15;
-  return most < 1e15 ? size_t(std::max(0.0, most)) : SIZE_MAX;  // infinity is no integer
+  return most < 1e15 ? size_t(std::max(0.0, most)) : SIZE_MAX;  // infinity is not an integer
 }
 
-// Null: there are too many.
+// Null when there are too many.
 Napi::Value encoded_to_js(Napi::Env env, const std::optional<std::vector<uint32_t>>& ids) {
   if (!ids) return env.Null();
   return ids_to_js(env, *ids);
@@ -107,7 +107,7 @@ Napi::Value table(const Napi::CallbackInfo& info) {
   });
 }
 
-// Bytes. Encoding so much takes 100 ms, giving memory back a few.
+// Bytes. Encoding a text of this size takes 100 ms; returning memory to the system takes a few.
 constexpr size_t kLargeText = 4 << 20;
 
 class EncodeWorker : public Napi::AsyncWorker {
@@ -151,7 +151,7 @@ class EncodeWorker : public Napi::AsyncWorker {
 
   std::vector<Utf8> texts_;
   tokenizer::SpecialSet allowed_;
-  size_t most_;  // tokens of each text
+  size_t most_;  // of each text
   std::shared_ptr<std::atomic<bool>> cancelled_;
   Napi::Promise::Deferred promise_;
   std::vector<std::optional<std::vector<uint32_t>>> ids_;

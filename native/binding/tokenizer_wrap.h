@@ -1,5 +1,5 @@
 // tokenizerEncode, tokenizerEncodeInto, tokenizerEncodeAsync, tokenizerCount, tokenizerDecode, tokenizerTable:
-// lib/binding.ts says what they take and give.
+// lib/binding.ts documents their arguments and results.
 #pragma once
 #include <napi.h>
 
