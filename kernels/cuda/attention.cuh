@@ -1,11 +1,12 @@
-// What both attention kernels do with a page: bring it into shared memory, and take 16 rows of queries over it.
+// Steps of both attention kernels: load a page into shared memory, and multiply 16 rows of queries with it.
 //
 // A warp holds its rows as fragments (ptx/mma.cuh): lane (g, t) has row g in elements 0, 1 and row g + 8 in 2, 3 of
-// each tile of 8 columns. Scores leave the tensor cores in the very places in which probabilities enter them again.
+// each tile of 8 columns. The layout of the scores after one multiplication is the layout of the probabilities for the
+// next one.
 //
-// Scores count in units of ln 2, so that a probability is one exp2: `factor` = scale · log2(e), a sink enters as
-// sink · log2(e). Probabilities are rounded to bf16 to be multiplied. Their sum is one more tile of the multiplication,
-// with columns of ones for values: numerator and denominator see the same roundings, equal values come out as they are.
+// Scores are in units of ln 2, so that a probability is one exp2: `factor` = scale · log2(e), and a sink enters as sink
+// · log2(e). Probabilities are rounded to bf16 for the multiplication. One more tile, with columns of ones as values,
+// gives their sum. So numerator and denominator have the same roundings, and equal values come out unchanged.
 #pragma once
 #include "kernels/common/args.h"
 #include "kernels/common/softmax.h"
@@ -17,16 +18,16 @@
 
 namespace oss::cuda {
 
-constexpr int kRows = 16;                       // of queries, in a warp
-constexpr int kMaxGroup = 16;                   // query heads of one kv head: a token's rows fit a warp
-constexpr int kDimTiles = kHeadDim / 8;         // of 8 sums each
-constexpr int kDimSteps = kHeadDim / 16;        // of 16 products of a score each
+constexpr int kRows = 16;                       // rows of queries in a warp
+constexpr int kMaxGroup = 16;                   // query heads of one kv head; the rows of a token fit a warp
+constexpr int kDimTiles = kHeadDim / 8;         // tiles of 8 sums each
+constexpr int kDimSteps = kHeadDim / 16;        // steps of 16 products of a score each
 constexpr int kPlane = kPageTokens * kHeadDim;  // elements of one head's keys, or values, in a page
-constexpr int kChunk = 8;                       // bf16 in 16 bytes: what cp.async copies and ldmatrix reads at a time
+constexpr int kChunk = 8;                       // bf16 in 16 bytes: one copy of cp.async, one read of ldmatrix
 constexpr int kRowChunks = kHeadDim / kChunk;
 constexpr float kLog2E = 1.44269504088896341f;
 
-// Below every score, and finite: before the first visible key a row's maximum minus itself must be 0, not NaN.
+// Below every score, and finite: before the first visible key, the maximum minus itself must be 0, not NaN.
 constexpr float kNoMax = -1e30f;
 
 inline bool attention_fits(const AttentionArgs& args) {
@@ -41,23 +42,24 @@ __device__ __forceinline__ int first_visible_key(int position, int window) {
 
 // --- a plane in shared memory: [64 keys, 64] bf16 --------------------------------------------------------------------
 
-// Rows are 128 bytes, all banks once. Chunk c of row r lies at c ^ (r % 8): eight rows of one column of chunks, which
-// ldmatrix reads at a time, lie in different banks.
+// Rows have 128 bytes, all banks once. Chunk c of row r is at c ^ (r % 8). So the eight rows of one column of chunks,
+// which ldmatrix reads together, are in different banks.
 __device__ __forceinline__ bf16* chunk_at(bf16* plane, uint32_t key, uint32_t chunk) {
   return plane + key * kHeadDim + (chunk ^ (key % 8)) * kChunk;
 }
 
-// Where one head's keys of a page begin in the cache, in elements; its values lie kv_heads planes further.
+// Index of the first key element of one head of a page in the cache; its values are kv_heads planes further.
 __device__ __forceinline__ int64_t keys_of(const AttentionArgs& args, int32_t page, int kv_head) {
   return (int64_t(page) * 2 * args.kv_heads + kv_head) * kPlane;
 }
 
-// Elements in 16 bytes of the cache: bf16 fill one chunk, e4m3 become two.
+// Elements in 16 bytes of the cache: bf16 fills one chunk, e4m3 becomes two.
 template <KvType kType>
 constexpr int kPerCopy = 16 / kv_element_bytes(kType);
 
-// Four e4m3 to four bf16, exactly. Exponent and mantissa are put where bf16 has them, which makes them 2^120 too small,
-// subnormals included. (The NaN becomes 480. It is written for a NaN only, which the query of its own token has too.)
+// Converts four e4m3 to four bf16, exactly. Exponent and mantissa move to their places in bf16, which gives values
+// 2^120 too small, subnormals included. (NaN becomes 480. The cache has a NaN only where the query of the same token
+// has one too.)
 __device__ __forceinline__ uint2 widen_e4m3(uint32_t four) {
   constexpr uint32_t kTwoTo120 = 0x7B807B80u;
   const uint32_t low = (four & 0xFFu) << 8 | (four & 0xFF00u) << 16;  // each in the upper half of its bf16
@@ -66,8 +68,8 @@ __device__ __forceinline__ uint2 widen_e4m3(uint32_t four) {
           scale_bf16x2<kLowHalf>((high & 0x80008000u) | (high >> 4 & 0x07F007F0u), kTwoTo120)};
 }
 
-// Sends the plane at `cache + from` on its way; this is thread `thread` of `threads`. Keys outside [begin, end) become
-// zeros and are not read: nobody may see what lies there, and 0 times a NaN would be one.
+// Starts the copies of the plane at `cache + from`; this is thread `thread` of `threads`. Keys outside [begin, end)
+// become zeros and are not read: their memory may hold anything, and 0 times a NaN is NaN.
 template <KvType kType>
 __device__ __forceinline__ void start_plane(const void* cache, int64_t from, int begin, int end, int thread,
                                             int threads, bf16* plane) {
@@ -80,8 +82,8 @@ __device__ __forceinline__ void start_plane(const void* cache, int64_t from, int
   }
 }
 
-// Makes bf16 of what this thread has copied, once it has waited for it. 16 bytes of e4m3 lie in the first of the two
-// chunks they become, so no other thread's data is in the way.
+// Converts this thread's copies to bf16, after it has waited for them. 16 bytes of e4m3 are in the first of the two
+// chunks that they become, so no other thread's data is overwritten.
 template <KvType kType>
 __device__ __forceinline__ void finish_plane(int thread, int threads, bf16* plane) {
   if constexpr (kType == kKvFP8) {
@@ -100,7 +102,7 @@ __device__ __forceinline__ void finish_plane(int thread, int threads, bf16* plan
 
 // --- 16 rows over 8 · kTiles keys, a page or less --------------------------------------------------------------------
 
-// The queries of rows g and g + 8, each [64]. Rows do not touch each other: one that nobody needs may be any.
+// Loads the queries of rows g and g + 8, each [64]. Rows are independent: an unused row may hold anything.
 __device__ __forceinline__ void load_queries(const bf16* const (&rows)[2], uint32_t (&q)[kDimSteps][4]) {
 #pragma unroll
   for (int i = 0; i < kDimSteps * 4; ++i) {
@@ -146,14 +148,14 @@ __device__ __forceinline__ void mask_scores(int base, int window, const int (&po
 
 // The softmax in progress of rows g and g + 8.
 struct SoftmaxRows {
-  float max[2];                  // what probabilities are relative to
+  float max[2];                  // the maximum from which probabilities are computed
   float sums[kDimTiles + 1][4];  // Σ p·v, and in the last tile Σ p, the same in every column
 
   __device__ __forceinline__ SoftmaxRows() : max{kNoMax, kNoMax}, sums{} {}
   __device__ __forceinline__ SoftmaxPart part(int half) const { return {max[half], sums[kDimTiles][2 * half]}; }
 };
 
-// Scores become probabilities p, in the places of a first operand [16, keys]; what is summed so far is rescaled to the
+// Turns scores into probabilities p, in the layout of a first operand [16, keys], and rescales the sums so far to the
 // new maximum.
 template <int kTiles>
 __device__ __forceinline__ void exponentiate(float factor, float (&scores)[kTiles][4], SoftmaxRows& rows,
@@ -200,7 +202,7 @@ __device__ __forceinline__ void accumulate_values(const uint32_t (&p)[kSteps][4]
   }
 }
 
-// What Σ p·v is multiplied by in the end: the sink joins the sum of probabilities.
+// The final factor for Σ p·v: the sink joins the sum of probabilities.
 __device__ __forceinline__ float finish_factor(SoftmaxPart part, float sink) {
   const SoftmaxMerged merged = softmax_merge(part, {sink * kLog2E, 1.0f}, exp2_approx);
   return merged.scale_a / merged.part.sum;

@@ -5,15 +5,15 @@
 //   partial  [singles, heads, kMaxSplits, 64 + 2]  f32: Σ p·v, the largest score, Σ p, of one part
 //   counters [singles, kv_heads]  i32: parts that are there
 //
-// The query heads of a kv head are rows that share every key. A token's visible pages are cut into parts (by its
-// position alone, see visible_pages(): it gets the same bits in any step), one block each. The four warps of a block
-// take pages in turn, each with a softmax of its own, and are merged in their order; the block that finds all parts of
-// its token and kv head there merges them, in their order too, and adds the sink.
+// The query heads of a kv head are rows that share every key. A token's visible pages are cut into parts, one block
+// each. The cut depends on the position alone (visible_pages()), so a token gets the same bits in any step. The four
+// warps of a block take pages in turn, each with a separate softmax, and are merged in order. The block that completes
+// the parts of a token and kv head merges them, also in order, and adds the sink.
 //
 // Traffic 4 · 64 · keys · kv_heads bytes per token in bf16, half of it in e4m3; memory-bound. A page of 16 KB costs a
 // warp 68 multiplications of 16 x 8 x 16: a fifth of the time in which an SM of an H200 gets that page. Three blocks
-// per SM keep 96 KB and more under way where 25 hide the latency, so one buffer per warp is enough: keys of the next
-// page are fetched once those of this one are multiplied, values likewise.
+// per SM keep 96 KB and more in flight; 25 KB hide the latency. So one buffer per warp is enough: it loads the next
+// page's keys after the multiplication with this page's keys, and values likewise.
 #include "kernels/cuda/attention.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/ptx/shared.cuh"
@@ -26,7 +26,7 @@ constexpr int kSplitThreads = kSplitWarps * kWarp;
 constexpr int kPartial = kHeadDim + 2;
 constexpr size_t kSplitShared = kSplitWarps * 2 * kPlane * sizeof(bf16);  // 64 KB: a page for each warp
 
-// A row of a warp's result in shared memory: sums, maximum, Σ p, and 6 floats that put neighbours in different banks.
+// A row of a warp's result in shared memory: sums, maximum, Σ p, and 6 floats that keep rows in different banks.
 constexpr int kMergeRow = kHeadDim + 8;
 static_assert(kSplitWarps * kRows * kMergeRow * sizeof(float) <= kSplitShared);
 
@@ -49,7 +49,7 @@ __device__ __forceinline__ void store_rows(const SoftmaxRows& rows, int group, f
   }
 }
 
-// The parts of a token's head that has several, by one warp, a lane for the weight of each.
+// Merges the parts of one head of a token, by one warp; each lane computes the weight of one part.
 static_assert(kMaxSplits <= kWarp, "a lane per part");
 __device__ __forceinline__ void merge_parts(const float* partial /*[kMaxSplits, kPartial]*/, int splits, float sink,
                                             bf16* out) {
@@ -95,7 +95,7 @@ __global__ void __launch_bounds__(kSplitThreads, 3)
   bf16* keys = dynamic_shared<bf16>() + warp * 2 * kPlane;
   bf16* values = keys + kPlane;
 
-  // Copies of a page that is not there are an empty group, so that groups can be counted.
+  // Copies of a missing page form an empty group, so that groups can be counted.
   const auto start = [&](int page, int64_t from, bf16* plane) {
     if (page < end_page) {
       const int base = page * kPageTokens;
@@ -144,7 +144,7 @@ __global__ void __launch_bounds__(kSplitThreads, 3)
     start(next, next_from + keys_to_values, values);
   }
 
-  // Every warp tells its rows, one without a page the maximum kNoMax and zeros; then warps merge a row each.
+  // Every warp stores its rows; a warp without a page stores kNoMax and zeros. Then each warp merges one row.
   float* merge = dynamic_shared<float>();
   __syncthreads();
   store_rows(rows, group, merge + warp * kRows * kMergeRow);
@@ -176,7 +176,7 @@ __global__ void __launch_bounds__(kSplitThreads, 3)
   }
   if (visible.splits == 1) return;
 
-  // Who adds the last part to the count finds all of them there.
+  // The block that counts the last part can read all of them.
   __shared__ bool is_last;
   __threadfence();
   __syncthreads();

@@ -1,15 +1,15 @@
-// Attention of long prefills: up to 16 tokens of one sequence walk over the keys together.
+// Attention of long prefills: up to 16 tokens of one sequence share the pass over the keys.
 //   out[t,h] = Σ_j p[t,h,j] · v[j]      p = softmax of scale · q[t,h]·k[j] over the visible keys j, and the sink of h
 //   q, out  [tokens, heads, 64]  bf16      query head h reads kv head h / group, group = heads / kv_heads
 //   cache   [page][k, v][kv_head][64 keys][64]  bf16 or e4m3      sinks  [heads] f32      tiles  (first token, tokens)
 //
-// One block per tile and kv head. Row r is token r / group and head r % group of them, 16 rows to a warp, so `group`
-// warps. A page is staged once per block, the next one while this one is multiplied. Row sums stay in registers from
-// the first page to the last.
+// One block per tile and kv head. Row r is token r / group and head r % group of that token. A warp has 16 rows, so
+// there are `group` warps. A page is loaded once per block, while the previous one is multiplied. Row sums stay in
+// registers from the first page to the last.
 //
-// Arithmetic 4 · 64 · keys FLOP per token and head. To 128 rows (group 8) a page of 16 KB is worth 2.1 MFLOP: 128 per
-// byte from L2, compute-bound. Per warp and page 68 multiplications of 16 x 8 x 16 (136 clocks of an A100's SM), 16 KB
-// of fragments from shared memory (128 clocks) and 1024 exp2 (64) run beside each other.
+// Arithmetic 4 · 64 · keys FLOP per token and head. For 128 rows (group 8) a page of 16 KB gives 2.1 MFLOP: 128 per
+// byte from L2, compute-bound. Per warp and page there are 68 multiplications of 16 x 8 x 16 (136 clocks of an A100's
+// SM), 16 KB of fragments from shared memory (128 clocks) and 1024 exp2 (64). They overlap.
 #include "kernels/cuda/attention.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/ptx/shared.cuh"
@@ -21,14 +21,14 @@ static_assert(kAttentionTile == kRows, "a tile has as many warps as a group has 
 constexpr int kMaxTileThreads = kMaxGroup * kWarp;
 constexpr size_t kTileShared = 2 * 2 * kPlane * sizeof(bf16);  // 32 KB: this page and the next
 
-// A page is taken in two parts: 64 scores per row would not leave two blocks per SM their 128 registers per thread.
+// A page is processed in two parts: with 64 scores per row, two blocks per SM would not have 128 registers per thread.
 constexpr int kPartKeys = kPageTokens / 2;
 
 template <KvType kType>
 __global__ void __launch_bounds__(kMaxTileThreads)
     tiles_kernel(AttentionArgs args, DeviceStep step, const int32_t* block_table /*[sequences, max_pages]*/,
                  const bf16* q, const void* cache, const float* sinks, bf16* out) {
-  // The later tokens of a sequence have more keys to see: they begin first.
+  // Later tokens of a sequence see more keys, so they begin first.
   const int tile_index = step.counts->tiles - 1 - int(blockIdx.x), kv_head = blockIdx.y;
   if (tile_index < 0) return;
   const AttentionTile tile = step.tiles[tile_index];
@@ -37,11 +37,11 @@ __global__ void __launch_bounds__(kMaxTileThreads)
 
   // Positions within a tile are consecutive.
   const int first_position = step.positions[tile.first], last_position = first_position + tile.tokens - 1;
-  const int first_key = first_visible_key(first_position, args.window);  // that any of them sees
+  const int first_key = first_visible_key(first_position, args.window);  // the first key that any of them sees
   const int all_see_from = first_visible_key(last_position, args.window), all_see_to = first_position;
 
-  // Rows g and g + 8 of this warp: their tokens' positions, and where they are in q and out [tokens · heads, 64]. Past
-  // the tile's last, they are rows of its last token once more, and are not written.
+  // Rows g and g + 8 of this warp: the positions of their tokens, and their rows in q and out [tokens · heads, 64].
+  // Rows past the tile's last token repeat that token, and are not written.
   int positions[2], at[2];
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
@@ -72,7 +72,7 @@ __global__ void __launch_bounds__(kMaxTileThreads)
     cp_async_wait<0>();
     finish_plane<kType>(threadIdx.x, blockDim.x, keys);
     finish_plane<kType>(threadIdx.x, blockDim.x, values);
-    __syncthreads();  // the page is there, and nobody reads the one before any more
+    __syncthreads();  // this page is complete, and all threads have read the previous one
     if (page < last_page) start(page + 1);
     if (!has_rows) continue;
 

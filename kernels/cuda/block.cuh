@@ -1,5 +1,5 @@
-// Sums, extremes and prefix sums over the threads of a block, every one in an order that never changes. All threads call;
-// kThreads is a multiple of 32.
+// Sums, extremes and prefix sums over the threads of a block, each in a fixed order. All threads must call; kThreads is
+// a multiple of 32.
 #pragma once
 #include <stdint.h>
 
@@ -7,14 +7,14 @@
 
 namespace oss::cuda {
 
-// combine(a, b) must not mind which of the two comes first; floating-point sums are the same in every thread.
+// combine(a, b) must be commutative; floating-point sums are the same in every thread.
 template <int kThreads, typename T, typename Combine>
 __device__ __forceinline__ T block_reduce(T value, Combine combine) {
   constexpr int kWarps = kThreads / kWarp;
   __shared__ T of_warp[kWarps];
   for (int offset = kWarp / 2; offset > 0; offset /= 2)
     value = combine(value, __shfl_xor_sync(kAllLanes, value, offset));
-  __syncthreads();  // who is still reading the last one's
+  __syncthreads();  // some threads may still read the last call's values
   if (threadIdx.x % kWarp == 0) of_warp[threadIdx.x / kWarp] = value;
   __syncthreads();
   value = of_warp[0];
@@ -37,7 +37,7 @@ __device__ __forceinline__ T block_max(T value) {
 
 template <typename T>
 struct Prefix {
-  T before, total;  // of the threads before this one; of all
+  T before, total;  // of the threads before this one; of all threads
 };
 
 template <int kThreads, typename T>
@@ -45,7 +45,7 @@ __device__ __forceinline__ Prefix<T> block_prefix(T value) {
   constexpr int kWarps = kThreads / kWarp;
   __shared__ T of_warp[kWarps];
   const int lane = int(threadIdx.x) % kWarp, warp = int(threadIdx.x) / kWarp;
-  T sum = value;  // of this lane and those below
+  T sum = value;  // of this lane and the lower ones
   for (int offset = 1; offset < kWarp; offset *= 2) {
     const T below = __shfl_up_sync(kAllLanes, sum, offset);
     if (lane >= offset) sum += below;

@@ -1,5 +1,5 @@
-// The choice of a token's experts, said once for every kernel that makes it: the top_k by logit, best first, on equal
-// logits the lower expert first; weights are exp(logit - largest) / Σ over the chosen, summed in that order.
+// The choice of a token's experts, for all kernels that make it: the top_k by logit, best first, on equal logits the
+// lower expert first. Weights are exp(logit - largest) / Σ over the chosen, summed in that order.
 #pragma once
 #include <stdint.h>
 
@@ -7,9 +7,9 @@
 
 namespace oss::cuda {
 
-constexpr int kMaxPerLane = 8;  // experts
+constexpr int kMaxPerLane = 8;  // experts per lane
 
-// Orders by logit, then lower expert first. Never 0, which stands for a choice already made; a NaN is somewhere, too.
+// Orders by logit, then lower expert first. Never 0, which marks a chosen expert; a NaN has a place too.
 __device__ __forceinline__ unsigned long long rank_of(float logit, int expert) {
   const uint32_t bits = __float_as_uint(logit + 0.0f);  // -0 is 0
   const uint32_t ordered = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
@@ -26,7 +26,7 @@ struct Choice {
   float weight;
 };
 
-// One warp per token; lane l has the experts l, l + 32, ... Lane k < top_k gets the k-th best.
+// One warp per token; lane l holds the experts l, l + 32, ... Lane k < top_k gets the k-th best.
 __device__ __forceinline__ Choice choose_experts(int experts, int top_k, const float* logits /*[experts], past L1*/) {
   const int lane = threadIdx.x % kWarp;
   unsigned long long ranks[kMaxPerLane];

@@ -1,12 +1,12 @@
-// Kernels that begin while the launch before them still runs, so that their weights are under way when it ends.
+// Kernels that begin while the previous launch still runs, so that their weights are in flight when it ends.
 //
-// What the launch before writes is a parameter Earlier<T>: its address is given away for a Waited only, and a Waited is
-// what wait_for_earlier() returns. launch() knows such a kernel by its parameters and asks for the early start; every
-// other launch waits for all before it.
+// A parameter Earlier<T> holds an address that the previous launch writes. Only a Waited, which wait_for_earlier()
+// returns, gives access to it. launch() recognises such a kernel by its parameters and requests the early start; every
+// other launch waits for all earlier ones.
 //
 // Every thread calls wait_for_earlier() once, before it ends or writes to global memory. Only then does its block allow
-// the next launch to begin; so whatever runs has all launches but the one before it behind it, and may read their results
-// before it waits (past L1, which may remember what was there earlier). The emulator finds violations of these rules.
+// the next launch to begin. So when a kernel runs, all launches but the previous one have ended, and it may read their
+// results before it waits (past L1, which may hold stale lines). The emulator detects violations of these rules.
 #pragma once
 #include "kernels/cuda/ptx/dependent.cuh"
 

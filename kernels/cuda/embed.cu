@@ -1,16 +1,16 @@
 // Embedding:  x[t] = table[tokens[t]]          Gathering:  rows[r] = x[logit_tokens[r]]
 //   table  [vocab, hidden]  bf16      x  [tokens, hidden]  f32      rows  [rows, hidden]  f32      hidden % 8 == 0
 //
-// Traffic 6 and 8 bytes per value; one row is 17 and 23 KB, so the launch is the cost.
+// Traffic 6 and 8 bytes per value; one row is 17 and 23 KB, so the launch dominates the cost.
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/ptx/convert.cuh"
 
 namespace oss::cuda {
 namespace {
 
-constexpr int kThreads = 384;  // 2880 values are 360 times eight
+constexpr int kThreads = 384;  // 2880 values are 360 groups of eight
 
-// One block per token, eight values per thread and turn.
+// One block per token, eight values per thread and iteration.
 __global__ void embed_kernel(EmbedArgs args, DeviceStep step, const bf16* table /*[vocab, hidden]*/,
                              float* x /*[tokens, hidden]*/) {
   const int token = blockIdx.x;
@@ -25,7 +25,7 @@ __global__ void embed_kernel(EmbedArgs args, DeviceStep step, const bf16* table 
   }
 }
 
-// One block per row, four values per thread and turn.
+// One block per row, four values per thread and iteration.
 __global__ void gather_rows_kernel(EmbedArgs args, const StepCounts* counts, const int32_t* logit_tokens /*[rows]*/,
                                    const float* x /*[tokens, hidden]*/, float* rows /*[rows, hidden]*/) {
   const int row = blockIdx.x;

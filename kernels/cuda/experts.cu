@@ -4,17 +4,18 @@
 //   W1  [2·intermediate, hidden]  in kRowsGateUp, W2  [hidden, intermediate]  in kRowsPlain: MXFP4 of pack_experts.cu
 //   normed, act  bf16      out, x and all sums  float32
 //
-// Traffic: 17 bytes per 32 weights, once per expert that a pair has chosen: 13.2 MB of either model, 12.3 us for the
-// four of one token at 4.3 TB/s. Memory-bound up to about 100 tokens per expert; then 6·intermediate·hidden per pair.
+// Traffic: 17 bytes per 32 weights, once per chosen expert: 13.2 MB in either model, 12.3 us for the four experts of
+// one token at 4.3 TB/s. Memory-bound up to about 100 tokens per expert; then 6·intermediate·hidden FLOP per pair.
 //
-// Weights are the 16-row operand of mma.m16n8k16 and tokens the 8 columns; a lane dequantises what it multiplies. To
-// keep up, an SM has to dequantise 61 weights in a nanosecond, and has 112 logical operations: mxfp4.cuh spends 1.03.
+// Weights are the 16-row operand of mma.m16n8k16 and tokens the 8 columns; each lane dequantises the weights that it
+// multiplies. An SM must dequantise 61 weights per nanosecond and has 112 logical operations; mxfp4.cuh uses 1.03 per
+// weight.
 //
-// A sum is formed in one order, whatever else is in the step and whichever kernel runs: the column tiles are cut into
-// kParts parts by their number alone, a part is summed by one mma after the other from zero, then 0 + part 0 + ...
+// A sum has one fixed order, independent of the rest of the step and of the kernel. The number of column tiles alone
+// determines kParts parts. Each part is summed from zero by one mma after the other, then 0 + part 0 + ...
 //
-// Pairs are sorted by expert first, and a block multiplies up to kExpertTokenTile of them. few_experts.cu does the same
-// for a handful of tokens.
+// First, pairs are sorted by expert; then a block multiplies up to kExpertTokenTile of them. few_experts.cu does the
+// same for a few tokens.
 #include "kernels/cuda/experts.cuh"
 #include "kernels/cuda/ptx/cp_async.cuh"
 
@@ -24,12 +25,12 @@ namespace {
 // --- pairs by expert ------------------------------------------------------------------------------------
 
 struct WorkItem {
-  int32_t expert, first;  // of its pairs, into `pairs`
+  int32_t expert, first;  // index of its first pair in `pairs`
 };
 struct Lists {
-  WorkItem* items;  // [1 + items]: items[0].first = their number
-  int32_t* begin;   // [experts + 1] of an expert's pairs
-  int32_t* pairs;   // by expert, then in order
+  WorkItem* items;  // [1 + items]: items[0].first = the number of items
+  int32_t* begin;   // [experts + 1] begin of each expert's pairs
+  int32_t* pairs;   // by expert, then in ascending order
 };
 
 constexpr int kSortThreads = 512, kSortWarps = kSortThreads / kWarp;
@@ -44,11 +45,11 @@ __device__ __forceinline__ int sum_of_lanes_up_to_mine(int value) {
   return value;
 }
 
-// A stable counting sort in one block: the order of a list is that of its pairs, whatever the threads do.
+// A stable counting sort in one block: each list has the order of the pairs, independent of thread timing.
 __global__ void __launch_bounds__(kSortThreads) sort_pairs_kernel(int experts, int top_k, const int32_t* num_tokens,
                                                                   const int32_t* index /*[tokens, top_k]*/, Lists to) {
-  __shared__ int next[kMaxExperts];                // where an expert's next pair goes
-  __shared__ int places[kSortWarps][kMaxExperts];  // the same for each warp's share of a round
+  __shared__ int next[kMaxExperts];                // the next place for a pair of each expert
+  __shared__ int places[kSortWarps][kMaxExperts];  // the same for each warp's share of an iteration
   const int pairs = *num_tokens * top_k, warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
 
   for (int e = threadIdx.x; e < experts; e += kSortThreads) next[e] = 0;
@@ -107,17 +108,17 @@ __global__ void __launch_bounds__(kSortThreads) sort_pairs_kernel(int experts, i
   }
 }
 
-// One block per work item and 8 * kRowTiles row tiles; a warp has kRowTiles of them and all of the item's pairs. In
-// shared memory a stage is one column tile: codes and scales as they are packed, then 128 bytes of each pair's row.
-// Their halves change places in odd rows: eight lanes then read from all banks.
+// One block per work item and 8 * kRowTiles row tiles; a warp has kRowTiles of them and all pairs of the item. In
+// shared memory, a stage is one column tile: codes and scales as packed, then 128 bytes of each pair's row. Odd rows
+// have their halves swapped, so that eight lanes read from all banks.
 template <int kRowTiles>
 struct ManyPairs {
   static constexpr int kBlockRowTiles = kParts * kRowTiles, kTokenTiles = kExpertTokenTile / kTokenTile;
   static constexpr int kSomeTokenTiles = kTokenTiles / 2;
   static constexpr int kScaleLoads = kBlockRowTiles * kScaleWords / 4;       // of 16 bytes
-  static constexpr int kInputs = kBlockRowTiles * kCodeLoads + kScaleLoads;  // where the pairs begin
+  static constexpr int kInputs = kBlockRowTiles * kCodeLoads + kScaleLoads;  // index of the first pair's data
   static constexpr int kStageLoads = kInputs + kExpertTokenTile * kTokenLoads;
-  // 76 KB, of which a multiprocessor holds two, and 66 KB where a block has it alone.
+  // 76 KB, so that two blocks fit a multiprocessor, or 66 KB for one block.
   static constexpr int kStages = kRowTiles == 1 ? 6 : 4;
   static constexpr size_t kShared = size_t(kStages) * kStageLoads * sizeof(uint4);
 };
@@ -137,13 +138,13 @@ __global__ void __launch_bounds__(kExpertThreads, kRowTiles == 1 ? 2 : 1)
   uint4* stages = dynamic_shared<uint4>();  // [stage, [row tile, lane], [row tile, g], [pair, 8]]
 
   const int rows = min(lists.begin[item.expert + 1] - item.first, kExpertTokenTile);
-  // Tiles of tokens in the first half may be left out one by one. The second half comes as a whole, if need be with
-  // zeros: without a choice at each, loads and mma overlap better.
+  // Unused token tiles of the first half are skipped one by one. The second half is used as a whole, with zeros where
+  // needed: without a branch at each tile, loads and mma overlap better.
   const int some = divide_up(rows, kTokenTile);
   const bool all = some > Shape::kSomeTokenTiles;
 
-  // What this thread brings in every stage, counted in 16 bytes: codes of a row tile, perhaps scales of one, and eight
-  // columns of one pair of each half, in the first `full` column tiles. The rest becomes zero.
+  // The data that this thread loads in every stage, in units of 16 bytes: codes of a row tile, perhaps scales of one,
+  // and eight columns of one pair of each half, in the first `full` column tiles. The rest becomes zero.
   const auto first_of_row_tile = [&](int row_tile) {  // past the last: read again, and dropped below
     return uint32_t(item.expert * w.row_tiles + min(row_tile, w.row_tiles - 1)) * w.col_tiles;
   };
@@ -167,7 +168,7 @@ __global__ void __launch_bounds__(kExpertThreads, kRowTiles == 1 ? 2 : 1)
     inputs_from[i] = inputs.row_of_pair(there ? lists.pairs[item.first + row] : 0) * (inputs.stride / 8) + my_load;
     full[i] = there ? (inputs.cols - my_load * 8 + kExpertColTile - 1) / kExpertColTile : 0;
   }
-  int filling = 0;  // the stage that is filled next
+  int filling = 0;  // the next stage to fill
   const auto load = [&](int col_tile) {
     if (col_tile < w.col_tiles) {
       uint4* stage = stages + filling * Shape::kStageLoads;
@@ -184,7 +185,7 @@ __global__ void __launch_bounds__(kExpertThreads, kRowTiles == 1 ? 2 : 1)
                     rows_of_inputs + size_t(inputs_from[i] + col_tile * kTokenLoads) * 8, col_tile < full[i]);
       }
     }
-    cp_async_commit();  // a group per stage, empty behind the last: so that waiting can count them
+    cp_async_commit();  // one group per stage, empty after the last one, so that waits can count groups
     filling = filling + 1 == Shape::kStages ? 0 : filling + 1;
   };
 #pragma unroll
@@ -197,7 +198,7 @@ __global__ void __launch_bounds__(kExpertThreads, kRowTiles == 1 ? 2 : 1)
 #pragma unroll 1
   for (int col_tile = 0; col_tile < w.col_tiles; ++col_tile) {
     cp_async_wait<Shape::kStages - 2>();
-    __syncthreads();  // this stage has come for all threads, and all have left the one before, which is filled next
+    __syncthreads();  // this stage is complete, and all threads have left the previous one, which is filled next
     load(col_tile + Shape::kStages - 1);
     const uint4* stage = stages + reading * Shape::kStageLoads;
     const uint32_t* stage_scales = reinterpret_cast<const uint32_t*>(stage + Shape::kBlockRowTiles * kCodeLoads);
@@ -248,10 +249,10 @@ __global__ void __launch_bounds__(kExpertThreads, kRowTiles == 1 ? 2 : 1)
       }
     }
     do part_end = first_tile_of_part(++part + 1, w.col_tiles);
-    while (part_end <= col_tile + 1);  // parts without a tile: adding their 0 would change nothing
+    while (part_end <= col_tile + 1);  // parts without a tile: adding their 0 changes nothing
   }
 
-  // Asked for again rather than kept in registers, which are all in use above.
+  // Read again, since all registers were in use above.
   const WorkItem done = lists.items[1 + blockIdx.y];
   const int done_rows = lists.begin[done.expert + 1] - done.first;
 #pragma unroll

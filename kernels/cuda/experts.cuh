@@ -1,4 +1,4 @@
-// What the kernels of experts.cu and few_experts.cu share: the packed operands, and what becomes of the sums.
+// Code shared by experts.cu and few_experts.cu: the packed operands, and the epilogues.
 #pragma once
 #include "kernels/common/swiglu.h"
 #include "kernels/cuda/launch.cuh"
@@ -14,8 +14,8 @@ constexpr int kExpertThreads = kParts * kWarp;
 constexpr int kTokenTile = 8;  // columns of the second operand of mma.m16n8k16
 constexpr int kMaxExperts = 256;
 
-// What a column tile has: 16 bytes of codes for each lane, four bytes of scales for each pair of rows, and of a token's
-// 64 columns 8 times 16 bytes, of which a lane takes one in each half.
+// A column tile has 16 bytes of codes for each lane and four bytes of scales for each pair of rows. It also has 8 times
+// 16 bytes of a token's 64 columns, of which a lane takes one in each half.
 constexpr int kCodeLoads = kWarp, kScaleWords = kRowTile / 2, kTokenLoads = kExpertColTile * 2 / 16;
 
 struct PackedCodes {
@@ -24,17 +24,17 @@ struct PackedCodes {
   int row_tiles, col_tiles;
 };
 
-// The other operand: the row of a pair, which several pairs may share. What lies past `cols` counts as zero.
+// The other operand: the row of each pair, which several pairs may share. Columns from `cols` on count as zero.
 struct Inputs {
   int cols, stride, pairs_per_row;
 
   __device__ __forceinline__ uint32_t row_of_pair(int pair) const { return uint32_t(pair) / uint32_t(pairs_per_row); }
 };
 
-// --- epilogues: what becomes of the sums of rows g and g + 8 of a row tile -------------------------------------------
+// --- epilogues: process the sums of rows g and g + 8 of a row tile ---------------------------------------------------
 
-// A float with the functions that swiglu() looks for. min(bound, x) keeps a NaN in x, unlike CUDA's own. A sum is not fused
-// with the product before it, so that experts and few_experts round alike whatever the compiler finds shorter.
+// A float with the functions that swiglu() needs. min(bound, x) keeps a NaN in x, unlike CUDA's min. A sum is never
+// fused with the previous product, so that experts and few_experts round equally under every optimization.
 struct Real {
   float value;
   __device__ explicit Real(float v) : value(v) {}
@@ -82,12 +82,12 @@ inline PackedCodes packed_codes(const PackedExperts& w, int rows, int cols) {
           int(tiles_of(cols, kExpertColTile))};
 }
 
-// Where everything is in the scratch memory of a step of at most args.tokens.
+// The parts of the scratch memory of a step of at most args.tokens tokens.
 struct ExpertsBuffers {
   bf16* act;   // [pairs, act_stride]
   float* out;  // [pairs, hidden]
   void* lists;
-  int32_t* done;  // [hidden / kRowTile] parts of a row tile's sums that are there; 0 between steps
+  int32_t* done;  // [hidden / kRowTile] completed parts of a row tile's sums; 0 between steps
   int act_stride;
 
   ExpertsBuffers(const ExpertsArgs& args, void* scratch) {

@@ -1,18 +1,19 @@
-// Router and experts of one layer for few tokens, bit for bit what router and experts give, in two launches:
+// Router and experts of one layer for few tokens, with the same bits as `router` and `experts`, in two launches:
 //   gate_up   the choice of every token, then act of every pair          down   out of every pair, then their sums into x
 //   logits [tokens, experts] f32, normed [tokens, hidden] bf16; the rest as in experts.cu
 //
-// Traffic: 13.2 MB for each expert that is chosen. Every block finds by itself who chose what, from the logits; 4 tokens
-// of 128 experts are 2 KB and some 300 instructions. Experts are known only then; so gate_up has nothing to ask for
-// before it waits, but down has: the logits are two launches old, and its weights come while gate_up still runs.
+// Traffic: 13.2 MB for each chosen expert. Every block computes the routing from the logits; 4 tokens of 128 experts
+// take 2 KB and about 300 instructions. gate_up knows the experts only after its wait, so it cannot prefetch weights
+// before. down can: the logits are two launches old, and its weights arrive while gate_up still runs.
 //
-// The work is every row tile of every expert that was chosen, one after another; each block takes an equal run of it, and
-// each of its eight warps one part of the columns. A warp's weights come through a ring of its own in shared memory (as in
-// matrix_stream.cuh), two row tiles of 3.2 KB ahead: 104 KB under way per multiprocessor. The other operand is read again
-// for each row tile, from L1: to keep it would take 48 registers, and with them the room for a block of the next launch.
+// The work is every row tile of every chosen expert, one after another. Each block takes an equal run of it, and each
+// of its eight warps takes one part of the columns. Each warp has a ring for its weights in shared memory (as in
+// matrix_stream.cuh), two row tiles of 3.2 KB ahead: 104 KB in flight per multiprocessor. The other operand is read
+// again for each row tile, from L1: keeping it would take 48 registers, and leave no room for a block of the next
+// launch.
 //
-// An expert with more than eight pairs counts as two. x is summed by the block that finds all outputs of 16 rows there,
-// counted by row tile: which block that is differs from run to run, the order of the sum does not.
+// An expert with more than eight pairs counts as two. The block that completes the outputs of 16 rows sums them into x;
+// a counter per row tile finds it. That block differs from run to run; the order of the sum does not.
 #include "kernels/cuda/choice.cuh"
 #include "kernels/cuda/experts.cuh"
 #include "kernels/cuda/plan.h"
@@ -22,20 +23,20 @@ namespace oss::cuda {
 namespace {
 
 static_assert(kFewPairs <= kExpertThreads);
-constexpr int kRoomForBlocks = kExpertBlocks + 1;  // registers: those of a multiprocessor, and one of the next launch
+constexpr int kRoomForBlocks = kExpertBlocks + 1;  // registers for these blocks and one block of the next launch
 
-// Who chose what. In shared memory, the same in every block.
+// The chosen experts and their pairs. In shared memory, the same in every block.
 struct Routing {
   int32_t expert[kFewPairs];  // of each pair
   float weight[kFewPairs];
-  int32_t rank[kFewPairs];  // among the pairs of its expert
+  int32_t rank[kFewPairs];  // rank among the pairs of its expert
   int32_t slots;            // experts with up to eight of their pairs
   int32_t slot_expert[kFewPairs];
   int8_t slot_pairs[kFewPairs][kTokenTile];  // -1: none
 };
 static_assert(sizeof(Routing) + kExpertThreads * sizeof(bool) <= kExpertStaticBytes, "plan.h counts on it");
 
-// All threads of a block call.
+// All threads of a block must call.
 __device__ __forceinline__ void route(Routing& to, int experts, int top_k, int tokens, const float* logits) {
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp, pair = threadIdx.x, pairs = tokens * top_k;
   for (int token = warp; token < tokens; token += kParts) {
@@ -54,7 +55,7 @@ __device__ __forceinline__ void route(Routing& to, int experts, int top_k, int t
     to.rank[pair] = rank;
   }
   __syncthreads();
-  // A slot begins with every eighth pair of an expert; slots are in the order of those.
+  // A slot begins with every eighth pair of an expert; slots are in the order of these pairs.
   if (pair <= pairs) {
     int opener = pairs;
     if (pair < pairs) {
@@ -73,8 +74,8 @@ __device__ __forceinline__ void route(Routing& to, int experts, int top_k, int t
   __syncthreads();
 }
 
-// A warp's part of the row tiles in this block's run, on their way and multiplied. What is done for every row tile is done
-// once for 3 KB of weights: it counts as much as what is done for every weight, so addresses are carried on, not computed.
+// A warp's part of the row tiles in this block's run: it loads and multiplies them. There are only 3 KB of weights per
+// row tile, so work per row tile counts as much as work per weight. Therefore addresses are advanced, not recomputed.
 class PairStream {
  public:
   __device__ __forceinline__ PairStream(const PackedCodes& w, const Routing& routing)
@@ -98,10 +99,10 @@ class PairStream {
     for (int stage = 0; stage < kExpertStages; ++stage) ask(stage);
   }
 
-  // rows: the other operand, as `inputs` says.
+  // rows: the other operand, described by `inputs`.
   template <typename Epilogue>
   __device__ __forceinline__ void multiply(const bf16* rows, const Inputs& inputs, const Epilogue& epilogue) {
-    // A thread of the first two warps adds up two sums. One warp has all pairs of a slot with up to four.
+    // A thread of the first two warps adds two sums. One warp has all pairs of a slot with up to four pairs.
     const int row = threadIdx.x % kHalfTile, column = threadIdx.x / kHalfTile;
     const int my_col = first_tile_ * kExpertColTile + 8 * (lane_ % 4);
     const bool is_whole = inputs.cols % kExpertColTile == 0;
@@ -111,7 +112,7 @@ class PairStream {
       const int8_t* pairs = routing_.slot_pairs[slot];
       const int pair_of_column = column < kTokenTile ? pairs[column] : -1;
       const int tiles_before = routing_.slot_expert[slot] * w_.row_tiles;
-      // Nobody reads the sums of a column without a pair: they may be any, such as those of the first once more.
+      // The sums of a column without a pair are not used: it may read any row, such as that of the first pair.
       const int pair = pairs[lane_ / 4] < 0 ? pairs[0] : pairs[lane_ / 4];
       const bf16* values_at = rows + size_t(inputs.row_of_pair(pair)) * inputs.stride + my_col;
       const int end_row_tile = min(w_.row_tiles, row_tile + left);
@@ -131,14 +132,14 @@ class PairStream {
 #pragma unroll 1
           for (int i = 0; i < tiles_; ++i) multiply_tile<true>(from, values_at, i, inputs.cols - my_col, sums);
         }
-        __syncwarp();  // all lanes have read what comes next into this stage's place
+        __syncwarp();  // all lanes have read this stage, so it can be filled again
         ask(stage);
         if (++stage == kExpertStages) {
           stage = 0;
           odd ^= 1;
         }
 
-        // The parts meet in shared memory. Two sets of places: who comes round with the next tile need not wait again.
+        // The parts meet in shared memory. Two buffers alternate, so that the next tile needs no second wait.
         float4* meeting = parts_ + turn * kParts * kWarp;
         meeting[threadIdx.x] = {sums[0], sums[1], sums[2], sums[3]};
         __syncthreads();
@@ -152,7 +153,7 @@ class PairStream {
           }
           epilogue.store(row_tile, row, pair_of_column, low + bias.x, high + bias.y);
         }
-        __syncwarp();  // mma.sync.aligned needs all lanes together, and lanes without a pair arrive first
+        __syncwarp();  // mma.sync.aligned needs all lanes together; lanes without a pair arrive first
       }
     }
   }
@@ -165,7 +166,7 @@ class PairStream {
   static constexpr int kStage = kCodes + kPartTiles * kScaleWords * int(sizeof(uint32_t));
   static_assert(kStage == expert_stage_bytes(kPartTiles));
 
-  // The i-th column tile of a stage; `cols` are left of the row from this lane's first on.
+  // The i-th column tile of a stage; `cols` columns of the row remain from this lane's first column on.
   template <bool kMayEnd>
   __device__ __forceinline__ void multiply_tile(const unsigned char* from, const bf16* values_at, int i, int cols,
                                                 float (&sums)[4]) const {
@@ -211,7 +212,7 @@ class PairStream {
   CopyBarrier* barriers_;
   unsigned char* ring_;
   int asked_, asked_slot_, asked_row_tile_;
-  uint32_t asked_tile_;  // of all experts
+  uint32_t asked_tile_;  // index among the tiles of all experts
 };
 
 __global__ void __launch_bounds__(kExpertThreads, kRoomForBlocks)
@@ -225,7 +226,7 @@ __global__ void __launch_bounds__(kExpertThreads, kRoomForBlocks)
   stream.multiply(normed(waited), inputs, epilogue);
 }
 
-// Adds weight[t,k] · out[t,k] to x[t], in the order of k, for the 16 rows of a tile and all tokens. All threads call.
+// Adds weight[t,k] · out[t,k] to x[t], in the order of k, for a tile's 16 rows and all tokens. All threads must call.
 __device__ __forceinline__ void sum_row_tile(const Routing& routing, int row_tile, int top_k, int tokens, int hidden,
                                              const float* out, float* x) {
   for (int i = threadIdx.x; i < tokens * kRowTile; i += kExpertThreads) {
@@ -250,7 +251,7 @@ __global__ void __launch_bounds__(kExpertThreads, kRoomForBlocks)
   const Waited waited = wait_for_earlier();
   stream.multiply(act(waited), inputs, epilogue);
 
-  // Who adds the last output of a row tile to the count finds all of them there.
+  // The block that counts the last output of a row tile can read all of them.
   __threadfence();
   for (int first = stream.begin; first < stream.end; first += kExpertThreads) {
     __syncthreads();

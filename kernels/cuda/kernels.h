@@ -1,8 +1,9 @@
-// What libgptoss_cuda computes: one launcher per operation. Pointers are device memory unless said otherwise; everything
-// is queued on `stream` and nothing waits. No CUDA headers: the backend that calls these is built on every machine.
+// The operations of libgptoss_cuda: one launcher per operation. Pointers are device memory unless said otherwise. All
+// work is queued on `stream`; no call waits. No CUDA headers: the backend that calls these launchers is built on every
+// machine.
 //
-// Graphs replay launches, so a launch may depend on capacities (arguments, by value) and never on how full a step is:
-// counts are read on the device, and what lies past them is neither read nor written.
+// Graphs replay launches. So a launch may depend on capacities (arguments, by value) but not on the actual counts of a
+// step. Counts are read on the device; elements past them are neither read nor written.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -12,12 +13,12 @@
 
 namespace oss::cuda {
 
-using Status = int;    // 0 = success, else a cudaError_t; Module::explain() has the words
+using Status = int;    // 0 = success, else a cudaError_t; Module::explain() returns its text
 using Stream = void*;  // a cudaStream_t
 using bf16 = uint16_t;
 
 struct StepCounts {
-  int32_t tokens, sequences, rows;  // of this step; rows = tokens whose logits are wanted
+  int32_t tokens, sequences, rows;  // of this step; rows = tokens with logits
   int32_t tiles;                    // of attention_tiles
   int32_t singles = 0;              // of attention_split
 };
@@ -29,36 +30,37 @@ struct AttentionTile {
 
 struct SampleResult;
 
-// The arrays of a step. Their addresses never change, so a recorded launch finds every later step in them.
+// The arrays of a step. Their addresses never change, so a recorded launch reads every later step from them.
 struct DeviceStep {
   const StepCounts* counts;
   const int32_t* tokens;                   // [tokens]; -1 - r: the token of drawn[r]
   const int32_t* positions;                // [tokens]
   const int32_t* sequence;                 // [tokens] row of the block tables
-  const int32_t* block_tables[kKvGroups];  // [sequences, max_pages] page numbers, -1 where a window has left
+  const int32_t* block_tables[kKvGroups];  // [sequences, max_pages] page numbers; -1 where the window has passed
   const float* rope;                       // [tokens, 2, kHeadDim / 2] cos and sin
   const int32_t* logit_tokens;             // [rows]
   const AttentionTile* tiles;              // [tiles]
   int max_pages;
-  const int32_t* singles = nullptr;     // [singles] tokens that walk over their keys alone
-  const SampleResult* drawn = nullptr;  // by the step before
+  const int32_t* singles = nullptr;     // [singles] tokens that attend alone
+  const SampleResult* drawn = nullptr;  // results of the previous step
 };
 
 // --- load -----------------------------------------------------------------------------------------------------------------
 
 struct PackMatrixArgs {
-  int rows, cols;  // of this piece; rows past the last full tile are filled up with zeros
+  int rows, cols;  // of this piece; rows past the last full tile are filled with zeros
   RowOrder order;
 };
 // raw bf16 [rows, cols] -> the layout of `linear`: packed_matrix_bytes(rows, cols) bytes. cols % 32 == 0.
 Status pack_matrix(const PackMatrixArgs&, const bf16* raw, void* packed, Stream);
 
 struct PackExpertsArgs {
-  int experts, rows, cols;  // rows % 16 == 0, cols % 32 == 0; columns past the last full tile are filled up with zeros
+  int experts, rows, cols;  // rows % 16 == 0, cols % 32 == 0; columns past the last full tile are filled with zeros
   RowOrder order;
 };
-// raw blocks [experts, rows, cols / 32, 16] and scales [experts, rows, cols / 32], as checkpoints hold them, -> codes and
-// scales in the layout of `experts`, experts * packed_codes_bytes(rows, cols) and experts * packed_scales_bytes(rows, cols).
+// raw blocks [experts, rows, cols / 32, 16] and scales [experts, rows, cols / 32], as in a checkpoint, become codes and
+// scales in the layout of `experts`: experts * packed_codes_bytes(rows, cols) and experts * packed_scales_bytes(rows,
+// cols).
 Status pack_expert_codes(const PackExpertsArgs&, const uint8_t* raw_blocks, void* codes, Stream);
 Status pack_expert_scales(const PackExpertsArgs&, const uint8_t* raw_scales, void* scales, Stream);
 
@@ -68,23 +70,23 @@ struct SynthesizeArgs {
   uint64_t first, count;    // elements: bf16, packed bytes or scale bytes
   float scale;
 };
-// Elements [first, first + count) of a synthetic tensor, as its checkpoint file would hold them.
+// Generates elements [first, first + count) of a synthetic tensor, as its checkpoint file would hold them.
 Status synthesize(const SynthesizeArgs&, void* to, Stream);
 
 // --- step -----------------------------------------------------------------------------------------------------------------
 // `num_rows` points into StepCounts. The counts in args are capacities.
 
-// x[t] = table[tokens[t]], or of what was drawn      table bf16 [vocab, hidden] rows as they are, x f32
+// x[t] = table[tokens[t]], or the row of a drawn token      table bf16 [vocab, hidden] not packed, x f32
 Status embed(const EmbedArgs&, const DeviceStep&, const bf16* table, float* x, Stream);
 
 // rows[r] = x[logit_tokens[r]]      args.tokens = capacity of rows
 Status gather_rows(const EmbedArgs&, const DeviceStep&, const float* x, float* rows, Stream);
 
-// y_low: what rounding took from y, rounded in its turn; may be null. Together they are within 2^-17 of the float32 value.
+// y_low: the rounding error of y, rounded too; may be null. Together they are within 2^-17 of the float32 value.
 Status rms_norm(const RmsNormArgs&, const int32_t* num_rows, const float* x, const float* w, bf16* y, bf16* y_low,
                 Stream);
 
-// Memory that a later launch will read, and this one may bring into L2 when it is done with its own.
+// Memory that a later launch reads; this launch may load it into L2 after its own loads.
 struct Prefetch {
   const void* from = nullptr;
   size_t bytes = 0;
@@ -95,32 +97,32 @@ struct Prefetch {
 Status linear(const LinearArgs&, const int32_t* num_rows, const bf16* x, const bf16* x_low, const void* w,
               const float* bias, float* y, const Prefetch& next, Stream);
 
-// y[r] = 16 bits of normed[r] · w + bias with normed = rms_norm(x, norm), which is also written in bf16. For steps of at
-// most most_fused_tokens() of plan.h.
+// y[r] = 16 bits of normed[r] · w + bias with normed = rms_norm(x, norm), which is also written in bf16. For steps with
+// at most most_fused_tokens() tokens (plan.h).
 Status norm_linear(const LinearArgs&, float eps, const int32_t* num_rows, const float* x, const float* norm,
                    const void* w, const float* bias, bf16* normed, float* y, Stream);
 
-// w packed: rows of q and k in kRowsRope, then those of v in kRowsPlain; bias f32 [q, k, v] in plain order.
-// q bf16 [tokens, heads * 64] rotated; k (rotated) and v go to their places in the cache, element type args.type (not f32).
+// w packed: rows of q and k in kRowsRope, then rows of v in kRowsPlain; bias f32 [q, k, v] in plain order. q bf16
+// [tokens, heads * 64] is rotated; k (rotated) and v are stored in the cache with element type args.type (not f32).
 Status qkv(const QkvArgs&, const DeviceStep&, const bf16* x, const void* w, const float* bias, bf16* q, void* cache,
            Stream);
 
-// The same of rms_norm(x, norm), for steps of at most most_fused_tokens().
+// The same for rms_norm(x, norm), in steps with at most most_fused_tokens() tokens.
 Status norm_qkv(const QkvArgs&, float eps, const DeviceStep&, const float* x, const float* norm, const void* w,
                 const float* bias, bf16* q, void* cache, Stream);
 
-// For the tokens in step.singles: the keys of each divided into visible_pages().splits parts, `splits` of them at most in
-// this step; scratch of attention_scratch_bytes(args.tokens, args.heads), with args.tokens = capacity of step.singles.
-// counters [args.tokens, args.kv_heads] are 0 before the first step, and again after each.
-// For decodes, and for all tokens where a result must not depend on how a prompt was cut. heads / kv_heads <= 16.
+// For the tokens in step.singles. The keys of each are divided into visible_pages().splits parts; `splits` is their
+// maximum in this step. scratch has attention_scratch_bytes(args.tokens, args.heads), with args.tokens = capacity of
+// step.singles. counters [args.tokens, args.kv_heads] must be 0 before the first step, and are 0 again after each. For
+// decodes, and for all tokens where a result must not depend on how a prompt was cut. heads / kv_heads <= 16.
 Status attention_split(const AttentionArgs&, const DeviceStep&, int splits, const bf16* q, const void* cache,
                        const float* sinks, float* scratch, int32_t* counters, bf16* out, Stream);
 
-// Tiles of kAttentionTile tokens of one sequence walk over the keys together; `tiles` = capacity of step.tiles.
+// Tiles of kAttentionTile tokens of one sequence share the pass over the keys; `tiles` = capacity of step.tiles.
 Status attention_tiles(const AttentionArgs&, const DeviceStep&, int tiles, const bf16* q, const void* cache,
                        const float* sinks, bf16* out, Stream);
 
-// index, weight [tokens, top_k], best first; on equal logits the lower expert first.
+// Writes index, weight [tokens, top_k], best first; on equal logits the lower expert first.
 Status router(const RouterArgs&, const int32_t* num_tokens, const float* logits, int32_t* index, float* weight, Stream);
 
 struct PackedExperts {
@@ -134,8 +136,8 @@ Status experts(const ExpertsArgs&, const int32_t* num_tokens, const bf16* normed
                const float* weight, const PackedExperts& gate_up, const PackedExperts& down, void* scratch, float* x,
                Stream);
 
-// router and experts for steps of at most most_fused_tokens(). Counters in the scratch memory (ExpertsScratch::done) are 0
-// before the first step, and again after each.
+// router and experts for steps with at most most_fused_tokens() tokens. Counters in the scratch memory
+// (ExpertsScratch::done) must be 0 before the first step, and are 0 again after each.
 Status few_experts(const ExpertsArgs&, const int32_t* num_tokens, const float* logits, const bf16* normed,
                    const PackedExperts& gate_up, const PackedExperts& down, void* scratch, float* x, Stream);
 
@@ -153,8 +155,8 @@ struct SampleBias {
 struct SampleRow {
   SamplingArgs args;
   int32_t row;                   // of the logits
-  int32_t seen_begin, seen_end;  // into the list of SampleSeen: distinct tokens
-  int32_t bias_begin, bias_end;  // into the list of SampleBias: applied in order, tokens may repeat
+  int32_t seen_begin, seen_end;  // range in the list of SampleSeen: distinct tokens
+  int32_t bias_begin, bias_end;  // range in the list of SampleBias: applied in order; tokens may repeat
   int32_t top_logprobs;          // <= kMaxTopLogprobs
   const uint32_t* allowed;       // [(vocab + 31) / 32] bits of the tokens that may be drawn; null: all
 };
@@ -169,7 +171,7 @@ struct SampleArgs {
   int rows, vocab;  // rows = capacity
 };
 size_t sample_scratch_bytes(const SampleArgs&);  // host
-// Draws for each of *num_rows rows as lib/generation/sampling.ts defines. The logits are left as they were.
+// Draws for each of *num_rows rows as defined in lib/generation/sampling.ts. The logits stay unchanged.
 Status sample(const SampleArgs&, const int32_t* num_rows, float* logits, const SampleRow* rows, const SampleSeen* seen,
               const SampleBias* bias, void* scratch, SampleResult* out, Stream);
 

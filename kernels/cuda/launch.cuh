@@ -1,4 +1,4 @@
-// The only way to start a CUDA kernel.
+// Starts CUDA kernels; all launches go through this file.
 #pragma once
 #include <cuda_runtime.h>
 
@@ -18,7 +18,7 @@ struct Launch {
   Stream stream = nullptr;
 };
 
-// Whether `kernel`, as compiled for this device, waits by itself for the launch before; and the driver can record that.
+// Whether `kernel`, as compiled for this device, waits for the previous launch, and the driver can record that.
 inline bool can_start_early(const void* kernel) {
   static const int driver = [] {
     int version = 0;
@@ -30,8 +30,8 @@ inline bool can_start_early(const void* kernel) {
          attributes.ptxVersion >= 90;
 }
 
-// The kernel's consent to so much dynamic shared memory. It holds for the device, whoever asks: another thread's engine may be
-// about to launch the same kernel with more, so it is only ever raised.
+// Allows the kernel this much dynamic shared memory. The setting holds for the device and all threads: another thread's
+// engine may be about to launch the same kernel with more, so it is only ever raised.
 inline cudaError_t allow_shared(const void* kernel, size_t bytes) {
   constexpr size_t kWithoutAsking = 48 << 10;
   if (bytes <= kWithoutAsking) return cudaSuccess;
@@ -43,7 +43,7 @@ inline cudaError_t allow_shared(const void* kernel, size_t bytes) {
   return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(bytes));
 }
 
-// Starts `kernel` and tells whether it could be started. A grid without blocks is a step without work, not an error.
+// Starts `kernel` and returns whether it started. A grid without blocks is a step without work, not an error.
 template <typename... Params, typename... Args>
 Status launch(void (*kernel)(Params...), const Launch& how, Args&&... args) {
   if (how.grid.x == 0 || how.grid.y == 0 || how.grid.z == 0) return cudaSuccess;
@@ -60,7 +60,7 @@ Status launch(void (*kernel)(Params...), const Launch& how, Args&&... args) {
     early.val.programmaticStreamSerializationAllowed = 1;
     config.attrs = &early;
     config.numAttrs = can_start_early(reinterpret_cast<const void*>(kernel)) ? 1 : 0;
-    // All such kernels want the same division of L1: a multiprocessor changes it only when it is empty.
+    // All such kernels use the same division of L1: a multiprocessor changes the division only when it is empty.
     const cudaError_t undivided =
         cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributePreferredSharedMemoryCarveout,
                              cudaSharedmemCarveoutMaxShared);
@@ -69,7 +69,7 @@ Status launch(void (*kernel)(Params...), const Launch& how, Args&&... args) {
   return cudaLaunchKernelEx(&config, kernel, static_cast<Params>(std::forward<Args>(args))...);
 }
 
-// Of the current device; nothing where it does not say.
+// Resources of the current device; zeros if the query fails.
 inline Resources resources() {
   int device = 0, multiprocessors = 0, shared_bytes = 0;
   if (cudaGetDevice(&device) != cudaSuccess ||

@@ -1,8 +1,8 @@
-// How the CUDA kernels lay out what they read: sizes and numberings that the host plans with. No CUDA headers.
+// The layouts that the CUDA kernels read: sizes and numberings with which the host plans. No CUDA headers.
 //
-// Matrices are cut into tiles of 16 output rows, and each lane's bytes of a tensor-core fragment lie together, so that a
-// warp reads a tile with 16-byte loads straight into the registers that multiply. Nothing is padded at the shapes of the
-// released models; small test models are, with zeros.
+// Matrices are cut into tiles of 16 output rows. Each lane's bytes of a tensor-core fragment are contiguous, so that a
+// warp reads a tile with 16-byte loads directly into the registers of the multiplication. The shapes of the released
+// models need no padding; small test models are padded with zeros.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -24,7 +24,7 @@ constexpr size_t packed_matrix_bytes(int64_t rows, int64_t cols) {
   return size_t(tiles_of(rows, kRowTile) * kRowTile * cols * 2);
 }
 
-// MXFP4 [rows, cols] of one expert, packed: the codes, and apart from them the scales.
+// MXFP4 [rows, cols] of one expert, packed: the codes, and separately the scales.
 constexpr size_t packed_codes_bytes(int64_t rows, int64_t cols) {
   return size_t(tiles_of(rows, kRowTile) * tiles_of(cols, kExpertColTile) * kRowTile * kExpertColTile / 2);
 }
@@ -35,7 +35,7 @@ constexpr size_t packed_scales_bytes(int64_t rows, int64_t cols) {
 // The largest scale byte that the kernels decode: 2 * 2^(e - 127) must stay a bf16 factor of 2^-126 (experts.cu).
 constexpr int kMaxScaleByte = 128;
 
-// Which rows share a tile. Pairs that an epilogue needs together are rows r and r + 8 of a tile: one lane holds both.
+// The rows that share a tile. Pairs that an epilogue needs together are rows r and r + 8: one lane holds both.
 enum RowOrder {
   kRowsPlain = 0,
   kRowsRope = 1,    // of a head: dims 8j + r and 32 + 8j + r
@@ -45,11 +45,11 @@ enum RowOrder {
 // --- attention ---------------------------------------------------------------------------------------------------------
 
 constexpr int kMaxSplits = 32;      // of the keys that one token sees
-constexpr int kMinSplitPages = 4;   // 256 keys: a page for each of four warps
+constexpr int kMinSplitPages = 4;   // 256 keys: one page for each of four warps
 constexpr int kAttentionTile = 16;  // tokens that share their reads of keys and values in a long prefill
 
-// Keys by pages: what a token at `position` sees, and how many pages one split takes. A function of the position alone,
-// so that sums are formed in the same order in every batch.
+// The pages that a token at `position` sees, and the pages of one split. A function of the position alone, so that sums
+// have the same order in every batch.
 struct VisiblePages {
   int first, count;  // pages
   int split_pages;
@@ -63,7 +63,7 @@ OSS_FN constexpr VisiblePages visible_pages(int position, int window) {
   return {first, count, split_pages, (count + split_pages - 1) / split_pages};
 }
 
-// Counters of the splits that are there: int32 [tokens, kv_heads].
+// Counters of completed splits: int32 [tokens, kv_heads].
 constexpr size_t attention_counter_bytes(int64_t tokens, int64_t kv_heads) { return size_t(tokens * kv_heads * 4); }
 
 // float32 [tokens, heads, kMaxSplits, head_dim + 2]: sums, largest score, sum of weights
@@ -73,21 +73,21 @@ constexpr size_t attention_scratch_bytes(int64_t tokens, int64_t heads) {
 
 // --- experts -----------------------------------------------------------------------------------------------------------
 
-// Tokens of one expert that a block multiplies together in long steps.
+// The number of tokens of one expert that a block multiplies together in long steps.
 constexpr int kExpertTokenTile = 64;
 
-// What `experts` needs beside its operands, for steps of at most `tokens` tokens: pair lists, the activations of every
-// (token, expert) pair in bf16 and its output in float32. Each part is aligned to 256 bytes.
+// The scratch memory of `experts` for steps of at most `tokens` tokens: pair lists, the activations of every (token,
+// expert) pair in bf16 and its output in float32. Each part is aligned to 256 bytes.
 struct ExpertsScratch {
-  size_t done, lists, activations, outputs, bytes;  // offsets of the parts, and the size of all
+  size_t done, lists, activations, outputs, bytes;  // offsets of the parts, and the total size
 };
 constexpr ExpertsScratch experts_scratch(int64_t tokens, int64_t top_k, int64_t experts, int64_t hidden,
                                          int64_t intermediate) {
   const auto aligned = [](int64_t bytes) { return (size_t(bytes) + 255) / 256 * 256; };
   const int64_t pairs = tokens * top_k;
   ExpertsScratch at{};
-  at.done = 0;  // counters of few_experts: in the same place whatever the number of tokens
-  // begin of each expert's pairs, the pairs, and a work list (expert, first pair) of token tiles
+  at.done = 0;  // counters of few_experts: at the same place for every number of tokens
+  // the begin of each expert's pairs, the pairs, and a work list (expert, first pair) of token tiles
   at.lists = at.done + aligned(tiles_of(hidden, kRowTile) * 4);
   at.activations = at.lists + aligned((experts + 1 + pairs + 2 * (pairs + 2)) * 4);
   at.outputs = at.activations + aligned(pairs * tiles_of(intermediate, kExpertColTile) * kExpertColTile * 2);

@@ -2,10 +2,10 @@
 //   x, x_low  [rows, in]  bf16      w  [out, in]  bf16, packed in kRowsPlain
 //   bias  [out]  f32 or null      y  [rows, out]  f32
 //
-// Traffic: the weights, 2·in·out bytes, are all that counts up to about 100 rows (o 23.6 MB, head 1.16 GB); from 300 on
-// it is arithmetic, 2·rows·in·out. With `accumulate` y is read as well: the residual stream is added to in place.
+// Traffic: up to about 100 rows, only the weights count, 2·in·out bytes (o 23.6 MB, head 1.16 GB); from 300 on the
+// arithmetic, 2·rows·in·out. With `accumulate` y is read too: the sum is added to the residual stream in place.
 //
-// norm_linear is rms_norm and linear in one launch for steps of few tokens, of 16 bits of each normed value.
+// norm_linear is rms_norm and linear in one launch for steps of few tokens, with 16 bits of each normed value.
 #include "kernels/cuda/matrix_stream.cuh"
 
 namespace oss::cuda {

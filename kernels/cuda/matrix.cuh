@@ -1,17 +1,17 @@
 // The products of linear and qkv:  sums[o, t] = Σ_k w[o, k] · x[t, k]
 //   w  bf16 in 16 x 32 tiles of pack_matrix.cu      x  [tokens, cols]  bf16, rows contiguous      sums  float32
 //
-// Weights are the 16-row operand of mma.m16n8k16 and tokens the 8 columns, so that one token costs what eight cost.
+// Weights are the 16-row operand of mma.m16n8k16 and tokens the 8 columns, so that one token costs as much as eight.
 //
-// A sum is formed in one order, whatever the number of tokens and whichever kernel runs: the columns are cut into eight
-// parts by their number alone, a part is summed by one mma after the other from zero, and 0 + part 0 + ... + part 7.
+// A sum has one fixed order, for any number of tokens and in every kernel. The number of columns alone determines eight
+// parts. Each part is summed from zero by one mma after the other, then 0 + part 0 + ... + part 7.
 //
-// A token may come as two columns, its bf16 values and what rounding to them has left: then products are with 16 bits of
-// it. Both sums of a row lie in one lane, which adds them in the end.
+// A token may take two columns: its bf16 values and the error of their rounding. Then products use 16 bits of it. One
+// lane holds both sums of a row, and adds them at the end.
 //
-// Two kernels, and matrix_stream.cuh for up to 16 columns. Few tokens: each of a block's eight warps takes one part and
-// reads its weights straight into registers. Many tokens: tiles of both operands pass through shared memory, and every
-// warp walks over all parts of its own corner of the block's tile.
+// There are two kernels here, and matrix_stream.cuh for up to 16 columns. Few tokens: each of a block's eight warps
+// takes one part and reads its weights directly into registers. Many tokens: tiles of both operands pass through shared
+// memory, and every warp processes all parts of its corner of the block's tile.
 #pragma once
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/plan.h"
@@ -26,7 +26,7 @@ namespace oss::cuda {
 constexpr int kMatrixThreads = kParts * kWarp;
 constexpr int kTokenTile = 8;                         // columns of the second operand of mma.m16n8k16
 constexpr int kTileLoads = 2 * kWarp;                 // of 16 bytes: a packed tile has one per k-step and lane
-constexpr int kTokenLoads = kMatrixColTile * 2 / 16;  // of 16 bytes: one token's share of a column tile
+constexpr int kTokenLoads = kMatrixColTile * 2 / 16;  // of 16 bytes: one token's part of a column tile
 
 // The second operand: columns of tokens.
 template <bool kPaired>
@@ -45,14 +45,14 @@ struct PackedMatrix {
   int row_tiles, col_tiles;
 };
 
-// One tile of weights times one tile of tokens. Lane (g, t) holds of the tokens' row g the columns 8t .. 8t + 7, the
-// first four of which meet k-step 0.
+// One tile of weights times one tile of tokens. Lane (g, t) holds columns 8t .. 8t + 7 of the tokens' row g; the first
+// four belong to k-step 0.
 __device__ __forceinline__ void multiply_tile(float (&sums)[4], const uint4 (&w)[2], const uint4& x) {
   mma_m16n8k16(sums, {w[0].x, w[0].y, w[0].z, w[0].w}, {x.x, x.y});
   mma_m16n8k16(sums, {w[1].x, w[1].y, w[1].z, w[1].w}, {x.z, x.w});
 }
 
-// Hands a lane's sums to the epilogue: rows g and g + 8 of a row tile, for columns 2t and 2t + 1 of a token tile.
+// Passes a lane's sums to the epilogue: rows g and g + 8 of a row tile, for columns 2t and 2t + 1 of a token tile.
 template <bool kPaired, typename Epilogue>
 __device__ __forceinline__ void finish_tile(const Epilogue& epilogue, int row_tile, int first_column, int columns,
                                             const float (&sums)[4]) {
@@ -65,8 +65,8 @@ __device__ __forceinline__ void finish_tile(const Epilogue& epilogue, int row_ti
   }
 }
 
-// One block per kRowTiles row tiles, for up to kTokenTiles * 8 columns; one warp per part. A warp has
-// kUnroll * kRowTiles KB of weights under way. The first are asked for before the number of tokens is known.
+// One block per kRowTiles row tiles, for up to kTokenTiles * 8 columns; one warp per part. A warp has kUnroll *
+// kRowTiles KB of weights in flight. The first loads start before the number of tokens is known.
 template <int kRowTiles, int kTokenTiles, int kUnroll, bool kPaired, typename Epilogue>
 __global__ void __launch_bounds__(kMatrixThreads, 2)
     few_tokens_kernel(PackedMatrix w, const int32_t* num_tokens, Columns<kPaired> x, Epilogue epilogue) {
@@ -140,16 +140,16 @@ __global__ void __launch_bounds__(kMatrixThreads, 2)
   finish_tile<kPaired>(epilogue, row_tile, tile % kTokenTiles * kTokenTile, columns, totals);
 }
 
-// One block per 4 * kRowTiles row tiles and 2 * kTokenTiles token tiles; its warps stand 4 x 2, each with kRowTiles x
-// kTokenTiles of them. In shared memory a stage is one column tile: packed weights as they are, then 64 bytes of each
-// token. Both are read in the order of the lanes, 512 bytes at a time: no bank conflicts, nothing to pad.
+// One block per 4 * kRowTiles row tiles and 2 * kTokenTiles token tiles. Its warps form a 4 x 2 grid, each with
+// kRowTiles x kTokenTiles tiles. In shared memory, a stage is one column tile: packed weights unchanged, then 64 bytes
+// of each token. Both are read in lane order, 512 bytes at a time, which needs no padding to avoid bank conflicts.
 template <int kRowTiles, int kTokenTiles>
 struct ManyTokens {
   static constexpr int kBlockRowTiles = 4 * kRowTiles, kBlockTokens = 2 * kTokenTiles * kTokenTile;
   // Loads of one stage.
   static constexpr int kWeightLoads = kBlockRowTiles * kTileLoads, kInputLoads = kBlockTokens * kTokenLoads;
   static constexpr int kStageLoads = kWeightLoads + kInputLoads;
-  // 48 KB, where three blocks share a multiprocessor, and 64 KB where one block has it alone.
+  // 48 KB, so that three blocks share a multiprocessor, or 64 KB for one block.
   static constexpr int kStages = kRowTiles == 1 ? 6 : 4;
   static constexpr size_t kShared = size_t(kStages) * kStageLoads * sizeof(uint4);
   static_assert(kWeightLoads % kMatrixThreads == 0 && kInputLoads % kMatrixThreads == 0);
@@ -165,7 +165,7 @@ __global__ void __launch_bounds__(kMatrixThreads, kRowTiles == 1 ? 3 : 1)
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
   uint4* stages = dynamic_shared<uint4>();  // [stage, [row tile, k-step, lane], [token, 4]]
 
-  // What lies past the last row tile or token becomes zero.
+  // Data past the last row tile or token becomes zero.
   const auto load = [&](int col_tile) {
     if (col_tile < w.col_tiles) {
       uint4* stage = stages + col_tile % Shape::kStages * Shape::kStageLoads;
@@ -184,7 +184,7 @@ __global__ void __launch_bounds__(kMatrixThreads, kRowTiles == 1 ? 3 : 1)
         cp_async_16(stage + Shape::kWeightLoads + to, from, valid);
       }
     }
-    cp_async_commit();  // a group per stage, empty behind the last: so that waiting can count them
+    cp_async_commit();  // one group per stage, empty after the last one, so that waits can count groups
   };
 #pragma unroll
   for (int s = 0; s < Shape::kStages - 1; ++s) load(s);
@@ -196,7 +196,7 @@ __global__ void __launch_bounds__(kMatrixThreads, kRowTiles == 1 ? 3 : 1)
     float sums[kRowTiles][kTokenTiles][4] = {};
     for (int col_tile = begin; col_tile < end; ++col_tile) {
       cp_async_wait<Shape::kStages - 2>();
-      __syncthreads();  // this stage has come for all threads, and all have left the one before, which is filled next
+      __syncthreads();  // this stage is complete, and all threads have left the previous one, which is filled next
       load(col_tile + Shape::kStages - 1);
       const uint4* weights = stages + col_tile % Shape::kStages * Shape::kStageLoads + my_row_tile * kTileLoads + lane;
       const uint4* inputs =
@@ -251,7 +251,7 @@ template <int kRowTiles, int kTokenTiles, bool kPaired, typename Epilogue>
 Status multiply_many(const PackedMatrix& w, int columns, const int32_t* num_tokens, const Columns<kPaired>& x,
                      const Epilogue& epilogue, Stream stream) {
   using Shape = ManyTokens<kRowTiles, kTokenTiles>;
-  // Blocks of the same rows start one after another and find their weights in L2.
+  // Blocks of the same rows start one after another, so they find their weights in L2.
   return launch(many_tokens_kernel<kRowTiles, kTokenTiles, kPaired, Epilogue>,
                 {.grid = dim3(divide_up(columns, Shape::kBlockTokens), divide_up(w.row_tiles, Shape::kBlockRowTiles)),
                  .block = dim3(kMatrixThreads),
@@ -260,16 +260,16 @@ Status multiply_many(const PackedMatrix& w, int columns, const int32_t* num_toke
                 w, num_tokens, x, epilogue);
 }
 
-// Calls epilogue(row_tile, row, token, low, high) once for each row < 8 of every row tile, those that only fill up the
-// last one included, and each token < *num_tokens: low and high are the sums of rows `row` and `row + 8`.
+// Calls epilogue(row_tile, row, token, low, high) once for each row < 8 of every row tile, padding rows of the last
+// tile included, and each token < *num_tokens. low and high are the sums of rows `row` and `row + 8`.
 template <bool kPaired, typename Epilogue>
 Status multiply(const PackedMatrix& w, int capacity, const int32_t* num_tokens, const Columns<kPaired>& x,
                 const Epilogue& epilogue, Stream stream) {
   if (capacity == 0) return cudaSuccess;
   const int columns = x.count(capacity);
-  // Here what is read of the tokens would outweigh the weights, did not two row tiles share it; two blocks of 32 KB.
+  // Reads of tokens would outweigh the weights here if two row tiles did not share them; two blocks of 32 KB.
   if (columns <= 32) return multiply_few<2, 4, 2>(w, num_tokens, x, epilogue, stream);
-  // 64 rows x 64 tokens while blocks are few, 128 x 128 when L2 is what limits.
+  // 64 rows x 64 tokens while there are few blocks, 128 x 128 when L2 is the limit.
   if (columns <= 256) return multiply_many<1, 4>(w, columns, num_tokens, x, epilogue, stream);
   return multiply_many<2, 8>(w, columns, num_tokens, x, epilogue, stream);
 }

@@ -1,14 +1,14 @@
-// The products of matrix.cuh for up to 16 columns of tokens, its sums in its order: bit for bit the same.
+// The products of matrix.cuh for up to 16 columns of tokens, with sums in the same order: bit for bit the same.
 //
-// The time is that of reading the weights, so nothing else may stand in the way of reading. One block on each
-// multiprocessor takes a run of row tiles (plan.h), each of its warps one part of their columns. A warp's weights come
-// through a ring of its own in shared memory, filled by copies that only this warp asks for and waits for: until its last
-// row tile, stages * 2 KB of each warp are under way, whatever the other warps do. The ring is filled before the kernel
-// waits for the launch before it; only then are the columns read, which that launch has written, or the norm made of them.
-// Norm weights and biases, a few lines that no cache remembers from the last step, are brought into L2 meanwhile.
+// The time is spent on reading the weights, so the reads must never pause. One block on each multiprocessor takes a run
+// of row tiles (plan.h), and each of its warps one part of their columns. Each warp has a ring for its weights in
+// shared memory, and waits only for the copies that it started itself. Until its last row tile, stages * 2 KB of each
+// warp are in flight, whatever the other warps do. The kernel fills the ring before it waits for the previous launch.
+// Only then does it read the columns, which that launch has written, or norm them. Meanwhile norm weights and biases
+// are loaded into L2: a few lines that no cache still holds from the last step.
 //
-// Traffic: the weights once. At 4.3 TB/s a multiprocessor of 132 takes 1 KB of weights, and with it from shared memory 1 KB
-// and 512 bytes for each token tile, in 55 clocks of the 128 bytes that shared memory gives in each.
+// Traffic: the weights once. At 4.3 TB/s, each of 132 multiprocessors gets 1 KB of weights in 55 clocks. For it, the
+// block reads 1 KB plus 512 bytes per token tile from shared memory, which gives 128 bytes per clock.
 #pragma once
 #include "kernels/cuda/matrix.cuh"
 #include "kernels/cuda/norm.cuh"
@@ -17,9 +17,9 @@
 
 namespace oss::cuda {
 
-// --- what the columns are made of: fill() writes `columns` of them from `first` on, each `stride` bytes long ----------------
+// --- the source of the columns: fill() writes `columns` of them from `first` on, each `stride` bytes long ----------
 
-// bf16 rows as they are; of a pair, the second column is what rounding has left.
+// bf16 rows as they are; in a pair, the second column is the rounding error.
 template <bool kPaired>
 struct GivenRows {
   using Element = bf16;
@@ -38,7 +38,7 @@ struct GivenRows {
   }
 };
 
-// rms_norm of float32 rows. The first block also writes the rows in bf16, where somebody wants them.
+// rms_norm of float32 rows. The first block also writes the rows in bf16, if `out` is set.
 template <bool kPaired>
 struct NormedRows {
   using Element = float;
@@ -87,7 +87,7 @@ struct NormedRows {
 
 constexpr int kStageLoads = int(kStageBytes / sizeof(uint4));
 
-// Grid: blocks of the plan, groups of kStreamColumns columns.
+// Grid: the blocks of the plan x groups of kStreamColumns columns.
 template <int kTokenTiles, bool kPaired, typename Rows, typename Epilogue>
 __global__ void __launch_bounds__(kMatrixThreads, 2)
     matrix_stream_kernel(PackedMatrix w, int stages, const int32_t* num_tokens, Earlier<const typename Rows::Element> x,
@@ -132,7 +132,7 @@ __global__ void __launch_bounds__(kMatrixThreads, 2)
   __syncthreads();
 
   int stage = 0;
-  uint32_t odd = 0;  // rounds of this stage's barrier that are over
+  uint32_t odd = 0;  // the parity of completed rounds of this stage's barrier
   for (int row_tile = first_row_tile; row_tile < end_row_tile; ++row_tile) {
     float sums[kTokenTiles][4] = {};
     for (int first = begin; first < end; first += kStageTiles) {
@@ -151,7 +151,7 @@ __global__ void __launch_bounds__(kMatrixThreads, 2)
           multiply_tile(sums[n], weights, values);
         }
       }
-      __syncwarp();  // all lanes have read what comes next into this stage's place
+      __syncwarp();  // all lanes have read this stage, so it can be filled again
       ask(stage);
       if (++stage == stages) {
         stage = 0;
@@ -159,7 +159,7 @@ __global__ void __launch_bounds__(kMatrixThreads, 2)
       }
     }
 
-    // The parts meet in shared memory, in two places by turns: who comes with the next row tile need not wait again.
+    // The parts meet in shared memory. Two buffers alternate, so that the next row tile needs no second wait.
     const int turn = row_tile - first_row_tile;
     float4* meeting = meetings + turn % 2 * kParts * kTokenTiles * kWarp;
 #pragma unroll
@@ -168,7 +168,7 @@ __global__ void __launch_bounds__(kMatrixThreads, 2)
     __syncthreads();
 #pragma unroll
     for (int n = 0; n < kTokenTiles; ++n) {
-      if (part != (turn * kTokenTiles + n) % kParts) continue;  // every warp has its turn
+      if (part != (turn * kTokenTiles + n) % kParts) continue;  // each warp sums in turn
       float totals[4] = {};
 #pragma unroll
       for (int p = 0; p < kParts; ++p) {
@@ -184,7 +184,7 @@ __global__ void __launch_bounds__(kMatrixThreads, 2)
                  uint32_t(share.bytes < kMostRunBytes ? share.bytes : kMostRunBytes));
 }
 
-// As multiply() of matrix.cuh, and epilogue.prefetch(first, end) for what it needs of these row tiles; `plan` is not empty.
+// Like multiply() of matrix.cuh; also calls epilogue.prefetch(first, end) for these row tiles. `plan` is not empty.
 template <bool kPaired, typename Rows, typename Epilogue>
 Status multiply_stream(const PackedMatrix& w, const MatrixStream& plan, int columns, const int32_t* num_tokens,
                        const typename Rows::Element* x, const Rows& rows, const Epilogue& epilogue,

@@ -24,7 +24,7 @@ Status versions(int* driver, int* runtime) {
 
 Status device_count(int* count) {
   const cudaError_t status = cudaGetDeviceCount(count);
-  cudaGetLastError();  // the runtime would report it again to whoever asks next
+  cudaGetLastError();  // otherwise the runtime would report it again to the next caller
   return status;
 }
 
@@ -57,7 +57,7 @@ Status memory_info(size_t* free_bytes, size_t* total_bytes) { return cudaMemGetI
 
 Status allocate(void** memory, size_t bytes) {
   const cudaError_t status = cudaMalloc(memory, bytes);
-  if (status != cudaSuccess) cudaGetLastError();  // a full card is no broken one
+  if (status != cudaSuccess) cudaGetLastError();  // a full device is not a broken one
   return status;
 }
 Status release(void* memory) { return cudaFree(memory); }

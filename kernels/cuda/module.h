@@ -1,11 +1,11 @@
-// The C ABI between the addon and libgptoss_cuda, which is opened at run time: the addon itself needs no CUDA library.
-// The CUDA runtime is linked into the module; driver symbols are found by it when it is first used.
+// The C ABI between the addon and libgptoss_cuda, which is loaded at run time: the addon itself needs no CUDA library.
+// The CUDA runtime is linked into the module, and finds the driver's symbols at its first use.
 #pragma once
 #include "kernels/cuda/kernels.h"
 
 namespace oss::cuda {
 
-// Raised when anything in kernels.h or here changes: an addon refuses a module of another number.
+// Raised when anything in kernels.h or here changes: an addon refuses a module with another number.
 constexpr int kModuleAbi = 4;
 
 struct DeviceProperties {
@@ -13,19 +13,19 @@ struct DeviceProperties {
   int compute_major, compute_minor;
   int multiprocessors;
   uint64_t memory_bytes, l2_bytes;
-  uint64_t shared_bytes;  // that a block may have at most
+  uint64_t shared_bytes;  // the most that a block may have
 };
 
 struct Module {
   int abi;
-  const char* architectures;  // what it was compiled for, e.g. "80;90a"
+  const char* architectures;  // the compiled architectures, e.g. "80;90a"
 
   const char* (*explain)(Status);
-  // 0 and 0 where there is no driver. The runtime's own version, as 1000 * major + 10 * minor.
+  // Both 0 where there is no driver. The runtime's version, as 1000 * major + 10 * minor.
   Status (*versions)(int* driver, int* runtime);
   Status (*device_count)(int*);
   Status (*device_properties)(int device, DeviceProperties*);
-  // Whether a kernel of this module runs on the current device: kUnsupported architectures are found before loading.
+  // Whether a kernel of this module runs on the current device: finds unsupported architectures before loading.
   Status (*probe)();
   Status (*use_device)(int device);  // for the calling thread
   Status (*memory_info)(size_t* free_bytes, size_t* total_bytes);

@@ -1,7 +1,7 @@
-// The arithmetic of rms_norm, said once for every kernel that does it: bit for bit the same.
+// The arithmetic of rms_norm for every kernel that computes it: bit for bit the same.
 //
-// A row is taken in vectors of four, neighbours in neighbouring lanes, 32 vectors together: each such group is summed by
-// a warp, and the sums of up to 32 groups by a warp once more. That order depends on the row's length alone.
+// A row is read in vectors of four, adjacent vectors in adjacent lanes. A warp sums each group of 32 vectors, and again
+// the sums of up to 32 groups. That order depends only on the row's length.
 #pragma once
 #include "kernels/cuda/ptx/convert.cuh"
 #include "kernels/cuda/warp.cuh"
@@ -22,14 +22,14 @@ __device__ __forceinline__ float norm_factor(const float* sums, int groups, int 
   return 1.0f / sqrtf(warp_sum(lane < groups ? sums[lane] : 0.0f) / float(hidden) + eps);
 }
 
-// Four values as bf16, and what rounding took from them, rounded itself.
+// Four values as bf16, and their rounding errors, rounded too.
 struct NormedVector {
   uint2 high, low;
 };
 __device__ __forceinline__ NormedVector normed(const float4& v, float factor, const float4& w) {
   const float4 out = {v.x * factor * w.x, v.y * factor * w.y, v.z * factor * w.z, v.w * factor * w.w};
   const uint2 high = {pack_bf16x2(out.x, out.y), pack_bf16x2(out.z, out.w)};
-  // Said so that it rounds: were a difference fused with the product before it, kernels that should agree would not.
+  // Written so that it rounds: if the difference were fused with the product before it, kernels would not agree.
   return {high,
           {pack_bf16x2(__fsub_rn(out.x, low_bf16(high.x)), __fsub_rn(out.y, high_bf16(high.x))),
            pack_bf16x2(__fsub_rn(out.z, low_bf16(high.y)), __fsub_rn(out.w, high_bf16(high.y)))}};

@@ -13,7 +13,7 @@ namespace {
 
 constexpr int kTilesPerBlock = 8;
 
-// The row of the matrix that row g or, `upper`, g + 8 of a tile is.
+// Returns the row of the matrix for row g or, with `upper`, g + 8 of a tile.
 __device__ __forceinline__ int source_row(RowOrder order, int tile, int g, bool upper) {
   if (order == kRowsRope) {
     constexpr int kHeadTiles = kHeadDim / kRowTile;

@@ -1,7 +1,8 @@
-// How steps of few tokens divide their work on a GPU: pure functions of shapes and of what a GPU has. No CUDA headers.
+// Divides the work of steps with few tokens: pure functions of shapes and of the GPU's resources. No CUDA headers.
 //
-// Such a step is a chain of launches that begin early (dependent.cuh). Each leaves room for the blocks of its neighbours in a
-// multiprocessor's shared memory where it can, so that they are there beside it and have their weights under way.
+// Such a step is a chain of launches that begin early (dependent.cuh). Where possible, each launch leaves shared memory
+// of a multiprocessor free for blocks of its neighbours, so that these can start beside it and have their weights in
+// flight.
 #pragma once
 #include <algorithm>
 
@@ -9,28 +10,28 @@
 
 namespace oss::cuda {
 
-// What a launch divides its work by.
+// The resources among which a launch divides its work.
 struct Resources {
   int multiprocessors;
-  size_t shared_bytes;  // that a block may have at most
+  size_t shared_bytes;  // the most that a block may have
 };
 
-// The GPU keeps 1 KB for each block, and a block may have all of the rest.
+// The GPU reserves 1 KB for each block; blocks may use all the rest.
 constexpr size_t kBlockReserve = 1 << 10;
 
-// The first of `block`'s items: runs that differ by one item at most, in order.
+// The first item of `block`: the runs are in order and differ by at most one item.
 OSS_FN constexpr int first_of_block(int64_t items, int block, int blocks) { return int(items * block / blocks); }
 
-// Sums are formed of so many parts of the columns, by the number of column tiles alone: one for each warp of a block.
+// A sum has this many parts of the columns, one for each warp of a block, by the number of column tiles alone.
 constexpr int kParts = 8;
 OSS_FN constexpr int first_tile_of_part(int part, int col_tiles) { return int(int64_t(part) * col_tiles / kParts); }
 
 // --- streams of experts (few_experts.cu) -------------------------------------------------------------------------------
 
-constexpr int kFewPairs = 64;     // of a token and an expert
-constexpr int kPartTiles = 6;     // most column tiles of a part: up to 3072 columns, and gpt-oss has 2880
-constexpr int kExpertBlocks = 2;  // of a multiprocessor: dequantising wants 16 warps
-constexpr int kExpertStages = 2;  // parts of row tiles that a warp has under way: 104 KB per multiprocessor
+constexpr int kFewPairs = 64;     // pairs of a token and an expert
+constexpr int kPartTiles = 6;     // the most column tiles of a part: up to 3072 columns; gpt-oss has 2880
+constexpr int kExpertBlocks = 2;  // per multiprocessor: dequantising needs 16 warps
+constexpr int kExpertStages = 2;  // parts of row tiles that a warp has in flight: 104 KB per multiprocessor
 
 constexpr int expert_stage_bytes(int most_tiles) {
   return most_tiles * (kRowTile * kExpertColTile / 2 + kRowTile * kExpertColTile / kMxBlock);
@@ -38,10 +39,10 @@ constexpr int expert_stage_bytes(int most_tiles) {
 constexpr size_t expert_ring_bytes() {
   return size_t(kParts) * kExpertStages * (expert_stage_bytes(kPartTiles) + sizeof(uint64_t));
 }
-// Rings, their barriers, and the parts of two row tiles on their way to each other.
+// Rings, their barriers, and two buffers in which the parts of a row tile meet.
 constexpr size_t expert_shared_bytes() { return expert_ring_bytes() + size_t(2) * kParts * 32 * 16; }
-constexpr size_t kExpertStaticBytes = 2 << 10;  // at most: who chose what
-// What is left of a multiprocessor for one block of another launch.
+constexpr size_t kExpertStaticBytes = 2 << 10;  // at most: struct Routing
+// The shared memory of a multiprocessor that remains for one block of another launch.
 constexpr size_t shared_beside_experts(const Resources& of) {
   const size_t taken = kExpertBlocks * (expert_shared_bytes() + kExpertStaticBytes + kBlockReserve);
   return of.shared_bytes > taken ? of.shared_bytes - taken : 0;
@@ -52,12 +53,12 @@ constexpr int plan_expert_stream(int most_items, const Resources& gpu) {  // blo
 
 // --- streams of bf16 matrices (matrix_stream.cuh) ------------------------------------------------------------------------
 
-constexpr int kStreamColumns = 16;  // of tokens: two tiles of 8
-constexpr int kStageTiles = 2;      // column tiles that a warp asks for at a time: copies of 2 KB
+constexpr int kStreamColumns = 16;  // columns of tokens: two tiles of 8
+constexpr int kStageTiles = 2;      // column tiles that a warp requests at a time: copies of 2 KB
 constexpr size_t kStageBytes = kStageTiles * kRowTile * kMatrixColTile * 2;
 constexpr int kLeastStages = 2,
-              kMostStages = 6;     // 6: 96 KB under way per multiprocessor, three times what hides latency
-constexpr size_t kColumnPad = 64;  // bytes behind a token's row: neighbours lie in different banks
+              kMostStages = 6;     // 6: 96 KB in flight per multiprocessor, three times the need to hide latency
+constexpr size_t kColumnPad = 64;  // bytes after a token's row, so that adjacent rows are in different banks
 
 constexpr size_t stream_column_bytes(int cols) { return size_t(cols) * 2 + kColumnPad; }
 
@@ -66,21 +67,21 @@ struct MatrixStream {
   int stages = 0;  // of each warp's ring
   size_t shared_bytes = 0;
 };
-// Shared memory: rings, their barriers, the columns, and the parts of two row tiles on their way to each other.
+// Shared memory: rings, their barriers, the columns, and two buffers in which the parts of a row tile meet.
 constexpr MatrixStream plan_matrix_stream(int row_tiles, int cols, int columns, const Resources& gpu) {
   const int tiles = columns <= 8 ? 1 : 2;
   const size_t stage = kParts * (kStageBytes + sizeof(uint64_t));
   const size_t rest = size_t(columns) * stream_column_bytes(cols) + size_t(2) * kParts * tiles * 32 * 16;
   const auto stages_in = [&](size_t bytes) { return bytes < rest ? 0 : int((bytes - rest) / stage); };
   int stages = stages_in(shared_beside_experts(gpu));
-  if (stages < kMostStages / 2) stages = stages_in(gpu.shared_bytes);  // rather alone than with a shallow ring
+  if (stages < kMostStages / 2) stages = stages_in(gpu.shared_bytes);  // better alone than with a shallow ring
   if (columns > kStreamColumns || stages < kLeastStages) return {};
   stages = std::min(stages, kMostStages);
   return {std::min(row_tiles, gpu.multiprocessors), stages, rest + size_t(stages) * stage};
 }
 
-// What a launch asks for on behalf of a later one, when it has no weights of its own to ask for any more: memory has nothing
-// else to do until the router has chosen, for some 5 us at 4.3 TB/s, and less than a third of L2 is taken. 0: none.
+// Bytes that a launch loads into L2 for a later one after its own weights. Until the router has chosen, memory is idle
+// for about 5 us at 4.3 TB/s; these bytes take less than a third of L2. 0: none.
 constexpr size_t kPrefetchBytes = 14 << 20;
 
 // A block's share of `bytes`, in multiples of 16.
@@ -97,10 +98,10 @@ OSS_FN constexpr Share share_of_block(size_t bytes, int block, int blocks) {
 struct StepShape {
   int hidden, intermediate, experts, top_k;
 };
-// Most tokens of a step whose phases run fused: what each of them can hold. 0: none.
+// The most tokens of a step that runs fused: the limit of all its phases. 0: no step.
 constexpr int most_fused_tokens(const StepShape& of, const Resources& gpu) {
   constexpr int kMostTiles = kParts * kPartTiles;
-  constexpr int kMostHidden = 4096;  // that a norm sums up
+  constexpr int kMostHidden = 4096;  // the limit of a norm's sum
   if (of.hidden % kMxBlock != 0 || of.intermediate % kMxBlock != 0 || of.hidden > kMostHidden || of.top_k > 32 ||
       std::max(tiles_of(of.hidden, kExpertColTile), tiles_of(of.intermediate, kExpertColTile)) > kMostTiles ||
       expert_shared_bytes() + kExpertStaticBytes > gpu.shared_bytes)

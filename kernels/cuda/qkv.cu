@@ -4,8 +4,8 @@
 //   bias  [q, k, v]  f32, plain order      q  [tokens, heads * 64]  bf16
 //   cache  [page][k, v][kv_head][kPageTokens][64]  bf16 or e4m3
 //
-// Traffic: 29.5 MB of weights, once, up to about 100 tokens. Rotation and the cache's addresses ride in the epilogue:
-// in kRowsRope a lane holds a and b of the same token.
+// Traffic: 29.5 MB of weights, once, up to about 100 tokens. The epilogue does the rotation and computes the cache
+// addresses: in kRowsRope a lane holds a and b of the same token.
 //
 // norm_qkv is rms_norm and qkv in one launch for steps of few tokens.
 #include "kernels/common/dtype.h"
@@ -44,7 +44,7 @@ struct QkvEpilogue {
       const float* angle = rope + size_t(token) * kHeadDim;
       const float cosine = angle[dim], sine = angle[kHalfHead + dim];
       const float a = low, b = high;
-      // Said as fma, so that every kernel with this epilogue rounds alike.
+      // Written as fma, so that every kernel with this epilogue rounds equally.
       low = fmaf(a, cosine, -(b * sine));
       high = fmaf(b, cosine, a * sine);
     }

@@ -1,8 +1,9 @@
 // RMSNorm:  y[t,c] = x[t,c] · w[c] / sqrt(mean_c(x[t,c]²) + ε)
 //   x  [rows, hidden]  f32      w  [hidden]  f32      y  [rows, hidden]  bf16
-//   four values per thread, held in registers: a row is read once; sums in float32, in an order of hidden alone
+// four values per thread, held in registers: a row is read once; sums in float32, in an order that depends only on
+// hidden
 //
-// Traffic 6·rows·hidden bytes. One row is 17 KB: a launch, two trips to L2 and a barrier are the cost.
+// Traffic 6·rows·hidden bytes. One row has 17 KB: the cost is a launch, two round trips to L2 and a barrier.
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/norm.cuh"
 #include "kernels/cuda/ptx/shared.cuh"

@@ -2,7 +2,7 @@
 //          weight[t,k] = exp(logits[t, index[t,k]] - largest) / Σ over the chosen, summed in the order of k
 //   logits  [tokens, experts]  f32      index, weight  [tokens, top_k]      experts <= 256, top_k <= 32
 //
-// Traffic: nothing. A launch, one trip to L2 and five shuffles for each of the top_k are the cost.
+// Traffic: negligible. The cost is a launch, one round trip to L2 and five shuffles for each of the top_k.
 #include "kernels/cuda/choice.cuh"
 #include "kernels/cuda/launch.cuh"
 

@@ -1,29 +1,29 @@
 // Sampling, defined in lib/generation/sampling.ts and executed for the CPU in kernels/cpu/sample.cpp:
 //
-//   logits       [rows, vocab] f32; penalties, bias and what is not allowed on a copy of the row, made when there are any
+// logits       [rows, vocab] f32; penalties, bias and forbidden tokens change a copy of the row, made only if needed
 //   candidates   finite logits (+inf counts as the largest float), without the reserved ids when they are masked
 //   temperature  0: the highest logit, the lowest id among equals;  else  w[i] = exp((logit[i] - max) / temperature)
 //   filters      top-k, then top-p, then min-p
 //   draw         the first kept id, ascending, at which the running sum of w exceeds u * (sum of the kept w)
 //
-// A row is cut into slices of 2,048 tokens, one block each; the block that is the last of its row to finish combines the
-// slices in their order, so the same row gives the same bits in any batch. Nobody waits for the host, and what later
-// launches have to do is in lists of rows: for rows that were done before, a launch is 1 to 2 us and nothing else.
+// A row is cut into slices of 2,048 tokens, one block each. The block of a row that finishes last combines the slices
+// in order, so the same row gives the same bits in any batch. Nothing waits for the host: lists of rows hold the work
+// of later launches. A launch without such rows costs 1 to 2 us.
 //
-//   read      everything that is said about the raw logits, and the whole draw of rows without penalties, bias, filters
+// read      all results of the raw logits, and the whole draw of rows without penalties, bias, filters
 //   weigh     the same for rows whose logits were adjusted by the last block of `read`
-//   refine    six times, three for top-k and three for top-p: where the tokens that are kept end
-//   filtered  the weights of those, and the draw
+// refine    six times, three for top-k and three for top-p: finds the limit of the kept tokens
+// filtered  the weights of these tokens, and the draw
 //
-// What top-k and top-p keep are the tokens above a limit in the order (logit descending, id ascending). The limit is found
-// by radix select: a histogram over 11 bits of the ordered logit, the bucket in which the count or the mass that is wanted
-// is reached, then 11 and 10 bits more within it. Mass is summed in fixed point of 62 bits: integers may be added in any
-// order, and an error of 2^-44 at most (of a sum of 1 at least) is closer than two orders of summation in float64 agree.
+// top-k and top-p keep the tokens above a limit in the order (logit descending, id ascending). Radix select finds the
+// limit: a histogram over 11 bits of the ordered logit gives the bucket in which the wanted count or mass is reached.
+// 11 and 10 more bits within it follow. Mass is summed in fixed point of 62 bits: integers may be added in any order.
+// The error is at most 2^-44 (of a sum of 1 at least), below the difference between two orders of summation in float64.
 //
-// Traffic: a row is read once without filters (0.8 MB), five times with one, from L2 but for the first time; w costs an exp
-// in float64 per token, and with top-p a second one. By count of launches (2 us each), slices (2 to 4 us each, 500 at once)
-// and last blocks (5 us) an H200 should take 25 us for one row without filters, 50 with top-p, and 64 rows with top-p 0.4
-// ms. Estimates: no GPU has run this yet.
+// Traffic: a row is read once without filters (0.8 MB), five times with one, all but the first time from L2. w costs an
+// exp in float64 per token, with top-p a second one. Estimate from launches (2 us each), slices (2 to 4 us each, 500 at
+// once) and last blocks (5 us) for an H200: 25 us for one row without filters, 50 with top-p, and 0.4 ms for 64 rows
+// with top-p. No GPU has run this yet.
 #include "kernels/common/penalty.h"
 #include "kernels/common/philox.h"
 #include "kernels/cuda/sample.cuh"
@@ -35,7 +35,7 @@ using namespace sampling;
 
 // --- slices ----------------------------------------------------------------------------------------------------------
 
-// What is said about the raw logits: log softmax and the best tokens.
+// Reads the raw logits: log softmax and the best tokens.
 __device__ __forceinline__ void read_raw(const Problem& p, const SampleRow& row, const Tokens& t, size_t at) {
   float highest = -INFINITY;
   for (const float logit : t.logits) {
@@ -62,7 +62,7 @@ __device__ __forceinline__ void read_raw(const Problem& p, const SampleRow& row,
 __device__ __forceinline__ bool has_filter(const SamplingArgs& args) {
   return args.top_k > 0 || args.top_p < 1 || args.min_p > 0;
 }
-// The best candidate, and the weights where nothing more has to be known to draw.
+// Finds the best candidate, and the weights of rows that can be drawn without more information.
 __device__ __forceinline__ void weigh_slice(const Problem& p, const SamplingArgs& args, const Tokens& t, size_t at) {
   const Key best = block_min<kThreads>(best_from(t, args, 0));
   if (threadIdx.x == 0) p.s.best[at] = best;
@@ -73,7 +73,7 @@ __device__ __forceinline__ void weigh_slice(const Problem& p, const SamplingArgs
   if (threadIdx.x == 0) p.s.sum[at] = sum;
 }
 
-// --- rows, by their last block ---------------------------------------------------------------------------------------
+// --- rows, in their last blocks ----------------------------------------------------------------------------------------
 
 struct LogSoftmax {
   float max;
@@ -101,7 +101,7 @@ __device__ __forceinline__ LogSoftmax combine_raw(const Problem& p, int row) {
 __device__ __forceinline__ void write_top(const Problem& p, int row, const LogSoftmax& logprob) {
   const int wanted = p.rows[row].top_logprobs;
   SampleResult& out = p.out[row];
-  // The best of this thread's lists that is not below `least`.
+  // Returns the best key of this thread's lists that is not below `least`.
   const auto best_of_lists = [&](Key least) {
     Key best = kNoKey;
     for (int slice = int(threadIdx.x); slice < p.slices; slice += kThreads) {
@@ -130,7 +130,7 @@ __device__ __forceinline__ void write_top(const Problem& p, int row, const LogSo
   if (threadIdx.x == 0) out.num_top = count;
 }
 
-// Penalties, then bias, on the row's copy.
+// Applies penalties, then bias, to the row's copy.
 __device__ __forceinline__ void adjust(const Problem& p, int row) {
   const SampleRow& r = p.rows[row];
   const float* raw = p.raw(row);
@@ -144,7 +144,7 @@ __device__ __forceinline__ void adjust(const Problem& p, int row) {
     }
   }
   __syncthreads();
-  // The first entry of a token adds those that follow, in their order. Lists are short: OpenAI's API takes 300.
+  // The first entry of a token adds the later ones too, in order. Lists are short: OpenAI's API takes 300.
   for (int i = r.bias_begin + int(threadIdx.x); i < r.bias_end; i += kThreads) {
     const int token = p.bias[i].token;
     bool is_first = true;
@@ -158,13 +158,13 @@ __device__ __forceinline__ void adjust(const Problem& p, int row) {
   }
 }
 
-// 53 bits in [0, 1).
+// Returns 53 random bits as a number in [0, 1).
 __device__ __forceinline__ double uniform_of(const SamplingArgs& args) {
   const Philox4 random = philox4x32_10({args.position, args.choice, 0, 0}, args.seed_lo, args.seed_hi);
   return (double(random.x >> 5) * 0x1p26 + double(random.y >> 6)) * 0x1p-53;
 }
 
-// What is kept of a row's candidates.
+// The kept candidates of a row.
 struct Kept {
   float max;
   uint32_t limit;
@@ -176,14 +176,14 @@ struct SliceChoice {
   double before, target;  // sums of kept weights
 };
 
-// In which slice the draw falls. Every thread returns the same.
+// Returns the slice that the draw hits, the same in every thread.
 __device__ __forceinline__ SliceChoice choose_slice(const Problem& p, int row, const Kept& kept, bool is_filtered) {
   const SamplingArgs& args = p.rows[row].args;
   double tie_weight = kept.ties > 0 ? weight_of(logit_of(kept.limit), kept.max, args.temperature) : 0;
   if (!(tie_weight >= double(args.min_p))) tie_weight = 0;
 
-  // Calls visit(slice, its sum, the sums before, ties before) for all slices, kThreads at a time. Products are rounded, so
-  // that both times the same sums come.
+  // Calls visit(slice, its sum, the sums before, ties before) for all slices, kThreads at a time. Products are rounded,
+  // so that both passes get the same sums.
   const auto for_each_sum = [&](auto visit) {
     double sum_before = 0;
     int ties_before = 0;
@@ -211,7 +211,7 @@ __device__ __forceinline__ SliceChoice choose_slice(const Problem& p, int row, c
     }
   };
 
-  double total = 0;  // the largest sum that a slice with any weight reaches, so that one of them exceeds the target
+  double total = 0;  // the largest sum that a slice with weight reaches, so that one slice exceeds the target
   for_each_sum([&](int, double sum, double before, int) {
     if (sum > 0) total = fmax(total, __dadd_rn(before, sum));
   });
@@ -231,7 +231,7 @@ __device__ __forceinline__ SliceChoice choose_slice(const Problem& p, int row, c
   return chosen;
 }
 
-// The token of the row that the draw takes; the same in every thread.
+// Returns the token that the draw hits, the same in every thread.
 __device__ __forceinline__ int draw(const Problem& p, int row, const Kept& kept, bool is_filtered) {
   const SamplingArgs& args = p.rows[row].args;
   const SliceChoice choice = choose_slice(p, row, kept, is_filtered);
@@ -261,7 +261,7 @@ __device__ __forceinline__ int draw(const Problem& p, int row, const Kept& kept,
     last = t.first + i;
     if (running > choice.target) first = min(first, last);
   }
-  // Sums by threads and sums by slices are rounded differently: then it is the slice's last token.
+  // Sums by threads and sums by slices round differently: in that case it is the slice's last token.
   first = block_min<kThreads>(first);
   last = block_max<kThreads>(last);
   return first != INT32_MAX ? first : last;
@@ -273,14 +273,14 @@ __device__ __forceinline__ void write_token(const Problem& p, int row, int token
   p.out[row].logprob = logprob(p.raw(row)[token]);
 }
 
-// What is drawn where nothing is a candidate: id 0, which is never reserved, or the lowest that is allowed.
+// Returns the token for a row without candidates: id 0, which is never reserved, or the lowest allowed id.
 __device__ __forceinline__ int lowest_allowed(const Problem& p, int row) {
   int token = 0;
   while (token < p.vocab && !is_allowed(p.rows[row], token)) ++token;
   return token < p.vocab ? token : 0;
 }
 
-// All candidates are weighed: draws, or prepares the search for what the filters keep.
+// Called when all candidates have weights: draws, or prepares the search for the limit of the filters.
 __device__ __forceinline__ void decide(const Problem& p, int row, const LogSoftmax& logprob) {
   const SamplingArgs& args = p.rows[row].args;
   Key best = kNoKey;
@@ -350,7 +350,7 @@ __global__ void __launch_bounds__(kThreads) weigh_kernel(Problem p) {
 
 // --- kernel: refine --------------------------------------------------------------------------------------------------
 
-// Which bits of a rank are the bucket.
+// The bits of a rank that select its bucket.
 template <int kPass>
 struct Digit {
   static constexpr int kBits = kPass < 2 ? 11 : 10;
@@ -362,7 +362,7 @@ struct Digit {
 };
 
 struct Limbs {
-  uint32_t high, middle, low;  // units of 2^-20, 2^-41 and 2^-62; what is below is cut off
+  uint32_t high, middle, low;  // units of 2^-20, 2^-41 and 2^-62; the rest is cut off
   __device__ explicit Limbs(double w) {
     double rest = w * 0x1p20;
     high = uint32_t(rest);
@@ -380,7 +380,7 @@ __device__ __forceinline__ Amount amount_of(float logit, float max, float temper
   return by_mass ? Limbs(weight_of(logit, max, temperature)).amount() : Amount(1);
 }
 
-// The bucket in which the amount that is wanted is reached, by the last block of a row.
+// Finds the bucket in which the wanted amount is reached, in the last block of a row.
 template <int kPass>
 __device__ __forceinline__ void choose_bucket(const Problem& p, int row, bool by_mass) {
   using D = Digit<kPass>;
@@ -390,7 +390,7 @@ __device__ __forceinline__ void choose_bucket(const Problem& p, int row, bool by
   const RowState before = state;
 
   ulonglong2* histogram = reinterpret_cast<ulonglong2*>(p.s.histogram) + size_t(row) * kBuckets + threadIdx.x * kOwn;
-  // Tokens at the limit before are not in the histogram: only some of them are kept.
+  // Tokens at the previous limit are not in the histogram: only some of them are kept.
   const int tied = D::bucket(before.limit) - int(threadIdx.x) * kOwn;
   const bool has_ties = before.ties > 0 && D::is_within(before.limit, before.prefix) && tied >= 0 && tied < kOwn;
   Word tied_high = 0, tied_low = 0;
@@ -415,7 +415,7 @@ __device__ __forceinline__ void choose_bucket(const Problem& p, int row, bool by
     if (by_mass) wanted = Amount(ceil(double(args.top_p) * (double(total) * kUnit) * (1 / kUnit)));
     if (wanted == 0) wanted = 1;  // one token at least
     if (threadIdx.x == 0) {
-      state.searching = wanted <= total ? 1 : 0;  // else everything is kept: fewer candidates than k
+      state.searching = wanted <= total ? 1 : 0;  // otherwise everything is kept: fewer candidates than k
       state.wanted = wanted;
     }
   }
@@ -426,7 +426,7 @@ __device__ __forceinline__ void choose_bucket(const Problem& p, int row, bool by
     histogram[i] = make_ulonglong2(0, 0);  // for the next pass
     Amount next = sum + amount_of(sums.x, sums.y);
     if (has_ties && i == tied) next += amount_of(tied_high, tied_low);
-    if (sum < wanted && wanted <= next) {  // of one bucket of one thread
+    if (sum < wanted && wanted <= next) {  // true for one bucket of one thread
       const uint32_t prefix = (kPass > 0 ? before.prefix << D::kBits : 0u) | (threadIdx.x * kOwn + uint32_t(i));
       if (kPass < 2) {
         state.prefix = prefix;

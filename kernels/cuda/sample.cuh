@@ -1,4 +1,4 @@
-// What the kernels of sample.cu share: the order of tokens, their memory, and how blocks divide rows into slices.
+// Code shared by the kernels of sample.cu: the order of tokens, their memory, and the division of rows into slices.
 #pragma once
 #include <cfloat>
 #include <cstdint>
@@ -15,7 +15,7 @@ constexpr int kMostBlocks = 1024;  // twice what an H200 runs at once; each take
 
 // --- the order of tokens ---------------------------------------------------------------------------------------------
 
-using Word = unsigned long long;  // as atomicAdd and shuffles like it
+using Word = unsigned long long;  // the type of atomicAdd and shuffles
 
 // Smaller is better. Equal logits have equal ranks.
 __device__ __forceinline__ uint32_t rank_of(float logit) {
@@ -25,9 +25,9 @@ __device__ __forceinline__ uint32_t rank_of(float logit) {
 __device__ __forceinline__ float logit_of(uint32_t rank) {
   return __uint_as_float(rank >> 31 != 0 ? rank : ~rank & 0x7FFFFFFFu);
 }
-constexpr uint32_t kNoLimit = 0xFFFFFFFFu;  // behind every rank
+constexpr uint32_t kNoLimit = 0xFFFFFFFFu;  // after every rank
 
-// Rank, then id: what orders all tokens of a row.
+// Rank, then id: the order of all tokens of a row.
 using Key = Word;
 constexpr Key kNoKey = ~Key(0);
 __device__ __forceinline__ Key key_of(float logit, int id) { return Key(rank_of(logit)) << 32 | uint32_t(id); }
@@ -58,10 +58,10 @@ struct RowState {
   double raw_log_sum;  // of exp(logit - raw_max) over the raw logits
   float raw_max;
   float max;  // the best candidate's logit
-  // What the filters so far keep: ranks below `limit`, and of those equal to it the first `ties` ids.
+  // The tokens that the filters keep so far: ranks below `limit`, and the first `ties` ids with a rank equal to it.
   uint32_t limit;
   int ties;
-  // The search for a new limit: its leading bits, the amount of better tokens, and the amount that is wanted.
+  // The search for a new limit: its leading bits, the amount of better tokens, and the wanted amount.
   int searching;
   uint32_t prefix;
   Amount above, wanted;
@@ -73,14 +73,14 @@ constexpr int kBuckets = 2048;  // of the histogram
 constexpr int kLimbs = 3;       // a token's mass is 20 + 21 + 21 bits: 2,048 of them fit 32-bit sums
 
 struct Scratch {
-  int* tickets;      // [rows] slices that are done
+  int* tickets;      // [rows] completed slices
   int* list_size;    // [kLists]
-  int* lists;        // [kLists, rows] rows that a launch has to work on, in the order in which they came
+  int* lists;        // [kLists, rows] the rows for each later launch, in order of arrival
   RowState* states;  // [rows]
   // [rows, slices]
   float* raw_max;
-  double* raw_sum;  // of exp(logit - raw_max), all of this slice
-  Key* best;        // candidate
+  double* raw_sum;  // of exp(logit - raw_max), over the whole slice
+  Key* best;        // the best candidate
   double* sum;  // of the weights: relative to the best candidate of the slice (read, weigh) or of the row (filtered)
   int* ties;    // candidates at the limit
   Key* top;     // [rows, slices, kMaxTopLogprobs]
@@ -138,7 +138,7 @@ __device__ __forceinline__ bool is_adjusted(const SampleRow& row) {
 __device__ __forceinline__ bool is_allowed(const SampleRow& row, int token) {
   return row.allowed == nullptr || (row.allowed[token / 32] >> (token % 32) & 1u) != 0;
 }
-// The logits that are drawn from.
+// The logits from which the token is drawn.
 __device__ __forceinline__ const float* drawn_logits(const Problem& p, int row) {
   return is_adjusted(p.rows[row]) ? p.adjusted(row) : p.raw(row);
 }
@@ -156,12 +156,12 @@ __device__ __forceinline__ void for_each_slice(const Problem& p, List list, Visi
   for_each_slice(p, p.s.list_size[list], p.s.lists + size_t(list) * p.capacity, visit);
 }
 
-// By one thread. The order of a list changes from run to run, and nothing depends on it.
+// Called by one thread. The order of a list changes from run to run; results do not depend on it.
 __device__ __forceinline__ void append(const Problem& p, List list, int row) {
   p.s.lists[size_t(list) * p.capacity + atomicAdd(&p.s.list_size[list], 1)] = row;
 }
 
-// Whether the block is the last of its row: then it sees what the others wrote, past L1 (__ldcg).
+// Whether the block is the last of its row; if so, it can read the writes of the others, past L1 (__ldcg).
 __device__ __forceinline__ bool last_of_row(const Problem& p, int row) {
   __shared__ int last;
   __threadfence();
@@ -209,7 +209,7 @@ __device__ __forceinline__ void for_each_candidate(const Tokens& t, const Sampli
   }
 }
 
-// The best key of a thread's candidates that is not below `least`.
+// Returns the best key of a thread's candidates that is not below `least`.
 __device__ __forceinline__ Key best_from(const Tokens& t, const SamplingArgs& args, Key least) {
   Key best = kNoKey;
   for_each_candidate(t, args, [&](int id, float logit) {

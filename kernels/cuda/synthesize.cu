@@ -1,8 +1,8 @@
-// Bytes of a synthetic tensor, as kernels/common/synthetic.h defines them:
+// The bytes of a synthetic tensor, defined in kernels/common/synthetic.h:
 //   to[i] = byte first + i of the tensor, i < bytes
 //
-// Traffic: what is written; nothing is read. A thread makes 16 bytes from two words (three where the part begins inside a
-// word), some 40 to 120 integer instructions: the codes of experts, which are most of a model, keep pace with HBM.
+// Traffic: only the writes. A thread makes 16 bytes from two words (three if the part begins inside a word), in 40 to
+// 120 integer instructions. The codes of experts, which are most of a model, are as fast as HBM.
 #include "kernels/common/synthetic.h"
 #include "kernels/cuda/launch.cuh"
 
@@ -22,7 +22,7 @@ __global__ void synthesize_kernel(Part part, uint8_t* to /*[bytes]*/) {
   const uint64_t at = (uint64_t(blockIdx.x) * kThreads + threadIdx.x) * kThreadBytes;
   if (at >= part.bytes) return;
   const uint64_t word = (part.first + at) / 8u;
-  const uint32_t skip = uint32_t(part.first % 8u) * 8u;  // bits of the first word that belong to the bytes before
+  const uint32_t skip = uint32_t(part.first % 8u) * 8u;  // bits of the first word that belong to earlier bytes
   uint64_t low = synthetic_word(kKind, part.key, word, part.scale);
   uint64_t high = synthetic_word(kKind, part.key, word + 1, part.scale);
   if (skip != 0) {

@@ -1,4 +1,4 @@
-// Sums and maxima over the 32 lanes of a warp: every lane gets the result, in an order that never changes.
+// Sums and maxima over the 32 lanes of a warp: every lane gets the result, summed in a fixed order.
 #pragma once
 
 namespace oss::cuda {
@@ -6,7 +6,7 @@ namespace oss::cuda {
 constexpr int kWarp = 32;
 constexpr unsigned kAllLanes = 0xFFFFFFFFu;
 
-// What is the same in all lanes anyway. Behind a shuffle the compiler knows it, too, and computes with it once for the warp.
+// Marks a value that is equal in all lanes. A shuffle tells the compiler, which then computes with it once per warp.
 __device__ __forceinline__ int same_in_warp(int value) { return __shfl_sync(kAllLanes, value, 0); }
 
 template <typename T>

@@ -1,12 +1,12 @@
-// Copies of runs of bytes from global to shared memory that run beside the arithmetic and tell a barrier of their arrival.
-// All lanes of one warp call each function, in rounds: copy_runs, later wait_copies. The rounds of a barrier follow each
-// other: one is waited for before the next begins.
+// Asynchronous copies of runs of bytes from global to shared memory, which signal a barrier when they arrive. All lanes
+// of one warp call each function, in rounds: copy_runs, later wait_copies. Each round of a barrier must be waited for
+// before the next begins.
 //
-// On sm_90 one lane asks for whole runs and the barrier counts bytes; on sm_80 each lane copies 16 bytes at a time and
-// the barrier counts lanes. What is copied is read once: on sm_90 it is the first to leave L2.
+// On sm_90, one lane requests whole runs and the barrier counts bytes; on sm_80, each lane copies 16 bytes at a time
+// and the barrier counts lanes. The data is read only once, so on sm_90 it is the first to leave L2.
 //
-// A run may come into a place that other lanes have read, once a __syncwarp lies between: what they have read is in
-// registers then, and nothing that was written there by ordinary stores has to be seen by the copy.
+// A run may overwrite memory that other lanes have read, after a __syncwarp: then their values are in registers, and
+// the copy needs to see no ordinary stores to that memory.
 #pragma once
 #include <stdint.h>
 
@@ -14,18 +14,18 @@ namespace oss::cuda {
 
 using CopyBarrier = uint64_t;  // in shared memory
 
-// By one thread; others may use it behind a __syncwarp or __syncthreads.
+// Called by one thread; others may use the barrier after a __syncwarp or __syncthreads.
 __device__ __forceinline__ void init_copies(CopyBarrier* barrier) {
   const uint32_t at = uint32_t(__cvta_generic_to_shared(barrier));
 #if __CUDA_ARCH__ >= 900
   asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;\n" ::"r"(at) : "memory");
-  asm volatile("fence.proxy.async.shared::cta;\n" ::: "memory");  // the copy engine sees it, too
+  asm volatile("fence.proxy.async.shared::cta;\n" ::: "memory");  // makes it visible to the copy engine
 #else
   asm volatile("mbarrier.init.shared.b64 [%0], 32;\n" ::"r"(at) : "memory");
 #endif
 }
 
-// Addresses and sizes are multiples of 16. The instruction has 16 bits for the number of sixteens.
+// Addresses and sizes are multiples of 16. The instruction has 16 bits for the size in units of 16 bytes.
 struct Run {
   void* to;  // in shared memory
   const void* from;
@@ -66,7 +66,7 @@ __device__ __forceinline__ void copy_runs(CopyBarrier* barrier, const Runs&... r
 #endif
 }
 
-// Until the copies of a round have arrived; `odd` is 0 in the first round of a barrier, 1 in the second, 0 in the third.
+// Waits for the copies of a round; `odd` is 0 in the first round of a barrier, 1 in the second, 0 in the third.
 __device__ __forceinline__ void wait_copies(CopyBarrier* barrier, uint32_t odd) {
   const uint32_t at = uint32_t(__cvta_generic_to_shared(barrier));
   uint32_t arrived;
@@ -87,7 +87,7 @@ __device__ __forceinline__ void wait_copies(CopyBarrier* barrier, uint32_t odd) 
   } while (arrived == 0);
 }
 
-// Brings up to kMostRunBytes into L2, sometime; by one thread. Nothing waits for it. Only sm_90 has an engine for it.
+// Loads up to kMostRunBytes into L2 asynchronously; called by one thread. Only sm_90 has an engine for it.
 __device__ __forceinline__ void prefetch_run([[maybe_unused]] const void* from, [[maybe_unused]] uint32_t bytes) {
 #if __CUDA_ARCH__ >= 900
   asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;\n" ::"l"(from), "r"(bytes) : "memory");

@@ -4,7 +4,7 @@
 
 namespace oss::cuda {
 
-// Two floats to two bf16 in one register, `low` below; to nearest, ties to even.
+// Two floats to two bf16 in one register, `low` in the lower half; to nearest, ties to even.
 __device__ __forceinline__ uint32_t pack_bf16x2(float low, float high) {
   uint32_t pair;
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;\n" : "=r"(pair) : "f"(high), "f"(low));
@@ -15,8 +15,8 @@ __device__ __forceinline__ float low_bf16(uint32_t pair) { return __uint_as_floa
 __device__ __forceinline__ float high_bf16(uint32_t pair) { return __uint_as_float(pair & 0xFFFF0000u); }
 
 enum Half { kLowHalf, kHighHalf };
-// A pair of bf16 times one of the two in `factors`, rounded once; subnormal operands count. The instruction takes either half
-// for both, and an fma with -0 is the product that sm_80 has.
+// A pair of bf16 times one of the two in `factors`, rounded once; subnormal operands are kept. The instruction takes
+// either half for both. On sm_80 the product is an fma with -0.
 template <Half kHalf>
 __device__ __forceinline__ uint32_t scale_bf16x2(uint32_t pair, uint32_t factors) {
   uint32_t product;
@@ -34,9 +34,9 @@ __device__ __forceinline__ uint32_t scale_bf16x2(uint32_t pair, uint32_t factors
   return product;
 }
 
-// The bits of `mask` from a, the others from b: one instruction, where the compiler would make two of what it can prove zero.
+// The mask's bits from a, the others from b: one instruction; for bits that it can prove zero the compiler makes two.
 __device__ __forceinline__ uint32_t select_bits(uint32_t mask, uint32_t a, uint32_t b) {
-  constexpr unsigned kA = 0xF0, kMask = 0xCC, kB = 0xAA;  // what the instruction's table calls its three operands
+  constexpr unsigned kA = 0xF0, kMask = 0xCC, kB = 0xAA;  // the table inputs of the instruction for its three operands
   uint32_t selected;
   asm("lop3.b32 %0, %1, %2, %3, %4;\n" : "=r"(selected) : "r"(a), "r"(mask), "r"(b), "n"((kA & kMask) | (kB & ~kMask)));
   return selected;

@@ -1,5 +1,5 @@
-// Copies from global to shared memory that run beside the arithmetic (sm_80). A thread commits its copies as groups and
-// waits for all but the newest groups; what a block waits for together needs __syncthreads() behind the wait.
+// Asynchronous copies from global to shared memory (sm_80). A thread commits its copies as groups and waits for all but
+// the newest groups. When a block waits for copies of all threads, a __syncthreads() must follow the wait.
 #pragma once
 #include <stdint.h>
 
@@ -13,7 +13,7 @@ __device__ __forceinline__ void cp_async_16(void* shared_to, const void* from, b
 
 __device__ __forceinline__ void cp_async_commit() { asm volatile("cp.async.commit_group;\n" ::: "memory"); }
 
-// Until at most `kPending` of the newest groups are still under way.
+// Waits until at most `kPending` of the newest groups are in flight.
 template <int kPending>
 __device__ __forceinline__ void cp_async_wait() {
   asm volatile("cp.async.wait_group %0;\n" ::"n"(kPending) : "memory");

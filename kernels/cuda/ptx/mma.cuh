@@ -9,7 +9,7 @@
 
 namespace oss::cuda {
 
-// All 32 lanes together. Products are exact, sums float32.
+// All 32 lanes must call. Products are exact, sums float32.
 __device__ __forceinline__ void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
   asm volatile(
       "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};\n"

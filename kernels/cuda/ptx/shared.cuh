@@ -1,4 +1,4 @@
-// The dynamic shared memory of a block: as many bytes as its launch asked for, aligned to 128.
+// The dynamic shared memory of a block, with the size that its launch requested, aligned to 128.
 #pragma once
 
 namespace oss::cuda {
