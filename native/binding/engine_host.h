@@ -16,8 +16,7 @@ class EngineHost {
  public:
   // owner: the engine ends with this host; otherwise only this host's requests end.
   EngineHost(Napi::Env env, std::shared_ptr<Engine> shared, bool owner, Napi::Function on_events);
-  // Runs on the JavaScript thread: after close(), by the garbage collector, or when the constructor of the wrapper has
-  // failed.
+  // Runs on the JavaScript thread: after close(), by the garbage collector, or when the wrapper was not constructed.
   ~EngineHost();
 
   void submit(Napi::Env env, Request request);

@@ -1,5 +1,4 @@
-// The addon's information without an engine: backends, resources that the process may use, its environment, error
-// codes.
+// Information that needs no engine: backends, resources that the process may use, its environment, error codes.
 #pragma once
 #include <napi.h>
 

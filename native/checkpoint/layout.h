@@ -20,8 +20,7 @@ struct Layout {
 extern const Layout kHuggingFaceLayout;
 extern const Layout kOriginalLayout;
 
-// Detects the layout by the keys: only Hugging Face configs name a class, only original ones have num_experts without
-// one.
+// Detects the layout by keys: only Hugging Face configs name a class, only original ones have num_experts without it.
 const Layout& layout_of(const JsonReader& config);
 
 }  // namespace oss

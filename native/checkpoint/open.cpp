@@ -1,5 +1,4 @@
-// Opens and checks a checkpoint: path → locate → config → shards → layout → scales; or makes a synthetic one without
-// files.
+// Opens and checks a checkpoint: path → locate → config → shards → layout → scales; or makes a synthetic one.
 #include <algorithm>
 #include <utility>
 

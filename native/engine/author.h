@@ -13,8 +13,7 @@ class Author {
  public:
   virtual ~Author() = default;
 
-  // Called at submit. Throws kInvalidArgument unless every token that the author writes is in a vocabulary of this
-  // size.
+  // Called at submit. Throws kInvalidArgument if the author writes a token outside a vocabulary of this size.
   virtual void check(int64_t vocab) const = 0;
   // Returns the token of a choice at this position of its completion; none: the completion ends there.
   virtual std::optional<int32_t> token(int choice, int64_t position) const = 0;

@@ -12,8 +12,7 @@ static CompiledConstraint compile(const ConstraintJob& job) {
   }
 }
 
-// Bytes of constraint text. Compiling needs more than twenty times the memory of the text, and malloc keeps that
-// memory.
+// Bytes of constraint text. Compiling takes more than twenty times this memory, and malloc keeps that memory.
 constexpr size_t kLargeText = 32 << 10;
 
 bool ConstraintJob::work() {

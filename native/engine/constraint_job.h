@@ -1,5 +1,4 @@
-// Compiles the constraint of a request on another thread, so that a large schema delays neither the caller nor the
-// engine.
+// Compiles the constraint of a request on another thread: a large schema delays neither the caller nor the engine.
 #pragma once
 #include <cstdint>
 #include <functional>

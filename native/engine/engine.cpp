@@ -241,8 +241,7 @@ void Engine::accept(uint64_t client, uint64_t id, const grammar::Constraint& con
   post(client, {.id = id, .kind = Event::Kind::kAccepted, .relaxed = constraint.relaxed});
 }
 
-// The caller holds the lock: after disconnect() `wake` must not be called. If an allocation fails, the event stays
-// whole.
+// The caller holds the lock: after disconnect() `wake` must not be called. If memory is refused, the event stays whole.
 void Engine::post(uint64_t client, Event&& event) {
   const auto known = clients_.find(client);
   if (known == clients_.end()) return;

@@ -49,8 +49,7 @@ class KvCache {
   void release(SequencePages& pages);
 
   PageStats stats(KvGroup group) const;
-  // The largest number of pages of each group that tokens [0, end) of a sequence take when computed in chunks of
-  // `chunk` tokens.
+  // The most pages of each group that tokens [0, end) of a sequence take when computed in chunks of `chunk` tokens.
   std::array<int64_t, kKvGroups> pages_needed(int64_t end, int64_t chunk) const;
 
  private:

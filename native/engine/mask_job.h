@@ -1,5 +1,4 @@
-// Makes the mask of a slow constraint on another thread. Its sequence sits out until the mask is made; others do not
-// wait.
+// Makes the mask of a slow constraint on another thread. Only its sequence sits out until the mask is made.
 #pragma once
 #include <cstdint>
 #include <functional>

@@ -161,8 +161,7 @@ bool Scheduler::reserve(Sequence& sequence, int64_t tokens) {
   return true;
 }
 
-// Takes the pages of tokens that a bench assumes to be computed; in chunks, because layers with a window give pages
-// back.
+// Takes the pages of tokens that a bench assumes to be computed; in chunks, because window layers give pages back.
 bool Scheduler::assume(Sequence& sequence) {
   const int64_t assumed = std::min(sequence.request().assumed_tokens, int64_t(sequence.request().prompt.size()) - 1);
   while (sequence.computed < assumed) {

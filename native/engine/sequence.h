@@ -45,8 +45,7 @@ struct Request {
   std::string constraint_text{};  // the format of the completion; empty: any text, or `constraint`
   std::shared_ptr<const grammar::Constraint> constraint;  // the compiled constraint
   int64_t logits_last = 0;  // > 0: return the logits of the last positions of the prompt, and no completion
-  // The number of first prompt tokens that are not computed: their cache entries stay as they are. For benches of
-  // decoding.
+  // The number of first prompt tokens that are not computed: their cache entries stay unchanged. For decode benches.
   int64_t assumed_tokens = 0;
   std::shared_ptr<const Author> author{};  // null: the model writes
   // Filled in by the engine.

@@ -19,8 +19,7 @@ class StopStrings {
   // Made by make_stop_strings(), which checks: at least one string, none empty.
   explicit StopStrings(std::vector<std::string> strings);
 
-  // Returns the state after one more byte. The time is constant on average: falling back by n bytes needs n earlier
-  // bytes.
+  // Returns the state after one more byte. Constant time on average: falling back by n bytes needs n earlier bytes.
   int32_t next(int32_t state, char byte) const;
   // Returns the length of the longest stop string with which the text now ends; 0 when it ends with none.
   size_t match(int32_t state) const { return nodes_[size_t(state)].match; }

@@ -1,5 +1,4 @@
-// Turns the tokens of one completion into text: whole characters only, without text that may still become a stop
-// string.
+// Turns the tokens of one completion into text: whole characters, without text that may become a stop string.
 #pragma once
 #include <cstdint>
 #include <memory>

@@ -12,8 +12,7 @@ namespace {
 
 constexpr int kMxBlock = 32;  // weights that share one scale
 
-// Keys are named as in the Hugging Face config. Limits are the largest indices, registers and stack arrays of the
-// kernels.
+// Keys are named as in the Hugging Face config. Limits come from the indices, registers and stack arrays of kernels.
 struct Dimension {
   const char* key;
   int Config::* value;

@@ -14,8 +14,7 @@ int64_t parameters(const Config& config);
 // vectors and the one embedding row.
 double bytes_per_token(const Config& config, int64_t context, int kv_element_bytes, double dense_element_bytes = 2);
 
-// Returns the number of context tokens that cost a token as much time as all its matrices; 0: no layer has full
-// attention.
+// Returns the context tokens that cost a token as much time as all its matrices; 0: no layer has full attention.
 int64_t context_of_a_token(const Config& config);
 
 }  // namespace oss

@@ -42,8 +42,7 @@ struct WeightSpec {
   std::string original;  // as in the original layout, where q, k and v are row ranges of one tensor, in that order
   WeightUse use;
   std::vector<int64_t> shape;
-  // In synthetic models: the deviation of an element, or of its product with the square root of the inputs that a row
-  // sums.
+  // In synthetic models: of an element, or of its product with the square root of the inputs that a row sums.
   float deviation;
   WeightPlace place;
   int layer = -1;  // -1: not in a layer

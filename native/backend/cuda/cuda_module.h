@@ -36,8 +36,7 @@ struct CudaPresence {
 // Loaded once. Throws kUnsupported with the reason when there is no module.
 const cuda::Module& cuda_module();
 
-// Queries the devices at each call. Starts CUDA on one device of each compute capability; sets the thread's device to
-// 0.
+// Queries the devices at each call. Starts CUDA on one device of each compute capability; sets the thread to device 0.
 CudaPresence cuda_presence();
 
 // Returns the device for "cuda" (the first usable one) or "cuda:N". Throws kUnsupported when CUDA or that device cannot

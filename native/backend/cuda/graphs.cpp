@@ -18,8 +18,7 @@ void Graphs::run(const StepKey& key, const std::function<void()>& body) {
   const auto [at, is_new] = graphs_.try_emplace(key);
   at->second.last_use = ++uses_;
   if (is_new) {
-    // Recording a shape that occurs once costs more than it saves. This run also loads kernels before their first
-    // recording.
+    // Recording a shape that occurs once does not pay. This run also loads kernels before they are recorded.
     body();
     if (graphs_.size() > kMostGraphs) forget_oldest();
     return;

@@ -17,8 +17,7 @@ class WeightStream {
 
   // All of these throw the errors of HostTensor::read.
 
-  // Sends bytes [first, first + bytes) of a tensor, whole elements, to the device; `pack` queues their processing
-  // there.
+  // Sends bytes [first, first + bytes) of a tensor, whole elements, to the device; `pack` queues the kernel there.
   void send(const HostTensor& tensor, size_t first, size_t bytes, const std::function<void(const void* raw)>& pack);
   // Sends a tensor to its destination unchanged.
   void send(const HostTensor& tensor, void* to);
