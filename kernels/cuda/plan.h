@@ -101,7 +101,7 @@ struct StepShape {
 // The most tokens of a step that runs fused: the limit of all its phases. 0: no step.
 constexpr int most_fused_tokens(const StepShape& of, const Resources& gpu) {
   constexpr int kMostTiles = kParts * kPartTiles;
-  constexpr int kMostHidden = 4096;  // the limit of a norm's sum
+  constexpr int kMostHidden = 4096;  // the most columns that a norm sums
   if (of.hidden % kMxBlock != 0 || of.intermediate % kMxBlock != 0 || of.hidden > kMostHidden || of.top_k > 32 ||
       std::max(tiles_of(of.hidden, kExpertColTile), tiles_of(of.intermediate, kExpertColTile)) > kMostTiles ||
       expert_shared_bytes() + kExpertStaticBytes > gpu.shared_bytes)

@@ -53,7 +53,7 @@ struct SamplingContext {
   std::span<const Bias> bias;
   int top_logprobs = 0;  // how many of the most probable tokens to report
   // One bit per token, [(vocab + 31) / 32]. Only tokens with a set bit can be drawn, whatever penalties and bias say;
-  // at least one is set. If their logits are all NaN, the lowest id is drawn. Empty: every token.
+  // at least one is set. If none of their logits is a number, the lowest id is drawn. Empty: every token.
   std::span<const uint32_t> allowed{};
 };
 
