@@ -87,7 +87,7 @@ __global__ void __launch_bounds__(kSplitThreads, 3)
   const void* cache = cache_written(waited);
 
   const int group = args.heads / args.kv_heads, warp = threadIdx.x / kWarp, lane = lane_id();
-  const int64_t first_row = int64_t(token) * args.heads + kv_head * group;  // of q and out
+  const int64_t first_row = int64_t(token) * args.heads + kv_head * group;  // row in q and out
   const int32_t* pages = block_table + int64_t(step.sequence[token]) * step.max_pages;
   const int first_page = visible.first + split * visible.split_pages;
   const int end_page = min(first_page + visible.split_pages, visible.first + visible.count);

@@ -37,7 +37,7 @@ __device__ __forceinline__ T block_max(T value) {
 
 template <typename T>
 struct Prefix {
-  T before, total;  // of the threads before this one; of all threads
+  T before, total;  // before: of the lower threads; total: of all threads
 };
 
 template <int kThreads, typename T>
@@ -45,7 +45,7 @@ __device__ __forceinline__ Prefix<T> block_prefix(T value) {
   constexpr int kWarps = kThreads / kWarp;
   __shared__ T of_warp[kWarps];
   const int lane = int(threadIdx.x) % kWarp, warp = int(threadIdx.x) / kWarp;
-  T sum = value;  // of this lane and the lower ones
+  T sum = value;  // the sum of this lane and the lower ones
   for (int offset = 1; offset < kWarp; offset *= 2) {
     const T below = __shfl_up_sync(kAllLanes, sum, offset);
     if (lane >= offset) sum += below;

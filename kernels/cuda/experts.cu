@@ -115,7 +115,7 @@ template <int kRowTiles>
 struct ManyPairs {
   static constexpr int kBlockRowTiles = kParts * kRowTiles, kTokenTiles = kExpertTokenTile / kTokenTile;
   static constexpr int kSomeTokenTiles = kTokenTiles / 2;
-  static constexpr int kScaleLoads = kBlockRowTiles * kScaleWords / 4;       // of 16 bytes
+  static constexpr int kScaleLoads = kBlockRowTiles * kScaleWords / 4;       // loads of 16 bytes
   static constexpr int kInputs = kBlockRowTiles * kCodeLoads + kScaleLoads;  // index of the first pair's data
   static constexpr int kStageLoads = kInputs + kExpertTokenTile * kTokenLoads;
   // 76 KB, so that two blocks fit a multiprocessor, or 66 KB for one block.
@@ -152,7 +152,7 @@ __global__ void __launch_bounds__(kExpertThreads, kRowTiles == 1 ? 2 : 1)
 #pragma unroll
   for (int i = 0; i < kRowTiles; ++i)
     codes_from[i] = first_of_row_tile(first_row_tile + i * kParts + warp) * kCodeLoads + lane;
-  constexpr int kScaleLoads = kScaleWords / 4;  // of a tile
+  constexpr int kScaleLoads = kScaleWords / 4;  // loads of a tile
   const uint32_t scales_from =
       first_of_row_tile(first_row_tile + threadIdx.x / kScaleLoads) * kScaleLoads + threadIdx.x % kScaleLoads;
   constexpr int kHalf = kExpertThreads / kTokenLoads;

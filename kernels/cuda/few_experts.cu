@@ -1,5 +1,5 @@
 // Router and experts of one layer for few tokens, with the same bits as `router` and `experts`, in two launches:
-//   gate_up   the choice of every token, then act of every pair          down   out of every pair, then their sums into x
+//   gate_up   the choice of every token, then act of every pair      down   out of every pair, then their sums into x
 //   logits [tokens, experts] f32, normed [tokens, hidden] bf16; the rest as in experts.cu
 //
 // Traffic: 13.2 MB for each chosen expert. Every block computes the routing from the logits; 4 tokens of 128 experts
@@ -27,7 +27,7 @@ constexpr int kRoomForBlocks = kExpertBlocks + 1;  // registers for these blocks
 
 // The chosen experts and their pairs. In shared memory, the same in every block.
 struct Routing {
-  int32_t expert[kFewPairs];  // of each pair
+  int32_t expert[kFewPairs];  // the expert of each pair
   float weight[kFewPairs];
   int32_t rank[kFewPairs];  // rank among the pairs of its expert
   int32_t slots;            // experts with up to eight of their pairs

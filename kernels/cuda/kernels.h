@@ -18,9 +18,9 @@ using Stream = void*;  // a cudaStream_t
 using bf16 = uint16_t;
 
 struct StepCounts {
-  int32_t tokens, sequences, rows;  // of this step; rows = tokens with logits
-  int32_t tiles;                    // of attention_tiles
-  int32_t singles = 0;              // of attention_split
+  int32_t tokens, sequences, rows;  // counts of this step; rows = tokens with logits
+  int32_t tiles;                    // tiles of attention_tiles
+  int32_t singles = 0;              // tokens of attention_split
 };
 
 // Consecutive tokens of one sequence, at most kAttentionTile.
@@ -45,10 +45,10 @@ struct DeviceStep {
   const SampleResult* drawn = nullptr;  // results of the previous step
 };
 
-// --- load -----------------------------------------------------------------------------------------------------------------
+// --- load ------------------------------------------------------------------------------------------------------------
 
 struct PackMatrixArgs {
-  int rows, cols;  // of this piece; rows past the last full tile are filled with zeros
+  int rows, cols;  // the size of this piece; rows past the last full tile are filled with zeros
   RowOrder order;
 };
 // raw bf16 [rows, cols] -> the layout of `linear`: packed_matrix_bytes(rows, cols) bytes. cols % 32 == 0.
@@ -66,14 +66,14 @@ Status pack_expert_scales(const PackExpertsArgs&, const uint8_t* raw_scales, voi
 
 struct SynthesizeArgs {
   int kind;                 // SyntheticKind of kernels/common/synthetic.h
-  uint32_t key_lo, key_hi;  // of the tensor
+  uint32_t key_lo, key_hi;  // the key of the tensor
   uint64_t first, count;    // elements: bf16, packed bytes or scale bytes
   float scale;
 };
 // Generates elements [first, first + count) of a synthetic tensor, as its checkpoint file would hold them.
 Status synthesize(const SynthesizeArgs&, void* to, Stream);
 
-// --- step -----------------------------------------------------------------------------------------------------------------
+// --- step ------------------------------------------------------------------------------------------------------------
 // `num_rows` points into StepCounts. The counts in args are capacities.
 
 // x[t] = table[tokens[t]], or the row of a drawn token      table bf16 [vocab, hidden] not packed, x f32
@@ -141,7 +141,7 @@ Status experts(const ExpertsArgs&, const int32_t* num_tokens, const bf16* normed
 Status few_experts(const ExpertsArgs&, const int32_t* num_tokens, const float* logits, const bf16* normed,
                    const PackedExperts& gate_up, const PackedExperts& down, void* scratch, float* x, Stream);
 
-// --- sampling ---------------------------------------------------------------------------------------------------------------
+// --- sampling --------------------------------------------------------------------------------------------------------
 
 constexpr int kMaxTopLogprobs = 20;
 
@@ -154,7 +154,7 @@ struct SampleBias {
 };
 struct SampleRow {
   SamplingArgs args;
-  int32_t row;                   // of the logits
+  int32_t row;                   // row of the logits
   int32_t seen_begin, seen_end;  // range in the list of SampleSeen: distinct tokens
   int32_t bias_begin, bias_end;  // range in the list of SampleBias: applied in order; tokens may repeat
   int32_t top_logprobs;          // <= kMaxTopLogprobs

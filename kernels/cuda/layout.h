@@ -38,13 +38,13 @@ constexpr int kMaxScaleByte = 128;
 // The rows that share a tile. Pairs that an epilogue needs together are rows r and r + 8: one lane holds both.
 enum RowOrder {
   kRowsPlain = 0,
-  kRowsRope = 1,    // of a head: dims 8j + r and 32 + 8j + r
+  kRowsRope = 1,    // a head's dims 8j + r and 32 + 8j + r
   kRowsGateUp = 2,  // rows 16j + 2r (gate) and 16j + 2r + 1 (up)
 };
 
-// --- attention ---------------------------------------------------------------------------------------------------------
+// --- attention -------------------------------------------------------------------------------------------------------
 
-constexpr int kMaxSplits = 32;      // of the keys that one token sees
+constexpr int kMaxSplits = 32;      // the most parts of the keys that one token sees
 constexpr int kMinSplitPages = 4;   // 256 keys: one page for each of four warps
 constexpr int kAttentionTile = 16;  // tokens that share their reads of keys and values in a long prefill
 
@@ -71,7 +71,7 @@ constexpr size_t attention_scratch_bytes(int64_t tokens, int64_t heads) {
   return size_t(tokens * heads * kMaxSplits * (kHeadDim + 2) * 4);
 }
 
-// --- experts -----------------------------------------------------------------------------------------------------------
+// --- experts ---------------------------------------------------------------------------------------------------------
 
 // The number of tokens of one expert that a block multiplies together in long steps.
 constexpr int kExpertTokenTile = 64;

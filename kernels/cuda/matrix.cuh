@@ -25,8 +25,8 @@ namespace oss::cuda {
 
 constexpr int kMatrixThreads = kParts * kWarp;
 constexpr int kTokenTile = 8;                         // columns of the second operand of mma.m16n8k16
-constexpr int kTileLoads = 2 * kWarp;                 // of 16 bytes: a packed tile has one per k-step and lane
-constexpr int kTokenLoads = kMatrixColTile * 2 / 16;  // of 16 bytes: one token's part of a column tile
+constexpr int kTileLoads = 2 * kWarp;                 // loads of 16 bytes: a packed tile has one per k-step and lane
+constexpr int kTokenLoads = kMatrixColTile * 2 / 16;  // loads of 16 bytes: one token's part of a column tile
 
 // The second operand: columns of tokens.
 template <bool kPaired>

@@ -28,7 +28,7 @@ struct GivenRows {
   __device__ __forceinline__ void prefetch(int) const {}
   __device__ __forceinline__ void fill(const Waited& waited, const bf16* x, int cols, int first, int columns,
                                        unsigned char* to, size_t stride, float*) const {
-    const int loads = cols / 8;  // of 16 bytes, in a row
+    const int loads = cols / 8;  // loads of 16 bytes in a row
     for (int i = threadIdx.x; i < columns * loads; i += kMatrixThreads) {
       const int column = i / loads, load = i % loads, row = (first + column) / (kPaired ? 2 : 1);
       const bf16* from = kPaired && column % 2 != 0 ? x_low(waited) : x;
@@ -49,7 +49,7 @@ struct NormedRows {
   __device__ __forceinline__ void prefetch(int cols) const { prefetch_lines(w, size_t(cols) * sizeof(float)); }
   __device__ __forceinline__ void fill(const Waited&, const float* x, int cols, int first, int columns,
                                        unsigned char* to, size_t stride, float* scratch) const {
-    constexpr int kColumns = kPaired ? 2 : 1;  // of a row
+    constexpr int kColumns = kPaired ? 2 : 1;  // columns of a row
     constexpr int kWarps = kMatrixThreads / kWarp;
     const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
     const int groups = divide_up(cols, kNormGroup), rows = columns / kColumns;
@@ -83,7 +83,7 @@ struct NormedRows {
   }
 };
 
-// --- the kernel ----------------------------------------------------------------------------------------------------------
+// --- the kernel ------------------------------------------------------------------------------------------------------
 
 constexpr int kStageLoads = int(kStageBytes / sizeof(uint4));
 

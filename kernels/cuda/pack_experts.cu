@@ -25,7 +25,7 @@ struct Tile {
   int first_block;
 
   __device__ Tile(const PackExpertsArgs& args, int col_tiles, int64_t tile, int g) {
-    const int64_t row_tile = tile / col_tiles;  // of all experts: rows is a multiple of 16
+    const int64_t row_tile = tile / col_tiles;  // counts the row tiles of all experts: rows is a multiple of 16
     const bool paired = args.order == kRowsGateUp;
     low = row_tile * kRowTile + (paired ? 2 * g : g);
     high = low + (paired ? 1 : 8);

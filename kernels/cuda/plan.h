@@ -26,7 +26,7 @@ OSS_FN constexpr int first_of_block(int64_t items, int block, int blocks) { retu
 constexpr int kParts = 8;
 OSS_FN constexpr int first_tile_of_part(int part, int col_tiles) { return int(int64_t(part) * col_tiles / kParts); }
 
-// --- streams of experts (few_experts.cu) -------------------------------------------------------------------------------
+// --- streams of experts (few_experts.cu) -----------------------------------------------------------------------------
 
 constexpr int kFewPairs = 64;     // pairs of a token and an expert
 constexpr int kPartTiles = 6;     // the most column tiles of a part: up to 3072 columns; gpt-oss has 2880
@@ -51,7 +51,7 @@ constexpr int plan_expert_stream(int most_items, const Resources& gpu) {  // blo
   return std::min(most_items, kExpertBlocks * gpu.multiprocessors);
 }
 
-// --- streams of bf16 matrices (matrix_stream.cuh) ------------------------------------------------------------------------
+// --- streams of bf16 matrices (matrix_stream.cuh) --------------------------------------------------------------------
 
 constexpr int kStreamColumns = 16;  // columns of tokens: two tiles of 8
 constexpr int kStageTiles = 2;      // column tiles that a warp requests at a time: copies of 2 KB
@@ -64,7 +64,7 @@ constexpr size_t stream_column_bytes(int cols) { return size_t(cols) * 2 + kColu
 
 struct MatrixStream {
   int blocks = 0;  // 0: the columns leave no room for weights
-  int stages = 0;  // of each warp's ring
+  int stages = 0;  // stages of each warp's ring
   size_t shared_bytes = 0;
 };
 // Shared memory: rings, their barriers, the columns, and two buffers in which the parts of a row tile meet.
@@ -93,7 +93,7 @@ OSS_FN constexpr Share share_of_block(size_t bytes, int block, int blocks) {
   return {first * 16, (units * (size_t(block) + 1) / size_t(blocks) - first) * 16};
 }
 
-// --- all phases together -------------------------------------------------------------------------------------------------
+// --- all phases together ---------------------------------------------------------------------------------------------
 
 struct StepShape {
   int hidden, intermediate, experts, top_k;

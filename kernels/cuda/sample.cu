@@ -73,7 +73,7 @@ __device__ __forceinline__ void weigh_slice(const Problem& p, const SamplingArgs
   if (threadIdx.x == 0) p.s.sum[at] = sum;
 }
 
-// --- rows, in their last blocks ----------------------------------------------------------------------------------------
+// --- rows, in their last blocks --------------------------------------------------------------------------------------
 
 struct LogSoftmax {
   float max;

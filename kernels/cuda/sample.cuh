@@ -55,7 +55,7 @@ __device__ __forceinline__ double weight_of(float logit, float max, float temper
 __extension__ typedef unsigned __int128 Amount;  // a count of tokens, or mass in units of 2^-62
 
 struct RowState {
-  double raw_log_sum;  // of exp(logit - raw_max) over the raw logits
+  double raw_log_sum;  // log Σ exp(logit - raw_max) over the raw logits
   float raw_max;
   float max;  // the best candidate's logit
   // The tokens that the filters keep so far: ranks below `limit`, and the first `ties` ids with a rank equal to it.
@@ -69,7 +69,7 @@ struct RowState {
 
 enum List { kAdjusted, kFirstLimit, kSecondLimit, kFiltered, kLists };
 
-constexpr int kBuckets = 2048;  // of the histogram
+constexpr int kBuckets = 2048;  // buckets of the histogram
 constexpr int kLimbs = 3;       // a token's mass is 20 + 21 + 21 bits: 2,048 of them fit 32-bit sums
 
 struct Scratch {
@@ -79,9 +79,9 @@ struct Scratch {
   RowState* states;  // [rows]
   // [rows, slices]
   float* raw_max;
-  double* raw_sum;  // of exp(logit - raw_max), over the whole slice
+  double* raw_sum;  // Σ exp(logit - raw_max) over the whole slice
   Key* best;        // the best candidate
-  double* sum;  // of the weights: relative to the best candidate of the slice (read, weigh) or of the row (filtered)
+  double* sum;  // sum of weights, relative to the best candidate of the slice (read, weigh) or of the row (filtered)
   int* ties;    // candidates at the limit
   Key* top;     // [rows, slices, kMaxTopLogprobs]
   Word* histogram;  // [rows, kBuckets, 2] mass in units of 2^-41 and 2^-62; counts in the second

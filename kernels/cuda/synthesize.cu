@@ -13,7 +13,7 @@ constexpr int kThreads = 256;
 constexpr int kThreadBytes = 16;
 
 struct Part {
-  uint64_t key, first, bytes;  // of the tensor's bytes
+  uint64_t key, first, bytes;  // the key of the tensor and a range of its bytes
   float scale;
 };
 

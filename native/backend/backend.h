@@ -47,7 +47,7 @@ class Backend {
   // Throws kUnsupported when this backend cannot run such a model or cache.
   virtual void check(const StepLimits&, KvType) const = 0;
   virtual Buffer allocate(size_t bytes, const char* what) = 0;  // kOutOfMemory names `what`
-  virtual size_t operand_bytes() const = 0;                     // of one element of an Operand
+  virtual size_t operand_bytes() const = 0;                     // bytes of one element of an Operand
   virtual bool operands_have_low() const = 0;                   // else they are exact without it
   virtual WeightPacker& packer() = 0;                           // packs the weights that the steps read
 

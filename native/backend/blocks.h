@@ -18,9 +18,9 @@ struct AttentionBlock {
   const Vector& sinks;
   const Matrix& o;
   const Vector& o_bias;
-  const QkvWeights* next_qkv;  // of the next layer, null in the last: a device can prefetch it
+  const QkvWeights* next_qkv;  // the next layer's weights, null in the last layer: a device can prefetch them
 
-  void* cache;  // of the layer
+  void* cache;  // the layer's part of the KV cache
   float* x;     // [tokens, hidden] residual stream
   // Work memory: a device may leave anything in it.
   Operand normed;       // [tokens, hidden]

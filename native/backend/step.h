@@ -28,7 +28,7 @@ struct Step {
 struct StepLimits {
   int tokens = 0, sequences = 0, rows = 0, max_pages = 0;
   int hidden = 0, intermediate = 0, heads = 0, kv_heads = 0, head_dim = 0, experts = 0, top_k = 0, vocab = 0;
-  int window = 0;  // of sliding layers
+  int window = 0;  // the window of sliding layers
 };
 
 // The rows of an operation: a device that repeats recorded work looks up their number.

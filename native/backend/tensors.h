@@ -46,7 +46,7 @@ constexpr uint64_t padded(uint64_t bytes) { return (bytes + 255) / 256 * 256; }
 // for a product; bf16 on CUDA. Sums and the residual stream are float32 everywhere.
 struct Operand {
   void* data = nullptr;
-  void* low = nullptr;  // for LinearArgs::precise: the remainder of the rounding, rounded too
+  void* low = nullptr;  // for LinearArgs::precise: the rounding error, rounded too
   template <typename T>
   T* as() const {
     return static_cast<T*>(data);

@@ -27,7 +27,7 @@ struct ExpertShape {
 // Where a backend keeps experts that it has converted to its layout.
 struct PackedWeights {
   std::string in = "none";  // "none": the checkpoint's files are read as they are; "memory" or "file": a copy
-  std::string path;         // of the file
+  std::string path;         // path of the file
   bool made = false;        // it is written during this start
   std::string reason;       // why there is no file although one was requested
 };

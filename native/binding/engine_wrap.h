@@ -1,8 +1,8 @@
 // The engine's JavaScript class. lib/binding.ts has the types of the exports below.
 //
 //   attachEngine(handle, onEvents(events[])) → NativeEngine
-//   NativeEngine: info, submit(request), cancel(id, index?), pause(id, index, paused), supplyLogits(id, index, logits), stats(),
-//     bytesPerToken(context), share() → handle, close() → promise
+//   NativeEngine: info, submit(request), cancel(id, index?), pause(id, index, paused), supplyLogits(id, index, logits),
+//     stats(), bytesPerToken(context), share() → handle, close() → promise
 #pragma once
 #include <napi.h>
 

@@ -151,7 +151,7 @@ class EncodeWorker : public Napi::AsyncWorker {
 
   std::vector<Utf8> texts_;
   tokenizer::SpecialSet allowed_;
-  size_t most_;  // of each text
+  size_t most_;  // the most tokens of each text
   std::shared_ptr<std::atomic<bool>> cancelled_;
   Napi::Promise::Deferred promise_;
   std::vector<std::optional<std::vector<uint32_t>>> ids_;

@@ -22,7 +22,7 @@ struct Checkpoint {
   std::map<std::string, HostTensor> tensors;
   std::vector<std::shared_ptr<const MappedFile>> files;
   std::vector<AlignedCopy> copies;  // tensors whose offset in the file is not a multiple of their element size
-  uint64_t file_bytes = 0;          // of the .safetensors files together; of all tensors when there is no file
+  uint64_t file_bytes = 0;          // size of all .safetensors files; without files, of all tensors
 
   const HostTensor& tensor(const std::string& canonical_name) const;
 };

@@ -24,7 +24,7 @@ struct Parameters {
   float skew = 0;
 };
 
-// --- configs -------------------------------------------------------------------------------------------------------------
+// --- configs ---------------------------------------------------------------------------------------------------------
 
 Config gpt_oss(int layers, int experts) {
   Config c;
@@ -88,7 +88,7 @@ Config config_of(const std::string& name) {
                   quote(str(kPrefix, name))));
 }
 
-// --- weights -------------------------------------------------------------------------------------------------------------
+// --- weights ---------------------------------------------------------------------------------------------------------
 
 SyntheticKind kind_of(WeightUse use) {
   if (is_blocks(use)) return kSyntheticCodes;
@@ -122,7 +122,7 @@ HostTensor tensor_of(const WeightSpec& spec, const Parameters& parameters, const
   return tensor;
 }
 
-// --- names ---------------------------------------------------------------------------------------------------------------
+// --- names -----------------------------------------------------------------------------------------------------------
 
 template <typename Number>
 Number number_of(const std::string& path, std::string_view key, std::string_view text, Number highest,

@@ -52,7 +52,7 @@ struct EngineOptions {
 struct EngineInfo {
   DeviceInfo device;
   Config model;
-  std::string layout;   // of the checkpoint's files
+  std::string layout;   // layout of the checkpoint's files
   DeviceMemory memory;  // the memory on which the plan is based
   int64_t context_length = 0;
   int max_sequences = 0, max_queue = 0, max_batch_tokens = 0;
@@ -76,7 +76,7 @@ struct EngineStats {
   bool ended = false;  // closed or failed: nothing runs any more
   uint64_t steps = 0, prompt_tokens = 0, cached_tokens = 0, completion_tokens = 0, preemptions = 0;
   PageStats pages[kKvGroups];
-  uint64_t grammar_bytes = 0;  // of compiled constraints, kept or in use, and of their masks
+  uint64_t grammar_bytes = 0;  // bytes of compiled constraints, kept or in use, and of their masks
   int grammars = 0;            // compiled constraints that are kept
   Histogram step_ms, step_tokens, queue_ms, first_token_ms, inter_token_ms;
 };
@@ -164,7 +164,7 @@ class Engine {
   };
   struct Draw {
     Sequence* sequence;  // null: the sequence has ended, and its draw is discarded
-    int row;             // of the logits
+    int row;             // row of the logits
     int64_t position;    // in the completion
   };
 

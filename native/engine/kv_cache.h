@@ -56,7 +56,7 @@ class KvCache {
   // A known page and its content. Two nodes are equal when tokens, salt and everything before are equal.
   struct Node {
     uint64_t id, parent;  // never used twice; parent 0: the first page
-    std::string salt;     // of the first page only; later pages inherit it from their parent
+    std::string salt;     // set in the first page only; later pages inherit it from their parent
     std::array<int32_t, kPageTokens> tokens;
     std::array<int32_t, kKvGroups> page;  // -1: that group's page has been evicted
     bool reused = false;

@@ -11,14 +11,14 @@ namespace oss {
 struct KvNeeds {
   int64_t context_length = 0;  // 0 = the model's length, or what fits if that is less
   int max_sequences = 0;
-  int max_tokens = 0;  // of a step
+  int max_tokens = 0;  // the most tokens of a step
   KvType type = kKvF32;
   uint64_t bytes = 0;  // 0 = the available bytes, for `contexts` full contexts at most
   int contexts = 0;
 };
 
 struct KvPlan {
-  std::array<int, kKvGroups> pages{};  // of each group
+  std::array<int, kKvGroups> pages{};  // pages of each group
   int64_t context_length = 0;          // the longest context that fits
 };
 

@@ -30,8 +30,8 @@ namespace oss {
 
 struct SchedulerLimits {
   int max_sequences;               // running at once
-  int64_t max_tokens;              // of a step
-  int64_t max_rows;                // of logits of a step
+  int64_t max_tokens;              // the most tokens of a step
+  int64_t max_rows;                // the most rows of logits of a step
   int64_t context_of_a_token = 0;  // context that takes as long as the rest of one token; 0: takes no time
 };
 
@@ -108,7 +108,7 @@ class Scheduler {
   std::vector<std::unique_ptr<Sequence>> waiting_;  // has room for the running ones too: each may be preempted
   std::vector<std::unique_ptr<Sequence>> running_;  // in the order of arrival, shifted by priority
   std::map<std::string, Tenant> tenants_;
-  std::vector<Part> parts_;       // of the step that is planned or runs
+  std::vector<Part> parts_;       // parts of the step that is planned or runs
   bool anybody_decodes_ = false;  // in that step
   uint64_t preemptions_ = 0, step_ = 0, counts_ = 0;
 };

@@ -31,7 +31,7 @@ struct Request {
   uint64_t id = 0;      // a number that the client chose
   std::vector<int32_t> prompt;
   int choices = 1;
-  int64_t max_tokens = 0;            // of each completion
+  int64_t max_tokens = 0;            // the limit of each completion
   int64_t min_tokens = 0;            // stop tokens are banned before this number
   std::vector<int32_t> stop_tokens;  // sorted; the one that ends the completion is its last token
   std::shared_ptr<const StopStrings> stop_strings;

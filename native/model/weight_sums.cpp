@@ -43,7 +43,7 @@ int64_t context_of_a_token(const Config& config) {
   constexpr int64_t kFasterInAttention = 2;
   const int64_t full = std::count(config.layer_sliding.begin(), config.layer_sliding.end(), false);
   if (full == 0) return 0;
-  int64_t matrices = 0;  // of the layers; few tokens are multiplied with the head
+  int64_t matrices = 0;  // weights of the layers; few tokens are multiplied with the head
   for (const WeightSpec& spec : weight_specs(config)) {
     if (spec.layer < 0 || !(is_matrix(spec.use) || is_blocks(spec.use))) continue;
     matrices += of_a_token(config, spec, weights_in(spec));

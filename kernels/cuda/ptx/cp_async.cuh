@@ -5,7 +5,7 @@
 
 namespace oss::cuda {
 
-// 16 bytes, past L1; both addresses aligned to 16. With `valid` false the destination becomes zero and `from` is not read.
+// Copies 16 bytes past L1; both addresses are aligned to 16. If not `valid`, the copy writes zeros and reads nothing.
 __device__ __forceinline__ void cp_async_16(void* shared_to, const void* from, bool valid = true) {
   const uint32_t to = uint32_t(__cvta_generic_to_shared(shared_to));
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(to), "l"(from), "r"(valid ? 16 : 0) : "memory");

@@ -100,7 +100,7 @@ Buffer CudaBackend::allocate(size_t bytes, const char* what) {
   return buffer;
 }
 
-// --- steps ----------------------------------------------------------------------------------------------------------------
+// --- steps -----------------------------------------------------------------------------------------------------------
 
 uint64_t CudaBackend::workspace_bytes(const StepLimits& l) const {
   const int singles = repeatable_ ? l.tokens : l.sequences;
@@ -234,7 +234,7 @@ void CudaBackend::experts(const ExpertsArgs& args, Operand normed, const int32_t
            "experts");
 }
 
-// --- blocks ---------------------------------------------------------------------------------------------------------------
+// --- blocks ----------------------------------------------------------------------------------------------------------
 
 // The memory of the matrix that is read next: q, k and v are adjacent.
 static cuda::Prefetch prefetch_of(const QkvWeights* weights) {
@@ -275,7 +275,7 @@ void CudaBackend::moe_block(const MoeBlock& b) {
            "few_experts");
 }
 
-// --- draws ----------------------------------------------------------------------------------------------------------------
+// --- draws -----------------------------------------------------------------------------------------------------------
 
 void CudaBackend::sample(int rows, int vocab, float* logits, std::span<const SamplingArgs> args,
                          std::span<const SamplingContext> contexts) {

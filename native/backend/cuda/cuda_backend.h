@@ -76,7 +76,7 @@ class CudaBackend final : public Backend {
   std::unique_ptr<SamplingBuffers> sampling_;
   Buffer attention_scratch_, attention_counters_, experts_scratch_, sample_scratch_;
 
-  // Of the step that begin() received.
+  // Capacities of the step that begin() received.
   StepKey capacity_;
   int tiles_ = 0, singles_ = 0;  // capacities
   bool recorded_ = false;        // its launches depend only on the key

@@ -33,7 +33,7 @@ class StepBuffers {
   std::shared_ptr<Gpu> gpu_;
   const bool apart_;
   const int max_pages_;
-  const size_t token_bytes_;  // of all arrays but the block tables
+  const size_t token_bytes_;  // bytes of all arrays except the block tables
   Buffer host_, device_memory_;
   cuda::DeviceStep device_{};
   // The same arrays in pinned memory.
