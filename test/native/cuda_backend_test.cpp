@@ -239,7 +239,7 @@ TEST("cuda backend: the launches of a step") {
   OSS_CUDA_KERNELS(OSS_RECORD)
 #undef OSS_RECORD
   OnDevice on(module);
-  Forward forward(on.model, on.backend, limits_of(on.model.config));
+  Forward forward(on.model, on.backend, limits_of(on.model.config), nullptr);
   const KvStorage kv(on.model.config, on.backend, kKvBF16, {kMostTokens, kMostTokens});
   const auto of_step = [&](int tokens) {
     launches.clear();
