@@ -5,13 +5,13 @@ import type { PartEnd, PartStart, TurnEvent } from "./turn-event.js";
 export interface ToolCall {
   /** Names the call: the result goes back as `tool_call_id`. */
   id: string;
-  /** Name of the function as it was declared, without the harmony namespace. */
+  /** The name of the function as it was declared, without the harmony namespace. */
   name: string;
-  /** JSON text as the model wrote it; not checked. "{}" where it wrote none; cut off where the answer is. */
+  /** The JSON text that the model wrote, unchecked. "{}" where it wrote none. Cut off where the answer is cut off. */
   arguments: string;
 }
 
-/** What the parts of one choice come to, as OpenAI's API calls them: reasoning, content and tool calls. */
+/** Collects the parts of one choice under the names of OpenAI's API: reasoning, content and tool calls. */
 export class AnswerParts {
   readonly messages: Message[] = [];
   readonly toolCalls: ToolCall[] = [];
@@ -24,9 +24,7 @@ export class AnswerParts {
     return this.#reasoning.join("\n");
   }
 
-  /**
-   * The final messages. Without one, the preambles: what the model tells the user before it calls a tool.
-   */
+  /** The final messages. Without one, the preambles: the texts for the user that precede a tool call. */
   get content(): string {
     return (this.#final.length > 0 ? this.#final : this.#preamble).join("\n");
   }

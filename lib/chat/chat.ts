@@ -18,7 +18,7 @@ export type { ChatOptions } from "./options.js";
 
 /** The whole answer of a chat. */
 export interface ChatAnswer {
-  /** Everything the model wrote, message by message; append them to the conversation to go on. */
+  /** All messages that the model wrote, in order. Append them to the conversation to continue it. */
   messages: Message[];
   /** Text of the analysis channel: the model's reasoning, not meant for end users. */
   reasoning: string;
@@ -26,44 +26,46 @@ export interface ChatAnswer {
   content: string;
   /** Calls of functions, in order. */
   toolCalls: ToolCall[];
-  /** The value of `content`, when `responseFormat` asks for JSON and the answer is whole. */
+  /** The value of `content`, when `responseFormat` asks for JSON and the answer is complete. */
   parsed?: unknown;
-  /** Of each of `messages` the tokens of its text, in order, when `logprobs` asked for some. */
+  /** For each of `messages`, the tokens of its text in order, when `logprobs` asks for them. */
   logprobs?: PositionLogprobs[][];
-  /** Schemas that could not be compiled, so that the answer was not held to them: of tools by name, null: of the format. */
+  /**
+   * Schemas that cannot be compiled and do not constrain the answer: `null` for the format, else the name of the tool.
+   */
   relaxed: RelaxedSchema[];
-  /** "stop" also where a stop string ended it, or where the model went on to play somebody else. */
+  /** "stop" also where a stop string ended the answer, or where the model began a message in another role. */
   finishReason: FinishReason;
   /** Tokens of the request. */
   usage: Usage;
 }
 
-/** A piece of a message. `logprobs`, when they were asked for: one for each token that ends in `text`. */
+/** A piece of a message. `logprobs`, when requested: one entry for each token that ends in `text`. */
 export type ChatDelta = ParsedDelta & { logprobs?: PositionLogprobs[] };
 
-/** A message that is complete. `logprobs`, when they were asked for: those of its text, control tokens and header left out. */
+/** A complete message. `logprobs`, when requested: the tokens of its text, without control tokens and header. */
 export interface ChatMessageEvent {
-  /** Which event it is. */
+  /** The kind of event. */
   type: "message";
   /** The message. */
   message: Message;
-  /** Those of its text, when they were asked for. */
+  /** The tokens of its text, when requested. */
   logprobs?: PositionLogprobs[];
 }
 
-/** What happens in a chat: pieces of messages, messages that are complete, and at last the end. */
+/** An event of a chat: a piece of a message, a complete message, or the end. */
 export type ChatEvent = ChatDelta | ChatMessageEvent | { type: "done"; finishReason: FinishReason; usage: Usage };
 
-/** That of `Engine.chat`, for all engines of this thread. */
+/** The memory of `Engine.chat`. All engines of this thread share it. */
 const memory: TurnMemory = { renderer: new ConversationRenderer(), reasoning: null };
 
-/** What a chat asks the model. */
+/** The prompt of a chat together with its checked options. */
 export interface ChatPrompt extends TurnPrompt {
   chat: CheckedChat;
 }
 
 /**
- * The tokens of a conversation up to and including `<|start|>assistant`, and where its answer belongs.
+ * Returns the tokens of a conversation up to and including `<|start|>assistant`, and the scope of its answer.
  *
  * @throws GptOssError INVALID_ARGUMENT, CONTEXT_OVERFLOW
  */
@@ -72,7 +74,7 @@ export function renderChat(messages: readonly ChatMessage[], options: ChatOption
   return { ...renderPrompt(memory, promptOf(messages, chat, contextLength)), chat };
 }
 
-/** The same on another thread; what it encodes, `renderChat` then knows. */
+/** Encodes the conversation on another thread and caches the tokens, so that `renderChat` finds them. */
 export async function prepareChat(
   messages: readonly ChatMessage[],
   options: ChatOptions,
@@ -107,19 +109,19 @@ export function startChat(engine: TurnEngine, messages: readonly ChatMessage[], 
 }
 
 /**
- * One answer that is being written: an AsyncIterable of what happens, and `result` for the whole. Cancels as Generation
- * does, and like it stops while a reader is too far behind. `ChoiceReader` says what the tokens of the model mean.
+ * One answer in progress: an AsyncIterable of its events, with `result` for the whole answer. It cancels as Generation
+ * does, and it also pauses while a reader is too far behind. `ChoiceReader` interprets the tokens of the model.
  */
 export class ChatRun implements AsyncIterable<ChatEvent> {
-  /** The whole answer. Rejects with the fault that ended it, or with the reason of an abort. */
+  /** The whole answer. Rejects with the error that ended it, or with the reason of an abort. */
   readonly result: Promise<ChatAnswer>;
-  /** What the model was given. */
+  /** The tokens of the prompt. */
   readonly promptTokens: Uint32Array;
   readonly #turn: Turn;
   readonly #chat: CheckedChat;
   readonly #accepted: Promise<Acceptance>;
   readonly #parts = new AnswerParts();
-  /** Of each message, as far as it is told. */
+  /** The log probabilities of each message, as far as they were reported. */
   readonly #logprobs: PositionLogprobs[][] = [];
   #header: PartHeader | null = null;
   #end: Pick<ChatAnswer, "finishReason" | "usage"> | null = null;
@@ -136,16 +138,16 @@ export class ChatRun implements AsyncIterable<ChatEvent> {
     this.#accepted = turn.accepted.catch(rethrow);
     this.#accepted.catch(() => {}); // a caller who never asks for it gets the failure from `result`
     this.result = this.#run(renamed);
-    this.result.catch(() => {}); // a caller who only iterates hears of the failure there
+    this.result.catch(() => {}); // a caller who only iterates gets the failure there
   }
 
-  /** Resolves before the first token, with the schemas that are relaxed; as that of a Generation. */
+  /** Resolves before the first token, with the relaxed schemas, like `Generation.accepted`. */
   get accepted(): Promise<Acceptance> {
     return this.#accepted;
   }
 
   /**
-   * Stops the answer. `result` resolves with what there is. Without effect once it has ended.
+   * Stops the answer. `result` resolves with the part written so far. No effect after the end.
    *
    * @example
    * ```ts
@@ -223,7 +225,7 @@ export class ChatRun implements AsyncIterable<ChatEvent> {
   }
 }
 
-/** Undefined: the text is no JSON, as when a tool was called instead of an answer. */
+/** Returns undefined for a text that is not JSON. This happens when the model called a tool instead of answering. */
 function jsonOf(text: string): unknown {
   try {
     return JSON.parse(text);

@@ -10,18 +10,18 @@ import { type SpelledToken, spelling, VisibleText } from "./visible-text.js";
 
 export interface ChoiceReaderOptions {
   choice: number;
-  /** Functions that may be called; null: no tool may be, and what is addressed to one is text. */
+  /** Functions that may be called. Null: no tool may be called, and a message to a tool is text. */
   tools: readonly string[] | null;
   stop: readonly string[];
   includeStop: boolean;
-  /** Of which parts the deltas have their tokens. */
+  /** Which parts carry their tokens in the deltas. */
   logprobs: "none" | "visible" | "all";
-  /** Stop tokens of the request's own, told as the reason. */
+  /** The stop tokens that the request adds. They are reported as the stop reason. */
   stopTokens: readonly number[];
   promptTokens: number;
-  /** Called with every message as the assistant wrote it, and its tokens. */
+  /** Called with every message that the assistant completes, and with its tokens. */
   onMessage: (message: Message, tokens: readonly number[]) => void;
-  /** Called with every call that is complete, and what was thought before it. */
+  /** Called with every complete call, and with the reasoning before it. */
   onCall: (callId: string, analysis: readonly string[]) => void;
 }
 
@@ -31,26 +31,26 @@ interface Part {
   header: PartHeader;
   text: string;
   hasTokens: boolean;
-  /** Null: neither are stop strings looked for nor tokens told. */
+  /** Null: the part needs no search for stop strings and reports no tokens. */
   visible: VisibleText | null;
 }
 
 /**
- * What one choice writes, token by token, as events of the turn. It takes whatever the model writes. What that means is
- * the same for `Engine.chat` and for every endpoint:
+ * Turns the tokens of one choice into the events of the turn. It accepts any token sequence. The meaning is the same
+ * for `Engine.chat` and for every endpoint:
  *
- * - A message on the analysis channel is a reasoning. One that is addressed to a tool is a call, on every channel but
- *   `final`. All else is text for the user; so is a message to a tool where none may be called.
- * - A stop string is looked for in text for the user, in each message by itself. It ends the choice with "stop". The
- *   message ends before it and is complete; it is not remembered, because the model wrote more. What only begins as a
- *   stop string is held back, and told when the message ends.
- * - Where the model goes on to play somebody else, the choice has ended with "stop". Nothing of that is told.
+ * - A message on the analysis channel is reasoning. A message to a tool is a call, on every channel but `final`. Any
+ *   other message is text for the user, and so is a message to a tool where no tool may be called.
+ * - Stop strings are searched for in text for the user, in each message separately. A stop string ends the choice with
+ *   "stop". The message ends before the stop string and is complete. It is not remembered, because the model wrote
+ *   more. A possible beginning of a stop string is held back, and reported when the message ends.
+ * - Where the model begins a message in another role, the choice ends with "stop". That message is not reported.
  * - The arguments of a complete call are a JSON text: "{}" where the model wrote none.
- * - A message under way is complete at "stop". At "length" and "cancelled" it is not. A call that is cut off is told as
- *   far as it goes, but the choice did not end with it.
+ * - An unfinished message is complete at "stop". At "length" and "cancelled" it is not. A call that is cut off is
+ *   reported as far as it goes, but the finish reason is not "tool_calls".
  */
 export class ChoiceReader {
-  /** Nothing that the model goes on to write belongs to the answer: a stop string came, or it plays somebody else. */
+  /** A stop string came, or the model began another role: all further tokens are outside the answer. */
   stopped = false;
   ended = false;
 
@@ -59,9 +59,9 @@ export class ChoiceReader {
   #events: TurnEvent[] = [];
   #part: Part | null = null;
   #parts = 0;
-  /** Read since the last message was complete. */
+  /** The tokens since the last complete message. */
   #message: number[] = [];
-  /** Of these, what may be its text and has not been told of. */
+  /** The tokens of the current message that may be text and were not yet reported. */
   #unread: GeneratedToken[] = [];
   readonly #analysis: string[] = [];
   #completeCalls = 0;
@@ -75,7 +75,7 @@ export class ChoiceReader {
     this.#parser = new RecoveringParser({ tools: options.tools ?? [] });
   }
 
-  /** Reads one token; once `stopped`, none counts any more. */
+  /** Reads one token. Tokens after `stopped` are ignored. */
   push(generated: GeneratedToken): TurnEvent[] {
     if (this.stopped || this.ended) return [];
     const { token } = generated;
@@ -83,12 +83,12 @@ export class ChoiceReader {
     this.#lastToken = token;
     this.#message.push(token);
     if (token < firstSpecialToken) this.#unread.push(generated);
-    else if (token === formatTokens.message) this.#unread = []; // what stood before is a header
+    else if (token === formatTokens.message) this.#unread = []; // the tokens before it are a header
     this.#accept(this.#parser.push(token), false);
     return this.#taken();
   }
 
-  /** The choice is over, as the engine says. */
+  /** Ends the choice with the result of the engine. */
   end({ finishReason, cachedTokens }: ChoiceEnd): TurnEvent[] {
     const cut = this.stopped || finishReason === "stop" ? null : finishReason;
     if (!this.stopped) this.#accept(this.#parser.end(), cut !== null);
@@ -192,7 +192,7 @@ export class ChoiceReader {
     return channel === "analysis" ? { kind: "reasoning" } : { kind: "text", channel: "final" };
   }
 
-  /** @param message as it was written; it is told with the text of the part */
+  /** @param message as it was written; it is reported with the text of the part */
   #close({ number, kind, text }: Part, message: Message, complete: boolean): void {
     const told: Message = {
       ...message,

@@ -3,21 +3,21 @@ import { type FunctionTool, functionsNamespace } from "../harmony/tools.js";
 
 export interface CallableFunction {
   name: string;
-  /** JSON schema of the arguments; null: any. */
+  /** The JSON schema of the arguments. Null: any arguments. */
   parameters: Record<string, unknown> | null;
-  /** Parameters that cannot be compiled are refused. */
+  /** Whether parameters that cannot be compiled are refused. */
   strict: boolean;
 }
 
 /** The tools that a conversation declares, in any of its messages. */
 export interface DeclaredTools {
-  /** Functions of the caller, each name once. */
+  /** Functions of the caller. Each name occurs once. */
   functions: readonly CallableFunction[];
-  /** Namespaces beside them, such as `browser`. */
+  /** Other namespaces, such as `browser`. */
   others: readonly string[];
 }
 
-/** @param tools the caller's own definitions: only they say what is strict */
+/** @param tools the caller's own definitions: only they contain `strict` */
 export function declaredTools(messages: readonly Message[], tools: readonly FunctionTool[] = []): DeclaredTools {
   const strict = new Set(tools.filter((tool) => tool.function.strict).map((tool) => tool.function.name));
   const functions = new Map<string, CallableFunction>();
@@ -39,7 +39,7 @@ export function declaredTools(messages: readonly Message[], tools: readonly Func
   return { functions: [...functions.values()], others: [...others] };
 }
 
-/** A schema that is no object, such as `true`, says nothing of an object. */
+/** A schema that is not an object, such as `true`, does not constrain an object. */
 function objectOf(schema: unknown): Record<string, unknown> | null {
   return schema !== null && typeof schema === "object" && !Array.isArray(schema)
     ? (schema as Record<string, unknown>)

@@ -16,7 +16,7 @@ import {
 } from "../harmony/message.js";
 import { checkToolName, type FunctionTool, functionsNamespace, functionTools } from "../harmony/tools.js";
 
-/** Chat messages as OpenAI's API has them, made into the conversation that gpt-oss was trained to continue. */
+/** Converts chat messages of OpenAI's API into the conversation format that gpt-oss was trained on. */
 
 export type TextPart = { type: "text" | "input_text" | "output_text"; text: string };
 
@@ -33,17 +33,17 @@ export interface OpenAIMessage {
   role: "system" | "developer" | "user" | "assistant" | "tool";
   content?: string | readonly TextPart[] | null;
   name?: string;
-  /** What the assistant thought; the three names are those in use. */
+  /** The reasoning of the assistant. All three names are in use. */
   reasoning?: string | null;
   reasoning_content?: string | null;
   thinking?: string | null;
   refusal?: string | null;
   tool_calls?: readonly ChatToolCall[] | null;
-  /** The call that a tool message answers; without it, `name` says which function. */
+  /** The call that a tool message answers. Without it, `name` identifies the function. */
   tool_call_id?: string;
 }
 
-/** Either kind may stand anywhere: what a chat answered can follow what a user wrote. */
+/** The two kinds may be mixed: messages of an earlier answer can follow messages in OpenAI's format. */
 export type ChatMessage = OpenAIMessage | Message;
 
 export interface ChatConversationOptions {
@@ -51,9 +51,9 @@ export interface ChatConversationOptions {
   reasoningEffort?: ReasoningEffort | undefined;
   /** Functions that the model may call. */
   tools?: readonly FunctionTool[] | undefined;
-  /** Stand before the instructions of leading system and developer messages. */
+  /** Text placed before the instructions of leading system and developer messages. */
   developerInstructions?: string | undefined;
-  /** `YYYY-MM-DD`, or a Date whose UTC day counts; null for none. Default: today in UTC. */
+  /** `YYYY-MM-DD`, or a Date whose UTC day counts. Null: no date. Default: today in UTC. */
   currentDate?: string | Date | null | undefined;
   modelIdentity?: string | undefined;
   knowledgeCutoff?: string | undefined;
@@ -69,10 +69,10 @@ export const chatConversationOptionNames = [
 ] as const satisfies readonly (keyof ChatConversationOptions)[];
 
 /**
- * The harmony conversation for chat messages: one system message, the developer message with instructions and tools,
- * then the turns. Render it with `autoDropAnalysis: "past"`, as the model was trained.
+ * Converts chat messages into a harmony conversation: one system message, the developer message with instructions and
+ * tools, then the turns. Render it with `autoDropAnalysis: "past"`, as the model was trained.
  *
- * A `system_content` that the first message brings is kept, changed only where an option is given.
+ * A `system_content` in the first message is kept. Only the given options change it.
  *
  * @throws GptOssError INVALID_ARGUMENT that names the message and field
  */
@@ -83,7 +83,7 @@ export function chatConversation(
   return finished(makeConversation(messages, options));
 }
 
-/** Messages that one step is long enough for; a call takes several times as long as a text. */
+/** The number of messages in one step. A call takes several times as long as a text. */
 const messagesOfStep = 512;
 
 /** `chatConversation` in steps of some milliseconds. */
@@ -182,7 +182,9 @@ function checkString(name: string, value: unknown): string {
 
 // --- developer messages ---
 
-/** Instructions of the option and of all leading messages, joined by blank lines, with every tool; null when none. */
+/**
+ * Joins the instructions of the option and of all leading messages by blank lines, with every tool. Null when empty.
+ */
 function developerContent(
   leading: readonly ChatMessage[],
   at: number,
@@ -212,7 +214,7 @@ function developerContent(
   };
 }
 
-/** What a system or developer message says, as developer contents. */
+/** Returns the content of a system or developer message as developer contents. */
 function developerParts(message: ChatMessage, name: string): DeveloperContent[] {
   if (hasPart(message, "system_content")) {
     throw invalidArgument(`${name}.content`, "system_content only in the first message", "system_content");
@@ -227,9 +229,9 @@ function developerParts(message: ChatMessage, name: string): DeveloperContent[] 
   });
 }
 
-/** Namespaces of both; functions of the same namespace stand one after another. */
+/** Merges the namespaces. Functions of the same namespace follow one another. */
 function merged(a: ToolNamespaces, b: ToolNamespaces): ToolNamespaces {
-  const all = new Map(Object.entries(a)); // a name may be any, "constructor" as well
+  const all = new Map(Object.entries(a)); // any name is allowed, "constructor" as well
   for (const [key, namespace] of Object.entries(b)) {
     const before = all.get(key);
     all.set(key, before === undefined ? namespace : { ...namespace, tools: [...before.tools, ...namespace.tools] });
@@ -239,7 +241,7 @@ function merged(a: ToolNamespaces, b: ToolNamespaces): ToolNamespaces {
 
 // --- turns ---
 
-/** The conversation after its instructions, message by message; remembers which call has which id. */
+/** Builds the conversation after its instructions, message by message, and remembers the function of each call id. */
 class Turns {
   readonly messages: Message[] = [];
   private readonly callNames = new Map<string, string>();
@@ -303,7 +305,7 @@ class Turns {
     this.messages.push(functionCallMessage(call.name, call.arguments));
   }
 
-  /** A message that is harmony already; the id that a call carries is remembered. */
+  /** Adds a message that is already in harmony form, and remembers the id of its call. */
   private addHarmony(message: ChatMessage, name: string): void {
     const id = optionalString(message, "id", name);
     const recipient = optionalString(message, "recipient", name);
@@ -333,7 +335,7 @@ class Turns {
   }
 }
 
-/** OpenAI's messages have none of these fields. */
+/** True for a harmony message: OpenAI's messages have none of these fields. */
 function isHarmony(message: ChatMessage): message is Message {
   return ["channel", "recipient", "content_type"].some((key) => typeof member(message, key) === "string");
 }
@@ -377,7 +379,7 @@ function readToolCall(call: unknown, name: string): CheckedCall {
   };
 }
 
-/** JSON text stays as it was written, for it may be what the model wrote; an object becomes JSON text. */
+/** JSON text stays as it was written, because the model may have written it. An object becomes JSON text. */
 function argumentsText(value: unknown, name: string): string {
   if (typeof value === "string") return value;
   if (value === undefined) return "{}";
@@ -387,14 +389,14 @@ function argumentsText(value: unknown, name: string): string {
 
 // --- content ---
 
-/** The text of a message that must have one. */
+/** Returns the text of a message that must have one. */
 function requiredText(message: ChatMessage, name: string): string {
   const text = contentText(message, name);
   if (text === null) throw invalidArgument(`${name}.content`, "a string or an array of text parts", message.content);
   return text;
 }
 
-/** Text parts joined without a separator; null when there is no content. */
+/** Joins the text parts without a separator. Null when there is no content. */
 function contentText(message: ChatMessage, name: string): string | null {
   const content: unknown = message.content;
   if (content === undefined || content === null) return null;

@@ -8,33 +8,36 @@ import { type DescribedFormat, type ResponseFormat, readResponseFormat } from ".
 import type { TurnOptions } from "./turn.js";
 import type { ToolChoice } from "./turn-constraint.js";
 
-/** Options of `Engine.chat`: defaults, checks and meaning, in that order and nowhere else. */
+/** Options of `Engine.chat`: defaults, checks and meaning, in that order. No other file defines them. */
 
-/** What the answer must be, in the shapes of OpenAI's API. A model with the full vocabulary is held to it token for token. */
+/**
+ * The required form of the answer, in the shapes of OpenAI's API. A constraint enforces it on a model with the full
+ * vocabulary.
+ */
 export interface ChatAnswerOptions {
   /**
-   * "auto" (the default): a call of one of the tools, or an answer. "required": a call. A function: a call of that one.
-   * "none": no call; the tools of `tools` are then left out of the prompt. Arguments are values of their schema; where it
-   * cannot be compiled, the tool is refused if it is `strict`, else its arguments are any JSON object, and `relaxed` of the
-   * answer says so.
+   * "auto" (the default): a call of one of the tools, or an answer. "required": a call. A function: a call of this
+   * function. "none": no call; the `tools` are then left out of the prompt. Arguments follow their schema. A schema
+   * that cannot be compiled refuses the request if the tool is `strict`. Otherwise the arguments are any JSON object,
+   * and `relaxed` of the answer lists the tool.
    */
   toolChoice?: "none" | "auto" | "required" | { type: "function"; function: { name: string } } | undefined;
-  /** Format of the final message: enforced, and described to the model. Default: any text. */
+  /** Format of the final message. It is enforced and described to the model. Default: any text. */
   responseFormat?: ResponseFormat | undefined;
-  /** Tokens of reasoning after which it is closed; 0: none at all. Default: as the model likes. */
+  /** The number of reasoning tokens after which the reasoning is closed. 0: no reasoning. Default: no limit. */
   reasoningBudget?: number | undefined;
 }
 
-/** What a chat decides itself: it has one answer, which ends where the assistant's turn ends. */
+/** Options that a chat sets itself: it has one answer, which ends where the assistant's turn ends. */
 const ownMatters = ["n", "stopTokens", "ignoreEos"] as const satisfies readonly (keyof GenerateOptions)[];
 
 /**
- * How to answer, and how to sample while doing so.
+ * How to answer, and how to sample.
  *
- * - `stop`: looked for in what the user sees, the final message and the preamble of a call, in each by itself. The
- *   message ends before it.
- * - `logprobs`: those of the text of every message: in the events, and in `logprobs` of the answer.
- * - `constraint`: takes the place of the one that a chat has, and of `toolChoice`, `responseFormat` and `reasoningBudget`.
+ * - `stop`: searched for in the text for the user (the final message and the preamble of a call), in each message
+ *   separately. The message ends before the stop string.
+ * - `logprobs`: for the text of every message, in the events and in `logprobs` of the answer.
+ * - `constraint`: replaces the chat's own constraint, and `toolChoice`, `responseFormat` and `reasoningBudget`.
  */
 export type ChatOptions = ChatConversationOptions &
   ChatHistoryOptions &
@@ -62,14 +65,14 @@ const chatNames: ReadonlySet<string> = new Set([
   ...generateNames,
 ]);
 
-/** The options of a chat, read and sorted by what they concern. */
+/** The options of a chat, checked and grouped by purpose. */
 export interface CheckedChat extends TurnOptions {
   conversation: ChatConversationOptions;
   history: ChatHistoryOptions;
   format: TurnOptions["format"] & (DescribedFormat | null);
 }
 
-/** @throws GptOssError INVALID_ARGUMENT for an unknown name or a value that cannot be meant */
+/** @throws GptOssError INVALID_ARGUMENT for an unknown name or an invalid value */
 export function checkChatOptions(given: ChatOptions): CheckedChat {
   const options = readOptions("chat", given, chatNames, "ChatOptions");
   const { constraint, stop, logprobs, toolChoice, responseFormat, reasoningBudget } = options;
@@ -113,7 +116,7 @@ function readToolChoice(choice: ChatOptions["toolChoice"]): ToolChoice {
   return { type: "required", names: [name] };
 }
 
-/** What is undefined is as good as absent. */
+/** An undefined option counts as absent. */
 function pick(options: ChatOptions, names: ReadonlySet<string>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(options).filter(([name, value]) => names.has(name) && value !== undefined));
 }

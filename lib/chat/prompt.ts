@@ -9,37 +9,37 @@ import { type ChatConversationOptions, type ChatMessage, makeConversation } from
 import type { ReasoningMemory } from "./reasoning-memory.js";
 import { type DescribedFormat, describeFormat } from "./response-format.js";
 
-/** The prompt of a turn: how a conversation becomes tokens, for `Engine.chat` and for the endpoints of a server. */
+/** The prompt of a turn: converts a conversation into tokens, for `Engine.chat` and for the endpoints of a server. */
 
 /**
- * What turns leave behind for those that follow. The caller hands it in and owns it: `Engine.chat` has one for its
- * thread, a server has one for each tenant.
+ * Data that turns keep for later turns. The caller passes it in and owns it: `Engine.chat` has one for its thread, a
+ * server has one for each tenant.
  */
 export interface TurnMemory {
-  /** What was said and written before, in tokens. */
+  /** The tokens of earlier messages. */
   readonly renderer: ConversationRenderer;
   /**
-   * What was thought before a call, put back where a client leaves it out. Null: nothing is put back. `Engine.chat` has
-   * none: the `messages` of its answers have the reasoning, and what the caller takes out stays out.
+   * The reasoning before each call, put back where a client leaves it out. Null: nothing is put back. `Engine.chat` has
+   * none: its answers contain the reasoning in `messages`, and reasoning that the caller removes stays out.
    */
   readonly reasoning: ReasoningMemory | null;
 }
 
-/** What of the history the model sees, and in which tokens. */
+/** Which part of the history the model sees, and in which tokens. */
 export type ChatHistoryOptions = Pick<CompletionOptions, "toolCallOrder" | "originalTokens"> & {
   /** Default "past": no analysis from before the last final answer; `true` is the reference's rule. */
   autoDropAnalysis?: CompletionOptions["autoDropAnalysis"];
 };
 
-/** What the model is to read. */
+/** The input of a prompt. */
 export interface PromptRequest {
   messages: readonly ChatMessage[];
   conversation: ChatConversationOptions;
   history: ChatHistoryOptions;
-  /** Format of the answer: described at the end of the developer message. */
+  /** The format of the answer. It is described at the end of the developer message. */
   format: DescribedFormat | null;
   cacheSalt: string | undefined;
-  /** Of the prompt and at least one token of the answer. Default: any. */
+  /** The limit for the prompt and at least one token of the answer. Default: no limit. */
   contextLength: number | undefined;
 }
 
@@ -48,7 +48,7 @@ export interface TurnPrompt extends CompletionPrompt {
 }
 
 /**
- * The tokens of a conversation up to and including `<|start|>assistant`, and where its answer belongs.
+ * Returns the tokens of a conversation up to and including `<|start|>assistant`, and the scope of its answer.
  *
  * @throws GptOssError INVALID_ARGUMENT that names the message and field, CONTEXT_OVERFLOW
  */
@@ -59,10 +59,10 @@ export function renderPrompt(memory: TurnMemory, request: PromptRequest): TurnPr
 }
 
 /**
- * The same without holding up the event loop: in steps, and with long texts encoded on another thread. What it encodes,
- * `renderPrompt` then knows.
+ * Does the same without blocking the event loop: in steps, and with long texts encoded on another thread. The tokens
+ * are cached, so that `renderPrompt` finds them.
  *
- * @throws what `renderPrompt` does; the reason of an abort of `signal`
+ * @throws the errors of `renderPrompt`; the reason of an abort of `signal`
  */
 export async function renderPromptAsync(
   memory: TurnMemory,
@@ -85,7 +85,7 @@ function* conversationOf(
   try {
     made = yield* makeConversation(reasoning?.restore(messages) ?? messages, conversation);
   } catch (cause) {
-    throw readFailure("messages", cause); // of a message that is an instance of a class of the caller's
+    throw readFailure("messages", cause); // a message may be an instance of a class of the caller
   }
   if (format !== null) {
     refuseManyLines(contextLength, format.description ?? "");

@@ -1,12 +1,13 @@
 import { BoundedCache, type SharedBound } from "../common/bounded-cache.js";
 import type { ChatMessage } from "./messages.js";
 
-/** Characters that are kept for all conversations of a server together: a few thousand turns. */
+/** The number of characters kept for all conversations of a server together: a few thousand turns. */
 export const reasoningCharacters = 16 * 2 ** 20;
 
 /**
- * What the model thought before it called a tool, by the id of the call. Within a loop of tool calls the model must see
- * it again, and many clients send the call back without it. Who knows the id is shown it, so each tenant has its own.
+ * Stores the reasoning before a tool call by the id of the call. Within a loop of tool calls the model must see it
+ * again, and many clients send the call back without it. Any client that sends the id gets the reasoning, so each
+ * tenant has its own memory.
  */
 export class ReasoningMemory {
   readonly #kept: BoundedCache<readonly string[]>;
@@ -21,7 +22,7 @@ export class ReasoningMemory {
     this.#kept.set(callId, analysis, sizeOf(callId, analysis));
   }
 
-  /** The conversation with what it lacks: an analysis message for each thing thought before a remembered call. */
+  /** Returns the conversation with an analysis message restored for each reasoning before a remembered call. */
   restore(messages: readonly ChatMessage[]): ChatMessage[] {
     const restored: ChatMessage[] = [];
     let turnHasReasoning = false;
@@ -40,7 +41,7 @@ export class ReasoningMemory {
     return restored;
   }
 
-  /** Forgets all, and keeps nothing from now on. */
+  /** Clears the memory. It stores nothing from now on. */
   close(): void {
     this.#kept.close();
   }

@@ -4,7 +4,7 @@ import { invalidArgument } from "../errors.js";
 import type { OutputFormat } from "../generation/constraint.js";
 import type { Message } from "../harmony/message.js";
 
-/** The format of an answer: how it is asked for, and what the model reads of it. */
+/** The format of an answer: how the caller requests it, and how the prompt describes it. */
 
 /** Format of an answer, as OpenAI's Chat Completions API has it. */
 export type ResponseFormat =
@@ -13,26 +13,26 @@ export type ResponseFormat =
   | { type: "json_object" }
   | { type: "json_schema"; json_schema: JsonSchemaFormat };
 
-/** A JSON schema that the answer must keep to. */
+/** A JSON schema that the answer must follow. */
 export interface JsonSchemaFormat {
-  /** Stands in the prompt. Default "response". */
+  /** The name in the prompt. Default "response". */
   name?: string;
-  /** What the answer is for; the model reads it. */
+  /** The purpose of the answer. The model reads it. */
   description?: string | null;
   /** The schema. */
   schema: Record<string, unknown> | boolean;
   /**
-   * `true`: a schema that cannot be compiled is refused. Else such a schema is only described to the model, and
-   * `relaxed` of the answer says so; all others are enforced in either case.
+   * `true`: a schema that cannot be compiled is refused. Otherwise such a schema is only described to the model, and
+   * `relaxed` of the answer lists it. All other schemas are enforced in either case.
    */
   strict?: boolean | null;
 }
 
-/** A format that is enforced, and how the prompt names it. */
+/** An enforced format, with its name and description in the prompt. */
 export type DescribedFormat = OutputFormat & { name?: string; description?: string | null };
 
 /**
- * `responseFormat` of a chat; null: any text.
+ * Reads the `responseFormat` of a chat. Null: any text.
  *
  * @throws GptOssError INVALID_ARGUMENT that names the field
  */
@@ -68,7 +68,7 @@ function readJsonSchema(given: JsonSchemaFormat): DescribedFormat & { strict?: b
   if (strict !== undefined && strict !== null && typeof strict !== "boolean") {
     throw invalidArgument(`${at}.strict`, "true or false", strict);
   }
-  jsonText(`${at}.schema`, schema); // or it has none
+  jsonText(`${at}.schema`, schema); // throws for a value without a JSON text
   return {
     type: "json_schema",
     schema,
@@ -78,7 +78,7 @@ function readJsonSchema(given: JsonSchemaFormat): DescribedFormat & { strict?: b
   };
 }
 
-/** `# Response Formats`, as the model was trained to read it, at the end of the first developer message. */
+/** Adds `# Response Formats`, in the form of the training data, at the end of the first developer message. */
 export function describeFormat(messages: Message[], format: DescribedFormat): void {
   const lines = ["# Response Formats", "", `## ${format.name ?? "response"}`, ""];
   const description = format.description ?? meaningOf(format);
@@ -86,7 +86,7 @@ export function describeFormat(messages: Message[], format: DescribedFormat): vo
   lines.push(exactJson(schemaOf(format)));
   const text = lines.join("\n");
 
-  const [, first] = messages; // behind the system message
+  const [, first] = messages; // after the system message
   if (first?.role === "developer" && Array.isArray(first.content)) {
     first.content = [...first.content, { type: "text", text: `\n\n${text}` }];
   } else {

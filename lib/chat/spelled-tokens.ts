@@ -3,12 +3,12 @@ import { tokenBytes } from "../tokenizer/token-table.js";
 import type { SpelledToken } from "./visible-text.js";
 
 /**
- * The tokens of a text in little memory, for an answer that is told when all of it is there: what an endpoint makes of one
- * with its likeliest twenty takes kilobytes.
+ * Stores the tokens of a text in little memory, for an answer that is sent only when it is complete. The JSON of one
+ * token with its twenty likeliest alternatives takes kilobytes.
  */
 export class SpelledTokens implements Iterable<SpelledToken> {
   readonly #log: TokenLog;
-  /** Bytes of those that are not all text, by place. */
+  /** The visible bytes of tokens that are only partly text, by position. */
   readonly #cut = new Map<number, Uint8Array>();
 
   constructor(topLogprobs: number) {
@@ -19,7 +19,7 @@ export class SpelledTokens implements Iterable<SpelledToken> {
     return this.#log.length;
   }
 
-  /** That it takes, about. */
+  /** The approximate memory use in bytes. */
   get bytes(): number {
     return this.#log.bytes;
   }
@@ -40,7 +40,7 @@ export class SpelledTokens implements Iterable<SpelledToken> {
   }
 }
 
-/** What is made of each item when it is asked for, and made again the next time; in JSON, a list. */
+/** Converts each item when it is read, and again at each further read. As JSON it is a list. */
 export class LazyList<T, R> implements Iterable<R> {
   readonly #items: Iterable<T>;
   readonly #made: (item: T) => R;

@@ -1,4 +1,4 @@
-/** Finds stop strings in a text that comes in pieces; what may still become one is held back. */
+/** Finds stop strings in a text that arrives in pieces. A possible beginning of a stop string is held back. */
 export class StopMatcher {
   readonly #patterns: Pattern[];
   #held = "";
@@ -9,8 +9,9 @@ export class StopMatcher {
   }
 
   /**
-   * What is certain to be text with this piece. With `stop`, that is what stands before the stop string, and nothing may
-   * be pushed any more: of several the one that ends first counts, and of those the longest.
+   * Returns the text that is certain after this piece. With `stop`, this is the text before the stop string, and no
+   * further push is allowed. Of several stop strings, the one that ends first counts. Of those with the same end, the
+   * longest counts.
    */
   push(piece: string): { text: string; stop: string | null } {
     if (this.#patterns.length === 0) return { text: piece, stop: null };
@@ -24,7 +25,7 @@ export class StopMatcher {
     return { text: all.slice(0, certain), stop: null };
   }
 
-  /** The text is over: what was held back, and from here on another text. */
+  /** Ends the text and returns the part that was held back. The next push starts a new text. */
   flush(): string {
     for (const pattern of this.#patterns) pattern.matched = 0;
     const held = this.#held;
@@ -46,10 +47,10 @@ export class StopMatcher {
   }
 }
 
-/** Knuth, Morris and Pratt: a long stop string that nearly matches again and again costs no more than any other. */
+/** Knuth-Morris-Pratt: a long stop string with many near matches costs no more than any other. */
 interface Pattern {
   text: string;
-  /** [i]: the length of the longest beginning that text[0..i] also ends with. */
+  /** [i]: the length of the longest proper prefix of `text` that is also a suffix of text[0..i]. */
   fallback: number[];
   matched: number;
 }

@@ -2,9 +2,9 @@ import { GptOssError, invalidArgument } from "../errors.js";
 import type { Constraint, HarmonyConstraint, OutputFormat } from "../generation/constraint.js";
 import type { DeclaredTools } from "./declared-tools.js";
 
-/** What a turn of the assistant is held to, whoever asked for it: the library's chat or an endpoint of the server. */
+/** The constraint of a turn of the assistant, for the library's chat and for the endpoints of the server. */
 
-/** "auto": may call; "required": must call one of `names` (absent: of all), "allowed": may call one of `names`. */
+/** "auto": may call. "required": must call one of `names` (absent: of all). "allowed": may call one of `names`. */
 export type ToolChoice =
   | { type: "none" }
   | { type: "auto"; names?: readonly string[] }
@@ -12,20 +12,20 @@ export type ToolChoice =
 
 export interface HeldTurn {
   toolChoice: ToolChoice;
-  /** Of the final message; null: any text. */
+  /** The format of the final message. Null: any text. */
   format: (OutputFormat & { strict?: boolean | null }) | null;
-  /** Tokens of analysis after which the channel is closed; 0: no analysis at all; absent: as the model likes. */
+  /** The number of analysis tokens after which the channel is closed. 0: no analysis. Absent: no limit. */
   analysisTokens?: number | undefined;
-  /** The caller's own, in place of all that. */
+  /** The caller's own constraint. It replaces all other fields. */
   constraint?: Constraint | undefined;
 }
 
 /**
- * The constraint of a turn; undefined: none. A model that knows the harmony format always writes it, so that no header
- * can be malformed. Calls of built-in tools are the one thing that a constraint does not know.
+ * Returns the constraint of a turn. Undefined: none. A model with the harmony tokens always gets one, so that no header
+ * can be malformed. Calls of built-in tools are the only part that a constraint does not support.
  *
  * @throws GptOssError INVALID_ARGUMENT for a choice that the declared tools do not allow, UNSUPPORTED for a format
- *   beside built-in tools that may be called
+ *   together with built-in tools that may be called
  */
 export function turnConstraint(
   { toolChoice, format, analysisTokens, constraint }: HeldTurn,
@@ -54,7 +54,7 @@ export function turnConstraint(
   return harmonyConstraint({ toolChoice, format, analysisTokens }, functions);
 }
 
-/** A schema that cannot be compiled is relaxed by itself; one that is declared strict refuses the request. */
+/** Each schema that cannot be compiled is relaxed separately. A strict one refuses the request. */
 function harmonyConstraint(
   { toolChoice, format, analysisTokens }: HeldTurn,
   tools: DeclaredTools["functions"],
@@ -72,7 +72,7 @@ function harmonyConstraint(
   return constraint;
 }
 
-/** Without name and description, which are for the prompt. */
+/** Removes the name and the description, which only the prompt needs. */
 export function outputFormat(format: OutputFormat & { strict?: boolean | null }): OutputFormat {
   switch (format.type) {
     case "json_schema":
@@ -86,7 +86,7 @@ export function outputFormat(format: OutputFormat & { strict?: boolean | null })
   }
 }
 
-/** What is strict is held to its schema or refused; what is not is held to it as far as that is possible. */
+/** Strict: the schema is enforced or the request is refused. Otherwise the schema is enforced as far as possible. */
 function unsupportedOf(strict: boolean | null | undefined): "refuse" | "relax" {
   return strict === true ? "refuse" : "relax";
 }

@@ -1,9 +1,9 @@
 import type { Message } from "../harmony/message.js";
 import type { SpelledToken } from "./visible-text.js";
 
-/** What happens in a turn of the assistant, whoever asked for it. */
+/** The events of a turn of the assistant, for the library's chat and for every endpoint. */
 
-/** What a message of the model is for. */
+/** The purpose of a message of the model. */
 export type PartKind =
   | { kind: "reasoning" }
   | { kind: "text"; channel: "commentary" | "final" }
@@ -22,44 +22,44 @@ export interface PartDelta {
   type: "part-delta";
   part: number;
   /**
-   * Of a call a piece of the arguments' JSON text. Empty only where a stop string ends the part within a token whose
-   * beginning was told already.
+   * The new text; for a call, a piece of the arguments' JSON text. Empty only where a stop string ends the part within
+   * a token whose beginning was already reported.
    */
   text: string;
-  /** The tokens that end in it, when log probabilities were asked for. */
+  /** The tokens that end in `text`, when log probabilities are requested. */
   tokens: readonly SpelledToken[];
 }
 
 export interface PartEnd {
   type: "part-end";
   part: number;
-  /** Its deltas, joined. A part that got no delta gets its end all the same. */
+  /** The joined deltas. A part without a delta gets its end as well. */
   text: string;
-  /** False when the turn was cut off in it. */
+  /** False when the turn was cut off in this part. */
   complete: boolean;
-  /** The part as a message of the conversation; that of a call has the `id` of the call. */
+  /** The part as a message of the conversation. For a call, it has the `id` of the call. */
   message: Message;
-  /** What it was read from, control tokens included. */
+  /** The tokens of the part, control tokens included. */
   tokens: readonly number[];
 }
 
 export interface ChoiceEnded {
   type: "choice-end";
-  /** "tool_calls" when it ended with a complete call, "cancelled" when the turn was. */
+  /** "tool_calls" when the choice ended with a complete call, "cancelled" when the turn was cancelled. */
   finishReason: "stop" | "length" | "tool_calls" | "cancelled";
-  /** The stop string, or the stop token of the request's own, that ended it. */
+  /** The stop string, or the stop token of the request, that ended the choice. */
   stopReason: string | number | null;
   usage: TurnUsage;
 }
 
-/** `part` counts what one choice writes: a reasoning, a visible text or a call, in order; parts never interleave. */
+/** `part` numbers the parts of one choice in order: reasoning, visible text or call. Parts never interleave. */
 export type TurnEvent = { choice: number } & (PartStart | PartDelta | PartEnd | ChoiceEnded);
 
 export interface TurnUsage {
   promptTokens: number;
   cachedTokens: number;
-  /** Every sampled id of this choice up to its end: control tokens, stop tokens and those of a stop string included. */
+  /** The number of sampled tokens of this choice up to its end, with control tokens, stop tokens and stop strings. */
   completionTokens: number;
-  /** Those among them that are text of the analysis channel. */
+  /** The number of tokens that are text of the analysis channel. */
   reasoningTokens: number;
 }

@@ -11,9 +11,9 @@ import type { TurnMemory, TurnPrompt } from "./prompt.js";
 import { type HeldTurn, turnConstraint } from "./turn-constraint.js";
 import type { TurnEvent } from "./turn-event.js";
 
-/** One turn of the assistant: what `Engine.chat` and the endpoints of a server are made of. */
+/** One turn of the assistant. `Engine.chat` and the endpoints of a server use it. */
 
-/** What a turn needs of an engine. */
+/** The members of an engine that a turn uses. */
 export interface TurnEngine {
   readonly info: {
     readonly model: Pick<ModelConfig, "vocab" | "eosTokens">;
@@ -24,13 +24,13 @@ export interface TurnEngine {
 
 /** How to answer a prompt. */
 export interface TurnOptions extends HeldTurn, Pick<ChoiceReaderOptions, "stop" | "includeStop" | "logprobs"> {
-  /** Sampling and limits. `stopTokens` are the request's own: they stop beside the model's. */
+  /** Sampling and limits. `stopTokens` are added to the stop tokens of the model. */
   generate: Omit<GenerateOptions, "stop" | "constraint">;
 }
 
 /**
- * Asks the engine for a turn. The answer is held to the harmony format, to the tools and the choice among them, to the
- * format and to the budget of reasoning (`turnConstraint`). What each token means, `ChoiceReader` says.
+ * Starts a turn on the engine. The answer follows the harmony format, the tool choice, the response format and the
+ * budget of reasoning (`turnConstraint`). `ChoiceReader` interprets the tokens.
  *
  * @throws GptOssError as `Engine.generate` does
  */
@@ -46,7 +46,7 @@ export function beginTurn(engine: TurnEngine, memory: TurnMemory, prompt: TurnPr
   return new Turn(generation, memory, prompt, options);
 }
 
-/** The answers of a turn as they are written. Never throws because of what the model writes. */
+/** The answers of a turn while they are written. No output of the model makes it throw. */
 export class Turn {
   readonly generation: Generation;
   readonly #topLogprobs: number;
@@ -75,24 +75,24 @@ export class Turn {
     return this.generation.promptTokens;
   }
 
-  /** Resolves before the first token, with the schemas that are relaxed; as that of a Generation. */
+  /** Resolves before the first token, with the relaxed schemas, like `Generation.accepted`. */
   get accepted(): Promise<Acceptance> {
     return this.generation.accepted;
   }
 
-  /** Ends every choice where it is; the events go on to their ends. */
+  /** Cancels every choice at its current position. The events continue up to the ends of the choices. */
   cancel(): void {
     this.generation.cancel();
   }
 
-  /** Stops and restarts the work on it, for a reader that is behind. */
+  /** Pauses or resumes the generation, for a reader that is behind. */
   hold(held: boolean): void {
     this.generation.hold(held);
   }
 
   /**
-   * The events of all choices, for one reader; those of a batch are of one choice and have come together. Leaving early
-   * cancels what is still written.
+   * Returns the events of all choices, for one reader. The events of a batch belong to one choice and arrive together.
+   * Leaving the loop early cancels the unfinished choices.
    *
    * @throws GptOssError of a failing engine; the reason of an abort
    */
@@ -103,7 +103,7 @@ export class Turn {
         if (events.length > 0) yield events;
       }
     }
-    // Those that were cancelled, here or by the caller: of them no token is told to be the last one.
+    // Choices that were cancelled, here or by the caller: the engine marks no token of them as the last one.
     const { choices, finishReason, usage } = await this.generation.result;
     for (const [choice, reader] of this.#choices.entries()) {
       if (reader.ended) continue;
@@ -126,7 +126,7 @@ export class Turn {
   }
 }
 
-/** Functions that may be called, also where others may be; null: nothing may. */
+/** Returns the functions that may be called, even where other tools may be called too. Null: no tool may be called. */
 function callable({ toolChoice, constraint }: HeldTurn, { functions, others }: DeclaredTools): string[] | null {
   const names = functions.map(({ name }) => name);
   if (constraint?.kind === "harmony") names.push(...(constraint.tools ?? []).map(({ name }) => name));

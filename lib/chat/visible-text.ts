@@ -2,7 +2,7 @@ import type { GeneratedToken } from "../generation/results.js";
 import { tokenBytes } from "../tokenizer/token-table.js";
 import { StopMatcher } from "./stop-matcher.js";
 
-/** A token and what of its bytes stands in the text: all of them but at a border. */
+/** A token and those of its bytes that are in the text: all of them, except at a border of the text. */
 export interface SpelledToken {
   token: GeneratedToken;
   bytes: Uint8Array;
@@ -10,18 +10,18 @@ export interface SpelledToken {
 
 export interface VisiblePiece {
   text: string;
-  /** Those that end within `text`; joined, their bytes are the text. Empty unless they were asked for. */
+  /** The tokens that end within `text`. Their joined bytes are the text. Empty unless requested. */
   tokens: SpelledToken[];
   /** The stop string that ended the text here. */
   stop: string | null;
 }
 
-/** The text that a user sees of one message: up to a stop string, each piece with the tokens that it consists of. */
+/** The text of one message that a user sees: up to a stop string, each piece with its tokens. */
 export class VisibleText {
   readonly #matcher: StopMatcher;
   readonly #includeStop: boolean;
   readonly #hasTokens: boolean;
-  /** Not told of yet, as their text is held back. */
+  /** Tokens that were not yet reported, because their text is held back. */
   #waiting: { spelled: SpelledToken; end: number }[] = [];
   #spelledBytes = 0;
   #toldBytes = 0;
@@ -46,7 +46,7 @@ export class VisibleText {
     return { text: shown, tokens: told, stop };
   }
 
-  /** The message is complete: what was held back as the beginning of a stop string is text. */
+  /** Ends the message: the held-back beginning of a stop string is text after all. */
   end(): VisiblePiece {
     const text = this.#matcher.flush();
     return { text, tokens: this.#told(text), stop: null };
@@ -60,7 +60,7 @@ export class VisibleText {
     return told.map(({ spelled }) => spelled);
   }
 
-  /** A token of which the stop string leaves the beginning: its bytes are what one sees of it. */
+  /** Cuts a token whose later bytes belong to the stop string: only its visible bytes remain. */
   #cut(): SpelledToken[] {
     const [next] = this.#waiting.splice(0);
     if (next === undefined) return [];
@@ -71,9 +71,9 @@ export class VisibleText {
 }
 
 /**
- * The tokens that a text ends with, `tokens` being all that were read since the text before. They are more than that
- * when a header turns out to be text, for it begins with words that are not; and the last of them may end within a
- * character that comes with the next text.
+ * Returns the tokens that a text ends with. `tokens` are all tokens since the text before. They can exceed the text
+ * when a header turns out to be text, because the first words of the header are not text. The last token may end within
+ * a character that the next text completes.
  */
 export function spelling(text: string, tokens: readonly GeneratedToken[]): SpelledToken[] {
   const spelled = tokens.map((token) => ({ token, bytes: tokenBytes(token.token) as Uint8Array }));
@@ -86,7 +86,7 @@ export function spelling(text: string, tokens: readonly GeneratedToken[]): Spell
   });
 }
 
-/** Of the character that the tokens break off in. */
+/** The number of bytes of the incomplete character at the end of the tokens. */
 function incompleteBytes(tokens: readonly SpelledToken[]): number {
   const end = Buffer.concat(tokens.slice(-4).map(({ bytes }) => bytes)).subarray(-3);
   for (let back = 1; back <= end.length; back++) {
