@@ -23,31 +23,31 @@ import { encodeWithin } from "./tokenizer/encode-within.js";
 import type { Tokenizer } from "./tokenizer/tokenizer.js";
 import { tokenizer } from "./tokenizer/tokenizer.js";
 
-/** What `gpt-oss:request` of `node:diagnostics_channel` publishes. */
+/** The message of `gpt-oss:request` of `node:diagnostics_channel`. */
 export interface RequestMessage {
-  /** That took it. */
+  /** The engine that accepted the request. */
   engine: Engine;
   /** Unique within the thread. */
   id: number;
-  /** Tokens of the prompt. */
+  /** The number of tokens of the prompt. */
   promptTokens: number;
-  /** Completions that were asked for. */
+  /** The number of requested completions. */
   n: number;
-  /** Tokens of each completion, at most. */
+  /** The maximum number of tokens of each completion. */
   maxTokens: number;
-  /** As it was asked for. */
+  /** The priority of the request, as given. */
   priority: number;
 }
 
-/** What was loaded, on which device, and with which limits. */
+/** The loaded model, its device and its limits. */
 export interface EngineInfo extends NativeEngineInfo {
-  /** Why this backend: what was asked for, and what there was. */
+  /** The reason for this backend: the requested one and the available ones. */
   backendReason: string;
 }
 
-/** An engine on its way to another thread: `postMessage` it, and `Engine.attach` it there. */
+/** An engine to send to another thread: `postMessage` it, and call `Engine.attach` with it there. */
 export interface EngineHandle {
-  /** Number of the engine within this process. */
+  /** The number of the engine within this process. */
   handle: number;
   /** As in `engine.info`. */
   backendReason: string;
@@ -55,13 +55,15 @@ export interface EngineHandle {
 
 interface InFlight {
   run: { accept(event: NativeEvent): void };
-  /** Choices that have not ended. */
+  /** The number of choices that have not ended. */
   choices: number;
-  /** An engine with a request in flight is not collected. */
+  /** Keeps an engine with a request in flight from being collected. */
   engine: Engine;
 }
 
-/** Finds the run that an event belongs to. Apart from Engine, so that the addon's hold on it does not keep an Engine alive. */
+/**
+ * Finds the run of an event. Separate from Engine, so that the addon's reference to it does not keep an Engine alive.
+ */
 export class Dispatcher {
   readonly inFlight = new Map<number, InFlight>();
 
@@ -74,17 +76,19 @@ export class Dispatcher {
     }
   };
 
-  /** What the engine tells no more: an attached one leaves without waiting for its requests. */
+  /** Rejects the requests of an attached engine, which closes without waiting for their events. */
   rejectAll(error: Error): void {
     this.accept([...this.inFlight.keys()].map((id) => ({ id, index: 0, kind: "error", error })));
   }
 }
 
-/** Of this thread, whichever engine a request goes to: an id names one request in everything that tells of them. */
+/**
+ * The last id of this thread. All engines share it, so that an id identifies one request in every diagnostic message.
+ */
 let lastId = 0;
 
 /**
- * A model that is loaded and ready. Made by `Engine.load`. Close it, or let `await using` do so.
+ * A loaded model that is ready for requests. Made by `Engine.load`. Close it, or let `await using` close it.
  * @example
  * ```ts
  * const engine = await Engine.load("demo");
@@ -97,7 +101,7 @@ let lastId = 0;
  * ```
  */
 export class Engine implements AsyncDisposable {
-  /** What was loaded, on which device, and with which limits. */
+  /** The loaded model, its device and its limits. */
   readonly info: EngineInfo;
   readonly #native: NativeEngine;
   readonly #dispatcher: Dispatcher;
@@ -110,13 +114,14 @@ export class Engine implements AsyncDisposable {
   }
 
   /**
-   * Loads a checkpoint: a folder in the Hugging Face or OpenAI's original layout, `"demo"`, or a model of seeded random
-   * weights that needs no file, for measurements: `"synthetic:120b"`, `20b`, `small`, `tiny` or `wide` (tiny, with the full
-   * vocabulary), with `?seed=N&skew=X`.
+   * Loads a checkpoint: a folder in the Hugging Face layout or in OpenAI's original layout, or `"demo"`. For
+   * measurements, it makes a model of seeded random weights that needs no file: `"synthetic:120b"`, `20b`, `small`,
+   * `tiny` or `wide` (tiny, with the full vocabulary), with `?seed=N&skew=X`.
    *
    * @throws GptOssError with code MODEL_NOT_FOUND, MODEL_FORMAT, MODEL_SHAPE, UNSUPPORTED, OUT_OF_MEMORY,
-   *   RESOURCE_LIMIT, INVALID_ARGUMENT or ADDON_NOT_FOUND; `signal.reason` after an abort; what `onProgress` throws. Nothing is left
-   *   half loaded.
+   *   RESOURCE_LIMIT, INVALID_ARGUMENT or ADDON_NOT_FOUND; `signal.reason` after an abort; the exception of
+   *   `onProgress`.
+   *   A failed load frees everything.
    *
    * @example
    * ```ts
@@ -132,7 +137,7 @@ export class Engine implements AsyncDisposable {
     const path = await modelPath(model);
     throwIfAborted(signal);
     const dispatcher = new Dispatcher();
-    // Loading ends early for an abort, and for an exception of onProgress.
+    // An abort ends the loading early, and so does an exception of onProgress.
     const stop = new AbortController();
     const progress = (event: LoadProgress) => {
       try {
@@ -162,10 +167,11 @@ export class Engine implements AsyncDisposable {
   }
 
   /**
-   * The engine that another thread of this process has shared: the same weights, cache and steps, with requests of its
-   * own. `close()` here ends those only; when the owner closes the engine, they end with CLOSED as well.
+   * Attaches to an engine that another thread of this process has shared: the same weights, KV cache and steps, with
+   * separate requests. `close()` of the attached engine ends only its own requests. When the owner closes the engine,
+   * they end with CLOSED as well.
    *
-   * @throws GptOssError INVALID_ARGUMENT for what is no handle, CLOSED when the owner has closed its engine.
+   * @throws GptOssError INVALID_ARGUMENT for an invalid handle, CLOSED when the owner has closed its engine.
    *
    * @example
    * ```ts
@@ -174,7 +180,7 @@ export class Engine implements AsyncDisposable {
    * ```
    */
   static attach(handle: EngineHandle): Engine {
-    const { handle: number, backendReason } = reading("handle", () => ({ ...handle })); // of null: nothing
+    const { handle: number, backendReason } = reading("handle", () => ({ ...handle })); // null gives no fields
     if (typeof backendReason !== "string") throw invalidArgument("handle", "what Engine.share() returned", handle);
     checkInteger("handle", number, 0, 2 ** 32 - 1);
     const dispatcher = new Dispatcher();
@@ -183,7 +189,7 @@ export class Engine implements AsyncDisposable {
   }
 
   /**
-   * A name for this engine. Other threads of this process can attach to it until it is closed or collected.
+   * Returns a handle of this engine. Other threads of this process can attach to it until it is closed or collected.
    *
    * @throws GptOssError CLOSED
    * @example
@@ -209,7 +215,7 @@ export class Engine implements AsyncDisposable {
   }
 
   /**
-   * Counters and times since the engine was loaded.
+   * Returns counters and times since the engine was loaded.
    * @example
    * ```ts
    * const { running, waiting, firstTokenMilliseconds } = engine.stats();
@@ -220,8 +226,8 @@ export class Engine implements AsyncDisposable {
   }
 
   /**
-   * Bytes that one decode step of one sequence must read. Memory bandwidth divided by them bounds the tokens per
-   * second.
+   * Returns the number of bytes that one decode step of one sequence must read. The memory bandwidth divided by this
+   * number bounds the tokens per second.
    *
    * @param context tokens in the KV cache of the sequence
    * @throws GptOssError INVALID_ARGUMENT
@@ -237,12 +243,15 @@ export class Engine implements AsyncDisposable {
   /**
    * Continues a prompt: text, encoded as it is, or token ids.
    *
-   * Text is encoded here and now, as far as the context reaches: some milliseconds for words, seconds for megabytes of
-   * letters without a break. `await tokenizer.encodeAsync(text)` does so on another thread, for a service with other guests.
+   * Text is encoded synchronously, up to the context length. This takes some milliseconds for words, and seconds for
+   * megabytes of letters without a break. A service with other clients should encode on another thread: `await
+   * tokenizer.encodeAsync(text)`.
    *
-   * @throws GptOssError INVALID_ARGUMENT, CONTEXT_OVERFLOW, QUEUE_FULL or CLOSED at once, and the reason of a signal that
-   *   is aborted already; what happens later arrives through the Generation, also that a schema or pattern of the
-   *   constraint is not supported: `accepted` and `result` reject with INVALID_ARGUMENT or UNSUPPORTED then.
+   * @throws GptOssError INVALID_ARGUMENT, CONTEXT_OVERFLOW, QUEUE_FULL or CLOSED at once, and the reason of a signal
+   * that
+   *   is already aborted. Later failures arrive through the Generation. For a schema or pattern of the constraint that
+   *   is
+   *   not supported, `accepted` and `result` reject with INVALID_ARGUMENT or UNSUPPORTED.
    *
    * @example
    * ```ts
@@ -279,10 +288,11 @@ export class Engine implements AsyncDisposable {
   }
 
   /**
-   * Answers a conversation, in the harmony format the model was trained on; one that has the full vocabulary is held to it.
-   * What is new in it is encoded here and now, as `generate` does with text, unless `prepareChat` has done so before.
+   * Answers a conversation in the harmony format of the model's training. A constraint enforces the format on a model
+   * with the full vocabulary. New parts of the conversation are encoded synchronously, like the text of `generate`,
+   * unless `prepareChat` has encoded them before.
    *
-   * @throws GptOssError and reasons as `generate` does, at once; what happens later arrives through the ChatRun
+   * @throws GptOssError and reasons as `generate` does, at once; later failures arrive through the ChatRun
    *
    * @example
    * ```ts
@@ -298,10 +308,10 @@ export class Engine implements AsyncDisposable {
   }
 
   /**
-   * Encodes on another thread what `chat` with the same arguments would encode on this one, and remembers it for that: for
-   * a service where one user's document must not make the others wait.
+   * Encodes a conversation on another thread and caches the tokens for a later `chat` with the same arguments. Use it
+   * in a service where one client's document must not delay the others.
    *
-   * @throws GptOssError INVALID_ARGUMENT or CONTEXT_OVERFLOW, as `chat` would; what `signal` is aborted with
+   * @throws GptOssError INVALID_ARGUMENT or CONTEXT_OVERFLOW, as `chat` would; the reason of an abort of `signal`
    *
    * @example
    * ```ts
@@ -314,7 +324,7 @@ export class Engine implements AsyncDisposable {
   }
 
   /**
-   * The logits that the model gives at the last `last` positions of `tokens` (default: the last one).
+   * Computes the logits of the model at the last `last` positions of `tokens` (default: the last one).
    *
    * @returns row-major [last, vocab]
    *
@@ -358,8 +368,8 @@ export class Engine implements AsyncDisposable {
   }
 
   /**
-   * Ends every request with CLOSED, those of attached engines too, waits for the engine's thread, frees everything. May
-   * be called again. An attached engine ends its own requests and leaves the others alone.
+   * Ends every request with CLOSED, including those of attached engines, waits for the engine's thread and frees
+   * everything. It may be called again. An attached engine ends only its own requests.
    *
    * @example
    * ```ts
@@ -395,7 +405,7 @@ export class Engine implements AsyncDisposable {
 }
 
 /**
- * @returns a number: so many there are, more than `most`
+ * @returns a number when there are more ids than `most`: their count
  * @throws GptOssError INVALID_ARGUMENT unless every element is an integer in [0, 2^32).
  */
 function promptIds(field: string, tokens: ArrayLike<number>, most: number): Uint32Array | number {

@@ -7,17 +7,17 @@ import { checkToolName } from "../harmony/tools.js";
 import { checkInteger } from "./options.js";
 
 /**
- * What a text must be. Formats are byte-exact: a text is UTF-8, ends where the format ends, and has nothing before or
- * after. `native/grammar/schema.h` and `regex.h` say what of JSON schema and of regular expressions is supported; the rest
- * is refused by name. Patterns and choices have no limit of their own on length: `maxTokens` bounds them, and as it comes
- * near, only tokens remain that still lead to an end in time.
+ * The required form of a text. Formats are byte-exact: the text is UTF-8 and has nothing before or after the format.
+ * `native/grammar/schema.h` and `regex.h` list the supported JSON schemas and regular expressions. All others are
+ * refused with the name of the unsupported part. Only `maxTokens` limits the length of patterns and choices. Near this
+ * limit, only tokens that can still reach an end in time are allowed.
  */
 export type OutputFormat =
   /**
-   * A value of this JSON schema; what is no keyword of JSON schema says nothing. Properties are written in the order of
-   * their declaration, optional ones may be left out; blanks are few. Bounds and listed values may be bigints. A schema
-   * with a keyword that is not supported, or that is too large to compile, is refused by name; with "relax" it becomes any
-   * object if its root says `type: "object"`, else any value.
+   * A value of this JSON schema. Unknown keywords are ignored. Properties are written in the order of their
+   * declaration, and optional ones may be left out. Few blanks are allowed. Bounds and listed values may be bigints. A
+   * schema with an unsupported keyword, or one that is too large to compile, is refused by name. With "relax" it
+   * becomes any object if its root says `type: "object"`, else any value.
    */
   | { type: "json_schema"; schema: Record<string, unknown> | boolean; unsupported?: Unsupported }
   | { type: "json_object" }
@@ -26,22 +26,22 @@ export type OutputFormat =
   | { type: "choice"; choices: readonly string[] };
 
 /**
- * What becomes of a schema that cannot be compiled: it refuses the request (the default), or it alone is given up, and
- * `Generation.accepted` tells so.
+ * The handling of a schema that cannot be compiled. "refuse" (the default) refuses the request. "relax" drops this
+ * schema alone, and `Generation.accepted` lists it.
  */
 export type Unsupported = "refuse" | "relax";
 
 /**
- * What an assistant's turn must be, from `<|start|>assistant` on: well-formed harmony messages, each `analysis`,
- * `commentary` or `final`, until `<|return|>` or `<|call|>`. Messages before the last one are not empty. It needs a model
- * with the full vocabulary (else UNSUPPORTED).
+ * The required form of an assistant's turn, from `<|start|>assistant` on: well-formed harmony messages, each
+ * `analysis`, `commentary` or `final`, until `<|return|>` or `<|call|>`. Messages before the last one are not empty. It
+ * needs a model with the full vocabulary (else UNSUPPORTED).
  */
 export interface HarmonyConstraint {
   /** The whole turn of an assistant. */
   kind: "harmony";
   /**
-   * The declared functions; arguments are values of `parameters` (null: any JSON object). With "relax", parameters that
-   * cannot be compiled become any JSON object, and all other tools keep theirs.
+   * The declared functions. Their arguments are values of `parameters` (null: any JSON object). With "relax",
+   * parameters that cannot be compiled become any JSON object, and all other tools keep their schemas.
    */
   tools?: readonly {
     /** Name of the function, without a namespace. */
@@ -52,15 +52,18 @@ export interface HarmonyConstraint {
     unsupported?: Unsupported;
   }[];
   /**
-   * "none": no recipient at all. "auto" (default): a call to any tool, or a final message. "required": a call, to one
-   * of `names` if given, after any number of analysis messages; no final message.
+   * "none": no recipient. "auto" (default): a call to any tool, or a final message. "required": a call, to one of
+   * `names` if given, after any number of analysis messages, without a final message.
    */
   toolChoice?: "none" | "auto" | "required";
-  /** The tools that may be called; absent: all. */
+  /** The tools that may be called. Absent: all. */
   names?: readonly string[];
-  /** Format of the body of the final message, before which no other text is shown; absent: any text. */
+  /** Format of the body of the final message. No other visible text precedes this message. Absent: any text. */
   final?: OutputFormat;
-  /** Tokens of analysis text in the whole turn, after which the message is closed; 0: no analysis. Absent: no limit. */
+  /**
+   * The number of analysis tokens in the whole turn, after which the message is closed. 0: no analysis. Absent: no
+   * limit.
+   */
   analysisTokens?: number;
 }
 
@@ -73,7 +76,7 @@ export interface TextConstraint {
 }
 
 /**
- * What a completion must be.
+ * The required form of a completion.
  * @example
  * ```ts
  * engine.generate("A date: ", { constraint: { kind: "text", format: { type: "regex", pattern:
@@ -82,16 +85,17 @@ export interface TextConstraint {
  */
 export type Constraint = HarmonyConstraint | TextConstraint;
 
-/** What the addon takes too. */
+/** The same limits as in the addon. */
 const limits = { tools: 1024, choices: 65_536, analysisTokens: 2 ** 31 - 1 };
 
 /**
- * A constraint as the addon reads it: shape and types checked, as JSON text; schemas are texts within it, so that each can
- * be refused by itself.
+ * Returns a constraint as JSON text for the addon, with shape and types checked. Schemas are strings within it, so that
+ * each can be refused separately.
  *
  * @param constraint as `readOptions` gives it
- * @throws GptOssError INVALID_ARGUMENT for what is no constraint; whether schemas and patterns are supported is said when
- *   the addon compiles them.
+ * @throws GptOssError INVALID_ARGUMENT for an invalid constraint. The addon reports unsupported schemas and patterns
+ * when
+ *   it compiles them.
  */
 export function constraintText(constraint: Constraint): string {
   return reading("constraint", () => {
@@ -99,7 +103,7 @@ export function constraintText(constraint: Constraint): string {
     if (kind !== "harmony" && kind !== "text") throw invalidArgument("constraint.kind", '"harmony" or "text"', kind);
     const checked =
       kind === "text" ? checkText(constraint as TextConstraint) : checkHarmony(constraint as HarmonyConstraint);
-    return JSON.stringify(checked); // checked values only, and schemas that are text already
+    return JSON.stringify(checked); // only checked values, and schemas that are already text
   });
 }
 
@@ -207,7 +211,7 @@ function checkFormat(name: string, format: OutputFormat): object {
   }
 }
 
-/** Lone surrogates have no UTF-8. */
+/** Lone surrogates have no UTF-8 form. */
 function checkWellFormed(name: string, value: unknown): void {
   if (typeof value !== "string" || toUSVString(value) !== value) throw invalidArgument(name, "well-formed text", value);
 }

@@ -2,49 +2,49 @@ import { channel } from "node:diagnostics_channel";
 import type { FinishReason, Timings } from "./results.js";
 
 /**
- * What happens to the requests of this thread, for `node:diagnostics_channel`. A message is built only while somebody
- * subscribes to its channel; `id` is unique within the thread.
+ * The channels of `node:diagnostics_channel` for the requests of this thread. A message is built only while its channel
+ * has a subscriber. `id` is unique within the thread.
  */
 export const channels = {
-  /** RequestMessage (of engine.ts): the engine has taken a request. */
+  /** RequestMessage (of engine.ts): the engine has accepted a request. */
   request: channel("gpt-oss:request"),
   /** FirstTokenMessage */
   firstToken: channel("gpt-oss:first-token"),
-  /** DoneMessage: once for every request that began. */
+  /** DoneMessage: once for every request that started. */
   done: channel("gpt-oss:done"),
 };
 
-/** What `gpt-oss:first-token` of `node:diagnostics_channel` publishes. */
+/** The message of `gpt-oss:first-token` of `node:diagnostics_channel`. */
 export interface FirstTokenMessage {
-  /** That of the request. */
+  /** The id of the request. */
   id: number;
-  /** Tokens of the prompt. */
+  /** The number of tokens of the prompt. */
   promptTokens: number;
 }
 
-/** What `gpt-oss:done` of `node:diagnostics_channel` publishes, once for each request. */
+/** The message of `gpt-oss:done` of `node:diagnostics_channel`, once for each request. */
 export type DoneMessage = {
-  /** That of the request. */
+  /** The id of the request. */
   id: number;
-  /** Tokens of the prompt. */
+  /** The number of tokens of the prompt. */
   promptTokens: number;
-  /** Tokens of all choices. */
+  /** The number of tokens of all choices. */
   completionTokens: number;
-  /** Tokens of the choice that has most. */
+  /** The number of tokens of the longest choice. */
   longestCompletion: number;
 } & RequestOutcome;
 
-/** Of the first choice; or what the result rejects with. */
+/** The outcome of the first choice, or the error that the result rejects with. */
 export type RequestOutcome =
   | {
-      /** Why it ended. */
+      /** The reason for the end. */
       finishReason: FinishReason;
       /** As in `Usage`. */
       cachedTokens: number;
-      /** How long it took. */
+      /** The times of the request. */
       timings: Timings;
     }
   | {
-      /** What the result rejects with. */
+      /** The error that the result rejects with. */
       error: unknown;
     };

@@ -1,26 +1,26 @@
-/** Items that a reader may be behind before the writer is asked to hold, and how near it must come for him to go on. */
+/** The lag of a reader, in items, at which the writer is asked to hold, and the lag at which it resumes. */
 export const holdAt = 1024;
 export const goOnAt = 256;
 
-/** Where the items of a log are; an array keeps them all. */
+/** The store of a log's items. An array keeps them all. */
 export interface Items<T> {
-  /** All that ever came. */
+  /** The number of all items so far, forgotten ones included. */
   readonly length: number;
   push(item: T): unknown;
   slice(from: number, to: number): T[];
-  /** Nobody reads those before `before` any more. */
+  /** Called when no reader needs the items before `before` any more. */
   forget?(before: number): void;
 }
 
-/** How tokens are read together. */
+/** Options for reading tokens in batches. */
 export interface BatchOptions {
-  /** Items of one batch at most. Default 256. */
+  /** The maximum number of items of one batch. Default 256. */
   most?: number;
-  /** False: what all readers have read is let go, for nobody begins to read after this one. Default true. */
+  /** False: items that all readers have read are freed, because no further reader will start. Default true. */
   keep?: boolean;
 }
 
-/** What happened so far and what is still to come: any number of readers, each from the start. */
+/** The past and coming items of a sequence, for any number of readers. Each reader begins at the start. */
 export class EventLog<T, I extends Items<T> = T[]> {
   readonly items: I;
   readonly #onHold: (held: boolean) => void;
@@ -30,7 +30,9 @@ export class EventLog<T, I extends Items<T> = T[]> {
   #end: { failure?: { reason: unknown } } | undefined;
   #waiting: (() => void)[] = [];
 
-  /** `onHold` hears when the slowest reader falls more than `holdAt` items behind, and when it is back at `goOnAt`. */
+  /**
+   * `onHold` is called when the slowest reader falls more than `holdAt` items behind, and when it is back at `goOnAt`.
+   */
   constructor(items: I, onHold: (held: boolean) => void) {
     this.items = items;
     this.#onHold = onHold;
@@ -61,7 +63,7 @@ export class EventLog<T, I extends Items<T> = T[]> {
     for await (const items of this.readBatches(left, { most: 1 })) yield items[0] as T;
   }
 
-  /** The same, but what is there already comes together. */
+  /** Does the same, but returns available items together. */
   async *readBatches(
     left: () => void,
     { most = goOnAt, keep = true }: BatchOptions = {},

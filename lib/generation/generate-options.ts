@@ -12,54 +12,61 @@ import { checkSampling, type SamplingOptions, samplingOptionNames } from "./samp
 
 /** Options of `Engine.generate`. */
 export interface GenerateOptions extends SamplingOptions {
-  /** Tokens of the completion, the stop token included. Default: what the context still holds. */
+  /** The maximum number of tokens of the completion, stop token included. Default: the rest of the context. */
   maxTokens?: number;
-  /** The completion does not end at a stop token before it has so many tokens: those are banned until then. Default 0. */
+  /** The minimum number of tokens of the completion. Stop tokens are banned until then. Default 0. */
   minTokens?: number;
-  /** Ids that end the completion; they are its last token. Default: the model's own end tokens. */
+  /** Ids that end the completion and are its last token. Default: the model's own end tokens. */
   stopTokens?: ArrayLike<number>;
-  /** Texts that end the completion wherever they begin and end within tokens; its `text` stops before them. */
+  /** Texts that end the completion, even where they begin or end within a token. Its `text` stops before them. */
   stop?: string | readonly string[];
-  /** Goes on past the model's own end tokens; `stopTokens` given here still stop. */
+  /** Continues past the model's own end tokens. The given `stopTokens` still stop the completion. */
   ignoreEos?: boolean;
-  /** Completions of the same prompt, which is computed once. Choice 0 is that of a request with n = 1. Default 1. */
+  /**
+   * The number of completions of the prompt, which is computed once. Choice 0 equals that of a request with n = 1.
+   * Default 1.
+   */
   n?: number;
-  /** How many of the likeliest tokens to tell of each position, up to 20. Default 0: none. */
+  /** The number of likeliest tokens to report at each position, up to 20. Default 0: none. */
   logprobs?: number;
   /** Added to the logits of these ids, in [-100, 100]; -Infinity bans the token. */
   logitBias?: Readonly<Record<number, number>> | ReadonlyMap<number, number>;
-  /** Your own function of the logits and the tokens so far. Default: none. */
+  /** A function that changes the logits, given the tokens so far. Default: none. */
   logitsProcessor?: LogitsProcessor;
   /**
-   * What the completion must be; each choice by itself. Only tokens that keep to it can be drawn, after penalties, bias
-   * and processor, and whatever those and `minTokens` say: where they leave no allowed token a finite logit, the lowest
-   * allowed id comes. It ends with `finishReason: "stop"` once it is whole; `"length"` says that `maxTokens` never sufficed,
-   * `stop` and `stopTokens` still end it early. `logprob`s stay those of the model alone. It is compiled on a thread of its
-   * own while the request waits in the queue. What is not supported is refused with INVALID_ARGUMENT, by name, through
-   * `accepted` and `result`; a pattern that leaves too many ways open, with UNSUPPORTED, perhaps after it has begun.
+   * The required form of the completion, for each choice separately. Only tokens that the constraint allows can be
+   * drawn. It applies after penalties, bias and processor, and overrides them and `minTokens`: where no allowed token
+   * keeps a finite logit, the lowest allowed id is chosen. A complete text ends with `finishReason: "stop"`. `"length"`
+   * means that `maxTokens` never sufficed. `stop` and `stopTokens` still end the text early. `logprob`s stay those of
+   * the unconstrained model. The constraint is compiled on a separate thread while the request waits in the queue.
+   * Unsupported parts are refused by name with INVALID_ARGUMENT, through `accepted` and `result`. A pattern with too
+   * many open alternatives is refused with UNSUPPORTED, perhaps after generation has begun.
    */
   constraint?: Constraint;
   /**
-   * In [-1000, 1000]; requests with a higher one run sooner. It is worth `30 * p / (30 + |p|)` seconds of waiting: about one
-   * second each near 0, and never so much that a request would wait for those that came a minute after it. Default 0.
+   * In [-1000, 1000]. Requests with a higher priority run sooner. It is worth `30 * p / (30 + |p|)` seconds of waiting:
+   * about one second per unit near 0. The bound keeps a request from waiting for those that arrive a minute after it.
+   * Default 0.
    */
   priority?: number;
   /**
-   * Who asks, by any name. Tenants take turns: the one with the fewest running sequences starts next. A full queue still takes
-   * a request of a tenant that has fewer there than another one, and the newest of that one rejects with QUEUE_FULL instead.
-   * Default "": one tenant.
+   * The name of the client, any text. Tenants take turns: the one with the fewest running sequences starts next. A full
+   * queue still accepts a request of a tenant that has fewer waiting requests than another tenant. The newest request
+   * of that other tenant then rejects with QUEUE_FULL. Default "": one tenant.
    */
   tenant?: string;
-  /** Prompts are reused only among requests with the same salt: one per tenant keeps tenants from probing each other. */
+  /**
+   * Prompts are reused only among requests with the same salt. One salt per tenant prevents probing between tenants.
+   */
   cacheSalt?: string;
-  /** When it aborts, iteration and `result` reject with its reason. */
+  /** The signal whose abort makes iteration and `result` reject with its reason. */
   signal?: AbortSignal;
 }
 
-/** What the addon takes too, and checks again. */
+/** The same limits as in the addon, which checks them again. */
 const limits = {
   choices: 64,
-  stopTokens: 201_089, // as many as there are
+  stopTokens: 201_089, // the size of the vocabulary
   stopStrings: 1024,
   stopBytes: 65_536,
   logprobs: 20,
@@ -95,9 +102,9 @@ export interface CheckedRequest {
 }
 
 /**
- * Defaults and checks of one request.
+ * Applies the defaults of one request and checks its options.
  *
- * @throws GptOssError INVALID_ARGUMENT for an unknown name or a value that cannot be meant.
+ * @throws GptOssError INVALID_ARGUMENT for an unknown name or an invalid value.
  */
 export function nativeRequestOptions(given: GenerateOptions, model: ModelTraits): CheckedRequest {
   const options = readOptions("generate", given, generateOptionNames, "GenerateOptions");
@@ -137,7 +144,7 @@ function tooMuch(name: string, received: number, most: number, what: string): Gp
   return new GptOssError("INVALID_ARGUMENT", message, { field: name });
 }
 
-/** Lone surrogates have no UTF-8: two texts that differ in them only would become one in the addon. */
+/** Lone surrogates have no UTF-8 form: texts that differ only in them would be equal in the addon. */
 function checkText(name: string, value: unknown): asserts value is string {
   if (typeof value !== "string" || /\p{Surrogate}/u.test(value)) throw invalidArgument(name, "well-formed text", value);
 }

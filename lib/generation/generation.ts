@@ -9,19 +9,19 @@ import { TokenLog } from "./token-log.js";
 
 interface Choice {
   tokens: number;
-  /** Place of its last token among all. */
+  /** The index of its last token among all tokens. */
   lastAt: number;
   end?: NativeEvent & { kind: "done" };
 }
 
 /**
- * One request that runs: an AsyncIterable of the tokens of all its choices as they come, and `result` for the whole.
- * Leaving a `for await` loop early cancels it, and `result` then resolves with `finishReason: "cancelled"`; an abort
+ * One running request: an AsyncIterable of the tokens of all its choices as they arrive, with `result` for the whole.
+ * Leaving a `for await` loop early cancels it, and `result` then resolves with `finishReason: "cancelled"`. An abort
  * rejects both with `signal.reason`.
  *
- * Who iterates must go on reading: when a reader is more than 1,024 tokens behind, the engine stops this request, and
- * goes on when the reader has come within 256 tokens. Meanwhile `result` is not settled either. Who only awaits
- * `result` is never stopped: what is kept for him is bounded by `maxTokens`.
+ * A caller that iterates must keep reading. When a reader is more than 1,024 tokens behind, the engine pauses this
+ * request. It resumes when the reader is within 256 tokens. `result` does not settle during the pause. A caller that
+ * only awaits `result` is never paused, because `maxTokens` bounds the stored tokens.
  *
  * @example
  * ```ts
@@ -30,14 +30,14 @@ interface Choice {
  */
 export class Generation implements AsyncIterable<GeneratedToken> {
   /**
-   * The whole, once all choices have ended. Rejects with the fault that ended the request, or with the reason of an
-   * abort.
+   * The whole result, once all choices have ended. Rejects with the error that ended the request, or with the reason of
+   * an abort.
    */
   readonly result: Promise<GenerationResult>;
   /**
-   * Resolves when the request waits in the engine's queue and its constraint, if it has one, is compiled; that happens on a
-   * thread of its own. Rejects as `result` does when the request is refused, aborted or its engine closed before that, and
-   * resolves when it is cancelled.
+   * Resolves when the request is in the engine's queue and its constraint, if any, is compiled on a separate thread. It
+   * rejects like `result` when the request is refused or aborted, or its engine closed, before that. It resolves when
+   * the request is cancelled.
    */
   readonly accepted: Promise<Acceptance>;
   /** The prompt, as token ids. */
@@ -54,7 +54,7 @@ export class Generation implements AsyncIterable<GeneratedToken> {
   #settle!: { resolve: (result: GenerationResult) => void; reject: (reason: unknown) => void };
 
   /**
-   * Made by `Engine.generate`, which passes on the events of the request.
+   * Made by `Engine.generate`, which passes the events of the request to it.
    *
    * @internal
    */
@@ -73,22 +73,21 @@ export class Generation implements AsyncIterable<GeneratedToken> {
     this.result = new Promise((resolve, reject) => {
       this.#settle = { resolve, reject };
     });
-    this.result.catch(() => {}); // a caller who only iterates hears of the failure there
+    this.result.catch(() => {}); // a caller who only iterates gets the failure there
     this.accepted = new Promise((resolve, reject) => {
       this.#accept = { resolve, reject };
     });
-    this.accepted.catch(() => {}); // who does not ask hears of it through `result`
+    this.accepted.catch(() => {}); // a caller who does not use it gets the failure from `result`
     if (request.constraint == null) this.#accept.resolve({ relaxed: [] });
   }
 
-  /** Tokens of all choices that have come so far. */
+  /** The number of tokens of all choices so far. */
   get completionTokens(): number {
     return this.#log.items.length;
   }
 
   /**
-   * Stops the request, or that choice of it alone; `result` resolves with what there is. Without effect once it has
-   * ended.
+   * Stops the request, or only the choice `index`. `result` resolves with the tokens so far. No effect after the end.
    *
    * @throws GptOssError INVALID_ARGUMENT where there is no such choice
    *
@@ -119,7 +118,7 @@ export class Generation implements AsyncIterable<GeneratedToken> {
   }
 
   /**
-   * Stops and restarts the decoding, for a reader that hands everything on to a slower one.
+   * Pauses and resumes the decoding, for a reader that passes everything on to a slower one.
    *
    * @internal
    */
@@ -128,7 +127,7 @@ export class Generation implements AsyncIterable<GeneratedToken> {
   }
 
   /**
-   * An event of the engine about this request. After its end, events have no effect.
+   * Accepts an event of the engine about this request. Events after its end have no effect.
    *
    * @internal
    */
@@ -141,14 +140,15 @@ export class Generation implements AsyncIterable<GeneratedToken> {
     else if (event.kind === "process" && this.#processor) void this.#process(this.#processor, event);
   }
 
-  /** Tokens of all choices, as they come. */
+  /** Returns the tokens of all choices as they arrive. */
   [Symbol.asyncIterator](): AsyncGenerator<GeneratedToken, void, undefined> {
     return this.#log.read(() => this.cancel());
   }
 
   /**
-   * As iterating, but tokens that are there already come together. With `keep: false` what was read is let go, for a reader
-   * who is the only one: `result` then tells how it ended, and of tokens, text and logprobs only what was not read.
+   * Iterates like the object itself, but returns available tokens together. With `keep: false`, tokens are freed after
+   * they are read. This is for a single reader: `result` then has the outcome, but only the unread tokens, text and
+   * logprobs.
    *
    * @example
    * ```ts
@@ -170,12 +170,12 @@ export class Generation implements AsyncIterable<GeneratedToken> {
     this.#log.push({ token, text, logprob, index, ...(top && { top }) });
   }
 
-  /** Of one choice; the last one ends the request. */
+  /** Ends one choice. The last choice ends the request. */
   #end(event: NativeEvent & { kind: "done" }): void {
     const choice = this.#choices[event.index]!;
     choice.end = event;
-    // The engine tells of the last token and of the end in one breath, so nobody has read that token yet; unless the
-    // request was cancelled, and then nobody expects the whole.
+    // The engine reports the last token and the end in the same batch of events, so no reader has read that token yet.
+    // The exception is a cancelled request, and its callers do not expect the whole text.
     const { reason, cachedTokens } = event;
     const last = reason === "cancelled" ? undefined : { finishReason: reason, cachedTokens };
     if (choice.tokens > 0) this.#log.items.amend(choice.lastAt, event.text, last);
@@ -186,7 +186,7 @@ export class Generation implements AsyncIterable<GeneratedToken> {
     const completions = this.#completions();
     const { cachedTokens, timings } = this.#choices[0]!.end!;
     const [first] = completions as [Completion];
-    this.#accept.resolve({ relaxed: [] }); // cancelled before
+    this.#accept.resolve({ relaxed: [] }); // the request was cancelled before
     const promptTokens = this.promptTokens.length;
     const { completionTokens } = this;
     this.#settle.resolve({

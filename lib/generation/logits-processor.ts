@@ -3,9 +3,9 @@ import { lengthOf } from "../common/given-values.js";
 import { errorOf, invalidArgument } from "../errors.js";
 
 /**
- * Changes the logits of the next token before it is chosen: in place, or by returning others of the same length; at
- * once or through a promise. `tokens` are the prompt and what this choice has generated so far. Only its own request
- * waits for it.
+ * Changes the logits of the next token before it is chosen: in place, or by returning an array of the same length,
+ * directly or as a promise. `tokens` are the prompt and the tokens that this choice has generated so far. Only this
+ * request waits for it.
  *
  * @example
  * ```ts
@@ -21,8 +21,8 @@ export type LogitsProcessor = (
 ) => Float32Array | void | Promise<Float32Array | void>;
 
 /**
- * Rejects with the error that the processor throws, or with INVALID_ARGUMENT when it throws what is no error, or leaves no
- * logits.
+ * Rejects with the error that the processor throws. Rejects with INVALID_ARGUMENT when it throws a value that is not an
+ * error, or returns no valid logits.
  */
 export async function processLogits(
   processor: LogitsProcessor,
@@ -41,7 +41,7 @@ export async function processLogits(
   if (!types.isFloat32Array(processed)) {
     throw invalidArgument("the result of logitsProcessor", expected, processed, "logitsProcessor");
   }
-  const length = lengthOf(processed); // what the addon will read: 0 when the processor has given the memory away
+  const length = lengthOf(processed); // the length that the addon will see: 0 for a transferred buffer
   if (length !== vocab) {
     throw invalidArgument("the result of logitsProcessor", expected, `${length} logits`, "logitsProcessor");
   }

@@ -2,12 +2,12 @@ import type { ModelConfig } from "../binding.js";
 import { turnEnds } from "../harmony/tokens.js";
 import { tokenizer } from "../tokenizer/tokenizer.js";
 
-/** What of a model the meaning of some options depends on. */
+/** The properties of a model that affect the meaning of some options. */
 export interface ModelTraits {
   vocab: number;
-  /** Where a completion ends unless it is told otherwise. */
+  /** The tokens that end a completion by default. */
   stopTokens: readonly number[];
-  /** It has the full vocabulary, so that there are reserved ids; they must not be drawn. */
+  /** True for a model with the full vocabulary: it has reserved ids, which must not be drawn. */
   maskReserved: boolean;
 }
 

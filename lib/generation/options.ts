@@ -5,79 +5,86 @@ import { readOptions, refuseUnknown } from "../common/unknown-option.js";
 import { backendNames, backendOfEnvironment, isBackend } from "../environment.js";
 import { invalidArgument } from "../errors.js";
 
-/** Options of `Engine.load`: defaults, checks and meaning, in that order and nowhere else. */
+/** Options of `Engine.load`: defaults, checks and meaning, in that order. No other file defines them. */
 
 /** Type and size of the KV cache. */
 export interface KvCacheOptions {
   /**
-   * Element type of keys and values. The CPU has `"f32"`, its default, and `"bf16"`, which takes half the memory and
-   * rounds them; CUDA has `"bf16"`, its default, and `"fp8"` (e4m3), half of that and coarser.
+   * Element type of keys and values. The CPU supports `"f32"`, its default, and `"bf16"`, which takes half the memory
+   * and rounds the values. CUDA supports `"bf16"`, its default, and `"fp8"` (e4m3), which takes half of that and is
+   * coarser.
    */
   dtype?: "f32" | "bf16" | "fp8";
   /**
-   * Memory of the cache: bytes, `"4GiB"`, `"512MiB"`, or `"auto"`: on a GPU all that the weights leave, else four full
-   * contexts in half of the free memory at most.
+   * Memory of the cache: bytes, `"4GiB"`, `"512MiB"`, or `"auto"`. On a GPU, `"auto"` is all memory that the weights
+   * leave free. On a CPU, it is four full contexts, but at most half of the free memory.
    */
   bytes?: number | string;
 }
 
 /** Options of `Engine.load`. */
 export interface EngineOptions {
-  /** `"auto"` takes the best one present: a GPU that the CUDA module runs on, else the CPU. */
+  /** `"auto"` selects the best available backend: a GPU that the CUDA module supports, else the CPU. */
   backend?: "auto" | "cpu" | "cuda" | `cuda:${number}` | "metal";
-  /** Tokens that one sequence may reach, prompt and output together. Default: the model's, or what the KV cache holds. */
+  /**
+   * The maximum number of tokens of one sequence, prompt and output. Default: the model's limit, or the KV cache's
+   * capacity.
+   */
   contextLength?: number;
-  /** Sequences running at once; more wait in the queue. Default 64. */
+  /** The maximum number of running sequences. Further ones wait in the queue. Default 64. */
   maxSequences?: number;
   /**
-   * Waiting requests; one more is refused with `QUEUE_FULL`. As many more whose readers are behind may stand aside, without a
-   * place; one more, and that which does so longest rejects with `QUEUE_FULL`. Default 1024.
+   * The maximum number of waiting requests. The next one is refused with `QUEUE_FULL`. As many requests with slow
+   * readers may be set aside without a place in the queue. Beyond that, the one set aside longest rejects with
+   * `QUEUE_FULL`. Default 1024.
    */
   maxQueue?: number;
   /**
-   * Tokens of one step, prompt chunks and decodes together. Default 512 on the CPU,
-   * 256 with numerics "exact"; 2048 on a GPU.
+   * The maximum number of tokens of one step, prompt chunks and decodes together. Default 512 on the CPU, 256 with
+   * numerics "exact", 2048 on a GPU.
    */
   maxBatchTokens?: number;
   /** Type and size of the KV cache. */
   kvCache?: KvCacheOptions;
-  /** Reuse of what earlier and concurrent requests have in common with the beginning of a prompt. Default true. */
+  /** Reuse of a prompt's beginning that it shares with earlier and concurrent requests. Default true. */
   prefixCache?: boolean;
   /**
-   * Worker threads of the CPU backend. `"auto"`: one per core that the process may use, no more than the CPUs of its
-   * cgroup's quota, rounded up. `engine.info.threadsReason` tells.
+   * Worker threads of the CPU backend. `"auto"`: one per core available to the process, but at most the CPU quota of
+   * its cgroup, rounded up. `engine.info.threadsReason` gives the reason.
    */
   threads?: number | "auto";
   /**
-   * Attention, embedding and head as they are in the files, `"bf16"`, or on the CPU as `"q8"`: copies made while loading, in
-   * blocks of 32 int8 with a float16 scale, each weight within 1/254 of the largest of its block. Lossy. A decode step reads
-   * half the dense bytes; the copies take half the memory of what they replace, which is read once. With numerics `"fast"`
-   * the products round them to bf16, 2^-9 more of each. On the golden models the logits move by 1.3 to 6.3 % (rms), most
-   * where another expert is chosen.
+   * Attention, embedding and head as in the files, `"bf16"`, or on the CPU as `"q8"`: copies made while loading, in
+   * blocks of 32 int8 with a float16 scale. The error of a weight is at most 1/254 of the largest weight of its block.
+   * A decode step reads half the dense bytes. The copies take half the memory of the originals, which are read once.
+   * With numerics `"fast"` the products round the weights to bf16, an additional error of 2^-9 each. On the golden
+   * models the logits move by 1.3 to 6.3 % (rms), most where another expert is chosen.
    */
   denseWeights?: "bf16" | "q8";
   /**
-   * `"exact"`: float32 activations, on every CPU. `"fast"`: matrix products read activations as bf16 and add in float32,
-   * on GPUs and on CPUs that multiply bf16 (AMX, AVX512_BF16, NEON's BF16), where it is the default; the rest stays
-   * float32. `engine.info.numerics` tells. On the golden models "fast" moves the logits by 0.3 to 0.7 % (rms).
+   * `"exact"`: float32 activations, on every CPU. `"fast"`: matrix products read activations as bf16 and add in
+   * float32. It is available on GPUs and on CPUs that multiply bf16 (AMX, AVX512_BF16, NEON's BF16), and is the default
+   * there. All other operations stay float32. `engine.info.numerics` has the choice. On the golden models "fast" moves
+   * the logits by 0.3 to 0.7 % (rms).
    */
   numerics?: "exact" | "fast";
   /**
-   * Where a CPU with AMX keeps its copy of the experts, in the order in which it reads them (as many bytes as the files have,
-   * decoding 1.3 to 1.5 times as fast). `"auto"`: for a checkpoint of 1 GiB or more in a file, made by the first start, in
-   * the folder `.gpt-oss-node` beside the checkpoint or else in the user's cache folder; later starts map it. For less, or
-   * where no file can be made, `"memory"`: packed by each start, shared with no other process. Or a folder for the file.
-   * `engine.info.packedWeights` tells; other CPUs and GPUs make none.
+   * The place of the packed experts on a CPU with AMX: a copy in the order in which the CPU reads them. It has the same
+   * size as in the files and makes decoding 1.3 to 1.5 times as fast. `"auto"`: a file for a checkpoint of 1 GiB or
+   * more. The first start makes it in the folder `.gpt-oss-node` beside the checkpoint, or else in the user's cache
+   * folder. Later starts map it. For a smaller checkpoint, or where no file can be made, `"memory"`: each start packs
+   * its own copy, shared with no other process. Any other text is the folder for the file. `engine.info.packedWeights`
+   * has the choice. Other CPUs and GPUs make no copy.
    */
   packedWeights?: "auto" | "memory" | (string & {});
   /**
-   * The same request gives the same bits in any batch. The CPU does so whatever is said here; on a GPU it costs prefill
-   * speed, and without it the same bits come from run to run of the same load.
+   * The same request gives the same bits in any batch. On the CPU this always holds. On a GPU it slows down prefill.
+   * Without it, a GPU still gives the same bits in every run of the same load.
    */
   repeatable?: boolean;
-  /** Called while loading. What it throws ends the loading, and `load` rejects with it. */
+  /** Called while loading. An exception ends the loading, and `load` rejects with it. */
   onProgress?: (progress: LoadProgress) => void;
-  /** Also honoured while loading: `load` then rejects with `signal.reason`. */
+  /** Aborts the engine's loading too: `load` then rejects with `signal.reason`. */
   signal?: AbortSignal;
 }
 
@@ -105,7 +112,7 @@ export interface CheckedEngineOptions {
   onProgress: EngineOptions["onProgress"] | undefined;
 }
 
-/** @throws GptOssError INVALID_ARGUMENT for an unknown name or a value that cannot be meant */
+/** @throws GptOssError INVALID_ARGUMENT for an unknown name or an invalid value */
 export function readEngineOptions(given: EngineOptions): CheckedEngineOptions {
   const options = readOptions("Engine.load", given, known, "EngineOptions");
   const { signal, onProgress } = options;
@@ -150,7 +157,7 @@ function packedPlace(where: unknown): string {
   return where === "auto" || where === "memory" ? where : path.resolve(where);
 }
 
-/** @throws GptOssError INVALID_ARGUMENT for a value that is none of these; undefined is the default */
+/** @throws GptOssError INVALID_ARGUMENT for a value outside `values`; undefined is the default */
 function checkOneOf(name: string, value: unknown, values: readonly unknown[]): void {
   if (value === undefined || values.includes(value)) return;
   throw invalidArgument(name, values.map((known) => JSON.stringify(known)).join(" or "), value);
@@ -169,7 +176,7 @@ export function optionalInteger(name: string, value: unknown, fallback: number, 
 
 const units = { "": 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40, KB: 1e3, MB: 1e6, GB: 1e9, TB: 1e12 };
 
-/** Bytes of `4096`, `"512MiB"`, `"80GB"`; `"auto"` is 0. */
+/** Parses a number of bytes: `4096`, `"512MiB"`, `"80GB"`. `"auto"` gives 0. */
 export function parseBytes(name: string, value: unknown): number {
   if (value === "auto") return 0;
   const expected = 'a positive number of bytes, a size such as "4GiB", or "auto"';

@@ -1,53 +1,53 @@
 import type { NativeTimings as Timings, TokenLogprob } from "../binding.js";
 
-/** What comes of a generation. */
+/** The results of a generation. */
 
-/** A token as it comes. */
+/** A generated token. */
 export interface GeneratedToken {
   /** Token id. */
   token: number;
   /**
-   * What is certain to be text with this token: empty for the stop token, and while a character or a possible stop
+   * The text that is certain after this token. Empty for the stop token, and while a character or a possible stop
    * string is incomplete.
    */
   text: string;
   /** Natural logarithm of the token's probability under the model itself, before penalties, temperature and filters. */
   logprob: number;
-  /** The likeliest tokens of this position, likeliest first; only when `logprobs` asked for some. */
+  /** The likeliest tokens of this position, likeliest first. Present only when `logprobs` asks for them. */
   top?: TokenLogprob[];
-  /** Which of the `n` choices it belongs to. */
+  /** The index of the token's choice among the `n` choices. */
   index: number;
-  /** On the last token of a choice, unless it was cancelled: how it ended. */
+  /** The end of the choice. Present on its last token, unless the choice was cancelled. */
   last?: ChoiceEnd;
 }
 
 /** How a choice ended. */
 export interface ChoiceEnd {
-  /** Why it ended. */
+  /** The reason for the end. */
   finishReason: FinishReason;
   /** As in `Usage`. */
   cachedTokens: number;
 }
 
 /**
- * "stop": a stop token, a stop text, or a constraint that is whole. "length": `maxTokens`, or the end of the
+ * "stop": a stop token, a stop string, or a complete constrained text. "length": `maxTokens`, or the end of the
  * context. "cancelled": the reader left, or `cancel()`.
  */
 export type FinishReason = "stop" | "length" | "cancelled";
 
-/** Tokens of a request. */
+/** The numbers of tokens of a request. */
 export interface Usage {
-  /** Tokens of the prompt. */
+  /** The number of tokens of the prompt. */
   promptTokens: number;
-  /** Prompt tokens whose keys and values were reused instead of computed. */
+  /** The number of prompt tokens whose keys and values were reused instead of computed. */
   cachedTokens: number;
-  /** Of all choices together. */
+  /** The number of tokens of all choices together. */
   completionTokens: number;
 }
 
 export type { Timings };
 
-/** One position of a completion: its token, and the likeliest ones. */
+/** One position of a completion: its token and the likeliest tokens. */
 export interface PositionLogprobs extends TokenLogprob {
   /** The likeliest tokens of this position, likeliest first. */
   top: TokenLogprob[];
@@ -55,39 +55,39 @@ export interface PositionLogprobs extends TokenLogprob {
 
 /** One completion of a prompt. */
 export interface Completion {
-  /** Everything that was generated, the stop token included. */
+  /** All generated tokens, the stop token included. */
   tokens: number[];
   /** The text of `tokens` without the stop token, and up to the stop string. */
   text: string;
-  /** Why it ended. */
+  /** The reason for the end. */
   finishReason: FinishReason;
-  /** One for each of `tokens`, when `logprobs` asked for some. */
+  /** One entry for each of `tokens`, when `logprobs` asks for them. */
   logprobs?: PositionLogprobs[];
 }
 
-/** The completion is that of the first choice. */
+/** The result of a request. The members of `Completion` are those of the first choice. */
 export interface GenerationResult extends Completion {
-  /** Every choice in order, when `n` asked for more than one. */
+  /** Every choice in order, when `n` is above 1. */
   choices?: (Completion & {
-    /** Which of the `n` choices it is. */
+    /** The index of the choice among the `n` choices. */
     index: number;
   })[];
-  /** Tokens of the request. */
+  /** The numbers of tokens of the request. */
   usage: Usage;
-  /** Of the first choice. */
+  /** The times of the first choice. */
   timings: Timings;
 }
 
-/** What the engine made of a request before it runs. */
+/** The compilation result of a request's constraint, before the request runs. */
 export interface Acceptance {
-  /** Schemas that are given up because they cannot be compiled, of tools by name; `tool` null: the final format. */
+  /** Schemas that cannot be compiled and are not enforced. */
   relaxed: RelaxedSchema[];
 }
 
-/** A schema that the answer was not held to. */
+/** A schema that does not constrain the answer. */
 export interface RelaxedSchema {
-  /** Name of the tool; null: the format of the final message. */
+  /** The name of the tool. Null: the format of the final message. */
   tool: string | null;
-  /** What of the schema is not supported. */
+  /** The unsupported part of the schema. */
   reason: string;
 }

@@ -3,40 +3,41 @@ import { invalidArgument } from "../errors.js";
 import { optionalInteger } from "./options.js";
 
 /**
- * How one token is chosen from the logits of a position. The definition is here: the options, their checks, and a
- * reference sampler that is slow and obvious. `kernels/cpu/sample.cpp` executes it; a test holds the two equal token
- * for token.
+ * The choice of one token from the logits of a position. This file is the definition: the options, their checks, and a
+ * slow and simple reference sampler. `kernels/cpu/sample.cpp` implements it; a test checks that both choose the same
+ * tokens.
  *
- * 1. `repetitionPenalty` r over the tokens that prompt or completion hold: a logit l > 0 becomes l / r, any other l * r.
- * 2. `presencePenalty` is subtracted from the logits of tokens that the completion holds, then `frequencyPenalty` times
- *    how often.
+ * 1. `repetitionPenalty` r over the tokens of prompt and completion: a logit l > 0 becomes l / r, any other l * r.
+ * 2. `presencePenalty` is subtracted from the logits of tokens of the completion, then `frequencyPenalty` times their
+ *    count.
  * 3. A token's bias is added; -Infinity bans it.
- * 4. Out are logits that are not finite (NaN, -Infinity; +Infinity counts as the largest float32), and, when
- *    `maskReserved`, the reserved ids of o200k_harmony: they have rows in the model and no meaning.
- * 5. `temperature` 0 takes the highest logit; among equals the lowest id. Otherwise a token weighs
+ * 4. Excluded are logits that are not finite (NaN, -Infinity; +Infinity counts as the largest float32). With
+ *    `maskReserved`, the reserved ids of o200k_harmony are excluded too: they have rows in the model and no meaning.
+ * 5. `temperature` 0 takes the highest logit; among equals the lowest id. Otherwise the weight of a token is
  *    exp((logit - highest) / temperature).
  * 6. `topK` > 0 keeps the k highest logits; among equals the lower ids.
- * 7. `topP` < 1 keeps, of those in descending order (among equals the lower id first), the shortest beginning that
- *    weighs at least topP of their total; one token at least.
- * 8. `minP` keeps, of those, the tokens that weigh at least minP of the highest.
- * 9. u in [0, 1) comes from Philox4x32-10 with the seed as key and, as counter, the index of the token within the
- *    completion and the number of the choice (which of n completions of one prompt): a draw depends on nothing else.
- *    Taken is the first kept id, ascending, at which the running sum of weights exceeds u times their total.
+ * 7. `topP` < 1 sorts the kept tokens in descending order (among equals the lower id first). It keeps the shortest
+ *    prefix whose weight is at least topP of their total, and at least one token.
+ * 8. `minP` keeps those of them whose weight is at least minP of the highest.
+ * 9. u in [0, 1) comes from Philox4x32-10. Its key is the seed. Its counter is the index of the token within the
+ *    completion and the number of the choice (among n completions of one prompt). A draw depends on nothing else. The
+ *    first kept id, in ascending order, at which the running sum of weights exceeds u times their total is taken.
  *
- * Log probabilities are those of the model: log softmax over the finite logits before all of this. `top` are the most
- * probable tokens so, most probable first, among equals the lower id first; without reserved ids when `maskReserved`.
+ * Log probabilities are those of the model: log softmax over the finite logits before all of these steps. `top` are the
+ * most probable tokens by this measure, most probable first, among equals the lower id first. With `maskReserved` they
+ * exclude reserved ids.
  *
- * Logits are float32 and stay so: every operation of 1 to 3 is rounded to it. Weights and sums are float64, summed by
+ * Logits are float32: every operation of steps 1 to 3 is rounded to float32. Weights and sums are float64, summed by
  * ascending id; parameters are rounded to float32 first, as the addon takes them. V8's exp and the C library's may
- * differ in the last bit, and a GPU sums in groups: the addon can choose differently only where u or topP comes within
+ * differ in the last bit, and a GPU sums in groups. So the addon can choose differently only where u or topP is within
  * about 1e-15 (relative) of a border between two tokens.
  *
  * When nothing is left (all NaN, all banned), token 0 is taken: the lowest id, which is never masked.
  */
 
-/** How a token is drawn from the logits. */
+/** Options of the choice of a token from the logits. */
 export interface SamplingOptions {
-  /** 0 is greedy; 1, the default, is the model's own distribution. At most 100. */
+  /** 0 is greedy. 1, the default, is the model's own distribution. At most 100. */
   temperature?: number;
   /** In (0, 1]. Default 1: off. */
   topP?: number;
@@ -48,7 +49,7 @@ export interface SamplingOptions {
   repetitionPenalty?: number;
   /** In [-2, 2]. Above 0, tokens that the completion already holds become less likely. Default 0: off. */
   presencePenalty?: number;
-  /** In [-2, 2]. The same, once for each time that the token was generated. Default 0: off. */
+  /** In [-2, 2]. The same, multiplied by the number of times that the token was generated. Default 0: off. */
   frequencyPenalty?: number;
   /** 64 bits. The same seed and the same request give the same tokens. Default: random. */
   seed?: number | bigint;
@@ -67,7 +68,7 @@ export const samplingOptionNames: readonly string[] = [
   "seed",
 ];
 
-/** Defaults and checks; reads its own options only. Throws INVALID_ARGUMENT. */
+/** Applies defaults and checks. It reads only the sampling options. Throws INVALID_ARGUMENT. */
 export function checkSampling(options: SamplingOptions): SamplingParams {
   const { temperature = 1, topP = 1, minP = 0, seed = randomSeed() } = options;
   const { repetitionPenalty = 1, presencePenalty = 0, frequencyPenalty = 0 } = options;
@@ -107,12 +108,12 @@ function checkSeed(seed: unknown): bigint {
   throw invalidArgument("seed", "an integer in [0, 2^64 - 1], as a bigint from 2^53 on,", seed);
 }
 
-/** 53 bits, so that a seed that was reported can be given back as a number. */
+/** Uses 53 bits, so that a caller can pass a reported seed back as a number. */
 function randomSeed(): bigint {
   return crypto.getRandomValues(new BigUint64Array(1))[0]! >> 11n;
 }
 
-/** The definition, executed literally. `position` is the index of the token within the completion. */
+/** Executes the definition literally. `position` is the index of the token within the completion. */
 export function sampleReference(
   logits: Float32Array,
   params: NativeSamplingParams,
@@ -152,12 +153,12 @@ function unmasked(ids: readonly number[], params: NativeSamplingParams): readonl
   return params.maskReserved ? ids.filter((id) => !isReserved(id)) : ids;
 }
 
-/** Highest first, among equals the lower id first. */
+/** Sorts by logit, highest first, among equals the lower id first. */
 function byLogit(ids: readonly number[], logits: Float32Array): number[] {
   return [...ids].sort((a, b) => clamped(logits[b]!) - clamped(logits[a]!) || a - b);
 }
 
-/** Logits after penalties and bias. What is stored in a Float32Array is rounded; so is each step before. */
+/** Returns the logits after penalties and bias. Storing in a Float32Array rounds each step. */
 function adjusted(raw: Float32Array, params: NativeSamplingParams, context: NativeSamplingContext): Float32Array {
   const logits = Float32Array.from(raw);
   const repetition = Math.fround(params.repetitionPenalty);
@@ -199,14 +200,14 @@ function choose(logits: Float32Array, params: NativeSamplingParams, position: nu
 
   const target = uniform(params.seed, position, choice) * total(kept);
   const drawn = firstSum(kept, weight, (sum) => sum > target);
-  return kept[drawn]!; // there is one: u <= 1 - 2^-53 keeps the target below the total, rounded or not
+  return kept[drawn]!; // always exists: u <= 1 - 2^-53 keeps the target below the total, rounded or not
 }
 
 function ascending(ids: readonly number[]): number[] {
   return Array.from(Uint32Array.from(ids).sort());
 }
 
-/** The index of the first id at which the running sum of weights passes the test; -1 if none. */
+/** Returns the index of the first id at which the running sum of weights passes the test; -1 if none. */
 function firstSum(ids: readonly number[], weight: (id: number) => number, passes: (sum: number) => boolean): number {
   let sum = 0;
   return ids.findIndex((id) => {
@@ -215,14 +216,14 @@ function firstSum(ids: readonly number[], weight: (id: number) => number, passes
   });
 }
 
-/** Ids of o200k_harmony without a meaning, and 201088, which the model does not have. */
+/** True for the ids of o200k_harmony without a meaning, and for 201088, which the model does not have. */
 function isReserved(id: number): boolean {
   return id >= 200000 && !meaningful.has(id);
 }
 
 const meaningful: ReadonlySet<number> = new Set([200002, 200003, 200005, 200006, 200007, 200008, 200012]);
 
-/** 53 bits in [0, 1). */
+/** Returns 53 random bits as a number in [0, 1). */
 function uniform(seed: bigint, position: number, choice: number): number {
   const key: Philox2 = [Number(seed & 0xffffffffn), Number(seed >> 32n)];
   const [x, y] = philox4x32([position, choice, 0, 0], key);
@@ -247,7 +248,7 @@ export function philox4x32(counter: Philox4, key: Philox2): Philox4 {
   return [x, y, z, w];
 }
 
-/** The upper 32 bits of the product of two 32-bit integers, from four 16-bit products. */
+/** Returns the upper 32 bits of the product of two 32-bit integers, from four 16-bit products. */
 function mulHigh(a: number, b: number): number {
   const [aLow, aHigh, bLow, bHigh] = [a & 0xffff, a >>> 16, b & 0xffff, b >>> 16];
   const middle = aHigh * bLow + ((aLow * bLow) >>> 16);

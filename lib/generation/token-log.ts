@@ -1,42 +1,42 @@
 import type { TokenLogprob } from "../binding.js";
 import type { ChoiceEnd, GeneratedToken } from "./results.js";
 
-/** Tokens of one chunk: what is let go goes in chunks, and a short answer takes one. */
+/** The number of tokens of one chunk. Chunks are freed as a whole, and a short answer needs only one. */
 const chunkTokens = 64;
 
 interface Chunk {
   texts: string[];
   choices: Uint8Array;
-  /** How many likeliest tokens were told of each. */
+  /** The number of likeliest tokens of each position. */
   tops: Uint8Array;
-  /** Of each position its token, then the likeliest ones. */
+  /** For each position its token, then the likeliest ones. */
   tokens: Uint32Array;
   logprobs: Float32Array;
 }
 
 /**
- * Generated tokens in little memory: with twenty likeliest ones each takes 200 bytes, where its objects take 1,700. The
- * objects are made for who reads them. The engine's log probabilities are float32.
+ * Stores generated tokens compactly. A token with twenty likeliest ones takes 200 bytes here and 1,700 as objects. The
+ * objects are made when they are read. The engine's log probabilities are float32.
  */
 export class TokenLog {
   readonly #width: number;
   readonly #chunks: Chunk[] = [];
-  /** Chunks that are gone. */
+  /** The number of freed chunks. */
   #gone = 0;
   #length = 0;
   readonly #ends = new Map<number, ChoiceEnd>();
 
-  /** @param topLogprobs how many likeliest tokens a position may have */
+  /** @param topLogprobs the maximum number of likeliest tokens of a position */
   constructor(topLogprobs: number) {
     this.#width = topLogprobs + 1;
   }
 
-  /** All that ever came, those that are let go too. */
+  /** The number of all tokens so far, freed ones included. */
   get length(): number {
     return this.#length;
   }
 
-  /** Bytes, about, of what is kept. */
+  /** The approximate size of the stored tokens in bytes. */
   get bytes(): number {
     const perToken = 40 + this.#width * 8;
     return this.#chunks.length * chunkTokens * perToken;
@@ -61,7 +61,7 @@ export class TokenLog {
     this.#length++;
   }
 
-  /** Of those that are kept. */
+  /** Returns the tokens of the range that are still stored. */
   slice(from: number, to: number): GeneratedToken[] {
     const items: GeneratedToken[] = [];
     const end = Math.min(to, this.#length);
@@ -69,7 +69,7 @@ export class TokenLog {
     return items;
   }
 
-  /** A token that is kept gets more text, and perhaps is the last one. */
+  /** Appends text to a stored token, and marks it as the last one if `last` is given. */
   amend(at: number, text: string, last: ChoiceEnd | undefined): void {
     const chunk = this.#chunks[Math.floor(at / chunkTokens) - this.#gone];
     if (chunk === undefined) return;
@@ -77,7 +77,7 @@ export class TokenLog {
     if (last !== undefined) this.#ends.set(at, last);
   }
 
-  /** Nobody reads those before `before` any more. */
+  /** Frees the tokens before `before`, as far as their chunks are complete. */
   forget(before: number): void {
     const gone = Math.floor(before / chunkTokens);
     if (gone <= this.#gone) return;
@@ -107,8 +107,8 @@ export class TokenLog {
 function emptyChunk(width: number): Chunk {
   return {
     texts: [],
-    choices: new Uint8Array(chunkTokens), // of 64 at most
-    tops: new Uint8Array(chunkTokens), // of 20 at most
+    choices: new Uint8Array(chunkTokens), // at most 64
+    tops: new Uint8Array(chunkTokens), // at most 20
     tokens: new Uint32Array(chunkTokens * width),
     logprobs: new Float32Array(chunkTokens * width),
   };
