@@ -5,14 +5,14 @@ import type { Message, ReasoningEffort, ToolNamespace, ToolNamespaces } from "./
 import { constrainMarker } from "./tokens.js";
 import { type FunctionTool, functionsNamespace, functionTools } from "./tools.js";
 
-/** Messages in canonical shape, with the defaults that gpt-oss was trained with. */
+/** Builds messages in canonical shape, with the defaults of gpt-oss's training. */
 
 export const defaultIdentity = "You are ChatGPT, a large language model trained by OpenAI.";
 export const defaultKnowledgeCutoff = "2024-06";
 
 /** Options of `systemMessage`. */
 export interface SystemMessageOptions {
-  /** null leaves the line out, here and below. */
+  /** For this field and those below: null leaves the line out. */
   modelIdentity?: string | null;
   /** Default "2024-06". */
   knowledgeCutoff?: string | null;
@@ -22,17 +22,17 @@ export interface SystemMessageOptions {
   reasoningEffort?: ReasoningEffort | null;
   /** Default analysis, commentary and final; null or empty leaves the line out. */
   channels?: readonly string[] | null;
-  /** Built-in tools, by name or as namespaces of your own. */
+  /** Built-in tools by name, or custom namespaces. */
   tools?: readonly ("browser" | "python" | ToolNamespace)[];
 }
 
 /** Options of `developerMessage`. */
 export interface DeveloperMessageOptions {
-  /** What others call the system prompt. */
+  /** Other formats call this the system prompt. */
   instructions?: string | null;
   /** The caller's functions, as OpenAI function-tool definitions. */
   tools?: readonly FunctionTool[];
-  /** Tools in namespaces of your own. */
+  /** Tools in custom namespaces. */
   namespaces?: readonly ToolNamespace[];
 }
 
@@ -42,7 +42,7 @@ export interface AssistantMessageOptions {
   content: string;
   /** Default "final"; null for none. */
   channel?: string | null;
-  /** The tool that is called, for example "functions.get_weather". */
+  /** The called tool, for example "functions.get_weather". */
   recipient?: string | null;
   /** For example "<|constrain|>json". */
   contentType?: string | null;
@@ -50,7 +50,7 @@ export interface AssistantMessageOptions {
 
 /** Options of `toolMessage`. */
 export interface ToolMessageOptions {
-  /** Author, for example "functions.get_weather". */
+  /** The author, for example "functions.get_weather". */
   name: string;
   /** The result of the tool. */
   content: string;
@@ -73,7 +73,7 @@ const assistantNames = new Set(["content", "channel", "recipient", "contentType"
 const toolNames = new Set(["name", "content", "recipient", "channel"]);
 
 /**
- * The system message, with the defaults that gpt-oss was trained with.
+ * Builds the system message, with the defaults of gpt-oss's training.
  *
  * @throws GptOssError INVALID_ARGUMENT on an unknown option or built-in tool
  * @example
@@ -107,7 +107,7 @@ export function systemMessage(options: SystemMessageOptions = {}): Message {
 }
 
 /**
- * The developer message: instructions, and the tools that the model can call.
+ * Builds the developer message: instructions, and the tools that the model can call.
  *
  * @throws GptOssError INVALID_ARGUMENT on an unknown option or a bad tool definition
  * @example
@@ -126,7 +126,7 @@ export function developerMessage(options: DeveloperMessageOptions): Message {
 }
 
 /**
- * What a user says.
+ * Builds a message of the user.
  * @example
  * ```ts
  * userMessage("Why is the sky blue?");
@@ -137,7 +137,7 @@ export function userMessage(text: string): Message {
 }
 
 /**
- * What the assistant says. A string is the answer on the `final` channel.
+ * Builds a message of the assistant. A string is an answer on the `final` channel.
  *
  * @throws GptOssError INVALID_ARGUMENT on an unknown option
  * @example
@@ -158,7 +158,7 @@ export function assistantMessage(options: string | AssistantMessageOptions): Mes
   };
 }
 
-/** The call of one of the caller's functions, as it stands in a conversation's history. */
+/** Builds the call of one of the caller's functions, in the form of a conversation's history. */
 export function functionCallMessage(name: string, argumentsJson: string): Message {
   return assistantMessage({
     content: argumentsJson,
@@ -169,7 +169,7 @@ export function functionCallMessage(name: string, argumentsJson: string): Messag
 }
 
 /**
- * The result of a tool.
+ * Builds the message with the result of a tool.
  *
  * @throws GptOssError INVALID_ARGUMENT on an unknown option
  * @example

@@ -1,8 +1,8 @@
 import type { ToolNamespace } from "./message.js";
 
 /**
- * The two tools that gpt-oss was trained to know from its system message. Every word is part of the format: it is read
- * by the model, and `test/golden/harmony/builtin-tools.json` has the same definitions.
+ * The two tools that gpt-oss was trained to use through its system message. Every word is part of the format, because
+ * the model reads it. `test/golden/harmony/builtin-tools.json` has the same definitions.
  */
 export const builtinTools: Record<"browser" | "python", ToolNamespace> = {
   browser: {
@@ -90,5 +90,5 @@ export const builtinTools: Record<"browser" | "python", ToolNamespace> = {
   },
 };
 
-/** Names that calls of the built-in tools are addressed to; these calls go to the `analysis` channel. */
+/** Recipients of calls of the built-in tools. These calls go to the `analysis` channel. */
 export const builtinRecipients: readonly string[] = ["browser.search", "browser.open", "browser.find", "python"];

@@ -20,29 +20,30 @@ import {
 } from "./render.js";
 import { endsMessage, formatTokens } from "./tokens.js";
 
-/** What a `ConversationRenderer` can keep. */
+/** Options of a `ConversationRenderer`: the limits of its caches. */
 export interface ConversationRendererOptions {
-  /** What may be kept, in bytes; a message takes four for each token and some 700. Default 32 MiB. */
+  /** The maximum size of the caches in bytes. A message takes four for each token and some 700. Default 32 MiB. */
   maxBytes?: number;
   /**
-   * Instead of `maxBytes`: another renderer, and its bound. All that have it keep no more than it together, and see nothing
-   * of what the others keep. Over it, the one that keeps most forgets first.
+   * Instead of `maxBytes`: another renderer, with which this one shares the limit. Renderers with a shared limit stay
+   * below it together, but cannot read each other's caches. Above the limit, the one with the largest cache evicts
+   * first.
    */
   sharedWith?: ConversationRenderer;
 }
 
-/** How the prompt of a completion is made. */
+/** Options for the prompt of a completion. */
 export interface CompletionOptions extends RenderOptions {
-  /** Requests of one salt share what was encoded and generated before, those of different salts nothing. Default "". */
+  /** Requests of one salt share encoded and generated tokens. Requests of different salts share nothing. Default "". */
   cacheSalt?: string | undefined;
   /**
-   * An assistant message that `remember` knows from this conversation is written as the tokens it was generated as
-   * (default); `false` encodes every message from its text.
+   * Whether an assistant message that was remembered in this conversation is rendered with its generated tokens
+   * (default). `false` encodes every message from its text.
    */
   originalTokens?: boolean | undefined;
   /**
-   * Of the prompt and at least one token of the completion: a longer prompt is refused with CONTEXT_OVERFLOW, before any
-   * of it is encoded where its length tells, and else as soon as it is certain. Default: any.
+   * The limit for the prompt and at least one token of the completion. A longer prompt is refused with
+   * CONTEXT_OVERFLOW: before encoding where its length shows it, else as soon as it is certain. Default: no limit.
    */
   contextLength?: number | undefined;
 }
@@ -51,7 +52,7 @@ export interface CompletionOptions extends RenderOptions {
 export interface CompletionPrompt {
   /** Its token ids. */
   tokens: Uint32Array;
-  /** Stands for the salt and all that users and tools have said so far: where the answer to this prompt belongs. */
+  /** Identifies the salt and all user and tool messages so far. An answer to this prompt is remembered under it. */
   scope: string;
 }
 
@@ -64,11 +65,11 @@ const completionNames: ReadonlySet<string> = new Set([
 ] satisfies (keyof CompletionOptions)[]);
 
 /**
- * Renders conversations that grow: a message is encoded once, however often it comes again, and what a model wrote goes
- * back to it as it wrote it. The same ids as `renderConversationForCompletion` otherwise.
+ * Renders growing conversations. A message is encoded only once, and a generated message is rendered with its original
+ * tokens. Otherwise, the ids are the same as those of `renderConversationForCompletion`.
  *
- * Both memories go by a SHA-256 digest of what is to be written, so an object that was changed is another message, and
- * no text is kept.
+ * The keys of both caches are SHA-256 digests of the text to write. So a changed object is another message, and no text
+ * is kept.
  *
  * @example
  * ```ts
@@ -81,7 +82,7 @@ export class ConversationRenderer {
   private readonly encoded: BoundedCache<Uint32Array>;
   private readonly generated: BoundedCache<Uint32Array>;
 
-  /** @throws GptOssError INVALID_ARGUMENT on an unknown option, or one that cannot be meant */
+  /** @throws GptOssError INVALID_ARGUMENT on an unknown or invalid option */
   constructor(options: ConversationRendererOptions = {}) {
     const given = readOptions("ConversationRenderer", options, new Set(["maxBytes", "sharedWith"]));
     const { maxBytes = 32 * 2 ** 20, sharedWith } = given;
@@ -97,7 +98,7 @@ export class ConversationRenderer {
   }
 
   /**
-   * Forgets all, and keeps nothing from now on.
+   * Clears the caches. They store nothing from now on.
    *
    * @example
    * ```ts
@@ -110,7 +111,7 @@ export class ConversationRenderer {
   }
 
   /**
-   * All messages, then `<|start|>` and the role that speaks next.
+   * Renders all messages, then `<|start|>` and the next role.
    * @throws GptOssError INVALID_ARGUMENT on a malformed conversation, role or option; CONTEXT_OVERFLOW
    *
    * @example
@@ -133,10 +134,10 @@ export class ConversationRenderer {
   }
 
   /**
-   * The same, with long texts encoded on another thread, and the event loop turning meanwhile. A conversation with little
-   * new in it is rendered before this returns, so that it keeps its place before what is asked later.
+   * Does the same without blocking the event loop: long texts are encoded on another thread. A conversation with little
+   * new text is rendered before this returns, so that it stays ahead of later requests.
    *
-   * @throws what `signal` is aborted with, as soon as it is
+   * @throws the reason of an abort of `signal`, immediately
    *
    * @example
    * ```ts
@@ -170,10 +171,10 @@ export class ConversationRenderer {
   }
 
   /**
-   * Keeps the tokens of a message that a model wrote in answer to a prompt, for when it comes back as history.
+   * Stores the tokens of a message that a model generated, for its later use as history.
    *
    * @param tokens from its header on, with or without `<|start|>assistant` and its closing token
-   * @returns false when they do not read as exactly this message of the assistant; they are then not kept
+   * @returns false when the tokens do not parse as exactly this message of the assistant; they are then not stored
    *
    * @example
    * ```ts
@@ -187,7 +188,7 @@ export class ConversationRenderer {
     const ids = joined([
       tokens[0] === formatTokens.start ? [] : openingOf("assistant"),
       closed ? tokens.slice(0, -1) : tokens,
-      [closingToken(given)], // `<|return|>` is what ends sampling, not what ends a message in a history
+      [closingToken(given)], // `<|return|>` ends sampling; it does not end a message of a history
     ]);
     const key = digestOf(given);
     if (!readsAs(ids, key)) return false;
@@ -195,7 +196,7 @@ export class ConversationRenderer {
     return true;
   }
 
-  /** Both ways: asks for the tokens of each text that is new. */
+  /** Serves both variants: yields each new text and receives its tokens. */
   private *render(conversation: Conversation, nextRole: Role, options: CompletionOptions): Rendering<CompletionPrompt> {
     const opening = openingOf(readRole(nextRole, "nextRole"));
     const {
@@ -246,20 +247,20 @@ export class ConversationRenderer {
   }
 }
 
-/** Of a typed array, its buffer, the key in its two forms and its place in the cache, about: 730 were measured. */
+/** The approximate size of a typed array with its buffer, two forms of the key and a cache entry. Measured: 730. */
 const entryBytes = 600;
 
 function keep(cache: BoundedCache<Uint32Array>, key: string, tokens: Uint32Array): void {
   cache.set(key, tokens, tokens.byteLength + key.length + entryBytes);
 }
 
-/** Is given the tokens of each text that it asks for, or null where there are more than `most`. */
+/** Receives the tokens of each yielded text, or null where there are more than `most`. */
 type Rendering<T> = Generator<{ text: string; most: number }, T, Uint32Array | null>;
 
-/** Nothing to encode; whoever has worked for long may rest here. */
+/** Nothing to encode: an asynchronous caller may give other work a turn here. */
 const pause = { text: "", most: 0 };
 
-/** Whether the reference reads these tokens as this one message, without a control token where none belongs. */
+/** Whether the reference parses these tokens as exactly this message, without a misplaced control token. */
 function readsAs(ids: Uint32Array, key: string): boolean {
   const content = ids.indexOf(formatTokens.message) + 1;
   if (content === 0 || ids.subarray(content, -1).some((id) => id >= firstSpecialToken)) return false;
@@ -273,19 +274,19 @@ function readsAs(ids: Uint32Array, key: string): boolean {
   try {
     messages = parseMessagesFromCompletionTokens(ids);
   } catch {
-    return false; // a header that only the recovering parser understands
+    return false; // only the recovering parser accepts such a header
   }
   const [read, ...more] = writtenMessages(messages, { autoDropAnalysis: false });
   return read !== undefined && more.length === 0 && digestOf(read) === key;
 }
 
-/** Of everything that is written of a message, but for the order within its header. */
+/** Returns the digest of a message's whole content and header, without the order within the header. */
 function digestOf({ role, name, recipient, channel, contentType, texts }: WrittenMessage): string {
   const header = JSON.stringify([role, name, recipient, channel, contentType, texts.map((text) => text.length)]);
   return digest(header + texts.join(""));
 }
 
-/** 44 characters, always. Lone surrogates count as U+FFFD, which is what they are encoded as. */
+/** Always returns 44 characters. Lone surrogates count as U+FFFD, because they are encoded as it. */
 function digest(text: string): string {
   return hash("sha256", text, "base64");
 }

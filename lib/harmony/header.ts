@@ -2,7 +2,7 @@ import { GptOssError } from "../errors.js";
 import { type Role, roles } from "./message.js";
 import { channelMarker, constrainMarker } from "./tokens.js";
 
-/** What stands between `<|start|>` and `<|message|>`, read from its text with control tokens spelled out. */
+/** The part between `<|start|>` and `<|message|>`, parsed from its text with control tokens spelled out. */
 export interface Header {
   role: Role;
   name: string | null;
@@ -11,14 +11,14 @@ export interface Header {
   contentType: string | null;
 }
 
-/** An error of the parser; its first words are the reference's, which people search for. */
+/** An error of the parser. Its first words are those of the reference, so that users find it by search. */
 export function malformed(what: string): GptOssError {
   return new GptOssError("INVALID_ARGUMENT", `${what} (malformed harmony tokens)`);
 }
 
 /**
- * The reference's reading of a header.
- * @param role the role when it is known beforehand; otherwise the header's first word says it
+ * Parses a header as the reference does.
+ * @param role the role when it is known beforehand; otherwise the first word of the header is the role
  * @throws GptOssError INVALID_ARGUMENT
  */
 export function parseHeader(text: string, role: Role | null): Header {
@@ -42,7 +42,7 @@ export function parseHeader(text: string, role: Role | null): Header {
   return { ...author, channel, recipient, contentType };
 }
 
-/** Cuts the first `<|channel|>NAME` out of a header; the name is empty when none follows the marker. */
+/** Cuts the first `<|channel|>NAME` out of a header. The name is empty when the marker has no name. */
 export function splitChannel(text: string): { channel: string | null; rest: string } {
   const marker = text.indexOf(channelMarker);
   if (marker < 0) return { channel: null, rest: text };
@@ -51,13 +51,13 @@ export function splitChannel(text: string): { channel: string | null; rest: stri
   return { channel, rest: text.slice(0, marker) + after.slice(channel.length) };
 }
 
-/** The words of a header; `<|constrain|>` begins a word wherever it stands. Only ASCII white space separates. */
+/** Splits a header into words. `<|constrain|>` always begins a word. Only ASCII white space separates. */
 export function headerWords(text: string): string[] {
   const spaced = trimmed(text).replaceAll(constrainMarker, ` ${constrainMarker}`);
   return spaced.split(/[ \t\n\f\r]+/).filter((word) => word !== "");
 }
 
-/** Without Unicode white space at both ends; a pattern would look again from each space of a long run inside. */
+/** Trims Unicode white space at both ends. A regular expression would rescan from each space of a long inner run. */
 function trimmed(text: string): string {
   let from = 0;
   let to = text.length;
@@ -66,7 +66,7 @@ function trimmed(text: string): string {
   return text.slice(from, to);
 }
 
-const whiteSpace = /\p{White_Space}/u; // every one of them is a single UTF-16 unit
+const whiteSpace = /\p{White_Space}/u; // each of them is a single UTF-16 unit
 
 function takeAuthor(words: string[], preset: Role | null): { role: Role; name: string | null } {
   let author: { role: Role; name: string | null } = { role: preset ?? "assistant", name: null };
@@ -80,7 +80,7 @@ function takeAuthor(words: string[], preset: Role | null): { role: Role; name: s
   return author;
 }
 
-/** An unknown word is the name of a tool if more words follow or if it is a recipient itself. */
+/** An unknown word is the name of a tool if more words follow or if the word is a recipient. */
 function authorOf(word: string, moreFollow: boolean): { role: Role; name: string | null } {
   if (isRole(word)) return { role: word, name: word === "tool" ? word : null };
   if (moreFollow || word.startsWith("to=")) return { role: "tool", name: word };

@@ -1,4 +1,4 @@
-/** The harmony format: messages to token ids and back. Needs no model and no network. */
+/** The harmony format: converts messages to token ids and back. It needs no model and no network. */
 
 export {
   type AssistantMessageOptions,

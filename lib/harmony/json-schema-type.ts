@@ -2,8 +2,9 @@ import { compactJson, maxJsonDepth, member, members } from "../common/raw-json.j
 import { GptOssError } from "../errors.js";
 
 /**
- * JSON Schema as the TypeScript-like type that gpt-oss reads in a tool definition. The model was trained on exactly
- * this text, oddities included: an object's description appears twice, keys are never quoted, `anyOf` is `any`.
+ * Converts a JSON Schema into the TypeScript-like type that gpt-oss reads in a tool definition. The model was trained
+ * on exactly this text, with its oddities: an object's description appears twice, keys are never quoted, `anyOf` is
+ * `any`.
  *
  * @param schema JSON Schema as plain objects or from `readJson`; anything unknown becomes `any`
  * @param indent spaces before each line of the type
@@ -45,7 +46,7 @@ export function schemaType(schema: unknown, indent: string, depth = 0): string {
   }
 }
 
-/** A union that is not the value of a property: every variant starts a line of its own. */
+/** A union outside a property: every variant starts a new line. */
 function union(variants: unknown[], indent: string, depth: number): string {
   return variants
     .map((variant) => {
@@ -86,7 +87,7 @@ function property(key: string, schema: unknown, indent: string, depth: number): 
   return `${lines}${indent}${key}: ${nullableType(schema, `${indent}    `, depth)},${note === undefined ? "" : ` // ${note}`}\n`;
 }
 
-/** A property whose value is a union: its own comments above, one line for each variant, the comma on the last line. */
+/** A property with a union as value: its comments above, one line for each variant, the comma on the last line. */
 function unionProperty(key: string, schema: unknown, variants: unknown[], indent: string, depth: number): string {
   const description = text(schema, "description");
   const above = description !== undefined && description !== text(variants[0], "description");
@@ -113,7 +114,7 @@ function trailing(notes: string[]): string {
   return notes.length > 0 ? ` // ${notes.join(" ")}` : "";
 }
 
-/** `default: …`; a string default of a schema without an enum stands in quotes, unescaped. */
+/** `default: …`. A string default of a schema without an enum is quoted, but not escaped. */
 function defaultNote(schema: unknown, ofEnum: (value: string) => string): string | undefined {
   const value = member(schema, "default");
   if (value === undefined) return undefined;
@@ -122,12 +123,12 @@ function defaultNote(schema: unknown, ofEnum: (value: string) => string): string
   return `default: ${Array.isArray(choices) && choices.length > 0 ? ofEnum(value) : `"${value}"`}`;
 }
 
-/** The default of an enum at a property. */
+/** Formats the default of an enum at a property. */
 function bareDefault(value: string): string {
   return value;
 }
 
-/** The default of an enum in a union that is not a property's: there the reference keeps JSON quotes. */
+/** Formats the default of an enum in a union outside a property, where the reference keeps JSON quotes. */
 function jsonDefault(value: string): string {
   return JSON.stringify(value);
 }

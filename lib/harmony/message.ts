@@ -3,18 +3,18 @@ import { isJsonObject, member, members, readJson } from "../common/raw-json.js";
 import type { Steps } from "../common/steps.js";
 import { invalidArgument } from "../errors.js";
 
-/** The canonical shape of a harmony message, and the reader that checks one wherever it comes from. */
+/** The canonical shape of a harmony message, and the reader that checks messages from any source. */
 
 export const roles = ["system", "developer", "user", "assistant", "tool"] as const;
-/** Who speaks. */
+/** The role of a message's author. */
 export type Role = (typeof roles)[number];
 
-/** How much the model reasons before it answers. */
+/** The amount of reasoning before the answer. */
 export type ReasoningEffort = "low" | "medium" | "high";
 
-/** A text. */
+/** A text content. */
 export interface TextContent {
-  /** Which content it is. */
+  /** The kind of content. */
   type: "text";
   /** The text. */
   text: string;
@@ -22,19 +22,19 @@ export interface TextContent {
 
 /** A tool that the model can call. */
 export interface ToolDescription {
-  /** Name of the tool within its namespace. */
+  /** The name of the tool within its namespace. */
   name: string;
-  /** What it does, for the model to read. */
+  /** The purpose of the tool. The model reads it. */
   description: string;
-  /** JSON Schema of the arguments; absent or null: the tool takes none. */
+  /** JSON Schema of the arguments. Absent or null: the tool takes none. */
   parameters?: unknown;
 }
 
-/** Tools under one name. */
+/** Tools of one namespace. */
 export interface ToolNamespace {
-  /** Stands before the name of each tool, for example `functions`. */
+  /** The prefix of each tool name, for example `functions`. */
   name: string;
-  /** What the tools have in common, for the model to read. */
+  /** The common purpose of the tools. The model reads it. */
   description?: string | null;
   /** The tools. */
   tools: ToolDescription[];
@@ -45,19 +45,21 @@ export type ToolNamespaces = Record<string, ToolNamespace>;
 
 /** The channels that the model can write on. */
 export interface ChannelConfig {
-  /** Their names. */
+  /** The names of the channels. */
   valid_channels: string[];
-  /** Whether each message must name one. */
+  /** Whether each message must name a channel. */
   channel_required: boolean;
 }
 
-/** Fields that are absent or null are left out of the text; `systemMessage()` is the one that knows defaults. */
+/**
+ * The content of the system message. Absent or null fields are left out of the text. `systemMessage()` adds defaults.
+ */
 export interface SystemContent {
-  /** Which content it is. */
+  /** The kind of content. */
   type: "system_content";
-  /** Who the model is, in one sentence. */
+  /** The identity of the model, in one sentence. */
   model_identity?: string | null;
-  /** How much the model reasons. */
+  /** The amount of reasoning. */
   reasoning_effort?: "Low" | "Medium" | "High" | ReasoningEffort | null;
   /** `YYYY-MM-DD`. */
   conversation_start_date?: string | null;
@@ -69,11 +71,11 @@ export interface SystemContent {
   tools?: ToolNamespaces | null;
 }
 
-/** What the developer says: instructions and tools. */
+/** The content of a developer message: instructions and tools. */
 export interface DeveloperContent {
-  /** Which content it is. */
+  /** The kind of content. */
   type: "developer_content";
-  /** What others call the system prompt. */
+  /** Other formats call this the system prompt. */
   instructions?: string | null;
   /** Tools that the model can call, by namespace. */
   tools?: ToolNamespaces | null;
@@ -84,19 +86,19 @@ export type Content = TextContent | SystemContent | DeveloperContent;
 
 /** A message of the harmony format. Absent fields and null are the same. */
 export interface Message {
-  /** Who speaks. */
+  /** The role of the author. */
   role: Role;
-  /** Name of a tool (`functions.get_weather`), which it must have, or of a participant. */
+  /** The name of a tool (`functions.get_weather`), required for role "tool", or of a participant. */
   name?: string | null;
   /** A text, or parts that are joined without a separator. */
   content: string | Content[];
   /** "analysis", "commentary" or "final". */
   channel?: string | null;
-  /** To whom it is addressed: a tool for a call, "assistant" for the result of one. */
+  /** The addressee: a tool for a call, "assistant" for the result of a call. */
   recipient?: string | null;
   /** Type of the content, for example `<|constrain|>json`. */
   content_type?: string | null;
-  /** Id of a tool call, so that a later tool result can name it; never rendered. */
+  /** The id of a tool call, so that a later tool result can refer to it. Never rendered. */
   id?: string | null;
 }
 
@@ -109,7 +111,7 @@ export interface ConversationObject {
 /** `{ messages }`, the array itself, or the JSON text of either. */
 export type Conversation = ConversationObject | readonly Message[] | string;
 
-/** A message after checking: every field present, content always a list. */
+/** A message after checking: every field is present, and content is always a list. */
 export interface CheckedMessage {
   role: Role;
   name: string | null;
@@ -119,13 +121,13 @@ export interface CheckedMessage {
   contentType: string | null;
 }
 
-/** Messages that one step is long enough for. */
+/** The number of messages in one step. */
 export const messagesOfStep = 2048;
 
 /**
- * In steps of some milliseconds; the first has read all of the caller's values.
+ * Reads a conversation in steps of some milliseconds. The first step reads all of the caller's values.
  *
- * @throws GptOssError INVALID_ARGUMENT that names the field, what was expected there and what came.
+ * @throws GptOssError INVALID_ARGUMENT with the field, the expected value and the received value.
  */
 export function* readConversation(conversation: unknown): Steps<CheckedMessage[]> {
   const value =
@@ -141,7 +143,7 @@ export function* readConversation(conversation: unknown): Steps<CheckedMessage[]
   return read;
 }
 
-/** @throws GptOssError INVALID_ARGUMENT that names the field, what was expected there and what came. */
+/** @throws GptOssError INVALID_ARGUMENT with the field, the expected value and the received value. */
 export function readMessage(value: unknown, name: string): CheckedMessage {
   if (!isJsonObject(value)) throw invalidArgument(name, "a harmony message", value);
   const role = readRole(member(value, "role"), `${name}.role`);
@@ -166,7 +168,7 @@ export function readRole(value: unknown, name: string): Role {
   return role;
 }
 
-/** The text of a message, parts joined without a separator; system and developer contents have none. */
+/** Returns the text of a message, with parts joined without a separator. System and developer contents have no text. */
 export function messageText(message: Pick<Message, "content">): string {
   if (typeof message.content === "string") return message.content;
   return message.content.map((part) => (part.type === "text" ? part.text : "")).join("");

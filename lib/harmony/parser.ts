@@ -8,19 +8,19 @@ import { strictTextOf, Utf8Stream } from "./utf8.js";
 
 /** Options of the strict parser. */
 export interface ParserOptions {
-  /** Role of the first message when its header's beginning is already in the prompt: `"assistant"` for a completion. */
+  /** The role of the first message when the prompt already contains it: `"assistant"` for a completion. */
   role?: Role | null;
-  /** `false` accepts a first message whose `<|message|>` is missing; every other malformation still throws. */
+  /** `false` accepts a first message without `<|message|>`. Every other malformation still throws. */
   strict?: boolean;
 }
 
-/** What the next token can be: the start of a message, a part of its header, or of its content. */
+/** The kind of the next token: the start of a message, a part of its header, or a part of its content. */
 export type ParserState = "ExpectStart" | "Header" | "Content";
 
 /**
- * Token ids in, messages out: a state machine over ids, so that text which merely looks like `<|end|>` stays text.
- * It reads as the reference implementation does, step by step. What a model writes is better read with
- * `RecoveringParser`, which never throws.
+ * Parses token ids into messages. It is a state machine over ids, so text that looks like `<|end|>` stays text. It
+ * follows the reference implementation step by step. For the output of a model, prefer `RecoveringParser`, which never
+ * throws.
  *
  * @example
  * ```ts
@@ -34,9 +34,9 @@ export type ParserState = "ExpectStart" | "Header" | "Content";
  * ```
  */
 export class StreamableParser {
-  /** Messages that are complete. They stay readable after an error. */
+  /** The complete messages. They stay readable after an error. */
   readonly messages: Message[] = [];
-  /** Every token so far, the refused one included. */
+  /** All tokens so far, including a refused one. */
   readonly tokens: number[] = [];
 
   private readonly strict: boolean;
@@ -46,7 +46,7 @@ export class StreamableParser {
   private header: Header | null = null;
   private content = "";
   private readonly utf8 = new Utf8Stream({ replaceOnePerStep: true });
-  /** After an id without bytes the rest of the message cannot be decoded; it ends as one U+FFFD. */
+  /** After an id without bytes the rest of the message cannot be decoded. It becomes one U+FFFD. */
   private undecodable = false;
   private delta: string | null = null;
 
@@ -58,43 +58,45 @@ export class StreamableParser {
     this.phase = role === null ? "ExpectStart" : "Header";
   }
 
-  /** What the next token can be. */
+  /** The kind of the next token. */
   get state(): ParserState {
     return this.phase;
   }
 
-  /** Role of the message under way; null outside of one. */
+  /** The role of the current message; null outside of a message. */
   get currentRole(): Role | null {
     return this.header?.role ?? this.presetRole;
   }
 
-  /** Channel of the message under way; null for none. */
+  /** The channel of the current message; null for none. */
   get currentChannel(): string | null {
     return this.header?.channel ?? null;
   }
 
-  /** Recipient of the message under way; null for none. */
+  /** The recipient of the current message; null for none. */
   get currentRecipient(): string | null {
     return this.header?.recipient ?? null;
   }
 
-  /** Content type of the message under way; null for none. */
+  /** The content type of the current message; null for none. */
   get currentContentType(): string | null {
     return this.header?.contentType ?? null;
   }
 
-  /** Decoded text of the message under way, without the bytes of a character that is not complete. */
+  /** The decoded text of the current message, without the bytes of an incomplete character. */
   get currentContent(): string {
     return this.content;
   }
 
-  /** Text that the last token added; null in headers, on closing tokens and while a character is incomplete. */
+  /** The text that the last token added. Null in headers, on closing tokens and while a character is incomplete. */
   get lastContentDelta(): string | null {
     return this.delta;
   }
 
   /**
-   * @throws GptOssError INVALID_ARGUMENT when the token cannot stand here
+   * Reads one token.
+   *
+   * @throws GptOssError INVALID_ARGUMENT when the token is not allowed at this place
    *
    * @example
    * ```ts
@@ -127,7 +129,7 @@ export class StreamableParser {
   }
 
   /**
-   * The stream is over: closes a message under way.
+   * Ends the stream: closes the current message.
    * @throws GptOssError INVALID_ARGUMENT inside a header
    *
    * @example
@@ -141,7 +143,7 @@ export class StreamableParser {
   }
 
   private openContent(): void {
-    this.phase = "ExpectStart"; // where an error leaves the parser
+    this.phase = "ExpectStart"; // the state that an error leaves
     this.header = parseHeader(this.headerText(), this.presetRole);
     this.presetRole = null;
     this.phase = "Content";
@@ -149,7 +151,7 @@ export class StreamableParser {
     this.undecodable = false;
   }
 
-  /** `<|message|>` is missing: the first message is what was said after the channel; a later one is passed over. */
+  /** Handles a missing `<|message|>`: a first message is the text after the channel; a later one is ignored. */
   private acceptBareMessage(): void {
     if (this.presetRole !== null && this.headerTokens.length > 0) {
       const { channel, rest } = splitChannel(this.headerText());
@@ -186,7 +188,7 @@ export class StreamableParser {
   }
 }
 
-/** A message in canonical shape; fields that the header does not have are absent. */
+/** Builds a message in canonical shape. Fields that the header does not have are absent. */
 export function messageOf(header: Header, text: string): Message {
   return {
     role: header.role,
@@ -199,7 +201,8 @@ export function messageOf(header: Header, text: string): Message {
 }
 
 /**
- * The messages of a whole stream: of a completion with `role: "assistant"`, else of one that begins with `<|start|>`.
+ * Parses the messages of a whole stream: of a completion with `role: "assistant"`, else of a stream from `<|start|>`
+ * on.
  * @throws GptOssError INVALID_ARGUMENT on malformed tokens
  *
  * @example

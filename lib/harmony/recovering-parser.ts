@@ -9,48 +9,48 @@ import { channelMarker, constrainMarker, endsMessage, formatTokens } from "./tok
 import { functionsNamespace } from "./tools.js";
 import { textOf, Utf8Stream } from "./utf8.js";
 
-/** A piece of the message under way; the pieces of one message, joined, are its text. */
+/** A piece of the current message. The joined pieces of a message are its text. */
 export interface ParsedDelta {
-  /** Which event it is. */
+  /** The kind of event. */
   type: "delta";
-  /** Who speaks. */
+  /** The role of the author. */
   role: Role;
   /** "analysis", "commentary" or "final"; null for none. */
   channel: string | null;
-  /** To whom it is addressed; null for nobody. */
+  /** The addressee; null for none. */
   recipient: string | null;
-  /** Type of the content; null for none. */
+  /** The type of the content; null for none. */
   contentType: string | null;
   /** The piece. */
   text: string;
 }
 
-/** A message that is complete; it follows its deltas. */
+/** A complete message. It follows its deltas. */
 export interface ParsedMessage {
-  /** Which event it is. */
+  /** The kind of event. */
   type: "message";
   /** The message. */
   message: Message;
 }
 
-/** What `RecoveringParser` reads. */
+/** An event of `RecoveringParser`. */
 export type ParsedEvent = ParsedDelta | ParsedMessage;
 
 /** Options of `RecoveringParser`. */
 export interface RecoveringParserOptions {
-  /** True when the prompt ends with `<|start|>assistant`, as that of a completion does (the default). */
+  /** True when the prompt ends with `<|start|>assistant`, like the prompt of a completion (the default). */
   headerOpen?: boolean;
   /** Names of the functions declared to the model, without the namespace. */
   tools?: Iterable<string>;
 }
 
 /**
- * Longest header in tokens. A real one has at most about 40; past this the model has forgotten `<|message|>` and what
- * it writes is the message, so it streams on instead of waiting for an end that may not come.
+ * The longest header in tokens. A real one has at most about 40. After more tokens, the parser assumes that the model
+ * forgot `<|message|>`. It then streams the words as the message, because the header may never end.
  */
 const maxHeaderTokens = 128;
 
-/** What text between messages may yet become: a header whose `<|start|>`, or `<|start|>assistant`, was forgotten. */
+/** The possible beginnings of a header between messages, where `<|start|>` or `<|start|>assistant` is missing. */
 const headerBeginnings = ["to=", "assistant"];
 
 type HeaderState = { phase: "header"; tokens: number[]; role: Role | null };
@@ -60,16 +60,16 @@ type State = HeaderState | ContentState | { phase: "between"; pending: number[] 
 const noEvents: readonly ParsedEvent[] = Object.freeze([]);
 
 /**
- * Reads what a model writes, whatever it writes: never throws, always ends, and gives well-formed streams the same
- * messages as `StreamableParser`. Malformed ones are read as they were most likely meant:
+ * Parses any output of a model. It never throws and always ends. For well-formed streams it gives the same messages as
+ * `StreamableParser`. Malformed ones are read by their most likely meaning:
  *
- * - between messages a forgotten `<|start|>assistant` is supplied before a header, stray closing tokens are passed
- *   over, and plain text begins a message without a channel;
- * - `<|start|>` or `<|channel|>` inside a message ends it, for control tokens are never text; others are passed over;
- * - a header that never gets its `<|message|>` gives its words to the channel that it names; a tool call cut off there
- *   is dropped;
- * - markers inside a recipient are cut off, a stray word that names no tool is not a recipient, and a declared
- *   function is recognised without its namespace.
+ * - between messages, a missing `<|start|>assistant` is added before a header, stray closing tokens are ignored, and
+ *   plain text begins a message without a channel;
+ * - `<|start|>` or `<|channel|>` inside a message ends it, because control tokens are never text; others are ignored;
+ * - a header without `<|message|>` becomes text on the channel that it names; a tool call that is cut off there is
+ *   dropped;
+ * - markers inside a recipient are cut off, a stray word that is not the name of a tool is not a recipient, and a
+ *   declared function is recognised without its namespace.
  *
  * @example
  * ```ts
@@ -81,14 +81,14 @@ const noEvents: readonly ParsedEvent[] = Object.freeze([]);
  * ```
  */
 export class RecoveringParser {
-  /** Messages that are complete. */
+  /** The complete messages. */
   readonly messages: Message[] = [];
 
   private readonly functions: ReadonlySet<string>;
   private state: State;
   private events: ParsedEvent[] = [];
 
-  /** @throws GptOssError INVALID_ARGUMENT on an unknown option, or one that cannot be meant */
+  /** @throws GptOssError INVALID_ARGUMENT on an unknown or invalid option */
   constructor(options: RecoveringParserOptions = {}) {
     const { headerOpen = true, tools = [] } = readOptions("RecoveringParser", options, optionNames);
     if (typeof headerOpen !== "boolean") throw invalidArgument("headerOpen", "a boolean", headerOpen);
@@ -97,7 +97,7 @@ export class RecoveringParser {
   }
 
   /**
-   * Reads one token; returns what it completed. What is no token is passed over.
+   * Reads one token and returns the new events. An invalid token is ignored.
    *
    * @example
    * ```ts
@@ -110,7 +110,7 @@ export class RecoveringParser {
       this.pushControl(token);
     } else if (this.state.phase === "content") {
       const text = this.state.utf8.push(token);
-      return text === null ? noEvents : [this.delta(this.state, text)]; // what nearly all tokens come to
+      return text === null ? noEvents : [this.delta(this.state, text)]; // the case of nearly all tokens
     } else if (this.state.phase === "between") {
       this.pushBetween(token, this.state.pending);
     } else {
@@ -120,7 +120,7 @@ export class RecoveringParser {
   }
 
   /**
-   * Reads several tokens, as `push` does one after the other.
+   * Reads several tokens, like successive calls of `push`.
    *
    * @example
    * ```ts
@@ -136,7 +136,7 @@ export class RecoveringParser {
   }
 
   /**
-   * The stream is over. A message under way is complete as it is; a second call returns nothing.
+   * Ends the stream. The current message is complete as it is. A second call returns nothing.
    *
    * @example
    * ```ts
@@ -165,7 +165,7 @@ export class RecoveringParser {
     }
   }
 
-  /** The header under way, or one whose `<|start|>assistant` is taken as said. */
+  /** Returns the current header, or opens one whose `<|start|>assistant` is missing. */
   private openHeader(): HeaderState {
     if (this.state.phase === "header") return this.state;
     const tokens = this.state.phase === "between" ? this.state.pending : [];
@@ -175,7 +175,7 @@ export class RecoveringParser {
     return header;
   }
 
-  /** White space between messages is nothing, `to=` begins a header, all else a message without a channel. */
+  /** Handles a token between messages: white space is ignored, `to=` begins a header, other text begins a message. */
   private pushBetween(token: number, before: readonly number[]): void {
     const tokens = [...before, token];
     const text = textOf(tokens).trimStart();
@@ -201,21 +201,21 @@ export class RecoveringParser {
     this.state = { phase: "content", header, text: "", utf8: new Utf8Stream({ replaceOnePerStep: false }) };
   }
 
-  /** `<|message|>` is missing: the header says where its own words go. */
+  /** Handles a missing `<|message|>`: the header determines where its remaining words go. */
   private startBareContent(tokens: readonly number[], role: Role | null): void {
-    const utf8 = new Utf8Stream({ replaceOnePerStep: false }); // keeps a half character for the token that completes it
+    const utf8 = new Utf8Stream({ replaceOnePerStep: false }); // keeps half a character for the token that completes it
     const { header, text } = this.readBare(decodeInto(utf8, tokens), role);
     this.state = { phase: "content", header, text: "", utf8 };
     this.emit(text);
   }
 
-  /** Completes whatever is under way; `closed` when by a closing token, so that a call is meant as it stands. */
+  /** Completes the current message. `closed`: by a closing token, so a call is complete. */
   private close(closed: boolean): void {
     if (this.state.phase === "between") this.state = { phase: "header", tokens: this.state.pending, role: "assistant" };
     if (this.state.phase === "header") {
       const { tokens, role } = this.state;
       const { header, text } = this.readBare(textOf(tokens), role);
-      const isAddress = !closed && "to=".startsWith(text); // of which the rest was cut off
+      const isAddress = !closed && "to=".startsWith(text); // the rest of `to=` was cut off
       const isMessage = header.recipient === null ? text !== "" && !isAddress : closed;
       if (isMessage) this.startBareContent(tokens, role);
     }
@@ -246,7 +246,7 @@ export class RecoveringParser {
     return events;
   }
 
-  /** A header before `<|message|>`, as the reference reads it, but every text has a reading. */
+  /** Parses a header before `<|message|>` like the reference, but accepts every text. */
   private readHeader(text: string, preset: Role | null): Header {
     const { channel, rest } = splitChannel(text.replace(spaceAfterConstrain, constrainMarker));
     const words = headerWords(rest);
@@ -265,7 +265,9 @@ export class RecoveringParser {
     return { ...author, channel: cutMarkers(channel ?? ""), recipient: this.qualified(recipient), contentType };
   }
 
-  /** A header that lacks `<|message|>`: author, channel and recipient as far as they stand first, the rest is text. */
+  /**
+   * Parses a header without `<|message|>`: author, channel and recipient as far as they come first. The rest is text.
+   */
   private readBare(written: string, preset: Role | null): { header: Header; text: string } {
     const { channel, rest } = splitChannel(written);
     let text = rest.trimStart();
@@ -294,7 +296,9 @@ export class RecoveringParser {
     return { header, text };
   }
 
-  /** The author: a role, or a tool if the first word names one or is addressed to someone; else it is passed over. */
+  /**
+   * Takes the author: a role, or a tool if the first word names one or a recipient follows. Other words are ignored.
+   */
   private takeAuthor(words: string[], preset: Role | null): { role: Role; name: string | null } {
     const [first, second] = words;
     const role = preset ?? (isRole(first) ? first : "assistant");
@@ -337,26 +341,26 @@ function namesOf(tools: unknown): ReadonlySet<string> {
   return new Set(names as string[]);
 }
 
-/** Text of tokens one by one, as they would have streamed; half a character stays in `utf8`. */
+/** Decodes tokens one by one, as in streaming. Half a character stays in `utf8`. */
 function decodeInto(utf8: Utf8Stream, tokens: readonly number[]): string {
   return tokens.map((token) => utf8.push(token) ?? "").join("");
 }
 
-/** The name of the tool that a recipient addresses, functions without their namespace; null when it is none. */
+/** Returns the tool that a recipient names, functions without their namespace. Null when it names no tool. */
 export function calledTool(recipient: string | null | undefined): string | null {
   if (!recipient || recipient === "all" || isRole(recipient)) return null;
   const prefix = `${functionsNamespace}.`;
   return recipient.startsWith(prefix) ? recipient.slice(prefix.length) : recipient;
 }
 
-/** A content type is one word, but a model may put a space after its marker. */
+/** A content type is one word, but a model may write a space after its marker. */
 const spaceAfterConstrain = /<\|constrain\|>[ \t\n\f\r]+(?!to=)/g;
 
 function constrained(type: string): string {
   return `${constrainMarker}${cutMarkers(type) ?? ""}`;
 }
 
-/** A word up to the first control token in it; null when nothing is left. */
+/** Returns a word up to its first control token. Null when nothing is left. */
 function cutMarkers(word: string): string | null {
   const marker = word.indexOf("<|");
   const cut = marker < 0 ? word : word.slice(0, marker);

@@ -19,27 +19,27 @@ import { declaresFunctions, developerText, systemText } from "./system-text.js";
 import { constrainMarker, formatTokens } from "./tokens.js";
 
 /**
- * Conversations as token ids. Every string goes through ordinary encoding in a run of its own, and control tokens are
- * written by id, so what a user or a tool says cannot close its message or open another.
+ * Renders conversations as token ids. Every string is encoded separately as ordinary text, and control tokens are
+ * written by id. So the text of a user or a tool cannot close its message or open another.
  */
 
-/** What of a conversation is written, and how. */
+/** Options that select the parts of a conversation to write, and their order. */
 export interface RenderOptions {
   /**
-   * Which analysis to leave out. `true` (the default) is the reference's rule: when the last assistant message is
-   * `final`, what stands before the first `final` message. `"past"` is what the model was trained with and what
-   * `Engine.chat` does: all that stands before the last `final` message. `false`: none.
+   * The analysis to leave out. `true` (the default) is the reference's rule: when the last assistant message is
+   * `final`, drop the analysis before the first `final` message. `"past"` is the rule of the model's training and of
+   * `Engine.chat`: drop the analysis before the last `final` message. `false`: drop none.
    */
   autoDropAnalysis?: boolean | "past" | undefined;
   /**
-   * What comes first in the header of an assistant's tool call: the recipient, as the reference writes it (the default),
-   * or the channel, as the model itself does.
+   * The order in the header of an assistant's tool call: the recipient first, as the reference writes it (the default),
+   * or the channel first, as the model writes it.
    */
   toolCallOrder?: "recipient-first" | "channel-first" | undefined;
 }
 
 /**
- * All messages, as they are.
+ * Renders all messages unchanged.
  * @throws GptOssError INVALID_ARGUMENT on a malformed conversation
  *
  * @example
@@ -52,7 +52,7 @@ export function renderConversation(conversation: Conversation, options: RenderOp
 }
 
 /**
- * All messages, then `<|start|>` and the role that speaks next: the prompt of a completion.
+ * Renders the prompt of a completion: all messages, then `<|start|>` and the next role.
  * @throws GptOssError INVALID_ARGUMENT on a malformed conversation or role
  *
  * @example
@@ -71,7 +71,8 @@ export function renderConversationForCompletion(
 }
 
 /**
- * All messages; if the last one is the assistant's `final`, it ends with `<|return|>`, as a model must learn to end it.
+ * Renders all messages for training. A last `final` message of the assistant ends with `<|return|>`, so that the model
+ * learns to stop.
  * @throws GptOssError INVALID_ARGUMENT on a malformed conversation
  *
  * @example
@@ -88,7 +89,7 @@ export function renderConversationForTraining(conversation: Conversation, option
 }
 
 /**
- * One message (an object or its JSON text) from `<|start|>` to its closing token.
+ * Renders one message (an object or its JSON text) from `<|start|>` to its closing token.
  * @throws GptOssError INVALID_ARGUMENT on a malformed message
  *
  * @example
@@ -103,25 +104,25 @@ export function renderMessage(message: Message | string, options: RenderOptions 
   return encodeMessage(written(checked, declaresFunctions([checked]), channelFirst));
 }
 
-// --- from messages to what is written of them ---
+// --- from messages to their written form ---
 
-/** A message as it will be written: its tokens depend on nothing else. */
+/** A message in its written form. Its tokens depend on nothing else. */
 export interface WrittenMessage extends Omit<CheckedMessage, "content"> {
-  /** Of each part of the content. */
+  /** The text of each part of the content. */
   texts: string[];
   channelFirst: boolean;
 }
 
 /**
- * The messages that stay, in their order.
+ * Returns the messages to render, in their order.
  * @throws GptOssError INVALID_ARGUMENT on a malformed conversation or option, CONTEXT_OVERFLOW where their number and
- *   length alone say that `contextLength` cannot hold them
+ *   length already exceed `contextLength`
  */
 export function writtenMessages(conversation: Conversation, options: RenderOptions): WrittenMessage[] {
   return finished(writeMessages(conversation, options, Number.POSITIVE_INFINITY));
 }
 
-/** The same in steps of some milliseconds. */
+/** Does the same in steps of some milliseconds. */
 export function* writeMessages(
   conversation: Conversation,
   options: RenderOptions,
@@ -132,7 +133,7 @@ export function* writeMessages(
   const { dropped, channelFirst } = checkOptions(options);
   const hasFunctionTools = declaresFunctions(messages);
   const kept = dropped(messages);
-  // Before and after, for the texts that tell of tools are longer than what they are made of.
+  // Checked before and after, because the text of tools is longer than their definitions.
   if (contextLength !== Number.POSITIVE_INFINITY) {
     const contents = kept.flatMap(({ content }) => content);
     refuseLong(contextLength, kept.length, contents.flatMap(saidBy));
@@ -148,7 +149,7 @@ export function* writeMessages(
   return all;
 }
 
-/** Tokens of each message: `<|start|>`, `<|message|>` and what closes it. */
+/** The minimum number of tokens of a message: `<|start|>`, `<|message|>` and the closing token. */
 export const leastOfMessage = 3;
 
 function refuseLong(contextLength: number, messages: number, texts: readonly string[]): void {
@@ -157,7 +158,7 @@ function refuseLong(contextLength: number, messages: number, texts: readonly str
   if (least >= contextLength) throw contextOverflow(contextLength, null, "messages");
 }
 
-/** Each line of a description becomes a comment of its own, and so a token at least. */
+/** Each line of a description becomes a separate comment, and therefore at least one token. */
 export function refuseManyLines(contextLength: number, text: string): void {
   let lines = 0;
   for (let at = text.indexOf("\n"); at >= 0; at = text.indexOf("\n", at + 1)) {
@@ -165,7 +166,7 @@ export function refuseManyLines(contextLength: number, text: string): void {
   }
 }
 
-/** Texts that are part of what a content will be. */
+/** Returns the texts that will be part of a content. */
 function saidBy(part: Content): string[] {
   if (part.type === "text") return [part.text];
   return [part.type === "developer_content" ? (part.instructions ?? "") : "", ...toldOfTools(part)];
@@ -201,7 +202,7 @@ function unchanged(messages: readonly CheckedMessage[]): readonly CheckedMessage
   return messages;
 }
 
-/** The reference's rule. In a long chat it keeps what was thought after the first final answer. */
+/** The reference's rule. In a long chat it keeps the analysis after the first final answer. */
 function withoutEarlyAnalysis(messages: readonly CheckedMessage[]): readonly CheckedMessage[] {
   const lastAssistant = messages.findLast((message) => message.role === "assistant");
   if (lastAssistant?.channel !== "final") return messages;
@@ -209,7 +210,7 @@ function withoutEarlyAnalysis(messages: readonly CheckedMessage[]): readonly Che
   return messages.filter((message, index) => index >= firstFinal || message.channel !== "analysis");
 }
 
-/** What was thought since the last final answer belongs to the open turn and stays. */
+/** Keeps the analysis since the last final answer, because it belongs to the open turn. */
 function withoutPastAnalysis(messages: readonly CheckedMessage[]): readonly CheckedMessage[] {
   const lastFinal = messages.findLastIndex((message) => message.role === "assistant" && message.channel === "final");
   return messages.filter((message, index) => index > lastFinal || message.channel !== "analysis");
@@ -231,12 +232,12 @@ function contentText(part: Content, hasFunctionTools: boolean): string {
   }
 }
 
-// --- from there to tokens ---
+// --- from the written form to tokens ---
 
-/** What a message consists of: control tokens by id, and texts that are encoded each by itself. */
+/** A part of a message: a control token by id, or a text that is encoded separately. */
 export type Part = number | string;
 
-/** One message from `<|start|>` to its closing token. */
+/** Returns the parts of one message from `<|start|>` to its closing token. */
 export function partsOf(message: WrittenMessage): Part[] {
   const { texts } = message;
   return [formatTokens.start, ...headerOf(message), formatTokens.message, ...texts, closingToken(message)].filter(
@@ -244,17 +245,17 @@ export function partsOf(message: WrittenMessage): Part[] {
   );
 }
 
-/** Its tokens, from `<|start|>` to its closing one. */
+/** Returns the tokens of one message from `<|start|>` to its closing token. */
 export function encodeMessage(message: WrittenMessage): Uint32Array {
   return joined(partsOf(message).map((part) => (typeof part === "number" ? [part] : tokenizer.encode(part))));
 }
 
-/** `<|call|>` after what the assistant addresses to anybody, else `<|end|>`. */
+/** `<|call|>` after an assistant message with a recipient, else `<|end|>`. */
 export function closingToken(message: Pick<WrittenMessage, "role" | "recipient">): number {
   return message.role === "assistant" && message.recipient !== null ? formatTokens.call : formatTokens.end;
 }
 
-/** `<|start|>` and the role: the header whose rest a completion writes. */
+/** `<|start|>` and the role: the beginning of a header that a completion continues. */
 export function openingOf(role: Role): Uint32Array {
   return joined([[formatTokens.start], tokenizer.encode(role)]);
 }
@@ -269,7 +270,7 @@ export function joined(runs: readonly ArrayLike<number>[]): Uint32Array {
   return tokens;
 }
 
-/** Author, recipient, channel, content type; the channel before the recipient only where a call asks for it. */
+/** Author, recipient, channel, content type. The channel precedes the recipient only for a call with `channelFirst`. */
 function headerOf(message: WrittenMessage): Part[] {
   const { role, name, recipient, channel, contentType } = message;
   const author = role === "tool" ? [name ?? ""] : name === null ? [role] : [role, `:${name}`];

@@ -1,7 +1,7 @@
 import type { CheckedMessage, DeveloperContent, SystemContent } from "./message.js";
 import { functionsNamespace, toolsSection } from "./tools.js";
 
-/** The text of the system message: sections joined by a blank line, each left out when its field is. */
+/** Returns the text of the system message: sections joined by a blank line, without the sections of absent fields. */
 export function systemText(system: SystemContent, hasFunctionTools: boolean): string {
   const top: string[] = [];
   if (isSet(system.model_identity)) top.push(system.model_identity);
@@ -22,7 +22,7 @@ export function systemText(system: SystemContent, hasFunctionTools: boolean): st
   return sections.join("\n\n");
 }
 
-/** The text of a developer message: instructions, then tools. Empty instructions still have their heading. */
+/** Returns the text of a developer message: instructions, then tools. Empty instructions still have their heading. */
 export function developerText(developer: DeveloperContent): string {
   const sections: string[] = [];
   if (isSet(developer.instructions)) sections.push("# Instructions", developer.instructions);
@@ -30,7 +30,7 @@ export function developerText(developer: DeveloperContent): string {
   return sections.join("\n\n");
 }
 
-/** Whether any developer message declares functions; the system message then says where calls to them go. */
+/** Whether any developer message declares functions. The system message then states the channel of their calls. */
 export function declaresFunctions(messages: readonly CheckedMessage[]): boolean {
   return messages.some((message) =>
     message.content.some(

@@ -1,4 +1,4 @@
-/** The format tokens of `o200k_harmony`. They enter a prompt by id only: no text, whoever wrote it, encodes to one. */
+/** The format tokens of `o200k_harmony`. They enter a prompt only by id: no text encodes to one. */
 export const formatTokens = {
   startOfText: 199998,
   endOfText: 199999,
@@ -19,7 +19,7 @@ export function endsMessage(token: number): boolean {
 }
 
 /**
- * Tokens that close a message: `<|return|>`, `<|end|>`, `<|call|>`.
+ * Returns the tokens that close a message: `<|return|>`, `<|end|>`, `<|call|>`.
  *
  * @example
  * ```ts
@@ -31,7 +31,8 @@ export function stopTokens(): number[] {
 }
 
 /**
- * Tokens at which sampling of an assistant turn stops: `<|return|>` and `<|call|>`; `<|end|>` only separates messages.
+ * Returns the tokens that end sampling of an assistant turn: `<|return|>` and `<|call|>`. `<|end|>` only separates
+ * messages.
  *
  * @example
  * ```ts
@@ -42,9 +43,9 @@ export function stopTokensForAssistantActions(): number[] {
   return [formatTokens.return, formatTokens.call];
 }
 
-/** What ends a turn of the assistant; `<|end|>` ends a message of it only. */
+/** The tokens that end a turn of the assistant. `<|end|>` ends only a message. */
 export const turnEnds: readonly number[] = [formatTokens.endOfText, formatTokens.return, formatTokens.call];
 
-/** The marker as it appears in the header text and in `content_type`, where it stands for the control token. */
+/** The marker in header text and in `content_type`, where it represents the control token. */
 export const constrainMarker = "<|constrain|>";
 export const channelMarker = "<|channel|>";

@@ -3,11 +3,11 @@ import { invalidArgument } from "../errors.js";
 import { schemaType } from "./json-schema-type.js";
 import type { ToolDescription, ToolNamespace, ToolNamespaces } from "./message.js";
 
-/** Tool definitions: from the shape of OpenAI's API, and as the text that stands in a prompt. */
+/** Tool definitions: reads the shape of OpenAI's API, and writes the text of the prompt. */
 
 /** A function tool as OpenAI's Chat Completions API has it. */
 export interface FunctionTool {
-  /** Which tool it is. */
+  /** The kind of tool. */
   type: "function";
   /** The function. */
   function: FunctionDefinition;
@@ -17,21 +17,23 @@ export interface FunctionTool {
 export interface FunctionDefinition {
   /** 1 to 256 characters without spaces, "<" and ">". */
   name: string;
-  /** What it does, for the model to read. */
+  /** The purpose of the function. The model reads it. */
   description?: string | null;
-  /** JSON Schema of the arguments; absent or null: the function takes none. */
+  /** JSON Schema of the arguments. Absent or null: the function takes none. */
   parameters?: unknown;
-  /** `true`: a chat refuses parameters that it cannot hold the model to; else it only describes them. No part of the prompt. */
+  /**
+   * `true`: a chat refuses parameters that it cannot enforce. Otherwise it only describes them. Not part of the prompt.
+   */
   strict?: boolean | null;
 }
 
-/** Namespace that holds the caller's functions; their recipients are `functions.NAME`. */
+/** The namespace of the caller's functions. Their recipients are `functions.NAME`. */
 export const functionsNamespace = "functions";
 
-/** A name must stay one word of a message header, and be distinguishable from its markers. */
+/** A name must be one word of a message header and must differ from its markers. */
 const toolName = /^[^\s<>]{1,256}$/;
 
-/** @throws GptOssError INVALID_ARGUMENT unless a tool of this name can be addressed in a message header. */
+/** @throws GptOssError INVALID_ARGUMENT unless a message header can address a tool of this name. */
 export function checkToolName(value: unknown, name: string, field = name): string {
   if (typeof value !== "string" || !toolName.test(value)) {
     throw invalidArgument(name, 'a name of 1 to 256 characters without spaces, "<" and ">"', value, field);
@@ -40,7 +42,7 @@ export function checkToolName(value: unknown, name: string, field = name): strin
 }
 
 /**
- * The `functions` namespace of OpenAI function-tool definitions.
+ * Returns the `functions` namespace of OpenAI function-tool definitions.
  * @throws GptOssError INVALID_ARGUMENT on another kind of tool, a bad or repeated name
  */
 export function functionTools(tools: unknown, name = "tools"): ToolNamespace {
@@ -75,7 +77,10 @@ function readFunctionTool(tool: unknown, name: string): ToolDescription {
   return { name: checkToolName(member(definition, "name"), `${name}.function.name`), description, parameters };
 }
 
-/** The `# Tools` section; namespaces in the order of their keys' code points, as the reference's sorted map has them. */
+/**
+ * Returns the `# Tools` section. Namespaces are sorted by the code points of their keys, like the reference's sorted
+ * map.
+ */
 export function toolsSection(namespaces: ToolNamespaces): string {
   const keys = Object.keys(namespaces).sort(byCodePoints);
   return ["# Tools", ...keys.map((key) => namespaceText(namespaces[key]!))].join("\n\n");
@@ -98,7 +103,7 @@ function namespaceText(namespace: ToolNamespace): string {
   return lines.join("\n");
 }
 
-/** Lines without their ends; an end of line at the end of the text starts no further line. */
+/** Splits into lines without their ends. A final end of line starts no further line. */
 function linesOf(text: string): string[] {
   const lines = text.split("\n");
   const last = lines.pop()!;

@@ -1,16 +1,16 @@
 import { tokenBytes, tokenText } from "../tokenizer/token-table.js";
 
-/** Bytes of successive tokens as text, never half a character: the tail waits for the token that completes it. */
+/** Decodes the bytes of successive tokens, never half a character: the tail waits for the token that completes it. */
 export class Utf8Stream {
-  /** `buffer[from, to)` waits. */
+  /** `buffer[from, to)` is the waiting tail. */
   private buffer = Buffer.alloc(0);
   private from = 0;
   private to = 0;
   private readonly replaceOnePerStep: boolean;
 
   /**
-   * An invalid sequence becomes one U+FFFD. With `replaceOnePerStep`, as in the reference, it also ends the step: what
-   * follows it is looked at with the next token, or by `flush`. Otherwise at most three bytes ever wait.
+   * An invalid sequence becomes one U+FFFD. With `replaceOnePerStep`, as in the reference, it also ends the step: the
+   * bytes after it are decoded with the next token, or by `flush`. Otherwise at most three bytes ever wait.
    */
   constructor(options: { replaceOnePerStep: boolean }) {
     this.replaceOnePerStep = options.replaceOnePerStep;
@@ -18,7 +18,7 @@ export class Utf8Stream {
 
   /**
    * Adds the bytes of a token and returns the text that is now certain, or null while there is none.
-   * @throws GptOssError INVALID_ARGUMENT when there is no such token
+   * @throws GptOssError INVALID_ARGUMENT for an unknown token
    */
   push(token: number): string | null {
     if (this.from === this.to) {
@@ -38,7 +38,7 @@ export class Utf8Stream {
     return text === "" ? null : text;
   }
 
-  /** The waiting tail, invalid parts replaced. */
+  /** Returns the waiting tail, with invalid parts replaced. */
   flush(): string {
     if (this.from === this.to) return "";
     const text = decode(this.buffer.subarray(this.from, this.to));
@@ -46,7 +46,7 @@ export class Utf8Stream {
     return text;
   }
 
-  /** Behind what waits; room grows by doubling, so that however much waits, a byte is moved a few times at most. */
+  /** Appends after the waiting bytes. The buffer grows by doubling, so that each byte is moved only a few times. */
   private append(bytes: Uint8Array): void {
     const waiting = this.to - this.from;
     if (this.to + bytes.length > this.buffer.length) {
@@ -62,12 +62,12 @@ export class Utf8Stream {
   }
 }
 
-/** Text of tokens that belong together; invalid parts replaced. Every id must be one of the tokenizer's. */
+/** Decodes tokens that belong together. Invalid parts are replaced. Every id must be one of the tokenizer's. */
 export function textOf(tokens: readonly number[]): string {
   return wholeTextOf(tokens) ?? decode(bytesOf(tokens));
 }
 
-/** The same, or null when their bytes are not UTF-8. */
+/** Does the same, but returns null when the bytes are not UTF-8. */
 export function strictTextOf(tokens: readonly number[]): string | null {
   return wholeTextOf(tokens) ?? decodeStrict(bytesOf(tokens));
 }
@@ -86,7 +86,7 @@ function bytesOf(tokens: readonly number[]): Uint8Array {
   return Buffer.concat(tokens.map(tokenBytes));
 }
 
-/** Text of whole bytes; invalid parts replaced, a byte order mark kept. */
+/** Decodes bytes. Invalid parts are replaced, a byte order mark is kept. */
 function decode(bytes: Uint8Array): string {
   return lossy.decode(bytes);
 }
@@ -102,7 +102,7 @@ function decodeStrict(bytes: Uint8Array): string | null {
 const lossy = new TextDecoder("utf-8", { ignoreBOM: true });
 const strict = new TextDecoder("utf-8", { ignoreBOM: true, fatal: true });
 
-/** Where the complete characters from `at` on end, and the length of the invalid sequence there, if it is one. */
+/** Returns the end of the complete characters from `at` on, and the length of an invalid sequence there, if any. */
 function validUntil(bytes: Uint8Array, at: number, to: number): { end: number; invalid: number } {
   let end = at;
   while (end < to) {
@@ -113,7 +113,7 @@ function validUntil(bytes: Uint8Array, at: number, to: number): { end: number; i
   return { end, invalid: 0 };
 }
 
-/** Length of the character at `at`; 0 when it is cut off by the end; minus the length of an invalid sequence. */
+/** Length of the character at `at`. 0 when the end cuts it off; minus the length of an invalid sequence. */
 function characterLength(bytes: Uint8Array, at: number, to: number): number {
   const lead = bytes[at]!;
   if (lead < 0x80) return 1;
