@@ -2,19 +2,19 @@ import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { GptOssError, refusalOf } from "./errors.js";
 
-/** What is known where no addon could be loaded. */
+/** The facts about a failed attempt to load the addon. */
 export interface Failure {
-  /** Folder of the package. */
+  /** The folder of the package. */
   root: string;
-  /** Every file that was looked for. */
+  /** All files that were tried. */
   tried: string[];
-  /** The one that is there and does not load, and why. */
+  /** The file that exists but does not load, and the reason. */
   broken?: { file: string; reason: string; cause: unknown };
 }
 
 /**
- * What went wrong, and what helps where the package lies: in a checkout, or as npm, pnpm or Yarn install it. Where the
- * system has no memory or no more files for the addon, it is not missing: OUT_OF_MEMORY, RESOURCE_LIMIT.
+ * Describes the failure and the remedy for the way the package was installed: a checkout, npm, pnpm or Yarn. When the
+ * system has no memory or no more files for the addon, the addon is not missing: OUT_OF_MEMORY, RESOURCE_LIMIT.
  */
 export function addonNotFound({ root, tried, broken }: Failure): GptOssError {
   const refusal = broken && addonRefusal(broken);
@@ -40,12 +40,12 @@ export function addonNotFound({ root, tried, broken }: Failure): GptOssError {
 }
 
 function addonRefusal({ file, reason, cause }: NonNullable<Failure["broken"]>) {
-  // The loader of glibc says no more than that; the other reason is a place from which nothing may be run.
+  // glibc's loader gives only this message. The other possible reason is a file system that forbids execution.
   if (/failed to map segment/.test(reason) && !/not permitted/.test(reason) && !isNoExec(file)) return "OUT_OF_MEMORY";
   return refusalOf(cause) ?? refusalOf(reason);
 }
 
-/** Whether the file lies on a file system that is mounted with `noexec`. */
+/** Whether the file is on a file system that is mounted with `noexec`. */
 function isNoExec(file: string): boolean {
   try {
     const mounts = readFileSync("/proc/self/mounts", "utf8")
@@ -75,7 +75,7 @@ export function rebuildAdvice(root: string): string {
   return `npm rebuild ${name} --ignore-scripts=false in ${project}`;
 }
 
-/** Of the programs that a build takes. */
+/** Returns the build tools that are missing. */
 function missingTools(): string[] {
   const folders = (process.env.PATH ?? "").split(path.delimiter);
   const has = (program: string) => folders.some((folder) => existsSync(path.join(folder, program)));

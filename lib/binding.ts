@@ -6,19 +6,19 @@ import { inThisRealm } from "./common/realm.js";
 import { isError } from "./errors.js";
 import { packageManifest, packageRoot } from "./package-root.js";
 
-/** How far `Engine.load` has come; `onProgress` gets it. */
+/** The progress of `Engine.load`, passed to `onProgress`. */
 export interface LoadProgress {
-  /** "open": files are opened and checked; "pack": weights are copied or reordered; "ready": all is done. */
+  /** "open": files are opened and checked. "pack": weights are copied or reordered. "ready": loading is complete. */
   phase: "open" | "pack" | "ready";
-  /** Bytes that are loaded so far. */
+  /** Bytes loaded so far. */
   loadedBytes: number;
-  /** Bytes that are to be loaded. */
+  /** Bytes to load in total. */
   totalBytes: number;
-  /** The file of packed weights that this start makes for later ones. */
+  /** The file of packed weights that this load writes for later ones. */
   writes?: string;
 }
 
-/** What the addon takes: every value present, 0 where the addon chooses. */
+/** The engine options of the addon: every value is present, 0 where the addon chooses. */
 export interface NativeEngineOptions {
   backend: string;
   threads: number;
@@ -37,26 +37,30 @@ export interface NativeEngineOptions {
 
 export { packageRoot };
 
-/** The one file that finds, loads and types the addon. */
+/** This file alone finds, loads and types the addon. */
 
 export interface NativeTokenizer {
   /**
-   * Text that spells out one of these special tokens becomes that token; all other text is ordinary. Null: there are more
-   * than `most` tokens, and not all of the text was read.
+   * Text that spells out one of these special tokens becomes that token. All other text is ordinary. Null: the text has
+   * more than `most` tokens, and encoding stopped early.
    */
   tokenizerEncode(text: string, allowedSpecial?: Uint32Array, most?: number): Uint32Array | null;
-  /** The same into `target`, as far as it reaches; returns how many tokens the text has. */
+  /** Does the same into `target`, as far as it has room. Returns the number of tokens of the text. */
   tokenizerEncodeInto(text: string, target: Uint32Array, allowedSpecial?: Uint32Array): number;
-  /** Several texts, each by itself, on a thread of the pool; after `cancel` the promise soon rejects with CANCELLED. */
+  /**
+   * Encodes several texts separately on a thread of the pool. After `cancel` the promise soon rejects with CANCELLED.
+   */
   tokenizerEncodeAsync(
     texts: readonly string[],
     allowedSpecial?: Uint32Array,
     most?: number,
   ): { promise: Promise<(Uint32Array | null)[]>; cancel(): void };
   tokenizerCount(text: string): number;
-  /** Bytes of ordinary tokens and of the 1,091 special ones; throws INVALID_ARGUMENT on an id above 201088. */
+  /**
+   * Returns the bytes of ordinary tokens and of the 1,091 special ones. Throws INVALID_ARGUMENT for an id above 201088.
+   */
   tokenizerDecode(ids: Uint32Array): Uint8Array;
-  /** The bytes of all 201,089 tokens one after the other, and where each of them ends. */
+  /** The bytes of all 201,089 tokens one after the other, and the end position of each. */
   tokenizerTable(): { bytes: Uint8Array; ends: Uint32Array };
 }
 
@@ -79,9 +83,9 @@ export interface NativeSamplingParams {
   maskReserved: boolean;
 }
 
-/** What a draw depends on beside logits and params; `lib/generation/sampling.ts` defines how. */
+/** The inputs of a draw besides logits and params. `lib/generation/sampling.ts` defines their use. */
 export interface NativeSamplingContext {
-  /** Which of the n choices. */
+  /** The index of the choice among the n choices. */
   choice: number;
   prompt: Uint32Array;
   completion: Uint32Array;
@@ -93,7 +97,7 @@ export interface NativeSamplingContext {
 export interface NativeTimings {
   /** From the request until it runs. */
   queueMilliseconds: number;
-  /** From there to the first token. */
+  /** From the start of the run to the first token. */
   prefillMilliseconds: number;
   /** From the first to the last token. */
   decodeMilliseconds: number;
@@ -107,17 +111,17 @@ export interface TokenLogprob {
   logprob: number;
 }
 
-/** `index` is which of the request's n choices it is about. Every choice ends with one "done", or all with one "error". */
+/** `index` is the event's choice among the n choices. Every choice ends with one "done", or all with one "error". */
 export type NativeEvent = {
   id: number;
   index: number;
-} /** Of a request with a constraint, once: it is compiled and the request waits to run. `tool` null: the final format. */ & (
+} /** Once for a request with a constraint: it is compiled and waits to run. `tool` null: the final format. */ & (
   | { kind: "accepted"; relaxed: { tool: string | null; reason: string }[] }
   | { kind: "token"; token: number; text: string; logprob: number; top?: TokenLogprob[] }
-  /** A row of logits for the request's logitsProcessor; the choice waits until `supplyLogits` brings it back. */
+  /** A row of logits for the request's logitsProcessor. The choice waits until `supplyLogits` returns it. */
   | { kind: "process"; tokens: Uint32Array; logits: Float32Array }
   | { kind: "logits"; logits: Float32Array }
-  /** `text`: what was held back as a possible stop string, or an incomplete character, and is text after all. */
+  /** `text`: text that was held back as a possible stop string or an incomplete character, and is text after all. */
   | {
       kind: "done";
       reason: "stop" | "length" | "cancelled";
@@ -131,32 +135,32 @@ export type NativeEvent = {
 export interface NativeRequest {
   id: number;
   prompt: Uint32Array;
-  /** Choices that share the prompt's pages; choice i draws from the random stream (seed, i). */
+  /** Choices that share the prompt's pages. Choice i draws from the random stream (seed, i). */
   n: number;
   maxTokens: number;
-  /** The first so many tokens are not stop tokens: those are banned until then. */
+  /** The number of first tokens that are not stop tokens: stop tokens are banned until then. */
   minTokens: number;
   stopTokens: Uint32Array;
-  /** Texts that end the completion; they are not part of its text. */
+  /** Texts that end the completion. They are not part of its text. */
   stop: string[];
   sampling: NativeSamplingParams;
   bias: { tokens: Uint32Array; values: Float32Array };
   topLogprobs: number;
-  /** Higher runs sooner; no more than waiting for a minute is worth. */
+  /** Higher runs sooner. The effect is bounded by one minute of waiting. */
   priority: number;
-  /** Who asks: tenants take turns, and share the queue. */
+  /** The name of the client. Tenants take turns, and share the queue. */
   tenant: string;
-  /** Prefixes are shared within one salt only. */
+  /** Prefixes are shared only within one salt. */
   cacheSalt: string;
-  /** Logits go through JavaScript before each draw. */
+  /** Whether logits go through JavaScript before each draw. */
   processed: boolean;
-  /** JSON text of a `Constraint`, checked; the addon compiles it on a thread of its own. */
+  /** The checked JSON text of a `Constraint`. The addon compiles it on a separate thread. */
   constraint: string | null;
-  /** > 0: the logits of that many last positions of the prompt instead of a completion. */
+  /** Above 0: compute the logits of this many last positions of the prompt instead of a completion. */
   logitsLast: number;
 }
 
-/** The config of a checkpoint as its files state it. */
+/** The config of a checkpoint, as in its files. */
 export interface ModelConfig {
   /** Transformer layers. */
   layers: number;
@@ -174,7 +178,7 @@ export interface ModelConfig {
   experts: number;
   /** Experts that the router chooses for each token. */
   expertsPerToken: number;
-  /** Rows of the embedding, and so logits of a position. */
+  /** Rows of the embedding, which is also the number of logits of a position. */
   vocab: number;
   /** Tokens that a layer of type "sliding" sees. */
   slidingWindow: number;
@@ -184,25 +188,25 @@ export interface ModelConfig {
   swigluLimit: number;
   /** Factor of the sigmoid in SwiGLU. */
   swigluAlpha: number;
-  /** Tokens of a sequence that the model was made for. */
+  /** The context length, in tokens, that the model was made for. */
   maxContext: number;
   /** Number of parameters. */
   parameters: number;
-  /** What the attention of each layer sees. */
+  /** The attention type of each layer. */
   layerTypes: ("sliding" | "full")[];
   /** Rotary embedding, with the scaling of YaRN. */
   rope: {
     /** Base of the frequencies. */
     theta: number;
-    /** By how much the context is stretched. */
+    /** The factor by which the context is stretched. */
     factor: number;
-    /** Rotations in the original context from which on a frequency stays as it is. */
+    /** The number of rotations in the original context from which a frequency is unchanged. */
     betaFast: number;
-    /** Rotations in the original context below which a frequency is divided by `factor`. */
+    /** The number of rotations in the original context below which a frequency is divided by `factor`. */
     betaSlow: number;
-    /** Tokens of the context before it was stretched. */
+    /** The context length in tokens before stretching. */
     originalContext: number;
-    /** Whether the two borders are rounded to whole dimensions. */
+    /** Whether the two bounds are rounded to whole dimensions. */
     truncate: boolean;
   };
   /** Ids that end a completion, as the checkpoint lists them. */
@@ -212,7 +216,7 @@ export interface ModelConfig {
 export interface NativeEngineInfo {
   /** The config of the checkpoint, and the layout of its files. */
   model: ModelConfig & {
-    /** How its tensors are named and packed. */
+    /** The naming and packing of its tensors. */
     layout: "huggingface" | "original" | "synthetic";
   };
   /** "cpu" or "cuda". */
@@ -223,11 +227,13 @@ export interface NativeEngineInfo {
   isa: string;
   /** Worker threads of the CPU backend. */
   threads: number;
-  /** Why so many: "asked for", the cores there are, or the limit that holds: affinity, the cgroup's quota. */
+  /**
+   * The reason for this number: "asked for", the available cores, or the limit that applies (affinity, cgroup quota).
+   */
   threadsReason: string;
   /**
-   * Memory, in bytes unless it says tokens. With `denseWeights: "q8"`, matrices that are copied are not read from
-   * the files any more.
+   * Memory, in bytes unless it says tokens. With `denseWeights: "q8"`, the copied matrices are no longer read from the
+   * files.
    */
   memory: {
     /** Mapped weight files. */
@@ -238,39 +244,39 @@ export interface NativeEngineInfo {
     workspaceBytes: number;
     /** The KV cache. */
     kvBytes: number;
-    /** Tokens that the KV cache holds. */
+    /** The capacity of the KV cache in tokens. */
     kvTokens: number;
-    /** Memory that could be used before anything was loaded, page cache included. */
+    /** The usable memory before anything was loaded, page cache included. */
     availableBytes: number;
-    /** Where that number comes from: the machine, the cgroup, or `ulimit -v`. */
+    /** The source of that number: the machine, the cgroup, or `ulimit -v`. */
     availableReason: string;
   };
   /** Element type of keys and values. */
   kvCacheDtype: "f32" | "bf16" | "fp8";
-  /** Of activations: float32, or bf16 with float32 sums. */
+  /** "exact": float32 activations. "fast": bf16 activations with float32 sums. */
   numerics: "exact" | "fast";
-  /** Attention, embedding and head as they are in the files, or a lossy copy of them in 8 bits. */
+  /** Attention, embedding and head: as in the files, or a lossy 8-bit copy. */
   denseWeights: "bf16" | "q8";
-  /** Where the experts are in the backend's own order: nowhere, a copy in memory, or a file; `reason`: why no file. */
+  /** The experts in the backend's own order. */
   packedWeights: {
-    /** Where they are. */
+    /** The place: no copy, a copy in memory, or a file. */
     in: "none" | "memory" | "file";
-    /** The file. */
+    /** The path of the file. */
     path?: string;
-    /** Why there is no file. */
+    /** The reason why there is no file. */
     reason?: string;
   };
   /** Whether a request gives the same bits in any batch. */
   repeatable: boolean;
   /** Whether beginnings of prompts are reused. */
   prefixCache: boolean;
-  /** The limits that hold, after all defaults. They have the names of their options. */
+  /** The limits in effect, after all defaults. They have the names of their options. */
   limits: {
     /** Tokens of one sequence, prompt and output together. */
     contextLength: number;
-    /** Sequences that run at once. */
+    /** Running sequences. */
     maxSequences: number;
-    /** Requests that wait. */
+    /** Waiting requests. */
     maxQueue: number;
     /** Tokens of one step. */
     maxBatchTokens: number;
@@ -278,77 +284,81 @@ export interface NativeEngineInfo {
 }
 
 /**
- * How values are distributed since the engine was loaded. Times are in milliseconds. Percentiles are exact within
- * 10 %.
+ * The distribution of values since the engine was loaded. Times are in milliseconds. Percentiles are exact within 10 %.
  */
 export interface Histogram {
-  /** How many values. */
+  /** The number of values. */
   count: number;
-  /** Their sum. */
+  /** The sum of the values. */
   sum: number;
-  /** Half of the values are at most this. */
+  /** The median: half of the values are at most this. */
   p50: number;
-  /** Nine of ten are at most this. */
+  /** The 90th percentile. */
   p90: number;
-  /** 99 of 100 are at most this. */
+  /** The 99th percentile. */
   p99: number;
-  /** The largest. */
+  /** The largest value. */
   max: number;
   /**
-   * How many values lie from `from` on, below the next bucket; 12 % wide, empty ones are left out. Absent where only the
-   * sums are kept.
+   * The number of values in each bucket, from `from` up to the next bucket. Buckets are 12 % wide, and empty ones are
+   * left out. Absent where only the sums are kept.
    */
   buckets?: {
-    /** The least value of the bucket. */
+    /** The lower bound of the bucket. */
     from: number;
-    /** How many values it has. */
+    /** The number of values in the bucket. */
     count: number;
   }[];
 }
 
-/** Pages of 64 tokens of one group of layers. Cached ones hold a prefix that nobody uses now; they count as free too. */
+/**
+ * Pages of 64 tokens of one group of layers. Cached pages hold a prefix that no sequence uses now; they also count as
+ * free.
+ */
 export interface PageStats {
   /** All pages. */
   total: number;
-  /** Pages that can be taken. */
+  /** Pages that can be allocated. */
   free: number;
   /** Free pages that still hold a prefix. */
   cached: number;
-  /** Used by more than one sequence. */
+  /** Pages of more than one sequence. */
   shared: number;
 }
 
-/** Counters and times of an engine since it was loaded. All engines attached to it have the same. */
+/** Counters and times of an engine since it was loaded. All engines attached to it report the same. */
 export interface EngineStats {
-  /** Sequences that have a place. */
+  /** Running sequences. */
   running: number;
-  /** Requests that could run if they had one. */
+  /** Requests that are ready to run and wait for a place. */
   waiting: number;
-  /** Sequences, running or not, that wait for their client: a reader that is behind, a logitsProcessor. Absent: none. */
+  /** Sequences, running or not, that wait for a slow reader or a logitsProcessor. Absent: none. */
   blocked?: number;
-  /** Those of the blocked ones that are not running: others have their places. Absent: none. */
+  /** Blocked sequences that are not running, because others have their places. Absent: none. */
   aside?: number;
-  /** Closed, or broken: the device failed, or its checkpoint was written to. Nothing runs any more. Absent: not known. */
+  /**
+   * True when the engine is closed or broken: the device failed, or its checkpoint was written to. Absent: not known.
+   */
   ended?: boolean;
   /** Forward passes so far. */
   steps: number;
   /** Tokens of the prompts of all requests. */
   promptTokens: number;
-  /** Prompt tokens that were not computed because their pages were found. */
+  /** Prompt tokens that were reused from cached pages instead of computed. */
   cachedTokens: number;
-  /** Tokens that were generated. */
+  /** Generated tokens. */
   completionTokens: number;
-  /** How often a sequence gave up its KV pages to another one. */
+  /** The number of times that a sequence was preempted and lost its KV pages. */
   preemptions: number;
-  /** Compiled schemas and patterns that are kept for requests to come. Absent: not known. */
+  /** Compiled schemas and patterns that are kept for later requests. Absent: not known. */
   grammars?: number;
-  /** Bytes of memory, about, of those that are kept or in use, with the masks made of them: 256 MiB at most. Absent: not known. */
+  /** The approximate bytes of the kept or used ones, with their token masks: 256 MiB at most. Absent: not known. */
   grammarBytes?: number;
-  /** KV pages of the layers that see everything, and of those with a sliding window. */
+  /** KV pages of the full-attention layers, and of the sliding-window layers. */
   pages: {
-    /** Of the layers that see everything. */
+    /** Pages of the full-attention layers. */
     full: PageStats;
-    /** Of the layers with a sliding window. */
+    /** Pages of the sliding-window layers. */
     window: PageStats;
   };
   /** Time of a step. */
@@ -366,38 +376,38 @@ export interface EngineStats {
 export interface NativeEngine {
   readonly info: NativeEngineInfo;
   submit(request: NativeRequest): void;
-  /** Of one choice, or of all. */
+  /** Cancels one choice, or all. */
   cancel(id: number, index?: number): void;
-  /** Stops and restarts the decoding of one choice; it keeps its pages while nobody else needs them. */
+  /** Pauses or resumes the decoding of one choice. It keeps its pages until another sequence needs them. */
   pause(id: number, index: number, paused: boolean): void;
-  /** The answer to a "process" event. */
+  /** Answers a "process" event. */
   supplyLogits(id: number, index: number, logits: Float32Array): void;
   stats(): EngineStats;
-  /** Bytes that one decode step of one sequence reads with `context` tokens in the cache. */
+  /** Returns the bytes that one decode step of one sequence reads with `context` tokens in the cache. */
   bytesPerToken(context: number): number;
-  /** A number with which another thread of this process can `attachEngine`. */
+  /** Returns a number with which another thread of this process can `attachEngine`. */
   share(): number;
   close(): Promise<void>;
 }
 
-/** What `inspectCheckpoint` finds. Sizes are in bytes. */
+/** The result of `inspectCheckpoint`. Sizes are in bytes. */
 export interface CheckpointSummary {
   /** The folder or file. */
   path: string;
-  /** How its tensors are named and packed. */
+  /** The naming and packing of its tensors. */
   layout: "huggingface" | "original" | "synthetic";
-  /** Size of all weight files together. */
+  /** The total size of all weight files. */
   fileBytes: number;
   /** Its config. */
   model: ModelConfig;
   /** Its weight files. */
   files: {
-    /** Where the file lies. */
+    /** The path of the file. */
     path: string;
     /** Its size. */
     bytes: number;
   }[];
-  /** By canonical (Hugging Face) name; `storedName` is what the file calls it. */
+  /** Tensors by canonical (Hugging Face) name. */
   tensors: {
     /** Canonical name. */
     name: string;
@@ -405,20 +415,22 @@ export interface CheckpointSummary {
     storedName: string;
     /** The file that holds it. */
     file: string;
-    /** Element type, as the file has it. */
+    /** The element type in the file. */
     dtype: string;
-    /** Sizes of its dimensions, the slowest first. */
+    /** The sizes of its dimensions, the slowest first. */
     shape: number[];
     /** Its size. */
     bytes: number;
   }[];
-  /** Files with its experts packed for a CPU, beside it and in the user's cache folder, all of them read; `damage` or null. */
+  /**
+   * Files with its experts packed for a CPU, beside it and in the user's cache folder. Each file is read completely.
+   */
   packed: {
-    /** Where the file lies. */
+    /** The path of the file. */
     path: string;
     /** Its size. */
     bytes: number;
-    /** What is wrong with it; null: nothing. */
+    /** The damage of the file. Null: none. */
     damage: string | null;
   }[];
 }
@@ -432,20 +444,20 @@ export interface NativeAddon extends NativeTokenizer {
     onEvents: (events: NativeEvent[]) => void,
     onProgress: ((progress: LoadProgress) => void) | null,
   ): { promise: Promise<NativeEngine>; cancel(): void };
-  /** The same, here and now: blocks this thread. */
+  /** Does the same synchronously: blocks this thread. */
   loadEngineNow(path: string, options: NativeEngineOptions, onEvents: (events: NativeEvent[]) => void): NativeEngine;
-  /** The engine that another thread shared: its own requests and events, the same weights, cache and steps. */
+  /** Attaches to the engine of another thread: separate requests and events, the same weights, cache and steps. */
   attachEngine(handle: number, onEvents: (events: NativeEvent[]) => void): NativeEngine;
   inspect(path: string): Promise<CheckpointSummary>;
-  /** Bytes per second that `threads` threads read from a buffer of `bytes`; the median of 7 runs. */
+  /** Measures the bytes per second that `threads` threads read from a buffer of `bytes`; the median of 7 runs. */
   memoryBandwidth(bytes: number, threads: number): number;
   listBackends(): NativeBackendStatus[];
-  /** What the process may use, and why no more: affinity, cgroups, ulimits. */
+  /** The resources that the process may use, and their limiting factor: affinity, cgroups, ulimits. */
   usable(): { threads: number; threadsReason: string; memoryBytes: number; memoryReason: string };
-  /** Variables that native code reads and cannot use: a sentence for each. */
+  /** The environment variables with values that native code cannot use, with one sentence for each. */
   environmentProblems(): Record<string, string>;
   errorCodes(): string[];
-  /** One draw from one row of logits, exactly as the engine draws the token with this index of a completion. */
+  /** Draws once from a row of logits, exactly as the engine draws the token with this index of a completion. */
   sample(
     logits: Float32Array,
     params: NativeSamplingParams,
@@ -456,13 +468,15 @@ export interface NativeAddon extends NativeTokenizer {
 
 let loaded: NativeAddon | undefined;
 
-/** @throws GptOssError ADDON_NOT_FOUND with every place that was tried, why it did not work and what to do. */
+/** @throws GptOssError ADDON_NOT_FOUND with every path that was tried, the reason of its failure and the remedy. */
 export function addon(): NativeAddon {
   loaded ??= inThisRealm(load());
   return loaded;
 }
 
-/** Where the addon can lie. Tracers of Next.js and others find it because each name is written out here, alone. */
+/**
+ * Returns the possible paths of the addon. Each URL is written out separately, so that file tracers (Next.js) find it.
+ */
 function places(): string[] {
   const platform = `${process.platform}-${process.arch}`;
   const built = new URL(/* webpackIgnore: true */ "../build/Release/gpt_oss.node", import.meta.url);

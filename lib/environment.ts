@@ -2,9 +2,9 @@ import { existsSync } from "node:fs";
 import { addon } from "./binding.js";
 import { GptOssError } from "./errors.js";
 
-/** The environment variables of this package: what they may hold, and what is wrong with them. */
+/** The environment variables of this package: their permitted values, and checks. */
 
-/** Every one that is read, and where. */
+/** All variables that are read, with their purpose. */
 const known = {
   GPT_OSS_BACKEND: 'where to compute when `backend` is "auto"',
   GPT_OSS_DUMP: "an empty folder for the tensors of every step",
@@ -13,7 +13,7 @@ const known = {
   GPT_OSS_TRACE: "a file for the trace",
 } as const;
 
-/** `GPT_OSS_BACKEND`, or `"auto"` where it is not set. @throws GptOssError INVALID_ARGUMENT for what is no backend. */
+/** `GPT_OSS_BACKEND`, or `"auto"` where it is not set. @throws GptOssError INVALID_ARGUMENT for an invalid backend. */
 export function backendOfEnvironment(): string {
   const backend = process.env.GPT_OSS_BACKEND || "auto";
   if (isBackend(backend)) return backend;
@@ -29,7 +29,7 @@ export function isBackend(name: string): boolean {
   return /^(auto|cpu|metal|cuda(:\d+)?)$/.test(name);
 }
 
-/** `GPT_OSS_MODEL`, if it is set. @throws GptOssError MODEL_NOT_FOUND for a path at which there is nothing. */
+/** `GPT_OSS_MODEL`, if it is set. @throws GptOssError MODEL_NOT_FOUND for a path that does not exist. */
 export function modelOfEnvironment(): string | undefined {
   const model = process.env.GPT_OSS_MODEL;
   if (!model || model === "demo" || model.startsWith("synthetic:") || existsSync(model)) return model || undefined;
@@ -39,7 +39,10 @@ export function modelOfEnvironment(): string | undefined {
   );
 }
 
-/** Why nothing can be loaded, by variable; and `unread`: set, of this package by their names, and read by nobody. */
+/**
+ * Returns the problem of each invalid variable. `unread`: set variables with a name of this package that it does not
+ * read.
+ */
 export function examineEnvironment(): { problems: Record<string, string>; unread: string[] } {
   const problems = { ...addon().environmentProblems() };
   const checks = { GPT_OSS_BACKEND: backendOfEnvironment, GPT_OSS_MODEL: modelOfEnvironment };

@@ -1,6 +1,6 @@
 import { types } from "node:util";
 
-/** Every code a `GptOssError` can carry. `native/base/error.h` holds the same list; a test compares the two. */
+/** Every code of a `GptOssError`. `native/base/error.h` has the same list; a test compares the two. */
 export const errorCodes = [
   "MODEL_NOT_FOUND",
   "MODEL_FORMAT",
@@ -24,7 +24,7 @@ export interface GptOssErrorOptions extends ErrorOptions {
   field?: string | null | undefined;
 }
 
-/** The one error type of this package: what was expected, what came, what to do, and a code for programs. */
+/** The only error type of this package. It states what was expected, what was received, the remedy, and a code. */
 export class GptOssError extends Error {
   override readonly name = "GptOssError";
   readonly code: ErrorCode;
@@ -40,7 +40,7 @@ export class GptOssError extends Error {
     if (field) this.field = field;
   }
 
-  /** By name and code: one that another copy of this package has made, or one in another realm, is one too. */
+  /** Compares name and code, so that an error of another copy of this package or of another realm matches as well. */
   static override [Symbol.hasInstance](value: unknown): boolean {
     // biome-ignore lint/complexity/noThisInStatic: a class that extends this one asks here, too
     if (this !== GptOssError) return Function.prototype[Symbol.hasInstance].call(this, value);
@@ -50,7 +50,7 @@ export class GptOssError extends Error {
   }
 }
 
-/** What an error of the system means when it is the process that lacks something: no file or addon is missing then. */
+/** Returns the code for an error of the system that shows a lack of resources: no file or addon is missing then. */
 export function refusalOf(error: unknown): "RESOURCE_LIMIT" | "OUT_OF_MEMORY" | undefined {
   const { code, message } = isError(error)
     ? (error as NodeJS.ErrnoException)
@@ -64,16 +64,16 @@ function isErrorCode(code: unknown): code is ErrorCode {
   return (errorCodes as readonly unknown[]).includes(code);
 }
 
-/** Of any realm, or made by a library that only inherits from Error. */
+/** True for an error of any realm, and for an object of a library that only inherits from Error. */
 export function isError(value: unknown): value is Error {
   return types.isNativeError(value) || value instanceof Error;
 }
 
 /**
- * A prompt that the context cannot hold, in the words of the addon.
+ * The error for a prompt longer than the context, worded as in the addon.
  *
- * @param tokens those that it has; null: more than fit
- * @param field the argument that the prompt is made of
+ * @param tokens the length of the prompt; null: not counted to the end
+ * @param field the argument that contains the prompt
  */
 export function contextOverflow(contextLength: number, tokens: number | null, field: string): GptOssError {
   const size = tokens === null ? `more than ${contextLength - 1}` : String(tokens);
@@ -103,7 +103,7 @@ export function aboutField(error: unknown, fieldOf: (field: string) => string | 
   return field === error.field ? error : new GptOssError(error.code, error.message, { cause: error, field });
 }
 
-/** What a caller's function threw: an error as it is; INVALID_ARGUMENT for what is none. */
+/** Returns the error that a caller's function threw, or INVALID_ARGUMENT for a thrown value that is not an error. */
 export function errorOf(name: string, thrown: unknown): Error {
   if (isError(thrown)) return thrown;
   const message = `${name} threw ${describe(thrown)}, which is no Error`;
@@ -114,7 +114,7 @@ function describe(value: unknown): string {
   try {
     return described(value);
   } catch {
-    return "an object that cannot be read"; // a getter or a trap of it throws
+    return "an object that cannot be read"; // a getter or a trap of the object throws
   }
 }
 
@@ -129,7 +129,7 @@ function described(value: unknown): string {
   return `${String(value)} (${typeof value})`;
 }
 
-/** Runs a call into the addon; its errors carry `code` and `field` already and become `GptOssError`s with the caller's stack. */
+/** Calls the addon. Its errors already carry `code` and `field`; they become `GptOssError`s with the caller's stack. */
 export function nativeCall<T>(call: () => T): T {
   try {
     return call();
@@ -139,7 +139,7 @@ export function nativeCall<T>(call: () => T): T {
 }
 
 export function fromNative(error: unknown): unknown {
-  // Of whichever realm: the addon is loaded in the main one.
+  // The error may be of another realm, because the addon is loaded in the main one.
   if (error instanceof GptOssError || !types.isNativeError(error)) return error;
   const { code, field } = error as Error & { code?: unknown; field?: string };
   return isErrorCode(code) ? new GptOssError(code, error.message, { cause: error, field }) : error;

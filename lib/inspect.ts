@@ -5,9 +5,9 @@ import { modelPath } from "./model-path.js";
 export type { CheckpointSummary } from "./binding.js";
 
 /**
- * Opens and checks a checkpoint as loading would, and tells what is in it.
+ * Opens and checks a checkpoint as loading would, and returns its contents.
  *
- * @throws GptOssError MODEL_NOT_FOUND, MODEL_FORMAT, MODEL_SHAPE or UNSUPPORTED when it is not one that could be loaded.
+ * @throws GptOssError MODEL_NOT_FOUND, MODEL_FORMAT, MODEL_SHAPE or UNSUPPORTED for a checkpoint that cannot be loaded.
  *
  * @example
  * ```ts

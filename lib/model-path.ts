@@ -3,8 +3,8 @@ import { demoModelPath } from "./demo-model/index.js";
 import { invalidArgument } from "./errors.js";
 
 /**
- * Where the checkpoint lies that a user named: a folder or file, or `"demo"` for the embedded demo model. The name of a
- * synthetic model, `"synthetic:20b?seed=1"`, stands for itself: it lies nowhere.
+ * Returns the path of the checkpoint for a user's name: a folder or file, or `"demo"` for the embedded demo model. The
+ * name of a synthetic model, `"synthetic:20b?seed=1"`, is returned unchanged, because it has no file.
  */
 export async function modelPath(model: string): Promise<string> {
   if (typeof model !== "string" || model === "" || model.includes("\0")) {

@@ -3,26 +3,26 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { GptOssError, refusalOf } from "./errors.js";
 
-// A bundler that writes CommonJS leaves no import.meta.url.
+// A bundler that writes CommonJS removes import.meta.url.
 const here: string | undefined = import.meta.url;
 
-/** Folder that `package.json` lies in; lib/ and dist/ are both one level below it. Meaningless in a bundle. */
+/** The folder of `package.json`. lib/ and dist/ are both one level below it. Meaningless in a bundle. */
 export const packageRoot = here ? path.resolve(path.dirname(fileURLToPath(here)), "..") : process.cwd();
 
 let manifest: { name: string; version: string } | undefined;
 
 /**
- * The package.json of this package.
+ * Returns the package.json of this package.
  *
- * @throws GptOssError ADDON_NOT_FOUND when this code has been bundled into another file: the files that it needs stayed where
- *   they were.
+ * @throws GptOssError ADDON_NOT_FOUND when this code is bundled into another file: its other files were not moved with
+ *   it.
  */
 export function packageManifest(): { name: string; version: string } {
   manifest ??= readManifest(manifestUrl());
   return manifest;
 }
 
-/** Where it lies while this runs: webpack puts the name of the source in place of any other import.meta.url. */
+/** The URL at run time. webpack replaces any other use of import.meta.url by the name of the source file. */
 function manifestUrl(): URL | undefined {
   try {
     const url = new URL(/* webpackIgnore: true */ "../package.json", import.meta.url);
@@ -39,7 +39,7 @@ export function readManifest(url: URL | undefined): { name: string; version: str
   } catch (cause) {
     const refusal = refusalOf(cause);
     if (refusal) throw new GptOssError(refusal, `package.json was not read: ${(cause as Error).message}`, { cause });
-    // no such file, or another one: said below
+    // no such file, or the manifest of another package: reported below
   }
   throw new GptOssError(
     "ADDON_NOT_FOUND",

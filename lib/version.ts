@@ -1,6 +1,6 @@
 import { packageManifest } from "./package-root.js";
 
-/** Of this package. */
+/** The version of this package. */
 export function packageVersion(): string {
   return packageManifest().version;
 }
