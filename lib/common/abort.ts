@@ -2,8 +2,8 @@ import { invalidArgument } from "../errors.js";
 import { reading } from "./given-values.js";
 
 /**
- * Signals as they come: of another realm, or of a polyfill that has no more than `aborted`, `reason` and events. Here they
- * are read, so that nothing else relies on more.
+ * Reads abort signals of any kind: of another realm, or of a polyfill with only `aborted`, `reason` and events. No
+ * other code relies on more than these.
  */
 
 export function isAbortSignal(value: unknown): value is AbortSignal {
@@ -14,7 +14,7 @@ export function isAbortSignal(value: unknown): value is AbortSignal {
   );
 }
 
-/** Why it was aborted; never undefined. */
+/** Returns the reason of the abort; never undefined. */
 export function abortReason({ reason }: AbortSignal): unknown {
   return reason === undefined ? new DOMException("This operation was aborted", "AbortError") : reason;
 }
@@ -23,7 +23,7 @@ export function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal !== undefined && reading("signal", () => signal.aborted)) throw abortReason(signal);
 }
 
-/** Calls back at the abort, once; what it returns takes the callback back. */
+/** Calls back once at the abort. The returned function removes the callback. */
 export function onAbort(signal: AbortSignal | undefined, callback: (reason: unknown) => void): () => void {
   if (signal === undefined) return () => {};
   const listener = () => callback(abortReason(signal));
@@ -31,7 +31,7 @@ export function onAbort(signal: AbortSignal | undefined, callback: (reason: unkn
   return () => signal.removeEventListener("abort", listener);
 }
 
-/** @throws GptOssError INVALID_ARGUMENT for what is no signal; undefined is none */
+/** @throws GptOssError INVALID_ARGUMENT for a value that is not a signal; undefined is allowed */
 export function checkSignal(signal: unknown): void {
   if (signal !== undefined && !reading("signal", () => isAbortSignal(signal)))
     throw invalidArgument("signal", "an AbortSignal", signal);

@@ -1,19 +1,19 @@
-/** What caches may hold together. */
+/** The limits of caches that share a bound. */
 export interface CacheLimits {
-  /** Default: any number. */
+  /** The maximum number of entries. Default: unlimited. */
   entries?: number;
-  /** Of all entries, in the unit that the caches count in. */
+  /** The maximum size of all entries, in the unit of the caches. */
   size: number;
 }
 
 /**
- * A bound for several caches. When they hold too much, the one that holds most forgets what it was asked for longest ago:
- * of k caches that hold something, one that holds no more than the k-th part of the bound loses nothing to the others.
+ * A bound for several caches. When they exceed it together, the largest cache evicts its least recently used entry. So
+ * a cache of at most 1/k of the bound, where k caches are not empty, loses no entry to the others.
  */
 export class SharedBound {
   readonly entries: number;
   readonly size: number;
-  /** Those that hold something; who added something last comes last. */
+  /** The caches that are not empty. The cache with the latest addition comes last. */
   readonly #holders = new Set<Holder>();
   #held = { entries: 0, size: 0 };
 
@@ -22,12 +22,12 @@ export class SharedBound {
     this.size = size;
   }
 
-  /** What all caches hold. */
+  /** The total of all caches. */
   get held(): { readonly entries: number; readonly size: number } {
     return this.#held;
   }
 
-  /** `holder` holds so much more. */
+  /** Counts a new entry of `holder`. */
   add(holder: Holder, size: number): void {
     this.#held = { entries: this.#held.entries + 1, size: this.#held.size + size };
     this.#holders.delete(holder);
@@ -36,7 +36,7 @@ export class SharedBound {
     this.#settle("size");
   }
 
-  /** `holder` holds an entry of this size less. */
+  /** Removes an entry of `holder` from the count. */
   remove(holder: Holder, size: number): void {
     this.#held = { entries: this.#held.entries - 1, size: this.#held.size - size };
     if (holder.entries === 0) this.#holders.delete(holder);
@@ -45,13 +45,16 @@ export class SharedBound {
   #settle(what: "entries" | "size"): void {
     while (this.#held[what] > this[what]) {
       const [most, second] = this.#largest(what);
-      // As far as the second at once, so that each holder is not looked at again for each entry.
+      // Evicts down to the size of the second largest, so that the holders are not searched again for each entry.
       do most.forgetOldest();
       while (this.#held[what] > this[what] && most[what] > second);
     }
   }
 
-  /** Who holds most, and how much the one after it holds. Of equals, who added something last is spared. */
+  /**
+   * Returns the largest holder and the size of the second largest. Of equals, the one with the latest addition comes
+   * second.
+   */
   #largest(what: "entries" | "size"): [Holder, number] {
     let most: Holder | undefined;
     let second = 0;
@@ -73,16 +76,18 @@ interface Holder {
   forgetOldest(): void;
 }
 
-/** Values by key, within a bound that it may share with others; what was not asked for the longest is forgotten first. */
+/**
+ * Values by key, within a bound that may be shared with other caches. The least recently used entry is evicted first.
+ */
 export class BoundedCache<V> implements Holder {
   readonly #bound: SharedBound;
   readonly #onChange: ((value: V, change: 1 | -1) => void) | undefined;
-  /** In the order of use. */
+  /** Entries in the order of use. */
   readonly #entries = new Map<string, { value: V; size: number }>();
   #size = 0;
   #isClosed = false;
 
-  /** @param onChange hears of each value that comes (1), and that goes for whatever reason (-1) */
+  /** @param onChange called with each value that is added (1), and that is removed for any reason (-1) */
   constructor(bound: SharedBound, onChange?: (value: V, change: 1 | -1) => void) {
     this.#bound = bound;
     this.#onChange = onChange;
@@ -92,12 +97,12 @@ export class BoundedCache<V> implements Holder {
     return this.#entries.size;
   }
 
-  /** Of all entries together. */
+  /** The size of all entries together. */
   get size(): number {
     return this.#size;
   }
 
-  /** What was not asked for the longest. */
+  /** The least recently used entry. */
   get oldest(): { key: string; value: V } | undefined {
     for (const [key, { value }] of this.#entries) return { key, value };
     return undefined;
@@ -137,7 +142,7 @@ export class BoundedCache<V> implements Holder {
     if (oldest !== undefined) this.delete(oldest.key);
   }
 
-  /** Forgets all, and keeps nothing from now on. */
+  /** Clears the cache. It stores nothing from now on. */
   close(): void {
     this.#isClosed = true;
     while (this.entries > 0) this.forgetOldest();

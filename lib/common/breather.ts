@@ -1,13 +1,13 @@
 import { setImmediate } from "node:timers/promises";
 
-/** What one piece of work may take before everybody else has a turn. */
+/** The longest time of one piece of work before other work gets a turn. */
 const turnMilliseconds = 5;
 
-/** Lets the event loop turn while something long is done in small steps: `await breather.rest()` between them. */
+/** Yields to the event loop between the small steps of long work: `await breather.rest()` between them. */
 export class Breather {
   #since = performance.now();
 
-  /** Nothing to wait for while the turn has not been long: what is short keeps its place before what comes after it. */
+  /** Returns undefined while the turn is short, so that short work finishes before later work starts. */
   rest(): Promise<void> | undefined {
     return performance.now() - this.#since < turnMilliseconds ? undefined : this.#rest();
   }

@@ -3,15 +3,17 @@ import { GptOssError } from "../errors.js";
 import { JsonNumber, readJson } from "./raw-json.js";
 
 /**
- * JSON whose integers keep all their digits. `JSON.parse` and `JSON.stringify` cut those of more than 53 bits: a bound or
- * an id of 64 bits comes out as another number.
+ * JSON whose integers keep all their digits. `JSON.parse` and `JSON.stringify` round integers of more than 53 bits: a
+ * 64-bit bound or id becomes another number.
  */
 
-/** Levels that the addon reads, and a few for what stands around a schema; also what ends a cyclic object. */
+/**
+ * The levels that the addon reads, and a few for the levels around a schema. The limit also stops at cyclic objects.
+ */
 const maxDepth = 200;
 
 /**
- * As `JSON.stringify` writes it, except: every digit of an integer number below 1e21, of a bigint and of a `JsonNumber`.
+ * Writes JSON like `JSON.stringify`, but with every digit of an integer below 1e21, of a bigint and of a `JsonNumber`.
  *
  * @throws GptOssError INVALID_ARGUMENT for a value that has no JSON text, or more than 200 levels
  */
@@ -22,7 +24,7 @@ export function exactJson(value: unknown): string {
   return text;
 }
 
-/** What `JSON.stringify` writes, several times as fast, where every number in it is exact; undefined: that is not certain. */
+/** Uses `JSON.stringify`, which is several times as fast, where every number is exact. Undefined: not certain. */
 function plainText(value: unknown): string | undefined {
   const before = JsonNumber.written;
   try {
@@ -30,11 +32,11 @@ function plainText(value: unknown): string | undefined {
     if (text === undefined || JsonNumber.written !== before || /\d{16}/.test(text)) return undefined;
     return text;
   } catch {
-    return undefined; // the slow way says why
+    return undefined; // the slow path reports the reason
   }
 }
 
-/** The same of what a caller gave as `name`. @throws GptOssError INVALID_ARGUMENT that names it */
+/** Does the same for the caller's value `name`. @throws GptOssError INVALID_ARGUMENT with this name */
 export function jsonText(name: string, value: unknown, field = name): string {
   try {
     return exactJson(value);
@@ -69,19 +71,19 @@ function write(given: unknown, key: string, depth: number): string | undefined {
 }
 
 /**
- * For another thread, which gets copies of plain values only: each `JsonNumber` in what `parseJson` has read becomes a
- * bigint, in place. Returns whether there was one.
+ * Prepares a result of `parseJson` for another thread, which receives copies of plain values only: each `JsonNumber`
+ * becomes a bigint, in place. Returns whether there was one.
  */
 export function toBigints(value: unknown): boolean {
   return replaceEach(value, (item) => (item instanceof JsonNumber ? BigInt(item.lexeme) : item));
 }
 
-/** Takes `toBigints` back. */
+/** Reverses `toBigints`. */
 export function toJsonNumbers(value: unknown): boolean {
   return replaceEach(value, (item) => (typeof item === "bigint" ? new JsonNumber(String(item)) : item));
 }
 
-/** Replaces members and elements of any depth in place; says whether one was another. */
+/** Replaces members and elements of any depth in place. Returns whether any value changed. */
 function replaceEach(value: unknown, replace: (item: unknown) => unknown): boolean {
   if (typeof value !== "object" || value === null) return false;
   let changed = false;
@@ -91,7 +93,7 @@ function replaceEach(value: unknown, replace: (item: unknown) => unknown): boole
     if (item === holder[name]) {
       changed = replaceEach(item, replace) || changed;
     } else {
-      Object.defineProperty(holder, name, { value: item }); // an assignment to `__proto__` would be another thing
+      Object.defineProperty(holder, name, { value: item }); // an assignment to `__proto__` would set the prototype
       changed = true;
     }
   }
@@ -103,12 +105,13 @@ function hasToJson(value: unknown): value is { toJSON(key: string): unknown } {
   return typeof (value as { toJSON?: unknown }).toJSON === "function";
 }
 
-/** Digits enough to lose some, where a value can stand. Text that only looks like it costs time and nothing else. */
+/** Finds numbers with enough digits to lose some. A false match in a string only costs time. */
 const wideNumber = /[[:,]\s*-?\d{16}/;
 
 /**
- * As `JSON.parse` reads it; integers that a JavaScript number cannot hold are each a `JsonNumber` where `isExact` says so
- * of the names of the members around them (the indexes of arrays left out). A member named `__proto__` is one like any other.
+ * Parses JSON like `JSON.parse`. But an integer that a JavaScript number cannot represent becomes a `JsonNumber` where
+ * `isExact` accepts its path: the names of the members around it, without array indexes. A member named `__proto__` is
+ * treated like any other.
  *
  * @throws SyntaxError
  */
@@ -117,7 +120,7 @@ export function parseJson(text: string, isExact: (path: readonly string[]) => bo
   return wideNumber.test(text) ? withExact(value, readJson(text, "JSON", null), [], isExact) : value;
 }
 
-/** The same value, exact where it is asked for; `raw` is what `readJson` makes of it. */
+/** Returns the same value, with exact numbers where required. `raw` is the result of `readJson`. */
 function withExact(
   value: unknown,
   raw: unknown,

@@ -2,15 +2,19 @@ import { types } from "node:util";
 import { GptOssError, invalidArgument } from "../errors.js";
 
 /**
- * Values as callers give them, each read once: a getter or a Proxy can throw, and say something else the next time. What
- * is checked is the copy, and what is used is what was checked.
+ * Reads each value of a caller only once: a getter or a Proxy can throw, or give another value the next time. The copy
+ * is checked, and only the checked copy is used.
  */
 
-/** Values of one argument, those inside it included; what has more is no conversation and no schema. */
+/**
+ * The maximum number of values of one argument, nested ones included. A larger argument is not a conversation or a
+ * schema.
+ */
 const mostValues = 2 ** 24;
 
 /**
- * Runs what reads the caller's `name`. What a getter, a trap or a method of his throws becomes INVALID_ARGUMENT.
+ * Runs code that reads the caller's `name`. An exception of a getter, a trap or a method of the value becomes
+ * INVALID_ARGUMENT.
  *
  * @param field as that of `invalidArgument`
  * @throws GptOssError
@@ -23,13 +27,13 @@ export function reading<T>(name: string, read: () => T, field: string | null = n
   }
 }
 
-/** What was thrown while the caller's `name` was read, as the error to throw instead. */
+/** Converts an exception from reading the caller's `name` into the error to throw. */
 export function readFailure(name: string, cause: unknown, field: string | null = name): GptOssError {
   if (cause instanceof GptOssError) return cause;
   return new GptOssError("INVALID_ARGUMENT", `${name} cannot be read: ${thrownText(cause)}`, { cause, field });
 }
 
-/** What was thrown, in words; anything can be. */
+/** Describes a thrown value, which may be of any type. */
 function thrownText(thrown: unknown): string {
   try {
     return String(thrown);
@@ -39,18 +43,18 @@ function thrownText(thrown: unknown): string {
 }
 
 /**
- * The same data in arrays, Maps and objects of our own, to any depth. What is neither of them nor a plain object stays
- * what it is: functions, typed arrays, instances of classes.
+ * Copies data into new arrays, Maps and objects, at any depth. Other values than these and plain objects stay the same:
+ * functions, typed arrays, instances of classes.
  *
- * @throws GptOssError INVALID_ARGUMENT for what cannot be read, and for more than 16,777,216 values
+ * @throws GptOssError INVALID_ARGUMENT for unreadable values, and for more than 16,777,216 values
  */
 export function plainCopy<T>(name: string, value: T): T {
   return reading(name, () => new Copier(name).copy(value) as T);
 }
 
 /**
- * Says of plain data (objects, arrays and what JSON has) that nobody else has it, so that it need not be copied again: what
- * was parsed or made here.
+ * Marks plain data (objects, arrays and other JSON values) that this package parsed or made, and that no caller can
+ * change. Such data need not be copied again.
  */
 export function own<T extends object>(value: T): T {
   owned.add(value);
@@ -77,7 +81,7 @@ class Copier {
     return isPlain(value) ? this.#object(value as Record<string, unknown>) : value;
   }
 
-  /** Without its methods, which may be the caller's own, and with a hole as `undefined`. */
+  /** Copies without the array's methods, which may be the caller's own. A hole becomes `undefined`. */
   #array(items: readonly unknown[]): unknown[] {
     const { length } = items;
     this.#count(length);
@@ -118,13 +122,16 @@ class Copier {
   }
 }
 
-/** Of any realm: the prototype is none, or one that has none itself. */
+/** True for plain objects of any realm: the prototype is null, or has a null prototype. */
 function isPlain(value: object): boolean {
   const prototype: unknown = Object.getPrototypeOf(value);
   return prototype === null || Object.getPrototypeOf(prototype) === null;
 }
 
-/** The elements of an array, each read once. @throws GptOssError INVALID_ARGUMENT for what is none, or has more than `most` */
+/**
+ * Reads each element once. @throws GptOssError INVALID_ARGUMENT for a value that is not an array, or has more than
+ * `most`
+ */
 export function readArray(name: string, value: unknown, expected: string, most = mostValues): unknown[] {
   return reading(name, () => {
     if (!Array.isArray(value)) throw invalidArgument(name, expected, value);
@@ -145,28 +152,28 @@ function readElements(name: string, list: ArrayLike<unknown>, most: number): unk
 
 const typedLength = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), "length")!.get!;
 
-/** Of a typed array what its memory has, whatever a property of its own says; 0 when it is detached. */
+/** The length of a list. For a typed array, the true length, even if a property shadows it; 0 when it is detached. */
 export function lengthOf(list: ArrayLike<unknown>): number {
   return types.isTypedArray(list) ? (typedLength.call(list) as number) : list.length;
 }
 
-/** A list of token ids, and how a refusal speaks of it. */
+/** A list of token ids, with the texts of its error messages. */
 export interface IdList {
   name: string;
   /** The `field` of the refusal; that of an element has its index. */
   field: string;
   expected: string;
-  /** The name of one of them. */
+  /** Returns the name of an element. */
   element: (index: number) => string;
-  /** What each must be; the elements of a Uint32Array are left to the addon. */
+  /** The expected kind of an element. The addon checks the elements of a Uint32Array. */
   idExpected: string;
   isId: (id: number) => boolean;
 }
 
 /**
- * Token ids as the addon takes them, in memory that nobody else has: another thread could change what is shared.
+ * Returns token ids for the addon, in memory that is not shared: another thread could change shared memory.
  *
- * @returns a number: so many there are, more than `most`
+ * @returns a number when there are more ids than `most`: their count
  * @throws GptOssError INVALID_ARGUMENT
  */
 export function readIds(

@@ -2,26 +2,26 @@ import { types } from "node:util";
 import { GptOssError } from "../errors.js";
 
 /**
- * JSON values as a schema needs them: `JSON.parse` moves integer-like keys to the front and turns `1.0` into `1`, and
- * both are visible in a rendered tool definition. A value read by `readJson` has `Map` objects and `JsonNumber`
- * numbers; the accessors below take those and plain JavaScript values alike.
+ * JSON values for schemas. `JSON.parse` moves integer-like keys to the front and turns `1.0` into `1`, and both changes
+ * are visible in a rendered tool definition. A value from `readJson` has `Map` objects and `JsonNumber` numbers. The
+ * accessors below accept these values and plain JavaScript values.
  */
 
-/** A number with the digits it was written with. */
+/** A number with its original digits. */
 export class JsonNumber {
-  /** How often JavaScript has written one as a number of its own. */
+  /** The number of times that JavaScript has written a `JsonNumber` as an ordinary number. */
   static written = 0;
 
   constructor(readonly lexeme: string) {}
 
-  /** Where JavaScript writes JSON, which knows no other numbers. */
+  /** Called by `JSON.stringify`, which supports only ordinary numbers. */
   toJSON(): number {
     JsonNumber.written++;
     return Number(this.lexeme);
   }
 }
 
-/** Nesting that the reference reader accepts; also what ends a cyclic JavaScript object. */
+/** The nesting limit of the reference reader. It also stops at cyclic JavaScript objects. */
 export const maxJsonDepth = 128;
 
 const space = /[ \t\n\r]*/y;
@@ -45,7 +45,7 @@ export function readJson(text: string, name: string, field: string | null = name
     throw new GptOssError("INVALID_ARGUMENT", message, { field });
   }
 
-  /** Takes the next punctuation mark if it is one of these. */
+  /** Consumes the next punctuation mark if it is one of `marks`. */
   function take(marks: string): string | undefined {
     match(space);
     const mark = text[at];
@@ -54,7 +54,7 @@ export function readJson(text: string, name: string, field: string | null = name
     return mark;
   }
 
-  /** Finds the closing quote and leaves the rest to `JSON.parse`, which also refuses bad escapes. */
+  /** Finds the closing quote and passes the string to `JSON.parse`, which also refuses bad escapes. */
   function stringValue(): string {
     const open = at;
     if (text[open] !== '"') fail("a JSON string");
@@ -85,7 +85,7 @@ export function readJson(text: string, name: string, field: string | null = name
       match(space);
       const key = stringValue();
       if (!take(":")) fail('":"');
-      members.set(key, value(depth)); // a repeated key keeps its first place and takes its last value
+      members.set(key, value(depth)); // a repeated key keeps its first place and gets its last value
     } while (take(","));
     if (!take("}")) fail('"," or "}"');
     return members;
@@ -109,19 +109,19 @@ export function readJson(text: string, name: string, field: string | null = name
   return result;
 }
 
-/** Whether this is a JSON object, read or plain; an instance of any other class is not one. */
+/** Whether this is a JSON object, from `readJson` or plain. An instance of any other class is not one. */
 export function isJsonObject(value: unknown): value is Map<string, unknown> | Record<string, unknown> {
   if (types.isMap(value)) return true;
   return typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof JsonNumber);
 }
 
-/** Member of a JSON object; `undefined` when it is absent or `value` is no object. */
+/** Returns a member of a JSON object; `undefined` when it is absent or `value` is not an object. */
 export function member(value: unknown, key: string): unknown {
   if (types.isMap(value)) return value.get(key);
   return isJsonObject(value) && Object.hasOwn(value, key) ? (value as Record<string, unknown>)[key] : undefined;
 }
 
-/** Members in written order; those of plain objects in JavaScript's order, without `undefined` ones. */
+/** Returns members in written order. Plain objects: in JavaScript's order, without `undefined` members. */
 export function members(value: unknown): [string, unknown][] {
   if (types.isMap(value)) return [...(value as Map<string, unknown>)];
   return isJsonObject(value) ? Object.entries(value).filter(([, item]) => item !== undefined) : [];
@@ -144,8 +144,8 @@ export function compactJson(value: unknown, depth = 0): string {
 }
 
 /**
- * A number as the reference prints it after reading it: integers of 64 bits verbatim, everything else as the shortest
- * float64 that always shows a fraction or an exponent (`2.0`, `2.50` → `2.5`, `1e3` → `1000.0`, `1E-7` → `1e-7`).
+ * Returns a number as the reference prints it: 64-bit integers verbatim, all others as the shortest float64 with a
+ * fraction or an exponent (`2.0`, `2.50` → `2.5`, `1e3` → `1000.0`, `1E-7` → `1e-7`).
  */
 export function numberText(lexeme: string): string {
   if (/^-?\d+$/.test(lexeme) && lexeme !== "-0") {
@@ -158,7 +158,7 @@ export function numberText(lexeme: string): string {
   const sign = value < 0 ? "-" : "";
   const [mantissa, exponent] = Math.abs(value).toExponential().split("e") as [string, string];
   const digits = mantissa.replace(".", "");
-  const point = Number(exponent) + 1; // where the decimal point stands, counted from the first digit
+  const point = Number(exponent) + 1; // the position of the decimal point, counted from the first digit
   if (point > 16 || point <= -5) {
     const fraction = digits.length > 1 ? `.${digits.slice(1)}` : "";
     return `${sign}${digits[0]}${fraction}e${point - 1}`;

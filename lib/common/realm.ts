@@ -1,15 +1,15 @@
 import { types } from "node:util";
 
 /**
- * Test runners (jest, vitest's vmThreads) and `node:vm` evaluate modules in a realm of their own, with an Array, an Error
- * and a Uint32Array of its own, and load addons outside of it. What the addon makes then fails every `instanceof`. Here it
- * becomes what this module's realm has made; where there is one realm only, nothing is touched.
+ * Test runners (jest, vitest's vmThreads) and `node:vm` evaluate modules in a separate realm, with different Array,
+ * Error and Uint32Array classes. They load addons outside of it. So values of the addon fail every `instanceof`. This
+ * function converts them to the classes of this module's realm. With a single realm it changes nothing.
  */
 export function inThisRealm<T extends object>(addon: T): T {
   return isOwn(addon) ? addon : owned(addon);
 }
 
-/** Whether plain values with the prototype of this one are of this realm. */
+/** Whether plain values with the prototype of this one belong to this realm. */
 function isOwn(value: object): boolean {
   return Object.getPrototypeOf(value) === Object.prototype;
 }
@@ -22,7 +22,7 @@ const views: Readonly<
   Float32Array,
 };
 
-/** The same data. Typed arrays are views of the same memory, errors stay as they are: `fromNative` makes them ours. */
+/** Converts data to this realm. Typed arrays share their memory. Errors stay unchanged: `fromNative` converts them. */
 function owned<T>(value: T): T {
   if (typeof value === "function") return wrapped(value as unknown as Callable) as T;
   if (typeof value !== "object" || value === null || types.isNativeError(value)) return value;
@@ -38,7 +38,7 @@ function ownedObject(value: object): unknown {
     return new views[kind]!(buffer, byteOffset, length);
   }
   if (Array.isArray(value)) return Array.from(value, owned);
-  // Only a plain object is data: its prototype has none. Others, such as an engine, stay what they are behind their methods.
+  // Only plain objects are data: their prototype has a null prototype. Others, such as an engine, get a proxy.
   const prototype: unknown = Object.getPrototypeOf(value);
   const isData = prototype === null || Object.getPrototypeOf(prototype) === null;
   if (isData) return Object.fromEntries(Object.entries(value).map(([key, member]) => [key, owned(member as unknown)]));
@@ -50,7 +50,7 @@ function ownedObject(value: object): unknown {
   });
 }
 
-/** A function of the addon, or a callback that it is given. */
+/** Wraps a function of the addon, or a callback passed to it. */
 function wrapped(call: Callable): Callable {
   return (...values) => owned(call(...values.map((value) => (typeof value === "function" ? taking(value) : value))));
 }
@@ -63,5 +63,5 @@ async function settled(promise: Promise<unknown>): Promise<unknown> {
   return owned(await promise);
 }
 
-/** Node 20 gives this symbol to its main realm only; elsewhere compilers of `await using` take the other. */
+/** Node 20 has this symbol only in its main realm. In other realms, compilers of `await using` use the second one. */
 export const asyncDispose: typeof Symbol.asyncDispose = Symbol.asyncDispose ?? Symbol.for("Symbol.asyncDispose");

@@ -1,9 +1,9 @@
 import type { Breather } from "./breather.js";
 
-/** Work that is done in steps of some milliseconds: at once, or with turns for everybody else between them. */
+/** Work in steps of some milliseconds. It runs at once, or lets other work run between the steps. */
 export type Steps<T> = Generator<undefined, T>;
 
-/** All steps at once. */
+/** Runs all steps at once. */
 export function finished<T>(steps: Steps<T>): T {
   for (;;) {
     const step = steps.next();

@@ -1,9 +1,9 @@
 import { GptOssError, invalidArgument } from "../errors.js";
 import { plainCopy, reading } from "./given-values.js";
 
-/** What is said of an option that nobody knows: the name that was meant, where one can be told. */
+/** The error for an unknown option. It suggests the intended name where there is a likely one. */
 
-/** The name here of what other libraries and APIs call otherwise. Names that differ in their spelling only are found without. */
+/** Our names for options of other libraries and APIs. Names that differ only in spelling need no entry. */
 const otherNames: Readonly<Record<string, string>> = {
   maxcompletiontokens: "maxTokens",
   maxoutputtokens: "maxTokens",
@@ -40,7 +40,7 @@ const otherNames: Readonly<Record<string, string>> = {
   servedmodelname: "modelName",
 };
 
-/** What has no name here, and what to do instead; for calls that answer. */
+/** Options without an equivalent here, with the alternative. For calls that generate an answer. */
 const instead: Readonly<Record<string, string>> = {
   stream: "a run streams when it is iterated with `for await`, and `result` is the whole",
   streamoptions: "`usage` is always told",
@@ -54,15 +54,15 @@ const instead: Readonly<Record<string, string>> = {
   prompt: "the prompt is the first argument",
 };
 
-/** Names that one can take in at a glance are all listed. */
+/** Lists of at most this many names are shown completely. */
 const shortList = 8;
 
 /**
- * The options of a call, each read once; those that are undefined are absent. Arrays and plain objects are copies, except
- * `signal`, which must stay the one that is aborted.
+ * Reads each option of a call once. Undefined ones are absent. Arrays and plain objects are copied, except `signal`,
+ * which must stay the caller's object.
  *
- * @param type the exported type that documents them, for lists that are long
- * @throws GptOssError INVALID_ARGUMENT for what is no object, cannot be read, or has a name that is not known
+ * @param type the exported type that documents them, for long lists
+ * @throws GptOssError INVALID_ARGUMENT for a value that is not an object or cannot be read, and for an unknown name
  */
 export function readOptions<T extends object>(what: string, options: T, names: ReadonlySet<string>, type?: string): T {
   const read = () => {
@@ -78,10 +78,10 @@ export function readOptions<T extends object>(what: string, options: T, names: R
 }
 
 /**
- * A misspelt option must not be ignored in silence.
+ * Refuses unknown names, so that a misspelt option is not silently ignored.
  *
- * @param at the option whose value `options` is; null: they are the options of a call
- * @throws GptOssError INVALID_ARGUMENT for what is no object, and for a name that is not known
+ * @param at the option with `options` as its value; null: they are the options of a call
+ * @throws GptOssError INVALID_ARGUMENT for a value that is not an object, and for an unknown name
  */
 export function refuseUnknown(
   what: string,
@@ -115,7 +115,7 @@ function listOf(names: ReadonlySet<string>, type: string | undefined): string {
   return `the type ${type} documents the ${names.size} that are known`;
 }
 
-/** Of `max_tokens`, `max-tokens` and `MaxTokens` alike: "maxtokens". */
+/** Returns "maxtokens" for `max_tokens`, `max-tokens` and `MaxTokens`. */
 function plainName(name: string): string {
   return name.toLowerCase().replaceAll(/[^a-z0-9]/g, "");
 }
@@ -127,7 +127,7 @@ function sameName(plain: string, names: ReadonlySet<string>): string | null {
   return null;
 }
 
-/** The known name that was most likely meant; null when none is near: a third of its letters may be wrong, three at most. */
+/** Returns the closest known name. Null when no name is near: a third of its letters may be wrong, three at most. */
 export function nearest(name: string, names: Iterable<string>): string | null {
   const plain = plainName(name).slice(0, 64);
   let best: string | null = null;
@@ -143,7 +143,7 @@ export function nearest(name: string, names: Iterable<string>): string | null {
   return best;
 }
 
-/** Letters to add, drop, replace, or swap with their neighbour (optimal string alignment). */
+/** The number of letters to add, drop, replace, or swap with their neighbour (optimal string alignment). */
 function edits(a: string, b: string): number {
   let beforeLast: number[] = [];
   let last = Array.from({ length: b.length + 1 }, (_, j) => j);

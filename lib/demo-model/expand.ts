@@ -5,14 +5,14 @@ import { makeFolder } from "./make-folder.js";
 import { partialName } from "./partial-name.js";
 
 /**
- * The pack is one safetensors file: every tensor of a checkpoint under its official name, but of the two token tables only
- * the rows that `tokens` lists, and the text of config.json in the metadata. All other rows are zero; in the expanded file
- * they are holes, so that its 105 MB take 19 MB of disk.
+ * The pack is one safetensors file. It has every tensor of a checkpoint under its official name, and the text of
+ * config.json in the metadata. Of the two token tables it has only the rows that `tokens` lists. All other rows are
+ * zero. In the expanded file they are holes, so that its 105 MB take 19 MB of disk.
  */
 
 const tables = new Set(["model.embed_tokens.weight", "lm_head.weight"]);
 const bf16Bytes = 2;
-const chunkBytes = 4 << 20; // that are compared at once
+const chunkBytes = 4 << 20; // compared at once
 
 interface Tensor {
   dtype: string;
@@ -25,14 +25,14 @@ interface Piece {
   bytes: Uint8Array;
 }
 
-/** What has to be on disk: two files, the second given by its length and the pieces that are not zero. */
+/** The required content of the disk: two files. The second is given by its length and its nonzero pieces. */
 export interface Expansion {
   config: string;
   modelBytes: number;
   pieces: Piece[];
 }
 
-/** @throws GptOssError MODEL_FORMAT when this is not a pack, or only a part of one. */
+/** @throws GptOssError MODEL_FORMAT when this is not a pack, or only a part of a pack. */
 export function expandPack(pack: Uint8Array): Expansion {
   try {
     return expand(Buffer.from(pack.buffer, pack.byteOffset, pack.byteLength));
@@ -81,7 +81,7 @@ function expand(pack: Buffer): Expansion {
   return { config, modelBytes: base + length, pieces };
 }
 
-/** The rows of a table at their places, neighbours in one piece. */
+/** Returns the rows of a table with their positions. Adjacent rows become one piece. */
 function rows(bytes: Buffer, tokens: number[], rowBytes: number, tablePosition: number): Piece[] {
   const pieces: Piece[] = [];
   for (let first = 0, next = 1; first < tokens.length; first = next++) {
@@ -94,7 +94,10 @@ function rows(bytes: Buffer, tokens: number[], rowBytes: number, tablePosition: 
   return pieces;
 }
 
-/** Whether the folder holds the expansion, byte for byte: the files may be damaged, and comparing them takes 0.1 s of processor time. */
+/**
+ * Whether the folder holds the expansion, byte for byte. The files may be damaged, and a comparison takes 0.1 s of CPU
+ * time.
+ */
 export async function isExpanded(folder: string, expansion: Expansion): Promise<boolean> {
   try {
     const config = await readFile(path.join(folder, "config.json"), "utf8");
@@ -114,7 +117,7 @@ async function holds(file: FileHandle, { modelBytes, pieces }: Expansion): Promi
   const info = await file.stat();
   if (!info.isFile() || info.size !== modelBytes) return false;
   const [found, expected] = [Buffer.alloc(chunkBytes), Buffer.alloc(chunkBytes)];
-  let next = 0; // the first piece that does not end before the chunk
+  let next = 0; // the first piece that ends after the start of the chunk
   for (let begin = 0; begin < modelBytes; begin += chunkBytes) {
     const end = Math.min(begin + chunkBytes, modelBytes);
     expected.fill(0);
@@ -140,14 +143,14 @@ async function readAll(file: FileHandle, into: Buffer, bytes: number, position: 
 }
 
 /**
- * Writes the two files into the folder, each under a temporary name first and renamed when it is complete and on the disk.
- * Hence a file under its own name is whole, whenever a process or the machine stopped; and processes that do this at the
- * same time replace each other's files with equal ones, while whoever has one open keeps it.
+ * Writes the two files into the folder. Each gets a temporary name first, and is renamed when it is complete and on the
+ * disk. So a file under its final name is whole, even after a crash of the process or the machine. Concurrent processes
+ * replace each other's files with equal ones, and a process with an open file keeps that file.
  */
 export async function writeExpansion(folder: string, expansion: Expansion): Promise<void> {
   await makeFolder(folder);
   await replaceFile(folder, "model.safetensors", expansion, async (file) => {
-    await file.truncate(expansion.modelBytes); // everything that is not written below reads as zero
+    await file.truncate(expansion.modelBytes); // all bytes that are not written below read as zero
     for (const { position, bytes } of expansion.pieces) await writeAt(file, bytes, position);
   });
   await replaceFile(folder, "config.json", expansion, (file) => file.writeFile(expansion.config));
@@ -171,7 +174,7 @@ async function replaceFile(
     await rename(temporary, path.join(folder, name));
   } catch (error) {
     await rm(temporary, { force: true });
-    // Windows does not replace a file that another process has open: it was that process's work, and it is done
+    // Windows does not replace a file that another process has open. That process has then written the same file.
     if (!(await isExpanded(folder, expansion))) throw error;
   }
 }

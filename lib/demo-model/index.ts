@@ -9,18 +9,19 @@ import { expandPack, isExpanded, writeExpansion } from "./expand.js";
 import { makeFolder } from "./make-folder.js";
 import { isAbandoned } from "./partial-name.js";
 
-/** Say so wherever it is used: this is not gpt-oss, only its architecture. */
+/** Show this label wherever the model is used: it is not gpt-oss, it only has the architecture. */
 export const demoModelLabel = "demo model: answers about 130 questions; it is not gpt-oss";
 
-/** Of the parameters of its checkpoint, those that were trained: the rows of all other tokens are zero. */
+/** The trained part of its parameters: the rows of all other tokens are zero. */
 export const demoModelTrained = { parameters: 3_060_160, tokens: 3167 };
 
 /**
- * A checkpoint folder with the embedded demo model, expanded into the user's cache on first use, and again where it is not
- * what was written: all of it is compared. The folder is named by the content of the pack, so another version of the package
- * does not meet it.
+ * Returns a checkpoint folder with the embedded demo model. The model is expanded into the user's cache on first use,
+ * and again where a byte comparison finds a difference. The folder's name is a digest of the pack, so that other
+ * versions of the package use other folders.
  *
- * @throws GptOssError MODEL_NOT_FOUND when the pack is not installed, or no folder could be written (denied, disk full);
+ * @throws GptOssError MODEL_NOT_FOUND when the pack is not installed, or no folder could be written (denied, disk
+ * full);
  *   MODEL_FORMAT when the pack is damaged; RESOURCE_LIMIT when the process may not open more files.
  */
 export async function demoModelPath(): Promise<string> {
@@ -46,7 +47,7 @@ export async function demoModelPath(): Promise<string> {
   );
 }
 
-/** Where the process itself lacks something, another folder is no help. */
+/** Throws when the process itself lacks a resource, because another folder would not help. */
 function refuse(cause: unknown): void {
   const refusal = refusalOf(cause);
   if (refusal) {
@@ -56,7 +57,7 @@ function refuse(cause: unknown): void {
 
 async function readPack(): Promise<Buffer> {
   packageManifest(); // throws in a bundle
-  // Seen from lib/ and from dist/, and written out so that tracers of Next.js and others take it along.
+  // Relative to lib/ and dist/. Written out, so that file tracers (Next.js) include it.
   const url = new URL(/* webpackIgnore: true */ "../../lib/demo-model/demo-model.safetensors", import.meta.url);
   const pack = fileURLToPath(url);
   try {
@@ -67,7 +68,7 @@ async function readPack(): Promise<Buffer> {
   }
 }
 
-/** The user's cache, and the temporary folder, which others write to as well, for accounts that have none. */
+/** The user's cache folder. For accounts without one, the temporary folder, which other users can write to. */
 function caches(): { cache: string; shared: boolean }[] {
   const user = userCache();
   const temporary = path.join(tmpdir(), `gpt-oss-node-${process.getuid?.() ?? "cache"}`);
@@ -82,11 +83,11 @@ function userCache(): string | undefined {
   try {
     return path.join(homedir(), process.platform === "darwin" ? "Library/Caches" : ".cache");
   } catch {
-    return undefined; // an account without a home, as containers have
+    return undefined; // an account without a home, as in containers
   }
 }
 
-/** Makes the folder for this user alone; a stranger could have been first, with a model of his own in it. */
+/** Makes the folder for this user only. Another user could have made it before, with a different model in it. */
 async function ensureOwned(folder: string): Promise<void> {
   await makeFolder(folder, 0o700);
   const info = await lstat(folder);
@@ -95,13 +96,13 @@ async function ensureOwned(folder: string): Promise<void> {
   }
 }
 
-/** Deletes what processes that were killed while expanding left behind. It is no failure of the start when that fails. */
+/** Deletes the files of processes that were killed while expanding. A failure of this cleanup is ignored. */
 async function removeLeftovers(folder: string): Promise<void> {
   for (const name of await readdir(folder).catch(() => [])) {
     const file = path.join(folder, name);
     const modified = await stat(file).then(
       (info) => info.mtimeMs,
-      () => Date.now(), // another process was faster
+      () => Date.now(), // another process has removed it
     );
     if (isAbandoned(name, Date.now() - modified)) await rm(file, { force: true, recursive: true }).catch(() => {});
   }

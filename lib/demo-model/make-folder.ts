@@ -2,8 +2,8 @@ import { mkdir, stat } from "node:fs/promises";
 import path from "node:path";
 
 /**
- * Makes a folder and those around it, each at most once. `mkdir({ recursive: true })` of Node tries again and again where a
- * folder cannot be made although the one around it is there, as under /proc, and never comes back.
+ * Makes a folder and its parent folders, each at most once. Node's `mkdir({ recursive: true })` loops forever where the
+ * parent exists but the folder cannot be made, as under /proc.
  *
  * @throws the error of the system when one of them cannot be made.
  */
@@ -14,7 +14,7 @@ export async function makeFolder(folder: string, mode = 0o777): Promise<void> {
   try {
     await mkdir(folder, { mode });
   } catch (error) {
-    if (!(await isFolder(folder))) throw error; // another process was faster
+    if (!(await isFolder(folder))) throw error; // another process has made it
   }
 }
 

@@ -2,11 +2,11 @@ import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 
 /**
- * Files that are being written have a name that tells by whom: by a process of a machine, or of a container, which is a
- * machine of its own here. `FILE.HOST.PID.UUID.partial`
+ * The name of an unfinished file identifies its writer: the host and the process. A container counts as a host.
+ * `FILE.HOST.PID.UUID.partial`
  */
 
-const abandonedAfter = 3_600_000; // milliseconds, where nobody can be asked; writing takes well under a second
+const abandonedAfter = 3_600_000; // milliseconds, where no check is possible; writing takes well under a second
 
 const host = () => hostname().replace(/[^A-Za-z0-9-]/g, "-");
 
@@ -14,7 +14,9 @@ export function partialName(name: string): string {
   return `${name}.${host()}.${process.pid}.${randomUUID()}.partial`;
 }
 
-/** Whether nobody writes this file any more: its process has ended, or, where that cannot be known, it is an hour old. */
+/**
+ * Whether the writer of this file is gone: its process has ended, or the file is an hour old where that is not known.
+ */
 export function isAbandoned(name: string, ageMilliseconds: number): boolean {
   if (!name.endsWith(".partial")) return false;
   if (ageMilliseconds > abandonedAfter) return true;

@@ -9,36 +9,36 @@ import { formatTokens } from "../harmony/tokens.js";
 import { checkToolName } from "../harmony/tools.js";
 import { tokenizer } from "../tokenizer/tokenizer.js";
 
-/** What a scripted engine writes: in the words of a conversation, or token by token. */
+/** The output of a scripted engine: as messages of a conversation, or token by token. */
 
 /**
- * What the assistant writes in one turn: messages of `think`, `preamble`, `call` and `reply`, or those of an earlier answer.
- * A call or a reply ends the turn, so it is the last one.
+ * The messages of the assistant in one turn: of `think`, `preamble`, `call` and `reply`, or of an earlier answer. A
+ * call or a reply ends the turn, so it must be the last message.
  */
 export type ScriptedTurn = Message | readonly Message[];
 
-/** One completion, the same for each choice of its request, or `choices[i]` for choice i. */
+/** One completion: the same for each choice of its request, or `choices[i]` for choice i. */
 export type Script =
   | ScriptedTurn
   | ((
       | {
-          /** What the assistant writes in one turn. */
+          /** The messages of the assistant in one turn. */
           messages: ScriptedTurn;
         }
-      /** A text as it is, and an end: for `generate` and the completions endpoint. */
+      /** A text without conversion, followed by an end: for `generate` and the completions endpoint. */
       | { text: string }
-      /** Token ids as they are: also what no real engine would write. */
+      /** Token ids without conversion, even sequences that a real engine would not produce. */
       | { tokens: ArrayLike<number> }
       | { choices: readonly (ArrayLike<number> | ScriptedTurn)[] }
     ) & {
-      /** Tokens that arrive together. Default 1. */
+      /** The number of tokens that arrive together. Default 1. */
       tokensPerStep?: number;
-      /** Milliseconds that so many tokens take; the whole engine waits with them. Default 0. */
+      /** The milliseconds for `tokensPerStep` tokens. The whole engine waits. Default 0. */
       stepDelayMs?: number;
     });
 
 /**
- * Reasoning, which goes before what the user sees.
+ * Makes a reasoning message, which precedes the visible text.
  *
  * @example
  * ```ts
@@ -50,7 +50,7 @@ export function think(text: string): Message {
 }
 
 /**
- * What the user is told before a call.
+ * Makes a text for the user that precedes a call.
  *
  * @example
  * ```ts
@@ -62,7 +62,7 @@ export function preamble(text: string): Message {
 }
 
 /**
- * The answer: a text, or a value that is written as JSON.
+ * Makes the answer: a text, or a value that is written as JSON.
  *
  * @example
  * ```ts
@@ -74,7 +74,7 @@ export function reply(content: string | object): Message {
 }
 
 /**
- * The call of a function; arguments are a value that is written as JSON, or a text as it is.
+ * Makes the call of a function. The arguments are a value that is written as JSON, or a text without conversion.
  *
  * @example
  * ```ts
@@ -91,19 +91,22 @@ function checkText(what: string, text: unknown): string {
   return text;
 }
 
-/** What the addon takes as `script` of a request, and writes in the model's stead. */
+/** The `script` of a request for the addon, which replaces the output of the model. */
 export interface NativeScript {
-  /** Choice i writes the one at i modulo their number; none is empty. */
+  /** Choice i writes the completion at i modulo their number. None is empty. */
   choices: Uint32Array[];
-  /** It must keep to the request's constraint, or the request fails; else it is written whatever the constraint says. */
+  /**
+   * Whether the script must satisfy the request's constraint, or the request fails. Otherwise the constraint is
+   * ignored.
+   */
   isHeld: boolean;
-  /** These arrive together. */
+  /** The number of tokens that arrive together. */
   tokensPerStep: number;
-  /** That so many take. */
+  /** The milliseconds for `tokensPerStep` tokens. */
   stepDelayMs: number;
 }
 
-/** @throws GptOssError INVALID_ARGUMENT that names the part of the script which cannot be meant */
+/** @throws GptOssError INVALID_ARGUMENT that names the invalid part of the script */
 export function nativeScript(script: Script, name: string): NativeScript {
   if (isTurn(script)) return nativeScript({ messages: script }, name);
   refuseUnknown(name, script, scriptNames);
@@ -125,7 +128,7 @@ export function nativeScript(script: Script, name: string): NativeScript {
 const kindNames = ["messages", "text", "tokens", "choices"] as const;
 const scriptNames: ReadonlySet<string> = new Set([...kindNames, "tokensPerStep", "stepDelayMs"]);
 
-/** `isHeld`: written in words, so that it must keep to the request's constraint. */
+/** `isHeld`: given as messages or text, so it must satisfy the request's constraint. */
 interface Written {
   tokens: Uint32Array;
   isHeld: boolean;
@@ -151,7 +154,7 @@ function isTurn(script: unknown): script is ScriptedTurn {
   return first !== null && typeof first === "object" && "role" in first;
 }
 
-/** As the model writes it behind `<|start|>assistant`. */
+/** Encodes a turn as the model writes it after `<|start|>assistant`. */
 function turn(messages: ScriptedTurn, name: string): Written {
   const list: readonly Message[] = Array.isArray(messages) ? messages : [messages];
   if (list.length === 0) throw invalidArgument(name, "at least one message", list);
@@ -181,7 +184,7 @@ function checkTokens(tokens: unknown, name: string): Uint32Array {
   if (list === null || typeof list !== "object" || !(list.length > 0)) {
     throw invalidArgument(`the tokens of ${name}`, "at least one token id", tokens, name);
   }
-  const known = 201_088; // what the model has rows for
+  const known = 201_088; // the rows of the model's embedding
   return Uint32Array.from(list, (token, i) => {
     if (!Number.isInteger(token) || token < 0 || token >= known) {
       throw invalidArgument(`a token of ${name}`, `a token id below ${known}`, token, `${name}[${i}]`);

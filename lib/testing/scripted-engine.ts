@@ -7,7 +7,7 @@ import type { Generation } from "../generation/generation.js";
 import { type EngineOptions, readEngineOptions } from "../generation/options.js";
 import { type EngineRequest, playing, ScriptedNative, type Scripts } from "./scripted-native.js";
 
-/** Of the engine that replays; the model is a given one. */
+/** Options of the scripted engine. Its model is fixed. */
 export type ScriptedEngineOptions = Pick<
   EngineOptions,
   "contextLength" | "maxSequences" | "maxQueue" | "kvCache" | "prefixCache" | "threads"
@@ -22,20 +22,19 @@ const optionNames: ReadonlySet<string> = new Set([
   "threads",
 ] satisfies (keyof ScriptedEngineOptions)[]);
 
-/** The full vocabulary on one small layer of random weights. */
+/** A model with the full vocabulary and one small layer of random weights. */
 const model = "synthetic:wide";
 
 /**
- * An engine whose completions are written beforehand, for tests of everything around a model. Beside what is written it
- * is the real engine: scheduler, prefix cache, limits, cancelling, `maxTokens`, stop tokens and strings, log probabilities
- * (of a small random model) are its own. A script that ends without a stop token ends its choice with
- * `finishReason: "stop"`.
+ * An engine with prepared completions, for tests of all code around a model. Everything else is that of the real
+ * engine: scheduler, prefix cache, limits, cancelling, `maxTokens`, stop tokens and strings, and log probabilities (of
+ * a small random model). A script that ends without a stop token ends its choice with `finishReason: "stop"`.
  *
- * Constraints are compiled as the real engine does, so what of a schema is not supported is refused. A script in words
- * must keep to the constraint of its request, for the real engine can write nothing else: where it does not, the request
- * fails with INVALID_ARGUMENT, and the message tells where. `tokens` are written as they are.
+ * Constraints are compiled as in the real engine, so unsupported schemas are refused. A script of messages or text must
+ * satisfy the constraint of its request, because the real engine cannot write anything else. Otherwise the request
+ * fails with INVALID_ARGUMENT, and the message gives the position. `tokens` are written unchecked.
  *
- * `sampling`, `logitBias`, `logitsProcessor` and `minTokens` have no influence on what is written.
+ * `sampling`, `logitBias`, `logitsProcessor` and `minTokens` do not affect the output.
  *
  * @example
  * ```ts
@@ -45,11 +44,11 @@ const model = "synthetic:wide";
  * ```
  */
 export class ScriptedEngine extends Engine {
-  /** What was asked so far, in order; a request that was refused at once is not among them. */
+  /** All requests so far, in order. A request that was refused at once is not among them. */
   readonly requests: EngineRequest[];
   readonly #native: ScriptedNative;
 
-  /** @throws GptOssError INVALID_ARGUMENT for a script that cannot be meant */
+  /** @throws GptOssError INVALID_ARGUMENT for an invalid script */
   constructor(scripts: Scripts, options: ScriptedEngineOptions = {}) {
     const scriptFor = playing(scripts);
     const given = readOptions("ScriptedEngine", options, optionNames);

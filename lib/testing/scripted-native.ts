@@ -7,13 +7,13 @@ import { openingOf } from "../harmony/render.js";
 import { tokenizer } from "../tokenizer/tokenizer.js";
 import { type NativeScript, nativeScript, type Script } from "./script.js";
 
-/** What was asked of a ScriptedEngine, by `generate`, by `chat` or through a server. */
+/** A request to a ScriptedEngine, by `generate`, by `chat` or through a server. */
 export class EngineRequest {
   /** The prompt, as token ids. */
   readonly promptTokens: Uint32Array;
-  /** Options of the request; those of `chat` and of the server are in the form of `generate`. */
+  /** Options of the request. Options of `chat` and of the server have the form of `generate`. */
   readonly options: GenerateOptions;
-  /** How many requests the engine took before this one. */
+  /** The number of requests that the engine accepted before this one. */
   readonly index: number;
 
   /** @internal */
@@ -23,12 +23,15 @@ export class EngineRequest {
     this.options = options;
   }
 
-  /** The prompt, its control tokens spelled out. */
+  /** The prompt, with its control tokens spelled out. */
   get text(): string {
     return tokenizer.decode(this.promptTokens);
   }
 
-  /** The prompt as the conversation that the model reads, system and developer messages as texts; null when it is none. */
+  /**
+   * The conversation of the prompt, with system and developer messages as texts. Null when the prompt is not a
+   * conversation.
+   */
   get messages(): Message[] | null {
     const opening = openingOf("assistant");
     const end = this.promptTokens.length - opening.length;
@@ -41,13 +44,15 @@ export class EngineRequest {
   }
 }
 
-/** The scripts of requests in order, after the last one the first again; or a function that writes one for a request. */
+/**
+ * Scripts for the requests in order, starting again after the last one; or a function that writes one for a request.
+ */
 export type Scripts = readonly Script[] | ((request: EngineRequest) => Script);
 
 /** The addon's engine with a script in each request for a completion. */
 export class ScriptedNative implements NativeEngine {
   readonly requests: EngineRequest[] = [];
-  /** Those of the request that comes next. */
+  /** The options of the next request. */
   options: GenerateOptions = {};
   readonly #native: NativeEngine;
   readonly #scriptFor: (request: EngineRequest) => NativeScript;
@@ -65,7 +70,7 @@ export class ScriptedNative implements NativeEngine {
     const asked = new EngineRequest(this.requests.length, request.prompt, this.options);
     const scripted = { ...request, script: this.#scriptFor(asked) };
     this.#native.submit(scripted);
-    this.requests.push(asked); // a request that was refused has used no script
+    this.requests.push(asked); // a refused request has used no script
   }
 
   get info() {
@@ -94,7 +99,7 @@ export class ScriptedNative implements NativeEngine {
   }
 }
 
-/** @throws GptOssError INVALID_ARGUMENT for a script that cannot be meant */
+/** @throws GptOssError INVALID_ARGUMENT for an invalid script */
 export function playing(scripts: Scripts): (request: EngineRequest) => NativeScript {
   if (typeof scripts === "function") {
     return (request) => {

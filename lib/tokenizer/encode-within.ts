@@ -3,37 +3,37 @@ import { addon, type NativeTokenizer } from "../binding.js";
 import { abortReason, onAbort, throwIfAborted } from "../common/abort.js";
 import { fromNative, nativeCall } from "../errors.js";
 
-/** Encoding that ends early where a text has too many tokens, at once or away from this thread. */
+/** Encodes within a limit of tokens: stops early when a text has more, synchronously or on other threads. */
 
-/** Bytes of the longest token, which is 128 blanks. */
+/** The number of bytes of the longest token, which is 128 blanks. */
 export const longestTokenBytes = 128;
 
-/** No text of so many UTF-16 units, each of which is a byte of UTF-8 or more, has fewer tokens. */
+/** A lower bound for the tokens of a text with so many UTF-16 units. Each unit is at least one byte of UTF-8. */
 export function leastTokens(units: number): number {
   return Math.ceil(units / longestTokenBytes);
 }
 
-/** Ids of special tokens that a text may spell out; undefined: none. */
+/** Ids of special tokens that a text may spell out. Undefined: none. */
 type Special = Uint32Array | undefined;
 
-/** The tokens of a text; null when there are more than `most`, which is seen without encoding where its length tells. */
+/** Returns the tokens of a text. Null when there are more than `most`; a long text is refused without encoding. */
 export function encodeWithin(text: string, most: number, special?: Special): Uint32Array | null {
   if (leastTokens(text.length) > most) return null;
   return nativeCall(() => addon().tokenizerEncode(text, special, most));
 }
 
-/** UTF-16 units from which threads are worth their 50 µs: the least text that may take a millisecond. */
+/** The number of UTF-16 units from which threads are worth their 50 µs: a text of this size may take a millisecond. */
 export const offThreadUnits = 8192;
 /**
- * Four is the size of libuv's pool by default, and one core is left to the event loop; a job with less than 64K units
- * would be more waiting than work.
+ * libuv's pool has four threads by default, and one core is left to the event loop. For jobs of less than 64K units,
+ * the waiting would take longer than the work.
  */
 const maxJobs = Math.min(4, Math.max(1, availableParallelism() - 1));
 const minJobUnits = 65_536;
 
 /**
- * The same for several texts, each of at most `most` tokens, on libuv's pool where they are long together. Rejects with
- * the signal's reason at once, and the threads stop soon after.
+ * Does the same for several texts, each of at most `most` tokens, on libuv's pool where their total length is large.
+ * Rejects with the signal's reason at once, and the threads stop soon after.
  */
 export async function encodeAllWithin(
   texts: readonly string[],
@@ -44,7 +44,7 @@ export async function encodeAllWithin(
   const units = texts.reduce((sum, text) => sum + text.length, 0);
   if (units < offThreadUnits) return texts.map((text) => encodeWithin(text, most, special));
   if (texts.some((text) => leastTokens(text.length) > most)) {
-    return texts.map(() => null); // who asks for all has nothing from the others
+    return texts.map(() => null); // the caller needs all texts, so encoding the others is useless
   }
 
   const jobs: ReturnType<NativeTokenizer["tokenizerEncodeAsync"]>[] = [];
@@ -61,7 +61,7 @@ export async function encodeAllWithin(
   } catch (error) {
     for (const job of jobs) {
       job.cancel();
-      job.promise.catch(() => {}); // nobody may be waiting for it
+      job.promise.catch(() => {}); // the job may have no other handler
     }
     throw signal?.aborted ? abortReason(signal) : fromNative(error);
   } finally {
@@ -69,7 +69,7 @@ export async function encodeAllWithin(
   }
 }
 
-/** The same for one text, and without a word in between where it is short. */
+/** Does the same for one text. A short text is encoded synchronously. */
 export async function encodeLong(
   text: string,
   most: number,
@@ -79,7 +79,7 @@ export async function encodeLong(
   return tokens!;
 }
 
-/** Neighbours together, each group but the last with so many units at least. */
+/** Groups neighbours. Each group but the last has at least `minUnits` units. */
 function grouped(texts: readonly string[], minUnits: number): string[][] {
   const groups: string[][] = [];
   let units = minUnits;

@@ -1,4 +1,4 @@
-/** The 1,091 special tokens of o200k_harmony: nine that mean something, and reserved ones named after their ids. */
+/** The 1,091 special tokens of o200k_harmony: nine with a meaning, and reserved ones named after their ids. */
 
 export const firstSpecialToken = 199_998;
 export const lastSpecialToken = 201_088;

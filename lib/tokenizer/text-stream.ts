@@ -1,13 +1,13 @@
 import { tokenBytes, tokenText } from "./token-table.js";
 
-/** Token ids in, text out, one at a time: never half a character, and U+FFFD for bytes that are no UTF-8. */
+/** Decodes token ids one at a time: never half a character, and U+FFFD for bytes that are not UTF-8. */
 export class TextStream {
   readonly #decoder = new TextDecoder("utf-8", { ignoreBOM: true });
   /** False when the decoder certainly holds no bytes. */
   #mayHoldBytes = false;
 
   /**
-   * The text that this token completes: empty while a character is incomplete.
+   * Returns the text that this token completes: empty while a character is incomplete.
    *
    * @example
    * ```ts
@@ -22,7 +22,7 @@ export class TextStream {
   }
 
   /**
-   * U+FFFD when the last character is still incomplete, otherwise nothing. The stream may then be used anew.
+   * Returns U+FFFD when the last character is still incomplete, otherwise an empty text. The stream can then be reused.
    *
    * @example
    * ```ts

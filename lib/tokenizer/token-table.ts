@@ -4,17 +4,17 @@ import { invalidArgument, nativeCall } from "../errors.js";
 import { lastSpecialToken } from "./special-tokens.js";
 
 /**
- * What every token stands for, by id, without a call into the addon: for those who look at tokens one at a time, such as
- * a stream or the harmony parser. The table is copied from the addon when it is first asked for (2 MB, once per thread); a
- * text is made when its token first occurs. After that `tokenText` is one array access.
+ * The text and bytes of every token by id, without a call into the addon. A stream or the harmony parser reads tokens
+ * one at a time. The table is copied from the addon at its first use (2 MB, once per thread). A text is made when its
+ * token first occurs. After that `tokenText` is one array access.
  */
 
 interface Table {
   /** The bytes of all tokens, one after the other. */
   bytes: Buffer;
-  /** Where each token ends in `bytes`. */
+  /** The end position of each token in `bytes`. */
   ends: Uint32Array;
-  /** `null`: not whole characters. `undefined`: not asked for yet. */
+  /** `null`: not whole characters. `undefined`: not decoded yet. */
   texts: (string | null | undefined)[];
 }
 
@@ -27,10 +27,10 @@ function load(): Table {
 }
 
 /**
- * The text of a token whose bytes are whole characters, as nearly all are (special tokens too); `null` for one that
- * begins, continues or ends a character in another token, or is no UTF-8 at all: its bytes are `tokenBytes(id)`.
- * Where no bytes wait for their other half, a text that is not null can be appended as it is.
- * @throws GptOssError INVALID_ARGUMENT when the id is no integer in [0, 201088]
+ * Returns the text of a token whose bytes are whole characters, like nearly all tokens (special ones too). Returns
+ * `null` for a token that shares a character with another token, or is not UTF-8: its bytes are `tokenBytes(id)`. Where
+ * no bytes wait for the rest of a character, a text that is not null can be appended unchanged.
+ * @throws GptOssError INVALID_ARGUMENT when the id is not an integer in [0, 201088]
  */
 export function tokenText(id: number): string | null {
   table ??= load();
@@ -43,8 +43,8 @@ export function tokenText(id: number): string | null {
 }
 
 /**
- * The bytes of a token: a view of the table, which its reader must not write to.
- * @throws GptOssError INVALID_ARGUMENT when the id is no integer in [0, 201088]
+ * Returns the bytes of a token: a view of the table, which must not be written to.
+ * @throws GptOssError INVALID_ARGUMENT when the id is not an integer in [0, 201088]
  */
 export function tokenBytes(id: number): Buffer {
   table ??= load();

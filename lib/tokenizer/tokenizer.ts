@@ -8,31 +8,33 @@ import { encodeAllWithin, encodeWithin } from "./encode-within.js";
 import { everySpecialId, lastSpecialToken, specialTokens } from "./special-tokens.js";
 import { TextStream } from "./text-stream.js";
 
-/** What a text can spell out. */
+/** Options of encoding. */
 export interface EncodeOptions {
   /**
-   * Special tokens that the text may spell out: `"all"`, or their texts. Default: none, so `<|start|>` in a text is
-   * five ordinary tokens, and what a user writes can never become control.
+   * Special tokens that the text may spell out: `"all"`, or their texts. Default: none, so `<|start|>` in a text
+   * becomes five ordinary tokens, and a user's text can never become a control token.
    */
   allowedSpecial?: "all" | readonly string[];
 }
 
 /** Options of encoding on other threads. */
 export interface EncodeAsyncOptions extends EncodeOptions {
-  /** Rejects with its reason at once, and the threads stop soon after. */
+  /** The signal whose abort rejects with its reason at once. The threads stop soon after. */
   signal?: AbortSignal;
 }
 
 /** o200k_harmony, the tokenizer of every gpt-oss model. It needs no model and no file: the addon has its vocabulary. */
 export interface Tokenizer {
-  /** Name of the encoding. */
+  /** The name of the encoding. */
   readonly name: "o200k_harmony";
-  /** Rows of the model's embedding. The tokenizer knows one id more, 201088, which the model never produces. */
+  /**
+   * The number of rows of the model's embedding. The tokenizer has one id more, 201088, which the model never produces.
+   */
   readonly vocabSize: 201088;
   /** Text → id of the 1,091 special tokens. */
   readonly specialTokens: Readonly<Record<string, number>>;
   /**
-   * Token ids of a text. Lone surrogates are encoded as U+FFFD.
+   * Returns the token ids of a text. Lone surrogates are encoded as U+FFFD.
    *
    * @example
    * ```ts
@@ -41,8 +43,8 @@ export interface Tokenizer {
    */
   encode(text: string, options?: EncodeOptions): Uint32Array;
   /**
-   * The same into an array that is there. Returns how many tokens the text has: where that is more than the array's
-   * length, the first ones are written and the rest is not.
+   * Encodes into an existing array. Returns the number of tokens of the text. Where that exceeds the array's length,
+   * only the first ones are written.
    *
    * @example
    * ```ts
@@ -51,8 +53,8 @@ export interface Tokenizer {
    */
   encodeInto(text: string, target: Uint32Array, options?: EncodeOptions): number;
   /**
-   * `encode` away from the main thread, on libuv's pool; texts of less than 8,192 UTF-16 units, which take less than a
-   * millisecond, are encoded at once. What stays on the main thread is the copy of the text, about 1 ms per MB.
+   * Encodes away from the main thread, on libuv's pool. Texts of less than 8,192 UTF-16 units take less than a
+   * millisecond and are encoded at once. Only the copy of the text stays on the main thread, about 1 ms per MB.
    *
    * @example
    * ```ts
@@ -61,7 +63,8 @@ export interface Tokenizer {
    */
   encodeAsync(text: string, options?: EncodeAsyncOptions): Promise<Uint32Array>;
   /**
-   * Many texts, chosen by their size together, on up to four threads of the pool, one less than there are cores. Results are in the texts' order.
+   * Encodes many texts on up to four threads of the pool, one less than there are cores. It chooses threads by the
+   * total size of the texts. Results are in the texts' order.
    *
    * @example
    * ```ts
@@ -70,7 +73,7 @@ export interface Tokenizer {
    */
   encodeBatch(texts: readonly string[], options?: EncodeAsyncOptions): Promise<Uint32Array[]>;
   /**
-   * `encode(text).length` without any array of ids.
+   * Returns `encode(text).length` without an array of ids.
    *
    * @example
    * ```ts
@@ -79,7 +82,7 @@ export interface Tokenizer {
    */
   count(text: string): number;
   /**
-   * The text of tokens; bytes that are no UTF-8 become U+FFFD.
+   * Returns the text of tokens. Bytes that are not UTF-8 become U+FFFD.
    *
    * @example
    * ```ts
@@ -88,7 +91,7 @@ export interface Tokenizer {
    */
   decode(ids: ArrayLike<number>): string;
   /**
-   * The bytes of tokens, as they are.
+   * Returns the raw bytes of tokens.
    *
    * @example
    * ```ts
@@ -97,7 +100,7 @@ export interface Tokenizer {
    */
   decodeBytes(ids: ArrayLike<number>): Uint8Array;
   /**
-   * Decodes tokens that arrive one by one.
+   * Returns a decoder for tokens that arrive one by one.
    *
    * @example
    * ```ts
@@ -109,7 +112,7 @@ export interface Tokenizer {
   stream(): TextStream;
 }
 
-// A byte order mark is text like any other: it has a token of its own.
+// A byte order mark is ordinary text: it has a separate token.
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /**
@@ -173,7 +176,7 @@ export const tokenizer: Tokenizer = Object.freeze({
 async function encodeAll(texts: string[], options: EncodeAsyncOptions, caller: string): Promise<Uint32Array[]> {
   const { special, signal } = readEncodeOptions(options, caller, asyncOptionNames);
   checkSignal(signal);
-  // Null stands for too many tokens, and no number is too many here.
+  // Null means too many tokens, and this call has no limit.
   return (await encodeAllWithin(texts, Number.POSITIVE_INFINITY, { special, signal })) as Uint32Array[];
 }
 
@@ -194,7 +197,7 @@ function textOf(bytes: Uint8Array): string {
   }
 }
 
-/** Memory that was given away holds nothing, and says so only to who uses it. */
+/** A detached buffer has length 0 and throws only when it is used. */
 function checkTarget(target: Uint32Array): void {
   if (!types.isUint32Array(target)) throw invalidArgument("target", "a Uint32Array", target);
   if (lengthOf(target) === 0) reading("target", () => new Uint32Array(target));
@@ -204,13 +207,13 @@ function checkText(text: string): void {
   if (typeof text !== "string") throw invalidArgument("text", "a string", text);
 }
 
-/** Their bytes fill what an array of JavaScript can hold in the worst case. */
+/** The maximum number of ids. In the worst case, their bytes fill the largest array of JavaScript. */
 const mostIds = 2 ** 27;
 
 const encodeOptionNames: ReadonlySet<string> = new Set(["allowedSpecial"]);
 const asyncOptionNames: ReadonlySet<string> = new Set(["allowedSpecial", "signal"]);
 
-/** `special`: the ids that the text may spell out; undefined when there are none. */
+/** `special`: the ids that the text may spell out. Undefined: none. */
 function readEncodeOptions(given: EncodeAsyncOptions, caller: string, names = encodeOptionNames) {
   const { allowedSpecial, signal } = readOptions(caller, given, names);
   return { special: allowedIds(allowedSpecial), signal };
@@ -228,7 +231,7 @@ function allowedIds(allowedSpecial: EncodeOptions["allowedSpecial"]): Uint32Arra
   });
 }
 
-/** As the addon takes them; it refuses ids that are too large by itself. */
+/** Returns the ids for the addon. For a Uint32Array, the addon refuses ids that are too large. */
 function checkIds(given: ArrayLike<number>): Uint32Array {
   const expected = "an array or typed array of token ids";
   if (!reading("ids", () => Array.isArray(given) || types.isTypedArray(given))) {
