@@ -13,7 +13,7 @@ app.post("/ask", async (request, response) => {
   response.on("close", () => left.abort(new Error("The client has left")));
   const messages = [{ role: /** @type {const} */ ("user"), content: request.body?.question }];
   const run = engine.chat(messages, { temperature: 0, signal: left.signal });
-  const { content, reasoning, usage } = await run.result; // Express passes what it throws to the handler below
+  const { content, reasoning, usage } = await run.result; // Express passes an exception to the handler below
   response.json({ content, reasoning, usage });
 });
 

@@ -1,4 +1,4 @@
-// OpenAI's API as part of a Fastify app, under /ai, beside a route of the app's own.
+// OpenAI's API as part of a Fastify app, under /ai, beside another route of the app.
 // Shown: `gptOssPlugin`, an engine that loads while the port already listens, and an end that lets requests finish.
 // Run: PORT=8080 node examples/fastify-plugin.mjs [MODEL], then: curl localhost:8080/ai/v1/models
 import { fastify } from "fastify";

@@ -17,7 +17,7 @@ export async function POST(request) {
     const engine = await shared.engine;
     const { messages } = /** @type {any} */ (await request.json());
     const run = engine.chat(messages, { reasoningEffort: "low", temperature: 0, signal: request.signal });
-    await run.accepted; // what is refused is refused before the status is sent
+    await run.accepted; // throws for a refused request, before the status is sent
     const headers = { "content-type": "text/plain; charset=utf-8" };
     return new Response(textOf(run).pipeThrough(new TextEncoderStream()), { headers });
   } catch (error) {

@@ -46,7 +46,7 @@ try {
 }
 
 /**
- * What goes wrong is told to the model, which can then call again.
+ * Returns an error to the model as the result, so that it can call again.
  *
  * @param {string} name
  * @param {string} text
