@@ -68,8 +68,9 @@ const noEvents: readonly ParsedEvent[] = Object.freeze([]);
  * - `<|start|>` or `<|channel|>` inside a message ends it, because control tokens are never text; others are ignored;
  * - a header without `<|message|>` becomes text on the channel that it names; a tool call that is cut off there is
  *   dropped;
- * - markers inside a recipient are cut off, a stray word that is not the name of a tool is not a recipient, and a
- *   declared function is recognised without its namespace.
+ * - markers inside a recipient are cut off;
+ * - a stray word is a recipient only if it names a tool;
+ * - a declared function is recognised without its namespace.
  *
  * @example
  * ```ts

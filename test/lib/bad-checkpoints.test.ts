@@ -6,8 +6,8 @@ import { type ErrorCode, GptOssError } from "../../lib/errors.js";
 import { ModelCopy } from "../support/corrupt.js";
 
 /**
- * Damaged checkpoints as a user meets them, through `Engine.load`. The whole list of what the loader refuses is in
- * test/native/{json,safetensors,config,checkpoint}_test.cpp; here each kind is there once.
+ * Loads damaged checkpoints through `Engine.load`, as a user would. The complete list of refusals of the loader is in
+ * test/native/{json,safetensors,config,checkpoint}_test.cpp. This file has one case of each kind.
  */
 
 const weights = "model.safetensors";
@@ -396,11 +396,11 @@ describe("after failures", () => {
       copy.delete();
     }
     expect(await greedy(good)).toEqual(before);
-    expect(mappingsUnder(good)).toBe(0); // a closed engine holds nothing either
+    expect(mappingsUnder(good)).toBe(0); // a closed engine holds no mapping either
   });
 });
 
-/** Linux tells both; elsewhere there is nothing to compare. */
+/** Only Linux lists both. On other systems there is nothing to compare. */
 function openDescriptors(): number {
   return existsSync("/proc/self/fd") ? readdirSync("/proc/self/fd").length : 0;
 }

@@ -48,7 +48,7 @@ describe("a bundle of this package", () => {
   });
 });
 
-/** Files that tracers find: what stands in `const name = new URL("…", import.meta.url)`, each for itself. */
+/** Files that tracers find: those of each separate `const name = new URL("…", import.meta.url)`. */
 function traced(file: string): string[] {
   const text = readFileSync(path.join(packageRoot, file), "utf8");
   const found: string[] = [];

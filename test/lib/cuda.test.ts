@@ -25,7 +25,7 @@ async function failure(action: () => Promise<unknown>): Promise<GptOssError> {
   throw new Error("nothing was refused");
 }
 
-// The emulator switches stacks, which it knows of x86-64 and arm64 on Linux.
+// The emulator switches stacks, which it supports on Linux for x86-64 and arm64.
 const emulated = process.platform === "linux" && ["x64", "arm64"].includes(process.arch);
 
 if (!emulated) {

@@ -5,9 +5,9 @@ import { describe, expect, it } from "vitest";
 import { packageRoot } from "../../lib/package-root.js";
 import { circles } from "../support/circles.js";
 
-/** What may import what in lib/. docs/architecture.md says what each room is for. */
+/** The permitted imports of lib/. docs/architecture.md describes the purpose of each room. */
 
-/** Rooms and files of lib/, the lowest first: each may import what stands before it, and itself. */
+/** Rooms and files of lib/, the lowest first. Each may import the earlier ones, and itself. */
 const order = [
   ...["errors", "package-root", "version", "addon-not-found", "common", "binding", "environment"],
   ...["tokenizer", "harmony", "generation", "chat", "demo-model", "model-path", "inspect", "engine", "index"],

@@ -10,7 +10,7 @@ import { compareTaps, readTaps } from "../oracle/taps.js";
 import { expectClose } from "../support/compare.js";
 import { SafetensorsFile } from "../support/safetensors.js";
 
-/** GPT_OSS_DUMP and `npm run dump`: the engine's tensors beside the oracle's. */
+/** GPT_OSS_DUMP and `npm run dump`: compare the engine's tensors with the oracle's. */
 
 const golden = "test/golden/taps/c.short.safetensors";
 const model = path.resolve("test/golden/models/c");

@@ -19,9 +19,9 @@ import { asking, chat, framesOf, ids, type Json, post, scriptedServer } from "..
 import { draws } from "../support/thorough.js";
 
 /**
- * What went wrong in other servers of this model with answers, one test for each; the numbers are those of our list of them.
- * Rows 11 and 12 are in chat/forced-calls.test.ts, what goes wrong with requests in server/edge-cases-requests.test.ts,
- * the Responses API in server/edge-cases-responses.test.ts.
+ * Failures of other servers of this model in their answers, with one test for each. The numbers are those of our list.
+ * Rows 11 and 12 are in chat/forced-calls.test.ts, failures with requests in server/edge-cases-requests.test.ts, the
+ * Responses API in server/edge-cases-responses.test.ts.
  */
 
 const controlText = /<\|[a-z]+(_\d+)?\|>/;
@@ -92,7 +92,7 @@ describe("tool calls", () => {
   });
 
   it("row 14: the first piece of a call has id and name, the others arguments only, and the end is tool_calls", async () => {
-    const ends = ["<|call|>", "<|end|><|return|>", "<|return|>", ""]; // the last one: the stream just ends
+    const ends = ["<|call|>", "<|end|><|return|>", "<|return|>", ""]; // the last one: the stream ends without a token
     const made = await answers(
       ends.map((end) => `<|channel|>commentary to=functions.get_weather<|message|>{"city":"Bern"}${end}`),
       { tools },
@@ -366,7 +366,7 @@ describe("how an answer ends", () => {
     expect(inCall.message.tool_calls[0].function.arguments).toBe('{"a":"ONE TWO THREE"}');
     const inPreamble = await answer(preamble("Well, ONE TWO THREE") + call("{}"), { stop, tools });
     expect(inPreamble).toMatchObject({ message: { content: "Well, " }, finish_reason: "stop" });
-    // What may become a stop string is held back, and given out when it does not.
+    // A possible stop string is held back, and released when it does not become one.
     const nearly = await answer(final("ONE TWO FOUR, ONE TWO"), { stop });
     expect(nearly.message.content).toBe("ONE TWO FOUR, ONE TWO");
     for (const frame of made.frames.slice(0, -1)) {

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Engine } from "../../lib/engine.js";
 import type { GptOssError } from "../../lib/errors.js";
 
-/** One engine in several threads: the same weights, cache and steps, each thread with requests of its own. */
+/** One engine in several threads: the same weights, cache and steps, with separate requests of each thread. */
 
 const model = path.resolve("test/golden/models/a");
 const built = path.resolve("dist/index.js");

@@ -352,7 +352,7 @@ describe("the process", () => {
   });
 
   it("exits cleanly in mid-stream, by process.exit and by SIGTERM", async () => {
-    // Several times: what the engine's thread still uses while the process ends is a matter of luck.
+    // Several rounds: whether the engine's thread still uses something while the process ends is random.
     for (let round = 0; round < 8; round++) {
       const { stdout } = await node(
         `for await (const t of engine.generate([1], { maxTokens: 900, ignoreEos: true })) { console.log("out"); process.exit(0); }`,

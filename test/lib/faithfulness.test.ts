@@ -4,11 +4,11 @@ import { Engine } from "../../lib/index.js";
 import { readGoldenCase } from "../support/golden.js";
 
 /**
- * How far the engine is from the float64 oracle, beside llama.cpp in the same measure: KL in nats over the last 5 (short),
- * 16 (window) or 8 (yarn) positions. The bounds are what the CPU path of node-llama-cpp 3.22.1 (llama.cpp v0.5.0) has with
- * the same weights, dense ones in float32, on processors with AVX-512; `npm run bench:peer -- --golden` measures it again.
- * At one position of b.short the 4th and the 5th expert are 4e-4 apart, and llama.cpp takes the other one: that is all of
- * its mean, and none of its median.
+ * The distance of the engine from the float64 oracle, in the measure that is used for llama.cpp: KL in nats over the
+ * last 5 (short), 16 (window) or 8 (yarn) positions. The bounds are the values of the CPU path of node-llama-cpp 3.22.1
+ * (llama.cpp v0.5.0) with the same weights, dense ones in float32, on processors with AVX-512. `npm run bench:peer --
+ * --golden` measures them again. At one position of b.short the 4th and the 5th expert are 4e-4 apart, and llama.cpp
+ * takes the other one. This causes nearly its whole mean, and does not affect its median.
  */
 const peerKl = {
   "a.short": { mean: 8.7e-4, median: 8.5e-4 },
@@ -17,7 +17,7 @@ const peerKl = {
   "b.yarn": { mean: 2.7e-3, median: 2.9e-3 },
 };
 
-/** What the CPU backend has on this machine. */
+/** Returns the numerics that the CPU backend supports on this machine. */
 async function available(): Promise<("exact" | "fast")[]> {
   await using engine = await Engine.load(readGoldenCase("a.short").model, {
     backend: "cpu",

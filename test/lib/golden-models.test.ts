@@ -7,7 +7,7 @@ import { writeCheckpoint } from "../support/checkpoint.js";
 import { difference, expectClose } from "../support/compare.js";
 import { SafetensorsFile } from "../support/safetensors.js";
 
-/** The engine against the oracle: every model case of test/golden, on everything that this machine multiplies with. */
+/** Compares the engine with the oracle: every model case of test/golden, on every instruction set of this machine. */
 
 const golden = path.resolve("test/golden");
 const cases = readdirSync(path.join(golden, "cases")).map((file) => path.basename(file, ".safetensors"));
@@ -19,9 +19,9 @@ const tolerance = (name: string) => (name.endsWith(".yarn") ? 3e-5 : 1e-5);
 const logprobTolerance = 1e-4; // absolute; logits reach 12, times 1e-5
 
 /**
- * With lossy dense weights: a weight is off by 0.5 % (rms: a step over √12, where 32 normal numbers reach 2.1 σ), and so is
- * what attention and head compute. That is 1 to 2.5 % of the logits; where it swaps experts, and random ones have nothing in
- * common, up to 6.3 %, and one logit 22 %. Wrong products are 100 % off.
+ * With lossy dense weights: a weight is off by 0.5 % (rms: a step over √12, where 32 normal numbers reach 2.1 σ), and
+ * so are the results of attention and head. This moves the logits by 1 to 2.5 %. Where it swaps experts, which are
+ * random and unrelated, it moves them by up to 6.3 %, and one logit by 22 %. Wrong products are 100 % off.
  */
 const q8Tolerance = { maxRel: 0.4, rmsRel: 0.1 };
 
@@ -39,7 +39,7 @@ async function expectNearWithQ8(name: string): Promise<void> {
   const { maxRel, rmsRel } = difference(stored.flat(), file.f64("logits_f64"));
   expect(maxRel).toBeLessThan(q8Tolerance.maxRel);
   expect(rmsRel).toBeLessThan(q8Tolerance.rmsRel);
-  expect(rmsRel).toBeGreaterThan(5e-3); // it is in use
+  expect(rmsRel).toBeGreaterThan(5e-3); // the option is in use
 }
 const shortCases = cases.filter((name) => !name.endsWith(".yarn")); // 5000 tokens
 
@@ -59,7 +59,7 @@ async function isaOf(name: string): Promise<string | undefined> {
   }
 }
 
-/** Those that are here; the others must be refused. */
+/** Returns the names that this machine supports. The others must be refused. */
 async function available(names: string[]): Promise<string[]> {
   const here: string[] = [];
   for (const isa of names) {
@@ -136,7 +136,7 @@ for (const isa of await available(isas)) {
       vi.unstubAllEnvs();
     });
 
-    // the 5000 tokens of b.yarn, twice: 35 s for scalar code on two busy cores
+    // the 5000 tokens of b.yarn, twice: 35 s in scalar code on two busy cores
     it.each(cases)("%s: logits and greedy continuation", { timeout: 300_000 }, async (name) => {
       const file = new SafetensorsFile(path.join(golden, "cases", `${name}.safetensors`));
       const tokens = file.i32("tokens");

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { packageRoot } from "../../lib/binding.js";
 import { sized, writeCheckpoint } from "../support/checkpoint.js";
 
-/** Weights are mapped, not copied: a process that runs a model needs its files' size in memory and little more. */
+/** Weights are mapped, not copied: a process with a model needs memory for its files and little more. */
 
 const bytes = 1_000_000_000;
 const allowance = 300_000_000; // Node with tsx 120 MB, KV cache 64 MiB, activations and logits; the rest is slack
@@ -15,7 +15,7 @@ const allowance = 300_000_000; // Node with tsx 120 MB, KV cache 64 MiB, activat
 const folder = mkdtempSync(path.join(tmpdir(), "gpt-oss-memory-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 
-/** Runs the model in a process of its own, since memory is counted per process. */
+/** Runs the model in a separate process, because memory is counted per process. */
 const script = `
   import { Engine } from "./lib/index.ts";
   const engine = await Engine.load(process.argv[1], { kvCache: { bytes: "64MiB" }, denseWeights: process.argv[2] });

@@ -5,12 +5,14 @@ import path from "node:path";
 import { afterAll, expect, it } from "vitest";
 import { packageRoot } from "../../lib/binding.js";
 
-/** A process that may not open more files is told so, by its name: nothing of it is missing. */
+/** A process at its limit of open files gets an error that names this limit, not one about a missing file. */
 
 const folder = mkdtempSync(path.join(tmpdir(), "gpt-oss-open-files-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 
-/** Runs `before`, opens all that may be opened, and tells of each expression of `then` its value, or its error's code. */
+/**
+ * Runs `before` and opens files up to the limit. Returns the value, or the error's code, of each expression of `then`.
+ */
 function outOfFiles(imports: string, before: string, then: readonly string[]): string[] {
   const script = `
     import fs from "node:fs";

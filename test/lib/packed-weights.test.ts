@@ -8,8 +8,8 @@ import type { EngineOptions } from "../../lib/generation/options.js";
 import { inspectCheckpoint } from "../../lib/inspect.js";
 
 /**
- * Where the experts of a CPU are kept that wants them in an order of its own. On one that does not, every option gives the
- * same: nothing is packed.
+ * The place of the experts on a CPU that reads them in a packed order. On other CPUs, every option gives the same
+ * result: no expert is packed.
  */
 
 let folder: string;
@@ -56,7 +56,7 @@ describe("packedWeights", () => {
     expect(await logits({ packedWeights: "memory" })).toEqual(first);
     expect(readdirSync(model).includes(".gpt-oss-node")).toBe(false);
 
-    // Damaged: made again, and no less right.
+    // A damaged file is made again, with the same result.
     for (const file of files) writeFileSync(path.join(place, file), "no such file");
     expect(await logits(options)).toEqual(first);
   });
@@ -84,7 +84,7 @@ describe("packedWeights", () => {
   });
 
   it("is read through by inspect, which says what is damaged", async () => {
-    const place = path.join(model, ".gpt-oss-node"); // where auto puts it for a larger model
+    const place = path.join(model, ".gpt-oss-node"); // the folder of "auto" for a larger model
     await logits({ packedWeights: place });
     const { packed } = await inspectCheckpoint(model);
     expect(packed.map(({ damage }) => damage)).toEqual((await isPacking()) ? [null] : []);

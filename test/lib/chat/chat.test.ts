@@ -7,7 +7,7 @@ import { Engine } from "../../../lib/index.js";
 import { tokenizer } from "../../../lib/tokenizer/tokenizer.js";
 import { toldEngine, write } from "../../support/told-engine.js";
 
-/** What a chat makes of its history: which tokens the next prompt has. */
+/** The use of the history in a chat: the tokens of the next prompt. */
 
 const special = (text: string) => [...tokenizer.encode(text, { allowedSpecial: "all" })];
 const pinned = { currentDate: "2025-06-28" } as const;
@@ -31,7 +31,7 @@ function prompt(messages: ChatMessage[], options: ChatOptions = {}): number[] {
 
 const weather: FunctionTool = { type: "function", function: { name: "get_weather", parameters: { type: "object" } } };
 const tools = [weather];
-// "Hello" letter by letter, as no encoder writes it.
+// "Hello" letter by letter, which no encoder produces.
 const hello = [39, 68, 75, 75, 78];
 const thought = special("<|channel|>analysis<|message|>I call.<|end|><|start|>assistant");
 const called = special('<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>{"a":1}<|call|>');

@@ -4,7 +4,10 @@ import { setImmediate as turn } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Engine, type Usage } from "../../../lib/index.js";
 
-/** Many turns of one conversation on the demo model, and a long prompt that is given up. Counts, no clocks. */
+/**
+ * Many turns of one conversation on the demo model, and a long prompt that is cancelled. The tests count and use no
+ * clocks.
+ */
 
 const pageTokens = 64;
 
@@ -92,7 +95,7 @@ describe("a prompt of 10,000 tokens that is aborted", () => {
     expect(promptTokens).toBeLessThan(start + 9_000);
     await expect(run.result).rejects.toThrow("too long");
     while (pagesInUse() > 0) await turn();
-    expect(engine.stats().promptTokens).toBeLessThanOrEqual(promptTokens + pageTokens); // of the step that ran
+    expect(engine.stats().promptTokens).toBeLessThanOrEqual(promptTokens + pageTokens); // tokens of the step that ran
   });
 
   it("gives them back before the next step of another stream", async () => {
@@ -104,7 +107,7 @@ describe("a prompt of 10,000 tokens that is aborted", () => {
     controller.abort(new Error("too long"));
     const { steps } = engine.stats();
     await expect(run.result).rejects.toThrow("too long");
-    // The step that runs ends as steps + 1; the next one begins without the prompt, and ends as steps + 2.
+    // The running step ends as steps + 1. The next one begins without the prompt, and ends as steps + 2.
     while (engine.stats().steps < steps + 2) await turn();
     const { pages, running } = engine.stats();
     expect(running).toBe(1);

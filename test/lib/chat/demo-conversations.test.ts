@@ -3,13 +3,13 @@ import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Engine, type GenerationResult } from "../../../lib/index.js";
 
-/** What the embedded demo model answers, as the oracle recorded it: a wrong kernel shows as wrong words. */
+/** The recorded answers of the oracle with the embedded demo model: a wrong kernel shows as wrong words. */
 
 interface Conversation {
   id: string;
   prompt_ids: number[];
   completion_ids: number[];
-  /** No choice on the way was near a tie, so rounding does not change it. */
+  /** True when no token was a near tie, so that rounding does not change the answer. */
   robust: boolean;
 }
 
@@ -27,7 +27,7 @@ describe("the demo model", () => {
   let results: GenerationResult[];
   beforeAll(async () => {
     engine = await Engine.load("demo", { kvCache: { bytes: "128MiB" } });
-    // all at once: a batch of 64 takes a quarter of the time of one after the other
+    // all at once: a batch of 64 takes a quarter of the time of sequential requests
     results = await Promise.all(conversations.map(({ prompt_ids }) => engine.generate(prompt_ids, options).result));
   }, 300_000);
   afterAll(() => engine.close());

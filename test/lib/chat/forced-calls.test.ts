@@ -7,8 +7,8 @@ import { chat, type Json } from "../../support/server.js";
 import { draws } from "../../support/thorough.js";
 
 /**
- * Rows 11 and 12 of our list of what went wrong in other servers: what must be called, and what must be the answer, holds
- * for a model of random weights, and for one that was never taught any of this.
+ * Rows 11 and 12 of our list of failures of other servers. Forced calls and forced answers hold for a model of random
+ * weights, and for a model without training on tools and schemas.
  */
 
 const ajv = new Ajv({ strict: false });
@@ -38,7 +38,7 @@ const schemas = {
 const names = Object.keys(schemas) as (keyof typeof schemas)[];
 const tools = names.map((name) => ({ type: "function", function: { name, parameters: schemas[name] } }));
 
-/** Soon done with thinking, and with enough room for what is to come. */
+/** Little reasoning, and enough room for the rest. */
 const brief = { reasoning: { max_tokens: 8 }, max_tokens: 300 };
 
 /** Fifty shapes of answers. */
@@ -99,7 +99,7 @@ describe.each(["synthetic:wide", "demo"])("%s", (name) => {
   it("row 11: calls one of the tools when it must, with arguments of their schema", async () => {
     const made = await answers(draws(40, 200), () => ({ tools, tool_choice: "required" }));
     const called = new Set(made.map(expectCall));
-    if (name !== "demo") expect(called.size).toBeGreaterThan(1); // which has a favourite
+    if (name !== "demo") expect(called.size).toBeGreaterThan(1); // the demo model has a favourite
   }, 300_000);
 
   it("row 11: calls the tool that is named", async () => {

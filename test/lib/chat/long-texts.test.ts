@@ -9,7 +9,7 @@ import { seededRandom } from "../../support/random.js";
 
 afterEach(() => vi.restoreAllMocks());
 
-/** What is thrown for a prompt that the context cannot hold. */
+/** Returns the message of the error for a prompt that exceeds the context. */
 function overflow(work: () => unknown): string {
   try {
     work();
@@ -158,7 +158,7 @@ describe("a rendering on another thread", () => {
     const messages = Array.from({ length: 3000 }, (_, i) => ({ role: "user", content: `message ${i}` }) as const);
     const real = performance.now.bind(performance);
     let steps = 0;
-    vi.spyOn(performance, "now").mockImplementation(() => real() + steps++); // each look takes a millisecond
+    vi.spyOn(performance, "now").mockImplementation(() => real() + steps++); // each clock reading takes a millisecond
     const turns = await turnsDuring(new ConversationRenderer().renderForCompletionAsync({ messages }));
     expect(turns).toBeGreaterThan(100);
   });

@@ -9,7 +9,7 @@ import { tokenizer } from "../../../lib/tokenizer/index.js";
 import { ids } from "../../support/server.js";
 import { toldEngine, write } from "../../support/told-engine.js";
 
-/** What a chat can be asked for beside its messages: which calls, which format, how much reasoning, log probabilities, stops. */
+/** The options of a chat: calls, format, reasoning budget, log probabilities, stop strings. */
 
 const user: ChatMessage = { role: "user", content: "Is it sunny in Oslo?" };
 const object = (properties: Record<string, object>) => ({
@@ -97,7 +97,7 @@ describe.each(["synthetic:wide", "demo"])("%s", (name) => {
       expect(messages.some(({ channel }) => channel === "analysis")).toBe(false);
     }
     for (const { reasoning } of await answers({ reasoningBudget: 5, maxTokens: 60 })) {
-      expect(tokenizer.count(reasoning)).toBeLessThanOrEqual(10); // as many tokens as were drawn, or fewer
+      expect(tokenizer.count(reasoning)).toBeLessThanOrEqual(10); // as many tokens as were sampled, or fewer
     }
   });
 

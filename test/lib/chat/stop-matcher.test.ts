@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { StopMatcher } from "../../../lib/chat/stop-matcher.js";
 import { seededRandom } from "../../support/random.js";
 
-/** What comes out of pieces, one after the other, and the stop string that ended it. */
+/** Returns the text for successive pieces, and the stop string that ended it. */
 function read(stops: string[], pieces: string[]): { text: string; stop: string | null } {
   const matcher = new StopMatcher(stops);
   let text = "";
@@ -14,7 +14,7 @@ function read(stops: string[], pieces: string[]): { text: string; stop: string |
   return { text: text + matcher.flush(), stop: null };
 }
 
-/** The definition: the stop string that ends first counts, and of those the longest. */
+/** The definition: the stop string that ends first counts; of those with the same end, the longest counts. */
 function expected(stops: string[], text: string): { text: string; stop: string | null } {
   for (let end = 1; end <= text.length; end++) {
     const found = stops.filter((stop) => text.slice(0, end).endsWith(stop)).sort((a, b) => b.length - a.length);

@@ -5,17 +5,17 @@ import type { FunctionTool } from "../../../lib/harmony/index.js";
 import { chat, ids, type Json, scriptedServer } from "../../support/server.js";
 import { toldEngine, write } from "../../support/told-engine.js";
 
-/** A turn means the same to `engine.chat` and to a server. Every row goes through both entrances. */
+/** A turn has the same meaning for `engine.chat` and for a server. Every row runs through both. */
 
-/** What there is of an answer in either form. */
+/** The parts of an answer in either form. */
 interface Told {
   reasoning: string;
   content: string;
-  /** Name and arguments of each. */
+  /** Name and arguments of each call. */
   calls: [string, string][];
   finish: string;
   completionTokens: number;
-  /** Tokens of the content that log probabilities were told of. */
+  /** The number of content tokens with log probabilities. */
   logprobs: number;
 }
 
@@ -68,7 +68,7 @@ async function both(written: string, asked: Asked, tokensPerStep: number): Promi
 
 type Asked = Pick<ChatOptions, "tools" | "stop" | "maxTokens">;
 
-/** What the model writes, what was asked for, and what it means. */
+/** The output of the model, the request, and the expected answer. */
 const rows: [string, string, Asked, Partial<Told>][] = [
   ["an answer after a thought", thought + final("Yes."), {}, { reasoning: "Hm.", content: "Yes." }],
   [

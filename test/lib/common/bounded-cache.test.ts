@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { BoundedCache, SharedBound } from "../../../lib/common/bounded-cache.js";
 import { seededRandom } from "../../support/random.js";
 
-/** A cache of letters by themselves, and what it holds by what it tells of its changes. */
+/** A cache with letters as keys and values. `held` has its content according to its change events. */
 function filled(bound: SharedBound, letters: string, size = 1) {
   const held = new Set<string>();
   const cache = new BoundedCache<string>(bound, (letter, change) => {

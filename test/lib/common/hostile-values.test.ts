@@ -7,7 +7,10 @@ import type { LogitsProcessor } from "../../../lib/generation/logits-processor.j
 import * as harmony from "../../../lib/harmony/index.js";
 import { tokenizer } from "../../../lib/tokenizer/tokenizer.js";
 
-/** Values of a caller that lie, throw or change while they are read: a typed error, never a hang, never a silent drop. */
+/**
+ * Values of a caller that lie, throw or change while they are read. They must give a typed error, never hang or be
+ * dropped silently.
+ */
 
 let engine: Engine;
 beforeAll(async () => {
@@ -24,7 +27,7 @@ function detached<T extends Float32Array | Uint32Array>(array: T): T {
   return array;
 }
 
-/** Its own `length` is another than that of its memory. */
+/** An array whose `length` differs from the length of its memory. */
 function lying<T extends object>(array: T, length: number): T {
   return Object.defineProperty(array, "length", { value: length });
 }
@@ -40,7 +43,7 @@ const boom = () => {
 };
 const throwing = (keys: string[]) =>
   Object.defineProperties({}, Object.fromEntries(keys.map((key) => [key, { get: boom, enumerable: true }])));
-/** Every read of it throws what is no error. */
+/** Every read of it throws a value that is not an error. */
 const trap: Wrong = new Proxy({}, { get: boom, has: boom, ownKeys: boom, getPrototypeOf: boom });
 const trapList: Wrong = new Proxy([1], { get: boom });
 const revoked: Wrong = (() => {

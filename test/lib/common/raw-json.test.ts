@@ -10,7 +10,7 @@ import {
 } from "../../../lib/common/raw-json.js";
 import { seededRandom } from "../../support/random.js";
 
-/** As `JSON.parse` would have read it. */
+/** Converts a value into the form of `JSON.parse`. */
 function plain(value: unknown): unknown {
   if (value instanceof JsonNumber) return Number(value.lexeme);
   if (Array.isArray(value)) return value.map(plain);

@@ -15,7 +15,7 @@ import { checkServerOptions } from "../../../lib/server/options.js";
 import { ScriptedEngine } from "../../../lib/testing/index.js";
 import { tokenizer } from "../../../lib/tokenizer/index.js";
 
-/** What each call that takes options says of one that it does not know. */
+/** All calls with options. Each must give an error for an unknown option. */
 const calls = {
   "Engine.load": (options: object) => readEngineOptions(options),
   kvCache: (kvCache: object) => readEngineOptions({ kvCache }),

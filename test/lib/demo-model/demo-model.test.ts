@@ -23,7 +23,7 @@ import { packageRoot } from "../../../lib/binding.js";
 import { expandPack } from "../../../lib/demo-model/expand.js";
 import { demoModelLabel, demoModelPath, demoModelTrained } from "../../../lib/demo-model/index.js";
 
-// What test/demo-recipe/expand.py writes from the same pack.
+// The digest and size of the file that test/demo-recipe/expand.py writes from the same pack.
 const modelSha256 = "fc28e828bef0cf315cf602f5d2978812c774698caab0b8b34b35bcb1a16f9d36";
 const modelBytes = 105_154_504;
 
@@ -31,7 +31,7 @@ const root = mkdtempSync(path.join(tmpdir(), "gpt-oss-demo-model-"));
 afterAll(() => rmSync(root, { recursive: true }));
 
 let caches = 0;
-/** Environment in which every place for a cache is a fresh one. */
+/** An environment in which every possible cache folder is new. */
 let environment: Record<string, string>;
 
 beforeEach(() => {
@@ -47,7 +47,7 @@ async function sha256(file: string): Promise<string> {
   return hash.digest("hex");
 }
 
-/** Another process that expands the model into the same cache and prints where. */
+/** Starts another process that expands the model into the same cache and prints the folder. */
 function expandElsewhere(): { child: ChildProcess; output: Promise<string> } {
   const script =
     "import { demoModelPath } from './lib/demo-model/index.ts'; process.stdout.write(await demoModelPath())";
@@ -228,7 +228,7 @@ describe("expandPack", () => {
       string,
       { shape: number[] }
     >;
-    // A byte of MXFP4 blocks is two parameters, and scales are none of their own.
+    // A byte of MXFP4 blocks has two parameters. Scales are not parameters.
     const perElement = (name: string) => (name.endsWith("_blocks") ? 2 : name.endsWith("_scales") ? 0 : 1);
     const counts = Object.entries(weights).map(
       ([name, { shape }]) => perElement(name) * shape.reduce((product, size) => product * size, 1),

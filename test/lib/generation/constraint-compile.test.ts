@@ -5,15 +5,15 @@ import type { Constraint } from "../../../lib/generation/constraint.js";
 import { createServer } from "../../../lib/server/index.js";
 
 /**
- * Constraints are compiled on a thread of their own. Nothing here is timed: what must not wait for a large schema is seen to
- * end before it.
+ * Constraints are compiled on a separate thread. The tests measure no time: work that must not wait for a large schema
+ * has to end before it.
  */
 
 const prompt = [1, 2, 3];
 
 let different = 0;
 
-/** Branches that have to be compared two by two; no schema twice, or it would be known. */
+/** Branches that must be compared pairwise. Each schema differs, because a repeated one would be cached. */
 function large(): Constraint {
   const first = 1000 * ++different;
   const branch = (_: unknown, k: number) => ({
@@ -22,7 +22,7 @@ function large(): Constraint {
   return textOf({ oneOf: Array.from({ length: 500 }, branch) });
 }
 
-/** It waits for those that are large, for one thread compiles all. */
+/** A small constraint. It waits for large ones, because one thread compiles all of them. */
 const small = (): Constraint => textOf({ const: ++different });
 
 const textOf = (schema: unknown) =>
@@ -37,7 +37,7 @@ async function failure(promise: Promise<unknown>): Promise<unknown> {
   return expect.fail("nothing was thrown");
 }
 
-/** Whether it is settled by now. */
+/** Records whether the promise is settled. */
 function watched(promise: Promise<unknown>): { settled: boolean } {
   const state = { settled: false };
   const settle = () => {
@@ -88,7 +88,7 @@ describe("while large schemas are compiled", () => {
     const last = watched(runs[3]!.accepted);
     expect(last.settled).toBe(false);
     for (const run of runs) run.cancel();
-    await Promise.all(runs.map(({ result }) => result)); // the first may have come to its end before
+    await Promise.all(runs.map(({ result }) => result)); // the first may have ended before
     expect((await runs[3]!.result).finishReason).toBe("cancelled");
     expect(await runs[3]!.accepted).toEqual({ relaxed: [] });
     await none();
@@ -188,7 +188,7 @@ function branches(count: number): object[] {
   }));
 }
 
-/** A short text that leads to very many comparisons. */
+/** A short schema that leads to very many comparisons. */
 function compared(count: number): object {
   const any = (of: string) => ({ anyOf: Array.from({ length: count }, () => ({ $ref: `#/$defs/${of}` })) });
   const $defs = { A: any("B"), B: any("C"), C: { type: "object" }, D: any("E"), E: any("F"), F: { type: "string" } };

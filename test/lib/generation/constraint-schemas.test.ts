@@ -10,7 +10,7 @@ import { withExactMultiples } from "../../support/exact-multiple.js";
 import { seededRandom } from "../../support/random.js";
 import { draws } from "../../support/thorough.js";
 
-/** What the SDKs write as schemas: random texts of each are valid to ajv, and values that people mean can be written. */
+/** Schemas as SDKs write them: random texts of each are valid to ajv, and typical values can be written. */
 
 const addFormats = addFormatsModule as unknown as (ajv: Ajv) => void;
 const options = { strict: false, allErrors: true };
@@ -30,7 +30,7 @@ afterAll(() => engine.close());
 const stop = 511;
 const byteTokens = new Map<number, number>();
 
-/** Whether the grammar lets exactly this text through: a processor asks for nothing else. */
+/** Whether the grammar accepts exactly this text. A logits processor allows only its bytes. */
 async function admits(format: OutputFormat, text: string): Promise<boolean> {
   if (byteTokens.size === 0) {
     for (let id = 0; id < 256; id++) byteTokens.set(engine.tokenizer.decodeBytes([id])[0]!, id);
@@ -144,7 +144,7 @@ describe("zod", () => {
     const schema = z.toJSONSchema(type, { unrepresentable: "any" });
     await areValid(schema, 3);
     expect(await admits(format(schema), JSON.stringify(value)), JSON.stringify(schema)).toBe(true);
-    // Names of members are out of order where the value has them so; older drafts say the same in other words.
+    // Members are out of order where they are so in the value. Older drafts express the same in other keywords.
     for (const target of ["draft-7", "draft-4", "openapi-3.0"] as const) {
       const older = z.toJSONSchema(type, { unrepresentable: "any", target });
       expect(await admits(format(older), JSON.stringify(value)), JSON.stringify(older)).toBe(true);
@@ -153,7 +153,7 @@ describe("zod", () => {
   });
 });
 
-/** As pydantic 2 writes them. */
+/** Schemas as pydantic 2 writes them. */
 const pydantic: [object, unknown][] = [
   [
     { type: "array", items: { enum: ["red", "green"], type: "string" }, title: "Tags", uniqueItems: true },
@@ -200,7 +200,7 @@ describe("pydantic", () => {
   });
 });
 
-/** A schema of a few keywords that meet. */
+/** Returns a schema of a few keywords that interact. */
 function randomSchema(random: () => number, depth = 0): Record<string, unknown> {
   const pick = <T>(list: readonly T[]): T => list[Math.floor(random() * list.length)]!;
   const maybe = (members: Record<string, unknown>) => (random() < 0.5 ? members : {});
@@ -256,7 +256,7 @@ describe("random schemas", () => {
           await areValid(schema, seed);
           taken++;
         } catch (error) {
-          // Some have no value, or demand different things of one; those are refused, by name.
+          // Some schemas have no value, or contradict themselves. These are refused by name.
           if (!(error instanceof GptOssError)) throw error;
           expect(error).toMatchObject({ code: "INVALID_ARGUMENT" });
           expect(error.message).toMatch(
@@ -304,7 +304,7 @@ it("a property may have any name", async () => {
   const text = JSON.stringify(Object.fromEntries(names.map((name, i) => [name, i])));
   expect(text).toContain('"__proto__":0');
   expect(await admits(format(schema), text)).toBe(true);
-  // ajv does not see a property of this name, so no ajv here.
+  // ajv ignores a property of this name, so this test does not use ajv.
   for (const sample of await samples(schema, 1)) {
     const value = JSON.parse(sample) as Record<string, unknown>;
     expect(Object.keys(value)).toEqual(names);

@@ -11,8 +11,8 @@ import { RecoveringParser } from "../../../lib/harmony/recovering-parser.js";
 import { draws } from "../../support/thorough.js";
 
 /**
- * Constraints where nothing helps them: at temperature 1, on random weights (the first 512 tokens of the vocabulary) and on
- * the demo model (all of them, and no idea of the tools and schemas here).
+ * Constraints without help from the model: at temperature 1, on random weights (the first 512 tokens of the vocabulary)
+ * and on the demo model (full vocabulary, not trained on these tools and schemas).
  */
 
 const addFormats = addFormatsModule as unknown as (ajv: Ajv2020) => void;
@@ -123,7 +123,7 @@ describe("forced calls", () => {
         analysisTokens: 2,
       };
       const validate = ajv.compile(parameters ?? { type: "object" });
-      // Twenty choices of a seed are as many random streams.
+      // Twenty choices of a seed are twenty random streams.
       const runs = Array.from({ length: streams / 20 }, (_, seed) =>
         completions(demo, { seed, n: 20, maxTokens: 44, constraint }, startOfTurn),
       );
@@ -208,7 +208,7 @@ describe("turns", () => {
   });
 });
 
-/** What people write, one of each kind. */
+/** Typical schemas, one of each kind. */
 const schemas: unknown[] = [
   { type: "string" },
   { type: "string", minLength: 3, maxLength: 7 },

@@ -28,7 +28,7 @@ describe("EventLog", () => {
       expect(holds).toEqual([true]);
       await reader.next();
     }
-    await reader.next(); // what is read counts when the next one is asked for
+    await reader.next(); // an item counts as read when the next one is requested
     expect(holds).toEqual([true, false]);
   });
 
@@ -56,7 +56,7 @@ describe("EventLog", () => {
     await slow.next();
     const only = log.readBatches(nothing, { most: 320, keep: false });
     await only.next();
-    expect(tokens.bytes).toBe((whole / 10) * 9); // what the slow one has read
+    expect(tokens.bytes).toBe((whole / 10) * 9); // the items that both readers have read are freed
     await slow.return();
     const batch = await only.next();
     expect((batch.value as GeneratedToken[]).map(({ token }) => token)).toEqual(

@@ -6,7 +6,7 @@ import { Generation } from "../../../lib/generation/generation.js";
 import type { LogitsProcessor } from "../../../lib/generation/logits-processor.js";
 import { toldEngine } from "../../support/told-engine.js";
 
-/** Generations of an engine that notes what is asked of it, and tells what the test says. */
+/** Generations of an engine that records its calls and sends the events of the test. */
 
 const timings = { queueMilliseconds: 1, prefillMilliseconds: 2, decodeMilliseconds: 3 };
 
@@ -148,7 +148,7 @@ describe("a reader", () => {
     for (let i = 0; i < 10; i++) tell(token(0), token(2));
     expect(calls).toEqual(["pause 7.0 true", "pause 7.2 true"]);
     calls.length = 0;
-    tell(done(2)); // it was on its way
+    tell(done(2)); // it was already sent
     for (let i = 0; i < 700; i++) await reader.next();
     expect(calls).toEqual([]);
     for (let i = 0; i < 100; i++) await reader.next();

@@ -6,7 +6,7 @@ import { Engine } from "../../../lib/engine.js";
 import type { GptOssError } from "../../../lib/errors.js";
 import type { GenerateOptions } from "../../../lib/generation/generate-options.js";
 
-/** What each option of a request does, on a tiny model with random weights. */
+/** The effect of each request option, on a tiny model with random weights. */
 
 const model = path.resolve("test/golden/models/a"); // vocabulary of 512, ends with 510
 const prompt = [1, 2, 3, 4, 5];
@@ -185,7 +185,7 @@ describe("logitBias and penalties", () => {
     const logitBias = { 77: 1000, 78: 999.5 };
     const near = { 77: 100, 78: 99.5 };
     expect(((await failure(() => result({ ...greedy, logitBias }))) as GptOssError).code).toBe("INVALID_ARGUMENT");
-    // 78 may itself be a little likelier than 77: what counts is that both are far above the others
+    // 78 may itself be slightly likelier than 77; both are far above the others
     const presence = await result({ ...greedy, maxTokens: 6, logitBias: near, presencePenalty: 2 });
     expect(new Set(presence.tokens)).toEqual(new Set([77, 78]));
     const frequency = await result({ ...greedy, maxTokens: 12, logitBias: near, frequencyPenalty: 2 });
@@ -351,7 +351,7 @@ describe("a reader that does not read", () => {
     await someoneWaits();
     expect(count() - began).toBeGreaterThan(900);
     expect(count() - began).toBeLessThan(maxTokens - 100);
-    expect((await result(greedy)).tokens).toHaveLength(40); // others go on
+    expect((await result(greedy)).tokens).toHaveLength(40); // other requests continue
     const tokens = [whole.tokens[0]!];
     for await (const { token } of reader) tokens.push(token);
     expect(tokens).toEqual(whole.tokens);

@@ -27,7 +27,7 @@ function context(parts: Partial<Omit<NativeSamplingContext, "bias">> & { bias?: 
   } satisfies NativeSamplingContext;
 }
 
-/** Numbers for the tests, from the generator under test: reproducible, and as many as wanted. */
+/** Random numbers for the tests, from the generator under test: reproducible and unlimited. */
 class Random {
   #counter = 0;
   readonly #seed: number;
@@ -264,11 +264,11 @@ describe("the addon draws what the reference draws", () => {
 
   const randomContext = (random: Random, vocab: number): NativeSamplingContext | undefined => {
     if (random.below(4) === 0) return undefined;
-    // Often from few tokens, so that counts grow and prompt and completion overlap.
+    // Often few distinct tokens, so that counts grow and prompt and completion overlap.
     const within = random.pick([1, 5, 40, vocab]);
     const id = () => (random.below(Math.min(within, vocab)) * random.pick([1, 1, 7919])) % vocab;
     const ids = (most: number) => Uint32Array.from({ length: random.below(most + 1) }, id);
-    const every = random.below(12) === 0; // all banned, or all but few
+    const every = random.below(12) === 0; // all banned, or nearly all
     const tokens = every ? Uint32Array.from({ length: vocab }, (_, i) => i) : ids(random.pick([0, 0, 3, 30]));
     const value = () =>
       every && random.below(vocab) > 0
@@ -283,7 +283,7 @@ describe("the addon draws what the reference draws", () => {
     };
   };
   const near = (actual: number, reference: number, where: () => string) => {
-    const expected = Math.fround(reference); // which may be out of its range
+    const expected = Math.fround(reference); // which may be infinite
     if (expected === Number.NEGATIVE_INFINITY) {
       expect(actual, where()).toBe(expected);
     } else {

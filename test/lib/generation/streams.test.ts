@@ -6,7 +6,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { Engine, type GenerateOptions } from "../../../lib/index.js";
 import { seededRandom } from "../../support/random.js";
 
-/** 256 streams at once on the demo model: what each says, and what is left behind. */
+/** 256 streams at once on the demo model: the output of each, and the resources left in use. */
 
 interface Stream {
   prompt: number[];
@@ -14,7 +14,7 @@ interface Stream {
 }
 
 interface Round {
-  /** Of each stream, in the order of the streams whatever the order of their admission. */
+  /** The tokens of each stream, in the order of the streams, which may differ from their order of admission. */
   tokens: number[][];
   peakRunning: number;
   pagesInUse: number;
@@ -24,7 +24,8 @@ const run = promisify(execFile);
 const built = path.resolve("dist/index.js");
 const file = path.resolve("test/golden/demo/expected.jsonl");
 
-// 16 prompts, 16 seeds each, half of them greedy. The prompts are in the prefix cache: the time goes into the streams.
+// 16 prompts with 16 seeds each, half of them greedy. The prompts are in the prefix cache, so the streams take all the
+// time.
 const prompts = readFileSync(file, "utf8")
   .trim()
   .split("\n")
@@ -40,7 +41,7 @@ const shuffled = streams
   .sort((a, b) => a.rank - b.rank)
   .map(({ i }) => i);
 
-/** Two rounds, in a process that does nothing else. What they do to its event loop is a measure of `npm run bench`. */
+/** Two rounds, in a process without other work. `npm run bench` measures their effect on its event loop. */
 const script = `
   import { readFileSync } from "node:fs";
   import { Engine } from ${JSON.stringify(built)};
@@ -83,7 +84,7 @@ describe("256 concurrent streams on the demo model", () => {
       expect(tokens.map(({ length }) => length)).toEqual(lengths);
       expect(tokens).toEqual(rounds[0]!.tokens);
     }
-    // the seeds do something
+    // the seeds have an effect
     const different = new Set(rounds[0]!.tokens.map((tokens) => tokens.slice(0, 16).join()));
     expect(different.size).toBeGreaterThan(prompts.length + 100);
   });

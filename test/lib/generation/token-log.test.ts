@@ -5,7 +5,7 @@ import { TokenLog } from "../../../lib/generation/token-log.js";
 import { jsonPieces } from "../../../lib/server/http/json-pieces.js";
 import { tokenBytes } from "../../../lib/tokenizer/token-table.js";
 
-/** Some token, with up to three likeliest ones. */
+/** Returns a token with up to three likeliest ones. */
 function token(at: number): GeneratedToken {
   const top = Array.from({ length: at % 4 }, (_, i) => ({ token: 201_087 - i, logprob: -(i + at) / 4 }));
   const generated = { token: at * 7, text: `t${at}`, logprob: -at / 8, index: at % 3 };

@@ -95,7 +95,7 @@ describe("a conversation that grows", () => {
 });
 
 describe("what the model wrote", () => {
-  // The parts of "Hello": no encoder writes it so, a model may.
+  // The parts of "Hello": no encoder produces them, but a model may.
   const hello = [39, 68, 75, 75, 78];
   const { start, channel, message, end, call, constrain } = formatTokens;
   const [assistant, finalWord] = [173781, 17196];

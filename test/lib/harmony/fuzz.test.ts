@@ -3,7 +3,7 @@ import { GptOssError } from "../../../lib/errors.js";
 import { RecoveringParser, StreamableParser } from "../../../lib/harmony/index.js";
 import { FuzzFailure, fuzz, shrink } from "../../fuzz/harmony.js";
 
-/** A slice of `npm run fuzz`, and whether it would notice. */
+/** A slice of `npm run fuzz`, and a test that it finds errors. */
 
 it("200,000 random tokens break no rule of the parsers", () => {
   const report = fuzz(5, 200_000);

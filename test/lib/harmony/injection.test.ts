@@ -13,7 +13,7 @@ import { formatTokens } from "../../../lib/harmony/tokens.js";
 import { firstSpecialToken, specialTokens } from "../../../lib/tokenizer/special-tokens.js";
 import { seededRandom } from "../../support/random.js";
 
-/** No text becomes a control token, whoever wrote it and wherever it is rendered. */
+/** No text becomes a control token, whatever its author and its place in the conversation. */
 
 const random = seededRandom(7);
 const oneOf = <T>(items: readonly T[]): T => items[Math.floor(random() * items.length)]!;
@@ -81,7 +81,7 @@ const plain = [start, message, end];
 const onChannel = [start, channel, message, end];
 
 describe("harmony messages", () => {
-  /** Channels end with a dot, so that none is `final` or `analysis` by chance: those would be treated as such. */
+  /** Channels end with a dot, so that none is `final` or `analysis` by chance. Those have a special meaning. */
   function conversation(): Message[] {
     const tools = {
       [hostile()]: {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { schemaType } from "../../../lib/harmony/json-schema-type.js";
 
-/** The lines of a property `p` of an object, as `{` and `}` enclose them. */
+/** The lines of a property `p` of an object, without the enclosing `{` and `}`. */
 function property(schema: unknown, required: string[] = []): string {
   const text = schemaType({ type: "object", properties: { p: schema }, required }, "");
   return text.slice("{\n".length, -"}".length);

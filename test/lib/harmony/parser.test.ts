@@ -40,7 +40,7 @@ interface StreamCase {
   error?: string;
 }
 
-/** As golden files have messages: a single text part is a string. */
+/** A message in the form of the golden files: a single text part is a string. */
 function plain(message: Message): Message {
   return { ...message, content: messageText(message) };
 }
@@ -182,11 +182,11 @@ describe("StreamableParser", () => {
 });
 
 describe("long streams take time in proportion", () => {
-  // 100,000 tokens that once cost their square: minutes instead of milliseconds.
+  // 100,000 tokens whose cost was once quadratic: minutes instead of milliseconds.
   const n = 100_000;
   const spaces = [...tokenizer.encode(" ".repeat(64))];
   const ids = Array.from({ length: 199_998 }, (_, id) => id);
-  /** Two bytes that can only continue a character. */
+  /** A token of two bytes that can only continue a character. */
   const invalid = ids.find((id) => tokenBytes(id).length === 2 && tokenBytes(id).every((b) => b >= 0x80 && b < 0xc0))!;
 
   it("white space inside a header", () => {

@@ -11,7 +11,7 @@ import {
 import { tokenBytes } from "../../../lib/tokenizer/token-table.js";
 import { tokenizer } from "../../../lib/tokenizer/tokenizer.js";
 
-/** Feeds all tokens and holds the events against each other: deltas of a message are its text, and come before it. */
+/** Feeds all tokens and checks the events: the deltas of a message are its text, and precede it. */
 function read(tokens: Iterable<number>, options: RecoveringParserOptions = {}): Message[] {
   const parser = new RecoveringParser(options);
   const messages: Message[] = [];
@@ -45,13 +45,13 @@ function headerOf(message: Message) {
 
 const special = (text: string) => tokenizer.encode(text, { allowedSpecial: "all" });
 
-/** The token that is exactly these bytes. */
+/** Returns the token with exactly these bytes. */
 function firstIdOf(bytes: Uint8Array): number {
   for (let id = 0; id < 200_000; id++) if (Buffer.compare(tokenBytes(id), bytes) === 0) return id;
   throw new Error("no token has these bytes");
 }
 
-/** `channel>recipient:type|text`, absent parts left out: enough to see where everything went. */
+/** `channel>recipient:type|text`, without absent parts: enough to check the place of every text. */
 function brief(messages: Message[]): string[] {
   return messages.map((message) => {
     const { role, name, channel, recipient, content_type } = message;

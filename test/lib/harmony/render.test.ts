@@ -130,7 +130,7 @@ describe("the header of a tool call", () => {
     content_type: "<|constrain|>json",
     content: '{"location":"Rome"}',
   };
-  // Of <|start|>assistant, to=functions.get_current_weather, <|channel|>commentary, and the rest.
+  // The tokens of <|start|>assistant, to=functions.get_current_weather, <|channel|>commentary, and the rest.
   const assistant = [200006, 173781];
   const recipient = [316, 28, 44580, 775, 23981, 170154];
   const channel = [200005, 12606, 815];
@@ -189,7 +189,9 @@ describe("analysis is left out", () => {
   const result: Message = { role: "tool", name: "python", recipient: "assistant", channel: "analysis", content: "4" };
   const call = say("commentary", "{}", "functions.f");
 
-  /** What is left of each conversation: by the reference's rule, by the server's, and with none dropped. */
+  /**
+   * The remaining messages of each conversation: by the reference's rule, by the server's rule, and with none dropped.
+   */
   function kept(messages: Message[]) {
     return ([true, "past", false] as const).map((autoDropAnalysis) =>
       parseMessagesFromCompletionTokens(renderConversation(messages, { autoDropAnalysis })).map(messageText).join(" "),

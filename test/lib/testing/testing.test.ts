@@ -55,7 +55,7 @@ describe("ScriptedEngine", () => {
     const batches: number[][] = [];
     for await (const batch of engine.generate([1]).batches()) batches.push(batch.map(({ token }) => token));
     expect(batches.flat()).toEqual(tokens.slice(0, 7));
-    // Steps may run into one another on their way here, but none is split.
+    // Steps may be merged on their way here, but none is split.
     const ends = batches.map((_, i) => batches.slice(0, i + 1).flat().length);
     for (const end of ends) expect([3, 6, 7]).toContain(end);
   });

@@ -82,7 +82,8 @@ describe("special tokens", () => {
 });
 
 describe("agreement with gpt-tokenizer", () => {
-  // Ranges on which it is right: without U+0085 and U+FEFF, which it takes for the wrong class, and without U+017F.
+  // Ranges where gpt-tokenizer is right: without U+0085 and U+FEFF, which it puts in the wrong class, and without
+  // U+017F.
   const alphabets: Record<string, (random: (n: number) => number) => number> = {
     ascii: (random) => (random(8) === 0 ? 10 : 32 + random(95)),
     words: (random) => [32, 39, 46, 65 + random(26), 97 + random(26), 97 + random(26), 97 + random(26)][random(7)]!,
@@ -156,14 +157,15 @@ describe("encodeAsync and encodeBatch", () => {
   it("let the event loop run meanwhile", async () => {
     let turns = 0;
     const timer = setInterval(() => turns++, 1);
-    // Of work on this very thread no number of calls would let a timer in; on a busy machine a single one may be too short.
+    // If the work ran on this thread, no number of calls would let a timer run. A single call may be too short on a
+    // busy machine.
     for (let call = 0; turns === 0 && call < 100; call++) await tokenizer.encodeAsync(long);
     clearInterval(timer);
     expect(turns).toBeGreaterThan(0);
   });
 
   it("reject with the signal's reason, before and while they run", async () => {
-    const reason = Object.assign(new Error("enough"), { code: "DEVICE" }); // a code of ours, yet not our error
+    const reason = Object.assign(new Error("enough"), { code: "DEVICE" }); // our code, but not our error type
     const before = AbortSignal.abort(reason);
     for (const text of ["a", long]) {
       await expect(tokenizer.encodeAsync(text, { signal: before })).rejects.toBe(reason);
@@ -181,7 +183,7 @@ describe("encodeAsync and encodeBatch", () => {
 
   it("stop in the middle of one long piece", async () => {
     const controller = new AbortController();
-    const running = tokenizer.encodeAsync("ab".repeat(4_000_000), { signal: controller.signal }); // a second and more
+    const running = tokenizer.encodeAsync("ab".repeat(4_000_000), { signal: controller.signal }); // over a second
     setTimeout(() => controller.abort(), 10);
     await expect(running).rejects.toMatchObject({ name: "AbortError" });
   });
@@ -216,7 +218,7 @@ describe("control tokens", () => {
         const kind = random(8);
         if (kind === 0) return specialTexts[random(specialTexts.length)]!;
         if (kind === 1) return specialTexts[random(specialTexts.length)]!.slice(random(4), 3 + random(12));
-        // The text of any token, special ones too: what a merge across the border of two might find.
+        // The text of any token, special ones too: a merge across the border of two texts might find it.
         if (kind === 2) return tokenizer.decode([random(201_089)]);
         return pieces[random(pieces.length)]!;
       });
@@ -507,7 +509,7 @@ describe("the data in the addon", () => {
       const character = String.fromCodePoint(codePoint);
       const expected = classes.findIndex((pattern) => pattern.test(character)) + 1;
       const actual = Number(blocks[index[codePoint >> 7]!]![codePoint & 127]);
-      // Code points that 16.0 does not know are "other" in the table; an older Node has some that are unassigned.
+      // Code points newer than Unicode 16.0 are "other" in the table. An older Node leaves some unassigned.
       if (actual !== expected && actual !== 0 && !/\p{Cn}/u.test(character)) changed.push(codePoint);
     }
     expect(changed).toEqual(Number(process.versions.unicode) <= 16 ? [] : [0x0295]);
