@@ -353,7 +353,7 @@ async function greedy(model: string): Promise<number[]> {
   return [...(await engine.generate(tokens, { temperature: 0, maxTokens: 8, ignoreEos: true }).result).tokens];
 }
 
-describe("a damaged checkpoint is refused with code and place", () => {
+describe("a damaged checkpoint is refused with a code and the place of the damage", () => {
   it.each([...files, ...configs, ...containers, ...shards])("%s", async (_name, model, damage, code, message) => {
     const copy = new ModelCopy(model);
     try {
@@ -381,7 +381,7 @@ describe("a damaged checkpoint is refused with code and place", () => {
 });
 
 describe("after failures", () => {
-  it("a good model loads and answers as before, nothing stays open or mapped", async () => {
+  it("a good model loads and answers as before, and no file stays open or mapped", async () => {
     const good = path.resolve("test/golden/models/a");
     const before = await greedy(good);
     const copy = new ModelCopy("a");

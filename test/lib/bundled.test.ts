@@ -38,7 +38,7 @@ describe("a bundle of this package", () => {
     expect(stdout).toContain('serverExternalPackages: ["gpt-oss-node"]');
   });
 
-  it("is told from the package by the package.json that lies above it", () => {
+  it("differs from the package by the package.json above it", () => {
     writeFileSync(path.join(folder, "package.json"), '{ "name": "somebody-elses", "version": "1.0.0" }');
     const inside = (file: string) => pathToFileURL(path.join(folder, file));
     for (const url of [inside("package.json"), inside("a/package.json"), undefined]) {
@@ -76,7 +76,7 @@ describe("ADDON_NOT_FOUND", () => {
     return rebuildAdvice(full);
   };
 
-  it("advises what works where the package lies", () => {
+  it("gives the advice that works for the package's folder", () => {
     expect(rebuildAdvice(packageRoot)).toBe(`npm run build in ${packageRoot}`);
     expect(at("app/node_modules/gpt-oss-node", "app")).toBe(
       `npm rebuild gpt-oss-node --ignore-scripts=false in ${folder}/app`,
@@ -93,7 +93,7 @@ describe("ADDON_NOT_FOUND", () => {
     expect(at("vendor/gpt-oss-node")).toBe(`node native/build.mjs in ${folder}/vendor/gpt-oss-node`);
   });
 
-  it("names what a build lacks", () => {
+  it("names the tools that a build lacks", () => {
     const before = process.env.PATH;
     try {
       process.env.PATH = folder;
@@ -108,7 +108,7 @@ describe("ADDON_NOT_FOUND", () => {
     }
   });
 
-  it("is another error where the system has no memory or no more files for it", () => {
+  it("becomes another error where the system has no memory or no more files for the addon", () => {
     const refusal = (reason: string, file = "/gpt_oss.node") =>
       addonNotFound({ root: packageRoot, tried: [file], broken: { file, reason, cause: new Error(reason) } });
     const unmapped = "gpt_oss.node: failed to map segment from shared object";
@@ -142,6 +142,6 @@ describe("ADDON_NOT_FOUND", () => {
   });
 });
 
-it("the addon knows where it was found", () => {
+it("the addon has the path of its file", () => {
   expect(addon().path).toBe(path.join(packageRoot, "build/Release/gpt_oss.node"));
 });

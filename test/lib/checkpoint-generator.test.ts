@@ -39,7 +39,7 @@ describe("writeCheckpoint", () => {
     expect(shapes(file)).toEqual(shapes(golden));
   });
 
-  it("is deterministic, and another seed is another model", () => {
+  it("is deterministic, and another seed gives another model", () => {
     const [first, again, other] = [generate(), generate(), generate({ seed: 2 })].map((folder) =>
       readFileSync(path.join(folder, "model.safetensors")),
     );
@@ -84,7 +84,7 @@ describe("writeCheckpoint", () => {
     }
   });
 
-  it("draws values of the scale it promises", () => {
+  it("draws values of the documented scale", () => {
     const file = model(generate());
     const moments = (name: string) => {
       const x = file.bf16(name);
@@ -122,7 +122,7 @@ describe("sized", () => {
     expect(Math.abs(checkpointBytes(sized(bytes)) - bytes)).toBeLessThan(within);
   });
 
-  it("tells the bytes that are written", () => {
+  it("returns the number of bytes that are written", () => {
     const folder = path.join(root, "sized");
     const { bytes } = writeCheckpoint(folder, sized(20e6));
     const overhead = statSync(path.join(folder, "model.safetensors")).size - bytes;

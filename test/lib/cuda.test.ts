@@ -35,7 +35,7 @@ if (!emulated) {
 }
 
 (emulated ? describe : () => undefined)("cuda", () => {
-  it("is listed with its device, and is what auto takes", async () => {
+  it("is listed with its device, and is the choice of auto", async () => {
     const status = addon()
       .listBackends()
       .find(({ name }) => name === "cuda");
@@ -44,7 +44,7 @@ if (!emulated) {
     expect(engine.info.backend).toBe(process.env.GPT_OSS_BACKEND ?? "cuda");
   });
 
-  it("tells of itself", async () => {
+  it("reports its properties", async () => {
     await using engine = await load();
     expect(engine.info).toMatchObject({
       backend: "cuda",
@@ -78,7 +78,7 @@ if (!emulated) {
     for (const [i, logprob] of logprobs.entries()) expect(Math.abs(logprob - wanted[i]!)).toBeLessThan(0.2); // bf16
   });
 
-  it("gives a crowd what each gets alone, with repeatable, and takes a seed, choices and logit processing", async () => {
+  it("gives the same tokens in a batch as alone, with repeatable, and accepts a seed, choices and logit processing", async () => {
     await using engine = await load({ repeatable: true });
     expect(engine.info.repeatable).toBe(true);
     const options = { maxTokens: 10, ignoreEos: true, seed: 5 };
@@ -92,7 +92,7 @@ if (!emulated) {
     expect(byChoice[1]).not.toEqual(alone.tokens);
   });
 
-  it("stops what is aborted and what is left, and goes on with the rest", async () => {
+  it("stops aborted and abandoned requests, and continues the others", async () => {
     await using engine = await load();
     const controller = new AbortController();
     const aborted = engine.generate(prompt(1, 20), { maxTokens: 400, ignoreEos: true, signal: controller.signal });
@@ -104,7 +104,7 @@ if (!emulated) {
     expect(engine.stats()).toMatchObject({ running: 0, waiting: 0 });
   });
 
-  it("rejects what runs when it is closed", async () => {
+  it("rejects running requests when it is closed", async () => {
     const engine = await load();
     const run = engine.generate(prompt(1, 20), { maxTokens: 400, ignoreEos: true });
     await run[Symbol.asyncIterator]().next();
@@ -112,7 +112,7 @@ if (!emulated) {
     expect((await failure(() => run.result)).code).toBe("CLOSED");
   });
 
-  it("halves the cache with fp8, and refuses what it does not have", async () => {
+  it("halves the cache with fp8, and refuses unsupported options", async () => {
     await using wide = await load();
     await using narrow = await load({ kvCache: { bytes: "4MiB", dtype: "fp8" } });
     expect(narrow.info.kvCacheDtype).toBe("fp8");
@@ -136,7 +136,7 @@ if (!emulated) {
   // Two minutes: all tokens of the vocabulary at each step, one thread of the device after the other.
   const inThoroughRuns: typeof it = isThorough ? it : ((() => undefined) as never);
   inThoroughRuns(
-    "has the demo model answer as it was recorded",
+    "gives the recorded answers of the demo model",
     async () => {
       const conversations = readFileSync("test/golden/demo/expected.jsonl", "utf8")
         .trim()

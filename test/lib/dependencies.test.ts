@@ -47,7 +47,7 @@ function upwards(graph: ReadonlyMap<string, readonly string[]>): string[] {
 }
 
 describe("imports in lib/", () => {
-  it("are of files that are there", () => {
+  it("refer to existing files", () => {
     const known = new Set(files);
     const gone = [...imports].flatMap(([file, names]) =>
       names.filter((name) => !known.has(name)).map((name) => [file, name]),
@@ -56,15 +56,15 @@ describe("imports in lib/", () => {
     expect(gone).toEqual([]);
   });
 
-  it("make no circle", () => {
+  it("have no cycle", () => {
     expect(circles(imports)).toEqual([]);
   });
 
-  it("go from the higher room to the lower", () => {
+  it("go from higher rooms to lower ones", () => {
     expect(upwards(imports)).toEqual([]);
   });
 
-  it("would be found where they are wrong", () => {
+  it("are found when they break the order", () => {
     expect(
       circles(
         new Map([

@@ -70,7 +70,7 @@ describe("a dump of the engine", () => {
   });
 
   if (process.platform === "linux" && ["x64", "arm64"].includes(process.arch)) {
-    it("has the same tensors on CUDA, within what bf16 keeps", async () => {
+    it("has the same tensors on CUDA, within the precision of bf16", async () => {
       const taps = readTaps(await dumped({ backend: "cuda", contextLength: 512 }, all));
       const reference = readTaps(golden);
       for (const [name, { shape, values }] of reference) {
@@ -80,7 +80,7 @@ describe("a dump of the engine", () => {
     });
   }
 
-  it("goes to an empty folder only, and the refusal names it", async () => {
+  it("accepts only an empty folder, and names it in the refusal", async () => {
     const out = await dumped({ backend: "cpu" }, all);
     vi.stubEnv("GPT_OSS_DUMP", out);
     await expect(Engine.load(model)).rejects.toMatchObject({
@@ -129,7 +129,7 @@ describe("npm run dump", () => {
     expect(command("--compare", bad, golden, "--tolerance", "10").status).toBe(0);
   });
 
-  it("says what cannot be meant, or compared", () => {
+  it("reports invalid arguments, and dumps that cannot be compared", () => {
     const of = (...args: string[]) => {
       const { status, stderr } = command(...args);
       return [status, stderr];

@@ -77,7 +77,7 @@ describe("tool calls", () => {
     }
   });
 
-  it("row 10: sampling ends at <|call|>, <|return|> and <|endoftext|>, and goes on after <|end|>", async () => {
+  it("row 10: sampling ends at <|call|>, <|return|> and <|endoftext|>, and continues after <|end|>", async () => {
     const invented = "<|start|>functions.get_weather to=assistant<|channel|>commentary<|message|>sunny<|end|>";
     const written = analysis("I ask.") + call("{}");
     const made = await answer(written + invented, { tools });
@@ -125,7 +125,7 @@ describe("tool calls", () => {
     }
   });
 
-  it("row 27: arguments that are no JSON are passed on as they are", async () => {
+  it("row 27: arguments that are not JSON are passed on unchanged", async () => {
     for (const written of ['{"city": Bern', "not JSON at all"]) {
       const { message, finish_reason } = await answer(call(written), { tools });
       expect(message.tool_calls[0].function.arguments).toBe(written);
@@ -133,7 +133,7 @@ describe("tool calls", () => {
     }
   });
 
-  it("row 28: one call a turn is made, several are taken back in the order given", async () => {
+  it("row 28: a turn makes one call, and several calls in a history are accepted in their order", async () => {
     const { message } = await answer(call("{}") + call("{}"), { tools, parallel_tool_calls: true });
     expect(message.tool_calls).toHaveLength(1);
     const calls = ["a", "b"].map((id) => ({
@@ -155,7 +155,7 @@ describe("tool calls", () => {
     expect(order[0]).toBeGreaterThan(0);
   });
 
-  it("row 39: without tools a call is content; with tools an unknown one is returned as it is", async () => {
+  it("row 39: without tools a call is content; with tools an unknown one is returned unchanged", async () => {
     const unknown = call('{"q":1}', "commentary to=functions.search <|constrain|>json");
     const none = await answer(unknown);
     expect(none.message).toEqual({ role: "assistant", content: '{"q":1}', refusal: null });
@@ -177,7 +177,7 @@ describe("channels", () => {
     expect(glued.message).toMatchObject({ content: "Hello.", reasoning: "I greet." });
   });
 
-  it("row 6: what is trapped in a header is content", async () => {
+  it("row 6: text inside a header is content", async () => {
     const made = await answers(["<|channel|>final Hello there<|return|>", "Hello there<|return|>"]);
     for (const { message, finish_reason } of made) {
       expect(message.content).toBe("Hello there");
@@ -222,7 +222,7 @@ describe("channels", () => {
     expect(deltas.length).toBeGreaterThan(2);
   });
 
-  it("row 31: any number of tokens at a time makes the same answer", async () => {
+  it("row 31: the answer is the same for any number of tokens at a time", async () => {
     const tokens = ids(analysis("I think about it.") + preamble("One moment.") + call('{"city":"Zürich 🙂"}'));
     const scripts = Array.from({ length: 8 }, (_, k) => ({ tokens, tokensPerStep: k + 1 }));
     const [first, ...rest] = await answers(scripts, { tools });
@@ -234,7 +234,7 @@ describe("channels", () => {
     }
   });
 
-  it("row 32: a character that is spread over tokens comes whole", async () => {
+  it("row 32: a character that is spread over tokens arrives whole", async () => {
     const text = "👩‍👩‍👧‍👦🏳️‍🌈 𝔘𝔫𝔦𝔠𝔬𝔡𝔢 🤷🏽‍♀️";
     for (const channel of ["analysis", "final"]) {
       const { message, frames } = await answer(`<|channel|>${channel}<|message|>${text}<|return|>`);
@@ -244,7 +244,7 @@ describe("channels", () => {
   });
 });
 
-describe("whatever the model writes", () => {
+describe("any output of the model", () => {
   const finishes = ["stop", "length", "tool_calls"];
 
   /** One completion for each script, half of them streamed, many at a time. */
@@ -330,7 +330,7 @@ describe("how an answer ends", () => {
     );
   }
 
-  it("row 17: cut off anywhere, what is there is returned and counted", async () => {
+  it("row 17: an answer that is cut off anywhere is returned and counted up to there", async () => {
     for (const [i, { choices, usage }] of (await cuts()).entries()) {
       const [{ message, finish_reason }] = choices;
       const isWhole = i === tokens.length - 1;
@@ -353,7 +353,7 @@ describe("how an answer ends", () => {
     }
   });
 
-  it("row 19: stop strings are looked for in visible text only, and across tokens", async () => {
+  it("row 19: stop strings are searched for only in visible text, and across tokens", async () => {
     const stop = ["ONE TWO THREE", "I must"];
     const made = await answer(analysis("I must not say ONE TWO THREE.") + final("Now: ONE TWO THREE and more."), {
       stop,
@@ -413,7 +413,7 @@ describe("how an answer ends", () => {
 });
 
 describe("several choices", () => {
-  it("row 15: each choice has a parser, and chunks, of its own", async () => {
+  it("row 15: each choice has a separate parser and separate chunks", async () => {
     const choices = [
       analysis("First I think for a while.") + final("One."),
       final("Two, at once."),

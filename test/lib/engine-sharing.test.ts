@@ -58,7 +58,7 @@ function pagesInUse(): number {
 }
 
 describe("Engine.attach", () => {
-  it("gives the same tokens in several threads at once, though all number their requests alike", async () => {
+  it("gives the same tokens in several threads at once, although their request ids are equal", async () => {
     const prompts = Array.from({ length: 8 }, (_, i) => [i + 1, 2, 3]);
     const alone = [];
     for (const prompt of prompts) alone.push((await engine.generate(prompt, options).result).tokens);
@@ -84,7 +84,7 @@ describe("Engine.attach", () => {
     await second.close();
   });
 
-  it("closed, ends its own requests and leaves the others alone", async () => {
+  it("ends only its own requests when it is closed", async () => {
     const second = Engine.attach(engine.share());
     const own = second.generate([1], { ...options, maxTokens: 3000 });
     const logits = second.logits(new Array(3000).fill(1));
@@ -99,7 +99,7 @@ describe("Engine.attach", () => {
     expect(pagesInUse()).toBe(0);
   });
 
-  it("hears of it when the owner closes", async () => {
+  it("ends its requests when the owner closes", async () => {
     const owner = await Engine.load(model, { contextLength: 4096 });
     const handle = owner.share();
     const worker = attached(
@@ -120,14 +120,14 @@ describe("Engine.attach", () => {
     expect((await failure(() => owner.share())).code).toBe("CLOSED");
   });
 
-  it("idle, keeps no thread alive", async () => {
+  it("keeps no thread alive while it is idle", async () => {
     const worker = attached(engine, `tell((await engine.generate([1], options).result).tokens.length);`);
     const exit = ended(worker);
     expect(await message(worker)).toBe(30);
     expect(await exit).toBe(0);
   });
 
-  it("survives a thread that is terminated in mid-stream, and frees what it used", async () => {
+  it("survives a thread that is terminated in mid-stream, and frees its resources", async () => {
     const worker = attached(
       engine,
       `for await (const _ of engine.generate([1], { ...options, maxTokens: 4000 })) tell("runs");`,
@@ -153,7 +153,7 @@ describe("Engine.attach", () => {
     expect((await failure(() => Engine.attach(handle as never))).code).toBe("INVALID_ARGUMENT");
   });
 
-  it("refuses a handle that nobody gave out", async () => {
+  it("refuses a handle that no engine has", async () => {
     expect((await failure(() => Engine.attach({ handle: 4e9, backendReason: "" }))).code).toBe("CLOSED");
   });
 });

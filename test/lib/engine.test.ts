@@ -33,7 +33,7 @@ function pagesInUse(of: Engine): number {
 }
 
 describe("Engine.load", () => {
-  it("tells config, device, memory and limits", () => {
+  it("reports config, device, memory and limits", () => {
     expect(engine.info).toMatchObject({
       model: { layers: 4, hidden: 96, heads: 16, kvHeads: 2, experts: 8, vocab: 512, slidingWindow: 128 },
       backend: "cpu",
@@ -110,7 +110,7 @@ describe("Engine.load", () => {
     expect(await failure(() => loading)).toBe(reason);
   });
 
-  it("rejects with what onProgress throws", async () => {
+  it("rejects with the exception of onProgress", async () => {
     const reason = new Error("mine");
     const loading = Engine.load(model, {
       onProgress() {
@@ -122,7 +122,7 @@ describe("Engine.load", () => {
 });
 
 describe("generate", () => {
-  it("streams what result holds, and is the same twice", async () => {
+  it("streams the tokens of the result, and gives the same tokens twice", async () => {
     const first = engine.generate(prompt, { temperature: 0, maxTokens: 20 });
     const streamed = [];
     for await (const t of first) streamed.push(t);
@@ -136,7 +136,7 @@ describe("generate", () => {
     expect((await engine.generate(prompt, { temperature: 0, maxTokens: 20 }).result).tokens).toEqual(whole.tokens);
   });
 
-  it("gives the same tokens for the same seed, whatever else runs, and others for another seed", async () => {
+  it("gives the same tokens for the same seed beside any other requests, and others for another seed", async () => {
     const sample = (seed: number) => engine.generate(prompt, { seed, maxTokens: 30, ignoreEos: true }).result;
     const alone = (await sample(7)).tokens;
     const crowd = await Promise.all([sample(1), sample(7), sample(2), sample(7), sample(3)]);
@@ -252,7 +252,7 @@ describe("generate", () => {
     expect(long).toMatchObject({ code: "INVALID_ARGUMENT", message: expect.stringMatching(/65536.*received 65537/) });
   });
 
-  it("fills the context to the last place", async () => {
+  it("fills the context to the last token", async () => {
     const { tokens, finishReason } = await engine.generate(new Array(1023).fill(1), { ignoreEos: true }).result;
     expect(tokens).toHaveLength(1);
     expect(finishReason).toBe("length");
@@ -264,7 +264,7 @@ describe("generate", () => {
     expect((await failure(() => engine.generate(tokens))).code).toBe("INVALID_ARGUMENT");
   });
 
-  it("refuses one request more than the queue holds, and serves the others", async () => {
+  it("refuses the first request beyond the queue limit, and serves the others", async () => {
     const small = await Engine.load(model, { contextLength: 256, maxSequences: 1, maxQueue: 2 });
     const runs = [];
     const refused = [];
@@ -308,7 +308,7 @@ describe("logits", () => {
 });
 
 describe("close", () => {
-  it("rejects what runs and what comes later with CLOSED, may be called twice, and during a step", async () => {
+  it("rejects running and later requests with CLOSED, and may be called twice, and during a step", async () => {
     const other = await Engine.load(model, { contextLength: 1024 });
     const running = other.generate(new Array(900).fill(1), { maxTokens: 100, ignoreEos: true });
     const queued = other.logits([1, 2, 3]);
@@ -321,7 +321,7 @@ describe("close", () => {
     expect(other.stats().running).toBe(0);
   });
 
-  it("is what `await using` does", async () => {
+  it("is called by `await using`", async () => {
     let inside: Engine;
     {
       await using scoped = await Engine.load(model, { contextLength: 64 });
@@ -339,7 +339,7 @@ describe("the process", () => {
   const node = (body: string, ...flags: string[]) =>
     run(process.execPath, [...flags, "--input-type=module", "-e", script(body)], { timeout: 30_000 });
 
-  it("ends by itself with an idle engine that nobody closed", async () => {
+  it("ends by itself with an idle engine that was not closed", async () => {
     const { stdout } = await node(`await engine.generate([1], { maxTokens: 3 }).result; console.log("idle");`);
     expect(stdout.trim()).toBe("idle");
   });
@@ -370,7 +370,7 @@ describe("the process", () => {
     expect(signal).toBe("SIGTERM");
   });
 
-  it("frees an engine that was forgotten, and one that is forgotten while it works answers first", async () => {
+  it("frees an unreferenced engine, and a busy one only after its answer", async () => {
     const { stdout } = await node(
       `
       import { readdirSync } from "node:fs";
@@ -393,7 +393,7 @@ describe("the process", () => {
     expect(JSON.parse(stdout)).toEqual({ grew: true, after: true, tokens: 200 });
   });
 
-  it("survives workers that share nothing, and one that is terminated in mid-stream", async () => {
+  it("survives workers with separate engines, and one that is terminated in mid-stream", async () => {
     const source = `
       const { parentPort } = require("node:worker_threads");
       import(${JSON.stringify(built)}).then(async ({ Engine }) => {

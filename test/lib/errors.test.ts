@@ -7,7 +7,7 @@ describe("errors", () => {
     expect(addon().errorCodes()).toEqual([...errorCodes]);
   });
 
-  it("say what was expected and what came", () => {
+  it("state the expected and the received value", () => {
     expect(invalidArgument("maxSequences", "an integer in [1, 64]", "8").message).toBe(
       'Expected an integer in [1, 64] for maxSequences but received "8" (string)',
     );

@@ -36,7 +36,7 @@ function outOfFiles(imports: string, before: string, then: readonly string[]): s
 
 const refused = /^RESOURCE_LIMIT .*EMFILE/;
 
-it("key files are not missing, and the keys that were read stay", () => {
+it("the error does not call key files missing, and loaded keys stay", () => {
   writeFileSync(path.join(folder, "keys"), "first-key\n");
   const seen = outOfFiles(
     'import { ApiKeys } from "./lib/server/tenants/api-keys.ts";',
@@ -53,7 +53,7 @@ it("key files are not missing, and the keys that were read stay", () => {
   expect(seen).toEqual([expect.stringMatching(refused), expect.stringMatching(refused), "true", "null"]);
 });
 
-it("certificates and schemas are not wrong", () => {
+it("the error does not call certificates and schemas wrong", () => {
   for (const name of ["cert", "key", "schema"]) writeFileSync(path.join(folder, name), "{}");
   const seen = outOfFiles(
     'import { readTls } from "./lib/cli/serve/tls-files.ts"; import { readSchema } from "./lib/cli/generate/request.ts";',
@@ -63,7 +63,7 @@ it("certificates and schemas are not wrong", () => {
   expect(seen).toEqual([expect.stringMatching(refused), expect.stringMatching(refused)]);
 });
 
-it("the tokenizer, whose vocabulary is in the addon, is not missing, and needs no file once it is there", () => {
+it("the error does not call the tokenizer missing, which is in the addon and needs no file once it is loaded", () => {
   const imports = 'import { tokenizer } from "./lib/tokenizer/index.ts";';
   const encode = 'tokenizer.encode("Hello there").length';
   const decode = "tokenizer.decode([13225])";

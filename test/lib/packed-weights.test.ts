@@ -36,7 +36,7 @@ async function isPacking(): Promise<boolean> {
 }
 
 describe("packedWeights", () => {
-  it("in a folder: made once, told while it is, mapped afterwards, the same bits as in memory", async () => {
+  it("in a folder: made once, reported meanwhile, mapped afterwards, with the same bits as in memory", async () => {
     const place = path.join(folder, "place");
     const packs = await isPacking();
     const told: LoadProgress[] = [];
@@ -61,13 +61,13 @@ describe("packedWeights", () => {
     expect(await logits(options)).toEqual(first);
   });
 
-  it("auto: small models are packed in memory, and nothing is written", async () => {
+  it("auto: small models are packed in memory, and no file is written", async () => {
     await using engine = await load({});
     expect(engine.info.packedWeights).toEqual({ in: engine.info.isa === "amx" ? "memory" : "none" });
     expect(readdirSync(model).includes(".gpt-oss-node")).toBe(false);
   });
 
-  it("a folder that cannot be: packed in memory, with the reason", async () => {
+  it("a folder that cannot be made: packed in memory, with the reason", async () => {
     const file = path.join(folder, "file");
     writeFileSync(file, "");
     await using engine = await load({ packedWeights: path.join(file, "place") });
@@ -83,7 +83,7 @@ describe("packedWeights", () => {
     });
   });
 
-  it("is read through by inspect, which says what is damaged", async () => {
+  it("is read completely by inspect, which reports damage", async () => {
     const place = path.join(model, ".gpt-oss-node"); // the folder of "auto" for a larger model
     await logits({ packedWeights: place });
     const { packed } = await inspectCheckpoint(model);

@@ -11,7 +11,7 @@ import { expect, it } from "vitest";
 
 const run = promisify(execFile);
 
-it("4,000 disturbed requests leave nothing behind", { timeout: 300_000 }, async () => {
+it("4,000 disturbed requests leave no memory or pages in use", { timeout: 300_000 }, async () => {
   const { stdout } = await run(process.execPath, [
     "--import",
     "tsx",

@@ -9,7 +9,7 @@ describe("synthetic models", () => {
     expect(tensors).toHaveLength(36 * 19 + 3);
   });
 
-  it("run: the same seed says the same, another one something else", async () => {
+  it("run: the same seed gives the same tokens, another seed gives others", async () => {
     const options = { temperature: 0, maxTokens: 12 };
     const said = async (model: string) => {
       const engine = await Engine.load(model, { threads: 1, contextLength: 256 });
@@ -26,7 +26,7 @@ describe("synthetic models", () => {
     expect(await said("synthetic:tiny?skew=3")).not.toEqual(first);
   });
 
-  it("have logits that can be sampled from", async () => {
+  it("have logits that are suitable for sampling", async () => {
     const engine = await Engine.load("synthetic:tiny", { threads: 1 });
     const logits = await engine.logits(Array.from({ length: 150 }, (_, i) => (i * 37) % 512));
     const deviation = Math.hypot(...logits) / Math.sqrt(logits.length);

@@ -48,7 +48,7 @@ function asOpenAI({ toolCalls, reasoning }: ChatAnswer, withReasoning: boolean):
 }
 
 describe("a loop of tool calls", () => {
-  it("goes on from the model's own tokens, to the last one", async () => {
+  it("continues from the model's own tokens, up to the last one", async () => {
     const asked = [user("Weather 1?")];
     const first = await answer(asked, [...thought, ...called], { tools });
     const answered: ChatMessage[] = [
@@ -71,7 +71,7 @@ describe("a loop of tool calls", () => {
     expect(prompt(answered(false), { tools })).toEqual([...first.prompt, ...called, ...special(result)]);
   });
 
-  it("without them has the order that was asked for", async () => {
+  it("uses the requested order where the tokens are not known", async () => {
     const asked = [user("Weather 3?")];
     const first = await answer(asked, [...thought, ...called], { tools });
     const history = [...asked, ...first.messages];
@@ -88,7 +88,7 @@ describe("a loop of tool calls", () => {
 describe("an answer", () => {
   const final = special("<|channel|>final<|message|>");
 
-  it("comes back in its own tokens, with <|end|> for <|return|>", async () => {
+  it("is rendered in its own tokens, with <|end|> instead of <|return|>", async () => {
     const asked = [user("Greet 1")];
     const { prompt: before, messages } = await answer(asked, [...final, ...hello, 200002]);
     const expected = [
@@ -101,7 +101,7 @@ describe("an answer", () => {
     expect(prompt([...asked, { role: "assistant", content: "Hello" }, user("More")])).toEqual(expected);
   });
 
-  it("is known in its place only, and as it was", async () => {
+  it("is known only at its place, and only unchanged", async () => {
     const asked = [user("Greet 2")];
     await answer(asked, [...final, ...hello, 200002]);
     const isOriginal = (messages: ChatMessage[], options: ChatOptions = {}) =>
@@ -118,7 +118,7 @@ describe("an answer", () => {
     expect(isOriginal([...asked, { role: "user", content: "Hello" }])).toBe(false);
   });
 
-  it("to a turn that the model went on to play itself is not history of this conversation", async () => {
+  it("to a turn that the model wrote itself is not history of this conversation", async () => {
     const asked = [user("Greet 4")];
     const played = special("hm<|end|><|start|>user<|message|>And?<|end|><|start|>assistant<|channel|>final<|message|>");
     const { messages } = await answer(asked, [...final, ...played, ...hello, 200002]);
@@ -134,7 +134,7 @@ describe("an answer", () => {
     expect(prompt([...asked, ...messages])).toEqual(expected);
   });
 
-  it("that was malformed is written as it was read", async () => {
+  it("that was malformed is rendered as it was parsed", async () => {
     const asked = [user("Greet 6")];
     const { messages } = await answer(asked, [...final, ...hello, 200003, ...hello, 200006, ...special("assistant")]);
     expect(messages).toHaveLength(1);
@@ -157,7 +157,7 @@ describe("analysis in a chat", () => {
       .match(/analysis<\|message\|>R\d/g)
       ?.map((text) => text.slice(-2)) ?? [];
 
-  it("is left out as the model was trained, or by the reference's rule, or not at all", () => {
+  it("is left out by the training's rule, by the reference's rule, or not at all", () => {
     expect(thoughts({})).toEqual([]);
     expect(thoughts({ autoDropAnalysis: "past" })).toEqual([]);
     expect(thoughts({ autoDropAnalysis: true })).toEqual(["R2"]);
@@ -221,7 +221,7 @@ describe("the demo model", () => {
     expect([...encoded.subarray(0, known.length)]).not.toEqual(known);
   });
 
-  it("is asked in the tokens of the recorded conversations, through the renderer that keeps them", () => {
+  it("gets the tokens of the recorded conversations from the caching renderer", () => {
     for (let again = 0; again < 2; again++) {
       for (const { messages, tools, current_date, reasoning_effort, prompt_ids } of rows.slice(0, 60)) {
         const options = { tools, currentDate: current_date, reasoningEffort: reasoning_effort };

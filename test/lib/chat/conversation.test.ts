@@ -57,19 +57,19 @@ describe("a conversation of 20 turns", () => {
     }
   }, 120_000);
 
-  it("is longer than the sliding window, so that most of its pages are gone from those layers", () => {
+  it("is longer than the sliding window, so that those layers have freed most of its pages", () => {
     expect(turns).toHaveLength(20);
     expect(turns.at(-1)!.earlier).toBeGreaterThan(3 * engine.info.model.slidingWindow);
   });
 
-  it("reuses all earlier tokens but the last page's, from the second turn on", () => {
+  it("reuses all earlier tokens except the last page, from the second turn on", () => {
     expect(turns[0]!.usage.cachedTokens).toBe(0);
     for (const { earlier, usage } of turns.slice(1)) {
       expect(usage.cachedTokens).toBeGreaterThanOrEqual(earlier - pageTokens);
     }
   });
 
-  it("computes in turn 20 what is new there", () => {
+  it("computes only the new tokens in turn 20", () => {
     const { earlier, fresh, computed, usage } = turns.at(-1)!;
     expect(computed).toBe(usage.promptTokens - usage.cachedTokens);
     expect(computed).toBeLessThanOrEqual(fresh + pageTokens);
@@ -84,7 +84,7 @@ describe("a conversation of 20 turns", () => {
 describe("a prompt of 10,000 tokens that is aborted", () => {
   const long = Array.from({ length: 10_000 }, (_, i) => (i * 7919) % 199_000);
 
-  it("gives its pages back after the step that runs, and computes no further", async () => {
+  it("frees its pages after the running step, and computes no more", async () => {
     const controller = new AbortController();
     const start = engine.stats().promptTokens;
     const run = engine.generate(long, { maxTokens: 1, signal: controller.signal });
@@ -98,7 +98,7 @@ describe("a prompt of 10,000 tokens that is aborted", () => {
     expect(engine.stats().promptTokens).toBeLessThanOrEqual(promptTokens + pageTokens); // tokens of the step that ran
   });
 
-  it("gives them back before the next step of another stream", async () => {
+  it("frees them before the next step of another stream", async () => {
     const controller = new AbortController();
     const stream = engine.generate([1, 2, 3], { maxTokens: 500, ignoreEos: true });
     const start = engine.stats().promptTokens;
@@ -119,7 +119,7 @@ describe("a prompt of 10,000 tokens that is aborted", () => {
 });
 
 describe("cacheSalt", () => {
-  it("keeps the prompts of one salt from the others", async () => {
+  it("shares no prompt between salts", async () => {
     const prompt = Array.from({ length: 200 }, (_, i) => 1000 + i);
     const cached = async (cacheSalt?: string) => {
       const options = { maxTokens: 1, temperature: 0, ...(cacheSalt !== undefined && { cacheSalt }) };

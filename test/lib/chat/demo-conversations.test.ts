@@ -41,7 +41,7 @@ describe("the demo model", () => {
     expect(results[i]!.finishReason).toBe("stop");
   });
 
-  it("says the same alone as in a batch", async () => {
+  it("gives the same answer alone as in a batch", async () => {
     for (const { prompt_ids, completion_ids } of conversations.filter((_, i) => i % 20 === 0)) {
       expect((await engine.generate(prompt_ids, options).result).tokens).toEqual(completion_ids);
     }

@@ -96,13 +96,13 @@ describe.each(["synthetic:wide", "demo"])("%s", (name) => {
     return name;
   }
 
-  it("row 11: calls one of the tools when it must, with arguments of their schema", async () => {
+  it("row 11: calls one of the tools when a call is required, with arguments of its schema", async () => {
     const made = await answers(draws(40, 200), () => ({ tools, tool_choice: "required" }));
     const called = new Set(made.map(expectCall));
     if (name !== "demo") expect(called.size).toBeGreaterThan(1); // the demo model has a favourite
   }, 300_000);
 
-  it("row 11: calls the tool that is named", async () => {
+  it("row 11: calls the requested tool", async () => {
     const named = (seed: number) => names[seed % names.length]!;
     const made = await answers(30, (seed) => ({
       tools,
@@ -111,7 +111,7 @@ describe.each(["synthetic:wide", "demo"])("%s", (name) => {
     expect(made.map(expectCall)).toEqual(made.map((_, seed) => named(seed)));
   }, 300_000);
 
-  it("row 11: calls nothing when it must not", async () => {
+  it("row 11: calls no tool when none is allowed", async () => {
     for (const { message, finish_reason } of await answers(draws(6, 30), () => ({ tools, tool_choice: "none" }))) {
       expect(message.tool_calls).toBeUndefined();
       expect(["stop", "length"]).toContain(finish_reason);
@@ -126,7 +126,7 @@ describe.each(["synthetic:wide", "demo"])("%s", (name) => {
     expect([status, body.error.param]).toEqual([400, "tool_choice.function.name"]);
   });
 
-  it("row 12: what of a schema is not supported is refused by its name", async () => {
+  it("row 12: an unsupported part of a schema is refused by name", async () => {
     const schema = { type: "array", uniqueItems: true };
     const format = { type: "json_schema", json_schema: { name: "answer", strict: true, schema } };
     const strict = { type: "function", function: { name: "f", strict: true, parameters: object({ list: schema }) } };
@@ -140,7 +140,7 @@ describe.each(["synthetic:wide", "demo"])("%s", (name) => {
     }
   });
 
-  it("row 12: answers in the format, reasoning or not", async () => {
+  it("row 12: answers in the format, with and without reasoning", async () => {
     expect(formats).toHaveLength(50);
     const made = await answers(formats.length, (seed) => ({
       response_format: { type: "json_schema", json_schema: { name: "answer", schema: formats[seed] } },

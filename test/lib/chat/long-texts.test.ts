@@ -29,7 +29,7 @@ describe("the least number of tokens", () => {
     expect(tokenizer.count(" ".repeat(longestTokenBytes))).toBe(1);
   });
 
-  it("is never more than there are", () => {
+  it("never exceeds the true number", () => {
     const random = seededRandom(16);
     for (const alphabet of [" ", "-", " \n", "aé漢😀", "etaoin shrdlu", "\ud800x"]) {
       const letters = [...alphabet];
@@ -42,7 +42,7 @@ describe("the least number of tokens", () => {
 });
 
 describe("encoding within a number of tokens", () => {
-  it("gives all of them or nothing, at once and on another thread", async () => {
+  it("returns all tokens or null, on this thread and on another one", async () => {
     for (const text of ["", "Hello there", words(30_000), " ".repeat(30_000)]) {
       const ids = tokenizer.encode(text);
       for (const most of [ids.length, ids.length + 1, Number.POSITIVE_INFINITY]) {
@@ -59,7 +59,7 @@ describe("encoding within a number of tokens", () => {
 });
 
 describe("an engine", () => {
-  it("refuses what its context cannot hold by its length, and encodes none of it", async () => {
+  it("refuses a prompt that is certainly too long without encoding it", async () => {
     await using engine = new ScriptedEngine([{ tokens: [200002] }], { contextLength: 4096 });
     const onThread = encodedOnThread();
     for (const text of [" ".repeat(megabytes), words(megabytes)]) {
@@ -78,7 +78,7 @@ describe("an engine", () => {
     expect(engine.requests).toEqual([]);
   });
 
-  it("stops encoding where more than the context holds is certain", async () => {
+  it("stops encoding when the context is certainly exceeded", async () => {
     await using engine = new ScriptedEngine([{ tokens: [200002] }], { contextLength: 4096 });
     // 128 bytes for each token would fit; these have five.
     const text = words(4000 * longestTokenBytes);
@@ -87,7 +87,7 @@ describe("an engine", () => {
     expect(overflow(() => engine.chat([{ role: "user", content: text }]))).toBe("CONTEXT_OVERFLOW");
   });
 
-  it("holds a prompt of exactly its context but for one token", async () => {
+  it("accepts a prompt of its context less one token", async () => {
     await using engine = new ScriptedEngine([{ tokens: [200002] }], { contextLength: 256 });
     const [text, more] = [" a".repeat(255), " a".repeat(256)];
     expect(tokenizer.count(text)).toBe(255);
@@ -103,7 +103,7 @@ describe("an engine", () => {
     );
   });
 
-  it("has nothing long to encode for a chat that was prepared", async () => {
+  it("encodes no long text for a prepared chat", async () => {
     await using engine = new ScriptedEngine([{ tokens: [200002] }], { contextLength: 32_768 });
     const messages = [{ role: "user", content: `prepared ${words(60_000)}` }] as const;
     const onThread = encodedOnThread();
@@ -116,7 +116,7 @@ describe("an engine", () => {
     await chat.result;
   });
 
-  it("gives up preparing at an abort, and tells the threads", async () => {
+  it("stops preparing at an abort, and stops the threads", async () => {
     await using engine = new ScriptedEngine([{ tokens: [200002] }]);
     const job = held();
     const stop = new AbortController();
@@ -131,7 +131,7 @@ describe("an engine", () => {
 });
 
 describe("a rendering on another thread", () => {
-  it("is the rendering on this one", async () => {
+  it("equals the rendering on this one", async () => {
     const messages = [
       { role: "user", content: words(50_000) },
       { role: "assistant", channel: "final", content: [{ type: "text", text: " ".repeat(20_000) }] },
@@ -154,7 +154,7 @@ describe("a rendering on another thread", () => {
     }
   });
 
-  it("lets the event loop turn between many messages", async () => {
+  it("lets the event loop run between many messages", async () => {
     const messages = Array.from({ length: 3000 }, (_, i) => ({ role: "user", content: `message ${i}` }) as const);
     const real = performance.now.bind(performance);
     let steps = 0;
@@ -163,7 +163,7 @@ describe("a rendering on another thread", () => {
     expect(turns).toBeGreaterThan(100);
   });
 
-  it("refuses what is no signal and no length", async () => {
+  it("refuses an invalid signal and an invalid length", async () => {
     const renderer = new ConversationRenderer();
     const render = (options: object) => renderer.renderForCompletionAsync({ messages: [] }, "assistant", options);
     await expect(render({ signal: 1 })).rejects.toThrow("Expected an AbortSignal for signal");

@@ -47,7 +47,7 @@ describe("prompts of the demo model", () => {
 });
 
 describe("the system message", () => {
-  it("has the defaults that the model knows, and today in UTC", () => {
+  it("has the defaults of the model's training, and today in UTC", () => {
     const today = new Date().toISOString().slice(0, 10);
     const text = tokenizer.decode(renderConversationForCompletion(chatConversation([user] as ChatMessage[])));
     expect(text).toBe(
@@ -92,7 +92,7 @@ describe("instructions", () => {
     );
   });
 
-  it("that come later stay in their place", () => {
+  it("in later messages stay in their place", () => {
     expect(turns([user, { role: "system", content: "A" }, user])).toBe(
       `${userText}<|start|>developer<|message|># Instructions\n\nA<|end|>${userText}`,
     );

@@ -55,7 +55,7 @@ describe.each(["synthetic:wide", "demo"])("%s", (name) => {
       seeds.map((seed) => engine.chat([user], { maxTokens: 200, reasoningBudget: 8, seed, ...options }).result),
     );
 
-  it("calls a tool when it must, with arguments of its schema, and the one that is named", async () => {
+  it("calls a tool when a call is required, with arguments of its schema, and calls the requested one", async () => {
     for (const toolChoice of ["required", { type: "function", function: { name: "add" } }] as const) {
       for (const { toolCalls, content, finishReason } of await answers({ tools, toolChoice })) {
         expect([toolCalls.length, content, finishReason]).toEqual([1, "", "stop"]);
@@ -66,11 +66,11 @@ describe.each(["synthetic:wide", "demo"])("%s", (name) => {
     }
   });
 
-  it("calls none when it must not", async () => {
+  it("calls no tool when none is allowed", async () => {
     for (const { toolCalls } of await answers({ tools, toolChoice: "none" })) expect(toolCalls).toEqual([]);
   });
 
-  it("answers in the format, and tells the value", async () => {
+  it("answers in the format, and returns the value", async () => {
     for (const { parsed, content } of await answers({ responseFormat: jsonSchema(answer, { strict: true }) })) {
       expect(ajv.validate(answer, parsed), content).toBe(true);
       expect(JSON.parse(content)).toEqual(parsed);
@@ -92,7 +92,7 @@ describe.each(["synthetic:wide", "demo"])("%s", (name) => {
     }
   });
 
-  it("thinks as much as it may", async () => {
+  it("reasons within its budget", async () => {
     for (const { messages } of await answers({ reasoningBudget: 0, maxTokens: 30 })) {
       expect(messages.some(({ channel }) => channel === "analysis")).toBe(false);
     }
@@ -101,7 +101,7 @@ describe.each(["synthetic:wide", "demo"])("%s", (name) => {
     }
   });
 
-  it("writes harmony messages, whatever it is", async () => {
+  it("always writes harmony messages", async () => {
     for (const { messages } of await answers({ maxTokens: 60 })) {
       for (const { role, channel } of messages) {
         expect([role, ["analysis", "commentary", "final"].includes(channel!)]).toEqual(["assistant", true]);
@@ -149,7 +149,7 @@ describe("the constraint", () => {
     }
   });
 
-  it("knows functions that a developer message declares", () => {
+  it("includes functions that a developer message declares", () => {
     const developer = developerMessage({ tools: [tools[0]!] });
     const named = { type: "function", function: { name: "get_weather" } } as const;
     expect(constraintOf({ toolChoice: named, tools: [tools[1]!] }, [developer, user])).toMatchObject({
@@ -159,7 +159,7 @@ describe("the constraint", () => {
     });
   });
 
-  it("is none where built-in tools may be called, which it does not know", () => {
+  it("is absent where built-in tools may be called, because it does not support them", () => {
     const system = systemMessage({ tools: ["python"] });
     expect(constraintOf({}, [system, user])).toBeUndefined();
     expect(constraintOf({ toolChoice: "none", reasoningBudget: 3 }, [system, user])).toMatchObject({
@@ -171,12 +171,12 @@ describe("the constraint", () => {
     );
   });
 
-  it("is none for a model that has no harmony tokens, unless it is asked for", () => {
+  it("is absent for a model without harmony tokens, unless it is requested", () => {
     expect(constraintOf({ tools }, [user], false)).toBeUndefined();
     expect(constraintOf({ tools, toolChoice: "required" }, [user], false)).toBeDefined();
   });
 
-  it("holds to tools of any name that a chat takes, each once", async () => {
+  it("supports tools of any name that a chat accepts, each once", async () => {
     const name = "wetter:für/Berlin";
     const tool = { type: "function" as const, function: { name, parameters: answer } };
     await using engine = new ScriptedEngine([call(name, { city: "Berlin", sunny: true })]);
@@ -192,7 +192,7 @@ describe("the constraint", () => {
   });
 });
 
-describe("an option that cannot be meant", () => {
+describe("an invalid option", () => {
   const schema = { type: "object" };
   it.each<[object, RegExp]>([
     [{ toolChoice: "any" }, /"none", "auto", "required" or .* for toolChoice but received "any"/],
@@ -230,7 +230,7 @@ describe("an option that cannot be meant", () => {
     expect(ask).toThrow(expect.objectContaining({ code: "INVALID_ARGUMENT", message: expect.stringMatching(message) }));
   });
 
-  it("a signal that is aborted already is told at once, another when it is aborted", async () => {
+  it("a signal that is already aborted rejects at once, another one at its abort", async () => {
     await using engine = new ScriptedEngine([{ messages: reply("x ".repeat(500)), stepDelayMs: 5 }]);
     const reason = new Error("not today");
     expect(() => engine.chat([user], { signal: AbortSignal.abort(reason) })).toThrow(reason);
@@ -245,7 +245,7 @@ describe("an option that cannot be meant", () => {
     expect(engine.requests).toHaveLength(1);
   });
 
-  it("takes priority, salt, bias, processor and a least length as generate does", async () => {
+  it("accepts priority, salt, bias, processor and a minimum length like generate", async () => {
     await using engine = await Engine.load("demo", { contextLength: 512 });
     const question: ChatMessage = { role: "user", content: "What is 7 + 8?" };
     const options: ChatOptions = { temperature: 0, maxTokens: 100 };
@@ -263,7 +263,7 @@ describe("an option that cannot be meant", () => {
     expect(usage.completionTokens).toBeGreaterThanOrEqual(60);
   }, 120_000);
 
-  it("undefined is as good as absent, for every option", () => {
+  it("undefined counts as absent, for every option", () => {
     const names = [
       "toolChoice",
       "responseFormat",
@@ -303,7 +303,7 @@ describe("logprobs", () => {
     expect(told).toEqual(logprobs);
   });
 
-  it("are absent unless they are asked for", async () => {
+  it("are absent unless requested", async () => {
     await using engine = new ScriptedEngine([reply("Yes")]);
     const run = engine.chat([user], { logprobs: 0 });
     for await (const event of run) expect("logprobs" in event).toBe(false);
@@ -312,7 +312,7 @@ describe("logprobs", () => {
 });
 
 describe("a stop string", () => {
-  it("is looked for in what the user sees", async () => {
+  it("is searched for in visible text", async () => {
     await using engine = new ScriptedEngine([[think("one STOP two"), reply("three STOP four")]]);
     const run = engine.chat([user], { stop: ["STOP", "never"], logprobs: 1 });
     const deltas: string[] = [];
@@ -328,7 +328,7 @@ describe("a stop string", () => {
     expect(tokenizer.decode(logprobs![1]!.map(({ token }) => token))).toMatch(/^three ?/);
   });
 
-  it("is not looked for in arguments, and costs nothing after it came", async () => {
+  it("is not searched for in arguments, and ends the generation soon after it", async () => {
     await using engine = new ScriptedEngine([
       call("f", { a: "STOP" }),
       { messages: reply(`STOP${" more".repeat(5000)}`), stepDelayMs: 1 },
@@ -342,7 +342,7 @@ describe("a stop string", () => {
     expect(engine.stats().running).toBe(0);
   });
 
-  it("that only begins is text", async () => {
+  it("that is incomplete is text", async () => {
     await using engine = new ScriptedEngine([reply("one ST")]);
     expect((await engine.chat([user], { stop: "STOP" }).result).content).toBe("one ST");
   });

@@ -19,7 +19,7 @@ const analysis = (text: string): ChatMessage => ({
 });
 
 describe("ReasoningMemory", () => {
-  it("puts back what was thought before a call, message by message", () => {
+  it("restores the reasoning before a call, message by message", () => {
     const memory = memoryOf();
     memory.remember("a", ["One.", "Two."]);
     memory.remember("b", ["Three."]);
@@ -34,7 +34,7 @@ describe("ReasoningMemory", () => {
     ]);
   });
 
-  it("leaves alone what has its reasoning, in the message or before it, and what it does not know", () => {
+  it("changes no message that has its reasoning, in it or before it, and no unknown one", () => {
     const memory = memoryOf();
     memory.remember("a", ["One."]);
     const complete: ChatMessage[][] = [
@@ -51,14 +51,14 @@ describe("ReasoningMemory", () => {
     for (const messages of complete) expect(memory.restore(messages)).toEqual(messages);
   });
 
-  it("puts it back once before several calls of one turn", () => {
+  it("restores it once before several calls of one turn", () => {
     const memory = memoryOf();
     memory.remember("a", ["One."]);
     memory.remember("b", ["One."]);
     expect(memory.restore([user, call("a"), call("b")])).toEqual([user, analysis("One."), call("a"), call("b")]);
   });
 
-  it("forgets what was not asked for longest", () => {
+  it("evicts the least recently used reasoning", () => {
     const memory = memoryOf(400);
     for (const id of ["a", "b", "c"]) memory.remember(id, ["x".repeat(60)]);
     memory.restore([call("a")]);

@@ -35,13 +35,13 @@ describe("StopMatcher", () => {
     expect(read(stops, pieces)).toEqual({ text, stop });
   });
 
-  it("gives out at once what cannot become a stop string", () => {
+  it("returns text at once that cannot become a stop string", () => {
     const matcher = new StopMatcher(["xyz"]);
     expect([matcher.push("axy").text, matcher.push("b").text, matcher.push("x").text]).toEqual(["a", "xyb", ""]);
     expect([matcher.flush(), matcher.push("yz").text]).toEqual(["x", "yz"]);
   });
 
-  it("does as its definition says, whatever the pieces", () => {
+  it("follows its definition for any pieces", () => {
     const random = seededRandom(3);
     const letters = (most: number) =>
       Array.from({ length: 1 + Math.floor(random() * most) }, () => (random() < 0.6 ? "a" : "b")).join("");

@@ -92,13 +92,13 @@ const rows: [string, string, Asked, Partial<Told>][] = [
     { content: "one ", calls: [] },
   ],
   [
-    "a stop string where the user does not see it",
+    "a stop string outside visible text",
     thought.replace("Hm.", "STOP") + callF('{"a":"STOP"}'),
     { tools: f, stop: "STOP" },
     { reasoning: "STOP", calls: [["f", '{"a":"STOP"}']] },
   ],
   [
-    "a stop string that begins within a token, the beginning of which is text",
+    "a stop string that begins within a token, whose first part is text",
     final("abXY", ""),
     { stop: "bX" },
     { content: "a", logprobs: 1 },
@@ -156,7 +156,7 @@ const rows: [string, string, Asked, Partial<Told>][] = [
   ],
 ];
 
-describe.each([1, 64])("a turn of %i tokens at once means to both", (tokensPerStep) => {
+describe.each([1, 64])("a turn of %i tokens at once has the same meaning for both", (tokensPerStep) => {
   it.each(rows)("%s", async (_, written, asked, expected) => {
     const { library, server } = await both(written, asked, tokensPerStep);
     expect(library).toMatchObject({ reasoning: "", content: "", calls: [], finish: "stop", ...expected });
@@ -164,7 +164,7 @@ describe.each([1, 64])("a turn of %i tokens at once means to both", (tokensPerSt
   });
 });
 
-describe("both ask the engine for the same", () => {
+describe("both send the same request to the engine", () => {
   const schema = { type: "object", properties: { a: { type: "integer" } } };
   const tools = [tool("f", schema), tool("g", schema, true)];
   const named = { type: "function", function: { name: "g" } } as const;
@@ -198,7 +198,7 @@ describe("both ask the engine for the same", () => {
 });
 
 describe("a turn that is cancelled", () => {
-  it("tells what there is, and that it is not whole", async () => {
+  it("returns the text so far, and marks it as incomplete", async () => {
     const engine = toldEngine();
     const run = startChat(engine, messages, { tools: f });
     write(engine.generation, ids(callF('{"a', "")), "cancelled");
@@ -210,7 +210,7 @@ describe("a turn that is cancelled", () => {
 });
 
 describe("the events of a chat", () => {
-  it("are pieces of the messages that follow them, those of an empty call too", async () => {
+  it("are pieces of the messages that follow them, even for an empty call", async () => {
     const engine = toldEngine();
     const run = startChat(engine, messages, { tools: f, logprobs: 1 });
     write(engine.generation, ids(thought + callF("")));
@@ -225,7 +225,7 @@ describe("the events of a chat", () => {
   });
 });
 
-it("a constraint of the caller's own takes the place of the turn's", async () => {
+it("the caller's own constraint replaces the turn's", async () => {
   const own: Constraint = { kind: "harmony", tools: [{ name: "f" }], toolChoice: "required" };
   await using server = await scriptedServer([{ tokens: ids(callF("{}")) }]);
   const { toolCalls } = await server.engine.chat(messages, { constraint: own }).result;

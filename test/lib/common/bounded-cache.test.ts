@@ -17,7 +17,7 @@ function filled(bound: SharedBound, letters: string, size = 1) {
 const keysOf = ({ held }: { held: Set<string> }) => [...held].sort().join("");
 
 describe("BoundedCache", () => {
-  it("forgets what was not asked for the longest, and holds no more than it may", () => {
+  it("evicts the least recently used entry, and stays within its bound", () => {
     const cache = filled(new SharedBound({ size: 40 }), "abcd", 10);
     expect(cache.size).toBe(40);
     expect(cache.get("a")).toBe("a");
@@ -33,7 +33,7 @@ describe("BoundedCache", () => {
     expect([cache.entries, cache.size, cache.oldest]).toEqual([1, 20, { key: "e", value: "E" }]);
   });
 
-  it("keeps nothing once closed, and gives its room to others", () => {
+  it("stores nothing once closed, and leaves its room to others", () => {
     const bound = new SharedBound({ size: 4 });
     const [gone, other] = [filled(bound, "abc"), filled(bound, "x")];
     gone.close();
@@ -46,7 +46,7 @@ describe("BoundedCache", () => {
 });
 
 describe("SharedBound", () => {
-  it("takes from the cache that holds most, and not from who added something where both hold as much", () => {
+  it("evicts from the largest cache, and of two equal ones not from the one with the latest addition", () => {
     const bound = new SharedBound({ size: 6 });
     const [a, b, c] = [filled(bound, "abcd"), filled(bound, "k"), filled(bound, "x")];
     c.set("y", "y", 1);
@@ -65,7 +65,7 @@ describe("SharedBound", () => {
     expect([few, many].map(keysOf)).toEqual(["a", "yz"]);
   });
 
-  it("leaves everybody an even share, whatever the others do", () => {
+  it("leaves each cache an even share, whatever the others do", () => {
     const random = seededRandom(17);
     const int = (from: number, to: number) => from + Math.floor(random() * (to - from + 1));
     for (let round = 0; round < 200; round++) {

@@ -3,7 +3,7 @@ import { exactJson, parseJson } from "../../../lib/common/exact-json.js";
 import { JsonNumber } from "../../../lib/common/raw-json.js";
 
 describe("JSON text", () => {
-  it("is what JSON.stringify writes", () => {
+  it("equals the text of JSON.stringify", () => {
     const values = [
       null,
       true,
@@ -35,7 +35,7 @@ describe("JSON text", () => {
     );
   });
 
-  it("is refused for what has none, and for what does not end", () => {
+  it("is refused for a value without JSON text, and for a cyclic one", () => {
     const cyclic: Record<string, unknown> = {};
     cyclic.self = cyclic;
     expect(() => exactJson(cyclic)).toThrow("More than 200 levels");
@@ -49,7 +49,7 @@ describe("JSON that is read", () => {
     "enum": [12345678901234567890, 1764400000000000, 1.5, "9007199254740993", 1152921504606846976]}}}`;
   const inSchema = (path: readonly string[]) => path.join(".") === "at.schema";
 
-  it("has exact integers where they are asked for", () => {
+  it("has exact integers where they are requested", () => {
     const value = parseJson(text, inSchema) as { seed: number; at: { schema: Record<string, unknown> } };
     expect(value.seed).toBe(9007199254740992);
     const { maximum, enum: listed } = value.at.schema;
@@ -66,13 +66,13 @@ describe("JSON that is read", () => {
     expect(JSON.parse(JSON.stringify(value))).toEqual(JSON.parse(text));
   });
 
-  it("is what JSON.parse reads otherwise", () => {
+  it("otherwise equals the result of JSON.parse", () => {
     for (const other of ['{"a":[1,{"b":null}]}', "5", '"[1234567890123456]"', '{"text": "id:1234567890123456789"}'])
       expect(parseJson(other, inSchema)).toEqual(JSON.parse(other));
     for (const bad of ["", "{", '{"a":12345678901234567890', "[01]"]) expect(() => parseJson(bad, inSchema)).toThrow();
   });
 
-  it("keeps members of every name, and no prototype but Object's", () => {
+  it("keeps members of every name, and has only Object's prototype", () => {
     const value = parseJson(text, inSchema) as { at: { schema: object } };
     expect(Object.keys(value.at.schema)).toContain("__proto__");
     expect(Object.getPrototypeOf(value.at.schema)).toBe(Object.prototype);

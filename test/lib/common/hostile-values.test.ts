@@ -67,7 +67,7 @@ const refused = (message: RegExp) => ({
   message: expect.stringMatching(message),
 });
 
-describe("what a logitsProcessor leaves", () => {
+describe("the result of a logitsProcessor", () => {
   const results: [string, LogitsProcessor][] = [
     ["few logits whose length lies", () => lying(new Float32Array(3), vocab)],
     ["a subclass whose length lies", () => new Subclass(3)],
@@ -97,19 +97,19 @@ describe("what a logitsProcessor leaves", () => {
     expect(failure).toEqual(refused(/logitsProcessor/));
   });
 
-  it("logits whose length lies about enough of them are taken", async () => {
+  it("enough logits with a wrong length property are accepted", async () => {
     const logitsProcessor = () => lying(new Float32Array(vocab).fill(0).fill(9, 7, 8), 3);
     const { tokens } = await engine.generate([1], { maxTokens: 2, temperature: 0, logitsProcessor }).result;
     expect(tokens).toEqual([7, 7]);
   });
 
-  it("logits in shared memory are taken", async () => {
+  it("logits in shared memory are accepted", async () => {
     const logitsProcessor = () => new Float32Array(new SharedArrayBuffer(4 * vocab)).fill(9, 7, 8);
     const { tokens } = await engine.generate([1], { maxTokens: 2, temperature: 0, logitsProcessor }).result;
     expect(tokens).toEqual([7, 7]);
   });
 
-  it("an error that it throws arrives as it is", async () => {
+  it("an error that it throws arrives unchanged", async () => {
     const thrown = new RangeError("mine");
     const run = engine.generate([1], {
       logitsProcessor: () => {
@@ -174,20 +174,20 @@ describe("token ids", () => {
     });
   });
 
-  it("a lying length of a typed array does not count", async () => {
+  it("a wrong length property of a typed array is ignored", async () => {
     const ids = lying(Uint32Array.of(1, 2, 3), 1e9);
     expect(engine.generate(ids, { maxTokens: 1 }).promptTokens).toEqual(Uint32Array.of(1, 2, 3));
     expect(tokenizer.decode(lying(tokenizer.encode("one two"), 0))).toBe("one two");
   });
 
-  it("what the caller writes afterwards changes nothing", async () => {
+  it("later writes of the caller have no effect", async () => {
     const ids = Uint32Array.of(1, 2, 3);
     const run = engine.generate(ids, { maxTokens: 1 });
     ids.fill(99);
     expect(run.promptTokens).toEqual(Uint32Array.of(1, 2, 3));
   });
 
-  it("of an array with methods of its own, the elements count", () => {
+  it("of an array with replaced methods, the elements count", () => {
     expect(tokenizer.decode(Object.assign([64], { [Symbol.iterator]: boom, map: boom }))).toBe(tokenizer.decode([64]));
   });
 });
@@ -276,7 +276,7 @@ describe("options", () => {
     expect([tokens.length <= 2, reads]).toEqual([true, 1]);
   });
 
-  it("stop strings that change are those that were checked", async () => {
+  it("stop strings that change later stay as they were checked", async () => {
     let reads = 0;
     const stop = Object.defineProperty(["x"], 0, { get: () => (++reads === 1 ? "x" : 5) });
     await engine.generate([1], { maxTokens: 2, stop }).result;
@@ -329,7 +329,7 @@ describe("messages", () => {
     });
   });
 
-  it("an array with methods of its own is read by its elements", () => {
+  it("an array with replaced methods is read by its elements", () => {
     const list: Wrong = Object.assign([{ role: "user", content: "x" }], {
       map: () => [],
       [Symbol.iterator]: boom,

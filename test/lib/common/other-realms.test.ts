@@ -7,8 +7,8 @@ import { tokenizer } from "../../../lib/tokenizer/index.js";
 
 const program = path.resolve(import.meta.dirname, "../../support/other-realm.mjs");
 
-describe("in a realm of its own, as jest and vm give one,", () => {
-  it("the package makes what that realm knows, and takes what any realm makes", () => {
+describe("in a separate realm, as in jest and vm,", () => {
+  it("the package makes values of that realm, and accepts values of any realm", () => {
     const told = execFileSync(process.execPath, ["--experimental-vm-modules", "--no-warnings", program], {
       encoding: "utf8",
     });
@@ -18,18 +18,18 @@ describe("in a realm of its own, as jest and vm give one,", () => {
   });
 });
 
-describe("what another realm makes", () => {
+describe("a value of another realm", () => {
   const made = vm.createContext({ GptOssError });
   const foreign = <T>(code: string) => vm.runInContext(code, made) as T;
 
-  it("is taken as an array, typed or not", () => {
+  it("is accepted as an array, typed or not", () => {
     expect(tokenizer.decode(foreign<number[]>("[64]"))).toBe("a");
     expect(tokenizer.decode(foreign<Uint32Array>("new Uint32Array([64])"))).toBe("a");
     expect(tokenizer.decode(foreign<Uint16Array>("new Uint16Array([64])"))).toBe("a");
     expect(() => tokenizer.decode(foreign("new DataView(new ArrayBuffer(4))"))).toThrow(GptOssError);
   });
 
-  it("only pretends to be an array, and is refused before it gets to the addon", () => {
+  it("is refused before the addon when it only imitates an array", () => {
     const pretender = Object.create(Uint32Array.prototype) as Uint32Array;
     expect(() => tokenizer.decode(pretender)).toThrow(GptOssError);
     expect(() => tokenizer.encodeInto("a", pretender)).toThrow("Expected a Uint32Array for target");

@@ -32,7 +32,7 @@ describe("readJson", () => {
     return kind < 0.8 ? items : Object.fromEntries(items.map((item) => [pick(strings.slice(1)), item]));
   }
 
-  it("reads what JSON.parse reads, in both spellings of white space", () => {
+  it("reads the same as JSON.parse, in both spellings of white space", () => {
     for (let round = 0; round < 2000; round++) {
       const value = anyValue(0);
       for (const text of [JSON.stringify(value), JSON.stringify(value, null, "\t")]) {
@@ -41,7 +41,7 @@ describe("readJson", () => {
     }
   });
 
-  it("refuses what JSON.parse refuses", () => {
+  it("refuses the same texts as JSON.parse", () => {
     const valid = '{"a":[1,-2.5e3,true,null],"b":"x\\n"}';
     for (let at = 0; at < valid.length; at++) {
       for (const text of [

@@ -92,13 +92,13 @@ describe("an unknown option", () => {
     expect(await refusal(call, { [name]: 1 })).toBe(`it is called "${here}" here`);
   });
 
-  it("without a counterpart is told what is done instead", async () => {
+  it("without a counterpart gets an error with the alternative", async () => {
     expect(await refusal("chat", { stream: true })).toMatch(/for await/);
     expect(await refusal("chat", { parallel_tool_calls: false })).toMatch(/one call in a turn/);
     expect(await refusal("generate", { model: "gpt-oss-20b" })).toMatch(/the engine has loaded/);
   });
 
-  it("that is like none is told the few there are, or where the many are documented", async () => {
+  it("that resembles none gets a short list of all options, or the place of their documentation", async () => {
     expect(await refusal("kvCache", { quantum: 3 })).toBe("known are dtype, bytes");
     expect(await refusal("systemMessage", { colour: "red" })).toMatch(/^known are modelIdentity, .*, tools$/);
     expect(await refusal("generate", { xyzzy: 1 })).toMatch(
@@ -112,7 +112,7 @@ describe("an unknown option", () => {
     expect(await refusal("kvCache", { ["x".repeat(100_000)]: 1 })).toBe("known are dtype, bytes");
   });
 
-  it.each(Object.keys(calls) as (keyof typeof calls)[])("of %s is refused, whatever it is", async (call) => {
+  it.each(Object.keys(calls) as (keyof typeof calls)[])("of %s is always refused", async (call) => {
     await refusal(call, { xyzzy: undefined });
   });
 });
@@ -127,7 +127,7 @@ describe("nearest", () => {
     expect(nearest("sede", names)).toBe("seed");
   });
 
-  it("names nothing that is far, and the nearest of several", () => {
+  it("returns no distant name, and the nearest of several", () => {
     expect(nearest("humidity", ["temperature"])).toBeNull();
     expect(nearest("m", ["n"])).toBeNull();
     expect(nearest("", ["n", "ab"])).toBeNull();

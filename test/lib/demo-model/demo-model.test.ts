@@ -104,7 +104,7 @@ describe("demoModelPath", () => {
     expect(await sha256(path.join(folder, "model.safetensors"))).toBe(modelSha256);
   });
 
-  it("takes nothing half written for a model when the process was killed", async () => {
+  it("never uses a partial file as a model after the process was killed", async () => {
     const { child, output } = expandElsewhere();
     const parts = () =>
       existsSync(environment.XDG_CACHE_HOME!)
@@ -138,7 +138,7 @@ describe("demoModelPath", () => {
     expect(JSON.parse(await readFile(path.join(folder, "config.json"), "utf8")).hidden_size).toBe(128);
   });
 
-  it("clears away what killed processes left an hour ago, and nothing that another one may be writing", async () => {
+  it("deletes files that killed processes left an hour ago, but no file that another process may be writing", async () => {
     const folder = await demoModelPath();
     const [old, fresh] = ["model.safetensors.old.partial", "model.safetensors.fresh.partial"];
     for (const name of [old, fresh]) writeFileSync(path.join(folder, name!), "");
@@ -148,7 +148,7 @@ describe("demoModelPath", () => {
     expect(files(folder)).toEqual(["config.json", "model.safetensors", fresh]);
   });
 
-  it("clears away at once what processes of this machine left that have ended", async () => {
+  it("deletes at once the files of ended processes of this machine", async () => {
     const folder = await demoModelPath();
     const host = hostname().replace(/[^A-Za-z0-9-]/g, "-");
     const ended = spawnSync(process.execPath, ["--version"]).pid;
@@ -170,7 +170,7 @@ describe("demoModelPath", () => {
     },
   );
 
-  it("says that the process may not open more files, and nothing else", async () => {
+  it("reports only that the process may not open more files", async () => {
     const script = `
       import fs from "node:fs";
       import { demoModelPath } from "./lib/demo-model/index.ts";
@@ -185,7 +185,7 @@ describe("demoModelPath", () => {
     expect(stdout).toMatch(/^RESOURCE_LIMIT .*EMFILE/);
   });
 
-  it("goes to the temporary folder when the cache cannot be written", async () => {
+  it("uses the temporary folder when the cache cannot be written", async () => {
     const file = path.join(root, "a-file");
     writeFileSync(file, "");
     const temporary = path.join(root, "temporary");
@@ -221,7 +221,7 @@ describe("expandPack", () => {
     expect(stopRow.some((byte) => byte !== 0)).toBe(true);
   });
 
-  it("has as many trained parameters as is told", async () => {
+  it("has the documented number of trained parameters", async () => {
     const bytes = await pack;
     const end = 8 + Number(bytes.readBigUInt64LE(0));
     const { __metadata__, tokens, ...weights } = JSON.parse(bytes.toString("utf8", 8, end)) as Record<
@@ -256,6 +256,6 @@ describe("expandPack", () => {
   });
 });
 
-it("has a label that says what it is not", () => {
+it("has a label that says that it is not gpt-oss", () => {
   expect(demoModelLabel).toContain("not gpt-oss");
 });

@@ -62,7 +62,7 @@ describe("while large schemas are compiled", () => {
     while (engine.stats().waiting + engine.stats().running > 0) await new Promise((resolve) => setImmediate(resolve));
   }
 
-  it("the event loop turns and other requests end", async () => {
+  it("the event loop runs and other requests end", async () => {
     const runs = many(6);
     const last = watched(runs[5]!.accepted);
     const known = engine.generate(prompt, { maxTokens: 40, constraint: textOf({ type: "null" }) });
@@ -94,7 +94,7 @@ describe("while large schemas are compiled", () => {
     await none();
   });
 
-  it("a choice can be cancelled alone", async () => {
+  it("a single choice can be cancelled", async () => {
     const [blocking] = many(1);
     const run = engine.generate(prompt, { n: 3, maxTokens: 40, constraint: large() });
     run.cancel(1);
@@ -103,7 +103,7 @@ describe("while large schemas are compiled", () => {
     await blocking!.result;
   });
 
-  it("they have their place in the queue, and what is wrong otherwise is thrown at once", async () => {
+  it("they have their place in the queue, and other errors are thrown at once", async () => {
     const behind = () => engine.generate(prompt, { maxTokens: 40, constraint: small() });
     const runs = [...many(1), ...Array.from({ length: 7 }, behind)];
     expect(() => engine.generate(prompt, { maxTokens: 1 })).toThrow(expect.objectContaining({ code: "QUEUE_FULL" }));
@@ -116,7 +116,7 @@ describe("while large schemas are compiled", () => {
     );
   });
 
-  it("what is refused ends alone, and what was compiled before is known", async () => {
+  it("only a refused request ends, and earlier compiled schemas are reused", async () => {
     const constraint = large();
     await engine.generate(prompt, { maxTokens: 1, constraint }).result;
     const runs = many(4);
@@ -141,7 +141,7 @@ describe("while large schemas are compiled", () => {
   });
 });
 
-describe("what cannot be compiled", () => {
+describe("a constraint that cannot be compiled", () => {
   it.each<[string, unknown, string]>([
     ["leads to itself", { $ref: "#" }, "no text satisfies"],
     ["has very many branches", { oneOf: branches(3000) }, "too large to compile"],

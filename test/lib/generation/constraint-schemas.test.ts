@@ -290,7 +290,7 @@ describe("integers of 64 bits", () => {
     },
   );
 
-  it("are what a JavaScript number is, exactly", async () => {
+  it("equal the exact value of a JavaScript number", async () => {
     const bound = format({ type: "integer", minimum: 2 ** 60 });
     expect(await admits(bound, "1152921504606846976")).toBe(true);
     expect(await admits(bound, "1152921504606846975")).toBe(false);

@@ -154,7 +154,7 @@ describe("turns", () => {
       startOfTurn,
     );
 
-  it("of their own choice end with a call or a final message", async () => {
+  it("without a forced choice end with a call or a final message", async () => {
     for (const { tokens, finishReason } of await turn({ tools }, { seed: 3, maxTokens: 80 })) {
       expect(finishReason).toBe("stop");
       const last = messages(tokens).at(-1)!;
@@ -172,7 +172,7 @@ describe("turns", () => {
     }
   });
 
-  it("keep to their budget of analysis, over all messages", async () => {
+  it("stay within their budget of analysis, over all messages", async () => {
     for (const analysisTokens of [0, 1, 7]) {
       for (const { tokens } of await turn({ analysisTokens }, { seed: 5, temperature: 1.5 })) {
         const thought = messages(tokens).filter(({ channel }) => channel === "analysis");
@@ -183,7 +183,7 @@ describe("turns", () => {
     }
   });
 
-  it("have a final message of its format", async () => {
+  it("have a final message of the required format", async () => {
     const schema = object({ answer: { type: "integer" }, sure: { type: "boolean" } });
     const validate = ajv.compile(schema);
     for (const { tokens } of await turn({ final: { type: "json_schema", schema }, analysisTokens: 5 }, { seed: 6 })) {
@@ -193,7 +193,7 @@ describe("turns", () => {
     }
   });
 
-  it("are what the trained model says anyway, where it says it", async () => {
+  it("equal the unconstrained answer of the trained model where that is valid", async () => {
     const chat = { temperature: 0, maxTokens: 200 };
     const messages = [{ role: "user" as const, content: "What is the capital of Japan?" }];
     const free = await demo.chat(messages, chat).result;
@@ -309,7 +309,7 @@ describe("texts", () => {
     expect(chosen.size).toBeGreaterThan(2);
   });
 
-  it("of a pattern with many ways to the same text; what was compiled is counted until the engine closes", async () => {
+  it("of a pattern with many ways to the same text; compiled grammars are counted until the engine closes", async () => {
     const engine = await Engine.load("synthetic:tiny", { contextLength: 256, maxSequences: 4 });
     expect(engine.stats()).toMatchObject({ grammars: 0, grammarBytes: 0 });
     const pattern = "(\\w{1,20} ?){1,60}";
@@ -322,7 +322,7 @@ describe("texts", () => {
     expect(engine.stats()).toMatchObject({ grammars: 0, grammarBytes: 0 });
   });
 
-  it("are cut by length where the tokens never sufficed", async () => {
+  it("end with length where the tokens never sufficed", async () => {
     const constraint: Constraint = { kind: "text", format: { type: "choice", choices: ["z".repeat(200)] } };
     const [one] = await completions(tiny, { maxTokens: 5, constraint });
     expect(one!.finishReason).toBe("length");
@@ -335,7 +335,7 @@ describe("a constrained request", () => {
   const format = { type: "json_object" } as const;
   const constraint: Constraint = { kind: "text", format };
 
-  it("gives the same tokens alone and in a crowd, for each of its choices", async () => {
+  it("gives the same tokens alone and in a batch, for each of its choices", async () => {
     const one = () => completions(tiny, { seed: 9, n: 3, maxTokens: 80, constraint });
     const alone = await one();
     const crowd = Array.from({ length: 12 }, (_, seed) =>
@@ -348,7 +348,7 @@ describe("a constrained request", () => {
     for (const { text } of alone) JSON.parse(text);
   });
 
-  it("goes on after it has lost its pages", async () => {
+  it("continues after it was preempted", async () => {
     const small = await Engine.load("synthetic:tiny", {
       contextLength: 256,
       kvCache: { bytes: "1MiB" },
@@ -368,7 +368,7 @@ describe("a constrained request", () => {
     }
   });
 
-  it("keeps to it whatever a processor and a bias say; log probabilities are the model's", async () => {
+  it("follows its constraint against a processor and a bias; log probabilities are the model's", async () => {
     const seen: number[] = [];
     const run = await tiny.generate(prompt, {
       temperature: 1,
@@ -408,7 +408,7 @@ describe("a constrained request", () => {
     await expect(aborted.result).rejects.toThrow("enough");
   });
 
-  it("fails alone where its pattern leaves too many ways open", async () => {
+  it("is the only one to fail where its pattern leaves too many alternatives open", async () => {
     const hard: Constraint = { kind: "text", format: { type: "regex", pattern: "x(a?){5000}a{5000}" } };
     const other = completions(tiny, { seed: 1, maxTokens: 50, constraint });
     const error = await failure(() => tiny.generate(prompt, { n: 3, maxTokens: 50, constraint: hard }).result);
@@ -419,7 +419,7 @@ describe("a constrained request", () => {
   });
 });
 
-describe("what is refused", () => {
+describe("a refused constraint", () => {
   const text = (format: unknown) => ({ kind: "text", format });
   const schema = (of: unknown) => text({ type: "json_schema", schema: of });
   it.each<[unknown, string]>([
@@ -454,23 +454,23 @@ describe("what is refused", () => {
     expect(error.message).toContain(message);
   });
 
-  it("a schema that leads back to itself as an object", async () => {
+  it("a schema object that contains itself", async () => {
     const cyclic: Record<string, unknown> = { type: "object" };
     cyclic.properties = { self: cyclic };
     expect((await refusal(schema(cyclic))).message).toContain("cannot be written as JSON");
   });
 
-  it("a text that has nothing to end with", async () => {
+  it("a text without a stop token", async () => {
     const error = await refusal(text({ type: "json_object" }), { ignoreEos: true });
     expect(error.message).toContain("needs a stop token");
   });
 });
 
-describe("a schema that may be given up", () => {
+describe("a schema that may be relaxed", () => {
   const odd = { type: "object", properties: { a: { not: { type: "integer" } } } };
   const kept = object({ n: { enum: [1, 2] } });
 
-  it("frees that tool alone, and tells so", async () => {
+  it("relaxes only that tool, and reports it", async () => {
     const constraint: Constraint = {
       kind: "harmony",
       toolChoice: "required",
@@ -491,7 +491,7 @@ describe("a schema that may be given up", () => {
     }
   });
 
-  it("frees a final format: an object where the schema says so, else any value", async () => {
+  it("relaxes a final format: to an object where the schema says so, else to any value", async () => {
     const schemas: [unknown, string][] = [
       [odd, "object"],
       [{ not: { type: "integer" } }, "value"],
@@ -506,7 +506,7 @@ describe("a schema that may be given up", () => {
     }
   });
 
-  it("refuses through accepted and result, the same error and nothing unhandled", async () => {
+  it("refuses through accepted and result, with the same error and no unhandled rejection", async () => {
     const run = tiny.generate(prompt, { constraint: { kind: "text", format: { type: "json_schema", schema: odd } } });
     const [accepted, result] = await Promise.all([failure(() => run.accepted), failure(() => run.result)]);
     expect(accepted).toBe(result);
@@ -521,7 +521,7 @@ describe("a schema that may be given up", () => {
     expect(unhandled).toEqual([]);
   });
 
-  it("accepts at once what has no constraint", async () => {
+  it("accepts a request without a constraint at once", async () => {
     const run = tiny.generate(prompt, { maxTokens: 1 });
     expect(await run.accepted).toEqual({ relaxed: [] });
     await run.result;
@@ -543,7 +543,7 @@ describe("a toJSON() of the caller", () => {
     return run().catch((error: GptOssError) => error.code);
   };
 
-  it("that leaves nothing is refused", async () => {
+  it("that returns undefined is refused", async () => {
     const schema = { type: "string", toJSON: () => undefined };
     expect(await refusal({ type: "json_schema", schema })).toBe("INVALID_ARGUMENT");
   });
@@ -557,7 +557,7 @@ describe("a toJSON() of the caller", () => {
     }
   });
 
-  it("gives the schema that counts", async () => {
+  it("gives the schema that is used", async () => {
     const schema = { toJSON: () => ({ const: 7 }) };
     expect(await texts({ type: "json_schema", schema })).toEqual(["7"]);
   });

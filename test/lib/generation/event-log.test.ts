@@ -12,11 +12,11 @@ describe("EventLog", () => {
   }
   const nothing = () => {};
 
-  it("never asks to hold while nobody reads", () => {
+  it("never asks to hold without a reader", () => {
     expect(filled(10 * holdAt).holds).toEqual([]);
   });
 
-  it("asks to hold when a reader is more than 1,024 behind, and to go on at 256", async () => {
+  it("asks to hold when a reader is more than 1,024 behind, and to resume at 256", async () => {
     const { log, holds } = filled(1);
     const reader = log.read(nothing);
     await reader.next();
@@ -44,7 +44,7 @@ describe("EventLog", () => {
     expect(holds).toEqual([true, false]);
   });
 
-  it("lets go of what all have read when one reader asks for that, and of nothing before", async () => {
+  it("frees the items that all have read once one reader asks for it, and none before", async () => {
     const tokens = new TokenLog(0);
     const log = new EventLog<GeneratedToken, TokenLog>(tokens, () => {});
     const push = (count: number) => {
@@ -74,7 +74,7 @@ describe("EventLog", () => {
     expect((await late.next()).value).toMatchObject({ token: 7040 });
   });
 
-  it("asks for nothing once it has ended", async () => {
+  it("asks no more once it has ended", async () => {
     const { log, holds } = filled(holdAt + 2);
     log.end();
     let read = 0;

@@ -38,7 +38,7 @@ describe("nativeRequestOptions", () => {
     });
   });
 
-  it("passes on what is said", () => {
+  it("passes on the given values", () => {
     const logitsProcessor = () => {};
     const signal = new AbortController().signal;
     const checked = nativeRequestOptions(
@@ -146,7 +146,7 @@ describe("nativeRequestOptions", () => {
   });
 });
 
-describe("a value that is not there", () => {
+describe("a missing value", () => {
   const names = [...generateOptionNames];
 
   it("counts as absent when it is undefined", () => {
@@ -162,7 +162,7 @@ describe("a value that is not there", () => {
     expect(refused).toThrow(name);
   });
 
-  it("may be a length that no array has", () => {
+  it("may be a length that an array cannot have", () => {
     for (const length of [2 ** 40, Number.NaN, Number.POSITIVE_INFINITY]) {
       expect(() => request({ stopTokens: { length } })).toThrow(
         /an integer in \[0, 4294967295\] for the length of stopTokens/,

@@ -108,7 +108,7 @@ describe("a result", () => {
     for await (const t of run) expect(t.top).toEqual(top);
   });
 
-  it("tells the end alone to a reader who lets go of what it has read", async () => {
+  it("has only the outcome for a reader that frees what it has read", async () => {
     const { run, token, done, tell } = begin({ n: 2, topLogprobs: 1 });
     const streamed: string[] = [];
     const reading = (async () => {
@@ -138,7 +138,7 @@ describe("a result", () => {
 });
 
 describe("a reader", () => {
-  it("too far behind stops the choices that still run, and starts them when it has caught up", async () => {
+  it("too far behind pauses the running choices, and resumes them when it has caught up", async () => {
     const { run, calls, token, done, tell } = begin({ n: 3 });
     const reader = run[Symbol.asyncIterator]();
     tell(token(0), token(1), token(2), done(1));
@@ -157,14 +157,14 @@ describe("a reader", () => {
     expect((await run.result).usage.completionTokens).toBe(1043);
   });
 
-  it("that leaves cancels, and nothing stays held", async () => {
+  it("that leaves cancels, and no choice stays paused", async () => {
     const { run, calls, token, tell } = begin({});
     for (let i = 0; i < 1100; i++) tell(token(0));
     for await (const _ of run) break;
     expect(calls).toEqual(["pause 7.0 true", "pause 7.0 false", "cancel 7"]);
   });
 
-  it("is no one who awaits the result", async () => {
+  it("is not a caller that only awaits the result", async () => {
     const { run, calls, token, done, tell } = begin({});
     for (let i = 0; i < 5000; i++) tell(token(0));
     tell(done(0));
@@ -172,7 +172,7 @@ describe("a reader", () => {
     expect(calls).toEqual([]);
   });
 
-  it("of a chat holds the generation behind it, and hears of an abort at once", async () => {
+  it("of a chat pauses its generation, and gets an abort at once", async () => {
     const { run, calls, token, tell } = begin({});
     const chat = startChat(
       toldEngine(() => run),
@@ -267,7 +267,7 @@ describe("a logits processor", () => {
     expect(calls).toEqual(["cancel 7"]);
   });
 
-  it("that gives the logits away ends its request", async () => {
+  it("that transfers the logits ends its request", async () => {
     const processor: LogitsProcessor = (logits) =>
       void structuredClone(logits, { transfer: [logits.buffer as ArrayBuffer] });
     const { run, tell } = begin({ processor });
@@ -275,7 +275,7 @@ describe("a logits processor", () => {
     await expect(run.result).rejects.toThrow(/received "0 logits"/);
   });
 
-  it("that answers when the request has ended is not heard", async () => {
+  it("that answers after the end of the request has no effect", async () => {
     let answer!: (logits: Float32Array) => void;
     const { run, calls, tell } = begin({
       processor: () =>
@@ -292,7 +292,7 @@ describe("a logits processor", () => {
 });
 
 describe("diagnostics channels", () => {
-  it("tell of the first token and of the end, once", async () => {
+  it("report the first token and the end, once", async () => {
     const messages: [string, unknown][] = [];
     const listen = (message: unknown, name: string | symbol) => void messages.push([String(name), message]);
     const names = ["gpt-oss:first-token", "gpt-oss:done"];

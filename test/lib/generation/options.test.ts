@@ -35,7 +35,7 @@ function pagesInUse(of: Engine): number {
 }
 
 describe("n", () => {
-  it("gives choices of which the first is that of n = 1, interleaved and told apart by their index", async () => {
+  it("gives choices, the first equal to n = 1, interleaved and identified by their index", async () => {
     const options = { seed: 5, maxTokens: 20, ignoreEos: true };
     const run = engine.generate(prompt, { ...options, n: 4 });
     const streamed: number[][] = [[], [], [], []];
@@ -56,7 +56,7 @@ describe("n", () => {
     expect(alone.choices).toBeUndefined();
   });
 
-  it("ends each choice by itself", async () => {
+  it("ends each choice separately", async () => {
     const { tokens } = await result({ seed: 5, maxTokens: 20, ignoreEos: true });
     const stop = tokens[3]!;
     const { choices = [] } = await result({ seed: 5, maxTokens: 20, stopTokens: [stop], n: 8 });
@@ -102,7 +102,7 @@ describe("minTokens", () => {
     expect(stopped.tokens.slice(0, first + 3)).not.toContain(stop);
   });
 
-  it("takes stop tokens that the model cannot say", async () => {
+  it("accepts stop tokens that the model cannot produce", async () => {
     const { tokens } = await result(greedy);
     const beyond = await result({ ...greedy, stopTokens: [512, 400_000, 2 ** 31 - 1], minTokens: 5 });
     expect(beyond.tokens).toEqual(tokens);
@@ -146,7 +146,7 @@ describe("stop", () => {
 });
 
 describe("logprobs", () => {
-  it("tell the likeliest tokens of each position under the model", async () => {
+  it("report the likeliest tokens of each position under the model", async () => {
     const run = engine.generate(prompt, { ...greedy, maxTokens: 4, logprobs: 3, presencePenalty: 1 });
     for await (const { top } of run) expect(top).toHaveLength(3);
     const { tokens, logprobs = [] } = await run.result;
@@ -166,7 +166,7 @@ describe("logprobs", () => {
     }
   });
 
-  it("are not there unless asked for", async () => {
+  it("are absent unless requested", async () => {
     const run = engine.generate(prompt, { ...greedy, maxTokens: 2 });
     for await (const t of run) expect(t.top).toBeUndefined();
     expect((await run.result).logprobs).toBeUndefined();
@@ -174,14 +174,14 @@ describe("logprobs", () => {
 });
 
 describe("logitBias and penalties", () => {
-  it("ban with -Infinity, favour with what is positive", async () => {
+  it("ban with -Infinity, favour with a positive value", async () => {
     const [first] = (await result({ ...greedy, maxTokens: 1 })).tokens as [number];
     const banned = await result({ ...greedy, logitBias: new Map([[first, Number.NEGATIVE_INFINITY]]) });
     expect(banned.tokens).not.toContain(first);
     expect((await result({ ...greedy, maxTokens: 5, logitBias: { 77: 100 } })).tokens).toEqual([77, 77, 77, 77, 77]);
   });
 
-  it("make what was there less likely", async () => {
+  it("make earlier tokens less likely", async () => {
     const logitBias = { 77: 1000, 78: 999.5 };
     const near = { 77: 100, 78: 99.5 };
     expect(((await failure(() => result({ ...greedy, logitBias }))) as GptOssError).code).toBe("INVALID_ARGUMENT");
@@ -197,7 +197,7 @@ describe("logitBias and penalties", () => {
 });
 
 describe("logitsProcessor", () => {
-  it("that changes nothing changes nothing, and sees prompt and completion", async () => {
+  it("without a change has no effect, and gets prompt and completion", async () => {
     const seen: number[][] = [];
     const logitsProcessor = (logits: Float32Array, tokens: Uint32Array) => {
       expect(logits).toHaveLength(512);
@@ -208,7 +208,7 @@ describe("logitsProcessor", () => {
     expect(seen).toEqual(tokens.map((_, i) => [...prompt, ...tokens.slice(0, i)]));
   });
 
-  it("decides, in place or with others, at once or later, for every choice", async () => {
+  it("decides in place or by new logits, at once or later, for every choice", async () => {
     const only = (id: number, logits: Float32Array) => logits.fill(-1).fill(50, id, id + 1);
     const inPlace = await result({
       ...greedy,
@@ -238,7 +238,7 @@ describe("logitsProcessor", () => {
     expect(tokens).toEqual([11, 11]);
   });
 
-  it("that throws ends its own request and disturbs nobody", async () => {
+  it("that throws ends only its own request", async () => {
     const alone = await result({ ...greedy, seed: 3, temperature: 1 });
     const mine = new Error("mine");
     const runs = Array.from({ length: 4 }, () => result({ ...greedy, seed: 3, temperature: 1 }));
@@ -256,7 +256,7 @@ describe("logitsProcessor", () => {
     expect(pagesInUse(engine)).toBe(0);
   });
 
-  it("that never answers holds up its own request only, until that is aborted or the engine closed", async () => {
+  it("that never answers blocks only its own request, until that is aborted or the engine closed", async () => {
     const controller = new AbortController();
     const never = () => new Promise<void>(() => {});
     const aborted = failure(() => result({ ...greedy, logitsProcessor: never, signal: controller.signal }));
@@ -341,7 +341,7 @@ describe("a reader that does not read", () => {
     while (engine.stats().blocked === 0) await new Promise((resolve) => setTimeout(resolve, 5));
   };
 
-  it("stops its own request until it reads on, and loses nothing", async () => {
+  it("pauses only its own request until it reads again, and loses no token", async () => {
     const whole = await result({ ...greedy, maxTokens });
     const run = engine.generate(prompt, { ...greedy, maxTokens });
     const reader = run[Symbol.asyncIterator]();
@@ -399,7 +399,7 @@ describe("chat", () => {
 });
 
 describe("diagnostics channels", () => {
-  it("tell of a request from its beginning to its end", async () => {
+  it("report a request from its beginning to its end", async () => {
     const told: { name: string; message: { id: number } }[] = [];
     const listen = (message: unknown, name: string | symbol) => {
       told.push({ name: String(name), message: message as { id: number } });
@@ -433,7 +433,7 @@ describe("diagnostics channels", () => {
 });
 
 describe("counters", () => {
-  it("tell who waits for its client, and that nothing runs any more", async () => {
+  it("report sequences that wait for their client, and the end of the engine", async () => {
     const fresh = await Engine.load(model, { contextLength: 256 });
     const release: (() => void)[] = [];
     const logitsProcessor = (logits: Float32Array) => new Promise<Float32Array>((go) => release.push(() => go(logits)));
@@ -447,7 +447,7 @@ describe("counters", () => {
     expect(fresh.stats().ended).toBe(true);
   });
 
-  it("are histograms of what happened", async () => {
+  it("are histograms of the past", async () => {
     await using fresh = await Engine.load(model, { contextLength: 256 });
     await Promise.all([1, 2, 3].map((id) => fresh.generate([id, 4], { ...greedy, maxTokens: 10 }).result));
     const stats = fresh.stats();
@@ -472,7 +472,7 @@ describe("counters", () => {
 describe("denseWeights", () => {
   const options = { contextLength: 256, backend: "cpu" } as const;
 
-  it("q8 is told as such, and its copies are counted: 34 bytes for 32 weights of attention, embedding and head", async () => {
+  it("q8 is reported, and its copies are counted: 34 bytes for 32 weights of attention, embedding and head", async () => {
     await using bf16 = await Engine.load(model, options);
     await using q8 = await Engine.load(model, { ...options, denseWeights: "q8" });
     expect(bf16.info.denseWeights).toBe("bf16");

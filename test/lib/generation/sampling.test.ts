@@ -77,7 +77,7 @@ describe("checkSampling", () => {
     expect(checkSampling({}).seed).not.toBe(seed);
   });
 
-  it("takes the ends of every range", () => {
+  it("accepts the ends of every range", () => {
     expect(checkSampling({ temperature: 0, topK: 0, topP: 5e-324, minP: 0, seed: 0 }).seed).toBe(0n);
     expect(checkSampling({ temperature: 100, topK: 2 ** 31 - 1, topP: 1, minP: 1, seed: 2n ** 64n - 1n }).topP).toBe(1);
     expect(checkSampling({ repetitionPenalty: 5e-324, presencePenalty: -2, frequencyPenalty: 2 })).toMatchObject({
@@ -157,7 +157,7 @@ describe("the reference", () => {
     }
   });
 
-  it("draws each token as often as it weighs", () => {
+  it("draws each token in proportion to its weight", () => {
     const counts = [0, 0, 0, 0, 0];
     for (let i = 0; i < 20_000; i++) counts[sampleReference(logits, neutral, i).token]!++;
     counts.forEach((count, id) => {
@@ -176,7 +176,7 @@ describe("the reference, with a context", () => {
   const prompt = Uint32Array.of(0, 0);
   const completion = Uint32Array.of(0, 0, 0);
 
-  it("applies the repetition penalty once to what prompt or completion hold", () => {
+  it("applies the repetition penalty once to tokens of prompt or completion", () => {
     const params = { repetitionPenalty: 2 };
     expect(greedy([3, 2, 1], params, {})).toBe(0);
     expect(greedy([3, 2, 1], params, { prompt })).toBe(1);
@@ -207,7 +207,7 @@ describe("the reference, with a context", () => {
     expect(greedy([1, 3, 2], {}, bans(0, 1, 2))).toBe(0);
   });
 
-  it("tells the raw log probabilities, without reserved ids unless they may be drawn", () => {
+  it("returns the raw log probabilities, without reserved ids unless they may be drawn", () => {
     const logits = new Float32Array(200_010).fill(Number.NEGATIVE_INFINITY);
     logits[200_009] = Math.log(0.5);
     for (const id of [4, 2, 3]) logits[id] = Math.log(0.125);
@@ -230,7 +230,7 @@ describe("the reference, with a context", () => {
   });
 });
 
-describe("the addon draws what the reference draws", () => {
+describe("the addon draws the same tokens as the reference", () => {
   const kinds: Record<string, (random: Random, id: number) => number> = {
     normal: (random) => 3 * random.normal(),
     flat: (random) => 0.01 * random.normal(),

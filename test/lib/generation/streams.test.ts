@@ -78,7 +78,7 @@ describe("256 concurrent streams on the demo model", () => {
     for (const { peakRunning } of rounds) expect(peakRunning).toBe(256);
   });
 
-  it("say the same in another order of admission", () => {
+  it("give the same tokens in another order of admission", () => {
     const lengths = streams.map(({ options }) => options.maxTokens);
     for (const { tokens } of rounds) {
       expect(tokens.map(({ length }) => length)).toEqual(lengths);
@@ -89,7 +89,7 @@ describe("256 concurrent streams on the demo model", () => {
     expect(different.size).toBeGreaterThan(prompts.length + 100);
   });
 
-  it("say what each of 64 of them says alone, without a prefix cache", { timeout: 300_000 }, async () => {
+  it("give the same tokens as each of 64 of them alone, without a prefix cache", { timeout: 300_000 }, async () => {
     await using engine = await Engine.load("demo", { prefixCache: false, kvCache: { bytes: "8MiB" } });
     for (const i of shuffled.slice(0, 64)) {
       const { prompt, options } = streams[i]!;

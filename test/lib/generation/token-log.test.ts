@@ -21,7 +21,7 @@ function filled(length: number): TokenLog {
 }
 
 describe("TokenLog", () => {
-  it.each([0, 1, 63, 64, 65, 500])("tells %i tokens as they were", (length) => {
+  it.each([0, 1, 63, 64, 65, 500])("returns %i tokens unchanged", (length) => {
     const log = filled(length);
     expect(log.length).toBe(length);
     expect(log.slice(0, length)).toEqual(some(length));
@@ -29,7 +29,7 @@ describe("TokenLog", () => {
     expect(log.slice(60, 1000)).toEqual(some(length).slice(60));
   });
 
-  it("lets go of what is before, in chunks", () => {
+  it("frees earlier tokens, in chunks", () => {
     const log = filled(1000);
     const whole = log.bytes;
     log.forget(63);
@@ -78,7 +78,7 @@ describe("TokenLog", () => {
 });
 
 describe("SpelledTokens", () => {
-  it("are those of the text, the cut ones too, as often as they are read", () => {
+  it("are the tokens of the text, cut ones included, at every read", () => {
     const spelled = some(200).map((generated, i) => {
       const bytes = tokenBytes(generated.token);
       return { token: generated, bytes: i % 50 === 0 ? bytes.subarray(bytes.length) : bytes };

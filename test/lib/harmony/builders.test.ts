@@ -26,7 +26,7 @@ function text(conversation: Conversation): string {
   return tokenizer.decode(renderConversationForCompletion(conversation));
 }
 
-describe("builders make what the reference renders", () => {
+describe("builders make the messages that the reference renders", () => {
   it("a conversation with defaults", () => {
     expect(text([systemMessage(), userMessage("What is 2 + 2?")])).toBe(goldenText("test_simple_convo.txt"));
   });
@@ -73,7 +73,7 @@ describe("builders make what the reference renders", () => {
     expect(tokenizer.decode(renderMessage(result))).toBe("<|start|>python<|message|>x<|end|>");
   });
 
-  it("refuse what they do not know", () => {
+  it("refuse unknown options", () => {
     expect(() => systemMessage({ effort: "low" } as object)).toThrow(/"effort"/);
     expect(() => systemMessage({ tools: ["abacus" as "python"] })).toThrow(/abacus/);
     expect(() => developerMessage({ tools: [{ type: "retrieval" }] as unknown as FunctionTool[] })).toThrow(

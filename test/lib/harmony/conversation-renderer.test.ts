@@ -29,7 +29,7 @@ function encodedTexts(): string[] {
 }
 
 describe("a conversation that grows", () => {
-  it("encodes what is new, and nothing else", () => {
+  it("encodes only new messages", () => {
     const renderer = new ConversationRenderer();
     const messages = [user("first question"), final("first answer"), user("second question")];
     rendered(renderer, messages);
@@ -59,7 +59,7 @@ describe("a conversation that grows", () => {
     }
   });
 
-  it("is rendered as a whole one, whatever is changed, in 3,000 random steps", () => {
+  it("is rendered like a new one after any change, in 3,000 random steps", () => {
     const random = seededRandom(21);
     for (const maxBytes of [0, 4000, 32 * 2 ** 20]) {
       const renderer = new ConversationRenderer({ maxBytes });
@@ -85,7 +85,7 @@ describe("a conversation that grows", () => {
     }
   });
 
-  it("returns arrays of its own", () => {
+  it("returns new arrays", () => {
     const renderer = new ConversationRenderer();
     const { tokens } = renderer.renderForCompletion([user("a")]);
     const before = [...tokens];
@@ -94,7 +94,7 @@ describe("a conversation that grows", () => {
   });
 });
 
-describe("what the model wrote", () => {
+describe("a message that the model wrote", () => {
   // The parts of "Hello": no encoder produces them, but a model may.
   const hello = [39, 68, 75, 75, 78];
   const { start, channel, message, end, call, constrain } = formatTokens;
@@ -188,7 +188,7 @@ describe("what the model wrote", () => {
     expect(rendered(renderer, [...asked, answer])).toEqual([...renderConversationForCompletion([...asked, answer])]);
   });
 
-  it("stays known whatever system, developer or effort say", () => {
+  it("stays known when system, developer or effort change", () => {
     const { renderer } = remembered(final("Hello"), written);
     const developer: Message = { role: "developer", content: [{ type: "developer_content", instructions: "Be kind" }] };
     const ids = rendered(renderer, [developer, ...asked, final("Hello")]);

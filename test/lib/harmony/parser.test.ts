@@ -124,7 +124,7 @@ describe("the reference's own tests", () => {
 const special = (text: string) => tokenizer.encode(text, { allowedSpecial: "all" });
 
 describe("StreamableParser", () => {
-  it("reads back what was rendered", () => {
+  it("parses rendered messages back", () => {
     const messages: Message[] = [
       { role: "user", content: "What is <|end|> in 東京 👨‍👩‍👧‍👦?" },
       { role: "assistant", channel: "analysis", content: "Hm.\n\n\ufeff<|return|>" },
@@ -197,7 +197,7 @@ describe("long streams take time in proportion", () => {
     expect(parser.currentRecipient).toBe("x");
   });
 
-  it("bytes that are no UTF-8, of which each step replaces one sequence only", () => {
+  it("bytes that are not UTF-8, of which each step replaces only one sequence", () => {
     const parser = new StreamableParser({ role: "assistant" });
     parser.process(formatTokens.message);
     for (let i = 0; i < n; i++) parser.process(invalid);

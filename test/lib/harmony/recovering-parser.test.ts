@@ -96,7 +96,7 @@ describe("well-formed streams", () => {
   });
 });
 
-describe("malformed streams read as they were meant", () => {
+describe("malformed streams are read by their likely meaning", () => {
   const tools = ["get_weather"];
   const cases: [string, string, string[]][] = [
     // Between messages.
@@ -222,7 +222,7 @@ describe("malformed streams read as they were meant", () => {
     expect(brief(read(special(text), { tools }))).toEqual(expected);
   });
 
-  it("a header that never ends streams on as content", () => {
+  it("a header that never ends is streamed as content", () => {
     const text = "word ".repeat(400);
     const parser = new RecoveringParser();
     const events = [...special(`<|channel|>analysis ${text}`)].flatMap((token) => parser.push(token));
@@ -241,7 +241,7 @@ describe("malformed streams read as they were meant", () => {
     expect(messageText(message!).endsWith("𠜎")).toBe(true);
   });
 
-  it("ids that the tokenizer does not know are passed over, and what is no id", () => {
+  it("unknown ids and values that are not ids are ignored", () => {
     const strange = [201089, 4e9, 2 ** 53, -1, 0.5, Number.NaN, Number.POSITIVE_INFINITY];
     for (const text of ["<|channel|>final<|message|>a", "<|channel|>fin", "<|message|><|end|><|chan"]) {
       expect(read([...strange, ...special(text), ...strange, ...special("b")])).toEqual(

@@ -142,7 +142,7 @@ describe("the header of a tool call", () => {
     expect([...renderMessage(call, { toolCallOrder: "recipient-first" })]).toEqual(ids);
   });
 
-  it("has the channel first, as the model writes it, where that is asked for", () => {
+  it("has the channel first, as the model writes it, where requested", () => {
     const ids = [...assistant, ...channel, ...recipient, ...rest];
     const options = { toolCallOrder: "channel-first" } as const;
     expect([...renderMessage(call, options)]).toEqual(ids);
@@ -151,13 +151,13 @@ describe("the header of a tool call", () => {
     expect([...renderConversationForTraining([call], options)]).toEqual(ids);
   });
 
-  it("is what the oracle's tokenizer made of the demo model's own calls", () => {
+  it("equals the oracle's tokens of the demo model's own calls", () => {
     const row = lines("../demo/expected.jsonl").find((line) => line.includes('"public-weather-122"'))!;
     const { completion_ids } = JSON.parse(row) as { completion_ids: number[] };
     expect(completion_ids.slice(-20)).toEqual([...assistant.slice(1), ...channel, ...recipient, ...rest]);
   });
 
-  it("is the only one that has an order", () => {
+  it("is the only header with an order", () => {
     const others: Message[] = [
       { role: "user", content: "a" },
       { ...call, recipient: "all" },

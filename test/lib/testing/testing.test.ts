@@ -7,7 +7,7 @@ const text = "One two three four five six seven";
 const tokens = [...ids(text), 200002];
 
 describe("ScriptedEngine", () => {
-  it("is an Engine, there at once", async () => {
+  it("is an Engine that is ready at once", async () => {
     const engine: Engine = new ScriptedEngine([{ tokens }]);
     expect(engine).toBeInstanceOf(Engine);
     expect(engine.info.model.vocab).toBe(engine.tokenizer.vocabSize);
@@ -16,7 +16,7 @@ describe("ScriptedEngine", () => {
     expect(() => engine.generate([1])).toThrow(expect.objectContaining({ code: "CLOSED" }));
   });
 
-  it("replays its scripts in turn, then from the start, and keeps what was asked", async () => {
+  it("replays its scripts in turn, then from the start, and records the requests", async () => {
     await using engine = new ScriptedEngine([{ tokens: [11, 200002] }, { tokens: [12, 200002] }]);
     const written = [];
     for (const prompt of [[1], "Hi", [3]]) written.push((await engine.generate(prompt, { seed: 5 }).result).tokens);
@@ -29,7 +29,7 @@ describe("ScriptedEngine", () => {
     expect(engine.requests[0]!.options).toEqual({ seed: 5 });
   });
 
-  it("writes what no sampling would, whatever the options", async () => {
+  it("writes tokens that sampling would never give, with any options", async () => {
     const odd = [200_000, 5, 5, 5, 201_087, 200_002];
     await using engine = new ScriptedEngine([{ tokens: odd }]);
     const result = await engine.generate([1], {
@@ -92,7 +92,7 @@ describe("ScriptedEngine", () => {
     await expect(closing).rejects.toMatchObject({ code: "CLOSED" });
   });
 
-  it("keeps no unfinished script when a request was refused", async () => {
+  it("uses no script for a refused request", async () => {
     await using engine = new ScriptedEngine([{ tokens: [11, 200002] }, { tokens: [12, 200002] }]);
     expect(() => engine.generate([])).toThrow(expect.objectContaining({ code: "INVALID_ARGUMENT" }));
     expect((await engine.generate([1]).result).tokens).toEqual([11, 200002]);
@@ -143,7 +143,7 @@ async function failure(result: Promise<unknown>): Promise<GptOssError> {
 }
 
 describe("a script in words", () => {
-  it("is what the assistant writes in a turn", async () => {
+  it("is the assistant's output in a turn", async () => {
     await using engine = new ScriptedEngine([
       calling,
       reply("It is sunny."),
@@ -164,7 +164,7 @@ describe("a script in words", () => {
     });
   });
 
-  it("may be the messages of an earlier answer, several choices, or a text as it is", async () => {
+  it("may be the messages of an earlier answer, several choices, or a plain text", async () => {
     await using engine = new ScriptedEngine([{ messages: calling, tokensPerStep: 4 }]);
     const { messages } = await engine.chat([user], { tools: [weather()] }).result;
     await using again = new ScriptedEngine([
@@ -199,7 +199,7 @@ describe("a script in words", () => {
     expect(second.body.choices[0]).toMatchObject({ finish_reason: "stop", message: { content: "It is sunny." } });
   });
 
-  it("must keep to the constraint of its request, and is told where it does not", async () => {
+  it("must satisfy the constraint of its request, and the error gives the place where it does not", async () => {
     await using engine = new ScriptedEngine([call("get_weather", { town: "Oslo" })]);
     const error = await failure(engine.chat([user], { tools: [weather()] }).result);
     expect(error.code).toBe("INVALID_ARGUMENT");
@@ -245,7 +245,7 @@ describe("a script in words", () => {
     expect(toolCalls[0]!.arguments).toBe('{"city":1152921504606846976}');
   });
 
-  it("says what of it cannot be meant", () => {
+  it("is refused with the name of its invalid part", () => {
     expect(() => think("")).toThrow(/not empty for think/);
     expect(() => preamble(5 as never)).toThrow(/preamble/);
     expect(() => call("two words")).toThrow(/the name of a call/);
@@ -278,7 +278,7 @@ describe("a function of the request", () => {
     expect(engine.requests[0]!.messages!.map(({ role }) => role)).toEqual(["system", "user"]);
   });
 
-  it("hears of a plain prompt too, and may refuse", async () => {
+  it("is called for a plain prompt too, and may refuse", async () => {
     await using engine = new ScriptedEngine(({ messages, text }) => {
       if (text === "no") throw new Error("not this one");
       return messages === null ? { text: `${text}!` } : reply("x");

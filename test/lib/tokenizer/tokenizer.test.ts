@@ -75,7 +75,7 @@ describe("special tokens", () => {
     expect(ids("<|start|><|end|>", ["<|end|>"])).toEqual([27, 91, 5236, 91, 29, 200007]);
   });
 
-  it("cut the text into parts that are split apart from each other", () => {
+  it("cut the text into parts that are encoded separately", () => {
     expect(ids("a <|channel|> b", "all")).toEqual([...ids("a "), 200005, ...ids(" b")]);
     expect(ids("<|<|start|>|>", "all")).toEqual([...ids("<|"), 200006, ...ids("|>")]);
   });
@@ -105,7 +105,7 @@ describe("encodeInto", () => {
   const text = "<|start|>Hello, Größe 漢字 and unbelievableness";
   const expected = ids(text);
 
-  it("fills an array that is there and says how many tokens the text has", () => {
+  it("fills an existing array and returns the number of tokens of the text", () => {
     for (const length of [expected.length, expected.length + 3]) {
       const target = new Uint32Array(length).fill(7);
       expect(tokenizer.encodeInto(text, target)).toBe(expected.length);
@@ -113,7 +113,7 @@ describe("encodeInto", () => {
     }
   });
 
-  it("says how many were needed when they do not fit, and stays inside the array", () => {
+  it("returns the needed number when the tokens do not fit, and stays inside the array", () => {
     for (let length = 0; length < expected.length; length++) {
       const memory = new Uint32Array(expected.length + 2).fill(7);
       expect(tokenizer.encodeInto(text, memory.subarray(1, 1 + length))).toBe(expected.length);
@@ -122,7 +122,7 @@ describe("encodeInto", () => {
     }
   });
 
-  it("knows special tokens where they are allowed, and the empty text", () => {
+  it("supports special tokens where they are allowed, and the empty text", () => {
     const target = new Uint32Array(2);
     expect(tokenizer.encodeInto("<|start|>a", target, { allowedSpecial: "all" })).toBe(2);
     expect(Array.from(target)).toEqual([200006, 64]);
@@ -134,7 +134,7 @@ describe("encodeInto", () => {
 describe("encodeAsync and encodeBatch", () => {
   const long = "The quick brown fox jumps over the lazy dog; 速い茶色の狐。\n".repeat(5000); // 0.4 MB
 
-  it("give what encode gives, for short and long texts", async () => {
+  it("give the same tokens as encode, for short and long texts", async () => {
     for (const text of ["", "a", "x".repeat(8191), "x ".repeat(4096), "x".repeat(8193), long, "\ud800".repeat(9000)]) {
       expect(await tokenizer.encodeAsync(text)).toEqual(tokenizer.encode(text));
     }
@@ -188,7 +188,7 @@ describe("encodeAsync and encodeBatch", () => {
     await expect(running).rejects.toMatchObject({ name: "AbortError" });
   });
 
-  it("may be under way when their thread ends", async () => {
+  it("may still run when their thread ends", async () => {
     const addon = JSON.stringify(path.join(packageRoot, "build/Release/gpt_oss.node"));
     const source = `
       const { promise } = require(${addon}).tokenizerEncodeAsync(["many words ".repeat(500_000)]);
@@ -210,7 +210,7 @@ describe("control tokens", () => {
     ...["\ud83d", "\ude00", "\ufeff", "\u200b", "\u0000", " ", "\n", "\t", "é", "漢", "'s", "a"],
   ];
 
-  it("never come from ordinary text, whatever it is put together from", () => {
+  it("never come from ordinary text of any parts", () => {
     const random = randomIntegers(11);
     const target = new Uint32Array(4096);
     for (let i = 0; i < 20_000; i++) {
@@ -295,7 +295,7 @@ describe("every text", () => {
     expect(tokenizer.count(wide)).toBe(5_000_000 * ids("速い茶色の狐。").length);
   });
 
-  it("may be too long for a JavaScript string, which decode says", () => {
+  it("may be too long for a JavaScript string, which decode reports", () => {
     const [spaces] = tokenizer.encode(" ".repeat(64));
     const ids = new Uint32Array(540_000_000 / tokenizer.decode([spaces!]).length).fill(spaces!);
     expect(() => tokenizer.decode(ids)).toThrow(
@@ -357,7 +357,7 @@ describe("stream", () => {
     }
   });
 
-  it("replaces what is no UTF-8, as decode does", () => {
+  it("replaces invalid UTF-8, like decode", () => {
     const random = randomIntegers(5);
     for (let i = 0; i < 300; i++) {
       // The first 256 ids are single bytes, so most of these sequences are malformed.
@@ -366,7 +366,7 @@ describe("stream", () => {
     }
   });
 
-  it("flushes an incomplete character at the end and can be used anew", () => {
+  it("flushes an incomplete character at the end and can be reused", () => {
     const stream = tokenizer.stream();
     const [first] = tokenizer.encode("🦭");
     expect(stream.push(first!)).toBe("");
@@ -375,7 +375,7 @@ describe("stream", () => {
     expect(stream.end()).toBe("");
   });
 
-  it("keeps a byte order mark and speaks special tokens", () => {
+  it("keeps a byte order mark and decodes special tokens", () => {
     expect(streamed(tokenizer.encode("\ufeffbom")).join("")).toBe("\ufeffbom");
     expect(streamed([200006, 64])).toEqual(["<|start|>", "a", ""]);
   });
@@ -486,7 +486,7 @@ describe("the data in the addon", () => {
     expect(packVocabulary().equals(committed)).toBe(true);
   });
 
-  it("has the Unicode classes that this Node has, but for what either does not know or Unicode has changed", () => {
+  it("has the Unicode classes of this Node, except for code points that either lacks or Unicode has changed", () => {
     const header = readFileSync(path.join(packageRoot, "native/tokenizer/unicode_classes.h"), "utf8");
     const blocks = [...header.matchAll(/"([0-7]+)"/g)].map((match) => match[1]!);
     const index = header
