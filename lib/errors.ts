@@ -29,8 +29,8 @@ export class GptOssError extends Error {
   override readonly name = "GptOssError";
   readonly code: ErrorCode;
   /**
-   * The argument or option that the error is about, by the name that the call gives it: `"temperature"`, `"stop[3]"`,
-   * `"messages[2].content"`, `"kvCache.dtype"`. Absent where the error is about none, or about several.
+   * The argument or option with the error, by its name in the call: `"temperature"`, `"stop[3]"`,
+   * `"messages[2].content"`, `"kvCache.dtype"`. Absent where the error concerns none, or several.
    */
   declare readonly field?: string;
 
@@ -42,7 +42,7 @@ export class GptOssError extends Error {
 
   /** Compares name and code, so that an error of another copy of this package or of another realm matches as well. */
   static override [Symbol.hasInstance](value: unknown): boolean {
-    // biome-ignore lint/complexity/noThisInStatic: a class that extends this one asks here, too
+    // biome-ignore lint/complexity/noThisInStatic: a derived class calls this method, too
     if (this !== GptOssError) return Function.prototype[Symbol.hasInstance].call(this, value);
     return (
       types.isNativeError(value) && value.name === "GptOssError" && isErrorCode((value as { code?: unknown }).code)
@@ -84,7 +84,7 @@ export function contextOverflow(contextLength: number, tokens: number | null, fi
 /**
  * An `INVALID_ARGUMENT` in one fixed form: `Expected EXPECTED for NAME but received VALUE (TYPE)`.
  *
- * @param field the `field` of the error, where `name` is words and no name; null: none
+ * @param field the `field` of the error, where `name` is a description; null: none
  */
 export function invalidArgument(
   name: string,
@@ -96,7 +96,7 @@ export function invalidArgument(
   return new GptOssError("INVALID_ARGUMENT", message, { field });
 }
 
-/** The same error about another field, for a caller who gave it under another name; null: under none. */
+/** Renames the field of an error to the name in the caller's call. `fieldOf` returns null where it has no such name. */
 export function aboutField(error: unknown, fieldOf: (field: string) => string | null): unknown {
   if (!(error instanceof GptOssError) || error.field === undefined) return error;
   const field = fieldOf(error.field);

@@ -3,7 +3,7 @@ import type { PartEnd, PartStart, TurnEvent } from "./turn-event.js";
 
 /** The call of a function. */
 export interface ToolCall {
-  /** Names the call: the result goes back as `tool_call_id`. */
+  /** The id of the call. Its result is sent back with this id as `tool_call_id`. */
   id: string;
   /** The name of the function as it was declared, without the harmony namespace. */
   name: string;

@@ -127,7 +127,7 @@ export class ChatRun implements AsyncIterable<ChatEvent> {
   #end: Pick<ChatAnswer, "finishReason" | "usage"> | null = null;
   readonly #log = new EventLog<ChatEvent>([], (held) => this.#turn.hold(held));
 
-  /** Made by `startChat`. `renamed` gives an error the name of the option that it is about. */
+  /** Made by `startChat`. `renamed` renames the field of an error to the option that it concerns. */
   constructor(turn: Turn, chat: CheckedChat, renamed: (error: unknown) => unknown) {
     const rethrow = (error: unknown): never => {
       throw renamed(error);
@@ -158,7 +158,7 @@ export class ChatRun implements AsyncIterable<ChatEvent> {
     this.#turn.cancel();
   }
 
-  /** Events, as they come. */
+  /** Returns the events as they arrive. */
   [Symbol.asyncIterator](): AsyncGenerator<ChatEvent, void, undefined> {
     return this.#log.read(() => this.cancel());
   }

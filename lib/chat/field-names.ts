@@ -3,8 +3,8 @@ import type { DeclaredTools } from "./declared-tools.js";
 import type { CheckedChat } from "./options.js";
 
 /**
- * Renames the field of an error from the constraint of a turn to the option of `Engine.chat` that it was made from.
- * A tool that a message declares is named by `messages`.
+ * Renames the field of an error: a part of the turn's constraint becomes the option of `Engine.chat` that it came
+ * from. For a tool that a message declares, the field is `messages`.
  */
 export function aboutChatOption(error: unknown, chat: CheckedChat, tools: DeclaredTools): unknown {
   if (chat.constraint !== undefined) return error; // the caller wrote the constraint, so its names are the caller's

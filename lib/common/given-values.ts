@@ -16,7 +16,7 @@ const mostValues = 2 ** 24;
  * Runs code that reads the caller's `name`. An exception of a getter, a trap or a method of the value becomes
  * INVALID_ARGUMENT.
  *
- * @param field as that of `invalidArgument`
+ * @param field the `field` of the error, as in `invalidArgument`
  * @throws GptOssError
  */
 export function reading<T>(name: string, read: () => T, field: string | null = name): T {
@@ -160,7 +160,7 @@ export function lengthOf(list: ArrayLike<unknown>): number {
 /** A list of token ids, with the texts of its error messages. */
 export interface IdList {
   name: string;
-  /** The `field` of the refusal; that of an element has its index. */
+  /** The `field` of the error. For an element, its index is added. */
   field: string;
   expected: string;
   /** Returns the name of an element. */

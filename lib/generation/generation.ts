@@ -25,7 +25,7 @@ interface Choice {
  *
  * @example
  * ```ts
- * for await (const { token, text, index } of engine.generate("Once upon a time", { n: 2 })) console.log(index, token, text);
+ * for await (const { text, index } of engine.generate("Once upon a time", { n: 2 })) console.log(index, text);
  * ```
  */
 export class Generation implements AsyncIterable<GeneratedToken> {

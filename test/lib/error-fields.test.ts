@@ -6,7 +6,7 @@ import { aboutField, fromNative, GptOssError } from "../../lib/errors.js";
 import { ConversationRenderer, renderConversation } from "../../lib/harmony/index.js";
 import { tokenizer } from "../../lib/tokenizer/index.js";
 
-/** `field` of an error names what the caller gave, by the caller's own names. */
+/** The `field` of an error is the caller's own name of an argument or option. */
 
 let engine: Engine;
 beforeAll(async () => {
@@ -35,7 +35,7 @@ async function expectFields(cases: readonly Case[]): Promise<void> {
 }
 
 const generate = (options: object) => () => engine.generate([1], options as never).result;
-/** The grammar has no look-behind. */
+/** The grammar does not support look-behind. */
 const lookBehind = { type: "string", pattern: "^(?<=a).*$" };
 const throwing = () =>
   Object.defineProperty({}, "a", {
@@ -46,7 +46,7 @@ const throwing = () =>
   });
 
 describe("an error of generate is about", () => {
-  it("an option that is checked here", () =>
+  it("an option that TypeScript checks", () =>
     expectFields([
       ["temperature", generate({ temperature: -1 })],
       ["topP", generate({ topP: 0 })],
@@ -102,7 +102,7 @@ describe("an error of generate is about", () => {
       ["stopTokens", generate({ stopTokens: [1], constraint: { kind: "text", format: { type: "json_object" } } })],
     ]));
 
-  it("what a caller's function gave", () =>
+  it("the result of a caller's function", () =>
     expectFields([
       ["logitsProcessor", generate({ maxTokens: 1, logitsProcessor: () => new Float32Array(1) })],
       [
@@ -110,7 +110,7 @@ describe("an error of generate is about", () => {
         generate({
           maxTokens: 1,
           logitsProcessor: () => {
-            throw 7; // what is no error
+            throw 7; // not an error
           },
         }),
       ],
@@ -150,7 +150,7 @@ describe("another error is about", () => {
       ["topK", () => engine.chat([user], { topK: -1 })],
     ]));
 
-  it("the option of a chat that a constraint of the addon was made from", async () => {
+  it("the option of a chat behind a part of the addon's constraint", async () => {
     const tool = (name: string, parameters: object) => ({
       type: "function" as const,
       function: { name, description: "", parameters: { type: "object", ...parameters }, strict: true },
@@ -179,7 +179,7 @@ describe("another error is about", () => {
       ["ids[1]", () => tokenizer.decode(new Uint32Array([1, 999_999]))],
     ]));
 
-  it("how an engine is loaded", () =>
+  it("an option of Engine.load", () =>
     expectFields([
       ["model", () => Engine.load("")],
       ["model", () => Engine.load("synthetic:tiny?seed=x")],
@@ -199,7 +199,7 @@ describe("the field of an error", () => {
     expect(Object.hasOwn(made({}) as object, "field")).toBe(false);
   });
 
-  it("can be told by another name", () => {
+  it("can be renamed", () => {
     const error = new GptOssError("UNSUPPORTED", "m", { field: "a" });
     expect(aboutField(error, (field) => field)).toBe(error);
     expect(aboutField(error, () => "b")).toMatchObject({ code: "UNSUPPORTED", message: "m", field: "b", cause: error });
@@ -208,7 +208,7 @@ describe("the field of an error", () => {
     expect(aboutField(without, () => "b")).toBe(without);
   });
 
-  it("is there in a thread that attached itself", async () => {
+  it("is present in an attached thread", async () => {
     const worker = new Worker(
       `const { parentPort, workerData } = require("node:worker_threads");
        import(workerData.built).then(async ({ Engine }) => {
