@@ -2,9 +2,9 @@ import { existsSync, readdirSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, it } from "vitest";
 import { packageRoot } from "../../lib/package-root.js";
-import { type Page, pages } from "../support/markdown.js";
+import { checkedPages, type Page, pages } from "../support/markdown.js";
 
-const byName = new Map(pages.map((page) => [page.name, page]));
+const byName = new Map(checkedPages.map((page) => [page.name, page]));
 
 /** Why a link of this page leads nowhere; null: it does not. */
 function broken(page: Page, target: string): string | null {
@@ -22,7 +22,7 @@ const folders = readdirSync(packageRoot, { withFileTypes: true })
   .map(({ name }) => name);
 const namedFile = new RegExp(`^(${folders.join("|")})/[\\w./-]+\\.[a-z]+$`);
 
-describe.each(pages.map((page) => [page.name, page] as const))("%s", (_, page) => {
+describe.each(checkedPages.map((page) => [page.name, page] as const))("%s", (_, page) => {
   it("links to what is there", () => {
     expect(page.links.flatMap((target) => broken(page, target) ?? [])).toEqual([]);
   });

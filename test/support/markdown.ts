@@ -29,9 +29,17 @@ export interface Page {
 /** A code block, which can be indented in a list. */
 const fence = /^( *)```(\w*)\n(.*?)^\1```$/gms;
 
-export const pages: readonly Page[] = ["README.md", ...markdownFiles("docs")].map((name) =>
-  pageOf(name, readFileSync(path.join(packageRoot, name), "utf8")),
-);
+export const pages: readonly Page[] = ["README.md", ...markdownFiles("docs")].map(pageAt);
+
+/** All pages whose prose and links are checked: also those for contributors, whose commands need a checkout or a GPU. */
+export const checkedPages: readonly Page[] = [
+  ...pages,
+  ...["bench/README.md", "test/emu/README.md", "test/oracle/README.md"].map(pageAt),
+];
+
+function pageAt(name: string): Page {
+  return pageOf(name, readFileSync(path.join(packageRoot, name), "utf8"));
+}
 
 function markdownFiles(folder: string): string[] {
   return readdirSync(path.join(packageRoot, folder), { recursive: true, encoding: "utf8" })
