@@ -36,7 +36,7 @@ interface Plan {
   prefill: number[];
   context: number[];
   decode: number;
-  /** Undefined: what suits the model. */
+  /** Undefined: the default of the model. */
   streams: number[] | undefined;
   repeats: number;
   threads: number | "auto";
@@ -105,7 +105,7 @@ async function measure(model: string, folder: string, plan: Plan, print: (line: 
     for (let i = 0; i < plan.repeats; i++) {
       const { decodeMilliseconds } = await timings(context, plan.decode + 1); // the prefill yields the first token
       speeds.push((1000 * plan.decode) / decodeMilliseconds);
-      // right after what it is compared with: other programs and the clock change what the memory gives
+      // right after the measurement that it is compared with: other programs and the clock change the memory's speed
       roofs.push(addon().memoryBandwidth(roofBuffer, threads));
     }
     print({
@@ -177,7 +177,7 @@ async function measureStreams(
   }
 }
 
-/** Of a cache in which every stream has all its pages, and as many again lie free: nobody waits for one. */
+/** The bytes of a cache with twice the pages that the streams need, so that no stream waits for a page. */
 function cacheBytes({ layers, kvHeads, headDim }: EngineInfo["model"], streams: number): number {
   const keysAndValues = 2 * 4 * kvHeads * headDim * layers; // of one token, in float32
   return 2 * streams * 2 * streamTokens * keysAndValues;
@@ -203,7 +203,7 @@ async function main(args: string[]): Promise<void> {
   }
 }
 
-// an interrupted run takes its 0.7 GB with it, too
+// an interrupted run also removes its 0.7 GB
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
 try {
   await main(process.argv.slice(2));

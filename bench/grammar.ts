@@ -1,9 +1,9 @@
-// What a constraint costs: milliseconds on the JavaScript thread when a format comes for the first time and again, and
-// microseconds on the engine thread for the mask of each token. bench/README.md says what each line means.
+// The cost of a constraint: milliseconds on the JavaScript thread for a new and for a known format, and microseconds on
+// the engine thread for the mask of each token. bench/README.md explains each line.
 //
 //   node --import tsx bench/grammar.ts [--seeds 8] [--tokens 200]
 //
-// The masks are spans of the engine's own trace: the bench runs itself once more with a trace file and reads it.
+// The masks are spans of the engine's trace: the bench starts itself again with a trace file and reads that file.
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -24,7 +24,7 @@ const [maxTokens] = counts("tokens", values.tokens) as [number];
 
 interface Case {
   name: string;
-  /** Another text of the same format for each n: nothing of it is known yet. */
+  /** Returns a different text of the same format for each n, so that no cache knows it. */
   format: (n: number) => OutputFormat;
 }
 
@@ -76,7 +76,7 @@ interface Row {
   to: number;
 }
 
-/** In the child: runs every case, and notes when. */
+/** Runs in the child: runs every case and records when. */
 async function run(target: string): Promise<void> {
   await using engine = await Engine.load("demo", { contextLength: 4096 });
   const submit = (format: OutputFormat, seed: number, tokens: number) => {
@@ -143,7 +143,7 @@ function report(rows: Row[], spans: Span[]): void {
   }
 }
 
-/** Where the child writes; absent in the parent. */
+/** The file that the child writes; absent in the parent. */
 const target = process.env.GPT_OSS_GRAMMAR_BENCH;
 if (target !== undefined) {
   await run(target);

@@ -1,6 +1,6 @@
-// npm run bench:hostile: requests that nobody means well, one after the other over all routes, and what each of them does to
-// the others: how long it holds the event loop, how long a stream beside it waits for its next token, what memory stays.
-// A table on stderr, JSON lines on stdout; bench/README.md says what each field is.
+// npm run bench:hostile: sends harmful requests one after the other, over all routes. For each request it measures how
+// long the event loop is blocked, how long another stream waits for its next token, and how much memory stays in use. A
+// table goes to stderr, JSON lines to stdout; bench/README.md explains each field.
 import { type ChildProcess, fork } from "node:child_process";
 import http from "node:http";
 import { loadavg } from "node:os";
@@ -28,7 +28,9 @@ if (values.help) {
   process.exit();
 }
 
-/** Milliseconds: for an answer, then the client is gone; for what goes on after it, and after all. */
+/**
+ * Milliseconds: for an answer, after which the client disconnects; for work that continues after it; and at the end.
+ */
 const patience = { request: 5000, settle: 300, end: 8000 };
 const goals = { eventLoopDelay: 50, gap: 100, keptMegabytes: 50 };
 
@@ -39,7 +41,7 @@ interface Outcome {
   milliseconds: number;
   eventLoopDelay: number;
   gap: number;
-  /** Resident after it beyond what was resident before it. */
+  /** Resident memory after the request minus that before it. */
   keptMegabytes: number;
   longestLogLine: number;
 }
@@ -55,7 +57,7 @@ class Process<Report> {
     });
     this.child.on("message", (message) => this.#heard(message));
     this.child.on("exit", (code) => {
-      if (code === null) return; // ended by us
+      if (code === null) return; // we ended it
       process.stderr.write(`${file} ended with ${code}\n`);
       process.exit(1);
     });
@@ -74,7 +76,7 @@ class Process<Report> {
   }
 }
 
-/** Sends what comes before it; the id of the last response, which it continues. */
+/** Sends the chain of requests before this one. Returns the id of the last response, which it continues. */
 async function begun(port: number, { path: target, body, chain = 0 }: HostileRequest): Promise<string | null> {
   let id: string | null = null;
   for (let i = 0; i < chain; i++) {
@@ -175,7 +177,7 @@ const summary = {
   bench: "hostile",
   commit: commit(),
   machine: machine(),
-  /** Of all that ran on the machine: with more than its cores, the milliseconds are not the server's alone. */
+  /** Load of the whole machine. Above the number of cores, the milliseconds are not caused by the server alone. */
   loadAverage: rounded(loadavg()[0]!),
   model: values.model,
   requests: outcomes.length,
@@ -186,7 +188,7 @@ const summary = {
     keptMegabytes: worst("keptMegabytes"),
     longestLogLine: worst("longestLogLine"),
   },
-  /** Resident some seconds after the last of them beyond what was resident before the first. */
+  /** Resident memory some seconds after the last request minus that before the first one. */
   keptOfAllMegabytes: rounded(residentMegabytes - atFirst),
 };
 process.stderr.write(`${JSON.stringify(summary.worst, null, 2)}\n`);

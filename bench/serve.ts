@@ -1,5 +1,5 @@
-// npm run bench:serve: what the server costs beside the engine that it serves. A child process asks it over loopback; the
-// same conversations then go to the bare engine. JSON lines; bench/README.md says what each number is.
+// npm run bench:serve: the cost of the server on top of the engine. A child process sends requests over loopback; then
+// the same conversations go to the bare engine. Prints JSON lines; bench/README.md explains each number.
 import { type ChildProcess, fork } from "node:child_process";
 import { readFileSync } from "node:fs";
 import type { AddressInfo } from "node:net";
@@ -27,7 +27,7 @@ MODEL is "demo" (default), "scripted" (an engine with next to no work), or a che
   --help             this text
 `;
 
-// Known to the demo model, which answers each with some dozens of tokens; to any other they are questions as good as any.
+// The demo model knows these questions and answers each with some dozens of tokens. Any other model can use them, too.
 const questions = [
   "What is 7 + 8?",
   "What is the capital of Japan?",
@@ -35,7 +35,7 @@ const questions = [
   "What is 12 + 30?",
   "What is the capital of France?",
 ];
-/** `<|channel|>final<|message|>`, 45 times " the", `<|return|>`: next to no work for the engine. */
+/** `<|channel|>final<|message|>`, 45 times " the", `<|return|>`: almost no work for the engine. */
 const script = { tokens: [200005, 17196, 200008, ...Array<number>(45).fill(290), 200002] };
 const watched = { clients: 32, maxTokens: 4, samples: 50, warmUp: 0.25 };
 
@@ -47,11 +47,11 @@ interface Plan {
   threads: number | "auto";
 }
 
-/** What this thread did meanwhile. */
+/** The work of this thread during a measurement. */
 interface Watched {
-  /** Milliseconds of processor time: of this thread, not of the engine's. */
+  /** Milliseconds of processor time of this thread, without the engine's threads. */
   cpu: number;
-  /** Milliseconds that a timer of 1 ms came late, p99. */
+  /** The delay of a timer of 1 ms in milliseconds, p99. */
   delay: number;
 }
 
@@ -65,7 +65,7 @@ async function watch<T>(work: () => Promise<T>): Promise<T & Watched> {
   return { ...result, cpu, delay: delay.percentile(99) / 1e6 };
 }
 
-/** Linux counts nanoseconds per thread; elsewhere this is how long the event loop was busy, other programs included. */
+/** Linux counts nanoseconds per thread. Elsewhere this is the busy time of the event loop, other programs included. */
 function threadMilliseconds(): number {
   try {
     return Number(readFileSync(`/proc/self/task/${process.pid}/schedstat`, "utf8").split(" ")[0]) / 1e6;
@@ -100,7 +100,7 @@ class Clients {
   }
 }
 
-/** What the clients would ask, asked without a server. */
+/** The same requests as the clients', without a server. */
 async function bare(engine: Engine, { clients, requests, maxTokens }: LoadOrder): Promise<LoadReport> {
   const [firstToken, whole]: [number[], number[]] = [[], []];
   let begun = 0;
@@ -164,7 +164,7 @@ async function measure(model: string, plan: Plan, print: (line: object) => void)
     const order = (n: number): LoadOrder => {
       return { port, clients: n, requests: n * plan.each, model, maxTokens: plan.maxTokens, questions };
     };
-    // Both ways once: code, caches and connections are warm.
+    // Each way runs once first, so that code, caches and connections are warm.
     await clients.run(order(8));
     await bare(engine, order(8));
     for (const n of plan.clients) {
@@ -194,14 +194,16 @@ async function measure(model: string, plan: Plan, print: (line: object) => void)
   }
 }
 
-/** Resident memory while requests come, in slices; the first ones, in which everything grows to its size, do not count. */
+/**
+ * Resident memory during requests, in slices. The first slices, in which all buffers grow to their size, do not count.
+ */
 async function memory(app: FastifyInstance, engine: Engine, clients: Clients, model: string, requests: number) {
   const { port } = app.server.address() as AddressInfo;
   const slice = Math.max(1, Math.ceil(requests / watched.samples));
   const points: { done: number; rss: number }[] = [];
   for (let done = slice; done <= requests; done += slice) {
     await clients.run({ ...watched, port, requests: slice, model, questions });
-    if (engine instanceof ScriptedEngine) engine.requests.length = 0; // it keeps what was asked, for tests
+    if (engine instanceof ScriptedEngine) engine.requests.length = 0; // it keeps the requests, for tests
     if (done >= requests * watched.warmUp) points.push({ done, rss: process.memoryUsage.rss() / 1e6 });
   }
   return {

@@ -1,5 +1,5 @@
-// npm run soak: many short requests of every kind, many of them cut short, against one engine. Memory stays flat, and at
-// the end every page is free. Prints one JSON line; exits with 1 when something does not hold.
+// npm run soak: many short requests of every kind, many of them cancelled, against one engine. Memory must not grow,
+// and at the end every page must be free. Prints one JSON line; exits with 1 when a check fails.
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { setFlagsFromString } from "node:v8";
@@ -14,14 +14,14 @@ if (!Number.isInteger(requests) || requests < 1000) {
   process.exit(2);
 }
 
-const concurrency = 128; // twice what runs at once: half of the requests meet their fate in the queue
-const warmUp = 0.25; // of the requests: heap, arenas of malloc and prefix cache grow to their size
+const concurrency = 128; // twice what runs at once: half of the requests are cancelled in the queue
+const warmUp = 0.25; // of the requests: heap, malloc arenas and prefix cache grow to their size
 const samples = 64; // of memory, after the warm-up
 
 setFlagsFromString("--expose-gc");
 const collectGarbage = runInNewContext("gc") as () => void;
 
-// The same requests in every run; the clock decides where a cancellation meets one.
+// The requests are the same in every run; the clock decides when a cancellation arrives.
 const random = seededRandom(1);
 const below = (n: number) => Math.floor(random() * n);
 const chance = (p: number) => random() < p;
@@ -29,7 +29,7 @@ const chance = (p: number) => random() < p;
 const stopTexts = ["e", "ing", "\n", "st", "0", " the", "::", "x y"];
 const beginnings = Array.from({ length: 8 }, () => Array.from({ length: 64 + below(160) }, () => below(500)));
 
-/** A request, and how it is disturbed. Half of the prompts have a beginning in common with others. */
+/** A request and its disturbance. Half of the prompts share a beginning. */
 function draw() {
   const own = Array.from({ length: 1 + below(40) }, () => below(500));
   const options: GenerateOptions = {
@@ -111,7 +111,7 @@ async function main(): Promise<void> {
   };
   await Promise.all(Array.from({ length: concurrency }, worker));
   const seconds = (performance.now() - started) / 1000;
-  // What was cancelled last is freed before the next step; this request needs one.
+  // The requests that were cancelled last are freed before the next step; this request needs one.
   await engine.generate([1], { maxTokens: 1 }).result;
   const { pages, preemptions, steps, promptTokens, cachedTokens, completionTokens, running, waiting } = engine.stats();
   await engine.close();
@@ -120,7 +120,7 @@ async function main(): Promise<void> {
   const heapSlope = slope(memory.map(({ done, heapUsed, external }) => ({ done, bytes: heapUsed + external })));
   const rss = memory.map(({ rss }) => rss / 1e6);
   const thousands = (requests * (1 - warmUp)) / 1000;
-  // What a quiet process's RSS and heap wander by without any work; a leak grows with the requests and passes it.
+  // The variation of RSS and heap in an idle process; a leak grows with the requests and exceeds it.
   const bound = { rss: 4 / thousands, heap: 1 / thousands };
   const violations = [
     ...(rssSlope > bound.rss ? ["RSS grows"] : []),

@@ -111,8 +111,8 @@ void Bench::measure(const Row& row, const std::function<void(size_t)>& call) {
     for (size_t i = 0; i < calls; ++i) call(next++);
     return seconds_since(start) / double(calls);
   };
-  // Short ones are timed in bundles of half a millisecond; all together take a sixth of a second, or five times as long
-  // as one takes.
+  // Short calls are timed in bundles of half a millisecond. All repetitions together take a sixth of a second, or five
+  // times as long as one call.
   const double sample_seconds = tiny_ ? 1e-4 : 5e-4, row_seconds = tiny_ ? 1e-3 : 0.15;
   time(1);  // grows the backend's memory
   const double once = time(1);

@@ -1,5 +1,5 @@
-// One run of the bench: one model's shapes, with one way to compute. Operations come in groups between two measurements of
-// the roofs; a table, or JSON lines, tell what each took.
+// One run of the bench: the shapes of one model, with one way to compute. Operations are in groups; the roofs are
+// measured before and after each group. The results are a table or JSON lines.
 #pragma once
 #include <algorithm>
 #include <bit>
@@ -49,7 +49,7 @@ class Bench {
         checkpoint_(synthetic_checkpoint("synthetic:" + options.shape)),
         c_(checkpoint_->config),
         tiny_(options.shape == "tiny"),
-        // Past every last-level cache. Tiny is there to see that this program works.
+        // Larger than every last-level cache. `tiny` only checks that this program works.
         cold_bytes_(tiny_ ? size_t(1) << 20 : size_t(1) << 30),
         backend_(make()),
         info_(backend_->info()),
@@ -63,7 +63,7 @@ class Bench {
         {.backend = "cpu", .threads = options_.threads, .numerics = numerics_, .dense_weights = dense_});
   }
 
-  // Operations that are measured between two measurements of the roofs, with a backend, and its weights, of their own.
+  // A group of operations between two measurements of the roofs. It has a separate backend with separate weights.
   void group(const std::function<void()>& body);
   void describe(const Roofs& roofs);
   void report(const Row& row, const Roofs& roofs) const;
@@ -76,7 +76,7 @@ class Bench {
            std::ranges::any_of(options_.only, [&](const std::string& begin) { return kernel.starts_with(begin); });
   }
 
-  // Memory that lives as long as the group.
+  // Memory that is freed at the end of the group.
   void* allocate(size_t bytes) {
     buffers_.push_back(backend_->allocate(std::max<size_t>(bytes, 64), "the bench"));
     return buffers_.back().as<void>();
@@ -104,7 +104,7 @@ class Bench {
     for (size_t at = 0; at < bytes / sizeof(float); at += pairs.size())
       backend_->write(std::span(pairs).first(std::min(pairs.size(), bytes / sizeof(float) - at)), to + at);
   }
-  // As many copies that none is in a cache when its turn comes again.
+  // Enough copies that no cache still holds a copy when it is used again.
   template <typename Make>
   auto rotating(double bytes, const Make& make) {
     constexpr double kMost = 4096;  // a process has a limited number of mappings
@@ -113,7 +113,7 @@ class Bench {
     while (copies.size() < count) copies.push_back(make(copies.size()));
     return copies;
   }
-  // A model of which those weights are packed whose names begin so.
+  // A model that has only the weights whose names start with `begin`.
   Model packed(const std::string& begin) {
     Model model;
     model.layers.resize(size_t(c_.num_layers));
@@ -122,13 +122,13 @@ class Bench {
     pack_weights(specs, checkpoint_->tensors, backend_->packer(), model);
     return model;
   }
-  // Of the i-th layer, from the first again after the last.
+  // The weights of layer `i`, modulo the number of layers.
   Layer packed_layer(size_t i, const std::string& begin) {
     i %= size_t(c_.num_layers);
     return packed(str("model.layers.", i, ".", begin)).layers[i];
   }
 
-  // A step of `sequences` sequences, each with `context` tokens of which the last `each` are in it.
+  // A step of `sequences` sequences with `context` tokens each; the step computes the last `each` of them.
   struct StepArrays {
     std::vector<int32_t> tokens, positions, sequence, table, logit_tokens;
     std::vector<float> rope;
@@ -140,7 +140,7 @@ class Bench {
     return tokens <= kMostSequences ? make_step(tokens, 1, context) : make_step(1, tokens, std::max(tokens, context));
   }
 
-  // `call(i)` is the i-th call; what rotates is chosen by i.
+  // `call(i)` is the i-th call; i selects the rotating copy.
   void measure(const Row& row, const std::function<void(size_t)>& call);
 
   void small_operations();

@@ -1,5 +1,5 @@
-// Every operation of the CPU backend at the shapes of a model, beside what memory and processor could do at that moment.
-// bench/README.md tells what is measured; "oss_cpu_bench --help" how to ask for it.
+// Measures every operation of the CPU backend at the shapes of a model, and the roofs of memory and processor at the
+// same time. bench/README.md explains the results; "oss_cpu_bench --help" lists the options.
 #include <cstdio>
 #include <cstdlib>
 

@@ -6,7 +6,8 @@
 
 namespace oss::bench {
 
-// Those without weights. Their inputs were just written: in a cache here as in a step, so shares above 100 % are possible.
+// Operations without weights. Their inputs were just written and are in a cache here as in a step. So shares above 100
+// % are possible.
 void Bench::small_operations() {
   const Vector norm = packed_layer(0, "input_layernorm.").attn_norm;
   for (const int tokens : options_.tokens) {
@@ -42,7 +43,7 @@ void Bench::embed() {
   for (const int tokens : options_.tokens) {
     const double width = double(tokens) * c_.hidden;
     float* x = floats(size_t(width), 1);
-    // with tokens of their own, 32,768 where they are few: 190 MB of rows
+    // the steps have different tokens, 32,768 together if each is short: 190 MB of rows
     std::vector<std::unique_ptr<StepArrays>> steps;
     const auto num_steps = size_t(tiny_ ? 1 : std::clamp(32768 / tokens, 16, 4096));
     while (steps.size() < num_steps) steps.push_back(make_step(tokens));
@@ -95,7 +96,7 @@ void Bench::attention() {
       const auto arrays = make_step(tokens, context);
       const int sequences = arrays->step.num_sequences, each = tokens / sequences, seen = arrays->positions.back() + 1;
       const size_t cache_bytes = size_t(arrays->pages) * 2 * c_.kv_size() * kPageTokens * kv_element_bytes(type);
-      std::vector<float*> caches;  // with room for the longest; made when it is first wanted
+      std::vector<float*> caches;  // with room for the longest; allocated at the first use
       const size_t buffers_before = buffers_.size();
       const Operand q = operand(size_t(tokens) * c_.q_size(), 1), out = operand(size_t(tokens) * c_.q_size(), 1);
       for (const KvGroup group : {kKvFull, kKvWindow}) {
@@ -168,9 +169,9 @@ void Bench::linear_router() {
   }
 }
 
-// top_k different experts for each token. The first token takes them from a deck that goes round from call to call, so that
-// one token alone meets all experts before the same again; the others from all. Drawn anew until `distinct` are touched, so
-// that all calls have the same work.
+// top_k different experts for each token. The first token takes them from a deck that rotates from call to call. So a
+// single token uses all experts before it uses one again. The other tokens draw from all experts. Draws repeat until
+// `distinct` experts are used, so that all calls do the same work.
 std::vector<int32_t> Bench::draw_experts(int tokens, std::vector<int32_t>& deck, int distinct) {
   std::vector<int32_t> all(size_t(c_.num_experts));
   std::iota(all.begin(), all.end(), 0);
@@ -196,7 +197,8 @@ void Bench::experts() {
   // MXFP4 takes 17 bytes for 32 weights; biases are float32.
   const auto matrix_bytes = [](double rows, double cols) { return rows * cols * 17 / 32 + 4 * rows; };
   const double expert_bytes = matrix_bytes(2 * c_.intermediate, c_.hidden) + matrix_bytes(c_.hidden, c_.intermediate);
-  // Half as much again as elsewhere, 4 layers of the 20b: a step of few tokens leaves most of a layer alone.
+  // Half as much again as for other operations, 4 layers of the 20b: a step of few tokens reads only a small part of a
+  // layer.
   const auto copies =
       rotating(expert_bytes * c_.num_experts / 1.5, [&](size_t i) { return packed_layer(i, "mlp.experts."); });
   for (const int tokens : options_.tokens) {
@@ -204,14 +206,14 @@ void Bench::experts() {
     float* x = floats(size_t(tokens) * c_.hidden, 1);
     const size_t pairs = size_t(tokens) * c_.experts_per_token;
     const std::vector<float> weight(pairs, 1.0f / float(c_.experts_per_token));
-    // What is expected when all experts are equally likely.
+    // The expected number when all experts are equally likely.
     const double untouched = std::pow(1 - double(c_.experts_per_token) / c_.num_experts, tokens);
     const int distinct = int(std::lround(c_.num_experts * (1 - untouched)));
     std::vector<int32_t> deck(size_t(c_.num_experts));
     std::iota(deck.begin(), deck.end(), 0);
     std::ranges::shuffle(deck, random_);
     std::vector<std::vector<int32_t>> draws;
-    while (draws.size() < 64) draws.push_back(draw_experts(tokens, deck, distinct));  // each meets all layers in turn
+    while (draws.size() < 64) draws.push_back(draw_experts(tokens, deck, distinct));  // each uses all layers in turn
     const ExpertsArgs args = {.tokens = tokens,
                               .hidden = c_.hidden,
                               .intermediate = c_.intermediate,

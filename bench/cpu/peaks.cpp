@@ -1,5 +1,5 @@
-// Compiled with -march=native: what the compiler says of the processor decides which loops there are. Nothing of std here:
-// its templates would be compiled with these instructions, too, for whoever else uses them.
+// Compiled with -march=native: the compiler's macros for the processor select the loops. This file uses nothing of std.
+// Its templates would be compiled with these instructions, and other files could be linked with them.
 #include "bench/cpu/peaks.h"
 
 #if defined(__AVX2__)
@@ -17,7 +17,7 @@
 namespace oss::bench {
 namespace {
 
-// A unit: what it sums, what it multiplies, both filled with ones, and its instruction.
+// A unit: the type of its sums, the type of its factors (both filled with ones), and its instruction.
 #if defined(__AVX2__)
 constexpr int kSums = 12;  // latency 5, two per cycle: ten would do
 
@@ -154,7 +154,7 @@ const PeakLoop* loop() {
 #endif
 
 #if defined(__AMX_TILE__) && defined(__linux__)
-// Linux gives a process the tiles' registers, 8 KB for each thread, when it asks for them.
+// Linux gives a process the tile registers, 8 KB for each thread, on request.
 bool may_use_tiles() {
   constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
   return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
@@ -168,7 +168,7 @@ struct Tiles {  // eight tiles of 16 rows of 64 bytes
       config[16 + 2 * tile] = 64;
       config[48 + tile] = 16;
     }
-    __asm__ volatile("" ::: "memory");  // GCC believes that the next instruction reads eight bytes
+    __asm__ volatile("" ::: "memory");  // GCC assumes that the next instruction reads only eight bytes
     _tile_loadconfig(config);
     _tile_zero(0);
     _tile_zero(1);
@@ -181,9 +181,9 @@ struct Tiles {  // eight tiles of 16 rows of 64 bytes
   }
   ~Tiles() { _tile_release(); }
 };
-constexpr double kTileProducts = 2.0 * 16 * 16;  // operations, by what a sum adds up
+constexpr double kTileProducts = 2.0 * 16 * 16;  // operations of one sum's update
 
-// Four sums, as kernels have them: 16 cycles each, longer than one takes from start to end.
+// Four sums, as in the kernels. They take 16 cycles each, longer than the latency of one.
 #if defined(__AMX_BF16__)
 void repeat_bf16_tiles(int64_t rounds) {
   const Tiles tiles;

@@ -1,4 +1,4 @@
-// How fast this processor multiplies and adds when everything stays in registers: the roofs of what computes.
+// The rate of multiplications and additions when all values are in registers: the roofs of compute-bound operations.
 #pragma once
 #include <stdint.h>
 
@@ -17,8 +17,8 @@ struct PeakLoop {
   void (*run)(int64_t rounds);  // on the calling thread
 };
 
-// Null where the processor has no such unit, or the compiler does not know it. peaks.cpp is compiled for the machine that
-// it is built on.
+// Null if the processor has no such unit, or if the compiler does not support it. peaks.cpp is compiled for the machine
+// that it is built on.
 const PeakLoop* peak_loop(Unit unit);
 
 // The best of five tries of `seconds` each, all threads together.

@@ -1,4 +1,4 @@
-// What memory and each unit of the processor can do at this moment: the roofs beside which operations are told.
+// The current peak rates of memory and of each unit of the processor: the roofs that operations are compared with.
 #pragma once
 #include <span>
 #include <string>
@@ -24,7 +24,7 @@ Roofs higher(const Roofs& a, const Roofs& b);
 
 class RoofMeter {
  public:
-  // `bytes` of memory are read, and each unit works for `seconds` at a time.
+  // Reads `bytes` of memory, and runs each unit for `seconds` at a time.
   RoofMeter(int threads, size_t bytes, double seconds);
   Roofs measure() const;
 
@@ -35,7 +35,7 @@ class RoofMeter {
   std::span<const uint64_t> words_;
 };
 
-// What multiplies in these kernels: bf16 is for products with weights, and for attention on tiles.
+// The units that multiply in these kernels. bf16 is used for products with weights, and for attention on tiles.
 Unit unit_of(const DeviceInfo& info, bool on_bf16_unit);
 
 }  // namespace oss::bench

@@ -1,4 +1,4 @@
-// Builds oss_cpu_bench, runs it with the arguments given, and tells its JSON lines which commit and machine they are of.
+// Builds oss_cpu_bench, runs it with the given arguments, and adds the commit and the machine to its JSON lines.
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import path from "node:path";

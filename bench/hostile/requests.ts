@@ -1,30 +1,33 @@
-/** Requests that nobody means well, over all routes: each is large, deep or many in one way. */
+/** Harmful requests over all routes: each is large, deep or has many parts. */
 
 export interface HostileRequest {
   name: string;
   method: "GET" | "POST" | "DELETE" | "OPTIONS";
   path: string;
   headers?: Record<string, string>;
-  /** Text as it is, anything else as JSON; made when it is sent. */
+  /** A text is sent as it is, any other value as JSON. Called when the request is sent. */
   body?: () => unknown;
-  /** Sent so many times before it counts, each time as what comes after the response before. */
+  /**
+   * The number of earlier requests of the chain. Each continues the response before it; only the last request is
+   * measured.
+   */
   chain?: number;
 }
 
-/** The body of one that continues a response. */
+/** Returns the body of a request that continues a response. */
 export function continued(body: unknown, previousId: string | null): unknown {
   return previousId === null ? body : { ...(body as object), previous_response_id: previousId };
 }
 
-/** What a table is made for. `scale` 1: as large as the server takes; a test sends the same, smaller. */
+/** The size of a table. `scale` 1: as large as the server accepts; a test sends the same requests, smaller. */
 export interface Scale {
   scale: number;
 }
 
-/** The name of the model in each of them. */
+/** The name of the model in all requests. */
 export const servedModel = "served";
 
-/** What is sent as it is. */
+/** True for bodies that are sent unchanged. */
 export function isText(body: unknown): body is string | Buffer {
   return typeof body === "string" || Buffer.isBuffer(body);
 }

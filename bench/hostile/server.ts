@@ -1,5 +1,5 @@
-// The server's process of bench/hostile.ts: tells its parent where it listens, and of each interval how long the event loop
-// was held and what memory is in use after a collection.
+// The server's process of bench/hostile.ts. It reports its port, and for each interval how long the event loop was
+// blocked and how much memory is in use after a collection.
 import type { AddressInfo } from "node:net";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { setFlagsFromString } from "node:v8";
@@ -9,7 +9,7 @@ import { createServer } from "../../lib/server/index.js";
 import { servedModel } from "./requests.js";
 
 export interface ServerInterval {
-  /** Milliseconds that a timer of 1 ms came late, the most. */
+  /** The greatest delay of a timer of 1 ms, in milliseconds. */
   eventLoopDelay: number;
   residentMegabytes: number;
 }
@@ -19,7 +19,7 @@ setFlagsFromString("--expose-gc");
 const collectGarbage = runInNewContext("gc") as () => void;
 
 const engine = await Engine.load(model, { kvCache: { bytes: "128MiB" } });
-// Pages of the cache are memory of the engine, not of the request that happens to touch them first.
+// Touches the pages of the cache: they are memory of the engine, not of the request that first uses them.
 for (let salt = 0; salt < 24; salt++) {
   const prompt = Array.from({ length: 2000 }, (_, i) => (i * 31 + salt * 7919) % 100_000);
   await engine.generate(prompt, { maxTokens: 1, cacheSalt: String(salt) }).result;
@@ -39,7 +39,7 @@ process.on("message", (order: "begin" | "end") => {
     }, 20);
     return;
   }
-  const eventLoopDelay = Math.max(0, delay.max / 1e6 - resolution); // before the collection, which holds it too
+  const eventLoopDelay = Math.max(0, delay.max / 1e6 - resolution); // before the collection, which delays it, too
   collectGarbage();
   const interval: ServerInterval = { eventLoopDelay, residentMegabytes: process.memoryUsage.rss() / 1e6 };
   process.send!(interval);

@@ -1,4 +1,5 @@
-// The victim's process of bench/hostile.ts: reads one stream after the other, and tells the longest wait between two tokens.
+// The victim's process of bench/hostile.ts: reads one stream after the other and reports the longest wait between two
+// tokens.
 import http from "node:http";
 import { servedModel } from "./requests.js";
 
@@ -12,7 +13,7 @@ function heard(): void {
   last = now;
 }
 
-/** One stream to its end. What goes before its first token is no gap. */
+/** Reads one stream to its end. The time before its first token is not a gap. */
 function read(): Promise<void> {
   last = null;
   const asked = { prompt: "Once upon a time", max_tokens: 30_000, ignore_eos: true, stream: true };
@@ -30,7 +31,7 @@ function read(): Promise<void> {
 
 process.on("message", (order: "begin" | "end") => {
   if (order === "end") {
-    // What is still waited for counts.
+    // A wait that has not ended counts, too.
     if (last !== null) worst = Math.max(worst, performance.now() - last);
     process.send!({ gap: worst });
   } else {

@@ -1,4 +1,4 @@
-// The harmony parsers and renderers. bench/README.md says what each line means.
+// The harmony parsers and renderers. bench/README.md explains each line.
 import { parseArgs } from "node:util";
 import { Bench } from "tinybench";
 import { functionCallMessage } from "../../lib/harmony/builders.js";
@@ -25,13 +25,13 @@ if (!Number.isInteger(rounds) || rounds < 1) {
   process.exit(2);
 }
 
-/** CPU time of this process in milliseconds: on a machine that does other things the wall clock measures those too. */
+/** CPU time of this process in milliseconds. The wall clock would also count other programs. */
 const cpuMilliseconds = () => {
   const { user, system } = process.cpuUsage();
   return (user + system) / 1000;
 };
 
-/** Milliseconds of one call of each, one number per round; a round is the median of 200 ms. */
+/** Milliseconds of one call of each function, one number per round; a round is the median of 200 ms. */
 async function measured(calls: Record<string, () => unknown>, repeat: number): Promise<Record<string, number[]>> {
   const times: Record<string, number[]> = Object.fromEntries(Object.keys(calls).map((name) => [name, []]));
   for (let round = 0; round < rounds; round++) {

@@ -4,12 +4,12 @@ import { packageRoot } from "../../lib/binding.js";
 import { seededRandom } from "../../test/support/random.js";
 
 /**
- * Texts to measure tokenizers on: what people wrote, in many scripts, from what `npm ci` puts beside the sources, so the
- * same on every machine. TypeScript (its version is pinned) speaks many languages; Arabic and Hindi, which it lacks,
- * are the names, dates and numbers of ICU as Node has it.
+ * Texts to measure tokenizers on: texts by people, in many scripts, from packages that `npm ci` installs. So they are
+ * the same on every machine. TypeScript (its version is pinned) has messages in many languages. Arabic and Hindi, which
+ * it lacks, are the names, dates and numbers of ICU in Node.
  */
 
-const textBytes = 256 * 1024; // of each; a shorter source is not repeated, which would flatter caches
+const textBytes = 256 * 1024; // of each; a shorter source is not repeated, because caches would then look too good
 
 const typescript = (file: string) =>
   readFileSync(path.join(packageRoot, "node_modules/typescript/lib", file), "utf8").replaceAll("\r\n", "\n");
@@ -24,18 +24,18 @@ function shuffled<T>(items: readonly T[], seed: number): T[] {
   return out;
 }
 
-/** Without the halves of characters that cutting leaves. */
+/** Removes incomplete characters at the ends of a cut text. */
 export function wellFormed(text: string): string {
   return Buffer.from(text).toString();
 }
 
-/** As many whole characters as fit. */
+/** The longest beginning of whole characters that fits. */
 export function upTo(text: string, bytes: number): string {
   const { read } = new TextEncoder().encodeInto(text, new Uint8Array(bytes));
   return text.slice(0, read);
 }
 
-/** Sentences in an order of their own, five to a paragraph. */
+/** The sentences in a fixed shuffled order, five to a paragraph. */
 function prose(sentences: readonly string[], stop: string): string {
   const paragraphs: string[] = [];
   const all = shuffled(sentences, 1).map((sentence) => (/[.。]$/.test(sentence) ? sentence : sentence + stop));
@@ -46,7 +46,7 @@ function prose(sentences: readonly string[], stop: string): string {
 const messages = (language: string) =>
   JSON.parse(typescript(`${language}/diagnosticMessages.generated.json`)) as Record<string, string>;
 
-/** The messages are stored under their English texts: "A_JSDoc_typedef_comment_may_not_contain_8033". */
+/** The keys of the messages are their English texts: "A_JSDoc_typedef_comment_may_not_contain_8033". */
 function english(): string {
   const sentences = Object.keys(messages("de")).map((key) => key.replace(/_\d+$/, "").replaceAll("_", " "));
   const license = readFileSync(path.join(packageRoot, "LICENSE"), "utf8");
@@ -88,7 +88,7 @@ function fromIcu(locale: string): string {
 
 const translated = (language: string, stop = ".") => prose(Object.values(messages(language)), stop);
 
-/** By name. "mixed" has a paragraph or two of each other one in turn, and emoji. */
+/** Texts by name. "mixed" has a paragraph or two of each other text in turn, and emoji. */
 export function texts(): Record<string, string> {
   const parts: Record<string, string> = {
     english: english(),
@@ -110,7 +110,7 @@ export function texts(): Record<string, string> {
   return { ...parts, mixed: wellFormed(mixed.join("\n")) };
 }
 
-/** Single pieces of the split pattern, 100,000 characters each: what a quadratic merge chokes on. */
+/** Single pieces of the split pattern, 100,000 characters each: the worst case of a quadratic merge. */
 export function traps(characters: number): Record<string, string> {
   const random = seededRandom(4);
   const repeated = (unit: string) => unit.repeat(characters / [...unit].length);

@@ -1,5 +1,5 @@
-// The tokenizer beside two others from npm, on the same texts in the same process, in turns. bench/README.md says what
-// each line means.
+// The tokenizer beside two others from npm, on the same texts in the same process, in turns. bench/README.md explains
+// each line.
 import { spawnSync } from "node:child_process";
 import { parseArgs } from "node:util";
 import * as gptTokenizer from "gpt-tokenizer/encoding/o200k_base";
@@ -49,13 +49,13 @@ const peers: Contender[] = [
   },
 ];
 
-/** CPU time of this process in milliseconds: on a machine that does other things the wall clock measures those too. */
+/** CPU time of this process in milliseconds. The wall clock would also count other programs. */
 const cpuMilliseconds = () => {
   const { user, system } = process.cpuUsage();
   return (user + system) / 1000;
 };
 
-/** A round: milliseconds of one call of each contender, the median of its samples. The order turns with the round. */
+/** A round: milliseconds of one call of each contender, the median of its samples. The order rotates with the round. */
 function round(calls: Record<string, () => unknown>, turn: number, milliseconds: number): Record<string, number> {
   // A sample lasts at least 2 ms, so that the clock's steps of 1 µs do not show.
   const bench = new Bench({
@@ -123,7 +123,7 @@ function compared(times: Record<string, number[]>, value: (milliseconds: number)
   return { ...summaries, timesFastestPeer: summarize(ratios) };
 }
 
-/** Contenders that encode this text as the reference does; the others are left out and named. */
+/** The contenders that encode this text like the reference. The others are left out and named. */
 function agreeing(text: string): Contender[] {
   const expected = tokenizer.encode(text);
   return [
@@ -155,7 +155,7 @@ function encodeRows(corpus: Record<string, string>, count: number): void {
   }
 }
 
-/** Texts are asked for a character, as V8 puts a concatenation together only when somebody reads it. */
+/** Reads a character of each text, because V8 flattens a concatenated string only at the first read. */
 function decodeRows(corpus: Record<string, string>, count: number): void {
   for (const [name, text] of Object.entries(corpus)) {
     const bytes = Buffer.byteLength(text);
@@ -201,7 +201,7 @@ function promptRows(corpus: Record<string, string>, count: number): void {
       const prompts: string[] = [];
       for (let at = 0; prompts.length < 64; at += prompts.at(-1)!.length) {
         const prompt = upTo(text.slice(at), bytes);
-        if (Buffer.byteLength(prompt) < bytes - 3) break; // what is left is less
+        if (Buffer.byteLength(prompt) < bytes - 3) break; // the rest is shorter
         prompts.push(prompt);
       }
       const calls = Object.fromEntries(
@@ -274,7 +274,7 @@ function trapRows(count: number, peerCharacters: number): void {
   }
 }
 
-/** The second half of a text of which the first half was encoded just now, and many others before it. */
+/** The second half of a text, right after its first half and after many other texts were encoded. */
 function freshRows(corpus: Record<string, string>, count: number): void {
   for (const [name, text] of Object.entries(corpus)) {
     const middle = Math.floor(text.length / 2);
@@ -297,7 +297,7 @@ function freshRows(corpus: Record<string, string>, count: number): void {
   }
 }
 
-/** How long the event loop is away during one long prompt, and when its tokens are there: wall-clock time. */
+/** The wall-clock time until one long prompt has its tokens, and how long the event loop is blocked meanwhile. */
 async function asyncRows(corpus: Record<string, string>, count: number): Promise<void> {
   const text = tokenizer.decode(tokenizer.encode(corpus.mixed!.repeat(2)).slice(0, 100_000));
   const batch = Array.from({ length: 64 }, (_, i) => corpus.mixed!.slice(i * 8000, (i + 1) * 8000));
@@ -333,7 +333,7 @@ async function asyncRows(corpus: Record<string, string>, count: number): Promise
   }
 }
 
-/** In a process of its own: the first token, which loads the vocabulary, and the same in a worker thread after it. */
+/** In a new process: the first token, which loads the vocabulary, and then the same in a worker thread. */
 function loadRows(count: number): void {
   const source = `
     import { addon } from ${JSON.stringify(new URL("../../lib/binding.ts", import.meta.url).href)};

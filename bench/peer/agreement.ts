@@ -1,9 +1,9 @@
 import { type Divergence, divergence } from "../support/divergence.js";
 import type { Answer } from "./turn.js";
 
-/** How near two engines are that run the same weights: the peer's logits beside ours. */
+/** How close the logits of two engines with the same weights are: the peer's beside ours. */
 export interface Agreement extends Divergence {
-  /** Tokens that both greedy continuations begin with, for each prompt, out of `continuationTokens`. */
+  /** The length of the common prefix of both greedy continuations, for each prompt, out of `continuationTokens`. */
   sameContinuation: number[];
   continuationTokens: number;
 }

@@ -4,14 +4,14 @@ import { type GgmlType, type GgufTensor, type GgufValue, writeGguf } from "./ggu
 import { Checkpoint } from "./safetensors.js";
 
 /**
- * A checkpoint in the Hugging Face layout, written once more as the GGUF that llama.cpp reads: the same bits everywhere
- * but in the dense matrices of a Q8_0 file. Norms, biases, sinks and the router are float32 there, as llama.cpp asks.
+ * Writes a checkpoint of the Hugging Face layout as a GGUF for llama.cpp. All bits are the same, except in the dense
+ * matrices of a Q8_0 file. Norms, biases, sinks and the router are float32 there, as llama.cpp requires.
  */
 
-/** Of embedding, attention and head. F32 is for --check: the same values, and no rounding of activations on the way. */
+/** The type of embedding, attention and head. F32 is for --check: the same values without rounding of activations. */
 export type DenseType = "bf16" | "q8_0" | "f32";
 
-/** Where each tensor of a GGUF comes from; `rows`: every second row (0: gate, 1: up) of an interleaved one. */
+/** The source of each tensor of a GGUF; `rows`: every second row (0: gate, 1: up) of an interleaved one. */
 export interface Source {
   name: string;
   type: GgmlType;
@@ -196,8 +196,8 @@ function metadata(c: Record<string, number>, name: string): Record<string, GgufV
 }
 
 /**
- * As much of a tokenizer as llama.cpp insists on: the single bytes in GPT-2's letters, then names that no text contains,
- * and one merge. Prompts are token ids here; nobody encodes.
+ * The minimal tokenizer that llama.cpp accepts: the single bytes in GPT-2's letters, then names that no text contains,
+ * and one merge. Prompts are token ids here, so nothing is encoded.
  */
 function vocabulary(vocab: number, end: number, pad: number): Record<string, GgufValue> {
   const normal = 1;
@@ -216,7 +216,10 @@ function vocabulary(vocab: number, end: number, pad: number): Record<string, Ggu
   };
 }
 
-/** GPT-2 writes bytes that are no visible Latin-1 character as the characters from 256 on, in order. */
+/**
+ * The characters of bytes 0 .. 255. GPT-2 writes bytes without a visible Latin-1 character as the characters from 256
+ * on.
+ */
 function byteLetter(byte: number): string {
   const visible = (b: number) => (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
   if (visible(byte)) return String.fromCodePoint(byte);

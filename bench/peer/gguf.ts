@@ -13,13 +13,15 @@ export const ggmlTypes = {
 
 export type GgmlType = keyof typeof ggmlTypes;
 
-/** Numbers are uint32 when integers, wrapped in `float` otherwise: GGUF tells them apart, JavaScript does not. */
+/**
+ * Integers are written as uint32; numbers wrapped in `float` are float32. GGUF distinguishes them, JavaScript does not.
+ */
 export type GgufValue = string | number | { float: number } | string[] | Int32Array;
 
 export interface GgufTensor {
   name: string;
   type: GgmlType;
-  /** Slowest dimension first, as everywhere here; the file has them the other way round. */
+  /** Slowest dimension first, as in all of this repository; the file has the reverse order. */
   shape: number[];
   /** Yields the bytes in order. */
   chunks(): Iterable<Uint8Array>;
@@ -58,7 +60,7 @@ export function writeGguf(file: string, metadata: Record<string, GgufValue>, ten
   }
 }
 
-/** A reader of its own, for checks: it shares with the writer the table of types only. */
+/** An independent reader for checks: it shares only the table of types with the writer. */
 export class GgufFile implements Disposable {
   readonly metadata = new Map<string, unknown>();
   readonly tensors = new Map<string, { type: GgmlType; shape: number[]; offset: number }>();

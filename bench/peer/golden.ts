@@ -8,8 +8,8 @@ import type { SubjectName } from "./subject.js";
 import type { Answer, Task } from "./turn.js";
 
 /**
- * How far both engines are from the float64 oracle, on the golden cases that are in a GGUF's reach. Ours as published, with
- * the reference's RoPE; the peer with its own.
+ * The distance of both engines from the float64 oracle, on the golden cases that a GGUF can hold. Our engine runs as
+ * published, with the reference's RoPE; the peer runs with llama.cpp's RoPE.
  */
 const cases = ["a.short", "a.window", "b.short", "b.yarn"];
 
@@ -21,7 +21,7 @@ interface Variant {
 }
 
 export interface GoldenPlan {
-  /** Of the peer's GGUF. */
+  /** The dense type of the peer's GGUF. */
   dense: DenseType[];
   threads: number;
   /** Options for Engine.load. */
@@ -52,7 +52,7 @@ export async function compareGolden({ dense, threads, extra, ask, print }: Golde
         threads,
         contextLength: tokens.length + 64,
         sequences: 1,
-        kvBytes: 64e6, // four times what b.yarn takes
+        kvBytes: 64e6, // four times the need of b.yarn
         extra: variant.extra,
       };
       const of = { measure: "golden", case: name, engine: variant.subject, variant: variant.name };
@@ -70,7 +70,7 @@ export async function compareGolden({ dense, threads, extra, ask, print }: Golde
         print({ ...of, ...result, about: answer.about });
         process.stderr.write(resultRow(name, variant.name, result));
       } catch (error) {
-        const { message } = error as Error; // numerics that this build does not have, for one
+        const { message } = error as Error; // such as numerics that this build does not have
         print({ ...of, error: message });
         process.stderr.write(tableRow(name, variant.name, `failed: ${message}`));
       }

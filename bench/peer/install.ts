@@ -2,11 +2,11 @@ import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 
-/** Fetches node-llama-cpp into this folder, once: `npm install` of the engine itself neither knows nor pays for it. */
+/** Fetches node-llama-cpp into this folder, once. `npm install` of the engine does not fetch it. */
 
 const folder = import.meta.dirname;
 
-/** Its binaries for the processor; the ones for GPUs, some hundred MB, stay away. */
+/** Its binaries for the processor; the binaries for GPUs, some hundred MB, are not fetched. */
 const binaries: Record<string, string> = {
   "linux-x64": "linux-x64",
   "linux-arm64": "linux-arm64",

@@ -65,7 +65,7 @@ interface Plan {
 }
 
 const leastPairs = 5;
-const quiet = 0.02; // of the processor's time that others may use before a pair is called disturbed
+const quiet = 0.02; // the share of processor time that other programs may use; above it a pair is disturbed
 
 function readPlan(args: string[]): Plan | "help" {
   const { values } = parseArgs({
@@ -129,7 +129,7 @@ function changedShape(shape: CheckpointShape, changes: string): CheckpointShape 
 
 // ---- one turn ----
 
-/** The command before node that pins scheduler and processors, and what it says in the results. */
+/** The command before node that sets scheduler and processors; the results name it. */
 function launcher(plan: Plan): string[] {
   if (process.platform !== "linux") {
     if (plan.scheduler === "rr") throw new UsageError("--scheduler rr is for Linux");
@@ -145,7 +145,7 @@ function takeTurn<Result extends object>(plan: Plan, task: Task): Promise<Result
     execPath: command[0]!,
     execArgv: command.slice(1),
     serialization: "advanced",
-    stdio: ["ignore", 2, 2, "ipc"], // what llama.cpp prints is no result
+    stdio: ["ignore", 2, 2, "ipc"], // what llama.cpp prints is not a result
   });
   return new Promise((resolve, reject) => {
     child.once("message", (result: Result | Failure) => {
@@ -165,13 +165,13 @@ function subjectOptions(plan: Plan, dense: DenseType, model: string): SubjectOpt
   const contextLength = Math.max(...prefill, decodePromptTokens) + decodeTokens + 64;
   const page = 64;
   const tokens = Math.max(contextLength, most * (decodePromptTokens + decodeTokens + page));
-  const kvBytes = 2 * tokens * 2 * 4 * kvHeads * headDim * layers; // in float32, and as much again: nobody waits
+  const kvBytes = 2 * tokens * 2 * 4 * kvHeads * headDim * layers; // in float32, twice the need: no sequence waits
   return { model, vocab, dense, threads: plan.threads, contextLength, sequences: most, kvBytes, extra: plan.extra };
 }
 
 /**
- * Reads once what the turn will read, so that it finds it in the page cache, if it fits. This engine starts once for that:
- * the first time it makes its file of packed experts, and of the checkpoint it reads the rest alone.
+ * Reads the files of the next turn once, so that they are in the page cache if they fit. For this engine it starts the
+ * engine once. The first start creates its file of packed experts; later starts read only the rest of the checkpoint.
  */
 async function warmPageCache(plan: Plan, subject: SubjectName, options: SubjectOptions): Promise<void> {
   const { model } = options;
@@ -199,7 +199,7 @@ interface Pair {
   peer: Turn;
 }
 
-/** What is compared: its value in a turn, and whether more of it is better. */
+/** The compared measures: the value in a turn, and whether more is better. */
 interface Measure {
   row: Record<string, string | number>;
   unit: "tokensPerSecond" | "milliseconds" | "bytes";
@@ -241,7 +241,7 @@ async function compareSpeed(plan: Plan, weights: Weights, dense: DenseType, prin
       const task: Task = { kind: "measure", subject, options, seed: i, measurements: plan.measurements };
       const turn = await takeTurn<Turn>(plan, task);
       const { about: _, ...figures } = turn;
-      print({ measure: "turn", pair: i, subject, dense, ...figures }); // an interrupted run leaves these
+      print({ measure: "turn", pair: i, subject, dense, ...figures }); // an interrupted run keeps these
       return turn;
     };
     pairs.push({ ours: await take("ours"), peer: await take("peer") });
@@ -270,7 +270,7 @@ async function compareSpeed(plan: Plan, weights: Weights, dense: DenseType, prin
     disturbance: pairs.map((pair) => ({ ours: pair.ours.disturbance, peer: pair.peer.disturbance })),
     memory: { ours: ours.memory, peer: peer.memory },
   });
-  const oursToo = ours.about.denseWeights === "q8"; // unless --options says otherwise
+  const oursToo = ours.about.denseWeights === "q8"; // --options can change it
   const lossy = dense !== "q8_0" ? "" : oursToo ? " and q8, both lossy" : ", the peer's lossy, ours not";
   const lines = [
     `${plan.shapeName}, dense weights ${dense}${lossy}; ${plan.threads} threads, ${run.scheduler}; ${plan.pairs} pairs, ${disturbed} of them disturbed`,
@@ -362,7 +362,7 @@ async function main(args: string[]): Promise<void> {
     process.stdout.write(help);
     return;
   }
-  if (launcher(plan).length > 0) execFileSync(launcher(plan)[0]!, [...launcher(plan).slice(1), "true"]); // may it?
+  if (launcher(plan).length > 0) execFileSync(launcher(plan)[0]!, [...launcher(plan).slice(1), "true"]); // permitted?
   installPeer();
   const shape = plan.golden ? undefined : plan.shapeName;
   const every = { bench: "peer", commit: commit(), machine: machine(), shape, flags: args.join(" ") };
@@ -380,7 +380,7 @@ async function main(args: string[]): Promise<void> {
   }
 }
 
-// an interrupted run takes its weights with it, too
+// an interrupted run also removes its weights
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
   process.once(signal, () => {
     process.stderr.write(`Ended by ${signal}\n`);

@@ -1,7 +1,7 @@
 import type { EngineOptions } from "../../lib/index.js";
 import type { Session, Subject, SubjectOptions } from "./subject.js";
 
-/** This engine as it is published: the compiled package, not the TypeScript. */
+/** This engine as it is published: the compiled package, not the TypeScript sources. */
 export async function loadOurs(o: SubjectOptions): Promise<Subject> {
   const { Engine } = (await import("../../dist/index.js" as string)) as typeof import("../../lib/index.js");
   const options: EngineOptions = {
@@ -44,6 +44,6 @@ export async function loadOurs(o: SubjectOptions): Promise<Subject> {
       memory,
       maxBatchTokens: limits.maxBatchTokens,
     },
-    open: async () => session, // one engine has room for all of them from the start
+    open: async () => session, // one engine has room for all sequences from the start
   };
 }

@@ -1,7 +1,7 @@
-// Operations per second of int8 dot products in registers, with the best instruction for vectors that the compiler finds on
-// this processor: the roof of a prefill with int8 activations.
+// Operations per second of int8 dot products in registers, with the best vector instruction that the compiler supports
+// on this processor. This is the roof of a prefill with int8 activations.
 //   c++ -O2 -march=native -pthread -I ../.. peak.cpp ../cpu/peaks.cpp -o peak && ./peak THREADS     prints one JSON object
-// Matrix units (AMX) are further away and not looked at.
+// Matrix units (AMX) are faster and not measured.
 #include <cstdio>
 #include <cstdlib>
 

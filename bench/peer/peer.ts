@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import path from "node:path";
 import type { Session, Subject, SubjectOptions } from "./subject.js";
 
-/** The part of node-llama-cpp's API that is used. Its own types are there only after the first run. */
+/** The used part of node-llama-cpp's API. Its own types exist only after the first run. */
 interface Peer {
   LlamaLogLevel: { error: string };
   getLlama(options: object): Promise<{
@@ -35,7 +35,7 @@ export async function loadPeer(o: SubjectOptions): Promise<Subject> {
   };
   return {
     about,
-    // A context for what is measured next and no more, which is the least work for it. Memory mapping, flash attention
+    // A context exactly for the next measurement, which is the least work for the peer. Memory mapping, flash attention
     // and the float16 cache are its defaults.
     async open(sequences, tokens) {
       const context = await model.createContext({

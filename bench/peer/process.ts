@@ -1,13 +1,15 @@
 import { readFileSync } from "node:fs";
 import { cpus } from "node:os";
 
-/** What the process occupies and who else was busy. Linux tells all of it, other systems a part. */
+/** The memory of the process, and the load from other programs. Only Linux reports all of it. */
 
 export interface Memory {
-  /** The most that was resident so far, mapped files included. */
+  /** The greatest resident memory so far, mapped files included. */
   peakBytes: number;
   residentBytes: number;
-  /** Of the resident: the process's own, and of mapped files, which others share and the system can drop. */
+  /**
+   * The parts of the resident memory: private pages, and pages of mapped files, which are shared and can be dropped.
+   */
   anonymousBytes?: number;
   fileBytes?: number;
 }
@@ -17,7 +19,7 @@ export function memory(): Memory {
   if (process.platform !== "linux") return all;
   const status = readFileSync("/proc/self/status", "utf8");
   const kilobytes = (key: string) => 1024 * Number(new RegExp(`^${key}:\\s+(\\d+) kB`, "m").exec(status)?.[1]);
-  // its own high-water mark: that of getrusage begins with the parent's
+  // this process's high-water mark: that of getrusage starts with the parent's
   const peakBytes = kilobytes("VmHWM");
   return { ...all, peakBytes, anonymousBytes: kilobytes("RssAnon"), fileBytes: kilobytes("RssFile") };
 }
@@ -45,7 +47,7 @@ export function processorTimes(): ProcessorTimes {
 }
 
 export interface Disturbance {
-  /** Of all processor time since then: what other processes used, and what the hypervisor took. */
+  /** Shares of all processor time since the start: used by other processes, and taken by the hypervisor. */
   others: number;
   steal: number;
 }

@@ -3,14 +3,14 @@ import { type GgmlType, GgufFile, ggmlTypes } from "./gguf.js";
 import { Checkpoint } from "./safetensors.js";
 
 /**
- * Reads both files back and compares them as numbers, by decoders that know the formats and nothing of how the files were
- * written. Whole tensors where they are small, 64 rows spread over the large ones.
+ * Reads both files back and compares them as numbers. The decoders are independent of the code that wrote the files.
+ * Small tensors are compared as a whole, large ones in 64 rows.
  */
 
 export interface Readback {
   tensors: number;
   values: number;
-  /** Values of dense matrices in a Q8_0 file may differ by half a step; nothing else may differ at all. */
+  /** Values of dense matrices in a Q8_0 file may differ by half a step; all other values must be equal. */
   rounded: number;
   /** The greatest difference in steps of its block's scale. */
   greatestSteps: number;
@@ -18,7 +18,7 @@ export interface Readback {
 
 const wholeBelow = 1 << 20; // values
 const sampledRows = 64;
-const halfStep = 0.5 + 127 * 2 ** -11; // the scale is rounded to 11 bits, and 127 times it counts
+const halfStep = 0.5 + 127 * 2 ** -11; // the scale is rounded to 11 bits, and 127 steps multiply its error
 
 export function compareFiles(folder: string, file: string, layers: number, dense: DenseType): Readback {
   using checkpoint = new Checkpoint(folder);
@@ -61,7 +61,7 @@ function expectedRow(c: Checkpoint, { from, type, rows }: Source, row: number, w
     if (rows === undefined) return decodeBf16(c.read(from, 2 * row * width, 2 * width));
     return decodeBf16(c.read(from, 4 * row * width, 4 * width)).filter((_, i) => i % 2 === rows);
   }
-  const stored = rows === undefined ? row : 2 * row + rows; // interleaved within an expert, hence over all of them too
+  const stored = rows === undefined ? row : 2 * row + rows; // interleaved within an expert, hence over all experts
   if (c.tensor(`${from}_scales`).shape[1] !== (rows === undefined ? height : 2 * height)) {
     throw new Error(`${from}: the experts have another height`);
   }

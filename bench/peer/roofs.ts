@@ -4,11 +4,11 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { addon, packageRoot } from "../../lib/binding.js";
 
-/** What the machine can do at the moment, to hold next to what the engines do. */
+/** The current peak rates of the machine, beside which the engines' results are shown. */
 export interface Roofs {
-  /** Of a plain read loop over 512 MB. */
+  /** The rate of a plain read loop over 512 MB. */
   bytesPerSecond: number;
-  /** Of a loop of int8 dot products in registers; null without a compiler. */
+  /** The rate of a loop of int8 dot products in registers; null without a compiler. */
   int8: { instruction: string; operationsPerSecond: number } | null;
 }
 

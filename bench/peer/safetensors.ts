@@ -26,7 +26,7 @@ export class Checkpoint implements Disposable {
     return this.#entry(name);
   }
 
-  /** So many bytes of a tensor, from its byte `start` on; all of them by default. */
+  /** Reads `bytes` of a tensor from byte `start` on; by default all of them. */
   read(name: string, start = 0, bytes = this.#entry(name).bytes - start): Buffer {
     const { file, offset } = this.#entry(name);
     return readExactly(file, offset + start, bytes);

@@ -1,17 +1,17 @@
 import type { DenseType } from "./convert.js";
 
-/** What is measured: either engine, behind the few calls that the bench makes. */
+/** A measured engine: the few calls that the bench makes. */
 export interface Subject {
-  /** Versions, kernels and settings, as the engine tells them. */
+  /** Versions, kernels and settings, as the engine reports them. */
   readonly about: Record<string, unknown>;
-  /** Room for so many sequences of so many tokens each; what it costs is not part of a measurement of speed. */
+  /** Reserves room for `sequences` sequences of `tokens` tokens each. A measurement of speed does not include it. */
   open(sequences: number, tokens: number): Promise<Session>;
 }
 
 export interface Session extends AsyncDisposable {
-  /** Greedy continuations of all prompts at once, none of which ends early; `arrived` at each token. */
+  /** Greedy continuations of all prompts at once; none ends early. `arrived` is called at each token. */
   generate(prompts: number[][], tokens: number, arrived: (sequence: number, token: number) => void): Promise<void>;
-  /** Logits after each of the last so many tokens, each a row over the vocabulary. */
+  /** Logits after each of the `last` last tokens; each row covers the vocabulary. */
   logits(tokens: number[], last: number): Promise<Float32Array[]>;
 }
 
@@ -21,11 +21,11 @@ export interface SubjectOptions {
   vocab: number;
   dense: DenseType;
   threads: number;
-  /** Tokens that the longest sequence has, and sequences at once. */
+  /** The length of the longest sequence, and the number of concurrent sequences. */
   contextLength: number;
   sequences: number;
   kvBytes: number;
-  /** Options of Engine.load, set by hand. */
+  /** Options of Engine.load from the command line. */
   extra: Record<string, unknown>;
 }
 

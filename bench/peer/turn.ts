@@ -1,4 +1,4 @@
-// One turn of one engine, in a process of its own: `main.ts` starts it, sends the task, and gets what was measured.
+// One turn of one engine, in a separate process: `main.ts` starts it, sends the task, and receives the results.
 import { loadOurs } from "./ours.js";
 import { loadPeer } from "./peer.js";
 import { disturbanceSince, memory, processorTimes } from "./process.js";
@@ -15,13 +15,13 @@ export interface Measurements {
 
 export type Task = { subject: SubjectName; options: SubjectOptions; seed: number } & (
   | { kind: "measure"; measurements: Measurements }
-  /** For the comparison of what they say: logits over a prompt, and greedy continuations of its beginnings. */
+  /** For the comparison of outputs: logits over a prompt, and greedy continuations of its beginnings. */
   | { kind: "answer"; prompt: number[]; last: number; continuations: { prompt: number[]; tokens: number }[] }
 );
 
 export interface Turn {
   about: Record<string, unknown>;
-  /** From the import of the package to the model that is ready. */
+  /** From the import of the package until the model is ready. */
   loadMilliseconds: number;
   /** From the start of the process to the first token of a short prompt. */
   firstTokenMilliseconds: number;
@@ -52,7 +52,7 @@ async function measure(subject: Subject, loadMilliseconds: number, task: Task & 
   await generate(subject, [random(firstPromptTokens)], 1);
   const firstTokenMilliseconds = performance.now(); // counts from the start of the process
 
-  // What follows is about speed when all pages of the weights have been touched.
+  // The speed measurements below start when all pages of the weights have been touched.
   await generate(subject, [random(Math.min(...prefill))], 4);
   const turn: Turn = {
     about: subject.about,
@@ -79,9 +79,9 @@ async function measure(subject: Subject, loadMilliseconds: number, task: Task & 
 }
 
 /**
- * Milliseconds until the last of so many tokens of each sequence has come. Decoding is the difference of two of these, not
- * the time between arrivals: an engine whose threads fill the machine goes on while its reader waits, who then finds many
- * tokens at once.
+ * Milliseconds until each sequence has its `tokens` tokens. The decode time is the difference of two such values, not
+ * the time between arrivals. An engine whose threads use the whole machine continues while its reader waits, and the
+ * reader then finds many tokens at once.
  */
 async function generate(subject: Subject, prompts: number[][], tokens: number): Promise<number> {
   await using session = await subject.open(prompts.length, Math.max(...prompts.map(({ length }) => length)) + tokens);
@@ -102,7 +102,7 @@ async function answer(subject: Subject, task: Task & { kind: "answer" }): Promis
   return { about: subject.about, logits: await session.logits(task.prompt, task.last), continuations };
 }
 
-/** Prompts of ids below those with a meaning; the same ones for both engines of a pair. */
+/** Prompts of ordinary token ids, below the special tokens; the same prompts for both engines of a pair. */
 export function randomTokens(seed: number, vocab: number): (count: number) => number[] {
   let state = seed >>> 0;
   const limit = Math.min(vocab - 8, 199_998);
@@ -115,7 +115,7 @@ export function randomTokens(seed: number, vocab: number): (count: number) => nu
 
 process.once("disconnect", () => process.exit(1)); // the run was interrupted
 process.once("message", async (task: Task) => {
-  process.send!(await take(task), () => process.exit(0)); // without a goodbye: what closing costs is not measured
+  process.send!(await take(task), () => process.exit(0)); // without cleanup: the time to close is not measured
 });
 
 async function take(task: Task): Promise<Turn | Answer | Failure> {

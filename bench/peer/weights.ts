@@ -3,7 +3,7 @@ import path from "node:path";
 import { type CheckpointShape, presets, writeCheckpoint } from "../../test/support/checkpoint.js";
 import { convertToGguf, type DenseType } from "./convert.js";
 
-/** The same random weights for both engines, in a folder of their own. */
+/** The same random weights for both engines, in one folder. */
 
 export const shapes: Record<string, CheckpointShape> = {
   ...presets,
@@ -21,9 +21,9 @@ export const shapes: Record<string, CheckpointShape> = {
   },
 };
 
-const shardBytes = 4.8e9; // as the released checkpoints are cut
+const shardBytes = 4.8e9; // as in the released checkpoints
 
-/** Files that are there already are not written again: a folder holds one shape and one seed. */
+/** Existing files are not written again: a folder holds one shape and one seed. */
 export class Weights {
   readonly checkpoint: string;
 
@@ -53,7 +53,7 @@ export class Weights {
     return file;
   }
 
-  /** The same files under a config that rounds YaRN's bounds to whole numbers, as llama.cpp does with every gpt-oss. */
+  /** The same files with a config that rounds YaRN's bounds to whole numbers, as llama.cpp does with every gpt-oss. */
   roundedRope(): string {
     const folder = path.join(this.folder, "rounded-rope");
     if (existsSync(folder)) return folder;

@@ -1,4 +1,4 @@
-/** A command line that cannot be meant: told in one sentence, exit code 2. */
+/** An invalid command line. The message is one sentence; the exit code is 2. */
 export class UsageError extends Error {}
 
 /** The integers of `--name 1,2,3`. */

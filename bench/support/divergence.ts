@@ -1,19 +1,22 @@
-/** How far the distributions of one engine are from those of a reference, over the same positions. */
+/** The difference between the distributions of one engine and those of a reference, over the same positions. */
 export interface Divergence {
   positions: number;
-  /** Positions where both prefer the same token. */
+  /** Positions where both have the same best token. */
   sameTop: number;
-  /** Where they do not: how much likelier the reference finds its own choice, at most, as a difference of log probabilities. */
+  /**
+   * Where they differ: the greatest log probability of the reference's choice minus that of the engine's, by the
+   * reference.
+   */
   greatestGap: number;
-  /** Mean over positions of sum p log(p / q), p of the reference, in nats. */
+  /** Mean over positions of sum p log(p / q), in nats; p is the reference. */
   kl: number;
-  /** Far below the mean where few positions have sent a token to another expert, which a rounding error can do. */
+  /** Far below the mean when a few positions have sent a token to another expert, which a rounding error can do. */
   medianKl: number;
-  /** Root mean square difference of log probabilities, of tokens that the reference gives 0.1 % or more. */
+  /** Root mean square difference of log probabilities, over tokens that have 0.1 % or more in the reference. */
   rmsLogProbability: number;
 }
 
-/** Of logits, each row over the vocabulary. */
+/** Compares logits; each row covers the vocabulary. */
 export function divergence(reference: ArrayLike<number>[], actual: ArrayLike<number>[]): Divergence {
   if (actual.length !== reference.length) throw new Error(`${actual.length} rows against ${reference.length}`);
   const divergences: number[] = [];

@@ -1,19 +1,19 @@
-// The other side of bench/serve.ts, a process of its own: so many clients at once, each with one request after the other.
+// The clients of bench/serve.ts, in a separate process: several clients at once, each with one request after the other.
 import http from "node:http";
 import { performance } from "node:perf_hooks";
 
-/** What the parent asks for. */
+/** The parent's order. */
 export interface LoadOrder {
   port: number;
   clients: number;
   requests: number;
   model: string;
   maxTokens: number;
-  /** Client i begins with the i-th, and goes on from there. */
+  /** Client i begins with conversation i and continues from there. */
   questions: readonly string[];
 }
 
-/** What becomes of it; times in milliseconds. */
+/** The results; times are in milliseconds. */
 export interface LoadReport {
   seconds: number;
   completionTokens: number;

@@ -20,7 +20,7 @@ export function machine(): Machine {
   };
 }
 
-/** The commit that is measured, with a "+" where files differ from it; null outside a git checkout. */
+/** The measured commit, with a "+" if tracked files differ from it; null outside a git checkout. */
 export function commit(): string | null {
   const git = (...args: string[]) =>
     execFileSync("git", args, { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim();

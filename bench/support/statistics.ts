@@ -5,7 +5,7 @@ export interface Summary {
   repeats: number;
 }
 
-/** Median and both ends, with four digits: more than a timing is good for. */
+/** Median, least and greatest value, with four digits: a timing is not more precise. */
 export function summarize(values: readonly number[]): Summary {
   if (values.length === 0) throw new Error("nothing was measured");
   const sorted = [...values].sort((a, b) => a - b);

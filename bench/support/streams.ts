@@ -9,24 +9,24 @@ export interface StreamsShape {
 }
 
 export interface StreamsTimings {
-  /** Of all streams together, from the first request to the last token: prompts and waiting are in it. */
+  /** Of all streams together, from the first request to the last token, prompts and waiting included. */
   tokensPerSecond: number;
-  /** From the request to its first token, as its reader sees it. */
+  /** From the request to its first token, as the reader sees it. */
   firstTokenMilliseconds: { p50: number; p99: number };
   /** From one token of a stream to its next one. */
   interTokenMilliseconds: { p50: number; p99: number };
-  /** How late a timer of 1 ms came meanwhile, p99: what a service's other work would have waited. */
+  /** The delay of a timer of 1 ms meanwhile, p99: how long other work of a service would wait. */
   eventLoopDelayMilliseconds: number;
   /** Between the first and the last token, of the first stream. */
   decodeMilliseconds: number;
 }
 
-/** Random ids, other ones each time, so that no prefix can be reused. */
+/** Random ids, different each time, so that no prefix can be reused. */
 export function randomPrompt(tokens: number, vocab: number): number[] {
   return Array.from({ length: tokens }, () => Math.floor(Math.random() * Math.min(vocab, 199_998)));
 }
 
-/** So many requests at the same moment, each with a prompt and a reader of its own. */
+/** Starts all requests at the same moment, each with a different prompt and a separate reader. */
 export async function runStreams(engine: Engine, shape: StreamsShape): Promise<StreamsTimings> {
   const { streams, promptTokens, maxTokens } = shape;
   const prompts = Array.from({ length: streams }, () => randomPrompt(promptTokens, engine.info.model.vocab));
