@@ -1,4 +1,4 @@
-// What a process may use, from trees of files as kernels and container runtimes show them.
+// The limits of a process, read from trees of files like those of kernels and container runtimes.
 #include "native/base/cgroup.h"
 
 #include <filesystem>
@@ -238,7 +238,7 @@ TEST("machine: threads are the cores that may be used, and no more than the quot
     return usable_threads(tree.root());
   };
   const Tree free({});
-  const int all = usable_threads(free.root()).count;  // of the affinity alone
+  const int all = usable_threads(free.root()).count;  // from the affinity alone
   CHECK_EQ(threads("max 100000\n").count, all);
   CHECK_EQ(threads("1000 100000\n").count, 1);
   CHECK_EQ(threads("50000 100000\n").count, 1);
@@ -266,7 +266,7 @@ TEST("machine: memory is the least of what the machine has and the groups leave"
       memory({{"sys/fs/cgroup/memory.max", "8589934592\n"}, {"sys/fs/cgroup/memory.current", "1073741824\n"}});
   CHECK_EQ(limited.bytes, 7 * kGiB);
   CHECK(limited.why.find("8.59 GB") != std::string::npos && limited.why.find("memory.max") != std::string::npos);
-  // A warm start plans what a cold one does.
+  // A warm start plans the same memory as a cold one.
   const UsableMemory cold =
       memory({{"sys/fs/cgroup/memory.max", "8589934592\n"}, {"sys/fs/cgroup/memory.current", "536870912\n"}});
   const UsableMemory warm =

@@ -1,4 +1,4 @@
-// The C++ test harness: one executable, no package to install (a fresh machine has g++ and npm, nothing else).
+// The C++ test harness: one executable, no package to install (a fresh machine has only g++ and npm).
 //
 //   TEST("rms_norm: zero rows stay zero") { CHECK(y == 0); CHECK_EQ(a, b); CHECK_THROWS(code, "part of message", f()); }
 //
@@ -19,14 +19,14 @@ struct Case {
   void (*body)();
 };
 std::vector<Case>& cases();
-extern bool gpu_only;  // what runs on every CUDA device is wanted on a real one alone
-void fail(const char* file, int line, const std::string& message);  // records; the case goes on
+extern bool gpu_only;  // tests for every CUDA device run on a real device only
+void fail(const char* file, int line, const std::string& message);  // records the failure; the case continues
 
 struct Register {
   Register(const char* name, void (*body)()) { cases().push_back({name, body}); }
 };
 
-// The repository root: golden data is found from it wherever the executable is started.
+// The repository root, so that golden data is found from any working directory.
 std::string source_path(const std::string& relative);
 
 #define OSS_JOIN_(a, b) a##b

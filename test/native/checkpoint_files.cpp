@@ -33,8 +33,8 @@ std::string read_bytes(const std::string& path) {
 
 void write_bytes(const std::string& path, const std::string& bytes) {
   fs::create_directories(fs::path(path).parent_path());
-  // In place where the size allows: ext4 sends a file that was truncated and rewritten to the disk at once, 20,000
-  // times.
+  // Written in place where the size allows. When a file is truncated and rewritten, ext4 sends it to the disk at once,
+  // here 20,000 times.
   std::error_code absent;
   const bool in_place = fs::file_size(path, absent) == bytes.size() && !absent;
   std::ofstream file(path, std::ios::binary | (in_place ? std::ios::in : std::ios::trunc));
@@ -91,7 +91,7 @@ StoredModel read_golden_model(const std::string& name) {
   return model;
 }
 
-// Said a second time on purpose, as the list in test/oracle says it: the loader must not be its own witness.
+// A copy of the list in test/oracle, on purpose: the loader's own table must not be the reference of its test.
 StoredModel to_original_layout(const StoredModel& huggingface, const std::string& config) {
   static const std::map<std::string, std::string> kNames = {
       {"model.embed_tokens.weight", "embedding.weight"},

@@ -1,4 +1,4 @@
-// Checkpoints as files that a test can damage: read a golden model, change it, write it into a temporary folder.
+// Checkpoints as files that a test can damage: a golden model is read, changed, and written into a temporary folder.
 #pragma once
 #include <functional>
 #include <string>
@@ -9,7 +9,7 @@
 
 namespace oss::test {
 
-// A fresh folder under the system's temporary one; removed with everything in it.
+// A new folder in the system's temporary one; removed with its contents.
 class TempFolder {
  public:
   TempFolder();
@@ -33,9 +33,9 @@ struct StoredTensor {
   std::string bytes;
 };
 
-// A safetensors file: `header` as it stands, then `data`.
+// A safetensors file: `header` unchanged, then `data`.
 std::string safetensors_of(const std::string& header, const std::string& data);
-// The same of tensors; the header is padded with spaces to a multiple of `alignment`, plus `misalignment`.
+// A safetensors file of tensors. The header is padded with spaces to a multiple of `alignment`, plus `misalignment`.
 std::string safetensors_of(const std::vector<StoredTensor>& tensors, size_t misalignment = 0);
 
 // A checkpoint in memory.
@@ -55,7 +55,7 @@ StoredModel to_original_layout(const StoredModel& huggingface, const std::string
 // `text` with its one occurrence of `from` replaced; the case fails when there is not exactly one.
 std::string replaced(std::string text, const std::string& from, const std::string& to);
 
-// What CHECK_THROWS says, for tables: `name` tells the row.
+// CHECK_THROWS for tables: `name` names the row.
 void expect_error(const std::string& name, Code code, const std::string& part, const std::function<void()>& action);
 void expect_success(const std::string& name, const std::function<void()>& action);
 

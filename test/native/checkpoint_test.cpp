@@ -65,7 +65,7 @@ TEST("checkpoint: the golden models open") {
   CHECK_EQ(parameters(c->config), elements);
 }
 
-// Says for each tensor what it was packed as, and packs nothing: data is the file's.
+// Records for each tensor what it is packed as, and packs nothing: the data is that of the file.
 class NotingPacker final : public WeightPacker {
  public:
   uint64_t matrix_bytes(int64_t, int64_t, MatrixUse) const override { return 1; }
@@ -142,7 +142,7 @@ TEST("checkpoint: every weight is packed once, for its use, into its place") {
   for (const Role& role : of_model) check(role, role.name);
   for (const Role& role : of_layer) check(role, str("model.layers.2.", role.name));
 
-  // What is planned is what is packed. By the sizes above: matrices, vectors without those of experts, experts.
+  // The planned bytes are the packed bytes, by the sizes above: matrices, vectors other than those of experts, experts.
   CHECK_EQ(packed_bytes(config, packer), 2u + 1000 + 3 * (5 + 8 * 1000 + 2 * 1'001'000));
   const std::vector<ExpertShape> planned = expert_shapes(config);
   CHECK_EQ(planned.size(), packer.shapes.size());
@@ -489,7 +489,7 @@ TEST("checkpoint: MXFP4 scales") {
                "tensor \"block.1.mlp.mlp1_weight.scales\": expert 0, row 0, block 0: ", open_checkpoint(folder.path()));
 }
 
-// Five ranges that threads take, the last one short.
+// Five ranges for threads, the last one short.
 TEST("checkpoint: scales of many threads' ranges") {
   const TempFolder folder;
   const size_t experts = 5, rows = 1024, blocks = 4096, bytes = experts * rows * blocks - 77;

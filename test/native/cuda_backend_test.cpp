@@ -1,5 +1,5 @@
-// The CUDA backend below the forward pass: single operations do what they say however few tokens a step has, blocks are
-// the same as their single operations, and a step has exactly the launches that it should have.
+// The CUDA backend below the forward pass. Single operations are correct in steps of any size. Blocks give the same
+// results as their single operations. A step has exactly the expected launches.
 #include <bit>
 #include <cmath>
 #include <type_traits>
@@ -36,7 +36,7 @@ StepLimits limits_of(const Config& c) {
           .window = c.sliding_window};
 }
 
-// A loaded model, and a step of the first tokens of so many sequences.
+// A loaded model, and a step of the first tokens of `sequences` sequences.
 class OnDevice {
  public:
   explicit OnDevice(const cuda::Module& module) : backend(module, 0, false) {
@@ -147,8 +147,8 @@ TEST("cuda backend: norm and router do what they say in steps of any size") {
   }
 }
 
-// The block sums in another order and rounds to bf16 at the same places. A sum near the middle of two bf16 can so become
-// the other one: 2^-8 of one operand, of which a sum has dozens.
+// The block sums in another order and rounds to bf16 at the same places. A sum near the middle of two bf16 values can
+// round to the other one: 2^-8 of one operand, and a sum has dozens of operands.
 TEST("cuda backend: a block gives what its single operations give") {
   for (const int tokens : {1, 3, kMostTokens}) {
     for_each_model([&](OnDevice& on) {
@@ -219,7 +219,7 @@ static bool fetches(const Argument& argument) {
   return false;
 }
 
-// Has a kernel of the module say its name when it is launched, and whether it fetches ahead.
+// Records the name of each launched kernel, and whether it prefetches.
 template <auto Kernel, typename Result, typename... Arguments>
 static void record(cuda::Module& module, const char* name, Result (*launch)(Arguments...)) {
   static const char* recorded;

@@ -1,9 +1,10 @@
 // Whole models on the CUDA backend: on the emulated device always, on a GPU where there is one.
 //
-// Tolerances are the `require` column of test/golden/README.md for bf16 activations with float32 sums, at every position
-// but those where such an engine may choose another fourth expert. Rounding q, k, v, p and the operands of the matrices to
-// bf16 one by one in the oracle moves the router's logits of model a by 0.012 (rms); where fourth and fifth are nearer
-// than 2.5 times that and √2 for the difference, a coin is tossed, and the logits jump by a quarter of their size.
+// Tolerances are the `require` column of test/golden/README.md for bf16 activations with float32 sums. They hold at
+// every position except where such an engine may choose another fourth expert. Rounding q, k, v, p and the operands of
+// the matrices to bf16 one by one in the oracle changes the router's logits of model a by 0.012 (rms). The choice is
+// arbitrary where the fourth and the fifth expert are closer than 2.5 times that, times √2 for the difference. There
+// the logits jump by a quarter of their size.
 #include <algorithm>
 #include <cmath>
 
@@ -42,7 +43,7 @@ EngineOptions cuda_options() {
 struct Golden {
   std::vector<int32_t> tokens, positions, greedy;
   std::vector<double> logits, margin;
-  std::vector<double> router_gap;  // [positions] the least of all layers
+  std::vector<double> router_gap;  // [positions] the smallest of all layers
   size_t vocab;
 };
 
@@ -111,7 +112,7 @@ Deviation deviation(const Golden& golden, const std::vector<float>& logits, int3
 }
 
 constexpr const char* kCases[] = {"a.short", "a.window", "b.short", "c.short", "c.window"};
-// The golden tokens, as long as none of them was nearly another one.
+// Compares with the golden tokens up to the first token that was near a tie.
 void check_greedy(const std::string& name, const Golden& golden, const std::vector<int32_t>& tokens, double tolerance) {
   double largest = 0;
   for (const double logit : golden.logits) largest = std::max(largest, std::abs(logit));
@@ -153,9 +154,9 @@ TEST("cuda engine: golden models, prefill and greedy decode") {
   });
 }
 
-// e4m3 has 3 bits of mantissa: keys and values are off by up to 2^-4, an rms of 2^-4 / sqrt(3) = 3.6 % each, where bf16's
-// 2^-9 vanishes. What remains of it in the logits depends on how many keys a query mixes; measured on these random models
-// rms_rel 0.062 and 0.072, max_rel 0.16 and 0.24 (bf16: 0.007 and 0.008, 0.010 and 0.013).
+// e4m3 has 3 bits of mantissa: keys and values are off by up to 2^-4, an rms of 2^-4 / sqrt(3) = 3.6 % each. bf16's
+// 2^-9 is negligible beside it. The error of the logits depends on how many keys a query mixes. Measured on these
+// random models: rms_rel 0.062 and 0.072, max_rel 0.16 and 0.24 (bf16: 0.007 and 0.008, 0.010 and 0.013).
 TEST("cuda engine: golden models with an fp8 cache") {
   for_each_device([](bool) {
     for (const char* name : {"a.window", "c.window"}) check_golden(name, kKvFP8, 0.25, 0.12);
@@ -207,7 +208,7 @@ TEST("cuda engine: repeatable gives the same bits alone, in a crowd, and in any 
   });
 }
 
-// Recorded steps are replayed for other batches than those they were recorded with.
+// Recorded steps are replayed for other batches than the recorded ones.
 TEST("cuda engine: sequences come and go, and each gets what it gets alone") {
   for_each_device([](bool) {
     EngineOptions options = cuda_options();
@@ -228,7 +229,7 @@ TEST("cuda engine: sequences come and go, and each gets what it gets alone") {
   });
 }
 
-// The device is a step ahead: what it computes for a sequence that has ended meanwhile is nobody's.
+// The device is one step ahead. Its result for a sequence that has ended meanwhile is discarded.
 TEST("cuda engine: stop tokens, cancels and newcomers in the middle change nothing for the others") {
   for_each_device([](bool) {
     EngineOptions options = cuda_options();
@@ -244,7 +245,7 @@ TEST("cuda engine: stop tokens, cancels and newcomers in the middle change nothi
     Harness harness(options);
     for (int i = 0; i < 4; ++i) {
       Request r = request(uint64_t(i + 1), prompt_of(i, 9 + 11 * i), 40);
-      // Two of them stop at a token that they say on the way, the second may not before its third.
+      // Two of them stop at a token that they generate on the way. The second must not stop before its third token.
       if (i < 2) r.stop_tokens = {alone[size_t(i)][size_t(5 + 10 * i)]};
       if (i == 1) r.min_tokens = 3;
       harness.submit(std::move(r));
@@ -306,8 +307,8 @@ TEST("cuda engine: sampled tokens, penalties, bias and log probabilities are tho
   });
 }
 
-// What the next token may be is known when the device already computes its logits; with logits that go through the client
-// it is known before.
+// The mask of the next token is known only while the device already computes its logits. With logits that go through
+// the client, it is known before.
 TEST("cuda engine: constraints, penalties and stop bans hold a step ahead, and give what they give without") {
   for_each_device([](bool) {
     EngineOptions options = cuda_options();
@@ -397,7 +398,7 @@ TEST("cuda engine: two engines on one device, and all memory back in the end") {
 
 TEST("cuda engine: the plan is what is taken") {
   for_each_device([](bool emulated) {
-    if (!emulated) return;  // others may use a real device
+    if (!emulated) return;  // other processes may use a real device
     Harness harness(cuda_options());
     const EngineInfo& info = harness.engine->info();
     const uint64_t planned = info.packed_bytes + info.workspace_bytes + info.kv_bytes;

@@ -1,4 +1,4 @@
-// What fits on a GPU, decided without loading anything: the emulated device only says how much memory it has.
+// The memory plan of a GPU without loading anything: the emulated device only reports its memory.
 #include "native/backend/cuda/cuda_backend.h"
 #include "native/checkpoint/synthetic.h"
 #include "native/engine/memory_plan.h"
@@ -18,7 +18,7 @@ struct Planned {
   int64_t tokens() const { return int64_t(plan.kv.pages[kKvFull]) * kPageTokens; }
 };
 
-// What is free on a card after the driver has taken its part: an H100 of 80 GB has 85.0 GB, of which CUDA takes half a GB.
+// The free memory of a card after the driver's share: an H100 of 80 GB has 85.0 GB, of which CUDA takes half a GB.
 Planned plan(const char* model, uint64_t free_bytes, EngineOptions options = {}) {
   emu::set_machine({.memory_bytes = free_bytes});
   const auto checkpoint = synthetic_checkpoint(model);
@@ -46,7 +46,7 @@ TEST("memory_plan: the 120b on a card of 80 GB has room for conversations of the
   options.kv_type = kKvFP8;
   const Planned fp8 = plan("synthetic:120b", 84'500'000'000, options);
   CHECK(fp8.tokens() >= 4 * kFullContext);
-  // Layers with a window keep no more than windows and chunks need.
+  // Layers with a window keep only the tokens of windows and chunks.
   CHECK(fp8.plan.kv.pages[kKvWindow] < fp8.plan.kv.pages[kKvFull] / 2);
 }
 

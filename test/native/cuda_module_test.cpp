@@ -1,4 +1,4 @@
-// Every way in which CUDA can be missing or there, on the emulated machine and on variations of it.
+// All ways in which CUDA can be present or missing, on the emulated machine and on variations of it.
 #include "native/backend/cuda/cuda_module.h"
 
 #include <unistd.h>
@@ -14,7 +14,7 @@
 namespace oss::test {
 namespace {
 
-// The emulated module in the place of the library, with functions of it changed where a case needs another machine.
+// The emulated module instead of the library; a case replaces functions to make another machine.
 struct InPlace {
   cuda::Module module = *gptoss_cuda_module();
   InPlace() {
@@ -112,7 +112,7 @@ TEST("cuda_module: a device that the kernels were not compiled for") {
                name + " has compute capability 7.5, and this build has kernels for 80, 90a");
   CHECK_THROWS(Code::kUnsupported, "backend \"cuda:0\" cannot be used: " + name + " has compute capability 7.5",
                cuda_device("cuda:0"));
-  emu::set_machine({.devices = 2, .compute_major = 7, .compute_minor = 5});  // told once
+  emu::set_machine({.devices = 2, .compute_major = 7, .compute_minor = 5});  // reported once
   check_absent(CudaState::kUnsupportedDevice,
                name + " has compute capability 7.5, and this build has kernels for 80, 90a");
 }

@@ -1,5 +1,5 @@
-// Weights on their way to the device: every byte arrives, whatever befalls the file is an error in words, and nothing that
-// was taken for loading is kept.
+// Weights on their way to the device: every byte arrives, every failure of the file is a clear error, and no memory for
+// loading is kept.
 #include "native/backend/cuda/weight_stream.h"
 
 #include <cerrno>
@@ -199,7 +199,7 @@ std::vector<float> logits(Harness& harness) {
   return harness.outcomes[1].logits;
 }
 
-// Loads golden model a; `disturb` is called when its headers have been read and none of its weights.
+// Loads golden model a. `disturb` is called when its headers have been read, but none of its weights.
 void load(const CopiedModel& model, const std::function<void()>& disturb) {
   Engine(
       model.folder.path(), options(),

@@ -1,4 +1,4 @@
-// Numbers as they are written, exactly.
+// Numbers with exactly the written value.
 #include "native/base/decimal.h"
 
 #include "test/native/check.h"

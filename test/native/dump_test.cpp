@@ -12,7 +12,7 @@
 namespace oss {
 namespace {
 
-// Of its own for each test.
+// A separate folder for each test.
 struct Folder {
   Folder() {
     std::string name = (std::filesystem::temp_directory_path() / "gpt-oss-dump-XXXXXX").string();

@@ -1,4 +1,4 @@
-// Engines in tests: requests go in, outcomes come out by request.
+// Engines in tests: tests submit requests and collect their outcomes by request.
 #pragma once
 #include <chrono>
 #include <condition_variable>
@@ -57,12 +57,12 @@ inline std::shared_ptr<const Author> script(std::vector<std::vector<int32_t>> ch
   return script;
 }
 
-// Of a golden model, a synthetic one, or a path.
+// Options for a golden model, a synthetic model, or a path.
 inline std::string path_of(const std::string& model) {
   return model.starts_with("synthetic:") || model.starts_with("/") ? model : source_path("test/golden/models/" + model);
 }
 
-// An engine whose events are collected by request, and waited for.
+// An engine whose events are collected by request, with a way to wait for them.
 class Harness {
  public:
   explicit Harness(EngineOptions options = small_options(), const char* model = "a")
@@ -79,7 +79,7 @@ class Harness {
     engine->submit(std::move(r));
   }
 
-  // Until `count` requests have ended (300 s at most: an emulator on a busy machine takes its time).
+  // Waits until `count` requests have ended (at most 300 s, because an emulator on a busy machine is slow).
   void wait_for_ends(int count) {
     const auto deadline = Clock::now() + std::chrono::seconds(300);
     while (ended() < count && Clock::now() < deadline) {
@@ -138,7 +138,7 @@ class Harness {
   bool woken_ = false;
 };
 
-// Engines made while it lives use this module.
+// Engines that are created during its lifetime use this module.
 class ModuleInUse {
  public:
   explicit ModuleInUse(const cuda::Module& module) { set_cuda_module_for_tests(&module); }

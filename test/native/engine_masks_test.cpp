@@ -1,4 +1,4 @@
-// Constraints whose masks take long: they are made beside the steps, and nobody's tokens depend on that.
+// Constraints with slow masks: masks are made beside the steps, and the tokens of other requests do not depend on them.
 #include <atomic>
 #include <new>
 #include <thread>
@@ -13,7 +13,7 @@ namespace {
 
 std::vector<int32_t> prompt_of(int seed) { return {5 + seed, 6, 7 + seed, 8}; }
 
-// Each of its masks takes more than a step has for masks.
+// Each of its masks takes more than a step's budget for masks.
 const char* const kSlow = "[ -~]*[a-m .,][ -~]{14}";
 
 Request constrained(uint64_t id, const std::string& regex, int64_t max_tokens = 12) {
@@ -30,7 +30,7 @@ EngineOptions options() {
   return options;
 }
 
-// The full vocabulary: its masks take far longer.
+// The full vocabulary, whose masks take far longer.
 std::vector<int32_t> alone(const Request& request) {
   Harness harness(options(), "synthetic:wide");
   harness.submit(Request(request));
@@ -93,7 +93,7 @@ TEST("engine masks: a request is cancelled, its client leaves, the engine closes
   CHECK_EQ(harness.ended(), 3);
 }
 
-// Notes its name with each part.
+// Records its name at each part.
 struct Noted : Job {
   Noted(std::string& all, char name, int parts) : notes(all), letter(name), left(parts) {}
   bool work() override {
@@ -106,7 +106,7 @@ struct Noted : Job {
   int left;
 };
 
-// Is over when the others are.
+// Ends when the others have ended.
 struct Last : Job {
   explicit Last(std::atomic<bool>& flag) : done(flag) {}
   bool work() override { return done = ++turns == 4; }
@@ -114,7 +114,7 @@ struct Last : Job {
   int turns = 0;
 };
 
-// Has the thread until it is told to go on, so that others are there when they begin.
+// Holds the thread until it is released, so that other jobs are queued when they begin.
 struct Gate : Job {
   bool work() override {
     while (!open && !cancelled) std::this_thread::yield();

@@ -1,5 +1,5 @@
-// The engine's thread, queue and KV pages on golden model a: whatever else happens, a request gets the tokens it would
-// have got alone.
+// The engine's thread, queue and KV pages on golden model a: a request gets the same tokens with other requests as
+// alone.
 #include "native/engine/engine.h"
 
 #include <chrono>
@@ -106,7 +106,7 @@ TEST("engine: a cancelled request ends as cancelled, waiting or running, and dis
   for (int i = 0; i < 4; ++i) harness.submit(request(i + 1, prompt_of(i, 30), 200));
   harness.engine->cancel(harness.client, 2);
   harness.engine->cancel(harness.client, 4);
-  harness.engine->cancel(harness.client, 99);  // nobody
+  harness.engine->cancel(harness.client, 99);  // an unknown request
   harness.wait_for_ends(4);
   CHECK(harness.outcomes[2].reason == FinishReason::kCancelled);
   CHECK(harness.outcomes[4].reason == FinishReason::kCancelled);
@@ -287,7 +287,7 @@ TEST("engine: a stop string ends the text before it, a banned token is not drawn
   harness.submit(request(1, prompt_of(1, 30), 40));
   harness.wait_for_ends(1);
   const std::string whole = harness.outcomes[1].text;
-  size_t at = whole.size() / 2;  // two ASCII characters: a stop string is whole characters
+  size_t at = whole.size() / 2;  // two ASCII characters, because a stop string has whole characters
   while (at + 2 < whole.size() && ((whole[at] | whole[at + 1]) & 0x80) != 0) ++at;
   const std::string stop = whole.substr(at, 2);
   Request r = request(2, prompt_of(1, 30), 40);
@@ -335,7 +335,7 @@ TEST("engine: a constraint that cannot go on ends all choices of its request, an
       constrained(1, R"({"kind":"text","format":{"type":"regex","pattern":"[0-9]{9}(a?){5000}a{5000}"}})", 3));
   harness.submit(constrained(2, R"({"kind":"text","format":{"type":"json_object"}})", 3));
   harness.submit(request(3, prompt_of(3, 9), 20));
-  harness.wait_for_ends(5);  // an error is told once
+  harness.wait_for_ends(5);  // an error is reported once
   int failures = 0;
   for (const uint64_t id : {1, 1001, 2001}) {
     failures += harness.outcomes[id].failed && harness.outcomes[id].code == Code::kUnsupported;
@@ -349,7 +349,7 @@ TEST("engine: a constraint that cannot go on ends all choices of its request, an
   check_all_pages_free(harness.engine->stats());
 }
 
-// A schema whose compilation takes a while: branches that have to be compared two by two. None is known before.
+// A schema that takes a while to compile: its branches are compared in pairs. No schema is in the cache.
 std::string large_constraint() {
   static int number = 0;
   std::string branches;
@@ -431,7 +431,7 @@ TEST(
   const auto until = [&](const auto& holds) {
     while (!holds(harness.engine->stats())) std::this_thread::yield();
   };
-  // Each loses its place to the next one, and the fourth is served: one more stands aside than may.
+  // Each loses its place to the next one, and the fourth runs. One more than the limit is aside.
   for (int id = 1; id <= 3; ++id) {
     Request r = request(uint64_t(id), prompt_of(id, 30), 20);
     r.processed = true;  // its first logits are with the client until collect()
@@ -442,7 +442,7 @@ TEST(
   until([](const EngineStats& stats) { return stats.completion_tokens == 5; });
   EngineStats stats = harness.engine->stats();
   CHECK(stats.waiting == 0 && stats.blocked == 2 && stats.aside == 2);
-  // They go on once their clients are back, and lose nothing.
+  // They continue when their clients are back, and lose nothing.
   harness.wait_for_ends(4);
   CHECK_EQ(harness.outcomes[4].tokens.size(), size_t(5));
   CHECK(harness.outcomes[1].failed && harness.outcomes[1].code == Code::kQueueFull);
@@ -469,10 +469,10 @@ TEST("engine: a full queue takes requests of tenants with fewer places; the newe
   while (harness.engine->stats().running == 0) std::this_thread::yield();
   for (uint64_t id = 2; id <= 5; ++id) ask(id, "a");
   CHECK_THROWS(Code::kQueueFull, "the queue holds 4", ask(6, "a"));
-  ask(7, "b");  // for 5
-  ask(8, "b");  // for 4
+  ask(7, "b");  // takes the place of 5
+  ask(8, "b");  // takes the place of 4
   CHECK_THROWS(Code::kQueueFull, "the queue holds 4", ask(9, "b"));
-  ask(10, "c");  // for one of two that have two each: the newest of a, 3
+  ask(10, "c");  // takes the place of the newest of a, 3: two tenants have two places each
   harness.wait_for_ends(3);
   for (const uint64_t id : {3, 4, 5})
     CHECK(harness.outcomes[id].failed && harness.outcomes[id].code == Code::kQueueFull);
@@ -499,7 +499,7 @@ TEST("engine: two clients hear of their own requests only, and one that leaves t
   CHECK(harness.engine->take_events(other).empty());
 }
 
-// ThreadSanitizer slows every memory access: races show in the first loads or never.
+// ThreadSanitizer slows every memory access; a race shows in the first loads or never.
 #if defined(__SANITIZE_THREAD__)
 constexpr unsigned kRandomLoads = 12;
 #else

@@ -13,7 +13,7 @@ std::atomic<size_t> calls = 0;
 
 }  // namespace
 
-// The system's own under another name: in a static executable there is no next pread to be found.
+// The system's function under another name: a static executable has no next pread to look up.
 static ssize_t read_at(int file, void* to, size_t bytes, off_t offset) {
   const iovec whole = {.iov_base = to, .iov_len = bytes};
   return preadv(file, &whole, 1, offset);

@@ -1,4 +1,4 @@
-// What befalls reads of files while this lives: the test executable has a pread of its own.
+// Failures of file reads during its lifetime; the test executable replaces pread.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -10,8 +10,8 @@ class FaultyReads {
   struct Faults {
     size_t most_bytes = SIZE_MAX;    // of one call
     bool interrupted = false;        // every other call
-    uint64_t fails_at = UINT64_MAX;  // calls from this offset of any file on
-    int error = 0;                   // errno of those
+    uint64_t fails_at = UINT64_MAX;  // calls from this offset of any file on fail
+    int error = 0;                   // errno of failed calls
   };
   explicit FaultyReads(const Faults& faults);
   ~FaultyReads();

@@ -1,5 +1,5 @@
-// What compiling may cost: schemas and patterns of few bytes that lead to much work are compiled with little, or refused by
-// name. Work is counted, not timed.
+// The cost of compiling. Short schemas and patterns that could need much work are compiled with little work, or refused
+// by name. The tests count work, not time.
 #include <atomic>
 #include <functional>
 #include <memory>
@@ -29,7 +29,7 @@ std::string repeated(int count, const std::function<std::string(int)>& piece, co
   return out;
 }
 
-// Definitions that lead to the next one, in a way that names it twice.
+// Definitions that name the next one twice.
 std::string diamond(int levels, const std::function<std::string(const std::string&)>& twice, const std::string& root,
                     const std::string& last = R"({"type":"object","properties":{"x":{"type":"string"}}})") {
   const auto name = [](int i) { return str(R"({"$ref":"#/$defs/A)", i, "\"}"); };
@@ -113,7 +113,8 @@ TEST("grammar budget: values that many branches list are compared as sets") {
   CHECK(compile("{\"oneOf\":[" + repeated(2000, constant) + "]}").comparisons < 20'000);
   CHECK(refusal(json_schema("{\"oneOf\":[" + repeated(60, [&](int i) { return branch(i / 2, constant); }) + "]}"))
             .find("branches 0 and 1 may have values in common") != std::string::npos);
-  // A property that all objects require tells them apart, also behind references; others have to be compared one by one.
+  // A property that all objects require distinguishes them, also through references. Other branches are compared in
+  // pairs.
   const auto object = [](int k) {
     return str(R"({"type":"object","required":["k"],"properties":{"k":{"const":)", k, "}}}");
   };
@@ -148,7 +149,7 @@ TEST("grammar budget: a pattern or a list of names that is too large is refused 
   CHECK(refusal(json_schema(names)).find("more than 2048 properties") != std::string::npos);
 }
 
-// So that those of many tools together do not take seconds.
+// A shared budget, so that many tools together do not take seconds.
 TEST("grammar budget: automata and sets of characters count as what they take, not as the nodes that come of them") {
   const std::string ahead = R"x({"type":"string","pattern":"^(?=.*[a-f]{3}1)(?!.*xy)[a-z0-9]{1,40}$"})x";
   CHECK(compile(ahead).nodes > 100'000);
@@ -213,7 +214,7 @@ TEST("grammar budget: what is too large is refused by name") {
                                20, [](int) { return std::string(R"({"properties":{"a":)"); }, "") +
                            "true" + repeated(20, [](int) { return std::string("}}"); }, "");
   CHECK(refusal(json_schema(deep)).empty());
-  // Far deeper by references, each with a demand beside it: every level is a rule of its own.
+  // Far deeper through references, each with another condition beside it: every level is a separate rule.
   CHECK(refusal(json_schema(diamond(
                     300,
                     [](const std::string& ref) {
@@ -226,7 +227,7 @@ TEST("grammar budget: what is too large is refused by name") {
 
 TEST("grammar budget: all tools together have one, and those that may be given up are") {
   const auto object = [](int tool, int k) {
-    // Behind "allOf" no property is looked for that tells them apart, so each is compared with each.
+    // Through "allOf" no distinguishing property is searched for, so all pairs are compared.
     return str(R"({"allOf":[{"type":"object","required":["k"],"properties":{"k":{"const":)", tool * 10'000 + k,
                "}}}]}");
   };

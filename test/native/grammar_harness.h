@@ -1,4 +1,4 @@
-// Constraints of the small vocabulary against texts, byte for byte.
+// Compares constraints of the small vocabulary with texts, byte for byte.
 #pragma once
 #include <string>
 #include <vector>
@@ -12,7 +12,7 @@
 namespace oss::grammar {
 
 constexpr int kSmall = 512, kFull = 201088;
-constexpr int32_t kEndOfText = 510;  // of the small vocabulary, where it is some text as well
+constexpr int32_t kEndOfText = 510;  // of the small vocabulary, where it is also an ordinary token
 constexpr int64_t kPlenty = 1'000'000;
 
 inline std::string json_schema(const std::string& schema) {
@@ -31,7 +31,7 @@ inline std::string bytes_of(int32_t token) { return tokenizer::decode(std::vecto
 
 inline int32_t token_of(uint8_t byte) { return int32_t(tokenizer::Vocabulary::get().find(&byte, 1)); }
 
-// Byte for byte; the index of the first that is refused, or npos.
+// Reads byte for byte; returns the index of the first refused byte, or npos.
 inline size_t first_refused(Matcher& matcher, std::string_view text) {
   for (size_t i = 0; i < text.size(); ++i) {
     const int32_t token = token_of(uint8_t(text[i]));

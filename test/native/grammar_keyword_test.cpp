@@ -1,4 +1,4 @@
-// Keywords of a schema that the SDKs write: names and counts of properties, tuples, annotations, and what merges them.
+// Keywords of schemas from SDKs: names and counts of properties, tuples, annotations, and combinations of them.
 #include "test/native/grammar_harness.h"
 
 namespace oss::grammar {

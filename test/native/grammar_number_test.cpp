@@ -1,4 +1,4 @@
-// Numbers of a schema: as many digits as 64 bits have, bounds of as many, steps.
+// Numbers of a schema: up to the digits of 64 bits, bounds of the same size, steps.
 #include <random>
 
 #include "native/base/str.h"
@@ -39,7 +39,7 @@ TEST("grammar: bounds are exact to the last digit") {
       {"exclusiveMaximum", "9007199254740993", {"9007199254740992"}, {"9007199254740993", "9007199254740994"}},
       {"minimum", "-9223372036854775808", {"-9223372036854775808", "5"}, {"-9223372036854775809"}},
       {"maximum", "-9007199254740993", {"-9007199254740993"}, {"-9007199254740992", "0"}},
-      // As other writers spell them.
+      // The spellings of other writers.
       {"maximum", "1e18", {"1000000000000000000"}, {"1000000000000000001"}},
       {"minimum", "1152921504606846976.0", {"1152921504606846976"}, {"1152921504606846975"}},
       {"minimum", "1.5e3", {"1500"}, {"1499"}},
@@ -91,7 +91,7 @@ TEST("grammar: numbers within bounds have room for their fractions") {
          {"9"}});
 }
 
-// Millionths, so that the test needs no rounding.
+// In millionths, so that the test needs no rounding.
 bool is_multiple(int64_t millionths, int64_t step) { return millionths % step == 0; }
 
 std::string text_of(int64_t millionths) {

@@ -1,4 +1,4 @@
-// Masks that are made in slices, what they may cost, and the memory of the grammars they are made of.
+// Masks that are made in slices, their cost, and the memory of their grammars.
 #include <algorithm>
 #include <atomic>
 #include <regex>
@@ -9,7 +9,7 @@
 namespace oss::grammar {
 namespace {
 
-// Every text of some letters up to a length, in order.
+// Every text of these letters up to a length, in order.
 std::vector<std::string> texts_of(std::string_view letters, size_t longest) {
   std::vector<std::string> texts = {""};
   for (size_t i = 0; i < texts.size() && texts[i].size() < longest; ++i) {
@@ -18,7 +18,7 @@ std::vector<std::string> texts_of(std::string_view letters, size_t longest) {
   return texts;
 }
 
-// The mask in slices of so much work, and how many it took.
+// The mask made in slices of `work`, and the number of slices.
 std::pair<TokenMask, int> in_slices(Matcher& matcher, uint64_t work) {
   for (int slices = 1;; ++slices) {
     Slice slice{.work = work};
@@ -26,7 +26,7 @@ std::pair<TokenMask, int> in_slices(Matcher& matcher, uint64_t work) {
   }
 }
 
-// Many ways open, and each text has its own.
+// A pattern with many open ways, which differ for each text.
 const char* const kManyWays = "[ -~]*[a-m .,].{300}";
 
 TEST("grammar slices: ambiguous counts accept what another engine accepts, and leave few ways open") {
@@ -41,7 +41,7 @@ TEST("grammar slices: ambiguous counts accept what another engine accepts, and l
       }
     }
   }
-  // Without leaving out what others cover, a text has 1,200 ways to have come about.
+  // If covered ways were kept, a text would have 1,200 ways of derivation.
   Constraints constraints(kSmall);
   const auto words = constraints.compile(pattern(R"((\\w{1,20} ?){1,60})"), {&kEndOfText, 1});
   Matcher matcher(words);
@@ -73,7 +73,7 @@ TEST("grammar slices: while a mask is made, what is known of its grammar is give
   Slice little{.work = 1000};
   CHECK(first.mask(kPlenty, little) == nullptr);
   CHECK_EQ(little.work, uint64_t(0));
-  // The same text: its mask is there.
+  // The same text: its mask is in the cache.
   Slice plenty{.waits = false};
   const TokenMask* known = second.mask(kPlenty, plenty);
   CHECK(known != nullptr);
@@ -82,7 +82,7 @@ TEST("grammar slices: while a mask is made, what is known of its grammar is give
   first.mask(kPlenty);
   CHECK(second.mask(kPlenty, plenty) != nullptr);
   {
-    // One that goes gives up its turn.
+    // A matcher that is destroyed gives up its turn.
     Matcher third(constraint);
     CHECK_EQ(first_refused(third, "cde"), std::string::npos);
     Slice none{.work = 1};
@@ -100,7 +100,7 @@ TEST("grammar slices: a mask ends when nobody waits for it any more") {
   const std::atomic<bool> cancelled{true};
   Slice slice{.cancelled = &cancelled};
   CHECK_THROWS(Code::kCancelled, "nobody waits", matcher.mask(kPlenty, slice));
-  CHECK(allows(matcher.mask(kPlenty), token_of('c')));  // and goes on, should somebody ask again
+  CHECK(allows(matcher.mask(kPlenty), token_of('c')));  // and continues when it is asked again
 }
 
 TEST("grammar memory: grammars take what they may together, the least recently used go, and all go in the end") {
@@ -122,7 +122,7 @@ TEST("grammar memory: grammars take what they may together, the least recently u
     return constraints.find(pattern(str("([a-z]{0,9000}[0-9]){0,", 9000 - i, "}")), {&kEndOfText, 1});
   };
   CHECK(known(11) != nullptr && known(0) == nullptr);
-  // Those in use count until they go; they forget what can be found again, and go on.
+  // Grammars in use count until they are destroyed. They drop what can be computed again, and continue.
   std::vector<std::shared_ptr<const Constraint>> in_use;
   for (int i = 0; i < 12; ++i) in_use.push_back(compile(i));
   for (int round = 0; round < 2; ++round) {

@@ -1,4 +1,4 @@
-// Strings of a schema that several demands meet in, and look-ahead.
+// Strings of a schema with several conditions, and look-ahead.
 #include "test/native/grammar_harness.h"
 
 namespace oss::grammar {
@@ -23,7 +23,7 @@ TEST("grammar: a pattern beside a length") {
          {"\"" + std::string(200, 'a') + "\"", R"("a b")"},
          {"\"" + std::string(201, 'a') + "\"", R"(" ab")"}});
   check({string_schema(R"("pattern":"^[\"\\\\]+$","maxLength":2)"), {R"("\"\\")"}, {R"("\"\\\"")", R"(""")"}});
-  // A lower maximum where an automaton of both would be too large; never a higher one.
+  // A lower maximum where an automaton of both would be too large, but never a higher one.
   check({string_schema(R"("pattern":"^(ab|c)*d$","maxLength":100000)"), {R"("abcd")"}, {R"("ab")"}});
   CHECK_THROWS(Code::kInvalidArgument, "no text satisfies",
                compiled(string_schema(R"("pattern":"^a$","minLength":2)")));
@@ -85,7 +85,7 @@ TEST("grammar: look-ahead and anchors, as JavaScript means them") {
   check({json_schema(R"x({"type":"string","pattern":"foo(?!bar)"})x"),
          {R"("foo")", R"("foobaz")", R"("foobarfoo")"},
          {R"("foobar")", R"("fo")"}});
-  // What zod writes for a host, a duration, and pydantic for a decimal.
+  // Patterns that zod writes for a host and a duration, and pydantic for a decimal.
   check(
       {json_schema(
            R"x({"type":"string","pattern":"^(?=.{1,253}\\.?$)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\\.[a-z0-9](?:[-0-9a-z]{0,61}[0-9a-z])?)*\\.?$"})x"),

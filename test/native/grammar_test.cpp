@@ -1,4 +1,4 @@
-// Formats against texts, token masks against every token tried one by one, and turns of the harmony frame.
+// Formats against texts, token masks against a test of every token, and turns of the harmony format.
 #include <algorithm>
 #include <random>
 
@@ -224,7 +224,7 @@ TEST("grammar: of branches of oneOf that list values, those of one branch alone 
          "enum":["a","b","c"]})"),
        {"\"a\"", "\"c\""},
        {"\"b\"", "\"d\""}});
-  // The order of members makes no other value.
+  // The order of members does not change the value.
   check({json_schema(R"({"oneOf":[{"const":{"a":1,"b":[{}]}},{"const":{"b":[{}],"a":1}},{"const":{"a":[]}}]})"),
          {R"({"a":[]})"},
          {R"({"a":1,"b":[{}]})", R"({"b":[{}],"a":1})"}});
@@ -266,13 +266,13 @@ TEST("grammar: what is not supported is refused by name and path") {
 
 TEST("grammar: an ambiguous pattern is stopped, not obeyed") {
   CHECK_THROWS(Code::kUnsupported, "ways open at once", compiled(pattern("(a?){5000}a{5000}")));
-  // The first mask is made when the pattern is compiled; those that come later are met on the way.
+  // The first mask is made when the pattern is compiled, later ones when the matcher reaches them.
   CHECK_THROWS(Code::kUnsupported, "ways open at once", compiled(pattern("x(a?){5000}a{5000}")));
   Matcher matcher(compiled(pattern("[0-9]{40}(a?){5000}a{5000}")));
   CHECK_THROWS(Code::kUnsupported, "ways open at once", first_refused(matcher, std::string(40, '7') + "a"));
 }
 
-// Whether the text so far can be gone on with like this, by single bytes alone.
+// Whether these bytes can follow the text, tested byte by byte.
 bool can_follow(const std::shared_ptr<const Constraint>& constraint, const std::string& text) {
   Matcher matcher(constraint);
   return first_refused(matcher, text) == std::string::npos;
@@ -348,7 +348,7 @@ TEST("grammar: every text ends within its tokens when they suffice") {
       CHECK(value.find("title") != nullptr && value.find("any") != nullptr);
     }
   }
-  // One that is too small is used as well as can be.
+  // A budget that is too small is used as well as possible.
   Matcher matcher(constraint);
   drawn(matcher, 4, random, kSmall);
   CHECK(!matcher.done());
@@ -367,7 +367,7 @@ TEST("grammar: the machine forgets states and goes on") {
   const auto constraint = compiled(pattern("([a-z]{0,9000}[0-9]){0,9000}"));
   Matcher matcher(constraint), other(constraint);
   CHECK_EQ(first_refused(other, "abc"), std::string::npos);
-  // States differ in their counts: five thousand letters and every token that could follow are more than fit.
+  // States differ in their counts. Five thousand letters and all tokens that could follow do not fit.
   for (int round = 0; round < 3; ++round)
     CHECK_EQ(first_refused(matcher, std::string(4000, 'a') + "7"), std::string::npos);
   CHECK_EQ(first_refused(other, "def9"), std::string::npos);
@@ -386,7 +386,8 @@ std::string turn(const std::string& members) {
 
 tokenizer::SpecialSet all_specials() { return tokenizer::SpecialSet().set(); }
 
-// Token for token as the tokenizer spells it; the index of the first byte that is refused, or npos when the turn is done.
+// Reads the tokens that the tokenizer makes. Returns the index of the first refused byte, or npos at the end of the
+// turn.
 size_t refused_at(const std::shared_ptr<const Constraint>& constraint, const std::string& text) {
   Matcher matcher(constraint);
   std::vector<uint32_t> read;
@@ -427,7 +428,7 @@ TEST("grammar: turns of the harmony format") {
 }
 
 TEST("grammar: a constraint that lacks something, or has another thing there, is refused") {
-  // lib/generation/constraint.ts writes none of these, but a toJSON() of its caller's may.
+  // lib/generation/constraint.ts writes none of these, but a toJSON() of the caller's value can.
   for (const char* json :
        {"1", "{}", R"({"kind":1})", R"({"kind":"text"})", R"({"kind":"text","format":[]})",
         R"({"kind":"text","format":{"type":{}}})", R"({"kind":"text","format":{"type":"json_schema"}})",

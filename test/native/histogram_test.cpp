@@ -25,7 +25,7 @@ TEST("histogram: one value, over the whole range, is found again") {
   for (double value = 1e-3; value < 1e9; value *= 1.013) {
     Histogram histogram;
     histogram.add(value);
-    histogram.add(value * 1000);  // so that the smaller is not the largest, which is known exactly
+    histogram.add(value * 1000);  // so that the smaller value is not the largest, which is known exactly
     CHECK(within_10_percent(histogram.percentile(0.5), value));
     CHECK_EQ(histogram.percentile(1), value * 1000);
   }

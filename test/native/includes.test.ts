@@ -4,9 +4,11 @@ import { describe, expect, it } from "vitest";
 import { packageRoot } from "../../lib/package-root.js";
 import { circles } from "../support/circles.js";
 
-/** What may include what in native/ and kernels/. docs/architecture.md says what each room is for. */
+/** The permitted includes in native/ and kernels/. docs/architecture.md describes the rooms. */
 
-/** Rooms, the lowest first: each may include what stands before it, and itself. A file of native/ itself is in "native". */
+/**
+ * Rooms, the lowest first. Each may include itself and the rooms before it. A file directly in native/ is in "native".
+ */
 const order = [
   ...["kernels/common", "kernels/cpu", "kernels/cuda/ptx", "kernels/cuda"],
   ...["native/base", "native/tokenizer", "native/grammar", "native/loader"],
@@ -20,7 +22,7 @@ const files = ["native", "kernels"].flatMap((root) =>
     .map((file) => path.posix.join(root, file.split(path.sep).join("/"))),
 );
 
-/** Files that a file includes by their path from the repository's root: all but the system's. */
+/** The files that a file includes by their path from the repository's root: all except the system's. */
 function includesOf(file: string): string[] {
   const text = readFileSync(path.join(packageRoot, file), "utf8");
   return [...text.matchAll(/^\s*#\s*include\s+"([^"]+)"/gm)].map((match) => match[1]!);
@@ -28,7 +30,7 @@ function includesOf(file: string): string[] {
 
 const includes = new Map(files.map((file) => [file, includesOf(file)]));
 
-/** Includes that the order does not allow. */
+/** Includes that break the order. */
 function upwards(graph: ReadonlyMap<string, readonly string[]>): string[] {
   const place = (file: string) => order.indexOf(path.posix.dirname(file));
   return [...graph].flatMap(([file, names]) =>

@@ -10,7 +10,7 @@ using namespace oss;
 using namespace oss::test;
 
 static Json parse(const std::string& text) { return parse_json(text, "file"); }
-// By value: CHECK_EQ binds a reference, which would outlive the Json.
+// Returns by value: CHECK_EQ binds a reference, which would outlive the Json.
 static std::optional<int64_t> integer_of(const std::string& text) { return parse(text).integer(); }
 static double number_of(const std::string& text) { return parse(text).number()->value; }
 static std::string string_of(const std::string& text) { return *parse(text).string(); }

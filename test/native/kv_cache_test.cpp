@@ -33,7 +33,7 @@ TEST("kv cache: a beginning that was computed once is found, up to the last full
   compute(cache, first, tokens, 0, 400);
   CHECK_EQ(cache.reuse(second, tokens, 399, ""), int64_t(384));
   CHECK_EQ(cache.stats(kKvFull).shared, 6);
-  CHECK_EQ(cache.stats(kKvWindow).shared, 2);  // only what the next query sees
+  CHECK_EQ(cache.stats(kKvWindow).shared, 2);  // only the tokens that the next query sees
   CHECK_EQ(second.table[kKvWindow][3], -1);
   CHECK(second.table[kKvFull][5] == first.table[kKvFull][5]);
   cache.release(first);
@@ -72,7 +72,7 @@ TEST("kv cache: window pages behind the window are given up, and a long sequence
   CHECK_EQ(held, 3);  // the window before the last chunk, and the chunk
   CHECK_EQ(cache.stats(kKvFull).free, 4);
   cache.release(pages);
-  // Its end is still there: the next turn of a conversation computes only what is new.
+  // Its end is still cached: the next turn of a conversation computes only the new tokens.
   SequencePages next;
   CHECK_EQ(cache.reuse(next, tokens, int64_t(tokens.size()) - 1, ""), int64_t(59 * 64));
   cache.release(next);
@@ -86,7 +86,7 @@ TEST("kv cache: the least recently used page goes first, and what hangs on it is
   cache.release(pages);
   compute(cache, pages, b, 0, 128);
   cache.release(pages);
-  CHECK_EQ(cache.reuse(pages, a, 128, ""), int64_t(128));  // a is the younger one now
+  CHECK_EQ(cache.reuse(pages, a, 128, ""), int64_t(128));  // a is now used more recently
   cache.release(pages);
   compute(cache, pages, c, 0, 128);
   cache.release(pages);
@@ -121,7 +121,8 @@ TEST("kv cache: too few pages take nothing") {
   cache.release(first);
 }
 
-// What each page holds is written down beside the cache, as memory would; every sequence must find its own tokens there.
+// The test records the contents of each page, like the memory would hold them. Every sequence must find its tokens
+// there.
 TEST("kv cache: 20,000 random steps never lose a page nor mix up what pages hold") {
   std::mt19937 random(1);
   KvCache cache({24, 14}, kWindow);
@@ -160,7 +161,7 @@ TEST("kv cache: 20,000 random steps never lose a page nor mix up what pages hold
       }
       for (int64_t i = 0; i < end; ++i) {
         for (int g = 0; g < kKvGroups; ++g) {
-          if (g == kKvWindow && i + kWindow <= it.computed) continue;  // out of every coming query's sight
+          if (g == kKvWindow && i + kWindow <= it.computed) continue;  // outside the window of all later queries
           const int32_t page = it.pages.table[g][size_t(i / kPageTokens)];
           if (page < 0 || memory[g][size_t(page)][size_t(i % kPageTokens)] != it.tokens[size_t(i)]) {
             test::fail(__FILE__, __LINE__, str("step ", step, ": token ", i, " of group ", g, " is lost"));

@@ -1,5 +1,5 @@
-// Files that are read while something happens to them. pread is this executable's own: it can be short, interrupted or
-// broken, as the system's is once in a long while.
+// Files that change or fail while they are read. This executable replaces pread: it can be short, interrupted or
+// broken, as the system's pread rarely is.
 #include "native/base/mapped_file.h"
 
 #include <sys/stat.h>
@@ -27,7 +27,7 @@ static std::string pattern(size_t bytes) {
 static std::string read(const MappedFile& file, size_t offset, size_t bytes) {
   std::string text(bytes + 1, '?');
   file.read(offset, bytes, text.data());
-  CHECK_EQ(text.back(), '?');  // nothing is written behind
+  CHECK_EQ(text.back(), '?');  // nothing is written past the end
   text.pop_back();
   return text;
 }

@@ -1,4 +1,4 @@
-// Files that are shortened under those who have mapped them.
+// Files that become shorter while they are mapped.
 #include "native/base/mapping.h"
 
 #include <fcntl.h>
@@ -51,12 +51,12 @@ TEST("mapping: what has been cut off is zeros, and said to have gone; other file
   const auto file = MappedFile::open(folder / "file"), again = MappedFile::open(folder / "file"),
              other = MappedFile::open(folder / "other");
   std::filesystem::resize_file(folder / "file", 3 * page);
-  file->check();  // nobody has noticed yet
+  file->check();  // not detected yet
   CHECK_EQ(sum_of(*file, 0, 3 * page), 3 * page * 'a');
   file->check();
   CHECK_EQ(sum_of(*file, 5 * page, 6 * page), 0u);
   CHECK_THROWS(Code::kModelFormat, str("pages of ", folder / "file", " have gone"), file->check());
-  CHECK_EQ(sum_of(*file, 0, size), 3 * page * 'a');  // before the page that was touched, and behind it
+  CHECK_EQ(sum_of(*file, 0, size), 3 * page * 'a');  // the pages before and after the touched one
   again->check();
   CHECK_EQ(sum_of(*again, 0, size), 3 * page * 'a');
   CHECK_THROWS(Code::kModelFormat, str("; it had ", size, " bytes when it was opened"), again->check());
@@ -85,7 +85,7 @@ TEST("mapping: many threads meet what has gone, and a place that is used again b
   }
 }
 
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // which report it in their own way
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // they report it themselves
 TEST("mapping: a bus error of somebody else's ends the process, as it would without us") {
   const TempFolder folder;
   write_bytes(folder / "file", "abc");
@@ -142,7 +142,7 @@ TEST("mapping: an engine whose checkpoint is shortened ends with an error, and t
   harness.wait_for_ends(2);
   CHECK(harness.outcomes[2].failed && harness.outcomes[2].code == Code::kModelFormat);
   CHECK(harness.outcomes[2].message.find(str("pages of ", weights, " have gone")) != std::string::npos);
-  CHECK_EQ(harness.outcomes[2].tokens.size(), 0u);  // nothing that was computed from zeros is told
+  CHECK_EQ(harness.outcomes[2].tokens.size(), 0u);  // no result of zeros is reported
 }
 
 TEST("mapping: an engine whose checkpoint is overwritten ends with an error before it tells a token of it") {
@@ -156,7 +156,7 @@ TEST("mapping: an engine whose checkpoint is overwritten ends with an error befo
     return harness.outcomes[id];
   };
   {
-    // Another file of the same name is none of ours.
+    // Another file of the same name is not mapped by us.
     Harness harness(small_options(), model.c_str());
     const std::vector<int32_t> tokens = say(harness, 1).tokens;
     write_bytes(weights + ".new", std::string(bytes.size(), 'x'));

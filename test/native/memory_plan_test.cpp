@@ -1,4 +1,4 @@
-// What a machine without a GPU can hold, decided without loading anything.
+// The memory plan of a machine without a GPU, without loading anything.
 #include "native/engine/memory_plan.h"
 
 #include "kernels/cpu/dispatch.h"
@@ -28,7 +28,7 @@ TEST("memory_plan: what copies in Q8 take is known before they are made") {
   const Config config = checkpoint->config;
   const uint64_t planned = packed_bytes(config, backend.packer());
   CHECK_EQ(plan_memory(config, {}, backend).weights_bytes, planned);
-  CHECK(planned > uint64_t(config.vocab) * config.hidden * 2);  // embedding and head, at a byte and more
+  CHECK(planned > uint64_t(config.vocab) * config.hidden * 2);  // embedding and head, at more than a byte
   pack_model(config, checkpoint->tensors, backend.packer(), [](size_t, size_t) {});
   CHECK_EQ(uint64_t(backend.packer().packed_bytes()), planned);
 }

@@ -1,4 +1,4 @@
-// The file of packed weights: what is written is what is mapped, and whatever else lies there is told from it.
+// The file of packed weights: the mapped contents are the written ones, and other files in its place are recognised.
 #include "native/base/packed_file.h"
 
 #include <fcntl.h>

@@ -10,7 +10,7 @@
 
 namespace {
 
-// Calls of one kind: which of them are refused now, and how many were.
+// Calls of one kind: the range that is refused now, and the number of refused calls.
 struct Calls {
   std::atomic<bool> watched{false};
   std::atomic<int64_t> first{0}, last{0}, seen{0}, refused{0};
@@ -37,7 +37,7 @@ std::atomic<bool> mine_count{false};
 
 }  // namespace
 
-// Every form that shares a delete: AddressSanitizer has forms of its own, whose memory must not come to this delete.
+// Every form that uses this delete. AddressSanitizer has further forms, whose memory must not reach this delete.
 void* operator new(size_t bytes, const std::nothrow_t&) noexcept {
   if (mine_count.load(std::memory_order_relaxed) == is_mine && memory.refuse()) return nullptr;
   return std::malloc(bytes > 0 ? bytes : 1);

@@ -1,16 +1,16 @@
-// What the system refuses while one of these lives. The test executable has an operator new, an mmap and a pthread_create
-// of its own (see test/CMakeLists.txt).
+// Calls that the system refuses during the lifetime of one of these. The test executable replaces operator new, mmap
+// and pthread_create (see test/CMakeLists.txt).
 #pragma once
 #include <cstdint>
 
 namespace oss::test {
 
-// Of its kind, calls [first, last) are refused, counted from 0.
+// Refuses calls [first, last) of its kind, counted from 0.
 struct Refused {
   int64_t first = 0, last = INT64_MAX;
 };
 
-// Whose allocations count: those of the thread that makes it, or those of all others.
+// Whose allocations count: those of the thread that creates it, or those of all other threads.
 enum class Whose { kMine, kOthers };
 
 class RefusedMemory {  // operator new; one at a time

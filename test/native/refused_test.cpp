@@ -1,4 +1,4 @@
-// Whatever the system refuses, wherever: an error that says so, nothing left behind, and everybody else goes on.
+// Refusals by the system at any place: the error names them, no resource leaks, and all other requests continue.
 #include "native/base/refused.h"
 
 #include <sys/resource.h>
@@ -30,7 +30,7 @@ int count_entries(const char* folder) {
 }
 int open_files() { return count_entries("/proc/self/fd"); }
 
-// A thread that has been joined leaves /proc a moment later.
+// A joined thread leaves /proc a moment later.
 bool has_threads(int expected) {
   for (int i = 0; i < 200 && count_entries("/proc/self/task") != expected; ++i) {
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
@@ -55,7 +55,7 @@ std::unique_ptr<Engine> load(const std::string& model, int threads) {
   return std::make_unique<Engine>(path_of(model), options, [](const LoadProgress&) {}, [] { return false; });
 }
 
-// Dense at the beginning, then ever wider, for what has thousands of places to fail at.
+// Every place at the beginning, then in growing steps, for code with thousands of places that can fail.
 int64_t next_place(int64_t place) { return place < 40 ? place + 1 : place + place / 9; }
 
 }  // namespace
@@ -81,7 +81,7 @@ TEST("refused: a pool whose k-th thread cannot be made joins the others and says
 
 TEST("refused: an engine whose k-th thread cannot be made") {
   const int before = count_entries("/proc/self/task");
-  constexpr int kThreads = 5;  // four of the pool, and the engine's own
+  constexpr int kThreads = 5;  // four of the pool, and the engine's
   for (int made = 0; made < kThreads; ++made) {
     const RefusedThreads refused({.first = made});
     const char* what = made < kThreads - 1 ? "5 threads were wanted" : "a thread for gpt-oss engine";
@@ -117,7 +117,7 @@ TEST("refused: threads of a bandwidth measurement") {
 }
 
 TEST("refused: without a thread to build the vocabulary's trie, whoever needs it builds it") {
-  constexpr int kVocab = 4321;  // nobody else's
+  constexpr int kVocab = 4321;  // not used by any other test
   const int32_t end = 300;
   const RefusedThreads refused({});
   const auto constraint =
@@ -133,7 +133,7 @@ TEST("refused: loading without the k-th piece of memory leaves nothing behind") 
     for (int64_t place = 0;; place = next_place(place)) {
       const RefusedMemory refused(Whose::kMine, {.first = place, .last = place + 1});
       const auto error = error_of([&] { load(model, 2)->close(); });
-      // What asked may do without; no other error may come of it.
+      // Only optional memory was refused; no other error may follow.
       if (error && error->code() != Code::kOutOfMemory)
         fail(__FILE__, __LINE__, str(model, " ", place, ": ", error->what()));
       if (refused.refusals() == 0) {
@@ -213,12 +213,12 @@ TEST("refused: a draw without the k-th piece of memory leaves the logits as they
 
 namespace {
 
-// Requests of every kind at once, and what each of them gives when nothing is refused.
+// Requests of every kind at once, and their results without refusals.
 struct Crowd {
   static constexpr uint64_t kPlain = 1, kChoices = 2, kLogits = 3, kProcessed = 4, kConstrained = 5, kLong = 6,
                             kCompiled = 7, kScript = 8;
 
-  // Each round has a constraint that no round before had compiled, of the same meaning.
+  // Each round has a constraint that was not compiled before, with the same meaning.
   static std::vector<Request> requests(int64_t round) {
     std::vector<Request> all;
     all.push_back(request(kPlain, prompt_of(1, 70), 12));
@@ -265,12 +265,12 @@ bool is_over(const Harness& harness, const Request& request) {
   return ends == request.choices;
 }
 
-// Submits them and waits until each is over or the engine has ended; false when that does not come.
+// Submits the requests, and waits until each has ended or the engine has ended. Returns false at a timeout.
 bool run(Harness& harness, const std::vector<Request>& requests) {
   for (const Request& request : requests) {
     try {
       harness.submit(request);
-    } catch (const Error& error) {  // the requests before have ended it
+    } catch (const Error& error) {  // an earlier request has ended it
       if (error.code() != Code::kClosed) throw;
     }
   }
@@ -293,7 +293,7 @@ std::unique_ptr<Harness> harness_of_one_thread() {
   return std::make_unique<Harness>(options);
 }
 
-// Runs the crowd while calls [place, ...) of a kind are refused, for every place, until none is reached.
+// Runs the crowd while calls [place, ...) of a kind are refused, for every place, until no call is refused.
 template <typename MakeRefused>
 void refuse_at_every_place(const char* what, bool isolates, const MakeRefused& refuse) {
   static int64_t round = 0;
@@ -332,7 +332,7 @@ void refuse_at_every_place(const char* what, bool isolates, const MakeRefused& r
     if (ending) {
       CHECK_THROWS(Code::kClosed, "the engine has ended: ", harness->submit(request(9, prompt_of(1, 3), 1)));
     } else {
-      // Whoever comes afterwards finds an engine that works, with every page.
+      // Later requests find a working engine with all pages.
       harness->outcomes.clear();
       CHECK(run(*harness, {request(Crowd::kPlain, prompt_of(1, 70), 12)}));
       CHECK(harness->outcomes[Crowd::kPlain].tokens == undisturbed->outcomes[Crowd::kPlain].tokens);
@@ -359,7 +359,7 @@ TEST("refused: without any memory from the k-th piece on, the engine ends and sa
 }
 
 TEST("refused: the k-th mapping of a step") {
-  // Each buffer grows to the largest step, so a fresh engine for each place.
+  // Each buffer grows to the largest step, so each place needs a fresh engine.
   const std::vector<Request> crowd = Crowd::requests(0);
   int64_t failures = 0;
   for (int64_t place = 0;; ++place) {
@@ -370,7 +370,7 @@ TEST("refused: the k-th mapping of a step") {
       CHECK(run(*harness, crowd));
       reached = refused.refusals() > 0;
     }
-    CHECK(!harness->engine->ending());  // what is refused to a step may suffice for its parts
+    CHECK(!harness->engine->ending());  // a step may be refused, and its parts succeed
     for (const auto& [id, outcome] : harness->outcomes) failures += outcome.failed;
     harness->outcomes.clear();
     CHECK(run(*harness, {request(Crowd::kPlain, prompt_of(1, 70), 12)}));
@@ -383,7 +383,7 @@ TEST("refused: the k-th mapping of a step") {
 
 TEST("refused: mappings that stay refused fail the requests that need them, and later ones run") {
   const std::unique_ptr<Harness> harness = harness_of_one_thread();
-  CHECK(run(*harness, {request(1, prompt_of(1, 3), 3)}));  // its buffers are there
+  CHECK(run(*harness, {request(1, prompt_of(1, 3), 3)}));  // its buffers are allocated
   {
     const RefusedMappings refused({});
     harness->outcomes.clear();

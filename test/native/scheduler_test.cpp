@@ -1,5 +1,6 @@
-// The scheduler and the KV cache under random load, with a virtual clock and a model that is nothing but the memory of the
-// pages: what it says next is a hash of the tokens it finds there. So a lost, mixed up or unwritten page changes a word.
+// The scheduler and the KV cache under random load, with a virtual clock. The fake model consists only of the memory of
+// the pages. Its next token is a hash of the tokens it finds there, so a lost, mixed up or unwritten page changes a
+// token.
 #include "native/engine/scheduler.h"
 
 #include <random>
@@ -154,10 +155,10 @@ TEST("scheduler: deep in a prompt, fewer tokens of it come beside the next token
   CHECK_EQ(step(world), "1:1/1 2:32/0");  // each of them takes twice as long
   CHECK_EQ(step(world), "1:1/1 2:25/0");
   CHECK_EQ(step(world), "1:1/1 2:22/0");
-  // Not less than a twelfth is computed at once.
+  // At least a twelfth is computed at once.
   for (int i = 0; i < 100 && world.said_plan.find(" 2:5/0") == std::string::npos; ++i) world.step();
   CHECK_EQ(world.said_plan, "1:1/1 2:5/0");
-  // What that leaves of the time is for the next prompt.
+  // The rest of the time goes to the next prompt.
   world.add(words(3, 100), 3);
   CHECK_EQ(step(world), "1:1/1 2:5/0 3:10/0");
   for (int i = 0; i < 2000 && !world.empty(); ++i) world.step();
@@ -195,13 +196,13 @@ TEST("scheduler: a step ahead has the next token of everybody who can go on, wha
   CHECK(parts.size() == 1 && parts[0].sequence == second);
   CHECK_EQ(world.scheduler.plan_ahead(parts).size(), size_t(1));
   first->paused = false;
-  CHECK(world.scheduler.plan_ahead(parts).empty());  // it goes on with the step after this one
+  CHECK(world.scheduler.plan_ahead(parts).empty());  // it continues in the step after this one
 
   parts = world.scheduler.plan(world.now);
-  // Somebody waits, for a place: that comes when one of these ends, and not before.
+  // A request waits for a place: the place is free when one of these ends, and not before.
   Sequence* third = world.add(words(3, 2), 10);
   CHECK_EQ(world.scheduler.plan_ahead(parts).size(), size_t(2));
-  third->processing = true;  // it had one, and its logits may come back now
+  third->processing = true;  // it had a place, and its logits may come back now
   CHECK(world.scheduler.plan_ahead(parts).empty());
   third->processing = false;
   parts[0].sequence = nullptr;
@@ -234,7 +235,7 @@ TEST("scheduler: of equal prompts that arrive together, the later ones find what
   World world({.max_sequences = 8, .max_tokens = 128, .max_rows = 8}, {64, 64});
   for (int i = 0; i < 6; ++i) world.add(words(1, 200), 5);
   while (!world.empty()) world.step();
-  CHECK(world.all_tokens <= 200 + 5 * (200 - 128) + 6 * 5);  // apart they would be 6 times 200
+  CHECK(world.all_tokens <= 200 + 5 * (200 - 128) + 6 * 5);  // separately they would be 6 times 200
   CHECK_EQ(world.finished.size(), size_t(6));
   world.check_no_leaks();
 }
@@ -267,10 +268,10 @@ TEST("scheduler: higher priority first, first come inside one, and waiting count
 TEST("scheduler: whoever waits starts before all that came 60 seconds after it, whatever their priorities") {
   const struct {
     int patient, urgent;
-    int least_seconds;  // that the urgent ones come first
+    int least_seconds;  // for which the urgent requests come first
   } cases[] = {{0, 5, 4}, {0, 1000, 29}, {-1000, 1000, 58}};
   for (const auto& c : cases) {
-    // One comes in each step, and one is served.
+    // One request arrives in each step, and one is served.
     World world({.max_sequences = 1, .max_tokens = 64, .max_rows = 8}, {64, 64});
     world.add(words(1, 5), 1, c.patient);
     while (world.finished.empty() || world.finished.back().first != 1) {
@@ -284,7 +285,7 @@ TEST("scheduler: whoever waits starts before all that came 60 seconds after it, 
 }
 
 TEST("scheduler: nobody loses its pages to those who came 60 seconds after it, whatever their priorities") {
-  // Two fit, until both have grown: then one of them gives way.
+  // Two fit until both have grown; then one of them is preempted.
   World world({.max_sequences = 2, .max_tokens = 256, .max_rows = 8}, {7, 7});
   Sequence* patient = world.add(words(1, 150), 100, -1000);
   const auto give_way = [&] {
@@ -302,7 +303,7 @@ TEST("scheduler: nobody loses its pages to those who came 60 seconds after it, w
     const bool is_over =
         std::any_of(world.finished.begin(), world.finished.end(), [](auto& f) { return f.first == 1; });
     if (is_over) break;
-    // The urgent ones never end: two wait at any time, and all have just come.
+    // There are always urgent requests: two wait at any time, and both have just arrived.
     while (world.scheduler.num_waiting() < 2) world.add(words(2, 150), 100, 1000);
     world.step();
   }
@@ -329,7 +330,8 @@ TEST("scheduler: tenants take turns, and share the places") {
   while (!world.empty()) world.step();
   CHECK_EQ(world.finished_tenants, "abcabcabcabc");
 
-  // Of six places two each, though a came first and has more; what b and c do not use is for a.
+  // Of six places each tenant gets two, though a was first and has more requests. Places that b and c do not use go to
+  // a.
   World places({.max_sequences = 6, .max_tokens = 64, .max_rows = 8}, {64, 64});
   for (int i = 0; i < 20; ++i) places.add(words(i, 5), 200 + i, 0, "", 1, "a");
   for (int i = 0; i < 3; ++i) places.add(words(i, 5), 100 + i, 0, "", 1, "b");
@@ -349,7 +351,7 @@ TEST("scheduler: tenants take turns, and share the places") {
 TEST("scheduler: between tenants, priority is worth no more than 60 seconds either") {
   World world({.max_sequences = 1, .max_tokens = 64, .max_rows = 8}, {64, 64});
   world.add(words(1, 5), 1, -1000, "", 1, "patient");
-  // Each urgent one is of a tenant of its own.
+  // Each urgent request has a separate tenant.
   while (world.finished.empty() || world.finished.back().first != 1) {
     world.add(words(2, 5), 1, 1000, "", 1, str("urgent ", world.last_id));
     world.step();
@@ -365,7 +367,7 @@ TEST("scheduler: what stands aside for its client does not count as waiting, and
   world.step();
   world.step();
   for (Sequence* s : world.scheduler.all()) s->paused = true;
-  CHECK_EQ(world.scheduler.num_aside(), 0);  // nobody wants their places
+  CHECK_EQ(world.scheduler.num_aside(), 0);  // no request wants their places
   for (int i = 2; i < 5; ++i) world.add(words(i, 5), 50, 0, "", 1, "b");
   std::vector<Scheduler::Part> parts = world.scheduler.plan(world.now);
   CHECK(parts.size() == 2 && !slow->running);
@@ -378,7 +380,8 @@ TEST("scheduler: what stands aside for its client does not count as waiting, and
   parts = world.scheduler.plan(world.now);
   CHECK_EQ(world.scheduler.plan_ahead(parts).size(), size_t(2));
 
-  // One that cannot go on has a place that another one wants: no step ahead, or it would wait for long.
+  // A request that cannot continue holds a place that another one needs. So no step ahead: the other one would wait for
+  // long.
   parts[0].sequence->paused = true;
   world.add(words(6, 5), 50, 0, "", 1, "b");
   CHECK(world.scheduler.plan_ahead({parts[1]}).empty());
@@ -421,7 +424,7 @@ TEST("scheduler: a sequence that cannot go on keeps neither its place nor its pa
   for (int i = 2; i < 6; ++i) world.add(words(i, 100), 20);
   for (int i = 0; i < 500 && world.finished.size() < 4; ++i) world.step();
   CHECK_EQ(world.finished.size(), size_t(4));
-  CHECK(!world.step());  // only the paused one is left
+  CHECK(!world.step());  // only the paused request is left
   slow->paused = false;
   while (!world.empty()) CHECK(world.step());
   CHECK_EQ(world.finished.size(), size_t(5));
@@ -443,7 +446,7 @@ TEST("scheduler: a request whose constraint is compiled holds up nobody, and kee
   }
   const std::vector<std::pair<uint64_t, int>> order = {{1, 0}, {2, 0}, {3, 0}};
   CHECK(world.finished == order);
-  // While it is compiled, those behind it run.
+  // While it is compiled, the requests behind it run.
   Sequence* slow = world.add({4, 5, 6}, 2);
   slow->compiling = true;
   world.add({7, 8, 9}, 2);

@@ -38,7 +38,7 @@ uint64_t fnv1a(const std::vector<uint8_t>& bytes) {
   return hash;
 }
 
-// Whoever changes these numbers makes other models of the same name: no measurement before compares with one after.
+// A change of these numbers makes other models with the same name: earlier and later measurements are not comparable.
 TEST("synthetic: the first bytes of each kind never change") {
   CHECK_EQ(fnv1a(values<uint8_t>(source(kSyntheticNormal, 0.0186f), 4096)), 6910583335301490463u);
   CHECK_EQ(fnv1a(values<uint8_t>(source(kSyntheticNorm, 0.15f), 4096)), 2511888811537376918u);
@@ -157,7 +157,7 @@ TEST("synthetic: each tensor and each seed has bytes of its own") {
   CHECK(bytes != values<uint8_t>(one->tensor("model.layers.1.mlp.experts.down_proj_blocks"), 256));
 }
 
-// Share of the pairs that the four most loaded of 32 experts take, for router logits that are normal over tokens.
+// The share of pairs for the four most loaded of 32 experts, with router logits that are normal over tokens.
 double share_of_four(const Checkpoint& checkpoint) {
   constexpr size_t kTokens = 2000, kTop = 4;
   const size_t experts = size_t(checkpoint.config.num_experts);

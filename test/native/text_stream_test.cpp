@@ -23,7 +23,7 @@ int32_t token_of(std::string_view bytes) {
   return int32_t(id);
 }
 
-// All that a stream gives out, and "#" where it stopped.
+// The whole output of a stream, with "#" where it stopped.
 struct Reader {
   explicit Reader(const Strings& stops) : stream(make_stop_strings(stops)) {}
   void push(int32_t token) {
@@ -113,7 +113,7 @@ TEST("text stream: stop strings") {
   CHECK_EQ(read({"a", "a", "a"}, "ba"), "b#");
   CHECK_EQ(read({"€uro", "¢"}, "ĥ€ur €ura\xE2\x82 ¥¢"), "ĥ€ur €ura\uFFFD ¥#");
   CHECK_EQ(read({"abc"}, "ab"), "ab");
-  CHECK_EQ(read({"a\uFFFD"}, "xa\xE2\x82z"), "x#");  // found in the text, where it can be seen
+  CHECK_EQ(read({"a\uFFFD"}, "xa\xE2\x82z"), "x#");  // found in the text that the caller sees
   CHECK_EQ(read({"a\uFFFD"}, "xa\xE2\x82"), "x");    // at the end, too
   CHECK_EQ(read({std::string("\0\n", 2)}, std::string("a\0b\0\nc", 6)), std::string("a\0b#", 4));
 }
@@ -154,7 +154,7 @@ TEST("text stream: refuses stop strings that cannot be") {
   CHECK(make_stop_strings({std::string(65536, 'a')}) != nullptr);
 }
 
-// Moves 64 GB when a token costs as much as what is held back.
+// This would move 64 GB if a token cost as much as the held text.
 TEST("text stream: the longest stop string, almost complete at every token") {
   constexpr size_t kLength = 65536, kTokens = 1000000;
   TextStream stream(make_stop_strings({std::string(kLength - 1, 'a') + "b"}));
@@ -183,7 +183,7 @@ Match find_first(const std::string& text, const Strings& stops) {
   return {};
 }
 
-// The longest end of the text with which a stop string begins.
+// The longest end of the text that begins a stop string.
 size_t naive_held(const std::string& text, const Strings& stops) {
   size_t held = 0;
   for (const std::string& stop : stops) {

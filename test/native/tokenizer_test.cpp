@@ -1,4 +1,4 @@
-// The tokenizer's core. test/lib/tokenizer/tokenizer.test.ts goes through the same goldens by way of the binding, and compares
+// The tokenizer's core. test/lib/tokenizer/tokenizer.test.ts runs the same goldens through the binding, and compares
 // with another tokenizer on random texts.
 #include "native/tokenizer/tokenizer.h"
 
@@ -32,7 +32,7 @@ std::string split(std::string_view text) {
   return out;
 }
 
-// Byte-pair merges as the definition says them, quadratic and obvious.
+// Byte-pair merges exactly by the definition: quadratic and simple.
 Ids merge_slowly(const std::string& piece) {
   const Vocabulary& vocabulary = Vocabulary::get();
   const auto find = [&](const std::string& part) {
@@ -174,7 +174,7 @@ TEST("bpe: short and long pieces merge as the definition says") {
 TEST("bpe: a remembered piece is what it was, also after others took its place") {
   std::mt19937 random(2);
   std::vector<std::string> pieces;
-  for (int i = 0; i < 30000; ++i) {  // more than are remembered; lengths on both sides of what is
+  for (int i = 0; i < 30000; ++i) {  // more than the cache holds; lengths on both sides of its limit
     std::string piece(2 + random() % 33, ' ');
     for (char& letter : piece) letter = char('a' + random() % 4);
     pieces.push_back(piece);
@@ -232,7 +232,7 @@ TEST("vocabulary: no text has fewer tokens than its bytes say") {
     for (int i = 0; i < 20000; ++i) text += letters[random() % letters.size()];
     CHECK(least(text) <= encode(text).size());
   }
-  // Long before its merges, a piece of letters is known not to fit: their tokens are short.
+  // A piece of letters is known not to fit long before its merges, because tokens of letters are short.
   CHECK_EQ(least(std::string(128, ' ')), size_t(1));
   CHECK(least(std::string(27'000'000, 'q')) > 131072);
 }

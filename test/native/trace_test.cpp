@@ -116,7 +116,7 @@ TEST("trace: a span lasts as long as its scope; off, it does nothing") {
 
   const std::vector<Event> events = events_of(test::read_bytes(path));
   CHECK_EQ(events.size(), 2u);
-  const Event &inner = events[0], &outer = events[1];  // in the order in which they end
+  const Event &inner = events[0], &outer = events[1];  // in the order of their ends
   CHECK_EQ(inner.name + " " + outer.name, "inner outer");
   CHECK(inner.duration_us >= 2000);
   constexpr double kRounding = 0.002;
