@@ -7,7 +7,7 @@
 
 namespace oss::test {
 
-// Memory full of NaN, of either type, behind memory that kills whoever touches it: page -1 lies there.
+// Memory full of NaN, of either type, behind memory that must not be accessed: page -1 is there.
 static Buffer nan_cache(size_t bytes, size_t page_bytes) {
   const size_t guard = (page_bytes + 65535) / 65536 * 65536;  // whole pages of any system
   void* all = mmap(nullptr, guard + bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -18,8 +18,8 @@ static Buffer nan_cache(size_t bytes, size_t page_bytes) {
   return Buffer(cache, bytes, [all, guard](void*, size_t size) { munmap(all, guard + size); });
 }
 
-// Sequences in a paged cache whose pages lie in a scrambled order, between pages full of NaN that nobody may look at.
-// The table of the other group names those.
+// Sequences in a paged cache. Their pages are in scrambled order, between pages full of NaN that must not be read. The
+// table of the other group names those pages.
 struct Paged {
   AttentionArgs args;
   std::vector<int> lengths;  // keys of each sequence
@@ -56,7 +56,7 @@ struct Paged {
     return first;
   }
 
-  // The step of these (sequence, position) pairs; the arrays live in this object.
+  // The step of these (sequence, position) pairs; this object holds the arrays.
   std::vector<int32_t> positions, sequence;
   Step step(const std::vector<std::pair<int, int>>& tokens) {
     positions.clear();
@@ -88,7 +88,7 @@ struct Paged {
                      cache.as<void>());
     return cache;
   }
-  // Gives up the pages that none of these tokens sees.
+  // Gives up the pages that are outside the window of all these tokens.
   void leave_pages(const std::vector<std::pair<int, int>>& tokens) {
     std::vector<int> first_page(lengths.size(), max_pages);
     for (const auto& [s, position] : tokens) {
@@ -130,7 +130,7 @@ struct Paged {
   }
 };
 
-// What attention runs on: every instruction set, and every unit that multiplies bf16 and has its own attention.
+// The variants of attention: every instruction set, and every unit for bf16 that has a separate attention.
 struct Variant {
   const char* name;
   const cpu::Kernels& kernels;
@@ -140,9 +140,9 @@ struct Variant {
 static std::vector<Variant> variants() {
   std::vector<Variant> all;
   for (const cpu::Kernels* kernels : cpu::available_kernels()) all.push_back({kernels->isa, *kernels, nullptr, 2e-6});
-  // A number in two bf16 is off by 2^-18.6 of itself (root of the mean square), so is what low·low would add: a product by
-  // 2^-17.8, a score of 64 of them, whose products are 0.67 in size, by 2^-18.4. Five times that, twice because
-  // probabilities and their sum are off, and as much again for the products with values: below 2^-15.
+  // A number in two bf16 is off by 2^-18.6 of its value (root mean square), and so is the dropped term low·low. So a
+  // product is off by 2^-17.8. A score of 64 products of size 0.67 is off by 2^-18.4. The bound is five times that,
+  // doubled because probabilities and their sum are off, and doubled again for the products with values: below 2^-15.
   for (const cpu::Bf16Kernels* bf16 : cpu::available_bf16_kernels()) {
     if (bf16->attention_chunk != nullptr) all.push_back({bf16->isa, *cpu::available_kernels().front(), bf16, 0x1p-15});
   }
@@ -353,7 +353,8 @@ TEST("attention: two groups of layers use two tables of one step") {
       CHECK_BITS(str(variant.name, " full"), run(backend, full, tokens, q, full_cache, sinks), full_alone);
       CHECK_BITS(str(variant.name, " window"), run(backend, window, tokens, q, window_cache, sinks), window_alone);
       const std::vector<double> expected = window.expected(tokens, q, sinks);
-      // bf16 keeps 8 bits of a value within 1; keys within 1 move a score of 64 products by less than that.
+      // bf16 keeps 8 bits of a value within 1; the error of keys within 1 changes a score of 64 products by less than
+      // that.
       CHECK_CLOSE(variant.name, window_alone.data(), expected.data(), window_alone.size(),
                   type == kKvBF16 ? 0x1p-6 : variant.tolerance, 0);
     }
@@ -403,7 +404,7 @@ TEST("attention: pages that the window has left are never touched") {
 }
 
 TEST("kv_write: bf16 is rounded to nearest, ties to even") {
-  // Ties above an even and an odd number, what is next to a tie, signs, subnormals, overflow, and what is no number.
+  // Ties above an even and an odd number, neighbours of a tie, signs, subnormals, overflow, and NaN.
   const std::vector<std::pair<float, uint16_t>> cases = {
       {0.0f, 0x0000},
       {-0.0f, 0x8000},
@@ -479,8 +480,8 @@ TEST("attention: scores far apart neither overflow nor vanish") {
     for (const Variant& variant : variants()) {
       CpuBackend backend(variant.kernels, 1, variant.bf16);
       const std::vector<float> out = run(backend, paged, tokens, q, paged.cache(backend), sinks);
-      // A score of s is off by s · 8 · 2^-24, and so is its probability; tiles are off by 250 times what queries within 2
-      // make of them.
+      // A score of s is off by s · 8 · 2^-24, and so is its probability. Tiles are off by 250 times their error for
+      // queries within 2.
       CHECK_CLOSE(variant.name, out.data(), expected.data(), out.size(),
                   variant.bf16 == nullptr ? 1000 * 8 * 0x1p-24 : 250 * variant.tolerance, 0);
     }

@@ -1,5 +1,5 @@
-// Products of bf16 activations (numerics "fast"), on every unit of this machine. References round the activations as the
-// unit does and sum in float64, so that what remains is the rounding of float32 sums.
+// Products of bf16 activations (numerics "fast"), on every unit of this machine. References round the activations like
+// the unit and sum in float64. So the remaining error is the rounding of float32 sums.
 #include "kernels/common/mxfp4.h"
 #include "test/kernels/support.h"
 
@@ -93,7 +93,7 @@ struct ExpertsProblem {
     }
     return total;
   }
-  // Σ over the chosen experts of token t, and in `scale` the size of what is summed.
+  // The sum over the chosen experts of token t; `scale` receives the size of the summed terms.
   std::vector<double> expected(int t, double& scale) const {
     std::vector<double> out(x.begin() + size_t(t) * args.hidden, x.begin() + size_t(t + 1) * args.hidden);
     std::vector<double> in;
@@ -203,7 +203,8 @@ TEST("bf16 experts: against a double loop over rounded activations; few tokens a
         const std::vector<double> row = problem.expected(t, scale);
         expected.insert(expected.end(), row.begin(), row.end());
       }
-      // An activation that float32 and float64 round to neighbours is 2^-8 of itself off: one or two of them.
+      // An activation that float32 and float64 round to different neighbours is off by 2^-8 of its value. One or two
+      // are.
       CHECK_CLOSE(str(bf16.isa, " hidden ", args.hidden, " intermediate ", args.intermediate, " tokens ", args.tokens),
                   y.data(), expected.data(), y.size(), 0x1p-8 * scale, 0);
       double squares = 0, sizes = 0;

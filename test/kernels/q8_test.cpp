@@ -1,5 +1,5 @@
 // Dense weights in Q8: how they are made, and products with them on every instruction set and unit of this machine.
-// References sum the quantised values in float64, so that what remains is the rounding of float32 sums.
+// References sum the quantised values in float64. So the remaining error is the rounding of float32 sums.
 #include "kernels/common/q8.h"
 
 #include <array>
@@ -52,7 +52,7 @@ struct Problem {
         weights(random_bf16(size_t(shape.out) * shape.in, 4, 0.1f)),
         w(*cpu::available_kernels().front(), weights) {}
 
-  // fast: activations and weights are rounded to bf16, those of a precise product to twice that.
+  // fast: activations and weights are rounded to bf16; those of a precise product have twice the bits.
   std::vector<double> expected(bool fast) const {
     std::vector<double> y;
     for (int t = 0; t < args.rows; ++t) {

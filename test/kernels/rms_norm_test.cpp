@@ -10,7 +10,7 @@ TEST("rms_norm: golden rows, tiny, zero and large") {
   for (const cpu::Kernels* kernels : cpu::available_kernels()) {
     std::vector<float> y(x.size());
     kernels->rms_norm(args, x.data(), w.data(), y.data());
-    // Row by row, for their sizes differ; 2e-6 is the golden set's tolerance.
+    // Row by row, because their sizes differ. 2e-6 is the golden set's tolerance.
     for (int t = 0; t < args.rows; ++t) {
       const size_t at = size_t(t) * args.hidden;
       CHECK_CLOSE(str(kernels->isa, " row ", t), y.data() + at, expected.data() + at, args.hidden, 0, 2e-6);

@@ -19,8 +19,8 @@ static void check_router(const SafetensorsFile& file, const std::string& name) {
 TEST("router: golden logits") { check_router(golden("router"), "plain"); }
 TEST("router: golden ties, the lower expert first") { check_router(golden("router"), "ties"); }
 
-// Of two experts the weaker weighs e / (1 + e) with e = exp(difference): what the vector exp is worth, subnormals
-// included.
+// Of two experts the weaker has weight e / (1 + e) with e = exp(difference). This measures the vector exp, including
+// subnormals.
 TEST("router: exp to 2 units in the last place over its whole range") {
   std::vector<float> logits;
   for (double difference = 0; difference > -104; difference -= 0.0103) {

@@ -1,5 +1,5 @@
-// Sampling of one row. test/lib/generation/sampling.test.ts holds it equal to the TypeScript reference on thousands of rows; here
-// are the kernels, large rows against the definition, and the properties that need no reference.
+// Sampling of one row. test/lib/generation/sampling.test.ts compares it with the TypeScript reference on thousands of
+// rows. This file tests the kernels, large rows against the definition, and properties that need no reference.
 #include "native/backend/cpu/sample_row.h"
 
 #include <algorithm>
@@ -45,7 +45,7 @@ Sampled sample(const SamplingArgs& args, std::vector<float> logits, const Sampli
 
 int draw(const SamplingArgs& args, const std::vector<float>& logits) { return sample(args, logits).token; }
 
-// How often each id is drawn at positions 0..draws-1.
+// The number of draws of each id at positions 0..draws-1.
 std::vector<int> counts(SamplingArgs args, const std::vector<float>& logits, int draws) {
   std::vector<int> count(logits.size());
   for (int position = 0; position < draws; ++position) {
@@ -164,7 +164,7 @@ TEST("sample: the same seed and position give the same token, other positions ot
   args.seed_hi = 1;  // all 64 bits of the seed count
   CHECK(draw(args, flat) != first);
   args = kNeutral;
-  args.choice = 1;  // of several completions of one prompt
+  args.choice = 1;  // different for each completion of one prompt
   CHECK(draw(args, flat) != first);
 }
 
@@ -205,7 +205,7 @@ std::vector<double> block_weights(const cpu::Kernels& kernels, const std::vector
   return sums;
 }
 
-// One logit per block, so that its sum is one weight.
+// One logit per block, so that the sum of a block is one weight.
 TEST("sample: a weight to 2^-34 over its whole range, and 1 for the highest") {
   const double top = 7.25;
   std::vector<float> x(128 * 4001, -kInf);
@@ -257,7 +257,7 @@ double uniform(const SamplingArgs& args) {
   return (double(random.x >> 5) * 0x1p26 + double(random.y >> 6)) * 0x1p-53;
 }
 
-// The definition in lib/generation/sampling.ts, executed literally; penalties and bias are not in it.
+// The definition in lib/generation/sampling.ts, executed literally, without penalties and bias.
 Sampled by_definition(const SamplingArgs& args, const std::vector<float>& logits, int top_logprobs) {
   const auto clamped = [&](int id) { return std::min(logits[size_t(id)], kMax); };
   std::vector<int> finite, kept;
@@ -313,7 +313,7 @@ void check_by_definition(const std::string& what, const SamplingArgs& args, std:
         str(kernels->isa, ", ", what, " of ", logits.size(), ", temperature ", args.temperature, ", top_k ", args.top_k,
             ", top_p ", args.top_p, ", min_p ", args.min_p, ", position ", args.position, ", top ", top);
     if (got.token != expected.token) fail(__FILE__, __LINE__, str(where, ": ", got.token, ", not ", expected.token));
-    // 2^-34 in the sum and the rounding to float; the sum here is off by 2^-53 per addition.
+    // An error of 2^-34 in the sum, and the rounding to float; the sum here is off by 2^-53 per addition.
     const auto near = [&](float a, float b) { return a == b || std::fabs(a - b) <= 1.2e-10 + 1.2e-7 * std::fabs(b); };
     if (!near(got.logprob, expected.logprob)) {
       fail(__FILE__, __LINE__, str(where, ": logprob ", got.logprob, ", not ", expected.logprob));
@@ -365,7 +365,7 @@ TEST("sample: large rows are drawn from by definition, on every instruction set"
   }
 }
 
-// The draw falls among tokens that weigh less than what a kernel's sum may be off: then the literal sums decide.
+// The draw falls among tokens whose weight is below the error of a kernel's sum: then the literal sums decide.
 TEST("sample: a draw that the kernel's accuracy cannot decide is decided by definition") {
   const int vocab = 201088;
   SamplingArgs args = kNeutral;
@@ -380,10 +380,10 @@ TEST("sample: a draw that the kernel's accuracy cannot decide is decided by defi
     const int token = draw(args, logits);
     among += token > 0 && token < vocab - 1;
   }
-  CHECK(among >= 4);  // the rounding of the first logit may be more than all dust
+  CHECK(among >= 4);  // the rounding of the first logit can exceed the weight of all small tokens
 }
 
-// The token that is highest after penalties and bias, and the log probability of the logits themselves.
+// The highest token after penalties and bias, with the log probability of the original logits.
 Sampled greedy(SamplingArgs args, const std::vector<float>& logits, const Seen& seen, const Biases& bias) {
   args.temperature = 0;
   return sample(args, logits, {.seen = seen, .bias = bias, .top_logprobs = 0});
@@ -394,7 +394,7 @@ TEST("sample: the repetition penalty moves every token seen towards less, whatev
   args.repetition_penalty = 2;
   CHECK_EQ(greedy(args, {3, 2, 1}, {{0, 0}}, {}).token, 1);        // 1.5
   CHECK_EQ(greedy(args, {3, 1.5f, 1}, {{0, 1}}, {}).token, 0);     // a tie: the lowest id
-  CHECK_EQ(greedy(args, {3, 1.25f, 1}, {{0, 9}}, {}).token, 0);    // once, however often it was seen
+  CHECK_EQ(greedy(args, {3, 1.25f, 1}, {{0, 9}}, {}).token, 0);    // counts once, even if it was seen often
   CHECK_EQ(greedy(args, {-1, -1.5f, -3}, {{0, 0}}, {}).token, 1);  // -2
   CHECK_EQ(greedy(args, {0, -1}, {{0, 1}}, {}).token, 0);
   CHECK_EQ(greedy(args, {kNan, -kInf, -3}, {{0, 1}, {1, 1}, {2, 1}}, {}).token, 2);
@@ -439,11 +439,11 @@ TEST("sample: only what is allowed is drawn, whatever penalties and bias say; th
   CHECK(std::fabs(greedy_one.logprob - (3 - std::log(sum))) < 1e-5);
   CHECK_EQ(drawn(0b00011, {}, 0).token, 1);
   CHECK_EQ(drawn(0b00011, bias, 1).token, 0);
-  CHECK_EQ(drawn(0b00010, bias, 1).token, 1);  // banned, and all there is
+  CHECK_EQ(drawn(0b00010, bias, 1).token, 1);  // banned, but the only allowed token
   CHECK_EQ(drawn(0b11010, {{1, -kInf}, {3, -kInf}, {4, -kInf}}, 0).token, 1);
 }
 
-// Few tokens are drawn from by themselves, many in their places: both are the row with the others banned.
+// Few allowed tokens are drawn by a separate path, many in place. Both must equal the row with the other tokens banned.
 TEST("sample: what is allowed is drawn as if the others were banned one by one") {
   std::mt19937 random(5);
   std::normal_distribution<float> normal(0, 2.5f);
@@ -479,7 +479,7 @@ TEST("sample: a bias is added, -inf bans, and the log probability stays the mode
   CHECK_EQ(biased.token, 2);
   CHECK(std::fabs(biased.logprob - std::log(0.2f)) < 1e-6);
   CHECK_EQ(greedy(kNeutral, logits, {}, {{0, -kInf}}).token, 1);
-  CHECK_EQ(greedy(kNeutral, logits, {}, {{0, -1}, {0, 1}, {1, 0.25f}}).token, 0);  // two of one token: both
+  CHECK_EQ(greedy(kNeutral, logits, {}, {{0, -1}, {0, 1}, {1, 0.25f}}).token, 0);  // two biases of one token add up
   for (SamplingArgs args = kNeutral; args.position < 100; ++args.position) {
     const Biases bans = {{0, -kInf}, {1, -kInf}};
     CHECK_EQ(sample(args, logits, {.seen = {}, .bias = bans, .top_logprobs = 0}).token, 2);
@@ -488,7 +488,7 @@ TEST("sample: a bias is added, -inf bans, and the log probability stays the mode
   const Sampled none = sample(kNeutral, logits, {.seen = {}, .bias = all, .top_logprobs = 3});
   CHECK_EQ(none.token, 0);
   CHECK(std::fabs(none.logprob - std::log(0.5f)) < 1e-6);
-  CHECK_EQ(none.top.size(), size_t(3));  // of the raw logits too
+  CHECK_EQ(none.top.size(), size_t(3));  // of the raw logits, too
 }
 
 TEST("sample: logits are what they were afterwards, bit for bit") {

@@ -1,4 +1,4 @@
-// What the kernel tests share: golden tensors, repeatable random numbers, a CPU backend per instruction set.
+// Shared by the kernel tests: golden tensors, repeatable random numbers, a CPU backend per instruction set.
 #pragma once
 #include <bit>
 #include <cmath>
@@ -49,7 +49,7 @@ inline std::vector<uint8_t> random_bytes(size_t n, uint32_t seed, int least = 0,
   return values;
 }
 
-// The rounding error that a float32 sum of n products may show, relative to the largest result: random signs let errors
+// The possible rounding error of a float32 sum of n products, relative to the largest result: with random signs, errors
 // of 2^-24 each grow like the square root.
 inline double sum_tolerance(int n) { return std::sqrt(double(n)) * 0x1p-24; }
 
@@ -70,7 +70,7 @@ inline void check_bits(const char* file, int line, const std::string& what, cons
 // Instruction sets with fused multiply-add agree bit for bit; "scalar" rounds twice.
 inline bool fused(const cpu::Kernels& kernels) { return std::string(kernels.isa) != "scalar"; }
 
-// Operations only read their operands, but an Operand is also what others write to.
+// Operations only read their operands, but an Operand can also be written to.
 inline Operand operand(const float* values) { return {const_cast<float*>(values)}; }
 
 inline HostTensor tensor_of(const std::string& name, DType dtype, std::vector<int64_t> shape, const void* data) {

@@ -33,7 +33,7 @@ TEST("thread_pool: every index once, for any count, grain and number of threads"
 
 TEST("thread_pool: what a call wrote is seen by the next, ten thousand times") {
   ThreadPool pool(3);
-  std::vector<int64_t> values(64);  // plain memory: a race would be seen by TSan, a lost write by the sum
+  std::vector<int64_t> values(64);  // plain memory: TSan would report a race, and the sum would show a lost write
   for (int round = 0; round < 10000; ++round) {
     pool.parallel_for(64, 4, [&](int64_t begin, int64_t end, int) {
       for (int64_t i = begin; i < end; ++i) values[i] += values[i] == round ? 1 : 1000000;

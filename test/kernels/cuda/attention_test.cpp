@@ -12,7 +12,7 @@ using cuda::DeviceStep;
 using cuda::StepCounts;
 using cuda::visible_pages;
 
-// Uniform in [-scale, scale], the same on every machine, and exact in the type of a cache.
+// Uniform in [-scale, scale], the same on every machine, and exactly representable in the cache's type.
 std::vector<double> random_values(size_t n, uint32_t seed, float scale, KvType type = kKvBF16) {
   std::mt19937 engine(seed);
   std::vector<double> values;
@@ -29,9 +29,9 @@ struct Token {
 
 int first_visible(int position, int window) { return window > 0 ? std::max(0, position - window + 1) : 0; }
 
-// Tokens of sequences whose pages lie scrambled in a cache full of NaN: only what some token of a sequence sees is
-// written, and only pages that hold such keys stand in the block table. The first `shared` pages of sequence 1 are
-// those of sequence 0.
+// Tokens of sequences with scrambled pages in a cache full of NaN. Only keys and values that some token of a sequence
+// sees are written. Only pages with such keys are in the block table. The first `shared` pages of sequence 1 are those
+// of sequence 0.
 struct Scene {
   AttentionArgs args{};
   std::vector<Token> tokens;
@@ -168,7 +168,7 @@ Expected expected(const Scene& scene, bool raw = false) {
   return result;
 }
 
-// Errors as parts of what is allowed.
+// Errors relative to the permitted errors.
 void check_within(const std::string& what, const std::vector<uint16_t>& actual, const Expected& expected) {
   CHECK_EQ(actual.size(), expected.out.size());
   std::vector<float> parts;
@@ -179,7 +179,7 @@ void check_within(const std::string& what, const std::vector<uint16_t>& actual, 
   CHECK_CLOSE(what + ", errors as parts of the bound", parts.data(), none.data(), parts.size(), 1, 0);
 }
 
-// A scene on a device, with room for more tokens than it has: what lies there stays as it was.
+// A scene on a device, with room for more tokens than it has; that room must stay unchanged.
 class Run {
  public:
   static constexpr int kSpare = 3;
@@ -206,8 +206,8 @@ class Run {
     choose(all);
   }
 
-  // The step consists of these tokens of the scene. All are singles, the last first, and all are in tiles; with
-  // `apart`, those with neighbours are in tiles and the others singles.
+  // The step consists of these tokens of the scene. All are singles, the last first, and all are in tiles. With
+  // `apart`, tokens with neighbours are in tiles, and the others are singles.
   void choose(const std::vector<int>& tokens, bool apart = false) {
     std::vector<int32_t> positions, sequence, singles;
     std::vector<uint16_t> q;
@@ -320,7 +320,7 @@ class Run {
   DeviceArray<int32_t> counters_;
 };
 
-// Both kernels against the same reference with the same bound, and thereby against each other.
+// Both kernels against the same reference with the same bound, and so also against each other.
 void check_both(CudaDevice& device, const std::string& what, const Scene& scene, const Expected& expected) {
   Run run(device, scene);
   check_within(str(device.name, " split ", what), run.split(), expected);
@@ -366,7 +366,7 @@ TEST("cuda attention: golden sinks and windows") {
         }
       }
       Expected want = expected(scene, true);
-      double worst = 0;  // of this file's reference
+      double worst = 0;  // error of this file's reference
       for (int t = 0; t < 40; ++t) {
         for (int i = 0; i < heads * kHeadDim; ++i) {
           double& ours = want.out[t * heads * kHeadDim + i];
@@ -485,7 +485,7 @@ TEST("cuda attention: sinks from none to all") {
     scene.sinks = {-1e30, 0, 20, -20, -1e30, 1, 1000, 5};
     check_both(device, name_of(scene), scene, expected(scene));
 
-    // Scores of hundreds, of which softmax leaves one or two: float32 sums err by up to 64 · 2^-24 of them.
+    // Scores of hundreds, so that softmax leaves one or two: float32 sums err by up to 64 · 2^-24 of them.
     for (double& value : scene.q) value *= 128;
     scene.sinks = {-1e30, 0, 20, 500, -1e30, 1, 1000, 5};
     Expected want = expected(scene);
@@ -519,7 +519,7 @@ TEST("cuda attention: an fp8 cache is as exact as its values") {
     const Scene pairs({.heads = 4, .kv_heads = 2, .type = kKvFP8}, at_positions({70, 600}));
     check_both(device, name_of(pairs), pairs, expected(pairs));
 
-    // Every number there is, as the only value that a token sees.
+    // Every number of the type, as the only value that a token sees.
     Scene every({.heads = 2, .kv_heads = 2, .type = kKvFP8}, at_positions({0, 0}));
     std::fill(every.sinks.begin(), every.sinks.end(), -1e30);
     std::vector<uint16_t> want;

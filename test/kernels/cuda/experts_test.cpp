@@ -9,7 +9,7 @@
 namespace oss::test {
 namespace {
 
-// One matrix of every expert as checkpoints hold it, and the values that it stands for.
+// One matrix of every expert as checkpoints hold it, and its values.
 struct RawExperts {
   int experts, rows, cols;
   std::vector<uint8_t> blocks, scales;  // [experts, rows, cols / 32, 16] and [experts, rows, cols / 32]
@@ -21,7 +21,7 @@ struct RawExperts {
     scales.resize(values / kMxBlock, 127);
     bias.resize(size_t(experts) * rows);
   }
-  // Bytes of scales in [least, most].
+  // The bytes of scales are in [least, most].
   RawExperts& randomize(uint32_t seed, int least, int most) {
     std::mt19937 random(seed);
     for (uint8_t& byte : blocks) byte = uint8_t(random());
@@ -54,7 +54,7 @@ struct RawExperts {
   }
 };
 
-// The same on a device, packed.
+// The same matrix on a device, packed.
 struct DeviceExperts {
   DeviceArray<uint8_t> codes, scales;
   DeviceArray<float> bias;
@@ -132,9 +132,9 @@ class Runner {
         gate_up_(device, layer.gate_up, cuda::kRowsGateUp),
         down_(device, layer.down, cuda::kRowsPlain) {}
 
-  // In a step with room for `capacity` tokens, 0 = no more than there are. Past them nothing is touched.
+  // In a step with room for `capacity` tokens (0: exactly the tokens). Memory past the tokens is not touched.
   std::vector<float> operator()(const StepInput& step, int capacity = 0) { return run(step, nullptr, capacity); }
-  // With the choice that the logits [tokens, experts] make: by router and experts, or by few_experts.
+  // The logits [tokens, experts] make the choice: by router and experts, or by few_experts.
   std::vector<float> routed(const StepInput& step, const std::vector<float>& logits, bool few, int capacity = 0) {
     few_ = few;
     return run(step, &logits, capacity);
@@ -162,7 +162,7 @@ class Runner {
     const auto device_logits = with_room(logits != nullptr ? *logits : std::vector<float>{}, args.experts);
     if (logits != nullptr && few_) {
       const auto again = with_room(step.x, args.hidden);
-      for (float* to : {again->data(), x->data()}) {  // counters must be as they were after the first
+      for (float* to : {again->data(), x->data()}) {  // the first launch must restore the counters
         device_.check(device_.module.few_experts(args, count.data(), device_logits->data(), normed->data(),
                                                  gate_up_.packed(), down_.packed(), scratch.data(), to, device_.stream),
                       "few_experts");
@@ -207,7 +207,7 @@ struct Reference {
   std::vector<double> x;
   double largest_term = 0;  // of weight · W2 · act
 };
-// In double; activations rounded to bf16 between the products, as the kernels do.
+// The result in double. Activations are rounded to bf16 between the products, as in the kernels.
 static Reference reference(const Layer& layer, const StepInput& step) {
   const int hidden = layer.args.hidden, intermediate = layer.args.intermediate, top_k = layer.args.top_k;
   const std::vector<double> w1 = layer.gate_up.values(), w2 = layer.down.values();
@@ -236,7 +236,7 @@ static Reference reference(const Layer& layer, const StepInput& step) {
 }
 
 TEST("cuda experts: every code with every scale, in every place of the second matrix, exactly") {
-  // Token t is zero but for column t, and W1 hands it on: act[t] = swiglu(2, 0) and the rest is 0, so that x[t] becomes
+  // Token t is zero except for column t, and W1 passes it on: act[t] = swiglu(2, 0) and the rest is 0. So x[t] becomes
   // column t of W2 times that.
   const int hidden = 160, intermediate = 96;
   Layer layer(hidden, intermediate, 1, 1);
@@ -267,7 +267,7 @@ TEST("cuda experts: every code with every scale, in every place of the second ma
 }
 
 TEST("cuda experts: every code with every scale, in every place of the first matrix") {
-  // W2 hands on what SwiGLU makes of column t of W1.
+  // W2 passes on the SwiGLU of column t of W1.
   const int hidden = 96, intermediate = 160;
   Layer layer(hidden, intermediate, 1, 1);
   for (int r = 0; r < 2 * intermediate; ++r) {
@@ -280,7 +280,7 @@ TEST("cuda experts: every code with every scale, in every place of the first mat
   step.index.resize(hidden, 0);
   step.weight.resize(hidden, 1);
   step.x.resize(size_t(hidden) * hidden);
-  for (const int first : {0, 64}) {  // units of which x has room
+  for (const int first : {0, 64}) {  // x has room for this many units
     Layer shown = layer;
     for (int r = 0; r < hidden; ++r) shown.down.set(0, r, first + r, 2, 127);
     for_each_cuda_device([&](CudaDevice& device) {
@@ -295,7 +295,7 @@ TEST("cuda experts: every code with every scale, in every place of the first mat
           const int unit = first + r;
           const double expected =
               swiglu(layer.args, layer.gate_up.value(0, 2 * unit, t), layer.gate_up.value(0, 2 * unit + 1, t));
-          // Rounding to bf16, and a little for float32 before it.
+          // The rounding to bf16, and a small error of float32 before it.
           if (std::fabs(y[size_t(t) * hidden + r] - expected) <= 1.001 * 0x1p-8 * std::fabs(expected)) continue;
           return fail(__FILE__, __LINE__,
                       str(device.name, " token ", t, " unit ", unit, ": expected ", expected, ", got ",
@@ -336,8 +336,8 @@ TEST("cuda experts: against a double loop; an expert with no token, one with all
       const Reference expected = reference(layer, step);
       for_each_cuda_device([&](CudaDevice& device) {
         const std::vector<float> y = Runner(device, layer)(step, s.capacity);
-        // The sums round like sqrt(K) · 2^-22 (tensor cores cut off). A float32 sum may round an activation to the
-        // other side, which is 2^-7 of it: in one of 10,000, so in two terms of a sum at most.
+        // The sums round like sqrt(K) · 2^-22, because tensor cores truncate. A float32 sum can round an activation to
+        // the other neighbour, which is 2^-7 of it. One of 10,000 does, so at most two terms of a sum.
         CHECK_CLOSE(str(device.name, " hidden ", s.hidden, " tokens ", s.tokens, crowded ? " crowded" : ""), y.data(),
                     expected.x.data(), y.size(), 2 * 0x1p-7 * expected.largest_term,
                     std::sqrt(double(s.hidden + s.intermediate)) * 0x1p-22);
@@ -348,7 +348,7 @@ TEST("cuda experts: against a double loop; an expert with no token, one with all
 
 TEST("cuda experts: a token's result is the same in every batch and from every kernel, bit for bit") {
   const int tokens = 75;
-  for (const int hidden : {96, 640}) {  // parts without a tile, and of one or two
+  for (const int hidden : {96, 640}) {  // parts without a tile, and with one or two
     Layer layer(hidden, hidden == 96 ? 160 : 64, 5, 4);
     layer.gate_up.randomize(21, 118, 124);
     layer.down.randomize(23, 118, 124);

@@ -21,7 +21,7 @@ struct Operands {
         y(exact_values(size_t(p.rows) * p.args.out, 4)) {}
 };
 
-// y [capacity, out]; rows past p.rows as they were: poison.
+// y [capacity, out]; rows past p.rows keep their poison.
 std::vector<float> run_linear(CudaDevice& device, const Problem& p, const Operands& operands) {
   const DeviceArray<int32_t> num_rows(device, std::vector<int32_t>{p.rows});
   const DeviceArray<uint16_t> x(device, to_bf16(operands.x)), x_low(device, to_bf16(operands.x_low)),
@@ -32,7 +32,7 @@ std::vector<float> run_linear(CudaDevice& device, const Problem& p, const Operan
   if (p.args.accumulate) y.write(operands.y);
   const cuda::PackMatrixArgs pack = {p.args.out, p.args.in, cuda::kRowsPlain};
   device.check(device.module.pack_matrix(pack, raw.data(), w.data(), device.stream), "pack_matrix");
-  device.synchronize();  // weights are there before a step begins
+  device.synchronize();  // weights are complete before a step begins
   device.check(device.module.linear(p.args, num_rows.data(), x.data(), p.paired ? x_low.data() : nullptr, w.data(),
                                     p.biased ? bias.data() : nullptr, y.data(), {raw.data(), raw.bytes() / 16 * 16},
                                     device.stream),
@@ -117,7 +117,7 @@ TEST("cuda linear: a row's bits depend on no other row and on no capacity") {
       for (const auto& [capacity, rows] :
            {std::pair(1, 1), {8, 5}, {16, 16}, {16, 3}, {32, 18}, {32, 1}, {64, 20}, {140, 140}, {256, 2}, {300, 7}}) {
         if (rows > most) continue;
-        const int first = (most - rows) / 2;  // elsewhere in the tiles, too
+        const int first = (most - rows) / 2;  // at other places in the tiles, too
         Operands part = operands;
         const auto cut = [&](std::vector<float>& from, int width) {
           from.assign(from.begin() + first * width, from.begin() + (first + rows) * width);
@@ -186,7 +186,7 @@ TEST("cuda pack_matrix: every element at its place, in every order of rows, and 
       device.check(device.module.pack_matrix({rows, cols, order}, from.data(), packed.data(), device.stream),
                    "pack_matrix");
       const std::vector<uint16_t> actual = packed.read();
-      // Each element of A by the fragment's definition in ptx/mma.cuh.
+      // Each element of A, by the definition of the fragment in ptx/mma.cuh.
       for (int tile = 0; tile < (rows + 15) / 16; ++tile) {
         for (int row = 0; row < 16; ++row) {
           int source = tile * 16 + row;

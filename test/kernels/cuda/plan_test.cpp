@@ -1,4 +1,4 @@
-// What the host decides for steps of few tokens, by tables: no device.
+// The host's decisions for steps of few tokens, as tables: no device is needed.
 #include "kernels/cuda/plan.h"
 
 #include "native/base/str.h"
@@ -74,7 +74,7 @@ TEST("cuda plan: every phase of the released models has enough under way on an H
   CHECK_EQ(plan_expert_stream(5, kH200), 5);
 }
 
-// With all that a block takes: its static shared memory and what the GPU keeps for it. An H200 has 228 KB.
+// The complete shared memory of a block: static memory and the GPU's reserve included. An H200 has 228 KB.
 TEST("cuda plan: blocks of neighbouring launches have room beside each other on an H200") {
   constexpr size_t kAll = 228 << 10, kExperts = expert_shared_bytes() + kExpertStaticBytes + kBlockReserve;
   for (const int tokens : {1, 2, 4, 8}) {

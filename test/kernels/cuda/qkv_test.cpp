@@ -6,7 +6,7 @@ namespace {
 
 constexpr int kHalf = kHeadDim / 2;
 
-// Tokens of several sequences, with all that their step needs.
+// Tokens of several sequences, with all inputs of their step.
 struct Tokens {
   std::vector<int32_t> positions, sequence;
   std::vector<int32_t> block_table;  // [sequences, max_pages]
@@ -29,7 +29,7 @@ struct Result {
   std::vector<uint8_t> cache;  // bytes of [page][k, v][kv_head][kPageTokens][64]
 };
 
-// What x is: rows as they are, or float32 rows that a norm is made of, by a launch of its own or by norm_qkv.
+// The form of x: rows as they are, or float32 rows that are normed by a separate launch or by norm_qkv.
 enum class Rows { kGiven, kNormed, kNormedOnTheWay };
 
 Result run_qkv(CudaDevice& device, const Layer& layer, KvType type, KvGroup group, int capacity, const Tokens& tokens,
@@ -78,13 +78,13 @@ Result run_qkv(CudaDevice& device, const Layer& layer, KvType type, KvGroup grou
   return {q.read(), cache.read()};
 }
 
-// Where dim 0 of a token's key (or value) is, in elements.
+// The index of dim 0 of a token's key (or value), in elements.
 size_t cache_place(const Layer& layer, const Tokens& tokens, int t, bool value, int kv_head) {
   const size_t plane = (size_t(tokens.page(t)) * 2 + value) * layer.kv_heads + kv_head;
   return (plane * kPageTokens + tokens.positions[t] % kPageTokens) * kHeadDim;
 }
 
-// [tokens, rows]: q, k and v, rotated where they should be
+// [tokens, rows]: q, k and v; q and k rotated
 std::vector<double> reference(const Layer& layer, const Tokens& tokens, const std::vector<float>& x) {
   std::vector<double> out;
   for (int t = 0; t < tokens.size(); ++t) {
@@ -112,7 +112,7 @@ template <typename Element>
 void check_qkv(const std::string& what, const Layer& layer, const Tokens& tokens, const std::vector<float>& x,
                const Result& actual) {
   const std::vector<double> expected = reference(layer, tokens, x);
-  // Rotation doubles a sum's error at most; cos and sin have none here.
+  // Rotation doubles a sum's error at most; cos and sin are exact here.
   const double tolerance = 2 * matrix_tolerance(layer.hidden) * largest(expected);
   std::vector<Element> cache(actual.cache.size() / sizeof(Element));
   std::memcpy(cache.data(), actual.cache.data(), actual.cache.size());
@@ -148,7 +148,7 @@ Layer random_layer(int hidden, int heads, int kv_heads) {
   return layer;
 }
 
-// Three sequences around the borders of pages, their tokens in turn; pages in no order.
+// Three sequences around the borders of pages. Their tokens alternate; their pages are in no order.
 Tokens random_tokens(int count) {
   Tokens tokens;
   tokens.max_pages = 5;
@@ -250,7 +250,7 @@ TEST("cuda qkv: golden rotations up to position 131071") {
                             expected = values("rotated_f64");
   const int count = int(file.tensors.at("x").shape[0]), heads = 2, width = heads * kHeadDim;
 
-  // Each value as a sum of three bf16, which identities three times over add up to all its 24 bits.
+  // Each value is a sum of three bf16. Three identity matrices add them up to all 24 bits.
   const int hidden = 3 * width;
   std::vector<float> thirds;
   for (int t = 0; t < count; ++t) {
@@ -273,7 +273,7 @@ TEST("cuda qkv: golden rotations up to position 131071") {
   tokens.block_table = {0};
   for (int t = 0; t < count; ++t) {
     tokens.sequence.push_back(0);
-    tokens.positions.push_back(t);  // the cache is another test's; angles come from the table
+    tokens.positions.push_back(t);  // another test covers the cache; angles come from the table
     for (int i = 0; i < kHalf; ++i) tokens.rope.push_back(float(cosines[t * kHalf + i]));
     for (int i = 0; i < kHalf; ++i) tokens.rope.push_back(float(sines[t * kHalf + i]));
   }

@@ -69,7 +69,7 @@ TEST("cuda rms_norm: with what rounding took, 16 bits of each value") {
       for (int c = 0; c < hidden; ++c) {
         const double expected = x[t * hidden + c] / std::sqrt(mean + 1e-5) * w[c];
         const double sum = double(bf16_to_f32(both.y[t * hidden + c])) + bf16_to_f32(both.low[t * hidden + c]);
-        // 2^-9 is left of 2^-9; and what float32 has missed before.
+        // 2^-9 of 2^-9 remains, and the earlier error of float32.
         CHECK(std::abs(sum - expected) <= std::abs(expected) * (0x1p-17 + kTolerance));
       }
     }

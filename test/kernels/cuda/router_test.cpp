@@ -8,7 +8,7 @@ struct RouterResult {
   std::vector<int32_t> index;
   std::vector<float> weight;
 };
-// `tokens` of a step with room for args.tokens.
+// `tokens` tokens of a step with room for args.tokens.
 static RouterResult run_router(CudaDevice& device, const RouterArgs& args, int tokens,
                                const std::vector<float>& logits) {
   const DeviceArray<int32_t> count(device, std::vector<int32_t>{tokens});
@@ -40,7 +40,7 @@ TEST("cuda router: golden logits, and golden ties: the lower expert first") {
   }
 }
 
-// A softmax over the chosen in double; the choice by sorting.
+// The softmax over the chosen experts in double; sorting makes the choice.
 TEST("cuda router: 1 to 256 experts, infinite and equal logits; nothing past the last token") {
   struct Shape {
     int tokens, capacity, experts, top_k;

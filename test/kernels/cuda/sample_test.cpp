@@ -1,6 +1,6 @@
-// The device draws what the CPU draws, token for token, which test/lib/generation/sampling.test.ts holds equal to lib/generation/sampling.ts.
-// The two sum weights in different orders and may disagree where a draw or top-p's mass falls within 1e-13 of a border
-// between two tokens: that none of the rows here does is a matter of their seeds.
+// The device draws the same tokens as the CPU. test/lib/generation/sampling.test.ts compares the CPU with
+// lib/generation/sampling.ts. The device and the CPU sum weights in different orders. They can differ when a draw or
+// top-p's mass falls within 1e-13 of a border between two tokens. The seeds here avoid that.
 #include <algorithm>
 #include <limits>
 
@@ -28,7 +28,7 @@ constexpr SamplingArgs kNeutral = {
     .mask_reserved = 0,
 };
 
-// One draw: from which of the batch's rows of logits, and how.
+// One draw: its row of the batch's logits, and its parameters.
 struct Draw {
   int row = 0;
   SamplingArgs args = kNeutral;
@@ -44,7 +44,7 @@ struct Batch {
   float* row(int row) { return logits.data() + size_t(row) * vocab; }
 };
 
-// In float32 the device sums what the CPU sums in float64: 2 units in the last place of a logarithm, or 1e-6.
+// The device sums in float32 what the CPU sums in float64: 2 units in the last place of a logarithm, or 1e-6.
 bool same_logprob(float a, float b) { return a == b || std::fabs(a - b) <= 1e-6f + 2.4e-7f * std::fabs(b); }
 
 std::string described(const Batch& batch, size_t i) {
@@ -123,7 +123,7 @@ std::vector<cuda::SampleResult> run_batch(CudaDevice& device, const Batch& batch
   const std::vector<uint8_t> spare = bytes_of(std::vector<cuda::SampleResult>(results.begin() + rows, results.end()));
   CHECK(std::all_of(spare.begin(), spare.end(), [](uint8_t byte) { return byte == 0xCD; }));
   if (rows <= 64) {
-    sample();  // the scratch memory of a step is that of the step before
+    sample();  // a step reuses the scratch memory of the previous step
     CHECK(bytes_of(out.read()) == bytes_of(results));
   }
   results.resize(size_t(rows));
@@ -231,7 +231,7 @@ Draw random_draw(Random& random, int row, int vocab) {
   return draw;
 }
 
-// `draws` draws from rows of all shapes; some rows are drawn from several times, as the choices of one prompt are.
+// `draws` draws from rows of all shapes. Some rows are drawn from several times, like the choices of one prompt.
 Batch random_batch(uint32_t seed, int vocab, int draws) {
   Random random(seed);
   const int rows = (draws * 3 + 3) / 4;
@@ -260,7 +260,7 @@ TEST("cuda sample: the full vocabulary") {
     fill_row(kNormal, random, batch.row(0), kVocab);
     fill_row(kConstant, random, batch.row(1), kVocab);
     fill_row(kHoles, random, batch.row(2), kVocab);
-    for (int id = 199990; id < kVocab; id += 3) batch.row(0)[id] = 15 + random.normal(1);  // reserved ids, mostly
+    for (int id = 199990; id < kVocab; id += 3) batch.row(0)[id] = 15 + random.normal(1);  // mostly reserved ids
     const auto draw = [&](int row, float temperature, int top_k, float top_p, float min_p, int mask) {
       Draw one = random_draw(random, row, kVocab);
       one.args = {.temperature = temperature,
@@ -303,8 +303,8 @@ TEST("cuda sample: reserved ids are masked one by one") {
   });
 }
 
-// With logits that fall from id to id and a draw just below 1, the token is the last one that is kept: it tells mass that
-// is missing from the sum, 1e-8 of it here, where other draws would not.
+// The logits fall from id to id, and the draw is just below 1. So the token is the last one that is kept. It shows
+// missing mass of the sum, here 1e-8, which other draws would not show.
 TEST("cuda sample: the last token that top-p keeps") {
   for_each_cuda_device([](CudaDevice& device) {
     constexpr int kVocab = 201088;
@@ -321,7 +321,7 @@ TEST("cuda sample: the last token that top-p keeps") {
   });
 }
 
-// What a sum of the wrong tokens, or a lost tie, would change: how often each token is drawn.
+// Shows a sum over wrong tokens, or a wrong tie: the number of draws of each token.
 TEST("cuda sample: ties at the limits of top-k and top-p are kept by their ids") {
   for_each_cuda_device([](CudaDevice& device) {
     constexpr int kVocab = 3000, kDraws = 60;

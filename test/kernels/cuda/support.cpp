@@ -19,7 +19,7 @@ void CudaDevice::check(cuda::Status status, const char* what) const {
   throw Error(Code::kDevice, str(name, ": ", what, ": ", module.explain(status), fault.empty() ? "" : ": ", fault));
 }
 
-// The module that is built for GPUs lies beside the test executable, where there is one.
+// The module for GPUs is beside the test executable, if it was built.
 static const cuda::Module* real_module() {
   static const cuda::Module* const module = []() -> const cuda::Module* {
     Dl_info executable{};

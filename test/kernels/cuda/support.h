@@ -1,5 +1,5 @@
-// What the tests of CUDA kernels share: they run on every module there is (the emulated one always, a GPU's where one is
-// present), with memory that is poisoned before a kernel writes it.
+// Shared by the tests of CUDA kernels. They run on every module that exists: the emulated one always, a GPU's if there
+// is a GPU. Memory is poisoned before a kernel writes it.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -16,7 +16,7 @@
 
 namespace oss::test {
 
-// Everything a test needs to launch: `status` of every call is checked here.
+// All that a test needs to launch; it checks the `status` of every call.
 class CudaDevice {
  public:
   CudaDevice(const cuda::Module& module, std::string name);
@@ -57,7 +57,7 @@ class DeviceArray {
     device_.check(device_.module.copy(data_, values.data(), values.size_bytes(), device_.stream), "copy to the device");
     device_.synchronize();
   }
-  // After everything that was queued.
+  // Waits for all queued work first.
   std::vector<T> read() const {
     std::vector<T> values(size_);
     device_.check(device_.module.copy(values.data(), data_, size_ * sizeof(T), device_.stream), "copy to the host");
@@ -81,7 +81,7 @@ inline std::vector<float> from_bf16(std::span<const uint16_t> values) {
   for (const uint16_t value : values) out.push_back(bf16_to_f32(value));
   return out;
 }
-// Values that bf16 holds exactly, so that a test compares sums and not roundings of its inputs.
+// Values that bf16 holds exactly, so that a test compares sums, not the rounding of its inputs.
 inline std::vector<float> bf16_values(size_t size, uint32_t seed, float scale = 1) {
   std::mt19937 random(seed);
   std::normal_distribution<float> normal(0, scale);

@@ -1,4 +1,4 @@
-// The device makes the bytes that the host makes: of every kind, at any offset, with nothing written past the end.
+// The device makes the same bytes as the host: of every kind, at any offset, without writing past the end.
 #include "kernels/common/synthetic.h"
 #include "native/base/synthetic_tensor.h"
 #include "test/kernels/cuda/support.h"

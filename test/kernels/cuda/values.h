@@ -4,7 +4,8 @@
 
 namespace oss::test {
 
-// Repeatable values in [-scale, scale] that bf16 holds exactly: a test compares sums and not roundings of its inputs.
+// Repeatable values in [-scale, scale] that bf16 holds exactly, so that a test compares sums, not the rounding of its
+// inputs.
 inline std::vector<float> exact_values(size_t size, uint32_t seed, float scale = 1) {
   std::mt19937 random(seed);
   std::vector<float> out(size);
@@ -12,9 +13,9 @@ inline std::vector<float> exact_values(size_t size, uint32_t seed, float scale =
   return out;
 }
 
-// What the float32 sum of n products on a tensor core may be off by, relative to the largest result: each mma cuts its
-// products and the running sum to 24 bits, an error of up to 2^-23 of the largest; with random signs errors grow like
-// the square root, and of thousands of results the worst may be at twice that.
+// The error of a float32 sum of n products on a tensor core, relative to the largest result. Each mma cuts its products
+// and the running sum to 24 bits, an error of up to 2^-23 of the largest. With random signs errors grow like the square
+// root. Of thousands of results, the worst can have twice that.
 inline double matrix_tolerance(int n) { return std::sqrt(double(n)) * 0x1p-22; }
 
 inline float widened(uint16_t bits) { return bf16_to_f32(bits); }
@@ -27,8 +28,8 @@ T narrowed(double value) {
     return f32_to_bf16(float(value));
 }
 
-// Rounding is monotonic: what was within `tolerance` of `expected` before it was narrowed to T lies between the bounds,
-// narrowed likewise.
+// Rounding is monotonic. A value within `tolerance` of `expected` before it is narrowed to T lies between the narrowed
+// bounds afterwards.
 template <typename T>
 bool is_rounded(T actual, double expected, double tolerance) {
   const float value = widened(actual);
