@@ -159,7 +159,7 @@ TEST("bf16 linear: any shape, against a double loop over rounded activations") {
   });
 }
 
-TEST("bf16 linear: each row of a batch, on any number of threads, has the bits that it has alone") {
+TEST("bf16 linear: each row of a batch, on any number of threads, has the same bits as alone") {
   for_each_unit([](const cpu::Kernels& kernels, const cpu::Bf16Kernels& bf16) {
     const LinearProblem problem({70, 192, 301, 1, 1});
     CpuBackend one(kernels, 1, &bf16), three(kernels, 3, &bf16);
@@ -217,7 +217,7 @@ TEST("bf16 experts: against a double loop over rounded activations; few tokens a
   });
 }
 
-TEST("bf16 experts: each token of a batch, on any number of threads, has the bits that it has alone") {
+TEST("bf16 experts: each token of a batch, on any number of threads, has the same bits as alone") {
   for_each_unit([](const cpu::Kernels& kernels, const cpu::Bf16Kernels& bf16) {
     const ExpertsProblem problem({150, 160, 96, 6, 3, 7.0f, 1.702f});
     CpuBackend one(kernels, 1, &bf16), three(kernels, 3, &bf16);
@@ -233,7 +233,7 @@ TEST("bf16 experts: each token of a batch, on any number of threads, has the bit
   });
 }
 
-TEST("bf16 experts: every MXFP4 code under every scale that a checkpoint may have is its own number") {
+TEST("bf16 experts: every MXFP4 code with every scale of a checkpoint has the right value") {
   for_each_unit([](const cpu::Kernels& kernels, const cpu::Bf16Kernels& bf16) {
     for (const int blocks : {1, 2, 3}) {
       const int cols = 32 * blocks, rows = 32;

@@ -25,7 +25,7 @@ class WithIsa {
   std::unique_ptr<std::string> before_;
 };
 
-TEST("dispatch: GPT_OSS_ISA picks an instruction set, or says which there are") {
+TEST("dispatch: GPT_OSS_ISA selects an instruction set, or the error lists them") {
   CHECK(std::strcmp(cpu::available_kernels().back()->isa, "scalar") == 0);
   for (const cpu::Kernels* kernels : cpu::available_kernels()) {
     const WithIsa isa(kernels->isa);
@@ -68,7 +68,7 @@ TEST("dispatch: numerics and GPT_OSS_ISA together") {
   }
 }
 
-TEST("dispatch: the status names what is chosen, and why others are not") {
+TEST("dispatch: the status names the chosen set, and why others are not chosen") {
   const std::string detail = list_backends()[0].detail;
   for (const cpu::IsaStatus& isa : cpu::isa_status()) {
     CHECK(detail.find(isa.isa) != std::string::npos);
@@ -77,7 +77,7 @@ TEST("dispatch: the status names what is chosen, and why others are not") {
   }
 }
 
-TEST("registry: cpu is there, auto is the best, and what cannot be used says why") {
+TEST("registry: cpu exists, auto is the best, and unusable backends give a reason") {
   const auto all = list_backends();
   CHECK_EQ(all.size(), size_t(3));
   CHECK(all[0].name == "cpu" && all[0].available && all[0].detail.find("scalar") != std::string::npos);
@@ -177,7 +177,7 @@ TEST("rope and rms_norm: many tokens on threads equal the kernel itself") {
   }
 }
 
-TEST("sample: rows on threads equal rows one by one, each with its own context, and stay what they were") {
+TEST("sample: rows on threads equal rows one by one, each with its own context, and are not changed") {
   const int rows = 7, vocab = 301;
   const std::vector<float> logits = random_floats(size_t(rows) * vocab, 1, 5);
   const std::vector<SamplingContext::Seen> seen = {{0, 0}, {3, 2}, {300, 1}};

@@ -40,7 +40,7 @@ TEST("mxfp4: all 256 scales with all 16 codes, subnormals kept, 255 is NaN") {
   }
 }
 
-TEST("mxfp4: the shared definitions say the same") {
+TEST("mxfp4: the shared definitions agree") {
   const float doubled[8] = {0, 1, 2, 3, 4, 6, 8, 12};
   for (uint32_t code = 0; code < 16; ++code) CHECK_EQ(e2m1_times2(code), code < 8 ? doubled[code] : -doubled[code - 8]);
   for (uint32_t e = 0; e < 255; ++e) CHECK_EQ(e8m0_half(e), float(std::ldexp(0.5, int(e) - 127)));

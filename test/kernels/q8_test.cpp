@@ -82,7 +82,7 @@ struct Problem {
 
 }  // namespace
 
-TEST("q8: every scale is the number that its bits say, on every instruction set") {
+TEST("q8: every scale has the value of its bits, on every instruction set") {
   const std::vector<int8_t> ones(kQ8Block, 1);
   for (uint32_t bits = 0; bits < kQ8NoScale; ++bits) {
     const uint32_t exponent = bits >> 10, fraction = bits & 0x3FF;
@@ -141,7 +141,7 @@ TEST("q8: each weight is within half a scale, of any size, and every instruction
   CHECK_EQ(first.scales[16], 0);
 }
 
-TEST("q8: a block with an infinity, a NaN or a weight beyond all scales is told") {
+TEST("q8: a block with an infinity, a NaN or a weight beyond all scales is reported") {
   for (const uint16_t bad : std::array<uint16_t, 5>{0x7F80, 0xFF80, 0x7FC0, 0x7F81, f32_to_bf16(1e7f)}) {
     for (const cpu::Kernels* kernels : cpu::available_kernels()) {
       std::vector<uint16_t> from = random_bf16(96, 1);
@@ -207,7 +207,7 @@ TEST(
   });
 }
 
-TEST("q8: the backend copies what it can, tells how much before and after, and looks rows up in it") {
+TEST("q8: the backend copies what it can, reports the size before and after, and reads rows from the copy") {
   const int rows = 40, cols = 96;
   const std::vector<uint16_t> bf16 = random_bf16(size_t(rows) * cols, 5);
   const HostTensor tensor = tensor_of("m", DType::kBF16, {rows, cols}, bf16.data());
@@ -233,7 +233,7 @@ TEST("q8: the backend copies what it can, tells how much before and after, and l
   });
 }
 
-TEST("q8: the router, rows of no whole blocks, and weights without a scale stay as they are") {
+TEST("q8: the router, rows of partial blocks, and weights without a scale are not quantised") {
   const std::vector<uint16_t> bf16 = random_bf16(4 * 96, 6);
   std::vector<uint16_t> bad = bf16;
   bad[300] = 0x7FC0;
@@ -253,7 +253,7 @@ TEST("q8: the router, rows of no whole blocks, and weights without a scale stay 
   });
 }
 
-TEST("q8: weights that lie in no file are made, copied and given back") {
+TEST("q8: weights without a file are made, copied and freed") {
   const SyntheticSource source = {.kind = kSyntheticNormal, .key = 7, .scale = 0.02f};
   HostTensor tensor{"m", "synthetic", DType::kBF16, {2000, 640}, nullptr, 2000 * 640 * 2, source};
   std::vector<uint16_t> bytes(2000 * 640);

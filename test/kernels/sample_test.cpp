@@ -176,7 +176,7 @@ std::vector<float> block_highest(const cpu::Kernels& kernels, const std::vector<
   return highest;
 }
 
-TEST("sample: the highest logit of each block, whatever stands around it") {
+TEST("sample: the highest logit of each block, whatever is around it") {
   for (const cpu::Kernels* kernels : cpu::available_kernels()) {
     for (const size_t n : {1, 2, 15, 16, 17, 31, 127, 128, 129, 143, 256, 300}) {
       for (size_t at = 0; at < n; ++at) {
@@ -327,7 +327,7 @@ void check_by_definition(const std::string& what, const SamplingArgs& args, std:
   }
 }
 
-TEST("sample: large rows are drawn from by definition, on every instruction set") {
+TEST("sample: draws from large rows follow the definition, on every instruction set") {
   std::mt19937 random(1);
   const auto pick = [&](const auto& values) { return values[random() % std::size(values)]; };
   const auto normal = [&] {
@@ -389,7 +389,7 @@ Sampled greedy(SamplingArgs args, const std::vector<float>& logits, const Seen& 
   return sample(args, logits, {.seen = seen, .bias = bias, .top_logprobs = 0});
 }
 
-TEST("sample: the repetition penalty moves every token seen towards less, whatever its sign") {
+TEST("sample: the repetition penalty lowers every token seen, whatever its sign") {
   SamplingArgs args = kNeutral;
   args.repetition_penalty = 2;
   CHECK_EQ(greedy(args, {3, 2, 1}, {{0, 0}}, {}).token, 1);        // 1.5
@@ -423,7 +423,7 @@ TEST("sample: presence counts once and frequency each time, both for the complet
   CHECK_EQ(greedy(args, {8, 1.76f}, {{0, 3}}, {{0, 0.25f}}).token, 1);
 }
 
-TEST("sample: only what is allowed is drawn, whatever penalties and bias say; the log probability stays the model's") {
+TEST("sample: only allowed tokens are drawn, whatever penalties and bias; the log probability stays the model's") {
   const std::vector<float> logits = {1, 2, 3, 4, 5};
   const Biases bias = {{4, 100}, {1, -kInf}};
   const auto drawn = [&](uint32_t allowed, const Biases& biases, float temperature) {
@@ -444,7 +444,7 @@ TEST("sample: only what is allowed is drawn, whatever penalties and bias say; th
 }
 
 // Few allowed tokens are drawn by a separate path, many in place. Both must equal the row with the other tokens banned.
-TEST("sample: what is allowed is drawn as if the others were banned one by one") {
+TEST("sample: allowed tokens are drawn as if the others were banned one by one") {
   std::mt19937 random(5);
   std::normal_distribution<float> normal(0, 2.5f);
   constexpr int kVocab = 3000;
@@ -491,7 +491,7 @@ TEST("sample: a bias is added, -inf bans, and the log probability stays the mode
   CHECK_EQ(none.top.size(), size_t(3));  // of the raw logits, too
 }
 
-TEST("sample: logits are what they were afterwards, bit for bit") {
+TEST("sample: logits are unchanged afterwards, bit for bit") {
   std::vector<float> logits = {1, -0.0f, kInf, -kInf, 7};
   const Seen seen = {{0, 1}, {1, 2}, {2, 0}, {3, 1}};
   const Biases bias = {{0, 1}, {2, -kInf}, {0, 3}};

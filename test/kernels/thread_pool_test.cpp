@@ -31,7 +31,7 @@ TEST("thread_pool: every index once, for any count, grain and number of threads"
   }
 }
 
-TEST("thread_pool: what a call wrote is seen by the next, ten thousand times") {
+TEST("thread_pool: the next call sees the writes of a call, ten thousand times") {
   ThreadPool pool(3);
   std::vector<int64_t> values(64);  // plain memory: TSan would report a race, and the sum would show a lost write
   for (int round = 0; round < 10000; ++round) {

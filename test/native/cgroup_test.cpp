@@ -112,7 +112,7 @@ TEST("cgroup: version 2") {
   check("no use is said", with({{own + "memory.max", "4096\n"}}), {0, 4096, 4096});
 }
 
-TEST("cgroup: files that make no sense set no limit") {
+TEST("cgroup: invalid files set no limit") {
   const std::string own = "sys/fs/cgroup/";
   const Files base = {{"proc/self/mountinfo", kV2}, {"proc/self/cgroup", "0::/\n"}};
   const auto with = [&](Files more) {
@@ -229,7 +229,7 @@ TEST("cgroup: both versions at once") {
   check("controllers in version 1, the rest in version 2", hybrid, {2, 4096, 4096, 9});
 }
 
-TEST("machine: threads are the cores that may be used, and no more than the quota rounded up") {
+TEST("machine: threads are the usable cores, at most the quota rounded up") {
   const int cores = usable_threads().count;
   CHECK(cores >= 1);
   CHECK(cores <= 64);
@@ -250,7 +250,7 @@ TEST("machine: threads are the cores that may be used, and no more than the quot
   CHECK(usable_threads(free.root()).why.find("core") != std::string::npos);
 }
 
-TEST("machine: memory is the least of what the machine has and the groups leave") {
+TEST("machine: memory is the minimum of the machine's and the groups' memory") {
   const auto memory = [](const Files& more) {
     Files files = {
         {"proc/meminfo", "MemTotal:       33554432 kB\nMemFree: 1 kB\nMemAvailable:   16777216 kB\nBuffers: 5 kB\n"},

@@ -186,7 +186,7 @@ TEST("checkpoint: several files without an index") {
   check_same_tensors(*checkpoint, *open_checkpoint(golden_model("a")));
 }
 
-TEST("checkpoint: misaligned tensors are copied, and only those") {
+TEST("checkpoint: only misaligned tensors are copied") {
   const TempFolder folder;
   read_golden_model("c").write(folder.path(), 1);
   const auto checkpoint = open_checkpoint(folder.path());
@@ -229,7 +229,7 @@ TEST("checkpoint: end tokens of config.json and generation_config.json") {
   }
 }
 
-TEST("checkpoint: paths that lead to no checkpoint") {
+TEST("checkpoint: paths without a checkpoint") {
   const TempFolder folder;
   const StoredModel model = read_golden_model("c");
   const auto expect = [&](const std::string& path, Code code, const std::string& part) {

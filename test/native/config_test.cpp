@@ -61,7 +61,7 @@ TEST("config: every value of a Hugging Face config.json") {
   CHECK(c.eos_tokens == std::vector<int32_t>{510});
 }
 
-TEST("config: the original config.json says the same") {
+TEST("config: the original config.json gives the same values") {
   const Config original = read(kOriginal), huggingface = read(golden_config());
   CHECK(original.num_layers == huggingface.num_layers && original.hidden == huggingface.hidden);
   CHECK(original.num_experts == huggingface.num_experts && original.experts_per_token == huggingface.experts_per_token);
@@ -121,7 +121,7 @@ TEST("config: the forms that writers use") {
   CHECK(read(replaced(config, "\"eos_token_id\": 510,", "\"eos_token_id\": null,")).eos_tokens.empty());
 }
 
-TEST("config: what is refused in a Hugging Face config.json") {
+TEST("config: invalid values of a Hugging Face config.json are refused") {
   using enum Code;
   const BadEdit rows[] = {
       {"\"model_type\": \"gpt_oss\"", "\"model_type\": \"llama\"", kUnsupported,
@@ -271,7 +271,7 @@ TEST("config: what is refused in a Hugging Face config.json") {
   expect_error("nothing", Code::kModelFormat, "model_type: expected \"gpt_oss\", found nothing", [] { read("{}"); });
 }
 
-TEST("config: what is refused in an original config.json") {
+TEST("config: invalid values of an original config.json are refused") {
   using enum Code;
   const BadEdit rows[] = {
       {"\"num_experts\": 8", "\"num_experts\": 0", kModelFormat, "num_experts: expected an integer in"},
@@ -328,7 +328,7 @@ TEST("config: bytes per token of the released models") {
   CHECK_EQ(bytes_per_token(c, 1001, 4) - bytes_per_token(c, 1000, 4), 48.0 * 1024);
 }
 
-TEST("config: the context that takes as long as all else of a token") {
+TEST("config: the context whose attention takes as long as the rest of a token") {
   CHECK_EQ(context_of_a_token(synthetic_checkpoint("synthetic:20b")->config), 61605);
   Config c = synthetic_checkpoint("synthetic:20b")->config;
   c.layer_sliding.assign(c.layer_sliding.size(), true);

@@ -104,7 +104,7 @@ std::vector<double> doubles(const std::vector<float>& values) { return {values.b
 
 }  // namespace
 
-TEST("cuda backend: norm and router do what they say in steps of any size") {
+TEST("cuda backend: norm and router are correct in steps of any size") {
   for (const int tokens : {1, 3, kMostTokens}) {
     for_each_model([&](OnDevice& on) {
       const Config& c = on.model.config;
@@ -149,7 +149,7 @@ TEST("cuda backend: norm and router do what they say in steps of any size") {
 
 // The block sums in another order and rounds to bf16 at the same places. A sum near the middle of two bf16 values can
 // round to the other one: 2^-8 of one operand, and a sum has dozens of operands.
-TEST("cuda backend: a block gives what its single operations give") {
+TEST("cuda backend: a block gives the results of its single operations") {
   for (const int tokens : {1, 3, kMostTokens}) {
     for_each_model([&](OnDevice& on) {
       const Config& c = on.model.config;

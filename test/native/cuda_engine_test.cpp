@@ -209,7 +209,7 @@ TEST("cuda engine: repeatable gives the same bits alone, in a crowd, and in any 
 }
 
 // Recorded steps are replayed for other batches than the recorded ones.
-TEST("cuda engine: sequences come and go, and each gets what it gets alone") {
+TEST("cuda engine: sequences come and go, and each gets the same tokens as alone") {
   for_each_device([](bool) {
     EngineOptions options = cuda_options();
     options.repeatable = true;
@@ -267,7 +267,7 @@ TEST("cuda engine: stop tokens, cancels and newcomers in the middle change nothi
   });
 }
 
-TEST("cuda engine: a cache too small for all makes sequences wait and start over, and loses nothing") {
+TEST("cuda engine: a cache too small for all makes sequences wait and restart, and no token is lost") {
   for_each_device([](bool) {
     EngineOptions options = cuda_options();
     options.repeatable = true;
@@ -283,7 +283,7 @@ TEST("cuda engine: a cache too small for all makes sequences wait and start over
   });
 }
 
-TEST("cuda engine: sampled tokens, penalties, bias and log probabilities are those of the CPU's sampler") {
+TEST("cuda engine: sampled tokens, penalties, bias and log probabilities equal the CPU's sampler") {
   for_each_device([](bool) {
     Harness harness(cuda_options());
     for (int i = 0; i < 6; ++i) {
@@ -309,7 +309,7 @@ TEST("cuda engine: sampled tokens, penalties, bias and log probabilities are tho
 
 // The mask of the next token is known only while the device already computes its logits. With logits that go through
 // the client, it is known before.
-TEST("cuda engine: constraints, penalties and stop bans hold a step ahead, and give what they give without") {
+TEST("cuda engine: constraints, penalties and stop bans give the same tokens with and without steps ahead") {
   for_each_device([](bool) {
     EngineOptions options = cuda_options();
     options.repeatable = true;
@@ -374,7 +374,7 @@ TEST("cuda engine: synthetic:tiny has the CPU's weights") {
 
 // --- what goes wrong ------------------------------------------------------------------------------------------------------
 
-TEST("cuda engine: two engines on one device, and all memory back in the end") {
+TEST("cuda engine: two engines on one device free all memory at the end") {
   for_each_device([](bool emulated) {
     const size_t before = emulated ? emu::bytes_in_use() : 0;
     {
@@ -396,7 +396,7 @@ TEST("cuda engine: two engines on one device, and all memory back in the end") {
   });
 }
 
-TEST("cuda engine: the plan is what is taken") {
+TEST("cuda engine: the planned memory is the memory in use") {
   for_each_device([](bool emulated) {
     if (!emulated) return;  // other processes may use a real device
     Harness harness(cuda_options());
@@ -411,7 +411,7 @@ TEST("cuda engine: the plan is what is taken") {
   });
 }
 
-TEST("cuda engine: penalties, biases and masks of all rows fit into what was reserved") {
+TEST("cuda engine: penalties, biases and masks of all rows fit into the reserved memory") {
   for_each_device([](bool emulated) {
     if (!emulated) return;
     const int32_t end = 510;
@@ -489,7 +489,7 @@ TEST("cuda engine: a load that is cancelled halfway gives all device memory back
   });
 }
 
-TEST("cuda engine: options that the backend does not have, and devices that are not there") {
+TEST("cuda engine: unsupported options and missing devices") {
   for_each_device([](bool emulated) {
     EngineOptions options = cuda_options();
     options.kv_type = kKvF32;

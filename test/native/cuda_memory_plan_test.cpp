@@ -60,7 +60,7 @@ TEST("memory_plan: the 20b on a card of 16 GB, and the 120b on one that is too s
   CHECK_THROWS(Code::kOutOfMemory, "48 GB free of 48 GB", plan("synthetic:120b", 48 * kGB));
 }
 
-TEST("memory_plan: a context that is asked for and does not fit is refused, one that is not is cut") {
+TEST("memory_plan: a requested context that does not fit is refused; a default context is reduced") {
   EngineOptions options;
   options.max_sequences = 4;
   options.max_batch_tokens = 512;

@@ -64,7 +64,7 @@ TEST("cuda_module: several devices") {
                cuda_device("cuda:1"));
 }
 
-TEST("cuda_module: what is no device's name") {
+TEST("cuda_module: names that are not a device") {
   InPlace in;
   for (const char* name : {"cuda:", "cuda:x", "cuda:-1", "cuda:1 ", "cuda:0x1", "cuda:99999999999", "cudaX1", "cud"})
     CHECK_THROWS(Code::kInvalidArgument, "expected \"cuda\" or \"cuda:N\" for backend", cuda_device(name));
@@ -145,7 +145,7 @@ TEST("cuda_module: an old device beside a new one") {
                cuda_device("cuda:0"));
 }
 
-TEST("cuda_module: equal devices are asked once") {
+TEST("cuda_module: equal devices are queried once") {
   InPlace in;
   emu::set_machine({.devices = 8});
   static int asked;
@@ -155,7 +155,7 @@ TEST("cuda_module: equal devices are asked once") {
   CHECK_EQ(asked, 1);
 }
 
-TEST("cuda_module: a device that others use alone, and a driver that fails") {
+TEST("cuda_module: a device in another process's exclusive use, and a driver that fails") {
   InPlace in;
   in.module.explain = [](cuda::Status) { return "all CUDA-capable devices are busy or unavailable"; };
   in.module.probe = [] { return 46; };
@@ -180,7 +180,7 @@ TEST("cuda_module: a module of another version") {
                cuda_module());
 }
 
-TEST("cuda_module: a file that is not there, or damaged") {
+TEST("cuda_module: a missing or damaged file") {
   CudaState state{};
   std::string why;
   const std::filesystem::path folder = std::filesystem::temp_directory_path() / str("gpt-oss-module-", getpid());

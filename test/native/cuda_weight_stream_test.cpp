@@ -118,7 +118,7 @@ TEST("cuda weight_stream: many tensors, small and large, straight and packed, ta
   });
 }
 
-TEST("cuda weight_stream: BF16 becomes F32 on the way, and F32 stays what it is") {
+TEST("cuda weight_stream: BF16 becomes F32 on the way, and F32 is unchanged") {
   constexpr size_t kMost = 200'001;  // more than one thread reads at once
   const File file(4 * kMost + 2);
   for_each_stream([&](test::CudaDevice& device, const std::shared_ptr<Gpu>& gpu) {
@@ -211,7 +211,7 @@ void load(const CopiedModel& model, const std::function<void()>& disturb) {
 
 }  // namespace
 
-TEST("cuda weight_stream: a model that is read in crumbs is the same model") {
+TEST("cuda weight_stream: a model that is read in small pieces is the same model") {
   for_each_module([](bool) {
     std::vector<float> want;
     {
@@ -246,7 +246,7 @@ TEST("cuda weight_stream: scales that the kernels cannot decode are refused") {
   });
 }
 
-TEST("cuda weight_stream: a file cut off during a load is MODEL_FORMAT, a broken disk is said, all is given back") {
+TEST("cuda weight_stream: a file cut during a load is MODEL_FORMAT, a disk error is reported, all memory is freed") {
   for_each_module([](bool emulated) {
     const CopiedModel model;
     const auto size = std::filesystem::file_size(model.weights());
@@ -265,14 +265,14 @@ TEST("cuda weight_stream: a file cut off during a load is MODEL_FORMAT, a broken
   });
 }
 
-TEST("cuda weight_stream: a model that is moved or removed during a load is loaded all the same") {
+TEST("cuda weight_stream: a model that is moved or removed during a load still loads") {
   for_each_module([](bool) {
     const CopiedModel model;
     load(model, [&] { std::filesystem::remove_all(model.folder.path()); });
   });
 }
 
-TEST("cuda weight_stream: pinned memory for loading is there while loading, and only then") {
+TEST("cuda weight_stream: pinned memory for loading exists only while loading") {
   for_each_module([](bool) {
     int while_loading = 0, ready = 0;
     const Engine engine(
@@ -287,7 +287,7 @@ TEST("cuda weight_stream: pinned memory for loading is there while loading, and 
   });
 }
 
-TEST("cuda weight_stream: a load that is cancelled gives its pinned memory back") {
+TEST("cuda weight_stream: a cancelled load frees its pinned memory") {
   for_each_module([](bool emulated) {
     bool halfway = false;
     CHECK_THROWS(Code::kCancelled, "cancel",

@@ -51,7 +51,7 @@ TEST("dump: a tensor is a file that numpy reads") {
   CHECK(std::filesystem::is_empty(out / "step-0"));
 }
 
-TEST("dump: a folder that cannot be used is refused by name, before anything is made") {
+TEST("dump: an unusable folder is refused by name, before any work") {
   CHECK(Dump::open(nullptr) == nullptr);
   Folder folder;
   const auto file = folder.path / "file";
@@ -67,7 +67,7 @@ TEST("dump: a folder that cannot be used is refused by name, before anything is 
   refused(file / "below", "\"" + file.string() + "\" is no folder");
 }
 
-TEST("dump: what cannot be written is an error that names the file") {
+TEST("dump: a failed write is an error that names the file") {
   Folder folder;
   const auto dump = Dump::open(folder.path.c_str());
   dump->begin_step();

@@ -38,7 +38,7 @@ std::vector<int32_t> alone(const Request& request) {
   return harness.outcomes[request.id].tokens;
 }
 
-TEST("engine masks: slow and quick constraints and none beside each other say what each says alone") {
+TEST("engine masks: slow, quick and no constraints together give the same tokens as alone") {
   const Request requests[] = {constrained(1, kSlow), constrained(2, kSlow),
                               constrained(3, "[a-z]{3,9}( [a-z]{3,9}){2}"), request(4, prompt_of(4), 40)};
   Harness harness(options(), "synthetic:wide");
@@ -65,7 +65,7 @@ TEST("engine masks: choices of one slow constraint end within it") {
   for (const uint64_t id : {1, 1001, 2001}) CHECK(harness.outcomes[id].reason == FinishReason::kStop);
 }
 
-TEST("engine masks: a pattern that takes too long ends its own request, by name") {
+TEST("engine masks: a pattern that takes too long ends its own request, and the error names it") {
   Harness harness(options(), "synthetic:wide");
   harness.submit(constrained(1, ".*[a-mA-M .,].{2000}", 400));
   harness.submit(request(2, prompt_of(2), 30));
@@ -123,7 +123,7 @@ struct Gate : Job {
   std::atomic<bool> open{false};
 };
 
-TEST("job thread: jobs have their turns, and are called again where memory was refused") {
+TEST("job thread: jobs take turns, and run again after memory was refused") {
   std::string notes;
   std::atomic<bool> done{false};
   JobThread thread("test");
@@ -142,7 +142,7 @@ TEST("job thread: jobs have their turns, and are called again where memory was r
   CHECK_EQ(notes, "abmama");
 }
 
-TEST("job thread: what is left when it stops is cancelled") {
+TEST("job thread: jobs that remain when it stops are cancelled") {
   std::string notes;
   JobThread thread("test");
   const auto gate = std::make_shared<Gate>();

@@ -24,7 +24,7 @@ std::vector<int32_t> alone(int seed, int length, int64_t max_tokens) {
 
 }  // namespace
 
-TEST("engine: many requests at once give each the tokens it gets alone") {
+TEST("engine: many requests at once each get the same tokens as alone") {
   Harness harness;
   const int lengths[] = {1, 5, 63, 64, 65, 130, 200};
   for (int i = 0; i < 7; ++i) harness.submit(request(i + 1, prompt_of(i, lengths[i]), 20));
@@ -65,7 +65,7 @@ TEST("engine: logits are the same bits in any chunking, and beside other request
   for (const auto& result : results) CHECK(result == results[0]);
 }
 
-TEST("engine: logits are the same bits when their prefix was computed by somebody else") {
+TEST("engine: logits are the same bits when another request computed their prefix") {
   const std::vector<int32_t> prompt = prompt_of(4, 300);
   const auto logits_of = [&](Harness& harness, uint64_t id) {
     Request r = request(id, prompt, 0);
@@ -99,7 +99,7 @@ TEST("engine: out of KV pages, the youngest waits and still gets its tokens") {
   CHECK_EQ(stats.pages[kKvFull].total, 5);
 }
 
-TEST("engine: a cancelled request ends as cancelled, waiting or running, and disturbs nobody") {
+TEST("engine: a cancelled request ends as cancelled, waiting or running, without effect on others") {
   EngineOptions options = small_options();
   options.max_sequences = 2;
   Harness harness(options);
@@ -154,7 +154,7 @@ TEST("engine: refusals name the limit") {
   CHECK(harness.outcomes[1].reason == FinishReason::kLength);
 }
 
-TEST("engine: a KV cache too small for the context that was asked for is refused with numbers") {
+TEST("engine: a KV cache too small for the requested context is refused with numbers") {
   EngineOptions options = small_options();
   options.kv_bytes = 1000;
   CHECK_THROWS(Code::kOutOfMemory, "512 tokens", Harness{options});
@@ -170,7 +170,7 @@ TEST("engine: a load that is cancelled throws and leaves nothing") {
                    [&] { return ++polls > 2; }));
 }
 
-TEST("engine: bf16 keys and values, the same bits whatever runs beside") {
+TEST("engine: bf16 keys and values give the same bits, whatever else runs") {
   EngineOptions options = small_options();
   options.kv_type = kKvBF16;
   Harness solo(options), crowd(options);
@@ -181,7 +181,7 @@ TEST("engine: bf16 keys and values, the same bits whatever runs beside") {
   CHECK(solo.outcomes[1].tokens == crowd.outcomes[1].tokens);
 }
 
-TEST("engine: a conversation computes only its new tokens, and says what it would have said") {
+TEST("engine: a conversation computes only its new tokens, with the same result") {
   Harness harness;
   std::vector<int32_t> conversation = prompt_of(1, 20);
   for (int turn = 1; turn <= 10; ++turn) {
@@ -201,7 +201,7 @@ TEST("engine: a conversation computes only its new tokens, and says what it woul
   check_all_pages_free(harness.engine->stats());
 }
 
-TEST("engine: salts keep tenants apart, and without the prefix cache nobody shares") {
+TEST("engine: salts separate tenants, and without the prefix cache no pages are shared") {
   for (const bool prefix_cache : {true, false}) {
     EngineOptions options = small_options();
     options.prefix_cache = prefix_cache;
@@ -218,7 +218,7 @@ TEST("engine: salts keep tenants apart, and without the prefix cache nobody shar
   }
 }
 
-TEST("engine: choices share the prompt and draw from streams of their own") {
+TEST("engine: choices share the prompt and draw from separate streams") {
   Harness harness;
   Request r = request(1, prompt_of(1, 150), 20);
   r.choices = 3;
@@ -238,7 +238,7 @@ TEST("engine: choices share the prompt and draw from streams of their own") {
   check_all_pages_free(harness.engine->stats());
 }
 
-TEST("engine: one choice of several is cancelled, and the others go on") {
+TEST("engine: one choice of several is cancelled, and the others continue") {
   Harness harness;
   Request r = request(1, prompt_of(1, 40), 200);
   r.choices = 3;
@@ -252,7 +252,7 @@ TEST("engine: one choice of several is cancelled, and the others go on") {
   check_all_pages_free(harness.engine->stats());
 }
 
-TEST("engine: a script is written to its end, its stop token or the last token allowed, whatever was asked for") {
+TEST("engine: a script runs to its end, its stop token or the last token allowed, whatever the options") {
   Harness harness;
   Request r = request(1, prompt_of(1, 40), 10);
   r.choices = 3;
@@ -307,7 +307,7 @@ TEST("engine: a stop string ends the text before it, a banned token is not drawn
   for (size_t i = 0; i < 10; ++i) CHECK(tokens[i] != early);
 }
 
-TEST("engine: a request whose logits pass through its client slows nobody else, and gets what it decides") {
+TEST("engine: a request whose client processes its logits delays no other, and gets the client's tokens") {
   Harness harness;
   Request r = request(1, prompt_of(1, 30), 10);
   r.processed = true;
@@ -320,7 +320,7 @@ TEST("engine: a request whose logits pass through its client slows nobody else, 
   CHECK(harness.outcomes[2].tokens == alone(2, 30, 40));
 }
 
-TEST("engine: a constraint that cannot go on ends all choices of its request, and nobody else's") {
+TEST("engine: a constraint that cannot continue ends all choices of its request, and no other request") {
   Harness harness(small_options(), "synthetic:tiny");
   const int32_t end = 510;
   const auto constrained = [&](uint64_t id, const char* format, int choices) {
@@ -407,7 +407,7 @@ TEST("engine: a request can be cancelled, its client leave and the engine close 
   CHECK_THROWS(Code::kClosed, "closed", harness.submit(constrained(5, large_constraint())));
 }
 
-TEST("engine: paused choices wait, and go on with the same tokens") {
+TEST("engine: paused choices wait, and continue with the same tokens") {
   EngineOptions options = small_options();
   options.max_sequences = 1;
   Harness harness(options);
@@ -451,7 +451,7 @@ TEST(
   check_all_pages_free(harness.engine->stats());
 }
 
-TEST("engine: a full queue takes requests of tenants with fewer places; the newest of the one with most gives way") {
+TEST("engine: a full queue accepts tenants with fewer places; the tenant with the most loses its newest request") {
   EngineOptions options = small_options();
   options.max_sequences = 1;
   options.max_queue = 4;
@@ -483,7 +483,7 @@ TEST("engine: a full queue takes requests of tenants with fewer places; the newe
   CHECK_EQ(harness.engine->stats().waiting, 0);
 }
 
-TEST("engine: two clients hear of their own requests only, and one that leaves takes its requests with it") {
+TEST("engine: two clients get events of their own requests only; a client that leaves cancels its requests") {
   Harness harness;
   const uint64_t other = harness.engine->connect([] {});
   Request r = request(1, prompt_of(1, 30), 400);
@@ -570,7 +570,7 @@ static void run_random_loads(const std::string& numerics, unsigned loads) {
   CHECK(cached > 16 * loads);
 }
 
-TEST("engine: random loads give each request what it gets alone, and end with every page free") {
+TEST("engine: random loads give each request the same tokens as alone, and end with every page free") {
   const bool fast = make_backend({"cpu"})->info().numerics == "fast";
   run_random_loads("exact", fast ? kRandomLoads / 2 : kRandomLoads);
   if (fast) run_random_loads("fast", kRandomLoads / 2);

@@ -150,14 +150,14 @@ TEST("grammar budget: a pattern or a list of names that is too large is refused 
 }
 
 // A shared budget, so that many tools together do not take seconds.
-TEST("grammar budget: automata and sets of characters count as what they take, not as the nodes that come of them") {
+TEST("grammar budget: automata and character sets count by their memory, not by their nodes") {
   const std::string ahead = R"x({"type":"string","pattern":"^(?=.*[a-f]{3}1)(?!.*xy)[a-z0-9]{1,40}$"})x";
   CHECK(compile(ahead).nodes > 100'000);
   const auto property = [](int i) { return str("\"p", i, R"(":{"type":"string","pattern":"^[^x]{0,200}$"})"); };
   CHECK(compile("{\"type\":\"object\",\"properties\":{" + repeated(1000, property) + "}}").nodes > 1'000'000);
 }
 
-TEST("grammar budget: schemas that lead to themselves end") {
+TEST("grammar budget: recursive schemas end") {
   const std::string node = R"({"type":"object","properties":{"v":{"type":"integer"},"next":{"$ref":"#/$defs/A"}}})";
   const std::string other = R"({"type":"object","properties":{"w":{"type":"string"},"next":{"$ref":"#/$defs/B"}}})";
   const std::string definitions = R"("$defs":{"A":)" + node + R"(,"B":)" + other + "}";
@@ -176,7 +176,7 @@ TEST("grammar budget: schemas that lead to themselves end") {
   }
 }
 
-TEST("grammar budget: what is too large is refused by name") {
+TEST("grammar budget: too large formats are refused by name") {
   const std::string property = R"(":{"type":"string"})";
   const auto properties = [&](int count) {
     return "{" + repeated(count, [&](int i) { return str("\"p", i, property); }) + "}";
@@ -225,7 +225,7 @@ TEST("grammar budget: what is too large is refused by name") {
             .empty());
 }
 
-TEST("grammar budget: all tools together have one, and those that may be given up are") {
+TEST("grammar budget: all tools share one; schemas over it are relaxed where that is allowed") {
   const auto object = [](int tool, int k) {
     // Through "allOf" no distinguishing property is searched for, so all pairs are compared.
     return str(R"({"allOf":[{"type":"object","required":["k"],"properties":{"k":{"const":)", tool * 10'000 + k,
@@ -244,7 +244,7 @@ TEST("grammar budget: all tools together have one, and those that may be given u
   CHECK(constraint->relaxed.back().reason.find("all schemas of the constraint together") != std::string::npos);
 }
 
-TEST("grammar budget: masks that take too long are refused, not waited for") {
+TEST("grammar budget: masks that take too long are refused") {
   for (const char* ambiguous :
        {".*[a-mA-M .,].{2000}", "(a|b|ab)*.{0,3000}[a-f]{2}.{1500}", "((a{1000}){1000}){1000}(a?){3000}"}) {
     std::string why;

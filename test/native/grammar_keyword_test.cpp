@@ -117,7 +117,7 @@ TEST("grammar: distinct items") {
           "schema #: the keyword \"uniqueItems\" is not supported");
 }
 
-TEST("grammar: what is no keyword is an annotation, and keywords that demand nothing are as good as absent") {
+TEST("grammar: unknown keywords are annotations, and keywords without a condition have no effect") {
   check(
       {json_schema(
            R"({"type":"string","x-note":1,"discriminator":{"propertyName":"t"},"xml":{},"externalDocs":{},"units":"m","$anchor":"a",
@@ -144,7 +144,7 @@ TEST("grammar: what is no keyword is an annotation, and keywords that demand not
   }
 }
 
-TEST("grammar: unevaluated members are those that no part speaks of") {
+TEST("grammar: unevaluated members are those that no part mentions") {
   check(
       {json_schema(
            R"({"allOf":[{"properties":{"a":{"const":1}}},{"type":"object","properties":{"b":{"const":2}}}],"unevaluatedProperties":false})"),

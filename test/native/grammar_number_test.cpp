@@ -7,7 +7,7 @@
 namespace oss::grammar {
 namespace {
 
-TEST("grammar: integers of 64 bits, wherever a number may stand") {
+TEST("grammar: integers of 64 bits in every place of a number") {
   const std::vector<std::string> wide = {"1764400000000000",    "9007199254740993",     "1152921504606846977",
                                          "9223372036854775807", "-9223372036854775808", "18446744073709551615"};
   check({json_schema(R"({"type":"integer"})"),

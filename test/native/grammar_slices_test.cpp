@@ -29,7 +29,7 @@ std::pair<TokenMask, int> in_slices(Matcher& matcher, uint64_t work) {
 // A pattern with many open ways, which differ for each text.
 const char* const kManyWays = "[ -~]*[a-m .,].{300}";
 
-TEST("grammar slices: ambiguous counts accept what another engine accepts, and leave few ways open") {
+TEST("grammar slices: ambiguous counts accept the same as another engine, with few open ways") {
   for (const char* ambiguous :
        {"(a{1,3} ?){1,2}", "(a{1,3} ?){2,4}", "((a{0,2} ?){1,2} ){0,2}a?", "(a|aa| a){2,3} ", "((a{2,3}){1,2} ?){1,2}",
         "(a{0,2}( a){1,2}){1,3}", "(((a?){0,2} ){1,2}a){0,2}", "(a{1,2} ){1,3}(a{1,2} ){0,2}"}) {
@@ -49,7 +49,7 @@ TEST("grammar slices: ambiguous counts accept what another engine accepts, and l
   CHECK(constraints.bytes() < (4u << 20));
 }
 
-TEST("grammar slices: a mask is the same in slices of any size, and each gets further") {
+TEST("grammar slices: a mask is the same in slices of any size, and each slice makes progress") {
   for (const char* format : {kManyWays, "(a|b|ab)*.{0,300}[a-f]{2}.{150}", "([a-z]{1,50},){1,100}[0-9]+"}) {
     Matcher whole(compiled(pattern(format))), some(compiled(pattern(format))), tiny(compiled(pattern(format)));
     for (const char letter : std::string("abca,c")) {
@@ -64,7 +64,7 @@ TEST("grammar slices: a mask is the same in slices of any size, and each gets fu
   }
 }
 
-TEST("grammar slices: while a mask is made, what is known of its grammar is given, and the rest waits its turn") {
+TEST("grammar slices: while a mask is made, cached masks of its grammar are returned, and others wait") {
   const auto constraint = compiled(pattern(kManyWays));
   Matcher first(constraint), second(constraint);
   for (Matcher* matcher : {&first, &second}) CHECK_EQ(first_refused(*matcher, "a"), std::string::npos);
@@ -92,7 +92,7 @@ TEST("grammar slices: while a mask is made, what is known of its grammar is give
   CHECK(second.mask(kPlenty, plenty) != nullptr);
 }
 
-TEST("grammar slices: a mask ends when nobody waits for it any more") {
+TEST("grammar slices: a mask stops when it is cancelled") {
   Matcher matcher(compiled(pattern(kManyWays)));
   CHECK_EQ(first_refused(matcher, "a"), std::string::npos);
   matcher.mask(kPlenty);
@@ -103,7 +103,7 @@ TEST("grammar slices: a mask ends when nobody waits for it any more") {
   CHECK(allows(matcher.mask(kPlenty), token_of('c')));  // and continues when it is asked again
 }
 
-TEST("grammar memory: grammars take what they may together, the least recently used go, and all go in the end") {
+TEST("grammar memory: grammars share a limit, the least recently used are evicted, and all are freed at the end") {
   Constraints constraints(kSmall, 2u << 20);
   const auto compile = [&](int i) {
     return constraints.compile(pattern(str("([a-z]{0,9000}[0-9]){0,", 9000 - i, "}")), {&kEndOfText, 1});

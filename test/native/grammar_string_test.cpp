@@ -101,7 +101,7 @@ TEST("grammar: look-ahead and anchors, as JavaScript means them") {
          {R"("")", R"("-")", R"(".")", R"("1.2.3")"}});
 }
 
-TEST("grammar: listed strings are those that the other keywords admit") {
+TEST("grammar: of listed strings, those that the other keywords accept are valid") {
   check({json_schema(R"({"enum":["a","bb","ccc",7,null],"minLength":2})"),
          {R"("bb")", R"("ccc")", "7", "null"},
          {R"("a")"}});

@@ -230,7 +230,7 @@ TEST("grammar: of branches of oneOf that list values, those of one branch alone 
          {R"({"a":1,"b":[{}]})", R"({"b":[{}],"a":1})"}});
 }
 
-TEST("grammar: what is not supported is refused by name and path") {
+TEST("grammar: unsupported keywords are refused by name and path") {
   const auto refused = [](const std::string& schema, const char* part) {
     CHECK_THROWS(Code::kInvalidArgument, part, compiled(json_schema(schema)));
   };
@@ -264,7 +264,7 @@ TEST("grammar: what is not supported is refused by name and path") {
   CHECK_THROWS(Code::kInvalidArgument, "too large to compile", compiled(pattern(std::string(1 << 20, 'a'))));
 }
 
-TEST("grammar: an ambiguous pattern is stopped, not obeyed") {
+TEST("grammar: a pattern with too many open ways is refused") {
   CHECK_THROWS(Code::kUnsupported, "ways open at once", compiled(pattern("(a?){5000}a{5000}")));
   // The first mask is made when the pattern is compiled, later ones when the matcher reaches them.
   CHECK_THROWS(Code::kUnsupported, "ways open at once", compiled(pattern("x(a?){5000}a{5000}")));
@@ -278,7 +278,7 @@ bool can_follow(const std::shared_ptr<const Constraint>& constraint, const std::
   return first_refused(matcher, text) == std::string::npos;
 }
 
-TEST("grammar: masks are what trying every token says") {
+TEST("grammar: masks equal a test of every token") {
   const std::string formats[] = {
       R"({"kind":"text","format":{"type":"json_object"}})",
       json_schema(
@@ -354,7 +354,7 @@ TEST("grammar: every text ends within its tokens when they suffice") {
   CHECK(!matcher.done());
 }
 
-TEST("grammar: nesting is bounded, and what was opened can be closed") {
+TEST("grammar: nesting is bounded, and every open bracket can be closed") {
   const auto constraint = compiled(json_schema("true"));
   Matcher matcher(constraint);
   const size_t depth = first_refused(matcher, std::string(1000, '['));
@@ -363,7 +363,7 @@ TEST("grammar: nesting is bounded, and what was opened can be closed") {
   CHECK(allows(matcher.mask(kPlenty), kEndOfText));
 }
 
-TEST("grammar: the machine forgets states and goes on") {
+TEST("grammar: the automaton drops states and continues") {
   const auto constraint = compiled(pattern("([a-z]{0,9000}[0-9]){0,9000}"));
   Matcher matcher(constraint), other(constraint);
   CHECK_EQ(first_refused(other, "abc"), std::string::npos);
@@ -427,7 +427,7 @@ TEST("grammar: turns of the harmony format") {
   CHECK_THROWS(Code::kUnsupported, "needs the full vocabulary", compiled(turn("")));
 }
 
-TEST("grammar: a constraint that lacks something, or has another thing there, is refused") {
+TEST("grammar: a constraint with a missing or wrong field is refused") {
   // lib/generation/constraint.ts writes none of these, but a toJSON() of the caller's value can.
   for (const char* json :
        {"1", "{}", R"({"kind":1})", R"({"kind":"text"})", R"({"kind":"text","format":[]})",
@@ -474,7 +474,7 @@ TEST("grammar: analysis has a budget for the whole turn") {
   CHECK(refused_at(short_one, str(kThought, kFinal)) != std::string::npos);
 }
 
-TEST("grammar: what is fixed counts by tokens, not by bytes") {
+TEST("grammar: fixed text counts by tokens, not by bytes") {
   const std::string schema = json_schema(R"({"type":"object","properties":{"temperature_in_celsius":{"type":"string"},
       "description_of_the_weather":{"type":"string"}},"required":["temperature_in_celsius","description_of_the_weather"]})");
   const auto least = [&](int vocab) {

@@ -21,7 +21,7 @@ TEST("histogram: empty") {
   CHECK_EQ(histogram.max(), 0.0);
 }
 
-TEST("histogram: one value, over the whole range, is found again") {
+TEST("histogram: one value is found again, over the whole range") {
   for (double value = 1e-3; value < 1e9; value *= 1.013) {
     Histogram histogram;
     histogram.add(value);
@@ -42,7 +42,7 @@ TEST("histogram: the borders of the buckets") {
   }
 }
 
-TEST("histogram: zero, tiny, huge; what is negative or not finite is ignored") {
+TEST("histogram: zero, tiny, huge; negative and non-finite values are ignored") {
   Histogram histogram;
   for (const double value : {0.0, -0.0, 5e-324, 1e-9}) histogram.add(value);
   histogram.add(5);
@@ -60,7 +60,7 @@ TEST("histogram: zero, tiny, huge; what is negative or not finite is ignored") {
   CHECK_EQ(histogram.max(), 1e300);
 }
 
-TEST("histogram: shares beyond 0 .. 1 are its ends") {
+TEST("histogram: shares outside 0 .. 1 give the ends") {
   Histogram histogram;
   histogram.add(1);
   histogram.add(100);

@@ -56,7 +56,7 @@ TEST("json: escapes and UTF-8") {
   CHECK_EQ(string_of("\"\\uFFFF\\uD7FF\\uE000\""), "\xEF\xBF\xBF\xED\x9F\xBF\xEE\x80\x80");
 }
 
-TEST("json: what is refused, with the byte where") {
+TEST("json: invalid texts are refused, with the position") {
   const std::pair<std::string, const char*> rows[] = {
       {"", "byte 0: expected a value, found the end of the text"},
       {"  ", "byte 2: expected a value, found the end of the text"},
@@ -108,7 +108,7 @@ TEST("json: what is refused, with the byte where") {
     expect_error(text, Code::kModelFormat, str("file: ", part), [&] { parse(text); });
 }
 
-TEST("json: hostile sizes are refused, not followed") {
+TEST("json: excessive sizes are refused") {
   expect_error("a million levels", Code::kModelFormat, "levels of nesting", [] { parse(std::string(1'000'000, '[')); });
   std::string wide = "[0";
   for (size_t i = 0; i < Json::kMaxValues; ++i) wide += ",0";

@@ -46,7 +46,7 @@ TEST("kv cache: a beginning that was computed once is found, up to the last full
   cache.release(third);
 }
 
-TEST("kv cache: the salt and every earlier token are part of what a page is") {
+TEST("kv cache: the salt and every earlier token are part of a page's key") {
   KvCache cache({16, 16}, kWindow);
   auto tokens = tokens_of(2, 300);
   SequencePages first, second;
@@ -62,7 +62,7 @@ TEST("kv cache: the salt and every earlier token are part of what a page is") {
   cache.release(first);
 }
 
-TEST("kv cache: window pages behind the window are given up, and a long sequence holds few of them") {
+TEST("kv cache: pages behind the window are freed, and a long sequence holds few of them") {
   KvCache cache({64, 8}, kWindow);
   const auto tokens = tokens_of(3, 64 * 60);
   SequencePages pages;
@@ -78,7 +78,7 @@ TEST("kv cache: window pages behind the window are given up, and a long sequence
   cache.release(next);
 }
 
-TEST("kv cache: the least recently used page goes first, and what hangs on it is not found any more") {
+TEST("kv cache: the least recently used page is evicted first, and its successors are not found any more") {
   KvCache cache({4, 4}, kWindow);
   const auto a = tokens_of(4, 128), b = tokens_of(5, 128), c = tokens_of(6, 128);
   SequencePages pages;
@@ -95,7 +95,7 @@ TEST("kv cache: the least recently used page goes first, and what hangs on it is
   cache.release(pages);
 }
 
-TEST("kv cache: what two sequences compute at once is kept once") {
+TEST("kv cache: pages that two sequences compute at once are kept once") {
   KvCache cache({16, 16}, kWindow);
   const auto tokens = tokens_of(7, 256);
   SequencePages first, second;
@@ -111,7 +111,7 @@ TEST("kv cache: what two sequences compute at once is kept once") {
   CHECK_EQ(cache.stats(kKvFull).free, 16);
 }
 
-TEST("kv cache: too few pages take nothing") {
+TEST("kv cache: an allocation that does not fit takes no page") {
   KvCache cache({4, 4}, kWindow);
   SequencePages first, second;
   CHECK(cache.reserve(first, 0, 192));
@@ -123,7 +123,7 @@ TEST("kv cache: too few pages take nothing") {
 
 // The test records the contents of each page, like the memory would hold them. Every sequence must find its tokens
 // there.
-TEST("kv cache: 20,000 random steps never lose a page nor mix up what pages hold") {
+TEST("kv cache: 20,000 random steps never lose a page or mix up contents") {
   std::mt19937 random(1);
   KvCache cache({24, 14}, kWindow);
   struct Live {

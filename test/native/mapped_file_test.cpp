@@ -32,7 +32,7 @@ static std::string read(const MappedFile& file, size_t offset, size_t bytes) {
   return text;
 }
 
-TEST("mapped file: what is no readable file") {
+TEST("mapped file: paths that are not a readable file") {
   const TempFolder folder;
   CHECK_THROWS(Code::kModelNotFound, "/none: No such file or directory", MappedFile::open(folder / "none"));
   CHECK_THROWS(Code::kModelNotFound, "cannot open ", MappedFile::open(folder / "none"));
@@ -63,7 +63,7 @@ TEST("mapped file: any range can be read, across pages and up to the last byte")
   }
 }
 
-TEST("mapped file: short and interrupted reads are taken up again") {
+TEST("mapped file: short and interrupted reads continue") {
   const TempFolder folder;
   const std::string all = pattern(10'000);
   write_bytes(folder / "file", all);
@@ -84,7 +84,7 @@ TEST("mapped file: a read that fails says which file and why") {
   CHECK_THROWS(Code::kModelNotFound, str("cannot read ", folder / "file", ": Input/output error"), read(*file, 0, 100));
 }
 
-TEST("mapped file: one that is shortened under its reader is an error; one that is replaced or removed is read on") {
+TEST("mapped file: a file that is shortened while it is read is an error; a replaced or removed one is still read") {
   const TempFolder folder;
   const std::string all = pattern(20'000);
   write_bytes(folder / "file", all);
@@ -107,7 +107,7 @@ TEST("mapped file: one that is shortened under its reader is an error; one that 
   }
 }
 
-TEST("thread pool: what a body throws comes out of parallel_for, and the pool works on") {
+TEST("thread pool: parallel_for throws a body's exception, and the pool keeps working") {
   for (const int threads : {1, 3}) {
     ThreadPool pool(threads);
     CHECK_THROWS(Code::kModelFormat, "at 500", pool.parallel_for(1000, 10, [](int64_t begin, int64_t end, int) {

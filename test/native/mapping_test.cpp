@@ -43,7 +43,7 @@ std::string weights_of(const std::string& folder) {
 
 }  // namespace
 
-TEST("mapping: what has been cut off is zeros, and said to have gone; other files are as they were") {
+TEST("mapping: a cut part reads as zeros and is reported; other files are unchanged") {
   const TempFolder folder;
   const size_t page = page_bytes(), size = 9 * page + 100;
   write_bytes(folder / "file", std::string(size, 'a'));
@@ -64,7 +64,7 @@ TEST("mapping: what has been cut off is zeros, and said to have gone; other file
   other->check();
 }
 
-TEST("mapping: many threads meet what has gone, and a place that is used again begins anew") {
+TEST("mapping: many threads read a cut part; a reused address starts without the failure") {
   const TempFolder folder;
   const size_t page = page_bytes(), pages = 256;
   for (int round = 0; round < 3; ++round) {
@@ -86,7 +86,7 @@ TEST("mapping: many threads meet what has gone, and a place that is used again b
 }
 
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // they report it themselves
-TEST("mapping: a bus error of somebody else's ends the process, as it would without us") {
+TEST("mapping: a bus error outside of our mappings ends the process, as without our handler") {
   const TempFolder folder;
   write_bytes(folder / "file", "abc");
   write_bytes(folder / "theirs", "abc");
@@ -106,7 +106,7 @@ TEST("mapping: a bus error of somebody else's ends the process, as it would with
 }
 #endif
 
-TEST("mapping: a file that is written to while it is loaded is an error, of whatever size it is then") {
+TEST("mapping: a file that is written while it is loaded is an error, whatever its new size") {
   const TempFolder folder;
   const std::string model = folder / "model";
   std::filesystem::copy(path_of("a"), model);
@@ -128,7 +128,7 @@ TEST("mapping: a file that is written to while it is loaded is an error, of what
                load_and([&] { std::ofstream(weights, std::ios::app) << "more"; }));
 }
 
-TEST("mapping: an engine whose checkpoint is shortened ends with an error, and the process lives") {
+TEST("mapping: an engine whose checkpoint is shortened ends with an error, and the process continues") {
   const TempFolder folder;
   const std::string model = folder / "model";
   std::filesystem::copy(path_of("a"), model);
@@ -145,7 +145,7 @@ TEST("mapping: an engine whose checkpoint is shortened ends with an error, and t
   CHECK_EQ(harness.outcomes[2].tokens.size(), 0u);  // no result of zeros is reported
 }
 
-TEST("mapping: an engine whose checkpoint is overwritten ends with an error before it tells a token of it") {
+TEST("mapping: an engine whose checkpoint is overwritten ends with an error before it reports a wrong token") {
   const TempFolder folder;
   const std::string model = folder / "model";
   std::filesystem::copy(path_of("a"), model);

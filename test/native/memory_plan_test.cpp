@@ -10,7 +10,7 @@
 
 namespace oss {
 
-TEST("memory_plan: more than the machine has is refused, whoever asks for it") {
+TEST("memory_plan: more than the machine's memory is refused, whichever option needs it") {
   CpuBackend backend(*cpu::available_kernels().front(), 2, nullptr, DenseWeights::kBF16);
   const Config config = synthetic_checkpoint("synthetic:tiny")->config;
   EngineOptions options;
@@ -22,7 +22,7 @@ TEST("memory_plan: more than the machine has is refused, whoever asks for it") {
   CHECK_THROWS(Code::kOutOfMemory, "for activations, and free is", plan_memory(config, options, backend));
 }
 
-TEST("memory_plan: what copies in Q8 take is known before they are made") {
+TEST("memory_plan: the size of copies in Q8 is known before they are made") {
   CpuBackend backend(*cpu::available_kernels().front(), 2, nullptr, DenseWeights::kQ8);
   const auto checkpoint = open_checkpoint(test::source_path("test/golden/models/a"));
   const Config config = checkpoint->config;

@@ -66,7 +66,7 @@ bool exists(const std::string& path) { return std::filesystem::exists(path); }
 
 }  // namespace
 
-TEST("packed file: what was written is mapped, while it is made and afterwards") {
+TEST("packed file: the written weights are mapped, while the file is made and afterwards") {
   const TempFolder folder;
   const std::string path = folder / "sub/weights.packed";
   std::string reason;
@@ -87,7 +87,7 @@ TEST("packed file: what was written is mapped, while it is made and afterwards")
   CHECK_EQ(PackedFile::damage(path), std::string());
 }
 
-TEST("packed file: what is not finished leaves nothing behind, and what a crash left is taken over") {
+TEST("packed file: an unfinished file leaves nothing behind, and the leftover of a crash is replaced") {
   const TempFolder folder;
   const std::string path = folder / "weights.packed";
   fill(*map_or_make(path));
@@ -99,7 +99,7 @@ TEST("packed file: what is not finished leaves nothing behind, and what a crash 
   CHECK_EQ(PackedFile::damage(path), std::string());
 }
 
-TEST("packed file: other weights, another version, a damaged header or a cut are made again") {
+TEST("packed file: with other weights, another version, a damaged header or a cut it is made again") {
   const TempFolder folder;
   const std::string path = make(folder), whole = read_bytes(path);
   const auto refused = [&](uint64_t key, const std::vector<uint64_t>& sections) {
@@ -131,7 +131,7 @@ TEST("packed file: other weights, another version, a damaged header or a cut are
   CHECK(read_bytes(path) == whole);
 }
 
-TEST("packed file: a flipped bit anywhere in the weights is found when all is read") {
+TEST("packed file: a flipped bit anywhere in the weights is found when the whole file is read") {
   const TempFolder folder;
   const std::string path = make(folder), whole = read_bytes(path);
   for (const size_t at : {size_t(4096), size_t(4096 + 1'048'576), size_t(4096 + 3'000'000), whole.size() - 4096}) {
@@ -147,7 +147,7 @@ TEST("packed file: a flipped bit anywhere in the weights is found when all is re
   CHECK(read_bytes(path) == whole);
 }
 
-TEST("packed file: one that is written to after it was mapped is told") {
+TEST("packed file: a write after it was mapped is detected") {
   const TempFolder folder;
   const std::string path = make(folder);
   const auto file = map_or_make(path);
@@ -156,7 +156,7 @@ TEST("packed file: one that is written to after it was mapped is told") {
   CHECK_THROWS(Code::kModelFormat, path + " has been written to", file->check());
 }
 
-TEST("packed file: what killed makers left goes, and what somebody makes stays") {
+TEST("packed file: leftovers of killed writers are removed, files of running writers stay") {
   const TempFolder folder;
   const std::string path = make(folder), left = folder / "sub/others.packed.partial";
   write_bytes(left, "half");
@@ -168,7 +168,7 @@ TEST("packed file: what killed makers left goes, and what somebody makes stays")
   PackedFile::remove_abandoned(folder / "nowhere/weights.packed");
 }
 
-TEST("packed file: a place that cannot hold it is told, and nothing is thrown") {
+TEST("packed file: a place that cannot hold it is reported without an exception") {
   const TempFolder folder;
   write_bytes(folder / "file", "x");
   std::string reason;
@@ -186,7 +186,7 @@ TEST("packed file: a place that cannot hold it is told, and nothing is thrown") 
   CHECK(!exists(folder / "huge.packed.partial"));
 }
 
-TEST("packed file: two makers; the second waits and maps what the first has made, or gives up when it is told to") {
+TEST("packed file: of two writers the second waits and maps the first one's file, or gives up when it is cancelled") {
   const TempFolder folder;
   const std::string path = folder / "weights.packed";
   auto first = map_or_make(path);
@@ -205,7 +205,7 @@ TEST("packed file: two makers; the second waits and maps what the first has made
   CHECK(mapped.load());
 }
 
-TEST("packed file: when the first maker gives up, the one that waited makes it") {
+TEST("packed file: when the first writer gives up, the waiting one writes it") {
   const TempFolder folder;
   const std::string path = folder / "weights.packed";
   auto first = map_or_make(path);

@@ -60,7 +60,7 @@ int64_t next_place(int64_t place) { return place < 40 ? place + 1 : place + plac
 
 }  // namespace
 
-TEST("refused: a pool whose k-th thread cannot be made joins the others and says how many there could be") {
+TEST("refused: a pool without its k-th thread joins the others and names the possible number") {
   const int before = count_entries("/proc/self/task");
   for (int made = 0; made < 7; ++made) {
     const RefusedThreads refused({.first = made});
@@ -99,7 +99,7 @@ TEST("refused: an engine whose k-th thread cannot be made") {
   }
 }
 
-TEST("refused: one that was advised works") {
+TEST("refused: the advised number of threads works") {
   const RefusedThreads refused({.first = 3});
   CHECK_THROWS(Code::kResourceLimit, "set threads to 3 or less", load("synthetic:tiny", 16));
   const RefusedThreads again({.first = 3});
@@ -116,7 +116,7 @@ TEST("refused: threads of a bandwidth measurement") {
   }
 }
 
-TEST("refused: without a thread to build the vocabulary's trie, whoever needs it builds it") {
+TEST("refused: without a thread to build the vocabulary's trie, the first user builds it") {
   constexpr int kVocab = 4321;  // not used by any other test
   const int32_t end = 300;
   const RefusedThreads refused({});
@@ -146,7 +146,7 @@ TEST("refused: loading without the k-th piece of memory leaves nothing behind") 
   CHECK_EQ(open_files(), files);
 }
 
-TEST("refused: loading without the k-th mapping names what it was for") {
+TEST("refused: loading without the k-th mapping names its purpose") {
   const int files = open_files();
   int failed = 0;
   for (const char* model : {"c", "synthetic:tiny"}) {
@@ -186,7 +186,7 @@ TEST("refused: loading with too few files names the limit, wherever it is reache
   CHECK_EQ(open_files(), files);
 }
 
-TEST("refused: a draw without the k-th piece of memory leaves the logits as they were") {
+TEST("refused: a draw without the k-th piece of memory leaves the logits unchanged") {
   std::vector<float> logits;
   for (int i = 0; i < 5000; ++i) logits.push_back(float(i * 7919 % 5003) / 500);
   const std::vector<float> before = logits;
@@ -346,13 +346,13 @@ void refuse_at_every_place(const char* what, bool isolates, const MakeRefused& r
 
 }  // namespace
 
-TEST("refused: a step without the k-th piece of memory fails a request, and nobody else's") {
+TEST("refused: a step without the k-th piece of memory fails one request and no other") {
   refuse_at_every_place("one allocation", true, [](int64_t place) {
     return std::make_unique<RefusedMemory>(Whose::kOthers, Refused{place, place + 1});
   });
 }
 
-TEST("refused: without any memory from the k-th piece on, the engine ends and says so") {
+TEST("refused: without any memory from the k-th piece on, the engine ends with an error") {
   refuse_at_every_place("all allocations", false, [](int64_t place) {
     return std::make_unique<RefusedMemory>(Whose::kOthers, Refused{.first = place});
   });
@@ -398,7 +398,7 @@ TEST("refused: mappings that stay refused fail the requests that need them, and 
   CHECK_EQ(harness->outcomes[4].tokens.size(), size_t(3));
 }
 
-TEST("refused: errors tell the limits that are set") {
+TEST("refused: errors name the limits that are set") {
   rlimit before{};
   CHECK_EQ(getrlimit(RLIMIT_AS, &before), 0);
   rlimit some = before;
@@ -415,7 +415,7 @@ TEST("refused: errors tell the limits that are set") {
   CHECK(refused_file("open", "/f", EACCES).code() == Code::kModelNotFound);
 }
 
-TEST("refused: a thread has a stack of its own size, whatever ulimit -s says") {
+TEST("refused: a thread's stack size does not depend on ulimit -s") {
   pthread_attr_t attributes;
   size_t bytes = 0;
   Thread thread("stack", [&] {

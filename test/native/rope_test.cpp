@@ -33,7 +33,7 @@ TEST("rope: cos and sin up to position 131071 match the float64 golden") {
   CHECK(std::fabs(rope.concentration() - *golden.tensors.at("concentration").as<double>()) < 1e-12);
 }
 
-TEST("rope: without YaRN the frequencies are plain powers and nothing is concentrated") {
+TEST("rope: without YaRN the frequencies are plain powers and the concentration is 1") {
   Config config = gpt_oss_rope();
   config.rope.factor = 1;
   const Rope rope(config);
@@ -41,7 +41,7 @@ TEST("rope: without YaRN the frequencies are plain powers and nothing is concent
   CHECK(std::fabs(rope.inv_freq()[16] - 1 / std::sqrt(150000.0)) < 1e-15);
 }
 
-TEST("rope: truncated bounds are whole numbers, as transformers' default has them") {
+TEST("rope: truncated bounds are whole numbers, as in transformers' default") {
   Config config = gpt_oss_rope();
   const Rope exact(config);
   config.rope.truncate = true;
@@ -51,7 +51,7 @@ TEST("rope: truncated bounds are whole numbers, as transformers' default has the
   CHECK(rounded.inv_freq()[18] == exact.inv_freq()[18]);  // above both: 18 >= 17.4
 }
 
-TEST("rope: the table has the rows that fill() makes, whichever comes first") {
+TEST("rope: the table equals the rows of fill(), in either order") {
   const Config config = gpt_oss_rope();
   const Rope rope(config);
   RopeTable table(config);

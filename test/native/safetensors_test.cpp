@@ -73,7 +73,7 @@ TEST("safetensors: copying misaligned tensors can be cancelled") {
                read_safetensors(folder / "x.safetensors", [] { return true; }));
 }
 
-TEST("safetensors: what is refused") {
+TEST("safetensors: invalid files are refused") {
   struct Row {
     const char* name;
     std::string file;
@@ -179,7 +179,7 @@ TEST("safetensors: what is refused") {
   }
 }
 
-TEST("safetensors: a header above 100 MB is refused unread") {
+TEST("safetensors: a header above 100 MB is refused without reading it") {
   const TempFolder folder;
   write_bytes(folder / "x.safetensors", safetensors_of("{}", ""));
   // Sparse: the length field says 100,000,001 and the file is as long, but holds two blocks.
@@ -191,7 +191,7 @@ TEST("safetensors: a header above 100 MB is refused unread") {
                read_safetensors(folder / "x.safetensors"));
 }
 
-TEST("safetensors: 20,000 damaged headers never crash, and what is accepted lies inside the file") {
+TEST("safetensors: 20,000 damaged headers never crash, and accepted tensors are inside the file") {
   const TempFolder folder;
   const std::string valid = safetensors_of(kTwo + "     ", std::string(28, 'x'));
   const size_t header_end = valid.size() - 28;

@@ -135,7 +135,7 @@ std::string step(World& world) {
 
 }  // namespace
 
-TEST("scheduler: decodes first, then prompts with what is left, oldest first") {
+TEST("scheduler: decodes first, then prompts in the remaining room, oldest first") {
   World world({.max_sequences = 8, .max_tokens = 8, .max_rows = 8}, {64, 64});
   world.add(words(1, 3), 10);
   CHECK_EQ(step(world), "1:3/1");
@@ -146,7 +146,7 @@ TEST("scheduler: decodes first, then prompts with what is left, oldest first") {
   CHECK_EQ(step(world), "1:1/1 2:6/1 3:1/0");
 }
 
-TEST("scheduler: deep in a prompt, fewer tokens of it come beside the next tokens of others") {
+TEST("scheduler: deep in a prompt, its chunks beside decodes become smaller") {
   World world({.max_sequences = 8, .max_tokens = 65, .max_rows = 8, .context_of_a_token = 64}, {128, 128});
   world.add(words(1, 3), 150);
   CHECK_EQ(step(world), "1:3/1");
@@ -166,13 +166,13 @@ TEST("scheduler: deep in a prompt, fewer tokens of it come beside the next token
   world.check_no_leaks();
 }
 
-TEST("scheduler: a prompt beside which nobody waits for a token comes in whole steps") {
+TEST("scheduler: without decodes, a prompt fills whole steps") {
   World world({.max_sequences = 8, .max_tokens = 64, .max_rows = 8, .context_of_a_token = 64}, {64, 64});
   world.add(words(1, 200), 5);
   for (const char* part : {"1:64/0", "1:64/0", "1:64/0", "1:8/1"}) CHECK_EQ(step(world), part);
 }
 
-TEST("scheduler: a step ahead has the next token of everybody who can go on, whatever decides about that token") {
+TEST("scheduler: a step ahead has the next token of every sequence that can continue, whatever chooses that token") {
   World world({.max_sequences = 2, .max_tokens = 8, .max_rows = 8}, {64, 64});
   Sequence* first = world.add(words(1, 3), 10);
   Sequence* second = world.add(words(2, 2), 10);
@@ -209,7 +209,7 @@ TEST("scheduler: a step ahead has the next token of everybody who can go on, wha
   CHECK(world.scheduler.plan_ahead(parts).empty());
 }
 
-TEST("scheduler: no step ahead of a prompt that goes on, nor of a last token") {
+TEST("scheduler: no step ahead of an unfinished prompt or of a last token") {
   World world({.max_sequences = 2, .max_tokens = 8, .max_rows = 8}, {64, 64});
   world.add(words(1, 20), 10);
   CHECK(world.scheduler.plan_ahead(world.scheduler.plan(world.now)).empty());
@@ -220,7 +220,7 @@ TEST("scheduler: no step ahead of a prompt that goes on, nor of a last token") {
   CHECK(ahead.size() == 1 && ahead[0].drawn_row == 1);
 }
 
-TEST("scheduler: many streams leave a newcomer's prompt a quarter of each step, and take turns") {
+TEST("scheduler: many streams leave a new prompt a quarter of each step, and take turns") {
   World world({.max_sequences = 9, .max_tokens = 8, .max_rows = 9}, {64, 64});
   for (int i = 0; i < 8; ++i) world.add(words(i, 1), 50);
   for (int i = 0; i < 4; ++i) world.step();
@@ -231,7 +231,7 @@ TEST("scheduler: many streams leave a newcomer's prompt a quarter of each step, 
   CHECK_EQ(world.finished.size(), size_t(9));
 }
 
-TEST("scheduler: of equal prompts that arrive together, the later ones find what the first has computed") {
+TEST("scheduler: of equal prompts that arrive together, the later ones reuse the pages of the first") {
   World world({.max_sequences = 8, .max_tokens = 128, .max_rows = 8}, {64, 64});
   for (int i = 0; i < 6; ++i) world.add(words(1, 200), 5);
   while (!world.empty()) world.step();
@@ -240,7 +240,7 @@ TEST("scheduler: of equal prompts that arrive together, the later ones find what
   world.check_no_leaks();
 }
 
-TEST("scheduler: logits of many positions come in portions, and none is lost") {
+TEST("scheduler: logits of many positions are computed in portions, and none is lost") {
   for (const int64_t wanted : {1, 2, 3, 7, 39, 40}) {
     World world({.max_sequences = 2, .max_tokens = 7, .max_rows = 3}, {8, 8});
     Sequence* s = world.add(words(1, 40), 1);
@@ -256,7 +256,7 @@ TEST("scheduler: logits of many positions come in portions, and none is lost") {
   }
 }
 
-TEST("scheduler: higher priority first, first come inside one, and waiting counts") {
+TEST("scheduler: higher priority first, then by arrival, and waiting time counts") {
   World world({.max_sequences = 1, .max_tokens = 64, .max_rows = 8}, {64, 64});
   world.add(words(1, 5), 2, 0);
   world.add(words(2, 5), 2, 0);
@@ -265,7 +265,7 @@ TEST("scheduler: higher priority first, first come inside one, and waiting count
   CHECK(world.finished == (std::vector<std::pair<uint64_t, int>>{{3, 0}, {1, 0}, {2, 0}}));
 }
 
-TEST("scheduler: whoever waits starts before all that came 60 seconds after it, whatever their priorities") {
+TEST("scheduler: a request starts before all that arrived 60 seconds after it, whatever their priorities") {
   const struct {
     int patient, urgent;
     int least_seconds;  // for which the urgent requests come first
@@ -284,7 +284,7 @@ TEST("scheduler: whoever waits starts before all that came 60 seconds after it, 
   }
 }
 
-TEST("scheduler: nobody loses its pages to those who came 60 seconds after it, whatever their priorities") {
+TEST("scheduler: no request loses its pages to one that arrived 60 seconds after it, whatever their priorities") {
   // Two fit until both have grown; then one of them is preempted.
   World world({.max_sequences = 2, .max_tokens = 256, .max_rows = 8}, {7, 7});
   Sequence* patient = world.add(words(1, 150), 100, -1000);
@@ -310,7 +310,7 @@ TEST("scheduler: nobody loses its pages to those who came 60 seconds after it, w
   CHECK(std::any_of(world.finished.begin(), world.finished.end(), [](auto& f) { return f.first == 1; }));
 }
 
-TEST("scheduler: one request of a tenant is next, however many another tenant has waiting") {
+TEST("scheduler: a tenant's only request is next, however many requests of another tenant wait") {
   World world({.max_sequences = 4, .max_tokens = 64, .max_rows = 8}, {64, 64});
   for (int i = 0; i < 100; ++i) world.add(words(i, 5), 20, 0, "", 1, "a");
   while (world.finished.empty()) world.step();
@@ -348,7 +348,7 @@ TEST("scheduler: tenants take turns, and share the places") {
   CHECK_EQ(places.finished.size(), size_t(24));
 }
 
-TEST("scheduler: between tenants, priority is worth no more than 60 seconds either") {
+TEST("scheduler: between tenants, too, priority counts for 60 seconds at most") {
   World world({.max_sequences = 1, .max_tokens = 64, .max_rows = 8}, {64, 64});
   world.add(words(1, 5), 1, -1000, "", 1, "patient");
   // Each urgent request has a separate tenant.
@@ -361,7 +361,7 @@ TEST("scheduler: between tenants, priority is worth no more than 60 seconds eith
   CHECK(world.now > Clock::time_point(std::chrono::seconds(58)));
 }
 
-TEST("scheduler: what stands aside for its client does not count as waiting, and holds up no step ahead") {
+TEST("scheduler: requests aside for their clients do not count as waiting, and delay no step ahead") {
   World world({.max_sequences = 2, .max_tokens = 64, .max_rows = 8}, {64, 64});
   Sequence* slow = world.add(words(1, 5), 50, 0, "", 2, "a");
   world.step();
@@ -416,7 +416,7 @@ TEST(
   CHECK_EQ(tenants, 1);
 }
 
-TEST("scheduler: a sequence that cannot go on keeps neither its place nor its pages from others") {
+TEST("scheduler: a sequence that cannot continue gives its place and its pages to others") {
   World world({.max_sequences = 2, .max_tokens = 64, .max_rows = 8}, {4, 4});
   Sequence* slow = world.add(words(1, 100), 50);
   while (slow->completion() < 5) world.step();
@@ -431,7 +431,7 @@ TEST("scheduler: a sequence that cannot go on keeps neither its place nor its pa
   world.check_no_leaks();
 }
 
-TEST("scheduler: a request whose constraint is compiled holds up nobody, and keeps its place among those that wait") {
+TEST("scheduler: a request whose constraint is being compiled delays no other, and keeps its place in the queue") {
   World world({.max_sequences = 1, .max_tokens = 16, .max_rows = 4}, {8, 8});
   Sequence* first = world.add({1, 2, 3}, 40);
   Sequence* compiled = world.add({4, 5, 6}, 2);
@@ -472,7 +472,7 @@ TEST("scheduler: the choices of a request share the pages of its prompt") {
   world.check_no_leaks();
 }
 
-TEST("scheduler: 3,000 random schedules say what each request says alone, and end with every page free") {
+TEST("scheduler: 3,000 random schedules give each request the same tokens as alone, and end with every page free") {
   uint64_t preemptions = 0;
   for (int round = 0; round < 3000; ++round) {
     std::mt19937 random{unsigned(round)};

@@ -48,7 +48,7 @@ TEST("synthetic: the first bytes of each kind never change") {
   CHECK_EQ(fnv1a(values<uint8_t>(tiny->tensor("model.layers.1.self_attn.q_proj.weight"), 4096)), 3600070084692113404u);
 }
 
-TEST("synthetic: any part of a tensor is what the whole has there") {
+TEST("synthetic: any part of a tensor equals that part of the whole") {
   for (const int kind : {kSyntheticNormal, kSyntheticNorm, kSyntheticCodes, kSyntheticScales}) {
     const HostTensor tensor = source(kind, 0.02f);
     const std::vector<uint8_t> whole = values<uint8_t>(tensor, 100);
@@ -83,7 +83,7 @@ Moments moments(const std::vector<double>& x) {
 }
 
 // n = 2^18: a mean is off by 1/512 of a deviation, a correlation by as much; bounds are five of those.
-TEST("synthetic: weights are about normal, with the deviation asked for") {
+TEST("synthetic: weights are about normal, with the given deviation") {
   for (const auto& [kind, mean, scale] :
        {std::tuple(kSyntheticNormal, 0.0, 0.0186f), std::tuple(kSyntheticNorm, 1.0, 0.15f)}) {
     std::vector<double> x;
@@ -96,7 +96,7 @@ TEST("synthetic: weights are about normal, with the deviation asked for") {
   }
 }
 
-TEST("synthetic: codes are uniform, and codes times scales have the rms asked for") {
+TEST("synthetic: codes are uniform, and codes times scales have the given rms") {
   constexpr size_t kBlocks = 1 << 15;
   for (const float scale : {0.0186f, 0.05f, 0.125f, 0.0441942f, 1.0f}) {
     const std::vector<uint8_t> codes = values<uint8_t>(source(kSyntheticCodes, 0), kBlocks * kMxBlockBytes);
@@ -147,7 +147,7 @@ TEST("synthetic: the released models have their shapes and sizes") {
   CHECK(open_checkpoint("synthetic:tiny")->file_bytes < 1'000'000);
 }
 
-TEST("synthetic: each tensor and each seed has bytes of its own") {
+TEST("synthetic: each tensor and each seed has different bytes") {
   const auto one = synthetic_checkpoint("synthetic:tiny"), same = synthetic_checkpoint("synthetic:tiny?seed=1"),
              other = synthetic_checkpoint("synthetic:tiny?seed=2");
   const char* name = "model.layers.0.mlp.experts.down_proj_blocks";
@@ -184,7 +184,7 @@ TEST("synthetic: skew loads some experts more than others") {
   CHECK(four > 0.7 && four < 0.95);
 }
 
-TEST("synthetic: names and parameters that there are not") {
+TEST("synthetic: unknown names and parameters") {
   CHECK_THROWS(Code::kModelNotFound, "expected synthetic:120b, synthetic:20b", open_checkpoint("synthetic:7b"));
   CHECK_THROWS(Code::kModelNotFound, "found \"synthetic:\"", open_checkpoint("synthetic:?seed=1"));
   const std::pair<const char*, const char*> wrong[] = {

@@ -45,7 +45,7 @@ struct Reader {
 
 std::string read(const Strings& stops, std::string_view bytes) { return Reader(stops).read(bytes); }
 
-TEST("text stream: U+FFFD as in the WHATWG decoder, wherever the tokens end") {
+TEST("text stream: U+FFFD as in the WHATWG decoder, for any token borders") {
   const std::pair<std::string, std::string> cases[] = {
       {"plain", "plain"},
       {"\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80", "é€😀"},
@@ -92,7 +92,7 @@ TEST("text stream: never half a character") {
   CHECK_EQ(stream.end(), "");
 }
 
-TEST("text stream: special tokens are their spelling, unknown ids nothing") {
+TEST("text stream: special tokens give their spelling, unknown ids give nothing") {
   Reader reader({"call|"});
   for (const int32_t token : {200006, -1, 201089, INT32_MAX, 200014, 201088, token_of("\xC3"), 201089, 199999}) {
     reader.push(token);
@@ -142,7 +142,7 @@ TEST("text stream: a stop string within one token, and an incomplete character b
   CHECK_EQ(other.end(), "");
 }
 
-TEST("text stream: refuses stop strings that cannot be") {
+TEST("text stream: refuses invalid stop strings") {
   CHECK(make_stop_strings({}) == nullptr);
   CHECK_THROWS(Code::kInvalidArgument, "index 1 is empty", make_stop_strings({"a", ""}));
   CHECK_THROWS(Code::kInvalidArgument, "index 0 is not UTF-8 at byte 1", make_stop_strings({"a\xA9"}));

@@ -110,7 +110,7 @@ TEST("tokenizer: the 1,091 special tokens") {
   }
 }
 
-TEST("tokenizer: what only looks like a special token is text") {
+TEST("tokenizer: a text that only looks like a special token is ordinary text") {
   for (const char* text : {"<|", "|>", "<||>", "<|>", "<|start", "<|start|", "<|Start|>", "<| start|>", "<|reserved_|>",
                            "<|reserved_7|>", "<|reserved_0200014|>", "<|reserved_200014 |>", "<|reserved_200002|>",
                            "<|reserved_201089|>", "<|reserved_99999999999999999999|>", "<|endofprompt|>"}) {
@@ -156,7 +156,7 @@ TEST("pretokenize: malformed bytes are symbols, and nothing is read past the end
   }
 }
 
-TEST("bpe: short and long pieces merge as the definition says") {
+TEST("bpe: short and long pieces merge by the definition") {
   std::mt19937 random(1);
   const std::string alphabets[] = {"ab", "aeinorst", "abcdefghijklmnopqrstuvwxyz"};
   for (int i = 0; i < 300; ++i) {
@@ -171,7 +171,7 @@ TEST("bpe: short and long pieces merge as the definition says") {
   }
 }
 
-TEST("bpe: a remembered piece is what it was, also after others took its place") {
+TEST("bpe: a cached piece is correct, also after it was evicted") {
   std::mt19937 random(2);
   std::vector<std::string> pieces;
   for (int i = 0; i < 30000; ++i) {  // more than the cache holds; lengths on both sides of its limit
@@ -189,7 +189,7 @@ TEST("bpe: a remembered piece is what it was, also after others took its place")
   }
 }
 
-TEST("tokenizer: encode_into fills what is there and counts the rest") {
+TEST("tokenizer: encode_into fills the array and counts the rest") {
   const std::string text = "<|start|>unbelievableness 漢字<|end|>";
   for (const SpecialSet& allowed : {SpecialSet(), all_specials()}) {
     const Ids ids = encode(text, allowed);
@@ -217,7 +217,7 @@ TEST("tokenizer: encode_within gives all tokens or nothing") {
   CHECK(encode_within("", 0) == Ids{});
 }
 
-TEST("vocabulary: no text has fewer tokens than its bytes say") {
+TEST("vocabulary: the least number of tokens by bytes is a lower bound") {
   const Vocabulary& vocabulary = Vocabulary::get();
   const auto least = [&](std::string_view text) {
     return vocabulary.least_tokens({reinterpret_cast<const uint8_t*>(text.data()), text.size()});

@@ -152,7 +152,7 @@ TEST("trace: many threads") {
   for (const auto& [track, count] : next) CHECK_EQ(count, kEvents);
 }
 
-TEST("trace: written while the process runs, and all but the bracket is there when it dies") {
+TEST("trace: written while the process runs; after a crash only the last bracket is missing") {
   const test::TempFolder folder;
   const std::string path = folder / "trace.json";
   const auto trace = Trace::open(path.c_str(), stderr);
@@ -194,7 +194,7 @@ TEST("trace: a file that cannot be written is an error that names the variable")
 }
 
 #if defined(__linux__)
-TEST("trace: a full disk is one line, and tracing is off") {
+TEST("trace: a full disk prints one line and turns tracing off") {
   std::FILE* complaints = std::tmpfile();
   auto trace = Trace::open("/dev/full", complaints);
   for (int i = 0; i < 100000; ++i) trace->instant("engine", "event", i);

@@ -464,7 +464,7 @@ TEST("cuda attention: sequences that share pages, in either group") {
   });
 }
 
-TEST("cuda attention: the window leaves pages behind") {
+TEST("cuda attention: the window and the pages behind it") {
   std::vector<Token> tokens = at_positions({190, 191, 192, 255, 256, 319});
   add_prefill(tokens, 250, 262);
   for_each_cuda_device([&](CudaDevice& device) {
@@ -494,7 +494,7 @@ TEST("cuda attention: sinks from none to all") {
   });
 }
 
-TEST("cuda attention: without a sink, equal values come out as they are") {
+TEST("cuda attention: without a sink, equal values are returned unchanged") {
   std::vector<Token> tokens = at_positions({100, 300});
   add_prefill(tokens, 120, 131);
   for_each_cuda_device([&](CudaDevice& device) {

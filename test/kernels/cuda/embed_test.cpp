@@ -2,7 +2,7 @@
 
 namespace oss::test {
 
-TEST("cuda embed: the rows of the step's tokens, given or drawn before, widened, and no more") {
+TEST("cuda embed: exactly the rows of the step's tokens, given or drawn before, widened") {
   for_each_cuda_device([](CudaDevice& device) {
     const int vocab = 11, capacity = 6;
     const std::vector<int32_t> given = {10, -2, 3, -1}, ids = {10, 0, 3, 7};
@@ -33,7 +33,7 @@ TEST("cuda embed: the rows of the step's tokens, given or drawn before, widened,
   });
 }
 
-TEST("cuda gather_rows: the rows whose logits are wanted, and no more") {
+TEST("cuda gather_rows: exactly the rows whose logits are needed") {
   for_each_cuda_device([](CudaDevice& device) {
     const int tokens = 7, capacity = 5;
     const std::vector<int32_t> wanted = {6, 2, 3};

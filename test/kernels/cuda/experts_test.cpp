@@ -393,7 +393,7 @@ void check_few_experts(const FewShape& s) {
   }
 }
 
-TEST("cuda few_experts: bit for bit what router and experts give") {
+TEST("cuda few_experts: bit for bit the results of router and experts") {
   for (const FewShape& s : {FewShape{64, 128, 5, 4, 1, 1},
                             {160, 96, 32, 4, 1, 8},
                             {96, 160, 32, 4, 7, 7},
@@ -409,12 +409,12 @@ TEST("cuda few_experts: bit for bit what router and experts give") {
   }
 }
 
-TEST("cuda few_experts: rows as long as the released models have them, bit for bit too") {
+TEST("cuda few_experts: rows as long as in the released models, bit for bit, too") {
   for (const FewShape& s : {FewShape{2880, 32, 5, 4, 2, 2}, {32, 2880, 5, 4, 3, 3}, {2848, 32, 4, 4, 1, 1}})
     check_few_experts(s);
 }
 
-TEST("cuda experts: refuses what it cannot hold") {
+TEST("cuda experts: refuses shapes that do not fit") {
   for_each_cuda_device([](CudaDevice& device) {
     const cuda::PackExpertsArgs odd = {1, 24, 32, cuda::kRowsPlain}, rope = {1, 64, 32, cuda::kRowsRope};
     CHECK(device.module.pack_expert_codes(odd, nullptr, nullptr, device.stream) != 0);

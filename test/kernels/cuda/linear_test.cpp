@@ -133,7 +133,7 @@ TEST("cuda linear: a row's bits depend on no other row and on no capacity") {
   });
 }
 
-TEST("cuda norm_linear: bit for bit what rms_norm and linear give, and the same normed rows") {
+TEST("cuda norm_linear: bit for bit the results of rms_norm and linear, and the same normed rows") {
   for_each_cuda_device([](CudaDevice& device) {
     for (const auto& [rows, capacity, in, out] : {std::tuple(1, 1, 2880, 37),
                                                   {1, 8, 96, 160},

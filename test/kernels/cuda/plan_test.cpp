@@ -61,7 +61,7 @@ TEST("cuda plan: matrix streams by shape, columns and GPU") {
 }
 
 // Little's law: 4.3 TB/s times a microsecond is 4.3 MB, 33 KB for each of 132 multiprocessors.
-TEST("cuda plan: every phase of the released models has enough under way on an H200") {
+TEST("cuda plan: every phase of the released models has enough loads in flight on an H200") {
   constexpr size_t kEnough = 33 << 10;
   for (const int tokens : {1, 2, 4, 8, 16}) {
     for (const auto& [tiles, cols, columns] : {std::tuple(320, kHidden, tokens), {180, kQWidth, tokens}}) {
@@ -75,7 +75,7 @@ TEST("cuda plan: every phase of the released models has enough under way on an H
 }
 
 // The complete shared memory of a block: static memory and the GPU's reserve included. An H200 has 228 KB.
-TEST("cuda plan: blocks of neighbouring launches have room beside each other on an H200") {
+TEST("cuda plan: blocks of consecutive launches fit together on an H200") {
   constexpr size_t kAll = 228 << 10, kExperts = expert_shared_bytes() + kExpertStaticBytes + kBlockReserve;
   for (const int tokens : {1, 2, 4, 8}) {
     const MatrixStream qkv = plan_matrix_stream(320, kHidden, tokens, kH200),

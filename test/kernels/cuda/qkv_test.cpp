@@ -221,7 +221,7 @@ TEST("cuda qkv: a token's bits depend on no other token and on no capacity") {
   });
 }
 
-TEST("cuda norm_qkv: bit for bit what rms_norm and qkv give") {
+TEST("cuda norm_qkv: bit for bit the results of rms_norm and qkv") {
   for (const auto& [hidden, heads, kv_heads, capacity, count, type] : {std::tuple(96, 2, 1, 1, 1, kKvBF16),
                                                                        {256, 4, 2, 8, 5, kKvBF16},
                                                                        {2880, 1, 1, 2, 2, kKvFP8},

@@ -57,7 +57,7 @@ TEST("cuda rms_norm: golden rows, tiny, zero and large") {
   });
 }
 
-TEST("cuda rms_norm: with what rounding took, 16 bits of each value") {
+TEST("cuda rms_norm: with the rounding error as a second value, 16 bits of each value") {
   for_each_cuda_device([](CudaDevice& device) {
     const int rows = 3, hidden = 160, capacity = 5;
     const std::vector<float> x = exact_values(size_t(rows) * hidden, 1, 4), w = exact_values(hidden, 2);

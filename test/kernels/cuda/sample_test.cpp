@@ -347,7 +347,7 @@ TEST("cuda sample: ties at the limits of top-k and top-p are kept by their ids")
   });
 }
 
-TEST("cuda sample: a step without rows, and a capacity of none") {
+TEST("cuda sample: a step without rows, and a capacity of 0") {
   for_each_cuda_device([](CudaDevice& device) {
     CHECK(run_batch(device, {301, std::vector<float>(301, 1.0f), {}}).empty());
     const cuda::SampleArgs none = {.rows = 0, .vocab = 301};
