@@ -1,11 +1,11 @@
-// npm run bundle: what gpu:check needs on a machine with no network and no Node, in one archive: node, the packages that
-// build the addon and run its tests, the compiled TypeScript, what was built here, and a start script.
+// npm run bundle: one archive with all that gpu:check needs on a machine without network and Node. It has node, the
+// packages that build the addon and run its tests, the compiled TypeScript, what was built here, and a start script.
 //
 //   npm run bundle                   writes .gpu/bundle.tar.xz and .gpu/start.sh
 //   npm run bundle -- --built        with the addon, the module and the programs, which are built first
 //   npm run bundle -- --variants     with them and the modules of all knobs: 80 files for nvcc, minutes on two cores
 //
-// The GPU machine takes what was built here where it loads, and builds the rest.
+// The GPU machine uses the files built here if they load, and builds the rest.
 // Copy the repository and .gpu/ to the machine, then: bash .gpu/start.sh [options of gpu:check]
 import { spawnSync } from "node:child_process";
 import {
@@ -55,7 +55,7 @@ function run(command, args, options = {}) {
   return stdout;
 }
 
-/** Folders of the packages, with all that they depend on, as npm resolved them. */
+/** Folders of the packages with all their dependencies, as npm resolved them. */
 function packages(names) {
   const lock = JSON.parse(readFileSync(path.join(root, "package-lock.json"), "utf8")).packages;
   const resolve = (from, name) => {
@@ -100,7 +100,7 @@ const changed = run("git", ["status", "--porcelain", "--untracked-files=no"]).tr
 writeFileSync(path.join(stage, "commit"), run("git", ["rev-parse", "--short", "HEAD"]).trim() + (changed ? "+" : ""));
 if (options.built || options.variants) await addBuilt(path.join(stage, "built"));
 
-/** Everything that the GPU machine need not build. */
+/** All build outputs, so that the GPU machine need not build them. */
 async function addBuilt(folder) {
   run(process.execPath, ["native/build.mjs"], { stdio: "inherit" });
   const parallel = ["--parallel", String(availableParallelism())];
@@ -122,7 +122,7 @@ async function addBuilt(folder) {
   }
   cpSync(path.join(stage, "commit"), path.join(folder, "commit"));
 }
-/** Of a variant's folder, the module under its fingerprint. */
+/** The module of a variant's folder, by its fingerprint. */
 function copyVariant(from, to) {
   mkdirSync(to, { recursive: true });
   for (const name of readdirSync(from)) {

@@ -1,7 +1,7 @@
-// npm run gpu:check: everything that only a GPU can say. It builds what is missing, runs every kernel and engine test on the
-// GPU, measures, and writes bench/results/<gpu>-<time>-<commit>.jsonl line by line.
+// npm run gpu:check: all checks and measurements that need a GPU. It builds what is missing, runs every kernel and
+// engine test on the GPU, measures, and writes bench/results/<gpu>-<time>-<commit>.jsonl line by line.
 //
-// It works without a network, and in a bundle (bundle.mjs) without npm. It exits with 1 where there is no GPU, and when a
+// It works without a network, and in a bundle (bundle.mjs) without npm. It exits with 1 if there is no GPU, or if a
 // test fails. docs/performance/gpu-check.md says how to use it.
 import { homedir } from "node:os";
 import path from "node:path";
@@ -71,7 +71,7 @@ session.results = results;
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
   process.once(signal, () => {
     results.add({ bench: "cut", step: session.step, signal });
-    process.exit(1); // ends the children, too
+    process.exit(1); // also ends the children
   });
 }
 

@@ -1,11 +1,11 @@
-// Writes a checkpoint of a released model's shape and size, to measure a load with, in the Hugging Face layout and as fast as
-// the disk takes it. Run by check.mjs:
+// Writes a checkpoint with a released model's shape and size, to measure a load. It has the Hugging Face layout and is
+// written at the disk's speed. Run by check.mjs:
 //
 //   node bench/gpu/checkpoint.mjs 20b FOLDER…
 //
-// in a new folder below the first FOLDER that has room for it; prints where it lies. Every tensor has the same 64 MB of random
-// bytes over and over. They are between 0x38 and 0x3d, which makes every bf16 a number between 4e-5 and 0.05 and every
-// MXFP4 scale one that is taken, so the model can run; what it says means nothing.
+// It uses a new folder below the first FOLDER that has room for it, and prints that folder. Every tensor repeats the
+// same 64 MB of random bytes. The bytes are between 0x38 and 0x3d. So every bf16 is between 4e-5 and 0.05, every MXFP4
+// scale is valid, and the model can run. Its output has no meaning.
 import { closeSync, mkdtempSync, openSync, statfsSync, writeFileSync, writeSync } from "node:fs";
 import { freemem } from "node:os";
 import path from "node:path";
@@ -16,7 +16,7 @@ const shapes = {
   "20b": { ...shape, layers: 24, experts: 32 },
   "120b": { ...shape, layers: 36, experts: 128 },
 };
-const shardBytes = 4.8e9; // as the released checkpoints are cut
+const shardBytes = 4.8e9; // as in the released checkpoints
 
 function tensors({ layers, hidden, intermediate, heads, kvHeads, headDim, experts, vocab }) {
   const q = heads * headDim;
@@ -95,7 +95,8 @@ const sum = (list) => list.reduce((total, { bytes }) => total + bytes, 0);
 const [name, ...folders] = process.argv.slice(2);
 const all = tensors(shapes[name]);
 const bytes = sum(all);
-// The page cache holds them as well; what lies in memory needs it once, and a tenth is left to everybody else.
+// The page cache holds the files as well. A file in memory needs its memory once, and a tenth stays free for other
+// programs.
 const room = (folder) => {
   const { bavail, bsize } = statfsSync(folder);
   return Math.min(bavail * bsize, freemem()) > 1.1 * bytes;
@@ -144,7 +145,7 @@ for (const [i, shard] of shards.entries()) {
   };
   write(begin);
   for (let left = position; left > 0; left -= noise.length) write(noise.subarray(0, Math.min(left, noise.length)));
-  closeSync(fd); // no fsync: a slow disk would take the whole budget, and the page cache is what is measured
+  closeSync(fd); // no fsync: a slow disk would take the whole time, and the page cache is measured
 }
 const json = (file, value) => writeFileSync(path.join(folder, file), JSON.stringify(value));
 json("model.safetensors.index.json", { metadata: { total_size: bytes }, weight_map: weightMap });

@@ -1,11 +1,11 @@
-// What clocks a GPU runs at while a step of gpu:check measures: roofs of issue slots and pipes move with them.
+// The clocks of a GPU while a step of gpu:check measures. The roofs of issue slots and pipes depend on them.
 import { spawn } from "node:child_process";
 import { digits, median } from "./report.mjs";
 
 const fields = ["utilization.gpu", "clocks.sm", "clocks.mem", "power.draw", "temperature.gpu"];
-const busy = 50; // per cent of the time in which some kernel ran, below which a sample says nothing
+const busy = 50; // per cent of the time in which some kernel ran; samples below it are dropped
 
-/** Lines of nvidia-smi as a row of the result; undefined when the GPU was never busy. */
+/** Turns lines of nvidia-smi into a row of the result; undefined if the GPU was never busy. */
 export function clocksRow(step, text) {
   const samples = text
     .split("\n")
@@ -27,7 +27,7 @@ export function clocksRow(step, text) {
   };
 }
 
-/** Asks twice a second until the function that it returns is called, which gives the row. */
+/** Samples twice a second until the returned function is called, which returns the row. */
 export function watchClocks(step) {
   let text = "";
   const child = spawn(

@@ -1,8 +1,8 @@
-// The hardware's counters for the kernels of a decode step, by Nsight Compute: where a kernel misses its roof, they say why.
-// It runs kernels one after the other, so nothing here overlaps; what a kernel costs in the chain is what `stages` says.
+// The hardware's counters for the kernels of a decode step, by Nsight Compute. They show why a kernel misses its roof.
+// It runs kernels one after the other, so nothing overlaps here; `stages` measures the cost of a kernel in a step.
 import { digits, median } from "./report.mjs";
 
-/** By the names of Nsight Compute, what a row calls them. */
+/** The names of the metrics in Nsight Compute, and in a row. */
 const metrics = {
   "gpu__time_duration.sum": "nanoseconds",
   "dram__bytes_read.sum": "readBytes",
@@ -13,13 +13,13 @@ const metrics = {
   "l1tex__data_pipe_lsu_wavefronts.avg.pct_of_peak_sustained_elapsed": "dataPathPercent",
   "sm__warps_active.avg.pct_of_peak_sustained_active": "warpsPercent",
 };
-/** Those that every version knows: what is asked for when it refuses the others. */
+/** The metrics that every version has: the request if Nsight Compute refuses the others. */
 const known = Object.keys(metrics).slice(0, 3);
 
-/** Arguments of ncu for a program that decodes: launches of the fused kernels, once graphs are replayed. */
+/** Arguments of ncu for a program that decodes. They select launches of the fused kernels when graphs are replayed. */
 export function counterArguments(program, args, { all = true } = {}) {
   return [
-    ...["--csv", "--page", "raw", "--print-units", "base", "--clock-control", "none"], // the clocks of all other figures
+    ...["--csv", "--page", "raw", "--print-units", "base", "--clock-control", "none"], // same clocks as other figures
     ...["--kernel-name-base", "demangled", "--kernel-name", "regex:few_gate|few_down|split_kernel|matrix_stream"],
     ...["--launch-skip", "400", "--launch-count", "72"],
     ...["--metrics", (all ? Object.keys(metrics) : known).join()],
@@ -42,8 +42,8 @@ function kernelName(demangled) {
 }
 
 /**
- * What ncu has printed, as rows of the result: one for each kernel and grid, medians over its launches. It has a column for
- * each metric, or, in some versions and pages, a line.
+ * Turns the output of ncu into rows of the result: one for each kernel and grid, medians over its launches. Depending
+ * on version and page, each metric is a column or a line.
  */
 export function counterRows(model, text) {
   const lines = text.split("\n").filter((line) => line.startsWith('"'));

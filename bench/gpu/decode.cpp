@@ -1,12 +1,12 @@
-// Decode steps of one model with the module that lies beside this program, for knobs.mjs: it puts a copy of the program beside
-// each module that it compares.
+// Decode steps of one model with the module in this program's folder, for knobs.mjs: it copies this program to each
+// module that it compares.
 //
 //   oss_gpu_decode MODEL [--batches 1,8,16] [--prompt 2048] [--samples 7] [--steps 48] [--assumed]
 //
 //   {"batch":1,"context":2224,"microseconds":[1602,1601,…],"tokens":"8c2f…","bits":"04a1…"}
 //
 // --assumed: prompts are not computed, so that a batch of 256 after 2,048 tokens each begins at once.
-// A sample is the mean of so many steps. `tokens` is a hash of what was written, `bits` of that and its log probabilities.
+// A sample is the mean of `steps` steps. `tokens` is a hash of the output; `bits` also includes the log probabilities.
 #include <cinttypes>
 #include <cstdio>
 #include <sstream>
@@ -16,7 +16,7 @@
 namespace oss {
 namespace {
 
-constexpr int kWarm = 16;  // steps: a shape is recorded when it comes a second time, and clocks rise
+constexpr int kWarm = 16;  // steps: a shape is recorded at its second use, and clocks rise
 
 int run(int argc, char** argv) {
   DecodeSteps steps{.samples = 7, .steps = 48, .warm = kWarm};
@@ -44,7 +44,7 @@ int run(int argc, char** argv) {
     return 2;
   }
   const int most = *std::max_element(sizes.begin(), sizes.end()), timed = kWarm + steps.samples * steps.steps;
-  // Streams that begin early write more.
+  // Streams that begin early write more tokens.
   DecodeBench bench(model, most, steps.prompt + timed + 64 + (steps.assumed ? 0 : 4 * most));
   for (const int batch : sizes) {
     steps.batch = batch;

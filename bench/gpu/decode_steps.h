@@ -1,4 +1,4 @@
-// How long decode steps of a batch take in the engine itself, as a client sees them, and what they write.
+// The time of decode steps of a batch in the engine, measured at the client, and their output.
 #pragma once
 #include <algorithm>
 #include <bit>
@@ -15,16 +15,16 @@ namespace oss {
 
 struct DecodeSteps {
   int batch = 1, prompt = 2048;  // sequences, and tokens before each
-  int samples = 1, steps = 64;   // a sample is the mean of so many steps
+  int samples = 1, steps = 64;   // a sample is the mean of `steps` steps
   int warm = 0;                  // steps before the first sample
-  bool assumed = false;          // the prompt is not computed: its keys and values are what the cache has, zeros
+  bool assumed = false;          // the prompt is not computed: its keys and values are the zeros of the cache
 };
 
 class DecodeBench {
  public:
   static constexpr uint64_t kFnv = 1469598103934665603u;
   struct Result {
-    std::vector<double> microseconds;     // of a step, by sample: of steps in which all sequences decode
+    std::vector<double> microseconds;     // of a step, by sample; only steps in which all sequences decode
     uint64_t tokens = kFnv, bits = kFnv;  // hashes of all tokens, and of their log probabilities as well
   };
 
@@ -43,7 +43,7 @@ class DecodeBench {
         })) {}
   ~DecodeBench() { engine_.disconnect(client_); }
 
-  // Greedy, each sequence after a prompt of its own, the same ones each time.
+  // Greedy; each sequence has a different prompt, and every run has the same prompts.
   Result run(const DecodeSteps& wanted) {
     std::vector<Request> requests;
     for (int i = 0; i < wanted.batch; ++i) requests.push_back(request_of(wanted, i));
@@ -83,7 +83,7 @@ class DecodeBench {
   };
 
   Request request_of(const DecodeSteps& wanted, int i) const {
-    // While the last prompts come in, the first sequences decode already.
+    // The first sequences already decode while the last prompts are computed.
     const int before = wanted.batch > 1 && !wanted.assumed
                            ? wanted.batch * wanted.prompt / engine_.info().max_batch_tokens + wanted.batch
                            : 0;
@@ -100,7 +100,7 @@ class DecodeBench {
     return request;
   }
 
-  // Waits for events; how many sequences have ended by them.
+  // Waits for events; returns the number of sequences that have ended.
   int take(std::vector<Heard>& sequences) {
     {
       std::unique_lock lock(mutex_);

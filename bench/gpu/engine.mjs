@@ -1,10 +1,11 @@
-// Loading, prefill and decode of one model through the package, one JSON object per line. Run by check.mjs:
+// Loading, prefill and decode of one model through the package. Prints one JSON object per line. Run by check.mjs:
 //
-//   node bench/gpu/engine.mjs MODEL --until EPOCH_MILLISECONDS [--batches 1@2048,64,…] [--prefill 1024,8192] [--prompt 512]
+//   node bench/gpu/engine.mjs MODEL --until EPOCH_MILLISECONDS
+//     [--batches 1@2048,64,…] [--prefill 1024,8192] [--prompt 512]
 //
-// Either list may be empty. A batch is so many streams at once, each after a prompt of --prompt tokens, or of those behind its @. It runs five times,
-// or as often as four seconds allow. Lines have what was measured; check.mjs adds the shares of the roofs. Past --until
-// what is left says "skipped".
+// Either list may be empty. A batch is a number of concurrent streams. Each has a prompt of --prompt tokens, or of the
+// number behind its @. It runs five times, or as often as four seconds allow. Lines have the measured values; check.mjs
+// adds the shares of the roofs. After --until the remaining lines have "skipped".
 import { execFileSync } from "node:child_process";
 import { parseArgs } from "node:util";
 import { digits, median, steadyRate, stepBytes, tokenFlops } from "./report.mjs";
@@ -32,7 +33,7 @@ function outOfTime(row) {
   print({ ...row, skipped: "out of time" });
   return true;
 }
-/** Of all processes on the first GPU; undefined without nvidia-smi. */
+/** Memory used by all processes on the first GPU; undefined without nvidia-smi. */
 function usedMemory() {
   try {
     const said = execFileSync("nvidia-smi", ["--query-gpu=memory.used", "--format=csv,noheader,nounits", "-i", "0"]);
@@ -41,7 +42,7 @@ function usedMemory() {
     return undefined;
   }
 }
-/** Other tokens each time, so that no prefix is reused and no expert is favoured. */
+/** Different tokens each time, so that no prefix is reused and no expert is favoured. */
 function randomPrompt(tokens, vocab) {
   return Array.from({ length: tokens }, () => Math.floor(Math.random() * Math.min(vocab, 199_998)));
 }
@@ -85,7 +86,7 @@ for (const tokens of prefills) {
   }
   const seconds = median(times) / 1000;
   const flops = tokenFlops(info.model, tokens, tokens / 2, 1);
-  const bytes = stepBytes(info.model, tokens, 0); // every weight once
+  const bytes = stepBytes(info.model, tokens, 0); // all weights once
   print({
     ...row,
     tokensPerSecond: digits(tokens / seconds),
@@ -96,7 +97,7 @@ for (const tokens of prefills) {
   });
 }
 
-/** Tokens per second of all streams while all decode; undefined when they never did. */
+/** Tokens per second of all streams while all decode; undefined if they never did. */
 async function decodeRate(batch, promptTokens, maxTokens) {
   const arrivals = await Promise.all(
     Array.from({ length: batch }, async () => {
@@ -112,7 +113,7 @@ async function decodeRate(batch, promptTokens, maxTokens) {
 for (const { batch, promptTokens } of loads) {
   const row = { bench: "decode", batch, prompt: promptTokens };
   if (outOfTime(row)) continue;
-  // prompts come in over so many steps, in which the first streams already decode
+  // the prompts take this many steps, in which the first streams already decode
   const staggered = Math.ceil((batch * promptTokens) / info.limits.maxBatchTokens);
   const maxTokens = Math.min(staggered, promptTokens) + Number(values.decode);
   const rates = [];

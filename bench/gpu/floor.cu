@@ -1,13 +1,14 @@
-// What a decode step can at best take on this GPU: its weights read and nothing else, and what lies between its kernels.
+// The lower bound of a decode step on this GPU: only reading its weights, and the gaps between its kernels.
 //
 //   oss_gpu_floor [20b,120b] [1,2,4,8,16]      one JSON object per line; a time is the least of 15
 //
-//   stream      the weights of one decode step in the order of its phases and in their packed sizes, read once and dropped,
-//               from one recorded graph. `edges`: "none" = one kernel for all, "full" = a kernel per phase, each begins
-//               when the one before has ended; "dependent" = it begins earlier, and waits with its first loads under way
+//   stream      reads the weights of one decode step once and drops them, from one recorded graph. They have the order of
+//               the phases and their packed sizes. `edges`: "none" = one kernel for all; "full" = a kernel per phase,
+//               which begins when the previous one has ended; "dependent" = a kernel per phase, which begins earlier and
+//               waits with its first loads in flight
 //   barrier     all blocks of a kernel wait for each other
-//   node        one more kernel that does nothing in a recorded graph, by the number of its blocks and the kind of edge
-//   experts     of a layer that are drawn in a step when all are equally likely: expected, and as `stream` has drawn them
+//   node        one more empty kernel in a recorded graph, by the number of its blocks and the kind of edge
+//   experts     distinct experts of a layer in a step when all are equally likely: expected, and as `stream` draws them
 //
 // Phases of a layer: qkv, o, router, gate and up, down. Attention reads the cache, not weights, and is not among them.
 #include <cmath>
@@ -24,12 +25,13 @@ namespace {
 
 using namespace oss::cuda;
 
-// Two blocks, and registers for as many of the next launch: one that begins early must find room for its loads.
+// Room for two blocks, and registers for as many of the next launch, so that an early launch finds room for its loads.
 constexpr int kThreads = 256, kBlocksPerMultiprocessor = 2, kRoomForBlocks = 2 * kBlocksPerMultiprocessor;
 constexpr int kLoads = 8;                            // 16-byte loads in flight per thread: 64 KB per multiprocessor
 constexpr size_t kChunk = kThreads * sizeof(uint4);  // what a block reads with one load per thread
 
-// Blocks share the chunks of a phase evenly; a block's are neighbours. Chunks are told by their addresses, as experts are.
+// Blocks share the chunks of a phase evenly and contiguously. A list has the chunks' addresses, as experts are
+// scattered.
 __global__ void __launch_bounds__(kThreads, kRoomForBlocks)
     stream_kernel(const uint4* const* chunks, int count, unsigned* sum) {
   grid_dependency_launch();
@@ -53,7 +55,7 @@ __global__ void __launch_bounds__(kThreads, kRoomForBlocks)
       load(j, at + j + kLoads);
     }
   }
-  if (all == 0x9E3779B9u) *sum = all;  // never in practice, but the compiler cannot know
+  if (all == 0x9E3779B9u) *sum = all;  // never true, but the compiler cannot know
 }
 
 __global__ void fill_kernel(uint4* to, size_t count) {
@@ -68,7 +70,7 @@ __global__ void nothing_kernel() {
   grid_dependency_wait();
 }
 
-// `rounds` barriers of all blocks, which are all there at once: the counter only grows.
+// `rounds` barriers of all blocks, which must all be resident: the counter only grows.
 __global__ void barrier_kernel(unsigned* counter, int rounds) {
   for (int round = 1; round <= rounds; ++round) {
     __syncthreads();
@@ -121,7 +123,7 @@ struct Sizes {
 
 struct Step {
   std::vector<const char*> chunks;
-  std::vector<size_t> phases;  // ends, in `chunks`
+  std::vector<size_t> phases;  // their ends in `chunks`
   double bytes = 0;
   int distinct = 0;  // experts, in all layers together
 
@@ -186,7 +188,7 @@ size_t weight_bytes(const Shape& shape) {
 void measure_streams(const Shape& shape, const std::vector<int>& batches, int multiprocessors, bool dependent,
                      cudaStream_t stream) {
   const size_t bytes =
-      (weight_bytes(shape) + 2 * kChunk) / kChunk * kChunk;  // the last chunk of a part may reach past it
+      (weight_bytes(shape) + 2 * kChunk) / kChunk * kChunk;  // the last chunk of a part can reach past its end
   char* base = nullptr;
   if (cudaMalloc(&base, bytes) != cudaSuccess) {
     cudaGetLastError();

@@ -4,9 +4,9 @@
 //
 //   {"kernel":"linear o","tokens":8,"context":0,"microseconds":7.1,"bytes":23756800,"flops":188743680}
 //
-// A launch is recorded several times into a graph, over weights that rotate past the L2 cache, and the graph is replayed;
-// microseconds are the median of 30 replays by the number of launches. `bytes` and `flops` are what the operation needs,
-// counted from its shape (experts: from those that were really drawn), not what the kernel does.
+// A launch is recorded several times into a graph, over weights that rotate past the L2 cache, and the graph is
+// replayed. Microseconds are the median of 30 replays, divided by the number of launches. `bytes` and `flops` count what
+// the operation needs by its shape (experts: by the drawn ones), not what the kernel does.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -33,7 +33,7 @@ struct Shape {
 };
 constexpr Shape k20b{2880, 2880, 64, 8, 32, 4, 201088, 128};
 constexpr Shape k120b{2880, 2880, 64, 8, 128, 4, 201088, 128};
-constexpr Shape kTiny{128, 128, 4, 2, 8, 2, 512, 128};  // to see that this program works
+constexpr Shape kTiny{128, 128, 4, 2, 8, 2, 512, 128};  // only checks that this program works
 
 class Bench {
  public:
@@ -63,7 +63,7 @@ class Bench {
     if (status != 0) throw Error(Code::kDevice, str(what, ": ", cuda_.explain(status)));
   }
 
-  // Memory lives as long as the measurement of one shape.
+  // Memory is freed after the measurement of one shape.
   void* allocate(size_t bytes) {
     void* memory = nullptr;
     check(cuda_.allocate(&memory, std::max<size_t>(bytes, 256)), str("allocating ", bytes, " bytes"));
@@ -99,7 +99,7 @@ class Bench {
   cuda::bf16* normals(size_t count, float scale) { return synthetic<cuda::bf16>(kSyntheticNormal, count, scale); }
   float* floats(size_t count, float scale) {
     std::vector<float> values(count);
-    for (float& value : values) {  // near enough to normal, and quick: the sum of four bytes has a deviation of 148
+    for (float& value : values) {  // close to normal, and fast: the sum of four bytes has a deviation of 148
       const uint32_t bits = uint32_t(random_());
       value = scale / 148 * float(int((bits & 255) + (bits >> 8 & 255) + (bits >> 16 & 255) + (bits >> 24)) - 510);
     }
@@ -113,7 +113,7 @@ class Bench {
     check(cuda_.synthesize(args, to, stream_), "synthesize");
     return to;
   }
-  // As many copies that one was certainly evicted when its turn comes again.
+  // Enough copies that a copy was certainly evicted when it is used again.
   template <typename T>
   std::vector<T> rotating(size_t bytes, const std::function<T()>& make) {
     std::vector<T> copies;
@@ -146,7 +146,7 @@ class Bench {
     drop(scales);
     return {codes, packed_scales, floats(size_t(s_.experts) * rows, 0.02f)};
   }
-  // A step whose counts say that there is nothing to do is quick, and no measurement.
+  // A step whose counts say that there is no work is fast, and no valid measurement.
   void expect_written(const cuda::bf16* zeros_before, size_t count) {
     std::vector<cuda::bf16> values(count);
     check(cuda_.copy(values.data(), zeros_before, count * sizeof(cuda::bf16), stream_), "copy");
@@ -156,7 +156,7 @@ class Bench {
   }
   static double expert_bytes(int rows, int cols) { return double(rows) * cols * 17 / 32 + 4.0 * rows; }
 
-  // `launch(i)` queues the i-th launch; what rotates is chosen by i.
+  // `launch(i)` queues the i-th launch; i selects the rotating copy.
   void measure(const std::string& kernel, double bytes, double flops,
                const std::function<cuda::Status(size_t)>& launch);
 
@@ -164,7 +164,7 @@ class Bench {
     cuda::DeviceStep step{};
     int pages = 0, most_splits = 1, tiles = 0;
   };
-  // `sequences` sequences with `context` tokens each, of which the last `each` are in this step.
+  // `sequences` sequences with `context` tokens each; the step computes the last `each` of them.
   StepArrays make_step(int sequences, int each, int context);
   double key_value_bytes(int sequences, int each, int context, int window) const;
   void attention(const StepArrays& arrays, int sequences, int each, int context, KvGroup group);
@@ -174,13 +174,13 @@ class Bench {
   const Shape s_;
   const Clock::time_point deadline_;
   size_t cold_bytes_ = 0;
-  int most_fused_ = 0;  // tokens of a step that runs in fused phases
+  int most_fused_ = 0;  // the largest step that runs in fused phases
   cuda::Stream stream_ = nullptr;
   void *from_ = nullptr, *to_ = nullptr;
   std::vector<void*> memory_;
   std::mt19937 random_{1};
   uint32_t key_ = 0;
-  int tokens_ = 0, context_ = 0;  // of the rows that are printed
+  int tokens_ = 0, context_ = 0;  // of the printed rows
 };
 
 void Bench::measure(const std::string& kernel, double bytes, double flops,
@@ -380,7 +380,7 @@ void Bench::matrices(const StepArrays& arrays, int tokens, int rows) {
   });
   {
     std::vector<int32_t> index;
-    std::vector<float> logits_of_index(size_t(tokens) * s_.experts, 0.0f);  // which choose the same
+    std::vector<float> logits_of_index(size_t(tokens) * s_.experts, 0.0f);  // logits that make the same choice
     std::vector<bool> drawn(size_t(s_.experts), false);
     for (int t = 0; t < tokens; ++t) {
       std::vector<int32_t> all(size_t(s_.experts));

@@ -1,5 +1,5 @@
-// From the start of this process to a first token of a checkpoint, with an engine as anybody gets it; one JSON object. Run by
-// check.mjs on what checkpoint.mjs wrote, which the page cache still has:
+// The time from the start of this process to a first token of a checkpoint, with an engine with default options. Prints
+// one JSON object. Run by check.mjs on the files of checkpoint.mjs, which are still in the page cache:
 //
 //   node bench/gpu/load.mjs FOLDER
 import { readdirSync, statfsSync, statSync } from "node:fs";
@@ -24,7 +24,7 @@ const generation = engine.generate([1, 2, 3, 4, 5, 6, 7, 8], { temperature: 0, i
 let first;
 for await (const _ of generation) first ??= performance.now();
 const { device, memory } = engine.info;
-const tmpfs = 0x01021994; // its pages are read more slowly than those of a disk's file system
+const tmpfs = 0x01021994; // its pages are read more slowly than those of a file on a disk
 process.stdout.write(
   `${JSON.stringify({
     bench: "load",
@@ -34,7 +34,7 @@ process.stdout.write(
     kvBytes: memory.kvBytes,
     importMilliseconds: digits(imported),
     openMilliseconds: digits(opened - imported), // the device's start, headers and scales
-    weightsMilliseconds: digits(ready - opened), // with the memory for everything
+    weightsMilliseconds: digits(ready - opened), // with all memory allocations
     firstTokenMilliseconds: digits(first - ready),
     gigabytesPerSecond: digits(bytes / 1e6 / (ready - opened)),
     startToFirstTokenSeconds: digits(first / 1000),

@@ -1,14 +1,15 @@
-// The host's half of loading weights to a GPU: bytes of a file into buffers that were touched before, as pinned ones are, by
-// every way that Linux has, beside a copy from memory to memory.
+// The host's half of loading weights to a GPU: reads a file into buffers that were touched before, like pinned ones, by
+// every way that Linux has. A copy from memory to memory is the reference.
 //
 //   oss_load_bench [FOLDER] [--gigabytes 4] [--threads 1,2] [--repeats 7] [--cold]
 //
-// The file lies in FOLDER (or in the system's temporary one) without a name: it is gone when this ends, however it ends.
-// Each repetition runs every way once, so that what else the machine does meets all of them. --cold: also from the disk.
+// The file is in FOLDER (or in the system's temporary one) without a name, so it is gone when this program ends in any
+// way. Each repetition runs every way once, so that other load on the machine affects all ways. --cold: also from the
+// disk.
 //
-// A line of JSON for each way and number of threads: GB/s (median, least, greatest), the share of the copy from memory to memory
-// in the same repetition (median), and GB for each second of processor time, which tells what a way costs where others take a
-// share of the cores.
+// Prints a line of JSON for each way and number of threads. It has GB/s (median, least, greatest), the share of the
+// copy from memory to memory in the same repetition (median), and GB for each second of processor time. The last one is
+// the cost of a way when other programs use some of the cores.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -33,7 +34,7 @@ namespace {
 
 using oss::ThreadPool;
 
-constexpr size_t kPiece = 32 << 20, kRead = 256 << 10;  // as WeightStream has them
+constexpr size_t kPiece = 32 << 20, kRead = 256 << 10;  // the values of WeightStream
 constexpr size_t kBuffers = 3;
 
 [[noreturn]] void fail(const char* what) {
@@ -125,7 +126,7 @@ struct Bench {
   ThreadPool& pool;
   std::byte* buffers;  // kBuffers pieces
 
-  // `fetch(at, bytes, to)` for all of the file, piece by piece, each divided among the threads.
+  // Calls `fetch(at, bytes, to)` for the whole file, piece by piece; the threads share each piece.
   template <typename Fetch>
   Seconds all(size_t grain, const Fetch& fetch) const {
     return seconds([&] {
@@ -180,7 +181,7 @@ int main(int argc, char** argv) {
     const auto pread_from = [](int fd) {
       return [fd](size_t at, size_t bytes, std::byte* to) { File::read(fd, at, bytes, to); };
     };
-    // The same range of the piece after the next, which is then read while this one is copied.
+    // The same range of the piece after the next one: it is read while this one is copied.
     const auto pread_ahead = [&](size_t at, size_t bytes, std::byte* to) {
       posix_fadvise(file.cached, off_t(at + 2 * kPiece), off_t(bytes), POSIX_FADV_WILLNEED);
       File::read(file.cached, at, bytes, to);

@@ -1,10 +1,11 @@
-// Programs that may take too long, or fail.
+// Programs that can take too long or fail.
 import { spawn } from "node:child_process";
 
 /**
- * stdout and stderr in one text; a child past its time is ended with all that it started, and so is one that outlives us.
+ * Runs a program; `text` has its stdout and stderr. A child is ended with all its children when its time is over or
+ * when this process exits.
  *
- * @param onLine called with each line of stdout as it comes
+ * @param onLine called with each line of stdout as it arrives
  * @returns { ok, status, signal, late, text }
  */
 export function runProcess(command, args, { cwd, seconds, env = {}, show = true, onLine }) {

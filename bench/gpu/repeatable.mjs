@@ -1,5 +1,5 @@
-// Whether the same request gives the same bits: run to run of one load; and with `repeatable: true` alone, among others, and
-// with its prompt cut into other chunks. And what `repeatable` costs. Run by check.mjs:
+// Whether the same request gives the same bits: in each run of one load, and with `repeatable: true` alone, among other
+// requests, and with its prompt in other chunks. It also measures the cost of `repeatable`. Run by check.mjs:
 //
 //   node bench/gpu/repeatable.mjs MODEL      lines "ok NAME" or "FAIL NAME", JSON rows, and "N passed, N failed" last
 import { digits, steadyRate } from "./report.mjs";
@@ -18,7 +18,7 @@ function expectEqual(name, expected, actual) {
   totals[wrong < 0 ? "passed" : "failed"]++;
 }
 
-/** The same ones in every process. */
+/** The same prompts in every process. */
 function makePrompts(count, vocab) {
   let state = 12345;
   const next = () => {
@@ -29,7 +29,7 @@ function makePrompts(count, vocab) {
     Array.from({ length: Math.max(1, promptTokens - 37 * (i % 7)) }, () => next() % Math.min(vocab, 199_998)),
   );
 }
-/** Greedy ones and drawn ones; what came out, with every bit of the log probabilities. */
+/** Greedy and sampled requests. Returns the output with every bit of the log probabilities. */
 async function answer(engine, prompt, i) {
   const sampling = i % 2 === 0 ? { temperature: 0 } : { temperature: 1, topP: 0.95, seed: i };
   const { tokens, logprobs } = await engine.generate(prompt, { ...sampling, maxTokens, ignoreEos: true, logprobs: 1 })

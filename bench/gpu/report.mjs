@@ -1,11 +1,11 @@
-// The parts of gpu:check that decide and compute, without a GPU or a clock: what a step may take, what a decode must read,
-// and what share of a roof a time is. test/gpu-check.test.ts runs them.
+// The decisions and computations of gpu:check, without a GPU or a clock: how long a step may take, how much a decode
+// must read, and the share of a roof. test/gpu-check.test.ts runs them.
 
 /**
- * Seconds that step `index` may take: all that is left but what is reserved for the later ones, and no more than it wants.
- * 0: it is left out.
+ * Returns the seconds that step `index` may take: the remaining time without the reserve of later steps, at most the
+ * step's `most`. 0: the step is left out.
  *
- * @param {{ least: number, most: number, reserve?: number }[]} steps `reserve` is `least` where it is not given
+ * @param {{ least: number, most: number, reserve?: number }[]} steps `reserve` is `least` if absent
  */
 export function allowance(steps, index, remaining) {
   const later = steps.slice(index + 1).reduce((sum, step) => sum + (step.reserve ?? step.least), 0);
@@ -14,7 +14,7 @@ export function allowance(steps, index, remaining) {
   return Math.min(step.most, Math.max(step.least, remaining - later));
 }
 
-/** Of a full-shape model: `engine.info.model` has these names. */
+/** Values of a full-shape model, with the names of `engine.info.model`. */
 function counts(model) {
   const { layers, hidden, intermediate, heads, kvHeads, headDim, experts, vocab } = model;
   const attention = hidden * (heads + 2 * kvHeads) * headDim + heads * headDim * hidden;
@@ -35,8 +35,8 @@ function fullLayers(model) {
 }
 
 /**
- * Bytes that a decode step of `batch` sequences must read with `context` tokens each in the cache: dense weights once in
- * bf16, the MXFP4 weights of the experts that are chosen (4.25 bits each, biases in float32), keys and values in bf16.
+ * Bytes that a decode step of `batch` sequences must read with `context` tokens each in the cache: dense weights once
+ * in bf16, the MXFP4 weights of the chosen experts (4.25 bits each, biases in float32), keys and values in bf16.
  */
 export function stepBytes(model, batch, context) {
   const { layers, kvHeads, headDim, slidingWindow } = model;
@@ -50,7 +50,10 @@ export function stepBytes(model, batch, context) {
   );
 }
 
-/** Floating-point operations of `tokens` tokens with `keys` keys seen by each on average in layers that see everything. */
+/**
+ * Floating-point operations of `tokens` tokens; `keys` is the average number of keys per token in layers without a
+ * window.
+ */
 export function tokenFlops(model, tokens, keys, heads = tokens) {
   const { layers, expertsPerToken, vocab, hidden, slidingWindow } = model;
   const { dense, expert } = counts(model);
@@ -61,7 +64,7 @@ export function tokenFlops(model, tokens, keys, heads = tokens) {
   return tokens * perToken + heads * 2 * vocab * hidden;
 }
 
-/** Of the time that the slower of both roofs allows: 1 would be as fast as this machine can. */
+/** The time that the slower of both roofs allows, divided by the measured time; 1 is as fast as this machine can be. */
 export function roofShare({ bytes, flops = 0, seconds }, roofs) {
   const least = Math.max(bytes / roofs.readBytesPerSecond, flops / roofs.mmaFlopsPerSecond);
   return digits(least / seconds);
@@ -78,7 +81,10 @@ export function median(values) {
   return (sorted[Math.ceil(middle) - 1] + sorted[Math.floor(middle)]) / 2;
 }
 
-/** Tokens per second while all streams decode: from the last first token to the first last one; undefined if never. */
+/**
+ * Tokens per second while all streams decode: from the last of the first tokens to the first of the last; undefined if
+ * never.
+ */
 export function steadyRate(arrivals) {
   const from = Math.max(...arrivals.map((times) => times[0]));
   const to = Math.min(...arrivals.map((times) => times.at(-1)));
@@ -87,7 +93,7 @@ export function steadyRate(arrivals) {
   return (1000 * tokens) / (to - from);
 }
 
-/** A kernel's line from oss_gpu_bench as a row of the result. */
+/** Turns a line of oss_gpu_bench into a row of the result. */
 export function kernelRow(model, line, roofs) {
   const { kernel, tokens, context, microseconds, bytes, flops, skipped } = line;
   const row = { bench: "kernel", model, kernel, tokens, context };
@@ -96,14 +102,14 @@ export function kernelRow(model, line, roofs) {
   return { ...row, microseconds, bytes, flops, roofShare: roofShare({ bytes, flops, seconds }, roofs) };
 }
 
-/** A line of oss_gpu_floor as a row of the result; only streams have bytes, and a share. */
+/** Turns a line of oss_gpu_floor into a row of the result; only streams have bytes and a share. */
 export function floorRow({ floor, ...line }, roofs) {
   const row = { bench: "floor", floor, ...line };
   if (!line.bytes || !roofs.readBytesPerSecond) return row;
   return { ...row, roofShare: digits(line.bytes / roofs.readBytesPerSecond / (line.microseconds / 1e6)) };
 }
 
-/** `N passed, N failed` of oss_tests, and its failures; undefined when it did not come to its end. */
+/** `N passed, N failed` of oss_tests, and its failures; undefined if it did not run to its end. */
 export function nativeCounts(text) {
   const end = /^(\d+) passed, (\d+) failed$/m.exec(text);
   const failures = [...text.matchAll(/^FAIL .*(?:\n {2}.*)*/gm)].map(([block]) => block);

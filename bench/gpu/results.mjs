@@ -1,10 +1,11 @@
-// The result of gpu:check: a file of JSON lines, each appended as soon as it is known. A run that is cut keeps what it had.
+// The result of gpu:check: a file of JSON lines, each appended as soon as it is known. A run that is cut keeps its
+// lines.
 //
 //   {"gpu":…,"driver":…,"date":…,"commit":…}                     the first line
-//   {"bench":"roofs"|"decode"|"kernel"|…}                        what was measured; bench/README.md has the list
-//   {"bench":"test","step":…,"case":…,"result":…}                a case that ran in a process of its own
-//   {"bench":"log","step":…,"text":…}                            what a step said
-//   {"bench":"step","step":…,"passed":…,"failed":…,"skipped":…,"seconds":…}    how a step ended, or why it was left out
+//   {"bench":"roofs"|"decode"|"kernel"|…}                        a measurement; bench/README.md has the list
+//   {"bench":"test","step":…,"case":…,"result":…}                a case that ran in a separate process
+//   {"bench":"log","step":…,"text":…}                            a message of a step
+//   {"bench":"step","step":…,"passed":…,"failed":…,"skipped":…,"seconds":…}    the end of a step, or why it did not run
 //   {"bench":"cut","step":…,"signal":…}                          the run was ended from outside during this step
 import { appendFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
@@ -18,11 +19,11 @@ const word = (text) =>
 export class Results {
   #hidden;
 
-  /** @param hidden paths of this machine, which stay out of the file */
+  /** @param hidden paths of this machine, which are removed from the file */
   constructor({ gpu, driver, date, commit, folder, hidden = [] }) {
     this.#hidden = hidden;
     const time = date.toISOString();
-    // With the time of day: a second command of the same day has a file of its own.
+    // With the time of day, so that each run of a day has a separate file.
     const name = `${word(gpu)}-${time.slice(0, 16)}-${commit.replace("+", "-dirty")}`;
     this.file = path.join(folder, `${word(name)}.jsonl`);
     this.totals = { passed: 0, failed: 0, skipped: 0 };
@@ -38,14 +39,14 @@ export class Results {
     appendFileSync(this.file, `${JSON.stringify(row)}\n`);
   }
 
-  /** What a step said, a row for each line. */
+  /** Adds the message of a step, a row for each line. */
   log(step, text) {
     const shown = this.#hidden.reduce((rest, path) => rest.replaceAll(path, "."), text);
     for (const line of shown.split("\n"))
       if (line.trim()) this.add({ bench: "log", step, text: line.trimEnd().slice(0, 2000) });
   }
 
-  /** How a step ended. */
+  /** Adds the end of a step. */
   end(step, { passed = 0, failed = 0, skipped = 0 }, more = {}) {
     this.totals.passed += passed;
     this.totals.failed += failed;
@@ -54,18 +55,18 @@ export class Results {
   }
 }
 
-/** { head, rows } of a file; a last line that was cut in the middle is left out. */
+/** Returns { head, rows } of a file, without a last line that was cut in the middle. */
 export function readResults(file) {
   const [head, ...rows] = jsonLines(readFileSync(file, "utf8"));
   return { head, rows };
 }
 
-/** The lines of a text that are JSON objects. */
+/** Returns the lines of a text that are JSON objects. */
 export function jsonLines(text) {
   return text.split("\n").flatMap((line) => jsonLine(line) ?? []);
 }
 
-/** The object that a line is, or undefined. */
+/** Returns the object of a line, or undefined. */
 export function jsonLine(line) {
   if (!line.startsWith("{")) return undefined;
   try {

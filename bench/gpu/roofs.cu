@@ -1,8 +1,8 @@
-// What this GPU gives at best, measured as a program of plain loops: the denominators of every share in a result file.
+// The peak rates of this GPU, measured with plain loops: the denominators of every share in a result file.
 //
-//   oss_gpu_roofs [MEGABYTES]      one JSON object on stdout; each number is the best of 15, since a roof is a best case
+//   oss_gpu_roofs [MEGABYTES]      prints one JSON object; each number is the best of 15
 //
-//   readBytesPerSecond    every byte of a buffer read once, summed up and dropped: what a decode step does with weights
+//   readBytesPerSecond    every byte of a buffer read once, summed up and dropped, like weights in a decode step
 //   copyBytesPerSecond    read and written bytes of a copy
 //   mmaFlopsPerSecond     mma.sync.m16n8k16 bf16 -> f32 from registers
 //   launchMicroseconds    between two kernels that do nothing, in a recorded graph
@@ -27,7 +27,7 @@ __global__ void read_kernel(const uint4* from, size_t count, unsigned* sum) {
 #pragma unroll
     for (int j = 0; j < kLoads; ++j) all ^= v[j].x ^ v[j].y ^ v[j].z ^ v[j].w;
   }
-  if (all == 0x9E3779B9u) *sum = all;  // never in practice, but the compiler cannot know
+  if (all == 0x9E3779B9u) *sum = all;  // never true, but the compiler cannot know
 }
 
 __global__ void copy_kernel(const uint4* from, uint4* to, size_t count) {

@@ -1,8 +1,10 @@
-// Runs the steps of gpu:check one after the other, each within its time.
+// Runs the steps of gpu:check one after the other, each within its time limit.
 import { watchClocks } from "./clocks.mjs";
 import { allowance } from "./report.mjs";
 
-/** @param steps [{ name, least, most, reserve?, run(session, seconds) }]; @param remaining gives the seconds that are left */
+/**
+ * @param steps [{ name, least, most, reserve?, run(session, seconds) }]; @param remaining returns the remaining seconds
+ */
 export async function runSteps(steps, session, remaining) {
   const { results, emulated } = session;
   for (const [i, step] of steps.entries()) {
@@ -19,7 +21,7 @@ export async function runSteps(steps, session, remaining) {
     try {
       await step.run(session, seconds);
     } catch (error) {
-      session.count({ failed: 1 }, `FAIL ${error.stack ?? error}`); // the steps after it can run all the same
+      session.count({ failed: 1 }, `FAIL ${error.stack ?? error}`); // the next steps can still run
     }
     const row = clocks?.();
     if (row) results.add(row);

@@ -1,4 +1,4 @@
-// What the steps of gpu:check share: where everything lies, how programs are run, and where results go.
+// Shared by the steps of gpu:check: the folders, how programs run, and where results go.
 import { execFileSync, spawnSync } from "node:child_process";
 import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -10,14 +10,14 @@ import { jsonLine } from "./results.mjs";
 export const root = path.resolve(import.meta.dirname, "../..");
 export const build = path.join(root, ".cmake", `${process.platform}-${process.arch}`);
 
-/** A program of CMake's folder, or undefined. */
+/** Returns the path of a program in CMake's folder, or undefined. */
 export const program = (name) => [".", "Release"].map((folder) => path.join(build, folder, name)).find(existsSync);
 
-/** The first of these programs that runs. */
+/** Returns the first of these programs that runs. */
 export const find = (...names) =>
   names.find((name) => spawnSync(name, ["--version"], { stdio: "ignore" }).status === 0);
 
-/** { gpu, driver } of the first GPU, or { why } there is none. */
+/** Returns { gpu, driver } of the first GPU, or { why } there is none. */
 export function findGpu() {
   let said;
   try {
@@ -37,7 +37,7 @@ export function findGpu() {
   return { gpu, driver };
 }
 
-/** The commit of the checkout, or of the one that the bundle was made from; "+" where tracked files differ from it. */
+/** The commit of the checkout or of the bundle, with a "+" if tracked files differ from it. */
 export function findCommit() {
   const git = (...args) => spawnSync("git", args, { cwd: root, encoding: "utf8" });
   const head = git("rev-parse", "--short", "HEAD");
@@ -50,34 +50,34 @@ export function findCommit() {
 }
 
 export class Session {
-  /** Where rows go. */
+  /** Receives the rows. */
   results;
-  /** What runs, and what it has counted so far. */
+  /** The running step, and its counts so far. */
   step = "";
   counts = { passed: 0, failed: 0, skipped: 0 };
-  /** Set by a step after which no other can run. */
+  /** Set by a step after which the others cannot run. */
   stop = false;
 
-  /** @param options of the command line */
+  /** @param options the options of the command line */
   constructor({ emulated, options }) {
     this.emulated = emulated;
     this.options = options;
     this.scratch = mkdtempSync(path.join(tmpdir(), "gpt-oss-gpu-"));
     this.inMemory = existsSync("/dev/shm") ? mkdtempSync("/dev/shm/gpt-oss-gpu-") : this.scratch;
-    process.env.OSS_SOURCE_DIR ??= root; // programs of another machine find golden files here
+    process.env.OSS_SOURCE_DIR ??= root; // programs that were built on another machine find golden files here
     process.once("exit", () => {
       for (const folder of [this.scratch, this.inMemory]) rmSync(folder, { recursive: true, force: true });
     });
   }
 
-  /** What an emulator measures is no measurement; tests that ran on it are kept. */
+  /** A measurement on an emulator is not valid and is dropped; tests that ran on it are kept. */
   addRow(row) {
     if (!this.emulated || row.bench === "test") this.results.add(row);
   }
   log(text) {
     this.results.log(this.step, text);
   }
-  /** Adds to the counts of the step, and says why. */
+  /** Adds to the counts of the step, and prints the reason. */
   count(counts, why) {
     for (const [name, count] of Object.entries(counts)) this.counts[name] += count;
     if (why) this.log(why);
@@ -95,7 +95,7 @@ export class Session {
   node(args, options) {
     return this.run(process.execPath, args, options);
   }
-  /** Runs a program, and adds each JSON line that it prints as a row, at once. `row` makes the row. */
+  /** Runs a program, and at once adds a row for each JSON line that it prints. `row` makes the row. */
   async rows(command, args, { row = (line) => line, ...options }) {
     return this.run(command, args, {
       ...options,
@@ -106,7 +106,7 @@ export class Session {
       },
     });
   }
-  /** The environment in which the package takes the GPU, or the emulated one. */
+  /** The environment in which the package uses the GPU, or the emulated one. */
   device(machine) {
     const emulator = { NODE_OPTIONS: `--require ${path.join(root, "test/support/emulated-addon.cjs")}` };
     return {
@@ -118,7 +118,9 @@ export class Session {
   get tests() {
     return program("oss_tests");
   }
-  /** A program takes the module that lies beside it: a copy beside the module of the emulated GPU, or the program itself. */
+  /**
+   * A program uses the module in its folder. Returns a copy beside the emulated GPU's module, or the program itself.
+   */
   moduleBeside(file) {
     if (!this.emulated) return file;
     const copy = path.join(this.scratch, path.basename(file));

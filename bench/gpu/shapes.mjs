@@ -1,4 +1,4 @@
-// The released models, where no engine is there to be asked.
+// The shapes of the released models, for use without an engine.
 import { stepBytes } from "./report.mjs";
 
 const of20b = {
@@ -15,13 +15,13 @@ const of20b = {
 };
 const layerTypes = (layers) => Array.from({ length: layers }, (_, i) => (i % 2 === 0 ? "sliding" : "full"));
 
-/** By the name that an engine loads. */
+/** By the name of the model for an engine. */
 export const shapes = {
   "synthetic:20b": { ...of20b, layerTypes: layerTypes(24) },
   "synthetic:120b": { ...of20b, layers: 36, experts: 128, layerTypes: layerTypes(36) },
 };
 
-/** Bytes of a decode step; undefined for a model that is not listed. */
+/** Bytes of a decode step; undefined if the model is not listed. */
 export function stepBytesOf(model, batch, context) {
   const shape = shapes[model];
   return shape && Math.round(stepBytes(shape, batch, context));

@@ -1,12 +1,12 @@
-// What each phase of a decode step costs in the engine itself: its recorded graph once with everything, and once without
-// each phase. The difference is what the phase adds to the others, which overlap with it.
+// The cost of each phase of a decode step in the engine. It measures the recorded graph with all phases, and without
+// each phase. The difference is the time that the phase adds to the others, which overlap with it.
 //
 //   oss_gpu_stages MODEL [--batch 1] [--prompt 2048] [--tokens 96] [--seconds 60]      MODEL e.g. synthetic:120b
 //
 //   {"stage":"without attention_split","batch":1,"context":2144,"microseconds":1490,"saves":120}
 //
-// Left out means that the module's entry returns at once: what it would have written stays as it was. Without the router
-// all tokens choose the same experts, so with more than one token that row is of fewer experts, too.
+// A phase is left out when the module's entry returns at once, so its output stays unchanged. Without the router all
+// tokens choose the same experts. So with more than one token, that row also has fewer experts.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -64,7 +64,7 @@ struct Options {
   double seconds = 60;
 };
 
-// Microseconds of a step in which all sequences decode.
+// Microseconds of a step; only steps in which all sequences decode.
 double step_microseconds(const Options& options) {
   DecodeBench bench(options.model, options.batch, options.prompt + options.tokens + 64);
   DecodeSteps steps{.batch = options.batch, .prompt = options.prompt, .steps = 7};

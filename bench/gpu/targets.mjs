@@ -1,13 +1,13 @@
-// What decode is to reach on an H200, beside what a result file says it reached:
+// The targets for decode on an H200, beside the results of a file:
 //
 //   node bench/gpu/targets.mjs bench/results/FILE.jsonl
 //
-// check.mjs prints the same table in the end.
+// check.mjs prints the same table at the end.
 import { pathToFileURL } from "node:url";
 import { median } from "./report.mjs";
 import { readResults } from "./results.mjs";
 
-/** Tokens per second of all streams together, after prompts of `context` tokens; `stretch` where there is one. */
+/** Tokens per second of all streams together, after prompts of `context` tokens; `stretch` is optional. */
 export const context = 2048;
 export const targets = [
   { model: "synthetic:120b", batch: 1, target: 600, stretch: 660 },
@@ -26,7 +26,7 @@ const percent = (share) => `${Math.round(100 * share)} %`;
 /** "median [least..greatest]". */
 const spread = (values) => `${median(values)} [${Math.min(...values)}..${Math.max(...values)}]`;
 
-/** Markdown, in the order of `targets`; what a result does not have is "not measured". */
+/** Returns Markdown in the order of `targets`; a value that the result lacks is "not measured". */
 export function targetTable(rows) {
   const lines = targets.map(({ model, batch, target, stretch }) => {
     const row = rows.find(

@@ -1,4 +1,4 @@
-// What roofs.cu and floor.cu share: errors, and the time of what is queued on a stream.
+// Shared by roofs.cu and floor.cu: errors, and the time of work queued on a stream.
 #pragma once
 #include <cuda_runtime.h>
 
@@ -13,7 +13,7 @@ inline void check(cudaError_t status, const char* what) {
   std::exit(1);
 }
 
-// The least seconds of 15 runs after two that do not count.
+// The least seconds of 15 runs after two warm-up runs.
 inline double seconds(const std::function<void(cudaStream_t)>& body, cudaStream_t stream) {
   cudaEvent_t from, to;
   check(cudaEventCreate(&from), "event");
@@ -33,7 +33,7 @@ inline double seconds(const std::function<void(cudaStream_t)>& body, cudaStream_
   return least;
 }
 
-// The launches that `body` makes, recorded and ready to be replayed.
+// The launches of `body`, recorded for replay.
 inline cudaGraphExec_t recorded(const std::function<void(cudaStream_t)>& body, cudaStream_t stream) {
   cudaGraph_t graph;
   cudaGraphExec_t ready;
@@ -45,7 +45,7 @@ inline cudaGraphExec_t recorded(const std::function<void(cudaStream_t)>& body, c
   return ready;
 }
 
-// Seconds of one replay of what `body` launches.
+// Seconds of one replay of the launches of `body`.
 inline double replay_seconds(const std::function<void(cudaStream_t)>& body, cudaStream_t stream) {
   const cudaGraphExec_t graph = recorded(body, stream);
   const double least = seconds([&](cudaStream_t s) { check(cudaGraphLaunch(graph, s), "graph"); }, stream);

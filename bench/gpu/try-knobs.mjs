@@ -1,5 +1,5 @@
-// What each value of the knobs does to a decode step: one process per variant and model (decode.cpp), the base first, in the
-// middle and last, so that drift shows. check.mjs runs it.
+// The effect of each value of the knobs on a decode step. One process per variant and model (decode.cpp). The base runs
+// first, in the middle and last, so that drift shows. check.mjs runs it.
 import { digits, median } from "./report.mjs";
 
 const mostSeconds = 90; // of one process
@@ -11,7 +11,7 @@ export function withBase(variants) {
   return [base("first"), ...variants.slice(0, middle), base("between"), ...variants.slice(middle), base("last")];
 }
 
-/** Ratios to the base of the same model and batch: to the median of its turns so far. */
+/** Ratios to the base of the same model and batch: to the median of its runs so far. */
 function compare(rows) {
   for (const row of rows) {
     const base = rows.filter(
@@ -22,7 +22,7 @@ function compare(rows) {
   }
 }
 
-/** Lines of one model and batch, as a person reads them. */
+/** Lines of one model and batch in readable form. */
 export function knobTable(rows) {
   const lines = rows.map(
     ({ knob, value, microseconds, range, ratio, failed, skipped, reorders, sameTokens, differs }) => [
@@ -48,10 +48,10 @@ export function knobTable(rows) {
 }
 
 /**
- * Goes through `rounds` ([{ model, batches, args }], most important first) until the time `until`, and gives `addRow` a row
- * for each variant, model and batch. A variant that has failed or written something else is not tried in later rounds.
+ * Runs `rounds` ([{ model, batches, args }], most important first) until the time `until`. Calls `addRow` with a row
+ * for each variant, model and batch. A variant that has failed, or whose output differs, is not tried in later rounds.
  *
- * @param built what buildVariants() says of each name
+ * @param built the result of buildVariants() for each name
  * @param run starts a program: (file, args, seconds) => { ok, text }
  */
 export async function tryKnobs(variants, { rounds, built, run, until, addRow }) {
@@ -61,7 +61,7 @@ export async function tryKnobs(variants, { rounds, built, run, until, addRow }) 
   const counts = { passed: 0, skipped: 0 };
   for (const { model, batches, args = [] } of rounds) {
     const rows = [];
-    const first = new Map(); // what the base said, by batch
+    const first = new Map(); // the output of the base, by batch
     let took = 0; // by the slowest process of this round
     for (const variant of withBase(variants)) {
       const own = batches.filter((batch) => variant.batches.includes(batch));

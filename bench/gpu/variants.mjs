@@ -1,5 +1,5 @@
-// Modules that differ from the one that was built by a patch of kernels/cuda. The sources stay as they are: patched files
-// lie in a folder of their own that stands first on the include path, and ninja says how everything is compiled.
+// Modules that differ from the built module by a patch of kernels/cuda. The sources are not changed: patched files are
+// in a separate folder that comes first on the include path. ninja gives the compile commands.
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import {
@@ -18,20 +18,20 @@ import path from "node:path";
 import { patched } from "./patches.mjs";
 import { runProcess } from "./process.mjs";
 
-/** All that the patches touch: the launches of a decode step that may begin early. */
+/** The files that the patches change: the launches of a decode step that can begin early. */
 export const sources = ["attention_split", "few_experts", "linear", "qkv"].map((name) => `kernels/cuda/${name}.cu`);
 
 const shell = (command, cwd, until) =>
   runProcess("sh", ["-c", command], { cwd, seconds: Math.max(0, until - Date.now()) / 1000, show: false });
 
-/** Of what a compiler or linker said, the first lines that say why; the last one when it was ended. */
+/** The first lines of a compiler's or linker's output that give a reason; the last line if it was ended. */
 function whyNot(text) {
   const lines = text.trim().split("\n");
   const errors = lines.filter((line) => /error/i.test(line)).slice(0, 3);
   return (errors.length > 0 ? errors : lines.slice(-1)).join("; ");
 }
 
-/** How ninja makes `target` in folder `build`: { link, compile: Map of source to command }. */
+/** ninja's commands for `target` in folder `build`: { link, compile: Map of source to command }. */
 function commandsOf(target, build, root) {
   const { status, stdout, stderr } = spawnSync("ninja", ["-C", build, "-t", "commands", target], { encoding: "utf8" });
   if (status !== 0) throw new Error(`ninja does not say how ${target} is built: ${stderr || stdout}`);
@@ -45,7 +45,7 @@ function commandsOf(target, build, root) {
   return { link: lines.at(-1), compile };
 }
 
-/** Every file that a variant can be made from, in one number; the same on every machine. */
+/** A hash over every file that a variant can be made from; the same on every machine. */
 function fingerprint(root, target) {
   const hash = createHash("sha256").update(target);
   const names = readdirSync(path.join(root, "kernels"), { recursive: true }).filter((name) =>
@@ -55,7 +55,7 @@ function fingerprint(root, target) {
   return hash;
 }
 
-/** Compile and link commands of one variant, whose patched files lie in `folder`. */
+/** Compile and link commands of one variant, whose patched files are in `folder`. */
 function commandsIn(folder, { link, compile }, root) {
   let linked = link.replace(/ -o \S+/, ` -o ${path.join(folder, "module.so")}`);
   const compiled = [...compile].map(([source, command]) => {
@@ -65,7 +65,7 @@ function commandsIn(folder, { link, compile }, root) {
     const from = path.join(folder, source);
     return command
       .replace(/ -MD -MT \S+ -MF \S+/, "")
-      .replace(` -I${root} `, ` -I${folder} -I${root} `) // behind the emulator's folder, which hides some of ours
+      .replace(` -I${root} `, ` -I${folder} -I${root} `) // after the emulator's folder, which replaces some files
       .replace(` -o ${object}`, ` -o ${own}`)
       .replace(` -c ${path.join(root, source)}`, ` -c ${existsSync(from) ? from : path.join(root, source)}`);
   });
@@ -73,11 +73,11 @@ function commandsIn(folder, { link, compile }, root) {
 }
 
 /**
- * Builds a module for each variant, and for { name: "base" } takes the one that was built; puts `program` beside each.
- * Variants that are there from an earlier call, or from another machine, are kept while the sources are the same.
+ * Builds a module for each variant; { name: "base" } uses the built module. Copies `program` beside each. Variants from
+ * an earlier call or from another machine are reused if the sources are the same.
  *
- * @param library the module that was built
- * @param configure called before the first module is built: makes CMake's files in `build`, where they are missing
+ * @param library the built module
+ * @param configure called before the first module is built: creates CMake's files in `build` if they are missing
  * @returns Map of the variant's name to { program } or { why } it could not be built
  */
 export async function buildVariants(

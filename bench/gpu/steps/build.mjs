@@ -1,5 +1,5 @@
-// What is tested: programs, addon and module. What was built before on another machine is taken where it loads here; only
-// what is missing or does not load is built.
+// The tested programs, addon and module. Files that were built on another machine are used if they load here; only
+// missing ones, and those that do not load, are built.
 import { spawnSync } from "node:child_process";
 import { copyFileSync, cpSync, existsSync, mkdirSync, readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
@@ -13,7 +13,7 @@ export const programs = [
   "oss_load_bench",
 ];
 const release = path.join(root, "build/Release");
-/** Where the addon looks for the module, and where the programs do. */
+/** The folder where the addon looks for the module, and the folder of the programs. */
 const places = (name) =>
   name === "gpt_oss.node"
     ? [path.join(release, name)]
@@ -21,7 +21,7 @@ const places = (name) =>
       ? [path.join(release, name), path.join(folder, name)]
       : [path.join(folder, name)];
 
-/** Whether the system's loader takes a file that was built elsewhere. */
+/** Whether the system's loader accepts a file that was built on another machine. */
 export function loads(file) {
   if (!existsSync(file)) return false;
   if (!/\.(node|so)$/.test(file)) {
@@ -33,10 +33,10 @@ export function loads(file) {
     ["-e", "process.dlopen({ exports: {} }, process.argv[1])", file],
     { encoding: "utf8" },
   );
-  return status === 0 || /self-register/.test(stderr); // the module is a library, but no addon
+  return status === 0 || /self-register/.test(stderr); // the module is a library, not an addon
 }
 
-/** Copies what loads from a folder of built files to where the steps look for it; the names of what does not. */
+/** Copies the built files that load to the folders of the steps. Returns the names of the others. */
 export function takeBuilt(from, names) {
   return names.filter((name) => {
     if (!loads(path.join(from, name))) return true;
@@ -48,7 +48,7 @@ export function takeBuilt(from, names) {
   });
 }
 
-/** Whether the module has kernels for this GPU: a case of a kernel runs. */
+/** Whether the module has kernels for this GPU: it runs a case of one kernel. */
 function runsHere(session) {
   const args = ["--gpu", "cuda embed"];
   const { status, stdout } = spawnSync(session.tests, args, { encoding: "utf8", timeout: 60_000 });
@@ -80,7 +80,7 @@ async function make(session, missing, until) {
     const args = ["native/build.mjs", "--cuda-architectures", "native"];
     const said = await session.node(args, { seconds: left() });
     if (!said.ok) return said;
-    // What is tested is what is packed: the module beside the addon, and the same beside the test executable.
+    // The tested module is the packed one: beside the addon, and the same beside the test executable.
     if (existsSync(path.join(release, "libgptoss_cuda.so")))
       copyFileSync(path.join(release, "libgptoss_cuda.so"), path.join(folder, "libgptoss_cuda.so"));
   }
@@ -92,7 +92,7 @@ async function make(session, missing, until) {
   return session.run("cmake", args, { seconds: left() });
 }
 
-/** CMake's own files, without the addon, where nothing had to be built before. */
+/** CMake's files without the addon, if nothing had to be built before. */
 export function configure(session, seconds) {
   if (existsSync(path.join(folder, "build.ninja"))) return { ok: true };
   const args = ["-S", root, "-B", folder, "-G", "Ninja", "-DOSS_ADDON=OFF", "-DOSS_CUDA_ARCHITECTURES=native"];
@@ -112,7 +112,7 @@ export const build = {
       const said = await make(session, missing, until);
       const tests = program("oss_tests");
       if (!said.ok) session.count({ failed: 1 }, last(said.text, 60));
-      // Without a bench its step fails and says so; without the tests and the module there is nothing to check.
+      // Without a bench, its step fails with a message. Without the tests and the module, no check can run.
       if (!said.ok && (!tests || !existsSync(path.join(folder, "libgptoss_cuda.so")))) session.stop = true;
     } else {
       session.log("everything that was built before loads here; nothing was built");

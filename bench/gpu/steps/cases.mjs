@@ -1,9 +1,9 @@
-// Cases of oss_tests, each in a process of its own with a time limit: a fault or a hang of one is that one's failure, and
-// all others still run.
+// Cases of oss_tests, each in a separate process with a time limit. So a fault or a hang fails one case, and all others
+// still run.
 import { spawnSync } from "node:child_process";
 import { last } from "../process.mjs";
 
-/** Names of the cases that begin with one of these, in the order of `begins`. */
+/** Names of the cases that start with one of `begins`, in the order of `begins`. */
 export function casesOf(session, begins) {
   const { stdout } = spawnSync(session.tests ?? "", ["--list"], { encoding: "utf8" });
   const names = (stdout ?? "").trim().split("\n");
@@ -17,10 +17,10 @@ function verdict({ ok, late, signal }) {
 }
 
 /**
- * Runs the cases, `atOnce` at a time, and adds a row for each. Those that there is no time for are rows that say so.
+ * Runs the cases, `atOnce` at a time, and adds a row for each. A case without time gets a row that says so.
  *
  * @param before a program and its options that each case runs under
- * @returns the texts of the cases that did not pass
+ * @returns the output of the cases that did not pass
  */
 export async function runCases(session, names, { until, caseSeconds, atOnce = 1, before = [] }) {
   const waiting = [...names];
@@ -40,7 +40,7 @@ export async function runCases(session, names, { until, caseSeconds, atOnce = 1,
       const [command, ...rest] = [...before, ...args];
       const limit = Math.min(caseSeconds, left);
       const said = await session.run(command, rest, { seconds: limit, show: false });
-      // A case that is ended because the step has no time left has not shown that it hangs.
+      // A case that is ended because the step's time is over counts as not run, not as hung.
       const cut = said.late && limit < caseSeconds;
       const result = cut ? "not run" : verdict(said);
       const seconds = Math.round((Date.now() - from) / 100) / 10;

@@ -1,9 +1,11 @@
-// What Nsight Compute counts in the kernels of a decode step.
+// The counters of Nsight Compute for the kernels of a decode step.
 import { counterArguments, counterRows } from "../counters.mjs";
 import { last } from "../process.mjs";
 import { find, program } from "../session.mjs";
 
-/** The 20b, whose steps are the same launches as the 120b's: what is profiled has its memory saved and restored. */
+/**
+ * The 20b: it has the same launches as the 120b, and less memory for the profiler to save and restore.
+ */
 export const counters = {
   name: "counters",
   least: 30,

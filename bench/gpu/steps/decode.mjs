@@ -1,11 +1,11 @@
-// Decode steps in the engine itself, without Node, after prompts that nobody computed: so a batch of 256 with 2,048 tokens
-// each in the cache begins at once. And the cost of each phase of a step.
+// Decode steps in the engine without Node, after prompts that were not computed. So a batch of 256 with 2,048 tokens
+// each in the cache begins at once. Also the cost of each phase of a step.
 import { last } from "../process.mjs";
 import { digits, median } from "../report.mjs";
 import { program } from "../session.mjs";
 import { stepBytesOf } from "../shapes.mjs";
 
-/** A line of oss_gpu_decode as a row like those of engine.mjs. */
+/** Turns a line of oss_gpu_decode into a row like those of engine.mjs. */
 export function decodeRow(model, prompt, { batch, context, microseconds: times }) {
   if (times.length === 0)
     return { bench: "decode", model, batch, prompt, skipped: "the streams never decoded together" };
@@ -21,7 +21,7 @@ export function decodeRow(model, prompt, { batch, context, microseconds: times }
   };
 }
 
-/** A step with one model: each batch is a process of its own, so that a fault in one leaves the others. */
+/** A step with one model. Each batch is a separate process, so that a fault does not affect the others. */
 export function decode(name, model, batches, { least, most }) {
   return {
     name,
@@ -44,7 +44,7 @@ export function decode(name, model, batches, { least, most }) {
         const args = ["--batches", String(batch), "--prompt", String(prompt), "--assumed"];
         args.push("--samples", String(long[0]), "--steps", String(long[1]));
         const said = await session.rows(session.moduleBeside(bench), [of, ...args], {
-          // A load of the largest model takes a few seconds; one batch must not take the time of the others.
+          // A load of the largest model takes a few seconds; one batch must not use the time of the others.
           seconds: Math.max(10, (2 * left) / (sizes.length - i + 1)),
           row: (line) => session.withShare(decodeRow(of, prompt, line)),
         });

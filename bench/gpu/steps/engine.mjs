@@ -1,4 +1,5 @@
-// The engine through Node: loading, prefill and decode of synthetic models, and whether the same request gives the same bits.
+// The engine through Node: loading, prefill and decode of synthetic models, and whether the same request gives the same
+// bits.
 import { last } from "../process.mjs";
 import { nativeCounts } from "../report.mjs";
 

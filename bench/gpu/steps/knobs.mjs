@@ -1,4 +1,4 @@
-// Modules that differ from the one that was built by a patch: every value of the knobs, and the variant that routes again.
+// Modules that differ from the built module by a patch: every value of the knobs, and the variant that routes again.
 import path from "node:path";
 import { routeAgain as again, knobs as table, variantsOf } from "../knobs.mjs";
 import { last } from "../process.mjs";
@@ -8,7 +8,7 @@ import { tryKnobs } from "../try-knobs.mjs";
 import { buildVariants } from "../variants.mjs";
 import { configure } from "./build.mjs";
 
-/** Where CMake puts the module that was built, and where its variants go. */
+/** CMake's folder of the built module, and the folder of its variants. */
 export function placesOf(emulated) {
   const folder = emulated ? path.join(build, "Emulated") : build;
   return {
@@ -18,7 +18,7 @@ export function placesOf(emulated) {
   };
 }
 
-/** The modules, or undefined when none can be built; the step has said why. */
+/** Returns the modules, or undefined if none can be built; then the step has given the reason. */
 async function modules(session, variants, until) {
   const bench = program("oss_gpu_decode");
   if (!bench) return session.count({ failed: 1 }, "NOT RUN: oss_gpu_decode is not built");
@@ -46,7 +46,7 @@ function knobStep(name, batches, more) {
       const { emulated } = session;
       if (emulated && name !== "knobs") return;
       const until = Date.now() + (seconds - 5) * 1000;
-      // Two are enough to see that all of it works.
+      // Two are enough to test the whole path.
       const variants = variantsOf(table).filter(
         ({ name }) => !emulated || ["experts-3-stages", "pages-of-a-split-2"].includes(name),
       );
@@ -69,12 +69,12 @@ function knobStep(name, batches, more) {
 }
 export const knobs = knobStep("knobs", [1]);
 export const knobBatches = knobStep("knobs:batches", [8, 16]);
-/** Within a short lease: the largest model at batch 1 alone. */
+/** For a short lease: the largest model at batch 1 only. */
 export const shortKnobs = knobStep("knobs", [1], {
   ...{ least: 30, most: 110, asked: false, rounds: [{ model: "synthetic:120b", batches: [1] }] },
 });
 
-/** Whether the choice of experts that few_down makes before its wait is the one after it. */
+/** Whether few_down chooses the same experts before its wait and after it. */
 export const routeAgain = {
   name: "route-again",
   least: 20,

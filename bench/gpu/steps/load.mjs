@@ -1,4 +1,4 @@
-// How long a start takes: reading weights on the host, and whole checkpoints in files.
+// The time of a start: reading weights on the host, and whole checkpoints in files.
 import { rmSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { last } from "../process.mjs";
@@ -19,7 +19,7 @@ export const loadHost = {
   },
 };
 
-/** A checkpoint in files, as large as a released one, loaded by one process after the other. */
+/** A checkpoint in files, as large as a released one, loaded by several processes one after the other. */
 export function load(model, { least, most, emulated = false, ...more }) {
   return {
     ...{ name: `load:${model}`, least, most, ...more },

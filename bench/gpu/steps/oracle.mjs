@@ -22,7 +22,7 @@ function findPython() {
 
 export const oracle = {
   name: "oracle",
-  least: 45, // half of it to write 3.3 GB
+  least: 45, // half of it for writing 3.3 GB
   most: 120,
   async run(session, seconds) {
     const { emulated } = session;
@@ -32,7 +32,8 @@ export const oracle = {
       return session.count({ skipped: 1 }, "NOT RUN: tsx is not installed");
     const until = Date.now() + seconds * 1000;
     const [model, cases] = ["oracle", "oracle-cases"].map((name) => path.join(session.scratch, name));
-    // Of two layers, one with a window: with more, rounding to bf16 sends tokens to other experts, and less can be told.
+    // Two layers, one with a window. With more layers, rounding to bf16 sends more tokens to other experts, and the
+    // test shows less.
     const shape = [
       ...["--set", "num_hidden_layers=2"],
       ...(emulated ? ["--set", "sliding_window=8"] : ["--shape", "real"]),

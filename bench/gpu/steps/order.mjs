@@ -1,5 +1,5 @@
-// Which steps gpu:check has, and in which order they run. Times are seconds: a step starts when its `least` is left, gets at
-// most its `most`, and `reserve` of it (`least` where it is not given) is kept free by the steps before it.
+// The steps of gpu:check and their order. Times are seconds. A step starts if its `least` remains, and gets at most its
+// `most`. The steps before it keep its `reserve` free (`least` if absent).
 import { build } from "./build.mjs";
 import { counters } from "./counters.mjs";
 import { decode, stages } from "./decode.mjs";
@@ -30,10 +30,10 @@ export const usual = [
   ...[sanitizer("memcheck"), sanitizer("racecheck")],
 ];
 
-/** Runs when there is time left, and nothing before it waits for it. */
+/** Runs if time remains; the steps before it reserve none for it. */
 const rest = (...steps) => steps.map((step) => ({ ...step, reserve: 0, asked: false }));
 
-/** For a GPU machine that is there for 15 minutes in all: what matters most comes first. */
+/** For a GPU machine that is available for 15 minutes in total: the most important steps come first. */
 export const short = [
   build,
   { ...roofs, most: 15 },

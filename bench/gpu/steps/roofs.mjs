@@ -1,4 +1,4 @@
-// What the machine can do at best, and what a step's bytes and launches cost without any computing.
+// The best rates of the machine, and the cost of a step's bytes and launches without computing.
 import { last } from "../process.mjs";
 import { floorRow } from "../report.mjs";
 import { program } from "../session.mjs";
