@@ -19,13 +19,13 @@ Loading, prefill and decode of one sequence, and many sequences at once, as JSON
   --prefill LIST     prompt lengths                                    [128,512]
   --context LIST     tokens in the KV cache when decoding starts       [128,1024]
   --decode N         tokens decoded per measurement                    [32]
-  --streams LIST     concurrent requests, each with a prompt of 64 tokens and 64 tokens of output; "none" leaves them out
-                                                                       [demo 1,4,16,64,256; others 1,4]
+  --streams LIST     concurrent requests, each with a prompt of 64 tokens and 64 tokens of output; "none": no such
+                     measurement                                       [demo 1,4,16,64,256; others 1,4]
   --repeats N        measurements of each kind, at least 5             [7]
   --threads N        worker threads                                    [one per core]
   --help             this text
 
-GPT_OSS_ISA=scalar|avx2|avx512|neon chooses the kernels. See bench/README.md for the meaning of each line.
+GPT_OSS_ISA=scalar|avx2|avx512|neon chooses the kernels. bench/README.md explains each line.
 `;
 
 const roofBuffer = 512e6; // bytes; past the last-level cache of any machine at hand

@@ -22,8 +22,8 @@ const { values } = parseArgs({
 if (values.help) {
   process.stdout.write(`Usage: npm run bench:hostile -- [options]
 
-  --model MODEL   what is served                              [demo]
-  --only TEXT     requests whose name has this text           [all]
+  --model MODEL   the served model                            [demo]
+  --only TEXT     requests whose name contains this text      [all]
 `);
   process.exit();
 }

@@ -17,12 +17,12 @@ import { percentile } from "./support/statistics.js";
 
 const help = `Usage: npm run bench:serve -- [MODEL ...] [options]
 
-MODEL is "demo" (default), "scripted" (an engine with next to no work), or a checkpoint with the full vocabulary.
+MODEL is "demo" (default), "scripted" (an engine that does almost no work), or a checkpoint with the full vocabulary.
 
-  --clients LIST     clients at once, each with one request after the other  [1,32,256]
+  --clients LIST     concurrent clients; each sends its requests in turn     [1,32,256]
   --each N           requests per client and measurement                     [20]
-  --max-tokens N     of each answer                                          [48]
-  --requests N       requests over which the memory is watched; 0: none      [20000]
+  --max-tokens N     most tokens of each answer                              [48]
+  --requests N       requests of the memory measurement; 0: none             [20000]
   --threads N        worker threads of the engine                            [one per core]
   --help             this text
 `;

@@ -454,7 +454,7 @@ it("says in one sentence that there is no GPU, and measures nothing", () => {
     env: { ...process.env, PATH: "" },
   });
   expect({ status, stdout }).toEqual({ status: 1, stdout: "" });
-  expect(stderr).toBe("gpu:check: there is no NVIDIA GPU with a driver on this machine (nvidia-smi is not there).\n");
+  expect(stderr).toBe("gpu:check: there is no NVIDIA GPU with a driver on this machine (nvidia-smi was not found).\n");
 });
 
 const tests = [".", "Release"]

@@ -16,9 +16,9 @@ constexpr char kHelp[] = R"(Usage: oss_cpu_bench [options]
   --shape NAME       20b, 120b, small or tiny: the synthetic models      [20b]
   --threads N        [one per core]
   --numerics LIST    exact, fast                                         [exact,fast]
-  --dense LIST       bf16, q8: what attention, embedding and head are held as
+  --dense LIST       bf16, q8: the format of attention, embedding and head
                                                                          [bf16]
-  --tokens LIST      tokens in a step: up to 32 they are sequences that decode, else a chunk of one prompt
+  --tokens LIST      tokens in a step: up to 32 are decoding sequences, more are a chunk of one prompt
                                                                          [1,4,8,32,128,512]
   --context LIST     tokens that attention sees                          [1024,8192]
   --only LIST        beginnings of names, e.g. experts,linear            [all operations]

@@ -39,13 +39,13 @@ function refuse(sentence) {
 if (options.help) {
   console.log(`gpu:check [OPTIONS]
 
-  --short              for a GPU machine that is there for a few minutes: the most important steps first
+  --short              for a GPU machine that is available for a few minutes: the most important steps first
   --minutes N          time of all steps together (9)
-  --only STEP,…        these steps alone
-  --out FOLDER         where the result file goes (bench/results)
-  --built FOLDER       programs that were built before; what does not load is built (.gpu/built)
-  --cases BEGIN,…      of the step "kernels": the cases whose names begin so
-  --case-seconds N     of the step "kernels": time of each case (20)
+  --only STEP,…        runs only these steps
+  --out FOLDER         the folder of the result file (bench/results)
+  --built FOLDER       programs that were built before; programs that do not load are built again (.gpu/built)
+  --cases BEGIN,…      step "kernels": runs only cases whose names start with one of these
+  --case-seconds N     step "kernels": time limit of each case (20)
   --emulated           tries gpu:check itself on the emulated GPU, and keeps no measurement
 
   steps, in this order:  ${names(usual.filter(({ asked }) => !asked))}

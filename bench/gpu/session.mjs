@@ -27,7 +27,7 @@ export function findGpu() {
     });
   } catch (error) {
     if (error.code === "ENOENT")
-      return { why: "there is no NVIDIA GPU with a driver on this machine (nvidia-smi is not there)." };
+      return { why: "there is no NVIDIA GPU with a driver on this machine (nvidia-smi was not found)." };
     const [first] = String(error.stdout || error.stderr || error.message)
       .trim()
       .split("\n");

@@ -34,7 +34,7 @@ function whyNot(text) {
 /** ninja's commands for `target` in folder `build`: { link, compile: Map of source to command }. */
 function commandsOf(target, build, root) {
   const { status, stdout, stderr } = spawnSync("ninja", ["-C", build, "-t", "commands", target], { encoding: "utf8" });
-  if (status !== 0) throw new Error(`ninja does not say how ${target} is built: ${stderr || stdout}`);
+  if (status !== 0) throw new Error(`ninja does not list the commands for ${target}: ${stderr || stdout}`);
   const lines = stdout.trim().split("\n");
   const compile = new Map();
   for (const source of sources) {

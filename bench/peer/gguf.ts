@@ -69,7 +69,8 @@ export class GgufFile implements Disposable {
 
   constructor(file: string) {
     this.#fd = openSync(file, "r");
-    if (this.#take(4).toString() !== magic || this.#u32() !== version) throw new Error(`${file}: no GGUF of version 3`);
+    if (this.#take(4).toString() !== magic || this.#u32() !== version)
+      throw new Error(`${file} is not a GGUF of version 3`);
     const numTensors = this.#u64();
     const numValues = this.#u64();
     for (let i = 0; i < numValues; i++) this.metadata.set(this.#text(), this.#value(this.#u32()));
@@ -78,7 +79,7 @@ export class GgufFile implements Disposable {
       const shape = Array.from({ length: this.#u32() }, () => this.#u64()).toReversed();
       const id = this.#u32();
       const found = Object.entries(ggmlTypes).find(([, type]) => type.id === id);
-      if (!found) throw new Error(`${name}: type ${id} is not known here`);
+      if (!found) throw new Error(`${name}: type ${id} is not supported`);
       this.tensors.set(name, { type: found[0] as GgmlType, shape, offset: this.#u64() });
     }
     const data = aligned(this.#position);
@@ -125,7 +126,7 @@ export class GgufFile implements Disposable {
         return Array.from({ length: this.#u64() }, () => this.#value(of));
       }
       default:
-        throw new Error(`metadata of type ${id} is not known here`);
+        throw new Error(`metadata of type ${id} is not supported`);
     }
   }
 }

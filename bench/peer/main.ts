@@ -28,26 +28,26 @@ import { shapes, Weights } from "./weights.js";
 
 const help = `Usage: npm run bench:peer -- [options]
 
-This engine and node-llama-cpp on the same random weights, in turns, each turn in a process of its own. A table on
-stderr, JSON lines on stdout. The first run fetches node-llama-cpp into bench/peer/node_modules.
+Compares this engine and node-llama-cpp on the same random weights, in turns. Each turn is a separate process. A table
+goes to stderr, JSON lines to stdout. The first run fetches node-llama-cpp into bench/peer/node_modules.
 
   --shape NAME       small (0.7 GB, one minute or two), 20b (27 GB of disk, 24 GB of memory, most of an hour) or tiny
                                                                        [small]
-  --set KEY=N,...    other numbers in the shape: ${Object.keys(shapes.tiny!).join(", ")}
+  --set KEY=N,...    changes numbers of the shape: ${Object.keys(shapes.tiny!).join(", ")}
   --dense LIST       dense weights: bf16, q8_0 (ours denseWeights q8), f32 (ours bf16)  [bf16]
   --prefill LIST     prompt lengths                                    [128,512; 20b 512]
   --sequences LIST   sequences that decode together                    [1,4,8]
-  --decode N         tokens that each decodes                          [32]
+  --decode N         tokens that each sequence decodes                 [32]
   --pairs N          pairs of turns, at least 5                        [5]
   --threads N        threads of each engine                            [one per core]
   --scheduler NAME   other, or rr: real-time round robin (Linux, root); stops everything else on the machine  [other]
   --options JSON     options for Engine.load, such as '{"numerics":"exact"}'
-  --folder PATH      where the weights are written, and found again; otherwise a temporary folder, removed afterwards
-  --check            no speed: reads the files back and compares what the engines say
+  --folder PATH      keeps the weights here for later runs; default: a temporary folder that is removed afterwards
+  --check            no speed: reads the files back and compares the logits of the engines
   --golden           no speed: how far each engine is from the float64 oracle on the golden models  [--dense f32,bf16]
   --help             this text
 
-See bench/README.md for what is measured.
+bench/README.md explains the measurements.
 `;
 
 interface Plan {

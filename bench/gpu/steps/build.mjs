@@ -69,7 +69,7 @@ function takeWhatIsBuilt(session) {
   const missing = takeBuilt(from, all);
   const variants = path.join(from, "knobs");
   if (existsSync(variants)) cpSync(variants, path.join(folder, "knobs"), { recursive: true });
-  if (missing.length > 0) session.log(`does not load here: ${missing.join(", ")}`);
+  if (missing.length > 0) session.log(`these files do not load here: ${missing.join(", ")}`);
   if (missing.includes("oss_tests") || missing.includes("libgptoss_cuda.so") || runsHere(session)) return missing;
   return [...missing, "libgptoss_cuda.so"];
 }
