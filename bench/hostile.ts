@@ -1,6 +1,6 @@
-// npm run bench:hostile: sends harmful requests one after the other, over all routes. For each request it measures how
-// long the event loop is blocked, how long another stream waits for its next token, and how much memory stays in use. A
-// table goes to stderr, JSON lines to stdout; bench/README.md explains each field.
+// npm run bench:hostile: sends harmful requests one after the other, over all routes. It measures for each how long the
+// event loop is blocked, how long another stream waits for its next token, and how much memory stays. A table goes to
+// stderr, JSON lines to stdout; bench/README.md explains each field.
 import { type ChildProcess, fork } from "node:child_process";
 import http from "node:http";
 import { loadavg } from "node:os";

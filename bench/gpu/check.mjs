@@ -1,5 +1,5 @@
-// npm run gpu:check: all checks and measurements that need a GPU. It builds what is missing, runs every kernel and
-// engine test on the GPU, measures, and writes bench/results/<gpu>-<time>-<commit>.jsonl line by line.
+// npm run gpu:check: all checks and measurements that need a GPU. It builds the missing parts, runs every kernel and
+// engine test on the GPU, and measures. It writes bench/results/<gpu>-<time>-<commit>.jsonl line by line.
 //
 // It works without a network, and in a bundle (bundle.mjs) without npm. It exits with 1 if there is no GPU, or if a
 // test fails. docs/performance/gpu-check.md says how to use it.

@@ -7,9 +7,9 @@
 // way. Each repetition runs every way once, so that other load on the machine affects all ways. --cold: also from the
 // disk.
 //
-// Prints a line of JSON for each way and number of threads. It has GB/s (median, least, greatest), the share of the
-// copy from memory to memory in the same repetition (median), and GB for each second of processor time. The last one is
-// the cost of a way when other programs use some of the cores.
+// Prints a line of JSON for each way and number of threads: GB/s (median, least, greatest), the share of the copy from
+// memory to memory in the same repetition (median), and GB for each second of processor time. The last value is the
+// cost of a way when other programs use some of the cores.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>

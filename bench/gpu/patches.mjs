@@ -1,5 +1,5 @@
-// Applies a patch in the unified format to texts. It is stricter than `patch`: the lines of a hunk must stand in the file
-// exactly once, wherever that is, so that a patch that no longer fits its source is an error.
+// Applies a patch in the unified format to texts. It is stricter than `patch`: the lines of a hunk must be in the file
+// exactly once, at any place. So a patch that no longer fits its source is an error.
 
 /** [{ file, hunks: [{ from, to }] }] of a patch; `from` and `to` are texts of whole lines. */
 function filesOf(patch) {

@@ -39,7 +39,7 @@ function upwards(graph: ReadonlyMap<string, readonly string[]>): string[] {
 }
 
 describe("includes in native/ and kernels/", () => {
-  it("are of files that are there, in rooms that have a place", () => {
+  it("are of existing files, in rooms of the list", () => {
     const known = new Set(files);
     const gone = [...includes].flatMap(([file, names]) =>
       names.filter((name) => !known.has(name)).map((name) => [file, name]),
@@ -49,7 +49,7 @@ describe("includes in native/ and kernels/", () => {
     expect(files.filter((file) => !order.includes(path.posix.dirname(file)))).toEqual([]);
   });
 
-  it("make no circle", () => {
+  it("have no circle", () => {
     expect(circles(includes)).toEqual([]);
   });
 
@@ -57,7 +57,7 @@ describe("includes in native/ and kernels/", () => {
     expect(upwards(includes)).toEqual([]);
   });
 
-  it("would be found where they are wrong", () => {
+  it("are found if they are wrong", () => {
     expect(
       upwards(
         new Map([
