@@ -100,7 +100,7 @@ __global__ void matrix_in_part_of_a_warp_kernel() {
   cuda::mma_m16n8k16(d, {0, 0, 0, 0}, {0, 0});
 }
 
-TEST("emu: threads that miss each other are a fault with a place, not a hang") {
+TEST("emu: threads that wait for different things are a fault with a place, not a hang") {
   check_fault(cudaErrorLaunchFailure, "other threads of the block wait at another", different_barriers_kernel,
               {.grid = 1, .block = 64});
   check_fault(cudaErrorLaunchFailure, "deadlock", barrier_without_all_kernel, {.grid = 1, .block = 64});
@@ -134,7 +134,7 @@ __global__ void early_end_kernel(int* out) {
     out[threadIdx.x / 32 * 2 + 1] = count;
   }
 }
-TEST("emu: threads that have ended hold up neither barriers nor warps") {
+TEST("emu: ended threads block neither barriers nor warps") {
   for_each_cuda_device([](CudaDevice& device) {
     if (device.name.find("emulated") != 0) return;
     DeviceArray<int> out(device, 4);
@@ -162,7 +162,7 @@ __global__ void left_behind_kernel(int* out) {
   out[blockIdx.x * 2] = counts[2]++;
   out[blockIdx.x * 2 + 1] = left_behind(7);
 }
-TEST("emu: shared arrays are no better than random when a block begins") {
+TEST("emu: shared arrays are poisoned when a block begins") {
   with_emulated([&](CudaDevice& device) {
     DeviceArray<int> out(device, 4);
     device.check(launch(left_behind_kernel, {.grid = 2, .block = 1, .stream = device.stream}, out.data()),
@@ -279,7 +279,7 @@ __global__ void ldmatrix_kernel(const uint16_t* matrices /*[4, 8, 8]*/, uint32_t
   for (int i = 0; i < 4; ++i) out[threadIdx.x * 4 + unsigned(i)] = r[i];
 }
 
-TEST("emu: ldmatrix hands out rows, or columns") {
+TEST("emu: ldmatrix distributes rows or columns") {
   for_each_cuda_device([](CudaDevice& device) {
     if (device.name.find("emulated") != 0) return;
     std::vector<uint16_t> matrices(256);
@@ -345,7 +345,7 @@ __global__ void async_kernel(const int* from, int* out) {
   for (int i = 0; i < 8; ++i) out[i] = shared[i];
 }
 
-TEST("emu: an asynchronous copy arrives when it is waited for and not before") {
+TEST("emu: an asynchronous copy arrives at its wait and not before") {
   with_emulated([](CudaDevice& device) {
     DeviceArray<int> in(device, std::vector<int>{1, 2, 3, 4, 5, 6, 7, 8}), out(device, 8);
     const cuda::Launch how = {.grid = 1, .block = 1, .shared = 32, .stream = device.stream};
@@ -407,7 +407,7 @@ std::vector<int> run_ring(CudaDevice& device) {
   return out.read();
 }
 
-TEST("emu: copies of runs arrive when they are waited for, in slots that are free") {
+TEST("emu: copies of runs arrive at their wait, in free slots") {
   for (const unsigned seed : {0u, 1u, 2u}) {
     with_emulated(
         [](CudaDevice& device) {
@@ -466,7 +466,7 @@ int run_early(CudaDevice& device, int compute_major = 9) {
   return to.read()[31];
 }
 
-TEST("emu: a launch that starts early touches nothing too early") {
+TEST("emu: an early launch that accesses memory too early is a fault") {
   with_emulated([](CudaDevice& device) {
     CHECK_EQ(run_early<Early::kRight>(device), 1 + 10 + 12);
     CHECK_EQ(run_early<Early::kReads>(device, 8), 1 + 10 + 12);  // for launches that follow each other

@@ -16,7 +16,7 @@ using cuda::launch;
 
 __global__ void add_kernel(int* value, const int* addend) { *value += *addend; }
 
-TEST("emu: streams run when somebody waits, and events order them") {
+TEST("emu: streams run when the host waits, and events order them") {
   with_emulated([](CudaDevice& device) {
     const cuda::Module& m = device.module;
     DeviceArray<int> value(device, std::vector<int>{1}), addend(device, std::vector<int>{10});
@@ -63,7 +63,7 @@ TEST("emu: streams run when somebody waits, and events order them") {
   });
 }
 
-TEST("emu: a graph replays its launches on what memory holds by then") {
+TEST("emu: a graph replays its launches on the current contents of memory") {
   with_emulated([](CudaDevice& device) {
     const cuda::Module& m = device.module;
     DeviceArray<int> value(device, std::vector<int>{0}), addend(device, std::vector<int>{3});
@@ -99,7 +99,7 @@ TEST("emu: a graph replays its launches on what memory holds by then") {
 // --- the machine
 // --------------------------------------------------------------------------------------------------------
 
-TEST("emu: memory has an end, and what is used is counted") {
+TEST("emu: memory is limited, and its use is counted") {
   const size_t before = emu::bytes_in_use();
   emu::set_machine({.memory_bytes = before + 1000});
   {
@@ -120,7 +120,7 @@ TEST("emu: memory has an end, and what is used is counted") {
   emu::reset();
 }
 
-TEST("emu: a launch fails when it is told to, and the device with it") {
+TEST("emu: a planned failure of a launch fails the device") {
   with_emulated([](CudaDevice& device) {
     const cuda::Module& m = device.module;
     DeviceArray<int> value(device, std::vector<int>{0}), addend(device, std::vector<int>{1});
@@ -139,7 +139,7 @@ TEST("emu: a launch fails when it is told to, and the device with it") {
 
 __global__ void nothing_kernel() {}
 
-TEST("emu: launches that no GPU takes are refused") {
+TEST("emu: invalid launches are refused") {
   with_emulated([](CudaDevice& device) {
     const auto status = [&](cuda::Launch how) {
       how.stream = device.stream;
@@ -156,7 +156,7 @@ TEST("emu: launches that no GPU takes are refused") {
 
 __global__ void consent_kernel() {}
 
-TEST("emu: much shared memory needs a kernel's consent") {
+TEST("emu: much shared memory needs the kernel's attribute") {
   with_emulated([](CudaDevice& device) {
     cudaLaunchConfig_t config{};
     config.gridDim = 1;
@@ -172,7 +172,7 @@ TEST("emu: much shared memory needs a kernel's consent") {
 __global__ void raised_kernel() {}
 
 // Two engines on one device launch the same kernels, each in a separate thread.
-TEST("cuda launch: a kernel keeps the most shared memory that it was ever asked to have") {
+TEST("cuda launch: a kernel keeps the largest limit of shared memory that was set") {
   with_emulated([](CudaDevice& device) {
     for (const size_t shared : {size_t(100) << 10, size_t(60) << 10, size_t(10)}) {
       CHECK_EQ(launch(raised_kernel, {.grid = 1, .block = 1, .shared = shared, .stream = device.stream}), 0);

@@ -144,7 +144,7 @@ TEST("ptx: floats at their limits") {
   CHECK_EQ(of_pair("fma.rn.bf16x2 %r9, %r2, %r3, 0x80008000;", 0x3F804000u, 0xC0003F00u), 0xC0003F80u);
 }
 
-TEST("ptx: comparisons with what is no number") {
+TEST("ptx: comparisons with NaN") {
   for (const float b : {1.0f, 2.0f, 3.0f, kInfinite, -kInfinite}) {
     CHECK_EQ(holds("setp.lt.f32", 2, b), 2 < b ? 1u : 0u);
     CHECK_EQ(holds("setp.ltu.f32", 2, b), 2 < b ? 1u : 0u);
@@ -160,7 +160,7 @@ TEST("ptx: comparisons with what is no number") {
     CHECK_EQ(holds(unordered, kNan, 2), 1u);
 }
 
-TEST("ptx: branches, guards and labels; threads know their numbers") {
+TEST("ptx: branches, guards and labels; thread and block indices") {
   uint64_t out[40] = {};
   const std::string collatz =
       "mov.u32 %r3, 0;\nmov.u32 %r2, %r1;\n$again:\nsetp.le.s32 %p1, %r2, 1;\n@%p1 bra $done;\nand.b32 %r4, %r2, 1;\n"
@@ -197,7 +197,7 @@ TEST("ptx: lanes together, and shared memory, static before dynamic") {
   }
 }
 
-TEST("ptx: what must not be is found, and where") {
+TEST("ptx: faults are found, with their place") {
   uint64_t out[4] = {};
   const auto said = [&](const std::string& body, unsigned threads = 1, size_t dynamic = 0,
                         const std::string& before = "") {

@@ -1,8 +1,8 @@
 // Whole models on the CUDA backend: on the emulated device always, on a GPU where there is one.
 //
 // Tolerances are the `require` column of test/golden/README.md for bf16 activations with float32 sums. They hold at
-// every position except where such an engine may choose another fourth expert. In the oracle, rounding q, k, v,
-// p and the operands of the matrices to bf16 changes the router's logits of model a by 0.012 (rms). The choice is
+// every position except where such an engine may choose another fourth expert. In the oracle, rounding each q,
+// k, v, p and operand of the matrices to bf16 changes the router's logits of model a by 0.012 (rms). The choice is
 // arbitrary where the fourth and the fifth expert are closer than 2.5 times that, times √2 for the difference. There
 // the logits jump by a quarter of their size.
 #include <algorithm>
