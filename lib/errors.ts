@@ -18,15 +18,20 @@ export const errorCodes = [
   "INTERNAL",
 ] as const;
 
+/** A code that a `GptOssError` carries. */
 export type ErrorCode = (typeof errorCodes)[number];
 
+/** Options of the constructor of `GptOssError`. */
 export interface GptOssErrorOptions extends ErrorOptions {
+  /** The argument or option with the error; absent, null or empty: none. */
   field?: string | null | undefined;
 }
 
 /** The only error type of this package. It states what was expected, what was received, the remedy, and a code. */
 export class GptOssError extends Error {
+  /** Always `"GptOssError"`. */
   override readonly name = "GptOssError";
+  /** The kind of error, for programs. */
   readonly code: ErrorCode;
   /**
    * The argument or option with the error, by its name in the call: `"temperature"`, `"stop[3]"`,

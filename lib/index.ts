@@ -20,7 +20,7 @@ export type {
 export type { JsonSchemaFormat, ResponseFormat } from "./chat/response-format.js";
 export type { RequestMessage } from "./engine.js";
 export { Engine, type EngineHandle, type EngineInfo } from "./engine.js";
-export { type ErrorCode, GptOssError } from "./errors.js";
+export { type ErrorCode, GptOssError, type GptOssErrorOptions } from "./errors.js";
 export type {
   Constraint,
   HarmonyConstraint,

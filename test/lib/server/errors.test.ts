@@ -399,7 +399,7 @@ describe("a refused response names", () => {
       [{ input: undefined }, "input", missing],
       [{ input: 5 }, "input"],
       [{ input: "word ".repeat(3000) }, "input", "context_length_exceeded"],
-      [{ input: [{ role: "user", content: [{ type: "input_image" }] }] }, "input[0].content[0].type"],
+      [{ input: [{ role: "user", content: [{ type: "input_image" }] }] }, "input[0].content[0].type", unsupported],
       [{ input: [{ type: "function_call", call_id: "\ud800", name: "f", arguments: "{}" }] }, "input[0].call_id"],
       [{ input: [{ type: "function_call", call_id: "c", name: "\ud800", arguments: "{}" }] }, "input[0].name"],
       [{ input: [{ role: "user", content: "a", id: "\ud800" }] }, "input[0].id"],
