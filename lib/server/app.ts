@@ -24,18 +24,21 @@ import { routes } from "./routes.js";
 
 declare module "fastify" {
   interface FastifyInstance {
-    /** New requests get 503; resolves when those that run have ended, or their time was over. */
+    /**
+     * Refuses new requests with 503. Resolves when the running requests have ended, or when the time for draining is
+     * over.
+     */
     drain(): Promise<void>;
     /**
-     * Reads the file of API keys again; throws and keeps the old ones when it is not usable. Returns how many there are.
-     * What a key owned that is gone (responses, reasoning, cached prefixes) is given up.
+     * Reads the file of API keys again and returns the number of keys. Throws when the file is not usable, and keeps
+     * the old keys then. A removed key loses everything that it owned: responses, reasoning and cached prefixes.
      */
     reloadApiKeys(): number;
   }
   interface FastifyContextConfig {
-    /** Asked every second by machines: not worth a line in the log. */
+    /** Machines call it every second: it is not worth a line in the log. */
     probe?: boolean;
-    /** Takes what no other route does. */
+    /** Handles requests that match no other route. */
     unknown?: boolean;
   }
 }
@@ -43,7 +46,7 @@ declare module "fastify" {
 /**
  * The OpenAI-compatible server as a Fastify app that does not listen yet.
  *
- * @throws GptOssError INVALID_ARGUMENT for options that cannot be meant.
+ * @throws GptOssError INVALID_ARGUMENT for an unknown option or a value that is not allowed.
  *
  * @example
  * ```ts
@@ -55,7 +58,7 @@ export async function createServer(options: ServerOptions): Promise<FastifyInsta
   return buildServer(checkServerOptions(options));
 }
 
-/** @param partsOf others than the server's own, for tests */
+/** @param partsOf replaces the server's parts in tests */
 export async function buildServer(options: CheckedServerOptions, partsOf = buildParts): Promise<FastifyInstance> {
   const app = buildApp(options);
   const parts = partsOf(options, app.log);
@@ -66,8 +69,8 @@ export async function buildServer(options: CheckedServerOptions, partsOf = build
 }
 
 /**
- * The same within an app of yours: `app.register(gptOssPlugin, { engine })`. What concerns the socket, request ids and
- * the log is then yours.
+ * The same server inside an existing app: `app.register(gptOssPlugin, { engine })`. That app then controls the socket,
+ * request ids and the log.
  *
  * @example
  * ```ts
@@ -81,7 +84,8 @@ export const gptOssPlugin: FastifyPluginAsync<PluginOptions & { prefix?: string 
   await app.register(async (scope) => void (await routes(scope, parts)), prefix === undefined ? {} : { prefix });
 };
 
-// What Fastify asks of a plugin whose decorators are for the app around it; its routes are in a scope of their own.
+// Fastify expects these symbols on a plugin whose decorators are for the surrounding app. The plugin's routes have
+// their own scope.
 Object.assign(gptOssPlugin, { [Symbol.for("skip-override")]: true, [Symbol.for("fastify.display-name")]: "gpt-oss" });
 
 function decorate(app: FastifyInstance, { drain, gate }: ServerParts): void {
@@ -94,9 +98,9 @@ function buildApp(options: CheckedServerOptions): FastifyInstance {
   const socket = {
     maxHeaderSize: options.maxHeaderBytes,
     headersTimeout: options.headersMilliseconds,
-    // How often timeouts are looked for; Node's own half minute would let slow headers have as long.
+    // The interval of checks for timeouts. Node checks every 30 seconds, so slow headers could take that long.
     connectionsCheckingInterval: Math.min(1000, options.headersMilliseconds),
-    // A peer that is gone without a word is noticed.
+    // Detects a peer that disappeared without closing the connection.
     keepAlive: true,
     keepAliveInitialDelay: 30_000,
   };
@@ -104,7 +108,7 @@ function buildApp(options: CheckedServerOptions): FastifyInstance {
     ...(typeof logger === "boolean"
       ? { logger: logger && { level: logLevel, stream: logStream, redact: secrets } }
       : { loggerInstance: logger }),
-    // Ours knows how a stream ended, and leaves out what clients write into queries.
+    // Our own log lines say how a stream ended, and leave out query strings, which may hold secrets.
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: options.maxBodyBytes,
     trustProxy: options.trustProxy,
@@ -117,11 +121,11 @@ function buildApp(options: CheckedServerOptions): FastifyInstance {
       reply.header("x-request-id", request.id);
       handleError(error, request, reply);
     },
-    // Draining is refused by us, in the API's shape.
+    // Our own code refuses requests while it drains, in the API's format.
     return503OnClosing: false,
   };
   try {
-    // Over TLS or not, an app is the same to all that follows.
+    // With or without TLS, the code that follows sees the same type of app.
     return (tls
       ? fastify({ ...settings, https: { ...socket, ...tls } })
       : fastify({ ...settings, http: socket })) as unknown as FastifyInstance;
@@ -135,10 +139,12 @@ function buildApp(options: CheckedServerOptions): FastifyInstance {
   }
 }
 
-/** Wherever a line of the log has a request's headers. */
+/** The places in a log line where a request's secret headers can stand. */
 const secrets = ["authorization", "cookie"].flatMap((name) => [`headers.${name}`, `req.headers.${name}`]);
 
-/** What is not HTTP, too large or too slow to become a request is answered in the API's shape, and cut. */
+/**
+ * Answers a connection that is not HTTP, or whose request is too large or too slow, in the API's format, and closes it.
+ */
 function refuseConnection(error: Error & { code?: string }, socket: Socket): void {
   if (!socket.writable || error.code === "ECONNRESET") {
     socket.destroy(error);

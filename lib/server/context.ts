@@ -4,22 +4,22 @@ import type { LargeBodies } from "./bodies/large-bodies.js";
 import type { PriorityGrant } from "./limits/priority.js";
 import type { Turn, TurnRequest } from "./turn/turn.js";
 
-/** What every endpoint works with. */
+/** The objects that every endpoint uses. */
 export interface ServerContext {
-  /** While the model loads, reading it throws a 503: routes are added before, so read it while you answer. */
+  /** Throws a 503 while the model loads. Routes are added before that, so read it only while you answer a request. */
   readonly engine: Engine;
-  /** Unix seconds of the start, `created` of the models. */
+  /** Unix seconds of the server's start: `created` of the models. */
   created: number;
-  /** The names under which the model is asked for; the first is the one told. */
+  /** The names of the model in requests. Answers use the first one. */
   modelNames: readonly string[];
-  /** What time it is. */
+  /** Returns the current time. */
   clock: () => Date;
-  /** Tokens of one sequence, prompt and output together. As the engine, there only when the model is. */
+  /** Maximum tokens of one sequence, prompt and output together. Like `engine`, it throws while the model loads. */
   readonly contextLength: number;
-  /** Where faults and unknown fields are logged. */
+  /** Logs faults and unknown fields. */
   logger: FastifyBaseLogger;
   /**
-   * Default: a body of any size is read on the thread of the event loop.
+   * Default: the event loop's thread reads bodies of any size.
    *
    * @internal
    */
@@ -30,10 +30,10 @@ export interface ServerContext {
    * @internal
    */
   startTurn(request: TurnRequest): Promise<Turn>;
-  /** A field of a request's body that is not known is refused, instead of left without effect. Default false. */
+  /** Refuses unknown fields in a request's body, instead of ignoring them. Default false. */
   strictRequests?: boolean;
-  /** The values of `priority` that a body may ask for. Default [0, 0]. */
+  /** The priorities that a body may ask for. Default [0, 0]. */
   priorityRange?: PriorityGrant;
-  /** Silence after which a stream gets a comment, so that nobody between takes it for dead. Default 15,000. */
+  /** Milliseconds of silence after which a stream gets a comment, so that proxies keep it open. Default 15,000. */
   keepAliveMilliseconds?: number;
 }

@@ -6,8 +6,8 @@ import { models } from "./models.js";
 import { responses } from "./responses/responses.js";
 import { tokenize } from "./tokenize/tokenize.js";
 
-/** Adds routes; what it reads of `context`, it reads while it answers: the model may still be on its way. */
+/** Adds routes. They read `context` only while they answer: the model may still be loading. */
 export type Endpoint = (app: FastifyInstance, context: ServerContext) => void | Promise<void>;
 
-/** All that asks for a key where there are keys, counts against limits, and waits for the model. */
+/** The routes that need a key where there are keys, count against limits, and wait for the model. */
 export const endpoints: readonly Endpoint[] = [models, chatCompletions, completions, tokenize, responses];

@@ -2,7 +2,7 @@ import type { FastifyInstance } from "fastify";
 import { checkModel } from "./bodies/model-name.js";
 import type { ServerContext } from "./context.js";
 
-/** The model, by every name that it has. */
+/** Lists the model under each of its names. */
 export function models(app: FastifyInstance, context: ServerContext): void {
   const model = (id: string) => ({
     id,
@@ -17,7 +17,7 @@ export function models(app: FastifyInstance, context: ServerContext): void {
 
   app.get("/v1/models", async () => ({ object: "list", data: context.modelNames.map(model) }));
 
-  // Names such as openai/gpt-oss-20b have a slash.
+  // Names such as openai/gpt-oss-20b contain a slash.
   app.get<{ Params: { "*": string } }>("/v1/models/*", async ({ params: { "*": id } }) => {
     checkModel(context, id);
     return model(id);

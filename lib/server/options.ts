@@ -6,81 +6,81 @@ import { optionalInteger } from "../generation/options.js";
 import type { PriorityGrant } from "./limits/priority.js";
 import { type IsTrusted, trustedProxies } from "./tenants/trusted-proxies.js";
 
-/** Options of `createServer` and `gptOssPlugin`: defaults, checks and meaning, in that order and nowhere else. */
+/** Options of `createServer` and `gptOssPlugin`: their defaults, checks and meaning, in that order. */
 
-/** Options of `gptOssPlugin`, and of `createServer`: all that does not concern the socket. */
+/** Options of `gptOssPlugin` and of `createServer`: all except those of the socket. */
 export interface PluginOptions {
-  /** The engine, or the promise of one: until it is there, `/ready` and the API answer 503. */
+  /** The engine, or a promise of it. Until it is loaded, `/ready` and the API answer 503. */
   engine: Engine | Promise<Engine>;
-  /** The names under which the model is asked for; the first is the one told. Default "gpt-oss". */
+  /** The model's name or names in requests. Answers use the first one. Default "gpt-oss". */
   modelName?: string | readonly string[];
   /**
-   * Who may ask: keys, or a file with one per line, read again by `app.reloadApiKeys()`. What one key's requests leave behind
-   * no other sees. Default: everybody, as one.
+   * The API keys, or a file with one key per line, which `app.reloadApiKeys()` reads again. A key cannot see data that
+   * requests with another key left behind. Default: no key is needed, and all clients share their data.
    */
   apiKeys?: readonly string[] | { file: string };
-  /** `/metrics` asks for a key as well. Default false. */
+  /** `/metrics` needs a key as well. Default false. */
   metricsNeedKey?: boolean;
   /**
-   * Keys share the prefix cache: `cached_tokens` and times then tell each what others asked. For keys of one owner.
-   * Default false.
+   * Keys share the prefix cache: `cached_tokens` and response times then reveal to each key what others asked. Use it
+   * only when all keys have one owner. Default false.
    */
   sharePrefixes?: boolean;
-  /** Origins of web pages that may ask, or "*". Default: none. */
+  /** Origins of web pages that may send requests, or "*". Default: none. */
   cors?: readonly string[];
-  /** Of one request. Default 32 MiB. */
+  /** Maximum bytes of one request's body. Default 32 MiB. */
   maxBodyBytes?: number;
-  /** Of one request; more is 431. Default 100. */
+  /** Maximum headers of one request; more get 431. Default 100. */
   maxHeaders?: number;
   /**
-   * Requests that one key, or without keys one address, may make in a minute; they may come at once. A body that asks for
-   * several completions, `n` for each of its prompts, counts as that many. Default: any.
+   * Requests per minute of one key, or of one address where there are no keys; they may come at once. A body counts as
+   * many requests as it asks for completions: `n` for each of its prompts. Default: no limit.
    */
   requestsPerMinute?: number;
-  /** Tokens of prompts and answers that it may use in a minute; they may come at once. Default: any. */
+  /** Tokens of prompts and answers per minute of one client; they may come at once. Default: no limit. */
   tokensPerMinute?: number;
-  /** Requests that it may have under way at once, counted as those per minute. Default: any. */
+  /** Concurrent requests of one client, counted as in `requestsPerMinute`. Default: no limit. */
   concurrentRequests?: number;
   /**
-   * The lowest and the highest `priority` that a body may ask for, of everybody or told for each key; others become the
-   * nearest, with a warning. Default [0, 0]: none.
+   * The lowest and the highest `priority` that a body may ask for: one range, or a function of the key. A priority out
+   * of range becomes the nearest one in it, with a warning. Default [0, 0]: only 0.
    */
   priorityRange?: PriorityGrant;
-  /** A field of a request's body that is not known is refused with 400; else the log hears of it once. Default false. */
+  /** Refuses an unknown field of a request's body with 400. Otherwise it is logged once. Default false. */
   strictRequests?: boolean;
-  /** What running requests get to finish when the server drains. Default 30,000. */
+  /** Milliseconds that running requests get to finish when the server drains. Default 30,000. */
   drainMilliseconds?: number;
   /**
-   * A client that takes none of its answer for so long, streamed or whole, while some of it is there to be read, is cut; it may
-   * be a quarter longer. Default 60,000.
+   * Milliseconds for which a client may read nothing of its answer, streamed or whole, while data waits for it. The
+   * server then closes the connection, up to a quarter of the time later. Default 60,000.
    */
   readerMilliseconds?: number;
-  /** Without a step for so long while sequences run, the engine counts as stalled. Default 60,000. */
+  /** Milliseconds without a step, while sequences run, after which the engine counts as stalled. Default 60,000. */
   stallMilliseconds?: number;
-  /** What time it is, for what is told and for limits. */
+  /** Returns the current time, for answers and limits. Default: the system's time. */
   clock?: () => Date;
 }
 
 /** Options of `createServer`. */
 export interface ServerOptions extends PluginOptions {
-  /** JSON lines on stderr, or a logger of yours. Default false. */
+  /** `true`: JSON lines on stderr; or your own logger. Default false. */
   logger?: boolean | FastifyBaseLogger;
-  /** Of `logger: true`. Default "info", a line per request. */
+  /** Level for `logger: true`. Default "info": one line per request. */
   logLevel?: "trace" | "debug" | "info" | "warn" | "error" | "fatal";
-  /** Certificate chain and key, PEM. Default: plain HTTP. */
+  /** Certificate chain and key, in PEM. Default: plain HTTP. */
   tls?: { cert: string | Buffer; key: string | Buffer };
   /**
-   * Whose `x-forwarded-for` tells a client's address: so many proxies in a row in front (`true`: one), or those of these
-   * addresses and networks (CIDR). Without proxies anybody could write that header. Default false: nobody's.
+   * The proxies whose `x-forwarded-for` gives a client's address: the number of proxies in a row (`true`: one), or
+   * their addresses and networks (CIDR). Without a proxy, any client could write that header. Default false: no proxy.
    */
   trustProxy?: boolean | number | string | readonly string[];
-  /** Of all headers of a request together; more is 431. Default 16 KiB. */
+  /** Maximum bytes of all headers of a request together; more get 431. Default 16 KiB. */
   maxHeaderBytes?: number;
-  /** In which the headers of a request must have come. Default 10,000. */
+  /** Milliseconds in which the headers of a request must arrive. Default 10,000. */
   headersMilliseconds?: number;
-  /** In which a request must have come as a whole; its answer may take any time. Default 120,000. */
+  /** Milliseconds in which a whole request must arrive; its answer may take any time. Default 120,000. */
   requestMilliseconds?: number;
-  /** An idle connection is kept for so long; a proxy in front should let go of it sooner. Default 75,000. */
+  /** Milliseconds for which an idle connection is kept. A proxy in front should close it sooner. Default 75,000. */
   idleMilliseconds?: number;
 }
 
@@ -133,13 +133,13 @@ const serverNames = [
   "idleMilliseconds",
 ] as const satisfies readonly (keyof ServerOptions)[];
 
-/** What Fastify adds to the options of a plugin. */
+/** Options that Fastify adds for every plugin. */
 const fastifyNames = ["prefix", "logLevel", "logSerializers"];
 
 const any = Number.MAX_SAFE_INTEGER;
-const longest = 2 ** 31 - 1; // milliseconds of a timer
+const longest = 2 ** 31 - 1; // maximum milliseconds of a timer
 
-/** @throws GptOssError INVALID_ARGUMENT for an unknown name or a value that cannot be meant. */
+/** @throws GptOssError INVALID_ARGUMENT for an unknown name or a value that is not allowed. */
 export function checkPluginOptions(options: PluginOptions): CheckedPluginOptions {
   refuseUnknown("gptOssPlugin", options, new Set<string>([...pluginNames, ...fastifyNames]), {
     type: "PluginOptions",
@@ -148,7 +148,7 @@ export function checkPluginOptions(options: PluginOptions): CheckedPluginOptions
   return checked(options);
 }
 
-/** @throws GptOssError INVALID_ARGUMENT for an unknown name or a value that cannot be meant. */
+/** @throws GptOssError INVALID_ARGUMENT for an unknown name or a value that is not allowed. */
 export function checkServerOptions(options: ServerOptions): CheckedServerOptions {
   refuseUnknown("createServer", options, new Set<string>(serverNames), { type: "ServerOptions", at: null });
   const { logger = false, logLevel = "info", tls, trustProxy = false } = options;
@@ -225,14 +225,14 @@ function checkTexts(name: string, values: unknown): void {
   }
 }
 
-/** A browser sends scheme, host and port and nothing else; another form would never match. */
+/** Checks an origin: a browser sends scheme, host and port only, so another form would never match. */
 function checkOrigin(origin: string): void {
   if (origin !== "*" && (!URL.canParse(origin) || new URL(origin).origin !== origin)) {
     throw invalidArgument("cors", 'origins such as "https://example.com", or "*"', origin);
   }
 }
 
-/** An empty list would lock everybody out, or be meant as no lock at all: neither is guessed. */
+/** Refuses an empty list: it could mean that no client may ask, or that no key is needed. */
 function checkKeys(apiKeys: PluginOptions["apiKeys"]): CheckedPluginOptions["apiKeys"] {
   if (apiKeys === undefined) return null;
   if (!Array.isArray(apiKeys)) {

@@ -12,7 +12,7 @@ import type { CheckedPluginOptions } from "./options.js";
 import { Gate } from "./tenants/gate.js";
 import { startTurn } from "./turn/start.js";
 
-/** What one server is made of. */
+/** The parts of one server. */
 export interface ServerParts {
   options: CheckedPluginOptions;
   source: EngineSource;

@@ -12,7 +12,7 @@ import { operations } from "./operations/operations.js";
 import { trackRequests } from "./operations/track-requests.js";
 import type { ServerParts } from "./parts.js";
 
-/** Everything that a server answers; `app` is its own, or a scope within somebody else's. */
+/** Adds all routes of a server. `app` is the server's own app, or a scope within another app. */
 export async function routes(app: FastifyInstance, parts: ServerParts): Promise<KnownRoutes> {
   const { options, metrics } = parts;
   const known = new KnownRoutes(app);
@@ -26,13 +26,13 @@ export async function routes(app: FastifyInstance, parts: ServerParts): Promise<
         methods: ["GET", "POST", "DELETE"],
         exposedHeaders: ["x-request-id", "retry-after", ...rateLimitHeaders, warningsHeader],
         maxAge: 600,
-        // Any other OPTIONS is a method as any that a path does not take.
+        // Any other OPTIONS request gets the answer of a wrong method.
         preflight: isPreflight(request) && known.has(request),
       }),
     });
   }
   app.addHook("onRequest", async (_, reply) => {
-    // An endpoint that writes its stream to the raw response has them, too.
+    // Copies the headers to the raw response, for endpoints that write their stream there.
     for (const [name, value] of Object.entries(reply.getHeaders())) {
       if (value !== undefined) reply.raw.setHeader(name, value);
     }
@@ -55,12 +55,12 @@ export async function routes(app: FastifyInstance, parts: ServerParts): Promise<
   return known;
 }
 
-/** A browser's question, whether it may send what follows. */
+/** Whether this is the request with which a browser asks for permission. */
 function isPreflight({ method, headers }: FastifyRequest): boolean {
   return method === "OPTIONS" && Boolean(headers.origin && headers["access-control-request-method"]);
 }
 
-/** Nobody comes past without a key where there are keys, before the model is there, or over a limit. */
+/** Refuses requests without a valid key where there are keys, before the model is loaded, or over a limit. */
 function guard(app: FastifyInstance, { gate, drain, source, limits }: ServerParts): void {
   app.addHook("onRequest", async (request, reply) => {
     const client = gate.admit(request);

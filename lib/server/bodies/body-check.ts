@@ -3,35 +3,35 @@ import { ApiError } from "../http/errors.js";
 import { checkFields, isObject, type Members } from "./fields.js";
 import { readBody } from "./json-body.js";
 
-/** Fastify's own would repair what it finds, and take `"1"` for a number. */
+/** Our own instance: Fastify's would change values to fit the schema, and take `"1"` for a number. */
 const ajv = new Ajv({ strict: false, coerceTypes: false, useDefaults: false, removeAdditional: false });
 
-/** What a body is measured against. */
+/** The limits that a body is checked against. */
 export interface BodyLimits {
-  /** Tokens of one sequence. */
+  /** Maximum tokens of one sequence. */
   contextLength: number;
 }
 
-/** A body that may be answered, as far as its text tells. */
+/** A body that passed all checks that need only its text. */
 export interface CheckedBody {
   fields: unknown;
-  /** Members that are not known, each once: where the first of them stands, and its path without indexes. */
+  /** Unknown members, each once: `param` is the place of the first one, `name` its path without indexes. */
   unknown: { param: string; name: string }[];
 }
 
-/** Unknown members of one body that are told of. */
+/** Maximum number of unknown members that are reported for one body. */
 const mostUnknown = 200;
 
-/** All that a body is asked before anything is done for it; needs nothing but its text, so any thread can do it. */
+/** All checks of a body before any work is done for it. They need only its text, so any thread can run them. */
 export class BodyCheck {
-  /** Of the endpoint, on whatever thread. */
+  /** The name of the endpoint, the same on every thread. */
   readonly name: string;
   readonly #schema: Record<string, unknown>;
   readonly #known: Members;
   readonly #refuse: (fields: never, limits: BodyLimits) => void;
   #validate: ValidateFunction | undefined;
 
-  /** @param refuse throws for a body that the schema lets through, and that no context can hold */
+  /** @param refuse throws for a body that passes the schema and that no context can hold */
   constructor(
     name: string,
     schema: Record<string, unknown>,
@@ -45,7 +45,7 @@ export class BodyCheck {
   }
 
   /**
-   * @param body JSON in UTF-8; undefined: there is none
+   * @param body JSON in UTF-8; undefined: there is no body
    * @throws ApiError
    */
   read(body: Buffer | undefined, limits: BodyLimits): CheckedBody {
@@ -64,12 +64,12 @@ export class BodyCheck {
   }
 }
 
-/** A field that is null is as good as absent: clients write out all that they know of. */
+/** A null field counts as absent: clients write out all fields that they know. */
 function withoutNulls(body: Record<string, unknown>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(body).filter(([, value]) => value !== null));
 }
 
-/** `/messages/0/role` is `messages[0].role`; what is missing is named itself. */
+/** `/messages/0/role` becomes `messages[0].role`. For a missing member, the path names that member. */
 function refusal({ keyword, instancePath, params, message, propertyName }: ErrorObject): ApiError {
   const { missingProperty, allowedValues } = params as Record<string, unknown>;
   const names = instancePath

@@ -9,10 +9,10 @@ import type { BodyCheck } from "./body-check.js";
 import { collectBody, joined, owned, type RawBody } from "./collect.js";
 import { largeBytes } from "./large-bodies.js";
 
-/** Characters of a client's own name for a field that the log tells. */
+/** Maximum characters of a client's unknown field name in the log. */
 const maxName = 64;
 
-/** JSON and nothing else, as bytes until a route reads it. */
+/** Accepts only JSON, and keeps it as bytes until a route reads it. */
 export function acceptJson(app: FastifyInstance): void {
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("application/json", async (request: FastifyRequest, payload: Readable) => {
@@ -22,7 +22,7 @@ export function acceptJson(app: FastifyInstance): void {
 
 type Context = Pick<ServerContext, "logger" | "strictRequests" | "contextLength" | "largeBodies">;
 
-/** Of a route whose body is asked this: its handler gets the fields. A large body is read on another thread. */
+/** Route options that run `check` on the body: the handler gets the fields. Another thread reads a large body. */
 export function checkedBody(check: BodyCheck, context: Context): RouteShorthandOptions {
   const log = new OnceLog(context.logger);
   return {
@@ -46,7 +46,7 @@ function read(request: FastifyRequest, reply: FastifyReply, check: BodyCheck, co
     return check.read(body && joined(body), limits);
   }
   const task = { check: check.name, chunks: owned(body), limits };
-  request.body = undefined; // the thread gets it
+  request.body = undefined; // the thread takes over its memory
   return largeBodies.read(task, { client: ticketOf(request).client, signal: disconnectSignal(request, reply) });
 }
 

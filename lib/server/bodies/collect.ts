@@ -1,16 +1,19 @@
 import type { Readable } from "node:stream";
 import { ApiError } from "../http/errors.js";
 
-/** The bytes of a request's body, in the pieces that they came in: to join many megabytes would hold the event loop. */
+/**
+ * The bytes of a request's body, in the chunks in which they arrived: joining many megabytes would block the event
+ * loop.
+ */
 export interface RawBody {
   chunks: Uint8Array<ArrayBuffer>[];
   length: number;
 }
 
 /**
- * Undefined: there is none. A body that is announced and empty is none: clients send `content-type` with every POST.
+ * Returns undefined when there is no body. An empty body counts as none: clients send `content-type` with every POST.
  *
- * @throws ApiError 413 for more than `limit` bytes, as soon as that is known
+ * @throws ApiError 413 as soon as the body is known to have more than `limit` bytes
  */
 export function collectBody(payload: Readable, announced: number, limit: number): Promise<RawBody | undefined> {
   if (announced > limit) return Promise.reject(tooLarge());
@@ -32,12 +35,14 @@ export function collectBody(payload: Readable, announced: number, limit: number)
   });
 }
 
-/** All of a small body. */
+/** Joins the chunks of a small body. */
 export function joined({ chunks, length }: RawBody): Buffer {
   return Buffer.concat(chunks, length);
 }
 
-/** Pieces that can be handed to another thread without a copy: each has its memory for itself. */
+/**
+ * The chunks as buffers that can be transferred to another thread without a copy: each is the only user of its memory.
+ */
 export function owned({ chunks }: RawBody): Uint8Array<ArrayBuffer>[] {
   return chunks.map((chunk) => (chunk.byteLength === chunk.buffer.byteLength ? chunk : new Uint8Array(chunk)));
 }

@@ -2,7 +2,7 @@ import type { SamplingOptions } from "../../generation/sampling.js";
 import { badRequest } from "../http/error-response.js";
 import type { GuidedBody } from "./format-fields.js";
 
-/** What chat completions and completions have in common. */
+/** The fields that chat completions and completions have in common. */
 
 export const maxChoices = 8;
 
@@ -38,7 +38,7 @@ export const commonFields = {
   cache_salt: { type: "string", maxLength: 1024 },
 };
 
-/** The fields above, as the schema has let them through. */
+/** The fields above, after the schema has checked them. */
 export interface CommonBody extends GuidedBody {
   model: string;
   temperature?: number;
@@ -72,17 +72,17 @@ export function samplingOf(body: CommonBody): SamplingOptions {
     repetitionPenalty: body.repetition_penalty,
     presencePenalty: body.presence_penalty,
     frequencyPenalty: body.frequency_penalty,
-    // The API's seeds have a sign, the engine's have not.
+    // The API's seeds are signed; the engine's are unsigned.
     seed: body.seed === undefined ? undefined : BigInt.asUintN(64, BigInt(body.seed)),
   });
 }
 
-/** An empty stop string would stop everything at once; clients that send one mean none. */
+/** An empty stop string would end the answer at once. Clients that send one mean that there is none. */
 export function stopOf({ stop = [] }: CommonBody): string[] {
   return (typeof stop === "string" ? [stop] : stop).filter((text) => text !== "");
 }
 
-/** @throws ApiError that names the entry whose id is none of the model's */
+/** @throws ApiError that names the entry whose id is not a token id of the model */
 export function logitBiasOf({ logit_bias: bias }: CommonBody, vocab: number): Record<number, number> | undefined {
   for (const id of Object.keys(bias ?? {})) {
     if (/^(0|[1-9]\d{0,9})$/.test(id) && Number(id) < vocab) continue;
@@ -92,7 +92,7 @@ export function logitBiasOf({ logit_bias: bias }: CommonBody, vocab: number): Re
   return bias;
 }
 
-/** An option that is undefined is not the same as one that is absent. */
+/** Drops undefined members: an undefined option is not the same as an absent one. */
 export function withoutAbsent<T extends object>(options: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
   const present = Object.entries(options).filter(([, value]) => value !== undefined);
   return Object.fromEntries(present) as { [K in keyof T]?: Exclude<T[K], undefined> };

@@ -1,11 +1,11 @@
 import type { TurnRequest } from "../turn/turn.js";
 
-/** Efforts of OpenAI's API, as every endpoint takes them. */
+/** The efforts of OpenAI's API. Every endpoint accepts all of them. */
 export const efforts = ["none", "minimal", "low", "medium", "high", "xhigh", "max"] as const;
 
 export type AskedEffort = (typeof efforts)[number];
 
-/** The model knows three efforts. "none" is the lowest, with the analysis channel closed. */
+/** The model knows three efforts. "none" means the lowest one, with the analysis channel closed. */
 export function readEffort(asked: AskedEffort | null | undefined): Pick<TurnRequest, "effort" | "analysisTokens"> {
   switch (asked) {
     case "none":

@@ -1,10 +1,10 @@
 import type { FastifyInstance } from "fastify";
 import { ApiError } from "../http/errors.js";
 
-/** Bodies come as they are, in UTF-8, which JSON between programs always is. */
+/** Names of UTF-8 and its subset. JSON between programs is always UTF-8. */
 const charsets: ReadonlySet<string> = new Set(["utf-8", "utf8", "us-ascii"]);
 
-/** Refuses a body that is compressed, or spelled in another character set: read as UTF-8, it would not be JSON at all. */
+/** Refuses a body that is compressed or not in UTF-8: its bytes would not parse as JSON. */
 export function refuseOtherEncodings(app: FastifyInstance): void {
   app.addHook("preParsing", async ({ headers }, reply, payload) => {
     const hasBody = headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;

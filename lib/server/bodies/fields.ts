@@ -3,15 +3,14 @@ import { badRequest, unsupported } from "../http/error-response.js";
 import type { ApiError } from "../http/errors.js";
 
 /**
- * What all endpoints ask of a body beside its JSON schema: that its fields are known, that its texts are Unicode, and
- * that it is not nested without end.
+ * Checks of a body beyond its JSON schema: its fields are known, its texts are Unicode, and its nesting has a limit.
  */
 
 /**
- * What a field holds. `"any"`: all that may be in it is known; its texts are read by people or by the model. `"exact"`:
- * names, ids and patterns, which mean something else when one character changes. `"schema"`: a JSON schema. Members:
- * an object of which no other member is known, unless `*` says what those are (a function tells by the object itself); where a text can stand for it, that is prose. An array has the kind of its
- * elements.
+ * The kind of a field's value. `"any"`: all members are known; its texts are read by people or by the model. `"exact"`:
+ * names, ids and patterns, which mean something else when one character changes. `"schema"`: a JSON schema. `Members`:
+ * an object with exactly these members, or `*` for any other name. A function chooses the members by the object itself.
+ * Where a text can stand for the object, the text is prose. An array has the kind of its elements.
  */
 export type Field =
   | "any"
@@ -24,7 +23,7 @@ export interface Members {
   readonly [name: string]: Field;
 }
 
-/** Known from another API; without effect it would change what the client gets, so it is refused. */
+/** A field of another API. If it were ignored, the client would get a different answer, so it is refused. */
 export class Misplaced {
   constructor(readonly advice: string) {}
 }
@@ -38,12 +37,12 @@ export function misplaced(names: string, advice: string): Members {
   return Object.fromEntries(names.split(" ").map((name) => [name, field]));
 }
 
-/** Levels of a body; JSON that comes is parsed however deep it is, and what walks through it later is not. */
+/** Maximum levels of a body. The parser accepts any depth, but code that walks through the value later is recursive. */
 const maxDepth = 128;
-/** Elements of the lists in all schemas and in what is exact; token ids are neither. */
+/** Maximum elements of all lists in schemas and in "exact" fields together. Token ids do not count. */
 const maxListed = 2 ** 16;
 
-/** Of a JSON schema; what is not listed is an annotation, or not known to anybody. */
+/** The keywords of a JSON schema. All other members are annotations or unknown. */
 const keywords: Readonly<Record<string, "exact" | "schema" | "schemas">> = {
   ...Object.fromEntries(
     "$ref $dynamicRef $recursiveRef $id $anchor $dynamicAnchor type enum const pattern format required dependentRequired"
@@ -64,8 +63,8 @@ const keywords: Readonly<Record<string, "exact" | "schema" | "schemas">> = {
 };
 
 /**
- * Hears of every member that is not known, by its path and by its path without indexes. Lone surrogates, which have no
- * UTF-8, become U+FFFD in prose, as the tokenizer reads them; elsewhere they are refused.
+ * Calls `onUnknown` for every unknown member, with its path and with its path without indexes. Lone surrogates have no
+ * UTF-8 form: in prose they become U+FFFD, as in the tokenizer; elsewhere they are refused.
  *
  * @throws ApiError that names the field
  */
@@ -77,7 +76,7 @@ export function checkFields(
   new Walk(onUnknown).object(body, known);
 }
 
-/** As `checkFields` does for a schema within a body: for one that came as text. */
+/** Checks a schema that came as text in the same way as `checkFields` checks a schema within a body. */
 export function checkSchema(schema: Record<string, unknown>, at: string): void {
   new Walk(() => {}, [at]).object(schema, "schema");
 }
@@ -86,7 +85,7 @@ type ObjectKind = "any" | "exact" | "schema" | "schemas" | Members;
 
 class Walk {
   readonly #onUnknown: (param: string, name: string) => void;
-  /** Names and indexes from the body to where the walk is. */
+  /** Names and indexes on the way from the body to the current value. */
   readonly #path: (string | number)[];
   #listed = 0;
 
@@ -98,7 +97,7 @@ class Walk {
   object(value: Record<string, unknown>, kind: ObjectKind): void {
     for (const name of Object.keys(value)) {
       if (toUSVString(name) !== name) throw this.#notUnicode("a name in it");
-      if (value[name] === null) continue; // as good as absent
+      if (value[name] === null) continue; // the same as absent
       this.#path.push(name);
       this.#member(value, name, this.#kindOf(name, kind));
       this.#path.pop();
@@ -127,7 +126,7 @@ class Walk {
     if (typeof value === "string") {
       const text = toUSVString(value);
       if (text === value) return;
-      // Where a schema is expected a text may be a name, as in draft 7's dependencies.
+      // Draft 7's `dependencies` have lists of names in places where other keywords have schemas.
       if (typeof kind === "string" && kind !== "any") throw this.#notUnicode("it");
       (holder as Record<string | number, unknown>)[key] = text;
     } else if (typeof value === "object" && value !== null) {
@@ -145,7 +144,7 @@ class Walk {
     if (typeof kind === "string" && kind !== "any") this.#listed += value.length;
     if (this.#listed > maxListed) throw this.#tooMany();
     for (let index = 0; index < value.length; index++) {
-      if (typeof value[index] === "number") continue; // token ids, a million of them
+      if (typeof value[index] === "number") continue; // token ids, up to a million
       this.#path.push(index);
       this.#member(value, index, kind);
       this.#path.pop();
@@ -168,7 +167,7 @@ class Walk {
   }
 }
 
-/** `messages[0].content`; an index is a number, or `[]` for any. */
+/** Formats a path as `messages[0].content`. An index is a number, or `[]` for any index. */
 function pathOf(path: readonly (string | number)[]): string {
   return path
     .map((step, index) => {
@@ -182,5 +181,5 @@ export function isObject(value: unknown): value is Record<string, unknown> {
   return value !== null && typeof value === "object" && !Array.isArray(value);
 }
 
-/** The name of a function in a call of the history: what the header of a harmony message can hold. */
+/** Names of called functions that the header of a harmony message can hold. */
 export const calledName = /^[^\s<>]{1,256}$/;

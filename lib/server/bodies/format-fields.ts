@@ -5,12 +5,12 @@ import type { AskedFormat } from "../turn/turn.js";
 import { checkSchema, isObject } from "./fields.js";
 import { refuseExcess } from "./json-structure.js";
 
-/** The format of an answer, in all the ways in which requests ask for one; a schema is never left out in silence. */
+/** The format of an answer, in every spelling that requests use. A schema is never ignored silently. */
 
 type Fields = Readonly<Record<string, unknown>>;
 type Schema = Record<string, unknown> | boolean;
 
-/** Chat's and completions' format. @throws ApiError that names the field */
+/** The format of a chat completion or completion. @throws ApiError that names the field */
 export function readFormat(body: { response_format?: Record<string, unknown> } & GuidedBody): AskedFormat | null {
   const asked = readResponseFormat(body.response_format);
   const guided = readGuided(body);
@@ -20,7 +20,7 @@ export function readFormat(body: { response_format?: Record<string, unknown> } &
   return asked ?? guided;
 }
 
-/** `response_format`, with its schema where OpenAI has it, or beside the type as others do. */
+/** Reads `response_format`, with the schema nested as in OpenAI's API, or beside the type as in other APIs. */
 function readResponseFormat(format: Fields | undefined): AskedFormat | null {
   if (format === undefined) return null;
   const at = "response_format";
@@ -69,7 +69,7 @@ export function readTextFormat(format: Fields | null | undefined): AskedFormat |
   }
 }
 
-/** A schema and what is said of it. */
+/** Reads a schema and the fields that describe it. */
 function readJsonSchema({ schema, name, description, strict }: Fields, at: string): AskedFormat {
   if (!isPresent(schema)) {
     throw badRequest(`${at}.schema`, `${at}.schema is required`, "missing_required_parameter");
@@ -112,7 +112,7 @@ export interface GuidedBody {
 
 type Asked = { kind: string; value: unknown; at: string };
 
-/** They are there to be enforced: what cannot be is refused. */
+/** Reads the fields that demand guided decoding. A field that cannot be enforced is refused. */
 function readGuided(body: GuidedBody): AskedFormat | null {
   const { structured_outputs: outputs } = body;
   const asked: Asked[] = [];
@@ -120,7 +120,7 @@ function readGuided(body: GuidedBody): AskedFormat | null {
     const at = `structured_outputs.${kind}`;
     const value = outputs?.[kind];
     if (isPresent(value) && value !== false) asked.push({ kind, value, at });
-    if (value === false && kind === "json") asked.push({ kind, value, at }); // the schema that nothing fits
+    if (value === false && kind === "json") asked.push({ kind, value, at }); // the schema that no value matches
   }
   for (const kind of ["json", "regex", "choice", "grammar"] as const) {
     const value = body[`guided_${kind}`];
@@ -133,7 +133,7 @@ function readGuided(body: GuidedBody): AskedFormat | null {
   throw badRequest("structured_outputs", "structured_outputs needs one of json, json_object, regex and choice");
 }
 
-/** Characters of a pattern that the grammar takes, and refuses beyond. */
+/** Maximum characters of a pattern, the same limit as in the grammar. */
 const maxPattern = 131_072;
 
 function guidedFormat({ kind, value, at }: Asked): AskedFormat {
@@ -164,13 +164,13 @@ function guidedFormat({ kind, value, at }: Asked): AskedFormat {
 function parsed(text: string): unknown {
   refuseExcess(Buffer.from(text));
   try {
-    return parseJson(text, () => true); // with all digits
+    return parseJson(text, () => true); // keeps all digits of integers
   } catch {
     return undefined;
   }
 }
 
-/** It was parsed for this request: nobody else has it. */
+/** Marks the schema as not shared: it was parsed for this request only. */
 function owned(schema: Schema): Schema {
   return typeof schema === "object" ? own(schema) : schema;
 }

@@ -4,10 +4,10 @@ import { ApiError } from "../http/errors.js";
 import { refuseExcess } from "./json-structure.js";
 
 /**
- * The body of a request. A property may have any name, `__proto__` and `constructor` too: `JSON.parse` makes an own member
- * of it, and nothing here assigns members by a name that a client chose.
+ * Parses the body of a request. A property may have any name, also `__proto__` and `constructor`: `JSON.parse` makes it
+ * a member of the object itself. No code here assigns members by a name that a client chose.
  *
- * @throws ApiError for what is not JSON, and for what has too much of it
+ * @throws ApiError for invalid JSON and for JSON that exceeds a limit
  */
 export function readBody(body: Buffer): unknown {
   refuseExcess(body);
@@ -20,7 +20,7 @@ export function readBody(body: Buffer): unknown {
   }
 }
 
-/** Where JSON schemas stand: their bounds and values may be integers of 64 bits. */
+/** Whether a JSON schema stands at `path`: its bounds and values may be integers of 64 bits. */
 function isSchema(path: readonly string[]): boolean {
   const last = path.at(-1);
   switch (path[0]) {

@@ -1,24 +1,28 @@
 import { ApiError } from "../http/errors.js";
 
 /**
- * What the text of a body would cost to parse, to check and to answer, seen before it is parsed: `[[],[],…]` of 32 MB takes
- * JSON.parse ten seconds, and what nests by the thousand ends JSON.stringify with an error. Texts inside of it cost nothing,
- * however long they are.
+ * Estimates the cost to parse, check and answer a body from its text, before it is parsed. JSON.parse takes ten seconds
+ * for 32 MB of `[[],[],…]`, and JSON.stringify fails on thousands of levels. Strings cost nothing, whatever their
+ * length.
  */
 
-/** Levels of objects and arrays. Schemas of tools nest up to 128, some levels within the body. */
+/** Maximum levels of objects and arrays. Schemas of tools nest up to 128 levels, inside some levels of the body. */
 export const maxDepth = 256;
-/** Objects, arrays and members: more than the messages of a conversation that fills a context of 131,072 tokens. */
+/**
+ * Maximum objects, arrays and members: more than the messages of a conversation that fills a context of 131,072 tokens.
+ */
 export const maxNodes = 2 ** 19;
 /**
- * The same in a body that is answered: what is done with each of them is done on the event loop. A message has three, a call
+ * The same limit for a body that is answered: the event loop does work for each of them. A message has three, a call
  * twelve, and some hundred tools have ten thousand.
  */
 export const maxAnswered = 3 * 2 ** 14;
-/** Elements and members: numbers are cheap, and a batch of prompts has many. */
+/** Maximum elements and members: numbers are cheap, and a batch of prompts has many. */
 export const maxValues = 2 ** 22;
 
-/** Members of the body itself: an API has some dozens, and objects with many are the slowest that JSON.parse makes. */
+/**
+ * Maximum members of the body itself: an API has some dozens, and JSON.parse is slowest for objects with many members.
+ */
 export const maxFields = 1000;
 
 const quote = 0x22;
@@ -28,7 +32,7 @@ const colon = 0x3a;
 const [openList, closeList, openObject, closeObject] = [0x5b, 0x5d, 0x7b, 0x7d];
 
 /**
- * Whether it is JSON is seen by the parser.
+ * Checks limits only: the parser finds invalid JSON.
  *
  * @param text in UTF-8
  * @throws ApiError 400 or 413 for a JSON text with too many levels or values
@@ -58,7 +62,7 @@ export function refuseExcess(text: Uint8Array): void {
   }
 }
 
-/** @throws ApiError 413 for a read body with more objects, arrays and members than are answered */
+/** @throws ApiError 413 when a parsed body has more objects, arrays and members than the server answers */
 export function refuseMany(body: unknown): void {
   let nodes = 0;
   const count = (value: unknown) => {
@@ -77,7 +81,7 @@ function tooMany(most: number, what: string): ApiError {
   return new ApiError(413, `The body has more than ${most} ${what}`, { code: "request_too_large" });
 }
 
-/** Where the quote is that closes a string, or the end of the text. */
+/** The index of the quote that closes a string, or the end of the text. */
 function endOfString(text: Uint8Array, from: number): number {
   for (let at = from; ; at++) {
     at = text.indexOf(quote, at);

@@ -5,7 +5,7 @@ import { detokenizeSchema, refuseLongText, refuseManyTokens, tokenizeSchema } fr
 import { BodyCheck } from "./body-check.js";
 import { chatFields, completionFields, detokenizeFields, responseFields, tokenizeFields } from "./known-fields.js";
 
-/** The bodies of the endpoints. */
+/** The body kinds of the endpoints. */
 
 export const chatCheck = new BodyCheck("chat", chatSchema, chatFields, refuseLongChat);
 export const completionCheck = new BodyCheck("completion", completionSchema, completionFields, refuseLongPrompts);

@@ -1,14 +1,17 @@
 import { fields, type Members, misplaced } from "./fields.js";
 
 /**
- * The fields of each endpoint's body. Those named `inert` are of OpenAI's API or of vLLM's, are taken as they come, and have
- * no effect on the answer (a response tells some of them again).
+ * The fields of each endpoint's body. The `inert` ones belong to OpenAI's API or vLLM's. They are accepted as they are
+ * and have no effect on the answer, though a response repeats some of them.
  */
 
 const useFormat = "the format of an answer is asked for in 'response_format'";
 const useText = "the format of an answer is asked for in 'text.format'";
 
-/** Other servers' names for a format; ignored, they would let an answer through that does not have it. */
+/**
+ * Other servers' names for a format. If they were ignored, the answer would not have the format that the client asked
+ * for.
+ */
 const otherFormats =
   "json_schema schema format grammar gbnf ebnf regex structural_tag output_format output_config response_schema responseSchema";
 
@@ -58,7 +61,7 @@ const message: Members = {
   function_call: { name: "exact", arguments: "any" },
 };
 
-/** What a conversation is rendered from. */
+/** The fields from which a conversation is rendered. */
 const conversation: Members = {
   model: "exact",
   messages: message,
@@ -104,7 +107,7 @@ export const detokenizeFields: Members = { model: "exact", tokens: "any" };
 
 const responseMessagePart: Members = { type: "exact", "*": "any" };
 
-/** Items are of many types, ours and other servers'; what this server does not read of them it keeps as it is. */
+/** Items have many types, of this server and of others. This server keeps the members that it does not read. */
 const item: Members = {
   ...fields("exact", "type role id call_id name namespace status phase"),
   content: responseMessagePart,

@@ -6,39 +6,39 @@ import { GptOssError } from "../../errors.js";
 import { ApiError } from "../http/errors.js";
 import type { BodyLimits, CheckedBody } from "./body-check.js";
 
-/** What the thread is asked, and answers. */
+/** A task for the thread, and the thread's reports. */
 export interface BodyTask {
-  /** The name of its `BodyCheck`. */
+  /** The name of the `BodyCheck`. */
   check: string;
-  /** The bytes of the body, one behind the other. */
+  /** The bytes of the body, in order. */
   chunks: Uint8Array<ArrayBuffer>[];
   limits: BodyLimits;
 }
 
 export type BodyReport =
-  /** `exact`: bigints stand where numbers with all their digits do. */
+  /** `exact`: some numbers are bigints, to keep all their digits. */
   | { read: CheckedBody; exact: boolean }
   | { refused: Pick<ApiError, "status" | "message" | "code" | "param"> }
-  /** A fault of ours, as text. */
+  /** A fault of the server, as text. */
   | { failed: string };
 
 /**
- * From here on a body is read on another thread. To parse and check one of this size takes the event loop some 2 ms, 20 ms
- * at the worst; the thread adds about one millisecond.
+ * From this size on, another thread reads a body. Parsing and checking one of this size takes the event loop some 2 ms,
+ * 20 ms at worst. The thread adds about one millisecond.
  */
 export const largeBytes = 256 * 1024;
 
 /**
- * Nothing to read for so long, and the thread ends: its heap stays as large as its largest body made it. One that was so
- * large that the heap counts is the last where no other waits.
+ * The thread ends after this idle time, because its heap stays as large as its largest body made it. After a body of
+ * many megabytes, the thread ends at once when no other body waits.
  */
 const idleMilliseconds = 2000;
 const heavyBytes = 4 * 2 ** 20;
 
-/** Bytes that may wait for the thread: of one client, which is refused with 429 beyond, and of all, 503. */
+/** Maximum bytes that wait for the thread: per client (429 beyond), and of all clients (503 beyond). */
 const mostWaiting = { client: 128 * 2 ** 20, all: 512 * 2 ** 20 };
 
-/** As it is built, also for a test that runs the sources. */
+/** The built file, also when a test runs the sources. */
 const thread = new URL("../../../dist/server/bodies/thread.js", import.meta.url);
 
 interface Job {
@@ -49,9 +49,9 @@ interface Job {
   reject: (reason: unknown) => void;
 }
 
-/** Reads large bodies one after the other on one thread; clients take turns, however many bodies one of them sends. */
+/** Reads large bodies one after the other on one thread. Clients take turns, whatever number of bodies each sends. */
 export class LargeBodies {
-  /** Of each client that waits, the one whose turn is next first. */
+  /** The waiting jobs of each client. The first client has the next turn. */
   readonly #waiting = new Map<string, Job[]>();
   #running: Job | null = null;
   #worker: Worker | null = null;
@@ -63,8 +63,8 @@ export class LargeBodies {
   readonly #mostWaiting: typeof mostWaiting;
 
   /**
-   * @param options `maxHeapMegabytes` of the thread: a body of 32 MiB takes less than half of the default, whatever is in
-   *   it; `waiting`: bytes that may wait for it
+   * @param options `maxHeapMegabytes`: heap limit of the thread. A body of 32 MiB takes less than half of the default,
+   *   whatever its content. `waiting`: maximum bytes that wait for the thread
    */
   constructor({
     maxHeapMegabytes = 512,
@@ -74,7 +74,7 @@ export class LargeBodies {
     this.#mostWaiting = waiting;
   }
 
-  /** The thread takes the memory of `task.chunks`. @throws ApiError; the reason of an abort, at once */
+  /** The thread takes over the memory of `task.chunks`. @throws ApiError; the reason of an abort, at once */
   async read(task: BodyTask, { client, signal }: { client: string; signal: AbortSignal }): Promise<CheckedBody> {
     throwIfAborted(signal);
     if (this.#closed) throw closed();
@@ -93,7 +93,7 @@ export class LargeBodies {
         else jobs.push(job);
         this.#next();
       });
-      await setImmediate(); // its copy to this thread was a long turn already
+      await setImmediate(); // receiving the copy already took a long turn of the event loop
       throwIfAborted(signal);
       return read;
     } finally {
@@ -106,7 +106,7 @@ export class LargeBodies {
     this.#end(closed());
   }
 
-  /** What waits is kept in memory. */
+  /** Limits the waiting bodies, because they stay in memory. */
   #refuseFlood(client: string, bytes: number): void {
     const bytesOf = (jobs: readonly Job[]) => jobs.reduce((sum, job) => sum + job.bytes, bytes);
     const more = { code: "queue_full", retryAfter: 1 };
@@ -121,7 +121,7 @@ export class LargeBodies {
   #withdraw(job: Job): void {
     const jobs = this.#waiting.get(job.client);
     const at = jobs?.indexOf(job) ?? -1;
-    if (at < 0) return; // it runs: its report is for nobody
+    if (at < 0) return; // it runs already: its report is ignored
     jobs!.splice(at, 1);
     if (jobs!.length === 0) this.#waiting.delete(job.client);
   }
@@ -188,7 +188,7 @@ export class LargeBodies {
     if (!this.#closed) this.#next();
   }
 
-  /** Ends the thread, and all that waits for it. */
+  /** Ends the thread, and rejects every waiting job. */
   #end(reason: unknown): void {
     const jobs = [...this.#waiting.values()].flat();
     if (this.#running !== null) jobs.push(this.#running);

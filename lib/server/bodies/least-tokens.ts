@@ -4,7 +4,10 @@ import { leastTokens } from "../../tokenizer/encode-within.js";
 import { badRequest } from "../http/error-response.js";
 import type { ApiError } from "../http/errors.js";
 
-/** Tokens that a prompt has at least, counted without reading it: what no context can hold is not worth it. */
+/**
+ * Counts the minimum number of tokens of a prompt without reading it, to refuse a prompt that no context can hold
+ * early.
+ */
 export class LeastTokens {
   readonly #contextLength: number;
   #messages = 0;
@@ -18,7 +21,7 @@ export class LeastTokens {
     this.#messages += count;
   }
 
-  /** A text, or parts that have one each. */
+  /** Counts a text, or parts that have one text each. */
   content(content: unknown): void {
     if (typeof content === "string") this.#units += content.length;
     if (!Array.isArray(content)) return;

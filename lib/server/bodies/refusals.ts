@@ -1,6 +1,6 @@
 import { ApiError } from "../http/errors.js";
 
-/** A value that is not what it should be, in the one form that this endpoint's refusals have. */
+/** A refusal of a value that is not as expected, in the wording of this endpoint. */
 export function invalid(param: string, expected: string, received: unknown): ApiError {
   return new ApiError(400, `Expected ${expected} for '${param}' but received ${kindOf(received)}.`, {
     param,
@@ -8,7 +8,7 @@ export function invalid(param: string, expected: string, received: unknown): Api
   });
 }
 
-/** Something that OpenAI's API has and this server does not. */
+/** A refusal of a feature that OpenAI's API has and this server does not. */
 export function unsupported(param: string, message: string): ApiError {
   return new ApiError(400, message, { param, code: "unsupported_parameter" });
 }
@@ -18,18 +18,18 @@ export function requiredString(value: unknown, param: string): string {
   return value;
 }
 
-/** A string that is not empty, such as an id. */
+/** Returns a non-empty string, such as an id. */
 export function requiredName(value: unknown, param: string): string {
   if (typeof value !== "string" || value === "") throw invalid(param, "a non-empty string", value);
   return value;
 }
 
-/** null for what is absent. */
+/** Returns null for an absent value. */
 export function optionalString(value: unknown, param: string): string | null {
   return value === undefined || value === null ? null : requiredString(value, param);
 }
 
-/** What came, short enough for a message. */
+/** Describes the received value, short enough for a message. */
 function kindOf(value: unknown): string {
   if (value === undefined) return "nothing";
   if (Array.isArray(value)) return "an array";

@@ -1,4 +1,4 @@
-// A thread that reads large bodies: what LargeBodies of one server asks, one body after the other.
+// A thread that reads large bodies, one after the other, for the LargeBodies of one server.
 import { setPriority } from "node:os";
 import { parentPort } from "node:worker_threads";
 import { toBigints } from "../../common/exact-json.js";
@@ -7,7 +7,7 @@ import { refuseMany } from "./json-structure.js";
 import { checkOf } from "./kinds.js";
 import type { BodyReport, BodyTask } from "./large-bodies.js";
 
-// On few cores the event loop and the engine come first. Elsewhere this would be the priority of the whole process.
+// On few cores the event loop and the engine come first. On other systems this would set the whole process's priority.
 if (process.platform === "linux") setPriority(10);
 
 parentPort!.on("message", (task: BodyTask) => parentPort!.postMessage(report(task)));

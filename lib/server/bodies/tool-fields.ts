@@ -6,10 +6,10 @@ import { invalid, optionalString, requiredString, unsupported } from "./refusals
 
 /** `tools` and `tool_choice` of chat completions and responses. */
 
-/** Of one request, those of unknown types included: as many as a constraint takes. */
+/** Maximum number of tools in one request, unknown types included: the same limit as in a constraint. */
 export const mostTools = 1024;
 
-/** Where an API has what is said of a function: in a member `function`, or beside the type. */
+/** Where an API puts the description of a function: in a member `function`, or beside the type. */
 export type Spelling = "nested" | "flat";
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -17,7 +17,7 @@ type Fields = Readonly<Record<string, unknown>>;
 /**
  * The functions among the tools.
  *
- * @param onOther hears of each tool of another type, and where it stands
+ * @param onOther called for each tool of another type, with its place in the request
  * @throws ApiError that names the field
  */
 export function readTools(
@@ -44,7 +44,7 @@ export function readTools(
   return functions;
 }
 
-/** Some clients write `strict` beside the function. */
+/** Accepts `strict` beside the function, where some clients write it. */
 function nested({ function: declared, strict }: Fields, at: string): Fields {
   if (!isObject(declared)) throw invalid(at, "an object", declared);
   return { strict, ...declared };
@@ -68,9 +68,9 @@ function readFunction({ name, description, parameters = null, strict = null }: F
 }
 
 /**
- * Takes both spellings, whichever the API has: clients mix them.
+ * Accepts both spellings for either API: clients mix them.
  *
- * @throws ApiError for a choice that is not known, or that names a function which is not declared
+ * @throws ApiError for an unknown choice, or one that names a function which is not declared
  */
 export function readToolChoice(choice: unknown, tools: readonly DeclaredFunction[], spelling: Spelling): ToolChoice {
   if (choice === undefined || choice === null || choice === "auto") return { type: tools.length > 0 ? "auto" : "none" };
@@ -85,7 +85,7 @@ export function readToolChoice(choice: unknown, tools: readonly DeclaredFunction
   return { type: "required", names: [nameOf(choice, "tool_choice")] };
 }
 
-/** Some clients write the list beside the type, others in an object of that name. */
+/** Some clients write the list beside the type; others write it in an object of that name. */
 function readAllowed(choice: Fields, nameOf: (tool: unknown, at: string) => string): ToolChoice {
   const isNested = isObject(choice.allowed_tools);
   const at = isNested ? "tool_choice.allowed_tools" : "tool_choice";
@@ -96,7 +96,7 @@ function readAllowed(choice: Fields, nameOf: (tool: unknown, at: string) => stri
   return { type: mode, names: tools.map((tool, index) => nameOf(tool, `${at}.tools[${index}]`)) };
 }
 
-/** The name of a declared function that a choice names. */
+/** Returns the name of the declared function that a choice names. */
 function readName(tool: unknown, at: string, tools: readonly DeclaredFunction[], spelling: Spelling): string {
   if (!isObject(tool)) throw invalid(at, "a tool", tool);
   const { type = "function", function: named, name: beside } = tool;

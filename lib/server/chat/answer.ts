@@ -2,11 +2,11 @@ import type { TurnEvent, TurnUsage } from "../../chat/turn-event.js";
 import { logprobOf } from "../../chat/visible-logprob.js";
 import type { SpelledToken } from "../../chat/visible-text.js";
 
-/** What both forms of a chat completion are made of: the pieces of a message, as OpenAI's API names them. */
+/** The pieces of a message, as OpenAI's API names them. Both forms of a chat completion are built from them. */
 
 export interface ToolCallPiece {
   index: number;
-  /** With the name, in the first piece of a call only. */
+  /** Present with the name, in the first piece of a call only. */
   id?: string;
   type?: "function";
   function: { name?: string; arguments: string };
@@ -27,10 +27,13 @@ export interface LogprobEntry {
 }
 
 type End = Extract<TurnEvent, { type: "choice-end" }>;
-/** `tokens`: those of its text, when log probabilities were asked for. */
+/** `tokens`: the tokens of the piece's text, when log probabilities were requested. */
 type Step = { piece: MessagePiece; tokens: readonly SpelledToken[] } | { end: End };
 
-/** Reads the turn of one choice: visible texts are one content and reasonings one reasoning, joined by line ends. */
+/**
+ * Reads the turn of one choice. Visible texts are joined into one content and reasonings into one reasoning, by line
+ * ends.
+ */
 export class ChatChoice {
   readonly #showsReasoning: boolean;
   #kind: "reasoning" | "text" | "call" = "text";
@@ -43,7 +46,7 @@ export class ChatChoice {
     this.#showsReasoning = options.showsReasoning;
   }
 
-  /** What the event adds; null: nothing. */
+  /** Returns what the event adds, or null for nothing. */
   accept(event: TurnEvent): Step | null {
     switch (event.type) {
       case "part-start":
@@ -81,7 +84,7 @@ export class ChatChoice {
       return { piece: { content: text }, tokens };
     }
     this.#hasReasoning = true;
-    // Clients look for either name.
+    // Clients read one name or the other.
     return this.#showsReasoning ? { piece: { reasoning: text, reasoning_content: text }, tokens: [] } : null;
   }
 }
@@ -104,7 +107,7 @@ export interface ChatUsage {
   completion_tokens_details: { reasoning_tokens: number };
 }
 
-/** The prompt is read once for all choices; what the first of them found in the cache counts. */
+/** The prompt counts once for all choices. The first choice says how much of it was in the cache. */
 export function usageOf(choices: readonly TurnUsage[]): ChatUsage {
   const sum = (key: "completionTokens" | "reasoningTokens") => choices.reduce((total, usage) => total + usage[key], 0);
   const prompt = choices[0]?.promptTokens ?? 0;

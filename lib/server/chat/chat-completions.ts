@@ -65,7 +65,7 @@ class ChatCompletion {
     this.#choices = Array.from({ length: n }, () => new ChatChoice(options));
   }
 
-  /** The answer when all of it is there. */
+  /** Returns the complete answer. */
   async whole(turn: Turn): Promise<object> {
     const choices = this.#choices.map(
       (_, index) => new WholeChoice(index, this.#body.logprobs ? (this.#body.top_logprobs ?? 0) : null),
@@ -86,7 +86,7 @@ class ChatCompletion {
     return { id, object: "chat.completion", ...head, choices: answers, usage: usageOf(this.#usages) };
   }
 
-  /** The answer as it is written. */
+  /** Yields the answer in chunks while it is written. */
   chunks(turn: Turn, signal: AbortSignal): AsyncGenerator<unknown, void, undefined> {
     const { id, ...head } = this.#head;
     return completionStream({
@@ -122,11 +122,11 @@ class ChatCompletion {
   }
 }
 
-/** The pieces of one choice put together: what a client makes of the stream. */
+/** Joins the pieces of one choice, as a client of the stream does. */
 class WholeChoice {
   end: { finish_reason: string; stop_reason: string | number | null } | undefined;
   readonly #index: number;
-  /** Null: no log probabilities were asked for. */
+  /** Null: no log probabilities were requested. */
   readonly #tokens: SpelledTokens | null;
   #content: string | null = null;
   #reasoning = "";

@@ -3,7 +3,7 @@ import { contentText } from "../bodies/content-parts.js";
 import { calledName, isObject } from "../bodies/fields.js";
 import { badRequest } from "../http/error-response.js";
 
-/** `messages` of the Chat Completions API, in all the spellings that clients use, as the engine takes them. */
+/** `messages` of the Chat Completions API, in every spelling that clients use, converted for the engine. */
 
 type Fields = Readonly<Record<string, unknown>>;
 
@@ -43,7 +43,7 @@ function readMessage(message: Fields, at: string): OpenAIMessage {
   if (role === "system" || role === "developer") return { role, content };
 
   const id = optionalText(message.tool_call_id, `${at}.tool_call_id`);
-  // The legacy role has no id, and says by name whose result it is.
+  // The legacy role has no id: it names the function whose result it is.
   if (role === "tool" && id) return { role, content, tool_call_id: id };
   if (name) {
     checkCalled(name, `${at}.name`);
@@ -65,7 +65,7 @@ function readAssistant(message: Fields, content: string | null, at: string): Ope
   };
 }
 
-/** What the assistant thought; every one of the names is in use. */
+/** The assistant's reasoning. Clients use every one of these names. */
 function readReasoning(message: Fields, at: string): string | null {
   for (const key of ["reasoning", "reasoning_content", "thinking"]) {
     const text = optionalText(message[key], `${at}.${key}`);
@@ -93,7 +93,7 @@ function readCalls(message: Fields, at: string): ChatToolCall[] {
 function readFunction(called: unknown, at: string): ChatToolCall {
   const { name, arguments: given } = (called ?? {}) as Fields;
   checkCalled(name, `${at}.name`);
-  // A call without arguments comes back with an empty text from some clients.
+  // Some clients send a call without arguments back with an empty text.
   const written = given === undefined || given === null || given === "" ? "{}" : given;
   if (typeof written !== "string" && !isObject(written)) {
     throw badRequest(`${at}.arguments`, `${at}.arguments must be a JSON text`);

@@ -17,7 +17,7 @@ import type { Tenant } from "../tenants/tenant.js";
 import type { TurnRequest } from "../turn/turn.js";
 import { messagesField, readMessages } from "./messages-field.js";
 
-/** The body of a chat completion, as the schema has let it through. */
+/** The body of a chat completion, after the schema has checked it. */
 export interface ChatBody extends CommonBody {
   messages: Record<string, unknown>[];
   max_completion_tokens?: number;
@@ -77,7 +77,7 @@ export const chatSchema = {
   },
 };
 
-/** Of what a conversation is rendered from, wherever it is asked for. */
+/** The schema of the fields from which a conversation is rendered, for every endpoint that has them. */
 export const conversationSchema = {
   type: "object",
   required: ["messages"],
@@ -116,7 +116,11 @@ export function chatRequest(body: ChatBody, context: ServerContext, tenant: Tena
   };
 }
 
-/** Before messages are read, one by one: what anybody says is always a message of the prompt. @throws ApiError */
+/**
+ * Refuses a chat that no context can hold before its messages are read: each is a message of the prompt.
+ *
+ * @throws ApiError
+ */
 export function refuseLongChat({ messages }: Pick<ChatBody, "messages">, { contextLength }: BodyLimits): void {
   const said = new LeastTokens(contextLength);
   for (const { role, content, tool_calls } of messages) {
@@ -127,7 +131,7 @@ export function refuseLongChat({ messages }: Pick<ChatBody, "messages">, { conte
   if (said.isTooLong) throw said.refusal("messages");
 }
 
-/** Whether the answer tells what the model thought. */
+/** Whether the answer includes the model's reasoning. */
 export function showsReasoning(body: ChatBody): boolean {
   return body.include_reasoning !== false && body.reasoning?.exclude !== true;
 }
@@ -150,7 +154,7 @@ export function conversationOf(body: Omit<ChatBody, "model">, context: ServerCon
   };
 }
 
-/** The effort, in all the spellings that clients use, and the bound that some give beside it. */
+/** Reads the effort, in every spelling that clients use, and the token limit that some send beside it. */
 function readReasoning(body: Omit<ChatBody, "model">): Pick<TurnRequest, "effort" | "analysisTokens"> {
   const { reasoning = {}, chat_template_kwargs: template } = body;
   const asked = body.reasoning_effort ?? reasoning.effort ?? template?.reasoning_effort;

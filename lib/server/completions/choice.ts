@@ -9,15 +9,17 @@ import { tokenBytes } from "../../tokenizer/token-table.js";
 export interface CompletionChoiceOptions {
   stop: readonly string[];
   includeStop: boolean;
-  /** Ids that end the completion and are not part of its text; those of the request's own are told as the reason. */
+  /**
+   * Ids that end the completion and are not part of its text. The finish reason names those that the request asked for.
+   */
   endTokens: readonly number[];
   ownStopTokens: readonly number[];
   hasLogprobs: boolean;
-  /** Control tokens are left out of the text. */
+  /** Leaves control tokens out of the text. */
   skipsSpecial: boolean;
 }
 
-/** Stands for a token in the logprobs. */
+/** Names a token in the logprobs. */
 export type NameOf = (token: { id: number; text: string }) => string;
 
 export interface CompletionLogprobs {
@@ -29,14 +31,14 @@ export interface CompletionLogprobs {
 
 export interface CompletionPiece {
   text: string;
-  /** Of its text, when log probabilities were asked for. */
+  /** The tokens of the piece's text, when log probabilities were requested. */
   tokens: readonly SpelledToken[];
-  /** Where each of them begins in the text of the choice. */
+  /** The place in the choice's text where each token begins. */
   offsets: readonly number[];
   end: { finish_reason: "stop" | "length"; stop_reason: string | number | null } | null;
 }
 
-/** The text of one choice: up to its stop string, whole characters only. */
+/** The text of one choice: up to its stop string, in whole characters. */
 export class CompletionChoice {
   stopped = false;
   tokens = 0;
@@ -46,7 +48,7 @@ export class CompletionChoice {
   readonly #offsets = new TextDecoder();
   #offset: number;
 
-  /** @param offset where its text begins, behind a prompt that is repeated */
+  /** @param offset where the choice's text begins, after an echoed prompt */
   constructor(options: CompletionChoiceOptions, offset: number) {
     this.#options = options;
     this.#offset = offset;
@@ -54,7 +56,7 @@ export class CompletionChoice {
     this.#visible = new VisibleText({ stop, includeStop, hasTokens });
   }
 
-  /** What tokens add that came together, the last of them perhaps the end. */
+  /** Returns what these tokens add. They arrived together, and the last one may be the end. */
   push(tokens: readonly GeneratedToken[]): CompletionPiece {
     const pieces: VisiblePiece[] = [];
     let end: CompletionPiece["end"] = null;
@@ -105,7 +107,7 @@ export class CompletionChoice {
   };
 }
 
-/** The log probabilities of a text, made as they are written. */
+/** The log probabilities of a text, generated while they are written. */
 export function completionLogprobs(
   tokens: Iterable<SpelledToken>,
   offsets: Iterable<number>,
@@ -115,7 +117,7 @@ export function completionLogprobs(
   return {
     tokens: list(nameOf),
     token_logprobs: list(({ logprob }) => logprob),
-    // The token itself belongs to them, however unlikely it was.
+    // The list always includes the sampled token, however unlikely it was.
     top_logprobs: list((token) =>
       Object.fromEntries([...token.top, token].map((likely) => [nameOf(likely), likely.logprob])),
     ),

@@ -43,7 +43,7 @@ import {
   readPrompts,
 } from "./request.js";
 
-/** POST /v1/completions: the model continues a text as it is, without the harmony format. */
+/** POST /v1/completions: the model continues a text without the harmony format. */
 export async function completions(app: FastifyInstance, context: ServerContext): Promise<void> {
   const log = new OnceLog(context.logger);
   const checks = checkedBody(completionCheck, context);
@@ -75,7 +75,7 @@ export async function completions(app: FastifyInstance, context: ServerContext):
   });
 }
 
-/** A piece of choice `index` of the answer. */
+/** A piece of the choice with this index. */
 type Piece = CompletionPiece & { index: number };
 
 class TextCompletion {
@@ -85,12 +85,12 @@ class TextCompletion {
   readonly #head: { id: string; object: "text_completion"; created: number; model: string };
   readonly #generations: Generation[] = [];
   readonly #choices: CompletionChoice[];
-  /** What is repeated before the completion of each prompt. */
+  /** The echo before the completion of each prompt. */
   readonly #echoes: string[];
   readonly #n: number;
   readonly #nameOf: NameOf;
 
-  /** @throws ApiError, GptOssError when the engine refuses one of the prompts; none is computed then */
+  /** @throws ApiError, GptOssError when the engine refuses one of the prompts; it computes none of them then */
   constructor(
     body: CompletionBody,
     prompts: readonly ReadPrompt[],
@@ -143,7 +143,7 @@ class TextCompletion {
     }
   }
 
-  /** @throws GptOssError when the constraint is refused; none of the prompts is computed then */
+  /** @throws GptOssError when the engine refuses the constraint; it computes none of the prompts then */
   async accepted(): Promise<void> {
     try {
       await Promise.all(this.#generations.map(({ accepted }) => accepted));
@@ -153,7 +153,7 @@ class TextCompletion {
     }
   }
 
-  /** Stops and restarts all of it, for a reader that is behind. */
+  /** Pauses or resumes all generations, for a client that reads too slowly. */
   hold(held: boolean): void {
     for (const generation of this.#generations) generation.hold(held);
   }
@@ -188,7 +188,7 @@ class TextCompletion {
     });
   }
 
-  /** The choices of chunks, one in each. */
+  /** Yields the choices for the chunks, one in each chunk. */
   async *#told(): AsyncGenerator<object, void, undefined> {
     const open = { logprobs: null, finish_reason: null, stop_reason: null };
     for (const index of this.#choices.keys()) {
@@ -209,7 +209,7 @@ class TextCompletion {
     return interleaved(this.#generations.map((generation, prompt) => this.#read(generation, prompt * this.#n)));
   }
 
-  /** The choices of one prompt, which are `n` from `first` on. */
+  /** Yields the pieces of one prompt's `n` choices, numbered from `first` on. */
   async *#read(generation: Generation, first: number): AsyncGenerator<Piece, void, undefined> {
     try {
       for await (const batch of generation.batches(streamed(this.#body.logprobs ?? null))) {

@@ -14,7 +14,7 @@ import type { ApiError } from "../http/errors.js";
 import type { Tenant } from "../tenants/tenant.js";
 import type { AskedFormat } from "../turn/turn.js";
 
-/** The body of a completion, as the schema has let it through. */
+/** The body of a completion, after the schema has checked it. */
 export interface CompletionBody extends CommonBody {
   prompt: unknown;
   max_tokens?: number;
@@ -43,7 +43,7 @@ export const completionSchema = {
   },
 };
 
-/** Prompts times `n` of one body: more would hold the engine's queue for one caller. */
+/** Maximum prompts times `n` of one body: more would let one caller fill the engine's queue. */
 export const maxCompletions = 128;
 
 /** @throws ApiError that names the field */
@@ -62,13 +62,13 @@ export function checkCompletion(body: CompletionBody): void {
   }
 }
 
-/** One prompt as token ids, and where in the request it stands. */
+/** One prompt as token ids, and its place in the request. */
 export interface ReadPrompt {
   tokens: Uint32Array;
   at: string;
 }
 
-/** The prompts as they stand in the body, not read yet. @throws ApiError that names the field */
+/** The prompts as they stand in the body, before they are read. @throws ApiError that names the field */
 export function askedPrompts({ prompt, n = 1 }: CompletionBody): { prompts: unknown[]; single: boolean } {
   const single = typeof prompt === "string" || (Array.isArray(prompt) && typeof prompt[0] === "number");
   const prompts: unknown[] = single ? [prompt] : Array.isArray(prompt) ? prompt : [];
@@ -82,7 +82,7 @@ export function askedPrompts({ prompt, n = 1 }: CompletionBody): { prompts: unkn
   return { prompts, single };
 }
 
-/** Before they are read: what no context can hold. @throws ApiError that names the prompt */
+/** Refuses prompts that no context can hold, before they are read. @throws ApiError that names the prompt */
 export function refuseLongPrompts(body: CompletionBody, { contextLength }: BodyLimits): void {
   const { prompts, single } = askedPrompts(body);
   for (const [index, entry] of prompts.entries()) {
@@ -97,7 +97,7 @@ function tooLong(at: string, contextLength: number, tokens: number | null): ApiE
 }
 
 /**
- * The prompts as token ids; long texts are encoded on other threads.
+ * Returns the prompts as token ids. Other threads encode long texts.
  *
  * @throws ApiError that names the field; the reason of an abort
  */
@@ -143,7 +143,7 @@ export async function readIds(value: unknown, at: string, engine: Engine): Promi
 }
 
 /**
- * Stop strings are looked for in what is shown, not by the engine.
+ * Builds the engine's options. Stop strings are not among them: they are matched in the visible text.
  *
  * @throws ApiError that names the field
  */
@@ -172,14 +172,14 @@ export function completionOptions(
       minTokens: body.min_tokens,
       logitBias: logitBiasOf(body, engine.info.model.vocab),
       priority: granted.priority,
-      // The schema is nowhere in the prompt: an answer that is not held to it would have nothing of it.
+      // The prompt does not contain the schema: without the constraint, nothing would guide the answer to it.
       constraint:
         format === null ? undefined : ({ kind: "text", format: outputFormat({ ...format, strict: true }) } as const),
     }),
   };
 }
 
-/** Tokens that end a text beside the caller's own: those of the model, or with `ignore_eos` none. */
+/** Tokens that end a text in addition to the caller's: the model's stop tokens, or none with `ignore_eos`. */
 export function endTokens({ ignore_eos: ignored }: CompletionBody, engine: Engine): readonly number[] {
   return ignored === true ? [] : modelTraits(engine.info.model).stopTokens;
 }

@@ -3,18 +3,18 @@ import { done } from "./stream-answer.js";
 
 /** A stream of chat completions or of completions. */
 export interface CompletionStream {
-  /** What every chunk says of the answer. */
+  /** The members that every chunk repeats. */
   head: object;
-  /** Each is the piece of one choice. */
+  /** Each value is the piece of one choice. */
   pieces: AsyncIterable<object>;
-  /** The request's own. */
+  /** `stream_options` of the request. */
   options: { include_usage?: boolean | null } | undefined;
   usage: () => object | Promise<object>;
-  /** How an error is told once the stream has begun. */
+  /** Converts an error after the stream has begun. */
   failed: (error: unknown) => ApiError;
 }
 
-/** The chunks of the pieces, one with the usage where it is asked for, and the end; or an error in place of what is left. */
+/** Yields a chunk for each piece, the usage if requested, and the end. An error replaces the rest of the stream. */
 export async function* completionStream({
   head,
   pieces,

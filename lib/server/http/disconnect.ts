@@ -4,14 +4,16 @@ import type { FastifyReply, FastifyRequest } from "fastify";
 import type { RunningRequest } from "../operations/drain.js";
 import { ApiError } from "./errors.js";
 
-/** The place of each request among those that run; there is none where no server of ours keeps count. */
+/** The place of each request among the running ones. An app without our drain has none. */
 const places = new WeakMap<FastifyRequest, RunningRequest>();
 
 export function setPlace(request: FastifyRequest, place: RunningRequest): void {
   places.set(request, place);
 }
 
-/** Calls back once, when a response has ended or its connection has; `complete`: all of it was handed to the system. */
+/**
+ * Calls back once, when the response or its connection has ended. `complete`: the system has taken all of the response.
+ */
 export function whenOver(reply: FastifyReply, callback: (complete: boolean) => void): void {
   const { raw } = reply;
   const { socket } = reply.request.raw;
@@ -29,12 +31,12 @@ export function whenOver(reply: FastifyReply, callback: (complete: boolean) => v
   if (socket.closed) closed();
 }
 
-/** What is to be done when a connection closes, for all of its requests: a listener each would be too many. */
+/** The callbacks of all requests on a connection. They share one listener: one for each request would be too many. */
 const atClose = new WeakMap<Socket, Set<() => void>>();
 
 /**
- * Of requests that were sent on one connection without waiting, Node tells only the first that the connection has closed.
- * Returns what takes the callback back.
+ * Node reports a closed connection only to the first of several pipelined requests. Returns a function that removes the
+ * callback.
  */
 function onClose(socket: Socket, callback: () => void): () => void {
   let callbacks = atClose.get(socket);
@@ -51,8 +53,8 @@ function onClose(socket: Socket, callback: () => void): () => void {
 }
 
 /**
- * Aborts when nobody waits for the answer any more: its connection was closed, even if only on the client's side of it,
- * or the time for draining is over. Never when the response ends as it should.
+ * Aborts when the client closes the connection, even if only its own side of it, or when the time for draining is over.
+ * Does not abort when the response ends normally.
  *
  * @example
  * ```ts
@@ -66,7 +68,7 @@ export function disconnectSignal(request: FastifyRequest, reply: FastifyReply): 
   const known = signals.get(request);
   if (known !== undefined) return known;
   const controller = new AbortController();
-  setMaxListeners(0, controller.signal); // each prompt of a request hears of it
+  setMaxListeners(0, controller.signal); // every prompt of a request adds a listener
   const gone = () => controller.abort(new ApiError(499, "The client closed the connection"));
   whenOver(reply, (complete) => {
     if (!complete) gone();
@@ -77,5 +79,5 @@ export function disconnectSignal(request: FastifyRequest, reply: FastifyReply): 
   return controller.signal;
 }
 
-/** One for each request: each has listeners of its own on the response. */
+/** One signal per request: each one adds listeners to the response. */
 const signals = new WeakMap<FastifyRequest, AbortSignal>();

@@ -9,7 +9,7 @@ export function badRequest(param: string | null, message: string, code: string |
   return new ApiError(400, message, { param, code });
 }
 
-/** The names of the engine's options in requests for chat completions and completions. */
+/** The engine's options, by their names in requests for chat completions and completions. */
 const commonNames: FieldNames = {
   temperature: "temperature",
   topP: "top_p",
@@ -35,10 +35,10 @@ const commonNames: FieldNames = {
   "constraint.analysisTokens": "reasoning.max_tokens",
 };
 
-/** What of a request its refusals can be about. */
+/** The parts of a request that a refusal can name. */
 export type Blamed = Partial<Pick<TurnRequest, "fieldNames" | "conversationAt" | "tools" | "format">>;
 
-/** What the engine refuses while `work` is done becomes an error of the API that names the field of the request. */
+/** Runs `work`. A refusal by the engine becomes an ApiError that names the request's field. */
 export async function withFieldNames<T>(request: Blamed, work: () => T | Promise<T>): Promise<T> {
   try {
     return await work();
@@ -47,7 +47,10 @@ export async function withFieldNames<T>(request: Blamed, work: () => T | Promise
   }
 }
 
-/** A refusal of the engine as one of the API, with the request's name for the field; anything else as it is. */
+/**
+ * Converts a refusal by the engine into an ApiError with the request's name for the field. Returns other errors
+ * unchanged.
+ */
 export function namedRefusal(error: unknown, request: Blamed): unknown {
   if (!(error instanceof GptOssError)) return error;
   const told = apiError(error);
@@ -57,12 +60,14 @@ export function namedRefusal(error: unknown, request: Blamed): unknown {
   return new ApiError(400, worded(error, param), { code: told.code, param, cause: error });
 }
 
-/** The form of `invalidArgument` has the name of the field in it. */
+/** Replaces the option's name in messages that `invalidArgument` worded. */
 function worded({ field, message }: GptOssError, param: string | null): string {
   return param === null ? message : message.replace(` ${field} but received `, () => ` ${param} but received `);
 }
 
-/** `stopTokens[3]` is `stop_token_ids[3]`: the longest part of a field that has a name in requests gets it. */
+/**
+ * `stopTokens[3]` becomes `stop_token_ids[3]`: the longest prefix of a field that has a name in requests is replaced.
+ */
 function paramOf(field: string, request: Blamed): string | null {
   const names: FieldNames = { ...commonNames, ...request.fieldNames };
   const places = placesOf(request);
@@ -79,7 +84,9 @@ function paramOf(field: string, request: Blamed): string | null {
   return null;
 }
 
-/** What the request has in another form: no name for what is within it would be one of the request. */
+/**
+ * Places of values that the request writes in another form. A path inside such a value would not exist in the request.
+ */
 function placesOf({ tools = [], format, conversationAt }: Blamed): ReadonlyMap<string, string> {
   const places = new Map<string, string>();
   for (const [index, { at }] of tools.entries()) {

@@ -2,7 +2,7 @@ import type { FastifyError, FastifyReply, FastifyRequest } from "fastify";
 import { type ErrorCode, GptOssError, isError } from "../../errors.js";
 
 /**
- * What a client is told: `{ error: { message, type, param, code } }` with an HTTP status.
+ * An error that the client receives as `{ error: { message, type, param, code } }` with an HTTP status.
  *
  * @example
  * ```ts
@@ -10,17 +10,17 @@ import { type ErrorCode, GptOssError, isError } from "../../errors.js";
  * ```
  */
 export class ApiError extends Error {
-  /** That of the class. */
+  /** Name of the class. */
   override readonly name = "ApiError";
-  /** Status of HTTP. */
+  /** HTTP status. */
   readonly status: number;
-  /** Kind of error, by OpenAI's names. */
+  /** Kind of error, one of OpenAI's names. */
   readonly type: string;
-  /** What it is about, for programs; null: nothing special. */
+  /** Reason of the error, for programs; null: no particular reason. */
   readonly code: string | null;
-  /** The field of the request that is to blame. */
+  /** The field of the request that caused the error. */
   readonly param: string | null;
-  /** Seconds after which another try is worth it. */
+  /** Seconds after which the client can try again. */
   readonly retryAfter: number | undefined;
 
   constructor(
@@ -37,7 +37,7 @@ export class ApiError extends Error {
   }
 
   /**
-   * The body of the answer, and the data of an error event once a stream has begun.
+   * The body of the answer, or the data of an error event after a stream has begun.
    *
    * @example
    * ```ts
@@ -50,7 +50,7 @@ export class ApiError extends Error {
   }
 }
 
-/** A message may quote what the client sent, and that may be all that a body can hold. */
+/** A message may quote the client's input, which can be as long as a body. */
 function shortened(text: string): string {
   return text.length > mostCharacters ? `${text.slice(0, mostCharacters)}…` : text;
 }
@@ -65,17 +65,17 @@ function typeOf(status: number): string {
   return status >= 500 ? "server_error" : "invalid_request_error";
 }
 
-/** The model is not there yet, or not any more. */
+/** The model is not loaded yet, or is closed. */
 export function notReady(message: string, retryAfter: number): ApiError {
   return new ApiError(503, message, { code: "not_ready", retryAfter });
 }
 
-/** How each failure of the engine looks from outside; what is not listed is a fault of the server. */
+/** The ApiError of each engine error. An error that is not listed is a fault of the server. */
 const engineErrors: Partial<Record<ErrorCode, (error: GptOssError) => ApiError>> = {
   INVALID_ARGUMENT: (cause) => new ApiError(400, cause.message, { code: "invalid_value", cause }),
   UNSUPPORTED: (cause) => new ApiError(400, cause.message, { code: "unsupported_parameter", cause }),
   CONTEXT_OVERFLOW: (cause) => new ApiError(400, cause.message, { code: "context_length_exceeded", cause }),
-  // Others may have given their memory back a moment later.
+  // Other requests may free their memory a moment later.
   OUT_OF_MEMORY: (cause) => new ApiError(503, cause.message, { code: "out_of_memory", retryAfter: 1, cause }),
   RESOURCE_LIMIT: (cause) => new ApiError(503, cause.message, { code: "resource_limit", retryAfter: 1, cause }),
   QUEUE_FULL: (cause) => new ApiError(429, cause.message, { code: "queue_full", retryAfter: 1, cause }),
@@ -83,14 +83,14 @@ const engineErrors: Partial<Record<ErrorCode, (error: GptOssError) => ApiError>>
     new ApiError(503, "The model is not available any more", { code: "not_ready", retryAfter: 10, cause }),
 };
 
-/** Fastify's own complaints by their code, where its words or its status are not ours. */
+/** Fastify's errors whose wording or status differs from this API's, by their code. */
 const frameworkErrors: Record<string, (error: FastifyError) => ApiError> = {
   FST_ERR_CTP_INVALID_MEDIA_TYPE: (cause) =>
     new ApiError(415, "Expected a body of content-type application/json", { cause }),
   FST_ERR_BAD_URL: (cause) => new ApiError(400, "The path of the request is not a valid URL", { cause }),
 };
 
-/** Anything that was thrown, in the words of the API. What is no client's business is kept as `cause` only. */
+/** Converts any thrown value into an ApiError. Details that clients must not see are kept as `cause` only. */
 export function apiError(error: unknown): ApiError {
   if (error instanceof ApiError) return error;
   if (error instanceof GptOssError) return engineErrors[error.code]?.(error) ?? internal(error);
@@ -112,10 +112,10 @@ function internal(cause: unknown): ApiError {
   );
 }
 
-/** Fastify's error handler: tells the client, and logs what is the server's fault. */
+/** Fastify's error handler: answers the client, and logs faults of the server. */
 export function handleError(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
   const told = apiError(error);
-  // A stream that has begun tells of its failures itself.
+  // A stream that has begun reports its failures itself.
   if (reply.raw.headersSent || reply.raw.destroyed) {
     if (told.status === 500) request.log.error({ err: error }, "a response failed after it had begun");
     reply.raw.destroy();

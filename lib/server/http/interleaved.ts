@@ -1,6 +1,6 @@
 /**
- * What several sources give, as it comes; ends when all have ended. Leaving early ends those that run, without waiting
- * for what they are in the middle of.
+ * Yields the values of several sources in the order in which they arrive, until all sources have ended. Leaving early
+ * ends the running sources, without waiting for their pending values.
  */
 export async function* interleaved<T>(sources: readonly AsyncIterable<T>[]): AsyncGenerator<T, void, undefined> {
   const iterators = sources.map((source) => source[Symbol.asyncIterator]());

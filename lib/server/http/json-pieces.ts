@@ -2,22 +2,22 @@ import { Readable } from "node:stream";
 import { setImmediate } from "node:timers/promises";
 import type { FastifyReply } from "fastify";
 
-/** JSON text in pieces, for answers that are too long to be written in one go while everybody waits. */
+/** JSON text in pieces: writing a long answer at once would block the event loop. */
 
 /** Characters of a piece: about a millisecond of work. */
 const pieceLength = 2 ** 16;
-/** A list or an object of no more members, none of which has members itself, is written at once. */
+/** A list or an object with at most this many members is written at once, if no member has members itself. */
 const smallSize = 64;
 
-/** A list or an object that has begun. */
+/** A list or an object that was opened and not yet closed. */
 interface Open {
   values: Iterator<unknown>;
-  /** Of an object: the names of its values. */
+  /** The member names of an object; null for a list. */
   keys: string[] | null;
   written: number;
 }
 
-/** The text of JSON.stringify. Typed arrays, and whatever else can be iterated over, are lists. */
+/** The same text as JSON.stringify. Typed arrays and other iterables become lists. */
 export function* jsonPieces(value: unknown): Generator<string, void, undefined> {
   const open: Open[] = [];
   let text = "";
@@ -63,7 +63,7 @@ function toJson(value: unknown): unknown {
   return typeof toJSON === "function" ? (toJSON.call(value) as unknown) : value;
 }
 
-/** What JSON has no value for is left out of objects. */
+/** Whether JSON can represent the value. Objects leave out other members. */
 function isValue(value: unknown): boolean {
   return value !== undefined && typeof value !== "function" && typeof value !== "symbol";
 }
@@ -79,7 +79,7 @@ function isSmall(value: unknown): boolean {
   return members.length <= smallSize && members.every((member) => typeof member !== "object" || member === null);
 }
 
-/** Answers with a value: whole where it is short, else as it is written, at the pace at which the client reads. */
+/** Sends a value: a short one at once, a long one in pieces, at the client's reading speed. */
 export function sendJson(reply: FastifyReply, value: unknown): FastifyReply {
   reply.type("application/json; charset=utf-8");
   const pieces = jsonPieces(value);
@@ -89,7 +89,7 @@ export function sendJson(reply: FastifyReply, value: unknown): FastifyReply {
   return reply.send(Readable.from(unhurried([first, second.value], pieces)));
 }
 
-/** What is there, then the rest, with a turn of the event loop before each. */
+/** Yields the pieces that exist, then the rest, with a turn of the event loop before each. */
 async function* unhurried(there: readonly string[], rest: Iterable<string>): AsyncGenerator<string, void, undefined> {
   yield* there;
   for (const piece of rest) {

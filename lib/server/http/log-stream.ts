@@ -1,10 +1,10 @@
-/** stderr for a log: where it cannot be written, as on a full disk, requests are answered all the same. */
+/** stderr as a log. If a write fails, as on a full disk, the server still answers requests. */
 export const logStream = {
   write(line: string): void {
     try {
       process.stderr.write(line);
     } catch {
-      // There is no place to tell of it.
+      // There is no other place to report the failure.
     }
   },
 };

@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods } from "fastify";
 import { ApiError } from "./errors.js";
 
-/** Knows the routes of `app` from now on, to tell a wrong path from a wrong method. */
+/** Records the routes that `app` adds from now on, to distinguish a wrong path from a wrong method. */
 export class KnownRoutes {
   readonly #routes: { methods: readonly string[]; pattern: RegExp }[] = [];
 
@@ -16,7 +16,7 @@ export class KnownRoutes {
     });
   }
 
-  /** A handler for what no route takes. */
+  /** A handler for requests that match no route. */
   readonly refuse = async (request: FastifyRequest, reply: FastifyReply): Promise<never> => {
     const path = pathOf(request);
     const allowed = this.#methodsOf(path);
@@ -25,7 +25,7 @@ export class KnownRoutes {
     throw new ApiError(405, `${path} takes ${allowed.join(" or ")}, not ${request.method}`);
   };
 
-  /** Whether there is anything at a request's path, by whatever method. */
+  /** Whether a route exists at the request's path, with any method. */
   has(request: FastifyRequest): boolean {
     return this.#methodsOf(pathOf(request)).length > 0;
   }
@@ -35,7 +35,7 @@ export class KnownRoutes {
     return [...new Set(routes.flatMap(({ methods }) => methods))];
   }
 
-  /** Makes everything else under /v1 an answer of ours, also within an app that has its own for unknown paths. */
+  /** Answers every other path under /v1 in the API's format, also in an app with its own handler for unknown paths. */
   refuseUnder(app: FastifyInstance): void {
     const method = app.supportedMethods as HTTPMethods[];
     app.route({ method, url: "/v1/*", config: { unknown: true }, onRequest: this.refuse, handler: this.refuse });

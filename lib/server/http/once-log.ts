@@ -1,9 +1,9 @@
 import type { FastifyBaseLogger } from "fastify";
 
-/** Different things that the log hears of; clients could make up ever new ones. */
+/** Maximum number of different warnings: clients could invent new ones without end. */
 const most = 200;
 
-/** Warnings that would come with every request, and are of use once. */
+/** Writes each warning once, although every request would repeat it. */
 export class OnceLog {
   readonly #heard = new Set<string>();
   readonly #logger: FastifyBaseLogger;
@@ -12,7 +12,7 @@ export class OnceLog {
     this.#logger = logger;
   }
 
-  /** @param key what is warned of; the same key again is not */
+  /** @param key identifies the warning; a repeated key is not logged */
   warn(key: string, line: object, text: string): void {
     if (this.#heard.has(key) || this.#heard.size >= most) return;
     this.#heard.add(key);

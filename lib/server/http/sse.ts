@@ -4,17 +4,17 @@ import { setImmediate } from "node:timers/promises";
 import type { FastifyReply } from "fastify";
 import { jsonPieces } from "./json-pieces.js";
 
-/** What a reader may take for what was written before nothing more is computed for it. */
+/** Time that a reader may take for the written data before the work on further data pauses. */
 const patienceMilliseconds = 1000;
 
-/** Server-sent events on a reply that Fastify no longer touches; its headers leave at once. */
+/** Server-sent events on a reply that Fastify no longer handles. The headers are sent at once. */
 export class EventStream {
   readonly #raw: ServerResponse;
   readonly #hold: (held: boolean) => void;
-  /** Within an event that is written in pieces, where no comment may stand. */
+  /** True while an event is written in pieces, where a comment must not stand. */
   #isWriting = false;
 
-  /** @param hold stops and restarts the work on what is still to be sent, for a reader that is behind */
+  /** @param hold pauses or resumes the work on further data, for a client that reads too slowly */
   constructor(reply: FastifyReply, hold: (held: boolean) => void = () => {}) {
     this.#hold = hold;
     reply.hijack();
@@ -31,7 +31,7 @@ export class EventStream {
     this.#raw.flushHeaders();
   }
 
-  /** Resolves when there is room for more, or nobody listens any longer. */
+  /** Resolves when the stream accepts more data, or the connection has ended. */
   async send(data: unknown, event?: string): Promise<void> {
     let text = `${event === undefined ? "" : `event: ${event}\n`}data: `;
     const pieces = typeof data === "string" ? [data] : jsonPieces(data);
@@ -50,7 +50,7 @@ export class EventStream {
     await this.#write(`${text}\n\n`);
   }
 
-  /** A line that clients ignore; keeps proxies from taking a waiting stream for a dead one. */
+  /** Sends a line that clients ignore. It keeps proxies from closing a silent stream. */
   comment(text: string): void {
     if (this.#open && !this.#isWriting && !this.#raw.writableNeedDrain) this.#raw.write(`: ${text}\n\n`);
   }

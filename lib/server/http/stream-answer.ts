@@ -2,19 +2,19 @@ import type { FastifyBaseLogger, FastifyReply } from "fastify";
 import { type ApiError, apiError } from "./errors.js";
 import { EventStream } from "./sse.js";
 
-/** What OpenAI's API says when a stream is complete. */
+/** The data of OpenAI's API that marks a complete stream. */
 export const done = "[DONE]";
 
 export interface StreamOptions<T> {
-  /** Silence after which there is a comment. Default 15,000. */
+  /** Milliseconds of silence before a comment is sent. Default 15,000. */
   keepAliveMilliseconds?: number | undefined;
-  /** The name of each value's event. Default: they have none. */
+  /** The event name of each value. Default: events have no name. */
   nameOf?: (value: T) => string;
-  /** Stops and restarts the work on the values, for a reader that is behind. */
+  /** Pauses or resumes the work on the values, for a client that reads too slowly. */
   hold?: (held: boolean) => void;
 }
 
-/** What a client is told of a failure once its stream has begun; the log hears of it, unless the client is gone. */
+/** Converts a failure after a stream has begun for the client. It is logged, unless the client is gone. */
 export function streamFailure(error: unknown, logger: FastifyBaseLogger, signal: AbortSignal): ApiError {
   const told = apiError(error);
   if (told.status >= 500 && !signal.aborted) logger.error({ err: error }, "a stream ended with an error");
@@ -22,8 +22,8 @@ export function streamFailure(error: unknown, logger: FastifyBaseLogger, signal:
 }
 
 /**
- * Answers with a stream of values, and with comments while there is nothing to say. A slow reader is waited for: nothing
- * more is asked of `values` until it has read.
+ * Streams the values as the answer, and sends comments during silence. It asks `values` for more only after a slow
+ * reader has read.
  */
 export async function streamAnswer<T>(
   reply: FastifyReply,

@@ -1,20 +1,20 @@
 import type { FastifyReply } from "fastify";
 import type { OnceLog } from "./once-log.js";
 
-/** What a client should know of an answer that is as good as it can be, and not what was asked for. */
+/** A difference between the request and its answer that the client should know. */
 export interface Warning {
-  /** The field of the request that has not the effect it should. */
+  /** The field of the request that is not applied as asked. */
   param: string;
   message: string;
 }
 
-/** A header comes before the answer, streamed or whole; it has the same form in every endpoint. */
+/** A header comes before the answer, streamed or whole, and has the same form in every endpoint. */
 export const warningsHeader = "x-gpt-oss-warnings";
 
-/** Proxies take 8 KiB of headers and more. */
+/** Proxies accept at least 8 KiB of headers. */
 const limits = { warnings: 16, characters: 200 };
 
-/** Tells the client with each answer, and the log once. */
+/** Sends the warnings with each answer, and logs each of them once. */
 export function warn(reply: FastifyReply, log: OnceLog, warnings: readonly Warning[]): void {
   if (warnings.length === 0) return;
   for (const { param, message } of warnings) {
@@ -27,7 +27,7 @@ export function warn(reply: FastifyReply, log: OnceLog, warnings: readonly Warni
   reply.header(warningsHeader, headerText(warnings));
 }
 
-/** JSON in ASCII. */
+/** Returns JSON in ASCII. */
 function headerText(warnings: readonly Warning[]): string {
   const told = warnings.slice(0, limits.warnings).map(({ param, message }) => {
     return { param: cut(param), message: cut(message) };

@@ -1,7 +1,7 @@
 import type { Generation } from "../../generation/generation.js";
 import { ApiError } from "../http/errors.js";
 
-/** What one client may use of something in a minute; fractions grow back with time. */
+/** The amount that one client may use per minute. It refills continuously, in fractions. */
 class Bucket {
   readonly perMinute: number;
   left: number;
@@ -13,7 +13,7 @@ class Bucket {
     this.#refilled = now;
   }
 
-  /** A clock that was set back gives nothing, and takes nothing. */
+  /** If the clock was set back, the bucket does not change. */
   refill(now: number): void {
     const minutes = Math.max(0, now - this.#refilled) / 60_000;
     this.left = Math.min(this.perMinute, this.left + minutes * this.perMinute);
@@ -24,12 +24,12 @@ class Bucket {
     return this.left >= this.perMinute;
   }
 
-  /** Seconds until there are so many. */
+  /** Seconds until the bucket holds `count`. */
   secondsTo(count: number): number {
     return (Math.max(0, count - this.left) * 60) / this.perMinute;
   }
 
-  /** As OpenAI's API tells it. */
+  /** The headers with which OpenAI's API reports limits. */
   headers(of: "requests" | "tokens"): Record<string, string> {
     if (this.perMinute === any) return {};
     return {
@@ -47,7 +47,7 @@ export const rateLimitHeaders = (["requests", "tokens"] as const).flatMap((of) =
 interface Client {
   requests: Bucket;
   tokens: Bucket;
-  /** Completions under way. */
+  /** Completions in progress. */
   running: number;
 }
 
@@ -58,16 +58,16 @@ export interface LimitOptions {
   clock: () => Date;
 }
 
-/** No limit. */
+/** Stands for "no limit". */
 const any = Number.MAX_SAFE_INTEGER;
-/** Clients that are kept in mind before those with nothing to remember are looked for. */
+/** Number of clients at which the server looks for clients that it can forget. */
 const sweepAt = 4096;
-/** Tokens that an answer without a maximum of its own is taken to have, until it is known. */
+/** Assumed tokens of an answer without a maximum, until its length is known. */
 const presumedTokens = 1024;
 
 /**
- * How much one client may ask for: buckets of requests and tokens for each, and a count of what it has under way. A body
- * counts as many requests as it asks for completions.
+ * The limits of each client: buckets of requests and tokens, and a count of its running completions. A body counts as
+ * one request for each completion that it asks for.
  */
 export class ClientLimits {
   readonly #limits: LimitOptions;
@@ -81,8 +81,8 @@ export class ClientLimits {
   /**
    * Lets a request in.
    *
-   * @param tell is called with the headers that say what the client has left, whenever that changes
-   * @throws ApiError 429, which says when another try is worth it.
+   * @param tell called with the headers that report the client's remaining limits, whenever they change
+   * @throws ApiError 429, with the seconds after which the client can try again.
    */
   enter(name: string, tell: (headers: Record<string, string>) => void = () => {}): Ticket {
     const ticket = new Ticket(name, this.#client(name), this.#limits, tell);
@@ -90,7 +90,7 @@ export class ClientLimits {
     return ticket;
   }
 
-  /** Clients that are remembered. */
+  /** Number of known clients. */
   get size(): number {
     return this.#clients.size;
   }
@@ -114,7 +114,7 @@ export class ClientLimits {
     return client;
   }
 
-  /** A client whose buckets are full again need not be remembered. */
+  /** Forgets clients whose buckets are full again. */
   #sweep(now: number): void {
     for (const [name, { running, requests, tokens }] of this.#clients) {
       requests.refill(now);
@@ -125,9 +125,9 @@ export class ClientLimits {
   }
 }
 
-/** What one body holds of its client's limits, from its headers to the end of its answer. */
+/** The part of its client's limits that one body uses, from its headers to the end of its answer. */
 export class Ticket {
-  /** Who asks: a key's name, or an address. */
+  /** The client's name: a key's name, or an address. */
   readonly client: string;
   readonly #client: Client;
   readonly #limits: LimitOptions;
@@ -136,7 +136,7 @@ export class Ticket {
   #completions = 0;
   #reserved = 0;
 
-  /** Made by `ClientLimits.enter`. */
+  /** Use `ClientLimits.enter` instead. */
   constructor(name: string, client: Client, limits: LimitOptions, tell: (headers: Record<string, string>) => void) {
     this.client = name;
     this.#client = client;
@@ -144,7 +144,7 @@ export class Ticket {
     this.#tell = tell;
   }
 
-  /** The body asks for so many completions: `param` says where. @throws ApiError 400 when no wait would help, 429 */
+  /** Takes the body's completions; `param` names their field. @throws ApiError 400 when waiting would not help, 429 */
   ask(completions: number, param: string): void {
     const { concurrentRequests, requestsPerMinute } = this.#limits;
     const most = Math.min(concurrentRequests, requestsPerMinute);
@@ -182,8 +182,8 @@ export class Ticket {
   }
 
   /**
-   * Takes what prompts and answers may have in tokens, until `leave` knows better. More than a minute's worth waits for a
-   * whole minute's.
+   * Reserves the tokens that prompts and answers may use; `leave` replaces them by the real number. An amount above a
+   * minute's limit waits for one full minute's limit.
    *
    * @throws ApiError 429
    */
@@ -202,12 +202,12 @@ export class Ticket {
     this.#tell(this.#headers());
   }
 
-  /** What is generated for it counts. */
+  /** Counts the tokens of this generation. */
   count(generation: Generation): void {
     this.#generations.push(generation);
   }
 
-  /** Once, when its answer is over. */
+  /** Call once, at the end of the answer. */
   leave(): void {
     this.#client.running -= this.#completions;
     const used = this.#generations.map(({ promptTokens, completionTokens }) => promptTokens.length + completionTokens);

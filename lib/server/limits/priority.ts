@@ -6,14 +6,14 @@ import { bearerKey } from "../tenants/api-keys.js";
 /** The lowest and the highest priority that a request may ask for. */
 export type PriorityRange = readonly [number, number];
 
-/** Of everybody, or of each key; `null`: a request without one. */
+/** A range for all requests, or a function of the key; `null`: a request without a key. */
 export type PriorityGrant = PriorityRange | ((apiKey: string | null) => PriorityRange);
 
 /**
- * The priority that a body gets, and what its client should know of it: clients send one to servers of all kinds, and are
- * better served without it than not at all.
+ * The priority that a body gets, and a warning for its client. A priority out of range is changed, not refused: clients
+ * send one to servers of all kinds.
  *
- * @throws ApiError 400 where requests are taken strictly
+ * @throws ApiError 400 when requests are checked strictly
  */
 export function grantedPriority(
   request: FastifyRequest<{ Body: { priority?: number } }>,

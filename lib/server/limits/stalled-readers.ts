@@ -2,17 +2,17 @@ import type { ServerResponse } from "node:http";
 import type { FastifyReply } from "fastify";
 import { whenOver } from "../http/disconnect.js";
 
-/** An answer that is under way. */
+/** An answer in progress. */
 interface Watched {
   raw: ServerResponse;
-  /** Bytes that the system had taken when it last took some, and when that was. */
+  /** Bytes that the system had taken at its last progress. `since` is the time of that. */
   taken: number;
   since: number;
 }
 
 /**
- * Cuts the connections of clients that do not read their answers, streamed or whole: what they ask for would be kept for
- * them as long as they like. Only time in which something waits to be read counts.
+ * Closes the connections of clients that do not read their answers, streamed or whole: unread answers would stay in
+ * memory. Only time in which data waits to be read counts.
  */
 export class StalledReaders {
   readonly #milliseconds: number;
@@ -20,7 +20,7 @@ export class StalledReaders {
   readonly #cut = new WeakSet<ServerResponse>();
   readonly #timer: NodeJS.Timeout;
 
-  /** @param milliseconds what a reader may take none of that is there for it; up to a quarter longer */
+  /** @param milliseconds time for which a reader may take none of the waiting data; up to a quarter longer */
   constructor(milliseconds: number) {
     this.#milliseconds = milliseconds;
     this.#timer = setInterval(() => this.#look(performance.now()), Math.max(1, Math.ceil(milliseconds / 4)));
@@ -33,7 +33,7 @@ export class StalledReaders {
     whenOver(reply, () => this.#watched.delete(watched));
   }
 
-  /** Whether an answer ended because nobody read it. */
+  /** Whether an answer was cut because the client did not read it. */
   hasCut(reply: FastifyReply): boolean {
     return this.#cut.has(reply.raw);
   }
@@ -45,7 +45,7 @@ export class StalledReaders {
   #look(now: number): void {
     for (const watched of this.#watched) {
       const { raw } = watched;
-      const { socket } = raw; // none while answers before it on the same connection are not written
+      const { socket } = raw; // undefined until earlier answers on the same connection are written
       if (!socket || raw.writableLength === 0) {
         watched.taken = -1;
         continue;

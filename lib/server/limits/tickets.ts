@@ -2,7 +2,7 @@ import type { FastifyReply, FastifyRequest } from "fastify";
 import { whenOver } from "../http/disconnect.js";
 import { ClientLimits, type Ticket } from "./limits.js";
 
-/** Where there are no limits: a server without a guard, as tests have it. */
+/** Stands for "no limit", in a server without a guard, as in tests. */
 const any = Number.MAX_SAFE_INTEGER;
 const unlimited = new ClientLimits({
   requestsPerMinute: any,
@@ -13,7 +13,7 @@ const unlimited = new ClientLimits({
 
 const tickets = new WeakMap<FastifyRequest, Ticket>();
 
-/** Lets a request in, until its answer is over. @throws ApiError 429 */
+/** Admits a request, until its answer ends. @throws ApiError 429 */
 export function admit(request: FastifyRequest, reply: FastifyReply, limits: ClientLimits, client: string): void {
   const ticket = limits.enter(client, (headers) => reply.headers(headers));
   tickets.set(request, ticket);

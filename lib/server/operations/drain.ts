@@ -1,9 +1,11 @@
 import { notReady } from "../http/errors.js";
 
-/** What an aborted request gets to tell its client; one that does not read is not waited for. */
+/**
+ * Time for aborted requests to answer their clients. The server does not wait longer for a client that does not read.
+ */
 const graceMilliseconds = 2000;
 
-/** What the server is still doing, and how it comes to an end. */
+/** The running requests, and the shutdown that waits for them. */
 export class Drain {
   readonly #milliseconds: number;
   readonly #running = new Set<{ aborts: ((reason: unknown) => void)[] }>();
@@ -19,7 +21,7 @@ export class Drain {
     return this.#draining !== undefined;
   }
 
-  /** Requests under way. */
+  /** Number of running requests. */
   get running(): number {
     return this.#running.size;
   }
@@ -29,7 +31,7 @@ export class Drain {
     if (this.isDraining) throw notReady("The server is shutting down", 5);
   }
 
-  /** Notes a request that has begun. */
+  /** Registers a request that has begun. */
   begin(): RunningRequest {
     const entry: { aborts: ((reason: unknown) => void)[] } = { aborts: [] };
     this.#running.add(entry);
@@ -45,7 +47,9 @@ export class Drain {
     };
   }
 
-  /** From now on nothing new; resolves when the last request has ended, by itself or after the time given to it. */
+  /**
+   * Refuses new requests from now on. Resolves when the last request has ended, at the latest after the draining time.
+   */
   start(): Promise<void> {
     this.#draining ??= this.#finish();
     return this.#draining;
@@ -73,7 +77,7 @@ export class Drain {
 }
 
 export interface RunningRequest {
-  /** Called when the time for draining is over. */
+  /** Registers a callback for the end of the draining time. */
   onAbort(abort: (reason: unknown) => void): void;
   end(): void;
 }

@@ -10,7 +10,7 @@ export const tokenLatencyBuckets = [
   ...[1, 2.5, 5, 7.5, 10, 20, 40, 80],
 ];
 
-/** What the engine counts itself: read when it is asked for, kept nowhere twice. */
+/** The engine's own counters, read on each scrape and stored only there. */
 export class EngineMetrics {
   readonly #labels: Record<string, string>;
   readonly #gauges: [Gauge, (stats: EngineStats) => number][];
@@ -80,7 +80,7 @@ export class EngineMetrics {
     });
   }
 
-  /** One look at the counters, which does not wait for a step. */
+  /** Reads the counters once, without waiting for a step. */
   update(engine: Engine): void {
     const stats = engine.stats();
     for (const [gauge, value] of this.#gauges) gauge.set(this.#labels, value(stats));
@@ -105,20 +105,21 @@ export class EngineMetrics {
   }
 }
 
-/** The engine counts those that it computed, and those that it found, apart. */
+/** The engine counts computed and cached prompt tokens separately. */
 function promptTokens({ promptTokens, cachedTokens }: EngineStats): number {
   return promptTokens + cachedTokens;
 }
 
-/** Of the fuller group of pages: that is the one that runs out. */
+/** The usage of the fuller page group: that group runs out first. */
 function kvUsage({ pages }: EngineStats): number {
   const used = ({ total, free }: { total: number; free: number }) => (total > 0 ? (total - free) / total : 0);
   return Math.max(used(pages.full), used(pages.window));
 }
 
 /**
- * A histogram that was counted elsewhere, in finer buckets: those that begin at or below a border count as below it, so
- * that a value up to 12 % above a border may be told as below. For prom-client a metric is what has a name and `get()`.
+ * A histogram that the engine counts in finer buckets. An engine bucket that begins at or below a border counts as
+ * below it. A value up to 12 % above a border can therefore count as below. prom-client accepts any object with a name
+ * and `get()` as a metric.
  */
 class CountedHistogram {
   readonly name: string;
@@ -132,7 +133,7 @@ class CountedHistogram {
     this.#bounds = bounds;
   }
 
-  /** `unit`: what one of its units is in those of this histogram. */
+  /** `unit`: the size of one unit of `of` in this histogram's units. */
   set(labels: Record<string, string>, of: Histogram, unit: number): void {
     this.#counted = { labels, of, unit };
   }
@@ -152,7 +153,7 @@ class CountedHistogram {
     const buckets = [...(of.buckets ?? [])];
     let below = 0;
     const values = this.#bounds.map((bound) => {
-      // A border and a begin that are meant to be the same may differ in their last bit.
+      // A border and a bucket's begin that should be equal may differ in the last bit.
       while (buckets[0] && buckets[0].from * unit <= bound * (1 + 1e-9)) below += buckets.shift()!.count;
       return value("bucket", below, { le: bound });
     });

@@ -1,11 +1,11 @@
 import type { Engine } from "../../engine.js";
 import { notReady } from "../http/errors.js";
 
-/** The engine of a server, which may still be on its way. */
+/** The engine of a server, which may still be loading. */
 export class EngineSource {
   #engine: Engine | undefined;
   #failure: { reason: unknown } | undefined;
-  /** When there is an engine, or there will be none. */
+  /** Resolves when the engine is loaded or has failed to load. */
   readonly settled: Promise<void>;
 
   constructor(engine: Engine | Promise<Engine>) {
@@ -32,7 +32,7 @@ export class EngineSource {
     return this.#failure;
   }
 
-  /** @throws ApiError 503 while there is none. */
+  /** @throws ApiError 503 while the engine is not loaded. */
   require(): Engine {
     if (this.#engine) return this.#engine;
     throw this.#failure ? notReady("The model could not be loaded", 60) : notReady("The model is being loaded", 5);

@@ -3,12 +3,12 @@ import type { EngineSource } from "./engine-source.js";
 
 export type Health = { ok: true } | { ok: false; reason: string };
 
-/** Whether the engine does what it is for, as far as its counters tell. */
+/** Whether the engine makes progress, according to its counters. */
 export class EngineHealth {
   readonly #source: EngineSource;
   readonly #stallMilliseconds: number;
   readonly #now: () => number;
-  /** Since when the engine was seen busy without a step between. */
+  /** The start of the time in which the engine was busy without a step. */
   #busy: { steps: number; since: number } | undefined;
 
   constructor(source: EngineSource, options: { stallMilliseconds: number; clock: () => Date }) {
@@ -28,7 +28,8 @@ export class EngineHealth {
       return { ok: false, reason: `the engine does not answer: ${String(error)}` };
     }
     if (stats.ended) return { ok: false, reason: "the engine has ended" };
-    // What waits for a slow reader is no sign of a stall. Those that stand aside are no part of the other two.
+    // A sequence that waits for a slow reader does not mean a stall. `running` and `waiting` do not include sequences
+    // that stand aside.
     const blocked = (stats.blocked ?? 0) - (stats.aside ?? 0);
     if (stats.running + stats.waiting - blocked <= 0) {
       this.#busy = undefined;

@@ -5,7 +5,7 @@ import { RequestMetrics } from "./request-metrics.js";
 
 const durationBuckets = [0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300];
 
-/** The process's own numbers, process_* and nodejs_*: there is one process, however many servers it has. */
+/** The process_* and nodejs_* metrics. One registry for all servers of the process. */
 let processRegistry: Registry | undefined;
 
 function ofProcess(): Registry {
@@ -17,8 +17,8 @@ function ofProcess(): Registry {
 }
 
 /**
- * What `/metrics` tells, by the names of vLLM, which dashboards and routers know. Endpoints need not do anything for it:
- * the engine counts, and publishes on `diagnostics_channel` what becomes of each request.
+ * The metrics of `/metrics`, under vLLM's names, which dashboards and routers know. Endpoints do not report anything:
+ * the engine counts, and publishes the outcome of each request on `diagnostics_channel`.
  */
 export class ServerMetrics {
   readonly contentType = Registry.PROMETHEUS_CONTENT_TYPE;
@@ -57,13 +57,13 @@ export class ServerMetrics {
     ofProcess();
   }
 
-  /** A request is over. `handler` is a route, never a path that a client made up. */
+  /** Counts a finished request. `handler` is a route, never a path that a client invented. */
   answered(handler: string, method: string, status: number, seconds: number): void {
     this.#http.total.inc({ handler, method, status: String(status) });
     this.#http.seconds.observe({ handler, method }, seconds);
   }
 
-  /** A client was cut that did not read. */
+  /** Counts a client that was cut because it did not read. */
   cutReader(): void {
     this.#http.stalled.inc();
   }
@@ -73,7 +73,7 @@ export class ServerMetrics {
     try {
       if (engine) this.#engine.update(engine);
     } catch {
-      // An engine that does not answer is what /health tells; here stays what it told last.
+      // /health reports an engine that does not answer. The last values stay here.
     }
     return `${await this.#registry.metrics()}${await ofProcess().metrics()}`;
   }

@@ -1,7 +1,10 @@
 import type { FastifyInstance } from "fastify";
 import type { ServerParts } from "../parts.js";
 
-/** What orchestrators, routers and dashboards ask. Needs no key, is never limited, and answers while the model loads. */
+/**
+ * The endpoints for orchestrators, routers and dashboards. They need no key, have no limits, and answer while the model
+ * loads.
+ */
 export function operations(
   app: FastifyInstance,
   { health, drain, metrics, gate, version, options }: ServerParts,

@@ -22,7 +22,7 @@ const latencyBuckets = [
 type Outcome = "stop" | "length" | "abort" | "error";
 const outcomes: readonly Outcome[] = ["stop", "length", "abort", "error"];
 
-/** What becomes of the requests that one engine takes, whichever endpoint or program makes them. */
+/** The outcomes of all requests to one engine, from any endpoint or program. */
 export class RequestMetrics {
   readonly #engine: () => Engine | undefined;
   readonly #labels: Record<string, string>;
@@ -74,7 +74,7 @@ export class RequestMetrics {
     this.#observe("request_generation_tokens", done.completionTokens);
     this.#observe("request_max_num_generation_tokens", done.longestCompletion);
     this.#observe("request_params_n", n);
-    // Who names no number may have all that the context holds.
+    // A request without a maximum may use the rest of the context.
     const room = engine.info.limits.contextLength - done.promptTokens;
     this.#observe("request_params_max_tokens", Math.min(maxTokens, room));
     this.#observe("e2e_request_latency_seconds", (performance.now() - running.started) / 1000);
@@ -89,7 +89,7 @@ export class RequestMetrics {
     this.#observe("request_inference_time_seconds", prefill + decode);
     this.#observe("request_prefill_time_seconds", prefill);
     this.#observe("request_decode_time_seconds", decode);
-    // Without a token, nothing was first; times are those of the first choice.
+    // Without a token there is no first token. The times are those of the first choice.
     if (completionTokens > 0) this.#observe("time_to_first_token_seconds", queue + prefill);
     const intervals = completionTokens / n - 1;
     if (intervals > 0) this.#observe("request_time_per_output_token_seconds", decode / intervals);
@@ -100,7 +100,7 @@ export class RequestMetrics {
   }
 }
 
-/** Who leaves the tokens early has what he wanted; who aborts, or whose time is over, has not. */
+/** A consumer that leaves the tokens early got enough. An abort or a timeout means that it did not. */
 function outcomeOf(done: DoneMessage): Outcome {
   if ("finishReason" in done) return done.finishReason === "cancelled" ? "stop" : done.finishReason;
   return done.error instanceof GptOssError && done.error.code !== "CANCELLED" ? "error" : "abort";

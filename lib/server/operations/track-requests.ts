@@ -7,7 +7,7 @@ import { plainAddress } from "../tenants/client-address.js";
 import type { Drain } from "./drain.js";
 import type { ServerMetrics } from "./metrics.js";
 
-/** What a client may call a request itself: nothing that could break a header, a line of the log or a page. */
+/** Request ids that clients may choose: they must be safe in a header, a log line or a page. */
 const saneId = /^[\w.:+/=@-]{1,128}$/;
 
 /** Fastify's `genReqId`. */
@@ -17,9 +17,9 @@ export function requestId(request: { headers: NodeJS.Dict<string | string[]> }):
 }
 
 /**
- * Follows every request of `app` from its headers to its end: its id, its place among the running ones, its line in the
- * log and its numbers; whether its answer is read. Nothing of its body, URL or headers is kept: who knows the id of a response may read it, so that even
- * its path is told as the pattern of its route.
+ * Follows every request of `app` from its headers to its end: its id, its place among the running requests, its log
+ * line and its metrics. It also watches whether the client reads the answer. It keeps nothing of the body, URL or
+ * headers. Even the path is logged as the route's pattern, because the id of a response lets anyone read it.
  */
 export function trackRequests(
   app: FastifyInstance,
@@ -32,7 +32,7 @@ export function trackRequests(
     const started = performance.now();
     const place = drain.begin();
     setPlace(request, place);
-    // On the raw response: there it also reaches those who write their streams themselves.
+    // On the raw response, so that endpoints that write their own streams send it too.
     reply.raw.setHeader("x-request-id", request.id);
     if (drain.isDraining) reply.header("connection", "close");
     whenOver(reply, (complete) => {
@@ -50,7 +50,7 @@ export function trackRequests(
   });
 }
 
-/** The route that was taken. Made-up paths have one name together, or each would be a series of its own. */
+/** The route of the request. All unknown paths share one name: each would otherwise become a series of its own. */
 function handlerOf(request: FastifyRequest): string {
   const route = request.routeOptions.url;
   return route === undefined || request.is404 || request.routeOptions.config.unknown ? "none" : route;
@@ -66,7 +66,7 @@ function log(request: FastifyRequest, reply: FastifyReply, status: number, milli
     remoteAddress: plainAddress(request.ip),
   };
   const text = why ?? (status === 499 ? "client closed the connection" : (STATUS_CODES[status] ?? "answered"));
-  // Probes come every second and say nothing while all is well.
+  // Probes come every second. A successful one carries no information.
   if (request.routeOptions.config.probe && status < 400) request.log.debug(line, text);
   else request.log.info(line, text);
 }

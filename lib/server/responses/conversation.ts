@@ -1,14 +1,14 @@
 import { randomUUID } from "node:crypto";
 import type { ChatMessage } from "../../chat/messages.js";
 
-/** One item of a conversation, as the API tells it and as the model reads it. */
+/** One item of a conversation, in the API's form and in the model's. */
 export interface ConversationItem {
   readonly item: { readonly type: string; readonly id: string } & Readonly<Record<string, unknown>>;
-  /** null: nothing that the model could read. */
+  /** null: the item has nothing that the model could read. */
   readonly message: ChatMessage | null;
-  /** Of the item's JSON text; of log probabilities, what they take in memory. */
+  /** Bytes of the item's JSON text; for log probabilities, their bytes in memory. */
   readonly bytes: number;
-  /** The id was made here: nobody can guess it, nor have chosen it, so that who knows it may refer to the item. */
+  /** The server made the id. It cannot be guessed or chosen, so a client that knows it may refer to the item. */
   readonly issued: boolean;
 }
 
@@ -21,7 +21,7 @@ const idPrefixes: Readonly<Record<string, string>> = {
   custom_tool_call_output: "ctco",
 };
 
-/** A new id in the spelling that items of this type have; `resp` and `call` are prefixes themselves. */
+/** A new id, with the prefix of the item's type; `resp` and `call` are prefixes themselves. */
 export function newId(type: string): string {
   return `${idPrefixes[type] ?? type}_${randomUUID().replaceAll("-", "")}`;
 }
@@ -34,12 +34,12 @@ export function conversationItem(
   return { item, message, bytes: Buffer.byteLength(JSON.stringify(item)) + more, issued };
 }
 
-/** A reasoning; null when it says nothing. */
+/** A reasoning message; null when its text is empty. */
 export function thought(text: string): ChatMessage | null {
   return text === "" ? null : { role: "assistant", reasoning: text };
 }
 
-/** Text for the user: the answer, or a preamble on the commentary channel. */
+/** A message for the user: the answer, or a preamble on the commentary channel. */
 export function said(text: string, channel: "commentary" | "final"): ChatMessage {
   return channel === "final" ? { role: "assistant", content: text } : { role: "assistant", channel, content: text };
 }

@@ -7,16 +7,16 @@ import { ApiError } from "../http/errors.js";
 import type { Warning } from "../http/warnings.js";
 import { type ConversationItem, called, conversationItem, newId, said, thought } from "./conversation.js";
 
-/** Items of a request's `input`, checked and made into what the model reads. */
+/** Items of a request's `input`: they are checked, and converted to messages for the model. */
 
 type Item = Record<string, unknown>;
 
-/** What an assistant writes: while such items follow, it has not finished its turn. */
+/** Item types that an assistant writes. While such items follow, the assistant's turn goes on. */
 const assistantTypes: ReadonlySet<string> = new Set(["reasoning", "function_call", "custom_tool_call"]);
 
 /**
- * What OpenAI's hosted tools and services leave in a conversation. This model can neither have made it nor read it, so a
- * conversation that has been there goes on without it.
+ * Items of OpenAI's hosted tools and services. This model cannot have made them and cannot read them, so the
+ * conversation continues without them.
  */
 const hostedTypes: ReadonlySet<string> = new Set([
   ...["web_search_call", "file_search_call", "image_generation_call", "code_interpreter_call"],
@@ -26,7 +26,7 @@ const hostedTypes: ReadonlySet<string> = new Set([
   ...["tool_search_call", "tool_search_output", "additional_tools", "compaction"],
 ]);
 
-/** The warnings for items that are passed over, one for each type, at its first item. */
+/** The warnings for skipped items, one for each type, at its first item. */
 export function passedOver(input: unknown): Warning[] {
   const warnings = new Map<string, Warning>();
   for (const [index, item] of (Array.isArray(input) ? input : []).entries()) {
@@ -37,15 +37,15 @@ export function passedOver(input: unknown): Warning[] {
   return [...warnings.values()];
 }
 
-/** What an input is read beside. */
+/** The data that reading an input needs. */
 export interface InputContext {
-  /** What the conversation held before: calls in it may be answered by the input. */
+  /** The earlier items of the conversation: the input may answer calls in them. */
   history: readonly ConversationItem[];
-  /** Items of stored responses, for references. */
+  /** Finds an item of a stored response by its id. */
   find: (id: string) => ConversationItem | undefined;
 }
 
-/** Items that are read before others have a turn. */
+/** Number of items to read before the event loop gets a turn. */
 const sliceOfItems = 256;
 
 /** @throws ApiError that names the item and field */
@@ -59,15 +59,15 @@ export async function readInput(input: unknown, context: InputContext): Promise<
 }
 
 class InputReader {
-  /** With their places in the input. */
+  /** The items, with their indexes in the input. */
   readonly #items: { item: Item; index: number }[] = [];
   readonly #find: InputContext["find"];
-  /** Ids of calls so far. */
+  /** Ids of the calls so far. */
   readonly #calls = new Set<string>();
 
   constructor(input: readonly unknown[], { history, find }: InputContext) {
     for (const [index, item] of input.entries()) {
-      if (item === undefined) continue; // out of the context's reach
+      if (item === undefined) continue; // beyond the context
       if (!isObject(item)) throw invalid(`input[${index}]`, "an item", item);
       this.#items.push({ item, index });
     }
@@ -77,7 +77,7 @@ class InputReader {
 
   async read(): Promise<ConversationItem[]> {
     const all: ConversationItem[] = [];
-    // Backwards: whether an assistant's message is its answer is told by what follows.
+    // Backwards, because the items that follow decide whether an assistant's message is its final answer.
     let goesOn = false;
     const channels = new Map<number, "commentary" | "final">();
     const breather = new Breather();
@@ -107,7 +107,7 @@ class InputReader {
       case "function_call":
         return this.#call(item, type, param, requiredString(item.arguments, `${param}.arguments`));
       case "custom_tool_call":
-        // Free text has no place in a harmony call's JSON but as a member of it.
+        // The arguments of a harmony call are JSON, so free text becomes a member of an object.
         return this.#call(item, type, param, JSON.stringify({ input: requiredString(item.input, `${param}.input`) }));
       case "function_call_output":
       case "custom_tool_call_output":
@@ -160,7 +160,7 @@ function typeOf(item: Item, param: string): string {
   return requiredString(type, `${param}.type`);
 }
 
-/** The item under its own id, or a new one. */
+/** Gives the item its id from the client, or a new one. */
 function identified(item: Item, type: string, param: string, message: ChatMessage | null): ConversationItem {
   const id = optionalString(item.id, `${param}.id`);
   return conversationItem({ ...item, type, id: id || newId(type) }, message, { issued: !id });
@@ -178,13 +178,13 @@ function readMessage(item: Item, param: string, channel: "commentary" | "final")
   return identified({ ...item, content }, "message", param, message);
 }
 
-/** What OpenAI's newer models say of their own messages. */
+/** The phase with which OpenAI's newer models mark their messages. */
 function phaseOf(item: Item): "commentary" | "final" | null {
   if (item.phase === "commentary") return "commentary";
   return item.phase === "final_answer" ? "final" : null;
 }
 
-/** The reasoning itself; a summary stands in where a client kept nothing else. */
+/** The text of a reasoning item, or its summary if a client kept only that. */
 function reasoningText(item: Item, param: string): string {
   const content = reasoningParts(item.content, `${param}.content`);
   return content.length > 0 ? content.join("\n") : reasoningParts(item.summary, `${param}.summary`).join("\n");

@@ -1,4 +1,4 @@
-/** What the Responses API sends, in the order and spelling of its documentation. */
+/** The objects of the Responses API, with the order and spelling of its documentation. */
 
 export type ItemStatus = "in_progress" | "completed" | "incomplete";
 
@@ -55,7 +55,7 @@ export interface ResponseUsage {
   total_tokens: number;
 }
 
-/** The fields of a response that only repeat what was asked for. */
+/** The fields of a response that only repeat the request. */
 export interface ResponseSettings {
   background: false;
   instructions: string | null;
@@ -91,5 +91,5 @@ export interface ResponseObject extends ResponseSettings {
   usage: ResponseUsage | null;
 }
 
-/** An event of the stream; what else it holds depends on its type. */
+/** An event of the stream. Its other members depend on its type. */
 export type StreamEvent = { type: string; sequence_number: number } & Record<string, unknown>;

@@ -15,24 +15,24 @@ import type {
 
 export type PartStart = Extract<TurnEvent, { type: "part-start" }>;
 
-/** The item that is being written. */
+/** The item in progress. */
 export interface OpenItem {
   start: PartStart;
   id: string;
   outputIndex: number;
   text: string;
-  /** Those of its text, when log probabilities were asked for. */
+  /** The tokens of the item's text, when log probabilities were requested. */
   tokens: SpelledTokens;
-  /** Whether the client has heard of it. */
+  /** Whether an event has announced the item to the client. */
   announced: boolean;
 }
 
-/** As it is now; its objects are its own. */
+/** The item's current state, in new objects. */
 export function itemOf(open: OpenItem, status: ItemStatus): OutputItem {
   const { start, id, text } = open;
   switch (start.kind) {
     case "reasoning":
-      // The part is there from the start, since no event announces it: the official client appends deltas to it.
+      // The part exists from the start, because no event announces it: the official client appends deltas to it.
       return {
         type: "reasoning",
         id,
@@ -65,12 +65,12 @@ export function outputText(open: OpenItem): OutputText {
   return { type: "output_text", text: open.text, annotations: [], logprobs: outputLogprobs(open) };
 }
 
-/** Of an item that is complete, or has just begun. */
+/** The log probabilities of an item that is complete or has just begun. */
 export function outputLogprobs({ tokens }: OpenItem): Iterable<OutputLogprob> {
   return tokens.length === 0 ? [] : new LazyList(tokens, outputLogprob);
 }
 
-/** What the model reads of it in the next turn; a call that was cut off was not made. */
+/** The item as the model reads it in the next turn. A call that was cut off does not count. */
 export function messageOf({ start, text }: OpenItem, complete: boolean): ConversationItem["message"] {
   switch (start.kind) {
     case "reasoning":

@@ -11,7 +11,7 @@ import type { ResponseSettings } from "./objects.js";
 import { type ReadTools, readResponseTools } from "./tools.js";
 import { passOutOfReach } from "./truncation.js";
 
-/** The body of a request: its schema, its checks beyond that, its meaning. */
+/** The body of a request: its schema, the checks beyond that, and its meaning. */
 
 const summaries = ["auto", "concise", "detailed"] as const;
 
@@ -19,8 +19,8 @@ const nullable = (type: string, more: object = {}) => ({ type, nullable: true, .
 const nullableEnum = (values: readonly string[]) => nullable("string", { enum: [...values, null] });
 
 /**
- * Fields whose refusal needs no more than their place. Those of many shapes (`input`, `tools`, `tool_choice`, the format)
- * are checked by hand: of a union, a schema can only tell that none of its branches fits.
+ * Fields that a schema can refuse precisely. Fields with many shapes (`input`, `tools`, `tool_choice`, the format) are
+ * checked by code: for a union, a schema only reports that no branch fits.
  */
 export const responseSchema = {
   type: "object",
@@ -62,7 +62,7 @@ export const responseSchema = {
   },
 };
 
-/** What the schema lets through. */
+/** The body, after the schema has checked it. */
 export interface ResponseBody {
   model: string;
   input?: unknown;
@@ -94,18 +94,18 @@ export interface ResponseBody {
   user?: string | null;
 }
 
-/** A request as it is understood, but for its input. */
+/** The meaning of a request, except for its input. */
 export interface ReadRequest {
   settings: ResponseSettings;
   /** The part of a turn that does not depend on the conversation. */
   turn: Omit<TurnRequest, "tenant" | "messages" | "date" | "signal">;
-  /** Of tools that are left out. */
+  /** Warnings for ignored tools. */
   ignoredTools: readonly Warning[];
   stream: boolean;
 }
 
 /**
- * @param canStore whether a response can be kept at all
+ * @param canStore whether the server can store responses
  * @throws ApiError that names the field
  */
 export function readRequest(body: ResponseBody, modelNames: readonly string[], canStore: boolean): ReadRequest {
@@ -141,7 +141,7 @@ export function readRequest(body: ResponseBody, modelNames: readonly string[], c
   };
 }
 
-/** Before its items are read, one by one: what no context can hold. @throws ApiError */
+/** Refuses an input that no context can hold, before its items are read. @throws ApiError */
 export function refuseLongInput(body: ResponseBody, { contextLength }: BodyLimits): void {
   const { instructions, input, truncation } = body;
   const said = new LeastTokens(contextLength);
@@ -149,7 +149,7 @@ export function refuseLongInput(body: ResponseBody, { contextLength }: BodyLimit
   if (Array.isArray(input)) passOutOfReach(input, contextLength, truncation);
   if (Array.isArray(input) && truncation !== "auto") {
     for (const item of input as ({ role?: unknown; content?: unknown; output?: unknown } | null)[]) {
-      if (item?.role !== undefined) said.content(item.content); // not of reasoning, which may be left out
+      if (item?.role !== undefined) said.content(item.content); // reasoning does not count, because it may be left out
       said.content(item?.output);
     }
   } else {
@@ -200,7 +200,7 @@ function settingsOf(
   };
 }
 
-/** Likeliest tokens to tell; null when nobody asked for log probabilities. */
+/** Number of likeliest tokens to report; null when no log probabilities were requested. */
 function readLogprobs(body: ResponseBody): number | null {
   const wanted = body.include?.includes("message.output_text.logprobs") ?? false;
   const top = body.top_logprobs ?? 0;

@@ -18,8 +18,8 @@ type PartDelta = Extract<TurnEvent, { type: "part-delta" }>;
 type PartEnd = Extract<TurnEvent, { type: "part-end" }>;
 
 /**
- * Turns what a model does into a response, and tells each change of it as an event. A request without `stream` takes the
- * same way and drops the events, so that both end in the same object.
+ * Converts the events of a turn into a response, and reports each change as an event of the stream. A request without
+ * `stream` runs the same code and drops the events, so both end with the same object.
  */
 export class ResponseWriter {
   readonly #clock: () => Date;
@@ -44,12 +44,12 @@ export class ResponseWriter {
     };
   }
 
-  /** The response as far as it is; not changed afterwards. */
+  /** The response so far. The returned object does not change afterwards. */
   get response(): ResponseObject {
     return this.#response;
   }
 
-  /** What it adds to the conversation. */
+  /** The items that the response adds to the conversation. */
   get output(): readonly ConversationItem[] {
     return this.#output;
   }
@@ -78,7 +78,7 @@ export class ResponseWriter {
     }
   }
 
-  /** For an engine that fails after the stream began: what was written stays, the item under way is cut. */
+  /** Handles an engine failure after the stream began: the written text stays, and the item in progress is cut. */
   failed(error: unknown): StreamEvent[] {
     const closing = this.#open?.announced ? this.#close(this.#open, false) : [];
     this.#response = { ...this.#response, status: "failed", error: failureOf(error), output: this.#items() };
@@ -95,7 +95,7 @@ export class ResponseWriter {
       tokens: new SpelledTokens(this.#response.top_logprobs),
       announced: false,
     };
-    // A reasoning is worth an item only when it says something, which the first delta tells.
+    // A reasoning becomes an item only if it has text, so the first delta announces it.
     return start.kind === "reasoning" ? [] : this.#announce(this.#open);
   }
 

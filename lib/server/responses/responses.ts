@@ -24,7 +24,7 @@ import { ResponseWriter } from "./response-writer.js";
 import { existing, retrieval } from "./retrieval.js";
 import { dropOldestTurns, isTooLong, withinContext } from "./truncation.js";
 
-/** Registers `/v1/responses` and the endpoints of what it stores. */
+/** Registers `/v1/responses` and the endpoints of stored responses. */
 export function responses(app: FastifyInstance, context: ServerContext): void {
   const endpoint = new ResponsesEndpoint(context);
   app.post<{ Body: ResponseBody }>("/v1/responses", checkedBody(responseCheck, context), (request, reply) =>
@@ -33,14 +33,14 @@ export function responses(app: FastifyInstance, context: ServerContext): void {
   retrieval(app);
 }
 
-/** The conversation that a request goes on with. */
+/** The conversation that a request continues. */
 interface Conversation {
   tenant: Tenant;
   items: ConversationItem[];
   date: string;
 }
 
-/** A conversation of so many items loses one turn at first, one of twice as many two. */
+/** Divisor for the first attempt at dropping turns: up to this many items lose one turn, twice as many lose two. */
 const manyItems = 512;
 
 class ResponsesEndpoint {
@@ -88,7 +88,7 @@ class ResponsesEndpoint {
     return { tenant, items, date: previous?.date ?? this.#context.clock().toISOString().slice(0, 10) };
   }
 
-  /** A request that cannot run fails here, while there is still a status to fail with. */
+  /** A request that cannot run fails here, while the HTTP status can still report it. */
   async #start(
     request: ReadRequest,
     { tenant, items, date }: Conversation,
@@ -98,8 +98,8 @@ class ResponsesEndpoint {
     const { truncation } = request.settings;
     let read = withinContext(items, this.#context.contextLength, truncation);
     const breather = new Breather();
-    // Twice as many each time, or a conversation of many small turns would be rendered once for each of them; of very many
-    // more at first, for each rendering takes its time.
+    // The number doubles each time: otherwise a conversation of many small turns would be rendered once for each of
+    // them. A very long conversation starts with more, because each rendering takes time.
     for (let drop = Math.ceil(read.length / manyItems); ; drop *= 2) {
       try {
         const messages = read.flatMap(({ message }) => (message === null ? [] : [message]));
@@ -115,7 +115,7 @@ class ResponsesEndpoint {
     }
   }
 
-  /** Stored before the client hears of the end, so that its next request finds it. */
+  /** Stores the response before the client sees its end, so that the client's next request finds it. */
   #accept(writer: ResponseWriter, event: TurnEvent, { tenant, items, date }: Conversation): StreamEvent[] {
     const told = writer.accept(event);
     if (writer.ended && writer.response.store) {
@@ -126,7 +126,7 @@ class ResponsesEndpoint {
     return told;
   }
 
-  /** All that a client of a stream hears. Once it has begun, a failure is an event like any other. */
+  /** Yields all events of a stream. After the stream has begun, a failure is an event, too. */
   async *#told(
     events: AsyncIterable<TurnEvent>,
     writer: ResponseWriter,

@@ -8,7 +8,7 @@ import type { ResponseStore, StoredResponse } from "./store.js";
 type Query = Record<string, unknown>;
 type ById = { Params: { id: string }; Querystring: Query };
 
-/** The endpoints of stored responses, to each tenant its own. One that is still being written is not there yet. */
+/** The endpoints of stored responses. Each tenant sees only its own. A response in progress is not stored yet. */
 export function retrieval(app: FastifyInstance): void {
   app.get<ById>("/v1/responses/:id", (request, reply) => {
     if (request.query.stream === "true") {
@@ -23,7 +23,7 @@ export function retrieval(app: FastifyInstance): void {
     reply.send({ id, object: "response", deleted: true });
   });
 
-  // As at OpenAI, only what runs in the background can be cancelled: any other client hangs up.
+  // As in OpenAI's API, only background responses can be cancelled. Other clients close the connection.
   app.post<ById>("/v1/responses/:id/cancel", (request) => {
     existing(tenantOf(request).responses, request.params.id);
     throw new ApiError(400, "Only background responses can be cancelled; close the connection of a running one.", {
@@ -54,7 +54,7 @@ function notFound(id: string, param: string | null = null): ApiError {
   return new ApiError(404, `Response with id '${id}' not found.`, { code: "response_not_found", param });
 }
 
-/** One page of a list, newest first unless asked for otherwise, as OpenAI's cursors have it. */
+/** One page of a list, with OpenAI's cursors. The default order is newest first. */
 function page<T extends { id: string }>(items: readonly T[], query: Query): object {
   const { order = "desc", after } = query;
   const limit = limitOf(query.limit);

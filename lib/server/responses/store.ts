@@ -4,23 +4,27 @@ import type { ResponseObject } from "./objects.js";
 
 export interface StoredResponse {
   readonly response: ResponseObject;
-  /** All that it was an answer to, the conversation before included: it stays whole when an earlier response goes. */
+  /** All earlier items, including the previous conversation: it stays whole when an earlier response is deleted. */
   readonly context: readonly ConversationItem[];
   readonly output: readonly ConversationItem[];
-  /** Day of the conversation's first turn: the system message keeps it, and so the cached prefix outlives midnight. */
+  /**
+   * Day of the conversation's first turn. The system message keeps it, so the cached prefix stays valid after midnight.
+   */
   readonly date: string;
 }
 
-/** Of all tenants together; over it, the one that holds most gives up what it used least recently. */
+/**
+ * Limits for all tenants together. Over a limit, the tenant that holds most loses its least recently used responses.
+ */
 export interface StoreLimits {
-  /** Default 10,000; 0 turns the store off. */
+  /** Maximum responses. Default 10,000; 0 turns the store off. */
   responses?: number;
   /**
-   * Of JSON text, and of memory for log probabilities; every response counted with its whole conversation, though they
-   * share it. Default 256 MiB.
+   * Maximum bytes of JSON text, plus the memory of log probabilities. Every response counts with its whole
+   * conversation, although they share it. Default 256 MiB.
    */
   bytes?: number;
-  /** How long a response is kept after its last use. Default one day. */
+  /** Milliseconds for which a response is kept after its last use. Default one day. */
   idleMs?: number;
 }
 
@@ -29,12 +33,12 @@ interface Entry {
   usedAt: number;
 }
 
-/** What an item takes beside its JSON text, roughly: its message, the objects, its places in lists. */
+/** Approximate bytes of an item beside its JSON text: its message, the objects, its places in lists. */
 const itemOverhead = 512;
 
-/** Finished responses in memory, of all tenants of a server. */
+/** Finished responses in memory, for all tenants of a server. */
 export class ResponseStores {
-  /** False: nothing is kept. */
+  /** False: nothing is stored. */
   readonly isOn: boolean;
   readonly #bound: SharedBound;
   readonly #clock: () => Date;
@@ -50,7 +54,7 @@ export class ResponseStores {
     this.isOn = responses > 0;
   }
 
-  /** How many there are. */
+  /** Number of stored responses. */
   get size(): number {
     return this.#bound.held.entries;
   }
@@ -59,7 +63,7 @@ export class ResponseStores {
     return this.#bound.held.size;
   }
 
-  /** The store of one more tenant. */
+  /** Opens a store for one more tenant. */
   open(): ResponseStore {
     const store = new ResponseStore(this, this.#bound);
     this.#open.add(store);
@@ -70,7 +74,7 @@ export class ResponseStores {
     this.#open.delete(store);
   }
 
-  /** Whoever uses a store: what nobody asked for any more goes from all of them. Returns what time it is. */
+  /** Deletes expired responses from all stores, at each use of any of them. Returns the current time. */
   expire(): number {
     const now = this.#clock().getTime();
     if (now === this.#expired) return now; // a request may look for many items
@@ -80,11 +84,14 @@ export class ResponseStores {
   }
 }
 
-/** Those of one tenant. */
+/** The stored responses of one tenant. */
 export class ResponseStore {
   readonly #stores: ResponseStores;
   readonly #entries: BoundedCache<Entry>;
-  /** Items that have an id of our making, and in how many responses each is: a walk for them would hold up everybody. */
+  /**
+   * Items whose id the server made, and the number of responses that contain each. Searching all responses would be
+   * slow.
+   */
   readonly #issued = new Map<string, { item: ConversationItem; responses: number }>();
 
   constructor(stores: ResponseStores, bound: SharedBound) {
@@ -104,7 +111,7 @@ export class ResponseStore {
     return entry.stored;
   }
 
-  /** @returns false when there is no room for it */
+  /** @returns false when the store has no room for it */
   put(stored: StoredResponse): boolean {
     const usedAt = this.#stores.expire();
     return this.#entries.set(stored.response.id, { stored, usedAt }, bytesOf(stored));
@@ -115,13 +122,13 @@ export class ResponseStore {
     return this.#entries.delete(id);
   }
 
-  /** An item of whichever response, but for those that a client named itself. */
+  /** Finds an item of any stored response by its id, unless the client chose that id. */
   issuedItem(id: string): ConversationItem | undefined {
     this.#stores.expire();
     return this.#issued.get(id)?.item;
   }
 
-  /** What was last used before `time`. */
+  /** Deletes the responses that were last used before `time`. */
   forgetUnused(time: number): void {
     for (
       let { oldest } = this.#entries;
@@ -132,7 +139,7 @@ export class ResponseStore {
     }
   }
 
-  /** Forgets all, and keeps nothing from now on. */
+  /** Deletes everything, and stores nothing from now on. */
   close(): void {
     this.#entries.close();
     this.#stores.closed(this);

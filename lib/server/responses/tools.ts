@@ -6,15 +6,15 @@ import type { DeclaredFunction } from "../turn/turn.js";
 /** The tools of a response. */
 export interface ReadTools {
   functions: DeclaredFunction[];
-  /** The functions as they were declared, for the response to repeat. */
+  /** The functions as they were declared; the response repeats them. */
   declared: unknown[];
-  /** Tools that this server has no backend for, one of each type. */
+  /** Warnings for tools that this server cannot run, one for each type. */
   ignored: Warning[];
 }
 
 /**
- * Functions are the client's own. Tools of other types run at OpenAI. Agents declare them whether or not they are there, so
- * they are left out instead of refused.
+ * Reads the client's functions. Tools of other types run on OpenAI's servers. Agents declare them in any case, so they
+ * are ignored instead of refused.
  *
  * @throws ApiError that names the field
  */

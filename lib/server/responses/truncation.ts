@@ -14,7 +14,7 @@ export function isTooLong(error: unknown): boolean {
   return error instanceof ApiError && error.code === "context_length_exceeded";
 }
 
-/** What the model always reads, each a message. */
+/** Item types that the model always reads, each as one message. */
 const readTypes: ReadonlySet<unknown> = new Set([
   "function_call",
   "function_call_output",
@@ -23,10 +23,10 @@ const readTypes: ReadonlySet<unknown> = new Set([
 ]);
 
 /**
- * Before the items of an input are read, one by one: those of the oldest turns that no context of this length reaches, which
- * are not worth reading, become undefined.
+ * Replaces items of the oldest turns by undefined before the items are read, if a context of this length cannot reach
+ * them.
  *
- * @throws ApiError where nothing may be dropped
+ * @throws ApiError when it must not drop turns
  */
 export function passOutOfReach(input: unknown[], contextLength: number, truncation: unknown): void {
   const items = input as ({ role?: unknown; type?: unknown } | null)[];
@@ -46,9 +46,9 @@ export function passOutOfReach(input: unknown[], contextLength: number, truncati
 }
 
 /**
- * The same before anything is rendered: what more turns there are than the context has room for is dropped, where it may.
+ * Drops the oldest turns before anything is rendered, when the context cannot hold that many turns.
  *
- * @throws ApiError where it may not
+ * @throws ApiError when it must not drop turns
  */
 export function withinContext(
   items: readonly ConversationItem[],
@@ -64,8 +64,8 @@ export function withinContext(
 }
 
 /**
- * The conversation without its oldest turns, each from one user message to the next; what stands before the first, its
- * instructions, stays, and so does the last. null when there is no other.
+ * Returns the conversation without its oldest turns; a turn reaches from one user message to the next. The instructions
+ * before the first turn stay, and so does the last turn. Returns null when there is only one turn.
  */
 export function dropOldestTurns(items: readonly ConversationItem[], count: number): ConversationItem[] | null {
   const starts = items.flatMap(({ message }, index) => (message?.role === "user" ? [index] : []));

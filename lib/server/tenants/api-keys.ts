@@ -6,43 +6,43 @@ import { ApiError } from "../http/errors.js";
 const digestOf = (key: string) => createHash("sha256").update(key).digest();
 const nameOf = (digest: Buffer) => `key ${digest.toString("hex")}`;
 
-/** What a header can hold beside "Bearer ": printable ASCII without blanks, and not without end. */
+/** Keys that can follow "Bearer " in a header: printable ASCII without blanks, of limited length. */
 const sendable = /^[!-~]{1,4096}$/;
 const howSendable = "a key is 1 to 4096 printable ASCII characters without blanks";
 
-/** The key that a header has. */
+/** Returns the key of an Authorization header. */
 export function bearerKey(authorization: string | undefined): string | null {
   return /^Bearer +(\S+) *$/i.exec(authorization ?? "")?.[1] ?? null;
 }
 
-/** The keys that let a client in. Only their digests are kept. */
+/** The keys that admit a client. Only their digests are stored. */
 export class ApiKeys {
   readonly #source: readonly string[] | { file: string };
   #digests: Buffer[] = [];
 
   /**
-   * @throws GptOssError INVALID_ARGUMENT when the file cannot be read or holds no key, and for a key that no client could
-   *   send, by its line or index.
+   * @throws GptOssError INVALID_ARGUMENT when the file cannot be read or has no key. Also for a key that a client could
+   *   not send; the error names its line or index.
    */
   constructor(source: readonly string[] | { file: string }) {
     this.#source = source;
     this.reload();
   }
 
-  /** Reads the file again; the keys stay as they are when that fails. Returns how many there are. */
+  /** Reads the file again and returns the number of keys. On failure the keys stay unchanged. */
   reload(): number {
     const keys = "file" in this.#source ? keysOf(this.#source.file) : checked(this.#source);
     this.#digests = keys.map(digestOf);
     return keys.length;
   }
 
-  /** Of each key, as `identify` tells it. */
+  /** The name of each key, as `identify` returns it. */
   get names(): ReadonlySet<string> {
     return new Set(this.#digests.map(nameOf));
   }
 
   /**
-   * Who asks, as a name that gives nothing of the key away; null: a key that is not known.
+   * Returns the client's name, which reveals nothing about its key; null: the key is unknown.
    *
    * @throws ApiError 401 without a key.
    */
@@ -54,7 +54,7 @@ export class ApiKeys {
       });
     }
     const digest = digestOf(key);
-    // Every key is compared, each in constant time: how long it takes tells nothing.
+    // Compares every key, each in constant time, so that the duration reveals nothing.
     let known = false;
     for (const candidate of this.#digests) known = timingSafeEqual(candidate, digest) || known;
     return known ? nameOf(digest) : null;
@@ -70,7 +70,7 @@ function checked(keys: readonly string[]): readonly string[] {
 
 const ofFile = "apiKeys.file";
 
-/** One key per line; empty lines and those that begin with # do not count. Errors name a line, and nothing of it. */
+/** Reads one key per line, without empty lines and lines that begin with #. Errors name a line, but not its content. */
 function keysOf(file: string): string[] {
   let text: string;
   try {

@@ -1,8 +1,8 @@
 import { isIP, isIPv6 } from "node:net";
 
 /**
- * An address as a proxy may tell it, without a port. "unknown" for what is none: a connection that is gone, or text that a
- * client made up where it could pass the proxy by.
+ * Returns an address from a proxy without its port. Returns "unknown" for other text: the connection is gone, or a
+ * client that bypassed the proxy invented the text.
  */
 export function plainAddress(told: string | undefined): string {
   const [, bracketed, dotted] = /^(?:\[([^\]]+)\]|([\d.]+))(?::\d+)?$/.exec(told ?? "") ?? [];
@@ -11,8 +11,8 @@ export function plainAddress(told: string | undefined): string {
 }
 
 /**
- * What counts as one client without a key: an IPv4 address, or the /64 network of an IPv6 address, for whoever has one
- * address of it has them all.
+ * The identity of a client without a key: an IPv4 address, or the /64 network of an IPv6 address. A client with one
+ * address of such a network usually has all of them.
  */
 export function clientAddress(told: string | undefined): string {
   const address = plainAddress(told);
@@ -22,7 +22,7 @@ export function clientAddress(told: string | undefined): string {
   const [head = "", tail = ""] = address.split("%", 1)[0]!.split("::", 2);
   const groups = (text: string) => (text === "" ? [] : text.split(":"));
   const [first, last] = [groups(head), groups(tail)];
-  // An IPv4 address at the end takes the place of two groups.
+  // An IPv4 address at the end stands for two groups.
   const written = first.length + last.length + (address.includes(".") ? 1 : 0);
   const zeros = Array<string>(Math.max(0, 8 - written)).fill("0");
   const network = [...first, ...zeros, ...last].slice(0, 4);

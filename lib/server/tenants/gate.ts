@@ -6,9 +6,9 @@ import { setTenant } from "./tenant.js";
 import { Tenants } from "./tenants.js";
 import { WrongKeys } from "./wrong-keys.js";
 
-/** Tells whom a request comes from, and lets nobody in who lacks a key where there are keys. */
+/** Finds the tenant of a request, and refuses requests without a valid key where there are keys. */
 export class Gate {
-  /** Null: everybody may ask. */
+  /** Null: no key is needed. */
   readonly #keys: ApiKeys | null;
   readonly #wrong: WrongKeys;
   readonly #tenants: Tenants;
@@ -24,9 +24,9 @@ export class Gate {
   }
 
   /**
-   * Gives the request its tenant. Returns the name of whom limits count: a key, or an address where there are none.
+   * Gives the request its tenant. Returns the name for limits: a key's name, or an address where there are no keys.
    *
-   * @throws ApiError 401, or 429 where too many wrong keys came from
+   * @throws ApiError 401, or 429 after too many wrong keys from one address
    */
   admit(request: FastifyRequest): string {
     const key = this.identify(request);
@@ -34,19 +34,19 @@ export class Gate {
     return key ?? clientAddress(request.ip);
   }
 
-  /** The name of the key; null where there are none. @throws as `admit` does */
+  /** Returns the name of the key; null where there are no keys. @throws as `admit` does */
   identify({ headers, ip }: FastifyRequest): string | null {
     if (this.#keys === null) return null;
     const name = this.#keys.identify(headers.authorization);
-    // A right key is never kept out for wrong ones: others may sit behind the same proxy.
+    // A valid key is never refused for wrong ones: several clients may share one proxy.
     if (name === null) throw this.#wrong.refusal(clientAddress(ip));
     return name;
   }
 
   /**
-   * Reads the file of keys again; a key that is gone takes with it what it owned. Returns how many there are.
+   * Reads the key file again and returns the number of keys. A removed key loses everything that it owned.
    *
-   * @throws GptOssError INVALID_ARGUMENT when it is not usable; all stays as it is then
+   * @throws GptOssError INVALID_ARGUMENT when the file is not usable; everything stays unchanged then
    */
   reload(): number {
     if (this.#keys === null) return 0;

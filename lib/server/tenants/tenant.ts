@@ -6,35 +6,35 @@ import { GptOssError } from "../../errors.js";
 import type { ConversationRenderer } from "../../harmony/conversation-renderer.js";
 import type { ResponseStore } from "../responses/store.js";
 
-/** What a tenant's requests leave behind. */
+/** The data that a tenant's requests leave behind. */
 export interface Belongings extends TurnMemory {
-  /** Finished responses, for `previous_response_id` and the endpoints of them. */
+  /** Finished responses, for `previous_response_id` and the endpoints of stored responses. */
   responses: ResponseStore;
   reasoning: ReasoningMemory;
 }
 
-/** Whom requests come from: who has one key, or everybody where there are none. Another tenant sees nothing of its own. */
+/** The owner of one key, or all clients where there are no keys. A tenant's data is invisible to other tenants. */
 export class Tenant implements Belongings {
   readonly responses: ResponseStore;
   readonly reasoning: ReasoningMemory;
   readonly renderer: ConversationRenderer;
   readonly #secret: string | null;
 
-  /** @param sharesPrefixes the prefix cache knows it from nobody */
+  /** @param sharesPrefixes whether it shares the prefix cache with other tenants */
   constructor({ responses, reasoning, renderer }: Belongings, sharesPrefixes: boolean) {
     this.responses = responses;
     this.reasoning = reasoning;
     this.renderer = renderer;
-    // By chance, not of the key: what was computed for a key that was taken away is for nobody.
+    // Random, not derived from the key: a new tenant cannot reach the cache of a removed key.
     this.#secret = sharesPrefixes ? null : randomBytes(32).toString("base64");
   }
 
-  /** Within which the prefix cache knows what came before; `own`: the salt that a request names itself. */
+  /** The salt that separates prefixes in the cache; `own`: the salt that the request itself names. */
   cacheSalt(own = ""): string {
     return this.#secret === null ? own : hash("sha256", this.#secret + own, "base64");
   }
 
-  /** Forgets all; requests that still run leave nothing behind. */
+  /** Deletes everything. Requests that still run leave nothing behind. */
   close(): void {
     this.responses.close();
     this.reasoning.close();
@@ -44,12 +44,12 @@ export class Tenant implements Belongings {
 
 const tenants = new WeakMap<FastifyRequest, Tenant>();
 
-/** Once, by who lets requests in. */
+/** Sets the tenant once, when a request is admitted. */
 export function setTenant(request: FastifyRequest, tenant: Tenant): void {
   tenants.set(request, tenant);
 }
 
-/** Whom a request comes from. @throws GptOssError INTERNAL for one that nobody has let in */
+/** Returns the tenant of a request. @throws GptOssError INTERNAL for a request that was not admitted */
 export function tenantOf(request: FastifyRequest): Tenant {
   const tenant = tenants.get(request);
   if (tenant === undefined) throw new GptOssError("INTERNAL", "A request was not asked whom it comes from");

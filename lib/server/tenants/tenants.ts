@@ -8,13 +8,13 @@ export interface TenantsOptions {
   clock?: () => Date;
   /** Tenants share the prefix cache. Default false. */
   sharePrefixes?: boolean;
-  /** Of stored responses. */
+  /** Limits of stored responses. */
   store?: StoreLimits;
 }
 
-/** All tenants of one server, and the bounds of what they own together. */
+/** All tenants of one server, and the common limits of their data. */
 export class Tenants {
-  /** Of a server that asks for no key. It needs no salt: nobody is apart from it. */
+  /** The tenant of a server without keys. It needs no salt, because there is no other tenant. */
   readonly everybody: Tenant;
   readonly #sharePrefixes: boolean;
   readonly #stores: ResponseStores;
@@ -28,7 +28,7 @@ export class Tenants {
     this.everybody = this.#create(true);
   }
 
-  /** Who has the key of this name. */
+  /** Returns the tenant with the key of this name. */
   of(name: string): Tenant {
     let tenant = this.#ofKeys.get(name);
     if (tenant === undefined) {
@@ -38,7 +38,7 @@ export class Tenants {
     return tenant;
   }
 
-  /** Those whose key has another name are gone, and what they own with them. */
+  /** Closes the tenants whose key is not among these names, and deletes their data. */
   keepOnly(names: ReadonlySet<string>): void {
     for (const [name, tenant] of this.#ofKeys) {
       if (names.has(name)) continue;

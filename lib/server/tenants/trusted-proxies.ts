@@ -1,15 +1,18 @@
 import { BlockList, isIP } from "node:net";
 import { invalidArgument } from "../../errors.js";
 
-/** Whether the word of an address counts for who called it; `hop`: 0 is the connection's own, 1 the one before, and so on. */
+/**
+ * Whether the address may name its caller in `x-forwarded-for`; `hop`: 0 is the connection's peer, 1 the one before it,
+ * and so on.
+ */
 export type IsTrusted = (address: string | undefined, hop: number) => boolean;
 
 /** More proxies in a row are a mistake. */
 const mostHops = 16;
 
 /**
- * What `trustProxy` means. A number counts the proxies in front, each of which adds to `x-forwarded-for` whom it was called
- * by; addresses and networks are those of proxies. `true` is one proxy, false none. A text is what the command line has.
+ * Reads `trustProxy`. A number counts the proxies in front; each adds its caller's address to `x-forwarded-for`. A list
+ * holds the proxies' addresses and networks. `true` is one proxy, false none. The command line passes a text.
  *
  * @throws GptOssError INVALID_ARGUMENT
  */

@@ -1,22 +1,22 @@
 import { ApiError } from "../http/errors.js";
 
-/** Wrong keys of one address that are answered with 401 in a minute; further ones get 429. */
+/** Wrong keys per minute and address that get 401; further ones get 429. */
 const mostPerMinute = 30;
-/** Addresses that are remembered: those that were wrong last. */
+/** Maximum number of stored addresses: those with the latest wrong keys. */
 const mostAddresses = 4096;
 const minute = 60_000;
 
 /** Counts the wrong keys that each address sends. */
 export class WrongKeys {
   readonly #now: () => number;
-  /** The first wrong key of a minute, and how many there were since; in the order of the last one. */
+  /** The time of the first wrong key of a minute, and the count since then, ordered by the latest wrong key. */
   readonly #addresses = new Map<string, { since: number; count: number }>();
 
   constructor(clock: () => Date) {
     this.#now = () => clock().getTime();
   }
 
-  /** What a client is told who has sent a wrong key. */
+  /** The error for a client that sent a wrong key. */
   refusal(address: string): ApiError {
     const now = this.#now();
     const { since, count } = this.#count(address, now);
@@ -27,7 +27,7 @@ export class WrongKeys {
     });
   }
 
-  /** Addresses that are remembered. */
+  /** Number of stored addresses. */
   get size(): number {
     return this.#addresses.size;
   }
@@ -35,7 +35,7 @@ export class WrongKeys {
   #count(address: string, now: number): { since: number; count: number } {
     const known = this.#addresses.get(address);
     this.#addresses.delete(address);
-    // A clock that was set back begins a new minute.
+    // If the clock was set back, a new minute begins.
     const isOver = known === undefined || now >= known.since + minute || now < known.since;
     const counted = isOver ? { since: now, count: 1 } : { since: known.since, count: known.count + 1 };
     this.#addresses.set(address, counted);

@@ -30,10 +30,13 @@ export const detokenizeSchema = {
   properties: { model: conversationSchema.properties.model, tokens: { type: "array" } },
 };
 
-/** Of a request or an answer: more may be counted than a context holds, eight times the model's. */
+/**
+ * Maximum tokens of a request or an answer. It is eight times the model's context, because counting longer texts is
+ * allowed.
+ */
 export const mostTokens = 2 ** 20;
 
-/** Of a text, asked or answered; as JSON text, in which a character may take six. */
+/** Maximum characters of a text in a request or an answer; in JSON, a character may take six. */
 export const mostCharacters = 2 ** 24;
 
 export function refuseLongText({ prompt = "" }: TokenizeBody): void {

@@ -17,7 +17,7 @@ import { type Tenant, tenantOf } from "../tenants/tenant.js";
 import { renderTurn } from "../turn/prompt.js";
 import { mostCharacters, mostTokens, type TokenizeBody } from "./request.js";
 
-/** `<|start|>assistant`, which asks the model to go on. */
+/** Tokens of `<|start|>assistant`, which asks the model to continue. */
 const generationPrompt = 2;
 
 /** POST /tokenize and /detokenize. */
@@ -48,15 +48,15 @@ export async function tokenize(app: FastifyInstance, context: ServerContext): Pr
   );
 }
 
-/** Of each token by itself. */
+/** Yields the text of each token. */
 function* textsOf(tokens: Uint32Array): Generator<string, void, undefined> {
   for (const id of tokens) yield tokenText(id) ?? tokenizer.decode([id]);
 }
 
-/** Ids that are decoded before others have a turn. */
+/** Number of ids to decode before the event loop gets a turn. */
 const sliceOfIds = 8192;
 
-/** @throws ApiError when the text is longer than a string can be */
+/** @throws ApiError when the text is longer than the limit */
 async function decoded(ids: Uint32Array): Promise<string> {
   const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
   const breather = new Breather();

@@ -4,7 +4,7 @@ import type { Message } from "../../harmony/message.js";
 import type { FunctionTool } from "../../harmony/tools.js";
 import type { DeclaredFunction, TurnRequest } from "./turn.js";
 
-/** What of a request the model is to read, and who no longer waits for it. */
+/** The parts of a request that its prompt depends on, and the signal that cancels the rendering. */
 export type PromptRequest = Partial<Pick<TurnRequest, "signal">> &
   Pick<
     TurnRequest,
@@ -21,7 +21,7 @@ export type PromptRequest = Partial<Pick<TurnRequest, "signal">> &
   >;
 
 /**
- * The prompt of a request. Tools are left out when none may be called, and messages that say nothing.
+ * Renders the prompt of a request. Leaves out tools if none may be called, and empty messages.
  *
  * @throws GptOssError INVALID_ARGUMENT that names the message and field, CONTEXT_OVERFLOW; the reason of an abort
  */
@@ -54,7 +54,10 @@ function functionTool({ name, description, parameters, strict }: DeclaredFunctio
   };
 }
 
-/** Empty instructions would make an empty developer message; an answer that was cut off early comes back as nothing. */
+/**
+ * Empty instructions would make an empty developer message. A client sends an answer that was cut off early as empty
+ * text.
+ */
 function saysNothing(message: ChatMessage): boolean {
   if ("channel" in message || "recipient" in message) return false;
   const { role, content } = message;

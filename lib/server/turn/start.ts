@@ -8,11 +8,12 @@ import { renderTurn } from "./prompt.js";
 import type { Relaxed, Turn, TurnRequest } from "./turn.js";
 
 /**
- * Asks the engine for one turn of the assistant. A request whose text is long has its place in the engine's queue once that
- * is encoded, and holds nobody up until then.
+ * Asks the engine for one turn of the assistant. A request with a long text enters the engine's queue after its
+ * encoding, and does not delay other requests until then.
  *
- * @throws ApiError that names the field for what is refused or does not fit, GptOssError QUEUE_FULL or CLOSED, and the
- *   signal's reason, while there is still a status to tell it with; what happens later arrives through the Turn.
+ * @throws ApiError that names the field, when the engine refuses the request or it does not fit.
+ * @throws GptOssError QUEUE_FULL or CLOSED; the signal's reason. All of them while the HTTP status can still report
+ *   them: later failures arrive through the Turn.
  */
 export async function startTurn(engine: Engine, request: TurnRequest): Promise<Turn> {
   return withFieldNames(request, async () => {
@@ -37,14 +38,14 @@ function relaxedOf({ tool, reason }: RelaxedSchema, { tools, format }: TurnReque
   return { param: asked?.at ?? "tools", message: reason };
 }
 
-/** What was asked for expressly must fit; what is not asked for is as much as fits. */
+/** Refuses an explicit maximum that does not fit. Without one, the answer may fill the rest of the context. */
 export function refuseOverflow(
   prompt: number,
   maxTokens: number | undefined,
   contextLength: number,
   maxTokensName: string,
 ): void {
-  // A prompt that does not fit by itself is refused by the engine.
+  // The engine refuses a prompt that does not fit by itself.
   if (maxTokens === undefined || prompt >= contextLength || prompt + maxTokens <= contextLength) return;
   throw new ApiError(
     400,
@@ -107,7 +108,7 @@ class ServedTurn implements Turn {
   }
 }
 
-/** Pieces of one part that are there together become one. */
+/** Joins waiting pieces of the same part into one. */
 function merged(events: readonly TurnEvent[]): TurnEvent[] {
   const out: TurnEvent[] = [];
   for (const event of events) {

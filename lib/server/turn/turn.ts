@@ -6,86 +6,87 @@ import type { SamplingOptions } from "../../generation/sampling.js";
 import type { Ticket } from "../limits/limits.js";
 import type { Tenant } from "../tenants/tenant.js";
 
-/** A function that the model may call, as both APIs declare it. */
+/** A function that the model may call, with the fields of both APIs. */
 export interface DeclaredFunction {
   name: string;
   description?: string | null;
-  /** JSON schema of the arguments; null or absent: any. */
+  /** JSON schema of the arguments; null or absent: any arguments. */
   parameters?: Record<string, unknown> | null;
-  /** Parameters that cannot be compiled are refused; else they are only described to the model. */
+  /** True: parameters that cannot be compiled are refused. Otherwise they are only described to the model. */
   strict?: boolean | null;
-  /** Where in the request its parameters stand. */
+  /** The place of its parameters in the request. */
   at: string;
 }
 
-/** What the text of an answer must be, as a request asks for it. */
+/** The format that a request asks of the answer's text. */
 export type AskedFormat = DescribedFormat & {
-  /** As that of a function. */
+  /** As in `DeclaredFunction`. */
   strict?: boolean;
-  /** Where in the request it stands. */
+  /** The place of the format in the request. */
   at: string;
 };
 
-/** One turn of the assistant, whichever endpoint asked for it. */
+/** One turn of the assistant, for any endpoint. */
 export interface TurnRequest {
-  /** Whom it comes from: what it leaves behind is theirs. */
+  /** The owner of the request, and of the data that it leaves behind. */
   tenant: Tenant;
-  /** The conversation; `instructions` and leading system messages become the developer message. */
+  /** The conversation. `instructions` and leading system messages become the developer message. */
   messages: readonly ChatMessage[];
   instructions?: string | null;
   tools: readonly DeclaredFunction[];
   toolChoice: ToolChoice;
-  /** Format of the final message: enforced, and described to the model. */
+  /** Format of the final message: it is enforced, and described to the model. */
   format: AskedFormat | null;
   effort: "low" | "medium" | "high";
-  /** Tokens of analysis after which the channel is closed; 0: no analysis at all; absent: as the model likes. */
+  /** Tokens of analysis after which the channel is closed; 0: no analysis; absent: no limit. */
   analysisTokens?: number;
-  /** YYYY-MM-DD of the system message. */
+  /** Date in the system message, as YYYY-MM-DD. */
   date: string;
   modelIdentity?: string;
   sampling: SamplingOptions;
   logitBias?: Readonly<Record<number, number>>;
-  /** Sampled tokens, reasoning included. Absent: what the context still holds. */
+  /** Maximum sampled tokens, reasoning included. Absent: the rest of the context. */
   maxTokens?: number;
   minTokens?: number;
-  /** Looked for in what the user sees: final message and preamble. */
+  /** Stop strings. They are matched in the visible text: final message and preamble. */
   stop: readonly string[];
   includeStop?: boolean;
   stopTokens?: readonly number[];
   ignoreEos?: boolean;
-  /** Likeliest tokens to tell of each visible token; null: no logprobs. */
+  /** Number of likeliest tokens to report for each visible token; null: no logprobs. */
   topLogprobs: number | null;
-  /** Independent answers. */
+  /** Number of independent answers. */
   n: number;
   priority?: number;
-  /** The request's own; the tenant's is mixed into it. */
+  /** The salt of the request itself; the tenant's salt is added to it. */
   cacheSalt?: string;
   signal: AbortSignal;
-  /** What it holds of its client's limits. Absent: there are none. */
+  /** The request's share of its client's limits. Absent: there are no limits. */
   ticket?: Ticket;
-  /** What the request calls the engine's options, where it does so by other names than chat completions do. */
+  /** The request's names for the engine's options, where they differ from those of chat completions. */
   fieldNames?: FieldNames;
-  /** Where in the request the conversation stands; absent: its messages are `messages`. */
+  /** The field of the request that holds the conversation. Absent: `messages`. */
   conversationAt?: string;
 }
 
-/** A request's names for the engine's options; `prompt` is what the prompt is made from. */
+/** A request's names for the engine's options; `prompt` is the field from which the prompt is made. */
 export type FieldNames = Readonly<Record<string, string>>;
 
-/** A schema that the engine cannot hold the model to, which is described to it all the same. */
+/** A schema that the engine cannot enforce, and only describes to the model. */
 export interface Relaxed {
-  /** Where in the request the schema stands. */
+  /** The place of the schema in the request. */
   param: string;
   message: string;
 }
 
 /**
- * The answer as it is written, choice by choice as they come. Leaving the loop early, or an abort of `signal`, frees the
- * sequences within one step. Never throws because of what the model writes; a failing engine rejects with GptOssError.
+ * The events of an answer while it is written, choice by choice in the order of arrival. Leaving the loop early, or an
+ * abort of `signal`, frees the sequences within one step. Never throws because of the model's text; a failing engine
+ * rejects with GptOssError.
  */
 export interface Turn extends AsyncIterable<TurnEvent> {
   readonly promptTokens: Uint32Array;
   readonly relaxed: readonly Relaxed[];
-  /** Stops and restarts the work on it, for a reader that is behind. */
+  /** Pauses or resumes the generation, for a client that reads too slowly. */
   hold(held: boolean): void;
 }
