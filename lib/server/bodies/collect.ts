@@ -30,7 +30,7 @@ export function collectBody(payload: Readable, announced: number, limit: number)
     };
     const onEnd = () => end(() => resolve(body.length === 0 ? undefined : body));
     const onError = (cause: Error) =>
-      end(() => reject(new ApiError(400, "The body of the request did not come whole", { cause })));
+      end(() => reject(new ApiError(400, "The body of the request is incomplete", { cause })));
     payload.on("data", onData).on("end", onEnd).on("error", onError).resume();
   });
 }

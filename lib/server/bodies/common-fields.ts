@@ -87,7 +87,7 @@ export function logitBiasOf({ logit_bias: bias }: CommonBody, vocab: number): Re
   for (const id of Object.keys(bias ?? {})) {
     if (/^(0|[1-9]\d{0,9})$/.test(id) && Number(id) < vocab) continue;
     const at = /^\d+$/.test(id) ? `logit_bias[${id}]` : `logit_bias.${id}`;
-    throw badRequest(at, `logit_bias has ${JSON.stringify(id)}, which is no token id below ${vocab}`);
+    throw badRequest(at, `logit_bias has ${JSON.stringify(id)}, which is not a token id below ${vocab}`);
   }
   return bias;
 }

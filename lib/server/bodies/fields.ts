@@ -158,7 +158,7 @@ class Walk {
 
   #tooMany(): ApiError {
     const param = pathOf(this.#path);
-    return badRequest(param, `'${param}' has, with the lists before it, more than ${maxListed} elements`);
+    return badRequest(param, `'${param}' and the lists before it have more than ${maxListed} elements together`);
   }
 
   #tooDeep(): ApiError {

@@ -15,7 +15,7 @@ export function readFormat(body: { response_format?: Record<string, unknown> } &
   const asked = readResponseFormat(body.response_format);
   const guided = readGuided(body);
   if (asked !== null && guided !== null) {
-    throw badRequest(guided.at, `${guided.at} and ${asked.at} both ask for a format: only one counts`);
+    throw badRequest(guided.at, `${guided.at} and ${asked.at} both ask for a format: use only one of them`);
   }
   return asked ?? guided;
 }
@@ -97,7 +97,7 @@ function readJsonSchema({ schema, name, description, strict }: Fields, at: strin
 function refuseBeside(format: Fields, name: string, at: string): void {
   if (!isPresent(format[name])) return;
   const type = JSON.stringify(format.type);
-  throw badRequest(`${at}.${name}`, `${at}.${name} has no meaning in a format of type ${type}`, unsupported);
+  throw badRequest(`${at}.${name}`, `${at}.${name} does not apply to a format of type ${type}`, unsupported);
 }
 
 // --- vLLM's own fields ---

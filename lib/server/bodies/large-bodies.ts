@@ -162,7 +162,7 @@ export class LargeBodies {
     worker.on("error", (error: NodeJS.ErrnoException) => {
       if (worker !== this.#worker) return;
       this.#worker = null;
-      const message = "The body takes more memory to read than this server gives to one";
+      const message = "Reading the body takes more memory than this server allows";
       const isLarge = error.code === "ERR_WORKER_OUT_OF_MEMORY";
       this.#settle(
         isLarge

@@ -77,7 +77,7 @@ export function readToolChoice(choice: unknown, tools: readonly DeclaredFunction
   if (choice === "none") return { type: "none" };
   if (choice === "required") {
     if (tools.length > 0) return { type: "required" };
-    throw invalid("tool_choice", "a choice other than required, for 'tools' declares no function,", choice);
+    throw invalid("tool_choice", "none or auto, because 'tools' declares no function,", choice);
   }
   if (!isObject(choice)) throw invalid("tool_choice", "none, auto, required, a function or allowed_tools", choice);
   const nameOf = (tool: unknown, at: string) => readName(tool, at, tools, spelling);

@@ -26,7 +26,7 @@ export function readMessages(messages: readonly Fields[]): ChatMessage[] {
     for (const { id } of read.tool_calls ?? []) if (id !== undefined) callIds.add(id);
     if (read.tool_call_id !== undefined && !callIds.has(read.tool_call_id)) {
       const id = JSON.stringify(read.tool_call_id);
-      throw badRequest(`${at}.tool_call_id`, `${at}.tool_call_id is ${id}, which is no earlier call's id`);
+      throw badRequest(`${at}.tool_call_id`, `${at}.tool_call_id is ${id}, but no earlier call has this id`);
     }
     return read;
   });
@@ -50,7 +50,7 @@ function readMessage(message: Fields, at: string): OpenAIMessage {
     return { role: "tool", content, name };
   }
   const missing = role === "tool" ? "tool_call_id" : "name";
-  throw badRequest(`${at}.${missing}`, `${at}.${missing} is required: it says which call this answers`);
+  throw badRequest(`${at}.${missing}`, `${at}.${missing} is required: it names the call that this message answers`);
 }
 
 function readAssistant(message: Fields, content: string | null, at: string): OpenAIMessage {

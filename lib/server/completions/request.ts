@@ -52,7 +52,7 @@ export function checkCompletion(body: CompletionBody): void {
     throw badRequest("suffix", "suffix is not supported: this model continues a text at its end", unsupported);
   }
   if (body.best_of !== undefined && body.best_of !== (body.n ?? 1)) {
-    throw badRequest("best_of", "best_of can only be what n is", unsupported);
+    throw badRequest("best_of", "best_of must equal n", unsupported);
   }
   if (body.prompt_logprobs !== undefined) {
     throw badRequest("prompt_logprobs", "prompt_logprobs is not supported", unsupported);
@@ -74,7 +74,7 @@ export function askedPrompts({ prompt, n = 1 }: CompletionBody): { prompts: unkn
   const prompts: unknown[] = single ? [prompt] : Array.isArray(prompt) ? prompt : [];
   if (prompts.length === 0) throw badRequest("prompt", "prompt must be a text, token ids, or an array of either");
   if (prompts.length > maxCompletions) {
-    throw badRequest("prompt", `prompt has ${prompts.length} entries of at most ${maxCompletions}`);
+    throw badRequest("prompt", `prompt has ${prompts.length} entries; at most ${maxCompletions} are allowed`);
   }
   if (prompts.length * n > maxCompletions) {
     throw badRequest("n", `${prompts.length} prompts with n ${n} are more than ${maxCompletions} completions`);
@@ -157,7 +157,7 @@ export function completionOptions(
 ): GenerateOptions {
   const stopTokens = [...endTokens(body, engine), ...(body.stop_token_ids ?? [])];
   if (format !== null && !stopTokens.some((token) => token < engine.info.model.vocab)) {
-    throw badRequest("ignore_eos", "ignore_eos leaves a format no token to end with; stop_token_ids can name one");
+    throw badRequest("ignore_eos", "ignore_eos with a format needs stop_token_ids: no other token can end the answer");
   }
   return {
     ...samplingOf(body),

@@ -21,7 +21,7 @@ export function warn(reply: FastifyReply, log: OnceLog, warnings: readonly Warni
     log.warn(
       message,
       { param: cut(param), reason: cut(message) },
-      "a part of a request has not the effect it asks for",
+      "a part of a request does not have the effect that it asks for",
     );
   }
   reply.header(warningsHeader, headerText(warnings));

@@ -45,7 +45,7 @@ export function trackRequests(
       log(request, reply, status, milliseconds, isCut ? "cut: the client did not read its answer" : undefined);
     });
     if (request.raw.rawHeaders.length / 2 > maxHeaders) {
-      throw new ApiError(431, `A request may have ${maxHeaders} headers`, { code: "too_many_headers" });
+      throw new ApiError(431, `A request may have at most ${maxHeaders} headers`, { code: "too_many_headers" });
     }
   });
 }

@@ -149,5 +149,5 @@ class ResponsesEndpoint {
 
 function unfinished(signal: AbortSignal): unknown {
   if (signal.aborted) return signal.reason;
-  return new GptOssError("INTERNAL", "The turn ended without saying why.");
+  return new GptOssError("INTERNAL", "The turn ended without an end event.");
 }

@@ -94,7 +94,7 @@ function keysOf(file: string): string[] {
     keys.push(key);
   }
   if (keys.length === 0) {
-    throw new GptOssError("INVALID_ARGUMENT", `The file of API keys ${file} holds none`, { field: ofFile });
+    throw new GptOssError("INVALID_ARGUMENT", `The file of API keys ${file} has no keys`, { field: ofFile });
   }
   return keys;
 }

@@ -52,6 +52,6 @@ export function setTenant(request: FastifyRequest, tenant: Tenant): void {
 /** Returns the tenant of a request. @throws GptOssError INTERNAL for a request that was not admitted */
 export function tenantOf(request: FastifyRequest): Tenant {
   const tenant = tenants.get(request);
-  if (tenant === undefined) throw new GptOssError("INTERNAL", "A request was not asked whom it comes from");
+  if (tenant === undefined) throw new GptOssError("INTERNAL", "A request has no tenant: it was not admitted");
   return tenant;
 }

@@ -85,7 +85,7 @@ async function tokensOf(
     if (tokens === null) throw badRequest("prompt", `The prompt has more than ${mostTokens} tokens`);
     return tokens;
   }
-  if (prompt !== undefined) throw badRequest("prompt", "Only one of prompt and messages counts");
+  if (prompt !== undefined) throw badRequest("prompt", "prompt and messages cannot be used together");
   if (body.continue_final_message === true) {
     throw badRequest("continue_final_message", "continue_final_message is not supported", unsupported);
   }

@@ -18,7 +18,7 @@ describe("a model that is not served", () => {
   it("is not found, in the same words", async () => {
     await using server = await scriptedServer([{ tokens: said }]);
     const error = {
-      message: 'The model "gpt-9" does not exist; here is gpt-oss-20b',
+      message: 'The model "gpt-9" does not exist; use gpt-oss-20b',
       type: "not_found_error",
       param: "model",
       code: "model_not_found",
