@@ -12,7 +12,7 @@ import {
 import { beforeAll, describe, expect, it } from "vitest";
 import { packageRoot } from "../lib/package-root.js";
 
-/** Keeps what TypeDoc warns of. */
+/** Collects TypeDoc's warnings. */
 class Warnings extends Logger {
   readonly messages: string[] = [];
   override log(message: string, level: LogLevel): void {

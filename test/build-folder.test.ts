@@ -50,7 +50,7 @@ CMAKE_CACHEFILE_DIR:INTERNAL=${original}/out\nCMAKE_GENERATOR:INTERNAL=Ninja\nCM
     const moved = path.join(folder, "moved");
     renameSync(original, moved);
     expect(why(moved)).toContain("made for");
-    writeFileSync(path.join(copy, "out/CMakeCache.txt"), ""); // cut off
+    writeFileSync(path.join(copy, "out/CMakeCache.txt"), ""); // truncated
     expect(why(copy)).toContain("another folder");
   });
 });
@@ -63,7 +63,7 @@ describe("native/build.mjs", () => {
     cpSync(path.join(packageRoot, part), path.join(copy, part), { recursive: true });
   }
   symlinkSync(path.join(packageRoot, "node_modules"), path.join(copy, "node_modules"));
-  // "help" is a target of every generator: CMake configures, and nothing is compiled
+  // Every generator has a target "help": CMake configures, and compiles nothing.
   const build = () =>
     spawnSync(process.execPath, ["native/build.mjs", "--target", "help"], { cwd: copy, encoding: "utf8" });
 

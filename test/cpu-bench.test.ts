@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, it } from "vitest";
 
-/** `npm run bench:kernels` on a shape that takes it a moment: that every operation has its line, not how fast it is. */
+/** Runs `npm run bench:kernels` on a small shape: every operation has its line. The speed is not checked. */
 const program = [".", "Release"]
   .map((folder) => path.resolve(`.cmake/${process.platform}-${process.arch}`, folder, "oss_cpu_bench"))
   .find(existsSync);

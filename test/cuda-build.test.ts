@@ -4,7 +4,7 @@ import path from "node:path";
 import { describe, expect, it } from "vitest";
 import { addon } from "../lib/binding.js";
 
-/** What the build makes of the CUDA kernels. No GPU is needed; without nvcc it says aloud what was left out. */
+/** The build's results for the CUDA kernels. No GPU is needed; without nvcc it reports what was skipped. */
 const absent = readFileSync(`.cmake/${process.platform}-${process.arch}/cuda-absent.txt`, "utf8");
 const library = path.resolve("build/Release/libgptoss_cuda.so");
 
@@ -27,7 +27,7 @@ function examine(...sources: string[]): Examined {
   return JSON.parse(run.stdout) as Examined;
 }
 
-// A machine without nvcc has one half of these, one with it the other.
+// Without nvcc one half of these tests runs, with it the other half.
 const withCuda: typeof describe = absent ? ((() => undefined) as never) : describe;
 const withoutCuda: typeof describe = absent ? describe : ((() => undefined) as never);
 if (absent) console.warn(`NOT RUN: the CUDA kernels were not compiled: ${absent}`);

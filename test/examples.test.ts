@@ -14,7 +14,7 @@ const limitMilliseconds = 30_000;
 type Program = ChildProcessByStdio<Writable, Readable, Readable>;
 const running = new Set<Program>();
 
-/** A program in a process of its own, which ends with its test. */
+/** Starts a program in a separate process, which ends with its test. */
 function start(args: readonly string[], env: NodeJS.ProcessEnv = {}): Program {
   const program = spawn(process.execPath, args, { cwd: packageRoot, env: { ...process.env, ...env }, stdio: "pipe" });
   running.add(program);
@@ -26,7 +26,7 @@ afterEach(() => {
   for (const program of running) program.kill("SIGKILL");
 });
 
-/** What it prints until it ends by itself, and that it ends without a fault. */
+/** Returns the program's output until it ends by itself, and checks that it ends without an error. */
 async function output(args: readonly string[], input = ""): Promise<string> {
   const program = start(args);
   program.stdin.end(input);
@@ -41,7 +41,7 @@ async function output(args: readonly string[], input = ""): Promise<string> {
 
 const run = (name: string, input?: string) => output([path.join("examples", name)], input);
 
-/** A service that listens, by the address that it prints; `stop` ends it as a supervisor does. */
+/** Starts a service and returns the address that it prints; `stop` ends it as a supervisor does. */
 async function serve(name: string): Promise<{ url: string; stop: () => Promise<void> }> {
   const program = start([path.join("examples", name)], { PORT: "0" });
   const stderr = text(program.stderr);
@@ -152,7 +152,7 @@ describe("an example that serves", { timeout: limitMilliseconds }, () => {
 
   it("fastify-plugin.mjs has OpenAI's API under its prefix, beside its own route", async () => {
     const { url, stop } = await serve("fastify-plugin.mjs");
-    expect(await (await fetch(url)).json()).toMatchObject({ info: { vocab: 201088 } }); // once the engine is there
+    expect(await (await fetch(url)).json()).toMatchObject({ info: { vocab: 201088 } }); // once the engine has loaded
     const body = JSON.stringify({ model: "my-model", messages: [{ role: "user", content: "7 + 8" }], temperature: 0 });
     const headers = { "content-type": "application/json" };
     const answer = await fetch(`${url}/ai/v1/chat/completions`, { method: "POST", headers, body });

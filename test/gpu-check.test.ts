@@ -4,7 +4,10 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, describe, expect, it, vi } from "vitest";
 
-/** What `npm run gpu:check` decides, computes and writes; and its steps on the emulated GPU. No GPU is needed. */
+/**
+ * Tests of the decisions, results and output of `npm run gpu:check`, and of its steps on the emulated GPU. No GPU is
+ * needed.
+ */
 
 interface Model {
   layers: number;
@@ -148,7 +151,7 @@ describe("bytes and operations", () => {
     expect(report.distinctExperts(of20b, 1)).toBeCloseTo(4, 10);
     expect(report.distinctExperts(of20b, 8)).toBeCloseTo(32 * (1 - (7 / 8) ** 8), 10);
     expect(report.distinctExperts(of120b, 1e6)).toBeCloseTo(128, 10);
-    // 12 layers see everything, 12 at most 128 keys; 2 · 8 · 64 values of 2 bytes for each key
+    // 12 layers see all keys, 12 at most 128; 2 · 8 · 64 values of 2 bytes for each key
     const keys = (context: number) => report.stepBytes(of20b, 3, context) - report.stepBytes(of20b, 3, 0);
     expect(keys(1000)).toBeCloseTo(3 * (12 * 1000 + 12 * 128) * 2048, 0);
     expect(keys(100)).toBeCloseTo(3 * 24 * 100 * 2048, 0);
@@ -310,7 +313,7 @@ describe("the floor", () => {
 
 describe("measurements", () => {
   it("the steady rate counts while all streams decode", () => {
-    // both decode between 20 and 50 ms: four tokens of one and two of the other
+    // both decode between 20 and 50 ms: four tokens of the first and two of the second
     expect(
       report.steadyRate([
         [0, 10, 20, 30, 40, 45, 50],
@@ -417,7 +420,7 @@ describe.skipIf(process.platform !== "linux")("what was built before", () => {
   });
 });
 
-// The emulator knows of x86-64 and arm64 on Linux.
+// The emulator supports x86-64 and arm64 on Linux.
 const emulated = process.platform === "linux" && ["x64", "arm64"].includes(process.arch);
 
 (emulated ? it : () => undefined)(
@@ -518,7 +521,7 @@ describe.skipIf(!emulated || !tests)("a rehearsal on the emulated GPU", () => {
   });
 });
 
-// Python packages are needed by no test here: a stand-in for Python hands over a golden model and what the oracle says of it.
+// No test here needs Python packages: a substitute for Python supplies a golden model and the oracle's results.
 describe.skipIf(!existsSync("build/Emulated/libgptoss_cuda.so"))("the oracle step, on the emulated GPU", () => {
   const folder = mkdtempSync(path.join(tmpdir(), "gpt-oss-gpu-check-"));
   afterAll(() => rmSync(folder, { recursive: true }));

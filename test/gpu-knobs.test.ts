@@ -5,7 +5,7 @@ import path from "node:path";
 import { afterAll, describe, expect, it, vi } from "vitest";
 import { isThorough } from "./support/thorough.js";
 
-/** The patches of bench/gpu, and what gpu:check does with them, without a GPU. */
+/** The patches of bench/gpu, and how gpu:check uses them, without a GPU. */
 
 interface Variant {
   name: string;
@@ -82,7 +82,7 @@ describe("the table of knobs", () => {
   });
 });
 
-// The host has planned with the headers as they are; kernels of a variant must find what it promised.
+// The host plans with the unpatched headers, so a variant's kernels must fit that plan.
 describe("the plans of every value on an H200", () => {
   const folder = mkdtempSync(path.join(tmpdir(), "gpt-oss-knobs-"));
   afterAll(() => rmSync(folder, { recursive: true }));
@@ -249,7 +249,7 @@ emulated("on the emulated GPU", () => {
       bad: stages("nothing"),
       good: stages("5"),
       same: read(routeAgain.patch),
-      // The choice before the wait leaves out the last expert: a mistake that nothing else sees.
+      // The routing before the wait leaves out the last expert: only this check can find that fault.
       wrong: `${read(routeAgain.patch)}@@ -1 +1 @@
 -  route(routing, experts, top_k, tokens, logits);
 +  route(routing, experts - 1, top_k, tokens, logits);

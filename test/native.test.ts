@@ -5,8 +5,8 @@ import { describe, expect, it } from "vitest";
 import { isThorough } from "./support/thorough.js";
 
 /**
- * Runs the C++ test executable once and shows each of its cases here. Those that compute much on the emulated GPU take five
- * minutes together: thorough runs have them, and them alone.
+ * Runs the C++ test executable once and lists each of its cases here. The cases that compute much on the emulated GPU
+ * take five minutes together: only thorough runs include them, and those runs skip the others.
  */
 const slow = JSON.parse(readFileSync("test/slow-native-cases.json", "utf8")) as string[];
 const executable = [".", "Release"]
@@ -36,7 +36,7 @@ describe("C++", () => {
     expect(cases.map(({ name }) => name)).toEqual(wanted);
     expect(run.stdout).toMatch(/^\d+ passed, \d+ failed$/m);
     expect(run.signal).toBeNull();
-    // the emulated GPU tells of the faults that its tests cause
+    // the emulated GPU reports the faults that its tests cause
     expect(run.stderr.split("\n").filter((line) => line && !line.startsWith("emulated device: "))).toEqual([]);
   });
 });

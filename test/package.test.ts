@@ -26,7 +26,7 @@ const manifest = read<{ engines: { node: string }; overrides?: object; dependenc
 );
 const semver = createRequire(import.meta.url)("semver") as Semver;
 
-/** Where Node finds `name` from the package in `folder`, as the lock file has it. */
+/** The place where Node finds `name` from the package in `folder`, according to the lock file. */
 function resolve(folder: string, name: string): string | undefined {
   for (let at = folder; ; at = at.slice(0, Math.max(0, at.lastIndexOf("/node_modules/")))) {
     const found = `${at === "" ? "" : `${at}/`}node_modules/${name}`;
@@ -80,7 +80,7 @@ describe("what npm installs with the package", () => {
 
   it("does not rest on overrides, which npm knows only where it installs the checkout", () => {
     expect(manifest.overrides).toBeUndefined();
-    // cookie 2, which a later one brings, cannot be loaded before Node 20.19
+    // newer versions depend on cookie 2, which Node before 20.19 cannot load
     expect(manifest.dependencies["light-my-request"]).toBe("6.6.0");
     expect(resolve("node_modules/fastify", "light-my-request")).toBe("node_modules/light-my-request");
   });

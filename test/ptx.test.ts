@@ -5,8 +5,8 @@ import path from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 
 /**
- * The CUDA kernels as nvcc leaves them, executed on the emulated GPU: those that have code of their own for each
- * architecture on both, the others on sm_90a. `npm run ptx` runs all cases on both, which takes half an hour.
+ * The CUDA kernels compiled by nvcc and executed on the emulated GPU. Kernels with separate code for each architecture
+ * run on both, the others on sm_90a. `npm run ptx` runs all cases on both, which takes half an hour.
  */
 const absent = readFileSync(`.cmake/${process.platform}-${process.arch}/cuda-absent.txt`, "utf8");
 const cases = {

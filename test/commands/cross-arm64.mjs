@@ -2,10 +2,10 @@
 //
 //   node test/commands/cross-arm64.mjs [--without-gpu] [BEGIN_OF_A_NAME ...]      default: all cases
 //
-// --without-gpu: without the emulated GPU, a third of what is to be compiled.
+// --without-gpu: builds without the emulated GPU, which saves a third of the compilation.
 //
-// The last line is "N passed, N failed". Exits 0 when none failed, 1 when some did or the build broke, 2 when a program is
-// missing, so that nothing was run.
+// The last line is "N passed, N failed". Exits 0 when no test failed, 1 when a test or the build failed, 2 when a
+// program is missing, so that no test ran.
 import { spawnSync } from "node:child_process";
 import { availableParallelism } from "node:os";
 import path from "node:path";
@@ -51,7 +51,7 @@ step(
 );
 step("cmake", "--build", out, "--target", "oss_tests", "--parallel", String(availableParallelism()));
 
-// every extension that the emulator knows: the units that multiply bf16 need theirs
+// all extensions of the emulator: some units need those for bf16 products
 const { status } = spawnSync(emulator, ["-cpu", "max", path.join(out, "oss_tests"), ...wanted], {
   stdio: "inherit",
 });

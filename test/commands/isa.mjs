@@ -1,7 +1,7 @@
-// npm run test:isa [-- --native] [-- NAME ...]: the tests whose outcome may depend on a CPU's numerics, under every
-// instruction set that this machine has (or those named) but the one that the engine chooses by itself, which `npm test`
-// runs them under. The kernels' own tests and the golden models go over all instruction sets there. --native: the C++ ones
-// alone, in seconds; those of TypeScript take minutes each. Ends with one line `N passed, N failed`.
+// npm run test:isa [-- --native] [-- NAME ...]: runs the tests that depend on a CPU's numerics, once per instruction
+// set. Default: every instruction set of this machine except the engine's own choice. `npm test` covers that one, and
+// runs the kernels' own tests and the golden models under all of them. --native: only the C++ tests, in seconds. The
+// TypeScript tests take minutes each. Ends with one line `N passed, N failed`.
 import { spawnSync } from "node:child_process";
 import { readdirSync, readFileSync, rmSync } from "node:fs";
 import os from "node:os";
@@ -18,7 +18,7 @@ if (unknown) {
   process.exit(2);
 }
 
-/** The instruction set that an engine takes when it is asked for `name`, or for none; undefined: not on this machine. */
+/** The instruction set that an engine uses for `name`, or by default. undefined: this machine does not have it. */
 async function isaOf(name) {
   if (name) process.env.GPT_OSS_ISA = name;
   else delete process.env.GPT_OSS_ISA;
@@ -34,7 +34,7 @@ async function isaOf(name) {
   }
 }
 
-/** Those that go over the instruction sets themselves, compute on the emulated GPU, or measure memory. */
+/** Tests that cover the instruction sets themselves, compute on the emulated GPU, or measure memory. */
 const apart = [
   "golden-models.test.ts",
   "faithfulness.test.ts",

@@ -1,9 +1,10 @@
-// npm run ptx: the CUDA tests on what nvcc makes of the kernels. Each kernels/cuda/*.cu is compiled to PTX for each
-// architecture, and the emulated GPU executes that in place of what g++ made of the same source (test/emu/ptx). No GPU.
+// npm run ptx: the CUDA tests with the kernels that nvcc compiles, without a GPU. It compiles each kernels/cuda/*.cu to
+// PTX for each architecture. The emulated GPU executes the PTX instead of g++'s code for the same source
+// (test/emu/ptx).
 //
-//   node test/commands/ptx.mjs [--architectures 80,90a] [BEGIN_OF_A_CASE ...]      without a case: all of kernels and engines on CUDA
+//   node test/commands/ptx.mjs [--architectures 80,90a] [BEGIN_OF_A_CASE ...]      default: all kernel and engine cases
 //
-// Exits 1 when a case fails, 2 when there is no nvcc, so that nothing was run. The PTX stays in .cmake/ptx/ARCHITECTURE.
+// Exits 1 when a case fails, 2 without nvcc, when nothing ran. The PTX stays in .cmake/ptx/ARCHITECTURE.
 import { execFile, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { availableParallelism } from "node:os";

@@ -1,11 +1,11 @@
-// npm run ptxas: what the assembler makes of every kernel, without a GPU. Each kernels/cuda/*.cu is compiled for each
-// architecture; a table tells registers, shared memory and instructions. It fails on what a kernel must not have: spills,
-// a stack frame, an empty body on one architecture (a feature macro that is not defined there), serialised wgmma.
+// npm run ptxas: checks the machine code of every kernel, without a GPU. It compiles each kernels/cuda/*.cu for each
+// architecture and prints a table of registers, shared memory and instructions. It fails on spills, a stack frame,
+// serialised wgmma, and an empty body on one architecture (a feature macro that is not defined there).
 //
 //   node test/commands/ptxas.mjs [--architectures 80,90a,…] [--json] [SOURCE ...]      "release": 80,90a,100f,120f
 //
-// Exits 1 when a kernel has a problem or does not compile, 2 when there is no nvcc, so that nothing was looked at.
-// Results are kept in .cmake/ptxas, by the content of the sources.
+// Exits 1 when a kernel has a problem or does not compile, 2 without nvcc, when nothing was checked. Results are cached
+// in .cmake/ptxas, by the content of the sources.
 import { spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -15,13 +15,13 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 
 const root = path.resolve(import.meta.dirname, "../..");
-const emptyBody = 256; // bytes of code that a kernel without statements has: exit, and padding
-/** As kernels/cuda/CMakeLists.txt has them. */
+const emptyBody = 256; // bytes of code of a kernel without statements: exit, and padding
+/** The flags in kernels/cuda/CMakeLists.txt. */
 export const flags = ["-std=c++20", "-O3", "-I.", "--expt-relaxed-constexpr", '-DOSS_CUDA_ARCHITECTURES="none"'];
 
 export const noNvcc = "NOT RUN: no nvcc on PATH or in /usr/local/cuda/bin";
 
-/** The compiler that CMake takes, or undefined. */
+/** The compiler that CMake uses, or undefined. */
 export function findNvcc() {
   const home = process.env.CUDA_HOME;
   return [home && path.join(home, "bin/nvcc"), "nvcc", "/usr/local/cuda/bin/nvcc"].find(
@@ -29,7 +29,10 @@ export function findNvcc() {
   );
 }
 
-/** What ptxas -v says of each kernel, and its warnings: [{ mangled, registers, shared, stack, spills }], [line]. */
+/**
+ * Parses the output of ptxas -v: [{ mangled, registers, shared, stack, spills }] per kernel, and its warnings as
+ * [line].
+ */
 export function parsePtxas(text) {
   const kernels = [];
   const warnings = [];
@@ -51,7 +54,7 @@ export function parsePtxas(text) {
   return { kernels, warnings };
 }
 
-/** Bytes of code of each kernel in a cubin, which is a 64-bit ELF file: one section .text.NAME each. */
+/** Bytes of code of each kernel in a cubin, a 64-bit ELF file with one section .text.NAME per kernel. */
 export function codeBytes(cubin) {
   const at = (offset) => Number(cubin.readBigUInt64LE(offset));
   const [table, size, count, names] = [at(40), cubin.readUInt16LE(58), cubin.readUInt16LE(60), cubin.readUInt16LE(62)];
@@ -66,7 +69,7 @@ export function codeBytes(cubin) {
   return bytes;
 }
 
-/** Reasons why a kernel must not stay as it is; `largest` = its code on the architecture where it has most. */
+/** The problems of a kernel; `largest`: the largest code size of this kernel on any architecture. */
 export function problems(kernel, largest) {
   const found = [];
   if (kernel.spills > 0) found.push(`spills ${kernel.spills} bytes`);
@@ -110,7 +113,10 @@ async function compile(nvcc, source, architecture, folder) {
   return { ...parsed, kernels: parsed.kernels.map((kernel) => ({ ...kernel, code: code.get(kernel.mangled) ?? 0 })) };
 }
 
-/** Of all sources and architectures: { kernels: [{ file, architecture, name, … , problems }], problems: [text] }. */
+/**
+ * Results for all sources and architectures: { kernels: [{ file, architecture, name, … , problems }], problems: [text]
+ * }.
+ */
 export async function examine(nvcc, architectures, sources = files("kernels/cuda", /^[^/]*\.cu$/)) {
   const hash = (...parts) => createHash("sha256").update(JSON.stringify(parts)).digest("hex").slice(0, 32);
   const text = (file) => readFileSync(path.join(root, file), "utf8");

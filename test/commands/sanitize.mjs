@@ -1,9 +1,9 @@
-// npm run sanitize: AddressSanitizer and UndefinedBehaviorSanitizer over the C++ tests (with leak detection) and over the
-// addon inside Node; ThreadSanitizer over the engine and its threads. Ends with one line `N passed, N failed`.
+// npm run sanitize: AddressSanitizer and UndefinedBehaviorSanitizer for the C++ tests (with leak detection) and for the
+// addon inside Node; ThreadSanitizer for the engine and its threads. Ends with one line `N passed, N failed`.
 //
 //   node test/commands/sanitize.mjs [--without-gpu]
 //
-// --without-gpu: without the emulated GPU, a third of what is to be compiled.
+// --without-gpu: builds without the emulated GPU, which saves a third of the compilation.
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import os from "node:os";
@@ -18,7 +18,7 @@ function run(command, args, env) {
   return status === 0;
 }
 
-/** What a command wrote to stdout, shown as well. */
+/** Returns the stdout of a command, and shows it as well. */
 function capture(command, args, env) {
   return new Promise((resolve) => {
     const child = spawn(command, args, { stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, ...env } });
@@ -39,8 +39,8 @@ function build(sanitize, target) {
 }
 
 /**
- * Runs the C++ tests that are `wanted`, in as many processes at a time as there are cores; a report of a sanitizer ends its
- * process, which counts as a failure.
+ * Runs the C++ tests in `wanted`, in one process per core at a time. A sanitizer's report ends its process, which
+ * counts as a failure.
  */
 async function nativeTests(sanitize, wanted, env) {
   const folder = path.join(root, ".cmake", `${process.platform}-${process.arch}-${sanitize.replaceAll(",", "-")}`);
@@ -48,7 +48,7 @@ async function nativeTests(sanitize, wanted, env) {
   const names = spawnSync(executable, ["--list"], { encoding: "utf8" }).stdout.trim().split("\n").filter(wanted);
   const processes = os.availableParallelism();
   console.log(`\n${names.length} C++ tests with -fsanitize=${sanitize} in ${processes} processes at a time`);
-  // Some take minutes, most nothing: whoever is done takes the next few.
+  // Some tests take minutes, most take no time: each process that ends makes room for the next few tests.
   const parts = [];
   while (names.length > 0) parts.push(names.splice(0, 8));
   const worker = async () => {
@@ -66,14 +66,19 @@ function library(name) {
   return spawnSync("g++", [`-print-file-name=${name}`], { encoding: "utf8" }).stdout.trim();
 }
 
-/** Of the emulated GPU, minutes each under a sanitizer; what they run on the device is in the others too. */
+/** Cases of the emulated GPU that take minutes each under a sanitizer. Other cases run the same device code. */
 const slow = JSON.parse(readFileSync(path.join(root, "test/slow-native-cases.json"), "utf8"));
 
-/** UndefinedBehaviorSanitizer looks at an object's type through a pipe, and reports a wrong type when it gets none. */
+/**
+ * UndefinedBehaviorSanitizer checks an object's type through a pipe, and reports a wrong type when it cannot open one.
+ */
 const withoutFiles = ["refused: loading with too few files"];
 
 build("address,undefined", "oss_tests");
-/** They repeat an engine's work for every place at which memory may be refused: minutes, where the others below take seconds. */
+/**
+ * Tests that repeat an engine's work for every allocation that can fail: they take minutes; the cases below take
+ * seconds.
+ */
 const everyPlace = ["refused: a step without", "refused: the k-th mapping"];
 const left = [...slow, ...withoutFiles, ...everyPlace];
 await nativeTests("address,undefined", (name) => !left.some((begin) => name.startsWith(begin)), {
@@ -88,8 +93,8 @@ run(
   [
     "node_modules/vitest/vitest.mjs",
     "run",
-    // Where the addon does the work. Not memory.test.ts, which measures what a sanitizer changes; the kernels themselves
-    // ran above, on every instruction set.
+    // Tests in which the addon does the work. memory.test.ts is not among them: a sanitizer changes the memory that it
+    // measures. The kernels ran above, on every instruction set.
     ...[
       "engine",
       "generation/options",
@@ -105,7 +110,7 @@ run(
   ],
   {
     LD_PRELOAD: `${library("libasan.so")} ${library("libubsan.so")}`,
-    // Node itself keeps memory until it exits: leaks are looked for in the C++ tests instead.
+    // Node does not free all memory at exit, so the C++ tests check for leaks instead.
     ASAN_OPTIONS: "detect_leaks=0",
     UBSAN_OPTIONS: "print_stacktrace=1",
     NODE_OPTIONS: `--require ${path.join(root, "test/support/sanitized-addon.cjs")}`,
@@ -117,7 +122,7 @@ if (existsSync(report)) {
   totals.failed += numFailedTests || (success ? 0 : Math.max(1, numFailedTestSuites));
   rmSync(report);
 } else {
-  totals.failed += 1; // the run died before it could report
+  totals.failed += 1; // the run ended without a report
 }
 
 build("thread", "oss_tests");

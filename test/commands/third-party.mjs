@@ -1,5 +1,6 @@
-// npm run third-party: writes the table of npm packages in THIRD_PARTY.md anew, from the lock file and node_modules: all that
-// npm installs with this package, with licence and copyright. `--check` only tells whether the file is up to date.
+// npm run third-party: rewrites the table of npm packages in THIRD_PARTY.md from the lock file and node_modules. It
+// lists each package that npm installs with this one, with licence and copyright. `--check` only checks whether the
+// file is up to date.
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 
@@ -13,7 +14,7 @@ for (const [folder, { dev, devOptional }] of Object.entries(lock.packages)) {
   if (folder !== "" && !dev && !devOptional) rows.add(row(path.join(root, folder)));
 }
 
-/** Its licence files name who holds the copyright; where they do not, package.json names the author. */
+/** The copyright holder comes from the licence files, or from the author in package.json. */
 function row(folder) {
   const { name, version, license, author } = JSON.parse(readFileSync(path.join(folder, "package.json"), "utf8"));
   if (typeof license !== "string")
@@ -28,7 +29,7 @@ function row(folder) {
   return `| ${name} | ${version} | ${license} | ${holders || "its contributors"} |`;
 }
 
-/** Without links, and fit for a cell. */
+/** Removes links and characters that break a table cell. */
 function plain(text) {
   return text
     .replace(/\[([^\]]*)\]\([^)]*\)/g, "$1")

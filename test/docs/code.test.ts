@@ -9,7 +9,7 @@ import { packageRoot } from "../../lib/package-root.js";
 import { type Block, pages } from "../support/markdown.js";
 import { freeNames } from "../support/names.js";
 
-// A reader's project: the packages that samples import are installed in it.
+// A user's project, in which the packages that samples import are installed.
 const project = mkdtempSync(path.join(tmpdir(), "gpt-oss-docs-"));
 mkdirSync(path.join(project, "node_modules/@types"), { recursive: true });
 symlinkSync(packageRoot, path.join(project, "node_modules/gpt-oss-node"));
@@ -19,7 +19,7 @@ for (const name of ["openai", "fastify", "@types/node"]) {
 writeFileSync(path.join(project, "package.json"), '{ "type": "module" }');
 afterAll(() => rmSync(project, { recursive: true, force: true }));
 
-/** What a sample may use without making it: each is declared before the sample when it is named there. */
+/** Objects that a sample may use without creating them. Each is declared before the sample that uses it. */
 const given: Record<string, string> = {
   engine: 'const engine = await (await import("gpt-oss-node")).Engine.load("demo");',
   messages: 'const messages = [{ role: "user", content: "Who are you?" }];',
@@ -32,25 +32,25 @@ const given: Record<string, string> = {
   key: 'const key = "secret";',
   yourFastifyApp: 'const yourFastifyApp = (await import("fastify")).fastify();',
 };
-/** What is closed after the sample, the last one first. */
+/** Code to close objects after the sample, the last object first. */
 const closers: Record<string, string> = {
   engine: "await engine.close();",
   app: "await app.close();",
   yourFastifyApp: "await yourFastifyApp.close();",
 };
-/** For samples that ask a server. */
+/** A server for samples that send requests. */
 const demoServer = `const { Engine: DemoEngine } = await import("gpt-oss-node");
 const demo = await DemoEngine.load("demo");
 const service = await (await import("gpt-oss-node/server")).createServer({ engine: demo, modelName: "gpt-oss-20b" });
 const address = await service.listen({ port: 0 });
 process.env.KEY = "none";\n`;
 
-/** The sample as a program of its own, on the demo model. */
+/** The sample as a separate program, on the demo model. */
 function programOf(code: string): string {
   const { declared, free } = freeNames(code);
   const asks = code.includes("http://127.0.0.1:8080");
   const before = Object.keys(given).filter((name) => free.has(name));
-  // What a sample makes and does not close is closed, too, so that its program ends.
+  // Also closes objects that the sample creates and does not close, so that its program ends.
   const open = Object.keys(closers).filter((name) => (free.has(name) || declared.has(name)) && !closes(code, name));
   return [
     asks ? demoServer : "",
@@ -66,7 +66,7 @@ function programOf(code: string): string {
 
 const closes = (code: string, name: string) => code.includes(`${name}.close()`);
 
-/** What a sample says that it prints: `// → Ahoy`. */
+/** The outputs that a sample promises, as in `// → Ahoy`. */
 const promised = (code: string) => [...code.matchAll(/\/\/ → (.+)$/gm)].map(([, printed]) => printed!.trim());
 
 const blocks = pages.flatMap((page) => page.blocks);
@@ -83,7 +83,7 @@ describe("the code of the docs", () => {
   it.each(ofLanguage("js").map((block) => [block.place, block] as const))(
     "runs on the demo model: %s",
     async (_, block) => {
-      // The oldest Node has no `using`.
+      // The oldest supported Node does not have `using`.
       expect(block.code).not.toMatch(/^\s*(await )?using /m);
       const file = path.join(project, `${block.place.replace(/\W/g, "-")}.mjs`);
       writeFileSync(file, programOf(block.code));

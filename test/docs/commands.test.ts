@@ -21,11 +21,11 @@ const { scripts } = JSON.parse(readFileSync(path.join(packageRoot, "package.json
   scripts: Record<string, string>;
 };
 
-/** Pages on which an option that stands alone is one of gpt-oss, but for those of bundlers and package managers. */
+/** Pages where an option without a command belongs to gpt-oss, except options of bundlers and package managers. */
 const aboutUs = /^(README|docs\/(cli|cpu|gpu|library|server|fr\/.*|operations\/.*))\.md$/;
 const foreign = /^--(external:|ignore-)/;
 
-/** Why a shell would not run these words as the page means it; null: it would. */
+/** Returns the reason why a shell would not run these words as the page expects, or null. */
 function wrong(words: readonly string[], isWhole: boolean): string | null {
   const [program, name = "", ...rest] = words;
   const line = words.join(" ");
@@ -55,7 +55,7 @@ function unknownOptions(command: Command, words: readonly string[], line: string
   return unknown.length > 0 ? `${line}: ${unknown.join(", ")} is not known` : null;
 }
 
-/** What the program itself would complain of. */
+/** Returns the program's own error for these words, or null. */
 function refusal(command: Command, words: readonly string[], line: string): string | null {
   const silent = () => {};
   try {

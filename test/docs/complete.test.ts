@@ -14,12 +14,12 @@ import { errorCodes } from "../../lib/errors.js";
 import { packageRoot } from "../../lib/package-root.js";
 import { pages } from "../support/markdown.js";
 
-/** The docs name every option, error code, environment variable and metric that there is. */
+/** The docs name every existing option, error code, environment variable and metric. */
 
 const read = (file: string) => readFileSync(path.join(packageRoot, file), "utf8");
 const page = (name: string) => pages.find((one) => one.name === name)!;
 
-/** Names of `names` that do not stand between backticks on this page, alone or at the beginning. */
+/** The names that do not stand between backticks on this page, alone or at the beginning. */
 function unnamed(pageName: string, names: readonly string[]): string[] {
   const words = new Set(page(pageName).spans.flatMap((span) => [span, ...span.split(/[\s,:=()"[\]{}|]+/)]));
   return names.filter((name) => !words.has(name));
@@ -77,7 +77,7 @@ describe("docs/operations", () => {
       read(`lib/server/operations/${name}.ts`),
     );
     const literal = files.join("\n").matchAll(/"((?:vllm:|gpt_oss:|http_)\w+)"/g);
-    const listed = files[1]!.matchAll(/^ {2}\["(\w+)"/gm); // those of requests, without their prefix
+    const listed = files[1]!.matchAll(/^ {2}\["(\w+)"/gm); // the metrics of requests, without their prefix
     const names = [...literal].map(([, name]) => name!).concat([...listed].map(([, name]) => `vllm:${name}`));
     expect(names.length).toBeGreaterThan(20);
     expect(unnamed("docs/operations/metrics.md", names)).toEqual([]);

@@ -6,7 +6,7 @@ import { checkedPages, type Page, pages } from "../support/markdown.js";
 
 const byName = new Map(checkedPages.map((page) => [page.name, page]));
 
-/** Why a link of this page leads nowhere; null: it does not. */
+/** Returns the reason why a link of this page is broken, or null. */
 function broken(page: Page, target: string): string | null {
   if (/^https?:/.test(target)) return null;
   const [file = "", anchor] = target.split("#");
@@ -16,7 +16,7 @@ function broken(page: Page, target: string): string | null {
   return `${target}: no such heading`;
 }
 
-/** Files of the repository that a page names by their whole path; those of a kind (`NAME`, `*`, `{h,cpp}`) are left out. */
+/** Files of the repository that a page names by their whole path. Patterns (`NAME`, `*`, `{h,cpp}`) are left out. */
 const folders = readdirSync(packageRoot, { withFileTypes: true })
   .filter((entry) => entry.isDirectory() && !/^(\.|node_modules|build|dist|prebuilds)/.test(entry.name))
   .map(({ name }) => name);

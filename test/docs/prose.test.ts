@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { checkedPages, pageOf, pages, sentencesOf, wordsOf } from "../support/markdown.js";
 
-/** What docs/style.md asks of sentences. Tables, headings and code are no sentences. */
+/** The rules of docs/style.md for sentences. Tables, headings and code do not count as sentences. */
 const mostWords = 25;
 const mostOnAverage = 15;
 

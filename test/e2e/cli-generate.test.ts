@@ -30,7 +30,7 @@ describe("generate", () => {
   });
 
   it("--raw and --tokens continue the prompt as it is", async () => {
-    const text = "<|start|>user<|message|>Hi<|end|><|start|>assistant"; // as text, so no control tokens
+    const text = "<|start|>user<|message|>Hi<|end|><|start|>assistant"; // as text, so without control tokens
     const raw = await run(["generate", "--raw", "--prompt", text, "--max-tokens", "3", "--json"]);
     expect(JSON.parse(raw.stdout)).toMatchObject({
       finishReason: "length",
@@ -60,7 +60,7 @@ describe("generate", () => {
     expect(stderr.text.trim().split("\n")).toHaveLength(1);
   });
 
-  const endless = ["--temperature", "100", "--seed", "1"]; // at this heat it hardly finds an end by itself
+  const endless = ["--temperature", "100", "--seed", "1"]; // at this temperature it rarely ends by itself
 
   it("a SIGINT ends the completion with what there is, and code 130", async () => {
     const child = start(["generate", "--raw", "--prompt", "Write", ...endless]);
@@ -77,7 +77,7 @@ describe("generate", () => {
     const [stdout, stderr] = [listen(child.stdout), listen(child.stderr)];
     const closed = once(child, "close");
     await stderr.until(demoLabel);
-    await setTimeout(500); // enough for the model to be there as a rule; before it, the code is the same
+    await setTimeout(500); // usually the model has loaded by then; before that, the exit code is the same
     child.kill("SIGINT");
     const [code] = await closed;
     expect(code).toBe(130);
@@ -140,7 +140,7 @@ describe("generate with", () => {
     const answer = await json("--prompt", "What is 7 + 8?", "--logprobs", "3");
     expect(answer.logprobs.map(({ text }) => text).join("")).toBe(answer.content);
     for (const { logprob, top } of answer.logprobs) {
-      expect([1, 2, 3]).toContain(top.length); // control tokens are not told of
+      expect([1, 2, 3]).toContain(top.length); // control tokens are not listed
       expect(top[0]!.logprob).toBe(logprob); // the demo model always takes the likeliest
     }
     const raw = await json("--tokens", "1,2,3", "--max-tokens", "2", "--logprobs", "2");

@@ -5,7 +5,7 @@ import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { finish, listen, runShell, start, startShell } from "../support/cli.js";
 
-/** What the program does where its output has no place, its input cannot be read, or it is told to stop. */
+/** The program's behaviour when its output cannot be written, its input cannot be read, or a signal stops it. */
 
 let folder: string;
 beforeAll(() => {
@@ -28,7 +28,7 @@ const commands = [
   "gpt-oss serve --port 0 --log-level silent",
 ];
 
-/** Without what is told of the model, and what it thinks. */
+/** Errors only, without the lines about the model and its reasoning. */
 function complaints(stderr: string): string[] {
   return stderr.split("\n").filter((line) => line !== "" && !/^(demo model: |\[analysis\] )/.test(line));
 }
@@ -43,7 +43,7 @@ describe("stdout", () => {
   });
 
   it.each(commands)("that nobody reads is the end, quietly: %s", async (command) => {
-    // The reader is gone before the first word.
+    // The reader exits before the first word.
     const { code, stderr } = await runShell(`set -o pipefail; { exec 3>&1; ${command} > >(exit 0); }`);
     expect(complaints(stderr)).toEqual([]);
     expect(code).toBe(0);
@@ -122,7 +122,7 @@ describe("a signal", () => {
       await new Promise((resolve) => setTimeout(resolve, delay));
       child.kill("SIGINT");
       const { code, stderr } = await done;
-      // Before the program is there, the signal itself ends the process; where it has loaded, a chat only stops its answer.
+      // Before the program starts, the signal itself ends the process. After loading, a chat only stops its answer.
       expect(command === "chat" ? [130, null, 0] : [130, null]).toContain(code);
       expect(complaints(stderr).filter((line) => line !== "(stopped)")).toEqual([]);
     }

@@ -3,7 +3,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import { textWidth } from "../../lib/cli/terminal/text-width.js";
 import { Terminal } from "../support/terminal.js";
 
-/** What a person sees and types. */
+/** A person's view and input. */
 
 const open: Terminal[] = [];
 afterEach(async () => {
@@ -16,9 +16,9 @@ function chat(args: string[] = [], options: ConstructorParameters<typeof Termina
   return terminal;
 }
 
-/** Of the editor, which clears the rest of the screen before it writes its prompt. */
+/** The editor's prompt: it clears the rest of the screen first. */
 const prompt = "\u001b[0J> ";
-const endless = ["--temperature", "100", "--seed", "1"]; // at this heat it finds no end by itself
+const endless = ["--temperature", "100", "--seed", "1"]; // at this temperature it never ends by itself
 
 async function ready(args: string[] = [], options: ConstructorParameters<typeof Terminal>[1] = {}): Promise<Terminal> {
   const terminal = chat(args, options);
@@ -102,7 +102,7 @@ describe("a chat at a terminal", () => {
     terminal.type("\u0003");
     expect(await terminal.ended()).toBe(0);
     open.length = 0;
-    expect(terminal.raw.slice(terminal.raw.indexOf("[exit"))).toMatch(/ icanon /); // the terminal is as it was
+    expect(terminal.raw.slice(terminal.raw.indexOf("[exit"))).toMatch(/ icanon /); // restored settings
     expect(terminal.raw.lastIndexOf("\u001b[?2004l")).toBeGreaterThan(terminal.raw.lastIndexOf("\u001b[?2004h"));
   });
 

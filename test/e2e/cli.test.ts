@@ -98,11 +98,11 @@ describe("chat", () => {
   });
 
   it("stops an answer at the first SIGINT and leaves at the next", async () => {
-    const child = start(["chat", "--temperature", "100", "--seed", "1"]); // at this heat it never finds an end by itself
+    const child = start(["chat", "--temperature", "100", "--seed", "1"]); // at this temperature it never ends by itself
     const [stdout, stderr] = [listen(child.stdout), listen(child.stderr)];
     const closed = once(child, "close");
     child.stdin.write("Write me a story.\n");
-    await Promise.race([once(child.stdout, "data"), stderr.until("[analysis]")]); // thinking or answering
+    await Promise.race([once(child.stdout, "data"), stderr.until("[analysis]")]); // reasoning or answering
     child.kill("SIGINT");
     await stderr.until("(stopped)");
     child.stdin.write("/stats\n");

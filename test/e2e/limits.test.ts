@@ -3,12 +3,12 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 
-/** What the system refuses a process is an error to catch there: never an abort, never a hang. */
+/** A resource that the system refuses to a process causes an error that can be caught: never an abort or a hang. */
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 const golden = path.join(root, "test", "golden", "models", "a");
 
-/** Runs a module body in a process with limits of the shell's ulimit, and parses what it prints. */
+/** Runs a module's body in a process with limits of the shell's ulimit, and parses its output. */
 function limited(limits: string, body: string, wrapper: string[] = []) {
   const code = `import { Engine } from ${JSON.stringify(path.join(root, "dist", "index.js"))};
     const told = (error) => ({ code: error.code, message: error.message });
@@ -20,7 +20,7 @@ function limited(limits: string, body: string, wrapper: string[] = []) {
   return JSON.parse(stdout);
 }
 
-/** Address space that a process of Node takes before it does anything, in KiB. */
+/** Address space of an idle Node process, in KiB. */
 const nodeKiB = limited(
   ":",
   `import { readFileSync } from "node:fs";
@@ -47,7 +47,7 @@ describe("a limit", { timeout: 120_000 }, () => {
   });
 
   it("of a user's threads does so, too", () => {
-    // A user without threads, where this may become one; else this user, who has some.
+    // Runs as a user without threads if this process can switch to one; otherwise as this user, who has some.
     const isRoot = process.getuid?.() === 0;
     const wrapper = isRoot ? ["setpriv", "--reuid=64123", "--regid=64123", "--clear-groups"] : [];
     const has = isRoot

@@ -19,7 +19,7 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
-/** `gpt-oss serve` in a process of its own. */
+/** `gpt-oss serve` in a separate process. */
 class Server {
   readonly child: ChildProcessWithoutNullStreams;
   readonly ended: Promise<number | null>;
@@ -38,20 +38,20 @@ class Server {
     this.ended = once(this.child, "close").then(([code]) => code as number | null);
   }
 
-  /** The URL that it tells once it listens. */
+  /** The URL that the server prints once it listens. */
   async url(): Promise<string> {
     await expect.poll(() => this.stdout, { timeout: 30_000 }).toMatch(/^Listening on (\S+)\n/);
     return /^Listening on (\S+)\n/.exec(this.stdout)![1]!;
   }
 
-  /** The same when the model is there. */
+  /** The same, after the model has loaded. */
   async ready(): Promise<string> {
     const url = await this.url();
     await expect.poll(async () => (await fetch(`${url}/ready`)).status, { timeout: 30_000 }).toBe(200);
     return url;
   }
 
-  /** Lines of its log. */
+  /** Lines of the server's log. */
   log(): { msg: string; [field: string]: unknown }[] {
     const lines = this.stderr.split("\n").filter((line) => line.startsWith("{"));
     return lines.map((line) => JSON.parse(line) as { msg: string });

@@ -2,7 +2,7 @@ import { expect } from "vitest";
 import type { Script } from "../../lib/testing/index.js";
 import { assembled, chat, ids, type Json, post, type ScriptedServer, scriptedServer, stream } from "./server.js";
 
-/** What the model writes, spelled in its format. */
+/** Text of the model, written in its format. */
 export const weather = { type: "function", function: { name: "get_weather", parameters: { type: "object" } } };
 export const tools = [weather];
 export const analysis = (text: string) => `<|channel|>analysis<|message|>${text}<|end|><|start|>assistant`;
@@ -11,7 +11,7 @@ export const final = (text: string) => `<|channel|>final<|message|>${text}<|retu
 export const call = (args: string, header = "commentary to=functions.get_weather <|constrain|>json") =>
   `<|channel|>${header}<|message|>${args}<|call|>`;
 
-/** Answers to one request, one for each completion; both the whole and the streamed form of it. */
+/** Answers to one request, one for each completion, in whole and streamed form. */
 export async function answers(
   completions: readonly (string | number[] | Script)[],
   fields: object = {},
@@ -42,7 +42,7 @@ export async function answer(completion: string | number[] | Script, fields: obj
   return only;
 }
 
-/** Ids of calls are new each time; logprobs that are none are told as an empty list or as null. */
+/** Removes call ids, which are new each time, and treats empty logprobs and null as equal. */
 export function withoutIds(choice: Json): Json {
   const copy = structuredClone(choice);
   for (const made of copy.message.tool_calls ?? []) made.id = "";
@@ -52,10 +52,10 @@ export function withoutIds(choice: Json): Json {
 
 export const user = (content: string) => ({ role: "user", content });
 
-/** The prompt that a conversation makes, as text. */
+/** The prompt of a conversation, as text. */
 export async function prompt(fields: object): Promise<string> {
   await using server = await scriptedServer([{ tokens: ids(final("x")) }]);
-  return await renderedBy(server, fields); // before the server goes
+  return await renderedBy(server, fields); // before the server closes
 }
 
 export async function renderedBy(server: ScriptedServer, fields: object): Promise<string> {

@@ -3,15 +3,15 @@ import type { FastifyBaseLogger } from "fastify";
 const levels = ["fatal", "error", "warn", "info", "debug", "trace", "silent"] as const;
 type Level = (typeof levels)[number];
 
-/** The lines of a log, each as the arguments of the logger. */
+/** The lines of a log, each as the logger's arguments. */
 export interface CapturedLog {
   logger: FastifyBaseLogger;
-  /** In their order. */
+  /** All lines, in order. */
   all: unknown[][];
   of: Readonly<Record<Level, unknown[][]>>;
 }
 
-/** A logger for a server whose log a test reads. */
+/** A logger whose lines a test reads. */
 export function capturedLog(): CapturedLog {
   const all: unknown[][] = [];
   const of = Object.fromEntries(levels.map((level) => [level, [] as unknown[][]])) as Record<Level, unknown[][]>;

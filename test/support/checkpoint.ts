@@ -2,15 +2,15 @@ import { closeSync, mkdirSync, openSync, writeFileSync, writeSync } from "node:f
 import path from "node:path";
 
 /**
- * Random checkpoints with the architecture of gpt-oss, of any size, without Python: 1 GB in a few seconds and a few MB of
- * memory. The values depend on the shape and the seed alone, not on the layout or the shards. Their scales are those of
- * test/oracle/make_checkpoint.py: activations keep their size through the layers, some gates pass the clamp, sinks weigh
- * as much as some keys. The values themselves are others.
+ * Random checkpoints with the architecture of gpt-oss, of any size, without Python: 1 GB in a few seconds and a few MB
+ * of memory. The values depend on the shape and the seed alone, not on the layout or the shards. Their scales match
+ * test/oracle/make_checkpoint.py: activations keep their size through the layers, some gates pass the clamp, and sinks
+ * weigh as much as some keys. The values themselves differ.
  */
 
 export interface CheckpointShape {
   layers: number;
-  /** A multiple of 32, as `intermediate`. */
+  /** A multiple of 32, like `intermediate`. */
   hidden: number;
   intermediate: number;
   heads: number;
@@ -25,7 +25,7 @@ export interface CheckpointShape {
 export interface CheckpointOptions extends CheckpointShape {
   seed: number;
   layout: "huggingface" | "original";
-  /** A new shard starts before the tensor that would pass this; one file by default. */
+  /** Maximum bytes of a shard: the next tensor beyond it starts a new one. Default: one file. */
   shardBytes: number;
   /** `max_position_embeddings`; only the Hugging Face config has it, the original one implies 4096 * 32. */
   contextLength: number;
@@ -44,7 +44,7 @@ const tiny: CheckpointShape = {
   window: 128,
 };
 
-/** 0.72 GB. 1440 is 45 blocks of 32, so no multiple of 64, as the 2880 of the real models. */
+/** 0.72 GB. 1440 is 45 blocks of 32, so it is not a multiple of 64, like the 2880 of the real models. */
 const small: CheckpointShape = {
   layers: 8,
   hidden: 1440,
@@ -60,7 +60,7 @@ const small: CheckpointShape = {
 
 export const presets = { tiny, small };
 
-/** A shape whose files hold `bytes`, as near as whole layers come: within 2 MB below 400 MB, within 35 MB above. */
+/** A shape whose files have nearly `bytes`, in whole layers: within 2 MB below 400 MB, within 35 MB above. */
 export function sized(bytes: number): CheckpointShape {
   const base =
     bytes < 400e6 ? { ...small, hidden: 288, intermediate: 288, heads: 8, kvHeads: 2, experts: 8, vocab: 4096 } : small;
@@ -69,12 +69,12 @@ export function sized(bytes: number): CheckpointShape {
   return { ...base, layers: Math.max(2, Math.round((bytes - outer) / layer)) };
 }
 
-/** Bytes of all tensors; the files add a header of some hundred bytes per tensor. */
+/** Bytes of all tensors. The files add a header of some hundred bytes per tensor. */
 export function checkpointBytes(shape: CheckpointShape): number {
   return sum(huggingfaceTensors(shape, 0).map(tensorBytes));
 }
 
-/** Writes config.json and the weights (tiny, seed 1, Hugging Face layout unless told otherwise) into `folder`. */
+/** Writes config.json and the weights into `folder`. Defaults: tiny, seed 1, Hugging Face layout. */
 export function writeCheckpoint(folder: string, options: Partial<CheckpointOptions> = {}): { bytes: number } {
   const o: CheckpointOptions = {
     ...tiny,
@@ -122,7 +122,7 @@ class Stream {
   constructor(seed: number, name: string) {
     let hash = Math.imul(seed + 1, 0x9e3779b1);
     for (let i = 0; i < name.length; i++) hash = Math.imul(hash ^ name.charCodeAt(i), 0x01000193);
-    this.#state = Math.imul(hash ^ (hash >>> 15), 0x85ebca6b) | 1; // never 0, where the generator would stay
+    this.#state = Math.imul(hash ^ (hash >>> 15), 0x85ebca6b) | 1; // never 0, from which the generator would not move
   }
 
   /** The next `count` draws, in a buffer that the next call reuses. */
@@ -139,7 +139,7 @@ class Stream {
   }
 }
 
-/** A normal distribution, near enough: the sum of four random bytes has mean 510 and deviation 147.8. */
+/** An approximate normal distribution: the sum of four random bytes has mean 510 and deviation 147.8. */
 function* normalChunks(stream: Stream, count: number, mean: number, deviation: number): Generator<Uint8Array> {
   const table = new Uint16Array(4 * 255 + 1);
   for (let i = 0; i < table.length; i++) table[i] = bf16(mean + (deviation * (i - 510)) / 147.8);
@@ -161,7 +161,7 @@ function* byteChunks(stream: Stream, count: number): Generator<Uint8Array> {
   }
 }
 
-/** The scale that is right for the target in half of the blocks, one binade lower or higher in a quarter each. */
+/** The target's scale in half of the blocks, one binade lower or higher in a quarter each. */
 function* scaleChunks(stream: Stream, count: number, middle: number): Generator<Uint8Array> {
   const table = Uint8Array.of(middle - 1, middle, middle, middle + 1);
   for (const bytes of byteChunks(stream, count)) yield bytes.map((x) => table[x >>> 6]!);
@@ -187,7 +187,7 @@ function dense(name: string, shape: number[], mean: number, deviation: number, s
   };
 }
 
-/** Blocks and scales of [experts, rows, cols] whose products with an input of rms 1 have the rms `target`. */
+/** Blocks and scales of [experts, rows, cols]. Their products with an input of rms 1 have the rms `target`. */
 function mxfp4(name: string, [experts, rows, cols]: [number, number, number], target: number, seed: number): Tensor[] {
   const nibbleSquare = 68.5 / 8; // mean square of a uniformly drawn E2M1 value
   const scaleSquare = 0.5 + 0.25 / 4 + 0.25 * 4; // and of the scales drawn around the middle one
@@ -249,7 +249,7 @@ function layerTensors(s: CheckpointShape, n: number, seed: number): Tensor[] {
 
 // ---- OpenAI's layout: other names, and q, k, v in one tensor ----
 
-/** New name ← the tensors that, one after the other along the first dimension, are its content. */
+/** New name ← the tensors that form its content, joined along the first dimension. */
 const originalOuterNames = {
   "embedding.weight": "model.embed_tokens.weight",
   "norm.scale": "model.norm.weight",
@@ -349,7 +349,7 @@ function writeJson(folder: string, name: string, value: unknown): void {
   writeFileSync(path.join(folder, name), `${JSON.stringify(value, null, 2)}\n`);
 }
 
-/** config.json as the released models have it; end and pad are the last ids of a small vocabulary. */
+/** config.json as in the released models; end and pad are the last ids of a small vocabulary. */
 function huggingfaceConfig(o: CheckpointOptions): object {
   const [end, pad] = o.vocab === 201088 ? [200002, 199999] : [o.vocab - 2, o.vocab - 1];
   return {

@@ -1,4 +1,4 @@
-/** Circles among the files of a graph of imports, each as the way round. */
+/** Cycles in a graph of imports, each as the path through its files. */
 export function circles(graph: ReadonlyMap<string, readonly string[]>): string[] {
   const found: string[] = [];
   const done = new Set<string>();

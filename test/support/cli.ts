@@ -4,7 +4,7 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll } from "vitest";
 
-/** The command line program in processes of their own. */
+/** Runs the command line program in separate processes. */
 
 export const root = fileURLToPath(new URL("../../", import.meta.url));
 export const program = path.join(root, "dist", "cli", "main.js");
@@ -17,13 +17,13 @@ export interface Run {
   stderr: string;
 }
 
-/** What surrounds the tests must not decide what the program does. */
+/** Removes variables that would change the program's behaviour from the tests' environment. */
 export function environment(env: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv {
   const ours = { GPT_OSS_MODEL: undefined, GPT_OSS_BACKEND: undefined, NO_COLOR: undefined, FORCE_COLOR: undefined };
   return { ...process.env, ...ours, ...env };
 }
 
-/** A test that fails leaves none behind. */
+/** The running programs: they are stopped even if their test fails. */
 const children = new Set<ChildProcessWithoutNullStreams>();
 afterAll(() => {
   for (const child of children) child.kill("SIGKILL");
@@ -36,13 +36,13 @@ export function start(args: string[], env: NodeJS.ProcessEnv = {}): ChildProcess
   return child;
 }
 
-/** Runs a line of the shell in which `gpt-oss` is the program. */
+/** Runs a shell command in which `gpt-oss` is the program. */
 export function startShell(line: string, env: NodeJS.ProcessEnv = {}): ChildProcessWithoutNullStreams {
   const script = `gpt-oss() { "$NODE" "$PROGRAM" "$@"; }\n${line}`;
   return spawn("bash", ["-c", script], { env: environment({ NODE: process.execPath, PROGRAM: program, ...env }) });
 }
 
-/** All that a stream has said so far, and a promise for the moment when it has said something. */
+/** The text of a stream so far, and a promise for a text that it will print. */
 export function listen(stream: NodeJS.ReadableStream) {
   const heard = { text: "", until };
   const waiting = new Set<() => void>();
@@ -50,7 +50,7 @@ export function listen(stream: NodeJS.ReadableStream) {
     heard.text += piece;
     for (const look of waiting) look();
   });
-  /** @param from where in the text to look */
+  /** @param from index in the text where the search begins */
   function until(what: string | RegExp, from = 0): Promise<void> {
     return new Promise((resolve) => {
       const look = () => {

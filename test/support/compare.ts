@@ -1,4 +1,4 @@
-/** How far an array is from its reference, over all elements at once. */
+/** The distance of an array from its reference, over all elements at once. */
 export interface Difference {
   /** max |x - ref| / max |ref| */
   maxRel: number;
@@ -33,7 +33,7 @@ export function difference(actual: ArrayLike<number>, reference: ArrayLike<numbe
   };
 }
 
-/** @throws an Error that says shape, place, both values and all measures, when max_rel exceeds `tolerance`. */
+/** @throws Error with shape, place, both values and all measures, when max_rel exceeds `tolerance`. */
 export function expectClose(
   what: string,
   actual: ArrayLike<number>,

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import type { TensorInfo } from "./safetensors.js";
 
-/** A copy of a golden model in a temporary folder, to be damaged in one way. */
+/** A copy of a golden model in a temporary folder, which a test damages in one way. */
 export class ModelCopy {
   readonly folder: string;
 
@@ -24,7 +24,7 @@ export class ModelCopy {
     rmSync(this.path(file));
   }
 
-  /** Keeps the first `bytes` of a file; counted from the end when negative. */
+  /** Keeps the first `bytes` of a file; a negative number counts from the end. */
   cut(file: string, bytes: number): void {
     this.write(file, readFileSync(this.path(file)).subarray(0, bytes));
   }
@@ -35,14 +35,14 @@ export class ModelCopy {
     this.write(file, JSON.stringify({ ...json, ...values }));
   }
 
-  /** Replaces the one occurrence of `from` in a text file. */
+  /** Replaces the only occurrence of `from` in a text file. */
   replace(file: string, from: string, to: string): void {
     const parts = readFileSync(this.path(file), "utf8").split(from);
     if (parts.length !== 2) throw new Error(`${file} has ${parts.length - 1} occurrences of ${from}, not one`);
     this.write(file, parts.join(to));
   }
 
-  /** Changes the header of a safetensors file and leaves the data as they are. */
+  /** Changes the header of a safetensors file and keeps its data. */
   header(file: string, change: (tensors: Record<string, TensorInfo>) => void): void {
     const { tensors, data } = this.#split(file);
     change(tensors);

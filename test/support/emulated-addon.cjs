@@ -1,5 +1,5 @@
-// Imported by tests that want a GPU: where the package asks for its addon, it gets the one that has the CUDA module for
-// the emulated GPU beside it (test/emu). The package itself knows nothing of it.
+// Imported by tests that need a GPU: the package then loads the addon that has the CUDA module for the emulated GPU
+// beside it (test/emu). The package itself does not change.
 const Module = require("node:module");
 
 const load = Module._extensions[".node"];

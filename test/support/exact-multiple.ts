@@ -1,8 +1,8 @@
 import type { Ajv } from "ajv";
 
 /**
- * Makes ajv's `multipleOf` exact: a number is a multiple when its double is what some decimal multiple is read as. Ajv divides
- * doubles: of 0.1 it refuses 3159310120.6, and with a tolerance it takes what is none.
+ * Makes ajv's `multipleOf` exact: a number is a multiple when some decimal multiple parses to its double. Ajv divides
+ * doubles: for 0.1 it refuses 3159310120.6, and with a tolerance it accepts numbers that are not multiples.
  */
 export function withExactMultiples(ajv: Ajv): void {
   ajv.removeKeyword("multipleOf");
@@ -19,7 +19,7 @@ export function withExactMultiples(ajv: Ajv): void {
   });
 }
 
-/** The multiple of `digits` that times 10^`power` is nearest to `value`. */
+/** The multiple of `digits` for which multiple · 10^`power` is nearest to `value`. */
 function nearest(value: number, digits: bigint, power: number): bigint {
   let numerator = Math.abs(value);
   let denominator = 1n;

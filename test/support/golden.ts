@@ -1,14 +1,14 @@
 import path from "node:path";
 import { SafetensorsFile } from "./safetensors.js";
 
-/** A case of test/golden/cases: a prompt, and what the oracle says of it. */
+/** A case of test/golden/cases: a prompt, and the oracle's results for it. */
 export interface GoldenCase {
   name: string;
-  /** The folder of its checkpoint. */
+  /** The folder of the case's checkpoint. */
   model: string;
   vocab: number;
   tokens: number[];
-  /** Rows of logits in float64, after each of the last so many tokens: as many as are stored without a gap. */
+  /** Rows of logits in float64, after each of the last tokens. Their number is what the case stores without a gap. */
   lastLogits: Float64Array[];
 }
 

@@ -1,9 +1,9 @@
 import { vi } from "vitest";
 import { addon } from "../../lib/binding.js";
 
-/** Texts of some megabytes, and what is done with them on the JavaScript thread: counted, not timed. */
+/** Texts of some megabytes, and counters for the work on them on the JavaScript thread. Nothing is timed. */
 
-/** More than any context of a test holds. */
+/** More characters than any context of a test holds. */
 export const megabytes = 8e6;
 
 /** Words of five letters, about a token each. */
@@ -11,7 +11,7 @@ export function words(units: number): string {
   return "house light green ".repeat(Math.ceil(units / 18)).slice(0, units);
 }
 
-/** UTF-16 units that are encoded on this thread from now on, all together, and those of the longest text. */
+/** UTF-16 units that this thread encodes from now on: all together, and of the longest text. */
 export function encodedOnThread(): { units: number; longest: number; texts: number } {
   const seen = { units: 0, longest: 0, texts: 0 };
   const encode = addon().tokenizerEncode;
@@ -24,7 +24,7 @@ export function encodedOnThread(): { units: number; longest: number; texts: numb
   return seen;
 }
 
-/** The next text for another thread waits there until it is released, or cancelled. */
+/** Stops the next text for another thread until the test releases it, or it is cancelled. */
 export function held() {
   const encode = addon().tokenizerEncodeAsync;
   let release = () => {};
@@ -50,7 +50,7 @@ export function held() {
   return state;
 }
 
-/** How often the event loop turns until this is done. */
+/** Number of turns of the event loop until this work is done. */
 export async function turnsDuring(work: PromiseLike<unknown>): Promise<number> {
   let turns = 0;
   let isDone = false;

@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { packageRoot } from "../../lib/package-root.js";
 
-/** The pages that users read, and the parts of a page that tests look at. */
+/** The pages for users, and the parts of a page that tests check. */
 
 export interface Block {
   /** Page and line, for the name of a test. */
@@ -12,17 +12,17 @@ export interface Block {
 }
 
 export interface Page {
-  /** From the root of the repository, such as `docs/fr/serveur.md`. */
+  /** Path from the root of the repository, such as `docs/fr/serveur.md`. */
   name: string;
   text: string;
   blocks: readonly Block[];
-  /** Paragraphs and list items without code blocks, tables, headings and comments; the line breaks are spaces. */
+  /** Paragraphs and list items without code blocks, tables, headings and comments. Line breaks become spaces. */
   paragraphs: readonly string[];
-  /** What stands between backticks, outside of code blocks. */
+  /** Texts between backticks, outside of code blocks. */
   spans: readonly string[];
   /** Targets of links. */
   links: readonly string[];
-  /** Names of the headings, as links write them. */
+  /** Anchors of the headings, as links write them. */
   anchors: readonly string[];
 }
 
@@ -62,7 +62,7 @@ export function pageOf(name: string, text: string): Page {
   return { name, text, blocks, paragraphs: paragraphsOf(outside), spans, links, anchors };
 }
 
-/** As GitHub makes it. */
+/** The anchor that GitHub makes from a heading. */
 function anchorOf(heading: string): string {
   return heading
     .toLowerCase()

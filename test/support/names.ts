@@ -1,6 +1,6 @@
 import ts from "typescript";
 
-/** The names that a program declares, and those that it uses without declaring them. */
+/** The names that a program declares, and the names that it uses without declaring them. */
 export function freeNames(code: string): { declared: Set<string>; free: Set<string> } {
   const declared = new Set<string>();
   const used = new Set<string>();

@@ -1,5 +1,6 @@
-// Evaluates the built package in a context of its own, as jest and vitest's vmThreads do: node's modules, the other
-// packages and the addon come from outside. Prints what it sees as one line of JSON. common/other-realms.test.ts starts it.
+// Evaluates the built package in a separate context, as jest and vitest's vmThreads do: node's modules, the other
+// packages and the addon come from outside. Prints its results as one line of JSON. common/other-realms.test.ts starts
+// it.
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -110,7 +111,7 @@ let processed = 0;
 const logitsProcessor = (logits, tokens) => {
   own("a processor's logits", logits, "Float32Array");
   own("a processor's tokens", tokens, "Uint32Array");
-  // What it was given, nothing, and others of another realm.
+  // The given array, nothing, and arrays of another realm.
   return [logits, undefined, new Float32Array(logits)][processed++ % 3];
 };
 const prompt = new Uint32Array([1, 2]);
@@ -126,7 +127,7 @@ const constraint = { kind: "text", format: { type: "regex", pattern: "(?<=a)" } 
 const lookBehind = await refusal(() => engine.generate([1], { constraint }).result);
 typed("a refused pattern", lookBehind, "INVALID_ARGUMENT", "constraint.format");
 
-// A signal of the caller's own: a polyfill of no realm's class.
+// A signal of the caller's own: a polyfill whose class belongs to no realm.
 const polyfill = Object.assign(new EventTarget(), { aborted: false, reason: undefined });
 const stopped = engine.generate([1], { maxTokens: 200, ignoreEos: true, signal: polyfill });
 Object.assign(polyfill, { aborted: true, reason: "enough" }).dispatchEvent(new Event("abort"));
@@ -142,7 +143,7 @@ const content = new Map([["type", "text"]]).set("text", "hi");
 const message = new Map([["role", "user"]]).set("content", [content]);
 seen["conversations may be Maps of any realm"] = renderConversation([message]).length === 5;
 
-// As compilers write `await using`.
+// The code that compilers emit for `await using`.
 const dispose = vm.runInContext('Symbol.asyncDispose ?? Symbol.for("Symbol.asyncDispose")', context);
 seen["an engine is disposable there"] = typeof engine[dispose] === "function";
 const closing = engine.close();

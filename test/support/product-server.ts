@@ -7,11 +7,11 @@ import type { StoreLimits } from "../../lib/server/responses/store.js";
 import { Gate } from "../../lib/server/tenants/gate.js";
 import { Tenants } from "../../lib/server/tenants/tenants.js";
 
-/** What a test gives its server that no option does. */
+/** Parts of a server that a test can replace and no option sets. */
 export interface Exchanged {
-  /** What endpoints work with. */
+  /** Replaces members of the endpoints' context. */
   context?: Partial<ServerContext>;
-  /** What is kept of finished responses. */
+  /** Limits of stored responses. */
   store?: StoreLimits | undefined;
 }
 

@@ -1,7 +1,7 @@
 import { expect } from "vitest";
 import type { OutputItem, ResponseObject, StreamEvent } from "../../lib/server/responses/objects.js";
 
-/** Events of a response stream's text; each must carry its type twice and nothing may stand beside them but comments. */
+/** Events of a response stream's text. Each must carry its type twice, and only comments may stand beside them. */
 export function streamEvents(text: string): StreamEvent[] {
   expect(text.endsWith("\n\n")).toBe(true);
   const blocks = text.slice(0, -2).split("\n\n");
@@ -16,7 +16,7 @@ export function streamEvents(text: string): StreamEvent[] {
     });
 }
 
-/** What must come next while an item is written, by the item's type. */
+/** The events that must follow while an item is written, by the item's type. */
 const itemGrammar: Readonly<Record<string, RegExp>> = {
   reasoning: /^added( reasoning_text\.delta)* reasoning_text\.done done$/,
   message: /^added content_part\.added( output_text\.delta)* output_text\.done content_part\.done done$/,
@@ -24,8 +24,8 @@ const itemGrammar: Readonly<Record<string, RegExp>> = {
 };
 
 /**
- * The response that a client ends up with when it believes nothing but the events before the last. Fails on events out
- * of order, on gaps in their numbers, and on a final object that says anything else.
+ * The response that a client builds from all events except the last. Fails on events out of order, on gaps in their
+ * numbers, and when the final object differs.
  */
 export function replayed(events: readonly StreamEvent[]): ResponseObject {
   expect(events.map((event) => event.sequence_number)).toEqual(events.map((_, index) => index));
@@ -78,7 +78,7 @@ function replayItem(events: readonly StreamEvent[], index: number): OutputItem {
   return done;
 }
 
-/** The item as it was announced, with the text that its deltas brought. */
+/** The item of the first event, with the text of its deltas. */
 function withText(
   added: OutputItem,
   text: string,

@@ -68,7 +68,7 @@ export class SafetensorsFile {
   #view(name: string, dtype: Dtype): Float64Array | Float32Array | Uint16Array | Int32Array | Uint8Array {
     const { dtype: actual } = this.info(name);
     if (actual !== dtype) throw new Error(`tensor ${name} is ${actual}, not ${dtype}`);
-    const copy = new Uint8Array(this.bytes(name)); // a file's tensor need not be aligned in memory
+    const copy = new Uint8Array(this.bytes(name)); // a tensor in a file need not be aligned in memory
     return new views[dtype](copy.buffer);
   }
 }

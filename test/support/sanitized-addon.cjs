@@ -1,5 +1,5 @@
-// Preloaded by test/commands/sanitize.mjs into every Node process of a run: where the package asks for its addon, it gets the one
-// built with sanitizers. The package itself knows nothing of it.
+// Preloaded by test/commands/sanitize.mjs into every Node process of a run: the package then loads the addon that was
+// built with sanitizers. The package itself does not change.
 const Module = require("node:module");
 
 const load = Module._extensions[".node"];

@@ -5,7 +5,7 @@ import { messageOf } from "../../lib/harmony/parser.js";
 import type { Turn, TurnRequest } from "../../lib/server/turn/turn.js";
 import { tokenizer } from "../../lib/tokenizer/index.js";
 
-/** Turns of the assistant as tests write them, in place of a model's. */
+/** Turns of the assistant that tests write, instead of a model. */
 
 export type ScriptedPart =
   | { kind: "reasoning"; text: string }
@@ -17,13 +17,13 @@ export interface TurnEnding {
   usage?: Partial<TurnUsage>;
   /** Characters of one delta. Default 3. */
   deltaLength?: number;
-  /** Ends after this many characters, in whichever part that is. */
+  /** Ends after this many characters, in any part. */
   cutAt?: number;
-  /** Each delta is one token of log probability -1, with one likeliest other. */
+  /** Each delta is one token with log probability -1 and one likely alternative. */
   logprobs?: boolean;
 }
 
-/** Events that come one by one, or a turn of the test's own making. */
+/** Events that arrive one by one, or the test's own sequence. */
 export type ScriptedTurn = readonly TurnEvent[] | ((request: TurnRequest) => AsyncIterable<TurnEvent>);
 
 export const reasoning = (text: string): ScriptedPart => ({ kind: "reasoning", text });
@@ -83,7 +83,7 @@ function spelled(text: string): SpelledToken {
   return { token: { token: token!, text, logprob, index: 0, top: [{ token: 0, logprob }] }, bytes: Buffer.from(text) };
 }
 
-/** Plays its turns in order, one for each request, and from the start again; remembers what was asked. */
+/** Plays its turns in order, one for each request, and then starts again. Records the requests. */
 export class TurnPlayer {
   readonly requests: TurnRequest[] = [];
   readonly #turns: readonly ScriptedTurn[];
@@ -105,7 +105,7 @@ export class TurnPlayer {
   }
 }
 
-/** Every conversation that an endpoint lets through must be one that can be rendered. */
+/** Checks that a conversation can be rendered: endpoints must refuse any other. */
 function checkConversation({ messages, instructions, tools, date, effort }: TurnRequest): void {
   chatConversation(messages, {
     developerInstructions: instructions ?? undefined,

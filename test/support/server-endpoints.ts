@@ -7,9 +7,9 @@ import type { Endpoint } from "../../lib/server/endpoints.js";
 import { disconnectSignal } from "../../lib/server/http/disconnect.js";
 import { models } from "../../lib/server/models.js";
 
-/** Stands in for `lib/server/endpoints.ts`: endpoints that a test holds by the hand. */
+/** Replaces `lib/server/endpoints.ts` by endpoints that a test controls. */
 
-/** Requests to /v1/hold: each waits for the test, or until nobody waits for it. */
+/** Requests to /v1/hold: each waits until the test releases it, or its client leaves. */
 export const held: {
   signal: AbortSignal;
   release: (answer: unknown) => void;

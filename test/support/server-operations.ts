@@ -8,7 +8,7 @@ import { createServer, type ServerOptions } from "../../lib/server/index.js";
 
 export const tinyModel = path.resolve(import.meta.dirname, "../golden/models/a");
 
-/** Servers of one test file, closed after each test, and the engine that they have unless they get another one. */
+/** Servers of one test file, closed after each test, and their default engine. */
 export function testServers() {
   let engine: Engine;
   const apps: FastifyInstance[] = [];
@@ -34,7 +34,7 @@ export function testServers() {
   };
 }
 
-/** A clock that a test moves. */
+/** A clock that a test sets. */
 export function testClock() {
   let now = Date.UTC(2026, 0, 1);
   return {
@@ -47,7 +47,7 @@ export function testClock() {
 
 export const json = { "content-type": "application/json" };
 
-/** For `app.inject`. */
+/** Request options for `app.inject`. */
 export function post(url: string, payload: unknown, headers: Record<string, string> = {}) {
   return { method: "POST", url, headers: { ...json, ...headers }, payload: JSON.stringify(payload) } as const;
 }
@@ -56,7 +56,7 @@ export function bearer(key: string) {
   return { authorization: `Bearer ${key}` };
 }
 
-/** What some work fails with. */
+/** Returns the error with which the work fails. */
 export async function failure<T = Error & { code: string }>(work: () => unknown): Promise<T> {
   try {
     await work();
@@ -66,13 +66,13 @@ export async function failure<T = Error & { code: string }>(work: () => unknown)
   throw new Error("did not fail");
 }
 
-/** Listens on a free port of this machine, and returns it. */
+/** Listens on a free port of this machine, and returns the port. */
 export async function listening(app: FastifyInstance): Promise<number> {
   await app.listen({ host: "127.0.0.1", port: 0 });
   return (app.server.address() as AddressInfo).port;
 }
 
-/** A connection that says exactly what it is told to. */
+/** A connection that sends exactly the given bytes. */
 export async function rawConnection(port: number): Promise<RawConnection> {
   const socket = connect({ port, host: "127.0.0.1", allowHalfOpen: true });
   await once(socket, "connect");
@@ -81,7 +81,7 @@ export async function rawConnection(port: number): Promise<RawConnection> {
 
 export class RawConnection {
   readonly socket: Socket;
-  /** All that came so far. */
+  /** All text received so far. */
   heard = "";
   readonly closed: Promise<void>;
 
@@ -90,7 +90,7 @@ export class RawConnection {
     socket.setEncoding("latin1").on("data", (text: string) => {
       this.heard += text;
     });
-    socket.on("error", () => {}); // a reset is an end as any other
+    socket.on("error", () => {}); // a reset is a normal end here
     this.closed = new Promise((resolve) => {
       socket.once("end", resolve);
       socket.once("close", resolve);
@@ -101,7 +101,7 @@ export class RawConnection {
     this.socket.write(text, "latin1");
   }
 
-  /** Everything that is heard until the other side ends the connection. */
+  /** Returns all text received until the other side closes the connection. */
   async all(): Promise<string> {
     await this.closed;
     this.socket.destroy();

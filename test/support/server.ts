@@ -5,7 +5,7 @@ import { ScriptedEngine, type ScriptedEngineOptions, type Scripts } from "../../
 import { tokenizer } from "../../lib/tokenizer/tokenizer.js";
 import { productServer } from "./product-server.js";
 
-/** A server whose model writes what a test says, for requests without a socket. */
+/** A server whose model writes a test's text, for requests without a socket. */
 
 export interface ScriptedServer extends AsyncDisposable {
   app: FastifyInstance;
@@ -41,12 +41,12 @@ export async function scriptedServer(
   return { app, engine, [Symbol.asyncDispose]: close };
 }
 
-/** Ids of a text in which control tokens are spelled out. */
+/** Token ids of a text in which control tokens are written out. */
 export function ids(text: string): number[] {
   return [...tokenizer.encode(text, { allowedSpecial: "all" })];
 }
 
-/** What a test looks at of an answer; any shape. */
+/** The fields of an answer that a test checks; any shape. */
 // biome-ignore lint/suspicious/noExplicitAny: a test names the fields that it expects
 export type Json = any;
 
@@ -60,7 +60,7 @@ export async function post(app: FastifyInstance, url: string, payload: object): 
   return { status: response.statusCode, body: JSON.parse(response.payload) };
 }
 
-/** What a conversation of one question asks for. */
+/** A request with one question. */
 export function asking(fields: object = {}): object {
   return { model: "gpt-oss-20b", messages: [{ role: "user", content: "Hi" }], ...fields };
 }
@@ -69,7 +69,7 @@ export function chat(app: FastifyInstance, fields: object = {}): Promise<Answer>
   return post(app, "/v1/chat/completions", asking(fields));
 }
 
-/** The values of a stream, "[DONE]" as it is; throws unless every frame is a comment or one line of data. */
+/** The values of a stream, with "[DONE]" unchanged. Throws unless every frame is a comment or one line of data. */
 export function framesOf(payload: string): Json[] {
   if (!payload.endsWith("\n\n")) throw new Error(`The stream breaks off: ${JSON.stringify(payload.slice(-200))}`);
   const frames = payload.split("\n\n").slice(0, -1);
@@ -87,7 +87,7 @@ export async function stream(app: FastifyInstance, fields: object = {}, url = "/
   return framesOf(response.payload);
 }
 
-/** The message that a client puts together from the chunks of one choice, and how the choice ended. */
+/** The message that a client builds from the chunks of one choice, and the finish reason. */
 export function assembled(frames: readonly Json[], index = 0): Json {
   const message: Json = { role: undefined, content: null, refusal: null };
   const out: Json = { index, message, logprobs: null };

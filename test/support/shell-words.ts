@@ -1,4 +1,7 @@
-/** The commands of a shell's text, each as its words: quotes, comments, continued lines; what is assigned before is left out. */
+/**
+ * The commands of a shell text, each as a list of words. Handles quotes, comments and continued lines, and leaves out
+ * assignments before a command.
+ */
 export function shellCommands(text: string): string[][] {
   const commands: string[][] = [[]];
   const word = /"((?:[^"\\]|\\.)*)"|'([^']*)'|(#.*$)|(\|\|?|&&?|;|>>?|<|\n)|((?:[^\s"'#|&;<>]|(?<=\S)#)+)/gm;
@@ -8,7 +11,7 @@ export function shellCommands(text: string): string[][] {
     const command = commands.at(-1)!;
     if (comment !== undefined) continue;
     if (separator !== undefined) commands.push([]);
-    // Without a blank between, it is the same word: --a="b".
+    // Without a blank between, it belongs to the same word: --a="b".
     else if (match.index === end) command.push((command.pop() ?? "") + (double ?? single ?? bare ?? ""));
     else command.push(double ?? single ?? bare ?? "");
     end = separator === undefined ? match.index + all.length : -1;

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { stripVTControlCharacters } from "node:util";
 import { environment, listen, program } from "./cli.js";
 
-/** The program at a terminal, which `script` of util-linux makes. */
+/** The program on a terminal that util-linux's `script` makes. */
 export class Terminal {
   readonly #child: ChildProcessWithoutNullStreams;
   readonly #heard: ReturnType<typeof listen>;
@@ -19,17 +19,17 @@ export class Terminal {
     this.#closed = once(this.#child, "close");
   }
 
-  /** All that was printed, as it came. */
+  /** The raw output so far. */
   get raw(): string {
     return this.#heard.text;
   }
 
-  /** The same without what only moves the cursor or changes the colour. */
+  /** The output without control sequences for the cursor and colours. */
   get text(): string {
     return plain(this.raw);
   }
 
-  /** Resolves when this was printed since `from`, a place in `raw`. */
+  /** Resolves when the output contains this after `from`, an index in `raw`. */
   until(what: string | RegExp, from = 0): Promise<void> {
     return this.#heard.until(what, from);
   }
@@ -38,7 +38,7 @@ export class Terminal {
     this.#child.stdin.write(keys);
   }
 
-  /** Types, and resolves to what is printed until `what` is. */
+  /** Types the keys, and resolves with the output up to `what`. */
   async ask(keys: string, what: string | RegExp): Promise<string> {
     const from = this.raw.length;
     this.type(keys);
@@ -54,7 +54,7 @@ export class Terminal {
     execFileSync("stty", ["-F", /\/dev\/pts\/\d+/.exec(this.raw)![0], "cols", String(columns)]);
   }
 
-  /** Of the program, which is the only one at this terminal. */
+  /** Process id of the program, the only one on this terminal. */
   pid(): number {
     const device = /\/dev\/(pts\/\d+)/.exec(this.raw)![1]!;
     return Number(execFileSync("pgrep", ["-t", device, "-f", "dist/cli/main.js", "-n"], { encoding: "utf8" }));
@@ -66,7 +66,7 @@ export class Terminal {
     return Number(/\[exit (\d+)\]/.exec(this.raw)?.[1]);
   }
 
-  /** The window is closed. */
+  /** Closes the terminal's window. */
   async vanish(): Promise<void> {
     this.#child.kill("SIGKILL");
     await this.#closed;

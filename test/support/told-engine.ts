@@ -1,16 +1,16 @@
 import type { TurnEngine } from "../../lib/chat/turn.js";
 import { Generation } from "../../lib/generation/generation.js";
 
-/** An engine of the full vocabulary, for turns whose tokens a test tells one by one. */
+/** An engine with the full vocabulary, for turns whose tokens a test supplies one by one. */
 
 export interface ToldEngine extends TurnEngine {
-  /** The one that was asked for last. */
+  /** The latest generation. */
   readonly generation: Generation;
 }
 
 const native = { cancel() {}, pause() {}, supplyLogits() {} };
 
-/** @param made another generation for each request, such as one whose calls a test looks at */
+/** @param made makes another generation for each request, such as one whose calls a test checks */
 export function toldEngine(
   made = (prompt: Uint32Array, topLogprobs: number) => new Generation(native, { id: 1, prompt, n: 1, topLogprobs }),
 ): ToldEngine {
@@ -29,7 +29,7 @@ export function toldEngine(
 
 const timings = { queueMilliseconds: 0, prefillMilliseconds: 0, decodeMilliseconds: 0 };
 
-/** All that a model writes, and how it ended. */
+/** All tokens that a model writes, and the finish reason. */
 export function write(
   generation: Generation,
   tokens: readonly number[],

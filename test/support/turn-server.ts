@@ -8,7 +8,7 @@ import { productServer } from "./product-server.js";
 import { type ScriptedTurn, TurnPlayer } from "./scripted-turns.js";
 
 export interface TurnServerOptions {
-  /** What is kept of finished responses. */
+  /** Limits of stored responses. */
   store?: StoreLimits;
   keepAliveMilliseconds?: number;
 }
@@ -16,18 +16,18 @@ export interface TurnServerOptions {
 export interface TurnServer extends AsyncDisposable {
   app: FastifyInstance;
   player: TurnPlayer;
-  /** Lines of the log, of level warn and of level error. */
+  /** Log lines of the levels warn and error. */
   warnings: unknown[];
   failures: unknown[];
   clock: { now: Date };
-  /** Starts to listen at its first use. */
+  /** Starts to listen at the first call. */
   baseUrl(): Promise<string>;
   post(body: object): Promise<Answer>;
   get(path: string): Promise<Answer>;
   delete(path: string): Promise<Answer>;
 }
 
-/** A response, an error or a list of items: a test knows which it asked for. */
+/** A response, an error or a list of items: each test knows which one it requested. */
 export type AnswerBody = Omit<ResponseObject, "error"> & {
   error: { message: string; type: string; param: string | null; code: string | null };
   data: { id: string }[];
@@ -40,10 +40,10 @@ export interface Answer {
   headers: OutgoingHttpHeaders;
 }
 
-/** Only looked at: no turn reaches it. */
+/** Supplies only its properties: no turn reaches it. */
 const engine = new ScriptedEngine([reply("never written")], { contextLength: 4096 });
 
-/** A server whose turns are written beforehand, event by event. */
+/** A server whose turns a test defines, event by event. */
 export async function turnServer(
   turns: readonly ScriptedTurn[],
   { store, ...context }: TurnServerOptions = {},

@@ -314,7 +314,7 @@ describe("limits of one client", () => {
 });
 
 describe("a client's address", () => {
-  /** As the limit of addresses sees it: the one that this request is counted with. */
+  /** The address with which this request is counted for limits. */
   async function addressOf(trustProxy: ServerOptions["trustProxy"], remoteAddress: string, forwarded?: string) {
     const app = await server({ ...(trustProxy !== undefined && { trustProxy }) });
     let seen: string | undefined;
@@ -331,17 +331,17 @@ describe("a client's address", () => {
     [undefined, client, made, client],
     [false, client, made, client],
     [0, client, made, client],
-    // One proxy: what it added itself, whatever the client had written before.
+    // One proxy: the address that it added, whatever the client had written before.
     [true, proxy, `${made}, ${client}`, client],
     [1, proxy, `${made}, ${client}`, client],
     [1, proxy, `${made},${made}, ${client}`, client],
     [1, proxy, client, client],
     [1, proxy, undefined, proxy],
-    // Two of them.
+    // Two proxies.
     [2, proxy, `${made}, ${client}, ${outer}`, client],
     [2, proxy, `${client}, ${outer}`, client],
     [2, proxy, client, client],
-    // By their addresses: nobody else is believed.
+    // By the proxies' addresses: headers from other addresses are ignored.
     ["10.0.0.0/8", proxy, `${made}, ${client}, ${outer}`, client],
     ["10.0.0.0/8", proxy, `${outer}, ${client}`, client],
     ["10.0.0.0/8", client, made, client],

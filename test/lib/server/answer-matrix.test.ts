@@ -6,8 +6,8 @@ import { createServer } from "../../../lib/server/index.js";
 import { assembled, framesOf, type Json, post } from "../../support/server.js";
 
 /**
- * Every way to think, with every way to call, with and without a format, streamed and whole, on both APIs: of a model of
- * random weights each is a valid answer, and the streamed one is the whole one.
+ * Every combination of reasoning, calls and format, streamed and whole, on both APIs. With a model of random weights,
+ * each answer is valid, and the streamed one equals the whole one.
  */
 
 const model = "synthetic";
@@ -40,7 +40,7 @@ async function streamed(url: string, payload: object): Promise<string> {
   return response.payload;
 }
 
-/** What holds for an answer, told as both APIs tell it. */
+/** The properties of every answer, in the common form of both APIs. */
 function check(
   { reasoning, content, calls, isCut }: { reasoning: string; content: string; calls: Json[]; isCut: boolean },
   [effort, calling, hasFormat]: readonly [string, Calling, boolean],

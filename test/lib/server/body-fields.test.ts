@@ -23,7 +23,7 @@ afterEach(async () => {
   for (const close of open.splice(0)) await close();
 });
 
-/** A server, its engine, and what its log was warned of. */
+/** A server, its engine, and the warnings in its log. */
 async function server(options: Partial<ServerOptions> = {}) {
   const engine = new ScriptedEngine([{ tokens: hello }]);
   const { logger, of } = capturedLog();
@@ -42,7 +42,7 @@ describe("lone surrogates", () => {
     title: "T\ud800",
     $comment: "C\ud800",
     properties: {
-      // A property may be called as an annotation is.
+      // A property may have the same name as an annotation.
       description: { type: "string", description: "D\ud800", examples: ["E\ud800", { a: "\udfff" }] },
       title: { type: "string", "x-note": { deep: ["X\ud800"] }, default: "\ud800" },
     },
@@ -173,7 +173,7 @@ describe("fields that are not known", () => {
       const { status, body } = await post(app, url, { ...asked[url], ...given });
       expect([status, body.error?.param, body.error?.code]).toEqual([400, param, "unknown_parameter"]);
     }
-    // What is null is as good as absent.
+    // A null field counts as absent.
     expect((await post(app, "/detokenize", { tokens: [1], ids: null })).status).toBe(200);
   });
 
@@ -229,7 +229,7 @@ describe("fields that are not known", () => {
       return body;
     };
     const { choices } = await told("/v1/chat/completions", chat);
-    // What it answered may come back.
+    // A client may send the server's answer back.
     await told("/v1/chat/completions", { messages: [user, choices[0].message, user] });
     const { output } = await told("/v1/responses", respond);
     await told("/v1/responses", { input: [user, ...output, user] });

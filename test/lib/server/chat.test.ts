@@ -35,7 +35,7 @@ async function asked(fields: object): Promise<Json> {
   return { status, body, requests: server.engine.requests };
 }
 
-/** Of the first request that the engine got. */
+/** The options of the first request that the engine got. */
 async function options(fields: object): Promise<Json> {
   const { status, body, requests } = await asked(fields);
   expect(status, JSON.stringify(body)).toBe(200);
@@ -435,7 +435,7 @@ async function sent(server: ScriptedServer, fields: object): Promise<ClientReque
     headers,
     agent: false,
   });
-  request.on("error", () => {}); // it is torn off on purpose
+  request.on("error", () => {}); // the test aborts it on purpose
   request.end(body);
   return request;
 }
@@ -450,7 +450,7 @@ async function opened(
   return { request, response };
 }
 
-/** Waits for the engine to be so; the test's own time limit ends what never comes. */
+/** Waits until the engine's counters match; without a match, the test runs into its time limit. */
 async function until({ engine }: ScriptedServer, holds: (stats: EngineStats) => boolean): Promise<void> {
   while (!holds(engine.stats())) await new Promise((resolve) => setTimeout(resolve, 1));
 }

@@ -5,7 +5,7 @@ import { framesOf, ids, type Json, post, scriptedServer } from "../../support/se
 const url = "/v1/completions";
 const fields = { model: "gpt-oss-20b", prompt: "Once" };
 
-/** The whole answer, which the streamed one must be put together to. */
+/** The whole answer, which the pieces of the streamed one must add up to. */
 async function complete(scripts: readonly Script[], body: object): Promise<Json> {
   await using server = await scriptedServer(scripts);
   const whole = await post(server.app, url, { ...fields, ...body });
@@ -34,7 +34,7 @@ async function complete(scripts: readonly Script[], body: object): Promise<Json>
     if (choice.logprobs === null) continue;
     for (const key of ["tokens", "token_logprobs", "top_logprobs", "text_offset"]) {
       const told = pieces.flatMap(({ logprobs }: Json) => logprobs?.[key] ?? []);
-      // Prefix reuse may move the last bits of a log probability.
+      // Prefix reuse may change the last bits of a log probability.
       if (key === "tokens" || key === "text_offset") expect(told).toEqual(choice.logprobs[key]);
       else expect(told).toHaveLength(choice.logprobs[key].length);
     }

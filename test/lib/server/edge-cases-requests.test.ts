@@ -5,9 +5,9 @@ import { firstSpecialToken } from "../../../lib/tokenizer/special-tokens.js";
 import { analysis, call, final, prompt, promptIds, renderedBy, tools, user } from "../../support/answers.js";
 import { type Answer, asking, chat, ids, type Json, scriptedServer } from "../../support/server.js";
 
-/** What went wrong in other servers of this model with requests and history; numbers as in edge-cases.test.ts. */
+/** Faults of other servers of this model with requests and history. The numbers are those of edge-cases.test.ts. */
 
-/** What the assistant said, as a client sends it back; `reasoning` only if it keeps that. */
+/** The assistant's message as a client sends it back; `reasoning` only if the client keeps it. */
 function saidAgain({ message }: Json, keepsReasoning = true): Json {
   const { reasoning, content, tool_calls } = message;
   return { role: "assistant", content, ...(tool_calls && { tool_calls }), ...(keepsReasoning && { reasoning }) };

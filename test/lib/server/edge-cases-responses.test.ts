@@ -7,7 +7,7 @@ import { call, final, preamble, reasoning, turn } from "../../support/scripted-t
 import { draws } from "../../support/thorough.js";
 import { turnServer } from "../../support/turn-server.js";
 
-/** What went wrong on other servers of this model, by the numbers of our list of such cases. */
+/** Faults of other servers of this model, with the numbers of our list of such cases. */
 
 const ask = { model: "gpt-oss-20b", input: "Hi" };
 const tools = [{ type: "function", name: "f", parameters: { type: "object", properties: {} }, strict: false }];
@@ -182,7 +182,7 @@ describe("row 34: the store", () => {
     const kept = statuses.filter((status) => status === 200).length;
     expect(kept).toBeGreaterThan(100);
     expect(kept).toBeLessThanOrEqual(limits.responses);
-    expect(statuses.lastIndexOf(404)).toBe(statuses.length - kept - 1); // the newest are those that are kept
+    expect(statuses.lastIndexOf(404)).toBe(statuses.length - kept - 1); // the newest ones are stored
   });
 
   it("carries a conversation on over five responses, also when one of them is deleted", async () => {

@@ -4,7 +4,7 @@ import type { HarmonyConstraint } from "../../../lib/generation/constraint.js";
 import { capturedLog } from "../../support/captured-log.js";
 import { ids, post, scriptedServer } from "../../support/server.js";
 
-/** What several endpoints have, they have alike. */
+/** Features that several endpoints share behave the same in each of them. */
 
 const model = "gpt-oss-20b";
 const said = ids("<|channel|>final<|message|>Hello!<|return|>");

@@ -6,7 +6,7 @@ import { type Blamed, namedRefusal } from "../../../lib/server/http/error-respon
 import type { ApiError } from "../../../lib/server/http/errors.js";
 import { createServer } from "../../../lib/server/index.js";
 
-/** Every 400 of the API names the field that is to blame, by its exact path. */
+/** Every 400 of the API names the field that caused it, by its exact path. */
 
 let engine: Engine;
 let app: FastifyInstance;
@@ -28,7 +28,7 @@ async function expectRefusals(url: string, base: object, refusals: readonly Refu
     const asked = JSON.stringify(fields).slice(0, 200);
     expect([asked, answer.statusCode, error?.param, error?.code]).toEqual([asked, 400, param, code]);
     expect(error).toEqual({ message: expect.any(String), type: "invalid_request_error", param, code });
-    // What is said of a field calls it as the request does, not as the engine does.
+    // Messages use the request's names for fields, not the engine's.
     expect(error.message).not.toMatch(/constraint|topP|minTokens|maxTokens|logitBias|cacheSalt|must have required/);
   }
 }
@@ -36,7 +36,7 @@ async function expectRefusals(url: string, base: object, refusals: readonly Refu
 const user = { role: "user", content: "Hi" };
 const unsupported = "unsupported_parameter";
 const missing = "missing_required_parameter";
-/** The grammar has no look-behind. */
+/** The grammar does not support look-behind. */
 const lookBehind = { type: "string", pattern: "^(?<=a).*$" };
 const deep = (levels: number) => JSON.parse(`${'{"a":'.repeat(levels)}1${"}".repeat(levels)}`);
 
@@ -179,7 +179,7 @@ describe("a refused chat completion names", () => {
         "messages[1].tool_calls[0].function.arguments",
       ],
       [
-        // Empty instructions are no message for the model, and one of the request.
+        // Empty instructions are not a message for the model, but they are one of the request.
         {
           messages: [
             { role: "system", content: "" },
@@ -235,7 +235,7 @@ describe("a refused chat completion names", () => {
       ],
       [{ tools: [tool({ parameters: deep(150) })] }, "tools[0].function"],
       [
-        { tools: Array.from({ length: 1025 }, (_, i) => tool({ name: `f${i}` })) }, // of at most 1,024
+        { tools: Array.from({ length: 1025 }, (_, i) => tool({ name: `f${i}` })) }, // at most 1,024 are allowed
         "tools",
         "invalid_value",
       ],
@@ -284,7 +284,7 @@ describe("a refused completion names", () => {
     expectRefusals("/v1/completions", { model: "gpt-oss-20b", prompt: "Hi" }, refusals);
 
   it("a field that it has in common with chat completions", () =>
-    // Its schema is nowhere in the prompt, so that nothing is relaxed.
+    // The prompt does not contain its schema, so nothing is relaxed.
     complete([
       ...common,
       [{ response_format: { type: "json_schema", schema: lookBehind } }, "response_format.schema"],
@@ -362,7 +362,7 @@ describe("a refused response names", () => {
       [{ tools: [tool({ parameters: 1 })] }, "tools[0].parameters"],
       [{ tools: [tool({ strict: 1 })] }, "tools[0].strict"],
       [
-        // The index is that of the request, hosted tools counted.
+        // The index is the request's: hosted tools count.
         {
           tools: [
             { type: "web_search" },
@@ -404,7 +404,7 @@ describe("a refused response names", () => {
       [{ input: [{ type: "function_call", call_id: "c", name: "\ud800", arguments: "{}" }] }, "input[0].name"],
       [{ input: [{ role: "user", content: "a", id: "\ud800" }] }, "input[0].id"],
       [
-        // The call goes with its turn, and its result is left: where that stands, no message of the model says.
+        // Truncation drops the call with its turn and keeps its result, whose place in the request is then unknown.
         {
           truncation: "auto",
           input: [
@@ -579,7 +579,7 @@ describe("whatever stands in the place of any value of a request", () => {
           const { error } = answer.json();
           const told = [path.join("."), value, answer.statusCode, typeof error?.param];
           const expected = answer.statusCode === 200 ? [200, typeof error?.param] : [400, "string"];
-          // A model of another name is not found.
+          // An unknown model name gets 404.
           if (path[0] !== "model") expect(told).toEqual([path.join("."), value, ...expected]);
         }
       }

@@ -122,7 +122,7 @@ describe("a queue that one key has filled", () => {
     expect(gone.statusCode).toBe(429);
     expect(gone.headers["retry-after"]).toBe("1");
     expect(gone.json()).toMatchObject({ error: { code: "queue_full" } });
-    await small.close(); // the others, too
+    await small.close(); // the other ones, too
     await Promise.all([running, kept, other]);
     stop.abort();
   });

@@ -45,7 +45,7 @@ const schema = {
   required: ["n"],
   additionalProperties: false,
 };
-/** The grammar has no look-behind. */
+/** The grammar does not support look-behind. */
 const odd = { type: "object", properties: { mail: { type: "string", pattern: "^(?<=a).*$" } }, required: ["mail"] };
 
 describe("a schema in a chat's format", () => {
@@ -125,7 +125,7 @@ describe("a schema that the engine does not support", () => {
       expect(response.status).toBe(200);
       expect(response.warnings.map(({ param }) => param)).toEqual(["tools[0]", "tools[1].parameters"]);
     }
-    // Once in each endpoint's log, however often it comes.
+    // Once in the log of each endpoint, even when the warning repeats.
     expect(warnings.map(([line]) => line.param)).toEqual([
       "tools[0].function.parameters",
       "tools[0]",

@@ -6,7 +6,7 @@ import { apiError } from "../../../lib/server/http/errors.js";
 import { createServer } from "../../../lib/server/index.js";
 import { reply, ScriptedEngine } from "../../../lib/testing/index.js";
 
-/** A slice of bench/hostile.ts, smaller: what each request is answered. The bench measures what it costs. */
+/** A smaller version of bench/hostile.ts. It checks the answer to each request; the bench measures the costs. */
 
 let app: FastifyInstance;
 let engine: ScriptedEngine;

@@ -88,7 +88,7 @@ describe("bodies", () => {
         expect((await app.inject({ method: "POST", url: "/v1/work", headers, payload })).statusCode).toBe(200);
       }
     }
-    // Without a body there is nothing that could be compressed.
+    // Without a body, nothing can be compressed.
     const probe = await app.inject({ method: "GET", url: "/v1/models", headers: { "content-encoding": "gzip" } });
     expect(probe.statusCode).toBe(200);
     const port = await listening(app);
@@ -170,7 +170,7 @@ describe("connections", () => {
     const client = await rawConnection(port);
     client.say("POST /v1/hold HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
     await expect.poll(() => held.length).toBe(1);
-    // Those that have asked nothing yet are looked through, and cut; this one has its request in.
+    // The server closes connections without a request; this one has sent its request.
     const idle = await rawConnection(port);
     idle.say("GET ");
     expect(await idle.all()).toMatch(/^HTTP\/1.1 408 /);
@@ -205,7 +205,7 @@ describe("a hostile client", () => {
       connection.say(text);
       if (below(2) === 0) connection.socket.end();
       if (below(4) === 0) connection.socket.resetAndDestroy();
-      // One that was answered may be kept for more.
+      // A connection that was answered may be kept open for more.
       await Promise.race([connection.closed, new Promise((resolve) => setTimeout(resolve, 50 + below(100)))]);
       connection.socket.destroy();
     };
@@ -247,7 +247,7 @@ describe("disconnectSignal", () => {
     const client = await rawConnection(port);
     client.say(ask.repeat(15));
     await expect.poll(() => held.length).toBe(15);
-    held[1]!.release({}); // it has its answer, which nobody will read
+    held[1]!.release({}); // it has its answer, which no client reads
     client.socket.destroy();
     await expect.poll(() => held.map(({ signal }) => signal.aborted)).not.toContain(false);
     const metrics = async () => (await app.inject("/metrics")).body;

@@ -5,7 +5,7 @@ import { createServer } from "../../../lib/server/index.js";
 import { ScriptedEngine } from "../../../lib/testing/index.js";
 import { ids } from "../../support/server.js";
 
-/** Bodies as they are written on the wire: names and numbers that JavaScript would make something else of. */
+/** Bodies as they are sent: names and numbers that JavaScript's parser would change. */
 
 let engine: ScriptedEngine;
 let app: FastifyInstance;
@@ -18,7 +18,7 @@ afterAll(async () => {
   await engine.close();
 });
 
-/** `schema` is JSON text; returns the schemas that the engine was asked for, final ones first. */
+/** `schema` is JSON text. Returns the schemas that the engine received, final ones first. */
 async function asked(url: string, fields: string): Promise<{ body: string; schemas: unknown[] }> {
   const payload = `{"model":"gpt-oss-20b",${fields}}`;
   const headers = { "content-type": "application/json" };

@@ -3,7 +3,7 @@ import { maxDepth, maxNodes, maxValues, refuseExcess } from "../../../lib/server
 import { jsonPieces } from "../../../lib/server/http/json-pieces.js";
 import { seededRandom } from "../../support/random.js";
 
-/** Some JSON value, and now and then what is none. */
+/** A JSON value, and sometimes a value that JSON does not have. */
 function anyValue(random: () => number, depth = 0): unknown {
   const pick = <T>(values: readonly T[]) => values[Math.floor(random() * values.length)]!;
   const kind = pick(depth < 4 ? ["plain", "list", "object", "long", "toJSON"] : ["plain"]);

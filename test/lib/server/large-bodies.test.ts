@@ -8,7 +8,7 @@ import { createServer } from "../../../lib/server/index.js";
 import { ScriptedEngine } from "../../../lib/testing/index.js";
 import { ids } from "../../support/server.js";
 
-/** Bodies that another thread reads: they are answered as smaller ones are. */
+/** Bodies that another thread reads get the same answers as smaller ones. */
 
 const padding = `"user":"${"u".repeat(largeBytes)}"`;
 

@@ -100,7 +100,7 @@ describe("ClientLimits", () => {
     ticket.leave(); // 1,250 of 5,000 were used
     second.reserve(3750, 1, 1000);
     expect(refusal(() => second.reserve(1, 1, 1))).toMatchObject({ status: 429 });
-    // What had no maximum may take more than was thought, and is paid for later.
+    // An answer without a maximum may use more than was reserved; later requests pay for it.
     second.count(generated(3750, 4000));
     second.leave();
     pass(29_000);

@@ -172,7 +172,7 @@ describe("a long request that the context holds", () => {
   });
 });
 
-/** A request that is on its way; what it fails with is no matter. */
+/** A pending request; its error is ignored. */
 function sent(app: FastifyInstance, path: string, body: object): ClientRequest {
   const { port } = app.server.address() as AddressInfo;
   const headers = { "content-type": "application/json" };

@@ -7,7 +7,7 @@ vi.mock("../../../lib/server/endpoints.js", () => import("../../support/server-e
 const { engine, server } = testServers();
 
 describe("metrics", () => {
-  /** Names of samples and types, values by name and labels. */
+  /** Names of samples and types; values by name and labels. */
   function parse(text: string) {
     const types = new Map<string, string>();
     const values = new Map<string, number>();

@@ -33,7 +33,7 @@ const weatherTool: OpenAI.Responses.FunctionTool = {
   strict: true,
 };
 
-/** As a client reads it: what can be iterated over is a list in JSON. */
+/** The value as a client reads it: iterables become lists in JSON. */
 type Received<T> = T extends string
   ? T
   : T extends Iterable<infer U>

@@ -6,7 +6,7 @@ import { createServer } from "../../../lib/server/index.js";
 import { ScriptedEngine } from "../../../lib/testing/index.js";
 import { ids } from "../../support/server.js";
 
-/** OpenAI's own clients against the whole server: its model is scripted, everything else is what serves. */
+/** OpenAI's own clients against the whole server. Only the model is scripted. */
 
 const model = "gpt-oss-20b";
 const weatherArguments = '{"city":"Rome"}';
@@ -114,7 +114,7 @@ describe("chat completions", () => {
     });
     expect(await runner.finalContent()).toBe(answer);
     expect(cities).toEqual(["Rome"]);
-    // The call goes back to the model as it wrote it, with what it thought before, which this client does not send.
+    // The call is sent back to the model unchanged, with the reasoning before it, which this client does not send.
     const [, second] = it.engine.requests;
     expect(it.engine.tokenizer.decode(Uint32Array.from(second!.promptTokens))).toContain("Need the weather.");
   });
@@ -144,7 +144,7 @@ describe("responses", () => {
       tools: [responsesTool],
     });
     expect(next.output_text).toBe(answer);
-    // What the engine wrote goes back to it in the tokens that it wrote.
+    // The engine gets its own text back in the same tokens.
     const [first, second] = it.engine.requests;
     expect([...second!.promptTokens.slice(0, first!.promptTokens.length + calling.length)]).toEqual([
       ...first!.promptTokens,

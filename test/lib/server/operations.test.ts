@@ -149,7 +149,7 @@ describe("a model that is being loaded", () => {
 });
 
 describe("health", () => {
-  /** An engine of which only the counters matter. */
+  /** An engine that has only counters. */
   function counting(stats: Partial<EngineStats> | (() => never)): Engine {
     return { generate() {}, stats: typeof stats === "function" ? stats : () => stats } as unknown as Engine;
   }

@@ -65,7 +65,7 @@ describe("any body at all", () => {
       const { status, json, text } = await server.post(body);
       statuses.add(status);
       expect(status, `${JSON.stringify(body)} -> ${text}`).toBeLessThan(500);
-      expect(text).not.toContain("for messages["); // a conversation that only its rendering refuses
+      expect(text).not.toContain("for messages["); // rendering must refuse no conversation
       if (status >= 400) expect(json.error.message).toEqual(expect.any(String));
     }
     expect([...statuses].sort()).toEqual([200, 400, 404]);

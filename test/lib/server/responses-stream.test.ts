@@ -163,7 +163,7 @@ describe("a stream", () => {
   });
 });
 
-/** A promise and what fulfils it. */
+/** A promise, and the function that resolves it. */
 function gate<T>(): { opened: Promise<T>; open: (value: T) => void } {
   let open: (value: T) => void = () => {};
   const opened = new Promise<T>((resolve) => {

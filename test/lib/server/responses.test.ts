@@ -18,7 +18,7 @@ const weather = {
 };
 const ask = { model: "gpt-oss-20b", input: "Hi" };
 
-/** The body's fields as the turn saw them. */
+/** The body's fields as the turn received them. */
 async function asked(body: object, turns: ScriptedTurn[] = [hello]): Promise<TurnRequest> {
   await using server = await turnServer(turns);
   const { status, text } = await server.post({ ...ask, ...body });
@@ -62,7 +62,7 @@ describe("items of hosted tools in the history", () => {
     expect(status).toBe(200);
     expect(server.player.last.messages).toEqual([
       user,
-      { role: "assistant", channel: "commentary", content: "I look." }, // the answer still follows
+      { role: "assistant", channel: "commentary", content: "I look." }, // the answer follows
       answer,
       user,
     ]);

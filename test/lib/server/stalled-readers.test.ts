@@ -11,13 +11,13 @@ function request(path: string, body: object): string {
   return `POST ${path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${text.length}\r\n\r\n${text}`;
 }
 
-/** More of an answer than sockets hold on the way: each token comes with the likeliest twenty. */
+/** More of an answer than the sockets can buffer: each token comes with the twenty likeliest ones. */
 const large = { prompt: [1, 2, 3], n: 8, max_tokens: 250, logprobs: 20, ignore_eos: true, temperature: 1 };
 
-/** As many of these on one connection as it takes: all are answered in order, and none is read. */
+/** Many of these requests on one connection: all are answered in order, and none of the answers is read. */
 const unread = (stream: boolean) => request("/v1/completions", { ...large, stream }).repeat(8);
 
-/** A client that asks and reads nothing. */
+/** A client that sends requests and reads nothing. */
 async function deafClient(port: number, text: string) {
   const socket = connect({ port, host: "127.0.0.1" });
   socket.on("error", () => {});
@@ -26,7 +26,7 @@ async function deafClient(port: number, text: string) {
   return socket;
 }
 
-/** What the log says of requests that were cut. */
+/** The log lines of requests that were cut. */
 function cuts({ all }: CapturedLog): string[] {
   return all.map((line) => String(line.at(-1))).filter((text) => text.startsWith("cut: "));
 }
@@ -63,7 +63,7 @@ describe("a client that does not read", () => {
       await expect.poll(stalled, { timeout: 120_000, interval: 200 }).toBe("1");
       expect(cuts(log)).toHaveLength(1);
       await expect.poll(() => scripted.stats()).toMatchObject({ running: 0, waiting: 0, blocked: 0 });
-      expect(scripted.stats().completionTokens).toBeLessThan(4 * 8000); // nobody read on for it
+      expect(scripted.stats().completionTokens).toBeLessThan(4 * 8000); // the generation stopped early
       socket.destroy();
       await app.close();
     },

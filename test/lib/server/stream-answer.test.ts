@@ -9,7 +9,7 @@ import { interleaved } from "../../../lib/server/http/interleaved.js";
 import { streamAnswer } from "../../../lib/server/http/stream-answer.js";
 
 describe("a stream of events", () => {
-  /** A server that counts the frames which were asked of it, 64 KiB each, and a client that has not read yet. */
+  /** A server that counts the 64 KiB frames requested from it, and a client that has not read yet. */
   async function streaming(count: number) {
     const app = Fastify();
     const state = { asked: 0, ended: false, gone: false };
@@ -33,7 +33,7 @@ describe("a stream of events", () => {
     return { state, request, response, [Symbol.asyncDispose]: () => app.close() };
   }
 
-  /** Waits until nothing more is asked for. */
+  /** Waits until no more frames are requested. */
   async function standstill(state: { asked: number }): Promise<void> {
     for (let before = -1; before !== state.asked; ) {
       before = state.asked;
@@ -42,7 +42,7 @@ describe("a stream of events", () => {
   }
 
   it("asks for no more than a slow reader takes, and goes on with it", async () => {
-    const count = 2000; // 128 MiB, far more than sockets hold
+    const count = 2000; // 128 MiB, far more than the sockets can buffer
     await using server = await streaming(count);
     await standstill(server.state);
     expect(server.state.asked).toBeLessThan(count);

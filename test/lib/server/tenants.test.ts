@@ -21,7 +21,7 @@ const tool = { type: "function", function: { name: "look", parameters: { type: "
 interface Served extends AsyncDisposable {
   app: FastifyInstance;
   engine: ScriptedEngine;
-  /** As whoever has the key; null: without one. */
+  /** Sends a request with this key; null: without a key. */
   post(key: string | null, url: string, body: object): Promise<{ status: number; body: Json }>;
   send(key: string | null, method: "GET" | "POST" | "DELETE", url: string): Promise<{ status: number; body: Json }>;
   /** The engine's options and prompt of the newest request. */
@@ -126,7 +126,7 @@ describe("reasoning before a tool call", () => {
 
 describe("the tokens that a model wrote", () => {
   it("come back to the key that they were written for", async () => {
-    const letters = [39, 68, 75, 75, 78]; // "Hello" as nobody would encode it
+    const letters = [39, 68, 75, 75, 78]; // "Hello" in tokens that no encoder would choose
     await using server = await served([{ tokens: [...ids("<|channel|>final<|message|>"), ...letters, 200002] }]);
     const asked = { model, messages: [{ role: "user", content: "Greet." }] };
     await server.post("alice", "/v1/chat/completions", asked);
@@ -162,7 +162,7 @@ describe("the prefix cache", () => {
     expect([await cached("alice"), await cached("bob")]).toEqual([0, 0]);
     expect(await cached("alice")).toBeGreaterThan(100);
     expect(await cached("bob")).toBeGreaterThan(100);
-    if (url === "/v1/responses") return; // it has no salt of its own
+    if (url === "/v1/responses") return; // it has no salt field
     const salted = { cache_salt: "s" };
     expect([await cached("alice", salted), await cached("bob", salted)]).toEqual([0, 0]);
     expect(await cached("bob", salted)).toBeGreaterThan(100);
