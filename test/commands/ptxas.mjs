@@ -194,6 +194,11 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
     console.log(noNvcc);
     process.exit(2);
   }
+  const missing = positionals.filter((source) => !existsSync(path.join(root, source)));
+  if (missing.length > 0) {
+    console.error(`no such source: ${missing.join(", ")}; expected paths such as kernels/cuda/router.cu`);
+    process.exit(1);
+  }
   const found = await examine(nvcc, list.split(","), positionals.length > 0 ? positionals : undefined);
   if (values.json) console.log(JSON.stringify(found));
   else print(found);
