@@ -111,7 +111,7 @@ export function aboutField(error: unknown, fieldOf: (field: string) => string | 
 /** Returns the error that a caller's function threw, or INVALID_ARGUMENT for a thrown value that is not an error. */
 export function errorOf(name: string, thrown: unknown): Error {
   if (isError(thrown)) return thrown;
-  const message = `${name} threw ${describe(thrown)}, which is no Error`;
+  const message = `${name} threw ${describe(thrown)}, which is not an Error`;
   return new GptOssError("INVALID_ARGUMENT", message, { cause: thrown, field: name });
 }
 

@@ -26,7 +26,7 @@ std::optional<Error> problem_of(const fs::path& folder) {
   std::error_code error;
   const fs::file_status status = fs::status(folder, error);
   if (fs::exists(status)) {
-    if (!fs::is_directory(status)) return unusable(folder, "it is no folder");
+    if (!fs::is_directory(status)) return unusable(folder, "it is not a folder");
     const bool empty = fs::is_empty(folder, error);
     if (error) return unusable(folder, error.message());
     if (!empty) return unusable(folder, "it is not empty");
@@ -35,7 +35,7 @@ std::optional<Error> problem_of(const fs::path& folder) {
   }
   fs::path above = fs::absolute(folder, error);
   while (!error && !fs::exists(above, error) && above.has_relative_path()) above = above.parent_path();
-  if (!fs::is_directory(above, error)) return unusable(folder, str(quote(above.string()), " is no folder"));
+  if (!fs::is_directory(above, error)) return unusable(folder, str(quote(above.string()), " is not a folder"));
   if (access(above.c_str(), W_OK) != 0) return unusable(folder, std::strerror(errno));
   return std::nullopt;
 }

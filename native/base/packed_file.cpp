@@ -123,7 +123,7 @@ std::unique_ptr<PackedFile> PackedFile::map(const std::string& path, uint64_t ke
   if (file->file_ < 0) return reason = why("open", path), nullptr;
   struct stat status{};
   if (::fstat(file->file_, &status) != 0 || !S_ISREG(status.st_mode))
-    return reason = path + " is no regular file", nullptr;
+    return reason = path + " is not a regular file", nullptr;
   file->key_ = key;
   file->bytes_ = lay_out(section_bytes, file->sections_);
   // The whole expected header is known, except for the checksums of the sections.

@@ -38,7 +38,8 @@ std::span<T> elements_of(const Napi::Value& value) {
   }
   auto array = value.As<Napi::TypedArrayOf<T>>();
   if (array.ElementLength() == 0 && array.ArrayBuffer().IsDetached()) {
-    throw Error(Code::kInvalidArgument, str("the memory of a ", ArrayType<T>::kName, " has been given away"));
+    throw Error(Code::kInvalidArgument,
+                str("the memory of a ", ArrayType<T>::kName, " is detached: it was transferred"));
   }
   return {array.Data(), array.ElementLength()};
 }

@@ -47,13 +47,13 @@ void Engine::make_room() {
   if (std::exchange(any_displaces_, false)) {
     while (scheduler_->num_waiting_requests() > info_.max_queue &&
            refuse(scheduler_->to_displace(),
-                  str("the queue holds ", info_.max_queue, " waiting requests, its maximum, and ",
-                      "this one gave its place to somebody who had fewer there"))) {
+                  str("the queue holds ", info_.max_queue, " waiting requests, its maximum, and a tenant with fewer ",
+                      "waiting requests takes the place of this one"))) {
     }
   }
   while (scheduler_->num_aside_requests() > info_.max_queue &&
-         refuse(scheduler_->longest_aside(),
-                str("this request was not read, and ", info_.max_queue, " others stand aside for the same reason"))) {
+         refuse(scheduler_->longest_aside(), str("the tokens of this request were not read, and ", info_.max_queue,
+                                                 " other requests are set aside for the same reason"))) {
   }
 }
 

@@ -189,7 +189,7 @@ StateId Machine::close(std::vector<Place> places) {
   // Checked before the work, so that each walk gets at least one state further.
   if (work_ >= most_ || taken() >= slice_) throw WalkEnds();
   if (cancelled_ != nullptr && cancelled_->load(std::memory_order_relaxed)) {
-    throw Error(Code::kCancelled, "nobody waits for the tokens that may follow");
+    throw Error(Code::kCancelled, "the request that needs the mask has ended");
   }
   Closure closure{*this};
   for (const Place& place : places) closure.reach(place.node, place.frame);

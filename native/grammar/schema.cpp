@@ -124,7 +124,7 @@ NodeId SchemaCompiler::value_of(const Json& given, const std::string& path, Node
   const Json& schema = respelled ? *respelled : given;
   if (schema.boolean()) return *schema.boolean() ? json_.any_value(next) : Graph::kNowhere;
   if (const Json* reference = schema.find("$ref")) {
-    if (!reference->string()) refuse_schema(path, "\"$ref\" is no text");
+    if (!reference->string()) refuse_schema(path, "\"$ref\" is not a string");
     const Json rest = without_parts(schema, "$ref");
     const Json& target = document_.resolve(*reference->string(), path);
     if (!demands_anything(without(schema, {"$ref"}))) {
@@ -168,7 +168,7 @@ Json SchemaCompiler::merged(const Json& schema, const Json& rest, const Json& pa
 
 NodeId SchemaCompiler::branches(const Json& schema, const std::string& keyword, const std::string& path, NodeId next) {
   const Json& list = *schema.find(keyword);
-  if (!list.array() || list.array()->empty()) refuse_schema(path, str(quote(keyword), " is no list of schemas"));
+  if (!list.array() || list.array()->empty()) refuse_schema(path, str(quote(keyword), " is not an array of schemas"));
   if (keyword == "anyOf" && schema.find("oneOf")) refuse_schema(path, "\"anyOf\" beside \"oneOf\" is not supported");
   const Json::Array& all = *list.array();
   const Json rest = without_parts(schema, keyword);
@@ -195,7 +195,7 @@ NodeId SchemaCompiler::branches(const Json& schema, const std::string& keyword, 
 // The values in "enum" and "const" that the other keywords admit.
 std::vector<Json> SchemaCompiler::listed_values(const Json& schema, const std::string& path) {
   const Json *values = schema.find("enum"), *value = schema.find("const");
-  if (values != nullptr && !values->array()) refuse_schema(path, "\"enum\" is no list");
+  if (values != nullptr && !values->array()) refuse_schema(path, "\"enum\" is not an array");
   const Json demands = without(schema, {"format"});
   const std::vector<std::string> types = types_of(demands, path);
   // Made once, because a schema may list thousands of values.
@@ -260,7 +260,7 @@ NodeId SchemaCompiler::of_type(const Json& schema, const std::string& type, cons
 NodeId SchemaCompiler::array(const Json& schema, const std::string& path, NodeId next) {
   const uint32_t min = count_of(schema, "minItems", 0, path), max = count_of(schema, "maxItems", kUnlimited, path);
   const Json *leading = schema.find("prefixItems"), *items = schema.find("items");
-  if (leading != nullptr && !leading->array()) refuse_schema(path, "\"prefixItems\" is no list");
+  if (leading != nullptr && !leading->array()) refuse_schema(path, "\"prefixItems\" is not an array");
   if (const Json* unique = schema.find("uniqueItems"); unique && unique->boolean() && max > 1) {
     return distinct(schema, min, max, path, next);
   }

@@ -98,7 +98,7 @@ Json followed(const SchemaDocument& document, const Json& schema, const std::str
   const Json* reference = schema.find("$ref");
   if (reference == nullptr) return schema;
   if (hops > kMaxReferences) refuse_schema(path, "\"$ref\" leads back to itself");
-  if (!reference->string()) refuse_schema(path, "\"$ref\" is no text");
+  if (!reference->string()) refuse_schema(path, "\"$ref\" is not a string");
   Json target = followed(document, document.resolve(*reference->string(), path), path, hops + 1);
   const Json rest = without(schema, {"$ref", "$defs", "definitions"});
   return demands_anything(rest) ? merge_schemas(document, rest, target, path) : target;
@@ -111,7 +111,7 @@ Json flattened(const SchemaDocument& document, const Json& schema, const std::st
     Json whole = follow_references(document, schema, path);
     const Json* all = whole.find("allOf");
     if (all == nullptr) return whole;
-    if (!all->array()) refuse_schema(path, "\"allOf\" is no list");
+    if (!all->array()) refuse_schema(path, "\"allOf\" is not an array");
     const Json::Array parts = *all->array();
     Json out = without(whole, {"allOf"});
     std::unordered_set<std::string> texts;
@@ -129,7 +129,7 @@ void merge_objects(const SchemaDocument& document, const Json& a, const Json& b,
   for (const Json* from : {&a, &b}) {
     const Json* own = from->find("properties");
     if (own == nullptr) continue;
-    if (!own->object()) refuse_schema(path, "\"properties\" is no object");
+    if (!own->object()) refuse_schema(path, "\"properties\" is not an object");
     document.spend(Work::kComparisons, own->object()->size() * own->object()->size() / 64);  // names are short
     for (const auto& [name, schema] : *own->object()) {
       if (!names.insert(name).second) continue;
@@ -160,7 +160,7 @@ void merge_arrays(const SchemaDocument& document, const Json& a, const Json& b, 
   size_t leading = 0;
   for (const Json* from : {&a, &b}) {
     const Json* own = from->find("prefixItems");
-    if (own && !own->array()) refuse_schema(path, "\"prefixItems\" is no list");
+    if (own && !own->array()) refuse_schema(path, "\"prefixItems\" is not an array");
     if (own) leading = std::max(leading, own->array()->size());
   }
   const auto both = [&](size_t at) { return both_of(document, schema_of_item(a, at), schema_of_item(b, at)); };

@@ -24,7 +24,7 @@ NumberBounds SchemaCompiler::bounds_of(const Json& schema, const std::string& pa
 
 Decimal SchemaCompiler::step_of(const Json& schema, const std::string& path) const {
   const Json& step = *schema.find("multipleOf");
-  if (!step.number()) refuse_schema(path, "\"multipleOf\" is no number");
+  if (!step.number()) refuse_schema(path, "\"multipleOf\" is not a number");
   return step.number()->decimal();
 }
 

@@ -52,13 +52,13 @@ SchemaCompiler::Members SchemaCompiler::declared_members(const Json& schema, con
     out.more = Json(true);
   }
   if (declared != nullptr) {
-    if (!declared->object()) refuse_schema(path, "\"properties\" is no object");
+    if (!declared->object()) refuse_schema(path, "\"properties\" is not an object");
     for (const auto& [name, of] : *declared->object()) out.declare({name, of, false, true}, path);
   }
   if (required != nullptr) {
-    if (!required->array()) refuse_schema(path, "\"required\" is no list");
+    if (!required->array()) refuse_schema(path, "\"required\" is not an array");
     for (const Json& name : *required->array()) {
-      if (!name.string()) refuse_schema(path, "\"required\" is no list of texts");
+      if (!name.string()) refuse_schema(path, "\"required\" is not an array of strings");
       if (Members::Property* known = out.find(*name.string())) {
         known->required = true;
       } else {
@@ -109,7 +109,7 @@ Regular::Id SchemaCompiler::restrict_names(const Json& given, Members& members, 
 // the patterns that they match.
 std::vector<SchemaCompiler::Kind> SchemaCompiler::kinds_of_names(const Json& patterns, Regular::Id allowed,
                                                                  Members& members, const std::string& path) {
-  if (!patterns.object()) refuse_schema(path, "\"patternProperties\" is no object");
+  if (!patterns.object()) refuse_schema(path, "\"patternProperties\" is not an object");
   const Json::Object& all = *patterns.object();
   if (all.size() > kMaxPatterns)
     refuse_schema(path, str("more than ", kMaxPatterns, " \"patternProperties\" are not supported"));

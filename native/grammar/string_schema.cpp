@@ -26,17 +26,17 @@ Demands demands_of(const Json& schema, const std::string& path) {
   out.min = count_of(schema, "minLength", 0, path);
   out.max = count_of(schema, "maxLength", kUnlimited, path);
   if (const Json* pattern = schema.find("pattern")) {
-    if (!pattern->string()) refuse_schema(path, "\"pattern\" is no text");
+    if (!pattern->string()) refuse_schema(path, "\"pattern\" is not a string");
     out.patterns.push_back(*pattern->string());
   }
   if (const Json* more = schema.find(kFurtherPatterns); more && more->array()) {
     for (const Json& pattern : *more->array()) {
-      if (!pattern.string()) refuse_schema(path, "\"pattern\" is no text");
+      if (!pattern.string()) refuse_schema(path, "\"pattern\" is not a string");
       out.patterns.push_back(*pattern.string());
     }
   }
   if (const Json* format = schema.find("format")) {
-    if (!format->string()) refuse_schema(path, "\"format\" is no text");
+    if (!format->string()) refuse_schema(path, "\"format\" is not a string");
     if (out.patterns.empty()) out.format = format_pattern(*format->string());
   }
   return out;

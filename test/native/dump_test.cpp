@@ -62,9 +62,9 @@ TEST("dump: an unusable folder is refused by name, before any work") {
         "GPT_OSS_DUMP is \"" + path.string() + "\", expected an empty folder that can be written to: " + reason,
         Dump::open(path.c_str()));
   };
-  refused(file, "it is no folder");
+  refused(file, "it is not a folder");
   refused(folder.path, "it is not empty");
-  refused(file / "below", "\"" + file.string() + "\" is no folder");
+  refused(file / "below", "\"" + file.string() + "\" is not a folder");
 }
 
 TEST("dump: a failed write is an error that names the file") {

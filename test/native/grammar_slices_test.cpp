@@ -99,7 +99,7 @@ TEST("grammar slices: a mask stops when it is cancelled") {
   matcher.accept(token_of('b'));
   const std::atomic<bool> cancelled{true};
   Slice slice{.cancelled = &cancelled};
-  CHECK_THROWS(Code::kCancelled, "nobody waits", matcher.mask(kPlenty, slice));
+  CHECK_THROWS(Code::kCancelled, "the request that needs the mask has ended", matcher.mask(kPlenty, slice));
   CHECK(allows(matcher.mask(kPlenty), token_of('c')));  // and continues when it is asked again
 }
 

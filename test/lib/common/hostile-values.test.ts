@@ -71,8 +71,8 @@ describe("the result of a logitsProcessor", () => {
   const results: [string, LogitsProcessor][] = [
     ["few logits whose length lies", () => lying(new Float32Array(3), vocab)],
     ["a subclass whose length lies", () => new Subclass(3)],
-    ["memory that was given away", () => detached(new Float32Array(vocab))],
-    ["its own logits given away", (logits) => void detached(logits)],
+    ["memory that is detached", () => detached(new Float32Array(vocab))],
+    ["its own logits, detached", (logits) => void detached(logits)],
     [
       "a resizable buffer made smaller",
       () => {
@@ -123,7 +123,7 @@ describe("the result of a logitsProcessor", () => {
     const native = addon().loadEngineNow("synthetic:tiny", nativeOptions, () => {});
     expect(() => native.supplyLogits(1, 0, lying(new Float32Array(3), vocab))).toThrow("3 logits where 512");
     expect(() => native.supplyLogits(1, 0, [] as Wrong)).toThrow("expected a Float32Array");
-    expect(() => native.supplyLogits(1, 0, detached(new Float32Array(vocab)))).toThrow("given away");
+    expect(() => native.supplyLogits(1, 0, detached(new Float32Array(vocab)))).toThrow("is detached");
     return native.close();
   });
 });
@@ -157,7 +157,7 @@ describe("token ids", () => {
     ["a length that throws", () => throwing(["length"])],
     ["a Proxy whose traps throw", () => trapList],
     ["a revoked Proxy", () => revoked],
-    ["memory that was given away", () => detached(Uint32Array.of(1, 2))],
+    ["memory that is detached", () => detached(Uint32Array.of(1, 2))],
     ["a hole", () => new Array(3)],
   ];
   const readers: [string, (list: Wrong) => unknown][] = [
