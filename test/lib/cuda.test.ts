@@ -5,6 +5,7 @@ import path from "node:path";
 import { describe, expect, it } from "vitest";
 import { addon } from "../../lib/binding.js";
 import { Engine, GptOssError } from "../../lib/index.js";
+import { failure } from "../support/failure.js";
 import { SafetensorsFile } from "../support/safetensors.js";
 import { isThorough } from "../support/thorough.js";
 
@@ -15,15 +16,6 @@ const model = path.join(golden, "models/a");
 const small = { contextLength: 512, maxSequences: 4, maxBatchTokens: 64, kvCache: { bytes: "4MiB" } } as const;
 const load = (options: object = {}) => Engine.load(model, { backend: "cuda", ...small, ...options });
 const prompt = (seed: number, length: number) => Array.from({ length }, (_, i) => (i * 97 + seed * 31) % 512);
-
-async function failure(action: () => Promise<unknown>): Promise<GptOssError> {
-  try {
-    await action();
-  } catch (error) {
-    return error as GptOssError;
-  }
-  throw new Error("nothing was refused");
-}
 
 // The emulator switches stacks, which it supports on Linux for x86-64 and arm64.
 const emulated = process.platform === "linux" && ["x64", "arm64"].includes(process.arch);

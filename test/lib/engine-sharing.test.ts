@@ -2,7 +2,7 @@ import path from "node:path";
 import { Worker } from "node:worker_threads";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Engine } from "../../lib/engine.js";
-import type { GptOssError } from "../../lib/errors.js";
+import { failure } from "../support/failure.js";
 
 /** One engine in several threads: the same weights, cache and steps, with separate requests of each thread. */
 
@@ -42,15 +42,6 @@ const message = (worker: Worker) =>
     worker.once("error", reject);
   });
 const ended = (worker: Worker) => new Promise((resolve) => worker.once("exit", resolve));
-
-async function failure(call: () => unknown): Promise<GptOssError> {
-  try {
-    await call();
-  } catch (error) {
-    return error as GptOssError;
-  }
-  return expect.fail("nothing was thrown");
-}
 
 function pagesInUse(): number {
   const { full, window } = engine.stats().pages;

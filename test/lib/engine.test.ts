@@ -5,6 +5,7 @@ import { Worker } from "node:worker_threads";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Engine } from "../../lib/engine.js";
 import type { GptOssError } from "../../lib/errors.js";
+import { failure } from "../support/failure.js";
 
 const model = path.resolve("test/golden/models/a"); // vocabulary of 512, ends with 510
 const built = path.resolve("dist/index.js");
@@ -16,16 +17,6 @@ beforeAll(async () => {
   engine = await Engine.load(model, { contextLength: 1024 });
 });
 afterAll(() => engine.close());
-
-/** The error of a call that must fail, whether at once or through its promise. */
-async function failure(call: () => unknown): Promise<GptOssError> {
-  try {
-    await call();
-  } catch (error) {
-    return error as GptOssError;
-  }
-  return expect.fail("nothing was thrown");
-}
 
 function pagesInUse(of: Engine): number {
   const { full, window } = of.stats().pages;

@@ -5,6 +5,7 @@ import { Engine } from "../../lib/engine.js";
 import { aboutField, fromNative, GptOssError } from "../../lib/errors.js";
 import { ConversationRenderer, renderConversation } from "../../lib/harmony/index.js";
 import { tokenizer } from "../../lib/tokenizer/index.js";
+import { failure } from "../support/failure.js";
 
 /** The `field` of an error is the caller's own name of an argument or option. */
 
@@ -13,15 +14,6 @@ beforeAll(async () => {
   engine = await Engine.load("synthetic:wide", { backend: "cpu", threads: 1, contextLength: 256 });
 });
 afterAll(() => engine.close());
-
-async function failure(call: () => unknown): Promise<GptOssError> {
-  try {
-    await call();
-  } catch (error) {
-    return error as GptOssError;
-  }
-  return expect.fail("nothing was thrown");
-}
 
 type Case = [field: string | undefined, call: () => unknown];
 

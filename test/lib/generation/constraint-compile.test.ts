@@ -3,6 +3,7 @@ import { Engine } from "../../../lib/engine.js";
 import type { GptOssError } from "../../../lib/errors.js";
 import type { Constraint } from "../../../lib/generation/constraint.js";
 import { createServer } from "../../../lib/server/index.js";
+import { failure } from "../../support/failure.js";
 
 /**
  * Constraints are compiled on a separate thread. The tests measure no time: work that must not wait for a large schema
@@ -27,15 +28,6 @@ const small = (): Constraint => textOf({ const: ++different });
 
 const textOf = (schema: unknown) =>
   ({ kind: "text", format: { type: "json_schema", schema } }) as unknown as Constraint;
-
-async function failure(promise: Promise<unknown>): Promise<unknown> {
-  try {
-    await promise;
-  } catch (error) {
-    return error;
-  }
-  return expect.fail("nothing was thrown");
-}
 
 /** Records whether the promise is settled. */
 function watched(promise: Promise<unknown>): { settled: boolean } {

@@ -8,6 +8,7 @@ import type { GenerateOptions } from "../../../lib/generation/generate-options.j
 import type { Completion } from "../../../lib/generation/results.js";
 import { messageText } from "../../../lib/harmony/message.js";
 import { RecoveringParser } from "../../../lib/harmony/recovering-parser.js";
+import { failure } from "../../support/failure.js";
 import { draws } from "../../support/thorough.js";
 
 /**
@@ -59,15 +60,6 @@ function messages(tokens: number[]): Said[] {
     const { channel = null, recipient = null } = event.message;
     return [{ channel, recipient, text: messageText(event.message) }];
   });
-}
-
-async function failure(call: () => unknown): Promise<GptOssError> {
-  try {
-    await call();
-  } catch (error) {
-    return error as GptOssError;
-  }
-  return expect.fail("nothing was thrown");
 }
 
 const refusal = (constraint: unknown, options: GenerateOptions = {}) =>

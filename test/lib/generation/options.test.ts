@@ -5,6 +5,7 @@ import type { RequestMessage } from "../../../lib/engine.js";
 import { Engine } from "../../../lib/engine.js";
 import type { GptOssError } from "../../../lib/errors.js";
 import type { GenerateOptions } from "../../../lib/generation/generate-options.js";
+import { failure } from "../../support/failure.js";
 
 /** The effect of each request option, on a tiny model with random weights. */
 
@@ -19,15 +20,6 @@ beforeAll(async () => {
 afterAll(() => engine.close());
 
 const result = (options: GenerateOptions) => engine.generate(prompt, options).result;
-
-async function failure(call: () => unknown): Promise<unknown> {
-  try {
-    await call();
-  } catch (error) {
-    return error;
-  }
-  return expect.fail("nothing was thrown");
-}
 
 function pagesInUse(of: Engine): number {
   const { full, window } = of.stats().pages;

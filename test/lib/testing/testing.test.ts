@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { Engine, type GptOssError } from "../../../lib/index.js";
 import { call, preamble, reply, ScriptedEngine, think } from "../../../lib/testing/index.js";
+import { failure } from "../../support/failure.js";
 import { chat as ask, ids, scriptedServer } from "../../support/server.js";
 
 const text = "One two three four five six seven";
@@ -134,13 +135,6 @@ const weather = (parameters: object = city, strict = false) => ({
   function: { name: "get_weather", parameters, strict },
 });
 const calling = [think("I must ask."), preamble("One moment."), call("get_weather", { city: "Oslo" })];
-
-async function failure(result: Promise<unknown>): Promise<GptOssError> {
-  return result.then(
-    () => expect.fail("nothing was refused"),
-    (reason) => reason,
-  );
-}
 
 describe("a script in words", () => {
   it("is the assistant's output in a turn", async () => {
