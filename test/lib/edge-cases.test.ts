@@ -215,7 +215,9 @@ describe("channels", () => {
   });
 
   it("row 30: content streams although tools are declared", async () => {
-    const { message, frames, finish_reason } = await answer(final("No tool is needed here."), { tools });
+    // A pause between steps: tokens that come together are one delta.
+    const script = { tokens: ids(final("No tool is needed here.")), stepDelayMs: 20 };
+    const [{ message, frames, finish_reason }] = await answers([script], { tools });
     expect(message.content).toBe("No tool is needed here.");
     expect(finish_reason).toBe("stop");
     const deltas = frames.flatMap((frame: Json) => frame.choices ?? []).filter((choice: Json) => choice.delta.content);
