@@ -300,6 +300,7 @@ void Engine::close() {
   kv_.reset();
   model_ = {};
   backend_.reset();
+  checkpoint_.reset();  // last: the weights of a CPU lie in its mapped files
   give_back_memory();
 }
 
