@@ -11,7 +11,8 @@ const folder = mkdtempSync(path.join(tmpdir(), "gpt-oss-open-files-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 
 /**
- * Runs `before` and opens files up to the limit. Returns the value, or the error's code, of each expression of `then`.
+ * Runs `before`. Returns the value, or the error's code, of each expression of `then`. Before each of them, files are
+ * opened up to the limit: another thread of the process may have closed one.
  */
 function outOfFiles(imports: string, before: string, then: readonly string[]): string[] {
   const script = `
@@ -20,9 +21,11 @@ function outOfFiles(imports: string, before: string, then: readonly string[]): s
     ${before}
     const told = ${JSON.stringify(then)}.map((text) => new Function("scope", "with (scope) return " + text));
     let last = 0;
-    for (;;) try { last = fs.openSync("/"); } catch { break; }
-    const seen = told.map((tell) => { try { return String(tell(scope)); } catch ({ code, message }) { return code + " " + message; } });
-    for (let fd = last; fd > last - 8; fd--) fs.closeSync(fd);
+    const fill = () => { for (;;) try { last = fs.openSync("/"); } catch { return; } };
+    fill();
+    const top = last;
+    const seen = told.map((tell) => { fill(); try { return String(tell(scope)); } catch ({ code, message }) { return code + " " + message; } });
+    for (let fd = top; fd > top - 8; fd--) fs.closeSync(fd);
     process.stdout.write(JSON.stringify(seen));`;
   const args = ["--import", "tsx", "--input-type=module", "-e", script];
   const { stdout, stderr } = spawnSync("bash", ["-c", 'ulimit -n 100; exec "$0" "$@"', process.execPath, ...args], {
