@@ -5,7 +5,7 @@
 
 #include "bench/cpu/peaks.h"
 #include "native/backend/backend.h"
-#include "native/base/synthetic_tensor.h"
+#include "native/base/made_memory.h"
 
 namespace oss::bench {
 
@@ -31,7 +31,7 @@ class RoofMeter {
  private:
   int threads_;
   double seconds_;
-  SyntheticMemory memory_;
+  MadeMemory memory_;
   std::span<const uint64_t> words_;
 };
 

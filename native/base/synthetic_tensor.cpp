@@ -1,14 +1,9 @@
 #include "native/base/synthetic_tensor.h"
 
-#include <sys/mman.h>
-
 #include <bit>
-#include <cerrno>
 #include <cstring>
 
 #include "kernels/common/synthetic.h"
-#include "native/base/refused.h"
-#include "native/base/str.h"
 
 namespace oss {
 
@@ -49,18 +44,5 @@ void synthesize(const HostTensor& tensor, uint64_t first_byte, uint64_t bytes, v
   }
   if (end > last_whole * kWord) part(last_whole * kWord, end);
 }
-
-std::byte* SyntheticMemory::allocate(const HostTensor& tensor) {
-  void* data = mmap(nullptr, tensor.bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (data == MAP_FAILED) throw refused_memory(tensor.bytes, str(tensor.name, " of ", tensor.file), errno);
-#ifdef MADV_HUGEPAGE
-  madvise(data, tensor.bytes, MADV_HUGEPAGE);  // only a hint, for fewer page faults and table walks
-#endif
-  blocks_.emplace_back(static_cast<std::byte*>(data), Unmap{tensor.bytes});
-  bytes_ += tensor.bytes;
-  return blocks_.back().get();
-}
-
-void SyntheticMemory::Unmap::operator()(std::byte* data) const { munmap(data, bytes); }
 
 }  // namespace oss

@@ -4,6 +4,7 @@
 
 #include "native/base/mapped_file.h"
 #include "native/base/synthetic_tensor.h"
+#include "native/base/tensor_source.h"
 
 namespace oss {
 
@@ -42,6 +43,8 @@ const char* dtype_name(DType dtype) {
 void HostTensor::read(size_t first, size_t bytes, void* to) const {
   if (synthetic) {
     synthesize(*this, first, bytes, to);
+  } else if (source != nullptr) {
+    source->read(*this, first, bytes, to);
   } else if (mapping != nullptr) {
     mapping->read(uint64_t(data - mapping->data()) + first, bytes, to);
   } else {

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -44,6 +45,7 @@ struct SyntheticSource {
 };
 
 class MappedFile;
+class TensorSource;
 
 struct HostTensor {
   std::string name;  // as the file spells it
@@ -52,14 +54,17 @@ struct HostTensor {
   std::vector<int64_t> shape;
   const std::byte* data = nullptr;  // aligned to dtype_bytes(dtype); valid as long as the Checkpoint
   size_t bytes = 0;
-  std::optional<SyntheticSource> synthetic{};  // then data is null
+  std::optional<SyntheticSource> synthetic{};    // then data is null
+  std::shared_ptr<const TensorSource> source{};  // then data is null: native/base/tensor_source.h
   // The file that holds `data`: its pages can be dropped, and come back when they are read again.
   const MappedFile* mapping = nullptr;
   uint8_t greatest_scale = 0;  // of MXFP4 scales in a file; set by their check
 
-  // Copies bytes [first, first + bytes) into the caller's memory. It makes them for a synthetic tensor and reads them
-  // from the file otherwise. Any thread. Throws as MappedFile::read.
+  // Copies bytes [first, first + bytes) into the caller's memory. It makes them for a tensor without data, and reads
+  // them from the file otherwise. Any thread. Throws as MappedFile::read.
   void read(size_t first, size_t bytes, void* to) const;
+
+  bool is_made() const { return synthetic || source != nullptr; }
 
   int64_t elements() const {
     int64_t n = 1;

@@ -15,8 +15,15 @@
 #include "native/backend/cpu/host_memory.h"
 #include "native/base/error.h"
 #include "native/base/str.h"
+#include "native/base/tensor_source.h"
 
 namespace oss {
+
+void CpuWeights::remember_files(const HostTensor& tensor) {
+  files_.insert(tensor.mapping);
+  if (tensor.source == nullptr) return;
+  for (const MappedFile* file : tensor.source->files()) files_.insert(file);
+}
 
 static void expect_dtype(const HostTensor& tensor, bool accepted, const char* expected) {
   if (accepted) return;
@@ -49,7 +56,7 @@ static void let_go(const std::byte* data, size_t bytes) {
 }
 
 bool CpuWeights::quantize(const HostTensor& weight, MatrixUse use, int8_t* codes, uint16_t* scales) {
-  SyntheticMemory passing;
+  MadeMemory passing;
   const HostTensor from = passing.materialize(weight, pool_);
   const int64_t rows = from.shape[0], cols = from.shape[1], row_blocks = cols / kQ8Block;
   const int64_t grain = whole_strips(std::max<int64_t>(1, (1 << 20) / (cols * 2)));  // rows of 1 MB
@@ -84,7 +91,7 @@ static Buffer allocate_weights(size_t bytes) {
 
 Matrix CpuWeights::pack_matrix(const HostTensor& weight, MatrixUse use) {
   expect_dtype(weight, weight.dtype == DType::kBF16 && weight.shape.size() == 2, "a BF16 matrix");
-  files_.insert(weight.mapping);
+  remember_files(weight);
   const int rows = int(weight.shape[0]), cols = int(weight.shape[1]);
   if (becomes_q8(cols, use)) {
     Buffer buffer = allocate_weights(matrix_bytes(rows, cols, use));
@@ -96,12 +103,12 @@ Matrix CpuWeights::pack_matrix(const HostTensor& weight, MatrixUse use) {
       return {.rows = rows, .cols = cols, .q8_codes = codes, .q8_scales = scales};
     }
   }
-  return {synthetic_.materialize(weight, pool_).as<uint16_t>(), rows, cols};
+  return {made_.materialize(weight, pool_).as<uint16_t>(), rows, cols};
 }
 
 Vector CpuWeights::pack_vector(const HostTensor& tensor) {
-  files_.insert(tensor.mapping);
-  const HostTensor vector = synthetic_.materialize(tensor, pool_);
+  remember_files(tensor);
+  const HostTensor vector = made_.materialize(tensor, pool_);
   expect_dtype(vector, vector.dtype == DType::kBF16 || vector.dtype == DType::kF32, "BF16 or F32");
   const size_t n = size_t(vector.elements());
   auto copy = std::make_unique<float[]>(n);
@@ -164,14 +171,15 @@ ExpertMatrix CpuWeights::pack_experts(const HostTensor& blocks, const HostTensor
                                       ExpertUse use) {
   expect_dtype(blocks, blocks.dtype == DType::kU8 && blocks.shape.size() == 4, "U8 [experts, rows, cols/32, 16]");
   expect_dtype(scales, scales.dtype == DType::kU8, "U8");
-  files_.insert({blocks.mapping, scales.mapping});
+  remember_files(blocks);
+  remember_files(scales);
   ExpertMatrix matrix = {.bias = pack_vector(bias).data,
                          .experts = int(blocks.shape[0]),
                          .rows = int(blocks.shape[1]),
                          .cols = int(blocks.shape[2]) * kMxBlock};
   if (!packs_experts()) {
-    matrix.blocks = synthetic_.materialize(blocks, pool_).as<uint8_t>();
-    matrix.scales = synthetic_.materialize(scales, pool_).as<uint8_t>();
+    matrix.blocks = made_.materialize(blocks, pool_).as<uint8_t>();
+    matrix.scales = made_.materialize(scales, pool_).as<uint8_t>();
   } else if (packed_file_ != nullptr) {
     const size_t codes = next_section_++, exponents = next_section_++;
     if (!packed_file_->complete()) pack_strips_to_file(blocks, scales, use, codes, exponents);
@@ -196,7 +204,7 @@ ExpertMatrix CpuWeights::pack_experts(const HostTensor& blocks, const HostTensor
 // Visits all rows of all experts, 32 at a time, on all threads; releases the checkpoint's pages after reading them.
 void CpuWeights::for_each_strip(const HostTensor& blocks, const HostTensor& scales, ExpertUse use,
                                 const std::function<void(int64_t strip, const PackStrip&)>& body) {
-  SyntheticMemory passing;
+  MadeMemory passing;
   const HostTensor from = passing.materialize(blocks, pool_), exponents = passing.materialize(scales, pool_);
   const int64_t steps = from.shape[2], strips = from.shape[0] * from.shape[1] / cpu::kStripRows;
   const size_t strip_scales = size_t(steps) * cpu::kStripRows, strip_bytes = strip_scales * kMxBlockBytes;

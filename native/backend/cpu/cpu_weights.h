@@ -11,9 +11,9 @@
 #include "kernels/cpu/bf16.h"
 #include "kernels/cpu/kernels.h"
 #include "native/backend/weight_packer.h"
+#include "native/base/made_memory.h"
 #include "native/base/mapped_file.h"
 #include "native/base/packed_file.h"
-#include "native/base/synthetic_tensor.h"
 #include "native/base/thread_pool.h"
 
 namespace oss {
@@ -40,6 +40,7 @@ class CpuWeights final : public WeightPacker {
   void check_files() const;
 
  private:
+  void remember_files(const HostTensor&);
   bool becomes_q8(int64_t cols, MatrixUse) const;
   bool in_strips(MatrixUse) const;
   bool packs_experts() const { return bf16_ != nullptr && bf16_->strips; }
@@ -55,7 +56,7 @@ class CpuWeights final : public WeightPacker {
   const DenseWeights dense_weights_;
   ThreadPool& pool_;
 
-  SyntheticMemory synthetic_;          // weights that are in no file
+  MadeMemory made_;                    // weights without data in a file
   std::set<const MappedFile*> files_;  // files that hold weights, or from which weights were copied
   std::vector<std::unique_ptr<float[]>> packed_;
   std::vector<Buffer> weights_;  // Q8, and MXFP4 in strips

@@ -1,0 +1,25 @@
+// Makes the bytes of a tensor that no file holds as they are: they are converted from other tensors when they are read.
+// Examples are experts of a file with another order, and weights with a merged adapter.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace oss {
+
+class MappedFile;
+struct HostTensor;
+
+class TensorSource {
+ public:
+  virtual ~TensorSource() = default;
+
+  // Writes bytes [first, first + bytes) of `tensor`, whose source this is. Any thread. The same range always gives the
+  // same bytes, whatever ranges were read before. Throws as HostTensor::read.
+  virtual void read(const HostTensor& tensor, uint64_t first, uint64_t bytes, void* to) const = 0;
+
+  // The files whose content decides the bytes, for the check that nobody wrote to them.
+  virtual std::vector<const MappedFile*> files() const = 0;
+};
+
+}  // namespace oss
