@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "kernels/common/synthetic.h"
+#include "native/base/synthetic_tensor.h"
 #include "test/kernels/support.h"
 
 namespace oss::test {
