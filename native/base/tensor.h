@@ -59,12 +59,14 @@ struct HostTensor {
   // The file that holds `data`: its pages can be dropped, and come back when they are read again.
   const MappedFile* mapping = nullptr;
   uint8_t greatest_scale = 0;  // of MXFP4 scales in a file; set by their check
+  std::string stored{};        // the type in the file, where it is not `dtype`: "Q8_0"
 
   // Copies bytes [first, first + bytes) into the caller's memory. It makes them for a tensor without data, and reads
   // them from the file otherwise. Any thread. Throws as MappedFile::read.
   void read(size_t first, size_t bytes, void* to) const;
 
   bool is_made() const { return synthetic || source != nullptr; }
+  const char* stored_type() const { return stored.empty() ? dtype_name(dtype) : stored.c_str(); }
 
   int64_t elements() const {
     int64_t n = 1;

@@ -20,6 +20,18 @@ class TensorSource {
 
   // The files whose content decides the bytes, for the check that nobody wrote to them.
   virtual std::vector<const MappedFile*> files() const = 0;
+
+  // Whether the file holds this matrix in Q8 blocks (kernels/common/q8.h).
+  virtual bool holds_q8() const { return false; }
+  // Writes Q8 blocks [first, first + blocks) as they are in the file: 32 codes and a scale each. Returns false when a
+  // block is none of ours, because its scale is negative. Any thread. Throws as read().
+  virtual bool read_q8(const HostTensor&, uint64_t /*first*/, uint64_t /*blocks*/, int8_t* /*codes*/,
+                       uint16_t* /*scales*/) const {
+    return false;
+  }
+
+  // For MXFP4 scales: the greatest one that has been read.
+  virtual uint8_t greatest_scale() const { return 0; }
 };
 
 }  // namespace oss

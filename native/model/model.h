@@ -1,5 +1,6 @@
 // A model in the memory of one device: the config and every weight, in the layout of the backend's kernels.
 #pragma once
+#include <algorithm>
 #include <vector>
 
 #include "native/backend/tensors.h"
@@ -25,6 +26,15 @@ struct Model {
   Vector final_norm;
   Matrix lm_head;
   std::vector<Layer> layers;
+
+  // Whether a matrix is in Q8: by option, or because the file has it so.
+  bool holds_q8() const {
+    const auto is_q8 = [](const Matrix& matrix) { return matrix.q8_codes != nullptr; };
+    const auto in_layer = [&](const Layer& layer) {
+      return is_q8(layer.qkv.q) || is_q8(layer.qkv.k) || is_q8(layer.qkv.v) || is_q8(layer.o);
+    };
+    return is_q8(embed) || is_q8(lm_head) || std::any_of(layers.begin(), layers.end(), in_layer);
+  }
 };
 
 }  // namespace oss

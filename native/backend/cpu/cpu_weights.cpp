@@ -25,6 +25,11 @@ void CpuWeights::remember_files(const HostTensor& tensor) {
   for (const MappedFile* file : tensor.source->files()) files_.insert(file);
 }
 
+HostTensor CpuWeights::keep(const HostTensor& tensor) {
+  if (tensor.source != nullptr) packed_bytes_ += tensor.bytes;
+  return made_.materialize(tensor, pool_);
+}
+
 static void expect_dtype(const HostTensor& tensor, bool accepted, const char* expected) {
   if (accepted) return;
   throw Error(Code::kUnsupported, str(tensor.file, ": the CPU backend needs ", expected, " for ", tensor.name,
@@ -35,6 +40,8 @@ bool CpuWeights::becomes_q8(int64_t cols, MatrixUse use) const {
   return dense_weights_ == DenseWeights::kQ8 && use != MatrixUse::kRouter && cols % kQ8Block == 0;
 }
 
+static bool holds_q8(const HostTensor& weight) { return weight.source != nullptr && weight.source->holds_q8(); }
+
 // The rows of a table are looked up one by one.
 bool CpuWeights::in_strips(MatrixUse use) const {
   return bf16_ != nullptr && bf16_->strips && (use == MatrixUse::kProduct || use == MatrixUse::kRotated);
@@ -42,9 +49,12 @@ bool CpuWeights::in_strips(MatrixUse use) const {
 
 static int64_t whole_strips(int64_t rows) { return (rows + cpu::kStripRows - 1) / cpu::kStripRows * cpu::kStripRows; }
 
-uint64_t CpuWeights::matrix_bytes(int64_t rows, int64_t cols, MatrixUse use) const {
-  if (!becomes_q8(cols, use)) return 0;
+uint64_t CpuWeights::q8_bytes(int64_t rows, int64_t cols, MatrixUse use) const {
   return uint64_t((in_strips(use) ? whole_strips(rows) : rows) * cols / kQ8Block) * kQ8BlockBytes;
+}
+
+uint64_t CpuWeights::matrix_bytes(int64_t rows, int64_t cols, MatrixUse use) const {
+  return becomes_q8(cols, use) ? q8_bytes(rows, cols, use) : 0;
 }
 
 // Lets the system drop the whole pages of a mapped file in [data, data + bytes).
@@ -57,7 +67,8 @@ static void let_go(const std::byte* data, size_t bytes) {
 
 bool CpuWeights::quantize(const HostTensor& weight, MatrixUse use, int8_t* codes, uint16_t* scales) {
   MadeMemory passing;
-  const HostTensor from = passing.materialize(weight, pool_);
+  const bool copies = holds_q8(weight);
+  const HostTensor from = copies ? weight : passing.materialize(weight, pool_);
   const int64_t rows = from.shape[0], cols = from.shape[1], row_blocks = cols / kQ8Block;
   const int64_t grain = whole_strips(std::max<int64_t>(1, (1 << 20) / (cols * 2)));  // rows of 1 MB
   const bool strips = in_strips(use);
@@ -67,10 +78,13 @@ bool CpuWeights::quantize(const HostTensor& weight, MatrixUse use, int8_t* codes
     std::vector<uint16_t> row_scales(strips ? size_t(cpu::kStripRows * row_blocks) : 0);
     for (int64_t row = begin; row < end; row += cpu::kStripRows) {
       const int64_t n = std::min<int64_t>(cpu::kStripRows, end - row);
-      const uint16_t* x = from.as<uint16_t>() + row * cols;
       int8_t* to_codes = strips ? row_codes.data() : codes + row * cols;
       uint16_t* to_scales = strips ? row_scales.data() : scales + row * row_blocks;
-      if (!kernels_.quantize_q8(size_t(n * row_blocks), x, to_codes, to_scales)) all = false;
+      const uint16_t* x = copies ? nullptr : from.as<uint16_t>() + row * cols;
+      const auto row_block = uint64_t(row * row_blocks), blocks = uint64_t(n * row_blocks);
+      if (!(copies ? from.source->read_q8(from, row_block, blocks, to_codes, to_scales)
+                   : kernels_.quantize_q8(size_t(blocks), x, to_codes, to_scales)))
+        all = false;
       if (strips) {
         cpu::pack_q8_strip(int(n), int(row_blocks), to_codes, to_scales, codes + row * cols, scales + row * row_blocks);
       }
@@ -93,8 +107,8 @@ Matrix CpuWeights::pack_matrix(const HostTensor& weight, MatrixUse use) {
   expect_dtype(weight, weight.dtype == DType::kBF16 && weight.shape.size() == 2, "a BF16 matrix");
   remember_files(weight);
   const int rows = int(weight.shape[0]), cols = int(weight.shape[1]);
-  if (becomes_q8(cols, use)) {
-    Buffer buffer = allocate_weights(matrix_bytes(rows, cols, use));
+  if (becomes_q8(cols, use) || (holds_q8(weight) && use != MatrixUse::kRouter)) {
+    Buffer buffer = allocate_weights(q8_bytes(rows, cols, use));
     auto* codes = buffer.as<int8_t>();
     auto* scales = reinterpret_cast<uint16_t*>(codes + buffer.bytes() / kQ8BlockBytes * kQ8Block);
     if (quantize(weight, use, codes, scales)) {
@@ -103,12 +117,13 @@ Matrix CpuWeights::pack_matrix(const HostTensor& weight, MatrixUse use) {
       return {.rows = rows, .cols = cols, .q8_codes = codes, .q8_scales = scales};
     }
   }
-  return {made_.materialize(weight, pool_).as<uint16_t>(), rows, cols};
+  return {keep(weight).as<uint16_t>(), rows, cols};
 }
 
 Vector CpuWeights::pack_vector(const HostTensor& tensor) {
   remember_files(tensor);
-  const HostTensor vector = made_.materialize(tensor, pool_);
+  MadeMemory passing;
+  const HostTensor vector = passing.materialize(tensor, pool_);
   expect_dtype(vector, vector.dtype == DType::kBF16 || vector.dtype == DType::kF32, "BF16 or F32");
   const size_t n = size_t(vector.elements());
   auto copy = std::make_unique<float[]>(n);
@@ -178,8 +193,8 @@ ExpertMatrix CpuWeights::pack_experts(const HostTensor& blocks, const HostTensor
                          .rows = int(blocks.shape[1]),
                          .cols = int(blocks.shape[2]) * kMxBlock};
   if (!packs_experts()) {
-    matrix.blocks = made_.materialize(blocks, pool_).as<uint8_t>();
-    matrix.scales = made_.materialize(scales, pool_).as<uint8_t>();
+    matrix.blocks = keep(blocks).as<uint8_t>();
+    matrix.scales = keep(scales).as<uint8_t>();
   } else if (packed_file_ != nullptr) {
     const size_t codes = next_section_++, exponents = next_section_++;
     if (!packed_file_->complete()) pack_strips_to_file(blocks, scales, use, codes, exponents);

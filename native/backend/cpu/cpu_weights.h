@@ -2,7 +2,8 @@
 // f32. A unit that reads strips (kernels/cpu/strips.h) has its experts in a separate file, made once, or in memory.
 //
 // With DenseWeights::kQ8 matrices are copied in Q8 blocks. Exceptions: the router's matrix, matrices whose rows are not
-// whole blocks, and matrices with a weight that has no scale. The file's pages are released after reading.
+// whole blocks, and matrices with a weight that has no scale. The file's pages are released after reading. Matrices that
+// the file holds in Q8 blocks stay as they are there, whatever the option.
 #pragma once
 #include <memory>
 #include <set>
@@ -41,7 +42,9 @@ class CpuWeights final : public WeightPacker {
 
  private:
   void remember_files(const HostTensor&);
+  HostTensor keep(const HostTensor& tensor);  // with its data, for as long as this object
   bool becomes_q8(int64_t cols, MatrixUse) const;
+  uint64_t q8_bytes(int64_t rows, int64_t cols, MatrixUse) const;
   bool in_strips(MatrixUse) const;
   bool packs_experts() const { return bf16_ != nullptr && bf16_->strips; }
   using PackStrip = std::function<void(uint8_t* codes, uint8_t* scales)>;

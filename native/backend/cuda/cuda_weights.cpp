@@ -5,6 +5,7 @@
 #include "kernels/cuda/plan.h"
 #include "native/base/error.h"
 #include "native/base/str.h"
+#include "native/base/tensor_source.h"
 
 namespace oss {
 namespace {
@@ -16,11 +17,11 @@ void expect(const HostTensor& tensor, bool accepted, const char* expected) {
 }
 
 // Kernels decode weights by moving bits into a bf16 and multiplying it with a power of two, which must fit bf16 too.
-void expect_scales(const HostTensor& scales) {
-  if (scales.greatest_scale <= cuda::kMaxScaleByte) return;
+void expect_scales(const HostTensor& scales, uint8_t greatest) {
+  if (greatest <= cuda::kMaxScaleByte) return;
   throw Error(Code::kUnsupported,
               str(scales.file, ": tensor ", scales.name, ": the CUDA backend takes MXFP4 scales up to 2 (byte ",
-                  cuda::kMaxScaleByte, "), found byte ", int(scales.greatest_scale)));
+                  cuda::kMaxScaleByte, "), found byte ", int(greatest)));
 }
 
 }  // namespace
@@ -97,7 +98,7 @@ ExpertMatrix CudaWeights::pack_experts(const HostTensor& blocks, const HostTenso
   expect(blocks, blocks.dtype == DType::kU8 && blocks.shape.size() == 4, "U8 [experts, rows, cols/32, 16]");
   expect(scales, scales.dtype == DType::kU8, "U8");
   const int experts = int(blocks.shape[0]), rows = int(blocks.shape[1]), cols = int(blocks.shape[2]) * kMxBlock;
-  expect_scales(scales);
+  expect_scales(scales, scales.greatest_scale);
   const size_t codes_bytes = cuda::packed_codes_bytes(rows, cols), scales_bytes = cuda::packed_scales_bytes(rows, cols);
   const cuda::RowOrder order = use == ExpertUse::kGateUp ? cuda::kRowsGateUp : cuda::kRowsPlain;
   std::byte* to_codes = take_weights(size_t(experts) * codes_bytes);
@@ -115,6 +116,7 @@ ExpertMatrix CudaWeights::pack_experts(const HostTensor& blocks, const HostTenso
                                         to_scales + size_t(first) * scales_bytes, gpu_->stream),
              "pack_expert_scales");
   });
+  if (scales.source != nullptr) expect_scales(scales, scales.source->greatest_scale());  // known once they are read
   return {reinterpret_cast<const uint8_t*>(to_codes),
           reinterpret_cast<const uint8_t*>(to_scales),
           pack_vector(bias).data,
