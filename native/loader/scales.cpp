@@ -34,12 +34,16 @@ Range range_of(std::span<const uint8_t> scales) {
 
 [[noreturn]] void fail(const HostTensor& tensor, size_t at, uint8_t scale) {
   const size_t blocks = size_t(tensor.shape[2]), rows = size_t(tensor.shape[1]);
-  throw Error(Code::kModelFormat, str(tensor.file, ": tensor ", quote(tensor.name), ": expert ", at / blocks / rows,
-                                      ", row ", at / blocks % rows, ", block ", at % blocks, ": expected a scale in [",
-                                      int(kLeastScale), ", ", int(kGreatestScale), "], found ", int(scale)));
+  throw_bad_scale(tensor, at / blocks / rows, at / blocks % rows, at % blocks, scale);
 }
 
 }  // namespace
+
+void throw_bad_scale(const HostTensor& tensor, size_t expert, size_t row, size_t block, uint8_t scale) {
+  throw Error(Code::kModelFormat,
+              str(tensor.file, ": tensor ", quote(tensor.name), ": expert ", expert, ", row ", row, ", block ", block,
+                  ": expected a scale in [", int(kLeastScale), ", ", int(kGreatestScale), "], found ", int(scale)));
+}
 
 uint8_t check_scales(const HostTensor& scales, ThreadPool& pool, const std::function<bool()>& cancelled) {
   if (cancelled && cancelled()) throw Error(Code::kCancelled, str("loading ", scales.file, " was cancelled"));

@@ -18,6 +18,9 @@ namespace oss {
 constexpr uint8_t kLeastScale = 2;
 constexpr uint8_t kGreatestScale = 252;
 
+// Throws kModelFormat for this scale, which is out of range.
+[[noreturn]] void throw_bad_scale(const HostTensor& tensor, size_t expert, size_t row, size_t block, uint8_t scale);
+
 // `scales` is U8 [experts, rows, blocks]. Returns the greatest scale. Throws kModelFormat naming file, tensor, expert,
 // row, block and value of the first scale out of range; kCancelled when `cancelled`, called once, returns true; and the
 // errors of HostTensor::read.
