@@ -213,11 +213,45 @@ export interface ModelConfig {
   eosTokens: number[];
 }
 
+/** The naming and packing of the tensors in the files of a checkpoint. `docs/formats.md` describes them. */
+export type CheckpointLayout =
+  | "huggingface"
+  | "huggingface, bf16 experts"
+  | "original"
+  | "mlx"
+  | "gguf"
+  | "gguf (Ollama)"
+  | "synthetic";
+
+/** What converting weights changed. All is 0 while nothing was converted. */
+export interface ConversionSummary {
+  /** Values that were converted. */
+  values: number;
+  /** Values that are not the same afterwards. */
+  changed: number;
+  /** Root of the sum of squared errors, divided by that of the squared values. */
+  relativeRms: number;
+  /** The largest absolute error. */
+  largestError: number;
+  /** Name in the file of the tensor with that error, or null. */
+  largestIn: string | null;
+}
+
+/** What the conversion of a checkpoint changed, for weights that the files hold in another format. */
+export interface WeightConversion {
+  /** Attention, embedding, head and router, rounded to bf16. Matrices that stay in Q8 are not converted. */
+  dense: ConversionSummary;
+  /** Experts that were quantised to MXFP4. Those in a `packedWeights` file were converted when it was made. */
+  experts: ConversionSummary;
+}
+
 export interface NativeEngineInfo {
+  /** What the conversion of its weights changed; null when the files hold them as they are used. */
+  conversion: WeightConversion | null;
   /** The config of the checkpoint, and the layout of its files. */
   model: ModelConfig & {
     /** The naming and packing of its tensors. */
-    layout: "huggingface" | "original" | "synthetic";
+    layout: CheckpointLayout;
   };
   /** "cpu" or "cuda". */
   backend: string;
@@ -395,11 +429,13 @@ export interface CheckpointSummary {
   /** The folder or file. */
   path: string;
   /** The naming and packing of its tensors. */
-  layout: "huggingface" | "original" | "synthetic";
+  layout: CheckpointLayout;
   /** The total size of all weight files. */
   fileBytes: number;
   /** Its config. */
   model: ModelConfig;
+  /** What loading it changes; null when the files hold its weights as they are used. */
+  conversion: WeightConversion | null;
   /** Its weight files. */
   files: {
     /** The path of the file. */

@@ -1,11 +1,14 @@
 export type {
+  CheckpointLayout,
   CheckpointSummary,
+  ConversionSummary,
   EngineStats,
   Histogram,
   LoadProgress,
   ModelConfig,
   PageStats,
   TokenLogprob,
+  WeightConversion,
 } from "./binding.js";
 export type {
   ChatAnswer,

@@ -161,11 +161,31 @@ Napi::Object config_to_js(Napi::Env env, const Config& c) {
   return out;
 }
 
+static Napi::Object sum_to_js(Napi::Env env, const ConversionSum& sum) {
+  Napi::Object out = Napi::Object::New(env);
+  set_numbers(out, {{"values", double(sum.values)},
+                    {"changed", double(sum.changed)},
+                    {"relativeRms", sum.relative_rms()},
+                    {"largestError", sum.largest_error}});
+  out.Set("largestIn", sum.largest_in.empty() ? env.Null() : Napi::String::New(env, sum.largest_in));
+  return out;
+}
+
+// What the conversion of the weights changed; null when the files hold them as they are used.
+static Napi::Value conversions_to_js(Napi::Env env, const Conversions* conversions) {
+  if (conversions == nullptr) return env.Null();
+  Napi::Object out = Napi::Object::New(env);
+  out.Set("dense", sum_to_js(env, conversions->sum(Conversions::kDense)));
+  out.Set("experts", sum_to_js(env, conversions->sum(Conversions::kExperts)));
+  return out;
+}
+
 Napi::Object info_to_js(Napi::Env env, const EngineInfo& info) {
   Napi::Object out = Napi::Object::New(env);
   Napi::Object model = config_to_js(env, info.model);
   model.Set("layout", info.layout);
   out.Set("model", model);
+  out.Set("conversion", conversions_to_js(env, info.conversions.get()));
   out.Set("backend", info.device.backend);
   out.Set("device", info.device.device);
   out.Set("isa", info.device.isa);
@@ -256,6 +276,7 @@ Napi::Object checkpoint_to_js(Napi::Env env, const Checkpoint& checkpoint) {
   out.Set("layout", checkpoint.layout);
   out.Set("fileBytes", double(checkpoint.file_bytes));
   out.Set("model", config_to_js(env, checkpoint.config));
+  out.Set("conversion", conversions_to_js(env, checkpoint.conversions.get()));
   Napi::Array files = Napi::Array::New(env);
   for (const auto& file : checkpoint.files) {
     Napi::Object entry = Napi::Object::New(env);
@@ -270,7 +291,7 @@ Napi::Object checkpoint_to_js(Napi::Env env, const Checkpoint& checkpoint) {
     entry.Set("name", name);
     entry.Set("storedName", tensor.name);
     entry.Set("file", tensor.file);
-    entry.Set("dtype", dtype_name(tensor.dtype));
+    entry.Set("dtype", tensor.stored_type());
     Napi::Array shape = Napi::Array::New(env, tensor.shape.size());
     for (size_t i = 0; i < tensor.shape.size(); ++i) shape[i] = Napi::Number::New(env, double(tensor.shape[i]));
     entry.Set("shape", shape);

@@ -23,6 +23,7 @@ class InspectWorker : public Napi::AsyncWorker {
   void Execute() override {
     try {
       checkpoint_ = open_checkpoint(path_);
+      convert_all(*checkpoint_);
       for (const std::string& path : packed_places(*checkpoint_, "auto")) {
         std::error_code absent;
         const uintmax_t bytes = std::filesystem::file_size(path, absent);

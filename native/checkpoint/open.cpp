@@ -8,6 +8,8 @@
 #include "native/base/str.h"
 #include "native/checkpoint/checkpoint.h"
 #include "native/checkpoint/layout.h"
+#include "native/checkpoint/layout_gguf.h"
+#include "native/checkpoint/layout_hf_variants.h"
 #include "native/checkpoint/synthetic.h"
 #include "native/loader/json_file.h"
 #include "native/loader/locate.h"
@@ -23,6 +25,17 @@ void add_eos_tokens(Config& config, const std::string& path) {
   for (int32_t token : JsonReader(path, json).token_ids("eos_token_id")) config.eos_tokens.push_back(token);
 }
 
+// Checks the MXFP4 scales in the files: "..._scales", and ".scales" of MLX.
+void check_all_scales(Tensors& tensors, int threads, const std::function<bool()>& cancelled) {
+  ThreadPool pool(threads > 0 ? threads : usable_threads().count, FewerThreads::kGoOn);
+  for (auto& [name, tensor] : tensors) {
+    if (name.ends_with("scales") && tensor.dtype == DType::kU8 && tensor.shape.size() == 3)
+      tensor.greatest_scale = check_scales(tensor, pool, cancelled);
+  }
+}
+
+}  // namespace
+
 void remove_repeated(std::vector<int32_t>& tokens) {
   std::vector<int32_t> unique;
   for (int32_t token : tokens)
@@ -30,7 +43,22 @@ void remove_repeated(std::vector<int32_t>& tokens) {
   tokens = std::move(unique);
 }
 
-}  // namespace
+void convert_all(const Checkpoint& checkpoint, int threads) {
+  constexpr int64_t kPiece = 1 << 20;
+  ThreadPool pool(threads > 0 ? threads : usable_threads().count, FewerThreads::kGoOn);
+  for (const auto& [name, tensor] : checkpoint.tensors) {
+    if (tensor.source == nullptr) continue;
+    pool.parallel_for(int64_t(tensor.bytes), kPiece, [&](int64_t begin, int64_t end, int) {
+      std::vector<std::byte> piece(kPiece);
+      for (int64_t at = begin; at < end; at += kPiece)
+        tensor.read(size_t(at), size_t(std::min(kPiece, end - at)), piece.data());
+    });
+  }
+  for (const auto& file : checkpoint.files) {
+    file->check();
+    file->check_unchanged();
+  }
+}
 
 const HostTensor& Checkpoint::tensor(const std::string& canonical_name) const {
   const auto found = tensors.find(canonical_name);
@@ -42,6 +70,11 @@ std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path, const std::
                                             int threads) {
   if (is_synthetic(path)) return synthetic_checkpoint(path);
   const Location location = locate_checkpoint(path);
+  if (!location.gguf.empty()) {
+    auto checkpoint = open_gguf(location.gguf);
+    checkpoint->path = path;
+    return checkpoint;
+  }
   const Json config_json = read_json_file(location.config);
   const JsonReader config_reader(location.config, config_json);
   const Layout& layout = layout_of(config_reader);
@@ -57,21 +90,26 @@ std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path, const std::
   remove_repeated(config.eos_tokens);
 
   Shards shards = read_shards(location, cancelled);
-  const std::vector<WeightSpec> specs = layout.file_specs(config);
-  check_weights(specs, shards.tensors, location.folder);
-  ThreadPool pool(threads > 0 ? threads : usable_threads().count, FewerThreads::kGoOn);
-  for (const WeightSpec& spec : specs) {
-    if (spec.use != WeightUse::kScales) continue;
-    HostTensor& scales = shards.tensors.at(spec.name);
-    scales.greatest_scale = check_scales(scales, pool, cancelled);
-  }
-
   checkpoint->path = path;
   checkpoint->layout = layout.name;
-  checkpoint->tensors = layout.canonical(config, std::move(shards.tensors));
+  checkpoint->file_bytes = shards.file_bytes;
   checkpoint->files = std::move(shards.files);
   checkpoint->copies = std::move(shards.copies);
-  checkpoint->file_bytes = shards.file_bytes;
+  if (&layout == &kHuggingFaceLayout) {
+    refuse_other_quantization(config_reader, shards.tensors);
+    checkpoint->layout = hf_variant(shards.tensors);
+  }
+  if (checkpoint->layout != layout.name) {
+    checkpoint->conversions = std::make_shared<Conversions>();
+    check_all_scales(shards.tensors, threads, cancelled);
+    checkpoint->tensors = convert_hf_variant(config, shards.tensors, location.folder, checkpoint->conversions);
+    for (const auto& [name, tensor] : shards.tensors) checkpoint->stored.push_back(tensor);
+    return checkpoint;
+  }
+  const std::vector<WeightSpec> specs = layout.file_specs(config);
+  check_weights(specs, shards.tensors, location.folder);
+  checkpoint->tensors = layout.canonical(config, std::move(shards.tensors));
+  check_all_scales(checkpoint->tensors, threads, cancelled);
   return checkpoint;
 }
 

@@ -11,6 +11,9 @@
 
 namespace oss {
 
+// Greater whenever a conversion gives other bytes than before: packed files of earlier versions are then made again.
+constexpr uint64_t kConversionVersion = 1;
+
 // FNV-1a.
 static void add(uint64_t& sum, const void* data, size_t bytes) {
   for (size_t i = 0; i < bytes; ++i) sum = (sum ^ static_cast<const unsigned char*>(data)[i]) * 0x100000001B3u;
@@ -33,15 +36,21 @@ uint64_t fingerprint(const Checkpoint& checkpoint) {
     file->read(0, bytes, header);
     add(sum, header, bytes);
   }
-  for (const auto& [name, tensor] : checkpoint.tensors) {
+  const auto add_tensor = [&](const std::string& name, const HostTensor& tensor) {
     add(sum, name.data(), name.size() + 1);
     for (const int64_t extent : tensor.shape) add_number(uint64_t(extent));
-    if (tensor.synthetic) continue;
+    if (tensor.is_made()) return;
     char sample[64];
     const size_t bytes = std::min(tensor.bytes, sizeof sample);
     tensor.read((tensor.bytes - bytes) / 2, bytes, sample);
     add(sum, sample, bytes);
-  }
+  };
+  for (const auto& [name, tensor] : checkpoint.tensors) add_tensor(name, tensor);
+  if (checkpoint.stored.empty()) return sum;
+  // The bytes of converted tensors follow from those of the files, and from the conversion.
+  add_number(kConversionVersion);
+  add(sum, checkpoint.layout.data(), checkpoint.layout.size() + 1);
+  for (const HostTensor& tensor : checkpoint.stored) add_tensor(tensor.name, tensor);
   return sum;
 }
 

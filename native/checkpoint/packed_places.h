@@ -8,8 +8,8 @@
 
 namespace oss {
 
-// A hash of the names, sizes and times of the files, their headers, and a few bytes of each tensor. Two checkpoints
-// with the same shapes differ in it; moving one does not change it. Throws the errors of MappedFile::read.
+// A hash of the names, sizes and times of the files, their headers, and a few bytes of each tensor in them. Two
+// checkpoints with the same shapes differ in it; moving one does not change it. Throws the errors of MappedFile::read.
 uint64_t fingerprint(const Checkpoint& checkpoint);
 
 // Returns full paths, best first. `wanted` is "auto" (beside the checkpoint, else in the user's cache folder), "memory"

@@ -52,8 +52,9 @@ struct EngineOptions {
 struct EngineInfo {
   DeviceInfo device;
   Config model;
-  std::string layout;   // layout of the checkpoint's files
-  DeviceMemory memory;  // the memory on which the plan is based
+  std::string layout;                              // layout of the checkpoint's files
+  std::shared_ptr<const Conversions> conversions;  // null when nothing is converted
+  DeviceMemory memory;                             // the memory on which the plan is based
   int64_t context_length = 0;
   int max_sequences = 0, max_queue = 0, max_batch_tokens = 0;
   KvType kv_type = kKvF32;

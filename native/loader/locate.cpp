@@ -2,11 +2,12 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 
 #include "native/base/error.h"
+#include "native/base/json.h"
 #include "native/base/refused.h"
 #include "native/base/str.h"
+#include "native/loader/gguf_split.h"
 
 namespace oss {
 namespace {
@@ -14,8 +15,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr char kWeightsSuffix[] = ".safetensors";
-constexpr char kGgufAdvice[] =
-    "GGUF files do not run yet; use the Hugging Face or the original/ checkpoint (.safetensors)";
+constexpr char kGgufSuffix[] = ".gguf";
 
 bool is_there(const fs::path& path) {
   std::error_code ignored;
@@ -35,10 +35,26 @@ std::vector<std::string> files_ending_in(const fs::path& folder, const std::stri
   return paths;
 }
 
-bool is_gguf(const fs::path& file) {
-  char magic[4] = {};
-  std::ifstream(file, std::ios::binary).read(magic, sizeof magic);
-  return file.extension() == ".gguf" || std::string(magic, sizeof magic) == "GGUF";
+Location of_gguf(const std::string& path) {
+  Location location;
+  location.folder = fs::path(path).parent_path().string();
+  location.gguf = path;
+  return location;
+}
+
+// The one model in GGUF of a folder; an empty path when there is none.
+std::string gguf_in(const fs::path& folder) {
+  std::string found;
+  for (const std::string& path : files_ending_in(folder, kGgufSuffix)) {
+    const std::string first = first_gguf_part(path);
+    if (first == found) continue;
+    if (!found.empty())
+      throw Error(Code::kModelFormat,
+                  str(folder.string(), ": expected one model, found ", quote(fs::path(found).filename().string()),
+                      " and ", quote(fs::path(first).filename().string()), "; name the file"));
+    found = first;
+  }
+  return found;
 }
 
 Location with_configs(const fs::path& folder) {
@@ -51,10 +67,10 @@ Location with_configs(const fs::path& folder) {
 }
 
 Location locate_file(const fs::path& file) {
-  if (is_gguf(file)) throw Error(Code::kUnsupported, str(file.string(), ": ", kGgufAdvice));
+  if (is_gguf(file.string()) || file.extension() == kGgufSuffix) return of_gguf(file.string());
   if (!file.string().ends_with(kWeightsSuffix))
     throw Error(Code::kModelFormat,
-                str(file.string(), ": expected a checkpoint folder or a ", kWeightsSuffix, " file"));
+                str(file.string(), ": expected a checkpoint folder, a ", kWeightsSuffix, " file or a GGUF file"));
   Location location = with_configs(file.parent_path());
   if (!is_there(location.config))
     throw Error(Code::kModelNotFound, str("expected a config.json beside ", file.string(), ", found none"));
@@ -66,8 +82,7 @@ Location locate_folder(const fs::path& folder) {
   Location location = with_configs(folder);
   if (!is_there(location.config)) {
     if (is_there(folder / "original" / "config.json")) return locate_folder(folder / "original");
-    if (!files_ending_in(folder, ".gguf").empty())
-      throw Error(Code::kUnsupported, str(folder.string(), ": ", kGgufAdvice));
+    if (const std::string gguf = gguf_in(folder); !gguf.empty()) return of_gguf(gguf);
     throw Error(Code::kModelNotFound, str("expected a config.json in ", folder.string(), ", found none"));
   }
   // The order of transformers: a single file takes precedence over an index.
@@ -78,6 +93,9 @@ Location locate_folder(const fs::path& folder) {
     location.index = index.string();
   } else {
     location.weights = files_ending_in(folder, kWeightsSuffix);
+    // Publishers of GGUF files put the config of the original beside them.
+    const std::string gguf = location.weights.empty() ? gguf_in(folder) : "";
+    if (!gguf.empty()) return of_gguf(gguf);
     if (location.weights.empty())
       throw Error(Code::kModelNotFound,
                   str("expected ", kWeightsSuffix, " files in ", folder.string(), ", found none"));
@@ -96,8 +114,8 @@ Location locate_checkpoint(const std::string& path) {
   if (!fs::exists(status)) {
     const bool unreadable = status.type() == fs::file_type::none;
     throw Error(Code::kModelNotFound,
-                str("expected a checkpoint folder or a ", kWeightsSuffix, " file at ", path.empty() ? "\"\"" : path,
-                    ", found ", unreadable ? error.message() : "nothing"));
+                str("expected a checkpoint folder, a ", kWeightsSuffix, " file or a GGUF file at ",
+                    path.empty() ? "\"\"" : path, ", found ", unreadable ? error.message() : "nothing"));
   }
   if (fs::is_directory(status)) return locate_folder(path);
   // Such a file is not opened: reading the first bytes of a named pipe would wait for a writer forever.

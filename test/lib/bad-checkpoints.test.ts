@@ -58,14 +58,14 @@ const files: Damage[] = [
     /config.json: expected an object/,
   ],
   [
-    "only GGUF",
+    "a damaged GGUF file alone",
     "a",
     (m) => {
       m.remove("config.json");
       renameSync(m.path(weights), m.path("model.gguf"));
     },
-    "UNSUPPORTED",
-    /GGUF files do not run yet/,
+    "MODEL_FORMAT",
+    /model.gguf: expected a file that begins with "GGUF"/,
   ],
   [
     "generation_config.json is broken",
@@ -161,12 +161,6 @@ const configs: Damage[] = (
     ["no attention bias", { attention_bias: false }, "UNSUPPORTED", /attention_bias: expected true, found false/],
     ["other activation", { hidden_act: "gelu" }, "UNSUPPORTED", /hidden_act: expected "silu", found "gelu"/],
     [
-      "other quantization",
-      { quantization_config: { quant_method: "awq" } },
-      "UNSUPPORTED",
-      /expected "mxfp4", found "awq"/,
-    ],
-    [
       "half the head size",
       { head_dim: 32 },
       "MODEL_SHAPE",
@@ -182,6 +176,21 @@ const configs: Damage[] = (
 ).map(([name, values, code, message]) => [name, "a", (m) => m.set("config.json", values), code, message]);
 
 const containers: Damage[] = [
+  [
+    "another quantization",
+    "a",
+    (m) => {
+      m.set("config.json", { quantization_config: { quant_method: "awq" } });
+      m.header(weights, (t) => {
+        for (const name of Object.keys(t).filter((name) => name.endsWith("_blocks"))) {
+          t[name.replace("_blocks", "_qweight")] = t[name]!;
+          delete t[name];
+        }
+      });
+    },
+    "UNSUPPORTED",
+    /quant_method: expected "mxfp4", found "awq"/,
+  ],
   [
     "empty weights",
     "a",

@@ -235,18 +235,23 @@ TEST("checkpoint: paths without a checkpoint") {
   const auto expect = [&](const std::string& path, Code code, const std::string& part) {
     expect_error(path, code, part, [&] { open_checkpoint(path); });
   };
-  expect("", Code::kModelNotFound, "expected a checkpoint folder or a .safetensors file at \"\", found nothing");
+  expect("", Code::kModelNotFound,
+         "expected a checkpoint folder, a .safetensors file or a GGUF file at \"\", found nothing");
   expect(folder / "none", Code::kModelNotFound, "/none, found nothing");
   expect(golden_model("c") + std::string("\0x", 2), Code::kModelNotFound, "a NUL character");
   expect(std::string(5000, 'x'), Code::kModelNotFound, "found File name too long");
   expect(folder.path(), Code::kModelNotFound, str("expected a config.json in ", folder.path(), ", found none"));
   write_bytes(folder / "model.gguf", "GGUF");
-  expect(folder.path(), Code::kUnsupported, "GGUF files do not run yet");
-  expect(folder / "model.gguf", Code::kUnsupported, "GGUF files do not run yet");
+  expect(folder.path(), Code::kModelFormat, "model.gguf: byte 4: expected 4 bytes for the version, found 0");
+  expect(folder / "model.gguf", Code::kModelFormat, "byte 4: expected 4 bytes for the version, found 0");
   write_bytes(folder / "disguised.safetensors", "GGUF\3\0\0\0");
-  expect(folder / "disguised.safetensors", Code::kUnsupported, "GGUF files do not run yet");
+  expect(folder / "disguised.safetensors", Code::kModelFormat, "byte 4: expected 4 bytes for the version, found 1");
+  write_bytes(folder / "named.gguf", "not such a file");
+  expect(folder / "named.gguf", Code::kModelFormat, "expected a file that begins with \"GGUF\", found \"not \"");
+  std::filesystem::remove(folder / "named.gguf");
   write_bytes(folder / "model.bin", "x");
-  expect(folder / "model.bin", Code::kModelFormat, "model.bin: expected a checkpoint folder or a .safetensors file");
+  expect(folder / "model.bin", Code::kModelFormat,
+         "model.bin: expected a checkpoint folder, a .safetensors file or a GGUF file");
   write_bytes(folder / "alone/model.safetensors", safetensors_of(model.tensors));
   expect(folder / "alone/model.safetensors", Code::kModelNotFound, "expected a config.json beside");
   write_bytes(folder / "empty/config.json", model.config);
@@ -324,15 +329,13 @@ TEST("checkpoint: tensors that do not fit the config") {
        kModelFormat, "tensor \"rotary.inv_freq\": no gpt-oss tensor of this name"},
       {"the same twice", [](StoredModel& m) { m.tensors.push_back(m.tensor("model.norm.weight")); }, kModelFormat,
        "the key \"model.norm.weight\" appears twice"},
-      {"experts in BF16",
+      {"experts in BF16, of another shape",
        [](StoredModel& m) {
          m.remove("model.layers.0.mlp.experts.gate_up_proj_blocks");
          m.remove("model.layers.0.mlp.experts.gate_up_proj_scales");
          m.tensors.push_back({"model.layers.0.mlp.experts.gate_up_proj", DType::kBF16, {1}, "xx"});
        },
-       kUnsupported,
-       "\"model.layers.0.mlp.experts.gate_up_proj\": expected MXFP4 blocks and scales, found BF16; only MXFP4 expert "
-       "weights run"},
+       kModelShape, "tensor \"model.layers.0.mlp.experts.gate_up_proj\": expected shape [5, 64, 256], found [1]"},
       {"other dimensions",
        [](StoredModel& m) { m.config = replaced(m.config, "\"head_dim\": 64", "\"head_dim\": 32"); }, kModelShape,
        "expected shape [128, 64], found [256, 64]"},

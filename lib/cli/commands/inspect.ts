@@ -26,9 +26,13 @@ async function inspect(model: string, flags: { json?: true }): Promise<void> {
   if (damaged) throw new GptOssError("MODEL_FORMAT", `${damaged.damage}; remove it, and the next start makes it again`);
 }
 
-const layouts = {
+const layouts: Record<CheckpointSummary["layout"], string> = {
   huggingface: "Hugging Face layout",
+  "huggingface, bf16 experts": "Hugging Face layout, experts as floats",
   original: "OpenAI's original layout",
+  mlx: "MLX layout",
+  gguf: "GGUF",
+  "gguf (Ollama)": "GGUF of Ollama",
   synthetic: "synthetic, random weights without a file",
 };
 
@@ -48,6 +52,7 @@ function print(out: Output, summary: CheckpointSummary, trained: typeof demoMode
     ["context", `${model.maxContext} tokens`],
     ["RoPE", `theta ${rope.theta}, YaRN factor ${rope.factor} over ${rope.originalContext} tokens`],
     ["formats", formats(tensors)],
+    ...(summary.conversion === null ? [] : conversionLines(summary.conversion)),
     ...packed.map(({ path, bytes, damage }): [string, string] => [
       "packed",
       `${path}, ${bytesText(bytes)}, ${damage === null ? "whole" : "DAMAGED"}`,
@@ -79,6 +84,19 @@ function formats(tensors: CheckpointSummary["tensors"]): string {
   return largest
     .map(([dtype, { bytes, count }]) => `${named(dtype)} ${bytesText(bytes)} in ${count} tensors`)
     .join(", ");
+}
+
+/** What loading changes, for weights that are converted. */
+function conversionLines({ dense, experts }: NonNullable<CheckpointSummary["conversion"]>): [string, string][] {
+  const text = ({ values, changed, relativeRms, largestError, largestIn }: typeof dense) =>
+    changed === 0
+      ? `${values} values, all exact`
+      : `${changed} of ${values} values, relative RMS ${relativeRms.toPrecision(3)}, ` +
+        `largest error ${largestError.toPrecision(3)} in ${largestIn}`;
+  const lines: [string, string][] = [];
+  if (dense.values > 0) lines.push(["to bf16", text(dense)]);
+  if (experts.values > 0) lines.push(["to MXFP4", text(experts)]);
+  return lines;
 }
 
 function trainedText(trained: typeof demoModelTrained | null, vocab: number): string {
