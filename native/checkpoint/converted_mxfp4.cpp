@@ -126,6 +126,11 @@ class InterleavedRows final : public TensorSource {
 }  // namespace
 
 HostTensor interleaved_rows(std::vector<HostTensor> parts, size_t row_dimensions) {
+  for (const HostTensor& part : parts) {
+    if (part.dtype == parts[0].dtype) continue;
+    throw Error(Code::kUnsupported, str(part.file, ": tensor ", quote(part.name), ": expected ", parts[0].stored_type(),
+                                        " as ", quote(parts[0].name), ", found ", part.stored_type()));
+  }
   HostTensor out = parts.front();
   out.stored = out.stored_type();
   for (size_t i = 1; i < parts.size(); ++i) out.name += " + " + parts[i].name;

@@ -19,11 +19,12 @@ HostTensor converted_matrix(const StoredTensor& stored, const std::shared_ptr<Co
 HostTensor affine_matrix(const StoredTensor& words, const StoredTensor& scales, const StoredTensor& biases,
                          const std::vector<int64_t>& shape, const std::shared_ptr<Conversions>& conversions);
 
-// A BF16 or F32 vector, or the biases of experts. Exact.
+// A BF16 or F32 vector, or the biases of experts. Exact. Throws kUnsupported for other types than plain floats.
 HostTensor converted_vector(const StoredTensor& stored);
 
 // A tensor whose rows are taken from the parts in turn: row 0 of each part, row 1 of each part, ... `row_dimensions` is
-// the number of dimensions that make a row; the one before them grows. The parts have one shape and dtype.
+// the number of dimensions that make a row; the one before them grows. The parts have one shape. Throws kUnsupported
+// when they have not one dtype.
 HostTensor interleaved_rows(std::vector<HostTensor> parts, size_t row_dimensions);
 
 // Both from a tensor [experts, rows, cols] of 17-byte blocks: U8 [experts, rows, cols/32, 16] and [experts, rows, cols/32].

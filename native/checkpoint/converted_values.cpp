@@ -106,25 +106,27 @@ HostTensor converted(const StoredTensor& stored, DType dtype, std::shared_ptr<Co
   return out;
 }
 
-void expect_runnable(const StoredTensor& stored) {
-  if (stored.packing == Packing::kQ8) return;
-  if (stored.packing == Packing::kPlain && is_float(stored.data.dtype)) return;
+void expect_runnable(const StoredTensor& stored, bool runs, const char* expected) {
+  if (runs) return;
   throw Error(Code::kUnsupported,
-              str(stored.data.file, ": tensor ", quote(stored.data.name),
-                  ": expected F32, F16, BF16 or Q8_0 for a dense weight, found ", stored.data.stored_type(),
+              str(stored.data.file, ": tensor ", quote(stored.data.name), ": expected ", expected, ", found ",
+                  stored.data.stored_type(),
                   "; use the file of the release, such as gpt-oss-20b-mxfp4.gguf, or the safetensors files"));
 }
+
+bool is_plain(const StoredTensor& stored) { return stored.packing == Packing::kPlain && is_float(stored.data.dtype); }
 
 }  // namespace
 
 HostTensor converted_matrix(const StoredTensor& stored, const std::shared_ptr<Conversions>& conversions) {
-  expect_runnable(stored);
+  expect_runnable(stored, is_plain(stored) || stored.packing == Packing::kQ8,
+                  "F32, F16, BF16 or Q8_0 for a dense weight");
   if (stored.data.dtype == DType::kBF16) return stored.data;
   return converted(stored, DType::kBF16, conversions);
 }
 
 HostTensor converted_vector(const StoredTensor& stored) {
-  expect_runnable(stored);
+  expect_runnable(stored, is_plain(stored), "F32, F16 or BF16 for a vector");
   if (stored.data.dtype == DType::kBF16 || stored.data.dtype == DType::kF32) return stored.data;
   return converted(stored, DType::kF32, nullptr);
 }

@@ -132,10 +132,6 @@ class Converter {
         halves[i] = experts_of(stored_.take(half + ".weight", {experts, rows / 2, cols}));
         biases.push_back(converted_vector(stored_.take(half + ".bias", {experts, rows / 2})));
       }
-      if (biases[0].dtype != biases[1].dtype)
-        throw Error(Code::kUnsupported,
-                    str(biases[1].file, ": tensor ", quote(biases[1].name), ": expected ", biases[0].stored_type(),
-                        " as ", quote(biases[0].name), ", found ", biases[1].stored_type()));
       weights.blocks = interleaved_rows({halves[0].blocks, halves[1].blocks}, 2);
       weights.scales = interleaved_rows({halves[0].scales, halves[1].scales}, 1);
       bias = interleaved_rows(std::move(biases), 0);

@@ -62,6 +62,51 @@ describe("the same bits as the safetensors files", () => {
   });
 });
 
+describe("each difference of Ollama's files alone", () => {
+  const rename = (from: string, to: string) => (gguf: Gguf) => {
+    for (const tensor of gguf.tensors) tensor.name = tensor.name.replace(from, to);
+  };
+  /** The keys of the architecture "gptoss", without some. */
+  const old = (gguf: Gguf, without: string[] = [], more: [string, GgufValue][] = []) => {
+    const values = [...gguf.values].filter(([key]) => !without.includes(key));
+    gguf.values = new Map([
+      ...values.map(([key, value]): [string, GgufValue] => [key.replace(/^gpt-oss\./, "gptoss."), value]),
+      ["general.architecture", { type: "string", value: "gptoss" }],
+      ...more,
+    ]);
+  };
+  const pairs = (gguf: Gguf) => {
+    const fused = ggufOf(golden.c, { ollama: "split" }).tensors;
+    for (const tensor of gguf.tensors.filter(({ type }) => type === ggmlType.mxfp4)) {
+      Object.assign(
+        tensor,
+        fused.find(({ name }) => name === tensor.name),
+      );
+    }
+  };
+  const rows: [string, (gguf: Gguf) => void, string][] = [
+    ["architecture and prefix", (gguf) => old(gguf), "gguf (Ollama)"],
+    ["no width of the experts", (gguf) => old(gguf, ["gpt-oss.expert_feed_forward_length"]), "gguf (Ollama)"],
+    ["no type of RoPE scaling", (gguf) => old(gguf, ["gpt-oss.rope.scaling.type"]), "gguf (Ollama)"],
+    [
+      "the mark of another pre-tokenizer",
+      (gguf) => old(gguf, [], [["tokenizer.ggml.pre", { type: "string", value: "default" }]]),
+      "gguf (Ollama)",
+    ],
+    ["attn_out", rename("attn_output", "attn_out"), "gguf"],
+    ["attn_sinks without .weight", rename("attn_sinks.weight", "attn_sinks"), "gguf"],
+    ["ffn_norm", rename("post_attention_norm", "ffn_norm"), "gguf"],
+    ["type 4 for MXFP4, in the order of OpenAI's files", pairs, "gguf"],
+  ];
+  it.each(rows)("%s", async (_name, change, layout) => {
+    const gguf = ggufOf(golden.c);
+    change(gguf);
+    const file = write(gguf);
+    expect((await inspectCheckpoint(file)).layout).toBe(layout);
+    expect(await logits(file)).toEqual(await logits(huggingface("c")));
+  });
+});
+
 describe("dense weights that bf16 does not hold", () => {
   /** The model with its dense matrices changed, as a safetensors twin would have them. */
   function twin(model: GoldenModel, change: (values: Float32Array) => Float32Array): Gguf {
@@ -401,6 +446,12 @@ describe("a file that is no gpt-oss model of ours is refused by name", () => {
       /"output.weight": expected F32, F16, BF16 or Q8_0 for a dense weight, found Q5_1/,
     ],
     [
+      "a bias in Q8_0",
+      tensor("blk.0.attn_q.bias", blocks(ggmlType.q8_0, 32, 34)),
+      "UNSUPPORTED",
+      /"blk.0.attn_q.bias": expected F32, F16 or BF16 for a vector, found Q8_0/,
+    ],
+    [
       "a dense matrix in MXFP4",
       tensor("output.weight", blocks(ggmlType.mxfp4, 32, 17)),
       "UNSUPPORTED",
@@ -485,5 +536,18 @@ describe("a file that is no gpt-oss model of ours is refused by name", () => {
       name: "blk.0.attn_sinks",
     });
     await refused(write(gguf), "MODEL_FORMAT", /"blk.0.attn_sinks": no gpt-oss tensor of this name/);
+  });
+
+  it("biases of gate and up of two types", async () => {
+    const gguf = ggufOf(golden.c);
+    tensor("blk.0.ffn_up_exps.bias", (one) => {
+      one.type = ggmlType.bf16;
+      one.bytes = one.bytes.subarray(0, one.bytes.length / 2);
+    })(gguf);
+    await refused(
+      write(gguf),
+      "UNSUPPORTED",
+      /"blk.0.ffn_up_exps.bias": expected F32 as "blk.0.ffn_gate_exps.bias", found BF16/,
+    );
   });
 });
