@@ -84,7 +84,7 @@ void Bench::qkv() {
              .on_bf16_unit = true,
              .bytes = bytes,
              .flops = 2.0 * tokens * rows * c_.hidden},
-            [&](size_t i) { backend_->qkv(args, arrays->step, x, copies[i % copies.size()], q, cache); });
+            [&](size_t i) { backend_->qkv(args, arrays->step, x, copies[i % copies.size()], {}, q, cache); });
   }
 }
 
@@ -229,7 +229,7 @@ void Bench::experts() {
             [&](size_t i) {
               const Layer& layer = copies[i % copies.size()];
               const std::vector<int32_t>& index = draws[i / copies.size() % draws.size()];
-              backend_->experts(args, normed, index.data(), weight.data(), layer.gate_up, layer.down, x);
+              backend_->experts(args, normed, index.data(), weight.data(), layer.gate_up, layer.down, {}, x);
             });
   }
 }

@@ -29,14 +29,16 @@ struct Bf16Kernels {
   void (*linear)(const LinearArgs&, int begin, int end, const uint16_t* panels, const uint16_t* low, const uint16_t* w,
                  const float* bias, float* y);
 
-  // MXFP4 and Q8 weights, which have their own panels, and the number of elements of each thread's work area.
+  // MXFP4 and Q8 weights, which have their own panels [cols/32, panel_rows, 32], and the number of elements of each
+  // thread's work area.
   void (*pack_packed)(int cols, const float* const* rows, int num_rows, uint16_t* panel, uint16_t* low);
   size_t (*packed_work_elements)(int cols);
   void (*linear_q8)(const LinearArgs&, int begin, int end, const uint16_t* panels, const uint16_t* low,
                     const Q8Weights&, const float* bias, float* y, uint16_t* work);
-  // The pairs of one expert → their activations, also as panels: units [begin, end), multiples of 32.
+  // The pairs of one expert → their activations, also as panels: units [begin, end), multiples of 32. added: as in
+  // Kernels.
   void (*experts_gate_up)(const ExpertsArgs&, const ExpertWeights&, int begin, int end, int num_pairs,
-                          const uint16_t* panels, uint16_t* act_panels, uint16_t* work);
+                          const float* const* added, const uint16_t* panels, uint16_t* act_panels, uint16_t* work);
   // out[pairs[p]] [hidden], elements [begin, end), multiples of 32.
   void (*experts_down)(const ExpertsArgs&, const ExpertWeights&, int begin, int end, const int32_t* pairs,
                        int num_pairs, const uint16_t* act_panels, float* out, uint16_t* work);

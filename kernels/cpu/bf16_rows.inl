@@ -156,12 +156,17 @@ void expert_tile(const ExpertWeights& w, int num_blocks, int row, const uint16_t
 
 template <int T>
 void gate_up_pairs(const ExpertsArgs& args, const ExpertWeights& w, int begin, int end,
-                   const uint16_t* x /*[T, hidden]*/, uint16_t* act /*[T, intermediate]*/) {
+                   const float* const* added /*[T] or null*/, const uint16_t* x /*[T, hidden]*/,
+                   uint16_t* act /*[T, intermediate]*/) {
   for (int unit = begin; unit < end; unit += kLanes) {
     float gate[T][kLanes], up[T][kLanes];
     for (int i = 0; i < kLanes; i += kTileRows / 2) {
       float tile[T][kTileRows];
       expert_tile<T, kTileRows>(w, args.hidden / kMxBlock, 2 * (unit + i), x, tile);
+      for (int t = 0; added != nullptr && t < T; ++t) {
+        if (added[t] == nullptr) continue;
+        for (int r = 0; r < kTileRows; ++r) tile[t][r] += added[t][2 * (unit + i) + r];
+      }
       for (int j = 0; j < kTileRows / 2; ++j) {
         for (int t = 0; t < T; ++t) {
           gate[t][i + j] = tile[t][2 * j];
@@ -177,13 +182,16 @@ void gate_up_pairs(const ExpertsArgs& args, const ExpertWeights& w, int begin, i
 }
 
 void experts_gate_up(const ExpertsArgs& args, const ExpertWeights& w, int begin, int end, int num_pairs,
-                     const uint16_t* panels, uint16_t* act_panels, uint16_t*) {
+                     const float* const* added, const uint16_t* panels, uint16_t* act_panels, uint16_t*) {
   const size_t hidden = size_t(args.hidden), intermediate = size_t(args.intermediate);
+  const auto added_from = [&](int p) { return added != nullptr ? added + p : nullptr; };
   int p = 0;
   for (; p + kTileTokens <= num_pairs; p += kTileTokens) {
-    gate_up_pairs<kTileTokens>(args, w, begin, end, panels + p * hidden, act_panels + p * intermediate);
+    gate_up_pairs<kTileTokens>(args, w, begin, end, added_from(p), panels + p * hidden, act_panels + p * intermediate);
   }
-  for (; p < num_pairs; ++p) gate_up_pairs<1>(args, w, begin, end, panels + p * hidden, act_panels + p * intermediate);
+  for (; p < num_pairs; ++p) {
+    gate_up_pairs<1>(args, w, begin, end, added_from(p), panels + p * hidden, act_panels + p * intermediate);
+  }
 }
 
 template <int T>

@@ -287,23 +287,29 @@ class ExpertProduct {
 
 // A strip of gate_up gives 16 units.
 void experts_gate_up(const ExpertsArgs& args, const ExpertWeights& w, int begin, int end, int num_pairs,
-                     const uint16_t* panels, uint16_t* act_panels, uint16_t* work) {
+                     const float* const* added, const uint16_t* panels, uint16_t* act_panels, uint16_t* work) {
   const TileRegisters registers;
   const int num_panels = panels_of(num_pairs);
   const ExpertProduct product(w, args.hidden, num_pairs, panels, work);
   const __m512i even = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
   const __m512i odd = _mm512_or_si512(even, _mm512_set1_epi32(1));
   for (int unit = begin; unit < end; unit += kTile) {
-    const __m512 bias[2] = {_mm512_loadu_ps(w.bias + 2 * unit), _mm512_loadu_ps(w.bias + 2 * unit + kTile)};
-    const Vec gate_bias = _mm512_permutex2var_ps(bias[0], even, bias[1]);
-    const Vec up_bias = _mm512_permutex2var_ps(bias[0], odd, bias[1]);
+    const auto rows_of = [&](const float* from, __m512i which) {
+      return Vec(
+          _mm512_permutex2var_ps(_mm512_loadu_ps(from + 2 * unit), which, _mm512_loadu_ps(from + 2 * unit + kTile)));
+    };
+    const Vec gate_bias = rows_of(w.bias, even), up_bias = rows_of(w.bias, odd);
     product.multiply(2 * unit, [&](int first, const auto& sums) {
       for (int p = first; p < min_of(first + 2, num_panels); ++p) {
         uint16_t* act =
             act_panels + size_t(p) * args.intermediate * kTile + size_t(unit / kTileK) * kTileElements + unit % kTileK;
         for (int t = 0; t < min_of(kTile, num_pairs - p * kTile); ++t) {
-          const Vec gate = load(sums[p - first][0] + t * kTile) + gate_bias;
-          const Vec up = load(sums[p - first][1] + t * kTile) + up_bias;
+          Vec gate = load(sums[p - first][0] + t * kTile) + gate_bias;
+          Vec up = load(sums[p - first][1] + t * kTile) + up_bias;
+          if (const float* term = added != nullptr ? added[p * kTile + t] : nullptr; term != nullptr) {
+            gate = gate + rows_of(term, even);
+            up = up + rows_of(term, odd);
+          }
           store_bf16(act + t * kTileK, swiglu(gate, up, args.alpha, args.limit));
         }
       }

@@ -1,5 +1,6 @@
 // The experts of one layer. For each pair p of a token t and its k-th expert e:
 //   gate[i] = W1[2i]·x[t] + b1[2i]      up[i] = W1[2i+1]·x[t] + b1[2i+1]      act[p,i] = swiglu(gate[i], up[i])
+//   (a row of `added` joins gate and up: the low-rank term of an adapter)
 //   out[p,r] = W2[r]·act[p] + b2[r]      x[t] += Σ_k weight[t,k] · out[p]
 //   W1  [2·intermediate, hidden]  W2  [hidden, intermediate]  MXFP4 of one expert      activations f32
 //
@@ -80,7 +81,7 @@ void expert_rows(const ExpertWeights& w, int num_blocks, int row, const float* c
 
 template <int T>
 void gate_up_pairs(const ExpertsArgs& args, const ExpertWeights& w, int begin, int end, const int32_t* pairs /*[T]*/,
-                   const float* x_split, float* act) {
+                   const float* const* added /*[T] or null*/, const float* x_split, float* act) {
   const float* x[T];
   for (int t = 0; t < T; ++t) x[t] = x_split + size_t(pairs[t] / args.top_k) * args.hidden;
   for (int block = begin; block < end; block += kMxBlock) {
@@ -88,6 +89,10 @@ void gate_up_pairs(const ExpertsArgs& args, const ExpertWeights& w, int begin, i
     for (int i = 0; i < kMxBlock; i += kTileRows / 2) {
       float tile[T][kTileRows];
       expert_rows<T, kTileRows>(w, args.hidden / kMxBlock, 2 * (block + i), x, tile);
+      for (int t = 0; added != nullptr && t < T; ++t) {
+        if (added[t] == nullptr) continue;
+        for (int r = 0; r < kTileRows; ++r) tile[t][r] += added[t][2 * (block + i) + r];
+      }
       for (int j = 0; j < kTileRows / 2; ++j) {
         const int at = (i + j) / 2 + (i + j) % 2 * (kMxBlock / 2);
         for (int t = 0; t < T; ++t) {
@@ -103,12 +108,14 @@ void gate_up_pairs(const ExpertsArgs& args, const ExpertWeights& w, int begin, i
 }
 
 void experts_gate_up(const ExpertsArgs& args, const ExpertWeights& w, int begin, int end, const int32_t* pairs,
-                     int num_pairs, const float* x_split /*[tokens, hidden]*/, float* act /*[pairs, intermediate]*/) {
+                     int num_pairs, const float* const* added /*[num_pairs] of [2·intermediate]*/,
+                     const float* x_split /*[tokens, hidden]*/, float* act /*[pairs, intermediate]*/) {
+  const auto added_from = [&](int p) { return added != nullptr ? added + p : nullptr; };
   int p = 0;
   for (; p + kTileTokens <= num_pairs; p += kTileTokens) {
-    gate_up_pairs<kTileTokens>(args, w, begin, end, pairs + p, x_split, act);
+    gate_up_pairs<kTileTokens>(args, w, begin, end, pairs + p, added_from(p), x_split, act);
   }
-  for (; p < num_pairs; ++p) gate_up_pairs<1>(args, w, begin, end, pairs + p, x_split, act);
+  for (; p < num_pairs; ++p) gate_up_pairs<1>(args, w, begin, end, pairs + p, added_from(p), x_split, act);
 }
 
 template <int T>

@@ -92,8 +92,9 @@ struct Kernels {
   // Even elements of each block of 32, then odd ones.
   void (*experts_split)(size_t n, const float* x, float* split);
   // For each pair p = token·top_k + k of `pairs`: act[p] [intermediate], split, elements [begin, end), multiples of 32.
+  // added: for each of `pairs` a row [2·intermediate] that joins gate and up before SwiGLU, or null; null: no rows.
   void (*experts_gate_up)(const ExpertsArgs&, const ExpertWeights&, int begin, int end, const int32_t* pairs,
-                          int num_pairs, const float* x_split, float* act);
+                          int num_pairs, const float* const* added, const float* x_split, float* act);
   // out[p] [hidden], elements [begin, end).
   void (*experts_down)(const ExpertsArgs&, const ExpertWeights&, int begin, int end, const int32_t* pairs,
                        int num_pairs, const float* act, float* out);

@@ -11,6 +11,7 @@
 
 #include "kernels/common/args.h"
 #include "native/backend/blocks.h"
+#include "native/backend/low_rank.h"
 #include "native/backend/step.h"
 #include "native/backend/tensors.h"
 #include "native/backend/weight_packer.h"
@@ -72,14 +73,18 @@ class Backend {
   virtual void rms_norm(const RmsNormArgs&, RowsOf, const float* x, const Vector& w, Operand y) = 0;
   virtual void linear(const LinearArgs&, RowsOf, Operand x, const Matrix& w, const Vector* bias, float* y) = 0;
   // Writes q [tokens, heads, head_dim], rotated, and stores keys (rotated) and values in the cache.
-  virtual void qkv(const QkvArgs&, const Step&, Operand x, const QkvWeights&, Operand q, void* cache) = 0;
+  virtual void qkv(const QkvArgs&, const Step&, Operand x, const QkvWeights&, AdapterRows, Operand q, void* cache) = 0;
   virtual void attention(const AttentionArgs&, const Step&, Operand q, const void* cache, const Vector& sinks,
                          Operand out) = 0;
   // index, weight [tokens, top_k], best first; on equal logits the lower expert first.
   virtual void router(const RouterArgs&, const float* logits, int32_t* index, float* weight) = 0;
   // x[t] += Σ_k weight[t,k] · down_e(swiglu(gate_up_e(normed[t]))) with e = index[t,k], summed in the order of k.
   virtual void experts(const ExpertsArgs&, Operand normed, const int32_t* index, const float* weight,
-                       const ExpertMatrix& gate_up, const ExpertMatrix& down, float* x) = 0;
+                       const ExpertMatrix& gate_up, const ExpertMatrix& down, AdapterRows, float* x) = 0;
+  // y[r] += scale · B (A x[r]) for each row r that has a term, which is neither null nor empty. All terms have the
+  // shape of the product whose result y is. Only a backend with has_low_rank() has it.
+  virtual bool has_low_rank() const { return false; }
+  virtual void low_rank(std::span<const LowRank* const> terms, Operand x, float* y);
   // rows[r] = x[logit_tokens[r]]
   virtual void gather_rows(const Step&, int hidden, const float* x, float* rows) = 0;
   // Draws a token from each row of logits [rows, vocab]; args and contexts have one element per row. A device may draw

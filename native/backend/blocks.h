@@ -2,6 +2,7 @@
 // device that fuses some of them overrides the whole block.
 #pragma once
 #include "kernels/common/args.h"
+#include "native/backend/low_rank.h"
 #include "native/backend/tensors.h"
 
 namespace oss {
@@ -19,6 +20,7 @@ struct AttentionBlock {
   const Matrix& o;
   const Vector& o_bias;
   const QkvWeights* next_qkv;  // the next layer's weights, null in the last layer: a device can prefetch them
+  AdapterRows adapters;        // empty for a device without low_rank()
 
   void* cache;  // the layer's part of the KV cache
   float* x;     // [tokens, hidden] residual stream
@@ -39,6 +41,7 @@ struct MoeBlock {
   const Vector& router_bias;
   const ExpertMatrix& gate_up;
   const ExpertMatrix& down;
+  AdapterRows adapters;  // as in AttentionBlock
 
   float* x;  // [tokens, hidden] residual stream
   // Work memory: a device may leave anything in it.

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kernels/common/args.h"
+#include "native/backend/low_rank.h"
 
 namespace oss {
 
@@ -22,6 +23,8 @@ struct Step {
   int max_pages = 0;
   std::span<const float> rope;  // [num_tokens, 2, head_dim/2] cos and sin of each position, concentration included
   std::span<const int32_t> logit_tokens;  // [num_rows] index into `tokens`
+  // [num_tokens] the adapter of each token, null: none; empty when no token has one
+  std::span<const AdapterWeights* const> adapters;
 };
 
 // The largest step of an engine, and its shapes: a backend plans its internal memory from it.

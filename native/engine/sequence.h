@@ -48,7 +48,9 @@ struct Request {
   // The number of first prompt tokens that are not computed: their cache entries stay unchanged. For decode benches.
   int64_t assumed_tokens = 0;
   std::shared_ptr<const Author> author{};  // null: the model writes
+  std::string adapter_name{};              // of one that the engine has loaded; empty: none
   // Filled in by the engine.
+  std::shared_ptr<const AdapterWeights> adapter{};  // keeps an adapter that is unloaded meanwhile
   std::shared_ptr<ConstraintJob> compiling{};
   Clock::time_point submitted{};
   bool displaces = false;  // taken into a full queue: a request of the tenant with the most requests gives up its place

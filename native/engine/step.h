@@ -24,6 +24,8 @@ class StepBuilder {
   std::vector<int32_t> tokens_, positions_, sequence_, logit_tokens_;
   std::vector<int32_t> block_tables_[kKvGroups];
   std::vector<float> rope_rows_;
+  std::vector<const AdapterWeights*> adapters_;
+  bool any_adapter_ = false;
   int num_tokens_ = 0, num_sequences_ = 0, num_rows_ = 0;
   Step step_;
 };

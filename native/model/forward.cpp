@@ -88,6 +88,14 @@ bool Forward::run(const Step& step, const KvStorage& kv, const std::atomic<bool>
   return !stopped;
 }
 
+AdapterRows Forward::adapters_of(int layer, const Step& step) {
+  layer_adapters_.clear();
+  for (const AdapterWeights* adapter : step.adapters) {
+    layer_adapters_.push_back(adapter != nullptr ? &adapter->layers[size_t(layer)] : nullptr);
+  }
+  return layer_adapters_;
+}
+
 // logits[r] = lm_head(norm(x[logit_tokens[r]]))
 void Forward::head(const Step& step) {
   const Config& c = model_.config;
@@ -96,6 +104,14 @@ void Forward::head(const Step& step) {
                     model_.final_norm, rows_normed_);
   backend_.linear({.rows = step.num_rows, .in = c.hidden, .out = c.vocab, .accumulate = 0, .precise = 1},
                   RowsOf::kLogits, rows_normed_, model_.lm_head, nullptr, logits_);
+  if (!step.adapters.empty()) {
+    std::vector<const LowRank*> terms;
+    for (const int32_t token : step.logit_tokens) {
+      const AdapterWeights* adapter = step.adapters[size_t(token)];
+      terms.push_back(adapter != nullptr ? &adapter->lm_head : nullptr);
+    }
+    backend_.low_rank(terms, rows_normed_, logits_);
+  }
   if (taps_ != nullptr) taps_->head(step, rows_normed_, logits_);
 }
 
@@ -129,6 +145,7 @@ void Forward::attention_block(int index, const Step& step, const KvStorage& kv) 
       .o = layer.o,
       .o_bias = layer.o_bias,
       .next_qkv = index + 1 < c.num_layers ? &model_.layers[index + 1].qkv : nullptr,
+      .adapters = adapters_of(index, step),
       .cache = kv.layer(index),
       .x = x_,
       .normed = {normed_.data},
@@ -162,6 +179,7 @@ void Forward::moe_block(int index, const Step& step) {
       .router_bias = layer.router_bias,
       .gate_up = layer.gate_up,
       .down = layer.down,
+      .adapters = adapters_of(index, step),
       .x = x_,
       .normed = normed_,
       .router_logits = router_logits_,

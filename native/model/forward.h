@@ -52,6 +52,7 @@ class Forward {
   };
   static std::vector<Part> parts(const StepLimits& limits, const Backend& backend);
 
+  AdapterRows adapters_of(int layer, const Step& step);
   void attention_block(int index, const Step& step, const KvStorage& kv);
   void moe_block(int index, const Step& step);
   void head(const Step& step);
@@ -60,16 +61,17 @@ class Forward {
   Backend& backend_;
   std::unique_ptr<Taps> taps_;  // null without a dump
   Buffer workspace_;
-  float* x_ = nullptr;              // [tokens, hidden] residual stream
-  Operand normed_;                  // [tokens, hidden]
-  Operand q_;                       // [tokens, q_size]
-  Operand attended_;                // [tokens, q_size]
-  float* router_logits_ = nullptr;  // [tokens, experts]
-  int32_t* expert_ = nullptr;       // [tokens, top_k]
-  float* expert_weight_ = nullptr;  // [tokens, top_k]
-  float* rows_ = nullptr;           // [rows, hidden]
-  Operand rows_normed_;             // [rows, hidden]
-  float* logits_ = nullptr;         // [rows, vocab]
+  float* x_ = nullptr;                               // [tokens, hidden] residual stream
+  Operand normed_;                                   // [tokens, hidden]
+  Operand q_;                                        // [tokens, q_size]
+  Operand attended_;                                 // [tokens, q_size]
+  float* router_logits_ = nullptr;                   // [tokens, experts]
+  int32_t* expert_ = nullptr;                        // [tokens, top_k]
+  float* expert_weight_ = nullptr;                   // [tokens, top_k]
+  float* rows_ = nullptr;                            // [rows, hidden]
+  Operand rows_normed_;                              // [rows, hidden]
+  float* logits_ = nullptr;                          // [rows, vocab]
+  std::vector<const LayerAdapter*> layer_adapters_;  // of the step's tokens, in one layer
 };
 
 }  // namespace oss

@@ -126,7 +126,7 @@ struct ExpertsProblem {
                                          down_scales, down_bias, ExpertUse::kDown);
     std::vector<float> y(x.begin() + size_t(first) * args.hidden, x.begin() + size_t(first + tokens) * args.hidden);
     backend.experts(part, operand(normed.data() + size_t(first) * args.hidden),
-                    index.data() + size_t(first) * args.top_k, weight.data() + size_t(first) * args.top_k, up, down,
+                    index.data() + size_t(first) * args.top_k, weight.data() + size_t(first) * args.top_k, up, down, {},
                     y.data());
     return y;
   }

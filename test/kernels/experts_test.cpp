@@ -55,7 +55,7 @@ struct Experts {
                          const std::vector<float>& weight, std::vector<float> x) const {
     ExpertsArgs step = args;
     step.tokens = int(index.size()) / args.top_k;
-    backend.experts(step, operand(normed.data()), index.data(), weight.data(), gate_up(), down(), x.data());
+    backend.experts(step, operand(normed.data()), index.data(), weight.data(), gate_up(), down(), {}, x.data());
     return x;
   }
 };

@@ -15,7 +15,8 @@
 
 namespace oss {
 
-// Products (including qkv), attention and experts have one file each; the smaller operations are in cpu_backend.cpp.
+// Products (including qkv), attention, experts and low-rank terms have one file each; the smaller operations are in
+// cpu_backend.cpp.
 class CpuBackend final : public Backend {
  public:
   CpuBackend(const cpu::Kernels& kernels, int threads, const cpu::Bf16Kernels* bf16 = nullptr,
@@ -46,12 +47,14 @@ class CpuBackend final : public Backend {
   void embed(const EmbedArgs&, const Matrix& table, const Step&, float* x) override;
   void rms_norm(const RmsNormArgs&, RowsOf, const float* x, const Vector& w, Operand y) override;
   void linear(const LinearArgs&, RowsOf, Operand x, const Matrix& w, const Vector* bias, float* y) override;
-  void qkv(const QkvArgs&, const Step&, Operand x, const QkvWeights&, Operand q, void* cache) override;
+  void qkv(const QkvArgs&, const Step&, Operand x, const QkvWeights&, AdapterRows, Operand q, void* cache) override;
   void attention(const AttentionArgs&, const Step&, Operand q, const void* cache, const Vector& sinks,
                  Operand out) override;
   void router(const RouterArgs&, const float* logits, int32_t* index, float* weight) override;
   void experts(const ExpertsArgs&, Operand normed, const int32_t* index, const float* weight,
-               const ExpertMatrix& gate_up, const ExpertMatrix& down, float* x) override;
+               const ExpertMatrix& gate_up, const ExpertMatrix& down, AdapterRows, float* x) override;
+  bool has_low_rank() const override { return true; }
+  void low_rank(std::span<const LowRank* const> terms, Operand x, float* y) override;
   void gather_rows(const Step&, int hidden, const float* x, float* rows) override;
   void sample(int rows, int vocab, float* logits, std::span<const SamplingArgs> args,
               std::span<const SamplingContext> contexts) override;
@@ -99,9 +102,31 @@ class CpuBackend final : public Backend {
     return std::span(pairs_).subspan(pair_begin_[expert], pair_begin_[expert + 1] - pair_begin_[expert]);
   }
   void experts_exact(const ExpertsArgs&, const float* normed, const float* weight, const ExpertMatrix& gate_up,
-                     const ExpertMatrix& down, float* x);
+                     const ExpertMatrix& down, AdapterRows, float* x);
   void experts_fast(const ExpertsArgs&, const float* normed, const float* weight, const ExpertMatrix& gate_up,
-                    const ExpertMatrix& down, float* x);
+                    const ExpertMatrix& down, AdapterRows, float* x);
+
+  void sum_experts(const ExpertsArgs&, const float* weight, const float* out, float* x);
+
+  // Consecutive rows with the same low-rank term.
+  struct LowRankRun {
+    const LowRank* term;
+    int first, rows;
+  };
+  void multiply_runs(std::span<const LowRankRun> runs, const float* x, float* y, bool accumulate);
+  // The terms of the experts' pairs. They are null or empty for pairs_ without a term.
+  struct ExpertTerms {
+    std::vector<const float*> of_pair;  // as pairs_
+    const float* const* of(int first) const { return of_pair.empty() ? nullptr : of_pair.data() + first; }
+  };
+  // read(i, to) copies the input of pairs_[i].
+  template <typename Read>
+  void expert_terms(const ExpertsArgs&, AdapterRows, const std::vector<LowRank> LayerAdapter::* matrix,
+                    const Read& read, ExpertTerms& terms);
+  void gate_up_terms(const ExpertsArgs&, AdapterRows, const float* normed);
+  void down_terms(const ExpertsArgs&, AdapterRows, const float* act);
+  void down_terms(const ExpertsArgs&, AdapterRows, const uint16_t* act_panels);
+  void add_down_terms(const ExpertsArgs&, float* out);
 
   const cpu::Kernels& kernels_;
   const cpu::Bf16Kernels* bf16_;  // null: exact
@@ -116,6 +141,9 @@ class CpuBackend final : public Backend {
   std::vector<int32_t> pair_begin_;  // [experts + 1] into pairs_
   std::vector<int32_t> chosen_;      // experts with at least one pair
   Scratch split_, act_, out_;
+  std::vector<LowRankRun> runs_;
+  ExpertTerms gate_up_terms_, down_terms_;
+  Scratch low_rank_work_, term_inputs_, gate_up_term_rows_, down_term_rows_;
 
   struct ExpertPanel {  // fast: rows of one expert that are packed together
     int first_pair, num_pairs;

@@ -36,17 +36,18 @@ static cpu::ExpertWeights weights_of(const ExpertMatrix& matrix, int expert) {
 }
 
 void CpuBackend::experts(const ExpertsArgs& args, Operand operand, const int32_t* index, const float* weight,
-                         const ExpertMatrix& gate_up, const ExpertMatrix& down, float* x) {
+                         const ExpertMatrix& gate_up, const ExpertMatrix& down, AdapterRows adapters, float* x) {
   group_by_expert(args, index);
+  gate_up_terms(args, adapters, operand.as<float>());
   if (bf16_ != nullptr) {
-    experts_fast(args, operand.as<float>(), weight, gate_up, down, x);
+    experts_fast(args, operand.as<float>(), weight, gate_up, down, adapters, x);
   } else {
-    experts_exact(args, operand.as<float>(), weight, gate_up, down, x);
+    experts_exact(args, operand.as<float>(), weight, gate_up, down, adapters, x);
   }
 }
 
 void CpuBackend::experts_exact(const ExpertsArgs& args, const float* normed, const float* weight,
-                               const ExpertMatrix& gate_up, const ExpertMatrix& down, float* x) {
+                               const ExpertMatrix& gate_up, const ExpertMatrix& down, AdapterRows adapters, float* x) {
   float* split = split_.reserve<float>(size_t(args.tokens) * args.hidden, "the experts' inputs");
   float* act = act_.reserve<float>(pairs_.size() * args.intermediate, "the experts' activations");
   float* out = out_.reserve<float>(pairs_.size() * args.hidden, "the experts' outputs");
@@ -63,9 +64,10 @@ void CpuBackend::experts_exact(const ExpertsArgs& args, const float* normed, con
       const int expert = chosen_[i / act_blocks], block = int(i % act_blocks) * kMxBlock;
       const auto pairs = pairs_of(expert);
       kernels_.experts_gate_up(args, weights_of(gate_up, expert), block, block + kMxBlock, pairs.data(),
-                               int(pairs.size()), split, act);
+                               int(pairs.size()), gate_up_terms_.of(pair_begin_[expert]), split, act);
     }
   });
+  down_terms(args, adapters, act);
 
   // A range of output rows passes through all experts, so that one thread can sum them up.
   const int64_t row_bytes = int64_t(chosen_.size()) * (args.intermediate / kMxBlock) * (kMxBlockBytes + 1);
@@ -76,12 +78,15 @@ void CpuBackend::experts_exact(const ExpertsArgs& args, const float* normed, con
       kernels_.experts_down(args, weights_of(down, expert), int(begin), int(end), pairs.data(), int(pairs.size()), act,
                             out);
     }
-    kernels_.experts_sum(args, int(begin), int(end), weight, out, x);
+    if (down_terms_.of_pair.empty()) kernels_.experts_sum(args, int(begin), int(end), weight, out, x);
   });
+  if (down_terms_.of_pair.empty()) return;
+  add_down_terms(args, out);
+  sum_experts(args, weight, out, x);
 }
 
 void CpuBackend::experts_fast(const ExpertsArgs& args, const float* normed, const float* weight,
-                              const ExpertMatrix& gate_up, const ExpertMatrix& down, float* x) {
+                              const ExpertMatrix& gate_up, const ExpertMatrix& down, AdapterRows adapters, float* x) {
   expert_panels_.clear();
   panel_begin_.clear();
   for (const int expert : chosen_) {
@@ -127,14 +132,21 @@ void CpuBackend::experts_fast(const ExpertsArgs& args, const float* normed, cons
   for_each_expert(args.intermediate, [&](size_t chosen, int begin, int end, int thread) {
     const int expert = chosen_[chosen], panel = panel_begin_[chosen];
     bf16_->experts_gate_up(args, weights_of(gate_up, expert), begin, end, int(pairs_of(expert).size()),
-                           panels + panel * panel_elements, act + panel * act_elements, work + thread * work_elements);
+                           gate_up_terms_.of(pair_begin_[expert]), panels + panel * panel_elements,
+                           act + panel * act_elements, work + thread * work_elements);
   });
+  down_terms(args, adapters, act);
   for_each_expert(args.hidden, [&](size_t chosen, int begin, int end, int thread) {
     const int expert = chosen_[chosen], panel = panel_begin_[chosen];
     const auto pairs = pairs_of(expert);
     bf16_->experts_down(args, weights_of(down, expert), begin, end, pairs.data(), int(pairs.size()),
                         act + panel * act_elements, out, work + thread * work_elements);
   });
+  add_down_terms(args, out);
+  sum_experts(args, weight, out, x);
+}
+
+void CpuBackend::sum_experts(const ExpertsArgs& args, const float* weight, const float* out, float* x) {
   pool_.parallel_for(args.hidden, 480, [&](int64_t begin, int64_t end, int) {
     kernels_.experts_sum(args, int(begin), int(end), weight, out, x);
   });

@@ -62,20 +62,24 @@ void CpuBackend::linear(const LinearArgs& args, RowsOf, Operand x, const Matrix&
   multiply(args, pack_rows(args.rows, args.in, x.as<float>(), args.precise != 0, w.data == nullptr), w, bias, y);
 }
 
-void CpuBackend::qkv(const QkvArgs& args, const Step& step, Operand x, const QkvWeights& weights, Operand q,
-                     void* cache) {
+void CpuBackend::qkv(const QkvArgs& args, const Step& step, Operand x, const QkvWeights& weights, AdapterRows adapters,
+                     Operand q, void* cache) {
   const int q_size = args.heads * args.head_dim, kv_size = args.kv_heads * args.head_dim;
   float* k = qkv_work_.reserve<float>(2 * size_t(args.tokens) * kv_size, "keys and values");
   float* v = k + size_t(args.tokens) * kv_size;
   Packed packed = pack_rows(args.tokens, args.hidden, x.as<float>(), false, weights.q.data == nullptr);
-  const auto project = [&](const Matrix& w, const Vector& bias, float* y) {
+  std::vector<const LowRank*> terms(adapters.size());
+  const auto project = [&](const Matrix& w, const Vector& bias, const LowRank LayerAdapter::* term, float* y) {
     const bool is_q8 = w.data == nullptr;
     if (packed.for_q8 != is_q8) packed = pack_rows(args.tokens, args.hidden, x.as<float>(), false, is_q8);
     multiply({.rows = args.tokens, .in = args.hidden, .out = w.rows, .accumulate = 0}, packed, w, &bias, y);
+    if (adapters.empty()) return;
+    for (size_t t = 0; t < terms.size(); ++t) terms[t] = adapters[t] != nullptr ? &(adapters[t]->*term) : nullptr;
+    low_rank(terms, x, y);
   };
-  project(weights.q, weights.q_bias, q.as<float>());
-  project(weights.k, weights.k_bias, k);
-  project(weights.v, weights.v_bias, v);
+  project(weights.q, weights.q_bias, &LayerAdapter::q, q.as<float>());
+  project(weights.k, weights.k_bias, &LayerAdapter::k, k);
+  project(weights.v, weights.v_bias, &LayerAdapter::v, v);
   rope({.tokens = args.tokens, .heads = args.heads, .head_dim = args.head_dim, .row_stride = q_size}, step,
        q.as<float>());
   rope({.tokens = args.tokens, .heads = args.kv_heads, .head_dim = args.head_dim, .row_stride = kv_size}, step, k);

@@ -189,7 +189,8 @@ void CudaBackend::linear(const LinearArgs& args, RowsOf rows, Operand x, const M
 }
 
 // The matrices of q, k and v are adjacent, and so are their biases: they were packed one after the other.
-void CudaBackend::qkv(const QkvArgs& args, const Step&, Operand x, const QkvWeights& weights, Operand q, void* cache) {
+void CudaBackend::qkv(const QkvArgs& args, const Step&, Operand x, const QkvWeights& weights, AdapterRows, Operand q,
+                      void* cache) {
   QkvArgs in_step = args;
   in_step.tokens = capacity_.tokens;
   launched(module_.qkv(in_step, step_->device(), x.as<uint16_t>(), weights.q.data, weights.q_bias.data,
@@ -226,7 +227,7 @@ void CudaBackend::router(const RouterArgs& args, const float* logits, int32_t* i
 static cuda::PackedExperts packed(const ExpertMatrix& matrix) { return {matrix.blocks, matrix.scales, matrix.bias}; }
 
 void CudaBackend::experts(const ExpertsArgs& args, Operand normed, const int32_t* index, const float* weight,
-                          const ExpertMatrix& gate_up, const ExpertMatrix& down, float* x) {
+                          const ExpertMatrix& gate_up, const ExpertMatrix& down, AdapterRows, float* x) {
   ExpertsArgs in_step = args;
   in_step.tokens = capacity_.tokens;
   launched(module_.experts(in_step, count_of(RowsOf::kTokens), normed.as<uint16_t>(), index, weight, packed(gate_up),
@@ -252,7 +253,7 @@ void CudaBackend::attention_block(const AttentionBlock& b, const Step& step) {
              "norm_qkv");
   } else {
     rms_norm(b.norm_args, RowsOf::kTokens, b.x, b.norm, b.normed);
-    qkv(b.qkv_args, step, b.normed, b.qkv, b.q, b.cache);
+    qkv(b.qkv_args, step, b.normed, b.qkv, b.adapters, b.q, b.cache);
   }
   attention(b.attention_args, step, b.q, b.cache, b.sinks, b.attended);
   linear(b.o_args, RowsOf::kTokens, b.attended, b.o, &b.o_bias, b.x, prefetch_of(b.next_qkv));

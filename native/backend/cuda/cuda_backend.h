@@ -41,12 +41,12 @@ class CudaBackend final : public Backend {
   void embed(const EmbedArgs&, const Matrix& table, const Step&, float* x) override;
   void rms_norm(const RmsNormArgs&, RowsOf, const float* x, const Vector& w, Operand y) override;
   void linear(const LinearArgs&, RowsOf, Operand x, const Matrix& w, const Vector* bias, float* y) override;
-  void qkv(const QkvArgs&, const Step&, Operand x, const QkvWeights&, Operand q, void* cache) override;
+  void qkv(const QkvArgs&, const Step&, Operand x, const QkvWeights&, AdapterRows, Operand q, void* cache) override;
   void attention(const AttentionArgs&, const Step&, Operand q, const void* cache, const Vector& sinks,
                  Operand out) override;
   void router(const RouterArgs&, const float* logits, int32_t* index, float* weight) override;
   void experts(const ExpertsArgs&, Operand normed, const int32_t* index, const float* weight,
-               const ExpertMatrix& gate_up, const ExpertMatrix& down, float* x) override;
+               const ExpertMatrix& gate_up, const ExpertMatrix& down, AdapterRows, float* x) override;
   void gather_rows(const Step&, int hidden, const float* x, float* rows) override;
   void sample(int rows, int vocab, float* logits, std::span<const SamplingArgs> args,
               std::span<const SamplingContext> contexts) override;

@@ -1,0 +1,34 @@
+// Adapters as a step computes them: low-rank terms beside the products. y[t] += scale · B (A x[t]), for the tokens of
+// requests with an adapter.
+#pragma once
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "native/backend/tensors.h"
+
+namespace oss {
+
+// The term of one matrix [out, in].
+struct LowRank {
+  Matrix a;  // bf16 [rank, in]
+  Matrix b;  // bf16 [out, rank]
+  float scale = 0;
+
+  bool empty() const { return a.rows == 0; }
+};
+
+struct LayerAdapter {
+  LowRank q, k, v, o, router;
+  std::vector<LowRank> gate_up, down;  // by expert; no element when the adapter leaves the experts alone
+};
+
+struct AdapterWeights {
+  std::vector<LayerAdapter> layers;
+  LowRank lm_head;
+};
+
+// The adapter of each token, in one layer; null: none. Empty when no token of the step has one.
+using AdapterRows = std::span<const LayerAdapter* const>;
+
+}  // namespace oss
