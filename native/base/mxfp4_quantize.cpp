@@ -1,0 +1,45 @@
+#include "native/base/mxfp4_quantize.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/common/mxfp4.h"
+
+namespace oss {
+
+constexpr int kLeastScaleByte = 2, kGreatestScaleByte = 252, kScaleBias = 127;
+constexpr int kGreatestExponent = 2;  // of E2M1: 6 = 1.5 · 2^2
+
+// The code of a magnitude in units of the scale: magnitudes are 0 ½ 1 1½ 2 3 4 6, and a tie goes to the even code.
+static uint8_t e2m1_code(float x) {
+  return uint8_t((x > 0.25f) + (x >= 0.75f) + (x > 1.25f) + (x >= 1.75f) + (x > 2.5f) + (x >= 3.5f) + (x > 5));
+}
+
+uint8_t quantize_mxfp4(const float* x, uint8_t* block) {
+  float most = 0;
+  for (int i = 0; i < kMxBlock; ++i) most = std::max(most, std::fabs(x[i]));
+  int scale = kScaleBias;
+  if (std::isinf(most)) {
+    scale = kGreatestScaleByte;
+  } else if (most > 0) {
+    int exponent;  // most = [½, 1) · 2^exponent
+    std::frexp(most, &exponent);
+    scale = std::clamp(exponent - 1 - kGreatestExponent + kScaleBias, kLeastScaleByte, kGreatestScaleByte);
+  }
+  const float unit = std::ldexp(1.0f, kScaleBias - scale);
+  const auto code = [&](float value) {
+    return uint8_t(e2m1_code(std::fabs(value) * unit) | (std::signbit(value) ? 8 : 0));
+  };
+  for (int i = 0; i < kMxBlockBytes; ++i) block[i] = uint8_t(code(x[2 * i]) | code(x[2 * i + 1]) << 4);
+  return uint8_t(scale);
+}
+
+void dequantize_mxfp4(const uint8_t* block, uint8_t scale, float* x) {
+  const float half = e8m0_half(scale);
+  for (int i = 0; i < kMxBlockBytes; ++i) {
+    x[2 * i] = e2m1_times2(block[i] & 15u) * half;
+    x[2 * i + 1] = e2m1_times2(block[i] >> 4) * half;
+  }
+}
+
+}  // namespace oss
