@@ -33,6 +33,43 @@ export interface NativeEngineOptions {
   denseWeights: "bf16" | "q8";
   packedWeights: string;
   repeatable: boolean;
+  adapters: NativeAdapter[];
+}
+
+/** An adapter to load. */
+export interface NativeAdapter {
+  name: string;
+  path: string;
+  scale: number;
+  merge: boolean;
+}
+
+/** An adapter of an engine. */
+export interface AdapterInfo {
+  /** The name by which a request chooses it; for a merged one, only a label. */
+  name: string;
+  /** Where it was read. */
+  path: string;
+  /** The factor that was given at load. */
+  scale: number;
+  /** Whether it is part of the weights. */
+  merged: boolean;
+  /** The greatest rank of its matrices. */
+  rank: number;
+  /** The number of matrices that it changes. Each expert counts by itself. */
+  matrices: number;
+  /** Bytes in memory. 0 for a merged one. */
+  bytes: number;
+  /**
+   * For a merged one: what MXFP4 cannot keep of the experts, as root mean square on a sample of rows. 0 where the
+   * adapter leaves the experts alone.
+   */
+  error?: {
+    /** The error divided by the weights. */
+    ofWeights: number;
+    /** The error divided by the adapter's change. */
+    ofChange: number;
+  };
 }
 
 export { packageRoot };
@@ -152,6 +189,8 @@ export interface NativeRequest {
   tenant: string;
   /** Prefixes are shared only within one salt. */
   cacheSalt: string;
+  /** The name of an adapter that is loaded; "": none. */
+  adapter: string;
   /** Whether logits go through JavaScript before each draw. */
   processed: boolean;
   /** The checked JSON text of a `Constraint`. The addon compiles it on a separate thread. */
@@ -304,6 +343,8 @@ export interface NativeEngineInfo {
   repeatable: boolean;
   /** Whether beginnings of prompts are reused. */
   prefixCache: boolean;
+  /** The adapters that were merged into the weights, in order. */
+  mergedAdapters: AdapterInfo[];
   /** The limits in effect, after all defaults. They have the names of their options. */
   limits: {
     /** Tokens of one sequence, prompt and output together. */
@@ -421,6 +462,10 @@ export interface NativeEngine {
   bytesPerToken(context: number): number;
   /** Returns a number with which another thread of this process can `attachEngine`. */
   share(): number;
+  /** Reads an adapter on a thread of the pool. */
+  loadAdapter(adapter: NativeAdapter): Promise<AdapterInfo>;
+  unloadAdapter(name: string): void;
+  adapters(): AdapterInfo[];
   close(): Promise<void>;
 }
 

@@ -1,4 +1,5 @@
 import {
+  type AdapterInfo,
   addon,
   type EngineStats,
   type LoadProgress,
@@ -13,6 +14,7 @@ import { readIds, reading } from "./common/given-values.js";
 import { asyncDispose } from "./common/realm.js";
 import { readOptions } from "./common/unknown-option.js";
 import { contextOverflow, errorOf, fromNative, GptOssError, invalidArgument, nativeCall } from "./errors.js";
+import { checkAdapter, checkAdapterName, type LoadAdapterOptions } from "./generation/adapters.js";
 import { channels } from "./generation/diagnostics.js";
 import { type GenerateOptions, nativeRequestOptions } from "./generation/generate-options.js";
 import { Generation } from "./generation/generation.js";
@@ -51,6 +53,16 @@ export interface EngineHandle {
   handle: number;
   /** As in `engine.info`. */
   backendReason: string;
+}
+
+/** Options of `Engine.logits`. */
+export interface LogitsOptions {
+  /** The number of last positions whose logits are returned. Default 1. */
+  last?: number;
+  /** The name of a loaded adapter. Default: none. */
+  adapter?: string;
+  /** The signal whose abort makes the promise reject with its reason. */
+  signal?: AbortSignal;
 }
 
 interface InFlight {
@@ -334,11 +346,8 @@ export class Engine implements AsyncDisposable {
    * const likeliest = row.indexOf(row.reduce((most, logit) => Math.max(most, logit)));
    * ```
    */
-  async logits(
-    tokens: ArrayLike<number>,
-    options: { last?: number; signal?: AbortSignal } = {},
-  ): Promise<Float32Array> {
-    const { last: asked, signal } = readOptions("logits", options, new Set(["last", "signal"]));
+  async logits(tokens: ArrayLike<number>, options: LogitsOptions = {}): Promise<Float32Array> {
+    const { last: asked, signal, ...rest } = readOptions("logits", options, new Set(["last", "adapter", "signal"]));
     const { contextLength } = this.info.limits;
     const prompt = promptIds("tokens", tokens, contextLength);
     if (typeof prompt === "number") throw contextOverflow(contextLength, prompt, "tokens");
@@ -351,7 +360,8 @@ export class Engine implements AsyncDisposable {
     checkSignal(signal);
     throwIfAborted(signal);
     const id = ++lastId;
-    const { request } = nativeRequestOptions({ temperature: 0, seed: 0, maxTokens: 1 }, modelTraits(this.info.model));
+    const generate = { temperature: 0, seed: 0, maxTokens: 1, ...rest };
+    const { request } = nativeRequestOptions(generate, modelTraits(this.info.model));
     return new Promise((resolve, reject) => {
       let ignore = () => {};
       const accept = (event: NativeEvent) => {
@@ -365,6 +375,60 @@ export class Engine implements AsyncDisposable {
         reject(reason);
       });
     });
+  }
+
+  /**
+   * Reads a LoRA adapter while requests run. Requests can then choose it by its name, on every engine that is attached
+   * to this one. Its factors take 2 bytes each.
+   *
+   * @param name 1 to 64 letters, digits, dots, hyphens and underscores
+   * @param path the folder with `adapter_config.json` and `adapter_model.safetensors`
+   * @throws GptOssError MODEL_NOT_FOUND, MODEL_FORMAT, MODEL_SHAPE or UNSUPPORTED for an adapter that does not fit;
+   *   UNSUPPORTED on a GPU; INVALID_ARGUMENT for a name that is taken; OUT_OF_MEMORY; CLOSED
+   * @example
+   * ```ts
+   * await engine.loadAdapter("support", "/models/support-adapter");
+   * const run = engine.chat(messages, { adapter: "support" });
+   * ```
+   */
+  async loadAdapter(name: string, path: string, options: LoadAdapterOptions = {}): Promise<AdapterInfo> {
+    const checked = checkAdapterName("name", name);
+    const { scale = 1 } = readOptions("loadAdapter", options, new Set(["scale"] as const));
+    const adapter = checkAdapter("", checked, { path, scale });
+    this.#refuseClosed();
+    try {
+      return await this.#native.loadAdapter(adapter);
+    } catch (error) {
+      throw fromNative(error);
+    }
+  }
+
+  /**
+   * Forgets an adapter. New requests cannot choose it any more. Those that have chosen it keep it until they end; its
+   * memory is freed with the last one.
+   *
+   * @throws GptOssError INVALID_ARGUMENT for a name that is not loaded, CLOSED
+   * @example
+   * ```ts
+   * engine.unloadAdapter("support");
+   * ```
+   */
+  unloadAdapter(name: string): void {
+    this.#refuseClosed();
+    nativeCall(() => this.#native.unloadAdapter(checkAdapterName("name", name)));
+  }
+
+  /**
+   * Returns the adapters that requests can choose, sorted by name. `engine.info.mergedAdapters` has those that are part
+   * of the weights.
+   *
+   * @example
+   * ```ts
+   * const names = engine.adapters().map(({ name }) => name);
+   * ```
+   */
+  adapters(): AdapterInfo[] {
+    return this.#native.adapters();
   }
 
   /**

@@ -1,4 +1,5 @@
 export type {
+  AdapterInfo,
   CheckpointLayout,
   CheckpointSummary,
   ConversionSummary,
@@ -22,8 +23,9 @@ export type {
 } from "./chat/chat.js";
 export type { JsonSchemaFormat, ResponseFormat } from "./chat/response-format.js";
 export type { RequestMessage } from "./engine.js";
-export { Engine, type EngineHandle, type EngineInfo } from "./engine.js";
+export { Engine, type EngineHandle, type EngineInfo, type LogitsOptions } from "./engine.js";
 export { type ErrorCode, GptOssError, type GptOssErrorOptions } from "./errors.js";
+export type { AdapterOptions, LoadAdapterOptions } from "./generation/adapters.js";
 export type {
   Constraint,
   HarmonyConstraint,

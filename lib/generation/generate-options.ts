@@ -4,6 +4,7 @@ import { checkSignal } from "../common/abort.js";
 import { readIds } from "../common/given-values.js";
 import { readOptions } from "../common/unknown-option.js";
 import { GptOssError, invalidArgument } from "../errors.js";
+import { checkAdapterName } from "./adapters.js";
 import { type Constraint, constraintText } from "./constraint.js";
 import type { LogitsProcessor } from "./logits-processor.js";
 import type { ModelTraits } from "./model-traits.js";
@@ -59,6 +60,8 @@ export interface GenerateOptions extends SamplingOptions {
    * Prompts are reused only among requests with the same salt. One salt per tenant prevents probing between tenants.
    */
   cacheSalt?: string;
+  /** The name of a loaded adapter that changes the model for this request. Default: none. */
+  adapter?: string;
   /** The signal whose abort makes iteration and `result` reject with its reason. */
   signal?: AbortSignal;
 }
@@ -92,6 +95,7 @@ export const generateOptionNames: ReadonlySet<string> = new Set([
   "priority",
   "tenant",
   "cacheSalt",
+  "adapter",
   "signal",
 ]);
 
@@ -131,6 +135,7 @@ export function nativeRequestOptions(given: GenerateOptions, model: ModelTraits)
       priority: optionalInteger("priority", options.priority, 0, -limits.priority, limits.priority),
       tenant,
       cacheSalt,
+      adapter: options.adapter === undefined ? "" : checkAdapterName("adapter", options.adapter),
       processed: logitsProcessor !== undefined,
       constraint: options.constraint === undefined ? null : constraintText(options.constraint),
     },

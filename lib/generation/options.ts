@@ -4,6 +4,7 @@ import { checkSignal } from "../common/abort.js";
 import { readOptions, refuseUnknown } from "../common/unknown-option.js";
 import { backendNames, backendOfEnvironment, isBackend } from "../environment.js";
 import { invalidArgument } from "../errors.js";
+import { type AdapterOptions, readAdapters } from "./adapters.js";
 
 /** Options of `Engine.load`: defaults, checks and meaning, in that order. No other file defines them. */
 
@@ -82,6 +83,11 @@ export interface EngineOptions {
    * Without it, a GPU still gives the same bits in every run of the same load.
    */
   repeatable?: boolean;
+  /**
+   * LoRA adapters in PEFT's files: for each name a folder, or options. A request chooses one by its name. Those with
+   * `merge: true` become part of the weights, in this order, and all requests have them. Default: none.
+   */
+  adapters?: Readonly<Record<string, string | AdapterOptions>>;
   /** Called while loading. An exception ends the loading, and `load` rejects with it. */
   onProgress?: (progress: LoadProgress) => void;
   /** Aborts the engine's loading too: `load` then rejects with `signal.reason`. */
@@ -101,6 +107,7 @@ const known = new Set([
   "numerics",
   "packedWeights",
   "repeatable",
+  "adapters",
   "onProgress",
   "signal",
 ]);
@@ -147,6 +154,7 @@ function nativeEngineOptions(options: EngineOptions): NativeEngineOptions {
     denseWeights: options.denseWeights ?? "bf16",
     packedWeights: packedPlace(options.packedWeights === undefined ? "auto" : options.packedWeights),
     repeatable: options.repeatable ?? false,
+    adapters: readAdapters(options.adapters),
   };
 }
 

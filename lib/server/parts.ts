@@ -59,6 +59,9 @@ function buildContext(
     },
     created: Math.floor(clock().getTime() / 1000),
     modelNames,
+    get adapterNames() {
+      return source.engine?.adapters().map(({ name }) => name) ?? [];
+    },
     clock,
     logger,
     largeBodies,

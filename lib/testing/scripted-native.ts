@@ -1,4 +1,4 @@
-import type { NativeEngine, NativeRequest } from "../binding.js";
+import type { AdapterInfo, NativeAdapter, NativeEngine, NativeRequest } from "../binding.js";
 import { aboutField, invalidArgument } from "../errors.js";
 import type { GenerateOptions } from "../generation/generate-options.js";
 import type { Message } from "../harmony/message.js";
@@ -90,6 +90,15 @@ export class ScriptedNative implements NativeEngine {
   }
   bytesPerToken(context: number): number {
     return this.#native.bytesPerToken(context);
+  }
+  loadAdapter(adapter: NativeAdapter): Promise<AdapterInfo> {
+    return this.#native.loadAdapter(adapter);
+  }
+  unloadAdapter(name: string): void {
+    this.#native.unloadAdapter(name);
+  }
+  adapters(): AdapterInfo[] {
+    return this.#native.adapters();
   }
   share(): number {
     return this.#native.share();

@@ -24,6 +24,23 @@ static std::optional<KvType> kv_type_of(const std::string& dtype) {
 
 static const char* name_of(KvType type) { return type == kKvF32 ? "f32" : type == kKvBF16 ? "bf16" : "fp8"; }
 
+AdapterOption adapter_option_from_js(const Napi::Object& adapter) {
+  return {
+      .name = adapter.Get("name").As<Napi::String>().Utf8Value(),
+      .path = adapter.Get("path").As<Napi::String>().Utf8Value(),
+      .scale = float(number(adapter, "scale")),
+      .merge = adapter.Get("merge").As<Napi::Boolean>().Value(),
+  };
+}
+
+static std::vector<AdapterOption> adapter_options_from_js(const Napi::Array& adapters) {
+  std::vector<AdapterOption> out;
+  for (uint32_t i = 0; i < adapters.Length(); ++i) {
+    out.push_back(adapter_option_from_js(adapters.Get(i).As<Napi::Object>()));
+  }
+  return out;
+}
+
 EngineOptions engine_options_from_js(const Napi::Object& options) {
   return {
       .backend = options.Get("backend").As<Napi::String>().Utf8Value(),
@@ -40,6 +57,7 @@ EngineOptions engine_options_from_js(const Napi::Object& options) {
           options.Get("denseWeights").As<Napi::String>().Utf8Value() == "q8" ? DenseWeights::kQ8 : DenseWeights::kBF16,
       .packed_weights = options.Get("packedWeights").As<Napi::String>().Utf8Value(),
       .repeatable = options.Get("repeatable").As<Napi::Boolean>().Value(),
+      .adapters = adapter_options_from_js(options.Get("adapters").As<Napi::Array>()),
   };
 }
 
@@ -113,6 +131,7 @@ Request request_from_js(const Napi::Object& request) {
       .constraint = nullptr,
       .logits_last = int64_t(number(request, "logitsLast")),
       .author = script_from_js(request.Get("script")),
+      .adapter_name = request.Get("adapter").As<Napi::String>().Utf8Value(),
   };
   std::sort(out.stop_tokens.begin(), out.stop_tokens.end());
   if (const Napi::Value constraint = request.Get("constraint"); constraint.IsString()) {
@@ -180,6 +199,26 @@ static Napi::Value conversions_to_js(Napi::Env env, const Conversions* conversio
   return out;
 }
 
+Napi::Object adapter_to_js(Napi::Env env, const AdapterInfo& info) {
+  Napi::Object out = Napi::Object::New(env);
+  out.Set("name", info.name);
+  out.Set("path", info.path);
+  out.Set("merged", info.merged);
+  set_numbers(out,
+              {{"scale", info.scale}, {"rank", info.rank}, {"matrices", info.matrices}, {"bytes", double(info.bytes)}});
+  if (!info.merged) return out;
+  Napi::Object error = Napi::Object::New(env);
+  set_numbers(error, {{"ofWeights", info.error.of_weights}, {"ofChange", info.error.of_change}});
+  out.Set("error", error);
+  return out;
+}
+
+Napi::Array adapters_to_js(Napi::Env env, const std::vector<AdapterInfo>& adapters) {
+  Napi::Array out = Napi::Array::New(env, adapters.size());
+  for (uint32_t i = 0; i < adapters.size(); ++i) out[i] = adapter_to_js(env, adapters[i]);
+  return out;
+}
+
 Napi::Object info_to_js(Napi::Env env, const EngineInfo& info) {
   Napi::Object out = Napi::Object::New(env);
   Napi::Object model = config_to_js(env, info.model);
@@ -216,6 +255,7 @@ Napi::Object info_to_js(Napi::Env env, const EngineInfo& info) {
   out.Set("packedWeights", packed);
   out.Set("repeatable", info.repeatable);
   out.Set("prefixCache", info.prefix_cache);
+  out.Set("mergedAdapters", adapters_to_js(env, info.merged_adapters));
   return out;
 }
 

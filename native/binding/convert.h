@@ -7,6 +7,7 @@
 namespace oss {
 
 EngineOptions engine_options_from_js(const Napi::Object& options);
+AdapterOption adapter_option_from_js(const Napi::Object& adapter);
 // Throws kInvalidArgument when the tokens' buffer is detached.
 Request request_from_js(const Napi::Object& request);
 std::vector<float> floats_from_js(const Napi::Value& value);
@@ -14,6 +15,8 @@ SamplingArgs sampling_from_js(const Napi::Object& params);
 
 Napi::Object config_to_js(Napi::Env env, const Config& config);
 Napi::Object info_to_js(Napi::Env env, const EngineInfo& info);
+Napi::Object adapter_to_js(Napi::Env env, const AdapterInfo& adapter);
+Napi::Array adapters_to_js(Napi::Env env, const std::vector<AdapterInfo>& adapters);
 Napi::Object stats_to_js(Napi::Env env, const EngineStats& stats);
 Napi::Object checkpoint_to_js(Napi::Env env, const Checkpoint& checkpoint);
 Napi::Array events_to_js(Napi::Env env, const std::vector<Event>& events);

@@ -1,5 +1,6 @@
 #include "native/binding/engine_wrap.h"
 
+#include <exception>
 #include <map>
 #include <mutex>
 #include <utility>
@@ -60,6 +61,32 @@ class CloseWorker : public Napi::AsyncWorker {
   std::shared_ptr<EngineHost> host_;
 };
 
+// Reads an adapter on a thread of the pool.
+class AdapterWorker : public Napi::AsyncWorker {
+ public:
+  AdapterWorker(Napi::Env env, std::shared_ptr<EngineHost> host, AdapterOption option)
+      : AsyncWorker(env, "gpt-oss adapter"), deferred(env), host_(std::move(host)), option_(std::move(option)) {}
+  void Execute() override {
+    try {
+      info_ = host_->engine->load_adapter(option_);
+    } catch (...) {
+      failure_ = std::current_exception();
+      SetError("load failed");  // OnError finds the reason in failure_
+    }
+  }
+  void OnOK() override {
+    settle(deferred, [&]() -> Napi::Value { return adapter_to_js(Env(), info_); });
+  }
+  void OnError(const Napi::Error&) override { reject(deferred, failure_); }
+  Napi::Promise::Deferred deferred;
+
+ private:
+  std::shared_ptr<EngineHost> host_;
+  AdapterOption option_;
+  AdapterInfo info_;
+  std::exception_ptr failure_;
+};
+
 class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
  public:
   static Napi::Function define(Napi::Env env) {
@@ -69,7 +96,9 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
          InstanceMethod<&EngineWrap::cancel>("cancel"), InstanceMethod<&EngineWrap::pause>("pause"),
          InstanceMethod<&EngineWrap::supply_logits>("supplyLogits"), InstanceMethod<&EngineWrap::stats>("stats"),
          InstanceMethod<&EngineWrap::share>("share"), InstanceMethod<&EngineWrap::bytes_of_a_token>("bytesPerToken"),
-         InstanceMethod<&EngineWrap::close>("close")});
+         InstanceMethod<&EngineWrap::load_adapter>("loadAdapter"),
+         InstanceMethod<&EngineWrap::unload_adapter>("unloadAdapter"),
+         InstanceMethod<&EngineWrap::adapters>("adapters"), InstanceMethod<&EngineWrap::close>("close")});
   }
 
   // Called by LoadWorker only: the argument is an External of a shared_ptr<EngineHost>.
@@ -119,6 +148,19 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
     const double dense_bytes = info.dense_weights == DenseWeights::kQ8 ? double(kQ8BlockBytes) / kQ8Block : 2;
     return Napi::Number::New(call.Env(),
                              bytes_per_token(info.model, context, kv_element_bytes(info.kv_type), dense_bytes));
+  }
+  Napi::Value load_adapter(const Napi::CallbackInfo& call) {
+    return guarded(call.Env(), [&] {
+      auto* worker = new AdapterWorker(call.Env(), host_, adapter_option_from_js(call[0].As<Napi::Object>()));
+      worker->Queue();
+      return worker->deferred.Promise();
+    });
+  }
+  void unload_adapter(const Napi::CallbackInfo& call) {
+    guarded(call.Env(), [&] { host_->engine->unload_adapter(call[0].As<Napi::String>().Utf8Value()); });
+  }
+  Napi::Value adapters(const Napi::CallbackInfo& call) {
+    return guarded(call.Env(), [&] { return adapters_to_js(call.Env(), host_->engine->adapters()); });
   }
   Napi::Value close(const Napi::CallbackInfo& call) {
     return guarded(call.Env(), [&] {

@@ -36,6 +36,7 @@ uint64_t fingerprint(const Checkpoint& checkpoint) {
     file->read(0, bytes, header);
     add(sum, header, bytes);
   }
+  add_number(checkpoint.merged);
   const auto add_tensor = [&](const std::string& name, const HostTensor& tensor) {
     add(sum, name.data(), name.size() + 1);
     for (const int64_t extent : tensor.shape) add_number(uint64_t(extent));

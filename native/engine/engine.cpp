@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "native/base/give_back.h"
+#include "native/base/json.h"
 #include "native/base/str.h"
 #include "native/checkpoint/packed_places.h"
 #include "native/engine/environment.h"
@@ -32,7 +33,13 @@ Engine::Engine(const std::string& path, const EngineOptions& options,
                            .numerics = options.numerics,
                            .dense_weights = options.dense_weights,
                            .repeatable = options.repeatable});
-  checkpoint_ = open_checkpoint(path, cancelled, options.threads);
+  has_low_rank_ = backend_->has_low_rank();
+  std::unique_ptr<Checkpoint> checkpoint = open_checkpoint(path, cancelled, options.threads);
+  const std::vector<AdapterInfo> merged = merge_adapters(options.adapters, *checkpoint);
+  checkpoint_ = std::move(checkpoint);
+  for (const AdapterOption& adapter : options.adapters) {
+    if (!adapter.merge) load_adapter(checkpoint_->config, adapter);
+  }
   const Config& config = checkpoint_->config;
   const uint64_t total = checkpoint_->file_bytes;
   progress({"open", 0, total});
@@ -75,6 +82,7 @@ Engine::Engine(const std::string& path, const EngineOptions& options,
       .workspace_bytes = plan.workspace_bytes,
       .kv_bytes = kv_->bytes(),
       .kv_tokens = int64_t(plan.kv.pages[kKvFull]) * kPageTokens,
+      .merged_adapters = merged,
   };
   for (const KvGroup group : {kKvFull, kKvWindow}) stats_.pages[group] = cache_->stats(group);
   constraints_ = std::make_shared<grammar::Constraints>(config.vocab);
@@ -152,6 +160,12 @@ void Engine::submit(Request request) {
     }
   }
   if (request.author) request.author->check(config.vocab);
+  uint64_t adapter = 0;
+  if (!request.adapter_name.empty()) {
+    const NamedAdapters::Chosen chosen = adapters_.find(request.adapter_name);
+    request.adapter = chosen.weights;
+    adapter = chosen.number;
+  }
   const int64_t prompt = int64_t(request.prompt.size());
   const int64_t least_output = request.logits_last > 0 ? 0 : 1;
   if (prompt + least_output > info_.context_length) {
@@ -178,6 +192,7 @@ void Engine::submit(Request request) {
     request.submitted = Clock::now();
     // The two prefixes keep the salts apart: without the prefix cache, only the choices of one request share pages.
     request.salt = info_.prefix_cache ? "=" + request.salt : str("#", request.client, ",", request.id);
+    if (adapter != 0) request.salt = str("@", adapter, request.salt);  // keys and values are the adapter's
     if (request.compiling != nullptr) constraint_thread_.add(request.compiling);
     if (request.constraint != nullptr) accept(request.client, request.id, *request.constraint);
     commands_.emplace_back(std::move(request));
@@ -208,6 +223,23 @@ void Engine::find_constraint(Request& request) {
   request.compiling->done = [this, client = request.client, id = request.id](const CompiledConstraint& constraint) {
     compiled(client, id, constraint);
   };
+}
+
+AdapterInfo Engine::load_adapter(const AdapterOption& option) {
+  {
+    std::lock_guard lock(mutex_);
+    if (closing_ || broken_) throw Error(Code::kClosed, "the engine is closed");
+  }
+  return load_adapter(info_.model, option);
+}
+
+AdapterInfo Engine::load_adapter(const Config& config, const AdapterOption& option) {
+  if (!has_low_rank_)
+    throw Error(Code::kUnsupported,
+                str("adapter ", quote(option.name),
+                    ": this backend cannot choose an adapter for each request; merge it at load (merge: true)"),
+                "adapters");
+  return adapters_.load(option, config);
 }
 
 void Engine::send(Command command) {
@@ -297,6 +329,7 @@ void Engine::close() {
     std::lock_guard lock(mutex_);
     constraints_.reset();
   }
+  adapters_.clear();
   forward_.reset();
   kv_.reset();
   model_ = {};

@@ -19,6 +19,7 @@
 #include "native/backend/backend.h"
 #include "native/base/thread.h"
 #include "native/checkpoint/checkpoint.h"
+#include "native/engine/adapters.h"
 #include "native/engine/constraint_job.h"
 #include "native/engine/histogram.h"
 #include "native/engine/job_thread.h"
@@ -47,6 +48,7 @@ struct EngineOptions {
   DenseWeights dense_weights = DenseWeights::kBF16;
   std::string packed_weights = "auto";  // where a backend keeps its packed weights: "auto", "memory" or a folder
   bool repeatable = false;              // the same bits in any batch, even if that costs time
+  std::vector<AdapterOption> adapters{};
 };
 
 struct EngineInfo {
@@ -67,6 +69,7 @@ struct EngineInfo {
   uint64_t workspace_bytes = 0;
   uint64_t kv_bytes = 0;
   int64_t kv_tokens = 0;  // the capacity of the layers with full attention
+  std::vector<AdapterInfo> merged_adapters{};
 };
 
 struct EngineStats {
@@ -119,6 +122,11 @@ class Engine {
   void pause(uint64_t client, uint64_t id, int choice, bool paused);
   // Answers kProcess; `logits` has shape [vocab].
   void supply_logits(uint64_t client, uint64_t id, int choice, std::vector<float> logits);
+  // May be called on any thread. load_adapter throws kUnsupported when the backend has no low-rank terms, kClosed, and as
+  // NamedAdapters does.
+  AdapterInfo load_adapter(const AdapterOption& option);
+  void unload_adapter(const std::string& name) { adapters_.unload(name); }
+  std::vector<AdapterInfo> adapters() const { return adapters_.list(); }
   EngineStats stats() const;
   // Returns the reason why the engine has ended, by close() or by a failure; set once the last event is in its mailbox.
   // A request without a final event has ended with this error: without memory there may be no event for it.
@@ -169,6 +177,7 @@ class Engine {
     int64_t position;    // in the completion
   };
 
+  AdapterInfo load_adapter(const Config& config, const AdapterOption& option);
   void send(Command command);
   void find_constraint(Request& request);
   void compiled(uint64_t client, uint64_t id, const CompiledConstraint& constraint);
@@ -221,6 +230,8 @@ class Engine {
   std::unique_ptr<Backend> backend_;
   Model model_;
   EngineInfo info_;
+  NamedAdapters adapters_;
+  bool has_low_rank_ = false;  // of the backend, which close() frees
 
   // Used by the engine thread only.
   std::unique_ptr<Forward> forward_;

@@ -13,7 +13,15 @@ const order = [
   ...["kernels/common", "kernels/cpu", "kernels/cuda/ptx", "kernels/cuda"],
   ...["native/base", "native/tokenizer", "native/grammar", "native/loader"],
   ...["native/backend", "native/backend/cpu", "native/backend/cuda"],
-  ...["native/model", "native/checkpoint", "native/engine", "native/testing", "native/binding", "native"],
+  ...[
+    "native/model",
+    "native/adapters",
+    "native/checkpoint",
+    "native/engine",
+    "native/testing",
+    "native/binding",
+    "native",
+  ],
 ];
 
 const files = ["native", "kernels"].flatMap((root) =>

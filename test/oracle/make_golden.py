@@ -13,6 +13,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before numpy loads OpenBLAS, because
 import numpy as np  # noqa: E402
 
 import kernel_cases  # noqa: E402
+import lora  # noqa: E402
 import oracle  # noqa: E402
 import safetensors_io  # noqa: E402
 from make_checkpoint import TINY, write_checkpoint  # noqa: E402
@@ -27,6 +28,13 @@ MODELS = {
 }
 SHARD_BYTES = {"c": 280_000}  # three shards
 TAPS = "c.short"  # the prompt whose activations are all stored
+ADAPTERS = {
+    "a.peft": {"seed": 31, "experts": "fused", "rank": 4},
+    "a.transposed": {"seed": 31, "experts": "fused", "rank": 4, "transposed": True},  # the same change
+    "c.unsloth": {"seed": 42, "experts": [0, 2, 3], "rank": 3, "dtype": "F32", "rank_pattern": {"q_proj": 5},
+                  "alpha_pattern": {"v_proj": 1.5, "model.layers.1.self_attn.o_proj": 2}, "use_rslora": True,
+                  "lm_head": True},
+}
 GREEDY_STEPS = 32
 # Below these values a correct float32 engine could choose another expert or token: its logits err by up to 2e-4 of 8.
 LEAST_ROUTER_GAP, LEAST_GREEDY_MARGIN = 4e-5, 2.5e-3
@@ -90,11 +98,31 @@ def tap_case(out, prompts):
     return {"file": file, "model": f"models/{prompt['model']}"}
 
 
+def adapter_case(out, name, prompts):
+    """Writes an adapter and the logits of its model with it, and returns its entry in the manifest."""
+    folder, prompt = os.path.join(out, "adapters", name), prompts[name.split(".")[0] + ".short"]
+    model_folder, tensors = os.path.join(out, "models", prompt["model"]), {}
+    lora.write_adapter(folder, oracle.Config.load(model_folder), **ADAPTERS[name])
+    base = oracle.Model(model_folder, np.float64).forward(prompt["tokens"])
+    entry = {"file": f"adapters/{name}/expected.safetensors", "model": f"models/{prompt['model']}"}
+    for kind, merged in (("beside", False), ("merged", True)):
+        model = oracle.Model(model_folder, np.float64, adapter=folder, merged=merged)
+        model.taps = {}
+        logits = model.forward(prompt["tokens"])
+        ordered = [np.sort(model.taps[f"{n}.router_logits"], -1) for n in range(model.config.layers)]
+        gap = min(float((o[:, -model.config.top_k] - o[:, -model.config.top_k - 1]).min()) for o in ordered)
+        assert gap >= LEAST_ROUTER_GAP, (name, kind, gap)
+        tensors[f"logits_{kind}_f64"] = logits
+        entry[kind] = {"min_router_gap": gap, "change": difference(logits, base)["rms_rel"]}
+    safetensors_io.save(os.path.join(out, entry["file"]), {"tokens": np.array(prompt["tokens"], np.int32), **tensors})
+    return entry
+
+
 def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
     out = sys.argv[1]
-    for part in ("models", "cases", "kernels", "taps"):
+    for part in ("models", "cases", "kernels", "taps", "adapters"):
         shutil.rmtree(os.path.join(out, part), ignore_errors=True)
         os.makedirs(os.path.join(out, part))
     for name, model in MODELS.items():
@@ -107,6 +135,7 @@ def main():
         prompts = json.load(f)
     manifest = {"models": MODELS, "cases": [model_case(out, name, prompt) for name, prompt in prompts.items()],
                 "taps": [tap_case(out, prompts)],
+                "adapters": [adapter_case(out, name, prompts) for name in ADAPTERS],
                 "kernels": [f"kernels/{case.__name__}.safetensors" for case in kernel_cases.CASES]}
     with open(os.path.join(out, "manifest.json"), "w", encoding="utf-8") as f:
         json.dump(manifest, f, indent=1)

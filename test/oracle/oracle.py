@@ -17,6 +17,7 @@ import os
 
 import numpy as np
 
+import lora
 import safetensors_io
 
 # E2M1: bit 3 is the sign.
@@ -29,6 +30,7 @@ class Config:
     def __init__(self, c):
         rope = c["rope_scaling"]
         self.layers, self.hidden, self.vocab = c["num_hidden_layers"], c["hidden_size"], c["vocab_size"]
+        self.intermediate = c["intermediate_size"]
         self.heads, self.kv_heads, self.head_dim = c["num_attention_heads"], c["num_key_value_heads"], c["head_dim"]
         self.experts, self.top_k = c["num_local_experts"], c["num_experts_per_tok"]
         self.window, self.layer_types = c["sliding_window"], c["layer_types"]
@@ -144,12 +146,17 @@ class Model:
     """One sequence: `forward` appends tokens to it, `reset` starts a new one.
 
     round_activations = "bf16" rounds the output of each step, like an engine with bf16 activations and float32 sums.
-    Set `taps` to a dict to receive every activation under the names listed in README.md."""
+    Set `taps` to a dict to receive every activation under the names listed in README.md.
 
-    def __init__(self, folder, dtype, round_activations=None):
+    adapter: a LoRA adapter's folder. Its terms are added beside the products; merged = True adds them to the weights,
+    which become bf16 or MXFP4 again."""
+
+    def __init__(self, folder, dtype, round_activations=None, adapter=None, merged=False, adapter_scale=1.0):
         self.config, self.file, self.dtype = Config.load(folder), safetensors_io.Reader(folder), np.dtype(dtype).type
         self.round = safetensors_io.round_to_bf16 if round_activations == "bf16" else lambda x: x
         self.weights, self.taps = {}, None
+        self.adapter = lora.Adapter(adapter, self.config, adapter_scale) if adapter else None
+        self.merged = merged
         self.reset()
 
     def reset(self):
@@ -157,15 +164,25 @@ class Model:
 
     def weight(self, name):
         if name not in self.weights:
-            self.weights[name] = self.file.get(name, self.dtype)
+            weight, matrix = self.file.get(name, self.dtype), name.removesuffix(".weight")
+            if self.merged and matrix in self.adapter.factors:
+                weight = safetensors_io.round_to_bf16(self.adapter.merged(matrix, weight)).astype(self.dtype)
+            self.weights[name] = weight
         return self.weights[name]
+
+    def term(self, name, x):
+        """What the adapter adds to a product with the rows of x, unless it is merged."""
+        return 0 if self.adapter is None or self.merged else self.adapter.term(name, x)
 
     def expert(self, layer, expert, which):
         """Returns (weight [out, in], bias [out]) of one expert, dequantised at its first use."""
         base, key = f"model.layers.{layer}.mlp.experts.{which}_proj", (layer, expert, which)
         if key not in self.weights:
             blocks, scales = self.file.raw(base + "_blocks")[expert], self.file.raw(base + "_scales")[expert]
-            self.weights[key] = dequantize_mxfp4(blocks, scales, self.dtype)
+            weight = dequantize_mxfp4(blocks, scales, self.dtype)
+            if self.merged and (base, expert) in self.adapter.factors:
+                weight = lora.round_to_mxfp4(self.adapter.merged((base, expert), weight)).astype(self.dtype)
+            self.weights[key] = weight
         return self.weights[key], self.weight(base + "_bias")[expert]
 
     def tap(self, name, x):
@@ -177,8 +194,9 @@ class Model:
         c, layer = self.config, f"model.layers.{n}."
 
         def project(which, t):
-            base = f"{layer}self_attn.{which}_proj."
-            return self.round(linear(t, self.weight(base + "weight"), self.weight(base + "bias")))
+            base = f"{layer}self_attn.{which}_proj"
+            y = linear(t, self.weight(base + ".weight"), self.weight(base + ".bias"))
+            return self.round(y + self.term(base, t))
 
         t = self.tap(f"{n}.attn_norm", self.round(rms_norm(x, self.weight(layer + "input_layernorm.weight"), c.eps)))
         q, k, v = (project(which, t).reshape(len(x), -1, c.head_dim) for which in "qkv")
@@ -199,16 +217,17 @@ class Model:
         t = self.round(rms_norm(x, self.weight(layer + "post_attention_layernorm.weight"), c.eps))
         self.tap(f"{n}.mlp_norm", t)
         logits = linear(t, self.weight(layer + "mlp.router.weight"), self.weight(layer + "mlp.router.bias"))
-        logits = self.tap(f"{n}.router_logits", self.round(logits))
+        logits = self.tap(f"{n}.router_logits", self.round(logits + self.term(layer + "mlp.router", t)))
         expert, weight = route(logits, c.top_k)
         self.tap(f"{n}.expert_index", expert.astype(np.int32))
         self.tap(f"{n}.expert_weight", weight)
         y = np.zeros_like(x)
         for e in np.unique(expert):
             row, slot = np.nonzero(expert == e)
-            h = self.round(linear(t[row], *self.expert(n, e, "gate_up")))
-            h = self.round(swiglu(h, c.alpha, c.limit))
-            h = self.round(linear(h, *self.expert(n, e, "down")))
+            base = layer + "mlp.experts."
+            gate_up = linear(t[row], *self.expert(n, e, "gate_up")) + self.term((base + "gate_up_proj", e), t[row])
+            h = self.round(swiglu(self.round(gate_up), c.alpha, c.limit))
+            h = self.round(linear(h, *self.expert(n, e, "down")) + self.term((base + "down_proj", e), h))
             y[row] += weight[row, slot][:, None] * h  # rows are distinct: a token chooses an expert at most once
         return self.round(x + self.tap(f"{n}.mlp_out", self.round(y)))
 
@@ -220,7 +239,7 @@ class Model:
         self.position += len(tokens)
         x = x if keep is None else x[keep]
         x = self.tap("final_norm", self.round(rms_norm(x, self.weight("model.norm.weight"), self.config.eps)))
-        return linear(x, self.weight("lm_head.weight"))
+        return linear(x, self.weight("lm_head.weight")) + self.term("lm_head", x)
 
     def greedy(self, logits, steps):
         """Continues from the logits [vocab] of the last token. Ties go to the lower id; end tokens do not stop it."""
@@ -240,6 +259,8 @@ def main():
     parser.add_argument("--tokens", required=True, help="1,2,3 or @file.json holding a list")
     parser.add_argument("--dtype", choices=["float32", "float64"], default="float32")
     parser.add_argument("--round", choices=["bf16"], help="round activations as a bf16 engine does")
+    parser.add_argument("--adapter", metavar="FOLDER", help="a LoRA adapter")
+    parser.add_argument("--merge", action="store_true", help="merge the adapter into the weights")
     parser.add_argument("--top", type=int, default=5, metavar="N", help="print the N best next tokens")
     parser.add_argument("--greedy", type=int, default=0, metavar="N", help="continue for N tokens")
     parser.add_argument("--out", metavar="FILE.safetensors", help="the tokens and their logits")
@@ -250,7 +271,7 @@ def main():
             tokens = json.load(f)
     else:
         tokens = [int(token) for token in o.tokens.split(",")]
-    model = Model(o.checkpoint, o.dtype, o.round)
+    model = Model(o.checkpoint, o.dtype, o.round, o.adapter, o.merge)
     model.taps = {} if o.dump else None
     logits = model.forward(tokens)
     if o.dump:

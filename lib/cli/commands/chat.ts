@@ -3,6 +3,7 @@ import { complete } from "../chat/commands.js";
 import { type EnteredText, MessageReader } from "../chat/message-reader.js";
 import { ChatSession, type SessionFlags } from "../chat/session.js";
 import { chosenModel, loadModel } from "../load-model.js";
+import { adapterOfRequests } from "../options/adapters.js";
 import { addEngineOptions, type EngineFlags, engineOptions, modelArgument } from "../options/engine.js";
 import { addAnswerOptions, addSamplingOptions, type SamplingFlags, samplingOptions } from "../options/request.js";
 import type { LineInput } from "../terminal/line-input.js";
@@ -25,7 +26,7 @@ export function chatCommand(): Command {
 
 async function chat(modelName: string | undefined, flags: ChatFlags): Promise<void> {
   const chosen = chosenModel(modelName);
-  const sampling = samplingOptions(flags, chosen.isDemo);
+  const sampling = { ...samplingOptions(flags, chosen.isDemo), ...adapterOfRequests(flags) };
   const options = { maxSequences: 1, ...engineOptions(flags) };
   const isTerminal = process.stdin.isTTY === true && process.stdout.isTTY === true;
   const piped = isTerminal ? null : pipedStdin();

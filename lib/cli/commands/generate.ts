@@ -5,6 +5,7 @@ import { answer } from "../generate/answers.js";
 import { continuePlain } from "../generate/plain.js";
 import { type CompletionRequest, checkFormat, readSchema } from "../generate/request.js";
 import { chosenModel, loadModel } from "../load-model.js";
+import { adapterOfRequests } from "../options/adapters.js";
 import { addEngineOptions, type EngineFlags, engineOptions, modelArgument } from "../options/engine.js";
 import {
   type AnswerFlags,
@@ -78,7 +79,7 @@ function refuseCombinations({ stopTokens, system, logprobs, json }: GenerateFlag
 
 function completionRequest(flags: GenerateFlags, isDemo: boolean): CompletionRequest {
   const { n = 1, stop = [], stopTokens, logprobs = null, schema, json = false, speed = false } = flags;
-  const sampling = samplingOptions(flags, isDemo);
+  const sampling = { ...samplingOptions(flags, isDemo), ...adapterOfRequests(flags) };
   checkRequest({ n, stop, ...(logprobs !== null && { logprobs }), ...(stopTokens !== undefined && { stopTokens }) });
   return { sampling, n, stop, logprobs, format: schema === undefined ? null : readSchema(schema), json, speed };
 }

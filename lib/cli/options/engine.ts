@@ -1,9 +1,10 @@
 import { type Command, Option } from "commander";
 import { type EngineOptions, readEngineOptions } from "../../generation/options.js";
-import { integer } from "./values.js";
+import { type AdapterFlags, adapterOptions } from "./adapters.js";
+import { integer, repeated } from "./values.js";
 
 /** The options of the engine, for every command that loads a model. */
-export interface EngineFlags {
+export interface EngineFlags extends AdapterFlags {
   backend?: string;
   threads?: number;
   contextLength?: number;
@@ -67,7 +68,13 @@ export function addEngineOptions(command: Command, sequences: string): Command {
         "fast",
       ]),
     )
-    .option("--repeatable", "the same bits in any batch, also on a GPU");
+    .option("--repeatable", "the same bits in any batch, also on a GPU")
+    .option(
+      "--adapter <[name=]path>",
+      "folder of a LoRA adapter; can be repeated (default name: that of the folder)",
+      repeated,
+    )
+    .option("--merge-adapters", "add the adapters to the weights while loading; works on GPUs, rounds experts again");
 }
 
 /**
@@ -84,6 +91,7 @@ export function engineOptions(flags: EngineFlags): EngineOptions {
     kvCache: { ...(dtype !== undefined && { dtype }), ...(bytes !== undefined && { bytes: bytesOf(bytes) }) },
     prefixCache: flags.prefixCache,
     ...(repeatable && { repeatable }),
+    ...(flags.adapter !== undefined || flags.mergeAdapters ? { adapters: adapterOptions(flags) ?? {} } : {}),
   };
   readEngineOptions(options);
   return options;

@@ -6,7 +6,7 @@ import type { SpelledToken } from "../../chat/visible-text.js";
 import { checkedBody } from "../bodies/checked-body.js";
 import { withoutAbsent } from "../bodies/common-fields.js";
 import { chatCheck } from "../bodies/kinds.js";
-import { checkModel } from "../bodies/model-name.js";
+import { adapterOf } from "../bodies/model-name.js";
 import type { ServerContext } from "../context.js";
 import { completionStream } from "../http/completion-stream.js";
 import { disconnectSignal } from "../http/disconnect.js";
@@ -27,14 +27,14 @@ export async function chatCompletions(app: FastifyInstance, context: ServerConte
   const checks = checkedBody(chatCheck, context);
   app.post<{ Body: ChatBody }>("/v1/chat/completions", checks, async (request, reply) => {
     const { body } = request;
-    checkModel(context, body.model);
+    const adapter = adapterOf(context, body.model);
     const signal = disconnectSignal(request, reply);
     const asked = chatRequest(body, context, tenantOf(request), signal);
     const ticket = ticketOf(request);
     ticket.ask(asked.n, "n");
     const completion = new ChatCompletion(body, asked.n, context);
     const { priority, warnings } = grantedPriority(request, context);
-    const turn = await context.startTurn({ ...asked, ticket, ...withoutAbsent({ priority }) });
+    const turn = await context.startTurn({ ...asked, ticket, ...withoutAbsent({ priority, adapter }) });
     warn(reply, log, [...warnings, ...turn.relaxed]);
     if (!body.stream) return sendJson(reply, await completion.whole(turn));
     return streamAnswer(reply, completion.chunks(turn, signal), {

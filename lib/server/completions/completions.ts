@@ -10,7 +10,7 @@ import { checkedBody } from "../bodies/checked-body.js";
 import { stopOf } from "../bodies/common-fields.js";
 import { readFormat } from "../bodies/format-fields.js";
 import { completionCheck } from "../bodies/kinds.js";
-import { checkModel } from "../bodies/model-name.js";
+import { adapterOf } from "../bodies/model-name.js";
 import { usageOf } from "../chat/answer.js";
 import type { ServerContext } from "../context.js";
 import { completionStream } from "../http/completion-stream.js";
@@ -49,7 +49,7 @@ export async function completions(app: FastifyInstance, context: ServerContext):
   const checks = checkedBody(completionCheck, context);
   app.post<{ Body: CompletionBody }>("/v1/completions", checks, async (request, reply) => {
     const { body } = request;
-    checkModel(context, body.model);
+    const adapter = adapterOf(context, body.model);
     checkCompletion(body);
     const format = readFormat(body);
     const blamed: Blamed = { format, fieldNames: { logprobs: "logprobs" } };
@@ -59,7 +59,7 @@ export async function completions(app: FastifyInstance, context: ServerContext):
       const asked = askedPrompts(body);
       const ticket = ticketOf(request);
       ticket.ask(asked.prompts.length * (body.n ?? 1), asked.prompts.length > 1 ? "prompt" : "n");
-      const granted = { priority, client: ticket.client };
+      const granted = { priority, client: ticket.client, adapter };
       const prompts = await readPrompts(body, asked, context.engine, signal);
       const options = completionOptions(body, format, context.engine, tenantOf(request), granted, signal);
       const started = new TextCompletion(body, prompts, context, options, blamed, ticket);

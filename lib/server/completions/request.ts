@@ -152,7 +152,7 @@ export function completionOptions(
   format: AskedFormat | null,
   engine: Engine,
   tenant: Tenant,
-  granted: { priority: number | undefined; client: string },
+  granted: { priority: number | undefined; client: string; adapter: string | undefined },
   signal: AbortSignal,
 ): GenerateOptions {
   const stopTokens = [...endTokens(body, engine), ...(body.stop_token_ids ?? [])];
@@ -172,6 +172,7 @@ export function completionOptions(
       minTokens: body.min_tokens,
       logitBias: logitBiasOf(body, engine.info.model.vocab),
       priority: granted.priority,
+      adapter: granted.adapter,
       // The prompt does not contain the schema: without the constraint, nothing would guide the answer to it.
       constraint:
         format === null ? undefined : ({ kind: "text", format: outputFormat({ ...format, strict: true }) } as const),

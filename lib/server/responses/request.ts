@@ -2,7 +2,7 @@ import type { BodyLimits } from "../bodies/body-check.js";
 import { type AskedEffort, efforts, readEffort } from "../bodies/effort-fields.js";
 import { readTextFormat } from "../bodies/format-fields.js";
 import { LeastTokens } from "../bodies/least-tokens.js";
-import { checkModel } from "../bodies/model-name.js";
+import { adapterOf, type ModelNames } from "../bodies/model-name.js";
 import { unsupported } from "../bodies/refusals.js";
 import { mostTools, readToolChoice } from "../bodies/tool-fields.js";
 import type { Warning } from "../http/warnings.js";
@@ -108,14 +108,15 @@ export interface ReadRequest {
  * @param canStore whether the server can store responses
  * @throws ApiError that names the field
  */
-export function readRequest(body: ResponseBody, modelNames: readonly string[], canStore: boolean): ReadRequest {
-  checkModel({ modelNames }, body.model);
+export function readRequest(body: ResponseBody, names: ModelNames, canStore: boolean): ReadRequest {
+  const adapter = adapterOf(names, body.model);
+  const model = adapter === undefined ? (names.modelNames[0] ?? body.model) : body.model;
   refuseUnsupported(body);
   const tools = readResponseTools(body.tools);
   const format = readTextFormat(body.text?.format);
   return {
     settings: {
-      ...settingsOf(body, modelNames[0] ?? body.model, body.text?.format ?? { type: "text" }, tools),
+      ...settingsOf(body, model, body.text?.format ?? { type: "text" }, tools),
       store: canStore && (body.store ?? true),
     },
     turn: {
@@ -133,6 +134,7 @@ export function readRequest(body: ResponseBody, modelNames: readonly string[], c
       stop: [],
       topLogprobs: readLogprobs(body),
       n: 1,
+      ...(adapter !== undefined && { adapter }),
       fieldNames: { maxTokens: "max_output_tokens" },
       conversationAt: "input",
     },

@@ -54,7 +54,7 @@ class ResponsesEndpoint {
 
   async create(body: ResponseBody, tenant: Tenant, signal: AbortSignal, reply: FastifyReply): Promise<unknown> {
     const breather = new Breather();
-    const request = readRequest(body, this.#context.modelNames, tenant.responses.isOn);
+    const request = readRequest(body, this.#context, tenant.responses.isOn);
     const conversation = await this.#conversation(body, tenant);
     await breather.rest();
     const turn = await this.#start(request, conversation, signal, ticketOf(reply.request));

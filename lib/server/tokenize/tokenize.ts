@@ -6,7 +6,7 @@ import { tokenText } from "../../tokenizer/token-table.js";
 import { tokenizer } from "../../tokenizer/tokenizer.js";
 import { checkedBody } from "../bodies/checked-body.js";
 import { detokenizeCheck, tokenizeCheck } from "../bodies/kinds.js";
-import { checkModel } from "../bodies/model-name.js";
+import { adapterOf } from "../bodies/model-name.js";
 import { conversationOf } from "../chat/request.js";
 import { readIds } from "../completions/request.js";
 import type { ServerContext } from "../context.js";
@@ -26,7 +26,7 @@ export async function tokenize(app: FastifyInstance, context: ServerContext): Pr
   app.post<{ Body: TokenizeBody }>("/tokenize", tokenizing, (request, reply) =>
     withFieldNames({}, async () => {
       const { body } = request;
-      if (body.model !== undefined) checkModel(context, body.model);
+      if (body.model !== undefined) adapterOf(context, body.model);
       const tokens = await tokensOf(body, context, tenantOf(request), disconnectSignal(request, reply));
       return sendJson(reply, {
         count: tokens.length,
@@ -41,7 +41,7 @@ export async function tokenize(app: FastifyInstance, context: ServerContext): Pr
   app.post<{ Body: { model?: string; tokens: unknown } }>("/detokenize", detokenizing, (request, reply) =>
     withFieldNames({ fieldNames: { ids: "tokens" } }, async () => {
       const { body } = request;
-      if (body.model !== undefined) checkModel(context, body.model);
+      if (body.model !== undefined) adapterOf(context, body.model);
       const ids = await readIds(body.tokens, "tokens", context.engine);
       return sendJson(reply, { prompt: await decoded(ids) });
     }),

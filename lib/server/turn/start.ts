@@ -56,7 +56,7 @@ export function refuseOverflow(
 
 function turnOptions(request: TurnRequest): TurnOptions {
   const { toolChoice, format, analysisTokens, stop, includeStop = false, topLogprobs } = request;
-  const { maxTokens, minTokens, stopTokens, ignoreEos, logitBias, priority } = request;
+  const { maxTokens, minTokens, stopTokens, ignoreEos, logitBias, priority, adapter } = request;
   return {
     toolChoice,
     format,
@@ -77,6 +77,7 @@ function turnOptions(request: TurnRequest): TurnOptions {
       ...(ignoreEos !== undefined && { ignoreEos }),
       ...(logitBias !== undefined && { logitBias }),
       ...(priority !== undefined && { priority }),
+      ...(adapter !== undefined && { adapter }),
     },
   };
 }

@@ -58,6 +58,8 @@ export interface TurnRequest {
   /** Number of independent answers. */
   n: number;
   priority?: number;
+  /** The adapter that the model's name asks for. Absent: none. */
+  adapter?: string;
   /** The salt of the request itself; the tenant's salt is added to it. */
   cacheSalt?: string;
   signal: AbortSignal;

@@ -142,6 +142,7 @@ const nativeOptions = {
   denseWeights: "bf16",
   packedWeights: "memory",
   repeatable: false,
+  adapters: [] as never[],
 } as const;
 
 describe("token ids", () => {

@@ -1,0 +1,280 @@
+#include "native/adapters/merge.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <utility>
+
+#include "kernels/common/dtype.h"
+#include "kernels/common/mxfp4.h"
+#include "native/base/error.h"
+#include "native/base/mapped_file.h"
+#include "native/base/mxfp4_quantize.h"
+#include "native/base/str.h"
+#include "native/base/tensor_source.h"
+
+namespace oss {
+namespace {
+
+// B A of one matrix, in float32. The scale is part of B.
+class Change {
+ public:
+  explicit Change(const LowRankFactors& factors) : Change(factors, 0, uint64_t(factors.b.rows)) {}
+  // Of rows [first, end) only.
+  Change(const LowRankFactors& factors, uint64_t first, uint64_t end)
+      : rank_(size_t(factors.rank())),
+        cols_(size_t(factors.a.cols)),
+        first_(first),
+        a_(factors.a.values()),
+        b_(factors.b.rows_of(int(first), int(end)).values()) {
+    for (float& value : b_) value *= factors.scale;
+  }
+
+  // x[i] += element (row, first + i)
+  void add(size_t row, size_t first, size_t count, float* x) const {
+    sums_.assign(count, 0.0f);
+    for (size_t k = 0; k < rank_; ++k) {
+      const float b = b_[(row - first_) * rank_ + k];
+      const float* a = a_.data() + k * cols_ + first;
+      for (size_t i = 0; i < count; ++i) sums_[i] += b * a[i];
+    }
+    for (size_t i = 0; i < count; ++i) x[i] += sums_[i];
+  }
+
+  // No element is greater.
+  float bound() const {
+    float bound = 0;
+    for (size_t k = 0; k < rank_; ++k) {
+      float most_a = 0, most_b = 0;
+      for (size_t i = 0; i < cols_; ++i) most_a = std::max(most_a, std::fabs(a_[k * cols_ + i]));
+      for (size_t row = 0; row < b_.size() / rank_; ++row) most_b = std::max(most_b, std::fabs(b_[row * rank_ + k]));
+      bound += most_a * most_b;
+    }
+    return bound;
+  }
+
+ private:
+  size_t rank_, cols_, first_;
+  std::vector<float> a_, b_;
+  mutable std::vector<float> sums_;  // a Change belongs to one call
+};
+
+// The files of a tensor, and the adapter's.
+std::vector<const MappedFile*> files_of(std::initializer_list<const HostTensor*> bases, const Adapter& adapter) {
+  std::vector<const MappedFile*> files = {adapter.file.mapping.get()};
+  for (const HostTensor* base : bases) {
+    if (base->mapping != nullptr) files.push_back(base->mapping);
+    if (base->source == nullptr) continue;
+    for (const MappedFile* file : base->source->files()) files.push_back(file);
+  }
+  return files;
+}
+
+// Copies bytes [first, first + bytes) of what make(unit, count, to) writes: units [unit, unit + count), `unit_bytes`
+// each.
+template <typename Make>
+void read_units(uint64_t first, uint64_t bytes, uint64_t unit_bytes, void* to, const Make& make) {
+  if (bytes == 0) return;
+  const uint64_t begin = first / unit_bytes, end = (first + bytes + unit_bytes - 1) / unit_bytes;
+  std::vector<std::byte> units(size_t((end - begin) * unit_bytes));
+  make(begin, end - begin, units.data());
+  std::memcpy(to, units.data() + (first - begin * unit_bytes), bytes);
+}
+
+class MergedDense final : public TensorSource {
+ public:
+  MergedDense(HostTensor base, std::shared_ptr<const Adapter> adapter, const LowRankFactors& factors)
+      : base_(std::move(base)), adapter_(std::move(adapter)), factors_(factors) {}
+
+  void read(const HostTensor&, uint64_t first, uint64_t bytes, void* to) const override {
+    const uint64_t cols = uint64_t(base_.shape[1]);
+    read_units(first, bytes, sizeof(uint16_t), to, [&](uint64_t at, uint64_t count, std::byte* out) {
+      const Change change(factors_, at / cols, (at + count + cols - 1) / cols);
+      base_.read(at * sizeof(uint16_t), count * sizeof(uint16_t), out);
+      auto* weights = reinterpret_cast<uint16_t*>(out);
+      std::vector<float> values(size_t(std::min(cols, count)));
+      for (uint64_t done = 0; done < count;) {
+        const uint64_t row = (at + done) / cols, col = (at + done) % cols, n = std::min(cols - col, count - done);
+        for (uint64_t i = 0; i < n; ++i) values[i] = bf16_to_f32(weights[done + i]);
+        change.add(row, col, n, values.data());
+        for (uint64_t i = 0; i < n; ++i) weights[done + i] = f32_to_bf16(values[i]);
+        done += n;
+      }
+    });
+  }
+  std::vector<const MappedFile*> files() const override { return files_of({&base_}, *adapter_); }
+
+ private:
+  HostTensor base_;
+  std::shared_ptr<const Adapter> adapter_;
+  const LowRankFactors& factors_;  // of adapter_
+};
+
+// The experts of one matrix: blocks and scales come from the same values.
+class MergedExperts {
+ public:
+  MergedExperts(HostTensor blocks, HostTensor scales, std::shared_ptr<const Adapter> adapter,
+                const std::vector<LowRankFactors>& factors)
+      : blocks_(std::move(blocks)),
+        scales_(std::move(scales)),
+        adapter_(std::move(adapter)),
+        factors_(factors),
+        rows_(uint64_t(blocks_.shape[1])),
+        row_blocks_(uint64_t(blocks_.shape[2])) {}
+
+  // Blocks [first, first + count) of all experts, and their scales; each may be null.
+  void read(uint64_t first, uint64_t count, std::byte* blocks, std::byte* scales) const {
+    std::vector<std::byte> own_blocks, own_scales;
+    if (blocks == nullptr) own_blocks.resize(size_t(count * kMxBlockBytes)), blocks = own_blocks.data();
+    if (scales == nullptr) own_scales.resize(size_t(count)), scales = own_scales.data();
+    blocks_.read(size_t(first * kMxBlockBytes), size_t(count * kMxBlockBytes), blocks);
+    scales_.read(size_t(first), size_t(count), scales);
+    auto* codes = reinterpret_cast<uint8_t*>(blocks);
+    auto* exponents = reinterpret_cast<uint8_t*>(scales);
+    std::vector<float> values(size_t(row_blocks_ * kMxBlock));
+    for_each_row(first, count, [&](const Change* change, uint64_t row, uint64_t block, uint64_t done, uint64_t n) {
+      if (change == nullptr) return;
+      for (uint64_t i = 0; i < n; ++i) {
+        dequantize_mxfp4(codes + (done + i) * kMxBlockBytes, exponents[done + i], values.data() + i * kMxBlock);
+      }
+      change->add(row, block * kMxBlock, n * kMxBlock, values.data());
+      for (uint64_t i = 0; i < n; ++i) {
+        exponents[done + i] = quantize_mxfp4(values.data() + i * kMxBlock, codes + (done + i) * kMxBlockBytes);
+      }
+    });
+  }
+
+  struct Squares {
+    double weights = 0, change = 0, error = 0;
+  };
+  // Adds the sums of squares of a sample of rows of each expert.
+  void add_squares(Squares& squares) const {
+    constexpr uint64_t kSampleRows = 4;
+    const size_t cols = size_t(row_blocks_ * kMxBlock);
+    std::vector<std::byte> blocks(size_t(row_blocks_ * kMxBlockBytes)), scales(size_t(row_blocks_ * 1));
+    std::vector<float> base(cols), exact(cols), merged(cols);
+    const auto values = [&](float* to) {
+      for (uint64_t i = 0; i < row_blocks_; ++i) {
+        dequantize_mxfp4(reinterpret_cast<const uint8_t*>(blocks.data()) + i * kMxBlockBytes, uint8_t(scales[i]),
+                         to + i * kMxBlock);
+      }
+    };
+    for (size_t expert = 0; expert < factors_.size(); ++expert) {
+      if (factors_[expert].empty()) continue;
+      const Change change(factors_[expert]);
+      for (uint64_t s = 0; s < kSampleRows; ++s) {
+        const uint64_t row = rows_ * (2 * s + 1) / (2 * kSampleRows), first = (expert * rows_ + row) * row_blocks_;
+        blocks_.read(size_t(first * kMxBlockBytes), blocks.size(), blocks.data());
+        scales_.read(size_t(first), scales.size(), scales.data());
+        values(base.data());
+        exact = base;
+        change.add(row, 0, cols, exact.data());
+        read(first, row_blocks_, blocks.data(), scales.data());
+        values(merged.data());
+        for (size_t i = 0; i < cols; ++i) {
+          const auto square = [](double x) { return x * x; };
+          squares.weights += square(exact[i]);
+          squares.change += square(double(exact[i]) - base[i]);
+          squares.error += square(double(merged[i]) - exact[i]);
+        }
+      }
+    }
+  }
+
+  // The greatest scale byte that a merged block can have.
+  uint8_t greatest_scale() const {
+    const float base = 6 * std::ldexp(1.0f, int(scales_.greatest_scale) - 127);
+    float change = 0;
+    for (const LowRankFactors& factors : factors_) {
+      if (!factors.empty()) change = std::max(change, Change(factors).bound());
+    }
+    float greatest[kMxBlock] = {base + change};
+    uint8_t codes[kMxBlockBytes];
+    return std::max(scales_.greatest_scale, quantize_mxfp4(greatest, codes));
+  }
+
+  std::vector<const MappedFile*> files() const { return files_of({&blocks_, &scales_}, *adapter_); }
+
+ private:
+  // Calls body(change, row of the expert, first block, blocks done, number of blocks) for each row that blocks
+  // [first, first + count) touch. The change is null where the adapter leaves the expert alone.
+  template <typename Body>
+  void for_each_row(uint64_t first, uint64_t count, const Body& body) const {
+    std::unique_ptr<const Change> change;
+    uint64_t known = uint64_t(-1);  // the expert of `change`
+    for (uint64_t done = 0; done < count;) {
+      const uint64_t row = (first + done) / row_blocks_, block = (first + done) % row_blocks_;
+      const uint64_t n = std::min(row_blocks_ - block, count - done), expert = row / rows_;
+      if (std::exchange(known, expert) != expert) {
+        change.reset();
+        if (!factors_[expert].empty()) change = std::make_unique<const Change>(factors_[expert]);
+      }
+      body(change.get(), row % rows_, block, done, n);
+      done += n;
+    }
+  }
+
+  HostTensor blocks_, scales_;
+  std::shared_ptr<const Adapter> adapter_;
+  const std::vector<LowRankFactors>& factors_;  // of adapter_
+  uint64_t rows_, row_blocks_;
+};
+
+class MergedBlocks final : public TensorSource {
+ public:
+  explicit MergedBlocks(std::shared_ptr<const MergedExperts> experts) : experts_(std::move(experts)) {}
+  void read(const HostTensor&, uint64_t first, uint64_t bytes, void* to) const override {
+    read_units(first, bytes, kMxBlockBytes, to,
+               [&](uint64_t at, uint64_t count, std::byte* out) { experts_->read(at, count, out, nullptr); });
+  }
+  std::vector<const MappedFile*> files() const override { return experts_->files(); }
+
+ private:
+  std::shared_ptr<const MergedExperts> experts_;
+};
+
+class MergedScales final : public TensorSource {
+ public:
+  explicit MergedScales(std::shared_ptr<const MergedExperts> experts) : experts_(std::move(experts)) {}
+  void read(const HostTensor&, uint64_t first, uint64_t bytes, void* to) const override {
+    experts_->read(first, bytes, nullptr, static_cast<std::byte*>(to));
+  }
+  std::vector<const MappedFile*> files() const override { return experts_->files(); }
+
+ private:
+  std::shared_ptr<const MergedExperts> experts_;
+};
+
+HostTensor made(const HostTensor& base, std::shared_ptr<const TensorSource> source) {
+  HostTensor tensor = base;
+  tensor.data = nullptr;
+  tensor.mapping = nullptr;
+  tensor.synthetic.reset();
+  tensor.source = std::move(source);
+  return tensor;
+}
+
+}  // namespace
+
+MergeError merge_adapter(std::shared_ptr<const Adapter> adapter, Tensors& tensors) {
+  MergedExperts::Squares squares;
+  for (const auto& [weight, factors] : adapter->targets) {
+    if (const auto dense = tensors.find(weight); dense != tensors.end()) {
+      dense->second = made(dense->second, std::make_shared<MergedDense>(dense->second, adapter, factors.front()));
+      continue;
+    }
+    const auto blocks = tensors.find(weight + "_blocks"), scales = tensors.find(weight + "_scales");
+    if (blocks == tensors.end() || scales == tensors.end())
+      throw Error(Code::kInternal, str("no weight ", weight, " of the adapter ", adapter->path));
+    const auto experts = std::make_shared<MergedExperts>(blocks->second, scales->second, adapter, factors);
+    experts->add_squares(squares);
+    const uint8_t greatest = experts->greatest_scale();
+    blocks->second = made(blocks->second, std::make_shared<MergedBlocks>(experts));
+    scales->second = made(scales->second, std::make_shared<MergedScales>(experts));
+    scales->second.greatest_scale = greatest;
+  }
+  const auto ratio = [&](double of) { return of > 0 ? std::sqrt(squares.error / of) : 0; };
+  return {ratio(squares.weights), ratio(squares.change)};
+}
+
+}  // namespace oss
