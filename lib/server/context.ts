@@ -12,7 +12,7 @@ export interface ServerContext {
   created: number;
   /** The names of the model in requests. Answers use the first one. */
   modelNames: readonly string[];
-  /** The adapters that requests can name after a colon. None while the model loads. */
+  /** The adapters that requests can name after a colon. Like `engine`, it throws while the model loads. */
   readonly adapterNames: readonly string[];
   /** Returns the current time. */
   clock: () => Date;

@@ -60,7 +60,10 @@ function buildContext(
     created: Math.floor(clock().getTime() / 1000),
     modelNames,
     get adapterNames() {
-      return source.engine?.adapters().map(({ name }) => name) ?? [];
+      return source
+        .require()
+        .adapters()
+        .map(({ name }) => name);
     },
     clock,
     logger,

@@ -1,10 +1,10 @@
 import type { ServerContext } from "../context.js";
 import { ApiError } from "../http/errors.js";
 
-export type ModelNames = Pick<ServerContext, "modelNames" | "adapterNames" | "engine">;
+export type ModelNames = Pick<ServerContext, "modelNames" | "adapterNames">;
 
 /** Every name that a request can use: those of the model, and each of these with each adapter after a colon. */
-export function namesOf({ modelNames, adapterNames }: Omit<ModelNames, "engine">): string[] {
+export function namesOf({ modelNames, adapterNames }: ModelNames): string[] {
   return [...modelNames, ...modelNames.flatMap((model) => adapterNames.map((adapter) => `${model}:${adapter}`))];
 }
 
@@ -12,14 +12,14 @@ export function namesOf({ modelNames, adapterNames }: Omit<ModelNames, "engine">
  * Reads the name of a model in a request.
  *
  * @returns the adapter that it names; undefined: none
- * @throws ApiError 404 unless the server offers the model under this name; 503 for an adapter while the model loads
+ * @throws ApiError 404 unless the server offers the model under this name
  */
 export function adapterOf(names: ModelNames, model: string): string | undefined {
   if (names.modelNames.includes(model)) return undefined;
   const colon = model.lastIndexOf(":");
   const adapter = model.slice(colon + 1);
-  if (colon > 0 && names.modelNames.includes(model.slice(0, colon))) {
-    if (names.engine.adapters().some(({ name }) => name === adapter)) return adapter;
+  if (colon > 0 && names.modelNames.includes(model.slice(0, colon)) && names.adapterNames.includes(adapter)) {
+    return adapter;
   }
   throw new ApiError(404, `The model ${JSON.stringify(model)} does not exist; use ${listed(namesOf(names))}`, {
     param: "model",
