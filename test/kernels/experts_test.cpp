@@ -35,27 +35,42 @@ struct Experts {
     }
     return total;
   }
+  // Adds scale · B (A x) of a term.
+  static void add_term(const LowRank& term, const std::vector<double>& x, std::vector<double>& y) {
+    for (int k = 0; k < term.a.rows; ++k) {
+      double t = 0;
+      for (int i = 0; i < term.a.cols; ++i) t += x[i] * bf16_to_f32(term.a.data[size_t(k) * term.a.cols + i]);
+      for (int r = 0; r < term.b.rows; ++r)
+        y[r] += t * term.scale * bf16_to_f32(term.b.data[size_t(r) * term.b.cols + k]);
+    }
+  }
   std::vector<double> expected(const std::vector<float>& normed, const std::vector<int32_t>& index,
-                               const std::vector<float>& weight, const std::vector<float>& x) const {
+                               const std::vector<float>& weight, const std::vector<float>& x,
+                               AdapterRows adapters = {}) const {
     std::vector<double> out(x.begin(), x.end());
     for (size_t p = 0; p < index.size(); ++p) {
       const size_t t = p / args.top_k;
       const std::vector<double> row(normed.begin() + t * args.hidden, normed.begin() + (t + 1) * args.hidden);
-      std::vector<double> act;
+      const LayerAdapter* adapter = adapters.empty() ? nullptr : adapters[t];
+      std::vector<double> both, act, result;
+      for (int i = 0; i < 2 * args.intermediate; ++i) both.push_back(dot(gate_up(), index[p], i, row));
+      if (adapter != nullptr && !adapter->gate_up.empty()) add_term(adapter->gate_up[index[p]], row, both);
       for (int i = 0; i < args.intermediate; ++i) {
-        const double gate = std::min(dot(gate_up(), index[p], 2 * i, row), double(args.limit));
-        const double up = std::clamp(dot(gate_up(), index[p], 2 * i + 1, row), -double(args.limit), double(args.limit));
+        const double gate = std::min(both[2 * i], double(args.limit));
+        const double up = std::clamp(both[2 * i + 1], -double(args.limit), double(args.limit));
         act.push_back(gate / (1 + std::exp(-double(args.alpha) * gate)) * (up + 1));
       }
-      for (int r = 0; r < args.hidden; ++r) out[t * args.hidden + r] += weight[p] * dot(down(), index[p], r, act);
+      for (int r = 0; r < args.hidden; ++r) result.push_back(dot(down(), index[p], r, act));
+      if (adapter != nullptr && !adapter->down.empty()) add_term(adapter->down[index[p]], act, result);
+      for (int r = 0; r < args.hidden; ++r) out[t * args.hidden + r] += weight[p] * result[r];
     }
     return out;
   }
   std::vector<float> run(CpuBackend& backend, const std::vector<float>& normed, const std::vector<int32_t>& index,
-                         const std::vector<float>& weight, std::vector<float> x) const {
+                         const std::vector<float>& weight, std::vector<float> x, AdapterRows adapters = {}) const {
     ExpertsArgs step = args;
     step.tokens = int(index.size()) / args.top_k;
-    backend.experts(step, operand(normed.data()), index.data(), weight.data(), gate_up(), down(), {}, x.data());
+    backend.experts(step, operand(normed.data()), index.data(), weight.data(), gate_up(), down(), adapters, x.data());
     return x;
   }
 };
@@ -125,6 +140,63 @@ TEST("experts: a batch equals its tokens one by one, on 1, 2 and 3 threads, and 
         single.insert(single.end(), one.begin(), one.end());
       }
       CHECK_BITS(str(kernels->isa, " one by one, threads ", threads), single, batch);
+    }
+  }
+}
+
+// Random terms of the experts: of all, or of those with an even number.
+struct ExpertTerms {
+  std::vector<std::vector<uint16_t>> factors;
+  LayerAdapter adapter;
+
+  ExpertTerms(const ExpertsArgs& args, int rank, bool all, uint32_t seed) {
+    const auto matrix = [&](int rows, int cols) {
+      factors.push_back(random_bf16(size_t(rows) * cols, seed++, 0.5f));
+      return Matrix{factors.back().data(), rows, cols};
+    };
+    const auto term = [&](int expert, int in, int out) {
+      if (!all && expert % 2 == 1) return LowRank{};
+      const Matrix a = matrix(rank, in), b = matrix(out, rank);
+      return LowRank{a, b, 0.5f};
+    };
+    for (int e = 0; e < args.experts; ++e) {
+      adapter.gate_up.push_back(term(e, args.hidden, 2 * args.intermediate));
+      if (all) adapter.down.push_back(term(e, args.intermediate, args.hidden));
+    }
+  }
+};
+
+TEST("experts: low-rank terms of some tokens, against a double loop; other tokens keep their bits") {
+  const int tokens = 23, top_k = 4;
+  const Experts experts(96, 160, 6, top_k);
+  const std::vector<float> normed = random_floats(tokens * 96, 41, 2), x = random_floats(tokens * 96, 42);
+  const std::vector<float> weight = random_floats(tokens * top_k, 43);
+  const std::vector<int32_t> index = random_index(tokens, 6, top_k, 44);
+  const ExpertTerms all(experts.args, 5, true, 100), some(experts.args, 3, false, 200);
+  std::vector<const LayerAdapter*> adapters;
+  for (int t = 0; t < tokens; ++t) {
+    adapters.push_back(t % 3 == 0 ? nullptr : t % 3 == 1 ? &all.adapter : &some.adapter);
+  }
+  const std::vector<double> expected = experts.expected(normed, index, weight, x, adapters);
+  for (const cpu::Kernels* kernels : cpu::available_kernels()) {
+    for (const int threads : {1, 3}) {
+      CpuBackend backend(*kernels, threads);
+      const std::vector<float> plain = experts.run(backend, normed, index, weight, x);
+      const std::vector<float> y = experts.run(backend, normed, index, weight, x, adapters);
+      CHECK_CLOSE(kernels->isa, y.data(), expected.data(), y.size(), 0, 4 * sum_tolerance(160 + 5));
+      CHECK_BITS(str(kernels->isa, " afterwards"), experts.run(backend, normed, index, weight, x), plain);
+      for (int t = 0; t < tokens; ++t) {
+        const auto part = [&](const auto& of, int width) {
+          return std::decay_t<decltype(of)>(of.begin() + t * width, of.begin() + (t + 1) * width);
+        };
+        if (adapters[t] == nullptr) {
+          CHECK_BITS(str(kernels->isa, " token ", t), part(y, 96), part(plain, 96));
+          continue;
+        }
+        const std::vector<float> alone = experts.run(backend, part(normed, 96), part(index, top_k), part(weight, top_k),
+                                                     part(x, 96), {&adapters[t], 1});
+        CHECK_BITS(str(kernels->isa, " token ", t, " alone"), part(y, 96), alone);
+      }
     }
   }
 }
