@@ -33,6 +33,7 @@ describe("nativeRequestOptions", () => {
       priority: 0,
       tenant: "",
       cacheSalt: "",
+      adapter: "",
       processed: false,
       constraint: null,
     });
