@@ -20,18 +20,6 @@ static float f16_to_f32(uint16_t bits) {
   return bits >> 15 != 0 ? -value : value;
 }
 
-static float element(DType dtype, const std::byte* data, int64_t index) {
-  const std::byte* at = data + index * int64_t(dtype_bytes(dtype));
-  if (dtype == DType::kF32) {
-    float value;
-    std::memcpy(&value, at, sizeof value);
-    return value;
-  }
-  uint16_t bits;
-  std::memcpy(&bits, at, sizeof bits);
-  return dtype == DType::kBF16 ? bf16_to_f32(bits) : f16_to_f32(bits);
-}
-
 bool is_factor(DType dtype) { return dtype == DType::kF32 || dtype == DType::kBF16 || dtype == DType::kF16; }
 
 FactorView FactorView::of(const HostTensor& tensor) {
@@ -45,18 +33,37 @@ FactorView FactorView::rows_of(int begin, int end) const {
   return {dtype, first, row_stride, col_stride, end - begin, cols};
 }
 
+template <typename Stored, typename Widen>
+static void widen_all(const FactorView& view, const Widen& widen, float* to) {
+  for (int r = 0; r < view.rows; ++r) {
+    const std::byte* row = view.data + r * view.row_stride * int64_t(sizeof(Stored));
+    for (int c = 0; c < view.cols; ++c) {
+      Stored stored;
+      std::memcpy(&stored, row + c * view.col_stride * int64_t(sizeof(Stored)), sizeof stored);
+      *to++ = widen(stored);
+    }
+  }
+}
+
 std::vector<float> FactorView::values() const {
-  std::vector<float> out;
-  out.reserve(size_t(rows) * size_t(cols));
-  for (int r = 0; r < rows; ++r) {
-    for (int c = 0; c < cols; ++c) out.push_back(element(dtype, data, r * row_stride + c * col_stride));
+  std::vector<float> out(size_t(rows) * size_t(cols));
+  if (dtype == DType::kF32) {
+    widen_all<float>(*this, [](float x) { return x; }, out.data());
+  } else if (dtype == DType::kBF16) {
+    widen_all<uint16_t>(*this, bf16_to_f32, out.data());
+  } else {
+    widen_all<uint16_t>(*this, f16_to_f32, out.data());
   }
   return out;
 }
 
 int64_t first_not_finite(const HostTensor& tensor) {
-  for (int64_t i = 0; i < tensor.elements(); ++i) {
-    if (!std::isfinite(element(tensor.dtype, tensor.data, i))) return i;
+  const FactorView all = FactorView::of(tensor);
+  for (int r = 0; r < all.rows; ++r) {
+    const std::vector<float> row = all.rows_of(r, r + 1).values();
+    for (size_t c = 0; c < row.size(); ++c) {
+      if (!std::isfinite(row[c])) return r * int64_t(all.cols) + int64_t(c);
+    }
   }
   return -1;
 }

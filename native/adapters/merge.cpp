@@ -12,6 +12,7 @@
 #include "native/base/mxfp4_quantize.h"
 #include "native/base/str.h"
 #include "native/base/tensor_source.h"
+#include "native/loader/scales.h"
 
 namespace oss {
 namespace {
@@ -147,55 +148,49 @@ class MergedExperts {
   struct Squares {
     double weights = 0, change = 0, error = 0;
   };
-  // Adds the sums of squares of a sample of rows of each expert.
-  void add_squares(Squares& squares) const {
-    constexpr uint64_t kSampleRows = 4;
-    const size_t cols = size_t(row_blocks_ * kMxBlock);
-    std::vector<std::byte> blocks(size_t(row_blocks_ * kMxBlockBytes)), scales(size_t(row_blocks_ * 1));
-    std::vector<float> base(cols), exact(cols), merged(cols);
-    const auto values = [&](float* to) {
-      for (uint64_t i = 0; i < row_blocks_; ++i) {
-        dequantize_mxfp4(reinterpret_cast<const uint8_t*>(blocks.data()) + i * kMxBlockBytes, uint8_t(scales[i]),
-                         to + i * kMxBlock);
-      }
-    };
+  // Adds the squares of a sample of rows of each expert. Returns the greatest scale byte that a merged block can have.
+  uint8_t measure(Squares& squares) const {
+    const float greatest_base = 6 * std::ldexp(1.0f, int(scales_.greatest_scale) - 127);
+    float greatest_change = 0;
     for (size_t expert = 0; expert < factors_.size(); ++expert) {
       if (factors_[expert].empty()) continue;
       const Change change(factors_[expert]);
-      for (uint64_t s = 0; s < kSampleRows; ++s) {
-        const uint64_t row = rows_ * (2 * s + 1) / (2 * kSampleRows), first = (expert * rows_ + row) * row_blocks_;
-        blocks_.read(size_t(first * kMxBlockBytes), blocks.size(), blocks.data());
-        scales_.read(size_t(first), scales.size(), scales.data());
-        values(base.data());
-        exact = base;
-        change.add(row, 0, cols, exact.data());
-        read(first, row_blocks_, blocks.data(), scales.data());
-        values(merged.data());
-        for (size_t i = 0; i < cols; ++i) {
-          const auto square = [](double x) { return x * x; };
-          squares.weights += square(exact[i]);
-          squares.change += square(double(exact[i]) - base[i]);
-          squares.error += square(double(merged[i]) - exact[i]);
-        }
-      }
+      greatest_change = std::max(greatest_change, change.bound());
+      constexpr uint64_t kRows = 4;
+      for (uint64_t i = 0; i < kRows; ++i) measure_row(expert, rows_ * (2 * i + 1) / (2 * kRows), change, squares);
     }
-  }
-
-  // The greatest scale byte that a merged block can have.
-  uint8_t greatest_scale() const {
-    const float base = 6 * std::ldexp(1.0f, int(scales_.greatest_scale) - 127);
-    float change = 0;
-    for (const LowRankFactors& factors : factors_) {
-      if (!factors.empty()) change = std::max(change, Change(factors).bound());
-    }
-    float greatest[kMxBlock] = {base + change};
+    float greatest[kMxBlock] = {greatest_base + greatest_change};
     uint8_t codes[kMxBlockBytes];
-    return std::max(scales_.greatest_scale, quantize_mxfp4(greatest, codes));
+    const int scale = quantize_mxfp4(greatest, codes);
+    // Beside other values, a greatest one above 6 of the scale can take the next one.
+    const bool takes_next = greatest[0] > 6 * std::ldexp(1.0f, scale - 127) && scale < kGreatestScale;
+    return std::max(scales_.greatest_scale, uint8_t(takes_next ? scale + 1 : scale));
   }
 
   std::vector<const MappedFile*> files() const { return files_of({&blocks_, &scales_}, *adapter_); }
 
  private:
+  void measure_row(size_t expert, uint64_t row, const Change& change, Squares& squares) const {
+    const uint64_t first = (expert * rows_ + row) * row_blocks_;
+    std::vector<uint8_t> blocks(size_t(row_blocks_ * kMxBlockBytes)), scales(size_t(row_blocks_ * 1));
+    blocks_.read(size_t(first * kMxBlockBytes), blocks.size(), blocks.data());
+    scales_.read(size_t(first), scales.size(), scales.data());
+    float base[kMxBlock], exact[kMxBlock], merged[kMxBlock];
+    const auto square = [](double x) { return x * x; };
+    for (size_t block = 0; block < scales.size(); ++block) {
+      uint8_t* codes = blocks.data() + block * kMxBlockBytes;
+      dequantize_mxfp4(codes, scales[block], base);
+      std::copy_n(base, kMxBlock, exact);
+      change.add(size_t(row), block * kMxBlock, kMxBlock, exact);
+      dequantize_mxfp4(codes, quantize_mxfp4(exact, codes), merged);
+      for (int i = 0; i < kMxBlock; ++i) {
+        squares.weights += square(exact[i]);
+        squares.change += square(double(exact[i]) - base[i]);
+        squares.error += square(double(merged[i]) - exact[i]);
+      }
+    }
+  }
+
   // Calls body(change, row of the expert, first block, blocks done, number of blocks) for each row that blocks
   // [first, first + count) touch. The change is null where the adapter leaves the expert alone.
   template <typename Body>
@@ -256,19 +251,21 @@ HostTensor made(const HostTensor& base, std::shared_ptr<const TensorSource> sour
 
 }  // namespace
 
-MergeError merge_adapter(std::shared_ptr<const Adapter> adapter, Tensors& tensors) {
+MergeError merge_adapter(std::shared_ptr<const Adapter> adapter, Tensors& tensors,
+                         const std::function<bool()>& cancelled) {
   MergedExperts::Squares squares;
   for (const auto& [weight, factors] : adapter->targets) {
-    if (const auto dense = tensors.find(weight); dense != tensors.end()) {
+    if (cancelled && cancelled()) throw Error(Code::kCancelled, str("merging ", adapter->path, " was cancelled"));
+    if (const auto dense = tensors.find(weight); weight.ends_with(".weight") && dense != tensors.end()) {
       dense->second = made(dense->second, std::make_shared<MergedDense>(dense->second, adapter, factors.front()));
       continue;
     }
     const auto blocks = tensors.find(weight + "_blocks"), scales = tensors.find(weight + "_scales");
     if (blocks == tensors.end() || scales == tensors.end())
-      throw Error(Code::kInternal, str("no weight ", weight, " of the adapter ", adapter->path));
+      throw Error(Code::kUnsupported, str(adapter->path, ": expected MXFP4 experts in ", weight,
+                                          " to merge with, found none; choose the adapter per request instead"));
     const auto experts = std::make_shared<MergedExperts>(blocks->second, scales->second, adapter, factors);
-    experts->add_squares(squares);
-    const uint8_t greatest = experts->greatest_scale();
+    const uint8_t greatest = experts->measure(squares);
     blocks->second = made(blocks->second, std::make_shared<MergedBlocks>(experts));
     scales->second = made(scales->second, std::make_shared<MergedScales>(experts));
     scales->second.greatest_scale = greatest;

@@ -1,5 +1,6 @@
 // Adapters merged into the weights at load: a tensor of the checkpoint becomes one that is made when it is read.
 #pragma once
+#include <functional>
 #include <memory>
 
 #include "native/adapters/adapter.h"
@@ -15,7 +16,9 @@ struct MergeError {
 
 // Replaces the tensors that the adapter changes. W becomes W + scale · B A: float32, summed in the order of the rank,
 // and rounded once. Dense weights are bf16 again. Experts are quantised to MXFP4 again; those that the adapter leaves
-// alone keep their bytes. The tensors before must stay valid, and the adapter is kept.
-MergeError merge_adapter(std::shared_ptr<const Adapter> adapter, Tensors& tensors);
+// alone keep their bytes. The tensors before must stay valid, and the adapter is kept. Throws kUnsupported for experts
+// that are not MXFP4, and kCancelled when `cancelled` returns true.
+MergeError merge_adapter(std::shared_ptr<const Adapter> adapter, Tensors& tensors,
+                         const std::function<bool()>& cancelled = {});
 
 }  // namespace oss

@@ -15,6 +15,24 @@ static uint8_t e2m1_code(float x) {
   return uint8_t((x > 0.25f) + (x >= 0.75f) + (x > 1.25f) + (x >= 1.75f) + (x > 2.5f) + (x >= 3.5f) + (x > 5));
 }
 
+// Writes the block for a scale. Returns the sum of the squared errors, in units of the scale.
+static float round_block(const float* x, int scale, uint8_t* block) {
+  const float unit = std::ldexp(1.0f, kScaleBias - scale);
+  float squared_error = 0;
+  const auto code = [&](float value) {
+    const float magnitude = std::fabs(value) * unit;
+    const uint8_t nearest = e2m1_code(magnitude);
+    const float error = e2m1_times2(nearest) / 2 - magnitude;
+    squared_error += error * error;
+    return uint8_t(nearest | (std::signbit(value) ? 8 : 0));
+  };
+  for (int i = 0; i < kMxBlockBytes; ++i) {
+    const uint8_t low = code(x[2 * i]), high = code(x[2 * i + 1]);
+    block[i] = uint8_t(low | high << 4);
+  }
+  return squared_error;
+}
+
 uint8_t quantize_mxfp4(const float* x, uint8_t* block) {
   float most = 0;
   for (int i = 0; i < kMxBlock; ++i) most = std::max(most, std::fabs(x[i]));
@@ -26,12 +44,12 @@ uint8_t quantize_mxfp4(const float* x, uint8_t* block) {
     std::frexp(most, &exponent);
     scale = std::clamp(exponent - 1 - kGreatestExponent + kScaleBias, kLeastScaleByte, kGreatestScaleByte);
   }
-  const float unit = std::ldexp(1.0f, kScaleBias - scale);
-  const auto code = [&](float value) {
-    return uint8_t(e2m1_code(std::fabs(value) * unit) | (std::signbit(value) ? 8 : 0));
-  };
-  for (int i = 0; i < kMxBlockBytes; ++i) block[i] = uint8_t(code(x[2 * i]) | code(x[2 * i + 1]) << 4);
-  return uint8_t(scale);
+  const float error = round_block(x, scale, block);
+  if (most * std::ldexp(1.0f, kScaleBias - scale) <= 6 || scale == kGreatestScaleByte) return uint8_t(scale);
+  uint8_t coarser[kMxBlockBytes];
+  if (4 * round_block(x, scale + 1, coarser) >= error) return uint8_t(scale);
+  std::copy_n(coarser, kMxBlockBytes, block);
+  return uint8_t(scale + 1);
 }
 
 void dequantize_mxfp4(const uint8_t* block, uint8_t scale, float* x) {

@@ -21,13 +21,14 @@ static AdapterInfo info_of(const AdapterOption& option, const Adapter& adapter) 
   return info;
 }
 
-std::vector<AdapterInfo> merge_adapters(const std::vector<AdapterOption>& options, Checkpoint& checkpoint) {
+std::vector<AdapterInfo> merge_adapters(const std::vector<AdapterOption>& options, Checkpoint& checkpoint,
+                                        const std::function<bool()>& cancelled) {
   std::vector<AdapterInfo> merged;
   for (const AdapterOption& option : options) {
     if (!option.merge) continue;
     const auto adapter = read_adapter(option.path, option.scale, checkpoint.config);
     AdapterInfo info = info_of(option, *adapter);
-    info.error = merge_adapter(adapter, checkpoint.tensors);
+    info.error = merge_adapter(adapter, checkpoint.tensors, cancelled);
     checkpoint.merged = (checkpoint.merged ^ adapter->fingerprint()) * 0x9E3779B97F4A7C15u;
     checkpoint.files.push_back(adapter->file.mapping);
     merged.push_back(std::move(info));

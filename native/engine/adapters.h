@@ -1,6 +1,7 @@
 // The adapters of an engine: merged ones, which every request has, and named ones, which a request can choose.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -32,8 +33,10 @@ struct AdapterInfo {
   MergeError error{};  // of merged experts
 };
 
-// Merges the adapters whose option says so, in order, into the tensors of the checkpoint. Throws as read_adapter does.
-std::vector<AdapterInfo> merge_adapters(const std::vector<AdapterOption>& options, Checkpoint& checkpoint);
+// Merges the adapters whose option says so, in order, into the tensors of the checkpoint. Throws as read_adapter and
+// merge_adapter do.
+std::vector<AdapterInfo> merge_adapters(const std::vector<AdapterOption>& options, Checkpoint& checkpoint,
+                                        const std::function<bool()>& cancelled);
 
 // Any thread.
 class NamedAdapters {

@@ -35,7 +35,7 @@ Engine::Engine(const std::string& path, const EngineOptions& options,
                            .repeatable = options.repeatable});
   has_low_rank_ = backend_->has_low_rank();
   std::unique_ptr<Checkpoint> checkpoint = open_checkpoint(path, cancelled, options.threads);
-  const std::vector<AdapterInfo> merged = merge_adapters(options.adapters, *checkpoint);
+  const std::vector<AdapterInfo> merged = merge_adapters(options.adapters, *checkpoint, cancelled);
   checkpoint_ = std::move(checkpoint);
   for (const AdapterOption& adapter : options.adapters) {
     if (!adapter.merge) load_adapter(checkpoint_->config, adapter);

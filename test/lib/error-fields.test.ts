@@ -52,6 +52,8 @@ describe("an error of generate is about", () => {
       ["logitBias", generate({ logitBias: { "999999": 1 } })],
       ["logitBias[5]", generate({ logitBias: { 5: 101 } })],
       ["logitBias", generate({ logitBias: throwing() })],
+      ["adapter", generate({ adapter: "a:b" })],
+      ["adapter", generate({ adapter: "unknown" })],
       ["cacheSalt", generate({ cacheSalt: "x".repeat(1025) })],
       ["signal", generate({ signal: {} })],
       ["logitsProcessor", generate({ logitsProcessor: 1 })],

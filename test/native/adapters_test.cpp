@@ -407,13 +407,18 @@ TEST("mxfp4_quantize: every value of MXFP4 comes back, for every scale") {
 }
 
 TEST("mxfp4_quantize: rounds to nearest, ties to even, and saturates at 6") {
-  float x[32] = {4, 0.25f, 0.26f, 0.75f, 1.25f, 1.75f, 2.5f, 3.5f, 5, 5.1f, -7.9f, -0.25f, -0.3f};
+  float x[32] = {4, 0.25f, 0.26f, 0.75f, 1.25f, 1.75f, 2.5f, 3.5f, 5, 5.1f, -6.4f, -0.25f, -0.3f};
   const float expected[] = {4, 0, 0.5f, 1, 1, 2, 2, 4, 4, 6, -6, -0.0f, -0.5f};
   uint8_t block[16];
   float back[32];
   CHECK_EQ(int(quantize_mxfp4(x, block)), 127);
   dequantize_mxfp4(block, 127, back);
   for (size_t i = 0; i < std::size(expected); ++i) CHECK_EQ(back[i], expected[i]);
+  // 7.9 is nearer to 4 · 2 than to 6; the other values have room on the coarser grid, too.
+  float wide[32] = {7.9f, 4, -2};
+  CHECK_EQ(int(quantize_mxfp4(wide, block)), 128);
+  dequantize_mxfp4(block, 128, back);
+  CHECK(back[0] == 8 && back[1] == 4 && back[2] == -2);
   const float zeros[32] = {};
   quantize_mxfp4(zeros, block);
   for (const uint8_t byte : block) CHECK_EQ(int(byte), 0);

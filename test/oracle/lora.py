@@ -80,18 +80,32 @@ class Adapter:
         return weight.astype(np.float32) + total
 
 
-def round_to_mxfp4(x):
-    """The values of x [.., 32 · n] after MXFP4: the scale is 2^(exponent of the greatest of 32 - 2), as the OCP MX
-    specification says; elements are rounded to nearest, ties to the even code, and end at 6."""
-    blocks = x.astype(np.float32).reshape(-1, 32)
-    most = np.abs(blocks).max(1, keepdims=True)
-    exponent = np.where(most > 0, np.frexp(most)[1] - 1 - 2, 0)
-    scaled = np.abs(blocks) / np.exp2(exponent).astype(np.float32)
+def round_to_e2m1(scaled):
+    """The nearest of 0 ½ 1 1½ 2 3 4 6, ties to the even code."""
     above = np.searchsorted(FP4, scaled).clip(1, 7)
     low, high = FP4[above - 1], FP4[above]
     nearer_high = (scaled - low > high - scaled) | ((scaled - low == high - scaled) & (above % 2 == 0))
-    value = np.where(scaled >= 6, FP4[7], np.where(nearer_high, high, low))
-    return (np.copysign(value, blocks) * np.exp2(exponent)).astype(np.float32).reshape(x.shape)
+    return np.where(scaled >= 6, FP4[7], np.where(nearer_high, high, low))
+
+
+def round_to_mxfp4(x):
+    """The values of x [.., 32 · n] after MXFP4. The scale is 2^(exponent of the greatest of 32 - 2), as the OCP MX
+    specification says; where the greatest is above 6 of it, the next scale is taken if its squared error is smaller."""
+    blocks = x.astype(np.float32).reshape(-1, 32)
+    most = np.abs(blocks).max(1, keepdims=True)
+    exponent = np.where(most > 0, np.frexp(most)[1] - 1 - 2, 0)
+
+    def rounded(exponent):
+        scale = np.exp2(exponent).astype(np.float32)
+        scaled = np.abs(blocks) / scale
+        value, error = round_to_e2m1(scaled), np.zeros(most.shape, np.float32)
+        for i in range(32):  # in the order of the engine: float32 sums decide between the scales
+            error += (value[:, i:i + 1] - scaled[:, i:i + 1]) ** 2
+        return value * scale, error
+
+    (value, error), (coarser, next_error) = rounded(exponent), rounded(exponent + 1)
+    use_next = (most / np.exp2(exponent).astype(np.float32) > 6) & (4 * next_error < error)
+    return np.copysign(np.where(use_next, coarser, value), blocks).astype(np.float32).reshape(x.shape)
 
 
 def write_adapter(folder, config, seed, *, experts, rank, dtype="BF16", rank_pattern=None, alpha_pattern=None,
