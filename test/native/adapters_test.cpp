@@ -318,7 +318,7 @@ TEST("adapters: one of the other released model is refused by its name") {
   stored.set("\"golden\"", "\"unsloth/GPT-OSS-120b-bf16\"");
   stored.write(folder.path());
   expect_success("no released shape", [&] { read(folder.path()); });
-  const Config& config = open_checkpoint("synthetic:20b")->config;
+  const Config config = open_checkpoint("synthetic:20b")->config;
   expect_error("20b", Code::kModelShape, "expected a gpt-oss-20b, the model that is loaded, found",
                [&] { read_adapter(folder.path(), 1, config); });
 }
