@@ -132,6 +132,8 @@ void CpuBackend::down_terms(const ExpertsArgs& args, AdapterRows adapters, const
 }
 
 void CpuBackend::down_terms(const ExpertsArgs& args, AdapterRows adapters, const uint16_t* act_panels) {
+  down_terms_.of_pair.clear();
+  if (adapters.empty()) return;
   const size_t panel_elements = size_t(bf16_->panel_rows) * args.intermediate;
   std::vector<int> chosen_of(size_t(args.experts), -1);
   for (size_t c = 0; c < chosen_.size(); ++c) chosen_of[size_t(chosen_[c])] = int(c);
