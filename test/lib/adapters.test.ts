@@ -190,7 +190,7 @@ describe("adapters of requests", () => {
     await attached.close();
   });
 
-  it("work in a chat, with several choices and without the prefix cache", async () => {
+  it("work with several choices and without the prefix cache", async () => {
     await using engine = await load("a", { adapters: { one: adapter("a.peft") }, prefixCache: false });
     const { tokens } = await engine.generate([4, 5, 6], { adapter: "one", maxTokens: 8, temperature: 0, n: 2 }).result;
     const plain = await engine.generate([4, 5, 6], { maxTokens: 8, temperature: 0 }).result;

@@ -2,6 +2,8 @@
 // against dist/; nothing runs it.
 import {
   type Acceptance,
+  type AdapterInfo,
+  type AdapterOptions,
   type ChatAnswer,
   type ChatDelta,
   type ChatEvent,
@@ -54,6 +56,14 @@ expectTypeOf(engine.stats()).toEqualTypeOf<EngineStats>();
 expectTypeOf(engine.tokenizer).toEqualTypeOf<Tokenizer>();
 expectTypeOf(engine.share()).toEqualTypeOf<EngineHandle>();
 expectTypeOf(Engine.attach).toEqualTypeOf<(handle: EngineHandle) => Engine>();
+expectTypeOf(engine.loadAdapter("support", "/path", { scale: 0.5 })).toEqualTypeOf<Promise<AdapterInfo>>();
+expectTypeOf(engine.unloadAdapter).toEqualTypeOf<(name: string) => void>();
+expectTypeOf(engine.adapters()).toEqualTypeOf<AdapterInfo[]>();
+expectTypeOf(engine.info.mergedAdapters).toEqualTypeOf<AdapterInfo[]>();
+expectTypeOf<Record<string, string | AdapterOptions>>().toExtend<EngineOptions["adapters"]>();
+expectTypeOf<ChatOptions["adapter"]>().toEqualTypeOf<string | undefined>();
+// @ts-expect-error: an adapter needs a path
+await Engine.load("demo", { adapters: { support: { merge: true } } });
 expectTypeOf(engine.close()).toEqualTypeOf<Promise<void>>();
 expectTypeOf(engine.logits([1, 2], { last: 1 })).toEqualTypeOf<Promise<Float32Array>>();
 expectTypeOf(inspectCheckpoint("demo")).toEqualTypeOf<Promise<CheckpointSummary>>();
