@@ -156,7 +156,8 @@ std::unique_ptr<Bench::StepArrays> Bench::make_step(int sequences, int each, int
                .block_tables = {out->table, out->table},
                .max_pages = pages_each,
                .rope = out->rope,
-               .logit_tokens = out->logit_tokens};
+               .logit_tokens = out->logit_tokens,
+               .adapters = {}};
   return out;
 }
 

@@ -66,7 +66,8 @@ class OnDevice {
             .block_tables = {rows_, rows_},
             .max_pages = 1,
             .rope = rope_,
-            .logit_tokens = rows_};
+            .logit_tokens = rows_,
+            .adapters = {}};
   }
 
   float* floats(size_t count) {
