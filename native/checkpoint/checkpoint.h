@@ -28,7 +28,7 @@ struct Checkpoint {
   // Where tensors are converted: those of the files, and what the conversion changed so far.
   std::vector<HostTensor> stored;
   std::shared_ptr<Conversions> conversions;
-  uint64_t merged = 0;              // changes with the adapters that are merged into the tensors; 0: none
+  uint64_t merged = 0;  // changes with the adapters that are merged into the tensors; 0: none
 
   const HostTensor& tensor(const std::string& canonical_name) const;
 };

@@ -2,22 +2,29 @@
 
 #include <algorithm>
 #include <atomic>
+#include <bit>
 #include <cstring>
 #include <mutex>
 #include <utility>
 
 #include "native/base/error.h"
 #include "native/base/json.h"
+#include "native/base/mxfp4_quantize.h"
 #include "native/base/str.h"
 #include "native/base/tensor_source.h"
 #include "native/checkpoint/float_values.h"
-#include "native/checkpoint/mxfp4_quantize.h"
 #include "native/checkpoint/read_units.h"
 
 namespace oss {
 namespace {
 
 constexpr int64_t kTileRows = 64;  // 128 bytes of each input row: two cache lines
+
+bool are_finite(const float* x /*[kMxBlock]*/) {
+  uint32_t largest = 0;
+  for (int i = 0; i < kMxBlock; ++i) largest = std::max(largest, std::bit_cast<uint32_t>(x[i]) & 0x7FFFFFFFu);
+  return largest < 0x7F800000u;
+}
 
 // The computation behind both tensors. Blocks are read first, so their scales are kept until they are read: then
 // nothing is computed twice. A scale of 0 is not known yet; it is computed again, with the same result.
@@ -43,14 +50,12 @@ class QuantizedExperts {
   void blocks(uint64_t first, uint64_t count, std::byte* to, const std::string& name) {
     const std::shared_ptr<Notes> notes = notes_to_write();
     ConversionSum sum;
-    for_each_block(first, count, [&](uint64_t index, const float* x, const Mxfp4Block& block, const uint8_t* codes) {
+    for_each_block(first, count, [&](uint64_t index, const float* x, const uint8_t* codes, uint8_t scale) {
       std::memcpy(to + (index - first) * kMxBlockBytes, codes, kMxBlockBytes);
-      (*notes)[index].store(block.scale, std::memory_order_relaxed);
-      const float scale = mxfp4_scale(block.scale);
-      for (int i = 0; i < kMxBlock; ++i) {
-        const double value = x[i];
-        sum.add(value, (value < 0 ? -1.0 : 1.0) * double(block.values[i] * scale) - value);
-      }
+      (*notes)[index].store(scale, std::memory_order_relaxed);
+      float rounded[kMxBlock];
+      dequantize_mxfp4(codes, scale, rounded);
+      for (int i = 0; i < kMxBlock; ++i) sum.add(x[i], double(rounded[i]) - x[i]);
     });
     conversions_->add(Conversions::kExperts, name, sum);
   }
@@ -60,9 +65,7 @@ class QuantizedExperts {
     uint8_t greatest = 0;
     for (uint64_t i = first; i < first + count; ++i) {
       uint8_t scale = notes == nullptr ? 0 : (*notes)[i].load(std::memory_order_relaxed);
-      if (scale == 0)
-        for_each_block(i, 1,
-                       [&](uint64_t, const float*, const Mxfp4Block& block, const uint8_t*) { scale = block.scale; });
+      if (scale == 0) for_each_block(i, 1, [&](uint64_t, const float*, const uint8_t*, uint8_t made) { scale = made; });
       to[i - first] = std::byte(scale);
       greatest = std::max(greatest, scale);
     }
@@ -108,10 +111,10 @@ class QuantizedExperts {
         load_tile(expert, row, rows, column, tile.data());
         for (int64_t r = 0; r < rows; ++r) {
           const float* x = tile.data() + r * kMxBlock;
-          Mxfp4Block block;
+          if (!are_finite(x)) fail(expert, row + r, column);
           uint8_t codes[kMxBlockBytes];
-          if (!quantize_mxfp4(x, block, codes)) fail(expert, row + r, column);
-          body(at + uint64_t(r * row_blocks_ + column - begin), x, block, codes);
+          const uint8_t scale = quantize_mxfp4(x, codes);
+          body(at + uint64_t(r * row_blocks_ + column - begin), x, codes, scale);
         }
       }
       done += uint64_t(rows * (end - begin));

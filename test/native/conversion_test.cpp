@@ -4,10 +4,10 @@
 #include <random>
 
 #include "kernels/common/dtype.h"
+#include "native/base/mxfp4_quantize.h"
 #include "native/base/tensor_source.h"
 #include "native/checkpoint/converted_tensors.h"
 #include "native/checkpoint/float_values.h"
-#include "native/checkpoint/mxfp4_quantize.h"
 #include "native/checkpoint/quantized_experts.h"
 #include "test/native/check.h"
 
@@ -87,14 +87,12 @@ TEST("conversion: a block becomes the nearest MXFP4, and no scale gives a smalle
     float x[kMxBlock];
     const float size = std::ldexp(1.0f, int(random() % 60) - 40);
     for (float& value : x) value = normal(random) * size;
-    Mxfp4Block block;
     uint8_t codes[kMxBlockBytes];
-    CHECK(quantize_mxfp4(x, block, codes));
+    const uint8_t made = quantize_mxfp4(x, codes);
     double error = 0;
-    for (int i = 0; i < kMxBlock; ++i) error += std::pow(double(decoded(codes, block.scale, i)) - x[i], 2);
-    CHECK(std::fabs(error - error_with(x, block.scale)) <= 1e-6 * error);
-    for (int scale = block.scale - 2; scale <= block.scale + 2; ++scale)
-      CHECK(error <= error_with(x, scale) * (1 + 1e-5));
+    for (int i = 0; i < kMxBlock; ++i) error += std::pow(double(decoded(codes, made, i)) - x[i], 2);
+    CHECK(std::fabs(error - error_with(x, made)) <= 1e-6 * error);
+    for (int scale = made - 2; scale <= made + 2; ++scale) CHECK(error <= error_with(x, scale) * (1 + 1e-5));
   }
 }
 
@@ -107,11 +105,10 @@ TEST("conversion: values of MXFP4 come back exactly, with their signs") {
     float x[kMxBlock];
     for (int i = 0; i < kMxBlock; ++i)
       x[i] = bf16_to_f32(f32_to_bf16(decoded(codes, scale, i)));  // as a merge has them
-    Mxfp4Block block;
-    CHECK(quantize_mxfp4(x, block, again));
-    CHECK(block.scale >= kLeastScale && block.scale <= kGreatestScale);
+    const uint8_t made = quantize_mxfp4(x, again);
+    CHECK(made >= kLeastScale && made <= kGreatestScale);
     for (int i = 0; i < kMxBlock; ++i)
-      CHECK(std::bit_cast<uint32_t>(decoded(again, block.scale, i)) == std::bit_cast<uint32_t>(x[i]));
+      CHECK(std::bit_cast<uint32_t>(decoded(again, made, i)) == std::bit_cast<uint32_t>(x[i]));
   }
 }
 
@@ -129,17 +126,20 @@ TEST("conversion: blocks of zeros, the smallest and the greatest numbers") {
   for (const Row& row : rows) {
     float x[kMxBlock];
     for (float& value : x) value = row.value;
-    Mxfp4Block block;
     uint8_t codes[kMxBlockBytes];
-    CHECK(quantize_mxfp4(x, block, codes));
-    CHECK_EQ(decoded(codes, block.scale, 31), row.expected);
+    const uint8_t scale = quantize_mxfp4(x, codes);
+    CHECK_EQ(decoded(codes, scale, 31), row.expected);
   }
+}
+
+TEST("conversion: experts with infinity or NaN are refused by place") {
   for (const float bad : {INFINITY, -INFINITY, NAN}) {
-    float x[kMxBlock] = {};
-    x[17] = bad;
-    Mxfp4Block block;
-    uint8_t codes[kMxBlockBytes];
-    CHECK(!quantize_mxfp4(x, block, codes));
+    std::vector<uint16_t> values(2 * 3 * 64, f32_to_bf16(1.0f));
+    values[(3 + 2) * 64 + 40] = f32_to_bf16(bad);
+    const auto bytes = bytes_of(values);
+    const Mxfp4Tensors experts = quantized_experts(stored_of(bytes, {2, 3, 64}, DType::kBF16, Packing::kPlain),
+                                                   ExpertOrder::kRowsOfOutputs, std::make_shared<Conversions>());
+    CHECK_THROWS(Code::kModelFormat, "expert 1, output 2, inputs 32 to 63", read_all(experts.blocks));
   }
 }
 
