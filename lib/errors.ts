@@ -1,7 +1,7 @@
 import { types } from "node:util";
 
-/** Every code of a `GptOssError`. `native/base/error.h` has the same list; a test compares the two. */
-export const errorCodes = [
+/** The codes that the addon knows, too. `native/base/error.h` has the same list; a test compares the two. */
+export const nativeErrorCodes = [
   "MODEL_NOT_FOUND",
   "MODEL_FORMAT",
   "MODEL_SHAPE",
@@ -17,6 +17,9 @@ export const errorCodes = [
   "ADDON_NOT_FOUND",
   "INTERNAL",
 ] as const;
+
+/** Every code of a `GptOssError`. The addon has no network, so it has no code for a download. */
+export const errorCodes = [...nativeErrorCodes, "DOWNLOAD"] as const;
 
 /** A code that a `GptOssError` carries. */
 export type ErrorCode = (typeof errorCodes)[number];

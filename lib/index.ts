@@ -53,3 +53,15 @@ export type {
 } from "./generation/results.js";
 export type { SamplingOptions } from "./generation/sampling.js";
 export { inspectCheckpoint } from "./inspect.js";
+export {
+  type ChecksumSource,
+  type PulledFile,
+  type PulledModel,
+  type PullOptions,
+  pullModel,
+  type TransferProgress,
+  type VerifiedFile,
+  type VerifiedModel,
+  type VerifyOptions,
+  verifyModel,
+} from "./pull/index.js";

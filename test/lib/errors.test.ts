@@ -1,10 +1,18 @@
 import { describe, expect, it } from "vitest";
 import { addon } from "../../lib/binding.js";
-import { errorCodes, fromNative, GptOssError, invalidArgument, nativeCall } from "../../lib/errors.js";
+import {
+  errorCodes,
+  fromNative,
+  GptOssError,
+  invalidArgument,
+  nativeCall,
+  nativeErrorCodes,
+} from "../../lib/errors.js";
 
 describe("errors", () => {
   it("have the same codes in C++ and TypeScript", () => {
-    expect(addon().errorCodes()).toEqual([...errorCodes]);
+    expect(addon().errorCodes()).toEqual([...nativeErrorCodes]);
+    expect(errorCodes).toEqual([...nativeErrorCodes, "DOWNLOAD"]);
   });
 
   it("state the expected and the received value", () => {
