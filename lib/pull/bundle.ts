@@ -1,0 +1,105 @@
+import { mkdir, opendir, readdir, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { GptOssError } from "../errors.js";
+import { packageManifest, packageRoot } from "../package-root.js";
+import { checksumFile, readChecksums, writeChecksums } from "./checksums.js";
+import { hashFiles } from "./hash-files.js";
+import { type Machine, thisMachine } from "./machine.js";
+import { type PullOptions, readPullOptions } from "./options.js";
+import { copyPackage } from "./package-copy.js";
+import { sizeOf } from "./place.js";
+import { pullOn } from "./pull.js";
+import type { PulledModel } from "./pulled-model.js";
+
+const modelFolder = "model";
+const packageFolder = "package";
+const launcher = "gpt-oss.mjs";
+const readme = "README.txt";
+const parts = [modelFolder, packageFolder, launcher, readme, checksumFile];
+
+/**
+ * Writes a folder for a machine without a network: the program with all that it needs, the model, a list of checksums
+ * and a README. A call that was stopped is repeated with the same folder.
+ *
+ * @throws as `pullModel`; INVALID_ARGUMENT for a folder with other things in it
+ */
+export async function makeBundle(
+  folder: string,
+  given: PullOptions,
+  machine: Machine = thisMachine(),
+): Promise<PulledModel & { bundle: string }> {
+  const bundle = path.resolve(folder);
+  const options = readPullOptions({ ...given, dir: path.join(bundle, modelFolder) });
+  await refuseOther(bundle);
+  const pulled = await pullOn(machine, options);
+  const own = await copyPackage(packageRoot, path.join(bundle, packageFolder));
+  const main = path
+    .relative(bundle, path.join(own, "dist", "cli", "main.js"))
+    .split(path.sep)
+    .join("/");
+  await writeFile(path.join(bundle, launcher), `import "./${main}";\n`);
+  await writeFile(path.join(bundle, readme), readmeText(pulled, bundle));
+  await writeChecksums(bundle, await checksumsOf(bundle, options.signal));
+  return { ...pulled, bundle };
+}
+
+async function refuseOther(bundle: string): Promise<void> {
+  const names = await readdir(bundle).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") return [];
+    throw new GptOssError("INVALID_ARGUMENT", `Expected a folder for --bundle at ${bundle} (${error.code})`, {
+      cause: error,
+      field: "bundle",
+    });
+  });
+  const other = names.find((name) => !parts.includes(name));
+  if (other === undefined) return;
+  const message = `Expected a new or empty folder for --bundle, found ${JSON.stringify(other)} in ${bundle}; name another one`;
+  throw new GptOssError("INVALID_ARGUMENT", message, { field: "bundle" });
+}
+
+/** The model's hashes were checked when it was downloaded; the rest is hashed here. */
+async function checksumsOf(bundle: string, signal: AbortSignal | undefined): Promise<Map<string, string>> {
+  const sums = new Map<string, string>();
+  for (const [name, hash] of (await readChecksums(path.join(bundle, modelFolder))) ?? []) {
+    sums.set(`${modelFolder}/${name}`, hash);
+  }
+  const others = [launcher, readme, `${modelFolder}/${checksumFile}`, ...(await filesBelow(bundle, packageFolder))];
+  const tasks = await Promise.all(
+    others.map(async (name) => {
+      const file = path.join(bundle, name);
+      return { name, file, size: (await sizeOf(file)) ?? 0, algorithm: "sha256" as const };
+    }),
+  );
+  await hashFiles(tasks, { signal, onBytes: () => {} }, ({ name }, outcome) => {
+    if ("error" in outcome) throw outcome.error;
+    sums.set(name, outcome.hash);
+  });
+  return sums;
+}
+
+async function filesBelow(root: string, folder: string): Promise<string[]> {
+  await mkdir(path.join(root, folder), { recursive: true });
+  const files: string[] = [];
+  for await (const entry of await opendir(path.join(root, folder), { recursive: true })) {
+    if (entry.isFile())
+      files.push(path.relative(root, path.join(entry.parentPath, entry.name)).split(path.sep).join("/"));
+  }
+  return files;
+}
+
+function readmeText({ repository, commit, path: model }: PulledModel, bundle: string): string {
+  const name = path.relative(bundle, model).split(path.sep).join("/");
+  const { version } = packageManifest();
+  return `${repository} (commit ${commit}) with gpt-oss-node ${version}
+
+This folder needs no network, no npm and no compiler. It needs Node 20.17 or later on
+${process.platform}-${process.arch}, the kind of machine that it was made on. Copy it as it is, then run in it:
+
+  sha256sum -c --quiet ${checksumFile}     (on a Mac: shasum -a 256 -c ${checksumFile})
+  node ${launcher} inspect ${name}
+  node ${launcher} chat ${name}
+
+"node ${launcher} serve ${name}" starts the server. A program of your own imports "gpt-oss-node"
+when ${packageFolder}/node_modules is copied beside it.
+`;
+}
