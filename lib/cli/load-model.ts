@@ -72,5 +72,5 @@ export function explained(error: unknown, model: string): unknown {
 }
 
 function howToGet({ repository }: KnownModel): string {
-  return `"gpt-oss pull ${repository}" shows how to get it`;
+  return `"gpt-oss pull ${repository}" downloads it`;
 }

@@ -7,6 +7,7 @@ import { generateCommand } from "./commands/generate.js";
 import { inspectCommand } from "./commands/inspect.js";
 import { pullCommand } from "./commands/pull.js";
 import { serveCommand } from "./commands/serve.js";
+import { verifyCommand } from "./commands/verify.js";
 import { exitCodeOf, Interrupted, UsageError } from "./exit.js";
 import { reportError, watchStdio, writeNote, writeOut } from "./stdio.js";
 
@@ -26,8 +27,9 @@ backend, GPT_OSS_ISA the instruction set of the CPU.
 NO_COLOR and FORCE_COLOR are honoured.`,
   );
 
-const commands = [chatCommand(), generateCommand(), serveCommand(), inspectCommand(), doctorCommand(), pullCommand()];
-for (const command of commands) program.addCommand(command);
+const answering = [chatCommand(), generateCommand(), serveCommand()];
+const looking = [inspectCommand(), doctorCommand(), pullCommand(), verifyCommand()];
+for (const command of [...answering, ...looking]) program.addCommand(command);
 
 for (const command of [program, ...program.commands]) {
   command.exitOverride().configureOutput({

@@ -88,7 +88,9 @@ export class Output {
   status(text: string): void {
     if (!this.canReplace) return;
     this.flush();
-    this.sink.write(`\r\u001b[2K${harmless(text)}`);
+    // A line that wraps could not be replaced.
+    const columns = this.sink.columns ?? 0;
+    this.sink.write(`\r\u001b[2K${harmless(columns > 0 ? text.slice(0, columns - 1) : text)}`);
     this.wrap.restart();
   }
 

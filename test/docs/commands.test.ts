@@ -8,11 +8,12 @@ import { generateCommand } from "../../lib/cli/commands/generate.js";
 import { inspectCommand } from "../../lib/cli/commands/inspect.js";
 import { pullCommand } from "../../lib/cli/commands/pull.js";
 import { serveCommand } from "../../lib/cli/commands/serve.js";
+import { verifyCommand } from "../../lib/cli/commands/verify.js";
 import { packageRoot } from "../../lib/package-root.js";
 import { pages } from "../support/markdown.js";
 import { shellCommands } from "../support/shell-words.js";
 
-const makers = [chatCommand, doctorCommand, generateCommand, inspectCommand, pullCommand, serveCommand];
+const makers = [chatCommand, doctorCommand, generateCommand, inspectCommand, pullCommand, serveCommand, verifyCommand];
 const commands = new Map(makers.map((make) => [make().name(), make]));
 const optionsOf = (command: Command) => [...command.options.flatMap(({ long, short }) => [long, short]), "--help"];
 const everyOption = new Set(makers.flatMap((make) => optionsOf(make())));
@@ -22,7 +23,7 @@ const { scripts } = JSON.parse(readFileSync(path.join(packageRoot, "package.json
 };
 
 /** Pages where an option without a command belongs to gpt-oss, except options of bundlers and package managers. */
-const aboutUs = /^(README|docs\/(cli|cpu|gpu|library|server|fr\/.*|operations\/.*))\.md$/;
+const aboutUs = /^(README|docs\/(cli|cpu|gpu|library|models|server|fr\/.*|operations\/.*))\.md$/;
 const foreign = /^--(external:|ignore-)/;
 
 /** Returns the reason why a shell would not run these words as the page expects, or null. */

@@ -9,6 +9,7 @@ import { generateCommand } from "../../lib/cli/commands/generate.js";
 import { inspectCommand } from "../../lib/cli/commands/inspect.js";
 import { pullCommand } from "../../lib/cli/commands/pull.js";
 import { serveCommand } from "../../lib/cli/commands/serve.js";
+import { verifyCommand } from "../../lib/cli/commands/verify.js";
 import { addEngineOptions } from "../../lib/cli/options/engine.js";
 import { errorCodes } from "../../lib/errors.js";
 import { packageRoot } from "../../lib/package-root.js";
@@ -86,8 +87,8 @@ describe("docs/operations", () => {
 
 describe("docs/cli.md", () => {
   it("names every option of every command", () => {
-    const options = [chatCommand, doctorCommand, generateCommand, inspectCommand, pullCommand].flatMap((make) =>
-      make().options.map(({ long }) => long!),
+    const options = [chatCommand, doctorCommand, generateCommand, inspectCommand, pullCommand, verifyCommand].flatMap(
+      (make) => make().options.map(({ long }) => long!),
     );
     expect(unnamed("docs/cli.md", options)).toEqual([]);
   });

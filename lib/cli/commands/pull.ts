@@ -1,10 +1,10 @@
-import path from "node:path";
 import { Command } from "commander";
-import { nearest } from "../../common/unknown-option.js";
 import { GptOssError } from "../../errors.js";
-import { UsageError } from "../exit.js";
-import { type KnownModel, knownModels, knownRepository } from "../known-models.js";
-import { Output } from "../output.js";
+import { makeBundle } from "../../pull/bundle.js";
+import { type PulledModel, pullModel } from "../../pull/index.js";
+import { knownModels, nearRepository } from "../../pull/known-models.js";
+import { bytesText, Output } from "../output.js";
+import { withTransfer } from "../transfer-status.js";
 
 const table = knownModels
   .map(
@@ -15,45 +15,66 @@ const table = knownModels
 
 export function pullCommand(): Command {
   return new Command("pull")
-    .description("Show the steps that get a model. This version downloads nothing itself, so it exits with 1.")
-    .argument("<repository>", "repository of Hugging Face, such as openai/gpt-oss-20b")
-    .option("--dir <folder>", "folder for the model (default: one of its name in this folder)")
-    .addHelpText("after", `\nModels:\n${table}`)
+    .description("Download a model from the Hugging Face hub and check it. The same command resumes and repairs.")
+    .argument("<repository>", "repository such as openai/gpt-oss-20b; 20b and 120b are OpenAI's")
+    .option("--dir <folder>", "plain folder for the files (default: the Hugging Face cache)")
+    .option("--revision <name>", "branch, tag or commit (default: main)")
+    .option("--file <name>", "one .gguf file of a repository that has several")
+    .option("--bundle <folder>", "new folder with model and program, for a machine without a network")
+    .option("--json", "print one JSON object instead of text")
+    .addHelpText(
+      "after",
+      `
+Models:
+${table}
+Environment: HF_TOKEN, HF_ENDPOINT, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE, HTTPS_PROXY
+and NO_PROXY are honoured.`,
+    )
     .action(pull);
 }
 
-function pull(repository: string, { dir }: { dir?: string }): void {
-  const known = knownRepository(repository);
-  if (known === null) throw new UsageError(unknownSentence(repository));
-  if (dir === "") throw new UsageError("Expected a folder for --dir");
+interface PullFlags {
+  dir?: string;
+  revision?: string;
+  file?: string;
+  bundle?: string;
+  json?: true;
+}
+
+async function pull(repository: string, { json, dir, bundle, ...flags }: PullFlags): Promise<void> {
+  if (dir !== undefined && bundle !== undefined) {
+    const message = "Expected one of --dir and --bundle but received both; a bundle has the model in its own folder";
+    throw new GptOssError("INVALID_ARGUMENT", message, { field: "bundle" });
+  }
   const notes = Output.stderr();
-  notes.line(stepsFor(known, dir ?? path.posix.basename(known.repository)));
-  throw new GptOssError(
-    "UNSUPPORTED",
-    `This version downloads nothing itself; the steps above get ${known.repository}`,
-  );
+  const options = { repository, dir, ...flags };
+  const result = await withTransfer(notes, "Stopped; the same command goes on from here", (watch) =>
+    bundle === undefined ? pullModel({ ...options, ...watch }) : makeBundle(bundle, { ...options, ...watch }),
+  ).catch((error: unknown) => {
+    throw withSuggestion(error, repository);
+  });
+  const out = Output.stdout();
+  if (json) out.line(JSON.stringify(result));
+  else tell(result, out, bundle);
 }
 
-function unknownSentence(repository: string): string {
-  const names = knownModels.map((known) => known.repository);
-  const short = names.map((name) => path.posix.basename(name));
-  const near = nearest(repository, names) ?? names[short.indexOf(nearest(repository, short) ?? "")];
-  const hint = near === undefined ? `known are ${names.join(" and ")}` : `did you mean ${near}?`;
-  return `Unknown repository ${JSON.stringify(repository)}; ${hint}`;
+function tell(
+  { repository, commit, files, totalBytes, downloadedBytes, path }: PulledModel,
+  out: Output,
+  bundle?: string,
+): void {
+  const count = (state: string) => files.filter((file) => file.state === state);
+  const repaired = count("repaired").map(({ name }) => name);
+  out.line(`${repository} at ${commit.slice(0, 12)}: ${files.length} files, ${bytesText(totalBytes)}, all checked`);
+  if (repaired.length > 0) out.line(`repaired: ${repaired.join(", ")}`);
+  if (downloadedBytes === 0) out.line("everything was there already");
+  out.line(bundle === undefined ? path : `${bundle} is ready; README.txt in it says how to use it`);
 }
 
-/** Subfolders are left out: they have the same weights in other formats. */
-function stepsFor({ repository, parameters, download, memory }: KnownModel, dir: string): string {
-  const folder = shellWord(dir);
-  const model = path.isAbsolute(dir) || dir.startsWith(".") ? folder : shellWord(`./${dir}`);
-  return `${repository}: ${parameters}, ${download} to download; ${memory}. These steps get it and start it:
-
-  pip install -U huggingface_hub
-  hf download ${repository} --exclude "*/*" --local-dir ${folder}
-  gpt-oss chat ${model}
-`;
-}
-
-function shellWord(text: string): string {
-  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+/** A name that is not on the hub may be misspelt. */
+function withSuggestion(error: unknown, repository: string): unknown {
+  const isUnknown = error instanceof GptOssError && error.field === "repository";
+  const near = isUnknown ? nearRepository(repository) : null;
+  if (near === null || !isUnknown) return error;
+  return new GptOssError(error.code, `${error.message}; did you mean ${near}?`, { cause: error, field: error.field });
 }

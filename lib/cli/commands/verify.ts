@@ -1,0 +1,48 @@
+import { Command } from "commander";
+import { GptOssError } from "../../errors.js";
+import { type VerifiedFile, type VerifiedModel, verifyModel } from "../../pull/index.js";
+import { bytesText, Output } from "../output.js";
+import { withTransfer } from "../transfer-status.js";
+
+export function verifyCommand(): Command {
+  return new Command("verify")
+    .description("Hash the files of a model again, and say which are damaged. Exits with 1 if one is.")
+    .argument("<model>", "folder, file, or a repository in the Hugging Face cache")
+    .option("--json", "print one JSON object instead of text")
+    .addHelpText("after", '\n"gpt-oss pull" with the same repository repairs a damaged file and fetches no other.')
+    .action(verify);
+}
+
+const sources = {
+  "huggingface-cache": "the names of the blobs in the Hugging Face cache",
+  "huggingface-local-dir": "the records of hf download",
+  ollama: "the name of Ollama's blob",
+  SHA256SUMS: "SHA256SUMS",
+};
+
+async function verify(model: string, { json }: { json?: true }): Promise<void> {
+  const result = await withTransfer(Output.stderr(), "Stopped", (watch) => verifyModel(model, watch));
+  const out = Output.stdout();
+  if (json) out.line(JSON.stringify(result));
+  else print(result, out);
+  const wrong = result.files.filter(({ state }) => state !== "whole");
+  if (wrong.length === 0) return;
+  const names = wrong.map(({ name, state }) => `${name} (${state})`).join(", ");
+  throw new GptOssError(
+    "MODEL_FORMAT",
+    `${wrong.length} of ${result.files.length} files are not whole: ${names}; gpt-oss pull repairs them`,
+  );
+}
+
+function print({ folder, source, files }: VerifiedModel, out: Output): void {
+  out.line(`${folder}, hashes from ${sources[source]}`);
+  for (const file of files) out.line(`${described(file).padEnd(11)}${file.name}${sizeText(file)}`);
+}
+
+function described({ state }: VerifiedFile): string {
+  return state === "whole" ? "whole" : state.toUpperCase();
+}
+
+function sizeText({ bytes }: VerifiedFile): string {
+  return bytes === null ? "" : `, ${bytesText(bytes)}`;
+}
