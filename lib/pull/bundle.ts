@@ -1,5 +1,6 @@
 import { mkdir, opendir, readdir, writeFile } from "node:fs/promises";
 import path from "node:path";
+import { throwIfAborted } from "../common/abort.js";
 import { GptOssError } from "../errors.js";
 import { packageManifest, packageRoot } from "../package-root.js";
 import { checksumFile, readChecksums, writeChecksums } from "./checksums.js";
@@ -32,7 +33,9 @@ export async function makeBundle(
   const options = readPullOptions({ ...given, dir: path.join(bundle, modelFolder) });
   await refuseOther(bundle);
   const pulled = await pullOn(machine, options);
+  throwIfAborted(options.signal);
   const own = await copyPackage(packageRoot, path.join(bundle, packageFolder));
+  throwIfAborted(options.signal);
   const main = path
     .relative(bundle, path.join(own, "dist", "cli", "main.js"))
     .split(path.sep)

@@ -1,6 +1,7 @@
-import { readFile, rename, writeFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { GptOssError } from "../errors.js";
+import { replaceFile } from "./replace-file.js";
 
 /** The record of a plain folder, in the form of sha256sum: `sha256sum -c SHA256SUMS` checks it without this program. */
 export const checksumFile = "SHA256SUMS";
@@ -34,8 +35,6 @@ export async function readChecksums(folder: string): Promise<Map<string, string>
 }
 
 export async function writeChecksums(folder: string, sums: ReadonlyMap<string, string>): Promise<void> {
-  const file = path.join(folder, checksumFile);
   const rows = [...sums].sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, hash]) => `${hash}  ${name}\n`);
-  await writeFile(`${file}.new`, rows.join(""));
-  await rename(`${file}.new`, file);
+  await replaceFile(path.join(folder, checksumFile), rows.join(""));
 }

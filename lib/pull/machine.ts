@@ -8,7 +8,7 @@ export interface Machine {
   env: NodeJS.ProcessEnv;
   freeBytes: (folder: string) => Promise<number>;
   symlink: (target: string, link: string) => Promise<void>;
-  /** Writes bytes of a partial file, as `FileHandle.write` does. */
+  /** Writes bytes of a partial file, as `FileHandle.writev` does. */
   write: WriteBytes;
   limits: TransferLimits & {
     stallMilliseconds: number;
@@ -21,7 +21,7 @@ export const thisMachine = (): Machine => ({
   env: process.env,
   freeBytes,
   symlink,
-  write: (file, ...bytes) => file.write(...bytes),
+  write: (file, parts, position) => file.writev(parts, position),
   limits: {
     connections: 8,
     rangeBytes: 32 * 1024 * 1024,

@@ -16,13 +16,8 @@ import { abortReason, throwIfAborted } from "../common/abort.js";
 import { ownerOf, thisProcess } from "./owner.js";
 import { type Range, Ranges } from "./ranges.js";
 
-export type WriteBytes = (
-  file: FileHandle,
-  bytes: Buffer,
-  offset: number,
-  length: number,
-  position: number,
-) => Promise<{ bytesWritten: number }>;
+/** `FileHandle.writev`. */
+export type WriteBytes = (file: FileHandle, parts: Buffer[], position: number) => Promise<{ bytesWritten: number }>;
 
 /**
  * A file that is not complete yet: a folder with `data` in its full size, and `ranges`, the record of what is written.
@@ -102,9 +97,14 @@ export class Partial {
     return this.#file;
   }
 
-  async write(bytes: Buffer, position: number): Promise<void> {
-    for (let done = 0; done < bytes.length; ) {
-      done += (await this.#write(this.#file, bytes, done, bytes.length - done, position + done)).bytesWritten;
+  /** Writes the parts one behind the other. A disk can take fewer bytes than it was given. */
+  async write(parts: readonly Buffer[], position: number): Promise<void> {
+    let rest = [...parts];
+    for (let at = position; rest.length > 0; ) {
+      const { bytesWritten } = await this.#write(this.#file, rest, at);
+      at += bytesWritten;
+      const left = rest.reduce((sum, { length }) => sum + length, 0) - bytesWritten;
+      rest = left === 0 ? [] : [Buffer.concat(rest).subarray(-left)];
     }
   }
 
@@ -169,15 +169,26 @@ const waitMilliseconds = 250;
 /** An owner on another host counts as dead when its record did not change for this time. */
 const silentMilliseconds = 10 * 60_000;
 
+/** The calls of this process claim one after the other; between processes, the names of the folders keep them apart. */
+let lastClaim: Promise<unknown> = Promise.resolve();
+
+function claim(parent: string, hash: string, mine: string): Promise<"mine" | number | null> {
+  const next = lastClaim.then(() => claimNow(parent, hash, mine));
+  lastClaim = next.catch(() => {});
+  return next;
+}
+
 /** Makes the folder ours. Otherwise it returns the process that works on the file; null: the parent was removed. */
-async function claim(parent: string, hash: string, mine: string): Promise<"mine" | number | null> {
-  for (const name of (await readdir(parent).catch(() => [])).filter((name) => name.startsWith(`${hash}.`))) {
+async function claimNow(parent: string, hash: string, mine: string): Promise<"mine" | number | null> {
+  const names = (await readdir(parent).catch(() => [])).filter((name) => name.startsWith(`${hash}.`));
+  for (const name of names) {
     const owner = ownerOf(name.slice(hash.length + 1));
-    const folder = path.join(parent, name);
-    if (owner !== null && (owner.isAlive ?? (await isRecent(folder)))) return owner.processId;
-    const isTaken = await rename(folder, mine).then(
+    if (owner !== null && (owner.isAlive ?? (await isRecent(path.join(parent, name))))) return owner.processId;
+  }
+  for (const name of names) {
+    const isTaken = await rename(path.join(parent, name), mine).then(
       () => true,
-      () => false,
+      () => false, // another process was faster
     );
     if (isTaken) return "mine";
   }
@@ -185,9 +196,7 @@ async function claim(parent: string, hash: string, mine: string): Promise<"mine"
     await mkdir(mine);
     return "mine";
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === "ENOENT") return null;
-    if (code === "EEXIST") return process.pid; // another call in this process was faster
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
     throw error;
   }
 }

@@ -1,8 +1,9 @@
-import { access, constants, mkdir, readlink, rename, rm, stat, writeFile } from "node:fs/promises";
+import { access, constants, mkdir, readlink, rm, stat } from "node:fs/promises";
 import path from "node:path";
 import { GptOssError } from "../errors.js";
 import { readChecksums, writeChecksums } from "./checksums.js";
 import type { RemoteFile } from "./remote-file.js";
+import { replaceEntry, replaceFile } from "./replace-file.js";
 import type { Digests } from "./transfer.js";
 
 type MakeLink = (target: string, link: string) => Promise<void>;
@@ -67,21 +68,14 @@ export class CachePlace implements Place {
   async finish(files: readonly RemoteFile[]): Promise<void> {
     for (const file of files) await this.#link(file);
     if (this.#revision === this.#commit) return;
-    const ref = path.join(this.#repository, "refs", this.#revision);
-    await mkdir(path.dirname(ref), { recursive: true });
-    await writeFile(`${ref}.new`, this.#commit);
-    await rename(`${ref}.new`, ref);
+    await replaceFile(path.join(this.#repository, "refs", this.#revision), this.#commit);
   }
 
   async #link(file: RemoteFile): Promise<void> {
     const link = path.join(this.folder, file.name);
     const wanted = path.relative(path.dirname(link), this.target(file));
     if ((await readlink(link).catch(() => null)) === wanted) return;
-    await mkdir(path.dirname(link), { recursive: true });
-    const temporary = `${link}.${process.pid}.new`;
-    await rm(temporary, { force: true });
-    await this.#symlink(wanted, temporary);
-    await rename(temporary, link);
+    await replaceEntry(link, (temporary) => this.#symlink(wanted, temporary));
   }
 }
 

@@ -33,6 +33,8 @@ export interface Digests {
 
 /** After so many bytes the record of the partial file is written: a process that is killed loses at most these. */
 const recordBytes = 4 * 1024 * 1024;
+/** A network brings some kilobytes at a time. Writing each by itself costs more than all the rest. */
+const writeBytes = 1024 * 1024;
 
 /**
  * Fetches what is missing of one file, several ranges at a time, and hashes it on the way.
@@ -186,29 +188,43 @@ class Transfer {
 
   async #write({ body }: Answer, piece: Piece, skip: number, host: string): Promise<void> {
     const { onBytes, partial } = this.#options;
+    const start = piece.at;
     let recorded = piece.at;
+    let counted = 0;
+    let toSkip = skip;
+    let waiting: Buffer[] = [];
+    let waitingBytes = 0;
+    const flush = async () => {
+      await partial.write(waiting, piece.at);
+      piece.at += waitingBytes;
+      waiting = [];
+      waitingBytes = 0;
+    };
     const record = async () => {
       await partial.done({ start: recorded, end: piece.at });
       recorded = piece.at;
       this.#hashing.reach(partial.ranges.prefix);
     };
-    let toSkip = skip;
     try {
       for await (const chunk of chunksOf(body, host)) {
         const bytes = chunk.subarray(Math.min(toSkip, chunk.length));
         toSkip -= chunk.length - bytes.length;
-        if (piece.at + bytes.length > piece.end) {
-          onBytes(recorded - piece.at);
-          piece.at = recorded; // what was recorded may be hashed already, so it stays
+        if (piece.at + waitingBytes + bytes.length > piece.end) {
+          // What was recorded may be hashed already, so it stays.
+          [piece.at, waiting, waitingBytes] = [recorded, [], 0];
           throw new TemporaryFailure(`${host} sent more bytes than it was asked for`);
         }
-        await partial.write(bytes, piece.at);
-        piece.at += bytes.length;
+        waiting.push(bytes);
+        waitingBytes += bytes.length;
+        counted += bytes.length;
         onBytes(bytes.length);
+        if (waitingBytes >= writeBytes) await flush();
         if (piece.at - recorded >= recordBytes) await record();
       }
     } finally {
+      await flush();
       await record();
+      onBytes(piece.at - start - counted);
     }
     if (piece.at < piece.end) throw new TemporaryFailure(`${host} ended the answer too early`);
   }

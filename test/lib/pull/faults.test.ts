@@ -1,4 +1,5 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
+import type { FileHandle } from "node:fs/promises";
 import path from "node:path";
 import { describe, expect, it } from "vitest";
 import type { TransferProgress } from "../../../lib/pull/index.js";
@@ -87,6 +88,14 @@ describe("a download recovers from", () => {
     await failure(pull());
     breakWeights({ noRanges: true });
     const { folder } = await pull();
+    expect(readFileSync(path.join(folder, weights)).equals(bytes)).toBe(true);
+  });
+
+  it("a disk that takes fewer bytes than it is given", async () => {
+    const bytes = addModel();
+    const write = (file: FileHandle, [first]: Buffer[], position: number) =>
+      file.write(first!, 0, Math.min(7, first!.length), position);
+    const { folder } = await here.pull({ repository: "a/b" }, { write });
     expect(readFileSync(path.join(folder, weights)).equals(bytes)).toBe(true);
   });
 

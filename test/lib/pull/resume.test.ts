@@ -126,7 +126,7 @@ describe("a partial file", () => {
     const use = async () => {
       const partial = await Partial.open(parent, "abc", 10, { signal, onWait: () => {}, write: thisMachine().write });
       most = Math.max(most, ++open);
-      await partial.write(Buffer.from([partial.ranges.bytes]), partial.ranges.bytes);
+      await partial.write([Buffer.from([partial.ranges.bytes])], partial.ranges.bytes);
       await partial.done({ start: partial.ranges.bytes, end: partial.ranges.bytes + 1 });
       open--;
       await partial.release();
