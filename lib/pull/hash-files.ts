@@ -2,6 +2,7 @@ import { createReadStream } from "node:fs";
 import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
 import { abortReason, onAbort, throwIfAborted } from "../common/abort.js";
+import { packageManifest } from "../package-root.js";
 import { type Algorithm, newHash } from "./file-hash.js";
 
 export interface HashTask {
@@ -19,8 +20,6 @@ export type HashReport =
 const threadBytes = 16 * 1024 * 1024;
 /** More readers than this make a disk slower. */
 const mostThreads = 4;
-
-const thread = new URL("../../dist/pull/hash-thread.js", import.meta.url);
 
 export interface HashOptions {
   signal: AbortSignal | undefined;
@@ -70,6 +69,8 @@ async function hashHere({ file, size, algorithm }: HashTask, onBytes: (bytes: nu
 function hashOnThread(task: HashTask, onBytes: (bytes: number) => void, signal?: AbortSignal): Promise<string> {
   return new Promise((resolve, reject) => {
     const { file, size, algorithm } = task;
+    packageManifest(); // throws in a bundle
+    const thread = new URL("../../dist/pull/hash-thread.js", import.meta.url);
     const worker = new Worker(thread, { workerData: { file, size, algorithm }, execArgv: [] });
     const forget = onAbort(signal, (reason) => settle(() => reject(reason)));
     function settle(how: () => void): void {
