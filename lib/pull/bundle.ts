@@ -4,6 +4,7 @@ import { throwIfAborted } from "../common/abort.js";
 import { GptOssError } from "../errors.js";
 import { packageManifest, packageRoot } from "../package-root.js";
 import { checksumFile, readChecksums, writeChecksums } from "./checksums.js";
+import { writeError } from "./disk-errors.js";
 import { hashFiles } from "./hash-files.js";
 import { type Machine, thisMachine } from "./machine.js";
 import { type PullOptions, readPullOptions } from "./options.js";
@@ -33,17 +34,25 @@ export async function makeBundle(
   const options = readPullOptions({ ...given, dir: path.join(bundle, modelFolder) });
   await refuseOther(bundle);
   const pulled = await pullOn(machine, options);
-  throwIfAborted(options.signal);
+  try {
+    await addProgram(bundle, pulled, options.signal);
+  } catch (error) {
+    throw writeError(error, bundle);
+  }
+  return { ...pulled, bundle };
+}
+
+async function addProgram(bundle: string, pulled: PulledModel, signal: AbortSignal | undefined): Promise<void> {
+  throwIfAborted(signal);
   const own = await copyPackage(packageRoot, path.join(bundle, packageFolder));
-  throwIfAborted(options.signal);
+  throwIfAborted(signal);
   const main = path
     .relative(bundle, path.join(own, "dist", "cli", "main.js"))
     .split(path.sep)
     .join("/");
   await writeFile(path.join(bundle, launcher), `import "./${main}";\n`);
   await writeFile(path.join(bundle, readme), readmeText(pulled, bundle));
-  await writeChecksums(bundle, await checksumsOf(bundle, options.signal));
-  return { ...pulled, bundle };
+  await writeChecksums(bundle, await checksumsOf(bundle, signal));
 }
 
 async function refuseOther(bundle: string): Promise<void> {

@@ -1,6 +1,6 @@
-import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { GptOssError } from "../errors.js";
+import { readSmall } from "./read-small.js";
 import { replaceFile } from "./replace-file.js";
 
 /** The record of a plain folder, in the form of sha256sum: `sha256sum -c SHA256SUMS` checks it without this program. */
@@ -15,10 +15,7 @@ const line = /^([0-9a-f]{64}) [ *](.+)$/i;
  */
 export async function readChecksums(folder: string): Promise<Map<string, string> | null> {
   const file = path.join(folder, checksumFile);
-  const text = await readFile(file, "utf8").catch((error: NodeJS.ErrnoException) => {
-    if (error.code === "ENOENT" || error.code === "ENOTDIR") return null;
-    throw error;
-  });
+  const text = await readSmall(file);
   if (text === null) return null;
   const sums = new Map<string, string>();
   for (const [at, row] of text.split(/\r?\n/).entries()) {

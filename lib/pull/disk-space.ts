@@ -14,14 +14,6 @@ export function refuseTooLarge(needed: number, free: number, folder: string): vo
   throw new GptOssError("RESOURCE_LIMIT", message);
 }
 
-/** What the system says when a disk is full in the middle. Anything else is returned as it came. */
-export function diskError(error: unknown, folder: string): unknown {
-  const { code } = error as NodeJS.ErrnoException;
-  if (code !== "ENOSPC" && code !== "EDQUOT" && code !== "EFBIG" && code !== "EROFS") return error;
-  const message = `The disk of ${folder} took no more bytes (${code}); make room, and the same call goes on where this one stopped`;
-  return new GptOssError("RESOURCE_LIMIT", message, { cause: error });
-}
-
 function gigabytes(bytes: number): string {
   return bytes < 1e9 ? `${Math.ceil(bytes / 1e6)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
 }

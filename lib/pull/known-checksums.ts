@@ -1,8 +1,9 @@
-import { opendir, readdir, readFile, readlink, realpath, stat } from "node:fs/promises";
+import { opendir, readdir, readlink, stat } from "node:fs/promises";
 import path from "node:path";
 import { GptOssError } from "../errors.js";
 import { checksumFile, readChecksums } from "./checksums.js";
 import { type Algorithm, algorithmOf } from "./file-hash.js";
+import { readSmall } from "./read-small.js";
 
 /** A file whose right hash is known. */
 export interface KnownFile {
@@ -88,7 +89,7 @@ async function localDir(folder: string): Promise<KnownChecksums | null> {
   for (const { name: record } of await filesIn(records).catch(() => [])) {
     if (!record.endsWith(".metadata")) continue;
     const name = record.slice(0, -".metadata".length);
-    const [, etag = ""] = (await readFile(path.join(records, record), "utf8")).split("\n");
+    const [, etag = ""] = ((await readSmall(path.join(records, record))) ?? "").split("\n");
     const hash = etag.trim();
     const algorithm = algorithmOf(hash);
     if (algorithm !== null) files.push({ name, path: path.join(folder, name), hash, algorithm });
@@ -130,7 +131,7 @@ async function indexedFiles(folder: string): Promise<string[]> {
   const names = new Set<string>();
   for (const index of indexes) {
     try {
-      const { weight_map: map } = JSON.parse(await readFile(await realpath(path.join(folder, index)), "utf8")) as {
+      const { weight_map: map } = JSON.parse((await readSmall(path.join(folder, index))) ?? "{}") as {
         weight_map?: Record<string, unknown>;
       };
       for (const name of Object.values(map ?? {})) if (typeof name === "string") names.add(name);

@@ -2,7 +2,8 @@ import { rmdir } from "node:fs/promises";
 import path from "node:path";
 import { throwIfAborted } from "../common/abort.js";
 import type { Connection } from "./connection.js";
-import { diskError, refuseTooLarge } from "./disk-space.js";
+import { writeError } from "./disk-errors.js";
+import { refuseTooLarge } from "./disk-space.js";
 import { downloadError, Refusal } from "./failure.js";
 import { type HashTask, hashFiles } from "./hash-files.js";
 import type { HubSettings } from "./hub-settings.js";
@@ -69,7 +70,7 @@ export class ModelPull {
       await this.#finish(files, place);
       throwIfAborted(this.#progress.signal);
     } catch (error) {
-      throw this.#progress.signal.aborted ? this.#progress.signal.reason : diskError(error, place.folder);
+      throw this.#progress.signal.aborted ? this.#progress.signal.reason : writeError(error, place.folder);
     } finally {
       await rmdir(place.partials).catch(() => {}); // it stays while it holds partial files
     }

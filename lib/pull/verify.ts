@@ -1,9 +1,9 @@
 import { existsSync } from "node:fs";
-import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { checkSignal, throwIfAborted } from "../common/abort.js";
 import { readOptions } from "../common/unknown-option.js";
 import { GptOssError, invalidArgument } from "../errors.js";
+import { readError } from "./disk-errors.js";
 import { type HashTask, hashFiles } from "./hash-files.js";
 import { hubCacheFolder } from "./hub-settings.js";
 import { type ChecksumSource, type KnownFile, knownChecksums } from "./known-checksums.js";
@@ -11,6 +11,7 @@ import { knownRepository } from "./known-models.js";
 import { isRepositoryName, isRevision, type TransferProgress } from "./options.js";
 import { cachedName, sizeOf } from "./place.js";
 import { Progress } from "./progress.js";
+import { readSmall } from "./read-small.js";
 
 /** Options of `verifyModel`. */
 export interface VerifyOptions {
@@ -74,7 +75,7 @@ export async function verifyModel(model: string, options: VerifyOptions = {}): P
   try {
     return await verified(await locate(model), progress);
   } catch (error) {
-    throw progress.signal.aborted ? progress.signal.reason : error;
+    throw progress.signal.aborted ? progress.signal.reason : readError(error, model);
   } finally {
     progress.close();
   }
@@ -120,10 +121,7 @@ async function locate(model: string): Promise<string> {
     const where = isRepositoryName(name) ? ` and no ${name} in ${cache}` : "";
     throw new GptOssError("MODEL_NOT_FOUND", `Expected a model at ${path.resolve(model)}, found nothing${where}`);
   }
-  const commit = await readFile(path.join(repository, "refs", revision), "utf8").then(
-    (text) => text.trim(),
-    () => revision,
-  );
+  const commit = ((await readSmall(path.join(repository, "refs", revision))) ?? revision).trim();
   const snapshot = path.join(repository, "snapshots", commit);
   if (/^[0-9a-f]{40}$/.test(commit) && existsSync(snapshot)) return snapshot;
   const message = `${repository} has no snapshot of ${revision}; "gpt-oss pull ${name}" completes it`;

@@ -57,7 +57,7 @@ function redirecting(location: (url: string) => string, headers: Record<string, 
 
 function failing(code: string): () => Promise<never> {
   return async () => {
-    throw Object.assign(new Error(code), { code });
+    throw Object.assign(new Error(code), { code, syscall: "write" });
   };
 }
 

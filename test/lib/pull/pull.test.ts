@@ -265,6 +265,22 @@ describe("progress", () => {
   });
 });
 
+describe("an error of the disk", () => {
+  it.each([
+    ["EIO", "DOWNLOAD"],
+    ["EMFILE", "RESOURCE_LIMIT"],
+    ["EDQUOT", "RESOURCE_LIMIT"],
+  ])("%s is %s, and the next call goes on", async (systemCode, code) => {
+    const write = async () => {
+      throw Object.assign(new Error(`${systemCode}: no`), { code: systemCode, syscall: "write" });
+    };
+    const error = await failure(here.pull({}, { write }));
+    expect(error).toMatchObject({ code, message: expect.stringContaining(systemCode) });
+    expect(error.message).toMatch(/the same call goes on where this one stopped$/);
+    expectBytes((await here.pull()).folder);
+  });
+});
+
 describe("the room on the disk", () => {
   it("is asked first, and what is there counts", async () => {
     const freeBytes = async () => 64e6 + 5000;

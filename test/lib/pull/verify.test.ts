@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { copyFileSync, mkdirSync, readlinkSync, rmSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -181,6 +182,23 @@ describe("verifyModel", () => {
     const reason = new Error("stop");
     const onProgress = ({ loadedBytes }: TransferProgress) => loadedBytes > 0 && controller.abort(reason);
     expect(await failure(verifyModel(here.folder, { signal: controller.signal, onProgress }))).toBe(reason);
+  });
+
+  it("waits for no named pipe", async () => {
+    for (const name of ["SHA256SUMS", "model.safetensors.index.json"])
+      execFileSync("mkfifo", [path.join(here.folder, name)]);
+    expect(await failure(verifyModel(here.folder))).toMatchObject({ code: "UNSUPPORTED" });
+    rmSync(path.join(here.folder, "SHA256SUMS"));
+    execFileSync("mkfifo", [path.join(here.folder, "model.gguf")]);
+    writeFileSync(path.join(here.folder, "SHA256SUMS"), `${"0".repeat(64)}  model.gguf\n`);
+    expect(wrong(await verifyModel(here.folder))).toMatchObject([{ name: "model.gguf", state: "missing" }]);
+  });
+
+  it("reads no record that is as large as a model", async () => {
+    writeFileSync(path.join(here.folder, "SHA256SUMS"), "");
+    truncateSync(path.join(here.folder, "SHA256SUMS"), 2 ** 36);
+    const error = await failure(verifyModel(here.folder));
+    expect(error).toMatchObject({ code: "MODEL_FORMAT", message: expect.stringContaining("at most 67108864 bytes") });
   });
 
   it("follows no link to a folder, and ends in one that links to itself", async () => {
