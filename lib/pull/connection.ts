@@ -104,7 +104,7 @@ export class Connection {
         },
       });
     } catch (error) {
-      throw networkFailure(error, url.host);
+      throw networkFailure(error, url.host, this.#settings.proxies !== null);
     }
   }
 
@@ -124,7 +124,7 @@ export class Connection {
 }
 
 /** What went wrong with a connection or a body. `withTries` knows an abort by its signal. */
-export function networkFailure(error: unknown, host: string): Error {
+export function networkFailure(error: unknown, host: string, hasProxy = false): Error {
   const { code = "", message } = error as NodeJS.ErrnoException;
   if (/CERT|TLS|SSL|SELF_SIGNED|UNABLE_TO|ALTNAME/.test(code)) {
     return downloadError(
@@ -137,9 +137,9 @@ export function networkFailure(error: unknown, host: string): Error {
       cause: error,
     });
   if (/TIMEOUT/.test(code)) return new TemporaryFailure(`${host} sent nothing for too long`, { cause: error });
-  return new TemporaryFailure(`the connection to ${host} failed (${/^E[A-Z]+$/.test(code) ? code : message})`, {
-    cause: error,
-  });
+  const reason = /^E[A-Z]+$/.test(code) ? code : message;
+  const proxy = hasProxy ? ", perhaps to the proxy of HTTP_PROXY or HTTPS_PROXY" : "";
+  return new TemporaryFailure(`the connection to ${host} failed (${reason}${proxy})`, { cause: error });
 }
 
 /** Reads a body as text. @throws GptOssError DOWNLOAD for more than `mostBytes` */

@@ -202,7 +202,10 @@ export class ModelPull {
   async #transfer(source: RemoteSource, file: RemoteFile, partial: Partial): Promise<Digests> {
     const { limits } = this.#machine;
     const connections = file.size <= limits.smallBytes ? 1 : limits.connections;
-    this.#progress.add(file.name, partial.ranges.bytes);
+    const { bytes } = partial.ranges;
+    this.#progress.add(file.name, bytes);
+    if (bytes > 0 && bytes < file.size)
+      this.#progress.note(`${file.name} goes on at ${Math.floor((100 * bytes) / file.size)} %`);
     try {
       const transfer = () =>
         transferFile({

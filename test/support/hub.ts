@@ -186,7 +186,7 @@ export class FakeHub {
       response.writeHead(fault.status, fault.headers).end(fault.body);
       return;
     }
-    const bytes = Buffer.from(right);
+    const bytes = fault.flip === undefined ? right : Buffer.from(right);
     if (fault.flip !== undefined) bytes[fault.flip]! ^= 1;
     const match = /^bytes=(\d+)-(\d*)$/.exec(range ?? "");
     const isRange = match !== null && !fault.noRanges;

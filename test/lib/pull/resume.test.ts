@@ -2,6 +2,7 @@ import { execFileSync } from "node:child_process";
 import { appendFileSync, mkdirSync, readdirSync, readFileSync, renameSync, truncateSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, it } from "vitest";
+import type { TransferProgress } from "../../../lib/pull/index.js";
 import { thisMachine } from "../../../lib/pull/machine.js";
 import { ownerOf, thisProcess } from "../../../lib/pull/owner.js";
 import { Partial } from "../../../lib/pull/partial.js";
@@ -36,7 +37,10 @@ describe("a further call", () => {
   it("fetches only the ranges that are missing", async () => {
     const bytes = addModel();
     await leaveHalf();
-    const { folder, downloadedBytes } = await here.pull({ repository: "a/b" });
+    const notes: string[] = [];
+    const onProgress = ({ note }: TransferProgress) => note !== undefined && notes.push(note);
+    const { folder, downloadedBytes } = await here.pull({ repository: "a/b", onProgress });
+    expect(notes).toEqual(["model.safetensors goes on at 62 %"]);
     expect(files()).toEqual(["bytes=5000-5999", "bytes=6000-6999", "bytes=7000-7999"]);
     expect(downloadedBytes).toBe(3000);
     expect(readFileSync(path.join(folder, weights)).equals(bytes)).toBe(true);

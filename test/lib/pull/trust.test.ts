@@ -228,6 +228,13 @@ describe("a proxy", () => {
     expect(hosts).toEqual([]);
   });
 
+  it("that is not there is named as a reason", async () => {
+    const error = await failure(here.pull({}, set({ HTTP_PROXY: "http://127.0.0.1:9" })));
+    expect(error.message).toContain(
+      "failed (ECONNREFUSED, perhaps to the proxy of HTTP_PROXY or HTTPS_PROXY), 3 times",
+    );
+  });
+
   it("gets its password, and its refusal is told", async () => {
     const { address } = await proxy(`Basic ${Buffer.from("me:pass").toString("base64")}`);
     await here.pull({}, set({ HTTP_PROXY: address.replace("://", "://me:pass@") }));
