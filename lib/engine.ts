@@ -20,7 +20,7 @@ import { type GenerateOptions, nativeRequestOptions } from "./generation/generat
 import { Generation } from "./generation/generation.js";
 import { modelTraits } from "./generation/model-traits.js";
 import { checkInteger, type EngineOptions, optionalInteger, readEngineOptions } from "./generation/options.js";
-import { modelPath } from "./model-path.js";
+import { type ResolvedModel, resolveForLoading } from "./models/index.js";
 import { encodeWithin } from "./tokenizer/encode-within.js";
 import type { Tokenizer } from "./tokenizer/tokenizer.js";
 import { tokenizer } from "./tokenizer/tokenizer.js";
@@ -45,7 +45,12 @@ export interface RequestMessage {
 export interface EngineInfo extends NativeEngineInfo {
   /** The reason for this backend: the requested one and the available ones. */
   backendReason: string;
+  /** The checkpoint that the model's name stood for, and where it was found. */
+  resolved: ResolvedModel;
 }
+
+/** What an engine of another thread knows of its loading. */
+export type EngineOrigin = Pick<EngineInfo, "backendReason" | "resolved">;
 
 /** An engine to send to another thread: `postMessage` it, and call `Engine.attach` with it there. */
 export interface EngineHandle {
@@ -53,6 +58,8 @@ export interface EngineHandle {
   handle: number;
   /** As in `engine.info`. */
   backendReason: string;
+  /** As in `engine.info`. */
+  resolved: ResolvedModel;
 }
 
 /** Options of `Engine.logits`. */
@@ -119,14 +126,15 @@ export class Engine implements AsyncDisposable {
   readonly #dispatcher: Dispatcher;
   #closing: Promise<void> | undefined;
 
-  protected constructor(native: NativeEngine, dispatcher: Dispatcher, backendReason: string) {
+  protected constructor(native: NativeEngine, dispatcher: Dispatcher, { backendReason, resolved }: EngineOrigin) {
     this.#native = native;
     this.#dispatcher = dispatcher;
-    this.info = { ...native.info, backendReason };
+    this.info = { ...native.info, backendReason, resolved };
   }
 
   /**
-   * Loads a checkpoint: a folder in the Hugging Face layout or in OpenAI's original layout, or `"demo"`. For
+   * Loads a checkpoint: a folder in the Hugging Face layout or in OpenAI's original layout, `"demo"`, or the name of a
+   * model that another program keeps on this machine, such as `"openai/gpt-oss-20b"` (see `resolveModel`). For
    * measurements, it makes a model of seeded random weights that needs no file: `"synthetic:120b"`, `20b`, `small`,
    * `tiny` or `wide` (tiny, with the full vocabulary), with `?seed=N&skew=X`.
    *
@@ -146,7 +154,7 @@ export class Engine implements AsyncDisposable {
   static async load(model: string, options: EngineOptions = {}): Promise<Engine> {
     const { native, signal, onProgress } = readEngineOptions(options);
     throwIfAborted(signal);
-    const path = await modelPath(model);
+    const { resolved, packedWeights } = await resolveForLoading(model, native.packedWeights);
     throwIfAborted(signal);
     const dispatcher = new Dispatcher();
     // An abort ends the loading early, and so does an exception of onProgress.
@@ -158,18 +166,20 @@ export class Engine implements AsyncDisposable {
         stop.abort(errorOf("onProgress", thrown));
       }
     };
-    const loading = nativeCall(() => addon().loadEngine(path, native, dispatcher.accept, onProgress ? progress : null));
+    const loading = nativeCall(() =>
+      addon().loadEngine(resolved.path, { ...native, packedWeights }, dispatcher.accept, onProgress ? progress : null),
+    );
     stop.signal.addEventListener("abort", loading.cancel, { once: true });
     const ignore = onAbort(signal, (reason) => stop.abort(reason));
     try {
       const loaded = await loading.promise;
       if (stop.signal.aborted) await loaded.close();
       stop.signal.throwIfAborted();
-      const reason =
+      const backendReason =
         native.backend === "auto"
           ? `the best present: ${loaded.info.backend}, ${loaded.info.isa}`
           : `asked for by name: ${native.backend}`;
-      return new Engine(loaded, dispatcher, reason);
+      return new Engine(loaded, dispatcher, { backendReason, resolved });
     } catch (error) {
       stop.signal.throwIfAborted();
       throw fromNative(error);
@@ -192,12 +202,13 @@ export class Engine implements AsyncDisposable {
    * ```
    */
   static attach(handle: EngineHandle): Engine {
-    const { handle: number, backendReason } = reading("handle", () => ({ ...handle })); // null gives no fields
-    if (typeof backendReason !== "string") throw invalidArgument("handle", "what Engine.share() returned", handle);
+    const { handle: number, backendReason, resolved } = reading("handle", () => ({ ...handle })); // null gives no fields
+    const isShared = typeof backendReason === "string" && typeof resolved === "object" && resolved !== null;
+    if (!isShared) throw invalidArgument("handle", "what Engine.share() returned", handle);
     checkInteger("handle", number, 0, 2 ** 32 - 1);
     const dispatcher = new Dispatcher();
     const native = nativeCall(() => addon().attachEngine(number, dispatcher.accept));
-    return new Engine(native, dispatcher, backendReason);
+    return new Engine(native, dispatcher, { backendReason, resolved });
   }
 
   /**
@@ -211,7 +222,8 @@ export class Engine implements AsyncDisposable {
    */
   share(): EngineHandle {
     this.#refuseClosed();
-    return { handle: nativeCall(() => this.#native.share()), backendReason: this.info.backendReason };
+    const { backendReason, resolved } = this.info;
+    return { handle: nativeCall(() => this.#native.share()), backendReason, resolved };
   }
 
   /**

@@ -52,7 +52,16 @@ export type {
   Usage,
 } from "./generation/results.js";
 export type { SamplingOptions } from "./generation/sampling.js";
-export { inspectCheckpoint } from "./inspect.js";
+export { type InspectedModel, inspectCheckpoint } from "./inspect.js";
+export {
+  type FoundModel,
+  listModels,
+  type ModelDetails,
+  type ModelSource,
+  type ResolvedModel,
+  resolveModel,
+  type TriedPlace,
+} from "./models/index.js";
 export {
   type ChecksumSource,
   type PulledFile,

@@ -73,7 +73,7 @@ export interface EngineOptions {
    * The place of the packed experts on a CPU with AMX: a copy in the order in which the CPU reads them. It has the same
    * size as in the files and makes decoding 1.3 to 1.5 times as fast. `"auto"`: a file for a checkpoint of 1 GiB or
    * more. The first start makes it in the folder `.gpt-oss-node` beside the checkpoint, or else in the user's cache
-   * folder. Later starts map it. For a smaller checkpoint, or where no file can be made, `"memory"`: each start packs
+   * folder; only there for a model in the Hugging Face cache, of LM Studio or of Ollama. Later starts map it. For a smaller checkpoint, or where no file can be made, `"memory"`: each start packs
    * its own copy, shared with no other process. Any other text is the folder for the file. `engine.info.packedWeights`
    * has the choice. Other CPUs and GPUs make no copy.
    */

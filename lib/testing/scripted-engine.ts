@@ -62,7 +62,10 @@ export class ScriptedEngine extends Engine {
     const dispatcher = new Dispatcher();
     const loaded = nativeCall(() => addon().loadEngineNow(model, native, dispatcher.accept));
     const scripted = new ScriptedNative(loaded, scriptFor);
-    super(scripted, dispatcher, "a scripted engine: tokens come from its scripts");
+    super(scripted, dispatcher, {
+      backendReason: "a scripted engine: tokens come from its scripts",
+      resolved: { name: model, path: model, source: "synthetic", details: {}, tried: [] },
+    });
     this.#native = scripted;
     this.requests = scripted.requests;
   }

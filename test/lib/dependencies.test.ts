@@ -10,7 +10,7 @@ import { circles } from "../support/circles.js";
 /** Rooms and files of lib/, the lowest first. Each may import the earlier ones, and itself. */
 const order = [
   ...["errors", "package-root", "version", "addon-not-found", "common", "pull", "binding", "environment"],
-  ...["tokenizer", "harmony", "generation", "chat", "demo-model", "model-path", "inspect", "engine", "index"],
+  ...["tokenizer", "harmony", "generation", "chat", "demo-model", "models", "inspect", "engine", "index"],
   ...["testing", "server", "cli"],
 ];
 

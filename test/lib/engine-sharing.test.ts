@@ -10,6 +10,12 @@ const model = path.resolve("test/golden/models/a");
 const built = path.resolve("dist/index.js");
 const options = { temperature: 0, maxTokens: 30, ignoreEos: true };
 
+/** What a handle says beside its number. */
+const origin = {
+  backendReason: "",
+  resolved: { name: "a", path: model, source: "path" as const, details: {}, tried: [] },
+};
+
 let engine: Engine;
 const workers: Worker[] = [];
 beforeAll(async () => {
@@ -136,15 +142,16 @@ describe("Engine.attach", () => {
     [null],
     [5],
     [{}],
-    [{ handle: -1, backendReason: "" }],
-    [{ handle: "1", backendReason: "" }],
+    [{ ...origin, handle: -1 }],
+    [{ ...origin, handle: "1" }],
     [{ handle: 1 }],
-    [{ handle: 2 ** 40, backendReason: "" }],
+    [{ handle: 1, backendReason: "" }],
+    [{ ...origin, handle: 2 ** 40 }],
   ])("refuses %j", async (handle) => {
     expect((await failure(() => Engine.attach(handle as never))).code).toBe("INVALID_ARGUMENT");
   });
 
   it("refuses a handle that no engine has", async () => {
-    expect((await failure(() => Engine.attach({ handle: 4e9, backendReason: "" }))).code).toBe("CLOSED");
+    expect((await failure(() => Engine.attach({ ...origin, handle: 4e9 }))).code).toBe("CLOSED");
   });
 });

@@ -19,13 +19,19 @@ import {
   type EngineStats,
   type ErrorCode,
   type FinishReason,
+  type FoundModel,
   type GeneratedToken,
   type GenerateOptions,
   type Generation,
   type GenerationResult,
   GptOssError,
+  type InspectedModel,
   inspectCheckpoint,
   type LoadProgress,
+  listModels,
+  type ModelSource,
+  type ResolvedModel,
+  resolveModel,
   type SamplingOptions,
   type ToolCall,
   type Usage,
@@ -66,7 +72,11 @@ expectTypeOf<ChatOptions["adapter"]>().toEqualTypeOf<string | undefined>();
 await Engine.load("demo", { adapters: { support: { merge: true } } });
 expectTypeOf(engine.close()).toEqualTypeOf<Promise<void>>();
 expectTypeOf(engine.logits([1, 2], { last: 1 })).toEqualTypeOf<Promise<Float32Array>>();
-expectTypeOf(inspectCheckpoint("demo")).toEqualTypeOf<Promise<CheckpointSummary>>();
+expectTypeOf(inspectCheckpoint("demo")).toEqualTypeOf<Promise<InspectedModel>>();
+expectTypeOf<InspectedModel>().toExtend<CheckpointSummary>();
+expectTypeOf(resolveModel("20b")).toEqualTypeOf<Promise<ResolvedModel>>();
+expectTypeOf<ResolvedModel["source"]>().toEqualTypeOf<ModelSource>();
+expectTypeOf(listModels()).toEqualTypeOf<Promise<FoundModel[]>>();
 
 // Generation: text or ids in, an AsyncIterable of tokens out.
 expectTypeOf(engine.generate).parameter(0).toEqualTypeOf<string | ArrayLike<number>>();

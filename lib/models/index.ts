@@ -1,0 +1,5 @@
+/** Which checkpoint a user's name stands for. */
+export { type FoundModel, listModels } from "./list.js";
+export { resolveForLoading, resolveModel } from "./resolve.js";
+export { resolution, servedName, sourceWords } from "./source-words.js";
+export type { ModelDetails, ModelSource, ResolvedModel, TriedPlace } from "./types.js";
