@@ -1,4 +1,3 @@
-import { existsSync } from "node:fs";
 import { addon } from "./binding.js";
 import { GptOssError } from "./errors.js";
 
@@ -29,29 +28,21 @@ export function isBackend(name: string): boolean {
   return /^(auto|cpu|metal|cuda(:\d+)?)$/.test(name);
 }
 
-/** `GPT_OSS_MODEL`, if it is set. @throws GptOssError MODEL_NOT_FOUND for a path that does not exist. */
+/** `GPT_OSS_MODEL`, if it is set: a path or a name, which is resolved where it is used. */
 export function modelOfEnvironment(): string | undefined {
-  const model = process.env.GPT_OSS_MODEL;
-  if (!model || model === "demo" || model.startsWith("synthetic:") || existsSync(model)) return model || undefined;
-  throw new GptOssError(
-    "MODEL_NOT_FOUND",
-    `GPT_OSS_MODEL is ${JSON.stringify(model)}, expected a checkpoint folder or file, found nothing`,
-  );
+  return process.env.GPT_OSS_MODEL || undefined;
 }
 
 /**
- * Returns the problem of each invalid variable. `unread`: set variables with a name of this package that it does not
- * read.
+ * Returns the problem of each invalid variable, except GPT_OSS_MODEL. `unread`: set variables with a name of this package
+ * that it does not read.
  */
 export function examineEnvironment(): { problems: Record<string, string>; unread: string[] } {
   const problems = { ...addon().environmentProblems() };
-  const checks = { GPT_OSS_BACKEND: backendOfEnvironment, GPT_OSS_MODEL: modelOfEnvironment };
-  for (const [name, check] of Object.entries(checks)) {
-    try {
-      check();
-    } catch (error) {
-      problems[name] = (error as Error).message;
-    }
+  try {
+    backendOfEnvironment();
+  } catch (error) {
+    problems.GPT_OSS_BACKEND = (error as Error).message;
   }
   const unread = Object.keys(process.env).filter((name) => name.startsWith("GPT_OSS_") && !Object.hasOwn(known, name));
   return { problems, unread };

@@ -3,13 +3,16 @@ import { Engine } from "../engine.js";
 import { modelOfEnvironment } from "../environment.js";
 import { GptOssError } from "../errors.js";
 import type { EngineOptions } from "../generation/options.js";
+import { type ResolvedModel, resolution, resolveModel } from "../models/index.js";
 import { exitCodes, Interrupted } from "./exit.js";
-import { type KnownModel, knownRepository } from "./known-models.js";
 import { Output } from "./output.js";
 
 export interface ChosenModel {
+  /** The name as it was typed. */
   model: string;
   isDemo: boolean;
+  /** The name is that of GPT_OSS_MODEL. */
+  isOfEnvironment: boolean;
 }
 
 export interface LoadedModel extends ChosenModel {
@@ -18,13 +21,33 @@ export interface LoadedModel extends ChosenModel {
 
 /** The model that was named, or the default one. */
 export function chosenModel(argument: string | undefined): ChosenModel {
-  const model = argument ?? modelOfEnvironment() ?? "demo";
-  return { model, isDemo: model === "demo" };
+  const ofEnvironment = argument === undefined ? modelOfEnvironment() : undefined;
+  const model = argument ?? ofEnvironment ?? "demo";
+  return { model, isDemo: model === "demo", isOfEnvironment: ofEnvironment !== undefined };
 }
 
-/** Says that the demo model answers, and how to use a real one. */
-export function tellDemo({ isDemo }: ChosenModel, command: string, notes: Output): void {
-  if (isDemo) notes.line(`${demoModelLabel}. For a real one: gpt-oss ${command} /path/to/gpt-oss-20b`);
+/** Finds the model. @throws GptOssError as `resolveModel`; it names GPT_OSS_MODEL where that was the name */
+export async function resolveChosen({ model, isOfEnvironment }: ChosenModel): Promise<ResolvedModel> {
+  try {
+    return await resolveModel(model);
+  } catch (error) {
+    throw isOfEnvironment ? ofEnvironment(error, model) : error;
+  }
+}
+
+function ofEnvironment(error: unknown, model: string): unknown {
+  if (!(error instanceof GptOssError)) return error;
+  const message = error.message.replace(/^Expected/, "expected");
+  return new GptOssError(error.code, `GPT_OSS_MODEL is ${JSON.stringify(model)}, ${message}`, { cause: error });
+}
+
+/** Says which model answers, where the name alone does not. */
+export function tellModel(resolved: ResolvedModel, command: string, notes: Output): void {
+  const { name, source, tried } = resolved;
+  if (source === "demo") notes.line(`${demoModelLabel}. For a real one: gpt-oss ${command} openai/gpt-oss-20b`);
+  if (source === "demo" || source === "synthetic" || source === "path") return;
+  for (const { isIncomplete, outcome } of tried) if (isIncomplete) notes.line(`Passed over: ${outcome}`);
+  notes.line(`${name} from ${resolution(resolved)}`);
 }
 
 /** Loads a model and shows progress on stderr. Ctrl-C ends it after the current layer, a second one at once. */
@@ -35,7 +58,6 @@ export async function loadModel(chosen: ChosenModel, options: EngineOptions, com
     if (loading.signal.aborted) process.exit(exitCodes.interrupted);
     loading.abort(new Interrupted());
   };
-  tellDemo(chosen, command, notes);
   process.on("SIGINT", interrupt);
   let told = false;
   const onProgress: EngineOptions["onProgress"] = ({ loadedBytes, totalBytes, writes }) => {
@@ -50,27 +72,11 @@ export async function loadModel(chosen: ChosenModel, options: EngineOptions, com
     notes.status(`Loading ${chosen.model}: ${percent} %`);
   };
   try {
+    tellModel(await resolveChosen(chosen), command, notes);
     const engine = await Engine.load(chosen.model, { ...options, onProgress, signal: loading.signal });
     return { ...chosen, engine };
-  } catch (error) {
-    throw explained(error, chosen.model);
   } finally {
     process.off("SIGINT", interrupt);
     notes.status("");
   }
-}
-
-/** Adds to the error how to get the model, if a repository was named instead of a folder. */
-export function explained(error: unknown, model: string): unknown {
-  const known = knownRepository(model);
-  if (!(error instanceof GptOssError) || error.code !== "MODEL_NOT_FOUND") return error;
-  if (known !== null) return new GptOssError(error.code, `${error.message}; ${howToGet(known)}`, { cause: error });
-  if (model.toLowerCase() === "demo") {
-    return new GptOssError(error.code, `${error.message}; did you mean demo?`, { cause: error });
-  }
-  return error;
-}
-
-function howToGet({ repository }: KnownModel): string {
-  return `"gpt-oss pull ${repository}" downloads it`;
 }

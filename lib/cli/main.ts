@@ -5,6 +5,7 @@ import { chatCommand } from "./commands/chat.js";
 import { doctorCommand } from "./commands/doctor.js";
 import { generateCommand } from "./commands/generate.js";
 import { inspectCommand } from "./commands/inspect.js";
+import { modelsCommand } from "./commands/models.js";
 import { pullCommand } from "./commands/pull.js";
 import { serveCommand } from "./commands/serve.js";
 import { verifyCommand } from "./commands/verify.js";
@@ -28,7 +29,7 @@ NO_COLOR and FORCE_COLOR are honoured.`,
   );
 
 const answering = [chatCommand(), generateCommand(), serveCommand()];
-const looking = [inspectCommand(), doctorCommand(), pullCommand(), verifyCommand()];
+const looking = [inspectCommand(), modelsCommand(), doctorCommand(), pullCommand(), verifyCommand()];
 for (const command of [...answering, ...looking]) program.addCommand(command);
 
 for (const command of [program, ...program.commands]) {

@@ -6,6 +6,7 @@ import { chatCommand } from "../../lib/cli/commands/chat.js";
 import { doctorCommand } from "../../lib/cli/commands/doctor.js";
 import { generateCommand } from "../../lib/cli/commands/generate.js";
 import { inspectCommand } from "../../lib/cli/commands/inspect.js";
+import { modelsCommand } from "../../lib/cli/commands/models.js";
 import { pullCommand } from "../../lib/cli/commands/pull.js";
 import { serveCommand } from "../../lib/cli/commands/serve.js";
 import { verifyCommand } from "../../lib/cli/commands/verify.js";
@@ -13,7 +14,16 @@ import { packageRoot } from "../../lib/package-root.js";
 import { pages } from "../support/markdown.js";
 import { shellCommands } from "../support/shell-words.js";
 
-const makers = [chatCommand, doctorCommand, generateCommand, inspectCommand, pullCommand, serveCommand, verifyCommand];
+const makers = [
+  chatCommand,
+  doctorCommand,
+  generateCommand,
+  inspectCommand,
+  modelsCommand,
+  pullCommand,
+  serveCommand,
+  verifyCommand,
+];
 const commands = new Map(makers.map((make) => [make().name(), make]));
 const optionsOf = (command: Command) => [...command.options.flatMap(({ long, short }) => [long, short]), "--help"];
 const everyOption = new Set(makers.flatMap((make) => optionsOf(make())));

@@ -7,6 +7,7 @@ import { chatCommand } from "../../lib/cli/commands/chat.js";
 import { doctorCommand } from "../../lib/cli/commands/doctor.js";
 import { generateCommand } from "../../lib/cli/commands/generate.js";
 import { inspectCommand } from "../../lib/cli/commands/inspect.js";
+import { modelsCommand } from "../../lib/cli/commands/models.js";
 import { pullCommand } from "../../lib/cli/commands/pull.js";
 import { serveCommand } from "../../lib/cli/commands/serve.js";
 import { verifyCommand } from "../../lib/cli/commands/verify.js";
@@ -87,9 +88,15 @@ describe("docs/operations", () => {
 
 describe("docs/cli.md", () => {
   it("names every option of every command", () => {
-    const options = [chatCommand, doctorCommand, generateCommand, inspectCommand, pullCommand, verifyCommand].flatMap(
-      (make) => make().options.map(({ long }) => long!),
-    );
+    const options = [
+      chatCommand,
+      doctorCommand,
+      generateCommand,
+      inspectCommand,
+      modelsCommand,
+      pullCommand,
+      verifyCommand,
+    ].flatMap((make) => make().options.map(({ long }) => long!));
     expect(unnamed("docs/cli.md", options)).toEqual([]);
   });
 });

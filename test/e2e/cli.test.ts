@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { demoLabel, goldenModel, listen, run, start } from "../support/cli.js";
+import { ModelHome } from "../support/model-home.js";
 
 describe("chat", () => {
   it("answers each line of its input, with its reasoning on stderr, and ends with it", async () => {
@@ -11,7 +12,7 @@ describe("chat", () => {
     expect(code).toBe(0);
     expect(stdout).toBe("7 + 8 = 15\nThe capital of Japan is Tokyo.\n");
     const [label, ...reasoning] = stderr.trimEnd().split("\n");
-    expect(label).toBe(`${demoLabel}. For a real one: gpt-oss chat /path/to/gpt-oss-20b`);
+    expect(label).toBe(`${demoLabel}. For a real one: gpt-oss chat openai/gpt-oss-20b`);
     expect(reasoning).toHaveLength(2);
     for (const line of reasoning) expect(line).toMatch(/^\[analysis\] \S/);
   });
@@ -211,7 +212,7 @@ describe("an environment variable", () => {
       "GPT_OSS_MODEL",
       "/no/such/model",
       1,
-      /GPT_OSS_MODEL is "\/no\/such\/model", expected a checkpoint folder or file/,
+      /GPT_OSS_MODEL is "\/no\/such\/model", expected a checkpoint folder or a file of weights/,
     ],
   ])(
     "%s=%s is named with what is expected, by every command",
@@ -260,11 +261,15 @@ describe("pull", () => {
     ["chat", "openai/gpt-oss-20b"],
     ["generate", "gpt-oss-20b"],
     ["serve", "OpenAI/gpt-oss-20b/"],
-    ["inspect", "openai/gpt-oss-20b"],
-  ])("is what %s names for a repository that is no folder", async (command, repository) => {
-    const { code, stderr } = await run([command, repository], "Hi", { GPT_OSS_LOG: "" });
-    expect(code).toBe(1);
-    expect(stderr).toContain('found nothing; "gpt-oss pull openai/gpt-oss-20b" downloads it (MODEL_NOT_FOUND)\n');
+    ["inspect", "20b"],
+  ])("is what %s names for a model that is not there", async (command, name) => {
+    const home = new ModelHome();
+    const { code, stdout, stderr } = await run([command, name], "Hi", home.env);
+    home.remove();
+    expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
+    expect(stderr).toMatch(
+      /^gpt-oss: Expected a path or .*; "gpt-oss pull openai\/gpt-oss-20b" gets it \(MODEL_NOT_FOUND\)\n$/,
+    );
   });
 });
 
@@ -274,6 +279,7 @@ describe("usage", () => {
     ["chat --help"],
     ["generate --help"],
     ["inspect --help"],
+    ["models --help"],
     ["doctor --help"],
     ["pull --help"],
     ["verify --help"],

@@ -2,9 +2,10 @@ import { availableParallelism, cpus, freemem, totalmem } from "node:os";
 import { Command } from "commander";
 import { addon, type NativeAddon, type NativeBackendStatus } from "../../binding.js";
 import { demoModelPath } from "../../demo-model/index.js";
-import { examineEnvironment } from "../../environment.js";
+import { examineEnvironment, modelOfEnvironment } from "../../environment.js";
 import { packageVersion } from "../../version.js";
 import { exitCodes } from "../exit.js";
+import { chosenModel, resolveChosen } from "../load-model.js";
 import { bytesText, Output } from "../output.js";
 
 /** What the program finds on the machine; `problem` says why something is missing. */
@@ -44,6 +45,8 @@ async function doctor(flags: { json?: true }): Promise<void> {
 
 async function examine(): Promise<Report> {
   const { addon: found, backends, usable, problems } = examineAddon();
+  const modelProblem = await problemOfModel();
+  if (modelProblem !== null) problems.GPT_OSS_MODEL = modelProblem;
   const environment = Object.entries(process.env).filter(([name]) => name.startsWith("GPT_OSS_"));
   return {
     ok: backends.some((backend) => backend.available) && Object.keys(problems).length === 0,
@@ -75,6 +78,15 @@ function examineAddon(): Pick<Report, "addon" | "backends" | "usable"> & { probl
     usable: loaded.usable(),
     problems: examineEnvironment().problems,
   };
+}
+
+/** What is wrong with GPT_OSS_MODEL; null: nothing, or it is not set. */
+async function problemOfModel(): Promise<string | null> {
+  if (modelOfEnvironment() === undefined) return null;
+  return resolveChosen(chosenModel(undefined)).then(
+    () => null,
+    (error: Error) => error.message,
+  );
 }
 
 function problem(error: unknown): { problem: string } {

@@ -1,22 +1,21 @@
 import { Command } from "commander";
 import { demoModelLabel, demoModelTrained } from "../../demo-model/index.js";
 import { GptOssError } from "../../errors.js";
-import { type CheckpointSummary, inspectCheckpoint } from "../../inspect.js";
-import { explained } from "../load-model.js";
+import { type InspectedModel, inspectCheckpoint } from "../../inspect.js";
+import { resolution } from "../../models/index.js";
+import { modelNames } from "../options/engine.js";
 import { bytesText, Output } from "../output.js";
 
 export function inspectCommand(): Command {
   return new Command("inspect")
     .description("Check a checkpoint as loading would, and show its config, files and tensors.")
-    .argument("<model>", 'checkpoint folder or file, "demo", or "synthetic:20b"')
+    .argument("<model>", `${modelNames}, or "synthetic:20b"`)
     .option("--json", "print one JSON object instead of text")
     .action(inspect);
 }
 
 async function inspect(model: string, flags: { json?: true }): Promise<void> {
-  const summary = await inspectCheckpoint(model).catch((error: unknown) => {
-    throw explained(error, model);
-  });
+  const summary = await inspectCheckpoint(model);
   const out = Output.stdout();
   if (model === "demo") Output.stderr().line(demoModelLabel);
   const trained = model === "demo" ? demoModelTrained : null;
@@ -26,7 +25,7 @@ async function inspect(model: string, flags: { json?: true }): Promise<void> {
   if (damaged) throw new GptOssError("MODEL_FORMAT", `${damaged.damage}; remove it, and the next start makes it again`);
 }
 
-const layouts: Record<CheckpointSummary["layout"], string> = {
+const layouts: Record<InspectedModel["layout"], string> = {
   huggingface: "Hugging Face layout",
   "huggingface, bf16 experts": "Hugging Face layout, experts as floats",
   original: "OpenAI's original layout",
@@ -36,11 +35,12 @@ const layouts: Record<CheckpointSummary["layout"], string> = {
   synthetic: "synthetic, random weights without a file",
 };
 
-function print(out: Output, summary: CheckpointSummary, trained: typeof demoModelTrained | null): void {
+function print(out: Output, summary: InspectedModel, trained: typeof demoModelTrained | null): void {
   const { path, layout, fileBytes, files, model, tensors, packed } = summary;
   const { rope } = model;
   const sliding = model.layerTypes.filter((type) => type === "sliding").length;
   const facts: [string, string][] = [
+    ["source", resolution(summary)],
     ["checkpoint", path],
     ["format", `${layouts[layout]}, ${bytesText(fileBytes)}${place(files.length)}`],
     ["parameters", parametersText(model.parameters) + trainedText(trained, model.vocab)],
@@ -73,7 +73,7 @@ function place(files: number): string {
 }
 
 /** How many bytes there are of each element type, largest first. */
-function formats(tensors: CheckpointSummary["tensors"]): string {
+function formats(tensors: InspectedModel["tensors"]): string {
   const bytesOf = new Map<string, { bytes: number; count: number }>();
   for (const { dtype, bytes } of tensors) {
     const sum = bytesOf.get(dtype) ?? { bytes: 0, count: 0 };
@@ -87,7 +87,7 @@ function formats(tensors: CheckpointSummary["tensors"]): string {
 }
 
 /** What loading changes, for weights that are converted. */
-function conversionLines({ dense, experts }: NonNullable<CheckpointSummary["conversion"]>): [string, string][] {
+function conversionLines({ dense, experts }: NonNullable<InspectedModel["conversion"]>): [string, string][] {
   const text = ({ values, changed, relativeRms, largestError, largestIn }: typeof dense) =>
     changed === 0
       ? `${values} values, all exact`

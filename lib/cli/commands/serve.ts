@@ -1,11 +1,11 @@
-import path from "node:path";
 import { Command, Option } from "commander";
 import type { FastifyInstance } from "fastify";
 import { Engine } from "../../engine.js";
 import type { EngineOptions } from "../../generation/options.js";
+import { type ResolvedModel, servedName } from "../../models/index.js";
 import type { ServerOptions } from "../../server/index.js";
 import { UsageError } from "../exit.js";
-import { chosenModel, explained, tellDemo } from "../load-model.js";
+import { chosenModel, resolveChosen, tellModel } from "../load-model.js";
 import { addEngineOptions, type EngineFlags, engineOptions, modelArgument } from "../options/engine.js";
 import { integer, repeated } from "../options/values.js";
 import { Output } from "../output.js";
@@ -51,7 +51,7 @@ export function serveCommand(): Command {
     .argument("[model]", modelArgument)
     .option("--host <address>", "address to listen on", "127.0.0.1")
     .option("--port <n>", "port to listen on; 0 takes a free one", port, 8080)
-    .option("--model-name <name>", "name of the model; can be repeated (default: the name of its folder)", repeated)
+    .option("--model-name <name>", "name of the model; can be repeated (default: the last part of its name)", repeated)
     .option("--api-key-file <file>", "file with the keys of clients, one in each line (default: no key is needed)")
     .option("--metrics-need-key", "/metrics needs a key, too")
     .option("--share-prefixes", "all keys share the prefix cache; each can then find out what others asked")
@@ -99,17 +99,18 @@ async function serve(modelArgument: string | undefined, flags: ServeFlags): Prom
   const tls = tlsOf(flags);
   const chosen = chosenModel(modelArgument);
   const { model } = chosen;
+  const resolved = await resolveChosen(chosen);
   const stopping = new AbortController();
   const engine = deferred<Engine>();
   // Imported here, because no other command needs it and it doubles the time of a start.
   const { createServer } = await import("../../server/index.js");
-  const app = await createServer(serverOptions(model, flags, engine.promise, tls));
+  const app = await createServer(serverOptions(resolved, flags, engine.promise, tls));
   const shutdown = new Shutdown(app, stopping);
   const loading = load(app, model, options, stopping.signal);
   try {
     // Options, model and the plan of its memory are checked before the port listens.
     await loading.accepted;
-    tellDemo(chosen, "serve", notes);
+    tellModel(resolved, "serve", notes);
     const address = await listen(app, flags.host, flags.port);
     Output.stdout().line(`Listening on ${address}`);
     if (!isLoopback(flags.host) && flags.apiKeyFile === undefined) {
@@ -124,7 +125,7 @@ async function serve(modelArgument: string | undefined, flags: ServeFlags): Prom
   } catch (error) {
     engine.reject(error);
     // A signal while the model loads is no error.
-    if (error !== stopping.signal.reason) throw explained(error, model);
+    if (error !== stopping.signal.reason) throw error;
   } finally {
     stopping.abort();
     await loading.engine.then(
@@ -162,7 +163,7 @@ function load(app: FastifyInstance, model: string, options: EngineOptions, signa
 }
 
 function serverOptions(
-  model: string,
+  resolved: ResolvedModel,
   flags: ServeFlags,
   engine: Promise<Engine>,
   tls: ServerOptions["tls"] | null,
@@ -171,7 +172,7 @@ function serverOptions(
   const { drainSeconds, readerSeconds, stallSeconds, logLevel } = flags;
   return {
     engine,
-    modelName: flags.modelName ?? nameOf(model),
+    modelName: flags.modelName ?? servedName(resolved),
     ...(flags.apiKeyFile !== undefined && { apiKeys: { file: flags.apiKeyFile } }),
     ...(flags.metricsNeedKey && { metricsNeedKey: true }),
     ...(flags.cors && { cors: flags.cors }),
@@ -189,11 +190,6 @@ function serverOptions(
     ...(stallSeconds !== undefined && { stallMilliseconds: stallSeconds * 1000 }),
     ...(logLevel === "silent" ? { logger: false } : { logger: true, logLevel }),
   };
-}
-
-/** `/models/gpt-oss-20b/` is "gpt-oss-20b", `synthetic:20b?seed=1` is "synthetic:20b". */
-function nameOf(model: string): string {
-  return model.startsWith("synthetic:") ? model.split("?", 1)[0]! : path.basename(path.resolve(model));
 }
 
 function hopsOrNetworks(text: true | string): true | number | string {

@@ -20,8 +20,11 @@ export interface EngineFlags extends AdapterFlags {
   repeatable?: true;
 }
 
-export const modelArgument =
-  'checkpoint folder or file, or "demo" (default: $GPT_OSS_MODEL, else the embedded demo model)';
+/** What names a model. */
+export const modelNames =
+  'checkpoint folder or file, a name such as openai/gpt-oss-20b, 20b or gpt-oss:20b (see "gpt-oss models"), or "demo"';
+
+export const modelArgument = `${modelNames} (default: $GPT_OSS_MODEL, else the embedded demo model)`;
 
 /** @param sequences the default of --max-sequences, as help shows it */
 export function addEngineOptions(command: Command, sequences: string): Command {

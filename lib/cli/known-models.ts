@@ -1,1 +1,0 @@
-export { type KnownModel, knownModels, knownRepository } from "../pull/known-models.js";
