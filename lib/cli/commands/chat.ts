@@ -2,6 +2,7 @@ import { Command } from "commander";
 import { complete } from "../chat/commands.js";
 import { type EnteredText, MessageReader } from "../chat/message-reader.js";
 import { ChatSession, type SessionFlags } from "../chat/session.js";
+import { getModel } from "../get-model.js";
 import { chosenModel, loadModel } from "../load-model.js";
 import { adapterOfRequests } from "../options/adapters.js";
 import { addEngineOptions, type EngineFlags, engineOptions, modelArgument } from "../options/engine.js";
@@ -10,7 +11,9 @@ import type { LineInput } from "../terminal/line-input.js";
 import { PipedInput, pipedStdin } from "../terminal/piped-input.js";
 import { TerminalInput } from "../terminal/terminal-input.js";
 
-interface ChatFlags extends EngineFlags, SamplingFlags, SessionFlags {}
+interface ChatFlags extends EngineFlags, SamplingFlags, SessionFlags {
+  yes?: true;
+}
 
 export function chatCommand(): Command {
   const command = new Command("chat")
@@ -19,7 +22,8 @@ export function chatCommand(): Command {
     )
     .argument("[model]", modelArgument)
     .option("--system <text>", "instructions for the model")
-    .option("--drop-oldest", "when the context is full, drop the oldest turns without asking");
+    .option("--drop-oldest", "when the context is full, drop the oldest turns without asking")
+    .option("--yes", "download a model that is missing without asking");
   addEngineOptions(addSamplingOptions(addAnswerOptions(command)), "1");
   return command.action(chat);
 }
@@ -30,6 +34,7 @@ async function chat(modelName: string | undefined, flags: ChatFlags): Promise<vo
   const options = { maxSequences: 1, ...engineOptions(flags) };
   const isTerminal = process.stdin.isTTY === true && process.stdout.isTTY === true;
   const piped = isTerminal ? null : pipedStdin();
+  await getModel(chosen, flags.yes === true, isTerminal);
   const model = await loadModel(chosen, options, "chat");
   await using _ = model.engine;
 

@@ -43,6 +43,7 @@ export class TerminalInput implements LineInput {
     this.#interrupt = interrupt;
     input.setEncoding("utf8");
     input.on("data", this.#onData).on("end", this.#onEnd).on("close", this.#onEnd).on("error", this.#onEnd);
+    input.resume(); // another question before this one has paused it
     process.on("SIGCONT", this.#resume);
     process.on("exit", this.#release);
     for (const signal of ["SIGTERM", "SIGHUP"] as const) process.on(signal, this.#die);

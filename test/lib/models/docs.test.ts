@@ -1,9 +1,9 @@
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { knownModels } from "../../../lib/pull/known-models.js";
 import { inspectCheckpoint } from "../../../lib/inspect.js";
 import { resolveIn } from "../../../lib/models/resolve.js";
 import { sourceWords } from "../../../lib/models/source-words.js";
+import { knownModels } from "../../../lib/pull/known-models.js";
 import { failure } from "../../support/failure.js";
 import { pages } from "../../support/markdown.js";
 import { ggufStart, ModelHome, sha256 } from "../../support/model-home.js";
