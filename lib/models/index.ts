@@ -1,7 +1,7 @@
 /** Which checkpoint a user's name stands for. */
 export { type FoundModel, listModels } from "./list.js";
 export { isOnlyPath, repositoryName, repositoryToPull } from "./names.js";
-export { modelPlaces } from "./places.js";
+export { expanded, homeFolder, huggingFaceCache, huggingFaceHome, modelPlaces } from "./places.js";
 export { resolveForLoading, resolveModel } from "./resolve.js";
 export { resolution, servedName, sourceWords } from "./source-words.js";
 export type { ModelDetails, ModelSource, ResolvedModel, TriedPlace } from "./types.js";

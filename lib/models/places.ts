@@ -35,7 +35,7 @@ export function userCacheFolder(env: Environment = process.env): string | null {
   return home === null ? null : path.join(home, ".cache", "gpt-oss-node");
 }
 
-function homeFolder(): string | null {
+export function homeFolder(): string | null {
   try {
     return homedir();
   } catch {
@@ -45,15 +45,20 @@ function homeFolder(): string | null {
 
 /** The order of `constants.py` in huggingface_hub, which also expands `~` and variables. */
 export function huggingFaceCache(env: Environment, home: string | null): string | null {
-  const { HF_HUB_CACHE, HUGGINGFACE_HUB_CACHE, HF_HOME, XDG_CACHE_HOME } = env;
-  const named = HF_HUB_CACHE || HUGGINGFACE_HUB_CACHE;
+  const named = env.HF_HUB_CACHE || env.HUGGINGFACE_HUB_CACHE;
   if (named) return path.resolve(expanded(named, env, home));
-  if (HF_HOME) return path.resolve(expanded(HF_HOME, env, home), "hub");
-  const cache = XDG_CACHE_HOME || (home === null ? null : path.join(home, ".cache"));
-  return cache === null ? null : path.resolve(expanded(cache, env, home), "huggingface", "hub");
+  const folder = huggingFaceHome(env, home);
+  return folder === null ? null : path.join(folder, "hub");
 }
 
-function expanded(text: string, env: Environment, home: string | null): string {
+/** The folder of Hugging Face's tools, which has the token, too. Null: an account without a home. */
+export function huggingFaceHome(env: Environment, home: string | null): string | null {
+  if (env.HF_HOME) return path.resolve(expanded(env.HF_HOME, env, home));
+  const cache = env.XDG_CACHE_HOME || (home === null ? null : path.join(home, ".cache"));
+  return cache === null ? null : path.resolve(expanded(cache, env, home), "huggingface");
+}
+
+export function expanded(text: string, env: Environment, home: string | null): string {
   const atHome = home !== null && /^~(?=[/\\]|$)/.test(text) ? home + text.slice(1) : text;
   return atHome.replaceAll(/\$(?:(\w+)|\{(\w+)\})/g, (whole, plain, braced) => env[plain ?? braced] ?? whole);
 }

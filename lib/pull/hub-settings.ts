@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
-import { homedir } from "node:os";
 import path from "node:path";
 import { GptOssError } from "../errors.js";
+import { expanded, homeFolder, huggingFaceCache, huggingFaceHome } from "../models/index.js";
 
 /** What the environment says about the hub. The names and their order are those of huggingface_hub (constants.py). */
 
@@ -26,19 +26,14 @@ export async function hubSettings(env: NodeJS.ProcessEnv): Promise<HubSettings> 
   };
 }
 
-/** The Hugging Face cache: `~/.cache/huggingface/hub`, or where its variables say. */
+/** The Hugging Face cache. @throws GptOssError INVALID_ARGUMENT for an account without a home, if no variable names it */
 export function hubCacheFolder(env: NodeJS.ProcessEnv): string {
-  const given = env.HF_HUB_CACHE || env.HUGGINGFACE_HUB_CACHE;
-  return path.resolve(given ? expanded(given) : path.join(hubHome(env), "hub"));
-}
-
-function hubHome(env: NodeJS.ProcessEnv): string {
-  if (env.HF_HOME) return expanded(env.HF_HOME);
-  return path.join(env.XDG_CACHE_HOME ? expanded(env.XDG_CACHE_HOME) : path.join(homedir(), ".cache"), "huggingface");
-}
-
-function expanded(folder: string): string {
-  return folder === "~" || folder.startsWith("~/") ? path.join(homedir(), folder.slice(1)) : folder;
+  const folder = huggingFaceCache(env, homeFolder());
+  if (folder !== null) return folder;
+  throw new GptOssError(
+    "INVALID_ARGUMENT",
+    "This account has no home folder; name the Hugging Face cache with HF_HOME",
+  );
 }
 
 function endpointOf(text: string): string {
@@ -55,7 +50,10 @@ function endpointOf(text: string): string {
 /** The message never has the token in it. */
 async function tokenOf(env: NodeJS.ProcessEnv): Promise<string | null> {
   const given = env.HF_TOKEN || env.HUGGING_FACE_HUB_TOKEN;
-  const file = env.HF_TOKEN_PATH ? expanded(env.HF_TOKEN_PATH) : path.join(hubHome(env), "token");
+  const home = homeFolder();
+  const file = env.HF_TOKEN_PATH
+    ? expanded(env.HF_TOKEN_PATH, env, home)
+    : path.join(huggingFaceHome(env, home) ?? "", "token");
   const token = (given ?? (await readFile(file, "utf8").catch(() => ""))).trim();
   if (token === "") return null;
   if (/^[\x21-\x7e]+$/.test(token)) return token;

@@ -3,6 +3,7 @@ import path from "node:path";
 import { checkSignal, throwIfAborted } from "../common/abort.js";
 import { readOptions } from "../common/unknown-option.js";
 import { GptOssError, invalidArgument } from "../errors.js";
+import { resolveModel } from "../models/index.js";
 import { readError } from "./disk-errors.js";
 import { type HashTask, hashFiles } from "./hash-files.js";
 import { hubCacheFolder } from "./hub-settings.js";
@@ -53,7 +54,7 @@ const known = new Set(["onProgress", "signal"]);
  * Hashes the files of a model again and compares them with the hashes that they had when they were published. It works
  * offline and changes nothing. `pullModel` repairs the files that are damaged.
  *
- * @param model a folder or file; or a repository in the Hugging Face cache, such as `"openai/gpt-oss-20b"`
+ * @param model a folder or file, or the name of a model on this machine, such as `"openai/gpt-oss-20b"`
  * @throws GptOssError MODEL_NOT_FOUND; UNSUPPORTED for a model without known hashes. The reason of `signal` after an abort.
  *
  * @example
@@ -111,16 +112,14 @@ async function verified(model: string, progress: Progress): Promise<VerifiedMode
   return { folder, source, files: all, isWhole: all.every(({ state }) => state === "whole") };
 }
 
-/** A path that exists comes first, then the Hugging Face cache. */
+/** As `resolveModel`, but a model in the Hugging Face cache is found also where files of it are missing. */
 async function locate(model: string): Promise<string> {
   if (existsSync(model)) return path.resolve(model);
   const [name = "", revision = "main"] = (knownRepository(model)?.repository ?? model).split("@");
   const cache = hubCacheFolder(process.env);
   const repository = path.join(cache, cachedName(name));
-  if (!isRepositoryName(name) || !isRevision(revision) || !existsSync(repository)) {
-    const where = isRepositoryName(name) ? ` and no ${name} in ${cache}` : "";
-    throw new GptOssError("MODEL_NOT_FOUND", `Expected a model at ${path.resolve(model)}, found nothing${where}`);
-  }
+  const isCached = isRepositoryName(name) && isRevision(revision) && existsSync(repository);
+  if (!isCached) return (await resolveModel(model)).path;
   const commit = ((await readSmall(path.join(repository, "refs", revision))) ?? revision).trim();
   const snapshot = path.join(repository, "snapshots", commit);
   if (/^[0-9a-f]{40}$/.test(commit) && existsSync(snapshot)) return snapshot;

@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { chmodSync, unlinkSync } from "node:fs";
+import { chmodSync, unlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { environment, listen, program, run, start } from "../support/cli.js";
@@ -65,6 +65,20 @@ describe("a model by its name", () => {
     const { data } = (await (await fetch(`${address}/v1/models`)).json()) as { data: { id: string }[] };
     child.kill("SIGTERM");
     expect(data.map(({ id }) => id)).toEqual(["gpt-oss-20b"]);
+  });
+
+  it("is hashed again by gpt-oss verify", async () => {
+    const other = new ModelHome();
+    other.ollama("registry.ollama.ai/library/gpt-oss/20b", other.manifest([{ kind: "model", content: "weights" }]));
+    const whole = await run(["verify", "gpt-oss:20b"], "", other.env);
+    writeFileSync(other.blob("weights"), "Weights");
+    const damaged = await run(["verify", "gpt-oss:20b"], "", other.env);
+    other.remove();
+    expect(whole).toMatchObject({ code: 0 });
+    expect(damaged.code).toBe(1);
+    expect(damaged.stderr).toMatch(
+      /^gpt-oss: 1 of 1 files are not whole: sha256-\w+ \(damaged\); .* \(MODEL_FORMAT\)$/m,
+    );
   });
 
   it("that cannot be used is refused in a sentence", async () => {

@@ -176,7 +176,7 @@ describe("gpt-oss pull", () => {
     ],
     [["pull", "20b", "--dir", "a", "--bundle", "b"], 2, /^gpt-oss: Expected one of --dir and --bundle/],
     [["pull"], 2, /missing required argument 'repository'/],
-    [["verify", "nothing/here"], 1, /found nothing.* \(MODEL_NOT_FOUND\)$/],
+    [["verify", "nothing/here"], 1, /found no "nothing\/here" .* \(MODEL_NOT_FOUND\)$/],
     [["verify", goldenModel], 1, /^gpt-oss: No checksum is known for .* \(UNSUPPORTED\)$/],
   ])("%j ends with %i", async (args, code, message) => {
     const found = await gptOss(...args);

@@ -7,7 +7,7 @@ import { withTransfer } from "../transfer-status.js";
 export function verifyCommand(): Command {
   return new Command("verify")
     .description("Hash the files of a model again, and say which are damaged. Exits with 1 if one is.")
-    .argument("<model>", "folder, file, or a repository in the Hugging Face cache")
+    .argument("<model>", "folder, file, or the name of a model on this machine")
     .option("--json", "print one JSON object instead of text")
     .addHelpText("after", '\n"gpt-oss pull" with the same repository repairs a damaged file and fetches no other.')
     .action(verify);
