@@ -1,23 +1,20 @@
-// Builds the native part with cmake-js and puts the addon where lib/binding.ts and prebuildify look: build/Release.
+// Builds the native part with CMake and puts the addon where lib/binding.ts and prebuildify look: build/Release.
 //
-//   node native/build.mjs [--unless-present] [--target NAME] [--sanitize LIST] [--without-emulated-gpu]
-//                           [--cuda-architectures LIST]
+//   node native/build.mjs [--target NAME] [--sanitize LIST] [--without-emulated-gpu] [--cuda-architectures LIST]
 //
 // With an nvcc, the CUDA module is built beside the addon. LIST is the one of kernels/cuda/CMakeLists.txt, e.g.
-// "native".
+// "native". CC and CXX name another compiler, CXXFLAGS adds options, as everywhere with CMake.
 //
 // CMake works in .cmake/<platform>-<arch>, outside build/, because node-gyp wipes build/. Each architecture has its own
 // directory, so that a cross build never reuses the wrong objects. A checkout keeps it for the next build; an installed
 // package deletes it.
 import { spawnSync } from "node:child_process";
-import { copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync } from "node:fs";
-import { createRequire } from "node:module";
+import { accessSync, constants, copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import path from "node:path";
 import { whyStale } from "./stale-build.mjs";
 
 const root = path.resolve(import.meta.dirname, "..");
-const require = createRequire(import.meta.url);
 
 function option(name) {
   const at = process.argv.indexOf(name);
@@ -29,9 +26,18 @@ const arch = (process.env.PREBUILD_ARCH ?? process.arch).split("+")[0];
 const platform = process.env.PREBUILD_PLATFORM ?? process.platform;
 const out = path.join(root, ".cmake", `${platform}-${arch}${sanitize ? `-${sanitize.replaceAll(",", "-")}` : ""}`);
 
-// A package that ships a prebuilt addon needs no compiler.
-const prebuilt = path.join(root, "prebuilds", `${platform}-${arch}`);
-if (process.argv.includes("--unless-present") && existsSync(prebuilt)) process.exit(0);
+function refuse(message) {
+  console.error(`gpt-oss-node: ${message}`);
+  process.exit(1);
+}
+
+try {
+  accessSync(root, constants.W_OK);
+} catch {
+  refuse(
+    `the addon is built in this folder, which cannot be written: ${root}. Build it as a user who may write there.`,
+  );
+}
 
 /** Returns the first of these programs that is on PATH. */
 function find(...programs) {
@@ -44,11 +50,10 @@ const missing = [
   [maker, "ninja or make", "ninja-build"],
 ].filter(([found]) => !found);
 if (missing.length > 0) {
-  console.error(
-    `gpt-oss-node: building the addon needs ${missing.map(([, what]) => what).join(", and ")}, not found on PATH ` +
+  refuse(
+    `building the addon needs ${missing.map(([, what]) => what).join(", and ")}, not found on PATH ` +
       `(Debian/Ubuntu: apt-get install ${missing.map(([, , name]) => name).join(" ")}).`,
   );
-  process.exit(1);
 }
 
 const generator = maker === "ninja" ? "Ninja" : "Unix Makefiles";
@@ -58,21 +63,25 @@ if (stale) {
   rmSync(out, { recursive: true, force: true });
 }
 
-const cli = path.join(path.dirname(require.resolve("cmake-js/package.json")), "bin", "cmake-js");
-function cmakeJs(...args) {
-  const run = spawnSync(process.execPath, [cli, ...args, "-O", out], {
-    cwd: root,
-    stdio: ["ignore", "inherit", "inherit"],
-  });
+function cmake(...args) {
+  const run = spawnSync("cmake", args, { cwd: root, stdio: ["ignore", "inherit", "inherit"] });
   if (run.status !== 0) process.exit(run.status ?? 1);
 }
-cmakeJs(
-  ...["configure", "--log-level", "warn", "--generator", generator, `--CDOSS_SANITIZE=${sanitize}`],
-  `--CDOSS_EMULATED_GPU=${process.argv.includes("--without-emulated-gpu") ? "OFF" : "ON"}`,
-  `--CDOSS_CUDA_ARCHITECTURES=${option("--cuda-architectures") ?? "80;90a"}`,
+// prebuildify --arch arm64 on an x86-64 machine
+const cross =
+  platform === "linux" && arch === "arm64" && process.arch !== "arm64"
+    ? ["-DCMAKE_SYSTEM_NAME=Linux", "-DCMAKE_SYSTEM_PROCESSOR=aarch64"].concat(
+        ["C", "CXX"].map((of, i) => `-DCMAKE_${of}_COMPILER=aarch64-linux-gnu-${["gcc", "g++"][i]}`),
+      )
+    : [];
+cmake(
+  ...["-S", root, "-B", out, "-G", generator, "--log-level=WARNING", "-DCMAKE_BUILD_TYPE=Release", ...cross],
+  `-DOSS_SANITIZE=${sanitize}`,
+  `-DOSS_EMULATED_GPU=${process.argv.includes("--without-emulated-gpu") ? "OFF" : "ON"}`,
+  `-DOSS_CUDA_ARCHITECTURES=${option("--cuda-architectures") ?? "80;90a"}`,
 );
 function make(name) {
-  cmakeJs("build", "--log-level", "warn", "--target", name, "--parallel", String(availableParallelism()));
+  cmake("--build", out, "--target", name, "--parallel", String(availableParallelism()));
 }
 make(target);
 

@@ -36,7 +36,7 @@ const { values: options } = parseArgs({
 const root = path.resolve(import.meta.dirname, "../..");
 const out = path.join(root, ".gpu");
 const most = 60e6; // bytes of the archive
-const wanted = ["cmake-js", "commander", "node-addon-api", "node-api-headers", "tsx", "vitest"];
+const wanted = ["commander", "node-addon-api", "node-api-headers", "tsx", "vitest"];
 // esbuild's installer puts the binary of its platform's package into its own as well
 const twice = "node_modules/esbuild/bin/";
 const unneeded = /\.(d\.ts|d\.mts|d\.cts|map|md|markdown)$|\/(test|tests|docs|example|examples)\/|-musl\//;
