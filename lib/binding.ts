@@ -5,6 +5,7 @@ import { addonNotFound } from "./addon-not-found.js";
 import { inThisRealm } from "./common/realm.js";
 import { isError } from "./errors.js";
 import { packageManifest, packageRoot } from "./package-root.js";
+import { addonPackage, cudaPackage } from "./platform-package.js";
 
 /** The progress of `Engine.load`, passed to `onProgress`. */
 export interface LoadProgress {
@@ -533,6 +534,8 @@ export interface NativeAddon extends NativeTokenizer {
   /** Measures the bytes per second that `threads` threads read from a buffer of `bytes`; the median of 7 runs. */
   memoryBandwidth(bytes: number, threads: number): number;
   listBackends(): NativeBackendStatus[];
+  /** The CUDA module of a package of its own. One beside the addon comes first, and a module in use stays. */
+  useCudaModule(file: string): void;
   /** The resources that the process may use, and their limiting factor: affinity, cgroups, ulimits. */
   usable(): { threads: number; threadsReason: string; memoryBytes: number; memoryReason: string };
   /** The environment variables with values that native code cannot use, with one sentence for each. */
@@ -555,27 +558,34 @@ export function addon(): NativeAddon {
   return loaded;
 }
 
+const platform = `${process.platform}-${process.arch}`;
+
 /**
- * Returns the possible paths of the addon. Each URL is written out separately, so that file tracers (Next.js) find it.
+ * Returns the possible paths of the addon: built here, from the platform's package, prebuilt in this package. Each URL
+ * is written out separately, so that file tracers (Next.js) find it.
  */
-function places(): string[] {
-  const platform = `${process.platform}-${process.arch}`;
+function places(ofPackage: string | undefined): string[] {
   const built = new URL(/* webpackIgnore: true */ "../build/Release/gpt_oss.node", import.meta.url);
   const prebuilt = new URL(/* webpackIgnore: true */ `../prebuilds/${platform}/gpt_oss.node`, import.meta.url);
-  return [fileURLToPath(built), fileURLToPath(prebuilt)];
+  return [fileURLToPath(built), ...(ofPackage ? [ofPackage] : []), fileURLToPath(prebuilt)];
 }
 
 function load(): NativeAddon {
   packageManifest(); // throws in a bundle
-  const tried = places();
+  const packaged = addonPackage(platform);
+  const tried = places(packaged?.file);
   const file = tried.find((place) => existsSync(place));
-  if (!file) throw addonNotFound({ root: packageRoot, tried });
+  const failure = { root: packageRoot, platform, tried };
+  if (!file) throw addonNotFound(failure);
+  if (file === packaged?.file && packaged.problem) throw addonNotFound({ ...failure, mismatch: packaged.problem });
   try {
     const native = createRequire(import.meta.url)(file) as NativeAddon;
     native.path = file;
+    const cuda = cudaPackage(platform);
+    if (cuda) native.useCudaModule(cuda.file);
     return native;
   } catch (cause) {
     const reason = isError(cause) ? cause.message.split("\n")[0]! : String(cause);
-    throw addonNotFound({ root: packageRoot, tried, broken: { file, reason, cause } });
+    throw addonNotFound({ ...failure, broken: { file, reason, cause } });
   }
 }

@@ -1,6 +1,7 @@
 #include "native/binding/machine_wrap.h"
 
 #include "native/backend/backend.h"
+#include "native/backend/cuda/cuda_module.h"
 #include "native/base/machine.h"
 #include "native/binding/errors.h"
 #include "native/engine/environment.h"
@@ -19,6 +20,14 @@ Napi::Value list_backends_js(const Napi::CallbackInfo& call) {
       out.Set(out.Length(), entry);
     }
     return out;
+  });
+}
+
+// The loader of lib/ finds the package that has the CUDA module.
+Napi::Value use_cuda_module(const Napi::CallbackInfo& call) {
+  return guarded(call.Env(), [&] {
+    set_cuda_module_file(call[0].As<Napi::String>());
+    return call.Env().Undefined();
   });
 }
 
@@ -56,6 +65,7 @@ Napi::Value error_codes(const Napi::CallbackInfo& call) {
 
 void init_machine(Napi::Env env, Napi::Object exports) {
   exports.Set("listBackends", Napi::Function::New<list_backends_js>(env));
+  exports.Set("useCudaModule", Napi::Function::New<use_cuda_module>(env));
   exports.Set("usable", Napi::Function::New<usable>(env));
   exports.Set("environmentProblems", Napi::Function::New<environment_problems_js>(env));
   exports.Set("errorCodes", Napi::Function::New<error_codes>(env));

@@ -40,7 +40,8 @@ const foreign = /^--(external:|ignore-)/;
 function wrong(words: readonly string[], isWhole: boolean): string | null {
   const [program, name = "", ...rest] = words;
   const line = words.join(" ");
-  const lacks = (file: string) => !existsSync(path.join(packageRoot, file));
+  const installed = /^node_modules\/gpt-oss-node\//; // the package as a user has it
+  const lacks = (file: string) => !existsSync(path.join(packageRoot, file.replace(installed, "")));
   if (program === "npm" && name === "run") {
     const script = rest[0] ?? "";
     const known = Object.keys(scripts);
@@ -108,6 +109,8 @@ describe("the reader of command lines", () => {
     ["gpt-oss serve --port", "gpt-oss serve --port: error: option '--port <n>' argument missing"],
     ["npm run sing", "npm run sing: no such script"],
     ["node test/sing.mjs", "node test/sing.mjs: no such file"],
+    ["node node_modules/gpt-oss-node/native/build.mjs", null],
+    ["node node_modules/gpt-oss-node/sing.mjs", "node node_modules/gpt-oss-node/sing.mjs: no such file"],
     ["npx vitest run test/sing.test.ts", "vitest run test/sing.test.ts: no such file"],
     ["gpt-oss chat --help", null],
     ["gpt-oss generate --prompt hello --json", null],

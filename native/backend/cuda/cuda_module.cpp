@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <iomanip>
+#include <mutex>
 
 #include "native/backend/cuda/cuda_error.h"
 #include "native/base/error.h"
@@ -25,6 +26,9 @@ constexpr cuda::Status kSuccess = 0, kInsufficientDriver = 35, kInvalidDeviceFun
                        kNoKernelImage = 209, kUnsupportedPtx = 222;
 
 std::atomic<const cuda::Module*> put_in_place{nullptr};
+
+std::mutex elsewhere_mutex;
+std::string elsewhere;  // the file in the package of the module; empty when that package is not installed
 
 struct Opened {
   const cuda::Module* module = nullptr;
@@ -78,7 +82,11 @@ Opened open() {
     constexpr std::string_view kAbsent =
         OSS_CUDA_ABSENT;  // why this build has no module; tests put an emulated one there
     Opened found = open_file((own_folder() / "libgptoss_cuda.so").string());
-    if (found.state == CudaState::kNotBuilt && !kAbsent.empty()) found.why = str("not in this build (", kAbsent, ")");
+    if (found.state != CudaState::kNotBuilt) return found;
+    const std::lock_guard lock(elsewhere_mutex);
+    if (!elsewhere.empty()) return open_file(elsewhere);
+    found.why = kAbsent.empty() ? str(found.why, ", and the package of the CUDA module is not installed")
+                                : str("not in this build (", kAbsent, ")");
     return found;
   }();
   return beside;
@@ -143,6 +151,11 @@ const cuda::Module* open_cuda_module(const std::string& file, CudaState& state, 
   state = opened.state;
   why = opened.why;
   return opened.module;
+}
+
+void set_cuda_module_file(const std::string& file) {
+  const std::lock_guard lock(elsewhere_mutex);
+  elsewhere = file;
 }
 
 void set_cuda_module_for_tests(const cuda::Module* module) { put_in_place = module; }

@@ -1,5 +1,5 @@
-// libgptoss_cuda: loads it from the folder of this library at its first use, and lists the GPUs. If CUDA is missing,
-// the message says how to fix that.
+// libgptoss_cuda: loads it at its first use, from the folder of this library or from its own package, and lists the
+// GPUs. If CUDA is missing, the message says how to fix that.
 #pragma once
 #include <string>
 #include <string_view>
@@ -32,6 +32,9 @@ struct CudaPresence {
   std::vector<CudaDevice> devices;  // all visible devices, usable or not
   std::string driver;               // the CUDA version that the driver supports, "13.0"; empty without a driver
 };
+
+// The place of libgptoss_cuda when there is none beside this library. Takes effect before the first use only.
+void set_cuda_module_file(const std::string& file);
 
 // Loaded once. Throws kUnsupported with the reason when there is no module.
 const cuda::Module& cuda_module();
