@@ -72,9 +72,9 @@ function adviceFor({ root, platform, broken, mismatch, glibc = glibcVersion() }:
 }
 
 function adviceForBroken(reason: string, glibc: string | null): string {
-  const [, library, version] = /version [`'"](GLIBC|GLIBCXX|CXXABI)_([\d.]+)['"] not found/.exec(reason) ?? [];
+  const [, library] = /version [`'"](GLIBC|GLIBCXX|CXXABI)_[\d.]+['"] not found/.exec(reason) ?? [];
   if (library === "GLIBC") {
-    return `It needs glibc ${version} or later, and this system has ${glibc}: use a newer system or image.`;
+    return `It needs a newer glibc than that of this system, ${glibc}: use a newer system or image.`;
   }
   if (library) return "It needs a newer libstdc++: use a newer system or image.";
   return "A library may be missing, or it was built for another platform or libc: install gpt-oss-node again on this one.";

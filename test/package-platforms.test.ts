@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { publint } from "publint";
@@ -137,6 +137,59 @@ describe("what packages/lay-out.mjs writes", () => {
     const large = layOut("--from", folder);
     expect(large.status).toBe(1);
     expect(large.stderr).toContain(`has ${budget + 1} bytes, and the budget of`);
+  });
+});
+
+describe("packages/publish.mjs", () => {
+  // A program `npm` that knows one package, and writes down what it is to publish.
+  const bin = path.join(folder, "bin");
+  const written = path.join(folder, "published");
+  const from = path.join(folder, "release");
+  const publish = () =>
+    spawnSync(process.execPath, ["packages/publish.mjs", "--from", from], {
+      encoding: "utf8",
+      env: { PATH: bin, WRITTEN: written, KNOWN: `@gpt-oss-node/linux-arm64@${checkout.version}` },
+    });
+  beforeAll(() => {
+    mkdirSync(bin);
+    writeFileSync(
+      path.join(bin, "npm"),
+      `#!${process.execPath}
+const [command, name] = process.argv.slice(2);
+const fs = require("node:fs");
+if (command === "view") name === process.env.KNOWN ? console.log(name.split("@").at(-1)) : process.exit(1);
+else fs.appendFileSync(process.env.WRITTEN, process.argv.slice(2).join(" ") + "\\n");
+`,
+      { mode: 0o755 },
+    );
+    for (const name of [...platforms.map((platform) => platform.name), "gpt-oss-node"]) {
+      mkdirSync(path.join(from, name), { recursive: true });
+      const manifest = { name: name === "gpt-oss-node" ? name : `@gpt-oss-node/${name}`, version: checkout.version };
+      writeFileSync(path.join(from, name, "package.json"), JSON.stringify(manifest));
+    }
+  });
+
+  it("publishes the platforms first, with provenance, and leaves out what is there", () => {
+    const { status, stdout } = publish();
+    expect({ status, stdout }).toEqual({
+      status: 0,
+      stdout: `@gpt-oss-node/linux-arm64@${checkout.version} is there already\n`,
+    });
+    const names = ["linux-x64", "darwin-arm64", "linux-x64-cuda"].map((name) => `gpt-oss-node-${name}`);
+    expect(readFileSync(written, "utf8").trim().split("\n")).toEqual(
+      [...names, "gpt-oss-node"].map(
+        (name) => `publish ${path.join(from, name)}-${checkout.version}.tgz --provenance --access public`,
+      ),
+    );
+  });
+
+  it("publishes nothing when a package is missing", () => {
+    rmSync(written);
+    rmSync(path.join(from, "darwin-arm64"), { recursive: true });
+    const { status, stderr } = publish();
+    expect(status).toBe(1);
+    expect(stderr).toMatch(/^publish: there is no .*darwin-arm64.*package\.json/);
+    expect(existsSync(written)).toBe(false);
   });
 });
 

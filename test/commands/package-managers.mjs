@@ -1,10 +1,19 @@
-// npm run test:package-managers [-- NAME ...]: each package manager installs the packed packages, and the installed package
+// npm run test:package-managers [-- [--packages FOLDER] NAME ...]: each package manager installs the packed packages, and the installed package
 // answers a prompt. npm has the other package managers as packages.
 import { existsSync, readdirSync } from "node:fs";
 import path from "node:path";
-import { project, report, run, smokeResult, tools, withPackedPackages } from "../support/packed-project.mjs";
+import {
+  parseNames,
+  project,
+  report,
+  run,
+  smokeResult,
+  tools,
+  withPackedPackages,
+} from "../support/packed-project.mjs";
 
-await withPackedPackages(async ({ folder, registry }) => {
+const { names, packed } = parseNames();
+await withPackedPackages(packed, async ({ folder, registry }) => {
   const modules = tools("package-managers", "pnpm", "yarn", "@yarnpkg/cli-dist");
   const pnpm = path.join(modules, "pnpm/bin/pnpm.mjs");
   const yarn1 = path.join(modules, "yarn/bin/yarn.js");
@@ -57,8 +66,7 @@ enableGlobalCache: false
       return `${await smoke([yarn4, "node"], cwd)}, ${unplugged.length} packages unpacked`;
     },
   };
-  const named = process.argv.slice(2);
-  const unknown = named.filter((name) => !(name in managers));
+  const unknown = names.filter((name) => !(name in managers));
   if (unknown.length > 0) throw new Error(`Expected ${Object.keys(managers).join(", ")} but received ${unknown}`);
-  await report(Object.entries(managers).filter(([name]) => named.length === 0 || named.includes(name)));
+  await report(Object.entries(managers).filter(([name]) => names.length === 0 || names.includes(name)));
 });

@@ -173,10 +173,10 @@ describe("ADDON_NOT_FOUND", () => {
     }
   });
 
-  it("names the glibc that is needed, and the one that is here", () => {
+  it("says when glibc or libstdc++ is too old", () => {
     const reason = "/lib/x86_64-linux-gnu/libc.so.6: version `GLIBC_2.34' not found (required by /a)";
     expect(messageOf({ ...broken(reason), glibc: "2.31" })).toContain(
-      "It needs glibc 2.34 or later, and this system has 2.31: use a newer system or image. Or build",
+      "It needs a newer glibc than that of this system, 2.31: use a newer system or image. Or build",
     );
     expect(messageOf(broken("libstdc++.so.6: version `GLIBCXX_3.4.30' not found (required by /a)"))).toContain(
       "It needs a newer libstdc++: use a newer system or image. Or build",

@@ -1,22 +1,34 @@
 // For test:node-versions and test:package-managers: the packed packages on a registry of this machine, and projects that
 // install them.
 import { spawn, spawnSync } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { parseArgs } from "node:util";
 import { startRegistry } from "./registry.mjs";
 
 const root = path.resolve(import.meta.dirname, "../..");
 
-/** Lays out and packs what was built, starts a registry, and gives `use` a folder for projects. Cleans up after it. */
-export async function withPackedPackages(use) {
+/** The arguments of a command: names, and `--packages FOLDER` with packed packages. */
+export function parseNames() {
+  const { values, positionals } = parseArgs({
+    options: { packages: { type: "string" } },
+    allowPositionals: true,
+  });
+  return { names: positionals, packed: values.packages && path.resolve(values.packages) };
+}
+
+/**
+ * Starts a registry with the packages in the folder `packed`, or else with those that are made of build/Release. Gives
+ * `use` a folder for projects, and cleans up after it.
+ */
+export async function withPackedPackages(packed, use) {
   const folder = mkdtempSync(path.join(tmpdir(), "gpt-oss-packed-"));
   let registry;
   try {
-    const packages = path.join(folder, "packages");
-    const from = existsSync(path.join(root, "build/Release/gpt_oss.node")) ? ["--from", "build/Release"] : [];
-    const args = ["packages/lay-out.mjs", ...from, "--pack", "--to", packages];
-    if (spawnSync(process.execPath, args, { cwd: root, stdio: "inherit" }).status !== 0) process.exit(1);
+    const packages = packed ?? path.join(folder, "packages");
+    const args = ["packages/lay-out.mjs", "--from", "build/Release", "--pack", "--to", packages];
+    if (!packed && spawnSync(process.execPath, args, { cwd: root, stdio: "inherit" }).status !== 0) process.exit(1);
     registry = await startRegistry(packages);
     await use({ folder, registry: registry.url });
   } finally {
