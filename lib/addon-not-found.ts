@@ -127,6 +127,7 @@ export function installAdvice(root: string, platform?: string): string {
   if (!parts.includes("node_modules")) return `npm install ${names}`;
   const project = parts.slice(0, parts.indexOf("node_modules")).join(path.sep) || path.sep;
   if (parts.includes(".pnpm")) return `pnpm add ${names} in ${project}`;
+  if (existsSync(path.join(project, "yarn.lock"))) return `yarn add ${names} in ${project}`;
   if (!existsSync(path.join(project, "package.json"))) return `npm install --global ${names}`;
   return `npm install ${names} in ${project}`;
 }

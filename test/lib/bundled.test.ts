@@ -137,6 +137,9 @@ describe("ADDON_NOT_FOUND", () => {
       `pnpm add ${name} in ${folder}/app`,
     );
     expect(advice(made("app/.yarn/unplugged/x/node_modules/gpt-oss-node"))).toBe(`yarn add ${name}`);
+    const withYarn = made("yarn1/node_modules/gpt-oss-node", "yarn1");
+    writeFileSync(path.join(folder, "yarn1/yarn.lock"), "");
+    expect(advice(withYarn)).toBe(`yarn add ${name} in ${folder}/yarn1`);
     expect(installAdvice(installed)).toBe(`npm install gpt-oss-node@${version} in ${folder}/app`);
   });
 
