@@ -36,7 +36,7 @@ export function addonNotFound(failure: Failure): GptOssError {
   const advice = adviceFor(failure);
   const missing = missingTools();
   const tools = missing.length > 0 ? `; not on PATH: ${missing.join(", ")}` : "";
-  const build = `${buildAdvice(root)}. That needs CMake >= 3.20 and g++ >= 12${tools}.`;
+  const build = `${buildAdvice(root)}. That needs Linux, CMake >= 3.20 and g++ >= 12${tools}.`;
   return new GptOssError(
     "ADDON_NOT_FOUND",
     `${whatIsWrong(failure)} ${advice ? `${advice} Or build` : "Build"} it from source: ${build}`,

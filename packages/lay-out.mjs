@@ -2,8 +2,8 @@
 //
 //   node packages/lay-out.mjs [--from FOLDER] [--all] [--pack] [--to FOLDER]
 //
-// Default: the files of prebuilds/<platform>. --from takes those of this machine's platform from FOLDER, e.g.
-// build/Release. --all fails when a platform has no files. --pack makes the tarballs, too. Prints the sizes; exits with 1
+// Default: the files of prebuilds/<platform>. With --from, those of this machine's platform that are in FOLDER, e.g.
+// build/Release, come before them. --all fails when a platform has no files. --pack makes the tarballs, too. Prints the sizes; exits with 1
 // when a file exceeds its budget.
 import { spawnSync } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
@@ -41,9 +41,9 @@ function writeManifest(folder, content) {
 /** Where the file of a platform is; undefined: it was not built. */
 function builtFile({ prebuilt, file }) {
   const isHere = prebuilt === `${process.platform}-${process.arch}`;
-  const built =
-    options.from && isHere ? path.resolve(options.from, file) : path.join(root, "prebuilds", prebuilt, file);
-  return existsSync(built) ? built : undefined;
+  const places = [path.join(root, "prebuilds", prebuilt, file)];
+  if (options.from && isHere) places.unshift(path.resolve(options.from, file));
+  return places.find(existsSync);
 }
 
 /**

@@ -2,8 +2,9 @@
 // It has what packages/lay-out.mjs packed, and of the other packages those that this checkout has in node_modules.
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from "node:fs";
 import { createServer } from "node:http";
+import { tmpdir } from "node:os";
 import path from "node:path";
 import { nameOf, platformManifest, platforms } from "../../packages/platforms.mjs";
 
@@ -80,10 +81,17 @@ function once(make) {
   };
 }
 
-/** The archive of an installed package, as its registry has it. */
+/** The archive of an installed package, as its registry has it: all files are in a folder "package". */
 function tarballOf(folder) {
-  const args = ["-cz", "--exclude=./node_modules", "--transform", "s,^\\.,package,", "-C", folder, "."];
-  const { status, stdout, stderr } = spawnSync("tar", args, { maxBuffer: 2 ** 28 });
-  if (status !== 0) throw new Error(`tar: ${stderr}`);
-  return stdout;
+  const parent = mkdtempSync(path.join(tmpdir(), "gpt-oss-archive-"));
+  try {
+    symlinkSync(folder, path.join(parent, "package"));
+    // -h: the folder behind the link; --exclude: other packages
+    const args = ["-czh", "-f", "-", "--exclude", "package/node_modules", "-C", parent, "package"];
+    const { status, stdout, stderr } = spawnSync("tar", args, { maxBuffer: 2 ** 28 });
+    if (status !== 0) throw new Error(`tar: ${stderr}`);
+    return stdout;
+  } finally {
+    rmSync(parent, { recursive: true });
+  }
 }
