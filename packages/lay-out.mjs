@@ -9,7 +9,7 @@ import { spawnSync } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { parseArgs } from "node:util";
-import { mainManifest, nameOf, platformManifest, platforms } from "./platforms.mjs";
+import { mainBudget, mainManifest, nameOf, platformManifest, platforms } from "./platforms.mjs";
 
 const root = path.resolve(import.meta.dirname, "..");
 const { values: options } = parseArgs({
@@ -64,6 +64,10 @@ function copyNodeHeaders(folder) {
   }
 }
 
+function keepWithin(budget, bytes, what) {
+  if (bytes > budget) fail(`${what} has ${bytes} bytes, and its budget is ${budget}`);
+}
+
 const laidOut = [];
 function layOut(name, fill) {
   const folder = path.join(to, name);
@@ -78,6 +82,11 @@ function layOut(name, fill) {
 }
 
 if (!existsSync(path.join(root, "dist/index.js"))) fail("there is no dist/: npm run build");
+const ours = new Set(["gpt-oss-node", ...platforms.map(({ name }) => name)]);
+const others = existsSync(to)
+  ? readdirSync(to).filter((entry) => !ours.has(entry) && !/^gpt-oss-node-.*\.tgz$/.test(entry))
+  : [];
+if (others.length > 0) fail(`${to} has other files, such as ${others[0]}: name a folder for packages alone`);
 rmSync(to, { recursive: true, force: true });
 
 const absent = [];
@@ -87,9 +96,7 @@ for (const platform of platforms) {
     absent.push(platform.name);
     continue;
   }
-  const { size } = statSync(built);
-  if (size > platform.budget)
-    fail(`${built} has ${size} bytes, and the budget of ${platform.name} is ${platform.budget}`);
+  keepWithin(platform.budget, statSync(built).size, `${built} of ${platform.name}`);
   layOut(platform.name, (folder) => {
     cpSync(built, path.join(folder, platform.file));
     for (const file of ["LICENSE", "THIRD_PARTY.md"]) cpSync(path.join(root, file), path.join(folder, file));
@@ -108,6 +115,8 @@ layOut("gpt-oss-node", (folder) => {
   copyNodeHeaders(path.join(folder, "native/node-api"));
   writeManifest(folder, mainManifest(manifest));
 });
+
+keepWithin(mainBudget, laidOut.at(-1).unpackedSize, "gpt-oss-node");
 
 const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
 for (const { name, size, unpackedSize } of laidOut) {

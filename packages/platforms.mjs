@@ -48,6 +48,9 @@ export const platforms = [
   },
 ];
 
+/** The bound of gpt-oss-node itself, unpacked. */
+export const mainBudget = 12 * MB;
+
 /**
  * What a published file may ask of Linux: glibc 2.28, as Node's own binaries do, and the libstdc++ of the systems with it
  * (GCC 8: Debian 10, RHEL 8).

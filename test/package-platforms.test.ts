@@ -128,6 +128,13 @@ describe("what packages/lay-out.mjs writes", () => {
     });
   });
 
+  it("does not empty a folder that has something else", () => {
+    const run = spawnSync(process.execPath, ["packages/lay-out.mjs", "--to", "test"], { encoding: "utf8" });
+    expect(run.status).toBe(1);
+    expect(run.stderr).toContain("has other files");
+    expect(existsSync("test/package-platforms.test.ts")).toBe(true);
+  });
+
   it("fails when a platform of a release was not built, or a file exceeds its budget", () => {
     const missing = layOut("--from", release, "--all");
     expect(missing.status).toBe(1);
@@ -136,7 +143,7 @@ describe("what packages/lay-out.mjs writes", () => {
     writeFileSync(path.join(folder, file), Buffer.alloc(budget + 1));
     const large = layOut("--from", folder);
     expect(large.status).toBe(1);
-    expect(large.stderr).toContain(`has ${budget + 1} bytes, and the budget of`);
+    expect(large.stderr).toContain(`has ${budget + 1} bytes, and its budget is ${budget}`);
   });
 });
 
