@@ -41,6 +41,7 @@ const fast = [
   "harmony/parser",
   "harmony/recovering-parser",
   "harmony/render",
+  "platform-package",
   "server/json-body",
 ].map((name) => `test/lib/${name}.test.ts`);
 
