@@ -82,8 +82,8 @@ class Bench {
     return buffers_.back().as<void>();
   }
   Operand operand(size_t elements, float scale) {
-    Operand out{allocate(elements * backend_->operand_bytes())};
-    if (backend_->operand_bytes() == sizeof(float)) fill(out.as<float>(), elements, scale);
+    Operand out{allocate(elements * backend_->sizes().operand_bytes())};
+    if (backend_->sizes().operand_bytes() == sizeof(float)) fill(out.as<float>(), elements, scale);
     return out;
   }
   float* floats(size_t count, float scale) {

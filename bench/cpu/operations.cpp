@@ -67,7 +67,7 @@ void Bench::qkv() {
     take("self_attn.v_proj.", &QkvWeights::v, &QkvWeights::v_bias);
     return out;
   });
-  const KvType type = backend_->defaults().kv_type;
+  const KvType type = backend_->sizes().defaults().kv_type;
   for (const int tokens : options_.tokens) {
     const auto arrays = make_step(tokens);
     const Operand x = operand(size_t(tokens) * c_.hidden, 1), q = operand(size_t(tokens) * c_.q_size(), 1);
@@ -89,7 +89,7 @@ void Bench::qkv() {
 }
 
 void Bench::attention() {
-  const KvType type = backend_->defaults().kv_type;
+  const KvType type = backend_->sizes().defaults().kv_type;
   const Vector sinks = packed_layer(0, "self_attn.sinks").sinks;
   for (const int tokens : options_.tokens) {
     for (const int context : options_.contexts) {

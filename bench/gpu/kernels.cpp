@@ -21,6 +21,7 @@
 #include "kernels/common/dtype.h"
 #include "kernels/common/synthetic.h"
 #include "kernels/cuda/plan.h"
+#include "kernels/cuda/sample_scratch.h"
 #include "native/backend/cuda/cuda_module.h"
 #include "native/base/error.h"
 #include "native/base/str.h"
@@ -430,7 +431,7 @@ void Bench::matrices(const StepArrays& arrays, int tokens, int rows) {
   }
   {
     float* rows_logits = floats(size_t(rows) * s_.vocab, 2);
-    void* scratch = allocate(cuda_.sample_scratch_bytes({.rows = rows, .vocab = s_.vocab}));
+    void* scratch = allocate(cuda::sample_scratch_bytes({.rows = rows, .vocab = s_.vocab}));
     auto* results = empty<cuda::SampleResult>(size_t(rows));
     for (const bool greedy : {true, false}) {
       std::vector<cuda::SampleRow> how(size_t(rows), cuda::SampleRow{});

@@ -17,6 +17,14 @@ namespace oss::cpu {
 // so are columns up to a multiple of 32.
 constexpr int panel_cols(int cols) { return (cols + kMxBlock - 1) / kMxBlock * kMxBlock; }
 
+// The most that a unit needs for itself, for plans of machines that are elsewhere: elements of each thread's work area
+// for packed weights of this many columns; bytes for attention, and for each 16 of its queries.
+constexpr size_t most_packed_work_elements(int cols) {
+  const size_t rows = 32 * size_t(panel_cols(cols));
+  return rows > 4096 ? rows : 4096;
+}
+constexpr size_t kMostAttentionWorkBytes = 24 << 10, kMostAttentionPanelBytes = 9 << 10;
+
 struct Bf16Kernels {
   const char* isa;
   int panel_rows;

@@ -76,6 +76,7 @@ inline bool sees_all(const AttentionPanel& panel, int base, Halves halves) {  //
 inline int attention_panels(const AttentionArgs& args, int tokens) {
   return panels_of(tokens * (args.heads / args.kv_heads));
 }
+static_assert(sizeof(AttentionWork) <= kMostAttentionWorkBytes && sizeof(AttentionPanel) <= kMostAttentionPanelBytes);
 size_t attention_work(const AttentionArgs& args) {
   return (sizeof(AttentionWork) + size_t(attention_panels(args, kAttentionTileTokens)) * sizeof(AttentionPanel)) /
          sizeof(float);

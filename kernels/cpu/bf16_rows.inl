@@ -116,6 +116,7 @@ void linear(const LinearArgs& args, int begin, int end, const uint16_t* panels, 
 // Rows of Q8 that are rounded at a time into L2, when more than one tile of tokens passes over them.
 constexpr int kQ8Rows = 16;
 
+static_assert(kQ8Rows <= 32);  // most_packed_work_elements()
 size_t packed_work_elements(int cols) { return size_t(kQ8Rows) * cols; }
 
 void linear_q8(const LinearArgs& args, int begin, int end, const uint16_t* panels, const uint16_t* low,

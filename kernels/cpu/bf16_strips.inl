@@ -201,6 +201,7 @@ inline void widen_row(int steps, const uint16_t* panel, float* x /*[steps, 32]*/
 }
 
 // Room for an unpacked strip, or for four steps of it; a row of activations is smaller.
+static_assert(kStripRows == 32 && 4 * kStripStep == 4096);  // most_packed_work_elements()
 size_t strip_work_elements(int cols) {
   const size_t strip = size_t(kStripRows) * panel_cols(cols), ring = 4 * kStripStep;
   return strip > ring ? strip : ring;

@@ -14,6 +14,7 @@
 namespace oss::cpu {
 
 constexpr int kStripRows = 32;
+constexpr int64_t whole_strips(int64_t rows) { return (rows + kStripRows - 1) / kStripRows * kStripRows; }
 
 // 32 rows of MXFP4 [32, steps, 16] and their scales [32, steps] → a strip. gate_up: gate and up rows alternate.
 void pack_mxfp4_strip(int steps, bool gate_up, const uint8_t* blocks, const uint8_t* scales, uint8_t* strip_codes,

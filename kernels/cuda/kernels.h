@@ -170,8 +170,8 @@ struct SampleResult {
 struct SampleArgs {
   int rows, vocab;  // rows = capacity
 };
-size_t sample_scratch_bytes(const SampleArgs&);  // host
-// Draws for each of *num_rows rows as defined in lib/generation/sampling.ts. The logits stay unchanged.
+// Draws for each of *num_rows rows as defined in lib/generation/sampling.ts. The logits stay unchanged. scratch:
+// sample_scratch_bytes() of sample_scratch.h.
 Status sample(const SampleArgs&, const int32_t* num_rows, float* logits, const SampleRow* rows, const SampleSeen* seen,
               const SampleBias* bias, void* scratch, SampleResult* out, Stream);
 

@@ -6,7 +6,7 @@
 namespace oss::cuda {
 
 // Raised when anything in kernels.h or here changes: an addon refuses a module with another number.
-constexpr int kModuleAbi = 4;
+constexpr int kModuleAbi = 5;
 
 struct DeviceProperties {
   char name[256];
@@ -72,7 +72,6 @@ struct Module {
   X(router) \
   X(experts) \
   X(few_experts) \
-  X(sample_scratch_bytes) \
   X(sample)
 // clang-format on
 #define OSS_DECLARE(name) decltype(&oss::cuda::name) name;

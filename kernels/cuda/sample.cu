@@ -513,8 +513,6 @@ __global__ void __launch_bounds__(kThreads) filtered_kernel(Problem p) {
 
 }  // namespace
 
-size_t sample_scratch_bytes(const SampleArgs& args) { return scratch_of(args, nullptr).bytes; }
-
 Status sample(const SampleArgs& args, const int32_t* num_rows, float* logits, const SampleRow* rows,
               const SampleSeen* seen, const SampleBias* bias, void* scratch, SampleResult* out, Stream stream) {
   if (args.rows == 0) return cudaSuccess;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "kernels/common/args.h"
+#include "native/backend/backend_sizes.h"
 #include "native/backend/blocks.h"
 #include "native/backend/low_rank.h"
 #include "native/backend/step.h"
@@ -33,28 +34,15 @@ struct DeviceMemory {
   std::string why = "free on the device";  // the origin of free_bytes, for messages
 };
 
-// The values that a backend uses where the options leave them open.
-struct BackendDefaults {
-  KvType kv_type;
-  int max_batch_tokens;
-};
-
 class Backend {
  public:
   virtual ~Backend() = default;
   virtual DeviceInfo info() const = 0;
   virtual DeviceMemory memory() const = 0;
-  virtual BackendDefaults defaults() const = 0;
-  // Throws kUnsupported when this backend cannot run such a model or cache.
-  virtual void check(const StepLimits&, KvType) const = 0;
+  virtual const BackendSizes& sizes() const = 0;                // of everything that it allocates
   virtual Buffer allocate(size_t bytes, const char* what) = 0;  // kOutOfMemory names `what`
-  virtual size_t operand_bytes() const = 0;                     // bytes of one element of an Operand
-  virtual bool operands_have_low() const = 0;                   // else they are exact without it
   virtual WeightPacker& packer() = 0;                           // packs the weights that the steps read
-
-  // The backend's internal memory for steps within the limits.
-  virtual uint64_t workspace_bytes(const StepLimits&) const = 0;
-  virtual void reserve_workspace(const StepLimits&) = 0;
+  virtual void reserve_workspace(const StepLimits&) = 0;        // its internal memory for steps within the limits
 
   // A step. begin() takes its arrays to the device. run() executes the blocks and operations of `body`: it calls
   // `body`, or, with `may_repeat`, repeats the recorded work of an earlier step of the same shape. Then `body` must
@@ -111,6 +99,15 @@ struct BackendOptions {
 
 // Throws kUnsupported, with the reason, when a requested backend is absent.
 std::unique_ptr<Backend> make_backend(const BackendOptions& options);
+
+// A device as a plan needs it, which this machine need not have.
+struct PlannedDevice {
+  std::unique_ptr<const BackendSizes> sizes;
+  DeviceInfo info;  // without name and threads
+};
+// backend: "cpu", "cuda" or "cuda:N". isa: of the CPU; empty: what the engine would choose here. Throws kUnsupported
+// and kInvalidArgument as make_backend() does, but not for a missing device.
+PlannedDevice planned_device(const BackendOptions& options, const std::string& isa);
 
 // The backends on this machine, for `doctor`: one entry per backend that the build contains or leaves out.
 struct BackendStatus {

@@ -21,6 +21,20 @@ std::unique_ptr<Backend> make_backend(const BackendOptions& options) {
       "backend");
 }
 
+PlannedDevice planned_device(const BackendOptions& options, const std::string& isa) {
+  const std::string name = options.backend.substr(0, options.backend.find(':'));
+  if (name == "cpu") return planned_cpu(options, isa);
+  if (name != "cuda") {
+    throw Error(Code::kUnsupported,
+                str("expected \"cpu\" or \"cuda\" for the backend of a plan but received \"", options.backend, "\""),
+                "backend");
+  }
+  if (!isa.empty()) {
+    throw Error(Code::kInvalidArgument, str("isa \"", isa, "\" is of a CPU; leave it out for CUDA"), "isa");
+  }
+  return planned_cuda(options);
+}
+
 std::vector<BackendStatus> list_backends() { return {cpu_status(), cuda_status(), metal_status()}; }
 
 }  // namespace oss

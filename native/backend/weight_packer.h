@@ -46,10 +46,7 @@ class WeightPacker {
                                     uint64_t /*key*/, const std::function<bool()>& /*cancelled*/) {
     return {};
   }
-  // Bytes that weights take in addition to the mapped files. They are summed and reserved before any weight is loaded.
-  virtual uint64_t matrix_bytes(int64_t rows, int64_t cols, MatrixUse) const = 0;
-  virtual uint64_t vector_bytes(int64_t size) const = 0;
-  virtual uint64_t experts_bytes(int64_t experts, int64_t rows, int64_t cols) const = 0;  // without the bias
+  // Reserves the bytes that the weights take in addition to the mapped files, as BackendSizes sums them up.
   virtual void reserve_weights(uint64_t bytes) = 0;
 
   // Called once per weight, at load. The tensors must outlive the backend's use of them.

@@ -14,11 +14,9 @@
 
 namespace oss {
 
-// Below this size packing takes too short to need a file.
-constexpr uint64_t kPackedInMemory = 1ull << 30;
-
 static std::vector<std::string> places_for(const Checkpoint& checkpoint, const EngineOptions& options) {
-  if (options.packed_weights == "auto" && checkpoint.file_bytes < kPackedInMemory) return {};
+  const uint64_t file_bytes = checkpoint.files.empty() ? 0 : checkpoint.file_bytes;
+  if (!wants_packed_file(options, file_bytes)) return {};
   return packed_places(checkpoint, options.packed_weights);
 }
 
@@ -47,8 +45,10 @@ Engine::Engine(const std::string& path, const EngineOptions& options,
   const PackedWeights packed_weights = backend_->packer().keep_packed(
       expert_shapes(config), places_for(*checkpoint_, options), fingerprint(*checkpoint_), cancelled);
   // All memory that this engine will ever use is planned before the first byte of weights is moved.
-  const MemoryPlan plan = plan_memory(config, options, *backend_);
-  backend_->packer().reserve_weights(plan.weights_bytes);
+  const PlanInputs inputs{
+      .config = config, .options = options, .sizes = backend_->sizes(), .experts_in_file = packed_weights.in == "file"};
+  const MemoryPlan plan = plan_memory(inputs, backend_->memory());
+  backend_->packer().reserve_weights(plan.weights.copied);
   backend_->reserve_workspace(plan.limits);
   kv_ = std::make_unique<KvStorage>(config, *backend_, plan.kv_type, plan.kv.pages);
   model_ = pack_model(config, checkpoint_->tensors, backend_->packer(), [&](size_t done, size_t layers) {

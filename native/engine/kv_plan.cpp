@@ -7,47 +7,58 @@
 
 namespace oss {
 
-static int64_t pages_of(int64_t tokens) { return (tokens + kPageTokens - 1) / kPageTokens; }
+// One chunk with its window, and the windows of all other sequences.
+static int64_t pages_in_windows(const Config& config, int max_sequences, int max_tokens) {
+  const int64_t chunk_pages = pages_of(config.sliding_window + max_tokens) + 1;
+  return chunk_pages + (max_sequences - 1) * (pages_of(config.sliding_window) + 1);
+}
 
-KvPlan plan_kv_cache(const Config& config, const KvNeeds& needs, uint64_t available_bytes) {
-  const int64_t context = needs.context_length > 0 ? needs.context_length : config.max_context;
-  if (context > config.max_context) {
-    throw Error(Code::kInvalidArgument,
-                str("contextLength ", context, " is more than the model's ", config.max_context, " tokens"),
-                "contextLength");
-  }
-  const uint64_t full_bytes = KvStorage::bytes_per_page(config, needs.type, kKvFull);
-  const uint64_t window_bytes = KvStorage::bytes_per_page(config, needs.type, kKvWindow);
-  // Window pages: one chunk with its window, the windows of all other sequences, and as many again for prefix reuse.
-  // Never more than full pages.
-  const int64_t chunk = needs.max_tokens;
-  const int64_t chunk_pages = pages_of(config.sliding_window + chunk) + 1;
-  const int64_t window_pages = 2 * (chunk_pages + (needs.max_sequences - 1) * (pages_of(config.sliding_window) + 1));
-  const auto window_for = [&](int64_t full) {
-    return window_bytes == 0 ? 0 : std::min(full, std::max(window_pages, full / 4));
-  };
-  const auto bytes_for = [&](int64_t full) {
-    return uint64_t(full) * full_bytes + uint64_t(window_for(full)) * window_bytes;
-  };
+KvSizes::KvSizes(const Config& config, KvType type, int max_sequences, int max_tokens)
+    : full_bytes_(KvStorage::bytes_per_page(config, type, kKvFull)),
+      window_bytes_(KvStorage::bytes_per_page(config, type, kKvWindow)),
+      needed_window_pages_(2 * pages_in_windows(config, max_sequences, max_tokens)) {}
 
-  const int64_t one_context = pages_of(context);
-  const uint64_t budget = needs.bytes > 0 ? needs.bytes : available_bytes;
-  int64_t most = needs.bytes > 0 ? (int64_t(1) << 30) : one_context * needs.contexts;
-  int64_t pages = 0;  // the largest number that fits: bytes_for grows with it
-  while (pages < most) {
-    const int64_t middle = pages + (most - pages + 1) / 2;
-    if (bytes_for(middle) <= budget) {
+// Never more than full pages.
+int64_t KvSizes::window_pages(int64_t full_pages) const {
+  return window_bytes_ == 0 ? 0 : std::min(full_pages, std::max(needed_window_pages_, full_pages / 4));
+}
+
+uint64_t KvSizes::bytes(int64_t full_pages) const {
+  return uint64_t(full_pages) * full_bytes_ + uint64_t(window_pages(full_pages)) * window_bytes_;
+}
+
+int64_t KvSizes::most_pages(uint64_t budget, int64_t limit) const {
+  int64_t pages = 0;
+  while (pages < limit) {
+    const int64_t middle = pages + (limit - pages + 1) / 2;
+    if (bytes(middle) <= budget) {
       pages = middle;
     } else {
-      most = middle - 1;
+      limit = middle - 1;
     }
   }
+  return pages;
+}
+
+int64_t checked_context(const Config& config, int64_t wanted) {
+  if (wanted <= config.max_context) return wanted > 0 ? wanted : config.max_context;
+  throw Error(Code::kInvalidArgument,
+              str("contextLength ", wanted, " is more than the model's ", config.max_context, " tokens"),
+              "contextLength");
+}
+
+KvPlan plan_kv_cache(const Config& config, const KvNeeds& needs, uint64_t available_bytes) {
+  const int64_t context = checked_context(config, needs.context_length), one_context = pages_of(context);
+  const KvSizes sizes(config, needs.type, needs.max_sequences, needs.max_tokens);
+  const uint64_t budget = needs.bytes > 0 ? needs.bytes : available_bytes;
+  const int64_t pages = sizes.most_pages(budget, needs.bytes > 0 ? int64_t(1) << 30 : one_context * needs.contexts);
   if (pages < 1 || (needs.context_length > 0 && pages < one_context)) {
     throw Error(Code::kOutOfMemory,
-                str("a KV cache for ", context, " tokens needs ", bytes_for(one_context), " bytes, and there are ",
+                str("a KV cache for ", context, " tokens needs ", sizes.bytes(one_context), " bytes, and there are ",
                     budget, " for it", ": lower contextLength, or raise kvCache.bytes where memory is left"));
   }
-  return {.pages = {int(pages), int(window_for(pages))}, .context_length = std::min(context, pages * kPageTokens)};
+  return {.pages = {int(pages), int(sizes.window_pages(pages))},
+          .context_length = std::min(context, pages * kPageTokens)};
 }
 
 }  // namespace oss

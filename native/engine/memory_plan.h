@@ -1,22 +1,59 @@
-// The memory that an engine uses on its device, decided before anything is loaded and never exceeded.
+// The memory that an engine uses on its device, decided before anything is loaded and never exceeded. The same code
+// plans for a machine that is elsewhere (model_plan.h).
 #pragma once
 #include <cstdint>
 
 #include "native/engine/engine.h"
 #include "native/engine/kv_plan.h"
+#include "native/model/pack.h"
 
 namespace oss {
 
-struct MemoryPlan {
-  StepLimits limits;
-  DeviceMemory memory;  // before anything was allocated
-  KvType kv_type = kKvF32;
-  KvPlan kv;
-  uint64_t weights_bytes = 0;    // in addition to the mapped files
-  uint64_t workspace_bytes = 0;  // activations, and buffers of the backend
+struct PlanInputs {
+  const Config& config;
+  const EngineOptions& options;
+  const BackendSizes& sizes;
+  bool experts_in_file = false;   // the packed experts are mapped from a file of their own
+  uint64_t additional_bytes = 0;  // of weights beside those of the config, such as adapters and converted tensors
 };
 
-// Throws kOutOfMemory with the numbers when the plan does not fit, kUnsupported when the backend cannot run the model.
-MemoryPlan plan_memory(const Config& config, const EngineOptions& options, Backend& backend);
+// What an engine takes whatever the size of its KV cache.
+struct MemoryNeeds {
+  StepLimits limits;
+  KvType kv_type = kKvF32;
+  WeightBytes weights;
+  uint64_t additional_bytes = 0;
+  uint64_t workspace_bytes = 0;  // activations, and buffers of the backend
+  uint64_t reserved_bytes = 0;   // for everything that is not planned
+
+  uint64_t bytes() const {
+    return weights.mapped + weights.copied + additional_bytes + workspace_bytes + reserved_bytes;
+  }
+};
+
+// Throws kUnsupported when the backend cannot run the model, kInvalidArgument for more context than the model has.
+MemoryNeeds memory_needs(const PlanInputs& inputs);
+
+// The most conversations of `context` tokens that run at once in `free_bytes`, all of which the cache may take; at most
+// kMostSequences. More sequences than the options say take more workspace; that is counted.
+int conversations(const PlanInputs& inputs, const MemoryNeeds& needs, KvType type, int64_t context,
+                  uint64_t free_bytes);
+constexpr int kMostSequences = 4096;  // lib/generation/options.ts allows no more
+
+// The longest context, at most the model's, of which so many conversations run at once; 0: none.
+int64_t longest_context(const PlanInputs& inputs, const MemoryNeeds& needs, KvType type, int conversations,
+                        uint64_t free_bytes);
+
+struct MemoryPlan : MemoryNeeds {
+  DeviceMemory memory;  // before anything was allocated
+  KvPlan kv;
+};
+
+// Throws as memory_needs(), and kOutOfMemory with the numbers when the plan does not fit.
+MemoryPlan plan_memory(const PlanInputs& inputs, const DeviceMemory& memory);
+
+// Whether a backend that can map its packed experts from a file does so, if a folder takes one. file_bytes: of the
+// checkpoint; 0: it has no files.
+bool wants_packed_file(const EngineOptions& options, uint64_t file_bytes);
 
 }  // namespace oss

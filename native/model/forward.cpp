@@ -30,9 +30,9 @@ KvStorage::KvStorage(const Config& config, Backend& backend, KvType type, std::a
   for (int group = 0; group < kKvGroups; ++group) buffers_[group] = backend.allocate(bytes[group], "the KV cache");
 }
 
-std::vector<Forward::Part> Forward::parts(const StepLimits& l, const Backend& backend) {
+std::vector<Forward::Part> Forward::parts(const StepLimits& l, const BackendSizes& sizes) {
   const uint64_t tokens = uint64_t(l.tokens), rows = uint64_t(l.rows), q_size = uint64_t(l.heads) * l.head_dim;
-  const uint64_t element = backend.operand_bytes();
+  const uint64_t element = sizes.operand_bytes();
   std::vector<Part> parts = {
       {[](Forward& f, void* at) { f.x_ = static_cast<float*>(at); }, tokens * l.hidden * sizeof(float)},
       {[](Forward& f, void* at) { f.normed_.data = at; }, tokens * l.hidden * element},
@@ -45,16 +45,16 @@ std::vector<Forward::Part> Forward::parts(const StepLimits& l, const Backend& ba
       {[](Forward& f, void* at) { f.rows_normed_.data = at; }, rows * l.hidden * element},
       {[](Forward& f, void* at) { f.logits_ = static_cast<float*>(at); }, rows * l.vocab * sizeof(float)},
   };
-  if (backend.operands_have_low()) {
+  if (sizes.operands_have_low()) {
     parts.push_back({[](Forward& f, void* at) { f.normed_.low = at; }, tokens * l.hidden * element});
     parts.push_back({[](Forward& f, void* at) { f.rows_normed_.low = at; }, rows * l.hidden * element});
   }
   return parts;
 }
 
-uint64_t Forward::workspace_bytes(const StepLimits& limits, const Backend& backend) {
+uint64_t Forward::workspace_bytes(const StepLimits& limits, const BackendSizes& sizes) {
   uint64_t total = 0;
-  for (const Part& part : parts(limits, backend)) total += padded(part.bytes);
+  for (const Part& part : parts(limits, sizes)) total += padded(part.bytes);
   return total;
 }
 
@@ -62,9 +62,9 @@ Forward::Forward(const Model& model, Backend& backend, const StepLimits& limits,
     : model_(model),
       backend_(backend),
       taps_(dump == nullptr ? nullptr : std::make_unique<Taps>(std::move(dump), backend, model.config)),
-      workspace_(backend.allocate(workspace_bytes(limits, backend), "the activations")) {
+      workspace_(backend.allocate(workspace_bytes(limits, backend.sizes()), "the activations")) {
   std::byte* next = workspace_.as<std::byte>();
-  for (const Part& part : parts(limits, backend)) {
+  for (const Part& part : parts(limits, backend.sizes())) {
     part.place(*this, next);
     next += padded(part.bytes);
   }

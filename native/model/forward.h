@@ -37,7 +37,7 @@ class Forward {
  public:
   // Activations are allocated once, for steps within the limits. If `dump` is set, each step writes its tensors.
   Forward(const Model& model, Backend& backend, const StepLimits& limits, std::unique_ptr<Dump> dump);
-  static uint64_t workspace_bytes(const StepLimits& limits, const Backend& backend);
+  static uint64_t workspace_bytes(const StepLimits& limits, const BackendSizes& sizes);
 
   // Appends the step's tokens to their sequences in `kv` and leaves logits [step.num_rows, vocab] in logits(). When
   // `stop` becomes true, the pass may end early, between layers. It then returns false, and logits() is undefined.
@@ -50,7 +50,7 @@ class Forward {
     void (*place)(Forward&, void* at);
     uint64_t bytes;
   };
-  static std::vector<Part> parts(const StepLimits& limits, const Backend& backend);
+  static std::vector<Part> parts(const StepLimits& limits, const BackendSizes& sizes);
 
   AdapterRows adapters_of(int layer, const Step& step);
   void attention_block(int index, const Step& step, const KvStorage& kv);

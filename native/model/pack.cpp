@@ -29,19 +29,26 @@ std::vector<ExpertShape> expert_shapes(const Config& config) {
   return shapes;
 }
 
-uint64_t packed_bytes(const Config& config, const WeightPacker& packer) {
-  uint64_t bytes = 0;
+WeightBytes weight_bytes(const Config& config, const BackendSizes& sizes, bool experts_in_file) {
+  WeightBytes sum;
+  const auto add = [&](uint64_t in_files, uint64_t copied) {
+    sum.files += in_files;
+    sum.copied += copied;
+    if (copied == 0) sum.mapped += in_files;
+  };
   for (const WeightSpec& spec : weight_specs(config)) {
+    const uint64_t elements = uint64_t(spec.elements());
     if (is_matrix(spec.use)) {
-      bytes += packer.matrix_bytes(spec.shape[0], spec.shape[1], matrix_use(spec.use));
+      add(elements * dtype_bytes(DType::kBF16), sizes.matrix_bytes(spec.shape[0], spec.shape[1], matrix_use(spec.use)));
     } else if (is_blocks(spec.use)) {
       const ExpertShape shape = expert_shape(spec);
-      bytes += packer.experts_bytes(shape.experts, shape.rows, shape.cols);  // includes the scales
+      const uint64_t scales = elements / kMxBlockBytes;  // packed together with the blocks
+      add(elements + scales, experts_in_file ? 0 : sizes.experts_bytes(shape.experts, shape.rows, shape.cols));
     } else if (!is_mxfp4(spec.use)) {
-      bytes += packer.vector_bytes(spec.elements());
+      add(elements * dtype_bytes(DType::kBF16), sizes.vector_bytes(spec.elements()));
     }
   }
-  return bytes;
+  return sum;
 }
 
 void pack_weights(std::span<const WeightSpec> specs, const Tensors& tensors, WeightPacker& packer, Model& model) {

@@ -84,7 +84,7 @@ std::vector<float> Taps::read(const float* from, size_t count) {
 }
 
 std::vector<float> Taps::read(Operand from, size_t count) {
-  if (backend_.operand_bytes() == sizeof(float)) return read(from.as<float>(), count);
+  if (backend_.sizes().operand_bytes() == sizeof(float)) return read(from.as<float>(), count);
   const std::vector<float> raw = read(from.as<float>(), (count + 1) / 2);
   std::vector<float> out = widened(kKvBF16, std::as_bytes(std::span(raw)));
   out.resize(count);

@@ -68,9 +68,6 @@ TEST("checkpoint: the golden models open") {
 // Records for each tensor what it is packed as, and packs nothing: the data is that of the file.
 class NotingPacker final : public WeightPacker {
  public:
-  uint64_t matrix_bytes(int64_t, int64_t, MatrixUse) const override { return 1; }
-  uint64_t vector_bytes(int64_t) const override { return 1000; }
-  uint64_t experts_bytes(int64_t, int64_t, int64_t) const override { return 1'000'000; }
   void reserve_weights(uint64_t) override {}
   Matrix pack_matrix(const HostTensor& weight, MatrixUse use) override {
     constexpr const char* kNames[] = {"table", "product", "rotated", "router"};
@@ -95,6 +92,20 @@ class NotingPacker final : public WeightPacker {
 
  private:
   void note(const HostTensor& tensor, const char* use) { CHECK(uses.emplace(tensor.name, use).second); }
+};
+
+// Tells matrices, vectors and experts apart by their digits in a sum.
+class CountingSizes final : public BackendSizes {
+ public:
+  BackendDefaults defaults() const override { return {kKvF32, 1}; }
+  void check(const StepLimits&, KvType) const override {}
+  size_t operand_bytes() const override { return sizeof(float); }
+  bool operands_have_low() const override { return false; }
+  bool packs_experts_to_file() const override { return true; }
+  uint64_t matrix_bytes(int64_t, int64_t, MatrixUse use) const override { return use == MatrixUse::kRouter ? 0 : 1; }
+  uint64_t vector_bytes(int64_t) const override { return 1000; }
+  uint64_t experts_bytes(int64_t, int64_t, int64_t) const override { return 1'000'000; }
+  uint64_t workspace_bytes(const StepLimits&) const override { return 0; }
 };
 
 TEST("checkpoint: every weight is packed once, for its use, into its place") {
@@ -143,7 +154,22 @@ TEST("checkpoint: every weight is packed once, for its use, into its place") {
   for (const Role& role : of_layer) check(role, str("model.layers.2.", role.name));
 
   // The planned bytes are the packed bytes, by the sizes above: matrices, vectors other than those of experts, experts.
-  CHECK_EQ(packed_bytes(config, packer), 2u + 1000 + 3 * (5 + 8 * 1000 + 2 * 1'001'000));
+  uint64_t of_all = 0, of_experts = 0, of_routers = 0;  // in files whose vectors are bf16
+  for (const auto& [name, tensor] : checkpoint->tensors) {
+    const bool is_expert = name.ends_with("_blocks") || name.ends_with("_scales");
+    const uint64_t bytes = uint64_t(tensor.elements()) * (is_expert ? 1 : 2);
+    of_all += bytes;
+    if (is_expert) of_experts += bytes;
+    if (name.ends_with("router.weight")) of_routers += bytes;
+  }
+  const WeightBytes sum = weight_bytes(config, CountingSizes(), false);
+  CHECK_EQ(sum.copied, 2u + 1000 + 3 * (4 + 8 * 1000 + 2 * 1'001'000));
+  CHECK_EQ(sum.files, of_all);
+  // What is not copied is used in the files: here the router, and the experts if they have a file of their own.
+  CHECK_EQ(sum.mapped, of_routers);
+  const WeightBytes in_file = weight_bytes(config, CountingSizes(), true);
+  CHECK_EQ(in_file.copied, 2u + 1000 + 3 * (4 + 8 * 1000 + 2 * 1'000));
+  CHECK_EQ(in_file.mapped, of_routers + of_experts);
   const std::vector<ExpertShape> planned = expert_shapes(config);
   CHECK_EQ(planned.size(), packer.shapes.size());
   for (size_t i = 0; i < planned.size(); ++i) {

@@ -42,7 +42,7 @@ class OnDevice {
   explicit OnDevice(const cuda::Module& module) : backend(module, 0, false) {
     const auto checkpoint = open_checkpoint("synthetic:tiny");
     const Config& config = checkpoint->config;
-    backend.packer().reserve_weights(packed_bytes(config, backend.packer()));
+    backend.packer().reserve_weights(weight_bytes(config, backend.sizes(), false).copied);
     backend.reserve_workspace(limits_of(config));
     model = pack_model(config, checkpoint->tensors, backend.packer(), [](size_t, size_t) {});
   }

@@ -34,6 +34,16 @@ const IsaStatus* named_by_environment() {
   throw Error(Code::kInvalidArgument, str(is, ", expected one of ", here));
 }
 
+const Bf16Kernels* unit_for(const std::string& numerics, const Bf16Kernels* bf16, const std::string& isa) {
+  if (numerics == "exact") return nullptr;
+  if (numerics == "fast" && bf16 == nullptr) {
+    throw Error(Code::kUnsupported,
+                str("numerics \"fast\" needs a CPU that multiplies bf16 (AMX, AVX512_BF16 or NEON's BF16); ", isa,
+                    " has \"exact\""));
+  }
+  return bf16;
+}
+
 }  // namespace
 
 void check_environment() { named_by_environment(); }
@@ -45,13 +55,16 @@ Choice choose_kernels(const std::string& numerics) {
     if (named->kernels != nullptr) kernels = named->kernels;
     bf16 = named->bf16;
   }
-  if (numerics == "exact") return {*kernels, nullptr};
-  if (numerics == "fast" && bf16 == nullptr) {
-    throw Error(Code::kUnsupported,
-                str("numerics \"fast\" needs a CPU that multiplies bf16 (AMX, AVX512_BF16 or NEON's BF16); ",
-                    kernels->isa, " has \"exact\""));
+  return {*kernels, unit_for(numerics, bf16, kernels->isa)};
+}
+
+const Bf16Kernels* bf16_unit_of(const std::string& isa, const std::string& numerics) {
+  std::string known;
+  for (const IsaStatus& status : isa_status()) {
+    if (status.isa == isa) return unit_for(numerics, status.bf16, isa);
+    known += str(known.empty() ? "" : ", ", status.isa);
   }
-  return {*kernels, bf16};
+  throw Error(Code::kInvalidArgument, str("expected one of ", known, " for isa but received ", quote(isa)), "isa");
 }
 
 }  // namespace oss::cpu

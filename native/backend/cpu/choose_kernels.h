@@ -16,6 +16,10 @@ struct Choice {
 // without one. Throws kUnsupported when the requested kernels are absent, kInvalidArgument when the variable has an
 // unknown name.
 Choice choose_kernels(const std::string& numerics);
+// The unit that multiplies bf16 on a CPU with this instruction set, which this machine need not have; null: numerics
+// "exact". Throws kInvalidArgument for an instruction set that is not in this build, kUnsupported for numerics that it
+// lacks.
+const Bf16Kernels* bf16_unit_of(const std::string& isa, const std::string& numerics);
 // Throws the errors that choose_kernels() would throw because of the variable.
 void check_environment();
 

@@ -18,22 +18,18 @@ DeviceInfo CpuBackend::info() const {
           .numerics = bf16_ != nullptr ? "fast" : "exact"};
 }
 
-DeviceMemory CpuBackend::memory() const {
+DeviceMemory cpu_memory() {
   UsableMemory usable = usable_memory();
   return {.free_bytes = usable.bytes, .total_bytes = 0, .dedicated = false, .why = std::move(usable.why)};
 }
 
-// A cancel, and every other decode, waits for one chunk of a prompt. Exact products gain nothing from larger chunks;
-// fast ones unpack each expert's weights once per chunk.
-BackendDefaults CpuBackend::defaults() const {
-  return {.kv_type = kKvF32, .max_batch_tokens = bf16_ != nullptr ? 512 : 256};
-}
-
-void CpuBackend::check(const StepLimits&, KvType type) const {
-  if (type == kKvFP8) {
-    throw Error(Code::kUnsupported, "kvCache.dtype \"fp8\" needs a GPU; the CPU has \"f32\" and \"bf16\"",
-                "kvCache.dtype");
+size_t CpuBackend::work_bytes() const {
+  size_t sum = 0;
+  for (const Scratch* work :
+       {&qkv_work_, &attention_work_, &attention_parts_, &split_, &act_, &out_, &panels_, &panels_low_, &bf16_work_}) {
+    sum += work->bytes();
   }
+  return sum;
 }
 
 Buffer CpuBackend::allocate(size_t bytes, const char* what) { return map_memory(bytes, what); }

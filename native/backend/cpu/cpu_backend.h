@@ -15,6 +15,8 @@
 
 namespace oss {
 
+DeviceMemory cpu_memory();  // what this process can use now
+
 // Products (including qkv), attention, experts and low-rank terms have one file each; the smaller operations are in
 // cpu_backend.cpp.
 class CpuBackend final : public Backend {
@@ -24,20 +26,16 @@ class CpuBackend final : public Backend {
       : kernels_(kernels),
         bf16_(bf16),
         pool_(threads),
-        weights_(kernels, bf16, dense_weights, pool_),
+        sizes_(bf16, dense_weights, threads),
+        weights_(kernels, sizes_, pool_),
         threads_why_(std::move(threads_why)) {}
 
   DeviceInfo info() const override;
-  DeviceMemory memory() const override;
-  BackendDefaults defaults() const override;
-  void check(const StepLimits&, KvType) const override;
+  DeviceMemory memory() const override { return cpu_memory(); }
+  const BackendSizes& sizes() const override { return sizes_; }
   Buffer allocate(size_t bytes, const char* what) override;
-  size_t operand_bytes() const override { return sizeof(float); }
-  bool operands_have_low() const override { return false; }
 
   WeightPacker& packer() override { return weights_; }
-
-  uint64_t workspace_bytes(const StepLimits&) const override { return 0; }  // work memory grows with the steps instead
   void reserve_workspace(const StepLimits&) override {}
 
   void begin(const Step&) override {}
@@ -62,6 +60,8 @@ class CpuBackend final : public Backend {
   bool runs_ahead() const override { return false; }
   void read(const float* from, std::span<float> to) override;
   void write(std::span<const float> from, float* to) override;
+
+  size_t work_bytes() const;  // that the steps so far took beside the activations
 
   // The parts of qkv. q, k [tokens, heads, head_dim] are rotated in place.
   void rope(const RopeArgs&, const Step&, float* x);
@@ -131,6 +131,7 @@ class CpuBackend final : public Backend {
   const cpu::Kernels& kernels_;
   const cpu::Bf16Kernels* bf16_;  // null: exact
   ThreadPool pool_;
+  const CpuSizes sizes_;
   CpuWeights weights_;
   const std::string threads_why_;
 

@@ -36,26 +36,7 @@ static void expect_dtype(const HostTensor& tensor, bool accepted, const char* ex
                                       " but it is ", dtype_name(tensor.dtype)));
 }
 
-bool CpuWeights::becomes_q8(int64_t cols, MatrixUse use) const {
-  return dense_weights_ == DenseWeights::kQ8 && use != MatrixUse::kRouter && cols % kQ8Block == 0;
-}
-
 static bool holds_q8(const HostTensor& weight) { return weight.source != nullptr && weight.source->holds_q8(); }
-
-// The rows of a table are looked up one by one.
-bool CpuWeights::in_strips(MatrixUse use) const {
-  return bf16_ != nullptr && bf16_->strips && (use == MatrixUse::kProduct || use == MatrixUse::kRotated);
-}
-
-static int64_t whole_strips(int64_t rows) { return (rows + cpu::kStripRows - 1) / cpu::kStripRows * cpu::kStripRows; }
-
-uint64_t CpuWeights::q8_bytes(int64_t rows, int64_t cols, MatrixUse use) const {
-  return uint64_t((in_strips(use) ? whole_strips(rows) : rows) * cols / kQ8Block) * kQ8BlockBytes;
-}
-
-uint64_t CpuWeights::matrix_bytes(int64_t rows, int64_t cols, MatrixUse use) const {
-  return becomes_q8(cols, use) ? q8_bytes(rows, cols, use) : 0;
-}
 
 // Lets the system drop the whole pages of a mapped file in [data, data + bytes).
 static void let_go(const std::byte* data, size_t bytes) {
@@ -70,8 +51,8 @@ bool CpuWeights::quantize(const HostTensor& weight, MatrixUse use, int8_t* codes
   const bool copies = holds_q8(weight);
   const HostTensor from = copies ? weight : passing.materialize(weight, pool_);
   const int64_t rows = from.shape[0], cols = from.shape[1], row_blocks = cols / kQ8Block;
-  const int64_t grain = whole_strips(std::max<int64_t>(1, (1 << 20) / (cols * 2)));  // rows of 1 MB
-  const bool strips = in_strips(use);
+  const int64_t grain = cpu::whole_strips(std::max<int64_t>(1, (1 << 20) / (cols * 2)));  // rows of 1 MB
+  const bool strips = sizes_.in_strips(use);
   std::atomic<bool> all = true;
   pool_.parallel_for(rows, grain, [&](int64_t begin, int64_t end, int) {
     std::vector<int8_t> row_codes(strips ? size_t(cpu::kStripRows * cols) : 0);
@@ -107,8 +88,8 @@ Matrix CpuWeights::pack_matrix(const HostTensor& weight, MatrixUse use) {
   expect_dtype(weight, weight.dtype == DType::kBF16 && weight.shape.size() == 2, "a BF16 matrix");
   remember_files(weight);
   const int rows = int(weight.shape[0]), cols = int(weight.shape[1]);
-  if (becomes_q8(cols, use) || (holds_q8(weight) && use != MatrixUse::kRouter)) {
-    Buffer buffer = allocate_weights(q8_bytes(rows, cols, use));
+  if (sizes_.becomes_q8(cols, use) || (holds_q8(weight) && use != MatrixUse::kRouter)) {
+    Buffer buffer = allocate_weights(sizes_.q8_bytes(rows, cols, use));
     auto* codes = buffer.as<int8_t>();
     auto* scales = reinterpret_cast<uint16_t*>(codes + buffer.bytes() / kQ8BlockBytes * kQ8Block);
     if (quantize(weight, use, codes, scales)) {
@@ -147,7 +128,7 @@ static PackedFile::ForEach on_all_threads(ThreadPool& pool) {
 
 PackedWeights CpuWeights::keep_packed(std::span<const ExpertShape> shapes, std::span<const std::string> places,
                                       uint64_t key, const std::function<bool()>& cancelled) {
-  if (!packs_experts()) return {};
+  if (!sizes_.packs_experts()) return {};
   PackedWeights out{.in = "memory", .path = "", .made = false, .reason = ""};
   std::vector<uint64_t> sections;
   for (const ExpertShape& shape : shapes) {
@@ -177,11 +158,6 @@ PackedWeights CpuWeights::keep_packed(std::span<const ExpertShape> shapes, std::
   return out;
 }
 
-uint64_t CpuWeights::experts_bytes(int64_t experts, int64_t rows, int64_t cols) const {
-  if (!packs_experts() || packed_file_ != nullptr) return 0;
-  return uint64_t(experts * rows * (cols / kMxBlock)) * (kMxBlockBytes + 1);
-}
-
 ExpertMatrix CpuWeights::pack_experts(const HostTensor& blocks, const HostTensor& scales, const HostTensor& bias,
                                       ExpertUse use) {
   expect_dtype(blocks, blocks.dtype == DType::kU8 && blocks.shape.size() == 4, "U8 [experts, rows, cols/32, 16]");
@@ -192,7 +168,7 @@ ExpertMatrix CpuWeights::pack_experts(const HostTensor& blocks, const HostTensor
                          .experts = int(blocks.shape[0]),
                          .rows = int(blocks.shape[1]),
                          .cols = int(blocks.shape[2]) * kMxBlock};
-  if (!packs_experts()) {
+  if (!sizes_.packs_experts()) {
     matrix.blocks = keep(blocks).as<uint8_t>();
     matrix.scales = keep(scales).as<uint8_t>();
   } else if (packed_file_ != nullptr) {
@@ -201,7 +177,7 @@ ExpertMatrix CpuWeights::pack_experts(const HostTensor& blocks, const HostTensor
     matrix.blocks = reinterpret_cast<const uint8_t*>(packed_file_->section(codes));
     matrix.scales = reinterpret_cast<const uint8_t*>(packed_file_->section(exponents));
   } else {
-    Buffer buffer = allocate_weights(experts_bytes(matrix.experts, matrix.rows, matrix.cols));
+    Buffer buffer = allocate_weights(sizes_.experts_bytes(matrix.experts, matrix.rows, matrix.cols));
     auto* codes = buffer.as<uint8_t>();
     auto* exponents = codes + blocks.bytes;
     for_each_strip(blocks, scales, use, [&](int64_t strip, const PackStrip& pack) {

@@ -9,8 +9,8 @@
 #include <set>
 #include <vector>
 
-#include "kernels/cpu/bf16.h"
 #include "kernels/cpu/kernels.h"
+#include "native/backend/cpu/cpu_sizes.h"
 #include "native/backend/weight_packer.h"
 #include "native/base/made_memory.h"
 #include "native/base/mapped_file.h"
@@ -21,14 +21,11 @@ namespace oss {
 
 class CpuWeights final : public WeightPacker {
  public:
-  CpuWeights(const cpu::Kernels& kernels, const cpu::Bf16Kernels* bf16, DenseWeights dense_weights, ThreadPool& pool)
-      : kernels_(kernels), bf16_(bf16), dense_weights_(dense_weights), pool_(pool) {}
+  CpuWeights(const cpu::Kernels& kernels, const CpuSizes& sizes, ThreadPool& pool)
+      : kernels_(kernels), sizes_(sizes), pool_(pool) {}
 
   PackedWeights keep_packed(std::span<const ExpertShape>, std::span<const std::string> places, uint64_t key,
                             const std::function<bool()>& cancelled) override;
-  uint64_t matrix_bytes(int64_t rows, int64_t cols, MatrixUse) const override;
-  uint64_t vector_bytes(int64_t size) const override { return uint64_t(size) * sizeof(float); }
-  uint64_t experts_bytes(int64_t experts, int64_t rows, int64_t cols) const override;
   void reserve_weights(uint64_t) override {}
   Matrix pack_matrix(const HostTensor& weight, MatrixUse) override;
   Vector pack_vector(const HostTensor& vector) override;
@@ -43,10 +40,6 @@ class CpuWeights final : public WeightPacker {
  private:
   void remember_files(const HostTensor&);
   HostTensor keep(const HostTensor& tensor);  // with its data, for as long as this object
-  bool becomes_q8(int64_t cols, MatrixUse) const;
-  uint64_t q8_bytes(int64_t rows, int64_t cols, MatrixUse) const;
-  bool in_strips(MatrixUse) const;
-  bool packs_experts() const { return bf16_ != nullptr && bf16_->strips; }
   using PackStrip = std::function<void(uint8_t* codes, uint8_t* scales)>;
   void for_each_strip(const HostTensor& blocks, const HostTensor& scales, ExpertUse,
                       const std::function<void(int64_t strip, const PackStrip&)>& body);
@@ -55,8 +48,7 @@ class CpuWeights final : public WeightPacker {
   bool quantize(const HostTensor& weight, MatrixUse, int8_t* codes, uint16_t* scales);
 
   const cpu::Kernels& kernels_;
-  const cpu::Bf16Kernels* bf16_;  // null: exact
-  const DenseWeights dense_weights_;
+  const CpuSizes& sizes_;
   ThreadPool& pool_;
 
   MadeMemory made_;                    // weights without data in a file

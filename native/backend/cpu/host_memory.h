@@ -17,6 +17,8 @@ class Scratch {
     return static_cast<T*>(reserve_bytes(count * sizeof(T), what));
   }
 
+  size_t bytes() const { return buffer_.bytes(); }
+
  private:
   void* reserve_bytes(size_t bytes, const char* what);
   Buffer buffer_;

@@ -43,11 +43,30 @@ BackendStatus cpu_status() {
   }
 }
 
-std::unique_ptr<Backend> make_cpu_backend(const BackendOptions& options) {
-  if (options.threads < 0 || options.threads > 1024) {
-    throw Error(Code::kInvalidArgument,
-                str("expected an integer in [0, 1024] for threads but received ", options.threads), "threads");
+static void check_threads(int threads) {
+  if (threads >= 0 && threads <= 1024) return;
+  throw Error(Code::kInvalidArgument, str("expected an integer in [0, 1024] for threads but received ", threads),
+              "threads");
+}
+
+PlannedDevice planned_cpu(const BackendOptions& options, const std::string& isa) {
+  check_threads(options.threads);
+  const cpu::Bf16Kernels* bf16 = nullptr;
+  std::string name = isa;
+  if (isa.empty()) {
+    const cpu::Choice choice = cpu::choose_kernels(options.numerics);
+    bf16 = choice.bf16;
+    name = bf16 != nullptr ? bf16->isa : choice.kernels.isa;
+  } else {
+    bf16 = cpu::bf16_unit_of(isa, options.numerics);
   }
+  const int threads = options.threads > 0 ? options.threads : usable_threads().count;
+  return {.sizes = std::make_unique<CpuSizes>(bf16, options.dense_weights, threads),
+          .info = {.backend = "cpu", .device = "", .isa = name, .numerics = bf16 != nullptr ? "fast" : "exact"}};
+}
+
+std::unique_ptr<Backend> make_cpu_backend(const BackendOptions& options) {
+  check_threads(options.threads);
   const cpu::Choice choice = cpu::choose_kernels(options.numerics);
   const UsableThreads threads = options.threads > 0 ? UsableThreads{options.threads, "asked for"} : usable_threads();
   return std::make_unique<CpuBackend>(choice.kernels, threads.count, choice.bf16, options.dense_weights, threads.why);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/cuda/plan.h"
+#include "kernels/cuda/sample_scratch.h"
 #include "native/backend/cuda/cuda_module.h"
 #include "native/backend/registry.h"
 #include "native/base/error.h"
@@ -39,7 +40,7 @@ BackendStatus cuda_status() {
   return {"cuda", presence.state == CudaState::kAvailable, presence.detail};
 }
 
-std::unique_ptr<Backend> make_cuda_backend(const BackendOptions& options) {
+static void check_options(const BackendOptions& options) {
   if (options.numerics == "exact") {
     throw Error(Code::kUnsupported,
                 "numerics \"exact\" is not what GPUs compute: they have \"fast\"; the CPU backend has \"exact\"",
@@ -48,6 +49,16 @@ std::unique_ptr<Backend> make_cuda_backend(const BackendOptions& options) {
   if (options.dense_weights == DenseWeights::kQ8) {
     throw Error(Code::kUnsupported, "denseWeights \"q8\" is for the CPU backend; GPUs have \"bf16\"", "denseWeights");
   }
+}
+
+PlannedDevice planned_cuda(const BackendOptions& options) {
+  check_options(options);
+  return {.sizes = std::make_unique<CudaSizes>(options.repeatable),
+          .info = {.backend = "cuda", .device = "", .isa = "", .numerics = "fast"}};
+}
+
+std::unique_ptr<Backend> make_cuda_backend(const BackendOptions& options) {
+  check_options(options);
   const int device = cuda_device(options.backend == "auto" ? "cuda" : options.backend);
   return std::make_unique<CudaBackend>(cuda_module(), device, options.repeatable);
 }
@@ -56,6 +67,7 @@ CudaBackend::CudaBackend(const cuda::Module& module, int device, bool repeatable
     : gpu_(std::make_shared<Gpu>(module, device)),
       module_(module),
       repeatable_(repeatable),
+      sizes_(repeatable),
       weights_(gpu_),
       graphs_(std::make_unique<Graphs>(gpu_)) {}
 
@@ -73,27 +85,6 @@ DeviceInfo CudaBackend::info() const {
           .numerics = "fast"};
 }
 
-// Larger chunks of a prompt read each weight less often. Where each token attends alone, each takes 0.5 MB of scratch
-// memory.
-BackendDefaults CudaBackend::defaults() const {
-  return {.kv_type = kKvBF16, .max_batch_tokens = repeatable_ ? 256 : 2048};
-}
-
-void CudaBackend::check(const StepLimits& limits, KvType type) const {
-  const auto refuse = [](const auto&... words) { throw Error(Code::kUnsupported, str("the CUDA backend ", words...)); };
-  if (type == kKvF32) {
-    throw Error(Code::kUnsupported,
-                "the CUDA backend has no \"f32\" KV cache: kvCache.dtype can be \"bf16\" or \"fp8\"", "kvCache.dtype");
-  }
-  if (limits.head_dim != kHeadDim) refuse("is made for heads of ", kHeadDim, ", not of ", limits.head_dim);
-  if (limits.heads > 16 * limits.kv_heads)
-    refuse("has at most 16 query heads to a KV head, not ", limits.heads, " to ", limits.kv_heads);
-  if (limits.experts > 256) refuse("has at most 256 experts, not ", limits.experts);
-  for (const int size : {limits.hidden, limits.intermediate}) {
-    if (size % kMxBlock != 0) refuse("needs layers in multiples of ", kMxBlock, ", not of ", size);
-  }
-}
-
 Buffer CudaBackend::allocate(size_t bytes, const char* what) {
   Buffer buffer = gpu_->allocate(bytes, what);
   if (bytes > 0) gpu_->check(module_.fill(buffer.as<void>(), 0, bytes, gpu_->stream), "clearing memory");
@@ -102,18 +93,9 @@ Buffer CudaBackend::allocate(size_t bytes, const char* what) {
 
 // --- steps -----------------------------------------------------------------------------------------------------------
 
-uint64_t CudaBackend::workspace_bytes(const StepLimits& l) const {
-  const int singles = repeatable_ ? l.tokens : l.sequences;
-  return StepBuffers::bytes(l) + padded(cuda::attention_scratch_bytes(singles, l.heads)) +
-         padded(cuda::attention_counter_bytes(singles, l.kv_heads)) +
-         padded(cuda::experts_scratch(l.tokens, l.top_k, l.experts, l.hidden, l.intermediate).bytes) +
-         padded(module_.sample_scratch_bytes({.rows = l.rows, .vocab = l.vocab})) +
-         padded(SamplingBuffers::bytes(l.rows, l.vocab));
-}
-
 void CudaBackend::reserve_workspace(const StepLimits& l) {
   limits_ = l;
-  const int singles = repeatable_ ? l.tokens : l.sequences;
+  const int singles = sizes_.most_singles(l);
   sampling_ = std::make_unique<SamplingBuffers>(gpu_, l.rows, l.vocab);
   step_ = std::make_unique<StepBuffers>(gpu_, l, repeatable_, sampling_->results());
   attention_scratch_ = gpu_->allocate(cuda::attention_scratch_bytes(singles, l.heads), "attention");
@@ -126,7 +108,7 @@ void CudaBackend::reserve_workspace(const StepLimits& l) {
   most_fused_tokens_ = cuda::most_fused_tokens(
       {.hidden = l.hidden, .intermediate = l.intermediate, .experts = l.experts, .top_k = l.top_k},
       {.multiprocessors = gpu_->properties.multiprocessors, .shared_bytes = size_t(gpu_->properties.shared_bytes)});
-  sample_scratch_ = gpu_->allocate(module_.sample_scratch_bytes({.rows = l.rows, .vocab = l.vocab}), "sampling");
+  sample_scratch_ = gpu_->allocate(cuda::sample_scratch_bytes({.rows = l.rows, .vocab = l.vocab}), "sampling");
 }
 
 const int32_t* CudaBackend::count_of(RowsOf rows) const {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "native/backend/backend.h"
+#include "native/backend/cuda/cuda_sizes.h"
 #include "native/backend/cuda/cuda_weights.h"
 #include "native/backend/cuda/gpu.h"
 #include "native/backend/cuda/graphs.h"
@@ -21,15 +22,10 @@ class CudaBackend final : public Backend {
 
   DeviceInfo info() const override;
   DeviceMemory memory() const override { return gpu_->memory(); }
-  BackendDefaults defaults() const override;
-  void check(const StepLimits&, KvType) const override;
+  const BackendSizes& sizes() const override { return sizes_; }
   Buffer allocate(size_t bytes, const char* what) override;
-  size_t operand_bytes() const override { return sizeof(uint16_t); }
-  bool operands_have_low() const override { return true; }
 
   WeightPacker& packer() override { return weights_; }
-
-  uint64_t workspace_bytes(const StepLimits&) const override;
   void reserve_workspace(const StepLimits&) override;
 
   void begin(const Step&) override;
@@ -67,6 +63,7 @@ class CudaBackend final : public Backend {
   std::shared_ptr<Gpu> gpu_;
   const cuda::Module& module_;
   const bool repeatable_;
+  const CudaSizes sizes_;
 
   CudaWeights weights_;
 

@@ -26,17 +26,6 @@ void expect_scales(const HostTensor& scales, uint8_t greatest) {
 
 }  // namespace
 
-uint64_t CudaWeights::matrix_bytes(int64_t rows, int64_t cols, MatrixUse use) const {
-  return padded(use == MatrixUse::kTable ? uint64_t(rows) * cols * 2 : cuda::packed_matrix_bytes(rows, cols));
-}
-
-uint64_t CudaWeights::vector_bytes(int64_t size) const { return padded(uint64_t(size) * sizeof(float)); }
-
-uint64_t CudaWeights::experts_bytes(int64_t experts, int64_t rows, int64_t cols) const {
-  return padded(uint64_t(experts) * cuda::packed_codes_bytes(rows, cols)) +
-         padded(uint64_t(experts) * cuda::packed_scales_bytes(rows, cols));
-}
-
 void CudaWeights::reserve_weights(uint64_t bytes) {
   weights_ = gpu_->allocate(bytes, "the weights");
   stream_ = std::make_unique<WeightStream>(gpu_);

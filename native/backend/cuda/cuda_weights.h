@@ -12,9 +12,6 @@ class CudaWeights final : public WeightPacker {
  public:
   explicit CudaWeights(std::shared_ptr<Gpu> gpu) : gpu_(std::move(gpu)), module_(gpu_->module) {}
 
-  uint64_t matrix_bytes(int64_t rows, int64_t cols, MatrixUse) const override;
-  uint64_t vector_bytes(int64_t size) const override;
-  uint64_t experts_bytes(int64_t experts, int64_t rows, int64_t cols) const override;
   void reserve_weights(uint64_t bytes) override;
 
   Matrix pack_matrix(const HostTensor& weight, MatrixUse) override;

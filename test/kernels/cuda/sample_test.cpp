@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "kernels/cuda/sample_scratch.h"
 #include "native/backend/cpu/sample_row.h"
 #include "test/kernels/cuda/support.h"
 
@@ -110,7 +111,7 @@ std::vector<cuda::SampleResult> run_batch(CudaDevice& device, const Batch& batch
   const DeviceArray<cuda::SampleRow> device_rows(device, described_rows);
   const DeviceArray<cuda::SampleSeen> device_seen(device, seen);
   const DeviceArray<cuda::SampleBias> device_bias(device, bias);
-  const DeviceArray<std::byte> scratch(device, device.module.sample_scratch_bytes(args));
+  const DeviceArray<std::byte> scratch(device, cuda::sample_scratch_bytes(args));
   const DeviceArray<cuda::SampleResult> out(device, size_t(args.rows));
   const auto sample = [&] {
     device.check(device.module.sample(args, num_rows.data(), logits.data(), device_rows.data(), device_seen.data(),

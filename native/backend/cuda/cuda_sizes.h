@@ -1,0 +1,30 @@
+// The memory that the CUDA backend takes: the same on every GPU, so a plan needs none.
+#pragma once
+#include "native/backend/backend_sizes.h"
+
+namespace oss {
+
+class CudaSizes final : public BackendSizes {
+ public:
+  explicit CudaSizes(bool repeatable) : repeatable_(repeatable) {}
+
+  BackendDefaults defaults() const override;
+  void check(const StepLimits&, KvType) const override;
+  size_t operand_bytes() const override { return sizeof(uint16_t); }
+  bool operands_have_low() const override { return true; }
+  bool packs_experts_to_file() const override { return false; }
+
+  uint64_t matrix_bytes(int64_t rows, int64_t cols, MatrixUse) const override;
+  uint64_t vector_bytes(int64_t size) const override;
+  uint64_t experts_bytes(int64_t experts, int64_t rows, int64_t cols) const override;
+
+  uint64_t workspace_bytes(const StepLimits&) const override;
+
+  // The most tokens of a step that attend alone.
+  int most_singles(const StepLimits& limits) const { return repeatable_ ? limits.tokens : limits.sequences; }
+
+ private:
+  const bool repeatable_;
+};
+
+}  // namespace oss
