@@ -6,6 +6,7 @@
 #include "native/binding/inspect_wrap.h"
 #include "native/binding/load_wrap.h"
 #include "native/binding/machine_wrap.h"
+#include "native/binding/plan_wrap.h"
 #include "native/binding/sampling_wrap.h"
 #include "native/binding/tokenizer_wrap.h"
 
@@ -14,6 +15,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   oss::init_load(env, exports);
   oss::init_inspect(env, exports);
   oss::init_machine(env, exports);
+  oss::init_plan(env, exports);
   oss::init_sampling(env, exports);
   oss::init_tokenizer(env, exports);
   oss::init_bandwidth(env, exports);

@@ -22,7 +22,7 @@ static std::optional<KvType> kv_type_of(const std::string& dtype) {
   return std::nullopt;  // "auto"
 }
 
-static const char* name_of(KvType type) { return type == kKvF32 ? "f32" : type == kKvBF16 ? "bf16" : "fp8"; }
+const char* name_of(KvType type) { return type == kKvF32 ? "f32" : type == kKvBF16 ? "bf16" : "fp8"; }
 
 AdapterOption adapter_option_from_js(const Napi::Object& adapter) {
   return {

@@ -13,6 +13,7 @@ Request request_from_js(const Napi::Object& request);
 std::vector<float> floats_from_js(const Napi::Value& value);
 SamplingArgs sampling_from_js(const Napi::Object& params);
 
+const char* name_of(KvType type);  // as in the options
 Napi::Object config_to_js(Napi::Env env, const Config& config);
 Napi::Object info_to_js(Napi::Env env, const EngineInfo& info);
 Napi::Object adapter_to_js(Napi::Env env, const AdapterInfo& adapter);

@@ -1,5 +1,6 @@
 // Opens and checks a checkpoint: path → locate → config → shards → layout → scales; or makes a synthetic one.
 #include <algorithm>
+#include <filesystem>
 #include <utility>
 
 #include "native/base/error.h"
@@ -60,6 +61,33 @@ void convert_all(const Checkpoint& checkpoint, int threads) {
   }
 }
 
+// generation_config: path, or empty.
+static Config read_config(const JsonReader& json, const Layout& layout, const std::string& generation_config) {
+  Config config = layout.read_config(json);
+  check_config(config, json.file());
+  if (!generation_config.empty()) {
+    add_eos_tokens(config, generation_config);
+    check_config(config, generation_config);
+  }
+  remove_repeated(config.eos_tokens);
+  return config;
+}
+
+Config read_model_config(const std::string& path) {
+  namespace fs = std::filesystem;
+  if (!is_synthetic(path) && path.find('\0') == std::string::npos) {
+    for (const fs::path& folder : {fs::path(path), fs::path(path) / "original"}) {
+      const std::string file = (folder / "config.json").string();
+      std::error_code absent;
+      if (!fs::is_regular_file(file, absent)) continue;
+      const Json json = read_json_file(file);
+      const JsonReader reader(file, json);
+      return read_config(reader, layout_of(reader), "");
+    }
+  }
+  return open_checkpoint(path)->config;
+}
+
 const HostTensor& Checkpoint::tensor(const std::string& canonical_name) const {
   const auto found = tensors.find(canonical_name);
   if (found == tensors.end()) throw Error(Code::kInternal, str(path, ": no tensor ", quote(canonical_name)));
@@ -80,14 +108,7 @@ std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path, const std::
   const Layout& layout = layout_of(config_reader);
 
   auto checkpoint = std::make_unique<Checkpoint>();
-  Config& config = checkpoint->config;
-  config = layout.read_config(config_reader);
-  check_config(config, location.config);
-  if (!location.generation_config.empty()) {
-    add_eos_tokens(config, location.generation_config);
-    check_config(config, location.generation_config);
-  }
-  remove_repeated(config.eos_tokens);
+  const Config& config = checkpoint->config = read_config(config_reader, layout, location.generation_config);
 
   Shards shards = read_shards(location, cancelled);
   checkpoint->path = path;

@@ -1,7 +1,9 @@
 // The memory plan of a GPU without loading anything: the emulated device only reports its memory.
 #include "native/backend/cuda/cuda_backend.h"
+#include "native/backend/cuda/cuda_module.h"
 #include "native/checkpoint/synthetic.h"
-#include "native/engine/memory_plan.h"
+#include "native/engine/engine.h"
+#include "native/engine/model_plan.h"
 #include "test/emu/machine.h"
 #include "test/native/check.h"
 
@@ -14,7 +16,7 @@ constexpr int64_t kFullContext = 131072;
 struct Planned {
   MemoryPlan plan;
   uint64_t file_bytes;
-  uint64_t total() const { return plan.weights_bytes + plan.workspace_bytes; }
+  uint64_t total() const { return plan.weights.copied + plan.workspace_bytes; }
   int64_t tokens() const { return int64_t(plan.kv.pages[kKvFull]) * kPageTokens; }
 };
 
@@ -23,18 +25,54 @@ Planned plan(const char* model, uint64_t free_bytes, EngineOptions options = {})
   emu::set_machine({.memory_bytes = free_bytes});
   const auto checkpoint = synthetic_checkpoint(model);
   CudaBackend backend(*gptoss_cuda_module(), 0, options.repeatable);
-  Planned planned{plan_memory(checkpoint->config, options, backend), checkpoint->file_bytes};
+  Planned planned{plan_memory({checkpoint->config, options, backend.sizes()}, backend.memory()),
+                  checkpoint->file_bytes};
   emu::reset();
   return planned;
 }
 
 }  // namespace
 
+TEST("memory_plan: an engine on a GPU takes what was planned from the config alone") {
+  const cuda::Module& module = *gptoss_cuda_module();
+  set_cuda_module_for_tests(&module);
+  for (const bool repeatable : {false, true}) {
+    for (const KvType type : {kKvBF16, kKvFP8}) {
+      emu::set_machine({.memory_bytes = 900 << 20});
+      EngineOptions options;
+      options.backend = "cuda";
+      options.max_sequences = 6;
+      options.max_batch_tokens = 100;
+      options.kv_type = type;
+      options.repeatable = repeatable;
+      const ModelPlan here = plan_model({.model = "synthetic:tiny", .options = options});
+      CHECK_EQ(here.memory.free_bytes, uint64_t(900) << 20);
+      CHECK_EQ(here.device.device, std::string("Emulated GPU"));
+      const ModelPlan planned =
+          plan_model({.model = "synthetic:tiny", .options = options, .memory_bytes = here.memory.free_bytes});
+      CHECK_EQ(planned.wanted_bytes, here.wanted_bytes);
+      CHECK_EQ(emu::bytes_in_use(), size_t(0));
+      Engine engine("synthetic:tiny", options, [](const LoadProgress&) {}, nullptr);
+      const EngineInfo& info = engine.info();
+      CHECK_EQ(planned.needs.weights.copied, info.packed_bytes);
+      CHECK_EQ(planned.needs.weights.files, info.weights_bytes);
+      CHECK_EQ(planned.needs.workspace_bytes, info.workspace_bytes);
+      CHECK_EQ(planned.kv_bytes, info.kv_bytes);
+      CHECK_EQ(planned.kv->context_length, info.context_length);
+      CHECK_EQ(int64_t(planned.kv->pages[kKvFull]) * kPageTokens, info.kv_tokens);
+      const double all = double(info.packed_bytes + info.workspace_bytes + info.kv_bytes);
+      CHECK(std::abs(double(emu::bytes_in_use()) - all) < 0.01 * all);
+    }
+  }
+  set_cuda_module_for_tests(nullptr);
+  emu::reset();
+}
+
 TEST("memory_plan: packed weights are within 1.5 % of the file, and no smaller") {
   for (const char* model : {"synthetic:120b", "synthetic:20b"}) {
     const Planned planned = plan(model, 140 * kGB);
-    CHECK(double(planned.plan.weights_bytes) < 1.015 * double(planned.file_bytes));
-    CHECK(planned.plan.weights_bytes > planned.file_bytes * 99 / 100);
+    CHECK(double(planned.plan.weights.copied) < 1.015 * double(planned.file_bytes));
+    CHECK(planned.plan.weights.copied > planned.file_bytes * 99 / 100);
   }
 }
 

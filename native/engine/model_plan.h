@@ -1,0 +1,56 @@
+// What an engine would take on a machine, and how many conversations would fit, from a config alone. It computes with the
+// code that plans an engine here (memory_plan.h).
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "native/engine/memory_plan.h"
+
+namespace oss {
+
+struct PlanQuery {
+  std::string model;          // as for read_model_config() of checkpoint.h
+  bool has_files = true;      // the weights are in files, so packed experts can be kept beside them
+  EngineOptions options;      // backend: "cpu", "cuda" or "cuda:N"
+  std::string isa = "";       // of the CPU; empty: what an engine would choose here
+  uint64_t memory_bytes = 0;  // free for the engine; 0: what is free here
+  // It fits when so many conversations (at most max_sequences) of this length run at once. 0: kLeastContext tokens, or
+  // the model's context if that is less.
+  int64_t wanted_context = 0;
+  int wanted_conversations = 1;
+  uint64_t additional_bytes = 0;
+};
+
+constexpr int64_t kLeastContext = 4096;
+
+// The conversations that fit with one type of cache.
+struct KvCapacity {
+  KvType type;
+  std::vector<int> conversations;  // for each of ModelPlan::contexts
+  int64_t longest_context;         // of the wanted conversations; 0: none
+};
+
+struct ModelPlan {
+  Config config;
+  DeviceInfo device;  // without threads; without a name when the memory was given
+  DeviceMemory memory;
+  MemoryNeeds needs;
+  bool experts_in_file = false;
+  bool fits = false;
+  int64_t wanted_context = 0;
+  int possible_conversations = 0;  // of the wanted context
+  uint64_t wanted_bytes = 0;       // what must be free so that it fits
+  // What an engine with these options plans; none: it refuses to load.
+  std::optional<KvPlan> kv;
+  uint64_t kv_bytes = 0;
+  std::vector<int64_t> contexts;       // powers of two from kLeastContext on, then the model's own
+  std::vector<KvCapacity> capacities;  // by type, for each one that the backend has
+};
+
+// Throws what read_model_config() and planned_device() throw; kUnsupported or kInvalidArgument for options; without
+// memory_bytes, what make_backend() throws for a GPU.
+ModelPlan plan_model(const PlanQuery& query);
+
+}  // namespace oss
