@@ -62,6 +62,7 @@ export {
   resolveModel,
   type TriedPlace,
 } from "./models/index.js";
+export { type BackendPlan, type ModelPlan, type PlanChange, type PlanOptions, planModel } from "./plan/index.js";
 export {
   type ChecksumSource,
   type PulledFile,

@@ -6,6 +6,7 @@ import { doctorCommand } from "./commands/doctor.js";
 import { generateCommand } from "./commands/generate.js";
 import { inspectCommand } from "./commands/inspect.js";
 import { modelsCommand } from "./commands/models.js";
+import { planCommand } from "./commands/plan.js";
 import { pullCommand } from "./commands/pull.js";
 import { serveCommand } from "./commands/serve.js";
 import { verifyCommand } from "./commands/verify.js";
@@ -29,7 +30,7 @@ NO_COLOR and FORCE_COLOR are honoured.`,
   );
 
 const answering = [chatCommand(), generateCommand(), serveCommand()];
-const looking = [inspectCommand(), modelsCommand(), doctorCommand(), pullCommand(), verifyCommand()];
+const looking = [inspectCommand(), modelsCommand(), planCommand(), doctorCommand(), pullCommand(), verifyCommand()];
 for (const command of [...answering, ...looking]) program.addCommand(command);
 
 for (const command of [program, ...program.commands]) {

@@ -124,3 +124,8 @@ export function bytesText(bytes: number): string {
   }
   return `${unit === 0 ? value : value.toPrecision(3)} ${units[unit]}`;
 }
+
+/** A number of parameters for people. */
+export function parametersText(count: number): string {
+  return count >= 1e9 ? `${(count / 1e9).toPrecision(3)} billion` : `${(count / 1e6).toPrecision(3)} million`;
+}

@@ -18,7 +18,8 @@ export interface KvCacheOptions {
   dtype?: "f32" | "bf16" | "fp8";
   /**
    * Memory of the cache: bytes, `"4GiB"`, `"512MiB"`, or `"auto"`. On a GPU, `"auto"` is all memory that the weights
-   * leave free. On a CPU, it is four full contexts, but at most half of the free memory.
+   * leave free. On a CPU, it is four full contexts, but at most half of the free memory, and at most what the weights
+   * leave, where that is more than 1 GiB.
    */
   bytes?: number | string;
 }

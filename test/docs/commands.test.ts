@@ -7,6 +7,7 @@ import { doctorCommand } from "../../lib/cli/commands/doctor.js";
 import { generateCommand } from "../../lib/cli/commands/generate.js";
 import { inspectCommand } from "../../lib/cli/commands/inspect.js";
 import { modelsCommand } from "../../lib/cli/commands/models.js";
+import { planCommand } from "../../lib/cli/commands/plan.js";
 import { pullCommand } from "../../lib/cli/commands/pull.js";
 import { serveCommand } from "../../lib/cli/commands/serve.js";
 import { verifyCommand } from "../../lib/cli/commands/verify.js";
@@ -20,6 +21,7 @@ const makers = [
   generateCommand,
   inspectCommand,
   modelsCommand,
+  planCommand,
   pullCommand,
   serveCommand,
   verifyCommand,
@@ -33,7 +35,7 @@ const { scripts } = JSON.parse(readFileSync(path.join(packageRoot, "package.json
 };
 
 /** Pages where an option without a command belongs to gpt-oss, except options of bundlers and package managers. */
-const aboutUs = /^(README|docs\/(cli|cpu|gpu|library|models|server|fr\/.*|operations\/.*))\.md$/;
+const aboutUs = /^(README|docs\/(cli|cpu|gpu|library|models|plan|server|fr\/.*|operations\/.*))\.md$/;
 const foreign = /^--(external:|ignore-)/;
 
 /** Returns the reason why a shell would not run these words as the page expects, or null. */

@@ -8,6 +8,7 @@ import { doctorCommand } from "../../lib/cli/commands/doctor.js";
 import { generateCommand } from "../../lib/cli/commands/generate.js";
 import { inspectCommand } from "../../lib/cli/commands/inspect.js";
 import { modelsCommand } from "../../lib/cli/commands/models.js";
+import { planCommand } from "../../lib/cli/commands/plan.js";
 import { pullCommand } from "../../lib/cli/commands/pull.js";
 import { serveCommand } from "../../lib/cli/commands/serve.js";
 import { verifyCommand } from "../../lib/cli/commands/verify.js";
@@ -94,6 +95,7 @@ describe("docs/cli.md", () => {
       generateCommand,
       inspectCommand,
       modelsCommand,
+      planCommand,
       pullCommand,
       verifyCommand,
     ].flatMap((make) => make().options.map(({ long }) => long!));

@@ -10,7 +10,19 @@ import { circles } from "../support/circles.js";
 /** Rooms and files of lib/, the lowest first. Each may import the earlier ones, and itself. */
 const order = [
   ...["errors", "package-root", "version", "platform-package", "addon-not-found", "common", "binding", "environment"],
-  ...["tokenizer", "harmony", "generation", "chat", "demo-model", "models", "pull", "inspect", "engine", "index"],
+  ...[
+    "tokenizer",
+    "harmony",
+    "generation",
+    "chat",
+    "demo-model",
+    "models",
+    "pull",
+    "inspect",
+    "plan",
+    "engine",
+    "index",
+  ],
   ...["testing", "server", "cli"],
 ];
 

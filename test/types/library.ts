@@ -29,7 +29,9 @@ import {
   inspectCheckpoint,
   type LoadProgress,
   listModels,
+  type ModelPlan,
   type ModelSource,
+  planModel,
   type ResolvedModel,
   resolveModel,
   type SamplingOptions,
@@ -72,6 +74,7 @@ expectTypeOf<ChatOptions["adapter"]>().toEqualTypeOf<string | undefined>();
 await Engine.load("demo", { adapters: { support: { merge: true } } });
 expectTypeOf(engine.close()).toEqualTypeOf<Promise<void>>();
 expectTypeOf(engine.logits([1, 2], { last: 1 })).toEqualTypeOf<Promise<Float32Array>>();
+expectTypeOf(planModel("20b", { memory: "16GB" })).toEqualTypeOf<Promise<ModelPlan>>();
 expectTypeOf(inspectCheckpoint("demo")).toEqualTypeOf<Promise<InspectedModel>>();
 expectTypeOf<InspectedModel>().toExtend<CheckpointSummary>();
 expectTypeOf(resolveModel("20b")).toEqualTypeOf<Promise<ResolvedModel>>();

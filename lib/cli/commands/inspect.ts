@@ -4,7 +4,7 @@ import { GptOssError } from "../../errors.js";
 import { type InspectedModel, inspectCheckpoint } from "../../inspect.js";
 import { resolution } from "../../models/index.js";
 import { modelNames } from "../options/engine.js";
-import { bytesText, Output } from "../output.js";
+import { bytesText, Output, parametersText } from "../output.js";
 
 export function inspectCommand(): Command {
   return new Command("inspect")
@@ -102,8 +102,4 @@ function conversionLines({ dense, experts }: NonNullable<InspectedModel["convers
 function trainedText(trained: typeof demoModelTrained | null, vocab: number): string {
   if (trained === null) return "";
   return `; ${parametersText(trained.parameters)} of them trained, the rows of ${vocab - trained.tokens} tokens are zero`;
-}
-
-function parametersText(count: number): string {
-  return count >= 1e9 ? `${(count / 1e9).toPrecision(3)} billion` : `${(count / 1e6).toPrecision(3)} million`;
 }

@@ -1,0 +1,93 @@
+import type { BackendPlan, PlanChange } from "../plan/index.js";
+import { bytesText } from "./output.js";
+
+/** The text of a plan, for people. */
+
+/** The memory of an engine on one backend, and the conversations that fit. */
+export function planLines(plan: BackendPlan): string[] {
+  const { memory, limits, backend } = plan;
+  const isCpu = backend === "cpu";
+  const facts: [string, number, string][] = [
+    ["weights", isCpu ? memory.mappedBytes : memory.packedBytes, isCpu ? "in the mapped files" : ""],
+    ["copies", isCpu ? memory.packedBytes : 0, copiesText(plan)],
+    ["workspace", memory.workspaceBytes, `${limits.maxSequences} sequences, ${limits.maxBatchTokens} tokens a step`],
+    ["reserved", memory.reservedBytes, isCpu ? "the process" : "driver and recorded graphs"],
+    ["left", memory.leftBytes, "for the KV cache"],
+    ["KV cache", memory.kvBytes, cacheText(plan)],
+  ];
+  const shown = facts.filter(([name, bytes]) => bytes > 0 || name === "left");
+  return [
+    `On ${placeOf(plan)}, ${bytesText(memory.availableBytes)} free${sourceOf(plan)}:`,
+    "",
+    ...shown.map(([name, bytes, note]) => `  ${name.padEnd(11)}${bytesText(bytes).padStart(8)}  ${note}`.trimEnd()),
+    "",
+    ...tableLines(plan),
+  ];
+}
+
+/** What a CPU copies. */
+function copiesText({ denseWeights, memory }: BackendPlan): string {
+  const hasExperts = memory.mappedBytes < memory.weightsBytes / 2;
+  const parts = [hasExperts && "packed experts", denseWeights === "q8" && "q8 matrices", "norms and biases"];
+  return parts.filter((part) => part !== false).join(", ");
+}
+
+function placeOf({ backend, device, isa }: BackendPlan): string {
+  const what = backend === "cpu" ? "a CPU" : "a GPU with CUDA";
+  return [what, ...[device, isa].filter((text) => text !== "")].join(", ");
+}
+
+function sourceOf({ memory }: BackendPlan): string {
+  return memory.availableReason === "given" ? "" : ` (${memory.availableReason})`;
+}
+
+/** What an engine does with the memory that is left. */
+function cacheText({ kvCacheDtype, memory, limits }: BackendPlan): string {
+  const part = memory.kvBytes < 0.99 * memory.leftBytes ? " (--kv-bytes can take more)" : "";
+  return `${kvCacheDtype}, ${memory.kvTokens} tokens, context of ${limits.contextLength}${part}`;
+}
+
+/** The conversations that run at once, by their length. */
+function tableLines({ capacities }: BackendPlan): string[] {
+  const lengths = capacities[0]?.conversations.map(({ contextLength }) => contextLength) ?? [];
+  const row = (name: string, cells: readonly number[]) =>
+    `  ${name.padEnd(11)}${cells.map((cell) => String(cell).padStart(8)).join("")}`;
+  return [
+    "  Conversations that run at once, by their tokens, if the KV cache takes all that is left:",
+    "",
+    row("KV cache", lengths),
+    ...capacities.map(({ dtype, conversations }) =>
+      row(
+        dtype,
+        conversations.map(({ count }) => count),
+      ),
+    ),
+  ];
+}
+
+/** Why a plan does not fit, without a full stop. */
+export function misfitText({ wanted, memory, backend }: BackendPlan): string {
+  const { conversations, contextLength, possible, bytes } = wanted;
+  const what = `${conversations} conversation${conversations === 1 ? "" : "s"} of ${contextLength} tokens`;
+  const some = possible > 0 ? `; ${possible} would fit` : "";
+  const where = backend === "cpu" ? "a CPU" : "a GPU";
+  return `with ${what} it takes ${bytesText(bytes)} on ${where}, and ${bytesText(memory.availableBytes)} are free${some}`;
+}
+
+/** A change as one would type it. */
+export function changeText({ memoryBytes, options = {}, model }: PlanChange, plan: BackendPlan): string {
+  if (memoryBytes !== undefined) {
+    const more = memoryBytes - plan.memory.availableBytes;
+    return `have ${bytesText(memoryBytes)} free, ${bytesText(more)} more`;
+  }
+  if (model !== undefined) return `take ${model}`;
+  const { maxBatchTokens, maxSequences, kvCache, contextLength, denseWeights } = options;
+  const flags = [
+    maxBatchTokens === undefined ? "" : `--batch-tokens ${maxBatchTokens}`,
+    maxSequences === undefined ? "" : `--sequences ${maxSequences}`,
+    kvCache?.dtype === undefined ? "" : `--kv-dtype ${kvCache.dtype}`,
+    contextLength === undefined ? "" : `--context ${contextLength}`,
+    denseWeights === undefined ? "" : `--dense-weights ${denseWeights}`,
+  ];
+  return flags.filter((flag) => flag !== "").join(" ");
+}

@@ -1,0 +1,38 @@
+import path from "node:path";
+import { GptOssError } from "../errors.js";
+import { releasedName, resolveModel } from "../models/index.js";
+
+/** What a name means to `planModel`. */
+export interface PlanTarget {
+  /** The name of the model, for people. */
+  name: string;
+  /** What the addon reads the config from. */
+  path: string;
+  /** Whether the weights are, or would be, in files. */
+  hasFiles: boolean;
+}
+
+/** The models of OpenAI, whose configs are known without a file. */
+const shapes: Readonly<Record<string, string>> = { "gpt-oss-20b": "synthetic:20b", "gpt-oss-120b": "synthetic:120b" };
+
+/** The smaller model of OpenAI. */
+export const smallModel: PlanTarget = shapeOf("gpt-oss-20b");
+
+/** A model of this machine goes before the known shape of its name. */
+export async function planTarget(model: string): Promise<PlanTarget> {
+  try {
+    const { source, path: found } = await resolveModel(model);
+    const isNamed = source !== "path";
+    return { name: isNamed ? model : path.basename(found) || found, path: found, hasFiles: source !== "synthetic" };
+  } catch (error) {
+    if (!(error instanceof GptOssError) || error.code !== "MODEL_NOT_FOUND") throw error;
+    const known = releasedName(model)?.replace("safeguard-", "");
+    if (known !== undefined) return shapeOf(known);
+    const message = `${error.message}; a plan needs no file for "20b" and "120b"`;
+    throw new GptOssError(error.code, message, { cause: error, field: "model" });
+  }
+}
+
+function shapeOf(name: string): PlanTarget {
+  return { name, path: shapes[name]!, hasFiles: true };
+}

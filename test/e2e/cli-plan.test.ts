@@ -1,0 +1,112 @@
+import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterAll, describe, expect, it } from "vitest";
+import type { ModelPlan } from "../../lib/index.js";
+import { goldenModel, run } from "../support/cli.js";
+
+/** `gpt-oss plan` as a process. test/lib/plan has the numbers, test/docs/plan.test.ts a table of errors. */
+
+const folder = mkdtempSync(path.join(tmpdir(), "gpt-oss-plan-"));
+copyFileSync(path.join(goldenModel, "config.json"), path.join(folder, "config.json"));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const jsonOf = (text: string) => JSON.parse(text) as ModelPlan;
+
+describe("plan", () => {
+  it("shows what a model takes on both backends, and how many conversations fit", async () => {
+    const { code, stdout, stderr } = await run(["plan", "120b", "--memory", "84.5GB"]);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    const [cpu, cuda] = stdout.split("On a GPU with CUDA, ");
+    expect(cpu).toMatch(/^gpt-oss-120b: 117 billion parameters, 36 layers, context of up to 131072 tokens\n/);
+    expect(cpu).toMatch(/\nOn a CPU, \w+, 84\.5 GB free:\n/);
+    expect(cpu).toMatch(/\n {2}weights +65\.2 GB {2}in the mapped files/);
+    expect(cuda).toMatch(
+      /^84\.5 GB free:\n\n {2}weights +65\.3 GB\n {2}workspace +370 MB {2}64 sequences, 2048 tokens/,
+    );
+    expect(cuda).toMatch(/\n {2}left +18\.3 GB {2}for the KV cache\n/);
+    expect(cuda).toMatch(/\n {2}KV cache +18\.3 GB {2}bf16, 396352 tokens, context of 131072\n/);
+    expect(cuda).toMatch(/\n {2}KV cache +4096 +8192 +16384 +32768 +65536 +131072\n {2}bf16 +96 +48 +24 +12 +6 +3\n/);
+    expect(cuda).toMatch(/\n {2}fp8 +190 +96 +48 +24 +12 +6\n\nIt fits\.\n$/);
+  });
+
+  it("needs a config alone, and without --memory plans for this machine", async () => {
+    const { code, stdout } = await run(["plan", folder, "--backend", "cpu"]);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(new RegExp(`^${path.basename(folder)}: `));
+    expect(stdout).toMatch(/\nOn a CPU, [^\n]+ GB free \([^\n]+\):\n/);
+  });
+
+  it("says what helps if it does not fit, and exits with 1", async () => {
+    const args = ["plan", "20b", "--memory", "16GB", "--backend", "cuda", "--context", "32768"];
+    const { code, stdout, stderr } = await run(args);
+    expect(code).toBe(1);
+    expect(stdout.slice(stdout.indexOf("It does not fit"))).toBe(
+      "It does not fit: with 1 conversation of 32768 tokens it takes 16.2 GB on a GPU, and 16.0 GB are free. " +
+        "What helps, with the least loss first:\n  have 16.2 GB free, 191 MB more\n  --batch-tokens 256\n" +
+        "  --sequences 1\n  --kv-dtype fp8\n  --context 26624\n",
+    );
+    expect(stderr).toBe(
+      "gpt-oss: gpt-oss-20b does not fit: with 1 conversation of 32768 tokens it takes 16.2 GB on a GPU, " +
+        "and 16.0 GB are free; have 16.2 GB free, 191 MB more, or --batch-tokens 256 (OUT_OF_MEMORY)\n",
+    );
+    for (const helps of [
+      ["--batch-tokens", "256"],
+      ["--sequences", "1"],
+      ["--kv-dtype", "fp8"],
+      ["--context", "26624"],
+    ]) {
+      expect((await run([...args, ...helps])).code, helps.join(" ")).toBe(0);
+    }
+  });
+
+  it("--json prints the numbers, also if it does not fit", async () => {
+    const fits = await run(["plan", "20b", "--memory", "24GB", "--json"]);
+    expect(fits.code).toBe(0);
+    expect(jsonOf(fits.stdout)).toMatchObject({ name: "gpt-oss-20b", fits: true, leftOut: [] });
+    const not = await run(["plan", "120b", "--memory", "24GB", "--json"]);
+    expect(not.code).toBe(1);
+    const plan = jsonOf(not.stdout);
+    expect(plan).toMatchObject({ fits: false, backends: [{ backend: "cpu" }, { backend: "cuda", fits: false }] });
+    for (const { wanted, memory } of plan.backends) expect(wanted.bytes).toBeGreaterThan(memory.availableBytes);
+    expect(not.stderr).toMatch(/^gpt-oss: gpt-oss-120b does not fit: .*, or take gpt-oss-20b \(OUT_OF_MEMORY\)\n$/);
+  });
+
+  it("takes the short and the long names of options", async () => {
+    const args = ["plan", "20b", "--memory", "64GB", "--backend", "cpu", "--isa", "scalar", "--json"];
+    const short = ["--context", "9000", "--sequences", "3", "--batch-tokens", "100", "--kv-dtype", "bf16"];
+    const long = [
+      "--context-length",
+      "9000",
+      "--max-sequences",
+      "3",
+      "--max-batch-tokens",
+      "100",
+      "--kv-dtype",
+      "bf16",
+    ];
+    const [a, b] = await Promise.all([run([...args, ...short]), run([...args, ...long])]);
+    expect(a.stdout).toBe(b.stdout);
+    expect(jsonOf(a.stdout).backends[0]).toMatchObject({
+      isa: "scalar",
+      kvCacheDtype: "bf16",
+      wanted: { conversations: 3, contextLength: 9000 },
+      limits: { contextLength: 9000, maxSequences: 3, maxBatchTokens: 100 },
+    });
+  });
+
+  it.each([
+    [["plan"], /missing required argument 'model'/],
+    [["plan", "20b", "--memory"], /argument missing/],
+    [["plan", "20b", "--memory", "much"], /Expected a size such as "80GB" or "64GiB", .* received "much" \(string\) /],
+    [["plan", "20b", "--kv-dtype", "q4"], /Allowed choices are f32, bf16, fp8/],
+    [["plan", "20b", "--context", "many"], /Expected an integer/],
+    [["plan", "20b", "--context", "131073", "--memory", "1TB"], /131073 is more than the model's 131072 tokens/],
+    [["plan", "20b", "--backend", "tpu"], /Expected "auto", "cpu", "cuda", "cuda:N" or "metal" for backend/],
+  ])("is used wrongly: %j", async (args, message) => {
+    const { code, stdout, stderr } = await run(args);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+    expect(stderr).toMatch(message);
+    expect(stderr.trimEnd().split("\n")).toHaveLength(1);
+  });
+});
