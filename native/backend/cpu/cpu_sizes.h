@@ -27,7 +27,7 @@ class CpuSizes final : public BackendSizes {
 
   bool becomes_q8(int64_t cols, MatrixUse) const;
   uint64_t q8_bytes(int64_t rows, int64_t cols, MatrixUse) const;  // of a matrix in Q8
-  bool in_strips(MatrixUse) const;  // of a matrix in Q8
+  bool in_strips(MatrixUse) const;                                 // of a matrix in Q8
   bool packs_experts() const { return bf16_ != nullptr && bf16_->strips; }
 
  private:
