@@ -7,6 +7,7 @@
 #include <mutex>
 #include <utility>
 
+#include "kernels/common/mxfp4.h"
 #include "native/base/error.h"
 #include "native/base/json.h"
 #include "native/base/mxfp4_quantize.h"
