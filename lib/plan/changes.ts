@@ -59,7 +59,7 @@ export async function changesFor(
   const found: PlanChange[] = [{ memoryBytes: plan.wanted.bytes }];
   const alone = await eachAlone(plan, asked, replan);
   found.push(...(alone.length > 0 ? alone : await together(plan, asked, replan)));
-  if (canBeSmaller && (await replan({ model: smallModel })).fits) found.push({ model: smallModel });
+  if (canBeSmaller && (await replan({ model: smallModel.name })).fits) found.push({ model: smallModel.name });
   return found;
 }
 
