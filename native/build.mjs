@@ -67,7 +67,7 @@ function cmake(...args) {
   const run = spawnSync("cmake", args, { cwd: root, stdio: ["ignore", "inherit", "inherit"] });
   if (run.status !== 0) process.exit(run.status ?? 1);
 }
-// prebuildify --arch arm64 on an x86-64 machine
+// prebuildify --arch arm64 on an x86-64 machine, with STRIP=aarch64-linux-gnu-strip
 const cross =
   platform === "linux" && arch === "arm64" && process.arch !== "arm64"
     ? ["-DCMAKE_SYSTEM_NAME=Linux", "-DCMAKE_SYSTEM_PROCESSOR=aarch64"].concat(

@@ -15,16 +15,19 @@ const ofPrebuilds = platforms
   .map(({ prebuilt, file }) => path.join(root, "prebuilds", prebuilt, file))
   .filter(existsSync);
 const files = process.argv.length > 2 ? process.argv.slice(2) : ofPrebuilds;
-if (files.length === 0) {
-  console.error("There is nothing to check in prebuilds/: npm run package:prebuilds");
+function refuse(message) {
+  console.error(message);
   process.exitCode = 1;
 }
+if (files.length === 0) refuse("There is nothing to check in prebuilds/: npm run package:prebuilds");
 for (const file of files) {
-  const found = examine(file);
-  const versions = Object.entries(found.newest).map(([family, version]) => `${family}_${version}`);
-  console.log(`${path.relative(root, file)}: ${found.needed.join(", ")}; ${versions.join(", ")}`);
-  for (const problem of problems(found, floor)) {
-    console.error(`${path.relative(root, file)}: ${problem}`);
-    process.exitCode = 1;
+  const name = path.relative(root, file);
+  try {
+    const found = examine(file);
+    const versions = Object.entries(found.newest).map(([family, version]) => `${family}_${version}`);
+    console.log(`${name}: ${found.needed.join(", ")}; ${versions.join(", ")}`);
+    for (const problem of problems(found, floor)) refuse(`${name}: ${problem}`);
+  } catch (error) {
+    refuse(error.message);
   }
 }
