@@ -18,6 +18,7 @@ const help = `Usage: npm run bench:adapters -- [options]
   --rank N         rank of the adapters (default: 16)
   --rounds N       rounds; each measures every case once (default: 7)
   --tokens N       tokens of an answer (default: 48)
+  --threads N      threads of the engine (default: one per core)
 `;
 
 type Info = Engine["info"]["model"];
@@ -47,10 +48,18 @@ function factorsOf(c: Info, rank: number, withExperts: boolean, seed: number): F
   ).flat();
 }
 
-/** Milliseconds of a step while `names.length` streams decode, each with its adapter; "": none. */
-async function stepMilliseconds(engine: Engine, names: readonly string[], tokens: number): Promise<number> {
+interface Times {
+  /** Milliseconds of a step. */
+  step: number;
+  /** CPU milliseconds of the whole process for each token, prompts included. */
+  cpu: number;
+}
+
+/** Decodes `names.length` streams, each with its adapter; "": none. */
+async function decode(engine: Engine, names: readonly string[], tokens: number): Promise<Times> {
+  const before = process.cpuUsage();
   const runs = names.map((adapter, i) => {
-    const prompt = Array.from({ length: 16 }, (_, k) => (k * 97 + i * 31) % 500);
+    const prompt = Array.from({ length: 4 }, (_, k) => (k * 97 + i * 31) % 500);
     return engine.generate(prompt, {
       maxTokens: tokens,
       temperature: 0,
@@ -59,7 +68,11 @@ async function stepMilliseconds(engine: Engine, names: readonly string[], tokens
     }).result;
   });
   const done = await Promise.all(runs);
-  return summarize(done.map(({ timings }) => timings.decodeMilliseconds / (tokens - 1))).median;
+  const { user, system } = process.cpuUsage(before);
+  return {
+    step: summarize(done.map(({ timings }) => timings.decodeMilliseconds / (tokens - 1))).median,
+    cpu: (user + system) / 1000 / (tokens * names.length),
+  };
 }
 
 async function main(): Promise<void> {
@@ -70,6 +83,7 @@ async function main(): Promise<void> {
       rank: { type: "string", default: "16" },
       rounds: { type: "string", default: "7" },
       tokens: { type: "string", default: "48" },
+      threads: { type: "string" },
     },
   });
   if (values.help) {
@@ -86,7 +100,12 @@ async function main(): Promise<void> {
       model = path.join(folder, "model");
       writeCheckpoint(model, presets.small);
     }
-    await using engine = await Engine.load(model, { backend: "cpu", contextLength: 1024, prefixCache: false });
+    await using engine = await Engine.load(model, {
+      backend: "cpu",
+      contextLength: 1024,
+      prefixCache: false,
+      ...(values.threads !== undefined && { threads: counts("threads", values.threads)[0]! }),
+    });
     const { backend, isa, numerics, threads, model: config } = engine.info;
     const loaded: Record<string, number> = {};
     for (const kind of ["attention", "experts"]) {
@@ -106,11 +125,11 @@ async function main(): Promise<void> {
       cases.push({ streams: 8, adapters: 1, kind, names: eight.map(() => `${kind}-0`) });
       cases.push({ streams: 8, adapters: 8, kind, names: eight.map((i) => `${kind}-${i}`) });
     }
-    const times = cases.map((): number[] => []);
+    const times = cases.map((): Times[] => []);
     for (let round = 0; round <= rounds; round++) {
       for (const [i, { names }] of cases.entries()) {
-        const ms = await stepMilliseconds(engine, names, tokens);
-        if (round > 0) times[i]!.push(ms); // the first round warms up
+        const taken = await decode(engine, names, tokens);
+        if (round > 0) times[i]!.push(taken); // the first round warms up
       }
     }
     for (const [i, { streams, adapters, kind }] of cases.entries()) {
@@ -122,8 +141,9 @@ async function main(): Promise<void> {
         model: values.model,
         ...{ backend, isa, threads, numerics, rank, streams, adapters, kind },
         adapterBytes: loaded[kind] ?? 0,
-        tokensPerSecond: summarize(times[i]!.map((ms) => (1000 * streams) / ms)),
-        timesTheTimeWithout: summarize(times[i]!.map((ms, round) => ms / base[round]!)),
+        tokensPerSecond: summarize(times[i]!.map(({ step }) => (1000 * streams) / step)),
+        cpuMillisecondsPerToken: summarize(times[i]!.map(({ cpu }) => cpu)),
+        timesTheCpuTimeWithout: summarize(times[i]!.map(({ cpu }, round) => cpu / base[round]!.cpu)),
       };
       process.stdout.write(`${JSON.stringify(line)}\n`);
     }
