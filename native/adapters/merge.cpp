@@ -1,6 +1,7 @@
 #include "native/adapters/merge.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <utility>
@@ -12,7 +13,6 @@
 #include "native/base/mxfp4_quantize.h"
 #include "native/base/str.h"
 #include "native/base/tensor_source.h"
-#include "native/loader/scales.h"
 
 namespace oss {
 namespace {
@@ -40,18 +40,6 @@ class Change {
       for (size_t i = 0; i < count; ++i) sums_[i] += b * a[i];
     }
     for (size_t i = 0; i < count; ++i) x[i] += sums_[i];
-  }
-
-  // No element is greater.
-  float bound() const {
-    float bound = 0;
-    for (size_t k = 0; k < rank_; ++k) {
-      float most_a = 0, most_b = 0;
-      for (size_t i = 0; i < cols_; ++i) most_a = std::max(most_a, std::fabs(a_[k * cols_ + i]));
-      for (size_t row = 0; row < b_.size() / rank_; ++row) most_b = std::max(most_b, std::fabs(b_[row * rank_ + k]));
-      bound += most_a * most_b;
-    }
-    return bound;
   }
 
  private:
@@ -148,23 +136,14 @@ class MergedExperts {
   struct Squares {
     double weights = 0, change = 0, error = 0;
   };
-  // Adds the squares of a sample of rows of each expert. Returns the greatest scale byte that a merged block can have.
-  uint8_t measure(Squares& squares) const {
-    const float greatest_base = 6 * std::ldexp(1.0f, int(scales_.greatest_scale) - 127);
-    float greatest_change = 0;
+  // Adds the squares of a sample of rows of each expert.
+  void measure(Squares& squares) const {
     for (size_t expert = 0; expert < factors_.size(); ++expert) {
       if (factors_[expert].empty()) continue;
       const Change change(factors_[expert]);
-      greatest_change = std::max(greatest_change, change.bound());
       constexpr uint64_t kRows = 4;
       for (uint64_t i = 0; i < kRows; ++i) measure_row(expert, rows_ * (2 * i + 1) / (2 * kRows), change, squares);
     }
-    float greatest[kMxBlock] = {greatest_base + greatest_change};
-    uint8_t codes[kMxBlockBytes];
-    const int scale = quantize_mxfp4(greatest, codes);
-    // Beside other values, a greatest one above 6 of the scale can take the next one.
-    const bool takes_next = greatest[0] > 6 * std::ldexp(1.0f, scale - 127) && scale < kGreatestScale;
-    return std::max(scales_.greatest_scale, uint8_t(takes_next ? scale + 1 : scale));
   }
 
   std::vector<const MappedFile*> files() const { return files_of({&blocks_, &scales_}, *adapter_); }
@@ -232,12 +211,20 @@ class MergedScales final : public TensorSource {
  public:
   explicit MergedScales(std::shared_ptr<const MergedExperts> experts) : experts_(std::move(experts)) {}
   void read(const HostTensor&, uint64_t first, uint64_t bytes, void* to) const override {
-    experts_->read(first, bytes, nullptr, static_cast<std::byte*>(to));
+    auto* scales = static_cast<std::byte*>(to);
+    experts_->read(first, bytes, nullptr, scales);
+    uint8_t greatest = 0;
+    for (uint64_t i = 0; i < bytes; ++i) greatest = std::max(greatest, uint8_t(scales[i]));
+    uint8_t known = greatest_.load();
+    while (known < greatest && !greatest_.compare_exchange_weak(known, greatest)) {
+    }
   }
+  uint8_t greatest_scale() const override { return greatest_.load(); }
   std::vector<const MappedFile*> files() const override { return experts_->files(); }
 
  private:
   std::shared_ptr<const MergedExperts> experts_;
+  mutable std::atomic<uint8_t> greatest_ = 0;
 };
 
 HostTensor made(const HostTensor& base, std::shared_ptr<const TensorSource> source) {
@@ -265,10 +252,10 @@ MergeError merge_adapter(std::shared_ptr<const Adapter> adapter, Tensors& tensor
       throw Error(Code::kUnsupported, str(adapter->path, ": expected MXFP4 experts in ", weight,
                                           " to merge with, found none; choose the adapter per request instead"));
     const auto experts = std::make_shared<MergedExperts>(blocks->second, scales->second, adapter, factors);
-    const uint8_t greatest = experts->measure(squares);
+    experts->measure(squares);
     blocks->second = made(blocks->second, std::make_shared<MergedBlocks>(experts));
     scales->second = made(scales->second, std::make_shared<MergedScales>(experts));
-    scales->second.greatest_scale = greatest;
+    scales->second.greatest_scale = 0;  // its source knows it, once it is read
   }
   const auto ratio = [&](double of) { return of > 0 ? std::sqrt(squares.error / of) : 0; };
   return {ratio(squares.weights), ratio(squares.change)};

@@ -382,16 +382,15 @@ TEST("adapters: any range of a merged tensor has the bytes of the whole") {
   CHECK(std::memcmp(read.data(), checkpoint->tensors.at(blocks).data + expert, expert) == 0);
 }
 
-TEST("adapters: no merged scale is above the bound that the device checks") {
+TEST("adapters: merged scales tell the greatest one that was read") {
   const auto checkpoint = open_checkpoint(golden_model("a"));
   const auto adapter = read_adapter(golden_adapter("a.peft"), 100, checkpoint->config);
   merge_adapter(adapter, checkpoint->tensors);
   const HostTensor& scales = checkpoint->tensor("model.layers.0.mlp.experts.gate_up_proj_scales");
+  CHECK_EQ(int(scales.source->greatest_scale()), 0);
   std::vector<uint8_t> bytes(scales.bytes);
   scales.read(0, bytes.size(), bytes.data());
-  const uint8_t greatest = *std::max_element(bytes.begin(), bytes.end());
-  CHECK(greatest <= scales.greatest_scale);
-  CHECK(greatest + 8 > scales.greatest_scale);
+  CHECK_EQ(int(scales.source->greatest_scale()), int(*std::max_element(bytes.begin(), bytes.end())));
 }
 
 TEST("mxfp4_quantize: every value of MXFP4 comes back, for every scale") {
