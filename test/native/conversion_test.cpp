@@ -4,11 +4,13 @@
 #include <random>
 
 #include "kernels/common/dtype.h"
+#include "kernels/common/mxfp4.h"
 #include "native/base/mxfp4_quantize.h"
 #include "native/base/tensor_source.h"
 #include "native/checkpoint/converted_tensors.h"
 #include "native/checkpoint/float_values.h"
 #include "native/checkpoint/quantized_experts.h"
+#include "native/loader/scales.h"
 #include "test/native/check.h"
 
 using namespace oss;
@@ -87,7 +89,7 @@ TEST("conversion: a block becomes the nearest MXFP4, and no scale gives a smalle
     float x[kMxBlock];
     const float size = std::ldexp(1.0f, int(random() % 60) - 40);
     for (float& value : x) value = normal(random) * size;
-    uint8_t codes[kMxBlockBytes];
+    uint8_t codes[kMxBlockBytes] = {};
     const uint8_t made = quantize_mxfp4(x, codes);
     double error = 0;
     for (int i = 0; i < kMxBlock; ++i) error += std::pow(double(decoded(codes, made, i)) - x[i], 2);
@@ -100,7 +102,7 @@ TEST("conversion: values of MXFP4 come back exactly, with their signs") {
   std::mt19937 random(6);
   for (int round = 0; round < 5000; ++round) {
     const auto scale = uint8_t(kLeastScale + random() % (kGreatestScale - kLeastScale + 1));
-    uint8_t codes[kMxBlockBytes], again[kMxBlockBytes];
+    uint8_t codes[kMxBlockBytes] = {}, again[kMxBlockBytes] = {};
     for (uint8_t& code : codes) code = uint8_t(random() & (round % 3 == 0 ? 0x99 : 0xFF));  // few magnitudes, or all
     float x[kMxBlock];
     for (int i = 0; i < kMxBlock; ++i)
@@ -126,7 +128,7 @@ TEST("conversion: blocks of zeros, the smallest and the greatest numbers") {
   for (const Row& row : rows) {
     float x[kMxBlock];
     for (float& value : x) value = row.value;
-    uint8_t codes[kMxBlockBytes];
+    uint8_t codes[kMxBlockBytes] = {};
     const uint8_t scale = quantize_mxfp4(x, codes);
     CHECK_EQ(decoded(codes, scale, 31), row.expected);
   }
