@@ -50,7 +50,8 @@ struct OneSequence {
             .block_tables = {table, table},
             .max_pages = int(table.size()),
             .rope = rope,
-            .logit_tokens = rows};
+            .logit_tokens = rows,
+            .adapters = {}};
   }
   std::vector<int32_t> ids, positions, sequence, rows, table;
   std::vector<float> rope;
