@@ -95,8 +95,8 @@ seen["encodeInto() takes arrays of any realm"] = [Uint32Array, realm.Uint32Array
   (Kind) => tokenizer.encodeInto("a", new Kind(1)) === 1,
 );
 typed("a refused id", await refusal(() => tokenizer.decode(new Uint32Array([300_000]))), "INVALID_ARGUMENT", "ids[0]");
-typed("a failed load", await refusal(() => Engine.load("/nope")), "MODEL_NOT_FOUND");
-typed("a failed inspection", await refusal(() => inspectCheckpoint("/nope")), "MODEL_NOT_FOUND");
+typed("a failed load", await refusal(() => Engine.load("/nope")), "MODEL_NOT_FOUND", "model");
+typed("a failed inspection", await refusal(() => inspectCheckpoint("/nope")), "MODEL_NOT_FOUND", "model");
 
 const progress = [];
 const engine = await Engine.load("synthetic:tiny", { threads: 1, onProgress: (event) => progress.push(event) });
