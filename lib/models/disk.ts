@@ -103,7 +103,10 @@ async function bytesOf(path: string, most: number): Promise<Buffer | null> {
 /** Throws when the process itself lacks a resource: then nothing can be said about the path. */
 function refuse(cause: unknown, path: string): NodeJS.ErrnoException {
   const refusal = refusalOf(cause);
-  if (refusal) throw new GptOssError(refusal, `${path} could not be read: ${(cause as Error).message}`, { cause });
+  if (refusal) {
+    const more = refusal === "RESOURCE_LIMIT" ? "; raise the limit of open files (ulimit -n)" : "";
+    throw new GptOssError(refusal, `${path} could not be read: ${(cause as Error).message}${more}`, { cause });
+  }
   return cause as NodeJS.ErrnoException;
 }
 
