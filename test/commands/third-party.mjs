@@ -10,8 +10,8 @@ const [begin, end] = ["<!-- npm run third-party: begin -->", "<!-- npm run third
 
 const lock = JSON.parse(readFileSync(path.join(root, "package-lock.json"), "utf8"));
 const rows = new Set();
-for (const [folder, { dev, devOptional }] of Object.entries(lock.packages)) {
-  if (folder !== "" && !dev && !devOptional) rows.add(row(path.join(root, folder)));
+for (const [folder, { dev }] of Object.entries(lock.packages)) {
+  if (folder !== "" && !dev) rows.add(row(path.join(root, folder)));
 }
 
 /** The copyright holder comes from the licence files, or from the author in package.json. */

@@ -19,9 +19,9 @@ export async function startRegistry(packages) {
     known.set(name, { ...known.get(name), [version]: { manifest, tarball: once(tarball) } });
   };
 
-  for (const [folder, { dev, devOptional }] of Object.entries(read(path.join(root, "package-lock.json")).packages)) {
+  for (const [folder, { dev }] of Object.entries(read(path.join(root, "package-lock.json")).packages)) {
     const full = path.join(root, folder);
-    if (folder === "" || dev || devOptional || !existsSync(full)) continue;
+    if (folder === "" || dev || !existsSync(full)) continue;
     add(read(path.join(full, "package.json")), () => tarballOf(full));
   }
   const main = read(path.join(packages, "gpt-oss-node/package.json"));
