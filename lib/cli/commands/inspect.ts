@@ -61,9 +61,10 @@ function print(out: Output, summary: InspectedModel, trained: typeof demoModelTr
   for (const [name, value] of facts) out.line(`${name.padEnd(12)}${value}`);
   out.line();
   const width = Math.max(...tensors.map(({ name }) => name.length)) + 2;
+  const dtypeWidth = Math.max(...tensors.map(({ dtype }) => dtype.length)) + 2;
   for (const { name, dtype, shape, bytes } of tensors) {
     out.line(
-      `${name.padEnd(width)}${dtype.padEnd(6)}${`[${shape.join(", ")}]`.padEnd(22)}${bytesText(bytes).padStart(10)}`,
+      `${name.padEnd(width)}${dtype.padEnd(dtypeWidth)}${`[${shape.join(", ")}]`.padEnd(22)}${bytesText(bytes).padStart(10)}`,
     );
   }
 }
