@@ -77,7 +77,7 @@ describe("a model by its name", () => {
     expect(whole).toMatchObject({ code: 0 });
     expect(damaged.code).toBe(1);
     expect(damaged.stderr).toMatch(
-      /^gpt-oss: 1 of 1 files are not whole: sha256-\w+ \(damaged\); .* \(MODEL_FORMAT\)$/m,
+      /^gpt-oss: Expected whole files, found 1 of 1 otherwise: sha256-\w+ \(damaged\); remove .*"ollama pull".* \(MODEL_FORMAT\)$/m,
     );
   });
 

@@ -257,7 +257,7 @@ describe("gpt-oss verify", () => {
     expect(damaged.code).toBe(1);
     expect(damaged.stdout).toContain(`\nDAMAGED    ${name}, 7.30 kB\n`);
     expect(damaged.stderr).toContain(
-      `1 of 9 files are not whole: ${name} (damaged); gpt-oss pull repairs them (MODEL_FORMAT)\n`,
+      `found 1 of 9 otherwise: ${name} (damaged); "gpt-oss pull" with the repository repairs this (MODEL_FORMAT)\n`,
     );
     const json = await gptOss("verify", snapshot, "--json");
     expect({ code: json.code, isWhole: (JSON.parse(json.stdout) as { isWhole: boolean }).isWhole }).toEqual({

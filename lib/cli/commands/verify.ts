@@ -20,6 +20,15 @@ const sources = {
   SHA256SUMS: "SHA256SUMS",
 };
 
+const pullAgain = '"gpt-oss pull" with the repository repairs this';
+const remedies = {
+  "huggingface-cache": pullAgain,
+  "huggingface-local-dir": `${pullAgain}, with --dir and this folder`,
+  // Ollama does not hash a blob again that is there already.
+  ollama: 'remove what is damaged, and "ollama pull" with the model\'s name loads it again',
+  SHA256SUMS: `copy it again, or ${pullAgain}, with --dir and this folder`,
+};
+
 async function verify(model: string, { json }: { json?: true }): Promise<void> {
   const result = await withTransfer(Output.stderr(), "Stopped", (watch) => verifyModel(model, watch));
   const out = Output.stdout();
@@ -30,7 +39,7 @@ async function verify(model: string, { json }: { json?: true }): Promise<void> {
   const names = wrong.map(({ name, state }) => `${name} (${state})`).join(", ");
   throw new GptOssError(
     "MODEL_FORMAT",
-    `${wrong.length} of ${result.files.length} files are not whole: ${names}; gpt-oss pull repairs them`,
+    `Expected whole files, found ${wrong.length} of ${result.files.length} otherwise: ${names}; ${remedies[result.source]}`,
   );
 }
 
