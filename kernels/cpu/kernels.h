@@ -63,6 +63,13 @@ constexpr int attention_first_key(const AttentionArgs& args, int position) {
 // vector of work per block costs little.
 constexpr int kSampleBlock = 128;
 
+// What rounding changed in a block of 32 values.
+struct Mxfp4Loss {
+  float squares, error_squares;  // sums, in units of the block's scale: within 2^-19 of the exact ones
+  float largest_error;           // absolute, exact
+  int changed;                   // values
+};
+
 struct Kernels {
   const char* isa;
 
@@ -88,6 +95,10 @@ struct Kernels {
   void (*router)(const RouterArgs&, const float* logits, int32_t* index, float* weight);
   void (*swiglu)(int n, float alpha, float limit, const float* gate, const float* up, float* y);
   void (*mxfp4_dequantize)(size_t num_blocks, const uint8_t* blocks, const uint8_t* scales, float* y);
+  // f32 → MXFP4. Value i of block b is x[b · block_stride + i · value_stride]. loss may be null. False when a value is
+  // an infinity or a NaN; the result of its block then has no meaning.
+  bool (*quantize_mxfp4)(int count, const float* x, int block_stride, int value_stride, uint8_t* blocks,
+                         uint8_t* scales, Mxfp4Loss* loss);
 
   // Even elements of each block of 32, then odd ones.
   void (*experts_split)(size_t n, const float* x, float* split);

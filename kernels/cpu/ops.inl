@@ -16,6 +16,7 @@ namespace {
 #include "kernels/cpu/widen.inl"
 #include "kernels/cpu/narrow.inl"
 #include "kernels/cpu/q8.inl"
+#include "kernels/cpu/quantize_mxfp4.inl"
 #include "kernels/cpu/rms_norm.inl"
 #include "kernels/cpu/linear.inl"
 #include "kernels/cpu/rope.inl"
@@ -47,6 +48,7 @@ extern constexpr Kernels kKernels = {
     .router = router,
     .swiglu = swiglu_row,
     .mxfp4_dequantize = mxfp4_dequantize,
+    .quantize_mxfp4 = quantize_mxfp4,
     .experts_split = experts_split,
     .experts_gate_up = experts_gate_up,
     .experts_down = experts_down,

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "kernels/common/mxfp4.h"
+#include "kernels/cpu/dispatch.h"
 
 namespace oss {
 
@@ -50,6 +51,18 @@ uint8_t quantize_mxfp4(const float* x, uint8_t* block) {
   if (4 * round_block(x, scale + 1, coarser) >= error) return uint8_t(scale);
   std::copy_n(coarser, kMxBlockBytes, block);
   return uint8_t(scale + 1);
+}
+
+bool quantize_mxfp4_blocks(int count, const float* x, int block_stride, int value_stride, uint8_t* blocks,
+                           uint8_t* scales, cpu::Mxfp4Loss* loss) {
+  const cpu::Kernels& kernels = *cpu::available_kernels().front();
+  if (kernels.quantize_mxfp4(count, x, block_stride, value_stride, blocks, scales, loss)) return true;
+  for (int b = 0; b < count; ++b) {
+    float values[kMxBlock];
+    for (int i = 0; i < kMxBlock; ++i) values[i] = x[int64_t(b) * block_stride + int64_t(i) * value_stride];
+    scales[b] = quantize_mxfp4(values, blocks + b * kMxBlockBytes);
+  }
+  return false;
 }
 
 void dequantize_mxfp4(const uint8_t* block, uint8_t scale, float* x) {
