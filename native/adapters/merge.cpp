@@ -127,9 +127,7 @@ class MergedExperts {
         dequantize_mxfp4(codes + (done + i) * kMxBlockBytes, exponents[done + i], values.data() + i * kMxBlock);
       }
       change->add(row, block * kMxBlock, n * kMxBlock, values.data());
-      for (uint64_t i = 0; i < n; ++i) {
-        exponents[done + i] = quantize_mxfp4(values.data() + i * kMxBlock, codes + (done + i) * kMxBlockBytes);
-      }
+      quantize_mxfp4_blocks(int(n), values.data(), kMxBlock, 1, codes + done * kMxBlockBytes, exponents + done);
     });
   }
 

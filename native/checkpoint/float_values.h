@@ -3,6 +3,7 @@
 #include <bit>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "kernels/common/dtype.h"
 #include "native/base/tensor.h"
@@ -31,6 +32,16 @@ inline float float_at(DType dtype, const std::byte* bytes, size_t index) {
   uint16_t bits;
   std::memcpy(&bits, bytes + index * sizeof bits, sizeof bits);
   return dtype == DType::kBF16 ? bf16_to_f32(bits) : f16_to_f32(bits);
+}
+
+// Values [first, first + count). A loop of one dtype, which compilers vectorize for bf16.
+inline void floats_at(DType dtype, const std::byte* bytes, size_t first, size_t count, float* to) {
+  const auto each = [&](auto of) {
+    for (size_t i = 0; i < count; ++i) to[i] = float_at(of, bytes, first + i);
+  };
+  if (dtype == DType::kF32) return each(std::integral_constant<DType, DType::kF32>());
+  if (dtype == DType::kBF16) return each(std::integral_constant<DType, DType::kBF16>());
+  each(std::integral_constant<DType, DType::kF16>());
 }
 
 }  // namespace oss

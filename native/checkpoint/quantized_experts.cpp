@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
-#include <bit>
+#include <cmath>
 #include <cstring>
 #include <mutex>
 #include <utility>
@@ -19,12 +19,32 @@
 namespace oss {
 namespace {
 
-constexpr int64_t kTileRows = 64;  // 128 bytes of each input row: two cache lines
+// 256 bytes of each input row are four cache lines. 16 KB of floats are half of a first-level cache.
+constexpr int64_t kTileBlocks = 128;
 
-bool are_finite(const float* x /*[kMxBlock]*/) {
-  uint32_t largest = 0;
-  for (int i = 0; i < kMxBlock; ++i) largest = std::max(largest, std::bit_cast<uint32_t>(x[i]) & 0x7FFFFFFFu);
-  return largest < 0x7F800000u;
+// Blocks that are quantised together, as float32: value i of block b is x[b * block_stride + i * value_stride].
+struct Tile {
+  int blocks, block_stride, value_stride;
+  uint64_t first, step;  // block b of the tile is block first + b * step of the tensor
+  float x[kTileBlocks * kMxBlock];
+  uint8_t codes[kTileBlocks * kMxBlockBytes];
+  uint8_t scales[kTileBlocks];
+  cpu::Mxfp4Loss loss[kTileBlocks];
+
+  bool is_finite(int b) const {
+    for (int i = 0; i < kMxBlock; ++i)
+      if (!std::isfinite(x[b * block_stride + i * value_stride])) return false;
+    return true;
+  }
+};
+
+void add_loss(ConversionSum& sum, const cpu::Mxfp4Loss& loss, uint8_t scale) {
+  const double unit = 2 * double(e8m0_half(scale));
+  sum.values += kMxBlock;
+  sum.changed += uint64_t(loss.changed);
+  sum.squares += unit * unit * loss.squares;
+  sum.error_squares += unit * unit * loss.error_squares;
+  sum.largest_error = std::max(sum.largest_error, double(loss.largest_error));
 }
 
 // The computation behind both tensors. Blocks are read first, so their scales are kept until they are read: then
@@ -34,11 +54,9 @@ class QuantizedExperts {
   QuantizedExperts(StoredTensor stored, ExpertOrder order, std::shared_ptr<Conversions> conversions)
       : stored_(std::move(stored)), conversions_(std::move(conversions)) {
     const std::vector<int64_t>& shape = stored_.data.shape;
-    const bool by_inputs = order == ExpertOrder::kRowsOfInputs;
-    rows_ = by_inputs ? shape[2] : shape[1];
-    cols_ = by_inputs ? shape[1] : shape[2];
-    row_stride_ = by_inputs ? 1 : cols_;
-    col_stride_ = by_inputs ? rows_ : 1;
+    by_inputs_ = order == ExpertOrder::kRowsOfInputs;
+    rows_ = by_inputs_ ? shape[2] : shape[1];
+    cols_ = by_inputs_ ? shape[1] : shape[2];
     row_blocks_ = cols_ / kMxBlock;
     num_blocks_ = uint64_t(shape[0] * rows_ * row_blocks_);
   }
@@ -51,12 +69,13 @@ class QuantizedExperts {
   void blocks(uint64_t first, uint64_t count, std::byte* to, const std::string& name) {
     const std::shared_ptr<Notes> notes = notes_to_write();
     ConversionSum sum;
-    for_each_block(first, count, [&](uint64_t index, const float* x, const uint8_t* codes, uint8_t scale) {
-      std::memcpy(to + (index - first) * kMxBlockBytes, codes, kMxBlockBytes);
-      (*notes)[index].store(scale, std::memory_order_relaxed);
-      float rounded[kMxBlock];
-      dequantize_mxfp4(codes, scale, rounded);
-      for (int i = 0; i < kMxBlock; ++i) sum.add(x[i], double(rounded[i]) - x[i]);
+    for_each_tile(first, count, [&](const Tile& tile) {
+      for (int b = 0; b < tile.blocks; ++b) {
+        const uint64_t block = tile.first + uint64_t(b) * tile.step;
+        std::memcpy(to + (block - first) * kMxBlockBytes, tile.codes + b * kMxBlockBytes, kMxBlockBytes);
+        (*notes)[block].store(tile.scales[b], std::memory_order_relaxed);
+        add_loss(sum, tile.loss[b], tile.scales[b]);
+      }
     });
     conversions_->add(Conversions::kExperts, name, sum);
   }
@@ -66,7 +85,7 @@ class QuantizedExperts {
     uint8_t greatest = 0;
     for (uint64_t i = first; i < first + count; ++i) {
       uint8_t scale = notes == nullptr ? 0 : (*notes)[i].load(std::memory_order_relaxed);
-      if (scale == 0) for_each_block(i, 1, [&](uint64_t, const float*, const uint8_t*, uint8_t made) { scale = made; });
+      if (scale == 0) for_each_tile(i, 1, [&](const Tile& tile) { scale = tile.scales[0]; });
       to[i - first] = std::byte(scale);
       greatest = std::max(greatest, scale);
     }
@@ -98,47 +117,66 @@ class QuantizedExperts {
   }
 
   template <typename Body>
-  void for_each_block(uint64_t first, uint64_t count, const Body& body) const {
-    std::vector<float> tile(size_t(kTileRows) * kMxBlock);
+  void for_each_tile(uint64_t first, uint64_t count, const Body& body) const {
+    const auto tile = std::make_unique<Tile>();
     for (uint64_t done = 0; done < count;) {
-      const uint64_t at = first + done;
-      const int64_t expert = int64_t(at) / row_blocks_ / rows_, row = int64_t(at) / row_blocks_ % rows_;
-      const int64_t begin = int64_t(at) % row_blocks_;
-      const int64_t left = int64_t(count - done);
-      // Whole rows side by side, or a part of one row.
-      const int64_t rows = begin > 0 || left < row_blocks_ ? 1 : std::min({kTileRows, rows_ - row, left / row_blocks_});
-      const int64_t end = std::min(row_blocks_, begin + left);
-      for (int64_t column = begin; column < end; ++column) {
-        load_tile(expert, row, rows, column, tile.data());
-        for (int64_t r = 0; r < rows; ++r) {
-          const float* x = tile.data() + r * kMxBlock;
-          if (!are_finite(x)) fail(expert, row + r, column);
-          uint8_t codes[kMxBlockBytes];
-          const uint8_t scale = quantize_mxfp4(x, codes);
-          body(at + uint64_t(r * row_blocks_ + column - begin), x, codes, scale);
-        }
+      done += by_inputs_ ? tiles_across(first + done, int64_t(count - done), *tile, body)
+                         : tile_along(first + done, int64_t(count - done), *tile, body);
+    }
+  }
+
+  // The file has the order of the blocks: any of them that follow each other.
+  template <typename Body>
+  uint64_t tile_along(uint64_t first, int64_t left, Tile& tile, const Body& body) const {
+    tile.blocks = int(std::min(kTileBlocks, left));
+    tile.block_stride = kMxBlock;
+    tile.value_stride = 1;
+    tile.first = first;
+    tile.step = 1;
+    load(first * kMxBlock, size_t(tile.blocks) * kMxBlock, tile.x);
+    finish(tile, body);
+    return uint64_t(tile.blocks);
+  }
+
+  // The file has the inputs first: whole rows side by side, or a part of one row; one column of blocks at a time.
+  template <typename Body>
+  uint64_t tiles_across(uint64_t first, int64_t left, Tile& tile, const Body& body) const {
+    const int64_t row = int64_t(first) / row_blocks_, begin = int64_t(first) % row_blocks_;
+    const int64_t expert = row / rows_, at = row % rows_;
+    const int64_t rows = begin > 0 || left < row_blocks_ ? 1 : std::min({kTileBlocks, rows_ - at, left / row_blocks_});
+    const int64_t end = std::min(row_blocks_, begin + left);
+    tile.blocks = int(rows);
+    tile.block_stride = 1;
+    tile.value_stride = int(rows);
+    tile.step = uint64_t(row_blocks_);
+    for (int64_t column = begin; column < end; ++column) {
+      tile.first = first + uint64_t(column - begin);
+      for (int64_t i = 0; i < kMxBlock; ++i) {
+        load(uint64_t((expert * cols_ + column * kMxBlock + i) * rows_ + at), size_t(rows), tile.x + i * rows);
       }
-      done += uint64_t(rows * (end - begin));
+      finish(tile, body);
     }
+    return uint64_t(rows * (end - begin));
   }
 
-  // Rows [row, row + rows) of one column of blocks. Reads the mapped file: with 64 values of a row at a time, calls would
-  // take longer than the work.
-  void load_tile(int64_t expert, int64_t row, int64_t rows, int64_t column, float* tile) const {
-    const HostTensor& data = stored_.data;
-    const int64_t base = (expert * rows_ * cols_) + row * row_stride_ + column * kMxBlock * col_stride_;
-    if (col_stride_ == 1) {
-      for (int64_t r = 0; r < rows; ++r)
-        for (int64_t c = 0; c < kMxBlock; ++c)
-          tile[r * kMxBlock + c] = float_at(data.dtype, data.data, size_t(base + r * row_stride_ + c));
-    } else {
-      for (int64_t c = 0; c < kMxBlock; ++c)
-        for (int64_t r = 0; r < rows; ++r)
-          tile[r * kMxBlock + c] = float_at(data.dtype, data.data, size_t(base + c * col_stride_ + r));
+  template <typename Body>
+  void finish(Tile& tile, const Body& body) const {
+    if (!quantize_mxfp4_blocks(tile.blocks, tile.x, tile.block_stride, tile.value_stride, tile.codes, tile.scales,
+                               tile.loss)) {
+      int bad = 0;
+      while (tile.is_finite(bad)) ++bad;
+      fail(int64_t(tile.first + uint64_t(bad) * tile.step));
     }
+    body(tile);
   }
 
-  [[noreturn]] void fail(int64_t expert, int64_t row, int64_t column) const {
+  // Reads the mapped file: with 128 values of a row at a time, calls would take longer than the work.
+  void load(uint64_t first, size_t count, float* to) const {
+    floats_at(stored_.data.dtype, stored_.data.data, size_t(first), count, to);
+  }
+
+  [[noreturn]] void fail(int64_t block) const {
+    const int64_t column = block % row_blocks_, row = block / row_blocks_ % rows_, expert = block / row_blocks_ / rows_;
     throw Error(Code::kModelFormat,
                 str(stored_.data.file, ": tensor ", quote(stored_.data.name), ": expert ", expert, ", output ", row,
                     ", inputs ", column * kMxBlock, " to ", (column + 1) * kMxBlock - 1,
@@ -147,7 +185,8 @@ class QuantizedExperts {
 
   const StoredTensor stored_;
   const std::shared_ptr<Conversions> conversions_;
-  int64_t rows_, cols_, row_stride_, col_stride_, row_blocks_;
+  bool by_inputs_;
+  int64_t rows_, cols_, row_blocks_;
   uint64_t num_blocks_;
   std::atomic<uint8_t> greatest_ = 0;
   std::mutex mutex_;
