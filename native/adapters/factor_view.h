@@ -23,9 +23,6 @@ struct FactorView {
   std::vector<float> values() const;
 };
 
-// Whether the dtype can be a factor.
-bool is_factor(DType dtype);
-
 // The index of the first element that is not a finite number; -1: all are.
 int64_t first_not_finite(const HostTensor& tensor);
 

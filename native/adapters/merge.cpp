@@ -9,8 +9,10 @@
 #include "kernels/common/dtype.h"
 #include "kernels/common/mxfp4.h"
 #include "native/base/error.h"
+#include "native/base/float_values.h"
 #include "native/base/mapped_file.h"
 #include "native/base/mxfp4_quantize.h"
+#include "native/base/read_units.h"
 #include "native/base/str.h"
 #include "native/base/tensor_source.h"
 
@@ -59,17 +61,6 @@ std::vector<const MappedFile*> files_of(std::initializer_list<const HostTensor*>
   return files;
 }
 
-// Copies bytes [first, first + bytes) of what make(unit, count, to) writes: units [unit, unit + count), `unit_bytes`
-// each.
-template <typename Make>
-void read_units(uint64_t first, uint64_t bytes, uint64_t unit_bytes, void* to, const Make& make) {
-  if (bytes == 0) return;
-  const uint64_t begin = first / unit_bytes, end = (first + bytes + unit_bytes - 1) / unit_bytes;
-  std::vector<std::byte> units(size_t((end - begin) * unit_bytes));
-  make(begin, end - begin, units.data());
-  std::memcpy(to, units.data() + (first - begin * unit_bytes), bytes);
-}
-
 class MergedDense final : public TensorSource {
  public:
   MergedDense(HostTensor base, std::shared_ptr<const Adapter> adapter, const LowRankFactors& factors)
@@ -77,16 +68,18 @@ class MergedDense final : public TensorSource {
 
   void read(const HostTensor&, uint64_t first, uint64_t bytes, void* to) const override {
     const uint64_t cols = uint64_t(base_.shape[1]);
-    read_units(first, bytes, sizeof(uint16_t), to, [&](uint64_t at, uint64_t count, std::byte* out) {
+    read_units(first, bytes, sizeof(uint16_t), bytes, to, [&](uint64_t at, uint64_t count, std::byte* out) {
       const Change change(factors_, at / cols, (at + count + cols - 1) / cols);
       base_.read(at * sizeof(uint16_t), count * sizeof(uint16_t), out);
-      auto* weights = reinterpret_cast<uint16_t*>(out);
       std::vector<float> values(size_t(std::min(cols, count)));
       for (uint64_t done = 0; done < count;) {
         const uint64_t row = (at + done) / cols, col = (at + done) % cols, n = std::min(cols - col, count - done);
-        for (uint64_t i = 0; i < n; ++i) values[i] = bf16_to_f32(weights[done + i]);
+        for (uint64_t i = 0; i < n; ++i) values[i] = float_at(DType::kBF16, out, done + i);
         change.add(row, col, n, values.data());
-        for (uint64_t i = 0; i < n; ++i) weights[done + i] = f32_to_bf16(values[i]);
+        for (uint64_t i = 0; i < n; ++i) {
+          const uint16_t merged = f32_to_bf16(values[i]);
+          std::memcpy(out + (done + i) * sizeof merged, &merged, sizeof merged);  // `out` may be at any address
+        }
         done += n;
       }
     });
@@ -196,7 +189,7 @@ class MergedBlocks final : public TensorSource {
  public:
   explicit MergedBlocks(std::shared_ptr<const MergedExperts> experts) : experts_(std::move(experts)) {}
   void read(const HostTensor&, uint64_t first, uint64_t bytes, void* to) const override {
-    read_units(first, bytes, kMxBlockBytes, to,
+    read_units(first, bytes, kMxBlockBytes, bytes, to,
                [&](uint64_t at, uint64_t count, std::byte* out) { experts_->read(at, count, out, nullptr); });
   }
   std::vector<const MappedFile*> files() const override { return experts_->files(); }

@@ -11,6 +11,7 @@
 #include "native/adapters/adapter_names.h"
 #include "native/adapters/targets.h"
 #include "native/base/error.h"
+#include "native/base/float_values.h"
 #include "native/base/json.h"
 #include "native/base/str.h"
 
@@ -85,7 +86,7 @@ class Reader {
 
   void take(const HostTensor& tensor, std::map<std::string, Pair>& pairs) const {
     const FactorName name = read_factor_name(tensor.file, tensor.name, config_);
-    if (!is_factor(tensor.dtype))
+    if (!is_float(tensor.dtype))
       fail(tensor, Code::kUnsupported, "expected F32, BF16 or F16, found ", dtype_name(tensor.dtype));
     if (tensor.shape.size() != 2 || tensor.elements() == 0)
       fail(tensor, Code::kModelShape, "expected a matrix, found shape ", str_shape(tensor.shape));

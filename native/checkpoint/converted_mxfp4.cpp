@@ -6,10 +6,10 @@
 #include "kernels/common/mxfp4.h"
 #include "native/base/error.h"
 #include "native/base/json.h"
+#include "native/base/read_units.h"
 #include "native/base/str.h"
 #include "native/base/tensor_source.h"
 #include "native/checkpoint/converted_tensors.h"
-#include "native/checkpoint/read_units.h"
 #include "native/loader/scales.h"
 
 namespace oss {

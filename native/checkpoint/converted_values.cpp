@@ -5,12 +5,12 @@
 #include "kernels/common/dtype.h"
 #include "kernels/common/q8.h"
 #include "native/base/error.h"
+#include "native/base/float_values.h"
 #include "native/base/json.h"
+#include "native/base/read_units.h"
 #include "native/base/str.h"
 #include "native/base/tensor_source.h"
 #include "native/checkpoint/converted_tensors.h"
-#include "native/checkpoint/float_values.h"
-#include "native/checkpoint/read_units.h"
 
 namespace oss {
 namespace {

@@ -11,10 +11,10 @@
 #include <utility>
 
 #include "native/base/error.h"
+#include "native/base/float_values.h"
 #include "native/base/json.h"
 #include "native/base/str.h"
 #include "native/checkpoint/converted_tensors.h"
-#include "native/checkpoint/float_values.h"
 #include "native/checkpoint/quantized_experts.h"
 
 namespace oss {

@@ -9,12 +9,12 @@
 
 #include "kernels/common/mxfp4.h"
 #include "native/base/error.h"
+#include "native/base/float_values.h"
 #include "native/base/json.h"
 #include "native/base/mxfp4_quantize.h"
+#include "native/base/read_units.h"
 #include "native/base/str.h"
 #include "native/base/tensor_source.h"
-#include "native/checkpoint/float_values.h"
-#include "native/checkpoint/read_units.h"
 
 namespace oss {
 namespace {

@@ -5,10 +5,10 @@
 
 #include "kernels/common/dtype.h"
 #include "kernels/common/mxfp4.h"
+#include "native/base/float_values.h"
 #include "native/base/mxfp4_quantize.h"
 #include "native/base/tensor_source.h"
 #include "native/checkpoint/converted_tensors.h"
-#include "native/checkpoint/float_values.h"
 #include "native/checkpoint/quantized_experts.h"
 #include "native/loader/scales.h"
 #include "test/native/check.h"
