@@ -312,7 +312,7 @@ export interface NativeEngineInfo {
   memory: {
     /** Mapped weight files. */
     weightsBytes: number;
-    /** Copies of weights beside the files. */
+    /** Copies of weights beside the files, and adapters that were loaded with the model for requests to choose. */
     packedBytes: number;
     /** Activations, and the most work memory that a step takes. */
     workspaceBytes: number;
@@ -558,8 +558,10 @@ export interface NativeBackendPlan {
     weightsBytes: number;
     /** Those of them that steps read in the mapped files. They should stay in memory. */
     mappedBytes: number;
-    /** Copies of weights beside the files; on a GPU all weights. */
+    /** Copies of weights beside the files, and adapters that requests choose; on a GPU all weights. */
     packedBytes: number;
+    /** The part of `packedBytes` that adapters take. */
+    adapterBytes: number;
     /** Activations, and the most work memory that a step takes. */
     workspaceBytes: number;
     /** For the process, or for the driver and its recorded graphs. */

@@ -28,7 +28,8 @@ export function planLines(plan: BackendPlan): string[] {
 /** What a CPU copies. */
 function copiesText({ denseWeights, memory }: BackendPlan): string {
   const hasExperts = memory.mappedBytes < memory.weightsBytes / 2;
-  const parts = [hasExperts && "packed experts", denseWeights === "q8" && "q8 matrices", "norms and biases"];
+  const parts = [hasExperts && "experts", denseWeights === "q8" && "q8 matrices", "norms and biases"];
+  if (memory.adapterBytes > 0) parts.push("adapters");
   return parts.filter((part) => part !== false).join(", ");
 }
 

@@ -15,6 +15,7 @@ export interface PlanOptions
     | "packedWeights"
     | "repeatable"
     | "threads"
+    | "adapters"
   > {
   /**
    * The memory that is free for the engine, in bytes or as a size: `"80GB"`, `"64 GiB"`. Default: what is free here. A
@@ -37,7 +38,7 @@ export interface PlanOptions
 
 const known = new Set([
   ...["memory", "backend", "contextLength", "maxSequences", "maxBatchTokens", "kvCache", "denseWeights"],
-  ...["numerics", "packedWeights", "repeatable", "threads", "isa"],
+  ...["numerics", "packedWeights", "repeatable", "threads", "isa", "adapters"],
 ]);
 
 /** Options of `planModel`, read and checked. */

@@ -12,7 +12,7 @@ type Planned = NativeBackendPlan & { model: ModelConfig };
  * plans an engine, so an engine on such a machine keeps to it. It reads the `config.json` of a folder, whose weights need
  * not be there. `"20b"` and `"120b"` stand for OpenAI's models, and need no file.
  *
- * @param model a folder with a `config.json`, `"20b"`, `"120b"`, or another name that `Engine.load` takes
+ * @param model a folder with a `config.json`, a GGUF file, `"20b"`, `"120b"`, or another name that `Engine.load` takes
  * @throws GptOssError MODEL_NOT_FOUND, MODEL_FORMAT or UNSUPPORTED for a config that cannot be used. INVALID_ARGUMENT for
  *   a wrong option, or more context than the model has. UNSUPPORTED for options that no backend of the plan has.
  *
@@ -55,7 +55,11 @@ async function changesOf(plan: Planned, target: PlanTarget, options: CheckedPlan
   const asked = { ...options, memoryBytes: plan.memory.availableBytes };
   const { model } = await planOne(smallModel, withDefaults(asked));
   const isSmaller = model.parameters < plan.model.parameters && asked.wanted.contextLength <= model.maxContext;
-  const replan = (change: Change) => planOne(change.model === undefined ? target : smallModel, changed(asked, change));
+  const replan = (change: Change) => {
+    const one = changed(asked, change);
+    if (change.model === undefined) return planOne(target, one);
+    return planOne(smallModel, { ...one, engine: { ...one.engine, adapters: [] } }); // they are of the other model
+  };
   return changesFor(plan, asked, replan, isSmaller);
 }
 
@@ -76,7 +80,11 @@ function backendsFor({ engine, memoryBytes, isa }: CheckedPlanOptions): {
 
 /** The same machine, with no wish that a model could refuse. */
 function withDefaults({ engine, ...asked }: CheckedPlanOptions): CheckedPlanOptions {
-  return { ...asked, engine: { ...engine, contextLength: 0 }, wanted: { conversations: 1, contextLength: 0 } };
+  return {
+    ...asked,
+    engine: { ...engine, contextLength: 0, adapters: [] },
+    wanted: { conversations: 1, contextLength: 0 },
+  };
 }
 
 function changed(asked: CheckedPlanOptions, { options = {} }: Change): CheckedPlanOptions {

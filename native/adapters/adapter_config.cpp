@@ -5,12 +5,11 @@
 #include <cmath>
 #include <string_view>
 
+#include "native/backend/low_rank.h"
 #include "native/loader/json_file.h"
 
 namespace oss {
 namespace {
-
-constexpr int kMostRank = 1024;
 
 // Keys that change the mathematics when they are set, and what they ask for.
 constexpr std::pair<const char*, const char*> kRefused[] = {

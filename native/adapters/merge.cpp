@@ -230,7 +230,7 @@ HostTensor made(const HostTensor& base, std::shared_ptr<const TensorSource> sour
 }  // namespace
 
 MergeError merge_adapter(std::shared_ptr<const Adapter> adapter, Tensors& tensors,
-                         const std::function<bool()>& cancelled) {
+                         const std::function<bool()>& cancelled, MeasureMerge measure) {
   MergedExperts::Squares squares;
   for (const auto& [weight, factors] : adapter->targets) {
     if (cancelled && cancelled()) throw Error(Code::kCancelled, str("merging ", adapter->path, " was cancelled"));
@@ -243,7 +243,7 @@ MergeError merge_adapter(std::shared_ptr<const Adapter> adapter, Tensors& tensor
       throw Error(Code::kUnsupported, str(adapter->path, ": expected MXFP4 experts in ", weight,
                                           " to merge with, found none; choose the adapter per request instead"));
     const auto experts = std::make_shared<MergedExperts>(blocks->second, scales->second, adapter, factors);
-    experts->measure(squares);
+    if (measure == MeasureMerge::kSample) experts->measure(squares);
     blocks->second = made(blocks->second, std::make_shared<MergedBlocks>(experts));
     scales->second = made(scales->second, std::make_shared<MergedScales>(experts));
     scales->second.greatest_scale = 0;  // its source knows it, once it is read

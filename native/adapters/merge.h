@@ -14,11 +14,14 @@ struct MergeError {
   double of_weights = 0, of_change = 0;
 };
 
+// A plan needs no error, and reads no weights for it.
+enum class MeasureMerge { kSample, kNothing };
+
 // Replaces the tensors that the adapter changes. W becomes W + scale · B A: float32, summed in the order of the rank,
 // and rounded once. Dense weights are bf16 again. Experts are quantised to MXFP4 again; those that the adapter leaves
 // alone keep their bytes. The tensors before must stay valid, and the adapter is kept. Throws kUnsupported for experts
 // that are not MXFP4, and kCancelled when `cancelled` returns true.
 MergeError merge_adapter(std::shared_ptr<const Adapter> adapter, Tensors& tensors,
-                         const std::function<bool()>& cancelled = {});
+                         const std::function<bool()>& cancelled = {}, MeasureMerge measure = MeasureMerge::kSample);
 
 }  // namespace oss

@@ -70,8 +70,7 @@ class Backend {
   virtual void experts(const ExpertsArgs&, Operand normed, const int32_t* index, const float* weight,
                        const ExpertMatrix& gate_up, const ExpertMatrix& down, AdapterRows, float* x) = 0;
   // y[r] += scale · B (A x[r]) for each row r that has a term, which is neither null nor empty. All terms have the
-  // shape of the product whose result y is. Only a backend with has_low_rank() has it.
-  virtual bool has_low_rank() const { return false; }
+  // shape of the product whose result y is. Only a backend whose sizes have has_low_rank() has it.
   virtual void low_rank(std::span<const LowRank* const> terms, Operand x, float* y);
   // rows[r] = x[logit_tokens[r]]
   virtual void gather_rows(const Step&, int hidden, const float* x, float* rows) = 0;

@@ -9,6 +9,8 @@
 
 namespace oss {
 
+constexpr int kMostRank = 1024;  // of an adapter that is read; work memory is planned for it
+
 // The term of one matrix [out, in].
 struct LowRank {
   Matrix a;  // bf16 [rank, in]

@@ -5,10 +5,9 @@
 #include <cstdint>
 #include <vector>
 
-namespace oss {
+#include "native/base/tensor.h"
 
-class MappedFile;
-struct HostTensor;
+namespace oss {
 
 class TensorSource {
  public:
@@ -33,5 +32,7 @@ class TensorSource {
   // For MXFP4 scales: the greatest one that has been read.
   virtual uint8_t greatest_scale() const { return 0; }
 };
+
+inline bool holds_q8(const HostTensor& weight) { return weight.source != nullptr && weight.source->holds_q8(); }
 
 }  // namespace oss

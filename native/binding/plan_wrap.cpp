@@ -33,9 +33,10 @@ Napi::Object memory_to_js(Napi::Env env, const ModelPlan& plan) {
   const auto set = [&](const char* key, auto value) { out.Set(key, double(value)); };
   set("availableBytes", plan.memory.free_bytes);
   set("totalBytes", plan.memory.total_bytes);
-  set("weightsBytes", needs.weights.files);
+  set("weightsBytes", plan.file_bytes);
   set("mappedBytes", needs.weights.mapped);
-  set("packedBytes", needs.weights.copied + needs.additional_bytes);
+  set("packedBytes", needs.packed_bytes());
+  set("adapterBytes", needs.adapter_bytes);
   set("workspaceBytes", needs.workspace_bytes);
   set("reservedBytes", needs.reserved_bytes);
   set("leftBytes", plan.memory.free_bytes - std::min(plan.memory.free_bytes, needs.bytes()));
@@ -72,7 +73,7 @@ Napi::Object plan_to_js(Napi::Env env, const ModelPlan& plan, const PlanQuery& q
   out.Set("isa", plan.device.isa);
   out.Set("numerics", plan.device.numerics);
   out.Set("kvCacheDtype", name_of(plan.needs.kv_type));
-  out.Set("denseWeights", query.options.dense_weights == DenseWeights::kQ8 ? "q8" : "bf16");
+  out.Set("denseWeights", plan.needs.weights.q8 ? "q8" : "bf16");
   out.Set("expertsInFile", plan.experts_in_file);
   out.Set("fits", plan.fits);
   Napi::Object wanted = Napi::Object::New(env);

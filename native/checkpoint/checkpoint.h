@@ -43,9 +43,10 @@ struct Checkpoint {
 std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path, const std::function<bool()>& cancelled = {},
                                             int threads = 0);
 
-// Reads the config alone. In a folder with a config.json, weights need not be there, and are not looked at. Throws what
-// open_checkpoint() throws.
-Config read_model_config(const std::string& path);
+// Opens a checkpoint for its config and for what its tensors are: only headers are read, and no scales. In a folder with
+// a config.json the weights need not be there, or not be whole; then there are no tensors. Throws what open_checkpoint()
+// throws.
+std::unique_ptr<Checkpoint> open_headers(const std::string& path);
 
 // Reads every converted tensor, so that `conversions` says what loading it changes, and all its scales are checked.
 // Throws as open_checkpoint.

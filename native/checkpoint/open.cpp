@@ -73,29 +73,15 @@ static Config read_config(const JsonReader& json, const Layout& layout, const st
   return config;
 }
 
-Config read_model_config(const std::string& path) {
-  namespace fs = std::filesystem;
-  if (!is_synthetic(path) && path.find('\0') == std::string::npos) {
-    for (const fs::path& folder : {fs::path(path), fs::path(path) / "original"}) {
-      const std::string file = (folder / "config.json").string();
-      std::error_code absent;
-      if (!fs::is_regular_file(file, absent)) continue;
-      const Json json = read_json_file(file);
-      const JsonReader reader(file, json);
-      return read_config(reader, layout_of(reader), "");
-    }
-  }
-  return open_checkpoint(path)->config;
-}
-
 const HostTensor& Checkpoint::tensor(const std::string& canonical_name) const {
   const auto found = tensors.find(canonical_name);
   if (found == tensors.end()) throw Error(Code::kInternal, str(path, ": no tensor ", quote(canonical_name)));
   return found->second;
 }
 
-std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path, const std::function<bool()>& cancelled,
-                                            int threads) {
+// check_scales: of the tensors in the files; null: they are not checked.
+static std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path, const std::function<bool()>& cancelled,
+                                                   const std::function<void(Tensors&)>& check_scales) {
   if (is_synthetic(path)) return synthetic_checkpoint(path);
   const Location location = locate_checkpoint(path);
   if (!location.gguf.empty()) {
@@ -122,7 +108,7 @@ std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path, const std::
   }
   if (checkpoint->layout != layout.name) {
     checkpoint->conversions = std::make_shared<Conversions>();
-    check_all_scales(shards.tensors, threads, cancelled);
+    if (check_scales) check_scales(shards.tensors);
     checkpoint->tensors = convert_hf_variant(config, shards.tensors, location.folder, checkpoint->conversions);
     for (const auto& [name, tensor] : shards.tensors) checkpoint->stored.push_back(tensor);
     return checkpoint;
@@ -130,8 +116,45 @@ std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path, const std::
   const std::vector<WeightSpec> specs = layout.file_specs(config);
   check_weights(specs, shards.tensors, location.folder);
   checkpoint->tensors = layout.canonical(config, std::move(shards.tensors));
-  check_all_scales(checkpoint->tensors, threads, cancelled);
+  if (check_scales) check_scales(checkpoint->tensors);
   return checkpoint;
+}
+
+std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path, const std::function<bool()>& cancelled,
+                                            int threads) {
+  return open_checkpoint(path, cancelled, [&](Tensors& tensors) { check_all_scales(tensors, threads, cancelled); });
+}
+
+// The config of a folder; null where it has none.
+static std::unique_ptr<Checkpoint> config_alone(const std::string& path) {
+  namespace fs = std::filesystem;
+  if (path.find('\0') != std::string::npos) return nullptr;
+  for (const fs::path& folder : {fs::path(path), fs::path(path) / "original"}) {
+    const std::string file = (folder / "config.json").string();
+    std::error_code absent;
+    if (!fs::is_regular_file(file, absent)) continue;
+    const Json json = read_json_file(file);
+    const JsonReader reader(file, json);
+    const Layout& layout = layout_of(reader);
+    auto checkpoint = std::make_unique<Checkpoint>();
+    checkpoint->path = path;
+    checkpoint->layout = layout.name;
+    checkpoint->config = read_config(reader, layout, "");
+    return checkpoint;
+  }
+  return nullptr;
+}
+
+std::unique_ptr<Checkpoint> open_headers(const std::string& path) {
+  try {
+    return open_checkpoint(path, {}, nullptr);
+  } catch (const Error& error) {
+    // A download can be under way, or a clone of a repository can have pointers in place of the weights.
+    if (error.code() != Code::kModelNotFound && error.code() != Code::kModelFormat) throw;
+    auto checkpoint = config_alone(path);
+    if (checkpoint == nullptr) throw;
+    return checkpoint;
+  }
 }
 
 }  // namespace oss

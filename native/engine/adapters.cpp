@@ -1,5 +1,7 @@
 #include "native/engine/adapters.h"
 
+#include <algorithm>
+#include <iomanip>
 #include <utility>
 
 #include "native/adapters/serve.h"
@@ -22,18 +24,43 @@ static AdapterInfo info_of(const AdapterOption& option, const Adapter& adapter) 
 }
 
 std::vector<AdapterInfo> merge_adapters(const std::vector<AdapterOption>& options, Checkpoint& checkpoint,
-                                        const std::function<bool()>& cancelled) {
+                                        const std::function<bool()>& cancelled, MeasureMerge measure) {
   std::vector<AdapterInfo> merged;
   for (const AdapterOption& option : options) {
     if (!option.merge) continue;
     const auto adapter = read_adapter(option.path, option.scale, checkpoint.config);
     AdapterInfo info = info_of(option, *adapter);
-    info.error = merge_adapter(adapter, checkpoint.tensors, cancelled);
+    info.error = merge_adapter(adapter, checkpoint.tensors, cancelled, measure);
     checkpoint.merged = (checkpoint.merged ^ adapter->fingerprint()) * 0x9E3779B97F4A7C15u;
     checkpoint.files.push_back(adapter->file.mapping);
     merged.push_back(std::move(info));
   }
   return merged;
+}
+
+void expect_low_rank(const std::string& adapter, const BackendSizes& sizes) {
+  if (sizes.has_low_rank()) return;
+  throw Error(Code::kUnsupported,
+              str("adapter ", quote(adapter),
+                  ": this backend cannot choose an adapter for each request; merge it at load (merge: true)"),
+              "adapters");
+}
+
+std::vector<ReadAdapter> read_named_adapters(const std::vector<AdapterOption>& options, const Config& config,
+                                             const BackendSizes& sizes) {
+  std::vector<ReadAdapter> read;
+  for (const AdapterOption& option : options) {
+    if (option.merge) continue;
+    expect_low_rank(option.name, sizes);
+    read.push_back({option, read_adapter(option.path, option.scale, config)});
+  }
+  return read;
+}
+
+uint64_t bytes_of(const std::vector<ReadAdapter>& adapters) {
+  uint64_t bytes = 0;
+  for (const ReadAdapter& read : adapters) bytes += read.adapter->bytes();
+  return bytes;
 }
 
 void NamedAdapters::refuse_taken(const std::string& name) const {
@@ -51,18 +78,54 @@ Error NamedAdapters::unknown(const std::string& name) const {
                "adapter");
 }
 
-AdapterInfo NamedAdapters::load(const AdapterOption& option, const Config& config) {
+AdapterInfo NamedAdapters::add(const ReadAdapter& read, const Config& config) {
+  const auto& [option, adapter] = read;
+  Named named = {info_of(option, *adapter), {serve_adapter(*adapter, config)}};
+  adapter->file.mapping->check_unchanged();
+  std::lock_guard lock(mutex_);
+  refuse_taken(option.name);
+  named.chosen.number = ++last_;
+  std::erase_if(held_, [](const Held& held) { return held.weights.expired(); });
+  held_.push_back({named.chosen.weights, named.info.bytes});
+  return adapters_.emplace(option.name, std::move(named)).first->second.info;
+}
+
+AdapterInfo NamedAdapters::load(const AdapterOption& option, const Config& config, const DeviceMemory& memory) {
+  std::lock_guard one_at_a_time(loading_);
   {
     std::lock_guard lock(mutex_);
     refuse_taken(option.name);
   }
-  const auto adapter = read_adapter(option.path, option.scale, config);
-  Named named = {info_of(option, *adapter), {serve_adapter(*adapter, config)}};
-  adapter->file.mapping->check_unchanged();
+  const ReadAdapter read = {option, read_adapter(option.path, option.scale, config)};
+  expect_room(option, read.adapter->bytes(), memory);
+  return add(read, config);
+}
+
+static std::string megabytes(uint64_t bytes) { return str(std::setprecision(12), double(bytes / 10'000) / 100, " MB"); }
+
+// Memory that is promised but missing would end the process later.
+void NamedAdapters::expect_room(const AdapterOption& option, uint64_t bytes, const DeviceMemory& memory) const {
+  const uint64_t taken = this->bytes(), most = most_bytes_;
+  if (bytes > most - std::min(most, taken)) {
+    throw Error(
+        Code::kOutOfMemory,
+        str("adapter ", quote(option.name), " takes ", megabytes(bytes), ", and adapters can take ", megabytes(most),
+            " beside the engine, of which ", megabytes(taken), " are taken: unload one, or lower kvCache.bytes"),
+        "name");
+  }
+  if (bytes > memory.free_bytes) {
+    throw Error(Code::kOutOfMemory,
+                str("adapter ", quote(option.name), " takes ", megabytes(bytes), ", and free is ",
+                    megabytes(memory.free_bytes), " (", memory.why, "): free some"),
+                "name");
+  }
+}
+
+uint64_t NamedAdapters::bytes() const {
   std::lock_guard lock(mutex_);
-  refuse_taken(option.name);  // another thread can have been faster
-  named.chosen.number = ++last_;
-  return adapters_.emplace(option.name, std::move(named)).first->second.info;
+  uint64_t bytes = 0;
+  for (const Held& held : held_) bytes += held.weights.expired() ? 0 : held.bytes;
+  return bytes;
 }
 
 void NamedAdapters::unload(const std::string& name) {

@@ -1,5 +1,6 @@
 // The adapters of an engine: merged ones, which every request has, and named ones, which a request can choose.
 #pragma once
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -10,6 +11,7 @@
 
 #include "native/adapters/adapter.h"
 #include "native/adapters/merge.h"
+#include "native/backend/backend.h"
 #include "native/backend/low_rank.h"
 #include "native/base/error.h"
 #include "native/checkpoint/checkpoint.h"
@@ -36,7 +38,19 @@ struct AdapterInfo {
 // Merges the adapters whose option says so, in order, into the tensors of the checkpoint. Throws as read_adapter and
 // merge_adapter do.
 std::vector<AdapterInfo> merge_adapters(const std::vector<AdapterOption>& options, Checkpoint& checkpoint,
-                                        const std::function<bool()>& cancelled);
+                                        const std::function<bool()>& cancelled, MeasureMerge measure);
+
+// An adapter that requests will choose, read and checked. It takes no memory of its own yet.
+struct ReadAdapter {
+  AdapterOption option;
+  std::shared_ptr<const Adapter> adapter;
+};
+// Those whose option does not merge them. Throws as read_adapter and expect_low_rank do.
+std::vector<ReadAdapter> read_named_adapters(const std::vector<AdapterOption>& options, const Config& config,
+                                             const BackendSizes& sizes);
+// Throws kUnsupported for a backend that cannot run the adapter beside its weights.
+void expect_low_rank(const std::string& adapter, const BackendSizes& sizes);
+uint64_t bytes_of(const std::vector<ReadAdapter>& adapters);  // in memory
 
 // Any thread.
 class NamedAdapters {
@@ -47,8 +61,15 @@ class NamedAdapters {
     uint64_t number = 0;
   };
 
-  // Reads an adapter under a name. Throws kInvalidArgument when the name is taken, and as read_adapter does.
-  AdapterInfo load(const AdapterOption& option, const Config& config);
+  // The most bytes that load() lets all adapters take.
+  void limit(uint64_t most_bytes) { most_bytes_ = most_bytes; }
+  // Adds an adapter whose memory is planned. Throws kInvalidArgument when the name is taken.
+  AdapterInfo add(const ReadAdapter& read, const Config& config);
+  // Reads an adapter under a name. Throws kInvalidArgument when the name is taken, as read_adapter does, and kOutOfMemory
+  // when it would take more than the limit, or than `memory` has free.
+  AdapterInfo load(const AdapterOption& option, const Config& config, const DeviceMemory& memory);
+  // Of all adapters, and of those that requests keep after unload().
+  uint64_t bytes() const;
   // Requests that run with the adapter keep it until they end. Throws kInvalidArgument for an unknown name.
   void unload(const std::string& name);
   // Throws kInvalidArgument for an unknown name, and lists the known ones.
@@ -62,10 +83,19 @@ class NamedAdapters {
     Chosen chosen;
   };
   void refuse_taken(const std::string& name) const;
+  void expect_room(const AdapterOption& option, uint64_t bytes, const DeviceMemory& memory) const;
   Error unknown(const std::string& name) const;
 
-  mutable std::mutex mutex_;
+  struct Held {
+    std::weak_ptr<const AdapterWeights> weights;
+    uint64_t bytes;
+  };
+
+  std::mutex loading_;  // one adapter is loaded at a time, so that two do not take the same room
+  std::atomic<uint64_t> most_bytes_ = 0;
+  mutable std::mutex mutex_;  // guards the members below
   std::map<std::string, Named> adapters_;
+  std::vector<Held> held_;
   uint64_t last_ = 0;
 };
 

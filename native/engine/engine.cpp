@@ -31,22 +31,24 @@ Engine::Engine(const std::string& path, const EngineOptions& options,
                            .numerics = options.numerics,
                            .dense_weights = options.dense_weights,
                            .repeatable = options.repeatable});
-  has_low_rank_ = backend_->has_low_rank();
   std::unique_ptr<Checkpoint> checkpoint = open_checkpoint(path, cancelled, options.threads);
-  const std::vector<AdapterInfo> merged = merge_adapters(options.adapters, *checkpoint, cancelled);
+  const std::vector<AdapterInfo> merged =
+      merge_adapters(options.adapters, *checkpoint, cancelled, MeasureMerge::kSample);
   checkpoint_ = std::move(checkpoint);
-  for (const AdapterOption& adapter : options.adapters) {
-    if (!adapter.merge) load_adapter(checkpoint_->config, adapter);
-  }
   const Config& config = checkpoint_->config;
+  const std::vector<ReadAdapter> named = read_named_adapters(options.adapters, config, backend_->sizes());
   const uint64_t total = checkpoint_->file_bytes;
   progress({"open", 0, total});
 
   const PackedWeights packed_weights = backend_->packer().keep_packed(
       expert_shapes(config), places_for(*checkpoint_, options), fingerprint(*checkpoint_), cancelled);
   // All memory that this engine will ever use is planned before the first byte of weights is moved.
-  const PlanInputs inputs{
-      .config = config, .options = options, .sizes = backend_->sizes(), .experts_in_file = packed_weights.in == "file"};
+  const PlanInputs inputs{.config = config,
+                          .options = options,
+                          .sizes = backend_->sizes(),
+                          .experts_in_file = packed_weights.in == "file",
+                          .tensors = &checkpoint_->tensors,
+                          .adapter_bytes = bytes_of(named)};
   const MemoryPlan plan = plan_memory(inputs, backend_->memory());
   backend_->packer().reserve_weights(plan.weights.copied);
   backend_->reserve_workspace(plan.limits);
@@ -56,6 +58,8 @@ Engine::Engine(const std::string& path, const EngineOptions& options,
     progress({"pack", total * done / layers, total, packed_weights.made ? packed_weights.path : ""});
   });
   for (const auto& file : checkpoint_->files) file->check_unchanged();
+  for (const ReadAdapter& adapter : named) adapters_.add(adapter, config);
+  adapters_.limit(most_adapter_bytes(inputs, plan, kv_->bytes()));
   cache_ = std::make_unique<KvCache>(plan.kv.pages, config.sliding_window);
   scheduler_ = std::make_unique<Scheduler>(
       SchedulerLimits{plan.limits.sequences, plan.limits.tokens, plan.limits.rows, context_of_a_token(config)},
@@ -78,7 +82,7 @@ Engine::Engine(const std::string& path, const EngineOptions& options,
       .packed_weights = packed_weights,
       .repeatable = options.repeatable,
       .weights_bytes = total,
-      .packed_bytes = backend_->packer().packed_bytes(),
+      .packed_bytes = backend_->packer().packed_bytes() + adapters_.bytes(),
       .workspace_bytes = plan.workspace_bytes,
       .kv_bytes = kv_->bytes(),
       .kv_tokens = int64_t(plan.kv.pages[kKvFull]) * kPageTokens,
@@ -226,20 +230,18 @@ void Engine::find_constraint(Request& request) {
 }
 
 AdapterInfo Engine::load_adapter(const AdapterOption& option) {
+  return adapters_.load(option, info_.model, memory_for(option));
+}
+
+// What is free for another adapter.
+DeviceMemory Engine::memory_for(const AdapterOption& adapter) {
+  std::lock_guard joining(joining_);  // close() frees the backend
   {
     std::lock_guard lock(mutex_);
     if (closing_ || broken_) throw Error(Code::kClosed, "the engine is closed");
   }
-  return load_adapter(info_.model, option);
-}
-
-AdapterInfo Engine::load_adapter(const Config& config, const AdapterOption& option) {
-  if (!has_low_rank_)
-    throw Error(Code::kUnsupported,
-                str("adapter ", quote(option.name),
-                    ": this backend cannot choose an adapter for each request; merge it at load (merge: true)"),
-                "adapters");
-  return adapters_.load(option, config);
+  expect_low_rank(adapter.name, backend_->sizes());
+  return backend_->memory();
 }
 
 void Engine::send(Command command) {

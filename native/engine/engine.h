@@ -65,7 +65,7 @@ struct EngineInfo {
   PackedWeights packed_weights;
   bool repeatable = false;
   uint64_t weights_bytes = 0;  // mapped files
-  uint64_t packed_bytes = 0;   // packed copies in addition to them
+  uint64_t packed_bytes = 0;   // packed copies in addition to them, and adapters that were loaded with the model
   uint64_t workspace_bytes = 0;
   uint64_t kv_bytes = 0;
   int64_t kv_tokens = 0;  // the capacity of the layers with full attention
@@ -123,7 +123,7 @@ class Engine {
   // Answers kProcess; `logits` has shape [vocab].
   void supply_logits(uint64_t client, uint64_t id, int choice, std::vector<float> logits);
   // May be called on any thread. load_adapter throws kUnsupported when the backend has no low-rank terms, kClosed, and as
-  // NamedAdapters does.
+  // NamedAdapters::load does.
   AdapterInfo load_adapter(const AdapterOption& option);
   void unload_adapter(const std::string& name) { adapters_.unload(name); }
   std::vector<AdapterInfo> adapters() const { return adapters_.list(); }
@@ -177,7 +177,7 @@ class Engine {
     int64_t position;    // in the completion
   };
 
-  AdapterInfo load_adapter(const Config& config, const AdapterOption& option);
+  DeviceMemory memory_for(const AdapterOption& adapter);
   void send(Command command);
   void find_constraint(Request& request);
   void compiled(uint64_t client, uint64_t id, const CompiledConstraint& constraint);
@@ -231,7 +231,6 @@ class Engine {
   Model model_;
   EngineInfo info_;
   NamedAdapters adapters_;
-  bool has_low_rank_ = false;  // of the backend, which close() frees
 
   // Used by the engine thread only.
   std::unique_ptr<Forward> forward_;
@@ -262,7 +261,7 @@ class Engine {
   JobThread constraint_thread_{"constraints"}, mask_thread_{"masks"};
 
   std::atomic<bool> closing_{false};
-  std::mutex joining_;  // close() on two threads: the second waits for the first
+  std::mutex joining_;  // close() on two threads: the second waits for the first. Guards backend_ on other threads
   Thread thread_;
 };
 

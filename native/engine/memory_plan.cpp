@@ -31,8 +31,9 @@ bool wants_packed_file(const EngineOptions& options, uint64_t file_bytes) {
 }
 
 static StepLimits step_limits(const PlanInputs& inputs, int max_sequences) {
-  const auto& [config, options, sizes, experts_in_file, additional_bytes] = inputs;
-  const int batch = options.max_batch_tokens > 0 ? options.max_batch_tokens : sizes.defaults().max_batch_tokens;
+  const Config& config = inputs.config;
+  const EngineOptions& options = inputs.options;
+  const int batch = options.max_batch_tokens > 0 ? options.max_batch_tokens : inputs.sizes.defaults().max_batch_tokens;
   return {
       .tokens = std::max(batch, max_sequences),  // room for the decode of every sequence
       .sequences = max_sequences,
@@ -50,8 +51,10 @@ static StepLimits step_limits(const PlanInputs& inputs, int max_sequences) {
   };
 }
 
-static uint64_t workspace_bytes(const StepLimits& limits, const BackendSizes& sizes) {
-  return Forward::workspace_bytes(limits, sizes) + sizes.workspace_bytes(limits);
+static uint64_t workspace_bytes(const PlanInputs& inputs, const StepLimits& limits) {
+  const BackendSizes& sizes = inputs.sizes;
+  return Forward::workspace_bytes(limits, sizes) + sizes.workspace_bytes(limits) +
+         (inputs.adapter_bytes > 0 ? sizes.low_rank_bytes(limits) : 0);
 }
 
 MemoryNeeds memory_needs(const PlanInputs& inputs) {
@@ -60,9 +63,9 @@ MemoryNeeds memory_needs(const PlanInputs& inputs) {
   needs.kv_type = inputs.options.kv_type.value_or(sizes.defaults().kv_type);
   needs.limits = step_limits(inputs, inputs.options.max_sequences);
   sizes.check(needs.limits, needs.kv_type);
-  needs.weights = weight_bytes(inputs.config, sizes, inputs.experts_in_file);
-  needs.additional_bytes = inputs.additional_bytes;
-  needs.workspace_bytes = workspace_bytes(needs.limits, sizes);
+  needs.weights = weight_bytes(inputs.config, sizes, inputs.experts_in_file, inputs.tensors);
+  needs.adapter_bytes = inputs.adapter_bytes;
+  needs.workspace_bytes = workspace_bytes(inputs, needs.limits);
   needs.reserved_bytes = kReserved;
   return needs;
 }
@@ -72,7 +75,7 @@ int conversations(const PlanInputs& inputs, const MemoryNeeds& needs, KvType typ
   const auto fit = [&](int count) {
     const StepLimits limits = step_limits(inputs, std::max(count, inputs.options.max_sequences));
     const KvSizes kv(inputs.config, type, limits.sequences, limits.tokens);
-    return needs.bytes() - needs.workspace_bytes + workspace_bytes(limits, inputs.sizes) +
+    return needs.bytes() - needs.workspace_bytes + workspace_bytes(inputs, limits) +
                kv.bytes(count * pages_of(context)) <=
            free_bytes;
   };
@@ -103,16 +106,15 @@ static uint64_t automatic_kv_bytes(const MemoryNeeds& needs, const DeviceMemory&
   const auto after = [&](uint64_t bytes) { return memory.free_bytes > bytes ? memory.free_bytes - bytes : 0; };
   const uint64_t left = after(needs.bytes());
   if (memory.dedicated) return left;
-  return std::min(std::max(left, kLeastKvOnHost), after(needs.weights.copied + needs.additional_bytes) / 2);
+  return std::min(std::max(left, kLeastKvOnHost), after(needs.packed_bytes()) / 2);
 }
 
 static void check_device(const MemoryPlan& plan, uint64_t kv_bytes, uint64_t left) {
   if (left > 0 && kv_bytes <= left) return;
   const DeviceMemory& memory = plan.memory;
   throw Error(Code::kOutOfMemory,
-              str("the model needs ", gigabytes(plan.weights.copied + plan.additional_bytes), " for weights, ",
-                  gigabytes(plan.workspace_bytes), " for activations",
-                  kv_bytes > 0 ? str(", ", gigabytes(kv_bytes), " for kvCache.bytes") : "", " and ",
+              str("the model needs ", gigabytes(plan.packed_bytes()), " for weights, ", gigabytes(plan.workspace_bytes),
+                  " for activations", kv_bytes > 0 ? str(", ", gigabytes(kv_bytes), " for kvCache.bytes") : "", " and ",
                   gigabytes(plan.reserved_bytes), " besides; the device has ", gigabytes(memory.free_bytes),
                   " free of ", gigabytes(memory.total_bytes),
                   ": free some, or lower maxBatchTokens, maxSequences, contextLength or kvCache.bytes"));
@@ -130,6 +132,14 @@ static void check_host(const MemoryPlan& plan, uint64_t kv_bytes) {
     throw Error(Code::kOutOfMemory, str("maxBatchTokens, maxSequences and contextLength take ",
                                         gigabytes(plan.workspace_bytes), " for activations, and free is ",
                                         gigabytes(memory.free_bytes), " (", memory.why, "): lower them, or free some"));
+  }
+  if (plan.packed_bytes() + plan.workspace_bytes > memory.free_bytes) {
+    throw Error(
+        Code::kOutOfMemory,
+        str("copies of weights take ", gigabytes(plan.weights.copied), ", adapters ", gigabytes(plan.adapter_bytes),
+            " and activations ", gigabytes(plan.workspace_bytes), ", and free is ", gigabytes(memory.free_bytes), " (",
+            memory.why,
+            "): free some, load fewer adapters, or use the release with dense weights in bf16, which are not copied"));
   }
 }
 
@@ -156,6 +166,12 @@ MemoryPlan plan_memory(const PlanInputs& inputs, const DeviceMemory& memory) {
   }
   plan.limits.max_pages = int(pages_of(plan.kv.context_length));
   return plan;
+}
+
+uint64_t most_adapter_bytes(const PlanInputs& inputs, const MemoryPlan& plan, uint64_t kv_bytes) {
+  const uint64_t work = inputs.adapter_bytes > 0 ? 0 : inputs.sizes.low_rank_bytes(plan.limits);  // not planned yet
+  const uint64_t others = plan.weights.copied + plan.workspace_bytes + work + plan.reserved_bytes + kv_bytes;
+  return plan.memory.free_bytes - std::min(plan.memory.free_bytes, others);
 }
 
 }  // namespace oss

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "native/base/error.h"
+#include "native/base/str.h"
 #include "native/checkpoint/checkpoint.h"
 
 namespace oss {
@@ -38,6 +39,18 @@ std::vector<KvCapacity> capacities(const PlanQuery& query, const PlanInputs& inp
   return found;
 }
 
+// Tells the checkpoint which tensors merged adapters change: these are copies.
+void merge_for_plan(const EngineOptions& options, Checkpoint& checkpoint) {
+  const bool merges = std::any_of(options.adapters.begin(), options.adapters.end(),
+                                  [](const AdapterOption& adapter) { return adapter.merge; });
+  if (merges && checkpoint.tensors.empty()) {
+    throw Error(Code::kModelNotFound,
+                str(checkpoint.path, ": expected the weights that adapters are merged into, found the config alone"),
+                "adapters");
+  }
+  merge_adapters(options.adapters, checkpoint, {}, MeasureMerge::kNothing);
+}
+
 }  // namespace
 
 ModelPlan plan_model(const PlanQuery& query) {
@@ -49,7 +62,9 @@ ModelPlan plan_model(const PlanQuery& query) {
                                .repeatable = options.repeatable};
   PlannedDevice device = planned_device(backend, query.isa);
   ModelPlan plan;
-  plan.config = read_model_config(query.model);
+  const std::unique_ptr<Checkpoint> checkpoint = open_headers(query.model);
+  const Config& config = plan.config = checkpoint->config;
+  merge_for_plan(options, *checkpoint);
   plan.device = std::move(device.info);
   plan.memory = memory_for(query, plan.device);
 
@@ -58,14 +73,16 @@ ModelPlan plan_model(const PlanQuery& query) {
   plan.contexts.push_back(most);
   plan.wanted_context = query.wanted_context > 0 ? query.wanted_context : std::min(kLeastContext, most);
 
-  const uint64_t file_bytes = weight_bytes(plan.config, *device.sizes, false).files;
+  plan.file_bytes =
+      checkpoint->files.empty() ? weight_bytes(config, *device.sizes, false).canonical : checkpoint->file_bytes;
   plan.experts_in_file =
-      device.sizes->packs_experts_to_file() && wants_packed_file(options, query.has_files ? file_bytes : 0);
+      device.sizes->packs_experts_to_file() && wants_packed_file(options, query.has_files ? plan.file_bytes : 0);
   const PlanInputs inputs{.config = plan.config,
                           .options = options,
                           .sizes = *device.sizes,
                           .experts_in_file = plan.experts_in_file,
-                          .additional_bytes = query.additional_bytes};
+                          .tensors = &checkpoint->tensors,
+                          .adapter_bytes = bytes_of(read_named_adapters(options.adapters, config, *device.sizes))};
   plan.needs = memory_needs(inputs);
   const StepLimits& limits = plan.needs.limits;
   const KvSizes kv(plan.config, plan.needs.kv_type, limits.sequences, limits.tokens);

@@ -1,4 +1,5 @@
-// What an engine would take on a machine, and how many conversations would fit, from a config alone. It computes with the
+// What an engine would take on a machine, and how many conversations would fit, from the headers of a checkpoint or from
+// a config alone. It computes with the
 // code that plans an engine here (memory_plan.h).
 #pragma once
 #include <cstdint>
@@ -11,7 +12,7 @@
 namespace oss {
 
 struct PlanQuery {
-  std::string model;          // as for read_model_config() of checkpoint.h
+  std::string model;          // as for open_headers() of checkpoint.h
   bool has_files = true;      // the weights are in files, so packed experts can be kept beside them
   EngineOptions options;      // backend: "cpu", "cuda" or "cuda:N"
   std::string isa = "";       // of the CPU; empty: what an engine would choose here
@@ -20,7 +21,6 @@ struct PlanQuery {
   // the model's context if that is less.
   int64_t wanted_context = 0;
   int wanted_conversations = 1;
-  uint64_t additional_bytes = 0;
 };
 
 constexpr int64_t kLeastContext = 4096;
@@ -37,6 +37,7 @@ struct ModelPlan {
   DeviceInfo device;  // without threads; without a name when the memory was given
   DeviceMemory memory;
   MemoryNeeds needs;
+  uint64_t file_bytes = 0;  // of the weights' files; without files, of all tensors as OpenAI's files have them
   bool experts_in_file = false;
   bool fits = false;
   int64_t wanted_context = 0;
@@ -49,7 +50,8 @@ struct ModelPlan {
   std::vector<KvCapacity> capacities;  // by type, for each one that the backend has
 };
 
-// Throws what read_model_config() and planned_device() throw; kUnsupported or kInvalidArgument for options; without
+// Throws what open_headers() and planned_device() throw; kUnsupported or kInvalidArgument for options; what an engine throws for its
+// adapters; without
 // memory_bytes, what make_backend() throws for a GPU.
 ModelPlan plan_model(const PlanQuery& query);
 

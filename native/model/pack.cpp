@@ -1,6 +1,7 @@
 #include "native/model/pack.h"
 
 #include "kernels/common/mxfp4.h"
+#include "native/base/tensor_source.h"
 
 namespace oss {
 
@@ -29,23 +30,39 @@ std::vector<ExpertShape> expert_shapes(const Config& config) {
   return shapes;
 }
 
-WeightBytes weight_bytes(const Config& config, const BackendSizes& sizes, bool experts_in_file) {
+WeightBytes weight_bytes(const Config& config, const BackendSizes& sizes, bool experts_in_file,
+                         const Tensors* tensors) {
   WeightBytes sum;
-  const auto add = [&](uint64_t in_files, uint64_t copied) {
-    sum.files += in_files;
-    sum.copied += copied;
-    if (copied == 0) sum.mapped += in_files;
+  // The tensor, where its bytes are made of others; null otherwise.
+  const auto made = [&](const std::string& name) -> const HostTensor* {
+    if (tensors == nullptr) return nullptr;
+    const auto found = tensors->find(name);
+    return found != tensors->end() && found->second.source != nullptr ? &found->second : nullptr;
+  };
+  const auto add = [&](uint64_t bytes, uint64_t packed, bool is_made) {
+    sum.canonical += bytes;
+    if (packed > 0 || is_made) {
+      sum.copied += packed > 0 ? packed : bytes;
+    } else {
+      sum.mapped += bytes;
+    }
   };
   for (const WeightSpec& spec : weight_specs(config)) {
     const uint64_t elements = uint64_t(spec.elements());
     if (is_matrix(spec.use)) {
-      add(elements * dtype_bytes(DType::kBF16), sizes.matrix_bytes(spec.shape[0], spec.shape[1], matrix_use(spec.use)));
+      const HostTensor* tensor = made(spec.name);
+      const bool in_q8 = tensor != nullptr && holds_q8(*tensor);
+      const MatrixUse use = matrix_use(spec.use);
+      add(elements * dtype_bytes(DType::kBF16), sizes.matrix_bytes(spec.shape[0], spec.shape[1], use, in_q8),
+          tensor != nullptr);
+      sum.q8 |= sizes.becomes_q8(spec.shape[1], use, in_q8);
     } else if (is_blocks(spec.use)) {
       const ExpertShape shape = expert_shape(spec);
       const uint64_t scales = elements / kMxBlockBytes;  // packed together with the blocks
-      add(elements + scales, experts_in_file ? 0 : sizes.experts_bytes(shape.experts, shape.rows, shape.cols));
+      const uint64_t packed = experts_in_file ? 0 : sizes.experts_bytes(shape.experts, shape.rows, shape.cols);
+      add(elements + scales, packed, !experts_in_file && made(spec.name) != nullptr);
     } else if (!is_mxfp4(spec.use)) {
-      add(elements * dtype_bytes(DType::kBF16), sizes.vector_bytes(spec.elements()));
+      add(elements * dtype_bytes(DType::kBF16), sizes.vector_bytes(spec.elements()), false);
     }
   }
   return sum;

@@ -37,6 +37,23 @@ describe("plan", () => {
     expect(stdout).toMatch(/\nOn a CPU, [^\n]+ GB free \([^\n]+\):\n/);
   });
 
+  it("counts adapters, those of requests and merged ones", async () => {
+    const model = path.resolve("test/golden/models/a");
+    const args = ["plan", model, "--memory", "1GB", "--backend", "cpu"];
+    const adapters = ["--adapter", `one=${path.resolve("test/golden/adapters/a.peft")}`];
+    const memoryOf = async (more: string[]) =>
+      jsonOf((await run([...args, ...more, "--json"])).stdout).backends[0]!.memory;
+    const without = await memoryOf([]);
+    const beside = await memoryOf(adapters);
+    expect(without.adapterBytes).toBe(0);
+    expect(beside.adapterBytes).toBeGreaterThan(0);
+    expect(beside.packedBytes).toBe(without.packedBytes + beside.adapterBytes);
+    const merged = await memoryOf([...adapters, "--merge-adapters"]);
+    expect(merged.adapterBytes).toBe(0);
+    expect(merged.packedBytes).toBeGreaterThan(beside.packedBytes);
+    expect((await run([...args, ...adapters])).stdout).toMatch(/\n {2}copies +[^\n]+norms and biases, adapters\n/);
+  });
+
   it("says what helps if it does not fit, and exits with 1", async () => {
     const args = ["plan", "20b", "--memory", "16GB", "--backend", "cuda", "--context", "32768"];
     const { code, stdout, stderr } = await run(args);

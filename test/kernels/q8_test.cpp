@@ -216,10 +216,11 @@ TEST("q8: the backend copies what it can, reports the size before and after, and
     const Matrix table = backend.packer().pack_matrix(tensor, MatrixUse::kTable);
     CHECK(table.data == nullptr && table.rows == rows && table.cols == cols);
     CHECK_EQ(backend.packer().packed_bytes(), size_t(rows) * cols / 32 * 34);
-    CHECK_EQ(backend.sizes().matrix_bytes(rows, cols, MatrixUse::kTable), uint64_t(backend.packer().packed_bytes()));
+    CHECK_EQ(backend.sizes().matrix_bytes(rows, cols, MatrixUse::kTable, false),
+             uint64_t(backend.packer().packed_bytes()));
     const uint64_t before = backend.packer().packed_bytes();
     CHECK_EQ(backend.packer().pack_matrix(tensor, MatrixUse::kRotated).data, nullptr);
-    CHECK_EQ(backend.sizes().matrix_bytes(rows, cols, MatrixUse::kProduct),
+    CHECK_EQ(backend.sizes().matrix_bytes(rows, cols, MatrixUse::kProduct, false),
              uint64_t(backend.packer().packed_bytes()) - before);
     const Quantized made(*cpu::available_kernels().front(), bf16);
     const int32_t tokens[] = {39, 0, 7};
@@ -248,8 +249,8 @@ TEST("q8: the router, rows of partial blocks, and weights without a scale are no
     CHECK(backend.packer().pack_matrix(tensor_of("bad", DType::kBF16, {4, 96}, bad.data()), MatrixUse::kProduct).data ==
           bad.data());
     CHECK_EQ(backend.packer().packed_bytes(), size_t(0));
-    CHECK_EQ(backend.sizes().matrix_bytes(4, 96, MatrixUse::kRouter) +
-                 backend.sizes().matrix_bytes(6, 48, MatrixUse::kProduct),
+    CHECK_EQ(backend.sizes().matrix_bytes(4, 96, MatrixUse::kRouter, false) +
+                 backend.sizes().matrix_bytes(6, 48, MatrixUse::kProduct, false),
              uint64_t(0));
   });
 }

@@ -10,6 +10,7 @@
 #include "native/base/mxfp4_quantize.h"
 #include "native/base/tensor_source.h"
 #include "native/checkpoint/checkpoint.h"
+#include "native/engine/adapters.h"
 #include "test/native/checkpoint_files.h"
 
 namespace oss {
@@ -391,6 +392,30 @@ TEST("adapters: merged scales tell the greatest one that was read") {
   std::vector<uint8_t> bytes(scales.bytes);
   scales.read(0, bytes.size(), bytes.data());
   CHECK_EQ(int(scales.source->greatest_scale()), int(*std::max_element(bytes.begin(), bytes.end())));
+}
+
+TEST("adapters: none is loaded beyond the memory that is left for them") {
+  const Config config = config_of("a");
+  const AdapterOption one{.name = "one", .path = golden_adapter("a.peft")}, two{.name = "two", .path = one.path};
+  const uint64_t bytes = read_adapter(one.path, 1, config)->bytes();
+  NamedAdapters adapters;
+  const DeviceMemory plenty{.free_bytes = 1'000'000'000, .why = "given"};
+  CHECK_THROWS(Code::kOutOfMemory, "adapters can take 0 MB beside the engine", adapters.load(one, config, plenty));
+  adapters.limit(2 * bytes - 1);
+  CHECK_THROWS(Code::kOutOfMemory, "and free is 0.01 MB (given): free some",
+               adapters.load(one, config, {.free_bytes = 10'000, .why = "given"}));
+  CHECK_EQ(adapters.bytes(), 0u);
+  adapters.load(one, config, plenty);
+  CHECK_EQ(adapters.bytes(), bytes);
+  CHECK_THROWS(Code::kOutOfMemory, "unload one, or lower kvCache.bytes", adapters.load(two, config, plenty));
+  // A request that runs keeps the memory of an adapter that is unloaded.
+  auto running = adapters.find("one");
+  adapters.unload("one");
+  CHECK_EQ(adapters.bytes(), bytes);
+  CHECK_THROWS(Code::kOutOfMemory, "unload one", adapters.load(two, config, plenty));
+  running = {};
+  CHECK_EQ(adapters.bytes(), 0u);
+  CHECK_EQ(adapters.load(two, config, plenty).bytes, bytes);
 }
 
 TEST("mxfp4_quantize: every value of MXFP4 comes back, for every scale") {

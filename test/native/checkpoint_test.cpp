@@ -102,7 +102,9 @@ class CountingSizes final : public BackendSizes {
   size_t operand_bytes() const override { return sizeof(float); }
   bool operands_have_low() const override { return false; }
   bool packs_experts_to_file() const override { return true; }
-  uint64_t matrix_bytes(int64_t, int64_t, MatrixUse use) const override { return use == MatrixUse::kRouter ? 0 : 1; }
+  uint64_t matrix_bytes(int64_t, int64_t, MatrixUse use, bool) const override {
+    return use == MatrixUse::kRouter ? 0 : 1;
+  }
   uint64_t vector_bytes(int64_t) const override { return 1000; }
   uint64_t experts_bytes(int64_t, int64_t, int64_t) const override { return 1'000'000; }
   uint64_t workspace_bytes(const StepLimits&) const override { return 0; }
@@ -164,7 +166,7 @@ TEST("checkpoint: every weight is packed once, for its use, into its place") {
   }
   const WeightBytes sum = weight_bytes(config, CountingSizes(), false);
   CHECK_EQ(sum.copied, 2u + 1000 + 3 * (4 + 8 * 1000 + 2 * 1'001'000));
-  CHECK_EQ(sum.files, of_all);
+  CHECK_EQ(sum.canonical, of_all);
   // What is not copied is used in the files: here the router, and the experts if they have a file of their own.
   CHECK_EQ(sum.mapped, of_routers);
   const WeightBytes in_file = weight_bytes(config, CountingSizes(), true);

@@ -51,9 +51,10 @@ struct OneSequence {
             .max_pages = int(table.size()),
             .rope = rope,
             .logit_tokens = rows,
-            .adapters = {}};
+            .adapters = adapters};
   }
   std::vector<int32_t> ids, positions, sequence, rows, table;
+  std::vector<const AdapterWeights*> adapters;
   std::vector<float> rope;
 };
 
@@ -75,7 +76,59 @@ void check(const cpu::Kernels& kernels, const cpu::Bf16Kernels* bf16, DenseWeigh
   }
 }
 
+// An adapter of zeros that changes every matrix, with the greatest rank.
+struct WidestAdapter {
+  explicit WidestAdapter(const Config& c) {
+    const int hidden = c.hidden, inner = c.intermediate;
+    const auto experts = [&](int in, int out) { return std::vector<LowRank>(size_t(c.num_experts), term(in, out)); };
+    for (int layer = 0; layer < c.num_layers; ++layer) {
+      weights.layers.push_back({.q = term(hidden, c.q_size()),
+                                .k = term(hidden, c.kv_size()),
+                                .v = term(hidden, c.kv_size()),
+                                .o = term(c.q_size(), hidden),
+                                .router = term(hidden, c.num_experts),
+                                .gate_up = experts(hidden, 2 * inner),
+                                .down = experts(inner, hidden)});
+    }
+    weights.lm_head = term(hidden, c.vocab);
+  }
+  AdapterWeights weights;
+
+ private:
+  LowRank term(int in, int out) {
+    const size_t elements = size_t(std::max(in, out)) * kMostRank;
+    return {.a = {.data = zeros.emplace_back(elements).data(), .rows = kMostRank, .cols = in},
+            .b = {.data = zeros.emplace_back(elements).data(), .rows = out, .cols = kMostRank},
+            .scale = 1};
+  }
+  std::vector<std::vector<uint16_t>> zeros;
+};
+
+void check_low_rank(const cpu::Kernels& kernels, const cpu::Bf16Kernels* bf16) {
+  constexpr int kPages = 8;
+  const auto checkpoint = synthetic_checkpoint("synthetic:tiny");
+  const Config& config = checkpoint->config;
+  CpuBackend backend(kernels, 2, bf16, DenseWeights::kBF16);
+  const StepLimits limits = limits_of(config, kPages);
+  const Model model = pack_model(config, checkpoint->tensors, backend.packer(), [](size_t, size_t) {});
+  Forward forward(model, backend, limits, nullptr);
+  const KvStorage kv(config, backend, kKvBF16, {kPages, kPages});
+  const WidestAdapter adapter(config);
+  OneSequence sequence(config, kTokens, kPages);
+  sequence.adapters.assign(kTokens, &adapter.weights);
+  CHECK(forward.run(sequence.step(), kv, {}));
+  CHECK_EQ(uint64_t(backend.low_rank_work_bytes()), backend.sizes().low_rank_bytes(limits));
+  CHECK(backend.work_bytes() <= backend.sizes().workspace_bytes(limits));
+}
+
 }  // namespace
+
+TEST("cpu_sizes: adapters take the work memory that is planned for them") {
+  for (const cpu::Kernels* kernels : cpu::available_kernels()) check_low_rank(*kernels, nullptr);
+  for (const cpu::Bf16Kernels* bf16 : cpu::available_bf16_kernels()) {
+    check_low_rank(*cpu::available_kernels().front(), bf16);
+  }
+}
 
 TEST("cpu_sizes: work memory is enough for every step, and at most four times what is taken") {
   for (const int threads : {1, 3}) {

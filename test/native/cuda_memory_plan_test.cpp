@@ -55,7 +55,7 @@ TEST("memory_plan: an engine on a GPU takes what was planned from the config alo
       Engine engine("synthetic:tiny", options, [](const LoadProgress&) {}, nullptr);
       const EngineInfo& info = engine.info();
       CHECK_EQ(planned.needs.weights.copied, info.packed_bytes);
-      CHECK_EQ(planned.needs.weights.files, info.weights_bytes);
+      CHECK_EQ(planned.file_bytes, info.weights_bytes);
       CHECK_EQ(planned.needs.workspace_bytes, info.workspace_bytes);
       CHECK_EQ(planned.kv_bytes, info.kv_bytes);
       CHECK_EQ(planned.kv->context_length, info.context_length);

@@ -1,11 +1,12 @@
 import { Command, Option } from "commander";
 import { GptOssError } from "../../errors.js";
 import { type BackendPlan, type ModelPlan, type PlanOptions, planModel } from "../../plan/index.js";
-import { integer } from "../options/values.js";
+import { type AdapterFlags, adapterOptions } from "../options/adapters.js";
+import { integer, repeated } from "../options/values.js";
 import { Output, parametersText } from "../output.js";
 import { changeText, misfitText, planLines } from "../plan-text.js";
 
-interface PlanFlags {
+interface PlanFlags extends AdapterFlags {
   memory?: string;
   backend?: string;
   contextLength?: number;
@@ -24,7 +25,10 @@ interface PlanFlags {
 export function planCommand(): Command {
   return new Command("plan")
     .description("Show what a model takes and how many conversations fit, before anything is loaded.")
-    .argument("<model>", '"20b", "120b", a folder with a config.json (weights need not be there), or "demo"')
+    .argument(
+      "<model>",
+      '"20b", "120b", a folder with a config.json (weights need not be there), a GGUF file, or "demo"',
+    )
     .option("--memory <size>", "memory that is free for the model, such as 80GB or 64GiB (default: what is free here)")
     .option(
       "--backend <name>",
@@ -60,6 +64,8 @@ export function planCommand(): Command {
     .option("--repeatable", "the same bits in any batch, also on a GPU")
     .option("--threads <n>", "worker threads of the CPU (default: as many as an engine would use here)", integer)
     .option("--isa <name>", "instruction set of the CPU, such as amx or avx2 (default: that of this CPU)")
+    .option("--adapter <[name=]path>", "folder of a LoRA adapter that is loaded, too; can be repeated", repeated)
+    .option("--merge-adapters", "the adapters are added to the weights; this needs the weights' files")
     .option("--json", "print one JSON object instead of text")
     .addHelpText(
       "after",
@@ -80,9 +86,10 @@ async function plan(model: string, flags: PlanFlags): Promise<void> {
 }
 
 function optionsOf(flags: PlanFlags): PlanOptions {
-  const { memory, backend, kvDtype, json: _, ...others } = flags;
+  const { memory, backend, kvDtype, adapter, mergeAdapters, json: _, ...others } = flags;
   return {
     ...others,
+    ...(adapter !== undefined || mergeAdapters ? { adapters: adapterOptions(flags) ?? {} } : {}),
     ...(memory !== undefined && { memory }),
     ...(backend !== undefined && { backend: backend as NonNullable<PlanOptions["backend"]> }),
     ...(kvDtype !== undefined && { kvCache: { dtype: kvDtype } }),

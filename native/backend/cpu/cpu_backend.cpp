@@ -23,13 +23,19 @@ DeviceMemory cpu_memory() {
   return {.free_bytes = usable.bytes, .total_bytes = 0, .dedicated = false, .why = std::move(usable.why)};
 }
 
-size_t CpuBackend::work_bytes() const {
+static size_t bytes_of(std::initializer_list<const Scratch*> works) {
   size_t sum = 0;
-  for (const Scratch* work :
-       {&qkv_work_, &attention_work_, &attention_parts_, &split_, &act_, &out_, &panels_, &panels_low_, &bf16_work_}) {
-    sum += work->bytes();
-  }
+  for (const Scratch* work : works) sum += work->bytes();
   return sum;
+}
+
+size_t CpuBackend::work_bytes() const {
+  return bytes_of(
+      {&qkv_work_, &attention_work_, &attention_parts_, &split_, &act_, &out_, &panels_, &panels_low_, &bf16_work_});
+}
+
+size_t CpuBackend::low_rank_work_bytes() const {
+  return bytes_of({&low_rank_work_, &term_inputs_, &gate_up_term_rows_, &down_term_rows_});
 }
 
 Buffer CpuBackend::allocate(size_t bytes, const char* what) { return map_memory(bytes, what); }

@@ -51,7 +51,6 @@ class CpuBackend final : public Backend {
   void router(const RouterArgs&, const float* logits, int32_t* index, float* weight) override;
   void experts(const ExpertsArgs&, Operand normed, const int32_t* index, const float* weight,
                const ExpertMatrix& gate_up, const ExpertMatrix& down, AdapterRows, float* x) override;
-  bool has_low_rank() const override { return true; }
   void low_rank(std::span<const LowRank* const> terms, Operand x, float* y) override;
   void gather_rows(const Step&, int hidden, const float* x, float* rows) override;
   void sample(int rows, int vocab, float* logits, std::span<const SamplingArgs> args,
@@ -61,7 +60,8 @@ class CpuBackend final : public Backend {
   void read(const float* from, std::span<float> to) override;
   void write(std::span<const float> from, float* to) override;
 
-  size_t work_bytes() const;  // that the steps so far took beside the activations
+  size_t work_bytes() const;           // that the steps so far took beside the activations
+  size_t low_rank_work_bytes() const;  // the same, for adapters
 
   // The parts of qkv. q, k [tokens, heads, head_dim] are rotated in place.
   void rope(const RopeArgs&, const Step&, float* x);

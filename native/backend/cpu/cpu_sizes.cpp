@@ -5,6 +5,7 @@
 #include "kernels/common/mxfp4.h"
 #include "kernels/common/q8.h"
 #include "kernels/cpu/strips.h"
+#include "native/backend/low_rank.h"
 #include "native/base/error.h"
 
 namespace oss {
@@ -22,8 +23,8 @@ void CpuSizes::check(const StepLimits&, KvType type) const {
   }
 }
 
-bool CpuSizes::becomes_q8(int64_t cols, MatrixUse use) const {
-  return dense_weights_ == DenseWeights::kQ8 && use != MatrixUse::kRouter && cols % kQ8Block == 0;
+bool CpuSizes::becomes_q8(int64_t cols, MatrixUse use, bool stored_q8) const {
+  return (dense_weights_ == DenseWeights::kQ8 || stored_q8) && use != MatrixUse::kRouter && cols % kQ8Block == 0;
 }
 
 // The rows of a table are looked up one by one.
@@ -35,8 +36,8 @@ uint64_t CpuSizes::q8_bytes(int64_t rows, int64_t cols, MatrixUse use) const {
   return uint64_t((in_strips(use) ? cpu::whole_strips(rows) : rows) * cols / kQ8Block) * kQ8BlockBytes;
 }
 
-uint64_t CpuSizes::matrix_bytes(int64_t rows, int64_t cols, MatrixUse use) const {
-  return becomes_q8(cols, use) ? q8_bytes(rows, cols, use) : 0;
+uint64_t CpuSizes::matrix_bytes(int64_t rows, int64_t cols, MatrixUse use, bool stored_q8) const {
+  return becomes_q8(cols, use, stored_q8) ? q8_bytes(rows, cols, use) : 0;
 }
 
 uint64_t CpuSizes::experts_bytes(int64_t experts, int64_t rows, int64_t cols) const {
@@ -84,6 +85,13 @@ uint64_t CpuSizes::attention_bytes(const StepLimits& l) const {
   const uint64_t passes = threads_ > 1 ? uint64_t(2 * threads_ - 1) / l.kv_heads * l.kv_heads : 0;
   const uint64_t keys_and_values = 2 * uint64_t(l.tokens) * l.kv_heads * l.head_dim * sizeof(float);
   return keys_and_values + threads_ * (work + 2 * state) + passes * chunks * state;
+}
+
+// As low_rank.cpp takes it, for steps in which every expert of every token has a term of the greatest rank.
+uint64_t CpuSizes::low_rank_bytes(const StepLimits& l) const {
+  const uint64_t pairs = uint64_t(l.tokens) * l.top_k, hidden = uint64_t(l.hidden), inner = uint64_t(l.intermediate);
+  const uint64_t terms = pairs * (std::max(hidden, inner) + 2 * inner + hidden);
+  return (terms + std::max(pairs, uint64_t(l.rows)) * kMostRank) * sizeof(float);
 }
 
 uint64_t CpuSizes::workspace_bytes(const StepLimits& limits) const {

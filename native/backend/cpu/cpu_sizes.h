@@ -16,16 +16,19 @@ class CpuSizes final : public BackendSizes {
   void check(const StepLimits&, KvType) const override;
   size_t operand_bytes() const override { return sizeof(float); }
   bool operands_have_low() const override { return false; }
+  bool has_low_rank() const override { return true; }
   bool packs_experts_to_file() const override { return packs_experts(); }
 
-  uint64_t matrix_bytes(int64_t rows, int64_t cols, MatrixUse) const override;
+  uint64_t matrix_bytes(int64_t rows, int64_t cols, MatrixUse, bool stored_q8) const override;
   uint64_t vector_bytes(int64_t size) const override { return uint64_t(size) * sizeof(float); }
   uint64_t experts_bytes(int64_t experts, int64_t rows, int64_t cols) const override;
 
   // Work memory grows with the steps: this is the most.
   uint64_t workspace_bytes(const StepLimits&) const override;
 
-  bool becomes_q8(int64_t cols, MatrixUse) const;
+  uint64_t low_rank_bytes(const StepLimits&) const override;
+
+  bool becomes_q8(int64_t cols, MatrixUse, bool stored_q8) const override;
   uint64_t q8_bytes(int64_t rows, int64_t cols, MatrixUse) const;  // of a matrix in Q8
   bool in_strips(MatrixUse) const;                                 // of a matrix in Q8
   bool packs_experts() const { return bf16_ != nullptr && bf16_->strips; }

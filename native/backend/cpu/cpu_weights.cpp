@@ -36,8 +36,6 @@ static void expect_dtype(const HostTensor& tensor, bool accepted, const char* ex
                                       " but it is ", dtype_name(tensor.dtype)));
 }
 
-static bool holds_q8(const HostTensor& weight) { return weight.source != nullptr && weight.source->holds_q8(); }
-
 // Lets the system drop the whole pages of a mapped file in [data, data + bytes).
 static void let_go(const std::byte* data, size_t bytes) {
   static const uintptr_t page = uintptr_t(sysconf(_SC_PAGESIZE));
@@ -88,7 +86,7 @@ Matrix CpuWeights::pack_matrix(const HostTensor& weight, MatrixUse use) {
   expect_dtype(weight, weight.dtype == DType::kBF16 && weight.shape.size() == 2, "a BF16 matrix");
   remember_files(weight);
   const int rows = int(weight.shape[0]), cols = int(weight.shape[1]);
-  if (sizes_.becomes_q8(cols, use) || (holds_q8(weight) && use != MatrixUse::kRouter)) {
+  if (sizes_.becomes_q8(cols, use, holds_q8(weight))) {
     Buffer buffer = allocate_weights(sizes_.q8_bytes(rows, cols, use));
     auto* codes = buffer.as<int8_t>();
     auto* scales = reinterpret_cast<uint16_t*>(codes + buffer.bytes() / kQ8BlockBytes * kQ8Block);

@@ -29,7 +29,7 @@ void CudaSizes::check(const StepLimits& limits, KvType type) const {
   }
 }
 
-uint64_t CudaSizes::matrix_bytes(int64_t rows, int64_t cols, MatrixUse use) const {
+uint64_t CudaSizes::matrix_bytes(int64_t rows, int64_t cols, MatrixUse use, bool /*stored_q8*/) const {
   return padded(use == MatrixUse::kTable ? uint64_t(rows) * cols * 2 : cuda::packed_matrix_bytes(rows, cols));
 }
 

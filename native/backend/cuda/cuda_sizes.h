@@ -14,7 +14,7 @@ class CudaSizes final : public BackendSizes {
   bool operands_have_low() const override { return true; }
   bool packs_experts_to_file() const override { return false; }
 
-  uint64_t matrix_bytes(int64_t rows, int64_t cols, MatrixUse) const override;
+  uint64_t matrix_bytes(int64_t rows, int64_t cols, MatrixUse, bool stored_q8) const override;
   uint64_t vector_bytes(int64_t size) const override;
   uint64_t experts_bytes(int64_t experts, int64_t rows, int64_t cols) const override;
 
