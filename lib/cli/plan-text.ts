@@ -1,5 +1,5 @@
 import type { BackendPlan, PlanChange } from "../plan/index.js";
-import { bytesText } from "./output.js";
+import { bytesText, counted } from "./output.js";
 
 /** The text of a plan, for people. */
 
@@ -10,7 +10,11 @@ export function planLines(plan: BackendPlan): string[] {
   const facts: [string, number, string][] = [
     ["weights", isCpu ? memory.mappedBytes : memory.packedBytes, isCpu ? "in the mapped files" : ""],
     ["copies", isCpu ? memory.packedBytes : 0, copiesText(plan)],
-    ["workspace", memory.workspaceBytes, `${limits.maxSequences} sequences, ${limits.maxBatchTokens} tokens a step`],
+    [
+      "workspace",
+      memory.workspaceBytes,
+      `${counted(limits.maxSequences, "sequence")}, ${limits.maxBatchTokens} tokens a step`,
+    ],
     ["reserved", memory.reservedBytes, isCpu ? "the process" : "driver and recorded graphs"],
     ["left", memory.leftBytes, "for the KV cache"],
     ["KV cache", memory.kvBytes, cacheText(plan)],
@@ -69,7 +73,7 @@ function tableLines({ capacities }: BackendPlan): string[] {
 /** Why a plan does not fit, without a full stop. */
 export function misfitText({ wanted, memory, backend }: BackendPlan): string {
   const { conversations, contextLength, possible, bytes } = wanted;
-  const what = `${conversations} conversation${conversations === 1 ? "" : "s"} of ${contextLength} tokens`;
+  const what = `${counted(conversations, "conversation")} of ${contextLength} tokens`;
   const some = possible > 0 ? `; ${possible} would fit` : "";
   const where = backend === "cpu" ? "a CPU" : "a GPU";
   return `with ${what} it takes ${bytesText(bytes)} on ${where}, and ${bytesText(memory.availableBytes)} are free${some}`;

@@ -1,3 +1,5 @@
+import { counted } from "./output.js";
+
 /** How fast a prompt was read and an answer written. */
 export interface Speed {
   promptTokens: number;
@@ -16,7 +18,7 @@ export function speedLine(speed: Speed): string {
   // The first token comes with the prompt.
   const written = Math.max(0, completionTokens - 1);
   const writing = totalMilliseconds - firstMilliseconds;
-  return `(prompt: ${read} tokens${known} in ${seconds(firstMilliseconds)}, ${perSecond(read, firstMilliseconds)}; answer: ${completionTokens} tokens in ${seconds(writing)}, ${perSecond(written, writing)})`;
+  return `(prompt: ${counted(read, "token")}${known} in ${seconds(firstMilliseconds)}, ${perSecond(read, firstMilliseconds)}; answer: ${counted(completionTokens, "token")} in ${seconds(writing)}, ${perSecond(written, writing)})`;
 }
 
 function seconds(milliseconds: number): string {

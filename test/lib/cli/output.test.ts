@@ -148,12 +148,18 @@ it("tells how fast it was, without what was known before", () => {
   expect(speedLine(speed)).toBe(
     "(prompt: 100 tokens (and 50 from the cache) in 0.50 s, 200.0 tokens/s; answer: 21 tokens in 2.00 s, 10.0 tokens/s)",
   );
+  expect(speedLine({ ...speed, promptTokens: 51, completionTokens: 1 })).toMatch(
+    /^\(prompt: 1 token \(and 50 .*; answer: 1 token in /,
+  );
 });
 
 it.each([
   [0, "0 bytes"],
+  [1, "1 byte"],
   [999, "999 bytes"],
   [1000, "1.00 kB"],
+  [999_499, "999 kB"],
+  [999_999, "1.00 MB"],
   [105_154_504, "105 MB"],
   [13_761_264_768, "13.8 GB"],
 ])("%d bytes are %s", (bytes, text) => expect(bytesText(bytes)).toBe(text));
