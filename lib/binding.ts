@@ -470,6 +470,20 @@ export interface NativeEngine {
   close(): Promise<void>;
 }
 
+/** A tensor of a checkpoint. */
+export interface TensorSummary {
+  /** Its name. */
+  name: string;
+  /** The file that holds it. */
+  file: string;
+  /** The element type, such as `"BF16"` or `"Q8_0"`. `"U8"` are the blocks and scales of MXFP4. */
+  dtype: string;
+  /** The sizes of its dimensions, the slowest first. */
+  shape: number[];
+  /** Its size in bytes. */
+  bytes: number;
+}
+
 /** The result of `inspectCheckpoint`. Sizes are in bytes. */
 export interface CheckpointSummary {
   /** The folder or file. */
@@ -489,21 +503,13 @@ export interface CheckpointSummary {
     /** Its size. */
     bytes: number;
   }[];
-  /** Tensors by canonical (Hugging Face) name. */
-  tensors: {
-    /** Canonical name. */
-    name: string;
-    /** Name in the file. */
+  /** Tensors as loading reads them, after a conversion. Their names are canonical: those of the Hugging Face layout. */
+  tensors: (TensorSummary & {
+    /** Its name in the file; where it is made of several tensors, their names. */
     storedName: string;
-    /** The file that holds it. */
-    file: string;
-    /** The element type in the file. */
-    dtype: string;
-    /** The sizes of its dimensions, the slowest first. */
-    shape: number[];
-    /** Its size. */
-    bytes: number;
-  }[];
+  })[];
+  /** Tensors as the files hold them. Empty where loading converts nothing: then `tensors` are those of the files. */
+  stored: TensorSummary[];
   /**
    * Files with its experts packed for a CPU, beside it and in the user's cache folder. Each file is read completely.
    */

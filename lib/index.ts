@@ -8,6 +8,7 @@ export type {
   LoadProgress,
   ModelConfig,
   PageStats,
+  TensorSummary,
   TokenLogprob,
   WeightConversion,
 } from "./binding.js";

@@ -310,6 +310,18 @@ Napi::Object stats_to_js(Napi::Env env, const EngineStats& stats) {
   return out;
 }
 
+static Napi::Object tensor_to_js(Napi::Env env, const HostTensor& tensor, const std::string& name, const char* dtype) {
+  Napi::Object out = Napi::Object::New(env);
+  out.Set("name", name);
+  out.Set("file", tensor.file);
+  out.Set("dtype", dtype);
+  Napi::Array shape = Napi::Array::New(env, tensor.shape.size());
+  for (size_t i = 0; i < tensor.shape.size(); ++i) shape[uint32_t(i)] = Napi::Number::New(env, double(tensor.shape[i]));
+  out.Set("shape", shape);
+  out.Set("bytes", double(tensor.bytes));
+  return out;
+}
+
 Napi::Object checkpoint_to_js(Napi::Env env, const Checkpoint& checkpoint) {
   Napi::Object out = Napi::Object::New(env);
   out.Set("path", checkpoint.path);
@@ -327,18 +339,15 @@ Napi::Object checkpoint_to_js(Napi::Env env, const Checkpoint& checkpoint) {
   out.Set("files", files);
   Napi::Array tensors = Napi::Array::New(env);
   for (const auto& [name, tensor] : checkpoint.tensors) {
-    Napi::Object entry = Napi::Object::New(env);
-    entry.Set("name", name);
+    Napi::Object entry = tensor_to_js(env, tensor, name, dtype_name(tensor.dtype));
     entry.Set("storedName", tensor.name);
-    entry.Set("file", tensor.file);
-    entry.Set("dtype", tensor.stored_type());
-    Napi::Array shape = Napi::Array::New(env, tensor.shape.size());
-    for (size_t i = 0; i < tensor.shape.size(); ++i) shape[i] = Napi::Number::New(env, double(tensor.shape[i]));
-    entry.Set("shape", shape);
-    entry.Set("bytes", double(tensor.bytes));
     tensors.Set(tensors.Length(), entry);
   }
   out.Set("tensors", tensors);
+  Napi::Array stored = Napi::Array::New(env);
+  for (const HostTensor& tensor : checkpoint.stored)
+    stored.Set(stored.Length(), tensor_to_js(env, tensor, tensor.name, tensor.stored_type()));
+  out.Set("stored", stored);
   return out;
 }
 

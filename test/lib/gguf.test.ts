@@ -154,12 +154,18 @@ describe("dense weights that bf16 does not hold", () => {
     const norm = (values: Float32Array) => Math.sqrt(values.reduce((sum, value) => sum + value * value, 0));
     // A bf16 weight is off by 2^-9 / sqrt(3) at most in rms; through three layers the logits move by about as much.
     expect(norm(q8.map((value, i) => value - bf16[i]!)) / norm(bf16)).toBeLessThan(2 ** -6);
-    const { conversion, tensors } = await inspectCheckpoint(file);
+    const { conversion, tensors, stored } = await inspectCheckpoint(file);
     expect(conversion!.dense.changed).toBeGreaterThan(0);
     expect(conversion!.dense.relativeRms).toBeLessThan(2 ** -9);
     expect(tensors.find(({ name }) => name === "lm_head.weight")).toMatchObject({
-      dtype: "Q8_0",
+      dtype: "BF16",
       storedName: "output.weight",
+      bytes: 301 * 64 * 2,
+    });
+    expect(stored.find(({ name }) => name === "output.weight")).toMatchObject({
+      dtype: "Q8_0",
+      shape: [301, 64],
+      bytes: 301 * 64 * (34 / 32),
     });
   });
 
@@ -188,10 +194,15 @@ describe("experts as floats in a GGUF file become MXFP4", () => {
     }
     const file = write(gguf);
     expect(await logits(file)).toEqual(await logits(huggingface("c")));
-    const { conversion, tensors } = await inspectCheckpoint(file);
+    const { conversion, tensors, stored } = await inspectCheckpoint(file);
     expect(conversion!.experts).toMatchObject({ changed: 0, relativeRms: 0, largestError: 0 });
     expect(conversion!.experts.values).toBe(3 * 5 * 3 * 64 * 128);
-    expect(tensors.find(({ name }) => name.endsWith("0.mlp.experts.down_proj_blocks"))).toMatchObject({ dtype: "F32" });
+    expect(tensors.find(({ name }) => name.endsWith("0.mlp.experts.down_proj_blocks"))).toMatchObject({ dtype: "U8" });
+    expect(stored.find(({ name }) => name === "blk.0.ffn_down_exps.weight")).toMatchObject({
+      dtype: "F32",
+      shape: [5, 64, 128],
+      bytes: 5 * 64 * 128 * 4,
+    });
   });
 });
 
@@ -209,7 +220,7 @@ function decodedMxfp4(bytes: Uint8Array): Float32Array {
 
 describe("what inspect tells", () => {
   it("the layout, the types in the file and the end tokens", async () => {
-    const { layout, tensors, model, files, conversion } = await inspectCheckpoint(
+    const { layout, tensors, stored, model, files, conversion } = await inspectCheckpoint(
       write(ggufOf(golden.c, { ollama: "split" }), "blobs/sha256-0123"),
     );
     expect(layout).toBe("gguf (Ollama)");
@@ -220,14 +231,21 @@ describe("what inspect tells", () => {
     expect(conversion).toMatchObject({ dense: { values: 3 * 5 * 64, changed: 0 }, experts: { values: 0 } });
     const gate = tensors.find(({ name }) => name === "model.layers.0.mlp.experts.gate_up_proj_blocks");
     expect(gate).toMatchObject({
-      dtype: "MXFP4 (Ollama)",
+      dtype: "U8",
       storedName: "blk.0.ffn_gate_exps.weight + blk.0.ffn_up_exps.weight",
       shape: [5, 256, 2, 16],
     });
+    expect(stored.find(({ name }) => name === "blk.0.ffn_gate_exps.weight")).toMatchObject({
+      dtype: "MXFP4 (Ollama)",
+      bytes: (5 * 128 * 64 * 17) / 32,
+    });
+    const bytes = stored.reduce((sum, tensor) => sum + tensor.bytes, 0);
+    expect(bytes).toBeLessThanOrEqual(files[0]!.bytes);
+    expect(bytes).toBeGreaterThan(0.9 * files[0]!.bytes); // beside the header
   });
 
   it("null for a checkpoint that is read as it is", async () => {
-    expect((await inspectCheckpoint(huggingface("c"))).conversion).toBeNull();
+    expect(await inspectCheckpoint(huggingface("c"))).toMatchObject({ conversion: null, stored: [] });
   });
 });
 

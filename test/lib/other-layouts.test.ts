@@ -41,15 +41,19 @@ describe("experts in bf16", () => {
     expect(await logits(write({ ...plainConfig, quantization_config: { quant_method: "none" } }, merged()))).toEqual(
       expected,
     );
-    const { layout, conversion, tensors } = await inspectCheckpoint(folder);
+    const { layout, conversion, tensors, stored } = await inspectCheckpoint(folder);
     expect(layout).toBe("huggingface, bf16 experts");
     const values = 3 * 5 * 3 * 64 * 128; // layers, experts, gate with up and down
     expect(conversion!.experts).toEqual({ values, changed: 0, relativeRms: 0, largestError: 0, largestIn: null });
     const blocks = tensors.find(({ name }) => name === "model.layers.1.mlp.experts.down_proj_blocks");
     expect(blocks).toMatchObject({
-      dtype: "BF16",
+      dtype: "U8",
       shape: [5, 64, 4, 16],
       storedName: "model.layers.1.mlp.experts.down_proj",
+    });
+    expect(stored.find(({ name }) => name === "model.layers.1.mlp.experts.down_proj")).toMatchObject({
+      dtype: "BF16",
+      bytes: 5 * 128 * 64 * 2,
     });
   });
 
@@ -89,12 +93,16 @@ describe("MLX", () => {
   it("has the same bits as the Hugging Face layout", async () => {
     const folder = write({ ...mlxConfig, quantization_config: mlxConfig.quantization }, mlx().tensors);
     expect(await logits(folder)).toEqual(await logits(huggingface));
-    const { layout, tensors, conversion } = await inspectCheckpoint(folder);
+    const { layout, tensors, stored, conversion } = await inspectCheckpoint(folder);
     expect(layout).toBe("mlx");
     expect(conversion).toMatchObject({ dense: { values: 0 }, experts: { values: 0 } });
     expect(tensors.find(({ name }) => name.endsWith("0.mlp.experts.down_proj_blocks"))).toMatchObject({
-      dtype: "MXFP4 (U32)",
+      dtype: "U8",
       shape: [5, 64, 4, 16],
+    });
+    expect(stored.find(({ name }) => name.endsWith("0.mlp.experts.down_proj.weight"))).toMatchObject({
+      dtype: "U32",
+      bytes: 5 * 64 * 4 * 16,
     });
   });
 

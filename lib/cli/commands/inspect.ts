@@ -3,8 +3,9 @@ import { demoModelLabel, demoModelTrained } from "../../demo-model/index.js";
 import { GptOssError } from "../../errors.js";
 import { type InspectedModel, inspectCheckpoint } from "../../inspect.js";
 import { resolution } from "../../models/index.js";
+import { conversionLines } from "../conversion-text.js";
 import { modelNames } from "../options/engine.js";
-import { bytesText, Output, parametersText } from "../output.js";
+import { bytesText, counted, Output, parametersText } from "../output.js";
 
 export function inspectCommand(): Command {
   return new Command("inspect")
@@ -36,7 +37,7 @@ const layouts: Record<InspectedModel["layout"], string> = {
 };
 
 function print(out: Output, summary: InspectedModel, trained: typeof demoModelTrained | null): void {
-  const { path, layout, fileBytes, files, model, tensors, packed } = summary;
+  const { path, layout, fileBytes, files, model, tensors, stored, packed } = summary;
   const { rope } = model;
   const sliding = model.layerTypes.filter((type) => type === "sliding").length;
   const facts: [string, string][] = [
@@ -51,8 +52,8 @@ function print(out: Output, summary: InspectedModel, trained: typeof demoModelTr
     ["vocabulary", `${model.vocab}; ends with ${model.eosTokens.join(", ")}`],
     ["context", `${model.maxContext} tokens`],
     ["RoPE", `theta ${rope.theta}, YaRN factor ${rope.factor} over ${rope.originalContext} tokens`],
-    ["formats", formats(tensors)],
-    ...(summary.conversion === null ? [] : conversionLines(summary.conversion)),
+    ["formats", formats(stored.length > 0 ? stored : tensors, storedType(layout))],
+    ...conversionFacts(summary),
     ...packed.map(({ path, bytes, damage }): [string, string] => [
       "packed",
       `${path}, ${bytesText(bytes)}, ${damage === null ? "whole" : "DAMAGED"}`,
@@ -60,9 +61,10 @@ function print(out: Output, summary: InspectedModel, trained: typeof demoModelTr
   ];
   for (const [name, value] of facts) out.line(`${name.padEnd(12)}${value}`);
   out.line();
-  const width = Math.max(...tensors.map(({ name }) => name.length)) + 2;
-  const dtypeWidth = Math.max(...tensors.map(({ dtype }) => dtype.length)) + 2;
-  for (const { name, dtype, shape, bytes } of tensors) {
+  const listed = stored.length > 0 ? stored : tensors;
+  const width = Math.max(...listed.map(({ name }) => name.length)) + 2;
+  const dtypeWidth = Math.max(...listed.map(({ dtype }) => dtype.length)) + 2;
+  for (const { name, dtype, shape, bytes } of listed) {
     out.line(
       `${name.padEnd(width)}${dtype.padEnd(dtypeWidth)}${`[${shape.join(", ")}]`.padEnd(22)}${bytesText(bytes).padStart(10)}`,
     );
@@ -70,34 +72,38 @@ function print(out: Output, summary: InspectedModel, trained: typeof demoModelTr
 }
 
 function place(files: number): string {
-  return files === 0 ? "" : ` in ${files} file${files === 1 ? "" : "s"}`;
+  return files === 0 ? "" : ` in ${counted(files, "file")}`;
 }
 
 /** How many bytes there are of each element type, largest first. */
-function formats(tensors: InspectedModel["tensors"]): string {
+function formats(tensors: InspectedModel["stored"], named: (dtype: string) => string): string {
   const bytesOf = new Map<string, { bytes: number; count: number }>();
   for (const { dtype, bytes } of tensors) {
     const sum = bytesOf.get(dtype) ?? { bytes: 0, count: 0 };
     bytesOf.set(dtype, { bytes: sum.bytes + bytes, count: sum.count + 1 });
   }
   const largest = [...bytesOf].sort(([, a], [, b]) => b.bytes - a.bytes);
-  const named = (dtype: string) => (dtype === "U8" ? "MXFP4 (U8 blocks and scales)" : dtype);
   return largest
-    .map(([dtype, { bytes, count }]) => `${named(dtype)} ${bytesText(bytes)} in ${count} tensors`)
+    .map(([dtype, { bytes, count }]) => `${named(dtype)} ${bytesText(bytes)} in ${counted(count, "tensor")}`)
     .join(", ");
 }
 
-/** What loading changes, for weights that are converted. */
-function conversionLines({ dense, experts }: NonNullable<InspectedModel["conversion"]>): [string, string][] {
-  const text = ({ values, changed, relativeRms, largestError, largestIn }: typeof dense) =>
-    changed === 0
-      ? `${values} values, all exact`
-      : `${changed} of ${values} values, relative RMS ${relativeRms.toPrecision(3)}, ` +
-        `largest error ${largestError.toPrecision(3)} in ${largestIn}`;
-  const lines: [string, string][] = [];
-  if (dense.values > 0) lines.push(["to bf16", text(dense)]);
-  if (experts.values > 0) lines.push(["to MXFP4", text(experts)]);
-  return lines;
+/** What the element types of the files hold. */
+function storedType(layout: InspectedModel["layout"]): (dtype: string) => string {
+  const mlx: Record<string, string> = { U32: "U32 (codes)", U8: "U8 (scales of MXFP4)" };
+  return (dtype) => (layout === "mlx" ? mlx[dtype] : loadedType(dtype)) ?? dtype;
+}
+
+const loadedType = (dtype: string) => (dtype === "U8" ? "MXFP4 (U8 blocks and scales)" : dtype);
+
+/** What loading makes of the tensors in the files, where it converts some. */
+function conversionFacts({ conversion, stored, tensors }: InspectedModel): [string, string][] {
+  if (conversion === null) return [];
+  const hasQ8 = stored.some(({ dtype }) => dtype === "Q8_0");
+  const lines = conversionLines(conversion).map(([kind, text]): [string, string] =>
+    kind === "to bf16" && hasQ8 ? [kind, `${text}; a CPU keeps matrices in Q8_0 as they are`] : [kind, text],
+  );
+  return [["converted", formats(tensors, loadedType)], ...lines];
 }
 
 function trainedText(trained: typeof demoModelTrained | null, vocab: number): string {
