@@ -83,6 +83,7 @@ AdapterInfo NamedAdapters::add(const ReadAdapter& read, const Config& config) {
   Named named = {info_of(option, *adapter), {serve_adapter(*adapter, config)}};
   adapter->file.mapping->check_unchanged();
   std::lock_guard lock(mutex_);
+  if (closed_) throw Error(Code::kClosed, "the engine was closed while the adapter was read");
   refuse_taken(option.name);
   named.chosen.number = ++last_;
   std::erase_if(held_, [](const Held& held) { return held.weights.expired(); });
@@ -147,8 +148,9 @@ std::vector<AdapterInfo> NamedAdapters::list() const {
   return out;
 }
 
-void NamedAdapters::clear() {
+void NamedAdapters::close() {
   std::lock_guard lock(mutex_);
+  closed_ = true;
   adapters_.clear();
 }
 

@@ -65,8 +65,8 @@ class NamedAdapters {
   void limit(uint64_t most_bytes) { most_bytes_ = most_bytes; }
   // Adds an adapter whose memory is planned. Throws kInvalidArgument when the name is taken.
   AdapterInfo add(const ReadAdapter& read, const Config& config);
-  // Reads an adapter under a name. Throws kInvalidArgument when the name is taken, as read_adapter does, and kOutOfMemory
-  // when it would take more than the limit, or than `memory` has free.
+  // Reads an adapter under a name. Throws kInvalidArgument when the name is taken, as read_adapter does, kOutOfMemory
+  // when it would take more than the limit, or than `memory` has free, and kClosed when close() comes before its end.
   AdapterInfo load(const AdapterOption& option, const Config& config, const DeviceMemory& memory);
   // Of all adapters, and of those that requests keep after unload().
   uint64_t bytes() const;
@@ -75,7 +75,7 @@ class NamedAdapters {
   // Throws kInvalidArgument for an unknown name, and lists the known ones.
   Chosen find(const std::string& name) const;
   std::vector<AdapterInfo> list() const;  // sorted by name
-  void clear();
+  void close();                           // forgets all, and takes no more
 
  private:
   struct Named {
@@ -97,6 +97,7 @@ class NamedAdapters {
   std::map<std::string, Named> adapters_;
   std::vector<Held> held_;
   uint64_t last_ = 0;
+  bool closed_ = false;
 };
 
 }  // namespace oss

@@ -331,7 +331,7 @@ void Engine::close() {
     std::lock_guard lock(mutex_);
     constraints_.reset();
   }
-  adapters_.clear();
+  adapters_.close();
   forward_.reset();
   kv_.reset();
   model_ = {};

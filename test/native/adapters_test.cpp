@@ -418,6 +418,17 @@ TEST("adapters: none is loaded beyond the memory that is left for them") {
   CHECK_EQ(adapters.load(two, config, plenty).bytes, bytes);
 }
 
+TEST("adapters: none is added after the end, however long it was read") {
+  const ReadAdapter read = {{.name = "one", .path = golden_adapter("a.peft")},
+                            read_adapter(golden_adapter("a.peft"), 1, config_of("a"))};
+  NamedAdapters adapters;
+  adapters.add(read, config_of("a"));
+  adapters.close();
+  CHECK(adapters.list().empty());
+  CHECK_THROWS(Code::kClosed, "closed while the adapter was read", adapters.add(read, config_of("a")));
+  CHECK(adapters.list().empty());
+}
+
 TEST("mxfp4_quantize: every value of MXFP4 comes back, for every scale") {
   for (int scale = 4; scale <= 252; ++scale) {
     float x[32], back[32];
