@@ -4,6 +4,7 @@ import { modelOfEnvironment } from "../environment.js";
 import { GptOssError } from "../errors.js";
 import type { EngineOptions } from "../generation/options.js";
 import { type ResolvedModel, resolution, resolveModel } from "../models/index.js";
+import { roundingNote } from "./conversion-text.js";
 import { exitCodes, Interrupted } from "./exit.js";
 import { Output } from "./output.js";
 
@@ -42,12 +43,19 @@ function ofEnvironment(error: unknown, model: string): unknown {
 }
 
 /** Says which model answers, where the name alone does not. */
-export function tellModel(resolved: ResolvedModel, command: string, notes: Output): void {
-  const { name, source, tried } = resolved;
-  if (source === "demo") notes.line(`${demoModelLabel}. For a real one: gpt-oss ${command} openai/gpt-oss-20b`);
+function tellModel(resolved: ResolvedModel, command: string, notes: Output): void {
+  const { name, source } = resolved;
+  if (source === "demo") notes.line(demoNote(command));
   if (source === "demo" || source === "synthetic" || source === "path") return;
-  for (const { isIncomplete, outcome } of tried) if (isIncomplete) notes.line(`Passed over: ${outcome}`);
+  for (const outcome of passedOver(resolved)) notes.line(`Passed over: ${outcome}`);
   notes.line(`${name} from ${resolution(resolved)}`);
+}
+
+export const demoNote = (command: string) => `${demoModelLabel}. For a real one: gpt-oss ${command} openai/gpt-oss-20b`;
+
+/** The incomplete models of this name. */
+export function passedOver({ tried }: ResolvedModel): string[] {
+  return tried.filter(({ isIncomplete }) => isIncomplete).map(({ outcome }) => outcome);
 }
 
 /** Loads a model and shows progress on stderr. Ctrl-C ends it after the current layer, a second one at once. */
@@ -74,6 +82,9 @@ export async function loadModel(chosen: ChosenModel, options: EngineOptions, com
   try {
     tellModel(await resolveChosen(chosen), command, notes);
     const engine = await Engine.load(chosen.model, { ...options, onProgress, signal: loading.signal });
+    notes.status("");
+    const rounding = roundingNote(engine.info);
+    if (rounding !== null) notes.line(rounding);
     return { ...chosen, engine };
   } finally {
     process.off("SIGINT", interrupt);

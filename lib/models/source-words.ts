@@ -26,10 +26,10 @@ export function resolution({ source, details }: ResolvedModel): string {
 
 /**
  * The name under which a server offers a model: `gpt-oss-20b` for `/models/gpt-oss-20b/` and `openai/gpt-oss-20b@main`,
- * `gpt-oss:20b` for Ollama's, `synthetic:20b` for `synthetic:20b?seed=1`.
+ * `gpt-oss:20b` for Ollama's, `synthetic:20b` for `synthetic:20b?seed=1`, `demo` for `/models/demo-00001-of-00003.gguf`.
  */
 export function servedName({ name, path: file, source, details }: ResolvedModel): string {
   if (source === "synthetic") return name.split("?", 1)[0]!;
-  if (source === "path") return path.basename(file);
+  if (source === "path") return path.basename(file).replace(/(-\d{5}-of-\d{5})?\.(gguf|safetensors)$/i, "");
   return details.repository === undefined ? name : path.posix.basename(details.repository);
 }

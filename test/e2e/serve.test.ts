@@ -77,7 +77,9 @@ describe("gpt-oss serve", () => {
     expect(await server.ended).toBe(0);
     const messages = server.log().map(({ msg }) => msg);
     expect(messages).toContain("loading the model");
+    expect(messages).toContain("found the model");
     expect(messages).toContain("the model is ready");
+    expect(server.stderr.trimEnd().split("\n")).toHaveLength(messages.length); // every line is one of the log
     expect(server.log().find(({ path }) => path === "/v1/models")).toMatchObject({ method: "GET", status: 200 });
     expect(server.stdout).toBe(`Listening on ${url}\n`);
   });
@@ -172,7 +174,8 @@ describe("gpt-oss serve", () => {
   it("warns when everybody may use it", async () => {
     const server = new Server(["--host", "0.0.0.0", "--port", "0"]);
     await server.ready();
-    expect(server.stderr).toMatch(/^WARNING: everybody who can reach 0\.0\.0\.0 can use this model/m);
+    const warning = expect.stringMatching(/^everybody who can reach this host can use the model/);
+    expect(server.log()).toContainEqual(expect.objectContaining({ level: 40, host: "0.0.0.0", msg: warning }));
     server.child.kill("SIGTERM");
     expect(await server.ended).toBe(0);
   });
@@ -187,7 +190,7 @@ describe("gpt-oss serve says in one sentence", () => {
     [["--tls-cert", "cert.pem"], "--tls-cert and --tls-key need each other"],
     [["--cors", "example.com"], "cors"],
     [["--max-sequences", "0", "--port", "0"], "maxSequences"],
-    [["--kv-bytes", "4Gb", "--port", "0"], "kvCache.bytes"],
+    [["--kv-bytes", "4Gi", "--port", "0"], "kvCache.bytes"],
     [["--context-length", "131073", "--port", "0"], "contextLength 131073 is more than the model's"],
     [["--api-key-file", "/nonexistent/keys"], "/nonexistent/keys"],
     [["--trust-proxy", "demo"], "trustProxy"],

@@ -2,10 +2,11 @@ import { Command, Option } from "commander";
 import type { FastifyInstance } from "fastify";
 import { Engine } from "../../engine.js";
 import type { EngineOptions } from "../../generation/options.js";
-import { type ResolvedModel, servedName } from "../../models/index.js";
+import { type ResolvedModel, resolution, servedName } from "../../models/index.js";
 import type { ServerOptions } from "../../server/index.js";
+import { roundingNote } from "../conversion-text.js";
 import { UsageError } from "../exit.js";
-import { chosenModel, resolveChosen, tellModel } from "../load-model.js";
+import { chosenModel, demoNote, passedOver, resolveChosen } from "../load-model.js";
 import { addEngineOptions, type EngineFlags, engineOptions, modelArgument } from "../options/engine.js";
 import { integer, repeated } from "../options/values.js";
 import { Output } from "../output.js";
@@ -51,7 +52,11 @@ export function serveCommand(): Command {
     .argument("[model]", modelArgument)
     .option("--host <address>", "address to listen on", "127.0.0.1")
     .option("--port <n>", "port to listen on; 0 takes a free one", port, 8080)
-    .option("--model-name <name>", "name of the model; can be repeated (default: the last part of its name)", repeated)
+    .option(
+      "--model-name <name>",
+      "name of the model; can be repeated (default: the last part of its name, without .gguf)",
+      repeated,
+    )
     .option("--api-key-file <file>", "file with the keys of clients, one in each line (default: no key is needed)")
     .option("--metrics-need-key", "/metrics needs a key, too")
     .option("--share-prefixes", "all keys share the prefix cache; each can then find out what others asked")
@@ -94,7 +99,6 @@ export function serveCommand(): Command {
 }
 
 async function serve(modelArgument: string | undefined, flags: ServeFlags): Promise<void> {
-  const notes = Output.stderr();
   const options = engineOptions(flags);
   const tls = tlsOf(flags);
   const chosen = chosenModel(modelArgument);
@@ -110,12 +114,13 @@ async function serve(modelArgument: string | undefined, flags: ServeFlags): Prom
   try {
     // Options, model and the plan of its memory are checked before the port listens.
     await loading.accepted;
-    tellModel(resolved, "serve", notes);
+    logModel(app, resolved);
     const address = await listen(app, flags.host, flags.port);
     Output.stdout().line(`Listening on ${address}`);
     if (!isLoopback(flags.host) && flags.apiKeyFile === undefined) {
-      notes.line(
-        `WARNING: everybody who can reach ${flags.host} can use this model, because no key is needed. See --api-key-file, or --host 127.0.0.1`,
+      app.log.warn(
+        { host: flags.host },
+        "everybody who can reach this host can use the model, because no key is needed; see --api-key-file, or --host 127.0.0.1",
       );
     }
     if (flags.apiKeyFile !== undefined) reloadKeysOnHangup(app);
@@ -134,6 +139,14 @@ async function serve(modelArgument: string | undefined, flags: ServeFlags): Prom
     );
     await shutdown.close();
   }
+}
+
+/** Says which model is served, and where it was found. */
+function logModel(app: FastifyInstance, resolved: ResolvedModel): void {
+  const { name: model, source, path } = resolved;
+  for (const outcome of passedOver(resolved)) app.log.warn({ model, outcome }, "passed over an incomplete model");
+  app.log.info({ model, source, path, place: resolution(resolved) }, "found the model");
+  if (source === "demo") app.log.info(demoNote("serve"));
 }
 
 interface Loading {
@@ -155,9 +168,11 @@ function load(app: FastifyInstance, model: string, options: EngineOptions, signa
   };
   const engine = Engine.load(model, { ...options, onProgress, signal });
   engine.then(({ info }) => {
-    const { backend, device, isa, memory, limits, numerics, denseWeights } = info;
+    const { backend, device, isa, memory, limits, numerics, denseWeights, conversion, mergedAdapters } = info;
     const seconds = Math.round(performance.now() - started) / 1000;
     app.log.info({ seconds, backend, device, isa, memory, limits, numerics, denseWeights }, "the model is ready");
+    const rounding = roundingNote(info);
+    if (rounding !== null) app.log.info({ conversion, mergedAdapters }, rounding);
   }, accepted.reject);
   return { engine, accepted: accepted.promise };
 }

@@ -168,6 +168,10 @@ describe("a resolved model", () => {
     [{ name: "demo", source: "demo", details: {} }, "embedded demo model", "demo"],
     [{ name: "synthetic:20b?seed=1", source: "synthetic", details: {} }, /^synthetic, random/, "synthetic:20b"],
     [{ name: "./y/", source: "path", details: {} }, "path", "y"],
+    [{ name: "y", source: "path", details: {}, path: "/x/demo-00002-of-00003.gguf" }, "path", "demo"],
+    [{ name: "y", source: "path", details: {}, path: "/x/gpt-oss-20b-Q8_0.GGUF" }, "path", "gpt-oss-20b-Q8_0"],
+    [{ name: "y", source: "path", details: {}, path: "/x/tuned.safetensors" }, "path", "tuned"],
+    [{ name: "y", source: "path", details: {}, path: "/models/v1.2" }, "path", "v1.2"],
     [
       { name: "20b", source: "huggingface-cache", details: { ...details, revision: "main" } },
       `Hugging Face cache: openai/gpt-oss-20b, main, commit ${commitOf("a")}`,
