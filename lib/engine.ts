@@ -20,7 +20,7 @@ import { type GenerateOptions, nativeRequestOptions } from "./generation/generat
 import { Generation } from "./generation/generation.js";
 import { modelTraits } from "./generation/model-traits.js";
 import { checkInteger, type EngineOptions, optionalInteger, readEngineOptions } from "./generation/options.js";
-import { type ResolvedModel, resolveForLoading } from "./models/index.js";
+import { adapterWithPath, type ResolvedModel, resolveForLoading } from "./models/index.js";
 import { encodeWithin } from "./tokenizer/encode-within.js";
 import type { Tokenizer } from "./tokenizer/tokenizer.js";
 import { tokenizer } from "./tokenizer/tokenizer.js";
@@ -155,6 +155,7 @@ export class Engine implements AsyncDisposable {
     const { native, signal, onProgress } = readEngineOptions(options);
     throwIfAborted(signal);
     const { resolved, packedWeights } = await resolveForLoading(model, native.packedWeights);
+    const adapters = await Promise.all(native.adapters.map(adapterWithPath));
     throwIfAborted(signal);
     const dispatcher = new Dispatcher();
     // An abort ends the loading early, and so does an exception of onProgress.
@@ -167,7 +168,12 @@ export class Engine implements AsyncDisposable {
       }
     };
     const loading = nativeCall(() =>
-      addon().loadEngine(resolved.path, { ...native, packedWeights }, dispatcher.accept, onProgress ? progress : null),
+      addon().loadEngine(
+        resolved.path,
+        { ...native, packedWeights, adapters },
+        dispatcher.accept,
+        onProgress ? progress : null,
+      ),
     );
     stop.signal.addEventListener("abort", loading.cancel, { once: true });
     const ignore = onAbort(signal, (reason) => stop.abort(reason));
@@ -394,9 +400,11 @@ export class Engine implements AsyncDisposable {
    * to this one. Its factors take 2 bytes each.
    *
    * @param name 1 to 64 letters, digits, dots, hyphens and underscores
-   * @param path the folder with `adapter_config.json` and `adapter_model.safetensors`
+   * @param path the folder with `adapter_config.json` and `adapter_model.safetensors`, or its repository in the Hugging
+   *   Face cache, such as `"owner/name"`
    * @throws GptOssError MODEL_NOT_FOUND, MODEL_FORMAT, MODEL_SHAPE or UNSUPPORTED for an adapter that does not fit;
-   *   UNSUPPORTED on a GPU; INVALID_ARGUMENT for a name that is taken; OUT_OF_MEMORY; CLOSED
+   *   UNSUPPORTED on a GPU; INVALID_ARGUMENT for a name that is taken; OUT_OF_MEMORY; CLOSED, also when the engine is
+   *   closed meanwhile
    * @example
    * ```ts
    * await engine.loadAdapter("support", "/models/support-adapter");
@@ -409,7 +417,10 @@ export class Engine implements AsyncDisposable {
     const adapter = checkAdapter("", checked, { path, scale });
     this.#refuseClosed();
     try {
-      return await this.#native.loadAdapter(adapter);
+      const info = await this.#native.loadAdapter(await adapterWithPath(adapter));
+      if (this.#closing !== undefined) this.#forgetAdapter(name);
+      this.#refuseClosed();
+      return info;
     } catch (error) {
       throw fromNative(error);
     }
@@ -472,6 +483,15 @@ export class Engine implements AsyncDisposable {
     } catch (error) {
       this.#dispatcher.inFlight.delete(request.id);
       throw error;
+    }
+  }
+
+  /** Of an engine that was closed while it loaded the adapter; others that are attached to it have not asked for it. */
+  #forgetAdapter(name: string): void {
+    try {
+      this.#native.unloadAdapter(name);
+    } catch {
+      // The owner's end has taken it already.
     }
   }
 

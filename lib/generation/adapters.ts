@@ -1,11 +1,13 @@
-import path from "node:path";
 import type { NativeAdapter } from "../binding.js";
 import { refuseUnknown } from "../common/unknown-option.js";
 import { invalidArgument } from "../errors.js";
 
 /** An adapter to load with the model: LoRA, in PEFT's files. */
 export interface AdapterOptions {
-  /** The folder with `adapter_config.json` and `adapter_model.safetensors`, or the path of the latter file. */
+  /**
+   * The folder with `adapter_config.json` and `adapter_model.safetensors`, or the path of the latter file. A name such as
+   * `"owner/name"` or `"owner/name@revision"` that is no path is a repository in the Hugging Face cache.
+   */
   path: string;
   /** Multiplies what the adapter adds, in [-100, 100]. Default 1: as it was trained. */
   scale?: number;
@@ -34,6 +36,8 @@ export function checkAdapterName(field: string, name: unknown): string {
 }
 
 /**
+ * The path can still be the name of a repository.
+ *
  * @param field the option with these options; "": they are arguments of a call
  * @throws GptOssError INVALID_ARGUMENT
  */
@@ -48,7 +52,7 @@ export function checkAdapter(field: string, name: string, given: AdapterOptions)
     throw invalidArgument(at("scale"), `a number in [-${mostScale}, ${mostScale}]`, scale);
   }
   if (typeof merge !== "boolean") throw invalidArgument(at("merge"), "true or false", merge);
-  return { name, path: path.resolve(where), scale, merge };
+  return { name, path: where, scale, merge };
 }
 
 /**

@@ -1,8 +1,8 @@
 import path from "node:path";
 import { GptOssError, invalidArgument } from "../errors.js";
 import { isFolder, list, readText } from "./disk.js";
-import { few, hasConfig, modelIn, oneOf } from "./model-files.js";
-import type { RepositoryName } from "./names.js";
+import { few, hasConfig, isAdapterFolder, isNoModel, modelIn, oneOf } from "./model-files.js";
+import { matchingRepositories, type RepositoryName } from "./names.js";
 import { type Candidate, firstWhole, type Sought } from "./sought.js";
 
 /**
@@ -37,6 +37,18 @@ async function cachedRepositories(
   return { names: found, isCut };
 }
 
+/** The snapshot that the name of a repository with its owner means, whatever it holds. */
+export async function snapshotInCache(
+  cache: string,
+  wanted: RepositoryName,
+): Promise<Snapshot | { incomplete: GptOssError } | { absent: string }> {
+  const repositories = await cachedRepositories(cache, wanted);
+  if ("absent" in repositories) return repositories;
+  const [repository] = matchingRepositories(wanted, repositories.names);
+  if (repository === undefined) return { absent: "no such repository" };
+  return snapshotOf(folderOf(cache, repository), repository, wanted.revision);
+}
+
 /** All repositories in the cache, for a list of models. */
 export async function allCachedRepositories(cache: string): Promise<{ repository: string; folder: string }[]> {
   const { names } = await list(cache);
@@ -53,6 +65,7 @@ async function openRepository(cache: string, repository: string, wanted: Reposit
   const { folder, commit, revision } = snapshot;
   const at = wanted.revision === null ? repository : `${repository}@${wanted.revision}`;
   const model = await modelIn(folder, wanted.selection, (selection) => `${at}:${selection}`);
+  if (model === null && isAdapterFolder((await list(folder)).names)) return { incomplete: isNoModel(folder) };
   if (model === null) {
     const found = (await hasConfig(folder)) ? "its config.json but no weights" : "no weights";
     return incomplete(repository, wanted.revision, `expected a model in ${folder}, found ${found}`);

@@ -1,6 +1,7 @@
 /** Which checkpoint a user's name stands for. */
+export { adapterWithPath } from "./adapter.js";
 export { type FoundModel, listModels } from "./list.js";
-export { isOnlyPath, releasedName, repositoryName, repositoryToPull } from "./names.js";
+export { isOnlyPath, releasedName, releasedOfOllama, repositoryName, repositoryToPull } from "./names.js";
 export { expanded, homeFolder, huggingFaceCache, huggingFaceHome, modelPlaces } from "./places.js";
 export { resolveForLoading, resolveModel } from "./resolve.js";
 export { resolution, servedName, sourceWords } from "./source-words.js";

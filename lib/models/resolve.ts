@@ -1,6 +1,7 @@
 import path from "node:path";
 import { demoModelPath } from "../demo-model/index.js";
 import { type GptOssError, invalidArgument } from "../errors.js";
+import { refuseAdapter } from "./adapter.js";
 import { look } from "./disk.js";
 import { inHuggingFaceCache } from "./hugging-face.js";
 import { inLmStudio } from "./lm-studio.js";
@@ -21,8 +22,8 @@ import type { Located, ModelSource, ResolvedModel, TriedPlace } from "./types.js
  *
  * @param name `"20b"`, `"openai/gpt-oss-20b"`, `"owner/name@revision"`, `"owner/name:Q8_0"`, `"gpt-oss:20b"`, a path
  * @throws GptOssError MODEL_NOT_FOUND with all places that were searched, and the command that gets the model;
- *   INVALID_ARGUMENT for an empty name and for one that fits several models, which it lists; MODEL_FORMAT or UNSUPPORTED
- *   for a manifest of Ollama that cannot be used; RESOURCE_LIMIT when the process may not open more files.
+ *   INVALID_ARGUMENT for an empty name and for one that fits several models, which it lists; MODEL_FORMAT for a LoRA
+ *   adapter; MODEL_FORMAT or UNSUPPORTED for a manifest of Ollama that cannot be used; RESOURCE_LIMIT when the process may not open more files.
  *
  * @example
  * ```ts
@@ -55,7 +56,10 @@ export async function resolveIn(places: ModelPlaces, name: string): Promise<Reso
   if (name.startsWith("synthetic:")) return known("synthetic", name);
   const file = path.resolve(name);
   const entry = await look(file);
-  if (entry.kind !== "absent" && (entry.kind !== "unreadable" || isOnlyPath(name))) return known("path", file);
+  if (entry.kind !== "absent" && (entry.kind !== "unreadable" || isOnlyPath(name))) {
+    await refuseAdapter(file);
+    return known("path", file);
+  }
   const tried: TriedPlace[] = [{ source: "path", place: file, outcome: entry.found, isIncomplete: false }];
   return isOnlyPath(name) ? await modelNotFound(places, name, tried) : await search(places, name, tried);
 }

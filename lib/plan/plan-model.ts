@@ -1,5 +1,6 @@
 import { addon, type ModelConfig, type NativeBackendPlan } from "../binding.js";
 import { fromNative, GptOssError } from "../errors.js";
+import { adapterWithPath } from "../models/index.js";
 import { type Change, changesFor } from "./changes.js";
 import { type CheckedPlanOptions, type PlanOptions, readPlanOptions } from "./options.js";
 import { type PlanTarget, planTarget, smallModel } from "./target.js";
@@ -23,7 +24,7 @@ type Planned = NativeBackendPlan & { model: ModelConfig };
  * ```
  */
 export async function planModel(model: string, options: PlanOptions = {}): Promise<ModelPlan> {
-  const asked = readPlanOptions(options);
+  const asked = await withPaths(readPlanOptions(options));
   const target = await planTarget(model);
   const { names, leftOut } = backendsFor(asked);
   const planned: { asked: CheckedPlanOptions; plan: Planned }[] = [];
@@ -48,6 +49,12 @@ export async function planModel(model: string, options: PlanOptions = {}): Promi
   }
   const { model: config } = first.plan;
   return { name: target.name, model: config, fits: backends.some(({ fits }) => fits), backends, leftOut };
+}
+
+/** The same, where each adapter has its path. */
+async function withPaths(asked: CheckedPlanOptions): Promise<CheckedPlanOptions> {
+  const adapters = await Promise.all(asked.engine.adapters.map(adapterWithPath));
+  return { ...asked, engine: { ...asked.engine, adapters } };
 }
 
 async function changesOf(plan: Planned, target: PlanTarget, options: CheckedPlanOptions): Promise<PlanChange[]> {

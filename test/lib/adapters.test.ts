@@ -187,6 +187,28 @@ describe("adapters of requests", () => {
     await attached.close();
   });
 
+  it("are not loaded by an engine that is closed meanwhile", async () => {
+    const engine = await load("a");
+    const loading = failure(engine.loadAdapter("one", adapter("a.peft")));
+    await engine.close();
+    expect(await loading).toMatchObject({ code: "CLOSED" });
+    expect(engine.adapters()).toEqual([]);
+  });
+
+  it("are not left behind by an attached engine that is closed meanwhile", async () => {
+    await using engine = await load("a");
+    const attached = Engine.attach(engine.share());
+    const loading = failure(attached.loadAdapter("one", adapter("a.peft")));
+    await attached.close();
+    expect(await loading).toMatchObject({ code: "CLOSED" });
+    expect(engine.adapters()).toEqual([]);
+    const other = Engine.attach(engine.share());
+    const orphaned = other.loadAdapter("one", adapter("a.peft"));
+    await Promise.allSettled([engine.close(), orphaned]); // it may have been faster
+    expect(other.adapters()).toEqual([]);
+    await other.close();
+  });
+
   it("work with several choices and without the prefix cache", async () => {
     await using engine = await load("a", { adapters: { one: adapter("a.peft") }, prefixCache: false });
     const { tokens } = await engine.generate([4, 5, 6], { adapter: "one", maxTokens: 8, temperature: 0, n: 2 }).result;

@@ -32,12 +32,21 @@ export function adapterOfRequests({ adapter = [], mergeAdapters }: AdapterFlags)
   return { adapter: namedAdapter(adapter[0]!).name };
 }
 
-/** Without a name, the adapter has that of its folder. */
+const expected =
+  "Expected PATH or NAME=PATH for --adapter, with 1 to 64 letters, digits, dots, hyphens and underscores";
+
+/** Without a name, the adapter has that of its folder or repository. */
 function namedAdapter(text: string): { name: string; path: string } {
-  const named = /^([A-Za-z0-9][A-Za-z0-9._-]{0,63})=(.+)$/s.exec(text);
-  if (named) return { name: named[1]!, path: named[2]! };
-  const whole = path.resolve(text);
+  const [, given, where] = /^([^=]*)=(.*)$/s.exec(text) ?? [];
+  if (given !== undefined && where !== undefined) {
+    if (isName(given) && where !== "") return { name: given, path: where };
+    throw new UsageError(`${expected} in NAME, but received ${JSON.stringify(text)}`);
+  }
+  if (text.trim() === "") throw new UsageError(`${expected} in NAME, but received ${JSON.stringify(text)}`);
+  const whole = path.resolve(text.replace(/^([^/]+\/[^/@]+)@.*$/s, "$1")); // without the revision of a repository
   const base = path.basename(whole.endsWith(".safetensors") ? path.dirname(whole) : whole);
   const name = base.replaceAll(/[^A-Za-z0-9._-]+/g, "-").replace(/^[^A-Za-z0-9]+/, "");
   return { name: name.slice(0, 64) || "adapter", path: text };
 }
+
+const isName = (text: string) => /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(text);

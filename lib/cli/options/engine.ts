@@ -74,7 +74,7 @@ export function addEngineOptions(command: Command, sequences: string): Command {
     .option("--repeatable", "the same bits in any batch, also on a GPU")
     .option(
       "--adapter <[name=]path>",
-      "folder of a LoRA adapter; can be repeated (default name: that of the folder)",
+      "LoRA adapter: a folder, or a repository in the Hugging Face cache; can be repeated (default name: that of the folder)",
       repeated,
     )
     .option("--merge-adapters", "add the adapters to the weights while loading; works on GPUs, rounds experts again");
