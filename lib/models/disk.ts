@@ -42,6 +42,9 @@ export interface Listing {
   problem: string | null;
 }
 
+/** Usual problems of a listing. */
+export const noListing = { absent: "no such folder", file: "something that is not a folder" } as const;
+
 /** The names in a folder, `mostEntries` of them at most. */
 export async function list(folder: string): Promise<Listing> {
   const names: string[] = [];
@@ -55,7 +58,7 @@ export async function list(folder: string): Promise<Listing> {
     return { names: names.sort(), isCut, problem: null };
   } catch (error) {
     refuse(error, folder);
-    return { names: [], isCut, problem: words(error, "no such folder") };
+    return { names: [], isCut, problem: words(error, noListing.absent) };
   }
 }
 
@@ -113,7 +116,7 @@ function refuse(cause: unknown, path: string): NodeJS.ErrnoException {
 function words(error: unknown, absent = "nothing"): string {
   const { code, message } = error as NodeJS.ErrnoException;
   if (code === "ENOENT") return absent;
-  if (code === "ENOTDIR") return "something that is not a folder";
+  if (code === "ENOTDIR") return noListing.file;
   if (code === "ENAMETOOLONG") return "a name that is too long for a file";
   if (code === "EACCES" || code === "EPERM") return "something that this user cannot read";
   if (code === "ELOOP") return "a loop of symbolic links";

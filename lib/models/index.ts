@@ -6,3 +6,4 @@ export { expanded, homeFolder, huggingFaceCache, huggingFaceHome, modelPlaces } 
 export { resolveForLoading, resolveModel } from "./resolve.js";
 export { resolution, servedName, sourceWords } from "./source-words.js";
 export type { ModelDetails, ModelSource, ResolvedModel, TriedPlace } from "./types.js";
+export { type UnreadableFolder, unreadableFolders } from "./unreadable.js";

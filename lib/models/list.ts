@@ -1,10 +1,10 @@
 import path from "node:path";
 import { GptOssError } from "../errors.js";
-import { readText } from "./disk.js";
+import { list, readText } from "./disk.js";
 import { ggufArchitecture } from "./gguf-architecture.js";
 import { allCachedRepositories, commitOf, snapshotsOf } from "./hugging-face.js";
 import { lmStudioRepositories } from "./lm-studio.js";
-import { few, type ModelFiles, modelsIn } from "./model-files.js";
+import { few, isAdapterFolder, type ModelFiles, modelsIn } from "./model-files.js";
 import { openManifest } from "./ollama.js";
 import { allManifests, shortName } from "./ollama-name.js";
 import { type ModelPlaces, modelPlaces } from "./places.js";
@@ -59,14 +59,32 @@ async function inCache(cache: string): Promise<FoundModel[]> {
   const found: FoundModel[] = [];
   for (const { repository, folder } of await allCachedRepositories(cache)) {
     const commits = await snapshotsOf(folder);
+    if (commits.length === 0 && isLikely(repository)) found.push(begun(repository));
     const main = commits.length === 0 ? null : await commitOf(folder, "main");
     for (const commit of commits) {
       const isDefault = commit === main || (main === null && commits.length === 1);
       const name = isDefault ? repository : `${repository}@${commit}`;
-      found.push(...(await inFolder("huggingface-cache", path.join(folder, "snapshots", commit), name)));
+      const snapshot = path.join(folder, "snapshots", commit);
+      const models = await inFolder("huggingface-cache", snapshot, name);
+      found.push(...models);
+      if (models.length === 0 && (await isBegun(snapshot, repository))) found.push(begun(name));
     }
   }
   return found;
+}
+
+/** Whether a snapshot without weights is that of a gpt-oss model. */
+async function isBegun(snapshot: string, repository: string): Promise<boolean> {
+  const { names } = await list(snapshot);
+  if (isAdapterFolder(names) || (await modelsIn(snapshot)).length > 0) return false;
+  const config = await configOf(snapshot);
+  return config === null ? isLikely(repository) : config.model_type === "gpt_oss";
+}
+
+/** A model of the cache whose download has not come to the weights. */
+function begun(name: string): FoundModel {
+  const format = /-gguf(@|$)/i.test(name) ? "gguf" : "safetensors";
+  return { name, source: "huggingface-cache", path: null, bytes: 0, format, problem: "incomplete: weights missing" };
 }
 
 async function ofLmStudio(models: string): Promise<FoundModel[]> {

@@ -1,8 +1,10 @@
 import { spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { chmodSync, unlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { environment, listen, program, run, start } from "../support/cli.js";
+import { GoldenModel, ggufBytes, ggufOf } from "../support/gguf.js";
 import { commitOf, goldenFiles, ModelHome } from "../support/model-home.js";
 
 /** Models that other programs keep, by their names. */
@@ -67,6 +69,35 @@ describe("a model by its name", () => {
     expect(data.map(({ id }) => id)).toEqual(["gpt-oss-20b"]);
   });
 
+  it("is served with its place in the log, which is all that stderr has", async () => {
+    const other = new ModelHome();
+    const weights = ggufBytes(ggufOf(new GoldenModel("c"), { ollama: "split" }));
+    other.ollama("registry.ollama.ai/library/gpt-oss/20b", other.manifest([{ kind: "model", content: weights }]));
+    const part = other.write("demo-00001-of-00001.gguf", ggufBytes(ggufOf(new GoldenModel("c"))));
+    const served = async (model: string) => {
+      const child = start(["serve", model, "--port", "0"], other.env);
+      const [stdout, stderr] = [listen(child.stdout), listen(child.stderr)];
+      await stdout.until(/Listening on \S+\n/);
+      await stderr.until("the model is ready");
+      const [, address] = /Listening on (\S+)/.exec(stdout.text)!;
+      const { data } = (await (await fetch(`${address}/v1/models`)).json()) as { data: { id: string }[] };
+      const ended = once(child, "close");
+      child.kill("SIGTERM");
+      await ended;
+      const log = stderr.text.trimEnd().split("\n");
+      return { ids: data.map(({ id }) => id), log: log.map((line) => JSON.parse(line) as { msg: string }) };
+    };
+    const [byName, byFile] = [await served("gpt-oss:20b"), await served(part)];
+    other.remove();
+    expect(byName.ids).toEqual(["gpt-oss:20b"]);
+    expect(byName.log.find(({ msg }) => msg === "found the model")).toMatchObject({
+      model: "gpt-oss:20b",
+      source: "ollama",
+      place: expect.stringMatching(/^Ollama: manifest \//),
+    });
+    expect(byFile.ids).toEqual(["demo"]);
+  });
+
   it("is hashed again by gpt-oss verify", async () => {
     const other = new ModelHome();
     other.ollama("registry.ollama.ai/library/gpt-oss/20b", other.manifest([{ kind: "model", content: "weights" }]));
@@ -127,10 +158,10 @@ describe("gpt-oss models", () => {
     const { code, stdout, stderr } = await run(["models"], "", env);
     expect({ code, stdout }).toEqual({ code: 0, stdout: "" });
     expect(stderr).toBe('No model is on this machine. "gpt-oss pull openai/gpt-oss-20b" gets one.\n');
-    expect(JSON.parse((await run(["models", "--json"], "", env)).stdout)).toEqual({ models: [] });
+    expect(JSON.parse((await run(["models", "--json"], "", env)).stdout)).toEqual({ models: [], unreadable: [] });
   });
 
-  it("passes over folders that the user cannot read, and an error names them", () => {
+  it("names the folders that the user cannot read, and so does an error", () => {
     const closed = new ModelHome();
     closed.snapshot("openai/gpt-oss-20b", goldenFiles("c"));
     for (const folder of [closed.root, closed.path(".cache"), closed.path(".cache/huggingface")])
@@ -141,10 +172,20 @@ describe("gpt-oss models", () => {
       const [command, ...rest] = [...other, process.execPath, program, ...args] as [string, ...string[]];
       return spawnSync(command, rest, { env: environment(closed.env), encoding: "utf8" });
     };
-    const [listed, inspected] = [as("models"), as("inspect", "20b")];
+    const [listed, json, inspected] = [as("models"), as("models", "--json"), as("inspect", "20b")];
     chmodSync(closed.places.huggingFace!, 0o755);
     closed.remove();
+    const place = closed.places.huggingFace!;
+    const problem = "something that this user cannot read";
     expect(listed).toMatchObject({ status: 0, stdout: "" });
+    expect(listed.stderr).toBe(
+      'No model is in the folders that can be read. "gpt-oss pull openai/gpt-oss-20b" gets one.\n' +
+        `Not read: ${place} (Hugging Face cache): ${problem}\n`,
+    );
+    expect(JSON.parse(json.stdout)).toEqual({
+      models: [],
+      unreadable: [{ source: "huggingface-cache", path: place, problem }],
+    });
     expect(inspected.status).toBe(1);
     expect(inspected.stderr).toContain(`(${closed.places.huggingFace}: something that this user cannot read)`);
   });

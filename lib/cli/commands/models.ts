@@ -1,5 +1,5 @@
 import { Command } from "commander";
-import { type FoundModel, listModels, sourceWords } from "../../models/index.js";
+import { type FoundModel, listModels, sourceWords, unreadableFolders } from "../../models/index.js";
 import { bytesText, Output } from "../output.js";
 
 export function modelsCommand(): Command {
@@ -17,10 +17,18 @@ and Ollama's folder (OLLAMA_MODELS). Nothing is changed there.`,
 
 async function models(flags: { json?: true }): Promise<void> {
   const found = await listModels();
+  const unreadable = await unreadableFolders();
   const out = Output.stdout();
-  if (flags.json) out.line(JSON.stringify({ models: found }));
-  else if (found.length > 0) print(out, found);
-  else Output.stderr().line('No model is on this machine. "gpt-oss pull openai/gpt-oss-20b" gets one.');
+  if (flags.json) {
+    out.line(JSON.stringify({ models: found, unreadable }));
+    return;
+  }
+  const notes = Output.stderr();
+  const where = unreadable.length > 0 ? "in the folders that can be read" : "on this machine";
+  if (found.length > 0) print(out, found);
+  else notes.line(`No model is ${where}. "gpt-oss pull openai/gpt-oss-20b" gets one.`);
+  for (const { source, path, problem } of unreadable)
+    notes.line(`Not read: ${path} (${sourceWords(source)}): ${problem}`);
 }
 
 function print(out: Output, found: readonly FoundModel[]): void {

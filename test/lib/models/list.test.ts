@@ -39,6 +39,7 @@ describe("the list of models", () => {
     });
     expect(found).toEqual([
       "me/cut | huggingface-cache | 315650 | safetensors | incomplete: model-00001-of-00002.safetensors missing",
+      "me/tokenizer | huggingface-cache | 0 | safetensors | incomplete: weights missing",
       "openai/gpt-oss-20b | huggingface-cache | 590054 | safetensors | ",
       `openai/gpt-oss-20b@${commitOf("b")} | huggingface-cache | 3 | safetensors | `,
       "u/x-GGUF:x-F16.gguf | huggingface-cache | 71 | gguf | ",
