@@ -183,14 +183,14 @@ export function optionalInteger(name: string, value: unknown, fallback: number, 
   return value === undefined ? fallback : checkInteger(name, value, least, most);
 }
 
-const units = { "": 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40, KB: 1e3, MB: 1e6, GB: 1e9, TB: 1e12 };
+const units = { "": 1, KIB: 2 ** 10, MIB: 2 ** 20, GIB: 2 ** 30, TIB: 2 ** 40, KB: 1e3, MB: 1e6, GB: 1e9, TB: 1e12 };
 
-/** Parses a number of bytes: `4096`, `"512MiB"`, `"80GB"`. `"auto"` gives 0. */
+/** Parses a number of bytes: `4096`, `"512MiB"`, `"80GB"`; a unit has any case. `"auto"` gives 0. */
 export function parseBytes(name: string, value: unknown): number {
   if (value === "auto") return 0;
   const expected = 'a positive number of bytes, a size such as "4GiB", or "auto"';
-  const match = typeof value === "string" ? /^(\d+(?:\.\d+)?) ?([KMGT]i?B)?$/.exec(value) : undefined;
-  const bytes = match ? Number(match[1]) * units[(match[2] ?? "") as keyof typeof units] : value;
+  const match = typeof value === "string" ? /^(\d+(?:\.\d+)?) ?([KMGT]i?B)?$/i.exec(value) : undefined;
+  const bytes = match ? Number(match[1]) * units[(match[2] ?? "").toUpperCase() as keyof typeof units] : value;
   if (typeof bytes !== "number" || !(bytes >= 1) || bytes > Number.MAX_SAFE_INTEGER) {
     throw invalidArgument(name, expected, value);
   }

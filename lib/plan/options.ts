@@ -1,5 +1,6 @@
 import type { NativeEngineOptions } from "../binding.js";
 import { readOptions } from "../common/unknown-option.js";
+import { isBackend } from "../environment.js";
 import { invalidArgument } from "../errors.js";
 import { type EngineOptions, parseBytes, readEngineOptions } from "../generation/options.js";
 
@@ -55,8 +56,9 @@ export interface CheckedPlanOptions {
 export function readPlanOptions(given: PlanOptions): CheckedPlanOptions {
   const { memory, isa = "", ...engine } = readOptions("planModel", given, known, "PlanOptions");
   if (typeof isa !== "string") throw invalidArgument("isa", "the name of an instruction set", isa);
-  if ((engine.backend as string | undefined) === "metal") {
-    throw invalidArgument("backend", '"auto", "cpu", "cuda" or "cuda:N"', engine.backend);
+  const { backend } = engine as { backend?: unknown };
+  if (backend !== undefined && (typeof backend !== "string" || backend === "metal" || !isBackend(backend))) {
+    throw invalidArgument("backend", '"auto", "cpu", "cuda" or "cuda:N"', backend);
   }
   const { native } = readEngineOptions(engine);
   const { contextLength, maxSequences } = engine;

@@ -1,6 +1,6 @@
 import path from "node:path";
 import { GptOssError } from "../errors.js";
-import { releasedName, resolveModel } from "../models/index.js";
+import { releasedName, releasedOfOllama, resolveModel } from "../models/index.js";
 
 /** What a name means to `planModel`. */
 export interface PlanTarget {
@@ -26,7 +26,7 @@ export async function planTarget(model: string): Promise<PlanTarget> {
     return { name: isNamed ? model : path.basename(found) || found, path: found, hasFiles: source !== "synthetic" };
   } catch (error) {
     if (!(error instanceof GptOssError) || error.code !== "MODEL_NOT_FOUND") throw error;
-    const known = releasedName(model)?.replace("safeguard-", "");
+    const known = (releasedName(model) ?? releasedOfOllama(model))?.replace("safeguard-", "");
     if (known !== undefined) return shapeOf(known);
     const message = `${error.message}; a plan needs no file for "20b" and "120b"`;
     throw new GptOssError(error.code, message, { cause: error, field: "model" });

@@ -4,6 +4,7 @@ import path from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import type { ModelPlan } from "../../lib/index.js";
 import { goldenModel, run } from "../support/cli.js";
+import { ModelHome } from "../support/model-home.js";
 
 /** `gpt-oss plan` as a process. test/lib/plan has the numbers, test/docs/plan.test.ts a table of errors. */
 
@@ -28,6 +29,17 @@ describe("plan", () => {
     expect(cuda).toMatch(/\n {2}KV cache +18\.3 GB {2}bf16, 396352 tokens, context of 131072\n/);
     expect(cuda).toMatch(/\n {2}KV cache +4096 +8192 +16384 +32768 +65536 +131072\n {2}bf16 +96 +48 +24 +12 +6 +3\n/);
     expect(cuda).toMatch(/\n {2}fp8 +190 +96 +48 +24 +12 +6\n\nIt fits\.\n$/);
+  });
+
+  it("knows a released model by each of its names, without files", async () => {
+    const args = ["--memory", "84.5GB", "--backend", "cuda", "--json"];
+    const home = new ModelHome(); // an empty one
+    const [short, ollama] = await Promise.all(
+      ["120b", "gpt-oss:120b"].map((name) => run(["plan", name, ...args], "", home.env)),
+    );
+    home.remove();
+    expect(ollama).toEqual(short);
+    expect(short).toMatchObject({ code: 0, stderr: "" });
   });
 
   it("needs a config alone, and without --memory plans for this machine", async () => {
@@ -102,8 +114,13 @@ describe("plan", () => {
       "--kv-dtype",
       "bf16",
     ];
-    const [a, b] = await Promise.all([run([...args, ...short]), run([...args, ...long])]);
+    const [a, b, lower] = await Promise.all([
+      run([...args, ...short]),
+      run([...args, ...long]),
+      run([...args, ...short, "--memory", "64gb"]),
+    ]);
     expect(a.stdout).toBe(b.stdout);
+    expect(lower.stdout).toBe(a.stdout);
     expect(jsonOf(a.stdout).backends[0]).toMatchObject({
       isa: "scalar",
       kvCacheDtype: "bf16",
@@ -119,7 +136,7 @@ describe("plan", () => {
     [["plan", "20b", "--kv-dtype", "q4"], /Allowed choices are f32, bf16, fp8/],
     [["plan", "20b", "--context", "many"], /Expected an integer/],
     [["plan", "20b", "--context", "131073", "--memory", "1TB"], /131073 is more than the model's 131072 tokens/],
-    [["plan", "20b", "--backend", "tpu"], /Expected "auto", "cpu", "cuda", "cuda:N" or "metal" for backend/],
+    [["plan", "20b", "--backend", "tpu"], /Expected "auto", "cpu", "cuda" or "cuda:N" for backend but received "tpu"/],
   ])("is used wrongly: %j", async (args, message) => {
     const { code, stdout, stderr } = await run(args);
     expect({ code, stdout }).toEqual({ code: 2, stdout: "" });

@@ -117,9 +117,13 @@ describe("the plan of a CPU", () => {
 describe("a model", () => {
   it.each(["20b", "120b"])("is known by names: %s", async (size) => {
     const memory = "200GB";
-    const plans = [size, `gpt-oss-${size}`, `openai/gpt-oss-${size}`, `OpenAI/GPT-OSS-${size.toUpperCase()}/`].map(
-      (name) => planModel(name, { memory }),
-    );
+    const plans = [
+      size,
+      `gpt-oss-${size}`,
+      `openai/gpt-oss-${size}`,
+      `OpenAI/GPT-OSS-${size.toUpperCase()}/`,
+      `gpt-oss:${size}`,
+    ].map((name) => planModel(name, { memory }));
     const [first, ...others] = await Promise.all(plans);
     expect(first).toMatchObject({ name: `gpt-oss-${size}`, fits: true, model: { layers: size === "20b" ? 24 : 36 } });
     for (const other of others) expect(other).toEqual(first);
