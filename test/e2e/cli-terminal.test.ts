@@ -106,6 +106,16 @@ describe("a chat at a terminal", () => {
     expect(terminal.raw.lastIndexOf("\u001b[?2004l")).toBeGreaterThan(terminal.raw.lastIndexOf("\u001b[?2004h"));
   });
 
+  it("is no failure where a command or a message was refused: the person has seen it", async () => {
+    const terminal = await ready(["--context", "64"]);
+    await terminal.ask("/bogus\r", "Unknown command /bogus");
+    await terminal.ask("/effort max\r", "Expected low, medium or high");
+    await terminal.ask(`${"What is 7 + 8? ".repeat(20)}\r`, "CONTEXT_OVERFLOW");
+    terminal.type("/quit\r");
+    expect(await terminal.ended()).toBe(0);
+    open.length = 0;
+  });
+
   it("leaves at Ctrl-D", async () => {
     const terminal = await ready();
     terminal.type("\u0004");

@@ -68,7 +68,7 @@ export class ChatSession {
     } catch (error) {
       this.out.endLine();
       reportError(error);
-      process.exitCode = exitCodes.failure;
+      this.fail();
     }
     return undefined;
   }
@@ -187,7 +187,12 @@ export class ChatSession {
 
   private refuse(message: string): void {
     this.notes.line(message);
-    process.exitCode = exitCodes.failure;
+    this.fail();
+  }
+
+  /** A script has to learn of it. A person at a terminal has seen it, and goes on. */
+  private fail(): void {
+    if (this.options.confirm === null) process.exitCode = exitCodes.failure;
   }
 
   private printStats(): void {
