@@ -53,5 +53,6 @@ function usageSentence(text: string): string {
   return `${text
     .trim()
     .replace(/^error: /, "")
-    .replaceAll("\n", " ")}; --help shows what there is`;
+    .replaceAll("\n", " ")
+    .replace(/\.$/, "")}; --help shows what there is`;
 }

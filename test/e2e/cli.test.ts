@@ -280,6 +280,7 @@ describe("usage", () => {
     ["generate --help"],
     ["inspect --help"],
     ["models --help"],
+    ["plan --help"],
     ["doctor --help"],
     ["pull --help"],
     ["verify --help"],
@@ -289,6 +290,7 @@ describe("usage", () => {
     const { code, stdout, stderr } = await run(args.split(" "));
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
     expect(stdout).toMatch(args === "--version" ? /^\d+\.\d+\.\d+\n$/ : /^Usage: gpt-oss/);
+    expect(stdout.split("\n").filter((line) => line.length > 80)).toEqual([]);
   });
 
   it.each([
@@ -317,7 +319,7 @@ describe("usage", () => {
     ["generate --prompt a --kv-dtype f64"],
     ["generate --prompt a --kv-bytes lots"],
     ["chat --max-sequences 0"],
-    ["chat --kv-bytes 4Gb"],
+    ["chat --kv-bytes 4Gi"],
     ["chat --temperature 1000"],
     ["chat --max-tokens 0"],
     ["inspect"],
@@ -326,6 +328,7 @@ describe("usage", () => {
     const { code, stdout, stderr } = await run(args.split(" "));
     expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
     expect(stderr).toMatch(/^gpt-oss: .+ \((USAGE|INVALID_ARGUMENT)\)\n$/);
+    expect(stderr).not.toContain(".;");
   });
 
   it.each([

@@ -22,6 +22,9 @@ interface PlanFlags extends AdapterFlags {
   json?: true;
 }
 
+/** Long names of options leave little room beside them; their descriptions break there, too. */
+const help = { minWidthToWrap: 20 };
+
 export function planCommand(): Command {
   return new Command("plan")
     .description("Show what a model takes and how many conversations fit, before anything is loaded.")
@@ -64,7 +67,11 @@ export function planCommand(): Command {
     .option("--repeatable", "the same bits in any batch, also on a GPU")
     .option("--threads <n>", "worker threads of the CPU (default: as many as an engine would use here)", integer)
     .option("--isa <name>", "instruction set of the CPU, such as amx or avx2 (default: that of this CPU)")
-    .option("--adapter <[name=]path>", "folder of a LoRA adapter that is loaded, too; can be repeated", repeated)
+    .option(
+      "--adapter <[name=]path>",
+      "LoRA adapter that is loaded, too: a folder or a repository; can be repeated",
+      repeated,
+    )
     .option("--merge-adapters", "the adapters are added to the weights; this needs the weights' files")
     .option("--json", "print one JSON object instead of text")
     .addHelpText(
@@ -74,6 +81,7 @@ Exits with 1 if the model does not fit, and says what to change.
 GB are 10^9 bytes and GiB are 2^30. A GPU that is sold with 80 GB has 80 GiB,
 of which about 84.5 GB are free.`,
     )
+    .configureHelp(help)
     .action(plan);
 }
 

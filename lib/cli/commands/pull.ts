@@ -3,13 +3,13 @@ import { GptOssError } from "../../errors.js";
 import { makeBundle } from "../../pull/bundle.js";
 import { type PulledModel, pullModel } from "../../pull/index.js";
 import { knownModels, nearRepository } from "../../pull/known-models.js";
-import { bytesText, Output } from "../output.js";
+import { bytesText, counted, Output } from "../output.js";
 import { withTransfer } from "../transfer-status.js";
 
 const table = knownModels
   .map(
     ({ repository, parameters, download, memory }) =>
-      `  ${repository.padEnd(20)}  ${parameters}, ${download} to download; ${memory}`,
+      `  ${repository}\n    ${parameters}, ${download} to download;\n    ${memory}`,
   )
   .join("\n");
 
@@ -27,8 +27,8 @@ export function pullCommand(): Command {
       `
 Models:
 ${table}
-Environment: HF_TOKEN, HF_ENDPOINT, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE, HTTPS_PROXY
-and NO_PROXY are honoured.`,
+Environment: HF_TOKEN, HF_ENDPOINT, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE,
+HTTPS_PROXY and NO_PROXY are honoured.`,
     )
     .action(pull);
 }
@@ -65,7 +65,9 @@ function tell(
 ): void {
   const count = (state: string) => files.filter((file) => file.state === state);
   const repaired = count("repaired").map(({ name }) => name);
-  out.line(`${repository} at ${commit.slice(0, 12)}: ${files.length} files, ${bytesText(totalBytes)}, all checked`);
+  out.line(
+    `${repository} at ${commit.slice(0, 12)}: ${counted(files.length, "file")}, ${bytesText(totalBytes)}, all checked`,
+  );
   if (repaired.length > 0) out.line(`repaired: ${repaired.join(", ")}`);
   if (downloadedBytes === 0) out.line("everything was there already");
   out.line(bundle === undefined ? path : `${bundle} is ready; README.txt in it says how to use it`);

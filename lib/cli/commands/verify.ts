@@ -9,7 +9,7 @@ export function verifyCommand(): Command {
     .description("Hash the files of a model again, and say which are damaged. Exits with 1 if one is.")
     .argument("<model>", "folder, file, or the name of a model on this machine")
     .option("--json", "print one JSON object instead of text")
-    .addHelpText("after", '\n"gpt-oss pull" with the same repository repairs a damaged file and fetches no other.')
+    .addHelpText("after", '\n"gpt-oss pull" with the same repository repairs a damaged file, and fetches no\nother.')
     .action(verify);
 }
 
