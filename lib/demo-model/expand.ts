@@ -1,7 +1,7 @@
 import { type FileHandle, open, readFile, rename, rm } from "node:fs/promises";
 import path from "node:path";
+import { makeFolder } from "../common/make-folder.js";
 import { GptOssError } from "../errors.js";
-import { makeFolder } from "./make-folder.js";
 import { partialName } from "./partial-name.js";
 
 /**

@@ -3,10 +3,10 @@ import { lstat, readdir, readFile, rm, stat } from "node:fs/promises";
 import { homedir, tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
+import { makeFolder } from "../common/make-folder.js";
 import { GptOssError, refusalOf } from "../errors.js";
 import { packageManifest } from "../package-root.js";
 import { expandPack, isExpanded, writeExpansion } from "./expand.js";
-import { makeFolder } from "./make-folder.js";
 import { isAbandoned } from "./partial-name.js";
 
 /** Show this label wherever the model is used: it is not gpt-oss, it only has the architecture. */

@@ -1,6 +1,7 @@
-import { mkdir, opendir, readdir, writeFile } from "node:fs/promises";
+import { opendir, readdir, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { throwIfAborted } from "../common/abort.js";
+import { makeFolder } from "../common/make-folder.js";
 import { GptOssError } from "../errors.js";
 import { packageManifest, packageRoot } from "../package-root.js";
 import { checksumFile, readChecksums, writeChecksums } from "./checksums.js";
@@ -90,7 +91,7 @@ async function checksumsOf(bundle: string, signal: AbortSignal | undefined): Pro
 }
 
 async function filesBelow(root: string, folder: string): Promise<string[]> {
-  await mkdir(path.join(root, folder), { recursive: true });
+  await makeFolder(path.join(root, folder));
   const files: string[] = [];
   for await (const entry of await opendir(path.join(root, folder), { recursive: true })) {
     if (entry.isFile())

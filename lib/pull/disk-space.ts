@@ -1,10 +1,21 @@
 import { statfs } from "node:fs/promises";
+import path from "node:path";
 import { GptOssError } from "../errors.js";
 
-/** The bytes that this user can still write to the disk of a folder. */
+/** The bytes that this user can still write to the disk of a folder. The folder need not be there yet. */
 export async function freeBytes(folder: string): Promise<number> {
-  const { bavail, bsize } = await statfs(folder);
-  return bavail * bsize;
+  const around = path.dirname(folder);
+  try {
+    const { bavail, bsize } = await statfs(folder);
+    return bavail * bsize;
+  } catch (error) {
+    if (around === folder || !isAbsent(error)) throw error;
+    return freeBytes(around);
+  }
+}
+
+function isAbsent(error: unknown): boolean {
+  return ["ENOENT", "ENOTDIR"].includes((error as NodeJS.ErrnoException).code ?? "");
 }
 
 /** @throws GptOssError RESOURCE_LIMIT before a download that does not fit */

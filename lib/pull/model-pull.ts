@@ -64,12 +64,13 @@ export class ModelPull {
       dir === null
         ? new CachePlace(cacheFolder, { repository, revision, commit }, this.#machine.symlink)
         : new FolderPlace(dir);
-    await place.prepare();
     try {
+      await place.prepare();
       await this.#fetchAll({ endpoint, repository, commit }, files, place);
       await this.#finish(files, place);
       throwIfAborted(this.#progress.signal);
     } catch (error) {
+      await place.abandon();
       throw this.#progress.signal.aborted ? this.#progress.signal.reason : writeError(error, place.folder);
     } finally {
       await rmdir(place.partials).catch(() => {}); // it stays while it holds partial files

@@ -1,5 +1,6 @@
-import { cp, mkdir, readdir, readFile, realpath } from "node:fs/promises";
+import { cp, readdir, readFile, realpath } from "node:fs/promises";
 import path from "node:path";
+import { makeFolder } from "../common/make-folder.js";
 import { GptOssError } from "../errors.js";
 
 /**
@@ -28,7 +29,7 @@ export async function copyPackage(root: string, target: string): Promise<string>
   await copyOwn(root, own);
   for (const { from, to } of await dependenciesOf(root)) {
     const filter = (file: string) => path.relative(from, file).split(path.sep)[0] !== "node_modules";
-    await cp(from, path.join(target, "node_modules", to), { recursive: true, dereference: true, filter });
+    await copy(from, path.join(target, "node_modules", to), filter);
   }
   return own;
 }
@@ -36,14 +37,18 @@ export async function copyPackage(root: string, target: string): Promise<string>
 /** A checkout has more than the package: only what npm would ship, and the addon that was built. */
 async function copyOwn(root: string, target: string): Promise<void> {
   const { files = [] } = await manifestOf(root);
-  await mkdir(target, { recursive: true });
   for (const name of ["package.json", "README.md", ...files]) {
-    await cp(path.join(root, name), path.join(target, name), { recursive: true, dereference: true }).catch(ifAbsent);
+    await copy(path.join(root, name), path.join(target, name)).catch(ifAbsent);
   }
   const built = path.join(root, "build", "Release");
   const addons = ((await readdir(built).catch(ifAbsent)) ?? []).filter((name) => /\.(node|so|dylib)$/.test(name));
-  for (const name of addons)
-    await cp(path.join(built, name), path.join(target, "build", "Release", name), { dereference: true });
+  for (const name of addons) await copy(path.join(built, name), path.join(target, "build", "Release", name));
+}
+
+/** Copies a file or a folder. `cp` would make a missing parent folder with `mkdir({ recursive: true })`. */
+async function copy(from: string, to: string, filter: (file: string) => boolean = () => true): Promise<void> {
+  await makeFolder(path.dirname(to));
+  await cp(from, to, { recursive: true, dereference: true, filter });
 }
 
 /**

@@ -13,6 +13,7 @@ import {
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { abortReason, throwIfAborted } from "../common/abort.js";
+import { makeFolder } from "../common/make-folder.js";
 import { ownerOf, thisProcess } from "./owner.js";
 import { type Range, Ranges } from "./ranges.js";
 
@@ -57,7 +58,7 @@ export class Partial {
     const mine = path.join(parent, `${hash}.${thisProcess}`);
     for (let hasTold = false; ; ) {
       throwIfAborted(signal);
-      await mkdir(parent, { recursive: true }); // a call that ends removes it when it is empty
+      await makeFolder(parent); // a call that ends removes it when it is empty
       const found = await claim(parent, hash, mine);
       if (found === null) continue;
       if (found === "mine") {
@@ -136,7 +137,7 @@ export class Partial {
   async finish(target: string): Promise<void> {
     await this.#file.sync();
     await this.#close();
-    await mkdir(path.dirname(target), { recursive: true });
+    await makeFolder(path.dirname(target));
     await rename(path.join(this.#folder, "data"), target);
     await rm(this.#folder, { recursive: true, force: true });
   }

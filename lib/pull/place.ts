@@ -1,7 +1,8 @@
-import { access, constants, mkdir, readlink, rm, stat } from "node:fs/promises";
+import { readlink, rm, stat } from "node:fs/promises";
 import path from "node:path";
 import { GptOssError } from "../errors.js";
 import { readChecksums, writeChecksums } from "./checksums.js";
+import { MadeFolders } from "./made-folders.js";
 import type { RemoteFile } from "./remote-file.js";
 import { replaceEntry, replaceFile } from "./replace-file.js";
 import type { Digests } from "./transfer.js";
@@ -16,6 +17,8 @@ export interface Place {
   readonly partials: string;
   /** Makes the folders. @throws GptOssError for a place that cannot be written */
   prepare(): Promise<void>;
+  /** Called when a download failed: removes the folders that `prepare` made and that are empty. */
+  abandon(): Promise<void>;
   /** The path for the bytes of a file. */
   target(file: RemoteFile): string;
   /** Called when the bytes of all files are there. */
@@ -31,6 +34,7 @@ export class CachePlace implements Place {
   readonly #revision: string;
   readonly #commit: string;
   readonly #symlink: MakeLink;
+  readonly #made = new MadeFolders();
   readonly folder: string;
   readonly partials: string;
 
@@ -49,7 +53,9 @@ export class CachePlace implements Place {
 
   /** Links are tried before anything is downloaded. */
   async prepare(): Promise<void> {
-    for (const folder of [this.partials, path.join(this.#repository, "blobs"), this.folder]) await makeFolder(folder);
+    for (const folder of [this.partials, path.join(this.#repository, "blobs"), this.folder]) {
+      await this.#made.make(folder);
+    }
     const probe = path.join(this.#repository, `.link-${process.pid}-${Math.random().toString(36).slice(2)}`);
     try {
       await this.#symlink("blobs", probe);
@@ -59,6 +65,10 @@ export class CachePlace implements Place {
       throw new GptOssError("UNSUPPORTED", message, { cause: error });
     }
     await rm(probe, { force: true });
+  }
+
+  abandon(): Promise<void> {
+    return this.#made.removeEmpty();
   }
 
   target({ hash }: RemoteFile): string {
@@ -81,6 +91,7 @@ export class CachePlace implements Place {
 
 /** A plain folder, with a record of its checksums. */
 export class FolderPlace implements Place {
+  readonly #made = new MadeFolders();
   readonly folder: string;
   readonly partials: string;
 
@@ -90,7 +101,11 @@ export class FolderPlace implements Place {
   }
 
   async prepare(): Promise<void> {
-    await makeFolder(this.partials, "dir");
+    for (const folder of [this.folder, this.partials]) await this.#made.make(folder, "dir");
+  }
+
+  abandon(): Promise<void> {
+    return this.#made.removeEmpty();
   }
 
   target({ name }: RemoteFile): string {
@@ -117,17 +132,4 @@ export function cachedName(repository: string): string {
 export async function sizeOf(file: string): Promise<number | null> {
   const found = await stat(file).catch(() => null);
   return found?.isFile() ? found.size : null;
-}
-
-/** @throws GptOssError INVALID_ARGUMENT for a folder that cannot be made or written */
-async function makeFolder(folder: string, field?: string): Promise<void> {
-  try {
-    await mkdir(folder, { recursive: true });
-    await access(folder, constants.W_OK);
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    const remedy = field === undefined ? "set HF_HUB_CACHE, or name a folder with dir (--dir)" : "name another folder";
-    const message = `The folder ${folder} cannot be made or written (${code}); ${remedy}`;
-    throw new GptOssError("INVALID_ARGUMENT", message, { cause: error, field });
-  }
 }

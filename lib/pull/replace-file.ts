@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
-import { mkdir, rename, rm, writeFile } from "node:fs/promises";
+import { rename, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
+import { makeFolder } from "../common/make-folder.js";
 
 /**
  * Makes an entry of a folder, or replaces it in one step. Several processes can do so at once.
@@ -8,7 +9,7 @@ import path from "node:path";
  * @param make makes the entry under another name
  */
 export async function replaceEntry(entry: string, make: (temporary: string) => Promise<void>): Promise<void> {
-  await mkdir(path.dirname(entry), { recursive: true });
+  await makeFolder(path.dirname(entry));
   const temporary = `${entry}.${randomBytes(6).toString("hex")}.new`;
   try {
     await make(temporary);
