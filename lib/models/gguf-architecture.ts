@@ -1,18 +1,34 @@
 import { readStart } from "./disk.js";
 
-const startBytes = 512;
+/** The beginning of a GGUF file that is enough for its architecture. */
+export const ggufStartBytes = 4096;
+
+/** The architecture of a GGUF file on this machine, as `architectureIn`. */
+export async function ggufArchitecture(file: string): Promise<string | null> {
+  return architectureIn(await readStart(file, ggufStartBytes));
+}
+
+const key = "general.architecture";
 const stringType = 8;
+/** The bytes of a value by its type: u8, i8, u16, i16, u32, i32, f32, bool, string, array, u64, i64, f64. */
+const valueBytes = [1, 1, 2, 2, 4, 4, 4, 1, null, null, 8, 8, 8];
 
 /**
- * The value of `general.architecture` in a GGUF file. By the format's specification it should be the first entry; null
- * where it is not, or where this is no GGUF file.
+ * The value of `general.architecture` in the first bytes of a GGUF file. By the format's specification it should be the
+ * first entry; plain values can be before it. Null where it is not found, or where this is no GGUF file.
  */
-export async function ggufArchitecture(file: string): Promise<string | null> {
-  const start = await readStart(file, startBytes);
+export function architectureIn(start: Buffer): string | null {
   if (start.length < 24 || start.toString("latin1", 0, 4) !== "GGUF") return null;
-  const key = stringAt(start, 24); // after magic, version, and the counts of tensors and entries
-  if (key?.text !== "general.architecture" || key.end + 4 > start.length) return null;
-  return start.readUInt32LE(key.end) === stringType ? (stringAt(start, key.end + 4)?.text ?? null) : null;
+  for (let at = 24; ; ) {
+    const name = stringAt(start, at); // the first one is after magic, version, and the counts of tensors and entries
+    if (name === null || name.end + 4 > start.length) return null;
+    const type = start.readUInt32LE(name.end);
+    const text = type === stringType ? stringAt(start, name.end + 4) : null;
+    if (name.text === key) return text?.text ?? null;
+    const bytes = valueBytes[type] ?? null;
+    if (text === null && bytes === null) return null;
+    at = text?.end ?? name.end + 4 + bytes!;
+  }
 }
 
 /** A length in eight bytes, then the text. */

@@ -1,7 +1,10 @@
 /** Which checkpoint a user's name stands for. */
 export { adapterWithPath } from "./adapter.js";
+export { readStart } from "./disk.js";
+export { architectureIn, ggufStartBytes } from "./gguf-architecture.js";
 export { type FoundModel, listModels } from "./list.js";
 export { isOnlyPath, releasedName, releasedOfOllama, repositoryName, repositoryToPull } from "./names.js";
+export { otherModelOfConfig, otherModelOfGguf } from "./other-model.js";
 export { expanded, homeFolder, huggingFaceCache, huggingFaceHome, modelPlaces } from "./places.js";
 export { resolveForLoading, resolveModel } from "./resolve.js";
 export { resolution, servedName, sourceWords } from "./source-words.js";

@@ -7,6 +7,7 @@ import { lmStudioRepositories } from "./lm-studio.js";
 import { few, isAdapterFolder, type ModelFiles, modelsIn } from "./model-files.js";
 import { openManifest } from "./ollama.js";
 import { allManifests, shortName } from "./ollama-name.js";
+import { otherModelOfConfig, otherModelOfGguf } from "./other-model.js";
 import { type ModelPlaces, modelPlaces } from "./places.js";
 import type { ModelSource } from "./types.js";
 
@@ -114,9 +115,8 @@ async function inFolder(source: ModelSource, folder: string, name: string): Prom
 async function formatOf(folder: string, model: ModelFiles): Promise<FoundModel["format"] | null> {
   if (model.format === "gguf") return (await isOtherGguf(model.path)) ? null : "gguf";
   const config = await configOf(folder);
-  if (config === null || config.model_type === undefined) return "safetensors";
-  if (config.model_type !== "gpt_oss") return null;
-  return config.quantization === undefined ? "safetensors" : "mlx";
+  if (otherModelOfConfig(config) !== null) return null;
+  return config?.model_type === undefined || config.quantization === undefined ? "safetensors" : "mlx";
 }
 
 const mostConfigBytes = 2 ** 20;
@@ -131,8 +131,7 @@ async function configOf(folder: string): Promise<{ model_type?: unknown; quantiz
 }
 
 async function isOtherGguf(file: string): Promise<boolean> {
-  const architecture = await ggufArchitecture(file);
-  return architecture !== null && architecture !== "gpt-oss" && architecture !== "gptoss";
+  return otherModelOfGguf(await ggufArchitecture(file)) !== null;
 }
 
 async function ofOllama(models: string): Promise<FoundModel[]> {

@@ -1,6 +1,7 @@
 import { rmdir } from "node:fs/promises";
 import path from "node:path";
 import { throwIfAborted } from "../common/abort.js";
+import { readStart } from "../models/index.js";
 import type { Connection } from "./connection.js";
 import { writeError } from "./disk-errors.js";
 import { refuseTooLarge } from "./disk-space.js";
@@ -10,12 +11,13 @@ import type { HubSettings } from "./hub-settings.js";
 import { listRepository, refusedRepository } from "./listing.js";
 import type { Machine } from "./machine.js";
 import type { CheckedPullOptions } from "./options.js";
+import { fetchPart, refuseOtherModel, type Telling, tellingPart } from "./other-model.js";
 import { leftBytes, Partial } from "./partial.js";
 import { CachePlace, cachedName, FolderPlace, type Place, sizeOf } from "./place.js";
 import type { Progress } from "./progress.js";
 import type { PulledFile, PulledModel } from "./pulled-model.js";
 import type { RemoteFile, RemoteSource } from "./remote-file.js";
-import { selectFiles } from "./selection.js";
+import { type Selection, selectFiles } from "./selection.js";
 import { type Digests, transferFile } from "./transfer.js";
 
 /** Room that the system and other programs keep on the disk. */
@@ -66,7 +68,7 @@ export class ModelPull {
         : new FolderPlace(dir);
     try {
       await place.prepare();
-      await this.#fetchAll({ endpoint, repository, commit }, files, place);
+      await this.#fetchAll({ endpoint, repository, commit }, selection, place);
       await this.#finish(files, place);
       throwIfAborted(this.#progress.signal);
     } catch (error) {
@@ -84,9 +86,11 @@ export class ModelPull {
     };
   }
 
-  async #fetchAll(source: RemoteSource, files: readonly RemoteFile[], place: Place): Promise<void> {
+  async #fetchAll(source: RemoteSource, selection: Selection, place: Place): Promise<void> {
+    const { files } = selection;
     const damaged = await this.#check(files, place);
     const missing = files.filter(({ name }) => !this.#states.has(name));
+    if (missing.length > 0) await this.#refuseOther(source, selection, place);
     await this.#refuseTooLarge(missing, place);
     this.#progress.begin("download", sumOf(files), place.folder, sumOf(files) - sumOf(missing));
     const fetch = async (file: RemoteFile) => {
@@ -102,6 +106,30 @@ export class ModelPull {
       fetch,
     );
     this.#progress.end();
+  }
+
+  async #refuseOther(source: RemoteSource, selection: Selection, place: Place): Promise<void> {
+    const telling = tellingPart(selection);
+    if (telling === null) return;
+    const { file, bytes } = telling;
+    const isThere = this.#states.has(file.name);
+    const part = isThere ? await readStart(place.target(file), bytes) : await this.#fetchPart(telling, source);
+    refuseOtherModel(telling, part, source.repository);
+  }
+
+  async #fetchPart(telling: Telling, source: RemoteSource): Promise<Buffer> {
+    const { signal } = this.#progress;
+    const onPause = (sentence: string) => this.#progress.note(`${telling.file.name}: ${sentence}`);
+    try {
+      return await fetchPart(telling, source, {
+        ...this.#machine.limits,
+        connection: this.#connection,
+        signal,
+        onPause,
+      });
+    } catch (error) {
+      throw error instanceof Refusal ? refusedFile(error, telling.file, source, this.#options.revision) : error;
+    }
   }
 
   /** Hashes the files that are there already. @returns the names of those that are damaged */

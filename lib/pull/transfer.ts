@@ -231,7 +231,7 @@ class Transfer {
 }
 
 /** A connection that breaks is a failure that a further try can repair; an error of the disk is not. */
-async function* chunksOf(body: Answer["body"], host: string): AsyncGenerator<Buffer> {
+export async function* chunksOf(body: Answer["body"], host: string): AsyncGenerator<Buffer> {
   const chunks = body[Symbol.asyncIterator]();
   for (;;) {
     const next = await chunks.next().catch((error: unknown) => {

@@ -1,0 +1,82 @@
+import { GptOssError } from "../errors.js";
+import { architectureIn, ggufStartBytes, otherModelOfConfig, otherModelOfGguf } from "../models/index.js";
+import { type Connection, drop } from "./connection.js";
+import { downloadError, type Patience, withTries } from "./failure.js";
+import { newHash } from "./file-hash.js";
+import { addressOf, type RemoteFile, type RemoteSource } from "./remote-file.js";
+import type { Selection } from "./selection.js";
+import { chunksOf } from "./transfer.js";
+
+/** A repository of another model is refused before its weights are fetched: a few bytes say which model it has. */
+
+const mostConfigBytes = 2 ** 20;
+
+/** The beginning of a file that says which model it is of. */
+export interface Telling {
+  file: RemoteFile;
+  bytes: number;
+}
+
+/** @returns null where no file says it, as in a repository with weights alone */
+export function tellingPart({ files, folder, file }: Selection): Telling | null {
+  const name = file ?? (folder === "" ? "config.json" : `${folder}/config.json`);
+  const found = files.find((one) => one.name === name);
+  if (found === undefined || found.size === 0) return null;
+  if (file !== null) return { file: found, bytes: Math.min(found.size, ggufStartBytes) };
+  return found.size <= mostConfigBytes ? { file: found, bytes: found.size } : null;
+}
+
+/** @throws GptOssError UNSUPPORTED for a part that names another model; one that names none is left to the loader */
+export function refuseOtherModel({ file }: Telling, part: Buffer, repository: string): void {
+  const isGguf = file.name.endsWith(".gguf");
+  const other = isGguf ? otherModelOfGguf(architectureIn(part)) : otherModelOfConfig(configIn(part, file));
+  if (other === null) return;
+  const message = `${repository} is not a gpt-oss model: ${file.name} has ${other}; its weights were not downloaded`;
+  throw new GptOssError("UNSUPPORTED", message, { field: "repository" });
+}
+
+/** A config whose hash is wrong says nothing: it is fetched again with the other files. */
+function configIn(bytes: Buffer, { algorithm, size, hash }: RemoteFile): unknown {
+  if (newHash(algorithm, size).update(bytes).digest("hex") !== hash) return null;
+  try {
+    return JSON.parse(bytes.toString("utf8")) as unknown;
+  } catch {
+    return null;
+  }
+}
+
+/** Fetches the part into memory. @throws Refusal, or GptOssError DOWNLOAD */
+export function fetchPart(
+  { file, bytes }: Telling,
+  source: RemoteSource,
+  {
+    connection,
+    ...tries
+  }: Patience & { connection: Connection; signal: AbortSignal; onPause: (sentence: string) => void },
+): Promise<Buffer> {
+  const address = addressOf(source, file.name);
+  const read = async () => {
+    const { status, body } = await connection.get(address, { range: `bytes=0-${bytes - 1}` }, tries.signal);
+    if (status !== 206 && status !== 200) {
+      throw downloadError(`${file.name}: expected status 206 or 200 but received ${status}`);
+    }
+    try {
+      return await firstBytes(chunksOf(body, new URL(address).host), bytes);
+    } finally {
+      drop(body);
+    }
+  };
+  return withTries(read, { ...tries, what: file.name });
+}
+
+/** A server without ranges sends the whole file, and more than the part is not read. */
+async function firstBytes(chunks: AsyncIterable<Buffer>, most: number): Promise<Buffer> {
+  const parts: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of chunks) {
+    parts.push(chunk);
+    length += chunk.length;
+    if (length >= most) break;
+  }
+  return Buffer.concat(parts).subarray(0, most);
+}
