@@ -119,7 +119,8 @@ export class Connection {
     }
     // The address of a file at another host is signed and expires. The hub gives a new one.
     if (!isHub) return new TemporaryFailure(`${url.host} refused the file with ${status}`);
-    return new Refusal(status, headers["x-error-code"] ?? "", `${url.host} answered ${status}${said}`);
+    const hadToken = this.#settings.token !== null;
+    return new Refusal(status, headers["x-error-code"] ?? "", `${url.host} answered ${status}${said}`, hadToken);
   }
 }
 

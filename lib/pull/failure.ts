@@ -21,9 +21,12 @@ export class Refusal extends Error {
   readonly status: number;
   /** The hub's `X-Error-Code`, such as `GatedRepo`; empty where there is none. */
   readonly errorCode: string;
+  /** The request had a token. */
+  readonly hadToken: boolean;
 
-  constructor(status: number, errorCode: string, message: string) {
+  constructor(status: number, errorCode: string, message: string, hadToken: boolean) {
     super(message);
+    this.hadToken = hadToken;
     this.status = status;
     this.errorCode = errorCode;
   }

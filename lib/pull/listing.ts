@@ -92,7 +92,7 @@ function notAHub(endpoint: string, detail: string, cause?: unknown): GptOssError
 
 /** The hub answers 401 for a repository that does not exist, too: it does not tell strangers which names are private. */
 export function refusedRepository(refusal: Refusal, repository: string, revision: string): GptOssError {
-  const { status, errorCode, message } = refusal;
+  const { status, errorCode, message, hadToken } = refusal;
   const cause = { cause: refusal };
   if (errorCode === "RevisionNotFound") {
     const sentence = `${repository} has no revision ${JSON.stringify(revision)}; name a branch, a tag or a commit of it`;
@@ -107,11 +107,14 @@ export function refusedRepository(refusal: Refusal, repository: string, revision
     return new GptOssError("MODEL_NOT_FOUND", sentence, { ...cause, field: "repository" });
   }
   if (status === 401) {
-    const sentence = `${repository} does not exist, or needs a token: check the name, or set HF_TOKEN to a valid token`;
+    const token = hadToken ? "another token than the one that is set" : "a token";
+    const sentence = `${repository} does not exist, or needs ${token}: check the name, or set HF_TOKEN to a valid token`;
     return new GptOssError("DOWNLOAD", sentence, cause);
   }
   if (status === 403) {
-    const sentence = `${repository} refuses this token: its account has no access, or the token may not read it (${message})`;
+    const sentence = hadToken
+      ? `${repository} refuses this token: its account has no access, or the token may not read it (${message})`
+      : `${repository} is not open to everybody: accept its licence on its page if it has one, and set HF_TOKEN to a token of that account (${message})`;
     return new GptOssError("DOWNLOAD", sentence, cause);
   }
   return downloadError(`${repository}: ${message}`, refusal);

@@ -36,12 +36,12 @@ function faulty(fault: Fault): Promise<unknown> {
 }
 
 /** A hub that refuses everything. */
-function refusing(repository: string, status: number, code: string): Promise<unknown> {
+function refusing(repository: string, status: number, code: string, env: NodeJS.ProcessEnv = {}): Promise<unknown> {
   here.hub.intercept = (_, response) => {
     refuse(response, status, code, "no");
     return true;
   };
-  return here.pull({ repository });
+  return here.pull({ repository }, set(env));
 }
 
 /** A hub that sends the file of weights elsewhere. */
@@ -71,7 +71,9 @@ const situations: Record<string, () => Promise<unknown>> = {
   "a repository that does not exist": () => here.pull({ repository: "me/nothing" }),
   "a repository that needs a token": () => refusing("me/private", 401, ""),
   "a gated repository": () => refusing("me/gated", 403, "GatedRepo"),
-  "a token without access": () => refusing("me/private", 403, ""),
+  "a token that is wrong": () => refusing("me/private", 401, "", { HF_TOKEN: "wrong" }),
+  "a token without access": () => refusing("me/private", 403, "", { HF_TOKEN: "mine" }),
+  "a repository with access for some": () => refusing("me/private", 403, ""),
   "a revision that does not exist": () => here.pull({ revision: "v2" }),
   "a revision that is a path": async () => here.pull({ revision: "../main" }),
   "several GGUF models": () => {

@@ -216,7 +216,7 @@ describe("the hub's refusals", () => {
     [401, "RepoNotFound", "DOWNLOAD", /^a\/b does not exist, or needs a token/],
     [401, "GatedRepo", "DOWNLOAD", /^a\/b is gated: accept its conditions/],
     [403, "GatedRepo", "DOWNLOAD", /^a\/b is gated: accept its conditions/],
-    [403, "", "DOWNLOAD", /^a\/b refuses this token/],
+    [403, "", "DOWNLOAD", /^a\/b is not open to everybody: accept its licence .* and set HF_TOKEN/],
     [404, "RepoNotFound", "MODEL_NOT_FOUND", /^no repository a\/b exists on the hub$/],
     [404, "", "MODEL_NOT_FOUND", /^no repository a\/b exists on the hub$/],
     [404, "RevisionNotFound", "MODEL_NOT_FOUND", /^a\/b has no revision "main"; name a branch/],
@@ -238,6 +238,20 @@ describe("the hub's refusals", () => {
       return true;
     };
     expect((await failure(pull())).message).toMatch(/^a\/b is gated/);
+  });
+
+  it.each([
+    [{}, /^a\/b is not open to everybody: accept its licence .* set HF_TOKEN to a token of that account \(.*403/],
+    [{ HF_TOKEN: "mine" }, /^a\/b refuses this token: .*403/],
+  ])("of a file with %j says what is needed", async (env, message) => {
+    addModel();
+    here.hub.intercept = (request, response) => {
+      if (!request.url!.includes("/resolve/")) return false;
+      refuse(response, 403, "", "no");
+      return true;
+    };
+    const error = await failure(here.pull({ repository: "a/b" }, { env: { ...here.machine.env, ...env } }));
+    expect(error).toMatchObject({ code: "DOWNLOAD", message: expect.stringMatching(message) });
   });
 
   it.each<[string, string | Buffer]>([
