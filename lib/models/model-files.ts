@@ -59,7 +59,7 @@ export function few(names: readonly string[]): string {
 export const oneOf = (names: readonly string[]) => `one of ${few(names)}`;
 
 /** A file by its whole path, its name, its name without the ending, or its quantization. */
-function isSelected(file: string, selection: string): boolean {
+export function isSelected(file: string, selection: string): boolean {
   const wanted = selection.toLowerCase();
   const base = path.posix.basename(file).toLowerCase();
   const stem = base.replace(/(-\d{5}-of-\d{5})?\.gguf$/, "");

@@ -46,9 +46,26 @@ const filePath = new RegExp(`^(${word})/(${word})/(.+\\.gguf)$`, "i");
 /** Before a repository in an address of Hugging Face, and in names that Ollama gives to its repositories. */
 const hub = /^(https?:\/\/)?(huggingface\.co|hf\.co)\//i;
 
+/** The rest of an address in a browser: `owner/name/tree/REVISION`, `owner/name/blob/REVISION/FILE`. */
+const page = new RegExp(`^(${word})/(${word})/(?:tree|blob|resolve)/([^/]+)(?:/(.+))?$`);
+
 /** Reads the name of a repository, or its address. @returns null where it cannot be one */
 export function repositoryName(text: string): RepositoryName | null {
-  const trimmed = text.replace(hub, "").replace(/\/+$/, "");
+  if (hub.test(text)) return ofAddress(text.replace(hub, "").replace(/[?#].*$/, ""));
+  return ofName(text);
+}
+
+/** A folder, or a file that is no GGUF file, selects nothing. */
+function ofAddress(rest: string): RepositoryName | null {
+  const [, owner, name, encoded, file] = page.exec(rest.replace(/\/+$/, "")) ?? [];
+  if (owner === undefined || name === undefined || encoded === undefined) return ofName(rest);
+  const revision = encoded.replaceAll(/%2f/gi, "/");
+  const selection = file !== undefined && /\.gguf$/i.test(file) ? file : null;
+  return isRevision(revision) ? { owner, name, revision, selection } : null;
+}
+
+function ofName(text: string): RepositoryName | null {
+  const trimmed = text.replace(/\/+$/, "");
   const [, publisher, repository, file] = filePath.exec(trimmed) ?? [];
   if (publisher && repository && file) return { owner: publisher, name: repository, revision: null, selection: file };
   const [, owner = null, name, revision = null, selection = null] = form.exec(trimmed) ?? [];

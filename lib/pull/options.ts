@@ -2,7 +2,7 @@ import path from "node:path";
 import { checkSignal } from "../common/abort.js";
 import { readOptions } from "../common/unknown-option.js";
 import { invalidArgument } from "../errors.js";
-import { knownRepository } from "./known-models.js";
+import { repositoryName, repositoryToPull } from "../models/index.js";
 
 /** How far a `pullModel` or a `verifyModel` is. */
 export interface TransferProgress {
@@ -22,13 +22,19 @@ export interface TransferProgress {
 
 /** Options of `pullModel`. */
 export interface PullOptions {
-  /** A repository of the hub, `owner/name`; or `20b`, `120b`, `gpt-oss-20b`, `gpt-oss-120b` for OpenAI's. */
+  /**
+   * A repository of the hub, `owner/name`, or its address; or `20b`, `120b`, `gpt-oss-20b`, `gpt-oss-120b` for OpenAI's.
+   * `owner/name@REVISION` and `owner/name:FILE` also give `revision` and `file`.
+   */
   repository: string;
-  /** A branch, a tag or a commit. Default: `"main"`. */
+  /** A branch, a tag or a commit. Default: that of `repository`, or `"main"`. */
   revision?: string | undefined;
   /** A plain folder for the files. Default: the Hugging Face cache, where Python's tools find the model, too. */
   dir?: string | undefined;
-  /** One `.gguf` file of the repository; the parts of a split file come with it. Default: the only one, or the MXFP4 one. */
+  /**
+   * One `.gguf` file of the repository, or its quantization, such as `Q8_0`; the parts of a split file come with it.
+   * Default: the only one, or the MXFP4 one.
+   */
   file?: string | undefined;
   /** Called some times in a second, and for notes. An exception ends the download, and `pullModel` rejects with it. */
   onProgress?: ((progress: TransferProgress) => void) | undefined;
@@ -48,10 +54,12 @@ const known = new Set(["repository", "revision", "dir", "file", "onProgress", "s
 /** @throws GptOssError INVALID_ARGUMENT for an unknown name or an invalid value */
 export function readPullOptions(given: PullOptions): CheckedPullOptions {
   const options = readOptions("pullModel", given, known, "PullOptions");
-  const { revision = "main", dir, file, onProgress = () => {}, signal } = options;
-  const repository = repositoryName(options.repository);
+  const { dir, onProgress = () => {}, signal } = options;
+  const { repository, ...named } = repositoryOf(options.repository);
+  const revision = onlyOne("revision", options.revision, named.revision) ?? "main";
   if (!isRevision(revision)) throw invalidArgument("revision", "a branch, a tag or a commit", revision);
   checkText("dir", "a folder", dir);
+  const file = onlyOne("file", options.file, named.file);
   checkText("file", "the name of a .gguf file", file);
   if (typeof onProgress !== "function") throw invalidArgument("onProgress", "a function", onProgress);
   checkSignal(signal);
@@ -65,12 +73,21 @@ export function isRepositoryName(name: string): boolean {
   return parts.length === 2 && parts.every((one) => part.test(one)) && !/--|\.\.|\.git$/.test(name);
 }
 
-function repositoryName(given: unknown): string {
-  const expected = 'a repository such as "openai/gpt-oss-20b", or "20b" or "120b",';
-  if (typeof given !== "string") throw invalidArgument("repository", expected, given);
-  const name = knownRepository(given)?.repository ?? given;
-  if (!isRepositoryName(name)) throw invalidArgument("repository", expected, given);
-  return name;
+/** Reads a name as all commands do. */
+function repositoryOf(given: unknown): { repository: string; revision?: string; file?: string } {
+  const name = typeof given === "string" ? repositoryName(given) : null;
+  const repository = name && repositoryToPull(name);
+  if (name === null || repository === null || !isRepositoryName(repository)) {
+    throw invalidArgument("repository", 'a repository such as "openai/gpt-oss-20b", or "20b" or "120b",', given);
+  }
+  const { revision, selection } = name;
+  return { repository, ...(revision !== null && { revision }), ...(selection !== null && { file: selection }) };
+}
+
+/** The value of an option that the repository's name can have, too. */
+function onlyOne(name: "revision" | "file", option: string | undefined, named: string | undefined): string | undefined {
+  if (option === undefined || named === undefined || option === named) return option ?? named;
+  throw invalidArgument(name, `what the repository's name says, ${JSON.stringify(named)},`, option);
 }
 
 /** A revision becomes a path in `refs/`. */

@@ -1,5 +1,6 @@
 import path from "node:path";
 import { GptOssError, invalidArgument } from "../errors.js";
+import { isSelected } from "../models/index.js";
 import type { RemoteFile } from "./remote-file.js";
 import { refuseCollisions } from "./safe-names.js";
 
@@ -69,15 +70,20 @@ function onlyModel(models: ReadonlyMap<string, RemoteFile[]>, repository: string
   const mxfp4 = [...models].filter(([name]) => /mxfp4/i.test(path.posix.basename(name)));
   const likely = models.size === 1 ? [...models] : mxfp4;
   if (likely.length === 1) return ggufSelection(likely[0]![1]);
-  const message = `${repository} has ${models.size} models; choose one with file (--file): ${listed(models)}`;
-  throw new GptOssError("INVALID_ARGUMENT", message, { field: "file" });
+  throw severalModels(models, repository);
+}
+
+function severalModels(models: ReadonlyMap<string, RemoteFile[]>, repository: string, called = ""): GptOssError {
+  const message = `${repository} has ${models.size} models${called}; choose one with file (--file): ${listed(models)}`;
+  return new GptOssError("INVALID_ARGUMENT", message, { field: "file" });
 }
 
 function named(files: readonly RemoteFile[], repository: string, wanted: string): Selection {
   const models = ggufModels(files);
-  for (const parts of models.values()) {
-    if (parts.some(({ name }) => name === wanted || path.posix.basename(name) === wanted)) return ggufSelection(parts);
-  }
+  const found = [...models].filter(([, parts]) => parts.some(({ name }) => isSelected(name, wanted)));
+  const [first] = found;
+  if (found.length === 1) return ggufSelection(first![1]);
+  if (found.length > 1) throw severalModels(new Map(found), repository, ` called ${JSON.stringify(wanted)}`);
   const there = models.size === 0 ? "it has none" : `it has ${listed(models)}`;
   throw invalidArgument("file", `the name of a .gguf file of ${repository} (${there})`, wanted);
 }

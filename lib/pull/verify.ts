@@ -3,12 +3,11 @@ import path from "node:path";
 import { checkSignal, throwIfAborted } from "../common/abort.js";
 import { readOptions } from "../common/unknown-option.js";
 import { GptOssError, invalidArgument } from "../errors.js";
-import { resolveModel } from "../models/index.js";
+import { repositoryName, repositoryToPull, resolveModel } from "../models/index.js";
 import { readError } from "./disk-errors.js";
 import { type HashTask, hashFiles } from "./hash-files.js";
 import { hubCacheFolder } from "./hub-settings.js";
 import { type ChecksumSource, type KnownFile, knownChecksums } from "./known-checksums.js";
-import { knownRepository } from "./known-models.js";
 import { isRepositoryName, isRevision, type TransferProgress } from "./options.js";
 import { cachedName, sizeOf } from "./place.js";
 import { Progress } from "./progress.js";
@@ -115,11 +114,13 @@ async function verified(model: string, progress: Progress): Promise<VerifiedMode
 /** As `resolveModel`, but a model in the Hugging Face cache is found also where files of it are missing. */
 async function locate(model: string): Promise<string> {
   if (existsSync(model)) return path.resolve(model);
-  const [name = "", revision = "main"] = (knownRepository(model)?.repository ?? model).split("@");
+  const named = repositoryName(model);
+  const name = (named && repositoryToPull(named)) ?? "";
+  const revision = named?.revision ?? "main";
   const cache = hubCacheFolder(process.env);
   const repository = path.join(cache, cachedName(name));
-  const isCached = isRepositoryName(name) && isRevision(revision) && existsSync(repository);
-  if (!isCached) return (await resolveModel(model)).path;
+  const isWhole = named?.selection === null && isRepositoryName(name) && isRevision(revision);
+  if (!isWhole || !existsSync(repository)) return (await resolveModel(model)).path;
   const commit = ((await readSmall(path.join(repository, "refs", revision))) ?? revision).trim();
   const snapshot = path.join(repository, "snapshots", commit);
   if (/^[0-9a-f]{40}$/.test(commit) && existsSync(snapshot)) return snapshot;

@@ -16,10 +16,10 @@ const table = knownModels
 export function pullCommand(): Command {
   return new Command("pull")
     .description("Download a model from the Hugging Face hub and check it. The same command resumes and repairs.")
-    .argument("<repository>", "repository such as openai/gpt-oss-20b; 20b and 120b are OpenAI's")
+    .argument("<repository>", "repository such as openai/gpt-oss-20b, owner/name@revision:file; 20b, 120b")
     .option("--dir <folder>", "plain folder for the files (default: the Hugging Face cache)")
     .option("--revision <name>", "branch, tag or commit (default: main)")
-    .option("--file <name>", "one .gguf file of a repository that has several")
+    .option("--file <name>", "one .gguf file of a repository that has several, or its quantization")
     .option("--bundle <folder>", "new folder with model and program, for a machine without a network")
     .option("--json", "print one JSON object instead of text")
     .addHelpText(

@@ -15,6 +15,12 @@ describe("the name of a repository", () => {
     ["openai/gpt-oss-20b/", ["openai", "gpt-oss-20b", null, null]],
     ["https://huggingface.co/openai/gpt-oss-20b/", ["openai", "gpt-oss-20b", null, null]],
     ["hf.co/o/n:Q8_0", ["o", "n", null, "Q8_0"]],
+    ["https://huggingface.co/o/n/tree/v1", ["o", "n", "v1", null]],
+    ["https://huggingface.co/o/n/tree/main/original", ["o", "n", "main", null]],
+    ["https://huggingface.co/o/n/blob/refs%2Fpr%2F1/Q8_0/n.gguf", ["o", "n", "refs/pr/1", "Q8_0/n.gguf"]],
+    ["https://huggingface.co/o/n/resolve/main/n.gguf?download=true", ["o", "n", "main", "n.gguf"]],
+    ["https://huggingface.co/o/n/blob/main/config.json#L3", ["o", "n", "main", null]],
+    ["https://hf.co/o/n?library=transformers", ["o", "n", null, null]],
     ["20b", [null, "20b", null, null]],
     ["o/n@refs/pr/1", ["o", "n", "refs/pr/1", null]],
     ["o/n:Q8_0", ["o", "n", null, "Q8_0"]],
@@ -39,6 +45,8 @@ describe("the name of a repository", () => {
     "-o/n",
     "o n",
     "o/n@v@w",
+    "https://huggingface.co/o/n/tree/..%2F..%2Fx",
+    "https://huggingface.co/o/n/discussions/1",
     "ö/n",
   ])("%j is none", (text) => {
     expect(repositoryName(text)).toBeNull();

@@ -75,6 +75,7 @@ const situations: Record<string, () => Promise<unknown>> = {
   "a token without access": () => refusing("me/private", 403, "", { HF_TOKEN: "mine" }),
   "a repository with access for some": () => refusing("me/private", 403, ""),
   "a revision that does not exist": () => here.pull({ revision: "v2" }),
+  "two different revisions": async () => here.pull({ repository: "me/model@v1", revision: "v2" }),
   "a revision that is a path": async () => here.pull({ revision: "../main" }),
   "several GGUF models": () => {
     several();

@@ -116,6 +116,25 @@ describe("a download to the cache", () => {
     }
   });
 
+  it("reads the names and addresses that other commands read", async () => {
+    const commit = "c".repeat(40);
+    here.hub.add("me/many", { "m-Q4_K_M.gguf": large(1500, 1), "m-Q8_0.gguf": large(1600, 2) }, commit);
+    here.hub.repositories.get("me/many")!.revisions = { v1: commit };
+    for (const repository of [
+      "me/many@v1:m-Q8_0.gguf",
+      "me/many@v1:q8_0",
+      "https://huggingface.co/me/many/blob/v1/m-Q8_0.gguf",
+    ]) {
+      const { revision, files } = await here.pull({ repository });
+      expect({ revision, names: files.map(({ name }) => name) }).toEqual({ revision: "v1", names: ["m-Q8_0.gguf"] });
+    }
+    const same = await here.pull({ repository: "me/many@v1:m-Q8_0.gguf", revision: "v1", file: "m-Q8_0.gguf" });
+    expect(same.revision).toBe("v1");
+    const address = await here.pull({ repository: "https://huggingface.co/openai/gpt-oss-20b" });
+    expect(address).toMatchObject({ repository: "openai/gpt-oss-20b", revision: "main" });
+    expect((await here.pull({ repository: `20b@${address.commit}` })).revision).toBe(address.commit);
+  });
+
   it("lists many pages", async () => {
     here.hub.pageLength = 1;
     expect((await here.pull()).files).toHaveLength(neededFiles.length);
@@ -209,6 +228,19 @@ describe("the choice of files", () => {
       code: "INVALID_ARGUMENT",
       field: "file",
     });
+  });
+
+  it("takes a file by its quantization, which must be that of one", async () => {
+    here.hub.add("a/many", gguf("m-Q4_K_M.gguf", "m-Q8_0.gguf", "sub/m-Q8_0-00001-of-00001.gguf", "m-F16.gguf"));
+    const chosen = await here.pull({ repository: "a/many", file: "f16" });
+    expect(chosen.files.map(({ name }) => name)).toEqual(["m-F16.gguf"]);
+    const error = await failure(here.pull({ repository: "a/many:Q8_0" }));
+    expect(error).toMatchObject({ code: "INVALID_ARGUMENT", field: "file" });
+    expect(error.message).toBe(
+      'a/many has 2 models called "Q8_0"; choose one with file (--file): m-Q8_0.gguf, sub/m-Q8_0-00001-of-00001.gguf',
+    );
+    const whole = await here.pull({ repository: "a/many:sub/m-Q8_0-00001-of-00001.gguf" });
+    expect(whole.path).toBe(path.join(whole.folder, "sub/m-Q8_0-00001-of-00001.gguf"));
   });
 
   it("refuses a split file with a missing part", async () => {
