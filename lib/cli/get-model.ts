@@ -1,13 +1,10 @@
-import { stat } from "node:fs/promises";
-import path from "node:path";
 import { GptOssError } from "../errors.js";
-import { isOnlyPath, modelPlaces, repositoryName, repositoryToPull } from "../models/index.js";
-import { freeBytes } from "../pull/disk-space.js";
+import { isOnlyPath, repositoryName, repositoryToPull } from "../models/index.js";
 import { pullModel } from "../pull/index.js";
-import { knownRepository } from "../pull/known-models.js";
+import { offerLines, offerOf, offerQuestion } from "./download-offer.js";
 import { Interrupted } from "./exit.js";
 import { type ChosenModel, resolveChosen } from "./load-model.js";
-import { bytesText, Output } from "./output.js";
+import { Output } from "./output.js";
 import { TerminalInput } from "./terminal/terminal-input.js";
 import { withTransfer } from "./transfer-status.js";
 
@@ -32,9 +29,10 @@ export async function getModel(chosen: ChosenModel, hasAgreed: boolean, isTermin
     const download = downloadFor(error, chosen.model);
     if (download === null) throw error;
     if (!hasAgreed) {
-      const question = isTerminal ? await questionFor(download) : null;
-      if (question === null) throw error;
-      if (!(await agrees(question))) throw declined(download);
+      const offer = isTerminal ? await offerOf(download.repository) : null;
+      if (offer === null) throw error;
+      for (const line of offerLines(offer)) Output.stderr().line(line);
+      if (!(await agrees(offerQuestion(offer)))) throw declined(download);
     }
     await withTransfer(Output.stderr(), "Stopped; the same command goes on from here", (watch) =>
       pullModel({ ...download, ...watch }),
@@ -51,28 +49,6 @@ export function downloadFor(error: unknown, model: string): Download | null {
   const { revision, selection } = name!;
   if (selection !== null && !selection.toLowerCase().endsWith(".gguf")) return null;
   return { repository, ...(revision !== null && { revision }), ...(selection !== null && { file: selection }) };
-}
-
-/** The question with the size and the room for it. Null: the size is not known, so nothing can be offered. */
-async function questionFor({ repository }: Download): Promise<string | null> {
-  const known = knownRepository(repository);
-  const { huggingFace } = await modelPlaces();
-  if (known === null || huggingFace === null) return null;
-  const { parameters, download, memory } = known;
-  const free = bytesText(await freeBytes(await nearestFolder(huggingFace)));
-  Output.stderr().line(
-    `${repository} is not on this machine, or not complete: ${parameters}, ${download} to download; ${memory}.`,
-  );
-  return `Download it to ${huggingFace}, where ${free} are free? [y/N] `;
-}
-
-/** The folder, or the nearest one around it that is there. */
-async function nearestFolder(folder: string): Promise<string> {
-  const isThere = await stat(folder).then(
-    () => true,
-    () => false,
-  );
-  return isThere || path.dirname(folder) === folder ? folder : nearestFolder(path.dirname(folder));
 }
 
 async function agrees(question: string): Promise<boolean> {

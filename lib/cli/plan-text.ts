@@ -1,4 +1,4 @@
-import type { BackendPlan, PlanChange } from "../plan/index.js";
+import type { BackendPlan, ModelPlan, PlanChange } from "../plan/index.js";
 import { bytesText, counted } from "./output.js";
 
 /** The text of a plan, for people. */
@@ -77,6 +77,17 @@ export function misfitText({ wanted, memory, backend }: BackendPlan): string {
   const some = possible > 0 ? `; ${possible} would fit` : "";
   const where = backend === "cpu" ? "a CPU" : "a GPU";
   return `with ${what} it takes ${bytesText(bytes)} on ${where}, and ${bytesText(memory.availableBytes)} are free${some}`;
+}
+
+/** The plan to which the least memory is missing. */
+export function nearestOf(backends: readonly BackendPlan[]): BackendPlan {
+  const missing = ({ wanted, memory }: BackendPlan) => wanted.bytes - memory.availableBytes;
+  return backends.reduce((best, one) => (missing(one) < missing(best) ? one : best));
+}
+
+/** Why a plan fits on no backend, about the one that comes nearest. */
+export function nearestMisfit({ backends }: ModelPlan): string {
+  return misfitText(nearestOf(backends));
 }
 
 /** A change as one would type it. */

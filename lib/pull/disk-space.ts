@@ -1,4 +1,4 @@
-import { statfs } from "node:fs/promises";
+import { lstat, readdir, statfs } from "node:fs/promises";
 import path from "node:path";
 import { GptOssError } from "../errors.js";
 
@@ -18,10 +18,21 @@ function isAbsent(error: unknown): boolean {
   return ["ENOENT", "ENOTDIR"].includes((error as NodeJS.ErrnoException).code ?? "");
 }
 
+/** The bytes that the files in a folder take on the disk; 0 where there is none. Links are not followed. */
+export async function bytesOnDisk(folder: string): Promise<number> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []);
+  const sizes = entries.map(async (entry) => {
+    if (!entry.isFile()) return 0;
+    const file = await lstat(path.join(entry.parentPath, entry.name)).catch(() => null); // another process removed it
+    return file === null ? 0 : Math.min(file.size, (file.blocks ?? Number.POSITIVE_INFINITY) * 512);
+  });
+  return (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0);
+}
+
 /** @throws GptOssError RESOURCE_LIMIT before a download that does not fit */
 export function refuseTooLarge(needed: number, free: number, folder: string): void {
   if (needed <= free) return;
-  const message = `The download needs ${gigabytes(needed)} and the disk of ${folder} has ${gigabytes(free)} free; free some, or choose a folder on another disk`;
+  const message = `The download needs ${gigabytes(needed)} and the disk of ${folder} has ${gigabytes(free)} free; free some, or choose a folder on another disk with HF_HUB_CACHE or dir (--dir)`;
   throw new GptOssError("RESOURCE_LIMIT", message);
 }
 

@@ -6,7 +6,7 @@ export interface KnownModel {
   repository: string;
   parameters: string;
   /** Size of the files in the Hugging Face layout. */
-  download: string;
+  downloadBytes: number;
   memory: string;
 }
 
@@ -14,13 +14,13 @@ export const knownModels: readonly KnownModel[] = [
   {
     repository: "openai/gpt-oss-20b",
     parameters: "20.9 billion parameters",
-    download: "13.8 GB",
+    downloadBytes: 13.8e9,
     memory: "16 GB of memory or more",
   },
   {
     repository: "openai/gpt-oss-120b",
     parameters: "117 billion parameters",
-    download: "65.2 GB",
+    downloadBytes: 65.2e9,
     memory: "70 GB of memory or more, or a GPU with 80 GB",
   },
 ];

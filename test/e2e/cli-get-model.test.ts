@@ -72,6 +72,18 @@ describe("a chat on a terminal with a model that is missing", () => {
     expect(terminal.text).toContain("20b from Hugging Face cache: openai/gpt-oss-20b, main, commit ");
   });
 
+  it("asks nothing where the disk has no room", async () => {
+    env.HF_HUB_CACHE = "/proc/none"; // a file system without a free byte
+    const terminal = chat("20b");
+    expect(await terminal.ended()).toBe(1);
+    const text = terminal.text.replaceAll(/\s+/g, " ");
+    expect(text).toContain("openai/gpt-oss-20b is not on this machine, or not complete: 20.9 billion parameters");
+    expect(text).toContain("The download needs 13.8 GB and the disk of /proc/none has 0 MB free; free some, or choose");
+    expect(text).toContain("(RESOURCE_LIMIT)");
+    expect(text).not.toContain("[y/N]");
+    expect(hub.seen).toEqual([]);
+  });
+
   it.each([
     ["n\r", 1],
     ["\r", 1],

@@ -1,10 +1,10 @@
 import { Command, Option } from "commander";
 import { GptOssError } from "../../errors.js";
-import { type BackendPlan, type ModelPlan, type PlanOptions, planModel } from "../../plan/index.js";
+import { type ModelPlan, type PlanOptions, planModel } from "../../plan/index.js";
 import { type AdapterFlags, adapterOptions } from "../options/adapters.js";
 import { integer, repeated } from "../options/values.js";
 import { Output, parametersText } from "../output.js";
-import { changeText, misfitText, planLines } from "../plan-text.js";
+import { changeText, misfitText, nearestOf, planLines } from "../plan-text.js";
 
 interface PlanFlags extends AdapterFlags {
   memory?: string;
@@ -130,8 +130,7 @@ function print(out: Output, found: ModelPlan): void {
 
 /** One sentence about the backend that comes nearest. */
 function doesNotFit({ name, backends }: ModelPlan): string {
-  const missing = ({ wanted, memory }: BackendPlan) => wanted.bytes - memory.availableBytes;
-  const nearest = backends.reduce((best, one) => (missing(one) < missing(best) ? one : best));
+  const nearest = nearestOf(backends);
   const [first, second] = nearest.changes.map((change) => changeText(change, nearest));
   return `${name} does not fit: ${misfitText(nearest)}; ${first}${second === undefined ? "" : `, or ${second}`}`;
 }

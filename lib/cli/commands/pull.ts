@@ -8,8 +8,8 @@ import { withTransfer } from "../transfer-status.js";
 
 const table = knownModels
   .map(
-    ({ repository, parameters, download, memory }) =>
-      `  ${repository}\n    ${parameters}, ${download} to download;\n    ${memory}`,
+    ({ repository, parameters, downloadBytes, memory }) =>
+      `  ${repository}\n    ${parameters}, ${bytesText(downloadBytes)} to download;\n    ${memory}`,
   )
   .join("\n");
 

@@ -1,5 +1,6 @@
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { bytesText } from "../../../lib/cli/output.js";
 import { inspectCheckpoint } from "../../../lib/inspect.js";
 import { resolveIn } from "../../../lib/models/resolve.js";
 import { sourceWords } from "../../../lib/models/source-words.js";
@@ -76,7 +77,7 @@ describe("the table of names", () => {
 describe("the table of needs", () => {
   it.each(rowsAfter("## What a model needs"))("%s: %s", async (name, disk, memory, gpu, context) => {
     const known = knownModels.find(({ repository }) => repository === `openai/${name}`)!;
-    expect(known.download).toBe(disk);
+    expect(bytesText(known.downloadBytes)).toBe(disk);
     expect(known.memory).toMatch(`${memory!.replace(" GB", " GB of memory")}`);
     expect(gpu).toMatch(name === "gpt-oss-20b" ? "16 GB" : "80 GB");
     const { model } = await inspectCheckpoint(`synthetic:${name!.slice("gpt-oss-".length)}`);
