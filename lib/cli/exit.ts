@@ -15,6 +15,23 @@ export class Interrupted extends Error {
   override readonly name = "Interrupted";
 }
 
+/**
+ * Names the reason where Node could not tell the working directory: any relative path of any command needs it.
+ *
+ * @returns the error as it came, where it has another reason
+ */
+export function explained(error: unknown): unknown {
+  const { code, syscall } = firstCause(error);
+  if (syscall !== "uv_cwd") return error;
+  const message = `The working directory was deleted or cannot be read (${code}); change to another one with cd, and run the command again`;
+  return new GptOssError("INVALID_ARGUMENT", message, { cause: error });
+}
+
+function firstCause(error: unknown): NodeJS.ErrnoException {
+  const { cause } = (error ?? {}) as Error;
+  return cause instanceof Error ? firstCause(cause) : ((error ?? {}) as NodeJS.ErrnoException);
+}
+
 /** One sentence that says what is wrong and its code. */
 export function errorSentence(error: unknown): string {
   return harmless(`gpt-oss: ${described(error)}`.replaceAll("\n", " "));

@@ -10,7 +10,7 @@ import { planCommand } from "./commands/plan.js";
 import { pullCommand } from "./commands/pull.js";
 import { serveCommand } from "./commands/serve.js";
 import { verifyCommand } from "./commands/verify.js";
-import { exitCodeOf, Interrupted, UsageError } from "./exit.js";
+import { exitCodeOf, explained, Interrupted, UsageError } from "./exit.js";
 import { reportError, watchStdio, writeNote, writeOut } from "./stdio.js";
 
 watchStdio();
@@ -43,7 +43,8 @@ for (const command of [program, ...program.commands]) {
 
 try {
   await program.parseAsync();
-} catch (error) {
+} catch (thrown) {
+  const error = explained(thrown);
   if (!(error instanceof CommanderError || error instanceof Interrupted)) reportError(error);
   process.exitCode = exitCodeOf(error);
 }
