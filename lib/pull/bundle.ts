@@ -8,6 +8,7 @@ import { checksumFile, readChecksums, writeChecksums } from "./checksums.js";
 import { writeError } from "./disk-errors.js";
 import { hashFiles } from "./hash-files.js";
 import { type Machine, thisMachine } from "./machine.js";
+import { neededGlibc } from "./needed-glibc.js";
 import { type PullOptions, readPullOptions } from "./options.js";
 import { copyPackage } from "./package-copy.js";
 import { sizeOf } from "./place.js";
@@ -52,8 +53,16 @@ async function addProgram(bundle: string, pulled: PulledModel, signal: AbortSign
     .split(path.sep)
     .join("/");
   await writeFile(path.join(bundle, launcher), `import "./${main}";\n`);
-  await writeFile(path.join(bundle, readme), readmeText(pulled, bundle));
+  await writeFile(path.join(bundle, readme), readmeText(pulled, bundle, await neededSystem(bundle)));
   await writeChecksums(bundle, await checksumsOf(bundle, signal));
+}
+
+/** What the addon of this machine needs: one that was built here can need more than a prebuilt one. */
+async function neededSystem(bundle: string): Promise<string> {
+  const kind = `${process.platform}-${process.arch}`;
+  if (process.platform !== "linux") return kind;
+  const native = (await filesBelow(bundle, packageFolder)).filter((name) => /\.(node|so)$/.test(name));
+  return `${kind} with glibc ${await neededGlibc(native.map((name) => path.join(bundle, name)))} or later`;
 }
 
 async function refuseOther(bundle: string): Promise<void> {
@@ -100,13 +109,13 @@ async function filesBelow(root: string, folder: string): Promise<string[]> {
   return files;
 }
 
-function readmeText({ repository, commit, path: model }: PulledModel, bundle: string): string {
+function readmeText({ repository, commit, path: model }: PulledModel, bundle: string, system: string): string {
   const name = path.relative(bundle, model).split(path.sep).join("/");
   const { version } = packageManifest();
   return `${repository} (commit ${commit}) with gpt-oss-node ${version}
 
-This folder needs no network, no npm and no compiler. It needs Node 20.17 or later on
-${process.platform}-${process.arch}, the kind of machine that it was made on. Copy it as it is, then run in it:
+This folder needs no network, no npm and no compiler. It needs Node 20.17 or later (of Node 22: 22.9 or later) on
+${system}, the kind of machine that it was made on. Copy it as it is, then run in it:
 
   sha256sum -c --quiet ${checksumFile}     (on a Mac: shasum -a 256 -c ${checksumFile})
   node ${launcher} inspect ${name}

@@ -284,6 +284,11 @@ describe("a bundle", () => {
     const commands = [
       ...readFileSync(path.join(carried, "README.txt"), "utf8").matchAll(/^ {2}(\S.*?)(?: {3,}\(.*)?$/gm),
     ].map(([, command]) => command!);
+    const needs = /^This folder needs .* Node 20\.17 or later \(of Node 22: 22\.9 or later\) on\n(.*), the kind/m;
+    const [, system] = needs.exec(readFileSync(path.join(carried, "README.txt"), "utf8"))!;
+    expect(system).toMatch(
+      process.platform === "linux" ? /^linux-\w+ with glibc 2\.(2[89]|[3-9]\d) or later$/ : /^\w+-\w+$/,
+    );
     expect(commands).toEqual([
       "sha256sum -c --quiet SHA256SUMS",
       "node gpt-oss.mjs inspect model",
