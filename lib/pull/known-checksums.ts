@@ -27,6 +27,10 @@ export interface KnownChecksums {
 
 const mostFiles = 20_000;
 
+const pullAdvice =
+  '"gpt-oss pull" with its repository, --dir and this folder compares it with the hub and replaces what differs';
+const advice = `${pullAdvice}; for a model of your own, "sha256sum * > ${checksumFile}" in the folder records it as it is`;
+
 /**
  * Finds the right hashes of a model's files: they are names of blobs, or are recorded beside the files.
  *
@@ -41,7 +45,7 @@ export async function knownChecksums(model: string): Promise<KnownChecksums> {
   const folder = found.isDirectory() ? model : path.dirname(model);
   const known = (await inCache(folder)) ?? (await recorded(folder)) ?? (await localDir(folder));
   if (known === null) {
-    const message = `No checksum is known for ${model}: it lies in no Hugging Face cache, is no blob of Ollama, and has no ${checksumFile} beside it`;
+    const message = `No checksum is known for ${model}: it lies in no Hugging Face cache, is no blob of Ollama, and has no ${checksumFile} beside it; ${advice}`;
     throw new GptOssError("UNSUPPORTED", message);
   }
   if (!found.isDirectory()) return onlyFile(known, model);
@@ -105,7 +109,8 @@ function onlyFile(known: KnownChecksums, model: string): KnownChecksums {
     split === null ? file === name : file.startsWith(`${split[1]}-`) && file.endsWith(`-of-${split[2]}`);
   const files = known.files.filter((file) => isPart(file.name));
   if (files.length > 0) return { ...known, files };
-  throw new GptOssError("UNSUPPORTED", `No checksum is known for ${model}: the record of its folder does not name it`);
+  const message = `No checksum is known for ${model}: the record of its folder does not name it; ${pullAdvice}`;
+  throw new GptOssError("UNSUPPORTED", message);
 }
 
 /** Regular files and links below a folder, sorted. Links to folders are not followed. */

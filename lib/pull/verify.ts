@@ -3,7 +3,7 @@ import path from "node:path";
 import { checkSignal, throwIfAborted } from "../common/abort.js";
 import { readOptions } from "../common/unknown-option.js";
 import { GptOssError, invalidArgument } from "../errors.js";
-import { repositoryName, repositoryToPull, resolveModel } from "../models/index.js";
+import { type ResolvedModel, repositoryName, repositoryToPull, resolveModel } from "../models/index.js";
 import { readError } from "./disk-errors.js";
 import { type HashTask, hashFiles } from "./hash-files.js";
 import { hubCacheFolder } from "./hub-settings.js";
@@ -111,6 +111,15 @@ async function verified(model: string, progress: Progress): Promise<VerifiedMode
   return { folder, source, files: all, isWhole: all.every(({ state }) => state === "whole") };
 }
 
+function located({ name, source, path: found }: ResolvedModel): string {
+  const refused = (message: string) => new GptOssError("UNSUPPORTED", message, { field: "model" });
+  if (source === "synthetic") throw refused(`${name} has no files that could be verified`);
+  if (source !== "demo") return found;
+  throw refused(
+    "The demo model has no checksums: it is compared with its packed form, byte by byte, whenever it is used",
+  );
+}
+
 /** As `resolveModel`, but a model in the Hugging Face cache is found also where files of it are missing. */
 async function locate(model: string): Promise<string> {
   if (existsSync(model)) return path.resolve(model);
@@ -120,7 +129,7 @@ async function locate(model: string): Promise<string> {
   const cache = hubCacheFolder(process.env);
   const repository = path.join(cache, cachedName(name));
   const isWhole = named?.selection === null && isRepositoryName(name) && isRevision(revision);
-  if (!isWhole || !existsSync(repository)) return (await resolveModel(model)).path;
+  if (!isWhole || !existsSync(repository)) return located(await resolveModel(model));
   const commit = ((await readSmall(path.join(repository, "refs", revision))) ?? revision).trim();
   const snapshot = path.join(repository, "snapshots", commit);
   if (/^[0-9a-f]{40}$/.test(commit) && existsSync(snapshot)) return snapshot;

@@ -130,6 +130,8 @@ const situations: Record<string, () => Promise<unknown>> = {
   },
   "verify: nothing there": () => verifyModel(path.join(here.folder, "nothing")),
   "verify: no hash is known": () => verifyModel(here.folder),
+  "verify: the demo model": () => verifyModel("demo"),
+  "verify: a synthetic model": () => verifyModel("synthetic:tiny"),
   "verify: a record that is none": () => {
     writeFileSync(path.join(here.folder, "SHA256SUMS"), "none\n");
     return verifyModel(here.folder);

@@ -84,6 +84,20 @@ describe("a model in a folder", () => {
     expect((await verifyModel(dir)).isWhole).toBe(true);
   });
 
+  it("without a record can get one by the command that the error names", async () => {
+    const dir = path.join(here.folder, "own");
+    mkdirSync(dir);
+    writeFileSync(path.join(dir, "config.json"), "{}");
+    writeFileSync(path.join(dir, weights), large(3000, 1).bytes);
+    const { code, message } = await failure(verifyModel(dir));
+    expect(code).toBe("UNSUPPORTED");
+    const [, command] = /for a model of your own, "(.*)" in the folder/.exec(message)!;
+    execFileSync("sh", ["-c", command!], { cwd: dir });
+    expect(await verifyModel(dir)).toMatchObject({ source: "SHA256SUMS", isWhole: true, files: [{}, {}] });
+    writeFileSync(path.join(dir, weights), "other");
+    expect(wrong(await verifyModel(dir))).toMatchObject([{ name: weights, state: "damaged" }]);
+  });
+
   it("with a record that is none is refused", async () => {
     for (const record of [
       "not a hash  a\n",
@@ -145,7 +159,7 @@ describe("a model in a folder", () => {
     const error = await failure(verifyModel(here.folder));
     expect(error.code).toBe("UNSUPPORTED");
     expect(error.message).toBe(
-      `No checksum is known for ${here.folder}: it lies in no Hugging Face cache, is no blob of Ollama, and has no SHA256SUMS beside it`,
+      `No checksum is known for ${here.folder}: it lies in no Hugging Face cache, is no blob of Ollama, and has no SHA256SUMS beside it; "gpt-oss pull" with its repository, --dir and this folder compares it with the hub and replaces what differs; for a model of your own, "sha256sum * > SHA256SUMS" in the folder records it as it is`,
     );
   });
 });
