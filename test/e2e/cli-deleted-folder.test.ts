@@ -16,6 +16,9 @@ const inDeleted = (command: string) =>
     FOLDER: path.join(home, command.replaceAll(/\W/g, "-")),
   });
 
+const sentence =
+  "gpt-oss: The working directory was deleted or cannot be read (ENOENT); change to another one with cd, and run the command again (INVALID_ARGUMENT)\n";
+
 describe("in a working directory that was deleted", () => {
   it.each([
     "pull 20b --dir sub",
@@ -26,14 +29,15 @@ describe("in a working directory that was deleted", () => {
     "inspect nope",
     "plan nope",
     "verify nope",
-    "generate demo --prompt x --adapter a=sub",
   ])("gpt-oss %s says what to do", async (command) => {
-    expect(await inDeleted(command)).toEqual({
-      code: 2,
-      stdout: "",
-      stderr:
-        "gpt-oss: The working directory was deleted or cannot be read (ENOENT); change to another one with cd, and run the command again (INVALID_ARGUMENT)\n",
-    });
+    expect(await inDeleted(command)).toEqual({ code: 2, stdout: "", stderr: sentence });
+  });
+
+  it("an adapter in it is refused so, after the note about the model", async () => {
+    const { code, stdout, stderr } = await inDeleted("generate demo --prompt x --adapter a=sub");
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+    expect(stderr).toMatch(/^demo model: /);
+    expect(stderr.endsWith(`\n${sentence}`)).toBe(true);
   });
 
   it("a command that needs none works", async () => {
