@@ -1,4 +1,5 @@
 import { fork, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { existsSync, mkdirSync, rmSync, statfsSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import path from "node:path";
@@ -103,17 +104,18 @@ async function start(plan: Plan, model: string): Promise<Turn & { limited: boole
     stdio: ["ignore", 2, 2, "ipc"],
   });
   limit?.add(child.pid!);
-  const turn = await new Promise<Turn>((resolve, reject) => {
-    child.once("message", (result: Turn | Failure) =>
-      "failure" in result ? reject(new Error(result.failure)) : child.once("exit", () => resolve(result)),
-    );
-    child.once("exit", (code, signal) => {
-      const killed = limit !== null && limit.kills() > 0 ? ", out of the memory that the limit gives" : "";
-      reject(new Error(`The engine ended with ${signal ?? code}${killed}`));
-    });
-    child.send(task);
+  let result: Turn | Failure | undefined;
+  child.once("message", (message: Turn | Failure) => {
+    result = message;
   });
-  return { ...turn, limited: limit !== null };
+  child.send(task);
+  const [code, signal] = await once(child, "close"); // the process has left the limit, and its message is here
+  if (result === undefined) {
+    const killed = limit !== null && limit.kills() > 0 ? ", out of the memory that the limit gives" : "";
+    throw new Error(`The engine ended with ${signal ?? code}${killed}`);
+  }
+  if ("failure" in result) throw new Error(result.failure);
+  return { ...result, limited: limit !== null };
 }
 
 /** Seconds that a command of the program takes. */
