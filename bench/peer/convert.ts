@@ -1,5 +1,7 @@
 import { readFileSync } from "node:fs";
 import path from "node:path";
+import { firstSpecialToken } from "../../lib/tokenizer/special-tokens.js";
+import { tokenizer } from "../../lib/tokenizer/tokenizer.js";
 import { type GgmlType, type GgufTensor, type GgufValue, writeGguf } from "./gguf.js";
 import { Checkpoint } from "./safetensors.js";
 
@@ -195,15 +197,23 @@ function metadata(c: Record<string, number>, name: string): Record<string, GgufV
   };
 }
 
+const fullVocabulary = 201_088;
+
 /**
- * The minimal tokenizer that llama.cpp accepts: the single bytes in GPT-2's letters, then names that no text contains,
- * and one merge. Prompts are token ids here, so nothing is encoded.
+ * The full vocabulary is o200k_harmony itself. A smaller one has the single bytes in GPT-2's letters, then names that no
+ * text contains. One merge is enough for llama.cpp: prompts are token ids here, so nothing is encoded.
  */
 function vocabulary(vocab: number, end: number, pad: number): Record<string, GgufValue> {
   const normal = 1;
   const control = 3;
-  const tokens = Array.from({ length: vocab }, (_, id) => (id < 256 ? byteLetter(id) : `<|${id}|>`));
-  const types = Int32Array.from(tokens, (_, id) => (id < 256 ? normal : control));
+  const isFull = vocab === fullVocabulary;
+  const ordinary = isFull ? firstSpecialToken : 256;
+  const tokenOf = (id: number) => {
+    if (isFull) return [...tokenizer.decodeBytes([id])].map(byteLetter).join("");
+    return id < 256 ? byteLetter(id) : `<|${id}|>`;
+  };
+  const tokens = Array.from({ length: vocab }, (_, id) => tokenOf(id));
+  const types = Int32Array.from(tokens, (_, id) => (id < ordinary ? normal : control));
   return {
     "tokenizer.ggml.model": "gpt2",
     "tokenizer.ggml.pre": "gpt-4o",
@@ -216,12 +226,14 @@ function vocabulary(vocab: number, end: number, pad: number): Record<string, Ggu
   };
 }
 
-/**
- * The characters of bytes 0 .. 255. GPT-2 writes bytes without a visible Latin-1 character as the characters from 256
- * on.
- */
+/** GPT-2 writes bytes without a visible Latin-1 character as the characters from 256 on. */
+const byteLetters: string[] = [];
+let hidden = 0;
+for (let byte = 0; byte < 256; byte++) {
+  const visible = (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
+  byteLetters.push(String.fromCodePoint(visible ? byte : 256 + hidden++));
+}
+
 function byteLetter(byte: number): string {
-  const visible = (b: number) => (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
-  if (visible(byte)) return String.fromCodePoint(byte);
-  return String.fromCodePoint(256 + Array.from({ length: byte }, (_, b) => b).filter((b) => !visible(b)).length);
+  return byteLetters[byte]!;
 }

@@ -153,7 +153,9 @@ function takeTurn<Result extends object>(plan: Plan, task: Task): Promise<Result
       else resolve(result);
     });
     child.once("error", reject);
-    child.once("close", (code, signal) => reject(new Error(`The turn of ${task.subject} ended with ${signal ?? code}`)));
+    child.once("close", (code, signal) =>
+      reject(new Error(`The turn of ${task.subject} ended with ${signal ?? code}`)),
+    );
     child.send(task);
   });
 }
