@@ -143,7 +143,8 @@ async function main(args: string[]): Promise<void> {
   const weights = new Weights(home, shapes[plan.shape]!, 1);
   const env = { HF_HUB_CACHE: path.join(home, "hub"), OLLAMA_MODELS: path.join(home, "ollama") };
   Object.assign(process.env, env);
-  const every = { bench: "real-size", commit: commit(), machine: machine(), shape: plan.shape, flags: args.join(" ") };
+  const { folder: _, limitBytes: __, ...options } = plan; // no paths; each line has its own limit
+  const every = { bench: "real-size", commit: commit(), machine: machine(), ...options };
   const print = (line: object) => process.stdout.write(`${JSON.stringify({ ...every, ...line })}\n`);
   const stores = {
     safetensors: () => placeInHub(env.HF_HUB_CACHE, weights.checkpoint),
