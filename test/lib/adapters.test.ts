@@ -112,27 +112,30 @@ describe("adapters of requests", () => {
   });
 
   it("do not change with scale 0, and change in proportion to a small scale", async () => {
-    const small = { path: adapter("a.peft"), scale: 1e-3 };
-    await using engine = await load("a", {
-      adapters: { none: { ...small, scale: 0 }, small, twice: { ...small, scale: 2e-3 } },
-    });
+    await using engine = await load("a");
+    // Activations in bf16 (numerics "fast") hide the change of a smaller scale.
+    const isExact = engine.info.numerics === "exact";
+    const scale = isExact ? 1e-4 : 1e-3;
+    for (const [name, times] of Object.entries({ none: 0, small: 1, twice: 2 })) {
+      await engine.loadAdapter(name, adapter("a.peft"), { scale: times * scale });
+    }
     const { tokens } = expected("a.peft");
     const base = await engine.logits(tokens);
     expect(await engine.logits(tokens, { adapter: "none" })).toEqual(base);
     const change = async (name: string) => (await engine.logits(tokens, { adapter: name })).map((x, i) => x - base[i]!);
     const [once, twice] = [await change("small"), await change("twice")];
-    // The logits bend: 2e-3 of the adapter's change, which is 1.4 times the logits, squared and halved.
+    // The logits bend: at scale 1e-4 they change by 1.1e-3 of their size, and the bend is about twice that.
     const { rmsRel } = difference(
       twice,
       once.map((x) => 2 * x),
     );
-    expect(rmsRel).toBeLessThan(engine.info.numerics === "exact" ? 2e-2 : 0.5);
+    expect(rmsRel).toBeLessThan(isExact ? 5e-3 : 0.5);
     expect(
       difference(
         once,
         once.map(() => 0),
       ).maxAbs,
-    ).toBeGreaterThan(1e-3);
+    ).toBeGreaterThan(scale);
   });
 
   it("share pages of the prefix cache only with requests of the same adapter", async () => {
