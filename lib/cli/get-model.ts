@@ -29,7 +29,8 @@ export async function getModel(chosen: ChosenModel, hasAgreed: boolean, isTermin
     const download = downloadFor(error, chosen.model);
     if (download === null) throw error;
     if (!hasAgreed) {
-      const offer = isTerminal ? await offerOf(download.repository) : null;
+      // The size of one file of a repository is not known.
+      const offer = isTerminal && download.file === undefined ? await offerOf(download.repository) : null;
       if (offer === null) throw error;
       for (const line of offerLines(offer)) Output.stderr().line(line);
       if (!(await agrees(offerQuestion(offer)))) throw declined(download);
@@ -47,7 +48,6 @@ export function downloadFor(error: unknown, model: string): Download | null {
   const repository = name && repositoryToPull(name);
   if (repository === null) return null;
   const { revision, selection } = name!;
-  if (selection !== null && !selection.toLowerCase().endsWith(".gguf")) return null;
   return { repository, ...(revision !== null && { revision }), ...(selection !== null && { file: selection }) };
 }
 

@@ -27,6 +27,11 @@ export function releasedName(text: string): string | null {
   return released.find((name) => name === wanted || name === `gpt-oss-${wanted}`) ?? null;
 }
 
+/** The released model whose name is a part of this text, in any case. */
+export function releasedIn(text: string): string | null {
+  return released.find((name) => text.toLowerCase().includes(name)) ?? null;
+}
+
 /** The released model that a name of Ollama stands for: `gpt-oss:20b`. */
 export function releasedOfOllama(text: string): string | null {
   const [model, tag = "latest"] = text.toLowerCase().split(":");
@@ -78,11 +83,19 @@ function isRevision(text: string): boolean {
   return text.split("/").every((part) => part !== "" && part !== "." && part !== "..") && !text.includes("\\");
 }
 
-/** The repository without its selection, as `gpt-oss pull` takes it. Null: a short name of no released model. */
+/** The repository alone, as `gpt-oss pull` takes it. Null: a short name of no released model. */
 export function repositoryToPull({ owner, name }: RepositoryName): string | null {
   const known = releasedName(owner === null ? name : `${owner}/${name}`);
   if (known !== null) return `openai/${known}`;
   return owner === null ? null : `${owner}/${name}`;
+}
+
+/** The same with its revision and its selection, as `gpt-oss pull` takes it. */
+export function nameToPull(name: RepositoryName): string | null {
+  const repository = repositoryToPull(name);
+  if (repository === null) return null;
+  const { revision, selection } = name;
+  return repository + (revision === null ? "" : `@${revision}`) + (selection === null ? "" : `:${selection}`);
 }
 
 /**

@@ -4,11 +4,11 @@ import { GptOssError } from "../errors.js";
 import { listIn } from "./list.js";
 import {
   isOnlyPath,
+  nameToPull,
   releasedName,
   releasedOfOllama,
   releasedRepositories,
   repositoryName,
-  repositoryToPull,
 } from "./names.js";
 import type { ModelPlaces } from "./places.js";
 import { noSuchFolder, noSuchModel } from "./sought.js";
@@ -22,7 +22,7 @@ export async function modelNotFound(places: ModelPlaces, name: string, tried: re
     throw notFound(`Expected a checkpoint folder or a file of weights at ${place}, found ${outcome}`);
   const where = [`at ${place}`, ...searched.filter(isWorthTelling).map(placeWords)].join(", ");
   const expected = `Expected a path or a model of this machine, found no ${JSON.stringify(name)} ${where}`;
-  throw notFound(`${expected}; ${await advice(places, name)}`);
+  throw notFound(`${expected}; ${sizes(name)}${await advice(places, name)}`);
 }
 
 function notFound(message: string): GptOssError {
@@ -55,9 +55,17 @@ async function advice(places: ModelPlaces, name: string): Promise<string> {
   if (near === "demo" || (near !== null && found.includes(near))) return `did you mean ${near}?`;
   if (near !== null) return `did you mean ${near}, which "gpt-oss pull openai/${releasedName(near)}" gets?`;
   const repository = repositoryName(name);
-  const other = repository && repositoryToPull(repository);
+  const other = repository && nameToPull(repository);
   if (other !== null) return `"gpt-oss pull ${other}" gets it if Hugging Face has it`;
   return '"gpt-oss models" lists what this machine has, and "gpt-oss pull openai/gpt-oss-20b" gets a model';
+}
+
+const sized = /^((openai\/)?gpt-oss(-safeguard)?[-:])?\d+b$/i;
+
+/** For the name of a size that was not released. */
+function sizes(name: string): string {
+  const isOther = sized.test(name) && (releasedName(name) ?? releasedOfOllama(name)) === null;
+  return isOther ? "gpt-oss has the sizes 20b and 120b; " : "";
 }
 
 /** The released model that a model of this machine is, by its name; a repository of GGUF files ends in `-GGUF`. */

@@ -3,6 +3,7 @@ import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { demoModelPath } from "../../lib/demo-model/index.js";
 import { run } from "../support/cli.js";
+import { GoldenModel, ggufBytes, ggufOf } from "../support/gguf.js";
 import { FakeHub } from "../support/hub.js";
 import { goldenFiles, ModelHome } from "../support/model-home.js";
 import { Terminal } from "../support/terminal.js";
@@ -142,12 +143,27 @@ describe("a chat without a terminal", () => {
   });
 
   it("downloads nothing for a path, or for a name that the download would not have", async () => {
-    for (const name of ["./20b", "gpt-oss:20b", "me/tuned:Q8_0", "nothing"]) {
+    for (const name of ["./20b", "gpt-oss:20b", "nothing"]) {
       const { code, stderr } = await run(["chat", name, "--yes"], "", env);
       expect(code).toBe(1);
       expect(stderr).toMatch(/ \(MODEL_NOT_FOUND\)\n$/);
     }
     expect(hub.seen).toEqual([]);
+  });
+
+  it("downloads the one file that a name selects", async () => {
+    const file = (dense: "bf16" | "q8_0") => ({
+      bytes: ggufBytes(ggufOf(new GoldenModel("c"), { dense })),
+      isLarge: true,
+    });
+    hub.add("me/x", { "x-BF16.gguf": file("bf16"), "x-Q8_0.gguf": file("q8_0") });
+    const refused = await run(["chat", "me/x:Q8_0"], "Hi\n", env);
+    expect(refused).toMatchObject({ code: 1, stdout: "" });
+    expect(refused.stderr).toContain('"gpt-oss pull me/x:Q8_0" gets it if Hugging Face has it (MODEL_NOT_FOUND)\n');
+    const { code, stderr } = await run(["chat", "me/x:Q8_0", "--yes"], "", env);
+    expect({ code, stderr }).toMatchObject({ code: 0 });
+    expect(stderr).toMatch(/^me\/x:Q8_0 from Hugging Face cache: me\/x, main, commit \w{40}, x-Q8_0\.gguf$/m);
+    expect(hub.seen.some((name) => JSON.stringify(name).includes("BF16"))).toBe(false);
   });
 
   it("says what the hub says", async () => {

@@ -94,9 +94,21 @@ describe("a name that nothing has", () => {
     ["test/goldn", "did you mean test/golden?"],
     ["somebody/model", '"gpt-oss pull somebody/model" gets it if Hugging Face has it'],
     ["https://huggingface.co/somebody/model", '"gpt-oss pull somebody/model" gets it if Hugging Face has it'],
-    ["somebody/model:Q8_0", '"gpt-oss pull somebody/model" gets it if Hugging Face has it'],
+    ["somebody/model:Q8_0", '"gpt-oss pull somebody/model:Q8_0" gets it if Hugging Face has it'],
+    ["somebody/model@v1:a.gguf", '"gpt-oss pull somebody/model@v1:a.gguf" gets it if Hugging Face has it'],
   ])("%s: %s", async (name, advice) => {
     expect((await refusal(name)).split("; ").at(-1)).toBe(advice);
+  });
+
+  it.each(["gpt-oss:7b", "gpt-oss-12b", "openai/gpt-oss-7b", "gpt-oss-safeguard:7b", "7b"])(
+    "%s: tells the sizes that there are",
+    async (name) => {
+      expect(await refusal(name)).toContain("; gpt-oss has the sizes 20b and 120b; ");
+    },
+  );
+
+  it.each(["gpt-oss:120b", "20b", "nothing-7b"])("%s: tells no sizes", async (name) => {
+    expect(await refusal(name)).not.toContain("sizes");
   });
 
   it("is no path either, so its characters do not matter", async () => {
