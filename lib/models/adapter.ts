@@ -1,8 +1,9 @@
 import path from "node:path";
 import { GptOssError, invalidArgument } from "../errors.js";
+import { adapterIsNoModel } from "./adapter-refusal.js";
 import { list, look } from "./disk.js";
 import { snapshotInCache } from "./hugging-face.js";
-import { isAdapterFolder, isNoModel } from "./model-files.js";
+import { isAdapterFolder } from "./model-files.js";
 import { isOnlyPath, repositoryName } from "./names.js";
 import { modelPlaces } from "./places.js";
 
@@ -49,7 +50,7 @@ export async function adapterIn(cache: string | null, name: string): Promise<str
 
 /** @throws GptOssError MODEL_FORMAT where a path of a model leads to an adapter */
 export async function refuseAdapter(place: string): Promise<void> {
-  const isWeights = path.basename(place) === "adapter_model.safetensors";
-  const folder = isWeights ? path.dirname(place) : place;
-  if (isAdapterFolder((await list(folder)).names)) throw isNoModel(folder);
+  const isFileOfOne = ["adapter_model.safetensors", "adapter_config.json"].includes(path.basename(place));
+  const folder = isFileOfOne ? path.dirname(place) : place;
+  if (isAdapterFolder((await list(folder)).names)) throw await adapterIsNoModel(folder);
 }

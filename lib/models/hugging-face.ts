@@ -1,7 +1,8 @@
 import path from "node:path";
 import { GptOssError, invalidArgument } from "../errors.js";
+import { adapterIsNoModel } from "./adapter-refusal.js";
 import { isFolder, list, readText } from "./disk.js";
-import { few, hasConfig, isAdapterFolder, isNoModel, modelIn, oneOf } from "./model-files.js";
+import { few, hasConfig, isAdapterFolder, modelIn, oneOf } from "./model-files.js";
 import { matchingRepositories, type RepositoryName } from "./names.js";
 import { type Candidate, firstWhole, type Sought } from "./sought.js";
 
@@ -65,7 +66,9 @@ async function openRepository(cache: string, repository: string, wanted: Reposit
   const { folder, commit, revision } = snapshot;
   const at = wanted.revision === null ? repository : `${repository}@${wanted.revision}`;
   const model = await modelIn(folder, wanted.selection, (selection) => `${at}:${selection}`);
-  if (model === null && isAdapterFolder((await list(folder)).names)) return { incomplete: isNoModel(folder) };
+  if (model === null && isAdapterFolder((await list(folder)).names)) {
+    return { incomplete: await adapterIsNoModel(folder) };
+  }
   if (model === null) {
     const found = (await hasConfig(folder)) ? "its config.json but no weights" : "no weights";
     return incomplete(repository, wanted.revision, `expected a model in ${folder}, found ${found}`);

@@ -1,5 +1,5 @@
 import path from "node:path";
-import { GptOssError, invalidArgument } from "../errors.js";
+import { invalidArgument } from "../errors.js";
 import { isFile, isFolder, list, look, mostEntries, readText } from "./disk.js";
 
 /** The models in one folder, found by the names of their files. The files themselves are not opened. */
@@ -71,12 +71,6 @@ export function isSelected(file: string, selection: string): boolean {
 export function isAdapterFolder(names: readonly string[]): boolean {
   const isOfModel = (name: string) => name === "config.json" || name === "original" || isWeightsFile(name);
   return names.includes("adapter_config.json") && !names.some(isOfModel);
-}
-
-/** The error for an adapter where a model is expected. */
-export function isNoModel(folder: string): GptOssError {
-  const message = `Expected a model in ${folder}, found a LoRA adapter; name the model that it was trained on, and give this folder to --adapter (in a program: adapters)`;
-  return new GptOssError("MODEL_FORMAT", message, { field: "model" });
 }
 
 /** The order in which the loader looks for weights (`native/loader/locate.cpp`). */

@@ -55,7 +55,7 @@ describe("--adapter", () => {
       /^gpt-oss: Expected an adapter's folder .*, and no me\/other .* \(MODEL_NOT_FOUND\)\n$/,
     );
     expect(asModel).toMatchObject({ code: 1, stdout: "" });
-    expect(asModel.stderr).toMatch(/found a LoRA adapter; .* give this folder to --adapter .* \(MODEL_FORMAT\)\n$/);
+    expect(asModel.stderr).toMatch(/found a LoRA adapter .*; .* give this folder to --adapter .* \(MODEL_FORMAT\)\n$/);
   });
 
   it.each(["", " ", "=x", "one=", "a/b=x", "=", "a b=x", `${"n".repeat(65)}=x`])(

@@ -5,7 +5,7 @@ import { adapterIn } from "../../../lib/models/adapter.js";
 import { listIn } from "../../../lib/models/list.js";
 import { resolveIn } from "../../../lib/models/resolve.js";
 import { failure } from "../../support/failure.js";
-import { commitOf, goldenFiles, ModelHome } from "../../support/model-home.js";
+import { commitOf, goldenFiles, ModelHome, sha256 } from "../../support/model-home.js";
 import { large, setting } from "../../support/pull.js";
 
 const pulling = setting();
@@ -69,14 +69,46 @@ describe("an adapter where a model is expected", () => {
   const sentence = (folder: string) =>
     `MODEL_FORMAT model: Expected a model in ${folder}, found a LoRA adapter; name the model that it was trained on, ` +
     "and give this folder to --adapter (in a program: adapters)";
+  /** Writes an adapter with this config; a text is its whole file. */
+  const adapter = (config: unknown) => {
+    const text = typeof config === "string" ? config : JSON.stringify(config);
+    const name = `adapter-${sha256(text).slice(0, 8)}`;
+    home.write(`${name}/adapter_model.safetensors`, "weights");
+    return path.dirname(home.write(`${name}/adapter_config.json`, text));
+  };
 
   it("is refused by path and by name, with what to do", async () => {
     const cached = home.snapshot("me/support", files);
     expect(await refused("me/support")).toBe(sentence(cached));
-    for (const file of [cached, path.join(cached, "adapter_model.safetensors")]) {
+    for (const file of [cached, ...Object.keys(files).map((name) => path.join(cached, name))]) {
       expect(await refused(file)).toBe(sentence(cached));
     }
-    expect(await refused(path.resolve("test/golden/adapters/a.peft"))).toMatch(/^MODEL_FORMAT model: /);
+  });
+
+  it("is described by its config, with the command that uses it", async () => {
+    const golden = path.resolve("test/golden/adapters/a.peft");
+    expect(await refused(golden)).toContain(
+      "found a LoRA adapter of rank 4 for q_proj, k_proj, v_proj, o_proj, mlp.router.weight, mlp.experts.gate_up_proj, " +
+        "mlp.experts.down_proj; name the model",
+    );
+    for (const [base, model] of [
+      ["openai/gpt-oss-120b", "openai/gpt-oss-120b"],
+      ["unsloth/gpt-oss-20b-BF16", "openai/gpt-oss-20b"],
+      ["me/tuned", "me/tuned"],
+    ]) {
+      const folder = adapter({ r: 8, target_modules: ["q_proj"], base_model_name_or_path: base });
+      const message = await refused(folder);
+      expect(message).toContain(`found a LoRA adapter of rank 8 for q_proj, trained on ${base}; name the model`);
+      expect(message).toContain(`(in a program: adapters): "gpt-oss chat ${model} --adapter ${folder}"`);
+    }
+  });
+
+  it("is refused in the same way where its config says nothing of use", async () => {
+    const odd = { target_modules: [1, "a b", "\u001b[2J", "x".repeat(999)], base_model_name_or_path: "../../x y" };
+    for (const config of ["", "{", null, [], "x", { r: "x", target_modules: "all-linear" }, { r: 1.5 }, odd]) {
+      const folder = adapter(config);
+      expect(await refused(folder)).toBe(sentence(folder));
+    }
   });
 
   it("is in no list, and hides no model", async () => {
