@@ -1,15 +1,7 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from "commander";
 import { packageVersion } from "../version.js";
-import { chatCommand } from "./commands/chat.js";
-import { doctorCommand } from "./commands/doctor.js";
-import { generateCommand } from "./commands/generate.js";
-import { inspectCommand } from "./commands/inspect.js";
-import { modelsCommand } from "./commands/models.js";
-import { planCommand } from "./commands/plan.js";
-import { pullCommand } from "./commands/pull.js";
-import { serveCommand } from "./commands/serve.js";
-import { verifyCommand } from "./commands/verify.js";
+import { allCommands } from "./commands/all.js";
 import { exitCodeOf, explained, Interrupted, UsageError } from "./exit.js";
 import { reportError, watchStdio, writeNote, writeOut } from "./stdio.js";
 
@@ -29,9 +21,7 @@ backend, GPT_OSS_ISA the instruction set of the CPU.
 NO_COLOR and FORCE_COLOR are honoured.`,
   );
 
-const answering = [chatCommand(), generateCommand(), serveCommand()];
-const looking = [inspectCommand(), modelsCommand(), planCommand(), doctorCommand(), pullCommand(), verifyCommand()];
-for (const command of [...answering, ...looking]) program.addCommand(command);
+for (const command of allCommands()) program.addCommand(command);
 
 for (const command of [program, ...program.commands]) {
   command.exitOverride().configureOutput({

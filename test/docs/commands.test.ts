@@ -2,33 +2,13 @@ import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { type Command, CommanderError } from "commander";
 import { describe, expect, it } from "vitest";
-import { chatCommand } from "../../lib/cli/commands/chat.js";
-import { doctorCommand } from "../../lib/cli/commands/doctor.js";
-import { generateCommand } from "../../lib/cli/commands/generate.js";
-import { inspectCommand } from "../../lib/cli/commands/inspect.js";
-import { modelsCommand } from "../../lib/cli/commands/models.js";
-import { planCommand } from "../../lib/cli/commands/plan.js";
-import { pullCommand } from "../../lib/cli/commands/pull.js";
-import { serveCommand } from "../../lib/cli/commands/serve.js";
-import { verifyCommand } from "../../lib/cli/commands/verify.js";
+import { allCommands } from "../../lib/cli/commands/all.js";
 import { packageRoot } from "../../lib/package-root.js";
 import { pages } from "../support/markdown.js";
 import { shellCommands } from "../support/shell-words.js";
 
-const makers = [
-  chatCommand,
-  doctorCommand,
-  generateCommand,
-  inspectCommand,
-  modelsCommand,
-  planCommand,
-  pullCommand,
-  serveCommand,
-  verifyCommand,
-];
-const commands = new Map(makers.map((make) => [make().name(), make]));
 const optionsOf = (command: Command) => [...command.options.flatMap(({ long, short }) => [long, short]), "--help"];
-const everyOption = new Set(makers.flatMap((make) => optionsOf(make())));
+const everyOption = new Set(allCommands().flatMap(optionsOf));
 
 const { scripts } = JSON.parse(readFileSync(path.join(packageRoot, "package.json"), "utf8")) as {
   scripts: Record<string, string>;
@@ -58,9 +38,9 @@ function wrong(words: readonly string[], isWhole: boolean): string | null {
     return missing.length > 0 ? `${line}: no such file` : null;
   }
   if (program !== "gpt-oss" || name === "" || name.startsWith("-")) return null;
-  const make = commands.get(name);
-  if (make === undefined) return `${line}: no such command`;
-  return isWhole ? refusal(make(), rest, line) : unknownOptions(make(), rest, line);
+  const command = allCommands().find((each) => each.name() === name); // a new one, because it remembers its options
+  if (command === undefined) return `${line}: no such command`;
+  return isWhole ? refusal(command, rest, line) : unknownOptions(command, rest, line);
 }
 
 function unknownOptions(command: Command, words: readonly string[], line: string): string | null {
