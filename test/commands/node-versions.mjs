@@ -1,18 +1,8 @@
 // npm run test:node-versions [-- [--packages FOLDER] VERSION ...]: the packed packages, installed once, on several versions of Node. npm has
 // the binaries as packages. Default: the oldest that `engines` promises of 20 and 22, and the newest of 22 and 24.
 import path from "node:path";
-import {
-  parseNames,
-  project,
-  report,
-  run,
-  smokeResult,
-  tools,
-  withPackedPackages,
-} from "../support/packed-project.mjs";
+import { project, report, run, smokeResult, tools, withPackedPackages } from "../support/packed-project.mjs";
 
-const { names, packed } = parseNames();
-const versions = names.length > 0 ? names : ["20.17.0", "22.9.0", "22", "24"];
 const binary = `node-${process.platform}-${process.arch}`;
 
 /** Whether this Node can `require` ES modules without an option. */
@@ -21,7 +11,8 @@ function requiresModules(version) {
   return major > 22 || (major === 22 && minor >= 12) || (major === 20 && minor >= 19);
 }
 
-await withPackedPackages(packed, async ({ folder, registry }) => {
+await withPackedPackages(async ({ names, folder, registry }) => {
+  const versions = names.length > 0 ? names : ["20.17.0", "22.9.0", "22", "24"];
   const cwd = project(folder, "project");
   const env = { ...process.env, npm_config_cache: path.join(folder, "cache") };
   await run("npm", ["install", "gpt-oss-node", "--ignore-scripts", "--registry", registry], { cwd, env });

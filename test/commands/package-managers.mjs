@@ -2,18 +2,9 @@
 // answers a prompt. npm has the other package managers as packages.
 import { existsSync, readdirSync } from "node:fs";
 import path from "node:path";
-import {
-  parseNames,
-  project,
-  report,
-  run,
-  smokeResult,
-  tools,
-  withPackedPackages,
-} from "../support/packed-project.mjs";
+import { project, report, run, smokeResult, tools, withPackedPackages } from "../support/packed-project.mjs";
 
-const { names, packed } = parseNames();
-await withPackedPackages(packed, async ({ folder, registry }) => {
+await withPackedPackages(async ({ names, folder, registry }) => {
   const modules = tools("package-managers", "pnpm", "yarn", "@yarnpkg/cli-dist");
   const pnpm = path.join(modules, "pnpm/bin/pnpm.mjs");
   const yarn1 = path.join(modules, "yarn/bin/yarn.js");

@@ -9,20 +9,16 @@ import { startRegistry } from "./registry.mjs";
 
 const root = path.resolve(import.meta.dirname, "../..");
 
-/** The arguments of a command: names, and `--packages FOLDER` with packed packages. */
-export function parseNames() {
-  const { values, positionals } = parseArgs({
+/**
+ * Runs a command whose arguments are names, and `--packages FOLDER` with packed packages. Starts a registry with them, or
+ * else with those that are made of build/Release. Gives `use` the names and a folder for projects, and cleans up after it.
+ */
+export async function withPackedPackages(use) {
+  const { values, positionals: names } = parseArgs({
     options: { packages: { type: "string" } },
     allowPositionals: true,
   });
-  return { names: positionals, packed: values.packages && path.resolve(values.packages) };
-}
-
-/**
- * Starts a registry with the packages in the folder `packed`, or else with those that are made of build/Release. Gives
- * `use` a folder for projects, and cleans up after it.
- */
-export async function withPackedPackages(packed, use) {
+  const packed = values.packages && path.resolve(values.packages);
   const folder = mkdtempSync(path.join(tmpdir(), "gpt-oss-packed-"));
   let registry;
   try {
@@ -30,7 +26,7 @@ export async function withPackedPackages(packed, use) {
     const args = ["packages/lay-out.mjs", "--from", "build/Release", "--pack", "--to", packages];
     if (!packed && spawnSync(process.execPath, args, { cwd: root, stdio: "inherit" }).status !== 0) process.exit(1);
     registry = await startRegistry(packages);
-    await use({ folder, registry: registry.url });
+    await use({ names, folder, registry: registry.url });
   } finally {
     await registry?.close();
     rmSync(folder, { recursive: true, force: true });
