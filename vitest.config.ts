@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { defineConfig } from "vitest/config";
 import { BaseSequencer, type TestSpecification } from "vitest/node";
+import { builtFiles, builtLibrary } from "./test/support/built-library.js";
 import { isThorough } from "./test/support/thorough.js";
 
 /** They take minutes: `npm run test:thorough` alone runs them. */
@@ -63,7 +64,10 @@ const missing = fast.filter((file) => !existsSync(file));
 if (isFast && missing.length > 0) throw new Error(`vitest.config.ts names tests that are not there: ${missing}`);
 
 export default defineConfig({
+  plugins: [builtLibrary()],
   test: {
+    globalSetup: "test/support/built-library.ts",
+    server: { deps: { external: [builtFiles] } },
     include: isThorough ? [...thoroughOnly, ...largerWhenThorough] : isFast ? fast : ["test/**/*.test.ts"],
     exclude: isThorough ? [] : thoroughOnly,
     sequence: { sequencer: LongestFirst },

@@ -3,11 +3,11 @@ import { BodyCheck } from "../../lib/server/bodies/body-check.js";
 import { checkedBody } from "../../lib/server/bodies/checked-body.js";
 import { fields } from "../../lib/server/bodies/fields.js";
 import type { ServerContext } from "../../lib/server/context.js";
-import type { Endpoint } from "../../lib/server/endpoints.js";
+import { type Endpoint, endpoints } from "../../lib/server/endpoints.js";
 import { disconnectSignal } from "../../lib/server/http/disconnect.js";
 import { models } from "../../lib/server/models.js";
 
-/** Replaces `lib/server/endpoints.ts` by endpoints that a test controls. */
+/** Replaces the endpoints of the server in this process by some that a test controls. */
 
 /** Requests to /v1/hold: each waits until the test releases it, or its client leaves. */
 export const held: {
@@ -52,4 +52,4 @@ function work(app: FastifyInstance, context: ServerContext): void {
   );
 }
 
-export const endpoints: readonly Endpoint[] = [models, hold, work];
+(endpoints as Endpoint[]).splice(0, endpoints.length, models, hold, work);

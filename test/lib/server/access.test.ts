@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import type { FastifyInstance } from "fastify";
-import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { createServer, type ServerOptions } from "../../../lib/server/index.js";
 import { clientAddress } from "../../../lib/server/tenants/client-address.js";
 import { WrongKeys } from "../../../lib/server/tenants/wrong-keys.js";
@@ -16,8 +16,6 @@ import {
   testClock,
   testServers,
 } from "../../support/server-operations.js";
-
-vi.mock("../../../lib/server/endpoints.js", () => import("../../support/server-endpoints.js"));
 
 const { engine, server } = testServers();
 beforeEach(() => void held.splice(0));

@@ -1,13 +1,11 @@
 import { brotliCompressSync, deflateSync, gzipSync } from "node:zlib";
-import { beforeEach, describe, expect, it, vi } from "vitest";
+import { beforeEach, describe, expect, it } from "vitest";
 import { GptOssError } from "../../../lib/errors.js";
 import { ApiError } from "../../../lib/server/index.js";
 import { capturedLog } from "../../support/captured-log.js";
 import { seededRandom } from "../../support/random.js";
 import { held } from "../../support/server-endpoints.js";
 import { bearer, json, listening, post, rawConnection, testServers } from "../../support/server-operations.js";
-
-vi.mock("../../../lib/server/endpoints.js", () => import("../../support/server-endpoints.js"));
 
 const { engine, server } = testServers();
 beforeEach(() => void held.splice(0));

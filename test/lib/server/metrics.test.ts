@@ -1,8 +1,7 @@
-import { describe, expect, it, vi } from "vitest";
+import { describe, expect, it } from "vitest";
 import { Engine } from "../../../lib/engine.js";
+import "../../support/server-endpoints.js";
 import { failure, post, testServers, tinyModel } from "../../support/server-operations.js";
-
-vi.mock("../../../lib/server/endpoints.js", () => import("../../support/server-endpoints.js"));
 
 const { engine, server } = testServers();
 

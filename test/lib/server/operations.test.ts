@@ -1,6 +1,6 @@
 import { request as httpsRequest } from "node:https";
 import { fastify } from "fastify";
-import { beforeEach, describe, expect, it, vi } from "vitest";
+import { beforeEach, describe, expect, it } from "vitest";
 import type { EngineStats } from "../../../lib/binding.js";
 import { Engine } from "../../../lib/engine.js";
 import { GptOssError } from "../../../lib/errors.js";
@@ -16,8 +16,6 @@ import {
   testServers,
   tinyModel,
 } from "../../support/server-operations.js";
-
-vi.mock("../../../lib/server/endpoints.js", () => import("../../support/server-endpoints.js"));
 
 const { engine, keep, server } = testServers();
 beforeEach(() => void held.splice(0));
