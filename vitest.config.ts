@@ -7,6 +7,9 @@ import { isThorough } from "./test/support/thorough.js";
 /** They take minutes: `npm run test:thorough` alone runs them. */
 const thoroughOnly = ["test/lib/soak.test.ts", "test/ptx.test.ts"];
 
+/** They pack the packages of a release and install them: `npm run test:packages` alone runs them. */
+const ofPackages = ["test/package-install.test.ts", "test/package-laid-out.test.ts"];
+
 /** They ask `isThorough` or `draws()`: part of every run, and larger in a thorough one. */
 const largerWhenThorough = [
   "test/native.test.ts",
@@ -60,16 +63,23 @@ class LongestFirst extends BaseSequencer {
 }
 
 const isFast = process.env.TEST_FAST === "1";
+const isOfPackages = process.env.TEST_PACKAGES === "1";
 const missing = fast.filter((file) => !existsSync(file));
 if (isFast && missing.length > 0) throw new Error(`vitest.config.ts names tests that are not there: ${missing}`);
+
+function included(): string[] {
+  if (isThorough) return [...thoroughOnly, ...largerWhenThorough];
+  if (isOfPackages) return ofPackages;
+  return isFast ? fast : ["test/**/*.test.ts"];
+}
 
 export default defineConfig({
   plugins: [builtLibrary()],
   test: {
     globalSetup: "test/support/built-library.ts",
     server: { deps: { external: [builtFiles] } },
-    include: isThorough ? [...thoroughOnly, ...largerWhenThorough] : isFast ? fast : ["test/**/*.test.ts"],
-    exclude: isThorough ? [] : thoroughOnly,
+    include: included(),
+    exclude: [...(isThorough ? [] : thoroughOnly), ...(isOfPackages ? [] : ofPackages)],
     sequence: { sequencer: LongestFirst },
     // "auto" means the same on every machine, whether it has a GPU or not.
     env: { GPT_OSS_BACKEND: process.env.GPT_OSS_BACKEND ?? "cpu" },

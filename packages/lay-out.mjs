@@ -87,15 +87,13 @@ const others = existsSync(to)
   ? readdirSync(to).filter((entry) => !ours.has(entry) && !/^gpt-oss-node-.*\.tgz$/.test(entry))
   : [];
 if (others.length > 0) fail(`${to} has other files, such as ${others[0]}: name a folder for packages alone`);
-rmSync(to, { recursive: true, force: true });
 
-const absent = [];
+const absent = platforms.filter((platform) => !builtFile(platform)).map(({ name }) => name);
+if (options.all && absent.length > 0) fail(`no files for ${absent.join(", ")} in prebuilds/`);
+rmSync(to, { recursive: true, force: true });
 for (const platform of platforms) {
   const built = builtFile(platform);
-  if (!built) {
-    absent.push(platform.name);
-    continue;
-  }
+  if (!built) continue;
   keepWithin(platform.budget, statSync(built).size, `${built} of ${platform.name}`);
   layOut(platform.name, (folder) => {
     cpSync(built, path.join(folder, platform.file));
@@ -107,7 +105,6 @@ for (const platform of platforms) {
     writeManifest(folder, platformManifest(manifest, platform));
   });
 }
-if (options.all && absent.length > 0) fail(`no files for ${absent.join(", ")} in prebuilds/`);
 
 layOut("gpt-oss-node", (folder) => {
   const [{ files }] = JSON.parse(npm(["pack", "--dry-run", "--json", "--ignore-scripts"], root));

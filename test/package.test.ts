@@ -1,12 +1,23 @@
 import { execFileSync, spawnSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
 import path from "node:path";
-import { describe, expect, it } from "vitest";
+import { afterAll, describe, expect, it } from "vitest";
 import { packageRoot } from "../lib/binding.js";
 
 interface Package {
   version: string;
+  dev?: boolean;
   engines?: { node?: string };
   dependencies?: Record<string, string>;
   optionalDependencies?: Record<string, string>;
@@ -95,10 +106,42 @@ describe("what npm installs with the package", () => {
 });
 
 describe("the tarball", () => {
-  const [{ files }] = JSON.parse(
-    execFileSync("npm", ["pack", "--dry-run", "--json", "--ignore-scripts"], { cwd: packageRoot, encoding: "utf8" }),
-  ) as [{ files: { path: string }[] }];
+  const folder = mkdtempSync(path.join(tmpdir(), "gpt-oss-tarball-"));
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+  const pack = ["pack", "--json", "--ignore-scripts", "--pack-destination", folder];
+  const [{ filename, files }] = JSON.parse(execFileSync("npm", pack, { cwd: packageRoot, encoding: "utf8" })) as [
+    { filename: string; files: { path: string }[] },
+  ];
   const names = files.map((file) => file.path);
+
+  it("in an empty folder, without a compiler, answers a prompt by every entry point", () => {
+    const project = path.join(folder, "project");
+    const modules = path.join(project, "node_modules");
+    const installed = path.join(modules, "gpt-oss-node");
+    mkdirSync(installed, { recursive: true });
+    execFileSync("tar", ["-xzf", path.join(folder, filename), "--strip-components", "1", "-C", installed]);
+    for (const [place, { dev }] of Object.entries(packages)) {
+      const [, name] = /^node_modules\/((?:@[^/]+\/)?[^/]+)$/.exec(place) ?? [];
+      if (name === undefined || dev || !existsSync(path.join(packageRoot, place))) continue;
+      mkdirSync(path.dirname(path.join(modules, name)), { recursive: true });
+      symlinkSync(path.join(packageRoot, place), path.join(modules, name));
+    }
+    const ofPlatform = path.join(modules, "@gpt-oss-node", `${process.platform}-${process.arch}`);
+    mkdirSync(ofPlatform, { recursive: true });
+    const { version } = read<{ version: string }>("package.json");
+    const name = `@gpt-oss-node/${path.basename(ofPlatform)}`;
+    writeFileSync(path.join(ofPlatform, "package.json"), JSON.stringify({ name, version, main: "gpt_oss.node" }));
+    copyFileSync(path.join(packageRoot, "build/Release/gpt_oss.node"), path.join(ofPlatform, "gpt_oss.node"));
+    writeFileSync(path.join(project, "package.json"), '{ "type": "module" }');
+    const program = path.join(project, "smoke-program.mjs");
+    copyFileSync(path.join(packageRoot, "test/support/smoke-program.mjs"), program);
+    const env = { PATH: path.join(folder, "nothing"), HOME: path.join(folder, "home") };
+    const run = spawnSync(process.execPath, [program], { cwd: project, env, encoding: "utf8" });
+    expect({ status: run.status, stderr: run.stderr }).toEqual({ status: 0, stderr: "" });
+    expect(JSON.parse(run.stdout)).toMatchObject({
+      ...{ answer: "7 + 8 = 15", served: "7 + 8 = 15", scripted: "Ahoy", tokens: 5 },
+    });
+  });
 
   it("has what runs, what builds the addon, the demo model and the docs", () => {
     const sources = execFileSync("git", ["ls-files", "native", "kernels", "docs"], {
