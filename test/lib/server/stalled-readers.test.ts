@@ -1,14 +1,28 @@
-import { connect } from "node:net";
-import { describe, expect, it } from "vitest";
+import { mkdtempSync, rmSync } from "node:fs";
+import { connect, type NetConnectOpts } from "node:net";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import type { FastifyInstance } from "fastify";
+import { afterAll, describe, expect, it } from "vitest";
 import { reply, ScriptedEngine } from "../../../lib/testing/index.js";
 import { type CapturedLog, capturedLog } from "../../support/captured-log.js";
 import { listening, rawConnection, testServers } from "../../support/server-operations.js";
 
 const { server, engine } = testServers();
+const folder = mkdtempSync(path.join(tmpdir(), "gpt-oss-stalled-"));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+let sockets = 0;
 
-function request(path: string, body: object): string {
+/** Listens on a socket of files, which buffers a tenth of what TCP does: that much less is written until it is full. */
+async function smallSocket(app: FastifyInstance): Promise<NetConnectOpts> {
+  const address = { path: path.join(folder, String(sockets++)) };
+  await app.listen(address);
+  return address;
+}
+
+function request(url: string, body: object): string {
   const text = JSON.stringify({ model: "gpt-oss", ...body });
-  return `POST ${path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${text.length}\r\n\r\n${text}`;
+  return `POST ${url} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${text.length}\r\n\r\n${text}`;
 }
 
 /** More of an answer than the sockets can buffer: each token comes with the twenty likeliest ones. */
@@ -18,8 +32,8 @@ const large = { prompt: [1, 2, 3], n: 8, max_tokens: 250, logprobs: 20, ignore_e
 const unread = (stream: boolean) => request("/v1/completions", { ...large, stream }).repeat(8);
 
 /** A client that sends requests and reads nothing. */
-async function deafClient(port: number, text: string) {
-  const socket = connect({ port, host: "127.0.0.1" });
+async function deafClient(address: NetConnectOpts, text: string) {
+  const socket = connect(address);
   socket.on("error", () => {});
   socket.pause();
   await new Promise<void>((resolve) => socket.write(text, () => resolve()));
@@ -37,8 +51,8 @@ describe("a client that does not read", () => {
     async (stream) => {
       const log = capturedLog();
       const app = await server({ readerMilliseconds: 300, logger: log.logger });
-      const port = await listening(app);
-      const socket = await deafClient(port, unread(stream));
+      const address = stream ? { port: await listening(app), host: "127.0.0.1" } : await smallSocket(app);
+      const socket = await deafClient(address, unread(stream));
       const stalled = async () => (await app.inject("/metrics")).body.match(/http_stalled_readers_total (\d+)/)?.[1];
       await expect.poll(stalled, { timeout: 120_000, interval: 200 }).toBe("1");
       expect(cuts(log)).toHaveLength(1);
@@ -53,12 +67,12 @@ describe("a client that does not read", () => {
     ["/v1/responses", { input: "x", top_logprobs: 20 }],
   ])(
     "is cut in a stream of %s",
-    async (path, body) => {
+    async (url, body) => {
       const log = capturedLog();
       await using scripted = new ScriptedEngine([reply("word ".repeat(8000))], { contextLength: 16_384 });
       const app = await server({ engine: scripted, readerMilliseconds: 300, logger: log.logger });
-      const port = await listening(app);
-      const socket = await deafClient(port, request(path, { ...body, stream: true }).repeat(4));
+      const address = await smallSocket(app);
+      const socket = await deafClient(address, request(url, { ...body, stream: true }).repeat(4));
       const stalled = async () => (await app.inject("/metrics")).body.match(/http_stalled_readers_total (\d+)/)?.[1];
       await expect.poll(stalled, { timeout: 120_000, interval: 200 }).toBe("1");
       expect(cuts(log)).toHaveLength(1);
