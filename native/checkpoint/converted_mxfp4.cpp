@@ -146,19 +146,10 @@ HostTensor interleaved_rows(std::vector<HostTensor> parts, size_t row_dimensions
 }
 
 Mxfp4Tensors converted_mxfp4(const StoredTensor& stored) {
-  HostTensor out = stored.data;
-  out.stored = stored.data.stored_type();
-  out.dtype = DType::kU8;
-  out.shape.back() /= kMxBlock;
-  out.data = nullptr;
-  out.mapping = nullptr;
-  HostTensor blocks = out, scales = out;
-  scales.bytes = size_t(scales.elements());
-  scales.source = std::make_shared<Mxfp4Scales>(stored);
-  blocks.shape.push_back(kMxBlockBytes);
-  blocks.bytes = size_t(blocks.elements());
-  blocks.source = std::make_shared<Mxfp4Blocks>(stored);
-  return {std::move(blocks), std::move(scales)};
+  std::vector<int64_t> scales_shape = stored.data.shape;
+  scales_shape.back() /= kMxBlock;
+  return made_mxfp4(stored, std::move(scales_shape), std::make_shared<Mxfp4Blocks>(stored),
+                    std::make_shared<Mxfp4Scales>(stored));
 }
 
 }  // namespace oss

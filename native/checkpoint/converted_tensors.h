@@ -11,6 +11,10 @@
 
 namespace oss {
 
+// The tensor of this type and shape whose bytes `source` makes of `stored`.
+HostTensor made_tensor(const StoredTensor& stored, DType dtype, std::vector<int64_t> shape,
+                       std::shared_ptr<const TensorSource> source);
+
 // A BF16 matrix. Other values are rounded to nearest, and counted. Throws kUnsupported for a packing that does not run.
 HostTensor converted_matrix(const StoredTensor& stored, const std::shared_ptr<Conversions>& conversions);
 
@@ -33,5 +37,9 @@ struct Mxfp4Tensors {
   HostTensor blocks, scales;
 };
 Mxfp4Tensors converted_mxfp4(const StoredTensor& stored);
+
+// The same where two sources make them; scales_shape: [experts, rows, cols/32].
+Mxfp4Tensors made_mxfp4(const StoredTensor& stored, std::vector<int64_t> scales_shape,
+                        std::shared_ptr<const TensorSource> blocks, std::shared_ptr<const TensorSource> scales);
 
 }  // namespace oss

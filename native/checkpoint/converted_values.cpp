@@ -96,14 +96,8 @@ class ConvertedValues final : public TensorSource {
 };
 
 HostTensor converted(const StoredTensor& stored, DType dtype, std::shared_ptr<Conversions> conversions) {
-  HostTensor out = stored.data;
-  out.stored = stored.data.stored_type();
-  out.dtype = dtype;
-  out.bytes = size_t(out.elements()) * dtype_bytes(dtype);
-  out.data = nullptr;
-  out.mapping = nullptr;
-  out.source = std::make_shared<ConvertedValues>(stored, std::move(conversions));
-  return out;
+  return made_tensor(stored, dtype, stored.data.shape,
+                     std::make_shared<ConvertedValues>(stored, std::move(conversions)));
 }
 
 void expect_runnable(const StoredTensor& stored, bool runs, const char* expected) {

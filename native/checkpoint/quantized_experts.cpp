@@ -226,19 +226,8 @@ class QuantizedScales final : public TensorSource {
 Mxfp4Tensors quantized_experts(const StoredTensor& stored, ExpertOrder order,
                                const std::shared_ptr<Conversions>& conversions) {
   const auto experts = std::make_shared<QuantizedExperts>(stored, order, conversions);
-  HostTensor out = stored.data;
-  out.stored = stored.data.stored_type();
-  out.dtype = DType::kU8;
-  out.shape = {stored.data.shape[0], experts->rows(), experts->row_blocks()};
-  out.data = nullptr;
-  out.mapping = nullptr;
-  HostTensor blocks = out, scales = out;
-  scales.bytes = size_t(scales.elements());
-  scales.source = std::make_shared<QuantizedScales>(experts);
-  blocks.shape.push_back(kMxBlockBytes);
-  blocks.bytes = size_t(blocks.elements());
-  blocks.source = std::make_shared<QuantizedBlocks>(experts);
-  return {std::move(blocks), std::move(scales)};
+  return made_mxfp4(stored, {stored.data.shape[0], experts->rows(), experts->row_blocks()},
+                    std::make_shared<QuantizedBlocks>(experts), std::make_shared<QuantizedScales>(experts));
 }
 
 }  // namespace oss
