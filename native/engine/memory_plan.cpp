@@ -4,6 +4,7 @@
 #include <iomanip>
 
 #include "native/base/str.h"
+#include "native/model/step_limits.h"
 
 namespace oss {
 
@@ -34,21 +35,10 @@ static StepLimits step_limits(const PlanInputs& inputs, int max_sequences) {
   const Config& config = inputs.config;
   const EngineOptions& options = inputs.options;
   const int batch = options.max_batch_tokens > 0 ? options.max_batch_tokens : inputs.sizes.defaults().max_batch_tokens;
-  return {
-      .tokens = std::max(batch, max_sequences),  // room for the decode of every sequence
-      .sequences = max_sequences,
-      .rows = std::max(max_sequences, kLogitRows),
-      .max_pages = int(pages_of(checked_context(config, options.context_length))),
-      .hidden = config.hidden,
-      .intermediate = config.intermediate,
-      .heads = config.num_heads,
-      .kv_heads = config.num_kv_heads,
-      .head_dim = config.head_dim,
-      .experts = config.num_experts,
-      .top_k = config.experts_per_token,
-      .vocab = config.vocab,
-      .window = config.sliding_window,
-  };
+  return step_limits(config, {.tokens = std::max(batch, max_sequences),  // room for the decode of every sequence
+                              .sequences = max_sequences,
+                              .rows = std::max(max_sequences, kLogitRows),
+                              .max_pages = int(pages_of(checked_context(config, options.context_length)))});
 }
 
 static uint64_t workspace_bytes(const PlanInputs& inputs, const StepLimits& limits) {

@@ -6,6 +6,7 @@
 #include "native/checkpoint/synthetic.h"
 #include "native/model/forward.h"
 #include "native/model/pack.h"
+#include "native/model/step_limits.h"
 #include "test/native/check.h"
 
 namespace oss {
@@ -13,20 +14,8 @@ namespace {
 
 constexpr int kTokens = 96, kRows = 64;
 
-StepLimits limits_of(const Config& c, int max_pages) {
-  return {.tokens = kTokens,
-          .sequences = 8,
-          .rows = kRows,
-          .max_pages = max_pages,
-          .hidden = c.hidden,
-          .intermediate = c.intermediate,
-          .heads = c.num_heads,
-          .kv_heads = c.num_kv_heads,
-          .head_dim = c.head_dim,
-          .experts = c.num_experts,
-          .top_k = c.experts_per_token,
-          .vocab = c.vocab,
-          .window = c.sliding_window};
+StepLimits limits_of(const Config& config, int max_pages) {
+  return step_limits(config, {.tokens = kTokens, .sequences = 8, .rows = kRows, .max_pages = max_pages});
 }
 
 // The last `tokens` tokens of a sequence that fills `pages` pages.

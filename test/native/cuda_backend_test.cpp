@@ -9,6 +9,7 @@
 #include "native/checkpoint/checkpoint.h"
 #include "native/model/forward.h"
 #include "native/model/pack.h"
+#include "native/model/step_limits.h"
 #include "test/emu/machine.h"
 #include "test/kernels/cuda/support.h"
 #include "test/native/check.h"
@@ -20,20 +21,8 @@ using namespace test;
 
 constexpr int kMostTokens = 64;
 
-StepLimits limits_of(const Config& c) {
-  return {.tokens = kMostTokens,
-          .sequences = kMostTokens,
-          .rows = kMostTokens,
-          .max_pages = 1,
-          .hidden = c.hidden,
-          .intermediate = c.intermediate,
-          .heads = c.num_heads,
-          .kv_heads = c.num_kv_heads,
-          .head_dim = c.head_dim,
-          .experts = c.num_experts,
-          .top_k = c.experts_per_token,
-          .vocab = c.vocab,
-          .window = c.sliding_window};
+StepLimits limits_of(const Config& config) {
+  return step_limits(config, {.tokens = kMostTokens, .sequences = kMostTokens, .rows = kMostTokens, .max_pages = 1});
 }
 
 // A loaded model, and a step of the first tokens of `sequences` sequences.
