@@ -101,6 +101,12 @@ def tap_case(out, prompts):
     return {"file": file, "model": f"models/{prompt['model']}"}
 
 
+def router_gap(model):
+    """The least difference of the last chosen and the next router logit in the taps."""
+    ordered = [np.sort(model.taps[f"{n}.router_logits"], -1) for n in range(model.config.layers)]
+    return min(float((o[:, -model.config.top_k] - o[:, -model.config.top_k - 1]).min()) for o in ordered)
+
+
 def adapter_case(out, name, prompts):
     """Writes an adapter and the logits of its model with it, and returns its entry in the manifest."""
     folder, prompt = os.path.join(out, "adapters", name), prompts[name.split(".")[0] + ".short"]
@@ -112,8 +118,7 @@ def adapter_case(out, name, prompts):
         model = oracle.Model(model_folder, np.float64, adapter=folder, merged=merged)
         model.taps = {}
         logits = model.forward(prompt["tokens"])
-        ordered = [np.sort(model.taps[f"{n}.router_logits"], -1) for n in range(model.config.layers)]
-        gap = min(float((o[:, -model.config.top_k] - o[:, -model.config.top_k - 1]).min()) for o in ordered)
+        gap = router_gap(model)
         assert gap >= LEAST_ADAPTED_GAP, (name, kind, gap)
         bf16 = oracle.Model(model_folder, np.float32, "bf16", folder, merged).forward(prompt["tokens"])
         tensors[f"logits_{kind}_f64"] = logits
@@ -123,11 +128,35 @@ def adapter_case(out, name, prompts):
     return entry
 
 
+def bf16_experts_case(out, name, prompts):
+    """Writes the logits of a model whose experts are fine-tuned in bf16: as they are, rounded to MXFP4, and with an adapter.
+    Returns its entry in the manifest."""
+    adapter = os.path.join(out, "adapters", name)
+    model_name = name.split(".")[0]
+    prompt, folder = prompts[model_name + ".short"], os.path.join(out, "models", model_name)
+    entry = {"file": f"bf16-experts/{name}.safetensors", "model": f"models/{model_name}"}
+    tensors = {"tokens": np.array(prompt["tokens"], np.int32)}
+    kinds = {"plain": {"experts": "bf16"}, "rounded": {"experts": "rounded"},
+             "beside": {"experts": "bf16", "adapter": adapter},
+             "merged": {"experts": "bf16", "adapter": adapter, "merged": True}}
+    for kind, options in kinds.items():
+        model = oracle.Model(folder, np.float64, **options)
+        model.taps = {}
+        logits = tensors[f"logits_{kind}_f64"] = model.forward(prompt["tokens"])
+        gap = router_gap(model)
+        assert gap >= LEAST_ADAPTED_GAP or kind == "rounded", (name, kind, gap)
+        bf16 = oracle.Model(folder, np.float32, "bf16", **options).forward(prompt["tokens"])
+        entry[kind] = {"min_router_gap": gap, "bf16_vs_f64": difference(bf16, logits)}
+    entry["rounded"]["change"] = difference(tensors["logits_rounded_f64"], tensors["logits_plain_f64"])
+    safetensors_io.save(os.path.join(out, entry["file"]), tensors)
+    return entry
+
+
 def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
     out = sys.argv[1]
-    for part in ("models", "cases", "kernels", "taps", "adapters"):
+    for part in ("models", "cases", "kernels", "taps", "adapters", "bf16-experts"):
         shutil.rmtree(os.path.join(out, part), ignore_errors=True)
         os.makedirs(os.path.join(out, part))
     for name, model in MODELS.items():
@@ -141,6 +170,7 @@ def main():
     manifest = {"models": MODELS, "cases": [model_case(out, name, prompt) for name, prompt in prompts.items()],
                 "taps": [tap_case(out, prompts)],
                 "adapters": [adapter_case(out, name, prompts) for name in ADAPTERS],
+                "bf16_experts": [bf16_experts_case(out, "c.unsloth", prompts)],
                 "kernels": [f"kernels/{case.__name__}.safetensors" for case in kernel_cases.CASES]}
     with open(os.path.join(out, "manifest.json"), "w", encoding="utf-8") as f:
         json.dump(manifest, f, indent=1)

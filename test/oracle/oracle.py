@@ -126,6 +126,16 @@ def dequantize_mxfp4(blocks, scales, dtype):
     return out.reshape(*blocks.shape[:-2], -1)
 
 
+def fine_tuned(weight, expert):
+    """What another training could make of the dequantised weight [out, in] of one expert: bf16 values that MXFP4 does
+    not hold. A value keeps its two leading bits of mantissa and gets six others, which follow from its index among all
+    experts; zeros stay."""
+    bits = safetensors_io.f32_to_bf16(weight)
+    index = np.arange(weight.size, dtype=np.uint32).reshape(weight.shape) + np.uint32(expert * weight.size)
+    more = ((index * np.uint32(2654435761)) >> np.uint32(26)).astype(np.uint16)
+    return safetensors_io.bf16_to_f32(np.where(weight == 0, bits, bits | more)).astype(weight.dtype)
+
+
 def swiglu(x, alpha, limit):
     """x [..., 2 * I]: gate at even, linear at odd indices. The gate is clamped from above only."""
     gate, up = np.minimum(x[..., 0::2], limit), np.clip(x[..., 1::2], -limit, limit)
@@ -149,14 +159,17 @@ class Model:
     Set `taps` to a dict to receive every activation under the names listed in README.md.
 
     adapter: a LoRA adapter's folder. Its terms are added beside the products; merged = True adds them to the weights,
-    which become bf16 or MXFP4 again."""
+    which become bf16 or MXFP4 again.
 
-    def __init__(self, folder, dtype, round_activations=None, adapter=None, merged=False, adapter_scale=1.0):
+    experts: "mxfp4" as stored, "bf16" for fine_tuned() ones, "rounded" for fine_tuned() ones that are MXFP4 again."""
+
+    def __init__(self, folder, dtype, round_activations=None, adapter=None, merged=False, adapter_scale=1.0,
+                 experts="mxfp4"):
         self.config, self.file, self.dtype = Config.load(folder), safetensors_io.Reader(folder), np.dtype(dtype).type
         self.round = safetensors_io.round_to_bf16 if round_activations == "bf16" else lambda x: x
         self.weights, self.taps = {}, None
         self.adapter = lora.Adapter(adapter, self.config, adapter_scale) if adapter else None
-        self.merged = merged
+        self.merged, self.experts = merged, experts
         self.reset()
 
     def reset(self):
@@ -180,8 +193,13 @@ class Model:
         if key not in self.weights:
             blocks, scales = self.file.raw(base + "_blocks")[expert], self.file.raw(base + "_scales")[expert]
             weight = dequantize_mxfp4(blocks, scales, self.dtype)
+            if self.experts != "mxfp4":
+                weight = fine_tuned(weight, expert)
+            if self.experts == "rounded":
+                weight = lora.round_to_mxfp4(weight).astype(self.dtype)
             if self.merged and (base, expert) in self.adapter.factors:
-                weight = lora.round_to_mxfp4(self.adapter.merged((base, expert), weight)).astype(self.dtype)
+                to_stored = safetensors_io.round_to_bf16 if self.experts == "bf16" else lora.round_to_mxfp4
+                weight = to_stored(self.adapter.merged((base, expert), weight)).astype(self.dtype)
             self.weights[key] = weight
         return self.weights[key], self.weight(base + "_bias")[expert]
 

@@ -11,7 +11,7 @@ const bf16 = (values: Float32Array): Uint8Array =>
   new Uint8Array(Uint16Array.from(new Uint32Array(values.buffer), (bits) => bits >>> 16).buffer);
 
 /** [experts, rows, cols] of MXFP4 → [experts, cols, rows], as transformers dequantises it. */
-function dequantized(name: string): { shape: [number, number, number]; values: Float32Array } {
+function dequantized(name: string): { shape: Shape; values: Float32Array } {
   const blocks = golden.get(`${name}_blocks`);
   const scales = golden.get(`${name}_scales`).bytes;
   const [experts, rows, groups] = blocks.shape as [number, number, number];
@@ -32,8 +32,13 @@ function dequantized(name: string): { shape: [number, number, number]; values: F
   return { shape: [experts, cols, rows], values };
 }
 
-/** The golden model as transformers saves it without quantisation. `change` alters the weights of an expert. */
-export function merged(change: (values: Float32Array) => Float32Array = (values) => values): Tensors {
+type Shape = [number, number, number];
+
+/**
+ * The golden model as transformers saves it without quantisation. `change` alters the weights of all experts,
+ * [experts, cols, rows].
+ */
+export function merged(change: (values: Float32Array, shape: Shape) => Float32Array = (values) => values): Tensors {
   const out: Tensors = new Map();
   for (const [name, tensor] of golden.tensors) {
     if (name.endsWith("_scales")) continue;
@@ -43,10 +48,27 @@ export function merged(change: (values: Float32Array) => Float32Array = (values)
     }
     const base = name.slice(0, -"_blocks".length);
     const { shape, values } = dequantized(base);
-    out.set(base, { dtype: "BF16", shape, bytes: bf16(change(values)) });
+    out.set(base, { dtype: "BF16", shape, bytes: bf16(change(values, shape)) });
   }
   return out;
 }
+
+/** With experts that MXFP4 does not hold: those of `fine_tuned()` in test/oracle/oracle.py. */
+export const fineTuned = (): Tensors =>
+  merged((values, [experts, cols, rows]) => {
+    const bits = new Uint32Array(values.buffer);
+    for (let e = 0; e < experts; e++) {
+      for (let c = 0; c < cols; c++) {
+        for (let r = 0; r < rows; r++) {
+          const at = (e * cols + c) * rows + r;
+          const index = (e * rows + r) * cols + c;
+          if (values[at] !== 0) bits[at]! |= (Math.imul(index, 2654435761) >>> 26) << 16;
+        }
+      }
+    }
+    return values;
+  });
+
 const { quantization_config: _, ...withoutQuantization } = golden.config as Record<string, unknown>;
 export const plainConfig = withoutQuantization;
 
