@@ -80,9 +80,10 @@ async function measure(model: string, folder: string, plan: Plan, print: (line: 
   }
 
   await using engine = await Engine.load(folder, options);
-  const { backend, isa, threads, numerics, denseWeights, memory } = engine.info;
+  const { backend, isa, threads, numerics, denseWeights, expertWeights, memory } = engine.info;
   const { vocab, parameters } = engine.info.model;
-  const about = { model, parameters, weightsBytes: memory.weightsBytes, backend, isa, threads, numerics, denseWeights };
+  const weights = { weightsBytes: memory.weightsBytes, denseWeights, expertWeights };
+  const about = { model, parameters, ...weights, backend, isa, threads, numerics };
   print({ ...about, measure: "load", milliseconds: summarize(loads) });
 
   const timings = async (promptTokens: number, maxTokens: number) => {

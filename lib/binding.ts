@@ -32,6 +32,7 @@ export interface NativeEngineOptions {
   prefixCache: boolean;
   numerics: "auto" | "exact" | "fast";
   denseWeights: "bf16" | "q8";
+  expertWeights: "mxfp4" | "bf16";
   packedWeights: string;
   repeatable: boolean;
   adapters: NativeAdapter[];
@@ -281,7 +282,10 @@ export interface ConversionSummary {
 export interface WeightConversion {
   /** Attention, embedding, head and router, rounded to bf16. Matrices that stay in Q8 are not converted. */
   dense: ConversionSummary;
-  /** Experts that were quantised to MXFP4. Those in a `packedWeights` file were converted when it was made. */
+  /**
+   * Experts that were quantised to MXFP4. Those in a `packedWeights` file were converted when it was made. With
+   * `expertWeights: "bf16"`, those that were rounded to bf16; experts that are stored as bf16 are not converted.
+   */
   experts: ConversionSummary;
 }
 
@@ -331,6 +335,8 @@ export interface NativeEngineInfo {
   numerics: "exact" | "fast";
   /** Attention, embedding and head: as in the files, or a lossy 8-bit copy. */
   denseWeights: "bf16" | "q8";
+  /** The format of the experts. */
+  expertWeights: "mxfp4" | "bf16";
   /** The experts in the backend's own order. */
   packedWeights: {
     /** The place: no copy, a copy in memory, or a file. */
@@ -537,6 +543,8 @@ export interface NativeBackendPlan {
   kvCacheDtype: "f32" | "bf16" | "fp8";
   /** Attention, embedding and head: as in the files, or a lossy 8-bit copy. */
   denseWeights: "bf16" | "q8";
+  /** The format of the experts. */
+  expertWeights: "mxfp4" | "bf16";
   /** Whether the packed experts are in a file of their own, which is mapped. */
   expertsInFile: boolean;
   /** Whether the wanted conversations run at once, and nothing is read from a disk twice. */

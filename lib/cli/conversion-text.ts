@@ -4,10 +4,13 @@ import type { EngineInfo } from "../engine.js";
 /** What loading changes in the weights, in words: for `inspect`, and for the commands that load a model. */
 
 /** Each kind of conversion that a checkpoint needs, and its error. */
-export function conversionLines({ dense, experts }: WeightConversion): [string, string][] {
+export function conversionLines(
+  { dense, experts }: WeightConversion,
+  expertWeights: EngineInfo["expertWeights"] = "mxfp4",
+): [string, string][] {
   const lines: [string, string][] = [];
   if (dense.values > 0) lines.push(["to bf16", errorText(dense)]);
-  if (experts.values > 0) lines.push(["to MXFP4", errorText(experts)]);
+  if (experts.values > 0) lines.push([expertWeights === "bf16" ? "experts to bf16" : "to MXFP4", errorText(experts)]);
   return lines;
 }
 
@@ -20,8 +23,10 @@ function errorText({ values, changed, relativeRms, largestError, largestIn }: Co
 }
 
 /** One line about the weights that loading rounded. Null: it changed none. */
-export function roundingNote(info: Pick<EngineInfo, "conversion" | "mergedAdapters" | "model" | "packedWeights">) {
-  const { conversion, mergedAdapters } = info;
+export function roundingNote(
+  info: Pick<EngineInfo, "conversion" | "mergedAdapters" | "model" | "packedWeights" | "expertWeights">,
+) {
+  const { conversion, mergedAdapters, expertWeights } = info;
   const parts: string[] = [];
   if (conversion !== null) {
     const { dense, experts } = conversion;
@@ -29,7 +34,7 @@ export function roundingNote(info: Pick<EngineInfo, "conversion" | "mergedAdapte
       dense: dense.changed > 0 ? dense : { ...dense, values: 0 },
       experts: experts.changed > 0 ? experts : { ...experts, values: 0 },
     };
-    parts.push(...conversionLines(changed).map(([kind, error]) => `${kind} ${error}`));
+    parts.push(...conversionLines(changed, expertWeights).map(([kind, error]) => `${kind} ${error}`));
     if (wereRoundedEarlier(info)) parts.push("experts to MXFP4 when their packed file was made (see gpt-oss inspect)");
   }
   for (const { name, error } of mergedAdapters) {

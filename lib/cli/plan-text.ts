@@ -30,9 +30,10 @@ export function planLines(plan: BackendPlan): string[] {
 }
 
 /** What a CPU copies. */
-function copiesText({ denseWeights, memory }: BackendPlan): string {
+function copiesText({ denseWeights, expertWeights, memory }: BackendPlan): string {
   const hasExperts = memory.mappedBytes < memory.weightsBytes / 2;
-  const parts = [hasExperts && "experts", denseWeights === "q8" && "q8 matrices", "norms and biases"];
+  const experts = expertWeights === "bf16" ? "experts in bf16" : "experts";
+  const parts = [hasExperts && experts, denseWeights === "q8" && "q8 matrices", "norms and biases"];
   if (memory.adapterBytes > 0) parts.push("adapters");
   return parts.filter((part) => part !== false).join(", ");
 }
@@ -97,13 +98,14 @@ export function changeText({ memoryBytes, options = {}, model }: PlanChange, pla
     return `have ${bytesText(memoryBytes)} free, ${bytesText(more)} more`;
   }
   if (model !== undefined) return `take ${model}`;
-  const { maxBatchTokens, maxSequences, kvCache, contextLength, denseWeights } = options;
+  const { maxBatchTokens, maxSequences, kvCache, contextLength, denseWeights, expertWeights } = options;
   const flags = [
     maxBatchTokens === undefined ? "" : `--batch-tokens ${maxBatchTokens}`,
     maxSequences === undefined ? "" : `--sequences ${maxSequences}`,
     kvCache?.dtype === undefined ? "" : `--kv-dtype ${kvCache.dtype}`,
     contextLength === undefined ? "" : `--context ${contextLength}`,
     denseWeights === undefined ? "" : `--dense-weights ${denseWeights}`,
+    expertWeights === undefined ? "" : `--expert-weights ${expertWeights}`,
   ];
   return flags.filter((flag) => flag !== "").join(" ");
 }

@@ -12,6 +12,7 @@ export interface PlanOptions
     | "maxSequences"
     | "maxBatchTokens"
     | "denseWeights"
+    | "expertWeights"
     | "numerics"
     | "packedWeights"
     | "repeatable"
@@ -39,7 +40,7 @@ export interface PlanOptions
 
 const known = new Set([
   ...["memory", "backend", "contextLength", "maxSequences", "maxBatchTokens", "kvCache", "denseWeights"],
-  ...["numerics", "packedWeights", "repeatable", "threads", "isa", "adapters"],
+  ...["expertWeights", "numerics", "packedWeights", "repeatable", "threads", "isa", "adapters"],
 ]);
 
 /** Options of `planModel`, read and checked. */

@@ -65,7 +65,8 @@ async function changesOf(plan: Planned, target: PlanTarget, options: CheckedPlan
   const replan = (change: Change) => {
     const one = changed(asked, change);
     if (change.model === undefined) return planOne(target, one);
-    return planOne(smallModel, { ...one, engine: { ...one.engine, adapters: [] } }); // they are of the other model
+    // Adapters and bf16 experts are of the other model.
+    return planOne(smallModel, { ...one, engine: { ...one.engine, adapters: [], expertWeights: "mxfp4" } });
   };
   return changesFor(plan, asked, replan, isSmaller);
 }
@@ -89,7 +90,7 @@ function backendsFor({ engine, memoryBytes, isa }: CheckedPlanOptions): {
 function withDefaults({ engine, ...asked }: CheckedPlanOptions): CheckedPlanOptions {
   return {
     ...asked,
-    engine: { ...engine, contextLength: 0, adapters: [] },
+    engine: { ...engine, contextLength: 0, adapters: [], expertWeights: "mxfp4" },
     wanted: { conversations: 1, contextLength: 0 },
   };
 }

@@ -31,7 +31,10 @@ export interface PlanChange {
   /** Free memory in bytes. Nothing is lost. */
   memoryBytes?: number;
   /** Options of `planModel`, which `Engine.load` has too. */
-  options?: Pick<PlanOptions, "maxBatchTokens" | "maxSequences" | "contextLength" | "kvCache" | "denseWeights">;
+  options?: Pick<
+    PlanOptions,
+    "maxBatchTokens" | "maxSequences" | "contextLength" | "kvCache" | "denseWeights" | "expertWeights"
+  >;
   /** Another model. */
   model?: string;
 }

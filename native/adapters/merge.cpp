@@ -61,38 +61,55 @@ std::vector<const MappedFile*> files_of(std::initializer_list<const HostTensor*>
   return files;
 }
 
-class MergedDense final : public TensorSource {
+// A BF16 matrix [rows, cols], or those of all experts [experts, rows, cols] with a change for each.
+class MergedMatrices final : public TensorSource {
  public:
-  MergedDense(HostTensor base, std::shared_ptr<const Adapter> adapter, const LowRankFactors& factors)
-      : base_(std::move(base)), adapter_(std::move(adapter)), factors_(factors) {}
+  MergedMatrices(HostTensor base, std::shared_ptr<const Adapter> adapter, const std::vector<LowRankFactors>& factors)
+      : base_(std::move(base)),
+        adapter_(std::move(adapter)),
+        factors_(factors),
+        rows_(uint64_t(base_.shape[base_.shape.size() - 2])),
+        cols_(uint64_t(base_.shape.back())) {}
 
   void read(const HostTensor&, uint64_t first, uint64_t bytes, void* to) const override {
-    const uint64_t cols = uint64_t(base_.shape[1]);
     read_units(first, bytes, sizeof(uint16_t), bytes, to, [&](uint64_t at, uint64_t count, std::byte* out) {
-      const Change change(factors_, at / cols, (at + count + cols - 1) / cols);
       base_.read(at * sizeof(uint16_t), count * sizeof(uint16_t), out);
-      std::vector<float> values(size_t(std::min(cols, count)));
-      for (uint64_t done = 0; done < count;) {
-        const uint64_t row = (at + done) / cols, col = (at + done) % cols, n = std::min(cols - col, count - done);
-        for (uint64_t i = 0; i < n; ++i) values[i] = float_at(DType::kBF16, out, done + i);
-        change.add(row, col, n, values.data());
-        for (uint64_t i = 0; i < n; ++i) {
-          const uint16_t merged = f32_to_bf16(values[i]);
-          std::memcpy(out + (done + i) * sizeof merged, &merged, sizeof merged);  // `out` may be at any address
-        }
-        done += n;
+      for (const uint64_t size = rows_ * cols_; count > 0;) {  // the elements of one matrix
+        const uint64_t n = std::min(size - at % size, count);
+        const LowRankFactors& factors = factors_[at / size];
+        if (!factors.empty()) add(factors, at % size, n, out);
+        at += n;
+        count -= n;
+        out += n * sizeof(uint16_t);
       }
     });
   }
   std::vector<const MappedFile*> files() const override { return files_of({&base_}, *adapter_); }
 
  private:
+  // Adds to elements [at, at + count) of a matrix. `out` may be at any address.
+  void add(const LowRankFactors& factors, uint64_t at, uint64_t count, std::byte* out) const {
+    const Change change(factors, at / cols_, (at + count + cols_ - 1) / cols_);
+    std::vector<float> values(size_t(std::min(cols_, count)));
+    for (uint64_t done = 0; done < count;) {
+      const uint64_t row = (at + done) / cols_, col = (at + done) % cols_, n = std::min(cols_ - col, count - done);
+      for (uint64_t i = 0; i < n; ++i) values[i] = float_at(DType::kBF16, out, done + i);
+      change.add(row, col, n, values.data());
+      for (uint64_t i = 0; i < n; ++i) {
+        const uint16_t merged = f32_to_bf16(values[i]);
+        std::memcpy(out + (done + i) * sizeof merged, &merged, sizeof merged);
+      }
+      done += n;
+    }
+  }
+
   HostTensor base_;
   std::shared_ptr<const Adapter> adapter_;
-  const LowRankFactors& factors_;  // of adapter_
+  const std::vector<LowRankFactors>& factors_;  // of adapter_
+  uint64_t rows_, cols_;
 };
 
-// The experts of one matrix: blocks and scales come from the same values.
+// MXFP4 experts of one matrix: blocks and scales come from the same values.
 class MergedExperts {
  public:
   MergedExperts(HostTensor blocks, HostTensor scales, std::shared_ptr<const Adapter> adapter,
@@ -234,13 +251,13 @@ MergeError merge_adapter(std::shared_ptr<const Adapter> adapter, Tensors& tensor
   MergedExperts::Squares squares;
   for (const auto& [weight, factors] : adapter->targets) {
     if (cancelled && cancelled()) throw Error(Code::kCancelled, str("merging ", adapter->path, " was cancelled"));
-    if (const auto dense = tensors.find(weight); weight.ends_with(".weight") && dense != tensors.end()) {
-      dense->second = made(dense->second, std::make_shared<MergedDense>(dense->second, adapter, factors.front()));
+    if (const auto bf16 = tensors.find(weight); bf16 != tensors.end()) {
+      bf16->second = made(bf16->second, std::make_shared<MergedMatrices>(bf16->second, adapter, factors));
       continue;
     }
     const auto blocks = tensors.find(weight + "_blocks"), scales = tensors.find(weight + "_scales");
     if (blocks == tensors.end() || scales == tensors.end())
-      throw Error(Code::kUnsupported, str(adapter->path, ": expected MXFP4 experts in ", weight,
+      throw Error(Code::kUnsupported, str(adapter->path, ": expected experts in ", weight,
                                           " to merge with, found none; choose the adapter per request instead"));
     const auto experts = std::make_shared<MergedExperts>(blocks->second, scales->second, adapter, factors);
     if (measure == MeasureMerge::kSample) experts->measure(squares);

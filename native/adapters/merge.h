@@ -9,7 +9,8 @@
 namespace oss {
 
 // What MXFP4 cannot keep of a merged adapter, measured on a sample of blocks: the root mean square of the rounding,
-// divided by that of the weights and by that of the adapter's change. 0 where the adapter leaves the experts alone.
+// divided by that of the weights and by that of the adapter's change. 0 where the adapter leaves the experts alone, and
+// where they are bf16.
 struct MergeError {
   double of_weights = 0, of_change = 0;
 };
@@ -18,9 +19,9 @@ struct MergeError {
 enum class MeasureMerge { kSample, kNothing };
 
 // Replaces the tensors that the adapter changes. W becomes W + scale · B A: float32, summed in the order of the rank,
-// and rounded once. Dense weights are bf16 again. Experts are quantised to MXFP4 again; those that the adapter leaves
-// alone keep their bytes. The tensors before must stay valid, and the adapter is kept. Throws kUnsupported for experts
-// that are not MXFP4, and kCancelled when `cancelled` returns true.
+// and rounded once. Dense weights are bf16 again, and so are experts in bf16. MXFP4 experts are quantised again; those
+// that the adapter leaves alone keep their bytes. The tensors before must stay valid, and the adapter is kept. Throws
+// kUnsupported for a matrix that the model does not have, and kCancelled when `cancelled` returns true.
 MergeError merge_adapter(std::shared_ptr<const Adapter> adapter, Tensors& tensors,
                          const std::function<bool()>& cancelled = {}, MeasureMerge measure = MeasureMerge::kSample);
 

@@ -93,6 +93,7 @@ struct BackendOptions {
   int threads = 0;  // 0 = one per physical core that this process may use
   std::string numerics = "auto";
   DenseWeights dense_weights = DenseWeights::kBF16;
+  ExpertWeights expert_weights = ExpertWeights::kMXFP4;
   bool repeatable = false;  // the same bits in any batch, even if that costs time
 };
 

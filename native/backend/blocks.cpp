@@ -3,11 +3,16 @@
 
 #include "native/backend/backend.h"
 #include "native/base/error.h"
+#include "native/base/str.h"
 
 namespace oss {
 
 void Backend::low_rank(std::span<const LowRank* const>, Operand, float*) {
   throw Error(Code::kUnsupported, "this backend has no low-rank terms");
+}
+
+ExpertMatrix WeightPacker::pack_bf16_experts(const HostTensor& weights, const HostTensor&) {
+  throw Error(Code::kUnsupported, str(weights.file, ": this backend has no experts in bf16: ", weights.name));
 }
 
 // Adds the terms of one matrix of the layer to its product with x.

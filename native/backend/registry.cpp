@@ -9,7 +9,8 @@ std::unique_ptr<Backend> make_backend(const BackendOptions& options) {
   const std::string name = options.backend.substr(0, options.backend.find(':'));  // "cuda:1" is a device of "cuda"
   if (options.backend == "auto") {
     // Options that no GPU supports select the CPU.
-    const bool cpu_only = options.numerics == "exact" || options.dense_weights == DenseWeights::kQ8;
+    const bool cpu_only = options.numerics == "exact" || options.dense_weights == DenseWeights::kQ8 ||
+                          options.expert_weights == ExpertWeights::kBF16;
     return !cpu_only && cuda_status().available ? make_cuda_backend(options) : make_cpu_backend(options);
   }
   if (options.backend == "cpu") return make_cpu_backend(options);

@@ -69,11 +69,15 @@ struct QkvWeights {
   Matrix q, k, v;
   Vector q_bias, k_bias, v_bias;
 };
-struct ExpertMatrix {               // MXFP4 [experts, rows, cols] and its bias f32 [experts, rows]
+struct ExpertMatrix {               // [experts, rows, cols] in MXFP4 or bf16, and its bias f32 [experts, rows]
   const uint8_t* blocks = nullptr;  // [experts, rows, cols/32, 16]
   const uint8_t* scales = nullptr;  // [experts, rows, cols/32]
   const float* bias = nullptr;
   int experts = 0, rows = 0, cols = 0;
+  const uint16_t* bf16 = nullptr;  // [experts, rows, cols]; then there are no blocks and scales
 };
+
+// The format of the experts. Those that a file holds in MXFP4 are never bf16.
+enum class ExpertWeights { kMXFP4, kBF16 };
 
 }  // namespace oss

@@ -54,6 +54,8 @@ class WeightPacker {
   virtual Vector pack_vector(const HostTensor& vector) = 0;
   virtual ExpertMatrix pack_experts(const HostTensor& blocks, const HostTensor& scales, const HostTensor& bias,
                                     ExpertUse) = 0;
+  // The same for experts in bf16 [experts, rows, cols]. Only a backend that takes ExpertWeights::kBF16 has it.
+  virtual ExpertMatrix pack_bf16_experts(const HostTensor& weights, const HostTensor& bias);
   virtual void loaded() = 0;                // called after the last weight
   virtual size_t packed_bytes() const = 0;  // memory in addition to the mapped files
 };

@@ -22,6 +22,7 @@ static std::optional<KvType> kv_type_of(const std::string& dtype) {
   return std::nullopt;  // "auto"
 }
 
+const char* name_of(ExpertWeights type) { return type == ExpertWeights::kBF16 ? "bf16" : "mxfp4"; }
 const char* name_of(KvType type) { return type == kKvF32 ? "f32" : type == kKvBF16 ? "bf16" : "fp8"; }
 
 AdapterOption adapter_option_from_js(const Napi::Object& adapter) {
@@ -55,6 +56,8 @@ EngineOptions engine_options_from_js(const Napi::Object& options) {
       .numerics = options.Get("numerics").As<Napi::String>().Utf8Value(),
       .dense_weights =
           options.Get("denseWeights").As<Napi::String>().Utf8Value() == "q8" ? DenseWeights::kQ8 : DenseWeights::kBF16,
+      .expert_weights = options.Get("expertWeights").As<Napi::String>().Utf8Value() == "bf16" ? ExpertWeights::kBF16
+                                                                                              : ExpertWeights::kMXFP4,
       .packed_weights = options.Get("packedWeights").As<Napi::String>().Utf8Value(),
       .repeatable = options.Get("repeatable").As<Napi::Boolean>().Value(),
       .adapters = adapter_options_from_js(options.Get("adapters").As<Napi::Array>()),
@@ -248,6 +251,7 @@ Napi::Object info_to_js(Napi::Env env, const EngineInfo& info) {
   out.Set("kvCacheDtype", name_of(info.kv_type));
   out.Set("numerics", info.device.numerics);
   out.Set("denseWeights", info.dense_weights == DenseWeights::kQ8 ? "q8" : "bf16");
+  out.Set("expertWeights", name_of(info.expert_weights));
   Napi::Object packed = Napi::Object::New(env);
   packed.Set("in", info.packed_weights.in);
   if (!info.packed_weights.path.empty()) packed.Set("path", info.packed_weights.path);

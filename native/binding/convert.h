@@ -14,6 +14,7 @@ std::vector<float> floats_from_js(const Napi::Value& value);
 SamplingArgs sampling_from_js(const Napi::Object& params);
 
 const char* name_of(KvType type);  // as in the options
+const char* name_of(ExpertWeights type);
 Napi::Object config_to_js(Napi::Env env, const Config& config);
 Napi::Object info_to_js(Napi::Env env, const EngineInfo& info);
 Napi::Object adapter_to_js(Napi::Env env, const AdapterInfo& adapter);

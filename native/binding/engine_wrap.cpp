@@ -146,8 +146,8 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
     const int64_t context = call[0].As<Napi::Number>().Int64Value();
     const EngineInfo& info = host_->engine->info();
     const double dense_bytes = info.dense_weights == DenseWeights::kQ8 ? double(kQ8BlockBytes) / kQ8Block : 2;
-    return Napi::Number::New(call.Env(),
-                             bytes_per_token(info.model, context, kv_element_bytes(info.kv_type), dense_bytes));
+    return Napi::Number::New(call.Env(), bytes_per_token(info.model, context, kv_element_bytes(info.kv_type),
+                                                         dense_bytes, info.expert_weights));
   }
   Napi::Value load_adapter(const Napi::CallbackInfo& call) {
     return guarded(call.Env(), [&] {

@@ -74,6 +74,7 @@ Napi::Object plan_to_js(Napi::Env env, const ModelPlan& plan, const PlanQuery& q
   out.Set("numerics", plan.device.numerics);
   out.Set("kvCacheDtype", name_of(plan.needs.kv_type));
   out.Set("denseWeights", plan.needs.weights.q8 ? "q8" : "bf16");
+  out.Set("expertWeights", name_of(query.options.expert_weights));
   out.Set("expertsInFile", plan.experts_in_file);
   out.Set("fits", plan.fits);
   Napi::Object wanted = Napi::Object::New(env);

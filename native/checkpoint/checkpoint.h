@@ -2,7 +2,6 @@
 // are read.
 #pragma once
 #include <functional>
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -11,6 +10,7 @@
 #include "native/checkpoint/conversions.h"
 #include "native/loader/safetensors.h"
 #include "native/model/config.h"
+#include "native/model/weights.h"
 
 namespace oss {
 
@@ -21,7 +21,7 @@ struct Checkpoint {
   Config config;
   // Canonical names are the names of the Hugging Face layout, e.g. "model.layers.0.self_attn.q_proj.weight". The
   // original layout's fused qkv appears as three row ranges of one tensor.
-  std::map<std::string, HostTensor> tensors;
+  Tensors tensors;
   std::vector<std::shared_ptr<const MappedFile>> files;
   std::vector<AlignedCopy> copies;  // tensors whose offset in the file is not a multiple of their element size
   uint64_t file_bytes = 0;          // size of all weight files; without files, of all tensors
@@ -40,13 +40,15 @@ struct Checkpoint {
 // kModelFormat, kModelShape or kUnsupported with a sentence that names file, tensor, expected and found; or kCancelled
 // when `cancelled` returns true. The check uses `threads` threads, or fewer if the system gives fewer; 0: as many as
 // help.
+// experts: the format of those that are stored as floats, which is also that of synthetic ones. With kBF16 it throws
+// kUnsupported for a checkpoint with experts that are stored in MXFP4.
 std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path, const std::function<bool()>& cancelled = {},
-                                            int threads = 0);
+                                            int threads = 0, ExpertWeights experts = ExpertWeights::kMXFP4);
 
 // Opens a checkpoint for its config and for what its tensors are: only headers are read, and no scales. In a folder with
 // a config.json the weights need not be there, or not be whole; then there are no tensors. Throws what open_checkpoint()
 // throws.
-std::unique_ptr<Checkpoint> open_headers(const std::string& path);
+std::unique_ptr<Checkpoint> open_headers(const std::string& path, ExpertWeights experts = ExpertWeights::kMXFP4);
 
 // Reads every converted tensor, so that `conversions` says what loading it changes, and all its scales are checked.
 // Throws as open_checkpoint.

@@ -1,10 +1,10 @@
 #include "native/checkpoint/layout_gguf.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "native/base/json.h"
-#include "native/checkpoint/converted_tensors.h"
-#include "native/checkpoint/quantized_experts.h"
+#include "native/checkpoint/bf16_experts.h"
 #include "native/loader/gguf_split.h"
 #include "native/model/weights.h"
 
@@ -58,8 +58,9 @@ Packing packing_of(const GgufTensor& tensor) {
 
 class Converter {
  public:
-  Converter(const Config& config, StoredTensors& stored, std::shared_ptr<Conversions> conversions)
-      : config_(config), stored_(stored), conversions_(std::move(conversions)) {}
+  Converter(const Config& config, StoredTensors& stored, ExpertWeights experts,
+            std::shared_ptr<Conversions> conversions)
+      : config_(config), stored_(stored), experts_(experts), conversions_(std::move(conversions)) {}
 
   Tensors convert() {
     split_fused();
@@ -104,7 +105,7 @@ class Converter {
     }
   }
 
-  Mxfp4Tensors experts_of(const StoredTensor& stored) {
+  Mxfp4Tensors mxfp4_of(const StoredTensor& stored) {
     if (stored.packing == Packing::kMxfp4Halves || stored.packing == Packing::kMxfp4Pairs)
       return converted_mxfp4(stored);
     if (stored.packing == Packing::kPlain) return quantized_experts(stored, ExpertOrder::kRowsOfOutputs, conversions_);
@@ -113,43 +114,56 @@ class Converter {
                     ": expected MXFP4, BF16, F16 or F32 experts, found ", stored.data.stored_type(), kAdvice));
   }
 
-  // Blocks, scales and bias of one matrix of all experts; `spec` is that of the blocks.
+  // One matrix of all experts, and its bias; `spec` is that of the blocks.
   void add_experts(const WeightSpec& spec, const std::string& prefix) {
-    const std::string name = spec.name.substr(0, spec.name.size() - std::string_view("_blocks").size());
-    const int64_t experts = spec.shape[0], rows = spec.shape[1], cols = spec.shape[2] * 32;
-    Mxfp4Tensors weights;
-    HostTensor bias;
+    const std::string name = experts_name(spec);
+    const int64_t experts = spec.shape[0], cols = spec.shape[2] * 32;
     const bool is_down = spec.use == WeightUse::kDown;
     const std::string whole = prefix + (is_down ? "ffn_down_exps" : "ffn_gate_up_exps");
-    if (is_down || stored_.has(whole + ".weight")) {  // gate and up in one tensor: Ollama's first files
-      weights = experts_of(stored_.take(whole + ".weight", {experts, rows, cols}));
-      bias = converted_vector(stored_.take(whole + ".bias", {experts, rows}));
-    } else {
-      Mxfp4Tensors halves[2];
-      std::vector<HostTensor> biases;
-      for (int i = 0; i < 2; ++i) {
-        const std::string half = prefix + (i == 0 ? "ffn_gate_exps" : "ffn_up_exps");
-        halves[i] = experts_of(stored_.take(half + ".weight", {experts, rows / 2, cols}));
-        biases.push_back(converted_vector(stored_.take(half + ".bias", {experts, rows / 2})));
-      }
-      weights.blocks = interleaved_rows({halves[0].blocks, halves[1].blocks}, 2);
-      weights.scales = interleaved_rows({halves[0].scales, halves[1].scales}, 1);
-      bias = interleaved_rows(std::move(biases), 0);
+    std::vector<std::string> names = {whole};  // gate and up in one tensor: Ollama's first files
+    if (!is_down && !stored_.has(whole + ".weight")) names = {prefix + "ffn_gate_exps", prefix + "ffn_up_exps"};
+    const int64_t rows = spec.shape[1] / int64_t(names.size());
+    std::vector<StoredTensor> parts;
+    std::vector<HostTensor> biases;
+    for (const std::string& part : names) {
+      parts.push_back(stored_.take(part + ".weight", {experts, rows, cols}));
+      biases.push_back(converted_vector(stored_.take(part + ".bias", {experts, rows})));
     }
-    out_[name + "_blocks"] = std::move(weights.blocks);
-    out_[name + "_scales"] = std::move(weights.scales);
-    out_[name + "_bias"] = std::move(bias);
+    out_[name + "_bias"] = joined(std::move(biases), 0);
+    const bool are_floats = std::all_of(parts.begin(), parts.end(),
+                                        [](const StoredTensor& part) { return part.packing == Packing::kPlain; });
+    if (experts_ == ExpertWeights::kBF16 && are_floats) {
+      std::vector<HostTensor> kept;
+      for (const StoredTensor& part : parts) {
+        kept.push_back(bf16_experts(part, ExpertOrder::kRowsOfOutputs, conversions_));
+      }
+      out_[name] = joined(std::move(kept), 1);
+      return;
+    }
+    std::vector<HostTensor> blocks, scales;
+    for (const StoredTensor& part : parts) {
+      Mxfp4Tensors made = mxfp4_of(part);
+      blocks.push_back(std::move(made.blocks));
+      scales.push_back(std::move(made.scales));
+    }
+    out_[name + "_blocks"] = joined(std::move(blocks), 2);
+    out_[name + "_scales"] = joined(std::move(scales), 1);
+  }
+
+  static HostTensor joined(std::vector<HostTensor> parts, size_t row_dimensions) {
+    return parts.size() == 1 ? std::move(parts.front()) : interleaved_rows(std::move(parts), row_dimensions);
   }
 
   const Config& config_;
   StoredTensors& stored_;
+  const ExpertWeights experts_;
   const std::shared_ptr<Conversions> conversions_;
   Tensors out_;
 };
 
 }  // namespace
 
-std::unique_ptr<Checkpoint> open_gguf(const std::string& path) {
+std::unique_ptr<Checkpoint> open_gguf(const std::string& path, ExpertWeights experts) {
   GgufModel model = read_gguf_model(path);
   auto checkpoint = std::make_unique<Checkpoint>();
   std::map<std::string, StoredTensor> tensors;
@@ -165,7 +179,7 @@ std::unique_ptr<Checkpoint> open_gguf(const std::string& path) {
   remove_repeated(checkpoint->config.eos_tokens);
   check_gguf_vocabulary(metadata, checkpoint->config.vocab, ollama);
   checkpoint->conversions = std::make_shared<Conversions>();
-  checkpoint->tensors = Converter(checkpoint->config, stored, checkpoint->conversions).convert();
+  checkpoint->tensors = Converter(checkpoint->config, stored, experts, checkpoint->conversions).convert();
   checkpoint->path = path;
   checkpoint->layout = ollama ? "gguf (Ollama)" : "gguf";
   checkpoint->files = std::move(model.files);

@@ -10,8 +10,8 @@
 
 namespace oss {
 
-// Reads only the headers. Throws as open_checkpoint.
-std::unique_ptr<Checkpoint> open_gguf(const std::string& path);
+// Reads only the headers. Experts that are floats get the wanted format. Throws as open_checkpoint.
+std::unique_ptr<Checkpoint> open_gguf(const std::string& path, ExpertWeights experts);
 
 // The config in the metadata. Numbers that it leaves out come from the shapes of tensors, as Ollama does it. `ollama` is
 // set for the architecture name "gptoss". Throws kUnsupported for other architectures.

@@ -14,8 +14,7 @@
 #include "native/base/float_values.h"
 #include "native/base/json.h"
 #include "native/base/str.h"
-#include "native/checkpoint/converted_tensors.h"
-#include "native/checkpoint/quantized_experts.h"
+#include "native/checkpoint/bf16_experts.h"
 
 namespace oss {
 namespace {
@@ -26,8 +25,9 @@ bool any_ends_in(const Tensors& tensors, std::string_view ending) {
 
 class Converter {
  public:
-  Converter(const Config& config, StoredTensors& stored, std::shared_ptr<Conversions> conversions)
-      : config_(config), stored_(stored), conversions_(std::move(conversions)) {}
+  Converter(const Config& config, StoredTensors& stored, ExpertWeights experts,
+            std::shared_ptr<Conversions> conversions)
+      : config_(config), stored_(stored), experts_(experts), conversions_(std::move(conversions)) {}
 
   Tensors convert() {
     for (const WeightSpec& spec : weight_specs(config_)) {
@@ -52,7 +52,7 @@ class Converter {
   }
 
   void add_experts(const WeightSpec& spec) {
-    const std::string name = spec.name.substr(0, spec.name.size() - std::string_view("_blocks").size());
+    const std::string name = experts_name(spec);
     const int64_t experts = spec.shape[0], rows = spec.shape[1], cols = spec.shape[2] * 32;
     Mxfp4Tensors weights;
     HostTensor bias;
@@ -66,8 +66,13 @@ class Converter {
         throw Error(Code::kUnsupported,
                     str(floats.data.file, ": tensor ", quote(name),
                         ": expected MXFP4, BF16, F16 or F32 experts, found ", floats.data.stored_type()));
-      weights = quantized_experts(floats, ExpertOrder::kRowsOfInputs, conversions_);
-      bias = converted_vector(stored_.take(name + "_bias", {experts, rows}));
+      out_[name + "_bias"] = converted_vector(stored_.take(name + "_bias", {experts, rows}));
+      if (experts_ == ExpertWeights::kBF16) {
+        out_[name] = bf16_experts(floats, ExpertOrder::kRowsOfInputs, conversions_);
+      } else {
+        add_mxfp4(name, quantized_experts(floats, ExpertOrder::kRowsOfInputs, conversions_));
+      }
+      return;
     } else if (spec.use == WeightUse::kDown) {
       weights = mlx_words(name, experts, rows, cols);
       bias = converted_vector(stored_.take(name + ".bias", {experts, rows}));
@@ -81,9 +86,13 @@ class Converter {
                                converted_vector(stored_.take(prefix + "up_proj.bias", {experts, rows / 2}))},
                               0);
     }
+    out_[name + "_bias"] = std::move(bias);
+    add_mxfp4(name, std::move(weights));
+  }
+
+  void add_mxfp4(const std::string& name, Mxfp4Tensors weights) {
     out_[name + "_blocks"] = std::move(weights.blocks);
     out_[name + "_scales"] = std::move(weights.scales);
-    out_[name + "_bias"] = std::move(bias);
   }
 
   // Words of 8 codes, the first in the lowest bits: on a little-endian machine, the bytes of the blocks.
@@ -105,6 +114,7 @@ class Converter {
 
   const Config& config_;
   StoredTensors& stored_;
+  const ExpertWeights experts_;
   const std::shared_ptr<Conversions> conversions_;
   Tensors out_;
 };
@@ -128,12 +138,12 @@ void refuse_other_quantization(const JsonReader& config, const Tensors& tensors)
                     "; experts run as MXFP4 or as floats");
 }
 
-Tensors convert_hf_variant(const Config& config, const Tensors& tensors, const std::string& where,
-                           const std::shared_ptr<Conversions>& conversions) {
+Tensors convert_hf_variant(const Config& config, const Tensors& tensors, ExpertWeights experts,
+                           const std::string& where, const std::shared_ptr<Conversions>& conversions) {
   std::map<std::string, StoredTensor> all;
   for (const auto& [name, tensor] : tensors) all.emplace(name, StoredTensor{tensor, Packing::kPlain});
   StoredTensors stored(std::move(all), where);
-  return Converter(config, stored, conversions).convert();
+  return Converter(config, stored, experts, conversions).convert();
 }
 
 }  // namespace oss

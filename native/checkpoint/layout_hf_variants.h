@@ -17,8 +17,9 @@ const char* hf_variant(const Tensors& tensors);
 // Refuses a quantisation that the config names, where the tensors are not MXFP4. Throws kUnsupported.
 void refuse_other_quantization(const JsonReader& config, const Tensors& tensors);
 
-// The canonical tensors of a variant. Messages about missing tensors name `where`. Throws as open_checkpoint.
-Tensors convert_hf_variant(const Config& config, const Tensors& tensors, const std::string& where,
-                           const std::shared_ptr<Conversions>& conversions);
+// The canonical tensors of a variant, with experts that are floats in the wanted format. Messages about missing tensors
+// name `where`. Throws as open_checkpoint.
+Tensors convert_hf_variant(const Config& config, const Tensors& tensors, ExpertWeights experts,
+                           const std::string& where, const std::shared_ptr<Conversions>& conversions);
 
 }  // namespace oss

@@ -37,6 +37,20 @@ void check_all_scales(Tensors& tensors, int threads, const std::function<bool()>
 
 }  // namespace
 
+// Throws kUnsupported where experts are stored in MXFP4, and bf16 ones are wanted: they would take four times the memory
+// for the same values.
+static void expect_float_experts(const Checkpoint& checkpoint) {
+  for (const WeightSpec& spec : weight_specs(checkpoint.config)) {
+    const auto blocks = checkpoint.tensors.find(spec.name);
+    if (!is_blocks(spec.use) || blocks == checkpoint.tensors.end()) continue;
+    throw Error(Code::kUnsupported,
+                str(blocks->second.file, ": tensor ", quote(blocks->second.name),
+                    ": expertWeights \"bf16\" keeps experts that are stored as BF16, F16 or F32, found MXFP4; use "
+                    "\"mxfp4\", which has the same values"),
+                "expertWeights");
+  }
+}
+
 void remove_repeated(std::vector<int32_t>& tokens) {
   std::vector<int32_t> unique;
   for (int32_t token : tokens)
@@ -81,12 +95,14 @@ const HostTensor& Checkpoint::tensor(const std::string& canonical_name) const {
 
 // check_scales: of the tensors in the files; null: they are not checked.
 static std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path, const std::function<bool()>& cancelled,
+                                                   ExpertWeights experts,
                                                    const std::function<void(Tensors&)>& check_scales) {
-  if (is_synthetic(path)) return synthetic_checkpoint(path);
+  if (is_synthetic(path)) return synthetic_checkpoint(path, experts);
   const Location location = locate_checkpoint(path);
   if (!location.gguf.empty()) {
-    auto checkpoint = open_gguf(location.gguf);
+    auto checkpoint = open_gguf(location.gguf, experts);
     checkpoint->path = path;
+    if (experts == ExpertWeights::kBF16) expect_float_experts(*checkpoint);
     return checkpoint;
   }
   const Json config_json = read_json_file(location.config);
@@ -109,20 +125,23 @@ static std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path, cons
   if (checkpoint->layout != layout.name) {
     checkpoint->conversions = std::make_shared<Conversions>();
     if (check_scales) check_scales(shards.tensors);
-    checkpoint->tensors = convert_hf_variant(config, shards.tensors, location.folder, checkpoint->conversions);
+    checkpoint->tensors = convert_hf_variant(config, shards.tensors, experts, location.folder, checkpoint->conversions);
+    if (experts == ExpertWeights::kBF16) expect_float_experts(*checkpoint);
     for (const auto& [name, tensor] : shards.tensors) checkpoint->stored.push_back(tensor);
     return checkpoint;
   }
   const std::vector<WeightSpec> specs = layout.file_specs(config);
   check_weights(specs, shards.tensors, location.folder);
   checkpoint->tensors = layout.canonical(config, std::move(shards.tensors));
+  if (experts == ExpertWeights::kBF16) expect_float_experts(*checkpoint);
   if (check_scales) check_scales(checkpoint->tensors);
   return checkpoint;
 }
 
 std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path, const std::function<bool()>& cancelled,
-                                            int threads) {
-  return open_checkpoint(path, cancelled, [&](Tensors& tensors) { check_all_scales(tensors, threads, cancelled); });
+                                            int threads, ExpertWeights experts) {
+  return open_checkpoint(path, cancelled, experts,
+                         [&](Tensors& tensors) { check_all_scales(tensors, threads, cancelled); });
 }
 
 // The config of a folder; null where it has none.
@@ -145,9 +164,9 @@ static std::unique_ptr<Checkpoint> config_alone(const std::string& path) {
   return nullptr;
 }
 
-std::unique_ptr<Checkpoint> open_headers(const std::string& path) {
+std::unique_ptr<Checkpoint> open_headers(const std::string& path, ExpertWeights experts) {
   try {
-    return open_checkpoint(path, {}, nullptr);
+    return open_checkpoint(path, {}, experts, nullptr);
   } catch (const Error& error) {
     // A download can be under way, or a clone of a repository can have pointers in place of the weights.
     if (error.code() != Code::kModelNotFound && error.code() != Code::kModelFormat) throw;

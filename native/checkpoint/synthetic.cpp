@@ -155,11 +155,21 @@ Parameters parameters_of(const std::string& path, std::string_view text) {
   return out;
 }
 
+// Experts as normal numbers in bf16, in place of their blocks and scales. They have the deviation of MXFP4 experts.
+WeightSpec bf16_spec(const WeightSpec& blocks) {
+  WeightSpec spec = blocks;
+  spec.name = experts_name(blocks);
+  spec.use = WeightUse::kProduct;
+  spec.shape = {blocks.shape[0], blocks.shape[1], blocks.shape[2] * kMxBlock};
+  spec.deviation = 1;
+  return spec;
+}
+
 }  // namespace
 
 bool is_synthetic(std::string_view path) { return path.starts_with(kPrefix); }
 
-std::unique_ptr<Checkpoint> synthetic_checkpoint(const std::string& path) {
+std::unique_ptr<Checkpoint> synthetic_checkpoint(const std::string& path, ExpertWeights experts) {
   const size_t question = std::min(path.find('?'), path.size());
   const std::string name = path.substr(kPrefix.size(), question - kPrefix.size());
   auto checkpoint = std::make_unique<Checkpoint>();
@@ -168,7 +178,10 @@ std::unique_ptr<Checkpoint> synthetic_checkpoint(const std::string& path) {
   checkpoint->config = config_of(name);
   check_config(checkpoint->config, path);
   const Parameters parameters = parameters_of(path, std::string_view(path).substr(std::min(question + 1, path.size())));
-  for (const WeightSpec& spec : weight_specs(checkpoint->config)) {
+  for (const WeightSpec& each : weight_specs(checkpoint->config)) {
+    const bool in_bf16 = experts == ExpertWeights::kBF16 && is_mxfp4(each.use);
+    if (in_bf16 && !is_blocks(each.use)) continue;
+    const WeightSpec spec = in_bf16 ? bf16_spec(each) : each;
     const HostTensor& tensor = checkpoint->tensors[spec.name] = tensor_of(spec, parameters, path);
     checkpoint->file_bytes += tensor.bytes;
   }

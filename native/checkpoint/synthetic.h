@@ -26,6 +26,7 @@ namespace oss {
 bool is_synthetic(std::string_view path);  // starts with "synthetic:"
 
 // Throws kModelNotFound for an unknown name, kInvalidArgument for a bad parameter.
-std::unique_ptr<Checkpoint> synthetic_checkpoint(const std::string& path);
+std::unique_ptr<Checkpoint> synthetic_checkpoint(const std::string& path,
+                                                 ExpertWeights experts = ExpertWeights::kMXFP4);
 
 }  // namespace oss

@@ -30,8 +30,9 @@ Engine::Engine(const std::string& path, const EngineOptions& options,
                            .threads = options.threads,
                            .numerics = options.numerics,
                            .dense_weights = options.dense_weights,
+                           .expert_weights = options.expert_weights,
                            .repeatable = options.repeatable});
-  std::unique_ptr<Checkpoint> checkpoint = open_checkpoint(path, cancelled, options.threads);
+  std::unique_ptr<Checkpoint> checkpoint = open_checkpoint(path, cancelled, options.threads, options.expert_weights);
   const std::vector<AdapterInfo> merged =
       merge_adapters(options.adapters, *checkpoint, cancelled, MeasureMerge::kSample);
   checkpoint_ = std::move(checkpoint);
@@ -79,6 +80,7 @@ Engine::Engine(const std::string& path, const EngineOptions& options,
       .kv_type = plan.kv_type,
       .prefix_cache = options.prefix_cache,
       .dense_weights = model_.holds_q8() ? DenseWeights::kQ8 : options.dense_weights,
+      .expert_weights = options.expert_weights,
       .packed_weights = packed_weights,
       .repeatable = options.repeatable,
       .weights_bytes = total,

@@ -46,6 +46,7 @@ struct EngineOptions {
   bool prefix_cache = true;
   std::string numerics = "auto";  // "auto", "exact" or "fast"; a backend refuses a mode that it does not support
   DenseWeights dense_weights = DenseWeights::kBF16;
+  ExpertWeights expert_weights = ExpertWeights::kMXFP4;
   std::string packed_weights = "auto";  // where a backend keeps its packed weights: "auto", "memory" or a folder
   bool repeatable = false;              // the same bits in any batch, even if that costs time
   std::vector<AdapterOption> adapters{};
@@ -62,6 +63,7 @@ struct EngineInfo {
   KvType kv_type = kKvF32;
   bool prefix_cache = true;
   DenseWeights dense_weights = DenseWeights::kBF16;
+  ExpertWeights expert_weights = ExpertWeights::kMXFP4;
   PackedWeights packed_weights;
   bool repeatable = false;
   uint64_t weights_bytes = 0;  // mapped files

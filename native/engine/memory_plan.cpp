@@ -53,7 +53,8 @@ MemoryNeeds memory_needs(const PlanInputs& inputs) {
   needs.kv_type = inputs.options.kv_type.value_or(sizes.defaults().kv_type);
   needs.limits = step_limits(inputs, inputs.options.max_sequences);
   sizes.check(needs.limits, needs.kv_type);
-  needs.weights = weight_bytes(inputs.config, sizes, inputs.experts_in_file, inputs.tensors);
+  needs.weights =
+      weight_bytes(inputs.config, sizes, inputs.experts_in_file, inputs.tensors, inputs.options.expert_weights);
   needs.adapter_bytes = inputs.adapter_bytes;
   needs.workspace_bytes = workspace_bytes(inputs, needs.limits);
   needs.reserved_bytes = kReserved;
@@ -111,7 +112,7 @@ static void check_device(const MemoryPlan& plan, uint64_t kv_bytes, uint64_t lef
 }
 
 // Memory that is promised but missing would end the process later, in the middle of a request.
-static void check_host(const MemoryPlan& plan, uint64_t kv_bytes) {
+static void check_host(const MemoryPlan& plan, uint64_t kv_bytes, ExpertWeights experts) {
   const DeviceMemory& memory = plan.memory;
   if (kv_bytes > memory.free_bytes) {
     throw Error(Code::kOutOfMemory,
@@ -124,12 +125,13 @@ static void check_host(const MemoryPlan& plan, uint64_t kv_bytes) {
                                         gigabytes(memory.free_bytes), " (", memory.why, "): lower them, or free some"));
   }
   if (plan.packed_bytes() + plan.workspace_bytes > memory.free_bytes) {
-    throw Error(
-        Code::kOutOfMemory,
-        str("copies of weights take ", gigabytes(plan.weights.copied), ", adapters ", gigabytes(plan.adapter_bytes),
-            " and activations ", gigabytes(plan.workspace_bytes), ", and free is ", gigabytes(memory.free_bytes), " (",
-            memory.why,
-            "): free some, load fewer adapters, or use the release with dense weights in bf16, which are not copied"));
+    const char* advice = experts == ExpertWeights::kBF16
+                             ? "use expertWeights \"mxfp4\", which takes a quarter of the memory"
+                             : "use the release with dense weights in bf16, which are not copied";
+    throw Error(Code::kOutOfMemory, str("copies of weights take ", gigabytes(plan.weights.copied), ", adapters ",
+                                        gigabytes(plan.adapter_bytes), " and activations ",
+                                        gigabytes(plan.workspace_bytes), ", and free is ", gigabytes(memory.free_bytes),
+                                        " (", memory.why, "): free some, load fewer adapters, or ", advice));
   }
 }
 
@@ -140,7 +142,7 @@ MemoryPlan plan_memory(const PlanInputs& inputs, const DeviceMemory& memory) {
   if (memory.dedicated) {
     check_device(plan, options.kv_bytes, available);
   } else {
-    check_host(plan, options.kv_bytes);
+    check_host(plan, options.kv_bytes, options.expert_weights);
   }
   const KvNeeds needs{.context_length = options.context_length,
                       .max_sequences = options.max_sequences,

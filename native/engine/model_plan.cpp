@@ -59,10 +59,11 @@ ModelPlan plan_model(const PlanQuery& query) {
                                .threads = options.threads,
                                .numerics = options.numerics,
                                .dense_weights = options.dense_weights,
+                               .expert_weights = options.expert_weights,
                                .repeatable = options.repeatable};
   PlannedDevice device = planned_device(backend, query.isa);
   ModelPlan plan;
-  const std::unique_ptr<Checkpoint> checkpoint = open_headers(query.model);
+  const std::unique_ptr<Checkpoint> checkpoint = open_headers(query.model, options.expert_weights);
   const Config& config = plan.config = checkpoint->config;
   merge_for_plan(options, *checkpoint);
   plan.device = std::move(device.info);
@@ -73,8 +74,9 @@ ModelPlan plan_model(const PlanQuery& query) {
   plan.contexts.push_back(most);
   plan.wanted_context = query.wanted_context > 0 ? query.wanted_context : std::min(kLeastContext, most);
 
-  plan.file_bytes =
-      checkpoint->files.empty() ? weight_bytes(config, *device.sizes, false).canonical : checkpoint->file_bytes;
+  plan.file_bytes = checkpoint->files.empty()
+                        ? weight_bytes(config, *device.sizes, false, nullptr, options.expert_weights).canonical
+                        : checkpoint->file_bytes;
   plan.experts_in_file =
       device.sizes->packs_experts_to_file() && wants_packed_file(options, query.has_files ? plan.file_bytes : 0);
   const PlanInputs inputs{.config = plan.config,

@@ -30,8 +30,8 @@ std::vector<ExpertShape> expert_shapes(const Config& config) {
   return shapes;
 }
 
-WeightBytes weight_bytes(const Config& config, const BackendSizes& sizes, bool experts_in_file,
-                         const Tensors* tensors) {
+WeightBytes weight_bytes(const Config& config, const BackendSizes& sizes, bool experts_in_file, const Tensors* tensors,
+                         ExpertWeights experts) {
   WeightBytes sum;
   // The tensor, where its bytes are made of others; null otherwise.
   const auto made = [&](const std::string& name) -> const HostTensor* {
@@ -56,6 +56,11 @@ WeightBytes weight_bytes(const Config& config, const BackendSizes& sizes, bool e
       add(elements * dtype_bytes(DType::kBF16), sizes.matrix_bytes(spec.shape[0], spec.shape[1], use, in_q8),
           tensor != nullptr);
       sum.q8 |= sizes.becomes_q8(spec.shape[1], use, in_q8);
+    } else if (is_mxfp4(spec.use) && experts == ExpertWeights::kBF16) {
+      if (!is_blocks(spec.use)) continue;
+      const HostTensor* tensor = tensors != nullptr ? bf16_experts_of(spec, *tensors) : nullptr;
+      const uint64_t weights = elements / kMxBlockBytes * kMxBlock;
+      add(weights * dtype_bytes(DType::kBF16), 0, tensor == nullptr || tensor->is_made());
     } else if (is_blocks(spec.use)) {
       const ExpertShape shape = expert_shape(spec);
       const uint64_t scales = elements / kMxBlockBytes;  // packed together with the blocks
@@ -69,10 +74,13 @@ WeightBytes weight_bytes(const Config& config, const BackendSizes& sizes, bool e
 }
 
 void pack_weights(std::span<const WeightSpec> specs, const Tensors& tensors, WeightPacker& packer, Model& model) {
+  const HostTensor* bf16 = nullptr;  // then there are no blocks and scales
   const HostTensor* blocks = nullptr;
   const HostTensor* scales = nullptr;
   ExpertUse experts = ExpertUse::kGateUp;
   for (const WeightSpec& spec : specs) {
+    if (is_blocks(spec.use)) bf16 = bf16_experts_of(spec, tensors);
+    if (is_mxfp4(spec.use) && bf16 != nullptr) continue;
     const HostTensor& tensor = tensors.at(spec.name);
     const auto place = [&]<typename T>() -> T& { return std::get<T& (*)(Model&, int)>(spec.place)(model, spec.layer); };
     if (is_matrix(spec.use)) {
@@ -83,7 +91,8 @@ void pack_weights(std::span<const WeightSpec> specs, const Tensors& tensors, Wei
     } else if (spec.use == WeightUse::kScales) {
       scales = &tensor;
     } else if (spec.use == WeightUse::kExpertBias) {
-      place.operator()<ExpertMatrix>() = packer.pack_experts(*blocks, *scales, tensor, experts);
+      place.operator()<ExpertMatrix>() = bf16 != nullptr ? packer.pack_bf16_experts(*bf16, tensor)
+                                                         : packer.pack_experts(*blocks, *scales, tensor, experts);
     } else {
       place.operator()<Vector>() = packer.pack_vector(tensor);
     }

@@ -24,12 +24,14 @@ int64_t parameters(const Config& config) {
   return sum;
 }
 
-double bytes_per_token(const Config& config, int64_t context, int kv_element_bytes, double dense_element_bytes) {
+double bytes_per_token(const Config& config, int64_t context, int kv_element_bytes, double dense_element_bytes,
+                       ExpertWeights experts) {
   double bytes = 0;
   for (const WeightSpec& spec : weight_specs(config)) {
     const bool is_dense = is_matrix(spec.use) && spec.use != WeightUse::kRouter;
-    const double of_an_element = is_mxfp4(spec.use) ? 1 : is_dense ? dense_element_bytes : 2;
-    bytes += of_an_element * double(of_a_token(config, spec, spec.elements()));
+    const bool in_bf16 = is_mxfp4(spec.use) && experts == ExpertWeights::kBF16;
+    const double of_an_element = is_mxfp4(spec.use) && !in_bf16 ? 1 : is_dense ? dense_element_bytes : 2;
+    bytes += of_an_element * double(of_a_token(config, spec, in_bf16 ? weights_in(spec) : spec.elements()));
   }
   for (const bool slides : config.layer_sliding) {
     const int64_t seen = slides ? std::min<int64_t>(context, config.sliding_window) : context;

@@ -101,9 +101,8 @@ void check_weight(const WeightSpec& spec, const HostTensor& tensor) {
 
 // Experts in BF16 are stored under the name without "_blocks" (original layout: without ".blocks").
 void refuse_unpacked(const WeightSpec& missing, const Tensors& tensors) {
-  constexpr std::string_view kEnding = "_blocks";
   if (!is_blocks(missing.use)) return;
-  const auto unpacked = tensors.find(missing.name.substr(0, missing.name.size() - kEnding.size()));
+  const auto unpacked = tensors.find(experts_name(missing));
   if (unpacked == tensors.end()) return;
   throw Error(Code::kUnsupported, str(unpacked->second.file, ": tensor ", quote(unpacked->first),
                                       ": expected MXFP4 blocks and scales, found ", dtype_name(unpacked->second.dtype),
@@ -125,6 +124,16 @@ std::vector<WeightSpec> weight_specs(const Config& config) {
     }
   }
   return specs;
+}
+
+std::string experts_name(const WeightSpec& blocks) {
+  constexpr std::string_view kEnding = "_blocks";
+  return blocks.name.substr(0, blocks.name.size() - kEnding.size());
+}
+
+const HostTensor* bf16_experts_of(const WeightSpec& blocks, const Tensors& tensors) {
+  const auto found = tensors.find(experts_name(blocks));
+  return found == tensors.end() ? nullptr : &found->second;
 }
 
 void check_weights(const std::vector<WeightSpec>& specs, const Tensors& tensors, const std::string& where) {

@@ -60,6 +60,12 @@ std::vector<WeightSpec> weight_specs(const Config& config);
 
 using Tensors = std::map<std::string, HostTensor>;
 
+// The name of a matrix of experts, for the spec of its MXFP4 blocks. A BF16 tensor [experts, rows, cols] of this name
+// takes the place of blocks and scales.
+std::string experts_name(const WeightSpec& blocks);
+// That tensor; null: the experts are MXFP4.
+const HostTensor* bf16_experts_of(const WeightSpec& blocks, const Tensors& tensors);
+
 // Throws kModelShape for a wrong shape or dtype, kModelFormat for missing or surplus tensors. Messages about missing
 // tensors name `where`.
 void check_weights(const std::vector<WeightSpec>& specs, const Tensors& tensors, const std::string& where);

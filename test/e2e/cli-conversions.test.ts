@@ -50,6 +50,21 @@ describe("weights that loading rounds", () => {
     expect(factOf((await run(["inspect", exact])).stdout, "to MXFP4")).toBe("368640 values, all exact");
   });
 
+  it("stay as they are with --expert-weights bf16, and the server's log names it", async () => {
+    const { code, stderr } = await run(["generate", rounded, ...answer, "--expert-weights", "bf16"]);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    const child = start(["serve", rounded, "--port", "0", "--backend", "cpu", "--expert-weights", "bf16"]);
+    const log = listen(child.stderr);
+    await log.until("the model is ready");
+    child.kill("SIGTERM");
+    expect(log.text).toContain('"expertWeights":"bf16"');
+    expect(log.text).not.toContain("Weights were rounded");
+    const refused = await run(["generate", q8, ...answer, "--expert-weights", "bf16"]);
+    expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining('found MXFP4; use "mxfp4"') });
+    const planned = await run(["plan", rounded, "--memory", "4GB", "--backend", "cpu", "--expert-weights", "bf16"]);
+    expect(planned.stdout).toMatch(/^ {2}copies +\S+ [kM]B {2}experts in bf16, norms and biases$/m);
+  });
+
   it("are a line of the server's log, with the numbers as fields", async () => {
     const child = start(["serve", rounded, "--port", "0", ...answer.slice(-4)]);
     const stderr = listen(child.stderr);

@@ -86,6 +86,8 @@ TEST("registry: cpu exists, auto is the best, and unusable backends give a reaso
   CHECK_EQ(make_backend({.backend = "auto"})->info().backend, std::string(all[1].available ? "cuda" : "cpu"));
   CHECK_EQ(make_backend({.backend = "auto", .numerics = "exact"})->info().backend, std::string("cpu"));
   CHECK_EQ(make_backend({.backend = "auto", .dense_weights = DenseWeights::kQ8})->info().backend, std::string("cpu"));
+  CHECK_EQ(make_backend({.backend = "auto", .expert_weights = ExpertWeights::kBF16})->info().backend,
+           std::string("cpu"));
   CHECK_EQ(make_backend({"cpu", 3})->info().threads, 3);
   CHECK(!make_backend({"cpu", 0})->info().device.empty());
   if (!all[1].available) CHECK_THROWS(Code::kUnsupported, "cannot be used", make_backend({"cuda", 1}));

@@ -77,6 +77,7 @@ describe("Engine.load", () => {
     [{ kvCache: { dtype: "int4" } }, "INVALID_ARGUMENT", /kvCache.dtype/],
     [{ numerics: "bf16" }, "INVALID_ARGUMENT", /"exact" or "fast" for numerics/],
     [{ denseWeights: "q4" }, "INVALID_ARGUMENT", /"bf16" or "q8" for denseWeights/],
+    [{ expertWeights: "q8" }, "INVALID_ARGUMENT", /"mxfp4" or "bf16" for expertWeights/],
     [{ backend: "metal" }, "UNSUPPORTED", /metal/],
     [{ backend: "tpu" }, "INVALID_ARGUMENT", /backend/],
     [{ onProgress: 3 }, "INVALID_ARGUMENT", /onProgress/],

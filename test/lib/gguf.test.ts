@@ -9,6 +9,7 @@ import { inspectCheckpoint } from "../../lib/inspect.js";
 import { tokenizer } from "../../lib/tokenizer/index.js";
 import {
   f16Value,
+  floatExperts,
   type Gguf,
   type GgufOptions,
   type GgufTensor,
@@ -187,12 +188,7 @@ describe("dense weights that bf16 does not hold", () => {
 
 describe("experts as floats in a GGUF file become MXFP4", () => {
   it("with the same bits, when they were MXFP4 before", async () => {
-    const gguf = ggufOf(golden.c);
-    for (const tensor of gguf.tensors.filter(({ type }) => type === ggmlType.mxfp4)) {
-      tensor.bytes = new Uint8Array(decodedMxfp4(tensor.bytes).buffer);
-      tensor.type = ggmlType.f32;
-    }
-    const file = write(gguf);
+    const file = write(floatExperts(ggufOf(golden.c), { down: "f32", gateAndUp: "f32" }));
     expect(await logits(file)).toEqual(await logits(huggingface("c")));
     const { conversion, tensors, stored } = await inspectCheckpoint(file);
     expect(conversion!.experts).toMatchObject({ changed: 0, relativeRms: 0, largestError: 0 });
@@ -205,18 +201,6 @@ describe("experts as floats in a GGUF file become MXFP4", () => {
     });
   });
 });
-
-function decodedMxfp4(bytes: Uint8Array): Float32Array {
-  const magnitudes = [0, 0.5, 1, 1.5, 2, 3, 4, 6];
-  const value = (code: number) => (code & 8 ? -1 : 1) * magnitudes[code & 7]!;
-  const out = new Float32Array((bytes.length / 17) * 32);
-  for (let i = 0; i < out.length; i++) {
-    const block = Math.floor(i / 32) * 17;
-    const byte = bytes[block + 1 + (i % 16)]!;
-    out[i] = value(i % 32 < 16 ? byte & 15 : byte >> 4) * 2 ** (bytes[block]! - 127);
-  }
-  return out;
-}
 
 describe("what inspect tells", () => {
   it("the layout, the types in the file and the end tokens", async () => {

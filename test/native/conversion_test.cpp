@@ -12,43 +12,12 @@
 #include "native/checkpoint/quantized_experts.h"
 #include "native/loader/scales.h"
 #include "test/native/check.h"
+#include "test/native/converted.h"
 
 using namespace oss;
 using namespace oss::test;
 
 namespace {
-
-StoredTensor stored_of(const std::vector<std::byte>& bytes, std::vector<int64_t> shape, DType dtype, Packing packing) {
-  HostTensor data{.name = "t", .file = "f", .dtype = dtype, .shape = std::move(shape)};
-  data.data = bytes.data();
-  data.bytes = bytes.size();
-  return {data, packing};
-}
-
-template <typename T>
-std::vector<std::byte> bytes_of(const std::vector<T>& values) {
-  std::vector<std::byte> bytes(values.size() * sizeof(T));
-  std::memcpy(bytes.data(), values.data(), bytes.size());
-  return bytes;
-}
-
-std::vector<std::byte> read_all(const HostTensor& tensor) {
-  std::vector<std::byte> bytes(tensor.bytes);
-  tensor.read(0, bytes.size(), bytes.data());
-  return bytes;
-}
-
-// Any range has the bytes of the whole.
-void check_ranges(const HostTensor& tensor, uint32_t seed) {
-  const std::vector<std::byte> whole = read_all(tensor);
-  std::mt19937 random(seed);
-  for (int round = 0; round < 300; ++round) {
-    const size_t first = random() % whole.size(), bytes = 1 + random() % std::min<size_t>(whole.size() - first, 4000);
-    std::vector<std::byte> part(bytes);
-    tensor.read(first, bytes, part.data());
-    CHECK(std::memcmp(part.data(), whole.data() + first, bytes) == 0);
-  }
-}
 
 float decoded(const uint8_t* codes, uint8_t scale, int i) {
   const uint32_t code = uint32_t(codes[i / 2] >> (4 * (i % 2))) & 15u;

@@ -47,18 +47,20 @@ struct OneSequence {
   std::vector<float> rope;
 };
 
-void check(const cpu::Kernels& kernels, const cpu::Bf16Kernels* bf16, DenseWeights dense, int threads) {
+void check(const cpu::Kernels& kernels, const cpu::Bf16Kernels* bf16, DenseWeights dense, ExpertWeights experts,
+           int threads) {
   constexpr int kPages = 64;  // four chunks of attention
-  const auto checkpoint = synthetic_checkpoint("synthetic:tiny");
+  const auto checkpoint = synthetic_checkpoint("synthetic:tiny", experts);
   const Config& config = checkpoint->config;
-  CpuBackend backend(kernels, threads, bf16, dense);
+  CpuBackend backend(kernels, threads, bf16, dense, "", experts);
   const StepLimits limits = limits_of(config, kPages);
   const uint64_t planned = backend.sizes().workspace_bytes(limits);
   const Model model = pack_model(config, checkpoint->tensors, backend.packer(), [](size_t, size_t) {});
   Forward forward(model, backend, limits, nullptr);
   const KvStorage kv(config, backend, kKvBF16, {kPages, kPages});
   for (const int tokens : {1, kTokens, 2, 17}) CHECK(forward.run(OneSequence(config, tokens, kPages).step(), kv, {}));
-  const std::string what = str(bf16 != nullptr ? bf16->isa : kernels.isa, ", ", threads, " threads");
+  const std::string what = str(bf16 != nullptr ? bf16->isa : kernels.isa, ", ", threads, " threads",
+                               experts == ExpertWeights::kBF16 ? ", experts in bf16" : "");
   const uint64_t taken = backend.work_bytes();
   if (taken > planned || 4 * taken < planned) {
     test::fail(__FILE__, __LINE__, str(what, ": planned ", planned, ", taken ", taken));
@@ -93,11 +95,11 @@ struct WidestAdapter {
   std::vector<std::vector<uint16_t>> zeros;
 };
 
-void check_low_rank(const cpu::Kernels& kernels, const cpu::Bf16Kernels* bf16) {
+void check_low_rank(const cpu::Kernels& kernels, const cpu::Bf16Kernels* bf16, ExpertWeights experts) {
   constexpr int kPages = 8;
-  const auto checkpoint = synthetic_checkpoint("synthetic:tiny");
+  const auto checkpoint = synthetic_checkpoint("synthetic:tiny", experts);
   const Config& config = checkpoint->config;
-  CpuBackend backend(kernels, 2, bf16, DenseWeights::kBF16);
+  CpuBackend backend(kernels, 2, bf16, DenseWeights::kBF16, "", experts);
   const StepLimits limits = limits_of(config, kPages);
   const Model model = pack_model(config, checkpoint->tensors, backend.packer(), [](size_t, size_t) {});
   Forward forward(model, backend, limits, nullptr);
@@ -113,20 +115,26 @@ void check_low_rank(const cpu::Kernels& kernels, const cpu::Bf16Kernels* bf16) {
 }  // namespace
 
 TEST("cpu_sizes: adapters take the work memory that is planned for them") {
-  for (const cpu::Kernels* kernels : cpu::available_kernels()) check_low_rank(*kernels, nullptr);
-  for (const cpu::Bf16Kernels* bf16 : cpu::available_bf16_kernels()) {
-    check_low_rank(*cpu::available_kernels().front(), bf16);
+  for (const ExpertWeights experts : {ExpertWeights::kMXFP4, ExpertWeights::kBF16}) {
+    for (const cpu::Kernels* kernels : cpu::available_kernels()) check_low_rank(*kernels, nullptr, experts);
+    for (const cpu::Bf16Kernels* bf16 : cpu::available_bf16_kernels()) {
+      check_low_rank(*cpu::available_kernels().front(), bf16, experts);
+    }
   }
 }
 
 TEST("cpu_sizes: work memory is enough for every step, and at most four times what is taken") {
   for (const int threads : {1, 3}) {
-    for (const DenseWeights dense : {DenseWeights::kBF16, DenseWeights::kQ8}) {
-      for (const cpu::Kernels* kernels : cpu::available_kernels()) check(*kernels, nullptr, dense, threads);
+    const auto check_all = [&](DenseWeights dense, ExpertWeights experts) {
+      for (const cpu::Kernels* kernels : cpu::available_kernels()) check(*kernels, nullptr, dense, experts, threads);
       for (const cpu::Bf16Kernels* bf16 : cpu::available_bf16_kernels()) {
-        check(*cpu::available_kernels().front(), bf16, dense, threads);
+        check(*cpu::available_kernels().front(), bf16, dense, experts, threads);
       }
-    }
+    };
+    check_all(DenseWeights::kBF16, ExpertWeights::kMXFP4);
+    check_all(DenseWeights::kQ8, ExpertWeights::kMXFP4);
+    check_all(DenseWeights::kBF16, ExpertWeights::kBF16);
+    check_all(DenseWeights::kQ8, ExpertWeights::kBF16);
   }
 }
 

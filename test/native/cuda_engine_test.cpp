@@ -501,6 +501,9 @@ TEST("cuda engine: unsupported options and missing devices") {
     options.dense_weights = DenseWeights::kQ8;
     CHECK_THROWS(Code::kUnsupported, "denseWeights \"q8\"", Harness{options});
     options = cuda_options();
+    options.expert_weights = ExpertWeights::kBF16;
+    CHECK_THROWS(Code::kUnsupported, "expertWeights \"bf16\" is for the CPU backend", Harness{options});
+    options = cuda_options();
     options.backend = "cuda:77";
     CHECK_THROWS(Code::kInvalidArgument, "cuda:77", Harness{options});
     if (emulated) CHECK_EQ(emu::bytes_in_use(), size_t(0));

@@ -37,12 +37,15 @@ TEST("memory_plan: the size of copies in Q8 is known before they are made") {
 }
 
 // The plan of each layout is what a CPU packs, on every instruction set.
-static void check_packed(const std::string& what, const Checkpoint& checkpoint, DenseWeights dense) {
+static void check_packed(const std::string& what, const Checkpoint& checkpoint, DenseWeights dense,
+                         ExpertWeights experts = ExpertWeights::kMXFP4) {
   const auto check = [&](const cpu::Kernels& kernels, const cpu::Bf16Kernels* bf16) {
-    CpuBackend backend(kernels, 2, bf16, dense);
+    CpuBackend backend(kernels, 2, bf16, dense, "", experts);
+    EngineOptions options;
+    options.expert_weights = experts;
     const uint64_t planned =
         memory_needs(
-            {.config = checkpoint.config, .options = {}, .sizes = backend.sizes(), .tensors = &checkpoint.tensors})
+            {.config = checkpoint.config, .options = options, .sizes = backend.sizes(), .tensors = &checkpoint.tensors})
             .weights.copied;
     pack_model(checkpoint.config, checkpoint.tensors, backend.packer(), [](size_t, size_t) {});
     if (planned != backend.packer().packed_bytes())
@@ -68,6 +71,40 @@ TEST("memory_plan: merged adapters make copies, which are planned") {
   const WeightBytes after = weight_bytes(checkpoint->config, sizes, false, &checkpoint->tensors);
   CHECK(after.copied > before.copied && after.mapped < before.mapped);
   CHECK_EQ(after.copied - before.copied, before.mapped - after.mapped);
+}
+
+TEST("memory_plan: experts in bf16 are copies where they are made, and are mapped where a file has them") {
+  const auto checkpoint = synthetic_checkpoint("synthetic:tiny", ExpertWeights::kBF16);
+  const CpuSizes sizes(nullptr, DenseWeights::kBF16, 1, ExpertWeights::kBF16);
+  const auto bytes_with = [&](const Tensors* tensors) {
+    return weight_bytes(checkpoint->config, sizes, false, tensors, ExpertWeights::kBF16);
+  };
+  const uint64_t experts = 2 * 8 * 3 * 64 * 64 * 2;  // layers, experts, matrices, bytes
+  const WeightBytes mxfp4 = weight_bytes(checkpoint->config, sizes, false);
+  const WeightBytes made = bytes_with(&checkpoint->tensors), unknown = bytes_with(nullptr);
+  CHECK_EQ(made.copied, mxfp4.copied + experts);
+  CHECK_EQ(made.canonical, mxfp4.canonical - experts * 17 / 64 + experts);
+  CHECK_EQ(unknown.copied, made.copied);
+  Tensors in_file = checkpoint->tensors;
+  for (auto& [name, tensor] : in_file) tensor.synthetic.reset();
+  CHECK_EQ(bytes_with(&in_file).copied, mxfp4.copied);
+  CHECK_EQ(bytes_with(&in_file).mapped, made.mapped + experts);
+  for (const DenseWeights dense : {DenseWeights::kBF16, DenseWeights::kQ8}) {
+    check_packed("experts in bf16", *checkpoint, dense, ExpertWeights::kBF16);
+  }
+}
+
+TEST("memory_plan: copies of experts in bf16 that do not fit are refused, with what takes less") {
+  const auto checkpoint = synthetic_checkpoint("synthetic:20b", ExpertWeights::kBF16);
+  const CpuSizes sizes(nullptr, DenseWeights::kBF16, 1, ExpertWeights::kBF16);
+  EngineOptions options;
+  options.expert_weights = ExpertWeights::kBF16;
+  const PlanInputs inputs{.config = checkpoint->config, .options = options, .sizes = sizes};
+  // 24 layers, 32 experts, 3 matrices of 2880 · 2880, 2 bytes; norms and biases in float32.
+  CHECK_THROWS(Code::kOutOfMemory, "copies of weights take 38.24 GB",
+               plan_memory(inputs, {.free_bytes = 32'000'000'000, .why = "given"}));
+  CHECK_THROWS(Code::kOutOfMemory, "or use expertWeights \"mxfp4\", which takes a quarter of the memory",
+               plan_memory(inputs, {.free_bytes = 32'000'000'000, .why = "given"}));
 }
 
 TEST("memory_plan: copies of weights that do not fit are refused") {

@@ -130,6 +130,25 @@ TEST("model_plan: a config needs no weights beside it") {
   CHECK(planned.fits);
 }
 
+TEST("model_plan: experts in bf16 are copies on every CPU, also of a config alone") {
+  EngineOptions options;
+  options.expert_weights = ExpertWeights::kBF16;
+  const uint64_t experts = 24ull * 32 * 3 * 2880 * 2880 * 2;
+  for (const cpu::IsaStatus& isa : cpu::isa_status()) {
+    const ModelPlan mxfp4 = plan("synthetic:20b", "cpu", 64 * kGB, {}, isa.isa);
+    const ModelPlan bf16 = plan("synthetic:20b", "cpu", 64 * kGB, options, isa.isa);
+    CHECK(!bf16.experts_in_file);
+    CHECK_EQ(bf16.needs.weights.copied, mxfp4.needs.weights.copied + experts);
+    CHECK_EQ(bf16.file_bytes, mxfp4.file_bytes + experts / 64 * 47);
+  }
+  std::ifstream file(test::source_path("test/golden/models/a/config.json"));
+  const std::string text(std::istreambuf_iterator<char>(file), {});
+  const ConfigOnly alone(text);
+  const uint64_t of_a = 4ull * 8 * 3 * 96 * 96 * 2;
+  CHECK_EQ(plan(alone.folder.string(), "cpu", kGB, options, "scalar").needs.weights.copied,
+           plan(alone.folder.string(), "cpu", kGB, {}, "scalar").needs.weights.copied + of_a);
+}
+
 TEST("model_plan: what cannot be planned is refused by name") {
   EngineOptions options;
   options.kv_type = kKvFP8;
@@ -138,6 +157,11 @@ TEST("model_plan: what cannot be planned is refused by name") {
   CHECK_THROWS(Code::kUnsupported, "no \"f32\" KV cache", plan("synthetic:20b", "cuda", kGB, options));
   options = {.dense_weights = DenseWeights::kQ8};
   CHECK_THROWS(Code::kUnsupported, "is for the CPU backend", plan("synthetic:20b", "cuda", kGB, options));
+  options = {.expert_weights = ExpertWeights::kBF16};
+  CHECK_THROWS(Code::kUnsupported, "use \"mxfp4\" on a GPU, or backend \"cpu\"",
+               plan("synthetic:20b", "cuda", kGB, options));
+  CHECK_THROWS(Code::kUnsupported, "expertWeights \"bf16\" keeps experts that are stored as BF16",
+               plan(test::source_path("test/golden/models/a"), "cpu", kGB, options));
   options = {.numerics = "exact"};
   CHECK_THROWS(Code::kUnsupported, "is not what GPUs compute", plan("synthetic:20b", "cuda", kGB, options));
   options = {.numerics = "fast"};

@@ -146,7 +146,8 @@ export function q8Bytes(values: Float32Array): Uint8Array {
   return out;
 }
 
-export type DenseType = "bf16" | "f32" | "f16" | "q8_0";
+type FloatType = "bf16" | "f32" | "f16";
+export type DenseType = FloatType | "q8_0";
 
 function denseTensor(name: string, shape: readonly number[], values: Float32Array, type: DenseType): GgufTensor {
   const bytes = {
@@ -285,6 +286,28 @@ function expertTensor(
   }
   const type = old ? ggmlType.oldMxfp4 : ggmlType.mxfp4;
   return { name, type, shape: [experts, rows / step, groups * 32], bytes: Buffer.concat(parts) };
+}
+
+/** The same file, where its experts in MXFP4 are floats. */
+export function floatExperts(gguf: Gguf, { down, gateAndUp }: Record<"down" | "gateAndUp", FloatType>): Gguf {
+  const tensors = gguf.tensors.map((tensor) => {
+    if (tensor.type !== ggmlType.mxfp4) return tensor;
+    const type = tensor.name.includes("ffn_down") ? down : gateAndUp;
+    return denseTensor(tensor.name, tensor.shape, decodedMxfp4(tensor.bytes), type);
+  });
+  return { ...gguf, tensors };
+}
+
+function decodedMxfp4(bytes: Uint8Array): Float32Array {
+  const magnitudes = [0, 0.5, 1, 1.5, 2, 3, 4, 6];
+  const value = (code: number) => (code & 8 ? -1 : 1) * magnitudes[code & 7]!;
+  const out = new Float32Array((bytes.length / 17) * 32);
+  for (let i = 0; i < out.length; i++) {
+    const block = Math.floor(i / 32) * 17;
+    const byte = bytes[block + 1 + (i % 16)]!;
+    out[i] = value(i % 32 < 16 ? byte & 15 : byte >> 4) * 2 ** (bytes[block]! - 127);
+  }
+  return out;
 }
 
 const printableBytes = new Set(

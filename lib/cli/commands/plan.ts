@@ -14,6 +14,7 @@ interface PlanFlags extends AdapterFlags {
   maxBatchTokens?: number;
   kvDtype?: "f32" | "bf16" | "fp8";
   denseWeights?: "bf16" | "q8";
+  expertWeights?: "mxfp4" | "bf16";
   numerics?: "exact" | "fast";
   packedWeights?: string;
   repeatable?: true;
@@ -61,6 +62,12 @@ export function planCommand(): Command {
     )
     .addOption(
       new Option("--dense-weights <type>", "type of attention, embedding and head on a CPU").choices(["bf16", "q8"]),
+    )
+    .addOption(
+      new Option("--expert-weights <type>", "format of experts that are stored as floats (default: mxfp4)").choices([
+        "mxfp4",
+        "bf16",
+      ]),
     )
     .addOption(new Option("--numerics <kind>", "precision of activations").choices(["exact", "fast"]))
     .option("--packed-weights <where>", "where a CPU with AMX keeps its copy of the experts, as in serve")

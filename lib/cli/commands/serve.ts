@@ -168,10 +168,12 @@ function load(app: FastifyInstance, model: string, options: EngineOptions, signa
   };
   const engine = Engine.load(model, { ...options, onProgress, signal });
   engine.then(({ info }) => {
-    const { backend, device, isa, memory, limits, numerics, denseWeights, conversion, mergedAdapters } = info;
+    const { backend, device, isa, memory, limits, numerics, denseWeights, expertWeights } = info;
     const seconds = Math.round(performance.now() - started) / 1000;
-    app.log.info({ seconds, backend, device, isa, memory, limits, numerics, denseWeights }, "the model is ready");
+    const chosen = { backend, device, isa, memory, limits, numerics, denseWeights, expertWeights };
+    app.log.info({ seconds, ...chosen }, "the model is ready");
     const rounding = roundingNote(info);
+    const { conversion, mergedAdapters } = info;
     if (rounding !== null) app.log.info({ conversion, mergedAdapters }, rounding);
   }, accepted.reject);
   return { engine, accepted: accepted.promise };

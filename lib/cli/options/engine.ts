@@ -16,6 +16,7 @@ export interface EngineFlags extends AdapterFlags {
   kvBytes?: string;
   prefixCache: boolean;
   denseWeights?: "bf16" | "q8";
+  expertWeights?: "mxfp4" | "bf16";
   numerics?: "exact" | "fast";
   repeatable?: true;
 }
@@ -66,6 +67,12 @@ export function addEngineOptions(command: Command, sequences: string): Command {
       ).choices(["bf16", "q8"]),
     )
     .addOption(
+      new Option(
+        "--expert-weights <type>",
+        "format of experts that are stored as floats; bf16 keeps them on CPUs, in 3.8 times the memory (default: mxfp4)",
+      ).choices(["mxfp4", "bf16"]),
+    )
+    .addOption(
       new Option("--numerics <kind>", "precision of activations (default: fast, if the device has it)").choices([
         "exact",
         "fast",
@@ -90,7 +97,7 @@ export function engineOptions(flags: EngineFlags): EngineOptions {
   const options: EngineOptions = {
     ...(backend !== undefined && { backend: backend as NonNullable<EngineOptions["backend"]> }),
     ...given(flags, ["threads", "contextLength", "packedWeights", "maxSequences", "maxQueue", "maxBatchTokens"]),
-    ...given(flags, ["denseWeights", "numerics"]),
+    ...given(flags, ["denseWeights", "expertWeights", "numerics"]),
     kvCache: { ...(dtype !== undefined && { dtype }), ...(bytes !== undefined && { bytes: bytesOf(bytes) }) },
     prefixCache: flags.prefixCache,
     ...(repeatable && { repeatable }),

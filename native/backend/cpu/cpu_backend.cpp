@@ -30,8 +30,8 @@ static size_t bytes_of(std::initializer_list<const Scratch*> works) {
 }
 
 size_t CpuBackend::work_bytes() const {
-  return bytes_of(
-      {&qkv_work_, &attention_work_, &attention_parts_, &split_, &act_, &out_, &panels_, &panels_low_, &bf16_work_});
+  return bytes_of({&qkv_work_, &attention_work_, &attention_parts_, &split_, &act_, &out_, &products_, &panels_,
+                   &panels_low_, &bf16_work_});
 }
 
 size_t CpuBackend::low_rank_work_bytes() const {

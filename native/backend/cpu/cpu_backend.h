@@ -11,22 +11,24 @@
 #include "native/backend/backend.h"
 #include "native/backend/cpu/cpu_weights.h"
 #include "native/backend/cpu/host_memory.h"
+#include "native/backend/cpu/ranges.h"
 #include "native/base/thread_pool.h"
 
 namespace oss {
 
 DeviceMemory cpu_memory();  // what this process can use now
 
-// Products (including qkv), attention, experts and low-rank terms have one file each; the smaller operations are in
-// cpu_backend.cpp.
+// Products (including qkv), attention, experts, those in bf16 and low-rank terms have one file each; the smaller
+// operations are in cpu_backend.cpp.
 class CpuBackend final : public Backend {
  public:
   CpuBackend(const cpu::Kernels& kernels, int threads, const cpu::Bf16Kernels* bf16 = nullptr,
-             DenseWeights dense_weights = DenseWeights::kBF16, std::string threads_why = "asked for")
+             DenseWeights dense_weights = DenseWeights::kBF16, std::string threads_why = "asked for",
+             ExpertWeights expert_weights = ExpertWeights::kMXFP4)
       : kernels_(kernels),
         bf16_(bf16),
         pool_(threads),
-        sizes_(bf16, dense_weights, threads),
+        sizes_(bf16, dense_weights, threads, expert_weights),
         weights_(kernels, sizes_, pool_),
         threads_why_(std::move(threads_why)) {}
 
@@ -105,6 +107,35 @@ class CpuBackend final : public Backend {
                      const ExpertMatrix& down, AdapterRows, float* x);
   void experts_fast(const ExpertsArgs&, const float* normed, const float* weight, const ExpertMatrix& gate_up,
                     const ExpertMatrix& down, AdapterRows, float* x);
+  void experts_bf16(const ExpertsArgs&, const float* normed, const float* weight, const ExpertMatrix& gate_up,
+                    const ExpertMatrix& down, AdapterRows, float* x);
+
+  // fast: divides the pairs of each chosen expert into panels; packs row_of(i) for each of pairs_.
+  void divide_into_panels();
+  template <typename RowOf>
+  const uint16_t* pack_pairs(int cols, decltype(cpu::Bf16Kernels::pack) pack, const RowOf& row_of) {
+    const size_t elements = size_t(bf16_->panel_rows) * cpu::panel_cols(cols);
+    uint16_t* panels = panels_.reserve<uint16_t>(expert_panels_.size() * elements, "the experts' inputs");
+    pool_.parallel_for(int64_t(expert_panels_.size()), 1, [&](int64_t begin, int64_t end, int) {
+      for (int64_t p = begin; p < end; ++p) {
+        const auto [first, n] = expert_panels_[size_t(p)];
+        const float* from[kMostPanelRows];
+        for (int i = 0; i < n; ++i) from[i] = row_of(first + i);
+        pack(cols, from, n, panels + size_t(p) * elements, nullptr);
+      }
+    });
+    return panels;
+  }
+
+  // The activations of pairs_ as products with bf16 weights read them.
+  struct PairRows {
+    const float* rows = nullptr;  // [pairs, cols]
+    const uint16_t* panels = nullptr;
+  };
+  // Calls body(expert, its pairs in pairs_, first row, number of rows, products [pairs, rows] with bias) on ranges of
+  // the rows of each chosen expert.
+  template <typename Body>
+  void bf16_products(const ExpertMatrix&, const PairRows& x, const Body& body);
 
   void sum_experts(const ExpertsArgs&, const float* weight, const float* out, float* x);
 
@@ -126,6 +157,7 @@ class CpuBackend final : public Backend {
   void gate_up_terms(const ExpertsArgs&, AdapterRows, const float* normed);
   void down_terms(const ExpertsArgs&, AdapterRows, const float* act);
   void down_terms(const ExpertsArgs&, AdapterRows, const uint16_t* act_panels);
+  void down_terms_of_rows(const ExpertsArgs&, AdapterRows, const float* act);
   void add_down_terms(const ExpertsArgs&, float* out);
 
   const cpu::Kernels& kernels_;
@@ -141,7 +173,7 @@ class CpuBackend final : public Backend {
   std::vector<int32_t> pairs_;       // token·top_k + k, grouped by expert
   std::vector<int32_t> pair_begin_;  // [experts + 1] into pairs_
   std::vector<int32_t> chosen_;      // experts with at least one pair
-  Scratch split_, act_, out_;
+  Scratch split_, act_, out_, products_;
   std::vector<LowRankRun> runs_;
   ExpertTerms gate_up_terms_, down_terms_;
   Scratch low_rank_work_, term_inputs_, gate_up_term_rows_, down_term_rows_;

@@ -5,6 +5,7 @@
 #include "kernels/common/mxfp4.h"
 #include "kernels/common/q8.h"
 #include "kernels/cpu/strips.h"
+#include "native/backend/cpu/ranges.h"
 #include "native/backend/low_rank.h"
 #include "native/base/error.h"
 
@@ -29,7 +30,7 @@ bool CpuSizes::becomes_q8(int64_t cols, MatrixUse use, bool stored_q8) const {
 
 // The rows of a table are looked up one by one.
 bool CpuSizes::in_strips(MatrixUse use) const {
-  return packs_experts() && (use == MatrixUse::kProduct || use == MatrixUse::kRotated);
+  return has_strips() && (use == MatrixUse::kProduct || use == MatrixUse::kRotated);
 }
 
 uint64_t CpuSizes::q8_bytes(int64_t rows, int64_t cols, MatrixUse use) const {
@@ -46,21 +47,27 @@ uint64_t CpuSizes::experts_bytes(int64_t experts, int64_t rows, int64_t cols) co
 
 // --- work memory: test/native/cpu_sizes_test.cpp compares it with what steps take ------------------------------------
 
-// As experts.cpp takes it, for steps in which every expert is chosen. Products (products.cpp) share the panels.
+// As experts.cpp and experts_bf16.cpp take it, for steps in which every expert is chosen. Products (products.cpp) share
+// the panels.
 uint64_t CpuSizes::expert_bytes(const StepLimits& l) const {
-  const uint64_t hidden = uint64_t(l.hidden), q_size = uint64_t(l.heads) * l.head_dim;
+  const uint64_t hidden = uint64_t(l.hidden), inner = uint64_t(l.intermediate), q_size = uint64_t(l.heads) * l.head_dim;
   const uint64_t pairs = uint64_t(l.tokens) * l.top_k;
-  const uint64_t out = pairs * hidden * sizeof(float);
-  if (bf16_ == nullptr) return out + (l.tokens * hidden + pairs * l.intermediate) * sizeof(float);
+  const bool in_bf16 = expert_weights_ == ExpertWeights::kBF16;
+  const uint64_t products = in_bf16 ? uint64_t(threads_) * l.tokens * kMostExpertRows * sizeof(float) : 0;
+  const uint64_t out = pairs * hidden * sizeof(float) + products;
+  if (bf16_ == nullptr) return out + ((in_bf16 ? pairs : l.tokens) * hidden + pairs * inner) * sizeof(float);
   const uint64_t panel_rows = uint64_t(bf16_->panel_rows), chosen = std::min<uint64_t>(l.experts, pairs);
   const uint64_t expert_rows =
       (chosen + (pairs - chosen) / panel_rows) * panel_rows;  // the last panel of each not full
   const uint64_t token_rows = (std::max(l.tokens, l.rows) + panel_rows - 1) / panel_rows * panel_rows;
   const uint64_t cols = cpu::panel_cols(int(std::max(hidden, q_size)));
-  const uint64_t panels = std::max(expert_rows * hidden, token_rows * cols) + token_rows * hidden;  // with low parts
+  const uint64_t expert_cols = in_bf16 ? std::max(hidden, inner) : hidden;  // activations are packed like inputs
+  const uint64_t panels =
+      std::max(expert_rows * expert_cols, token_rows * cols) + token_rows * hidden;  // with low parts
+  const uint64_t act = in_bf16 ? pairs * inner * sizeof(float) : expert_rows * inner * sizeof(uint16_t);
   const int widest = std::max({l.hidden, l.intermediate, int(q_size)});
   const uint64_t work = cpu::most_packed_work_elements(widest) * threads_;
-  return out + (panels + expert_rows * l.intermediate + work) * sizeof(uint16_t);
+  return out + act + (panels + work) * sizeof(uint16_t);
 }
 
 // As attention.cpp and qkv take it.

@@ -9,8 +9,9 @@ class CpuSizes final : public BackendSizes {
  public:
   // bf16: the unit that multiplies, which this machine need not have; null: numerics "exact".
   // Only its numbers are read, no function is called.
-  CpuSizes(const cpu::Bf16Kernels* bf16, DenseWeights dense_weights, int threads)
-      : bf16_(bf16), dense_weights_(dense_weights), threads_(threads) {}
+  CpuSizes(const cpu::Bf16Kernels* bf16, DenseWeights dense_weights, int threads,
+           ExpertWeights expert_weights = ExpertWeights::kMXFP4)
+      : bf16_(bf16), dense_weights_(dense_weights), expert_weights_(expert_weights), threads_(threads) {}
 
   BackendDefaults defaults() const override;
   void check(const StepLimits&, KvType) const override;
@@ -31,14 +32,16 @@ class CpuSizes final : public BackendSizes {
   bool becomes_q8(int64_t cols, MatrixUse, bool stored_q8) const override;
   uint64_t q8_bytes(int64_t rows, int64_t cols, MatrixUse) const;  // of a matrix in Q8
   bool in_strips(MatrixUse) const;                                 // of a matrix in Q8
-  bool packs_experts() const { return bf16_ != nullptr && bf16_->strips; }
+  bool packs_experts() const { return has_strips() && expert_weights_ == ExpertWeights::kMXFP4; }
 
  private:
+  bool has_strips() const { return bf16_ != nullptr && bf16_->strips; }
   uint64_t expert_bytes(const StepLimits&) const;
   uint64_t attention_bytes(const StepLimits&) const;
 
   const cpu::Bf16Kernels* const bf16_;
   const DenseWeights dense_weights_;
+  const ExpertWeights expert_weights_;
   const int threads_;
 };
 

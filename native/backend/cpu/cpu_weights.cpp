@@ -190,6 +190,18 @@ ExpertMatrix CpuWeights::pack_experts(const HostTensor& blocks, const HostTensor
   return matrix;
 }
 
+// The rows of a file or of its transposition are those that products read.
+ExpertMatrix CpuWeights::pack_bf16_experts(const HostTensor& weights, const HostTensor& bias) {
+  expect_dtype(weights, weights.dtype == DType::kBF16 && weights.shape.size() == 3, "BF16 [experts, rows, cols]");
+  remember_files(weights);
+  if (weights.synthetic) packed_bytes_ += weights.bytes;
+  return {.bias = pack_vector(bias).data,
+          .experts = int(weights.shape[0]),
+          .rows = int(weights.shape[1]),
+          .cols = int(weights.shape[2]),
+          .bf16 = keep(weights).as<uint16_t>()};
+}
+
 // Visits all rows of all experts, 32 at a time, on all threads; releases the checkpoint's pages after reading them.
 void CpuWeights::for_each_strip(const HostTensor& blocks, const HostTensor& scales, ExpertUse use,
                                 const std::function<void(int64_t strip, const PackStrip&)>& body) {

@@ -1,5 +1,5 @@
 // Weights on the CPU. They are used in place in the mapped file; only vectors (norms, biases, sinks) are copied, as
-// f32. A unit that reads strips (kernels/cpu/strips.h) has its experts in a separate file, made once, or in memory.
+// f32. A unit that reads strips (kernels/cpu/strips.h) has its MXFP4 experts in a separate file, made once, or in memory.
 //
 // With DenseWeights::kQ8 matrices are copied in Q8 blocks. Exceptions: the router's matrix, matrices whose rows are not
 // whole blocks, and matrices with a weight that has no scale. The file's pages are released after reading. Matrices that
@@ -31,6 +31,7 @@ class CpuWeights final : public WeightPacker {
   Vector pack_vector(const HostTensor& vector) override;
   ExpertMatrix pack_experts(const HostTensor& blocks, const HostTensor& scales, const HostTensor& bias,
                             ExpertUse) override;
+  ExpertMatrix pack_bf16_experts(const HostTensor& weights, const HostTensor& bias) override;
   void loaded() override;
   size_t packed_bytes() const override { return packed_bytes_; }
 

@@ -39,7 +39,9 @@ void CpuBackend::experts(const ExpertsArgs& args, Operand operand, const int32_t
                          const ExpertMatrix& gate_up, const ExpertMatrix& down, AdapterRows adapters, float* x) {
   group_by_expert(args, index);
   gate_up_terms(args, adapters, operand.as<float>());
-  if (bf16_ != nullptr) {
+  if (gate_up.bf16 != nullptr) {
+    experts_bf16(args, operand.as<float>(), weight, gate_up, down, adapters, x);
+  } else if (bf16_ != nullptr) {
     experts_fast(args, operand.as<float>(), weight, gate_up, down, adapters, x);
   } else {
     experts_exact(args, operand.as<float>(), weight, gate_up, down, adapters, x);
@@ -85,8 +87,7 @@ void CpuBackend::experts_exact(const ExpertsArgs& args, const float* normed, con
   sum_experts(args, weight, out, x);
 }
 
-void CpuBackend::experts_fast(const ExpertsArgs& args, const float* normed, const float* weight,
-                              const ExpertMatrix& gate_up, const ExpertMatrix& down, AdapterRows adapters, float* x) {
+void CpuBackend::divide_into_panels() {
   expert_panels_.clear();
   panel_begin_.clear();
   for (const int expert : chosen_) {
@@ -95,22 +96,21 @@ void CpuBackend::experts_fast(const ExpertsArgs& args, const float* normed, cons
       expert_panels_.push_back({pair, std::min(bf16_->panel_rows, pair_begin_[expert + 1] - pair)});
     }
   }
+}
+
+void CpuBackend::experts_fast(const ExpertsArgs& args, const float* normed, const float* weight,
+                              const ExpertMatrix& gate_up, const ExpertMatrix& down, AdapterRows adapters, float* x) {
+  divide_into_panels();
   const size_t num_panels = expert_panels_.size();
   const size_t panel_elements = size_t(bf16_->panel_rows) * args.hidden;
   const size_t act_elements = size_t(bf16_->panel_rows) * args.intermediate;
   const size_t work_elements = bf16_->packed_work_elements(std::max(args.hidden, args.intermediate));
-  uint16_t* panels = panels_.reserve<uint16_t>(num_panels * panel_elements, "the experts' inputs");
   uint16_t* act = act_.reserve<uint16_t>(num_panels * act_elements, "the experts' activations");
   uint16_t* work = bf16_work_.reserve<uint16_t>(work_elements * pool_.size(), "the experts' weights in tiles");
   float* out = out_.reserve<float>(pairs_.size() * args.hidden, "the experts' outputs");
 
-  pool_.parallel_for(int64_t(num_panels), 1, [&](int64_t begin, int64_t end, int) {
-    for (int64_t p = begin; p < end; ++p) {
-      const auto [first, n] = expert_panels_[p];
-      const float* from[kMostPanelRows];
-      for (int i = 0; i < n; ++i) from[i] = normed + size_t(pairs_[first + i] / args.top_k) * args.hidden;
-      bf16_->pack_packed(args.hidden, from, n, panels + p * panel_elements, nullptr);
-    }
+  const uint16_t* panels = pack_pairs(args.hidden, bf16_->pack_packed, [&](int i) {
+    return normed + size_t(pairs_[size_t(i)] / args.top_k) * args.hidden;
   });
 
   // Calls body(chosen, first, last, thread) on blocks of 32 rows of each chosen expert. Ranges are long, because

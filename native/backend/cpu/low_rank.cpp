@@ -154,6 +154,13 @@ void CpuBackend::down_terms(const ExpertsArgs& args, AdapterRows adapters, const
       down_terms_);
 }
 
+void CpuBackend::down_terms_of_rows(const ExpertsArgs& args, AdapterRows adapters, const float* act) {
+  const size_t intermediate = size_t(args.intermediate);
+  expert_terms(
+      args, adapters, &LayerAdapter::down,
+      [&](int i, float* to) { std::copy_n(act + size_t(i) * intermediate, intermediate, to); }, down_terms_);
+}
+
 void CpuBackend::add_down_terms(const ExpertsArgs& args, float* out) {
   if (down_terms_.of_pair.empty()) return;
   const size_t hidden = size_t(args.hidden);

@@ -24,4 +24,7 @@ inline int panels_for(const cpu::Bf16Kernels& bf16, int rows) { return (rows + b
 
 constexpr int kMostPanelRows = 16;
 
+// Rows of bf16 experts that a thread takes at most. Their products with 512 pairs of token and expert are 256 KB.
+constexpr int kMostExpertRows = 128;
+
 }  // namespace oss

@@ -61,7 +61,7 @@ PlannedDevice planned_cpu(const BackendOptions& options, const std::string& isa)
     bf16 = cpu::bf16_unit_of(isa, options.numerics);
   }
   const int threads = options.threads > 0 ? options.threads : usable_threads().count;
-  return {.sizes = std::make_unique<CpuSizes>(bf16, options.dense_weights, threads),
+  return {.sizes = std::make_unique<CpuSizes>(bf16, options.dense_weights, threads, options.expert_weights),
           .info = {.backend = "cpu", .device = "", .isa = name, .numerics = bf16 != nullptr ? "fast" : "exact"}};
 }
 
@@ -69,7 +69,8 @@ std::unique_ptr<Backend> make_cpu_backend(const BackendOptions& options) {
   check_threads(options.threads);
   const cpu::Choice choice = cpu::choose_kernels(options.numerics);
   const UsableThreads threads = options.threads > 0 ? UsableThreads{options.threads, "asked for"} : usable_threads();
-  return std::make_unique<CpuBackend>(choice.kernels, threads.count, choice.bf16, options.dense_weights, threads.why);
+  return std::make_unique<CpuBackend>(choice.kernels, threads.count, choice.bf16, options.dense_weights, threads.why,
+                                      options.expert_weights);
 }
 
 }  // namespace oss

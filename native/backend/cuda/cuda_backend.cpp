@@ -49,6 +49,11 @@ static void check_options(const BackendOptions& options) {
   if (options.dense_weights == DenseWeights::kQ8) {
     throw Error(Code::kUnsupported, "denseWeights \"q8\" is for the CPU backend; GPUs have \"bf16\"", "denseWeights");
   }
+  if (options.expert_weights == ExpertWeights::kBF16) {
+    throw Error(Code::kUnsupported,
+                "expertWeights \"bf16\" is for the CPU backend; use \"mxfp4\" on a GPU, or backend \"cpu\"",
+                "expertWeights");
+  }
 }
 
 PlannedDevice planned_cuda(const BackendOptions& options) {

@@ -15,6 +15,7 @@ const note = (info: Partial<Info>, layout: EngineInfo["model"]["layout"] = "hugg
     conversion: null,
     mergedAdapters: [],
     packedWeights: { in: "memory" },
+    expertWeights: "mxfp4",
     ...info,
     model: { layout } as EngineInfo["model"],
   });
@@ -34,6 +35,13 @@ describe("what a conversion changed", () => {
     expect(note({ conversion: { dense: exact, experts: rounded } })).toBe(
       `Weights were rounded: to MXFP4 ${roundedText}`,
     );
+  });
+
+  it("names bf16 where experts stay in it", () => {
+    const conversion = { dense: exact, experts: rounded };
+    expect(conversionLines(conversion, "bf16")[1]).toEqual(["experts to bf16", roundedText]);
+    expect(note({ conversion, expertWeights: "bf16" })).toBe(`Weights were rounded: experts to bf16 ${roundedText}`);
+    expect(note({ conversion: { dense: exact, experts: none }, expertWeights: "bf16" })).toBeNull();
   });
 
   it("is told for each merged adapter that changes experts", () => {

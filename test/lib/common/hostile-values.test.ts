@@ -140,6 +140,7 @@ const nativeOptions = {
   prefixCache: true,
   numerics: "auto",
   denseWeights: "bf16",
+  expertWeights: "mxfp4",
   packedWeights: "memory",
   repeatable: false,
   adapters: [] as never[],

@@ -4,7 +4,7 @@ import path from "node:path";
 import { afterAll, afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import { Engine, type EngineOptions, type PlanOptions, planModel } from "../../../lib/index.js";
 import { failure } from "../../support/failure.js";
-import { GoldenModel, ggufBytes, ggufOf } from "../../support/gguf.js";
+import { floatExperts, GoldenModel, ggufBytes, ggufOf } from "../../support/gguf.js";
 import { merged, mlx, mlxConfig, plainConfig } from "../../support/other-layouts.js";
 import { writeModel } from "../../support/write-safetensors.js";
 
@@ -30,7 +30,17 @@ function folder(config: unknown, tensors: Parameters<typeof writeModel>[2]): str
   return to;
 }
 
-const models: Readonly<Record<string, { path: string; adapters?: NonNullable<EngineOptions["adapters"]> }>> = {
+/** Its down experts are bf16, and gate and up float16. */
+function ggufOfFloats(): string {
+  const file = path.join(root, `${++written}.gguf`);
+  writeFileSync(file, ggufBytes(floatExperts(ggufOf(new GoldenModel("c")), { down: "bf16", gateAndUp: "f16" })));
+  return file;
+}
+
+interface Model extends Pick<EngineOptions, "expertWeights" | "adapters"> {
+  path: string;
+}
+const models: Readonly<Record<string, Model>> = {
   "safetensors of the release": { path: huggingface },
   "GGUF, bf16": { path: gguf("bf16") },
   "GGUF, f32": { path: gguf("f32") },
@@ -38,8 +48,15 @@ const models: Readonly<Record<string, { path: string; adapters?: NonNullable<Eng
   MLX: { path: folder(mlxConfig, mlx().tensors) },
   "MLX, affine": { path: folder(mlxConfig, mlx(4).tensors) },
   "bf16 experts": { path: folder(plainConfig, merged()) },
+  "bf16 experts that are kept": { path: folder(plainConfig, merged()), expertWeights: "bf16" },
+  "experts of a GGUF file that are kept": { path: ggufOfFloats(), expertWeights: "bf16" },
   "a merged adapter": { path: huggingface, adapters: { one: { path: adapter, merge: true } } },
   "an adapter of requests": { path: huggingface, adapters: { one: adapter } },
+  "both, in bf16 experts that are kept": {
+    path: folder(plainConfig, merged()),
+    expertWeights: "bf16",
+    adapters: { one: adapter, two: { path: adapter, merge: true } },
+  },
   "both, in GGUF": { path: gguf("q8_0"), adapters: { one: adapter, two: { path: adapter, merge: true } } },
 };
 
@@ -48,10 +65,10 @@ const isas =
 
 describe.each(isas)("on %s", (isa) => {
   it.each(Object.keys(models))("%s takes what is planned", async (name) => {
-    const { path: model, adapters } = models[name]!;
+    const { path: model, ...always } = models[name]!;
     vi.stubEnv("GPT_OSS_ISA", isa);
     for (const options of [{}, { denseWeights: "q8", packedWeights: "memory" }] satisfies EngineOptions[]) {
-      const engine = { ...options, backend: "cpu", contextLength: 500, ...(adapters && { adapters }) } as const;
+      const engine = { ...options, backend: "cpu", contextLength: 500, ...always } as const;
       let info: Engine["info"];
       try {
         await using loaded = await Engine.load(model, engine);
@@ -65,6 +82,7 @@ describe.each(isas)("on %s", (isa) => {
       const { packedBytes, workspaceBytes, kvBytes, weightsBytes } = info.memory;
       expect(plan.memory).toMatchObject({ packedBytes, workspaceBytes, kvBytes });
       expect(plan).toMatchObject({ isa: info.isa, denseWeights: info.denseWeights });
+      expect(plan.expertWeights).toBe(info.expertWeights);
       expect(plan.memory.weightsBytes).toBe(weightsBytes);
     }
   });
@@ -73,8 +91,8 @@ describe.each(isas)("on %s", (isa) => {
 describe("what is planned", () => {
   const options: PlanOptions = { backend: "cpu", isa: "scalar", memory: "1GB", contextLength: 500 };
   const memoryOf = async (name: string, more: PlanOptions = {}) => {
-    const { path: model, adapters } = models[name]!;
-    const { backends } = await planModel(model, { ...options, ...more, ...(adapters && { adapters }) });
+    const { path: model, ...always } = models[name]!;
+    const { backends } = await planModel(model, { ...options, ...more, ...always });
     return backends[0]!.memory;
   };
 
@@ -95,6 +113,17 @@ describe("what is planned", () => {
       expect((await memoryOf(name)).packedBytes).toBe(released.packedBytes + experts + router);
     }
     expect((await memoryOf("MLX")).packedBytes).toBe(released.packedBytes + (experts * 2) / 3); // gate and up
+  });
+
+  it("counts experts in bf16 as copies, except for those that a GGUF file holds so", async () => {
+    const released = await memoryOf("safetensors of the release");
+    const experts = 3 * 5 * 3 * 64 * 128 * 2;
+    const kept = await memoryOf("bf16 experts that are kept");
+    expect(kept.packedBytes).toBe(released.packedBytes + experts);
+    const inGguf = await memoryOf("experts of a GGUF file that are kept");
+    const router = 3 * 5 * 64 * 2; // float32 in the file
+    expect(inGguf.packedBytes).toBe(released.packedBytes + (experts * 2) / 3 + router);
+    expect(inGguf.mappedBytes - kept.mappedBytes).toBe(experts / 3 - router);
   });
 
   it("is the layout of the release where there is only a config, and for missing parts", async () => {
