@@ -100,9 +100,11 @@ const loadedType = (dtype: string) => (dtype === "U8" ? "MXFP4 (U8 blocks and sc
 function conversionFacts({ conversion, stored, tensors }: InspectedModel): [string, string][] {
   if (conversion === null) return [];
   const hasQ8 = stored.some(({ dtype }) => dtype === "Q8_0");
-  const lines = conversionLines(conversion).map(([kind, text]): [string, string] =>
-    kind === "to bf16" && hasQ8 ? [kind, `${text}; a CPU keeps matrices in Q8_0 as they are`] : [kind, text],
-  );
+  const lines = conversionLines(conversion).map(([kind, text]): [string, string] => {
+    if (kind === "to bf16" && hasQ8) return [kind, `${text}; a CPU keeps matrices in Q8_0 as they are`];
+    const isRounded = kind === "to MXFP4" && conversion.experts.changed > 0;
+    return [kind, isRounded ? `${text}; a CPU keeps them with --expert-weights bf16` : text];
+  });
   return [["converted", formats(tensors, loadedType)], ...lines];
 }
 
