@@ -71,8 +71,9 @@ const runners = ["", "ollama", "ggml", "llamacpp"];
 async function layersOf(models: string, file: string, manifest: string): Promise<Layer[]> {
   const value = await readManifest(file, manifest);
   if (value.mediaType !== listType) return checkedLayers(value, manifest);
-  const children = Array.isArray(value.manifests) ? (value.manifests as Record<string, unknown>[]) : [];
-  const runnerOf = (child: Record<string, unknown>) => String(child?.runner ?? "").toLowerCase();
+  const children = Array.isArray(value.manifests) ? (value.manifests as unknown[]).filter(isObject) : [];
+  const runnerOf = ({ runner }: Record<string, unknown>) =>
+    typeof (runner ?? "") === "string" ? String(runner ?? "").toLowerCase() : "no text";
   const usable = children
     .filter((child) => runners.includes(runnerOf(child)))
     .sort((a, b) => runners.indexOf(runnerOf(a)) - runners.indexOf(runnerOf(b)));
@@ -92,7 +93,7 @@ async function readManifest(file: string, manifest: string): Promise<Record<stri
   if ("problem" in read) throw damaged(manifest, `found ${read.problem}`);
   try {
     const value: unknown = JSON.parse(read.text);
-    if (value !== null && typeof value === "object" && !Array.isArray(value)) return value as Record<string, unknown>;
+    if (isObject(value)) return value;
   } catch {
     // the error below says the same
   }
@@ -108,6 +109,9 @@ function checkedLayers({ layers }: Record<string, unknown>, manifest: string): L
     return { mediaType, digest, size: size! };
   });
 }
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  value !== null && typeof value === "object" && !Array.isArray(value);
 
 /** Only such a text becomes a path. */
 const isDigest = (value: unknown): value is string =>

@@ -113,6 +113,17 @@ describe("a list of manifests", () => {
     expect((await resolve("gpt-oss:20b")).details.digest).toBe(`sha256:${sha256("converted")}`);
   });
 
+  it("passes over what is no manifest", async () => {
+    const odd = [null, 1, "manifest", [], { runner: {} }] as object[];
+    home.ollama(`${library}/gpt-oss/20b`, list(...odd, home.manifest(layers)));
+    expect((await resolve("gpt-oss:20b")).path).toBe(blob());
+    const manifest = home.ollama(`${library}/gpt-oss/120b`, list(...odd));
+    expect(await failure(resolve("gpt-oss:120b"))).toMatchObject({
+      code: "UNSUPPORTED",
+      message: expect.stringContaining(`${manifest}: expected weights for Ollama or llama.cpp`),
+    });
+  });
+
   it("for MLX only is refused", async () => {
     const manifest = home.ollama(`${library}/gpt-oss/20b`, list(reference(mlx, "mlx")));
     expect(await failure(resolve("gpt-oss:20b"))).toMatchObject({
