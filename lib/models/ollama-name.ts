@@ -63,6 +63,7 @@ function hostFolders(models: string, host: string): { folder: string; host: stri
   }
   return [
     { folder: v2, host: registryV2 },
+    { folder: v2, host: registry },
     { folder: v1, host: registry },
     { folder: v1, host: registryV2 },
   ];

@@ -2,6 +2,7 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, renameSync, symlinkSync, truncateSync, unlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { listIn } from "../../../lib/models/list.js";
 import { resolveIn } from "../../../lib/models/resolve.js";
 import { failure } from "../../support/failure.js";
 import { ggufStart, ModelHome, sha256 } from "../../support/model-home.js";
@@ -45,6 +46,22 @@ describe("a model of Ollama", () => {
     for (const name of ["me/mine:q8_0", "hf.co/me/mine-GGUF", "localhost:5000/me/mine", "10.0.0.1:5000/me/mine"]) {
       expect(await resolve(name)).toMatchObject({ path: blob(), source: "ollama" });
     }
+  });
+
+  it("is found in both folders under both names of the registry, as it is listed", async () => {
+    const manifest = home.manifest(layers);
+    for (const folder of ["manifests", "manifests-v2"]) {
+      for (const [host, tag] of [
+        ["ollama.com", "new"],
+        ["registry.ollama.ai", "old"],
+      ] as const) {
+        home.ollama(`${host}/library/gpt-oss/${folder}-${tag}`, manifest, folder);
+        expect((await resolve(`gpt-oss:${folder}-${tag}`)).path).toBe(blob());
+      }
+    }
+    const listed = (await listIn(home.places)).map(({ name }) => name);
+    for (const name of listed) expect((await resolve(name)).path).toBe(blob());
+    expect(listed).toHaveLength(4);
   });
 
   it("of the released ones has the short names, after the other places", async () => {
