@@ -84,8 +84,10 @@ export class Connection {
   #refuseInsecure(url: URL): void {
     const { endpoint } = this.#settings;
     const isAllowed = url.protocol === "https:" || (url.protocol === "http:" && endpoint.startsWith("http:"));
-    if (!isAllowed || url.username !== "") {
-      throw downloadError(`the hub leads to ${url.protocol}//${url.host}, which is not encrypted; expected https`);
+    const to = `the hub leads to ${url.protocol}//${url.host}`;
+    if (!isAllowed) throw downloadError(`${to}, which is not encrypted; expected https`);
+    if (url.username !== "" || url.password !== "") {
+      throw downloadError(`${to} with a name or password in the address; expected none`);
     }
   }
 

@@ -120,6 +120,7 @@ const situations: Record<string, () => Promise<unknown>> = {
   "a file that changes meanwhile": () =>
     redirecting(() => `${here.hub.filesOrigin}/a/b/model.safetensors`, { "x-linked-etag": '"other"' }),
   "a redirect to an address without encryption": () => redirecting(() => "ftp://127.0.0.1/file"),
+  "a redirect with a name or password": () => redirecting(() => "http://me:secret@127.0.0.1/file"),
   "redirects without end": () => redirecting((url) => url),
   "a disk without room": () => here.pull({}, { freeBytes: async () => 1000 }),
   "a disk that is full in the middle": () => here.pull({}, { write: failing("ENOSPC") }),

@@ -84,7 +84,8 @@ describe("a redirect", () => {
   it.each([
     ["ftp://127.0.0.1/x", /not encrypted; expected https/],
     ["file:///etc/passwd", /not encrypted; expected https/],
-    ["http://user:password@127.0.0.1/x", /expected https/],
+    ["http://user:password@127.0.0.1/x", /leads to http:\/\/127\.0\.0\.1 with a name or password in the address/],
+    ["http://:password@127.0.0.1/x", /with a name or password in the address; expected none/],
     ["http://[", /leads nowhere/],
   ])("to %s is refused", async (location, message) => {
     redirect(location);
