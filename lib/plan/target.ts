@@ -1,6 +1,6 @@
 import path from "node:path";
 import { GptOssError } from "../errors.js";
-import { releasedName, releasedOfOllama, resolveModel } from "../models/index.js";
+import { releasedName, releasedOfOllama, repositoryName, repositoryToPull, resolveModel } from "../models/index.js";
 
 /** What a name means to `planModel`. */
 export interface PlanTarget {
@@ -26,11 +26,17 @@ export async function planTarget(model: string): Promise<PlanTarget> {
     return { name: isNamed ? model : path.basename(found) || found, path: found, hasFiles: source !== "synthetic" };
   } catch (error) {
     if (!(error instanceof GptOssError) || error.code !== "MODEL_NOT_FOUND") throw error;
-    const known = (releasedName(model) ?? releasedOfOllama(model))?.replace("safeguard-", "");
+    const known = (releasedRepository(model) ?? releasedOfOllama(model))?.replace("safeguard-", "");
     if (known !== undefined) return shapeOf(known);
     const message = `${error.message}; a plan needs no file for "20b" and "120b"`;
     throw new GptOssError(error.code, message, { cause: error, field: "model" });
   }
+}
+
+/** The released model of a name, with or without a revision, or of an address; one file of it is another format. */
+function releasedRepository(text: string): string | null {
+  const name = repositoryName(text);
+  return name === null || name.selection !== null ? null : releasedName(repositoryToPull(name) ?? "");
 }
 
 function shapeOf(name: string): PlanTarget {

@@ -123,11 +123,17 @@ describe("a model", () => {
       `openai/gpt-oss-${size}`,
       `OpenAI/GPT-OSS-${size.toUpperCase()}/`,
       `gpt-oss:${size}`,
+      `openai/gpt-oss-${size}@main`,
+      `https://huggingface.co/openai/gpt-oss-${size}`,
     ].map((name) => planModel(name, { memory }));
     const [first, ...others] = await Promise.all(plans);
     expect(first).toMatchObject({ name: `gpt-oss-${size}`, fits: true, model: { layers: size === "20b" ? 24 : 36 } });
     for (const other of others) expect(other).toEqual(first);
     expect(first!.backends.map(({ backend }) => backend)).toEqual(["cpu", "cuda"]);
+  });
+
+  it.each(["me/gpt-oss-20b", "openai/gpt-oss-20b:Q8_0", "./20b"])("of another name is not known: %s", async (name) => {
+    expect((await failure(planModel(name, { memory: "200GB" }))).code).toBe("MODEL_NOT_FOUND");
   });
 
   it("that lies in a folder of such a name is that of the folder", async () => {
