@@ -11,6 +11,9 @@
 namespace oss {
 namespace {
 
+// Real ones are below 10,000. One that is far beyond makes every activation infinite, and answers of nonsense.
+constexpr double kMostAlpha = 1e6;
+
 // Keys that change the mathematics when they are set, and what they ask for.
 constexpr std::pair<const char*, const char*> kRefused[] = {
     {"use_dora", "DoRA"},
@@ -129,6 +132,12 @@ AdapterConfig read_adapter_config(const std::string& path) {
   config.alpha_pattern = read_pattern(reader, json, "alpha_pattern");
   if (!std::isfinite(config.alpha) || config.alpha <= 0)
     reader.fail(Code::kModelFormat, "lora_alpha", "expected a number above 0, found ", config.alpha);
+  const auto check_alpha = [&](const char* key, double alpha) {
+    if (alpha > kMostAlpha)
+      reader.fail(Code::kModelFormat, key, "expected a number of at most ", int64_t(kMostAlpha), ", found ", alpha);
+  };
+  check_alpha("lora_alpha", config.alpha);
+  for (const auto& [name, alpha] : config.alpha_pattern) check_alpha("alpha_pattern", alpha);
   const auto check_rank = [&](const char* key, double rank) {
     if (rank > kMostRank || rank != std::floor(rank))
       reader.fail(Code::kUnsupported, key, "expected a rank in [1, ", kMostRank, "], found ", rank);
