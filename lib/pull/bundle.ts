@@ -109,8 +109,16 @@ async function filesBelow(root: string, folder: string): Promise<string[]> {
   return files;
 }
 
-function readmeText({ repository, commit, path: model }: PulledModel, bundle: string, system: string): string {
-  const name = path.relative(bundle, model).split(path.sep).join("/");
+/** A word of a shell's command line. */
+const shellWord = (text: string) => (/^[\w./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
+
+/** @param bundle the folder that has the model, and from which the commands are run */
+export function readmeText(
+  { repository, commit, path: model }: Pick<PulledModel, "repository" | "commit" | "path">,
+  bundle: string,
+  system: string,
+): string {
+  const name = shellWord(path.relative(bundle, model).split(path.sep).join("/"));
   const { version } = packageManifest();
   return `${repository} (commit ${commit}) with gpt-oss-node ${version}
 
