@@ -12,7 +12,17 @@ const absent = readFileSync(`.cmake/${process.platform}-${process.arch}/cuda-abs
 const cases = {
   "80": ["few_experts: bit", "norm_linear", "norm_qkv", "linear", "attention: page"],
   "90a": [
-    ...["attention", "embed", "experts", "few_experts: bit", "gather_rows", "linear", "norm_linear", "norm_qkv"],
+    ...[
+      "attention",
+      "embed",
+      "experts",
+      "few_experts: bit",
+      "gather_rows",
+      "linear",
+      "low_rank",
+      "norm_linear",
+      "norm_qkv",
+    ],
     ...["pack_matrix", "qkv", "rms_norm", "router", "sample: ties", "sample: a step", "synthesize"],
     "engine: golden models with",
   ],

@@ -358,6 +358,22 @@ void Bench::matrices(const StepArrays& arrays, int tokens, int rows) {
     });
   };
   linear("linear o", num_tokens, tokens, q_width, s_.hidden, true, q);
+  {
+    constexpr int kRank = 16;  // of an adapter that all tokens have
+    const cuda::LowRankTerm* term =
+        upload(std::vector<cuda::LowRankTerm>{{.a = normals(size_t(kRank) * q_width, 0.02f),
+                                               .b = normals(size_t(s_.hidden) * kRank, 0.02f),
+                                               .rank = kRank,
+                                               .scale = 1}});
+    const cuda::LowRankStep step = {upload(std::vector(size_t(tokens), term)),
+                                    empty<float>(size_t(tokens) * cuda::kMostLowRank)};
+    float* to = zeros<float>(size_t(tokens) * s_.hidden);
+    measure("low_rank o", 2.0 * kRank * (q_width + s_.hidden) + 2.0 * tokens * q_width + 8 * per_token,
+            2.0 * tokens * kRank * (q_width + s_.hidden), [&](size_t) {
+              return cuda_.low_rank({.rows = tokens, .in = q_width, .out = s_.hidden, .number = 0}, step, num_tokens,
+                                    nullptr, q, nullptr, to, stream_);
+            });
+  }
   linear("linear router", num_tokens, tokens, s_.hidden, s_.experts, false, normed);
   linear("linear head", num_rows, rows, s_.hidden, s_.vocab, false, normed);
 

@@ -15,8 +15,10 @@
 // determines kParts parts. Each part is summed from zero by one mma after the other, then 0 + part 0 + ...
 //
 // First, pairs are sorted by expert; then a block multiplies up to kExpertTokenTile of them. few_experts.cu does the
-// same for a few tokens.
+// same for a few tokens. experts_low_rank adds the terms of adapters to the sums: to gate and up before the SwiGLU, and
+// to out.
 #include "kernels/cuda/experts.cuh"
+#include "kernels/cuda/low_rank.cuh"
 #include "kernels/cuda/ptx/cp_async.cuh"
 #include "kernels/cuda/sort_pairs.cuh"
 
@@ -228,14 +230,38 @@ Status multiply_many(const ExpertsArgs& args, const Lists& lists, const PackedCo
                 w, lists, rows, inputs, epilogue);
 }
 
-}  // namespace
+// The epilogues with the terms of adapters. Row i of t belongs to pair i.
+struct GateUpWithTerms : GateUp {
+  LowRankTerms terms;
+  __device__ __forceinline__ void store(int row_tile, int g, int pair, float gate, float up) const {
+    const int row = row_tile * kRowTile + 2 * g;
+    terms.add(pair, row, row + 1, gate, up);
+    GateUp::store(row_tile, g, pair, gate, up);
+  }
+};
+struct DownWithTerms : Down {
+  LowRankTerms terms;
+  __device__ __forceinline__ void store(int row_tile, int g, int pair, float low, float high) const {
+    const int row = row_tile * kRowTile + g;
+    terms.add(pair, row, row + 8, low, high);
+    Down::store(row_tile, g, pair, low, high);
+  }
+};
 
-Status experts(const ExpertsArgs& args, const int32_t* num_tokens, const bf16* normed, const int32_t* index,
-               const float* weight, const PackedExperts& gate_up, const PackedExperts& down, void* scratch, float* x,
-               Stream stream) {
-  if (args.tokens == 0) return cudaSuccess;
-  if (!experts_fit(args)) return cudaErrorInvalidValue;
-  const ExpertsBuffers at(args, scratch);
+// What the products and the sum over experts read and write.
+struct Layer {
+  const int32_t* num_tokens;
+  const bf16* normed;
+  const int32_t* index;
+  const float* weight;
+  const PackedExperts &gate_up, &down;
+  float* x;
+};
+
+// `between` queues what the second product needs besides the activations.
+template <typename GateUpEpilogue, typename DownEpilogue, typename Between>
+Status run(const ExpertsArgs& args, const Layer& layer, const ExpertsBuffers& at, const GateUpEpilogue& gate_up,
+           const DownEpilogue& down, const Between& between, Stream stream) {
   Lists lists{};
   lists.items = static_cast<WorkItem*>(at.lists);
   lists.begin = reinterpret_cast<int32_t*>(lists.items + args.tokens * args.top_k + 2);
@@ -246,20 +272,64 @@ Status experts(const ExpertsArgs& args, const int32_t* num_tokens, const bf16* n
     if (args.tokens <= 512) return multiply_many<1>(args, lists, w, rows, inputs, epilogue, stream);
     return multiply_many<2>(args, lists, w, rows, inputs, epilogue, stream);
   };
-  Status status = sort_pairs(args, num_tokens, index, lists, stream);
+  Status status = sort_pairs(args, layer.num_tokens, layer.index, lists, stream);
   if (status == cudaSuccess)
-    status = multiply(packed_codes(gate_up, 2 * args.intermediate, args.hidden), normed,
-                      {args.hidden, args.hidden, args.top_k},
-                      GateUp{args.limit, args.alpha, gate_up.bias, at.act, at.act_stride});
+    status = multiply(packed_codes(layer.gate_up, 2 * args.intermediate, args.hidden), layer.normed,
+                      {args.hidden, args.hidden, args.top_k}, gate_up);
+  if (status == cudaSuccess) status = between();
   if (status == cudaSuccess)
-    status = multiply(packed_codes(down, args.hidden, args.intermediate), at.act, {args.intermediate, at.act_stride, 1},
-                      Down{down.bias, at.out, args.hidden});
+    status = multiply(packed_codes(layer.down, args.hidden, args.intermediate), at.act,
+                      {args.intermediate, at.act_stride, 1}, down);
   if (status != cudaSuccess) return status;
   return launch(sum_experts_kernel,
                 {.grid = dim3(divide_up(args.hidden / 4, kSumThreads), args.tokens),
                  .block = dim3(kSumThreads),
                  .stream = stream},
-                args.hidden, args.top_k, num_tokens, weight, at.out, x);
+                args.hidden, args.top_k, layer.num_tokens, layer.weight, at.out, layer.x);
+}
+
+GateUp gate_up_epilogue(const ExpertsArgs& args, const PackedExperts& w, const ExpertsBuffers& at) {
+  return {args.limit, args.alpha, w.bias, at.act, at.act_stride};
+}
+
+}  // namespace
+
+Status experts(const ExpertsArgs& args, const int32_t* num_tokens, const bf16* normed, const int32_t* index,
+               const float* weight, const PackedExperts& gate_up, const PackedExperts& down, void* scratch, float* x,
+               Stream stream) {
+  if (args.tokens == 0) return cudaSuccess;
+  if (!experts_fit(args)) return cudaErrorInvalidValue;
+  const ExpertsBuffers at(args, scratch);
+  return run(
+      args, {num_tokens, normed, index, weight, gate_up, down, x}, at, gate_up_epilogue(args, gate_up, at),
+      Down{down.bias, at.out, args.hidden}, [] { return Status(cudaSuccess); }, stream);
+}
+
+Status experts_low_rank(const ExpertsArgs& args, const LowRankStep& step, const ExpertTerms& numbers,
+                        const int32_t* num_tokens, const bf16* normed, const int32_t* index, const float* weight,
+                        const PackedExperts& gate_up, const PackedExperts& down, void* scratch, float* x,
+                        Stream stream) {
+  if (args.tokens == 0) return cudaSuccess;
+  if (!experts_fit(args)) return cudaErrorInvalidValue;
+  const ExpertsBuffers at(args, scratch);
+  const auto rows = [&](int number) {
+    return LowRankRows{
+        .adapters = step.adapters, .token_of_row = nullptr, .expert = index, .number = number, .per_row = args.top_k};
+  };
+  const auto sums = [&](int number, const LowRankInputs& inputs) {
+    return low_rank_sums(rows(number), args.tokens, num_tokens, inputs, step.sums, stream);
+  };
+  const Status status =
+      sums(numbers.gate_up,
+           {.x = normed, .x_low = nullptr, .in = args.hidden, .stride = args.hidden, .rows_per_x = args.top_k});
+  if (status != cudaSuccess) return status;
+  const auto between = [&] {  // the terms of gate_up are in act: their sums can be overwritten
+    return sums(numbers.down,
+                {.x = at.act, .x_low = nullptr, .in = args.intermediate, .stride = at.act_stride, .rows_per_x = 1});
+  };
+  return run(args, {num_tokens, normed, index, weight, gate_up, down, x}, at,
+             GateUpWithTerms{gate_up_epilogue(args, gate_up, at), {rows(numbers.gate_up), step.sums}},
+             DownWithTerms{{down.bias, at.out, args.hidden}, {rows(numbers.down), step.sums}}, between, stream);
 }
 
 }  // namespace oss::cuda

@@ -141,6 +141,42 @@ Status experts(const ExpertsArgs&, const int32_t* num_tokens, const bf16* normed
 Status few_experts(const ExpertsArgs&, const int32_t* num_tokens, const float* logits, const bf16* normed,
                    const PackedExperts& gate_up, const PackedExperts& down, void* scratch, float* x, Stream);
 
+// --- terms of adapters -----------------------------------------------------------------------------------------------
+
+// scale · B (A x), which is added to the product of one matrix with x.
+struct LowRankTerm {
+  const bf16* a;  // [rank, in], rows aligned to 16 bytes
+  const bf16* b;  // [out, rank]
+  int32_t rank;   // at most kMostLowRank; 0: no term
+  float scale;
+};
+// The adapters of a step, and the work memory for their terms.
+struct LowRankStep {
+  const LowRankTerm* const* adapters;  // [tokens] the terms of each token's adapter, by number (layout.h); null: none
+  float* sums;                         // low_rank_sums_bytes()
+};
+
+struct LowRankArgs {
+  int rows, in, out;
+  int number;  // of the term
+};
+// y[r] += the term of x[r] + x_low[r], for each row whose adapter has it; other rows are not touched. x_low may be
+// null. token_of_row [rows]: null where rows are tokens. in % 8 == 0.
+Status low_rank(const LowRankArgs&, const LowRankStep&, const int32_t* num_rows, const int32_t* token_of_row,
+                const bf16* x, const bf16* x_low, float* y, Stream);
+
+// qkv with the terms `number` of q, and those of k and v after it, added before the rotation.
+Status qkv_low_rank(const QkvArgs&, const DeviceStep&, const LowRankStep&, int number, const bf16* x, const void* w,
+                    const float* bias, bf16* q, void* cache, Stream);
+
+// experts with the terms of gate_up, added before the SwiGLU, and of down. Numbers are those of expert 0.
+struct ExpertTerms {
+  int gate_up, down;
+};
+Status experts_low_rank(const ExpertsArgs&, const LowRankStep&, const ExpertTerms&, const int32_t* num_tokens,
+                        const bf16* normed, const int32_t* index, const float* weight, const PackedExperts& gate_up,
+                        const PackedExperts& down, void* scratch, float* x, Stream);
+
 // --- sampling --------------------------------------------------------------------------------------------------------
 
 constexpr int kMaxTopLogprobs = 20;

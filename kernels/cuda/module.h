@@ -6,7 +6,7 @@
 namespace oss::cuda {
 
 // Raised when anything in kernels.h or here changes: an addon refuses a module with another number.
-constexpr int kModuleAbi = 5;
+constexpr int kModuleAbi = 6;
 
 struct DeviceProperties {
   char name[256];
@@ -72,6 +72,9 @@ struct Module {
   X(router) \
   X(experts) \
   X(few_experts) \
+  X(low_rank) \
+  X(qkv_low_rank) \
+  X(experts_low_rank) \
   X(sample)
 // clang-format on
 #define OSS_DECLARE(name) decltype(&oss::cuda::name) name;

@@ -7,8 +7,10 @@
 // Traffic: 29.5 MB of weights, once, up to about 100 tokens. The epilogue does the rotation and computes the cache
 // addresses: in kRowsRope a lane holds a and b of the same token.
 //
-// norm_qkv is rms_norm and qkv in one launch for steps of few tokens.
+// norm_qkv is rms_norm and qkv in one launch for steps of few tokens. qkv_low_rank adds the terms of adapters to the
+// sums before the rotation.
 #include "kernels/common/dtype.h"
+#include "kernels/cuda/low_rank.cuh"
 #include "kernels/cuda/matrix_stream.cuh"
 #include "kernels/cuda/ptx/convert.cuh"
 
@@ -18,6 +20,18 @@ namespace {
 constexpr int kHalfHead = kHeadDim / 2;
 constexpr int kHeadTiles = kHeadDim / kRowTile;
 
+// Adds the terms of adapters to rows `row` and `other` of the matrix of q (0), k (1) or v (2).
+struct NoTerms {
+  __device__ __forceinline__ void add(int, int, int, int, float&, float&) const {}
+};
+struct QkvTerms {
+  LowRankTerms of_all;
+  __device__ __forceinline__ void add(int token, int matrix, int row, int other, float& low, float& high) const {
+    of_all.add(token * 3 + matrix, row, other, low, high);
+  }
+};
+
+template <typename Terms>
 struct QkvEpilogue {
   int heads, kv_heads, max_pages;
   KvType type;
@@ -28,6 +42,7 @@ struct QkvEpilogue {
   const float* bias;           // [(heads + 2 * kv_heads) * 64]
   bf16* q;                     // [tokens, heads * 64]
   void* cache;                 // [page][k, v][kv_head][kPageTokens][64]
+  Terms terms;
 
   __device__ __forceinline__ void prefetch(int first_row_tile, int end_row_tile) const {
     const int first = first_row_tile / kHeadTiles, end = divide_up(end_row_tile, kHeadTiles);  // heads
@@ -40,6 +55,9 @@ struct QkvEpilogue {
     const int other = is_value ? dim + 8 : dim + kHalfHead;
     low += bias[head * kHeadDim + dim];
     high += bias[head * kHeadDim + other];
+    const int matrix = head < heads ? 0 : is_value ? 2 : 1;
+    const int rows_before = (head - (matrix > 0 ? heads : 0) - (matrix > 1 ? kv_heads : 0)) * kHeadDim;
+    terms.add(token, matrix, rows_before + dim, rows_before + other, low, high);
     if (!is_value) {
       const float* angle = rope + size_t(token) * kHeadDim;
       const float cosine = angle[dim], sine = angle[kHalfHead + dim];
@@ -79,7 +97,9 @@ PackedMatrix packed_of(const QkvArgs& args, const void* w) {
   return {static_cast<const uint4*>(w), (args.heads + 2 * args.kv_heads) * kHeadTiles, args.hidden / kMatrixColTile};
 }
 
-QkvEpilogue epilogue_of(const QkvArgs& args, const DeviceStep& step, const float* bias, bf16* q, void* cache) {
+template <typename Terms = NoTerms>
+QkvEpilogue<Terms> epilogue_of(const QkvArgs& args, const DeviceStep& step, const float* bias, bf16* q, void* cache,
+                               const Terms& terms = {}) {
   return {.heads = args.heads,
           .kv_heads = args.kv_heads,
           .max_pages = step.max_pages,
@@ -90,7 +110,8 @@ QkvEpilogue epilogue_of(const QkvArgs& args, const DeviceStep& step, const float
           .rope = step.rope,
           .bias = bias,
           .q = q,
-          .cache = cache};
+          .cache = cache,
+          .terms = terms};
 }
 
 }  // namespace
@@ -100,6 +121,19 @@ Status qkv(const QkvArgs& args, const DeviceStep& step, const bf16* x, const voi
   if (!is_possible(args)) return cudaErrorInvalidValue;
   return multiply(packed_of(args, w), args.tokens, &step.counts->tokens, Columns<false>{x, nullptr},
                   epilogue_of(args, step, bias, q, cache), stream);
+}
+
+Status qkv_low_rank(const QkvArgs& args, const DeviceStep& step, const LowRankStep& adapters, int number, const bf16* x,
+                    const void* w, const float* bias, bf16* q, void* cache, Stream stream) {
+  if (!is_possible(args)) return cudaErrorInvalidValue;
+  const LowRankRows rows = {
+      .adapters = adapters.adapters, .token_of_row = nullptr, .expert = nullptr, .number = number, .per_row = 3};
+  const Status status = low_rank_sums(
+      rows, args.tokens, &step.counts->tokens,
+      {.x = x, .x_low = nullptr, .in = args.hidden, .stride = args.hidden, .rows_per_x = 3}, adapters.sums, stream);
+  if (status != cudaSuccess) return status;
+  return multiply(packed_of(args, w), args.tokens, &step.counts->tokens, Columns<false>{x, nullptr},
+                  epilogue_of(args, step, bias, q, cache, QkvTerms{{rows, adapters.sums}}), stream);
 }
 
 Status norm_qkv(const QkvArgs& args, float eps, const DeviceStep& step, const float* x, const float* norm,

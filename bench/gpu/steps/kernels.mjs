@@ -21,7 +21,7 @@ const risky = ["cuda few_experts", "cuda attention: page"];
 const all = [
   ...risky,
   ...["cuda norm_qkv", "cuda norm_linear", "cuda experts: against", "cuda router", "cuda rms_norm", "cuda embed"],
-  ...["cuda gather_rows", "cuda linear", "cuda qkv", "cuda sample"],
+  ...["cuda gather_rows", "cuda linear", "cuda low_rank", "cuda qkv", "cuda experts_low_rank", "cuda sample"],
 ];
 
 /** The step of one tool of compute-sanitizer. */

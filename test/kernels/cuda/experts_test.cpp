@@ -4,7 +4,7 @@
 
 #include "kernels/common/args.h"
 #include "kernels/common/mxfp4.h"
-#include "test/kernels/cuda/support.h"
+#include "test/kernels/cuda/low_rank.h"
 
 namespace oss::test {
 namespace {
@@ -123,6 +123,17 @@ static void check_bits(const std::string& what, const std::vector<float>& actual
   }
 }
 
+// Terms of gate_up follow number 1, those of down follow them. of_token: as in DeviceAdapters.
+struct Adapters {
+  std::vector<std::vector<Term>> terms;
+  std::vector<int> of_token;
+
+  const Term* term(size_t token, int number) const {
+    const int adapter = of_token[token];
+    return adapter < 0 ? nullptr : &terms[size_t(adapter)][size_t(number)];
+  }
+};
+
 // A layer on a device.
 class Runner {
  public:
@@ -134,6 +145,9 @@ class Runner {
 
   // In a step with room for `capacity` tokens (0: exactly the tokens). Memory past the tokens is not touched.
   std::vector<float> operator()(const StepInput& step, int capacity = 0) { return run(step, nullptr, capacity); }
+  std::vector<float> adapted(const StepInput& step, const Adapters& adapters, int capacity = 0) {
+    return run(step, nullptr, capacity, &adapters);
+  }
   // The logits [tokens, experts] make the choice: by router and experts, or by few_experts.
   std::vector<float> routed(const StepInput& step, const std::vector<float>& logits, bool few, int capacity = 0) {
     few_ = few;
@@ -141,7 +155,8 @@ class Runner {
   }
 
  private:
-  std::vector<float> run(const StepInput& step, const std::vector<float>* logits, int capacity) {
+  std::vector<float> run(const StepInput& step, const std::vector<float>* logits, int capacity,
+                         const Adapters* adapters = nullptr) {
     const int tokens = int(step.x.size()) / args_.hidden;
     ExpertsArgs args = args_;
     args.tokens = std::max(capacity, tokens);
@@ -168,6 +183,14 @@ class Runner {
                       "few_experts");
       }
       check_bits("the second time", x->read(), again->read());
+    } else if (adapters != nullptr) {
+      const DeviceAdapters on_device(device_, adapters->terms, adapters->of_token, size_t(args.tokens) * args.top_k);
+      device_.check(
+          device_.module.experts_low_rank(args, on_device.step(), {.gate_up = 1, .down = 1 + args.experts},
+                                          count.data(), normed->data(), index->data(), weight->data(),
+                                          gate_up_.packed(), down_.packed(), scratch.data(), x->data(), device_.stream),
+          "experts_low_rank");
+      device_.synchronize();
     } else {
       if (logits != nullptr) {
         device_.check(device_.module.router({args.tokens, args.experts, args.top_k}, count.data(),
@@ -208,7 +231,7 @@ struct Reference {
   double largest_term = 0;  // of weight · W2 · act
 };
 // The result in double. Activations are rounded to bf16 between the products, as in the kernels.
-static Reference reference(const Layer& layer, const StepInput& step) {
+static Reference reference(const Layer& layer, const StepInput& step, const Adapters* adapters = nullptr) {
   const int hidden = layer.args.hidden, intermediate = layer.args.intermediate, top_k = layer.args.top_k;
   const std::vector<double> w1 = layer.gate_up.values(), w2 = layer.down.values();
   Reference out{{step.x.begin(), step.x.end()}};
@@ -220,11 +243,16 @@ static Reference reference(const Layer& layer, const StepInput& step) {
       sums[r] = layer.gate_up.bias[e * 2 * intermediate + r];
       for (int c = 0; c < hidden; ++c) sums[r] += w[c] * step.normed[t * hidden + c];
     }
+    if (const Term* term = adapters != nullptr ? adapters->term(t, 1 + int(e)) : nullptr)
+      term->add(step.normed.data() + t * hidden, sums.data());
     for (int i = 0; i < intermediate; ++i)
       act[i] = bf16_to_f32(f32_to_bf16(float(swiglu(layer.args, sums[2 * i], sums[2 * i + 1]))));
+    std::vector<double> added(hidden);
+    if (const Term* term = adapters != nullptr ? adapters->term(t, 1 + layer.args.experts + int(e)) : nullptr)
+      term->add(act.data(), added.data());
     for (int r = 0; r < hidden; ++r) {
       const double* w = w2.data() + (e * hidden + r) * intermediate;
-      double total = layer.down.bias[e * hidden + r];
+      double total = layer.down.bias[e * hidden + r] + added[r];
       for (int i = 0; i < intermediate; ++i) {
         total += w[i] * act[i];
         out.largest_term = std::max(out.largest_term, std::fabs(step.weight[p] * w[i] * act[i]));
@@ -370,6 +398,50 @@ TEST("cuda experts: a token's result is the same in every batch and from every k
       check_part(20, 8, 8);
       check_part(20, 8, 40);
       check_part(30, 9, 9);
+    });
+  }
+}
+
+TEST("cuda experts_low_rank: against a double loop; alone and together; tokens without a term keep their bits") {
+  struct Shape {
+    int hidden, intermediate, experts, top_k, tokens, capacity;
+  };
+  for (const Shape s :
+       {Shape{64, 128, 5, 4, 1, 1}, {96, 160, 32, 4, 7, 9}, {160, 96, 6, 2, 40, 40}, {64, 32, 6, 4, 70, 520}}) {
+    Layer layer(s.hidden, s.intermediate, s.experts, s.top_k);
+    layer.gate_up.randomize(51, 118, 124);
+    layer.down.randomize(53, 118, 124);
+    const StepInput step = random_step(layer.args, s.tokens, 57);
+    // The first adapter changes all experts, the second gate and up of every other one.
+    Adapters adapters = {{{Term()}, {Term(8, 8, 1, 1)}}, {}};
+    for (int e = 0; e < s.experts; ++e) {
+      adapters.terms[0].emplace_back(s.hidden, 2 * s.intermediate, 5, uint32_t(100 + 2 * e));
+      adapters.terms[1].push_back(e % 2 == 0 ? Term(s.hidden, 2 * s.intermediate, 9, uint32_t(200 + 2 * e)) : Term());
+    }
+    for (int e = 0; e < s.experts; ++e) {
+      adapters.terms[0].emplace_back(s.intermediate, s.hidden, 7, uint32_t(300 + 2 * e));
+      adapters.terms[1].emplace_back();
+    }
+    for (int t = 0; t < s.tokens; ++t) adapters.of_token.push_back(t % 3 == 2 ? -1 : t % 3);
+    const Reference expected = reference(layer, step, &adapters);
+    for_each_cuda_device([&](CudaDevice& device) {
+      const std::string what = str(device.name, " hidden ", s.hidden, " tokens ", s.tokens);
+      Runner run(device, layer);
+      const std::vector<float> y = run.adapted(step, adapters, s.capacity), plain = run(step, s.capacity);
+      // As above. A term reads the activations, too: a neighbour moves a row of down by 2^-7 of its act times B A.
+      CHECK_CLOSE(what, y.data(), expected.x.data(), y.size(), 4 * 0x1p-7 * expected.largest_term,
+                  std::sqrt(double(s.hidden + s.intermediate)) * 0x1p-22);
+      for (int t = 0; t < s.tokens; t += s.tokens < 10 ? 1 : 7) {
+        const auto row = [&](const std::vector<float>& of) {
+          return std::vector<float>(of.begin() + ptrdiff_t(t) * s.hidden, of.begin() + ptrdiff_t(t + 1) * s.hidden);
+        };
+        const Adapters own = {adapters.terms, {adapters.of_token[size_t(t)]}};
+        check_bits(str(what, ", token ", t, " alone"), run.adapted(tokens_of(layer.args, step, t, 1), own), row(y));
+        if (adapters.of_token[size_t(t)] < 0)
+          check_bits(str(what, ", token ", t, " without an adapter"), row(y), row(plain));
+        else if (adapters.of_token[size_t(t)] == 0)
+          CHECK(row(y) != row(plain));
+      }
     });
   }
 }

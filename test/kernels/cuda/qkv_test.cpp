@@ -1,5 +1,5 @@
 #include "native/loader/safetensors.h"
-#include "test/kernels/cuda/values.h"
+#include "test/kernels/cuda/low_rank.h"
 
 namespace oss::test {
 namespace {
@@ -32,8 +32,14 @@ struct Result {
 // The form of x: rows as they are, or float32 rows that are normed by a separate launch or by norm_qkv.
 enum class Rows { kGiven, kNormed, kNormedOnTheWay };
 
+// Terms of q, k and v follow number 1; of_token: as in DeviceAdapters.
+struct Adapters {
+  std::vector<std::vector<Term>> terms;
+  std::vector<int> of_token;
+};
+
 Result run_qkv(CudaDevice& device, const Layer& layer, KvType type, KvGroup group, int capacity, const Tokens& tokens,
-               const std::vector<float>& x, Rows rows = Rows::kGiven) {
+               const std::vector<float>& x, Rows rows = Rows::kGiven, const Adapters* adapters = nullptr) {
   const auto [hidden, heads, kv_heads, w, bias] = layer;
   const DeviceArray<uint16_t> raw(device, to_bf16(w)), device_x(device, to_bf16(x));
   const DeviceArray<uint8_t> packed(device, cuda::packed_matrix_bytes(layer.rows(), hidden));
@@ -70,6 +76,12 @@ Result run_qkv(CudaDevice& device, const Layer& layer, KvType type, KvGroup grou
     device.check(device.module.norm_qkv(args, eps, step, float_x.data(), norm.data(), packed.data(), device_bias.data(),
                                         q.data(), cache.data(), device.stream),
                  "norm_qkv");
+  } else if (adapters != nullptr) {
+    const DeviceAdapters on_device(device, adapters->terms, adapters->of_token, size_t(capacity) * 3);
+    device.check(device.module.qkv_low_rank(args, step, on_device.step(), 1, device_x.data(), packed.data(),
+                                            device_bias.data(), q.data(), cache.data(), device.stream),
+                 "qkv_low_rank");
+    device.synchronize();
   } else {
     device.check(device.module.qkv(args, step, device_x.data(), packed.data(), device_bias.data(), q.data(),
                                    cache.data(), device.stream),
@@ -85,7 +97,8 @@ size_t cache_place(const Layer& layer, const Tokens& tokens, int t, bool value, 
 }
 
 // [tokens, rows]: q, k and v; q and k rotated
-std::vector<double> reference(const Layer& layer, const Tokens& tokens, const std::vector<float>& x) {
+std::vector<double> reference(const Layer& layer, const Tokens& tokens, const std::vector<float>& x,
+                              const Adapters* adapters = nullptr) {
   std::vector<double> out;
   for (int t = 0; t < tokens.size(); ++t) {
     for (int row = 0; row < layer.rows(); ++row) {
@@ -94,6 +107,14 @@ std::vector<double> reference(const Layer& layer, const Tokens& tokens, const st
         sum += double(x[size_t(t) * layer.hidden + c]) * layer.w[size_t(row) * layer.hidden + c];
       }
       out.push_back(sum);
+    }
+    if (adapters != nullptr && adapters->of_token[size_t(t)] >= 0) {
+      const std::vector<Term>& terms = adapters->terms[size_t(adapters->of_token[size_t(t)])];
+      double* of_token = out.data() + size_t(t) * layer.rows();
+      for (const int matrix : {0, 1, 2}) {
+        const int first = matrix == 0 ? 0 : layer.heads + (matrix - 1) * layer.kv_heads;
+        terms[size_t(1 + matrix)].add(x.data() + size_t(t) * layer.hidden, of_token + first * kHeadDim);
+      }
     }
     for (int head = 0; head < layer.heads + layer.kv_heads; ++head) {
       double* of_head = out.data() + size_t(t) * layer.rows() + head * kHeadDim;
@@ -110,8 +131,8 @@ std::vector<double> reference(const Layer& layer, const Tokens& tokens, const st
 
 template <typename Element>
 void check_qkv(const std::string& what, const Layer& layer, const Tokens& tokens, const std::vector<float>& x,
-               const Result& actual) {
-  const std::vector<double> expected = reference(layer, tokens, x);
+               const Result& actual, const Adapters* adapters = nullptr) {
+  const std::vector<double> expected = reference(layer, tokens, x, adapters);
   // Rotation doubles a sum's error at most; cos and sin are exact here.
   const double tolerance = 2 * matrix_tolerance(layer.hidden) * largest(expected);
   std::vector<Element> cache(actual.cache.size() / sizeof(Element));
@@ -215,6 +236,37 @@ TEST("cuda qkv: a token's bits depend on no other token and on no capacity") {
           const size_t at = cache_place(layer, part, t, value, 0) * 2;
           if (std::memcmp(&actual.cache[at], &expected.cache[at], kHeadDim * 2) != 0)
             fail(__FILE__, __LINE__, str(what, value ? ": v of token " : ": k of token ", t, " differs"));
+        }
+      }
+    }
+  });
+}
+
+TEST("cuda qkv_low_rank: terms of q, k and v before the rotation; tokens without one keep their bits") {
+  for_each_cuda_device([](CudaDevice& device) {
+    const Layer layer = random_layer(96, 3, 2);
+    const int q_size = layer.heads * kHeadDim, kv_size = layer.kv_heads * kHeadDim;
+    Adapters adapters = {{{Term(), Term(96, q_size, 5, 41), Term(96, kv_size, 3, 43), Term(96, kv_size, 8, 45)},
+                          {Term(8, 8, 1, 40), Term(), Term(96, kv_size, 16, 47), Term()}},
+                         {}};
+    for (const auto& [capacity, count] : {std::pair(1, 1), {8, 6}, {32, 21}, {64, 33}, {300, 12}}) {
+      const Tokens tokens = random_tokens(count);
+      const std::vector<float> x = exact_values(size_t(count) * layer.hidden, 3);
+      adapters.of_token.clear();
+      for (int t = 0; t < count; ++t) adapters.of_token.push_back(t % 4 == 3 ? -1 : t % 4 == 2 ? 1 : 0);
+      for (const KvType type : {kKvBF16, kKvFP8}) {
+        const std::string what =
+            str(device.name, ": ", count, " tokens of ", capacity, type == kKvFP8 ? ", e4m3" : ", bf16");
+        const Result actual = run_qkv(device, layer, type, kKvFull, capacity, tokens, x, Rows::kGiven, &adapters);
+        if (type == kKvFP8)
+          check_qkv<uint8_t>(what, layer, tokens, x, actual, &adapters);
+        else
+          check_qkv<uint16_t>(what, layer, tokens, x, actual, &adapters);
+        const Result plain = run_qkv(device, layer, type, kKvFull, capacity, tokens, x);
+        for (int t = 3; t < count; t += 4) {
+          CHECK(std::memcmp(&actual.q[size_t(t) * q_size], &plain.q[size_t(t) * q_size], size_t(q_size) * 2) == 0);
+          const size_t at = cache_place(layer, tokens, t, false, 1) * size_t(kv_element_bytes(type));
+          CHECK(std::memcmp(&actual.cache[at], &plain.cache[at], kHeadDim) == 0);
         }
       }
     }

@@ -1,0 +1,71 @@
+// Adapters with random factors on a device, and what their terms add, in double.
+#pragma once
+#include <memory>
+
+#include "test/kernels/cuda/values.h"
+
+namespace oss::test {
+
+// The term of one matrix; rank 0: none.
+struct Term {
+  int in = 0, out = 0, rank = 0;
+  float scale = 0;
+  std::vector<float> a, b;  // [rank, in], [out, rank]
+
+  Term() = default;
+  Term(int in_, int out_, int rank_, uint32_t seed)
+      : in(in_),
+        out(out_),
+        rank(rank_),
+        scale(0.75f),
+        a(exact_values(size_t(rank) * in, seed, 0.5f)),
+        b(exact_values(size_t(out) * rank, seed + 1, 0.5f)) {}
+
+  // y += scale · B (A x)
+  template <typename Value>
+  void add(const Value* x, double* y) const {
+    for (int k = 0; k < rank; ++k) {
+      double t = 0;
+      for (int i = 0; i < in; ++i) t += double(x[i]) * a[size_t(k) * in + i];
+      for (int r = 0; r < out; ++r) y[r] += scale * t * b[size_t(r) * rank + k];
+    }
+  }
+};
+
+// The adapters of a step's tokens. Each adapter has its terms by number.
+class DeviceAdapters {
+ public:
+  // of_token: indexes into `adapters`; -1: none
+  DeviceAdapters(CudaDevice& device, const std::vector<std::vector<Term>>& adapters, const std::vector<int>& of_token,
+                 size_t sums)
+      : sums_(device, sums * cuda::kMostLowRank) {
+    std::vector<const cuda::LowRankTerm*> of_adapter, pointers;
+    for (const std::vector<Term>& terms : adapters) {
+      std::vector<cuda::LowRankTerm> table;
+      for (const Term& term : terms) {
+        const auto on_device = [&](const std::vector<float>& values) {
+          return factors_.emplace_back(std::make_unique<DeviceArray<uint16_t>>(device, to_bf16(values)))->data();
+        };
+        if (term.rank == 0) {
+          table.push_back({});
+        } else {
+          const uint16_t* a = on_device(term.a);
+          table.push_back({.a = a, .b = on_device(term.b), .rank = term.rank, .scale = term.scale});
+        }
+      }
+      tables_.push_back(std::make_unique<DeviceArray<cuda::LowRankTerm>>(device, table));
+      of_adapter.push_back(tables_.back()->data());
+    }
+    for (const int adapter : of_token) pointers.push_back(adapter < 0 ? nullptr : of_adapter[size_t(adapter)]);
+    pointers_ = std::make_unique<DeviceArray<const cuda::LowRankTerm*>>(device, pointers);
+  }
+  cuda::LowRankStep step() const { return {pointers_->data(), sums_.data()}; }
+
+ private:
+  DeviceArray<float> sums_;
+  std::vector<std::unique_ptr<DeviceArray<uint16_t>>> factors_;
+  std::vector<std::unique_ptr<DeviceArray<cuda::LowRankTerm>>> tables_;
+  std::unique_ptr<DeviceArray<const cuda::LowRankTerm*>> pointers_;
+};
+
+}  // namespace oss::test
