@@ -403,8 +403,8 @@ export class Engine implements AsyncDisposable {
    * @param path the folder with `adapter_config.json` and `adapter_model.safetensors`, or its repository in the Hugging
    *   Face cache, such as `"owner/name"`
    * @throws GptOssError MODEL_NOT_FOUND, MODEL_FORMAT, MODEL_SHAPE or UNSUPPORTED for an adapter that does not fit;
-   *   UNSUPPORTED on a GPU; INVALID_ARGUMENT for a name that is taken; OUT_OF_MEMORY; CLOSED, also when the engine is
-   *   closed meanwhile
+   *   INVALID_ARGUMENT for a name that is taken; OUT_OF_MEMORY when the engine has left no room for it; CLOSED, also when
+   *   the engine is closed meanwhile
    * @example
    * ```ts
    * await engine.loadAdapter("support", "/models/support-adapter");

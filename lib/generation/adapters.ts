@@ -13,8 +13,8 @@ export interface AdapterOptions {
   scale?: number;
   /**
    * `true`: the adapter is added to the weights while loading, for every request. Experts are rounded to MXFP4 again;
-   * `engine.info.mergedAdapters` has the error. This works on every backend and costs no time later. `false`, the
-   * default: a request chooses the adapter by its name. Only the CPU backend can do that.
+   * `engine.info.mergedAdapters` has the error. This costs no time later. `false`, the default: a request chooses the
+   * adapter by its name.
    */
   merge?: boolean;
 }

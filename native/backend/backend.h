@@ -1,6 +1,6 @@
 // The seam: the interface that a device implements to step the model. One instance per engine, called from the engine
-// thread only. The code above works with tokens and layers, the code below with memory. weight_packer.h is the
-// interface for loading.
+// thread only, except where a function says otherwise. The code above works with tokens and layers, the code below with
+// memory. weight_packer.h is the interface for loading.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -43,6 +43,11 @@ class Backend {
   virtual Buffer allocate(size_t bytes, const char* what) = 0;  // kOutOfMemory names `what`
   virtual WeightPacker& packer() = 0;                           // packs the weights that the steps read
   virtual void reserve_workspace(const StepLimits&) = 0;        // its internal memory for steps within the limits
+  // Takes an adapter to where steps read it; `host` and its matrices are in host memory. The memory is freed with the
+  // result. May be called on any thread, one call at a time, while steps run. Throws kOutOfMemory.
+  virtual std::shared_ptr<const AdapterWeights> hold_adapter(std::shared_ptr<const AdapterWeights> host) {
+    return host;
+  }
 
   // A step. begin() takes its arrays to the device. run() executes the blocks and operations of `body`: it calls
   // `body`, or, with `may_repeat`, repeats the recorded work of an earlier step of the same shape. Then `body` must
@@ -69,9 +74,9 @@ class Backend {
   // x[t] += Σ_k weight[t,k] · down_e(swiglu(gate_up_e(normed[t]))) with e = index[t,k], summed in the order of k.
   virtual void experts(const ExpertsArgs&, Operand normed, const int32_t* index, const float* weight,
                        const ExpertMatrix& gate_up, const ExpertMatrix& down, AdapterRows, float* x) = 0;
-  // y[r] += scale · B (A x[r]) for each row r that has a term, which is neither null nor empty. All terms have the
-  // shape of the product whose result y is. Only a backend whose sizes have has_low_rank() has it.
-  virtual void low_rank(std::span<const LowRank* const> terms, Operand x, float* y);
+  // y[r] += scale · B (A x[r]) for each row r that has a term, which is neither null nor empty. All terms are of one
+  // matrix, whose product with x is y. Their adapters are those of the step.
+  virtual void low_rank(RowsOf, std::span<const LowRank* const> terms, Operand x, float* y) = 0;
   // rows[r] = x[logit_tokens[r]]
   virtual void gather_rows(const Step&, int hidden, const float* x, float* rows) = 0;
   // Draws a token from each row of logits [rows, vocab]; args and contexts have one element per row. A device may draw

@@ -22,10 +22,9 @@ class BackendSizes {
   virtual BackendDefaults defaults() const = 0;
   // Throws kUnsupported when the backend cannot run such a model or cache.
   virtual void check(const StepLimits&, KvType) const = 0;
-  virtual size_t operand_bytes() const = 0;            // bytes of one element of an Operand
-  virtual bool operands_have_low() const = 0;          // else they are exact without it
-  virtual bool has_low_rank() const { return false; }  // Backend::low_rank(), and terms in qkv() and experts()
-  virtual bool packs_experts_to_file() const = 0;      // WeightPacker::keep_packed() may map the experts from a file
+  virtual size_t operand_bytes() const = 0;        // bytes of one element of an Operand
+  virtual bool operands_have_low() const = 0;      // else they are exact without it
+  virtual bool packs_experts_to_file() const = 0;  // WeightPacker::keep_packed() may map the experts from a file
 
   // Bytes that packed weights take; 0: they are used as they are, in a mapped file or where they were made. They are
   // summed and reserved before any weight is loaded. stored_q8: the file holds the matrix in Q8 blocks.
@@ -38,7 +37,9 @@ class BackendSizes {
 
   // The backend's internal memory for steps within the limits, and what adapters of requests add to it.
   virtual uint64_t workspace_bytes(const StepLimits&) const = 0;
-  virtual uint64_t low_rank_bytes(const StepLimits&) const { return 0; }
+  virtual uint64_t low_rank_bytes(const StepLimits&) const = 0;
+  // What each adapter of requests takes besides its factors.
+  virtual uint64_t adapter_table_bytes(int /*layers*/, int /*experts*/) const { return 0; }
 };
 
 }  // namespace oss

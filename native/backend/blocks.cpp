@@ -7,10 +7,6 @@
 
 namespace oss {
 
-void Backend::low_rank(std::span<const LowRank* const>, Operand, float*) {
-  throw Error(Code::kUnsupported, "this backend has no low-rank terms");
-}
-
 ExpertMatrix WeightPacker::pack_bf16_experts(const HostTensor& weights, const HostTensor&) {
   throw Error(Code::kUnsupported, str(weights.file, ": this backend has no experts in bf16: ", weights.name));
 }
@@ -21,7 +17,7 @@ static void add_terms(Backend& backend, AdapterRows adapters, const LowRank Laye
   if (adapters.empty()) return;
   std::vector<const LowRank*> terms;
   for (const LayerAdapter* adapter : adapters) terms.push_back(adapter != nullptr ? &(adapter->*matrix) : nullptr);
-  backend.low_rank(terms, x, y);
+  backend.low_rank(RowsOf::kTokens, terms, x, y);
 }
 
 void Backend::attention_block(const AttentionBlock& b, const Step& step) {

@@ -20,7 +20,7 @@ struct AttentionBlock {
   const Matrix& o;
   const Vector& o_bias;
   const QkvWeights* next_qkv;  // the next layer's weights, null in the last layer: a device can prefetch them
-  AdapterRows adapters;        // empty for a device without low_rank()
+  AdapterRows adapters;        // of each token; empty when no token of the step has one
 
   void* cache;  // the layer's part of the KV cache
   float* x;     // [tokens, hidden] residual stream

@@ -16,6 +16,7 @@ struct LowRank {
   Matrix a;  // bf16 [rank, in]
   Matrix b;  // bf16 [out, rank]
   float scale = 0;
+  int number = 0;  // among the terms of its adapter, if the device numbers them; the same for a matrix in every adapter
 
   bool empty() const { return a.rows == 0; }
 };
@@ -25,9 +26,11 @@ struct LayerAdapter {
   std::vector<LowRank> gate_up, down;  // by expert; no element when the adapter leaves the experts alone
 };
 
+// Made in host memory; Backend::hold_adapter() makes what steps read.
 struct AdapterWeights {
   std::vector<LayerAdapter> layers;
   LowRank lm_head;
+  const void* on_device = nullptr;  // what the device keeps about it
 };
 
 // The adapter of each token, in one layer; null: none. Empty when no token of the step has one.

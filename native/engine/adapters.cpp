@@ -10,13 +10,14 @@
 
 namespace oss {
 
-static AdapterInfo info_of(const AdapterOption& option, const Adapter& adapter) {
+// table_bytes: besides the factors.
+static AdapterInfo info_of(const AdapterOption& option, const Adapter& adapter, uint64_t table_bytes) {
   AdapterInfo info = {.name = option.name,
                       .path = option.path,
                       .scale = option.scale,
                       .merged = option.merge,
                       .rank = adapter.rank,
-                      .bytes = option.merge ? 0 : adapter.bytes()};
+                      .bytes = option.merge ? 0 : adapter.bytes() + table_bytes};
   for (const auto& [weight, all] : adapter.targets) {
     for (const LowRankFactors& factors : all) info.matrices += !factors.empty();
   }
@@ -29,7 +30,7 @@ std::vector<AdapterInfo> merge_adapters(const std::vector<AdapterOption>& option
   for (const AdapterOption& option : options) {
     if (!option.merge) continue;
     const auto adapter = read_adapter(option.path, option.scale, checkpoint.config);
-    AdapterInfo info = info_of(option, *adapter);
+    AdapterInfo info = info_of(option, *adapter, 0);
     info.error = merge_adapter(adapter, checkpoint.tensors, cancelled, measure);
     checkpoint.merged = (checkpoint.merged ^ adapter->fingerprint()) * 0x9E3779B97F4A7C15u;
     checkpoint.files.push_back(adapter->file.mapping);
@@ -38,28 +39,20 @@ std::vector<AdapterInfo> merge_adapters(const std::vector<AdapterOption>& option
   return merged;
 }
 
-void expect_low_rank(const std::string& adapter, const BackendSizes& sizes) {
-  if (sizes.has_low_rank()) return;
-  throw Error(Code::kUnsupported,
-              str("adapter ", quote(adapter),
-                  ": this backend cannot choose an adapter for each request; merge it at load (merge: true)"),
-              "adapters");
-}
-
-std::vector<ReadAdapter> read_named_adapters(const std::vector<AdapterOption>& options, const Config& config,
-                                             const BackendSizes& sizes) {
+std::vector<ReadAdapter> read_named_adapters(const std::vector<AdapterOption>& options, const Config& config) {
   std::vector<ReadAdapter> read;
   for (const AdapterOption& option : options) {
     if (option.merge) continue;
-    expect_low_rank(option.name, sizes);
     read.push_back({option, read_adapter(option.path, option.scale, config)});
   }
   return read;
 }
 
-uint64_t bytes_of(const std::vector<ReadAdapter>& adapters) {
+uint64_t bytes_of(const std::vector<ReadAdapter>& adapters, const Config& config, const BackendSizes& sizes) {
   uint64_t bytes = 0;
-  for (const ReadAdapter& read : adapters) bytes += read.adapter->bytes();
+  for (const ReadAdapter& read : adapters) {
+    bytes += read.adapter->bytes() + sizes.adapter_table_bytes(config.num_layers, config.num_experts);
+  }
   return bytes;
 }
 
@@ -80,8 +73,9 @@ Error NamedAdapters::unknown(const std::string& name) const {
 
 AdapterInfo NamedAdapters::add(const ReadAdapter& read, const Config& config) {
   const auto& [option, adapter] = read;
-  Named named = {info_of(option, *adapter), {serve_adapter(*adapter, config)}};
+  std::shared_ptr<const AdapterWeights> host = serve_adapter(*adapter, config);
   adapter->file.mapping->check_unchanged();
+  Named named = {info_of(option, *adapter, table_bytes_), {hold_(std::move(host))}};
   std::lock_guard lock(mutex_);
   if (closed_) throw Error(Code::kClosed, "the engine was closed while the adapter was read");
   refuse_taken(option.name);
@@ -98,7 +92,7 @@ AdapterInfo NamedAdapters::load(const AdapterOption& option, const Config& confi
     refuse_taken(option.name);
   }
   const ReadAdapter read = {option, read_adapter(option.path, option.scale, config)};
-  expect_room(option, read.adapter->bytes(), memory);
+  expect_room(option, read.adapter->bytes() + table_bytes_, memory);
   return add(read, config);
 }
 

@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "native/adapters/adapter.h"
@@ -45,25 +46,31 @@ struct ReadAdapter {
   AdapterOption option;
   std::shared_ptr<const Adapter> adapter;
 };
-// Those whose option does not merge them. Throws as read_adapter and expect_low_rank do.
-std::vector<ReadAdapter> read_named_adapters(const std::vector<AdapterOption>& options, const Config& config,
-                                             const BackendSizes& sizes);
-// Throws kUnsupported for a backend that cannot run the adapter beside its weights.
-void expect_low_rank(const std::string& adapter, const BackendSizes& sizes);
-uint64_t bytes_of(const std::vector<ReadAdapter>& adapters);  // in memory
+// Those whose option does not merge them. Throws as read_adapter does.
+std::vector<ReadAdapter> read_named_adapters(const std::vector<AdapterOption>& options, const Config& config);
+// In the memory of a backend.
+uint64_t bytes_of(const std::vector<ReadAdapter>& adapters, const Config& config, const BackendSizes& sizes);
 
 // Any thread.
 class NamedAdapters {
  public:
+  // Takes an adapter in host memory to where steps read it, as Backend::hold_adapter() does.
+  using Hold = std::function<std::shared_ptr<const AdapterWeights>(std::shared_ptr<const AdapterWeights>)>;
+
   // Each number is of one adapter, and is not used again: the cache keeps the adapters' pages apart by it.
   struct Chosen {
     std::shared_ptr<const AdapterWeights> weights;
     uint64_t number = 0;
   };
 
+  // Where adapters are held, and the bytes that each takes there besides its factors. Called before any is added.
+  void hold_with(Hold hold, uint64_t table_bytes) {
+    hold_ = std::move(hold);
+    table_bytes_ = table_bytes;
+  }
   // The most bytes that load() lets all adapters take.
   void limit(uint64_t most_bytes) { most_bytes_ = most_bytes; }
-  // Adds an adapter whose memory is planned. Throws kInvalidArgument when the name is taken.
+  // Adds an adapter whose memory is planned. Throws kInvalidArgument when the name is taken, and what Hold throws.
   AdapterInfo add(const ReadAdapter& read, const Config& config);
   // Reads an adapter under a name. Throws kInvalidArgument when the name is taken, as read_adapter does, kOutOfMemory
   // when it would take more than the limit, or than `memory` has free, and kClosed when close() comes before its end.
@@ -91,6 +98,8 @@ class NamedAdapters {
     uint64_t bytes;
   };
 
+  Hold hold_ = [](std::shared_ptr<const AdapterWeights> host) { return host; };
+  uint64_t table_bytes_ = 0;
   std::mutex loading_;  // one adapter is loaded at a time, so that two do not take the same room
   std::atomic<uint64_t> most_bytes_ = 0;
   mutable std::mutex mutex_;  // guards the members below

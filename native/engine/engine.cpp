@@ -37,7 +37,7 @@ Engine::Engine(const std::string& path, const EngineOptions& options,
       merge_adapters(options.adapters, *checkpoint, cancelled, MeasureMerge::kSample);
   checkpoint_ = std::move(checkpoint);
   const Config& config = checkpoint_->config;
-  const std::vector<ReadAdapter> named = read_named_adapters(options.adapters, config, backend_->sizes());
+  const std::vector<ReadAdapter> named = read_named_adapters(options.adapters, config);
   const uint64_t total = checkpoint_->file_bytes;
   progress({"open", 0, total});
 
@@ -49,7 +49,7 @@ Engine::Engine(const std::string& path, const EngineOptions& options,
                           .sizes = backend_->sizes(),
                           .experts_in_file = packed_weights.in == "file",
                           .tensors = &checkpoint_->tensors,
-                          .adapter_bytes = bytes_of(named)};
+                          .adapter_bytes = bytes_of(named, config, backend_->sizes())};
   const MemoryPlan plan = plan_memory(inputs, backend_->memory());
   backend_->packer().reserve_weights(plan.weights.copied);
   backend_->reserve_workspace(plan.limits);
@@ -59,6 +59,8 @@ Engine::Engine(const std::string& path, const EngineOptions& options,
     progress({"pack", total * done / layers, total, packed_weights.made ? packed_weights.path : ""});
   });
   for (const auto& file : checkpoint_->files) file->check_unchanged();
+  adapters_.hold_with([this](std::shared_ptr<const AdapterWeights> host) { return hold(std::move(host)); },
+                      backend_->sizes().adapter_table_bytes(config.num_layers, config.num_experts));
   for (const ReadAdapter& adapter : named) adapters_.add(adapter, config);
   adapters_.limit(most_adapter_bytes(inputs, plan, kv_->bytes()));
   cache_ = std::make_unique<KvCache>(plan.kv.pages, config.sliding_window);
@@ -231,19 +233,22 @@ void Engine::find_constraint(Request& request) {
   };
 }
 
-AdapterInfo Engine::load_adapter(const AdapterOption& option) {
-  return adapters_.load(option, info_.model, memory_for(option));
-}
-
-// What is free for another adapter.
-DeviceMemory Engine::memory_for(const AdapterOption& adapter) {
+template <typename Body>
+auto Engine::with_backend(const Body& body) {
   std::lock_guard joining(joining_);  // close() frees the backend
   {
     std::lock_guard lock(mutex_);
     if (closing_ || broken_) throw Error(Code::kClosed, "the engine is closed");
   }
-  expect_low_rank(adapter.name, backend_->sizes());
-  return backend_->memory();
+  return body(*backend_);
+}
+
+AdapterInfo Engine::load_adapter(const AdapterOption& option) {
+  return adapters_.load(option, info_.model, with_backend([](Backend& backend) { return backend.memory(); }));
+}
+
+std::shared_ptr<const AdapterWeights> Engine::hold(std::shared_ptr<const AdapterWeights> host) {
+  return with_backend([&](Backend& backend) { return backend.hold_adapter(std::move(host)); });
 }
 
 void Engine::send(Command command) {

@@ -124,8 +124,7 @@ class Engine {
   void pause(uint64_t client, uint64_t id, int choice, bool paused);
   // Answers kProcess; `logits` has shape [vocab].
   void supply_logits(uint64_t client, uint64_t id, int choice, std::vector<float> logits);
-  // May be called on any thread. load_adapter throws kUnsupported when the backend has no low-rank terms, kClosed, and as
-  // NamedAdapters::load does.
+  // May be called on any thread. load_adapter throws kClosed, and as NamedAdapters::load does.
   AdapterInfo load_adapter(const AdapterOption& option);
   void unload_adapter(const std::string& name) { adapters_.unload(name); }
   std::vector<AdapterInfo> adapters() const { return adapters_.list(); }
@@ -179,7 +178,10 @@ class Engine {
     int64_t position;    // in the completion
   };
 
-  DeviceMemory memory_for(const AdapterOption& adapter);
+  // Runs `body` on the backend from any thread; throws kClosed when it is gone.
+  template <typename Body>
+  auto with_backend(const Body& body);
+  std::shared_ptr<const AdapterWeights> hold(std::shared_ptr<const AdapterWeights> host);
   void send(Command command);
   void find_constraint(Request& request);
   void compiled(uint64_t client, uint64_t id, const CompiledConstraint& constraint);

@@ -79,12 +79,13 @@ ModelPlan plan_model(const PlanQuery& query) {
                         : checkpoint->file_bytes;
   plan.experts_in_file =
       device.sizes->packs_experts_to_file() && wants_packed_file(options, query.has_files ? plan.file_bytes : 0);
-  const PlanInputs inputs{.config = plan.config,
-                          .options = options,
-                          .sizes = *device.sizes,
-                          .experts_in_file = plan.experts_in_file,
-                          .tensors = &checkpoint->tensors,
-                          .adapter_bytes = bytes_of(read_named_adapters(options.adapters, config, *device.sizes))};
+  const PlanInputs inputs{
+      .config = plan.config,
+      .options = options,
+      .sizes = *device.sizes,
+      .experts_in_file = plan.experts_in_file,
+      .tensors = &checkpoint->tensors,
+      .adapter_bytes = bytes_of(read_named_adapters(options.adapters, config), config, *device.sizes)};
   plan.needs = memory_needs(inputs);
   const StepLimits& limits = plan.needs.limits;
   const KvSizes kv(plan.config, plan.needs.kv_type, limits.sequences, limits.tokens);

@@ -110,7 +110,7 @@ void Forward::head(const Step& step) {
       const AdapterWeights* adapter = step.adapters[size_t(token)];
       terms.push_back(adapter != nullptr ? &adapter->lm_head : nullptr);
     }
-    backend_.low_rank(terms, rows_normed_, logits_);
+    backend_.low_rank(RowsOf::kLogits, terms, rows_normed_, logits_);
   }
   if (taps_ != nullptr) taps_->head(step, rows_normed_, logits_);
 }

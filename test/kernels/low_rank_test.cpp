@@ -51,12 +51,13 @@ TEST("low_rank: any shape and rank, against a double loop; rows without a term a
       for (const int threads : {1, 2, 3}) {
         CpuBackend backend(*kernels, threads);
         std::vector<float> y = before;
-        backend.low_rank(terms, operand(x.data()), y.data());
+        backend.low_rank(RowsOf::kTokens, terms, operand(x.data()), y.data());
         if (batch.empty()) batch = y;
         CHECK_BITS(str(kernels->isa, " threads ", threads), y, batch);
         std::vector<float> alone = before;
         for (int t = 0; t < rows; ++t) {
-          backend.low_rank({&terms[t], 1}, operand(x.data() + size_t(t) * s.in), alone.data() + size_t(t) * s.out);
+          backend.low_rank(RowsOf::kTokens, {&terms[t], 1}, operand(x.data() + size_t(t) * s.in),
+                           alone.data() + size_t(t) * s.out);
         }
         CHECK_BITS(str(kernels->isa, " one by one"), alone, batch);
       }

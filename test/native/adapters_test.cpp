@@ -423,6 +423,33 @@ TEST("adapters: none is loaded beyond the memory that is left for them") {
   CHECK_EQ(adapters.load(two, config, plenty).bytes, bytes);
 }
 
+TEST("adapters: a backend holds what is loaded, and its own bytes count") {
+  const Config config = config_of("a");
+  const AdapterOption one{.name = "one", .path = golden_adapter("a.peft")};
+  const uint64_t bytes = read_adapter(one.path, 1, config)->bytes();
+  const DeviceMemory plenty{.free_bytes = 1'000'000'000, .why = "given"};
+  const auto there = std::make_shared<const AdapterWeights>();
+  bool is_full = true;
+  NamedAdapters adapters;
+  adapters.hold_with(
+      [&](std::shared_ptr<const AdapterWeights> host) {
+        CHECK_EQ(host->layers.size(), size_t(config.num_layers));
+        if (is_full) throw Error(Code::kOutOfMemory, "full");
+        return there;
+      },
+      100);
+  adapters.limit(bytes + 99);
+  CHECK_THROWS(Code::kOutOfMemory, "unload one", adapters.load(one, config, plenty));
+  adapters.limit(bytes + 100);
+  CHECK_THROWS(Code::kOutOfMemory, "full", adapters.load(one, config, plenty));
+  CHECK(adapters.list().empty());
+  CHECK_EQ(adapters.bytes(), 0u);
+  is_full = false;
+  CHECK_EQ(adapters.load(one, config, plenty).bytes, bytes + 100);
+  CHECK_EQ(adapters.bytes(), bytes + 100);
+  CHECK(adapters.find("one").weights == there);
+}
+
 TEST("adapters: none is added after the end, however long it was read") {
   const ReadAdapter read = {{.name = "one", .path = golden_adapter("a.peft")},
                             read_adapter(golden_adapter("a.peft"), 1, config_of("a"))};

@@ -108,6 +108,7 @@ class CountingSizes final : public BackendSizes {
   uint64_t vector_bytes(int64_t) const override { return 1000; }
   uint64_t experts_bytes(int64_t, int64_t, int64_t) const override { return 1'000'000; }
   uint64_t workspace_bytes(const StepLimits&) const override { return 0; }
+  uint64_t low_rank_bytes(const StepLimits&) const override { return 0; }
 };
 
 TEST("checkpoint: every weight is packed once, for its use, into its place") {

@@ -201,6 +201,142 @@ TEST("cuda backend: a block gives the results of its single operations") {
   }
 }
 
+// --- adapters -----------------------------------------------------------------------------------------------------------
+
+// Random factors for an adapter in host memory: of attention alone, or of every matrix.
+struct HostAdapter {
+  HostAdapter(const Config& c, int rank, bool all, uint32_t seed) : seed_(seed) {
+    for (int layer = 0; layer < c.num_layers; ++layer) {
+      LayerAdapter& of = weights.layers.emplace_back();
+      of.q = term(c.hidden, c.q_size(), rank);
+      of.k = term(c.hidden, c.kv_size(), rank + 1);
+      of.v = term(c.hidden, c.kv_size(), rank);
+      of.o = term(c.q_size(), c.hidden, rank);
+      if (!all) continue;
+      of.router = term(c.hidden, c.num_experts, rank);
+      for (int e = 0; e < c.num_experts; ++e) {
+        of.gate_up.push_back(e % 2 == 0 ? term(c.hidden, 2 * c.intermediate, rank) : LowRank{});
+        of.down.push_back(term(c.intermediate, c.hidden, rank + 2));
+      }
+    }
+    if (all) weights.lm_head = term(c.hidden, c.vocab, rank);
+  }
+  // Takes it to the device; the host's memory can go.
+  std::shared_ptr<const AdapterWeights> on(CudaBackend& backend) const {
+    return backend.hold_adapter(std::make_shared<AdapterWeights>(weights));
+  }
+
+  AdapterWeights weights;
+  uint64_t bytes = 0;  // of the factors
+
+ private:
+  Matrix matrix(int rows, int cols) {
+    bytes += uint64_t(rows) * cols * 2;
+    const std::vector<uint16_t>& values =
+        factors_.emplace_back(to_bf16(bf16_values(size_t(rows) * cols, ++seed_, 0.1f)));
+    return {.data = values.data(), .rows = rows, .cols = cols};
+  }
+  LowRank term(int in, int out, int rank) {
+    const Matrix a = matrix(rank, in), b = matrix(out, rank);
+    return {.a = a, .b = b, .scale = 0.5f};
+  }
+  std::vector<std::vector<uint16_t>> factors_;
+  uint32_t seed_;
+};
+
+// A forward pass with adapters.
+struct Adapted {
+  explicit Adapted(OnDevice& on_device)
+      : on(on_device),
+        forward(on.model, on.backend, limits_of(on.model.config), nullptr),
+        kv(on.model.config, on.backend, kKvBF16, {kMostTokens, kMostTokens}) {}
+
+  // Token t has adapters[t].
+  void run(const std::vector<const AdapterWeights*>& adapters) {
+    Step step = on.step(int(adapters.size()));
+    const bool any = std::ranges::any_of(adapters, [](const AdapterWeights* adapter) { return adapter != nullptr; });
+    if (any) step.adapters = adapters;
+    CHECK(forward.run(step, kv, {}));
+  }
+  // The logits of each token.
+  std::vector<std::vector<float>> logits(const std::vector<const AdapterWeights*>& adapters) {
+    run(adapters);
+    return read(adapters.size());
+  }
+  std::vector<std::vector<float>> read(size_t rows) {
+    const size_t vocab = size_t(on.model.config.vocab);
+    const std::vector<float> all = on.read(forward.logits(), rows * vocab);
+    std::vector<std::vector<float>> out;
+    for (size_t r = 0; r < rows; ++r)
+      out.emplace_back(all.begin() + ptrdiff_t(r * vocab), all.begin() + ptrdiff_t((r + 1) * vocab));
+    return out;
+  }
+
+  OnDevice& on;
+  Forward forward;
+  KvStorage kv;
+};
+
+TEST("cuda backend: tokens have the same bits beside tokens with other adapters as alone") {
+  for_each_model([](OnDevice& on) {
+    Adapted adapted(on);
+    const auto all = HostAdapter(on.model.config, 3, true, 100).on(on.backend);
+    const auto attention = HostAdapter(on.model.config, 8, false, 900).on(on.backend);
+    const std::vector<const AdapterWeights*> kinds = {nullptr, all.get(), attention.get()};
+    std::vector<std::vector<float>> alone;
+    for (const AdapterWeights* adapter : kinds) alone.push_back(adapted.logits({adapter}).front());
+    CHECK(alone[0] != alone[1] && alone[0] != alone[2] && alone[1] != alone[2]);
+    for (const int tokens : {3, 5, kMostTokens}) {  // the first two could run fused
+      std::vector<const AdapterWeights*> adapters;
+      for (int t = 0; t < tokens; ++t) adapters.push_back(kinds[size_t(t % 3)]);
+      const auto together = adapted.logits(adapters);
+      for (int t = 0; t < tokens; ++t) CHECK(together[size_t(t)] == alone[size_t(t % 3)]);
+    }
+    CHECK(adapted.logits({nullptr, attention.get()})[1] == alone[2]);  // its experts run fused
+    CHECK(adapted.logits({nullptr, nullptr})[1] == alone[0]);
+  });
+}
+
+TEST("cuda backend: an adapter takes what is planned, and frees it after the steps that read it") {
+  for_each_cuda_device([](test::CudaDevice& device) {
+    const bool emulated = &device.module == gptoss_cuda_module();
+    OnDevice on(device.module);
+    Adapted adapted(on);
+    const Config& c = on.model.config;
+    const uint64_t table = on.backend.sizes().adapter_table_bytes(c.num_layers, c.num_experts);
+    const HostAdapter host(c, 5, true, 7);
+    const size_t before = emu::bytes_in_use();
+    auto first = host.on(on.backend);
+    const size_t with_work = before + on.backend.sizes().low_rank_bytes(limits_of(c));
+    if (emulated) CHECK_EQ(uint64_t(emu::bytes_in_use()), with_work + table + host.bytes);
+    const auto want = adapted.logits({first.get(), nullptr});
+    auto second = host.on(on.backend);
+    if (emulated) CHECK_EQ(uint64_t(emu::bytes_in_use()), with_work + 2 * (table + host.bytes));
+    adapted.run({first.get(), nullptr});
+    first.reset();  // while the step is queued
+    CHECK(adapted.read(2) == want);
+    if (emulated) CHECK_EQ(uint64_t(emu::bytes_in_use()), with_work + table + host.bytes);
+    CHECK(adapted.logits({second.get(), nullptr}) == want);
+    second.reset();
+    if (emulated) CHECK_EQ(emu::bytes_in_use(), with_work);
+  });
+}
+
+TEST("cuda backend: an adapter without room is refused, and the others stay") {
+  emu::reset();
+  OnDevice on(*gptoss_cuda_module());
+  Adapted adapted(on);
+  const HostAdapter host(on.model.config, 5, true, 7);
+  const auto first = host.on(on.backend);
+  const auto want = adapted.logits({first.get()});
+  const size_t used = emu::bytes_in_use();
+  emu::set_machine({.memory_bytes = used + host.bytes});  // no room for the table
+  CHECK_THROWS(Code::kOutOfMemory, "for an adapter", host.on(on.backend));
+  CHECK_EQ(emu::bytes_in_use(), used);
+  CHECK(adapted.logits({first.get()}) == want);
+  emu::reset();
+}
+
 // --- launches -------------------------------------------------------------------------------------------------------------
 
 static std::vector<std::string> launches;
@@ -224,21 +360,30 @@ static void record(cuda::Module& module, const char* name, Result (*launch)(Argu
   };
 }
 
-TEST("cuda backend: the launches of a step") {
-  emu::reset();
+static cuda::Module recording_module() {
   cuda::Module module = *gptoss_cuda_module();
 #define OSS_RECORD(name) record<&cuda::Module::name>(module, #name, module.name);
   OSS_CUDA_KERNELS(OSS_RECORD)
 #undef OSS_RECORD
+  return module;
+}
+
+static std::string launched_names() {
+  std::string names;
+  for (const std::string& name : launches) names += str(names.empty() ? "" : " ", name);
+  return names;
+}
+
+TEST("cuda backend: the launches of a step") {
+  emu::reset();
+  const cuda::Module module = recording_module();
   OnDevice on(module);
   Forward forward(on.model, on.backend, limits_of(on.model.config), nullptr);
   const KvStorage kv(on.model.config, on.backend, kKvBF16, {kMostTokens, kMostTokens});
   const auto of_step = [&](int tokens) {
     launches.clear();
     CHECK(forward.run(on.step(tokens), kv, {}));
-    std::string names;
-    for (const std::string& name : launches) names += str(names.empty() ? "" : " ", name);
-    return names;
+    return launched_names();
   };
   // "+": it fetches the next layer's q, k and v.
   const std::string few =
@@ -251,6 +396,31 @@ TEST("cuda backend: the launches of a step") {
     CHECK_EQ(of_step(tokens), expected);
     CHECK_EQ(of_step(tokens), expected);  // recorded
     CHECK_EQ(of_step(tokens), "");        // repeated
+  }
+}
+
+TEST("cuda backend: the launches of a step with adapters, which is not recorded") {
+  emu::reset();
+  const cuda::Module module = recording_module();
+  OnDevice on(module);
+  Adapted adapted(on);
+  const auto names_of = [&](const std::vector<const AdapterWeights*>& adapters) {
+    launches.clear();
+    adapted.run(adapters);
+    return launched_names();
+  };
+  const auto all = HostAdapter(on.model.config, 3, true, 100).on(on.backend);
+  const auto attention = HostAdapter(on.model.config, 8, false, 900).on(on.backend);
+  const std::string of_all =
+      "embed rms_norm qkv_low_rank attention_split linear low_rank rms_norm linear low_rank router experts_low_rank "
+      "rms_norm qkv_low_rank attention_split linear low_rank rms_norm linear low_rank router experts_low_rank "
+      "gather_rows rms_norm linear low_rank";
+  const std::string of_attention =  // the experts run fused
+      "embed rms_norm qkv_low_rank attention_split linear low_rank norm_linear few_experts rms_norm qkv_low_rank "
+      "attention_split linear low_rank norm_linear few_experts gather_rows rms_norm linear";
+  for (int repeat = 0; repeat < 3; ++repeat) {
+    CHECK_EQ(names_of({attention.get(), all.get()}), of_all);
+    CHECK_EQ(names_of({nullptr, attention.get()}), of_attention);
   }
 }
 

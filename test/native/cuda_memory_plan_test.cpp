@@ -68,6 +68,55 @@ TEST("memory_plan: an engine on a GPU takes what was planned from the config alo
   emu::reset();
 }
 
+TEST("memory_plan: adapters of requests on a GPU take what is planned, to the byte") {
+  set_cuda_module_for_tests(gptoss_cuda_module());
+  emu::set_machine({.memory_bytes = 900 << 20});
+  const std::string model = test::source_path("test/golden/models/a");
+  const AdapterOption adapter{.name = "one", .path = test::source_path("test/golden/adapters/a.peft")};
+  EngineOptions options;
+  options.backend = "cuda";
+  options.context_length = 512;
+  options.max_sequences = 6;
+  options.max_batch_tokens = 100;
+  options.kv_bytes = 4 << 20;
+  const auto nothing = [](const LoadProgress&) {};
+  size_t plain = 0;
+  {
+    Engine engine(model, options, nothing, nullptr);
+    plain = emu::bytes_in_use();
+    const AdapterInfo one = engine.load_adapter(adapter);
+    const size_t loaded = emu::bytes_in_use();
+    engine.unload_adapter("one");
+    CHECK_EQ(uint64_t(loaded - emu::bytes_in_use()), one.bytes);
+    engine.load_adapter(adapter);
+    CHECK_EQ(emu::bytes_in_use(), loaded);
+  }
+  const ModelPlan without = plan_model({.model = model, .options = options, .memory_bytes = 900 << 20});
+  options.adapters = {adapter};
+  const ModelPlan with = plan_model({.model = model, .options = options, .memory_bytes = 900 << 20});
+  {
+    Engine engine(model, options, nothing, nullptr);
+    CHECK_EQ(engine.adapters().front().bytes, with.needs.adapter_bytes);
+    CHECK_EQ(with.needs.packed_bytes(), engine.info().packed_bytes);
+    CHECK_EQ(with.needs.workspace_bytes, engine.info().workspace_bytes);
+    const uint64_t work = with.needs.workspace_bytes - without.needs.workspace_bytes;
+    CHECK_EQ(uint64_t(emu::bytes_in_use() - plain), with.needs.adapter_bytes + work);
+  }
+  CHECK_EQ(emu::bytes_in_use(), size_t(0));
+
+  // A cache that takes all that is left leaves nothing for adapters.
+  emu::set_machine({.memory_bytes = 530 << 20});
+  options.context_length = 0;
+  options.max_sequences = 64;
+  options.kv_bytes = 0;
+  options.adapters = {};
+  Engine full(model, options, nothing, nullptr);
+  CHECK_THROWS(Code::kOutOfMemory, "unload one, or lower kvCache.bytes", full.load_adapter(adapter));
+  full.close();
+  set_cuda_module_for_tests(nullptr);
+  emu::reset();
+}
+
 TEST("memory_plan: packed weights are within 1.5 % of the file, and no smaller") {
   for (const char* model : {"synthetic:120b", "synthetic:20b"}) {
     const Planned planned = plan(model, 140 * kGB);

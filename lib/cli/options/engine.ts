@@ -84,7 +84,7 @@ export function addEngineOptions(command: Command, sequences: string): Command {
       "LoRA adapter: a folder, or a repository in the Hugging Face cache; can be repeated (default name: that of the folder)",
       repeated,
     )
-    .option("--merge-adapters", "add the adapters to the weights while loading; works on GPUs, rounds experts again");
+    .option("--merge-adapters", "add the adapters to the weights while loading; rounds experts again");
 }
 
 /**

@@ -53,7 +53,7 @@ class CpuBackend final : public Backend {
   void router(const RouterArgs&, const float* logits, int32_t* index, float* weight) override;
   void experts(const ExpertsArgs&, Operand normed, const int32_t* index, const float* weight,
                const ExpertMatrix& gate_up, const ExpertMatrix& down, AdapterRows, float* x) override;
-  void low_rank(std::span<const LowRank* const> terms, Operand x, float* y) override;
+  void low_rank(RowsOf, std::span<const LowRank* const> terms, Operand x, float* y) override;
   void gather_rows(const Step&, int hidden, const float* x, float* rows) override;
   void sample(int rows, int vocab, float* logits, std::span<const SamplingArgs> args,
               std::span<const SamplingContext> contexts) override;

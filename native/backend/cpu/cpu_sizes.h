@@ -17,7 +17,6 @@ class CpuSizes final : public BackendSizes {
   void check(const StepLimits&, KvType) const override;
   size_t operand_bytes() const override { return sizeof(float); }
   bool operands_have_low() const override { return false; }
-  bool has_low_rank() const override { return true; }
   bool packs_experts_to_file() const override { return packs_experts(); }
 
   uint64_t matrix_bytes(int64_t rows, int64_t cols, MatrixUse, bool stored_q8) const override;

@@ -50,7 +50,7 @@ void CpuBackend::multiply_runs(std::span<const LowRankRun> runs, const float* x,
   });
 }
 
-void CpuBackend::low_rank(std::span<const LowRank* const> terms, Operand x, float* y) {
+void CpuBackend::low_rank(RowsOf, std::span<const LowRank* const> terms, Operand x, float* y) {
   runs_.clear();
   for (int row = 0; row < int(terms.size()); ++row) {
     const LowRank* term = terms[row];

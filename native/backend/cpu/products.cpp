@@ -75,7 +75,7 @@ void CpuBackend::qkv(const QkvArgs& args, const Step& step, Operand x, const Qkv
     multiply({.rows = args.tokens, .in = args.hidden, .out = w.rows, .accumulate = 0}, packed, w, &bias, y);
     if (adapters.empty()) return;
     for (size_t t = 0; t < terms.size(); ++t) terms[t] = adapters[t] != nullptr ? &(adapters[t]->*term) : nullptr;
-    low_rank(terms, x, y);
+    low_rank(RowsOf::kTokens, terms, x, y);
   };
   project(weights.q, weights.q_bias, &LayerAdapter::q, q.as<float>());
   project(weights.k, weights.k_bias, &LayerAdapter::k, k);

@@ -74,6 +74,7 @@ CudaBackend::CudaBackend(const cuda::Module& module, int device, bool repeatable
       repeatable_(repeatable),
       sizes_(repeatable),
       weights_(gpu_),
+      adapters_(gpu_),
       graphs_(std::make_unique<Graphs>(gpu_)) {}
 
 CudaBackend::~CudaBackend() {
@@ -100,6 +101,7 @@ Buffer CudaBackend::allocate(size_t bytes, const char* what) {
 
 void CudaBackend::reserve_workspace(const StepLimits& l) {
   limits_ = l;
+  adapters_.reserve_workspace(l);
   const int singles = sizes_.most_singles(l);
   sampling_ = std::make_unique<SamplingBuffers>(gpu_, l.rows, l.vocab);
   step_ = std::make_unique<StepBuffers>(gpu_, l, repeatable_, sampling_->results());
@@ -124,7 +126,10 @@ const int32_t* CudaBackend::count_of(RowsOf rows) const {
 void CudaBackend::begin(const Step& step) {
   gpu_->use();
   const StepFacts facts = step_->upload(step);
-  recorded_ = facts.tiles == 0 && step.num_tokens <= kMostRecordedTokens;
+  has_adapters_ = !step.adapters.empty();
+  if (has_adapters_) adapters_.begin(step);
+  // The launches of a step with adapters depend on the matrices that these change.
+  recorded_ = facts.tiles == 0 && step.num_tokens <= kMostRecordedTokens && !has_adapters_;
   tiles_ = facts.tiles;
   singles_ = facts.singles;
   capacity_ = {.tokens = step.num_tokens, .rows = step.num_rows, .splits = facts.splits};
@@ -141,6 +146,7 @@ void CudaBackend::run(const std::function<void()>& body, bool may_repeat) {
   } else {
     body();
   }
+  if (has_adapters_) adapters_.finish();
 }
 
 void CudaBackend::embed(const EmbedArgs& args, const Matrix& table, const Step&, float* x) {
@@ -175,11 +181,28 @@ void CudaBackend::linear(const LinearArgs& args, RowsOf rows, Operand x, const M
            "linear");
 }
 
+// The first adapter of the rows for which `has` is true; null when there is none.
+template <typename Has>
+static const LayerAdapter* first_with(AdapterRows adapters, const Has& has) {
+  const auto found =
+      std::ranges::find_if(adapters, [&](const LayerAdapter* adapter) { return adapter != nullptr && has(*adapter); });
+  return found != adapters.end() ? *found : nullptr;
+}
+static bool changes_qkv(const LayerAdapter& of) { return !of.q.empty() || !of.k.empty() || !of.v.empty(); }
+static bool changes_experts(const LayerAdapter& of) { return !of.gate_up.empty() || !of.down.empty(); }
+static bool changes_moe(const LayerAdapter& of) { return !of.router.empty() || changes_experts(of); }
+
 // The matrices of q, k and v are adjacent, and so are their biases: they were packed one after the other.
-void CudaBackend::qkv(const QkvArgs& args, const Step&, Operand x, const QkvWeights& weights, AdapterRows, Operand q,
-                      void* cache) {
+void CudaBackend::qkv(const QkvArgs& args, const Step&, Operand x, const QkvWeights& weights, AdapterRows adapters,
+                      Operand q, void* cache) {
   QkvArgs in_step = args;
   in_step.tokens = capacity_.tokens;
+  if (const LayerAdapter* adapter = first_with(adapters, changes_qkv)) {
+    launched(module_.qkv_low_rank(in_step, step_->device(), adapters_.device(), adapter->q.number, x.as<uint16_t>(),
+                                  weights.q.data, weights.q_bias.data, q.as<uint16_t>(), cache, gpu_->stream),
+             "qkv_low_rank");
+    return;
+  }
   launched(module_.qkv(in_step, step_->device(), x.as<uint16_t>(), weights.q.data, weights.q_bias.data,
                        q.as<uint16_t>(), cache, gpu_->stream),
            "qkv");
@@ -214,12 +237,33 @@ void CudaBackend::router(const RouterArgs& args, const float* logits, int32_t* i
 static cuda::PackedExperts packed(const ExpertMatrix& matrix) { return {matrix.blocks, matrix.scales, matrix.bias}; }
 
 void CudaBackend::experts(const ExpertsArgs& args, Operand normed, const int32_t* index, const float* weight,
-                          const ExpertMatrix& gate_up, const ExpertMatrix& down, AdapterRows, float* x) {
+                          const ExpertMatrix& gate_up, const ExpertMatrix& down, AdapterRows adapters, float* x) {
   ExpertsArgs in_step = args;
   in_step.tokens = capacity_.tokens;
+  if (const LayerAdapter* adapter = first_with(adapters, changes_experts)) {
+    const int begin = adapter->q.number - cuda::kTermQ;
+    const cuda::ExpertTerms terms = {.gate_up = cuda::gate_up_term(begin, 0),
+                                     .down = cuda::down_term(begin, args.experts, 0)};
+    launched(module_.experts_low_rank(in_step, adapters_.device(), terms, count_of(RowsOf::kTokens),
+                                      normed.as<uint16_t>(), index, weight, packed(gate_up), packed(down),
+                                      experts_scratch_.as<void>(), x, gpu_->stream),
+             "experts_low_rank");
+    return;
+  }
   launched(module_.experts(in_step, count_of(RowsOf::kTokens), normed.as<uint16_t>(), index, weight, packed(gate_up),
                            packed(down), experts_scratch_.as<void>(), x, gpu_->stream),
            "experts");
+}
+
+void CudaBackend::low_rank(RowsOf rows, std::span<const LowRank* const> terms, Operand x, float* y) {
+  const auto found = std::ranges::find_if(terms, [](const LowRank* term) { return term != nullptr && !term->empty(); });
+  if (found == terms.end()) return;
+  const LowRank& term = **found;
+  launched(module_.low_rank({.rows = capacity_of(rows), .in = term.a.cols, .out = term.b.rows, .number = term.number},
+                            adapters_.device(), count_of(rows),
+                            rows == RowsOf::kLogits ? step_->device().logit_tokens : nullptr, x.as<uint16_t>(),
+                            static_cast<const uint16_t*>(x.low), y, gpu_->stream),
+           "low_rank");
 }
 
 // --- blocks ----------------------------------------------------------------------------------------------------------
@@ -232,6 +276,10 @@ static cuda::Prefetch prefetch_of(const QkvWeights* weights) {
 }
 
 void CudaBackend::attention_block(const AttentionBlock& b, const Step& step) {
+  if (!b.adapters.empty()) {
+    Backend::attention_block(b, step);
+    return;
+  }
   if (fuses()) {
     QkvArgs in_step = b.qkv_args;
     in_step.tokens = capacity_.tokens;
@@ -247,7 +295,7 @@ void CudaBackend::attention_block(const AttentionBlock& b, const Step& step) {
 }
 
 void CudaBackend::moe_block(const MoeBlock& b) {
-  if (!fuses()) {
+  if (!fuses() || first_with(b.adapters, changes_moe) != nullptr) {
     Backend::moe_block(b);
     return;
   }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "native/backend/backend.h"
+#include "native/backend/cuda/cuda_adapters.h"
 #include "native/backend/cuda/cuda_sizes.h"
 #include "native/backend/cuda/cuda_weights.h"
 #include "native/backend/cuda/gpu.h"
@@ -27,6 +28,9 @@ class CudaBackend final : public Backend {
 
   WeightPacker& packer() override { return weights_; }
   void reserve_workspace(const StepLimits&) override;
+  std::shared_ptr<const AdapterWeights> hold_adapter(std::shared_ptr<const AdapterWeights> host) override {
+    return adapters_.hold(*host);
+  }
 
   void begin(const Step&) override;
   void run(const std::function<void()>& body, bool may_repeat) override;
@@ -43,6 +47,7 @@ class CudaBackend final : public Backend {
   void router(const RouterArgs&, const float* logits, int32_t* index, float* weight) override;
   void experts(const ExpertsArgs&, Operand normed, const int32_t* index, const float* weight,
                const ExpertMatrix& gate_up, const ExpertMatrix& down, AdapterRows, float* x) override;
+  void low_rank(RowsOf, std::span<const LowRank* const> terms, Operand x, float* y) override;
   void gather_rows(const Step&, int hidden, const float* x, float* rows) override;
   void sample(int rows, int vocab, float* logits, std::span<const SamplingArgs> args,
               std::span<const SamplingContext> contexts) override;
@@ -66,6 +71,7 @@ class CudaBackend final : public Backend {
   const CudaSizes sizes_;
 
   CudaWeights weights_;
+  CudaAdapters adapters_;
 
   StepLimits limits_;
   int most_fused_tokens_ = 0;  // up to this number, norms and routers are fused with the launches that read them
@@ -76,6 +82,7 @@ class CudaBackend final : public Backend {
   // Capacities of the step that begin() received.
   StepKey capacity_;
   int tiles_ = 0, singles_ = 0;  // capacities
+  bool has_adapters_ = false;    // some of its tokens have
   bool recorded_ = false;        // its launches depend only on the key
   std::unique_ptr<Graphs> graphs_;
 };

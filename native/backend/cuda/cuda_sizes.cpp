@@ -2,6 +2,7 @@
 
 #include "kernels/cuda/layout.h"
 #include "kernels/cuda/sample_scratch.h"
+#include "native/backend/cuda/cuda_adapters.h"
 #include "native/backend/cuda/step_buffers.h"
 #include "native/base/error.h"
 #include "native/base/str.h"
@@ -47,6 +48,12 @@ uint64_t CudaSizes::workspace_bytes(const StepLimits& l) const {
          padded(cuda::experts_scratch(l.tokens, l.top_k, l.experts, l.hidden, l.intermediate).bytes) +
          padded(cuda::sample_scratch_bytes({.rows = l.rows, .vocab = l.vocab})) +
          padded(SamplingBuffers::bytes(l.rows, l.vocab));
+}
+
+uint64_t CudaSizes::low_rank_bytes(const StepLimits& limits) const { return CudaAdapters::work_bytes(limits); }
+
+uint64_t CudaSizes::adapter_table_bytes(int layers, int experts) const {
+  return CudaAdapters::table_bytes(layers, experts);
 }
 
 }  // namespace oss

@@ -19,6 +19,8 @@ class CudaSizes final : public BackendSizes {
   uint64_t experts_bytes(int64_t experts, int64_t rows, int64_t cols) const override;
 
   uint64_t workspace_bytes(const StepLimits&) const override;
+  uint64_t low_rank_bytes(const StepLimits&) const override;
+  uint64_t adapter_table_bytes(int layers, int experts) const override;
 
   // The most tokens of a step that attend alone.
   int most_singles(const StepLimits& limits) const { return repeatable_ ? limits.tokens : limits.sequences; }

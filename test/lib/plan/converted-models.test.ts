@@ -144,11 +144,27 @@ describe("what is planned", () => {
     });
   });
 
-  it("refuses adapters of requests for a GPU, and those of another model", async () => {
-    const gpu = { memory: "1GB", backend: "cuda", adapters: { one: adapter } } as const;
-    expect(await failure(() => planModel(huggingface, gpu))).toMatchObject({ code: "UNSUPPORTED" });
+  it("counts adapters of requests on a GPU, with the table of their terms", async () => {
+    const onGpu = async (adapters: NonNullable<PlanOptions["adapters"]>) => {
+      const { backends } = await planModel(huggingface, {
+        memory: "1GB",
+        backend: "cuda",
+        contextLength: 500,
+        adapters,
+      });
+      return backends[0]!.memory;
+    };
+    const [plain, adapted] = [await onGpu({}), await onGpu({ one: adapter })];
+    // 24 bytes for each matrix that an adapter can change: 5 of each layer, two of each expert, and the head.
+    const table = Math.ceil(((3 * (5 + 2 * 5) + 1) * 24) / 256) * 256;
+    expect(adapted.adapterBytes).toBe((await memoryOf("an adapter of requests")).adapterBytes + table);
+    expect(adapted.packedBytes - plain.packedBytes).toBe(adapted.adapterBytes);
+    expect(adapted.workspaceBytes).toBeGreaterThan(plain.workspaceBytes);
     const both = await planModel(huggingface, { memory: "4GB", adapters: { one: adapter } });
-    expect(both.leftOut).toEqual([{ backend: "cuda", reason: expect.stringContaining("merge it at load") }]);
+    expect(both.leftOut).toEqual([]);
+  });
+
+  it("refuses adapters of another model", async () => {
     expect(await failure(() => planModel("20b", { ...options, adapters: { one: adapter } }))).toMatchObject({
       code: expect.stringMatching(/^MODEL_/),
     });
