@@ -229,6 +229,41 @@ TEST("cuda engine: sequences come and go, and each gets the same tokens as alone
   });
 }
 
+// This thread takes and frees memory of the device while the engine's thread records and repeats steps.
+TEST("cuda engine: adapters are loaded and unloaded beside recorded steps, and no token changes") {
+  for_each_device([](bool) {
+    const AdapterOption option{.name = "one", .path = source_path("test/golden/adapters/a.peft")};
+    EngineOptions options = cuda_options();
+    options.repeatable = true;
+    std::vector<int32_t> plain, adapted;
+    const auto with_adapter = [](uint64_t id) {
+      Request r = request(id, prompt_of(2, 9), 6);
+      r.adapter_name = "one";
+      return r;
+    };
+    {
+      Harness harness(options);
+      harness.engine->load_adapter(option);
+      harness.submit(request(1, prompt_of(1, 9), 24));
+      harness.submit(with_adapter(2));
+      harness.wait_for_ends(2);
+      plain = harness.outcomes[1].tokens;
+      adapted = harness.outcomes[2].tokens;
+    }
+    Harness harness(options);
+    harness.submit(request(1, prompt_of(1, 9), 24));
+    for (uint64_t round = 0; round < 4; ++round) {
+      harness.engine->load_adapter(option);
+      if (round % 2 == 0) harness.submit(with_adapter(10 + round));
+      harness.engine->unload_adapter("one");  // a request keeps it
+    }
+    harness.wait_for_ends(3);
+    CHECK(harness.outcomes[1].tokens == plain);
+    for (const uint64_t id : {10, 12}) CHECK(harness.outcomes[id].tokens == adapted);
+    check_all_pages_free(harness.engine->stats());
+  });
+}
+
 // The device is one step ahead. Its result for a sequence that has ended meanwhile is discarded.
 TEST("cuda engine: stop tokens, cancels and newcomers in the middle change nothing for the others") {
   for_each_device([](bool) {
