@@ -21,27 +21,40 @@ export interface Telling {
 export function tellingPart({ files, folder, file }: Selection): Telling | null {
   const name = file ?? (folder === "" ? "config.json" : `${folder}/config.json`);
   const found = files.find((one) => one.name === name);
-  if (found === undefined || found.size === 0) return null;
+  if (found === undefined || (file !== null && found.size === 0)) return null;
   if (file !== null) return { file: found, bytes: Math.min(found.size, ggufStartBytes) };
   return found.size <= mostConfigBytes ? { file: found, bytes: found.size } : null;
 }
 
-/** @throws GptOssError UNSUPPORTED for a part that names another model; one that names none is left to the loader */
+/**
+ * A part that names no model is left to the loader.
+ *
+ * @throws GptOssError UNSUPPORTED for a part that names another model; MODEL_FORMAT for a config that is no object
+ */
 export function refuseOtherModel({ file }: Telling, part: Buffer, repository: string): void {
   const isGguf = file.name.endsWith(".gguf");
-  const other = isGguf ? otherModelOfGguf(architectureIn(part)) : otherModelOfConfig(configIn(part, file));
+  const other = isGguf ? otherModelOfGguf(architectureIn(part)) : otherModelOfConfig(configIn(part, file, repository));
   if (other === null) return;
   const message = `${repository} is not a gpt-oss model: ${file.name} has ${other}; its weights were not downloaded`;
   throw new GptOssError("UNSUPPORTED", message, { field: "repository" });
 }
 
 /** A config whose hash is wrong says nothing: it is fetched again with the other files. */
-function configIn(bytes: Buffer, { algorithm, size, hash }: RemoteFile): unknown {
+function configIn(bytes: Buffer, { name, algorithm, size, hash }: RemoteFile, repository: string): object | null {
   if (newHash(algorithm, size).update(bytes).digest("hex") !== hash) return null;
+  const config = parsed(bytes);
+  if (typeof config === "object" && config !== null && !Array.isArray(config)) return config;
+  const found = config === undefined ? "no JSON" : Array.isArray(config) ? "an array" : "a single value";
+  const message = `${repository} has no usable config: expected a JSON object in ${name}, found ${found}; its weights were not downloaded`;
+  throw new GptOssError("MODEL_FORMAT", message, { field: "repository" });
+}
+
+/** Returns undefined for what is no JSON. */
+function parsed(bytes: Buffer): unknown {
   try {
-    return JSON.parse(bytes.toString("utf8")) as unknown;
+    return JSON.parse(bytes.toString("utf8"));
   } catch {
-    return null;
+    return undefined;
   }
 }
 
@@ -54,6 +67,7 @@ export function fetchPart(
     ...tries
   }: Patience & { connection: Connection; signal: AbortSignal; onPause: (sentence: string) => void },
 ): Promise<Buffer> {
+  if (bytes === 0) return Promise.resolve(Buffer.alloc(0)); // no range has no bytes
   const address = addressOf(source, file.name);
   const read = async () => {
     const { status, body } = await connection.get(address, { range: `bytes=0-${bytes - 1}` }, tries.signal);

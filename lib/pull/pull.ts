@@ -16,7 +16,7 @@ import type { PulledModel } from "./pulled-model.js";
  *
  * @throws GptOssError DOWNLOAD for what the network or the hub refuses; MODEL_NOT_FOUND for a repository or revision
  *   that does not exist; RESOURCE_LIMIT for a disk without room; INVALID_ARGUMENT; UNSUPPORTED for a repository without
- *   weights that this package loads, or of another model. The reason of `signal` after an abort.
+ *   weights that this package loads, or of another model; MODEL_FORMAT for a config that is no JSON object. The reason of `signal` after an abort.
  *
  * @example
  * ```ts

@@ -97,6 +97,10 @@ const situations: Record<string, () => Promise<unknown>> = {
     here.hub.add("me/llama", { "config.json": '{"model_type":"llama"}', "model.safetensors": large(10, 1) });
     return here.pull({ repository: "me/llama" });
   },
+  "a config that is no object": () => {
+    here.hub.add("me/odd", { "config.json": "[1]", "model.safetensors": large(10, 1) });
+    return here.pull({ repository: "me/odd" });
+  },
   "a list with a name that leads out of the folder": () => listing({ "../evil.json": "" }),
   "a list with two names of one file": () => listing({ "Config.json": "", "config.json": "" }),
   "something that is no hub": () => {

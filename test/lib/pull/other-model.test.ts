@@ -74,6 +74,27 @@ describe("a repository with another model", () => {
   });
 });
 
+describe("a repository whose config is no JSON object", () => {
+  it.each([
+    ["an array", "[1]", "an array"],
+    ["a number", "1", "a single value"],
+    ["null", "null", "a single value"],
+    ["a megabyte of brackets", "[".repeat(1e6), "no JSON"],
+    ["a text", "model_type: gpt_oss", "no JSON"],
+    ["an object that ends early", '{"model_type":', "no JSON"],
+    ["empty", "", "no JSON"],
+  ])("is refused before its weights: %s", async (_, config, found) => {
+    here.hub.add("me/odd", { "config.json": config, "model.safetensors": large(9000, 1) });
+    expect(await failure(here.pull({ repository: "me/odd" }))).toMatchObject({
+      code: "MODEL_FORMAT",
+      field: "repository",
+      message: `me/odd has no usable config: expected a JSON object in config.json, found ${found}; its weights were not downloaded`,
+    });
+    expect(here.hub.requestedRanges).toEqual([]);
+    expect(readdirSync(here.folder)).toEqual([]);
+  });
+});
+
 describe("a repository of gpt-oss", () => {
   it.each(["gpt-oss", "gptoss"])("is fetched with the architecture %s", async (architecture) => {
     here.hub.add("me/m", { "m.gguf": ggufFile(architecture) });

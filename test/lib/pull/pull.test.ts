@@ -142,13 +142,13 @@ describe("a download to the cache", () => {
 
   it("works with empty files, and with two names of the same bytes", async () => {
     const same = large(5000, 9);
-    here.hub.add("a/b", { "config.json": "", "model.safetensors": same, "copy.safetensors": same });
+    here.hub.add("a/b", { "generation_config.json": "", "model.safetensors": same, "copy.safetensors": same });
     const { folder, totalBytes } = await here.pull({ repository: "a/b" });
     expect(totalBytes).toBe(10_000);
     for (const name of ["model.safetensors", "copy.safetensors"]) {
       expect(readFileSync(path.join(folder, name)).equals(same.bytes)).toBe(true);
     }
-    expect(readFileSync(path.join(folder, "config.json"), "utf8")).toBe("");
+    expect(readFileSync(path.join(folder, "generation_config.json"), "utf8")).toBe("");
   });
 });
 
