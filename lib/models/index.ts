@@ -3,7 +3,7 @@ export { adapterWithPath } from "./adapter.js";
 export { readStart } from "./disk.js";
 export { architectureIn, ggufStartBytes } from "./gguf-architecture.js";
 export { type FoundModel, listModels } from "./list.js";
-export { isSelected } from "./model-files.js";
+export { isAdapterFolder, isSelected } from "./model-files.js";
 export { isOnlyPath, releasedName, releasedOfOllama, repositoryName, repositoryToPull } from "./names.js";
 export { otherModelOfConfig, otherModelOfGguf } from "./other-model.js";
 export { expanded, homeFolder, huggingFaceCache, huggingFaceHome, modelPlaces } from "./places.js";

@@ -3,6 +3,7 @@ import path from "node:path";
 import { throwIfAborted } from "../common/abort.js";
 import { makeFolder } from "../common/make-folder.js";
 import { GptOssError } from "../errors.js";
+import { isAdapterFolder } from "../models/index.js";
 import { packageManifest, packageRoot } from "../package-root.js";
 import { checksumFile, readChecksums, writeChecksums } from "./checksums.js";
 import { writeError } from "./disk-errors.js";
@@ -25,7 +26,7 @@ const parts = [modelFolder, packageFolder, launcher, readme, checksumFile];
  * Writes a folder for a machine without a network: the program with all that it needs, the model, a list of checksums
  * and a README. A call that was stopped is repeated with the same folder.
  *
- * @throws as `pullModel`; INVALID_ARGUMENT for a folder with other things in it
+ * @throws as `pullModel`; INVALID_ARGUMENT for a folder with other things in it, and for an adapter
  */
 export async function makeBundle(
   folder: string,
@@ -35,7 +36,7 @@ export async function makeBundle(
   const bundle = path.resolve(folder);
   const options = readPullOptions({ ...given, dir: path.join(bundle, modelFolder) });
   await refuseOther(bundle);
-  const pulled = await pullOn(machine, options);
+  const pulled = await pullOn(machine, options, (names) => refuseAdapter(names, options.repository));
   try {
     await addProgram(bundle, pulled, options.signal);
   } catch (error) {
@@ -76,6 +77,15 @@ async function refuseOther(bundle: string): Promise<void> {
   const other = names.find((name) => !parts.includes(name));
   if (other === undefined) return;
   const message = `Expected a new or empty folder for --bundle, found ${JSON.stringify(other)} in ${bundle}; name another one`;
+  throw new GptOssError("INVALID_ARGUMENT", message, { field: "bundle" });
+}
+
+/** A bundle answers by itself, and an adapter needs its model. */
+function refuseAdapter(names: readonly string[], repository: string): void {
+  if (!isAdapterFolder(names)) return;
+  const message =
+    `${repository} is an adapter, and a bundle needs a model; make the bundle of the model that it was trained on, ` +
+    `carry the folder of "gpt-oss pull ${repository} --dir FOLDER" beside it, and name that folder with --adapter`;
   throw new GptOssError("INVALID_ARGUMENT", message, { field: "bundle" });
 }
 

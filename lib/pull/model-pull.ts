@@ -48,7 +48,8 @@ export class ModelPull {
     this.#progress = progress;
   }
 
-  async run(): Promise<PulledModel> {
+  /** @param refuse throws for files that the caller does not want */
+  async run(refuse: (names: readonly string[]) => void): Promise<PulledModel> {
     const { repository, revision, dir, file } = this.#options;
     const { endpoint, cacheFolder } = this.#settings;
     const { tries, firstPauseMilliseconds } = this.#machine.limits;
@@ -62,6 +63,7 @@ export class ModelPull {
     });
     const selection = selectFiles(all, repository, file);
     const { files } = selection;
+    refuse(files.map(({ name }) => name));
     const place =
       dir === null
         ? new CachePlace(cacheFolder, { repository, revision, commit }, this.#machine.symlink)

@@ -29,7 +29,12 @@ export async function pullModel(options: PullOptions): Promise<PulledModel> {
   return pullOn(thisMachine(), readPullOptions(options));
 }
 
-export async function pullOn(machine: Machine, options: CheckedPullOptions): Promise<PulledModel> {
+/** @param refuse throws for files that the caller does not want, before one of them is fetched */
+export async function pullOn(
+  machine: Machine,
+  options: CheckedPullOptions,
+  refuse: (names: readonly string[]) => void = () => {},
+): Promise<PulledModel> {
   const settings = await hubSettings(machine.env);
   if (settings.isOffline) {
     throw downloadError("HF_HUB_OFFLINE is set, so nothing is downloaded; remove it from the environment to pull");
@@ -38,7 +43,7 @@ export async function pullOn(machine: Machine, options: CheckedPullOptions): Pro
   const connection = await Connection.open(settings, machine.limits);
   try {
     throwIfAborted(progress.signal);
-    return await new ModelPull(machine, options, settings, connection, progress).run();
+    return await new ModelPull(machine, options, settings, connection, progress).run(refuse);
   } finally {
     await connection.close();
     progress.close();
