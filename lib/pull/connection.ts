@@ -176,7 +176,9 @@ function flat(headers: IncomingHttpHeaders): Record<string, string | undefined> 
 function waitOf(headers: Answer["headers"]): number | null {
   const after = headers["retry-after"]?.trim();
   if (after !== undefined && /^\d+$/.test(after)) return Number(after) * 1000;
-  if (after !== undefined && !Number.isNaN(Date.parse(after))) return Math.max(0, Date.parse(after) - Date.now());
+  // Date.parse reads "-5" and "1.5" as dates of 2001. The dates of HTTP begin with the day of the week.
+  if (after !== undefined && /^[a-z]{3}/i.test(after) && !Number.isNaN(Date.parse(after)))
+    return Math.max(0, Date.parse(after) - Date.now());
   const reset = /;\s*t=(\d+)/.exec(headers.ratelimit ?? "");
   return reset === null ? null : Number(reset[1]) * 1000;
 }

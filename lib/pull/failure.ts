@@ -41,6 +41,8 @@ export interface Patience {
 
 /** A server that wants a longer pause than this gets none: the user decides. */
 const longestWait = 5 * 60_000;
+/** No server means a longer wait than a day: such a number is a mistake, and is not repeated. */
+const longestTold = 24 * 3600_000;
 /** The pauses that double end here. */
 const longestPause = 30_000;
 
@@ -69,7 +71,7 @@ export async function withTries<T>(work: () => Promise<T>, options: TriesOptions
       const asked = error.waitMilliseconds;
       if (asked !== null && asked > longestWait) {
         throw downloadError(
-          `${what}: ${error.message}, and the server asks to wait ${Math.ceil(asked / 1000)} s; try again then`,
+          `${what}: ${error.message}, and the server asks to wait ${waitText(asked)}; try again then`,
           error,
         );
       }
@@ -87,6 +89,10 @@ export async function withTries<T>(work: () => Promise<T>, options: TriesOptions
       });
     }
   }
+}
+
+function waitText(milliseconds: number): string {
+  return milliseconds > longestTold ? "more than a day" : `${Math.ceil(milliseconds / 1000)} s`;
 }
 
 export function downloadError(message: string, cause?: unknown): GptOssError {

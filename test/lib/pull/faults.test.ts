@@ -111,6 +111,17 @@ describe("a download recovers from", () => {
   });
 });
 
+describe("a wait that is none", () => {
+  it.each(["-5", "NaN", "1.5", "1e19", "soon", "Monday"])("%s: the pause is the usual one", async (wait) => {
+    addModel();
+    Object.assign(here.machine.limits, { connections: 1, firstPauseMilliseconds: 200 });
+    breakWeights({ status: 503, headers: { "retry-after": wait } }, (_, time) => time === 0);
+    const begun = performance.now();
+    await pull();
+    expect(performance.now() - begun).toBeGreaterThanOrEqual(150);
+  });
+});
+
 describe("a download gives up", () => {
   it("on a bit that is always flipped, names the file, and keeps nothing of it", async () => {
     addModel();
@@ -138,6 +149,13 @@ describe("a download gives up", () => {
       { status: 429, headers: { "retry-after": "3600" } },
       /asks to wait 3600 s; try again then/,
     ],
+    ...["10000000000000000000", "9".repeat(400), "Fri, 31 Dec 9999 23:59:59 GMT"].map(
+      (wait): [string, Fault, RegExp] => [
+        `a wait without sense, ${wait.slice(0, 30)}`,
+        { status: 429, headers: { "retry-after": wait } },
+        /answered 429, and the server asks to wait more than a day; try again then$/,
+      ],
+    ),
     [
       "a total that is not the listed size",
       { total: size + 1 },
