@@ -120,7 +120,7 @@ export class Connection {
       return new TemporaryFailure(message, { waitMilliseconds: waitOf(headers) });
     }
     // The address of a file at another host is signed and expires. The hub gives a new one.
-    if (!isHub) return new TemporaryFailure(`${url.host} refused the file with ${status}`);
+    if (!isHub) return new TemporaryFailure(`${url.host} refused it with ${status}`);
     const hadToken = this.#settings.token !== null;
     return new Refusal(status, headers["x-error-code"] ?? "", `${url.host} answered ${status}${said}`, hadToken);
   }

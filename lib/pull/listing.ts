@@ -82,7 +82,8 @@ function hubFetch(options: ListingOptions): typeof fetch {
       const link = headers.link === undefined ? [] : [["link", headers.link] as [string, string]];
       return new Response(await readText(body, mostPageBytes), { status, headers: link });
     };
-    return withTries(read, { what, signal, onPause, tries, firstPauseMilliseconds });
+    const told = (sentence: string) => onPause(`${what}: ${sentence}`);
+    return withTries(read, { what, signal, onPause: told, tries, firstPauseMilliseconds });
   };
 }
 

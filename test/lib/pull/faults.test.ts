@@ -211,6 +211,22 @@ describe("a download gives up", () => {
     expect((await failure(pull())).message).toContain("the hub lists it and does not have it any more (404)");
   });
 
+  it("on a list that another host refuses, and says that it is the list", async () => {
+    here.hub.intercept = (_, response) => {
+      response.writeHead(302, { location: `${here.hub.filesOrigin}/elsewhere` }).end();
+      return true;
+    };
+    const { host } = new URL(here.hub.filesOrigin);
+    const notes: string[] = [];
+    const error = await failure(pull(({ note }) => note !== undefined && notes.push(note)));
+    const sentence = `the list of the files of a/b: ${host} refused it with 403`;
+    expect(error).toMatchObject({
+      code: "DOWNLOAD",
+      message: `${sentence}, 3 times; the same call goes on where this one stopped`,
+    });
+    expect(notes[0]).toBe(`${sentence}; try 2 of 3 in 1 s`);
+  });
+
   it("on a host that is not there", async () => {
     here.machine.env = { ...here.machine.env, HF_ENDPOINT: "http://127.0.0.1:9" };
     expect(await failure(pull())).toMatchObject({
