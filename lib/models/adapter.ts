@@ -1,4 +1,5 @@
 import path from "node:path";
+import { shortened } from "../common/shortened.js";
 import { GptOssError, invalidArgument } from "../errors.js";
 import { adapterIsNoModel } from "./adapter-refusal.js";
 import { list, look } from "./disk.js";
@@ -41,10 +42,12 @@ export async function adapterIn(cache: string | null, name: string): Promise<str
   if ("incomplete" in snapshot) throw snapshot.incomplete;
   if ("folder" in snapshot) return snapshot.folder;
   const searched = cache === null ? snapshot.absent : `${cache}: ${snapshot.absent}`;
+  const isPossible = whole === shortened(whole);
+  const advice = isPossible ? `; "gpt-oss pull ${whole}" gets it if Hugging Face has it` : "";
   throw new GptOssError(
     "MODEL_NOT_FOUND",
-    `Expected an adapter's folder or its repository in the Hugging Face cache, found ${found} at ${file}, ` +
-      `and no ${whole} (${searched}); "gpt-oss pull ${whole}" gets it if Hugging Face has it`,
+    `Expected an adapter's folder or its repository in the Hugging Face cache, found ${found} at ${shortened(file)}, ` +
+      `and no ${shortened(whole)} (${searched})${advice}`,
   );
 }
 

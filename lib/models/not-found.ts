@@ -1,4 +1,5 @@
 import path from "node:path";
+import { shortened } from "../common/shortened.js";
 import { nearest } from "../common/unknown-option.js";
 import { GptOssError } from "../errors.js";
 import { listIn } from "./list.js";
@@ -19,9 +20,9 @@ import type { TriedPlace } from "./types.js";
 export async function modelNotFound(places: ModelPlaces, name: string, tried: readonly TriedPlace[]): Promise<never> {
   const [{ place, outcome }, ...searched] = tried as [TriedPlace, ...TriedPlace[]];
   if (isOnlyPath(name))
-    throw notFound(`Expected a checkpoint folder or a file of weights at ${place}, found ${outcome}`);
-  const where = [`at ${place}`, ...searched.filter(isWorthTelling).map(placeWords)].join(", ");
-  const expected = `Expected a path or a model of this machine, found no ${JSON.stringify(name)} ${where}`;
+    throw notFound(`Expected a checkpoint folder or a file of weights at ${shortened(place ?? "")}, found ${outcome}`);
+  const where = [`at ${shortened(place ?? "")}`, ...searched.filter(isWorthTelling).map(placeWords)].join(", ");
+  const expected = `Expected a path or a model of this machine, found no ${JSON.stringify(shortened(name))} ${where}`;
   throw notFound(`${expected}; ${sizes(name)}${await advice(places, name)}`);
 }
 
@@ -56,7 +57,7 @@ async function advice(places: ModelPlaces, name: string): Promise<string> {
   if (near !== null) return `did you mean ${near}, which "gpt-oss pull openai/${releasedName(near)}" gets?`;
   const repository = repositoryName(name);
   const other = repository && nameToPull(repository);
-  if (other !== null) return `"gpt-oss pull ${other}" gets it if Hugging Face has it`;
+  if (other !== null && other === shortened(other)) return `"gpt-oss pull ${other}" gets it if Hugging Face has it`;
   return '"gpt-oss models" lists what this machine has, and "gpt-oss pull openai/gpt-oss-20b" gets a model';
 }
 

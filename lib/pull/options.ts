@@ -1,5 +1,6 @@
 import path from "node:path";
 import { checkSignal } from "../common/abort.js";
+import { shortened } from "../common/shortened.js";
 import { readOptions } from "../common/unknown-option.js";
 import { invalidArgument } from "../errors.js";
 import { repositoryName, repositoryToPull } from "../models/index.js";
@@ -87,7 +88,7 @@ function repositoryOf(given: unknown): { repository: string; revision?: string; 
 /** The value of an option that the repository's name can have, too. */
 function onlyOne(name: "revision" | "file", option: string | undefined, named: string | undefined): string | undefined {
   if (option === undefined || named === undefined || option === named) return option ?? named;
-  throw invalidArgument(name, `what the repository's name says, ${JSON.stringify(named)},`, option);
+  throw invalidArgument(name, `what the repository's name says, ${JSON.stringify(shortened(named))},`, option);
 }
 
 /** A revision becomes a path in `refs/`. */

@@ -1,3 +1,4 @@
+import { shortened } from "../../common/shortened.js";
 import { ApiError } from "../http/errors.js";
 
 /** A refusal of a value that is not as expected, in the wording of this endpoint. */
@@ -34,6 +35,5 @@ function kindOf(value: unknown): string {
   if (value === undefined) return "nothing";
   if (Array.isArray(value)) return "an array";
   if (typeof value === "object" && value !== null) return "an object";
-  const text = JSON.stringify(value);
-  return text.length > 80 ? `${text.slice(0, 80)}…` : text;
+  return shortened(JSON.stringify(value), 80);
 }

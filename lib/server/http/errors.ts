@@ -1,4 +1,5 @@
 import type { FastifyError, FastifyReply, FastifyRequest } from "fastify";
+import { shortened } from "../../common/shortened.js";
 import { type ErrorCode, GptOssError, isError } from "../../errors.js";
 
 /**
@@ -28,11 +29,11 @@ export class ApiError extends Error {
     message: string,
     options: { type?: string; code?: string | null; param?: string | null; retryAfter?: number; cause?: unknown } = {},
   ) {
-    super(shortened(message), options.cause === undefined ? undefined : { cause: options.cause });
+    super(shortened(message, mostCharacters), options.cause === undefined ? undefined : { cause: options.cause });
     this.status = status;
     this.type = options.type ?? typeOf(status);
     this.code = options.code ?? null;
-    this.param = options.param ? shortened(options.param) : null;
+    this.param = options.param ? shortened(options.param, mostCharacters) : null;
     this.retryAfter = options.retryAfter;
   }
 
@@ -51,10 +52,6 @@ export class ApiError extends Error {
 }
 
 /** A message may quote the client's input, which can be as long as a body. */
-function shortened(text: string): string {
-  return text.length > mostCharacters ? `${text.slice(0, mostCharacters)}…` : text;
-}
-
 const mostCharacters = 2000;
 
 function typeOf(status: number): string {

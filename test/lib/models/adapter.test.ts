@@ -57,6 +57,9 @@ describe("the name of an adapter", () => {
       code: "MODEL_NOT_FOUND",
       message: expect.stringContaining("the revision v2 of me/other is not in the cache"),
     });
+    const long = (await failure(find(`me/${"a".repeat(5000)}`))).message;
+    expect(long.length).toBeLessThan(1300);
+    expect(long).toMatch(/no such repository\)$/); // the hub has no such name either
     expect(await failure(find("me/other:Q8_0"))).toMatchObject({ code: "INVALID_ARGUMENT", field: "adapters" });
   });
 });

@@ -100,6 +100,21 @@ describe("a name that nothing has", () => {
     expect((await refusal(name)).split("; ").at(-1)).toBe(advice);
   });
 
+  it.each([
+    [
+      "a".repeat(5000),
+      '"gpt-oss models" lists what this machine has, and "gpt-oss pull openai/gpt-oss-20b" gets a model',
+    ],
+    [`o/${"a".repeat(5000)}`, '"gpt-oss pull openai/gpt-oss-20b" gets a model'],
+    [`/${"a".repeat(5000)}`, "a name that is too long for a file"],
+  ])("is cut where nobody could read it", async (name, end) => {
+    const message = await refusal(name);
+    expect(message.length).toBeLessThan(1600);
+    expect(message).toContain(`${name.slice(0, 200)}`);
+    expect(message).toContain("a…");
+    expect(message.endsWith(end)).toBe(true);
+  });
+
   it.each(["gpt-oss:7b", "gpt-oss-12b", "openai/gpt-oss-7b", "gpt-oss-safeguard:7b", "7b"])(
     "%s: tells the sizes that there are",
     async (name) => {
