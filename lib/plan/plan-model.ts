@@ -11,7 +11,8 @@ type Planned = NativeBackendPlan & { model: ModelConfig };
 /**
  * Says what a model takes, and how many conversations fit, before anything is loaded. It computes with the code that
  * plans an engine, so an engine on such a machine keeps to it. It reads the `config.json` of a folder, whose weights need
- * not be there. `"20b"` and `"120b"` stand for OpenAI's models, and need no file.
+ * not be there. `"20b"` and `"120b"` stand for OpenAI's models, and need no file. Where such a name means several models
+ * of this machine, OpenAI's is planned, and `note` says so.
  *
  * @param model a folder with a `config.json`, a GGUF file, `"20b"`, `"120b"`, or another name that `Engine.load` takes
  * @throws GptOssError MODEL_NOT_FOUND, MODEL_FORMAT or UNSUPPORTED for a config that cannot be used. INVALID_ARGUMENT for
@@ -48,7 +49,14 @@ export async function planModel(model: string, options: PlanOptions = {}): Promi
     backends.push({ ...rest, changes: plan.fits ? [] : await changesOf(plan, target, one) });
   }
   const { model: config } = first.plan;
-  return { name: target.name, model: config, fits: backends.some(({ fits }) => fits), backends, leftOut };
+  return {
+    name: target.name,
+    note: target.note,
+    model: config,
+    fits: backends.some(({ fits }) => fits),
+    backends,
+    leftOut,
+  };
 }
 
 /** The same, where each adapter has its path. */

@@ -5,6 +5,8 @@ import type { PlanOptions } from "./options.js";
 export interface ModelPlan {
   /** The name of the model. */
   name: string;
+  /** Which model was planned, where the name means several of this machine; null: there is nothing to say. */
+  note: string | null;
   /** Its config. */
   model: ModelConfig;
   /** Whether it fits on one of the backends. */

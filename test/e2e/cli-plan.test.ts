@@ -4,7 +4,7 @@ import path from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import type { ModelPlan } from "../../lib/index.js";
 import { goldenModel, run } from "../support/cli.js";
-import { ModelHome } from "../support/model-home.js";
+import { ggufStart, ModelHome } from "../support/model-home.js";
 
 /** `gpt-oss plan` as a process. test/lib/plan has the numbers, test/docs/plan.test.ts a table of errors. */
 
@@ -40,6 +40,31 @@ describe("plan", () => {
     home.remove();
     expect(ollama).toEqual(short);
     expect(short).toMatchObject({ code: 0, stderr: "" });
+  });
+
+  it("takes the release where its name means several models here, and says so", async () => {
+    const home = new ModelHome();
+    const none = new ModelHome();
+    const names = ["gpt-oss-120b-F16.gguf", "gpt-oss-120b-Q8_0.gguf"];
+    home.snapshot("unsloth/gpt-oss-120b-GGUF", Object.fromEntries(names.map((name) => [name, ggufStart("gpt-oss")])));
+    const args = ["--memory", "84.5GB", "--backend", "cuda"];
+    const [found, released, json, repository] = await Promise.all([
+      run(["plan", "120b", ...args], "", home.env),
+      run(["plan", "120b", ...args], "", none.env),
+      run(["plan", "gpt-oss-120b", ...args, "--json"], "", home.env),
+      run(["plan", "unsloth/gpt-oss-120b-GGUF", ...args], "", home.env),
+    ]);
+    for (const one of [home, none]) one.remove();
+    const note = (name: string) =>
+      `"${name}" means several models of this machine, so this is the plan of OpenAI's release; "gpt-oss models" lists them`;
+    const [first, ...rest] = released.stdout.split("\n");
+    expect(found).toEqual({ ...released, stdout: [first, `${note("120b")}.`, ...rest].join("\n") });
+    expect(found.code).toBe(0);
+    expect(jsonOf(json.stdout)).toMatchObject({ name: "gpt-oss-120b", note: note("gpt-oss-120b"), fits: true });
+    expect(repository).toMatchObject({
+      code: 2,
+      stderr: expect.stringMatching(/^gpt-oss: Expected one of .*INVALID_ARGUMENT/),
+    });
   });
 
   it("needs a config alone, and without --memory plans for this machine", async () => {

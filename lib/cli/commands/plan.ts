@@ -115,9 +115,10 @@ const startsAllTheSame =
   "An engine starts all the same if only the weights do not fit. It then reads them from the disk again and again.";
 
 function print(out: Output, found: ModelPlan): void {
-  const { name, model, backends, leftOut } = found;
+  const { name, note, model, backends, leftOut } = found;
   const parameters = parametersText(model.parameters);
   out.line(`${name}: ${parameters} parameters, ${model.layers} layers, context of up to ${model.maxContext} tokens`);
+  if (note !== null) out.line(`${note}.`);
   for (const one of backends) {
     out.line();
     for (const line of planLines(one)) out.line(line);
