@@ -127,6 +127,7 @@ class Transfer {
 
   /** One request. It moves `piece.at` on, so that a further try asks only for the rest. */
   async #try(piece: Piece, onRanges: (() => void) | undefined): Promise<void> {
+    if (piece.at >= piece.end) return; // the try before failed behind the last byte
     const { connection, source, file } = this.#options;
     const address = addressOf(source, file.name);
     const headers = { range: `bytes=${piece.at}-${piece.end - 1}` };

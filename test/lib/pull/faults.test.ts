@@ -41,6 +41,7 @@ describe("a download recovers from", () => {
   it.each<[string, Fault]>([
     ["a connection that is cut in the middle", { cutAfter: 100 }],
     ["a connection that is cut before the first byte", { cutAfter: 0 }],
+    ["a connection that breaks behind the last byte", { extra: 0, cutAfter: rangeBytes }],
     ["an answer that ends early", { fewer: 10 }],
     ["an answer that is too long", { extra: 10 }],
     ["a stall", { stallAfter: 100 }],
