@@ -2,8 +2,10 @@ import type { IncomingHttpHeaders } from "node:http";
 import type { Readable } from "node:stream";
 import type { Dispatcher } from "undici";
 import { packageVersion } from "../version.js";
+import { type Chunks, chunksOf, drop, readText } from "./body.js";
 import { downloadError, Refusal, TemporaryFailure } from "./failure.js";
 import type { HubSettings } from "./hub-settings.js";
+import { networkFailure } from "./network-failure.js";
 
 export interface Answer {
   status: number;
@@ -11,11 +13,13 @@ export interface Answer {
   /** The headers of the hub's own answer, where it sent the request on to another place. */
   hubHeaders: Readonly<Record<string, string | undefined>>;
   body: Readable;
+  /** The bytes of the body, from a host that keeps sending. */
+  chunks: Chunks;
 }
 
 export interface ConnectionLimits {
   connections: number;
-  /** A connection that brings nothing for this time is given up. */
+  /** A connection that brings nothing for this time, or next to nothing, is given up. */
   stallMilliseconds: number;
 }
 
@@ -29,6 +33,7 @@ export class Connection {
   readonly #settings: HubSettings;
   readonly #dispatcher: Dispatcher;
   readonly #request: Undici["request"];
+  readonly #stallMilliseconds: number;
 
   private constructor(settings: HubSettings, undici: Undici, limits: ConnectionLimits) {
     const { connections, stallMilliseconds } = limits;
@@ -37,6 +42,7 @@ export class Connection {
     const options = { ...timeouts, connections: connections + 2, connect: { timeout: stallMilliseconds } };
     this.#settings = settings;
     this.#request = undici.request;
+    this.#stallMilliseconds = stallMilliseconds;
     this.#dispatcher =
       settings.proxies === null
         ? new undici.Agent(options)
@@ -67,7 +73,8 @@ export class Connection {
       hubHeaders ??= head;
       const { location } = head;
       if (answer.statusCode < 300 || answer.statusCode > 399) {
-        const whole = { status: answer.statusCode, headers: head, hubHeaders, body: answer.body };
+        const chunks = chunksOf(answer.body, url.host, this.#stallMilliseconds);
+        const whole = { status: answer.statusCode, headers: head, hubHeaders, body: answer.body, chunks };
         if (answer.statusCode >= 400) throw await this.#failure(whole, url);
         return whole;
       }
@@ -110,9 +117,9 @@ export class Connection {
     }
   }
 
-  async #failure({ status, headers, body }: Answer, url: URL): Promise<Error> {
+  async #failure({ status, headers, chunks }: Answer, url: URL): Promise<Error> {
     const isHub = url.origin === new URL(this.#settings.endpoint).origin;
-    const text = headers["x-error-message"] ?? messageIn(await readText(body, mostMessageBytes).catch(() => ""));
+    const text = headers["x-error-message"] ?? messageIn(await readText(chunks, mostMessageBytes).catch(() => ""));
     const said = text === "" ? "" : ` (${text})`;
     const isBusy = status >= 500 || [408, 425, 429].includes(status);
     if (isBusy) {
@@ -124,43 +131,6 @@ export class Connection {
     const hadToken = this.#settings.token !== null;
     return new Refusal(status, headers["x-error-code"] ?? "", `${url.host} answered ${status}${said}`, hadToken);
   }
-}
-
-/** What went wrong with a connection or a body. `withTries` knows an abort by its signal. */
-export function networkFailure(error: unknown, host: string, hasProxy = false): Error {
-  const { code = "", message } = error as NodeJS.ErrnoException;
-  if (/CERT|TLS|SSL|SELF_SIGNED|UNABLE_TO|ALTNAME/.test(code)) {
-    return downloadError(
-      `${host} has no valid certificate (${code}); NODE_EXTRA_CA_CERTS names a file with further ones`,
-      error,
-    );
-  }
-  if (code === "ENOTFOUND")
-    return new TemporaryFailure(`no host ${host} is known here (check the network, HF_ENDPOINT or HTTPS_PROXY)`, {
-      cause: error,
-    });
-  if (/TIMEOUT/.test(code)) return new TemporaryFailure(`${host} sent nothing for too long`, { cause: error });
-  const reason = /^E[A-Z]+$/.test(code) ? code : message;
-  const proxy = hasProxy ? ", perhaps to the proxy of HTTP_PROXY or HTTPS_PROXY" : "";
-  return new TemporaryFailure(`the connection to ${host} failed (${reason}${proxy})`, { cause: error });
-}
-
-/** Reads a body as text. @throws GptOssError DOWNLOAD for more than `mostBytes` */
-export async function readText(body: Readable, mostBytes: number): Promise<string> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  for await (const chunk of body as AsyncIterable<Buffer>) {
-    chunks.push(chunk);
-    bytes += chunk.length;
-    if (bytes > mostBytes) throw downloadError(`the answer is longer than ${mostBytes} bytes`);
-  }
-  return Buffer.concat(chunks).toString("utf8");
-}
-
-/** Ends a body that nobody reads. */
-export function drop(body: Readable): void {
-  body.on("error", () => {});
-  body.destroy();
 }
 
 function flat(headers: IncomingHttpHeaders): Record<string, string | undefined> {

@@ -1,5 +1,6 @@
 import { GptOssError } from "../errors.js";
-import { type Connection, readText } from "./connection.js";
+import { readText } from "./body.js";
+import type { Connection } from "./connection.js";
 import { downloadError, type Patience, Refusal, withTries } from "./failure.js";
 import { algorithmOf } from "./file-hash.js";
 import type { RemoteFile } from "./remote-file.js";
@@ -78,9 +79,9 @@ function hubFetch(options: ListingOptions): typeof fetch {
   return async (address) => {
     if (++pages > mostPages) throw downloadError(`${what} has more than ${mostPages} pages`);
     const read = async () => {
-      const { status, headers, body } = await connection.get(String(address), { accept: "application/json" }, signal);
+      const { status, headers, chunks } = await connection.get(String(address), { accept: "application/json" }, signal);
       const link = headers.link === undefined ? [] : [["link", headers.link] as [string, string]];
-      return new Response(await readText(body, mostPageBytes), { status, headers: link });
+      return new Response(await readText(chunks, mostPageBytes), { status, headers: link });
     };
     const told = (sentence: string) => onPause(`${what}: ${sentence}`);
     return withTries(read, { what, signal, onPause: told, tries, firstPauseMilliseconds });

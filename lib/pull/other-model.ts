@@ -1,11 +1,11 @@
 import { GptOssError } from "../errors.js";
 import { architectureIn, ggufStartBytes, otherModelOfConfig, otherModelOfGguf } from "../models/index.js";
-import { type Connection, drop } from "./connection.js";
+import { drop } from "./body.js";
+import type { Connection } from "./connection.js";
 import { downloadError, type Patience, withTries } from "./failure.js";
 import { newHash } from "./file-hash.js";
 import { addressOf, type RemoteFile, type RemoteSource } from "./remote-file.js";
 import type { Selection } from "./selection.js";
-import { chunksOf } from "./transfer.js";
 
 /** A repository of another model is refused before its weights are fetched: a few bytes say which model it has. */
 
@@ -70,12 +70,12 @@ export function fetchPart(
   if (bytes === 0) return Promise.resolve(Buffer.alloc(0)); // no range has no bytes
   const address = addressOf(source, file.name);
   const read = async () => {
-    const { status, body } = await connection.get(address, { range: `bytes=0-${bytes - 1}` }, tries.signal);
+    const { status, body, chunks } = await connection.get(address, { range: `bytes=0-${bytes - 1}` }, tries.signal);
     if (status !== 206 && status !== 200) {
       throw downloadError(`${file.name}: expected status 206 or 200 but received ${status}`);
     }
     try {
-      return await firstBytes(chunksOf(body, new URL(address).host), bytes);
+      return await firstBytes(chunks, bytes);
     } finally {
       drop(body);
     }

@@ -1,6 +1,7 @@
 import { setMaxListeners } from "node:events";
 import { onAbort } from "../common/abort.js";
-import { type Answer, type Connection, drop, networkFailure } from "./connection.js";
+import { drop } from "./body.js";
+import type { Answer, Connection } from "./connection.js";
 import { downloadError, type Patience, TemporaryFailure, withTries } from "./failure.js";
 import { newHash, PrefixHash } from "./file-hash.js";
 import type { Partial } from "./partial.js";
@@ -187,7 +188,7 @@ class Transfer {
     }
   }
 
-  async #write({ body }: Answer, piece: Piece, skip: number, host: string): Promise<void> {
+  async #write({ chunks }: Answer, piece: Piece, skip: number, host: string): Promise<void> {
     const { onBytes, partial } = this.#options;
     const start = piece.at;
     let recorded = piece.at;
@@ -207,7 +208,7 @@ class Transfer {
       this.#hashing.reach(partial.ranges.prefix);
     };
     try {
-      for await (const chunk of chunksOf(body, host)) {
+      for await (const chunk of chunks) {
         const bytes = chunk.subarray(Math.min(toSkip, chunk.length));
         toSkip -= chunk.length - bytes.length;
         if (piece.at + waitingBytes + bytes.length > piece.end) {
@@ -228,18 +229,6 @@ class Transfer {
       onBytes(piece.at - start - counted);
     }
     if (piece.at < piece.end) throw new TemporaryFailure(`${host} ended the answer too early`);
-  }
-}
-
-/** A connection that breaks is a failure that a further try can repair; an error of the disk is not. */
-export async function* chunksOf(body: Answer["body"], host: string): AsyncGenerator<Buffer> {
-  const chunks = body[Symbol.asyncIterator]();
-  for (;;) {
-    const next = await chunks.next().catch((error: unknown) => {
-      throw networkFailure(error, host);
-    });
-    if (next.done) return;
-    yield next.value as Buffer;
   }
 }
 

@@ -24,6 +24,8 @@ export interface Fault {
   cutAfter?: number;
   /** Sends so many bytes and then nothing more. */
   stallAfter?: number;
+  /** Sends so many bytes every 20 ms. */
+  drip?: number;
   /** Changes this byte of the file. */
   flip?: number;
   /** Sends so many bytes more than it should, without a Content-Length. */
@@ -206,6 +208,8 @@ export class FakeHub {
       response.write(part.subarray(0, fault.cutAfter), () => response.destroy());
     } else if (fault.stallAfter !== undefined) {
       response.write(part.subarray(0, fault.stallAfter));
+    } else if (fault.drip !== undefined) {
+      drip(response, part, fault.drip);
     } else {
       response.end(Buffer.concat([part.subarray(0, part.length - (fault.fewer ?? 0)), Buffer.alloc(fault.extra ?? 0)]));
     }
@@ -214,6 +218,18 @@ export class FakeHub {
   #log(host: Seen["host"], { url, headers }: IncomingMessage): void {
     this.seen.push({ host, url: url!, range: headers.range, authorization: headers.authorization });
   }
+}
+
+/** Sends a body in pieces of so many bytes, one every 20 ms. */
+export function drip(response: ServerResponse, body: Buffer, bytes: number): void {
+  let at = 0;
+  const timer = setInterval(() => {
+    response.write(body.subarray(at, at + bytes));
+    at += bytes;
+    if (at >= body.length) response.end();
+  }, 20);
+  response.on("close", () => clearInterval(timer));
+  response.on("finish", () => clearInterval(timer));
 }
 
 export function refuse(response: ServerResponse, status: number, code: string, message: string): void {

@@ -117,6 +117,7 @@ const situations: Record<string, () => Promise<unknown>> = {
   "no server": () => here.pull({}, set({ HF_ENDPOINT: "http://127.0.0.1:9" })),
   "a connection that breaks again and again": () => faulty({ cutAfter: 0 }),
   "a stall": () => faulty({ stallAfter: 0 }),
+  "a host that sends next to nothing": () => faulty({ drip: 1 }),
   "a server that is busy": () => faulty({ status: 503 }),
   "too many requests": () => faulty({ status: 429, headers: { "retry-after": "3600" } }),
   "bytes that were changed on the way": () => faulty({ flip: 0 }),

@@ -1,10 +1,11 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
+import type { ServerResponse } from "node:http";
 import path from "node:path";
 import { describe, expect, it } from "vitest";
 import type { TransferProgress } from "../../../lib/pull/index.js";
 import { failure } from "../../support/failure.js";
-import { type Fault, refuse } from "../../support/hub.js";
+import { drip, type Fault, refuse } from "../../support/hub.js";
 import { large, rangeBytes, setting } from "../../support/pull.js";
 
 /** What goes wrong on the way, and what comes of it. */
@@ -45,6 +46,7 @@ describe("a download recovers from", () => {
     ["an answer that ends early", { fewer: 10 }],
     ["an answer that is too long", { extra: 10 }],
     ["a stall", { stallAfter: 100 }],
+    ["a byte now and then", { drip: 1 }],
     ["500", { status: 500 }],
     ["503 with a time to wait", { status: 503, headers: { "retry-after": "0" } }],
     ["429 with the hub's limit", { status: 429, headers: { ratelimit: '"resolvers";r=0;t=0' } }],
@@ -62,6 +64,35 @@ describe("a download recovers from", () => {
     expect(notes[0]).toMatch(/^model\.safetensors: .*; try 2 of 6 in \d+ s$/);
     expect(readFileSync(path.join(folder, weights)).equals(bytes)).toBe(true);
     expect(downloadedBytes - totalBytes).toBeLessThanOrEqual(2 * rangeBytes + 20);
+  });
+
+  it("nothing, where a host is slow and keeps sending", async () => {
+    const bytes = addModel();
+    here.machine.limits.stallMilliseconds = 100;
+    breakWeights({ drip: 100 }); // 5 kB a second
+    const notes: string[] = [];
+    const { folder } = await pull(({ note }) => note !== undefined && notes.push(note));
+    expect(notes).toEqual([]);
+    expect(readFileSync(path.join(folder, weights)).equals(bytes)).toBe(true);
+  });
+
+  it.each<[string, (response: ServerResponse) => void]>([
+    ["sends a byte now and then", (response) => drip(response, Buffer.alloc(100_000, " "), 1)],
+    ["breaks in the middle", (response) => response.write('{"sha":', () => response.destroy())],
+  ])("a list that %s", async (_, answer) => {
+    addModel();
+    here.machine.limits.stallMilliseconds = 200;
+    let isFirst = true;
+    here.hub.intercept = (_, response) => {
+      if (!isFirst) return false;
+      isFirst = false;
+      response.writeHead(200, { "content-type": "application/json" });
+      answer(response);
+      return true;
+    };
+    const notes: string[] = [];
+    expect((await pull(({ note }) => note !== undefined && notes.push(note))).files).toHaveLength(2);
+    expect(notes).toEqual([expect.stringMatching(/^the list of the files of a\/b: .*; try 2 of 3 in \d+ s$/)]);
   });
 
   it("a server without ranges, which is asked once", async () => {
@@ -185,6 +216,16 @@ describe("a download gives up", () => {
     Object.assign(here.machine.limits, { stallMilliseconds: 50, connections: 1, tries: 2 });
     breakWeights({ stallAfter: 0 });
     expect((await failure(pull())).message).toMatch(/sent nothing for too long, 2 times/);
+  });
+
+  it("on a host that sends next to nothing", async () => {
+    addModel();
+    Object.assign(here.machine.limits, { stallMilliseconds: 100, connections: 1, tries: 2 });
+    breakWeights({ drip: 1 });
+    const { host } = new URL(here.hub.filesOrigin);
+    expect((await failure(pull())).message).toBe(
+      `${weights}: ${host} sent less than 1000 bytes a second for too long, 2 times; the same call goes on where this one stopped`,
+    );
   });
 
   it("on a file that is of another version than the list", async () => {
