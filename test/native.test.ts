@@ -5,8 +5,8 @@ import { describe, expect, it } from "vitest";
 import { isThorough } from "./support/thorough.js";
 
 /**
- * Runs the C++ test executable once and lists each of its cases here. The cases that compute much on the emulated GPU
- * take five minutes together: only thorough runs include them, and those runs skip the others.
+ * Runs the C++ test executable once and lists each of its cases here. The cases that compute much, most of them
+ * on the emulated GPU, take five minutes together: only thorough runs include them, and those runs skip the others.
  */
 const slow = JSON.parse(readFileSync("test/slow-native-cases.json", "utf8")) as string[];
 const executable = [".", "Release"]

@@ -52,6 +52,12 @@ const executable = [".", "Release"].map((folder) =>
   path.join(`.cmake/${process.platform}-${process.arch}`, folder, "oss_tests"),
 );
 
+const program = executable.find((file) => spawnSync(file, ["--list"]).status === 0) ?? executable[0];
+const slow = JSON.parse(readFileSync("test/slow-native-cases.json", "utf8"));
+const nativeCases = (spawnSync(program, ["--list"], { encoding: "utf8" }).stdout ?? "")
+  .split("\n")
+  .filter((name) => /^(engine|cpu_backend|text stream)/.test(name) && !slow.some((begin) => name.startsWith(begin)));
+
 const totals = { passed: 0, failed: 0 };
 function count(passed, failed, status) {
   totals.passed += passed;
@@ -71,11 +77,7 @@ for (const isa of asked.length > 0 ? asked : known) {
   console.log(`\nGPT_OSS_ISA=${isa}`);
   const env = { ...process.env, GPT_OSS_ISA: isa };
 
-  const program = executable.find((file) => spawnSync(file, ["--list"]).status === 0);
-  const native = spawnSync(program ?? executable[0], ["engine", "cpu_backend", "text stream"], {
-    encoding: "utf8",
-    env,
-  });
+  const native = spawnSync(program, nativeCases, { encoding: "utf8", env });
   process.stdout.write(native.stdout ?? "");
   const [, passed, failed] = /^(\d+) passed, (\d+) failed$/m.exec(native.stdout ?? "") ?? [0, 0, 0];
   count(Number(passed), Number(failed), native.status);

@@ -66,7 +66,7 @@ function library(name) {
   return spawnSync("g++", [`-print-file-name=${name}`], { encoding: "utf8" }).stdout.trim();
 }
 
-/** Cases of the emulated GPU that take minutes each under a sanitizer. Other cases run the same device code. */
+/** Cases that take minutes each under a sanitizer. Other cases run the same code. */
 const slow = JSON.parse(readFileSync(path.join(root, "test/slow-native-cases.json"), "utf8"));
 
 /**
@@ -126,7 +126,8 @@ if (existsSync(report)) {
 }
 
 build("thread", "oss_tests");
-await nativeTests("thread", (name) => /^(engine|grammar slices|job thread|packed file|thread_pool|trace)/.test(name), {
+const withThreads = /^(engine|grammar slices|job thread|packed file|thread_pool|trace)/;
+await nativeTests("thread", (name) => withThreads.test(name) && !slow.some((begin) => name.startsWith(begin)), {
   TSAN_OPTIONS: "halt_on_error=1",
 });
 

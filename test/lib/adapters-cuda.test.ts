@@ -63,7 +63,7 @@ if (!emulated) {
       const name = names[index];
       const prompt = Array.from({ length: 20 + 7 * index }, (_, i) => (i * 31 + 5 * index) % 500);
       return engine.generate(prompt, {
-        maxTokens: 8,
+        maxTokens: 4,
         temperature: 0,
         logprobs: 3,
         ignoreEos: true,
@@ -81,7 +81,7 @@ if (!emulated) {
   it("are loaded and unloaded while requests run; a running request keeps its adapter", async () => {
     await using engine = await load("a");
     const ask = (options: object) =>
-      engine.generate([1, 2, 3], { maxTokens: 20, temperature: 0, ignoreEos: true, ...options });
+      engine.generate([1, 2, 3], { maxTokens: 8, temperature: 0, ignoreEos: true, ...options });
     const plain = (await ask({}).result).tokens;
     const other = ask({});
     await other[Symbol.asyncIterator]().next();
