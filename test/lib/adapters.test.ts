@@ -1,10 +1,11 @@
 import { cpSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
-import { Engine, type EngineOptions, type GptOssError } from "../../lib/index.js";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { Engine, type EngineOptions } from "../../lib/index.js";
 import { difference, expectClose } from "../support/compare.js";
 import { failure } from "../support/failure.js";
+import { describeOnEachIsa } from "../support/instruction-sets.js";
 import { SafetensorsFile } from "../support/safetensors.js";
 
 /** Adapters beside the weights and merged into them, against the oracle; several in one batch; and their refusals. */
@@ -12,9 +13,6 @@ import { SafetensorsFile } from "../support/safetensors.js";
 const golden = path.resolve("test/golden");
 const adapter = (name: string) => path.join(golden, "adapters", name);
 const modelOf = (name: string) => path.join(golden, "models", name.split(".")[0]!);
-const isas =
-  process.arch === "arm64" ? ["scalar", "neon", "neonbf16"] : ["scalar", "avx2", "avx512", "avx512bf16", "amx"];
-
 const load = (model: string, options: EngineOptions = {}) =>
   Engine.load(modelOf(model), { backend: "cpu", contextLength: 512, kvCache: { bytes: "16MiB" }, ...options });
 
@@ -26,83 +24,54 @@ function expected(name: string) {
   return { tokens, logits, shape: shape as [number, number] };
 }
 
-/** Whether this machine has the instruction set. */
-async function isHere(isa: string): Promise<boolean> {
-  vi.stubEnv("GPT_OSS_ISA", isa);
-  try {
-    await using engine = await load("c");
-    return engine.info.isa === isa;
-  } catch (error) {
-    if ((error as GptOssError).code === "UNSUPPORTED") return false;
-    throw error;
-  } finally {
-    vi.unstubAllEnvs();
-  }
-}
-
 /** The `require` of test/golden/README.md: float32 sums, and bf16 activations, whose effect an adapter enlarges. */
 const tolerances = { exact: { maxRel: 1e-5, rmsRel: 1e-5 }, fast: { maxRel: 5e-2, rmsRel: 3e-2 } };
 
-for (const isa of isas) {
-  if (!(await isHere(isa))) {
-    it(`${isa}: adapters NOT RUN, this machine does not have it; asking for it is refused`, async () => {
-      expect(await isHere(isa)).toBe(false);
-    });
-    continue;
-  }
-  describe(isa, () => {
-    beforeAll(() => {
-      vi.stubEnv("GPT_OSS_ISA", isa);
-    });
-    afterAll(() => {
-      vi.unstubAllEnvs();
-    });
-
-    for (const name of ["a.peft", "a.transposed", "c.unsloth"]) {
-      for (const kind of ["beside", "merged"] as const) {
-        it(`${name} ${kind} the weights gives the oracle's logits`, async () => {
-          const { tokens, logits, shape } = expected(name);
-          const adapters = { tuned: { path: adapter(name), merge: kind === "merged" } };
-          await using engine = await load(name, { adapters });
-          expect(engine.info.isa).toBe(isa);
-          const options = { last: tokens.length, ...(kind === "beside" && { adapter: "tuned" }) };
-          const actual = await engine.logits(tokens, options);
-          const { maxRel, rmsRel } = tolerances[engine.info.numerics];
-          expectClose(`${name} ${kind} on ${isa}`, actual, logits[kind], shape, maxRel);
-          expect(difference(actual, logits[kind]).rmsRel).toBeLessThan(rmsRel);
-          const base = await engine.logits(tokens, { last: tokens.length });
-          if (kind === "merged") expect(base).toEqual(actual);
-          else expect(difference(base, logits.beside).rmsRel).toBeGreaterThan(0.5);
-        });
-      }
+await describeOnEachIsa("adapters", (isa) => {
+  for (const name of ["a.peft", "a.transposed", "c.unsloth"]) {
+    for (const kind of ["beside", "merged"] as const) {
+      it(`${name} ${kind} the weights gives the oracle's logits`, async () => {
+        const { tokens, logits, shape } = expected(name);
+        const adapters = { tuned: { path: adapter(name), merge: kind === "merged" } };
+        await using engine = await load(name, { adapters });
+        expect(engine.info.isa).toBe(isa);
+        const options = { last: tokens.length, ...(kind === "beside" && { adapter: "tuned" }) };
+        const actual = await engine.logits(tokens, options);
+        const { maxRel, rmsRel } = tolerances[engine.info.numerics];
+        expectClose(`${name} ${kind} on ${isa}`, actual, logits[kind], shape, maxRel);
+        expect(difference(actual, logits[kind]).rmsRel).toBeLessThan(rmsRel);
+        const base = await engine.logits(tokens, { last: tokens.length });
+        if (kind === "merged") expect(base).toEqual(actual);
+        else expect(difference(base, logits.beside).rmsRel).toBeGreaterThan(0.5);
+      });
     }
+  }
 
-    it("a request has the same bits alone and beside requests with other adapters", async () => {
-      const adapters = { one: adapter("a.peft"), half: { path: adapter("a.peft"), scale: 0.5 } };
-      await using engine = await load("a", { adapters });
-      const names = [undefined, "one", "half", "one", undefined];
-      let salt = 0;
-      const ask = (index: number) => {
-        const name = names[index];
-        const prompt = Array.from({ length: 20 + 7 * index }, (_, i) => (i * 31 + 5 * index) % 500);
-        return engine.generate(prompt, {
-          maxTokens: 12,
-          temperature: 0,
-          logprobs: 3,
-          ignoreEos: true,
-          cacheSalt: String(++salt), // nothing is reused
-          ...(name !== undefined && { adapter: name }),
-        }).result;
-      };
-      const together = await Promise.all(names.map((_, index) => ask(index)));
-      for (const [index, { tokens, logprobs }] of together.entries()) {
-        const alone = await ask(index);
-        expect(alone.tokens).toEqual(tokens);
-        expect(alone.logprobs).toEqual(logprobs);
-      }
-    });
+  it("a request has the same bits alone and beside requests with other adapters", async () => {
+    const adapters = { one: adapter("a.peft"), half: { path: adapter("a.peft"), scale: 0.5 } };
+    await using engine = await load("a", { adapters });
+    const names = [undefined, "one", "half", "one", undefined];
+    let salt = 0;
+    const ask = (index: number) => {
+      const name = names[index];
+      const prompt = Array.from({ length: 20 + 7 * index }, (_, i) => (i * 31 + 5 * index) % 500);
+      return engine.generate(prompt, {
+        maxTokens: 12,
+        temperature: 0,
+        logprobs: 3,
+        ignoreEos: true,
+        cacheSalt: String(++salt), // nothing is reused
+        ...(name !== undefined && { adapter: name }),
+      }).result;
+    };
+    const together = await Promise.all(names.map((_, index) => ask(index)));
+    for (const [index, { tokens, logprobs }] of together.entries()) {
+      const alone = await ask(index);
+      expect(alone.tokens).toEqual(tokens);
+      expect(alone.logprobs).toEqual(logprobs);
+    }
   });
-}
+});
 
 describe("adapters of requests", () => {
   it("PEFT's two orders of the experts give the same bits", async () => {

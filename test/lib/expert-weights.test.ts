@@ -1,12 +1,13 @@
 import { mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
-import { Engine, type EngineOptions, type GptOssError, planModel } from "../../lib/index.js";
+import { afterAll, describe, expect, it, vi } from "vitest";
+import { Engine, type EngineOptions, planModel } from "../../lib/index.js";
 import { inspectCheckpoint } from "../../lib/inspect.js";
 import { difference, expectClose } from "../support/compare.js";
 import { failure } from "../support/failure.js";
 import { floatExperts, GoldenModel, ggufBytes, ggufOf } from "../support/gguf.js";
+import { describeOnEachIsa } from "../support/instruction-sets.js";
 import { fineTuned, golden, merged, mlx, mlxConfig, plainConfig, type Tensors } from "../support/other-layouts.js";
 import { SafetensorsFile } from "../support/safetensors.js";
 import { writeModel } from "../support/write-safetensors.js";
@@ -46,99 +47,67 @@ const tolerances = {
   adapted: { exact: { maxRel: 1e-5, rmsRel: 1e-5 }, fast: { maxRel: 5e-2, rmsRel: 3e-2 } },
 };
 
-const isas =
-  process.arch === "arm64" ? ["scalar", "neon", "neonbf16"] : ["scalar", "avx2", "avx512", "avx512bf16", "amx"];
+await describeOnEachIsa("experts in bf16", (isa) => {
+  it("gives the oracle's logits, which MXFP4 is far from", async () => {
+    await using engine = await kept(tuned);
+    expect(engine.info).toMatchObject({ isa, expertWeights: "bf16", packedWeights: { in: "none" } });
+    const reference = expected.f64("logits_plain_f64");
+    const actual = await engine.logits(tokens, { last: tokens.length });
+    const { maxRel, rmsRel } = tolerances.plain[engine.info.numerics];
+    expectClose(`bf16 experts on ${isa}`, actual, reference, shape, maxRel);
+    expect(difference(actual, reference).rmsRel).toBeLessThan(rmsRel);
 
-/** Whether this machine has the instruction set. */
-async function isHere(isa: string): Promise<boolean> {
-  vi.stubEnv("GPT_OSS_ISA", isa);
-  try {
-    await using engine = await load(tuned);
-    return engine.info.isa === isa;
-  } catch (error) {
-    if ((error as GptOssError).code === "UNSUPPORTED") return false;
-    throw error;
-  } finally {
-    vi.unstubAllEnvs();
-  }
-}
-
-for (const isa of isas) {
-  if (!(await isHere(isa))) {
-    it(`${isa}: experts in bf16 NOT RUN, this machine does not have it; asking for it is refused`, async () => {
-      expect(await isHere(isa)).toBe(false);
-    });
-    continue;
-  }
-  describe(isa, () => {
-    beforeAll(() => {
-      vi.stubEnv("GPT_OSS_ISA", isa);
-    });
-    afterAll(() => {
-      vi.unstubAllEnvs();
-    });
-
-    it("gives the oracle's logits, which MXFP4 is far from", async () => {
-      await using engine = await kept(tuned);
-      expect(engine.info).toMatchObject({ isa, expertWeights: "bf16", packedWeights: { in: "none" } });
-      const reference = expected.f64("logits_plain_f64");
-      const actual = await engine.logits(tokens, { last: tokens.length });
-      const { maxRel, rmsRel } = tolerances.plain[engine.info.numerics];
-      expectClose(`bf16 experts on ${isa}`, actual, reference, shape, maxRel);
-      expect(difference(actual, reference).rmsRel).toBeLessThan(rmsRel);
-
-      await using rounded = await load(tuned);
-      expect(rounded.info.expertWeights).toBe("mxfp4");
-      const other = await rounded.logits(tokens, { last: tokens.length });
-      expect(difference(other, reference).rmsRel).toBeGreaterThan(4 * rmsRel);
-      if (rounded.info.numerics !== "exact") return; // the choice of experts may be near a tie
-      expectClose(`experts in MXFP4 on ${isa}`, other, expected.f64("logits_rounded_f64"), shape, maxRel);
-    });
-
-    it.each(["beside", "merged"] as const)("an adapter %s the weights gives the oracle's logits", async (kind) => {
-      const adapters = { tuned: { path: adapter, merge: kind === "merged" } };
-      await using engine = await kept(tuned, { adapters });
-      const reference = expected.f64(`logits_${kind}_f64`);
-      const options = { last: tokens.length, ...(kind === "beside" && { adapter: "tuned" }) };
-      const actual = await engine.logits(tokens, options);
-      const { maxRel, rmsRel } = tolerances.adapted[engine.info.numerics];
-      expectClose(`${kind} bf16 experts on ${isa}`, actual, reference, shape, maxRel);
-      expect(difference(actual, reference).rmsRel).toBeLessThan(rmsRel);
-      for (const { error } of engine.info.mergedAdapters) expect(error).toEqual({ ofWeights: 0, ofChange: 0 });
-      const base = await engine.logits(tokens, { last: tokens.length });
-      if (kind === "merged") expect(base).toEqual(actual);
-      else expect(difference(base, reference).rmsRel).toBeGreaterThan(0.5);
-    });
-
-    it("gives the same bits for a prompt in chunks, for each token alone, and on any number of threads", async () => {
-      const prompt = Array.from({ length: 140 }, (_, i) => (i * 37) % 300);
-      await using engine = await kept(tuned, { threads: 2 });
-      const whole = await engine.logits(prompt, { last: 60 });
-      for (const options of [{ maxBatchTokens: 7 }, { maxBatchTokens: 1, threads: 1 }, { threads: 3 }]) {
-        await using other = await kept(tuned, options);
-        expect(await other.logits(prompt, { last: 60 })).toEqual(whole);
-      }
-    });
-
-    it("a request has the same bits alone and beside requests with an adapter", async () => {
-      await using engine = await kept(tuned, { adapters: { tuned: adapter } });
-      const ask = (index: number, cacheSalt: string) =>
-        engine.generate(
-          Array.from({ length: 20 + 7 * index }, (_, i) => (i * 31 + 5 * index) % 300),
-          {
-            ...{ maxTokens: 12, temperature: 0, logprobs: 3, ignoreEos: true, cacheSalt },
-            ...(index % 2 === 1 && { adapter: "tuned" }),
-          },
-        ).result;
-      const together = await Promise.all([0, 1, 2, 3, 4].map((index) => ask(index, "together")));
-      for (const [index, { tokens: found, logprobs }] of together.entries()) {
-        const alone = await ask(index, "alone");
-        expect(alone.tokens).toEqual(found);
-        expect(alone.logprobs).toEqual(logprobs);
-      }
-    });
+    await using rounded = await load(tuned);
+    expect(rounded.info.expertWeights).toBe("mxfp4");
+    const other = await rounded.logits(tokens, { last: tokens.length });
+    expect(difference(other, reference).rmsRel).toBeGreaterThan(4 * rmsRel);
+    if (rounded.info.numerics !== "exact") return; // the choice of experts may be near a tie
+    expectClose(`experts in MXFP4 on ${isa}`, other, expected.f64("logits_rounded_f64"), shape, maxRel);
   });
-}
+
+  it.each(["beside", "merged"] as const)("an adapter %s the weights gives the oracle's logits", async (kind) => {
+    const adapters = { tuned: { path: adapter, merge: kind === "merged" } };
+    await using engine = await kept(tuned, { adapters });
+    const reference = expected.f64(`logits_${kind}_f64`);
+    const options = { last: tokens.length, ...(kind === "beside" && { adapter: "tuned" }) };
+    const actual = await engine.logits(tokens, options);
+    const { maxRel, rmsRel } = tolerances.adapted[engine.info.numerics];
+    expectClose(`${kind} bf16 experts on ${isa}`, actual, reference, shape, maxRel);
+    expect(difference(actual, reference).rmsRel).toBeLessThan(rmsRel);
+    for (const { error } of engine.info.mergedAdapters) expect(error).toEqual({ ofWeights: 0, ofChange: 0 });
+    const base = await engine.logits(tokens, { last: tokens.length });
+    if (kind === "merged") expect(base).toEqual(actual);
+    else expect(difference(base, reference).rmsRel).toBeGreaterThan(0.5);
+  });
+
+  it("gives the same bits for a prompt in chunks, for each token alone, and on any number of threads", async () => {
+    const prompt = Array.from({ length: 140 }, (_, i) => (i * 37) % 300);
+    await using engine = await kept(tuned, { threads: 2 });
+    const whole = await engine.logits(prompt, { last: 60 });
+    for (const options of [{ maxBatchTokens: 7 }, { maxBatchTokens: 1, threads: 1 }, { threads: 3 }]) {
+      await using other = await kept(tuned, options);
+      expect(await other.logits(prompt, { last: 60 })).toEqual(whole);
+    }
+  });
+
+  it("a request has the same bits alone and beside requests with an adapter", async () => {
+    await using engine = await kept(tuned, { adapters: { tuned: adapter } });
+    const ask = (index: number, cacheSalt: string) =>
+      engine.generate(
+        Array.from({ length: 20 + 7 * index }, (_, i) => (i * 31 + 5 * index) % 300),
+        {
+          ...{ maxTokens: 12, temperature: 0, logprobs: 3, ignoreEos: true, cacheSalt },
+          ...(index % 2 === 1 && { adapter: "tuned" }),
+        },
+      ).result;
+    const together = await Promise.all([0, 1, 2, 3, 4].map((index) => ask(index, "together")));
+    for (const [index, { tokens: found, logprobs }] of together.entries()) {
+      const alone = await ask(index, "alone");
+      expect(alone.tokens).toEqual(found);
+      expect(alone.logprobs).toEqual(logprobs);
+    }
+  });
+});
 
 describe("each layout", () => {
   const prompt = Array.from({ length: 60 }, (_, i) => (i * 37) % 300);

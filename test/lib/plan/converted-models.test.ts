@@ -5,6 +5,7 @@ import { afterAll, afterEach, beforeEach, describe, expect, it, onTestFinished, 
 import { Engine, type EngineOptions, type PlanOptions, planModel } from "../../../lib/index.js";
 import { failure } from "../../support/failure.js";
 import { floatExperts, GoldenModel, ggufBytes, ggufOf } from "../../support/gguf.js";
+import { isas } from "../../support/instruction-sets.js";
 import { merged, mlx, mlxConfig, plainConfig } from "../../support/other-layouts.js";
 import { writeModel } from "../../support/write-safetensors.js";
 
@@ -59,9 +60,6 @@ const models: Readonly<Record<string, Model>> = {
   },
   "both, in GGUF": { path: gguf("q8_0"), adapters: { one: adapter, two: { path: adapter, merge: true } } },
 };
-
-const isas =
-  process.arch === "arm64" ? ["scalar", "neon", "neonbf16"] : ["scalar", "avx2", "avx512", "avx512bf16", "amx"];
 
 describe.each(isas)("on %s", (isa) => {
   it.each(Object.keys(models))("%s takes what is planned", async (name) => {
