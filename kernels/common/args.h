@@ -6,7 +6,7 @@
 namespace oss {
 
 // The number of tokens in a page of the KV cache, for one layer. 64 keys of 64 floats are 16 KB: half of a 32 KB L1.
-constexpr int kPageTokens = 64;
+OSS_CONSTANT int kPageTokens = 64;
 
 struct EmbedArgs {
   int tokens, hidden;
@@ -30,7 +30,7 @@ struct RopeArgs {
 };
 
 // The width of a head in both gpt-oss models. Tensor-core kernels are specialized for it.
-constexpr int kHeadDim = 64;
+OSS_CONSTANT int kHeadDim = 64;
 
 // Layers with full attention and layers with a sliding window have separate pages. The latter free the pages that no
 // query can see any more. So a page number is valid only within its group.

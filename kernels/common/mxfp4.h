@@ -6,8 +6,8 @@
 
 namespace oss {
 
-constexpr int kMxBlock = 32;       // values per scale
-constexpr int kMxBlockBytes = 16;  // bytes of those values
+OSS_CONSTANT int kMxBlock = 32;       // values per scale
+OSS_CONSTANT int kMxBlockBytes = 16;  // bytes of those values
 
 // Doubled magnitudes 0 1 2 3 4 6 8 12, one nibble each. This needs no table and so no address space.
 OSS_FN constexpr float e2m1_times2(uint32_t code) {

@@ -5,8 +5,8 @@
 
 namespace oss {
 
-constexpr int kQ8Block = 32;       // values per scale
-constexpr int kQ8BlockBytes = 34;  // their codes and the scale
+OSS_CONSTANT int kQ8Block = 32;       // values per scale
+OSS_CONSTANT int kQ8BlockBytes = 34;  // their codes and the scale
 
 // Converts a float16 that is not negative, as all scales are.
 OSS_FN constexpr float q8_scale_to_f32(uint16_t bits) {
@@ -16,7 +16,7 @@ OSS_FN constexpr float q8_scale_to_f32(uint16_t bits) {
 
 // The scale of a block with this largest magnitude: 1/127 of it, rounded up, so that no code exceeds 127. The largest
 // scale is 65504; larger magnitudes, infinity and NaN give kQ8NoScale.
-constexpr uint16_t kQ8NoScale = 0x7C00;
+OSS_CONSTANT uint16_t kQ8NoScale = 0x7C00;
 OSS_FN constexpr uint16_t q8_scale_for(float largest) {
   if (!(largest <= 127.0f * 65504.0f)) return kQ8NoScale;
   const float scale = largest / 127.0f;

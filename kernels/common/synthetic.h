@@ -37,7 +37,7 @@ OSS_FN constexpr uint64_t synthetic_bits(uint64_t key, uint64_t word) {
 struct SyntheticFour {
   int32_t x, y, z, w;
 };
-constexpr float kSyntheticSigma = 209.02153f;  // sqrt(8 · (256² - 1) / 12)
+OSS_CONSTANT float kSyntheticSigma = 209.02153f;  // sqrt(8 · (256² - 1) / 12)
 
 OSS_FN constexpr SyntheticFour synthetic_four(uint64_t bits) {
   const uint64_t sums = (bits & 0x00FF00FF00FF00FFu) + ((bits >> 8) & 0x00FF00FF00FF00FFu);  // four, in [0, 510]

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <numeric>
 #include <random>
 #include <set>
@@ -569,6 +570,8 @@ void async_tell(void* barrier, Where where) {
 }
 
 std::optional<Fault> run_grid(const Grid& grid, const std::function<void()>& kernel, unsigned seed, Part part) {
+  static std::mutex* const one_at_a_time = new std::mutex;  // the CUDA device and the Metal device share all of this
+  const std::lock_guard lock(*one_at_a_time);
   thread_local const std::vector<std::span<unsigned char>> static_shared = static_shared_memory();
   SharedMemory shared(grid.shared_bytes);
   Order order(seed);

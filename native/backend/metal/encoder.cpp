@@ -1,0 +1,60 @@
+#include "native/backend/metal/encoder.h"
+
+#include <algorithm>
+#include <span>
+#include <utility>
+
+namespace oss::metal {
+
+bool Encoder::overlaps(const std::vector<Range>& ranges, const Range& with) {
+  return std::ranges::any_of(ranges, [&](const Range& one) { return one.begin < with.end && with.begin < one.end; });
+}
+
+void Encoder::dispatch(const char* kernel, Groups groups, uint32_t threads,
+                       std::initializer_list<Argument> arguments) {
+  if (groups.x == 0 || groups.y == 0 || groups.z == 0) return;  // no work
+  if (open_ == nullptr) {
+    open_ = device_->commands();
+    read_.clear();
+    written_.clear();
+  }
+  const auto range_of = [](const Argument& argument) {
+    const char* at = static_cast<const char*>(argument.at);
+    return Range{at, at + argument.bytes};
+  };
+  bool conflict = false;
+  for (const Argument& argument : arguments) {
+    if (argument.kind == Argument::Kind::kBytes) continue;
+    const Range range = range_of(argument);
+    conflict = conflict || overlaps(written_, range) ||
+               (argument.kind != Argument::Kind::kRead && overlaps(read_, range));
+  }
+  if (conflict) {
+    open_->barrier();
+    ++barriers_;
+    read_.clear();
+    written_.clear();
+  }
+  for (const Argument& argument : arguments) {
+    if (argument.kind == Argument::Kind::kBytes) continue;
+    if (argument.kind != Argument::Kind::kWrite) read_.push_back(range_of(argument));
+    if (argument.kind != Argument::Kind::kRead) written_.push_back(range_of(argument));
+  }
+  open_->dispatch({kernel, groups, threads, std::span(arguments.begin(), arguments.size())});
+  ++dispatches_;
+}
+
+void Encoder::commit() {
+  if (open_ == nullptr) return;
+  committed_.push_back(std::exchange(open_, nullptr));
+  committed_.back()->commit();
+}
+
+void Encoder::wait() {
+  commit();
+  // An error of one must not leave the next ones to be waited for again.
+  std::vector<std::unique_ptr<Commands>> waiting = std::exchange(committed_, {});
+  for (const auto& commands : waiting) commands->wait();
+}
+
+}  // namespace oss::metal

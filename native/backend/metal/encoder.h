@@ -1,0 +1,64 @@
+// Encodes the dispatches of a step into one command buffer, with a barrier only where a dispatch needs the results of
+// an earlier one, or overwrites what an earlier one uses. So independent dispatches run side by side.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+#include <memory>
+#include <type_traits>
+#include <vector>
+
+#include "native/backend/metal/device.h"
+
+namespace oss::metal {
+
+// A struct of arguments, by value.
+template <typename T>
+  requires(std::is_trivially_copyable_v<T> && !std::is_pointer_v<T>)
+Argument bytes_of(const T& value) {
+  return {Argument::Kind::kBytes, &value, sizeof(T)};
+}
+// Elements [at, at + count) that a kernel reads, writes, or both.
+template <typename T>
+Argument reads(const T* at, size_t count) {
+  return {Argument::Kind::kRead, at, count * sizeof(T)};
+}
+template <typename T>
+Argument writes(T* at, size_t count) {
+  return {Argument::Kind::kWrite, at, count * sizeof(T)};
+}
+template <typename T>
+Argument updates(T* at, size_t count) {
+  return {Argument::Kind::kReadWrite, at, count * sizeof(T)};
+}
+
+class Encoder {
+ public:
+  explicit Encoder(std::shared_ptr<Device> device) : device_(std::move(device)) {}
+
+  // arguments: those of the kernel, in the order of their indices. What it writes must be declared so.
+  void dispatch(const char* kernel, Groups groups, uint32_t threads, std::initializer_list<Argument> arguments);
+
+  // Starts what was encoded; nothing if there is nothing.
+  void commit();
+  // Waits for everything that was committed. Throws kDevice when any of it has failed.
+  void wait();
+
+  // Since the start, for tests.
+  int64_t dispatches() const { return dispatches_; }
+  int64_t barriers() const { return barriers_; }
+
+ private:
+  struct Range {
+    const char *begin, *end;
+  };
+  static bool overlaps(const std::vector<Range>& ranges, const Range& with);
+
+  std::shared_ptr<Device> device_;
+  std::unique_ptr<Commands> open_;                    // being encoded
+  std::vector<std::unique_ptr<Commands>> committed_;  // in order, the oldest first
+  std::vector<Range> read_, written_;                 // since the last barrier
+  int64_t dispatches_ = 0, barriers_ = 0;
+};
+
+}  // namespace oss::metal

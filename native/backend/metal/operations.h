@@ -1,0 +1,87 @@
+// The operations of the Metal kernels: each encodes one or more dispatches. Pointers are device memory. bf16 is stored
+// as uint16_t. Weights have the layout of the checkpoint's files.
+#pragma once
+#include <cstdint>
+
+#include "kernels/common/args.h"
+#include "kernels/metal/step.h"
+#include "native/backend/metal/encoder.h"
+
+namespace oss::metal {
+
+// The arrays of a step, in device memory.
+struct StepArrays {
+  int tokens = 0, sequences = 0, rows = 0;  // rows: tokens with logits
+  int max_pages = 0;
+  const int32_t* token_ids = nullptr;                // [tokens]; -1 - r: the token of drawn[r]
+  const int32_t* positions = nullptr;                // [tokens]
+  const int32_t* sequence = nullptr;                 // [tokens] row of the block tables
+  const int32_t* block_tables[kKvGroups] = {};       // [sequences, max_pages] page numbers; -1 behind the window
+  const float* rope = nullptr;                       // [tokens, 2, kHeadDim / 2] cos and sin
+  const int32_t* logit_tokens = nullptr;             // [rows]
+  const SampleResult* drawn = nullptr;               // [rows of the previous step]; any memory when no id is negative
+  // Attention. Tokens of long chunks attend in tiles of consecutive tokens of one sequence, all others alone.
+  int tiles = 0, singles = 0;
+  const AttentionTile* tile = nullptr;               // [tiles]
+  const int32_t* single = nullptr;                   // [singles] index of the token
+  int most_keys = 0;                                 // the most that one of them sees, on layers with full attention
+};
+
+// A layer's part of the KV cache: [page][k, v][kv_head][kPageTokens][head_dim], elements of the args' type.
+struct Cache {
+  void* at;
+  size_t bytes;
+};
+
+// x[t] = table[token_ids[t]]      table bf16 [vocab, hidden], x f32
+void embed(Encoder&, const EmbedArgs&, const StepArrays&, const uint16_t* table, int vocab, float* x);
+
+// rows[r] = x[logit_tokens[r]]      args.tokens = number of rows
+void gather_rows(Encoder&, const EmbedArgs&, const StepArrays&, const float* x, float* rows);
+
+// y_low: the rounding error of y, rounded too; may be null.
+void rms_norm(Encoder&, const RmsNormArgs&, const float* x, const float* w, uint16_t* y, uint16_t* y_low);
+
+// y[r, o] (=|+=) (x[r] + x_low[r]) · w[o] + bias[o]      w bf16 [out, in]; x_low and bias may be null; y f32
+void linear(Encoder&, const LinearArgs&, const uint16_t* x, const uint16_t* x_low, const uint16_t* w, const float* bias,
+            float* y);
+
+struct QkvMatrices {
+  const uint16_t *q, *k, *v;                   // bf16 [heads * head_dim, hidden], [kv_heads * head_dim, hidden]
+  const float *q_bias, *k_bias, *v_bias;
+};
+// q bf16 [tokens, heads * head_dim], rotated; keys (rotated) and values are stored in the cache.
+void qkv(Encoder&, const QkvArgs&, const StepArrays&, const uint16_t* x, const QkvMatrices&, uint16_t* q, Cache);
+
+// The attention of all tokens of the step. scratch: attention_scratch_bytes(). out bf16 [tokens, heads * head_dim].
+void attention(Encoder&, const AttentionArgs&, const StepArrays&, const uint16_t* q, Cache, const float* sinks,
+               float* scratch, uint16_t* out);
+size_t attention_scratch_bytes(int singles, int heads);
+
+// index, weight [tokens, top_k], best first; on equal logits the lower expert first.
+void router(Encoder&, const RouterArgs&, const float* logits, int32_t* index, float* weight);
+
+struct Experts {
+  const uint8_t* blocks;  // [experts, rows, cols/32, 16]
+  const uint8_t* scales;  // [experts, rows, cols/32]
+  const float* bias;      // [experts, rows]
+};
+// x[t] += sum over k of weight[t,k] * down_e(swiglu(gate_up_e(normed[t]))) with e = index[t,k], in the order of k.
+// scratch: experts_scratch_bytes().
+void experts(Encoder&, const ExpertsArgs&, const uint16_t* normed, const int32_t* index, const float* weight,
+             const Experts& gate_up, const Experts& down, void* scratch, float* x);
+size_t experts_scratch_bytes(int tokens, int top_k, int experts, int hidden, int intermediate);
+
+// Draws for each row as defined in lib/generation/sampling.ts. The logits stay unchanged. parameters [rows]; seen, bias
+// and allowed are the lists into which they point. scratch: sample_scratch_bytes().
+struct SampleInputs {
+  const SampleRow* parameters;
+  const SampleSeen* seen;
+  const SampleBias* bias;
+  const uint32_t* allowed;
+  size_t seen_count, bias_count, allowed_count;
+};
+void sample(Encoder&, int rows, int vocab, const float* logits, const SampleInputs&, void* scratch, SampleResult* out);
+size_t sample_scratch_bytes(int rows, int vocab);
+
+}  // namespace oss::metal
