@@ -111,12 +111,12 @@ if (target === "gpt_oss") {
 // Tests do not need the numbers of the benches; some check that they run.
 if (target === "oss_tests" && !sanitize) for (const bench of ["oss_cpu_bench", "oss_gpu_decode"]) make(bench);
 
-// For tests of the addon: the addon itself, and beside it the CUDA module for the emulated GPU.
+// For tests of the addon: the addon with an emulated Metal device, and beside it the CUDA module for the emulated GPU.
 if (target === "oss_tests" && !sanitize && platform === "linux") {
   const folder = path.join(root, "build", "Emulated");
-  make("gpt_oss");
+  make("gpt_oss_emulated");
   make("gptoss_cuda_emulated");
-  install("gpt_oss.node", folder);
+  install("gpt_oss.node", folder, path.join(out, "Emulated"));
   install("libgptoss_cuda.so", folder, path.join(out, "Emulated"));
 }
 

@@ -30,8 +30,10 @@ struct DeviceInfo {
 
 struct DeviceMemory {
   uint64_t free_bytes = 0, total_bytes = 0;
-  bool dedicated = false;                  // the memory of a device, all of which may be taken
+  bool dedicated = false;                  // the memory of a device: what does not fit there cannot run
+  bool shared = false;                     // of such a device: others use it, so that half is left to them
   std::string why = "free on the device";  // the origin of free_bytes, for messages
+  std::string remedy{};                    // how its owner can give more; empty: there is no way
 };
 
 class Backend {

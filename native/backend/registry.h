@@ -1,4 +1,4 @@
-// The backends in the sources. absent.cpp defines a backend that this build lacks; it reports why.
+// The backends in the sources. One that cannot run here reports why.
 #pragma once
 #include <memory>
 
@@ -12,6 +12,7 @@ BackendStatus metal_status();
 
 PlannedDevice planned_cpu(const BackendOptions& options, const std::string& isa);
 PlannedDevice planned_cuda(const BackendOptions& options);
+PlannedDevice planned_metal(const BackendOptions& options);
 
 std::unique_ptr<Backend> make_cpu_backend(const BackendOptions& options);
 std::unique_ptr<Backend> make_cuda_backend(const BackendOptions& options);

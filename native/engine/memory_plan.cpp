@@ -91,12 +91,12 @@ int64_t longest_context(const PlanInputs& inputs, const MemoryNeeds& needs, KvTy
   return std::min(model, pages / conversations * kPageTokens);
 }
 
-// The bytes of a KV cache whose size is left open. A device is for the engine alone; of a computer's memory, half is left
-// to others.
+// The bytes of a KV cache whose size is left open. A device is for the engine alone; of a computer's memory, and of a
+// GPU that shares it, half is left to others.
 static uint64_t automatic_kv_bytes(const MemoryNeeds& needs, const DeviceMemory& memory) {
   const auto after = [&](uint64_t bytes) { return memory.free_bytes > bytes ? memory.free_bytes - bytes : 0; };
   const uint64_t left = after(needs.bytes());
-  if (memory.dedicated) return left;
+  if (memory.dedicated) return memory.shared ? left / 2 : left;
   return std::min(std::max(left, kLeastKvOnHost), after(needs.packed_bytes()) / 2);
 }
 
@@ -104,11 +104,13 @@ static void check_device(const MemoryPlan& plan, uint64_t kv_bytes, uint64_t lef
   if (left > 0 && kv_bytes <= left) return;
   const DeviceMemory& memory = plan.memory;
   throw Error(Code::kOutOfMemory,
-              str("the model needs ", gigabytes(plan.packed_bytes()), " for weights, ", gigabytes(plan.workspace_bytes),
+              str("the model needs ", gigabytes(plan.weights.mapped + plan.packed_bytes()), " for weights, ",
+                  gigabytes(plan.workspace_bytes),
                   " for activations", kv_bytes > 0 ? str(", ", gigabytes(kv_bytes), " for kvCache.bytes") : "", " and ",
                   gigabytes(plan.reserved_bytes), " besides; the device has ", gigabytes(memory.free_bytes),
                   " free of ", gigabytes(memory.total_bytes),
-                  ": free some, or lower maxBatchTokens, maxSequences, contextLength or kvCache.bytes"));
+                  ": free some, or lower maxBatchTokens, maxSequences, contextLength or kvCache.bytes",
+                  memory.remedy.empty() ? "" : ", or ", memory.remedy));
 }
 
 // Memory that is promised but missing would end the process later, in the middle of a request.
@@ -149,7 +151,8 @@ MemoryPlan plan_memory(const PlanInputs& inputs, const DeviceMemory& memory) {
                       .max_tokens = plan.limits.tokens,
                       .type = plan.kv_type,
                       .bytes = options.kv_bytes,
-                      .contexts = memory.dedicated ? options.max_sequences : std::min(4, options.max_sequences)};
+                      .contexts = memory.dedicated && !memory.shared ? options.max_sequences
+                                                                     : std::min(4, options.max_sequences)};
   try {
     plan.kv = plan_kv_cache(inputs.config, needs, available);
   } catch (const Error& error) {

@@ -34,7 +34,7 @@ const tolerances: Record<Numerics, { maxRel: number; rmsRel: number }> = {
 /**
  * The router gap below which the engine may choose another fourth expert. exact: LEAST_ROUTER_GAP of make_golden.py.
  * fast: bf16 changes a router logit by 0.012; the gap is 2.5 times this, times √2 for the difference, as in
- * test/native/cuda_engine_test.cpp.
+ * test/native/golden_models.h.
  */
 const nearTie: Record<Numerics, number> = { exact: 4e-5, fast: 2.5 * Math.SQRT2 * 0.012 };
 

@@ -70,6 +70,8 @@ class Device {
   // Frees what allocate() or wrap() made at `begin`. No command may use it any more.
   virtual void release(const void* begin) = 0;
   virtual size_t page_bytes() const = 0;
+  // From an address in a buffer to the end of the buffer.
+  virtual size_t bytes_from(const void* at) const = 0;
   // Keeps all buffers of now in the GPU's memory; false when they do not fit.
   virtual bool make_resident() = 0;
 

@@ -1,6 +1,7 @@
 #include "native/backend/metal/encoder.h"
 
 #include <algorithm>
+#include <exception>
 #include <span>
 #include <utility>
 
@@ -44,17 +45,29 @@ void Encoder::dispatch(const char* kernel, Groups groups, uint32_t threads,
   ++dispatches_;
 }
 
-void Encoder::commit() {
-  if (open_ == nullptr) return;
+uint64_t Encoder::commit() {
+  if (open_ == nullptr) return commits_;
   committed_.push_back(std::exchange(open_, nullptr));
   committed_.back()->commit();
+  return ++commits_;
 }
 
-void Encoder::wait() {
-  commit();
-  // An error of one must not leave the next ones to be waited for again.
-  std::vector<std::unique_ptr<Commands>> waiting = std::exchange(committed_, {});
-  for (const auto& commands : waiting) commands->wait();
+void Encoder::wait(uint64_t number) {
+  while (!committed_.empty() && commits_ - committed_.size() < number) {
+    const std::unique_ptr<Commands> oldest = std::move(committed_.front());
+    committed_.pop_front();  // first, because an error must not be met again
+    oldest->wait();
+  }
+}
+
+void Encoder::finish() noexcept {
+  open_.reset();
+  while (!committed_.empty()) {
+    try {
+      wait(commits_);
+    } catch (const std::exception&) {  // nobody reads the results
+    }
+  }
 }
 
 }  // namespace oss::metal

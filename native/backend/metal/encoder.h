@@ -3,6 +3,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <initializer_list>
 #include <memory>
 #include <type_traits>
@@ -39,10 +40,14 @@ class Encoder {
   // arguments: those of the kernel, in the order of their indices. What it writes must be declared so.
   void dispatch(const char* kernel, Groups groups, uint32_t threads, std::initializer_list<Argument> arguments);
 
-  // Starts what was encoded; nothing if there is nothing.
-  void commit();
-  // Waits for everything that was committed. Throws kDevice when any of it has failed.
-  void wait();
+  // Starts what was encoded, if anything. Returns the number of the last commit; they count from 1.
+  uint64_t commit();
+  // Waits for the commits up to this number. Throws kDevice when one of them has failed.
+  void wait(uint64_t number);
+  // Commits, and waits for everything.
+  void wait() { wait(commit()); }
+  // Waits for everything that was committed, whether or not it fails; drops the rest.
+  void finish() noexcept;
 
   // Since the start, for tests.
   int64_t dispatches() const { return dispatches_; }
@@ -55,8 +60,9 @@ class Encoder {
   static bool overlaps(const std::vector<Range>& ranges, const Range& with);
 
   std::shared_ptr<Device> device_;
-  std::unique_ptr<Commands> open_;                    // being encoded
-  std::vector<std::unique_ptr<Commands>> committed_;  // in order, the oldest first
+  std::unique_ptr<Commands> open_;                   // being encoded
+  std::deque<std::unique_ptr<Commands>> committed_;  // those not waited for, the oldest first
+  uint64_t commits_ = 0;
   std::vector<Range> read_, written_;                 // since the last barrier
   int64_t dispatches_ = 0, barriers_ = 0;
 };

@@ -28,7 +28,7 @@ struct MetalState {
   std::recursive_mutex mutex;
   MetalMachine machine;
   std::map<const char*, Allocation> memory;
-  size_t in_use = 0;
+  size_t in_use = 0, wrapped = 0;
   unsigned seed = 0;
   int dispatches_to_failure = 0, barriers_to_drop = 0;
   std::string last_fault, faulty_kernel;
@@ -231,9 +231,19 @@ class EmulatedDevice final : public metal::Device {
   const metal::DeviceLimits& limits() const override { return state().machine.limits; }
   uint64_t allocated_bytes() const override {
     const Lock lock(state().mutex);
-    return state().in_use;
+    return state().in_use + state().wrapped;
   }
   size_t page_bytes() const override { return state().machine.page_bytes; }
+
+  size_t bytes_from(const void* address) const override {
+    const Lock lock(state().mutex);
+    const auto* at = static_cast<const char*>(address);
+    const auto after = state().memory.upper_bound(at);
+    if (after == state().memory.begin()) refuse("an address that is in no buffer");
+    const auto& [begin, allocation] = *std::prev(after);
+    if (at > begin + allocation.bytes) refuse("an address that is in no buffer");
+    return size_t(begin + allocation.bytes - at);
+  }
 
   void* allocate(size_t bytes) override {
     const Lock lock(state().mutex);
@@ -259,7 +269,7 @@ class EmulatedDevice final : public metal::Device {
     if (reinterpret_cast<size_t>(begin) % 4096 != 0 || bytes == 0) refuse("memory to wrap that is not whole pages");
     if (!on.machine.wraps || bytes > on.machine.limits.buffer_bytes) return false;
     on.memory[begin] = {bytes, true};
-    on.in_use += bytes;
+    on.wrapped += bytes;
     return true;
   }
 
@@ -271,7 +281,7 @@ class EmulatedDevice final : public metal::Device {
     const Allocation one = found->second;
     on.memory.erase(found);
     if (one.wrapped) {
-      on.in_use -= one.bytes;
+      on.wrapped -= one.bytes;
     } else {
       on.in_use -= (one.bytes + on.machine.page_bytes - 1) / on.machine.page_bytes * on.machine.page_bytes;
       std::free(const_cast<void*>(begin));
@@ -280,7 +290,7 @@ class EmulatedDevice final : public metal::Device {
 
   bool make_resident() override {
     const Lock lock(state().mutex);
-    return state().in_use <= state().machine.limits.working_set_bytes;
+    return state().in_use + state().wrapped <= state().machine.limits.working_set_bytes;
   }
 
   std::unique_ptr<metal::Commands> commands() override { return std::make_unique<EmulatedCommands>(); }
@@ -312,6 +322,10 @@ void drop_metal_barrier(int n) {
 size_t metal_bytes_in_use() {
   const Lock lock(state().mutex);
   return state().in_use;
+}
+size_t metal_bytes_wrapped() {
+  const Lock lock(state().mutex);
+  return state().wrapped;
 }
 std::string last_metal_fault() {
   const Lock lock(state().mutex);

@@ -36,7 +36,8 @@ void set_metal_seed(unsigned seed);
 // The n-th barrier between dispatches from now on is left out, to show that its absence is found.
 void drop_metal_barrier(int n);
 
-size_t metal_bytes_in_use();
+size_t metal_bytes_in_use();   // allocated
+size_t metal_bytes_wrapped();  // of the caller
 // The last fault in words; empty after set_metal_machine().
 std::string last_metal_fault();
 

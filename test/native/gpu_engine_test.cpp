@@ -1,174 +1,114 @@
-// Whole models on the CUDA backend: on the emulated device always, on a GPU where there is one.
-//
-// Tolerances are the `require` column of test/golden/README.md for bf16 activations with float32 sums. They hold at
-// every position except where such an engine may choose another fourth expert. In the oracle, rounding each q,
-// k, v, p and operand of the matrices to bf16 changes the router's logits of model a by 0.012 (rms). The choice is
-// arbitrary where the fourth and the fifth expert are closer than 2.5 times that, times √2 for the difference. There
-// the logits jump by a quarter of their size.
+// Whole models on the GPU backends: on emulated devices always, on a CUDA GPU where there is one.
 #include <algorithm>
 #include <cmath>
 
-#include "native/backend/cuda/cuda_module.h"
 #include "native/base/json.h"
 #include "native/grammar/constraint.h"
-#include "native/loader/safetensors.h"
 #include "test/emu/machine.h"
+#include "test/emu/metal/device.h"
 #include "test/kernels/cuda/support.h"
-#include "test/native/engine_harness.h"
+#include "test/native/golden_models.h"
 
 namespace oss {
 namespace {
 
 using namespace test;
 
-// Engines made inside use this device.
-void for_each_device(const std::function<void(bool emulated)>& body) {
-  for_each_cuda_device([&](test::CudaDevice& device) {
-    if (device.name == "emulated, shuffled") return;  // kernels have their own tests
-    const ModuleInUse used(device.module);
-    body(device.name == "emulated");
-  });
-}
+// A backend, and its emulated device.
+struct Gpu {
+  const char* backend;
+  // Runs the body with engines on the emulated device, and on a real one where tests can use it.
+  void (*run)(const std::function<void(bool emulated)>& body);
+  void (*reset)();
+  void (*set_memory)(size_t bytes);
+  size_t (*bytes_in_use)();
+  void (*fail_launch)(int n);
+  uint64_t slack;  // by which allocations are rounded up, in all
 
-EngineOptions cuda_options() {
-  EngineOptions options;
-  options.backend = "cuda";
-  options.context_length = 512;
-  options.max_sequences = 8;
-  options.max_batch_tokens = 64;
-  options.kv_bytes = 4 << 20;
-  return options;
-}
-
-struct Golden {
-  std::vector<int32_t> tokens, positions, greedy;
-  std::vector<double> logits, margin;
-  std::vector<double> router_gap;  // [positions] the smallest of all layers
-  size_t vocab;
+  EngineOptions options() const {
+    EngineOptions options;
+    options.backend = backend;
+    options.context_length = 512;
+    options.max_sequences = 8;
+    options.max_batch_tokens = 64;
+    options.kv_bytes = 4 << 20;
+    return options;
+  }
 };
 
-template <typename T>
-std::vector<T> values(const SafetensorsFile& file, const std::string& name) {
-  const HostTensor& tensor = file.tensors.at(name);
-  return {tensor.as<T>(), tensor.as<T>() + tensor.elements()};
-}
-
-Golden golden(const std::string& name) {
-  const SafetensorsFile file = read_safetensors(source_path("test/golden/cases/" + name + ".safetensors"));
-  const std::vector<double> gaps = values<double>(file, "router_gap");  // [layers, positions]
-  const size_t positions = size_t(file.tensors.at("positions").elements());
-  std::vector<double> least(gaps.begin(), gaps.begin() + ptrdiff_t(positions));
-  for (size_t i = 0; i < gaps.size(); ++i) least[i % positions] = std::min(least[i % positions], gaps[i]);
-  return {.tokens = values<int32_t>(file, "tokens"),
-          .positions = values<int32_t>(file, "positions"),
-          .greedy = values<int32_t>(file, "greedy_tokens"),
-          .logits = values<double>(file, "logits_f64"),
-          .margin = values<double>(file, "greedy_margin"),
-          .router_gap = std::move(least),
-          .vocab = size_t(file.tensors.at("logits_f64").shape[1])};
-}
-
-std::vector<float> logits_of(Harness& harness, uint64_t id, const std::vector<int32_t>& tokens, int64_t last) {
-  Request r = request(id, tokens, 0);
-  r.logits_last = last;
-  harness.submit(std::move(r));
-  harness.wait_for_ends(harness.ended() + 1);
-  return harness.outcomes[id].logits;
-}
-
-constexpr double kMaxRel = 4e-2, kRmsRel = 2e-2;
-constexpr double kNearTie = 2.5 * 1.4142 * 0.012;
-
-struct Deviation {
-  double max_rel = 0, rms_rel = 0;
-  int tossed = 0;  // positions left out, where the router was near a tie and the logits are far off
+const Gpu kCuda = {
+    .backend = "cuda",
+    .run =
+        [](const auto& body) {
+          for_each_cuda_device([&](test::CudaDevice& device) {
+            if (device.name == "emulated, shuffled") return;  // kernels have their own tests
+            const ModuleInUse used(device.module);
+            body(device.name == "emulated");
+          });
+        },
+    .reset = [] { emu::reset(); },
+    .set_memory = [](size_t bytes) { emu::set_machine({.memory_bytes = bytes}); },
+    .bytes_in_use = [] { return emu::bytes_in_use(); },
+    .fail_launch = [](int n) { emu::fail_launch(n, 719); },
+    .slack = 16 << 10,
 };
 
-// Over the stored positions: max |x - ref| / max |ref|, rms(x - ref) / rms(ref).
-Deviation deviation(const Golden& golden, const std::vector<float>& logits, int32_t first, double max_rel) {
-  const double largest = std::abs(*std::ranges::max_element(golden.logits, {}, [](double x) { return std::abs(x); }));
-  double most = 0, squares = 0, of_reference = 0;
-  Deviation found;
-  for (size_t p = 0; p < golden.positions.size(); ++p) {
-    double here = 0, squares_here = 0, reference_here = 0;
-    for (size_t v = 0; v < golden.vocab; ++v) {
-      const double reference = golden.logits[p * golden.vocab + v];
-      const double error = logits[size_t(golden.positions[p] - first) * golden.vocab + v] - reference;
-      here = std::max(here, std::abs(error));
-      squares_here += error * error;
-      reference_here += reference * reference;
-    }
-    if (golden.router_gap[p] < kNearTie && here > max_rel * largest) {
-      ++found.tossed;
-      continue;
-    }
-    most = std::max(most, here);
-    squares += squares_here;
-    of_reference += reference_here;
-  }
-  found.max_rel = most / largest;
-  found.rms_rel = std::sqrt(squares / of_reference);
-  return found;
+void set_metal(size_t memory_bytes) {
+  emu::MetalMachine machine{.present = true};
+  if (memory_bytes > 0) machine.limits.working_set_bytes = memory_bytes;
+  emu::set_metal_machine(machine);
 }
 
-constexpr const char* kCases[] = {"a.short", "a.window", "b.short", "c.short", "c.window"};
-// Compares with the golden tokens up to the first token that was near a tie.
-void check_greedy(const std::string& name, const Golden& golden, const std::vector<int32_t>& tokens, double tolerance) {
-  double largest = 0;
-  for (const double logit : golden.logits) largest = std::max(largest, std::abs(logit));
-  CHECK_EQ(tokens.size(), golden.greedy.size());
-  for (size_t i = 0; i < std::min(tokens.size(), golden.greedy.size()); ++i) {
-    if (tokens[i] == golden.greedy[i]) continue;
-    if (golden.margin[i] > tolerance * largest) {
-      fail(__FILE__, __LINE__,
-           str(name, ": greedy token ", i, " is ", tokens[i], ", not ", golden.greedy[i], ", margin ",
-               golden.margin[i]));
-    }
-    return;
-  }
-}
+const Gpu kMetal = {
+    .backend = "metal",
+    .run =
+        [](const auto& body) {
+          for (const unsigned seed : {0u, 1u}) {
+            set_metal(0);
+            emu::set_metal_seed(seed);
+            body(true);
+          }
+          emu::set_metal_machine({});
+        },
+    .reset = [] { set_metal(0); },
+    .set_memory = set_metal,
+    .bytes_in_use = [] { return emu::metal_bytes_in_use(); },
+    .fail_launch = emu::fail_metal_dispatch,
+    .slack = 512 << 10,
+};
 
-void check_golden(const std::string& name, std::optional<KvType> type, double max_rel, double rms_rel) {
-  EngineOptions options = cuda_options();
-  options.kv_type = type;
-  Harness harness(options, name.substr(0, 1).c_str());
-  const Golden want = golden(name);
-  const int32_t first = want.positions.front();
-  const std::vector<float> logits = logits_of(harness, 1, want.tokens, int64_t(want.tokens.size()) - first);
-  const Deviation found = deviation(want, logits, first, max_rel);
-  CHECK(found.tossed <= 1);
-  if (!(found.max_rel <= max_rel && found.rms_rel <= rms_rel)) {
-    fail(__FILE__, __LINE__,
-         str(name, ": max_rel ", found.max_rel, " (", max_rel, "), rms_rel ", found.rms_rel, " (", rms_rel, ")"));
-  }
-  harness.submit(request(2, want.tokens, int64_t(want.greedy.size())));
-  harness.wait_for_ends(2);
-  check_greedy(name, want, harness.outcomes[2].tokens, max_rel);
-}
+// A test of both, "cuda NAME" and "metal NAME".
+#define GPU_TEST(name)                                                                                        \
+  static void OSS_JOIN(gpu_test_, __LINE__)(const Gpu& gpu);                                                  \
+  static const ::oss::test::Register OSS_JOIN(on_cuda_, __LINE__)("cuda " name,                               \
+                                                                  [] { OSS_JOIN(gpu_test_, __LINE__)(kCuda); }); \
+  static const ::oss::test::Register OSS_JOIN(on_metal_, __LINE__)("metal " name,                             \
+                                                                   [] { OSS_JOIN(gpu_test_, __LINE__)(kMetal); }); \
+  static void OSS_JOIN(gpu_test_, __LINE__)(const Gpu& gpu)
 
 }  // namespace
 
-TEST("cuda engine: golden models, prefill and greedy decode") {
-  for_each_device([](bool) {
-    for (const char* name : kCases) check_golden(name, std::nullopt, kMaxRel, kRmsRel);
+GPU_TEST("engine: golden models, prefill and greedy decode") {
+  gpu.run([&](bool) {
+    for (const char* name : kGoldenCases) check_golden(gpu.options(), name, std::nullopt, kMaxRel, kRmsRel);
   });
 }
 
 // e4m3 has 3 bits of mantissa: keys and values are off by up to 2^-4, an rms of 2^-4 / sqrt(3) = 3.6 % each. bf16's
 // 2^-9 is negligible beside it. The error of the logits depends on how many keys a query mixes. Measured on these
 // random models: rms_rel 0.062 and 0.072, max_rel 0.16 and 0.24 (bf16: 0.007 and 0.008, 0.010 and 0.013).
-TEST("cuda engine: golden models with an fp8 cache") {
-  for_each_device([](bool) {
-    for (const char* name : {"a.window", "c.window"}) check_golden(name, kKvFP8, 0.25, 0.12);
+GPU_TEST("engine: golden models with an fp8 cache") {
+  gpu.run([&](bool) {
+    for (const char* name : {"a.window", "c.window"}) check_golden(gpu.options(), name, kKvFP8, 0.25, 0.12);
   });
 }
 
-TEST("cuda engine: the same load gives the same bits again") {
-  for_each_device([](bool) {
+GPU_TEST("engine: the same load gives the same bits again") {
+  gpu.run([&](bool) {
     std::vector<std::vector<int32_t>> tokens[2];
     std::vector<float> logits[2];
     for (int run = 0; run < 2; ++run) {
-      Harness harness(cuda_options());
+      Harness harness(gpu.options());
       logits[run] = logits_of(harness, 99, prompt_of(9, 150), 20);
       for (int i = 0; i < 5; ++i) harness.submit(request(i + 1, prompt_of(i, 30 + 20 * i), 12));
       harness.wait_for_ends(6);
@@ -179,13 +119,13 @@ TEST("cuda engine: the same load gives the same bits again") {
   });
 }
 
-TEST("cuda engine: repeatable gives the same bits alone, in a crowd, and in any chunks") {
-  for_each_device([](bool) {
+GPU_TEST("engine: repeatable gives the same bits alone, in a crowd, and in any chunks") {
+  gpu.run([&](bool) {
     const std::vector<int32_t> prompt = prompt_of(3, 150);
     std::vector<std::vector<float>> results;
     std::vector<std::vector<int32_t>> tokens;
     for (const int chunk : {16, 23, 64}) {
-      EngineOptions options = cuda_options();
+      EngineOptions options = gpu.options();
       options.repeatable = true;
       options.max_batch_tokens = chunk;
       options.prefix_cache = false;
@@ -209,9 +149,9 @@ TEST("cuda engine: repeatable gives the same bits alone, in a crowd, and in any 
 }
 
 // Recorded steps are replayed for other batches than the recorded ones.
-TEST("cuda engine: sequences come and go, and each gets the same tokens as alone") {
-  for_each_device([](bool) {
-    EngineOptions options = cuda_options();
+GPU_TEST("engine: sequences come and go, and each gets the same tokens as alone") {
+  gpu.run([&](bool) {
+    EngineOptions options = gpu.options();
     options.repeatable = true;
     options.max_batch_tokens = 32;
     std::vector<std::vector<int32_t>> alone;
@@ -231,9 +171,9 @@ TEST("cuda engine: sequences come and go, and each gets the same tokens as alone
 
 // This thread takes and frees memory of the device while the engine's thread records and repeats steps.
 TEST("cuda engine: adapters are loaded and unloaded beside recorded steps, and no token changes") {
-  for_each_device([](bool) {
+  kCuda.run([](bool) {
     const AdapterOption option{.name = "one", .path = source_path("test/golden/adapters/a.peft")};
-    EngineOptions options = cuda_options();
+    EngineOptions options = kCuda.options();
     options.repeatable = true;
     std::vector<int32_t> plain, adapted;
     const auto with_adapter = [](uint64_t id) {
@@ -265,9 +205,9 @@ TEST("cuda engine: adapters are loaded and unloaded beside recorded steps, and n
 }
 
 // The device is one step ahead. Its result for a sequence that has ended meanwhile is discarded.
-TEST("cuda engine: stop tokens, cancels and newcomers in the middle change nothing for the others") {
-  for_each_device([](bool) {
-    EngineOptions options = cuda_options();
+GPU_TEST("engine: stop tokens, cancels and newcomers in the middle change nothing for the others") {
+  gpu.run([&](bool) {
+    EngineOptions options = gpu.options();
     options.repeatable = true;
     options.max_batch_tokens = 32;
     std::vector<std::vector<int32_t>> alone;
@@ -302,9 +242,9 @@ TEST("cuda engine: stop tokens, cancels and newcomers in the middle change nothi
   });
 }
 
-TEST("cuda engine: a cache too small for all makes sequences wait and restart, and no token is lost") {
-  for_each_device([](bool) {
-    EngineOptions options = cuda_options();
+GPU_TEST("engine: a cache too small for all makes sequences wait and restart, and no token is lost") {
+  gpu.run([&](bool) {
+    EngineOptions options = gpu.options();
     options.repeatable = true;
     options.context_length = 0;
     options.kv_bytes = 700'000;  // ten pages or so of both groups
@@ -318,9 +258,9 @@ TEST("cuda engine: a cache too small for all makes sequences wait and restart, a
   });
 }
 
-TEST("cuda engine: sampled tokens, penalties, bias and log probabilities equal the CPU's sampler") {
-  for_each_device([](bool) {
-    Harness harness(cuda_options());
+GPU_TEST("engine: sampled tokens, penalties, bias and log probabilities equal the CPU's sampler") {
+  gpu.run([&](bool) {
+    Harness harness(gpu.options());
     for (int i = 0; i < 6; ++i) {
       Request r = request(uint64_t(i + 1), prompt_of(i, 20), 24);
       r.sampling.temperature = 0.5f + 0.25f * float(i);
@@ -344,9 +284,9 @@ TEST("cuda engine: sampled tokens, penalties, bias and log probabilities equal t
 
 // The mask of the next token is known only while the device already computes its logits. With logits that go through
 // the client, it is known before.
-TEST("cuda engine: constraints, penalties and stop bans give the same tokens with and without steps ahead") {
-  for_each_device([](bool) {
-    EngineOptions options = cuda_options();
+GPU_TEST("engine: constraints, penalties and stop bans give the same tokens with and without steps ahead") {
+  gpu.run([&](bool) {
+    EngineOptions options = gpu.options();
     options.repeatable = true;
     const int32_t end = 510;
     const auto constraint =
@@ -388,14 +328,14 @@ TEST("cuda engine: constraints, penalties and stop bans give the same tokens wit
   });
 }
 
-TEST("cuda engine: synthetic:tiny has the CPU's weights") {
-  for_each_device([](bool) {
+GPU_TEST("engine: synthetic:tiny has the CPU's weights") {
+  gpu.run([&](bool) {
     std::vector<float> logits[2];
-    for (const bool gpu : {false, true}) {
-      EngineOptions options = cuda_options();
-      options.backend = gpu ? "cuda" : "cpu";
+    for (const bool on_gpu : {false, true}) {
+      EngineOptions options = gpu.options();
+      options.backend = on_gpu ? gpu.backend : "cpu";
       Harness harness(options, "synthetic:tiny?seed=5");
-      logits[gpu] = logits_of(harness, 1, prompt_of(1, 40), 1);
+      logits[on_gpu] = logits_of(harness, 1, prompt_of(1, 40), 1);
     }
     double error = 0, size = 0;
     for (size_t i = 0; i < logits[0].size(); ++i) {
@@ -409,11 +349,11 @@ TEST("cuda engine: synthetic:tiny has the CPU's weights") {
 
 // --- what goes wrong ------------------------------------------------------------------------------------------------------
 
-TEST("cuda engine: two engines on one device free all memory at the end") {
-  for_each_device([](bool emulated) {
-    const size_t before = emulated ? emu::bytes_in_use() : 0;
+GPU_TEST("engine: two engines on one device free all memory at the end") {
+  gpu.run([&](bool emulated) {
+    const size_t before = emulated ? gpu.bytes_in_use() : 0;
     {
-      Harness one(cuda_options()), two(cuda_options(), "c");
+      Harness one(gpu.options()), two(gpu.options(), "c");
       for (int i = 0; i < 3; ++i) {
         one.submit(request(uint64_t(i + 1), prompt_of(i, 20), 8));
         two.submit(request(uint64_t(i + 1), std::vector<int32_t>(20, 5 + i), 8));
@@ -427,33 +367,33 @@ TEST("cuda engine: two engines on one device free all memory at the end") {
         }
       }
     }
-    if (emulated) CHECK_EQ(emu::bytes_in_use(), before);
+    if (emulated) CHECK_EQ(gpu.bytes_in_use(), before);
   });
 }
 
-TEST("cuda engine: the planned memory is the memory in use") {
-  for_each_device([](bool emulated) {
+GPU_TEST("engine: the planned memory is the memory in use") {
+  gpu.run([&](bool emulated) {
     if (!emulated) return;  // other processes may use a real device
-    Harness harness(cuda_options());
+    Harness harness(gpu.options());
     const EngineInfo& info = harness.engine->info();
     const uint64_t planned = info.packed_bytes + info.workspace_bytes + info.kv_bytes;
     harness.submit(request(1, prompt_of(1, 100), 10));
     harness.wait_for_ends(1);
-    const size_t taken = emu::bytes_in_use();
-    if (taken < planned - (16 << 10) || taken > planned + (16 << 10)) {
+    const size_t taken = gpu.bytes_in_use();
+    if (taken + gpu.slack < planned || taken > planned + gpu.slack) {
       fail(__FILE__, __LINE__, str("taken ", taken, ", planned ", planned));
     }
   });
 }
 
-TEST("cuda engine: penalties, biases and masks of all rows fit into the reserved memory") {
-  for_each_device([](bool emulated) {
+GPU_TEST("engine: penalties, biases and masks of all rows fit into the reserved memory") {
+  gpu.run([&](bool emulated) {
     if (!emulated) return;
     const int32_t end = 510;
     const auto constraint =
         grammar::compile_constraint(R"({"kind":"text","format":{"type":"json_object"}})", 512, {&end, 1});
-    Harness harness(cuda_options(), "synthetic:tiny");
-    const size_t loaded = emu::bytes_in_use();
+    Harness harness(gpu.options(), "synthetic:tiny");
+    const size_t loaded = gpu.bytes_in_use();
     for (int i = 0; i < 8; ++i) {
       Request r = request(uint64_t(i + 1), prompt_of(i, 200), 3);
       r.sampling.repetition_penalty = 1.1f;
@@ -462,30 +402,30 @@ TEST("cuda engine: penalties, biases and masks of all rows fit into the reserved
       harness.submit(std::move(r));
     }
     harness.wait_for_ends(8);
-    CHECK_EQ(emu::bytes_in_use(), loaded);
+    CHECK_EQ(gpu.bytes_in_use(), loaded);
   });
 }
 
-TEST("cuda engine: a device too small for the plan is refused with numbers, before anything is loaded") {
-  for_each_device([](bool emulated) {
+GPU_TEST("engine: a device too small for the plan is refused with numbers, before anything is loaded") {
+  gpu.run([&](bool emulated) {
     if (!emulated) return;
-    emu::set_machine({.memory_bytes = size_t(513) << 20});
-    CHECK_THROWS(Code::kOutOfMemory, "GB for weights", Harness{cuda_options()});
-    CHECK_EQ(emu::bytes_in_use(), size_t(0));
-    emu::set_machine({.memory_bytes = size_t(536) << 20});
-    EngineOptions options = cuda_options();
+    gpu.set_memory(size_t(513) << 20);
+    CHECK_THROWS(Code::kOutOfMemory, "GB for weights", Harness{gpu.options()});
+    CHECK_EQ(gpu.bytes_in_use(), size_t(0));
+    gpu.set_memory(size_t(536) << 20);
+    EngineOptions options = gpu.options();
     options.kv_bytes = 1ull << 30;
     CHECK_THROWS(Code::kOutOfMemory, "1.07 GB for kvCache.bytes", Harness{options});
-    CHECK_EQ(emu::bytes_in_use(), size_t(0));
-    emu::reset();
+    CHECK_EQ(gpu.bytes_in_use(), size_t(0));
+    gpu.reset();
   });
 }
 
 TEST("cuda engine: a launch that fails in a step ends the engine with DEVICE, not the process") {
-  for_each_device([](bool emulated) {
+  kCuda.run([](bool emulated) {
     if (!emulated) return;
     {
-      Harness harness(cuda_options());
+      Harness harness(kCuda.options());
       harness.submit(request(1, prompt_of(1, 30), 5));
       harness.wait_for_ends(1);
       emu::fail_launch(7, 719);
@@ -498,47 +438,47 @@ TEST("cuda engine: a launch that fails in a step ends the engine with DEVICE, no
       CHECK_THROWS(Code::kClosed, "CUDA device 0", harness.submit(request(9, prompt_of(1, 3), 1)));
       CHECK_THROWS(Code::kClosed, "restart the process", harness.submit(request(9, prompt_of(1, 3), 1)));
     }
-    CHECK_THROWS(Code::kUnsupported, "unspecified launch failure; restart the process", Harness{cuda_options()});
+    CHECK_THROWS(Code::kUnsupported, "unspecified launch failure; restart the process", Harness{kCuda.options()});
     emu::reset();
     CHECK_EQ(emu::bytes_in_use(), size_t(0));
-    Harness after(cuda_options());
+    Harness after(kCuda.options());
     after.submit(request(1, prompt_of(1, 30), 5));
     after.wait_for_ends(1);
     CHECK_EQ(after.outcomes[1].tokens.size(), size_t(5));
   });
 }
 
-TEST("cuda engine: a load that is cancelled halfway gives all device memory back") {
-  for_each_device([](bool emulated) {
+GPU_TEST("engine: a load that is cancelled halfway gives all device memory back") {
+  gpu.run([&](bool emulated) {
     if (!emulated) return;
     size_t most = 0;
     CHECK_THROWS(Code::kCancelled, "cancel",
                  Engine(
-                     source_path("test/golden/models/a"), cuda_options(),
+                     source_path("test/golden/models/a"), gpu.options(),
                      [&](const LoadProgress& progress) {
-                       if (progress.loaded_bytes > 0) most = std::max(most, emu::bytes_in_use());
+                       if (progress.loaded_bytes > 0) most = std::max(most, gpu.bytes_in_use());
                      },
                      [&] { return most > 0; }));
     CHECK(most > 0);
-    CHECK_EQ(emu::bytes_in_use(), size_t(0));
+    CHECK_EQ(gpu.bytes_in_use(), size_t(0));
   });
 }
 
 TEST("cuda engine: unsupported options and missing devices") {
-  for_each_device([](bool emulated) {
-    EngineOptions options = cuda_options();
+  kCuda.run([](bool emulated) {
+    EngineOptions options = kCuda.options();
     options.kv_type = kKvF32;
     CHECK_THROWS(Code::kUnsupported, "\"bf16\" or \"fp8\"", Harness{options});
-    options = cuda_options();
+    options = kCuda.options();
     options.numerics = "exact";
     CHECK_THROWS(Code::kUnsupported, "numerics \"exact\"", Harness{options});
-    options = cuda_options();
+    options = kCuda.options();
     options.dense_weights = DenseWeights::kQ8;
     CHECK_THROWS(Code::kUnsupported, "denseWeights \"q8\"", Harness{options});
-    options = cuda_options();
+    options = kCuda.options();
     options.expert_weights = ExpertWeights::kBF16;
     CHECK_THROWS(Code::kUnsupported, "expertWeights \"bf16\" is for the CPU backend", Harness{options});
-    options = cuda_options();
+    options = kCuda.options();
     options.backend = "cuda:77";
     CHECK_THROWS(Code::kInvalidArgument, "cuda:77", Harness{options});
     if (emulated) CHECK_EQ(emu::bytes_in_use(), size_t(0));

@@ -1,0 +1,207 @@
+#include "native/backend/metal/metal_backend.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "native/backend/metal/metal_memory.h"
+#include "native/backend/registry.h"
+#include "native/base/error.h"
+#include "native/base/str.h"
+
+namespace oss {
+namespace {
+
+void check_options(const BackendOptions& options) {
+  if (options.numerics == "exact") {
+    throw Error(Code::kUnsupported,
+                "numerics \"exact\" is not what GPUs compute: they have \"fast\"; the CPU backend has \"exact\"",
+                "numerics");
+  }
+  if (options.dense_weights == DenseWeights::kQ8) {
+    throw Error(Code::kUnsupported, "denseWeights \"q8\" is for the CPU backend; GPUs have \"bf16\"", "denseWeights");
+  }
+  if (options.expert_weights == ExpertWeights::kBF16) {
+    throw Error(Code::kUnsupported,
+                "expertWeights \"bf16\" is for the CPU backend; use \"mxfp4\" on a GPU, or backend \"cpu\"",
+                "expertWeights");
+  }
+}
+
+}  // namespace
+
+BackendStatus metal_status() {
+  const metal::Found found = metal::find_device();
+  if (found.device == nullptr) return {"metal", false, found.reason};
+  const metal::DeviceLimits& limits = found.device->limits();
+  return {"metal", true,
+          str(limits.name, ", Apple GPU family ", limits.family, ", ", limits.working_set_bytes >> 20,
+              " MiB for the GPU")};
+}
+
+PlannedDevice planned_metal(const BackendOptions& options) {
+  check_options(options);
+  return {.sizes = std::make_unique<MetalSizes>(options.repeatable),
+          .info = {.backend = "metal", .device = "", .isa = "", .numerics = "fast"}};
+}
+
+std::unique_ptr<Backend> make_metal_backend(const BackendOptions& options) {
+  check_options(options);
+  metal::Found found = metal::find_device();
+  if (found.device == nullptr) {
+    throw Error(Code::kUnsupported,
+                str("backend \"", options.backend, "\": ", found.reason,
+                    "; use \"cpu\", or \"auto\" for the best there is"),
+                "backend");
+  }
+  return std::make_unique<MetalBackend>(std::move(found.device), options.repeatable);
+}
+
+MetalBackend::MetalBackend(std::shared_ptr<metal::Device> device, bool repeatable)
+    : device_(std::move(device)), repeatable_(repeatable), sizes_(repeatable), weights_(device_), encoder_(std::make_shared<metal::Encoder>(device_)) {}
+
+MetalBackend::~MetalBackend() {
+  encoder_->finish();  // no memory may be freed while a kernel still uses it
+}
+
+DeviceInfo MetalBackend::info() const {
+  return {.backend = "metal",
+          .device = device_->limits().name,
+          .isa = str("apple", device_->limits().family),
+          .threads = 0,
+          .numerics = "fast"};
+}
+
+DeviceMemory MetalBackend::memory() const { return metal_memory(*device_); }
+
+Buffer MetalBackend::allocate(size_t bytes, const char* what) {
+  auto memory = std::make_shared<Buffer>(allocate_metal(device_, bytes, what));
+  // Its owner frees it when no step will use it; one that runs may still do.
+  return Buffer(memory->as<void>(), bytes, [memory, encoder = encoder_](void*, size_t) {
+    encoder->finish();
+    *memory = Buffer();
+  });
+}
+
+// The terms of adapters have no Metal kernels.
+std::shared_ptr<const AdapterWeights> MetalBackend::hold_adapter(std::shared_ptr<const AdapterWeights>) {
+  throw Error(Code::kUnsupported,
+              "the Metal backend has no adapters for single requests: merge one with adapter, or use backend \"cpu\"",
+              "adapters");
+}
+
+// --- steps -----------------------------------------------------------------------------------------------------------
+
+void MetalBackend::reserve_workspace(const StepLimits& l) {
+  ring_ = std::make_unique<StepArraysRing>(device_, l, repeatable_);
+  sampling_ = std::make_unique<SamplingArrays>(device_, l.rows, l.vocab);
+  attention_scratch_ =
+      allocate_metal(device_, metal::attention_scratch_bytes(sizes_.most_singles(l), l.heads), "attention");
+  experts_scratch_ = allocate_metal(
+      device_, metal::experts_scratch_bytes(l.tokens, l.top_k, l.experts, l.hidden, l.intermediate), "the experts");
+  sample_scratch_ = allocate_metal(device_, metal::sample_scratch_bytes(l.rows, l.vocab), "sampling");
+}
+
+void MetalBackend::begin(const Step& step) {
+  if (!resident_) {  // once, when weights, cache and work memory exist
+    if (!device_->make_resident()) {
+      const DeviceMemory now = memory();
+      throw Error(Code::kOutOfMemory, str(device_->limits().name, " cannot keep ", device_->allocated_bytes(),
+                                          " bytes in its memory of ", now.total_bytes));
+    }
+    resident_ = true;
+  }
+  step_ = ring_->fill(step, *encoder_);
+  step_.drawn = sampling_->results();
+}
+
+void MetalBackend::run(const std::function<void()>& body, bool) {
+  body();
+  ring_->used_by(encoder_->commit());
+}
+
+void MetalBackend::embed(const EmbedArgs& args, const Matrix& table, const Step&, float* x) {
+  metal::embed(*encoder_, args, step_, table.data, table.rows, x);
+}
+
+void MetalBackend::gather_rows(const Step& step, int hidden, const float* x, float* rows) {
+  metal::gather_rows(*encoder_, {.tokens = step.num_rows, .hidden = hidden}, step_, x, rows);
+}
+
+void MetalBackend::rms_norm(const RmsNormArgs& args, RowsOf, const float* x, const Vector& w, Operand y) {
+  metal::rms_norm(*encoder_, args, x, w.data, y.as<uint16_t>(), static_cast<uint16_t*>(y.low));
+}
+
+void MetalBackend::linear(const LinearArgs& args, RowsOf, Operand x, const Matrix& w, const Vector* bias, float* y) {
+  metal::linear(*encoder_, args, x.as<uint16_t>(), args.precise != 0 ? static_cast<const uint16_t*>(x.low) : nullptr,
+                w.data, bias != nullptr ? bias->data : nullptr, y);
+}
+
+// To the end of the layer's group of pages: how many a layer has is not known here.
+metal::Cache MetalBackend::cache_at(const void* cache) const {
+  return {const_cast<void*>(cache), device_->bytes_from(cache)};
+}
+
+void MetalBackend::qkv(const QkvArgs& args, const Step&, Operand x, const QkvWeights& weights, AdapterRows, Operand q,
+                       void* cache) {
+  metal::qkv(*encoder_, args, step_, x.as<uint16_t>(),
+             {.q = weights.q.data,
+              .k = weights.k.data,
+              .v = weights.v.data,
+              .q_bias = weights.q_bias.data,
+              .k_bias = weights.k_bias.data,
+              .v_bias = weights.v_bias.data},
+             q.as<uint16_t>(), cache_at(cache));
+}
+
+void MetalBackend::attention(const AttentionArgs& args, const Step&, Operand q, const void* cache, const Vector& sinks,
+                             Operand out) {
+  metal::attention(*encoder_, args, step_, q.as<uint16_t>(), cache_at(cache), sinks.data,
+                   attention_scratch_.as<float>(), out.as<uint16_t>());
+}
+
+void MetalBackend::router(const RouterArgs& args, const float* logits, int32_t* index, float* weight) {
+  metal::router(*encoder_, args, logits, index, weight);
+}
+
+void MetalBackend::experts(const ExpertsArgs& args, Operand normed, const int32_t* index, const float* weight,
+                           const ExpertMatrix& gate_up, const ExpertMatrix& down, AdapterRows, float* x) {
+  metal::experts(*encoder_, args, normed.as<uint16_t>(), index, weight, {gate_up.blocks, gate_up.scales, gate_up.bias},
+                 {down.blocks, down.scales, down.bias}, experts_scratch_.as<void>(), x);
+}
+
+void MetalBackend::low_rank(RowsOf, std::span<const LowRank* const>, Operand, float*) {
+  throw Error(Code::kInternal, "no adapter can be held");
+}
+
+// --- draws -----------------------------------------------------------------------------------------------------------
+
+void MetalBackend::sample(int rows, int vocab, float* logits, std::span<const SamplingArgs> args,
+                          std::span<const SamplingContext> contexts) {
+  encoder_->wait(drawn_by_);
+  metal::sample(*encoder_, rows, vocab, logits, sampling_->fill(args, contexts), sample_scratch_.as<void>(),
+                sampling_->results());
+  drawn_rows_ = rows;
+  drawn_by_ = encoder_->commit();
+}
+
+std::vector<Sampled> MetalBackend::sampled() {
+  encoder_->wait(drawn_by_);
+  std::vector<Sampled> out;
+  for (const SampleResult& from : std::span(sampling_->results(), size_t(drawn_rows_))) {
+    Sampled& one = out.emplace_back(Sampled{.token = from.token, .logprob = from.logprob, .top = {}});
+    for (int i = 0; i < from.num_top; ++i) one.top.push_back({from.top_token[i], from.top_logprob[i]});
+  }
+  return out;
+}
+
+void MetalBackend::read(const float* from, std::span<float> to) {
+  encoder_->wait();
+  std::memcpy(to.data(), from, to.size_bytes());
+}
+
+void MetalBackend::write(std::span<const float> from, float* to) {
+  encoder_->wait();
+  std::memcpy(to, from.data(), from.size_bytes());
+}
+
+}  // namespace oss

@@ -1,0 +1,32 @@
+// The memory that the Metal backend takes: the same on every GPU, so a plan needs none. Weights stay in the mapped
+// files; vectors are copied, as f32.
+#pragma once
+#include "native/backend/backend_sizes.h"
+
+namespace oss {
+
+class MetalSizes final : public BackendSizes {
+ public:
+  explicit MetalSizes(bool repeatable) : repeatable_(repeatable) {}
+
+  BackendDefaults defaults() const override;
+  void check(const StepLimits&, KvType) const override;
+  size_t operand_bytes() const override { return sizeof(uint16_t); }
+  bool operands_have_low() const override { return true; }
+  bool packs_experts_to_file() const override { return false; }
+
+  uint64_t matrix_bytes(int64_t, int64_t, MatrixUse, bool) const override { return 0; }
+  uint64_t vector_bytes(int64_t size) const override { return padded(uint64_t(size) * sizeof(float)); }
+  uint64_t experts_bytes(int64_t, int64_t, int64_t) const override { return 0; }
+
+  uint64_t workspace_bytes(const StepLimits&) const override;
+  uint64_t low_rank_bytes(const StepLimits&) const override { return 0; }
+
+  // The most tokens of a step that attend alone.
+  int most_singles(const StepLimits& limits) const { return repeatable_ ? limits.tokens : limits.sequences; }
+
+ private:
+  const bool repeatable_;
+};
+
+}  // namespace oss
