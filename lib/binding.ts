@@ -297,8 +297,10 @@ export interface NativeEngineInfo {
     /** The naming and packing of its tensors. */
     layout: CheckpointLayout;
   };
-  /** "cpu" or "cuda". */
+  /** "cpu", "cuda" or "metal". */
   backend: string;
+  /** The reason for this backend: "asked for", or what `"auto"` found. */
+  backendReason: string;
   /** Name of the processor or GPU. */
   device: string;
   /** Instruction set of the CPU, or architecture of the GPU. */

@@ -1,6 +1,6 @@
 import type { NativeEngineOptions } from "../binding.js";
 import { readOptions } from "../common/unknown-option.js";
-import { isBackend } from "../environment.js";
+import { backendNames, isBackend } from "../environment.js";
 import { invalidArgument } from "../errors.js";
 import { type EngineOptions, parseBytes, readEngineOptions } from "../generation/options.js";
 
@@ -21,14 +21,15 @@ export interface PlanOptions
   > {
   /**
    * The memory that is free for the engine, in bytes or as a size: `"80GB"`, `"64 GiB"`. Default: what is free here. A
-   * GPU that is sold with 80 GB has about 84.5 GB free, because its GB are GiB.
+   * GPU that is sold with 80 GB has about 84.5 GB free, because its GB are GiB. For `"metal"` it is the memory of the
+   * Mac, of which macOS lets the GPU use two thirds, or three quarters from 36 GB on.
    */
   memory?: number | string;
   /**
    * The backend to plan for. `"auto"`, the default, plans for a CPU and for CUDA with `memory`. Without it, it plans for
    * the CPU and the GPU that are here.
    */
-  backend?: "auto" | "cpu" | "cuda" | `cuda:${number}`;
+  backend?: "auto" | "cpu" | "cuda" | `cuda:${number}` | "metal";
   /** The element type of the KV cache. Default: that of the backend. */
   kvCache?: Pick<NonNullable<EngineOptions["kvCache"]>, "dtype">;
   /**
@@ -58,8 +59,8 @@ export function readPlanOptions(given: PlanOptions): CheckedPlanOptions {
   const { memory, isa = "", ...engine } = readOptions("planModel", given, known, "PlanOptions");
   if (typeof isa !== "string") throw invalidArgument("isa", "the name of an instruction set", isa);
   const { backend } = engine as { backend?: unknown };
-  if (backend !== undefined && (typeof backend !== "string" || backend === "metal" || !isBackend(backend))) {
-    throw invalidArgument("backend", '"auto", "cpu", "cuda" or "cuda:N"', backend);
+  if (backend !== undefined && (typeof backend !== "string" || !isBackend(backend))) {
+    throw invalidArgument("backend", backendNames, backend);
   }
   const { native } = readEngineOptions(engine);
   const { contextLength, maxSequences } = engine;

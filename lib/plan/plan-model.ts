@@ -87,11 +87,14 @@ function backendsFor({ engine, memoryBytes, isa }: CheckedPlanOptions): {
   if (engine.backend !== "auto") return { names: [engine.backend], leftOut: [] };
   if (isa !== "") return { names: ["cpu"], leftOut: [] };
   if (memoryBytes > 0) return { names: ["cpu", "cuda"], leftOut: [] };
-  const cuda = addon()
+  const gpus = addon()
     .listBackends()
-    .find(({ name }) => name === "cuda");
-  if (cuda?.available) return { names: ["cuda", "cpu"], leftOut: [] };
-  return { names: ["cpu"], leftOut: [{ backend: "cuda", reason: cuda?.detail ?? "not in this build" }] };
+    .filter(({ name }) => name !== "cpu");
+  const usable = gpus.find(({ available }) => available);
+  if (usable) return { names: [usable.name, "cpu"], leftOut: [] };
+  const expected = process.platform === "darwin" ? "metal" : "cuda";
+  const leftOut = gpus.filter(({ name }) => name === expected);
+  return { names: ["cpu"], leftOut: leftOut.map(({ name, detail }) => ({ backend: name, reason: detail })) };
 }
 
 /** The same machine, with no wish that a model could refuse. */

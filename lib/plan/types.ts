@@ -15,7 +15,7 @@ export interface ModelPlan {
   backends: BackendPlan[];
   /** The backends that `"auto"` left out. */
   leftOut: {
-    /** `"cpu"` or `"cuda"`. */
+    /** `"cuda"` or, on macOS, `"metal"`. */
     backend: string;
     /** The reason, in one sentence. */
     reason: string;

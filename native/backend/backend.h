@@ -104,8 +104,8 @@ struct BackendOptions {
   bool repeatable = false;  // the same bits in any batch, even if that costs time
 };
 
-// Throws kUnsupported, with the reason, when a requested backend is absent.
-std::unique_ptr<Backend> make_backend(const BackendOptions& options);
+// Throws kUnsupported, with the reason, when a requested backend is absent. why: gets the reason for the choice.
+std::unique_ptr<Backend> make_backend(const BackendOptions& options, std::string* why = nullptr);
 
 // A device as a plan needs it, which this machine need not have.
 struct PlannedDevice {

@@ -229,6 +229,7 @@ Napi::Object info_to_js(Napi::Env env, const EngineInfo& info) {
   out.Set("model", model);
   out.Set("conversion", conversions_to_js(env, info.conversions.get()));
   out.Set("backend", info.device.backend);
+  out.Set("backendReason", info.backend_why);
   out.Set("device", info.device.device);
   out.Set("isa", info.device.isa);
   out.Set("threads", info.device.threads);

@@ -26,12 +26,14 @@ Engine::Engine(const std::string& path, const EngineOptions& options,
     if (cancelled && cancelled()) throw Error(Code::kCancelled, "loading was cancelled");
   };
   for (const EnvironmentProblem& problem : environment_problems()) throw problem.error;
-  backend_ = make_backend({.backend = options.backend,
-                           .threads = options.threads,
-                           .numerics = options.numerics,
-                           .dense_weights = options.dense_weights,
-                           .expert_weights = options.expert_weights,
-                           .repeatable = options.repeatable});
+  BackendOptions backend{.backend = options.backend,
+                         .threads = options.threads,
+                         .numerics = options.numerics,
+                         .dense_weights = options.dense_weights,
+                         .expert_weights = options.expert_weights,
+                         .repeatable = options.repeatable};
+  std::string backend_why;
+  backend_ = make_backend(backend, &backend_why);
   std::unique_ptr<Checkpoint> checkpoint = open_checkpoint(path, cancelled, options.threads, options.expert_weights);
   const std::vector<AdapterInfo> merged =
       merge_adapters(options.adapters, *checkpoint, cancelled, MeasureMerge::kSample);
@@ -41,16 +43,33 @@ Engine::Engine(const std::string& path, const EngineOptions& options,
   const uint64_t total = checkpoint_->file_bytes;
   progress({"open", 0, total});
 
-  const PackedWeights packed_weights = backend_->packer().keep_packed(
-      expert_shapes(config), places_for(*checkpoint_, options), fingerprint(*checkpoint_), cancelled);
+  PackedWeights packed_weights;
+  const auto inputs = [&] {
+    return PlanInputs{.config = config,
+                      .options = options,
+                      .sizes = backend_->sizes(),
+                      .experts_in_file = packed_weights.in == "file",
+                      .tensors = &checkpoint_->tensors,
+                      .adapter_bytes = bytes_of(named, config, backend_->sizes())};
+  };
   // All memory that this engine will ever use is planned before the first byte of weights is moved.
-  const PlanInputs inputs{.config = config,
-                          .options = options,
-                          .sizes = backend_->sizes(),
-                          .experts_in_file = packed_weights.in == "file",
-                          .tensors = &checkpoint_->tensors,
-                          .adapter_bytes = bytes_of(named, config, backend_->sizes())};
-  const MemoryPlan plan = plan_memory(inputs, backend_->memory());
+  const auto plan_here = [&] {
+    packed_weights = backend_->packer().keep_packed(expert_shapes(config), places_for(*checkpoint_, options),
+                                                    fingerprint(*checkpoint_), cancelled);
+    return plan_memory(inputs(), backend_->memory());
+  };
+  MemoryPlan plan = [&] {
+    try {
+      return plan_here();
+    } catch (const Error& error) {
+      // A GPU that shares the memory of the machine may use less of it than the CPU.
+      if (options.backend != "auto" || !backend_->memory().shared || error.code() != Code::kOutOfMemory) throw;
+      backend_why = str(backend_->info().device, " is too small: ", error.what());
+    }
+    backend.backend = "cpu";
+    backend_ = make_backend(backend);
+    return plan_here();
+  }();
   backend_->packer().reserve_weights(plan.weights.copied);
   backend_->reserve_workspace(plan.limits);
   kv_ = std::make_unique<KvStorage>(config, *backend_, plan.kv_type, plan.kv.pages);
@@ -62,7 +81,7 @@ Engine::Engine(const std::string& path, const EngineOptions& options,
   adapters_.hold_with([this](std::shared_ptr<const AdapterWeights> host) { return hold(std::move(host)); },
                       backend_->sizes().adapter_table_bytes(config.num_layers, config.num_experts));
   for (const ReadAdapter& adapter : named) adapters_.add(adapter, config);
-  adapters_.limit(most_adapter_bytes(inputs, plan, kv_->bytes()));
+  adapters_.limit(most_adapter_bytes(inputs(), plan, kv_->bytes()));
   cache_ = std::make_unique<KvCache>(plan.kv.pages, config.sliding_window);
   scheduler_ = std::make_unique<Scheduler>(
       SchedulerLimits{plan.limits.sequences, plan.limits.tokens, plan.limits.rows, context_of_a_token(config)},
@@ -71,6 +90,7 @@ Engine::Engine(const std::string& path, const EngineOptions& options,
   builder_ = std::make_unique<StepBuilder>(config, plan.limits.tokens, plan.limits.sequences, plan.limits.max_pages);
   info_ = {
       .device = backend_->info(),
+      .backend_why = backend_why,
       .model = config,
       .layout = checkpoint_->layout,
       .conversions = checkpoint_->conversions,

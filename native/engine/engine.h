@@ -54,6 +54,7 @@ struct EngineOptions {
 
 struct EngineInfo {
   DeviceInfo device;
+  std::string backend_why;  // why this backend: "asked for", or what "auto" found
   Config model;
   std::string layout;                              // layout of the checkpoint's files
   std::shared_ptr<const Conversions> conversions;  // null when nothing is converted
