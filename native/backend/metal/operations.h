@@ -19,7 +19,8 @@ struct StepArrays {
   const int32_t* block_tables[kKvGroups] = {};       // [sequences, max_pages] page numbers; -1 behind the window
   const float* rope = nullptr;                       // [tokens, 2, kHeadDim / 2] cos and sin
   const int32_t* logit_tokens = nullptr;             // [rows]
-  const SampleResult* drawn = nullptr;               // [rows of the previous step]; any memory when no id is negative
+  int drawn_rows = 0;                                // of the previous step; 0 when no id is negative
+  const SampleResult* drawn = nullptr;               // [drawn_rows]
   // Attention. Tokens of long chunks attend in tiles of consecutive tokens of one sequence, all others alone.
   int tiles = 0, singles = 0;
   const AttentionTile* tile = nullptr;               // [tiles]

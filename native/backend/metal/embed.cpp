@@ -1,0 +1,25 @@
+#include "kernels/metal/embed.h"
+
+#include "native/backend/metal/operations.h"
+
+namespace oss::metal {
+
+void embed(Encoder& encoder, const EmbedArgs& args, const StepArrays& step, const uint16_t* table, int vocab,
+           float* x) {
+  const EmbedLaunch launch = {.hidden = args.hidden};
+  const size_t tokens = size_t(args.tokens), hidden = size_t(args.hidden);
+  encoder.dispatch("embed", {uint32_t(args.tokens)}, kEmbedThreads,
+                   {bytes_of(launch), reads(step.token_ids, tokens),
+                    step.drawn_rows > 0 ? reads(step.drawn, size_t(step.drawn_rows)) : reads(step.token_ids, tokens),
+                    reads(table, size_t(vocab) * hidden), writes(x, tokens * hidden)});
+}
+
+void gather_rows(Encoder& encoder, const EmbedArgs& args, const StepArrays& step, const float* x, float* rows) {
+  const EmbedLaunch launch = {.hidden = args.hidden};
+  const size_t count = size_t(args.tokens), hidden = size_t(args.hidden);
+  encoder.dispatch("gather_rows", {uint32_t(args.tokens)}, kEmbedThreads,
+                   {bytes_of(launch), reads(step.logit_tokens, count), reads(x, size_t(step.tokens) * hidden),
+                    writes(rows, count * hidden)});
+}
+
+}  // namespace oss::metal

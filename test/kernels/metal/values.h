@@ -1,0 +1,54 @@
+// Inputs and comparisons for Metal kernels whose inputs or results are narrower than float32.
+#pragma once
+#include <algorithm>
+
+#include "test/kernels/metal/support.h"
+
+namespace oss::test {
+
+// Repeatable values in [-scale, scale] that bf16 holds exactly, so that a test compares sums, not the rounding of its
+// inputs.
+inline std::vector<float> exact_values(size_t size, uint32_t seed, float scale = 1) {
+  std::vector<float> out = random_floats(size, seed, scale);
+  for (float& value : out) value = bf16_to_f32(f32_to_bf16(value));
+  return out;
+}
+
+inline std::vector<uint16_t> to_bf16(const std::vector<float>& values) {
+  std::vector<uint16_t> bits;
+  for (const float value : values) bits.push_back(f32_to_bf16(value));
+  return bits;
+}
+
+inline float widened(uint16_t bits) { return bf16_to_f32(bits); }
+inline float widened(uint8_t bits) { return e4m3_to_f32(bits); }
+template <typename T>
+T narrowed(double value) {
+  if constexpr (sizeof(T) == 1)
+    return f32_to_e4m3(float(value));
+  else
+    return f32_to_bf16(float(value));
+}
+
+// Rounding is monotonic. A value within `tolerance` of `expected` before it is narrowed to T lies between the narrowed
+// bounds afterwards.
+template <typename T>
+bool is_rounded(T actual, double expected, double tolerance) {
+  const float value = widened(actual);
+  return value >= widened(narrowed<T>(expected - tolerance)) && value <= widened(narrowed<T>(expected + tolerance));
+}
+
+inline double largest(const std::vector<double>& values) {
+  double most = 0;
+  for (const double value : values) most = std::max(most, std::abs(value));
+  return most;
+}
+
+template <typename T>
+bool is_poison(const T& value) {
+  unsigned char bytes[sizeof(T)];
+  std::memcpy(bytes, &value, sizeof(T));
+  return std::ranges::all_of(bytes, [](unsigned char byte) { return byte == 0xCD; });
+}
+
+}  // namespace oss::test
