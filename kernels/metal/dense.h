@@ -4,9 +4,9 @@
 
 namespace oss {
 
-// Steps of up to so many rows use few_rows.h, others dense_tiles.h. The weights' trip from memory takes the time of
-// about 100 operations per lane and 8 bytes on every Apple GPU. Eight rows need 70, sixteen would need 140. A tile of
-// 16 rows does the same work in fewer, because one instruction multiplies 8x8 matrices.
+// Steps of up to so many rows use few_rows.h, others dense_tiles.h. By estimate: while 8 bytes of weights come from
+// memory, a lane of an M1 Max or M4 Max can do about 100 operations. Eight rows need 70 of them, sixteen would need 140.
+// Tiles need fewer, because matrix instructions take bf16 as it is.
 OSS_CONSTANT int kFewRows = 8;
 
 // Few rows: one threadgroup computes some outputs of all rows. Its threads share the columns.

@@ -20,11 +20,11 @@ struct FewSums {
   float of[kRows][kOutputs];
 };
 
-// The number of floats that few_rows() needs.
+// The floats of threadgroup memory that few_rows() needs.
 #define OSS_FEW_PARTS(rows, outputs) ((rows) * (outputs) * (kFewThreads / 32))
 
-// Output i is row first + i of w; with kRun < kOutputs, each kRun of them are 32 rows after the last ones: the halves of
-// a head. No row past `last` is read. Afterwards few_rows_sum() has the sums.
+// Output i is row first + i of w. With kRun < kOutputs, each kRun of them lie 32 rows behind the ones before: the halves
+// of a head. No row past `last` is read. Afterwards few_rows_sum() has the sums.
 template <int kRows, int kOutputs, int kRun, bool kLow>
 static inline void few_rows(DevicePtr<const ushort> x, DevicePtr<const ushort> x_low, int rows,
                             DevicePtr<const ushort> w, int first, int last, int in, ThreadgroupPtr<float> parts,

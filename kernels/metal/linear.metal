@@ -1,6 +1,6 @@
 // Linear:  y[r,o] (=|+=) (x[r] + x_low[r]) · w[o] + bias[o]
-//   x, x_low  [rows, in]  bf16      w  [out, in]  bf16, aligned to 8 bytes      bias  [out]  f32      y  [rows, out]  f32
-//   in % 32 == 0
+//   x, x_low  [rows, in]  bf16      w  [out, in]  bf16, aligned to 8 bytes      bias  [out]  f32
+//   y  [rows, out]  f32      in % 32 == 0
 //
 // linear_rows_N: up to N rows, one threadgroup per few outputs (few_rows.h). Traffic 2·in·out bytes: the weights, once.
 // linear_tiles_N: any number of rows, one threadgroup per N rows and 64 outputs (dense_tiles.h). Neighboring
@@ -47,17 +47,17 @@ static inline void linear_tiles(constant LinearLaunch& args, DevicePtr<const ush
   }
 }
 
-#define OSS_LINEAR_PARAMETERS                                                                   \
-  constant LinearLaunch& args [[buffer(0)]], DevicePtr<const ushort> x [[buffer(1)]],           \
-      DevicePtr<const ushort> x_low [[buffer(2)]], DevicePtr<const ushort> w [[buffer(3)]],     \
+#define OSS_LINEAR_PARAMETERS                                                               \
+  constant LinearLaunch& args [[buffer(0)]], DevicePtr<const ushort> x [[buffer(1)]],       \
+      DevicePtr<const ushort> x_low [[buffer(2)]], DevicePtr<const ushort> w [[buffer(3)]], \
       DevicePtr<const float> bias [[buffer(4)]], DevicePtr<float> y [[buffer(5)]], OSS_POSITION
 
-#define OSS_LINEAR_ROWS(name, rows, low)                                                                         \
-  kernel void name(OSS_LINEAR_PARAMETERS) {                                                                      \
-    OSS_THREADGROUP(float, parts, OSS_FEW_PARTS(rows, few_rows_outputs(rows)));                                  \
-    linear_rows<rows, few_rows_outputs(rows), low>(args, x, x_low, w, bias, y, parts,                            \
+#define OSS_LINEAR_ROWS(name, rows, low)                                                                           \
+  kernel void name(OSS_LINEAR_PARAMETERS) {                                                                        \
+    OSS_THREADGROUP(float, parts, OSS_FEW_PARTS(rows, few_rows_outputs(rows)));                                    \
+    linear_rows<rows, few_rows_outputs(rows), low>(args, x, x_low, w, bias, y, parts,                              \
                                                    int(group.x) * few_rows_outputs(rows), index, lane, simdgroup); \
-  }                                                                                                              \
+  }                                                                                                                \
   OSS_KERNEL(name)
 OSS_LINEAR_ROWS(linear_rows_1, 1, false)
 OSS_LINEAR_ROWS(linear_rows_2, 2, false)
@@ -68,11 +68,11 @@ OSS_LINEAR_ROWS(linear_rows_2_low, 2, true)
 OSS_LINEAR_ROWS(linear_rows_4_low, 4, true)
 OSS_LINEAR_ROWS(linear_rows_8_low, 8, true)
 
-#define OSS_LINEAR_TILES(name, rows, low)                                              \
-  kernel void name(OSS_LINEAR_PARAMETERS) {                                            \
-    OSS_THREADGROUP(uint2, memory, OSS_TILE_MEMORY(rows));                             \
+#define OSS_LINEAR_TILES(name, rows, low)                                                 \
+  kernel void name(OSS_LINEAR_PARAMETERS) {                                               \
+    OSS_THREADGROUP(uint2, memory, OSS_TILE_MEMORY(rows));                                \
     linear_tiles<rows, low>(args, x, x_low, w, bias, y, memory, group, index, simdgroup); \
-  }                                                                                    \
+  }                                                                                       \
   OSS_KERNEL(name)
 OSS_LINEAR_TILES(linear_tiles_16, kSmallTileRows, false)
 OSS_LINEAR_TILES(linear_tiles_32, kTileRows, false)

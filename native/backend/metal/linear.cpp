@@ -23,11 +23,8 @@ uint32_t divide_up(int a, int b) { return uint32_t((a + b - 1) / b); }
 void linear(Encoder& encoder, const LinearArgs& args, const uint16_t* x, const uint16_t* x_low, const uint16_t* w,
             const float* bias, float* y) {
   if (args.rows == 0) return;
-  const LinearLaunch launch = {.rows = args.rows,
-                               .in = args.in,
-                               .out = args.out,
-                               .accumulate = args.accumulate,
-                               .biased = bias != nullptr};
+  const LinearLaunch launch = {
+      .rows = args.rows, .in = args.in, .out = args.out, .accumulate = args.accumulate, .biased = bias != nullptr};
   const size_t values = size_t(args.rows) * size_t(args.in), results = size_t(args.rows) * size_t(args.out);
   const auto dispatch = [&](const Variant& variant, Groups groups, int threads) {
     encoder.dispatch(x_low != nullptr ? variant.low : variant.plain, groups, uint32_t(threads),

@@ -64,7 +64,8 @@ TEST("metal gather_rows: exactly the rows whose logits are needed") {
 
 TEST("metal embed: a barrier before the rows are gathered, and nothing encoded for no tokens") {
   for_each_metal_device([](MetalDevice& device) {
-    const MetalArray<int32_t> token_ids(device, std::vector<int32_t>{-1}), logit_tokens(device, std::vector<int32_t>{0});
+    const MetalArray<int32_t> token_ids(device, std::vector<int32_t>{-1}),
+        logit_tokens(device, std::vector<int32_t>{0});
     const MetalArray<SampleResult> drawn(device, std::vector<SampleResult>(1));
     const MetalArray<uint16_t> table(device, to_bf16(exact_values(3 * 32, 1)));
     const MetalArray<float> x(device, 32), rows(device, 32);

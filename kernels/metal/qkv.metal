@@ -1,0 +1,146 @@
+// QKV:  q = rope(x · Wqᵀ + bq) of every head, k likewise and v without rope of every kv_head
+//   rope:  with a = dim i < 32 and b = dim i + 32      a' = a·cos[i] - b·sin[i]      b' = b·cos[i] + a·sin[i]
+//   x  [tokens, hidden]  bf16      w  [q, k, v]  bf16 rows, aligned to 8 bytes      bias  [q, k, v]  f32
+//   q  [tokens, heads * 64]  bf16      cache  [page][k, v][kv_head][kPageTokens][64]  bf16 or e4m3
+//
+// Traffic: 29.5 MB of weights, once, for up to eight tokens (qkv_rows_N, see few_rows.h); else once per tile of tokens
+// (qkv_tiles_N, see dense_tiles.h). One threadgroup has both halves of each pair of dims, so it can rotate them. A tile
+// is as wide as a head.
+#include "kernels/metal/qkv.h"
+
+#include "kernels/common/dtype.h"
+#include "kernels/metal/dense_tiles.h"
+#include "kernels/metal/few_rows.h"
+#include "kernels/metal/lang.h"
+
+using namespace oss;
+
+static_assert(kTileOutputs == kHeadDim, "a tile is a head");
+
+// The matrix and the place of a head: those of q come first, then k, then v.
+struct QkvHead {
+  DevicePtr<const ushort> w;
+  DevicePtr<const float> bias;
+  int matrix, within;  // 0: q, 1: k, 2: v; the head's number in there
+};
+
+struct QkvWeights {
+  DevicePtr<const ushort> q, k, v;
+  DevicePtr<const float> q_bias, k_bias, v_bias;
+};
+
+static inline QkvHead head_of(constant QkvLaunch& args, QkvWeights weights, int number) {
+  QkvHead head = {weights.q, weights.q_bias, 0, number};
+  if (number >= args.heads + args.kv_heads) {
+    head.w = weights.v;
+    head.bias = weights.v_bias;
+    head.matrix = 2;
+    head.within = number - args.heads - args.kv_heads;
+  } else if (number >= args.heads) {
+    head.w = weights.k;
+    head.bias = weights.k_bias;
+    head.matrix = 1;
+    head.within = number - args.heads;
+  }
+  return head;
+}
+
+struct QkvResults {
+  DevicePtr<const int> positions, sequence, block_table;
+  DevicePtr<const float> rope;
+  DevicePtr<ushort> q, cache;
+};
+
+// Rotates dims `dim` and dim + 32 of a head, unless it is of v, and stores them.
+static inline void store_pair(constant QkvLaunch& args, QkvResults to, QkvHead head, int token, int dim, float a,
+                              float b) {
+  float low = a, high = b;
+  if (head.matrix != 2) {
+    const DevicePtr<const float> angle = to.rope + ulong(token) * kHeadDim;
+    const float cosine = angle[dim], sine = angle[kHalfHead + dim];
+    low = fma(a, cosine, -(b * sine));
+    high = fma(b, cosine, a * sine);
+  }
+  if (head.matrix == 0) {
+    const ulong at = (ulong(token) * ulong(args.heads) + ulong(head.within)) * kHeadDim + ulong(dim);
+    to.q[at] = f32_to_bf16(low);
+    to.q[at + kHalfHead] = f32_to_bf16(high);
+    return;
+  }
+  const int position = to.positions[token];
+  const int page = to.block_table[ulong(to.sequence[token]) * ulong(args.max_pages) + ulong(position / kPageTokens)];
+  const ulong plane = (ulong(page) * 2 + ulong(head.matrix - 1)) * ulong(args.kv_heads) + ulong(head.within);
+  const ulong at = (plane * kPageTokens + ulong(position % kPageTokens)) * kHeadDim + ulong(dim);
+  if (args.fp8 != 0) {
+    const DevicePtr<uchar> bytes = as<uchar>(to.cache);
+    bytes[at] = f32_to_e4m3(low);
+    bytes[at + kHalfHead] = f32_to_e4m3(high);
+  } else {
+    to.cache[at] = f32_to_bf16(low);
+    to.cache[at + kHalfHead] = f32_to_bf16(high);
+  }
+}
+
+// `first`: the first of the kOutputs / 2 pairs of dims.
+template <int kRows, int kOutputs>
+static inline void qkv_rows(constant QkvLaunch& args, DevicePtr<const ushort> x, QkvHead head, QkvResults to,
+                            ThreadgroupPtr<float> parts, int first, uint index, uint lane, uint simdgroup) {
+  constexpr int kPairs = kOutputs / 2;
+  const int row_of_w = head.within * kHeadDim + first;
+  few_rows<kRows, kOutputs, kPairs, false>(x, x, args.tokens, head.w, row_of_w, (head.within + 1) * kHeadDim - 1,
+                                           args.hidden, parts, index, lane, simdgroup);
+  const int token = int(index) / kPairs, pair = int(index) % kPairs;
+  if (token >= kRows || token >= args.tokens) return;
+  const float a = few_rows_sum<kRows, kOutputs>(parts, token, pair) + head.bias[row_of_w + pair];
+  const float b = few_rows_sum<kRows, kOutputs>(parts, token, kPairs + pair) + head.bias[row_of_w + kHalfHead + pair];
+  store_pair(args, to, head, token, first + pair, a, b);
+}
+
+template <int kRows>
+static inline void qkv_tiles(constant QkvLaunch& args, DevicePtr<const ushort> x, QkvHead head, QkvResults to,
+                             ThreadgroupPtr<uint2> memory, int first_token, uint index, uint simdgroup) {
+  const int row_of_w = head.within * kHeadDim;
+  const TileSource from = {x, x, head.w, first_token, args.tokens - 1, row_of_w, row_of_w + kHeadDim - 1, args.hidden};
+  multiply_tile<kRows, false>(from, head.bias, true, memory, index, simdgroup);
+  const ThreadgroupPtr<float> sums = as<float>(memory);
+  for (int i = int(index); i < kRows * kHalfHead; i += kTileThreads) {
+    const int r = i / kHalfHead, dim = i % kHalfHead;
+    if (first_token + r >= args.tokens) continue;
+    store_pair(args, to, head, first_token + r, dim, sums[r * kSumStride + dim],
+               sums[r * kSumStride + kHalfHead + dim]);
+  }
+}
+
+#define OSS_QKV_PARAMETERS                                                                         \
+  constant QkvLaunch& args [[buffer(0)]], DevicePtr<const ushort> x [[buffer(1)]],                 \
+      DevicePtr<const ushort> q_w [[buffer(2)]], DevicePtr<const ushort> k_w [[buffer(3)]],        \
+      DevicePtr<const ushort> v_w [[buffer(4)]], DevicePtr<const float> q_bias [[buffer(5)]],      \
+      DevicePtr<const float> k_bias [[buffer(6)]], DevicePtr<const float> v_bias [[buffer(7)]],    \
+      DevicePtr<const int> positions [[buffer(8)]], DevicePtr<const int> sequence [[buffer(9)]],   \
+      DevicePtr<const int> block_table [[buffer(10)]], DevicePtr<const float> rope [[buffer(11)]], \
+      DevicePtr<ushort> q [[buffer(12)]], DevicePtr<ushort> cache [[buffer(13)]], OSS_POSITION
+
+#define OSS_QKV_ROWS(name, rows)                                                                               \
+  kernel void name(OSS_QKV_PARAMETERS) {                                                                       \
+    OSS_THREADGROUP(float, parts, OSS_FEW_PARTS(rows, few_rows_outputs(rows)));                                \
+    const QkvWeights weights = {q_w, k_w, v_w, q_bias, k_bias, v_bias};                                        \
+    const QkvResults to = {positions, sequence, block_table, rope, q, cache};                                  \
+    qkv_rows<rows, few_rows_outputs(rows)>(args, x, head_of(args, weights, int(group.y)), to, parts,           \
+                                           int(group.x) * few_rows_outputs(rows) / 2, index, lane, simdgroup); \
+  }                                                                                                            \
+  OSS_KERNEL(name)
+OSS_QKV_ROWS(qkv_rows_1, 1)
+OSS_QKV_ROWS(qkv_rows_2, 2)
+OSS_QKV_ROWS(qkv_rows_4, 4)
+OSS_QKV_ROWS(qkv_rows_8, 8)
+
+#define OSS_QKV_TILES(name, rows)                                                                                      \
+  kernel void name(OSS_QKV_PARAMETERS) {                                                                               \
+    OSS_THREADGROUP(uint2, memory, OSS_TILE_MEMORY(rows));                                                             \
+    const QkvWeights weights = {q_w, k_w, v_w, q_bias, k_bias, v_bias};                                                \
+    const QkvResults to = {positions, sequence, block_table, rope, q, cache};                                          \
+    qkv_tiles<rows>(args, x, head_of(args, weights, int(group.y)), to, memory, int(group.x) * rows, index, simdgroup); \
+  }                                                                                                                    \
+  OSS_KERNEL(name)
+OSS_QKV_TILES(qkv_tiles_16, kSmallTileRows)
+OSS_QKV_TILES(qkv_tiles_32, kTileRows)
