@@ -25,7 +25,7 @@ struct SampleRow {
   int32_t seen_begin, seen_end;  // range in the list of SampleSeen: distinct tokens
   int32_t bias_begin, bias_end;  // range in the list of SampleBias: applied in order; tokens may repeat
   int32_t top_logprobs;          // <= kMaxTopLogprobs
-  int32_t allowed_begin;         // index in `allowed` of the row's [(vocab + 31) / 32] words; -1: every token may be drawn
+  int32_t allowed_begin;         // in `allowed`: the [(vocab + 31) / 32] words of the row; -1: every token may be drawn
 };
 struct SampleResult {
   int32_t token;

@@ -112,6 +112,7 @@ void MetalBackend::begin(const Step& step) {
   }
   step_ = ring_->fill(step, *encoder_);
   step_.drawn = sampling_->results();
+  step_.drawn_rows = drawn_rows_;
 }
 
 void MetalBackend::run(const std::function<void()>& body, bool) {
