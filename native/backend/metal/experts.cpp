@@ -1,0 +1,122 @@
+#include "kernels/metal/experts.h"
+
+#include <algorithm>
+
+#include "native/backend/metal/operations.h"
+
+namespace oss::metal {
+namespace {
+
+uint32_t divide_up(int a, int b) { return uint32_t((a + b - 1) / b); }
+
+// What lies in the scratch memory, one after another.
+struct Scratch {
+  uint16_t* act;      // [pairs, intermediate]
+  float* out;         // [pairs, hidden]; this and the rest for many pairs only
+  int32_t* pairs;     // [pairs]
+  ExpertTile* tiles;  // of the least height, the most tiles
+  size_t bytes;
+
+  Scratch(void* at, int pairs_, int experts, int hidden, int intermediate) : bytes(0) {
+    const size_t n = size_t(pairs_);
+    const auto next = [&]<typename T>(T*& to, size_t count) {
+      to = reinterpret_cast<T*>(reinterpret_cast<uintptr_t>(at) + bytes);
+      bytes += (count * sizeof(T) + 255) / 256 * 256;
+    };
+    next(act, n * size_t(intermediate));
+    const bool many = pairs_ > kFewExpertPairs;
+    next(out, many ? n * size_t(hidden) : 0);
+    next(pairs, many ? n : 0);
+    next(tiles, many ? size_t(most_expert_tiles(pairs_, experts, kLeastTileRows)) : 0);
+  }
+};
+
+// A matrix of all experts: what a kernel reads.
+struct Ranges {
+  Argument blocks, scales, bias;
+  Ranges(const Experts& of, int experts, int rows, int cols)
+      : blocks(reads(of.blocks, size_t(experts) * size_t(rows) * size_t(cols) / 2)),
+        scales(reads(of.scales, size_t(experts) * size_t(rows) * size_t(cols) / 32)),
+        bias(reads(of.bias, size_t(experts) * size_t(rows))) {}
+};
+
+void few_experts(Encoder& encoder, const ExpertsArgs& args, const uint16_t* normed, const int32_t* index,
+                 const float* weight, const Ranges& gate_up, const Ranges& down, const Scratch& at, float* x) {
+  const int pairs = args.tokens * args.top_k, units = kFewSimdgroups * kFewUnits;
+  const size_t values = size_t(args.tokens) * size_t(args.hidden), acts = size_t(pairs) * size_t(args.intermediate);
+  const FewExpertsLaunch launch = {.hidden = args.hidden,
+                                   .intermediate = args.intermediate,
+                                   .top_k = args.top_k,
+                                   .limit = args.limit,
+                                   .alpha = args.alpha};
+  encoder.dispatch("experts_gate_up", {divide_up(args.intermediate, units), uint32_t(pairs)}, 32 * kFewSimdgroups,
+                   {bytes_of(launch), gate_up.blocks, gate_up.scales, gate_up.bias, reads(index, size_t(pairs)),
+                    reads(normed, values), writes(at.act, acts)});
+  encoder.dispatch("experts_down", {divide_up(args.hidden, units), uint32_t(args.tokens)}, 32 * kFewSimdgroups,
+                   {bytes_of(launch), down.blocks, down.scales, down.bias, reads(index, size_t(pairs)),
+                    reads(weight, size_t(pairs)), reads(at.act, acts), updates(x, values)});
+}
+
+struct TileKernels {
+  int rows;
+  const char *gate_up, *down;
+};
+// Higher tiles read the weights less often, but tiles of experts with few pairs are mostly empty. Simdgroups skip the
+// empty half of a tile of 32 or 64.
+TileKernels choose_tiles(int pairs, int experts) {
+  if (pairs <= 12 * experts) return {16, "experts_gate_up_16", "experts_down_16"};
+  if (pairs <= 40 * experts) return {32, "experts_gate_up_32", "experts_down_32"};
+  return {64, "experts_gate_up_64", "experts_down_64"};
+}
+
+void many_experts(Encoder& encoder, const ExpertsArgs& args, const uint16_t* normed, const int32_t* index,
+                  const float* weight, const Ranges& gate_up, const Ranges& down, const Scratch& at, float* x) {
+  const int pairs = args.tokens * args.top_k;
+  const size_t values = size_t(args.tokens) * size_t(args.hidden), acts = size_t(pairs) * size_t(args.intermediate);
+  const size_t outs = size_t(pairs) * size_t(args.hidden);
+  const TileKernels kernels = choose_tiles(pairs, args.experts);
+  const size_t tiles = size_t(most_expert_tiles(pairs, args.experts, kernels.rows));
+
+  const SortExpertsLaunch sort = {.pairs = pairs, .tile_rows = kernels.rows};
+  encoder.dispatch(
+      "experts_sort", {uint32_t(args.experts)}, 32 * kSortSimdgroups,
+      {bytes_of(sort), reads(index, size_t(pairs)), writes(at.pairs, size_t(pairs)), writes(at.tiles, tiles)});
+
+  const ExpertTilesLaunch first = {.outputs = 2 * args.intermediate,
+                                   .cols = args.hidden,
+                                   .pairs_per_input = args.top_k,
+                                   .limit = args.limit,
+                                   .alpha = args.alpha};
+  encoder.dispatch(kernels.gate_up, {divide_up(first.outputs, kTileColumns), uint32_t(tiles)}, kTileThreads,
+                   {bytes_of(first), gate_up.blocks, gate_up.scales, gate_up.bias, reads(normed, values),
+                    reads(at.tiles, tiles), reads(at.pairs, size_t(pairs)), writes(at.act, acts)});
+  const ExpertTilesLaunch second = {
+      .outputs = args.hidden, .cols = args.intermediate, .pairs_per_input = 1, .limit = 0, .alpha = 0};
+  encoder.dispatch(kernels.down, {divide_up(second.outputs, kTileColumns), uint32_t(tiles)}, kTileThreads,
+                   {bytes_of(second), down.blocks, down.scales, down.bias, reads(at.act, acts), reads(at.tiles, tiles),
+                    reads(at.pairs, size_t(pairs)), writes(at.out, outs)});
+
+  const CombineExpertsLaunch combine = {.hidden = args.hidden, .top_k = args.top_k};
+  encoder.dispatch("experts_combine", {divide_up(args.hidden, 4 * kCombineThreads), uint32_t(args.tokens)},
+                   kCombineThreads,
+                   {bytes_of(combine), reads(weight, size_t(pairs)), reads(at.out, outs), updates(x, values)});
+}
+
+}  // namespace
+
+void experts(Encoder& encoder, const ExpertsArgs& args, const uint16_t* normed, const int32_t* index,
+             const float* weight, const Experts& gate_up, const Experts& down, void* scratch, float* x) {
+  const int pairs = args.tokens * args.top_k;
+  if (pairs == 0) return;
+  const Scratch at(scratch, pairs, args.experts, args.hidden, args.intermediate);
+  const Ranges w1(gate_up, args.experts, 2 * args.intermediate, args.hidden);
+  const Ranges w2(down, args.experts, args.hidden, args.intermediate);
+  const auto run = pairs <= kFewExpertPairs ? few_experts : many_experts;
+  run(encoder, args, normed, index, weight, w1, w2, at, x);
+}
+
+size_t experts_scratch_bytes(int tokens, int top_k, int experts, int hidden, int intermediate) {
+  return Scratch(nullptr, tokens * top_k, experts, hidden, intermediate).bytes;
+}
+
+}  // namespace oss::metal
