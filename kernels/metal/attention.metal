@@ -421,13 +421,13 @@ static inline void attend_tile(constant AttentionLaunch& args, DevicePtr<const A
 
     simdgroup_float8x8 products[kBands][kKeyTiles];
 #pragma unroll
-    for (int k = 0; k < kKeyTiles; ++k) {
+    for (int i = 0; i < kBands * kKeyTiles; ++i) {
+      products[i / kKeyTiles][i % kKeyTiles] = make_filled_simdgroup_matrix<float, 8, 8>(0.0f);
+    }
 #pragma unroll
-      for (int band = 0; band < kBands; ++band) {
-        products[band][k] = make_filled_simdgroup_matrix<float, 8, 8>(0.0f);
-      }
+    for (int d = 0; d < kDimTiles; ++d) {
 #pragma unroll
-      for (int d = 0; d < kDimTiles; ++d) {
+      for (int k = 0; k < kKeyTiles; ++k) {
         simdgroup_bfloat8x8 key;
         simdgroup_load(key, as<bfloat>(keys) + (k * 8 * kBlockRow + d * 8), kBlockRow, ulong2(0), true);
 #pragma unroll
@@ -498,9 +498,9 @@ static inline void attend_tile(constant AttentionLaunch& args, DevicePtr<const A
     }
 
 #pragma unroll
-    for (int d = 0; d < kDimTiles; ++d) {
+    for (int k = 0; k < kKeyTiles; ++k) {
 #pragma unroll
-      for (int k = 0; k < kKeyTiles; ++k) {
+      for (int d = 0; d < kDimTiles; ++d) {
         simdgroup_bfloat8x8 value;
         simdgroup_load(value, as<bfloat>(values) + (k * 8 * kBlockRow + d * 8), kBlockRow);
 #pragma unroll

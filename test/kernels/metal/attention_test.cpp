@@ -356,11 +356,11 @@ TEST("metal attention: page and window edges, groups of 1 to 16 heads, several s
   std::vector<Token> few = at_positions({65, 128});
   add_prefill(few, 120, 136);
   for_each_metal_device([&](MetalDevice& device) {
-    for (const int window : {0, 6, 7, 8, 127, 128, 129}) {
+    for (const int window : {0, 7, 32, 33, 128, 129}) {
       const Scene scene({.heads = 8, .kv_heads = 1, .window = window}, tokens);
       check_both(device, name_of(scene), scene, expected(scene));
     }
-    for (const auto& [heads, kv_heads] : {std::pair(1, 1), {2, 2}, {4, 2}, {6, 2}, {4, 1}, {16, 2}, {16, 1}}) {
+    for (const auto& [heads, kv_heads] : {std::pair(1, 1), {2, 2}, {4, 2}, {6, 2}, {4, 1}, {9, 1}, {24, 2}, {16, 1}}) {
       for (const int window : {0, 7}) {
         const Scene scene({.heads = heads, .kv_heads = kv_heads, .window = window}, few);
         check_both(device, name_of(scene), scene, expected(scene));
@@ -504,6 +504,68 @@ TEST("metal attention: an fp8 cache is as exact as its values") {
     };
     CHECK(positive_zero(run.singles()) == positive_zero(want));
     CHECK(positive_zero(run.tiles()) == positive_zero(want));
+  });
+}
+
+TEST("metal attention: the shapes of the released models") {
+  std::vector<Token> tokens = at_positions({40, 283});
+  add_prefill(tokens, 125, 142);
+  for_each_metal_device([&](MetalDevice& device) {
+    for (const auto& [window, type] : {std::pair(0, kKvFP8), {128, kKvBF16}}) {
+      const Scene scene({.heads = 64, .kv_heads = 8, .window = window, .type = type}, tokens);
+      Run run(device, scene);
+      std::vector<int> all;
+      for (size_t t = 0; t < tokens.size(); ++t) all.push_back(int(t));
+      run.choose(all, true);
+      check_within(str(device.name, " ", name_of(scene)), run.both(), expected(scene));
+    }
+  });
+}
+
+TEST("metal attention: the splits of a grid suffice for every token of its step") {
+  for (const int window : {0, 1, 2, 63, 64, 65, 66, 128, 129, 255, 256, 257, 258, 1000, 4096}) {
+    int most = 0;
+    for (int position = 0; position < 20000; ++position) {
+      const VisiblePages visible = visible_pages(position, window);
+      most = std::max(most, visible.splits);
+      CHECK(most_splits(position + 1, window) >= most);
+      CHECK(visible.splits <= kMaxSplits && visible.splits * visible.split_pages >= visible.count &&
+            (visible.splits - 1) * visible.split_pages < visible.count);
+    }
+    CHECK_EQ(most_splits(20000, window), most);
+  }
+}
+
+TEST("metal attention: only the merge of parts waits") {
+  std::vector<Token> tokens = at_positions({300});
+  add_prefill(tokens, 0, 1);
+  for_each_metal_device([&](MetalDevice& device) {
+    for (const int window : {0, 128}) {
+      const Scene scene({.heads = 2, .kv_heads = 1, .window = window}, tokens);
+      Run run(device, scene);
+      run.choose({0, 1, 2}, true);
+      const int64_t dispatches = device.encoder.dispatches(), barriers = device.encoder.barriers();
+      check_within(str(device.name, " ", name_of(scene)), run.both(), expected(scene));
+      CHECK_EQ(device.encoder.dispatches() - dispatches, window == 0 ? 3 : 2);
+      CHECK_EQ(device.encoder.barriers() - barriers, 1);
+      run.singles();
+      CHECK_EQ(device.encoder.barriers() - barriers, window == 0 ? 2 : 1);
+    }
+  });
+}
+
+TEST("metal attention: shapes without a kernel are refused") {
+  for_each_metal_device([&](MetalDevice& device) {
+    const Scene scene({.heads = 8, .kv_heads = 1}, at_positions({3}));
+    for (const int change : {0, 1, 2}) {
+      AttentionArgs args = scene.args;
+      if (change == 0) args.type = kKvF32;
+      if (change == 1) args.head_dim = 32;
+      if (change == 2) args.heads = 17;
+      CHECK_THROWS(Code::kInternal, "no Metal kernel",
+                   metal::attention(device.encoder, args, {}, nullptr, {}, nullptr, nullptr, nullptr));
+    }
+    CHECK_EQ(device.encoder.dispatches(), 0);
   });
 }
 
