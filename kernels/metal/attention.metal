@@ -161,25 +161,25 @@ static inline void attend_single(constant AttentionLaunch& args, DevicePtr<const
     const int base = page * kPageTokens + int(simdgroup) * kStepKeys;
     if (base + kStepKeys <= first_key || base > position) continue;
 
-    // Hidden keys are not read: their memory may hold anything, and 0 times a NaN is NaN.
-    const ulong keys_at =
-        keys_of(args, here, kv_head) + ulong((int(simdgroup) * kStepKeys + half_row) * kHeadDim + quad * 4);
+    // A hidden key is not read, because its memory may hold anything. A visible one of the same 8 is read in its place,
+    // so that the loads need no branch; its probability is 0.
+    const int first = max(first_key - base, 0), last = min(position - base, kStepKeys - 1);
+    const ulong keys_at = keys_of(args, here, kv_head) + ulong(int(simdgroup) * kStepKeys * kHeadDim + quad * 4);
     const ulong values_at = keys_at + ulong(args.kv_heads) * kPlane;
     uint2 keys[kStepKeys / 2], values[kStepKeys / 2];
 #pragma unroll
     for (int i = 0; i < kStepKeys / 2; ++i) {
-      const int key = base + 2 * i + half_row;
-      const bool seen = key >= first_key && key <= position;
-      keys[i] = seen ? load_four<kType>(cache, keys_at + ulong(2 * i * kHeadDim)) : uint2(0u);
-      values[i] = seen ? load_four<kType>(cache, values_at + ulong(2 * i * kHeadDim)) : uint2(0u);
+      const ulong row = ulong(clamp(2 * i + half_row, first, last) * kHeadDim);
+      keys[i] = load_four<kType>(cache, keys_at + row);
+      values[i] = load_four<kType>(cache, values_at + row);
     }
 
     // This lane's scores: of two keys.
-    const int key = base + int(lane) / 8 % 2 * 2 + half_row;
+    const int mine = int(lane) / 8 % 2 * 2 + half_row;
     float score_a = fold(multiply_keys(queries, widen_four<kType>(keys[0]), widen_four<kType>(keys[1])), lane);
     float score_b = fold(multiply_keys(queries, widen_four<kType>(keys[2]), widen_four<kType>(keys[3])), lane);
-    score_a = key >= first_key && key <= position ? score_a * args.factor : -INFINITY;
-    score_b = key + 4 >= first_key && key + 4 <= position ? score_b * args.factor : -INFINITY;
+    score_a = mine >= first && mine <= last ? score_a * args.factor : -INFINITY;
+    score_b = mine + 4 >= first && mine + 4 <= last ? score_b * args.factor : -INFINITY;
 
     float largest = max(score_a, score_b);  // then over the four lanes of a head
     largest = max(largest, simd_shuffle_xor(largest, ushort(8)));
@@ -302,9 +302,8 @@ OSS_KERNEL(attention_merge)
 // --- tiles -----------------------------------------------------------------------------------------------------------
 //
 // A threadgroup has a tile, a kv head and 128 rows of queries: row r is token r / group and head r % group. Keys and
-// values go through threadgroup memory, 32 at a time: there they become bf16, and hidden ones zeros. A simdgroup has 16
-// rows as two bands of 8, so that each matrix of keys or values that it loads is multiplied twice. Queries and sums
-// stay in registers: 16 matrices each.
+// values go through threadgroup memory, 32 at a time, as bf16. A simdgroup has 16 rows as two bands of 8, so that each
+// matrix of keys or values that it loads is multiplied twice. Queries and sums stay in registers: 16 matrices each.
 //
 // Only loads and stores of whole matrices are documented. So scores pass through threadgroup memory, where a lane has 8
 // scores of one row, and return as probabilities in bf16. The sums are rescaled by a product with a diagonal matrix.
@@ -324,18 +323,20 @@ struct Quads {
   uint2 of[kQuads];
 };
 
-// This thread's part of the keys and values from `base` on. Hidden keys become zeros and are not read: their memory may
-// hold anything, and 0 times a NaN is NaN.
+// This thread's part of the keys and values from `base` on. In place of a key that no token sees, a visible one of the
+// block: its probability is 0, but the memory of a hidden one may hold anything, and 0 times a NaN is NaN.
 template <int kType>
 static inline Quads load_block(constant AttentionLaunch& args, DevicePtr<const int> pages, DevicePtr<const uchar> cache,
                                int kv_head, int base, int first_key, int last_key, uint index) {
+  const int first = max(first_key - base, 0), last = min(last_key - base, kBlockKeys - 1);
   const ulong keys_at = keys_of(args, pages[base / kPageTokens], kv_head) + ulong(base % kPageTokens * kHeadDim);
+  const ulong values_at = keys_at + ulong(args.kv_heads) * kPlane;
   Quads block;
 #pragma unroll
   for (int i = 0; i < kQuads; ++i) {
-    const int quad = i % (kQuads / 2) * kAttentionThreads + int(index), key = base + quad / (kHeadDim / 4);
-    const ulong at = keys_at + (i < kQuads / 2 ? 0ul : ulong(args.kv_heads) * kPlane) + ulong(quad * 4);
-    block.of[i] = key >= first_key && key <= last_key ? load_four<kType>(cache, at) : uint2(0u);
+    const int quad = i % (kQuads / 2) * kAttentionThreads + int(index), key = quad / (kHeadDim / 4);
+    const ulong at = ulong(clamp(key, first, last) * kHeadDim + quad % (kHeadDim / 4) * 4);
+    block.of[i] = load_four<kType>(cache, (i < kQuads / 2 ? keys_at : values_at) + at);
   }
   return block;
 }
