@@ -1,8 +1,8 @@
-// In place of metal_device.mm on systems other than macOS.
+// find_device() of a build without Metal: on other systems, and where Apple's Metal compiler is missing.
 #include "native/backend/metal/device.h"
 
-namespace oss::metal {
+#ifndef OSS_METAL_ABSENT
+#error "the build says why it has no Metal"
+#endif
 
-Found find_device() { return {nullptr, "it is for macOS on Apple silicon"}; }
-
-}  // namespace oss::metal
+oss::metal::Found oss::metal::find_device() { return {nullptr, "not in this build (" OSS_METAL_ABSENT ")"}; }
