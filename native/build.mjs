@@ -2,8 +2,9 @@
 //
 //   node native/build.mjs [--target NAME] [--sanitize LIST] [--without-emulated-gpu] [--cuda-architectures LIST]
 //
-// With an nvcc, the CUDA module is built beside the addon. LIST is the one of kernels/cuda/CMakeLists.txt, e.g.
-// "native". CC and CXX name another compiler, CXXFLAGS adds options, as everywhere with CMake.
+// With an nvcc, the CUDA module is built beside the addon; with Apple's Metal compiler, the Metal kernels are inside it.
+// LIST is the one of kernels/cuda/CMakeLists.txt, e.g. "native". CC and CXX name another compiler, CXXFLAGS adds options,
+// as everywhere with CMake.
 //
 // CMake works in .cmake/<platform>-<arch>, outside build/, because node-gyp wipes build/. Each architecture has its own
 // directory, so that a cross build never reuses the wrong objects. A checkout keeps it for the next build; an installed
@@ -98,6 +99,8 @@ function install(name, folder, from = out) {
 if (target === "gpt_oss") {
   const folder = path.join(root, "build", sanitize ? "Sanitize" : "Release");
   install("gpt_oss.node", folder);
+  const withoutMetal = platform === "darwin" ? readFileSync(path.join(out, "metal-absent.txt"), "utf8") : "";
+  if (withoutMetal) console.log(`gpt-oss-node: the Metal backend is left out: ${withoutMetal}`);
   const absent = readFileSync(path.join(out, "cuda-absent.txt"), "utf8");
   if (absent) {
     rmSync(path.join(folder, "libgptoss_cuda.so"), { force: true }); // from an earlier build
