@@ -104,17 +104,17 @@ static inline void multiply_tile(constant ExpertTilesLaunch& args, DevicePtr<con
   constexpr int kN = kTileColumns / 8 * kRowGroups / 4;  // blocks of outputs of a simdgroup
   constexpr int kLoads = kRows == 64 ? 2 : 1;            // of inputs, by each thread
   constexpr int kWeights = kRows * 4;                    // where the weights begin in `memory`
-  const int thread = int(index);
+  const int my_index = int(index);
 
   // What this thread loads in every step: half a block of one row of weights, and eight columns of up to two pairs.
   // Past the last row or pair it loads another one, whose products are dropped.
   const int first_column = int(group.x) * kTileColumns;
-  const int w_row = thread / 2, w_half = thread % 2;
+  const int w_row = my_index / 2, w_half = my_index % 2;
   const ulong matrix_row = ulong(tile.expert) * ulong(args.outputs) + min(first_column + w_row, args.outputs - 1);
   DevicePtr<const uint2> codes = blocks + (matrix_row * ulong(args.cols / 16) + w_half);
   DevicePtr<const uchar> scale = scales + matrix_row * ulong(args.cols / 32);
   const int to_weights = kWeights + (w_row / 8 * 4 + w_half * 2) * 8 + w_row % 8;
-  const int x_row = thread / 4, x_part = thread % 4;
+  const int x_row = my_index / 4, x_part = my_index % 4;
   const bool has_input = kRows >= 32 || x_row < kRows;
   ulong input[kLoads];
   for (int i = 0; i < kLoads; ++i) {
@@ -183,7 +183,7 @@ static inline void multiply_tile(constant ExpertTilesLaunch& args, DevicePtr<con
     threadgroup_barrier(mem_flags::mem_threadgroup);
     const ThreadgroupPtr<float4> from = as<float4>(memory);
     const int rows = min(tile.rows - g * kGroupRows, kGroupRows);
-    for (int i = thread; i < rows * (kTileColumns / 4); i += kTileThreads) {
+    for (int i = my_index; i < rows * (kTileColumns / 4); i += kTileThreads) {
       const int row = i / (kTileColumns / 4), column = first_column + i % (kTileColumns / 4) * 4;
       if (column >= args.outputs) continue;
       DevicePtr<const float> b = bias + (ulong(tile.expert) * ulong(args.outputs) + column);

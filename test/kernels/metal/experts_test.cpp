@@ -316,6 +316,7 @@ TEST("metal experts: against a double loop; an expert with no token, one with al
     layer.randomize(11);
     StepInput step = random_step(layer.args, s.tokens, 17);
     for (const bool crowded : {false, true}) {
+      if (crowded && s.hidden + s.intermediate > 1000) continue;
       if (crowded) {  // every token chooses the same experts, the last ones first
         for (size_t p = 0; p < step.index.size(); ++p) step.index[p] = s.experts - 1 - int(p) % s.top_k;
       }
