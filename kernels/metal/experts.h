@@ -4,8 +4,9 @@
 
 namespace oss {
 
-// Pairs of a token and one of its experts. Up to this many, each reads the weights of its expert by itself.
-OSS_CONSTANT int kFewExpertPairs = 32;
+// A pair is a token and one of its experts. Up to so many, each is multiplied by itself: about 4 operations per weight
+// and pair. A tile of up to 8 pairs of one expert takes about 16 for all of them. These are estimates.
+OSS_FN bool are_few_pairs(int pairs, int experts) { return pairs <= 32 || pairs <= 3 * experts; }
 
 OSS_CONSTANT int kFewSimdgroups = 4;  // of a threadgroup
 OSS_CONSTANT int kFewUnits = 2;       // outputs of gate_up, or of down, of a simdgroup

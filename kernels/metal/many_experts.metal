@@ -123,7 +123,8 @@ static inline void multiply_tile(constant ExpertTilesLaunch& args, DevicePtr<con
   }
 
   const int row_group = int(simdgroup) % kRowGroups, column_group = int(simdgroup) / kRowGroups;
-  const bool is_used = row_group * kGroupRows < tile.rows;
+  const int my_rows = tile.rows - row_group * kGroupRows;
+  const bool is_used = my_rows > 0, is_full = my_rows > kGroupRows / 2;  // or the second half of its pairs is empty
   const ThreadgroupPtr<bfloat> my_inputs = as<bfloat>(memory + row_group * kM * 32);
   const ThreadgroupPtr<bfloat> my_weights = as<bfloat>(memory + (kWeights + column_group * kN * 32));
   simdgroup_float8x8 sums[kN][kM];
@@ -155,15 +156,16 @@ static inline void multiply_tile(constant ExpertTilesLaunch& args, DevicePtr<con
     if (!is_used) continue;
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
-      simdgroup_bfloat8x8 w[kN], x[kM];
+      simdgroup_bfloat8x8 w[kN];
 #pragma unroll
       for (int n = 0; n < kN; ++n) simdgroup_load(w[n], my_weights + (n * 4 + k) * 64, 8, ulong2(0), false);
 #pragma unroll
-      for (int m = 0; m < kM; ++m) simdgroup_load(x[m], my_inputs + (m * 4 + k) * 64, 8, ulong2(0), true);
+      for (int m = 0; m < kM; ++m) {
+        if (m >= kM / 2 && !is_full) continue;
+        simdgroup_bfloat8x8 x;
+        simdgroup_load(x, my_inputs + (m * 4 + k) * 64, 8, ulong2(0), true);
 #pragma unroll
-      for (int n = 0; n < kN; ++n) {
-#pragma unroll
-        for (int m = 0; m < kM; ++m) simdgroup_multiply_accumulate(sums[n][m], w[n], x[m], sums[n][m]);
+        for (int n = 0; n < kN; ++n) simdgroup_multiply_accumulate(sums[n][m], w[n], x, sums[n][m]);
       }
     }
   }

@@ -24,7 +24,7 @@ struct Scratch {
       bytes += (count * sizeof(T) + 255) / 256 * 256;
     };
     next(act, n * size_t(intermediate));
-    const bool many = pairs_ > kFewExpertPairs;
+    const bool many = !are_few_pairs(pairs_, experts);
     next(out, many ? n * size_t(hidden) : 0);
     next(pairs, many ? n : 0);
     next(tiles, many ? size_t(most_expert_tiles(pairs_, experts, kLeastTileRows)) : 0);
@@ -49,10 +49,10 @@ void few_experts(Encoder& encoder, const ExpertsArgs& args, const uint16_t* norm
                                    .top_k = args.top_k,
                                    .limit = args.limit,
                                    .alpha = args.alpha};
-  encoder.dispatch("experts_gate_up", {divide_up(args.intermediate, units), uint32_t(pairs)}, 32 * kFewSimdgroups,
+  encoder.dispatch("experts_gate_up", {uint32_t(pairs), divide_up(args.intermediate, units)}, 32 * kFewSimdgroups,
                    {bytes_of(launch), gate_up.blocks, gate_up.scales, gate_up.bias, reads(index, size_t(pairs)),
                     reads(normed, values), writes(at.act, acts)});
-  encoder.dispatch("experts_down", {divide_up(args.hidden, units), uint32_t(args.tokens)}, 32 * kFewSimdgroups,
+  encoder.dispatch("experts_down", {uint32_t(args.tokens), divide_up(args.hidden, units)}, 32 * kFewSimdgroups,
                    {bytes_of(launch), down.blocks, down.scales, down.bias, reads(index, size_t(pairs)),
                     reads(weight, size_t(pairs)), reads(at.act, acts), updates(x, values)});
 }
@@ -61,8 +61,8 @@ struct TileKernels {
   int rows;
   const char *gate_up, *down;
 };
-// Higher tiles read the weights less often, but tiles of experts with few pairs are mostly empty. Simdgroups skip the
-// empty half of a tile of 32 or 64.
+// Higher tiles read the weights less often, but tiles of experts with few pairs are mostly empty. Simdgroups skip
+// the empty half of their part.
 TileKernels choose_tiles(int pairs, int experts) {
   if (pairs <= 12 * experts) return {16, "experts_gate_up_16", "experts_down_16"};
   if (pairs <= 40 * experts) return {32, "experts_gate_up_32", "experts_down_32"};
@@ -111,7 +111,7 @@ void experts(Encoder& encoder, const ExpertsArgs& args, const uint16_t* normed, 
   const Scratch at(scratch, pairs, args.experts, args.hidden, args.intermediate);
   const Ranges w1(gate_up, args.experts, 2 * args.intermediate, args.hidden);
   const Ranges w2(down, args.experts, args.hidden, args.intermediate);
-  const auto run = pairs <= kFewExpertPairs ? few_experts : many_experts;
+  const auto run = are_few_pairs(pairs, args.experts) ? few_experts : many_experts;
   run(encoder, args, normed, index, weight, w1, w2, at, x);
 }
 

@@ -66,6 +66,21 @@ TEST("metal router: 1 to 256 experts, infinite and equal logits; nothing past th
   }
 }
 
+TEST("metal router: NaN never chooses an expert that there is not, or one twice") {
+  std::vector<float> logits(40, NAN);
+  for (size_t i = 0; i < 20; ++i) logits[i] = std::bit_cast<float>(0xFFFFFFFFu);
+  for_each_metal_device([&](MetalDevice& device) {
+    const MetalArray<float> in(device, logits), weight(device, 8);
+    const MetalArray<int32_t> index(device, 8);
+    metal::router(device.encoder, {2, 20, 4}, in.data(), index.data(), weight.data());
+    const std::vector<int32_t> chosen = index.read();
+    for (int k = 0; k < 4; ++k) {
+      CHECK_EQ(chosen[k], k);
+      CHECK_EQ(chosen[4 + k], k);
+    }
+  });
+}
+
 TEST("metal router: no tokens, no dispatch") {
   for_each_metal_device([](MetalDevice& device) {
     const MetalArray<float> logits(device, 32), weight(device, 4);
