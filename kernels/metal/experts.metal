@@ -5,8 +5,8 @@
 //   normed  [tokens, hidden], act  [pairs, intermediate]  bf16      b1, b2, weight, x and all sums  float32
 //
 // Traffic: 17 bytes per 32 weights, for each chosen expert: 13.2 MB in either model, 53 MB for one token. At 400 GB/s
-// that is 132 µs. Threadgroups of all pairs have the same rows at the same time. So pairs of one expert find its weights
-// in a cache. A lane loads 8 bytes of each of its rows at once. Its rows share what it reads of the activations.
+// that is 132 µs. Threadgroups of all pairs have the same rows at the same time. So pairs of one expert find its
+// weights in a cache. A lane loads 8 bytes of each of its rows at once. Its rows share what it reads of activations.
 //
 // A sum has an order that depends only on the length of the row: a lane's products, block by block, then all lanes.
 #include "kernels/common/dtype.h"

@@ -1,9 +1,9 @@
-// The experts of one layer as in experts.metal, for many tokens. Pairs are sorted by expert; then each tile of up to 16,
-// 32 or 64 pairs of one expert is multiplied by matrices of simdgroups; then the outputs of a token are summed.
+// The experts of one layer as in experts.metal, for many tokens. Pairs are sorted by expert. Then tiles of up to 16, 32
+// or 64 pairs of one expert are multiplied by matrices of simdgroups. Then the outputs of a token are summed.
 //   pairs  [pairs]: by expert, then in their order      out  [pairs, hidden]  f32
 //
-// Traffic: the weights of an expert once for each of its tiles, but one after another, so mostly from caches. From about
-// 100 pairs per expert on, the time is that of 6·intermediate·hidden FLOP per pair.
+// Traffic: the weights of an expert once for each of its tiles. With many pairs per expert, the time is that of
+// 6·intermediate·hidden FLOP per pair.
 //
 // Weights are dequantised into threadgroup memory as bf16, which has all values of MXFP4 exactly. A sum has one order,
 // independent of the rest of the step and of the height of tiles: one block of 32 columns after the other.
