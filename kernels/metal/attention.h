@@ -6,19 +6,20 @@
 namespace oss {
 
 OSS_CONSTANT int kAttentionThreads = 256;
-OSS_CONSTANT int kAttentionHeads = 8;            // query heads of one kv head that share a pass over single keys
-OSS_CONSTANT int kAttentionRows = 128;           // rows of queries (tokens times heads) of a threadgroup for tiles
-OSS_CONSTANT int kMaxAttentionGroup = 16;        // the most query heads of one kv head
-OSS_CONSTANT int kMaxSplits = 32;                // the most parts of the keys that one token sees
-OSS_CONSTANT int kMinSplitPages = 4;             // 256 keys
-OSS_CONSTANT int kAttentionPart = kHeadDim + 2;  // floats of a part: Σ p·v, the largest score, Σ p
+OSS_CONSTANT int kAttentionHeads = 8;              // query heads of one kv head that share a pass over single keys
+OSS_CONSTANT int kAttentionRows = 128;             // rows of queries (tokens times heads) of a threadgroup for tiles
+OSS_CONSTANT int kMaxAttentionGroup = 16;          // the most query heads of one kv head
+OSS_CONSTANT int kMaxSplits = 32;                  // the most parts of the keys that one token sees
+OSS_CONSTANT int kMinSplitPages = 4;               // 256 keys
+OSS_CONSTANT int kAttentionPart = kHeadDim + 2;    // floats of a part: Σ p·v, the largest score, Σ p
+OSS_CONSTANT float kLog2E = 1.44269504088896341f;  // scores are in units of ln 2
 
 struct AttentionLaunch {
   int heads, kv_heads;
   int window, max_pages;
   int tiles;
   int splits;    // of the grid; 1: the results are complete, and parts are not stored
-  float factor;  // of a score in units of ln 2
+  float factor;  // scale · log2(e)
 };
 
 OSS_FN constexpr int first_visible_key(int position, int window) {

@@ -21,8 +21,6 @@
 
 using namespace oss;
 
-OSS_CONSTANT float kLog2E = 1.44269504088896341f;
-
 // Below every score, and finite: before the first visible key, the maximum minus itself must be 0, not NaN.
 OSS_CONSTANT float kNoMax = -1e30f;
 
@@ -67,13 +65,13 @@ static inline ulong keys_of(constant AttentionLaunch& args, int page, int kv_hea
 // --- softmax ---------------------------------------------------------------------------------------------------------
 
 // A part that is merged with nothing must keep its bits. So the result for 0 does not depend on the library.
-struct Exp2 {
+struct AttentionExp2 {
   float operator()(float value) const { return value == 0.0f ? 1.0f : precise::exp2(value); }
 };
 
 // The final factor for Σ p·v: the sink joins the sum of probabilities.
 static inline float finish_factor(SoftmaxPart part, float sink) {
-  const SoftmaxMerged merged = softmax_merge(part, SoftmaxPart{sink * kLog2E, 1.0f}, Exp2());
+  const SoftmaxMerged merged = softmax_merge(part, SoftmaxPart{sink * kLog2E, 1.0f}, AttentionExp2());
   return merged.scale_a / merged.part.sum;
 }
 
@@ -288,7 +286,7 @@ kernel void attention_merge(constant AttentionLaunch& args [[buffer(0)]], Device
   constexpr int kStride = kAttentionPart / 2;
   float2 mine = float2(kNoMax, 0.0f);
   if (int(lane) < splits) mine = parts[int(lane) * kStride + kHeadDim / 2];
-  const float most = simd_max(mine.x), weight = Exp2()(mine.x - most), total = simd_sum(weight * mine.y);
+  const float most = simd_max(mine.x), weight = AttentionExp2()(mine.x - most), total = simd_sum(weight * mine.y);
   float2 sum = parts[lane] * float2(simd_shuffle(weight, ushort(0)));
   for (int split = 1; split < splits; ++split) {
     sum = fma(float2(simd_shuffle(weight, ushort(split))), parts[split * kStride + int(lane)], sum);

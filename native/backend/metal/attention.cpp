@@ -27,7 +27,7 @@ void attention(Encoder& encoder, const AttentionArgs& args, const StepArrays& st
                                   .max_pages = step.max_pages,
                                   .tiles = step.tiles,
                                   .splits = splits,
-                                  .factor = args.scale * 1.44269504088896341f};
+                                  .factor = args.scale * kLog2E};
   const int32_t* table = step.block_tables[args.group];
   const size_t entries = size_t(step.sequences) * size_t(step.max_pages);
   const auto* elements_of_cache = static_cast<const uint8_t*>(cache.at);
