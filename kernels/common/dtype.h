@@ -5,15 +5,15 @@
 
 namespace oss {
 
-OSS_FN constexpr float bf16_to_f32(uint16_t bits) { return OSS_BITS(float, uint32_t(bits) << 16); }
+OSS_BITS_FN float bf16_to_f32(uint16_t bits) { return OSS_BITS(float, uint32_t(bits) << 16); }
 
-OSS_FN constexpr uint16_t f32_to_bf16(float value) {
+OSS_BITS_FN uint16_t f32_to_bf16(float value) {
   const uint32_t bits = OSS_BITS(uint32_t, value);
   if ((bits & 0x7FFFFFFFu) > 0x7F800000u) return uint16_t((bits >> 16) | 0x40u);  // NaN becomes a quiet NaN
   return uint16_t((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16);
 }
 
-OSS_FN constexpr float e4m3_to_f32(uint8_t bits) {
+OSS_BITS_FN float e4m3_to_f32(uint8_t bits) {
   const uint32_t sign = uint32_t(bits & 0x80u) << 24, magnitude = bits & 0x7Fu;
   if (magnitude == 0x7Fu) return OSS_BITS(float, sign | 0x7FC00000u);
   if (magnitude < 8u) {  // subnormal: a multiple of 2^-9
@@ -24,7 +24,7 @@ OSS_FN constexpr float e4m3_to_f32(uint8_t bits) {
 }
 
 // Saturates past the largest value, which suits KV caches; NaN stays NaN.
-OSS_FN constexpr uint8_t f32_to_e4m3(float value) {
+OSS_BITS_FN uint8_t f32_to_e4m3(float value) {
   const uint32_t bits = OSS_BITS(uint32_t, value), sign = (bits >> 24) & 0x80u, magnitude = bits & 0x7FFFFFFFu;
   if (magnitude > 0x7F800000u) return uint8_t(sign | 0x7Fu);
   if (magnitude >= 0x43E00000u) return uint8_t(sign | 0x7Eu);  // 448

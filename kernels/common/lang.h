@@ -20,3 +20,11 @@
 #else
 #define OSS_FN static inline
 #endif
+
+// For functions that use OSS_BITS: Metal does not say that as_type is a constant expression, and refuses a constexpr
+// function that has none.
+#ifdef __METAL_VERSION__
+#define OSS_BITS_FN OSS_FN
+#else
+#define OSS_BITS_FN OSS_FN constexpr
+#endif

@@ -16,7 +16,7 @@ OSS_FN constexpr float e2m1_times2(uint32_t code) {
 }
 
 // ½ · 2^(e - 127), exact for every byte: 0 and 1 are subnormal, 255 is NaN by the OCP MX specification.
-OSS_FN constexpr float e8m0_half(uint32_t e) {
+OSS_BITS_FN float e8m0_half(uint32_t e) {
   if (e == 255u) return OSS_BITS(float, 0x7FC00000u);
   return OSS_BITS(float, e >= 2u ? (e - 1u) << 23 : 0x00200000u << e);
 }

@@ -9,7 +9,7 @@ OSS_CONSTANT int kQ8Block = 32;       // values per scale
 OSS_CONSTANT int kQ8BlockBytes = 34;  // their codes and the scale
 
 // Converts a float16 that is not negative, as all scales are.
-OSS_FN constexpr float q8_scale_to_f32(uint16_t bits) {
+OSS_BITS_FN float q8_scale_to_f32(uint16_t bits) {
   if (bits < 0x400u) return float(bits) * (1.0f / 16777216.0f);  // subnormal: a multiple of 2^-24
   return OSS_BITS(float, (uint32_t(bits) + (112u << 10)) << 13);
 }
@@ -17,7 +17,7 @@ OSS_FN constexpr float q8_scale_to_f32(uint16_t bits) {
 // The scale of a block with this largest magnitude: 1/127 of it, rounded up, so that no code exceeds 127. The largest
 // scale is 65504; larger magnitudes, infinity and NaN give kQ8NoScale.
 OSS_CONSTANT uint16_t kQ8NoScale = 0x7C00;
-OSS_FN constexpr uint16_t q8_scale_for(float largest) {
+OSS_BITS_FN uint16_t q8_scale_for(float largest) {
   if (!(largest <= 127.0f * 65504.0f)) return kQ8NoScale;
   const float scale = largest / 127.0f;
   if (scale < 1.0f / 16384.0f) {  // subnormal
