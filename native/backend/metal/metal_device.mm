@@ -100,6 +100,13 @@ class AppleDevice final : public Device, public std::enable_shared_from_this<App
     return used_bytes();
   }
 
+  size_t bytes_from(const void* address) const override {
+    const std::shared_lock lock(mutex_);
+    const char* at = static_cast<const char*>(address);
+    const Entry* in = entry_of(at, 0);
+    return in == nullptr ? 0 : size_t(in->begin + in->bytes - at);
+  }
+
   void* allocate(size_t bytes) override {
     const size_t whole = whole_pages(bytes);
     if (bytes == 0 || whole < bytes || whole > limits_.buffer_bytes) return nullptr;
