@@ -117,15 +117,16 @@ struct SimdMatrix {
 
   template <typename Pointer>
   void load(const Pointer& from, uint64_t stride, uint64_t x, uint64_t y, bool transposed, const Where& where) {
-    // One element before the lanes meet and one after, to find a missing barrier before the load, or after it.
+    // Here and in store(): one element before the lanes meet and one after, to find a missing barrier on either side.
     element[0] = T(from[place(0, stride, x, y, transposed)]);
     meet(where);
     element[1] = T(from[place(1, stride, x, y, transposed)]);
   }
   template <typename Pointer>
   void store(const Pointer& to, uint64_t stride, uint64_t x, uint64_t y, bool transposed, const Where& where) const {
+    to[place(0, stride, x, y, transposed)] = element[0];
     meet(where);
-    for (int i = 0; i < 2; ++i) to[place(i, stride, x, y, transposed)] = element[i];
+    to[place(1, stride, x, y, transposed)] = element[1];
   }
 
  private:
