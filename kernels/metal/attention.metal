@@ -9,7 +9,7 @@
 //
 // Single tokens (decode) are bound by memory: 4 · 64 · keys · kv_heads bytes per token in bf16, half of it in e4m3. A
 // threadgroup has one token, kv head and part of the keys. It reads keys and values once for 8 query heads: 4 fused
-// multiply-adds per byte. Parts that are complete in several threadgroups are merged by a second kernel.
+// multiply-adds per byte. Where a token's keys are cut into several parts, a second kernel merges them.
 //
 // Tokens in tiles (prefill) are bound by arithmetic: 128 rows of queries share a block of keys, and multiply as
 // matrices of 8 x 8.
