@@ -81,6 +81,7 @@ struct SampleInputs {
   const SampleBias* bias;
   const uint32_t* allowed;
   size_t seen_count, bias_count, allowed_count;
+  size_t logit_rows;  // the rows of the logits: several draws may use one, and not all need be drawn from
 };
 void sample(Encoder&, int rows, int vocab, const float* logits, const SampleInputs&, void* scratch, SampleResult* out);
 size_t sample_scratch_bytes(int rows, int vocab);
