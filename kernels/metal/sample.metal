@@ -30,6 +30,8 @@
 
 using namespace oss;
 
+// Loops over a thread's tokens are unrolled: an array with a computed index would be in memory, not in registers.
+
 // --- simdgroups and threadgroups: the specification promises no simd operations on 64 bits -------------------------
 
 // Sums and prefix sums of numbers whose sum has 63 bits: three parts of 21 bits, which 32 lanes can add.
@@ -85,6 +87,28 @@ static inline ulong sample_sum(ulong v, ThreadgroupPtr<ulong> parts, uint lane, 
   return v;
 }
 
+struct SamplePair {
+  ulong amount, count;
+};
+static inline SamplePair sample_sums(ulong amount, uint count, ThreadgroupPtr<ulong> parts, uint lane, uint simdgroup) {
+  amount = sample_simd_sum(amount);
+  count = simd_sum(count);
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  if (lane == 0) {
+    parts[simdgroup] = amount;
+    parts[simdgroup + kSampleSimdgroups] = count;
+  }
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  SamplePair sums;
+  sums.amount = 0;
+  sums.count = 0;
+  for (int i = 0; i < kSampleSimdgroups; ++i) {
+    sums.amount += parts[i];
+    sums.count += parts[i + kSampleSimdgroups];
+  }
+  return sums;
+}
+
 // --- rows ------------------------------------------------------------------------------------------------------------
 
 static inline bool sample_has_penalty(SamplingArgs args) {
@@ -112,6 +136,7 @@ static inline SampleTokens sample_load(DevicePtr<const float> row, int vocab, in
   SampleTokens t;
   t.first = slice * kSampleSlice + int(index) * kSampleThreadTokens;
   if (vocab % 4 == 0 && t.first + kSampleThreadTokens <= vocab) {
+#pragma unroll
     for (int i = 0; i < kSampleThreadTokens; i += 4) {
       const uint4 four = *as_const<uint4>(row + t.first + i);
       t.bits[i] = four.x;
@@ -120,6 +145,7 @@ static inline SampleTokens sample_load(DevicePtr<const float> row, int vocab, in
       t.bits[i + 3] = four.w;
     }
   } else {
+#pragma unroll
     for (int i = 0; i < kSampleThreadTokens; ++i) {
       t.bits[i] = t.first + i < vocab ? as_type<uint>(row[t.first + i]) : 0x7FC00000u;
     }
@@ -136,6 +162,7 @@ static inline ulong sample_candidate(SampleTokens t, int i, int mask_reserved) {
 // The best key of a thread that is not below `least`.
 static inline ulong sample_best_from(SampleTokens t, int mask_reserved, ulong least) {
   ulong best = kNoSampleKey;
+#pragma unroll
   for (int i = 0; i < kSampleThreadTokens; ++i) {
     const ulong key = sample_candidate(t, i, mask_reserved);
     if (key >= least && key < best) best = key;
@@ -170,6 +197,7 @@ kernel void sample_read(constant SampleLaunch& args [[buffer(0)]], DevicePtr<con
 
   if (sample_is_adjusted(row)) {
     const int begin = slice * kSampleSlice, own = int(index) * kSampleThreadTokens;
+#pragma unroll
     for (int i = 0; i < kSampleThreadTokens; ++i) {
       const int token = t.first + i;
       bool may = true;
@@ -204,6 +232,7 @@ kernel void sample_read(constant SampleLaunch& args [[buffer(0)]], DevicePtr<con
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
     const ulong to = ulong(group.y) * ulong(args.vocab) + ulong(t.first);
+#pragma unroll
     for (int i = 0; i < kSampleThreadTokens; ++i) {
       const float logit = copy[own + i];
       t.bits[i] = as_type<uint>(logit);
@@ -228,6 +257,7 @@ struct SampleKeys {
 // One stage of a bitonic sort of the slice, between keys of a thread. Key j has the place first + (j << bit).
 template <int kStride>
 static inline SampleKeys sample_exchanged(SampleKeys keys, int first, int bit, int level) {
+#pragma unroll
   for (int j = 0; j < 8; ++j) {
     if ((j & kStride) != 0) continue;
     const ulong a = keys.at[j], b = keys.at[j + kStride];
@@ -245,10 +275,12 @@ static inline SampleKeys sample_stages(ThreadgroupPtr<ulong> sorted, uint index,
   const int bit = low < 8 ? low : 8;
   const int first = (int(index) >> bit << (bit + 3)) | (int(index) & ((1 << bit) - 1));
   SampleKeys keys;
+#pragma unroll
   for (int j = 0; j < 8; ++j) keys.at[j] = sorted[first + (j << bit)];
   if (high - bit >= 2) keys = sample_exchanged<4>(keys, first, bit, level);
   if (high - bit >= 1 && low - bit <= 1) keys = sample_exchanged<2>(keys, first, bit, level);
   if (low == bit) keys = sample_exchanged<1>(keys, first, bit, level);
+#pragma unroll
   for (int j = 0; j < 8; ++j) sorted[first + (j << bit)] = keys.at[j];
   return keys;
 }
@@ -275,6 +307,7 @@ kernel void sample_weigh(constant SampleLaunch& args [[buffer(0)]], DevicePtr<co
   const SampleTokens t = sample_load(logits + ulong(row.row) * ulong(args.vocab), args.vocab, slice, index);
   const SampleScale neutral = sample_scale(1.0f);
   ulong raw_weights[kSampleThreadTokens], raw_sum = 0;
+#pragma unroll
   for (int i = 0; i < kSampleThreadTokens; ++i) {
     raw_weights[i] = 0;
     if (sample_is_usable(t.bits[i]))
@@ -295,6 +328,7 @@ kernel void sample_weigh(constant SampleLaunch& args [[buffer(0)]], DevicePtr<co
         !is_adjusted && row.args.temperature == 1.0f && row.args.min_p == 0.0f && best_rank == raw_rank;
     const ulong most = sample_most_halvings(row.args);
     ulong sum = 0;
+#pragma unroll
     for (int i = 0; i < kSampleThreadTokens; ++i) {
       const ulong key = sample_candidate(own, i, row.args.mask_reserved);
       if (key == kNoSampleKey) continue;
@@ -312,6 +346,7 @@ kernel void sample_weigh(constant SampleLaunch& args [[buffer(0)]], DevicePtr<co
 
   SampleKeys mine;
   const int first = int(index) * kSampleThreadTokens;
+#pragma unroll
   for (int i = 0; i < kSampleThreadTokens; ++i) mine.at[i] = sample_candidate(own, i, row.args.mask_reserved);
   mine = sample_exchanged<1>(mine, first, 0, 1);
   mine = sample_exchanged<2>(mine, first, 0, 2);
@@ -319,6 +354,7 @@ kernel void sample_weigh(constant SampleLaunch& args [[buffer(0)]], DevicePtr<co
   mine = sample_exchanged<4>(mine, first, 0, 3);
   mine = sample_exchanged<2>(mine, first, 0, 3);
   mine = sample_exchanged<1>(mine, first, 0, 3);
+#pragma unroll
   for (int i = 0; i < kSampleThreadTokens; ++i) sorted[first + i] = mine.at[i];
   for (int level = 4; level <= 11; ++level) {
     for (int high = level - 1; high >= 0;) {
@@ -330,11 +366,13 @@ kernel void sample_weigh(constant SampleLaunch& args [[buffer(0)]], DevicePtr<co
   }
   // The last stages have left each thread with consecutive keys.
   ulong running[kSampleThreadTokens], sum = 0;
+#pragma unroll
   for (int i = 0; i < kSampleThreadTokens; ++i) {
     if (mine.at[i] != kNoSampleKey) sum += sample_weight(sample_halvings(best_rank, sample_rank_of(mine.at[i]), scale));
     running[i] = sum;
   }
   const ulong before = sample_prefix(sum, parts, lane, simdgroup).before;
+#pragma unroll
   for (int i = 0; i < kSampleThreadTokens; ++i) {
     keys[at * kSampleSlice + first + i] = mine.at[i];
     weights[at * kSampleSlice + first + i] = before + running[i];
@@ -371,22 +409,26 @@ static inline ulong sample_amount(DevicePtr<const ulong> weights, int count, boo
 }
 
 // A key up to which the tokens have at least the wanted amount, and those before the last of them have less. The tokens
-// up to `limit`, of which this thread's slice has `count`, have more than that. `least` is below every key.
+// up to `limit`, of which this thread's slice has `count`, have at least that. `least` is below every key.
 static inline ulong sample_search(DevicePtr<const ulong> keys, DevicePtr<const ulong> weights, int count,
                                   bool by_weight, ulong wanted, ulong least, ulong limit, ThreadgroupPtr<ulong> parts,
                                   uint lane, uint simdgroup) {
-  int low = 0, high = count;
-  while (limit - least > 1) {
+  int low = 0, high = count;                                      // of the keys in question, which are above `least`
+  ulong left = sample_sum(ulong(count), parts, lane, simdgroup);  // of all slices together
+  while (left > 1) {
     const ulong middle = least + (limit - least) / 2;
     const int here = sample_count(keys, low, high, middle);
-    if (sample_sum(sample_amount(weights, here, by_weight), parts, lane, simdgroup) >= wanted) {
+    const SamplePair sums =
+        sample_sums(sample_amount(weights, here, by_weight), uint(here - low), parts, lane, simdgroup);
+    if (sums.amount >= wanted) {
       limit = middle;
       high = here;
+      left = sums.count;
     } else {
       least = middle;
       low = here;
+      left -= sums.count;
     }
-    if (sample_sum(ulong(high - low), parts, lane, simdgroup) == 1) break;
   }
   return limit;
 }
@@ -398,7 +440,7 @@ kernel void sample_choose(constant SampleLaunch& args [[buffer(0)]], DevicePtr<c
                           DevicePtr<const ulong> top [[buffer(6)]], DevicePtr<const SampleSums> sums [[buffer(7)]],
                           DevicePtr<const ulong> keys [[buffer(8)]], DevicePtr<const ulong> weights [[buffer(9)]],
                           DevicePtr<SampleResult> out [[buffer(10)]], OSS_POSITION) {
-  OSS_THREADGROUP(ulong, parts, kSampleSimdgroups);
+  OSS_THREADGROUP(ulong, parts, 2 * kSampleSimdgroups);
   OSS_THREADGROUP(ulong, chosen, 2);  // slice, sum of the slices before it
   const SampleRow row = rows[group.x];
   const DevicePtr<const float> raw_logits = logits + ulong(row.row) * ulong(args.vocab);
@@ -502,6 +544,7 @@ kernel void sample_choose(constant SampleLaunch& args [[buffer(0)]], DevicePtr<c
   const SampleTokens t = sample_load(own, args.vocab, int(chosen[0]), index);
   ulong token_weights[kSampleThreadTokens];
   sum = 0;
+#pragma unroll
   for (int i = 0; i < kSampleThreadTokens; ++i) {
     token_weights[i] = 0;
     const ulong key = sample_candidate(t, i, row.args.mask_reserved);
@@ -511,6 +554,7 @@ kernel void sample_choose(constant SampleLaunch& args [[buffer(0)]], DevicePtr<c
     sum += token_weights[i];
   }
   ulong running = chosen[1] + sample_prefix(sum, parts, lane, simdgroup).before;
+#pragma unroll
   for (int i = 0; i < kSampleThreadTokens; ++i) {
     if (running <= target && target < running + token_weights[i]) {
       out[group.x].token = t.first + i;
