@@ -4,7 +4,7 @@
 // may fall between. So weights are integers, computed with integers alone. Their sums do not depend on an order, and
 // every GPU draws the same token. A float32 number is handled by its bits, so denormal numbers count everywhere.
 //
-//   weight   2^-t in units of 2^-45, rounded: the best token weighs 2^45, and the sum of 2^18 tokens fits 63 bits
+//   weight   2^-t in units of 2^-45, rounded: the best token weighs 2^45, and 2^18 tokens weigh 2^63 at most
 //   t        (best logit - logit) / (temperature ln 2), in units of 2^-56, cut off
 //
 // A weight errs by half a unit and 2^-45 of itself. So a sum errs by 2^-28 of its total at the very most, and by 2^-37

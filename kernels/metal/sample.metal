@@ -34,7 +34,7 @@ using namespace oss;
 
 // --- simdgroups and threadgroups: the specification promises no simd operations on 64 bits -------------------------
 
-// Sums and prefix sums of numbers whose sum has 63 bits: three parts of 21 bits, which 32 lanes can add.
+// Sums and prefix sums of numbers whose sum is at most 2^63: in parts of 21 bits, 32 lanes never overflow 32 bits.
 static inline ulong sample_simd_sum(ulong v) {
   const ulong high = simd_sum(uint(v >> 42)), middle = simd_sum(uint(v >> 21) & 0x1FFFFFu);
   return (high << 42) + (middle << 21) + simd_sum(uint(v) & 0x1FFFFFu);
@@ -319,8 +319,8 @@ kernel void sample_weigh(constant SampleLaunch& args [[buffer(0)]], DevicePtr<co
   if (sample_is_greedy(row.args) || drawn == kNoSampleKey) return;
 
   const bool is_adjusted = sample_is_adjusted(row);
-  const SampleTokens own =
-      is_adjusted ? sample_load(adjusted + ulong(group.y) * ulong(args.vocab), args.vocab, slice, index) : t;
+  SampleTokens own = t;
+  if (is_adjusted) own = sample_load(adjusted + ulong(group.y) * ulong(args.vocab), args.vocab, slice, index);
   const SampleScale scale = sample_scale(row.args.temperature);
   if (!sample_is_limited(row.args)) {
     // The raw weights are often those of the draw.
@@ -415,7 +415,7 @@ static inline ulong sample_search(DevicePtr<const ulong> keys, DevicePtr<const u
                                   uint lane, uint simdgroup) {
   int low = 0, high = count;                                      // of the keys in question, which are above `least`
   ulong left = sample_sum(ulong(count), parts, lane, simdgroup);  // of all slices together
-  while (left > 1) {
+  while (left > 1 && limit - least > 1) {
     const ulong middle = least + (limit - least) / 2;
     const int here = sample_count(keys, low, high, middle);
     const SamplePair sums =
