@@ -185,7 +185,8 @@ metal::SampleInputs SamplingArrays::fill(std::span<const SamplingArgs> args,
           .allowed = to.allowed,
           .seen_count = counts.seen,
           .bias_count = counts.bias,
-          .allowed_count = counts.words};
+          .allowed_count = counts.words,
+          .logit_rows = counts.rows};
 }
 
 }  // namespace oss
