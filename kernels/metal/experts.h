@@ -6,7 +6,12 @@ namespace oss {
 
 // A pair is a token and one of its experts. Up to so many, each is multiplied by itself: about 4 operations per weight
 // and pair. A tile of up to 8 pairs of one expert takes about 16 for all of them. These are estimates.
-OSS_FN bool are_few_pairs(int pairs, int experts) { return pairs <= 32 || pairs <= 3 * experts; }
+OSS_FN int most_few_pairs(int experts) { return experts > 10 ? 3 * experts : 32; }
+OSS_FN bool are_few_pairs(int pairs, int experts) { return pairs <= most_few_pairs(experts); }
+// The most tokens whose pairs are few; at least one, so that a step can be cut into such portions.
+OSS_FN int most_few_tokens(int top_k, int experts) {
+  return top_k < most_few_pairs(experts) ? most_few_pairs(experts) / top_k : 1;
+}
 
 OSS_CONSTANT int kFewSimdgroups = 4;  // of a threadgroup
 OSS_CONSTANT int kFewUnits = 2;       // outputs of gate_up, or of down, of a simdgroup
@@ -20,7 +25,7 @@ struct FewExpertsLaunch {
 
 OSS_CONSTANT int kSortSimdgroups = 8;
 
-OSS_CONSTANT int kTileThreads = 128;
+OSS_CONSTANT int kExpertTileThreads = 128;
 OSS_CONSTANT int kTileColumns = 64;    // outputs of a threadgroup
 OSS_CONSTANT int kLeastTileRows = 16;  // tiles have 16, 32 or 64 pairs
 

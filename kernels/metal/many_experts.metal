@@ -185,7 +185,7 @@ static inline void multiply_tile(constant ExpertTilesLaunch& args, DevicePtr<con
     threadgroup_barrier(mem_flags::mem_threadgroup);
     const ThreadgroupPtr<float4> from = as<float4>(memory);
     const int rows = min(tile.rows - g * kGroupRows, kGroupRows);
-    for (int i = my_index; i < rows * (kTileColumns / 4); i += kTileThreads) {
+    for (int i = my_index; i < rows * (kTileColumns / 4); i += kExpertTileThreads) {
       const int row = i / (kTileColumns / 4), column = first_column + i % (kTileColumns / 4) * 4;
       if (column >= args.outputs) continue;
       DevicePtr<const float> b = bias + (ulong(tile.expert) * ulong(args.outputs) + column);

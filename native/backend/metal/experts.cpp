@@ -87,12 +87,12 @@ void many_experts(Encoder& encoder, const ExpertsArgs& args, const uint16_t* nor
                                    .pairs_per_input = args.top_k,
                                    .limit = args.limit,
                                    .alpha = args.alpha};
-  encoder.dispatch(kernels.gate_up, {divide_up(first.outputs, kTileColumns), uint32_t(tiles)}, kTileThreads,
+  encoder.dispatch(kernels.gate_up, {divide_up(first.outputs, kTileColumns), uint32_t(tiles)}, kExpertTileThreads,
                    {bytes_of(first), gate_up.blocks, gate_up.scales, gate_up.bias, reads(normed, values),
                     reads(at.tiles, tiles), reads(at.pairs, size_t(pairs)), writes(at.act, acts)});
   const ExpertTilesLaunch second = {
       .outputs = args.hidden, .cols = args.intermediate, .pairs_per_input = 1, .limit = 0, .alpha = 0};
-  encoder.dispatch(kernels.down, {divide_up(second.outputs, kTileColumns), uint32_t(tiles)}, kTileThreads,
+  encoder.dispatch(kernels.down, {divide_up(second.outputs, kTileColumns), uint32_t(tiles)}, kExpertTileThreads,
                    {bytes_of(second), down.blocks, down.scales, down.bias, reads(at.act, acts), reads(at.tiles, tiles),
                     reads(at.pairs, size_t(pairs)), writes(at.out, outs)});
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kernels/metal/dense.h"
+#include "kernels/metal/experts.h"
 #include "native/backend/metal/metal_memory.h"
 #include "native/backend/registry.h"
 #include "native/base/error.h"
@@ -132,9 +134,23 @@ void MetalBackend::rms_norm(const RmsNormArgs& args, RowsOf, const float* x, con
   metal::rms_norm(*encoder_, args, x, w.data, y.as<uint16_t>(), static_cast<uint16_t*>(y.low));
 }
 
+// Calls body(first, count) for `rows` in order: all at once, or, where bits must not depend on the batch, as many at a
+// time as the kernels for few rows take: their sums are the same for any number of rows.
+template <typename Body>
+void MetalBackend::in_portions(int rows, int few, const Body& body) const {
+  const int most = repeatable_ ? few : rows;
+  for (int first = 0; first < rows; first += most) body(first, std::min(most, rows - first));
+}
+
 void MetalBackend::linear(const LinearArgs& args, RowsOf, Operand x, const Matrix& w, const Vector* bias, float* y) {
-  metal::linear(*encoder_, args, x.as<uint16_t>(), args.precise != 0 ? static_cast<const uint16_t*>(x.low) : nullptr,
-                w.data, bias != nullptr ? bias->data : nullptr, y);
+  const uint16_t* low = args.precise != 0 ? static_cast<const uint16_t*>(x.low) : nullptr;
+  in_portions(args.rows, kFewRows, [&](int first, int count) {
+    LinearArgs portion = args;
+    portion.rows = count;
+    const size_t from = size_t(first) * size_t(args.in);
+    metal::linear(*encoder_, portion, x.as<uint16_t>() + from, low != nullptr ? low + from : nullptr, w.data,
+                  bias != nullptr ? bias->data : nullptr, y + size_t(first) * size_t(args.out));
+  });
 }
 
 // To the end of the layer's group of pages: how many a layer has is not known here.
@@ -144,14 +160,23 @@ metal::Cache MetalBackend::cache_at(const void* cache) const {
 
 void MetalBackend::qkv(const QkvArgs& args, const Step&, Operand x, const QkvWeights& weights, AdapterRows, Operand q,
                        void* cache) {
-  metal::qkv(*encoder_, args, step_, x.as<uint16_t>(),
-             {.q = weights.q.data,
-              .k = weights.k.data,
-              .v = weights.v.data,
-              .q_bias = weights.q_bias.data,
-              .k_bias = weights.k_bias.data,
-              .v_bias = weights.v_bias.data},
-             q.as<uint16_t>(), cache_at(cache));
+  in_portions(args.tokens, kFewRows, [&](int first, int count) {
+    QkvArgs portion = args;
+    portion.tokens = count;
+    metal::StepArrays step = step_;
+    step.tokens = count;
+    step.positions += first;
+    step.sequence += first;
+    step.rope += size_t(first) * kHeadDim;
+    metal::qkv(*encoder_, portion, step, x.as<uint16_t>() + size_t(first) * size_t(args.hidden),
+               {.q = weights.q.data,
+                .k = weights.k.data,
+                .v = weights.v.data,
+                .q_bias = weights.q_bias.data,
+                .k_bias = weights.k_bias.data,
+                .v_bias = weights.v_bias.data},
+               q.as<uint16_t>() + size_t(first) * size_t(args.heads) * size_t(args.head_dim), cache_at(cache));
+  });
 }
 
 void MetalBackend::attention(const AttentionArgs& args, const Step&, Operand q, const void* cache, const Vector& sinks,
@@ -166,8 +191,14 @@ void MetalBackend::router(const RouterArgs& args, const float* logits, int32_t* 
 
 void MetalBackend::experts(const ExpertsArgs& args, Operand normed, const int32_t* index, const float* weight,
                            const ExpertMatrix& gate_up, const ExpertMatrix& down, AdapterRows, float* x) {
-  metal::experts(*encoder_, args, normed.as<uint16_t>(), index, weight, {gate_up.blocks, gate_up.scales, gate_up.bias},
-                 {down.blocks, down.scales, down.bias}, experts_scratch_.as<void>(), x);
+  in_portions(args.tokens, most_few_tokens(args.top_k, args.experts), [&](int first, int count) {
+    ExpertsArgs portion = args;
+    portion.tokens = count;
+    const size_t row = size_t(first) * size_t(args.hidden), pair = size_t(first) * size_t(args.top_k);
+    metal::experts(*encoder_, portion, normed.as<uint16_t>() + row, index + pair, weight + pair,
+                   {gate_up.blocks, gate_up.scales, gate_up.bias}, {down.blocks, down.scales, down.bias},
+                   experts_scratch_.as<void>(), x + row);
+  });
 }
 
 void MetalBackend::low_rank(RowsOf, std::span<const LowRank* const>, Operand, float*) {

@@ -52,6 +52,8 @@ class MetalBackend final : public Backend {
   const metal::Encoder& encoder() const { return *encoder_; }
 
  private:
+  template <typename Body>
+  void in_portions(int rows, int few, const Body& body) const;
   metal::Cache cache_at(const void* cache) const;
 
   std::shared_ptr<metal::Device> device_;
