@@ -30,6 +30,18 @@ struct Head {
   uint64_t sections, key, bytes;
 };
 
+// Takes space on the disk for the whole file, and makes it that long. Returns an errno, or 0.
+int reserve(int file, off_t bytes) {
+#if defined(__APPLE__)
+  fstore_t space = {F_ALLOCATEALL, F_PEOFPOSMODE, 0, bytes, 0};
+  // A file system that reserves nothing refuses with ENOTSUP.
+  if (::fcntl(file, F_PREALLOCATE, &space) == -1 && errno != ENOTSUP) return errno;
+  return ::ftruncate(file, bytes) == 0 ? 0 : errno;
+#else
+  return ::posix_fallocate(file, 0, bytes);
+#endif
+}
+
 std::string why(const char* what, const std::string& path) {
   return str("cannot ", what, " ", path, ": ", std::strerror(errno));
 }
@@ -222,7 +234,7 @@ std::unique_ptr<PackedFile> PackedFile::map_or_make(const std::string& path, uin
            nullptr;
   }
   // Reserve all the space now, so that the disk does not fill up in the middle.
-  if (const int error = ::posix_fallocate(file->file_, 0, off_t(file->bytes_)); error != 0) {
+  if (const int error = reserve(file->file_, off_t(file->bytes_)); error != 0) {
     return refused(str("reserve ", file->bytes_, " bytes for").c_str(), error);
   }
   file->map_pages();

@@ -28,8 +28,13 @@ uint64_t fingerprint(const Checkpoint& checkpoint) {
     add_number(file->size());
     struct stat status{};
     if (::stat(file->path().c_str(), &status) == 0) {
-      add_number(uint64_t(status.st_mtim.tv_sec));
-      add_number(uint64_t(status.st_mtim.tv_nsec));
+#if defined(__APPLE__)
+      const timespec modified = status.st_mtimespec;
+#else
+      const timespec modified = status.st_mtim;
+#endif
+      add_number(uint64_t(modified.tv_sec));
+      add_number(uint64_t(modified.tv_nsec));
     }
     char header[4096];
     const size_t bytes = std::min(file->size(), sizeof header);

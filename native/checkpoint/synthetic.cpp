@@ -6,6 +6,9 @@
 #include <charconv>
 #include <cmath>
 #include <cstring>
+#include <locale>
+#include <sstream>
+#include <type_traits>
 
 #include "kernels/common/mxfp4.h"
 #include "kernels/common/synthetic.h"
@@ -125,12 +128,26 @@ HostTensor tensor_of(const WeightSpec& spec, const Parameters& parameters, const
 // --- names -----------------------------------------------------------------------------------------------------------
 
 template <typename Number>
+bool read_number(std::string_view text, Number& value) {
+  if constexpr (std::is_floating_point_v<Number>) {
+    // A stream with the classic locale: not every libc++ has from_chars for float.
+    std::istringstream in{std::string(text)};
+    in.exceptions(std::ios::badbit);
+    in.imbue(std::locale::classic());
+    return !text.starts_with('+') && in >> std::noskipws >> value &&
+           in.peek() == std::istringstream::traits_type::eof();
+  } else {
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    return error == std::errc() && end == text.data() + text.size();
+  }
+}
+
+template <typename Number>
 Number number_of(const std::string& path, std::string_view key, std::string_view text, Number highest,
                  const char* expected) {
   Number value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   // This form of the condition also refuses NaN.
-  if (error != std::errc() || end != text.data() + text.size() || text.empty() || !(value >= 0 && value <= highest))
+  if (!read_number(text, value) || !(value >= 0 && value <= highest))
     throw Error(Code::kInvalidArgument, str(quote(path), ": ", key, ": expected ", expected, ", found ", quote(text)),
                 "model");
   return value;

@@ -1,6 +1,7 @@
 #include "native/backend/cuda/step_buffers.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <cstring>
 
 namespace oss {
@@ -17,6 +18,8 @@ class Parts {
     return part;
   }
   std::byte* next() const { return next_; }
+  // From the address zero on.
+  size_t bytes() const { return reinterpret_cast<uintptr_t>(next_); }
 
  private:
   std::byte* next_;
@@ -44,13 +47,13 @@ TokenArrays token_arrays(Parts& parts, const StepLimits& limits) {
 size_t token_bytes(const StepLimits& limits) {
   Parts parts(nullptr);
   token_arrays(parts, limits);
-  return size_t(parts.next() - static_cast<std::byte*>(nullptr));
+  return parts.bytes();
 }
 
 size_t table_bytes(const StepLimits& limits) {
   Parts parts(nullptr);
   parts.take<int32_t>(size_t(limits.sequences) * limits.max_pages);
-  return size_t(parts.next() - static_cast<std::byte*>(nullptr));
+  return parts.bytes();
 }
 
 }  // namespace
@@ -197,9 +200,7 @@ DrawLists lay_out(std::byte* begin, const DrawCounts& counts) {
   lists.end = parts.next();
   return lists;
 }
-size_t bytes_of(const DrawCounts& counts) {
-  return size_t(lay_out(nullptr, counts).end - static_cast<std::byte*>(nullptr));
-}
+size_t bytes_of(const DrawCounts& counts) { return reinterpret_cast<uintptr_t>(lay_out(nullptr, counts).end); }
 
 // Reserved at the start, because growing waits for the device: a mask for each row, and lists of this many tokens.
 constexpr size_t kSeenTokens = 2048, kBiasedTokens = 300;
