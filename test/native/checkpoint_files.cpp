@@ -1,5 +1,7 @@
 #include "test/native/checkpoint_files.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <filesystem>

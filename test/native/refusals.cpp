@@ -1,5 +1,6 @@
 #include "test/native/refusals.h"
 
+#include <dlfcn.h>
 #include <pthread.h>
 #include <sys/mman.h>
 
@@ -51,17 +52,30 @@ void operator delete(void* data) noexcept { std::free(data); }
 void operator delete(void* data, size_t) noexcept { std::free(data); }
 void operator delete(void* data, const std::nothrow_t&) noexcept { std::free(data); }
 
+#if defined(__APPLE__)
+// What a program defines comes before the system's libraries, for the program's own calls.
+#define REPLACED(name) name
+#define REAL(name) (reinterpret_cast<decltype(&name)>(dlsym(RTLD_NEXT, #name)))
+#else
+#define REPLACED(name) __wrap_##name
+#define REAL(name) __real_##name
+#endif
+
 extern "C" {
+#if !defined(__APPLE__)
 void* __real_mmap(void* at, size_t bytes, int protection, int flags, int file, off_t offset);
-void* __wrap_mmap(void* at, size_t bytes, int protection, int flags, int file, off_t offset) {
-  if (!mappings.refuse()) return __real_mmap(at, bytes, protection, flags, file, offset);
+int __real_pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*body)(void*), void* argument);
+#endif
+
+void* REPLACED(mmap)(void* at, size_t bytes, int protection, int flags, int file, off_t offset) {
+  if (!mappings.refuse()) return REAL(mmap)(at, bytes, protection, flags, file, offset);
   errno = ENOMEM;
   return MAP_FAILED;
 }
 
-int __real_pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*body)(void*), void* argument);
-int __wrap_pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*body)(void*), void* argument) {
-  return threads.refuse() ? EAGAIN : __real_pthread_create(thread, attributes, body, argument);
+int REPLACED(pthread_create)(pthread_t* thread, const pthread_attr_t* attributes, void* (*body)(void*),
+                             void* argument) {
+  return threads.refuse() ? EAGAIN : REAL(pthread_create)(thread, attributes, body, argument);
 }
 }
 

@@ -416,12 +416,16 @@ TEST("refused: errors name the limits that are set") {
 }
 
 TEST("refused: a thread's stack size does not depend on ulimit -s") {
-  pthread_attr_t attributes;
   size_t bytes = 0;
   Thread thread("stack", [&] {
+#if defined(__APPLE__)
+    bytes = pthread_get_stacksize_np(pthread_self());
+#else
+    pthread_attr_t attributes;
     pthread_getattr_np(pthread_self(), &attributes);
     pthread_attr_getstacksize(&attributes, &bytes);
     pthread_attr_destroy(&attributes);
+#endif
   });
   thread.join();
   CHECK_EQ(bytes, size_t(2) << 20);

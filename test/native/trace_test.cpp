@@ -35,13 +35,6 @@ std::vector<Event> events_of(const std::string& text) {
   return events;
 }
 
-std::string contents(std::FILE* file) {
-  std::string text;
-  std::rewind(file);
-  for (int byte; (byte = std::fgetc(file)) != EOF;) text += char(byte);
-  return text;
-}
-
 TEST("trace: events on their tracks") {
   const test::TempFolder folder;
   const std::string path = folder / "trace.json";
@@ -194,6 +187,13 @@ TEST("trace: a file that cannot be written is an error that names the variable")
 }
 
 #if defined(__linux__)
+std::string contents(std::FILE* file) {
+  std::string text;
+  std::rewind(file);
+  for (int byte; (byte = std::fgetc(file)) != EOF;) text += char(byte);
+  return text;
+}
+
 TEST("trace: a full disk prints one line and turns tracing off") {
   std::FILE* complaints = std::tmpfile();
   auto trace = Trace::open("/dev/full", complaints);
