@@ -95,7 +95,7 @@ GPU_TEST("engine: golden models, prefill and greedy decode") {
     for (const char* name : kGoldenCases) check_golden(gpu.options(), name, std::nullopt, kMaxRel, kRmsRel);
     if (!gpu.slow) return;
     emu::set_metal_seed(0);
-    for (const char* name : kGoldenCases) check_golden(gpu.options(), name, std::nullopt, kMaxRel, kRmsRel);
+    for (const char* name : {"a.short", "c.window"}) check_golden(gpu.options(), name, std::nullopt, kMaxRel, kRmsRel);
   });
 }
 
@@ -217,7 +217,7 @@ GPU_TEST("engine: stop tokens, cancels and newcomers in the middle change nothin
     EngineOptions options = gpu.options();
     options.repeatable = true;
     options.max_batch_tokens = 32;
-    const int length = gpu.slow ? 20 : 40;
+    const int length = gpu.slow ? 16 : 40;
     std::vector<std::vector<int32_t>> alone;
     for (int i = 0; i < 6; ++i) {
       Harness harness(options);
@@ -252,15 +252,16 @@ GPU_TEST("engine: stop tokens, cancels and newcomers in the middle change nothin
 
 GPU_TEST("engine: a cache too small for all makes sequences wait and restart, and no token is lost") {
   gpu.run([&](bool) {
+    const int count = gpu.slow ? 3 : 5, tokens = gpu.slow ? 30 : 60;
     EngineOptions options = gpu.options();
     options.repeatable = true;
     options.context_length = 0;
-    options.kv_bytes = 700'000;  // ten pages or so of both groups
+    options.kv_bytes = gpu.slow ? 450'000 : 700'000;  // ten pages or so of both groups, or six
     options.max_batch_tokens = 32;
     Harness harness(options);
-    for (int i = 0; i < 5; ++i) harness.submit(request(uint64_t(i + 1), prompt_of(i, 100 + 9 * i), 60));
-    harness.wait_for_ends(5);
-    for (int i = 0; i < 5; ++i) CHECK_EQ(harness.outcomes[uint64_t(i + 1)].tokens.size(), size_t(60));
+    for (int i = 0; i < count; ++i) harness.submit(request(uint64_t(i + 1), prompt_of(i, 100 + 9 * i), tokens));
+    harness.wait_for_ends(count);
+    for (int i = 0; i < count; ++i) CHECK_EQ(harness.outcomes[uint64_t(i + 1)].tokens.size(), size_t(tokens));
     CHECK(harness.engine->stats().preemptions > 0);
     check_all_pages_free(harness.engine->stats());
   });

@@ -10,9 +10,9 @@ import { circles } from "../support/circles.js";
  * Rooms, the lowest first. Each may include itself and the rooms before it. A file directly in native/ is in "native".
  */
 const order = [
-  ...["kernels/common", "kernels/cpu", "kernels/cuda/ptx", "kernels/cuda"],
+  ...["kernels/common", "kernels/cpu", "kernels/cuda/ptx", "kernels/cuda", "kernels/metal"],
   ...["native/base", "native/tokenizer", "native/grammar", "native/loader"],
-  ...["native/backend", "native/backend/cpu", "native/backend/cuda"],
+  ...["native/backend", "native/backend/cpu", "native/backend/cuda", "native/backend/metal"],
   ...[
     "native/model",
     "native/adapters",
@@ -26,7 +26,7 @@ const order = [
 
 const files = ["native", "kernels"].flatMap((root) =>
   readdirSync(path.join(packageRoot, root), { recursive: true, encoding: "utf8" })
-    .filter((file) => /\.(h|cpp|inl|cu|cuh)$/.test(file))
+    .filter((file) => /\.(h|cpp|inl|cu|cuh|metal|mm)$/.test(file))
     .map((file) => path.posix.join(root, file.split(path.sep).join("/"))),
 );
 

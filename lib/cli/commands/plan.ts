@@ -36,7 +36,7 @@ export function planCommand(): Command {
     .option("--memory <size>", "memory that is free for the model, such as 80GB or 64GiB (default: what is free here)")
     .option(
       "--backend <name>",
-      '"cpu", "cuda", "cuda:N" or "auto" (default: $GPT_OSS_BACKEND, else auto: a CPU and a GPU; without --memory, those that are here)',
+      '"cpu", "cuda", "cuda:N", "metal" or "auto" (default: $GPT_OSS_BACKEND, else auto: a CPU and a GPU; without --memory, those that are here)',
     )
     .option(
       "--context, --context-length <tokens>",

@@ -57,12 +57,14 @@ class Pointer {
   Region* region() const { return region_; }
 
  private:
-  T& access(T* at) const {
+  [[gnu::noinline, noreturn]] static void outside() {
+    fault(kIllegalAddress,
+          kSpace == Space::kDevice ? "an access outside of the buffer" : "an access outside of the threadgroup array",
+          Where{});
+  }
+  [[gnu::always_inline]] T& access(T* at) const {
     const auto* first = reinterpret_cast<const char*>(at);
-    if (region_ == nullptr || first < region_->begin || first + sizeof(T) > region_->end)
-      fault(kIllegalAddress,
-            kSpace == Space::kDevice ? "an access outside of the buffer" : "an access outside of the threadgroup array",
-            Where{});
+    if (region_ == nullptr || first < region_->begin || first + sizeof(T) > region_->end) outside();
     if (reinterpret_cast<size_t>(first) % alignof(T) != 0) fault(kMisalignedAddress, "misaligned address", Where{});
     if constexpr (kSpace == Space::kDevice) {
       region_->read.add(first, sizeof(T));

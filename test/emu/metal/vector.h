@@ -19,7 +19,14 @@ struct Half {
   uint16_t bits;
   Half() = default;
   Half(float value) : bits(std::bit_cast<uint16_t>(static_cast<_Float16>(value))) {}
-  operator float() const { return float(std::bit_cast<_Float16>(bits)); }
+  // g++ calls a slow function for this conversion.
+  operator float() const {
+    const uint32_t sign = uint32_t(bits & 0x8000u) << 16, magnitude = bits & 0x7FFFu;
+    if (magnitude >= 0x7C00u) return std::bit_cast<float>(sign | 0x7F800000u | (magnitude & 0x3FFu) << 13);
+    if (magnitude >= 0x400u) return std::bit_cast<float>(sign | ((magnitude << 13) + (112u << 23)));
+    const float value = float(magnitude) * 0x1p-24f;
+    return sign != 0 ? -value : value;
+  }
 };
 
 template <typename T, int N>
