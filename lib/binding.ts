@@ -574,7 +574,7 @@ export interface NativeBackendPlan {
     weightsBytes: number;
     /** Those of them that steps read in the mapped files. They should stay in memory. */
     mappedBytes: number;
-    /** Copies of weights beside the files, and adapters that requests choose; on a GPU all weights. */
+    /** Copies of weights beside the files, and adapters that requests choose; with CUDA all weights. */
     packedBytes: number;
     /** The part of `packedBytes` that adapters take. */
     adapterBytes: number;

@@ -6,16 +6,16 @@ import { bytesText, counted } from "./output.js";
 /** The memory of an engine on one backend, and the conversations that fit. */
 export function planLines(plan: BackendPlan): string[] {
   const { memory, limits, backend } = plan;
-  const isCpu = backend === "cpu";
+  const isMapped = backend !== "cuda"; // CUDA copies all weights to its device
   const facts: [string, number, string][] = [
-    ["weights", isCpu ? memory.mappedBytes : memory.packedBytes, isCpu ? "in the mapped files" : ""],
-    ["copies", isCpu ? memory.packedBytes : 0, copiesText(plan)],
+    ["weights", isMapped ? memory.mappedBytes : memory.packedBytes, isMapped ? "in the mapped files" : ""],
+    ["copies", isMapped ? memory.packedBytes : 0, copiesText(plan)],
     [
       "workspace",
       memory.workspaceBytes,
       `${counted(limits.maxSequences, "sequence")}, ${limits.maxBatchTokens} tokens a step`,
     ],
-    ["reserved", memory.reservedBytes, isCpu ? "the process" : "driver and recorded graphs"],
+    ["reserved", memory.reservedBytes, isMapped ? "the process" : "driver and recorded graphs"],
     ["left", memory.leftBytes, "for the KV cache"],
     ["KV cache", memory.kvBytes, cacheText(plan)],
   ];
@@ -29,7 +29,7 @@ export function planLines(plan: BackendPlan): string[] {
   ];
 }
 
-/** What a CPU copies. */
+/** What is copied beside the mapped files. */
 function copiesText({ denseWeights, expertWeights, memory }: BackendPlan): string {
   const hasExperts = memory.mappedBytes < memory.weightsBytes / 2;
   const experts = expertWeights === "bf16" ? "experts in bf16" : "experts";
@@ -39,7 +39,7 @@ function copiesText({ denseWeights, expertWeights, memory }: BackendPlan): strin
 }
 
 function placeOf({ backend, device, isa }: BackendPlan): string {
-  const what = backend === "cpu" ? "a CPU" : "a GPU with CUDA";
+  const what = { cpu: "a CPU", metal: "an Apple GPU" }[backend] ?? "a GPU with CUDA";
   return [what, ...[device, isa].filter((text) => text !== "")].join(", ");
 }
 
@@ -95,7 +95,8 @@ export function nearestMisfit({ backends }: ModelPlan): string {
 export function changeText({ memoryBytes, options = {}, model }: PlanChange, plan: BackendPlan): string {
   if (memoryBytes !== undefined) {
     const more = memoryBytes - plan.memory.availableBytes;
-    return `have ${bytesText(memoryBytes)} free, ${bytesText(more)} more`;
+    const have = plan.backend === "metal" ? `let the GPU use ${bytesText(memoryBytes)}` : `have ${bytesText(memoryBytes)} free`;
+    return `${have}, ${bytesText(more)} more`;
   }
   if (model !== undefined) return `take ${model}`;
   const { maxBatchTokens, maxSequences, kvCache, contextLength, denseWeights, expertWeights } = options;

@@ -10,25 +10,15 @@
 namespace oss {
 namespace {
 
-// The memory of the GPU of a Mac, as macOS sets it by default. Reports of Macs give 10.5 of 16 GB, 27 of 36 GB and 96 of
-// 128 GB at least: two thirds of a small memory, three quarters of a larger one.
-DeviceMemory metal_memory_of(uint64_t machine_bytes) {
-  constexpr uint64_t kSmall = 36'000'000'000;
-  const bool small = machine_bytes < kSmall;
-  const uint64_t bytes = small ? machine_bytes / 3 * 2 : machine_bytes / 4 * 3;
-  return {.free_bytes = bytes,
-          .total_bytes = bytes,
-          .dedicated = true,
-          .shared = true,
-          .why = str("macOS lets its GPU use ", small ? "two thirds" : "three quarters", " of the given memory")};
-}
-
 // The memory of the query, or of this machine; then `info` gets the name of the device.
 DeviceMemory memory_for(const PlanQuery& query, DeviceInfo& info) {
   const bool is_cpu = info.backend == "cpu";
-  if (query.memory_bytes > 0 && info.backend == "metal") return metal_memory_of(query.memory_bytes);
   if (query.memory_bytes > 0) {
-    return {.free_bytes = query.memory_bytes, .total_bytes = query.memory_bytes, .dedicated = !is_cpu, .why = "given"};
+    return {.free_bytes = query.memory_bytes,
+            .total_bytes = query.memory_bytes,
+            .dedicated = !is_cpu,
+            .shared = info.backend == "metal",
+            .why = "given"};
   }
   const std::unique_ptr<Backend> here = make_backend({.backend = query.options.backend, .threads = 1});
   info.device = here->info().device;

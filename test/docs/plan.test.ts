@@ -34,8 +34,8 @@ describe("docs/plan.md", () => {
   const text = read("docs/plan.md");
   const rows = rowsAfter(text, "| model | backend | free |");
 
-  it("has rows for both models and both backends", () => {
-    expect(new Set(rows.map(([model, backend]) => `${model} ${backend}`)).size).toBe(4);
+  it("has rows for both models and all backends", () => {
+    expect(new Set(rows.map(([model, backend]) => `${model} ${backend}`)).size).toBe(6);
   });
 
   it.each(rows.map((row) => [row.slice(0, 4).join(" "), row] as const))(
@@ -43,7 +43,7 @@ describe("docs/plan.md", () => {
     async (_, row) => {
       const [model, backend, memory, dtype, ...counts] = row;
       const isa = backend === "cpu" && { isa: "scalar", threads: 8 };
-      const plan = await planModel(model!, { memory: memory!, backend: backend as "cpu" | "cuda", ...isa });
+      const plan = await planModel(model!, { memory: memory!, backend: backend as "cpu" | "cuda" | "metal", ...isa });
       const capacity = plan.backends[0]!.capacities.find((one) => one.dtype === dtype);
       expect(capacity!.conversations.map(({ count }) => String(count))).toEqual(counts);
     },

@@ -179,6 +179,21 @@ describe("memory", () => {
     expect(await bytesOf("80000000000")).toBe(80e9);
   });
 
+  it("is that of the Mac for metal, whose GPU may use a part of it", async () => {
+    const plan = (memory: string) => planModel("20b", { memory, backend: "metal" });
+    const small = await plan("16GB");
+    expect(small.fits).toBe(false);
+    expect(small.backends[0]!.memory).toMatchObject({ availableBytes: 10_666_666_666, packedBytes: expect.any(Number) });
+    // The weights stay in the mapped files, and count.
+    expect(small.backends[0]!.memory.mappedBytes).toBeGreaterThan(13e9);
+    expect(small.backends[0]!.changes[0]!.memoryBytes).toBeGreaterThan(14e9);
+    const large = await plan("36GB");
+    expect(large.fits).toBe(true);
+    expect(large.backends[0]!.memory.availableBytes).toBe(27e9);
+    // Half of what is left is for others.
+    expect(large.backends[0]!.memory.kvBytes).toBeLessThan(0.51 * large.backends[0]!.memory.leftBytes);
+  });
+
   it.each([
     "",
     "GB",
@@ -296,7 +311,7 @@ describe("options", () => {
     ["isa", { isa: "mmx" }, "INVALID_ARGUMENT"],
     ["isa", { isa: 3 as never }, "INVALID_ARGUMENT"],
     ["isa", { backend: "cuda", isa: "scalar" }, null],
-    ["backend", { backend: "metal" as never }, "INVALID_ARGUMENT"],
+    ["isa", { backend: "metal", isa: "scalar" }, null],
     ["backend", { backend: "gpu" as never }, "INVALID_ARGUMENT"],
     ["contextSize", { contextSize: 3 } as never, "INVALID_ARGUMENT"],
     ["kvCache.bytes", { kvCache: { bytes: "4GiB" } as never }, null],

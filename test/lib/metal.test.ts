@@ -1,0 +1,136 @@
+import "../support/emulated-addon.cjs";
+import { spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import { describe, expect, it } from "vitest";
+import { addon } from "../../lib/binding.js";
+import { Engine } from "../../lib/index.js";
+import { failure } from "../support/failure.js";
+import { SafetensorsFile } from "../support/safetensors.js";
+import { isThorough } from "../support/thorough.js";
+
+/** The Metal backend through the public API, on the emulated GPU; the kernels and the engine have their own tests in C++. */
+
+// Before the addon is loaded: a Mac has no CUDA.
+process.env.EMULATED_METAL = "seed=1";
+process.env.EMULATED_GPU = "devices=0";
+
+const golden = path.resolve("test/golden");
+const model = path.join(golden, "models/a");
+const small = { contextLength: 512, maxSequences: 4, maxBatchTokens: 64, kvCache: { bytes: "4MiB" } } as const;
+const load = (options: object = {}) => Engine.load(model, { backend: "metal", ...small, ...options });
+
+// The emulator switches stacks, which it supports on Linux for x86-64 and arm64.
+const emulated = process.platform === "linux" && ["x64", "arm64"].includes(process.arch);
+
+if (!emulated) {
+  it(`metal: NOT RUN, there is no emulated GPU for ${process.platform}-${process.arch}`, () => {
+    expect(emulated).toBe(false);
+  });
+}
+
+/** Runs a program of this package with the emulated addon on another machine. */
+function runOn(machine: string, args: string[]) {
+  return spawnSync(process.execPath, ["--require", path.resolve("test/support/emulated-addon.cjs"), ...args], {
+    encoding: "utf8",
+    env: { ...process.env, EMULATED_METAL: machine, EMULATED_GPU: "devices=0", GPT_OSS_BACKEND: undefined },
+  });
+}
+
+(emulated ? describe : () => undefined)("metal", () => {
+  it("is listed with its device, and reports its properties", async () => {
+    const status = addon()
+      .listBackends()
+      .find(({ name }) => name === "metal");
+    expect(status).toMatchObject({ available: true, detail: expect.stringContaining("Emulated Apple GPU") });
+    await using engine = await load();
+    expect(engine.info).toMatchObject({
+      backend: "metal",
+      backendReason: "asked for",
+      device: "Emulated Apple GPU",
+      isa: "apple9",
+      numerics: "fast",
+      kvCacheDtype: "bf16",
+      limits: { contextLength: 512, maxSequences: 4, maxBatchTokens: 64 },
+    });
+    const { weightsBytes, packedBytes, availableReason } = engine.info.memory;
+    expect(packedBytes).toBeLessThan(weightsBytes / 2); // the rest is read in the file
+    expect(availableReason).toBe("of the memory that macOS lets its GPU use");
+  });
+
+  it("streams the golden tokens, with log probabilities", async () => {
+    const file = new SafetensorsFile(path.join(golden, "cases/a.short.safetensors"));
+    const expected = [...file.i32("greedy_tokens")].slice(0, 8);
+    await using engine = await load();
+    const run = engine.generate(file.i32("tokens"), { temperature: 0, maxTokens: 8, ignoreEos: true, logprobs: 2 });
+    const logprobs: number[] = [];
+    for await (const { token, logprob, top } of run) {
+      expect(top).toHaveLength(2);
+      expect(top?.[0]).toEqual({ token, logprob });
+      logprobs.push(logprob ?? Number.NaN);
+    }
+    expect((await run.result).tokens).toEqual(expected);
+    const wanted = file.f64("greedy_logprob");
+    for (const [i, logprob] of logprobs.entries()) expect(Math.abs(logprob - wanted[i]!)).toBeLessThan(0.2); // bf16
+  });
+
+  it("refuses what it does not have", async () => {
+    for (const [options, message] of [
+      [{ kvCache: { dtype: "f32" } }, /"bf16" or "fp8"/],
+      [{ numerics: "exact" }, /the CPU backend has "exact"/],
+      [{ expertWeights: "bf16" }, /expertWeights "bf16" is for the CPU backend; use "mxfp4" on a GPU/],
+    ] as const) {
+      const error = await failure(() => load(options));
+      expect(error.code).toBe("UNSUPPORTED");
+      expect(error.message).toMatch(message);
+    }
+  });
+
+  const program = `
+    const { Engine } = require("./dist/index.js");
+    Engine.load(${JSON.stringify(model)}, { contextLength: 512, kvCache: { bytes: "4MiB" } })
+      .then((engine) => console.log(JSON.stringify([engine.info.backend, engine.info.backendReason])));`;
+  it.each([
+    ["seed=0", "metal", /^the first GPU that works$/],
+    ["present=0", "cpu", /^no GPU works: cuda: .*; metal: no Metal GPU is emulated$/],
+    [
+      "working_set_bytes=400000000 memory_bytes=17179869184",
+      "cpu",
+      /^Emulated Apple GPU is too small: the model needs .* sudo sysctl iogpu\.wired_limit_mb=12288$/,
+    ],
+  ])("auto on a machine with %s takes %s", (machine, backend, reason) => {
+    const { stdout, stderr } = runOn(machine, ["-e", program]);
+    expect(stderr).toBe("");
+    const [chosen, why] = JSON.parse(stdout) as [string, string];
+    expect(chosen).toBe(backend);
+    expect(why).toMatch(reason);
+  });
+
+  it.each([
+    ["seed=0", /^Emulated Apple GPU, Apple GPU family 9, 4096 MiB for the GPU$/],
+    ["present=0", /^absent: no Metal GPU is emulated$/],
+  ])("doctor says of %s: %s", (machine, line) => {
+    const { stdout } = runOn(machine, ["dist/cli/main.js", "doctor"]);
+    expect(/^backend metal +(.*)$/m.exec(stdout)?.[1]).toMatch(line);
+  });
+
+  // Minutes: all tokens of the vocabulary at each step, one thread of the device after the other.
+  const inThoroughRuns: typeof it = isThorough ? it : ((() => undefined) as never);
+  inThoroughRuns(
+    "gives the recorded answers of the demo model",
+    async () => {
+      const conversations = readFileSync("test/golden/demo/expected.jsonl", "utf8")
+        .trim()
+        .split("\n")
+        .map((line) => JSON.parse(line) as { prompt_ids: number[]; completion_ids: number[]; robust: boolean })
+        .filter(({ robust, completion_ids }) => robust && completion_ids.length < 40)
+        .slice(0, 4);
+      await using engine = await Engine.load("demo", { backend: "metal", kvCache: { bytes: "32MiB" } });
+      const results = await Promise.all(
+        conversations.map(({ prompt_ids }) => engine.generate(prompt_ids, { temperature: 0, maxTokens: 60 }).result),
+      );
+      expect(results.map(({ tokens }) => tokens)).toEqual(conversations.map(({ completion_ids }) => completion_ids));
+    },
+    1_200_000,
+  );
+});
