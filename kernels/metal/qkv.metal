@@ -1,11 +1,12 @@
 // QKV:  q = rope(x · Wqᵀ + bq) of every head, k likewise and v without rope of every kv_head
 //   rope:  with a = dim i < 32 and b = dim i + 32      a' = a·cos[i] - b·sin[i]      b' = b·cos[i] + a·sin[i]
-//   x  [tokens, hidden]  bf16      w  [q, k, v]  bf16 rows, aligned to 8 bytes      bias  [q, k, v]  f32
+//   x  [tokens, hidden]  bf16      w  [q, k, v]  bf16 rows, aligned to 8 bytes, or Q8 (dense_rows.h)
+//   bias  [q, k, v]  f32
 //   q  [tokens, heads * 64]  bf16      cache  [page][k, v][kv_head][kPageTokens][64]  bf16 or e4m3
 //
 // Traffic: 29.5 MB of weights, once, for up to eight tokens (qkv_rows_N, see few_rows.h); else once per tile of tokens
 // (qkv_tiles_N, see dense_tiles.h). One threadgroup has both halves of each pair of dims, so it can rotate them. A tile
-// is as wide as a head.
+// is as wide as a head. ..._q8: of matrices in Q8, with 15.7 MB.
 #include "kernels/metal/qkv.h"
 
 #include "kernels/common/dtype.h"
@@ -18,19 +19,23 @@ using namespace oss;
 static_assert(kTileOutputs == kHeadDim, "a tile is a head");
 
 // The matrix and the place of a head: those of q come first, then k, then v.
+template <typename Weights>
 struct QkvHead {
-  DevicePtr<const ushort> w;
+  Weights w;
   DevicePtr<const float> bias;
   int matrix, within;  // 0: q, 1: k, 2: v; the head's number in there
 };
 
+template <typename Weights>
 struct QkvWeights {
-  DevicePtr<const ushort> q, k, v;
+  Weights q, k, v;
   DevicePtr<const float> q_bias, k_bias, v_bias;
 };
 
-static inline QkvHead head_of(constant QkvLaunch& args, QkvWeights weights, int number) {
-  QkvHead head = {weights.q, weights.q_bias, 0, number};
+template <typename Weights>
+static inline QkvHead<Weights> head_of(constant QkvLaunch& args, QkvWeights<Weights> weights, int group) {
+  const int number = args.first_head + group;
+  QkvHead<Weights> head = {weights.q, weights.q_bias, 0, number};
   if (number >= args.heads + args.kv_heads) {
     head.w = weights.v;
     head.bias = weights.v_bias;
@@ -52,8 +57,9 @@ struct QkvResults {
 };
 
 // Rotates dims `dim` and dim + 32 of a head, unless it is of v, and stores them.
-static inline void store_pair(constant QkvLaunch& args, QkvResults to, QkvHead head, int token, int dim, float a,
-                              float b) {
+template <typename Weights>
+static inline void store_pair(constant QkvLaunch& args, QkvResults to, QkvHead<Weights> head, int token, int dim,
+                              float a, float b) {
   float low = a, high = b;
   if (head.matrix != 2) {
     const DevicePtr<const float> angle = to.rope + ulong(token) * kHeadDim;
@@ -82,8 +88,8 @@ static inline void store_pair(constant QkvLaunch& args, QkvResults to, QkvHead h
 }
 
 // `first`: the first of the kOutputs / 2 pairs of dims.
-template <int kRows, int kOutputs>
-static inline void qkv_rows(constant QkvLaunch& args, DevicePtr<const ushort> x, QkvHead head, QkvResults to,
+template <int kRows, int kOutputs, typename Weights>
+static inline void qkv_rows(constant QkvLaunch& args, DevicePtr<const ushort> x, QkvHead<Weights> head, QkvResults to,
                             ThreadgroupPtr<float> parts, int first, uint index, uint lane, uint simdgroup) {
   constexpr int kPairs = kOutputs / 2;
   const int row_of_w = head.within * kHeadDim + first;
@@ -96,11 +102,12 @@ static inline void qkv_rows(constant QkvLaunch& args, DevicePtr<const ushort> x,
   store_pair(args, to, head, token, first + pair, a, b);
 }
 
-template <int kRows>
-static inline void qkv_tiles(constant QkvLaunch& args, DevicePtr<const ushort> x, QkvHead head, QkvResults to,
+template <int kRows, typename Weights>
+static inline void qkv_tiles(constant QkvLaunch& args, DevicePtr<const ushort> x, QkvHead<Weights> head, QkvResults to,
                              ThreadgroupPtr<uint2> memory, int first_token, uint index, uint simdgroup) {
   const int row_of_w = head.within * kHeadDim;
-  const TileSource from = {x, x, head.w, first_token, args.tokens - 1, row_of_w, row_of_w + kHeadDim - 1, args.hidden};
+  const TileSource<Weights> from = {
+      x, x, head.w, first_token, args.tokens - 1, row_of_w, row_of_w + kHeadDim - 1, args.hidden};
   multiply_tile<kRows, false>(from, head.bias, true, memory, index, simdgroup);
   const ThreadgroupPtr<float> sums = as<float>(memory);
   for (int i = int(index); i < kRows * kHalfHead; i += kTileThreads) {
@@ -119,28 +126,47 @@ static inline void qkv_tiles(constant QkvLaunch& args, DevicePtr<const ushort> x
       DevicePtr<const int> positions [[buffer(8)]], DevicePtr<const int> sequence [[buffer(9)]],   \
       DevicePtr<const int> block_table [[buffer(10)]], DevicePtr<const float> rope [[buffer(11)]], \
       DevicePtr<ushort> q [[buffer(12)]], DevicePtr<ushort> cache [[buffer(13)]], OSS_POSITION
+#define OSS_QKV_Q8_PARAMETERS                                                                       \
+  constant QkvLaunch& args [[buffer(0)]], DevicePtr<const ushort> x [[buffer(1)]],                  \
+      DevicePtr<const uchar> q_codes [[buffer(2)]], DevicePtr<const uchar> k_codes [[buffer(3)]],   \
+      DevicePtr<const uchar> v_codes [[buffer(4)]], DevicePtr<const float> q_bias [[buffer(5)]],    \
+      DevicePtr<const float> k_bias [[buffer(6)]], DevicePtr<const float> v_bias [[buffer(7)]],     \
+      DevicePtr<const int> positions [[buffer(8)]], DevicePtr<const int> sequence [[buffer(9)]],    \
+      DevicePtr<const int> block_table [[buffer(10)]], DevicePtr<const float> rope [[buffer(11)]],  \
+      DevicePtr<ushort> q [[buffer(12)]], DevicePtr<ushort> cache [[buffer(13)]],                   \
+      DevicePtr<const half> q_scales [[buffer(14)]], DevicePtr<const half> k_scales [[buffer(15)]], \
+      DevicePtr<const half> v_scales [[buffer(16)]], OSS_POSITION
 
-#define OSS_QKV_ROWS(name, rows)                                                                               \
-  kernel void name(OSS_QKV_PARAMETERS) {                                                                       \
+#define OSS_QKV_WEIGHTS {{q_w}, {k_w}, {v_w}, q_bias, k_bias, v_bias}
+#define OSS_QKV_Q8_WEIGHTS {{q_codes, q_scales}, {k_codes, k_scales}, {v_codes, v_scales}, q_bias, k_bias, v_bias}
+
+#define OSS_QKV_ROWS(name, rows, parameters, kind, matrices)                                                   \
+  kernel void name(parameters) {                                                                               \
     OSS_THREADGROUP(float, parts, OSS_FEW_PARTS(rows, few_rows_outputs(rows)));                                \
-    const QkvWeights weights = {q_w, k_w, v_w, q_bias, k_bias, v_bias};                                        \
+    const QkvWeights<kind> weights = matrices;                                                                 \
     const QkvResults to = {positions, sequence, block_table, rope, q, cache};                                  \
     qkv_rows<rows, few_rows_outputs(rows)>(args, x, head_of(args, weights, int(group.y)), to, parts,           \
                                            int(group.x) * few_rows_outputs(rows) / 2, index, lane, simdgroup); \
   }                                                                                                            \
   OSS_KERNEL(name)
-OSS_QKV_ROWS(qkv_rows_1, 1)
-OSS_QKV_ROWS(qkv_rows_2, 2)
-OSS_QKV_ROWS(qkv_rows_4, 4)
-OSS_QKV_ROWS(qkv_rows_8, 8)
+OSS_QKV_ROWS(qkv_rows_1, 1, OSS_QKV_PARAMETERS, Bf16Rows, OSS_QKV_WEIGHTS)
+OSS_QKV_ROWS(qkv_rows_2, 2, OSS_QKV_PARAMETERS, Bf16Rows, OSS_QKV_WEIGHTS)
+OSS_QKV_ROWS(qkv_rows_4, 4, OSS_QKV_PARAMETERS, Bf16Rows, OSS_QKV_WEIGHTS)
+OSS_QKV_ROWS(qkv_rows_8, 8, OSS_QKV_PARAMETERS, Bf16Rows, OSS_QKV_WEIGHTS)
+OSS_QKV_ROWS(qkv_rows_1_q8, 1, OSS_QKV_Q8_PARAMETERS, Q8Rows, OSS_QKV_Q8_WEIGHTS)
+OSS_QKV_ROWS(qkv_rows_2_q8, 2, OSS_QKV_Q8_PARAMETERS, Q8Rows, OSS_QKV_Q8_WEIGHTS)
+OSS_QKV_ROWS(qkv_rows_4_q8, 4, OSS_QKV_Q8_PARAMETERS, Q8Rows, OSS_QKV_Q8_WEIGHTS)
+OSS_QKV_ROWS(qkv_rows_8_q8, 8, OSS_QKV_Q8_PARAMETERS, Q8Rows, OSS_QKV_Q8_WEIGHTS)
 
-#define OSS_QKV_TILES(name, rows)                                                                                      \
-  kernel void name(OSS_QKV_PARAMETERS) {                                                                               \
-    OSS_THREADGROUP(uint2, memory, OSS_TILE_MEMORY(rows));                                                             \
-    const QkvWeights weights = {q_w, k_w, v_w, q_bias, k_bias, v_bias};                                                \
+#define OSS_QKV_TILES(name, rows, parameters, kind, matrices, size)                                                    \
+  kernel void name(parameters) {                                                                                       \
+    OSS_THREADGROUP(uint2, memory, size(rows));                                                                        \
+    const QkvWeights<kind> weights = matrices;                                                                         \
     const QkvResults to = {positions, sequence, block_table, rope, q, cache};                                          \
     qkv_tiles<rows>(args, x, head_of(args, weights, int(group.y)), to, memory, int(group.x) * rows, index, simdgroup); \
   }                                                                                                                    \
   OSS_KERNEL(name)
-OSS_QKV_TILES(qkv_tiles_16, kSmallTileRows)
-OSS_QKV_TILES(qkv_tiles_32, kTileRows)
+OSS_QKV_TILES(qkv_tiles_16, kSmallTileRows, OSS_QKV_PARAMETERS, Bf16Rows, OSS_QKV_WEIGHTS, OSS_TILE_MEMORY)
+OSS_QKV_TILES(qkv_tiles_32, kTileRows, OSS_QKV_PARAMETERS, Bf16Rows, OSS_QKV_WEIGHTS, OSS_TILE_MEMORY)
+OSS_QKV_TILES(qkv_tiles_16_q8, kSmallTileRows, OSS_QKV_Q8_PARAMETERS, Q8Rows, OSS_QKV_Q8_WEIGHTS, OSS_Q8_TILE_MEMORY)
+OSS_QKV_TILES(qkv_tiles_32_q8, kTileRows, OSS_QKV_Q8_PARAMETERS, Q8Rows, OSS_QKV_Q8_WEIGHTS, OSS_Q8_TILE_MEMORY)

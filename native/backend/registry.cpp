@@ -9,14 +9,15 @@ namespace oss {
 static std::unique_ptr<Backend> make_best(const BackendOptions& options, std::string& why) {
   // Options that no GPU supports select the CPU.
   const char* only_cpu = options.numerics == "exact"                      ? "numerics \"exact\""
-                         : options.dense_weights == DenseWeights::kQ8     ? "denseWeights \"q8\""
                          : options.expert_weights == ExpertWeights::kBF16 ? "expertWeights \"bf16\""
                                                                           : nullptr;
   if (only_cpu != nullptr) {
     why = str(only_cpu, " is for the CPU");
     return make_cpu_backend(options);
   }
-  const BackendStatus cuda = cuda_status();
+  const BackendStatus cuda = options.dense_weights == DenseWeights::kQ8
+                                 ? BackendStatus{"cuda", false, "it has no denseWeights \"q8\""}
+                                 : cuda_status();
   why = "the first GPU that works";
   if (cuda.available) return make_cuda_backend(options);
   const BackendStatus metal = metal_status();

@@ -113,7 +113,7 @@ if (!emulated) {
     for (const [options, message] of [
       [{ kvCache: { dtype: "f32" } }, /"bf16" or "fp8"/],
       [{ numerics: "exact" }, /the CPU backend has "exact"/],
-      [{ denseWeights: "q8" }, /denseWeights "q8" is for the CPU backend/],
+      [{ denseWeights: "q8" }, /denseWeights "q8" is for the CPU and Metal backends/],
       [{ expertWeights: "bf16" }, /expertWeights "bf16" is for the CPU backend; use "mxfp4" on a GPU/],
     ] as const) {
       const error = await failure(() => load(options));

@@ -156,7 +156,7 @@ TEST("model_plan: what cannot be planned is refused by name") {
   options.kv_type = kKvF32;
   CHECK_THROWS(Code::kUnsupported, "no \"f32\" KV cache", plan("synthetic:20b", "cuda", kGB, options));
   options = {.dense_weights = DenseWeights::kQ8};
-  CHECK_THROWS(Code::kUnsupported, "is for the CPU backend", plan("synthetic:20b", "cuda", kGB, options));
+  CHECK_THROWS(Code::kUnsupported, "is for the CPU and Metal", plan("synthetic:20b", "cuda", kGB, options));
   options = {.expert_weights = ExpertWeights::kBF16};
   CHECK_THROWS(Code::kUnsupported, "use \"mxfp4\" on a GPU, or backend \"cpu\"",
                plan("synthetic:20b", "cuda", kGB, options));

@@ -47,7 +47,8 @@ static void check_options(const BackendOptions& options) {
                 "numerics");
   }
   if (options.dense_weights == DenseWeights::kQ8) {
-    throw Error(Code::kUnsupported, "denseWeights \"q8\" is for the CPU backend; GPUs have \"bf16\"", "denseWeights");
+    throw Error(Code::kUnsupported, "denseWeights \"q8\" is for the CPU and Metal backends; CUDA has \"bf16\"",
+                "denseWeights");
   }
   if (options.expert_weights == ExpertWeights::kBF16) {
     throw Error(Code::kUnsupported,

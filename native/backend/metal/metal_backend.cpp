@@ -19,9 +19,6 @@ void check_options(const BackendOptions& options) {
                 "numerics \"exact\" is not what GPUs compute: they have \"fast\"; the CPU backend has \"exact\"",
                 "numerics");
   }
-  if (options.dense_weights == DenseWeights::kQ8) {
-    throw Error(Code::kUnsupported, "denseWeights \"q8\" is for the CPU backend; GPUs have \"bf16\"", "denseWeights");
-  }
   if (options.expert_weights == ExpertWeights::kBF16) {
     throw Error(Code::kUnsupported,
                 "expertWeights \"bf16\" is for the CPU backend; use \"mxfp4\" on a GPU, or backend \"cpu\"",
@@ -42,7 +39,7 @@ BackendStatus metal_status() {
 
 PlannedDevice planned_metal(const BackendOptions& options) {
   check_options(options);
-  return {.sizes = std::make_unique<MetalSizes>(options.repeatable),
+  return {.sizes = std::make_unique<MetalSizes>(options.repeatable, options.dense_weights),
           .info = {.backend = "metal", .device = "", .isa = "", .numerics = "fast"}};
 }
 
@@ -55,11 +52,15 @@ std::unique_ptr<Backend> make_metal_backend(const BackendOptions& options) {
                     "; use \"cpu\", or \"auto\" for the best there is"),
                 "backend");
   }
-  return std::make_unique<MetalBackend>(std::move(found.device), options.repeatable);
+  return std::make_unique<MetalBackend>(std::move(found.device), options.repeatable, options.dense_weights);
 }
 
-MetalBackend::MetalBackend(std::shared_ptr<metal::Device> device, bool repeatable)
-    : device_(std::move(device)), repeatable_(repeatable), sizes_(repeatable), weights_(device_), encoder_(std::make_shared<metal::Encoder>(device_)) {}
+MetalBackend::MetalBackend(std::shared_ptr<metal::Device> device, bool repeatable, DenseWeights dense_weights)
+    : device_(std::move(device)),
+      repeatable_(repeatable),
+      sizes_(repeatable, dense_weights),
+      weights_(device_, sizes_),
+      encoder_(std::make_shared<metal::Encoder>(device_)) {}
 
 MetalBackend::~MetalBackend() {
   encoder_->finish();  // no memory may be freed while a kernel still uses it
@@ -89,6 +90,10 @@ std::shared_ptr<const AdapterWeights> MetalBackend::hold_adapter(std::shared_ptr
   throw Error(Code::kUnsupported,
               "the Metal backend has no adapters for single requests: merge one with adapter, or use backend \"cpu\"",
               "adapters");
+}
+
+static metal::Rows rows_of(const Matrix& w) {
+  return w.data != nullptr ? metal::Rows(w.data) : metal::Rows(w.q8_codes, w.q8_scales);
 }
 
 // --- steps -----------------------------------------------------------------------------------------------------------
@@ -123,7 +128,7 @@ void MetalBackend::run(const std::function<void()>& body, bool) {
 }
 
 void MetalBackend::embed(const EmbedArgs& args, const Matrix& table, const Step&, float* x) {
-  metal::embed(*encoder_, args, step_, table.data, table.rows, x);
+  metal::embed(*encoder_, args, step_, rows_of(table), table.rows, x);
 }
 
 void MetalBackend::gather_rows(const Step& step, int hidden, const float* x, float* rows) {
@@ -148,7 +153,7 @@ void MetalBackend::linear(const LinearArgs& args, RowsOf, Operand x, const Matri
     LinearArgs portion = args;
     portion.rows = count;
     const size_t from = size_t(first) * size_t(args.in);
-    metal::linear(*encoder_, portion, x.as<uint16_t>() + from, low != nullptr ? low + from : nullptr, w.data,
+    metal::linear(*encoder_, portion, x.as<uint16_t>() + from, low != nullptr ? low + from : nullptr, rows_of(w),
                   bias != nullptr ? bias->data : nullptr, y + size_t(first) * size_t(args.out));
   });
 }
@@ -169,9 +174,9 @@ void MetalBackend::qkv(const QkvArgs& args, const Step&, Operand x, const QkvWei
     step.sequence += first;
     step.rope += size_t(first) * kHeadDim;
     metal::qkv(*encoder_, portion, step, x.as<uint16_t>() + size_t(first) * size_t(args.hidden),
-               {.q = weights.q.data,
-                .k = weights.k.data,
-                .v = weights.v.data,
+               {.q = rows_of(weights.q),
+                .k = rows_of(weights.k),
+                .v = rows_of(weights.v),
                 .q_bias = weights.q_bias.data,
                 .k_bias = weights.k_bias.data,
                 .v_bias = weights.v_bias.data},

@@ -15,7 +15,8 @@ namespace oss {
 
 class MetalBackend final : public Backend {
  public:
-  MetalBackend(std::shared_ptr<metal::Device> device, bool repeatable);
+  MetalBackend(std::shared_ptr<metal::Device> device, bool repeatable,
+               DenseWeights dense_weights = DenseWeights::kBF16);
   ~MetalBackend() override;
 
   DeviceInfo info() const override;

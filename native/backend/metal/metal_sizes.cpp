@@ -1,6 +1,7 @@
 #include "native/backend/metal/metal_sizes.h"
 
 #include "kernels/common/mxfp4.h"
+#include "kernels/common/q8.h"
 #include "native/backend/metal/operations.h"
 #include "native/backend/metal/step_arrays.h"
 #include "native/base/error.h"
@@ -28,6 +29,18 @@ void MetalSizes::check(const StepLimits& limits, KvType type) const {
   for (const int size : {limits.hidden, limits.intermediate}) {
     if (size % kMxBlock != 0) refuse("needs layers in multiples of ", kMxBlock, ", not of ", size);
   }
+}
+
+bool MetalSizes::becomes_q8(int64_t cols, MatrixUse use, bool stored_q8) const {
+  return (dense_weights_ == DenseWeights::kQ8 || stored_q8) && use != MatrixUse::kRouter && cols % kQ8Block == 0;
+}
+
+uint64_t MetalSizes::q8_bytes(int64_t rows, int64_t cols) const {
+  return uint64_t(rows * (cols / kQ8Block)) * kQ8BlockBytes;
+}
+
+uint64_t MetalSizes::matrix_bytes(int64_t rows, int64_t cols, MatrixUse use, bool stored_q8) const {
+  return becomes_q8(cols, use, stored_q8) ? padded(q8_bytes(rows, cols)) : 0;
 }
 
 uint64_t MetalSizes::workspace_bytes(const StepLimits& l) const {

@@ -1,5 +1,5 @@
 // The memory that the Metal backend takes: the same on every GPU, so a plan needs none. Weights stay in the mapped
-// files; vectors are copied, as f32.
+// files; vectors are copied, as f32, and matrices that become Q8.
 #pragma once
 #include "native/backend/backend_sizes.h"
 
@@ -7,7 +7,8 @@ namespace oss {
 
 class MetalSizes final : public BackendSizes {
  public:
-  explicit MetalSizes(bool repeatable) : repeatable_(repeatable) {}
+  explicit MetalSizes(bool repeatable, DenseWeights dense_weights = DenseWeights::kBF16)
+      : repeatable_(repeatable), dense_weights_(dense_weights) {}
 
   BackendDefaults defaults() const override;
   void check(const StepLimits&, KvType) const override;
@@ -15,9 +16,12 @@ class MetalSizes final : public BackendSizes {
   bool operands_have_low() const override { return true; }
   bool packs_experts_to_file() const override { return false; }
 
-  uint64_t matrix_bytes(int64_t, int64_t, MatrixUse, bool) const override { return 0; }
+  uint64_t matrix_bytes(int64_t rows, int64_t cols, MatrixUse, bool stored_q8) const override;
   uint64_t vector_bytes(int64_t size) const override { return padded(uint64_t(size) * sizeof(float)); }
   uint64_t experts_bytes(int64_t, int64_t, int64_t) const override { return 0; }
+
+  bool becomes_q8(int64_t cols, MatrixUse, bool stored_q8) const override;
+  uint64_t q8_bytes(int64_t rows, int64_t cols) const;  // of a matrix in Q8
 
   uint64_t workspace_bytes(const StepLimits&) const override;
   uint64_t low_rank_bytes(const StepLimits&) const override { return 0; }
@@ -27,6 +31,7 @@ class MetalSizes final : public BackendSizes {
 
  private:
   const bool repeatable_;
+  const DenseWeights dense_weights_;
 };
 
 }  // namespace oss

@@ -1,11 +1,13 @@
 #include "native/backend/metal/metal_weights.h"
 
 #include <algorithm>
-#include <cstring>
+#include <atomic>
 #include <thread>
 
 #include "kernels/common/dtype.h"
 #include "kernels/common/mxfp4.h"
+#include "kernels/common/q8.h"
+#include "kernels/cpu/dispatch.h"
 #include "native/backend/metal/metal_memory.h"
 #include "native/base/error.h"
 #include "native/base/str.h"
@@ -28,8 +30,8 @@ constexpr size_t kMatrixAlignment = 8;
 
 }  // namespace
 
-MetalWeights::MetalWeights(std::shared_ptr<metal::Device> device)
-    : device_(std::move(device)), pool_(loading_threads()) {}
+MetalWeights::MetalWeights(std::shared_ptr<metal::Device> device, const MetalSizes& sizes)
+    : device_(std::move(device)), sizes_(sizes), pool_(loading_threads()) {}
 
 MetalWeights::~MetalWeights() {
   for (const std::byte* begin : wrapped_) device_->release(begin);
@@ -46,14 +48,24 @@ void MetalWeights::remember_files(const HostTensor& tensor) {
 }
 
 std::byte* MetalWeights::take(size_t bytes) {
-  copied_bytes_ += bytes;
-  if (reserved_used_ + padded(bytes) <= reserved_.bytes()) {
+  copied_bytes_ += padded(bytes);
+  last_reserved_ = reserved_used_ + padded(bytes) <= reserved_.bytes();
+  if (last_reserved_) {
     std::byte* at = reserved_.as<std::byte>() + reserved_used_;
     reserved_used_ += padded(bytes);
     return at;
   }
   others_.push_back(allocate_metal(device_, bytes, "a copied weight"));
   return others_.back().as<std::byte>();
+}
+
+void MetalWeights::give_back(size_t bytes) {
+  copied_bytes_ -= padded(bytes);
+  if (last_reserved_) {
+    reserved_used_ -= padded(bytes);
+  } else {
+    others_.pop_back();
+  }
 }
 
 const std::byte* MetalWeights::place(const HostTensor& tensor, size_t alignment) {
@@ -69,10 +81,41 @@ const std::byte* MetalWeights::place(const HostTensor& tensor, size_t alignment)
   return to;
 }
 
-Matrix MetalWeights::pack_matrix(const HostTensor& weight, MatrixUse) {
+// Reads pieces of whole rows, so that no page of the file is mapped for it.
+bool MetalWeights::quantize(const HostTensor& weight, int8_t* codes, uint16_t* scales) {
+  const cpu::Kernels& kernels = *cpu::available_kernels().front();  // all make the same codes
+  const int64_t rows = weight.shape[0], cols = weight.shape[1], row_blocks = cols / kQ8Block;
+  const size_t row_bytes = size_t(cols) * sizeof(uint16_t);
+  const int64_t piece = std::max<int64_t>(1, int64_t((1 << 20) / row_bytes));
+  std::atomic<bool> all = true;
+  pool_.parallel_for(rows, piece, [&](int64_t begin, int64_t end, int) {
+    std::vector<uint16_t> values(holds_q8(weight) ? 0 : size_t(std::min(piece, end - begin) * cols));
+    for (int64_t row = begin; row < end; row += piece) {
+      const int64_t count = std::min(piece, end - row), first = row * row_blocks, blocks = count * row_blocks;
+      int8_t* to_codes = codes + row * cols;
+      if (holds_q8(weight)) {
+        if (!weight.source->read_q8(weight, uint64_t(first), uint64_t(blocks), to_codes, scales + first)) all = false;
+      } else {
+        weight.read(size_t(row) * row_bytes, size_t(count) * row_bytes, values.data());
+        if (!kernels.quantize_q8(size_t(blocks), values.data(), to_codes, scales + first)) all = false;
+      }
+    }
+  });
+  return all;
+}
+
+Matrix MetalWeights::pack_matrix(const HostTensor& weight, MatrixUse use) {
   expect(weight, weight.dtype == DType::kBF16 && weight.shape.size() == 2, "a BF16 matrix");
-  return {reinterpret_cast<const uint16_t*>(place(weight, kMatrixAlignment)), int(weight.shape[0]),
-          int(weight.shape[1])};
+  const int rows = int(weight.shape[0]), cols = int(weight.shape[1]);
+  if (sizes_.becomes_q8(cols, use, holds_q8(weight))) {
+    remember_files(weight);
+    const size_t bytes = sizes_.q8_bytes(rows, cols);
+    auto* codes = reinterpret_cast<int8_t*>(take(bytes));
+    auto* scales = reinterpret_cast<uint16_t*>(codes + size_t(rows) * size_t(cols));
+    if (quantize(weight, codes, scales)) return {.rows = rows, .cols = cols, .q8_codes = codes, .q8_scales = scales};
+    give_back(bytes);
+  }
+  return {reinterpret_cast<const uint16_t*>(place(weight, kMatrixAlignment)), rows, cols};
 }
 
 Vector MetalWeights::pack_vector(const HostTensor& vector) {

@@ -1,5 +1,5 @@
 // The operations of the Metal kernels: each encodes one or more dispatches. Pointers are device memory. bf16 is stored
-// as uint16_t. Weights have the layout of the checkpoint's files.
+// as uint16_t. Weights have the layout of the checkpoint's files; dense ones can be Q8.
 #pragma once
 #include <cstdint>
 
@@ -34,8 +34,19 @@ struct Cache {
   size_t bytes;
 };
 
-// x[t] = table[token_ids[t]]      table bf16 [vocab, hidden], x f32
-void embed(Encoder&, const EmbedArgs&, const StepArrays&, const uint16_t* table, int vocab, float* x);
+// The rows of a matrix: bf16, or Q8 (kernels/common/q8.h).
+struct Rows {
+  Rows(const uint16_t* values) : bf16(values) {}
+  Rows(const int8_t* q8_codes, const uint16_t* q8_scales) : codes(q8_codes), scales(q8_scales) {}
+  bool is_q8() const { return codes != nullptr; }
+
+  const uint16_t* bf16 = nullptr;    // [rows, cols]; null: Q8
+  const int8_t* codes = nullptr;     // [rows, cols], aligned to 8 bytes
+  const uint16_t* scales = nullptr;  // [rows, cols/32]
+};
+
+// x[t] = table[token_ids[t]]      table [vocab, hidden], x f32
+void embed(Encoder&, const EmbedArgs&, const StepArrays&, const Rows& table, int vocab, float* x);
 
 // rows[r] = x[logit_tokens[r]]      args.tokens = number of rows
 void gather_rows(Encoder&, const EmbedArgs&, const StepArrays&, const float* x, float* rows);
@@ -43,12 +54,12 @@ void gather_rows(Encoder&, const EmbedArgs&, const StepArrays&, const float* x, 
 // y_low: the rounding error of y, rounded too; may be null.
 void rms_norm(Encoder&, const RmsNormArgs&, const float* x, const float* w, uint16_t* y, uint16_t* y_low);
 
-// y[r, o] (=|+=) (x[r] + x_low[r]) · w[o] + bias[o]      w bf16 [out, in]; x_low and bias may be null; y f32
-void linear(Encoder&, const LinearArgs&, const uint16_t* x, const uint16_t* x_low, const uint16_t* w, const float* bias,
+// y[r, o] (=|+=) (x[r] + x_low[r]) · w[o] + bias[o]      w [out, in]; x_low and bias may be null; y f32
+void linear(Encoder&, const LinearArgs&, const uint16_t* x, const uint16_t* x_low, const Rows& w, const float* bias,
             float* y);
 
 struct QkvMatrices {
-  const uint16_t *q, *k, *v;                   // bf16 [heads * head_dim, hidden], [kv_heads * head_dim, hidden]
+  Rows q, k, v;                                // [heads * head_dim, hidden], [kv_heads * head_dim, hidden]
   const float *q_bias, *k_bias, *v_bias;
 };
 // q bf16 [tokens, heads * head_dim], rotated; keys (rotated) and values are stored in the cache.
