@@ -56,11 +56,12 @@ export interface EngineOptions {
    */
   threads?: number | "auto";
   /**
-   * Attention, embedding and head as in the files, `"bf16"`, or on the CPU as `"q8"`: copies made while loading, in
-   * blocks of 32 int8 with a float16 scale. The error of a weight is at most 1/254 of the largest weight of its block.
-   * A decode step reads half the dense bytes. The copies take half the memory of the originals, which are read once.
-   * With numerics `"fast"` the products round the weights to bf16, an additional error of 2^-9 each. On the golden
-   * models the logits move by 1.3 to 6.3 % (rms), most where another expert is chosen.
+   * Attention, embedding and head as in the files, `"bf16"`, or on the CPU and on Metal as `"q8"`: copies made while
+   * loading, in blocks of 32 int8 with a float16 scale. The error of a weight is at most 1/254 of the largest weight of
+   * its block. A decode step reads half the dense bytes. The copies take half the memory of the originals, which are
+   * read once. With numerics `"fast"` a CPU's products round the weights to bf16, an additional error of 2^-9 each; those
+   * of Metal do not. On the golden models the logits move by 1.3 to 6.3 % (rms), most where another expert is chosen.
+   * `UNSUPPORTED` for CUDA; `"auto"` then takes Metal where it works, else the CPU.
    */
   denseWeights?: "bf16" | "q8";
   /**

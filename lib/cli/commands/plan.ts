@@ -61,7 +61,10 @@ export function planCommand(): Command {
       ]),
     )
     .addOption(
-      new Option("--dense-weights <type>", "type of attention, embedding and head on a CPU").choices(["bf16", "q8"]),
+      new Option("--dense-weights <type>", "type of attention, embedding and head on a CPU or Metal").choices([
+        "bf16",
+        "q8",
+      ]),
     )
     .addOption(
       new Option("--expert-weights <type>", "format of experts that are stored as floats (default: mxfp4)").choices([

@@ -63,7 +63,7 @@ export function addEngineOptions(command: Command, sequences: string): Command {
     .addOption(
       new Option(
         "--dense-weights <type>",
-        "type of attention, embedding and head; q8 is faster on CPUs, and lossy",
+        "type of attention, embedding and head; q8 is faster on a CPU and on Metal, and lossy",
       ).choices(["bf16", "q8"]),
     )
     .addOption(
