@@ -42,7 +42,7 @@ const steps: ((plan: NativeBackendPlan, asked: CheckedPlanOptions, options: Chan
   },
   // Weights are rounded.
   ({ backend }, { engine }) =>
-    backend !== "cuda" && engine.denseWeights === "bf16" ? { denseWeights: "q8" as const } : null,
+    !backend.startsWith("cuda") && engine.denseWeights === "bf16" ? { denseWeights: "q8" as const } : null,
   // Experts are quantised.
   (_, { engine }) => (engine.expertWeights === "bf16" ? { expertWeights: "mxfp4" as const } : null),
 ];

@@ -114,6 +114,16 @@ TEST("model_plan: a CPU that this machine does not have") {
   }
 }
 
+TEST("model_plan: on Metal, copies in Q8 take the place of matrices in the file") {
+  const EngineOptions q8 = {.dense_weights = DenseWeights::kQ8};
+  const WeightBytes plain = plan("synthetic:20b", "metal", 32 * kGB).needs.weights;
+  const WeightBytes copies = plan("synthetic:20b", "metal", 32 * kGB, q8).needs.weights;
+  CHECK(copies.q8 && !plain.q8);
+  const uint64_t dense = 2 * 2880 * (2ull * 201'088 + 24ull * (4096 + 2 * 512 + 4096));
+  CHECK_EQ(plain.mapped - copies.mapped, dense);
+  CHECK_EQ(copies.copied - plain.copied, dense / 64 * 34);
+}
+
 TEST("model_plan: a config needs no weights beside it") {
   const std::string golden = test::source_path("test/golden/models/a");
   std::ifstream file(golden + "/config.json");
@@ -168,7 +178,7 @@ TEST("model_plan: what cannot be planned is refused by name") {
   CHECK_THROWS(Code::kUnsupported, "scalar has \"exact\"", plan("synthetic:20b", "cpu", kGB, options, "scalar"));
   CHECK_THROWS(Code::kInvalidArgument, "for isa but received \"mmx\"", plan("synthetic:20b", "cpu", kGB, {}, "mmx"));
   CHECK_THROWS(Code::kInvalidArgument, "is of a CPU", plan("synthetic:20b", "cuda", kGB, {}, "scalar"));
-  CHECK_THROWS(Code::kUnsupported, "received \"metal\"", plan("synthetic:20b", "metal", kGB));
+  CHECK_THROWS(Code::kUnsupported, "received \"vulkan\"", plan("synthetic:20b", "vulkan", kGB));
   CHECK_THROWS(Code::kModelNotFound, "found nothing", plan("/no/such/model", "cpu", kGB));
   const ConfigOnly other(R"({"model_type": "llama"})");
   CHECK_THROWS(Code::kUnsupported, "not a gpt-oss model", plan(other.folder.string(), "cpu", kGB));
