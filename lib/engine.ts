@@ -43,8 +43,6 @@ export interface RequestMessage {
 
 /** The loaded model, its device and its limits. */
 export interface EngineInfo extends NativeEngineInfo {
-  /** The reason for this backend: the requested one and the available ones. */
-  backendReason: string;
   /** The checkpoint that the model's name stood for, and where it was found. */
   resolved: ResolvedModel;
 }
@@ -181,11 +179,7 @@ export class Engine implements AsyncDisposable {
       const loaded = await loading.promise;
       if (stop.signal.aborted) await loaded.close();
       stop.signal.throwIfAborted();
-      const backendReason =
-        native.backend === "auto"
-          ? `the best present: ${loaded.info.backend}, ${loaded.info.isa}`
-          : `asked for by name: ${native.backend}`;
-      return new Engine(loaded, dispatcher, { backendReason, resolved });
+      return new Engine(loaded, dispatcher, { backendReason: loaded.info.backendReason, resolved });
     } catch (error) {
       stop.signal.throwIfAborted();
       throw fromNative(error);

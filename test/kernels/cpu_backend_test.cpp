@@ -91,7 +91,12 @@ TEST("registry: cpu exists, auto is the best, and unusable backends give a reaso
   CHECK_EQ(make_backend({"cpu", 3})->info().threads, 3);
   CHECK(!make_backend({"cpu", 0})->info().device.empty());
   if (!all[1].available) CHECK_THROWS(Code::kUnsupported, "cannot be used", make_backend({"cuda", 1}));
-  CHECK_THROWS(Code::kUnsupported, "not in this build", make_backend({"metal", 1}));
+  CHECK_THROWS(Code::kUnsupported, "use \"cpu\", or \"auto\"", make_backend({"metal", 1}));
+  std::string why;
+  CHECK_EQ(make_backend({"cpu", 1}, &why)->info().backend, std::string("cpu"));
+  CHECK_EQ(why, std::string("asked for"));
+  make_backend({.backend = "auto", .numerics = "exact"}, &why);
+  CHECK_EQ(why, std::string("numerics \"exact\" is for the CPU"));
   for (const char* name : {"", "gpu", "cpu:1", "CUDA"})
     CHECK_THROWS(Code::kInvalidArgument, "expected \"auto\"", make_backend({name, 1}));
   CHECK_THROWS(Code::kInvalidArgument, "threads", make_backend({"cpu", -1}));

@@ -94,7 +94,7 @@ struct Encoded {
 };
 
 [[noreturn]] void refuse(const std::string& text) {
-  std::fprintf(stderr, "emulated Metal: %s\n", text.c_str());
+  std::fprintf(stderr, "emulated device: %s\n", text.c_str());
   std::abort();  // a call that Apple's validation layer ends the process for
 }
 
@@ -188,7 +188,7 @@ class EmulatedCommands final : public metal::Commands {
   bool fail(const std::string& text) {
     fault_ = text;
     state().last_fault = text;
-    std::fprintf(stderr, "emulated Metal: %s\n", text.c_str());
+    std::fprintf(stderr, "emulated device: %s\n", text.c_str());
     return false;
   }
 
