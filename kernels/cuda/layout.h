@@ -75,16 +75,6 @@ constexpr size_t attention_scratch_bytes(int64_t tokens, int64_t heads) {
 
 constexpr int kMostLowRank = 1024;  // of a term; the length of a row of sums
 
-// The numbers of an adapter's terms: for each layer those below, gate_up of each expert and down of each expert; at
-// last that of the head.
-enum LowRankNumber { kTermQ, kTermK, kTermV, kTermO, kTermRouter, kTermGateUp };
-constexpr int gate_up_term(int layer_begin, int expert) { return layer_begin + kTermGateUp + expert; }
-constexpr int down_term(int layer_begin, int experts, int expert) {
-  return layer_begin + kTermGateUp + experts + expert;
-}
-constexpr int terms_of_layer(int experts) { return kTermGateUp + 2 * experts; }
-constexpr int terms_of_adapter(int layers, int experts) { return layers * terms_of_layer(experts) + 1; }
-
 // float32 [rows, kMostLowRank] of A x: for every token those of q, k and v or of its experts, or for a row of logits.
 constexpr size_t low_rank_sums_bytes(int64_t tokens, int64_t rows, int64_t top_k) {
   const int64_t of_tokens = tokens * (top_k > 3 ? top_k : 3);

@@ -8,10 +8,13 @@
 // that is 132 µs. Threadgroups of all pairs have the same rows at the same time. So pairs of one expert find its
 // weights in a cache. A lane loads 8 bytes of each of its rows at once. Its rows share what it reads of activations.
 //
+// experts_gate_up_terms adds the terms of adapters before the SwiGLU; those of down follow later (low_rank.metal).
+//
 // A sum has an order that depends only on the length of the row: a lane's products, block by block, then all lanes.
 #include "kernels/common/dtype.h"
 #include "kernels/metal/experts.h"
 #include "kernels/metal/lang.h"
+#include "kernels/metal/low_rank_terms.h"
 #include "kernels/metal/mxfp4.h"
 #include "kernels/metal/swiglu.h"
 
@@ -45,11 +48,11 @@ static inline RowSums<kRows> multiply_rows(DevicePtr<const uint2> blocks, Device
   return sums;
 }
 
-// Threadgroups: x = pairs, y = units of the activation.
-kernel void experts_gate_up(constant FewExpertsLaunch& args [[buffer(0)]], DevicePtr<const uint2> blocks [[buffer(1)]],
-                            DevicePtr<const uchar> scales [[buffer(2)]], DevicePtr<const float> bias [[buffer(3)]],
-                            DevicePtr<const int> chosen [[buffer(4)]], DevicePtr<const uint4> normed [[buffer(5)]],
-                            DevicePtr<ushort> act [[buffer(6)]], OSS_POSITION) {
+template <typename Terms>
+static inline void multiply_gate_up(constant FewExpertsLaunch& args, DevicePtr<const uint2> blocks,
+                                    DevicePtr<const uchar> scales, DevicePtr<const float> bias,
+                                    DevicePtr<const int> chosen, DevicePtr<const uint4> normed, Terms terms,
+                                    DevicePtr<ushort> act, uint3 group, uint lane, uint simdgroup) {
   const int pair = int(group.x), unit = (int(group.y) * kFewSimdgroups + int(simdgroup)) * kFewUnits;
   if (unit >= args.intermediate) return;
   const ulong row = (ulong(chosen[pair]) * ulong(args.intermediate) + unit) * 2;
@@ -57,12 +60,36 @@ kernel void experts_gate_up(constant FewExpertsLaunch& args [[buffer(0)]], Devic
       blocks, scales, row, args.hidden, normed + ulong(pair / args.top_k) * ulong(args.hidden / 8), lane);
   if (lane != 0) return;
   for (int i = 0; i < kFewUnits; ++i) {
-    const float gate = sums.row[2 * i] + bias[row + 2 * i], up = sums.row[2 * i + 1] + bias[row + 2 * i + 1];
+    const int output = 2 * (unit + i);
+    const float gate = terms.add(sums.row[2 * i] + bias[row + 2 * i], pair, output);
+    const float up = terms.add(sums.row[2 * i + 1] + bias[row + 2 * i + 1], pair, output + 1);
     act[ulong(pair) * ulong(args.intermediate) + unit + i] =
         f32_to_bf16(clamped_swiglu(gate, up, args.alpha, args.limit));
   }
 }
+
+// Threadgroups: x = pairs, y = units of the activation.
+kernel void experts_gate_up(constant FewExpertsLaunch& args [[buffer(0)]], DevicePtr<const uint2> blocks [[buffer(1)]],
+                            DevicePtr<const uchar> scales [[buffer(2)]], DevicePtr<const float> bias [[buffer(3)]],
+                            DevicePtr<const int> chosen [[buffer(4)]], DevicePtr<const uint4> normed [[buffer(5)]],
+                            DevicePtr<ushort> act [[buffer(6)]], OSS_POSITION) {
+  const NoTerms terms = {};
+  multiply_gate_up(args, blocks, scales, bias, chosen, normed, terms, act, group, lane, simdgroup);
+}
 OSS_KERNEL(experts_gate_up)
+
+// With the terms of adapters.
+kernel void experts_gate_up_terms(constant FewExpertsLaunch& args [[buffer(0)]],
+                                  DevicePtr<const uint2> blocks [[buffer(1)]],
+                                  DevicePtr<const uchar> scales [[buffer(2)]],
+                                  DevicePtr<const float> bias [[buffer(3)]], DevicePtr<const int> chosen [[buffer(4)]],
+                                  DevicePtr<const uint4> normed [[buffer(5)]], DevicePtr<ushort> act [[buffer(6)]],
+                                  DevicePtr<const int> place [[buffer(7)]],
+                                  DevicePtr<const float> of_adapters [[buffer(8)]], OSS_POSITION) {
+  const AdapterTerms terms = {place, of_adapters, args.top_k, 2 * args.intermediate};
+  multiply_gate_up(args, blocks, scales, bias, chosen, normed, terms, act, group, lane, simdgroup);
+}
+OSS_KERNEL(experts_gate_up_terms)
 
 // Threadgroups: x = tokens, y = rows of down. A simdgroup has its rows for all experts of the token.
 kernel void experts_down(constant FewExpertsLaunch& args [[buffer(0)]], DevicePtr<const uint2> blocks [[buffer(1)]],

@@ -1,6 +1,7 @@
 // The experts of one layer as in experts.metal, for many tokens. Pairs are sorted by expert. Then tiles of up to 16, 32
 // or 64 pairs of one expert are multiplied by matrices of simdgroups. Then the outputs of a token are summed.
 //   pairs  [pairs]: by expert, then in their order      out  [pairs, hidden]  f32
+// experts_gate_up_N_terms add the terms of adapters, as experts_gate_up_terms does.
 //
 // Traffic: the weights of an expert once for each of its tiles. With many pairs per expert, the time is that of
 // 6·intermediate·hidden FLOP per pair.
@@ -10,6 +11,7 @@
 #include "kernels/common/dtype.h"
 #include "kernels/metal/experts.h"
 #include "kernels/metal/lang.h"
+#include "kernels/metal/low_rank_terms.h"
 #include "kernels/metal/mxfp4.h"
 #include "kernels/metal/swiglu.h"
 
@@ -75,6 +77,14 @@ struct GateUpOutputs {
     const uint low = f32_to_bf16(clamped_swiglu(v.x, v.y, alpha, limit));
     const uint high = f32_to_bf16(clamped_swiglu(v.z, v.w, alpha, limit));
     *as<uint>(act + (ulong(pair) * ulong(units) + column / 2)) = low | high << 16;
+  }
+};
+// With the terms of adapters.
+struct GateUpWithTerms {
+  GateUpOutputs plain;
+  AdapterTerms terms;
+  void store(int pair, int column, float4 v) const {
+    plain.store(pair, column, terms.has(pair) ? v + *as_const<float4>(terms.of(pair) + column) : v);
   }
 };
 struct DownOutputs {
@@ -207,6 +217,20 @@ kernel void experts_gate_up_16(constant ExpertTilesLaunch& args [[buffer(0)]],
 }
 OSS_KERNEL(experts_gate_up_16)
 
+kernel void experts_gate_up_16_terms(
+    constant ExpertTilesLaunch& args [[buffer(0)]], DevicePtr<const uint2> blocks [[buffer(1)]],
+    DevicePtr<const uchar> scales [[buffer(2)]], DevicePtr<const float> bias [[buffer(3)]],
+    DevicePtr<const uint4> normed [[buffer(4)]], DevicePtr<const ExpertTile> tiles [[buffer(5)]],
+    DevicePtr<const int> pairs [[buffer(6)]], DevicePtr<ushort> act [[buffer(7)]],
+    DevicePtr<const int> place [[buffer(8)]], DevicePtr<const float> of_adapters [[buffer(9)]], OSS_POSITION) {
+  OSS_THREADGROUP(uint4, memory, tile_memory(16));
+  const GateUpWithTerms outputs = {{act, args.outputs / 2, args.limit, args.alpha},
+                                   {place, of_adapters, args.pairs_per_input, args.outputs}};
+  multiply_tile<16>(args, blocks, scales, bias, normed, tiles[group.y], pairs, outputs, memory + 0, group, index,
+                    simdgroup);
+}
+OSS_KERNEL(experts_gate_up_16_terms)
+
 kernel void experts_gate_up_32(constant ExpertTilesLaunch& args [[buffer(0)]],
                                DevicePtr<const uint2> blocks [[buffer(1)]], DevicePtr<const uchar> scales [[buffer(2)]],
                                DevicePtr<const float> bias [[buffer(3)]], DevicePtr<const uint4> normed [[buffer(4)]],
@@ -220,6 +244,20 @@ kernel void experts_gate_up_32(constant ExpertTilesLaunch& args [[buffer(0)]],
 }
 OSS_KERNEL(experts_gate_up_32)
 
+kernel void experts_gate_up_32_terms(
+    constant ExpertTilesLaunch& args [[buffer(0)]], DevicePtr<const uint2> blocks [[buffer(1)]],
+    DevicePtr<const uchar> scales [[buffer(2)]], DevicePtr<const float> bias [[buffer(3)]],
+    DevicePtr<const uint4> normed [[buffer(4)]], DevicePtr<const ExpertTile> tiles [[buffer(5)]],
+    DevicePtr<const int> pairs [[buffer(6)]], DevicePtr<ushort> act [[buffer(7)]],
+    DevicePtr<const int> place [[buffer(8)]], DevicePtr<const float> of_adapters [[buffer(9)]], OSS_POSITION) {
+  OSS_THREADGROUP(uint4, memory, tile_memory(32));
+  const GateUpWithTerms outputs = {{act, args.outputs / 2, args.limit, args.alpha},
+                                   {place, of_adapters, args.pairs_per_input, args.outputs}};
+  multiply_tile<32>(args, blocks, scales, bias, normed, tiles[group.y], pairs, outputs, memory + 0, group, index,
+                    simdgroup);
+}
+OSS_KERNEL(experts_gate_up_32_terms)
+
 kernel void experts_gate_up_64(constant ExpertTilesLaunch& args [[buffer(0)]],
                                DevicePtr<const uint2> blocks [[buffer(1)]], DevicePtr<const uchar> scales [[buffer(2)]],
                                DevicePtr<const float> bias [[buffer(3)]], DevicePtr<const uint4> normed [[buffer(4)]],
@@ -232,6 +270,20 @@ kernel void experts_gate_up_64(constant ExpertTilesLaunch& args [[buffer(0)]],
                     simdgroup);
 }
 OSS_KERNEL(experts_gate_up_64)
+
+kernel void experts_gate_up_64_terms(
+    constant ExpertTilesLaunch& args [[buffer(0)]], DevicePtr<const uint2> blocks [[buffer(1)]],
+    DevicePtr<const uchar> scales [[buffer(2)]], DevicePtr<const float> bias [[buffer(3)]],
+    DevicePtr<const uint4> normed [[buffer(4)]], DevicePtr<const ExpertTile> tiles [[buffer(5)]],
+    DevicePtr<const int> pairs [[buffer(6)]], DevicePtr<ushort> act [[buffer(7)]],
+    DevicePtr<const int> place [[buffer(8)]], DevicePtr<const float> of_adapters [[buffer(9)]], OSS_POSITION) {
+  OSS_THREADGROUP(uint4, memory, tile_memory(64));
+  const GateUpWithTerms outputs = {{act, args.outputs / 2, args.limit, args.alpha},
+                                   {place, of_adapters, args.pairs_per_input, args.outputs}};
+  multiply_tile<64>(args, blocks, scales, bias, normed, tiles[group.y], pairs, outputs, memory + 0, group, index,
+                    simdgroup);
+}
+OSS_KERNEL(experts_gate_up_64_terms)
 
 kernel void experts_down_16(constant ExpertTilesLaunch& args [[buffer(0)]], DevicePtr<const uint2> blocks [[buffer(1)]],
                             DevicePtr<const uchar> scales [[buffer(2)]], DevicePtr<const float> bias [[buffer(3)]],

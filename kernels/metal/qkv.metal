@@ -6,13 +6,15 @@
 //
 // Traffic: 29.5 MB of weights, once, for up to eight tokens (qkv_rows_N, see few_rows.h); else once per tile of tokens
 // (qkv_tiles_N, see dense_tiles.h). One threadgroup has both halves of each pair of dims, so it can rotate them. A tile
-// is as wide as a head. ..._q8: of matrices in Q8, with 15.7 MB.
+// is as wide as a head. ..._q8: of matrices in Q8, with 15.7 MB. ..._terms add the terms of adapters before the
+// rotation.
 #include "kernels/metal/qkv.h"
 
 #include "kernels/common/dtype.h"
 #include "kernels/metal/dense_tiles.h"
 #include "kernels/metal/few_rows.h"
 #include "kernels/metal/lang.h"
+#include "kernels/metal/low_rank_terms.h"
 
 using namespace oss;
 
@@ -24,6 +26,7 @@ struct QkvHead {
   Weights w;
   DevicePtr<const float> bias;
   int matrix, within;  // 0: q, 1: k, 2: v; the head's number in there
+  int number;          // among all
 };
 
 template <typename Weights>
@@ -35,7 +38,7 @@ struct QkvWeights {
 template <typename Weights>
 static inline QkvHead<Weights> head_of(constant QkvLaunch& args, QkvWeights<Weights> weights, int group) {
   const int number = args.first_head + group;
-  QkvHead<Weights> head = {weights.q, weights.q_bias, 0, number};
+  QkvHead<Weights> head = {weights.q, weights.q_bias, 0, number, number};
   if (number >= args.heads + args.kv_heads) {
     head.w = weights.v;
     head.bias = weights.v_bias;
@@ -88,9 +91,10 @@ static inline void store_pair(constant QkvLaunch& args, QkvResults to, QkvHead<W
 }
 
 // `first`: the first of the kOutputs / 2 pairs of dims.
-template <int kRows, int kOutputs, typename Weights>
-static inline void qkv_rows(constant QkvLaunch& args, DevicePtr<const ushort> x, QkvHead<Weights> head, QkvResults to,
-                            ThreadgroupPtr<float> parts, int first, uint index, uint lane, uint simdgroup) {
+template <int kRows, int kOutputs, typename Weights, typename Terms>
+static inline void qkv_rows(constant QkvLaunch& args, DevicePtr<const ushort> x, QkvHead<Weights> head, Terms terms,
+                            QkvResults to, ThreadgroupPtr<float> parts, int first, uint index, uint lane,
+                            uint simdgroup) {
   constexpr int kPairs = kOutputs / 2;
   const int row_of_w = head.within * kHeadDim + first;
   few_rows<kRows, kOutputs, kPairs, false>(x, x, args.tokens, head.w, row_of_w, (head.within + 1) * kHeadDim - 1,
@@ -99,12 +103,13 @@ static inline void qkv_rows(constant QkvLaunch& args, DevicePtr<const ushort> x,
   if (token >= kRows || token >= args.tokens) return;
   const float a = few_rows_sum<kRows, kOutputs>(parts, token, pair) + head.bias[row_of_w + pair];
   const float b = few_rows_sum<kRows, kOutputs>(parts, token, kPairs + pair) + head.bias[row_of_w + kHalfHead + pair];
-  store_pair(args, to, head, token, first + pair, a, b);
+  const int output = head.number * kHeadDim + first + pair;
+  store_pair(args, to, head, token, first + pair, terms.add(a, token, output), terms.add(b, token, output + kHalfHead));
 }
 
-template <int kRows, typename Weights>
-static inline void qkv_tiles(constant QkvLaunch& args, DevicePtr<const ushort> x, QkvHead<Weights> head, QkvResults to,
-                             ThreadgroupPtr<uint2> memory, int first_token, uint index, uint simdgroup) {
+template <int kRows, typename Weights, typename Terms>
+static inline void qkv_tiles(constant QkvLaunch& args, DevicePtr<const ushort> x, QkvHead<Weights> head, Terms terms,
+                             QkvResults to, ThreadgroupPtr<uint2> memory, int first_token, uint index, uint simdgroup) {
   const int row_of_w = head.within * kHeadDim;
   const TileSource<Weights> from = {
       x, x, head.w, first_token, args.tokens - 1, row_of_w, row_of_w + kHeadDim - 1, args.hidden};
@@ -113,8 +118,9 @@ static inline void qkv_tiles(constant QkvLaunch& args, DevicePtr<const ushort> x
   for (int i = int(index); i < kRows * kHalfHead; i += kTileThreads) {
     const int r = i / kHalfHead, dim = i % kHalfHead;
     if (first_token + r >= args.tokens) continue;
-    store_pair(args, to, head, first_token + r, dim, sums[r * kSumStride + dim],
-               sums[r * kSumStride + kHalfHead + dim]);
+    const int token = first_token + r, output = head.number * kHeadDim + dim;
+    store_pair(args, to, head, token, dim, terms.add(sums[r * kSumStride + dim], token, output),
+               terms.add(sums[r * kSumStride + kHalfHead + dim], token, output + kHalfHead));
   }
 }
 
@@ -125,7 +131,8 @@ static inline void qkv_tiles(constant QkvLaunch& args, DevicePtr<const ushort> x
       DevicePtr<const float> k_bias [[buffer(6)]], DevicePtr<const float> v_bias [[buffer(7)]],    \
       DevicePtr<const int> positions [[buffer(8)]], DevicePtr<const int> sequence [[buffer(9)]],   \
       DevicePtr<const int> block_table [[buffer(10)]], DevicePtr<const float> rope [[buffer(11)]], \
-      DevicePtr<ushort> q [[buffer(12)]], DevicePtr<ushort> cache [[buffer(13)]], OSS_POSITION
+      DevicePtr<ushort> q [[buffer(12)]], DevicePtr<ushort> cache [[buffer(13)]]
+#define OSS_QKV_TERMS DevicePtr<const int> place [[buffer(14)]], DevicePtr<const float> of_adapters [[buffer(15)]]
 #define OSS_QKV_Q8_PARAMETERS                                                                       \
   constant QkvLaunch& args [[buffer(0)]], DevicePtr<const ushort> x [[buffer(1)]],                  \
       DevicePtr<const uchar> q_codes [[buffer(2)]], DevicePtr<const uchar> k_codes [[buffer(3)]],   \
@@ -135,38 +142,54 @@ static inline void qkv_tiles(constant QkvLaunch& args, DevicePtr<const ushort> x
       DevicePtr<const int> block_table [[buffer(10)]], DevicePtr<const float> rope [[buffer(11)]],  \
       DevicePtr<ushort> q [[buffer(12)]], DevicePtr<ushort> cache [[buffer(13)]],                   \
       DevicePtr<const half> q_scales [[buffer(14)]], DevicePtr<const half> k_scales [[buffer(15)]], \
-      DevicePtr<const half> v_scales [[buffer(16)]], OSS_POSITION
+      DevicePtr<const half> v_scales [[buffer(16)]]
+#define OSS_QKV_Q8_TERMS DevicePtr<const int> place [[buffer(17)]], DevicePtr<const float> of_adapters [[buffer(18)]]
 
 #define OSS_QKV_WEIGHTS {{q_w}, {k_w}, {v_w}, q_bias, k_bias, v_bias}
 #define OSS_QKV_Q8_WEIGHTS {{q_codes, q_scales}, {k_codes, k_scales}, {v_codes, v_scales}, q_bias, k_bias, v_bias}
 
-#define OSS_QKV_ROWS(name, rows, parameters, kind, matrices)                                                   \
-  kernel void name(parameters) {                                                                               \
-    OSS_THREADGROUP(float, parts, OSS_FEW_PARTS(rows, few_rows_outputs(rows)));                                \
-    const QkvWeights<kind> weights = matrices;                                                                 \
-    const QkvResults to = {positions, sequence, block_table, rope, q, cache};                                  \
-    qkv_rows<rows, few_rows_outputs(rows)>(args, x, head_of(args, weights, int(group.y)), to, parts,           \
-                                           int(group.x) * few_rows_outputs(rows) / 2, index, lane, simdgroup); \
-  }                                                                                                            \
-  OSS_KERNEL(name)
-OSS_QKV_ROWS(qkv_rows_1, 1, OSS_QKV_PARAMETERS, Bf16Rows, OSS_QKV_WEIGHTS)
-OSS_QKV_ROWS(qkv_rows_2, 2, OSS_QKV_PARAMETERS, Bf16Rows, OSS_QKV_WEIGHTS)
-OSS_QKV_ROWS(qkv_rows_4, 4, OSS_QKV_PARAMETERS, Bf16Rows, OSS_QKV_WEIGHTS)
-OSS_QKV_ROWS(qkv_rows_8, 8, OSS_QKV_PARAMETERS, Bf16Rows, OSS_QKV_WEIGHTS)
-OSS_QKV_ROWS(qkv_rows_1_q8, 1, OSS_QKV_Q8_PARAMETERS, Q8Rows, OSS_QKV_Q8_WEIGHTS)
-OSS_QKV_ROWS(qkv_rows_2_q8, 2, OSS_QKV_Q8_PARAMETERS, Q8Rows, OSS_QKV_Q8_WEIGHTS)
-OSS_QKV_ROWS(qkv_rows_4_q8, 4, OSS_QKV_Q8_PARAMETERS, Q8Rows, OSS_QKV_Q8_WEIGHTS)
-OSS_QKV_ROWS(qkv_rows_8_q8, 8, OSS_QKV_Q8_PARAMETERS, Q8Rows, OSS_QKV_Q8_WEIGHTS)
+#define OSS_QKV_ROWS(rows)                                                                                   \
+  OSS_THREADGROUP(float, parts, OSS_FEW_PARTS(rows, few_rows_outputs(rows)));                                \
+  qkv_rows<rows, few_rows_outputs(rows)>(args, x, head_of(args, weights, int(group.y)), terms, to, parts,    \
+                                         int(group.x) * few_rows_outputs(rows) / 2, index, lane, simdgroup);
+#define OSS_QKV_TILES(rows)                                                                                     \
+  OSS_THREADGROUP(uint2, memory, OSS_TILE_MEMORY(rows));                                                        \
+  qkv_tiles<rows>(args, x, head_of(args, weights, int(group.y)), terms, to, memory, int(group.x) * rows, index, \
+                  simdgroup);
+#define OSS_QKV_Q8_TILES(rows)                                                                                  \
+  OSS_THREADGROUP(uint2, memory, OSS_Q8_TILE_MEMORY(rows));                                                     \
+  qkv_tiles<rows>(args, x, head_of(args, weights, int(group.y)), terms, to, memory, int(group.x) * rows, index, \
+                  simdgroup);
 
-#define OSS_QKV_TILES(name, rows, parameters, kind, matrices, size)                                                    \
-  kernel void name(parameters) {                                                                                       \
-    OSS_THREADGROUP(uint2, memory, size(rows));                                                                        \
-    const QkvWeights<kind> weights = matrices;                                                                         \
-    const QkvResults to = {positions, sequence, block_table, rope, q, cache};                                          \
-    qkv_tiles<rows>(args, x, head_of(args, weights, int(group.y)), to, memory, int(group.x) * rows, index, simdgroup); \
-  }                                                                                                                    \
-  OSS_KERNEL(name)
-OSS_QKV_TILES(qkv_tiles_16, kSmallTileRows, OSS_QKV_PARAMETERS, Bf16Rows, OSS_QKV_WEIGHTS, OSS_TILE_MEMORY)
-OSS_QKV_TILES(qkv_tiles_32, kTileRows, OSS_QKV_PARAMETERS, Bf16Rows, OSS_QKV_WEIGHTS, OSS_TILE_MEMORY)
-OSS_QKV_TILES(qkv_tiles_16_q8, kSmallTileRows, OSS_QKV_Q8_PARAMETERS, Q8Rows, OSS_QKV_Q8_WEIGHTS, OSS_Q8_TILE_MEMORY)
-OSS_QKV_TILES(qkv_tiles_32_q8, kTileRows, OSS_QKV_Q8_PARAMETERS, Q8Rows, OSS_QKV_Q8_WEIGHTS, OSS_Q8_TILE_MEMORY)
+// A kernel, and the one that adds the terms of adapters.
+#define OSS_QKV_KERNELS(name, body, rows, parameters, of_terms, kind, matrices)                      \
+  kernel void name(parameters, OSS_POSITION) {                                                       \
+    const QkvWeights<kind> weights = matrices;                                                       \
+    const QkvResults to = {positions, sequence, block_table, rope, q, cache};                        \
+    const NoTerms terms = {};                                                                        \
+    body(rows)                                                                                       \
+  }                                                                                                  \
+  OSS_KERNEL(name)                                                                                   \
+  kernel void name##_terms(parameters, of_terms, OSS_POSITION) {                                     \
+    const QkvWeights<kind> weights = matrices;                                                       \
+    const QkvResults to = {positions, sequence, block_table, rope, q, cache};                        \
+    const AdapterTerms terms = {place, of_adapters, 1, (args.heads + 2 * args.kv_heads) * kHeadDim}; \
+    body(rows)                                                                                       \
+  }                                                                                                  \
+  OSS_KERNEL(name##_terms)
+#define OSS_QKV_BF16(name, body, rows)                                                            \
+  OSS_QKV_KERNELS(name, body, rows, OSS_QKV_PARAMETERS, OSS_QKV_TERMS, Bf16Rows, OSS_QKV_WEIGHTS)
+#define OSS_QKV_Q8(name, body, rows)                                                                     \
+  OSS_QKV_KERNELS(name, body, rows, OSS_QKV_Q8_PARAMETERS, OSS_QKV_Q8_TERMS, Q8Rows, OSS_QKV_Q8_WEIGHTS)
+OSS_QKV_BF16(qkv_rows_1, OSS_QKV_ROWS, 1)
+OSS_QKV_BF16(qkv_rows_2, OSS_QKV_ROWS, 2)
+OSS_QKV_BF16(qkv_rows_4, OSS_QKV_ROWS, 4)
+OSS_QKV_BF16(qkv_rows_8, OSS_QKV_ROWS, 8)
+OSS_QKV_BF16(qkv_tiles_16, OSS_QKV_TILES, kSmallTileRows)
+OSS_QKV_BF16(qkv_tiles_32, OSS_QKV_TILES, kTileRows)
+OSS_QKV_Q8(qkv_rows_1_q8, OSS_QKV_ROWS, 1)
+OSS_QKV_Q8(qkv_rows_2_q8, OSS_QKV_ROWS, 2)
+OSS_QKV_Q8(qkv_rows_4_q8, OSS_QKV_ROWS, 4)
+OSS_QKV_Q8(qkv_rows_8_q8, OSS_QKV_ROWS, 8)
+OSS_QKV_Q8(qkv_tiles_16_q8, OSS_QKV_Q8_TILES, kSmallTileRows)
+OSS_QKV_Q8(qkv_tiles_32_q8, OSS_QKV_Q8_TILES, kTileRows)

@@ -36,4 +36,29 @@ struct AdapterWeights {
 // The adapter of each token, in one layer; null: none. Empty when no token of the step has one.
 using AdapterRows = std::span<const LayerAdapter* const>;
 
+// The first adapter of the rows for which `has` is true; null when there is none.
+template <typename Has>
+const LayerAdapter* first_with(AdapterRows adapters, const Has& has) {
+  for (const LayerAdapter* adapter : adapters) {
+    if (adapter != nullptr && has(*adapter)) return adapter;
+  }
+  return nullptr;
+}
+inline bool changes_qkv(const LayerAdapter& of) { return !of.q.empty() || !of.k.empty() || !of.v.empty(); }
+inline bool changes_experts(const LayerAdapter& of) { return !of.gate_up.empty() || !of.down.empty(); }
+
+// --- the numbers of terms, for a device that has a table of them: for each layer those below, gate_up of each expert
+// and down of each expert; at last that of the head
+
+enum LowRankNumber { kTermQ, kTermK, kTermV, kTermO, kTermRouter, kTermGateUp };
+constexpr int gate_up_term(int begin, int expert) { return begin + kTermGateUp + expert; }
+constexpr int down_term(int begin, int experts, int expert) { return begin + kTermGateUp + experts + expert; }
+constexpr int terms_of_layer(int experts) { return kTermGateUp + 2 * experts; }
+constexpr int terms_of_adapter(int layers, int experts) { return layers * terms_of_layer(experts) + 1; }
+// Where the numbers of an adapter's layer begin.
+inline int layer_begin(const LayerAdapter& of) { return of.q.number - kTermQ; }
+
+// Numbers all terms, empty ones too. Returns those that are not empty.
+std::vector<LowRank*> number_terms(AdapterWeights&, int experts);
+
 }  // namespace oss

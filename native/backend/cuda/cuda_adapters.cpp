@@ -14,23 +14,6 @@ uint64_t pointer_bytes(const StepLimits& limits) {
   return padded(uint64_t(limits.tokens) * sizeof(const cuda::LowRankTerm*));
 }
 
-// Calls each(term, number) for all terms of an adapter, empty ones too.
-template <typename Each>
-void for_each_term(AdapterWeights& weights, int experts, const Each& each) {
-  int begin = 0;
-  for (LayerAdapter& layer : weights.layers) {
-    each(layer.q, begin + cuda::kTermQ);
-    each(layer.k, begin + cuda::kTermK);
-    each(layer.v, begin + cuda::kTermV);
-    each(layer.o, begin + cuda::kTermO);
-    each(layer.router, begin + cuda::kTermRouter);
-    for (size_t e = 0; e < layer.gate_up.size(); ++e) each(layer.gate_up[e], cuda::gate_up_term(begin, int(e)));
-    for (size_t e = 0; e < layer.down.size(); ++e) each(layer.down[e], cuda::down_term(begin, experts, int(e)));
-    begin += cuda::terms_of_layer(experts);
-  }
-  each(weights.lm_head, begin);
-}
-
 size_t bytes_of(const Matrix& matrix) { return size_t(matrix.rows) * size_t(matrix.cols) * sizeof(uint16_t); }
 
 }  // namespace
@@ -40,7 +23,7 @@ uint64_t CudaAdapters::work_bytes(const StepLimits& limits) {
 }
 
 uint64_t CudaAdapters::table_bytes(int layers, int experts) {
-  return padded(size_t(cuda::terms_of_adapter(layers, experts)) * sizeof(cuda::LowRankTerm));
+  return padded(size_t(terms_of_adapter(layers, experts)) * sizeof(cuda::LowRankTerm));
 }
 
 CudaAdapters::Work::Work(const std::shared_ptr<Gpu>& gpu, const StepLimits& limits)
@@ -72,15 +55,10 @@ std::shared_ptr<const AdapterWeights> CudaAdapters::hold(const AdapterWeights& h
   auto held = std::make_shared<Held>();
   held->last_use = work_->last_use;
   held->weights = host;
-  std::vector<cuda::LowRankTerm> table(size_t(cuda::terms_of_adapter(layers, limits_.experts)));
-  std::vector<LowRank*> terms;  // those that are not empty
+  std::vector<cuda::LowRankTerm> table(size_t(terms_of_adapter(layers, limits_.experts)));
+  const std::vector<LowRank*> terms = number_terms(held->weights, limits_.experts);
   uint64_t bytes = table_bytes(layers, limits_.experts);
-  for_each_term(held->weights, limits_.experts, [&](LowRank& term, int number) {
-    term.number = number;
-    if (term.empty()) return;
-    bytes += bytes_of(term.a) + bytes_of(term.b);
-    terms.push_back(&term);
-  });
+  for (const LowRank* term : terms) bytes += bytes_of(term->a) + bytes_of(term->b);
 
   // A stream of its own: that of the engine may be recording a step on another thread.
   const auto loader = std::make_shared<Gpu>(gpu_->module, gpu_->device);

@@ -182,15 +182,6 @@ void CudaBackend::linear(const LinearArgs& args, RowsOf rows, Operand x, const M
            "linear");
 }
 
-// The first adapter of the rows for which `has` is true; null when there is none.
-template <typename Has>
-static const LayerAdapter* first_with(AdapterRows adapters, const Has& has) {
-  const auto found =
-      std::ranges::find_if(adapters, [&](const LayerAdapter* adapter) { return adapter != nullptr && has(*adapter); });
-  return found != adapters.end() ? *found : nullptr;
-}
-static bool changes_qkv(const LayerAdapter& of) { return !of.q.empty() || !of.k.empty() || !of.v.empty(); }
-static bool changes_experts(const LayerAdapter& of) { return !of.gate_up.empty() || !of.down.empty(); }
 static bool changes_moe(const LayerAdapter& of) { return !of.router.empty() || changes_experts(of); }
 
 // The matrices of q, k and v are adjacent, and so are their biases: they were packed one after the other.
@@ -242,9 +233,8 @@ void CudaBackend::experts(const ExpertsArgs& args, Operand normed, const int32_t
   ExpertsArgs in_step = args;
   in_step.tokens = capacity_.tokens;
   if (const LayerAdapter* adapter = first_with(adapters, changes_experts)) {
-    const int begin = adapter->q.number - cuda::kTermQ;
-    const cuda::ExpertTerms terms = {.gate_up = cuda::gate_up_term(begin, 0),
-                                     .down = cuda::down_term(begin, args.experts, 0)};
+    const int begin = layer_begin(*adapter);
+    const cuda::ExpertTerms terms = {.gate_up = gate_up_term(begin, 0), .down = down_term(begin, args.experts, 0)};
     launched(module_.experts_low_rank(in_step, adapters_.device(), terms, count_of(RowsOf::kTokens),
                                       normed.as<uint16_t>(), index, weight, packed(gate_up), packed(down),
                                       experts_scratch_.as<void>(), x, gpu_->stream),

@@ -51,7 +51,7 @@ class Commands {
   virtual void dispatch(const Dispatch&) = 0;
   virtual void barrier() = 0;  // later dispatches begin after earlier ones, and see what they wrote
   virtual void commit() = 0;   // starts the work, and returns at once
-  virtual void wait() = 0;     // throws kDevice when the work has failed
+  virtual void wait() = 0;     // throws kDevice when the work has failed; on any thread, and on several at once
 };
 
 class Device {

@@ -54,7 +54,7 @@ uint64_t Encoder::commit() {
 
 void Encoder::wait(uint64_t number) {
   while (!committed_.empty() && commits_ - committed_.size() < number) {
-    const std::unique_ptr<Commands> oldest = std::move(committed_.front());
+    const std::shared_ptr<Commands> oldest = std::move(committed_.front());
     committed_.pop_front();  // first, because an error must not be met again
     oldest->wait();
   }

@@ -46,6 +46,8 @@ class Encoder {
   void wait(uint64_t number);
   // Commits, and waits for everything.
   void wait() { wait(commit()); }
+  // What was committed last; null when that has been waited for. Any thread may wait for it.
+  std::shared_ptr<Commands> last() const { return committed_.empty() ? nullptr : committed_.back(); }
   // Waits for everything that was committed, whether or not it fails; drops the rest.
   void finish() noexcept;
 
@@ -61,7 +63,7 @@ class Encoder {
 
   std::shared_ptr<Device> device_;
   std::unique_ptr<Commands> open_;                   // being encoded
-  std::deque<std::unique_ptr<Commands>> committed_;  // those not waited for, the oldest first
+  std::deque<std::shared_ptr<Commands>> committed_;  // those not waited for, the oldest first
   uint64_t commits_ = 0;
   std::vector<Range> read_, written_;                 // since the last barrier
   int64_t dispatches_ = 0, barriers_ = 0;

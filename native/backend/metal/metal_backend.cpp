@@ -32,9 +32,9 @@ BackendStatus metal_status() {
   const metal::Found found = metal::find_device();
   if (found.device == nullptr) return {"metal", false, found.reason};
   const metal::DeviceLimits& limits = found.device->limits();
-  return {"metal", true,
-          str(limits.name, ", Apple GPU family ", limits.family, ", ", limits.working_set_bytes >> 20,
-              " MiB for the GPU")};
+  return {
+      "metal", true,
+      str(limits.name, ", Apple GPU family ", limits.family, ", ", limits.working_set_bytes >> 20, " MiB for the GPU")};
 }
 
 PlannedDevice planned_metal(const BackendOptions& options) {
@@ -60,6 +60,7 @@ MetalBackend::MetalBackend(std::shared_ptr<metal::Device> device, bool repeatabl
       repeatable_(repeatable),
       sizes_(repeatable, dense_weights),
       weights_(device_, sizes_),
+      adapters_(device_),
       encoder_(std::make_shared<metal::Encoder>(device_)) {}
 
 MetalBackend::~MetalBackend() {
@@ -85,11 +86,8 @@ Buffer MetalBackend::allocate(size_t bytes, const char* what) {
   });
 }
 
-// The terms of adapters have no Metal kernels.
-std::shared_ptr<const AdapterWeights> MetalBackend::hold_adapter(std::shared_ptr<const AdapterWeights>) {
-  throw Error(Code::kUnsupported,
-              "the Metal backend has no adapters for single requests: merge one with adapter, or use backend \"cpu\"",
-              "adapters");
+std::shared_ptr<const AdapterWeights> MetalBackend::hold_adapter(std::shared_ptr<const AdapterWeights> host) {
+  return adapters_.hold(*host);
 }
 
 static metal::Rows rows_of(const Matrix& w) {
@@ -99,6 +97,7 @@ static metal::Rows rows_of(const Matrix& w) {
 // --- steps -----------------------------------------------------------------------------------------------------------
 
 void MetalBackend::reserve_workspace(const StepLimits& l) {
+  adapters_.reserve_workspace(l);
   ring_ = std::make_unique<StepArraysRing>(device_, l, repeatable_);
   sampling_ = std::make_unique<SamplingArrays>(device_, l.rows, l.vocab);
   attention_scratch_ =
@@ -118,13 +117,17 @@ void MetalBackend::begin(const Step& step) {
     resident_ = true;
   }
   step_ = ring_->fill(step, *encoder_);
+  has_adapters_ = !step.adapters.empty();
+  if (has_adapters_) adapters_.begin(step, *encoder_);
   step_.drawn = sampling_->results();
   step_.drawn_rows = drawn_rows_;
 }
 
 void MetalBackend::run(const std::function<void()>& body, bool) {
   body();
-  ring_->used_by(encoder_->commit());
+  const uint64_t commit = encoder_->commit();
+  ring_->used_by(commit);
+  if (has_adapters_) adapters_.finish(*encoder_, commit);
 }
 
 void MetalBackend::embed(const EmbedArgs& args, const Matrix& table, const Step&, float* x) {
@@ -163,8 +166,15 @@ metal::Cache MetalBackend::cache_at(const void* cache) const {
   return {const_cast<void*>(cache), device_->bytes_from(cache)};
 }
 
-void MetalBackend::qkv(const QkvArgs& args, const Step&, Operand x, const QkvWeights& weights, AdapterRows, Operand q,
-                       void* cache) {
+void MetalBackend::qkv(const QkvArgs& args, const Step&, Operand x, const QkvWeights& weights, AdapterRows adapters,
+                       Operand q, void* cache) {
+  const metal::QkvMatrices w = {.q = rows_of(weights.q),
+                                .k = rows_of(weights.k),
+                                .v = rows_of(weights.v),
+                                .q_bias = weights.q_bias.data,
+                                .k_bias = weights.k_bias.data,
+                                .v_bias = weights.v_bias.data};
+  const LayerAdapter* adapter = first_with(adapters, changes_qkv);
   in_portions(args.tokens, kFewRows, [&](int first, int count) {
     QkvArgs portion = args;
     portion.tokens = count;
@@ -173,14 +183,14 @@ void MetalBackend::qkv(const QkvArgs& args, const Step&, Operand x, const QkvWei
     step.positions += first;
     step.sequence += first;
     step.rope += size_t(first) * kHeadDim;
-    metal::qkv(*encoder_, portion, step, x.as<uint16_t>() + size_t(first) * size_t(args.hidden),
-               {.q = rows_of(weights.q),
-                .k = rows_of(weights.k),
-                .v = rows_of(weights.v),
-                .q_bias = weights.q_bias.data,
-                .k_bias = weights.k_bias.data,
-                .v_bias = weights.v_bias.data},
-               q.as<uint16_t>() + size_t(first) * size_t(args.heads) * size_t(args.head_dim), cache_at(cache));
+    const uint16_t* from = x.as<uint16_t>() + size_t(first) * size_t(args.hidden);
+    uint16_t* to = q.as<uint16_t>() + size_t(first) * size_t(args.heads) * size_t(args.head_dim);
+    if (adapter != nullptr) {
+      metal::qkv_low_rank(*encoder_, portion, step, adapters_.of_tokens(first, count), adapter->q.number, from, w, to,
+                          cache_at(cache));
+    } else {
+      metal::qkv(*encoder_, portion, step, from, w, to, cache_at(cache));
+    }
   });
 }
 
@@ -195,19 +205,32 @@ void MetalBackend::router(const RouterArgs& args, const float* logits, int32_t* 
 }
 
 void MetalBackend::experts(const ExpertsArgs& args, Operand normed, const int32_t* index, const float* weight,
-                           const ExpertMatrix& gate_up, const ExpertMatrix& down, AdapterRows, float* x) {
+                           const ExpertMatrix& gate_up, const ExpertMatrix& down, AdapterRows adapters, float* x) {
+  const metal::Experts w1 = {gate_up.blocks, gate_up.scales, gate_up.bias}, w2 = {down.blocks, down.scales, down.bias};
+  const LayerAdapter* adapter = first_with(adapters, changes_experts);
   in_portions(args.tokens, most_few_tokens(args.top_k, args.experts), [&](int first, int count) {
     ExpertsArgs portion = args;
     portion.tokens = count;
     const size_t row = size_t(first) * size_t(args.hidden), pair = size_t(first) * size_t(args.top_k);
-    metal::experts(*encoder_, portion, normed.as<uint16_t>() + row, index + pair, weight + pair,
-                   {gate_up.blocks, gate_up.scales, gate_up.bias}, {down.blocks, down.scales, down.bias},
-                   experts_scratch_.as<void>(), x + row);
+    const uint16_t* from = normed.as<uint16_t>() + row;
+    if (adapter != nullptr) {
+      const int begin = layer_begin(*adapter);
+      metal::experts_low_rank(*encoder_, portion, adapters_.of_tokens(first, count),
+                              {.gate_up = gate_up_term(begin, 0), .down = down_term(begin, args.experts, 0)}, from,
+                              index + pair, weight + pair, w1, w2, experts_scratch_.as<void>(), x + row);
+    } else {
+      metal::experts(*encoder_, portion, from, index + pair, weight + pair, w1, w2, experts_scratch_.as<void>(),
+                     x + row);
+    }
   });
 }
 
-void MetalBackend::low_rank(RowsOf, std::span<const LowRank* const>, Operand, float*) {
-  throw Error(Code::kInternal, "no adapter can be held");
+void MetalBackend::low_rank(RowsOf rows, std::span<const LowRank* const> terms, Operand x, float* y) {
+  const auto found = std::ranges::find_if(terms, [](const LowRank* term) { return term != nullptr && !term->empty(); });
+  if (found == terms.end()) return;
+  const LowRank& term = **found;
+  metal::low_rank(*encoder_, {.rows = int(terms.size()), .in = term.a.cols, .out = term.b.rows, .number = term.number},
+                  adapters_.of(rows), x.as<uint16_t>(), static_cast<const uint16_t*>(x.low), y);
 }
 
 // --- draws -----------------------------------------------------------------------------------------------------------

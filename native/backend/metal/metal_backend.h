@@ -6,6 +6,7 @@
 
 #include "native/backend/backend.h"
 #include "native/backend/metal/encoder.h"
+#include "native/backend/metal/metal_adapters.h"
 #include "native/backend/metal/metal_sizes.h"
 #include "native/backend/metal/metal_weights.h"
 #include "native/backend/metal/operations.h"
@@ -61,6 +62,7 @@ class MetalBackend final : public Backend {
   const bool repeatable_;
   const MetalSizes sizes_;
   MetalWeights weights_;
+  MetalAdapters adapters_;
   const std::shared_ptr<metal::Encoder> encoder_;
 
   bool resident_ = false;
@@ -68,8 +70,9 @@ class MetalBackend final : public Backend {
   std::unique_ptr<SamplingArrays> sampling_;
   Buffer attention_scratch_, experts_scratch_, sample_scratch_;
   metal::StepArrays step_;  // of the step that begin() received
-  int drawn_rows_ = 0;      // of the draws that run
-  uint64_t drawn_by_ = 0;   // their commit
+  bool has_adapters_ = false;
+  int drawn_rows_ = 0;     // of the draws that run
+  uint64_t drawn_by_ = 0;  // their commit
 };
 
 }  // namespace oss

@@ -319,6 +319,7 @@ class AppleCommands final : public Commands {
   }
 
   void wait() override {
+    const std::lock_guard lock(waiting_);
     if (committed_) {
       @autoreleasepool {
         [buffer_ waitUntilCompleted];
@@ -334,6 +335,7 @@ class AppleCommands final : public Commands {
   id<MTLCommandBuffer> buffer_ = nil;
   id<MTLComputeCommandEncoder> encoder_ = nil;
   bool committed_ = false;
+  std::mutex waiting_;
   std::string failure_;  // the first one; empty: none
 };
 

@@ -2,6 +2,7 @@
 
 #include "kernels/common/mxfp4.h"
 #include "kernels/common/q8.h"
+#include "native/backend/metal/metal_adapters.h"
 #include "native/backend/metal/operations.h"
 #include "native/backend/metal/step_arrays.h"
 #include "native/base/error.h"
@@ -48,6 +49,12 @@ uint64_t MetalSizes::workspace_bytes(const StepLimits& l) const {
          padded(metal::attention_scratch_bytes(most_singles(l), l.heads)) +
          padded(metal::experts_scratch_bytes(l.tokens, l.top_k, l.experts, l.hidden, l.intermediate)) +
          padded(metal::sample_scratch_bytes(l.rows, l.vocab));
+}
+
+uint64_t MetalSizes::low_rank_bytes(const StepLimits& limits) const { return MetalAdapters::work_bytes(limits); }
+
+uint64_t MetalSizes::adapter_table_bytes(int layers, int experts) const {
+  return MetalAdapters::table_bytes(layers, experts);
 }
 
 }  // namespace oss

@@ -24,7 +24,8 @@ class MetalSizes final : public BackendSizes {
   uint64_t q8_bytes(int64_t rows, int64_t cols) const;  // of a matrix in Q8
 
   uint64_t workspace_bytes(const StepLimits&) const override;
-  uint64_t low_rank_bytes(const StepLimits&) const override { return 0; }
+  uint64_t low_rank_bytes(const StepLimits&) const override;
+  uint64_t adapter_table_bytes(int layers, int experts) const override;
 
   // The most tokens of a step that attend alone.
   int most_singles(const StepLimits& limits) const { return repeatable_ ? limits.tokens : limits.sequences; }

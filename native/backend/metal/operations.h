@@ -2,8 +2,10 @@
 // as uint16_t. Weights have the layout of the checkpoint's files; dense ones can be Q8.
 #pragma once
 #include <cstdint>
+#include <span>
 
 #include "kernels/common/args.h"
+#include "kernels/metal/low_rank.h"
 #include "kernels/metal/step.h"
 #include "native/backend/metal/encoder.h"
 
@@ -83,6 +85,48 @@ struct Experts {
 void experts(Encoder&, const ExpertsArgs&, const uint16_t* normed, const int32_t* index, const float* weight,
              const Experts& gate_up, const Experts& down, void* scratch, float* x);
 size_t experts_scratch_bytes(int tokens, int top_k, int experts, int hidden, int intermediate);
+
+// --- the terms of adapters: scale · B (A x), which is added to the product of a matrix with x
+
+// An adapter in device memory, and the rows of a step that have it. `rows` are in order.
+struct RowsOfAdapter {
+  const LowRankTerm* terms;  // [all of its terms], by number (native/backend/low_rank.h)
+  const uint16_t* factors;   // aligned to 16 bytes, as each A in there is
+  size_t count_factors;
+  const int32_t* rows;  // [count]
+  int first, count;     // the rows of adapters before it, and its own
+  int first_row, last_row;
+};
+// The adapters of a step. Each has dispatches of its own: a kernel reads the factors of one buffer.
+struct LowRankStep {
+  std::span<const RowsOfAdapter> adapters;
+  int base;              // the row that arrays of rows begin with: a part of a step can be computed alone
+  const int32_t* place;  // [tokens] where the token is in the lists of rows, one after another; -1: no adapter
+  float* sums;           // low_rank_sums_bytes()
+  float* terms;          // low_rank_terms_bytes()
+};
+size_t low_rank_sums_bytes(int tokens, int rows, int top_k);
+size_t low_rank_terms_bytes(int tokens, int qkv_outputs, int top_k, int intermediate);
+
+struct LowRankArgs {
+  int rows, in, out;  // of all rows, with or without an adapter
+  int number;         // of the term
+};
+// y[r] += the term of x[r] + x_low[r], for each row whose adapter has it; other rows are not touched. x_low may be null.
+// in % 8 == 0.
+void low_rank(Encoder&, const LowRankArgs&, const LowRankStep&, const uint16_t* x, const uint16_t* x_low, float* y);
+
+// qkv with the terms `number` of q, and those of k and v after it, added before the rotation.
+void qkv_low_rank(Encoder&, const QkvArgs&, const StepArrays&, const LowRankStep&, int number, const uint16_t* x,
+                  const QkvMatrices&, uint16_t* q, Cache);
+
+// experts with the terms of gate_up, added before the SwiGLU, and of down. Numbers are those of expert 0.
+struct ExpertNumbers {
+  int gate_up, down;
+};
+void experts_low_rank(Encoder&, const ExpertsArgs&, const LowRankStep&, const ExpertNumbers&, const uint16_t* normed,
+                      const int32_t* index, const float* weight, const Experts& gate_up, const Experts& down,
+                      void* scratch, float* x);
 
 // Draws for each row as defined in lib/generation/sampling.ts. The logits stay unchanged. parameters [rows]; seen, bias
 // and allowed are the lists into which they point. scratch: sample_scratch_bytes().

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/common/q8.h"
+#include "native/backend/metal/low_rank.h"
 #include "native/backend/metal/operations.h"
 #include "native/base/error.h"
 
@@ -11,21 +12,18 @@ namespace {
 
 struct Variant {
   int rows;
-  const char *plain, *q8;
+  const char *plain, *q8, *plain_terms, *q8_terms;
 };
-#define OSS_VARIANT(rows, name) {rows, name, name "_q8"}
+#define OSS_VARIANT(rows, name) {rows, name, name "_q8", name "_terms", name "_q8_terms"}
 constexpr Variant kFew[] = {OSS_VARIANT(1, "qkv_rows_1"), OSS_VARIANT(2, "qkv_rows_2"), OSS_VARIANT(4, "qkv_rows_4"),
                             OSS_VARIANT(kFewRows, "qkv_rows_8")};
 constexpr Variant kSmallTile = OSS_VARIANT(kSmallTileRows, "qkv_tiles_16");
 constexpr Variant kTile = OSS_VARIANT(kTileRows, "qkv_tiles_32");
 #undef OSS_VARIANT
 
-}  // namespace
-
-void qkv(Encoder& encoder, const QkvArgs& args, const StepArrays& step, const uint16_t* x, const QkvMatrices& w,
-         uint16_t* q, Cache cache) {
-  if (args.head_dim != kHeadDim || args.type == kKvF32) throw Error(Code::kInternal, "qkv: no kernel of this kind");
-  if (args.tokens == 0) return;
+// adapters: those whose terms lie in memory; null: none
+void multiply(Encoder& encoder, const QkvArgs& args, const StepArrays& step, const LowRankStep* adapters,
+              const uint16_t* x, const QkvMatrices& w, uint16_t* q, Cache cache) {
   const size_t tokens = size_t(args.tokens), hidden = size_t(args.hidden);
   const size_t q_rows = size_t(args.heads) * kHeadDim, kv_rows = size_t(args.kv_heads) * kHeadDim;
   const Rows* const matrices[] = {&w.q, &w.k, &w.v};
@@ -55,14 +53,29 @@ void qkv(Encoder& encoder, const QkvArgs& args, const StepArrays& step, const ui
     const Argument pages = reads(step.block_tables[args.group], size_t(step.sequences) * size_t(step.max_pages));
     const Argument rope = reads(step.rope, tokens * kHeadDim), to_q = writes(q, tokens * q_rows);
     const Argument to_cache = writes(static_cast<char*>(cache.at), cache.bytes);
-    if (matrices[first]->is_q8()) {
+    const bool is_q8 = matrices[first]->is_q8();
+    if (adapters == nullptr && is_q8) {
       encoder.dispatch(variant.q8, groups, uint32_t(threads),
                        {bytes_of(launch), in, codes(0), codes(1), codes(2), q_bias, k_bias, v_bias, positions, sequence,
                         pages, rope, to_q, to_cache, scales(0), scales(1), scales(2)});
-    } else {
+      return;
+    }
+    if (adapters == nullptr) {
       encoder.dispatch(variant.plain, groups, uint32_t(threads),
                        {bytes_of(launch), in, values(0), values(1), values(2), q_bias, k_bias, v_bias, positions,
                         sequence, pages, rope, to_q, to_cache});
+      return;
+    }
+    const Argument place = reads(adapters->place, tokens);
+    const Argument terms = reads(adapters->terms, size_t(end_of_places(*adapters)) * (q_rows + 2 * kv_rows));
+    if (is_q8) {
+      encoder.dispatch(variant.q8_terms, groups, uint32_t(threads),
+                       {bytes_of(launch), in, codes(0), codes(1), codes(2), q_bias, k_bias, v_bias, positions, sequence,
+                        pages, rope, to_q, to_cache, scales(0), scales(1), scales(2), place, terms});
+    } else {
+      encoder.dispatch(variant.plain_terms, groups, uint32_t(threads),
+                       {bytes_of(launch), in, values(0), values(1), values(2), q_bias, k_bias, v_bias, positions,
+                        sequence, pages, rope, to_q, to_cache, place, terms});
     }
   };
   const auto dispatch = [&](const Variant& variant, uint32_t groups_of_head, int threads) {
@@ -78,6 +91,28 @@ void qkv(Encoder& encoder, const QkvArgs& args, const StepArrays& step, const ui
   }
   const Variant& tile = args.tokens <= kSmallTileRows ? kSmallTile : kTile;
   dispatch(tile, uint32_t((args.tokens + tile.rows - 1) / tile.rows), kTileThreads);
+}
+
+void check(const QkvArgs& args) {
+  if (args.head_dim != kHeadDim || args.type == kKvF32) throw Error(Code::kInternal, "qkv: no kernel of this kind");
+}
+
+}  // namespace
+
+void qkv(Encoder& encoder, const QkvArgs& args, const StepArrays& step, const uint16_t* x, const QkvMatrices& w,
+         uint16_t* q, Cache cache) {
+  check(args);
+  if (args.tokens > 0) multiply(encoder, args, step, nullptr, x, w, q, cache);
+}
+
+void qkv_low_rank(Encoder& encoder, const QkvArgs& args, const StepArrays& step, const LowRankStep& adapters,
+                  int number, const uint16_t* x, const QkvMatrices& w, uint16_t* q, Cache cache) {
+  if (adapters.adapters.empty()) return qkv(encoder, args, step, x, w, q, cache);
+  check(args);
+  const LowRankProducts of = {.number = number, .per_row = 3};
+  low_rank_sums(encoder, adapters, of, {.x = x, .x_low = nullptr, .in = args.hidden, .rows = args.tokens});
+  low_rank_terms(encoder, adapters, of, args.heads * kHeadDim, args.kv_heads * kHeadDim);
+  multiply(encoder, args, step, &adapters, x, w, q, cache);
 }
 
 }  // namespace oss::metal

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <iterator>
 #include <map>
 #include <mutex>
@@ -32,6 +33,7 @@ struct MetalState {
   unsigned seed = 0;
   int dispatches_to_failure = 0, barriers_to_drop = 0;
   std::string last_fault, faulty_kernel;
+  std::deque<class EmulatedCommands*> committed;  // those that have not run
 };
 
 // EMULATED_METAL="working_set_bytes=100000000 seed=1": for tests through Node. It also makes the GPU present.
@@ -112,7 +114,8 @@ Region region_of(const std::string& kernel, const char* at, size_t bytes) {
 class EmulatedCommands final : public metal::Commands {
  public:
   ~EmulatedCommands() override {
-    if (committed_) run();
+    const Lock lock(state().mutex);
+    if (committed_) run_in_order();
   }
 
   void dispatch(const metal::Dispatch& from) override {
@@ -148,11 +151,16 @@ class EmulatedCommands final : public metal::Commands {
     barriers_.insert(encoded_.size());
   }
 
-  void commit() override { committed_ = true; }
+  void commit() override {
+    const Lock lock(state().mutex);
+    committed_ = true;
+    state().committed.push_back(this);
+  }
 
   void wait() override {
     if (!committed_) refuse("a wait before the commit");
-    run();
+    const Lock lock(state().mutex);
+    run_in_order();
     if (!fault_.empty()) throw Error(Code::kDevice, str("the GPU failed: ", fault_));
   }
 
@@ -163,11 +171,19 @@ class EmulatedCommands final : public metal::Commands {
     return bindings;
   }
 
+  // After all that were committed before.
+  void run_in_order() {
+    std::deque<EmulatedCommands*>& waiting = state().committed;
+    while (!ran_) {
+      EmulatedCommands* first = waiting.front();
+      waiting.pop_front();
+      first->run();
+    }
+  }
+
   // The dispatches between two barriers, in any order.
   void run() {
-    if (ran_) return;
     ran_ = true;
-    const Lock lock(state().mutex);
     std::mt19937 random(state().seed);
     for (size_t begin = 0; begin < encoded_.size() && fault_.empty();) {
       size_t end = begin + 1;
