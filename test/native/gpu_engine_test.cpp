@@ -80,11 +80,11 @@ const Gpu kMetal = {
 };
 
 // A test of both, "cuda NAME" and "metal NAME".
-#define GPU_TEST(name)                                                                                        \
-  static void OSS_JOIN(gpu_test_, __LINE__)(const Gpu& gpu);                                                  \
-  static const ::oss::test::Register OSS_JOIN(on_cuda_, __LINE__)("cuda " name,                               \
-                                                                  [] { OSS_JOIN(gpu_test_, __LINE__)(kCuda); }); \
-  static const ::oss::test::Register OSS_JOIN(on_metal_, __LINE__)("metal " name,                             \
+#define GPU_TEST(name)                                                                                             \
+  static void OSS_JOIN(gpu_test_, __LINE__)(const Gpu& gpu);                                                       \
+  static const ::oss::test::Register OSS_JOIN(on_cuda_, __LINE__)("cuda " name,                                    \
+                                                                  [] { OSS_JOIN(gpu_test_, __LINE__)(kCuda); });   \
+  static const ::oss::test::Register OSS_JOIN(on_metal_, __LINE__)("metal " name,                                  \
                                                                    [] { OSS_JOIN(gpu_test_, __LINE__)(kMetal); }); \
   static void OSS_JOIN(gpu_test_, __LINE__)(const Gpu& gpu)
 
@@ -176,11 +176,11 @@ GPU_TEST("engine: sequences come and go, and each gets the same tokens as alone"
   });
 }
 
-// This thread takes and frees memory of the device while the engine's thread records and repeats steps.
-TEST("cuda engine: adapters are loaded and unloaded beside recorded steps, and no token changes") {
-  kCuda.run([](bool) {
+// This thread takes and frees memory of the device while the engine's thread runs steps; CUDA records and repeats them.
+GPU_TEST("engine: adapters are loaded and unloaded beside steps, and no token changes") {
+  gpu.run([&](bool) {
     const AdapterOption option{.name = "one", .path = source_path("test/golden/adapters/a.peft")};
-    EngineOptions options = kCuda.options();
+    EngineOptions options = gpu.options();
     options.repeatable = true;
     std::vector<int32_t> plain, adapted;
     const auto with_adapter = [](uint64_t id) {

@@ -99,9 +99,6 @@ TEST("metal engine: what this machine or backend does not have is refused, with 
   options = metal_options();
   options.expert_weights = ExpertWeights::kBF16;
   CHECK_THROWS(Code::kUnsupported, "expertWeights \"bf16\"", Harness{options});
-  options = metal_options();
-  options.adapters = {{.name = "one", .path = source_path("test/golden/adapters/a.peft")}};
-  CHECK_THROWS(Code::kUnsupported, "no adapters for single requests", Harness{options});
   check_nothing_left();
 }
 
@@ -273,6 +270,36 @@ TEST("metal engine: Q8 blocks of a file keep their numbers; what has no scale st
   CHECK(pack(rows, cols, MatrixUse::kRouter).data != nullptr);
   bf16[300] = 0x7FC0;
   CHECK(pack(rows, cols, MatrixUse::kProduct).data != nullptr);
+}
+
+TEST("metal engine: adapters of requests take what is planned, to the page") {
+  const WithGpu gpu;
+  const uint64_t page = emu::MetalMachine().page_bytes;
+  const AdapterOption adapter{.name = "one", .path = source_path("test/golden/adapters/a.peft")};
+  EngineOptions options = metal_options();
+  size_t plain = 0;
+  uint64_t workspace = 0;
+  {
+    Harness harness(options);
+    Engine& engine = *harness.engine;
+    plain = emu::metal_bytes_in_use();
+    workspace = engine.info().workspace_bytes;
+    const AdapterInfo one = engine.load_adapter(adapter);
+    const size_t loaded = emu::metal_bytes_in_use();
+    engine.unload_adapter("one");
+    CHECK_EQ(uint64_t(loaded - emu::metal_bytes_in_use()), (one.bytes + page - 1) / page * page);
+    engine.load_adapter(adapter);
+    CHECK_EQ(emu::metal_bytes_in_use(), loaded);
+  }
+  options.adapters = {adapter};
+  {
+    Harness harness(options);
+    const EngineInfo& info = harness.engine->info();
+    const uint64_t planned = info.workspace_bytes - workspace + harness.engine->adapters().front().bytes;
+    const uint64_t taken = emu::metal_bytes_in_use() - plain;
+    CHECK(taken >= planned && taken < planned + 2 * page);  // two buffers
+  }
+  check_nothing_left();
 }
 
 }  // namespace oss

@@ -1,36 +1,11 @@
-// Adapters with random factors on a device, and what their terms add, in double.
+// Adapters with random factors on a device.
 #pragma once
 #include <memory>
 
 #include "test/kernels/cuda/values.h"
+#include "test/kernels/term.h"
 
 namespace oss::test {
-
-// The term of one matrix; rank 0: none.
-struct Term {
-  int in = 0, out = 0, rank = 0;
-  float scale = 0;
-  std::vector<float> a, b;  // [rank, in], [out, rank]
-
-  Term() = default;
-  Term(int in_, int out_, int rank_, uint32_t seed)
-      : in(in_),
-        out(out_),
-        rank(rank_),
-        scale(0.75f),
-        a(exact_values(size_t(rank) * in, seed, 0.5f)),
-        b(exact_values(size_t(out) * rank, seed + 1, 0.5f)) {}
-
-  // y += scale · B (A x)
-  template <typename Value>
-  void add(const Value* x, double* y) const {
-    for (int k = 0; k < rank; ++k) {
-      double t = 0;
-      for (int i = 0; i < in; ++i) t += double(x[i]) * a[size_t(k) * in + i];
-      for (int r = 0; r < out; ++r) y[r] += scale * t * b[size_t(r) * rank + k];
-    }
-  }
-};
 
 // The adapters of a step's tokens. Each adapter has its terms by number.
 class DeviceAdapters {

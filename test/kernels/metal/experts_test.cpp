@@ -4,7 +4,9 @@
 
 #include "kernels/common/mxfp4.h"
 #include "kernels/metal/experts.h"
-#include "test/kernels/metal/support.h"
+#include "native/base/error.h"
+#include "test/emu/metal/device.h"
+#include "test/kernels/metal/low_rank.h"
 
 namespace oss::test {
 namespace {
@@ -126,13 +128,24 @@ StepInput tokens_of(const ExpertsArgs& args, const StepInput& step, int first, i
           rows_of(step.weight, args.top_k, first, count), rows_of(step.x, args.hidden, first, count)};
 }
 
+// Terms of gate_up follow number 1, those of down follow them. of_token: as in MetalStepAdapters.
+struct Adapters {
+  std::vector<std::vector<Term>> terms;
+  std::vector<int> of_token;
+
+  const Term* term(size_t token, int number) const {
+    const int adapter = of_token[token];
+    return adapter < 0 ? nullptr : &terms[size_t(adapter)][size_t(number)];
+  }
+};
+
 // A layer on a device. Nothing past the tokens is written.
 class Runner {
  public:
   Runner(MetalDevice& device, const Layer& layer)
       : device_(device), args_(layer.args), gate_up_(device, layer.gate_up), down_(device, layer.down) {}
 
-  std::vector<float> operator()(const StepInput& step) {
+  std::vector<float> operator()(const StepInput& step, const Adapters* adapters = nullptr) {
     ExpertsArgs args = args_;
     args.tokens = int(step.x.size()) / args.hidden;
     constexpr size_t kPast = 64;
@@ -143,8 +156,18 @@ class Runner {
     const size_t bytes =
         metal::experts_scratch_bytes(args.tokens, args.top_k, args.experts, args.hidden, args.intermediate);
     const MetalArray<uint8_t> scratch(device_, bytes);
-    metal::experts(device_.encoder, args, normed.data(), index.data(), weight.data(), gate_up_.matrix(), down_.matrix(),
-                   scratch.data(), x.data());
+    std::unique_ptr<MetalStepAdapters> on_device;  // until the work is done
+    if (adapters != nullptr) {
+      on_device = std::make_unique<MetalStepAdapters>(device_, adapters->terms, adapters->of_token,
+                                                      size_t(args.top_k) * kMostLowRank,
+                                                      size_t(args.top_k) * 2 * args.intermediate);
+      metal::experts_low_rank(device_.encoder, args, on_device->step(), {.gate_up = 1, .down = 1 + args.experts},
+                              normed.data(), index.data(), weight.data(), gate_up_.matrix(), down_.matrix(),
+                              scratch.data(), x.data());
+    } else {
+      metal::experts(device_.encoder, args, normed.data(), index.data(), weight.data(), gate_up_.matrix(),
+                     down_.matrix(), scratch.data(), x.data());
+    }
     std::vector<float> out = x.read();
     for (size_t i = step.x.size(); i < out.size(); ++i) CHECK(std::bit_cast<uint32_t>(out[i]) == 0xCDCDCDCDu);
     out.resize(step.x.size());
@@ -168,7 +191,7 @@ struct Reference {
   double largest_term = 0;  // of weight · W2 · act
 };
 // The result in double. Activations are rounded to bf16 between the products, as in the kernels.
-Reference reference(const Layer& layer, const StepInput& step) {
+Reference reference(const Layer& layer, const StepInput& step, const Adapters* adapters = nullptr) {
   const int hidden = layer.args.hidden, intermediate = layer.args.intermediate, top_k = layer.args.top_k;
   Reference out{{step.x.begin(), step.x.end()}};
   std::vector<double> sums(size_t(2) * intermediate), act(size_t(intermediate), 0.0);
@@ -180,10 +203,18 @@ Reference reference(const Layer& layer, const StepInput& step) {
       for (int c = 0; c < hidden; ++c)
         sums[r] += layer.gate_up.value(e, r, c) * bf16_to_f32(step.normed[t * hidden + c]);
     }
+    if (const Term* term = adapters != nullptr ? adapters->term(t, 1 + e) : nullptr) {
+      std::vector<double> x;
+      for (int c = 0; c < hidden; ++c) x.push_back(bf16_to_f32(step.normed[t * hidden + c]));
+      term->add(x.data(), sums.data());
+    }
     for (int i = 0; i < intermediate; ++i)
       act[i] = bf16_to_f32(f32_to_bf16(float(swiglu(layer.args, sums[2 * i], sums[2 * i + 1]))));
+    std::vector<double> added(size_t(hidden), 0.0);
+    if (const Term* term = adapters != nullptr ? adapters->term(t, 1 + layer.args.experts + e) : nullptr)
+      term->add(act.data(), added.data());
     for (int r = 0; r < hidden; ++r) {
-      double total = layer.down.bias[size_t(e) * hidden + r];
+      double total = layer.down.bias[size_t(e) * hidden + r] + added[size_t(r)];
       for (int i = 0; i < intermediate; ++i) {
         const double term = layer.down.value(e, r, i) * act[i];
         total += term;
@@ -377,6 +408,81 @@ TEST("metal experts: with many pairs, a token's result is the same in every batc
                  rows_of(together, layer.args.hidden, first, count));
     }
   });
+}
+
+TEST("metal experts_low_rank: against a double loop; alone and together; tokens without a term keep their bits") {
+  struct Shape {
+    int hidden, intermediate, experts, top_k, tokens, other;  // other: as many tokens have the same kernels
+  };
+  // Few pairs, few pairs of many experts, then tiles of 16, 32 and 64 rows.
+  for (const Shape s : {Shape{64, 128, 5, 4, 1, 1},
+                        {96, 160, 32, 4, 7, 1},
+                        {32, 96, 5, 4, 12, 9},
+                        {64, 32, 6, 4, 40, 37},
+                        {32, 32, 3, 2, 70, 65}}) {
+    Layer layer(s.hidden, s.intermediate, s.experts, s.top_k);
+    layer.randomize(51);
+    const StepInput step = random_step(layer.args, s.tokens, 57);
+    // The first adapter changes all experts, the second gate and up of every other one, the third down of one.
+    Adapters adapters = {{{Term()}, {Term(8, 8, 1, 1)}, {Term()}}, {}};
+    for (int e = 0; e < s.experts; ++e) {
+      adapters.terms[0].emplace_back(s.hidden, 2 * s.intermediate, 5, uint32_t(100 + 2 * e));
+      adapters.terms[1].push_back(e % 2 == 0 ? Term(s.hidden, 2 * s.intermediate, 9, uint32_t(200 + 2 * e)) : Term());
+      adapters.terms[2].emplace_back();
+    }
+    for (int e = 0; e < s.experts; ++e) {
+      adapters.terms[0].emplace_back(s.intermediate, s.hidden, 7, uint32_t(300 + 2 * e));
+      adapters.terms[1].emplace_back();
+      adapters.terms[2].push_back(e == 1 ? Term(s.intermediate, s.hidden, 3, 500) : Term());
+    }
+    for (int t = 0; t < s.tokens; ++t) adapters.of_token.push_back(t % 4 == 2 ? -1 : t % 4 == 3 ? 2 : t % 4);
+    const Reference expected = reference(layer, step, &adapters);
+    for_each_metal_device([&](MetalDevice& device) {
+      const std::string what = str(device.name, " hidden ", s.hidden, " tokens ", s.tokens);
+      Runner run(device, layer);
+      const std::vector<float> y = run(step, &adapters), plain = run(step);
+      // As above. A term reads the activations, too: a neighbour moves a row of down by 2^-7 of its act times B A.
+      CHECK_CLOSE(what, y.data(), expected.x.data(), y.size(), 4 * 0x1p-7 * expected.largest_term,
+                  2 * sum_tolerance(s.hidden + s.intermediate));
+      CHECK_BITS(what + " again", run(step, &adapters), y);
+      for (int first = 0; first + s.other <= s.tokens; first += s.other == 1 ? 1 : 3) {
+        Adapters own = {adapters.terms, {}};
+        for (int t = first; t < first + s.other; ++t) own.of_token.push_back(adapters.of_token[size_t(t)]);
+        CHECK_BITS(str(what, ", tokens ", first, " + ", s.other),
+                   run(tokens_of(layer.args, step, first, s.other), &own), rows_of(y, s.hidden, first, s.other));
+      }
+      for (int t = 0; t < s.tokens; ++t) {
+        const auto row = [&](const std::vector<float>& of) { return rows_of(of, s.hidden, t, 1); };
+        const int adapter = adapters.of_token[size_t(t)];
+        if (adapter < 0) CHECK_BITS(str(what, ", token ", t, " without an adapter"), row(y), row(plain));
+        if (adapter == 0) CHECK(row(y) != row(plain));
+        const auto chosen = rows_of(step.index, s.top_k, t, 1);
+        if (adapter == 2) CHECK_EQ(row(y) != row(plain), std::ranges::find(chosen, 1) != chosen.end());
+      }
+    });
+  }
+}
+
+TEST("metal experts_low_rank: no barrier can be left out") {
+  Layer layer(32, 32, 5, 4);
+  layer.randomize(41);
+  std::vector<Term> terms = {Term()};
+  for (int e = 0; e < 5; ++e) terms.emplace_back(32, 64, 3, uint32_t(100 + 2 * e));
+  for (int e = 0; e < 5; ++e) terms.emplace_back(32, 32, 3, uint32_t(200 + 2 * e));
+  for (const int tokens : {4, 9}) {
+    const Adapters adapters = {{terms}, std::vector<int>(size_t(tokens), 0)};
+    for_each_metal_device([&](MetalDevice& device) {
+      Runner run(device, layer);
+      const StepInput step = random_step(layer.args, tokens, 43);
+      run(step, &adapters);
+      const int64_t barriers = device.encoder.barriers();
+      CHECK_EQ(barriers, int64_t(tokens == 4 ? 4 : 5));
+      for (int missing = 1; missing <= barriers; ++missing) {
+        emu::drop_metal_barrier(missing);
+        CHECK_THROWS(Code::kDevice, "the GPU failed", run(step, &adapters));  // or it reads a list that is not there
+      }
+    });
+  }
 }
 
 TEST("metal experts: dispatches, barriers and scratch memory") {

@@ -1,5 +1,7 @@
+#include "native/base/error.h"
 #include "native/loader/safetensors.h"
-#include "test/kernels/metal/values.h"
+#include "test/emu/metal/device.h"
+#include "test/kernels/metal/low_rank.h"
 
 namespace oss::test {
 namespace {
@@ -29,8 +31,14 @@ struct Result {
   std::vector<uint8_t> cache;  // bytes of [page][k, v][kv_head][kPageTokens][64]
 };
 
+// Terms of q, k and v follow number 1; of_token: as in MetalStepAdapters.
+struct Adapters {
+  std::vector<std::vector<Term>> terms;
+  std::vector<int> of_token;
+};
+
 Result run_qkv(MetalDevice& device, const Layer& layer, KvType type, KvGroup group, const Tokens& tokens,
-               const std::vector<float>& x) {
+               const std::vector<float>& x, const Adapters* adapters = nullptr) {
   const size_t q_rows = size_t(layer.heads) * kHeadDim, kv_rows = size_t(layer.kv_heads) * kHeadDim,
                hidden = size_t(layer.hidden);
   // Each matrix alone, aligned to 8 bytes and not to more, and not followed by another.
@@ -59,10 +67,17 @@ Result run_qkv(MetalDevice& device, const Layer& layer, KvType type, KvGroup gro
   const MetalArray<uint16_t> q(device, (tokens.size() + 1) * q_rows);
   const MetalArray<uint8_t> cache(
       device, size_t(tokens.num_pages) * 2 * layer.kv_heads * kPageTokens * kHeadDim * kv_element_bytes(type));
-  metal::qkv(device.encoder, {tokens.size(), layer.hidden, layer.heads, layer.kv_heads, kHeadDim, group, type}, step,
-             x_there.data(),
-             {q_w.data() + 4, k_w.data() + 4, v_w.data() + 4, q_bias.data(), k_bias.data(), v_bias.data()}, q.data(),
-             {cache.data(), cache.bytes()});
+  const QkvArgs args = {tokens.size(), layer.hidden, layer.heads, layer.kv_heads, kHeadDim, group, type};
+  const metal::QkvMatrices matrices = {q_w.data() + 4, k_w.data() + 4, v_w.data() + 4,
+                                       q_bias.data(),  k_bias.data(),  v_bias.data()};
+  if (adapters == nullptr) {
+    metal::qkv(device.encoder, args, step, x_there.data(), matrices, q.data(), {cache.data(), cache.bytes()});
+    return {q.read(), cache.read()};
+  }
+  const MetalStepAdapters on_device(device, adapters->terms, adapters->of_token, 3 * kMostLowRank,
+                                    size_t(layer.rows()));
+  metal::qkv_low_rank(device.encoder, args, step, on_device.step(), 1, x_there.data(), matrices, q.data(),
+                      {cache.data(), cache.bytes()});
   return {q.read(), cache.read()};
 }
 
@@ -73,7 +88,8 @@ size_t cache_place(const Layer& layer, const Tokens& tokens, int t, bool value, 
 }
 
 // [tokens, rows]: q, k and v; q and k rotated
-std::vector<double> reference(const Layer& layer, const Tokens& tokens, const std::vector<float>& x) {
+std::vector<double> reference(const Layer& layer, const Tokens& tokens, const std::vector<float>& x,
+                              const Adapters* adapters) {
   std::vector<double> out;
   for (int t = 0; t < tokens.size(); ++t) {
     for (int row = 0; row < layer.rows(); ++row) {
@@ -82,6 +98,14 @@ std::vector<double> reference(const Layer& layer, const Tokens& tokens, const st
         sum += double(x[size_t(t) * layer.hidden + c]) * layer.w[size_t(row) * layer.hidden + c];
       }
       out.push_back(sum);
+    }
+    if (adapters != nullptr && adapters->of_token[size_t(t)] >= 0) {
+      const std::vector<Term>& terms = adapters->terms[size_t(adapters->of_token[size_t(t)])];
+      double* of_token = out.data() + size_t(t) * layer.rows();
+      for (const int matrix : {0, 1, 2}) {
+        const int first = matrix == 0 ? 0 : layer.heads + (matrix - 1) * layer.kv_heads;
+        terms[size_t(1 + matrix)].add(x.data() + size_t(t) * layer.hidden, of_token + first * kHeadDim);
+      }
     }
     for (int head = 0; head < layer.heads + layer.kv_heads; ++head) {
       double* of_head = out.data() + size_t(t) * layer.rows() + head * kHeadDim;
@@ -98,8 +122,8 @@ std::vector<double> reference(const Layer& layer, const Tokens& tokens, const st
 
 template <typename Element>
 void check_elements(const std::string& what, const Layer& layer, const Tokens& tokens, const std::vector<float>& x,
-                    const Result& actual) {
-  const std::vector<double> expected = reference(layer, tokens, x);
+                    const Result& actual, const Adapters* adapters = nullptr) {
+  const std::vector<double> expected = reference(layer, tokens, x, adapters);
   // Of thousands of sums, the worst can have twice the usual error, and rotation doubles it at most.
   const double tolerance = 4 * sum_tolerance(layer.hidden) * largest(expected);
   std::vector<Element> cache(actual.cache.size() / sizeof(Element));
@@ -268,6 +292,102 @@ TEST("metal qkv: golden rotations up to position 131071") {
       }
     });
   }
+}
+
+TEST("metal qkv_low_rank: terms of q, k and v before the rotation; tokens without one keep their bits") {
+  for_each_metal_device([](MetalDevice& device) {
+    const Layer layer = random_layer(96, 3, 2);
+    const int q_size = layer.heads * kHeadDim, kv_size = layer.kv_heads * kHeadDim;
+    Adapters adapters = {{{Term(), Term(96, q_size, 5, 41), Term(96, kv_size, 3, 43), Term(96, kv_size, 8, 45)},
+                          {Term(8, 8, 1, 40), Term(), Term(96, kv_size, 16, 47), Term()}},
+                         {}};
+    for (const int count : {1, 2, 4, 6, 12, 21, 33}) {
+      const Tokens tokens = random_tokens(count);
+      const std::vector<float> x = exact_values(size_t(count) * layer.hidden, 3);
+      adapters.of_token.clear();
+      for (int t = 0; t < count; ++t) adapters.of_token.push_back(t % 4 == 3 ? -1 : t % 4 == 2 ? 1 : 0);
+      for (const KvType type : {kKvBF16, kKvFP8}) {
+        const std::string what = str(device.name, ": ", count, " tokens", type == kKvFP8 ? ", e4m3" : ", bf16");
+        const Result actual = run_qkv(device, layer, type, kKvFull, tokens, x, &adapters);
+        if (type == kKvFP8)
+          check_elements<uint8_t>(what, layer, tokens, x, actual, &adapters);
+        else
+          check_elements<uint16_t>(what, layer, tokens, x, actual, &adapters);
+        const Result plain = run_qkv(device, layer, type, kKvFull, tokens, x);
+        for (int t = 0; t < count; ++t) {
+          const size_t width = kHeadDim * size_t(kv_element_bytes(type));
+          const auto same_q = [&](int head) {
+            const size_t at = size_t(t) * q_size + size_t(head) * kHeadDim;
+            return std::memcmp(&actual.q[at], &plain.q[at], kHeadDim * 2) == 0;
+          };
+          const auto same_in_cache = [&](bool value) {
+            const size_t at = cache_place(layer, tokens, t, value, 1) * size_t(kv_element_bytes(type));
+            return std::memcmp(&actual.cache[at], &plain.cache[at], width) == 0;
+          };
+          const int adapter = adapters.of_token[size_t(t)];
+          for (int head = 0; head < layer.heads; ++head) CHECK_EQ(same_q(head), adapter != 0);
+          CHECK_EQ(same_in_cache(false), adapter < 0);
+          CHECK_EQ(same_in_cache(true), adapter != 0);
+        }
+      }
+    }
+  });
+}
+
+TEST("metal qkv_low_rank: a token's bits depend on no other token and its adapter, among few and among many") {
+  for_each_metal_device([](MetalDevice& device) {
+    const Layer layer = random_layer(544, 2, 1);
+    const int hidden = layer.hidden, width = layer.heads * kHeadDim;
+    std::vector<std::vector<Term>> terms(2);
+    for (uint32_t a : {0u, 1u}) {
+      terms[a] = {Term(), Term(hidden, width, 3, 60 + 8 * a), Term(hidden, kHeadDim, 4, 62 + 8 * a),
+                  Term(hidden, kHeadDim, 9, 64 + 8 * a)};
+    }
+    for (const auto& [most, least] : {std::pair(6, 1), {36, 19}}) {
+      Adapters adapters = {terms, {}};
+      for (int t = 0; t < most; ++t) adapters.of_token.push_back(t % 3 - 1);
+      const Tokens all = random_tokens(most);
+      const std::vector<float> x = exact_values(size_t(most) * hidden, 3);
+      const Result expected = run_qkv(device, layer, kKvBF16, kKvFull, all, x, &adapters);
+      for (int first = 0; first + least <= most; first += 5) {
+        Tokens part = all;
+        const auto cut = [&](auto& values, int of_token) {
+          using Values = std::remove_reference_t<decltype(values)>;
+          values = Values(values.begin() + first * of_token, values.begin() + (first + least) * of_token);
+        };
+        std::vector<float> part_x = x;
+        Adapters own = adapters;
+        cut(part.positions, 1), cut(part.sequence, 1), cut(part.rope, kHeadDim), cut(part_x, hidden);
+        cut(own.of_token, 1);
+        const Result actual = run_qkv(device, layer, kKvBF16, kKvFull, part, part_x, &own);
+        CHECK(std::memcmp(actual.q.data(), expected.q.data() + first * width, size_t(least) * width * 2) == 0);
+        for (int t = 0; t < least; ++t) {
+          for (const bool value : {false, true}) {
+            const size_t at = cache_place(layer, part, t, value, 0) * 2;
+            CHECK(std::memcmp(&actual.cache[at], &expected.cache[at], kHeadDim * 2) == 0);
+          }
+        }
+      }
+    }
+  });
+}
+
+TEST("metal qkv_low_rank: no barrier can be left out") {
+  const Layer layer = random_layer(32, 2, 1);
+  const int width = layer.heads * kHeadDim;
+  const Adapters adapters = {{{Term(), Term(32, width, 3, 60), Term(32, kHeadDim, 4, 62), Term(32, kHeadDim, 9, 64)}},
+                             {0, -1, 0}};
+  const std::vector<float> x = exact_values(size_t(3) * layer.hidden, 3);
+  for_each_metal_device([&](MetalDevice& device) {
+    for (const int missing : {1, 2}) {
+      emu::drop_metal_barrier(missing);
+      CHECK_THROWS(Code::kDevice, "a barrier is missing",
+                   run_qkv(device, layer, kKvBF16, kKvFull, random_tokens(3), x, &adapters));
+    }
+    const int64_t before = device.encoder.barriers();
+    run_qkv(device, layer, kKvBF16, kKvFull, random_tokens(3), x, &adapters);
+    CHECK_EQ(device.encoder.barriers() - before, int64_t(2));
+  });
 }
 
 }  // namespace oss::test
