@@ -1,6 +1,6 @@
 // oss_tests [--list] [--gpu] [--exact NAME | BEGIN_OF_A_NAME ...]: runs the cases whose names begin with one of these,
 // or all cases.
-// --gpu: tests for every CUDA device run on the machine's GPU only, and fail if there is none.
+// --gpu: tests for every CUDA or Metal device run on the machine's GPU only, and fail if there is none.
 // --exact: only the case with this name.
 // OSS_SOURCE_DIR in the environment is the source folder if this program was built on another machine.
 #include <algorithm>

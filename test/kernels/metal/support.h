@@ -1,5 +1,5 @@
-// Shared by the tests of Metal kernels. They run on the emulated GPU always, with threads in several orders, and on the
-// machine's GPU if there is one.
+// Shared by the tests of Metal kernels. They run on the emulated GPU, with threads in several orders, or on a Mac on its
+// GPU, where there is no emulated one.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -33,8 +33,11 @@ class MetalDevice {
   metal::Encoder encoder;
 };
 
-// The emulated device with threads in order, and in two shuffled orders; and the machine's GPU.
+// The emulated device with threads in order, and in two shuffled orders; or the machine's GPU.
 void for_each_metal_device(const std::function<void(MetalDevice&)>& body);
+
+// Leaves out the n-th barrier from now on. False where nothing would find that: on a GPU.
+bool drop_metal_barrier(int n);
 
 // Device memory with `size` elements; every byte 0xCD until it is written: a NaN in f32, an absurd number elsewhere.
 template <typename T>
