@@ -45,12 +45,19 @@ endif()
 
 file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/kernels/metal/*.metal)
 file(GLOB headers CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/kernels/metal/*.h ${CMAKE_SOURCE_DIR}/kernels/common/*.h)
+# A checkout's library also has the kernels of bench/metal; the npm package does not contain that folder.
+if(OSS_TESTS)
+  file(GLOB of_bench CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/bench/metal/*.metal)
+  file(GLOB headers_of_bench CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/bench/metal/*.h)
+  list(APPEND sources ${of_bench})
+  list(APPEND headers ${headers_of_bench})
+endif()
 foreach(source IN LISTS sources)
   get_filename_component(name ${source} NAME_WE)
   list(APPEND compiled ${metal}/${name}.air)
   add_custom_command(OUTPUT ${metal}/${name}.air
     COMMAND xcrun -sdk macosx metal ${OSS_METAL_FLAGS} -c ${source} -o ${metal}/${name}.air
-    DEPENDS ${source} ${headers} COMMENT "Compiling kernels/metal/${name}.metal" VERBATIM)
+    DEPENDS ${source} ${headers} COMMENT "Compiling ${name}.metal" VERBATIM)
 endforeach()
 add_custom_command(OUTPUT ${metal}/gpt_oss.metallib
   COMMAND xcrun -sdk macosx metallib ${compiled} -o ${metal}/gpt_oss.metallib

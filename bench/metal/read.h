@@ -1,0 +1,14 @@
+// The arguments of read.metal, for host and device.
+#pragma once
+#include "kernels/common/lang.h"
+
+namespace oss {
+
+OSS_CONSTANT int kReadThreads = 256;
+OSS_CONSTANT int kReadsInFlight = 4;  // of a thread, 16 bytes each
+
+struct ReadLaunch {
+  int vectors;  // of 16 bytes that a threadgroup reads; a multiple of kReadThreads · kReadsInFlight
+};
+
+}  // namespace oss
