@@ -3,12 +3,10 @@
 //
 // It works without a network, and in a bundle (bundle.mjs) without npm. It exits with 1 if there is no GPU, or if a
 // test fails. docs/performance/gpu-check.md says how to use it.
-import { homedir } from "node:os";
-import path from "node:path";
 import { parseArgs } from "node:util";
-import { Results } from "./results.mjs";
+import { begin } from "./begin.mjs";
 import { runSteps } from "./run-steps.mjs";
-import { findCommit, findGpu, root, Session } from "./session.mjs";
+import { findGpu } from "./session.mjs";
 import { short, usual } from "./steps/order.mjs";
 import { targetTable } from "./targets.mjs";
 
@@ -61,19 +59,8 @@ if (unknown.length > 0)
 const found = emulated ? { gpu: "emulated", driver: "none" } : findGpu();
 if (found.why) refuse(found.why);
 
-const session = new Session({ emulated, options });
-const results = new Results({
-  ...{ ...found, date: new Date(), commit: findCommit() },
-  folder: path.resolve(options.out ?? (emulated ? session.scratch : path.join(root, "bench/results"))),
-  hidden: [root, session.scratch, homedir()],
-});
-session.results = results;
-for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
-  process.once(signal, () => {
-    results.add({ bench: "cut", step: session.step, signal });
-    process.exit(1); // also ends the children
-  });
-}
+const session = begin({ found, options, backend: "cuda" });
+const { results } = session;
 
 await runSteps(
   all.filter(({ name, asked }) => (only ? only.includes(name) : !asked)),

@@ -1,7 +1,7 @@
 // Loading, prefill and decode of one model through the package. Prints one JSON object per line. Run by check.mjs:
 //
 //   node bench/gpu/engine.mjs MODEL --until EPOCH_MILLISECONDS
-//     [--batches 1@2048,64,…] [--prefill 1024,8192] [--prompt 512]
+//     [--batches 1@2048,64,…] [--prefill 1024,8192] [--prompt 512] [--backend cuda]
 //
 // Either list may be empty. A batch is a number of concurrent streams. Each has a prompt of --prompt tokens, or of the
 // number behind its @. It runs five times, or as often as four seconds allow. Lines have the measured values; check.mjs
@@ -18,6 +18,7 @@ const { values, positionals } = parseArgs({
     prefill: { type: "string", default: "1024,8192" },
     prompt: { type: "string", default: "512" },
     decode: { type: "string", default: "128" },
+    backend: { type: "string", default: "cuda" },
   },
 });
 const [model = "synthetic:20b"] = positionals;
@@ -56,7 +57,7 @@ const most = (values) => Math.max(1, ...values);
 const before = usedMemory();
 const started = performance.now();
 const engine = await Engine.load(model, {
-  backend: "cuda",
+  backend: values.backend,
   maxSequences: most(loads.map(({ batch }) => batch)),
   contextLength: most([...prefills, ...loads.map(({ promptTokens }) => 2 * promptTokens)]) + 512,
   prefixCache: false,

@@ -1,4 +1,4 @@
-// The decisions and computations of gpu:check, without a GPU or a clock: how long a step may take, how much a decode
+// The decisions and computations of gpu:check and metal:check, without a GPU or a clock: how long a step may take, how much a decode
 // must read, and the share of a roof. test/gpu-check.test.ts runs them.
 
 /**
@@ -64,9 +64,12 @@ export function tokenFlops(model, tokens, keys, heads = tokens) {
   return tokens * perToken + heads * 2 * vocab * hidden;
 }
 
-/** The time that the slower of both roofs allows, divided by the measured time; 1 is as fast as this machine can be. */
-export function roofShare({ bytes, flops = 0, seconds }, roofs) {
-  const least = Math.max(bytes / roofs.readBytesPerSecond, flops / roofs.mmaFlopsPerSecond);
+/**
+ * The time that the slower of both roofs allows, divided by the measured time; 1 is as fast as this machine can be.
+ * Where arithmetic was not measured, its roof does not count.
+ */
+export function roofShare({ bytes, flops = 0, seconds }, { readBytesPerSecond, mmaFlopsPerSecond = Infinity }) {
+  const least = Math.max(bytes / readBytesPerSecond, flops / mmaFlopsPerSecond);
   return digits(least / seconds);
 }
 

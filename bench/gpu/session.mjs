@@ -1,4 +1,4 @@
-// Shared by the steps of gpu:check: the folders, how programs run, and where results go.
+// Shared by the steps of gpu:check and metal:check: the folders, how programs run, and where results go.
 import { execFileSync, spawnSync } from "node:child_process";
 import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -59,8 +59,9 @@ export class Session {
   stop = false;
 
   /** @param options the options of the command line */
-  constructor({ emulated, options }) {
+  constructor({ emulated, options, backend }) {
     this.emulated = emulated;
+    this.backend = backend;
     this.options = options;
     this.scratch = mkdtempSync(path.join(tmpdir(), "gpt-oss-gpu-"));
     this.inMemory = existsSync("/dev/shm") ? mkdtempSync("/dev/shm/gpt-oss-gpu-") : this.scratch;
@@ -109,9 +110,10 @@ export class Session {
   /** The environment in which the package uses the GPU, or the emulated one. */
   device(machine) {
     const emulator = { NODE_OPTIONS: `--require ${path.join(root, "test/support/emulated-addon.cjs")}` };
+    const variable = this.backend === "metal" ? "EMULATED_METAL" : "EMULATED_GPU";
     return {
-      GPT_OSS_BACKEND: "cuda",
-      ...(this.emulated && { ...emulator, ...(machine && { EMULATED_GPU: machine }) }),
+      GPT_OSS_BACKEND: this.backend,
+      ...(this.emulated && { ...emulator, ...(machine && { [variable]: machine }) }),
     };
   }
   /** The program that runs the C++ tests. */
