@@ -7,7 +7,7 @@
 //   {"rangeBytes":65536,"bytes":2000683008,"readBytesPerSecond":2.4e+11,"range":[2.3e+11,2.41e+11],"samples":15}
 //
 // The second form prints a line for each size of a threadgroup's range: nobody knows which is best on which GPU. A sample
-// is a command buffer that reads everything four times. Memory holds different words, and their sum is checked.
+// is a command buffer that reads everything eight times. Memory holds different words, and their sum is checked.
 #include <algorithm>
 #include <chrono>
 #include <cinttypes>
@@ -26,7 +26,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr int kPasses = 4;  // of a sample: submitting costs a tenth of a millisecond
+constexpr int kPasses = 8;  // of a sample: submitting costs a tenth of a millisecond or so
 constexpr size_t kVectorBytes = 16, kWordBytes = 4;
 constexpr size_t kRound = size_t(kReadThreads) * kReadsInFlight * kVectorBytes;  // of a threadgroup
 constexpr size_t kRangesInRounds[] = {1, 4, 16, 64};                             // 16 KB to 1 MB to a threadgroup

@@ -13,7 +13,7 @@ How far the engine is from the logits in CASES, a folder or a file as second_ora
 per prompt, the same as JSON, a line for the positions of all prompts up to the window and one for those past it, and
 "N passed, N failed" last; exits 1 when one is beyond its tolerance.
 
-  --backend NAME     cpu, cuda                                         [GPT_OSS_BACKEND, else cpu]
+  --backend NAME     cpu, cuda, metal                                  [GPT_OSS_BACKEND, else cpu]
   --numerics LIST    exact, fast, or both                              [what the backend has]
   --threads N        worker threads of the CPU backend                 [one per core]
 `;
@@ -212,7 +212,7 @@ async function main(): Promise<void> {
   const totals = { passed: 0, failed: 0 };
   for (const kind of (kinds as Numerics[] | undefined) ?? [undefined]) {
     const { passed, failed } = await compare(checkpoint, cases, kind, {
-      backend: values.backend as "cpu" | "cuda",
+      backend: values.backend as "cpu" | "cuda" | "metal",
       ...(values.threads !== undefined && { threads: counts("threads", values.threads)[0]! }),
     });
     totals.passed += passed;
