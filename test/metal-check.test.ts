@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
@@ -39,6 +39,13 @@ describe("the machine", () => {
   ])("or the reason is one sentence: %s %s %j", (platform, arch, answers, why) => {
     expect(findMac(platform, arch, mac(answers))).toEqual({ why: expect.stringMatching(why) });
   });
+});
+
+it("the tests of kernels need no emulator, so that a Mac can build them: only support.cpp knows it", () => {
+  const files = readdirSync("test/kernels/metal").filter((file) =>
+    readFileSync(path.join("test/kernels/metal", file), "utf8").includes("test/emu/"),
+  );
+  expect(files).toEqual(["support.cpp"]);
 });
 
 it("the share of the roof counts bytes alone where arithmetic was not measured", () => {
