@@ -1,8 +1,8 @@
-// npm run metal:check: all checks and measurements that need an Apple GPU, in one run. It builds what is missing, prints
-// one block of text, and writes bench/results/<chip>-<time>-<commit>.jsonl line by line, as gpu:check does.
+// npm run metal:check: all checks and measurements that need an Apple GPU, in one run. It builds what is missing and
+// prints one block of text. It writes bench/results/<chip>-<time>-<commit>.jsonl line by line, as gpu:check does.
 //
-// It exits with 1 if there is no GPU that Metal can use, or if a test fails. docs/performance/metal-check.md says how to
-// use it.
+// It exits with 1 if there is no GPU that Metal can use, or if a test fails. docs/performance/metal-check.md says how
+// to use it.
 import { parseArgs } from "node:util";
 import { begin } from "../gpu/begin.mjs";
 import { readResults } from "../gpu/results.mjs";

@@ -4,10 +4,10 @@
 //   oss_metal_roof [--bytes 2000000000] [--samples 15]
 //
 //   {"chip":"Apple M4 Pro","family":9,"macos":"15.1",…}
-//   {"rangeBytes":65536,"bytes":2000683008,"readBytesPerSecond":2.4e+11,"range":[2.3e+11,2.41e+11],"samples":15}
+//   {"rangeBytes":65536,"bytes":1999634432,"readBytesPerSecond":2.4e+11,"range":[2.3e+11,2.41e+11],"samples":15}
 //
-// The second form prints a line for each size of a threadgroup's range: nobody knows which is best on which GPU. A sample
-// is a command buffer that reads everything eight times. Memory holds different words, and their sum is checked.
+// The second form prints a line for each size of a threadgroup's range: nobody knows which is best on which GPU. A
+// sample is a command buffer that reads everything eight times. Memory holds different words; their sum is checked.
 #include <algorithm>
 #include <chrono>
 #include <cinttypes>

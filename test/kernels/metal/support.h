@@ -1,5 +1,5 @@
-// Shared by the tests of Metal kernels. They run on the emulated GPU, with threads in several orders, or on a Mac on its
-// GPU, where there is no emulated one.
+// Shared by the tests of Metal kernels. They run on the emulated GPU, with threads in several orders. On a Mac, where
+// there is none, they run on its own GPU.
 #pragma once
 #include <cmath>
 #include <cstdint>
