@@ -33,8 +33,8 @@ static inline ThreadgroupPtr<V> as(ThreadgroupPtr<T> at) {
 #define OSS_THREADGROUP(type, name, count) threadgroup type name[count]
 
 // The place of a thread: its threadgroup in the grid, its index there, its lane of 32, and its simdgroup there.
-#define OSS_POSITION                                                                          \
-  uint3 group [[threadgroup_position_in_grid]], uint index [[thread_index_in_threadgroup]],   \
+#define OSS_POSITION                                                                        \
+  uint3 group [[threadgroup_position_in_grid]], uint index [[thread_index_in_threadgroup]], \
       uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]
 
 #define OSS_KERNEL(name)

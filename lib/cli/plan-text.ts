@@ -95,7 +95,8 @@ export function nearestMisfit({ backends }: ModelPlan): string {
 export function changeText({ memoryBytes, options = {}, model }: PlanChange, plan: BackendPlan): string {
   if (memoryBytes !== undefined) {
     const more = memoryBytes - plan.memory.availableBytes;
-    const have = plan.backend === "metal" ? `let the GPU use ${bytesText(memoryBytes)}` : `have ${bytesText(memoryBytes)} free`;
+    const have =
+      plan.backend === "metal" ? `let the GPU use ${bytesText(memoryBytes)}` : `have ${bytesText(memoryBytes)} free`;
     return `${have}, ${bytesText(more)} more`;
   }
   if (model !== undefined) return `take ${model}`;

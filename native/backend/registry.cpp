@@ -52,10 +52,10 @@ PlannedDevice planned_device(const BackendOptions& options, const std::string& i
   const std::string name = options.backend.substr(0, options.backend.find(':'));
   if (name == "cpu") return planned_cpu(options, isa);
   if (name != "cuda" && name != "metal") {
-    throw Error(Code::kUnsupported,
-                str("expected \"cpu\", \"cuda\" or \"metal\" for the backend of a plan but received \"",
-                    options.backend, "\""),
-                "backend");
+    throw Error(
+        Code::kUnsupported,
+        str("expected \"cpu\", \"cuda\" or \"metal\" for the backend of a plan but received \"", options.backend, "\""),
+        "backend");
   }
   if (!isa.empty()) {
     throw Error(Code::kInvalidArgument, str("isa \"", isa, "\" is of a CPU; leave it out for a GPU"), "isa");

@@ -105,8 +105,8 @@ static void check_device(const MemoryPlan& plan, uint64_t kv_bytes, uint64_t lef
   const DeviceMemory& memory = plan.memory;
   throw Error(Code::kOutOfMemory,
               str("the model needs ", gigabytes(plan.weights.mapped + plan.packed_bytes()), " for weights, ",
-                  gigabytes(plan.workspace_bytes),
-                  " for activations", kv_bytes > 0 ? str(", ", gigabytes(kv_bytes), " for kvCache.bytes") : "", " and ",
+                  gigabytes(plan.workspace_bytes), " for activations",
+                  kv_bytes > 0 ? str(", ", gigabytes(kv_bytes), " for kvCache.bytes") : "", " and ",
                   gigabytes(plan.reserved_bytes), " besides; the device has ", gigabytes(memory.free_bytes),
                   " free of ", gigabytes(memory.total_bytes),
                   ": free some, or lower maxBatchTokens, maxSequences, contextLength or kvCache.bytes",
@@ -146,13 +146,13 @@ MemoryPlan plan_memory(const PlanInputs& inputs, const DeviceMemory& memory) {
   } else {
     check_host(plan, options.kv_bytes, options.expert_weights);
   }
-  const KvNeeds needs{.context_length = options.context_length,
-                      .max_sequences = options.max_sequences,
-                      .max_tokens = plan.limits.tokens,
-                      .type = plan.kv_type,
-                      .bytes = options.kv_bytes,
-                      .contexts = memory.dedicated && !memory.shared ? options.max_sequences
-                                                                     : std::min(4, options.max_sequences)};
+  const KvNeeds needs{
+      .context_length = options.context_length,
+      .max_sequences = options.max_sequences,
+      .max_tokens = plan.limits.tokens,
+      .type = plan.kv_type,
+      .bytes = options.kv_bytes,
+      .contexts = memory.dedicated && !memory.shared ? options.max_sequences : std::min(4, options.max_sequences)};
   try {
     plan.kv = plan_kv_cache(inputs.config, needs, available);
   } catch (const Error& error) {

@@ -89,7 +89,8 @@ inline Deviation deviation(const Golden& golden, const std::vector<float>& logit
 constexpr const char* kGoldenCases[] = {"a.short", "a.window", "b.short", "c.short", "c.window"};
 
 // Compares with the golden tokens up to the first token that was near a tie.
-inline void check_greedy(const std::string& name, const Golden& golden, const std::vector<int32_t>& tokens, double tolerance) {
+inline void check_greedy(const std::string& name, const Golden& golden, const std::vector<int32_t>& tokens,
+                         double tolerance) {
   double largest = 0;
   for (const double logit : golden.logits) largest = std::max(largest, std::abs(logit));
   CHECK_EQ(tokens.size(), golden.greedy.size());

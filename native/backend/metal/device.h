@@ -14,8 +14,8 @@
 namespace oss::metal {
 
 struct DeviceLimits {
-  std::string name;           // "Apple M4 Pro"
-  int family = 0;             // n of MTLGPUFamilyApple<n>: 7 = M1, 8 = M2, 9 = M3 and M4, 10 = M5
+  std::string name;  // "Apple M4 Pro"
+  int family = 0;    // n of MTLGPUFamilyApple<n>: 7 = M1, 8 = M2, 9 = M3 and M4, 10 = M5
   int macos_major = 0, macos_minor = 0;
   uint64_t working_set_bytes = 0;  // recommendedMaxWorkingSetSize
   uint64_t buffer_bytes = 0;       // maxBufferLength

@@ -11,8 +11,7 @@ bool Encoder::overlaps(const std::vector<Range>& ranges, const Range& with) {
   return std::ranges::any_of(ranges, [&](const Range& one) { return one.begin < with.end && with.begin < one.end; });
 }
 
-void Encoder::dispatch(const char* kernel, Groups groups, uint32_t threads,
-                       std::initializer_list<Argument> arguments) {
+void Encoder::dispatch(const char* kernel, Groups groups, uint32_t threads, std::initializer_list<Argument> arguments) {
   if (groups.x == 0 || groups.y == 0 || groups.z == 0) return;  // no work
   if (open_ == nullptr) {
     open_ = device_->commands();
@@ -27,8 +26,8 @@ void Encoder::dispatch(const char* kernel, Groups groups, uint32_t threads,
   for (const Argument& argument : arguments) {
     if (argument.kind == Argument::Kind::kBytes) continue;
     const Range range = range_of(argument);
-    conflict = conflict || overlaps(written_, range) ||
-               (argument.kind != Argument::Kind::kRead && overlaps(read_, range));
+    conflict =
+        conflict || overlaps(written_, range) || (argument.kind != Argument::Kind::kRead && overlaps(read_, range));
   }
   if (conflict) {
     open_->barrier();

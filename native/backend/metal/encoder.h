@@ -65,7 +65,7 @@ class Encoder {
   std::unique_ptr<Commands> open_;                   // being encoded
   std::deque<std::shared_ptr<Commands>> committed_;  // those not waited for, the oldest first
   uint64_t commits_ = 0;
-  std::vector<Range> read_, written_;                 // since the last barrier
+  std::vector<Range> read_, written_;  // since the last barrier
   int64_t dispatches_ = 0, barriers_ = 0;
 };
 

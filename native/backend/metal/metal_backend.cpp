@@ -47,10 +47,10 @@ std::unique_ptr<Backend> make_metal_backend(const BackendOptions& options) {
   check_options(options);
   metal::Found found = metal::find_device();
   if (found.device == nullptr) {
-    throw Error(Code::kUnsupported,
-                str("backend \"", options.backend, "\": ", found.reason,
-                    "; use \"cpu\", or \"auto\" for the best there is"),
-                "backend");
+    throw Error(
+        Code::kUnsupported,
+        str("backend \"", options.backend, "\": ", found.reason, "; use \"cpu\", or \"auto\" for the best there is"),
+        "backend");
   }
   return std::make_unique<MetalBackend>(std::move(found.device), options.repeatable, options.dense_weights);
 }

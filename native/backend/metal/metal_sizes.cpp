@@ -17,7 +17,9 @@ BackendDefaults MetalSizes::defaults() const {
 }
 
 void MetalSizes::check(const StepLimits& limits, KvType type) const {
-  const auto refuse = [](const auto&... words) { throw Error(Code::kUnsupported, str("the Metal backend ", words...)); };
+  const auto refuse = [](const auto&... words) {
+    throw Error(Code::kUnsupported, str("the Metal backend ", words...));
+  };
   if (type == kKvF32) {
     throw Error(Code::kUnsupported,
                 "the Metal backend has no \"f32\" KV cache: kvCache.dtype can be \"bf16\" or \"fp8\"", "kvCache.dtype");

@@ -15,19 +15,19 @@ namespace oss::metal {
 struct StepArrays {
   int tokens = 0, sequences = 0, rows = 0;  // rows: tokens with logits
   int max_pages = 0;
-  const int32_t* token_ids = nullptr;                // [tokens]; -1 - r: the token of drawn[r]
-  const int32_t* positions = nullptr;                // [tokens]
-  const int32_t* sequence = nullptr;                 // [tokens] row of the block tables
-  const int32_t* block_tables[kKvGroups] = {};       // [sequences, max_pages] page numbers; -1 behind the window
-  const float* rope = nullptr;                       // [tokens, 2, kHeadDim / 2] cos and sin
-  const int32_t* logit_tokens = nullptr;             // [rows]
-  int drawn_rows = 0;                                // of the previous step; 0 when no id is negative
-  const SampleResult* drawn = nullptr;               // [drawn_rows]
+  const int32_t* token_ids = nullptr;           // [tokens]; -1 - r: the token of drawn[r]
+  const int32_t* positions = nullptr;           // [tokens]
+  const int32_t* sequence = nullptr;            // [tokens] row of the block tables
+  const int32_t* block_tables[kKvGroups] = {};  // [sequences, max_pages] page numbers; -1 behind the window
+  const float* rope = nullptr;                  // [tokens, 2, kHeadDim / 2] cos and sin
+  const int32_t* logit_tokens = nullptr;        // [rows]
+  int drawn_rows = 0;                           // of the previous step; 0 when no id is negative
+  const SampleResult* drawn = nullptr;          // [drawn_rows]
   // Attention. Tokens of long chunks attend in tiles of consecutive tokens of one sequence, all others alone.
   int tiles = 0, singles = 0;
-  const AttentionTile* tile = nullptr;               // [tiles]
-  const int32_t* single = nullptr;                   // [singles] index of the token
-  int most_keys = 0;                                 // the most that one of them sees, on layers with full attention
+  const AttentionTile* tile = nullptr;  // [tiles]
+  const int32_t* single = nullptr;      // [singles] index of the token
+  int most_keys = 0;                    // the most that one of them sees, on layers with full attention
 };
 
 // A layer's part of the KV cache: [page][k, v][kv_head][kPageTokens][head_dim], elements of the args' type.
@@ -61,7 +61,7 @@ void linear(Encoder&, const LinearArgs&, const uint16_t* x, const uint16_t* x_lo
             float* y);
 
 struct QkvMatrices {
-  Rows q, k, v;                                // [heads * head_dim, hidden], [kv_heads * head_dim, hidden]
+  Rows q, k, v;  // [heads * head_dim, hidden], [kv_heads * head_dim, hidden]
   const float *q_bias, *k_bias, *v_bias;
 };
 // q bf16 [tokens, heads * head_dim], rotated; keys (rotated) and values are stored in the cache.

@@ -20,8 +20,8 @@ struct MetalMachine {
                              .memory_bytes = uint64_t(6) << 30,
                              .threadgroup_bytes = 32 << 10};
   size_t page_bytes = 16384;
-  bool wraps = true;   // wrap() works
-  bool idle = false;   // dispatches do nothing: a step takes the host's time only
+  bool wraps = true;  // wrap() works
+  bool idle = false;  // dispatches do nothing: a step takes the host's time only
 };
 
 // Another machine, without a fault or planned failure, threads in order. Buffers stay.

@@ -197,7 +197,8 @@ TEST("metal emulator: lanes that do not meet, and a threadgroup of another size 
     on.encoder.dispatch("test_divergent", {1}, 32, {bytes_of(Size{0, 1}), writes(on.floats(32), 32)});
   });
   check_fault("outside of the threadgroup array", [](OnDevice& on) {  // parts[2] of three simdgroups
-    on.encoder.dispatch("test_sum", {1}, 96, {bytes_of(Size{64, 0}), reads(on.floats(96), 96), writes(on.floats(96), 96)});
+    on.encoder.dispatch("test_sum", {1}, 96,
+                        {bytes_of(Size{64, 0}), reads(on.floats(96), 96), writes(on.floats(96), 96)});
   });
 }
 

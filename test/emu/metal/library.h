@@ -62,21 +62,20 @@ class Registration {
  private:
   template <typename All, typename Kernel, size_t... kIndex>
   static void add(const char* name, Kernel kernel, std::index_sequence<kIndex...>) {
-    register_kernel(
-        name,
-        {.call =
-             [kernel](Bindings& bindings) {
-               using Uint3 = std::tuple_element_t<sizeof...(kIndex), All>;
-               const Index& at = running_block.index;
-               const unsigned index = current->index.x;
-               kernel(Parameter<std::tuple_element_t<kIndex, All>>::bind(bindings[kIndex])..., Uint3{at.x, at.y, at.z},
-                      index, current->lane, index / kWarpLanes);
-             },
-         .refusal = [](const Bindings& bindings) -> const char* {
-           if (bindings.size() != sizeof...(kIndex)) return "another number of arguments";
-           const bool fits = (Parameter<std::tuple_element_t<kIndex, All>>::fits(bindings[kIndex]) && ...);
-           return fits ? nullptr : "an argument of another kind or size";
-         }});
+    register_kernel(name, {.call =
+                               [kernel](Bindings& bindings) {
+                                 using Uint3 = std::tuple_element_t<sizeof...(kIndex), All>;
+                                 const Index& at = running_block.index;
+                                 const unsigned index = current->index.x;
+                                 kernel(Parameter<std::tuple_element_t<kIndex, All>>::bind(bindings[kIndex])...,
+                                        Uint3{at.x, at.y, at.z}, index, current->lane, index / kWarpLanes);
+                               },
+                           .refusal = [](const Bindings& bindings) -> const char* {
+                             if (bindings.size() != sizeof...(kIndex)) return "another number of arguments";
+                             const bool fits =
+                                 (Parameter<std::tuple_element_t<kIndex, All>>::fits(bindings[kIndex]) && ...);
+                             return fits ? nullptr : "an argument of another kind or size";
+                           }});
   }
 };
 

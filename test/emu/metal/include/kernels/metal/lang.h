@@ -18,7 +18,7 @@ using oss::emu::ThreadgroupPtr;
 #define OSS_THREADGROUP(type, name, count) \
   const ::oss::emu::ThreadgroupArray<type, count> name { ::oss::emu::Where::current() }
 
-#define OSS_POSITION                                                                                        \
+#define OSS_POSITION \
   [[maybe_unused]] uint3 group, [[maybe_unused]] uint index, [[maybe_unused]] uint lane, [[maybe_unused]] uint simdgroup
 
 #define OSS_KERNEL(name) static const ::oss::emu::Registration oss_registration_##name(#name, &name);
