@@ -161,7 +161,7 @@ describe("plan", () => {
     [["plan", "20b", "--kv-dtype", "q4"], /Allowed choices are f32, bf16, fp8/],
     [["plan", "20b", "--context", "many"], /Expected an integer/],
     [["plan", "20b", "--context", "131073", "--memory", "1TB"], /131073 is more than the model's 131072 tokens/],
-    [["plan", "20b", "--backend", "tpu"], /Expected "auto", "cpu", "cuda" or "cuda:N" for backend but received "tpu"/],
+    [["plan", "20b", "--backend", "tpu"], /Expected "auto", "cpu", "cuda", "cuda:N" or "metal" for backend but received "tpu"/],
   ])("is used wrongly: %j", async (args, message) => {
     const { code, stdout, stderr } = await run(args);
     expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
