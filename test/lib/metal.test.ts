@@ -109,6 +109,8 @@ function runOn(machine: string, args: string[]) {
   it.each([
     ["seed=0", /^Emulated Apple GPU, Apple GPU family 9, 4096 MiB for the GPU$/],
     ["present=0", /^absent: no Metal GPU is emulated$/],
+    ["macos=13", /^absent: this is macOS 13\.0, and Metal needs macOS 14 or later$/],
+    ["family=6", /^absent: the GPU "Emulated Apple GPU" is of Apple's family 6; family 7, an M1, or later is needed$/],
   ])("doctor says of %s: %s", (machine, line) => {
     const { stdout } = runOn(machine, ["dist/cli/main.js", "doctor"]);
     expect(/^backend metal +(.*)$/m.exec(stdout)?.[1]).toMatch(line);

@@ -267,6 +267,38 @@ GPU_TEST("engine: a cache too small for all makes sequences wait and restart, an
   });
 }
 
+GPU_TEST("engine: a prompt whose beginning was computed before is read from the cache, with the same tokens") {
+  gpu.run([&](bool) {
+    EngineOptions options = gpu.options();
+    options.repeatable = true;
+    Harness harness(options);
+    const std::vector<int32_t> prompt = prompt_of(1, 140);
+    harness.submit(request(1, prompt, 6));
+    harness.wait_for_ends(1);
+    harness.submit(request(2, prompt, 6));
+    harness.wait_for_ends(2);
+    CHECK_EQ(harness.outcomes[1].cached_tokens, int64_t(0));
+    CHECK_EQ(harness.outcomes[2].cached_tokens, int64_t(2 * kPageTokens));
+    CHECK(harness.outcomes[2].tokens == harness.outcomes[1].tokens);
+  });
+}
+
+GPU_TEST("engine: close() in the middle of a step rejects what runs, and frees all memory") {
+  gpu.run([&](bool emulated) {
+    const size_t before = emulated ? gpu.bytes_in_use() : 0;
+    {
+      Harness harness(gpu.options());
+      harness.submit(request(1, prompt_of(1, 200), 100));
+      harness.submit(request(2, prompt_of(2, 10), 100));
+      harness.engine->close();
+      harness.wait_for_ends(2);
+      for (const uint64_t id : {1, 2}) CHECK(harness.outcomes[id].code == Code::kClosed);
+      CHECK_THROWS(Code::kClosed, "closed", harness.submit(request(3, {1}, 1)));
+    }
+    if (emulated) CHECK_EQ(gpu.bytes_in_use(), before);
+  });
+}
+
 GPU_TEST("engine: sampled tokens, penalties, bias and log probabilities equal the CPU's sampler") {
   gpu.run([&](bool) {
     Harness harness(gpu.options());

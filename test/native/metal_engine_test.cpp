@@ -89,6 +89,16 @@ TEST("metal engine: what this machine or backend does not have is refused, with 
     const WithGpu none([](emu::MetalMachine& machine) { machine.present = false; });
     CHECK_THROWS(Code::kUnsupported, "no Metal GPU is emulated", Harness{metal_options()});
   }
+  const std::pair<std::function<void(metal::DeviceLimits&)>, const char*> unusable[] = {
+      {[](auto& limits) { limits.macos_major = 13; }, "this is macOS 13.0, and Metal needs macOS 14 or later"},
+      {[](auto& limits) { limits.family = 6; }, "of Apple's family 6; family 7, an M1, or later is needed"},
+      {[](auto& limits) { limits.family = 0; }, "is not one of Apple; an M1 or later is needed"},
+  };
+  for (const auto& [change, reason] : unusable) {
+    const WithGpu old([&](emu::MetalMachine& machine) { change(machine.limits); });
+    CHECK_THROWS(Code::kUnsupported, reason, Harness{metal_options()});
+    CHECK(list_backends()[2].detail.find(reason) != std::string::npos);
+  }
   const WithGpu gpu;
   EngineOptions options = metal_options();
   options.kv_type = kKvF32;

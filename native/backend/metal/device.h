@@ -78,6 +78,9 @@ class Device {
   virtual std::unique_ptr<Commands> commands() = 0;
 };
 
+// Why such a GPU cannot run the kernels; empty: it can.
+std::string why_not(const DeviceLimits& limits);
+
 // The GPU of this machine, or why there is none that can be used.
 struct Found {
   std::shared_ptr<Device> device;  // null: none

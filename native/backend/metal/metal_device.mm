@@ -25,10 +25,10 @@ extern "C" const unsigned char oss_metal_library_begin[], oss_metal_library_end[
 namespace oss::metal {
 namespace {
 
-constexpr int kOldestMacos = 14, kOldestFamily = 7, kNewestFamily = 20;  // families after 10 do not exist yet
 constexpr size_t kStructBytes = 4096;                                    // the most that setBytes takes
 constexpr NSUInteger kSimdgroup = 32;                                    // threads, as the kernels assume
 constexpr MTLResourceOptions kBufferOptions = MTLResourceStorageModeShared | MTLResourceHazardTrackingModeUntracked;
+constexpr int kNewestFamily = 20;                                        // families after 10 do not exist yet
 
 std::string text_of(NSString* text) {
   const char* bytes = text == nil ? nullptr : text.UTF8String;
@@ -367,20 +367,6 @@ DeviceLimits limits_of(id<MTLDevice> device, NSOperatingSystemVersion macos) {
           .buffer_bytes = device.maxBufferLength,
           .memory_bytes = NSProcessInfo.processInfo.physicalMemory,
           .threadgroup_bytes = int(device.maxThreadgroupMemoryLength)};
-}
-
-// Why this machine cannot run the kernels; empty: it can.
-std::string why_not(const DeviceLimits& limits) {
-  if (limits.macos_major < kOldestMacos) {
-    return str("this is macOS ", limits.macos_major, ".", limits.macos_minor, ", and Metal needs macOS ", kOldestMacos,
-               " or later");
-  }
-  if (limits.family == 0) return str("the GPU \"", limits.name, "\" is not one of Apple; an M1 or later is needed");
-  if (limits.family < kOldestFamily) {
-    return str("the GPU \"", limits.name, "\" is of Apple's family ", limits.family, "; family ", kOldestFamily,
-               ", an M1, or later is needed");
-  }
-  return "";
 }
 
 }  // namespace

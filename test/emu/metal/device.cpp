@@ -355,5 +355,6 @@ oss::metal::Found oss::metal::find_device() {
   using namespace oss::emu;
   const Lock lock(state().mutex);
   if (!state().machine.present) return {nullptr, "no Metal GPU is emulated"};
-  return {make_metal_device(), ""};
+  const std::string reason = why_not(state().machine.limits);
+  return {reason.empty() ? make_metal_device() : nullptr, reason};
 }
