@@ -533,7 +533,7 @@ export interface CheckpointSummary {
 
 /** The plan of an engine on one backend. */
 export interface NativeBackendPlan {
-  /** `"cpu"` or `"cuda"`. */
+  /** `"cpu"`, `"cuda"` or `"metal"`. */
   backend: string;
   /** Name of the processor or GPU. Empty: the memory was given, so it is not known. */
   device: string;
@@ -610,6 +610,30 @@ export interface NativeBackendPlan {
       contextLength: number;
       /** How many run at once. */
       count: number;
+    }[];
+  }[];
+  /** On Metal, the kernels of two steps; empty for other backends. */
+  kernels: {
+    /** `"decode"`: one token at the end of the wanted context. `"prefill"`: the first batch of a prompt. */
+    step: "decode" | "prefill";
+    /** Tokens of the step. */
+    tokens: number;
+    /** Tokens in the KV cache before it. */
+    keys: number;
+    /** The kernels, in the order of their first dispatch. */
+    kernels: {
+      /** Name of the function in `kernels/metal`. */
+      name: string;
+      /** Dispatches of the step. */
+      dispatches: number;
+      /** Threadgroups of its first dispatch: x, y, z. */
+      threadgroups: number[];
+      /** Threads of a threadgroup. */
+      threads: number;
+      /** Bytes that all its dispatches must move: each once, and of experts those that are chosen. */
+      bytes: number;
+      /** The part of `bytes` that is weights. */
+      weightBytes: number;
     }[];
   }[];
 }

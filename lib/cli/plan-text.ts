@@ -71,6 +71,21 @@ function tableLines({ capacities }: BackendPlan): string[] {
   ];
 }
 
+/** The kernels of each step, and the bytes that they must move. */
+export function kernelLines({ kernels: steps }: BackendPlan): string[] {
+  return steps.flatMap(({ step, tokens, keys, kernels }) => {
+    const what = step === "decode" ? `One token after ${keys}` : `The first ${tokens} tokens of a prompt`;
+    const total = kernels.reduce((sum, { bytes }) => sum + bytes, 0);
+    const width = Math.max(...kernels.map(({ name }) => name.length));
+    const rows = kernels.map(({ name, dispatches, threadgroups, threads, bytes }) => {
+      const grid = `${threadgroups.join(" x ")} of ${threads}`;
+      return `  ${name.padEnd(width)}${String(dispatches).padStart(5)}  ${grid.padEnd(22)}${bytesText(bytes).padStart(8)}`;
+    });
+    const heading = `${"kernel".padEnd(width)}times  ${"threadgroups of threads".padEnd(24)} bytes`;
+    return ["", `  ${what}: ${bytesText(total)} must move.`, "", `  ${heading}`, ...rows];
+  });
+}
+
 /** Why a plan does not fit, without a full stop. */
 export function misfitText({ wanted, memory, backend }: BackendPlan): string {
   const { conversations, contextLength, possible, bytes } = wanted;

@@ -65,6 +65,33 @@ Napi::Array capacities_to_js(Napi::Env env, const ModelPlan& plan) {
   return out;
 }
 
+Napi::Array kernels_to_js(Napi::Env env, const ModelPlan& plan) {
+  Napi::Array out = Napi::Array::New(env);
+  for (const StepKernels& step : plan.kernels) {
+    Napi::Object one = Napi::Object::New(env);
+    one.Set("step", step.step);
+    one.Set("tokens", step.shape.tokens);
+    one.Set("keys", step.shape.keys);
+    Napi::Array kernels = Napi::Array::New(env);
+    for (const metal::PlannedKernel& kernel : step.kernels) {
+      Napi::Object entry = Napi::Object::New(env);
+      entry.Set("name", kernel.kernel);
+      entry.Set("dispatches", kernel.dispatches);
+      Napi::Array groups = Napi::Array::New(env);
+      for (const uint32_t extent : {kernel.groups.x, kernel.groups.y, kernel.groups.z})
+        groups.Set(groups.Length(), extent);
+      entry.Set("threadgroups", groups);
+      entry.Set("threads", kernel.threads);
+      entry.Set("bytes", double(kernel.bytes));
+      entry.Set("weightBytes", double(kernel.weight_bytes));
+      kernels.Set(kernels.Length(), entry);
+    }
+    one.Set("kernels", kernels);
+    out.Set(out.Length(), one);
+  }
+  return out;
+}
+
 Napi::Object plan_to_js(Napi::Env env, const ModelPlan& plan, const PlanQuery& query) {
   Napi::Object out = Napi::Object::New(env);
   out.Set("model", config_to_js(env, plan.config));
@@ -90,6 +117,7 @@ Napi::Object plan_to_js(Napi::Env env, const ModelPlan& plan, const PlanQuery& q
   limits.Set("maxBatchTokens", plan.needs.limits.tokens);
   out.Set("limits", limits);
   out.Set("capacities", capacities_to_js(env, plan));
+  out.Set("kernels", kernels_to_js(env, plan));
   return out;
 }
 

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "native/backend/metal/step_plan.h"
 #include "native/engine/memory_plan.h"
 
 namespace oss {
@@ -14,7 +15,7 @@ namespace oss {
 struct PlanQuery {
   std::string model;          // as for open_headers() of checkpoint.h
   bool has_files = true;      // the weights are in files, so packed experts can be kept beside them
-  EngineOptions options;      // backend: "cpu", "cuda" or "cuda:N"
+  EngineOptions options;      // backend: "cpu", "cuda", "cuda:N" or "metal"
   std::string isa = "";       // of the CPU; empty: what an engine would choose here
   uint64_t memory_bytes = 0;  // free for the engine; 0: what is free here
   // It fits when so many conversations (at most max_sequences) of this length run at once. 0: kLeastContext tokens, or
@@ -30,6 +31,13 @@ struct KvCapacity {
   KvType type;
   std::vector<int> conversations;  // for each of ModelPlan::contexts
   int64_t longest_context;         // of the wanted conversations; 0: none
+};
+
+// The kernels of a step, where the backend can tell.
+struct StepKernels {
+  const char* step;  // "decode": one token after the wanted context; "prefill": the first batch of a prompt
+  metal::PlannedStep shape;
+  std::vector<metal::PlannedKernel> kernels;
 };
 
 struct ModelPlan {
@@ -48,6 +56,7 @@ struct ModelPlan {
   uint64_t kv_bytes = 0;
   std::vector<int64_t> contexts;       // powers of two from kLeastContext on, then the model's own
   std::vector<KvCapacity> capacities;  // by type, for each one that the backend has
+  std::vector<StepKernels> kernels;    // on Metal
 };
 
 // Throws what open_headers() and planned_device() throw; kUnsupported or kInvalidArgument for options; what an engine throws for its

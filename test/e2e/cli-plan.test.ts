@@ -114,6 +114,15 @@ describe("plan", () => {
     }
   });
 
+  it("--kernels adds the kernels of Metal", async () => {
+    const args = ["plan", "20b", "--memory", "36GB", "--backend", "metal"];
+    const [without, with_] = await Promise.all([run(args), run([...args, "--kernels"])]);
+    expect(without.stdout).not.toContain("experts_gate_up");
+    expect(with_.stdout).toMatch(/^ {2}One token after 4095: [\d.]+ GB must move\.$/m);
+    expect(with_.stdout).toMatch(/^ {2}experts_gate_up +24 {2}4 x 360 x 1 of 128 +849 MB$/m);
+    expect(with_.stdout).toMatch(/^ {2}The first 512 tokens of a prompt: [\d.]+ GB must move\.$/m);
+  });
+
   it("--json prints the numbers, also if it does not fit", async () => {
     const fits = await run(["plan", "20b", "--memory", "24GB", "--json"]);
     expect(fits.code).toBe(0);
@@ -161,7 +170,10 @@ describe("plan", () => {
     [["plan", "20b", "--kv-dtype", "q4"], /Allowed choices are f32, bf16, fp8/],
     [["plan", "20b", "--context", "many"], /Expected an integer/],
     [["plan", "20b", "--context", "131073", "--memory", "1TB"], /131073 is more than the model's 131072 tokens/],
-    [["plan", "20b", "--backend", "tpu"], /Expected "auto", "cpu", "cuda", "cuda:N" or "metal" for backend but received "tpu"/],
+    [
+      ["plan", "20b", "--backend", "tpu"],
+      /Expected "auto", "cpu", "cuda", "cuda:N" or "metal" for backend but received "tpu"/,
+    ],
   ])("is used wrongly: %j", async (args, message) => {
     const { code, stdout, stderr } = await run(args);
     expect({ code, stdout }).toEqual({ code: 2, stdout: "" });

@@ -4,7 +4,7 @@ import { type ModelPlan, type PlanOptions, planModel } from "../../plan/index.js
 import { type AdapterFlags, adapterOptions } from "../options/adapters.js";
 import { integer, repeated } from "../options/values.js";
 import { Output, parametersText } from "../output.js";
-import { changeText, misfitText, nearestOf, planLines } from "../plan-text.js";
+import { changeText, kernelLines, misfitText, nearestOf, planLines } from "../plan-text.js";
 
 interface PlanFlags extends AdapterFlags {
   memory?: string;
@@ -20,6 +20,7 @@ interface PlanFlags extends AdapterFlags {
   repeatable?: true;
   threads?: number;
   isa?: string;
+  kernels?: true;
   json?: true;
 }
 
@@ -83,6 +84,7 @@ export function planCommand(): Command {
       repeated,
     )
     .option("--merge-adapters", "the adapters are added to the weights; this needs the weights' files")
+    .option("--kernels", "on Metal, also the kernels of two steps, and the bytes that each must move")
     .option("--json", "print one JSON object instead of text")
     .addHelpText(
       "after",
@@ -99,12 +101,12 @@ async function plan(model: string, flags: PlanFlags): Promise<void> {
   const found = await planModel(model, optionsOf(flags));
   const out = Output.stdout();
   if (flags.json) out.line(JSON.stringify(found));
-  else print(out, found);
+  else print(out, found, flags.kernels ?? false);
   if (!found.fits) throw new GptOssError("OUT_OF_MEMORY", doesNotFit(found));
 }
 
 function optionsOf(flags: PlanFlags): PlanOptions {
-  const { memory, backend, kvDtype, adapter, mergeAdapters, json: _, ...others } = flags;
+  const { memory, backend, kvDtype, adapter, mergeAdapters, json: _, kernels: __, ...others } = flags;
   return {
     ...others,
     ...(adapter !== undefined || mergeAdapters ? { adapters: adapterOptions(flags) ?? {} } : {}),
@@ -117,7 +119,7 @@ function optionsOf(flags: PlanFlags): PlanOptions {
 const startsAllTheSame =
   "An engine starts all the same if only the weights do not fit. It then reads them from the disk again and again.";
 
-function print(out: Output, found: ModelPlan): void {
+function print(out: Output, found: ModelPlan, withKernels: boolean): void {
   const { name, note, model, backends, leftOut } = found;
   const parameters = parametersText(model.parameters);
   out.line(`${name}: ${parameters} parameters, ${model.layers} layers, context of up to ${model.maxContext} tokens`);
@@ -125,6 +127,7 @@ function print(out: Output, found: ModelPlan): void {
   for (const one of backends) {
     out.line();
     for (const line of planLines(one)) out.line(line);
+    if (withKernels) for (const line of kernelLines(one)) out.line(line);
     out.line();
     if (one.fits) out.line("It fits.");
     else {

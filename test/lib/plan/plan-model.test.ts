@@ -179,6 +179,19 @@ describe("memory", () => {
     expect(await bytesOf("80000000000")).toBe(80e9);
   });
 
+  it("has the kernels of two steps on Metal, and none elsewhere", async () => {
+    expect((await planOf("20b", { memory: "36GB", backend: "cpu" })).kernels).toEqual([]);
+    const [decode, prefill] = (await planOf("20b", { memory: "36GB", backend: "metal", contextLength: 8192 })).kernels;
+    expect(decode).toMatchObject({ step: "decode", tokens: 1, keys: 8191 });
+    expect(prefill).toMatchObject({ step: "prefill", tokens: 512, keys: 0 });
+    const experts = decode!.kernels.find(({ name }) => name === "experts_gate_up")!;
+    // Four experts of 24 layers, in MXFP4: 17 bytes for 32 weights, and a float of bias for each row.
+    const weights = 24 * 4 * (5760 * 2880 * (17 / 32) + 5760 * 4);
+    expect(experts).toMatchObject({ dispatches: 24, threads: 128, weightBytes: weights });
+    expect(experts.bytes).toBeGreaterThan(weights);
+    expect(prefill!.kernels.map(({ name }) => name)).toContain("experts_gate_up_64");
+  });
+
   it("is that of the Mac for metal, whose GPU may use a part of it", async () => {
     const plan = (memory: string) => planModel("20b", { memory, backend: "metal" });
     const small = await plan("16GB");
