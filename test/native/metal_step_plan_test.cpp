@@ -62,13 +62,13 @@ void check_rows(const std::vector<PlannedKernel>& kernels, const std::vector<Row
 TEST("metal step_plan: a token of the 20b and of the 120b") {
   const auto small = plan(24, 32, {.tokens = 1, .sequences = 1, .keys = 2048});
   check_rows(small, {{"embed", 1, {1, 1, 1}, 256},
-                     {"rms_norm", 49, {1, 1, 1}, 256},
+                     {"rms_norm", 25, {1, 1, 1}, 256},
                      {"qkv_rows_1", 24, {16, 80, 1}, 128},
                      {"attention_single_bf16", 24, {1, 8, 1}, 256},
                      {"attention_merge", 12, {1, 8, 1}, 256},
                      {"linear_rows_1", 24, {720, 1, 1}, 128},
-                     {"linear_rows_1_low", 25, {8, 1, 1}, 128},
-                     {"router", 24, {1, 1, 1}, 128},
+                     {"norm_router", 24, {1, 1, 1}, 1024},
+                     {"linear_rows_1_low", 1, {50272, 1, 1}, 128},
                      {"experts_gate_up", 24, {4, 360, 1}, 128},
                      {"experts_down", 24, {1, 360, 1}, 128},
                      {"sample_choose", 1, {1, 1, 1}, 256}});
@@ -77,14 +77,14 @@ TEST("metal step_plan: a token of the 20b and of the 120b") {
   CHECK(double(weights_of(small)) < 1.01 * least);
 
   const auto large = plan(36, 128, {.tokens = 1, .sequences = 1, .keys = 2048});
-  check_rows(large, {{"qkv_rows_1", 36, {16, 80, 1}, 128}, {"linear_rows_1_low", 37, {32, 1, 1}, 128}});
+  check_rows(large, {{"qkv_rows_1", 36, {16, 80, 1}, 128}, {"norm_router", 36, {1, 1, 1}, 1024}});
   CHECK(double(weights_of(large)) > double(least_weights(36, 4, 2, 1)));
   CHECK(double(weights_of(large)) < 1.01 * double(least_weights(36, 4, 2, 1)));
 }
 
 TEST("metal step_plan: weights in q8 take 34 bytes for 32, the router and the experts stay") {
   const auto kernels = plan(24, 32, {.tokens = 1, .sequences = 1, .keys = 2048}, DenseWeights::kQ8);
-  check_rows(kernels, {{"qkv_rows_1_q8", 24, {16, 80, 1}, 128}, {"linear_rows_1_low", 24, {8, 1, 1}, 128}});
+  check_rows(kernels, {{"qkv_rows_1_q8", 24, {16, 80, 1}, 128}, {"norm_router", 24, {1, 1, 1}, 1024}});
   const double least = double(least_weights(24, 4, 34, 32));
   CHECK(double(weights_of(kernels)) > least);
   CHECK(double(weights_of(kernels)) < 1.01 * least);

@@ -130,6 +130,17 @@ void MetalBackend::run(const std::function<void()>& body, bool) {
   if (has_adapters_) adapters_.finish(*encoder_, commit);
 }
 
+void MetalBackend::moe_block(const MoeBlock& b) {
+  if (!b.adapters.empty() || b.router.data == nullptr ||
+      !metal::fuses_router(b.choice_args.tokens, b.norm_args.hidden, b.choice_args.experts)) {
+    Backend::moe_block(b);
+    return;
+  }
+  metal::norm_router(*encoder_, b.choice_args, b.norm_args.hidden, b.norm_args.eps, b.x, b.norm.data, b.router.data,
+                     b.router_bias.data, b.normed.as<uint16_t>(), b.expert, b.expert_weight);
+  experts(b.experts_args, b.normed, b.expert, b.expert_weight, b.gate_up, b.down, b.adapters, b.x);
+}
+
 void MetalBackend::embed(const EmbedArgs& args, const Matrix& table, const Step&, float* x) {
   metal::embed(*encoder_, args, step_, rows_of(table), table.rows, x);
 }

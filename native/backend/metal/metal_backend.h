@@ -32,6 +32,8 @@ class MetalBackend final : public Backend {
   void begin(const Step&) override;
   void run(const std::function<void()>& body, bool may_repeat) override;
 
+  void moe_block(const MoeBlock&) override;
+
   void embed(const EmbedArgs&, const Matrix& table, const Step&, float* x) override;
   void rms_norm(const RmsNormArgs&, RowsOf, const float* x, const Vector& w, Operand y) override;
   void linear(const LinearArgs&, RowsOf, Operand x, const Matrix& w, const Vector* bias, float* y) override;

@@ -75,6 +75,11 @@ size_t attention_scratch_bytes(int singles, int heads);
 // index, weight [tokens, top_k], best first; on equal logits the lower expert first.
 void router(Encoder&, const RouterArgs&, const float* logits, int32_t* index, float* weight);
 
+// rms_norm, the router's product and router in one dispatch, with the same bits: for steps that fuses_router() names.
+void norm_router(Encoder&, const RouterArgs&, int hidden, float eps, const float* x, const float* norm,
+                 const uint16_t* w, const float* bias, uint16_t* normed, int32_t* index, float* weight);
+bool fuses_router(int tokens, int hidden, int experts);
+
 struct Experts {
   const uint8_t* blocks;  // [experts, rows, cols/32, 16]
   const uint8_t* scales;  // [experts, rows, cols/32]

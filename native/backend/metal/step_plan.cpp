@@ -191,12 +191,18 @@ std::vector<PlannedKernel> plan_step(const StepLimits& l, std::span<const int> w
               arrays, q, cache, memory.weight<float>(uint64_t(l.heads)), attention_parts, attended);
     linear(encoder, {.rows = tokens, .in = int(q_size), .out = l.hidden, .accumulate = 1}, attended, nullptr,
            matrix(hidden, q_size), memory.weight<float>(hidden), x);
-    rms_norm(encoder, {.rows = tokens, .hidden = l.hidden, .eps = 0}, x, memory.weight<float>(hidden), normed,
-             normed_low);
-    linear(encoder, {.rows = tokens, .in = l.hidden, .out = l.experts, .accumulate = 0, .precise = 1}, normed,
-           normed_low, Rows(memory.weight<uint16_t>(uint64_t(l.experts) * hidden)),
-           memory.weight<float>(uint64_t(l.experts)), router_logits);
-    router(encoder, {.tokens = tokens, .experts = l.experts, .top_k = l.top_k}, router_logits, index, weight);
+    const RouterArgs choice = {.tokens = tokens, .experts = l.experts, .top_k = l.top_k};
+    const auto* norm = memory.weight<float>(hidden);
+    const auto* router_weights = memory.weight<uint16_t>(uint64_t(l.experts) * hidden);
+    const auto* router_bias = memory.weight<float>(uint64_t(l.experts));
+    if (fuses_router(tokens, l.hidden, l.experts)) {
+      norm_router(encoder, choice, l.hidden, 0, x, norm, router_weights, router_bias, normed, index, weight);
+    } else {
+      rms_norm(encoder, {.rows = tokens, .hidden = l.hidden, .eps = 0}, x, norm, normed, normed_low);
+      linear(encoder, {.rows = tokens, .in = l.hidden, .out = l.experts, .accumulate = 0, .precise = 1}, normed,
+             normed_low, Rows(router_weights), router_bias, router_logits);
+      router(encoder, choice, router_logits, index, weight);
+    }
     experts(encoder,
             {.tokens = tokens,
              .hidden = l.hidden,

@@ -90,4 +90,37 @@ TEST("metal router: no tokens, no dispatch") {
   });
 }
 
+TEST("metal norm_router: bit for bit the results of rms_norm, linear and router") {
+  struct Shape {
+    int tokens, hidden, experts, top_k;
+  };
+  for_each_metal_device([](MetalDevice& device) {
+    for (const Shape& s :
+         {Shape{1, 96, 8, 4}, {3, 160, 5, 2}, {8, 2880, 32, 4}, {2, 2880, 128, 4}, {1, 4096, 256, 8}}) {
+      const size_t values = size_t(s.tokens) * size_t(s.hidden), weights = size_t(s.experts) * size_t(s.hidden);
+      const size_t chosen = size_t(s.tokens) * size_t(s.top_k);
+      const MetalArray<float> x(device, random_floats(values, 1)), norm(device, random_floats(size_t(s.hidden), 2)),
+          bias(device, random_floats(size_t(s.experts), 3));
+      const MetalArray<uint16_t> w(device, random_bf16(weights, 4, 0.1f));
+      const MetalArray<uint16_t> normed(device, values), low(device, values), fused_normed(device, values);
+      const MetalArray<float> logits(device, size_t(s.tokens) * size_t(s.experts)), weight(device, chosen),
+          fused_weight(device, chosen);
+      const MetalArray<int32_t> index(device, chosen), fused_index(device, chosen);
+      const RouterArgs choice = {s.tokens, s.experts, s.top_k};
+      CHECK(metal::fuses_router(s.tokens, s.hidden, s.experts));
+      metal::rms_norm(device.encoder, {s.tokens, s.hidden, 1e-5f}, x.data(), norm.data(), normed.data(), low.data());
+      metal::linear(device.encoder, {s.tokens, s.hidden, s.experts, 0, 1}, normed.data(), low.data(), w.data(),
+                    bias.data(), logits.data());
+      metal::router(device.encoder, choice, logits.data(), index.data(), weight.data());
+      metal::norm_router(device.encoder, choice, s.hidden, 1e-5f, x.data(), norm.data(), w.data(), bias.data(),
+                         fused_normed.data(), fused_index.data(), fused_weight.data());
+      CHECK(fused_normed.read() == normed.read());
+      CHECK(fused_index.read() == index.read());
+      CHECK_BITS(str(device.name, " experts ", s.experts), fused_weight.read(), weight.read());
+    }
+  });
+  CHECK(!metal::fuses_router(9, 2880, 32));
+  CHECK(!metal::fuses_router(1, 4128, 32));
+}
+
 }  // namespace oss::test
