@@ -248,8 +248,9 @@ void Engine::find_constraint(Request& request) {
   request.compiling->text = std::move(request.constraint_text);
   request.compiling->constraints = std::move(constraints);
   request.compiling->ends = request.stop_tokens;
-  request.compiling->done = [this, client = request.client, id = request.id](const CompiledConstraint& constraint) {
-    compiled(client, id, constraint);
+  request.compiling->done = [this, client = request.client, id = request.id,
+                             job = request.compiling.get()](const CompiledConstraint& constraint) {
+    compiled(client, id, constraint, job->cancelled);
   };
 }
 
@@ -281,10 +282,12 @@ void Engine::send(Command command) {
 }
 
 // Runs on the compiler's thread. The client gets kAccepted at once, and a refusal with the current step.
-void Engine::compiled(uint64_t client, uint64_t id, const CompiledConstraint& constraint) {
+void Engine::compiled(uint64_t client, uint64_t id, const CompiledConstraint& constraint,
+                      const std::atomic<bool>& is_over) {
   {
     std::lock_guard lock(mutex_);
-    if (closing_ || broken_) return;
+    // Nothing may come after the last event of a request. It is over before publish() takes this lock for that event.
+    if (closing_ || broken_ || is_over) return;
     // A caller that catches an exception calls again: no event may be posted twice.
     commands_.push_back(Compiled{client, id, constraint});
     try {

@@ -185,7 +185,7 @@ class Engine {
   std::shared_ptr<const AdapterWeights> hold(std::shared_ptr<const AdapterWeights> host);
   void send(Command command);
   void find_constraint(Request& request);
-  void compiled(uint64_t client, uint64_t id, const CompiledConstraint& constraint);
+  void compiled(uint64_t client, uint64_t id, const CompiledConstraint& constraint, const std::atomic<bool>& is_over);
   void accept(uint64_t client, uint64_t id, const grammar::Constraint& constraint);
   void count_queue();
   void post(uint64_t client, Event&& event);

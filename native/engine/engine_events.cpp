@@ -26,6 +26,7 @@ void Engine::end(Sequence& sequence, FinishReason reason, std::string text) {
 void Engine::fail(Sequence& sequence, const Error& error) {
   tell(sequence, {.kind = Event::Kind::kError, .code = error.code(), .message = error.what(), .field = error.field()});
   sequence.shared->failed = true;  // set after tell(), which may throw
+  if (sequence.request().compiling != nullptr) sequence.request().compiling->cancelled = true;  // see compiled()
   any_failed_ = true;
 }
 

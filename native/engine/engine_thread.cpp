@@ -76,6 +76,7 @@ void Engine::take_commands() {
 
 void Engine::carry_out(Request request) {
   const uint64_t client = request.client, id = request.id;
+  const std::shared_ptr<ConstraintJob> compiling = request.compiling;
   std::shared_ptr<SharedRequest> shared;
   try {
     any_displaces_ |= request.displaces;
@@ -86,6 +87,7 @@ void Engine::carry_out(Request request) {
     }
   } catch (const std::exception& thrown) {
     if (shared != nullptr) shared->failed = any_failed_ = true;  // also removes the choices that were added already
+    if (compiling != nullptr) compiling->cancelled = true;       // see compiled()
     const Error error = as_error(thrown);
     outbox_.push_back({client,
                        {.id = id,
