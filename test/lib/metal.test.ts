@@ -107,7 +107,11 @@ function runOn(machine: string, args: string[]) {
   });
 
   it.each([
-    ["seed=0", /^Emulated Apple GPU, Apple GPU family 9, 4096 MiB for the GPU$/],
+    [
+      "working_set_bytes=11453246122",
+      /^Emulated Apple GPU, Apple GPU family 9, 10922 MiB for the GPU, which is too small for the 20b: auto takes the CPU for it$/,
+    ],
+    ["working_set_bytes=22906492245", /^Emulated Apple GPU, Apple GPU family 9, 21845 MiB for the GPU$/],
     ["present=0", /^absent: no Metal GPU is emulated$/],
     ["macos=13", /^absent: this is macOS 13\.0, and Metal needs macOS 14 or later$/],
     ["family=6", /^absent: the GPU "Emulated Apple GPU" is of Apple's family 6; family 7, an M1, or later is needed$/],

@@ -28,13 +28,18 @@ void check_options(const BackendOptions& options) {
 
 }  // namespace
 
+// The 20b with a conversation of 4,096 tokens; `gpt-oss plan 20b --backend metal` has the exact number.
+constexpr uint64_t kLeastFor20b = 14'700'000'000;
+
 BackendStatus metal_status() {
   const metal::Found found = metal::find_device();
   if (found.device == nullptr) return {"metal", false, found.reason};
   const metal::DeviceLimits& limits = found.device->limits();
-  return {
-      "metal", true,
-      str(limits.name, ", Apple GPU family ", limits.family, ", ", limits.working_set_bytes >> 20, " MiB for the GPU")};
+  const char* small =
+      limits.working_set_bytes < kLeastFor20b ? ", which is too small for the 20b: auto takes the CPU for it" : "";
+  return {"metal", true,
+          str(limits.name, ", Apple GPU family ", limits.family, ", ", limits.working_set_bytes >> 20,
+              " MiB for the GPU", small)};
 }
 
 PlannedDevice planned_metal(const BackendOptions& options) {
