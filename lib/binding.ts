@@ -612,7 +612,7 @@ export interface NativeBackendPlan {
       count: number;
     }[];
   }[];
-  /** On Metal, the kernels of two steps; empty for other backends. */
+  /** On Metal, the kernels of two steps; empty for other backends, and with `repeatable`. */
   kernels: {
     /** `"decode"`: one token at the end of the wanted context. `"prefill"`: the first batch of a prompt. */
     step: "decode" | "prefill";

@@ -73,6 +73,7 @@ function tableLines({ capacities }: BackendPlan): string[] {
 
 /** The kernels of each step, and the bytes that they must move. */
 export function kernelLines({ kernels: steps }: BackendPlan): string[] {
+  if (steps.length === 0) return ["", "  Kernels are shown for --backend metal without --repeatable."];
   return steps.flatMap(({ step, tokens, keys, kernels }) => {
     const what = step === "decode" ? `One token after ${keys}` : `The first ${tokens} tokens of a prompt`;
     const total = kernels.reduce((sum, { bytes }) => sum + bytes, 0);

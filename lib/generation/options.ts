@@ -43,7 +43,7 @@ export interface EngineOptions {
   maxQueue?: number;
   /**
    * The maximum number of tokens of one step, prompt chunks and decodes together. Default 512 on the CPU, 256 with
-   * numerics "exact", 2048 on a GPU.
+   * numerics "exact", 2048 with CUDA, 512 with Metal.
    */
   maxBatchTokens?: number;
   /** Type and size of the KV cache. */

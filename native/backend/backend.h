@@ -33,7 +33,8 @@ struct DeviceMemory {
   bool dedicated = false;                  // the memory of a device: what does not fit there cannot run
   bool shared = false;                     // of such a device: others use it, so that half is left to them
   std::string why = "free on the device";  // the origin of free_bytes, for messages
-  std::string remedy{};                    // how its owner can give more; empty: there is no way
+  uint64_t most_bytes = 0;                 // that its owner can let it have; 0: no more than now
+  std::string remedy{};                    // how
 };
 
 class Backend {

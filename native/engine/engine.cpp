@@ -62,13 +62,20 @@ Engine::Engine(const std::string& path, const EngineOptions& options,
     try {
       return plan_here();
     } catch (const Error& error) {
-      // A GPU that shares the memory of the machine may use less of it than the CPU.
-      if (options.backend != "auto" || !backend_->memory().shared || error.code() != Code::kOutOfMemory) throw;
-      backend_why = str(backend_->info().device, " is too small: ", error.what());
+      // A GPU that shares the memory of the machine may use less of it than the CPU, and runs fewer models.
+      const bool too_small = error.code() == Code::kOutOfMemory;
+      if (options.backend != "auto" || !backend_->memory().shared || (!too_small && error.code() != Code::kUnsupported))
+        throw;
+      backend_why = str(backend_->info().device, too_small ? " is too small: " : " cannot run it: ", error.what());
+      backend.backend = "cpu";
+      backend_ = make_backend(backend);
+      try {
+        return plan_here();
+      } catch (const Error& of_cpu) {
+        if (of_cpu.code() != Code::kUnsupported) throw;
+      }
+      throw;  // the CPU does not have what was asked for: the GPU's reason says what to change
     }
-    backend.backend = "cpu";
-    backend_ = make_backend(backend);
-    return plan_here();
   }();
   backend_->packer().reserve_weights(plan.weights.copied);
   backend_->reserve_workspace(plan.limits);

@@ -103,6 +103,7 @@ static uint64_t automatic_kv_bytes(const MemoryNeeds& needs, const DeviceMemory&
 static void check_device(const MemoryPlan& plan, uint64_t kv_bytes, uint64_t left) {
   if (left > 0 && kv_bytes <= left) return;
   const DeviceMemory& memory = plan.memory;
+  const bool can_have_more = plan.bytes() + kv_bytes < memory.most_bytes;  // enough
   throw Error(Code::kOutOfMemory,
               str("the model needs ", gigabytes(plan.weights.mapped + plan.packed_bytes()), " for weights, ",
                   gigabytes(plan.workspace_bytes), " for activations",
@@ -110,7 +111,7 @@ static void check_device(const MemoryPlan& plan, uint64_t kv_bytes, uint64_t lef
                   gigabytes(plan.reserved_bytes), " besides; the device has ", gigabytes(memory.free_bytes),
                   " free of ", gigabytes(memory.total_bytes),
                   ": free some, or lower maxBatchTokens, maxSequences, contextLength or kvCache.bytes",
-                  memory.remedy.empty() ? "" : ", or ", memory.remedy));
+                  can_have_more ? ", or " : "", can_have_more ? memory.remedy : ""));
 }
 
 // Memory that is promised but missing would end the process later, in the middle of a request.

@@ -43,15 +43,17 @@ std::vector<KvCapacity> capacities(const PlanQuery& query, const PlanInputs& inp
   return found;
 }
 
-std::vector<StepKernels> kernels_of(const ModelPlan& plan, DenseWeights dense) {
-  if (plan.device.backend != "metal") return {};
+// Repeatable steps run in portions, which are not planned here.
+std::vector<StepKernels> kernels_of(const ModelPlan& plan, const EngineOptions& options) {
+  if (plan.device.backend != "metal" || options.repeatable) return {};
   std::vector<int> windows;
   for (int layer = 0; layer < plan.config.num_layers; ++layer) windows.push_back(plan.config.window_of(layer));
   std::vector<StepKernels> found;
   for (const auto& [name, shape] :
        {std::pair{"decode", metal::PlannedStep{.tokens = 1, .sequences = 1, .keys = int(plan.wanted_context) - 1}},
         std::pair{"prefill", metal::PlannedStep{.tokens = plan.needs.limits.tokens}}}) {
-    found.push_back({name, shape, metal::plan_step(plan.needs.limits, windows, dense, shape)});
+    found.push_back(
+        {name, shape, metal::plan_step(plan.needs.limits, windows, options.dense_weights, plan.needs.kv_type, shape)});
   }
   return found;
 }
@@ -117,7 +119,7 @@ ModelPlan plan_model(const PlanQuery& query) {
     if (error.code() != Code::kOutOfMemory) throw;
   }
   plan.capacities = capacities(query, inputs, plan);
-  plan.kernels = kernels_of(plan, options.dense_weights);
+  plan.kernels = kernels_of(plan, options);
   return plan;
 }
 

@@ -1,6 +1,7 @@
 import "../support/emulated-addon.cjs";
 import { spawnSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { appendFileSync, cpSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import path from "node:path";
 import { describe, expect, it } from "vitest";
 import { addon } from "../../lib/binding.js";
@@ -86,6 +87,31 @@ function runOn(machine: string, args: string[]) {
     }
   });
 
+  it("ends with MODEL_FORMAT when its file is written to, because steps read it", async () => {
+    const copy = mkdtempSync(path.join(tmpdir(), "metal-changed-"));
+    try {
+      cpSync(model, copy, { recursive: true });
+      await using engine = await Engine.load(copy, { backend: "metal", ...small });
+      expect((await engine.generate([1, 2, 3], { maxTokens: 2, ignoreEos: true }).result).tokens).toHaveLength(2);
+      appendFileSync(path.join(copy, "model.safetensors"), "x");
+      const error = await failure(() => engine.generate([1, 2, 3], { maxTokens: 2, ignoreEos: true }).result);
+      expect(error.code).toBe("MODEL_FORMAT");
+    } finally {
+      rmSync(copy, { recursive: true });
+    }
+  });
+
+  it("auto takes the CPU for a cache that Metal does not have", async () => {
+    await using engine = await Engine.load(model, {
+      backend: "auto",
+      ...small,
+      kvCache: { dtype: "f32", bytes: "4MiB" },
+    });
+    expect(engine.info.backend).toBe(process.env.GPT_OSS_BACKEND ?? "cpu");
+    if (!process.env.GPT_OSS_BACKEND)
+      expect(engine.info.backendReason).toMatch(/^Emulated Apple GPU cannot run it: .*"f32"/);
+  });
+
   const program = `
     const { Engine } = require("./dist/index.js");
     Engine.load(${JSON.stringify(model)}, { contextLength: 512, kvCache: { bytes: "4MiB" } })
@@ -96,7 +122,7 @@ function runOn(machine: string, args: string[]) {
     [
       "working_set_bytes=400000000 memory_bytes=17179869184",
       "cpu",
-      /^Emulated Apple GPU is too small: the model needs .* sudo sysctl iogpu\.wired_limit_mb=12288$/,
+      /^Emulated Apple GPU is too small: the model needs .* sudo sysctl iogpu\.wired_limit_mb=14336$/,
     ],
   ])("auto on a machine with %s takes %s", (machine, backend, reason) => {
     const { stdout, stderr } = runOn(machine, ["-e", program]);

@@ -118,7 +118,7 @@ TEST("metal engine: a working set that is too small is refused with the numbers 
     machine.limits.memory_bytes = uint64_t(16) << 30;
   });
   CHECK_THROWS(Code::kOutOfMemory, "0.41 GB free of 0.41 GB", Harness{metal_options()});
-  CHECK_THROWS(Code::kOutOfMemory, "sudo sysctl iogpu.wired_limit_mb=12288", Harness{metal_options()});
+  CHECK_THROWS(Code::kOutOfMemory, "sudo sysctl iogpu.wired_limit_mb=14336", Harness{metal_options()});
   check_nothing_left();
 }
 

@@ -23,7 +23,7 @@ std::vector<PlannedKernel> plan(int layers, int experts, const PlannedStep& step
                           .vocab = 201088};
   std::vector<int> windows;
   for (int layer = 0; layer < layers; ++layer) windows.push_back(layer % 2 == 0 ? 128 : 0);
-  return metal::plan_step(limits, windows, dense, step);
+  return metal::plan_step(limits, windows, dense, kKvBF16, step);
 }
 
 uint64_t weights_of(const std::vector<PlannedKernel>& kernels) {

@@ -51,7 +51,7 @@ export function planCommand(): Command {
     )
     .option(
       "--batch-tokens, --max-batch-tokens <n>",
-      "tokens of one step (default: 512 on a CPU, 256 with numerics exact, 2048 on a GPU)",
+      "tokens of one step (default: 512 on a CPU, 256 with numerics exact, 2048 with CUDA, 512 with Metal)",
       integer,
     )
     .addOption(

@@ -48,7 +48,7 @@ export function addEngineOptions(command: Command, sequences: string): Command {
     .option("--max-queue <n>", "requests that may wait; more are refused (default: 1024)", integer)
     .option(
       "--max-batch-tokens <n>",
-      "tokens of one step (default: 512 on a CPU, 256 with numerics exact, 2048 on a GPU)",
+      "tokens of one step (default: 512 on a CPU, 256 with numerics exact, 2048 with CUDA, 512 with Metal)",
       integer,
     )
     .addOption(

@@ -262,6 +262,7 @@ void MetalBackend::sample(int rows, int vocab, float* logits, std::span<const Sa
 
 std::vector<Sampled> MetalBackend::sampled() {
   encoder_->wait(drawn_by_);
+  weights_.check_files();  // steps read them: results of a file that has changed are worth nothing
   std::vector<Sampled> out;
   for (const SampleResult& from : std::span(sampling_->results(), size_t(drawn_rows_))) {
     Sampled& one = out.emplace_back(Sampled{.token = from.token, .logprob = from.logprob, .top = {}});
@@ -272,6 +273,7 @@ std::vector<Sampled> MetalBackend::sampled() {
 
 void MetalBackend::read(const float* from, std::span<float> to) {
   encoder_->wait();
+  weights_.check_files();
   std::memcpy(to.data(), from, to.size_bytes());
 }
 

@@ -9,17 +9,15 @@ namespace oss {
 
 DeviceMemory metal_memory(const metal::Device& device) {
   const metal::DeviceLimits& limits = device.limits();
-  // macOS lets the GPU take more of the machine's memory when its owner says so. Four gigabytes stay for the system.
-  const uint64_t most_mb = (limits.memory_bytes >> 20) - std::min<uint64_t>(limits.memory_bytes >> 20, 4096);
-  std::string remedy;
-  if ((most_mb << 20) > limits.working_set_bytes)
-    remedy = str("let macOS give its GPU more: sudo sysctl iogpu.wired_limit_mb=", most_mb);
+  // macOS lets the GPU take more of the machine's memory when its owner says so. Two gigabytes stay for the system.
+  const uint64_t most_mb = (limits.memory_bytes >> 20) - std::min<uint64_t>(limits.memory_bytes >> 20, 2048);
   return {.free_bytes = limits.working_set_bytes - std::min(limits.working_set_bytes, device.allocated_bytes()),
           .total_bytes = limits.working_set_bytes,
           .dedicated = true,
           .shared = true,
           .why = "of the memory that macOS lets its GPU use",
-          .remedy = remedy};
+          .most_bytes = most_mb << 20,
+          .remedy = str("let macOS give its GPU more: sudo sysctl iogpu.wired_limit_mb=", most_mb)};
 }
 
 Buffer allocate_metal(const std::shared_ptr<metal::Device>& device, size_t bytes, const char* what) {

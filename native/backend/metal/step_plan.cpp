@@ -95,7 +95,7 @@ class NotingDevice final : public Device {
 
 }  // namespace
 
-std::vector<PlannedKernel> plan_step(const StepLimits& l, std::span<const int> windows, DenseWeights dense,
+std::vector<PlannedKernel> plan_step(const StepLimits& l, std::span<const int> windows, DenseWeights dense, KvType type,
                                      const PlannedStep& step) {
   Addresses memory;
   const auto device = std::make_shared<NotingDevice>(memory);
@@ -162,10 +162,10 @@ std::vector<PlannedKernel> plan_step(const StepLimits& l, std::span<const int> w
                                   .q_bias = memory.weight<float>(q_size),
                                   .k_bias = memory.weight<float>(kv_size),
                                   .v_bias = memory.weight<float>(kv_size)};
-    const uint64_t page_bytes = 2 * kv_size * kPageTokens * 2;
+    const uint64_t element = uint64_t(kv_element_bytes(type)), page_bytes = 2 * kv_size * kPageTokens * element;
     const Cache cache = {memory.take<uint16_t>(uint64_t(step.sequences) * uint64_t(pages) * page_bytes / 2),
                          size_t(step.sequences) * size_t(pages) * page_bytes};
-    memory.moves(cache.at, t * 2 * kv_size * 2 / 2);  // written, and declared to be updated
+    memory.moves(cache.at, t * 2 * kv_size * element / 2);  // written, and declared to be updated
     qkv(encoder,
         {.tokens = tokens,
          .hidden = l.hidden,
@@ -173,18 +173,18 @@ std::vector<PlannedKernel> plan_step(const StepLimits& l, std::span<const int> w
          .kv_heads = l.kv_heads,
          .head_dim = l.head_dim,
          .group = group,
-         .type = kKvBF16},
+         .type = type},
         arrays, normed, matrices, q, cache);
     const int all_keys = step.keys + step.tokens;
     const int visible = window > 0 ? std::min(all_keys, window + step.tokens - 1) : all_keys;
-    memory.moves(cache.at, uint64_t(step.sequences) * uint64_t(visible) * 2 * kv_size * 2);
+    memory.moves(cache.at, uint64_t(step.sequences) * uint64_t(visible) * 2 * kv_size * element);
     attention(encoder,
               {.tokens = tokens,
                .heads = l.heads,
                .kv_heads = l.kv_heads,
                .head_dim = l.head_dim,
                .group = group,
-               .type = kKvBF16,
+               .type = type,
                .window = window,
                .max_pages = pages,
                .scale = 1},

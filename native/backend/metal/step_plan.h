@@ -30,7 +30,7 @@ struct PlannedStep {
 
 // By kernel, in the order of their first dispatch. windows: of each layer; 0: full attention. limits: the model's
 // shapes. Different tokens choose different experts, as far as there are experts.
-std::vector<PlannedKernel> plan_step(const StepLimits& limits, std::span<const int> windows, DenseWeights,
+std::vector<PlannedKernel> plan_step(const StepLimits& limits, std::span<const int> windows, DenseWeights, KvType,
                                      const PlannedStep&);
 
 }  // namespace oss::metal
