@@ -15,7 +15,12 @@ function limited(limits: string, body: string, wrapper: string[] = []) {
     ${body}`;
   const shell = ["bash", "-c", `${limits}; exec "$0" --input-type=module -e "$1"`, process.execPath, code];
   const [program = "", ...args] = [...wrapper, ...shell];
-  const { signal, status, stdout, stderr } = spawnSync(program, args, { encoding: "utf8", timeout: 100_000 });
+  // With a socket as its input, and started by no other shell, bash takes itself for one of sshd and reads ~/.bashrc.
+  const { signal, status, stdout, stderr } = spawnSync(program, args, {
+    stdio: ["ignore", "pipe", "pipe"],
+    encoding: "utf8",
+    timeout: 100_000,
+  });
   expect({ signal, status, stderr }).toEqual({ signal: null, status: 0, stderr: "" });
   return JSON.parse(stdout);
 }
