@@ -141,6 +141,28 @@ TEST("metal engine: weights are read in their file, in buffers no larger than th
   CHECK(tokens[0] == tokens[1]);
 }
 
+TEST("metal engine: copied weights that no single buffer takes have one each") {
+  std::vector<int32_t> tokens[2];
+  uint64_t copied = 0;
+  for (const bool small : {false, true}) {
+    const WithGpu gpu([&](emu::MetalMachine& machine) {
+      machine.page_bytes = 4096;
+      if (small) machine.limits.buffer_bytes = copied - 1;
+    });
+    EngineOptions options = metal_options();
+    options.max_sequences = 1;
+    options.max_batch_tokens = 16;
+    options.kv_bytes = 1 << 20;
+    Harness harness(options, "synthetic:wide");  // no file holds its weights
+    copied = harness.engine->info().packed_bytes;
+    harness.submit(request(1, prompt_of(1, 3), 2));
+    harness.wait_for_ends(1);
+    tokens[small] = harness.outcomes[1].tokens;
+  }
+  CHECK_EQ(tokens[0].size(), size_t(2));
+  CHECK(tokens[0] == tokens[1]);
+}
+
 // Only the rounding of activations differs. The CPU's logits stand for the golden ones, at the same positions.
 TEST("metal engine: denseWeights q8 has the CPU's weights, in kernels for few rows and for many") {
   const WithGpu gpu;

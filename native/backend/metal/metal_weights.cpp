@@ -37,7 +37,10 @@ MetalWeights::~MetalWeights() {
   for (const std::byte* begin : wrapped_) device_->release(begin);
 }
 
-void MetalWeights::reserve_weights(uint64_t bytes) { reserved_ = allocate_metal(device_, bytes, "copied weights"); }
+// Copies that do not fit into one buffer get one each: take() then finds nothing reserved.
+void MetalWeights::reserve_weights(uint64_t bytes) {
+  if (bytes <= device_->limits().buffer_bytes) reserved_ = allocate_metal(device_, bytes, "copied weights");
+}
 
 void MetalWeights::remember_files(const HostTensor& tensor) {
   if (tensor.mapping != nullptr) files_.insert(tensor.mapping);
