@@ -1,4 +1,4 @@
-// The engine's JavaScript class. lib/binding.ts has the types of the exports below.
+// The engine's JavaScript class. lib/native/engine.ts has its types.
 //
 //   attachEngine(handle, onEvents(events[])) → NativeEngine
 //   NativeEngine: info, submit(request), cancel(id, index?), pause(id, index, paused), supplyLogits(id, index, logits),

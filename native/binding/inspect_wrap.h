@@ -1,4 +1,4 @@
-// Inspects the files of a checkpoint without loading it. lib/binding.ts has the types of the exports below.
+// Inspects the files of a checkpoint without loading it. lib/native/checkpoint.ts has the types.
 //
 //   inspect(path) → promise<summary>
 #pragma once

@@ -1,4 +1,4 @@
-// Loads a checkpoint into an engine. lib/binding.ts has the types of the exports below.
+// Loads a checkpoint into an engine. lib/native/engine.ts has its types.
 //
 //   loadEngine(path, options, onEvents(events[]), onProgress | null) → { promise<NativeEngine>, cancel() }
 //   loadEngineNow(path, options, onEvents(events[])) → NativeEngine

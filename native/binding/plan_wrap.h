@@ -1,4 +1,4 @@
-// Plans the memory of an engine from a config. lib/binding.ts has the types of the exports below.
+// Plans the memory of an engine from a config. lib/native/plan.ts has the types.
 //
 //   planModel(query) → promise<plan>
 #pragma once

@@ -1,4 +1,4 @@
-// sample(logits, params, position, context?): draws once, as the CPU backend does. lib/binding.ts has the types.
+// sample(logits, params, position, context?): draws once, as the CPU backend does. lib/native/request.ts has the types.
 #pragma once
 #include <napi.h>
 

@@ -9,7 +9,17 @@ import { circles } from "../support/circles.js";
 
 /** Rooms and files of lib/, the lowest first. Each may import the earlier ones, and itself. */
 const order = [
-  ...["errors", "package-root", "version", "platform-package", "addon-not-found", "common", "binding", "environment"],
+  ...[
+    "errors",
+    "package-root",
+    "version",
+    "platform-package",
+    "addon-not-found",
+    "common",
+    "native",
+    "binding",
+    "environment",
+  ],
   ...[
     "tokenizer",
     "harmony",
