@@ -1,32 +1,25 @@
 import "../support/emulated-addon.cjs";
-import { spawnSync } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
-import path from "node:path";
-import { describe, expect, it } from "vitest";
+import { expect, it } from "vitest";
 import { addon } from "../../lib/binding.js";
 import { Engine, GptOssError } from "../../lib/index.js";
+import {
+  describeEmulated,
+  doctorLine,
+  expectGoldenTokens,
+  expectRecorded,
+  model,
+  small,
+} from "../support/emulated-gpu.js";
 import { failure } from "../support/failure.js";
-import { SafetensorsFile } from "../support/safetensors.js";
+import { robust } from "../support/recorded.js";
 import { isThorough } from "../support/thorough.js";
 
 /** The CUDA backend through the public API, on the emulated GPU; the kernels and the engine have their own tests in C++. */
 
-const golden = path.resolve("test/golden");
-const model = path.join(golden, "models/a");
-const small = { contextLength: 512, maxSequences: 4, maxBatchTokens: 64, kvCache: { bytes: "4MiB" } } as const;
 const load = (options: object = {}) => Engine.load(model, { backend: "cuda", ...small, ...options });
 const prompt = (seed: number, length: number) => Array.from({ length }, (_, i) => (i * 97 + seed * 31) % 512);
 
-// The emulator switches stacks, which it supports on Linux for x86-64 and arm64.
-const emulated = process.platform === "linux" && ["x64", "arm64"].includes(process.arch);
-
-if (!emulated) {
-  it(`cuda: NOT RUN, there is no emulated GPU for ${process.platform}-${process.arch}`, () => {
-    expect(existsSync("build/Emulated/libgptoss_cuda.so")).toBe(false);
-  });
-}
-
-(emulated ? describe : () => undefined)("cuda", () => {
+describeEmulated("cuda", () => {
   it("is listed with its device, and is the choice of auto", async () => {
     const status = addon()
       .listBackends()
@@ -55,19 +48,8 @@ if (!emulated) {
   });
 
   it("streams the golden tokens, with log probabilities", async () => {
-    const file = new SafetensorsFile(path.join(golden, "cases/a.short.safetensors"));
-    const expected = [...file.i32("greedy_tokens")].slice(0, 12);
     await using engine = await load();
-    const run = engine.generate(file.i32("tokens"), { temperature: 0, maxTokens: 12, ignoreEos: true, logprobs: 2 });
-    const logprobs: number[] = [];
-    for await (const { token, logprob, top } of run) {
-      expect(top).toHaveLength(2);
-      expect(top?.[0]).toEqual({ token, logprob });
-      logprobs.push(logprob ?? Number.NaN);
-    }
-    expect((await run.result).tokens).toEqual(expected);
-    const wanted = file.f64("greedy_logprob");
-    for (const [i, logprob] of logprobs.entries()) expect(Math.abs(logprob - wanted[i]!)).toBeLessThan(0.2); // bf16
+    await expectGoldenTokens(engine, 12);
   });
 
   it("gives the same tokens in a batch as alone, with repeatable, and accepts a seed, choices and logit processing", async () => {
@@ -130,30 +112,13 @@ if (!emulated) {
   const inThoroughRuns: typeof it = isThorough ? it : ((() => undefined) as never);
   inThoroughRuns(
     "gives the recorded answers of the demo model",
-    async () => {
-      const conversations = readFileSync("test/golden/demo/expected.jsonl", "utf8")
-        .trim()
-        .split("\n")
-        .map((line) => JSON.parse(line) as { prompt_ids: number[]; completion_ids: number[]; robust: boolean })
-        .filter(({ robust, completion_ids }) => robust && completion_ids.length < 40)
-        .slice(0, 4);
-      await using engine = await Engine.load("demo", { backend: "cuda", kvCache: { bytes: "32MiB" } });
-      const results = await Promise.all(
-        conversations.map(({ prompt_ids }) => engine.generate(prompt_ids, { temperature: 0, maxTokens: 60 }).result),
-      );
-      expect(results.map(({ tokens }) => tokens)).toEqual(conversations.map(({ completion_ids }) => completion_ids));
-    },
+    () =>
+      expectRecorded(robust.filter(({ completion_ids }) => completion_ids.length < 40).slice(0, 4), {
+        backend: "cuda",
+        kvCache: { bytes: "32MiB" },
+      }),
     300_000,
   );
-
-  const doctor = (machine: string) => {
-    const hook = path.resolve("test/support/emulated-addon.cjs");
-    const { stdout } = spawnSync(process.execPath, ["--require", hook, "dist/cli/main.js", "doctor"], {
-      encoding: "utf8",
-      env: { ...process.env, EMULATED_GPU: machine },
-    });
-    return /^backend cuda +(.*)$/m.exec(stdout)?.[1];
-  };
 
   it.each([
     ["devices=2", /^cuda:0-1 Emulated GPU \(4 GiB, compute capability 9\.0\); driver for CUDA \d+\.\d$/],
@@ -161,6 +126,6 @@ if (!emulated) {
     ["old_driver=1", /^absent: the NVIDIA driver is too old: it supports CUDA .*, needed is /],
     ["compute_major=7", /^absent: Emulated GPU has compute capability 7\.0, and this build has kernels for emulated$/],
   ])("doctor says of %s: %s", (machine, line) => {
-    expect(doctor(machine)).toMatch(line);
+    expect(doctorLine("cuda", { EMULATED_GPU: machine })).toMatch(line);
   });
 });

@@ -1,13 +1,21 @@
 import "../support/emulated-addon.cjs";
-import { spawnSync } from "node:child_process";
-import { appendFileSync, cpSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { appendFileSync, cpSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { describe, expect, it } from "vitest";
+import { expect, it } from "vitest";
 import { addon } from "../../lib/binding.js";
 import { Engine } from "../../lib/index.js";
+import {
+  describeEmulated,
+  doctorLine,
+  expectGoldenTokens,
+  expectRecorded,
+  model,
+  runOn,
+  small,
+} from "../support/emulated-gpu.js";
 import { failure } from "../support/failure.js";
-import { SafetensorsFile } from "../support/safetensors.js";
+import { robust } from "../support/recorded.js";
 import { isThorough } from "../support/thorough.js";
 
 /** The Metal backend through the public API, on the emulated GPU; the kernels and the engine have their own tests in C++. */
@@ -16,29 +24,11 @@ import { isThorough } from "../support/thorough.js";
 process.env.EMULATED_METAL = "seed=1";
 process.env.EMULATED_GPU = "devices=0";
 
-const golden = path.resolve("test/golden");
-const model = path.join(golden, "models/a");
-const small = { contextLength: 512, maxSequences: 4, maxBatchTokens: 64, kvCache: { bytes: "4MiB" } } as const;
 const load = (options: object = {}) => Engine.load(model, { backend: "metal", ...small, ...options });
 
-// The emulator switches stacks, which it supports on Linux for x86-64 and arm64.
-const emulated = process.platform === "linux" && ["x64", "arm64"].includes(process.arch);
+const on = (machine: string) => ({ EMULATED_METAL: machine });
 
-if (!emulated) {
-  it(`metal: NOT RUN, there is no emulated GPU for ${process.platform}-${process.arch}`, () => {
-    expect(emulated).toBe(false);
-  });
-}
-
-/** Runs a program of this package with the emulated addon on another machine. */
-function runOn(machine: string, args: string[]) {
-  return spawnSync(process.execPath, ["--require", path.resolve("test/support/emulated-addon.cjs"), ...args], {
-    encoding: "utf8",
-    env: { ...process.env, EMULATED_METAL: machine, EMULATED_GPU: "devices=0", GPT_OSS_BACKEND: undefined },
-  });
-}
-
-(emulated ? describe : () => undefined)("metal", () => {
+describeEmulated("metal", () => {
   it("is listed with its device, and reports its properties", async () => {
     const status = addon()
       .listBackends()
@@ -60,19 +50,8 @@ function runOn(machine: string, args: string[]) {
   });
 
   it("streams the golden tokens, with log probabilities", async () => {
-    const file = new SafetensorsFile(path.join(golden, "cases/a.short.safetensors"));
-    const expected = [...file.i32("greedy_tokens")].slice(0, 8);
     await using engine = await load();
-    const run = engine.generate(file.i32("tokens"), { temperature: 0, maxTokens: 8, ignoreEos: true, logprobs: 2 });
-    const logprobs: number[] = [];
-    for await (const { token, logprob, top } of run) {
-      expect(top).toHaveLength(2);
-      expect(top?.[0]).toEqual({ token, logprob });
-      logprobs.push(logprob ?? Number.NaN);
-    }
-    expect((await run.result).tokens).toEqual(expected);
-    const wanted = file.f64("greedy_logprob");
-    for (const [i, logprob] of logprobs.entries()) expect(Math.abs(logprob - wanted[i]!)).toBeLessThan(0.2); // bf16
+    await expectGoldenTokens(engine, 8);
   });
 
   it("refuses what it does not have", async () => {
@@ -125,7 +104,7 @@ function runOn(machine: string, args: string[]) {
       /^Emulated Apple GPU is too small: the model needs .* sudo sysctl iogpu\.wired_limit_mb=14336$/,
     ],
   ])("auto on a machine with %s takes %s", (machine, backend, reason) => {
-    const { stdout, stderr } = runOn(machine, ["-e", program]);
+    const { stdout, stderr } = runOn(on(machine), ["-e", program]);
     expect(stderr).toBe("");
     const [chosen, why] = JSON.parse(stdout) as [string, string];
     expect(chosen).toBe(backend);
@@ -142,29 +121,13 @@ function runOn(machine: string, args: string[]) {
     ["macos=13", /^absent: this is macOS 13\.0, and Metal needs macOS 14 or later$/],
     ["family=6", /^absent: the GPU "Emulated Apple GPU" is of Apple's family 6; family 7, an M1, or later is needed$/],
   ])("doctor says of %s: %s", (machine, line) => {
-    const { stdout } = runOn(machine, ["dist/cli/main.js", "doctor"]);
-    expect(/^backend metal +(.*)$/m.exec(stdout)?.[1]).toMatch(line);
+    expect(doctorLine("metal", on(machine))).toMatch(line);
   });
-
-  interface Conversation {
-    prompt_ids: number[];
-    completion_ids: number[];
-    robust: boolean;
-  }
-  const robust = readFileSync(path.join(golden, "demo/expected.jsonl"), "utf8")
-    .trim()
-    .split("\n")
-    .map((line) => JSON.parse(line) as Conversation)
-    .filter(({ robust }) => robust)
-    .sort((a, b) => a.completion_ids.length - b.completion_ids.length);
 
   // All of them take half an hour: the whole vocabulary at each step, one thread of the device after the other.
   it("gives the recorded answers of the demo model", async () => {
-    const conversations = isThorough ? robust : robust.slice(0, 2);
-    await using engine = await Engine.load("demo", { backend: "metal", kvCache: { bytes: "128MiB" } });
-    const results = await Promise.all(
-      conversations.map(({ prompt_ids }) => engine.generate(prompt_ids, { temperature: 0, maxTokens: 160 }).result),
-    );
-    expect(results.map(({ tokens }) => tokens)).toEqual(conversations.map(({ completion_ids }) => completion_ids));
+    const shortestFirst = [...robust].sort((a, b) => a.completion_ids.length - b.completion_ids.length);
+    const conversations = isThorough ? shortestFirst : shortestFirst.slice(0, 2);
+    await expectRecorded(conversations, { backend: "metal", kvCache: { bytes: "128MiB" } });
   }, 7_200_000);
 });

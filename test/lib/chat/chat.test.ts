@@ -1,10 +1,9 @@
-import { readFileSync } from "node:fs";
-import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type ChatAnswer, type ChatMessage, type ChatOptions, renderChat, startChat } from "../../../lib/chat/chat.js";
 import type { FunctionTool, Message } from "../../../lib/harmony/index.js";
 import { Engine } from "../../../lib/index.js";
 import { tokenizer } from "../../../lib/tokenizer/tokenizer.js";
+import { recorded } from "../../support/recorded.js";
 import { toldEngine, write } from "../../support/told-engine.js";
 
 /** The use of the history in a chat: the tokens of the next prompt. */
@@ -176,20 +175,7 @@ it("options of a history are checked", () => {
 });
 
 describe("the demo model", () => {
-  interface Row {
-    id: string;
-    tools: FunctionTool[];
-    messages: ChatMessage[];
-    current_date: string;
-    reasoning_effort: "low" | "medium" | "high";
-    prompt_ids: number[];
-    completion_ids: number[];
-  }
-  const rows = readFileSync(path.resolve("test/golden/demo/expected.jsonl"), "utf8")
-    .trim()
-    .split("\n")
-    .map((line) => JSON.parse(line) as Row);
-  const row = rows.find(({ id }) => id === "public-weather-122")!;
+  const row = recorded.find(({ id }) => id === "public-weather-122")!;
   let engine: Engine;
   beforeAll(async () => {
     engine = await Engine.load("demo", { kvCache: { bytes: "64MiB" } });
@@ -223,7 +209,7 @@ describe("the demo model", () => {
 
   it("gets the tokens of the recorded conversations from the caching renderer", () => {
     for (let again = 0; again < 2; again++) {
-      for (const { messages, tools, current_date, reasoning_effort, prompt_ids } of rows.slice(0, 60)) {
+      for (const { messages, tools, current_date, reasoning_effort, prompt_ids } of recorded.slice(0, 60)) {
         const options = { tools, currentDate: current_date, reasoningEffort: reasoning_effort };
         expect([...renderChat(messages, options).tokens]).toEqual(prompt_ids);
       }

@@ -1,8 +1,7 @@
-import { readFileSync } from "node:fs";
-import path from "node:path";
 import { setImmediate as turn } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Engine, type Usage } from "../../../lib/index.js";
+import { recorded } from "../../support/recorded.js";
 
 /**
  * Many turns of one conversation on the demo model, and a long prompt that is cancelled. The tests count and use no
@@ -11,14 +10,7 @@ import { Engine, type Usage } from "../../../lib/index.js";
 
 const pageTokens = 64;
 
-interface Recorded {
-  prompt_ids: number[];
-}
-
-const recorded = readFileSync(path.resolve("test/golden/demo/expected.jsonl"), "utf8")
-  .trim()
-  .split("\n")
-  .map((line) => (JSON.parse(line) as Recorded).prompt_ids);
+const prompts = recorded.map(({ prompt_ids }) => prompt_ids);
 
 /** The last message of a prompt and the header of the answer: `<|start|>user … <|end|><|start|>assistant`. */
 function lastQuestion(prompt: number[]): number[] {
@@ -46,7 +38,7 @@ describe("a conversation of 20 turns", () => {
   const turns: { earlier: number; fresh: number; computed: number; usage: Usage }[] = [];
   beforeAll(async () => {
     let tokens: number[] = [];
-    for (const prompt of recorded.slice(0, 20)) {
+    for (const prompt of prompts.slice(0, 20)) {
       const earlier = tokens.length;
       tokens = earlier === 0 ? [...prompt] : [...tokens, ...lastQuestion(prompt)];
       const fresh = tokens.length - earlier;

@@ -1,21 +1,8 @@
-import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { type ChatConversationOptions, type ChatMessage, chatConversation } from "../../../lib/chat/messages.js";
 import { type FunctionTool, type Message, renderConversationForCompletion } from "../../../lib/harmony/index.js";
 import { tokenizer } from "../../../lib/tokenizer/tokenizer.js";
-
-interface DemoRow {
-  id: string;
-  reasoning_effort: "low" | "medium" | "high";
-  current_date: string | null;
-  tools?: FunctionTool[];
-  messages: ChatMessage[];
-  prompt_ids: number[];
-}
-
-const demo = readFileSync(new URL("../../golden/demo/expected.jsonl", import.meta.url), "utf8")
-  .trimEnd()
-  .split("\n");
+import { recorded } from "../../support/recorded.js";
 
 function prompt(messages: unknown, options: ChatConversationOptions = {}): Uint32Array {
   const conversation = chatConversation(messages as ChatMessage[], { currentDate: null, ...options });
@@ -36,7 +23,7 @@ const weather: FunctionTool = {
 };
 
 describe("prompts of the demo model", () => {
-  it.each(demo.map((line) => JSON.parse(line) as DemoRow).map((row) => [row.id, row] as const))("%s", (_, row) => {
+  it.each(recorded.map((row) => [row.id, row] as const))("%s", (_, row) => {
     const options: ChatConversationOptions = {
       reasoningEffort: row.reasoning_effort,
       currentDate: row.current_date,

@@ -1,10 +1,10 @@
 import { execFile } from "node:child_process";
-import { readFileSync } from "node:fs";
 import path from "node:path";
 import { promisify } from "node:util";
 import { beforeAll, describe, expect, it } from "vitest";
 import { Engine, type GenerateOptions } from "../../../lib/index.js";
 import { seededRandom } from "../../support/random.js";
+import { recorded } from "../../support/recorded.js";
 
 /** 256 streams at once on the demo model: the output of each, and the resources left in use. */
 
@@ -22,15 +22,10 @@ interface Round {
 
 const run = promisify(execFile);
 const built = path.resolve("dist/index.js");
-const file = path.resolve("test/golden/demo/expected.jsonl");
 
 // 16 prompts with 16 seeds each, half of them greedy. The prompts are in the prefix cache, so the streams take all the
 // time.
-const prompts = readFileSync(file, "utf8")
-  .trim()
-  .split("\n")
-  .slice(0, 16)
-  .map((line) => (JSON.parse(line) as { prompt_ids: number[] }).prompt_ids);
+const prompts = recorded.slice(0, 16).map(({ prompt_ids }) => prompt_ids);
 const streams: Stream[] = Array.from({ length: 256 }, (_, i) => ({
   prompt: prompts[i % prompts.length]!,
   options: { temperature: i % 32 < 16 ? 0 : 3, seed: i, maxTokens: 16 + (i % 9), ignoreEos: true, priority: i % 3 },
