@@ -10,6 +10,7 @@
 #include "kernels/cuda/ptx/mma.cuh"
 #include "kernels/cuda/warp.cuh"
 #include "test/emu/emulated.h"
+#include "test/kernels/gpu/values.h"
 
 namespace oss::test {
 namespace {

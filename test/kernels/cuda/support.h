@@ -71,16 +71,6 @@ class DeviceArray {
   void* data_ = nullptr;
 };
 
-inline std::vector<uint16_t> to_bf16(std::span<const float> values) {
-  std::vector<uint16_t> out;
-  for (const float value : values) out.push_back(f32_to_bf16(value));
-  return out;
-}
-inline std::vector<float> from_bf16(std::span<const uint16_t> values) {
-  std::vector<float> out;
-  for (const uint16_t value : values) out.push_back(bf16_to_f32(value));
-  return out;
-}
 // Values that bf16 holds exactly, so that a test compares sums, not the rounding of its inputs.
 inline std::vector<float> bf16_values(size_t size, uint32_t seed, float scale = 1) {
   std::mt19937 random(seed);

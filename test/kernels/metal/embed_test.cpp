@@ -1,4 +1,5 @@
-#include "test/kernels/metal/values.h"
+#include "test/kernels/gpu/values.h"
+#include "test/kernels/metal/support.h"
 
 namespace oss::test {
 

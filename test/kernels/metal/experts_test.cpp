@@ -118,10 +118,6 @@ StepInput unit_step(const ExpertsArgs& args, int tokens, float value, int expert
   return step;
 }
 
-template <typename T>
-std::vector<T> rows_of(const std::vector<T>& of, int width, int first, int count) {
-  return {of.begin() + ptrdiff_t(first) * width, of.begin() + ptrdiff_t(first + count) * width};
-}
 StepInput tokens_of(const ExpertsArgs& args, const StepInput& step, int first, int count) {
   return {rows_of(step.normed, args.hidden, first, count), rows_of(step.index, args.top_k, first, count),
           rows_of(step.weight, args.top_k, first, count), rows_of(step.x, args.hidden, first, count)};

@@ -3,7 +3,8 @@
 #include <algorithm>
 #include <list>
 
-#include "test/kernels/metal/values.h"
+#include "test/kernels/gpu/values.h"
+#include "test/kernels/metal/support.h"
 #include "test/kernels/term.h"
 
 namespace oss::test {

@@ -1,7 +1,8 @@
 // The dense kernels with weights in Q8. References sum the values code · scale in float64.
 #include "kernels/common/q8.h"
 
-#include "test/kernels/metal/values.h"
+#include "test/kernels/gpu/values.h"
+#include "test/kernels/metal/support.h"
 
 namespace oss::test {
 namespace {

@@ -1,8 +1,13 @@
-// Inputs and comparisons for Metal kernels whose inputs or results are narrower than float32.
+// Inputs and comparisons for GPU kernels whose inputs or results are narrower than float32.
 #pragma once
 #include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <vector>
 
-#include "test/kernels/metal/support.h"
+#include "kernels/common/dtype.h"
+#include "test/kernels/support.h"
 
 namespace oss::test {
 
@@ -18,6 +23,12 @@ inline std::vector<uint16_t> to_bf16(const std::vector<float>& values) {
   std::vector<uint16_t> bits;
   for (const float value : values) bits.push_back(f32_to_bf16(value));
   return bits;
+}
+
+inline std::vector<float> from_bf16(const std::vector<uint16_t>& bits) {
+  std::vector<float> values;
+  for (const uint16_t value : bits) values.push_back(bf16_to_f32(value));
+  return values;
 }
 
 inline float widened(uint16_t bits) { return bf16_to_f32(bits); }
@@ -44,11 +55,18 @@ inline double largest(const std::vector<double>& values) {
   return most;
 }
 
+// Memory of a device that nothing wrote.
 template <typename T>
 bool is_poison(const T& value) {
   unsigned char bytes[sizeof(T)];
   std::memcpy(bytes, &value, sizeof(T));
   return std::ranges::all_of(bytes, [](unsigned char byte) { return byte == 0xCD; });
+}
+
+// The rows [first, first + count) of [rows, width].
+template <typename T>
+std::vector<T> rows_of(const std::vector<T>& of, int width, int first, int count) {
+  return {of.begin() + ptrdiff_t(first) * width, of.begin() + ptrdiff_t(first + count) * width};
 }
 
 }  // namespace oss::test
