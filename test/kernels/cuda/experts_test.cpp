@@ -123,17 +123,6 @@ static void check_bits(const std::string& what, const std::vector<float>& actual
   }
 }
 
-// Terms of gate_up follow number 1, those of down follow them. of_token: as in DeviceAdapters.
-struct Adapters {
-  std::vector<std::vector<Term>> terms;
-  std::vector<int> of_token;
-
-  const Term* term(size_t token, int number) const {
-    const int adapter = of_token[token];
-    return adapter < 0 ? nullptr : &terms[size_t(adapter)][size_t(number)];
-  }
-};
-
 // A layer on a device.
 class Runner {
  public:
@@ -145,7 +134,7 @@ class Runner {
 
   // In a step with room for `capacity` tokens (0: exactly the tokens). Memory past the tokens is not touched.
   std::vector<float> operator()(const StepInput& step, int capacity = 0) { return run(step, nullptr, capacity); }
-  std::vector<float> adapted(const StepInput& step, const Adapters& adapters, int capacity = 0) {
+  std::vector<float> adapted(const StepInput& step, const StepAdapters& adapters, int capacity = 0) {
     return run(step, nullptr, capacity, &adapters);
   }
   // The logits [tokens, experts] make the choice: by router and experts, or by few_experts.
@@ -156,7 +145,7 @@ class Runner {
 
  private:
   std::vector<float> run(const StepInput& step, const std::vector<float>* logits, int capacity,
-                         const Adapters* adapters = nullptr) {
+                         const StepAdapters* adapters = nullptr) {
     const int tokens = int(step.x.size()) / args_.hidden;
     ExpertsArgs args = args_;
     args.tokens = std::max(capacity, tokens);
@@ -184,7 +173,7 @@ class Runner {
       }
       check_bits("the second time", x->read(), again->read());
     } else if (adapters != nullptr) {
-      const DeviceAdapters on_device(device_, adapters->terms, adapters->of_token, size_t(args.tokens) * args.top_k);
+      const DeviceAdapters on_device(device_, *adapters, size_t(args.tokens) * args.top_k);
       device_.check(
           device_.module.experts_low_rank(args, on_device.step(), {.gate_up = 1, .down = 1 + args.experts},
                                           count.data(), normed->data(), index->data(), weight->data(),
@@ -231,7 +220,7 @@ struct Reference {
   double largest_term = 0;  // of weight · W2 · act
 };
 // The result in double. Activations are rounded to bf16 between the products, as in the kernels.
-static Reference reference(const Layer& layer, const StepInput& step, const Adapters* adapters = nullptr) {
+static Reference reference(const Layer& layer, const StepInput& step, const StepAdapters* adapters = nullptr) {
   const int hidden = layer.args.hidden, intermediate = layer.args.intermediate, top_k = layer.args.top_k;
   const std::vector<double> w1 = layer.gate_up.values(), w2 = layer.down.values();
   Reference out{{step.x.begin(), step.x.end()}};
@@ -243,12 +232,12 @@ static Reference reference(const Layer& layer, const StepInput& step, const Adap
       sums[r] = layer.gate_up.bias[e * 2 * intermediate + r];
       for (int c = 0; c < hidden; ++c) sums[r] += w[c] * step.normed[t * hidden + c];
     }
-    if (const Term* term = adapters != nullptr ? adapters->term(t, 1 + int(e)) : nullptr)
+    if (const Term* term = adapters != nullptr ? adapters->term(int(t), 1 + int(e)) : nullptr)
       term->add(step.normed.data() + t * hidden, sums.data());
     for (int i = 0; i < intermediate; ++i)
       act[i] = bf16_to_f32(f32_to_bf16(float(swiglu(layer.args, sums[2 * i], sums[2 * i + 1]))));
     std::vector<double> added(hidden);
-    if (const Term* term = adapters != nullptr ? adapters->term(t, 1 + layer.args.experts + int(e)) : nullptr)
+    if (const Term* term = adapters != nullptr ? adapters->term(int(t), 1 + layer.args.experts + int(e)) : nullptr)
       term->add(act.data(), added.data());
     for (int r = 0; r < hidden; ++r) {
       const double* w = w2.data() + (e * hidden + r) * intermediate;
@@ -413,7 +402,7 @@ TEST("cuda experts_low_rank: against a double loop; alone and together; tokens w
     layer.down.randomize(53, 118, 124);
     const StepInput step = random_step(layer.args, s.tokens, 57);
     // The first adapter changes all experts, the second gate and up of every other one.
-    Adapters adapters = {{{Term()}, {Term(8, 8, 1, 1)}}, {}};
+    StepAdapters adapters = {{{Term()}, {Term(8, 8, 1, 1)}}, {}};
     for (int e = 0; e < s.experts; ++e) {
       adapters.terms[0].emplace_back(s.hidden, 2 * s.intermediate, 5, uint32_t(100 + 2 * e));
       adapters.terms[1].push_back(e % 2 == 0 ? Term(s.hidden, 2 * s.intermediate, 9, uint32_t(200 + 2 * e)) : Term());
@@ -435,7 +424,7 @@ TEST("cuda experts_low_rank: against a double loop; alone and together; tokens w
         const auto row = [&](const std::vector<float>& of) {
           return std::vector<float>(of.begin() + ptrdiff_t(t) * s.hidden, of.begin() + ptrdiff_t(t + 1) * s.hidden);
         };
-        const Adapters own = {adapters.terms, {adapters.of_token[size_t(t)]}};
+        const StepAdapters own = {adapters.terms, {adapters.of_token[size_t(t)]}};
         check_bits(str(what, ", token ", t, " alone"), run.adapted(tokens_of(layer.args, step, t, 1), own), row(y));
         if (adapters.of_token[size_t(t)] < 0)
           check_bits(str(what, ", token ", t, " without an adapter"), row(y), row(plain));

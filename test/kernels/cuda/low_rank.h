@@ -3,19 +3,16 @@
 #include <memory>
 
 #include "test/kernels/cuda/values.h"
-#include "test/kernels/term.h"
+#include "test/kernels/gpu/low_rank.h"
 
 namespace oss::test {
 
-// The adapters of a step's tokens. Each adapter has its terms by number.
 class DeviceAdapters {
  public:
-  // of_token: indexes into `adapters`; -1: none
-  DeviceAdapters(CudaDevice& device, const std::vector<std::vector<Term>>& adapters, const std::vector<int>& of_token,
-                 size_t sums)
+  DeviceAdapters(CudaDevice& device, const StepAdapters& adapters, size_t sums)
       : sums_(device, sums * cuda::kMostLowRank) {
     std::vector<const cuda::LowRankTerm*> of_adapter, pointers;
-    for (const std::vector<Term>& terms : adapters) {
+    for (const std::vector<Term>& terms : adapters.terms) {
       std::vector<cuda::LowRankTerm> table;
       for (const Term& term : terms) {
         const auto on_device = [&](const std::vector<float>& values) {
@@ -31,7 +28,7 @@ class DeviceAdapters {
       tables_.push_back(std::make_unique<DeviceArray<cuda::LowRankTerm>>(device, table));
       of_adapter.push_back(tables_.back()->data());
     }
-    for (const int adapter : of_token) pointers.push_back(adapter < 0 ? nullptr : of_adapter[size_t(adapter)]);
+    for (const int adapter : adapters.of_token) pointers.push_back(adapter < 0 ? nullptr : of_adapter[size_t(adapter)]);
     pointers_ = std::make_unique<DeviceArray<const cuda::LowRankTerm*>>(device, pointers);
   }
   cuda::LowRankStep step() const { return {pointers_->data(), sums_.data()}; }

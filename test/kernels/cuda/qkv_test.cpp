@@ -32,14 +32,8 @@ struct Result {
 // The form of x: rows as they are, or float32 rows that are normed by a separate launch or by norm_qkv.
 enum class Rows { kGiven, kNormed, kNormedOnTheWay };
 
-// Terms of q, k and v follow number 1; of_token: as in DeviceAdapters.
-struct Adapters {
-  std::vector<std::vector<Term>> terms;
-  std::vector<int> of_token;
-};
-
 Result run_qkv(CudaDevice& device, const Layer& layer, KvType type, KvGroup group, int capacity, const Tokens& tokens,
-               const std::vector<float>& x, Rows rows = Rows::kGiven, const Adapters* adapters = nullptr) {
+               const std::vector<float>& x, Rows rows = Rows::kGiven, const StepAdapters* adapters = nullptr) {
   const auto [hidden, heads, kv_heads, w, bias] = layer;
   const DeviceArray<uint16_t> raw(device, to_bf16(w)), device_x(device, to_bf16(x));
   const DeviceArray<uint8_t> packed(device, cuda::packed_matrix_bytes(layer.rows(), hidden));
@@ -77,7 +71,7 @@ Result run_qkv(CudaDevice& device, const Layer& layer, KvType type, KvGroup grou
                                         q.data(), cache.data(), device.stream),
                  "norm_qkv");
   } else if (adapters != nullptr) {
-    const DeviceAdapters on_device(device, adapters->terms, adapters->of_token, size_t(capacity) * 3);
+    const DeviceAdapters on_device(device, *adapters, size_t(capacity) * 3);
     device.check(device.module.qkv_low_rank(args, step, on_device.step(), 1, device_x.data(), packed.data(),
                                             device_bias.data(), q.data(), cache.data(), device.stream),
                  "qkv_low_rank");
@@ -98,7 +92,7 @@ size_t cache_place(const Layer& layer, const Tokens& tokens, int t, bool value, 
 
 // [tokens, rows]: q, k and v; q and k rotated
 std::vector<double> reference(const Layer& layer, const Tokens& tokens, const std::vector<float>& x,
-                              const Adapters* adapters = nullptr) {
+                              const StepAdapters* adapters = nullptr) {
   std::vector<double> out;
   for (int t = 0; t < tokens.size(); ++t) {
     for (int row = 0; row < layer.rows(); ++row) {
@@ -131,7 +125,7 @@ std::vector<double> reference(const Layer& layer, const Tokens& tokens, const st
 
 template <typename Element>
 void check_qkv(const std::string& what, const Layer& layer, const Tokens& tokens, const std::vector<float>& x,
-               const Result& actual, const Adapters* adapters = nullptr) {
+               const Result& actual, const StepAdapters* adapters = nullptr) {
   const std::vector<double> expected = reference(layer, tokens, x, adapters);
   // Rotation doubles a sum's error at most; cos and sin are exact here.
   const double tolerance = 2 * matrix_tolerance(layer.hidden) * largest(expected);
@@ -246,9 +240,9 @@ TEST("cuda qkv_low_rank: terms of q, k and v before the rotation; tokens without
   for_each_cuda_device([](CudaDevice& device) {
     const Layer layer = random_layer(96, 3, 2);
     const int q_size = layer.heads * kHeadDim, kv_size = layer.kv_heads * kHeadDim;
-    Adapters adapters = {{{Term(), Term(96, q_size, 5, 41), Term(96, kv_size, 3, 43), Term(96, kv_size, 8, 45)},
-                          {Term(8, 8, 1, 40), Term(), Term(96, kv_size, 16, 47), Term()}},
-                         {}};
+    StepAdapters adapters = {{{Term(), Term(96, q_size, 5, 41), Term(96, kv_size, 3, 43), Term(96, kv_size, 8, 45)},
+                              {Term(8, 8, 1, 40), Term(), Term(96, kv_size, 16, 47), Term()}},
+                             {}};
     for (const auto& [capacity, count] : {std::pair(1, 1), {8, 6}, {32, 21}, {64, 33}, {300, 12}}) {
       const Tokens tokens = random_tokens(count);
       const std::vector<float> x = exact_values(size_t(count) * layer.hidden, 3);

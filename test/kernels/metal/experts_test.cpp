@@ -123,24 +123,13 @@ StepInput tokens_of(const ExpertsArgs& args, const StepInput& step, int first, i
           rows_of(step.weight, args.top_k, first, count), rows_of(step.x, args.hidden, first, count)};
 }
 
-// Terms of gate_up follow number 1, those of down follow them. of_token: as in MetalStepAdapters.
-struct Adapters {
-  std::vector<std::vector<Term>> terms;
-  std::vector<int> of_token;
-
-  const Term* term(size_t token, int number) const {
-    const int adapter = of_token[token];
-    return adapter < 0 ? nullptr : &terms[size_t(adapter)][size_t(number)];
-  }
-};
-
 // A layer on a device. Nothing past the tokens is written.
 class Runner {
  public:
   Runner(MetalDevice& device, const Layer& layer)
       : device_(device), args_(layer.args), gate_up_(device, layer.gate_up), down_(device, layer.down) {}
 
-  std::vector<float> operator()(const StepInput& step, const Adapters* adapters = nullptr) {
+  std::vector<float> operator()(const StepInput& step, const StepAdapters* adapters = nullptr) {
     ExpertsArgs args = args_;
     args.tokens = int(step.x.size()) / args.hidden;
     constexpr size_t kPast = 64;
@@ -153,8 +142,7 @@ class Runner {
     const MetalArray<uint8_t> scratch(device_, bytes);
     std::unique_ptr<MetalStepAdapters> on_device;  // until the work is done
     if (adapters != nullptr) {
-      on_device = std::make_unique<MetalStepAdapters>(device_, adapters->terms, adapters->of_token,
-                                                      size_t(args.top_k) * kMostLowRank,
+      on_device = std::make_unique<MetalStepAdapters>(device_, *adapters, size_t(args.top_k) * kMostLowRank,
                                                       size_t(args.top_k) * 2 * args.intermediate);
       metal::experts_low_rank(device_.encoder, args, on_device->step(), {.gate_up = 1, .down = 1 + args.experts},
                               normed.data(), index.data(), weight.data(), gate_up_.matrix(), down_.matrix(),
@@ -186,7 +174,7 @@ struct Reference {
   double largest_term = 0;  // of weight · W2 · act
 };
 // The result in double. Activations are rounded to bf16 between the products, as in the kernels.
-Reference reference(const Layer& layer, const StepInput& step, const Adapters* adapters = nullptr) {
+Reference reference(const Layer& layer, const StepInput& step, const StepAdapters* adapters = nullptr) {
   const int hidden = layer.args.hidden, intermediate = layer.args.intermediate, top_k = layer.args.top_k;
   Reference out{{step.x.begin(), step.x.end()}};
   std::vector<double> sums(size_t(2) * intermediate), act(size_t(intermediate), 0.0);
@@ -198,7 +186,7 @@ Reference reference(const Layer& layer, const StepInput& step, const Adapters* a
       for (int c = 0; c < hidden; ++c)
         sums[r] += layer.gate_up.value(e, r, c) * bf16_to_f32(step.normed[t * hidden + c]);
     }
-    if (const Term* term = adapters != nullptr ? adapters->term(t, 1 + e) : nullptr) {
+    if (const Term* term = adapters != nullptr ? adapters->term(int(t), 1 + e) : nullptr) {
       std::vector<double> x;
       for (int c = 0; c < hidden; ++c) x.push_back(bf16_to_f32(step.normed[t * hidden + c]));
       term->add(x.data(), sums.data());
@@ -206,7 +194,7 @@ Reference reference(const Layer& layer, const StepInput& step, const Adapters* a
     for (int i = 0; i < intermediate; ++i)
       act[i] = bf16_to_f32(f32_to_bf16(float(swiglu(layer.args, sums[2 * i], sums[2 * i + 1]))));
     std::vector<double> added(size_t(hidden), 0.0);
-    if (const Term* term = adapters != nullptr ? adapters->term(t, 1 + layer.args.experts + e) : nullptr)
+    if (const Term* term = adapters != nullptr ? adapters->term(int(t), 1 + layer.args.experts + e) : nullptr)
       term->add(act.data(), added.data());
     for (int r = 0; r < hidden; ++r) {
       double total = layer.down.bias[size_t(e) * hidden + r] + added[size_t(r)];
@@ -419,7 +407,7 @@ TEST("metal experts_low_rank: against a double loop; alone and together; tokens 
     layer.randomize(51);
     const StepInput step = random_step(layer.args, s.tokens, 57);
     // The first adapter changes all experts, the second gate and up of every other one, the third down of one.
-    Adapters adapters = {{{Term()}, {Term(8, 8, 1, 1)}, {Term()}}, {}};
+    StepAdapters adapters = {{{Term()}, {Term(8, 8, 1, 1)}, {Term()}}, {}};
     for (int e = 0; e < s.experts; ++e) {
       adapters.terms[0].emplace_back(s.hidden, 2 * s.intermediate, 5, uint32_t(100 + 2 * e));
       adapters.terms[1].push_back(e % 2 == 0 ? Term(s.hidden, 2 * s.intermediate, 9, uint32_t(200 + 2 * e)) : Term());
@@ -441,7 +429,7 @@ TEST("metal experts_low_rank: against a double loop; alone and together; tokens 
                   2 * sum_tolerance(s.hidden + s.intermediate));
       CHECK_BITS(what + " again", run(step, &adapters), y);
       for (int first = 0; first + s.other <= s.tokens; first += s.other == 1 ? 1 : 3) {
-        Adapters own = {adapters.terms, {}};
+        StepAdapters own = {adapters.terms, {}};
         for (int t = first; t < first + s.other; ++t) own.of_token.push_back(adapters.of_token[size_t(t)]);
         CHECK_BITS(str(what, ", tokens ", first, " + ", s.other),
                    run(tokens_of(layer.args, step, first, s.other), &own), rows_of(y, s.hidden, first, s.other));
@@ -465,7 +453,7 @@ TEST("metal experts_low_rank: no barrier can be left out") {
   for (int e = 0; e < 5; ++e) terms.emplace_back(32, 64, 3, uint32_t(100 + 2 * e));
   for (int e = 0; e < 5; ++e) terms.emplace_back(32, 32, 3, uint32_t(200 + 2 * e));
   for (const int tokens : {4, 9}) {
-    const Adapters adapters = {{terms}, std::vector<int>(size_t(tokens), 0)};
+    const StepAdapters adapters = {{terms}, std::vector<int>(size_t(tokens), 0)};
     for_each_metal_device([&](MetalDevice& device) {
       Runner run(device, layer);
       const StepInput step = random_step(layer.args, tokens, 43);

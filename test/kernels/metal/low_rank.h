@@ -1,23 +1,20 @@
 // Adapters with random factors on a Metal device.
 #pragma once
-#include <algorithm>
-#include <list>
+#include <memory>
 
-#include "test/kernels/gpu/values.h"
+#include "test/kernels/gpu/low_rank.h"
 #include "test/kernels/metal/support.h"
-#include "test/kernels/term.h"
 
 namespace oss::test {
 
-// The adapters of a step's rows. Each adapter has its terms by number.
 class MetalStepAdapters {
  public:
-  // of_row: indexes into `adapters`; -1: none. sums, terms: the floats that the step needs for each row.
-  MetalStepAdapters(MetalDevice& device, const std::vector<std::vector<Term>>& adapters, const std::vector<int>& of_row,
-                    size_t sums, size_t terms)
-      : sums_(device, of_row.size() * sums), terms_(device, of_row.size() * terms) {
+  // sums, terms: the floats that the step needs for each row.
+  MetalStepAdapters(MetalDevice& device, const StepAdapters& adapters, size_t sums, size_t terms)
+      : sums_(device, adapters.of_token.size() * sums), terms_(device, adapters.of_token.size() * terms) {
+    const std::vector<int>& of_row = adapters.of_token;
     std::vector<int32_t> place(of_row.size(), -1), lists;
-    for (int a = 0; a < int(adapters.size()); ++a) {
+    for (int a = 0; a < int(adapters.terms.size()); ++a) {
       const int first = int(lists.size());
       for (size_t row = 0; row < of_row.size(); ++row) {
         if (of_row[row] != a) continue;
@@ -25,7 +22,7 @@ class MetalStepAdapters {
         lists.push_back(int32_t(row));
       }
       const int count = int(lists.size()) - first;
-      if (count > 0) add(device, adapters[size_t(a)], first, count, lists[size_t(first)], lists.back());
+      if (count > 0) add(device, adapters.terms[size_t(a)], first, count, lists[size_t(first)], lists.back());
     }
     place_ = std::make_unique<MetalArray<int32_t>>(device, place);
     lists_ = std::make_unique<MetalArray<int32_t>>(device, lists);

@@ -1,25 +1,18 @@
 #include "test/kernels/metal/low_rank.h"
 
+#include <utility>
+
 #include "native/base/error.h"
+#include "test/kernels/gpu/low_rank_problem.h"
 
 namespace oss::test {
 namespace {
 
-struct Shape {
-  int in, out, rank;
-};
-
-// Rows of x, the adapter of each, and results.
-struct Rows {
-  std::vector<float> x, x_low, before;
-  std::vector<int> adapters;
-
-  int size() const { return int(adapters.size()); }
-};
-
-std::vector<float> run(MetalDevice& device, const Shape& s, const std::vector<std::vector<Term>>& adapters, int number,
-                       const Rows& rows) {
-  const MetalStepAdapters on_device(device, adapters, rows.adapters, kMostLowRank, 0);
+std::vector<float> run(MetalDevice& device, const LowRankShape& s, const std::vector<std::vector<Term>>& terms,
+                       int number, const LowRankRows& rows) {
+  StepAdapters adapters = {terms, {}};
+  for (int r = 0; r < rows.size(); ++r) adapters.of_token.push_back(rows.adapter(r));
+  const MetalStepAdapters on_device(device, adapters, kMostLowRank, 0);
   const MetalArray<uint16_t> x(device, to_bf16(rows.x)), x_low(device, to_bf16(rows.x_low));
   const MetalArray<float> y(device, rows.before.size() + size_t(s.out));
   std::ranges::copy(rows.before, y.data());
@@ -33,81 +26,44 @@ std::vector<float> run(MetalDevice& device, const Shape& s, const std::vector<st
   return out;
 }
 
-std::vector<float> row_of(const std::vector<float>& values, int row, int width) {
-  return {values.begin() + ptrdiff_t(row) * width, values.begin() + ptrdiff_t(row + 1) * width};
-}
-
-Rows random_rows(const Shape& s, const std::vector<int>& adapters, bool has_low) {
-  Rows rows;
-  rows.adapters = adapters;
-  rows.x = exact_values(adapters.size() * size_t(s.in), 21);
-  // The rounding error of a bf16 value is at most 2^-9 of it.
-  if (has_low) rows.x_low = exact_values(rows.x.size(), 22, 0x1p-9f);
-  rows.before = exact_values(adapters.size() * size_t(s.out), 23);
-  rows.before[0] = -0.0f;
-  return rows;
-}
-
 }  // namespace
 
 TEST("metal low_rank: any rank, rows with and without a term, alone and together") {
-  for (const Shape& s : {Shape{64, 96, 1}, {96, 33, 3}, {128, 520, 16}, {2880, 32, 8}, {32, 7, 70}, {64, 140, 1024}}) {
-    // Term 0 is another matrix. The third adapter leaves this one alone.
-    const std::vector<std::vector<Term>> adapters = {{Term(32, 32, 2, 1), Term(s.in, s.out, s.rank, 5)},
-                                                     {Term(), Term(s.in, s.out, std::min(1024, s.rank + 2), 9)},
-                                                     {Term(32, 32, 2, 3), Term()}};
+  for (const LowRankShape& s :
+       {LowRankShape{64, 96, 1}, {96, 33, 3}, {128, 520, 16}, {2880, 32, 8}, {32, 7, 70}, {64, 140, 1024}}) {
     for (const bool has_low : {false, true}) {
-      const Rows rows = random_rows(s, {0, 0, -1, 1, 0, 2, 0, 1, 1, -1}, has_low);
-      std::vector<double> expected(rows.before.begin(), rows.before.end()), x(rows.x.begin(), rows.x.end());
-      for (size_t i = 0; i < rows.x_low.size(); ++i) x[i] += rows.x_low[i];
-      for (int r = 0; r < rows.size(); ++r) {
-        if (rows.adapters[size_t(r)] < 0) continue;
-        adapters[size_t(rows.adapters[size_t(r)])][1].add(x.data() + size_t(r) * s.in,
-                                                          expected.data() + size_t(r) * s.out);
-      }
+      const LowRankRows rows(s, {0, 0, -1, 1, 0, 2, 0, 1, 1, -1}, has_low);
       for_each_metal_device([&](MetalDevice& device) {
         const std::string what = str(device.name, ": ", s.in, " to ", s.out, " by ", s.rank, has_low ? ", low" : "");
-        const std::vector<float> together = run(device, s, adapters, 1, rows);
         // Two sums, one of them of the other. Of thousands of results, the worst can have twice the usual error.
-        CHECK_CLOSE(what, together.data(), expected.data(), together.size(), 0,
-                    2 * (sum_tolerance(s.in) + sum_tolerance(s.rank + 2)));
-        for (int r = 0; r < rows.size(); ++r) {
-          Rows one;
-          one.adapters = {rows.adapters[size_t(r)]};
-          one.x = row_of(rows.x, r, s.in);
-          if (has_low) one.x_low = row_of(rows.x_low, r, s.in);
-          one.before = row_of(rows.before, r, s.out);
-          CHECK_BITS(str(what, ", row ", r, " alone"), run(device, s, adapters, 1, one), row_of(together, r, s.out));
-          if (one.adapters[0] < 0 || one.adapters[0] == 2)
-            CHECK_BITS(str(what, ", row ", r, " without a term"), row_of(together, r, s.out), one.before);
-          else
-            CHECK(row_of(together, r, s.out) != one.before);
-        }
+        const double tolerance = 2 * (sum_tolerance(s.in) + sum_tolerance(s.rank + 2));
+        check_low_rank(what, s, rows, tolerance,
+                       [&](const auto& terms, const LowRankRows& of) { return run(device, s, terms, 1, of); });
       });
     }
   }
 }
 
 TEST("metal low_rank: more rows than share the rank among threadgroups") {
-  const Shape s = {64, 40, 11};
-  const std::vector<std::vector<Term>> adapters = {{Term(s.in, s.out, s.rank, 5)}};
-  const Rows rows = random_rows(s, std::vector<int>(70, 0), true);
+  const LowRankShape s = {64, 40, 11};
+  const std::vector<std::vector<Term>> terms = {{Term(s.in, s.out, s.rank, 5)}};
+  const LowRankRows rows(s, std::vector<int>(70, 0), true);
   for_each_metal_device([&](MetalDevice& device) {
-    const std::vector<float> together = run(device, s, adapters, 0, rows);
+    const std::vector<float> together = run(device, s, terms, 0, rows);
     for (const int r : {0, 33, 69}) {
-      const Rows one = {row_of(rows.x, r, s.in), row_of(rows.x_low, r, s.in), row_of(rows.before, r, s.out), {0}};
-      CHECK_BITS(str(device.name, ", row ", r), run(device, s, adapters, 0, one), row_of(together, r, s.out));
+      CHECK_BITS(str(device.name, ", row ", r), run(device, s, terms, 0, rows.alone(s, r)),
+                 rows_of(together, s.out, r, 1));
     }
   });
 }
 
 TEST("metal low_rank: adapters of separate rows run side by side, and each barrier is needed") {
-  const Shape s = {64, 40, 3};
-  const std::vector<std::vector<Term>> adapters = {{Term(s.in, s.out, s.rank, 5)}, {Term(s.in, s.out, s.rank, 7)}};
+  const LowRankShape s = {64, 40, 3};
+  const std::vector<std::vector<Term>> terms = {{Term(s.in, s.out, s.rank, 5)}, {Term(s.in, s.out, s.rank, 7)}};
   for_each_metal_device([&](MetalDevice& device) {
     int64_t before = 0;
     const auto barriers = [&](const std::vector<int>& of_row) {
-      run(device, s, adapters, 0, random_rows(s, of_row, false));
+      run(device, s, terms, 0, LowRankRows(s, of_row, false));
       return device.encoder.barriers() - std::exchange(before, device.encoder.barriers());
     };
     CHECK_EQ(barriers({0}), int64_t(1));
@@ -117,15 +73,15 @@ TEST("metal low_rank: adapters of separate rows run side by side, and each barri
     for (const int missing : {1, 2}) {
       if (!drop_metal_barrier(missing)) return;
       CHECK_THROWS(Code::kDevice, "a barrier is missing",
-                   run(device, s, adapters, 0, random_rows(s, {0, 1, 0, 1}, false)));
+                   run(device, s, terms, 0, LowRankRows(s, {0, 1, 0, 1}, false)));
     }
   });
 }
 
 TEST("metal low_rank: refuses rows that no load of 16 bytes divides") {
   for_each_metal_device([](MetalDevice& device) {
-    const Shape s = {12, 8, 1};
-    CHECK_THROWS(Code::kInternal, "16 bytes", run(device, s, {{Term(12, 8, 1, 1)}}, 0, random_rows(s, {0}, false)));
+    const LowRankShape s = {12, 8, 1};
+    CHECK_THROWS(Code::kInternal, "16 bytes", run(device, s, {{Term(12, 8, 1, 1)}}, 0, LowRankRows(s, {0}, false)));
   });
 }
 

@@ -30,14 +30,8 @@ struct Result {
   std::vector<uint8_t> cache;  // bytes of [page][k, v][kv_head][kPageTokens][64]
 };
 
-// Terms of q, k and v follow number 1; of_token: as in MetalStepAdapters.
-struct Adapters {
-  std::vector<std::vector<Term>> terms;
-  std::vector<int> of_token;
-};
-
 Result run_qkv(MetalDevice& device, const Layer& layer, KvType type, KvGroup group, const Tokens& tokens,
-               const std::vector<float>& x, const Adapters* adapters = nullptr) {
+               const std::vector<float>& x, const StepAdapters* adapters = nullptr) {
   const size_t q_rows = size_t(layer.heads) * kHeadDim, kv_rows = size_t(layer.kv_heads) * kHeadDim,
                hidden = size_t(layer.hidden);
   // Each matrix alone, aligned to 8 bytes and not to more, and not followed by another.
@@ -73,8 +67,7 @@ Result run_qkv(MetalDevice& device, const Layer& layer, KvType type, KvGroup gro
     metal::qkv(device.encoder, args, step, x_there.data(), matrices, q.data(), {cache.data(), cache.bytes()});
     return {q.read(), cache.read()};
   }
-  const MetalStepAdapters on_device(device, adapters->terms, adapters->of_token, 3 * kMostLowRank,
-                                    size_t(layer.rows()));
+  const MetalStepAdapters on_device(device, *adapters, 3 * kMostLowRank, size_t(layer.rows()));
   metal::qkv_low_rank(device.encoder, args, step, on_device.step(), 1, x_there.data(), matrices, q.data(),
                       {cache.data(), cache.bytes()});
   return {q.read(), cache.read()};
@@ -88,7 +81,7 @@ size_t cache_place(const Layer& layer, const Tokens& tokens, int t, bool value, 
 
 // [tokens, rows]: q, k and v; q and k rotated
 std::vector<double> reference(const Layer& layer, const Tokens& tokens, const std::vector<float>& x,
-                              const Adapters* adapters) {
+                              const StepAdapters* adapters) {
   std::vector<double> out;
   for (int t = 0; t < tokens.size(); ++t) {
     for (int row = 0; row < layer.rows(); ++row) {
@@ -121,7 +114,7 @@ std::vector<double> reference(const Layer& layer, const Tokens& tokens, const st
 
 template <typename Element>
 void check_elements(const std::string& what, const Layer& layer, const Tokens& tokens, const std::vector<float>& x,
-                    const Result& actual, const Adapters* adapters = nullptr) {
+                    const Result& actual, const StepAdapters* adapters = nullptr) {
   const std::vector<double> expected = reference(layer, tokens, x, adapters);
   // Of thousands of sums, the worst can have twice the usual error, and rotation doubles it at most.
   const double tolerance = 4 * sum_tolerance(layer.hidden) * largest(expected);
@@ -297,9 +290,9 @@ TEST("metal qkv_low_rank: terms of q, k and v before the rotation; tokens withou
   for_each_metal_device([](MetalDevice& device) {
     const Layer layer = random_layer(96, 3, 2);
     const int q_size = layer.heads * kHeadDim, kv_size = layer.kv_heads * kHeadDim;
-    Adapters adapters = {{{Term(), Term(96, q_size, 5, 41), Term(96, kv_size, 3, 43), Term(96, kv_size, 8, 45)},
-                          {Term(8, 8, 1, 40), Term(), Term(96, kv_size, 16, 47), Term()}},
-                         {}};
+    StepAdapters adapters = {{{Term(), Term(96, q_size, 5, 41), Term(96, kv_size, 3, 43), Term(96, kv_size, 8, 45)},
+                              {Term(8, 8, 1, 40), Term(), Term(96, kv_size, 16, 47), Term()}},
+                             {}};
     for (const int count : {1, 2, 4, 6, 12, 21, 33}) {
       const Tokens tokens = random_tokens(count);
       const std::vector<float> x = exact_values(size_t(count) * layer.hidden, 3);
@@ -343,7 +336,7 @@ TEST("metal qkv_low_rank: a token's bits depend on no other token and its adapte
                   Term(hidden, kHeadDim, 9, 64 + 8 * a)};
     }
     for (const auto& [most, least] : {std::pair(6, 1), {36, 19}}) {
-      Adapters adapters = {terms, {}};
+      StepAdapters adapters = {terms, {}};
       for (int t = 0; t < most; ++t) adapters.of_token.push_back(t % 3 - 1);
       const Tokens all = random_tokens(most);
       const std::vector<float> x = exact_values(size_t(most) * hidden, 3);
@@ -355,7 +348,7 @@ TEST("metal qkv_low_rank: a token's bits depend on no other token and its adapte
           values = Values(values.begin() + first * of_token, values.begin() + (first + least) * of_token);
         };
         std::vector<float> part_x = x;
-        Adapters own = adapters;
+        StepAdapters own = adapters;
         cut(part.positions, 1), cut(part.sequence, 1), cut(part.rope, kHeadDim), cut(part_x, hidden);
         cut(own.of_token, 1);
         const Result actual = run_qkv(device, layer, kKvBF16, kKvFull, part, part_x, &own);
@@ -374,8 +367,8 @@ TEST("metal qkv_low_rank: a token's bits depend on no other token and its adapte
 TEST("metal qkv_low_rank: no barrier can be left out") {
   const Layer layer = random_layer(32, 2, 1);
   const int width = layer.heads * kHeadDim;
-  const Adapters adapters = {{{Term(), Term(32, width, 3, 60), Term(32, kHeadDim, 4, 62), Term(32, kHeadDim, 9, 64)}},
-                             {0, -1, 0}};
+  const StepAdapters adapters = {
+      {{Term(), Term(32, width, 3, 60), Term(32, kHeadDim, 4, 62), Term(32, kHeadDim, 9, 64)}}, {0, -1, 0}};
   const std::vector<float> x = exact_values(size_t(3) * layer.hidden, 3);
   for_each_metal_device([&](MetalDevice& device) {
     for (const int missing : {1, 2}) {
