@@ -1,6 +1,5 @@
 // Adapters with random factors, and a problem of one matrix's term on a GPU, in double.
 #pragma once
-#include <string>
 #include <vector>
 
 #include "test/kernels/gpu/values.h"
