@@ -1,75 +1,46 @@
+#include <cstring>
+#include <tuple>
+#include <utility>
+
 #include "test/kernels/cuda/values.h"
+#include "test/kernels/gpu/linear_problem.h"
 
 namespace oss::test {
 namespace {
 
-struct Problem {
-  LinearArgs args;  // rows = capacity
-  int rows;
-  bool biased = true;
-  bool paired = false;  // with x_low
-};
-
-struct Operands {
-  std::vector<float> x, x_low, w, bias, y;
-
-  explicit Operands(const Problem& p)
-      : x(exact_values(size_t(p.rows) * p.args.in, 1)),
-        x_low(exact_values(x.size(), 5, 0x1p-9f)),
-        w(exact_values(size_t(p.args.out) * p.args.in, 2)),
-        bias(exact_values(p.args.out, 3)),
-        y(exact_values(size_t(p.rows) * p.args.out, 4)) {}
-};
-
 // y [capacity, out]; rows past p.rows keep their poison.
-std::vector<float> run_linear(CudaDevice& device, const Problem& p, const Operands& operands) {
+std::vector<float> run_linear(CudaDevice& device, const LinearProblem& p, int capacity,
+                              const LinearOperands& operands) {
   const DeviceArray<int32_t> num_rows(device, std::vector<int32_t>{p.rows});
   const DeviceArray<uint16_t> x(device, to_bf16(operands.x)), x_low(device, to_bf16(operands.x_low)),
       raw(device, to_bf16(operands.w));
   const DeviceArray<float> bias(device, operands.bias);
-  const DeviceArray<uint8_t> w(device, cuda::packed_matrix_bytes(p.args.out, p.args.in));
-  DeviceArray<float> y(device, size_t(p.args.rows) * p.args.out);
-  if (p.args.accumulate) y.write(operands.y);
-  const cuda::PackMatrixArgs pack = {p.args.out, p.args.in, cuda::kRowsPlain};
+  const DeviceArray<uint8_t> w(device, cuda::packed_matrix_bytes(p.out, p.in));
+  DeviceArray<float> y(device, size_t(capacity) * p.out);
+  if (p.accumulate) y.write(operands.y);
+  const cuda::PackMatrixArgs pack = {p.out, p.in, cuda::kRowsPlain};
   device.check(device.module.pack_matrix(pack, raw.data(), w.data(), device.stream), "pack_matrix");
   device.synchronize();  // weights are complete before a step begins
-  device.check(device.module.linear(p.args, num_rows.data(), x.data(), p.paired ? x_low.data() : nullptr, w.data(),
+  const LinearArgs args = {capacity, p.in, p.out, p.accumulate};
+  device.check(device.module.linear(args, num_rows.data(), x.data(), p.paired ? x_low.data() : nullptr, w.data(),
                                     p.biased ? bias.data() : nullptr, y.data(), {raw.data(), raw.bytes() / 16 * 16},
                                     device.stream),
                "linear");
   return y.read();
 }
 
-void check_linear(CudaDevice& device, const Problem& p) {
-  const int capacity = p.args.rows, in = p.args.in, out = p.args.out, accumulate = p.args.accumulate;
-  const std::string what =
-      str(device.name, ": rows ", p.rows, " of ", capacity, ", in ", in, ", out ", out,
-          accumulate ? ", accumulate" : "", p.biased ? "" : ", no bias", p.paired ? ", paired" : "");
-  const Operands operands(p);
-  const std::vector<float> actual = run_linear(device, p, operands);
-  std::vector<double> expected;
-  for (int r = 0; r < p.rows; ++r) {
-    for (int o = 0; o < out; ++o) {
-      double sum = accumulate ? operands.y[size_t(r) * out + o] : 0;
-      if (p.biased) sum += operands.bias[o];
-      const float *x = &operands.x[size_t(r) * in], *low = &operands.x_low[size_t(r) * in];
-      const float* w = &operands.w[size_t(o) * in];
-      for (int k = 0; k < in; ++k) sum += (double(x[k]) + (p.paired ? low[k] : 0)) * w[k];
-      expected.push_back(sum);
-    }
-  }
-  CHECK_CLOSE(what, actual.data(), expected.data(), expected.size(), 0, matrix_tolerance(in));
-  for (size_t i = expected.size(); i < actual.size(); ++i) {
-    if (!is_poison(actual[i])) return fail(__FILE__, __LINE__, str(what, ": wrote past the rows, at ", i));
-  }
+void check_linear(CudaDevice& device, int capacity, const LinearProblem& p) {
+  const LinearOperands operands(p);
+  check_linear(str(device.name, ", room for ", capacity), p, operands, run_linear(device, p, capacity, operands),
+               matrix_tolerance(p.in));
 }
 
 }  // namespace
 
 TEST("cuda linear: numbers of rows around every tile, with room for just them") {
   for_each_cuda_device([](CudaDevice& device) {
-    for (const int rows : {1, 2, 7, 8, 9, 16, 17, 32, 33, 64, 65, 130}) check_linear(device, {{rows, 96, 96, 0}, rows});
-    check_linear(device, {{257, 64, 144, 1}, 257});
+    for (const int rows : {1, 2, 7, 8, 9, 16, 17, 32, 33, 64, 65, 130}) check_linear(device, rows, {rows, 96, 96});
+    check_linear(device, 257, {257, 64, 144, true});
   });
 }
 
@@ -77,23 +48,23 @@ TEST("cuda linear: any number of columns and outputs, with and without bias, ass
   for_each_cuda_device([](CudaDevice& device) {
     for (const int in : {32, 64, 96, 160}) {
       for (const int out : {5, 16, 96, 301}) {
-        const int accumulate = in / 32 % 2;
-        check_linear(device, {{8, in, out, accumulate}, 3, out != 16});
-        check_linear(device, {{32, in, out, accumulate}, 19, out != 96});
-        check_linear(device, {{64, in, out, 1 - accumulate}, 9, out != 301});
-        if (out != 16) check_linear(device, {{300, in, out, accumulate}, 6, out != 5});
+        const bool accumulate = in / 32 % 2 != 0;
+        check_linear(device, 8, {3, in, out, accumulate, out != 16});
+        check_linear(device, 32, {19, in, out, accumulate, out != 96});
+        check_linear(device, 64, {9, in, out, !accumulate, out != 301});
+        if (out != 16) check_linear(device, 300, {6, in, out, accumulate, out != 5});
       }
     }
-    check_linear(device, {{4, 2880, 48, 1}, 3});
-    check_linear(device, {{64, 2880, 16, 0}, 3});
+    check_linear(device, 4, {3, 2880, 48, true});
+    check_linear(device, 64, {3, 2880, 16});
   });
 }
 
 TEST("cuda linear: 16 bits of each value, in two columns") {
   for_each_cuda_device([](CudaDevice& device) {
     for (const int rows : {1, 3, 4, 5, 8, 16, 17, 40, 65, 130}) {
-      check_linear(device, {{rows, 96, 40, rows % 2}, rows, rows % 3 != 0, true});
-      check_linear(device, {{rows + 9, 64, 5, 0}, rows, true, true});
+      check_linear(device, rows, {rows, 96, 40, rows % 2 != 0, rows % 3 != 0, true});
+      check_linear(device, rows + 9, {rows, 64, 5, false, true, true});
     }
   });
 }
@@ -101,9 +72,9 @@ TEST("cuda linear: 16 bits of each value, in two columns") {
 TEST("cuda linear: counts below the capacity, none included") {
   for_each_cuda_device([](CudaDevice& device) {
     for (const int capacity : {8, 16, 32, 256, 257}) {
-      for (const int rows : {0, 1, 8}) check_linear(device, {{capacity, 64, 16, 0}, rows});
+      for (const int rows : {0, 1, 8}) check_linear(device, capacity, {rows, 64, 16});
     }
-    check_linear(device, {{400, 64, 16, 0}, 65});
+    check_linear(device, 400, {65, 64, 16});
   });
 }
 
@@ -111,23 +82,17 @@ TEST("cuda linear: a row's bits depend on no other row and on no capacity") {
   for_each_cuda_device([](CudaDevice& device) {
     for (const auto& [in, out, paired] : {std::tuple(96, 37, false), {2880, 16, false}, {96, 37, true}}) {
       const int most = in > 1000 ? 20 : 140;
-      const Problem all = {{300, in, out, 1}, most, true, paired};
-      const Operands operands(all);
-      const std::vector<float> expected = run_linear(device, all, operands);
+      const LinearProblem all = {most, in, out, true, true, paired};
+      const LinearOperands operands(all);
+      const std::vector<float> expected = run_linear(device, all, 300, operands);
       for (const auto& [capacity, rows] :
            {std::pair(1, 1), {8, 5}, {16, 16}, {16, 3}, {32, 18}, {32, 1}, {64, 20}, {140, 140}, {256, 2}, {300, 7}}) {
         if (rows > most) continue;
         const int first = (most - rows) / 2;  // at other places in the tiles, too
-        Operands part = operands;
-        const auto cut = [&](std::vector<float>& from, int width) {
-          from.assign(from.begin() + first * width, from.begin() + (first + rows) * width);
-        };
-        cut(part.x, in), cut(part.x_low, in), cut(part.y, out);
-        const std::vector<float> actual = run_linear(device, {{capacity, in, out, 1}, rows, true, paired}, part);
-        const size_t bytes = size_t(rows) * out * sizeof(float);
-        if (std::memcmp(actual.data(), expected.data() + first * out, bytes) != 0)
-          fail(__FILE__, __LINE__,
-               str(device.name, ": in ", in, ", rows ", rows, " of ", capacity, " differ from ", most));
+        LinearProblem p = all;
+        p.rows = rows;
+        check_linear_part(str(device.name, ", room for ", capacity), p, first, rows,
+                          run_linear(device, p, capacity, operands.part(p, first, rows)), expected);
       }
     }
   });
