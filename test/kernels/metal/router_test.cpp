@@ -1,67 +1,43 @@
-#include <algorithm>
+#include <cmath>
 
+#include "test/kernels/gpu/router_problem.h"
 #include "test/kernels/metal/support.h"
 
 namespace oss::test {
+namespace {
+
+// With room for some more choices.
+RouterChoice run_router(MetalDevice& device, const RouterProblem& p) {
+  const MetalArray<float> logits(device, p.logits), weight(device, p.weight.size() + 8);
+  const MetalArray<int32_t> index(device, weight.size());
+  metal::router(device.encoder, {p.tokens, p.experts, p.top_k}, logits.data(), index.data(), weight.data());
+  return {index.read(), weight.read()};
+}
+
+}  // namespace
 
 TEST("metal router: golden logits, and golden ties: the lower expert first") {
-  const SafetensorsFile file = golden("router");
-  for (const std::string name : {"plain", "ties"}) {
-    const HostTensor &logits = file.tensors.at(name), &expected = file.tensors.at(name + "_index");
-    const std::vector<double> weights = doubles(file.tensors.at(name + "_weight"));
-    const RouterArgs args = {int(logits.shape[0]), int(logits.shape[1]), 4};
+  for (const char* name : {"plain", "ties"}) {
+    const RouterProblem p = golden_router(name);
     for_each_metal_device([&](MetalDevice& device) {
-      const MetalArray<float> in(device, floats(logits)), weight(device, weights.size());
-      const MetalArray<int32_t> index(device, weights.size());
-      metal::router(device.encoder, args, in.data(), index.data(), weight.data());
-      const std::vector<int32_t> chosen = index.read();
-      for (size_t i = 0; i < chosen.size(); ++i) CHECK_EQ(chosen[i], expected.as<int32_t>()[i]);
+      const std::string what = str(device.name, " ", name);
+      const RouterChoice got = run_router(device, p);
+      p.check_index(what, got);
       // A few roundings: exp to 4 units in the last place, a sum of four, a division.
-      CHECK_CLOSE(str(device.name, " ", name), weight.data(), weights.data(), weights.size(), 0, 5e-7);
+      CHECK_CLOSE(what, got.weight.data(), p.weight.data(), p.weight.size(), 0, 5e-7);
     });
   }
 }
 
-// The softmax over the chosen experts in double; sorting makes the choice.
 TEST("metal router: 1 to 256 experts, infinite and equal logits; nothing past the last token") {
   struct Shape {
     int tokens, experts, top_k;
   };
   for (const Shape s : {Shape{1, 32, 4}, {3, 128, 4}, {9, 5, 4}, {2, 256, 8}, {4, 6, 6}, {1, 1, 1}, {5, 40, 32}}) {
-    std::vector<float> logits;
-    for (const uint16_t bits : random_bf16(size_t(s.tokens) * s.experts, 5, 3)) logits.push_back(bf16_to_f32(bits));
-    for (size_t i = 0; i < logits.size(); i += 7) logits[i] = i % 2 == 0 ? 0.0f : -0.0f;
-    if (s.experts == 128) logits[3] = -INFINITY;
-    if (s.experts == 40) std::fill(logits.begin() + 4, logits.begin() + 30, -INFINITY);  // some must be chosen
-    if (s.experts == 6) std::fill(logits.begin(), logits.end(), 2.5f);
+    const RouterProblem p = random_router(s.tokens, s.experts, s.top_k);
     for_each_metal_device([&](MetalDevice& device) {
-      const std::string what = str(device.name, " experts ", s.experts);
-      const size_t chosen = size_t(s.tokens) * s.top_k;
-      const MetalArray<float> in(device, logits), weight(device, chosen + 8);
-      const MetalArray<int32_t> index(device, chosen + 8);
-      metal::router(device.encoder, {s.tokens, s.experts, s.top_k}, in.data(), index.data(), weight.data());
-      const std::vector<int32_t> got = index.read();
-      for (int t = 0; t < s.tokens; ++t) {
-        const float* of_token = logits.data() + size_t(t) * s.experts;
-        std::vector<int32_t> order;
-        for (int e = 0; e < s.experts; ++e) order.push_back(e);
-        std::ranges::stable_sort(order, [&](int a, int b) { return of_token[a] > of_token[b]; });
-        std::vector<double> expected;
-        double total = 0;
-        for (int k = 0; k < s.top_k; ++k) {
-          CHECK_EQ(got[size_t(t) * s.top_k + k], order[k]);
-          expected.push_back(std::exp(double(of_token[order[k]]) - of_token[order[0]]));
-          total += expected.back();
-        }
-        for (double& share : expected) share /= total;
-        // As above; a sum of n has n roundings.
-        CHECK_CLOSE(what, weight.data() + size_t(t) * s.top_k, expected.data(), expected.size(), 0,
-                    5e-7 + s.top_k * 0x1p-24);
-      }
-      for (size_t i = chosen; i < got.size(); ++i) {
-        CHECK(uint32_t(got[i]) == 0xCDCDCDCDu);
-        CHECK(std::bit_cast<uint32_t>(weight.data()[i]) == 0xCDCDCDCDu);
-      }
+      // As above; a sum of n has n roundings.
+      p.check(str(device.name, " experts ", s.experts), run_router(device, p), 5e-7 + s.top_k * 0x1p-24);
     });
   }
 }
