@@ -22,13 +22,7 @@ TEST("cuda embed: exactly the rows of the step's tokens, given or drawn before, 
       const DeviceArray<float> x(device, size_t(capacity) * hidden);
       device.check(device.module.embed({capacity, hidden}, step, device_table.data(), x.data(), device.stream),
                    "embed");
-      const std::vector<float> actual = x.read();
-      for (size_t i = 0; i < actual.size(); ++i) {
-        const size_t t = i / hidden;
-        if (t < ids.size() ? actual[i] != table[ids[t] * hidden + i % hidden] : !is_poison(actual[i]))
-          return fail(__FILE__, __LINE__,
-                      str(device.name, ": hidden ", hidden, ", token ", t, ", column ", i % hidden));
-      }
+      check_rows(device.name, x.read(), table, hidden, ids);
     }
   });
 }
@@ -47,12 +41,7 @@ TEST("cuda gather_rows: exactly the rows whose logits are needed") {
       const DeviceArray<float> from(device, x), rows(device, size_t(capacity) * hidden);
       device.check(device.module.gather_rows({capacity, hidden}, step, from.data(), rows.data(), device.stream),
                    "gather_rows");
-      const std::vector<float> actual = rows.read();
-      for (size_t i = 0; i < actual.size(); ++i) {
-        const size_t r = i / hidden;
-        if (r < wanted.size() ? actual[i] != x[wanted[r] * hidden + i % hidden] : !is_poison(actual[i]))
-          return fail(__FILE__, __LINE__, str(device.name, ": hidden ", hidden, ", row ", r, ", column ", i % hidden));
-      }
+      check_rows(device.name, rows.read(), x, hidden, wanted);
     }
   });
 }

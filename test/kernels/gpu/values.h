@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <string>
 #include <vector>
 
 #include "kernels/common/dtype.h"
@@ -67,6 +68,16 @@ bool is_poison(const T& value) {
 template <typename T>
 std::vector<T> rows_of(const std::vector<T>& of, int width, int first, int count) {
   return {of.begin() + ptrdiff_t(first) * width, of.begin() + ptrdiff_t(first + count) * width};
+}
+
+// `actual` must be these rows of a table, exactly, with nothing written behind them.
+inline void check_rows(const std::string& what, const std::vector<float>& actual, const std::vector<float>& table,
+                       int width, const std::vector<int32_t>& rows) {
+  for (size_t i = 0; i < actual.size(); ++i) {
+    const size_t r = i / size_t(width), col = i % size_t(width);
+    if (r < rows.size() ? actual[i] != table[size_t(rows[r]) * size_t(width) + col] : !is_poison(actual[i]))
+      return fail(__FILE__, __LINE__, str(what, ": width ", width, ", row ", r, ", column ", col, " is ", actual[i]));
+  }
 }
 
 }  // namespace oss::test

@@ -15,8 +15,8 @@ TEST("metal embed: exactly the rows of the step's tokens, given or drawn before,
     for (const int hidden : {4, 32, 2880, 3200}) {
       const std::vector<float> table = exact_values(size_t(vocab) * hidden, 1);
       // As in a mapped file: aligned to 8 bytes, not to more.
-      std::vector<uint16_t> shifted(4, 0x7FC0);
-      for (const float value : table) shifted.push_back(f32_to_bf16(value));
+      std::vector<uint16_t> shifted = to_bf16(table);
+      shifted.insert(shifted.begin(), 4, 0x7FC0);
       const MetalArray<uint16_t> table_there(device, shifted);
       for (const bool is_drawn : {true, false}) {
         metal::StepArrays step;
@@ -28,13 +28,7 @@ TEST("metal embed: exactly the rows of the step's tokens, given or drawn before,
         }
         const MetalArray<float> x(device, size_t(capacity) * hidden);
         metal::embed(device.encoder, {step.tokens, hidden}, step, table_there.data() + 4, vocab, x.data());
-        const std::vector<float> actual = x.read();
-        for (size_t i = 0; i < actual.size(); ++i) {
-          const size_t t = i / hidden;
-          if (t < ids.size() ? actual[i] != table[ids[t] * hidden + i % hidden] : !is_poison(actual[i]))
-            return fail(__FILE__, __LINE__,
-                        str(device.name, ": hidden ", hidden, ", token ", t, ", column ", i % hidden));
-        }
+        check_rows(device.name, x.read(), table, hidden, ids);
       }
     }
   });
@@ -53,12 +47,7 @@ TEST("metal gather_rows: exactly the rows whose logits are needed") {
       const std::vector<float> x = random_floats(size_t(tokens) * hidden, 1);
       const MetalArray<float> from(device, x), rows(device, size_t(capacity) * hidden);
       metal::gather_rows(device.encoder, {step.rows, hidden}, step, from.data(), rows.data());
-      const std::vector<float> actual = rows.read();
-      for (size_t i = 0; i < actual.size(); ++i) {
-        const size_t r = i / hidden;
-        if (r < wanted.size() ? actual[i] != x[wanted[r] * hidden + i % hidden] : !is_poison(actual[i]))
-          return fail(__FILE__, __LINE__, str(device.name, ": hidden ", hidden, ", row ", r, ", column ", i % hidden));
-      }
+      check_rows(device.name, rows.read(), x, hidden, wanted);
     }
   });
 }

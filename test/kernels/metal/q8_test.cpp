@@ -1,8 +1,10 @@
 // The dense kernels with weights in Q8, except for linear.
 #include "test/kernels/metal/q8.h"
 
+#include <algorithm>
 #include <cmath>
-#include <memory>
+#include <cstring>
+#include <utility>
 
 #include "test/kernels/metal/qkv.h"
 
@@ -18,7 +20,6 @@ TEST("metal q8 embed: exactly code times scale, of tokens given or drawn before"
     const MetalArray<SampleResult> drawn_there(device, drawn);
     for (const int hidden : {32, 2880, 3200}) {
       const Q8Values table(vocab, hidden, 1);
-      const std::vector<float> values = table.values();
       const Q8Array table_there(device, table);
       metal::StepArrays step;
       step.tokens = int(ids.size());
@@ -27,12 +28,7 @@ TEST("metal q8 embed: exactly code times scale, of tokens given or drawn before"
       step.drawn_rows = 1;
       const MetalArray<float> x(device, (ids.size() + 1) * size_t(hidden));
       metal::embed(device.encoder, {step.tokens, hidden}, step, table_there.rows(), vocab, x.data());
-      const std::vector<float> actual = x.read();
-      for (size_t i = 0; i < actual.size(); ++i) {
-        const size_t t = i / size_t(hidden), c = i % size_t(hidden);
-        if (t < ids.size() ? actual[i] != values[size_t(ids[t]) * size_t(hidden) + c] : !is_poison(actual[i]))
-          return fail(__FILE__, __LINE__, str(device.name, ": hidden ", hidden, ", element ", i, " is ", actual[i]));
-      }
+      check_rows(device.name, x.read(), table.values(), hidden, ids);
     }
   });
 }
