@@ -1,56 +1,47 @@
+#include "test/kernels/gpu/norm_problem.h"
 #include "test/kernels/metal/support.h"
 
 namespace oss::test {
+namespace {
+
+// Row by row, because their sizes differ. 2e-6 is the golden set's tolerance before rounding.
+void check_normed(const std::string& what, const NormProblem& p, const std::vector<float>& actual, double rounding) {
+  for (int t = 0; t < p.rows; ++t) {
+    const size_t at = size_t(t) * p.hidden;
+    CHECK_CLOSE(str(what, " row ", t), actual.data() + at, p.expected.data() + at, p.hidden, 0, rounding + 2e-6);
+  }
+}
+
+}  // namespace
 
 TEST("metal rms_norm: golden rows, tiny, zero and large") {
-  const SafetensorsFile file = golden("rmsnorm");
-  const std::vector<float> x = floats(file.tensors.at("x")), w = floats(file.tensors.at("weight"));
-  const std::vector<double> expected = doubles(file.tensors.at("expect_f64"));
-  const RmsNormArgs args = {int(file.tensors.at("x").shape[0]), int(w.size()), 1e-5f};
+  const NormProblem p = golden_norm();
   for_each_metal_device([&](MetalDevice& device) {
-    const MetalArray<float> x_there(device, x), w_there(device, w);
-    const MetalArray<uint16_t> y(device, x.size()), y_low(device, x.size());
-    metal::rms_norm(device.encoder, args, x_there.data(), w_there.data(), y.data(), y_low.data());
-    std::vector<float> high, sum;
-    const std::vector<uint16_t> bits = y.read(), low = y_low.read();
-    for (size_t i = 0; i < bits.size(); ++i) {
-      high.push_back(bf16_to_f32(bits[i]));
-      sum.push_back(bf16_to_f32(bits[i]) + bf16_to_f32(low[i]));
-    }
-    // Row by row, because their sizes differ. A value keeps 8 bits; with its rest, 16.
-    for (int t = 0; t < args.rows; ++t) {
-      const size_t at = size_t(t) * args.hidden;
-      CHECK_CLOSE(str(device.name, " row ", t), high.data() + at, expected.data() + at, args.hidden, 0, 0x1p-8 + 2e-6);
-      CHECK_CLOSE(str(device.name, " row ", t), sum.data() + at, expected.data() + at, args.hidden, 0, 0x1p-16 + 2e-6);
-    }
+    const MetalArray<float> x(device, p.x), w(device, p.w);
+    const MetalArray<uint16_t> y(device, p.x.size()), y_low(device, p.x.size());
+    metal::rms_norm(device.encoder, p.args(), x.data(), w.data(), y.data(), y_low.data());
+    const std::vector<float> high = from_bf16(y.read()), low = from_bf16(y_low.read());
+    std::vector<float> sum = high;
+    for (size_t i = 0; i < sum.size(); ++i) sum[i] += low[i];
+    // A value keeps 8 bits; with its rest, 16.
+    check_normed(device.name, p, high, 0x1p-8);
+    check_normed(device.name + " with the rest", p, sum, 0x1p-16);
   });
 }
 
 TEST("metal rms_norm: any row length, and a batch equals its rows") {
   for_each_metal_device([](MetalDevice& device) {
     for (const int hidden : {4, 96, 160, 1024, 2880}) {
-      const int rows = 3;
-      const std::vector<float> x = random_floats(size_t(rows) * hidden, 1), w = random_floats(hidden, 2);
-      const MetalArray<float> x_there(device, x), w_there(device, w);
-      const MetalArray<uint16_t> y(device, x.size()), alone(device, x.size());
-      metal::rms_norm(device.encoder, {rows, hidden, 1e-5f}, x_there.data(), w_there.data(), y.data(), nullptr);
-      for (int t = 0; t < rows; ++t) {
-        metal::rms_norm(device.encoder, {1, hidden, 1e-5f}, x_there.data() + t * hidden, w_there.data(),
-                        alone.data() + t * hidden, nullptr);
+      const NormProblem p = random_norm(3, hidden);
+      const MetalArray<float> x(device, p.x), w(device, p.w);
+      const MetalArray<uint16_t> y(device, p.x.size()), alone(device, p.x.size());
+      metal::rms_norm(device.encoder, p.args(), x.data(), w.data(), y.data(), nullptr);
+      for (int t = 0; t < p.rows; ++t) {
+        metal::rms_norm(device.encoder, {1, hidden, p.kEps}, x.data() + t * hidden, w.data(), alone.data() + t * hidden,
+                        nullptr);
       }
       CHECK(y.read() == alone.read());
-      for (int t = 0; t < rows; ++t) {
-        double mean = 0;
-        for (int c = 0; c < hidden; ++c) mean += double(x[t * hidden + c]) * x[t * hidden + c] / hidden;
-        std::vector<double> expected;
-        std::vector<float> actual;
-        for (int c = 0; c < hidden; ++c) {
-          expected.push_back(x[t * hidden + c] / std::sqrt(mean + 1e-5) * w[c]);
-          actual.push_back(bf16_to_f32(y.data()[t * hidden + c]));
-        }
-        CHECK_CLOSE(str(device.name, " hidden ", hidden), actual.data(), expected.data(), expected.size(), 0,
-                    0x1p-8 + 2e-6);
-      }
+      check_normed(str(device.name, " hidden ", hidden), p, from_bf16(y.read()), 0x1p-8);
     }
   });
 }
