@@ -42,10 +42,11 @@ describe("the machine", () => {
 });
 
 it("the tests of kernels need no emulator, so that a Mac can build them: only support.cpp knows it", () => {
-  const files = readdirSync("test/kernels/metal").filter((file) =>
-    readFileSync(path.join("test/kernels/metal", file), "utf8").includes("test/emu/"),
-  );
-  expect(files).toEqual(["support.cpp"]);
+  const folders = ["test/kernels/metal", "test/kernels/gpu"];
+  const files = folders.flatMap((folder) => readdirSync(folder).map((file) => path.join(folder, file)));
+  const including = (text: string) => files.filter((file) => readFileSync(file, "utf8").includes(text));
+  expect(including("test/emu/")).toEqual(["test/kernels/metal/support.cpp"]);
+  expect(including("kernels/cuda/")).toEqual([]);
 });
 
 it("the share of the roof counts bytes alone where arithmetic was not measured", () => {
