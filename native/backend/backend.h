@@ -45,7 +45,9 @@ class Backend {
   virtual const BackendSizes& sizes() const = 0;                // of everything that it allocates
   virtual Buffer allocate(size_t bytes, const char* what) = 0;  // kOutOfMemory names `what`
   virtual WeightPacker& packer() = 0;                           // packs the weights that the steps read
-  virtual void reserve_workspace(const StepLimits&) = 0;        // its internal memory for steps within the limits
+  // One more, for weights that are freed with it. The backend outlives it.
+  virtual std::unique_ptr<WeightPacker> make_packer() = 0;
+  virtual void reserve_workspace(const StepLimits&) = 0;  // its internal memory for steps within the limits
   // Takes an adapter to where steps read it; `host` and its matrices are in host memory. The memory is freed with the
   // result. May be called on any thread, one call at a time, while steps run. Throws kOutOfMemory.
   virtual std::shared_ptr<const AdapterWeights> hold_adapter(std::shared_ptr<const AdapterWeights> host) {
@@ -57,6 +59,9 @@ class Backend {
   // depend on nothing else.
   virtual void begin(const Step&) = 0;
   virtual void run(const std::function<void()>& body, bool may_repeat) = 0;
+
+  // The seconds that the device takes for `work`, which calls run(). Waits for the end of the work.
+  virtual double timed(const std::function<void()>& work);
 
   // The blocks of a layer, called by model/forward.cpp. The defaults run single operations, in the order of blocks.cpp.
   // An override gives the same results within the numerics of the device.
@@ -98,7 +103,8 @@ class Backend {
 
 struct BackendOptions {
   std::string backend = "auto";
-  int threads = 0;  // 0 = one per physical core that this process may use
+  int threads = 0;    // 0 = one per physical core that this process may use
+  std::string isa{};  // of the CPU; empty: the one that GPT_OSS_ISA names, else the fastest
   std::string numerics = "auto";
   DenseWeights dense_weights = DenseWeights::kBF16;
   ExpertWeights expert_weights = ExpertWeights::kMXFP4;

@@ -1,11 +1,19 @@
 // Defines the blocks of a layer: the mathematics that every override must implement.
 #include "native/backend/blocks.h"
 
+#include <chrono>
+
 #include "native/backend/backend.h"
 #include "native/base/error.h"
 #include "native/base/str.h"
 
 namespace oss {
+
+double Backend::timed(const std::function<void()>& work) {
+  const auto start = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
 
 ExpertMatrix WeightPacker::pack_bf16_experts(const HostTensor& weights, const HostTensor&) {
   throw Error(Code::kUnsupported, str(weights.file, ": this backend has no experts in bf16: ", weights.name));

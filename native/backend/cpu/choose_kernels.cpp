@@ -13,10 +13,8 @@ namespace {
 // The names of all builds: a name that this machine does not support is still valid.
 constexpr const char* kKnownIsas[] = {"amx", "avx512bf16", "neonbf16", "avx512", "avx2", "neon", "scalar"};
 
-// Null when GPT_OSS_ISA is not set.
-const IsaStatus* named_by_environment() {
-  const char* wanted = std::getenv("GPT_OSS_ISA");
-  if (wanted == nullptr || *wanted == '\0') return nullptr;
+// The instruction set of this name, which `by` gave.
+const IsaStatus* isa_named(const char* wanted, const char* by) {
   std::string here, reason;
   for (const IsaStatus& status : isa_status()) {
     const bool named = std::strcmp(status.isa, wanted) == 0;
@@ -24,7 +22,7 @@ const IsaStatus* named_by_environment() {
     if (named) reason = str(": ", status.reason);
     if (status.available) here += str(here.empty() ? "" : ", ", status.isa);
   }
-  const std::string is = str("GPT_OSS_ISA is ", quote(wanted));
+  const std::string is = str(by, " is ", quote(wanted));
   for (const char* isa : kKnownIsas) {
     if (std::strcmp(isa, wanted) == 0) {
       throw Error(Code::kUnsupported,
@@ -32,6 +30,12 @@ const IsaStatus* named_by_environment() {
     }
   }
   throw Error(Code::kInvalidArgument, str(is, ", expected one of ", here));
+}
+
+// Null when GPT_OSS_ISA is not set.
+const IsaStatus* named_by_environment() {
+  const char* wanted = std::getenv("GPT_OSS_ISA");
+  return wanted == nullptr || *wanted == '\0' ? nullptr : isa_named(wanted, "GPT_OSS_ISA");
 }
 
 const Bf16Kernels* unit_for(const std::string& numerics, const Bf16Kernels* bf16, const std::string& isa) {
@@ -48,10 +52,11 @@ const Bf16Kernels* unit_for(const std::string& numerics, const Bf16Kernels* bf16
 
 void check_environment() { named_by_environment(); }
 
-Choice choose_kernels(const std::string& numerics) {
+Choice choose_kernels(const std::string& numerics, const std::string& isa) {
   const Kernels* kernels = available_kernels().front();
   const Bf16Kernels* bf16 = available_bf16_kernels().empty() ? nullptr : available_bf16_kernels().front();
-  if (const IsaStatus* named = named_by_environment(); named != nullptr) {
+  const IsaStatus* named = isa.empty() ? named_by_environment() : isa_named(isa.c_str(), "isa");
+  if (named != nullptr) {
     if (named->kernels != nullptr) kernels = named->kernels;
     bf16 = named->bf16;
   }

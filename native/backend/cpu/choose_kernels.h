@@ -11,11 +11,11 @@ struct Choice {
   const Bf16Kernels* bf16;  // null: numerics "exact"
 };
 
-// numerics: "auto", "exact" or "fast". Chooses the fastest kernels, or the ones that the environment variable
-// GPT_OSS_ISA names. "auto" is "fast" where the CPU has a bf16 unit, unless the variable names an instruction set
-// without one. Throws kUnsupported when the requested kernels are absent, kInvalidArgument when the variable has an
-// unknown name.
-Choice choose_kernels(const std::string& numerics);
+// numerics: "auto", "exact" or "fast". Chooses the fastest kernels, or those of the instruction set that `isa` names,
+// or, where it is empty, the environment variable GPT_OSS_ISA. "auto" is "fast" where the CPU has a bf16 unit, unless
+// the name is of an instruction set without one. Throws kUnsupported when the requested kernels are absent,
+// kInvalidArgument for an unknown name.
+Choice choose_kernels(const std::string& numerics, const std::string& isa = "");
 // The unit that multiplies bf16 on a CPU with this instruction set, which this machine need not have; null: numerics
 // "exact". Throws kInvalidArgument for an instruction set that is not in this build, kUnsupported for numerics that it
 // lacks.

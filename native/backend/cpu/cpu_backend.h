@@ -38,6 +38,7 @@ class CpuBackend final : public Backend {
   Buffer allocate(size_t bytes, const char* what) override;
 
   WeightPacker& packer() override { return weights_; }
+  std::unique_ptr<WeightPacker> make_packer() override { return std::make_unique<CpuWeights>(kernels_, sizes_, pool_); }
   void reserve_workspace(const StepLimits&) override {}
 
   void begin(const Step&) override {}

@@ -67,7 +67,7 @@ PlannedDevice planned_cpu(const BackendOptions& options, const std::string& isa)
 
 std::unique_ptr<Backend> make_cpu_backend(const BackendOptions& options) {
   check_threads(options.threads);
-  const cpu::Choice choice = cpu::choose_kernels(options.numerics);
+  const cpu::Choice choice = cpu::choose_kernels(options.numerics, options.isa);
   const UsableThreads threads = options.threads > 0 ? UsableThreads{options.threads, "asked for"} : usable_threads();
   return std::make_unique<CpuBackend>(choice.kernels, threads.count, choice.bf16, options.dense_weights, threads.why,
                                       options.expert_weights);

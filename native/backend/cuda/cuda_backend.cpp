@@ -150,6 +150,16 @@ void CudaBackend::run(const std::function<void()>& body, bool may_repeat) {
   if (has_adapters_) adapters_.finish();
 }
 
+double CudaBackend::timed(const std::function<void()>& work) {
+  gpu_->use();
+  GpuEvent from(gpu_), to(gpu_);
+  from.record();
+  work();
+  to.record();
+  to.await();
+  return from.seconds_until(to);
+}
+
 void CudaBackend::embed(const EmbedArgs& args, const Matrix& table, const Step&, float* x) {
   launched(
       module_.embed({.tokens = capacity_.tokens, .hidden = args.hidden}, step_->device(), table.data, x, gpu_->stream),

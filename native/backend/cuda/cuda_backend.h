@@ -27,6 +27,7 @@ class CudaBackend final : public Backend {
   Buffer allocate(size_t bytes, const char* what) override;
 
   WeightPacker& packer() override { return weights_; }
+  std::unique_ptr<WeightPacker> make_packer() override { return std::make_unique<CudaWeights>(gpu_); }
   void reserve_workspace(const StepLimits&) override;
   std::shared_ptr<const AdapterWeights> hold_adapter(std::shared_ptr<const AdapterWeights> host) override {
     return adapters_.hold(*host);
@@ -34,6 +35,7 @@ class CudaBackend final : public Backend {
 
   void begin(const Step&) override;
   void run(const std::function<void()>& body, bool may_repeat) override;
+  double timed(const std::function<void()>& work) override;
 
   void attention_block(const AttentionBlock&, const Step&) override;
   void moe_block(const MoeBlock&) override;

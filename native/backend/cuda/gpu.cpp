@@ -90,4 +90,10 @@ void GpuEvent::await() {
   if (recorded_) gpu_->check(gpu_->module.await_event(event_), "waiting for an event");
 }
 
+double GpuEvent::seconds_until(const GpuEvent& later) const {
+  float milliseconds = 0;
+  gpu_->check(gpu_->module.elapsed(event_, later.event_, &milliseconds), "the time between two events");
+  return milliseconds / 1000;
+}
+
 }  // namespace oss

@@ -42,7 +42,8 @@ class GpuEvent {
   GpuEvent& operator=(const GpuEvent&) = delete;
 
   void record();
-  void await();  // returns at once when nothing was recorded
+  void await();                                       // returns at once when nothing was recorded
+  double seconds_until(const GpuEvent& later) const;  // both have been recorded and awaited
 
  private:
   std::shared_ptr<Gpu> gpu_;

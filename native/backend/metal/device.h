@@ -49,9 +49,10 @@ class Commands {
  public:
   virtual ~Commands() = default;
   virtual void dispatch(const Dispatch&) = 0;
-  virtual void barrier() = 0;  // later dispatches begin after earlier ones, and see what they wrote
-  virtual void commit() = 0;   // starts the work, and returns at once
-  virtual void wait() = 0;     // throws kDevice when the work has failed; on any thread, and on several at once
+  virtual void barrier() = 0;          // later dispatches begin after earlier ones, and see what they wrote
+  virtual void commit() = 0;           // starts the work, and returns at once
+  virtual void wait() = 0;             // throws kDevice when the work has failed; on any thread, and on several at once
+  virtual double seconds() const = 0;  // that the GPU took; after wait()
 };
 
 class Device {

@@ -56,6 +56,7 @@ void Encoder::wait(uint64_t number) {
     const std::shared_ptr<Commands> oldest = std::move(committed_.front());
     committed_.pop_front();  // first, because an error must not be met again
     oldest->wait();
+    seconds_ += oldest->seconds();
   }
 }
 

@@ -51,6 +51,8 @@ class Encoder {
   // Waits for everything that was committed, whether or not it fails; drops the rest.
   void finish() noexcept;
 
+  // Since the start: the time of all commands that have been waited for.
+  double seconds() const { return seconds_; }
   // Since the start, for tests.
   int64_t dispatches() const { return dispatches_; }
   int64_t barriers() const { return barriers_; }
@@ -67,6 +69,7 @@ class Encoder {
   uint64_t commits_ = 0;
   std::vector<Range> read_, written_;  // since the last barrier
   int64_t dispatches_ = 0, barriers_ = 0;
+  double seconds_ = 0;
 };
 
 }  // namespace oss::metal

@@ -105,6 +105,7 @@ void MetalBackend::reserve_workspace(const StepLimits& l) {
   adapters_.reserve_workspace(l);
   ring_ = std::make_unique<StepArraysRing>(device_, l, repeatable_);
   sampling_ = std::make_unique<SamplingArrays>(device_, l.rows, l.vocab);
+  drawn_rows_ = 0;  // those of before are gone
   attention_scratch_ =
       allocate_metal(device_, metal::attention_scratch_bytes(sizes_.most_singles(l), l.heads), "attention");
   experts_scratch_ = allocate_metal(
@@ -133,6 +134,14 @@ void MetalBackend::run(const std::function<void()>& body, bool) {
   const uint64_t commit = encoder_->commit();
   ring_->used_by(commit);
   if (has_adapters_) adapters_.finish(*encoder_, commit);
+}
+
+double MetalBackend::timed(const std::function<void()>& work) {
+  encoder_->wait();
+  const double before = encoder_->seconds();
+  work();
+  encoder_->wait();
+  return encoder_->seconds() - before;
 }
 
 void MetalBackend::moe_block(const MoeBlock& b) {

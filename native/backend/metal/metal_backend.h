@@ -26,11 +26,13 @@ class MetalBackend final : public Backend {
   Buffer allocate(size_t bytes, const char* what) override;
 
   WeightPacker& packer() override { return weights_; }
+  std::unique_ptr<WeightPacker> make_packer() override { return std::make_unique<MetalWeights>(device_, sizes_); }
   void reserve_workspace(const StepLimits&) override;
   std::shared_ptr<const AdapterWeights> hold_adapter(std::shared_ptr<const AdapterWeights> host) override;
 
   void begin(const Step&) override;
   void run(const std::function<void()>& body, bool may_repeat) override;
+  double timed(const std::function<void()>& work) override;
 
   void moe_block(const MoeBlock&) override;
 

@@ -330,6 +330,8 @@ class AppleCommands final : public Commands {
     if (!failure_.empty()) throw Error(Code::kDevice, str("the GPU failed: ", failure_));
   }
 
+  double seconds() const override { return buffer_.GPUEndTime - buffer_.GPUStartTime; }
+
  private:
   const std::shared_ptr<AppleDevice> device_;
   id<MTLCommandBuffer> buffer_ = nil;

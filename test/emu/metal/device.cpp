@@ -1,6 +1,7 @@
 #include "test/emu/metal/device.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -164,6 +165,8 @@ class EmulatedCommands final : public metal::Commands {
     if (!fault_.empty()) throw Error(Code::kDevice, str("the GPU failed: ", fault_));
   }
 
+  double seconds() const override { return seconds_; }
+
  private:
   static Bindings bind(const Encoded& one) {
     Bindings bindings;
@@ -184,6 +187,7 @@ class EmulatedCommands final : public metal::Commands {
   // The dispatches between two barriers, in any order.
   void run() {
     ran_ = true;
+    const auto start = std::chrono::steady_clock::now();
     std::mt19937 random(state().seed);
     for (size_t begin = 0; begin < encoded_.size() && fault_.empty();) {
       size_t end = begin + 1;
@@ -199,6 +203,7 @@ class EmulatedCommands final : public metal::Commands {
       }
       begin = end;
     }
+    seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }
 
   bool fail(const std::string& text) {
@@ -240,6 +245,7 @@ class EmulatedCommands final : public metal::Commands {
   std::set<size_t> barriers_;  // before the dispatch of this number
   bool committed_ = false, ran_ = false;
   std::string fault_;
+  double seconds_ = 0;
 };
 
 class EmulatedDevice final : public metal::Device {
