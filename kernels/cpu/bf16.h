@@ -56,6 +56,10 @@ struct Bf16Kernels {
   int attention_tokens;
   size_t (*attention_work)(const AttentionArgs&);  // floats
   void (*attention_chunk)(const AttentionArgs&, const AttentionTask&, int chunk, float* work, float* state);
+
+  // As in Kernels, with the unit's own instruction.
+  const char* peak_instruction;
+  double (*peak)(int64_t rounds);
 };
 
 }  // namespace oss::cpu

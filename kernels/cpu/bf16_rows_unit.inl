@@ -14,6 +14,7 @@ namespace {
 #include "kernels/cpu/simd.h"
 #include "kernels/cpu/simd_bf16.h"
 #include "kernels/cpu/bf16_rows.inl"
+#include "kernels/cpu/peak_bf16.inl"
 // clang-format on
 }  // namespace
 
@@ -35,6 +36,8 @@ extern constexpr Bf16Kernels kBf16 = {
     .attention_tokens = 0,
     .attention_work = nullptr,
     .attention_chunk = nullptr,
+    .peak_instruction = kPeakInstruction,
+    .peak = peak,
 };
 
 }  // namespace oss::cpu::OSS_ISA

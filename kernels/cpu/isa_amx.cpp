@@ -25,6 +25,23 @@ namespace {
 #include "kernels/cpu/bf16_strips.inl"
 #include "kernels/cpu/bf16_attention.inl"
 // clang-format on
+
+// Four sums, as in the products. Each takes 16 cycles, longer than the latency.
+double peak(int64_t rounds) {
+  const TileRegisters registers;
+  clear_sums<2, 2>();
+  _tile_zero(4);
+  _tile_zero(5);
+  _tile_zero(6);
+  _tile_zero(7);
+  for (int64_t i = 0; i < rounds; ++i) {
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+  }
+  return double(rounds) * 4 * 2 * kTile * kTile * kTileK;
+}
 }  // namespace
 
 extern constexpr Bf16Kernels kBf16 = {
@@ -42,6 +59,8 @@ extern constexpr Bf16Kernels kBf16 = {
     .attention_tokens = kAttentionTileTokens,
     .attention_work = attention_work,
     .attention_chunk = attention_chunk,
+    .peak_instruction = "amx tdpbf16ps",
+    .peak = peak,
 };
 
 }  // namespace oss::cpu::amx

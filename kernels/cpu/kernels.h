@@ -118,6 +118,10 @@ struct Kernels {
   // ... the sum of 2^((logit - top) · scale) over the logits with lowest <= logit <= top. The exponent must not be
   // below -1022.
   void (*sample_weights)(int n, const float* logits, double top, double scale, double lowest, double* sum);
+
+  // The roof of products: so many rounds of multiplications and additions in registers. Returns their number.
+  const char* peak_instruction;
+  double (*peak)(int64_t rounds);
 };
 
 }  // namespace oss::cpu

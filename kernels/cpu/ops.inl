@@ -25,6 +25,7 @@ namespace {
 #include "kernels/cpu/swiglu.inl"
 #include "kernels/cpu/experts.inl"
 #include "kernels/cpu/sample.inl"
+#include "kernels/cpu/peak_float32.inl"
 // clang-format on
 }  // namespace
 
@@ -55,6 +56,8 @@ extern constexpr Kernels kKernels = {
     .experts_sum = experts_sum,
     .sample_highest = sample_highest,
     .sample_weights = sample_weights,
+    .peak_instruction = kPeakInstruction,
+    .peak = peak,
 };
 
 }  // namespace oss::cpu::OSS_ISA
