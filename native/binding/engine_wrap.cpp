@@ -8,6 +8,7 @@
 #include "kernels/common/q8.h"
 #include "native/binding/convert.h"
 #include "native/binding/errors.h"
+#include "native/binding/instance.h"
 #include "native/binding/promise.h"
 #include "native/model/weight_sums.h"
 
@@ -173,11 +174,6 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
   std::shared_ptr<EngineHost> host_;  // when the object is collected, the engine ends
 };
 
-// Per environment (main thread or worker): the constructor of NativeEngine.
-struct Instance {
-  Napi::FunctionReference engine_class;
-};
-
 Napi::Value attach_engine(const Napi::CallbackInfo& call) {
   return guarded(call.Env(), [&]() -> Napi::Value {
     std::shared_ptr<Engine> engine = shared_engines().find(call[0].As<Napi::Number>());
@@ -195,8 +191,7 @@ Napi::Object wrap(Napi::Env env, std::shared_ptr<EngineHost> host) {
 }
 
 void init_engine(Napi::Env env, Napi::Object exports) {
-  auto* instance = new Instance{Napi::Persistent(EngineWrap::define(env))};
-  env.SetInstanceData(instance);
+  env.GetInstanceData<Instance>()->engine_class = Napi::Persistent(EngineWrap::define(env));
   exports.Set("attachEngine", Napi::Function::New<attach_engine>(env));
 }
 

@@ -17,6 +17,7 @@ const order = [
     "native/model",
     "native/adapters",
     "native/checkpoint",
+    "native/lab",
     "native/engine",
     "native/testing",
     "native/binding",

@@ -1,0 +1,104 @@
+#include "native/lab/lab.h"
+
+#include <algorithm>
+#include <cstring>
+#include <tuple>
+
+#include "native/base/error.h"
+#include "native/base/str.h"
+#include "native/lab/operations.h"
+
+namespace oss::lab {
+
+Lab::Lab(const BackendOptions& options) : options_(options), backend_(make_backend(options)) {}
+Lab::~Lab() = default;
+
+const char* Lab::activations() const { return backend_->sizes().operand_bytes() == sizeof(float) ? "f32" : "bf16"; }
+
+std::vector<std::string> Lab::operations() const {
+  std::vector<std::string> names;
+  for (const OperationKind& kind : operation_kinds()) {
+    if (kind.has(*this)) names.emplace_back(kind.name);
+  }
+  return names;
+}
+
+// --- memory of callers -----------------------------------------------------------------------------------------------
+
+std::shared_ptr<DeviceArray> Lab::create(DType dtype, size_t elements) {
+  auto made = std::make_shared<DeviceArray>();
+  made->dtype = dtype;
+  made->elements = elements;
+  made->of = backend_.get();
+  // In whole words, as they are written.
+  made->buffer = backend_->allocate((std::max<size_t>(made->bytes(), 4) + 3) / 4 * 4, "a buffer of the lab");
+  return made;
+}
+
+void Lab::write(const DeviceArray& to, size_t first_byte, std::span<const std::byte> from) {
+  // The device is written in words of four bytes, so the words at both ends keep their other bytes.
+  const size_t begin = first_byte / 4 * 4, end = (first_byte + from.size() + 3) / 4 * 4;
+  std::vector<float> words((end - begin) / 4);
+  float* at = to.buffer.as<float>() + begin / 4;
+  if (words.empty()) return;
+  if (begin != first_byte || end != first_byte + from.size()) backend_->read(at, words);
+  std::memcpy(reinterpret_cast<std::byte*>(words.data()) + (first_byte - begin), from.data(), from.size());
+  backend_->write(words, at);
+}
+
+std::vector<std::byte> Lab::read(const DeviceArray& from) {
+  std::vector<float> words((from.bytes() + 3) / 4);
+  if (!words.empty()) backend_->read(from.buffer.as<float>(), words);
+  std::vector<std::byte> bytes(from.bytes());
+  if (!bytes.empty()) std::memcpy(bytes.data(), words.data(), bytes.size());
+  return bytes;
+}
+
+// --- operations ------------------------------------------------------------------------------------------------------
+
+std::unique_ptr<Operation> Lab::prepare(Arguments arguments, size_t cold_bytes) {
+  for (auto& [name, array] : arguments.arrays) {
+    if (array.device != nullptr && array.device->of != backend_.get())
+      throw Error(Code::kInvalidArgument, str(name, " is a buffer of another lab"), name);
+  }
+  for (const OperationKind& kind : operation_kinds()) {
+    if (arguments.operation != kind.name) continue;
+    if (!kind.has(*this)) break;
+    std::unique_ptr<Operation> operation = kind.make(*this, arguments, cold_bytes);
+    arguments.check_all_taken();
+    return operation;
+  }
+  std::string names;
+  for (const std::string& name : operations()) names += str(names.empty() ? "" : ", ", name);
+  throw Error(Code::kUnsupported,
+              str("backend ", info().backend, " has no operation \"", arguments.operation, "\"; it has ", names));
+}
+
+static bool same(const StepLimits& a, const StepLimits& b) {
+  const auto all = [](const StepLimits& l) {
+    return std::tuple(l.tokens, l.sequences, l.rows, l.max_pages, l.hidden, l.intermediate, l.heads, l.kv_heads,
+                      l.head_dim, l.experts, l.top_k, l.vocab, l.window);
+  };
+  return all(a) == all(b);
+}
+
+void Lab::reserve(const StepLimits& wanted) {
+  if (same(wanted, reserved_)) return;
+  reserved_ = {};
+  backend_->reserve_workspace(wanted);
+  reserved_ = wanted;
+}
+
+double Lab::run(Operation& operation, size_t first_call, size_t calls) {
+  reserve(operation.limits);
+  backend_->begin(operation.step);
+  return backend_->timed([&] {
+    backend_->run(
+        [&] {
+          for (size_t i = 0; i < calls; ++i) operation.run(first_call + i);
+        },
+        false);
+  });
+}
+
+}  // namespace oss::lab
