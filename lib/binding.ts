@@ -1,11 +1,13 @@
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
+import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { addonNotFound } from "./addon-not-found.js";
 import { inThisRealm } from "./common/realm.js";
-import { isError } from "./errors.js";
+import { GptOssError, isError } from "./errors.js";
 import type { CheckpointSummary, ModelConfig } from "./native/checkpoint.js";
 import type { LoadProgress, NativeEngine, NativeEngineOptions } from "./native/engine.js";
+import type { NativeLab, NativeLabOptions } from "./native/lab.js";
 import type { NativeBackendPlan, NativePlanQuery } from "./native/plan.js";
 import type { NativeEvent, NativeSamplingContext, NativeSamplingParams, TokenLogprob } from "./native/request.js";
 import { packageManifest, packageRoot } from "./package-root.js";
@@ -52,6 +54,8 @@ export interface NativeBackendStatus {
 }
 
 export interface NativeAddon extends NativeTokenizer {
+  /** A kernel lab with its own thread. Its backend is opened by the first call. */
+  openLab(options: NativeLabOptions): NativeLab;
   /** The file that was loaded. */
   path?: string;
   loadEngine(
@@ -92,6 +96,19 @@ let loaded: NativeAddon | undefined;
 export function addon(): NativeAddon {
   loaded ??= inThisRealm(load());
   return loaded;
+}
+
+/** Another build of the addon. @throws GptOssError ADDON_NOT_FOUND when it cannot be loaded, or is too old or too new. */
+export function addonAt(file: string): NativeAddon {
+  try {
+    const native = createRequire(import.meta.url)(path.resolve(file)) as NativeAddon;
+    if (typeof native.openLab !== "function") throw new Error("it has no kernel lab");
+    native.path = file;
+    return inThisRealm(native);
+  } catch (cause) {
+    const reason = isError(cause) ? cause.message.split("\n")[0]! : String(cause);
+    throw new GptOssError("ADDON_NOT_FOUND", `${file} is no addon of this package: ${reason}`, { cause });
+  }
 }
 
 const platform = `${process.platform}-${process.arch}`;

@@ -19,6 +19,7 @@ const order = [
     "native",
     "binding",
     "environment",
+    "kernels",
   ],
   ...[
     "tokenizer",
@@ -33,7 +34,7 @@ const order = [
     "engine",
     "index",
   ],
-  ...["testing", "server", "cli"],
+  ...["testing", "server", "bench", "cli"],
 ];
 
 const lib = path.join(packageRoot, "lib");
