@@ -112,7 +112,7 @@ if (target === "gpt_oss") {
 }
 
 // Tests do not need the numbers of the benches; some check that they run.
-if (target === "oss_tests" && !sanitize) for (const bench of ["oss_cpu_bench", "oss_gpu_decode"]) make(bench);
+if (target === "oss_tests" && !sanitize) make("oss_gpu_decode");
 
 // For tests of the addon: the addon with an emulated Metal device, and beside it the CUDA module for the emulated GPU.
 if (target === "oss_tests" && !sanitize && platform === "linux") {

@@ -21,10 +21,10 @@ export class RoofMeter {
   constructor(readonly threads: number) {
     process.once("exit", () => rmSync(this.#folder, { recursive: true, force: true }));
     const program = path.join(this.#folder, "peak");
-    const sources = ["bench/peer/peak.cpp", "bench/cpu/peaks.cpp"].map((file) => path.join(packageRoot, file));
-    const flags = ["-std=c++20", "-O2", "-march=native", "-pthread", "-I", packageRoot, "-o", program];
+    const source = path.join(packageRoot, "bench/peer/peak.cpp");
+    const flags = ["-std=c++20", "-O2", "-march=native", "-pthread", "-o", program];
     try {
-      execFileSync(process.env.CXX ?? "c++", [...flags, ...sources], { stdio: ["ignore", "ignore", "pipe"] });
+      execFileSync(process.env.CXX ?? "c++", [...flags, source], { stdio: ["ignore", "ignore", "pipe"] });
       this.#program = program;
     } catch (error) {
       process.stderr.write(`No int8 peak: ${(error as Error).message.split("\n").slice(0, 3).join(" ")}\n`);

@@ -23,7 +23,8 @@ NO_COLOR and FORCE_COLOR are honoured.`,
 
 for (const command of allCommands()) program.addCommand(command);
 
-for (const command of [program, ...program.commands]) {
+const withInner = (command: Command): Command[] => [command, ...command.commands.flatMap(withInner)];
+for (const command of withInner(program)) {
   command.exitOverride().configureOutput({
     writeOut,
     writeErr: writeNote,

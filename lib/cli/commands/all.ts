@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import { benchCommand } from "./bench.js";
 import { chatCommand } from "./chat.js";
 import { doctorCommand } from "./doctor.js";
 import { generateCommand } from "./generate.js";
@@ -13,4 +14,5 @@ import { verifyCommand } from "./verify.js";
 export const allCommands = (): Command[] => [
   ...[chatCommand(), generateCommand(), serveCommand()],
   ...[inspectCommand(), modelsCommand(), planCommand(), doctorCommand(), pullCommand(), verifyCommand()],
+  benchCommand(),
 ];

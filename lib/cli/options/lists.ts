@@ -1,0 +1,21 @@
+import { InvalidArgumentError } from "commander";
+
+/** `1,4,8`: integers of 1 and more. */
+export function counts(text: string): number[] {
+  return text.split(",").map((part) => {
+    const value = Number(part);
+    if (!/^\s*\d+\s*$/.test(part) || !Number.isSafeInteger(value) || value < 1)
+      throw new InvalidArgumentError("Expected integers such as 1,4,8.");
+    return value;
+  });
+}
+
+/** `a,b`: names without spaces around them. */
+export function names(text: string): string[] {
+  const found = text
+    .split(",")
+    .map((name) => name.trim())
+    .filter((name) => name !== "");
+  if (found.length === 0) throw new InvalidArgumentError("Expected names such as a,b.");
+  return found;
+}
