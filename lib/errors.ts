@@ -18,8 +18,8 @@ export const nativeErrorCodes = [
   "INTERNAL",
 ] as const;
 
-/** Every code of a `GptOssError`. The addon has no network, so it has no code for a download. */
-export const errorCodes = [...nativeErrorCodes, "DOWNLOAD"] as const;
+/** Every code of a `GptOssError`. The addon has no network, so it has no code for a download or for another server. */
+export const errorCodes = [...nativeErrorCodes, "DOWNLOAD", "SERVER"] as const;
 
 /** A code that a `GptOssError` carries. */
 export type ErrorCode = (typeof errorCodes)[number];

@@ -12,7 +12,7 @@ import {
 describe("errors", () => {
   it("have the same codes in C++ and TypeScript", () => {
     expect(addon().errorCodes()).toEqual([...nativeErrorCodes]);
-    expect(errorCodes).toEqual([...nativeErrorCodes, "DOWNLOAD"]);
+    expect(errorCodes).toEqual([...nativeErrorCodes, "DOWNLOAD", "SERVER"]);
   });
 
   it("state the expected and the received value", () => {
