@@ -35,8 +35,8 @@ export function measured(samples: readonly number[], unit: BenchUnit, better: Be
     unit,
     better,
     median: rounded(median(samples)),
-    min: rounded(Math.min(...samples)),
-    max: rounded(Math.max(...samples)),
+    min: rounded(percentile(samples, 0)),
+    max: rounded(percentile(samples, 100)),
     samples: samples.map(rounded),
   };
 }
