@@ -8,19 +8,20 @@ import { pages } from "../support/markdown.js";
 import { shellCommands } from "../support/shell-words.js";
 
 const optionsOf = (command: Command) => [...command.options.flatMap(({ long, short }) => [long, short]), "--help"];
-const everyOption = new Set(allCommands().flatMap(optionsOf));
+const everyOption = new Set(allCommands().flatMap((command) => [command, ...command.commands].flatMap(optionsOf)));
 
 const { scripts } = JSON.parse(readFileSync(path.join(packageRoot, "package.json"), "utf8")) as {
   scripts: Record<string, string>;
 };
 
 /** Pages where an option without a command belongs to gpt-oss, except options of bundlers and package managers. */
-const aboutUs = /^(README|docs\/(cli|cpu|gpu|library|models|plan|server|fr\/.*|operations\/.*))\.md$/;
+const aboutUs = /^(README|docs\/(benchmarks|cli|cpu|gpu|library|models|plan|server|fr\/.*|operations\/.*))\.md$/;
 const foreign = /^--(external:|ignore-)/;
 
 /** Returns the reason why a shell would not run these words as the page expects, or null. */
 function wrong(words: readonly string[], isWhole: boolean): string | null {
   const [program, name = "", ...rest] = words;
+  const [next = "", ...afterNext] = rest;
   const line = words.join(" ");
   const installed = /^node_modules\/gpt-oss-node\//; // the package as a user has it
   const lacks = (file: string) => !existsSync(path.join(packageRoot, file.replace(installed, "")));
@@ -40,7 +41,10 @@ function wrong(words: readonly string[], isWhole: boolean): string | null {
   if (program !== "gpt-oss" || name === "" || name.startsWith("-")) return null;
   const command = allCommands().find((each) => each.name() === name); // a new one, because it remembers its options
   if (command === undefined) return `${line}: no such command`;
-  return isWhole ? refusal(command, rest, line) : unknownOptions(command, rest, line);
+  const check = isWhole ? refusal : unknownOptions;
+  if (command.commands.length === 0 || next === "" || next.startsWith("-")) return check(command, rest, line);
+  const subcommand = command.commands.find((each) => each.name() === next);
+  return subcommand === undefined ? `${line}: no such command` : check(subcommand, afterNext, line);
 }
 
 function unknownOptions(command: Command, words: readonly string[], line: string): string | null {
@@ -87,6 +91,13 @@ describe("the reader of command lines", () => {
 
   it.each([
     ["gpt-oss sing", "gpt-oss sing: no such command"],
+    ["gpt-oss bench sing", "gpt-oss bench sing: no such command"],
+    [
+      "gpt-oss bench serve http://127.0.0.1:8080 --rat 1",
+      "gpt-oss bench serve http://127.0.0.1:8080 --rat 1: error: unknown option '--rat'\n(Did you mean --rate?)",
+    ],
+    ["gpt-oss bench serve", "gpt-oss bench serve: error: missing required argument 'url'"],
+    ["gpt-oss bench serve http://127.0.0.1:8080 --rate 1,2", null],
     ["gpt-oss serve --prot 1", "gpt-oss serve --prot 1: error: unknown option '--prot'\n(Did you mean --port?)"],
     ["gpt-oss serve --port", "gpt-oss serve --port: error: option '--port <n>' argument missing"],
     ["npm run sing", "npm run sing: no such script"],

@@ -3,7 +3,9 @@ import path from "node:path";
 import { Command } from "commander";
 import ts from "typescript";
 import { describe, expect, it } from "vitest";
+import { serveValues } from "../../lib/bench/serve/metrics.js";
 import { allCommands } from "../../lib/cli/commands/all.js";
+import { benchServeCommand } from "../../lib/cli/commands/bench-serve.js";
 import { addEngineOptions } from "../../lib/cli/options/engine.js";
 import { errorCodes } from "../../lib/errors.js";
 import { packageRoot } from "../../lib/package-root.js";
@@ -77,6 +79,22 @@ describe("docs/operations", () => {
     const names = [...literal].map(([, name]) => name!).concat([...listed].map(([, name]) => `vllm:${name}`));
     expect(names.length).toBeGreaterThan(20);
     expect(unnamed("docs/operations/metrics.md", names)).toEqual([]);
+  });
+});
+
+describe("docs/benchmarks.md", () => {
+  it("names every option of gpt-oss bench serve", () => {
+    const options = benchServeCommand().options.map(({ long }) => long!);
+    expect(options.length).toBeGreaterThan(10);
+    expect(unnamed("docs/benchmarks.md", options)).toEqual([]);
+  });
+
+  it("names every value of a row of gpt-oss bench serve", () => {
+    const request = { start: 0, pieces: [1, 2], end: 2, inputTokens: 1, outputTokens: 2, isCountedByServer: true };
+    const level = { completed: [request], failures: [], milliseconds: 2, clientBusy: 0 };
+    const names = Object.keys(serveValues(level, {}));
+    expect(names.length).toBeGreaterThan(20);
+    expect(unnamed("docs/benchmarks.md", names)).toEqual([]);
   });
 });
 

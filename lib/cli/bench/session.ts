@@ -15,6 +15,7 @@ export interface BenchFlags {
 export async function runBench(
   { json, baseline }: BenchFlags,
   measure: (progress: (text: string) => void, signal: AbortSignal) => AsyncIterable<NewRow>,
+  tables: (rows: readonly BenchRow[]) => string[] = tablesOf,
 ): Promise<BenchRow[]> {
   const before = baseline === undefined ? undefined : readRows(baseline); // first: a wrong name costs no measurement
   const [out, status] = [Output.stdout(), Output.stderr()];
@@ -31,7 +32,7 @@ export async function runBench(
   } finally {
     process.off("SIGINT", interrupt);
     status.status("");
-    if (!json) for (const line of tablesOf(rows)) out.line(line);
+    if (!json) for (const line of tables(rows)) out.line(line);
   }
   if (before !== undefined) for (const line of verdictLines(verdicts(rows, before))) (json ? status : out).line(line);
   return rows;

@@ -10,6 +10,16 @@ export function counts(text: string): number[] {
   });
 }
 
+/** `0.5,2`: numbers above 0. */
+export function rates(text: string): number[] {
+  return text.split(",").map((part) => {
+    const value = Number(part);
+    if (part.trim() === "" || !Number.isFinite(value) || value <= 0)
+      throw new InvalidArgumentError("Expected numbers such as 0.5,2.");
+    return value;
+  });
+}
+
 /** `a,b`: names without spaces around them. */
 export function names(text: string): string[] {
   const found = text
