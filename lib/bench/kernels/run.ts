@@ -26,7 +26,7 @@ export interface KernelsBench extends Sweep {
 /** Something that a person can look at meanwhile. */
 export type Progress = (done: number, total: number, what: string) => void;
 
-/** Yields a row for each case, at the end of the last round. Between groups of cases the roofs are measured again. */
+/** Yields the rows of an operation when its last round is over. The roofs are measured again after each operation. */
 export async function* benchKernels(bench: KernelsBench, progress: Progress): AsyncGenerator<NewRow> {
   const { kernels, signal } = bench;
   const info = await kernels.info();
@@ -35,24 +35,25 @@ export async function* benchKernels(bench: KernelsBench, progress: Progress): As
     ({ operation }) =>
       info.operations.includes(operation) && (bench.only.length === 0 || bench.only.includes(operation)),
   );
-  const found = cases.map(() => [] as Measurement[]);
-  const roofs: Roofs[] = [];
+  const groups = [...new Set(cases.map(({ operation }) => operation))];
+  const found = new Map(cases.map((one) => [one, [] as Measurement[]]));
+  const roofs = [await kernels.roofs({ coldBytes: bench.coldBytes })];
   let done = 0;
   for (let round = 0; round < bench.rounds; round++) {
-    let group = "";
-    for (const [i, { operation, given, parameters }] of cases.entries()) {
-      throwIfAborted(signal);
-      if (operation !== group) roofs.push(await kernels.roofs({ coldBytes: bench.coldBytes }));
-      group = operation;
-      progress(done++, cases.length * bench.rounds, textOf(operation, parameters));
-      const { coldBytes, seconds } = bench;
-      const options = { coldBytes, seconds, check: round === 0, ...(signal && { signal }) };
-      found[i]!.push(await kernels.bench(operation, given, options));
+    for (const group of groups) {
+      const ofGroup = cases.filter(({ operation }) => operation === group);
+      for (const one of ofGroup) {
+        throwIfAborted(signal);
+        progress(done++, cases.length * bench.rounds, textOf(one.operation, one.parameters));
+        const { coldBytes, seconds } = bench;
+        const options = { coldBytes, seconds, check: round === 0, ...(signal && { signal }) };
+        found.get(one)!.push(await kernels.bench(one.operation, one.given, options));
+      }
+      roofs.push(await kernels.roofs({ coldBytes: bench.coldBytes }));
+      if (round < bench.rounds - 1) continue;
+      for (const one of ofGroup) yield rowOf(bench, info, one, found.get(one)!, highest(roofs));
     }
   }
-  roofs.push(await kernels.roofs({ coldBytes: bench.coldBytes }));
-  const best = highest(roofs);
-  for (const [i, one] of cases.entries()) yield rowOf(bench, info, one, found[i]!, best);
 }
 
 /** @throws GptOssError INVALID_ARGUMENT for a name that the backend does not have */
