@@ -9,6 +9,7 @@
 typedef long NSInteger;
 typedef unsigned long NSUInteger;
 typedef signed char BOOL;
+typedef double CFTimeInterval;  // of CoreFoundation, which Foundation includes
 #define YES ((BOOL)1)
 #define NO ((BOOL)0)
 #define nil nullptr

@@ -89,6 +89,8 @@ typedef enum : NSUInteger { MTLCommandBufferStatusCompleted = 4, MTLCommandBuffe
 @protocol MTLCommandBuffer
 @property(readonly) MTLCommandBufferStatus status;
 @property(nullable, readonly) NSError* error;
+@property(readonly) CFTimeInterval GPUStartTime;
+@property(readonly) CFTimeInterval GPUEndTime;
 - (nullable id<MTLComputeCommandEncoder>)computeCommandEncoderWithDispatchType:(MTLDispatchType)type;
 - (void)commit;
 - (void)waitUntilCompleted;
