@@ -326,7 +326,7 @@ class Reference {
       const float* row = logits.data() + size_t(t) * size_t(experts);
       std::vector<int> order(static_cast<size_t>(experts));
       std::iota(order.begin(), order.end(), 0);
-      std::ranges::stable_sort(order, [&](int a, int b) { return row[a] > row[b]; });
+      std::ranges::sort(order, [&](int a, int b) { return row[a] > row[b] || (row[a] == row[b] && a < b); });
       double total = 0;
       for (int k = 0; k < top_k; ++k) total += std::exp(double(row[order[size_t(k)]]) - row[order[0]]);
       for (int k = 0; k < top_k; ++k) {
