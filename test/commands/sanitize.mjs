@@ -102,6 +102,8 @@ run(
       "bad-checkpoints",
       "tokenizer/tokenizer",
       "generation/sampling",
+      "kernels/buffers",
+      "kernels/misuse",
     ].map((name) => `test/lib/${name}.test.ts`),
     "--testTimeout=600000",
     "--reporter=default",
