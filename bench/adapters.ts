@@ -14,7 +14,7 @@ import { summarize } from "./support/statistics.js";
 
 const help = `Usage: npm run bench:adapters -- [options]
 
-  --model NAME     a checkpoint or a synthetic model (default: small, as in npm run bench)
+  --model NAME     a checkpoint or a synthetic model (default: random weights of the shape "small")
   --rank N         rank of the adapters (default: 16)
   --rounds N       rounds; each measures every case once (default: 7)
   --tokens N       tokens of an answer (default: 48)

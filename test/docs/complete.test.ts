@@ -3,8 +3,10 @@ import path from "node:path";
 import { Command } from "commander";
 import ts from "typescript";
 import { describe, expect, it } from "vitest";
+import { engineUnits } from "../../lib/bench/engine/bench-engine.js";
 import { serveValues } from "../../lib/bench/serve/metrics.js";
 import { allCommands } from "../../lib/cli/commands/all.js";
+import { benchEngineCommand } from "../../lib/cli/commands/bench-engine.js";
 import { benchServeCommand } from "../../lib/cli/commands/bench-serve.js";
 import { addEngineOptions } from "../../lib/cli/options/engine.js";
 import { errorCodes } from "../../lib/errors.js";
@@ -87,6 +89,19 @@ describe("docs/benchmarks.md", () => {
     const options = benchServeCommand().options.map(({ long }) => long!);
     expect(options.length).toBeGreaterThan(10);
     expect(unnamed("docs/benchmarks.md", options)).toEqual([]);
+  });
+
+  it("names every option of gpt-oss bench engine that is not the engine's", () => {
+    const engine = addEngineOptions(new Command(), "1").options.map(({ long }) => long);
+    const options = benchEngineCommand().options.flatMap(({ long }) => (engine.includes(long) ? [] : [long!]));
+    expect(options.length).toBeGreaterThan(5);
+    expect(unnamed("docs/benchmarks.md", options)).toEqual([]);
+  });
+
+  it("names every value of the rows of gpt-oss bench engine", () => {
+    const names = Object.values(engineUnits).flatMap((units) => Object.keys(units));
+    expect(names.length).toBeGreaterThan(10);
+    expect(unnamed("docs/benchmarks.md", names)).toEqual([]);
   });
 
   it("names every value of a row of gpt-oss bench serve", () => {

@@ -8,6 +8,15 @@ export function integer(text: string): number {
   return Number(text);
 }
 
+/** Integers of `least` and more. */
+export function integerFrom(least: number): (text: string) => number {
+  return (text) => {
+    const value = integer(text);
+    if (value < least) throw new InvalidArgumentError(`Expected an integer >= ${least}.`);
+    return value;
+  };
+}
+
 export function decimal(text: string): number {
   if (text.trim() === "" || !Number.isFinite(Number(text))) throw new InvalidArgumentError("Expected a number.");
   return Number(text);
