@@ -5,6 +5,7 @@ import ts from "typescript";
 import { describe, expect, it } from "vitest";
 import { engineUnits } from "../../lib/bench/engine/bench-engine.js";
 import { serveValues } from "../../lib/bench/serve/metrics.js";
+import { startupUnits } from "../../lib/bench/startup/bench-startup.js";
 import { allCommands } from "../../lib/cli/commands/all.js";
 import { benchEngineCommand } from "../../lib/cli/commands/bench-engine.js";
 import { benchServeCommand } from "../../lib/cli/commands/bench-serve.js";
@@ -98,8 +99,8 @@ describe("docs/benchmarks.md", () => {
     expect(unnamed("docs/benchmarks.md", options)).toEqual([]);
   });
 
-  it("names every value of the rows of gpt-oss bench engine", () => {
-    const names = Object.values(engineUnits).flatMap((units) => Object.keys(units));
+  it("names every value of the rows of gpt-oss bench engine and startup", () => {
+    const names = [...Object.values(engineUnits), startupUnits].flatMap((units) => Object.keys(units));
     expect(names.length).toBeGreaterThan(10);
     expect(unnamed("docs/benchmarks.md", names)).toEqual([]);
   });
