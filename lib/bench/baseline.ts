@@ -54,6 +54,7 @@ export function isRow(value: unknown): value is BenchRow {
   const { schema, bench, name, parameters, values, about } = value;
   if (schema !== 1 || typeof bench !== "string" || typeof name !== "string") return false;
   if (!isObject(parameters) || !isObject(values) || !isObject(about)) return false;
+  if (Object.keys(values).length === 0) return false;
   return Object.values(values).every(
     (one) =>
       isObject(one) &&
