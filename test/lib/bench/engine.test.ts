@@ -46,7 +46,8 @@ describe("gpt-oss bench engine", () => {
       }
       if (name !== "decode") continue;
       const share = values.bandwidth!.samples!.map((bandwidth, i) => bandwidth / values.roofBandwidth!.samples![i]!);
-      expect(values.roofShare!.samples![1]).toBeCloseTo(share[1]!, 4);
+      // Each of the three has five digits.
+      expect(values.roofShare!.samples![1]! / share[1]!).toBeCloseTo(1, 3);
       const time = values.time!.samples![0]!;
       expect(values.bandwidth!.samples![0]! / (Number(about.bytesPerToken) / time / 1e6)).toBeCloseTo(1, 3);
     }

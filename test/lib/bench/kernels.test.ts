@@ -9,7 +9,9 @@ import { run } from "../../support/cli.js";
 
 /** `gpt-oss bench kernels`: its rows, its checks and its comparisons. Speeds are not checked, except against a stopwatch. */
 
-const validate = new Ajv({ allowUnionTypes: true }).compile(JSON.parse(readFileSync("docs/bench-row.schema.json", "utf8")));
+const validate = new Ajv({ allowUnionTypes: true }).compile(
+  JSON.parse(readFileSync("docs/bench-row.schema.json", "utf8")),
+);
 const rowsOf = (stdout: string) =>
   stdout
     .trim()
