@@ -56,6 +56,14 @@ export class DeviceBuffer implements AsyncDisposable {
    *
    * @param values a typed array of the buffer's element type; later changes to it have no effect
    * @throws GptOssError INVALID_ARGUMENT for values of another type, and for more than there is room for; CLOSED
+   * @example
+   * ```ts
+   * import { kernels } from "gpt-oss-node/kernels";
+   *
+   * await using cpu = kernels("cpu");
+   * const buffer = await cpu.createBuffer("f32", 2);
+   * await buffer.write(new Float32Array([1, 2]));
+   * ```
    */
   async write(values: BufferArray, first = 0): Promise<void> {
     this.#check();
@@ -70,14 +78,36 @@ export class DeviceBuffer implements AsyncDisposable {
     await settled(() => this.#lab.writeBuffer(this.id, first * type.BYTES_PER_ELEMENT, values));
   }
 
-  /** @returns a copy of its contents @throws GptOssError CLOSED */
+  /**
+   * @returns a copy of its contents
+   * @throws GptOssError CLOSED
+   * @example
+   * ```ts
+   * import { kernels } from "gpt-oss-node/kernels";
+   *
+   * await using cpu = kernels("cpu");
+   * const buffer = await cpu.createBuffer("f32", 2);
+   * console.log(await buffer.read());
+   * ```
+   */
   async read(): Promise<BufferArray> {
     this.#check();
     const { buffer } = await settled(() => this.#lab.readBuffer(this.id));
     return new arrayTypes[this.dtype](buffer);
   }
 
-  /** Frees the memory, after the calls that use it. Further calls of this method do nothing. */
+  /**
+   * Frees the memory, after the calls that use it. Further calls of this method do nothing.
+   *
+   * @example
+   * ```ts
+   * import { kernels } from "gpt-oss-node/kernels";
+   *
+   * await using cpu = kernels("cpu");
+   * const buffer = await cpu.createBuffer("f32", 2);
+   * await buffer.dispose();
+   * ```
+   */
   async dispose(): Promise<void> {
     if (this.#isDisposed) return;
     this.#isDisposed = true;

@@ -178,67 +178,228 @@ export class Kernels implements AsyncDisposable {
     this.#lab = nativeCall(() => native.openLab(readKernelsOptions(backend, options)));
   }
 
-  /** The device, and what it can do. Opens the backend. @throws GptOssError UNSUPPORTED, DEVICE, CLOSED */
+  /**
+   * The device, and what it can do. Opens the backend.
+   *
+   * @throws GptOssError UNSUPPORTED, DEVICE, CLOSED
+   * @example
+   * ```ts
+   * import { kernels } from "gpt-oss-node/kernels";
+   *
+   * await using cpu = kernels("cpu");
+   * const { isa, operations } = await cpu.info();
+   * console.log(isa, operations);
+   * ```
+   */
   async info(): Promise<KernelsInfo> {
     return (await settled(() => this.#lab.info())) as KernelsInfo;
   }
 
-  /** Rows of a table, by their numbers. */
+  /**
+   * Rows of a table, by their numbers.
+   *
+   * @example
+   * ```ts
+   * import { kernels } from "gpt-oss-node/kernels";
+   *
+   * await using cpu = kernels("cpu");
+   * const table = new Uint16Array([0x3f80, 0x4000, 0x4040, 0x4080]); // 1, 2, 3 and 4
+   * await cpu.embed({ table, tokens: new Int32Array([1]), vocab: 2, hidden: 2 }); // output: 3, 4
+   * ```
+   */
   embed<A extends OperationArguments["embed"]>(given: A): Promise<Ran<Output<A>>> {
     return this.#run("embed", given);
   }
 
-  /** Root mean square norm. */
+  /**
+   * Root mean square norm.
+   *
+   * @example
+   * ```ts
+   * import { kernels } from "gpt-oss-node/kernels";
+   *
+   * await using cpu = kernels("cpu");
+   * const x = new Float32Array([3, 4]);
+   * await cpu.rmsNorm({ x, weight: new Float32Array([1, 1]), rows: 1, hidden: 2 });
+   * ```
+   */
   rmsNorm<A extends OperationArguments["rmsNorm"]>(given: A): Promise<Ran<Output<A>>> {
     return this.#run("rmsNorm", given);
   }
 
-  /** A product with a matrix of bf16 weights. */
+  /**
+   * A product with a matrix of bf16 weights.
+   *
+   * @example
+   * ```ts
+   * import { kernels } from "gpt-oss-node/kernels";
+   *
+   * await using cpu = kernels("cpu");
+   * const weight = new Uint16Array([0x3f80, 0x4000]); // 1 and 2
+   * await cpu.linear({ x: new Float32Array([3, 4]), weight, rows: 1, in: 2, out: 1 }); // output: 11
+   * ```
+   */
   linear<A extends OperationArguments["linear"]>(given: A): Promise<Ran<Output<A>>> {
     return this.#run("linear", given);
   }
 
-  /** Queries, keys and values. Keys and values are as the cache holds them. */
+  /**
+   * Queries, keys and values. Keys and values are as the cache holds them.
+   *
+   * @example
+   * ```ts
+   * import { kernels } from "gpt-oss-node/kernels";
+   *
+   * await using cpu = kernels("cpu");
+   * const [x, bias, weight] = [new Float32Array(32), new Float32Array(64), new Uint16Array(64 * 32)];
+   * const biases = { qBias: bias, kBias: bias, vBias: bias };
+   * const weights = { qWeight: weight, kWeight: weight, vWeight: weight };
+   * const { q, k, v } = await cpu.qkv({ x, ...weights, ...biases, tokens: 1, hidden: 32, heads: 1, kvHeads: 1 });
+   * console.log(q, k, v);
+   * ```
+   */
   qkv<A extends OperationArguments["qkv"]>(given: A): Promise<Ran<QkvOutput<A>>> {
     return this.#run("qkv", given);
   }
 
-  /** Grouped-query attention with sinks, over all keys or a window. */
+  /**
+   * Grouped-query attention with sinks, over all keys or a window.
+   *
+   * @example
+   * ```ts
+   * import { kernels } from "gpt-oss-node/kernels";
+   *
+   * await using cpu = kernels("cpu");
+   * const [q, k, v] = [new Float32Array(64), new Float32Array(128), new Float32Array(128).fill(1)];
+   * const sinks = new Float32Array([0]);
+   * await cpu.attention({ q, k, v, sinks, tokens: 1, keys: 2, heads: 1, kvHeads: 1 }); // output: 2/3 each
+   * ```
+   */
   attention<A extends OperationArguments["attention"]>(given: A): Promise<Ran<Output<A>>> {
     return this.#run("attention", given);
   }
 
-  /** The choice of experts. On equal logits the lower expert is first. */
+  /**
+   * The choice of experts. On equal logits the lower expert is first.
+   *
+   * @example
+   * ```ts
+   * import { kernels } from "gpt-oss-node/kernels";
+   *
+   * await using cpu = kernels("cpu");
+   * const logits = new Float32Array([0, 3, 1, 2]);
+   * await cpu.router({ logits, tokens: 1, experts: 4, topK: 2 }); // index: 1, 3
+   * ```
+   */
   router<A extends OperationArguments["router"]>(given: A): Promise<Ran<RouterOutput<A>>> {
     return this.#run("router", given);
   }
 
-  /** The chosen experts, with weights in MXFP4. */
+  /**
+   * The chosen experts, with weights in MXFP4.
+   *
+   * @example
+   * ```ts
+   * import { kernels } from "gpt-oss-node/kernels";
+   *
+   * await using cpu = kernels("cpu");
+   * const [blocks, scales] = [(rows: number) => new Uint8Array(rows * 16), (rows: number) => new Uint8Array(rows)];
+   * const { output } = await cpu.experts({
+   *   x: new Float32Array(32),
+   *   index: new Int32Array([1]),
+   *   weight: new Float32Array([1]),
+   *   gateUpBlocks: blocks(2 * 64),
+   *   gateUpScales: scales(2 * 64),
+   *   gateUpBias: new Float32Array(2 * 64),
+   *   downBlocks: blocks(2 * 32),
+   *   downScales: scales(2 * 32),
+   *   downBias: new Float32Array(2 * 32).fill(1),
+   *   ...{ tokens: 1, hidden: 32, intermediate: 32, experts: 2, topK: 1 },
+   * });
+   * console.log(output); // ones: the weights are zeros
+   * ```
+   */
   experts<A extends OperationArguments["experts"]>(given: A): Promise<Ran<Output<A>>> {
     return this.#run("experts", given);
   }
 
-  /** The logits of rows. */
+  /**
+   * The logits of rows.
+   *
+   * @example
+   * ```ts
+   * import { kernels } from "gpt-oss-node/kernels";
+   *
+   * await using cpu = kernels("cpu");
+   * const weight = new Uint16Array([0x3f80, 0x4000]); // 1 and 2
+   * await cpu.lmHead({ x: new Float32Array([3]), weight, rows: 1, hidden: 1, vocab: 2 }); // logits: 3, 6
+   * ```
+   */
   lmHead<A extends OperationArguments["lmHead"]>(given: A): Promise<Ran<LmHeadOutput<A>>> {
     return this.#run("lmHead", given);
   }
 
-  /** Draws a token from each row, and gives its log probability under the logits themselves. */
+  /**
+   * Draws a token from each row, and gives its log probability under the logits themselves.
+   *
+   * @example
+   * ```ts
+   * import { kernels } from "gpt-oss-node/kernels";
+   *
+   * await using cpu = kernels("cpu");
+   * const logits = new Float32Array([0, 5, 1]);
+   * await cpu.sample({ logits, rows: 1, vocab: 3, temperature: 0 }); // token: 1
+   * ```
+   */
   sample(given: OperationArguments["sample"]): Promise<Ran<SampleOutput>> {
     return this.#run("sample", given);
   }
 
-  /** The clamped SwiGLU. Only the CPU has it alone; elsewhere it is a part of `experts`. */
+  /**
+   * The clamped SwiGLU. Only the CPU has it alone; elsewhere it is a part of `experts`.
+   *
+   * @example
+   * ```ts
+   * import { kernels } from "gpt-oss-node/kernels";
+   *
+   * await using cpu = kernels("cpu");
+   * await cpu.swiglu({ x: new Float32Array([1, 2]), rows: 1, intermediate: 1 });
+   * ```
+   */
   swiglu<A extends OperationArguments["swiglu"]>(given: A): Promise<Ran<Output<A>>> {
     return this.#run("swiglu", given);
   }
 
-  /** The values of MXFP4 blocks. Only the CPU has it alone. */
+  /**
+   * The values of MXFP4 blocks. Only the CPU has it alone.
+   *
+   * @example
+   * ```ts
+   * import { kernels } from "gpt-oss-node/kernels";
+   *
+   * await using cpu = kernels("cpu");
+   * const blocks = new Uint8Array(16).fill(0x22); // 1, as long as the scale is 1
+   * const { output } = await cpu.mxfp4Dequantize({ blocks, scales: new Uint8Array([127]), rows: 1, cols: 32 });
+   * console.log(output);
+   * ```
+   */
   mxfp4Dequantize<A extends OperationArguments["mxfp4Dequantize"]>(given: A): Promise<Ran<Output<A>>> {
     return this.#run("mxfp4Dequantize", given);
   }
 
-  /** A product with one matrix in MXFP4. Only the CPU has it alone, with numerics `"exact"`. */
+  /**
+   * A product with one matrix in MXFP4. Only the CPU has it alone, with numerics `"exact"`.
+   *
+   * @example
+   * ```ts
+   * import { kernels } from "gpt-oss-node/kernels";
+   *
+   * await using cpu = kernels("cpu");
+   * await using exact = kernels("cpu", { numerics: "exact" });
+   * const [x, blocks, scales] = [new Float32Array(32), new Uint8Array(32 * 16), new Uint8Array(32)];
+   * await exact.mxfp4Gemm({ x, blocks, scales, rows: 1, in: 32, out: 32 });
+   * ```
+   */
   mxfp4Gemm<A extends OperationArguments["mxfp4Gemm"]>(given: A): Promise<Ran<Output<A>>> {
     return this.#run("mxfp4Gemm", given);
   }
@@ -249,6 +410,15 @@ export class Kernels implements AsyncDisposable {
    * @param dtype the element type
    * @param length the number of elements, at most 17,179,869,184
    * @throws GptOssError INVALID_ARGUMENT, OUT_OF_MEMORY, CLOSED
+   * @example
+   * ```ts
+   * import { kernels } from "gpt-oss-node/kernels";
+   *
+   * await using cpu = kernels("cpu");
+   * await using buffer = await cpu.createBuffer("f32", 4);
+   * await buffer.write(new Float32Array([1, 2]), 1);
+   * console.log(await buffer.read()); // 0, 1, 2, 0
+   * ```
    */
   async createBuffer(dtype: BufferDtype, length: number): Promise<DeviceBuffer> {
     if (typeof dtype !== "string" || !Object.hasOwn(arrayTypes, dtype))
@@ -294,6 +464,14 @@ export class Kernels implements AsyncDisposable {
    * Measures the peak rates of the device at this moment. What is not known is null.
    *
    * @throws GptOssError INVALID_ARGUMENT, OUT_OF_MEMORY, CLOSED
+   * @example
+   * ```ts
+   * import { kernels } from "gpt-oss-node/kernels";
+   *
+   * await using cpu = kernels("cpu");
+   * const { bytesPerSecond, float32 } = await cpu.roofs({ coldBytes: 2 ** 26 });
+   * console.log(bytesPerSecond, float32?.flopsPerSecond);
+   * ```
    */
   async roofs(options: RoofOptions = {}): Promise<Roofs> {
     const { coldBytes = 2 ** 30, seconds = 0.02 } = readOptions("roofs", options, roofOptionNames);
@@ -303,7 +481,17 @@ export class Kernels implements AsyncDisposable {
     return { bytesPerSecond: bytesPerSecond || null, bytesBy: bytesBy || null, float32, bf16 };
   }
 
-  /** Frees everything. Calls that have not begun reject with CLOSED. Further calls of this method do nothing. */
+  /**
+   * Frees everything. Calls that have not begun reject with CLOSED. Further calls of this method do nothing.
+   *
+   * @example
+   * ```ts
+   * import { kernels } from "gpt-oss-node/kernels";
+   *
+   * const cpu = kernels("cpu");
+   * await cpu.close();
+   * ```
+   */
   close(): Promise<void> {
     this.#closing ??= settled(() => this.#lab.close());
     return this.#closing;
