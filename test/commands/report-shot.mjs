@@ -4,7 +4,8 @@
 //
 // Without --out it writes the screenshot of docs/benchmarks.md. Without a FILE it takes those of bench/baseline that this
 // page shows. Rows with hostile names come last.
-// A page must draw every plot in dark and in light, ask for nothing, run no program but its own, sort and copy its tables.
+// A page must draw every plot in dark and in light, say what a point is, sort and copy its tables, choose every value,
+// ask for nothing, and run no program but its own.
 //
 // Exits 1 when a page fails, 2 without Chromium, when nothing was checked.
 import assert from "node:assert/strict";
@@ -138,6 +139,21 @@ const sortedAndCopied = `(async () => {
   return { copied, order, sort: [...section.querySelectorAll("th")].at(-1).ariaSort };
 })()`;
 
+/** Moves the mouse over the first plot until a point says what it is, and gives its words. */
+async function wordsOfPoint(page) {
+  const rectangle = "JSON.stringify(document.querySelector('.u-over').getBoundingClientRect())";
+  await page.evaluate("document.querySelector('.chart').scrollIntoView()");
+  const { left, top, width, height } = JSON.parse(await page.evaluate(rectangle));
+  for (let x = left + 5; x < left + width; x += 20) {
+    for (let y = top + 5; y < top + height; y += 20) {
+      await page.send("Input.dispatchMouseEvent", { type: "mouseMoved", x, y });
+      const words = await page.evaluate("document.querySelector('.chart .note:not([hidden])')?.textContent");
+      if (words) return words;
+    }
+  }
+  return null;
+}
+
 /** Chooses every value in turn, and gives the counts of plots. */
 const plotsOfChoices = `[...document.querySelectorAll(".plots")].flatMap((section) => {
   const choice = section.querySelector("select");
@@ -167,6 +183,7 @@ async function checkDeeds(page) {
   assert.equal(lines.length, order.length + 2);
   const cells = (line) => line.replaceAll("\\|", "").split("|").length;
   assert.deepEqual(new Set(lines.map(cells)).size, 1);
+  assert.match(await wordsOfPoint(page), /\S\n\S/);
   assert((await page.evaluate(plotsOfChoices)).every((count) => count > 0));
   assert.deepEqual(page.requests.length, 1, `the page asked for ${page.requests}`);
   assert.deepEqual(page.complaints, []);
