@@ -16,9 +16,8 @@ export function tableOf(rows: readonly BenchRow[]): string[] {
   ]);
   const facts = common
     .map((name) => `${name} ${rows[0]!.parameters[name]}`)
-    .filter((fact) => !fact.endsWith(" undefined"))
-    .join(", ");
-  return [`${rows[0]!.about.cpu}, ${facts}`, ...aligned([header, ...body], differing.length + 1)];
+    .filter((fact) => !fact.endsWith(" undefined"));
+  return [[rows[0]!.about.cpu, ...facts].join(", "), ...aligned([header, ...body], differing.length + 1)];
 }
 
 /** Columns, the first `texts` of them flush left, and numbers flush right. */

@@ -23,7 +23,8 @@ async function answer({ model, options, inputTokens }: StartOrder): Promise<void
   tell({ kind: "ready", facts: { ...kernels, repeatable, threads, mergedAdapters, device, memory, limits } });
   const prompt = Array.from({ length: inputTokens }, (_, i) => i % engine.info.model.vocab);
   await engine.generate(prompt, { temperature: 0, maxTokens: 1, ignoreEos: true }).result;
-  tell({ kind: "firstToken", resident: process.memoryUsage.rss(), residentPeak: residentPeak() });
+  const resident = process.memoryUsage.rss();
+  tell({ kind: "firstToken", resident, residentPeak: Math.max(resident, residentPeak()) });
 }
 
 // Ctrl-C at a terminal reaches this process as well; the bench ends it.
