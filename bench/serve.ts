@@ -1,7 +1,6 @@
 // npm run bench:serve: the cost of the server on top of the engine. A child process sends requests over loopback; then
 // the same conversations go to the bare engine. Prints JSON lines; bench/README.md explains each number.
 import { type ChildProcess, fork } from "node:child_process";
-import { readFileSync } from "node:fs";
 import type { AddressInfo } from "node:net";
 import path from "node:path";
 import { monitorEventLoopDelay } from "node:perf_hooks";
@@ -14,6 +13,7 @@ import { counts, UsageError } from "./support/arguments.js";
 import type { LoadOrder, LoadReport } from "./support/http-load.js";
 import { commit, machine } from "./support/machine.js";
 import { percentile } from "./support/statistics.js";
+import { threadMilliseconds } from "./support/thread-time.js";
 
 const help = `Usage: npm run bench:serve -- [MODEL ...] [options]
 
@@ -63,15 +63,6 @@ async function watch<T>(work: () => Promise<T>): Promise<T & Watched> {
   const cpu = threadMilliseconds() - before;
   delay.disable();
   return { ...result, cpu, delay: delay.percentile(99) / 1e6 };
-}
-
-/** Linux counts nanoseconds per thread. Elsewhere this is the busy time of the event loop, other programs included. */
-function threadMilliseconds(): number {
-  try {
-    return Number(readFileSync(`/proc/self/task/${process.pid}/schedstat`, "utf8").split(" ")[0]) / 1e6;
-  } catch {
-    return performance.eventLoopUtilization().active;
-  }
 }
 
 /** The clients' process. */
