@@ -1,0 +1,63 @@
+import { spawn } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { Ajv } from "ajv";
+import { describe, expect, it } from "vitest";
+import type { BenchRow } from "../../../lib/bench/rows.js";
+import { environment, finish, root } from "../../support/cli.js";
+
+/** `npm run bench:lib`: its rows. Speeds are not checked. */
+
+const validate = new Ajv({ allowUnionTypes: true }).compile(
+  JSON.parse(readFileSync("docs/bench-row.schema.json", "utf8")),
+);
+
+const start = (...args: string[]) =>
+  spawn(process.execPath, ["--import", "tsx", "bench/lib/main.ts", ...args], { cwd: root, env: environment() });
+
+function rowsOf(stdout: string): BenchRow[] {
+  const rows = stdout.split("\n").flatMap((line) => (line === "" ? [] : [JSON.parse(line) as BenchRow]));
+  for (const row of rows) expect(validate(row), JSON.stringify(validate.errors)).toBe(true);
+  return rows;
+}
+
+describe("npm run bench:lib", () => {
+  it("prints a row for each call", { timeout: 60_000 }, async () => {
+    const names = ["stream", "prompt", "render", "sample", "event"];
+    const { code, stdout, stderr } = await finish(start("--only", names.join(","), "--rounds", "2", "--json"));
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    const rows = rowsOf(stdout);
+    expect([...new Set(rows.map(({ name }) => name))]).toEqual(names);
+    for (const { bench, values } of rows) {
+      expect(bench).toBe("lib");
+      expect(Object.keys(values)[0]).toBe("time");
+      expect(values.time).toMatchObject({ better: "less", samples: [expect.any(Number), expect.any(Number)] });
+    }
+    const callsOf = (name: string) =>
+      new Set(rows.filter((row) => row.name === name).map((row) => row.parameters.call));
+    expect(callsOf("stream")).toEqual(new Set(["stream", "tokenText"]));
+    expect(callsOf("prompt")).toEqual(new Set(["ours", "tiktoken", "gpt-tokenizer"]));
+    expect(callsOf("sample").size).toBe(6);
+    expect(callsOf("event")).toEqual(new Set(["first token", "later token"]));
+    const ofPeers = rows.flatMap(({ parameters, values }) => (values.ofFastestPeer ? [parameters.call] : []));
+    expect(new Set(ofPeers)).toEqual(new Set(["ours"]));
+  });
+
+  it("ends with 130 at Ctrl-C, with what was measured", { timeout: 60_000 }, async () => {
+    const child = start("--only", "stream,encode", "--rounds", "1", "--json");
+    child.stdout.once("data", () => child.kill("SIGINT"));
+    const { code, stdout, stderr } = await finish(child);
+    expect({ code, stderr }).toEqual({ code: 130, stderr: "" });
+    expect(rowsOf(stdout)[0]).toMatchObject({ name: "stream" });
+  });
+
+  it.each([
+    [["--only", "nope"], /there is no nope/],
+    [["--rounds", "0"], /Expected an integer >= 1/],
+    [["--baseline", "/no/such/file"], /cannot be read/],
+  ])("refuses %j", async (args, message) => {
+    const { code, stdout, stderr } = await finish(start(...args));
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+    expect(stderr).toMatch(message);
+    expect(stderr.trim().split("\n")).toHaveLength(1);
+  });
+});
