@@ -75,7 +75,8 @@ export class DeviceBuffer implements AsyncDisposable {
       const message = `${values.length} elements from ${first} on exceed the buffer of ${this.length}`;
       throw new GptOssError("INVALID_ARGUMENT", message, { field: "values" });
     }
-    await settled(() => this.#lab.writeBuffer(this.id, first * type.BYTES_PER_ELEMENT, values));
+    const own = types.isSharedArrayBuffer(values.buffer) ? values.slice() : values;
+    await settled(() => this.#lab.writeBuffer(this.id, first * type.BYTES_PER_ELEMENT, own));
   }
 
   /**

@@ -126,7 +126,7 @@ function readKernelsOptions(backend: string, given: KernelsOptions): NativeLabOp
 
 /** Options of `Kernels.roofs`. */
 export interface RoofOptions {
-  /** The bytes of a pass over memory; more than the caches hold. Default 1 GiB. */
+  /** The bytes of a pass over memory; more than the caches hold, and 16 GiB at most. Default 1 GiB. */
   coldBytes?: number;
   /** How long each unit multiplies, five times. Default 0.02. */
   seconds?: number;
@@ -475,7 +475,7 @@ export class Kernels implements AsyncDisposable {
    */
   async roofs(options: RoofOptions = {}): Promise<Roofs> {
     const { coldBytes = 2 ** 30, seconds = 0.02 } = readOptions("roofs", options, roofOptionNames);
-    checkRange("coldBytes", coldBytes, 2 ** 40);
+    checkRange("coldBytes", coldBytes, 2 ** 34);
     checkRange("seconds", seconds, 60);
     const { bytesPerSecond, bytesBy, float32, bf16 } = await settled(() => this.#lab.roofs(coldBytes, seconds));
     return { bytesPerSecond: bytesPerSecond || null, bytesBy: bytesBy || null, float32, bf16 };

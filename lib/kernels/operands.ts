@@ -1,3 +1,4 @@
+import { GptOssError, invalidArgument } from "../errors.js";
 import type { SyntheticArray } from "../native/lab.js";
 import type { OperationArguments, OperationName } from "./operations.js";
 import { synthetic } from "./request.js";
@@ -17,6 +18,9 @@ function random(seed: number): () => number {
     return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
   };
 }
+
+/** Of an array that JavaScript makes: a gigabyte. */
+const mostFloats = 2 ** 28;
 
 class Maker {
   readonly #dims: Dims;
@@ -50,6 +54,10 @@ class Maker {
     return synthetic("scales", elements / 32, ++this.#key, 1 / Math.sqrt(Math.max(cols, 1)));
   }
   floats(elements: number, scale = 1): Float32Array {
+    if (elements > mostFloats) {
+      const message = `Expected at most ${mostFloats} elements of a random array but received ${elements}`;
+      throw new GptOssError("INVALID_ARGUMENT", message);
+    }
     return Float32Array.from({ length: elements }, () => (this.random() * 2 - 1) * scale);
   }
 }
@@ -146,7 +154,7 @@ function draws(m: Maker, tokens: number, experts: number, topK: number): Int32Ar
       best = chosen;
       if (new Set(chosen).size === expected) break;
     }
-    out.push(...best);
+    for (const expert of best) out.push(expert);
   }
   return Int32Array.from(out);
 }
@@ -156,6 +164,9 @@ export function withOperands<Name extends OperationName>(
   operation: Name,
   given: Partial<OperationArguments[Name]>,
 ): object {
+  if (!Object.hasOwn(makers, operation))
+    throw invalidArgument("operation", `one of ${Object.keys(makers).join(", ")}`, operation);
+  if (typeof given !== "object" || given === null) throw invalidArgument("the dimensions", "an object", given, null);
   const dims = given as Dims;
   const made = makers[operation](new Maker(dims));
   const drawn = operation === "experts" && dims.index === undefined ? { draws: expertDraws } : {};

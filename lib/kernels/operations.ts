@@ -164,7 +164,7 @@ export interface RouterArguments {
   tokens: number;
   /** Experts. */
   experts: number;
-  /** Default 4. */
+  /** Default 4, or `experts` if that is less. */
   topK?: number;
   /** A buffer for the chosen experts, int32 `[tokens, topK]`, the best first. */
   index?: DeviceBuffer;

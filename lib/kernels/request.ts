@@ -23,7 +23,8 @@ export function requestOf(lab: NativeLab, operation: string, given: object): Nat
 }
 
 function arrayOf(lab: NativeLab, name: string, value: unknown): NodeJS.TypedArray | SyntheticArray | number {
-  if (types.isTypedArray(value)) return value;
+  // Another thread could change shared memory while it is copied.
+  if (types.isTypedArray(value)) return types.isSharedArrayBuffer(value.buffer) ? value.slice() : value;
   if (value instanceof DeviceBuffer) {
     if (value.isOf(lab)) return value.id;
     throw new GptOssError("INVALID_ARGUMENT", `${name} is a buffer of other kernels`, { field: name });

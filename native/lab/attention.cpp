@@ -93,6 +93,10 @@ class Qkv final : public OnDevice {
   Qkv(Lab& lab, Arguments& from, size_t cold_bytes) : OnDevice(lab) {
     const int tokens = from.count("tokens", 1, 1 << 16), hidden = from.count("hidden"),
               heads = from.count("heads", 1, 1024), kv_heads = kv_heads_of(from, heads), head_dim = head_dim_of(from);
+    if (head_dim % 2 != 0) {  // a rotation takes pairs
+      throw Error(Code::kInvalidArgument, str("expected an even number for headDim but received ", head_dim),
+                  "headDim");
+    }
     args_ = {.tokens = tokens,
              .hidden = hidden,
              .heads = heads,

@@ -66,6 +66,7 @@ std::unique_ptr<Operation> Lab::prepare(Arguments arguments, size_t cold_bytes) 
     if (!kind.has(*this)) break;
     std::unique_ptr<Operation> operation = kind.make(*this, arguments, cold_bytes);
     arguments.check_all_taken();
+    if (info().numerics != "fast") operation->work.on_bf16_unit = false;
     return operation;
   }
   std::string names;

@@ -76,7 +76,7 @@ class Experts final : public OnDevice {
              .hidden = hidden,
              .intermediate = intermediate,
              .experts = experts,
-             .top_k = from.count_or("topK", 4, 1, experts),
+             .top_k = from.count_or("topK", std::min(4, experts), 1, experts),
              .limit = from.number_or("limit", 7, 0, 1e30f),
              .alpha = from.number_or("alpha", 1.702f, -1e30f, 1e30f)};
     gate_up_ = matrix(from, {"gateUpBlocks", "gateUpScales", "gateUpBias"}, {experts, 2 * intermediate, hidden},

@@ -319,7 +319,8 @@ class Reference {
   }
 
   void router() {
-    const int tokens = number("tokens"), experts = number("experts"), top_k = int(number_or("topK", 4));
+    const int tokens = number("tokens"), experts = number("experts"),
+              top_k = int(number_or("topK", std::min(4, experts)));
     const std::vector<float> logits = floats("logits"), weight = actual("weight");
     const std::vector<int32_t> index = read_integers(lab_, outputs_.at("index"));
     for (int t = 0; t < tokens; ++t) {
@@ -376,7 +377,7 @@ class Reference {
 
   void experts() {
     const int tokens = number("tokens"), hidden = number("hidden"), intermediate = number("intermediate"),
-              top_k = int(number_or("topK", 4));
+              top_k = int(number_or("topK", std::min(4, number("experts"))));
     const double alpha = number_or("alpha", 1.702f), limit = number_or("limit", 7);
     const std::vector<int32_t> index = read_integers(lab_, from_.arrays.at("index"));
     const std::vector<float> x = floats("x"), weight = floats("weight"), y = actual("output"),

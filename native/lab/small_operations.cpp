@@ -74,7 +74,7 @@ class Router final : public OnDevice {
  public:
   Router(Lab& lab, Arguments& from, size_t) : OnDevice(lab) {
     const int tokens = from.count("tokens"), experts = from.count("experts", 1, 1024);
-    args_ = {.tokens = tokens, .experts = experts, .top_k = from.count_or("topK", 4, 1, experts)};
+    args_ = {.tokens = tokens, .experts = experts, .top_k = from.count_or("topK", std::min(4, experts), 1, experts)};
     logits_ = input(from.array("logits", {DType::kF32}, {{{"tokens", tokens}, {"experts", experts}}}));
     make_step(tokens);
     limits.experts = experts;

@@ -55,6 +55,7 @@ export async function* compareKernels(bench: KernelsComparison, progress: Progre
         isa: info.isa,
         numerics: info.numerics,
         threads: info.threads,
+        coldBytes: bench.coldBytes,
         ...one.parameters,
         comparison: true,
       },

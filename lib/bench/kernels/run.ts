@@ -102,6 +102,7 @@ function rowOf(bench: KernelsBench, info: KernelsInfo, of: KernelCase, found: Me
       numerics: info.numerics,
       denseWeights: bench.denseWeights,
       threads: info.threads,
+      coldBytes: bench.coldBytes,
       ...of.parameters,
     },
     values: {

@@ -53,6 +53,27 @@ describe("buffers", () => {
     expect(choice.weight).toBeInstanceOf(Float32Array);
   });
 
+  it("memory that is shared with other threads, and fewer experts than topK is by default", async () => {
+    await using cpu = kernels("cpu", { threads: 1 });
+    const logits = new Float32Array(new SharedArrayBuffer(8));
+    logits.set([1, 2]);
+    const { index, weight } = await cpu.router({ logits, tokens: 1, experts: 2 });
+    expect([...index]).toEqual([1, 0]);
+    expect(weight[0]! + weight[1]!).toBeCloseTo(1, 6);
+    await using buffer = await cpu.createBuffer("f32", 2);
+    await buffer.write(logits);
+    expect([...(await buffer.read())]).toEqual([1, 2]);
+    for (const [operation, dims] of [
+      ["router", { tokens: 1, experts: 2 }],
+      ["experts", { tokens: 2, hidden: 32, intermediate: 32, experts: 2 }],
+    ] as const)
+      expect((await cpu.bench(operation, dims, { seconds: 0, coldBytes: 0 })).check!.worstError).toBeLessThan(1);
+    for (const given of [null, undefined, 3])
+      expect((await failure(() => cpu.bench("linear", given as never))).code).toBe("INVALID_ARGUMENT");
+    const huge = await failure(() => cpu.bench("rmsNorm", { rows: 2 ** 24, hidden: 2 ** 24 }));
+    expect(huge.code).toBe("INVALID_ARGUMENT");
+  });
+
   it("misuse", async () => {
     await using cpu = kernels("cpu", { threads: 1 });
     await using other = kernels("cpu", { threads: 1 });
