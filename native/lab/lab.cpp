@@ -36,6 +36,7 @@ std::shared_ptr<DeviceArray> Lab::create(DType dtype, size_t elements) {
 }
 
 void Lab::write(const DeviceArray& to, size_t first_byte, std::span<const std::byte> from) {
+  if (from.empty()) return;
   // The device is written in words of four bytes, so the words at both ends keep their other bytes.
   const size_t begin = first_byte / 4 * 4, end = (first_byte + from.size() + 3) / 4 * 4;
   std::vector<float> words((end - begin) / 4);

@@ -36,6 +36,7 @@ std::vector<std::byte> bytes_on_host(Lab& lab, const Array& array) {
 }
 
 void read_floats(Lab& lab, const Array& from, size_t first, std::span<float> to) {
+  if (to.empty()) return;  // then there is no memory to copy from
   const size_t element = dtype_bytes(from.dtype);
   std::vector<std::byte> bytes(to.size() * element);
   if (from.synthetic) {
@@ -65,6 +66,7 @@ std::vector<float> read_floats(Lab& lab, const Array& from) {
 
 std::vector<int32_t> read_integers(Lab& lab, const Array& from) {
   std::vector<int32_t> values(from.elements);
+  if (values.empty()) return values;
   if (from.device != nullptr) {
     std::memcpy(values.data(), lab.read(*from.device).data(), from.bytes());
   } else {
