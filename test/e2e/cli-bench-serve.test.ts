@@ -1,9 +1,8 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { Ajv } from "ajv";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { BenchRow } from "../../lib/bench/rows.js";
+import { rowsOf } from "../support/bench-rows.js";
 import { selfSigned } from "../support/certificate.js";
 import { finish as finished, type Run, run as runProgram, start } from "../support/cli.js";
 import { done, event, OtherServer, stream, usage } from "../support/other-server.js";
@@ -27,20 +26,7 @@ function withoutBusy({ stderr, ...rest }: Run): Run {
 }
 const run = async (...args: Parameters<typeof runProgram>) => withoutBusy(await runProgram(...args));
 
-const validate = new Ajv({ allowUnionTypes: true }).compile(
-  JSON.parse(readFileSync("docs/bench-row.schema.json", "utf8")),
-);
-
 /** The rows of JSON lines, each of the documented schema. */
-function rowsOf(text: string): BenchRow[] {
-  const rows = text
-    .trimEnd()
-    .split("\n")
-    .map((line) => JSON.parse(line) as BenchRow);
-  for (const row of rows) expect([validate(row), validate.errors]).toEqual([true, null]);
-  return rows;
-}
-
 describe("bench serve", () => {
   it("prints a table", async () => {
     const { code, stdout, stderr } = await run([

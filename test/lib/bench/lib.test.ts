@@ -1,25 +1,13 @@
 import { spawn } from "node:child_process";
-import { readFileSync } from "node:fs";
-import { Ajv } from "ajv";
 import { describe, expect, it } from "vitest";
 import { rowsOf as rowsOfCalls } from "../../../bench/lib/bench.js";
-import type { BenchRow } from "../../../lib/bench/rows.js";
+import { rowsOf } from "../../support/bench-rows.js";
 import { environment, finish, root } from "../../support/cli.js";
 
 /** `npm run bench:lib`: its rows. Speeds are not checked. */
 
-const validate = new Ajv({ allowUnionTypes: true }).compile(
-  JSON.parse(readFileSync("docs/bench-row.schema.json", "utf8")),
-);
-
 const start = (...args: string[]) =>
   spawn(process.execPath, ["--import", "tsx", "bench/lib/main.ts", ...args], { cwd: root, env: environment() });
-
-function rowsOf(stdout: string): BenchRow[] {
-  const rows = stdout.split("\n").flatMap((line) => (line === "" ? [] : [JSON.parse(line) as BenchRow]));
-  for (const row of rows) expect(validate(row), JSON.stringify(validate.errors)).toBe(true);
-  return rows;
-}
 
 describe("npm run bench:lib", () => {
   it("prints a row for each call", { timeout: 300_000 }, async () => {

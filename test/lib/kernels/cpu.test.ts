@@ -4,20 +4,14 @@ import { bf16, kernels } from "../../../lib/kernels/index.js";
 import { describeOnEachIsa } from "../../support/instruction-sets.js";
 import { SafetensorsFile } from "../../support/safetensors.js";
 import {
-  attention,
-  embed,
   exact,
   expectClose,
-  experts,
-  linear,
   mxfp4Values,
+  problems,
   randomFloats,
   randomMxfp4,
-  rmsNorm,
-  rotations,
   rounded,
-  router,
-  sample,
+  seam,
   swiglu,
 } from "./problems.js";
 
@@ -32,7 +26,6 @@ await describeOnEachIsa("the kernels of TypeScript", (isa) => {
 
   it("is what was asked for", async () => {
     await using cpu = open();
-    const names = ["embed", "rmsNorm", "linear", "qkv", "attention", "router", "experts", "lmHead", "sample"];
     const alone = ["swiglu", "mxfp4Dequantize", ...(isFast ? [] : ["mxfp4Gemm"])];
     expect(await cpu.info()).toMatchObject({
       backend: "cpu",
@@ -40,20 +33,11 @@ await describeOnEachIsa("the kernels of TypeScript", (isa) => {
       threads: 2,
       numerics: isFast ? "fast" : "exact",
       activations: "f32",
-      operations: [...names, ...alone],
+      operations: [...seam, ...alone],
     });
   });
 
-  it.each([
-    ["rmsNorm", rmsNorm],
-    ["router", router],
-    ["attention", attention],
-    ["rotations", rotations],
-    ["embed", embed],
-    ["linear and lmHead", linear],
-    ["experts", experts],
-    ["sample", sample],
-  ] as const)("%s", async (name, run) => {
+  it.each(problems)("%s", async (name, run) => {
     await using cpu = open();
     // Queries are rounded before scores on tiles alone; products with weights always.
     await run(cpu, name === "rotations" && isFast ? rounded : precision);

@@ -34,7 +34,7 @@ export function randomFloats(count: number, seed: number, scale = 1): Float32Arr
 }
 const randomBf16 = (count: number, seed: number, scale = 1) => bf16(randomFloats(count, seed, scale));
 
-export async function rmsNorm(on: Kernels, { operand }: Precision): Promise<void> {
+async function rmsNorm(on: Kernels, { operand }: Precision): Promise<void> {
   const file = golden("rmsnorm");
   const [rows, hidden] = [11, 160];
   const { output } = await on.rmsNorm({ x: file.f32("x"), weight: file.f32("weight"), rows, hidden });
@@ -46,7 +46,7 @@ export async function rmsNorm(on: Kernels, { operand }: Precision): Promise<void
   }
 }
 
-export async function router(on: Kernels): Promise<void> {
+async function router(on: Kernels): Promise<void> {
   const file = golden("router");
   for (const [name, tokens, experts] of [
     ["plain", 24, 32],
@@ -58,7 +58,7 @@ export async function router(on: Kernels): Promise<void> {
   }
 }
 
-export async function attention(on: Kernels, { operand }: Precision): Promise<void> {
+async function attention(on: Kernels, { operand }: Precision): Promise<void> {
   const file = golden("attention");
   const [tokens, heads] = [40, 6];
   const q = Float32Array.from(file.f64("q"));
@@ -84,7 +84,7 @@ export async function attention(on: Kernels, { operand }: Precision): Promise<vo
 }
 
 /** The golden rotations, by identity matrices: two heads of queries, and a key that is their first half. */
-export async function rotations(on: Kernels, { operand }: Precision): Promise<void> {
+async function rotations(on: Kernels, { operand }: Precision): Promise<void> {
   const file = golden("rope");
   const [tokens, hidden] = [20, 128];
   const identity = (rows: number) =>
@@ -110,7 +110,7 @@ export async function rotations(on: Kernels, { operand }: Precision): Promise<vo
   expectClose(v, first(x), operand);
 }
 
-export async function embed(on: Kernels): Promise<void> {
+async function embed(on: Kernels): Promise<void> {
   const table = randomBf16(50 * 64, 1);
   const tokens = new Int32Array([3, 49, 0, 3]);
   const { output } = await on.embed({ table, tokens, vocab: 50, hidden: 64 });
@@ -127,7 +127,7 @@ function product(x: Float32Array, w: Float32Array, rows: number, cols: number, o
   });
 }
 
-export async function linear(on: Kernels, { product: tolerance }: Precision): Promise<void> {
+async function linear(on: Kernels, { product: tolerance }: Precision): Promise<void> {
   for (const rows of [1, 5, 40]) {
     const [cols, out] = [96, 160];
     const [x, weight] = [randomFloats(rows * cols, 2), randomBf16(out * cols, 3)];
@@ -160,7 +160,7 @@ export function randomMxfp4(values: number, seed: number) {
   };
 }
 
-export async function experts(on: Kernels, { product: tolerance }: Precision): Promise<void> {
+async function experts(on: Kernels, { product: tolerance }: Precision): Promise<void> {
   for (const tokens of [1, 5, 40]) {
     const [hidden, intermediate, count, topK] = [64, 96, 5, 4];
     const [gateUp, down] = [
@@ -200,7 +200,7 @@ export function swiglu(gate: number, up: number, alpha = 1.702, limit = 7): numb
   return (g / (1 + Math.exp(-alpha * g))) * (u + 1);
 }
 
-export async function sample(on: Kernels): Promise<void> {
+async function sample(on: Kernels): Promise<void> {
   const [rows, vocab] = [3, 500];
   const logits = randomFloats(rows * vocab, 12, 3);
   const best = Array.from({ length: rows }, (_, r) => {
@@ -220,3 +220,18 @@ export async function sample(on: Kernels): Promise<void> {
   expect([...(await on.sample({ logits, rows, vocab, seed: 7, topK: 1 })).token]).toEqual([...greedy.token]);
   expect([...(await on.sample({ logits, rows, vocab, seed: 8 })).token]).not.toEqual([...drawn.token]);
 }
+
+/** The operations of the seam, which every backend has. */
+export const seam = ["embed", "rmsNorm", "linear", "qkv", "attention", "router", "experts", "lmHead", "sample"];
+
+/** All problems of the seam, by name. */
+export const problems: [string, (on: Kernels, precision: Precision) => Promise<void>][] = [
+  ["rmsNorm", rmsNorm],
+  ["router", router],
+  ["attention", attention],
+  ["rotations", rotations],
+  ["embed", embed],
+  ["linear and lmHead", linear],
+  ["experts", experts],
+  ["sample", sample],
+];
