@@ -119,7 +119,7 @@ if (target === "oss_tests" && !sanitize && platform === "linux") {
   const folder = path.join(root, "build", "Emulated");
   make("gpt_oss_emulated");
   make("gptoss_cuda_emulated");
-  make("oss_metal_roof"); // with the emulated device, too
+  make("oss_metal_facts"); // with the emulated device, too
   install("gpt_oss.node", folder, path.join(out, "Emulated"));
   install("libgptoss_cuda.so", folder, path.join(out, "Emulated"));
 }

@@ -37,7 +37,6 @@ interface Module {
   roofShare(work: { bytes: number; flops?: number; seconds: number }, roofs: object): number;
   steadyRate(arrivals: number[][]): number | undefined;
   median(values: number[]): number;
-  kernelRow(model: string, line: object, roofs: object): object;
   floorRow(line: object, roofs: object): object;
   nativeCounts(text: string): { passed: number; failed: number; failures: string[] };
 }
@@ -168,19 +167,6 @@ describe("shares of the roofs", () => {
   it("take the slower one", () => {
     expect(report.roofShare({ bytes: 4e9, seconds: 2e-3 }, roofs)).toBe(0.5);
     expect(report.roofShare({ bytes: 4e9, flops: 9e11, seconds: 2e-3 }, roofs)).toBe(0.75);
-  });
-
-  it("of a kernel's line", () => {
-    const line = { kernel: "linear o", tokens: 8, context: 0, microseconds: 10, bytes: 2e7, flops: 1e8 };
-    expect(report.kernelRow("20b", line, roofs)).toEqual({ bench: "kernel", model: "20b", ...line, roofShare: 0.5 });
-    expect(report.kernelRow("20b", { kernel: "qkv", tokens: 8, context: 0, skipped: "out of time" }, roofs)).toEqual({
-      bench: "kernel",
-      model: "20b",
-      kernel: "qkv",
-      tokens: 8,
-      context: 0,
-      skipped: "out of time",
-    });
   });
 });
 

@@ -67,8 +67,11 @@ describe("the block", () => {
     { bench: "oracle", case: "c.short", reference: "logits_f64", maxRel: 7.37e-3, rmsRel: 6.4e-3 },
     { bench: "log", step: "demo", text: "FAIL metal demo public-kv-0" },
     { bench: "step", step: "demo", passed: 0, failed: 0, skipped: 1, notRun: "out of time" },
-    { bench: "read", rangeBytes: 16384, bytes: 2e9, readBytesPerSecond: 2e11, range: [2e11, 2e11], samples: 15 },
-    { bench: "roofs", rangeBytes: 65536, bytes: 2e9, readBytesPerSecond: 2.4e11, range: [2.3e11, 2.5e11], samples: 15 },
+    { bench: "roofs", readBytesPerSecond: 2.4e11, mmaFlopsPerSecond: 1.41e13, fmaFlopsPerSecond: 7.5e12 },
+    {
+      ...{ bench: "kernels", name: "linear", parameters: { backend: "metal", matrix: "attention output", tokens: 8 } },
+      values: { time: { median: 123.456 }, roofShare: { median: 0.81 } },
+    },
     { bench: "misfit", why: "synthetic:20b does not fit: with 1 conversation" },
     {
       ...{ bench: "prefill", model: "synthetic:small", tokens: 512, tokensPerSecond: 1024, flops: 1e12 },
@@ -95,7 +98,12 @@ file: apple-m4-pro.jsonl
 | demo | 0 | 0 | 1 | out of time |
 
 golden models, max_rel (rms_rel): c.short 7.37e-3 (6.4e-3)
-reading 2.00 GB: 240 GB/s, median of 15 [230 GB..250 GB], ranges of 65536 bytes
+roofs: 240 GB/s, 14.1 TFLOP/s of bf16, 7.50 TFLOP/s of float
+
+| operation | us | of its roof |
+| --- | --- | --- |
+| linear, attention output, 8 tokens | 123.5 | 81 % |
+
 synthetic:20b does not fit: with 1 conversation
 
 | model | what | tokens/s, median [least..greatest] | ms | of a step or prompt | of the byte roof, or reached |
@@ -116,7 +124,7 @@ ${end}`);
   it("says what was not measured, and leaves out messages without end", () => {
     const many = Array.from({ length: 150 }, (_, i) => ({ bench: "log", step: "build", text: `line ${i}` }));
     const text = blockOf(head, many, "a.jsonl");
-    expect(text).toContain("reading: not measured\ndecode and prefill: not measured\n");
+    expect(text).toContain("roofs: not measured\ndecode and prefill: not measured\n");
     expect(text).toContain("build: line 99\nand 50 more lines in the file\n");
     expect(text).not.toContain("line 100");
   });
@@ -151,7 +159,7 @@ it("refuses a step that is not there", () => {
 });
 
 const built = [".", "Release"].some((at) =>
-  ["oss_tests", "oss_metal_roof"].every((name) =>
+  ["oss_tests", "oss_metal_facts"].every((name) =>
     existsSync(path.resolve(`.cmake/${process.platform}-${process.arch}`, at, name)),
   ),
 );
@@ -162,12 +170,12 @@ describe.skipIf(!built || !existsSync("build/Emulated/gpt_oss.node"))("a rehears
     expect(status, stdout).toBe(0);
     const steps = rows.filter(({ bench }) => bench === "step");
     expect(steps.map(({ step }) => step)).toEqual([
-      ...["build", "facts", "build:tests", "kernels", "models", "demo", "roof", "engine"],
+      ...["build", "facts", "build:tests", "kernels", "models", "demo", "roofs", "bench:20b", "engine"],
     ]);
     const counts = Object.fromEntries(steps.map(({ step, passed, failed }) => [step as string, [passed, failed]]));
     expect(counts).toEqual({
       ...{ build: [0, 0], facts: [1, 0], "build:tests": [0, 0], kernels: [2, 0], models: [3, 0] },
-      ...{ demo: [1, 0], roof: [1, 0], engine: [1, 0] },
+      ...{ demo: [1, 0], roofs: [1, 0], "bench:20b": [1, 0], engine: [1, 0] },
     });
     expect(rows).toContainEqual(expect.objectContaining({ bench: "facts", family: 9, addon: "built" }));
     expect(rows).toContainEqual({
@@ -180,13 +188,14 @@ describe.skipIf(!built || !existsSync("build/Emulated/gpt_oss.node"))("a rehears
     // What the steps printed: the rows that a Mac's run keeps.
     const printed = stdout.split("\n").filter((line) => line.startsWith("{"));
     const lines = printed.map((line) => JSON.parse(line) as Row);
-    expect(lines.filter(({ readBytesPerSecond }) => Number(readBytesPerSecond) > 0)).toHaveLength(4);
+    expect(lines.filter(({ readBytesPerSecond }) => Number(readBytesPerSecond) > 0)).toHaveLength(1);
+    expect(lines).toContainEqual(expect.objectContaining({ bench: "kernels", name: "experts" }));
     expect(lines).toContainEqual(expect.objectContaining({ bench: "prefill", tokens: 20 }));
     expect(lines).toContainEqual(
       expect.objectContaining({ bench: "decode", batch: 1, tokensPerSecond: expect.any(Number) }),
     );
     expect(stdout.slice(stdout.indexOf(begin))).toMatch(
-      new RegExp(`\\n9 passed, 0 failed, 0 skipped\\n${end}\\n\\nemulated: nothing measured\\n$`),
+      new RegExp(`\\n10 passed, 0 failed, 0 skipped\\n${end}\\n\\nemulated: nothing measured\\n$`),
     );
   });
 
@@ -198,9 +207,10 @@ describe.skipIf(!built || !existsSync("build/Emulated/gpt_oss.node"))("a rehears
   });
 
   it("fails with the GPU's words when a kernel fails", () => {
-    const { status, stdout } = check(["--emulated", "--only", "models,roof"], "fault=r");
+    const { status, stdout } = check(["--emulated", "--only", "models,roofs"], "fault=r");
     expect(status).toBe(1);
-    expect(stdout).toContain("roof: the GPU failed: read_memory: a fault was planted\n");
+    expect(stdout).toMatch(/^roofs: FAIL .*a fault was planted$/m);
+    expect(stdout).toMatch(/^roofs: the GPU failed: read_memory: a fault was planted$/m);
     expect(stdout).toMatch(/^models: FAIL --import tsx test\/oracle\/compare\.ts test\/golden\/models\/c /m);
     expect(stdout).toMatch(/^models: .*the GPU failed: rms_norm.*: a fault was planted/m);
     expect(stdout).toContain(`\n0 passed, 2 failed, 0 skipped\n${end}\n`);

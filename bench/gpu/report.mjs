@@ -96,15 +96,6 @@ export function steadyRate(arrivals) {
   return (1000 * tokens) / (to - from);
 }
 
-/** Turns a line of oss_gpu_bench into a row of the result. */
-export function kernelRow(model, line, roofs) {
-  const { kernel, tokens, context, microseconds, bytes, flops, skipped } = line;
-  const row = { bench: "kernel", model, kernel, tokens, context };
-  if (skipped) return { ...row, skipped };
-  const seconds = microseconds / 1e6;
-  return { ...row, microseconds, bytes, flops, roofShare: roofShare({ bytes, flops, seconds }, roofs) };
-}
-
 /** Turns a line of oss_gpu_floor into a row of the result; only streams have bytes and a share. */
 export function floorRow({ floor, ...line }, roofs) {
   const row = { bench: "floor", floor, ...line };

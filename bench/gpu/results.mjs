@@ -2,7 +2,7 @@
 // lines.
 //
 //   {"gpu":…,"driver":…,"date":…,"commit":…}                     the first line
-//   {"bench":"roofs"|"decode"|"kernel"|…}                        a measurement; bench/README.md has the list
+//   {"bench":"roofs"|"decode"|"kernels"|…}                        a measurement; bench/README.md has the list
 //   {"bench":"test","step":…,"case":…,"result":…}                a case that ran in a separate process
 //   {"bench":"log","step":…,"text":…}                            a message of a step
 //   {"bench":"step","step":…,"passed":…,"failed":…,"skipped":…,"seconds":…}    the end of a step, or why it did not run

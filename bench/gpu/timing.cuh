@@ -1,4 +1,4 @@
-// Shared by roofs.cu and floor.cu: errors, and the time of work queued on a stream.
+// Of floor.cu: errors, and the time of work queued on a stream.
 #pragma once
 #include <cuda_runtime.h>
 

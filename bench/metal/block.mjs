@@ -43,14 +43,29 @@ function measureCells(row) {
   return [model, what, rate, `${(microseconds / 1000).toPrecision(4)}`, each, reached];
 }
 
+const teraflops = (rate) => `${(rate / 1e12).toPrecision(3)} TFLOP/s`;
+
+/** The share of its roof that each operation reaches. */
+function kernelLines(rows) {
+  const cells = rows
+    .filter(({ values }) => values.roofShare)
+    .map(({ name, parameters, values }) => {
+      const { tokens, context, matrix, layer } = parameters;
+      const what = [name, matrix, layer, tokens && `${tokens} tokens`, context && `context ${context}`];
+      return [what.filter(Boolean).join(", "), values.time.median.toPrecision(4), percent(values.roofShare.median)];
+    });
+  return cells.length === 0 ? [] : ["", ...table(["operation", "us", "of its roof"], cells), ""];
+}
+
 function measureLines(rows) {
   const roof = rows.find(({ bench }) => bench === "roofs");
   const measured = rows.filter(({ bench }) => bench === "decode" || bench === "prefill");
   return [
     roof
-      ? `reading ${gigabytes(roof.bytes)}: ${gigabytes(roof.readBytesPerSecond)}/s, median of ${roof.samples} ` +
-        `[${roof.range.map(gigabytes).join("..")}], ranges of ${roof.rangeBytes} bytes`
-      : "reading: not measured",
+      ? `roofs: ${gigabytes(roof.readBytesPerSecond)}/s, ${teraflops(roof.mmaFlopsPerSecond)} of bf16, ` +
+        `${teraflops(roof.fmaFlopsPerSecond)} of float`
+      : "roofs: not measured",
+    ...kernelLines(rows.filter(({ bench }) => bench === "kernels")),
     ...rows.filter(({ bench }) => bench === "misfit").map(({ why }) => why),
     ...(measured.length === 0
       ? ["decode and prefill: not measured"]

@@ -6,6 +6,8 @@ import { nativeCounts } from "../gpu/report.mjs";
 import { jsonLines } from "../gpu/results.mjs";
 import { program, root } from "../gpu/session.mjs";
 import { casesOf, runCases } from "../gpu/steps/cases.mjs";
+import { kernelBench } from "../gpu/steps/kernel-bench.mjs";
+import { roofsOf } from "../gpu/steps/roofs.mjs";
 import { firstLine } from "./machine.mjs";
 
 /** The emulated machine, where there is one. A test can take another. */
@@ -31,7 +33,7 @@ function building(name, most, commands) {
 const build = building("build", 1200, [
   ["native/build.mjs"],
   ["node_modules/typescript/bin/tsc", "-p", "tsconfig.build.json"],
-  ["native/build.mjs", "--target", "oss_metal_roof"],
+  ["native/build.mjs", "--target", "oss_metal_facts"],
 ]);
 /** After the facts: without a GPU, these minutes would be lost. */
 const buildTests = building("build:tests", 1200, [["native/build.mjs", "--target", "oss_tests"]]);
@@ -42,7 +44,7 @@ const facts = {
   least: 5,
   most: 60,
   async run(session, seconds) {
-    const said = await session.run(program("oss_metal_roof") ?? "oss_metal_roof", ["--facts"], {
+    const said = await session.run(program("oss_metal_facts") ?? "oss_metal_facts", [], {
       ...{ seconds, env: session.device(machine) },
     });
     if (!said.ok) {
@@ -109,25 +111,6 @@ const demo = {
   },
 };
 
-/** How fast the GPU reads memory: the best size of a threadgroup's range counts. */
-const roof = {
-  name: "roof",
-  least: 10,
-  most: 120,
-  async run(session, seconds) {
-    const args = session.emulated ? ["--bytes", "1", "--samples", "1"] : [];
-    const said = await session.run(program("oss_metal_roof") ?? "oss_metal_roof", args, {
-      ...{ seconds, env: session.device(machine) },
-    });
-    const rows = jsonLines(said.text);
-    for (const row of rows) session.addRow({ bench: "read", ...row });
-    if (!said.ok) return session.count({ failed: 1 }, `FAIL ${last(said.text, 5)}`);
-    const best = rows.reduce((best, row) => (row.readBytesPerSecond > best.readBytesPerSecond ? row : best));
-    session.addRow({ bench: "roofs", ...best });
-    session.count({ passed: 1 });
-  },
-};
-
 /** Prefill and decode of the largest synthetic model that fits. */
 const engine = {
   name: "engine",
@@ -155,4 +138,16 @@ const engine = {
   },
 };
 
-export const steps = [build, facts, buildTests, kernels, models, demo, roof, engine];
+const benchOptions = { least: 30, most: 300, emulated: true, machine };
+
+export const steps = [
+  build,
+  facts,
+  buildTests,
+  kernels,
+  models,
+  demo,
+  roofsOf(machine),
+  kernelBench("20b", benchOptions),
+  engine,
+];

@@ -211,4 +211,21 @@ struct SampleArgs {
 Status sample(const SampleArgs&, const int32_t* num_rows, float* logits, const SampleRow* rows, const SampleSeen* seen,
               const SampleBias* bias, void* scratch, SampleResult* out, Stream);
 
+// --- roofs -----------------------------------------------------------------------------------------------------------
+
+constexpr size_t kReadBlockBytes = 32 << 10;
+constexpr int kReadWarps = 8;
+// Reads every byte once. sums [bytes / kReadBlockBytes, kReadWarps]: together they are the sum of the 32-bit words.
+// bytes % kReadBlockBytes == 0.
+Status read_memory(size_t bytes, const void* from, uint32_t* sums, Stream);
+
+constexpr int kMultiplyThreads = 1024;
+struct MultiplyArgs {
+  int rounds;
+  int on_bf16_unit;  // 0: that of float32
+};
+// Multiplies ones with all values in registers. *flops (host memory): how many. out [multiprocessors, kMultiplyThreads]: the
+// sum of a thread's results, which is 8 · rounds, and on the bf16 unit 512 · rounds.
+Status multiply(const MultiplyArgs&, float* out, double* flops, Stream);
+
 }  // namespace oss::cuda

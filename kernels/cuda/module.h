@@ -6,7 +6,7 @@
 namespace oss::cuda {
 
 // Raised when anything in kernels.h or here changes: an addon refuses a module with another number.
-constexpr int kModuleAbi = 6;
+constexpr int kModuleAbi = 7;
 
 struct DeviceProperties {
   char name[256];
@@ -75,7 +75,9 @@ struct Module {
   X(low_rank) \
   X(qkv_low_rank) \
   X(experts_low_rank) \
-  X(sample)
+  X(sample) \
+  X(read_memory) \
+  X(multiply)
 // clang-format on
 #define OSS_DECLARE(name) decltype(&oss::cuda::name) name;
   OSS_CUDA_KERNELS(OSS_DECLARE)

@@ -45,13 +45,6 @@ endif()
 
 file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/kernels/metal/*.metal)
 file(GLOB headers CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/kernels/metal/*.h ${CMAKE_SOURCE_DIR}/kernels/common/*.h)
-# A checkout's library also has the kernels of bench/metal; the npm package does not contain that folder.
-if(OSS_TESTS)
-  file(GLOB of_bench CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/bench/metal/*.metal)
-  file(GLOB headers_of_bench CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/bench/metal/*.h)
-  list(APPEND sources ${of_bench})
-  list(APPEND headers ${headers_of_bench})
-endif()
 foreach(source IN LISTS sources)
   get_filename_component(name ${source} NAME_WE)
   list(APPEND compiled ${metal}/${name}.air)

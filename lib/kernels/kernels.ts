@@ -44,6 +44,11 @@ export interface KernelsOptions {
   denseWeights?: "bf16" | "q8";
   /** Whether a token's result has the same bits among any others. GPUs take other kernels for it. Default false. */
   repeatable?: boolean;
+  /**
+   * Whether the threads stay on the first cores of the process: as many as there are threads. Two labs then use the same
+   * cores, as a comparison must. Has no effect on macOS. Default false.
+   */
+  pinned?: boolean;
 }
 
 /** The device of `Kernels`. */
@@ -108,12 +113,13 @@ export function kernelsOf(file: string, backend = "auto", options: KernelsOption
   return new Kernels(addonAt(file), backend, options);
 }
 
-const optionNames = new Set(["threads", "isa", "numerics", "denseWeights", "repeatable"]);
+const optionNames = new Set(["threads", "isa", "numerics", "denseWeights", "repeatable", "pinned"]);
 
 function readKernelsOptions(backend: string, given: KernelsOptions): NativeLabOptions {
   if (typeof backend !== "string" || !isBackend(backend)) throw invalidArgument("backend", backendNames, backend);
   const options = readOptions("kernels", given, optionNames, "KernelsOptions");
-  const { threads = "auto", isa = "", numerics = "auto", denseWeights = "bf16", repeatable = false } = options;
+  const { threads = "auto", isa = "", numerics = "auto", denseWeights = "bf16" } = options;
+  const { repeatable = false, pinned = false } = options;
   if (threads !== "auto" && !(Number.isInteger(threads) && threads >= 1 && threads <= 1024))
     throw invalidArgument("threads", '"auto" or an integer in [1, 1024]', threads);
   if (typeof isa !== "string") throw invalidArgument("isa", "a string", isa);
@@ -121,7 +127,8 @@ function readKernelsOptions(backend: string, given: KernelsOptions): NativeLabOp
     throw invalidArgument("numerics", '"auto", "exact" or "fast"', numerics);
   if (!["bf16", "q8"].includes(denseWeights)) throw invalidArgument("denseWeights", '"bf16" or "q8"', denseWeights);
   if (typeof repeatable !== "boolean") throw invalidArgument("repeatable", "a boolean", repeatable);
-  return { backend, threads: threads === "auto" ? 0 : threads, isa, numerics, denseWeights, repeatable };
+  if (typeof pinned !== "boolean") throw invalidArgument("pinned", "a boolean", pinned);
+  return { backend, threads: threads === "auto" ? 0 : threads, isa, numerics, denseWeights, repeatable, pinned };
 }
 
 /** Options of `Kernels.roofs`. */
@@ -142,12 +149,12 @@ export interface UnitRoof {
 
 /** The peak rates of a device. */
 export interface Roofs {
-  /** How fast memory is read; null: not known. */
-  bytesPerSecond: number | null;
+  /** How fast memory is read. */
+  bytesPerSecond: number;
   /** What was measured for it. */
-  bytesBy: string | null;
+  bytesBy: string;
   /** The unit that multiplies float32. */
-  float32: UnitRoof | null;
+  float32: UnitRoof;
   /** The unit that multiplies bf16, where the numerics use one. */
   bf16: UnitRoof | null;
 }
@@ -461,7 +468,7 @@ export class Kernels implements AsyncDisposable {
   }
 
   /**
-   * Measures the peak rates of the device at this moment. What is not known is null.
+   * Measures the peak rates of the device at this moment.
    *
    * @throws GptOssError INVALID_ARGUMENT, OUT_OF_MEMORY, CLOSED
    * @example
@@ -470,15 +477,14 @@ export class Kernels implements AsyncDisposable {
    *
    * await using cpu = kernels("cpu");
    * const { bytesPerSecond, float32 } = await cpu.roofs({ coldBytes: 2 ** 26 });
-   * console.log(bytesPerSecond, float32?.flopsPerSecond);
+   * console.log(bytesPerSecond, float32.flopsPerSecond);
    * ```
    */
   async roofs(options: RoofOptions = {}): Promise<Roofs> {
     const { coldBytes = 2 ** 30, seconds = 0.02 } = readOptions("roofs", options, roofOptionNames);
     checkRange("coldBytes", coldBytes, 2 ** 34);
     checkRange("seconds", seconds, 60);
-    const { bytesPerSecond, bytesBy, float32, bf16 } = await settled(() => this.#lab.roofs(coldBytes, seconds));
-    return { bytesPerSecond: bytesPerSecond || null, bytesBy: bytesBy || null, float32, bf16 };
+    return settled(() => this.#lab.roofs(coldBytes, seconds));
   }
 
   /**

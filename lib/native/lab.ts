@@ -12,6 +12,8 @@ export interface NativeLabOptions {
   numerics: string;
   denseWeights: string;
   repeatable: boolean;
+  /** Whether the lab's threads stay on the first so many cores. */
+  pinned: boolean;
 }
 
 /** Weights that the device makes itself: random bits, the same for the same key. `kernels/common/synthetic.h`. */
@@ -66,7 +68,7 @@ export interface NativeLab {
   compare(id: number): Promise<{ values: number; worst: number; where: string }>;
   outputs(id: number): Promise<NativeLabOutputs>;
   dispose(id: number): Promise<void>;
-  /** Measures the peak rates of the device. Zeros and nulls: not known. */
+  /** Measures the peak rates of the device. */
   roofs(coldBytes: number, seconds: number): Promise<NativeRoofs>;
   close(): Promise<void>;
 }
@@ -74,6 +76,6 @@ export interface NativeLab {
 export interface NativeRoofs {
   bytesPerSecond: number;
   bytesBy: string;
-  float32: { instruction: string; flopsPerSecond: number } | null;
+  float32: { instruction: string; flopsPerSecond: number };
   bf16: { instruction: string; flopsPerSecond: number } | null;
 }

@@ -13,6 +13,7 @@
 #include "native/backend/backend_sizes.h"
 #include "native/backend/blocks.h"
 #include "native/backend/low_rank.h"
+#include "native/backend/peaks.h"
 #include "native/backend/step.h"
 #include "native/backend/tensors.h"
 #include "native/backend/weight_packer.h"
@@ -60,8 +61,12 @@ class Backend {
   virtual void begin(const Step&) = 0;
   virtual void run(const std::function<void()>& body, bool may_repeat) = 0;
 
-  // The seconds that the device takes for `work`, which calls run(). Waits for the end of the work.
-  virtual double timed(const std::function<void()>& work);
+  // The seconds that the device takes for `work`, which calls run(). Waits for the end of the work. again: it ran before
+  // and does not wait for the device, so it may be recorded and replayed: then its launches do not count.
+  virtual double timed(const std::function<void()>& work, bool again);
+
+  // Measures the roofs. A pass over memory reads `cold_bytes`; each unit multiplies for `seconds`, five times.
+  virtual Peaks peaks(size_t cold_bytes, double seconds) = 0;
 
   // The blocks of a layer, called by model/forward.cpp. The defaults run single operations, in the order of blocks.cpp.
   // An override gives the same results within the numerics of the device.

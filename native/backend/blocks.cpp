@@ -9,7 +9,7 @@
 
 namespace oss {
 
-double Backend::timed(const std::function<void()>& work) {
+double Backend::timed(const std::function<void()>& work, bool) {
   const auto start = std::chrono::steady_clock::now();
   work();
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

@@ -16,6 +16,10 @@ struct UsableThreads {
 };
 UsableThreads usable_threads(const std::string& root = "");
 
+// Keeps this thread, and those that it starts, on the first `count` cores of its affinity mask. One processor of each
+// core is used. Does nothing where the system has no such mask (macOS), or refuses.
+void stay_on_cores(int count);
+
 // Bytes that this process can still use without swapping. It is the system's estimate, lowered by the limits of its
 // cgroups and of its address space (ulimit -v, -d). Page cache counts as free, because the system gives it back.
 struct UsableMemory {

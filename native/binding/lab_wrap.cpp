@@ -15,6 +15,7 @@
 
 #include "kernels/common/synthetic.h"
 #include "native/base/error.h"
+#include "native/base/machine.h"
 #include "native/base/str.h"
 #include "native/base/thread.h"
 #include "native/binding/arrays.h"
@@ -23,7 +24,6 @@
 #include "native/binding/promise.h"
 #include "native/lab/lab.h"
 #include "native/lab/reference.h"
-#include "native/lab/roofs.h"
 
 namespace oss {
 namespace {
@@ -209,7 +209,9 @@ struct Job {
 // Everything that the lab's thread and the thread of JavaScript share.
 class LabThread {
  public:
-  LabThread(Napi::Env env, BackendOptions options) : env_(env), options_(std::move(options)) {
+  // pinned: the lab's threads stay on the first so many cores.
+  LabThread(Napi::Env env, BackendOptions options, bool pinned)
+      : env_(env), options_(std::move(options)), pinned_(pinned) {
     done_ = Done::New(env, "gpt-oss lab", 0, 1, this);
     done_.Unref(env);
     hook_ = std::make_unique<Hook>(env.AddCleanupHook(&LabThread::on_environment_exit, this));
@@ -279,7 +281,10 @@ class LabThread {
         } else if (stopped) {
           throw Error(Code::kClosed, "the lab was closed");
         } else {
-          if (!bench) bench.emplace(options_);
+          if (!bench) {
+            if (pinned_) stay_on_cores(options_.threads > 0 ? options_.threads : usable_threads().count);
+            bench.emplace(options_);
+          }
           job->work(*bench);
         }
       } catch (...) {
@@ -310,6 +315,7 @@ class LabThread {
 
   Napi::Env env_;
   const BackendOptions options_;
+  const bool pinned_;
   Done done_;
   std::unique_ptr<Hook> hook_;
   size_t open_ = 0;  // calls that have not ended; the thread of JavaScript only
@@ -340,7 +346,9 @@ class LabWrap final : public Napi::ObjectWrap<LabWrap> {
 
   explicit LabWrap(const Napi::CallbackInfo& call)
       : ObjectWrap(call), thread_(guarded(call.Env(), [&] {
-          return std::make_unique<LabThread>(call.Env(), options_from_js(call[0].As<Napi::Object>()));
+          const Napi::Object options = call[0].As<Napi::Object>();
+          return std::make_unique<LabThread>(call.Env(), options_from_js(options),
+                                             options.Get("pinned").As<Napi::Boolean>().Value());
         })) {}
 
  private:
@@ -481,7 +489,7 @@ class LabWrap final : public Napi::ObjectWrap<LabWrap> {
         call,
         [=](Bench& bench) {
           Prepared& one = Bench::find(bench.prepared, id, "operation");
-          const double seconds = bench.lab.run(*one.operation, one.calls, calls);
+          const double seconds = bench.lab.run(*one.operation, one.calls, calls, one.calls > 0);
           one.calls += calls;
           return seconds;
         },
@@ -521,20 +529,19 @@ class LabWrap final : public Napi::ObjectWrap<LabWrap> {
     const auto cold_bytes = size_t(call[0].As<Napi::Number>().Int64Value());
     const double seconds = call[1].As<Napi::Number>().DoubleValue();
     return later(
-        call, [=](Bench& bench) { return lab::measure_roofs(bench.lab, cold_bytes, seconds); },
-        [](Napi::Env env, const lab::Roofs& roofs) {
+        call, [=](Bench& bench) { return bench.lab.backend().peaks(cold_bytes, seconds); },
+        [](Napi::Env env, const Peaks& peaks) {
           Napi::Object out = Napi::Object::New(env);
-          const auto unit = [&](const char* name, const std::optional<lab::UnitRoof>& of) {
-            if (!of) return out.Set(name, env.Null());
+          const auto unit = [env](const UnitPeak& of) {
             Napi::Object one = Napi::Object::New(env);
-            one.Set("instruction", of->instruction);
-            one.Set("flopsPerSecond", of->flops_per_second);
-            return out.Set(name, one);
+            one.Set("instruction", of.instruction);
+            one.Set("flopsPerSecond", of.flops_per_second);
+            return one;
           };
-          out.Set("bytesPerSecond", roofs.bytes_per_second);
-          out.Set("bytesBy", roofs.bytes_by);
-          unit("float32", roofs.float32);
-          unit("bf16", roofs.bf16);
+          out.Set("bytesPerSecond", peaks.bytes_per_second);
+          out.Set("bytesBy", peaks.bytes_by);
+          out.Set("float32", unit(peaks.float32));
+          out.Set("bf16", peaks.bf16 ? Napi::Value(unit(*peaks.bf16)) : Napi::Value(env.Null()));
           return out;
         });
   }

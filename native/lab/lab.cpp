@@ -91,16 +91,17 @@ void Lab::reserve(const StepLimits& wanted) {
   reserved_ = wanted;
 }
 
-double Lab::run(Operation& operation, size_t first_call, size_t calls) {
+double Lab::run(Operation& operation, size_t first_call, size_t calls, bool again) {
   reserve(operation.limits);
   backend_->begin(operation.step);
-  return backend_->timed([&] {
+  const auto work = [&] {
     backend_->run(
         [&] {
           for (size_t i = 0; i < calls; ++i) operation.run(first_call + i);
         },
         false);
-  });
+  };
+  return backend_->timed(work, again && !operation.waits);
 }
 
 }  // namespace oss::lab

@@ -34,8 +34,9 @@ class Operation {
   virtual void run(size_t call) = 0;
   virtual Outputs outputs() = 0;  // of the last run
 
-  Step step;          // the arrays of its tokens; the operation owns them
-  StepLimits limits;  // that the backend must be prepared for
+  bool waits = false;  // run() waits for the device, so it cannot be recorded
+  Step step;           // the arrays of its tokens; the operation owns them
+  StepLimits limits;   // that the backend must be prepared for
   Work work;
   Weights weights;
 };
@@ -60,8 +61,8 @@ class Lab {
   // cold_bytes: the copies of its weights take so much together. 0: one copy.
   std::unique_ptr<Operation> prepare(Arguments arguments, size_t cold_bytes = 0);
   // Runs it `calls` times; the number of the first one selects a copy, and the next one takes the next. Returns the
-  // seconds that the device took.
-  double run(Operation& operation, size_t first_call = 0, size_t calls = 1);
+  // seconds that the device took. again: it ran before, and may run twice as often.
+  double run(Operation& operation, size_t first_call = 0, size_t calls = 1, bool again = false);
 
   Backend& backend() { return *backend_; }
 

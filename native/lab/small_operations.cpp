@@ -97,6 +97,7 @@ class Router final : public OnDevice {
 class Sample final : public OnDevice {
  public:
   Sample(Lab& lab, Arguments& from, size_t) : OnDevice(lab), vocab_(from.count("vocab")) {
+    waits = true;  // for the draws
     const int rows = from.count("rows", 1, 4096);
     const uint64_t seed = from.seed_or("seed", 0);
     const SamplingArgs one = {.temperature = from.number_or("temperature", 1, 0, 100),

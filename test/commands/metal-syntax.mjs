@@ -1,6 +1,6 @@
 // npm run metal:syntax: reads the Metal sources as a compiler does, without a Mac. It needs clang 16 or later.
 //
-//   node test/commands/metal-syntax.mjs [SOURCE ...]      *.metal of kernels/metal and bench/metal, and metal_device.mm
+//   node test/commands/metal-syntax.mjs [SOURCE ...]      *.metal of kernels/metal, and metal_device.mm
 //
 // A kernel is parsed as C++14 with the address spaces of its pointers, and with declarations in the place of Metal's
 // library (test/metal-syntax/include). Further rules of Metal 3.1 are read from the syntax tree: see problemsOfTree().
@@ -251,12 +251,10 @@ export async function examine(clang, sources) {
 }
 
 export const allSources = () => [
-  ...["kernels/metal", "bench/metal"].flatMap((folder) =>
-    readdirSync(path.join(root, folder))
-      .filter((name) => name.endsWith(".metal"))
-      .sort()
-      .map((name) => path.join(folder, name)),
-  ),
+  ...readdirSync(path.join(root, "kernels/metal"))
+    .filter((name) => name.endsWith(".metal"))
+    .sort()
+    .map((name) => path.join("kernels/metal", name)),
   "native/backend/metal/metal_device.mm",
 ];
 

@@ -1,7 +1,7 @@
 # The emulated GPUs. oss_emulated_cuda: the module of kernels/cuda. It is linked into oss_tests, or into a
 # libgptoss_cuda that the addon opens ($<TARGET_OBJECTS:oss_emulated_cuda> and threads). oss_emulated_metal: the kernels
-# of kernels/metal and bench/metal, and a Metal device, which replaces the one of this system where its objects are linked before
-# oss_core. Both run on oss_emulator. If they are not available, OSS_EMULATED_GPU_ABSENT holds the reason.
+# of kernels/metal, and a Metal device, which replaces the one of this system where its objects are linked before oss_core.
+# Both run on oss_emulator. If they are not available, OSS_EMULATED_GPU_ABSENT holds the reason.
 # OSS_EMULATOR_TESTS are the tests of the emulators themselves. Included by test/CMakeLists.txt.
 option(OSS_EMULATED_GPU "run the GPU kernels' tests on emulated GPUs" ON)
 if(NOT CMAKE_SYSTEM_NAME STREQUAL "Linux" OR NOT CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64|aarch64|arm64")
@@ -26,7 +26,7 @@ add_library(oss_emulated_cuda OBJECT EXCLUDE_FROM_ALL ${cuda_kernels} ${cuda_emu
 target_include_directories(oss_emulated_cuda BEFORE PRIVATE ${emu}/include)  # its ptx/ hides the one of kernels/cuda
 target_compile_definitions(oss_emulated_cuda PRIVATE "OSS_CUDA_ARCHITECTURES=\"emulated\"")
 
-file(GLOB metal_kernels CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/kernels/metal/*.metal ${CMAKE_SOURCE_DIR}/bench/metal/*.metal)
+file(GLOB metal_kernels CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/kernels/metal/*.metal)
 file(GLOB metal_emulator CONFIGURE_DEPENDS ${emu}/metal/*.cpp)
 list(FILTER metal_emulator EXCLUDE REGEX "_test\\.cpp$")
 add_library(oss_emulated_metal OBJECT EXCLUDE_FROM_ALL ${metal_kernels} ${metal_emulator})

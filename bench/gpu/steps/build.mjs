@@ -8,10 +8,7 @@ import { last } from "../process.mjs";
 import { findCommit, build as folder, program, root } from "../session.mjs";
 
 /** Every program that a step runs. */
-export const programs = [
-  ...["oss_tests", "oss_gpu_roofs", "oss_gpu_decode", "oss_gpu_stages", "oss_gpu_floor", "oss_gpu_bench"],
-  "oss_load_bench",
-];
+export const programs = [...["oss_tests", "oss_gpu_decode", "oss_gpu_stages", "oss_gpu_floor", "oss_load_bench"]];
 const release = path.join(root, "build/Release");
 /** The folder where the addon looks for the module, and the folder of the programs. */
 const places = (name) =>

@@ -71,13 +71,12 @@ export function textOf(operation: string, parameters: KernelCase["parameters"]):
 
 /** The highest rates: noise only lowers them. */
 function highest(all: readonly Roofs[]): Roofs {
-  const best = (rates: (Roofs["float32"] | null)[]) =>
-    rates.reduce((a, b) => (b && (!a || b.flopsPerSecond > a.flopsPerSecond) ? b : a), null);
-  const first = all[0]!;
+  const best = (rates: Roofs["bf16"][]) =>
+    rates.reduce<Roofs["bf16"]>((a, b) => (b && (!a || b.flopsPerSecond > a.flopsPerSecond) ? b : a), null);
   return {
-    ...first,
-    bytesPerSecond: Math.max(...all.map(({ bytesPerSecond }) => bytesPerSecond ?? 0)) || null,
-    float32: best(all.map(({ float32 }) => float32)),
+    ...all[0]!,
+    bytesPerSecond: Math.max(...all.map(({ bytesPerSecond }) => bytesPerSecond)),
+    float32: best(all.map(({ float32 }) => float32))!,
     bf16: best(all.map(({ bf16 }) => bf16)),
   };
 }
@@ -87,11 +86,10 @@ function rowOf(bench: KernelsBench, info: KernelsInfo, of: KernelCase, found: Me
   const samples = found.flatMap(({ samples }) => samples);
   const byUnit = onBf16Unit && roofs.bf16 ? roofs.bf16 : roofs.float32;
   const least = {
-    memory: roofs.bytesPerSecond ? (bytesMoved / roofs.bytesPerSecond) * 1e6 : null,
-    unit: byUnit ? (flops / byUnit.flopsPerSecond) * 1e6 : null,
+    memory: (bytesMoved / roofs.bytesPerSecond) * 1e6,
+    unit: (flops / byUnit.flopsPerSecond) * 1e6,
   };
-  const roof = Math.max(least.memory ?? 0, least.unit ?? 0);
-  const isMemory = (least.memory ?? 0) >= (least.unit ?? 0);
+  const roof = Math.max(least.memory, least.unit);
   return {
     bench: "kernels",
     name: of.operation,
@@ -119,21 +117,19 @@ function rowOf(bench: KernelsBench, info: KernelsInfo, of: KernelCase, found: Me
           null,
         ),
       }),
-      ...(roof > 0 && {
-        roofShare: measured(
-          samples.map((us) => roof / us),
-          "share",
-          null,
-        ),
-      }),
+      roofShare: measured(
+        samples.map((us) => roof / us),
+        "share",
+        null,
+      ),
     },
     about: {
       device: info.device,
       bytesMoved,
       flops,
-      roof: roof === 0 ? null : isMemory ? "memory" : byUnit!.instruction,
+      roof: least.memory >= least.unit ? "memory" : byUnit.instruction,
       roofBytesPerSecond: roofs.bytesPerSecond,
-      roofFlopsPerSecond: byUnit?.flopsPerSecond ?? null,
+      roofFlopsPerSecond: byUnit.flopsPerSecond,
       worstError: check?.worstError ?? null,
     },
   };

@@ -41,6 +41,8 @@ class CpuBackend final : public Backend {
   std::unique_ptr<WeightPacker> make_packer() override { return std::make_unique<CpuWeights>(kernels_, sizes_, pool_); }
   void reserve_workspace(const StepLimits&) override {}
 
+  Peaks peaks(size_t cold_bytes, double seconds) override;
+
   void begin(const Step&) override {}
   // Throws kModelFormat when files that hold weights have been shortened.
   void run(const std::function<void()>& body, bool may_repeat) override;

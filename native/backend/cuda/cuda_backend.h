@@ -35,7 +35,8 @@ class CudaBackend final : public Backend {
 
   void begin(const Step&) override;
   void run(const std::function<void()>& body, bool may_repeat) override;
-  double timed(const std::function<void()>& work) override;
+  double timed(const std::function<void()>& work, bool again) override;
+  Peaks peaks(size_t cold_bytes, double seconds) override;
 
   void attention_block(const AttentionBlock&, const Step&) override;
   void moe_block(const MoeBlock&) override;

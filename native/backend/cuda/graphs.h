@@ -24,6 +24,8 @@ class Graphs {
   Graphs& operator=(const Graphs&) = delete;
 
   void run(const StepKey& key, const std::function<void()>& body);
+  // The launches of `body`, recorded instead of run. Their kernels have run before. The caller destroys it.
+  void* record(const std::function<void()>& body);
   size_t size() const { return graphs_.size(); }
 
  private:
@@ -32,7 +34,6 @@ class Graphs {
     uint64_t last_use = 0;
   };
 
-  void* record(const std::function<void()>& body);
   void forget_oldest();
 
   std::shared_ptr<Gpu> gpu_;

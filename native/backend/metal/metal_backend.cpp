@@ -136,7 +136,7 @@ void MetalBackend::run(const std::function<void()>& body, bool) {
   if (has_adapters_) adapters_.finish(*encoder_, commit);
 }
 
-double MetalBackend::timed(const std::function<void()>& work) {
+double MetalBackend::timed(const std::function<void()>& work, bool) {
   encoder_->wait();
   const double before = encoder_->seconds();
   work();

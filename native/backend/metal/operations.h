@@ -6,6 +6,7 @@
 
 #include "kernels/common/args.h"
 #include "kernels/metal/low_rank.h"
+#include "kernels/metal/peaks.h"
 #include "kernels/metal/step.h"
 #include "native/backend/metal/encoder.h"
 
@@ -145,5 +146,16 @@ struct SampleInputs {
 };
 void sample(Encoder&, int rows, int vocab, const float* logits, const SampleInputs&, void* scratch, SampleResult* out);
 size_t sample_scratch_bytes(int rows, int vocab);
+
+// Reads `groups` ranges of `range_bytes` (a multiple of kReadRound), a threadgroup each.
+//   sums [groups, kReadThreads / 32]: together the sum of the words
+void read_memory(Encoder&, const uint32_t* words, size_t groups, size_t range_bytes, uint32_t* sums);
+constexpr size_t kReadRound = size_t(kReadThreads) * kReadsInFlight * 16;
+
+// Multiplies ones with all values in registers, as matrices of bf16 or as floats. Returns how many flops that is.
+//   out [groups, kMultiplyThreads]: a thread's sum, 8 · rounds
+//   of matrices [groups, kMultiplyThreads, kMultiplyResults]: the elements of all chains, 8 · rounds each
+double multiply(Encoder&, bool matrices, int rounds, uint32_t groups, float* out);
+constexpr int kMultiplyResults = kMultiplyChains * 64 / 32;
 
 }  // namespace oss::metal

@@ -58,6 +58,18 @@ for (const backend of ["cuda", "metal"])
       for (const microseconds of samples) expect(microseconds).toBeGreaterThan(0);
     });
 
+    it("has roofs", async () => {
+      const { bytesPerSecond, bytesBy, float32, bf16 } = await gpu.roofs({ coldBytes: 1, seconds: 0 });
+      for (const rate of [bytesPerSecond, float32.flopsPerSecond, bf16!.flopsPerSecond])
+        expect(rate).toBeGreaterThan(0);
+      expect(bytesBy).toContain("kernel that reads");
+      const units =
+        backend === "cuda"
+          ? ["fma.rn.f32", "mma.sync.m16n8k16 bf16"]
+          : ["fma of float", "simdgroup_multiply_accumulate of bfloat"];
+      expect([float32.instruction, bf16!.instruction]).toEqual(units);
+    });
+
     it("has no head of another size than 64, and no float32 cache", async () => {
       const dims = { tokens: 1, keys: 1, heads: 1, kvHeads: 1 };
       const arrays = (size: number) => ({
