@@ -17,25 +17,32 @@ const folder = mkdtempSync(path.join(tmpdir(), "gpt-oss-ab-"));
 process.once("exit", () => rmSync(folder, { recursive: true, force: true }));
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
 
+/** A text before `begin`, from there to `end`, and after that. */
+function parts(text: string, begin: string, end: string): string[] {
+  const from = text.indexOf(begin);
+  if (from < 0) return [text];
+  const body = from + begin.length;
+  const to = text.indexOf(end, body);
+  return [text.slice(0, from), text.slice(body, to), text.slice(to + end.length)];
+}
+
 /** The sources of the addon, with a wait in one operation, built elsewhere. */
 function slowedBuild(): string {
   const sources = path.join(folder, "sources");
   for (const name of ["native", "kernels", "CMakeLists.txt"])
     cpSync(path.join(packageRoot, name), path.join(sources, name), { recursive: true });
   symlinkSync(path.join(packageRoot, "node_modules"), path.join(sources, "node_modules"));
-  const file = path.join(sources, "native/backend/cpu/products.cpp");
-  const product =
-    "  multiply(args, pack_rows(args.rows, args.in, x.as<float>(), args.precise != 0, w.data == nullptr), w, bias, y);\n";
-  const text = readFileSync(file, "utf8");
-  if (!text.includes(product)) throw new Error(`${file} has no longer the line that this bench slows down`);
-  const slowed = `
-  using Clock = std::chrono::steady_clock;
+  const file = path.join(sources, "native/backend/cpu/experts.cpp");
+  const [begin, end] = ["  group_by_expert(args, index);\n", "\n}\n"];
+  const [before, body, ...rest] = parts(readFileSync(file, "utf8"), begin, end);
+  if (body === undefined) throw new Error(`${file} has no longer the line that this bench slows down`);
+  const slowed = `  using Clock = std::chrono::steady_clock;
   const auto start = Clock::now();
-${product}  const auto end = Clock::now() + std::chrono::duration_cast<Clock::duration>((Clock::now() - start) * ${slowDown});
+${begin}${body}
+  const auto end = Clock::now() + std::chrono::duration_cast<Clock::duration>((Clock::now() - start) * ${slowDown});
   while (Clock::now() < end) {
-  }
-`;
-  writeFileSync(file, `#include <chrono>\n${text.replace(product, slowed)}`);
+  }`;
+  writeFileSync(file, `#include <chrono>\n${before}${slowed}${end}${rest.join("")}`);
   const build = path.join(folder, "build");
   const cmake = (...args: string[]) => execFileSync("cmake", args, { stdio: ["ignore", 2, 2] });
   cmake("-S", sources, "-B", build, "-DCMAKE_BUILD_TYPE=Release", "-DOSS_TESTS=OFF");
@@ -52,15 +59,14 @@ const counts = { found: 0, falseAlarms: 0, differentBits: 0 };
 const facts = about();
 for (let trial = 1; trial <= trials; trial++) {
   for (const build of ["slowed", "same"] as const) {
-    const options = { threads: 1 };
+    const options = { threads: 1, pinned: true };
     await using ours = kernelsOf(build === "slowed" ? slowed : same, "cpu", options);
     await using other = kernels("cpu", options);
     const comparison = {
-      ...{ shape: "20b", model, ours, other, only: ["linear"], tokens: [1], contexts: [1024] },
-      ...{ coldBytes: 2 ** 28, seconds: 6, least: 0.01 },
+      ...{ shape: "20b", model, ours, other, only: ["experts"], tokens: [1], contexts: [1024] },
+      ...{ coldBytes: 2 ** 28, seconds: 20, least: 0.01 },
     };
     for await (const row of compareKernels(comparison, () => {})) {
-      if (row.parameters.matrix !== "attention output") continue;
       const { verdict, sameBits } = row.about!;
       if (build === "slowed" && verdict === "slower") counts.found++;
       if (build === "same" && verdict !== "same") counts.falseAlarms++;

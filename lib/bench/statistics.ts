@@ -85,18 +85,32 @@ const block = 10;
 /**
  * Estimates b / a from pairs that were measured side by side. Consecutive pairs form blocks of ten. The quotient of a
  * block is that of the least samples of either side: what disturbs a sample only makes it longer, and the least of ten
- * is rarely disturbed. The estimate is the median over the blocks, with its interval of the bootstrap. What slows the
- * whole machine for longer than a block slows both sides of it.
+ * is rarely disturbed. The estimate is the median over the blocks. What slows the whole machine for longer than a block
+ * slows both sides of it.
  */
-export function ratioOfPairs(a: readonly number[], b: readonly number[], confidence: number): Ratio {
-  const random = seededRandom(1);
+export function ratioOfPairs(a: readonly number[], b: readonly number[]): number {
   const blocks = Math.max(1, Math.floor(a.length / block));
   const least = (of: readonly number[], i: number) =>
     Math.min(...of.slice(i * block, i === blocks - 1 ? of.length : (i + 1) * block));
-  const quotients = Array.from({ length: blocks }, (_, i) => least(b, i) / least(a, i));
-  const draw = () => Array.from(quotients, () => quotients[Math.floor(random() * quotients.length)]!);
-  const ratios = Array.from({ length: resamples }, () => median(draw()));
-  return interval(median(quotients), ratios, confidence);
+  return median(Array.from({ length: blocks }, (_, i) => least(b, i) / least(a, i)));
+}
+
+/**
+ * The median of ratios that independent rounds gave, between the second least and the second greatest of them. One round
+ * may be disturbed. The interval holds the median of all possible rounds with the confidence of `confidenceOfRounds`;
+ * it assumes nothing about their distribution (David and Nagaraja 2003, Order Statistics, section 7.1).
+ *
+ * @param ratios four or more
+ */
+export function ratioOfRounds(ratios: readonly number[]): Ratio {
+  const sorted = [...ratios].sort((a, b) => a - b);
+  if (sorted.length < 4) throw new Error("expected four rounds or more");
+  return { ratio: median(sorted), low: sorted[1]!, high: sorted.at(-2)! };
+}
+
+/** 1 - 2 (1 + n) / 2^n: at most one of n rounds lies on one side of the median. */
+export function confidenceOfRounds(rounds: number): number {
+  return 1 - (2 * (1 + rounds)) / 2 ** rounds;
 }
 
 function interval(ratio: number, ratios: readonly number[], confidence: number): Ratio {

@@ -3,13 +3,15 @@ import type { Subject } from "../../kernels/bench.js";
 import type { Kernels } from "../../kernels/index.js";
 import type { ModelConfig } from "../../native/checkpoint.js";
 import type { NewRow } from "../rows.js";
-import { measured, type Ratio, ratioOfPairs, single, verdictOf } from "../statistics.js";
+import { confidenceOfRounds, measured, ratioOfPairs, ratioOfRounds, single, verdictOf } from "../statistics.js";
 import { type KernelCase, kernelCases, type Sweep } from "./cases.js";
 import { checkOperations, type Progress, textOf } from "./run.js";
 
 /**
  * Compares two builds in one process. Both have the same operands. Their samples alternate, so that what slows the
- * machine slows both.
+ * machine slows both. Where operands lie in memory makes a lasting difference, of several percent for a small operation.
+ * So a comparison has rounds, each with operands of its own, prepared twice: once for one build first, once for the
+ * other. The two then change places.
  */
 
 export interface KernelsComparison extends Sweep {
@@ -27,10 +29,10 @@ export interface KernelsComparison extends Sweep {
   signal?: AbortSignal | undefined;
 }
 
-/** Chance of calling two equal builds different, for one case. */
-const confidence = 0.999;
-const mostPairs = 5000;
-const leastPairs = 200;
+const rounds = 12;
+/** Of a preparation: two blocks of `ratioOfPairs` at least. */
+const leastPairs = 20;
+const mostPairs = 500;
 
 export async function* compareKernels(bench: KernelsComparison, progress: Progress): AsyncGenerator<NewRow> {
   const [info, otherInfo] = await Promise.all([bench.ours.info(), bench.other.info()]);
@@ -66,35 +68,69 @@ export async function* compareKernels(bench: KernelsComparison, progress: Progre
         ratioLow: single(ratio.low, "share", null),
         ratioHigh: single(ratio.high, "share", null),
       },
-      about: { device: info.device, verdict: verdictOf(ratio, "less", bench.least), sameBits, confidence },
+      about: {
+        device: info.device,
+        verdict: verdictOf(ratio, "less", bench.least),
+        sameBits,
+        rounds,
+        confidence: confidenceOfRounds(rounds),
+      },
     };
   }
 }
 
+interface Samples {
+  ours: number[];
+  other: number[];
+}
+
 /** The time of the judged build as a part of the other's, and whether both have the same results, bit for bit. */
 async function compareCase(bench: KernelsComparison, one: KernelCase) {
-  const subjects: Subject[] = [];
+  const ratios: number[] = [];
+  const samples: Samples = { ours: [], other: [] };
+  let sameBits = true;
+  for (let round = 0; round < rounds; round++) {
+    const logarithms: number[] = [];
+    for (const first of ["ours", "other"] as const) {
+      const part = await preparation(bench, one, first, round === 0);
+      logarithms.push(Math.log(ratioOfPairs(part.samples.other, part.samples.ours)));
+      samples.ours.push(...part.samples.ours);
+      samples.other.push(...part.samples.other);
+      sameBits &&= part.sameBits;
+    }
+    ratios.push(Math.exp((logarithms[0]! + logarithms[1]!) / 2));
+  }
+  return { ratio: ratioOfRounds(ratios), samples, sameBits };
+}
+
+/** Prepares the operands of both builds, `first` before the other, and takes samples in turns. */
+async function preparation(bench: KernelsComparison, one: KernelCase, first: keyof Samples, check: boolean) {
+  throwIfAborted(bench.signal);
+  const order = first === "ours" ? (["ours", "other"] as const) : (["other", "ours"] as const);
+  const subjects: { -readonly [name in keyof Samples]?: Subject } = {};
   try {
-    for (const kernels of [bench.ours, bench.other])
-      subjects.push(await kernels.subject(one.operation, one.given, bench.coldBytes));
-    const [ours, other] = subjects as [Subject, Subject];
-    await ours.check();
+    for (const which of order) subjects[which] = await bench[which].subject(one.operation, one.given, bench.coldBytes);
+    const { ours, other } = subjects as { [name in keyof Samples]: Subject };
+    if (check) await ours.check();
+    else await ours.sample(1);
     await other.sample(1);
     const sameBits = sameOutputs(await ours.outputs(), await other.outputs());
     const calls = Math.max(await ours.callsOfSample(), await other.callsOfSample());
-    const samples = { ours: [] as number[], other: [] as number[] };
-    for (let total = 0; samples.ours.length < leastPairs || total < bench.seconds * 1e6; ) {
+    const samples: Samples = { ours: [], other: [] };
+    const seconds = bench.seconds / rounds / 2;
+    for (let total = 0; samples.ours.length < leastPairs || total < seconds * 1e6; ) {
       throwIfAborted(bench.signal);
       // A B, then B A: what the first of a pair leaves in caches counts for both.
-      const order = samples.ours.length % 2 === 0 ? (["ours", "other"] as const) : (["other", "ours"] as const);
-      for (const which of order) samples[which].push(await (which === "ours" ? ours : other).sample(calls));
+      for (const which of samples.ours.length % 2 === 0 ? order : order.toReversed())
+        samples[which].push(await (which === "ours" ? ours : other).sample(calls));
       total += (samples.ours.at(-1)! + samples.other.at(-1)!) * calls;
       if (samples.ours.length >= mostPairs) break;
     }
-    const ratio: Ratio = ratioOfPairs(samples.other, samples.ours, confidence);
-    return { ratio, samples, sameBits };
+    return { samples, sameBits };
   } finally {
-    for (const subject of subjects) await subject.dispose();
+    // The system gives out first what was freed last. In this order the next preparation, whose first is the other build,
+    // takes the same memory the other way round.
+    for (const subject of Object.values(subjects).reverse()) await subject.dispose();
   }
 }
 

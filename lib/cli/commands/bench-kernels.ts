@@ -22,7 +22,7 @@ interface KernelsFlags extends BenchFlags {
   context: number[];
   only?: string[];
   rounds?: number;
-  seconds: number;
+  seconds?: number;
   coldBytes: number;
   addon?: string;
   compareAddon?: string;
@@ -51,7 +51,7 @@ export function benchKernelsCommand(): Command {
     .option("--context <list>", "keys that attention sees", counts, [1024, 8192])
     .option("--only <list>", "operations, such as experts,linear (default: all)", names)
     .option("--rounds <n>", "repeat the whole sweep (default: 1; with --baseline 3)", integer)
-    .option("--seconds <s>", "time of all samples of a row", decimal, 0.15)
+    .option("--seconds <s>", "time of all samples of a row (default: 0.15; with --compare-addon 10)", decimal)
     .option("--cold-bytes <n>", "weights rotate through so many bytes", integer, 2 ** 30)
     .option("--addon <file>", "measure this build of the addon")
     .option("--compare-addon <file>", "compare with this build: alternating samples, bits and time")
@@ -79,6 +79,7 @@ async function run(flags: KernelsFlags): Promise<void> {
     ...(numerics !== undefined && { numerics }),
     ...(repeatable && { repeatable }),
     ...(threads !== undefined && { threads }),
+    ...(flags.compareAddon !== undefined && { pinned: true }), // one core is not as fast as another
   };
   await using ours = flags.addon === undefined ? kernels(backend, options) : kernelsOf(flags.addon, backend, options);
   await using other = flags.compareAddon === undefined ? null : kernelsOf(flags.compareAddon, backend, options);
@@ -94,10 +95,10 @@ async function run(flags: KernelsFlags): Promise<void> {
       signal,
     };
     if (other !== null)
-      return compareKernels({ ...sweep, ours, other, seconds: Math.max(flags.seconds, 1), least: 0.01 }, progress);
+      return compareKernels({ ...sweep, ours, other, seconds: flags.seconds ?? 10, least: 0.01 }, progress);
     const rounds = flags.rounds ?? (flags.baseline === undefined ? 1 : 3);
     if (rounds < 1) throw new UsageError("Expected an integer >= 1 for --rounds");
-    return benchKernels({ ...sweep, kernels: ours, denseWeights, rounds, seconds: flags.seconds }, progress);
+    return benchKernels({ ...sweep, kernels: ours, denseWeights, rounds, seconds: flags.seconds ?? 0.15 }, progress);
   });
 }
 

@@ -1,10 +1,12 @@
 import { describe, expect, it } from "vitest";
 import {
+  confidenceOfRounds,
   measured,
   median,
   percentile,
   ratioOfMedians,
   ratioOfPairs,
+  ratioOfRounds,
   seededRandom,
   single,
   verdictOf,
@@ -63,10 +65,21 @@ describe("ratios", () => {
     const slow = Array.from({ length: 100 }, (_, i) => (i % 10 === 0 ? 3 : 1) * (1 + 0.2 * random()));
     const other = slow.map((value) => value * 100 * (1 + 0.01 * random()));
     const ours = slow.map((value) => value * 103 * (1 + 0.01 * random()));
-    expect(verdictOf(ratioOfPairs(other, ours, 0.999), "less", 0.01)).toBe("slower");
-    expect(verdictOf(ratioOfPairs(ours, other, 0.999), "less", 0.01)).toBe("faster");
-    const again = slow.map((value) => value * 100 * (1 + 0.01 * random()));
-    expect(verdictOf(ratioOfPairs(other, again, 0.999), "less", 0.01)).toBe("same");
+    expect(ratioOfPairs(other, ours)).toBeCloseTo(1.03, 2);
+    expect(ratioOfPairs(ours, other)).toBeCloseTo(1 / 1.03, 2);
+  });
+
+  it("of rounds are the median, and one round may be disturbed", () => {
+    expect(ratioOfRounds([1.03, 1.5, 1.02, 1.031, 1.04])).toEqual({ ratio: 1.031, low: 1.03, high: 1.04 });
+    expect(() => ratioOfRounds([1, 2, 3])).toThrow("four rounds");
+    // Of 4 fair coins, 6 of 16 results have two of each side, and 10 have at most one of one side.
+    expect(confidenceOfRounds(4)).toBeCloseTo(6 / 16, 12);
+    let inside = 0;
+    for (let i = 0; i < 4000; i++) {
+      const { low, high } = ratioOfRounds(Array.from({ length: 8 }, random));
+      if (low <= 0.5 && high >= 0.5) inside++;
+    }
+    expect(inside / 4000).toBeCloseTo(confidenceOfRounds(8), 1.5);
   });
 
   it("a change within the least one does not count", () => {
