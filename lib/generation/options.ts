@@ -142,7 +142,7 @@ export function readEngineOptions(given: EngineOptions): CheckedEngineOptions {
   return { native: nativeEngineOptions(options), signal, onProgress };
 }
 
-function nativeEngineOptions(options: EngineOptions): NativeEngineOptions {
+export function nativeEngineOptions(options: EngineOptions): NativeEngineOptions {
   const { backend = "auto", threads = "auto", kvCache = {}, onProgress, signal } = options;
   if (typeof backend !== "string" || !isBackend(backend)) throw invalidArgument("backend", backendNames, backend);
   if (onProgress !== undefined && typeof onProgress !== "function") {
