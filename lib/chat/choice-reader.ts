@@ -19,6 +19,10 @@ export interface ChoiceReaderOptions {
   /** The stop tokens that the request adds. They are reported as the stop reason. */
   stopTokens: readonly number[];
   promptTokens: number;
+  /** Whether the engine keeps the prompt for later ones. */
+  keepsPrompt: boolean;
+  /** The turn goes on past its end: messages of other roles are passed over, and only a limit ends the choice. */
+  endless: boolean;
   /** Called with every message that the assistant completes, and with its tokens. */
   onMessage: (message: Message, tokens: readonly number[]) => void;
   /** Called with every complete call, and with the reasoning before it. */
@@ -44,7 +48,8 @@ interface Part {
  * - Stop strings are searched for in text for the user, in each message separately. A stop string ends the choice with
  *   "stop". The message ends before the stop string and is complete. It is not remembered, because the model wrote
  *   more. A possible beginning of a stop string is held back, and reported when the message ends.
- * - Where the model begins a message in another role, the choice ends with "stop". That message is not reported.
+ * - Where the model begins a message in another role, the choice ends with "stop". That message is not reported. An
+ *   endless turn goes on after it.
  * - The arguments of a complete call are a JSON text: "{}" where the model wrote none.
  * - An unfinished message is complete at "stop". At "length" and "cancelled" it is not. A call that is cut off is
  *   reported as far as it goes, but the finish reason is not "tool_calls".
@@ -94,13 +99,15 @@ export class ChoiceReader {
     if (!this.stopped) this.#accept(this.#parser.end(), cut !== null);
     this.ended = true;
     const isCall = this.#completeCalls > 0 && this.#stopString === null;
+    const { promptTokens, keepsPrompt } = this.#options;
     this.#tell({
       type: "choice-end",
       finishReason: cut ?? (isCall ? "tool_calls" : "stop"),
       stopReason: cut === null ? this.#stopReason() : null,
       usage: {
-        promptTokens: this.#options.promptTokens,
+        promptTokens,
         cachedTokens,
+        cacheWriteTokens: keepsPrompt ? promptTokens - cachedTokens : 0,
         completionTokens: this.#completionTokens,
         reasoningTokens: this.#reasoningTokens,
       },
@@ -117,9 +124,18 @@ export class ChoiceReader {
     for (const event of events) {
       if (this.stopped) return;
       const { role } = event.type === "delta" ? event : event.message;
-      if (role !== "assistant") this.stopped = true;
+      if (role !== "assistant") this.#otherRole(event);
       else if (event.type === "delta") this.#delta(event);
       else this.#complete(event.message, isCut);
+    }
+  }
+
+  #otherRole({ type }: ParsedEvent): void {
+    if (!this.#options.endless) {
+      this.stopped = true;
+    } else if (type === "message") {
+      this.#message = [];
+      this.#unread = [];
     }
   }
 

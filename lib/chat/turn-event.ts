@@ -58,6 +58,8 @@ export type TurnEvent = { choice: number } & (PartStart | PartDelta | PartEnd | 
 export interface TurnUsage {
   promptTokens: number;
   cachedTokens: number;
+  /** The tokens of the prompt that were computed and are kept for later prompts. */
+  cacheWriteTokens: number;
   /** The number of sampled tokens of this choice up to its end, with control tokens, stop tokens and stop strings. */
   completionTokens: number;
   /** The number of tokens that are text of the analysis channel. */

@@ -17,6 +17,7 @@ import type { TurnEvent } from "./turn-event.js";
 export interface TurnEngine {
   readonly info: {
     readonly model: Pick<ModelConfig, "vocab" | "eosTokens">;
+    readonly prefixCache: boolean;
     readonly limits: { readonly contextLength: number };
   };
   generate(prompt: ArrayLike<number>, options: GenerateOptions): Generation;
@@ -24,7 +25,10 @@ export interface TurnEngine {
 
 /** How to answer a prompt. */
 export interface TurnOptions extends HeldTurn, Pick<ChoiceReaderOptions, "stop" | "includeStop" | "logprobs"> {
-  /** Sampling and limits. `stopTokens` are added to the stop tokens of the model. */
+  /**
+   * Sampling and limits. `stopTokens` are added to the stop tokens of the model. With `ignoreEos`, nothing constrains
+   * the turn, because every constraint ends it: the caller refuses a format, a required call and a budget before.
+   */
   generate: Omit<GenerateOptions, "stop" | "constraint">;
 }
 
@@ -37,13 +41,13 @@ export interface TurnOptions extends HeldTurn, Pick<ChoiceReaderOptions, "stop" 
 export function beginTurn(engine: TurnEngine, memory: TurnMemory, prompt: TurnPrompt, options: TurnOptions): Turn {
   const { stopTokens: modelEnds, maskReserved: knowsHarmony } = modelTraits(engine.info.model);
   const { stopTokens = [], ignoreEos = false, ...generate } = options.generate;
-  const constraint = turnConstraint(options, prompt.tools, knowsHarmony);
+  const constraint = ignoreEos ? undefined : turnConstraint(options, prompt.tools, knowsHarmony);
   const generation = engine.generate(prompt.tokens, {
     ...generate,
     stopTokens: [...(ignoreEos ? [] : modelEnds), ...Array.from(stopTokens)],
     ...(constraint !== undefined && { constraint }),
   });
-  return new Turn(generation, memory, prompt, options);
+  return new Turn(generation, memory, prompt, options, engine.info.prefixCache);
 }
 
 /** The answers of a turn while they are written. No output of the model makes it throw. */
@@ -53,7 +57,13 @@ export class Turn {
   readonly #choices: readonly ChoiceReader[];
 
   /** Made by `beginTurn`. */
-  constructor(generation: Generation, memory: TurnMemory, { scope, tokens, tools }: TurnPrompt, options: TurnOptions) {
+  constructor(
+    generation: Generation,
+    memory: TurnMemory,
+    { scope, tokens, tools }: TurnPrompt,
+    options: TurnOptions,
+    keepsPrompt: boolean,
+  ) {
     const { stop, includeStop, logprobs, generate } = options;
     const stopTokens = Array.from(generate.stopTokens ?? []);
     const reader: Omit<ChoiceReaderOptions, "choice"> = {
@@ -63,6 +73,8 @@ export class Turn {
       logprobs,
       stopTokens: stopTokens.filter((token) => !turnEnds.includes(token)),
       promptTokens: tokens.length,
+      keepsPrompt,
+      endless: generate.ignoreEos === true,
       onMessage: (message, written) => memory.renderer.remember(scope, message, written),
       onCall: (callId, analysis) => memory.reasoning?.remember(callId, analysis),
     };

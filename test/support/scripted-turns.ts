@@ -62,7 +62,14 @@ export function turn(parts: readonly ScriptedPart[], ending: TurnEnding = {}): T
     type: "choice-end",
     finishReason: ending.finishReason ?? (isCut ? "length" : hasCall ? "tool_calls" : "stop"),
     stopReason: null,
-    usage: { promptTokens: 20, cachedTokens: 8, completionTokens: 12, reasoningTokens: 5, ...ending.usage },
+    usage: {
+      promptTokens: 20,
+      cachedTokens: 8,
+      cacheWriteTokens: 12,
+      completionTokens: 12,
+      reasoningTokens: 5,
+      ...ending.usage,
+    },
   });
   return events;
 }

@@ -16,7 +16,7 @@ export function toldEngine(
 ): ToldEngine {
   let generation: Generation | undefined;
   return {
-    info: { model: { vocab: 201_088, eosTokens: [200_002] }, limits: { contextLength: 131_072 } },
+    info: { model: { vocab: 201_088, eosTokens: [200_002] }, limits: { contextLength: 131_072 }, prefixCache: true },
     generate: (prompt, { logprobs = 0 }) => {
       generation = made(Uint32Array.from(prompt), logprobs);
       return generation;

@@ -9,7 +9,7 @@ export const maxChoices = 8;
 export const commonFields = {
   model: { type: "string", maxLength: 1024 },
   temperature: { type: "number", minimum: 0, maximum: 2 },
-  top_p: { type: "number", exclusiveMinimum: 0, maximum: 1 },
+  top_p: { type: "number", minimum: 0, maximum: 1 },
   top_k: { type: "integer", minimum: -1, maximum: 2 ** 31 - 1 },
   min_p: { type: "number", minimum: 0, maximum: 1 },
   presence_penalty: { type: "number", minimum: -2, maximum: 2 },
@@ -20,7 +20,8 @@ export const commonFields = {
     maxProperties: 4096,
     additionalProperties: { type: "number", minimum: -100, maximum: 100 },
   },
-  seed: { type: "integer" },
+  // Numbers of 64 bits with a sign, as in OpenAI's API. JSON readers round those of more than 53 bits.
+  seed: { type: "integer", minimum: -(2 ** 63), maximum: 2 ** 63 },
   n: { type: "integer", minimum: 1, maximum: maxChoices },
   stop: { type: ["string", "array"], items: { type: "string" }, maxItems: 16 },
   stop_token_ids: { type: "array", maxItems: 4096, items: { type: "integer", minimum: 0, maximum: 2 ** 31 - 1 } },
@@ -63,10 +64,19 @@ export interface CommonBody extends GuidedBody {
   cache_salt?: string;
 }
 
-export function samplingOf(body: CommonBody): SamplingOptions {
+/** The fields that say how tokens are drawn. */
+export type SamplingBody = Pick<
+  CommonBody,
+  "temperature" | "top_p" | "top_k" | "min_p" | "repetition_penalty" | "presence_penalty" | "frequency_penalty" | "seed"
+>;
+
+/** The least `topP` that the engine has: it keeps only the likeliest token. */
+const leastTopP = 2 ** -126;
+
+export function samplingOf(body: SamplingBody): SamplingOptions {
   return withoutAbsent({
     temperature: body.temperature,
-    topP: body.top_p,
+    topP: body.top_p === undefined ? undefined : Math.max(leastTopP, body.top_p),
     topK: body.top_k === undefined ? undefined : Math.max(0, body.top_k),
     minP: body.min_p,
     repetitionPenalty: body.repetition_penalty,

@@ -25,6 +25,7 @@ function isSchema(path: readonly string[]): boolean {
   const last = path.at(-1);
   switch (path[0]) {
     case "tools":
+    case "functions":
       return last === "parameters";
     case "response_format":
     case "text":

@@ -71,6 +71,8 @@ const conversation: Members = {
     function: { ...fields("any", "description strict"), name: "exact", parameters: "schema" },
   },
   tool_choice: "exact",
+  functions: { name: "exact", description: "any", parameters: "schema" },
+  function_call: "exact",
   reasoning_effort: "exact",
   reasoning: fields("any", "effort exclude enabled max_tokens"),
   chat_template_kwargs: "any",
@@ -84,7 +86,7 @@ export const chatFields: Members = {
   ...sampling,
   ...conversation,
   ...inert,
-  ...fields("any", "max_completion_tokens logprobs top_logprobs include_reasoning modalities functions function_call"),
+  ...fields("any", "max_completion_tokens logprobs top_logprobs include_reasoning modalities"),
   ...fields("any", "verbosity prediction parallel_tool_calls audio web_search_options skip_special_tokens"),
   ...misplaced("text", useFormat),
 };
@@ -123,6 +125,7 @@ const hostedTool: Members = { type: "exact", "*": "any" };
 
 export const responseFields: Members = {
   ...fields("any", "instructions max_output_tokens max_tool_calls temperature top_p top_logprobs seed"),
+  ...fields("any", "presence_penalty frequency_penalty"),
   ...fields("any", "parallel_tool_calls stream stream_options store background conversation prompt truncation"),
   ...fields("exact", "model previous_response_id include tool_choice"),
   ...fields("any", "service_tier prompt_cache_retention"),

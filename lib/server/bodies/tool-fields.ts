@@ -18,17 +18,19 @@ type Fields = Readonly<Record<string, unknown>>;
  * The functions among the tools.
  *
  * @param onOther called for each tool of another type, with its place in the request
+ * @param field the field of the request that has the tools
  * @throws ApiError that names the field
  */
 export function readTools(
   tools: readonly unknown[] | null | undefined,
   spelling: Spelling,
   onOther: (type: string, at: string) => void,
+  field = "tools",
 ): DeclaredFunction[] {
   const functions: DeclaredFunction[] = [];
   const names = new Set<string>();
   for (const [index, tool] of (tools ?? []).entries()) {
-    const at = `tools[${index}]`;
+    const at = `${field}[${index}]`;
     if (!isObject(tool)) throw invalid(at, "a tool", tool);
     const type = requiredString(tool.type, `${at}.type`);
     if (type !== "function") {

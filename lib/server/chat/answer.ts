@@ -1,4 +1,4 @@
-import type { TurnEvent, TurnUsage } from "../../chat/turn-event.js";
+import type { ChoiceEnded, TurnEvent, TurnUsage } from "../../chat/turn-event.js";
 import { logprobOf } from "../../chat/visible-logprob.js";
 import type { SpelledToken } from "../../chat/visible-text.js";
 
@@ -17,6 +17,8 @@ export interface MessagePiece {
   reasoning_content?: string;
   content?: string;
   tool_calls?: [ToolCallPiece];
+  /** The old form of a call. The name is in the first piece only. */
+  function_call?: { name?: string; arguments: string };
 }
 
 export interface LogprobEntry {
@@ -26,24 +28,26 @@ export interface LogprobEntry {
   top_logprobs: { token: string; logprob: number; bytes: readonly number[] }[];
 }
 
-type End = Extract<TurnEvent, { type: "choice-end" }>;
+type End = Omit<ChoiceEnded, "finishReason"> & { finishReason: ChoiceEnded["finishReason"] | "function_call" };
 /** `tokens`: the tokens of the piece's text, when log probabilities were requested. */
 type Step = { piece: MessagePiece; tokens: readonly SpelledToken[] } | { end: End };
 
 /**
  * Reads the turn of one choice. Visible texts are joined into one content and reasonings into one reasoning, by line
- * ends.
+ * ends. The old form of calls has room for one: more are left out.
  */
 export class ChatChoice {
   readonly #showsReasoning: boolean;
+  readonly #hasOldCalls: boolean;
   #kind: "reasoning" | "text" | "call" = "text";
   #calls = 0;
   #hasContent = false;
   #hasReasoning = false;
   #separator = "";
 
-  constructor(options: { showsReasoning: boolean }) {
+  constructor(options: { showsReasoning: boolean; hasOldCalls: boolean }) {
     this.#showsReasoning = options.showsReasoning;
+    this.#hasOldCalls = options.hasOldCalls;
   }
 
   /** Returns what the event adds, or null for nothing. */
@@ -56,6 +60,9 @@ export class ChatChoice {
       case "part-end":
         return null;
       case "choice-end":
+        if (this.#hasOldCalls && event.finishReason === "tool_calls") {
+          return { end: { ...event, finishReason: "function_call" } };
+        }
         return { end: event };
     }
   }
@@ -64,16 +71,17 @@ export class ChatChoice {
     this.#kind = event.kind;
     this.#separator = (event.kind === "text" ? this.#hasContent : this.#hasReasoning) ? "\n" : "";
     if (event.kind !== "call") return null;
-    const call: ToolCallPiece = {
-      index: this.#calls++,
-      id: event.callId,
-      type: "function",
-      function: { name: event.name, arguments: "" },
-    };
+    const index = this.#calls++;
+    const called = { name: event.name, arguments: "" };
+    if (this.#hasOldCalls) return index > 0 ? null : { piece: { function_call: called }, tokens: [] };
+    const call: ToolCallPiece = { index, id: event.callId, type: "function", function: called };
     return { piece: { tool_calls: [call] }, tokens: [] };
   }
 
   #delta(delta: string, tokens: readonly SpelledToken[]): Step | null {
+    if (this.#kind === "call" && this.#hasOldCalls) {
+      return this.#calls > 1 ? null : { piece: { function_call: { arguments: delta } }, tokens: [] };
+    }
     if (this.#kind === "call") {
       return { piece: { tool_calls: [{ index: this.#calls - 1, function: { arguments: delta } }] }, tokens: [] };
     }
@@ -103,7 +111,7 @@ export interface ChatUsage {
   prompt_tokens: number;
   completion_tokens: number;
   total_tokens: number;
-  prompt_tokens_details: { cached_tokens: number };
+  prompt_tokens_details: { cached_tokens: number; cache_write_tokens: number };
   completion_tokens_details: { reasoning_tokens: number };
 }
 
@@ -116,7 +124,10 @@ export function usageOf(choices: readonly TurnUsage[]): ChatUsage {
     prompt_tokens: prompt,
     completion_tokens: completion,
     total_tokens: prompt + completion,
-    prompt_tokens_details: { cached_tokens: choices[0]?.cachedTokens ?? 0 },
+    prompt_tokens_details: {
+      cached_tokens: choices[0]?.cachedTokens ?? 0,
+      cache_write_tokens: choices[0]?.cacheWriteTokens ?? 0,
+    },
     completion_tokens_details: { reasoning_tokens: sum("reasoningTokens") },
   };
 }

@@ -47,7 +47,7 @@ export async function chatCompletions(app: FastifyInstance, context: ServerConte
 class ChatCompletion {
   readonly #body: ChatBody;
   readonly #context: ServerContext;
-  readonly #head: { id: string; created: number; model: string; system_fingerprint: null; service_tier: null };
+  readonly #head: { id: string; created: number; model: string; service_tier: "default" };
   readonly #choices: ChatChoice[];
   readonly #usages: TurnUsage[] = [];
 
@@ -58,10 +58,9 @@ class ChatCompletion {
       id: `chatcmpl-${randomUUID().replaceAll("-", "")}`,
       created: Math.floor(context.clock().getTime() / 1000),
       model: body.model,
-      system_fingerprint: null,
-      service_tier: null,
+      service_tier: "default",
     };
-    const options = { showsReasoning: showsReasoning(body) };
+    const options = { showsReasoning: showsReasoning(body), hasOldCalls: body.functions !== undefined };
     this.#choices = Array.from({ length: n }, () => new ChatChoice(options));
   }
 
@@ -130,6 +129,7 @@ class WholeChoice {
   readonly #tokens: SpelledTokens | null;
   #content: string | null = null;
   #reasoning = "";
+  #oldCall: { name: string; arguments: string } | undefined;
   readonly #calls: { id: string; type: "function"; function: { name: string; arguments: string } }[] = [];
 
   constructor(index: number, topLogprobs: number | null) {
@@ -137,7 +137,8 @@ class WholeChoice {
     this.#tokens = topLogprobs === null ? null : new SpelledTokens(topLogprobs);
   }
 
-  add({ content, reasoning, tool_calls: calls = [] as never }: MessagePiece, tokens: readonly SpelledToken[]): void {
+  add(piece: MessagePiece, tokens: readonly SpelledToken[]): void {
+    const { content, reasoning, function_call: oldCall, tool_calls: calls = [] as never } = piece;
     if (content !== undefined) this.#content = (this.#content ?? "") + content;
     if (reasoning !== undefined) this.#reasoning += reasoning;
     for (const { index, id, function: called } of calls) {
@@ -145,6 +146,8 @@ class WholeChoice {
         this.#calls[index] = { id, type: "function", function: { name: called.name!, arguments: "" } };
       else this.#calls[index]!.function.arguments += called.arguments;
     }
+    if (oldCall?.name !== undefined) this.#oldCall = { name: oldCall.name, arguments: "" };
+    else if (oldCall !== undefined) this.#oldCall!.arguments += oldCall.arguments;
     this.#tokens?.push(tokens);
   }
 
@@ -157,6 +160,7 @@ class WholeChoice {
         refusal: null,
         ...(this.#reasoning !== "" && { reasoning: this.#reasoning, reasoning_content: this.#reasoning }),
         ...(this.#calls.length > 0 && { tool_calls: this.#calls }),
+        ...(this.#oldCall !== undefined && { function_call: this.#oldCall }),
       },
       logprobs: this.#tokens && { content: new LazyList(this.#tokens, logprobEntry), refusal: null },
       ...this.end,

@@ -1,3 +1,4 @@
+import { modelTraits } from "../../generation/model-traits.js";
 import type { BodyLimits } from "../bodies/body-check.js";
 import {
   type CommonBody,
@@ -16,6 +17,7 @@ import { badRequest, unsupported } from "../http/error-response.js";
 import type { Tenant } from "../tenants/tenant.js";
 import type { TurnRequest } from "../turn/turn.js";
 import { messagesField, readMessages } from "./messages-field.js";
+import { readFunctionCall, readFunctions } from "./old-functions.js";
 
 /** The body of a chat completion, after the schema has checked it. */
 export interface ChatBody extends CommonBody {
@@ -37,13 +39,15 @@ export interface ChatBody extends CommonBody {
   chat_template_kwargs?: { reasoning_effort?: AskedEffort | null; model_identity?: string | null };
   modalities?: unknown[];
   audio?: unknown;
-  functions?: unknown;
+  /** The old forms of `tools` and `tool_choice`. */
+  functions?: unknown[];
   function_call?: unknown;
 }
 
 const conversationFields = {
   messages: messagesField,
   tools: { type: "array", maxItems: mostTools },
+  functions: { type: "array", maxItems: mostTools },
   response_format: commonFields.response_format,
   structured_outputs: commonFields.structured_outputs,
   reasoning_effort: { enum: efforts },
@@ -92,12 +96,14 @@ export type Conversation = Pick<
 /** @throws ApiError that names the field */
 export function chatRequest(body: ChatBody, context: ServerContext, tenant: Tenant, signal: AbortSignal): TurnRequest {
   refuseUnsupported(body);
-  if (body.top_logprobs !== undefined && body.logprobs !== true) {
+  if (body.top_logprobs !== undefined && body.top_logprobs > 0 && body.logprobs !== true) {
     throw badRequest("top_logprobs", "top_logprobs needs logprobs to be true");
   }
+  const conversation = conversationOf(body, context);
+  if (body.ignore_eos === true) refuseEnding(conversation);
   return {
     tenant,
-    ...conversationOf(body, context),
+    ...conversation,
     sampling: samplingOf(body),
     stop: stopOf(body),
     topLogprobs: body.logprobs === true ? (body.top_logprobs ?? 0) : null,
@@ -110,7 +116,7 @@ export function chatRequest(body: ChatBody, context: ServerContext, tenant: Tena
       includeStop: body.include_stop_str_in_output,
       stopTokens: body.stop_token_ids,
       ignoreEos: body.ignore_eos,
-      logitBias: logitBiasOf(body, context.engine.info.model.vocab),
+      logitBias: biasOf(body, context),
       cacheSalt: body.cache_salt,
     }),
   };
@@ -131,6 +137,28 @@ export function refuseLongChat({ messages }: Pick<ChatBody, "messages">, { conte
   if (said.isTooLong) throw said.refusal("messages");
 }
 
+/** What must be complete cannot go on until a limit ends it. @throws ApiError */
+function refuseEnding({ format, toolChoice, analysisTokens }: Conversation): void {
+  const asked = [
+    [format !== null, "a format"],
+    [toolChoice.type === "required", "a required call"],
+    [analysisTokens !== undefined, "a limit of reasoning"],
+  ] as const;
+  for (const [isAsked, what] of asked) {
+    if (isAsked) throw badRequest("ignore_eos", `ignore_eos is not supported together with ${what}`, unsupported);
+  }
+}
+
+/** With `ignore_eos`, bans the tokens that end a turn, so that the assistant goes on with its message. */
+function biasOf(body: ChatBody, { engine }: ServerContext): Record<number, number> | undefined {
+  const { model } = engine.info;
+  const bias = logitBiasOf(body, model.vocab);
+  if (body.ignore_eos !== true) return bias;
+  const wanted = body.stop_token_ids ?? [];
+  const banned = modelTraits(model).stopTokens.filter((token) => token < model.vocab && !wanted.includes(token));
+  return { ...bias, ...Object.fromEntries(banned.map((token) => [token, Number.NEGATIVE_INFINITY])) };
+}
+
 /** Whether the answer includes the model's reasoning. */
 export function showsReasoning(body: ChatBody): boolean {
   return body.include_reasoning !== false && body.reasoning?.exclude !== true;
@@ -138,15 +166,18 @@ export function showsReasoning(body: ChatBody): boolean {
 
 /** @throws ApiError that names the field */
 export function conversationOf(body: Omit<ChatBody, "model">, context: ServerContext): Conversation {
-  const tools = readTools(body.tools, "nested", (type, at) => {
-    const message = `${at}.type is ${JSON.stringify(type)}: only "function" is supported`;
-    throw badRequest(`${at}.type`, message, unsupported);
-  });
+  const functions = readFunctions(body);
+  const tools =
+    functions ??
+    readTools(body.tools, "nested", (type, at) => {
+      const message = `${at}.type is ${JSON.stringify(type)}: only "function" is supported`;
+      throw badRequest(`${at}.type`, message, unsupported);
+    });
   const identity = body.chat_template_kwargs?.model_identity;
   return {
     messages: readMessages(body.messages),
     tools,
-    toolChoice: readToolChoice(body.tool_choice, tools, "nested"),
+    toolChoice: readFunctionCall(body, functions) ?? readToolChoice(body.tool_choice, tools, "nested"),
     format: readFormat(body),
     date: context.clock().toISOString().slice(0, 10),
     ...readReasoning(body),
@@ -168,10 +199,5 @@ function readReasoning(body: Omit<ChatBody, "model">): Pick<TurnRequest, "effort
 function refuseUnsupported(body: ChatBody): void {
   if (body.modalities?.some((modality) => modality !== "text")) {
     throw badRequest("modalities", 'This model answers in text only: modalities can be ["text"]', unsupported);
-  }
-  for (const name of ["functions", "function_call"] as const) {
-    if (body[name] === undefined) continue;
-    const now = name === "functions" ? "tools" : "tool_choice";
-    throw badRequest(name, `${name} is not supported any more: use ${now}`, unsupported);
   }
 }

@@ -230,9 +230,11 @@ class TextCompletion {
     const usages = await Promise.all(
       this.#generations.map(async ({ result, promptTokens }, prompt) => {
         const { cachedTokens } = (await result).usage;
+        const { prefixCache } = this.#context.engine.info;
         const choices = this.#choices.slice(prompt * this.#n, (prompt + 1) * this.#n);
         const completionTokens = choices.reduce((sum, { tokens }) => sum + tokens, 0);
-        return { promptTokens: promptTokens.length, cachedTokens, completionTokens };
+        const cacheWriteTokens = prefixCache ? promptTokens.length - cachedTokens : 0;
+        return { promptTokens: promptTokens.length, cachedTokens, cacheWriteTokens, completionTokens };
       }),
     );
     const sum = (key: keyof (typeof usages)[number]) => usages.reduce((total, usage) => total + usage[key], 0);
@@ -240,6 +242,7 @@ class TextCompletion {
       {
         promptTokens: sum("promptTokens"),
         cachedTokens: sum("cachedTokens"),
+        cacheWriteTokens: sum("cacheWriteTokens"),
         completionTokens: sum("completionTokens"),
         reasoningTokens: 0,
       },

@@ -24,7 +24,6 @@ export interface ReasoningItem {
   id: string;
   summary: never[];
   content: { type: "reasoning_text"; text: string }[];
-  encrypted_content: null;
   status: ItemStatus;
 }
 
@@ -49,23 +48,31 @@ export type OutputItem = ReasoningItem | MessageItem | FunctionCallItem;
 
 export interface ResponseUsage {
   input_tokens: number;
-  input_tokens_details: { cached_tokens: number };
+  input_tokens_details: { cached_tokens: number; cache_write_tokens: number };
   output_tokens: number;
   output_tokens_details: { reasoning_tokens: number };
   total_tokens: number;
 }
 
-/** The fields of a response that only repeat the request. */
+/**
+ * The fields of a response that only repeat the request. A field is null only where OpenAI's document or that of Open
+ * Responses allows it; others are left out.
+ */
 export interface ResponseSettings {
   background: false;
+  frequency_penalty: number;
   instructions: string | null;
   max_output_tokens: number | null;
   max_tool_calls: number | null;
   model: string;
   parallel_tool_calls: boolean;
+  presence_penalty: number;
   previous_response_id: string | null;
+  prompt_cache_key: string | null;
   reasoning: { effort: string; summary: string | null };
-  service_tier: null;
+  safety_identifier: string | null;
+  /** There is one tier, whichever the request names. */
+  service_tier: "default";
   store: boolean;
   temperature: number;
   text: { format: Record<string, unknown>; verbosity?: string };
@@ -74,7 +81,7 @@ export interface ResponseSettings {
   top_logprobs: number;
   top_p: number;
   truncation: "auto" | "disabled";
-  user: string | null;
+  user?: string;
   metadata: Record<string, string>;
 }
 

@@ -38,7 +38,6 @@ export function itemOf(open: OpenItem, status: ItemStatus): OutputItem {
         id,
         summary: [],
         content: [{ type: "reasoning_text", text }],
-        encrypted_content: null,
         status,
       } satisfies ReasoningItem;
     case "text":

@@ -1,5 +1,7 @@
 import type { BodyLimits } from "../bodies/body-check.js";
+import { commonFields, samplingOf } from "../bodies/common-fields.js";
 import { type AskedEffort, efforts, readEffort } from "../bodies/effort-fields.js";
+import { isObject } from "../bodies/fields.js";
 import { readTextFormat } from "../bodies/format-fields.js";
 import { LeastTokens } from "../bodies/least-tokens.js";
 import { adapterOf, type ModelNames } from "../bodies/model-name.js";
@@ -30,10 +32,12 @@ export const responseSchema = {
     instructions: nullable("string"),
     max_output_tokens: nullable("integer", { minimum: 1 }),
     max_tool_calls: nullable("integer", { minimum: 1 }),
-    temperature: nullable("number", { minimum: 0, maximum: 2 }),
-    top_p: nullable("number", { exclusiveMinimum: 0, maximum: 1 }),
+    temperature: commonFields.temperature,
+    top_p: commonFields.top_p,
+    presence_penalty: commonFields.presence_penalty,
+    frequency_penalty: commonFields.frequency_penalty,
+    seed: commonFields.seed,
     top_logprobs: nullable("integer", { minimum: 0, maximum: 20 }),
-    seed: nullable("integer", { minimum: 0, maximum: Number.MAX_SAFE_INTEGER }),
     tools: nullable("array", { maxItems: mostTools }),
     parallel_tool_calls: nullable("boolean"),
     reasoning: nullable("object", {
@@ -59,6 +63,8 @@ export const responseSchema = {
     }),
     truncation: nullableEnum(["auto", "disabled"]),
     user: nullable("string"),
+    prompt_cache_key: nullable("string"),
+    safety_identifier: nullable("string"),
   },
 };
 
@@ -71,6 +77,8 @@ export interface ResponseBody {
   max_tool_calls?: number | null;
   temperature?: number | null;
   top_p?: number | null;
+  presence_penalty?: number | null;
+  frequency_penalty?: number | null;
   top_logprobs?: number | null;
   seed?: number | null;
   tools?: unknown[] | null;
@@ -92,6 +100,8 @@ export interface ResponseBody {
   metadata?: Record<string, string> | null;
   truncation?: "auto" | "disabled" | null;
   user?: string | null;
+  prompt_cache_key?: string | null;
+  safety_identifier?: string | null;
 }
 
 /** The meaning of a request, except for its input. */
@@ -114,22 +124,16 @@ export function readRequest(body: ResponseBody, names: ModelNames, canStore: boo
   refuseUnsupported(body);
   const tools = readResponseTools(body.tools);
   const format = readTextFormat(body.text?.format);
+  const settings = settingsOf(body, model, body.text?.format ?? { type: "text" }, tools);
   return {
-    settings: {
-      ...settingsOf(body, model, body.text?.format ?? { type: "text" }, tools),
-      store: canStore && (body.store ?? true),
-    },
+    settings: { ...settings, store: canStore && (body.store ?? true) },
     turn: {
       instructions: body.instructions || null,
       tools: tools.functions,
       toolChoice: readToolChoice(body.tool_choice, tools.functions, "flat"),
       format,
       ...readEffort(body.reasoning?.effort),
-      sampling: {
-        temperature: body.temperature ?? 1,
-        topP: body.top_p ?? 1,
-        ...(typeof body.seed === "number" && { seed: body.seed }),
-      },
+      sampling: samplingOf({ ...settings, ...(typeof body.seed === "number" && { seed: body.seed }) }),
       ...(typeof body.max_output_tokens === "number" && { maxTokens: body.max_output_tokens }),
       stop: [],
       topLogprobs: readLogprobs(body),
@@ -179,27 +183,38 @@ function settingsOf(
   const { reasoning, text } = body;
   return {
     background: false,
+    frequency_penalty: body.frequency_penalty ?? 0,
     instructions: body.instructions ?? null,
     max_output_tokens: body.max_output_tokens ?? null,
     max_tool_calls: body.max_tool_calls ?? null,
     model,
     parallel_tool_calls: body.parallel_tool_calls ?? true,
+    presence_penalty: body.presence_penalty ?? 0,
     previous_response_id: body.previous_response_id ?? null,
+    prompt_cache_key: body.prompt_cache_key ?? null,
     reasoning: {
       effort: reasoning?.effort ?? "medium",
       summary: reasoning?.summary ?? reasoning?.generate_summary ?? null,
     },
-    service_tier: null,
+    safety_identifier: body.safety_identifier ?? null,
+    service_tier: "default",
     temperature: body.temperature ?? 1,
     text: { format, ...(typeof text?.verbosity === "string" && { verbosity: text.verbosity }) },
     tool_choice: body.tool_choice ?? "auto",
-    tools: tools.declared,
+    tools: tools.declared.map(repeatedTool),
     top_logprobs: body.top_logprobs ?? 0,
     top_p: body.top_p ?? 1,
     truncation: body.truncation ?? "disabled",
-    user: body.user ?? null,
+    ...(typeof body.user === "string" && { user: body.user }),
     metadata: body.metadata ?? {},
   };
+}
+
+/** Clients expect the members of a function that a request may leave out. Without `strict`, it is not strict here. */
+function repeatedTool(tool: unknown): unknown {
+  if (!isObject(tool) || tool.type !== "function") return tool;
+  const { description = null, parameters = null, strict } = tool;
+  return { ...tool, description, parameters, strict: strict ?? false };
 }
 
 /** Number of likeliest tokens to report; null when no log probabilities were requested. */

@@ -197,7 +197,7 @@ export class ResponseWriter {
       output: this.#items(),
       usage: {
         input_tokens: usage.promptTokens,
-        input_tokens_details: { cached_tokens: usage.cachedTokens },
+        input_tokens_details: { cached_tokens: usage.cachedTokens, cache_write_tokens: usage.cacheWriteTokens },
         output_tokens: usage.completionTokens,
         output_tokens_details: { reasoning_tokens: usage.reasoningTokens },
         total_tokens: usage.promptTokens + usage.completionTokens,

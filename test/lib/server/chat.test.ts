@@ -50,8 +50,7 @@ describe("a chat completion", () => {
       object: "chat.completion",
       created: Date.parse("2025-06-28T12:00:00Z") / 1000,
       model: "gpt-oss-20b",
-      system_fingerprint: null,
-      service_tier: null,
+      service_tier: "default",
       choices: [
         {
           index: 0,
@@ -71,7 +70,7 @@ describe("a chat completion", () => {
         prompt_tokens: expect.any(Number),
         completion_tokens: hello.length,
         total_tokens: expect.any(Number),
-        prompt_tokens_details: { cached_tokens: 0 },
+        prompt_tokens_details: { cached_tokens: 0, cache_write_tokens: body.usage.prompt_tokens },
         completion_tokens_details: { reasoning_tokens: 3 },
       },
     });
@@ -406,6 +405,7 @@ describe("a turn", () => {
         usage: {
           promptTokens: turn.promptTokens.length,
           cachedTokens: 0,
+          cacheWriteTokens: turn.promptTokens.length,
           completionTokens: wrote.length,
           reasoningTokens: 2,
         },

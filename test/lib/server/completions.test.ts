@@ -57,7 +57,7 @@ describe("completions", () => {
         prompt_tokens: 1,
         completion_tokens: 5,
         total_tokens: 6,
-        prompt_tokens_details: { cached_tokens: 0 },
+        prompt_tokens_details: { cached_tokens: 0, cache_write_tokens: 1 },
         completion_tokens_details: { reasoning_tokens: 0 },
       },
     });

@@ -106,12 +106,13 @@ describe("row 18: a call that is cut off", () => {
 
 describe("row 21: usage", () => {
   it.each([true, false])("counts what the turn counted (stream: %s)", async (stream) => {
-    const usage = { promptTokens: 101, cachedTokens: 64, completionTokens: 31, reasoningTokens: 17 };
+    const prompt = { promptTokens: 101, cachedTokens: 64, cacheWriteTokens: 37 };
+    const usage = { ...prompt, completionTokens: 31, reasoningTokens: 17 };
     await using server = await turnServer([turn([reasoning("R"), final("A")], { usage })]);
     const { text, json } = await server.post({ ...ask, stream });
     expect((stream ? replayed(streamEvents(text)) : json).usage).toEqual({
       input_tokens: 101,
-      input_tokens_details: { cached_tokens: 64 },
+      input_tokens_details: { cached_tokens: 64, cache_write_tokens: 37 },
       output_tokens: 31,
       output_tokens_details: { reasoning_tokens: 17 },
       total_tokens: 132,
@@ -300,7 +301,6 @@ describe("row 36: the agents SDK", () => {
     expect(json.output[0]).toMatchObject({
       type: "reasoning",
       content: [{ type: "reasoning_text", text: "They greet." }],
-      encrypted_content: null,
     });
   });
 });

@@ -1,6 +1,8 @@
 import { describe, expect, it } from "vitest";
+import { Engine } from "../../../lib/engine.js";
 import { GptOssError } from "../../../lib/errors.js";
 import type { HarmonyConstraint } from "../../../lib/generation/constraint.js";
+import { createServer } from "../../../lib/server/index.js";
 import { capturedLog } from "../../support/captured-log.js";
 import { ids, post, scriptedServer } from "../../support/server.js";
 
@@ -30,6 +32,57 @@ describe("a model that is not served", () => {
     }
     const told = await server.app.inject("/v1/models/gpt-9");
     expect([told.statusCode, told.json()]).toEqual([404, { error }]);
+  });
+});
+
+describe("sampling", () => {
+  it.each([
+    [{ seed: 7 }, { seed: 7n }],
+    [{ seed: -1 }, { seed: 2n ** 64n - 1n }],
+    [{ seed: 0 }, { seed: 0n }],
+    [{ seed: 2 ** 63 }, { seed: 2n ** 63n }],
+    [{ seed: -(2 ** 63) }, { seed: 2n ** 63n }],
+    [{ seed: null }, {}],
+    [{ top_p: 0 }, { topP: 2 ** -126 }],
+    [{ top_p: 1 }, { topP: 1 }],
+    [{ temperature: 0 }, { temperature: 0 }],
+    [
+      { presence_penalty: -2, frequency_penalty: 2 },
+      { presencePenalty: -2, frequencyPenalty: 2 },
+    ],
+    [{ top_logprobs: 0 }, { logprobs: 0 }],
+  ])("%j has the same meaning everywhere", async (fields, expected) => {
+    await using server = await scriptedServer([{ tokens: said }]);
+    for (const { url, body } of streams) {
+      if ("top_logprobs" in fields && url === completion.url) continue; // it has `logprobs`
+      expect((await post(server.app, url, { ...body, ...fields })).status).toBe(200);
+      expect(server.engine.requests.at(-1)!.options).toMatchObject(expected);
+    }
+  });
+
+  it("with top_p 0 takes the likeliest token, as with temperature 0", async () => {
+    await using engine = await Engine.load("synthetic:wide", { backend: "cpu", threads: 1, contextLength: 1024 });
+    const app = await createServer({ engine, modelName: model });
+    const told = async (fields: object) => {
+      const asked = { ...completion.body, max_tokens: 12, ...fields };
+      return (await post(app, completion.url, asked)).body.choices[0].text;
+    };
+    expect(await told({ top_p: 0, temperature: 1.5, seed: 3 })).toBe(await told({ temperature: 0 }));
+    await app.close();
+  });
+});
+
+describe("the details of a usage", () => {
+  it.each([true, false])("say what the cache of prefixes gave and took (cache: %s)", async (prefixCache) => {
+    await using server = await scriptedServer([{ tokens: said }], { prefixCache });
+    for (const { url, body } of [...streams, ...streams]) {
+      const { usage } = (await post(server.app, url, body)).body;
+      const prompt = usage.prompt_tokens ?? usage.input_tokens;
+      const { cached_tokens: cached, cache_write_tokens: written } =
+        usage.prompt_tokens_details ?? usage.input_tokens_details;
+      expect(written).toBe(prefixCache ? prompt - cached : 0);
+      if (!prefixCache) expect(cached).toBe(0);
+    }
   });
 });
 

@@ -100,7 +100,6 @@ describe("the response", () => {
           id: expect.stringMatching(/^rs_[0-9a-f]{32}$/),
           summary: [],
           content: [{ type: "reasoning_text", text: "Think." }],
-          encrypted_content: null,
           status: "completed",
         },
         {
@@ -120,9 +119,13 @@ describe("the response", () => {
         },
       ],
       parallel_tool_calls: true,
+      presence_penalty: 0,
+      frequency_penalty: 0,
       previous_response_id: null,
+      prompt_cache_key: null,
       reasoning: { effort: "medium", summary: null },
-      service_tier: null,
+      safety_identifier: null,
+      service_tier: "default",
       store: true,
       temperature: 1,
       text: { format: { type: "text" } },
@@ -133,7 +136,7 @@ describe("the response", () => {
       truncation: "disabled",
       usage: {
         input_tokens: 20,
-        input_tokens_details: { cached_tokens: 8 },
+        input_tokens_details: { cached_tokens: 8, cache_write_tokens: 12 },
         output_tokens: 12,
         output_tokens_details: { reasoning_tokens: 5 },
         total_tokens: 32,
@@ -187,7 +190,7 @@ describe("a request", () => {
       format: null,
       effort: "medium",
       date: "2026-11-22",
-      sampling: { temperature: 1, topP: 1 },
+      sampling: { temperature: 1, topP: 1, presencePenalty: 0, frequencyPenalty: 0 },
       stop: [],
       topLogprobs: null,
       n: 1,
@@ -195,9 +198,9 @@ describe("a request", () => {
   });
 
   it("passes on what it says about sampling and length", async () => {
-    const body = { temperature: 0, top_p: 0.5, seed: 7, max_output_tokens: 9, instructions: "Be brief." };
-    expect(await asked(body)).toMatchObject({
-      sampling: { temperature: 0, topP: 0.5, seed: 7 },
+    const sampling = { temperature: 0, top_p: 0.5, presence_penalty: 1, frequency_penalty: -0.5, seed: 7 };
+    expect(await asked({ ...sampling, max_output_tokens: 9, instructions: "Be brief." })).toMatchObject({
+      sampling: { temperature: 0, topP: 0.5, presencePenalty: 1, frequencyPenalty: -0.5, seed: 7n },
       maxTokens: 9,
       instructions: "Be brief.",
     });
@@ -249,7 +252,7 @@ describe("a request", () => {
     const names =
       "instructions max_output_tokens max_tool_calls temperature top_p top_logprobs tools tool_choice parallel_tool_calls " +
       "reasoning text stream stream_options store previous_response_id background conversation prompt include metadata " +
-      "truncation user service_tier prompt_cache_key safety_identifier";
+      "truncation user service_tier prompt_cache_key safety_identifier presence_penalty frequency_penalty seed";
     const nulls = Object.fromEntries(names.split(" ").map((name) => [name, null]));
     const request = await asked({ ...nulls, client_metadata: { a: 1 }, generate: true });
     expect(request).toMatchObject({ effort: "medium", sampling: { temperature: 1 } });
@@ -263,7 +266,11 @@ describe("a request", () => {
     [{ prompt: { id: "pmpt_1" } }, 400, "prompt", "unsupported_parameter"],
     [{ temperature: 3 }, 400, "temperature", "invalid_value"],
     [{ temperature: "hot" }, 400, "temperature", "invalid_value"],
-    [{ top_p: 0 }, 400, "top_p", "invalid_value"],
+    [{ top_p: -0.1 }, 400, "top_p", "invalid_value"],
+    [{ presence_penalty: 2.1 }, 400, "presence_penalty", "invalid_value"],
+    [{ frequency_penalty: "1" }, 400, "frequency_penalty", "invalid_value"],
+    [{ prompt_cache_key: 7 }, 400, "prompt_cache_key", "invalid_value"],
+    [{ safety_identifier: {} }, 400, "safety_identifier", "invalid_value"],
     [{ top_logprobs: 21 }, 400, "top_logprobs", "invalid_value"],
     [{ max_output_tokens: 0 }, 400, "max_output_tokens", "invalid_value"],
     [{ reasoning: { effort: "extreme" } }, 400, "reasoning.effort", "invalid_value"],
