@@ -94,8 +94,13 @@ describe("an effort", () => {
       ...{ high: "high", xhigh: "high", max: "high" },
     };
     for (const [effort, rendered] of Object.entries(known)) {
-      for (const { url, body } of [chat, response]) {
-        expect((await post(server.app, url, { ...body, reasoning: { effort } })).status).toBe(200);
+      const spelled = [
+        { ...chat, fields: { reasoning: { effort } } },
+        { ...chat, fields: { reasoning_effort: effort } },
+        { ...response, fields: { reasoning: { effort } } },
+      ];
+      for (const { url, body, fields } of spelled) {
+        expect((await post(server.app, url, { ...body, ...fields })).status).toBe(200);
         const { promptTokens, options } = server.engine.requests.at(-1)!;
         expect(server.engine.tokenizer.decode(promptTokens)).toContain(`Reasoning: ${rendered}\n`);
         const { analysisTokens } = options.constraint as { analysisTokens?: number };

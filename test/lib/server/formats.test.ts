@@ -92,6 +92,63 @@ describe("a schema in a chat's format", () => {
   });
 });
 
+/** The schema that a request asks for, in each place that has one. */
+function places(property: object, strict: boolean): [url: string, fields: object][] {
+  const whole = { type: "object", properties: { f: property }, required: ["f"], additionalProperties: false };
+  const named = { name: "a", strict, schema: whole };
+  const declared = { name: "t", strict, parameters: whole };
+  return [
+    [
+      "/v1/chat/completions",
+      { messages: [user], max_tokens: 1, response_format: { type: "json_schema", json_schema: named } },
+    ],
+    ["/v1/chat/completions", { messages: [user], max_tokens: 1, tools: [{ type: "function", function: declared }] }],
+    ["/v1/responses", { input: "x", max_output_tokens: 1, text: { format: { type: "json_schema", ...named } } }],
+    ["/v1/responses", { input: "x", max_output_tokens: 1, tools: [{ type: "function", ...declared }] }],
+  ];
+}
+
+describe("a schema as the SDKs send it", () => {
+  const formats = ["date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"];
+  it.each([
+    ...formats.map((format) => ({ type: "string", format })),
+    { type: "string", format: "email", pattern: "^[a-z]+@[a-z]+\\.[a-z]{2,}$" },
+    { type: "string", format: "date-time", pattern: "^\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\dZ$" },
+    { type: "string", format: "uuid", pattern: "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$" },
+    { type: "string", format: "starts_with", pattern: "^ab.*" },
+    { type: "string", format: "no-such-format" },
+    { type: "number", multipleOf: 0.5 },
+    { type: "integer", multipleOf: 5 },
+  ])("%j is enforced where it is strict", async (property) => {
+    for (const [url, fields] of places(property, true)) {
+      const { status, warnings } = await post(url, fields);
+      expect([url, status, warnings]).toEqual([url, 200, []]);
+    }
+  });
+
+  it.each([
+    { type: "object", propertyNames: { type: "string" }, additionalProperties: { type: "number" } },
+    { type: "object", propertyNames: { not: { const: "a" } } },
+    { type: "array", items: [{ type: "string" }], additionalItems: false },
+    { type: "string", pattern: "^(?=a).*" },
+    { type: "string", pattern: "^(?<=a).*" },
+    { type: "string", pattern: "(" },
+    { type: "array", items: { type: "string" }, uniqueItems: true },
+    { oneOf: [{ type: "string" }, { type: "number" }], discriminator: { propertyName: "t" } },
+    { oneOf: [{ type: "string" }, { minLength: 2 }] },
+    { type: "string", "x-note": 1 },
+    { type: "number", multipleOf: 1e-30 },
+    { not: { type: "string" } },
+    { type: "array", contains: { type: "string" } },
+    { $ref: "https://example.com/schema" },
+    { type: "text" },
+    { minimum: "1" },
+  ])("%j is never refused where it is not strict", async (property) => {
+    for (const [url, fields] of places(property, false))
+      expect([url, (await post(url, fields)).status]).toEqual([url, 200]);
+  });
+});
+
 describe("a schema that the engine does not support", () => {
   const tool = (name: string, parameters: object, strict?: boolean) => {
     return { type: "function", function: { name, parameters, ...(strict !== undefined && { strict }) } };
