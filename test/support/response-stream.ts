@@ -21,6 +21,7 @@ const itemGrammar: Readonly<Record<string, RegExp>> = {
   reasoning: /^added( reasoning_text\.delta)* reasoning_text\.done done$/,
   message: /^added content_part\.added( output_text\.delta)* output_text\.done content_part\.done done$/,
   function_call: /^added( function_call_arguments\.delta)* function_call_arguments\.done done$/,
+  custom_tool_call: /^added( custom_tool_call_input\.delta)* custom_tool_call_input\.done done$/,
 };
 
 /**
@@ -65,13 +66,13 @@ function replayItem(events: readonly StreamEvent[], index: number): OutputItem {
   expect(added).toMatchObject({ status: "in_progress", id: done.id, type: done.type });
   for (const event of events.slice(1, -1)) {
     expect(event).toMatchObject({ item_id: added.id, output_index: index });
-    if (added.type !== "function_call") expect(event.content_index).toBe(0);
+    if (!added.type.endsWith("_call")) expect(event.content_index).toBe(0);
   }
   const deltas = events.filter(({ type }) => type.endsWith(".delta"));
   for (const { delta } of deltas) expect(delta).not.toBe("");
   const text = deltas.map(({ delta }) => delta).join("");
-  const end = events.find(({ type }) => /(text|arguments)\.done$/.test(type))!;
-  expect(end.text ?? end.arguments).toBe(text);
+  const end = events.find(({ type }) => /(text|arguments|input)\.done$/.test(type))!;
+  expect(end.text ?? end.arguments ?? end.input).toBe(text);
 
   const replayed = withText(added, text, events, deltas);
   expect(done).toEqual({ ...replayed, status: done.status });
@@ -92,6 +93,9 @@ function withText(
       expect(added.arguments).toBe("");
       expect(events.at(-2)!.name).toBe(added.name);
       return { ...added, arguments: text };
+    case "custom_tool_call":
+      expect(added.input).toBe("");
+      return { ...added, input: text };
     case "message": {
       expect(added.content).toEqual([]);
       const part = { type: "output_text", text: "", annotations: [], logprobs: [] } as const;

@@ -57,9 +57,16 @@ const message: Members = {
     ...fields("exact", "id type"),
     index: "any",
     function: { name: "exact", arguments: "any" },
+    custom: { name: "exact", input: "any" },
   },
   function_call: { name: "exact", arguments: "any" },
 };
+
+const customFormat: Members = {
+  ...fields("exact", "type syntax definition"),
+  grammar: fields("exact", "syntax definition"),
+};
+const customTool: Members = { name: "exact", description: "any", format: customFormat };
 
 /** The fields from which a conversation is rendered. */
 const conversation: Members = {
@@ -69,6 +76,7 @@ const conversation: Members = {
     type: "exact",
     strict: "any",
     function: { ...fields("any", "description strict"), name: "exact", parameters: "schema" },
+    custom: customTool,
   },
   tool_choice: "exact",
   functions: { name: "exact", description: "any", parameters: "schema" },
@@ -116,12 +124,28 @@ const item: Members = {
   "*": "any",
 };
 
+/** How a tool gets to the model and who calls it: of no effect here, where the model sees every tool from the start. */
+const toolAccess = fields("any", "defer_loading allowed_callers");
 const functionTool: Members = {
   ...fields("exact", "type name"),
-  ...fields("any", "description strict"),
+  ...fields("any", "description strict output_schema"),
+  ...toolAccess,
   parameters: "schema",
 };
 const hostedTool: Members = { type: "exact", "*": "any" };
+
+function responseTool({ type }: Readonly<Record<string, unknown>>): Members {
+  switch (type) {
+    case "function":
+      return functionTool;
+    case "custom":
+      return { ...customTool, ...toolAccess, type: "exact" };
+    case "namespace":
+      return { ...fields("exact", "type name"), description: "any", tools: responseTool };
+    default:
+      return hostedTool;
+  }
+}
 
 export const responseFields: Members = {
   ...fields("any", "instructions max_output_tokens max_tool_calls temperature top_p top_logprobs seed"),
@@ -131,7 +155,7 @@ export const responseFields: Members = {
   ...fields("any", "service_tier prompt_cache_retention"),
   ...fields("exact", "metadata user safety_identifier prompt_cache_key"),
   input: item,
-  tools: (tool) => (tool.type === "function" ? functionTool : hostedTool),
+  tools: responseTool,
   reasoning: fields("any", "effort summary generate_summary"),
   text: {
     verbosity: "any",

@@ -1,16 +1,16 @@
 import type { ChoiceEnded, TurnEvent, TurnUsage } from "../../chat/turn-event.js";
 import { logprobOf } from "../../chat/visible-logprob.js";
 import type { SpelledToken } from "../../chat/visible-text.js";
+import { calledTool, type OfferedTool } from "../turn/client-tool.js";
+import { CustomInput } from "../turn/custom-input.js";
 
 /** The pieces of a message, as OpenAI's API names them. Both forms of a chat completion are built from them. */
 
-export interface ToolCallPiece {
-  index: number;
-  /** Present with the name, in the first piece of a call only. */
-  id?: string;
-  type?: "function";
-  function: { name?: string; arguments: string };
-}
+/** `id`, `type` and `name` are present in the first piece of a call only. */
+export type ToolCallPiece = { index: number; id?: string } & (
+  | { type?: "function"; function: { name?: string; arguments: string } }
+  | { type?: "custom"; custom: { name?: string; input: string } }
+);
 
 export interface MessagePiece {
   reasoning?: string;
@@ -39,15 +39,20 @@ type Step = { piece: MessagePiece; tokens: readonly SpelledToken[] } | { end: En
 export class ChatChoice {
   readonly #showsReasoning: boolean;
   readonly #hasOldCalls: boolean;
+  readonly #tools: readonly OfferedTool[];
   #kind: "reasoning" | "text" | "call" = "text";
   #calls = 0;
+  /** The input of the call in progress, if its tool is a custom one. */
+  #input: CustomInput | null = null;
   #hasContent = false;
   #hasReasoning = false;
   #separator = "";
 
-  constructor(options: { showsReasoning: boolean; hasOldCalls: boolean }) {
+  /** `tools`: the tools that the model may call. `hasOldCalls`: calls have the old form, `function_call`. */
+  constructor(options: { showsReasoning: boolean; hasOldCalls: boolean; tools: readonly OfferedTool[] }) {
     this.#showsReasoning = options.showsReasoning;
     this.#hasOldCalls = options.hasOldCalls;
+    this.#tools = options.tools;
   }
 
   /** Returns what the event adds, or null for nothing. */
@@ -58,7 +63,7 @@ export class ChatChoice {
       case "part-delta":
         return this.#delta(event.text, event.tokens);
       case "part-end":
-        return null;
+        return this.#kind === "call" ? this.#inputPiece(this.#input?.end(event.complete) ?? "") : null;
       case "choice-end":
         if (this.#hasOldCalls && event.finishReason === "tool_calls") {
           return { end: { ...event, finishReason: "function_call" } };
@@ -72,10 +77,18 @@ export class ChatChoice {
     this.#separator = (event.kind === "text" ? this.#hasContent : this.#hasReasoning) ? "\n" : "";
     if (event.kind !== "call") return null;
     const index = this.#calls++;
-    const called = { name: event.name, arguments: "" };
-    if (this.#hasOldCalls) return index > 0 ? null : { piece: { function_call: called }, tokens: [] };
-    const call: ToolCallPiece = { index, id: event.callId, type: "function", function: called };
-    return { piece: { tool_calls: [call] }, tokens: [] };
+    if (this.#hasOldCalls) {
+      return index > 0 ? null : { piece: { function_call: { name: event.name, arguments: "" } }, tokens: [] };
+    }
+    const { type, name } = calledTool(this.#tools, event.name);
+    this.#input = type === "custom" ? new CustomInput() : null;
+    const start = { index, id: event.callId };
+    if (type === "custom") return callStep({ ...start, type, custom: { name, input: "" } });
+    return callStep({ ...start, type, function: { name, arguments: "" } });
+  }
+
+  #inputPiece(input: string): Step | null {
+    return input === "" ? null : callStep({ index: this.#calls - 1, custom: { input } });
   }
 
   #delta(delta: string, tokens: readonly SpelledToken[]): Step | null {
@@ -83,7 +96,8 @@ export class ChatChoice {
       return this.#calls > 1 ? null : { piece: { function_call: { arguments: delta } }, tokens: [] };
     }
     if (this.#kind === "call") {
-      return { piece: { tool_calls: [{ index: this.#calls - 1, function: { arguments: delta } }] }, tokens: [] };
+      if (this.#input !== null) return this.#inputPiece(this.#input.push(delta));
+      return callStep({ index: this.#calls - 1, function: { arguments: delta } });
     }
     const text = this.#separator + delta;
     this.#separator = "";
@@ -95,6 +109,10 @@ export class ChatChoice {
     // Clients read one name or the other.
     return this.#showsReasoning ? { piece: { reasoning: text, reasoning_content: text }, tokens: [] } : null;
   }
+}
+
+function callStep(piece: ToolCallPiece): Step {
+  return { piece: { tool_calls: [piece] }, tokens: [] };
 }
 
 export function logprobEntry(token: SpelledToken): LogprobEntry {

@@ -17,8 +17,8 @@ import { warn } from "../http/warnings.js";
 import { grantedPriority } from "../limits/priority.js";
 import { ticketOf } from "../limits/tickets.js";
 import { tenantOf } from "../tenants/tenant.js";
-import type { Turn } from "../turn/turn.js";
-import { ChatChoice, logprobEntry, type MessagePiece, usageOf } from "./answer.js";
+import type { Turn, TurnRequest } from "../turn/turn.js";
+import { ChatChoice, logprobEntry, type MessagePiece, type ToolCallPiece, usageOf } from "./answer.js";
 import { type ChatBody, chatRequest, showsReasoning } from "./request.js";
 
 /** POST /v1/chat/completions. */
@@ -32,7 +32,7 @@ export async function chatCompletions(app: FastifyInstance, context: ServerConte
     const asked = chatRequest(body, context, tenantOf(request), signal);
     const ticket = ticketOf(request);
     ticket.ask(asked.n, "n");
-    const completion = new ChatCompletion(body, asked.n, context);
+    const completion = new ChatCompletion(body, asked, context);
     const { priority, warnings } = grantedPriority(request, context);
     const turn = await context.startTurn({ ...asked, ticket, ...withoutAbsent({ priority, adapter }) });
     warn(reply, log, [...warnings, ...turn.relaxed]);
@@ -51,7 +51,7 @@ class ChatCompletion {
   readonly #choices: ChatChoice[];
   readonly #usages: TurnUsage[] = [];
 
-  constructor(body: ChatBody, n: number, context: ServerContext) {
+  constructor(body: ChatBody, { n, tools }: Pick<TurnRequest, "n" | "tools">, context: ServerContext) {
     this.#body = body;
     this.#context = context;
     this.#head = {
@@ -60,7 +60,7 @@ class ChatCompletion {
       model: body.model,
       service_tier: "default",
     };
-    const options = { showsReasoning: showsReasoning(body), hasOldCalls: body.functions !== undefined };
+    const options = { showsReasoning: showsReasoning(body), hasOldCalls: body.functions !== undefined, tools };
     this.#choices = Array.from({ length: n }, () => new ChatChoice(options));
   }
 
@@ -121,6 +121,12 @@ class ChatCompletion {
   }
 }
 
+/** A call with all its members. */
+type WholeCall = { id: string } & (
+  | { type: "function"; function: { name: string; arguments: string } }
+  | { type: "custom"; custom: { name: string; input: string } }
+);
+
 /** Joins the pieces of one choice, as a client of the stream does. */
 class WholeChoice {
   end: { finish_reason: string; stop_reason: string | number | null } | undefined;
@@ -130,7 +136,7 @@ class WholeChoice {
   #content: string | null = null;
   #reasoning = "";
   #oldCall: { name: string; arguments: string } | undefined;
-  readonly #calls: { id: string; type: "function"; function: { name: string; arguments: string } }[] = [];
+  readonly #calls: WholeCall[] = [];
 
   constructor(index: number, topLogprobs: number | null) {
     this.#index = index;
@@ -141,14 +147,24 @@ class WholeChoice {
     const { content, reasoning, function_call: oldCall, tool_calls: calls = [] as never } = piece;
     if (content !== undefined) this.#content = (this.#content ?? "") + content;
     if (reasoning !== undefined) this.#reasoning += reasoning;
-    for (const { index, id, function: called } of calls) {
-      if (id !== undefined)
-        this.#calls[index] = { id, type: "function", function: { name: called.name!, arguments: "" } };
-      else this.#calls[index]!.function.arguments += called.arguments;
-    }
+    for (const piece of calls) this.#call(piece);
     if (oldCall?.name !== undefined) this.#oldCall = { name: oldCall.name, arguments: "" };
     else if (oldCall !== undefined) this.#oldCall!.arguments += oldCall.arguments;
     this.#tokens?.push(tokens);
+  }
+
+  #call(piece: ToolCallPiece): void {
+    const { index, id } = piece;
+    const call = this.#calls[index];
+    if ("custom" in piece) {
+      const { name = "", input } = piece.custom;
+      if (id !== undefined) this.#calls[index] = { id, type: "custom", custom: { name, input } };
+      else if (call?.type === "custom") call.custom.input += input;
+    } else {
+      const { name = "", arguments: written } = piece.function;
+      if (id !== undefined) this.#calls[index] = { id, type: "function", function: { name, arguments: written } };
+      else if (call?.type === "function") call.function.arguments += written;
+    }
   }
 
   toJSON(): object {

@@ -2,6 +2,7 @@ import type { ChatMessage, ChatToolCall, OpenAIMessage } from "../../chat/messag
 import { contentText } from "../bodies/content-parts.js";
 import { calledName, isObject } from "../bodies/fields.js";
 import { badRequest } from "../http/error-response.js";
+import { customArguments } from "../turn/client-tool.js";
 
 /** `messages` of the Chat Completions API, in every spelling that clients use, converted for the engine. */
 
@@ -84,10 +85,19 @@ function readCalls(message: Fields, at: string): ChatToolCall[] {
   if (!Array.isArray(calls)) throw badRequest(`${at}.tool_calls`, `${at}.tool_calls must be an array`);
   return calls.map((call: unknown, index) => {
     const place = `${at}.tool_calls[${index}]`;
-    const { id, function: called } = (call ?? {}) as Fields;
+    const { id, type, function: called, custom } = (call ?? {}) as Fields;
     const known = optionalText(id, `${place}.id`);
-    return { ...(known && { id: known }), ...readFunction(called, `${place}.function`) };
+    const read = type === "custom" ? readCustom(custom, `${place}.custom`) : readFunction(called, `${place}.function`);
+    return { ...(known && { id: known }), ...read };
   });
+}
+
+/** The call of a custom tool, as the model wrote it. */
+function readCustom(called: unknown, at: string): ChatToolCall {
+  const { name, input } = (called ?? {}) as Fields;
+  checkCalled(name, `${at}.name`);
+  if (typeof input !== "string") throw badRequest(`${at}.input`, `${at}.input must be a string`);
+  return { type: "function", function: { name, arguments: customArguments(input) } };
 }
 
 function readFunction(called: unknown, at: string): ChatToolCall {

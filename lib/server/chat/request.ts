@@ -170,7 +170,7 @@ export function conversationOf(body: Omit<ChatBody, "model">, context: ServerCon
   const tools =
     functions ??
     readTools(body.tools, "nested", (type, at) => {
-      const message = `${at}.type is ${JSON.stringify(type)}: only "function" is supported`;
+      const message = `${at}.type is ${JSON.stringify(type)}: only "function" and "custom" are supported`;
       throw badRequest(`${at}.type`, message, unsupported);
     });
   const identity = body.chat_template_kwargs?.model_identity;

@@ -5,6 +5,7 @@ import { calledName, isObject } from "../bodies/fields.js";
 import { invalid, optionalString, requiredName, requiredString } from "../bodies/refusals.js";
 import { ApiError } from "../http/errors.js";
 import type { Warning } from "../http/warnings.js";
+import { customArguments, modelName } from "../turn/client-tool.js";
 import { type ConversationItem, called, conversationItem, newId, said, thought } from "./conversation.js";
 
 /** Items of a request's `input`: they are checked, and converted to messages for the model. */
@@ -107,8 +108,7 @@ class InputReader {
       case "function_call":
         return this.#call(item, type, param, requiredString(item.arguments, `${param}.arguments`));
       case "custom_tool_call":
-        // The arguments of a harmony call are JSON, so free text becomes a member of an object.
-        return this.#call(item, type, param, JSON.stringify({ input: requiredString(item.input, `${param}.input`) }));
+        return this.#call(item, type, param, customArguments(requiredString(item.input, `${param}.input`)));
       case "function_call_output":
       case "custom_tool_call_output":
         return this.#output(item, type, param);
@@ -126,8 +126,12 @@ class InputReader {
   #call(item: Item, type: string, param: string, argumentsText: string): ConversationItem {
     const name = requiredString(item.name, `${param}.name`);
     if (!calledName.test(name)) throw invalid(`${param}.name`, "the name of a function", name);
+    const namespace = optionalString(item.namespace, `${param}.namespace`);
+    if (namespace !== null && !calledName.test(namespace)) {
+      throw invalid(`${param}.namespace`, "the name of a namespace", namespace);
+    }
     const callId = requiredName(item.call_id, `${param}.call_id`);
-    return identified(item, type, param, called(callId, name, argumentsText));
+    return identified(item, type, param, called(callId, modelName(namespace, name), argumentsText));
   }
 
   #output(item: Item, type: string, param: string): ConversationItem {

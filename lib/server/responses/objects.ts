@@ -39,12 +39,25 @@ export interface FunctionCallItem {
   type: "function_call";
   id: string;
   call_id: string;
+  /** Present where the tool was declared in a namespace. */
+  namespace?: string;
   name: string;
   arguments: string;
   status: ItemStatus;
 }
 
-export type OutputItem = ReasoningItem | MessageItem | FunctionCallItem;
+export interface CustomToolCallItem {
+  type: "custom_tool_call";
+  id: string;
+  call_id: string;
+  /** As in `FunctionCallItem`. */
+  namespace?: string;
+  name: string;
+  input: string;
+  status: ItemStatus;
+}
+
+export type OutputItem = ReasoningItem | MessageItem | FunctionCallItem | CustomToolCallItem;
 
 export interface ResponseUsage {
   input_tokens: number;

@@ -2,8 +2,11 @@ import { LazyList, type SpelledTokens } from "../../chat/spelled-tokens.js";
 import type { TurnEvent } from "../../chat/turn-event.js";
 import { logprobOf } from "../../chat/visible-logprob.js";
 import type { SpelledToken } from "../../chat/visible-text.js";
+import type { ClientTool } from "../turn/client-tool.js";
+import type { CustomInput } from "../turn/custom-input.js";
 import { type ConversationItem, called, said, thought } from "./conversation.js";
 import type {
+  CustomToolCallItem,
   FunctionCallItem,
   ItemStatus,
   MessageItem,
@@ -20,7 +23,12 @@ export interface OpenItem {
   start: PartStart;
   id: string;
   outputIndex: number;
+  /** As the model wrote it: for a call, its arguments. */
   text: string;
+  /** The called tool. Null for other items. */
+  tool: ClientTool | null;
+  /** The input of a call of a custom tool. Null for other items. */
+  input: CustomInput | null;
   /** The tokens of the item's text, when log probabilities were requested. */
   tokens: SpelledTokens;
   /** Whether an event has announced the item to the client. */
@@ -49,15 +57,16 @@ export function itemOf(open: OpenItem, status: ItemStatus): OutputItem {
         content: [outputText(open)],
       } satisfies MessageItem;
     case "call":
-      return {
-        type: "function_call",
-        id,
-        call_id: start.callId,
-        name: start.name,
-        arguments: text,
-        status,
-      } satisfies FunctionCallItem;
+      return callOf(open, start.callId, status);
   }
+}
+
+function callOf({ id, text, tool, input }: OpenItem, callId: string, status: ItemStatus): OutputItem {
+  const { name, namespace } = tool!;
+  const called = { id, call_id: callId, ...(namespace !== null && { namespace }), name };
+  return input === null
+    ? ({ type: "function_call", ...called, arguments: text, status } satisfies FunctionCallItem)
+    : ({ type: "custom_tool_call", ...called, input: input.text, status } satisfies CustomToolCallItem);
 }
 
 export function outputText(open: OpenItem): OutputText {

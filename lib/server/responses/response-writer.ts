@@ -1,6 +1,8 @@
 import { SpelledTokens } from "../../chat/spelled-tokens.js";
 import type { TurnEvent, TurnUsage } from "../../chat/turn-event.js";
 import { GptOssError } from "../../errors.js";
+import { calledTool, type OfferedTool } from "../turn/client-tool.js";
+import { CustomInput } from "../turn/custom-input.js";
 import { type ConversationItem, conversationItem, newId } from "./conversation.js";
 import { failureOf } from "./failure.js";
 import type { OutputItem, ResponseObject, ResponseSettings, StreamEvent } from "./objects.js";
@@ -23,13 +25,16 @@ type PartEnd = Extract<TurnEvent, { type: "part-end" }>;
  */
 export class ResponseWriter {
   readonly #clock: () => Date;
+  readonly #tools: readonly OfferedTool[];
   readonly #output: ConversationItem[] = [];
   #response: ResponseObject;
   #open: OpenItem | null = null;
   #sequence = 0;
 
-  constructor(settings: ResponseSettings, clock: () => Date) {
+  /** @param tools the tools that the model may call */
+  constructor(settings: ResponseSettings, tools: readonly OfferedTool[], clock: () => Date) {
     this.#clock = clock;
+    this.#tools = tools;
     this.#response = {
       id: newId("resp"),
       object: "response",
@@ -86,12 +91,16 @@ export class ResponseWriter {
   }
 
   #start(start: PartStart): StreamEvent[] {
-    const type = start.kind === "text" ? "message" : start.kind === "call" ? "function_call" : "reasoning";
+    const tool = start.kind === "call" ? calledTool(this.#tools, start.name) : null;
+    const callType = tool?.type === "custom" ? "custom_tool_call" : "function_call";
+    const type = start.kind === "text" ? "message" : start.kind === "call" ? callType : "reasoning";
     this.#open = {
       start,
       id: newId(type),
       outputIndex: this.#output.length,
       text: "",
+      tool,
+      input: tool?.type === "custom" ? new CustomInput() : null,
       tokens: new SpelledTokens(this.#response.top_logprobs),
       announced: false,
     };
@@ -132,16 +141,16 @@ export class ResponseWriter {
         );
         break;
       case "call":
-        events.push(
-          this.#event("response.function_call_arguments.delta", {
-            item_id: open.id,
-            output_index: open.outputIndex,
-            delta: text,
-          }),
-        );
+        events.push(...this.#callDelta(open, open.input === null ? text : open.input.push(text)));
         break;
     }
     return events;
+  }
+
+  #callDelta({ id, outputIndex, input }: OpenItem, delta: string): StreamEvent[] {
+    if (delta === "") return []; // the model wrote JSON around the input
+    const type = input === null ? "response.function_call_arguments.delta" : "response.custom_tool_call_input.delta";
+    return [this.#event(type, { item_id: id, output_index: outputIndex, delta })];
   }
 
   #end({ text, complete }: PartEnd): StreamEvent[] {
@@ -149,6 +158,7 @@ export class ResponseWriter {
     // Deltas add up to the whole.
     const rest = text.slice(open.text.length);
     const events = rest === "" ? [] : this.#delta({ text: rest, tokens: [] });
+    if (open.input !== null) events.push(...this.#callDelta(open, open.input.end(complete)));
     if (!open.announced) {
       this.#open = null;
       return [];
@@ -167,7 +177,7 @@ export class ResponseWriter {
   }
 
   #contentDone(open: OpenItem): StreamEvent[] {
-    const { start, id, outputIndex, text } = open;
+    const { start, id, outputIndex, text, tool, input } = open;
     switch (start.kind) {
       case "reasoning":
         return [this.#event("response.reasoning_text.done", { ...this.#place(open), text })];
@@ -176,15 +186,13 @@ export class ResponseWriter {
           this.#event("response.output_text.done", { ...this.#place(open), text, logprobs: outputLogprobs(open) }),
           this.#event("response.content_part.done", { ...this.#place(open), part: outputText(open) }),
         ];
-      case "call":
-        return [
-          this.#event("response.function_call_arguments.done", {
-            item_id: id,
-            output_index: outputIndex,
-            name: start.name,
-            arguments: text,
-          }),
-        ];
+      case "call": {
+        const place = { item_id: id, output_index: outputIndex };
+        if (input !== null)
+          return [this.#event("response.custom_tool_call_input.done", { ...place, input: input.text })];
+        const { name } = tool!;
+        return [this.#event("response.function_call_arguments.done", { ...place, name, arguments: text })];
+      }
     }
   }
 

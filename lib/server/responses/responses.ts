@@ -59,7 +59,7 @@ class ResponsesEndpoint {
     await breather.rest();
     const turn = await this.#start(request, conversation, signal, ticketOf(reply.request));
     warn(reply, this.#log, [...request.ignoredTools, ...passedOver(body.input), ...turn.relaxed]);
-    const writer = new ResponseWriter(request.settings, this.#context.clock);
+    const writer = new ResponseWriter(request.settings, request.turn.tools, this.#context.clock);
     if (request.stream) {
       const told = this.#told(turn, writer, conversation, signal);
       return streamAnswer(reply, told, {

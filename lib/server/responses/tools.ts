@@ -5,15 +5,19 @@ import type { DeclaredFunction } from "../turn/turn.js";
 
 /** The tools of a response. */
 export interface ReadTools {
+  /** The client's tools, as functions for the model. */
   functions: DeclaredFunction[];
-  /** The functions as they were declared; the response repeats them. */
+  /** The client's tools as they were declared; the response repeats them. */
   declared: unknown[];
   /** Warnings for tools that this server cannot run, one for each type. */
   ignored: Warning[];
 }
 
+/** Types of tools that the client runs. */
+const clientTypes: ReadonlySet<unknown> = new Set(["function", "custom", "namespace"]);
+
 /**
- * Reads the client's functions. Tools of other types run on OpenAI's servers. Agents declare them in any case, so they
+ * Reads the client's tools. Tools of other types run on OpenAI's servers. Agents declare them in any case, so they
  * are ignored instead of refused.
  *
  * @throws ApiError that names the field
@@ -25,6 +29,6 @@ export function readResponseTools(tools: readonly unknown[] | null | undefined):
     const message = `tools of type ${JSON.stringify(type)} have no backend here and are ignored`;
     ignored.set(type, { param, message });
   });
-  const declared = (tools ?? []).filter((tool) => isObject(tool) && tool.type === "function");
+  const declared = (tools ?? []).filter((tool) => isObject(tool) && clientTypes.has(tool.type));
   return { functions, declared, ignored: [...ignored.values()] };
 }

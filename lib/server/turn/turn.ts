@@ -5,6 +5,7 @@ import type { TurnEvent } from "../../chat/turn-event.js";
 import type { SamplingOptions } from "../../generation/sampling.js";
 import type { Ticket } from "../limits/limits.js";
 import type { Tenant } from "../tenants/tenant.js";
+import type { ClientTool } from "./client-tool.js";
 
 /** A function that the model may call, with the fields of both APIs. */
 export interface DeclaredFunction {
@@ -16,6 +17,8 @@ export interface DeclaredFunction {
   strict?: boolean | null;
   /** The place of its parameters in the request. */
   at: string;
+  /** The tool as the client declared it. Absent: a function of this name. */
+  client?: ClientTool;
 }
 
 /** The format that a request asks of the answer's text. */

@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { renderChat } from "../../../lib/chat/chat.js";
 import type { TurnRequest } from "../../../lib/server/turn/turn.js";
 import { tokenizer } from "../../../lib/tokenizer/tokenizer.js";
+import { patchGrammar } from "../../support/patch-grammar.js";
 import { replayed, streamEvents } from "../../support/response-stream.js";
 import { call, final, preamble, reasoning, turn } from "../../support/scripted-turns.js";
 import { draws } from "../../support/thorough.js";
@@ -242,7 +243,7 @@ describe("row 35: codex", () => {
         type: "custom",
         name: "apply_patch",
         description: "x",
-        format: { type: "grammar", syntax: "lark", definition: "" },
+        format: { type: "grammar", syntax: "lark", definition: patchGrammar },
       },
       { type: "web_search", external_web_access: true },
       { type: "image_generation", output_format: "png" },
@@ -265,16 +266,21 @@ describe("row 35: codex", () => {
     for (let request = 0; request < 2; request++) {
       const { status, text } = await server.post(body);
       expect(status, text).toBe(200);
-      expect(replayed(streamEvents(text))).toMatchObject({ status: "completed", tools: [{ name: "shell" }] });
+      expect(replayed(streamEvents(text))).toMatchObject({
+        status: "completed",
+        tools: [{ name: "shell" }, { name: "apply_patch" }, { name: "mcp__x" }],
+      });
     }
-    expect(server.player.last.tools.map(({ name }) => name)).toEqual(["shell"]);
+    expect(server.player.last.tools.map(({ name }) => name)).toEqual(["shell", "apply_patch"]);
     expect(server.player.last.messages).toHaveLength(5);
     const warned = server.warnings.map((line) => Object.values((line as [object])[0]).join(" "));
-    const types = ["custom", "web_search", "image_generation", "namespace", "local_shell"];
+    const types = ["web_search", "image_generation", "local_shell"];
     expect(warned).toEqual([
       "/v1/responses reasoning.context",
       "/v1/responses client_metadata",
-      ...types.map((type, index) => `tools[${index + 1}] tools of type "${type}" have no backend here and are ignored`),
+      ...types.map(
+        (type, index) => `tools[${[2, 3, 5][index]}] tools of type "${type}" have no backend here and are ignored`,
+      ),
     ]);
   });
 

@@ -1,4 +1,4 @@
-import { Agent, OpenAIProvider, Runner, tool } from "@openai/agents";
+import { Agent, OpenAIProvider, Runner, tool, toolNamespace } from "@openai/agents";
 import OpenAI, { NotFoundError } from "openai";
 import { describe, expect, expectTypeOf, it } from "vitest";
 import { z } from "zod";
@@ -116,6 +116,27 @@ describe("openai, responses", () => {
     ]);
   });
 
+  it("a custom tool, whose input comes decoded", async () => {
+    const input = '*** "Patch"\n';
+    await using it = await served([turn([call("edit", JSON.stringify({ input }))]), answering]);
+    const tools: OpenAI.Responses.CustomTool[] = [{ type: "custom", name: "edit", format: { type: "text" } }];
+    const stream = it.client.responses.stream({ model, input: "Edit.", tools });
+    let written = "";
+    stream.on("response.custom_tool_call_input.delta", ({ delta }) => {
+      written += delta;
+    });
+    const { id, output } = await stream.finalResponse();
+    const made = output.find((item) => item.type === "custom_tool_call")!;
+    expect([written, made.name, made.input]).toEqual([input, "edit", input]);
+    const next = await it.client.responses.create({
+      model,
+      previous_response_id: id,
+      input: [{ type: "custom_tool_call_output", call_id: made.call_id, output: "done" }],
+      tools,
+    });
+    expect(next.output_text).toBe("It is sunny in Rome.");
+  });
+
   it("parse with a schema", async () => {
     await using it = await served([turn([final('{"city":"Rome"}')])]);
     const schema = z.object({ city: z.string() });
@@ -207,6 +228,23 @@ describe("agents, responses", () => {
       { role: "assistant", reasoning: "Need the weather." },
       { role: "assistant", channel: "commentary", content: "One moment." },
       { role: "assistant", tool_calls: [{ function: { name: "get_weather", arguments: weatherArguments } }] },
+      { role: "tool", content: "sunny" },
+    ]);
+  });
+
+  it("run a tool of a namespace", async () => {
+    cities.length = 0;
+    const inSky = turn([call("sky__get_weather", weatherArguments)]);
+    await using it = await served([inSky, answering]);
+    const { runner } = agent(it);
+    const tools = toolNamespace({ name: "sky", description: "The sky.", tools: [getWeather] });
+    const run = await runner.run(new Agent({ name: "Weather", model, tools: [...tools] }), "Weather in Rome?");
+    expect([run.finalOutput, cities]).toEqual(["It is sunny in Rome.", ["Rome"]]);
+    const [first, second] = it.server.player.requests;
+    expect(first!.tools).toMatchObject([{ name: "sky__get_weather" }]);
+    expect(second!.messages).toMatchObject([
+      { role: "user" },
+      { tool_calls: [{ function: { name: "sky__get_weather", arguments: weatherArguments } }] },
       { role: "tool", content: "sunny" },
     ]);
   });

@@ -25,6 +25,34 @@ describe("any body at all", () => {
       include: ["reasoning.encrypted_content"],
       metadata: { a: "b" },
     },
+    {
+      ...ask,
+      input: [
+        { role: "user", content: "Hi" },
+        { type: "custom_tool_call", call_id: "c1", namespace: "n", name: "t", input: "x" },
+        { type: "custom_tool_call_output", call_id: "c1", output: "o" },
+        { type: "function_call", call_id: "c2", namespace: "n", name: "f", arguments: "{}" },
+        { type: "function_call_output", call_id: "c2", output: "o" },
+      ],
+      tools: [
+        { type: "custom", name: "t", format: { type: "grammar", syntax: "lark", definition: 'start: "a"' } },
+        {
+          type: "namespace",
+          name: "n",
+          description: "N",
+          tools: [
+            { type: "function", name: "f" },
+            {
+              type: "custom",
+              name: "t",
+              description: "T",
+              format: { type: "grammar", syntax: "regex", definition: "a" },
+            },
+          ],
+        },
+      ],
+      tool_choice: { type: "allowed_tools", mode: "auto", tools: [{ type: "custom", namespace: "n", name: "t" }] },
+    },
   ];
   const values = [
     null,
