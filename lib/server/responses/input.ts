@@ -127,11 +127,12 @@ class InputReader {
     const name = requiredString(item.name, `${param}.name`);
     if (!calledName.test(name)) throw invalid(`${param}.name`, "the name of a function", name);
     const namespace = optionalString(item.namespace, `${param}.namespace`);
-    if (namespace !== null && !calledName.test(namespace)) {
+    const offered = modelName(namespace, name);
+    if (namespace === "" || !calledName.test(offered)) {
       throw invalid(`${param}.namespace`, "the name of a namespace", namespace);
     }
     const callId = requiredName(item.call_id, `${param}.call_id`);
-    return identified(item, type, param, called(callId, modelName(namespace, name), argumentsText));
+    return identified(item, type, param, called(callId, offered, argumentsText));
   }
 
   #output(item: Item, type: string, param: string): ConversationItem {

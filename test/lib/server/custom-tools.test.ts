@@ -350,6 +350,14 @@ describe("the declaration of a custom tool", () => {
     expect(server.player.requests).toEqual([]);
   });
 
+  it("is refused when the grammars of all tools are too long together", async () => {
+    await using server = await turnServer([hello]);
+    const tools = ["a", "b"].map((name) => ({ ...patch, name, format: grammar("regex", "x".repeat(70_000)) }));
+    const { status, json } = await server.post({ ...ask, tools });
+    expect([status, json.error.param]).toEqual([400, "tools[1].format.definition"]);
+    expect((await server.post({ ...ask, tools: tools.slice(1) })).status).toBe(200);
+  });
+
   it.each([
     [[patch, patch], "tools[1].name"],
     [[patch, { type: "function", name: "apply_patch" }], "tools[1].name"],

@@ -141,7 +141,7 @@ describe("a call in a namespace", () => {
     expect(server.player.last.messages).toEqual(expected);
   });
 
-  it.each([7, "", "a b", "<|call|>", {}])("is refused with the namespace %j", async (namespace) => {
+  it.each([7, "", "a b", "<|call|>", "x".repeat(256), {}])("is refused with the namespace %j", async (namespace) => {
     await using server = await turnServer([hello]);
     const item = { type: "function_call", call_id: "c", namespace, name: "f", arguments: "{}" };
     const { status, json } = await server.post({ ...ask, input: [{ role: "user", content: "Hi" }, item] });
