@@ -6,7 +6,7 @@ import { call as called, reply } from "../../../lib/testing/index.js";
 import { patchGrammar } from "../../support/patch-grammar.js";
 import { replayed, streamEvents } from "../../support/response-stream.js";
 import { call, final, reasoning, turn } from "../../support/scripted-turns.js";
-import { asking, framesOf, type Json, post, scriptedServer } from "../../support/server.js";
+import { asking, framesOf, ids, type Json, post, scriptedServer } from "../../support/server.js";
 import { type TurnServer, turnServer } from "../../support/turn-server.js";
 
 /** Custom tools, which take a text instead of JSON, in both APIs. */
@@ -240,6 +240,22 @@ describe("a custom tool's call in the history", () => {
     const messages = [{ role: "user", content: "Edit." }, message, output];
     expect((await chatPost(server, { ...chatAsk, messages })).status).toBe(200);
     expect(server.player.last.messages).toMatchObject([{ role: "user" }, asCall, output]);
+  });
+
+  it("is rendered in the tokens that the model wrote, so that they are cached", async () => {
+    const header = "<|channel|>commentary to=functions.apply_patch <|constrain|>json<|message|>";
+    const written = ids(`${header}${JSON.stringify({ input })}<|call|>`);
+    await using server = await scriptedServer([{ tokens: written }, reply("Done."), reply("Done.")]);
+    const respond = async (fields: object) => (await post(server.app, "/v1/responses", { ...ask, ...fields })).body;
+    const user = { role: "user", content: "Edit." };
+    const { id, output } = await respond({ input: [user] });
+    const result = { type: "custom_tool_call_output", call_id: output[0].call_id, output: "Done." };
+    await respond({ input: [user, ...output, result] });
+    await respond({ input: [result], previous_response_id: id });
+    const [first, ...later] = server.engine.requests.map(({ promptTokens }) => [...promptTokens]);
+    expect(later).toHaveLength(2);
+    for (const tokens of later)
+      expect(tokens.slice(0, first!.length + written.length)).toEqual([...first!, ...written]);
   });
 
   it.each([
