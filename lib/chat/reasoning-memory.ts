@@ -22,7 +22,10 @@ export class ReasoningMemory {
     this.#kept.set(callId, analysis, sizeOf(callId, analysis));
   }
 
-  /** Returns the conversation with an analysis message restored for each reasoning before a remembered call. */
+  /**
+   * Returns the conversation with an analysis message restored for each reasoning before a remembered call. It stands
+   * before the preamble of the call, as the model wrote it.
+   */
   restore(messages: readonly ChatMessage[]): ChatMessage[] {
     const restored: ChatMessage[] = [];
     let turnHasReasoning = false;
@@ -32,9 +35,8 @@ export class ReasoningMemory {
       const analysis = turnHasReasoning ? undefined : this.#of(message);
       if (analysis !== undefined) {
         turnHasReasoning = true;
-        for (const text of analysis) {
-          restored.push({ role: "assistant", channel: "analysis", content: [{ type: "text", text }] });
-        }
+        const preambles = restored.length - 1 - restored.findLastIndex((earlier) => !isPreamble(earlier));
+        restored.splice(restored.length - preambles, 0, ...analysis.map(thought));
       }
       restored.push(message);
     }
@@ -53,6 +55,15 @@ export class ReasoningMemory {
     }
     return undefined;
   }
+}
+
+function thought(text: string): ChatMessage {
+  return { role: "assistant", channel: "analysis", content: [{ type: "text", text }] };
+}
+
+/** Whether it is a message to the user before a call. */
+function isPreamble(message: ChatMessage): boolean {
+  return message.role === "assistant" && "channel" in message && message.channel === "commentary" && !message.recipient;
 }
 
 function sizeOf(callId: string, analysis: readonly string[]): number {

@@ -58,6 +58,45 @@ describe("ReasoningMemory", () => {
     expect(memory.restore([user, call("a"), call("b")])).toEqual([user, analysis("One."), call("a"), call("b")]);
   });
 
+  it("restores it before the preambles of the call, and behind all that is none", () => {
+    const memory = memoryOf();
+    memory.remember("a", ["One.", "Two."]);
+    memory.remember("b", ["Three."]);
+    const preamble = (content: string): ChatMessage => ({ role: "assistant", channel: "commentary", content });
+    const answer: ChatMessage = { role: "assistant", content: "So." };
+    const called: ChatMessage = { ...preamble("{}"), recipient: "functions.f" } as ChatMessage;
+    const conversations: [given: ChatMessage[], restored: ChatMessage[]][] = [
+      [
+        [user, preamble("Wait."), call("a")],
+        [user, analysis("One."), analysis("Two."), preamble("Wait."), call("a")],
+      ],
+      [
+        [preamble("Wait."), preamble("Still."), call("b")],
+        [analysis("Three."), preamble("Wait."), preamble("Still."), call("b")],
+      ],
+      [
+        [user, answer, preamble("Wait."), call("b")],
+        [user, answer, analysis("Three."), preamble("Wait."), call("b")],
+      ],
+      [
+        [user, called, preamble("Wait."), call("b")],
+        [user, called, analysis("Three."), preamble("Wait."), call("b")],
+      ],
+      [
+        [user, preamble("First."), call("a"), result("a"), preamble("Then."), call("b"), result("b")],
+        [
+          ...[user, analysis("One."), analysis("Two."), preamble("First."), call("a"), result("a")],
+          ...[analysis("Three."), preamble("Then."), call("b"), result("b")],
+        ],
+      ],
+      [
+        [user, preamble("Wait."), call("unknown")],
+        [user, preamble("Wait."), call("unknown")],
+      ],
+    ];
+    for (const [given, restored] of conversations) expect(memory.restore(given)).toEqual(restored);
+  });
+
   it("evicts the least recently used reasoning", () => {
     const memory = memoryOf(400);
     for (const id of ["a", "b", "c"]) memory.remember(id, ["x".repeat(60)]);
