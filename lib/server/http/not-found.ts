@@ -3,7 +3,7 @@ import { ApiError } from "./errors.js";
 
 /** Records the routes that `app` adds from now on, to distinguish a wrong path from a wrong method. */
 export class KnownRoutes {
-  readonly #routes: { methods: readonly string[]; pattern: RegExp }[] = [];
+  readonly #routes: { methods: readonly string[]; pattern: RegExp; isExact: boolean }[] = [];
 
   constructor(app: FastifyInstance) {
     app.addHook("onRoute", ({ method, url, config }) => {
@@ -12,27 +12,32 @@ export class KnownRoutes {
         if (part.startsWith(":")) return "[^/]+";
         return part === "*" ? ".+" : part.replace(/\W/g, "\\$&");
       });
-      this.#routes.push({ methods: [method].flat(), pattern: new RegExp(`^${pattern.join("/")}/?$`) });
+      const isExact = !/[:*]/.test(url);
+      this.#routes.push({ methods: [method].flat(), pattern: new RegExp(`^${pattern.join("/")}/?$`), isExact });
     });
   }
 
-  /** A handler for requests that match no route. */
+  /**
+   * A handler for requests that match no route. Any name fits a route for ids, also that of an endpoint which this
+   * server does not have. So such a route does not make a wrong method of what is not there.
+   */
   readonly refuse = async (request: FastifyRequest, reply: FastifyReply): Promise<never> => {
     const path = pathOf(request);
-    const allowed = this.#methodsOf(path);
-    if (allowed.length === 0) throw new ApiError(404, `There is nothing at ${path}`);
+    const routes = this.#routesAt(path);
+    if (routes.length === 0) throw new ApiError(404, `There is nothing at ${path}`);
+    const allowed = [...new Set(routes.flatMap(({ methods, isExact }) => (isExact ? methods : [])))];
+    if (allowed.length === 0) throw new ApiError(404, `There is nothing at ${path} for ${request.method}`);
     reply.header("allow", allowed.join(", "));
     throw new ApiError(405, `${path} takes ${allowed.join(" or ")}, not ${request.method}`);
   };
 
   /** Whether a route exists at the request's path, with any method. */
   has(request: FastifyRequest): boolean {
-    return this.#methodsOf(pathOf(request)).length > 0;
+    return this.#routesAt(pathOf(request)).length > 0;
   }
 
-  #methodsOf(path: string): string[] {
-    const routes = this.#routes.filter(({ pattern }) => pattern.test(path));
-    return [...new Set(routes.flatMap(({ methods }) => methods))];
+  #routesAt(path: string) {
+    return this.#routes.filter(({ pattern }) => pattern.test(path));
   }
 
   /** Answers every other path under /v1 in the API's format, also in an app with its own handler for unknown paths. */
