@@ -6,6 +6,8 @@ export interface ConversationItem {
   readonly item: { readonly type: string; readonly id: string } & Readonly<Record<string, unknown>>;
   /** null: the item has nothing that the model could read. */
   readonly message: ChatMessage | null;
+  /** The result of a call, where one item has both. */
+  readonly result: ChatMessage | null;
   /** Bytes of the item's JSON text; for log probabilities, their bytes in memory. */
   readonly bytes: number;
   /** The server made the id. It cannot be guessed or chosen, so a client that knows it may refer to the item. */
@@ -29,9 +31,14 @@ export function newId(type: string): string {
 export function conversationItem(
   item: ConversationItem["item"],
   message: ChatMessage | null,
-  { issued = true, more = 0 }: { issued?: boolean; more?: number } = {},
+  { issued = true, more = 0, result = null }: { issued?: boolean; more?: number; result?: ChatMessage | null } = {},
 ): ConversationItem {
-  return { item, message, bytes: Buffer.byteLength(JSON.stringify(item)) + more, issued };
+  return { item, message, result, bytes: Buffer.byteLength(JSON.stringify(item)) + more, issued };
+}
+
+/** The messages of a conversation, for the model. */
+export function messagesOf(items: readonly ConversationItem[]): ChatMessage[] {
+  return items.flatMap(({ message, result }) => [message, result].filter((one) => one !== null));
 }
 
 /** A reasoning message; null when its text is empty. */
@@ -50,4 +57,9 @@ export function called(callId: string, name: string, argumentsText: string): Cha
     content: null,
     tool_calls: [{ id: callId, type: "function", function: { name, arguments: argumentsText } }],
   };
+}
+
+/** The output of a call. */
+export function tooled(callId: string, content: string): ChatMessage {
+  return { role: "tool", tool_call_id: callId, content };
 }

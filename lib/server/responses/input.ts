@@ -4,9 +4,11 @@ import { contentText } from "../bodies/content-parts.js";
 import { calledName, isObject } from "../bodies/fields.js";
 import { invalid, optionalString, requiredName, requiredString } from "../bodies/refusals.js";
 import { ApiError } from "../http/errors.js";
-import type { Warning } from "../http/warnings.js";
 import { customArguments, modelName } from "../turn/client-tool.js";
-import { type ConversationItem, called, conversationItem, newId, said, thought } from "./conversation.js";
+import { type ConversationItem, called, conversationItem, newId, said, thought, tooled } from "./conversation.js";
+import { isHosted, isHostedCall, readHosted } from "./hosted-items.js";
+import type { InputWarnings } from "./input-warnings.js";
+import { outputText } from "./tool-output.js";
 
 /** Items of a request's `input`: they are checked, and converted to messages for the model. */
 
@@ -15,35 +17,13 @@ type Item = Record<string, unknown>;
 /** Item types that an assistant writes. While such items follow, the assistant's turn goes on. */
 const assistantTypes: ReadonlySet<string> = new Set(["reasoning", "function_call", "custom_tool_call"]);
 
-/**
- * Items of OpenAI's hosted tools and services. This model cannot have made them and cannot read them, so the
- * conversation continues without them.
- */
-const hostedTypes: ReadonlySet<string> = new Set([
-  ...["web_search_call", "file_search_call", "image_generation_call", "code_interpreter_call"],
-  ...["computer_call", "computer_call_output", "local_shell_call", "local_shell_call_output"],
-  ...["shell_call", "shell_call_output", "apply_patch_call", "apply_patch_call_output"],
-  ...["mcp_list_tools", "mcp_call", "mcp_approval_request", "mcp_approval_response"],
-  ...["tool_search_call", "tool_search_output", "additional_tools", "compaction"],
-]);
-
-/** The warnings for skipped items, one for each type, at its first item. */
-export function passedOver(input: unknown): Warning[] {
-  const warnings = new Map<string, Warning>();
-  for (const [index, item] of (Array.isArray(input) ? input : []).entries()) {
-    const type = isObject(item) && typeof item.type === "string" ? item.type : "";
-    if (!hostedTypes.has(type) || warnings.has(type)) continue;
-    warnings.set(type, { param: `input[${index}]`, message: `items of type '${type}' are passed over` });
-  }
-  return [...warnings.values()];
-}
-
 /** The data that reading an input needs. */
 export interface InputContext {
   /** The earlier items of the conversation: the input may answer calls in them. */
   history: readonly ConversationItem[];
   /** Finds an item of a stored response by its id. */
   find: (id: string) => ConversationItem | undefined;
+  warnings: InputWarnings;
 }
 
 /** Number of items to read before the event loop gets a turn. */
@@ -62,18 +42,18 @@ export async function readInput(input: unknown, context: InputContext): Promise<
 class InputReader {
   /** The items, with their indexes in the input. */
   readonly #items: { item: Item; index: number }[] = [];
-  readonly #find: InputContext["find"];
+  readonly #context: InputContext;
   /** Ids of the calls so far. */
   readonly #calls = new Set<string>();
 
-  constructor(input: readonly unknown[], { history, find }: InputContext) {
+  constructor(input: readonly unknown[], context: InputContext) {
     for (const [index, item] of input.entries()) {
       if (item === undefined) continue; // beyond the context
       if (!isObject(item)) throw invalid(`input[${index}]`, "an item", item);
       this.#items.push({ item, index });
     }
-    this.#find = find;
-    for (const known of history) this.#register(known);
+    this.#context = context;
+    for (const known of context.history) this.#register(known);
   }
 
   async read(): Promise<ConversationItem[]> {
@@ -87,7 +67,8 @@ class InputReader {
       const type = typeOf(item, `input[${index}]`);
       const isAssistants = assistantTypes.has(type) || (type === "message" && item.role === "assistant");
       channels.set(index, goesOn ? "commentary" : "final");
-      if (!hostedTypes.has(type)) goesOn = isAssistants;
+      if (isHostedCall(type)) goesOn = true;
+      else if (!isHosted(type)) goesOn = isAssistants;
     }
     for (const { item, index } of this.#items) {
       if (all.length % sliceOfItems === sliceOfItems - 1) await breather.rest();
@@ -115,7 +96,7 @@ class InputReader {
       case "item_reference":
         return this.#reference(item, param);
       default:
-        if (hostedTypes.has(type)) return identified(item, type, param, null);
+        if (isHosted(type)) return this.#hosted(item, type, param);
         throw new ApiError(400, `Items of type '${type}' are not supported.`, {
           param: `${param}.type`,
           code: "invalid_value",
@@ -138,21 +119,26 @@ class InputReader {
   #output(item: Item, type: string, param: string): ConversationItem {
     const callId = requiredName(item.call_id, `${param}.call_id`);
     if (!this.#calls.has(callId)) throw invalid(`${param}.call_id`, "the call_id of an earlier call", callId);
-    const content = contentText(item.output, `${param}.output`);
-    return identified(item, type, param, { role: "tool", tool_call_id: callId, content });
+    const content = outputText(item.output, `${param}.output`, this.#context.warnings);
+    return identified(item, type, param, tooled(callId, content));
+  }
+
+  #hosted(item: Item, type: string, param: string): ConversationItem {
+    const read = readHosted(item, type, param, this.#calls);
+    if (read === null) this.#context.warnings.add(param, `items of type '${type}' are passed over`);
+    return identified(item, type, param, read?.message ?? null, read?.result);
   }
 
   #reference(item: Item, param: string): ConversationItem {
     const id = requiredName(item.id, `${param}.id`);
-    const found = this.#find(id);
+    const found = this.#context.find(id);
     if (found !== undefined) return found;
     throw new ApiError(404, `Item with id '${id}' not found.`, { param: `${param}.id`, code: "item_not_found" });
   }
 
-  #register({ item, message }: ConversationItem): void {
-    if (message !== null && typeof item.call_id === "string" && item.type.endsWith("_call")) {
-      this.#calls.add(item.call_id);
-    }
+  #register({ message }: ConversationItem): void {
+    if (message === null || !("tool_calls" in message)) return;
+    for (const { id } of message.tool_calls ?? []) if (id !== undefined) this.#calls.add(id);
   }
 }
 
@@ -166,9 +152,15 @@ function typeOf(item: Item, param: string): string {
 }
 
 /** Gives the item its id from the client, or a new one. */
-function identified(item: Item, type: string, param: string, message: ChatMessage | null): ConversationItem {
+function identified(
+  item: Item,
+  type: string,
+  param: string,
+  message: ChatMessage | null,
+  result: ChatMessage | null = null,
+): ConversationItem {
   const id = optionalString(item.id, `${param}.id`);
-  return conversationItem({ ...item, type, id: id || newId(type) }, message, { issued: !id });
+  return conversationItem({ ...item, type, id: id || newId(type) }, message, { issued: !id, result });
 }
 
 function readMessage(item: Item, param: string, channel: "commentary" | "final"): ConversationItem {

@@ -16,12 +16,12 @@ import type { Ticket } from "../limits/limits.js";
 import { ticketOf } from "../limits/tickets.js";
 import { type Tenant, tenantOf } from "../tenants/tenant.js";
 import type { Turn } from "../turn/turn.js";
-import type { ConversationItem } from "./conversation.js";
-import { passedOver, readInput } from "./input.js";
+import { messagesOf } from "./conversation.js";
 import type { StreamEvent } from "./objects.js";
+import { type Conversation, readConversation } from "./read-conversation.js";
 import { type ReadRequest, type ResponseBody, readRequest } from "./request.js";
 import { ResponseWriter } from "./response-writer.js";
-import { existing, retrieval } from "./retrieval.js";
+import { retrieval } from "./retrieval.js";
 import { dropOldestTurns, isTooLong, withinContext } from "./truncation.js";
 
 /** Registers `/v1/responses` and the endpoints of stored responses. */
@@ -31,13 +31,6 @@ export function responses(app: FastifyInstance, context: ServerContext): void {
     endpoint.create(request.body, tenantOf(request), disconnectSignal(request, reply), reply),
   );
   retrieval(app);
-}
-
-/** The conversation that a request continues. */
-interface Conversation {
-  tenant: Tenant;
-  items: ConversationItem[];
-  date: string;
 }
 
 /** Divisor for the first attempt at dropping turns: up to this many items lose one turn, twice as many lose two. */
@@ -55,10 +48,11 @@ class ResponsesEndpoint {
   async create(body: ResponseBody, tenant: Tenant, signal: AbortSignal, reply: FastifyReply): Promise<unknown> {
     const breather = new Breather();
     const request = readRequest(body, this.#context, tenant.responses.isOn);
-    const conversation = await this.#conversation(body, tenant);
+    const conversation = await readConversation(body, tenant, this.#context.clock);
+    if (messagesOf(conversation.items).length === 0) throw nothingToAnswer();
     await breather.rest();
     const turn = await this.#start(request, conversation, signal, ticketOf(reply.request));
-    warn(reply, this.#log, [...request.ignoredTools, ...passedOver(body.input), ...turn.relaxed]);
+    warn(reply, this.#log, [...request.ignoredTools, ...conversation.warnings, ...turn.relaxed]);
     const writer = new ResponseWriter(request.settings, request.turn.tools, this.#context.clock);
     if (request.stream) {
       const told = this.#told(turn, writer, conversation, signal);
@@ -71,21 +65,6 @@ class ResponsesEndpoint {
     for await (const event of turn) this.#accept(writer, event, conversation);
     if (!writer.ended) throw unfinished(signal);
     return sendJson(reply, writer.response);
-  }
-
-  async #conversation(body: ResponseBody, tenant: Tenant): Promise<Conversation> {
-    const { previous_response_id: previousId } = body;
-    const previous = previousId ? existing(tenant.responses, previousId, "previous_response_id") : null;
-    const history = previous === null ? [] : [...previous.context, ...previous.output];
-    const input = await readInput(body.input, { history, find: (id) => tenant.responses.issuedItem(id) });
-    const items = [...history, ...input];
-    if (!items.some(({ message }) => message !== null)) {
-      throw new ApiError(400, "There is nothing to answer: 'input' is empty.", {
-        param: "input",
-        code: "missing_required_parameter",
-      });
-    }
-    return { tenant, items, date: previous?.date ?? this.#context.clock().toISOString().slice(0, 10) };
   }
 
   /** A request that cannot run fails here, while the HTTP status can still report it. */
@@ -102,7 +81,7 @@ class ResponsesEndpoint {
     // them. A very long conversation starts with more, because each rendering takes time.
     for (let drop = Math.ceil(read.length / manyItems); ; drop *= 2) {
       try {
-        const messages = read.flatMap(({ message }) => (message === null ? [] : [message]));
+        const messages = messagesOf(read);
         return await this.#context.startTurn({ ...request.turn, tenant, messages, date, signal, ticket });
       } catch (error) {
         const mayDrop = isTooLong(error) && truncation === "auto";
@@ -145,6 +124,13 @@ class ResponsesEndpoint {
       if (!writer.ended) yield* writer.failed(error);
     }
   }
+}
+
+function nothingToAnswer(): ApiError {
+  return new ApiError(400, "There is nothing to answer: 'input' is empty.", {
+    param: "input",
+    code: "missing_required_parameter",
+  });
 }
 
 function unfinished(signal: AbortSignal): unknown {

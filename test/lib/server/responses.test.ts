@@ -39,39 +39,6 @@ async function refusal(body: object): Promise<{ status: number; param: string | 
   return { status, param: json.error.param, code: json.error.code };
 }
 
-describe("items of hosted tools in the history", () => {
-  const user = { role: "user", content: "Hi" };
-  const answer = { role: "assistant", content: "Found it." };
-  const hosted = [
-    { type: "web_search_call", id: "ws_1", status: "completed", action: { type: "search", query: "x" } },
-    { type: "file_search_call", id: "fs_1", queries: ["x"], results: null },
-    { type: "image_generation_call", id: "ig_1", result: "aaaa" },
-    { type: "code_interpreter_call", id: "ci_1", code: "1", outputs: [] },
-    { type: "local_shell_call", id: "ls_1", call_id: "c", action: { type: "exec", command: ["ls"] } },
-    { type: "local_shell_call_output", id: "lo_1", output: "{}" },
-    { type: "mcp_list_tools", id: "ml_1", server_label: "x", tools: [] },
-    { type: "mcp_call", id: "mc_1", name: "f", arguments: "{}", output: "1" },
-    { type: "tool_search_call", id: "ts_1", call_id: "c1", arguments: {} },
-    { type: "compaction", id: "cp_1", encrypted_content: "x" },
-  ];
-
-  it.each(hosted)("$type is passed over, and the client is told", async (item) => {
-    await using server = await turnServer([hello]);
-    const preface = { role: "assistant", content: "I look." };
-    const { status, headers } = await server.post({ ...ask, input: [user, preface, item, item, answer, user] });
-    expect(status).toBe(200);
-    expect(server.player.last.messages).toEqual([
-      user,
-      { role: "assistant", channel: "commentary", content: "I look." }, // the answer follows
-      answer,
-      user,
-    ]);
-    expect(JSON.parse(headers["x-gpt-oss-warnings"] as string)).toEqual([
-      { param: "input[2]", message: `items of type '${item.type}' are passed over` },
-    ]);
-  });
-});
-
 describe("the response", () => {
   it("has every field, and items in the order in which they were written", async () => {
     await using server = await turnServer([
