@@ -1,4 +1,5 @@
 import { addon } from "./binding.js";
+import { expectedReasoningKey, isReasoningKey } from "./common/reasoning-key.js";
 import { GptOssError } from "./errors.js";
 
 /** The environment variables of this package: their permitted values, and checks. */
@@ -9,6 +10,7 @@ const known = {
   GPT_OSS_DUMP: "an empty folder for the tensors of every step",
   GPT_OSS_ISA: "the instruction set of the CPU backend",
   GPT_OSS_MODEL: "the model of the command line",
+  GPT_OSS_REASONING_KEY: "the secret that seals reasoning for clients of a server",
   GPT_OSS_TRACE: "a file for the trace",
 } as const;
 
@@ -33,16 +35,31 @@ export function modelOfEnvironment(): string | undefined {
   return process.env.GPT_OSS_MODEL || undefined;
 }
 
+/** `GPT_OSS_REASONING_KEY`, if it is set. @throws GptOssError INVALID_ARGUMENT, which does not quote the secret */
+export function reasoningKeyOfEnvironment(): string | undefined {
+  const key = process.env.GPT_OSS_REASONING_KEY || undefined;
+  if (key === undefined || isReasoningKey(key)) return key;
+  throw new GptOssError("INVALID_ARGUMENT", `Expected ${expectedReasoningKey} in GPT_OSS_REASONING_KEY`);
+}
+
+/** Whether programs that list the environment must not show the value. */
+export function isSecret(name: string): boolean {
+  return name === "GPT_OSS_REASONING_KEY";
+}
+
 /**
  * Returns the problem of each invalid variable, except GPT_OSS_MODEL. `unread`: set variables with a name of this package
  * that it does not read.
  */
 export function examineEnvironment(): { problems: Record<string, string>; unread: string[] } {
   const problems = { ...addon().environmentProblems() };
-  try {
-    backendOfEnvironment();
-  } catch (error) {
-    problems.GPT_OSS_BACKEND = (error as Error).message;
+  const checks = { GPT_OSS_BACKEND: backendOfEnvironment, GPT_OSS_REASONING_KEY: reasoningKeyOfEnvironment };
+  for (const [name, check] of Object.entries(checks)) {
+    try {
+      check();
+    } catch (error) {
+      problems[name] = (error as Error).message;
+    }
   }
   const unread = Object.keys(process.env).filter((name) => name.startsWith("GPT_OSS_") && !Object.hasOwn(known, name));
   return { problems, unread };

@@ -1,4 +1,5 @@
 import type { FastifyBaseLogger } from "fastify";
+import { expectedReasoningKey, isReasoningKey } from "../common/reasoning-key.js";
 import { refuseUnknown } from "../common/unknown-option.js";
 import type { Engine } from "../engine.js";
 import { GptOssError, invalidArgument } from "../errors.js";
@@ -26,6 +27,11 @@ export interface PluginOptions {
    * only when all keys have one owner. Default false.
    */
   sharePrefixes?: boolean;
+  /**
+   * The secret that encrypts the reasoning which clients carry, at least 32 characters. Servers with the same secret and
+   * API keys read each other's. Default: random, so that nobody can read it after a restart.
+   */
+  reasoningKey?: string;
   /** Origins of web pages that may send requests, or "*". Default: none. */
   cors?: readonly string[];
   /** Maximum bytes of one request's body. Default 32 MiB. */
@@ -84,9 +90,11 @@ export interface ServerOptions extends PluginOptions {
   idleMilliseconds?: number;
 }
 
-export interface CheckedPluginOptions extends Required<Omit<PluginOptions, "modelName" | "apiKeys" | "cors">> {
+export interface CheckedPluginOptions
+  extends Required<Omit<PluginOptions, "modelName" | "apiKeys" | "reasoningKey" | "cors">> {
   modelNames: readonly string[];
   apiKeys: readonly string[] | { file: string } | null;
+  reasoningKey: string | null;
   cors: readonly string[];
 }
 
@@ -107,6 +115,7 @@ const pluginNames = [
   "apiKeys",
   "metricsNeedKey",
   "sharePrefixes",
+  "reasoningKey",
   "cors",
   "maxBodyBytes",
   "maxHeaders",
@@ -194,6 +203,7 @@ function checked(options: PluginOptions): CheckedPluginOptions {
     apiKeys: checkKeys(apiKeys),
     metricsNeedKey,
     sharePrefixes,
+    reasoningKey: checkReasoningKey(options.reasoningKey),
     cors,
     maxBodyBytes: optionalInteger("maxBodyBytes", options.maxBodyBytes, 32 * 2 ** 20, 1, 2 ** 31 - 1),
     maxHeaders: optionalInteger("maxHeaders", options.maxHeaders, 100, 1, 2000),
@@ -230,6 +240,14 @@ function checkOrigin(origin: string): void {
   if (origin !== "*" && (!URL.canParse(origin) || new URL(origin).origin !== origin)) {
     throw invalidArgument("cors", 'origins such as "https://example.com", or "*"', origin);
   }
+}
+
+/** The refusal does not quote a secret. */
+function checkReasoningKey(key: string | undefined): string | null {
+  if (key === undefined || isReasoningKey(key)) return key ?? null;
+  throw new GptOssError("INVALID_ARGUMENT", `Expected ${expectedReasoningKey} for reasoningKey`, {
+    field: "reasoningKey",
+  });
 }
 
 /** Refuses an empty list: it could mean that no client may ask, or that no key is needed. */

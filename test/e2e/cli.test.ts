@@ -233,6 +233,22 @@ describe("an environment variable", () => {
     },
   );
 
+  it("that holds a secret is not shown", async () => {
+    const secret = "0123456789abcdef".repeat(2);
+    for (const args of [["doctor"], ["doctor", "--json"]]) {
+      const right = await run(args, "", { GPT_OSS_REASONING_KEY: secret });
+      expect([right.code, right.stdout]).toEqual([0, expect.stringMatching(/GPT_OSS_REASONING_KEY.*\(secret\)/)]);
+      const wrong = await run(args, "", { GPT_OSS_REASONING_KEY: "too short" });
+      expect([wrong.code, wrong.stdout]).toEqual([
+        1,
+        expect.stringMatching(/32 to 4096 characters in GPT_OSS_REASONING_KEY/),
+      ]);
+      for (const { stdout } of [right, wrong]) expect(stdout).not.toMatch(/0123|too short/);
+    }
+    const { code, stderr } = await run(["serve", "--port", "0"], "", { GPT_OSS_REASONING_KEY: "too short" });
+    expect([code, stderr]).toEqual([2, expect.stringContaining("in GPT_OSS_REASONING_KEY")]);
+  });
+
   it("that nothing reads is shown as such, and empty ones are none", async () => {
     const { code, stdout } = await run(["doctor"], "", { GPT_OSS_THREDS: "4", GPT_OSS_ISA: "", GPT_OSS_TRACE: "" });
     expect(code).toBe(0);

@@ -197,6 +197,11 @@ describe("gpt-oss serve says in one sentence", () => {
     [["--kv-bytes", "4Gi", "--port", "0"], "kvCache.bytes"],
     [["--context-length", "131073", "--port", "0"], "contextLength 131073 is more than the model's"],
     [["--api-key-file", "/nonexistent/keys"], "/nonexistent/keys"],
+    [["--reasoning-key-file", "/nonexistent/key"], "/nonexistent/key of --reasoning-key-file cannot be read"],
+    [
+      ["--reasoning-key-file", path.join(root, "package.json")],
+      "Expected a secret of 32 to 4096 characters in the file",
+    ],
     [["--trust-proxy", "demo"], "trustProxy"],
     [["--trust-proxy", "99"], "trustProxy"],
     [["a", "b"], "too many arguments"],

@@ -25,7 +25,7 @@ export function productServer(
     return {
       ...parts,
       context: Object.create(parts.context, Object.getOwnPropertyDescriptors(context)) as ServerContext,
-      ...(store && { gate: new Gate(checked, new Tenants({ clock: checked.clock, store })) }),
+      ...(store && { gate: new Gate(checked, new Tenants({ ...checked, store })) }),
     };
   });
 }

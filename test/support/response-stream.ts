@@ -1,5 +1,5 @@
 import { expect } from "vitest";
-import type { OutputItem, ResponseObject, StreamEvent } from "../../lib/server/responses/objects.js";
+import type { OutputItem, ResponseObject, StreamEvent, SummaryText } from "../../lib/server/responses/objects.js";
 
 /** Events of a response stream's text. Each must carry its type twice, and only comments may stand beside them. */
 export function streamEvents(text: string): StreamEvent[] {
@@ -19,6 +19,8 @@ export function streamEvents(text: string): StreamEvent[] {
 /** The events that must follow while an item is written, by the item's type. */
 const itemGrammar: Readonly<Record<string, RegExp>> = {
   reasoning: /^added( reasoning_text\.delta)* reasoning_text\.done done$/,
+  summarised:
+    /^added reasoning_summary_part\.added( reasoning_text\.delta reasoning_summary_text\.delta)* reasoning_text\.done reasoning_summary_text\.done reasoning_summary_part\.done done$/,
   message: /^added content_part\.added( output_text\.delta)* output_text\.done content_part\.done done$/,
   function_call: /^added( function_call_arguments\.delta)* function_call_arguments\.done done$/,
   custom_tool_call: /^added( custom_tool_call_input\.delta)* custom_tool_call_input\.done done$/,
@@ -62,21 +64,36 @@ function replayItem(events: readonly StreamEvent[], index: number): OutputItem {
   const added = events[0]!.item as OutputItem;
   const done = events.at(-1)!.item as OutputItem;
   const names = events.map(({ type }) => type.replace(/^response\.(output_item\.)?/, ""));
-  expect(names.join(" ")).toMatch(itemGrammar[added.type]!);
+  const summary = events.filter(({ type }) => type.includes("_summary_"));
+  expect(names.join(" ")).toMatch(itemGrammar[summary.length > 0 ? "summarised" : added.type]!);
   expect(added).toMatchObject({ status: "in_progress", id: done.id, type: done.type });
   for (const event of events.slice(1, -1)) {
     expect(event).toMatchObject({ item_id: added.id, output_index: index });
-    if (!added.type.endsWith("_call")) expect(event.content_index).toBe(0);
+    if (summary.includes(event)) expect(event.summary_index).toBe(0);
+    else if (!added.type.endsWith("_call")) expect(event.content_index).toBe(0);
   }
-  const deltas = events.filter(({ type }) => type.endsWith(".delta"));
+  const deltas = events.filter((event) => event.type.endsWith(".delta") && !summary.includes(event));
   for (const { delta } of deltas) expect(delta).not.toBe("");
   const text = deltas.map(({ delta }) => delta).join("");
   const end = events.find(({ type }) => /(text|arguments|input)\.done$/.test(type))!;
   expect(end.text ?? end.arguments ?? end.input).toBe(text);
 
   const replayed = withText(added, text, events, deltas);
-  expect(done).toEqual({ ...replayed, status: done.status });
+  if (replayed.type === "reasoning" && summary.length > 0) replayed.summary = [summaryOf(summary, text)];
+  // Only a complete item has it.
+  const sealed = done.type === "reasoning" && "encrypted_content" in done && { encrypted_content: expect.any(String) };
+  expect(done).toEqual({ ...replayed, ...sealed, status: done.status });
   return done;
+}
+
+/** The part that the events of a summary make. The model writes none, so its text is that of the reasoning. */
+function summaryOf(events: readonly StreamEvent[], text: string): SummaryText {
+  const part: SummaryText = { type: "summary_text", text };
+  expect(events[0]!.part).toEqual({ ...part, text: "" });
+  expect(events.flatMap(({ delta }) => delta ?? []).join("")).toBe(text);
+  expect(events.at(-2)!.text).toBe(text);
+  expect(events.at(-1)!.part).toEqual(part);
+  return part;
 }
 
 /** The item of the first event, with the text of its deltas. */

@@ -2,7 +2,7 @@ import { availableParallelism, cpus, freemem, totalmem } from "node:os";
 import { Command } from "commander";
 import { addon, type NativeAddon, type NativeBackendStatus } from "../../binding.js";
 import { demoModelPath } from "../../demo-model/index.js";
-import { examineEnvironment, modelOfEnvironment } from "../../environment.js";
+import { examineEnvironment, isSecret, modelOfEnvironment } from "../../environment.js";
 import { packageVersion } from "../../version.js";
 import { exitCodes } from "../exit.js";
 import { chosenModel, resolveChosen } from "../load-model.js";
@@ -59,7 +59,9 @@ async function examine(): Promise<Report> {
     addon: found,
     backends,
     demoModel: await demoModelPath().then((folder) => ({ path: folder }), problem),
-    environment: Object.fromEntries(environment.map(([name, value]) => [name, value ?? ""])),
+    environment: Object.fromEntries(
+      environment.map(([name, value]) => [name, isSecret(name) && value ? "(secret)" : (value ?? "")]),
+    ),
     environmentProblems: problems,
   };
 }

@@ -11,6 +11,7 @@ import { addEngineOptions, type EngineFlags, engineOptions, modelArgument } from
 import { integer, repeated } from "../options/values.js";
 import { Output } from "../output.js";
 import { isLoopback, listen } from "../serve/listen.js";
+import { readReasoningKey } from "../serve/reasoning-key.js";
 import { Shutdown } from "../serve/shutdown.js";
 import { readTls } from "../serve/tls-files.js";
 
@@ -25,6 +26,7 @@ interface ServeFlags extends EngineFlags {
   tlsKey?: string;
   trustProxy?: true | string;
   sharePrefixes?: true;
+  reasoningKeyFile?: string;
   maxBodyBytes?: number;
   requestsPerMinute?: number;
   tokensPerMinute?: number;
@@ -60,6 +62,10 @@ export function serveCommand(): Command {
     .option("--api-key-file <file>", "file with the keys of clients, one in each line (default: no key is needed)")
     .option("--metrics-need-key", "/metrics needs a key, too")
     .option("--share-prefixes", "all keys share the prefix cache; each can then find out what others asked")
+    .option(
+      "--reasoning-key-file <file>",
+      "file with the secret that encrypts reasoning for clients; servers that share it read each other's (default: $GPT_OSS_REASONING_KEY, else random)",
+    )
     .option(
       "--cors <origin>",
       "origin of web pages that may ask, such as https://example.com, or *; can be repeated",
@@ -187,6 +193,7 @@ function serverOptions(
 ): ServerOptions {
   const { maxBodyBytes, requestsPerMinute, tokensPerMinute, concurrentRequests, priorityRange } = flags;
   const { drainSeconds, readerSeconds, stallSeconds, logLevel } = flags;
+  const reasoningKey = readReasoningKey(flags.reasoningKeyFile);
   return {
     engine,
     modelName: flags.modelName ?? servedName(resolved),
@@ -195,6 +202,7 @@ function serverOptions(
     ...(flags.cors && { cors: flags.cors }),
     ...(tls && { tls }),
     ...(flags.sharePrefixes && { sharePrefixes: true }),
+    ...(reasoningKey !== undefined && { reasoningKey }),
     ...(flags.trustProxy !== undefined && { trustProxy: hopsOrNetworks(flags.trustProxy) }),
     ...(maxBodyBytes !== undefined && { maxBodyBytes }),
     ...(requestsPerMinute !== undefined && { requestsPerMinute }),

@@ -8,6 +8,7 @@ import { customArguments, modelName } from "../turn/client-tool.js";
 import { type ConversationItem, called, conversationItem, newId, said, thought, tooled } from "./conversation.js";
 import { isHosted, isHostedCall, readHosted } from "./hosted-items.js";
 import type { InputWarnings } from "./input-warnings.js";
+import type { ReasoningSeal } from "./reasoning-seal.js";
 import { outputText } from "./tool-output.js";
 
 /** Items of a request's `input`: they are checked, and converted to messages for the model. */
@@ -23,8 +24,13 @@ export interface InputContext {
   history: readonly ConversationItem[];
   /** Finds an item of a stored response by its id. */
   find: (id: string) => ConversationItem | undefined;
+  /** Opens the reasoning that this server sealed. */
+  seal: ReasoningSeal;
   warnings: InputWarnings;
 }
+
+const foreignReasoning =
+  "reasoning was sealed elsewhere and cannot be read; its content or summary is read, if it has one";
 
 /** Number of items to read before the event loop gets a turn. */
 const sliceOfItems = 256;
@@ -85,7 +91,7 @@ class InputReader {
       case "message":
         return readMessage(item, param, channel);
       case "reasoning":
-        return identified(item, type, param, thought(reasoningText(item, param)));
+        return identified(item, type, param, thought(this.#reasoning(item, param)));
       case "function_call":
         return this.#call(item, type, param, requiredString(item.arguments, `${param}.arguments`));
       case "custom_tool_call":
@@ -121,6 +127,17 @@ class InputReader {
     if (!this.#calls.has(callId)) throw invalid(`${param}.call_id`, "the call_id of an earlier call", callId);
     const content = outputText(item.output, `${param}.output`, this.#context.warnings);
     return identified(item, type, param, tooled(callId, content));
+  }
+
+  /** Ciphertext of another server is no error: a client may have begun the conversation there. */
+  #reasoning(item: Item, param: string): string {
+    const plain = reasoningText(item, param);
+    const sealed = optionalString(item.encrypted_content, `${param}.encrypted_content`);
+    if (!sealed) return plain;
+    const { seal, warnings } = this.#context;
+    const opened = seal.open(sealed);
+    if (opened === null) warnings.add(`${param}.encrypted_content`, foreignReasoning);
+    return opened ?? plain;
   }
 
   #hosted(item: Item, type: string, param: string): ConversationItem {
@@ -169,16 +186,19 @@ function readMessage(item: Item, param: string, channel: "commentary" | "final")
     throw invalid(`${param}.role`, "one of user, assistant, system, developer", role);
   }
   const text = contentText(item.content, `${param}.content`);
-  const message: ChatMessage = role === "assistant" ? said(text, phaseOf(item) ?? channel) : { role, content: text };
+  const message: ChatMessage =
+    role === "assistant" ? said(text, phaseOf(item, param) ?? channel) : { role, content: text };
   const partType = role === "assistant" ? "output_text" : "input_text";
   const content = typeof item.content === "string" ? [{ type: partType, text }] : item.content;
   return identified({ ...item, content }, "message", param, message);
 }
 
-/** The phase with which OpenAI's newer models mark their messages. */
-function phaseOf(item: Item): "commentary" | "final" | null {
-  if (item.phase === "commentary") return "commentary";
-  return item.phase === "final_answer" ? "final" : null;
+/** The channel that an assistant's message names. Null: the items after it tell the channel. */
+function phaseOf({ phase }: Item, param: string): "commentary" | "final" | null {
+  if (phase === undefined || phase === null) return null;
+  if (phase === "commentary") return "commentary";
+  if (phase === "final_answer") return "final";
+  throw invalid(`${param}.phase`, "commentary or final_answer", phase);
 }
 
 /** The text of a reasoning item, or its summary if a client kept only that. */

@@ -19,11 +19,18 @@ export interface OutputText {
   logprobs: Iterable<OutputLogprob>;
 }
 
+export interface SummaryText {
+  type: "summary_text";
+  text: string;
+}
+
 export interface ReasoningItem {
   type: "reasoning";
   id: string;
-  summary: never[];
+  summary: SummaryText[];
   content: { type: "reasoning_text"; text: string }[];
+  /** Present in a complete item, if the request includes it. */
+  encrypted_content?: string;
   status: ItemStatus;
 }
 
@@ -31,6 +38,8 @@ export interface MessageItem {
   type: "message";
   id: string;
   role: "assistant";
+  /** The channel on which the model wrote it. */
+  phase: "commentary" | "final_answer";
   status: ItemStatus;
   content: OutputText[];
 }

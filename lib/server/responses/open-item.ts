@@ -13,8 +13,8 @@ import type {
   OutputItem,
   OutputLogprob,
   OutputText,
-  ReasoningItem,
 } from "./objects.js";
+import { type ReasoningForms, reasoningItem } from "./reasoning-item.js";
 
 export type PartStart = Extract<TurnEvent, { type: "part-start" }>;
 
@@ -36,23 +36,17 @@ export interface OpenItem {
 }
 
 /** The item's current state, in new objects. */
-export function itemOf(open: OpenItem, status: ItemStatus): OutputItem {
-  const { start, id, text } = open;
+export function itemOf(open: OpenItem, status: ItemStatus, reasoning: ReasoningForms): OutputItem {
+  const { start, id } = open;
   switch (start.kind) {
     case "reasoning":
-      // The part exists from the start, because no event announces it: the official client appends deltas to it.
-      return {
-        type: "reasoning",
-        id,
-        summary: [],
-        content: [{ type: "reasoning_text", text }],
-        status,
-      } satisfies ReasoningItem;
+      return reasoningItem(open, status, reasoning);
     case "text":
       return {
         type: "message",
         id,
         role: "assistant",
+        phase: start.channel === "final" ? "final_answer" : "commentary",
         status,
         content: [outputText(open)],
       } satisfies MessageItem;

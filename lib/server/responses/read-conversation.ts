@@ -22,11 +22,11 @@ export async function readConversation(
   tenant: Tenant,
   clock: () => Date,
 ): Promise<Conversation> {
-  const { responses: store } = tenant;
+  const { responses: store, seal } = tenant;
   const previous = previousId ? existing(store, previousId, "previous_response_id") : null;
   const history = previous === null ? [] : [...previous.context, ...previous.output];
   const warnings = new InputWarnings();
-  const read = await readInput(input, { history, find: (id) => store.issuedItem(id), warnings });
+  const read = await readInput(input, { history, find: (id) => store.issuedItem(id), seal, warnings });
   return {
     tenant,
     items: [...history, ...read],

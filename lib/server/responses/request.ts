@@ -111,6 +111,8 @@ export interface ReadRequest {
   turn: Omit<TurnRequest, "tenant" | "messages" | "date" | "signal">;
   /** Warnings for ignored tools. */
   ignoredTools: readonly Warning[];
+  /** Whether reasoning items get `encrypted_content`. */
+  sealsReasoning: boolean;
   stream: boolean;
 }
 
@@ -143,6 +145,7 @@ export function readRequest(body: ResponseBody, names: ModelNames, canStore: boo
       conversationAt: "input",
     },
     ignoredTools: tools.ignored,
+    sealsReasoning: body.include?.includes("reasoning.encrypted_content") ?? false,
     stream: body.stream ?? false,
   };
 }

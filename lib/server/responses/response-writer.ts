@@ -15,6 +15,8 @@ import {
   outputText,
   type PartStart,
 } from "./open-item.js";
+import { type ReasoningForms, type SummaryStep, summaryFields } from "./reasoning-item.js";
+import type { ReasoningSeal } from "./reasoning-seal.js";
 
 type PartDelta = Extract<TurnEvent, { type: "part-delta" }>;
 type PartEnd = Extract<TurnEvent, { type: "part-end" }>;
@@ -26,15 +28,25 @@ type PartEnd = Extract<TurnEvent, { type: "part-end" }>;
 export class ResponseWriter {
   readonly #clock: () => Date;
   readonly #tools: readonly OfferedTool[];
+  readonly #reasoning: ReasoningForms;
   readonly #output: ConversationItem[] = [];
   #response: ResponseObject;
   #open: OpenItem | null = null;
   #sequence = 0;
 
-  /** @param tools the tools that the model may call */
-  constructor(settings: ResponseSettings, tools: readonly OfferedTool[], clock: () => Date) {
+  /**
+   * @param tools the tools that the model may call
+   * @param seal encrypts reasoning for the client; null: it is told in plain text only
+   */
+  constructor(
+    settings: ResponseSettings,
+    tools: readonly OfferedTool[],
+    clock: () => Date,
+    seal: ReasoningSeal | null,
+  ) {
     this.#clock = clock;
     this.#tools = tools;
+    this.#reasoning = { hasSummary: settings.reasoning.summary !== null, seal };
     this.#response = {
       id: newId("resp"),
       object: "response",
@@ -110,7 +122,8 @@ export class ResponseWriter {
 
   #announce(open: OpenItem): StreamEvent[] {
     open.announced = true;
-    const item = itemOf(open, "in_progress");
+    const item = itemOf(open, "in_progress", this.#reasoning);
+    if (item.type === "reasoning") return [this.#added(open, item), ...this.#summary(open, "part.added", "")];
     if (item.type !== "message") return [this.#added(open, item)];
     return [
       this.#added(open, { ...item, content: [] }),
@@ -129,7 +142,10 @@ export class ResponseWriter {
     open.tokens.push(tokens);
     switch (open.start.kind) {
       case "reasoning":
-        events.push(this.#event("response.reasoning_text.delta", { ...this.#place(open), delta: text }));
+        events.push(
+          this.#event("response.reasoning_text.delta", { ...this.#place(open), delta: text }),
+          ...this.#summary(open, "text.delta", text),
+        );
         break;
       case "text":
         events.push(
@@ -168,7 +184,7 @@ export class ResponseWriter {
 
   #close(open: OpenItem, complete: boolean): StreamEvent[] {
     this.#open = null;
-    const item = itemOf(open, complete ? "completed" : "incomplete");
+    const item = itemOf(open, complete ? "completed" : "incomplete", this.#reasoning);
     this.#output.push(conversationItem({ ...item }, messageOf(open, complete), { more: open.tokens.bytes }));
     return [
       ...this.#contentDone(open),
@@ -180,7 +196,11 @@ export class ResponseWriter {
     const { start, id, outputIndex, text, tool, input } = open;
     switch (start.kind) {
       case "reasoning":
-        return [this.#event("response.reasoning_text.done", { ...this.#place(open), text })];
+        return [
+          this.#event("response.reasoning_text.done", { ...this.#place(open), text }),
+          ...this.#summary(open, "text.done", text),
+          ...this.#summary(open, "part.done", text),
+        ];
       case "text":
         return [
           this.#event("response.output_text.done", { ...this.#place(open), text, logprobs: outputLogprobs(open) }),
@@ -194,6 +214,13 @@ export class ResponseWriter {
         return [this.#event("response.function_call_arguments.done", { ...place, name, arguments: text })];
       }
     }
+  }
+
+  /** The event of a step of a reasoning's summary, if a summary is asked for. */
+  #summary({ id, outputIndex }: OpenItem, step: SummaryStep, text: string): StreamEvent[] {
+    if (!this.#reasoning.hasSummary) return [];
+    const place = { item_id: id, output_index: outputIndex, summary_index: 0 };
+    return [this.#event(`response.reasoning_summary_${step}`, { ...place, ...summaryFields(step, text) })];
   }
 
   #finish(cut: boolean, usage: TurnUsage): StreamEvent {

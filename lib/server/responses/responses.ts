@@ -53,7 +53,8 @@ class ResponsesEndpoint {
     await breather.rest();
     const turn = await this.#start(request, conversation, signal, ticketOf(reply.request));
     warn(reply, this.#log, [...request.ignoredTools, ...conversation.warnings, ...turn.relaxed]);
-    const writer = new ResponseWriter(request.settings, request.turn.tools, this.#context.clock);
+    const seal = request.sealsReasoning ? tenant.seal : null;
+    const writer = new ResponseWriter(request.settings, request.turn.tools, this.#context.clock, seal);
     if (request.stream) {
       const told = this.#told(turn, writer, conversation, signal);
       return streamAnswer(reply, told, {

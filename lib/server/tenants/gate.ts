@@ -15,11 +15,11 @@ export class Gate {
 
   /** @throws GptOssError INVALID_ARGUMENT when the keys are not usable */
   constructor(
-    { apiKeys, clock, sharePrefixes }: Pick<CheckedPluginOptions, "apiKeys" | "clock" | "sharePrefixes">,
-    tenants = new Tenants({ clock, sharePrefixes }),
+    options: Pick<CheckedPluginOptions, "apiKeys" | "clock" | "sharePrefixes" | "reasoningKey">,
+    tenants = new Tenants(options),
   ) {
-    this.#keys = apiKeys ? new ApiKeys(apiKeys) : null;
-    this.#wrong = new WrongKeys(clock);
+    this.#keys = options.apiKeys ? new ApiKeys(options.apiKeys) : null;
+    this.#wrong = new WrongKeys(options.clock);
     this.#tenants = tenants;
   }
 

@@ -4,6 +4,7 @@ import type { TurnMemory } from "../../chat/prompt.js";
 import type { ReasoningMemory } from "../../chat/reasoning-memory.js";
 import { GptOssError } from "../../errors.js";
 import type { ConversationRenderer } from "../../harmony/conversation-renderer.js";
+import type { ReasoningSeal } from "../responses/reasoning-seal.js";
 import type { ResponseStore } from "../responses/store.js";
 
 /** The data that a tenant's requests leave behind. */
@@ -18,13 +19,16 @@ export class Tenant implements Belongings {
   readonly responses: ResponseStore;
   readonly reasoning: ReasoningMemory;
   readonly renderer: ConversationRenderer;
+  /** Encrypts the reasoning that its clients carry. */
+  readonly seal: ReasoningSeal;
   readonly #secret: string | null;
 
   /** @param sharesPrefixes whether it shares the prefix cache with other tenants */
-  constructor({ responses, reasoning, renderer }: Belongings, sharesPrefixes: boolean) {
+  constructor({ responses, reasoning, renderer }: Belongings, seal: ReasoningSeal, sharesPrefixes: boolean) {
     this.responses = responses;
     this.reasoning = reasoning;
     this.renderer = renderer;
+    this.seal = seal;
     // Random, not derived from the key: a new tenant cannot reach the cache of a removed key.
     this.#secret = sharesPrefixes ? null : randomBytes(32).toString("base64");
   }

@@ -1,6 +1,8 @@
+import { randomBytes } from "node:crypto";
 import { ReasoningMemory, reasoningCharacters } from "../../chat/reasoning-memory.js";
 import { SharedBound } from "../../common/bounded-cache.js";
 import { ConversationRenderer } from "../../harmony/conversation-renderer.js";
+import { ReasoningSeal } from "../responses/reasoning-seal.js";
 import { ResponseStores, type StoreLimits } from "../responses/store.js";
 import { Tenant } from "./tenant.js";
 
@@ -8,6 +10,8 @@ export interface TenantsOptions {
   clock?: () => Date;
   /** Tenants share the prefix cache. Default false. */
   sharePrefixes?: boolean;
+  /** Seals the reasoning that clients carry. Default: a random one. */
+  reasoningKey?: string | null;
   /** Limits of stored responses. */
   store?: StoreLimits;
 }
@@ -17,22 +21,24 @@ export class Tenants {
   /** The tenant of a server without keys. It needs no salt, because there is no other tenant. */
   readonly everybody: Tenant;
   readonly #sharePrefixes: boolean;
+  readonly #reasoningKey: string;
   readonly #stores: ResponseStores;
   readonly #reasoning = new SharedBound({ size: reasoningCharacters });
   readonly #renderer = new ConversationRenderer();
   readonly #ofKeys = new Map<string, Tenant>();
 
-  constructor({ clock = () => new Date(), sharePrefixes = false, store }: TenantsOptions = {}) {
+  constructor({ clock = () => new Date(), sharePrefixes = false, reasoningKey, store }: TenantsOptions = {}) {
     this.#sharePrefixes = sharePrefixes;
+    this.#reasoningKey = reasoningKey ?? randomBytes(32).toString("base64");
     this.#stores = new ResponseStores(clock, store);
-    this.everybody = this.#create(true);
+    this.everybody = this.#create("everybody", true);
   }
 
   /** Returns the tenant with the key of this name. */
   of(name: string): Tenant {
     let tenant = this.#ofKeys.get(name);
     if (tenant === undefined) {
-      tenant = this.#create(this.#sharePrefixes);
+      tenant = this.#create(name, this.#sharePrefixes);
       this.#ofKeys.set(name, tenant);
     }
     return tenant;
@@ -47,12 +53,12 @@ export class Tenants {
     }
   }
 
-  #create(sharesPrefixes: boolean): Tenant {
+  #create(name: string, sharesPrefixes: boolean): Tenant {
     const belongings = {
       responses: this.#stores.open(),
       reasoning: new ReasoningMemory(this.#reasoning),
       renderer: new ConversationRenderer({ sharedWith: this.#renderer }),
     };
-    return new Tenant(belongings, sharesPrefixes);
+    return new Tenant(belongings, new ReasoningSeal(this.#reasoningKey, name), sharesPrefixes);
   }
 }

@@ -307,6 +307,8 @@ describe("row 36: the agents SDK", () => {
     expect(json.output[0]).toMatchObject({
       type: "reasoning",
       content: [{ type: "reasoning_text", text: "They greet." }],
+      summary: [{ type: "summary_text", text: "They greet." }],
+      encrypted_content: expect.any(String),
     });
   });
 });

@@ -73,6 +73,7 @@ describe("the response", () => {
           type: "message",
           id: expect.stringMatching(/^msg_[0-9a-f]{32}$/),
           role: "assistant",
+          phase: "commentary",
           status: "completed",
           content: [{ type: "output_text", text: "One moment.", annotations: [], logprobs: [] }],
         },
