@@ -170,3 +170,6 @@ export const responseFields: Members = {
   ...misplaced(`response_format structured_outputs guided_json guided_regex guided_choice guided_grammar`, useText),
   ...misplaced(otherFormats, useText),
 };
+
+/** `personality` is a field of this endpoint alone. */
+export const inputTokensFields: Members = { ...responseFields, personality: "any" };

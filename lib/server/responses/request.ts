@@ -68,6 +68,9 @@ export const responseSchema = {
   },
 };
 
+/** The schema of a body whose tokens are counted: this server has one model. */
+export const inputTokensSchema = { ...responseSchema, required: [] };
+
 /** The body, after the schema has checked it. */
 export interface ResponseBody {
   model: string;

@@ -17,6 +17,7 @@ import { ticketOf } from "../limits/tickets.js";
 import { type Tenant, tenantOf } from "../tenants/tenant.js";
 import type { Turn } from "../turn/turn.js";
 import { messagesOf } from "./conversation.js";
+import { inputTokens } from "./input-tokens.js";
 import type { StreamEvent } from "./objects.js";
 import { type Conversation, readConversation } from "./read-conversation.js";
 import { type ReadRequest, type ResponseBody, readRequest } from "./request.js";
@@ -24,12 +25,13 @@ import { ResponseWriter } from "./response-writer.js";
 import { retrieval } from "./retrieval.js";
 import { dropOldestTurns, isTooLong, withinContext } from "./truncation.js";
 
-/** Registers `/v1/responses` and the endpoints of stored responses. */
+/** Registers `/v1/responses`, the count of its input's tokens, and the endpoints of stored responses. */
 export function responses(app: FastifyInstance, context: ServerContext): void {
   const endpoint = new ResponsesEndpoint(context);
   app.post<{ Body: ResponseBody }>("/v1/responses", checkedBody(responseCheck, context), (request, reply) =>
     endpoint.create(request.body, tenantOf(request), disconnectSignal(request, reply), reply),
   );
+  inputTokens(app, context);
   retrieval(app);
 }
 
