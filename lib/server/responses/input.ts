@@ -77,7 +77,8 @@ class InputReader {
       else if (!isHosted(type)) goesOn = isAssistants;
     }
     for (const { item, index } of this.#items) {
-      if (all.length % sliceOfItems === sliceOfItems - 1) await breather.rest();
+      const isSealed = typeof item.encrypted_content === "string";
+      if (isSealed || all.length % sliceOfItems === sliceOfItems - 1) await breather.rest();
       const read = this.#read(item, `input[${index}]`, channels.get(index)!);
       this.#register(read);
       all.push(read);

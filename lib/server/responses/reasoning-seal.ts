@@ -4,6 +4,8 @@ const algorithm = "aes-256-gcm";
 const bytes = { salt: 16, key: 32, nonce: 12, tag: 16 };
 /** The first byte of a sealed text: a later form gets another one. */
 const form = 1;
+/** Maximum characters of a sealed text, several times those of a whole context. Longer ones would take long to open. */
+const longest = 4 * 2 ** 20;
 
 /**
  * Encrypts reasoning that a client carries to its next request. Only a server with the same secret can read it, and
@@ -28,6 +30,7 @@ export class ReasoningSeal {
 
   /** Returns null for a text that was sealed elsewhere, or changed. */
   open(text: string): string | null {
+    if (text.length > longest) return null;
     const all = Buffer.from(text, "base64url");
     const at = { tag: 1 + bytes.salt, sealed: 1 + bytes.salt + bytes.tag };
     // Node ignores characters that are not base64url, and so would read a changed text as the original.

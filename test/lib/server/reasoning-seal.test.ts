@@ -17,6 +17,11 @@ describe("ReasoningSeal", () => {
     expect(Buffer.from(one, "base64url").toString("latin1")).not.toContain("greet");
   });
 
+  it("opens nothing that is very long, because that would take time", () => {
+    expect(seal.open(seal.seal("x".repeat(3_000_000)))).toHaveLength(3_000_000);
+    expect(seal.open(seal.seal("x".repeat(4_000_000)))).toBeNull();
+  });
+
   it("opens nothing of another secret or tenant", () => {
     const sealed = seal.seal("They greet.");
     expect(new ReasoningSeal("t".repeat(32), "alice").open(sealed)).toBeNull();

@@ -1,0 +1,43 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterAll, afterEach, describe, expect, it, vi } from "vitest";
+import { readReasoningKey } from "../../../lib/cli/serve/reasoning-key.js";
+
+const folder = mkdtempSync(path.join(tmpdir(), "gpt-oss-reasoning-key-"));
+afterAll(() => rmSync(folder, { recursive: true }));
+afterEach(() => void vi.unstubAllEnvs());
+
+const [ofFile, ofEnvironment] = ["f".repeat(32), "e".repeat(32)];
+const file = path.join(folder, "key");
+
+describe("readReasoningKey", () => {
+  it("reads the file, else the environment, else nothing", () => {
+    vi.stubEnv("GPT_OSS_REASONING_KEY", "");
+    expect(readReasoningKey(undefined)).toBeUndefined();
+    vi.stubEnv("GPT_OSS_REASONING_KEY", ofEnvironment);
+    expect(readReasoningKey(undefined)).toBe(ofEnvironment);
+    writeFileSync(file, `${ofFile}\n`);
+    expect(readReasoningKey(file)).toBe(ofFile);
+  });
+
+  it("names the file or the variable that cannot be used, and quotes no secret", () => {
+    const refused = (use: () => unknown) => {
+      try {
+        use();
+      } catch (error) {
+        return error as Error & { code: string };
+      }
+      throw new Error("was not refused");
+    };
+    vi.stubEnv("GPT_OSS_REASONING_KEY", "short secret");
+    writeFileSync(file, "short secret");
+    const errors = [refused(() => readReasoningKey(undefined)), refused(() => readReasoningKey(file))];
+    errors.push(refused(() => readReasoningKey(path.join(folder, "none"))));
+    const places = ["GPT_OSS_REASONING_KEY", `the file ${file} of --reasoning-key-file`, path.join(folder, "none")];
+    for (const [index, error] of errors.entries()) {
+      expect(error).toMatchObject({ code: "INVALID_ARGUMENT", message: expect.stringContaining(places[index]!) });
+      expect(error.message).not.toContain("short secret");
+    }
+  });
+});
