@@ -1,3 +1,4 @@
+import OpenAI from "openai";
 import { describe, expect, it } from "vitest";
 import { createServer, type ServerOptions } from "../../../lib/server/index.js";
 import type { ReasoningItem } from "../../../lib/server/responses/objects.js";
@@ -247,5 +248,34 @@ describe("the phase of a message", () => {
   it("of a user's message means nothing", async () => {
     await using server = await turnServer([hello]);
     expect((await server.post({ ...ask, input: [{ ...user, phase: "x" }] })).status).toBe(200);
+  });
+});
+
+describe("OpenAI's client", () => {
+  it("builds the same item from the events, and sends it back", async () => {
+    await using server = await turnServer([hello]);
+    const client = new OpenAI({ baseURL: await server.baseUrl(), apiKey: "none", maxRetries: 0 });
+    const stream = client.responses.stream({
+      model: "gpt-oss-20b",
+      input: "Hi",
+      store: false,
+      include: ["reasoning.encrypted_content"],
+      reasoning: { summary: "auto" },
+    });
+    const summaries: string[] = [];
+    stream.on("response.reasoning_summary_text.delta", ({ delta }) => void summaries.push(delta));
+    const { output } = await stream.finalResponse();
+    expect(summaries.join("")).toBe("They greet.");
+    expect(output).toMatchObject([
+      { summary: [{ type: "summary_text", text: "They greet." }], encrypted_content: expect.any(String) },
+      { phase: "final_answer" },
+    ]);
+    const input = [{ role: "user" as const, content: "Hi" }, ...(output as OpenAI.Responses.ResponseInputItem[])];
+    await client.responses.create({ model: "gpt-oss-20b", input });
+    expect(server.player.last.messages).toEqual([
+      user,
+      { role: "assistant", reasoning: "They greet." },
+      { role: "assistant", content: "Hello!" },
+    ]);
   });
 });
