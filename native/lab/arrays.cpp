@@ -11,25 +11,33 @@ namespace oss::lab {
 namespace {
 
 // The names of types as a caller of TypeScript knows them.
-const char* type_name(DType dtype) {
+struct TypeName {
+  const char *array, *element;
+};
+TypeName type_name(DType dtype) {
   switch (dtype) {
     case DType::kF32:
-      return "Float32Array";
+      return {"a Float32Array", "f32"};
     case DType::kBF16:
-      return "Uint16Array of bf16 bits";
+      return {"a Uint16Array of bf16 bits", "bf16"};
     case DType::kI32:
-      return "Int32Array";
+      return {"an Int32Array", "i32"};
     case DType::kU8:
-      return "Uint8Array";
+      return {"a Uint8Array", "u8"};
     default:
-      return dtype_name(dtype);
+      return {"an array of another type", dtype_name(dtype)};
   }
 }
 
 std::string type_names(std::initializer_list<DType> dtypes) {
   std::string names;
-  for (const DType dtype : dtypes) names += str(names.empty() ? "" : " or a ", type_name(dtype));
+  for (const DType dtype : dtypes) names += str(names.empty() ? "" : " or ", type_name(dtype).array);
   return names;
+}
+
+std::string type_of(const Array& array) {
+  const TypeName name = type_name(array.dtype);
+  return array.device != nullptr ? str("a buffer of ", name.element) : name.array;
 }
 
 // As JavaScript writes it.
@@ -57,6 +65,21 @@ std::string Shape::text() const {
   return extents.size() == 1 ? product : str(product, " = ", elements());
 }
 
+std::string Arguments::received(const char* name) const {
+  if (const auto found = numbers.find(name); found != numbers.end()) return str(text_of(found->second), " (number)");
+  if (const auto found = words.find(name); found != words.end()) return str(quote(found->second), " (string)");
+  const auto found = arrays.find(name);
+  return found == arrays.end() ? "" : type_of(found->second);
+}
+
+// Whether there is one. Refuses something else of this name.
+bool Arguments::has_number(const char* name, const char* expected) const {
+  if (numbers.contains(name)) return true;
+  const std::string other = received(name);
+  if (!other.empty()) refuse(str("expected ", expected, " for ", name, " but received ", other), name);
+  return false;
+}
+
 double Arguments::take_number(const char* name, double least, double most, bool whole) {
   taken_.insert(name);
   const double value = numbers.at(name);
@@ -69,43 +92,50 @@ double Arguments::take_number(const char* name, double least, double most, bool 
 }
 
 int Arguments::count(const char* name, int least, int most) {
-  if (!numbers.contains(name)) refuse(str(operation, " needs ", name), name);
+  if (!has_number(name, "an integer")) refuse(str(operation, " needs ", name), name);
   return int(take_number(name, least, most, true));
 }
 
 int Arguments::count_or(const char* name, int otherwise, int least, int most) {
-  return numbers.contains(name) ? int(take_number(name, least, most, true)) : otherwise;
+  return has_number(name, "an integer") ? int(take_number(name, least, most, true)) : otherwise;
 }
 
 float Arguments::number_or(const char* name, float otherwise, float least, float most) {
-  return numbers.contains(name) ? float(take_number(name, least, most, false)) : otherwise;
+  return has_number(name, "a number") ? float(take_number(name, least, most, false)) : otherwise;
 }
 
 uint64_t Arguments::seed_or(const char* name, uint64_t otherwise) {
-  return numbers.contains(name) ? uint64_t(take_number(name, 0, 0x1p53 - 1, true)) : otherwise;
+  return has_number(name, "an integer") ? uint64_t(take_number(name, 0, 0x1p53 - 1, true)) : otherwise;
 }
 
 std::string Arguments::word_or(const char* name, const std::string& otherwise,
                                std::initializer_list<const char*> known) {
-  const auto found = words.find(name);
-  if (found == words.end()) return otherwise;
+  const std::string given = received(name);
+  if (given.empty()) return otherwise;
   taken_.insert(name);
+  const auto found = words.find(name);
   std::string names;
   for (const char* one : known) {
-    if (found->second == one) return one;
+    if (found != words.end() && found->second == one) return one;
     names += str(names.empty() ? "" : ", ", one);
   }
-  refuse(str("expected one of ", names, " for ", name, " but received ", quote(found->second)), name);
+  refuse(str("expected one of ", names, " for ", name, " but received ", given), name);
+}
+
+bool Arguments::has(const char* name) const {
+  if (arrays.contains(name)) return true;
+  const std::string other = received(name);
+  if (!other.empty()) refuse(str("expected ", name, " to be a typed array or a buffer but received ", other), name);
+  return false;
 }
 
 Array& Arguments::array(const char* name, std::initializer_list<DType> dtypes) {
-  const auto found = arrays.find(name);
-  if (found == arrays.end()) refuse(str(operation, " needs ", name, ", a ", type_names(dtypes)), name);
+  const std::string given = received(name);
+  if (given.empty()) refuse(str(operation, " needs ", name, ", ", type_names(dtypes)), name);
   taken_.insert(name);
-  if (std::ranges::find(dtypes, found->second.dtype) == dtypes.end()) {
-    refuse(str("expected ", name, " to be a ", type_names(dtypes), " but received a ", type_name(found->second.dtype)),
-           name);
-  }
+  const auto found = arrays.find(name);
+  if (found == arrays.end() || std::ranges::find(dtypes, found->second.dtype) == dtypes.end())
+    refuse(str("expected ", name, " to be ", type_names(dtypes), " but received ", given), name);
   return found->second;
 }
 

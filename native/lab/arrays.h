@@ -70,7 +70,8 @@ class Arguments {
   uint64_t seed_or(const char* name, uint64_t otherwise);
   std::string word_or(const char* name, const std::string& otherwise, std::initializer_list<const char*> known);
 
-  bool has(const char* name) const { return arrays.contains(name); }
+  // Whether an array was given. Throws kInvalidArgument for something else of this name.
+  bool has(const char* name) const;
   // Of one of these types and this size. The host's arrays stay; those of a device are read where they are.
   Array& array(const char* name, std::initializer_list<DType> dtypes, const Shape& shape);
   // Of any size; then `elements` says how many there are.
@@ -80,6 +81,9 @@ class Arguments {
   void check_all_taken() const;
 
  private:
+  // What was given under this name, as errors of TypeScript write it; empty: nothing.
+  std::string received(const char* name) const;
+  bool has_number(const char* name, const char* expected) const;
   double take_number(const char* name, double least, double most, bool whole);
   std::set<std::string> taken_;
 };

@@ -22,6 +22,21 @@ KvType cache_type(Arguments& from, Backend& backend) {
   return name == "f32" ? kKvF32 : name == "bf16" ? kKvBF16 : kKvFP8;
 }
 
+// What a backend refuses is an option of an engine for it, or a number of the model. Here both are arguments.
+void check_sizes(Backend& backend, const StepLimits& limits, KvType type) {
+  try {
+    backend.sizes().check(limits, type);
+  } catch (const Error& error) {
+    const std::string option = "kvCache.dtype";
+    if (error.field() != option)
+      throw Error(error.code(), error.what(), limits.head_dim == kHeadDim ? "heads" : "headDim");
+    std::string message = error.what();
+    if (const size_t at = message.find(option); at != std::string::npos)
+      message.replace(at, option.size(), "kvCacheDtype");
+    throw Error(error.code(), message, "kvCacheDtype");
+  }
+}
+
 int head_dim_of(Arguments& from) { return from.count_or("headDim", kHeadDim, 2, 1024); }
 
 int kv_heads_of(Arguments& from, int heads) {
@@ -146,7 +161,7 @@ class Qkv final : public OnDevice {
     limits.heads = heads;
     limits.kv_heads = kv_heads;
     limits.head_dim = head_dim;
-    backend_.sizes().check(limits, args_.type);
+    check_sizes(backend_, limits, args_.type);
     weights.pack(backend_, cold_bytes);
     const double elements = double(q_size + 2 * kv_size) * hidden;
     work = {.bytes = 2 * elements, .flops = 2 * elements * tokens, .on_bf16_unit = true};
@@ -257,7 +272,7 @@ class Attention final : public OnDevice {
     limits.kv_heads = kv_heads;
     limits.head_dim = head_dim;
     limits.window = window;
-    backend_.sizes().check(limits, args_.type);
+    check_sizes(backend_, limits, args_.type);
     weights.pack(backend_, 0);
   }
   void run(size_t call) override {

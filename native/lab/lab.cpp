@@ -4,13 +4,40 @@
 #include <cstring>
 #include <tuple>
 
+#include "native/backend/cpu/choose_kernels.h"
 #include "native/base/error.h"
 #include "native/base/str.h"
 #include "native/lab/operations.h"
 
 namespace oss::lab {
 
-Lab::Lab(const BackendOptions& options) : options_(options), backend_(make_backend(options)) {}
+// The option that a backend refuses, where its error names none: instruction sets and numerics can come from the
+// environment, too. Empty: not known.
+static std::string option_at_fault(const BackendOptions& options) {
+  if (options.backend != "cpu" && options.backend != "auto") return "backend";
+  const auto is_refused = [&](const char* numerics) {
+    try {
+      cpu::choose_kernels(numerics, options.isa);
+      return false;
+    } catch (const Error&) {
+      return true;
+    }
+  };
+  if (!options.isa.empty() && is_refused("exact")) return "isa";
+  return is_refused(options.numerics.c_str()) ? "numerics" : "";
+}
+
+static std::unique_ptr<Backend> opened(const BackendOptions& options) {
+  try {
+    return make_backend(options);
+  } catch (const Error& error) {
+    const bool is_refusal = error.code() == Code::kInvalidArgument || error.code() == Code::kUnsupported;
+    if (!is_refusal || !error.field().empty()) throw;
+    throw Error(error.code(), error.what(), option_at_fault(options));
+  }
+}
+
+Lab::Lab(const BackendOptions& options) : options_(options), backend_(opened(options)) {}
 Lab::~Lab() = default;
 
 const char* Lab::activations() const { return backend_->sizes().operand_bytes() == sizeof(float) ? "f32" : "bf16"; }
