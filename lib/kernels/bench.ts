@@ -16,7 +16,10 @@ export interface BenchOptions {
   coldBytes?: number;
   /** The time of all samples together, in seconds. There are 5 to 51 of them. Default 0.15. */
   seconds?: number;
-  /** Whether the first result is compared with plain loops in float64. Default true. */
+  /**
+   * Whether the first result is compared with plain loops in float64. It must then be finite: NaN cannot be compared.
+   * Default true.
+   */
   check?: boolean;
   /** Stops between two samples. The promise then rejects with its reason. */
   signal?: AbortSignal;
@@ -83,7 +86,7 @@ export class Subject {
     return new Subject(lab, id, operation, work);
   }
 
-  /** @throws GptOssError INTERNAL when the result is wrong */
+  /** @throws GptOssError INTERNAL when the result is wrong; INVALID_ARGUMENT when the right one is not finite */
   async check(): Promise<{ values: number; worstError: number }> {
     const { values, worst, where } = await settled(() => this.#lab.compare(this.#id));
     if (worst > 1) throw new GptOssError("INTERNAL", `${this.operation} is wrong: ${where}`);

@@ -440,7 +440,8 @@ export class Kernels implements AsyncDisposable {
    * Measures an operation. Arrays that the arguments leave out are random; its dimensions must be given. The result of
    * the first run is compared with plain loops in float64 before anything is timed.
    *
-   * @throws GptOssError as a call of the operation; INTERNAL when its result is wrong; the reason of an abort
+   * @throws GptOssError as a call of the operation; INVALID_ARGUMENT for operands whose result is not finite, which cannot
+   * be compared; INTERNAL when its result is wrong; the reason of an abort
    * @example
    * ```ts
    * import { kernels } from "gpt-oss-node/kernels";

@@ -45,6 +45,7 @@ class Reference {
     if (name == "swiglu") swiglu_rows();
     if (name == "mxfp4Dequantize") mxfp4_dequantize();
     if (name == "mxfp4Gemm") mxfp4_gemm();
+    if (!not_finite_.empty()) refuse_operands();
     return result_;
   }
 
@@ -71,14 +72,55 @@ class Reference {
   std::vector<float> actual(const char* name) const { return read_floats(lab_, outputs_.at(name)); }
 
   void check(const char* output, size_t element, double actual, double expected, double permitted) {
+    // A kernel is not wrong for what no float32 can hold.
+    if (!(std::fabs(expected) <= std::numeric_limits<float>::max()) || !std::isfinite(permitted)) {
+      if (not_finite_.empty()) not_finite_ = str(output, "[", element, "]");
+      return;
+    }
     ++result_.values;
     const double error = std::fabs(actual - expected);
-    // A NaN is never right. Where both are the same infinity, or exact, the quotient would be none.
+    // A NaN is never right. Where both are exact, the quotient would be none.
     double part = actual == expected ? 0 : error / permitted;
     if (std::isnan(part)) part = std::numeric_limits<double>::infinity();
     if (part < result_.worst || (part == result_.worst && !result_.where.empty())) return;
     result_.worst = part;
     result_.where = str(output, "[", element, "]: ", actual, ", expected ", expected, " within ", permitted);
+  }
+
+  // Finds the operand that is at fault: NaN before infinities, of which the negative one often means "none". Large finite
+  // values can be the reason, too; then there is no such operand.
+  struct Culprit {
+    std::string name, text;
+    int rank = 0;
+  };
+  Culprit culprit() const {
+    Culprit found;
+    const auto consider = [&](const std::string& name, size_t i, int rank, const char* value) {
+      if (rank > found.rank) found = {name, str(name, "[", i, "] is ", value), rank};
+    };
+    for (const auto& [name, array] : from_.arrays) {
+      if (array.synthetic) continue;
+      if (array.dtype == DType::kU8 && name.ends_with("cales")) {
+        const std::vector<uint8_t> scales = bytes(name.c_str(), 0, array.elements);
+        const auto at = std::ranges::find(scales, 255);
+        if (at != scales.end()) consider(name, size_t(at - scales.begin()), 3, "255, which is NaN");
+      }
+      if (array.dtype != DType::kF32 && array.dtype != DType::kBF16) continue;
+      const std::vector<float> values = floats(name.c_str());
+      for (size_t i = 0; i < values.size(); ++i) {
+        if (std::isnan(values[i])) consider(name, i, 3, "NaN");
+        if (std::isinf(values[i])) consider(name, i, values[i] > 0 ? 2 : 1, values[i] > 0 ? "Infinity" : "-Infinity");
+      }
+    }
+    return found;
+  }
+  [[noreturn]] void refuse_operands() const {
+    const Culprit found = culprit();
+    throw Error(
+        Code::kInvalidArgument,
+        str("expected operands with a finite result, but ", not_finite_, " of ", from_.operation, " is not finite",
+            found.name.empty() ? "" : ", as ", found.text, "; `check: false` measures it all the same"),
+        found.name);
   }
 
   // At most `most` of [0, count): evenly, with the first and the last.
@@ -325,6 +367,10 @@ class Reference {
     const std::vector<int32_t> index = read_integers(lab_, outputs_.at("index"));
     for (int t = 0; t < tokens; ++t) {
       const float* row = logits.data() + size_t(t) * size_t(experts);
+      if (std::any_of(row, row + experts, [](float logit) { return std::isnan(logit); })) {  // they have no order
+        check("weight", size_t(t) * size_t(top_k), 0, NAN, 1);
+        continue;
+      }
       std::vector<int> order(static_cast<size_t>(experts));
       std::iota(order.begin(), order.end(), 0);
       std::ranges::sort(order, [&](int a, int b) { return row[a] > row[b] || (row[a] == row[b] && a < b); });
@@ -439,12 +485,16 @@ class Reference {
     for (int r = 0; r < rows; ++r) {
       const std::vector<float> logits = part("logits", size_t(r) * size_t(vocab), size_t(vocab));
       const auto best = std::ranges::max_element(logits);
+      double total = 0;
+      for (const float logit : logits) total += std::exp(double(logit) - *best);
+      if (!std::isfinite(total)) {
+        check("logprob", size_t(r), 0, total, 1);
+        continue;
+      }
       const int32_t drawn = token[size_t(r)];
       const bool valid = drawn >= 0 && drawn < vocab && logits[size_t(drawn)] > -INFINITY;
       const bool greedy = number_or("temperature", 1) == 0;
       check("token", size_t(r), drawn, !valid || greedy ? double(best - logits.begin()) : drawn, 0.5);
-      double total = 0;
-      for (const float logit : logits) total += std::exp(double(logit) - *best);
       if (valid) check("logprob", size_t(r), logprob[size_t(r)], logits[size_t(drawn)] - *best - std::log(total), 1e-5);
     }
   }
@@ -492,6 +542,7 @@ class Reference {
   const Outputs& outputs_;
   const bool fast_, bf16_operands_, q8_;
   Comparison result_;
+  std::string not_finite_;  // the first element whose right value is not finite
 };
 
 }  // namespace

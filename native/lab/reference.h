@@ -13,7 +13,8 @@ struct Comparison {
   std::string where{};  // the element with it
 };
 
-// arguments: those that the operation was prepared from. outputs: of a run of it.
+// arguments: those that the operation was prepared from. outputs: of a run of it. Throws kInvalidArgument where the right
+// result is not finite: nothing can be compared with it, and the operands are at fault.
 Comparison compare(Lab& lab, const Arguments& arguments, const Outputs& outputs);
 
 }  // namespace oss::lab
