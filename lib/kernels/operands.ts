@@ -1,30 +1,20 @@
 import { GptOssError, invalidArgument } from "../errors.js";
 import type { SyntheticArray } from "../native/lab.js";
 import type { OperationArguments, OperationName } from "./operations.js";
-import { synthetic } from "./request.js";
+import { readArguments, synthetic } from "./request.js";
 
 /** Random operands for a bench, with the sizes of the activations and weights of a model. Repeatable. */
 
 type Dims = Record<string, unknown>;
-type Operands = Record<string, SyntheticArray | Float32Array | Int32Array>;
+type Operands = Record<string, SyntheticArray>;
 
-/** Random numbers in [0, 1), the same in every run (mulberry32). */
-function random(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
-/** Of an array that JavaScript makes: a gigabyte. */
+/** Of an array of random float32 values: a gigabyte. */
 const mostFloats = 2 ** 28;
+const mostTokens = 2 ** 24;
 
+/** Says what the addon makes: it takes long, and this thread has other work to do. */
 class Maker {
   readonly #dims: Dims;
-  readonly random = random(1);
   #key = 0;
 
   constructor(dims: Dims) {
@@ -53,21 +43,33 @@ class Maker {
   scales(elements: number, cols: number): SyntheticArray {
     return synthetic("scales", elements / 32, ++this.#key, 1 / Math.sqrt(Math.max(cols, 1)));
   }
-  floats(elements: number, scale = 1): Float32Array {
+  /** The argument `name`, in float32. */
+  floats(name: string, elements: number, scale: number): SyntheticArray {
     if (elements > mostFloats) {
-      const message = `Expected at most ${mostFloats} elements of a random array but received ${elements}`;
-      throw new GptOssError("INVALID_ARGUMENT", message);
+      const message = `Expected at most ${mostFloats} elements for a random ${name} but received ${elements}`;
+      throw new GptOssError("INVALID_ARGUMENT", message, { field: name });
     }
-    return Float32Array.from({ length: elements }, () => (this.random() * 2 - 1) * scale);
+    return synthetic("floats", elements, ++this.#key, scale);
+  }
+  /** For `embed`, tokens is an array; a bench gives their number. */
+  tokens(): SyntheticArray {
+    const { tokens = 1 } = this.#dims;
+    const isCount = Number.isInteger(tokens) && (tokens as number) >= 1 && (tokens as number) <= mostTokens;
+    if (typeof tokens === "number" && !isCount)
+      throw invalidArgument("tokens", `an integer in [1, ${mostTokens}] or an Int32Array`, tokens);
+    return synthetic("tokens", isCount ? (tokens as number) : 0, ++this.#key);
+  }
+  choices(): SyntheticArray {
+    return synthetic("choices", 0, ++this.#key);
   }
 }
 
 const makers: { [name in OperationName]: (m: Maker) => Operands } = {
   embed: (m) => ({
     table: m.normal(m.n("vocab") * m.n("hidden")),
-    tokens: Int32Array.from({ length: m.n("tokens", 1) }, () => Math.floor(m.random() * m.n("vocab"))),
+    tokens: m.tokens(),
   }),
-  rmsNorm: (m) => ({ x: m.floats(m.n("rows") * m.n("hidden"), 2), weight: m.norm(m.n("hidden")) }),
+  rmsNorm: (m) => ({ x: m.floats("x", m.n("rows") * m.n("hidden"), 1), weight: m.norm(m.n("hidden")) }),
   linear: (m) => ({
     x: m.normal(m.n("rows") * m.n("in")),
     weight: m.weight(m.n("out"), m.n("in")),
@@ -95,14 +97,14 @@ const makers: { [name in OperationName]: (m: Maker) => Operands } = {
       sinks: m.normal(m.n("heads")),
     };
   },
-  router: (m) => ({ logits: m.floats(m.n("tokens") * m.n("experts"), 4) }),
+  router: (m) => ({ logits: m.floats("logits", m.n("tokens") * m.n("experts"), 2) }),
   experts: (m) => {
     const [tokens, hidden, width, experts] = [m.n("tokens"), m.n("hidden"), m.n("intermediate"), m.n("experts")];
     const topK = Math.min(m.n("topK", 4), experts);
     return {
       x: m.normal(tokens * hidden),
-      index: draws(m, tokens, experts, topK),
-      weight: new Float32Array(tokens * topK).fill(1 / topK),
+      index: m.choices(),
+      weight: m.floats("weight", tokens * topK, 1 / Math.max(topK, 1)),
       gateUpBlocks: m.codes(experts * 2 * width * hidden),
       gateUpScales: m.scales(experts * 2 * width * hidden, hidden),
       gateUpBias: m.normal(experts * 2 * width, 0.1),
@@ -112,7 +114,7 @@ const makers: { [name in OperationName]: (m: Maker) => Operands } = {
     };
   },
   sample: (m) => ({ logits: m.normal(m.n("rows") * m.n("vocab"), 2.5) }),
-  swiglu: (m) => ({ x: m.floats(m.n("rows") * 2 * m.n("intermediate"), 8) }),
+  swiglu: (m) => ({ x: m.floats("x", m.n("rows") * 2 * m.n("intermediate"), 4) }),
   mxfp4Dequantize: (m) => ({
     blocks: m.codes(m.n("rows") * m.n("cols")),
     scales: m.scales(m.n("rows") * m.n("cols"), m.n("cols")),
@@ -125,52 +127,15 @@ const makers: { [name in OperationName]: (m: Maker) => Operands } = {
   }),
 };
 
-/** Calls of `experts` take so many choices in turn. */
-export const expertDraws = 64;
-
-/**
- * Choices of different experts for each token. Each draw has the expected number of different experts, so that all do
- * the same work. The first token takes its experts from a deck that goes round, so that a single token uses all experts
- * before it uses one again.
- */
-function draws(m: Maker, tokens: number, experts: number, topK: number): Int32Array {
-  const all = Array.from({ length: experts }, (_, i) => i);
-  const shuffle = (values: number[]) => {
-    for (let i = values.length - 1; i > 0; i--) {
-      const j = Math.floor(m.random() * (i + 1));
-      [values[i], values[j]] = [values[j]!, values[i]!];
-    }
-    return values;
-  };
-  const expected = Math.round(experts * (1 - (1 - topK / experts) ** tokens));
-  const deck = shuffle([...all]);
-  const out: number[] = [];
-  for (let draw = 0; draw < expertDraws; draw++) {
-    const first = Array.from({ length: topK }, (_, k) => deck[(draw * topK + k) % experts]!);
-    let best: number[] = [];
-    for (let tries = 0; tries < 1000; tries++) {
-      const chosen = [...first];
-      for (let t = 1; t < tokens; t++) chosen.push(...shuffle(all).slice(0, topK));
-      best = chosen;
-      if (new Set(chosen).size === expected) break;
-    }
-    for (const expert of best) out.push(expert);
-  }
-  return Int32Array.from(out);
-}
-
 /** The arguments with random arrays for those that are missing. */
 export function withOperands<Name extends OperationName>(
   operation: Name,
   given: Partial<OperationArguments[Name]>,
 ): object {
-  if (!Object.hasOwn(makers, operation))
+  if (typeof operation !== "string" || !Object.hasOwn(makers, operation))
     throw invalidArgument("operation", `one of ${Object.keys(makers).join(", ")}`, operation);
-  if (typeof given !== "object" || given === null) throw invalidArgument("the dimensions", "an object", given, null);
-  const dims = given as Dims;
+  const dims = readArguments(operation, given);
   const made = makers[operation](new Maker(dims));
-  const drawn = operation === "experts" && dims.index === undefined ? { draws: expertDraws } : {};
-  const { tokens, ...rest } = { ...made, ...drawn, ...given } as Dims;
-  // For `embed`, tokens is an array; a bench gives their number.
+  const { tokens, ...rest } = { ...made, ...dims };
   return { ...rest, tokens: operation === "embed" && typeof tokens === "number" ? made.tokens : tokens };
 }

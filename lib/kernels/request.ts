@@ -4,21 +4,31 @@ import { GptOssError, invalidArgument } from "../errors.js";
 import type { NativeLab, NativeLabOutputs, NativeLabRequest, SyntheticArray } from "../native/lab.js";
 import { arrayTypes, DeviceBuffer } from "./device-buffer.js";
 
+/** Values by the names of arguments. Without a prototype, every name is only a name. */
+function named<T>(): Record<string, T> {
+  return Object.create(null) as Record<string, T>;
+}
+
+/** Reads each argument of a call once. Undefined ones are absent. */
+export function readArguments(operation: string, given: unknown): Record<string, unknown> {
+  const what = `the arguments of ${operation}`;
+  if (typeof given !== "object" || given === null) throw invalidArgument(what, "an object", given, null);
+  const values = named<unknown>();
+  for (const name of reading(what, () => Object.keys(given), null)) {
+    const value = reading(name, () => (given as Record<string, unknown>)[name]);
+    if (value !== undefined) values[name] = value;
+  }
+  return values;
+}
+
 /** Sorts the arguments of a call by their types. The addon knows their names, and checks all else. */
-export function requestOf(lab: NativeLab, operation: string, given: object): NativeLabRequest {
-  const request: NativeLabRequest = { operation, numbers: {}, words: {}, arrays: {} };
-  const read = () => {
-    if (typeof given !== "object" || given === null)
-      throw invalidArgument(`the arguments of ${operation}`, "an object", given);
-    for (const name of Object.keys(given)) {
-      const value = (given as Record<string, unknown>)[name];
-      if (value === undefined) continue;
-      if (typeof value === "number") request.numbers[name] = value;
-      else if (typeof value === "string") request.words[name] = value;
-      else request.arrays[name] = arrayOf(lab, name, value);
-    }
-  };
-  reading(`the arguments of ${operation}`, read, null);
+export function requestOf(lab: NativeLab, operation: string, given: unknown): NativeLabRequest {
+  const request: NativeLabRequest = { operation, numbers: named(), words: named(), arrays: named() };
+  for (const [name, value] of Object.entries(readArguments(operation, given))) {
+    if (typeof value === "number") request.numbers[name] = value;
+    else if (typeof value === "string") request.words[name] = value;
+    else request.arrays[name] = arrayOf(lab, name, value);
+  }
   return request;
 }
 

@@ -16,10 +16,17 @@ export interface NativeLabOptions {
   pinned: boolean;
 }
 
-/** Weights that the device makes itself: random bits, the same for the same key. `kernels/common/synthetic.h`. */
+/**
+ * Random operands that the addon makes itself, the same for the same key: weights in `kernels/common/synthetic.h`, others
+ * in `native/lab/random_operands.h`.
+ */
 export interface SyntheticArray {
-  /** `"normal"` and `"norm"`: bf16, around 0 and 1, with deviation `scale`. `"codes"` and `"scales"`: of MXFP4. */
-  synthetic: "normal" | "norm" | "codes" | "scales";
+  /**
+   * `"normal"` and `"norm"`: bf16, around 0 and 1, with deviation `scale`. `"codes"` and `"scales"`: of MXFP4. `"floats"`:
+   * the values of `"normal"` in float32. `"tokens"`: int32 below the number `vocab`. `"choices"`: of `experts`, by its
+   * numbers; `elements` does not matter.
+   */
+  synthetic: "normal" | "norm" | "codes" | "scales" | "floats" | "tokens" | "choices";
   elements: number;
   key: number;
   scale: number;

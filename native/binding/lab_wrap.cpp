@@ -23,6 +23,7 @@
 #include "native/binding/instance.h"
 #include "native/binding/promise.h"
 #include "native/lab/lab.h"
+#include "native/lab/random_operands.h"
 #include "native/lab/reference.h"
 
 namespace oss {
@@ -59,14 +60,19 @@ struct Bench {
   std::shared_ptr<DeviceArray>& buffer(uint32_t id) { return find(buffers, id, "buffer"); }
 };
 
-// An argument as JavaScript gave it: the number of a buffer is looked up on the lab's thread.
+// Arguments as JavaScript gave them: the lab's thread looks up the numbers of buffers, and makes random operands.
 struct Request {
   Arguments arguments;
   std::map<std::string, uint32_t> buffers;
+  std::map<std::string, lab::RandomKind> random;
 
   void resolve(Bench& bench) {
+    for (const auto& [name, kind] : random) lab::make_random(bench.lab, arguments, name, kind);
     for (const auto& [name, id] : buffers) {
-      const std::shared_ptr<DeviceArray>& buffer = bench.buffer(id);
+      const auto found = bench.buffers.find(id);
+      if (found == bench.buffers.end())
+        throw Error(Code::kInvalidArgument, str(name, " is a buffer that was disposed"), name);
+      const std::shared_ptr<DeviceArray>& buffer = found->second;
       arguments.arrays[name] = {.dtype = buffer->dtype, .elements = buffer->elements, .host = {}, .device = buffer};
     }
   }
@@ -104,20 +110,22 @@ std::vector<std::byte> bytes_of(const Napi::TypedArray& array) {
   return {data + array.ByteOffset(), data + array.ByteOffset() + array.ByteLength()};
 }
 
-// { synthetic: "normal" | "norm" | "codes" | "scales", elements, key, scale }
-Array synthetic_from_js(const Napi::Object& from) {
+// { synthetic: "normal" | "norm" | "codes" | "scales" | "floats" | "tokens" | "choices", elements, key, scale }
+void add_synthetic(const Napi::Object& from, const std::string& name, Request& to) {
   const std::string kind = from.Get("synthetic").As<Napi::String>();
-  const int number = kind == "normal"  ? kSyntheticNormal
-                     : kind == "norm"  ? kSyntheticNorm
-                     : kind == "codes" ? kSyntheticCodes
-                                       : kSyntheticScales;
-  Array out;
+  if (kind == "floats") to.random[name] = lab::RandomKind::kFloats;
+  if (kind == "tokens") to.random[name] = lab::RandomKind::kTokens;
+  if (kind == "choices") to.random[name] = lab::RandomKind::kChoices;
+  const int number = kind == "norm"     ? kSyntheticNorm
+                     : kind == "codes"  ? kSyntheticCodes
+                     : kind == "scales" ? kSyntheticScales
+                                        : kSyntheticNormal;
+  Array& out = to.arguments.arrays[name];
   out.dtype = synthetic_element_bytes(number) == 2 ? DType::kBF16 : DType::kU8;
   out.elements = size_t(from.Get("elements").As<Napi::Number>().Int64Value());
   out.synthetic = SyntheticSource{.kind = number,
                                   .key = uint64_t(from.Get("key").As<Napi::Number>().Int64Value()),
                                   .scale = from.Get("scale").As<Napi::Number>().FloatValue()};
-  return out;
 }
 
 // { operation, numbers, words, arrays }: lib/kernels has sorted the values by their types.
@@ -144,7 +152,7 @@ Request request_from_js(const Napi::Object& from) {
       return;
     }
     if (!value.IsTypedArray()) {
-      request.arguments.arrays[name] = synthetic_from_js(value.As<Napi::Object>());
+      add_synthetic(value.As<Napi::Object>(), name, request);
       return;
     }
     const auto array = value.As<Napi::TypedArray>();

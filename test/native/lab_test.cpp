@@ -1,9 +1,13 @@
 // The lab's own reference: it accepts what kernels compute, and finds one wrong element in any result.
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
+#include <set>
 
 #include "kernels/common/synthetic.h"
 #include "native/lab/lab.h"
+#include "native/lab/random_operands.h"
 #include "native/lab/reference.h"
 #include "test/kernels/support.h"
 #include "test/native/check.h"
@@ -153,6 +157,50 @@ TEST("lab: copies of the weights take as much memory as was asked for, and give 
     lab.run(*operation, call);
     CHECK(operation->outputs().at("output").host == first);
   }
+}
+
+TEST("lab: random choices are of different experts, and each draw has as many of them") {
+  Lab lab({.backend = "cpu", .threads = 1, .numerics = "exact"});
+  for (const auto& [tokens, experts, top_k, draws] :
+       {std::array{1, 32, 4, 64}, std::array{20, 32, 4, 64}, std::array{3, 2, 2, 64}, std::array{65536, 128, 4, 4}}) {
+    Arguments of;
+    of.operation = "experts";
+    of.numbers = {{"tokens", tokens}, {"experts", experts}, {"topK", top_k}};
+    of.arrays["index"] = {};
+    lab::make_random(lab, of, "index", lab::RandomKind::kChoices);
+    CHECK_EQ(int(of.numbers.at("draws")), draws);
+    const auto chosen = of.arrays.at("index").as<int32_t>();
+    CHECK_EQ(chosen.size(), size_t(draws) * size_t(tokens) * size_t(top_k));
+    for (size_t at = 0; at < chosen.size(); at += size_t(top_k)) {
+      const auto token = chosen.subspan(at, size_t(top_k));
+      CHECK_EQ(std::set<int32_t>(token.begin(), token.end()).size(), size_t(top_k));
+      CHECK(std::ranges::min(token) >= 0 && std::ranges::max(token) < experts);
+    }
+    std::set<size_t> counts;
+    const size_t draw = chosen.size() / size_t(draws);
+    for (size_t at = 0; at < chosen.size(); at += draw)
+      counts.insert(std::set<int32_t>(chosen.begin() + ptrdiff_t(at), chosen.begin() + ptrdiff_t(at + draw)).size());
+    CHECK_EQ(counts.size(), size_t(1));
+  }
+}
+
+TEST("lab: random floats and tokens have their size and range") {
+  Lab lab({.backend = "cpu", .threads = 1, .numerics = "exact"});
+  Arguments of;
+  of.operation = "embed";
+  of.numbers = {{"vocab", 7}};
+  const size_t count = (1 << 20) + 5;  // more than a slice
+  of.arrays["x"] = {.dtype = DType::kBF16, .elements = count, .host = {}};
+  of.arrays["x"].synthetic = SyntheticSource{.kind = kSyntheticNormal, .key = 5, .scale = 2};
+  of.arrays["tokens"] = {.dtype = DType::kI32, .elements = count, .host = {}};
+  lab::make_random(lab, of, "x", lab::RandomKind::kFloats);
+  lab::make_random(lab, of, "tokens", lab::RandomKind::kTokens);
+  double squares = 0;
+  for (const float value : of.arrays.at("x").as<float>()) squares += double(value) * value;
+  CHECK(std::fabs(squares / double(count) / 4 - 1) < 0.02);
+  std::vector<size_t> seen(7);
+  for (const int32_t token : of.arrays.at("tokens").as<int32_t>()) ++seen.at(size_t(token));
+  CHECK(std::ranges::min(seen) > count / 8 && std::ranges::max(seen) < count / 6);
 }
 
 TEST("lab: synthetic weights are those of any device") {

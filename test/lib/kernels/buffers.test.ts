@@ -96,7 +96,11 @@ describe("buffers", () => {
     await buffer.dispose();
     expect((await failure(() => buffer.read())).code).toBe("CLOSED");
     expect((await failure(() => buffer.write(ones(1)))).code).toBe("CLOSED");
-    expect(await failure(() => cpu.rmsNorm({ ...norm, x: buffer }))).toMatchObject({ code: "INVALID_ARGUMENT" });
+    const disposed = { code: "INVALID_ARGUMENT", field: "x", message: "x is a buffer that was disposed" };
+    expect(await failure(() => cpu.rmsNorm({ ...norm, x: buffer }))).toMatchObject(disposed);
+    const index = await cpu.createBuffer("i32", 8);
+    const wrongType = expect.stringContaining("a Float32Array but received a buffer of i32");
+    expect(await failure(() => cpu.rmsNorm({ ...norm, x: index }))).toMatchObject({ field: "x", message: wrongType });
   });
 });
 
@@ -211,6 +215,26 @@ describe("the life of kernels", () => {
     for (; !isDone; turns++) await turn();
     await run;
     expect(turns).toBeGreaterThan(100);
+  });
+
+  it.each([
+    ["rmsNorm", { rows: 4096, hidden: 4096 }],
+    ["router", { tokens: 2 ** 16, experts: 256 }],
+    ["swiglu", { rows: 4096, intermediate: 2048 }],
+    ["embed", { tokens: (2 ** 22) as never, vocab: 64, hidden: 32 }],
+    ["experts", { tokens: 4096, hidden: 32, intermediate: 32, experts: 128 }],
+  ] as const)("random operands of %s are not made on the thread of JavaScript", async (operation, dims) => {
+    const times: number[] = [];
+    for (let tries = 0; tries < 3; tries++) {
+      const cpu = kernels("cpu", { threads: 1 });
+      const start = performance.now();
+      const bench = cpu.bench(operation, dims, { coldBytes: 0 });
+      times.push(performance.now() - start);
+      const ended = expect(bench).rejects.toMatchObject({ code: "CLOSED" });
+      await cpu.close();
+      await ended;
+    }
+    expect(Math.min(...times)).toBeLessThan(20);
   });
 
   it("close ends what runs, rejects what waits, and can be repeated", async () => {
