@@ -101,6 +101,8 @@ export function addon(): NativeAddon {
 /** Another build of the addon. @throws GptOssError ADDON_NOT_FOUND when it cannot be loaded, or is too old or too new. */
 export function addonAt(file: string): NativeAddon {
   try {
+    // Node would run a file of another name as a program.
+    if (path.extname(file) !== ".node") throw new Error('expected a file whose name ends with ".node"');
     const native = createRequire(import.meta.url)(path.resolve(file)) as NativeAddon;
     if (typeof native.openLab !== "function") throw new Error("it has no kernel lab");
     native.path = file;

@@ -38,9 +38,8 @@ export function kernelCases(model: ModelConfig, { tokens: counts, contexts }: Sw
   for (const tokens of counts) add("qkv", { tokens, hidden, heads, kvHeads, headDim }, { tokens });
   for (const window of new Set([0, model.slidingWindow])) {
     for (const tokens of counts) {
-      for (const context of contexts) {
-        const sequences = tokens <= mostSequences ? tokens : 1;
-        const length = Math.max(context, tokens / sequences);
+      const sequences = tokens <= mostSequences ? tokens : 1;
+      for (const length of new Set(contexts.map((context) => Math.max(context, tokens / sequences)))) {
         const given = {
           tokens,
           keys: sequences * length,

@@ -26,7 +26,10 @@ export interface KernelsBench extends Sweep {
 /** Something that a person can look at meanwhile. */
 export type Progress = (done: number, total: number, what: string) => void;
 
-/** Yields the rows of an operation when its last round is over. The roofs are measured again after each operation. */
+/**
+ * Yields the rows of an operation when its last round is over. The roofs are measured again after each operation. An abort
+ * or a failure first yields the rows whose own last round is over.
+ */
 export async function* benchKernels(bench: KernelsBench, progress: Progress): AsyncGenerator<NewRow> {
   const { kernels, signal } = bench;
   const info = await kernels.info();
@@ -42,16 +45,20 @@ export async function* benchKernels(bench: KernelsBench, progress: Progress): As
   for (let round = 0; round < bench.rounds; round++) {
     for (const group of groups) {
       const ofGroup = cases.filter(({ operation }) => operation === group);
-      for (const one of ofGroup) {
-        throwIfAborted(signal);
-        progress(done++, cases.length * bench.rounds, textOf(one.operation, one.parameters));
-        const { coldBytes, seconds } = bench;
-        const options = { coldBytes, seconds, check: round === 0, ...(signal && { signal }) };
-        found.get(one)!.push(await kernels.bench(one.operation, one.given, options));
+      const complete: KernelCase[] = [];
+      try {
+        for (const one of ofGroup) {
+          throwIfAborted(signal);
+          progress(done++, cases.length * bench.rounds, textOf(one.operation, one.parameters));
+          const { coldBytes, seconds } = bench;
+          const options = { coldBytes, seconds, check: round === 0, ...(signal && { signal }) };
+          found.get(one)!.push(await kernels.bench(one.operation, one.given, options));
+          if (round === bench.rounds - 1) complete.push(one);
+        }
+        roofs.push(await kernels.roofs({ coldBytes: bench.coldBytes }));
+      } finally {
+        for (const one of complete) yield rowOf(bench, info, one, found.get(one)!, highest(roofs));
       }
-      roofs.push(await kernels.roofs({ coldBytes: bench.coldBytes }));
-      if (round < bench.rounds - 1) continue;
-      for (const one of ofGroup) yield rowOf(bench, info, one, found.get(one)!, highest(roofs));
     }
   }
 }

@@ -7,8 +7,8 @@ import type { ModelConfig } from "../../native/checkpoint.js";
 import { planModel } from "../../plan/index.js";
 import { type BenchFlags, runBench } from "../bench/session.js";
 import { UsageError } from "../exit.js";
-import { counts, names } from "../options/lists.js";
-import { decimal, integer } from "../options/values.js";
+import { countsTo, names } from "../options/lists.js";
+import { decimalIn, integerFrom, integerIn } from "../options/values.js";
 
 interface KernelsFlags extends BenchFlags {
   shape: string;
@@ -41,18 +41,22 @@ export function benchKernelsCommand(): Command {
         .default("bf16"),
     )
     .option("--repeatable", "the same bits in any batch, also on a GPU")
-    .option("--threads <n>", "worker threads of the CPU (default: one for each core)", integer)
+    .option("--threads <n>", "worker threads of the CPU (default: one for each core)", integerIn(1, 1024))
     .option(
       "--tokens <list>",
       "tokens of a step: up to 32 are decoding sequences, more are a chunk of one prompt",
-      counts,
+      countsTo(2 ** 16),
       [1, 4, 8, 32, 128, 512],
     )
-    .option("--context <list>", "keys that attention sees", counts, [1024, 8192])
+    .option("--context <list>", "keys that attention sees", countsTo(2 ** 24), [1024, 8192])
     .option("--only <list>", "operations, such as experts,linear (default: all)", names)
-    .option("--rounds <n>", "repeat the whole sweep (default: 1; with --baseline 3)", integer)
-    .option("--seconds <s>", "time of all samples of a row (default: 0.15; with --compare-addon 10)", decimal)
-    .option("--cold-bytes <n>", "weights rotate through so many bytes", integer, 2 ** 30)
+    .option("--rounds <n>", "repeat the whole sweep (default: 1; with --baseline 3)", integerFrom(1))
+    .option(
+      "--seconds <s>",
+      "time of all samples of a row (default: 0.15; with --compare-addon 10)",
+      decimalIn(0, 3600),
+    )
+    .option("--cold-bytes <n>", "weights rotate through so many bytes", integerIn(0, 2 ** 34), 2 ** 30)
     .option("--addon <file>", "measure this build of the addon")
     .option("--compare-addon <file>", "compare with this build: alternating samples, bits and time")
     .option("--baseline <file>", "compare with rows of an earlier run with --json")
@@ -62,7 +66,7 @@ export function benchKernelsCommand(): Command {
       `
 Before an operation is timed, its result is compared with plain loops in
 float64. A row of a comparison is "slower" or "faster" when the whole interval
-of its ratio lies beyond 1 %.`,
+of its ratio lies beyond 1 %. Ctrl-C prints what was measured.`,
     )
     .configureHelp({ minWidthToWrap: 20 })
     .action(run);
@@ -97,7 +101,6 @@ async function run(flags: KernelsFlags): Promise<void> {
     if (other !== null)
       return compareKernels({ ...sweep, ours, other, seconds: flags.seconds ?? 10, least: 0.01 }, progress);
     const rounds = flags.rounds ?? (flags.baseline === undefined ? 1 : 3);
-    if (rounds < 1) throw new UsageError("Expected an integer >= 1 for --rounds");
     return benchKernels({ ...sweep, kernels: ours, denseWeights, rounds, seconds: flags.seconds ?? 0.15 }, progress);
   });
 }

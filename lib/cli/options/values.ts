@@ -17,9 +17,24 @@ export function integerFrom(least: number): (text: string) => number {
   };
 }
 
+/** Integers in [least, most]. */
+export function integerIn(least: number, most: number): (text: string) => number {
+  return (text) => within(integer(text), "an integer", least, most);
+}
+
 export function decimal(text: string): number {
   if (text.trim() === "" || !Number.isFinite(Number(text))) throw new InvalidArgumentError("Expected a number.");
   return Number(text);
+}
+
+/** Numbers in [least, most]. */
+export function decimalIn(least: number, most: number): (text: string) => number {
+  return (text) => within(decimal(text), "a number", least, most);
+}
+
+function within(value: number, what: string, least: number, most: number): number {
+  if (value < least || value > most) throw new InvalidArgumentError(`Expected ${what} in [${least}, ${most}].`);
+  return value;
 }
 
 /** `1,2,3` or the same with spaces. */

@@ -63,13 +63,13 @@ describe("gpt-oss bench engine", () => {
   });
 
   it("ends with 130 at Ctrl-C, with what was measured", async () => {
-    const lengths = Array(20_000).fill(8).join(",");
+    const lengths = Array.from({ length: 2000 }, (_, i) => i + 1).join(",");
     const child = start(["bench", "engine", ...tiny, "--only", "prefill", "--prefill", lengths, "--json"]);
     child.stdout.once("data", () => child.kill("SIGINT"));
     const { code, stdout, stderr } = await finish(child);
     expect({ code, stderr }).toEqual({ code: 130, stderr: "" });
     const rows = rowsOf(stdout);
-    expect(rows.length).toBeLessThan(20_000);
+    expect(rows.length).toBeLessThan(2000);
   });
 
   it.each([

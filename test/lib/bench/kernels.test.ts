@@ -2,8 +2,11 @@ import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import type { BenchRow } from "../../../lib/bench/rows.js";
+import { kernelCases } from "../../../lib/bench/kernels/cases.js";
+import { benchKernels, textOf } from "../../../lib/bench/kernels/run.js";
+import type { BenchRow, NewRow } from "../../../lib/bench/rows.js";
 import { kernels } from "../../../lib/kernels/index.js";
+import { planModel } from "../../../lib/plan/index.js";
 import { rowsOf } from "../../support/bench-rows.js";
 import { run } from "../../support/cli.js";
 
@@ -66,6 +69,11 @@ describe("gpt-oss bench kernels", () => {
     expect(stdout).not.toContain("undefined");
   });
 
+  it("measures what a list names twice once", async () => {
+    const { stdout } = await bench("--only", "router,router", "--tokens", "2,1,2", "--json");
+    expect(rowsOf(stdout).map(({ parameters }) => parameters.tokens)).toEqual([2, 1]);
+  });
+
   it("compares with an earlier run, row by row", async () => {
     const args = ["--only", "router", "--tokens", "1,2", "--rounds", "1"];
     const before = rowsOf((await bench(...args, "--json")).stdout);
@@ -117,7 +125,20 @@ describe("gpt-oss bench kernels", () => {
     [["--shape", "/no/such/model"], 1, /found nothing/],
     [["--isa", "mmx"], 2, /expected one of/],
     [["--backend", "vulkan"], 2, /"metal"/],
-    [["--rounds", "0"], 2, /--rounds/],
+    [["--rounds", "0"], 2, /--rounds.* Expected an integer >= 1; .* \(USAGE\)/],
+    [["--seconds", "-1"], 2, /--seconds.* Expected a number in \[0, 3600\]; .* \(USAGE\)/],
+    [["--seconds", "x"], 2, /--seconds.* Expected a number; .* \(USAGE\)/],
+    [["--cold-bytes", "-1"], 2, /--cold-bytes.* Expected an integer in \[0, 17179869184\]; .* \(USAGE\)/],
+    [["--cold-bytes", "1e99"], 2, /--cold-bytes.* Expected an integer; .* \(USAGE\)/],
+    [["--threads", "0"], 2, /--threads.* Expected an integer in \[1, 1024\]; .* \(USAGE\)/],
+    [["--threads", "2000"], 2, /\[1, 1024\]; .* \(USAGE\)/],
+    [["--tokens", "65537"], 2, /--tokens.* Expected integers in \[1, 65536\]; .* \(USAGE\)/],
+    [["--context", "1,99999999"], 2, /--context.* Expected integers in \[1, 16777216\]; .* \(USAGE\)/],
+    [
+      ["--addon", "/etc/passwd"],
+      1,
+      /passwd is no addon of this package: expected a file whose name ends with "\.node"/,
+    ],
     [["--baseline", "/no/such/file"], 2, /cannot be read/],
     [["--baseline", rubbish], 2, /line 1: expected a row/],
     [["--compare-addon", "/no/such.node"], 1, /no addon of this package/],
@@ -128,6 +149,48 @@ describe("gpt-oss bench kernels", () => {
     expect({ code, stdout }).toEqual({ code: exitCode, stdout: "" });
     expect(stderr).toMatch(message);
     expect(stderr.trim().split("\n")).toHaveLength(1);
+  });
+});
+
+describe("cases", () => {
+  it("are each there once", async () => {
+    const { model } = await planModel("synthetic:tiny", { backend: "cpu" });
+    const cases = kernelCases(model, { tokens: [1, 64], contexts: [8, 16, 100] });
+    const texts = cases.map(({ operation, parameters }) => textOf(operation, parameters));
+    expect(new Set(texts).size).toBe(texts.length);
+    // Of 64 tokens of a prompt, the last one sees 64 keys at least.
+    const contexts = cases.flatMap(({ operation, parameters: { tokens, context, window } }) =>
+      operation === "attention" && tokens === 64 && window === 0 ? [context] : [],
+    );
+    expect(contexts).toEqual([64, 100]);
+  });
+});
+
+describe("benchKernels at an abort", () => {
+  it.each([
+    [1, 0, []],
+    [1, 1, [1]],
+    [1, 2, [1, 2]],
+    [2, 2, []], // a row has the samples of all rounds
+    [2, 5, [1, 2]],
+  ])("gives the rows that are complete: %i rounds, before measurement %i", async (rounds, before, tokens) => {
+    const { model } = await planModel("synthetic:tiny", { backend: "cpu" });
+    await using cpu = kernels("cpu", { threads: 1 });
+    const stop = new AbortController();
+    const bench = {
+      ...{ shape: "tiny", model, kernels: cpu, only: ["router"], tokens: [1, 2, 3], contexts: [8] },
+      ...{ denseWeights: "bf16", rounds, coldBytes: 2 ** 20, seconds: 0, signal: stop.signal },
+    };
+    const rows: NewRow[] = [];
+    const measuring = (async () => {
+      const watch = (done: number) => {
+        if (done === before) stop.abort(new Error("enough"));
+      };
+      for await (const row of benchKernels(bench, watch)) rows.push(row);
+    })();
+    await expect(measuring).rejects.toThrow("enough");
+    expect(rows.map(({ parameters }) => parameters.tokens)).toEqual(tokens);
+    for (const { values } of rows) expect(values.time!.samples).toHaveLength(5 * rounds);
   });
 });
 
