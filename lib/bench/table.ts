@@ -1,4 +1,4 @@
-import type { BenchRow, BenchValue } from "./rows.js";
+import type { BenchRow, BenchUnit, BenchValue } from "./rows.js";
 
 /** Rows as a table for people: the parameters in which they differ, then the values. */
 
@@ -32,14 +32,20 @@ export function aligned(lines: readonly (readonly string[])[], texts: number): s
 }
 
 function titleOf(rows: readonly BenchRow[], name: string): string {
-  const unit = rows.find((row) => row.values[name])!.values[name]!.unit;
-  return unit === "share" ? `${name} %` : `${name} ${unit}`;
+  return `${name} ${shownUnit(rows.find((row) => row.values[name])!.values[name]!.unit).name}`;
+}
+
+/** A unit as people read it, and how many of it one of the rows' unit is. */
+export function shownUnit(unit: BenchUnit): { name: string; factor: number } {
+  if (unit === "share") return { name: "%", factor: 100 };
+  if (unit === "bytes") return { name: "MB", factor: 1e-6 };
+  return { name: unit, factor: 1 };
 }
 
 /** The median; the spread, where it is wanted and there is one. */
 export function textOf({ unit, median, min, max }: BenchValue, withSpread: boolean): string {
-  const scale = unit === "share" ? 100 : 1;
-  const text = (value: number) => short(value * scale);
+  const { factor } = shownUnit(unit);
+  const text = (value: number) => short(value * factor);
   return min === max || !withSpread ? text(median) : `${text(median)} [${text(min)} .. ${text(max)}]`;
 }
 

@@ -10,6 +10,11 @@ export const facets: readonly string[] = ["matrix", "draw", "window", "compariso
 /** A load grows along these, so plots go over them. */
 export const loads: readonly string[] = ["tokens", "context", "concurrency", "rate"];
 
+/** These say how much was measured, too. The requests of a server only say how often. */
+const sizes: readonly string[] = ["inputTokens", "outputTokens", "requests"];
+const isSize = (name: string, { bench }: BenchRow) =>
+  sizes.includes(name) && !(bench === "serve" && name === "requests");
+
 /** All names, in the order in which they appear. */
 export function parameterNames(rows: readonly BenchRow[]): string[] {
   return [...new Set(rows.flatMap(({ parameters }) => Object.keys(parameters)))];
@@ -27,11 +32,12 @@ export function differingWithin(files: readonly (readonly BenchRow[])[]): string
 
 /**
  * The names that tell the files apart: each file has one value, and not all have the same. Rows are matched without
- * them. Loads and facets never count: two files with other loads measured other things.
+ * them. Loads, sizes and facets never count: two files with other loads measured other things.
  */
 export function identifying(files: readonly (readonly BenchRow[])[]): string[] {
   return parameterNames(files.flat()).filter((name) => {
     if (loads.includes(name) || facets.includes(name)) return false;
+    if (files.some((rows) => rows.some((row) => isSize(name, row)))) return false;
     const valuesOf = (rows: readonly BenchRow[]) => new Set(rows.map(({ parameters }) => parameters[name]));
     const perFile = files.map(valuesOf);
     return perFile.every(({ size }) => size <= 1) && new Set(perFile.flatMap((values) => [...values])).size > 1;

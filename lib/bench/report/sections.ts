@@ -1,5 +1,5 @@
 import type { BenchRow, BenchValue } from "../rows.js";
-import { textOf } from "../table.js";
+import { shownUnit, textOf } from "../table.js";
 import { type Axis, type Chart, type FreeSeries, logOf, type Point, sharedColumns } from "./chart.js";
 import { benchesOf, type ReportFile } from "./files.js";
 import { differingWithin, facets, parametersText, titleOf } from "./parameters.js";
@@ -25,24 +25,37 @@ interface Panel {
   values: string[];
 }
 
-const latency = (name: string): Panel => ({
-  title: { ttft: "time to the first token", tpot: "time per token", itl: "gap between tokens", e2e: "whole answer" }[
-    name
-  ]!,
-  measure: null,
-  values: [name, `${name}P99`], // their means would lie on the medians
-});
+const always = (title: string, ...values: string[]): Panel => ({ title, measure: null, values });
+const latency = (title: string, name: string) => always(title, name, `${name}P99`); // a mean would lie on the median
 
-/** A server has a few values that all matter; of any other bench the reader chooses one. */
-const servePanels: readonly Panel[] = [
-  { title: "throughput", measure: null, values: ["outputThroughput", "totalThroughput"] },
-  { title: "requests", measure: null, values: ["requestThroughput", "goodput"] },
-  ...["ttft", "tpot", "itl", "e2e"].map(latency),
-];
+/** These have a few values that all matter; of any other bench the reader chooses one. */
+const fixedPanels: Readonly<Record<string, readonly Panel[]>> = {
+  serve: [
+    always("throughput", "outputThroughput", "totalThroughput"),
+    always("requests", "requestThroughput", "goodput"),
+    latency("time to the first token", "ttft"),
+    latency("time per token", "tpot"),
+    latency("gap between tokens", "itl"),
+    latency("whole answer", "e2e"),
+  ],
+  // The time of a prompt or of a token is the inverse of its throughput.
+  engine: [
+    always("throughput", "throughput", "outputThroughput"),
+    always("bandwidth", "bandwidth", "roofBandwidth"),
+    latency("time to the first token", "ttft"),
+    latency("gap between tokens", "itl"),
+    always("delay of the event loop", "eventLoopDelay"),
+  ],
+  startup: [
+    always("time of a start", "imported", "load", "ready", "firstToken"),
+    always("memory", "resident", "residentPeak"),
+  ],
+};
 
 function panelsOf(bench: string, rows: readonly BenchRow[]): Panel[] {
-  if (bench === "serve")
-    return servePanels.filter(({ values }) => rows.some((row) => values.some((v) => row.values[v])));
+  const fixed = Object.hasOwn(fixedPanels, bench) ? fixedPanels[bench]! : [];
+  const measured = fixed.filter(({ values }) => rows.some((row) => values.some((name) => row.values[name])));
+  if (measured.length > 0) return measured;
   const names = [...new Set(rows.flatMap(({ values }) => Object.keys(values)))];
   // The bandwidth tells at a glance how near a kernel is to memory's roof, which binds when tokens are decoded.
   if (bench === "kernels") names.sort((a, b) => Number(b === "bandwidth") - Number(a === "bandwidth"));
@@ -195,12 +208,11 @@ function axisTitle(parameter: string): string {
   return parameter === "rate" ? "rate, requests/s" : parameter;
 }
 
-/** Shares are percent, as in tables. */
 function scaled({ unit, median }: BenchValue): number {
-  return unit === "share" ? 100 * median : median;
+  return median * shownUnit(unit).factor;
 }
 
-const unitOf = ({ unit }: BenchValue): string => (unit === "share" ? "%" : unit === "us" ? "µs" : unit);
+const unitOf = ({ unit }: BenchValue): string => (unit === "us" ? "µs" : shownUnit(unit).name);
 
 export function valueText(value: BenchValue): string {
   return `${textOf(value, true)} ${unitOf(value)}`;

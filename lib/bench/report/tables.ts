@@ -1,6 +1,6 @@
 import { verdicts } from "../baseline.js";
 import type { BenchParameters, BenchRow, BenchValue } from "../rows.js";
-import { short, textOf } from "../table.js";
+import { short, shownUnit, textOf } from "../table.js";
 import { benchesOf, type ReportFile } from "./files.js";
 import { differing, identifying, parameterNames, parametersText } from "./parameters.js";
 
@@ -131,9 +131,22 @@ function matchable(files: readonly ReportFile[]): BenchRow[][] {
 const keyOf = ({ bench, name, parameters }: BenchRow) =>
   JSON.stringify([bench, name, parametersText(parameters, Object.keys(parameters).sort())]);
 
-/** Every row of a bench. The first value has its spread. */
-export function rowTable(bench: string, files: readonly ReportFile[]): Table {
+/** Every row of a bench. Rows that lead with another value have a table of their own: they share few columns. */
+export function rowTables(bench: string, files: readonly ReportFile[]): Table[] {
   const own = files.map(({ rows }) => rows.filter((row) => row.bench === bench));
+  const leading = [...new Set(own.flat().map(leadingValue))];
+  return leading.map((value) => {
+    const rows = own.map((all) => all.filter((row) => leadingValue(row) === value));
+    const names = [...new Set(rows.flat().map(({ name }) => name))];
+    const title = leading.length > 1 ? `Rows of ${bench}: ${names.join(", ")}` : `Rows of ${bench}`;
+    return rowTable(title, rows, files);
+  });
+}
+
+const leadingValue = ({ values }: BenchRow) => Object.keys(values)[0]!;
+
+/** The first value has its spread. */
+function rowTable(title: string, own: readonly BenchRow[][], files: readonly ReportFile[]): Table {
   const all = own.flat();
   const told = files.length > 1 ? identifying(own.filter((rows) => rows.length > 0)) : []; // by the names of the files
   const names = differing(all).filter((name) => !told.includes(name));
@@ -141,13 +154,13 @@ export function rowTable(bench: string, files: readonly ReportFile[]): Table {
   const units = values.map((name) => all.find((row) => row.values[name])!.values[name]!.unit);
   const common = parameterNames(all).filter((name) => ![...names, ...told].includes(name));
   return {
-    title: `Rows of ${bench}`,
+    title,
     note: parametersText(all[0]!.parameters, common),
     columns: [
       ...(files.length > 1 ? ["file"] : []),
       "name",
       ...names,
-      ...values.map((name, i) => `${name} ${units[i] === "share" ? "%" : units[i]}`),
+      ...values.map((name, i) => `${name} ${shownUnit(units[i]!).name}`),
     ],
     rows: own.flatMap((rows, file) =>
       rows.map((row) => [
@@ -169,7 +182,7 @@ function parameterCell(value: BenchParameters[string] | undefined): Cell {
 
 /** `known`: the unit that the column already names. */
 function valueCell(value: BenchValue, withSpread: boolean, known?: string): Cell {
-  const unit = value.unit === known ? "" : value.unit === "share" ? " %" : ` ${value.unit}`;
+  const unit = value.unit === known ? "" : ` ${shownUnit(value.unit).name}`;
   return { text: textOf(value, withSpread) + unit, sort: value.median };
 }
 
@@ -177,6 +190,6 @@ export function tablesOf(files: readonly ReportFile[]): { machines: Table; ratio
   return {
     machines: machineTable(files),
     ratios: ratioTable(files),
-    rows: benchesOf(files).map((bench) => rowTable(bench, files)),
+    rows: benchesOf(files).flatMap((bench) => rowTables(bench, files)),
   };
 }

@@ -9,9 +9,9 @@ import { fileNames, type ReportFile } from "../../../lib/bench/report/files.js";
 import { escaped, jsonText, reportPage } from "../../../lib/bench/report/page.js";
 import { differingWithin, identifying, titleOf } from "../../../lib/bench/report/parameters.js";
 import { intensityOf, roofline, roofsOf } from "../../../lib/bench/report/roofline.js";
-import { sectionsOf } from "../../../lib/bench/report/sections.js";
+import { type Section, sectionsOf } from "../../../lib/bench/report/sections.js";
 import { sweepsOf } from "../../../lib/bench/report/sweeps.js";
-import { ratioTable, rowTable, tablesOf } from "../../../lib/bench/report/tables.js";
+import { ratioTable, rowTables, type Table, tablesOf } from "../../../lib/bench/report/tables.js";
 import type { BenchParameters, BenchRow, BenchUnit } from "../../../lib/bench/rows.js";
 import { measured, single } from "../../../lib/bench/statistics.js";
 import { run } from "../../support/cli.js";
@@ -78,6 +78,15 @@ describe("parameters", () => {
     expect(identifying(files)).toEqual(["isa"]);
     // Other loads are other measurements, whatever the files are.
     expect(identifying([[kernel("embed", { tokens: 1 }, 1)], [kernel("embed", { tokens: 2 }, 1)]])).toEqual([]);
+  });
+
+  it("do not tell files apart that measured more or less", () => {
+    const of = (bench: BenchRow["bench"], parameters: BenchParameters) => [
+      row(bench, "a", parameters, { time: ms(1) }),
+    ];
+    expect(identifying([of("engine", { inputTokens: 8 }), of("engine", { inputTokens: 16 })])).toEqual([]);
+    expect(identifying([of("engine", { requests: 1 }), of("engine", { requests: 4 })])).toEqual([]);
+    expect(identifying([of("serve", { requests: 100 }), of("serve", { requests: 400 })])).toEqual(["requests"]);
   });
 
   it("separate plots", () => {
@@ -231,19 +240,64 @@ describe("sections", () => {
       rows: [
         row("startup", "load", { mode: "a" }, { time: ms(10 * factor) }),
         row("startup", "load", { mode: "b" }, { time: ms(20 * factor) }),
-        row("startup", "memory", {}, { time: single(7 * factor, "bytes", "less") }),
+        row("startup", "memory", {}, { time: single(7e6 * factor, "bytes", "less") }),
       ],
     });
     const [{ measures, charts }] = sectionsOf([file("x", 1), file("y", 2)]) as [ReturnType<typeof sectionsOf>[number]];
     expect(measures).toEqual(["time"]);
     expect(charts.map(({ title, x, y, xs }) => [title, x.categories, y.title, xs])).toEqual([
       ["startup: time", ["load, mode a", "load, mode b"], "ms", [-0.2, 0.2, 0.8, 1.2]],
-      ["startup: time", ["memory"], "bytes", [-0.2, 0.2]],
+      ["startup: time", ["memory"], "MB", [-0.2, 0.2]],
     ]);
     expect(charts[0]!.series.map(({ label, shape, ys }) => [label, shape, ys])).toEqual([
       ["x", "bar", [10, null, 20, null]],
       ["y", "bar", [null, 20, null, 40]],
     ]);
+  });
+});
+
+describe("rows that bench engine and bench startup printed", () => {
+  const file = { name: "recorded", rows: readRows("test/fixtures/bench/engine-and-startup.jsonl") };
+  const [engine, startup] = sectionsOf([file]) as [Section, Section];
+  const shown = ({ charts }: Section) =>
+    charts.map(({ title, x, y, series }) => [
+      title,
+      x.categories ?? x.title,
+      y.title,
+      series.map(({ label }) => label),
+    ]);
+
+  it("have every value that matters at first sight", () => {
+    expect([engine.bench, engine.measures, startup.bench, startup.measures]).toEqual(["engine", [], "startup", []]);
+    expect(shown(engine)).toEqual([
+      ["prefill: throughput", "inputTokens", "tokens/s", ["recorded"]],
+      ["decode: throughput", "context", "tokens/s", ["recorded"]],
+      ["decode: bandwidth", "context", "GB/s", ["bandwidth", "roofBandwidth"]],
+      ["concurrency: throughput", "requests", "tokens/s", ["recorded"]],
+      ["concurrency: time to the first token", "requests", "ms", ["ttft", "ttftP99"]],
+      ["concurrency: gap between tokens", "requests", "ms", ["itl", "itlP99"]],
+      ["concurrency: delay of the event loop", "requests", "ms", ["recorded"]],
+    ]);
+    const times = ["imported", "load", "ready", "firstToken"].map((name) => `start, ${name}`);
+    expect(shown(startup)).toEqual([
+      ["time of a start", times, "ms", ["recorded"]],
+      ["memory", ["start, resident", "start, residentPeak"], "MB", ["recorded"]],
+    ]);
+    const { resident, residentPeak } = file.rows.at(-1)!.values;
+    expect(startup.charts[1]!.series[0]!.ys).toEqual([resident!.median / 1e6, residentPeak!.median / 1e6]);
+  });
+
+  it("have a table for each kind of row, without empty columns", () => {
+    const tables = tablesOf([file]).rows;
+    expect(tables.map(({ title, rows }) => [title, rows.length])).toEqual([
+      ["Rows of engine: prefill, decode", 4],
+      ["Rows of engine: concurrency", 3],
+      ["Rows of startup", 1],
+    ]);
+    expect(tables[1]!.columns.slice(0, 3)).toEqual(["name", "requests", "outputThroughput tokens/s"]);
+    expect(tables[1]!.rows.flat().filter(({ text }) => text === "")).toEqual([]);
+    expect(tables[2]!.columns.at(-1)).toBe("residentPeak MB");
+    expect(tables[2]!.rows[0]!.at(-1)!.text).toMatch(/^\d\d\.\d\d$/);
   });
 });
 
@@ -266,7 +320,8 @@ describe("tables", () => {
   });
 
   it("have every row, with what differs in columns", () => {
-    const table = rowTable("kernels", [slow]);
+    const [table, ...others] = rowTables("kernels", [slow]) as [Table, ...Table[]];
+    expect([table.title, others]).toEqual(["Rows of kernels", []]);
     expect(table.note).toBe("isa avx2");
     expect(table.columns).toEqual([
       ...["name", "tokens", "matrix", "time us", "bandwidth GB/s", "compute GFLOP/s", "roofShare %"],
@@ -277,7 +332,7 @@ describe("tables", () => {
     ]);
     expect(table.rows[1]!.map(({ sort }) => sort)).toEqual([undefined, 1, undefined, 200_000, 5, 5, 0.5]);
     // isa tells the files apart, and the file is a column.
-    expect(rowTable("kernels", [slow, fast]).columns.slice(0, 4)).toEqual(["file", "name", "tokens", "matrix"]);
+    expect(rowTables("kernels", [slow, fast])[0]!.columns.slice(0, 4)).toEqual(["file", "name", "tokens", "matrix"]);
   });
 
   it("can do without what a row should say of its machine", () => {
