@@ -116,11 +116,11 @@ class Reference {
   }
   [[noreturn]] void refuse_operands() const {
     const Culprit found = culprit();
-    throw Error(
-        Code::kInvalidArgument,
-        str("expected operands with a finite result, but ", not_finite_, " of ", from_.operation, " is not finite",
-            found.name.empty() ? "" : ", as ", found.text, "; `check: false` measures it all the same"),
-        found.name);
+    throw Error(Code::kInvalidArgument,
+                str("expected operands with a finite result, but ", not_finite_, " of ", from_.operation,
+                    " is not finite in float32", found.name.empty() ? "" : ", as ", found.text,
+                    "; `check: false` measures it all the same"),
+                found.name);
   }
 
   // At most `most` of [0, count): evenly, with the first and the last.
@@ -157,8 +157,13 @@ class Reference {
     }
     // A Q8 weight is a multiple of 1/127 of the largest of its block, rounded to bf16 by units of "fast".
     const double q8 = is_q8 ? std::sqrt(squares_x) * largest * (0.5 / 127 + (fast_ ? kBf16 : 0)) : 0;
-    out.permitted = 5 * (std::sqrt(squares) + q8) + magnitude * kF32 * (4 + 10 * std::sqrt(double(n)));
+    out.permitted =
+        of_sum(magnitude, 5 * (std::sqrt(squares) + q8) + magnitude * kF32 * (4 + 10 * std::sqrt(double(n))));
     return out;
+  }
+  // The error of a sum whose terms have this magnitude together. Kernels sum in float32, which may not hold it.
+  static double of_sum(double magnitude, double error) {
+    return magnitude <= std::numeric_limits<float>::max() ? error : std::numeric_limits<double>::infinity();
   }
   double operand_rounding(double value) const { return std::fabs(value) * (bf16_operands_ ? kBf16 : 0); }
 
@@ -190,8 +195,9 @@ class Reference {
       const double factor = 1 / std::sqrt(squares / hidden + eps);
       for (int i = 0; i < hidden; ++i) {
         const double expected = row[i] * factor * w[size_t(i)];
+        const double rounding = std::fabs(expected) * kF32 * (8 + std::sqrt(double(hidden)));
         check("output", size_t(r) * size_t(hidden) + size_t(i), y[size_t(r) * size_t(hidden) + size_t(i)], expected,
-              std::fabs(expected) * kF32 * (8 + std::sqrt(double(hidden))) + operand_rounding(expected) * 1.01 + 1e-38);
+              of_sum(squares, rounding + operand_rounding(expected) * 1.01 + 1e-38));
       }
     }
   }
@@ -336,7 +342,8 @@ class Reference {
             magnitude += std::fabs(term * scale);
             lost += std::pow(dropped(query[d], type == kKvF32) * k[key * row + kv + size_t(d)] * scale, 2);
           }
-          score_error[key] = magnitude * kF32 * (8 + std::sqrt(double(head_dim))) + 5 * std::sqrt(lost);
+          score_error[key] =
+              of_sum(magnitude, magnitude * kF32 * (8 + std::sqrt(double(head_dim))) + 5 * std::sqrt(lost));
           best = std::max(best, p[key]);
         }
         double total = std::exp(sinks[size_t(h)] - best);
@@ -464,8 +471,8 @@ class Reference {
           }
           // The errors of activations are independent; the worst of thousands of their sums has five deviations.
           sums[c].value += weight[pair] * value;
-          sums[c].permitted += std::fabs(weight[pair]) *
-                               (5 * std::sqrt(squares) + magnitude * kF32 * (8 + 10 * std::sqrt(double(intermediate))));
+          const double rounding = magnitude * kF32 * (8 + 10 * std::sqrt(double(intermediate)));
+          sums[c].permitted += std::fabs(weight[pair]) * of_sum(magnitude, 5 * std::sqrt(squares) + rounding);
         }
       }
       for (size_t c = 0; c < columns.size(); ++c) {
