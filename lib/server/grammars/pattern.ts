@@ -76,9 +76,11 @@ function inBothCases(character: string): string {
 
 /**
  * Converts the dialect of Python and Rust, in which clients write, into the one of the compiler, which is JavaScript's:
- * `(?P<name>` is `(?<name>`, and `.` stops at `\n` only. The compiler refuses what else it does not know.
+ * `(?P<name>` is `(?<name>`, and `.` stops at `\n` only. The compiler refuses what else it does not know. What would
+ * change the text around the expression is refused here.
  *
  * @param dot what `.` stands for
+ * @throws GrammarRefusal
  */
 export function inOurDialect(source: string, dot = "[^\\n]"): { text: string; hasAlternatives: boolean } {
   let text = "";
@@ -88,6 +90,7 @@ export function inOurDialect(source: string, dot = "[^\\n]"): { text: string; ha
   for (let at = 0; at < source.length; at++) {
     const unit = source[at]!;
     if (unit === "\\") {
+      if (at === source.length - 1) throw new GrammarRefusal("a backslash at the end");
       text += source.slice(at, at + 2);
       at++;
       continue;
@@ -95,7 +98,7 @@ export function inOurDialect(source: string, dot = "[^\\n]"): { text: string; ha
     if (isInSet) isInSet = unit !== "]";
     else if (unit === "[") isInSet = true;
     else if (unit === "(") depth++;
-    else if (unit === ")") depth--;
+    else if (unit === ")" && --depth < 0) throw new GrammarRefusal("a ) without its (");
     else if (unit === "|" && depth === 0) hasAlternatives = true;
     else if (unit === ".") {
       text += dot;

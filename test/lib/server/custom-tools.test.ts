@@ -448,6 +448,9 @@ describe("a grammar", () => {
   it.each([
     [{ type: "grammar", syntax: "regex", definition: "(?<=a)b" }, "look-behind"],
     [{ type: "grammar", syntax: "regex", definition: "(" }, "group"],
+    [{ type: "grammar", syntax: "regex", definition: "a\\" }, "a backslash at the end"],
+    [{ type: "grammar", syntax: "regex", definition: "a|b)|(c" }, "a ) without its ("],
+    [{ type: "grammar", syntax: "lark", definition: "start: /a)|(b/" }, "a ) without its ("],
     [{ type: "grammar", syntax: "regex", definition: "\\p{L}" }, "escape"],
     [{ type: "grammar", syntax: "lark", definition: "start: /\\bx/" }, "escape"],
   ])("that the compiler does not know is refused by name: %j", async (format, what) => {
