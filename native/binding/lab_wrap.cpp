@@ -66,7 +66,13 @@ struct Request {
   std::map<std::string, uint32_t> buffers;
   std::map<std::string, lab::RandomKind> random;
 
-  void resolve(Bench& bench) {
+  void resolve(Bench& bench, size_t cold_bytes = 0) {
+    uint64_t made = 0;
+    for (const auto& [name, array] : arguments.arrays) {
+      // Random floats are made as bf16, widened, and copied to the device.
+      if (array.synthetic) made += array.bytes() * (random.contains(name) ? 6 : 1);
+    }
+    bench.lab.check_room(std::max<uint64_t>(made, cold_bytes), "the operands");
     for (const auto& [name, kind] : random) lab::make_random(bench.lab, arguments, name, kind);
     for (const auto& [name, id] : buffers) {
       const auto found = bench.buffers.find(id);
@@ -475,7 +481,7 @@ class LabWrap final : public Napi::ObjectWrap<LabWrap> {
       return later(
           call,
           [=, request = request_from_js(call[0].As<Napi::Object>())](Bench& bench) mutable {
-            request.resolve(bench);
+            request.resolve(bench, cold_bytes);
             std::unique_ptr<Operation> operation = bench.lab.prepare(request.arguments, cold_bytes);
             const lab::Work work = operation->work;
             bench.prepared[id] = {std::move(request.arguments), std::move(operation)};

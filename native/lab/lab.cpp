@@ -103,6 +103,16 @@ std::unique_ptr<Operation> Lab::prepare(Arguments arguments, size_t cold_bytes) 
               str("backend ", info().backend, " has no operation \"", arguments.operation, "\"; it has ", names));
 }
 
+void Lab::check_room(uint64_t bytes, const char* what) const {
+  constexpr uint64_t kSmall = 64 << 20;
+  if (bytes <= kSmall) return;
+  const DeviceMemory memory = backend_->memory();
+  if (bytes > memory.free_bytes) {
+    throw Error(Code::kOutOfMemory,
+                str(what, " would take ", bytes, " bytes; ", memory.free_bytes, " are ", memory.why));
+  }
+}
+
 static bool same(const StepLimits& a, const StepLimits& b) {
   const auto all = [](const StepLimits& l) {
     return std::tuple(l.tokens, l.sequences, l.rows, l.max_pages, l.hidden, l.intermediate, l.heads, l.kv_heads,

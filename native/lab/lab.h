@@ -64,6 +64,10 @@ class Lab {
   // seconds that the device took. again: it ran before, and may run twice as often.
   double run(Operation& operation, size_t first_call = 0, size_t calls = 1, bool again = false);
 
+  // Throws kOutOfMemory if the device lacks room for so many bytes. Systems promise more memory than they have, and end
+  // a process that takes it.
+  void check_room(uint64_t bytes, const char* what) const;
+
   Backend& backend() { return *backend_; }
 
  private:

@@ -78,6 +78,7 @@ std::vector<int32_t> read_integers(Lab& lab, const Array& from) {
 // --- operands --------------------------------------------------------------------------------------------------------
 
 void* OnDevice::room(size_t bytes) {
+  lab_.check_room(bytes, "an array of the operation");
   buffers_.push_back(backend_.allocate((std::max<size_t>(bytes, 64) + 3) / 4 * 4, "an operation of the lab"));
   return buffers_.back().as<void>();
 }

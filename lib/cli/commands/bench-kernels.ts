@@ -23,7 +23,7 @@ interface KernelsFlags extends BenchFlags {
   only?: string[];
   rounds?: number;
   seconds?: number;
-  coldBytes: number;
+  coldBytes?: number;
   addon?: string;
   compareAddon?: string;
 }
@@ -56,7 +56,11 @@ export function benchKernelsCommand(): Command {
       "time of all samples of a row (default: 0.15; with --compare-addon 10)",
       decimalIn(0, 3600),
     )
-    .option("--cold-bytes <n>", "weights rotate through so many bytes", integerIn(0, 2 ** 34), 2 ** 30)
+    .option(
+      "--cold-bytes <n>",
+      "weights rotate through so many bytes (default: 1 GiB; with --compare-addon 64 MiB)",
+      integerIn(0, 2 ** 34),
+    )
     .option("--addon <file>", "measure this build of the addon")
     .option("--compare-addon <file>", "compare with this build: alternating samples, bits and time")
     .option("--baseline <file>", "compare with rows of an earlier run with --json")
@@ -95,7 +99,8 @@ async function run(flags: KernelsFlags): Promise<void> {
       only: flags.only ?? [],
       tokens: flags.tokens,
       contexts: flags.context,
-      coldBytes: flags.coldBytes,
+      // A comparison prepares its operands 48 times.
+      coldBytes: flags.coldBytes ?? (other === null ? 2 ** 30 : 2 ** 26),
       signal,
     };
     if (other !== null)

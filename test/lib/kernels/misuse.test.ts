@@ -248,6 +248,21 @@ describe("backends and options", () => {
   });
 });
 
+describe("a bench of more memory than there is", () => {
+  it.each<[string, (on: Kernels) => Promise<unknown>]>([
+    ["weights", (on) => on.bench("linear", { rows: 1, in: 2 ** 22, out: 2 ** 22 })],
+    ["copies of weights", (on) => on.bench("linear", { rows: 1, in: 32, out: 32 }, { coldBytes: 2 ** 40 })],
+    ["results", (on) => on.bench("linear", { rows: 2 ** 18, in: 32, out: 2 ** 18 })],
+  ])("is refused before it is made: %s", async (_, run) => {
+    await using cpu = kernels("cpu", { threads: 1 });
+    expect(await failure(() => run(cpu))).toMatchObject({
+      code: "OUT_OF_MEMORY",
+      message: expect.stringMatching(/would take \d+ bytes; \d+ are /),
+    });
+    expect((await cpu.rmsNorm(norm)).output).toHaveLength(8);
+  });
+});
+
 describe("a bench of operands whose result is not finite", () => {
   const nan = Number.NaN;
   const inf = Number.POSITIVE_INFINITY;
