@@ -98,11 +98,17 @@ export class Subject {
     return ((await settled(() => this.#lab.repeat(this.#id, calls))) * 1e6) / calls;
   }
 
-  /** So many calls take half a millisecond at least: the clock and a switch of threads then do not count. */
-  async callsOfSample(): Promise<number> {
-    await this.sample(1); // its memory is touched for the first time
-    const once = await this.sample(1);
-    return Math.max(1, Math.min(1000, Math.floor(500 / once)));
+  /**
+   * So many calls take half a millisecond at least: the clock and a switch of threads then do not count.
+   *
+   * After a preparation the first calls can be ten times slower, while threads and memory settle. So two to twelve calls
+   * come before, until they took so many seconds.
+   */
+  async callsOfSample(seconds: number): Promise<number> {
+    const first: number[] = [];
+    for (let total = 0; first.length < 2 || (first.length < 12 && total < seconds * 1e6); total += first.at(-1)!)
+      first.push(await this.sample(1));
+    return Math.max(1, Math.min(1000, Math.floor(500 / Math.min(...first))));
   }
 
   /** The results of the last call. */
@@ -143,7 +149,7 @@ export async function measure<Name extends OperationName>(
   const subject = await Subject.prepare(lab, operation, given, coldBytes);
   try {
     const compared = check ? await subject.check() : null;
-    const calls = await subject.callsOfSample();
+    const calls = await subject.callsOfSample(2 * seconds);
     const samples: number[] = [];
     for (let total = 0; samples.length < 5 || (samples.length < 51 && total < seconds * 1e6); ) {
       throwIfAborted(signal);

@@ -115,9 +115,9 @@ async function preparation(bench: KernelsComparison, one: KernelCase, first: key
     else await ours.sample(1);
     await other.sample(1);
     const sameBits = sameOutputs(await ours.outputs(), await other.outputs());
-    const calls = Math.max(await ours.callsOfSample(), await other.callsOfSample());
-    const samples: Samples = { ours: [], other: [] };
     const seconds = bench.seconds / rounds / 2;
+    const calls = Math.max(await ours.callsOfSample(seconds / 8), await other.callsOfSample(seconds / 8));
+    const samples: Samples = { ours: [], other: [] };
     for (let total = 0; samples.ours.length < leastPairs || total < seconds * 1e6; ) {
       throwIfAborted(bench.signal);
       // A B, then B A: what the first of a pair leaves in caches counts for both.
