@@ -1,7 +1,6 @@
 import type { BodyLimits } from "../bodies/body-check.js";
 import { commonFields, samplingOf } from "../bodies/common-fields.js";
 import { type AskedEffort, efforts, readEffort } from "../bodies/effort-fields.js";
-import { isObject } from "../bodies/fields.js";
 import { readTextFormat } from "../bodies/format-fields.js";
 import { LeastTokens } from "../bodies/least-tokens.js";
 import { adapterOf, type ModelNames } from "../bodies/model-name.js";
@@ -10,6 +9,7 @@ import { mostTools, readToolChoice } from "../bodies/tool-fields.js";
 import type { Warning } from "../http/warnings.js";
 import type { TurnRequest } from "../turn/turn.js";
 import type { ResponseSettings } from "./objects.js";
+import { repeatedChoice, repeatedFormat } from "./repeated.js";
 import { type ReadTools, readResponseTools } from "./tools.js";
 import { passOutOfReach } from "./truncation.js";
 
@@ -129,7 +129,7 @@ export function readRequest(body: ResponseBody, names: ModelNames, canStore: boo
   refuseUnsupported(body);
   const tools = readResponseTools(body.tools);
   const format = readTextFormat(body.text?.format);
-  const settings = settingsOf(body, model, body.text?.format ?? { type: "text" }, tools);
+  const settings = settingsOf(body, model, tools);
   return {
     settings: { ...settings, store: canStore && (body.store ?? true) },
     turn: {
@@ -180,12 +180,7 @@ function refuseUnsupported(body: ResponseBody): void {
   }
 }
 
-function settingsOf(
-  body: ResponseBody,
-  model: string,
-  format: Record<string, unknown>,
-  tools: ReadTools,
-): Omit<ResponseSettings, "store"> {
+function settingsOf(body: ResponseBody, model: string, tools: ReadTools): Omit<ResponseSettings, "store"> {
   const { reasoning, text } = body;
   return {
     background: false,
@@ -205,22 +200,18 @@ function settingsOf(
     safety_identifier: body.safety_identifier ?? null,
     service_tier: "default",
     temperature: body.temperature ?? 1,
-    text: { format, ...(typeof text?.verbosity === "string" && { verbosity: text.verbosity }) },
-    tool_choice: body.tool_choice ?? "auto",
-    tools: tools.declared.map(repeatedTool),
+    text: {
+      format: repeatedFormat(text?.format),
+      ...(typeof text?.verbosity === "string" && { verbosity: text.verbosity }),
+    },
+    tool_choice: repeatedChoice(body.tool_choice),
+    tools: tools.declared,
     top_logprobs: body.top_logprobs ?? 0,
     top_p: body.top_p ?? 1,
     truncation: body.truncation ?? "disabled",
     ...(typeof body.user === "string" && { user: body.user }),
     metadata: body.metadata ?? {},
   };
-}
-
-/** Clients expect the members of a function that a request may leave out. Without `strict`, it is not strict here. */
-function repeatedTool(tool: unknown): unknown {
-  if (!isObject(tool) || tool.type !== "function") return tool;
-  const { description = null, parameters = null, strict } = tool;
-  return { ...tool, description, parameters, strict: strict ?? false };
 }
 
 /** Number of likeliest tokens to report; null when no log probabilities were requested. */

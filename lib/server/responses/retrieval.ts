@@ -3,6 +3,7 @@ import { invalid, unsupported } from "../bodies/refusals.js";
 import { ApiError } from "../http/errors.js";
 import { sendJson } from "../http/json-pieces.js";
 import { tenantOf } from "../tenants/tenant.js";
+import { listedItem } from "./listed-item.js";
 import type { ResponseStore, StoredResponse } from "./store.js";
 
 type Query = Record<string, unknown>;
@@ -36,7 +37,7 @@ export function retrieval(app: FastifyInstance): void {
     sendJson(
       reply,
       page(
-        context.map(({ item }) => item),
+        context.flatMap(({ item }) => listedItem(item)),
         request.query,
       ),
     );

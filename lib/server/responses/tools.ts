@@ -1,20 +1,17 @@
-import { isObject } from "../bodies/fields.js";
 import { readTools } from "../bodies/tool-fields.js";
 import type { Warning } from "../http/warnings.js";
 import type { DeclaredFunction } from "../turn/turn.js";
+import { repeatedTools } from "./repeated.js";
 
 /** The tools of a response. */
 export interface ReadTools {
   /** The client's tools, as functions for the model. */
   functions: DeclaredFunction[];
-  /** The client's tools as they were declared; the response repeats them. */
+  /** The client's tools as the response repeats them. */
   declared: unknown[];
   /** Warnings for tools that this server cannot run, one for each type. */
   ignored: Warning[];
 }
-
-/** Types of tools that the client runs. */
-const clientTypes: ReadonlySet<unknown> = new Set(["function", "custom", "namespace"]);
 
 /**
  * Reads the client's tools. Tools of other types run on OpenAI's servers. Agents declare them in any case, so they
@@ -29,6 +26,5 @@ export function readResponseTools(tools: readonly unknown[] | null | undefined):
     const message = `tools of type ${JSON.stringify(type)} have no backend here and are ignored`;
     ignored.set(type, { param, message });
   });
-  const declared = (tools ?? []).filter((tool) => isObject(tool) && clientTypes.has(tool.type));
-  return { functions, declared, ignored: [...ignored.values()] };
+  return { functions, declared: repeatedTools(tools ?? []), ignored: [...ignored.values()] };
 }

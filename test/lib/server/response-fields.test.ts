@@ -52,6 +52,73 @@ describe("a response repeats", () => {
       { ...whole, name: "g" },
     ]);
   });
+
+  const custom = { type: "custom", name: "c" };
+  const grammar = { syntax: "regex", definition: "a+" };
+  const space = { type: "namespace", name: "s" };
+  it.each([
+    [{ ...custom, format: { type: "grammar", grammar } }, [{ ...custom, format: { type: "grammar", ...grammar } }]],
+    [{ ...custom, format: null, description: null }, [custom]],
+    [
+      { ...space, tools: [{ ...custom, format: { type: "grammar", grammar } }] },
+      [{ ...space, description: "", tools: [{ ...custom, format: { type: "grammar", ...grammar } }] }],
+    ],
+    [{ ...space, description: "D", tools: [] }, []],
+    [{ ...space, tools: [{ type: "web_search" }, { ...space, tools: 7 }] }, []],
+    [
+      { ...space, description: "D", tools: [{ type: "function", name: "f" }, { type: "web_search" }] },
+      [
+        {
+          ...space,
+          description: "D",
+          tools: [{ type: "function", name: "f", description: null, parameters: null, strict: false }],
+        },
+      ],
+    ],
+  ])("the tool %j in the form of responses", async (tool, expected) => {
+    expect((await answered({ tools: [tool] })).tools).toEqual(expected);
+  });
+
+  const schema = { type: "json_schema", name: "n" };
+  it.each([
+    [null, { type: "text" }],
+    [{ type: "json_object" }, { type: "json_object" }],
+    [
+      { ...schema, schema: { type: "object" } },
+      { ...schema, schema: { type: "object" } },
+    ],
+    [
+      { ...schema, schema: true },
+      { ...schema, schema: {} },
+    ],
+    [
+      { ...schema, schema: false },
+      { ...schema, schema: { not: {} } },
+    ],
+  ])("the format %j with an object as its schema", async (format, expected) => {
+    expect((await answered({ text: { format } })).text).toEqual({ format: expected });
+  });
+
+  const functionChoice = { type: "function", name: "f" };
+  const nestedChoice = { type: "function", function: { name: "f" } };
+  it.each([
+    [null, "auto"],
+    ["required", "required"],
+    [functionChoice, functionChoice],
+    [nestedChoice, functionChoice],
+    [{ type: "custom", custom: { name: "c" } }, custom],
+    [
+      { type: "allowed_tools", tools: [functionChoice] },
+      { type: "allowed_tools", mode: "auto", tools: [functionChoice] },
+    ],
+    [
+      { type: "allowed_tools", allowed_tools: { mode: "required", tools: [nestedChoice] } },
+      { type: "allowed_tools", mode: "required", tools: [functionChoice] },
+    ],
+  ])("the choice %j in the form of responses", async (choice, expected) => {
+    const tools = [{ type: "function", name: "f" }, custom];
+    expect((await answered({ tools, tool_choice: choice })).tool_choice).toEqual(expected);
+  });
 });
 
 describe("a field that may be absent", () => {

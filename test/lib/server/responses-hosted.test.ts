@@ -38,6 +38,14 @@ async function read(items: readonly object[]) {
   return { messages: messages.slice(2, -2), warnings: warnings === undefined ? [] : JSON.parse(warnings) };
 }
 
+/** The list of a response's input, for `items` after a message. */
+async function list(items: readonly object[]) {
+  await using server = await turnServer([hello]);
+  const { json, text } = await server.post({ ...ask, input: [user, ...items] });
+  expect(json.id, text).toBeDefined();
+  return (await server.get(`${json.id}/input_items?order=asc&limit=100`)).json.data.slice(1);
+}
+
 const unread: readonly Input[] = [
   { type: "web_search_call", id: "ws_1", status: "completed", action: { type: "search", query: "x" } } as Input,
   { type: "file_search_call", id: "fs_1", status: "completed", queries: ["x"] },
@@ -78,11 +86,9 @@ describe("items without anything to read", () => {
     }
   });
 
-  it("are listed as they came", async () => {
-    await using server = await turnServer([hello]);
-    const { id } = (await server.post({ ...ask, input: [user, ...unread] })).json;
-    const { data } = (await server.get(`${id}/input_items?order=asc&limit=100`)).json;
-    expect(data.slice(1)).toMatchObject(unread);
+  it("are listed as they came, except for one that only a request can have", async () => {
+    const listed = unread.filter(({ type }) => type !== "compaction_trigger");
+    expect(await list(unread)).toMatchObject(listed);
   });
 });
 
@@ -294,5 +300,59 @@ describe("an output of a function", () => {
       "input[0].content[0].type",
       "unsupported_parameter",
     ]);
+  });
+});
+
+describe("the list of an input has the members that a request may leave out:", () => {
+  const call = { call_id: "c", name: "f" };
+  const calls = [
+    { type: "function_call", ...call, arguments: "{}" },
+    { type: "custom_tool_call", ...call, call_id: "d", input: "x" },
+  ];
+  const done = { status: "completed" };
+  it.each<[item: object, added: object]>([
+    [calls[0]!, done],
+    [calls[1]!, done],
+    [{ ...calls[0], status: "incomplete" }, {}],
+    [{ ...calls[0], status: null }, done],
+    [{ type: "function_call_output", call_id: "c", output: "1" }, done],
+    [{ type: "custom_tool_call_output", call_id: "d", output: "1" }, done],
+    [{ type: "reasoning", content: [{ type: "reasoning_text", text: "t" }] }, { summary: [] }],
+    [{ type: "computer_call_output", call_id: "c", output: {} }, done],
+    [
+      { type: "tool_search_call", arguments: {} },
+      { execution: "server", call_id: null, ...done },
+    ],
+    [{ type: "tool_search_output", call_id: "t", execution: "client", tools: [] }, { ...done }],
+    [
+      { type: "shell_call", call_id: "s", action: { commands: ["ls"] } },
+      { environment: null, ...done },
+    ],
+    [
+      { type: "shell_call_output", call_id: "s", output: [] },
+      { max_output_length: null, ...done },
+    ],
+    [{ type: "local_shell_call_output", id: "l", output: "1" }, { call_id: "l" }],
+    [{ type: "mcp_approval_response", approval_request_id: "m", approve: true }, { request_id: "m" }],
+    [
+      { role: "user", content: ["a", { type: "text", text: "b" }] },
+      {
+        content: [
+          { type: "input_text", text: "a" },
+          { type: "input_text", text: "b" },
+        ],
+      },
+    ],
+    [
+      { role: "assistant", content: "a" },
+      { content: [{ type: "output_text", text: "a", annotations: [], logprobs: [] }], ...done },
+    ],
+    [
+      { role: "assistant", content: [{ type: "refusal", refusal: "No" }], status: "incomplete" },
+      { content: [{ type: "refusal", refusal: "No" }] },
+    ],
+  ])("%j", async (item, added) => {
+    const [listed] = (await list([...calls, item])).slice(-1);
+    expect(listed).toEqual({ type: "message", ...item, ...added, id: expect.any(String) });
   });
 });
