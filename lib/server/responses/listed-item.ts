@@ -36,7 +36,12 @@ export function listedItem(item: Item): Item[] {
   const members: Record<string, unknown> = { ...usual.get(item.type) };
   const [name, from] = same.get(item.type) ?? [];
   if (name !== undefined && from !== undefined) members[name] = item[from];
-  return [{ ...item, ...missing(item, members) }];
+  const listed = { ...item, ...missing(item, members) };
+  return [item.type === "shell_call" ? { ...listed, action: listedAction(item.action as Members) } : listed];
+}
+
+function listedAction(action: Members): Members {
+  return { ...action, ...missing(action, { timeout_ms: null, max_output_length: null }) };
 }
 
 const textTypes: ReadonlySet<unknown> = new Set(["text", "input_text", "output_text"]);

@@ -12,6 +12,7 @@ export function repeatedTools(tools: readonly unknown[]): unknown[] {
   return tools.filter(isRepeated).map(repeatedTool);
 }
 
+/** @param choice a checked choice */
 export function repeatedChoice(choice: unknown): unknown {
   if (!isObject(choice)) return choice ?? "auto";
   if (choice.type !== "allowed_tools") return unnested(choice, choice.type);

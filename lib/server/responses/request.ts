@@ -128,6 +128,7 @@ export function readRequest(body: ResponseBody, names: ModelNames, canStore: boo
   const model = adapter === undefined ? (names.modelNames[0] ?? body.model) : body.model;
   refuseUnsupported(body);
   const tools = readResponseTools(body.tools);
+  const toolChoice = readToolChoice(body.tool_choice, tools.functions, "flat");
   const format = readTextFormat(body.text?.format);
   const settings = settingsOf(body, model, tools);
   return {
@@ -135,7 +136,7 @@ export function readRequest(body: ResponseBody, names: ModelNames, canStore: boo
     turn: {
       instructions: body.instructions || null,
       tools: tools.functions,
-      toolChoice: readToolChoice(body.tool_choice, tools.functions, "flat"),
+      toolChoice,
       format,
       ...readEffort(body.reasoning?.effort),
       sampling: samplingOf({ ...settings, ...(typeof body.seed === "number" && { seed: body.seed }) }),

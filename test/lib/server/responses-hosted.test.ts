@@ -318,7 +318,10 @@ describe("the list of an input has the members that a request may leave out:", (
     [{ type: "function_call_output", call_id: "c", output: "1" }, done],
     [{ type: "custom_tool_call_output", call_id: "d", output: "1" }, done],
     [{ type: "reasoning", content: [{ type: "reasoning_text", text: "t" }] }, { summary: [] }],
-    [{ type: "computer_call_output", call_id: "c", output: {} }, done],
+    [
+      { type: "computer_call_output", call_id: "c", output: { type: "computer_screenshot", image_url: "data:," } },
+      done,
+    ],
     [
       { type: "tool_search_call", arguments: {} },
       { execution: "server", call_id: null, ...done },
@@ -326,7 +329,7 @@ describe("the list of an input has the members that a request may leave out:", (
     [{ type: "tool_search_output", call_id: "t", execution: "client", tools: [] }, { ...done }],
     [
       { type: "shell_call", call_id: "s", action: { commands: ["ls"] } },
-      { environment: null, ...done },
+      { action: { commands: ["ls"], timeout_ms: null, max_output_length: null }, environment: null, ...done },
     ],
     [
       { type: "shell_call_output", call_id: "s", output: [] },
