@@ -6,6 +6,7 @@ import { pathToFileURL } from "node:url";
 import { describe, expect, it } from "vitest";
 import { packageRoot } from "../../lib/package-root.js";
 import type { Allowance } from "./allowances.js";
+import { checkedRun } from "./checked-run.js";
 import { Checker, type OpenApiDocument } from "./checker.js";
 import { type Exchange, eventsOf } from "./exchange.js";
 import { report } from "./report.js";
@@ -306,43 +307,40 @@ describe("the recorder", () => {
   });
 });
 
-describe("the command", () => {
-  /** Runs it on one file of tests, with a document that requires these members of an error. */
-  function command(...required: string[]) {
+describe("a run", () => {
+  const program = `
+    import { fastify } from "fastify";
+    await fastify().get("/v1/no", (_, reply) => reply.code(404).send({ error: { message: "No" } })).inject("/v1/no");
+  `;
+
+  /** Checks what a program answers, with a document that requires this member of an error. */
+  async function run(required: string, end = "") {
     const folder = mkdtempSync(path.join(tmpdir(), "document-"));
     try {
       const file = path.join(folder, "document.yaml");
       const schema =
         "{ type: object, required: [error], properties: { error: { $ref: '#/components/schemas/Error' } } }";
-      const members = "{ message: {}, type: {}, param: {}, code: {}, ours: {} }";
-      const error = `{ type: object, required: [${required}], properties: ${members} }`;
+      const error = `{ type: object, required: [${required}], properties: { message: {}, ours: {} } }`;
       writeFileSync(file, `paths: {}\ncomponents:\n  schemas:\n    ErrorResponse: ${schema}\n    Error: ${error}\n`);
-      const program = [path.join(packageRoot, "test/openapi/main.ts"), file, "test/lib/server/absent-routes.test.ts"];
-      return spawnSync(process.execPath, ["--import", "tsx", ...program], { cwd: packageRoot, encoding: "utf8" });
+      const node = ["--input-type=module", "--eval", program + end];
+      return await checkedRun(file, node, { isWhole: true, allowances: [] });
     } finally {
       rmSync(folder, { recursive: true, force: true });
     }
   }
 
-  it("exits 0 when all answers of the tests are right", () => {
-    const { status, stdout } = command("message", "type", "param", "code");
-    expect(stdout).toMatch(/^ +\d+ {2}any error\n\d+ bodies and events, 0 kinds of violations$/m);
-    expect(status).toBe(0);
+  it("is right when all answers are", async () => {
+    const text = "       1  any error\n1 bodies and events, 0 kinds of violations\n";
+    expect(await run("message")).toEqual({ isRight: true, text });
   });
 
-  it("exits 1 when one is wrong", () => {
-    const { status, stdout } = command("message", "ours");
-    expect(stdout).toMatch(
-      /^VIOLATION any error: error\.ours must have required property 'ours' \(\d+ times\), as in /m,
-    );
-    expect(status).toBe(1);
+  it("is wrong when an answer is wrong, and says where", async () => {
+    const { isRight, text } = await run("ours");
+    expect(text).toContain("VIOLATION any error: error.ours must have required property 'ours' (1 times), as in {");
+    expect(isRight).toBe(false);
   });
 
-  it("asks for the document", () => {
-    const program = path.join(packageRoot, "test/openapi/main.ts");
-    const env = { ...process.env, OPENAPI: undefined };
-    const { status, stderr } = spawnSync(process.execPath, ["--import", "tsx", program], { env, encoding: "utf8" });
-    expect(stderr).toBe("Give the path of OpenAI's document: npm run test:openapi -- openapi.yaml\n");
-    expect(status).toBe(1);
+  it("is wrong when the program fails", async () => {
+    expect(await run("message", "process.exit(1);")).toMatchObject({ isRight: false });
   });
 });
