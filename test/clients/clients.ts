@@ -39,6 +39,8 @@ export interface Run {
   calls: readonly string[];
   /** Kinds of tools that the client must have sent, because the run is about them. */
   kinds: readonly string[];
+  /** The member in which the client sends reasoning back. Null: it sends none, and the server puts it back. */
+  carries: "encrypted_content" | "reasoning_content" | null;
   start: (place: Place) => Start;
 }
 
@@ -52,6 +54,7 @@ const codex: Run[] = [true, false].map((hasCatalog) => ({
   steps: ["read", "edit", "note"],
   calls: ["exec_command", hasCatalog ? "apply_patch" : "exec_command", "mcp__desk__note"],
   kinds: ["function", "namespace", ...(hasCatalog ? ["custom"] : [])],
+  carries: "encrypted_content",
   start: ({ baseUrl, home, packages, repository, desk }) => {
     const settings = path.join(home, ".codex");
     const catalog = path.join(settings, "models.json");
@@ -75,6 +78,11 @@ args = ${JSON.stringify([path.join(import.meta.dirname, "mcp-server.mjs"), packa
 
 [analytics]
 enabled = false
+
+[features]
+apps = false
+plugins = false
+remote_plugin = false
 `,
     );
     // A sandbox inside a container often does not start. The commands are those of our script.
@@ -114,6 +122,7 @@ const copilot = everyApi.map(
     steps: ["read", "edit"],
     calls: ["view", "apply_patch"],
     kinds: ["function", "custom"],
+    carries: api === "responses" ? "encrypted_content" : "reasoning_content",
     start: ({ baseUrl }) => ({
       commands: [["copilot", "--prompt", question, "--allow-all-tools", "--no-auto-update"]],
       env: {
@@ -134,6 +143,7 @@ const opencode = everyApi.map(
     steps: ["read", "edit"],
     calls: ["read", "edit"],
     kinds: ["function"],
+    carries: api === "responses" ? "encrypted_content" : "reasoning_content",
     start: ({ baseUrl, home }) => {
       const settings = path.join(home, ".config/opencode");
       mkdirSync(settings, { recursive: true });
@@ -167,14 +177,18 @@ const cline = everyApi.map(
     steps: ["read", "edit"],
     calls: ["read_files", "apply_patch"],
     kinds: ["function"],
-    start: ({ baseUrl }) => {
+    carries: api === "responses" ? null : "reasoning_content",
+    start: ({ baseUrl, home }) => {
+      const settings = path.join(home, "cline.json");
+      writeFileSync(settings, JSON.stringify({ telemetryOptOut: true, autoUpdateEnabled: false }));
       const provider = api === "responses" ? "openai-native" : "openai";
       return {
         commands: [
           ["cline", "auth", "--provider", provider, "--apikey", "none", "--modelid", modelName, "--baseurl", baseUrl],
           ["cline", question],
         ],
-        env: {},
+        // Otherwise the sessions are in a process that stays, and that other runs would use too.
+        env: { CLINE_SESSION_BACKEND_MODE: "local", CLINE_GLOBAL_SETTINGS_PATH: settings },
       };
     },
   }),

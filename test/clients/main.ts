@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { runs } from "./clients.js";
-import { runClient } from "./run-client.js";
+import { type Outcome, runClient } from "./run-client.js";
 
 const { values, positionals } = parseArgs({
   options: {
@@ -49,7 +49,7 @@ try {
   for (const [i, run] of chosen.entries()) {
     log(`\n== ${run.name}`);
     const started = Date.now();
-    const outcome = await runClient(run, packages, path.join(folder, String(i)));
+    const outcome = await runClient(run, packages, path.join(folder, String(i))).catch(fallen);
     for (const line of outcome.log) log(line);
     const seconds = Math.round((Date.now() - started) / 1000);
     if (outcome.wrong.length > 0) failed++;
@@ -62,6 +62,11 @@ try {
 } finally {
   if (values.keep) tell(`The runs are in ${folder}`);
   else rmSync(folder, { recursive: true, force: true });
+}
+
+/** The outcome of a run that could not go to its end. */
+function fallen(error: unknown): Outcome {
+  return { wrong: [error instanceof Error ? error.message : String(error)], log: [] };
 }
 
 /** Installs what `packages/package.json` lists. The versions are fixed there. */

@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 
 /** What a client is asked to do: to change one line of one file in a repository of its own. */
@@ -33,7 +33,8 @@ export function makeRepository(folder: string): void {
 
 /** What is wrong with the repository after the edit. */
 export function wrongWith(folder: string): string[] {
-  const text = readFileSync(path.join(folder, fileName), "utf8");
+  const file = path.join(folder, fileName);
+  const text = existsSync(file) ? readFileSync(file, "utf8") : null;
   const changed = git(folder, "status", "--porcelain");
   return [
     ...(text === after ? [] : [`${fileName} has ${JSON.stringify(text)}`]),
