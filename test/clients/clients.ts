@@ -65,7 +65,6 @@ const codex: Run[] = [true, false].map((hasCatalog) => ({
       `model = "${modelName}"
 model_provider = "gpt-oss-node"
 ${hasCatalog ? `model_catalog_json = ${JSON.stringify(catalog)}` : ""}
-check_for_update_on_startup = false
 
 [model_providers.gpt-oss-node]
 name = "gpt-oss-node"

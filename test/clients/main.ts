@@ -43,26 +43,28 @@ const tell = (line: string) => {
   log(line);
 };
 
-try {
-  install();
-  let failed = 0;
-  for (const [i, run] of chosen.entries()) {
-    log(`\n== ${run.name}`);
-    const started = Date.now();
-    const outcome = await runClient(run, packages, path.join(folder, String(i))).catch(fallen);
-    for (const line of outcome.log) log(line);
-    const seconds = Math.round((Date.now() - started) / 1000);
-    if (outcome.wrong.length > 0) failed++;
-    tell(`${outcome.wrong.length > 0 ? "FAILED" : "passed"} ${run.name} (${seconds} s)`);
-    for (const wrong of outcome.wrong) tell(`  ${wrong}`);
-  }
-  log("");
-  tell(`${chosen.length - failed} passed, ${failed} failed`);
-  if (failed > 0) process.exitCode = 1;
-} finally {
+// Also at Ctrl-C, which ends the running client with this process.
+for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(1));
+process.once("exit", () => {
   if (values.keep) tell(`The runs are in ${folder}`);
-  else rmSync(folder, { recursive: true, force: true });
+  else rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
+});
+
+install();
+let failed = 0;
+for (const [i, run] of chosen.entries()) {
+  log(`\n== ${run.name}`);
+  const started = Date.now();
+  const outcome = await runClient(run, packages, path.join(folder, String(i))).catch(fallen);
+  for (const line of outcome.log) log(line);
+  const seconds = Math.round((Date.now() - started) / 1000);
+  if (outcome.wrong.length > 0) failed++;
+  tell(`${outcome.wrong.length > 0 ? "FAILED" : "passed"} ${run.name} (${seconds} s)`);
+  for (const wrong of outcome.wrong) tell(`  ${wrong}`);
 }
+log("");
+tell(`${chosen.length - failed} passed, ${failed} failed`);
+if (failed > 0) process.exitCode = 1;
 
 /** The outcome of a run that could not go to its end. */
 function fallen(error: unknown): Outcome {

@@ -101,6 +101,7 @@ function ended(file: string, args: readonly string[], cwd: string, env: Record<s
         // Nothing of it is left.
       }
     };
+    process.once("exit", endGroup);
     let isLate = false;
     const timer = setTimeout(() => {
       isLate = true;
@@ -109,6 +110,7 @@ function ended(file: string, args: readonly string[], cwd: string, env: Record<s
     child.on("error", reject);
     child.on("exit", (code, signal) => {
       clearTimeout(timer);
+      process.off("exit", endGroup);
       endGroup();
       child.on("close", () => {
         resolve({ status: isLate ? `nothing in ${mostSeconds} s` : (code ?? signal ?? "nothing"), stdout, stderr });
