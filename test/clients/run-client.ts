@@ -25,7 +25,8 @@ export async function runClient(run: Run, packages: string, folder: string): Pro
   makeRepository(place.repository);
   const model = new ScriptedModel(run.steps, place.repository);
   const engine = new ScriptedEngine(model.write, { contextLength, kvCache: { bytes: "256MiB" } });
-  const app = await createServer({ engine, modelName });
+  // Strict, because a client that sends an unknown field may want an effect of it.
+  const app = await createServer({ engine, modelName, strictRequests: true });
   const relay = await Relay.start(await app.listen({ host: "127.0.0.1", port: 0 }));
   try {
     const desk = path.join(folder, "desk.txt");

@@ -153,6 +153,7 @@ export const responseFields: Members = {
   ...fields("any", "parallel_tool_calls stream stream_options store background conversation prompt truncation"),
   ...fields("exact", "model previous_response_id include tool_choice"),
   ...fields("any", "service_tier prompt_cache_retention"),
+  client_metadata: "any", // Codex sends it with each request
   ...fields("exact", "metadata user safety_identifier prompt_cache_key"),
   input: item,
   tools: responseTool,

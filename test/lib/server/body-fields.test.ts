@@ -222,6 +222,7 @@ describe("fields that are not known", () => {
       tools: [{ type: "web_search", filters: { allowed_domains: ["a"] } }],
       truncation: "auto",
       max_tool_calls: 3,
+      client_metadata: { "x-codex-turn-metadata": "{}" }, // of Codex, not of OpenAI's document
     };
     const told = async (url: keyof typeof asked, given: object) => {
       const { status, body } = await post(app, url, { ...asked[url], ...given });
