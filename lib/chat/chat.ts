@@ -34,7 +34,11 @@ export interface ChatAnswer {
    * Schemas that cannot be compiled and do not constrain the answer: `null` for the format, else the name of the tool.
    */
   relaxed: RelaxedSchema[];
-  /** "stop" also where a stop string ended the answer, or where the model began a message in another role. */
+  /**
+   * "stop" also where a stop string ended the answer, or where the model began a message in another role. "length"
+   * wherever the limit cut something: then the last message is not all that the model would have written, even if its
+   * JSON is whole.
+   */
   finishReason: FinishReason;
   /** Tokens of the request. */
   usage: Usage;

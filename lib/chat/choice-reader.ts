@@ -3,7 +3,7 @@ import type { ChoiceEnd, GeneratedToken } from "../generation/results.js";
 import { type Message, messageText } from "../harmony/message.js";
 import { messageOf } from "../harmony/parser.js";
 import { calledTool, type ParsedDelta, type ParsedEvent, RecoveringParser } from "../harmony/recovering-parser.js";
-import { formatTokens } from "../harmony/tokens.js";
+import { formatTokens, turnEnds } from "../harmony/tokens.js";
 import { firstSpecialToken } from "../tokenizer/special-tokens.js";
 import type { PartHeader, PartKind, TurnEvent } from "./turn-event.js";
 import { type SpelledToken, spelling, VisibleText } from "./visible-text.js";
@@ -53,6 +53,8 @@ interface Part {
  * - The arguments of a complete call are a JSON text: "{}" where the model wrote none.
  * - An unfinished message is complete at "stop". At "length" and "cancelled" it is not. A call that is cut off is
  *   reported as far as it goes, but the finish reason is not "tool_calls".
+ * - A turn that ends with "length" and a token that ends turns was cut as well: its constraint closed the last message
+ *   in time, where the model would have written more. So this message is not complete.
  */
 export class ChoiceReader {
   /** A stop string came, or the model began another role: all further tokens are outside the answer. */
@@ -89,7 +91,8 @@ export class ChoiceReader {
     this.#message.push(token);
     if (token < firstSpecialToken) this.#unread.push(generated);
     else if (token === formatTokens.message) this.#unread = []; // the tokens before it are a header
-    this.#accept(this.#parser.push(token), false);
+    const isClosedInTime = generated.last?.finishReason === "length" && turnEnds.includes(token);
+    this.#accept(this.#parser.push(token), isClosedInTime);
     return this.#taken();
   }
 

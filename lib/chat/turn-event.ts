@@ -35,7 +35,7 @@ export interface PartEnd {
   part: number;
   /** The joined deltas. A part without a delta gets its end as well. */
   text: string;
-  /** False when the turn was cut off in this part. */
+  /** False when the turn was cut off in this part, also where its constraint closed it in time. */
   complete: boolean;
   /** The part as a message of the conversation. For a call, it has the `id` of the call. */
   message: Message;

@@ -10,7 +10,8 @@ import { checkInteger } from "./options.js";
  * The required form of a text. Formats are byte-exact: the text is UTF-8 and has nothing before or after the format.
  * `native/grammar/schema.h` and `regex.h` list the supported JSON schemas and regular expressions. All others are
  * refused with the name of the unsupported part. Only `maxTokens` limits the length of patterns and choices. Near this
- * limit, only tokens that can still reach an end in time are allowed.
+ * limit, only tokens that can still reach an end in time are allowed. Where the model would have written another token,
+ * the finish reason is "length".
  */
 export type OutputFormat =
   /**
@@ -35,6 +36,9 @@ export type Unsupported = "refuse" | "relax";
  * The required form of an assistant's turn, from `<|start|>assistant` on: well-formed harmony messages, each
  * `analysis`, `commentary` or `final`, until `<|return|>` or `<|call|>`. Messages before the last one are not empty. It
  * needs a model with the full vocabulary (else UNSUPPORTED).
+ *
+ * With `final` or `toolChoice: "required"`, the turn ends in time, as an `OutputFormat` does. Any other turn promises
+ * nothing that `maxTokens` could break, so the limit cuts it anywhere, also within a call.
  */
 export interface HarmonyConstraint {
   /** The whole turn of an assistant. */

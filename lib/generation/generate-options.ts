@@ -37,11 +37,11 @@ export interface GenerateOptions extends SamplingOptions {
   /**
    * The required form of the completion, for each choice separately. Only tokens that the constraint allows can be
    * drawn. It applies after penalties, bias and processor, and overrides them and `minTokens`: where no allowed token
-   * keeps a finite logit, the lowest allowed id is chosen. A complete text ends with `finishReason: "stop"`. `"length"`
-   * means that `maxTokens` never sufficed. `stop` and `stopTokens` still end the text early. `logprob`s stay those of
-   * the unconstrained model. The constraint is compiled on a separate thread while the request waits in the queue.
-   * Unsupported parts are refused by name with INVALID_ARGUMENT, through `accepted` and `result`. A pattern with too
-   * many open alternatives is refused with UNSUPPORTED, perhaps after generation has begun.
+   * keeps a finite logit, the lowest allowed id is chosen. A text is closed before `maxTokens` cuts it; if the model
+   * would have written more, `finishReason` is `"length"`, else `"stop"`. `stop` and `stopTokens` still end the text
+   * early. `logprob`s stay those of the unconstrained model. The constraint is compiled on a separate thread while the
+   * request waits in the queue. Unsupported parts are refused by name with INVALID_ARGUMENT, through `accepted` and
+   * `result`. A pattern with too many open alternatives is refused with UNSUPPORTED, perhaps after generation has begun.
    */
   constraint?: Constraint;
   /**

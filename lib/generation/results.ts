@@ -30,8 +30,9 @@ export interface ChoiceEnd {
 }
 
 /**
- * "stop": a stop token, a stop string, or a complete constrained text. "length": `maxTokens`, or the end of the
- * context. "cancelled": the reader left, or `cancel()`.
+ * "stop": a stop token, a stop string, or a complete constrained text. "length": `maxTokens` or the end of the context
+ * cut the completion. A constrained text is whole all the same, if the limit had room for its shortest form: it was
+ * closed in time where the model would have written more. "cancelled": the reader left, or `cancel()`.
  */
 export type FinishReason = "stop" | "length" | "cancelled";
 

@@ -218,7 +218,9 @@ class Engine {
   // Throws kOutOfMemory or std::bad_alloc before any token is drawn.
   std::vector<Sampled> sample(std::span<const Draw> draws);
   void append_tokens(std::span<const Draw> draws, std::vector<Sampled> sampled);
-  void append_token(Sequence& sequence, Sampled sampled, Clock::time_point now);
+  void append_token(const Draw& draw, Sampled drawn, Clock::time_point now);
+  Sampled within_limit(const Draw& draw, Sampled sampled);
+  static bool may_draw_again(const Launched& step);
   void end(Sequence& sequence, FinishReason reason, std::string text);
   template <typename Body>
   void attempt(Sequence& sequence, const Body& body);

@@ -50,7 +50,9 @@ void Engine::queue_draws(std::span<const Draw> draws) {
       seen = {};
     }
     contexts.push_back({.seen = seen, .bias = bias, .top_logprobs = request.top_logprobs});
-    if (sequence.mask != nullptr && !request.author) contexts.back().allowed = *sequence.mask;
+    if (sequence.mask != nullptr && !request.author) {
+      contexts.back().allowed = sequence.wished != nullptr ? *sequence.wished : *sequence.mask;
+    }
   }
   backend_->sample(int(args.size()), int(vocab), forward_->logits() + size_t(draws.front().row) * vocab, args,
                    contexts);
@@ -86,13 +88,32 @@ std::vector<Sampled> Engine::sample(std::span<const Draw> draws) {
 void Engine::append_tokens(std::span<const Draw> draws, std::vector<Sampled> sampled) {
   const auto now = Clock::now();
   for (size_t i = 0; i < draws.size(); ++i) {
-    attempt(*draws[i].sequence, [&] { append_token(*draws[i].sequence, std::move(sampled[i]), now); });
+    attempt(*draws[i].sequence, [&] { append_token(draws[i], std::move(sampled[i]), now); });
   }
 }
 
-void Engine::append_token(Sequence& sequence, Sampled sampled, Clock::time_point now) {
+// Whether the logits of a step must stay until its draws are known. A step ahead would overwrite them.
+bool Engine::may_draw_again(const Launched& step) {
+  return std::any_of(step.parts.begin(), step.parts.end(), [](const Scheduler::Part& part) {
+    return part.sequence != nullptr && part.sequence->wished != nullptr;
+  });
+}
+
+// Draws once more if the limit of the request leaves no room for what follows the drawn token. The distribution is that
+// of a draw within the limit, and the choice is known to be cut.
+Sampled Engine::within_limit(const Draw& draw, Sampled sampled) {
+  Sequence& sequence = *draw.sequence;
+  if (std::exchange(sequence.wished, nullptr) == nullptr) return sampled;
+  if (grammar::allows(*sequence.mask, sampled.token)) return sampled;
+  sequence.is_cut = true;
+  return std::move(sample({&draw, 1}).front());
+}
+
+void Engine::append_token(const Draw& draw, Sampled drawn, Clock::time_point now) {
+  Sequence& sequence = *draw.sequence;
   if (sequence.shared->failed) return;
   if (sequence.constraint_failure) return fail(sequence, *sequence.constraint_failure);
+  Sampled sampled = within_limit(draw, std::move(drawn));
   const int32_t token = sampled.token;
   if (sequence.matcher != nullptr) sequence.matcher->accept(token);
   sequence.mask = nullptr;
@@ -116,7 +137,8 @@ void Engine::append_token(Sequence& sequence, Sampled sampled, Clock::time_point
   if (!stop_token) piece = sequence.text.push(token);
   tell(sequence, {.sampled = std::move(sampled), .text = std::move(piece.text)});
   if (stop_token || piece.stopped) {
-    end(sequence, FinishReason::kStop, piece.stopped ? "" : sequence.text.end());
+    const bool cut = sequence.is_cut && !piece.stopped;
+    end(sequence, cut ? FinishReason::kLength : FinishReason::kStop, piece.stopped ? "" : sequence.text.end());
   } else if (sequence.completion() >= request.max_tokens) {
     end(sequence, FinishReason::kLength, sequence.text.end());
   } else if (request.author && !request.author->token(sequence.choice, sequence.completion())) {

@@ -46,7 +46,7 @@ bool Engine::has_mask(Sequence& sequence, uint64_t& work_left) {
     TraceSpan span("engine", "mask");
     const uint64_t work = sequence.masks_are_slow ? std::min(work_left, kWorkOfSlowOne) : work_left;
     grammar::Slice slice{.work = work, .waits = false};
-    sequence.mask = sequence.matcher->mask(tokens_left(sequence), slice);
+    sequence.set_mask(sequence.matcher->mask(tokens_left(sequence), slice));
     work_left -= work - slice.work;
     sequence.masks_are_slow = sequence.mask == nullptr;
     if (sequence.mask == nullptr) {
@@ -79,7 +79,7 @@ void Engine::carry_out(const Masked& masked) {
     sequence->masking.reset();
     sequence->constraint_failure = masked.job->failure;
     if (sequence->constraint_failure) return;
-    sequence->mask = masked.job->mask();
+    sequence->set_mask(masked.job->mask());
     try {
       sequence->constraint_failure = broken_constraint(*sequence);
     } catch (const std::exception& error) {

@@ -156,7 +156,7 @@ bool Engine::step() {
     hold_back(current.parts);
     if (current.parts.empty() || !begin(current)) return true;
   }
-  if (current.queued && backend_->runs_ahead()) {
+  if (current.queued && backend_->runs_ahead() && !may_draw_again(current)) {
     // While the device runs this step, the next one is prepared. It is launched if nothing else could join it.
     Launched next{.parts = scheduler_->plan_ahead(current.parts)};
     if (!next.parts.empty()) {
@@ -275,7 +275,7 @@ void Engine::finish(const Launched& step) {
   if (step.queued) {
     const auto now = Clock::now();
     for (const Draw& draw : draws) {
-      attempt(*draw.sequence, [&] { append_token(*draw.sequence, std::move(sampled[size_t(draw.row)]), now); });
+      attempt(*draw.sequence, [&] { append_token(draw, std::move(sampled[size_t(draw.row)]), now); });
     }
   } else {
     draw_now(draws);

@@ -135,6 +135,11 @@ struct Sequence {
   // Whether it waits for an unknown time: other sequences may take its place.
   bool idle() const { return waits_for_client() || compiling; }
   bool blocked() const { return idle() || masking != nullptr; }
+  // Takes the masks that the matcher has made.
+  void set_mask(const grammar::TokenMask* made) {
+    mask = made;
+    wished = is_cut || made == nullptr ? nullptr : matcher->without_limit();
+  }
   // Whether its next token is constrained and the mask is not made yet.
   bool needs_mask() const { return matcher != nullptr && mask == nullptr && !constraint_failure; }
 
@@ -145,13 +150,15 @@ struct Sequence {
   int64_t computed = 0;         // tokens whose keys and values are in the cache
   SequencePages pages;
   TextStream text;
-  std::shared_ptr<grammar::Matcher> matcher;  // null: unconstrained
-  const grammar::TokenMask* mask = nullptr;   // the matcher's, of the next token; null: not made
-  std::shared_ptr<MaskJob> masking;           // uses the matcher until the mask is made
-  bool masks_are_slow = false;                // the last one was
-  std::optional<Error> constraint_failure;    // why its constraint cannot continue
-  std::vector<float> logits;                  // collected for logits_last
-  std::vector<Event> withheld;                // tokens of an author that are reported together
+  std::shared_ptr<grammar::Matcher> matcher;   // null: unconstrained
+  const grammar::TokenMask* mask = nullptr;    // the matcher's, of the next token; null: not made
+  const grammar::TokenMask* wished = nullptr;  // beside the mask, the one without the limit of the request, if another
+  std::shared_ptr<MaskJob> masking;            // uses the matcher until the mask is made
+  bool masks_are_slow = false;                 // the last one was
+  bool is_cut = false;                         // the limit alone made the constraint end
+  std::optional<Error> constraint_failure;     // why its constraint cannot continue
+  std::vector<float> logits;                   // collected for logits_last
+  std::vector<Event> withheld;                 // tokens of an author that are reported together
   // For penalties, if there are any: every distinct token, and its index in the list.
   bool penalized = false;
   std::vector<SamplingContext::Seen> seen;

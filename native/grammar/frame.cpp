@@ -54,6 +54,7 @@ void Frame::add_sequence(PlaceId from, std::span<const int32_t> tokens, PlaceId 
 
 Frame Frame::of_turn(const Turn& turn, const SharedTrie& trie) {
   Frame frame(trie);
+  frame.ends_in_time_ = !turn.has_final || turn.final_text != nullptr;
   const PlaceId message = frame.add();
   std::vector<int32_t> another = {kEnd, kStart};
   for (const uint32_t token : tokenizer::encode("assistant")) another.push_back(int32_t(token));

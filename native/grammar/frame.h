@@ -7,6 +7,8 @@
 //       <|channel|> final <|message|> text or a grammar (then no preamble) <|return|>
 //
 // Headers use the tokens that the tokenizer makes of them, as in the model's training.
+//
+// A frame that promises a text of a grammar ends in time, so that the promise holds. Any other turn can be cut.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -56,6 +58,9 @@ class Frame {
 
   const Place& place(PlaceId id) const { return places_[id]; }
   PlaceId start() const { return start_; }
+  // Whether the completion must reach its end within its tokens: a text, a turn that must call a tool, or one whose
+  // final message has a format.
+  bool ends_in_time() const { return ends_in_time_; }
   const TokenTrie& trie() const { return trie_->get(); }  // waits until it is built
 
  private:
@@ -68,6 +73,7 @@ class Frame {
   const SharedTrie* trie_;
   std::vector<Place> places_;
   PlaceId start_ = kDone;
+  bool ends_in_time_ = true;
 };
 
 // The number of tokens that suffices to reach kDone after this way.

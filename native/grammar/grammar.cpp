@@ -126,11 +126,11 @@ Grammar::Mask Grammar::make_near_mask(const Asked& asked) {
 }
 
 void Grammar::prepare(const std::atomic<bool>* cancelled) {
-  TokenMask mask = trie_.get().empty();
+  TokenMask mask = trie_.get().empty(), anywhere = mask;
   // Its only cursor ends with this call, so the pointer need not share ownership.
   Cursor first(std::shared_ptr<Grammar>(std::shared_ptr<Grammar>(), this));
   Slice all{.cancelled = cancelled};
-  first.add_tokens(kAnywhere, mask, all);
+  first.add_tokens(kAnywhere, mask, anywhere, all);
 }
 
 Cursor::~Cursor() {
@@ -187,12 +187,13 @@ void Cursor::count_work() {
 }
 
 // Looks up the mask of the state. Makes it if it is missing, unless another cursor's mask is being made.
-std::optional<bool> Cursor::find_tokens(int64_t distance, TokenMask& mask, bool may_make) {
+std::optional<bool> Cursor::find_tokens(int64_t distance, TokenMask& mask, TokenMask& anywhere, bool may_make) {
   Grammar& grammar = *grammar_;
   const bool may_end = grammar.machine_->accepts(*state_);
-  const Grammar::Asked anywhere{*state_, Grammar::kAnywhere, false}, near{*state_, distance, !may_end};
-  if (!may_make && !grammar.knows(anywhere)) return std::nullopt;
-  const Grammar::Mask* found = &grammar.mask_of(anywhere);
+  const Grammar::Asked all{*state_, Grammar::kAnywhere, false}, near{*state_, distance, !may_end};
+  if (!may_make && !grammar.knows(all)) return std::nullopt;
+  const Grammar::Mask* found = &grammar.mask_of(all);
+  add(found->tokens, anywhere);
   if (found->farthest > distance) {
     if (!may_make && !grammar.knows(near)) return std::nullopt;
     found = &grammar.mask_of(near);
@@ -201,7 +202,7 @@ std::optional<bool> Cursor::find_tokens(int64_t distance, TokenMask& mask, bool 
   return may_end;
 }
 
-std::optional<bool> Cursor::add_tokens(int64_t distance, TokenMask& mask, Slice& slice) {
+std::optional<bool> Cursor::add_tokens(int64_t distance, TokenMask& mask, TokenMask& anywhere, Slice& slice) {
   Grammar& grammar = *grammar_;
   std::unique_lock lock(grammar.mutex_, std::defer_lock);
   if (slice.waits) {
@@ -217,7 +218,7 @@ std::optional<bool> Cursor::add_tokens(int64_t distance, TokenMask& mask, Slice&
     grammar.machine_->begin_walk(most_work(), slice.work, slice.cancelled);
     try {
       catch_up();
-      may_end = find_tokens(distance, mask, may_make);
+      may_end = find_tokens(distance, mask, anywhere, may_make);
     } catch (const Machine::WalkEnds&) {
     }
     slice.work -= std::min(slice.work, grammar.machine_->taken());

@@ -109,13 +109,14 @@ class Cursor {
 
   // Appends a token that the mask allowed. Does not wait; the next mask follows it in the grammar.
   void advance(int32_t token) { pending_.push_back(token); }
-  // Adds the tokens that may come next and after which `distance` tokens can end the text. If there are none and the
-  // text may not end here, adds the tokens that come nearest to an end.
+  // Adds to `mask` the tokens that may come next and after which `distance` tokens can end the text. If there are none
+  // and the text may not end here, adds the tokens that come nearest to an end. Adds to `anywhere` all that may come
+  // next, at any distance.
   //
   // Returns whether the text may end here. Returns none when it takes more than the slice; the caller then repeats the
   // call. Throws kInternal for a token that was not allowed, and kCancelled when the slice is cancelled. Throws
   // kUnsupported as the machine does, or past kMaxMaskWork or kMaxTextWork.
-  std::optional<bool> add_tokens(int64_t distance, TokenMask& mask, Slice& slice);
+  std::optional<bool> add_tokens(int64_t distance, TokenMask& mask, TokenMask& anywhere, Slice& slice);
 
  private:
   friend class Grammar;
@@ -124,7 +125,7 @@ class Cursor {
   static constexpr uint64_t kMaxMaskWork = 4'000'000, kMaxTextWork = 8'000'000, kWorkOfToken = 75'000;
 
   void catch_up();
-  std::optional<bool> find_tokens(int64_t distance, TokenMask& mask, bool may_make);
+  std::optional<bool> find_tokens(int64_t distance, TokenMask& mask, TokenMask& anywhere, bool may_make);
   void make_no_more();
   uint64_t most_work() const;
   void count_work();

@@ -27,8 +27,10 @@ const TokenMask& Matcher::mask(int64_t tokens_left) {
 const TokenMask* Matcher::mask(int64_t tokens_left, Slice& slice) {
   const Frame& frame = constraint_->frame;
   const Frame::Place& place = frame.place(at_);
-  const int64_t left = tokens_left - 1;  // after this one
+  constexpr int64_t kNoLimit = int64_t(1) << 40;
+  const int64_t left = frame.ends_in_time() ? tokens_left - 1 : kNoLimit;  // after this one
   mask_.assign(frame.trie().mask_words(), 0);
+  unlimited_ = mask_;
 
   uint32_t nearest = kNever;  // of all ways
   for (const Frame::Way& way : place.ways) {
@@ -36,20 +38,26 @@ const TokenMask* Matcher::mask(int64_t tokens_left, Slice& slice) {
   }
   bool may_leave = true;
   if (cursor_ != nullptr) {
-    const std::optional<bool> may_end = cursor_->add_tokens(left - 1 - int64_t(nearest), mask_, slice);
+    const std::optional<bool> may_end = cursor_->add_tokens(left - 1 - int64_t(nearest), mask_, unlimited_, slice);
     if (!may_end) return nullptr;
     may_leave = *may_end;
     // In small vocabularies, tokens that stand for bytes can also be ends. Here they are only ends.
-    for (const Frame::Way& way : place.ways) forbid(mask_, way.token);
+    for (const Frame::Way& way : place.ways) {
+      forbid(mask_, way.token);
+      forbid(unlimited_, way.token);
+    }
   }
   if (place.is_text && (!place.is_analysis || analysis_left_ != 0)) {
     const bool is_only_way = nearest >= kNever;
+    unlimited_ = frame.trie().ordinary();
     if (is_only_way || int64_t(frame.place(place.after_text).distance) <= left) mask_ = frame.trie().ordinary();
   }
   if (may_leave) {
     for (const Frame::Way& way : place.ways) {
+      if (!is_open(way)) continue;
       const uint32_t distance = distance_after(frame, way);
-      if (is_open(way) && (distance == nearest || int64_t(distance) <= left)) allow(mask_, way.token);
+      allow(unlimited_, way.token);
+      if (distance == nearest || int64_t(distance) <= left) allow(mask_, way.token);
     }
   }
   return &mask_;

@@ -116,8 +116,8 @@ async function tryFormat(engine: Engine, schema: JsonSchema, seed: number, repor
     stopTokens: [stopToken],
   }).result;
   const validate = newAjv().compile(annotated(schema));
-  for (const { finishReason, tokens } of written!) {
-    if (finishReason !== "stop") report.cutOff++;
+  for (const { tokens } of written!) {
+    if (tokens.at(-1) !== stopToken) report.cutOff++;
     else check(validate, engine.tokenizer.decode(tokens.slice(0, -1)), report);
   }
 }
@@ -137,14 +137,24 @@ async function tryTool(
     maxTokens: 160,
   }).result;
   if (relaxed.length > 0) report.relaxed++;
-  if (finishReason !== "stop") {
+  const [call] = toolCalls;
+  // The limit closes arguments that it has room for. Those of a large schema may not fit.
+  if (finishReason === "length" && !isJson(call?.arguments ?? "")) {
     report.cutOff++;
     return;
   }
-  const [call] = toolCalls;
   if (call?.name !== "f") throw new SchemaFailure(`no call of the tool but ${JSON.stringify(toolCalls)}`);
   report.calls++;
   check(newAjv().compile(relaxed.length > 0 ? { type: "object" } : annotated(parameters)), call.arguments, report);
+}
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function check(validate: ValidateFunction, text: string, report: SchemaReport): void {

@@ -62,7 +62,60 @@ TEST("engine masks: choices of one slow constraint end within it") {
   r.choices = 3;
   harness.submit(std::move(r));
   harness.wait_for_ends(3);
-  for (const uint64_t id : {1, 1001, 2001}) CHECK(harness.outcomes[id].reason == FinishReason::kStop);
+  for (const uint64_t id : {1, 1001, 2001}) CHECK_EQ(harness.outcomes[id].tokens.back(), 200002);
+}
+
+TEST("engine masks: a text that the limit ends is cut, one that ends by itself is not") {
+  // Random weights write one letter after another, and seldom stop by themselves.
+  Harness harness(options(), "synthetic:wide");
+  int cut = 0, whole = 0;
+  for (uint64_t id = 1; id <= 24; ++id) {
+    Request plenty = constrained(id, "([a-z]{1,12} ?){1,6}", 200);
+    plenty.sampling.seed_lo = unsigned(id);
+    harness.submit(Request(plenty));
+    harness.wait_for_ends(int(2 * id - 1));
+    const auto free = harness.outcomes[id];
+    CHECK(free.reason == FinishReason::kStop);
+
+    Request little = plenty;
+    little.id = id + 100;
+    little.max_tokens = 8;
+    harness.submit(std::move(little));
+    harness.wait_for_ends(int(2 * id));
+    const auto& held = harness.outcomes[id + 100];
+    CHECK(held.tokens.size() <= 8 && held.tokens.back() == 200002);
+    if (free.tokens.size() <= 8) {
+      ++whole;
+      CHECK(held.reason == FinishReason::kStop && held.tokens == free.tokens);
+    } else {
+      ++cut;
+      CHECK(held.reason == FinishReason::kLength);
+    }
+  }
+  CHECK(cut > 0 && whole > 0);
+}
+
+TEST("engine masks: each choice tells for itself whether the limit ended it") {
+  Harness harness(options(), "synthetic:wide");
+  Request r = constrained(1, "yes|[a-z]{1,400}", 6);
+  r.choices = 8;
+  harness.submit(std::move(r));
+  harness.wait_for_ends(8);
+  for (uint64_t choice = 0; choice < 8; ++choice) {
+    const auto& outcome = harness.outcomes[1 + 1000 * choice];
+    CHECK_EQ(outcome.tokens.back(), 200002);
+    // Within the limit there is room for each letter but the last one.
+    CHECK((outcome.reason == FinishReason::kLength) == (outcome.tokens.size() == 6));
+  }
+}
+
+TEST("engine masks: a stop string ends a text with stop, also where the limit was about to end it") {
+  Harness harness(options(), "synthetic:wide");
+  Request r = constrained(1, "[a-z]{1,400}done", 4);
+  r.stop_strings = make_stop_strings({"done"});
+  harness.submit(std::move(r));
+  harness.wait_for_ends(1);
+  CHECK(harness.outcomes[1].reason == FinishReason::kStop);
 }
 
 TEST("engine masks: a pattern that takes too long ends its own request, and the error names it") {

@@ -346,7 +346,7 @@ GPU_TEST("engine: constraints, penalties and stop bans give the same tokens with
       }
       return r;
     };
-    std::map<uint64_t, std::vector<int32_t>> without;
+    std::map<uint64_t, Outcome> without;
     {
       Harness harness(options, "synthetic:tiny");
       Request processed = request(9, prompt_of(9, 9), 400);
@@ -355,14 +355,19 @@ GPU_TEST("engine: constraints, penalties and stop bans give the same tokens with
       for (uint64_t id = 1; id <= 4; ++id) harness.submit(nth(id));
       harness.wait_for_ends(4);
       CHECK_EQ(harness.outcomes[9].ends, 0);
-      for (uint64_t id = 1; id <= 4; ++id) without[id] = harness.outcomes[id].tokens;
+      for (uint64_t id = 1; id <= 4; ++id) without[id] = harness.outcomes[id];
     }
     Harness harness(options, "synthetic:tiny");
     for (uint64_t id = 1; id <= 4; ++id) harness.submit(nth(id));
     harness.wait_for_ends(4);
-    for (uint64_t id = 1; id <= 4; ++id) CHECK(harness.outcomes[id].tokens == without[id]);
+    for (uint64_t id = 1; id <= 4; ++id) {
+      CHECK(harness.outcomes[id].tokens == without[id].tokens);
+      CHECK(harness.outcomes[id].reason == without[id].reason);
+    }
+    // Random weights seldom end by themselves: the limit closes a text with tokens that are drawn a second time.
+    CHECK(harness.outcomes[2].reason == FinishReason::kLength || harness.outcomes[4].reason == FinishReason::kLength);
     for (const uint64_t id : {2, 4}) {
-      CHECK(harness.outcomes[id].reason == FinishReason::kStop);
+      CHECK_EQ(harness.outcomes[id].tokens.back(), end);
       CHECK(parse_json(harness.outcomes[id].text, "constrained").object() != nullptr);
     }
     check_all_pages_free(harness.engine->stats());

@@ -492,10 +492,9 @@ TEST("grammar: fixed text counts by tokens, not by bytes") {
   }
 }
 
-TEST("grammar: turns end within their tokens") {
+TEST("grammar: turns that promise a call or a format end within their tokens") {
   std::mt19937 random(3);
-  for (const char* more :
-       {"", R"(,"toolChoice":"required")", R"(,"toolChoice":"none","final":{"type":"json_object"})"}) {
+  for (const char* more : {R"(,"toolChoice":"required")", R"(,"toolChoice":"none","final":{"type":"json_object"})"}) {
     const auto constraint = compiled(turn(more), kFull);
     const int64_t least = int64_t(constraint->frame.place(constraint->frame.start()).distance);
     for (const int64_t budget : {least, least + 9, least + 100}) {
@@ -505,6 +504,62 @@ TEST("grammar: turns end within their tokens") {
       if (!matcher.done()) test::fail(__FILE__, __LINE__, str(more, " in ", budget, ": ", text));
       CHECK(used <= budget);
     }
+  }
+}
+
+TEST("grammar: the limit changes no mask of a turn that promises no format") {
+  for (const char* more : {"", R"(,"toolChoice":"none")", R"(,"analysisTokens":50)"}) {
+    const auto constraint = compiled(turn(more), kFull);
+    for (const char* text : {kCall, kFinal, kThought, kPreamble}) {
+      Matcher near_end(constraint), far_from_it(constraint);
+      for (const uint32_t token : tokenizer::encode(text, all_specials())) {
+        const TokenMask mask = near_end.mask(1);
+        CHECK(mask == far_from_it.mask(kPlenty));
+        CHECK(near_end.without_limit() == nullptr);
+        if (!allows(mask, int32_t(token))) break;  // a call, where the choice is "none"
+        near_end.accept(int32_t(token));
+        far_from_it.accept(int32_t(token));
+      }
+    }
+  }
+}
+
+TEST("grammar: a mask of the limit has the mask without it beside it, where they differ") {
+  struct Row {
+    const char* members;
+    std::string before;
+    int64_t left;
+    bool differs;
+  };
+  const std::string choice = R"(,"toolChoice":"none","final":{"type":"choice","choices":["yes","no"]})";
+  const std::string in_call = std::string(kCall).substr(0, std::string(kCall).find("\"}"));
+  const Row rows[] = {
+      {choice.c_str(), "<|channel|>final<|message|>", 2, true},      // "yes" can be more tokens than one
+      {choice.c_str(), "<|channel|>final<|message|>", 4, false},     // at most "y", "e", "s" and <|return|>
+      {choice.c_str(), "<|channel|>final<|message|>yes", 1, false},  // only <|return|> can follow, whatever the limit
+      {choice.c_str(), "<|channel|>analysis<|message|>Hm", 7, true},
+      {choice.c_str(), "<|channel|>analysis<|message|>Hm", 500, false},
+      {R"(,"toolChoice":"required")", in_call, 2, true},
+      {R"(,"toolChoice":"required")", in_call, 500, false},
+      {"", in_call, 2, false},
+      // The budget of analysis is no limit of the turn.
+      {R"(,"analysisTokens":1,"toolChoice":"none","final":{"type":"choice","choices":["yes"]})",
+       "<|channel|>analysis<|message|>Hm", 500, false},
+  };
+  for (const Row& row : rows) {
+    Matcher matcher(compiled(turn(row.members), kFull));
+    for (const uint32_t token : tokenizer::encode(row.before, all_specials())) {
+      matcher.mask(kPlenty);
+      matcher.accept(int32_t(token));
+    }
+    const TokenMask limited = matcher.mask(row.left);
+    const bool differs = matcher.without_limit() != nullptr;
+    if (differs != row.differs) {
+      test::fail(__FILE__, __LINE__, str(row.members, " after ", row.before, ", ", row.left, " left"));
+    }
+    const TokenMask without = differs ? *matcher.without_limit() : limited;
+    CHECK(without == matcher.mask(kPlenty));
+    for (size_t word = 0; word < limited.size(); ++word) CHECK_EQ(limited[word] & ~without[word], uint32_t(0));
   }
 }
 

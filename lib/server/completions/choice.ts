@@ -64,12 +64,14 @@ export class CompletionChoice {
       if (this.stopped) break;
       const { token, last } = generated;
       this.tokens++;
-      const isEnd = last?.finishReason === "stop" && this.#endsText(token);
+      // Also at "length": a constraint that the limit closed in time ends with such a token.
+      const isEnd = last !== undefined && this.#endsText(token);
       if (!isEnd) this.#read(generated, pieces);
       if (last === undefined || this.stopped) continue;
       this.#flush(pieces);
-      const reason = isEnd && this.#options.ownStopTokens.includes(token) ? token : null;
-      end = { finish_reason: last.finishReason === "length" ? "length" : "stop", stop_reason: reason };
+      const isCut = last.finishReason === "length";
+      const reason = isEnd && !isCut && this.#options.ownStopTokens.includes(token) ? token : null;
+      end = { finish_reason: isCut ? "length" : "stop", stop_reason: reason };
     }
     const stop = pieces.find((piece) => piece.stop !== null)?.stop;
     if (stop !== undefined) end = { finish_reason: "stop", stop_reason: stop };

@@ -29,7 +29,7 @@ export interface ReasoningItem {
   id: string;
   summary: SummaryText[];
   content: { type: "reasoning_text"; text: string }[];
-  /** Present in a complete item, if the request includes it. */
+  /** Present in an item that has ended, if the request includes it. */
   encrypted_content?: string;
   status: ItemStatus;
 }

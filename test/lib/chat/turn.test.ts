@@ -1,6 +1,9 @@
 import { describe, expect, it } from "vitest";
-import { type ChatOptions, startChat } from "../../../lib/chat/chat.js";
+import { type ChatOptions, renderChat, startChat } from "../../../lib/chat/chat.js";
+import { beginTurn } from "../../../lib/chat/turn.js";
+import type { TurnEvent } from "../../../lib/chat/turn-event.js";
 import type { Constraint } from "../../../lib/generation/constraint.js";
+import { ConversationRenderer } from "../../../lib/harmony/conversation-renderer.js";
 import type { FunctionTool } from "../../../lib/harmony/index.js";
 import { chat, ids, type Json, scriptedServer } from "../../support/server.js";
 import { toldEngine, write } from "../../support/told-engine.js";
@@ -206,6 +209,39 @@ describe("a turn that is cancelled", () => {
     const empty = startChat(engine, messages, {});
     write(engine.generation, [], "cancelled");
     expect(await empty.result).toMatchObject({ finishReason: "cancelled", messages: [], content: "" });
+  });
+});
+
+describe("a turn that the limit ended", () => {
+  const closed: [string, string, FunctionTool[] | undefined, boolean[]][] = [
+    ["a call that was closed in time", thought + callF('{"a":1}'), f, [true, false]],
+    ["an answer that was closed in time", thought + final('{"a":1}'), undefined, [true, false]],
+    ["a text that was cut", thought + final("Yes", ""), undefined, [true, false]],
+    ["reasoning that was cut", thought.slice(0, thought.indexOf("<|end|>")), undefined, [false]],
+    ["reasoning that ended with the last token", thought.slice(0, thought.indexOf("<|start|>")), undefined, [true]],
+  ];
+  it.each(closed)("says length, and which message is incomplete: %s", async (_, written, tools, complete) => {
+    const engine = toldEngine();
+    const prompt = renderChat(messages, { ...(tools && { tools }) });
+    const turn = beginTurn(engine, { renderer: new ConversationRenderer(), reasoning: null }, prompt, prompt.chat);
+    write(engine.generation, ids(written), "length");
+    const told: TurnEvent[] = [];
+    for await (const events of turn.batches()) told.push(...events);
+    expect(told.flatMap((event) => (event.type === "part-end" ? [event.complete] : []))).toEqual(complete);
+    expect(told.at(-1)).toMatchObject({ type: "choice-end", finishReason: "length", stopReason: null });
+  });
+
+  it("has no parsed value, though its JSON is whole", async () => {
+    const engine = toldEngine();
+    const asked = { responseFormat: { type: "json_object" } } as const;
+    const cut = startChat(engine, messages, asked);
+    write(engine.generation, ids(final('{"a":1}')), "length");
+    const answer = await cut.result;
+    expect(answer).toMatchObject({ finishReason: "length", content: '{"a":1}' });
+    expect(answer).not.toHaveProperty("parsed");
+    const whole = startChat(engine, messages, asked);
+    write(engine.generation, ids(final('{"a":1}')), "stop");
+    expect(await whole.result).toMatchObject({ finishReason: "stop", parsed: { a: 1 } });
   });
 });
 

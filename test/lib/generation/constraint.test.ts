@@ -8,6 +8,7 @@ import type { GenerateOptions } from "../../../lib/generation/generate-options.j
 import type { Completion } from "../../../lib/generation/results.js";
 import { messageText } from "../../../lib/harmony/message.js";
 import { RecoveringParser } from "../../../lib/harmony/recovering-parser.js";
+import { formatTokens } from "../../../lib/harmony/tokens.js";
 import { failure } from "../../support/failure.js";
 import { draws } from "../../support/thorough.js";
 
@@ -40,9 +41,10 @@ async function completions(
   return result.choices ?? [result];
 }
 
+/** Whole texts: each ends with a stop token, whether or not the limit made it end. */
 async function texts(format: OutputFormat, options: GenerateOptions = {}): Promise<string[]> {
   const all = await completions(tiny, { maxTokens: 300, constraint: { kind: "text", format }, ...options });
-  for (const one of all) expect(one.finishReason).toBe("stop");
+  for (const { tokens } of all) expect(tiny.info.model.eosTokens).toContain(tokens.at(-1));
   return all.map((one) => one.text);
 }
 
@@ -120,8 +122,8 @@ describe("forced calls", () => {
         completions(demo, { seed, n: 20, maxTokens: 44, constraint }, startOfTurn),
       );
       let valid = 0;
-      for (const { tokens, finishReason } of (await Promise.all(runs)).flat()) {
-        expect(finishReason).toBe("stop");
+      for (const { tokens } of (await Promise.all(runs)).flat()) {
+        expect(tokens.at(-1)).toBe(formatTokens.call);
         const said = messages(tokens);
         const call = said.at(-1);
         expect(call).toMatchObject({ channel: "commentary", recipient: `functions.${name}` });
@@ -146,9 +148,12 @@ describe("turns", () => {
       startOfTurn,
     );
 
-  it("without a forced choice end with a call or a final message", async () => {
+  it("without a forced choice end with a call or a final message, or are cut", async () => {
     for (const { tokens, finishReason } of await turn({ tools }, { seed: 3, maxTokens: 80 })) {
-      expect(finishReason).toBe("stop");
+      if (finishReason === "length") {
+        expect(tokens.length).toBe(80);
+        continue;
+      }
       const last = messages(tokens).at(-1)!;
       expect(["final", "commentary"]).toContain(last.channel);
       if (last.channel === "commentary")
@@ -158,10 +163,25 @@ describe("turns", () => {
 
   it('have no recipient with "none"', async () => {
     for (const { tokens, finishReason } of await turn({ tools, toolChoice: "none" }, { seed: 4 })) {
-      expect(finishReason).toBe("stop");
       expect(messages(tokens).every(({ recipient }) => recipient === null)).toBe(true);
-      expect(messages(tokens).at(-1)!.channel).toBe("final");
+      if (finishReason === "stop") expect(messages(tokens).at(-1)!.channel).toBe("final");
+      else expect(tokens.length).toBe(60);
     }
+  });
+
+  it("are cut by the limit where they promise nothing, at each token", async () => {
+    const chat = { temperature: 0, constraint: { kind: "harmony" } } as const;
+    const asked = "<|start|>user<|message|>What is the capital of Japan?<|end|><|start|>assistant";
+    const prompt = [...demo.tokenizer.encode(asked, { allowedSpecial: "all" })];
+    const free = await demo.generate(prompt, { ...chat, maxTokens: 200 }).result;
+    expect(free.finishReason).toBe("stop");
+    const { length } = free.tokens;
+    const limits = Array.from({ length }, (_, i) => i + 1);
+    const held = await Promise.all(limits.map((maxTokens) => demo.generate(prompt, { ...chat, maxTokens }).result));
+    expect(held.map(({ tokens }) => tokens)).toEqual(limits.map((limit) => free.tokens.slice(0, limit)));
+    expect(held.map(({ finishReason }) => finishReason)).toEqual(
+      limits.map((limit) => (limit < length ? "length" : "stop")),
+    );
   });
 
   it("stay within their budget of analysis, over all messages", async () => {
@@ -320,6 +340,54 @@ describe("texts", () => {
     expect(one!.finishReason).toBe("length");
     expect(one!.tokens.length).toBe(5);
     expect(one!.text).toMatch(/^z+$/);
+  });
+});
+
+describe("a text that must end in time", () => {
+  const letters: OutputFormat = { type: "regex", pattern: "([a-z]{1,3} ?){1,9}\\." };
+  const person = object({ name: { type: "string", maxLength: 5 }, age: { type: "integer", maximum: 99 } });
+  const formats: [string, OutputFormat][] = [
+    ["a pattern", letters],
+    ["a schema", { type: "json_schema", schema: person }],
+    ["any object", { type: "json_object" }],
+    ["a choice", { type: "choice", choices: ["a", "abcdefghijklmnopqrstuvwxyz"] }],
+  ];
+
+  it.each(formats)("tells length where the limit shortened it: %s", async (_, format) => {
+    const request = { seed: 11, n: 16, constraint: { kind: "text", format } } as const;
+    const free = await completions(tiny, { ...request, maxTokens: 500 });
+    const lengths = [...new Set(free.map(({ tokens }) => tokens.length))].sort((a, b) => a - b);
+    const ends = new Set<string>();
+    for (const maxTokens of lengths.slice(0, 4)) {
+      const held = await completions(tiny, { ...request, maxTokens });
+      for (const [i, { tokens, finishReason }] of held.entries()) {
+        // The room for an end is reckoned with short tokens, so a text may be closed a little early. That is told too.
+        const isWhole = tokens.join() === free[i]!.tokens.join();
+        expect(finishReason, tokens.join()).toBe(isWhole ? "stop" : "length");
+        ends.add(finishReason);
+      }
+    }
+    expect([...ends].sort()).toEqual(["length", "stop"]);
+  });
+
+  it("tells it in each choice for itself, and a processor changes nothing about that", async () => {
+    const constraint: Constraint = { kind: "text", format: { type: "regex", pattern: "a|a{2,200}" } };
+    const a = 64;
+    const only = (ends: (tokens: ArrayLike<number>) => boolean) =>
+      tiny.generate(prompt, {
+        maxTokens: 6,
+        constraint,
+        logitsProcessor: (logits, tokens) => {
+          logits.fill(-1e30);
+          for (const id of ends(tokens) ? tiny.info.model.eosTokens : [a]) logits[id] = 0;
+        },
+      }).result;
+    const whole = await only((tokens) => tokens.length > prompt.length + 2);
+    expect([whole.text, whole.finishReason]).toEqual(["aaa", "stop"]);
+    const exactly = await only((tokens) => tokens.length > prompt.length + 4);
+    expect([exactly.text, exactly.finishReason]).toEqual(["aaaaa", "stop"]);
+    const cut = await only(() => false);
+    expect([cut.text, cut.finishReason]).toEqual(["aaaaa", "length"]);
   });
 });
 
