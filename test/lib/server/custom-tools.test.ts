@@ -439,7 +439,9 @@ describe("a grammar", () => {
       const tool_choice = { type: "custom", name: "apply_patch" };
       const asked = { ...ask, tools: [{ ...patch, format }], tool_choice, seed: index, reasoning: { effort: "none" } };
       const { body } = await post(app, "/v1/responses", { ...asked, max_output_tokens: 200 });
-      expect(body).toMatchObject({ status: "completed", output: [{ type: "custom_tool_call" }] });
+      // Random weights seldom end a text by themselves: the limit closes it, and the input is valid all the same.
+      const status = format === day ? "completed" : "incomplete";
+      expect(body).toMatchObject({ status, output: [{ type: "custom_tool_call", status }] });
       expect(body.output[0].input).toMatch(pattern);
     }
     await app.close();
