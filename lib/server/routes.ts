@@ -49,6 +49,7 @@ export async function routes(app: FastifyInstance, parts: ServerParts): Promise<
   await app.register(async (scope) => operations(scope, parts));
   await app.register(async (scope) => {
     guard(scope, parts);
+    scope.addHook("onRequest", known.refuseNames);
     for (const endpoint of endpoints) await endpoint(scope, parts.context);
     known.refuseUnder(scope);
   });

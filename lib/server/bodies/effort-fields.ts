@@ -5,19 +5,29 @@ export const efforts = ["none", "minimal", "low", "medium", "high", "xhigh", "ma
 
 export type AskedEffort = (typeof efforts)[number];
 
-/** The model knows three efforts. "none" means the lowest one, with the analysis channel closed. */
-export function readEffort(asked: AskedEffort | null | undefined): Pick<TurnRequest, "effort" | "analysisTokens"> {
+/**
+ * The model knows three efforts. "none" means the lowest one, with the analysis channel closed.
+ *
+ * @param most the most tokens of reasoning, which OpenRouter calls `reasoning.max_tokens`
+ */
+export function readEffort(
+  asked: AskedEffort | null | undefined,
+  most: number | null | undefined,
+): Pick<TurnRequest, "effort" | "analysisTokens"> {
+  if (asked === "none") return { effort: "low", analysisTokens: 0 };
+  return { effort: effortOf(asked), ...(typeof most === "number" && { analysisTokens: most }) };
+}
+
+function effortOf(asked: AskedEffort | null | undefined): TurnRequest["effort"] {
   switch (asked) {
-    case "none":
-      return { effort: "low", analysisTokens: 0 };
     case "minimal":
     case "low":
-      return { effort: "low" };
+      return "low";
     case "high":
     case "xhigh":
     case "max":
-      return { effort: "high" };
+      return "high";
     default:
-      return { effort: "medium" };
+      return "medium";
   }
 }

@@ -52,7 +52,7 @@ const inert: Members = {
 const message: Members = {
   ...fields("exact", "role name tool_call_id id"),
   ...fields("any", "refusal reasoning reasoning_content thinking reasoning_details annotations audio"),
-  content: { ...fields("any", "text refusal annotations"), type: "exact" },
+  content: { ...fields("any", "text refusal annotations image_url input_audio file file_id file_url"), type: "exact" },
   tool_calls: {
     ...fields("exact", "id type"),
     index: "any",
@@ -157,7 +157,7 @@ export const responseFields: Members = {
   ...fields("exact", "metadata user safety_identifier prompt_cache_key"),
   input: item,
   tools: responseTool,
-  reasoning: fields("any", "effort summary generate_summary"),
+  reasoning: fields("any", "effort summary generate_summary max_tokens"),
   text: {
     verbosity: "any",
     format: {

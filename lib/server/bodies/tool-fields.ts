@@ -1,5 +1,6 @@
 import type { ToolChoice } from "../../chat/turn-constraint.js";
 import { own } from "../../common/given-values.js";
+import { badRequest } from "../http/error-response.js";
 import { type ClientTool, clientToolOf, modelName } from "../turn/client-tool.js";
 import type { DeclaredFunction } from "../turn/turn.js";
 import { CustomTools } from "./custom-tool.js";
@@ -59,6 +60,8 @@ class ToolReader {
       this.#add(inNamespace(read, namespace), `${place}.name`);
     } else if (type === "namespace" && this.#spelling === "flat" && namespace === null) {
       this.#readNamespace(tool, at);
+    } else if (type === "namespace" && namespace !== null) {
+      throw invalid(`${at}.type`, "function or custom, because a namespace holds no other namespace,", type);
     } else {
       this.#onOther(type, at);
     }
@@ -145,7 +148,8 @@ function readAllowed(choice: Fields, nameOf: (tool: unknown, at: string) => stri
   const at = isNested ? "tool_choice.allowed_tools" : "tool_choice";
   const { mode = "auto", tools } = isNested ? (choice.allowed_tools as Fields) : choice;
   if (mode !== "auto" && mode !== "required") throw invalid(`${at}.mode`, "auto or required", mode);
-  if (!Array.isArray(tools) || tools.length === 0) throw invalid(`${at}.tools`, "an array of tools", tools);
+  if (!Array.isArray(tools)) throw invalid(`${at}.tools`, "an array of tools", tools);
+  if (tools.length === 0) throw badRequest(`${at}.tools`, `'${at}.tools' is empty: name at least one tool.`);
   if (tools.length > mostTools) throw invalid(`${at}.tools`, `at most ${mostTools} tools`, tools);
   return { type: mode, names: tools.map((tool, index) => nameOf(tool, `${at}.tools[${index}]`)) };
 }

@@ -29,13 +29,13 @@ export async function chatCompletions(app: FastifyInstance, context: ServerConte
     const { body } = request;
     const adapter = adapterOf(context, body.model);
     const signal = disconnectSignal(request, reply);
-    const asked = chatRequest(body, context, tenantOf(request), signal);
+    const { warnings: unread, ...asked } = chatRequest(body, context, tenantOf(request), signal);
     const ticket = ticketOf(request);
     ticket.ask(asked.n, "n");
     const completion = new ChatCompletion(body, asked, context);
     const { priority, warnings } = grantedPriority(request, context);
     const turn = await context.startTurn({ ...asked, ticket, ...withoutAbsent({ priority, adapter }) });
-    warn(reply, log, [...warnings, ...turn.relaxed]);
+    warn(reply, log, [...warnings, ...unread, ...turn.relaxed]);
     if (!body.stream) return sendJson(reply, await completion.whole(turn));
     return streamAnswer(reply, completion.chunks(turn, signal), {
       keepAliveMilliseconds: context.keepAliveMilliseconds,

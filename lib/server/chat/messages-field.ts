@@ -1,6 +1,8 @@
 import type { ChatMessage, ChatToolCall, OpenAIMessage } from "../../chat/messages.js";
 import { contentText } from "../bodies/content-parts.js";
 import { calledName, isObject } from "../bodies/fields.js";
+import type { InputWarnings } from "../bodies/input-warnings.js";
+import { outputText } from "../bodies/tool-output.js";
 import { badRequest } from "../http/error-response.js";
 import { customArguments } from "../turn/client-tool.js";
 
@@ -18,12 +20,15 @@ export const messagesField = {
   },
 };
 
-/** @throws ApiError that names the field */
-export function readMessages(messages: readonly Fields[]): ChatMessage[] {
+/**
+ * @param warnings gets what the messages have and the model cannot read
+ * @throws ApiError that names the field
+ */
+export function readMessages(messages: readonly Fields[], warnings: InputWarnings): ChatMessage[] {
   const callIds = new Set<string>();
   return messages.map((message, index) => {
     const at = `messages[${index}]`;
-    const read = readMessage(message, at);
+    const read = readMessage(message, at, warnings);
     for (const { id } of read.tool_calls ?? []) if (id !== undefined) callIds.add(id);
     if (read.tool_call_id !== undefined && !callIds.has(read.tool_call_id)) {
       const id = JSON.stringify(read.tool_call_id);
@@ -33,10 +38,13 @@ export function readMessages(messages: readonly Fields[]): ChatMessage[] {
   });
 }
 
-function readMessage(message: Fields, at: string): OpenAIMessage {
+function readMessage(message: Fields, at: string, warnings: InputWarnings): OpenAIMessage {
   const role = message.role as OpenAIMessage["role"] | "function";
   const isAbsent = message.content === null || message.content === undefined;
-  const content = isAbsent ? null : contentText(message.content, `${at}.content`);
+  const isResult = role === "tool" || role === "function";
+  const read = (text: unknown, place: string) =>
+    isResult ? outputText(text, place, warnings) : contentText(text, place);
+  const content = isAbsent ? null : read(message.content, `${at}.content`);
   const name = optionalText(message.name, `${at}.name`);
   if (role === "assistant") return readAssistant(message, content, at);
   if (content === null) throw badRequest(`${at}.content`, `${at}.content must be text in a message of this role`);

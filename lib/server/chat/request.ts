@@ -10,10 +10,12 @@ import {
 } from "../bodies/common-fields.js";
 import { type AskedEffort, efforts, readEffort } from "../bodies/effort-fields.js";
 import { readFormat } from "../bodies/format-fields.js";
+import { InputWarnings } from "../bodies/input-warnings.js";
 import { LeastTokens } from "../bodies/least-tokens.js";
 import { mostTools, readToolChoice, readTools } from "../bodies/tool-fields.js";
 import type { ServerContext } from "../context.js";
 import { badRequest, unsupported } from "../http/error-response.js";
+import type { Warning } from "../http/warnings.js";
 import type { Tenant } from "../tenants/tenant.js";
 import type { TurnRequest } from "../turn/turn.js";
 import { messagesField, readMessages } from "./messages-field.js";
@@ -91,10 +93,18 @@ export const conversationSchema = {
 export type Conversation = Pick<
   TurnRequest,
   "messages" | "tools" | "toolChoice" | "format" | "effort" | "analysisTokens" | "date" | "modelIdentity"
->;
+> & {
+  /** What the messages have and the model cannot read. */
+  warnings: readonly Warning[];
+};
 
 /** @throws ApiError that names the field */
-export function chatRequest(body: ChatBody, context: ServerContext, tenant: Tenant, signal: AbortSignal): TurnRequest {
+export function chatRequest(
+  body: ChatBody,
+  context: ServerContext,
+  tenant: Tenant,
+  signal: AbortSignal,
+): TurnRequest & Pick<Conversation, "warnings"> {
   refuseUnsupported(body);
   if (body.top_logprobs !== undefined && body.top_logprobs > 0 && body.logprobs !== true) {
     throw badRequest("top_logprobs", "top_logprobs needs logprobs to be true");
@@ -174,8 +184,10 @@ export function conversationOf(body: Omit<ChatBody, "model">, context: ServerCon
       throw badRequest(`${at}.type`, message, unsupported);
     });
   const identity = body.chat_template_kwargs?.model_identity;
+  const warnings = new InputWarnings();
   return {
-    messages: readMessages(body.messages),
+    messages: readMessages(body.messages, warnings),
+    warnings: warnings.all,
     tools,
     toolChoice: readFunctionCall(body, functions) ?? readToolChoice(body.tool_choice, tools, "nested"),
     format: readFormat(body),
@@ -189,11 +201,7 @@ export function conversationOf(body: Omit<ChatBody, "model">, context: ServerCon
 function readReasoning(body: Omit<ChatBody, "model">): Pick<TurnRequest, "effort" | "analysisTokens"> {
   const { reasoning = {}, chat_template_kwargs: template } = body;
   const asked = body.reasoning_effort ?? reasoning.effort ?? template?.reasoning_effort;
-  const most = reasoning.max_tokens;
-  return {
-    ...(typeof most === "number" && { analysisTokens: most }),
-    ...readEffort(reasoning.enabled === false ? "none" : asked),
-  };
+  return readEffort(reasoning.enabled === false ? "none" : asked, reasoning.max_tokens);
 }
 
 function refuseUnsupported(body: ChatBody): void {

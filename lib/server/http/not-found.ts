@@ -31,6 +31,16 @@ export class KnownRoutes {
     throw new ApiError(405, `${path} takes ${allowed.join(" or ")}, not ${request.method}`);
   };
 
+  /**
+   * Refuses a request whose path has an endpoint of its own, and which matches only a route for ids there: the name of an
+   * endpoint is no id.
+   */
+  readonly refuseNames = async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
+    const matched = request.routeOptions.url ?? "";
+    if (!matched.includes("/:")) return;
+    if (this.#routesAt(pathOf(request)).some(({ isExact }) => isExact)) await this.refuse(request, reply);
+  };
+
   /** Whether a route exists at the request's path, with any method. */
   has(request: FastifyRequest): boolean {
     return this.#routesAt(pathOf(request)).length > 0;

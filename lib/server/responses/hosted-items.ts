@@ -1,8 +1,8 @@
 import type { ChatMessage } from "../../chat/messages.js";
 import { calledName, isObject } from "../bodies/fields.js";
 import { invalid, optionalString, requiredName, requiredString } from "../bodies/refusals.js";
+import { imageNote } from "../bodies/tool-output.js";
 import { called, newId, tooled } from "./conversation.js";
-import { imageNote } from "./tool-output.js";
 
 /**
  * Items of OpenAI's hosted tools and services. This model cannot have made them. It reads calls and results that are

@@ -2,14 +2,14 @@ import type { ChatMessage } from "../../chat/messages.js";
 import { Breather } from "../../common/breather.js";
 import { contentText } from "../bodies/content-parts.js";
 import { calledName, isObject } from "../bodies/fields.js";
+import type { InputWarnings } from "../bodies/input-warnings.js";
 import { invalid, optionalString, requiredName, requiredString } from "../bodies/refusals.js";
+import { outputText } from "../bodies/tool-output.js";
 import { ApiError } from "../http/errors.js";
 import { customArguments, modelName } from "../turn/client-tool.js";
 import { type ConversationItem, called, conversationItem, newId, said, thought, tooled } from "./conversation.js";
 import { isHosted, isHostedCall, readHosted } from "./hosted-items.js";
-import type { InputWarnings } from "./input-warnings.js";
 import type { ReasoningSeal } from "./reasoning-seal.js";
-import { outputText } from "./tool-output.js";
 
 /** Items of a request's `input`: they are checked, and converted to messages for the model. */
 

@@ -1,8 +1,8 @@
+import { InputWarnings } from "../bodies/input-warnings.js";
 import type { Warning } from "../http/warnings.js";
 import type { Tenant } from "../tenants/tenant.js";
 import type { ConversationItem } from "./conversation.js";
 import { readInput } from "./input.js";
-import { InputWarnings } from "./input-warnings.js";
 import type { ResponseBody } from "./request.js";
 import { existing } from "./retrieval.js";
 

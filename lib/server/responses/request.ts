@@ -17,6 +17,18 @@ import { passOutOfReach } from "./truncation.js";
 
 const summaries = ["auto", "concise", "detailed"] as const;
 
+/** OpenAI's values. Those without an effect here are of tools that this server does not have. */
+const includable = [
+  "reasoning.encrypted_content",
+  "message.output_text.logprobs",
+  "message.input_image.image_url",
+  "computer_call_output.output.image_url",
+  "code_interpreter_call.outputs",
+  "file_search_call.results",
+  "web_search_call.results",
+  "web_search_call.action.sources",
+];
+
 const nullable = (type: string, more: object = {}) => ({ type, nullable: true, ...more });
 const nullableEnum = (values: readonly string[]) => nullable("string", { enum: [...values, null] });
 
@@ -43,6 +55,7 @@ export const responseSchema = {
     reasoning: nullable("object", {
       properties: {
         effort: nullableEnum(efforts),
+        max_tokens: nullable("integer", { minimum: 0 }),
         summary: nullableEnum(summaries),
         generate_summary: nullableEnum(summaries),
       },
@@ -55,7 +68,7 @@ export const responseSchema = {
     store: nullable("boolean"),
     previous_response_id: nullable("string"),
     background: nullable("boolean"),
-    include: nullable("array", { items: { type: "string" }, maxItems: 64 }),
+    include: nullable("array", { items: { enum: includable }, maxItems: 64 }),
     metadata: nullable("object", {
       maxProperties: 16,
       propertyNames: { type: "string", maxLength: 64 },
@@ -89,6 +102,7 @@ export interface ResponseBody {
   parallel_tool_calls?: boolean | null;
   reasoning?: {
     effort?: AskedEffort | null;
+    max_tokens?: number | null;
     summary?: string | null;
     generate_summary?: string | null;
   } | null;
@@ -138,7 +152,7 @@ export function readRequest(body: ResponseBody, names: ModelNames, canStore: boo
       tools: tools.functions,
       toolChoice,
       format,
-      ...readEffort(body.reasoning?.effort),
+      ...readEffort(body.reasoning?.effort, body.reasoning?.max_tokens),
       sampling: samplingOf({ ...settings, ...(typeof body.seed === "number" && { seed: body.seed }) }),
       ...(typeof body.max_output_tokens === "number" && { maxTokens: body.max_output_tokens }),
       stop: [],

@@ -145,7 +145,7 @@ describe("requests", () => {
     expect(text).toContain("<|message|>Hello<|end|>");
     expect(text).toContain("<|message|>sunny<|end|>");
     const image = { type: "image_url", image_url: { url: "data:," } };
-    for (const role of ["user", "tool"]) {
+    for (const role of ["system", "user", "assistant"]) {
       const { status, body } = await refusal({ messages: [{ role, content: [image] }] });
       expect([status, body.error.param]).toEqual([400, "messages[0].content[0].type"]);
     }

@@ -313,6 +313,42 @@ describe("row 36: the agents SDK", () => {
   });
 });
 
+describe("include", () => {
+  it("may name all that OpenAI's document has, also what belongs to tools that are not here", async () => {
+    await using server = await turnServer([hello]);
+    const include = [
+      "reasoning.encrypted_content",
+      "message.output_text.logprobs",
+      "message.input_image.image_url",
+      "computer_call_output.output.image_url",
+      "code_interpreter_call.outputs",
+      "file_search_call.results",
+      "web_search_call.results",
+      "web_search_call.action.sources",
+    ];
+    expect((await server.post({ ...ask, include })).status).toBe(200);
+    expect(server.warnings).toEqual([]);
+  });
+});
+
+describe("a limit of reasoning", () => {
+  it.each([
+    [{ max_tokens: 7 }, 7],
+    [{ max_tokens: 0, effort: "high" }, 0],
+    [{ max_tokens: 7, effort: "none" }, 0], // the smaller one
+    [{ max_tokens: null }, undefined],
+    [{}, undefined],
+  ])("%j of responses means the same as in chats", async (reasoning, expected) => {
+    await using server = await turnServer([hello]);
+    expect((await server.post({ ...ask, reasoning })).status).toBe(200);
+    expect(server.player.last.analysisTokens).toBe(expected);
+    const messages = [{ role: "user", content: "Hi" }];
+    const payload = { model: "gpt-oss-20b", messages, reasoning };
+    const { statusCode } = await server.app.inject({ method: "POST", url: "/v1/chat/completions", payload });
+    expect([statusCode, server.player.last.analysisTokens]).toEqual([200, expected]);
+  });
+});
+
 describe("row 37: reasoning effort", () => {
   it.each([
     ["none", { effort: "low", analysisTokens: 0 }],

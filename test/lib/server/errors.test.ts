@@ -249,6 +249,7 @@ describe("a refused chat completion names", () => {
       [choice({ type: "function", name: "g" }), "tool_choice.name"],
       [choice({ type: "allowed_tools" }), "tool_choice.tools", missing],
       [choice({ type: "allowed_tools", tools: [{ name: "f" }], mode: "all" }), "tool_choice.mode"],
+      [choice({ type: "allowed_tools", allowed_tools: { tools: [] } }), "tool_choice.allowed_tools.tools"],
       [
         choice({ type: "allowed_tools", allowed_tools: { mode: "auto", tools: [{ function: { name: "g" } }] } }),
         "tool_choice.allowed_tools.tools[0].function.name",
@@ -425,6 +426,10 @@ describe("a refused response names", () => {
       [{ reasoning: { effort: "extreme" } }, "reasoning.effort"],
       [{ truncation: "some" }, "truncation"],
       [{ include: [1] }, "include[0]"],
+      [{ include: ["message.output_text.logprobs", "bogus"] }, "include[1]"],
+      [{ reasoning: { max_tokens: -1 } }, "reasoning.max_tokens"],
+      [{ reasoning: { max_tokens: 1.5 } }, "reasoning.max_tokens"],
+      [{ reasoning: { max_tokens: 2 ** 40 } }, "reasoning.max_tokens"],
       [{ metadata: { a: 1 } }, "metadata.a"],
       [{ metadata: { a: "\ud800" } }, "metadata.a"],
       [{ metadata: { ["x".repeat(65)]: "a" } }, `metadata.${"x".repeat(65)}`],
@@ -458,6 +463,16 @@ describe("refused work on tokens names", () => {
       [{ tokens: [1, "x"] }, "tokens[1]"],
       [{ tokens: [-1] }, "tokens[0]"],
     ]));
+});
+
+describe("a refused list of allowed tools", () => {
+  it("is called empty where it is empty", async () => {
+    const tools = [{ type: "function", name: "f" }];
+    const tool_choice = { type: "allowed_tools", mode: "auto", tools: [] };
+    const payload = { model: "gpt-oss-20b", input: "Hi", tools, tool_choice };
+    const { error } = (await app.inject({ method: "POST", url: "/v1/responses", payload })).json();
+    expect(error.message).toBe("'tool_choice.tools' is empty: name at least one tool.");
+  });
 });
 
 describe("whatever stands in the place of any value of a request", () => {

@@ -75,7 +75,14 @@ describe("requests larger than anything here holds", () => {
     ],
     ["tools", chat, { messages: [user], tools: many(1025, (i) => ({ type: `t${i}` })) }, 400, "tools", "invalid_value"],
     ["tools", responses, { input: "x", tools: many(1025, (i) => ({ type: `t${i}` })) }, 400, "tools", "invalid_value"],
-    ["things to include", responses, { input: "x", include: many(65, () => "x") }, 400, "include", "invalid_value"],
+    [
+      "things to include",
+      responses,
+      { input: "x", include: many(65, () => "reasoning.encrypted_content") },
+      400,
+      "include",
+      "invalid_value",
+    ],
     ["items", responses, { input: many(1400, () => user) }, 400, "input", "context_length_exceeded"],
     ["calls", responses, { input: many(1400, call) }, 400, "input", "context_length_exceeded"],
     [

@@ -72,12 +72,22 @@ describe("a namespace", () => {
 
   it("leaves out tools that have no backend here, with a warning", async () => {
     await using server = await turnServer([hello]);
-    const tools = [{ ...space, tools: [{ type: "web_search" }, { ...space, name: "inner" }, add] }];
+    const tools = [{ ...space, tools: [{ type: "web_search" }, add] }];
     const { status, headers } = await server.post({ ...ask, tools });
     expect(status).toBe(200);
     expect(server.player.last.tools.map(({ name }) => name)).toEqual(["mcp__math__add"]);
     const warned = JSON.parse(headers["x-gpt-oss-warnings"] as string).map(({ param }: { param: string }) => param);
-    expect(warned).toEqual(["tools[0].tools[0]", "tools[0].tools[1]"]);
+    expect(warned).toEqual(["tools[0].tools[0]"]);
+  });
+
+  it("holds no other namespace", async () => {
+    await using server = await turnServer([hello]);
+    const tools = [{ ...space, tools: [add, { ...space, name: "inner" }] }];
+    const { status, json } = await server.post({ ...ask, tools });
+    expect([status, json.error.param, json.error.code]).toEqual([400, "tools[0].tools[1].type", "invalid_value"]);
+    expect(json.error.message).toBe(
+      `Expected function or custom, because a namespace holds no other namespace, for 'tools[0].tools[1].type' but received "namespace".`,
+    );
   });
 
   it("may have members about the loading of its tools", async () => {

@@ -1,13 +1,20 @@
-import { contentText } from "../bodies/content-parts.js";
-import { isObject } from "../bodies/fields.js";
+import { contentText } from "./content-parts.js";
+import { isObject } from "./fields.js";
 import type { InputWarnings } from "./input-warnings.js";
 
 export const imageNote = "[an image, which cannot be shown here]";
 
-/** The model reads text only. A client does not choose what its tools return, so these parts become notes. */
+const fileNote = "[a file, which cannot be shown here]";
+
+/**
+ * The model reads text only. A client does not choose what its tools return, so these parts become notes. Responses and
+ * chats have other names for them.
+ */
 const notes: ReadonlyMap<unknown, string> = new Map([
   ["input_image", imageNote],
-  ["input_file", "[a file, which cannot be shown here]"],
+  ["image_url", imageNote],
+  ["input_file", fileNote],
+  ["file", fileNote],
   ["input_audio", "[a sound, which cannot be played here]"],
 ]);
 
@@ -25,7 +32,7 @@ export function outputText(output: unknown, at: string, warnings: InputWarnings)
       `${at}[${index}]`,
       "gpt-oss reads text only: an image, file or sound in a tool's output became a note",
     );
-    return { type: "input_text", text: note };
+    return { type: "text", text: note };
   });
   return contentText(parts, at);
 }
