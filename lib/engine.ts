@@ -9,7 +9,7 @@ import {
   type NativeRequest,
 } from "./binding.js";
 import { type ChatMessage, type ChatOptions, type ChatRun, prepareChat, startChat } from "./chat/chat.js";
-import { checkSignal, onAbort, throwIfAborted } from "./common/abort.js";
+import { onAbort, throwIfAborted } from "./common/abort.js";
 import { readIds, reading } from "./common/given-values.js";
 import { asyncDispose } from "./common/realm.js";
 import { readOptions } from "./common/unknown-option.js";
@@ -20,6 +20,7 @@ import { type GenerateOptions, nativeRequestOptions } from "./generation/generat
 import { Generation } from "./generation/generation.js";
 import { modelTraits } from "./generation/model-traits.js";
 import { checkInteger, type EngineOptions, optionalInteger, readEngineOptions } from "./generation/options.js";
+import { PromptLogprobs, type PromptLogprobsOptions, promptLogprobsNames } from "./generation/prompt-logprobs.js";
 import { adapterWithPath, type ResolvedModel, resolveForLoading } from "./models/index.js";
 import { encodeWithin } from "./tokenizer/encode-within.js";
 import type { Tokenizer } from "./tokenizer/tokenizer.js";
@@ -359,7 +360,7 @@ export class Engine implements AsyncDisposable {
    * ```
    */
   async logits(tokens: ArrayLike<number>, options: LogitsOptions = {}): Promise<Float32Array> {
-    const { last: asked, signal, ...rest } = readOptions("logits", options, new Set(["last", "adapter", "signal"]));
+    const { last: asked, ...rest } = readOptions("logits", options, new Set(["last", "adapter", "signal"]));
     const { contextLength } = this.info.limits;
     const prompt = promptIds("tokens", tokens, contextLength);
     if (typeof prompt === "number") throw contextOverflow(contextLength, prompt, "tokens");
@@ -369,24 +370,42 @@ export class Engine implements AsyncDisposable {
       const message = `The logits of ${last} positions take ${bytes} bytes; at most 2 GiB can be asked for at once`;
       throw new GptOssError("INVALID_ARGUMENT", message, { field: "last" });
     }
-    checkSignal(signal);
-    throwIfAborted(signal);
-    const id = ++lastId;
-    const generate = { temperature: 0, seed: 0, maxTokens: 1, ...rest };
-    const { request } = nativeRequestOptions(generate, modelTraits(this.info.model));
-    return new Promise((resolve, reject) => {
-      let ignore = () => {};
-      const accept = (event: NativeEvent) => {
-        if (event.kind === "logits") resolve(event.logits);
-        if (event.kind === "error") reject(fromNative(event.error));
-        if (event.kind === "done" || event.kind === "error") ignore();
-      };
-      this.#submit({ id, prompt, ...request, logitsLast: last }, { accept });
-      ignore = onAbort(signal, (reason) => {
-        this.#native.cancel(id);
-        reject(reason);
-      });
+    let logits: Float32Array = new Float32Array();
+    await this.#evaluate({ prompt, logitsLast: last }, rest, (event) => {
+      if (event.kind === "logits") logits = event.logits;
     });
+    return logits;
+  }
+
+  /**
+   * Computes the log probability of each token of a prompt, and the likeliest tokens at its place, in chunks. The prompt
+   * is computed anew, without the prefix cache. A later `generate` with the same `cacheSalt` finds it there.
+   *
+   * @throws GptOssError INVALID_ARGUMENT, CONTEXT_OVERFLOW, QUEUE_FULL or CLOSED; the reason of an abort
+   *
+   * @example
+   * ```ts
+   * const logprobs = await engine.promptLogprobs("The capital of France is Paris", { logprobs: 5 });
+   * for (const entry of logprobs) if (entry !== null) console.log(entry.token, entry.logprob, entry.top);
+   * ```
+   */
+  async promptLogprobs(
+    prompt: string | ArrayLike<number>,
+    options: PromptLogprobsOptions = {},
+  ): Promise<PromptLogprobs> {
+    const given = readOptions("promptLogprobs", options, promptLogprobsNames, "PromptLogprobsOptions");
+    const { contextLength } = this.info.limits;
+    const tokens =
+      typeof prompt === "string"
+        ? encodeWithin(prompt, contextLength - 1)
+        : promptIds("prompt", prompt, contextLength - 1);
+    if (tokens === null || typeof tokens === "number") throw contextOverflow(contextLength, tokens, "prompt");
+    const made = new PromptLogprobs(tokens);
+    const asked = { prompt: tokens, logitsLast: Math.max(1, tokens.length), scored: true };
+    await this.#evaluate(asked, given, (event) => {
+      if (event.kind === "scores") made.accept(event);
+    });
+    return made;
   }
 
   /**
@@ -467,6 +486,32 @@ export class Engine implements AsyncDisposable {
   /** The same as `close()`, for `await using`. */
   async [asyncDispose](): Promise<void> {
     await this.close();
+  }
+
+  /** Runs a request that has no completion. Resolves at its end. */
+  async #evaluate(
+    asked: Pick<NativeRequest, "prompt" | "logitsLast" | "scored">,
+    options: GenerateOptions,
+    onEvent: (event: NativeEvent) => void,
+  ): Promise<void> {
+    const generate = { temperature: 0, seed: 0, maxTokens: 1, ...options };
+    const { request, signal } = nativeRequestOptions(generate, modelTraits(this.info.model));
+    throwIfAborted(signal);
+    const id = ++lastId;
+    await new Promise<void>((resolve, reject) => {
+      let ignore = () => {};
+      const accept = (event: NativeEvent) => {
+        onEvent(event);
+        if (event.kind === "error") reject(fromNative(event.error));
+        if (event.kind === "done" || event.kind === "error") ignore();
+        if (event.kind === "done") resolve();
+      };
+      this.#submit({ id, ...request, ...asked }, { accept });
+      ignore = onAbort(signal, (reason) => {
+        this.#native.cancel(id);
+        reject(reason);
+      });
+    });
   }
 
   #submit(request: NativeRequest, run: InFlight["run"]): void {

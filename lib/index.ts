@@ -40,6 +40,7 @@ export type { GenerateOptions } from "./generation/generate-options.js";
 export type { Generation } from "./generation/generation.js";
 export type { LogitsProcessor } from "./generation/logits-processor.js";
 export type { EngineOptions, KvCacheOptions } from "./generation/options.js";
+export type { PromptLogprobs, PromptLogprobsOptions } from "./generation/prompt-logprobs.js";
 export type {
   Acceptance,
   ChoiceEnd,

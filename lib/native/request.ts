@@ -51,6 +51,18 @@ export type NativeEvent = {
   /** A row of logits for the request's logitsProcessor. The choice waits until `supplyLogits` returns it. */
   | { kind: "process"; tokens: Uint32Array; logits: Float32Array }
   | { kind: "logits"; logits: Float32Array }
+  /**
+   * Log probabilities of adjacent tokens of the prompt, from `first` on, and `width` likely tokens for each; 2^32 - 1
+   * where there are fewer. A request that lost its pages reports them again.
+   */
+  | {
+      kind: "scores";
+      first: number;
+      width: number;
+      logprobs: Float32Array;
+      topTokens: Uint32Array;
+      topLogprobs: Float32Array;
+    }
   /** `text`: text that was held back as a possible stop string or an incomplete character, and is text after all. */
   | {
       kind: "done";
@@ -90,4 +102,6 @@ export interface NativeRequest {
   constraint: string | null;
   /** Above 0: compute the logits of this many last positions of the prompt instead of a completion. */
   logitsLast: number;
+  /** With `logitsLast`: "scores" of the prompt instead of its logits. */
+  scored?: boolean;
 }

@@ -133,6 +133,7 @@ Request request_from_js(const Napi::Object& request) {
       .processed = request.Get("processed").As<Napi::Boolean>().Value(),
       .constraint = nullptr,
       .logits_last = int64_t(number(request, "logitsLast")),
+      .scored = request.Get("scored").ToBoolean(),
       .author = script_from_js(request.Get("script")),
       .adapter_name = request.Get("adapter").As<Napi::String>().Utf8Value(),
   };
@@ -368,6 +369,27 @@ static const char* reason_name(FinishReason reason) {
   return "stop";
 }
 
+// Typed arrays, because a prompt has up to 131,072 tokens. Places without a likely token have the id 2^32 - 1.
+static void set_scores(Napi::Env env, Napi::Object& out, const Event& event) {
+  size_t width = 0;
+  for (const Sampled& score : event.scores) width = std::max(width, score.top.size());
+  std::vector<float> logprobs, top_logprobs(event.scores.size() * width);
+  std::vector<int32_t> top_tokens(event.scores.size() * width, -1);
+  for (size_t row = 0; row < event.scores.size(); ++row) {
+    const Sampled& score = event.scores[row];
+    logprobs.push_back(score.logprob);
+    for (size_t i = 0; i < score.top.size(); ++i) {
+      top_tokens[row * width + i] = score.top[i].token;
+      top_logprobs[row * width + i] = score.top[i].logprob;
+    }
+  }
+  out.Set("first", double(event.first));
+  out.Set("width", double(width));
+  out.Set("logprobs", array_to_js<Napi::Float32Array>(env, std::span<const float>(logprobs)));
+  out.Set("topTokens", array_to_js<Napi::Uint32Array>(env, std::span<const int32_t>(top_tokens)));
+  out.Set("topLogprobs", array_to_js<Napi::Float32Array>(env, std::span<const float>(top_logprobs)));
+}
+
 static Napi::Object event_to_js(Napi::Env env, const Event& event) {
   Napi::Object out = Napi::Object::New(env);
   out.Set("id", double(event.id));
@@ -411,6 +433,10 @@ static Napi::Object event_to_js(Napi::Env env, const Event& event) {
     case Event::Kind::kLogits:
       out.Set("kind", "logits");
       out.Set("logits", array_to_js<Napi::Float32Array>(env, std::span(event.logits)));
+      break;
+    case Event::Kind::kScores:
+      out.Set("kind", "scores");
+      set_scores(env, out, event);
       break;
     case Event::Kind::kDone: {
       Napi::Object timings = Napi::Object::New(env);

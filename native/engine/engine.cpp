@@ -175,7 +175,7 @@ static bool has_fewer(const std::pair<const std::string, int>& a, const std::pai
 
 void Engine::submit(Request request) {
   const Config& config = info_.model;
-  const char* const given = request.logits_last > 0 ? "tokens" : "prompt";
+  const char* const given = request.logits_last > 0 && !request.scored ? "tokens" : "prompt";
   if (request.prompt.empty()) {
     throw Error(Code::kInvalidArgument, "the prompt has no tokens: at least one is needed", given);
   }

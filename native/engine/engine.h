@@ -208,6 +208,7 @@ class Engine {
   void finish(const Launched& step);
   static int64_t drawn_position(const Scheduler::Part& part);
   void read_logits(Sequence& sequence, int first_row, int64_t rows);
+  void score(Sequence& sequence, const Scheduler::Part& part, int first_row);
   // Masks of constraints (engine_masks.cpp).
   void hold_back(std::vector<Scheduler::Part>& parts);
   void give_up_unmasked(Launched& step);

@@ -17,6 +17,33 @@ static SamplingArgs certain(SamplingArgs args) {
   return args;
 }
 
+// Reports the log probabilities of the prompt's tokens that follow the rows of a part. Each is drawn with certainty, so
+// that every device computes it as it does for a completion. The last token of the prompt has no successor in it.
+void Engine::score(Sequence& sequence, const Scheduler::Part& part, int first_row) {
+  const Request& request = sequence.request();
+  const int64_t first = part.begin + part.tokens - part.rows + 1;
+  const int64_t rows = std::min(part.rows, int64_t(request.prompt.size()) - first);
+  if (rows <= 0) return;
+  const size_t vocab = size_t(info_.model.vocab);
+  const std::vector<SamplingArgs> args(size_t(rows), certain(request.sampling));
+  std::vector<SamplingContext::Bias> biases;
+  std::vector<SamplingContext> contexts;
+  biases.reserve(size_t(rows));
+  for (int64_t row = 0; row < rows; ++row) {
+    biases.push_back({request.prompt[size_t(first + row)], std::numeric_limits<float>::max()});
+    contexts.push_back({.seen = {}, .bias = {&biases.back(), 1}, .top_logprobs = request.top_logprobs});
+  }
+  backend_->sample(int(rows), int(vocab), forward_->logits() + size_t(first_row) * vocab, args, contexts);
+  std::vector<Sampled> scores = backend_->sampled();
+  for (int64_t row = 0; row < rows; ++row) {
+    // Another token is drawn where this one has no number as its logit.
+    if (scores[size_t(row)].token != biases[size_t(row)].token) {
+      scores[size_t(row)].logprob = -std::numeric_limits<float>::infinity();
+    }
+  }
+  tell(sequence, {.kind = Event::Kind::kScores, .scores = std::move(scores), .first = first});
+}
+
 // Draws from adjacent rows of the logits.
 void Engine::queue_draws(std::span<const Draw> draws) {
   const size_t vocab = size_t(info_.model.vocab);

@@ -258,7 +258,11 @@ void Engine::finish(const Launched& step) {
     attempt(sequence, [&] {
       scheduler_->advance(part);
       if (sequence.request().logits_last > 0) {
-        read_logits(sequence, first_row, part.rows);
+        if (sequence.request().scored) {
+          score(sequence, part, first_row);
+        } else {
+          read_logits(sequence, first_row, part.rows);
+        }
         collecting.push_back(&sequence);
       } else if (part.rows > 0 && sequence.request().processed) {
         Event event{.kind = Event::Kind::kProcess, .tokens = sequence.tokens};
@@ -283,7 +287,9 @@ void Engine::finish(const Launched& step) {
   for (Sequence* sequence : collecting) {
     if (sequence->uncomputed() > 0 || sequence->shared->failed) continue;
     attempt(*sequence, [&] {
-      tell(*sequence, {.kind = Event::Kind::kLogits, .logits = std::move(sequence->logits)});
+      if (!sequence->request().scored) {
+        tell(*sequence, {.kind = Event::Kind::kLogits, .logits = std::move(sequence->logits)});
+      }
       end(*sequence, FinishReason::kStop, "");
     });
   }

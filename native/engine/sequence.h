@@ -45,6 +45,7 @@ struct Request {
   std::string constraint_text{};  // the format of the completion; empty: any text, or `constraint`
   std::shared_ptr<const grammar::Constraint> constraint;  // the compiled constraint
   int64_t logits_last = 0;  // > 0: return the logits of the last positions of the prompt, and no completion
+  bool scored = false;      // with logits_last: return the log probabilities of the prompt's tokens, and no logits
   // The number of first prompt tokens that are not computed: their cache entries stay unchanged. For decode benches.
   int64_t assumed_tokens = 0;
   std::shared_ptr<const Author> author{};  // null: the model writes
@@ -65,7 +66,7 @@ struct Timings {
 // What the engine reports about a request. One with a constraint text begins with kAccepted, unless it ends before.
 // Each choice ends with one kDone, or all of them with one kError.
 struct Event {
-  enum class Kind { kAccepted, kToken, kProcess, kLogits, kDone, kError };
+  enum class Kind { kAccepted, kToken, kProcess, kLogits, kScores, kDone, kError };
   uint64_t id = 0;
   int choice = 0;
   Kind kind = Kind::kToken;
@@ -74,6 +75,8 @@ struct Event {
   std::string text{};             // the text of a token; in kDone: the text that was held back
   std::vector<int32_t> tokens{};  // in kProcess: prompt and completion
   std::vector<float> logits{};    // [vocab] or [logits_last, vocab]
+  std::vector<Sampled> scores{};  // in kScores: adjacent tokens of the prompt. A preempted sequence repeats them
+  int64_t first = 0;              // in kScores: the place of the first of them in the prompt
   FinishReason reason = FinishReason::kStop;
   int64_t cached_tokens = 0;
   Timings timings{};
