@@ -94,7 +94,7 @@ export const chatFields: Members = {
   ...sampling,
   ...conversation,
   ...inert,
-  ...fields("any", "max_completion_tokens logprobs top_logprobs include_reasoning modalities"),
+  ...fields("any", "max_completion_tokens logprobs top_logprobs prompt_logprobs include_reasoning modalities"),
   ...fields("any", "verbosity prediction parallel_tool_calls audio web_search_options skip_special_tokens"),
   ...misplaced("text", useFormat),
 };

@@ -17,6 +17,7 @@ import { warn } from "../http/warnings.js";
 import { grantedPriority } from "../limits/priority.js";
 import { ticketOf } from "../limits/tickets.js";
 import { tenantOf } from "../tenants/tenant.js";
+import { promptLogprobsField } from "../turn/prompt-logprobs.js";
 import type { Turn, TurnRequest } from "../turn/turn.js";
 import { ChatChoice, logprobEntry, type MessagePiece, type ToolCallPiece, usageOf } from "./answer.js";
 import { type ChatBody, chatRequest, showsReasoning } from "./request.js";
@@ -82,7 +83,16 @@ class ChatCompletion {
     }
     const { id, ...head } = this.#head;
     const answers = choices.map((choice) => choice.toJSON());
-    return { id, object: "chat.completion", ...head, choices: answers, usage: usageOf(this.#usages) };
+    return {
+      id,
+      object: "chat.completion",
+      ...head,
+      choices: answers,
+      usage: usageOf(this.#usages),
+      ...(turn.promptLogprobs !== undefined && {
+        prompt_logprobs: promptLogprobsField(turn.promptLogprobs, this.#body.prompt_logprobs ?? 0),
+      }),
+    };
   }
 
   /** Yields the answer in chunks while it is written. */

@@ -17,6 +17,7 @@ import type { ServerContext } from "../context.js";
 import { badRequest, unsupported } from "../http/error-response.js";
 import type { Warning } from "../http/warnings.js";
 import type { Tenant } from "../tenants/tenant.js";
+import { promptLogprobsSchema, refuseStreamed } from "../turn/prompt-logprobs.js";
 import type { TurnRequest } from "../turn/turn.js";
 import { messagesField, readMessages } from "./messages-field.js";
 import { readFunctionCall, readFunctions } from "./old-functions.js";
@@ -28,6 +29,7 @@ export interface ChatBody extends CommonBody {
   max_tokens?: number;
   logprobs?: boolean;
   top_logprobs?: number;
+  prompt_logprobs?: number;
   tools?: unknown[];
   tool_choice?: unknown;
   reasoning_effort?: AskedEffort;
@@ -78,6 +80,7 @@ export const chatSchema = {
     max_tokens: { type: "integer", minimum: 1 },
     logprobs: { type: "boolean" },
     top_logprobs: { type: "integer", minimum: 0, maximum: 20 },
+    prompt_logprobs: promptLogprobsSchema,
     include_reasoning: { type: "boolean" },
     modalities: { type: "array" },
   },
@@ -106,6 +109,7 @@ export function chatRequest(
   signal: AbortSignal,
 ): TurnRequest & Pick<Conversation, "warnings"> {
   refuseUnsupported(body);
+  refuseStreamed(body);
   if (body.top_logprobs !== undefined && body.top_logprobs > 0 && body.logprobs !== true) {
     throw badRequest("top_logprobs", "top_logprobs needs logprobs to be true");
   }
@@ -128,6 +132,7 @@ export function chatRequest(
       ignoreEos: body.ignore_eos,
       logitBias: biasOf(body, context),
       cacheSalt: body.cache_salt,
+      promptLogprobs: body.prompt_logprobs,
     }),
   };
 }

@@ -5,6 +5,7 @@ import type { GeneratedToken } from "../../generation/results.js";
 import { Utf8Stream } from "../../harmony/utf8.js";
 import { firstSpecialToken } from "../../tokenizer/special-tokens.js";
 import { tokenBytes } from "../../tokenizer/token-table.js";
+import type { EchoedToken } from "./echo.js";
 
 export interface CompletionChoiceOptions {
   stop: readonly string[];
@@ -24,8 +25,9 @@ export type NameOf = (token: { id: number; text: string }) => string;
 
 export interface CompletionLogprobs {
   tokens: Iterable<string>;
-  token_logprobs: Iterable<number>;
-  top_logprobs: Iterable<Record<string, number>>;
+  /** The first token of an echoed prompt has none. */
+  token_logprobs: Iterable<number | null>;
+  top_logprobs: Iterable<Record<string, number> | null>;
   text_offset: Iterable<number>;
 }
 
@@ -109,20 +111,43 @@ export class CompletionChoice {
   };
 }
 
-/** The log probabilities of a text, generated while they are written. */
+/**
+ * The log probabilities of a text, generated while they are written.
+ *
+ * @param echoed the tokens of the prompt before it; called for each list
+ */
 export function completionLogprobs(
+  echoed: () => Iterable<EchoedToken>,
   tokens: Iterable<SpelledToken>,
   offsets: Iterable<number>,
   nameOf: NameOf,
 ): CompletionLogprobs {
-  const list = <R>(made: (token: VisibleLogprob) => R) => new LazyList(tokens, (token) => made(logprobOf(token)));
+  const list = <R>(made: (token: VisibleLogprob) => R) =>
+    joined(
+      () => new LazyList(echoed(), ({ spelled }) => made(logprobOf(spelled))),
+      new LazyList(tokens, (token) => made(logprobOf(token))),
+    );
+  const logprobs = <R>(made: (token: VisibleLogprob) => R) =>
+    joined<R | null>(
+      () => new LazyList(echoed(), ({ spelled, hasLogprob }) => (hasLogprob ? made(logprobOf(spelled)) : null)),
+      new LazyList(tokens, (token) => made(logprobOf(token))),
+    );
   return {
     tokens: list(nameOf),
-    token_logprobs: list(({ logprob }) => logprob),
-    // The list always includes the sampled token, however unlikely it was.
-    top_logprobs: list((token) =>
+    token_logprobs: logprobs(({ logprob }) => logprob),
+    // The list always includes the token itself, however unlikely it was.
+    top_logprobs: logprobs((token) =>
       Object.fromEntries([...token.top, token].map((likely) => [nameOf(likely), likely.logprob])),
     ),
-    text_offset: offsets,
+    text_offset: joined(() => new LazyList(echoed(), ({ offset }) => offset), offsets),
+  };
+}
+
+function joined<T>(first: () => Iterable<T>, then: Iterable<T>): Iterable<T> {
+  return {
+    *[Symbol.iterator]() {
+      yield* first();
+      yield* then;
+    },
   };
 }

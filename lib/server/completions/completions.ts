@@ -5,9 +5,10 @@ import type { SpelledToken } from "../../chat/visible-text.js";
 import type { Engine } from "../../engine.js";
 import type { GenerateOptions } from "../../generation/generate-options.js";
 import type { Generation } from "../../generation/generation.js";
+import type { PromptLogprobs } from "../../generation/prompt-logprobs.js";
 import { streamed } from "../../generation/streamed.js";
 import { checkedBody } from "../bodies/checked-body.js";
-import { stopOf } from "../bodies/common-fields.js";
+import { stopOf, withoutAbsent } from "../bodies/common-fields.js";
 import { readFormat } from "../bodies/format-fields.js";
 import { completionCheck } from "../bodies/kinds.js";
 import { adapterOf } from "../bodies/model-name.js";
@@ -25,6 +26,7 @@ import type { Ticket } from "../limits/limits.js";
 import { grantedPriority } from "../limits/priority.js";
 import { ticketOf } from "../limits/tickets.js";
 import { tenantOf } from "../tenants/tenant.js";
+import { promptLogprobsField, scorePrompts } from "../turn/prompt-logprobs.js";
 import { refuseOverflow } from "../turn/start.js";
 import {
   CompletionChoice,
@@ -33,8 +35,10 @@ import {
   completionLogprobs,
   type NameOf,
 } from "./choice.js";
+import { type EchoedToken, echoedTokens } from "./echo.js";
 import {
   askedPrompts,
+  askedScores,
   type CompletionBody,
   checkCompletion,
   completionOptions,
@@ -63,7 +67,7 @@ export async function completions(app: FastifyInstance, context: ServerContext):
       const prompts = await readPrompts(body, asked, context.engine, signal);
       const options = completionOptions(body, format, context.engine, tenantOf(request), granted, signal);
       const started = new TextCompletion(body, prompts, context, options, blamed, ticket);
-      await started.accepted();
+      await started.begin(signal);
       return started;
     });
     warn(reply, log, warnings);
@@ -83,14 +87,19 @@ class TextCompletion {
   readonly #context: ServerContext;
   readonly #blamed: Blamed;
   readonly #head: { id: string; object: "text_completion"; created: number; model: string };
+  readonly #prompts: readonly ReadPrompt[];
+  readonly #options: GenerateOptions;
+  readonly #ticket: Ticket;
   readonly #generations: Generation[] = [];
+  /** The log probabilities of each prompt; empty: none are asked for. */
+  #scores: readonly PromptLogprobs[] = [];
   readonly #choices: CompletionChoice[];
   /** The echo before the completion of each prompt. */
   readonly #echoes: string[];
   readonly #n: number;
   readonly #nameOf: NameOf;
 
-  /** @throws ApiError, GptOssError when the engine refuses one of the prompts; it computes none of them then */
+  /** @throws ApiError when a prompt and its completion do not fit, or exceed a limit of the client */
   constructor(
     body: CompletionBody,
     prompts: readonly ReadPrompt[],
@@ -103,6 +112,9 @@ class TextCompletion {
     this.#body = body;
     this.#context = context;
     this.#blamed = blamed;
+    this.#prompts = prompts;
+    this.#options = generateOptions;
+    this.#ticket = ticket;
     this.#n = body.n ?? 1;
     this.#head = {
       id: `cmpl-${randomUUID().replaceAll("-", "")}`,
@@ -128,24 +140,33 @@ class TextCompletion {
     }
     const promptTokens = prompts.reduce((sum, { tokens }) => sum + tokens.length, 0);
     ticket.reserve(promptTokens, prompts.length * this.#n, generateOptions.maxTokens);
-    try {
-      for (const { tokens, at } of prompts) {
-        const generation = begin(engine, tokens, generateOptions, {
-          ...blamed,
-          fieldNames: { ...blamed.fieldNames, prompt: at },
-        });
-        ticket.count(generation);
-        this.#generations.push(generation);
-      }
-    } catch (error) {
-      for (const generation of this.#generations) generation.cancel();
-      throw error;
-    }
   }
 
-  /** @throws GptOssError when the engine refuses the constraint; it computes none of the prompts then */
-  async accepted(): Promise<void> {
+  /**
+   * Evaluates the prompts where that is asked for, and begins all completions.
+   *
+   * @throws ApiError, GptOssError when the engine refuses a prompt or the constraint; it completes none of them then
+   */
+  async begin(signal: AbortSignal): Promise<void> {
+    const { engine } = this.#context;
+    const asked = askedScores(this.#body);
+    if (asked !== null) {
+      const { tenant, cacheSalt, priority, adapter } = this.#options;
+      const options = { signal, logprobs: asked.top, ...withoutAbsent({ tenant, cacheSalt, priority, adapter }) };
+      const prompts = this.#prompts.map(({ tokens }) => tokens);
+      this.#scores = await scorePrompts(engine, prompts, options, asked.field);
+    }
+    if (this.#body.max_tokens === 0) {
+      for (const { tokens } of this.#prompts) this.#ticket.count({ promptTokens: tokens, completionTokens: 0 });
+      return;
+    }
     try {
+      for (const { tokens, at } of this.#prompts) {
+        const fieldNames = { ...this.#blamed.fieldNames, prompt: at };
+        const generation = begin(engine, tokens, this.#options, { ...this.#blamed, fieldNames });
+        this.#ticket.count(generation);
+        this.#generations.push(generation);
+      }
       await Promise.all(this.#generations.map(({ accepted }) => accepted));
     } catch (error) {
       for (const generation of this.#generations) generation.cancel();
@@ -166,7 +187,8 @@ class TextCompletion {
     const choices = told.map(({ tokens, offsets }, index) => ({
       index,
       text: this.#echoes[Math.floor(index / this.#n)]!,
-      logprobs: this.#logprobs(tokens, offsets),
+      logprobs: this.#logprobs(this.#echoed(index), tokens, offsets),
+      ...this.#promptLogprobs(index),
     }));
     for await (const { index, text, tokens, offsets, end } of this.#pieces()) {
       const choice = choices[index]!;
@@ -193,20 +215,46 @@ class TextCompletion {
     const open = { logprobs: null, finish_reason: null, stop_reason: null };
     for (const index of this.#choices.keys()) {
       const text = this.#echoes[Math.floor(index / this.#n)]!;
-      if (text !== "") yield { index, text, ...open };
+      if (text !== "") yield { index, text, ...open, logprobs: this.#logprobs(this.#echoed(index), [], []) };
     }
     for await (const { index, text, tokens, offsets, end } of this.#pieces()) {
       if (text === "" && end === null) continue;
-      yield { index, text, ...open, logprobs: this.#logprobs(tokens, offsets), ...end };
+      yield { index, text, ...open, logprobs: this.#logprobs(nothing, tokens, offsets), ...end };
     }
   }
 
-  #logprobs(tokens: Iterable<SpelledToken>, offsets: Iterable<number>): CompletionLogprobs | null {
-    return this.#body.logprobs === undefined ? null : completionLogprobs(tokens, offsets, this.#nameOf);
+  #logprobs(
+    echoed: () => Iterable<EchoedToken>,
+    tokens: Iterable<SpelledToken>,
+    offsets: Iterable<number>,
+  ): CompletionLogprobs | null {
+    return this.#body.logprobs === undefined ? null : completionLogprobs(echoed, tokens, offsets, this.#nameOf);
+  }
+
+  /** The tokens of the prompt before the choice with this index, if it is echoed with log probabilities. */
+  #echoed(index: number): () => Iterable<EchoedToken> {
+    const { echo, logprobs } = this.#body;
+    const prompt = Math.floor(index / this.#n);
+    const scores = this.#scores[prompt];
+    if (echo !== true || logprobs === undefined || scores === undefined) return nothing;
+    return () => echoedTokens(scores, this.#prompts[prompt]!.tokens, logprobs);
+  }
+
+  #promptLogprobs(index: number): object {
+    const { prompt_logprobs: top } = this.#body;
+    const scores = this.#scores[Math.floor(index / this.#n)];
+    return top === undefined || scores === undefined ? {} : { prompt_logprobs: promptLogprobsField(scores, top) };
   }
 
   #pieces(): AsyncGenerator<Piece, void, undefined> {
+    if (this.#body.max_tokens === 0) return this.#ends();
     return interleaved(this.#generations.map((generation, prompt) => this.#read(generation, prompt * this.#n)));
+  }
+
+  /** Yields the ends of choices that only echo. */
+  async *#ends(): AsyncGenerator<Piece, void, undefined> {
+    const end = { finish_reason: "length", stop_reason: null } as const;
+    for (const index of this.#choices.keys()) yield { index, text: "", tokens: [], offsets: [], end };
   }
 
   /** Yields the pieces of one prompt's `n` choices, numbered from `first` on. */
@@ -228,12 +276,16 @@ class TextCompletion {
 
   async #usage(): Promise<object> {
     const usages = await Promise.all(
-      this.#generations.map(async ({ result, promptTokens }, prompt) => {
-        const { cachedTokens } = (await result).usage;
+      this.#prompts.map(async ({ tokens: promptTokens }, prompt) => {
+        // A prompt whose log probabilities are asked for is computed whole, and only then found in the cache.
+        const isScored = this.#scores.length > 0;
+        const result = await this.#generations[prompt]?.result;
+        const cachedTokens = isScored ? 0 : (result?.usage.cachedTokens ?? 0);
         const { prefixCache } = this.#context.engine.info;
         const choices = this.#choices.slice(prompt * this.#n, (prompt + 1) * this.#n);
         const completionTokens = choices.reduce((sum, { tokens }) => sum + tokens, 0);
-        const cacheWriteTokens = prefixCache ? promptTokens.length - cachedTokens : 0;
+        const isComputed = isScored || result !== undefined;
+        const cacheWriteTokens = prefixCache && isComputed ? promptTokens.length - cachedTokens : 0;
         return { promptTokens: promptTokens.length, cachedTokens, cacheWriteTokens, completionTokens };
       }),
     );
@@ -249,6 +301,8 @@ class TextCompletion {
     ]);
   }
 }
+
+const nothing = (): [] => [];
 
 function begin(engine: Engine, tokens: Uint32Array, options: GenerateOptions, blamed: Blamed): Generation {
   try {

@@ -12,6 +12,7 @@ import { type CommonBody, commonFields, logitBiasOf, samplingOf, withoutAbsent }
 import { badRequest, unsupported } from "../http/error-response.js";
 import type { ApiError } from "../http/errors.js";
 import type { Tenant } from "../tenants/tenant.js";
+import { promptLogprobsSchema, refuseStreamed } from "../turn/prompt-logprobs.js";
 import type { AskedFormat } from "../turn/turn.js";
 
 /** The body of a completion, after the schema has checked it. */
@@ -33,9 +34,10 @@ export const completionSchema = {
   required: ["model", "prompt"],
   properties: {
     ...commonFields,
-    max_tokens: { type: "integer", minimum: 1 },
+    max_tokens: { type: "integer", minimum: 0 },
     echo: { type: "boolean" },
     logprobs: { type: "integer", minimum: 0, maximum: 20 },
+    prompt_logprobs: promptLogprobsSchema,
     best_of: { type: "integer" },
     parse_special: { type: "boolean" },
     skip_special_tokens: { type: "boolean" },
@@ -54,11 +56,9 @@ export function checkCompletion(body: CompletionBody): void {
   if (body.best_of !== undefined && body.best_of !== (body.n ?? 1)) {
     throw badRequest("best_of", "best_of must equal n", unsupported);
   }
-  if (body.prompt_logprobs !== undefined) {
-    throw badRequest("prompt_logprobs", "prompt_logprobs is not supported", unsupported);
-  }
-  if (body.echo === true && body.logprobs !== undefined) {
-    throw badRequest("echo", "echo together with logprobs is not supported", unsupported);
+  refuseStreamed(body);
+  if (body.max_tokens === 0 && body.echo !== true) {
+    throw badRequest("max_tokens", "max_tokens can be 0 only together with echo: nothing else would be answered");
   }
 }
 
@@ -162,7 +162,7 @@ export function completionOptions(
   return {
     ...samplingOf(body),
     n: body.n ?? 1,
-    maxTokens: body.max_tokens ?? 16,
+    maxTokens: Math.max(1, body.max_tokens ?? 16), // 0: nothing is generated
     logprobs: body.logprobs ?? 0,
     stopTokens,
     tenant: granted.client,
@@ -178,6 +178,22 @@ export function completionOptions(
         format === null ? undefined : ({ kind: "text", format: outputFormat({ ...format, strict: true }) } as const),
     }),
   };
+}
+
+/** What a completion reports of its prompt. */
+export interface AskedScores {
+  /** The most likely tokens of a position that anything needs. */
+  top: number;
+  /** The field that asks for it. */
+  field: string;
+}
+
+/** Null: no log probabilities of the prompt. */
+export function askedScores(body: CompletionBody): AskedScores | null {
+  const echoed = body.echo === true ? body.logprobs : undefined;
+  if (echoed === undefined && body.prompt_logprobs === undefined) return null;
+  const top = Math.max(echoed ?? 0, body.prompt_logprobs ?? 0);
+  return { top, field: body.prompt_logprobs === undefined ? "echo" : "prompt_logprobs" };
 }
 
 /** Tokens that end a text in addition to the caller's: the model's stop tokens, or none with `ignore_eos`. */

@@ -125,6 +125,9 @@ export class ClientLimits {
   }
 }
 
+/** Read at the end. */
+type Counted = Pick<Generation, "promptTokens" | "completionTokens">;
+
 /** The part of its client's limits that one body uses, from its headers to the end of its answer. */
 export class Ticket {
   /** The client's name: a key's name, or an address. */
@@ -132,7 +135,7 @@ export class Ticket {
   readonly #client: Client;
   readonly #limits: LimitOptions;
   readonly #tell: (headers: Record<string, string>) => void;
-  readonly #generations: Generation[] = [];
+  readonly #generations: Counted[] = [];
   #completions = 0;
   #reserved = 0;
 
@@ -203,7 +206,7 @@ export class Ticket {
   }
 
   /** Counts the tokens of this generation. */
-  count(generation: Generation): void {
+  count(generation: Counted): void {
     this.#generations.push(generation);
   }
 

@@ -1,10 +1,13 @@
 import { beginTurn, type Turn as ChatTurn, type TurnOptions } from "../../chat/turn.js";
 import type { TurnEvent } from "../../chat/turn-event.js";
 import type { Engine } from "../../engine.js";
+import type { PromptLogprobs } from "../../generation/prompt-logprobs.js";
 import type { RelaxedSchema } from "../../generation/results.js";
+import { withoutAbsent } from "../bodies/common-fields.js";
 import { namedRefusal, withFieldNames } from "../http/error-response.js";
 import { ApiError } from "../http/errors.js";
 import { renderTurn } from "./prompt.js";
+import { scorePrompts } from "./prompt-logprobs.js";
 import type { Relaxed, Turn, TurnRequest } from "./turn.js";
 
 /**
@@ -22,15 +25,32 @@ export async function startTurn(engine: Engine, request: TurnRequest): Promise<T
     const maxTokensName = request.fieldNames?.maxTokens ?? "max_tokens";
     refuseOverflow(prompt.tokens.length, request.maxTokens, contextLength, maxTokensName);
     request.ticket?.reserve(prompt.tokens.length, request.n, request.maxTokens);
-    const turn = beginTurn(engine, request.tenant, prompt, turnOptions(request));
+    const options = turnOptions(request);
+    const { promptLogprobs: top } = request;
+    const scores = top === undefined ? undefined : await scored(engine, prompt.tokens, top, options);
+    const turn = beginTurn(engine, request.tenant, prompt, options);
     request.ticket?.count(turn.generation);
     const { relaxed } = await turn.accepted;
     return new ServedTurn(
       turn,
       request,
       relaxed.map((schema) => relaxedOf(schema, request)),
+      scores,
     );
   });
+}
+
+async function scored(
+  engine: Engine,
+  tokens: Uint32Array,
+  top: number,
+  { generate }: TurnOptions,
+): Promise<PromptLogprobs> {
+  const { tenant, cacheSalt, priority, adapter } = generate;
+  const signal = generate.signal!;
+  const options = { signal, logprobs: top, ...withoutAbsent({ tenant, cacheSalt, priority, adapter }) };
+  const [made] = await scorePrompts(engine, [tokens], options, "prompt_logprobs");
+  return made!;
 }
 
 function relaxedOf({ tool, reason }: RelaxedSchema, { tools, format }: TurnRequest): Relaxed {
@@ -86,12 +106,14 @@ function turnOptions(request: TurnRequest): TurnOptions {
 class ServedTurn implements Turn {
   readonly promptTokens: Uint32Array;
   readonly relaxed: readonly Relaxed[];
+  readonly promptLogprobs?: PromptLogprobs;
   readonly #turn: ChatTurn;
   readonly #request: TurnRequest;
 
-  constructor(turn: ChatTurn, request: TurnRequest, relaxed: readonly Relaxed[]) {
+  constructor(turn: ChatTurn, request: TurnRequest, relaxed: readonly Relaxed[], scores?: PromptLogprobs) {
     this.promptTokens = turn.promptTokens;
     this.relaxed = relaxed;
+    if (scores !== undefined) this.promptLogprobs = scores;
     this.#turn = turn;
     this.#request = request;
   }
@@ -102,11 +124,20 @@ class ServedTurn implements Turn {
 
   async *[Symbol.asyncIterator](): AsyncGenerator<TurnEvent, void, undefined> {
     try {
-      for await (const events of this.#turn.batches()) yield* merged(events);
+      for await (const events of this.#turn.batches()) {
+        yield* this.promptLogprobs === undefined ? merged(events) : merged(events).map(computedWhole);
+      }
     } catch (error) {
       throw namedRefusal(error, this.#request);
     }
   }
+}
+
+/** A prompt whose log probabilities are asked for is computed whole, and only then found in the cache. */
+function computedWhole(event: TurnEvent): TurnEvent {
+  if (event.type !== "choice-end") return event;
+  const { cachedTokens, cacheWriteTokens } = event.usage;
+  return { ...event, usage: { ...event.usage, cachedTokens: 0, cacheWriteTokens: cacheWriteTokens + cachedTokens } };
 }
 
 /** Joins waiting pieces of the same part into one. */

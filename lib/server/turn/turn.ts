@@ -2,6 +2,7 @@ import type { ChatMessage } from "../../chat/messages.js";
 import type { DescribedFormat } from "../../chat/response-format.js";
 import type { ToolChoice } from "../../chat/turn-constraint.js";
 import type { TurnEvent } from "../../chat/turn-event.js";
+import type { PromptLogprobs } from "../../generation/prompt-logprobs.js";
 import type { SamplingOptions } from "../../generation/sampling.js";
 import type { Ticket } from "../limits/limits.js";
 import type { Tenant } from "../tenants/tenant.js";
@@ -58,6 +59,8 @@ export interface TurnRequest {
   ignoreEos?: boolean;
   /** Number of likeliest tokens to report for each visible token; null: no logprobs. */
   topLogprobs: number | null;
+  /** Number of likeliest tokens to report for each token of the prompt. Absent: no log probabilities of the prompt. */
+  promptLogprobs?: number;
   /** Number of independent answers. */
   n: number;
   priority?: number;
@@ -92,6 +95,8 @@ export interface Relaxed {
 export interface Turn extends AsyncIterable<TurnEvent> {
   readonly promptTokens: Uint32Array;
   readonly relaxed: readonly Relaxed[];
+  /** Present if the request asks for them. */
+  readonly promptLogprobs?: PromptLogprobs;
   /** Pauses or resumes the generation, for a client that reads too slowly. */
   hold(held: boolean): void;
 }

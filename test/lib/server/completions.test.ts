@@ -168,8 +168,11 @@ describe("completions", () => {
       [{ prompt: { text: "a" } }, "prompt"],
       [{ suffix: "end" }, "suffix", "unsupported_parameter"],
       [{ best_of: 3 }, "best_of", "unsupported_parameter"],
-      [{ prompt_logprobs: 1 }, "prompt_logprobs", "unsupported_parameter"],
-      [{ echo: true, logprobs: 1 }, "echo", "unsupported_parameter"],
+      [{ prompt_logprobs: 1, stream: true }, "prompt_logprobs", "unsupported_parameter"],
+      [{ prompt_logprobs: 21 }, "prompt_logprobs"],
+      [{ prompt_logprobs: -1 }, "prompt_logprobs"],
+      [{ max_tokens: 0 }, "max_tokens"],
+      [{ max_tokens: 0, logprobs: 1 }, "max_tokens"],
       [{ logprobs: 21 }, "logprobs"],
       [{ max_tokens: 10 ** 6 }, "max_tokens", "context_length_exceeded"],
     ];
