@@ -1,5 +1,5 @@
 import type { FastifyBaseLogger } from "fastify";
-import { expectedReasoningKey, isReasoningKey } from "../common/reasoning-key.js";
+import { areReasoningKeys, expectedReasoningKey, mostReasoningKeys } from "../common/reasoning-key.js";
 import { refuseUnknown } from "../common/unknown-option.js";
 import type { Engine } from "../engine.js";
 import { GptOssError, invalidArgument } from "../errors.js";
@@ -29,9 +29,10 @@ export interface PluginOptions {
   sharePrefixes?: boolean;
   /**
    * The secret that encrypts the reasoning which clients carry, at least 32 characters. Servers with the same secret and
-   * API keys read each other's. Default: random, so that nobody can read it after a restart.
+   * API keys read each other's. A list, to change it: the first one encrypts, all of them decrypt. Default: random, so
+   * that nobody can read it after a restart.
    */
-  reasoningKey?: string;
+  reasoningKey?: string | readonly string[];
   /** Origins of web pages that may send requests, or "*". Default: none. */
   cors?: readonly string[];
   /** Maximum bytes of one request's body. Default 32 MiB. */
@@ -94,7 +95,8 @@ export interface CheckedPluginOptions
   extends Required<Omit<PluginOptions, "modelName" | "apiKeys" | "reasoningKey" | "cors">> {
   modelNames: readonly string[];
   apiKeys: readonly string[] | { file: string } | null;
-  reasoningKey: string | null;
+  /** The first one seals. Null: a random one. */
+  reasoningKeys: readonly string[] | null;
   cors: readonly string[];
 }
 
@@ -203,7 +205,7 @@ function checked(options: PluginOptions): CheckedPluginOptions {
     apiKeys: checkKeys(apiKeys),
     metricsNeedKey,
     sharePrefixes,
-    reasoningKey: checkReasoningKey(options.reasoningKey),
+    reasoningKeys: checkReasoningKey(options.reasoningKey),
     cors,
     maxBodyBytes: optionalInteger("maxBodyBytes", options.maxBodyBytes, 32 * 2 ** 20, 1, 2 ** 31 - 1),
     maxHeaders: optionalInteger("maxHeaders", options.maxHeaders, 100, 1, 2000),
@@ -243,9 +245,12 @@ function checkOrigin(origin: string): void {
 }
 
 /** The refusal does not quote a secret. */
-function checkReasoningKey(key: string | undefined): string | null {
-  if (key === undefined || isReasoningKey(key)) return key ?? null;
-  throw new GptOssError("INVALID_ARGUMENT", `Expected ${expectedReasoningKey} for reasoningKey`, {
+function checkReasoningKey(key: PluginOptions["reasoningKey"]): readonly string[] | null {
+  if (key === undefined) return null;
+  const keys: readonly unknown[] = Array.isArray(key) ? [...key] : [key];
+  if (areReasoningKeys(keys)) return keys;
+  const expected = Array.isArray(key) ? `a list of 1 to ${mostReasoningKeys}, each ` : "";
+  throw new GptOssError("INVALID_ARGUMENT", `Expected ${expected}${expectedReasoningKey} for reasoningKey`, {
     field: "reasoningKey",
   });
 }

@@ -65,6 +65,44 @@ async function run(...args: string[]) {
 }
 
 describe("gpt-oss serve", () => {
+  it("seals reasoning with the first secret of a file, and opens it with each", { timeout: 120_000 }, async () => {
+    const [older, newer] = ["o".repeat(32), "n".repeat(32)];
+    const fileOf = (name: string, ...secrets: string[]) => {
+      const file = path.join(folder, name);
+      writeFileSync(file, secrets.map((secret) => `${secret}\n`).join(""));
+      return file;
+    };
+    const serving = (file: string) => new Server(["--port", "0", "--model-name", "demo", "--reasoning-key-file", file]);
+    const respond = async (url: string, input: unknown) => {
+      const body = JSON.stringify({ model: "demo", input, include: ["reasoning.encrypted_content"], temperature: 0 });
+      const headers = { "content-type": "application/json" };
+      const answer = await fetch(`${url}/v1/responses`, { method: "POST", headers, body });
+      expect(answer.status).toBe(200);
+      const { output } = (await answer.json()) as { output: { type: string; encrypted_content?: string }[] };
+      return { output, warned: answer.headers.get("x-gpt-oss-warnings") };
+    };
+    const servers = [
+      serving(fileOf("before", older)),
+      serving(fileOf("both", newer, older)),
+      serving(fileOf("after", newer)),
+    ];
+    const [before, both, after] = await Promise.all(servers.map((server) => server.ready()));
+    const question = { role: "user", content: "What is 2 + 2?" };
+    const carried = async (url: string) => {
+      const { output } = await respond(url, [question]);
+      expect(output[0]).toMatchObject({ type: "reasoning", encrypted_content: expect.any(String) });
+      // Without its text: only who opens the ciphertext reads it.
+      return [question, { ...output[0], content: [], summary: [] }, ...output.slice(1), question];
+    };
+    const [old, young] = [await carried(before!), await carried(both!)];
+    expect((await respond(both!, old)).warned).toBeNull();
+    expect((await respond(both!, young)).warned).toBeNull();
+    expect((await respond(after!, young)).warned).toBeNull();
+    expect((await respond(after!, old)).warned).toContain("sealed elsewhere");
+    for (const server of servers) server.child.kill("SIGTERM");
+    expect(await Promise.all(servers.map(({ ended }) => ended))).toEqual([0, 0, 0]);
+  });
+
   it("listens, serves the demo model, logs, and ends with SIGTERM", async () => {
     const server = new Server(["--port", "0", "--model-name", "first", "--model-name", "second"]);
     const url = await server.ready();
@@ -200,7 +238,7 @@ describe("gpt-oss serve says in one sentence", () => {
     [["--reasoning-key-file", "/nonexistent/key"], "/nonexistent/key of --reasoning-key-file cannot be read"],
     [
       ["--reasoning-key-file", path.join(root, "package.json")],
-      "Expected a secret of 32 to 4096 characters in the file",
+      "Expected a secret of 32 to 4096 characters in each line, at most 8 lines, in the file",
     ],
     [["--trust-proxy", "demo"], "trustProxy"],
     [["--trust-proxy", "99"], "trustProxy"],

@@ -11,7 +11,7 @@ import { addEngineOptions, type EngineFlags, engineOptions, modelArgument } from
 import { integer, repeated } from "../options/values.js";
 import { Output } from "../output.js";
 import { isLoopback, listen } from "../serve/listen.js";
-import { readReasoningKey } from "../serve/reasoning-key.js";
+import { readReasoningKeys } from "../serve/reasoning-key.js";
 import { Shutdown } from "../serve/shutdown.js";
 import { readTls } from "../serve/tls-files.js";
 
@@ -64,7 +64,7 @@ export function serveCommand(): Command {
     .option("--share-prefixes", "all keys share the prefix cache; each can then find out what others asked")
     .option(
       "--reasoning-key-file <file>",
-      "file with the secret that encrypts reasoning for clients; servers that share it read each other's (default: $GPT_OSS_REASONING_KEY, else random)",
+      "file with the secret that encrypts reasoning for clients; more lines hold older secrets, which still decrypt; servers that share it read each other's (default: $GPT_OSS_REASONING_KEY, else random)",
     )
     .option(
       "--cors <origin>",
@@ -193,7 +193,7 @@ function serverOptions(
 ): ServerOptions {
   const { maxBodyBytes, requestsPerMinute, tokensPerMinute, concurrentRequests, priorityRange } = flags;
   const { drainSeconds, readerSeconds, stallSeconds, logLevel } = flags;
-  const reasoningKey = readReasoningKey(flags.reasoningKeyFile);
+  const reasoningKey = readReasoningKeys(flags.reasoningKeyFile);
   return {
     engine,
     modelName: flags.modelName ?? servedName(resolved),

@@ -1,24 +1,29 @@
 import { readFileSync } from "node:fs";
-import { expectedReasoningKey, isReasoningKey } from "../../common/reasoning-key.js";
+import { areReasoningKeys, expectedReasoningKeys } from "../../common/reasoning-key.js";
 import { reasoningKeyOfEnvironment } from "../../environment.js";
 import { GptOssError, refusalOf } from "../../errors.js";
 
 /**
- * The secret in the file of `--reasoning-key-file`, else that of the environment. Undefined: the server makes one.
+ * The secrets in the file of `--reasoning-key-file`, one in each line, else that of the environment. Undefined: the
+ * server makes one.
  *
  * @throws GptOssError INVALID_ARGUMENT that names the file or the variable, and does not quote the secret
  */
-export function readReasoningKey(file: string | undefined): string | undefined {
-  if (file === undefined) return reasoningKeyOfEnvironment();
+export function readReasoningKeys(file: string | undefined): readonly string[] | undefined {
+  if (file === undefined) {
+    const key = reasoningKeyOfEnvironment();
+    return key === undefined ? undefined : [key];
+  }
   const field = "reasoningKey";
-  let key: string;
+  let keys: string[];
   try {
-    key = readFileSync(file, "utf8").trim();
+    const lines = readFileSync(file, "utf8").split("\n");
+    keys = lines.map((line) => line.trim()).filter((line) => line !== "");
   } catch (cause) {
     const message = `The file ${file} of --reasoning-key-file cannot be read: ${(cause as Error).message}`;
     throw new GptOssError(refusalOf(cause) ?? "INVALID_ARGUMENT", message, { cause, field });
   }
-  if (isReasoningKey(key)) return key;
-  const message = `Expected ${expectedReasoningKey} in the file ${file} of --reasoning-key-file`;
+  if (areReasoningKeys(keys)) return keys;
+  const message = `Expected ${expectedReasoningKeys} in the file ${file} of --reasoning-key-file`;
   throw new GptOssError("INVALID_ARGUMENT", message, { field });
 }

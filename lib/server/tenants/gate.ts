@@ -15,7 +15,7 @@ export class Gate {
 
   /** @throws GptOssError INVALID_ARGUMENT when the keys are not usable */
   constructor(
-    options: Pick<CheckedPluginOptions, "apiKeys" | "clock" | "sharePrefixes" | "reasoningKey">,
+    options: Pick<CheckedPluginOptions, "apiKeys" | "clock" | "sharePrefixes" | "reasoningKeys">,
     tenants = new Tenants(options),
   ) {
     this.#keys = options.apiKeys ? new ApiKeys(options.apiKeys) : null;

@@ -10,8 +10,8 @@ export interface TenantsOptions {
   clock?: () => Date;
   /** Tenants share the prefix cache. Default false. */
   sharePrefixes?: boolean;
-  /** Seals the reasoning that clients carry. Default: a random one. */
-  reasoningKey?: string | null;
+  /** They open the reasoning that clients carry, and the first one seals it. Default: a random one. */
+  reasoningKeys?: readonly string[] | null;
   /** Limits of stored responses. */
   store?: StoreLimits;
 }
@@ -21,15 +21,15 @@ export class Tenants {
   /** The tenant of a server without keys. It needs no salt, because there is no other tenant. */
   readonly everybody: Tenant;
   readonly #sharePrefixes: boolean;
-  readonly #reasoningKey: string;
+  readonly #reasoningKeys: readonly string[];
   readonly #stores: ResponseStores;
   readonly #reasoning = new SharedBound({ size: reasoningCharacters });
   readonly #renderer = new ConversationRenderer();
   readonly #ofKeys = new Map<string, Tenant>();
 
-  constructor({ clock = () => new Date(), sharePrefixes = false, reasoningKey, store }: TenantsOptions = {}) {
+  constructor({ clock = () => new Date(), sharePrefixes = false, reasoningKeys, store }: TenantsOptions = {}) {
     this.#sharePrefixes = sharePrefixes;
-    this.#reasoningKey = reasoningKey ?? randomBytes(32).toString("base64");
+    this.#reasoningKeys = reasoningKeys ?? [randomBytes(32).toString("base64")];
     this.#stores = new ResponseStores(clock, store);
     this.everybody = this.#create("everybody", true);
   }
@@ -59,6 +59,6 @@ export class Tenants {
       reasoning: new ReasoningMemory(this.#reasoning),
       renderer: new ConversationRenderer({ sharedWith: this.#renderer }),
     };
-    return new Tenant(belongings, new ReasoningSeal(this.#reasoningKey, name), sharesPrefixes);
+    return new Tenant(belongings, new ReasoningSeal(this.#reasoningKeys, name), sharesPrefixes);
   }
 }

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, afterEach, describe, expect, it, vi } from "vitest";
-import { readReasoningKey } from "../../../lib/cli/serve/reasoning-key.js";
+import { readReasoningKeys } from "../../../lib/cli/serve/reasoning-key.js";
 
 const folder = mkdtempSync(path.join(tmpdir(), "gpt-oss-reasoning-key-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -11,14 +11,26 @@ afterEach(() => void vi.unstubAllEnvs());
 const [ofFile, ofEnvironment] = ["f".repeat(32), "e".repeat(32)];
 const file = path.join(folder, "key");
 
-describe("readReasoningKey", () => {
+describe("readReasoningKeys", () => {
   it("reads the file, else the environment, else nothing", () => {
     vi.stubEnv("GPT_OSS_REASONING_KEY", "");
-    expect(readReasoningKey(undefined)).toBeUndefined();
+    expect(readReasoningKeys(undefined)).toBeUndefined();
     vi.stubEnv("GPT_OSS_REASONING_KEY", ofEnvironment);
-    expect(readReasoningKey(undefined)).toBe(ofEnvironment);
+    expect(readReasoningKeys(undefined)).toEqual([ofEnvironment]);
     writeFileSync(file, `${ofFile}\n`);
-    expect(readReasoningKey(file)).toBe(ofFile);
+    expect(readReasoningKeys(file)).toEqual([ofFile]);
+  });
+
+  it("reads one secret in each line of the file", () => {
+    const older = "o".repeat(32);
+    writeFileSync(file, `\n  ${ofFile}\r\n\n${older}\n`);
+    expect(readReasoningKeys(file)).toEqual([ofFile, older]);
+    for (const text of ["", "\n", `${ofFile}\nshort secret\n`, `${ofFile}\n`.repeat(9)]) {
+      writeFileSync(file, text);
+      expect(() => readReasoningKeys(file)).toThrow(
+        `Expected a secret of 32 to 4096 characters in each line, at most 8 lines, in the file ${file}`,
+      );
+    }
   });
 
   it("names the file or the variable that cannot be used, and quotes no secret", () => {
@@ -32,8 +44,8 @@ describe("readReasoningKey", () => {
     };
     vi.stubEnv("GPT_OSS_REASONING_KEY", "short secret");
     writeFileSync(file, "short secret");
-    const errors = [refused(() => readReasoningKey(undefined)), refused(() => readReasoningKey(file))];
-    errors.push(refused(() => readReasoningKey(path.join(folder, "none"))));
+    const errors = [refused(() => readReasoningKeys(undefined)), refused(() => readReasoningKeys(file))];
+    errors.push(refused(() => readReasoningKeys(path.join(folder, "none"))));
     const places = ["GPT_OSS_REASONING_KEY", `the file ${file} of --reasoning-key-file`, path.join(folder, "none")];
     for (const [index, error] of errors.entries()) {
       expect(error).toMatchObject({ code: "INVALID_ARGUMENT", message: expect.stringContaining(places[index]!) });

@@ -2,12 +2,12 @@ import { describe, expect, it } from "vitest";
 import { ReasoningSeal } from "../../../lib/server/responses/reasoning-seal.js";
 
 const secret = "s".repeat(32);
-const seal = new ReasoningSeal(secret, "alice");
+const seal = new ReasoningSeal([secret], "alice");
 
 describe("ReasoningSeal", () => {
   it.each(["", "They greet.", "é 🌍 \u0000\n", "x".repeat(2 ** 20)])("gives back exactly what it sealed", (text) => {
     expect(seal.open(seal.seal(text))).toBe(text);
-    expect(new ReasoningSeal(secret, "alice").open(seal.seal(text))).toBe(text);
+    expect(new ReasoningSeal([secret], "alice").open(seal.seal(text))).toBe(text);
   });
 
   it("shows nothing of the text, and seals the same text in another form each time", () => {
@@ -24,8 +24,20 @@ describe("ReasoningSeal", () => {
 
   it("opens nothing of another secret or tenant", () => {
     const sealed = seal.seal("They greet.");
-    expect(new ReasoningSeal("t".repeat(32), "alice").open(sealed)).toBeNull();
-    expect(new ReasoningSeal(secret, "bob").open(sealed)).toBeNull();
+    expect(new ReasoningSeal(["t".repeat(32)], "alice").open(sealed)).toBeNull();
+    expect(new ReasoningSeal([secret], "bob").open(sealed)).toBeNull();
+  });
+
+  it("seals with its first secret, and opens with all, while a secret is replaced", () => {
+    const [older, newer] = ["o".repeat(32), "n".repeat(32)];
+    const before = new ReasoningSeal([older], "alice").seal("Before.");
+    const both = new ReasoningSeal([newer, older], "alice");
+    const after = both.seal("After.");
+    expect([both.open(before), both.open(after)]).toEqual(["Before.", "After."]);
+    expect(new ReasoningSeal([newer], "alice").open(after)).toBe("After.");
+    expect(new ReasoningSeal([older], "alice").open(after)).toBeNull();
+    expect(new ReasoningSeal([newer], "alice").open(before)).toBeNull();
+    expect(new ReasoningSeal([newer, older], "bob").open(before)).toBeNull();
   });
 
   it("opens nothing that is changed in any byte, cut anywhere, or longer", () => {

@@ -140,6 +140,29 @@ describe("the key of sealed reasoning", () => {
     expect(await random.reads("alice", await random.sealed("alice"))).toBe(true);
   });
 
+  it("can be replaced while clients still carry what the old one sealed", async () => {
+    const newer = secret.replace("0", "1");
+    await using before = await served({ reasoningKey: secret });
+    await using during = await served({ reasoningKey: [newer, secret] });
+    await using after = await served({ reasoningKey: [newer] });
+    const [old, young] = [await before.sealed("alice"), await during.sealed("alice")];
+    expect([await during.reads("alice", old), await during.reads("alice", young)]).toEqual([true, true]);
+    expect([await after.reads("alice", old), await after.reads("alice", young)]).toEqual([false, true]);
+    expect(await before.reads("alice", young)).toBe(false);
+  });
+
+  it.each([[[]], [["x".repeat(31)]], [["x".repeat(32), 7]], [Array(9).fill("x".repeat(32))]])(
+    "is refused as a list with anything else: case %#",
+    async (keys) => {
+      const error = await failure(() => served({ reasoningKey: keys as string[] }));
+      expect(error).toMatchObject({
+        code: "INVALID_ARGUMENT",
+        field: "reasoningKey",
+        message: "Expected a list of 1 to 8, each a secret of 32 to 4096 characters for reasoningKey",
+      });
+    },
+  );
+
   it("lets a client read only with the API key that it was sealed for", async () => {
     await using server = await served({ reasoningKey: secret });
     const sealed = await server.sealed("alice");
