@@ -1,6 +1,7 @@
 import { own } from "../../common/given-values.js";
 import { larkPattern } from "../grammars/lark.js";
-import { GrammarRefusal, wholeMatch } from "../grammars/pattern.js";
+import { GrammarRefusal, type WholeMatch, wholeMatch } from "../grammars/pattern.js";
+import { grammarRefusal } from "../grammars/refusal.js";
 import type { DeclaredFunction } from "../turn/turn.js";
 import { isObject } from "./fields.js";
 import { invalid, optionalString, requiredString, unsupported } from "./refusals.js";
@@ -24,6 +25,8 @@ interface Grammar {
   definition: string;
   /** The whole input matches it. */
   pattern: string;
+  /** The place in the definition of a byte of the pattern. Null: it is not known. */
+  originOf: WholeMatch["originOf"] | null;
   /** The place of the definition in the request. */
   at: string;
 }
@@ -52,6 +55,9 @@ export class CustomTools {
       strict: true, // a client that gives a grammar relies on it
       at: grammar?.at ?? at,
       client: { type: "custom", name, namespace: null },
+      ...(grammar !== null && {
+        worded: (message: string) => grammarRefusal(grammar.at, message, grammar.originOf),
+      }),
     };
   }
 
@@ -74,7 +80,7 @@ export class CustomTools {
     if (this.#characters > mostCharacters) {
       throw invalid(at, `at most ${mostCharacters} characters in all grammars`, definition);
     }
-    return { syntax, definition, pattern: patternOf(syntax, definition, at), at };
+    return { syntax, definition, ...patternOf(syntax, definition, at), at };
   }
 }
 
@@ -85,9 +91,9 @@ function described(description: string | null, grammar: Grammar | null): string 
   return [description, `The input follows ${what}:`, grammar.definition].filter((text) => text).join("\n");
 }
 
-function patternOf(syntax: Grammar["syntax"], definition: string, at: string): string {
+function patternOf(syntax: Grammar["syntax"], definition: string, at: string): Pick<Grammar, "pattern" | "originOf"> {
   try {
-    return syntax === "lark" ? larkPattern(definition) : wholeMatch(definition);
+    return syntax === "lark" ? { pattern: larkPattern(definition), originOf: null } : wholeMatch(definition);
   } catch (error) {
     if (!(error instanceof GrammarRefusal)) throw error;
     throw unsupported(at, `The grammar in '${at}' cannot be enforced: ${error.message} is not supported.`);

@@ -74,16 +74,28 @@ function inBothCases(character: string): string {
   return isLetter ? `[${lower}${upper}]` : escaped(character);
 }
 
+interface OurPattern {
+  text: string;
+  origins: readonly number[];
+  hasAlternatives: boolean;
+}
+
 /**
  * Converts the dialect of Python and Rust, in which clients write, into the one of the compiler, which is JavaScript's:
  * `(?P<name>` is `(?<name>`, and `.` stops at `\n` only. The compiler refuses what else it does not know. What would
  * change the text around the expression is refused here.
  *
  * @param dot what `.` stands for
+ * @returns `origins`: the place in the source of each UTF-16 unit of the text
  * @throws GrammarRefusal
  */
-export function inOurDialect(source: string, dot = "[^\\n]"): { text: string; hasAlternatives: boolean } {
+export function inOurDialect(source: string, dot = "[^\\n]"): OurPattern {
   let text = "";
+  const origins: number[] = [];
+  const write = (written: string, from: number, moves: 0 | 1 = 1) => {
+    text += written;
+    for (let i = 0; i < written.length; i++) origins.push(from + i * moves);
+  };
   let isInSet = false;
   let depth = 0;
   let hasAlternatives = false;
@@ -91,7 +103,7 @@ export function inOurDialect(source: string, dot = "[^\\n]"): { text: string; ha
     const unit = source[at]!;
     if (unit === "\\") {
       if (at === source.length - 1) throw new GrammarRefusal("a backslash at the end");
-      text += source.slice(at, at + 2);
+      write(source.slice(at, at + 2), at);
       at++;
       continue;
     }
@@ -101,24 +113,38 @@ export function inOurDialect(source: string, dot = "[^\\n]"): { text: string; ha
     else if (unit === ")" && --depth < 0) throw new GrammarRefusal("a ) without its (");
     else if (unit === "|" && depth === 0) hasAlternatives = true;
     else if (unit === ".") {
-      text += dot;
+      write(dot, at, 0);
       continue;
     }
-    text += unit;
+    write(unit, at);
     if (unit === "(" && !isInSet && source.startsWith("?P<", at + 1)) {
-      text += "?<";
+      write("?<", at + 2);
       at += 3;
     }
   }
-  return { text, hasAlternatives };
+  return { text, origins, hasAlternatives };
 }
 
-/** The pattern of the texts that a regular expression of a client matches as a whole. */
-export function wholeMatch(source: string): string {
-  const { text, hasAlternatives } = inOurDialect(source);
-  if (hasAlternatives) return `^(?:${text})$`;
+/** A pattern, and the place of the client's text that a byte of it came from. */
+export interface WholeMatch {
+  pattern: string;
+  originOf: (byte: number) => number;
+}
+
+/** The pattern of the texts that a regular expression of a client matches as a whole. @throws GrammarRefusal */
+export function wholeMatch(source: string): WholeMatch {
+  const { text, origins, hasAlternatives } = inOurDialect(source);
+  const made = (before: string, begin: number, end: number, after: string): WholeMatch => {
+    const pattern = before + text.slice(begin, end) + after;
+    const originOf = (byte: number) => {
+      const unit = Buffer.from(pattern).subarray(0, byte).toString().length - before.length + begin;
+      return unit < end ? (origins[Math.max(0, unit)] ?? source.length) : source.length;
+    };
+    return { pattern, originOf };
+  };
+  if (hasAlternatives) return made("^(?:", 0, text.length, ")$");
   // Anchors at the ends are common and say nothing new. Inside of others the compiler would take the longer way.
   const begin = text.startsWith("^") ? 1 : 0;
   const end = /(?:^|[^\\])\$$/.test(text) ? text.length - 1 : text.length;
-  return `^${text.slice(begin, end)}$`;
+  return made("^", begin, end, "$");
 }

@@ -57,11 +57,13 @@ export function namedRefusal(error: unknown, request: Blamed): unknown {
   if (told.status !== 400) return error;
   const { field } = error;
   const param = field === undefined ? null : paramOf(field, request);
-  return new ApiError(400, worded(error, param), { code: told.code, param, cause: error });
+  return new ApiError(400, worded(error, param, request), { code: told.code, param, cause: error });
 }
 
 /** Replaces the option's name in messages that `invalidArgument` worded. */
-function worded({ field, message }: GptOssError, param: string | null): string {
+function worded({ field, message }: GptOssError, param: string | null, { tools = [] }: Blamed): string {
+  const tool = tools.find(({ at, worded }) => worded !== undefined && at === param);
+  if (tool !== undefined) return tool.worded!(message);
   return param === null ? message : message.replace(` ${field} but received `, () => ` ${param} but received `);
 }
 

@@ -18,6 +18,8 @@ export interface DeclaredFunction {
   strict?: boolean | null;
   /** The place of its parameters in the request. */
   at: string;
+  /** Words the engine's refusal of the parameters for a client that wrote something else. Absent: as it is. */
+  worded?: (message: string) => string;
   /** The tool as the client declared it. Absent: a function of this name. */
   client?: ClientTool;
 }

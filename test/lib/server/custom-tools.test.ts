@@ -447,6 +447,32 @@ describe("a grammar", () => {
     await app.close();
   });
 
+  const regex = (definition: string) => ({ type: "grammar", syntax: "regex", definition });
+  const larkOf = (definition: string) => ({ type: "grammar", syntax: "lark", definition });
+  it.each([
+    [regex("(?<=a)b"), "look-behind at character 2 is not supported"],
+    [regex("^(?<=a)b$"), "look-behind at character 3 is not supported"],
+    [regex("a|b\\p{L}"), 'the escape "\\p" at character 4 is not supported'],
+    [regex("é🎉.(?P<n>x)\\1"), 'the escape "\\1" at character 13 is not supported'],
+    [regex("..\\b"), 'the escape "\\b" at character 3 is not supported'],
+    [regex("abc("), "a group that is not closed at character 4 is not supported"],
+    [larkOf("start: /x\\p{L}/"), 'the escape "\\p" is not supported'],
+    [larkOf('start: A\nA: "x" /a(?<=b)/'), "look-behind is not supported"],
+    [regex("a$b"), "no text satisfies it"],
+  ])("%j is refused in the words of its own text", async (format, reason) => {
+    await using server = await scriptedServer([reply("x")]);
+    const { body } = await post(server.app, "/v1/responses", { ...ask, tools: [{ ...patch, format }] });
+    const at = "tools[0].format.definition";
+    expect(body.error).toMatchObject({ param: at, message: `The grammar in '${at}' cannot be enforced: ${reason}.` });
+    const tools = [{ type: "custom", custom: { ...nestedPatch.custom, format } }];
+    const { body: ofChat } = await post(server.app, "/v1/chat/completions", asking({ tools }));
+    const place = "tools[0].custom.format.definition";
+    expect(ofChat.error).toMatchObject({
+      param: place,
+      message: `The grammar in '${place}' cannot be enforced: ${reason}.`,
+    });
+  });
+
   it.each([
     [{ type: "grammar", syntax: "regex", definition: "(?<=a)b" }, "look-behind"],
     [{ type: "grammar", syntax: "regex", definition: "(" }, "group"],
