@@ -82,6 +82,16 @@ export class ChoiceReader {
     this.#parser = new RecoveringParser({ tools: options.tools ?? [] });
   }
 
+  /** Begins within a final message that the prompt leaves open. Only what follows is reported. */
+  resume(tokens: Iterable<number>): TurnEvent[] {
+    for (const token of tokens) {
+      this.#message.push(token);
+      this.#parser.push(token);
+    }
+    this.#part = this.#open({ channel: "final", recipient: null, contentType: null });
+    return this.#taken();
+  }
+
   /** Reads one token. Tokens after `stopped` are ignored. */
   push(generated: GeneratedToken): TurnEvent[] {
     if (this.stopped || this.ended) return [];

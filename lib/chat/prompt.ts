@@ -1,9 +1,13 @@
 import { Breather } from "../common/breather.js";
 import { own, readFailure } from "../common/given-values.js";
 import { finished, type Steps, unhurried } from "../common/steps.js";
+import { contextOverflow } from "../errors.js";
 import type { CompletionOptions, CompletionPrompt, ConversationRenderer } from "../harmony/conversation-renderer.js";
 import type { Message } from "../harmony/message.js";
-import { refuseManyLines } from "../harmony/render.js";
+import { joined, refuseManyLines } from "../harmony/render.js";
+import { formatTokens } from "../harmony/tokens.js";
+import { encodeLong } from "../tokenizer/encode-within.js";
+import { tokenizer } from "../tokenizer/tokenizer.js";
 import { type DeclaredTools, declaredTools } from "./declared-tools.js";
 import { type ChatConversationOptions, type ChatMessage, makeConversation } from "./messages.js";
 import type { ReasoningMemory } from "./reasoning-memory.js";
@@ -39,12 +43,16 @@ export interface PromptRequest {
   /** The format of the answer. It is described at the end of the developer message. */
   format: DescribedFormat | null;
   cacheSalt: string | undefined;
+  /** The beginning of the assistant's final message, which the answer continues. Default: it begins anew. */
+  continued?: string | undefined;
   /** The limit for the prompt and at least one token of the answer. Default: no limit. */
   contextLength: number | undefined;
 }
 
 export interface TurnPrompt extends CompletionPrompt {
   tools: DeclaredTools;
+  /** The tokens of the message that the prompt leaves open, behind `<|start|>assistant`. Absent: there is none. */
+  continued?: Uint32Array;
 }
 
 /**
@@ -52,7 +60,7 @@ export interface TurnPrompt extends CompletionPrompt {
  *
  * @throws GptOssError INVALID_ARGUMENT that names the message and field, CONTEXT_OVERFLOW
  */
-export function renderPrompt(memory: TurnMemory, request: PromptRequest): TurnPrompt {
+export function renderPrompt(memory: TurnMemory, request: Omit<PromptRequest, "continued">): TurnPrompt {
   const conversation = finished(conversationOf(memory, request));
   const rendered = memory.renderer.renderForCompletion(conversation, "assistant", renderingOf(request));
   return { ...rendered, tools: declaredTools(conversation.messages, request.conversation.tools) };
@@ -74,7 +82,15 @@ export async function renderPromptAsync(
   await breather.rest();
   const rendering = { ...renderingOf(request), signal };
   const rendered = await memory.renderer.renderForCompletionAsync(conversation, "assistant", rendering);
-  return { ...rendered, tools: declaredTools(conversation.messages, request.conversation.tools) };
+  const tools = declaredTools(conversation.messages, request.conversation.tools);
+  if (request.continued === undefined) return { ...rendered, tools };
+  const { contextLength = Number.POSITIVE_INFINITY } = request;
+  const header = [formatTokens.channel, ...tokenizer.encode("final"), formatTokens.message];
+  const room = contextLength - 1 - rendered.tokens.length - header.length;
+  const text = room < 0 ? null : await encodeLong(request.continued, room, { signal });
+  if (text === null || text.length > room) throw contextOverflow(contextLength, null, "messages");
+  const continued = joined([header, text]);
+  return { ...rendered, tokens: joined([rendered.tokens, continued]), continued, tools };
 }
 
 function* conversationOf(

@@ -41,7 +41,9 @@ export interface TurnOptions extends HeldTurn, Pick<ChoiceReaderOptions, "stop" 
 export function beginTurn(engine: TurnEngine, memory: TurnMemory, prompt: TurnPrompt, options: TurnOptions): Turn {
   const { stopTokens: modelEnds, maskReserved: knowsHarmony } = modelTraits(engine.info.model);
   const { stopTokens = [], ignoreEos = false, ...generate } = options.generate;
-  const constraint = ignoreEos ? undefined : turnConstraint(options, prompt.tools, knowsHarmony);
+  // A constraint begins with a header. The caller refuses what must be held to a form.
+  const isFree = ignoreEos || prompt.continued !== undefined;
+  const constraint = isFree ? undefined : turnConstraint(options, prompt.tools, knowsHarmony);
   const generation = engine.generate(prompt.tokens, {
     ...generate,
     stopTokens: [...(ignoreEos ? [] : modelEnds), ...Array.from(stopTokens)],
@@ -55,12 +57,13 @@ export class Turn {
   readonly generation: Generation;
   readonly #topLogprobs: number;
   readonly #choices: readonly ChoiceReader[];
+  readonly #continued: Uint32Array | undefined;
 
   /** Made by `beginTurn`. */
   constructor(
     generation: Generation,
     memory: TurnMemory,
-    { scope, tokens, tools }: TurnPrompt,
+    { scope, tokens, tools, continued }: TurnPrompt,
     options: TurnOptions,
     keepsPrompt: boolean,
   ) {
@@ -79,6 +82,7 @@ export class Turn {
       onCall: (callId, analysis) => memory.reasoning?.remember(callId, analysis),
     };
     this.generation = generation;
+    this.#continued = continued;
     this.#topLogprobs = generate.logprobs ?? 0;
     this.#choices = Array.from({ length: generate.n ?? 1 }, (_, choice) => new ChoiceReader({ ...reader, choice }));
   }
@@ -109,6 +113,7 @@ export class Turn {
    * @throws GptOssError of a failing engine; the reason of an abort
    */
   async *batches(): AsyncGenerator<TurnEvent[], void, undefined> {
+    if (this.#continued !== undefined) for (const reader of this.#choices) yield reader.resume(this.#continued);
     for await (const tokens of this.generation.batches(streamed(this.#topLogprobs))) {
       for (const choice of this.#choices.keys()) {
         const events = this.#read(choice, tokens);

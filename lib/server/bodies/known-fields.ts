@@ -72,6 +72,7 @@ const customTool: Members = { name: "exact", description: "any", format: customF
 const conversation: Members = {
   model: "exact",
   messages: message,
+  ...fields("any", "add_generation_prompt continue_final_message"),
   tools: {
     type: "exact",
     strict: "any",
@@ -94,7 +95,7 @@ export const chatFields: Members = {
   ...sampling,
   ...conversation,
   ...inert,
-  ...fields("any", "max_completion_tokens logprobs top_logprobs prompt_logprobs include_reasoning modalities"),
+  ...fields("any", "max_completion_tokens logprobs top_logprobs prompt_logprobs echo include_reasoning modalities"),
   ...fields("any", "verbosity prediction parallel_tool_calls audio web_search_options skip_special_tokens"),
   ...misplaced("text", useFormat),
 };
@@ -108,7 +109,7 @@ export const completionFields: Members = {
 
 export const tokenizeFields: Members = {
   ...conversation,
-  ...fields("any", "prompt parse_special add_generation_prompt continue_final_message return_token_strs"),
+  ...fields("any", "prompt parse_special return_token_strs"),
   ...fields("any", "add_special_tokens"),
   cache_salt: "exact",
 };

@@ -51,9 +51,16 @@ class ChatCompletion {
   readonly #head: { id: string; created: number; model: string; service_tier: "default" };
   readonly #choices: ChatChoice[];
   readonly #usages: TurnUsage[] = [];
+  /** What stands before the content that the model writes. Null: nothing; "": a message that goes on. */
+  readonly #before: string | null;
 
-  constructor(body: ChatBody, { n, tools }: Pick<TurnRequest, "n" | "tools">, context: ServerContext) {
+  constructor(
+    body: ChatBody,
+    { n, tools, continued }: Pick<TurnRequest, "n" | "tools" | "continued">,
+    context: ServerContext,
+  ) {
     this.#body = body;
+    this.#before = continued === undefined ? null : body.echo === true ? continued : "";
     this.#context = context;
     this.#head = {
       id: `chatcmpl-${randomUUID().replaceAll("-", "")}`,
@@ -70,6 +77,7 @@ class ChatCompletion {
     const choices = this.#choices.map(
       (_, index) => new WholeChoice(index, this.#body.logprobs ? (this.#body.top_logprobs ?? 0) : null),
     );
+    if (this.#before !== null) for (const choice of choices) choice.add({ content: this.#before }, []);
     for await (const event of turn) {
       const step = this.#choices[event.choice]!.accept(event);
       if (step === null) continue;
@@ -112,6 +120,7 @@ class ChatCompletion {
       return { index, delta, logprobs: null, finish_reason: null, ...rest };
     };
     for (const index of this.#choices.keys()) yield piece(index, { role: "assistant", content: "" });
+    if (this.#before) for (const index of this.#choices.keys()) yield piece(index, { content: this.#before });
     for await (const event of turn) {
       const { choice: index } = event;
       const step = this.#choices[index]!.accept(event);

@@ -19,11 +19,12 @@ import type { Warning } from "../http/warnings.js";
 import type { Tenant } from "../tenants/tenant.js";
 import { promptLogprobsSchema, refuseStreamed } from "../turn/prompt-logprobs.js";
 import type { TurnRequest } from "../turn/turn.js";
+import { type ContinuedBody, continuedFields, refuseUncontinued, splitContinued } from "./continued.js";
 import { messagesField, readMessages } from "./messages-field.js";
 import { readFunctionCall, readFunctions } from "./old-functions.js";
 
 /** The body of a chat completion, after the schema has checked it. */
-export interface ChatBody extends CommonBody {
+export interface ChatBody extends CommonBody, ContinuedBody {
   messages: Record<string, unknown>[];
   max_completion_tokens?: number;
   max_tokens?: number;
@@ -49,6 +50,7 @@ export interface ChatBody extends CommonBody {
 }
 
 const conversationFields = {
+  ...continuedFields,
   messages: messagesField,
   tools: { type: "array", maxItems: mostTools },
   functions: { type: "array", maxItems: mostTools },
@@ -81,6 +83,7 @@ export const chatSchema = {
     logprobs: { type: "boolean" },
     top_logprobs: { type: "integer", minimum: 0, maximum: 20 },
     prompt_logprobs: promptLogprobsSchema,
+    echo: { type: "boolean" },
     include_reasoning: { type: "boolean" },
     modalities: { type: "array" },
   },
@@ -95,7 +98,7 @@ export const conversationSchema = {
 
 export type Conversation = Pick<
   TurnRequest,
-  "messages" | "tools" | "toolChoice" | "format" | "effort" | "analysisTokens" | "date" | "modelIdentity"
+  "messages" | "continued" | "tools" | "toolChoice" | "format" | "effort" | "analysisTokens" | "date" | "modelIdentity"
 > & {
   /** What the messages have and the model cannot read. */
   warnings: readonly Warning[];
@@ -110,11 +113,13 @@ export function chatRequest(
 ): TurnRequest & Pick<Conversation, "warnings"> {
   refuseUnsupported(body);
   refuseStreamed(body);
+  refuseUncontinued(body);
   if (body.top_logprobs !== undefined && body.top_logprobs > 0 && body.logprobs !== true) {
     throw badRequest("top_logprobs", "top_logprobs needs logprobs to be true");
   }
   const conversation = conversationOf(body, context);
-  if (body.ignore_eos === true) refuseEnding(conversation);
+  if (body.ignore_eos === true) refuseEnding(conversation, "ignore_eos");
+  if (conversation.continued !== undefined) refuseEnding(conversation, "continue_final_message");
   return {
     tenant,
     ...conversation,
@@ -152,15 +157,23 @@ export function refuseLongChat({ messages }: Pick<ChatBody, "messages">, { conte
   if (said.isTooLong) throw said.refusal("messages");
 }
 
-/** What must be complete cannot go on until a limit ends it. @throws ApiError */
-function refuseEnding({ format, toolChoice, analysisTokens }: Conversation): void {
+/**
+ * What must be complete cannot go on until a limit ends it. Nor can it begin in the middle of a message, after which
+ * there is no reasoning to limit.
+ *
+ * @throws ApiError
+ */
+function refuseEnding(
+  { format, toolChoice, analysisTokens }: Conversation,
+  field: "ignore_eos" | "continue_final_message",
+): void {
   const asked = [
     [format !== null, "a format"],
     [toolChoice.type === "required", "a required call"],
-    [analysisTokens !== undefined, "a limit of reasoning"],
+    [field === "ignore_eos" && analysisTokens !== undefined, "a limit of reasoning"],
   ] as const;
   for (const [isAsked, what] of asked) {
-    if (isAsked) throw badRequest("ignore_eos", `ignore_eos is not supported together with ${what}`, unsupported);
+    if (isAsked) throw badRequest(field, `${field} is not supported together with ${what}`, unsupported);
   }
 }
 
@@ -190,8 +203,10 @@ export function conversationOf(body: Omit<ChatBody, "model">, context: ServerCon
     });
   const identity = body.chat_template_kwargs?.model_identity;
   const warnings = new InputWarnings();
+  const { messages, continued } = splitContinued(body, readMessages(body.messages, warnings));
   return {
-    messages: readMessages(body.messages, warnings),
+    messages,
+    ...(continued !== null && { continued }),
     warnings: warnings.all,
     tools,
     toolChoice: readFunctionCall(body, functions) ?? readToolChoice(body.tool_choice, tools, "nested"),

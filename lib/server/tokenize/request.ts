@@ -6,8 +6,6 @@ import { badRequest } from "../http/error-response.js";
 export interface TokenizeBody extends Partial<ChatBody> {
   prompt?: string;
   parse_special?: boolean;
-  add_generation_prompt?: boolean;
-  continue_final_message?: boolean;
   return_token_strs?: boolean;
 }
 
@@ -17,8 +15,6 @@ export const tokenizeSchema = {
     ...conversationSchema.properties,
     prompt: { type: "string" },
     parse_special: { type: "boolean" },
-    add_generation_prompt: { type: "boolean" },
-    continue_final_message: { type: "boolean" },
     return_token_strs: { type: "boolean" },
     cache_salt: { type: "string", maxLength: 1024 },
   },

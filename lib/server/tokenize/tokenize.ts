@@ -11,7 +11,7 @@ import { conversationOf } from "../chat/request.js";
 import { readIds } from "../completions/request.js";
 import type { ServerContext } from "../context.js";
 import { disconnectSignal } from "../http/disconnect.js";
-import { badRequest, unsupported, withFieldNames } from "../http/error-response.js";
+import { badRequest, withFieldNames } from "../http/error-response.js";
 import { sendJson } from "../http/json-pieces.js";
 import { type Tenant, tenantOf } from "../tenants/tenant.js";
 import { renderTurn } from "../turn/prompt.js";
@@ -86,13 +86,11 @@ async function tokensOf(
     return tokens;
   }
   if (prompt !== undefined) throw badRequest("prompt", "prompt and messages cannot be used together");
-  if (body.continue_final_message === true) {
-    throw badRequest("continue_final_message", "continue_final_message is not supported", unsupported);
-  }
   const conversation = conversationOf({ ...body, messages }, context);
   const { tokens } = await renderTurn(
     { ...conversation, tenant, signal, ...(body.cache_salt !== undefined && { cacheSalt: body.cache_salt }) },
     mostTokens,
   );
-  return body.add_generation_prompt === false ? tokens.subarray(0, -generationPrompt) : tokens;
+  const isClosed = body.add_generation_prompt === false && conversation.continued === undefined;
+  return isClosed ? tokens.subarray(0, -generationPrompt) : tokens;
 }

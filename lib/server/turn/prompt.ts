@@ -10,6 +10,7 @@ export type PromptRequest = Partial<Pick<TurnRequest, "signal">> &
     TurnRequest,
     | "tenant"
     | "messages"
+    | "continued"
     | "instructions"
     | "tools"
     | "toolChoice"
@@ -41,6 +42,7 @@ export function renderTurn(request: PromptRequest, contextLength: number): Promi
       history: {},
       format: request.format,
       cacheSalt: request.cacheSalt,
+      continued: request.continued,
       contextLength,
     },
     request.signal,

@@ -38,6 +38,8 @@ export interface TurnRequest {
   tenant: Tenant;
   /** The conversation. `instructions` and leading system messages become the developer message. */
   messages: readonly ChatMessage[];
+  /** The beginning of the final message that the answer continues. Absent: it begins anew. */
+  continued?: string;
   instructions?: string | null;
   tools: readonly DeclaredFunction[];
   toolChoice: ToolChoice;
