@@ -124,6 +124,7 @@ export class ChoiceReader {
         completionTokens: this.#completionTokens,
         reasoningTokens: this.#reasoningTokens,
       },
+      ...(this.#parser.strayCharacters > 0 && { strayCharacters: this.#parser.strayCharacters }),
     });
     return this.#taken();
   }

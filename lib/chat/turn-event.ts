@@ -50,6 +50,8 @@ export interface ChoiceEnded {
   /** The stop string, or the stop token of the request, that ended the choice. */
   stopReason: string | number | null;
   usage: TurnUsage;
+  /** The number of characters that the model wrote in headers, where they are no text. Absent: none. */
+  strayCharacters?: number;
 }
 
 /** `part` numbers the parts of one choice in order: reasoning, visible text or call. Parts never interleave. */

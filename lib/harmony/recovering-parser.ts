@@ -84,6 +84,8 @@ const noEvents: readonly ParsedEvent[] = Object.freeze([]);
 export class RecoveringParser {
   /** The complete messages. */
   readonly messages: Message[] = [];
+  /** The number of characters that were written in headers and mean nothing there. No message has them. */
+  strayCharacters = 0;
 
   private readonly functions: ReadonlySet<string>;
   private state: State;
@@ -219,6 +221,7 @@ export class RecoveringParser {
       const isAddress = !closed && "to=".startsWith(text); // the rest of `to=` was cut off
       const isMessage = header.recipient === null ? text !== "" && !isAddress : closed;
       if (isMessage) this.startBareContent(tokens, role);
+      else if (!isAddress) this.stray(text);
     }
     if (this.state.phase === "content") {
       this.emit(this.state.utf8.flush());
@@ -247,6 +250,10 @@ export class RecoveringParser {
     return events;
   }
 
+  private stray(text: string): void {
+    this.strayCharacters += text.replace(/<\|[a-z]+\|>/g, "").trim().length;
+  }
+
   /** Parses a header before `<|message|>` like the reference, but accepts every text. */
   private readHeader(text: string, preset: Role | null): Header {
     const { channel, rest } = splitChannel(text.replace(spaceAfterConstrain, constrainMarker));
@@ -262,7 +269,8 @@ export class RecoveringParser {
       else if (cutMarkers(word) !== null) plain.push(cutMarkers(word)!);
     }
     if (recipient === null && this.isRecipient(plain, contentType)) recipient = plain.shift()!;
-    if (plain.length === 1) contentType ??= plain[0]!;
+    if (plain.length === 1 && contentType === null) contentType = plain.pop()!;
+    for (const word of plain) this.stray(word);
     return { ...author, channel: cutMarkers(channel ?? ""), recipient: this.qualified(recipient), contentType };
   }
 
@@ -309,7 +317,9 @@ export class RecoveringParser {
     }
     if (preset !== null || first === undefined || first.startsWith("to=")) return { role, name: null };
     words.shift();
-    return this.namesTool(first) || second?.startsWith("to=") ? { role: "tool", name: first } : { role, name: null };
+    if (this.namesTool(first) || second?.startsWith("to=")) return { role: "tool", name: first };
+    this.stray(first);
+    return { role, name: null };
   }
 
   /** Whether the first word without `to=` is a recipient: it names a tool, or a content type follows it. */

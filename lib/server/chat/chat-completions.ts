@@ -18,6 +18,7 @@ import { grantedPriority } from "../limits/priority.js";
 import { ticketOf } from "../limits/tickets.js";
 import { tenantOf } from "../tenants/tenant.js";
 import { promptLogprobsField } from "../turn/prompt-logprobs.js";
+import { strayText } from "../turn/stray-text.js";
 import type { Turn, TurnRequest } from "../turn/turn.js";
 import { ChatChoice, logprobEntry, type MessagePiece, type ToolCallPiece, usageOf } from "./answer.js";
 import { type ChatBody, chatRequest, showsReasoning } from "./request.js";
@@ -35,7 +36,12 @@ export async function chatCompletions(app: FastifyInstance, context: ServerConte
     ticket.ask(asked.n, "n");
     const completion = new ChatCompletion(body, asked, context);
     const { priority, warnings } = grantedPriority(request, context);
-    const turn = await context.startTurn({ ...asked, ticket, ...withoutAbsent({ priority, adapter }) });
+    const turn = await context.startTurn({
+      ...asked,
+      ticket,
+      ...strayText(request.log),
+      ...withoutAbsent({ priority, adapter }),
+    });
     warn(reply, log, [...warnings, ...unread, ...turn.relaxed]);
     if (!body.stream) return sendJson(reply, await completion.whole(turn));
     return streamAnswer(reply, completion.chunks(turn, signal), {

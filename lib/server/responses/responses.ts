@@ -1,4 +1,4 @@
-import type { FastifyInstance, FastifyReply } from "fastify";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { TurnEvent } from "../../chat/turn-event.js";
 import { throwIfAborted } from "../../common/abort.js";
 import { Breather } from "../../common/breather.js";
@@ -12,9 +12,9 @@ import { sendJson } from "../http/json-pieces.js";
 import { OnceLog } from "../http/once-log.js";
 import { streamAnswer, streamFailure } from "../http/stream-answer.js";
 import { warn } from "../http/warnings.js";
-import type { Ticket } from "../limits/limits.js";
 import { ticketOf } from "../limits/tickets.js";
 import { type Tenant, tenantOf } from "../tenants/tenant.js";
+import { strayText } from "../turn/stray-text.js";
 import type { Turn } from "../turn/turn.js";
 import { messagesOf } from "./conversation.js";
 import { inputTokens } from "./input-tokens.js";
@@ -53,7 +53,7 @@ class ResponsesEndpoint {
     const conversation = await readConversation(body, tenant, this.#context.clock);
     if (messagesOf(conversation.items).length === 0) throw nothingToAnswer();
     await breather.rest();
-    const turn = await this.#start(request, conversation, signal, ticketOf(reply.request));
+    const turn = await this.#start(request, conversation, signal, reply.request);
     warn(reply, this.#log, [...request.ignoredTools, ...conversation.warnings, ...turn.relaxed]);
     const seal = request.sealsReasoning ? tenant.seal : null;
     const writer = new ResponseWriter(request.settings, request.turn.tools, this.#context.clock, seal);
@@ -75,8 +75,9 @@ class ResponsesEndpoint {
     request: ReadRequest,
     { tenant, items, date }: Conversation,
     signal: AbortSignal,
-    ticket: Ticket,
+    asked: FastifyRequest,
   ): Promise<Turn> {
+    const shared = { ticket: ticketOf(asked), ...strayText(asked.log) };
     const { truncation } = request.settings;
     let read = withinContext(items, this.#context.contextLength, truncation);
     const breather = new Breather();
@@ -85,7 +86,7 @@ class ResponsesEndpoint {
     for (let drop = Math.ceil(read.length / manyItems); ; drop *= 2) {
       try {
         const messages = messagesOf(read);
-        return await this.#context.startTurn({ ...request.turn, tenant, messages, date, signal, ticket });
+        return await this.#context.startTurn({ ...request.turn, tenant, messages, date, signal, ...shared });
       } catch (error) {
         const mayDrop = isTooLong(error) && truncation === "auto";
         const shorter = mayDrop ? dropOldestTurns(read, drop) : null;

@@ -123,12 +123,16 @@ class ServedTurn implements Turn {
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<TurnEvent, void, undefined> {
+    let stray = 0;
     try {
       for await (const events of this.#turn.batches()) {
+        for (const event of events) if (event.type === "choice-end") stray += event.strayCharacters ?? 0;
         yield* this.promptLogprobs === undefined ? merged(events) : merged(events).map(computedWhole);
       }
     } catch (error) {
       throw namedRefusal(error, this.#request);
+    } finally {
+      if (stray > 0) this.#request.onStray?.(stray);
     }
   }
 }

@@ -73,6 +73,8 @@ export interface TurnRequest {
   /** The salt of the request itself; the tenant's salt is added to it. */
   cacheSalt?: string;
   signal: AbortSignal;
+  /** Called once, at the end, if the model has written characters in headers, where they are no text. */
+  onStray?: (characters: number) => void;
   /** The request's share of its client's limits. Absent: there are no limits. */
   ticket?: Ticket;
   /** The request's names for the engine's options, where they differ from those of chat completions. */

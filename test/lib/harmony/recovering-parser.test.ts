@@ -222,6 +222,24 @@ describe("malformed streams are read by their likely meaning", () => {
     expect(brief(read(special(text), { tools }))).toEqual(expected);
   });
 
+  it.each([
+    ["<|channel|>analysis to=functions.f extra words<|message|>x", "extrawords".length],
+    ["<|channel|>analysis and so on<|message|>x<|end|><|start|>assistant<|channel|>final go<|message|>y", 7],
+    ["<|end|><|start|>wizard<|message|>x", "wizard".length],
+    ['<|channel|>commentary to=functions.f {"a":1}', 7], // a call that is cut off is dropped
+    ["<|channel|>commentary to=functions.f <|constrain|>json", 0],
+    ["<|channel|>analysis code<|message|>x<|end|>", 0], // a content type
+    ["<|channel|>commentary to=functions.f json<|message|>{}<|call|>", 0],
+    ["<|channel|>commentary Hello there<|end|>", 0], // it becomes text
+    ["<|channel|>final<|message|>a<|end|>\n\nb", 0],
+    ["<|channel|>analysis to", 0],
+  ])("counts what no message has: %s", (text, characters) => {
+    const parser = new RecoveringParser();
+    parser.pushAll(special(text));
+    parser.end();
+    expect(parser.strayCharacters).toBe(characters);
+  });
+
   it("a header that never ends is streamed as content", () => {
     const text = "word ".repeat(400);
     const parser = new RecoveringParser();
