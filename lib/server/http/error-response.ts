@@ -95,6 +95,9 @@ function placesOf({ tools = [], format, conversationAt }: Blamed): ReadonlyMap<s
     for (const list of ["tools", "constraint.tools"]) places.set(`${list}[${index}]`, at);
   }
   for (const name of ["constraint.final", "constraint.format"]) if (format) places.set(name, format.at);
+  // The engine may notice only while it writes that a pattern is ambiguous, and then names no part of the constraint.
+  const written = [...(format ? [format.at] : []), ...tools.flatMap(({ at, worded }) => (worded ? [at] : []))];
+  if (written.length === 1) places.set("constraint", written[0]!);
   for (const name of ["messages", "prompt"]) if (conversationAt !== undefined) places.set(name, conversationAt);
   return places;
 }

@@ -473,6 +473,15 @@ describe("a grammar", () => {
     });
   });
 
+  it("that is found to be ambiguous only while it is followed is named, too", async () => {
+    await using server = await scriptedServer([called("apply_patch", { input: "aaaa" })]);
+    const format = regex("(a|aa|aaa)*(a?){3000}");
+    const { status, body } = await post(server.app, "/v1/responses", { ...ask, tools: [{ ...patch, format }] });
+    const at = "tools[0].format.definition";
+    expect([status, body.error.param, body.error.code]).toEqual([400, at, "unsupported_parameter"]);
+    expect(body.error.message).toContain(`The grammar in '${at}' cannot be enforced: the constraint leaves more than`);
+  });
+
   it.each([
     [{ type: "grammar", syntax: "regex", definition: "(?<=a)b" }, "look-behind"],
     [{ type: "grammar", syntax: "regex", definition: "(" }, "group"],
