@@ -1,3 +1,4 @@
+import { ApiError } from "../http/errors.js";
 import type { Warning } from "../http/warnings.js";
 import type { Tenant } from "../tenants/tenant.js";
 import type { ConversationItem } from "./conversation.js";
@@ -5,6 +6,7 @@ import { readInput } from "./input.js";
 import { InputWarnings } from "./input-warnings.js";
 import type { ResponseBody } from "./request.js";
 import { existing } from "./retrieval.js";
+import type { StoredResponse } from "./store.js";
 
 /** The conversation that a request continues. */
 export interface Conversation {
@@ -23,7 +25,7 @@ export async function readConversation(
   clock: () => Date,
 ): Promise<Conversation> {
   const { responses: store, seal } = tenant;
-  const previous = previousId ? existing(store, previousId, "previous_response_id") : null;
+  const previous = previousId ? finished(existing(store, previousId, "previous_response_id")) : null;
   const history = previous === null ? [] : [...previous.context, ...previous.output];
   const warnings = new InputWarnings();
   const read = await readInput(input, { history, find: (id) => store.issuedItem(id), seal, warnings });
@@ -33,4 +35,14 @@ export async function readConversation(
     date: previous?.date ?? clock().toISOString().slice(0, 10),
     warnings: warnings.all,
   };
+}
+
+/** @throws ApiError 409: clients of OpenAI's API try again then */
+function finished(stored: StoredResponse): StoredResponse {
+  if (!stored.work?.isRunning) return stored;
+  throw new ApiError(409, `Response with id '${stored.response.id}' is still in progress.`, {
+    param: "previous_response_id",
+    code: "response_in_progress",
+    retryAfter: 1,
+  });
 }

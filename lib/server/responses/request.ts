@@ -7,6 +7,7 @@ import { LeastTokens } from "../bodies/least-tokens.js";
 import { adapterOf, type ModelNames } from "../bodies/model-name.js";
 import { unsupported } from "../bodies/refusals.js";
 import { mostTools, readToolChoice } from "../bodies/tool-fields.js";
+import { badRequest } from "../http/error-response.js";
 import type { Warning } from "../http/warnings.js";
 import type { TurnRequest } from "../turn/turn.js";
 import type { ResponseSettings } from "./objects.js";
@@ -170,8 +171,19 @@ export function refuseLongInput(body: ResponseBody, { contextLength }: BodyLimit
   if (said.isTooLong) throw said.refusal("input");
 }
 
+/**
+ * Refuses a background response that nobody could read.
+ *
+ * @param canStore whether the server can store responses
+ * @throws ApiError
+ */
+export function refuseUnstored({ background, store }: ResponseBody, canStore: boolean): void {
+  if (background !== true) return;
+  if (store === false) throw badRequest("background", "A background response is stored: 'store' must not be false.");
+  if (!canStore) throw unsupported("background", "Background responses need the store, which is off.");
+}
+
 function refuseUnsupported(body: ResponseBody): void {
-  if (body.background === true) throw unsupported("background", "Background responses are not supported.");
   if (body.conversation !== undefined && body.conversation !== null) {
     throw unsupported("conversation", "Conversations are not supported; use 'previous_response_id'.");
   }
@@ -188,7 +200,7 @@ function settingsOf(
 ): Omit<ResponseSettings, "store"> {
   const { reasoning, text } = body;
   return {
-    background: false,
+    background: body.background ?? false,
     frequency_penalty: body.frequency_penalty ?? 0,
     instructions: body.instructions ?? null,
     max_output_tokens: body.max_output_tokens ?? null,

@@ -1,8 +1,8 @@
+import { setMaxListeners } from "node:events";
 import type { FastifyInstance, FastifyReply } from "fastify";
 import type { TurnEvent } from "../../chat/turn-event.js";
-import { throwIfAborted } from "../../common/abort.js";
+import { onAbort, throwIfAborted } from "../../common/abort.js";
 import { Breather } from "../../common/breather.js";
-import { GptOssError } from "../../errors.js";
 import { checkedBody } from "../bodies/checked-body.js";
 import { responseCheck } from "../bodies/kinds.js";
 import type { ServerContext } from "../context.js";
@@ -10,20 +10,21 @@ import { disconnectSignal } from "../http/disconnect.js";
 import { ApiError } from "../http/errors.js";
 import { sendJson } from "../http/json-pieces.js";
 import { OnceLog } from "../http/once-log.js";
-import { streamAnswer, streamFailure } from "../http/stream-answer.js";
+import { type StreamOptions, streamAnswer, streamFailure } from "../http/stream-answer.js";
 import { warn } from "../http/warnings.js";
 import type { Ticket } from "../limits/limits.js";
-import { ticketOf } from "../limits/tickets.js";
+import { keepTicket, ticketOf } from "../limits/tickets.js";
 import { type Tenant, tenantOf } from "../tenants/tenant.js";
 import type { Turn } from "../turn/turn.js";
 import { messagesOf } from "./conversation.js";
 import { inputTokens } from "./input-tokens.js";
 import type { StreamEvent } from "./objects.js";
 import { type Conversation, readConversation } from "./read-conversation.js";
-import { type ReadRequest, type ResponseBody, readRequest } from "./request.js";
+import { type ReadRequest, type ResponseBody, readRequest, refuseUnstored } from "./request.js";
 import { ResponseWriter } from "./response-writer.js";
 import { retrieval } from "./retrieval.js";
 import { dropOldestTurns, isTooLong, withinContext } from "./truncation.js";
+import { unfinished } from "./unfinished.js";
 
 /** Registers `/v1/responses`, the count of its input's tokens, and the endpoints of stored responses. */
 export function responses(app: FastifyInstance, context: ServerContext): void {
@@ -32,7 +33,7 @@ export function responses(app: FastifyInstance, context: ServerContext): void {
     endpoint.create(request.body, tenantOf(request), disconnectSignal(request, reply), reply),
   );
   inputTokens(app, context);
-  retrieval(app);
+  retrieval(app, context);
 }
 
 /** Divisor for the first attempt at dropping turns: up to this many items lose one turn, twice as many lose two. */
@@ -49,25 +50,72 @@ class ResponsesEndpoint {
 
   async create(body: ResponseBody, tenant: Tenant, signal: AbortSignal, reply: FastifyReply): Promise<unknown> {
     const breather = new Breather();
+    refuseUnstored(body, tenant.responses.isOn);
     const request = readRequest(body, this.#context, tenant.responses.isOn);
     const conversation = await readConversation(body, tenant, this.#context.clock);
     if (messagesOf(conversation.items).length === 0) throw nothingToAnswer();
     await breather.rest();
+    if (request.settings.background) return this.#inBackground(request, conversation, signal, reply);
     const turn = await this.#start(request, conversation, signal, ticketOf(reply.request));
-    warn(reply, this.#log, [...request.ignoredTools, ...conversation.warnings, ...turn.relaxed]);
-    const seal = request.sealsReasoning ? tenant.seal : null;
-    const writer = new ResponseWriter(request.settings, request.turn.tools, this.#context.clock, seal);
+    const writer = this.#writer(request, conversation, turn, reply);
     if (request.stream) {
       const told = this.#told(turn, writer, conversation, signal);
-      return streamAnswer(reply, told, {
-        keepAliveMilliseconds: this.#context.keepAliveMilliseconds,
-        nameOf: ({ type }) => type,
-        hold: (held) => turn.hold(held),
-      });
+      return streamAnswer(reply, told, { ...this.#streaming, hold: (held) => turn.hold(held) });
     }
     for await (const event of turn) this.#accept(writer, event, conversation);
     if (!writer.ended) throw unfinished(signal);
     return sendJson(reply, writer.response);
+  }
+
+  /**
+   * Answers as soon as the engine has accepted the request: a client that leaves before that cannot know the response.
+   */
+  async #inBackground(
+    request: ReadRequest,
+    conversation: Conversation,
+    signal: AbortSignal,
+    reply: FastifyReply,
+  ): Promise<unknown> {
+    const { tenant, items, date } = conversation;
+    const ticket = ticketOf(reply.request);
+    const controller = new AbortController();
+    setMaxListeners(0, controller.signal); // every prompt of a request adds a listener
+    const remain = onAbort(signal, (reason) => controller.abort(reason));
+    try {
+      const turn = await this.#start(request, conversation, controller.signal, ticket);
+      throwIfAborted(signal);
+      const writer = this.#writer(request, conversation, turn, reply);
+      const queued = writer.response;
+      keepTicket(ticket);
+      const response = this.#context.background.begin({
+        turn,
+        writer,
+        controller,
+        store: tenant.responses,
+        context: { context: items, date },
+        streams: request.stream,
+        atEnd: () => ticket.leave(),
+        logger: this.#context.logger,
+      });
+      if (response.follow === null) return sendJson(reply, queued);
+      return streamAnswer(reply, response.follow(-1, signal), this.#streaming);
+    } catch (error) {
+      controller.abort(error);
+      ticket.leave();
+      throw error;
+    } finally {
+      remain();
+    }
+  }
+
+  get #streaming(): StreamOptions<StreamEvent> {
+    return { keepAliveMilliseconds: this.#context.keepAliveMilliseconds, nameOf: ({ type }) => type };
+  }
+
+  #writer(request: ReadRequest, { tenant, warnings }: Conversation, turn: Turn, reply: FastifyReply): ResponseWriter {
+    warn(reply, this.#log, [...request.ignoredTools, ...warnings, ...turn.relaxed]);
+    const seal = request.sealsReasoning ? tenant.seal : null;
+    return new ResponseWriter(request.settings, request.turn.tools, this.#context.clock, seal);
   }
 
   /** A request that cannot run fails here, while the HTTP status can still report it. */
@@ -134,9 +182,4 @@ function nothingToAnswer(): ApiError {
     param: "input",
     code: "missing_required_parameter",
   });
-}
-
-function unfinished(signal: AbortSignal): unknown {
-  if (signal.aborted) return signal.reason;
-  return new GptOssError("INTERNAL", "The turn ended without an end event.");
 }

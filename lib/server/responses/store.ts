@@ -1,6 +1,17 @@
 import { BoundedCache, SharedBound } from "../../common/bounded-cache.js";
 import type { ConversationItem } from "./conversation.js";
-import type { ResponseObject } from "./objects.js";
+import type { ResponseObject, StreamEvent } from "./objects.js";
+
+/** The work on a background response. It goes on as long as the response is stored. */
+export interface ResponseWork {
+  readonly isRunning: boolean;
+  /** Ends the work: the response is cancelled. It does nothing after the end of the work. */
+  cancel(): void;
+  /** The events from one on, and further ones as they come. Null: no stream was asked for. */
+  follow: ((after: number, signal: AbortSignal) => AsyncIterable<StreamEvent>) | null;
+  /** Called when the store loses the response. */
+  removed(): void;
+}
 
 export interface StoredResponse {
   readonly response: ResponseObject;
@@ -11,6 +22,10 @@ export interface StoredResponse {
    * Day of the conversation's first turn. The system message keeps it, so the cached prefix stays valid after midnight.
    */
   readonly date: string;
+  /** Absent: it was not asked for in the background. */
+  readonly work?: ResponseWork;
+  /** Bytes of its kept events. */
+  readonly eventBytes?: number;
 }
 
 /**
@@ -24,7 +39,7 @@ export interface StoreLimits {
    * conversation, although they share it. Default 256 MiB.
    */
   bytes?: number;
-  /** Milliseconds for which a response is kept after its last use. Default one day. */
+  /** Milliseconds for which a response is kept after its last use, or after its end. Default one day. */
   idleMs?: number;
 }
 
@@ -36,7 +51,7 @@ interface Entry {
 /** Approximate bytes of an item beside its JSON text: its message, the objects, its places in lists. */
 const itemOverhead = 512;
 
-/** Finished responses in memory, for all tenants of a server. */
+/** Finished responses and background responses in memory, for all tenants of a server. */
 export class ResponseStores {
   /** False: nothing is stored. */
   readonly isOn: boolean;
@@ -79,7 +94,7 @@ export class ResponseStores {
     const now = this.#clock().getTime();
     if (now === this.#expired) return now; // a request may look for many items
     this.#expired = now;
-    for (const store of this.#open) store.forgetUnused(now - this.#idleMs);
+    for (const store of this.#open) store.forgetUnused(now - this.#idleMs, now);
     return now;
   }
 }
@@ -96,7 +111,10 @@ export class ResponseStore {
 
   constructor(stores: ResponseStores, bound: SharedBound) {
     this.#stores = stores;
-    this.#entries = new BoundedCache(bound, ({ stored }, change) => this.#count(stored, change));
+    this.#entries = new BoundedCache(bound, ({ stored }, change) => {
+      this.#count(stored, change);
+      if (change < 0) stored.work?.removed();
+    });
   }
 
   get isOn(): boolean {
@@ -117,6 +135,19 @@ export class ResponseStore {
     return this.#entries.set(stored.response.id, { stored, usedAt }, bytesOf(stored));
   }
 
+  /**
+   * Counts what a running response has grown by, as a use of it.
+   *
+   * @returns false when the store has no room for it, and lost it
+   */
+  grow(id: string, bytes: number): boolean {
+    const now = this.#stores.expire();
+    const entry = this.#entries.get(id);
+    if (entry === undefined) return false;
+    entry.usedAt = now;
+    return this.#entries.grow(id, bytes);
+  }
+
   delete(id: string): boolean {
     this.#stores.expire();
     return this.#entries.delete(id);
@@ -128,14 +159,15 @@ export class ResponseStore {
     return this.#issued.get(id)?.item;
   }
 
-  /** Deletes the responses that were last used before `time`. */
-  forgetUnused(time: number): void {
+  /** Deletes the responses that were last used before `time`. The work on a response counts as a use until `now`. */
+  forgetUnused(time: number, now: number): void {
     for (
       let { oldest } = this.#entries;
       oldest !== undefined && oldest.value.usedAt < time;
       { oldest } = this.#entries
     ) {
-      this.#entries.forgetOldest();
+      if (!oldest.value.stored.work?.isRunning) this.#entries.forgetOldest();
+      else this.#entries.get(oldest.key)!.usedAt = now;
     }
   }
 
@@ -159,8 +191,8 @@ export class ResponseStore {
   }
 }
 
-function bytesOf({ response, context, output }: StoredResponse): number {
-  let bytes = Buffer.byteLength(JSON.stringify({ ...response, output: [] }));
+function bytesOf({ response, context, output, eventBytes = 0 }: StoredResponse): number {
+  let bytes = Buffer.byteLength(JSON.stringify({ ...response, output: [] })) + eventBytes;
   for (const item of [...context, ...output]) bytes += item.bytes + itemOverhead;
   return bytes;
 }

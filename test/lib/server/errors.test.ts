@@ -430,7 +430,7 @@ describe("a refused response names", () => {
       [{ metadata: { ["x".repeat(65)]: "a" } }, `metadata.${"x".repeat(65)}`],
       [{ metadata: Object.fromEntries(Array.from({ length: 17 }, (_, i) => [`k${i}`, "v"])) }, "metadata"],
       [{ user: "\ud800" }, "user"],
-      [{ background: true }, "background", unsupported],
+      [{ background: true, store: false }, "background"],
       [{ conversation: "conv_1" }, "conversation", unsupported],
       [{ prompt: { id: "p" } }, "prompt", unsupported],
     ]));
