@@ -17,10 +17,13 @@ const kept = new WeakSet<Ticket>();
 
 declare module "fastify" {
   interface FastifyContextConfig {
-    /** It generates nothing, so it is served also to a client that has all its requests at once. */
+    /** It is served also to a client that has all its requests at once. */
     generatesNothing?: boolean;
   }
 }
+
+/** Options of a route that generates nothing. So a client can look at its work and end it, however much it runs. */
+export const generatesNothing = { config: { generatesNothing: true } };
 
 /** Admits a request, until its answer ends. @throws ApiError 429 */
 export function admit(request: FastifyRequest, reply: FastifyReply, limits: ClientLimits, client: string): void {

@@ -82,6 +82,8 @@ export interface ResponseUsage {
  */
 export interface ResponseSettings {
   background: boolean;
+  /** Present where the request names a conversation. */
+  conversation?: { id: string };
   frequency_penalty: number;
   instructions: string | null;
   max_output_tokens: number | null;

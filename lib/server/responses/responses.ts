@@ -6,6 +6,7 @@ import { Breather } from "../../common/breather.js";
 import { checkedBody } from "../bodies/checked-body.js";
 import { responseCheck } from "../bodies/kinds.js";
 import type { ServerContext } from "../context.js";
+import { append, ConversationLock, ownItems } from "../conversations/stored.js";
 import { disconnectSignal } from "../http/disconnect.js";
 import { ApiError } from "../http/errors.js";
 import { sendJson } from "../http/json-pieces.js";
@@ -39,6 +40,12 @@ export function responses(app: FastifyInstance, context: ServerContext): void {
 /** Divisor for the first attempt at dropping turns: up to this many items lose one turn, twice as many lose two. */
 const manyItems = 512;
 
+/** The lock of the conversation that a response continues. `goesOn`: the work on the response releases it. */
+interface HeldLock {
+  readonly lock: ConversationLock | null;
+  goesOn: boolean;
+}
+
 class ResponsesEndpoint {
   readonly #context: ServerContext;
   readonly #log: OnceLog;
@@ -49,13 +56,31 @@ class ResponsesEndpoint {
   }
 
   async create(body: ResponseBody, tenant: Tenant, signal: AbortSignal, reply: FastifyReply): Promise<unknown> {
-    const breather = new Breather();
     refuseUnstored(body, tenant.responses.isOn);
     const request = readRequest(body, this.#context, tenant.responses.isOn);
+    const id = request.settings.conversation?.id;
+    const lock = id === undefined ? null : new ConversationLock(tenant.responses, id);
+    const held = { lock, goesOn: false };
+    try {
+      return await this.#answer(body, request, tenant, signal, reply, held);
+    } finally {
+      if (!held.goesOn) lock?.release();
+    }
+  }
+
+  async #answer(
+    body: ResponseBody,
+    request: ReadRequest,
+    tenant: Tenant,
+    signal: AbortSignal,
+    reply: FastifyReply,
+    held: HeldLock,
+  ): Promise<unknown> {
+    const breather = new Breather();
     const conversation = await readConversation(body, tenant, this.#context.clock);
     if (messagesOf(conversation.items).length === 0) throw nothingToAnswer();
     await breather.rest();
-    if (request.settings.background) return this.#inBackground(request, conversation, signal, reply);
+    if (request.settings.background) return this.#inBackground(request, conversation, signal, reply, held);
     const turn = await this.#start(request, conversation, signal, ticketOf(reply.request));
     const writer = this.#writer(request, conversation, turn, reply);
     if (request.stream) {
@@ -75,6 +100,7 @@ class ResponsesEndpoint {
     conversation: Conversation,
     signal: AbortSignal,
     reply: FastifyReply,
+    held: HeldLock,
   ): Promise<unknown> {
     const { tenant, items, date } = conversation;
     const ticket = ticketOf(reply.request);
@@ -94,9 +120,14 @@ class ResponsesEndpoint {
         store: tenant.responses,
         context: { context: items, date },
         streams: request.stream,
-        atEnd: () => ticket.leave(),
+        atEnd: () => {
+          ticket.leave();
+          this.#append(writer, conversation);
+          held.lock?.release();
+        },
         logger: this.#context.logger,
       });
+      held.goesOn = true;
       if (response.follow === null) return sendJson(reply, queued);
       return streamAnswer(reply, response.follow(-1, signal), this.#streaming);
     } catch (error) {
@@ -146,14 +177,28 @@ class ResponsesEndpoint {
   }
 
   /** Stores the response before the client sees its end, so that the client's next request finds it. */
-  #accept(writer: ResponseWriter, event: TurnEvent, { tenant, items, date }: Conversation): StreamEvent[] {
+  #accept(writer: ResponseWriter, event: TurnEvent, conversation: Conversation): StreamEvent[] {
     const told = writer.accept(event);
-    if (writer.ended && writer.response.store) {
+    if (!writer.ended) return told;
+    const { tenant, items, date } = conversation;
+    if (writer.response.store) {
       const { response, output } = writer;
       const isKept = tenant.responses.put({ response, context: items, output, date });
       if (!isKept) this.#context.logger.warn("there is no room in the store for a response");
     }
+    this.#append(writer, conversation);
     return told;
+  }
+
+  /** Adds input and output to the stored conversation, unless the response broke off or the conversation is deleted. */
+  #append(writer: ResponseWriter, { tenant, id, input }: Conversation): void {
+    const { status } = writer.response;
+    if (id === null || (status !== "completed" && status !== "incomplete")) return;
+    const stored = tenant.responses.conversation(id);
+    if (stored === undefined) return;
+    const added = ownItems(stored.items, [...input, ...writer.output]);
+    const isKept = append(tenant.responses, stored, added);
+    if (!isKept) this.#context.logger.warn("there is no room in the store for a conversation");
   }
 
   /** Yields all events of a stream. After the stream has begun, a failure is an event, too. */

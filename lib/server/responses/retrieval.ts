@@ -5,14 +5,13 @@ import { disconnectSignal } from "../http/disconnect.js";
 import { ApiError } from "../http/errors.js";
 import { sendJson } from "../http/json-pieces.js";
 import { streamAnswer } from "../http/stream-answer.js";
+import { generatesNothing } from "../limits/tickets.js";
 import { tenantOf } from "../tenants/tenant.js";
+import { page } from "./page.js";
 import type { ResponseStore, ResponseWork, StoredResponse } from "./store.js";
 
 type Query = Record<string, unknown>;
 type ById = { Params: { id: string }; Querystring: Query };
-
-/** Nothing is generated, so a client can poll and cancel its background responses at any number of them. */
-const generatesNothing = { config: { generatesNothing: true } };
 
 /** The endpoints of stored responses. Each tenant sees only its own. Of those in progress, background ones are stored. */
 export function retrieval(app: FastifyInstance, { keepAliveMilliseconds }: ServerContext): void {
@@ -99,31 +98,4 @@ function notCancellable(message: string): ApiError {
 
 function notFound(id: string, param: string | null = null): ApiError {
   return new ApiError(404, `Response with id '${id}' not found.`, { code: "response_not_found", param });
-}
-
-/** One page of a list, with OpenAI's cursors. The default order is newest first. */
-function page<T extends { id: string }>(items: readonly T[], query: Query): object {
-  const { order = "desc", after } = query;
-  const limit = limitOf(query.limit);
-  if (order !== "asc" && order !== "desc") throw invalid("order", "asc or desc", order);
-  const ordered = order === "asc" ? items : items.toReversed();
-  let from = 0;
-  if (after !== undefined) {
-    from = ordered.findIndex(({ id }) => id === after) + 1;
-    if (from === 0) throw invalid("after", "the id of one of the items", after);
-  }
-  const data = ordered.slice(from, from + limit);
-  return {
-    object: "list",
-    data,
-    first_id: data[0]?.id ?? null,
-    last_id: data.at(-1)?.id ?? null,
-    has_more: from + limit < ordered.length,
-  };
-}
-
-function limitOf(value: unknown): number {
-  const limit = value === undefined ? 20 : Number(value);
-  if (!Number.isInteger(limit) || limit < 1 || limit > 100) throw invalid("limit", "an integer in [1, 100]", value);
-  return limit;
 }

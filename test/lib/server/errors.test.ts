@@ -431,7 +431,8 @@ describe("a refused response names", () => {
       [{ metadata: Object.fromEntries(Array.from({ length: 17 }, (_, i) => [`k${i}`, "v"])) }, "metadata"],
       [{ user: "\ud800" }, "user"],
       [{ background: true, store: false }, "background"],
-      [{ conversation: "conv_1" }, "conversation", unsupported],
+      [{ conversation: 5 }, "conversation"],
+      [{ conversation: { id: "\ud800" } }, "conversation.id"],
       [{ prompt: { id: "p" } }, "prompt", unsupported],
     ]));
 });
