@@ -14,6 +14,7 @@ import { readItems } from "../responses/input.js";
 import { InputWarnings } from "../responses/input-warnings.js";
 import { page } from "../responses/page.js";
 import type { StoredConversation } from "../responses/store.js";
+import { storeFull } from "../responses/store-full.js";
 import { type Tenant, tenantOf } from "../tenants/tenant.js";
 import type { ConversationBody, ConversationItemsBody, ConversationUpdateBody } from "./request.js";
 import { append, existingConversation, ownItems, refuseLocked } from "./stored.js";
@@ -45,7 +46,7 @@ export function conversations(app: FastifyInstance, context: ServerContext): voi
       items: ownItems([], read),
       date: now.toISOString().slice(0, 10),
     };
-    if (!store.putConversation(stored)) throw storeFull();
+    if (!store.putConversation(stored)) throw storeFull("this conversation");
     warn(reply, log, warnings);
     return stored.conversation;
   });
@@ -61,7 +62,7 @@ export function conversations(app: FastifyInstance, context: ServerContext): voi
       const { responses: store } = tenantOf(request);
       const stored = existingConversation(store, request.params.id);
       const conversation = { ...stored.conversation, metadata: request.body.metadata };
-      if (!store.putConversation({ ...stored, conversation })) throw storeFull();
+      if (!store.putConversation({ ...stored, conversation })) throw storeFull("this conversation");
       return conversation;
     },
   );
@@ -86,7 +87,7 @@ export function conversations(app: FastifyInstance, context: ServerContext): voi
       refuseLocked(store, id);
       const stored = existingConversation(store, id);
       const added = ownItems(stored.items, read);
-      if (!append(store, stored, added)) throw storeFull();
+      if (!append(store, stored, added)) throw storeFull("this conversation");
       warn(reply, log, warnings);
       return sendJson(reply, listOf(added));
     },
@@ -139,8 +140,4 @@ function placeOf(items: readonly ConversationItem[], id: string): number {
 function listOf(items: readonly ConversationItem[]): object {
   const data = items.map(({ item }) => item);
   return { object: "list", data, first_id: data[0]?.id ?? null, last_id: data.at(-1)?.id ?? null, has_more: false };
-}
-
-function storeFull(): ApiError {
-  return new ApiError(503, "The store has no room for this conversation", { code: "store_full" });
 }

@@ -7,6 +7,7 @@ import { EventHistory } from "./event-history.js";
 import type { ResponseObject, StreamEvent } from "./objects.js";
 import type { ResponseWriter } from "./response-writer.js";
 import type { ResponseStore, ResponseWork, StoredResponse } from "./store.js";
+import { storeFull } from "./store-full.js";
 import { unfinished } from "./unfinished.js";
 
 /** Time for stopped work to end when the server closes. */
@@ -51,14 +52,14 @@ export class BackgroundResponses {
   /**
    * Stores the response, and begins its work.
    *
-   * @throws ApiError 503 while the server shuts down, or if the store has no room
+   * @throws ApiError 503 while the server shuts down, 413 if the store has no room
    */
   begin(task: BackgroundTask): BackgroundResponse {
     if (this.#closed) throw notReady("The server is shutting down", 5);
     this.#drain.refuseNew();
     const response = new BackgroundResponse(task, this.#drain);
     if (!response.isStored) {
-      throw new ApiError(503, "The store has no room for a background response", { code: "store_full" });
+      throw storeFull("this background response");
     }
     this.#running.add(response);
     void response.work(task.turn).finally(() => this.#running.delete(response));
@@ -158,8 +159,15 @@ export class BackgroundResponse implements ResponseWork {
     this.#end((writer) => writer.failed(reason), reason);
   }
 
-  removed(): void {
+  discard(): void {
     this.#isRemoved = true;
+    this.cancel();
+  }
+
+  removed(): void {
+    if (!this.isRunning) return;
+    this.#isRemoved = true;
+    this.#logger.warn("a background response ends: the store has no room for it, or its key is gone");
     this.fail(new ApiError(503, "The store lost the response before it had ended", { code: "store_full" }));
   }
 
@@ -211,9 +219,7 @@ export class BackgroundResponse implements ResponseWork {
     const more = bytes - this.#counted;
     if (more < countedBytes) return;
     this.#counted = bytes;
-    if (!this.#store.grow(this.#writer.response.id, more)) {
-      this.#logger.warn("there is no room in the store for a background response");
-    }
+    this.#store.grow(this.#writer.response.id, more);
   }
 
   get #bytes(): number {

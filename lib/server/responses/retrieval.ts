@@ -27,7 +27,7 @@ export function retrieval(app: FastifyInstance, { keepAliveMilliseconds }: Serve
   app.delete<ById>("/v1/responses/:id", generatesNothing, (request, reply) => {
     const { id } = request.params;
     const store = tenantOf(request).responses;
-    existing(store, id).work?.cancel();
+    existing(store, id).work?.discard();
     store.delete(id);
     reply.send({ id, object: "response", deleted: true });
   });

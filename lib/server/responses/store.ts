@@ -7,6 +7,8 @@ export interface ResponseWork {
   readonly isRunning: boolean;
   /** Ends the work: the response is cancelled. It does nothing after the end of the work. */
   cancel(): void;
+  /** Ends the work on a response that is about to be deleted. */
+  discard(): void;
   /** The events from one on, and further ones as they come. Null: no stream was asked for. */
   follow: ((after: number, signal: AbortSignal) => AsyncIterable<StreamEvent>) | null;
   /** Called when the store loses the response. */

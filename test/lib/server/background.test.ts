@@ -2,6 +2,8 @@ import OpenAI from "openai";
 import { describe, expect, it } from "vitest";
 import { GptOssError } from "../../../lib/errors.js";
 import type { ResponseObject, StreamEvent } from "../../../lib/server/responses/objects.js";
+import { startTurn } from "../../../lib/server/turn/start.js";
+import { reply, ScriptedEngine } from "../../../lib/testing/index.js";
 import { replayed, streamEvents } from "../../support/response-stream.js";
 import { call, final, reasoning, turn } from "../../support/scripted-turns.js";
 import { bearer, post } from "../../support/server-operations.js";
@@ -418,6 +420,28 @@ describe("the limits of a client", () => {
   });
 });
 
+describe("the engine", () => {
+  it.each(["cancel", "delete", "another response", "close"])("is free again after: %s", async (how) => {
+    await using engine = new ScriptedEngine([reply("word ".repeat(3000))], { contextLength: 16_384 });
+    await using server = await turnServer([], {
+      store: { responses: 1 },
+      startTurn: (request) => startTurn(engine, request),
+      server: { engine, tokensPerMinute: 100_000 },
+    });
+    const { json, headers } = await server.post(ask);
+    const { id } = json;
+    expect(Number(headers["x-ratelimit-remaining-tokens"])).toBeLessThan(100_000);
+    await reaches(server, id, "in_progress");
+    expect(engine.stats().running).toBe(1);
+    if (how === "cancel") await cancel(server, id);
+    if (how === "delete") await server.delete(id);
+    if (how === "another response") await server.post({ ...ask, max_output_tokens: 1 });
+    if (how === "close") await server.app.close();
+    await expect.poll(() => engine.stats()).toMatchObject({ running: 0, waiting: 0, blocked: 0 });
+    expect(engine.stats().completionTokens).toBeLessThan(3000);
+  });
+});
+
 describe("another tenant", () => {
   it("sees nothing of it, and cannot end it", async () => {
     const steered = new SteeredTurn(events);
@@ -446,7 +470,7 @@ describe("a store without room", () => {
     const steered = new SteeredTurn(events);
     await using server = await turnServer([steered.script, events], { store: { bytes: 2000 } });
     const { status, json } = await server.post({ ...ask, input: "x".repeat(2000) });
-    expect([status, json.error.code]).toEqual([503, "store_full"]);
+    expect([status, json.error.code]).toEqual([413, "store_full"]);
     expect((await server.post({ ...ask, background: false })).status).toBe(200);
   });
 

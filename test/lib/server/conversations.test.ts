@@ -523,7 +523,7 @@ describe("the store", () => {
   it("refuses what does not fit, and keeps what was there", async () => {
     await using server = await turnServer([hello], { store: { bytes: 5000 } });
     const long = [user("x".repeat(6000))];
-    const full = { status: 503, json: { error: { code: "store_full" } } };
+    const full = { status: 413, json: { error: { code: "store_full" } } };
     expect(await send(server, "POST", "", { items: long })).toMatchObject(full);
     const id = await created(server, { items: [user("kept")] });
     expect(await send(server, "POST", `/${id}/items`, { items: long })).toMatchObject(full);
