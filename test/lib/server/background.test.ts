@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import OpenAI from "openai";
 import { describe, expect, it } from "vitest";
 import { GptOssError } from "../../../lib/errors.js";
@@ -462,6 +465,32 @@ describe("another tenant", () => {
     expect(await statuses("bob")).toEqual([404, 404, 404, 404, 404]);
     expect(steered.isOver).toBe(false);
     expect(await statuses("alice")).toEqual([200, 400, 200, 200, 200]);
+  });
+});
+
+describe("a key that is removed", () => {
+  it("ends its background responses, and no others", async () => {
+    const folder = mkdtempSync(path.join(tmpdir(), "gpt-oss-background-"));
+    const file = path.join(folder, "keys");
+    writeFileSync(file, "alice\nbob\n");
+    const turns = [new SteeredTurn(events), new SteeredTurn(events)] as const;
+    await using server = await turnServer(
+      turns.map(({ script }) => script),
+      { server: { apiKeys: { file } } },
+    );
+    const { app } = server;
+    await app.inject(post("/v1/responses", ask, bearer("alice")));
+    const { id } = (await app.inject(post("/v1/responses", ask, bearer("bob")))).json();
+    await expect.poll(() => server.player.requests.length).toBe(2);
+    writeFileSync(file, "bob\n");
+    app.reloadApiKeys();
+    rmSync(folder, { recursive: true });
+    await expect.poll(() => turns[0].isOver).toBe(true);
+    expect(turns[1].isOver).toBe(false);
+    turns[1].release();
+    const status = async () =>
+      (await app.inject({ url: `/v1/responses/${id}`, headers: bearer("bob") })).json().status as string;
+    await expect.poll(status).toBe("completed");
   });
 });
 
