@@ -36,6 +36,14 @@ export class SharedBound {
     this.#settle("size");
   }
 
+  /** Counts what an entry of `holder` has grown by. */
+  grow(holder: Holder, size: number): void {
+    this.#held = { entries: this.#held.entries, size: this.#held.size + size };
+    this.#holders.delete(holder);
+    this.#holders.add(holder);
+    this.#settle("size");
+  }
+
   /** Removes an entry of `holder` from the count. */
   remove(holder: Holder, size: number): void {
     this.#held = { entries: this.#held.entries - 1, size: this.#held.size - size };
@@ -124,6 +132,21 @@ export class BoundedCache<V> implements Holder {
     this.#size += size;
     this.#onChange?.(value, 1);
     this.#bound.add(this, size);
+    return this.#entries.has(key);
+  }
+
+  /**
+   * Counts what an entry has grown by. It becomes the most recently used one.
+   *
+   * @returns false when there is no room for it, and it was evicted
+   */
+  grow(key: string, size: number): boolean {
+    const entry = this.#entries.get(key);
+    if (entry === undefined) return false;
+    this.#entries.delete(key);
+    this.#entries.set(key, { value: entry.value, size: entry.size + size });
+    this.#size += size;
+    this.#bound.grow(this, size);
     return this.#entries.has(key);
   }
 

@@ -2,6 +2,7 @@ import type { FastifyBaseLogger } from "fastify";
 import type { Engine } from "../engine.js";
 import type { LargeBodies } from "./bodies/large-bodies.js";
 import type { PriorityGrant } from "./limits/priority.js";
+import type { BackgroundResponses } from "./responses/background.js";
 import type { Turn, TurnRequest } from "./turn/turn.js";
 
 /** The objects that every endpoint uses. */
@@ -26,6 +27,12 @@ export interface ServerContext {
    * @internal
    */
   largeBodies?: LargeBodies;
+  /**
+   * The background responses in progress.
+   *
+   * @internal
+   */
+  background: BackgroundResponses;
   /**
    * Hands a turn to the engine.
    *

@@ -2,6 +2,7 @@ import type { FastifyInstance } from "fastify";
 import { chatCompletions } from "./chat/chat-completions.js";
 import { completions } from "./completions/completions.js";
 import type { ServerContext } from "./context.js";
+import { conversations } from "./conversations/conversations.js";
 import { models } from "./models.js";
 import { responses } from "./responses/responses.js";
 import { tokenize } from "./tokenize/tokenize.js";
@@ -10,4 +11,11 @@ import { tokenize } from "./tokenize/tokenize.js";
 export type Endpoint = (app: FastifyInstance, context: ServerContext) => void | Promise<void>;
 
 /** The routes that need a key where there are keys, count against limits, and wait for the model. */
-export const endpoints: readonly Endpoint[] = [models, chatCompletions, completions, tokenize, responses];
+export const endpoints: readonly Endpoint[] = [
+  models,
+  chatCompletions,
+  completions,
+  tokenize,
+  responses,
+  conversations,
+];

@@ -46,7 +46,10 @@ export interface PluginOptions {
   requestsPerMinute?: number;
   /** Tokens of prompts and answers per minute of one client; they may come at once. Default: no limit. */
   tokensPerMinute?: number;
-  /** Concurrent requests of one client, counted as in `requestsPerMinute`. Default: no limit. */
+  /**
+   * Concurrent requests of one client, counted as in `requestsPerMinute`, background responses included. Requests to
+   * stored responses and conversations do not count. Default: no limit.
+   */
   concurrentRequests?: number;
   /**
    * The lowest and the highest `priority` that a body may ask for: one range, or a function of the key. A priority out

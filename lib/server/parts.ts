@@ -9,6 +9,7 @@ import { EngineSource } from "./operations/engine-source.js";
 import { EngineHealth } from "./operations/health.js";
 import { ServerMetrics } from "./operations/metrics.js";
 import type { CheckedPluginOptions } from "./options.js";
+import { BackgroundResponses } from "./responses/background.js";
 import { Gate } from "./tenants/gate.js";
 import { startTurn } from "./turn/start.js";
 
@@ -23,6 +24,7 @@ export interface ServerParts {
   stalledReaders: StalledReaders;
   metrics: ServerMetrics;
   largeBodies: LargeBodies;
+  background: BackgroundResponses;
   version: string;
   context: ServerContext;
 }
@@ -31,24 +33,27 @@ export interface ServerParts {
 export function buildParts(options: CheckedPluginOptions, logger: FastifyBaseLogger): ServerParts {
   const source = new EngineSource(options.engine);
   const largeBodies = new LargeBodies();
+  const drain = new Drain(options.drainMilliseconds);
+  const background = new BackgroundResponses(drain);
   return {
     options,
     source,
     health: new EngineHealth(source, options),
-    drain: new Drain(options.drainMilliseconds),
+    drain,
     gate: new Gate(options),
     limits: new ClientLimits(options),
     stalledReaders: new StalledReaders(options.readerMilliseconds),
     metrics: new ServerMetrics(source, options.modelNames[0]!),
     largeBodies,
+    background,
     version: packageVersion(),
-    context: buildContext(options, { source, largeBodies, logger }),
+    context: buildContext(options, { source, largeBodies, background, logger }),
   };
 }
 
 function buildContext(
   { modelNames, clock, strictRequests, priorityRange }: CheckedPluginOptions,
-  { source, largeBodies, logger }: { source: EngineSource; largeBodies: LargeBodies; logger: FastifyBaseLogger },
+  { source, ...parts }: Pick<ServerParts, "source" | "largeBodies" | "background"> & { logger: FastifyBaseLogger },
 ): ServerContext {
   return {
     get engine() {
@@ -66,8 +71,7 @@ function buildContext(
         .map(({ name }) => name);
     },
     clock,
-    logger,
-    largeBodies,
+    ...parts,
     strictRequests,
     priorityRange,
     startTurn: (request) => startTurn(source.require(), request),

@@ -45,6 +45,7 @@ export async function routes(app: FastifyInstance, parts: ServerParts): Promise<
   app.addHook("onClose", async () => {
     metrics.close();
     parts.largeBodies.close();
+    await parts.background.close();
   });
   await app.register(async (scope) => operations(scope, parts));
   await app.register(async (scope) => {

@@ -1,5 +1,7 @@
 import type { OutgoingHttpHeaders } from "node:http";
 import type { FastifyInstance } from "fastify";
+import type { ServerContext } from "../../lib/server/context.js";
+import type { ServerOptions } from "../../lib/server/options.js";
 import type { ResponseObject } from "../../lib/server/responses/objects.js";
 import type { StoreLimits } from "../../lib/server/responses/store.js";
 import { reply, ScriptedEngine } from "../../lib/testing/index.js";
@@ -11,6 +13,10 @@ export interface TurnServerOptions {
   /** Limits of stored responses. */
   store?: StoreLimits;
   keepAliveMilliseconds?: number;
+  /** Takes the turns in place of the player. */
+  startTurn?: ServerContext["startTurn"];
+  /** Further options of the server. */
+  server?: Partial<ServerOptions>;
 }
 
 export interface TurnServer extends AsyncDisposable {
@@ -46,14 +52,14 @@ const engine = new ScriptedEngine([reply("never written")], { contextLength: 409
 /** A server whose turns a test defines, event by event. */
 export async function turnServer(
   turns: readonly ScriptedTurn[],
-  { store, ...context }: TurnServerOptions = {},
+  { store, server = {}, ...context }: TurnServerOptions = {},
 ): Promise<TurnServer> {
   const player = new TurnPlayer(turns);
   const clock = { now: new Date("2026-11-22T12:00:00Z") };
   const { logger, of } = capturedLog();
   const app = await productServer(
-    { engine, modelName: ["gpt-oss-20b", "alias"], clock: () => clock.now, logger },
-    { store, context: { ...context, startTurn: async (request) => player.start(request) } },
+    { engine, modelName: ["gpt-oss-20b", "alias"], clock: () => clock.now, logger, ...server },
+    { store, context: { startTurn: async (request) => player.start(request), ...context } },
   );
   let listening: Promise<string> | undefined;
   const inject = async (method: "POST" | "GET" | "DELETE", url: string, body?: object): Promise<Answer> => {
@@ -74,6 +80,10 @@ export async function turnServer(
     post: (body) => inject("POST", "/v1/responses", body),
     get: (path) => inject("GET", `/v1/responses/${path}`),
     delete: (path) => inject("DELETE", `/v1/responses/${path}`),
-    [Symbol.asyncDispose]: () => app.close(),
+    [Symbol.asyncDispose]: () => {
+      // A client that leaves a stream opens a connection for its next request, which would delay the end.
+      app.server.closeAllConnections();
+      return app.close();
+    },
   };
 }

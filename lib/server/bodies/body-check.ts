@@ -29,19 +29,25 @@ export class BodyCheck {
   readonly #schema: Record<string, unknown>;
   readonly #known: Members;
   readonly #refuse: (fields: never, limits: BodyLimits) => void;
+  readonly #absent: unknown;
   #validate: ValidateFunction | undefined;
 
-  /** @param refuse throws for a body that passes the schema and that no context can hold */
+  /**
+   * @param refuse throws for a body that passes the schema and that no context can hold
+   * @param absent what stands for a body that is not there
+   */
   constructor(
     name: string,
     schema: Record<string, unknown>,
     known: Members,
     refuse: (fields: never, limits: BodyLimits) => void = () => {},
+    absent?: object,
   ) {
     this.name = name;
     this.#schema = schema;
     this.#known = known;
     this.#refuse = refuse;
+    this.#absent = absent;
   }
 
   /**
@@ -49,7 +55,7 @@ export class BodyCheck {
    * @throws ApiError
    */
   read(body: Buffer | undefined, limits: BodyLimits): CheckedBody {
-    const given = body === undefined ? undefined : readBody(body);
+    const given = body === undefined ? this.#absent : readBody(body);
     const unknown = new Map<string, string>();
     const fields = isObject(given) ? withoutNulls(given) : given;
     if (isObject(fields)) {

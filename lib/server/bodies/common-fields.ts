@@ -39,7 +39,15 @@ export const commonFields = {
   cache_salt: { type: "string", maxLength: 1024 },
 };
 
-/** The fields above, after the schema has checked them. */
+/** Labels of a response or a conversation. They are kept for the client, and have no effect. */
+export const metadataField = {
+  type: "object",
+  maxProperties: 16,
+  propertyNames: { type: "string", maxLength: 64 },
+  additionalProperties: { type: "string", maxLength: 512 },
+};
+
+/** The common fields, after the schema has checked them. */
 export interface CommonBody extends GuidedBody {
   model: string;
   temperature?: number;

@@ -151,11 +151,12 @@ function responseTool({ type }: Readonly<Record<string, unknown>>): Members {
 export const responseFields: Members = {
   ...fields("any", "instructions max_output_tokens max_tool_calls temperature top_p top_logprobs seed"),
   ...fields("any", "presence_penalty frequency_penalty"),
-  ...fields("any", "parallel_tool_calls stream stream_options store background conversation prompt truncation"),
+  ...fields("any", "parallel_tool_calls stream stream_options store background prompt truncation"),
   ...fields("exact", "model previous_response_id include tool_choice"),
   ...fields("any", "service_tier prompt_cache_retention"),
   client_metadata: "any", // Codex sends it with each request
   ...fields("exact", "metadata user safety_identifier prompt_cache_key"),
+  conversation: { id: "exact" },
   input: item,
   tools: responseTool,
   reasoning: fields("any", "effort summary generate_summary max_tokens"),
@@ -175,3 +176,7 @@ export const responseFields: Members = {
 
 /** `personality` is a field of this endpoint alone. */
 export const inputTokensFields: Members = { ...responseFields, personality: "any" };
+
+export const conversationFields: Members = { items: item, metadata: "exact" };
+export const conversationUpdateFields: Members = { metadata: "exact" };
+export const conversationItemsFields: Members = { items: item };

@@ -10,7 +10,7 @@ export function invalid(param: string, expected: string, received: unknown): Api
 }
 
 /** A refusal of a feature that OpenAI's API has and this server does not. */
-export function unsupported(param: string, message: string): ApiError {
+export function unsupported(param: string | null, message: string): ApiError {
   return new ApiError(400, message, { param, code: "unsupported_parameter" });
 }
 

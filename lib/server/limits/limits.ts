@@ -82,11 +82,12 @@ export class ClientLimits {
    * Lets a request in.
    *
    * @param tell called with the headers that report the client's remaining limits, whenever they change
+   * @param places requests at once that it counts as: 0 for one that generates nothing
    * @throws ApiError 429, with the seconds after which the client can try again.
    */
-  enter(name: string, tell: (headers: Record<string, string>) => void = () => {}): Ticket {
+  enter(name: string, tell: (headers: Record<string, string>) => void = () => {}, places: 0 | 1 = 1): Ticket {
     const ticket = new Ticket(name, this.#client(name), this.#limits, tell);
-    ticket.take(1);
+    ticket.take(1, places);
     return ticket;
   }
 
@@ -137,7 +138,9 @@ export class Ticket {
   readonly #tell: (headers: Record<string, string>) => void;
   readonly #generations: Counted[] = [];
   #completions = 0;
+  #places = 0;
   #reserved = 0;
+  #hasLeft = false;
 
   /** Use `ClientLimits.enter` instead. */
   constructor(name: string, client: Client, limits: LimitOptions, tell: (headers: Record<string, string>) => void) {
@@ -162,10 +165,10 @@ export class Ticket {
   }
 
   /** @throws ApiError 429 */
-  take(completions: number): void {
+  take(completions: number, places: number = completions): void {
     const { concurrentRequests, requestsPerMinute } = this.#limits;
     const { requests } = this.#client;
-    if (this.#client.running + completions > concurrentRequests) {
+    if (places > 0 && this.#client.running + places > concurrentRequests) {
       throw new ApiError(429, `At most ${concurrentRequests} requests at once are served to one client`, {
         code: "concurrency_limit_exceeded",
         retryAfter: 1,
@@ -179,7 +182,8 @@ export class Ticket {
       });
     }
     requests.left -= completions;
-    this.#client.running += completions;
+    this.#client.running += places;
+    this.#places += places;
     this.#completions += completions;
     this.#tell(this.#headers());
   }
@@ -210,9 +214,11 @@ export class Ticket {
     this.#generations.push(generation);
   }
 
-  /** Call once, at the end of the answer. */
+  /** Call it at the end of the answer. Further calls do nothing. */
   leave(): void {
-    this.#client.running -= this.#completions;
+    if (this.#hasLeft) return;
+    this.#hasLeft = true;
+    this.#client.running -= this.#places;
     const used = this.#generations.map(({ promptTokens, completionTokens }) => promptTokens.length + completionTokens);
     this.#client.tokens.left += this.#reserved - used.reduce((sum, tokens) => sum + tokens, 0);
   }

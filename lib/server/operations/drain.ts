@@ -12,6 +12,7 @@ export class Drain {
   #draining: Promise<void> | undefined;
   #expired: Error | undefined;
   #idle: (() => void) | undefined;
+  readonly #atStart: (() => void)[] = [];
 
   constructor(milliseconds: number) {
     this.#milliseconds = milliseconds;
@@ -29,6 +30,11 @@ export class Drain {
   /** @throws ApiError 503 once draining has begun. */
   refuseNew(): void {
     if (this.isDraining) throw notReady("The server is shutting down", 5);
+  }
+
+  /** Registers a callback for the start of draining. */
+  onStart(callback: () => void): void {
+    this.#atStart.push(callback);
   }
 
   /** Registers a request that has begun. */
@@ -51,7 +57,10 @@ export class Drain {
    * Refuses new requests from now on. Resolves when the last request has ended, at the latest after the draining time.
    */
   start(): Promise<void> {
-    this.#draining ??= this.#finish();
+    if (this.#draining === undefined) {
+      this.#draining = this.#finish();
+      for (const begun of this.#atStart) begun();
+    }
     return this.#draining;
   }
 

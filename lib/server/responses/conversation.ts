@@ -21,6 +21,7 @@ const idPrefixes: Readonly<Record<string, string>> = {
   function_call_output: "fco",
   custom_tool_call: "ctc",
   custom_tool_call_output: "ctco",
+  conversation: "conv",
 };
 
 /** A new id, with the prefix of the item's type; `resp` and `call` are prefixes themselves. */

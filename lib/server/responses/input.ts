@@ -42,20 +42,30 @@ export async function readInput(input: unknown, context: InputContext): Promise<
     return input === "" ? [] : [readMessage({ role: "user", content: input }, "input", "final")];
   }
   if (!Array.isArray(input)) throw invalid("input", "a string or an array of items", input);
-  return new InputReader(input, context).read();
+  return readItems(input, "input", context);
+}
+
+/**
+ * @param at the field that has the items
+ * @throws ApiError that names the item and field
+ */
+export function readItems(items: readonly unknown[], at: string, context: InputContext): Promise<ConversationItem[]> {
+  return new InputReader(items, at, context).read();
 }
 
 class InputReader {
   /** The items, with their indexes in the input. */
   readonly #items: { item: Item; index: number }[] = [];
+  readonly #at: string;
   readonly #context: InputContext;
   /** Ids of the calls so far. */
   readonly #calls = new Set<string>();
 
-  constructor(input: readonly unknown[], context: InputContext) {
+  constructor(input: readonly unknown[], at: string, context: InputContext) {
+    this.#at = at;
     for (const [index, item] of input.entries()) {
       if (item === undefined) continue; // beyond the context
-      if (!isObject(item)) throw invalid(`input[${index}]`, "an item", item);
+      if (!isObject(item)) throw invalid(`${at}[${index}]`, "an item", item);
       this.#items.push({ item, index });
     }
     this.#context = context;
@@ -70,7 +80,7 @@ class InputReader {
     const breather = new Breather();
     for (const { item, index } of this.#items.toReversed()) {
       if (channels.size % sliceOfItems === sliceOfItems - 1) await breather.rest();
-      const type = typeOf(item, `input[${index}]`);
+      const type = typeOf(item, `${this.#at}[${index}]`);
       const isAssistants = assistantTypes.has(type) || (type === "message" && item.role === "assistant");
       channels.set(index, goesOn ? "commentary" : "final");
       if (isHostedCall(type)) goesOn = true;
@@ -79,7 +89,7 @@ class InputReader {
     for (const { item, index } of this.#items) {
       const isSealed = typeof item.encrypted_content === "string";
       if (isSealed || all.length % sliceOfItems === sliceOfItems - 1) await breather.rest();
-      const read = this.#read(item, `input[${index}]`, channels.get(index)!);
+      const read = this.#read(item, `${this.#at}[${index}]`, channels.get(index)!);
       this.#register(read);
       all.push(read);
     }

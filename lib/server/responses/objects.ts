@@ -81,7 +81,9 @@ export interface ResponseUsage {
  * Responses allows it; others are left out.
  */
 export interface ResponseSettings {
-  background: false;
+  background: boolean;
+  /** Present where the request names a conversation. */
+  conversation?: { id: string };
   frequency_penalty: number;
   instructions: string | null;
   max_output_tokens: number | null;
@@ -113,7 +115,8 @@ export interface ResponseObject extends ResponseSettings {
   /** Unix seconds, here and below. */
   created_at: number;
   completed_at: number | null;
-  status: "in_progress" | "completed" | "incomplete" | "failed";
+  /** Only a background response is ever `queued` or `cancelled`. */
+  status: "queued" | "in_progress" | "completed" | "incomplete" | "failed" | "cancelled";
   error: { code: string; message: string } | null;
   incomplete_details: { reason: "max_output_tokens" } | null;
   output: OutputItem[];

@@ -1,11 +1,13 @@
 import type { BodyLimits } from "../bodies/body-check.js";
-import { commonFields, samplingOf } from "../bodies/common-fields.js";
+import { commonFields, metadataField, samplingOf } from "../bodies/common-fields.js";
 import { type AskedEffort, efforts, readEffort } from "../bodies/effort-fields.js";
+import { isObject } from "../bodies/fields.js";
 import { readTextFormat } from "../bodies/format-fields.js";
 import { LeastTokens } from "../bodies/least-tokens.js";
 import { adapterOf, type ModelNames } from "../bodies/model-name.js";
-import { unsupported } from "../bodies/refusals.js";
+import { requiredName, unsupported } from "../bodies/refusals.js";
 import { mostTools, readToolChoice } from "../bodies/tool-fields.js";
+import { badRequest } from "../http/error-response.js";
 import type { Warning } from "../http/warnings.js";
 import type { TurnRequest } from "../turn/turn.js";
 import type { ResponseSettings } from "./objects.js";
@@ -69,11 +71,7 @@ export const responseSchema = {
     previous_response_id: nullable("string"),
     background: nullable("boolean"),
     include: nullable("array", { items: { enum: includable }, maxItems: 64 }),
-    metadata: nullable("object", {
-      maxProperties: 16,
-      propertyNames: { type: "string", maxLength: 64 },
-      additionalProperties: { type: "string", maxLength: 512 },
-    }),
+    metadata: { ...metadataField, nullable: true },
     truncation: nullableEnum(["auto", "disabled"]),
     user: nullable("string"),
     prompt_cache_key: nullable("string"),
@@ -185,11 +183,33 @@ export function refuseLongInput(body: ResponseBody, { contextLength }: BodyLimit
   if (said.isTooLong) throw said.refusal("input");
 }
 
+/** The id of the conversation that a response continues and adds to. @throws ApiError that names the field */
+export function conversationOf({ conversation, previous_response_id }: ResponseBody): string | null {
+  if (conversation === undefined || conversation === null) return null;
+  const id = isObject(conversation)
+    ? requiredName(conversation.id, "conversation.id")
+    : requiredName(conversation, "conversation");
+  if (!previous_response_id) return id;
+  throw badRequest(
+    "conversation",
+    "A response continues either 'conversation' or 'previous_response_id', not both.",
+    "mutually_exclusive_parameters",
+  );
+}
+
+/**
+ * Refuses a background response that nobody could read.
+ *
+ * @param canStore whether the server can store responses
+ * @throws ApiError
+ */
+export function refuseUnstored({ background, store }: ResponseBody, canStore: boolean): void {
+  if (background !== true) return;
+  if (store === false) throw badRequest("background", "A background response is stored: 'store' must not be false.");
+  if (!canStore) throw unsupported("background", "Background responses need the store, which is off.");
+}
+
 function refuseUnsupported(body: ResponseBody): void {
-  if (body.background === true) throw unsupported("background", "Background responses are not supported.");
-  if (body.conversation !== undefined && body.conversation !== null) {
-    throw unsupported("conversation", "Conversations are not supported; use 'previous_response_id'.");
-  }
   if (body.prompt !== undefined && body.prompt !== null) {
     throw unsupported("prompt", "Prompt templates are not supported; use 'instructions' and 'input'.");
   }
@@ -197,8 +217,10 @@ function refuseUnsupported(body: ResponseBody): void {
 
 function settingsOf(body: ResponseBody, model: string, tools: ReadTools): Omit<ResponseSettings, "store"> {
   const { reasoning, text } = body;
+  const conversation = conversationOf(body);
   return {
-    background: false,
+    background: body.background ?? false,
+    ...(conversation !== null && { conversation: { id: conversation } }),
     frequency_penalty: body.frequency_penalty ?? 0,
     instructions: body.instructions ?? null,
     max_output_tokens: body.max_output_tokens ?? null,

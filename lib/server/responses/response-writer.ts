@@ -33,6 +33,8 @@ export class ResponseWriter {
   #response: ResponseObject;
   #open: OpenItem | null = null;
   #sequence = 0;
+  /** Bytes of the finished items. */
+  #bytes = 0;
 
   /**
    * @param tools the tools that the model may call
@@ -52,7 +54,7 @@ export class ResponseWriter {
       object: "response",
       created_at: seconds(clock()),
       completed_at: null,
-      status: "in_progress",
+      status: settings.background ? "queued" : "in_progress",
       error: null,
       incomplete_details: null,
       ...settings,
@@ -71,18 +73,38 @@ export class ResponseWriter {
     return this.#output;
   }
 
-  get ended(): boolean {
-    return this.#response.status !== "in_progress";
+  /** The response with what is written of it, also of the item in progress. It does not change afterwards. */
+  get soFar(): ResponseObject {
+    if (this.ended) return this.#response;
+    const output = this.#items();
+    // Its tokens still grow, so its log probabilities are there only when it is complete.
+    if (this.#open?.announced) output.push(withoutLogprobs(itemOf(this.#open, "in_progress", this.#reasoning)));
+    return { ...this.#response, output };
   }
 
+  /** Bytes of the items so far, in the measure of the store. */
+  get bytes(): number {
+    return this.#bytes + (this.#open === null ? 0 : 2 * this.#open.text.length + this.#open.tokens.bytes);
+  }
+
+  get ended(): boolean {
+    const { status } = this.#response;
+    return status !== "in_progress" && status !== "queued";
+  }
+
+  /** A background response waits for its turn first: `accept` reports its beginning. */
   opening(): StreamEvent[] {
-    return [
-      this.#event("response.created", { response: this.#response }),
-      this.#event("response.in_progress", { response: this.#response }),
-    ];
+    const { status } = this.#response;
+    return ["response.created", `response.${status}`].map((type) => this.#event(type, { response: this.#response }));
   }
 
   accept(event: TurnEvent): StreamEvent[] {
+    if (this.#response.status !== "queued") return this.#accept(event);
+    this.#response = { ...this.#response, status: "in_progress" };
+    return [this.#event("response.in_progress", { response: this.#response }), ...this.#accept(event)];
+  }
+
+  #accept(event: TurnEvent): StreamEvent[] {
     switch (event.type) {
       case "part-start":
         return this.#start(event);
@@ -97,8 +119,17 @@ export class ResponseWriter {
 
   /** Handles an engine failure after the stream began: the written text stays, and the item in progress is cut. */
   failed(error: unknown): StreamEvent[] {
+    return this.#broken("failed", failureOf(error));
+  }
+
+  /** Ends the response on the client's demand. OpenAI's API has no event of its own for that. */
+  cancelled(): StreamEvent[] {
+    return this.#broken("cancelled", null);
+  }
+
+  #broken(status: "failed" | "cancelled", error: ResponseObject["error"]): StreamEvent[] {
     const closing = this.#open?.announced ? this.#close(this.#open, false) : [];
-    this.#response = { ...this.#response, status: "failed", error: failureOf(error), output: this.#items() };
+    this.#response = { ...this.#response, status, error, output: this.#items() };
     return [...closing, this.#event("response.failed", { response: this.#response })];
   }
 
@@ -185,7 +216,9 @@ export class ResponseWriter {
   #close(open: OpenItem, complete: boolean): StreamEvent[] {
     this.#open = null;
     const item = itemOf(open, complete ? "completed" : "incomplete", this.#reasoning);
-    this.#output.push(conversationItem({ ...item }, messageOf(open, complete), { more: open.tokens.bytes }));
+    const closed = conversationItem({ ...item }, messageOf(open, complete), { more: open.tokens.bytes });
+    this.#output.push(closed);
+    this.#bytes += closed.bytes;
     return [
       ...this.#contentDone(open),
       this.#event("response.output_item.done", { output_index: open.outputIndex, item }),
@@ -257,6 +290,11 @@ export class ResponseWriter {
   #event(type: string, fields: Record<string, unknown>): StreamEvent {
     return { type, sequence_number: this.#sequence++, ...fields };
   }
+}
+
+function withoutLogprobs(item: OutputItem): OutputItem {
+  if (item.type !== "message") return item;
+  return { ...item, content: item.content.map((part) => ({ ...part, logprobs: [] })) };
 }
 
 function seconds(date: Date): number {

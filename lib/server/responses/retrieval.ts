@@ -1,38 +1,54 @@
 import type { FastifyInstance } from "fastify";
 import { invalid, unsupported } from "../bodies/refusals.js";
+import type { ServerContext } from "../context.js";
+import { disconnectSignal } from "../http/disconnect.js";
 import { ApiError } from "../http/errors.js";
 import { sendJson } from "../http/json-pieces.js";
+import { streamAnswer } from "../http/stream-answer.js";
+import { generatesNothing } from "../limits/tickets.js";
 import { tenantOf } from "../tenants/tenant.js";
 import { listedItem } from "./listed-item.js";
-import type { ResponseStore, StoredResponse } from "./store.js";
+import { page } from "./page.js";
+import type { ResponseStore, ResponseWork, StoredResponse } from "./store.js";
 
 type Query = Record<string, unknown>;
 type ById = { Params: { id: string }; Querystring: Query };
 
-/** The endpoints of stored responses. Each tenant sees only its own. A response in progress is not stored yet. */
-export function retrieval(app: FastifyInstance): void {
-  app.get<ById>("/v1/responses/:id", (request, reply) => {
-    if (request.query.stream === "true") {
-      throw unsupported("stream", "The events of a stored response cannot be replayed.");
-    }
-    sendJson(reply, existing(tenantOf(request).responses, request.params.id).response);
+/** The endpoints of stored responses. Each tenant sees only its own. Of those in progress, background ones are stored. */
+export function retrieval(app: FastifyInstance, { keepAliveMilliseconds }: ServerContext): void {
+  app.get<ById>("/v1/responses/:id", generatesNothing, (request, reply) => {
+    const after = startingAfter(request.query.starting_after);
+    const isStream = flag(request.query.stream, "stream");
+    const stored = existing(tenantOf(request).responses, request.params.id);
+    if (!isStream) return sendJson(reply, stored.response);
+    const events = eventsOf(stored)(after, disconnectSignal(request, reply));
+    return streamAnswer(reply, events, { keepAliveMilliseconds, nameOf: ({ type }) => type });
   });
 
-  app.delete<ById>("/v1/responses/:id", (request, reply) => {
+  app.delete<ById>("/v1/responses/:id", generatesNothing, (request, reply) => {
     const { id } = request.params;
-    if (!tenantOf(request).responses.delete(id)) throw notFound(id);
+    const store = tenantOf(request).responses;
+    existing(store, id).work?.discard();
+    store.delete(id);
     reply.send({ id, object: "response", deleted: true });
   });
 
-  // As in OpenAI's API, only background responses can be cancelled. Other clients close the connection.
-  app.post<ById>("/v1/responses/:id/cancel", (request) => {
-    existing(tenantOf(request).responses, request.params.id);
-    throw new ApiError(400, "Only background responses can be cancelled; close the connection of a running one.", {
-      code: "response_not_cancellable",
-    });
+  app.post<ById>("/v1/responses/:id/cancel", generatesNothing, (request, reply) => {
+    const store = tenantOf(request).responses;
+    const { id } = request.params;
+    const { response, work } = existing(store, id);
+    // As in OpenAI's API, only background responses can be cancelled. Other clients close the connection.
+    if (work === undefined) {
+      throw notCancellable("Only background responses can be cancelled; close the connection of a running one.");
+    }
+    if (!work.isRunning && response.status !== "cancelled") {
+      throw notCancellable(`The response has ended already: its status is '${response.status}'.`);
+    }
+    work.cancel();
+    sendJson(reply, existing(store, id).response);
   });
 
-  app.get<ById>("/v1/responses/:id/input_items", (request, reply) => {
+  app.get<ById>("/v1/responses/:id/input_items", generatesNothing, (request, reply) => {
     const { context } = existing(tenantOf(request).responses, request.params.id);
     sendJson(
       reply,
@@ -51,33 +67,36 @@ export function existing(store: ResponseStore, id: string, param: string | null 
   return stored;
 }
 
+/** @throws ApiError 400: OpenAI's API replays the same responses */
+function eventsOf({ work }: StoredResponse): NonNullable<ResponseWork["follow"]> {
+  if (work === undefined) {
+    throw unsupported("stream", "This response cannot be streamed: it was not created with 'background'.");
+  }
+  if (work.follow === null) {
+    throw unsupported("stream", "This response cannot be streamed: it was not created with 'stream'.");
+  }
+  return work.follow;
+}
+
+/** The sequence number of the last event that the client has. @throws ApiError */
+function startingAfter(value: unknown): number {
+  if (value === undefined) return -1;
+  const after = typeof value === "string" && /^\d{1,15}$/.test(value) ? Number(value) : Number.NaN;
+  if (Number.isNaN(after)) throw invalid("starting_after", "the sequence_number of an event", value);
+  return after;
+}
+
+/** @throws ApiError */
+function flag(value: unknown, param: string): boolean {
+  if (value === undefined) return false;
+  if (value !== "true" && value !== "false") throw invalid(param, "true or false", value);
+  return value === "true";
+}
+
+function notCancellable(message: string): ApiError {
+  return new ApiError(400, message, { code: "response_not_cancellable" });
+}
+
 function notFound(id: string, param: string | null = null): ApiError {
   return new ApiError(404, `Response with id '${id}' not found.`, { code: "response_not_found", param });
-}
-
-/** One page of a list, with OpenAI's cursors. The default order is newest first. */
-function page<T extends { id: string }>(items: readonly T[], query: Query): object {
-  const { order = "desc", after } = query;
-  const limit = limitOf(query.limit);
-  if (order !== "asc" && order !== "desc") throw invalid("order", "asc or desc", order);
-  const ordered = order === "asc" ? items : items.toReversed();
-  let from = 0;
-  if (after !== undefined) {
-    from = ordered.findIndex(({ id }) => id === after) + 1;
-    if (from === 0) throw invalid("after", "the id of one of the items", after);
-  }
-  const data = ordered.slice(from, from + limit);
-  return {
-    object: "list",
-    data,
-    first_id: data[0]?.id ?? null,
-    last_id: data.at(-1)?.id ?? null,
-    has_more: from + limit < ordered.length,
-  };
-}
-
-function limitOf(value: unknown): number {
-  const limit = value === undefined ? 20 : Number(value);
-  if (!Number.isInteger(limit) || limit < 1 || limit > 100) throw invalid("limit", "an integer in [1, 100]", value);
-  return limit;
 }

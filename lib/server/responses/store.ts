@@ -1,6 +1,19 @@
 import { BoundedCache, SharedBound } from "../../common/bounded-cache.js";
 import type { ConversationItem } from "./conversation.js";
-import type { ResponseObject } from "./objects.js";
+import type { ResponseObject, StreamEvent } from "./objects.js";
+
+/** The work on a background response. It goes on as long as the response is stored. */
+export interface ResponseWork {
+  readonly isRunning: boolean;
+  /** Ends the work: the response is cancelled. It does nothing after the end of the work. */
+  cancel(): void;
+  /** Ends the work on a response that is about to be deleted. */
+  discard(): void;
+  /** The events from one on, and further ones as they come. Null: no stream was asked for. */
+  follow: ((after: number, signal: AbortSignal) => AsyncIterable<StreamEvent>) | null;
+  /** Called when the store loses the response. */
+  removed(): void;
+}
 
 export interface StoredResponse {
   readonly response: ResponseObject;
@@ -11,32 +24,55 @@ export interface StoredResponse {
    * Day of the conversation's first turn. The system message keeps it, so the cached prefix stays valid after midnight.
    */
   readonly date: string;
+  /** Absent: it was not asked for in the background. */
+  readonly work?: ResponseWork;
+  /** Bytes of its kept events. */
+  readonly eventBytes?: number;
+}
+
+/** A conversation as `GET /v1/conversations/{id}` tells it. */
+export interface ConversationObject {
+  readonly id: string;
+  readonly object: "conversation";
+  /** Unix seconds. */
+  readonly created_at: number;
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+export interface StoredConversation {
+  readonly conversation: ConversationObject;
+  readonly items: readonly ConversationItem[];
+  /** Day of its creation, as in `StoredResponse`. */
+  readonly date: string;
 }
 
 /**
- * Limits for all tenants together. Over a limit, the tenant that holds most loses its least recently used responses.
+ * Limits for all tenants together. Over a limit, the tenant that holds most loses what it used least recently, response
+ * or conversation.
  */
 export interface StoreLimits {
-  /** Maximum responses. Default 10,000; 0 turns the store off. */
+  /** Maximum responses and conversations. Default 10,000; 0 turns the store off. */
   responses?: number;
   /**
    * Maximum bytes of JSON text, plus the memory of log probabilities. Every response counts with its whole
    * conversation, although they share it. Default 256 MiB.
    */
   bytes?: number;
-  /** Milliseconds for which a response is kept after its last use. Default one day. */
+  /** Milliseconds for which each is kept after its last use, or after the end of the work on it. Default one day. */
   idleMs?: number;
 }
 
+type Stored = StoredResponse | StoredConversation;
+
 interface Entry {
-  stored: StoredResponse;
+  stored: Stored;
   usedAt: number;
 }
 
 /** Approximate bytes of an item beside its JSON text: its message, the objects, its places in lists. */
 const itemOverhead = 512;
 
-/** Finished responses in memory, for all tenants of a server. */
+/** Finished responses, background responses and conversations in memory, for all tenants of a server. */
 export class ResponseStores {
   /** False: nothing is stored. */
   readonly isOn: boolean;
@@ -54,7 +90,7 @@ export class ResponseStores {
     this.isOn = responses > 0;
   }
 
-  /** Number of stored responses. */
+  /** Number of stored responses and conversations. */
   get size(): number {
     return this.#bound.held.entries;
   }
@@ -74,29 +110,35 @@ export class ResponseStores {
     this.#open.delete(store);
   }
 
-  /** Deletes expired responses from all stores, at each use of any of them. Returns the current time. */
+  /** Deletes what has expired from all stores, at each use of any of them. Returns the current time. */
   expire(): number {
     const now = this.#clock().getTime();
     if (now === this.#expired) return now; // a request may look for many items
     this.#expired = now;
-    for (const store of this.#open) store.forgetUnused(now - this.#idleMs);
+    for (const store of this.#open) store.forgetUnused(now - this.#idleMs, now);
     return now;
   }
 }
 
-/** The stored responses of one tenant. */
+/** The stored responses and conversations of one tenant. */
 export class ResponseStore {
   readonly #stores: ResponseStores;
+  readonly #bound: SharedBound;
   readonly #entries: BoundedCache<Entry>;
   /**
-   * Items whose id the server made, and the number of responses that contain each. Searching all responses would be
-   * slow.
+   * Items whose id the server made, and the number of places that contain each. Searching all responses would be slow.
    */
-  readonly #issued = new Map<string, { item: ConversationItem; responses: number }>();
+  readonly #issued = new Map<string, { item: ConversationItem; places: number }>();
+  /** Conversations that a response in progress continues. */
+  readonly #locked = new Set<string>();
 
   constructor(stores: ResponseStores, bound: SharedBound) {
     this.#stores = stores;
-    this.#entries = new BoundedCache(bound, ({ stored }, change) => this.#count(stored, change));
+    this.#bound = bound;
+    this.#entries = new BoundedCache(bound, ({ stored }, change) => {
+      this.#count(stored, change);
+      if (change < 0 && !isConversation(stored)) stored.work?.removed();
+    });
   }
 
   get isOn(): boolean {
@@ -104,11 +146,8 @@ export class ResponseStore {
   }
 
   get(id: string): StoredResponse | undefined {
-    const now = this.#stores.expire();
-    const entry = this.#entries.get(id);
-    if (entry === undefined) return undefined;
-    entry.usedAt = now;
-    return entry.stored;
+    const stored = this.#use(id);
+    return stored === undefined || isConversation(stored) ? undefined : stored;
   }
 
   /** @returns false when the store has no room for it */
@@ -117,25 +156,68 @@ export class ResponseStore {
     return this.#entries.set(stored.response.id, { stored, usedAt }, bytesOf(stored));
   }
 
+  conversation(id: string): StoredConversation | undefined {
+    const stored = this.#use(id);
+    return stored !== undefined && isConversation(stored) ? stored : undefined;
+  }
+
+  /**
+   * Puts a conversation in the place of its former state.
+   *
+   * @returns false when the store has no room for it; a conversation that is too large for the store stays as it was
+   */
+  putConversation(stored: StoredConversation): boolean {
+    const usedAt = this.#stores.expire();
+    const bytes = bytesOf(stored);
+    if (bytes > this.#bound.size) return false;
+    return this.#entries.set(stored.conversation.id, { stored, usedAt }, bytes);
+  }
+
+  /** Locks a conversation for one response. False: it is locked already. */
+  lock(id: string): boolean {
+    if (this.#locked.has(id)) return false;
+    this.#locked.add(id);
+    return true;
+  }
+
+  unlock(id: string): void {
+    this.#locked.delete(id);
+  }
+
+  isLocked(id: string): boolean {
+    return this.#locked.has(id);
+  }
+
+  /**
+   * Counts what a running response has grown by, as a use of it.
+   *
+   * @returns false when the store has no room for it, and lost it
+   */
+  grow(id: string, bytes: number): boolean {
+    return this.#use(id) !== undefined && this.#entries.grow(id, bytes);
+  }
+
+  /** Deletes a response or a conversation. */
   delete(id: string): boolean {
     this.#stores.expire();
     return this.#entries.delete(id);
   }
 
-  /** Finds an item of any stored response by its id, unless the client chose that id. */
+  /** Finds an item of any stored response or conversation by its id, unless the client chose that id. */
   issuedItem(id: string): ConversationItem | undefined {
     this.#stores.expire();
     return this.#issued.get(id)?.item;
   }
 
-  /** Deletes the responses that were last used before `time`. */
-  forgetUnused(time: number): void {
+  /** Deletes what was last used before `time`. What is in progress counts as used until `now`. */
+  forgetUnused(time: number, now: number): void {
     for (
       let { oldest } = this.#entries;
       oldest !== undefined && oldest.value.usedAt < time;
       { oldest } = this.#entries
     ) {
-      this.#entries.forgetOldest();
+      if (this.#isInProgress(oldest.value.stored)) this.#entries.get(oldest.key)!.usedAt = now;
+      else this.#entries.forgetOldest();
     }
   }
 
@@ -145,22 +227,45 @@ export class ResponseStore {
     this.#stores.closed(this);
   }
 
-  #count({ context, output }: StoredResponse, change: 1 | -1): void {
-    for (const items of [context, output]) {
+  #use(id: string): Stored | undefined {
+    const now = this.#stores.expire();
+    const entry = this.#entries.get(id);
+    if (entry === undefined) return undefined;
+    entry.usedAt = now;
+    return entry.stored;
+  }
+
+  #isInProgress(stored: Stored): boolean {
+    return isConversation(stored) ? this.#locked.has(stored.conversation.id) : (stored.work?.isRunning ?? false);
+  }
+
+  #count(stored: Stored, change: 1 | -1): void {
+    for (const items of listsOf(stored)) {
       for (const item of items) {
         if (!item.issued) continue;
         const { id } = item.item;
-        const issued = this.#issued.get(id) ?? { item, responses: 0 };
-        if (issued.responses === 0) this.#issued.set(id, issued);
-        issued.responses += change;
-        if (issued.responses === 0) this.#issued.delete(id);
+        const issued = this.#issued.get(id) ?? { item, places: 0 };
+        if (issued.places === 0) this.#issued.set(id, issued);
+        issued.places += change;
+        if (issued.places === 0) this.#issued.delete(id);
       }
     }
   }
 }
 
-function bytesOf({ response, context, output }: StoredResponse): number {
-  let bytes = Buffer.byteLength(JSON.stringify({ ...response, output: [] }));
-  for (const item of [...context, ...output]) bytes += item.bytes + itemOverhead;
+function isConversation(stored: Stored): stored is StoredConversation {
+  return "conversation" in stored;
+}
+
+function listsOf(stored: Stored): (readonly ConversationItem[])[] {
+  return isConversation(stored) ? [stored.items] : [stored.context, stored.output];
+}
+
+function bytesOf(stored: Stored): number {
+  let bytes = isConversation(stored) ? 0 : (stored.eventBytes ?? 0);
+  bytes += Buffer.byteLength(
+    JSON.stringify(isConversation(stored) ? stored.conversation : { ...stored.response, output: [] }),
+  );
+  for (const items of listsOf(stored)) for (const item of items) bytes += item.bytes + itemOverhead;
   return bytes;
 }

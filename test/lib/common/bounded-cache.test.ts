@@ -33,6 +33,20 @@ describe("BoundedCache", () => {
     expect([cache.entries, cache.size, cache.oldest]).toEqual([1, 20, { key: "e", value: "E" }]);
   });
 
+  it("counts what an entry grows by, as a use of it, and evicts it when it outgrows the bound", () => {
+    const bound = new SharedBound({ size: 40 });
+    const [cache, other] = [filled(bound, "abc", 10), filled(bound, "x", 10)];
+    expect(cache.grow("a", 10)).toBe(true);
+    expect([keysOf(cache), cache.size, keysOf(other)]).toEqual(["ac", 30, "x"]);
+    expect(bound.held).toEqual({ entries: 3, size: 40 });
+    expect(cache.grow("b", 1)).toBe(false);
+    expect(cache.grow("a", 5)).toBe(true);
+    expect([keysOf(cache), cache.size]).toEqual(["a", 25]);
+    expect(cache.grow("a", 20)).toBe(false);
+    expect([keysOf(cache), cache.size]).toEqual(["", 0]);
+    expect(bound.held).toEqual({ entries: 1, size: 10 });
+  });
+
   it("stores nothing once closed, and leaves its room to others", () => {
     const bound = new SharedBound({ size: 4 });
     const [gone, other] = [filled(bound, "abc"), filled(bound, "x")];

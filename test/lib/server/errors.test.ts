@@ -437,8 +437,9 @@ describe("a refused response names", () => {
       [{ metadata: { ["x".repeat(65)]: "a" } }, `metadata.${"x".repeat(65)}`],
       [{ metadata: Object.fromEntries(Array.from({ length: 17 }, (_, i) => [`k${i}`, "v"])) }, "metadata"],
       [{ user: "\ud800" }, "user"],
-      [{ background: true }, "background", unsupported],
-      [{ conversation: "conv_1" }, "conversation", unsupported],
+      [{ background: true, store: false }, "background"],
+      [{ conversation: 5 }, "conversation"],
+      [{ conversation: { id: "\ud800" } }, "conversation.id"],
       [{ prompt: { id: "p" } }, "prompt", unsupported],
     ]));
 });

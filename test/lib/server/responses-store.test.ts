@@ -58,7 +58,7 @@ describe("the store", () => {
     expect(await send("DELETE", id)).toBe(200);
   });
 
-  it("cancels nothing, and replays no events", async () => {
+  it("cancels nothing and replays nothing that was not asked for in the background", async () => {
     await using server = await turnServer([hello]);
     const { json } = await server.post(ask);
     const cancel = async (id: string) => {

@@ -229,8 +229,8 @@ describe("a request", () => {
   it.each([
     [{ model: "gpt-4" }, 404, "model", "model_not_found"],
     [{ model: undefined }, 400, "model", "invalid_value"],
-    [{ background: true }, 400, "background", "unsupported_parameter"],
-    [{ conversation: "conv_1" }, 400, "conversation", "unsupported_parameter"],
+    [{ background: true, store: false }, 400, "background", "invalid_value"],
+    [{ conversation: "conv_1" }, 404, "conversation", "conversation_not_found"],
     [{ prompt: { id: "pmpt_1" } }, 400, "prompt", "unsupported_parameter"],
     [{ temperature: 3 }, 400, "temperature", "invalid_value"],
     [{ temperature: "hot" }, 400, "temperature", "invalid_value"],
