@@ -149,6 +149,7 @@ describe("a request", () => {
     expect(signal).toBeInstanceOf(AbortSignal);
     expect(ticket).toBeInstanceOf(Ticket);
     expect(request).toEqual({
+      onStray: expect.any(Function),
       messages: [{ role: "user", content: "Hi" }],
       instructions: null,
       fieldNames: { maxTokens: "max_output_tokens" },

@@ -52,7 +52,7 @@ describe("/tokenize", () => {
       [{ prompt: "a", messages: [{ role: "user", content: "Hi" }] }, "prompt"],
       [{ prompt: 7 }, "prompt"],
       [{ messages: [{ role: "user", content: [{ type: "image_url" }] }] }, "messages[0].content[0].type"],
-      [{ messages: [{ role: "user", content: "a" }], continue_final_message: true }, "continue_final_message"],
+      [{ messages: [{ role: "user", content: "a" }], continue_final_message: true }, "messages[0].role"],
     ];
     for (const [payload, param] of refused) {
       expect(await answered("/tokenize", payload)).toMatchObject({ status: 400, error: { param } });
