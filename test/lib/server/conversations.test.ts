@@ -179,7 +179,7 @@ describe("the items of a conversation", () => {
         ...more[2],
         type: "message",
         id: expect.stringMatching(/^msg_/),
-        content: [{ type: "output_text", text: "four" }],
+        content: [{ type: "output_text", text: "four", annotations: [], logprobs: [] }],
       },
     ]);
     const all = (await send(server, "GET", `/${id}/items?order=asc`)).json.data;

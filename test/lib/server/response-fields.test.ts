@@ -64,7 +64,7 @@ describe("a response repeats", () => {
       [{ ...space, description: "", tools: [{ ...custom, format: { type: "grammar", ...grammar } }] }],
     ],
     [{ ...space, description: "D", tools: [] }, []],
-    [{ ...space, tools: [{ type: "web_search" }, { ...space, tools: 7 }] }, []],
+    [{ ...space, tools: [{ type: "web_search" }] }, []],
     [
       { ...space, description: "D", tools: [{ type: "function", name: "f" }, { type: "web_search" }] },
       [
