@@ -68,6 +68,16 @@ export const allowances: readonly Allowance[] = [
     })),
   ),
   { field: "choices[].stop_reason", reason: vllm },
+  { operation: "post /chat/completions", field: "prompt_logprobs", reason: vllm },
+  { operation: "post /completions", field: "choices[].prompt_logprobs", reason: vllm },
+  ...["post /completions", "post /completions stream"].flatMap((operation) =>
+    ["token_logprobs[]", "top_logprobs[]"].map((name) => ({
+      operation,
+      field: `choices[].logprobs.${name}`,
+      keywords: ["type"],
+      reason: "null for the first token of an echoed prompt, which follows no other: the document has only completions",
+    })),
+  ),
   ...["custom", "type"].map((name) => ({
     operation: "post /chat/completions stream",
     field: `choices[].delta.tool_calls[].${name}`,
@@ -92,15 +102,31 @@ export const allowances: readonly Allowance[] = [
     keywords: ["type"],
     reason: "null until the end, as in the document's own examples of these events",
   },
+  ...["post /responses", "get /responses/{response_id}", "post /responses/{response_id}/cancel"].map((operation) => ({
+    operation,
+    field: "usage",
+    keywords: ["type"],
+    reason: "null in a background response without an end, as in the document's own examples of events",
+  })),
+  ...["get", "post"].flatMap((method) =>
+    ["first_id", "last_id"].map((field) => ({
+      operation: `${method} /conversations/{conversation_id}/items`,
+      field,
+      keywords: ["type"],
+      reason: "null in an empty list, as in the document's lists of other objects",
+    })),
+  ),
   ...["output[].status", "item.status"].map((field) => ({
     field,
     reason: "the document has it in a stored custom tool call, and lacks it in an answer",
   })),
-  ...["logprobs[].bytes", "top_logprobs[].bytes"].map((field) => ({
-    operation: "post /responses stream",
-    field,
-    reason: "Open Responses requires it, and the document has it in the item of the same text",
-  })),
+  ...["post /responses stream", "get /responses/{response_id} stream"].flatMap((operation) =>
+    ["logprobs[].bytes", "top_logprobs[].bytes"].map((field) => ({
+      operation,
+      field,
+      reason: "Open Responses requires it, and the document has it in the item of the same text",
+    })),
+  ),
   ...["call_id", "request_id"].map((name) => ({
     operation: "get /responses/{response_id}/input_items",
     field: `data[].${name}`,

@@ -1,6 +1,7 @@
 import { ApiError } from "../http/errors.js";
 import { type ConversationItem, newId } from "../responses/conversation.js";
-import type { ResponseStore, StoredConversation } from "../responses/store.js";
+import type { ResponseStore } from "../responses/store.js";
+import type { StoredConversation } from "../responses/stored.js";
 
 /** Stored conversations: found, locked, and changed. */
 

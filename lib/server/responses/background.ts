@@ -6,8 +6,9 @@ import type { Turn } from "../turn/turn.js";
 import { EventHistory } from "./event-history.js";
 import type { ResponseObject, StreamEvent } from "./objects.js";
 import type { ResponseWriter } from "./response-writer.js";
-import type { ResponseStore, ResponseWork, StoredResponse } from "./store.js";
+import type { ResponseStore } from "./store.js";
 import { storeFull } from "./store-full.js";
+import type { ResponseWork, StoredResponse } from "./stored.js";
 import { unfinished } from "./unfinished.js";
 
 /** Time for stopped work to end when the server closes. */

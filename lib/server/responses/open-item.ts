@@ -1,10 +1,10 @@
-import { LazyList, type SpelledTokens } from "../../chat/spelled-tokens.js";
+import { LazyList, SpelledTokens } from "../../chat/spelled-tokens.js";
 import type { TurnEvent } from "../../chat/turn-event.js";
 import { logprobOf } from "../../chat/visible-logprob.js";
 import type { SpelledToken } from "../../chat/visible-text.js";
-import type { ClientTool } from "../turn/client-tool.js";
-import type { CustomInput } from "../turn/custom-input.js";
-import { type ConversationItem, called, said, thought } from "./conversation.js";
+import { type ClientTool, calledTool, type OfferedTool } from "../turn/client-tool.js";
+import { CustomInput } from "../turn/custom-input.js";
+import { type ConversationItem, called, newId, said, thought } from "./conversation.js";
 import type {
   CustomToolCallItem,
   FunctionCallItem,
@@ -33,6 +33,31 @@ export interface OpenItem {
   tokens: SpelledTokens;
   /** Whether an event has announced the item to the client. */
   announced: boolean;
+}
+
+/**
+ * An item that begins with this part.
+ *
+ * @param topLogprobs number of likeliest tokens to keep beside each token of its text
+ */
+export function newItem(
+  start: PartStart,
+  outputIndex: number,
+  tools: readonly OfferedTool[],
+  topLogprobs: number,
+): OpenItem {
+  const tool = start.kind === "call" ? calledTool(tools, start.name) : null;
+  const callType = tool?.type === "custom" ? "custom_tool_call" : "function_call";
+  return {
+    start,
+    id: newId(start.kind === "text" ? "message" : start.kind === "call" ? callType : "reasoning"),
+    outputIndex,
+    text: "",
+    tool,
+    input: tool?.type === "custom" ? new CustomInput() : null,
+    tokens: new SpelledTokens(topLogprobs),
+    announced: false,
+  };
 }
 
 /** The item's current state, in new objects. */

@@ -7,7 +7,8 @@ import type { ConversationItem } from "./conversation.js";
 import { readInput } from "./input.js";
 import { conversationOf, type ResponseBody } from "./request.js";
 import { existing } from "./retrieval.js";
-import type { ResponseStore, StoredResponse } from "./store.js";
+import type { ResponseStore } from "./store.js";
+import type { StoredResponse } from "./stored.js";
 
 /** The conversation that a request continues. */
 export interface Conversation {

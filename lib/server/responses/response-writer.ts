@@ -1,21 +1,12 @@
-import { SpelledTokens } from "../../chat/spelled-tokens.js";
 import type { TurnEvent, TurnUsage } from "../../chat/turn-event.js";
 import { GptOssError } from "../../errors.js";
-import { calledTool, type OfferedTool } from "../turn/client-tool.js";
-import { CustomInput } from "../turn/custom-input.js";
+import type { OfferedTool } from "../turn/client-tool.js";
 import { type ConversationItem, conversationItem, newId } from "./conversation.js";
 import { failureOf } from "./failure.js";
+import { announcement, callGrowth, completion, type EventBody, growth } from "./item-events.js";
 import type { OutputItem, ResponseObject, ResponseSettings, StreamEvent } from "./objects.js";
-import {
-  itemOf,
-  messageOf,
-  type OpenItem,
-  outputLogprob,
-  outputLogprobs,
-  outputText,
-  type PartStart,
-} from "./open-item.js";
-import { type ReasoningForms, type SummaryStep, summaryFields } from "./reasoning-item.js";
+import { itemOf, messageOf, newItem, type OpenItem, type PartStart } from "./open-item.js";
+import type { ReasoningForms } from "./reasoning-item.js";
 import type { ReasoningSeal } from "./reasoning-seal.js";
 
 type PartDelta = Extract<TurnEvent, { type: "part-delta" }>;
@@ -134,36 +125,14 @@ export class ResponseWriter {
   }
 
   #start(start: PartStart): StreamEvent[] {
-    const tool = start.kind === "call" ? calledTool(this.#tools, start.name) : null;
-    const callType = tool?.type === "custom" ? "custom_tool_call" : "function_call";
-    const type = start.kind === "text" ? "message" : start.kind === "call" ? callType : "reasoning";
-    this.#open = {
-      start,
-      id: newId(type),
-      outputIndex: this.#output.length,
-      text: "",
-      tool,
-      input: tool?.type === "custom" ? new CustomInput() : null,
-      tokens: new SpelledTokens(this.#response.top_logprobs),
-      announced: false,
-    };
+    this.#open = newItem(start, this.#output.length, this.#tools, this.#response.top_logprobs);
     // A reasoning becomes an item only if it has text, so the first delta announces it.
     return start.kind === "reasoning" ? [] : this.#announce(this.#open);
   }
 
   #announce(open: OpenItem): StreamEvent[] {
     open.announced = true;
-    const item = itemOf(open, "in_progress", this.#reasoning);
-    if (item.type === "reasoning") return [this.#added(open, item), ...this.#summary(open, "part.added", "")];
-    if (item.type !== "message") return [this.#added(open, item)];
-    return [
-      this.#added(open, { ...item, content: [] }),
-      this.#event("response.content_part.added", { ...this.#place(open), part: outputText(open) }),
-    ];
-  }
-
-  #added(open: OpenItem, item: OutputItem): StreamEvent {
-    return this.#event("response.output_item.added", { output_index: open.outputIndex, item });
+    return this.#events(announcement(open, this.#reasoning));
   }
 
   #delta({ text, tokens }: Pick<PartDelta, "text" | "tokens">): StreamEvent[] {
@@ -171,33 +140,7 @@ export class ResponseWriter {
     const events = open.announced ? [] : this.#announce(open);
     open.text += text;
     open.tokens.push(tokens);
-    switch (open.start.kind) {
-      case "reasoning":
-        events.push(
-          this.#event("response.reasoning_text.delta", { ...this.#place(open), delta: text }),
-          ...this.#summary(open, "text.delta", text),
-        );
-        break;
-      case "text":
-        events.push(
-          this.#event("response.output_text.delta", {
-            ...this.#place(open),
-            delta: text,
-            logprobs: tokens.map(outputLogprob),
-          }),
-        );
-        break;
-      case "call":
-        events.push(...this.#callDelta(open, open.input === null ? text : open.input.push(text)));
-        break;
-    }
-    return events;
-  }
-
-  #callDelta({ id, outputIndex, input }: OpenItem, delta: string): StreamEvent[] {
-    if (delta === "") return []; // the model wrote JSON around the input
-    const type = input === null ? "response.function_call_arguments.delta" : "response.custom_tool_call_input.delta";
-    return [this.#event(type, { item_id: id, output_index: outputIndex, delta })];
+    return [...events, ...this.#events(growth(open, { text, tokens }, this.#reasoning))];
   }
 
   #end({ text, complete }: PartEnd): StreamEvent[] {
@@ -205,7 +148,7 @@ export class ResponseWriter {
     // Deltas add up to the whole.
     const rest = text.slice(open.text.length);
     const events = rest === "" ? [] : this.#delta({ text: rest, tokens: [] });
-    if (open.input !== null) events.push(...this.#callDelta(open, open.input.end(complete)));
+    if (open.input !== null) events.push(...this.#events(callGrowth(open, open.input.end(complete))));
     if (!open.announced) {
       this.#open = null;
       return [];
@@ -219,41 +162,7 @@ export class ResponseWriter {
     const closed = conversationItem({ ...item }, messageOf(open, complete), { more: open.tokens.bytes });
     this.#output.push(closed);
     this.#bytes += closed.bytes;
-    return [
-      ...this.#contentDone(open),
-      this.#event("response.output_item.done", { output_index: open.outputIndex, item }),
-    ];
-  }
-
-  #contentDone(open: OpenItem): StreamEvent[] {
-    const { start, id, outputIndex, text, tool, input } = open;
-    switch (start.kind) {
-      case "reasoning":
-        return [
-          this.#event("response.reasoning_text.done", { ...this.#place(open), text }),
-          ...this.#summary(open, "text.done", text),
-          ...this.#summary(open, "part.done", text),
-        ];
-      case "text":
-        return [
-          this.#event("response.output_text.done", { ...this.#place(open), text, logprobs: outputLogprobs(open) }),
-          this.#event("response.content_part.done", { ...this.#place(open), part: outputText(open) }),
-        ];
-      case "call": {
-        const place = { item_id: id, output_index: outputIndex };
-        if (input !== null)
-          return [this.#event("response.custom_tool_call_input.done", { ...place, input: input.text })];
-        const { name } = tool!;
-        return [this.#event("response.function_call_arguments.done", { ...place, name, arguments: text })];
-      }
-    }
-  }
-
-  /** The event of a step of a reasoning's summary, if a summary is asked for. */
-  #summary({ id, outputIndex }: OpenItem, step: SummaryStep, text: string): StreamEvent[] {
-    if (!this.#reasoning.hasSummary) return [];
-    const place = { item_id: id, output_index: outputIndex, summary_index: 0 };
-    return [this.#event(`response.reasoning_summary_${step}`, { ...place, ...summaryFields(step, text) })];
+    return this.#events(completion(open, item, this.#reasoning));
   }
 
   #finish(cut: boolean, usage: TurnUsage): StreamEvent {
@@ -283,8 +192,8 @@ export class ResponseWriter {
     return this.#open;
   }
 
-  #place(open: OpenItem): { item_id: string; output_index: number; content_index: number } {
-    return { item_id: open.id, output_index: open.outputIndex, content_index: 0 };
+  #events(bodies: readonly EventBody[]): StreamEvent[] {
+    return bodies.map(({ type, ...fields }) => this.#event(type, fields));
   }
 
   #event(type: string, fields: Record<string, unknown>): StreamEvent {

@@ -9,7 +9,8 @@ import { generatesNothing } from "../limits/tickets.js";
 import { tenantOf } from "../tenants/tenant.js";
 import { listedItem } from "./listed-item.js";
 import { page } from "./page.js";
-import type { ResponseStore, ResponseWork, StoredResponse } from "./store.js";
+import type { ResponseStore } from "./store.js";
+import type { ResponseWork, StoredResponse } from "./stored.js";
 
 type Query = Record<string, unknown>;
 type ById = { Params: { id: string }; Querystring: Query };

@@ -277,7 +277,6 @@ describe("row 35: codex", () => {
     const types = ["web_search", "image_generation", "local_shell"];
     expect(warned).toEqual([
       "/v1/responses reasoning.context",
-      "/v1/responses client_metadata",
       ...types.map(
         (type, index) => `tools[${[2, 3, 5][index]}] tools of type "${type}" have no backend here and are ignored`,
       ),
