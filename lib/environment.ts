@@ -1,5 +1,5 @@
 import { addon } from "./binding.js";
-import { expectedReasoningKey, isReasoningKey } from "./common/reasoning-key.js";
+import { areReasoningKeys, expectedReasoningKeys, reasoningKeysIn } from "./common/reasoning-key.js";
 import { GptOssError } from "./errors.js";
 
 /** The environment variables of this package: their permitted values, and checks. */
@@ -35,11 +35,17 @@ export function modelOfEnvironment(): string | undefined {
   return process.env.GPT_OSS_MODEL || undefined;
 }
 
-/** `GPT_OSS_REASONING_KEY`, if it is set. @throws GptOssError INVALID_ARGUMENT, which does not quote the secret */
-export function reasoningKeyOfEnvironment(): string | undefined {
-  const key = process.env.GPT_OSS_REASONING_KEY || undefined;
-  if (key === undefined || isReasoningKey(key)) return key;
-  throw new GptOssError("INVALID_ARGUMENT", `Expected ${expectedReasoningKey} in GPT_OSS_REASONING_KEY`);
+/**
+ * The secrets of `GPT_OSS_REASONING_KEY`, one in each line, if it is set.
+ *
+ * @throws GptOssError INVALID_ARGUMENT, which does not quote a secret
+ */
+export function reasoningKeysOfEnvironment(): readonly string[] | undefined {
+  const text = process.env.GPT_OSS_REASONING_KEY || undefined;
+  if (text === undefined) return undefined;
+  const keys = reasoningKeysIn(text).map(({ key }) => key);
+  if (areReasoningKeys(keys)) return keys;
+  throw new GptOssError("INVALID_ARGUMENT", `Expected ${expectedReasoningKeys} in GPT_OSS_REASONING_KEY`);
 }
 
 /** Whether programs that list the environment must not show the value. */
@@ -53,7 +59,7 @@ export function isSecret(name: string): boolean {
  */
 export function examineEnvironment(): { problems: Record<string, string>; unread: string[] } {
   const problems = { ...addon().environmentProblems() };
-  const checks = { GPT_OSS_BACKEND: backendOfEnvironment, GPT_OSS_REASONING_KEY: reasoningKeyOfEnvironment };
+  const checks = { GPT_OSS_BACKEND: backendOfEnvironment, GPT_OSS_REASONING_KEY: reasoningKeysOfEnvironment };
   for (const [name, check] of Object.entries(checks)) {
     try {
       check();

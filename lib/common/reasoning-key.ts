@@ -15,6 +15,12 @@ export function isReasoningKey(value: unknown): value is string {
   return typeof value === "string" && value.length >= least && value.length <= most;
 }
 
+/** The secrets in a text, one in each line. Empty lines and comments, which begin with `#`, are none. */
+export function reasoningKeysIn(text: string): { line: number; key: string }[] {
+  const lines = text.split("\n").map((line, index) => ({ line: index + 1, key: line.trim() }));
+  return lines.filter(({ key }) => key !== "" && !key.startsWith("#"));
+}
+
 /** Whether these are the secrets of one server: the first one seals, all of them open. */
 export function areReasoningKeys(values: readonly unknown[]): values is readonly string[] {
   return values.length > 0 && values.length <= mostReasoningKeys && values.every(isReasoningKey);

@@ -48,7 +48,7 @@ export class PromptLogprobs implements Iterable<PositionLogprobs | null> {
    * ```
    */
   at(index: number): PositionLogprobs | null | undefined {
-    const token = this.#tokens[index];
+    const token = Number.isInteger(index) ? this.#tokens[index] : undefined;
     if (token === undefined) return undefined;
     if (index === 0 || this.#known === null) return null;
     const { logprobs, width, topTokens, topLogprobs } = this.#known;

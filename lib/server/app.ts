@@ -115,7 +115,7 @@ function buildApp(options: CheckedServerOptions): FastifyInstance {
     requestTimeout: options.requestMilliseconds,
     keepAliveTimeout: options.idleMilliseconds,
     genReqId: requestId,
-    routerOptions: { maxParamLength: 512 },
+    routerOptions: { maxParamLength: 8192 },
     clientErrorHandler: refuseConnection,
     frameworkErrors: (error: Error, request: FastifyRequest, reply: FastifyReply) => {
       reply.header("x-request-id", request.id);

@@ -58,7 +58,7 @@ export function checkCompletion(body: CompletionBody): void {
   }
   refuseStreamed(body);
   if (body.max_tokens === 0 && body.echo !== true) {
-    throw badRequest("max_tokens", "max_tokens can be 0 only together with echo: nothing else would be answered");
+    throw badRequest("max_tokens", "max_tokens can be 0 only together with echo");
   }
 }
 

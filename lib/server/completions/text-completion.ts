@@ -102,7 +102,7 @@ export class TextCompletion {
       const { tenant, cacheSalt, priority, adapter } = this.#options;
       const options = { signal, logprobs: asked.top, ...withoutAbsent({ tenant, cacheSalt, priority, adapter }) };
       const prompts = this.#prompts.map(({ tokens }) => tokens);
-      this.#scores = await scorePrompts(engine, prompts, options, asked.field);
+      this.#scores = await scorePrompts(engine, prompts, options, asked.field, this.#n);
     }
     if (this.#body.max_tokens === 0) {
       for (const { tokens } of this.#prompts) this.#ticket.count({ promptTokens: tokens, completionTokens: 0 });

@@ -18,6 +18,9 @@ type Item = Record<string, unknown>;
 /** Item types that an assistant writes. While such items follow, the assistant's turn goes on. */
 const assistantTypes: ReadonlySet<string> = new Set(["reasoning", "function_call", "custom_tool_call"]);
 
+/** Of items that are not hosted tools'. */
+const statuses: ReadonlySet<string> = new Set(["in_progress", "completed", "incomplete"]);
+
 /** The data that reading an input needs. */
 export interface InputContext {
   /** The earlier items of the conversation: the input may answer calls in them. */
@@ -188,6 +191,10 @@ function identified(
   result: ChatMessage | null = null,
 ): ConversationItem {
   const id = optionalString(item.id, `${param}.id`);
+  const status = optionalString(item.status, `${param}.status`);
+  if (status !== null && !isHosted(type) && !statuses.has(status)) {
+    throw invalid(`${param}.status`, `one of ${[...statuses].join(", ")}`, status);
+  }
   return conversationItem({ ...item, type, id: id || newId(type) }, message, { issued: !id, result });
 }
 
@@ -215,7 +222,8 @@ function phaseOf({ phase }: Item, param: string): "commentary" | "final" | null 
 /** The text of a reasoning item, or its summary if a client kept only that. */
 function reasoningText(item: Item, param: string): string {
   const content = reasoningParts(item.content, `${param}.content`);
-  return content.length > 0 ? content.join("\n") : reasoningParts(item.summary, `${param}.summary`).join("\n");
+  const summary = reasoningParts(item.summary, `${param}.summary`);
+  return (content.length > 0 ? content : summary).join("\n");
 }
 
 function reasoningParts(value: unknown, param: string): string[] {

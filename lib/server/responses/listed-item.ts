@@ -52,9 +52,14 @@ function listedMessage(item: Item): Item {
     const members = typeof part === "string" ? { type: "text", text: part } : (part as Members);
     if (!textTypes.has(members.type)) return members;
     if (!isAnswer) return { ...members, type: "input_text" };
-    return { ...members, type: "output_text", ...missing(members, { annotations: [], logprobs: [] }) };
+    const lists = { annotations: listOr(members.annotations), logprobs: listOr(members.logprobs) };
+    return { ...members, type: "output_text", ...lists };
   });
   return { ...item, content, ...(isAnswer && missing(item, finished)) };
+}
+
+function listOr(value: unknown): unknown {
+  return Array.isArray(value) ? value : [];
 }
 
 function missing(item: Members, members: Members): Members {

@@ -2,6 +2,7 @@ import { LazyList, SpelledTokens } from "../../chat/spelled-tokens.js";
 import type { TurnEvent } from "../../chat/turn-event.js";
 import { logprobOf } from "../../chat/visible-logprob.js";
 import type { SpelledToken } from "../../chat/visible-text.js";
+import { isObject } from "../bodies/fields.js";
 import { type ClientTool, calledTool, type OfferedTool } from "../turn/client-tool.js";
 import { CustomInput } from "../turn/custom-input.js";
 import { type ConversationItem, called, newId, said, thought } from "./conversation.js";
@@ -97,7 +98,10 @@ export function outputLogprobs({ tokens }: OpenItem): Iterable<OutputLogprob> {
   return tokens.length === 0 ? [] : new LazyList(tokens, outputLogprob);
 }
 
-/** The item as the model reads it in the next turn. A call that was cut off does not count. */
+/**
+ * The item as the model reads it in the next turn. A call that was cut off counts if it was closed in time, so that a
+ * client can answer it.
+ */
 export function messageOf({ start, text }: OpenItem, complete: boolean): ConversationItem["message"] {
   switch (start.kind) {
     case "reasoning":
@@ -105,7 +109,15 @@ export function messageOf({ start, text }: OpenItem, complete: boolean): Convers
     case "text":
       return said(text, start.channel);
     case "call":
-      return complete ? called(start.callId, start.name, text) : null;
+      return complete || isObjectText(text) ? called(start.callId, start.name, text) : null;
+  }
+}
+
+function isObjectText(text: string): boolean {
+  try {
+    return isObject(JSON.parse(text));
+  } catch {
+    return false;
   }
 }
 

@@ -22,7 +22,7 @@ export function page<T extends { id: string }>(items: readonly T[], query: Reado
 }
 
 function limitOf(value: unknown): number {
-  const limit = value === undefined ? 20 : Number(value);
-  if (!Number.isInteger(limit) || limit < 1 || limit > 100) throw invalid("limit", "an integer in [1, 100]", value);
+  const limit = value === undefined ? 20 : typeof value === "string" && /^\d{1,3}$/.test(value) ? Number(value) : 0;
+  if (limit < 1 || limit > 100) throw invalid("limit", "an integer in [1, 100]", value);
   return limit;
 }

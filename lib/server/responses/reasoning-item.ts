@@ -9,7 +9,7 @@ export interface ReasoningForms {
   seal: ReasoningSeal | null;
 }
 
-/** While the item is written, its summary grows by events, and nothing is sealed. */
+/** While the item is written, nothing is sealed. */
 export function reasoningItem(
   { id, text }: { id: string; text: string },
   status: ItemStatus,
@@ -19,7 +19,8 @@ export function reasoningItem(
   return {
     type: "reasoning",
     id,
-    summary: hasSummary && isWritten ? [summaryText(text)] : [],
+    // An event announces the part, so it is not there before the first text.
+    summary: hasSummary && (isWritten || text !== "") ? [summaryText(text)] : [],
     // The part exists from the start, because no event announces it: the official client appends deltas to it.
     content: [{ type: "reasoning_text", text }],
     ...(seal !== null && isWritten && { encrypted_content: seal.seal(text) }),

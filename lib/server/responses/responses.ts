@@ -196,7 +196,10 @@ class ResponsesEndpoint {
     const { status } = writer.response;
     if (id === null || (status !== "completed" && status !== "incomplete")) return;
     const stored = tenant.responses.conversation(id);
-    if (stored === undefined) return;
+    if (stored === undefined) {
+      this.#context.logger.warn("a conversation was deleted, or pushed out of the store, before its response ended");
+      return;
+    }
     const added = ownItems(stored.items, [...input, ...writer.output]);
     const isKept = append(tenant.responses, stored, added);
     if (!isKept) this.#context.logger.warn("there is no room in the store for a conversation");

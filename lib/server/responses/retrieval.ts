@@ -19,7 +19,8 @@ type ById = { Params: { id: string }; Querystring: Query };
 export function retrieval(app: FastifyInstance, { keepAliveMilliseconds }: ServerContext): void {
   app.get<ById>("/v1/responses/:id", generatesNothing, (request, reply) => {
     const after = startingAfter(request.query.starting_after);
-    const isStream = flag(request.query.stream, "stream");
+    // A HEAD has no body to wait for.
+    const isStream = flag(request.query.stream, "stream") && request.method !== "HEAD";
     const stored = existing(tenantOf(request).responses, request.params.id);
     if (!isStream) return sendJson(reply, stored.response);
     const events = eventsOf(stored)(after, disconnectSignal(request, reply));

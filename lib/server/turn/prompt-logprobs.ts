@@ -27,6 +27,7 @@ export function refuseStreamed({
  * others end as well.
  *
  * @param field the field that asks for it
+ * @param copies how often the answer tells those of each prompt
  * @throws ApiError when the prompts are too long together; GptOssError; the reason of an abort
  */
 export async function scorePrompts(
@@ -34,8 +35,9 @@ export async function scorePrompts(
   prompts: readonly Uint32Array[],
   options: PromptLogprobsOptions & { signal: AbortSignal; logprobs: number },
   field: string,
+  copies = 1,
 ): Promise<PromptLogprobs[]> {
-  const tokens = prompts.reduce((sum, { length }) => sum + length, 0);
+  const tokens = copies * prompts.reduce((sum, { length }) => sum + length, 0);
   const most = Math.floor(mostLogprobs / (1 + options.logprobs));
   if (tokens > most) {
     throw badRequest(field, `${field}: log probabilities of at most ${most} prompt tokens fit into one answer`);

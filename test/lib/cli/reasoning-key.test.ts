@@ -21,10 +21,15 @@ describe("readReasoningKeys", () => {
     expect(readReasoningKeys(file)).toEqual([ofFile]);
   });
 
-  it("reads one secret in each line of the file", () => {
+  it("reads one secret in each line, and no comments", () => {
     const older = "o".repeat(32);
-    writeFileSync(file, `\n  ${ofFile}\r\n\n${older}\n`);
+    const text = `# ${"c".repeat(40)}\n  ${ofFile}\r\n\n${older}\n`;
+    writeFileSync(file, text);
     expect(readReasoningKeys(file)).toEqual([ofFile, older]);
+    vi.stubEnv("GPT_OSS_REASONING_KEY", text);
+    expect(readReasoningKeys(undefined)).toEqual([ofFile, older]);
+    writeFileSync(file, `${ofFile}\nshort secret\n`);
+    expect(() => readReasoningKeys(file)).toThrow("line 2");
     for (const text of ["", "\n", `${ofFile}\nshort secret\n`, `${ofFile}\n`.repeat(9)]) {
       writeFileSync(file, text);
       expect(() => readReasoningKeys(file)).toThrow(

@@ -97,6 +97,7 @@ describe("promptLogprobs", () => {
     expect([...found].map((entry) => entry?.token)).toEqual([undefined, ...demo.tokenizer.encode(text).slice(1)]);
     expect([...(await engine.promptLogprobs([7]))]).toEqual([null]);
     expect(found.at(found.length)).toBeUndefined();
+    for (const index of [-1, 1.5, "1" as unknown as number]) expect(found.at(index)).toBeUndefined();
   });
 
   it.each([

@@ -278,6 +278,20 @@ describe("the events", () => {
     }
   });
 
+  it("keep no HEAD request waiting", async () => {
+    const steered = new SteeredTurn(events);
+    await using server = await turnServer([steered.script]);
+    const first = await opened(server, "", { ...ask, stream: true });
+    const { id } = (await first.until("response.queued"))[0]!.response as ResponseObject;
+    const { statusCode, body, headers } = await server.app.inject({
+      method: "HEAD",
+      url: `/v1/responses/${id}?stream=true`,
+    });
+    expect([statusCode, body, headers["content-type"]]).toEqual([200, "", "application/json; charset=utf-8"]);
+    steered.release();
+    await first.all();
+  });
+
   it("come to each of many readers", async () => {
     const steered = new SteeredTurn(events);
     await using server = await turnServer([steered.script]);

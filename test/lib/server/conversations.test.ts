@@ -109,6 +109,17 @@ describe("a conversation", () => {
     ["POST", "/ID/items", undefined, null, "invalid_value"],
     ["POST", "/ID/items", { items: many }, "items", "invalid_value"],
     ["POST", "/ID/items", { items: [user("a"), null] }, "items[1]", "invalid_value"],
+    ["POST", "/ID/items", { items: [{ ...user("a"), status: 5 }] }, "items[0].status", "invalid_value"],
+    ["POST", "/ID/items", { items: [{ ...user("a"), status: "bogus" }] }, "items[0].status", "invalid_value"],
+    [
+      "POST",
+      "/ID/items",
+      { items: [{ type: "reasoning", content: [], summary: [{ type: "summary_text", text: 5 }] }] },
+      "items[0].summary[0].text",
+      "invalid_value",
+    ],
+    ["GET", "/ID/items?limit=0x10", undefined, "limit", "invalid_value"],
+    ["GET", "/ID/items?limit=1e1", undefined, "limit", "invalid_value"],
     ["GET", "/ID/items?limit=0", undefined, "limit", "invalid_value"],
     ["GET", "/ID/items?limit=101", undefined, "limit", "invalid_value"],
     ["GET", "/ID/items?order=up", undefined, "order", "invalid_value"],
@@ -518,6 +529,19 @@ describe("the store", () => {
     later();
     later();
     expect((await send(server, "GET", `/${id}`)).status).toBe(404);
+  });
+
+  it("says in its log when a conversation is gone before its response has ended", async () => {
+    const steered = new SteeredTurn(hello);
+    await using server = await turnServer([steered.script], { store: { responses: 2 } });
+    const id = await created(server, {});
+    const answer = server.post({ ...ask, conversation: id });
+    await expect.poll(() => server.player.requests.length).toBe(1);
+    for (const text of ["a", "b"]) await created(server, { items: [user(text)] });
+    steered.release();
+    expect((await answer).status).toBe(200);
+    expect((await send(server, "GET", `/${id}`)).status).toBe(404);
+    expect(JSON.stringify(server.warnings)).toContain("pushed out of the store");
   });
 
   it("refuses what does not fit, and keeps what was there", async () => {

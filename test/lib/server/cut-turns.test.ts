@@ -219,6 +219,11 @@ describe.each(["synthetic:wide", "demo"])("%s, without training on schemas", (mo
       const last: Json = whole.output.at(-1);
       expect(ajv.validate(schema, JSON.parse(last.arguments ?? last.content[0].text))).toBe(true);
       expect([whole.status, last.status]).toEqual(["incomplete", "incomplete"]);
+      // A call that is whole can be answered, although it was closed in time.
+      if (last.call_id !== undefined) {
+        const input = [{ type: "function_call_output", call_id: last.call_id, output: "1" }];
+        await respond(app, { input, previous_response_id: whole.id, max_output_tokens: 1 });
+      }
       const events = streamEvents(await payload(app, "/v1/responses", { input: question, ...request }));
       expect(events.at(-1)!.type).toBe("response.incomplete");
       expect((replayed(events).output.at(-1) as Json).status).toBe("incomplete");

@@ -160,6 +160,7 @@ describe("prompt_logprobs", () => {
     const many = Array.from({ length: 128 }, () => new Array(1700).fill(1));
     const asked = { ...fields, prompt: many, max_tokens: 1 };
     for (const [extra, param] of [
+      [{ prompt: many.slice(0, 64), prompt_logprobs: 20, n: 2, max_tokens: 0, echo: true }, "prompt_logprobs"],
       [{ prompt_logprobs: 20 }, "prompt_logprobs"],
       [{ echo: true, logprobs: 20 }, "echo"],
     ] as const) {
