@@ -1,7 +1,6 @@
 import type { FastifyInstance } from "fastify";
 import { adapterOf, namesOf } from "./bodies/model-name.js";
 import type { ServerContext } from "./context.js";
-import { generatesNothing } from "./limits/tickets.js";
 
 /** Lists the model under each of its names, alone and with each adapter. */
 export function models(app: FastifyInstance, context: ServerContext): void {
@@ -16,10 +15,10 @@ export function models(app: FastifyInstance, context: ServerContext): void {
     permission: [],
   });
 
-  app.get("/v1/models", generatesNothing, async () => ({ object: "list", data: namesOf(context).map(model) }));
+  app.get("/v1/models", async () => ({ object: "list", data: namesOf(context).map(model) }));
 
   // Names such as openai/gpt-oss-20b contain a slash.
-  app.get<{ Params: { "*": string } }>("/v1/models/*", generatesNothing, async ({ params: { "*": id } }) => {
+  app.get<{ Params: { "*": string } }>("/v1/models/*", async ({ params: { "*": id } }) => {
     adapterOf(context, id);
     return model(id);
   });
