@@ -45,8 +45,9 @@ export interface KernelsOptions {
   /** Whether a token's result has the same bits among any others. GPUs take other kernels for it. Default false. */
   repeatable?: boolean;
   /**
-   * Whether the threads stay on the first cores of the process: as many as there are threads. Two labs then use the same
-   * cores, as a comparison must. Has no effect on macOS. Default false.
+   * Whether each thread of the CPU stays on a core of its own, the first ones of the process. A measurement then does not
+   * depend on the system, which may put two busy threads on one core. Two labs use the same cores, as a comparison must.
+   * Has no effect on macOS, or with more threads than cores. Default false.
    */
   pinned?: boolean;
 }

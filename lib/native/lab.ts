@@ -12,7 +12,7 @@ export interface NativeLabOptions {
   numerics: string;
   denseWeights: string;
   repeatable: boolean;
-  /** Whether the lab's threads stay on the first so many cores. */
+  /** Whether each of the lab's threads stays on a core of its own, the first ones of the process. */
   pinned: boolean;
 }
 

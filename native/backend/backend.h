@@ -55,6 +55,9 @@ class Backend {
     return host;
   }
 
+  // Keeps each thread of a CPU, this thread among them, on a core of its own (ThreadPool::keep_apart).
+  virtual void keep_threads_apart() {}
+
   // A step. begin() takes its arrays to the device. run() executes the blocks and operations of `body`: it calls
   // `body`, or, with `may_repeat`, repeats the recorded work of an earlier step of the same shape. Then `body` must
   // depend on nothing else.

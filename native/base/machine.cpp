@@ -25,26 +25,8 @@ namespace {
 
 constexpr int kMostThreads = 64;
 
-#if defined(__linux__)
-// The first processor of each core in the affinity mask of this thread.
-std::vector<int> cores_in_mask() {
-  std::vector<int> first;
-  cpu_set_t allowed;
-  if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) return first;
-  std::set<std::string> distinct;  // hyperthreads of one core name the same siblings
-  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-    if (!CPU_ISSET(cpu, &allowed)) continue;
-    const auto siblings = read_text_file(str("/sys/devices/system/cpu/cpu", cpu, "/topology/thread_siblings_list"));
-    if (distinct.insert(siblings && !siblings->empty() ? *siblings : str("cpu", cpu)).second) first.push_back(cpu);
-  }
-  return first;
-}
-#endif
-
 int cores_allowed() {
-#if defined(__linux__)
-  if (const size_t cores = cores_in_mask().size(); cores > 0) return int(cores);
-#endif
+  if (const size_t cores = processors_of_cores().size(); cores > 0) return int(cores);
   return std::max(1, int(std::thread::hardware_concurrency()));
 }
 
@@ -86,17 +68,19 @@ UsableThreads usable_threads(const std::string& root) {
   return usable;
 }
 
-void stay_on_cores(int count) {
+std::vector<int> processors_of_cores() {
+  std::vector<int> first;
 #if defined(__linux__)
-  const std::vector<int> cores = cores_in_mask();
-  if (cores.empty()) return;
-  cpu_set_t chosen;
-  CPU_ZERO(&chosen);
-  for (size_t i = 0; i < std::min(cores.size(), size_t(count)); ++i) CPU_SET(cores[i], &chosen);
-  sched_setaffinity(0, sizeof(chosen), &chosen);
-#else
-  (void)count;
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) return first;
+  std::set<std::string> distinct;  // hyperthreads of one core name the same siblings
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (!CPU_ISSET(cpu, &allowed)) continue;
+    const auto siblings = read_text_file(str("/sys/devices/system/cpu/cpu", cpu, "/topology/thread_siblings_list"));
+    if (distinct.insert(siblings && !siblings->empty() ? *siblings : str("cpu", cpu)).second) first.push_back(cpu);
+  }
 #endif
+  return first;
 }
 
 UsableMemory usable_memory(const std::string& root) {

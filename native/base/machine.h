@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace oss {
 
@@ -16,9 +17,8 @@ struct UsableThreads {
 };
 UsableThreads usable_threads(const std::string& root = "");
 
-// Keeps this thread, and those that it starts, on the first `count` cores of its affinity mask. One processor of each
-// core is used. Does nothing where the system has no such mask (macOS), or refuses.
-void stay_on_cores(int count);
+// The first processor of each core in this thread's affinity mask. Empty where the system has no such mask (macOS).
+std::vector<int> processors_of_cores();
 
 // Bytes that this process can still use without swapping. It is the system's estimate, lowered by the limits of its
 // cgroups and of its address space (ulimit -v, -d). Page cache counts as free, because the system gives it back.

@@ -51,6 +51,21 @@ void Thread::join() {
   if (handle_) pthread_join(*std::exchange(handle_, std::nullopt), nullptr);
 }
 
+void Thread::stay_on(int processor) {
+  if (handle_) stay_on(*handle_, processor);
+}
+
+void Thread::stay_on(pthread_t thread, int processor) {
+#if defined(__linux__)
+  cpu_set_t only;
+  CPU_ZERO(&only);
+  CPU_SET(processor, &only);
+  pthread_setaffinity_np(thread, sizeof(only), &only);
+#else
+  (void)thread, (void)processor;
+#endif
+}
+
 void Thread::detach() {
   if (handle_) pthread_detach(*std::exchange(handle_, std::nullopt));
 }

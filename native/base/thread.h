@@ -28,6 +28,9 @@ class Thread {
 
   bool joinable() const { return handle_.has_value(); }
   void join();
+  // Keeps it on one processor. Does nothing where the system cannot (macOS), or refuses.
+  void stay_on(int processor);
+  static void stay_on(pthread_t thread, int processor);
   void detach();  // never joined; all that it uses must stay valid until the process ends
 
  private:

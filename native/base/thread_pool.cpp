@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "native/base/error.h"
+#include "native/base/machine.h"
 #include "native/base/str.h"
 
 namespace oss {
@@ -51,6 +52,13 @@ void ThreadPool::stop() {
   }
   wake_.notify_all();
   workers_.clear();  // joins them
+}
+
+void ThreadPool::keep_apart() {
+  const std::vector<int> processors = processors_of_cores();
+  if (processors.size() < size_t(size())) return;
+  Thread::stay_on(pthread_self(), processors[0]);
+  for (size_t i = 0; i < workers_.size(); ++i) workers_[i].stay_on(processors[i + 1]);
 }
 
 void ThreadPool::run(int64_t count, int64_t grain, void* context, Call call) {

@@ -29,6 +29,10 @@ class ThreadPool {
 
   int size() const { return int(workers_.size()) + 1; }
 
+  // Keeps each thread on a core of its own, this thread among them. For benches: some systems put two busy threads on
+  // one core although another is idle. Does nothing if there are fewer cores than threads, and on macOS.
+  void keep_apart();
+
   // Calls body(begin, end, thread) on ranges that cover [0, count) once, on threads 0 .. size()-1. Each range is
   // `grain` long, or longer when one thread does everything. Returns when all are done. One call at a time. Rethrows
   // the first exception of a body once no thread is inside. Ranges that had not begun by then are skipped.

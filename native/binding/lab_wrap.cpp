@@ -223,7 +223,7 @@ struct Job {
 // Everything that the lab's thread and the thread of JavaScript share.
 class LabThread {
  public:
-  // pinned: the lab's threads stay on the first so many cores.
+  // pinned: each of the lab's threads stays on a core of its own, the first ones of the process.
   LabThread(Napi::Env env, BackendOptions options, bool pinned)
       : env_(env), options_(std::move(options)), pinned_(pinned) {
     done_ = Done::New(env, "gpt-oss lab", 0, 1, this);
@@ -296,8 +296,8 @@ class LabThread {
           throw Error(Code::kClosed, "the lab was closed");
         } else {
           if (!bench) {
-            if (pinned_) stay_on_cores(options_.threads > 0 ? options_.threads : usable_threads().count);
             bench.emplace(options_);
+            if (pinned_) bench->lab.backend().keep_threads_apart();
           }
           job->work(*bench);
         }

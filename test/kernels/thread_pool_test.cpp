@@ -1,13 +1,19 @@
 #include "native/base/thread_pool.h"
 
+#if defined(__linux__)
+#include <sched.h>
+#endif
 #include <time.h>
 
 #include <atomic>
 #include <chrono>
 #include <memory>
+#include <set>
 #include <thread>
 #include <vector>
 
+#include "native/base/machine.h"
+#include "native/base/thread.h"
 #include "test/native/check.h"
 
 namespace oss::test {
@@ -30,6 +36,44 @@ TEST("thread_pool: every index once, for any count, grain and number of threads"
     }
   }
 }
+
+#if defined(__linux__)
+// The processors on which each thread of such a pool may run after keep_apart().
+std::vector<std::set<int>> processors_of_pool(int threads) {
+  std::vector<std::set<int>> processors(static_cast<size_t>(threads));
+  Thread("test",
+         [&] {  // the thread of the tests itself stays where it may be
+           ThreadPool pool(threads);
+           pool.keep_apart();
+           std::atomic<int> inside{0};
+           // Each thread waits for the others, so that none takes the range of another.
+           pool.parallel_for(threads, 1, [&](int64_t begin, int64_t end, int thread) {
+             for (inside += int(end - begin); inside < threads;) std::this_thread::yield();
+             cpu_set_t allowed;
+             if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) return;
+             for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+               if (CPU_ISSET(cpu, &allowed)) processors[size_t(thread)].insert(cpu);
+             }
+           });
+         })
+      .join();
+  return processors;
+}
+
+TEST("thread_pool: threads that are kept apart have a core each, where there are enough") {
+  const int cores = int(processors_of_cores().size());
+  CHECK(cores > 0);
+  for (const int threads : {1, cores}) {
+    std::set<int> all;
+    for (const std::set<int>& one : processors_of_pool(threads)) {
+      CHECK_EQ(one.size(), size_t(1));
+      all.insert(one.begin(), one.end());
+    }
+    CHECK_EQ(all.size(), size_t(threads));
+  }
+  for (const std::set<int>& one : processors_of_pool(cores + 1)) CHECK(one.size() >= size_t(cores));
+}
+#endif
 
 TEST("thread_pool: the next call sees the writes of a call, ten thousand times") {
   ThreadPool pool(3);

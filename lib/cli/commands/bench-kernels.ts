@@ -87,7 +87,7 @@ async function run(flags: KernelsFlags): Promise<void> {
     ...(numerics !== undefined && { numerics }),
     ...(repeatable && { repeatable }),
     ...(threads !== undefined && { threads }),
-    ...(flags.compareAddon !== undefined && { pinned: true }), // one core is not as fast as another
+    pinned: true, // one core is not as fast as another, and two threads may get the same one
   };
   await using ours = flags.addon === undefined ? kernels(backend, options) : kernelsOf(flags.addon, backend, options);
   await using other = flags.compareAddon === undefined ? null : kernelsOf(flags.compareAddon, backend, options);

@@ -40,6 +40,7 @@ class CpuBackend final : public Backend {
   WeightPacker& packer() override { return weights_; }
   std::unique_ptr<WeightPacker> make_packer() override { return std::make_unique<CpuWeights>(kernels_, sizes_, pool_); }
   void reserve_workspace(const StepLimits&) override {}
+  void keep_threads_apart() override { pool_.keep_apart(); }
 
   Peaks peaks(size_t cold_bytes, double seconds) override;
 
