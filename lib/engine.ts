@@ -286,12 +286,7 @@ export class Engine implements AsyncDisposable {
    * ```
    */
   generate(prompt: string | ArrayLike<number>, options: GenerateOptions = {}): Generation {
-    const { contextLength } = this.info.limits;
-    const tokens =
-      typeof prompt === "string"
-        ? encodeWithin(prompt, contextLength - 1)
-        : promptIds("prompt", prompt, contextLength - 1);
-    if (tokens === null || typeof tokens === "number") throw contextOverflow(contextLength, tokens, "prompt");
+    const tokens = promptTokens(prompt, this.info.limits.contextLength);
     const { request: asked, logitsProcessor, signal } = nativeRequestOptions(options, modelTraits(this.info.model));
     throwIfAborted(signal);
     const request = { id: ++lastId, prompt: tokens, ...asked, logitsLast: 0 };
@@ -394,12 +389,7 @@ export class Engine implements AsyncDisposable {
     options: PromptLogprobsOptions = {},
   ): Promise<PromptLogprobs> {
     const given = readOptions("promptLogprobs", options, promptLogprobsNames, "PromptLogprobsOptions");
-    const { contextLength } = this.info.limits;
-    const tokens =
-      typeof prompt === "string"
-        ? encodeWithin(prompt, contextLength - 1)
-        : promptIds("prompt", prompt, contextLength - 1);
-    if (tokens === null || typeof tokens === "number") throw contextOverflow(contextLength, tokens, "prompt");
+    const tokens = promptTokens(prompt, this.info.limits.contextLength);
     const made = new PromptLogprobs(tokens);
     const asked = { prompt: tokens, logitsLast: Math.max(1, tokens.length), scored: true };
     await this.#evaluate(asked, given, (event) => {
@@ -537,6 +527,14 @@ export class Engine implements AsyncDisposable {
   #refuseClosed(): void {
     if (this.#closing) throw new GptOssError("CLOSED", "The engine is closed");
   }
+}
+
+/** The tokens of a prompt that leaves room for one more. @throws GptOssError INVALID_ARGUMENT, CONTEXT_OVERFLOW */
+function promptTokens(prompt: string | ArrayLike<number>, contextLength: number): Uint32Array {
+  const most = contextLength - 1;
+  const tokens = typeof prompt === "string" ? encodeWithin(prompt, most) : promptIds("prompt", prompt, most);
+  if (tokens === null || typeof tokens === "number") throw contextOverflow(contextLength, tokens, "prompt");
+  return tokens;
 }
 
 /**

@@ -96,13 +96,7 @@ export function conversations(app: FastifyInstance, context: ServerContext): voi
 
   app.get<ById>("/v1/conversations/:id/items", generatesNothing, (request, reply) => {
     const { items } = existingConversation(tenantOf(request).responses, request.params.id);
-    sendJson(
-      reply,
-      page(
-        items.flatMap(({ item }) => listedItem(item)),
-        request.query,
-      ),
-    );
+    sendJson(reply, page(items, request.query));
   });
 
   app.get<ByItem>("/v1/conversations/:id/items/:item", generatesNothing, (request, reply) => {

@@ -1,7 +1,10 @@
 import { invalid } from "../bodies/refusals.js";
+import type { ConversationItem } from "./conversation.js";
+import { listedItem } from "./listed-item.js";
 
-/** One page of a list, with OpenAI's cursors. The default order is newest first. */
-export function page<T extends { id: string }>(items: readonly T[], query: Readonly<Record<string, unknown>>): object {
+/** One page of items, as they are listed, with OpenAI's cursors. The default order is newest first. */
+export function page(all: readonly ConversationItem[], query: Readonly<Record<string, unknown>>): object {
+  const items = all.flatMap(({ item }) => listedItem(item));
   const { order = "desc", after } = query;
   const limit = limitOf(query.limit);
   if (order !== "asc" && order !== "desc") throw invalid("order", "asc or desc", order);

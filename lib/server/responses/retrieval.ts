@@ -7,7 +7,6 @@ import { sendJson } from "../http/json-pieces.js";
 import { streamAnswer } from "../http/stream-answer.js";
 import { generatesNothing } from "../limits/tickets.js";
 import { tenantOf } from "../tenants/tenant.js";
-import { listedItem } from "./listed-item.js";
 import { page } from "./page.js";
 import type { ResponseStore } from "./store.js";
 import type { ResponseWork, StoredResponse } from "./stored.js";
@@ -52,13 +51,7 @@ export function retrieval(app: FastifyInstance, { keepAliveMilliseconds }: Serve
 
   app.get<ById>("/v1/responses/:id/input_items", generatesNothing, (request, reply) => {
     const { context } = existing(tenantOf(request).responses, request.params.id);
-    sendJson(
-      reply,
-      page(
-        context.flatMap(({ item }) => listedItem(item)),
-        request.query,
-      ),
-    );
+    sendJson(reply, page(context, request.query));
   });
 }
 
