@@ -241,7 +241,7 @@ describe("an environment variable", () => {
       const wrong = await run(args, "", { GPT_OSS_REASONING_KEY: "too short" });
       expect([wrong.code, wrong.stdout]).toEqual([
         1,
-        expect.stringMatching(/32 to 4096 characters in GPT_OSS_REASONING_KEY/),
+        expect.stringMatching(/32 to 4096 characters in each line, at most 8 lines, in GPT_OSS_REASONING_KEY/),
       ]);
       for (const { stdout } of [right, wrong]) expect(stdout).not.toMatch(/0123|too short/);
     }
